@@ -1,0 +1,3 @@
+//! Words that the injector and the agent share.
+
+pub mod names;

@@ -1,0 +1,66 @@
+//! Names that are fixed between the injector, the agent and users' manifests.
+
+/// Every annotation of ours starts with this.
+pub const ANNOTATION_PREFIX: &str = "scaivault.scailabs.ai/";
+/// The service account's annotation with its ScaiKey identity, the default of `role`.
+pub const SERVICE_ACCOUNT_ROLE_ANNOTATION: &str = "scaikey.scailabs.ai/role";
+
+/// The init container that fetches once.
+pub const INIT_CONTAINER: &str = "scaivault-init";
+/// The native sidecar that fetches and keeps fresh.
+pub const SIDECAR_CONTAINER: &str = "scaivault-sidecar";
+
+/// The memory-backed volume with the secrets' files.
+pub const SECRETS_VOLUME: &str = "scaivault-secrets";
+/// The projected service-account token.
+pub const TOKEN_VOLUME: &str = "scaivault-token";
+/// The memory-backed volume with the file that `fileKeyRef` variables are read from.
+pub const ENV_VOLUME: &str = "scaivault-env";
+/// The memory-backed volume with the agent's state (leases, login), for its next start.
+pub const STATE_VOLUME: &str = "scaivault-state";
+/// The CA certificate of ScaiVault.
+pub const CA_VOLUME: &str = "scaivault-ca";
+/// The client credentials of the fallback without an OIDC trust.
+pub const CREDENTIALS_VOLUME: &str = "scaivault-credentials";
+
+/// All volumes the injector may add.
+pub const RESERVED_VOLUMES: [&str; 6] = [
+    SECRETS_VOLUME,
+    TOKEN_VOLUME,
+    ENV_VOLUME,
+    STATE_VOLUME,
+    CA_VOLUME,
+    CREDENTIALS_VOLUME,
+];
+
+/// The agent's binary in its images.
+pub const AGENT_BINARY: &str = "/scaivault-agent";
+/// The subcommand that fetches once and exits.
+pub const INIT_COMMAND: &str = "init";
+/// The subcommand that fetches, then keeps fresh.
+pub const SIDECAR_COMMAND: &str = "sidecar";
+/// The subcommand that returns when a complete generation of files is on disk: the `postStart` gate.
+pub const WAIT_COMMAND: &str = "wait";
+/// The subcommand that says at once whether a complete generation is on disk: the `startupProbe`.
+pub const HEALTHZ_COMMAND: &str = "healthz";
+
+/// Where the secrets' files are mounted unless `mount-path` says otherwise.
+pub const DEFAULT_MOUNT_PATH: &str = "/run/secrets";
+/// Directory of the projected token in the agent's containers.
+pub const TOKEN_DIR: &str = "/var/run/secrets/scaivault";
+/// File name of the projected token.
+pub const TOKEN_FILE: &str = "token";
+/// Directory of the variables' file in the agent's containers.
+pub const ENV_DIR: &str = "/var/run/scaivault/env";
+/// File name of the variables' file.
+pub const ENV_FILE: &str = "variables";
+/// Directory of the agent's state.
+pub const STATE_DIR: &str = "/var/run/scaivault/state";
+/// Directory of ScaiVault's CA certificate.
+pub const CA_DIR: &str = "/var/run/scaivault/ca";
+/// File name of the CA certificate, and its key in the ConfigMap.
+pub const CA_FILE: &str = "ca.crt";
+/// Directory of the client credentials.
+pub const CREDENTIALS_DIR: &str = "/var/run/scaivault/credentials";
+/// The directory below a mount at `/run/secrets` that the container runtime needs for the service account's own token.
+pub const SERVICE_ACCOUNT_DIR: &str = "kubernetes.io/serviceaccount";

@@ -1,0 +1,107 @@
+//! RFC 6902: the one product of the core.
+
+use std::fmt;
+
+use k8s_openapi::api::core::v1::{Container, EnvVar, Volume, VolumeMount};
+use serde::Serialize;
+
+/// A JSON patch made of hand-picked operations. Serialises to the array the API server takes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Patch {
+    operations: Vec<Operation>,
+}
+
+impl Patch {
+    /// A patch of these operations, in this order.
+    pub fn new(operations: Vec<Operation>) -> Self {
+        Self { operations }
+    }
+
+    /// Whether nothing changes.
+    pub fn is_empty(&self) -> bool {
+        self.operations.is_empty()
+    }
+
+    /// The operations in order.
+    pub fn operations(&self) -> &[Operation] {
+        &self.operations
+    }
+
+    /// The same patch for a document that holds the pod (template) at `pointer`, such as `/spec/template`.
+    #[must_use]
+    pub fn below(mut self, pointer: &str) -> Self {
+        for operation in &mut self.operations {
+            operation.path_mut().insert_str(0, pointer);
+        }
+        self
+    }
+}
+
+/// One operation. There is no `move`, `copy` or `test`: nothing of a user's may move.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "op", rename_all = "lowercase")]
+pub enum Operation {
+    /// Puts a value at a path; before the index where the path names one.
+    Add {
+        /// Where.
+        path: String,
+        /// What.
+        value: Value,
+    },
+    /// Takes the value at a path away.
+    Remove {
+        /// Where.
+        path: String,
+    },
+}
+
+impl Operation {
+    /// Where the operation works, an RFC 6901 pointer.
+    pub fn path(&self) -> &str {
+        match self {
+            Self::Add { path, .. } | Self::Remove { path } => path,
+        }
+    }
+
+    fn path_mut(&mut self) -> &mut String {
+        match self {
+            Self::Add { path, .. } | Self::Remove { path } => path,
+        }
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Add { path, .. } => write!(f, "add {path}"),
+            Self::Remove { path } => write!(f, "remove {path}"),
+        }
+    }
+}
+
+/// What an `add` puts in: only the kinds of value that an injection is made of.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Value {
+    /// A volume.
+    Volume(Box<Volume>),
+    /// An init container, the native sidecar included.
+    Container(Box<Container>),
+    /// A mount.
+    Mount(Box<VolumeMount>),
+    /// A variable.
+    Variable(Box<EnvVar>),
+    /// An annotation's text.
+    Text(String),
+    /// A switch.
+    Switch(bool),
+    /// A parent that was empty, put back.
+    EmptyList([(); 0]),
+    /// A parent that was null, put back.
+    Null,
+    /// A parent and its first entries.
+    List(Vec<Value>),
+    /// An object that was absent, with its first entries.
+    Object(std::collections::BTreeMap<String, Value>),
+}
