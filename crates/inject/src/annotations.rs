@@ -12,9 +12,9 @@ pub use registry::{AnnotationSpec, DefaultValue, Group, Key, Layers, REGISTRY};
 pub use value::ValueKind;
 
 pub(crate) use collect::{Collected, Source, collect};
-pub(crate) use draft::{Draft, FileDraft, Setting};
+pub(crate) use draft::{Draft, FileDraft};
 pub(crate) use nearest::nearest;
 pub(crate) use registry::{asks_for_secrets, spec_of};
 pub(crate) use value::{
-    LogLevel, Position, ReloadTarget, RunAsUser, Selection, StartGate, Url, image, image_is_below,
+    LogLevel, Position, RunAsUser, Selection, StartGate, Url, image, image_is_below,
 };

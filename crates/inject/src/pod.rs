@@ -14,7 +14,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 pub(crate) use container::{ContainerView, SecurityView, VariableView};
-pub(crate) use read::{List, Presence, Text};
+pub(crate) use read::{List, Presence, QuantityText, Text};
 pub(crate) use volume::VolumeView;
 
 use container::ResourcesView;

@@ -2,10 +2,8 @@
 
 use std::{borrow::Cow, fmt};
 
+pub use scaivault_contract::Excerpt;
 use scaivault_contract::names::ANNOTATION_PREFIX;
-
-/// The most characters of a value that a problem quotes: enough to recognise it, too few to leak one by accident.
-pub const EXCERPT_CHARS: usize = 40;
 
 /// The most problems one answer spells out. The API server's clients show the text on one line, and a pod may
 /// carry 256 KiB of annotations.
@@ -83,7 +81,8 @@ impl fmt::Display for Problem {
             }
             f.write_str(": ")?;
         }
-        if let Some(value) = value {
+        // The errors of the shared types quote their text themselves.
+        if let Some(value) = value.as_ref().map(ToString::to_string).filter(|value| !message.starts_with(value.as_str())) {
             write!(f, "{value}: ")?;
         }
         f.write_str(message)?;
@@ -205,27 +204,6 @@ impl Code {
     }
 }
 
-/// The first [`EXCERPT_CHARS`] characters of a value, quoted and escaped.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Excerpt(String);
-
-impl Excerpt {
-    /// An excerpt of `value`.
-    pub fn new(value: &str) -> Self {
-        let mut shown: String = value.chars().take(EXCERPT_CHARS).collect();
-        if shown.len() < value.len() {
-            shown.push('…');
-        }
-        Self(shown)
-    }
-}
-
-impl fmt::Display for Excerpt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", self.0)
-    }
-}
-
 /// All that is wrong with a pod, in the order in which it was found. Never empty inside a [`crate::Decision`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Problems(Vec<Problem>);
@@ -294,11 +272,5 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), Code::ALL.len());
         assert!(Code::ALL.iter().all(|code| code.doc().ends_with('.')));
-    }
-
-    #[test]
-    fn an_excerpt_has_at_most_forty_characters() {
-        assert_eq!(Excerpt::new(&"ä".repeat(41)).to_string(), format!("\"{}…\"", "ä".repeat(40)));
-        assert_eq!(Excerpt::new("a\nb").to_string(), r#""a\nb""#);
     }
 }

@@ -2,14 +2,14 @@
 
 use std::borrow::Cow;
 
-use scaivault_contract::names::ANNOTATION_PREFIX;
+use scaivault_contract::{EXCERPT_CHARS, Excerpt, names::ANNOTATION_PREFIX};
 
 use super::{
     draft::Draft,
     registry::{Entry, Key, REGISTRY, spec_of},
     value::ValueKind,
 };
-use crate::problem::{Code, EXCERPT_CHARS, Excerpt, Layer, Problem, Problems};
+use crate::problem::{Code, Layer, Problem, Problems};
 
 /// The most warnings about keys in one answer; a pod may carry thousands of annotations.
 const WARNINGS_SHOWN: usize = 16;

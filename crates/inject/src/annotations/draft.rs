@@ -52,7 +52,7 @@ pub(crate) struct Draft {
     pub(crate) fail_open: bool,
     pub(crate) fetch_timeout: Duration,
     pub(crate) image: Option<Setting<String>>,
-    pub(crate) run_as_user: Option<RunAsUser>,
+    pub(crate) run_as_user: Option<Setting<RunAsUser>>,
     pub(crate) run_as_group: Option<i64>,
     pub(crate) requests_cpu: Option<Quantity>,
     pub(crate) requests_memory: Option<Quantity>,

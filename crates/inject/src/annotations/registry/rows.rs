@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, str::FromStr};
 
-use scaivault_contract::{RelativeFile, SecretRef, VariableName};
+use scaivault_contract::{Duration, RelativeFile, SecretRef, VariableName};
 
 use super::{
     AnnotationSpec,
@@ -22,6 +22,8 @@ const LONGEST_NAME: usize = 47;
 const LEAST_TOKEN_SECONDS: u64 = 600;
 /// The longest life of a projected token (Kubernetes API validation: 2^32).
 const MOST_TOKEN_SECONDS: u64 = 1 << 32;
+/// The longest first fetch: a pod that waits longer than an hour is better told so.
+const MOST_FETCH_SECONDS: u64 = 3600;
 
 const ID: ValueKind = ValueKind::Number { least: 0, most: LARGEST_ID };
 
@@ -415,7 +417,11 @@ pub static REGISTRY: &[AnnotationSpec] = &[
         doc: "How long the first fetch may take, retries included.",
         example: "2m",
         set: |draft, entry| {
-            draft.fetch_timeout = parse(entry)?;
+            let timeout: Duration = parse(entry)?;
+            if timeout.as_secs() > MOST_FETCH_SECONDS {
+                return Err("longer than 1h".into());
+            }
+            draft.fetch_timeout = timeout;
             Ok(())
         },
     },
@@ -441,7 +447,7 @@ pub static REGISTRY: &[AnnotationSpec] = &[
         doc: "The agent's uid. `unset` leaves it to the platform, as OpenShift's SCCs want.",
         example: "10001",
         set: |draft, entry| {
-            draft.run_as_user = Some(parse(entry)?);
+            draft.run_as_user = Some(Setting { value: parse(entry)?, layer: entry.layer });
             Ok(())
         },
     },
@@ -555,8 +561,12 @@ pub static REGISTRY: &[AnnotationSpec] = &[
     },
 ];
 
+/// The errors of the shared types end with what is allowed; here the kind of the value says that.
 fn parse<T: FromStr<Err: ToString>>(entry: &Entry<'_>) -> Result<T, Cow<'static, str>> {
-    entry.value.parse().map_err(|error: T::Err| Cow::Owned(error.to_string()))
+    entry.value.parse().map_err(|error: T::Err| {
+        let text = error.to_string();
+        Cow::Owned(text.split("; allowed: ").next().unwrap_or_default().to_owned())
+    })
 }
 
 fn quantity(entry: &Entry<'_>) -> Result<crate::quantity::Quantity, Cow<'static, str>> {
