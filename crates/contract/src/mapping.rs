@@ -17,7 +17,7 @@ use crate::{DynamicRef, FileMode, Format, SecretRef, TargetFile, VariableName, f
 mod error;
 mod line;
 
-pub use error::{MappingError, MappingErrors, MappingFault};
+pub use error::{MappingError, MappingErrors, MappingFault, MappingPart};
 use line::{Kind, Line};
 
 /// The most bytes of all mappings together. One environment variable above 128 KiB cannot be handed to a process
@@ -274,7 +274,7 @@ impl fmt::Display for Text<'_> {
                 '\t' => f.write_str("\\t")?,
                 // YAML and editors also break lines at the two separators. All of these are below U+10000.
                 _ if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') => {
-                    write!(f, "\\u{:04x}", u32::from(c))?
+                    write!(f, "\\u{:04x}", u32::from(c))?;
                 }
                 _ => f.write_char(c)?,
             }
