@@ -8,15 +8,6 @@ use crate::{DynamicRef, Excerpt, SecretRef, TargetFile, VariableName};
 /// What the two sides of an entry are parted by.
 const ARROW: &str = "->";
 
-/// Which of the variables with secrets a line stands in; their cures differ.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// `SECRETS`, `WATCH_PATHS`.
-    Secrets,
-    /// `SECRET_ENV`.
-    Variables,
-}
-
 /// The two sides of a line, without the white space around them.
 #[derive(Debug)]
 pub(super) struct Line<'a> {
@@ -76,18 +67,22 @@ impl<'a> Line<'a> {
     }
 
     /// The left side as a secret.
-    pub(super) fn secret(&self, kind: Kind) -> Result<SecretRef, Vec<MappingFault>> {
+    pub(super) fn secret(&self) -> Result<SecretRef, Vec<MappingFault>> {
         if ["engine=", "role=", "ttl="]
             .iter()
             .any(|word| self.source.starts_with(word))
         {
             return Err(vec![MappingFault::DynamicElsewhere(Excerpt::new(self.source))]);
         }
-        let secret: SecretRef = self
-            .source
+        self.source
             .parse()
-            .map_err(|error| vec![MappingFault::Secret(error)])?;
-        if kind == Kind::Variables && secret.field.is_none() {
+            .map_err(|error| vec![MappingFault::Secret(error)])
+    }
+
+    /// The left side as one field of a secret.
+    pub(super) fn secret_field(&self) -> Result<SecretRef, Vec<MappingFault>> {
+        let secret = self.secret()?;
+        if secret.field.is_none() {
             return Err(vec![MappingFault::NoField(Excerpt::new(self.source))]);
         }
         Ok(secret)

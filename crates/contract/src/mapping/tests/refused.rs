@@ -241,7 +241,7 @@ fn the_same_file_or_variable_twice() {
 
 #[test]
 fn every_mistake_is_reported() {
-    let text = "A -> b mode=9 format=x\n\na -> /a\n# c\na -> /a";
+    let text = "A -> b mode=9 format=x\n\na -> /a\n# c\na -> /a\n# d";
     check(
         parse_secrets,
         text,
@@ -252,10 +252,11 @@ fn every_mistake_is_reported() {
             "line 1: \"x\" is not a format",
             "line 4: a mapping starts with a secret path",
             "line 5: the file \"/a\" is also written by line 3",
+            "line 6: a mapping starts with a secret path",
         ],
     );
     let said = parse_secrets(text).unwrap_err().to_string();
-    assert!(said.starts_with("6 mistakes (1) line 1: \"A\" is not"), "{said}");
+    assert!(said.starts_with("7 mistakes (1) line 1: \"A\" is not"), "{said}");
     assert!(said.contains(" (6) line 5: the file"), "{said}");
 
     let said = parse_secrets(&"#\n".repeat(20)).unwrap_err().to_string();
