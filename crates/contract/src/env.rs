@@ -88,11 +88,6 @@ impl Containers {
     }
 }
 
-/// The variable of this name.
-pub fn find(name: &str) -> Option<&'static EnvSpec> {
-    ENVIRONMENT.iter().find(|spec| spec.name == name)
-}
-
 /// All environment variables of the agent, the published ones first. With nothing else set than ScaiVault's
 /// Kubernetes page sets, its manifests run.
 pub static ENVIRONMENT: &[EnvSpec] = &[

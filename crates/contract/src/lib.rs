@@ -33,8 +33,8 @@ pub use file::{
 };
 pub use format::{Format, FormatError};
 pub use mapping::{
-    DynamicMapping, FileOptions, MAPPINGS_LIMIT, MappingError, MappingErrors, MappingFault, SecretMapping,
-    VariableMapping, parse_dynamic, parse_secrets, parse_variables,
+    DynamicMapping, FileOptions, MAPPINGS_LIMIT, MappingError, MappingErrors, MappingFault, MappingPart,
+    SecretMapping, VariableMapping, parse_dynamic, parse_secrets, parse_variables,
 };
 pub use mode::{FileMode, FileModeError, FileModeFault};
 pub use secret_path::{SecretPath, SecretPathError, SecretPathFault};

@@ -17,8 +17,8 @@ use crate::{DynamicRef, FileMode, Format, SecretRef, TargetFile, VariableName, f
 mod error;
 mod line;
 
-pub use error::{MappingError, MappingErrors, MappingFault};
-use line::{Kind, Line};
+pub use error::{MappingError, MappingErrors, MappingFault, MappingPart};
+use line::Line;
 
 /// The most bytes of all mappings together. One environment variable above 128 KiB cannot be handed to a process
 /// (the kernel's `MAX_ARG_STRLEN`); the rest is left for the doubled `$`.
@@ -146,7 +146,7 @@ impl fmt::Display for VariableMapping {
 /// Reads `SECRETS` or `WATCH_PATHS`.
 pub fn parse_secrets(text: &str) -> Result<Vec<SecretMapping>, MappingErrors> {
     let parsed = parse(text, |line| {
-        let (secret, (file, options)) = line::both(line.secret(Kind::Secrets), line.file())?;
+        let (secret, (file, options)) = line::both(line.secret(), line.file())?;
         Ok(SecretMapping {
             secret,
             file,
@@ -172,11 +172,11 @@ pub fn parse_dynamic(text: &str) -> Result<Vec<DynamicMapping>, MappingErrors> {
 /// Reads `SECRET_ENV`.
 pub fn parse_variables(text: &str) -> Result<Vec<VariableMapping>, MappingErrors> {
     let Parsed { entries, mut errors } = parse(text, |line| {
-        let (secret, variable) = line::both(line.secret(Kind::Variables), line.variable())?;
+        let (secret, variable) = line::both(line.secret_field(), line.variable())?;
         Ok(VariableMapping { secret, variable })
     });
     let names: Vec<_> = entries.iter().map(|(_, entry)| entry.variable.as_str()).collect();
-    // The same order as with files, and a variable's name has no slash: nothing but `Twice` can come of it.
+    // A variable's name has no slash, so of the two kinds of clashes only the same name twice can come of it.
     for clash in file::clashes(&names) {
         errors.push(MappingError {
             line: entries[clash.second].0,
@@ -274,7 +274,7 @@ impl fmt::Display for Text<'_> {
                 '\t' => f.write_str("\\t")?,
                 // YAML and editors also break lines at the two separators. All of these are below U+10000.
                 _ if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') => {
-                    write!(f, "\\u{:04x}", u32::from(c))?
+                    write!(f, "\\u{:04x}", u32::from(c))?;
                 }
                 _ => f.write_char(c)?,
             }

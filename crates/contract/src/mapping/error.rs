@@ -4,10 +4,10 @@ use std::fmt;
 
 use thiserror::Error;
 
-use super::MAPPINGS_LIMIT;
+use super::{MAPPINGS_LIMIT, line::TEMPLATE};
 use crate::{
-    DynamicRefError, Excerpt, FileModeError, FormatError, SecretRef, SecretRefError, TargetFile,
-    TargetFileError, VariableName, VariableNameError,
+    DynamicRefError, Excerpt, FileModeError, FormatError, SecretRefError, TargetFile, TargetFileError,
+    VariableName, VariableNameError,
 };
 
 /// The most mistakes that are spelled out: the kubelet cuts a termination message at 4 KiB.
@@ -87,26 +87,29 @@ pub enum MappingFault {
     Comment,
     /// A line of the Docker Compose page's grammar.
     #[error(
-        "{line} is written as for Docker Compose, which has another grammar; for a file write {path} -> /run/secrets/{name} in SECRETS, for a variable path#field -> {name} in SECRET_ENV"
+        "{line} is written as for Docker Compose, which has another grammar; for a file write path -> /run/secrets/{name} in SECRETS, for a variable path#field -> {name} in SECRET_ENV"
     )]
     Compose {
         /// The line.
         line: Excerpt,
         /// Its left side.
         name: VariableName,
-        /// Its right side.
-        path: SecretRef,
     },
-    /// A line without an arrow.
+    /// A line without an arrow; its first word.
     #[error(
-        "{0} has no ->; write what is read, then ->, then where it goes, such as environments/production/billing/database -> /run/secrets/db.json"
+        "the line that starts with {0} has no ->; write what is read, then ->, then where it goes, such as environments/production/billing/database -> /run/secrets/db.json"
     )]
     NoArrow(Excerpt),
-    /// Nothing before or behind the arrow.
+    /// Nothing before the arrow.
     #[error(
-        "{0} has nothing on one side of the ->; write what is read before it and where it goes behind it"
+        "nothing stands before the ->; write what is read there, such as environments/production/billing/database"
     )]
-    OneSided(Excerpt),
+    NoSource,
+    /// Nothing behind the arrow.
+    #[error(
+        "nothing stands behind the -> that follows {0}; write where it goes, such as /run/secrets/db.json"
+    )]
+    NoTarget(Excerpt),
     /// An arrow without white space around it.
     #[error("a space is missing beside the -> that follows {0}; put one on both sides")]
     GluedArrow(Excerpt),
@@ -141,12 +144,12 @@ pub enum MappingFault {
     NotJson(&'static str),
     /// A value without quotes that needs them.
     #[error("{0} has other characters than A-Z a-z 0-9 _ . / -; write it as a JSON string, in double quotes")]
-    NotPlain(&'static str),
+    NotPlain(MappingPart),
     /// Something follows a JSON string at once.
     #[error(
         "{0} goes on after its closing quote; put a space there, or a \\ before a quote that belongs to it"
     )]
-    GluedWord(&'static str),
+    GluedWord(MappingPart),
     /// A word behind the file that is no option.
     #[error(
         "{0} is not an option; allowed: format=, mode= and template= (a file with a space in its name is a JSON string, in double quotes)"
@@ -187,4 +190,28 @@ pub enum MappingFault {
         /// The line that sets it too.
         other: usize,
     },
+}
+
+/// The file or an option, with its value unless it is a template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MappingPart {
+    what: &'static str,
+    value: Option<Excerpt>,
+}
+
+impl MappingPart {
+    pub(super) fn new(what: &'static str, value: &str) -> Self {
+        let value = (what != TEMPLATE).then(|| Excerpt::new(value));
+        Self { what, value }
+    }
+}
+
+impl fmt::Display for MappingPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.what)?;
+        match &self.value {
+            Some(value) => write!(f, " {value}"),
+            None => Ok(()),
+        }
+    }
 }

@@ -2,20 +2,11 @@
 
 use std::str::FromStr;
 
-use super::{FileOptions, MappingFault};
+use super::{FileOptions, MappingFault, error::MappingPart};
 use crate::{DynamicRef, Excerpt, SecretRef, TargetFile, VariableName};
 
 /// What the two sides of an entry are parted by.
 const ARROW: &str = "->";
-
-/// Which of the variables with secrets a line stands in; their cures differ.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// `SECRETS`, `WATCH_PATHS`.
-    Secrets,
-    /// `SECRET_ENV`.
-    Variables,
-}
 
 /// The two sides of a line, without the white space around them.
 #[derive(Debug)]
@@ -53,12 +44,18 @@ impl<'a> Line<'a> {
         if line.starts_with('#') {
             return Err(MappingFault::Comment);
         }
-        // No left side may have a `>`, so the first arrow is the one.
-        let Some((source, target)) = line.split_once(ARROW) else {
-            return Err(no_arrow(line));
+        // No left side has a `>`, a quote or a brace: the first arrow is the one, unless it stands in a template.
+        let (source, target) = match line.split_once(ARROW) {
+            Some(sides @ (source, _)) if !source.contains(['"', '{']) => sides,
+            _ => return Err(no_arrow(line)),
         };
-        if source.is_empty() || target.is_empty() {
-            return Err(MappingFault::OneSided(Excerpt::new(line)));
+        if source.is_empty() {
+            return Err(MappingFault::NoSource);
+        }
+        if target.is_empty() {
+            return Err(MappingFault::NoTarget(Excerpt::new(
+                source.trim_end_matches(is_space),
+            )));
         }
         if !source.ends_with(is_space) || !target.starts_with(is_space) {
             return Err(MappingFault::GluedArrow(Excerpt::new(source)));
@@ -70,15 +67,22 @@ impl<'a> Line<'a> {
     }
 
     /// The left side as a secret.
-    pub(super) fn secret(&self, kind: Kind) -> Result<SecretRef, Vec<MappingFault>> {
-        if self.source.starts_with("engine=") || self.source.starts_with("role=") {
+    pub(super) fn secret(&self) -> Result<SecretRef, Vec<MappingFault>> {
+        if ["engine=", "role=", "ttl="]
+            .iter()
+            .any(|word| self.source.starts_with(word))
+        {
             return Err(vec![MappingFault::DynamicElsewhere(Excerpt::new(self.source))]);
         }
-        let secret: SecretRef = self
-            .source
+        self.source
             .parse()
-            .map_err(|error| vec![MappingFault::Secret(error)])?;
-        if kind == Kind::Variables && secret.field.is_none() {
+            .map_err(|error| vec![MappingFault::Secret(error)])
+    }
+
+    /// The left side as one field of a secret.
+    pub(super) fn secret_field(&self) -> Result<SecretRef, Vec<MappingFault>> {
+        let secret = self.secret()?;
+        if secret.field.is_none() {
             return Err(vec![MappingFault::NoField(Excerpt::new(self.source))]);
         }
         Ok(secret)
@@ -101,7 +105,7 @@ impl<'a> Line<'a> {
     /// The right side as a file with its options.
     pub(super) fn file(&self) -> Result<(TargetFile, FileOptions), Vec<MappingFault>> {
         let mut faults = Vec::new();
-        let (file, mut rest) = word("the file", self.target).map_err(|fault| vec![fault])?;
+        let (file, mut rest) = word(FILE, self.target).map_err(|fault| vec![fault])?;
         let file = keep(&mut faults, file.parse().map_err(MappingFault::File));
 
         let mut options = FileOptions::default();
@@ -146,9 +150,10 @@ impl<'a> Line<'a> {
     }
 }
 
+const FILE: &str = "the file";
 const FORMAT: &str = "format";
 const MODE: &str = "mode";
-const TEMPLATE: &str = "template";
+pub(super) const TEMPLATE: &str = "template";
 
 fn is_space(c: char) -> bool {
     matches!(c, ' ' | '\t')
@@ -157,17 +162,18 @@ fn is_space(c: char) -> bool {
 /// What is wrong with a line without an arrow.
 fn no_arrow(line: &str) -> MappingFault {
     // ScaiVault's Docker Compose page has another grammar for a variable of the same name: `NAME=path`.
-    match line.split_once('=') {
-        Some((name, path)) => match (name.parse::<VariableName>(), path.parse::<SecretRef>()) {
-            (Ok(name), Ok(path)) => MappingFault::Compose {
-                line: Excerpt::new(line),
-                name,
-                path,
-            },
-            _ => MappingFault::NoArrow(Excerpt::new(line)),
-        },
-        None => MappingFault::NoArrow(Excerpt::new(line)),
+    if let Some((name, path)) = line.split_once('=')
+        && let Ok(name) = name.trim_end_matches(is_space).parse::<VariableName>()
+        && path.trim_start_matches(is_space).parse::<SecretRef>().is_ok()
+    {
+        return MappingFault::Compose {
+            line: Excerpt::new(line),
+            name,
+        };
     }
+    // The first word alone: what follows may be a template.
+    let word = line.split(is_space).next().unwrap_or(line);
+    MappingFault::NoArrow(Excerpt::new(word))
 }
 
 /// The value, or what is wrong with it put aside.
@@ -207,12 +213,12 @@ fn word<'a>(what: &'static str, text: &'a str) -> Result<(String, &'a str), Mapp
             return Err(MappingFault::NoValue(what));
         }
         if !word.chars().all(is_plain) {
-            return Err(MappingFault::NotPlain(what));
+            return Err(MappingFault::NotPlain(MappingPart::new(what, word)));
         }
         (word.to_owned(), rest)
     };
     if !rest.is_empty() && !rest.starts_with(is_space) {
-        return Err(MappingFault::GluedWord(what));
+        return Err(MappingFault::GluedWord(MappingPart::new(what, &word)));
     }
     Ok((word, rest.trim_start_matches(is_space)))
 }
