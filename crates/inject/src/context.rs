@@ -33,11 +33,15 @@ pub struct Namespace {
 impl Namespace {
     /// Our annotations by key without the prefix.
     pub(crate) fn annotations(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.annotations.iter().filter_map(|(key, value)| Some((key.strip_prefix(ANNOTATION_PREFIX)?, value.as_str())))
+        self.annotations
+            .iter()
+            .filter_map(|(key, value)| Some((key.strip_prefix(ANNOTATION_PREFIX)?, value.as_str())))
     }
 
     /// One of our annotations, by its key without the prefix.
     pub(crate) fn annotation(&self, key: &str) -> Option<&str> {
-        self.annotations().find(|(name, _)| *name == key).map(|(_, value)| value)
+        self.annotations()
+            .find(|(name, _)| *name == key)
+            .map(|(_, value)| value)
     }
 }

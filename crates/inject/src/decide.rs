@@ -74,12 +74,23 @@ fn detach(pod: &PodView<'_>) -> Decision {
 
 fn inject(pod: &PodView<'_>, context: &Context<'_>) -> Decision {
     let has_injection = ours::has_injection(pod);
-    let receipt = Receipt::parse(pod.annotation(RECEIPT).filter(|_| has_injection).unwrap_or_default());
+    let receipt = Receipt::parse(
+        pod.annotation(RECEIPT)
+            .filter(|_| has_injection)
+            .unwrap_or_default(),
+    );
     let detached = has_injection.then(|| detach::without_ours(pod, &receipt, Marks::Receipt));
     let seen = detached.as_ref().unwrap_or(pod);
 
-    let Collected { draft, problems, mut warnings } = layers(pod, context);
-    let mut findings = Findings { problems, warnings: Vec::new() };
+    let Collected {
+        draft,
+        problems,
+        mut warnings,
+    } = layers(pod, context);
+    let mut findings = Findings {
+        problems,
+        warnings: Vec::new(),
+    };
     ours::strangers(seen, &mut findings.problems);
     if draft.secrets.is_empty() && draft.dynamic.is_empty() && draft.variables.is_empty() {
         if draft.inject == Some(true) && findings.problems.is_empty() {
@@ -94,7 +105,12 @@ fn inject(pod: &PodView<'_>, context: &Context<'_>) -> Decision {
         pod: seen,
         settings: context.settings,
         kube_version: context.kube_version,
-        agent_at: pod.spec.init_containers.iter().position(ours::is_marked).filter(|_| has_injection),
+        agent_at: pod
+            .spec
+            .init_containers
+            .iter()
+            .position(ours::is_marked)
+            .filter(|_| has_injection),
     };
     let intent = intent::resolve(&facts, &mut findings);
     warnings.append(&mut findings.warnings);
@@ -103,12 +119,20 @@ fn inject(pod: &PodView<'_>, context: &Context<'_>) -> Decision {
     }
     let plan = Plan::of(&intent, seen, context.settings);
     if !has_injection {
-        return injected(additions(plan, pod, seen, &intent.readers), &intent, false, warnings);
+        return injected(
+            additions(plan, pod, seen, &intent.readers),
+            &intent,
+            false,
+            warnings,
+        );
     }
     if present::is_same(&plan, pod, |container| is_reader(&intent, seen, container)) {
         let missing = additions(plan, pod, seen, &intent.readers);
         if missing.is_empty() {
-            return Decision::Skip(Skip { warnings, ..Skip::from(SkipReason::AlreadyInjected) });
+            return Decision::Skip(Skip {
+                warnings,
+                ..Skip::from(SkipReason::AlreadyInjected)
+            });
         }
         return injected(missing, &intent, false, warnings);
     }
@@ -132,19 +156,49 @@ fn inject(pod: &PodView<'_>, context: &Context<'_>) -> Decision {
 /// The layers of settings, the later over the earlier.
 fn layers(pod: &PodView<'_>, context: &Context<'_>) -> Collected {
     let draft = context.settings.base.clone();
-    let mut collected = Collected { draft, problems: Problems::new(), warnings: Vec::new() };
-    collect(&mut collected, Source { layer: Layer::Namespace, entries: context.namespace.annotations() });
+    let mut collected = Collected {
+        draft,
+        problems: Problems::new(),
+        warnings: Vec::new(),
+    };
+    collect(
+        &mut collected,
+        Source {
+            layer: Layer::Namespace,
+            entries: context.namespace.annotations(),
+        },
+    );
     let role = context.service_account_role.map(|role| ("role", role));
-    collect(&mut collected, Source { layer: Layer::ServiceAccount, entries: role.into_iter() });
-    collect(&mut collected, Source { layer: Layer::Pod, entries: pod.annotations() });
+    collect(
+        &mut collected,
+        Source {
+            layer: Layer::ServiceAccount,
+            entries: role.into_iter(),
+        },
+    );
+    collect(
+        &mut collected,
+        Source {
+            layer: Layer::Pod,
+            entries: pod.annotations(),
+        },
+    );
     collected
 }
 
 fn is_reader(intent: &Intent, seen: &PodView<'_>, container: &crate::pod::ContainerView<'_>) -> bool {
-    intent.readers.of(seen).any(|reader| reader.name == container.name)
+    intent
+        .readers
+        .of(seen)
+        .any(|reader| reader.name == container.name)
 }
 
-fn injected(operations: Vec<crate::Operation>, intent: &Intent, replaced: bool, warnings: Vec<String>) -> Decision {
+fn injected(
+    operations: Vec<crate::Operation>,
+    intent: &Intent,
+    replaced: bool,
+    warnings: Vec<String>,
+) -> Decision {
     Decision::Inject(Box::new(Injection {
         patch: Patch::new(operations),
         pattern: intent.pattern,
@@ -155,14 +209,24 @@ fn injected(operations: Vec<crate::Operation>, intent: &Intent, replaced: bool, 
 }
 
 /// Refuses the pod, or lets it through uninjected and says so in it.
-fn refuse(pod: &PodView<'_>, context: &Context<'_>, problems: Problems, mut warnings: Vec<String>) -> Decision {
+fn refuse(
+    pod: &PodView<'_>,
+    context: &Context<'_>,
+    problems: Problems,
+    mut warnings: Vec<String>,
+) -> Decision {
     match context.settings.on_problem {
         OnProblem::Deny => Decision::Deny(Denial { problems, warnings }),
         OnProblem::Warn => {
             let reason = SkipReason::Problems;
             warnings.extend(problems.iter().map(|problem| format!("not injected: {problem}")));
             let patch = additions::skipped(pod, reason.name()).map(|operation| Patch::new(vec![operation]));
-            Decision::Skip(Skip { reason, patch, problems, warnings })
+            Decision::Skip(Skip {
+                reason,
+                patch,
+                problems,
+                warnings,
+            })
         }
     }
 }

@@ -43,7 +43,11 @@ pub(crate) fn is_marked(container: &ContainerView<'_>) -> bool {
         SIDECAR_CONTAINER => SIDECAR_COMMAND,
         _ => return false,
     };
-    container.args.as_slice().first().is_some_and(|arg| &**arg == command)
+    container
+        .args
+        .as_slice()
+        .first()
+        .is_some_and(|arg| &**arg == command)
 }
 
 /// Whether the pod carries an injection.
@@ -53,12 +57,20 @@ pub(crate) fn has_injection(pod: &PodView<'_>) -> bool {
 
 /// Whether anything in the pod has a name of ours.
 pub(crate) fn has_reserved_names(pod: &PodView<'_>) -> bool {
-    pod.all_containers().any(is_reserved) || pod.spec.volumes.iter().any(|volume| is_reserved_volume(&volume.name))
+    pod.all_containers().any(is_reserved)
+        || pod
+            .spec
+            .volumes
+            .iter()
+            .any(|volume| is_reserved_volume(&volume.name))
 }
 
 /// Reserved names in a pod that is seen without anything of ours: somebody wrote them by hand, or another tool did.
 pub(crate) fn strangers(pod: &PodView<'_>, problems: &mut Problems) {
-    let containers = pod.all_containers().filter(|container| is_reserved(container)).map(|c| ("container", &*c.name));
+    let containers = pod
+        .all_containers()
+        .filter(|container| is_reserved(container))
+        .map(|c| ("container", &*c.name));
     let volumes = pod.spec.volumes.iter().map(|volume| ("volume", &*volume.name));
     for (kind, name) in containers.chain(volumes.filter(|(_, name)| is_reserved_volume(name))) {
         problems.push(Problem {
@@ -66,7 +78,8 @@ pub(crate) fn strangers(pod: &PodView<'_>, problems: &mut Problems) {
             key: None,
             layer: Layer::Pod,
             value: Some(Excerpt::new(name)),
-            message: format!("the pod already has a {kind} of this name, and the injector did not add it").into(),
+            message: format!("the pod already has a {kind} of this name, and the injector did not add it")
+                .into(),
             allowed: None,
             cure: "remove the hand-written block, or opt the pod out with mutation-mode: ignore".into(),
         });

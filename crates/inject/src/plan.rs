@@ -9,7 +9,7 @@ use scaivault_contract::names::{ENV_FILE, ENV_VOLUME, SECRETS_VOLUME};
 
 use crate::{
     intent::{Intent, Pattern},
-    pod::{ContainerView, PodView},
+    pod::PodView,
     receipt::Receipt,
     settings::Settings,
 };
@@ -55,15 +55,14 @@ impl Plan {
                 read_only: Some(true),
                 ..VolumeMount::default()
             }),
-            variables: intent.variables.iter().map(|mapping| variable(mapping, intent.fail_open)).collect(),
+            variables: intent
+                .variables
+                .iter()
+                .map(|mapping| variable(mapping, intent.fail_open))
+                .collect(),
             share_process_namespace,
             receipt,
         }
-    }
-
-    /// Whether a reader has the mount.
-    pub(crate) fn is_mounted(&self, container: &ContainerView<'_>) -> bool {
-        self.mount.as_ref().is_none_or(|mount| container.mounts(&mount.name))
     }
 }
 

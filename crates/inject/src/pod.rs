@@ -54,7 +54,11 @@ impl<'a> PodView<'a> {
 
     /// Kind and name of the controlling owner.
     pub fn owner(&self) -> Option<(&str, &str)> {
-        self.metadata.owner_references.controller.as_ref().map(|(kind, name)| (&**kind, &**name))
+        self.metadata
+            .owner_references
+            .controller
+            .as_ref()
+            .map(|(kind, name)| (&**kind, &**name))
     }
 
     /// `spec.serviceAccountName`; `default` where it is absent.
@@ -67,27 +71,45 @@ impl<'a> PodView<'a> {
 
     /// The value of one of our annotations, by its key without the prefix.
     pub(crate) fn annotation(&self, key: &str) -> Option<&str> {
-        self.metadata.annotations.ours.iter().find(|(name, _)| name_of(name) == key).map(|(_, value)| &**value)
+        self.metadata
+            .annotations
+            .ours
+            .iter()
+            .find(|(name, _)| name_of(name) == key)
+            .map(|(_, value)| &**value)
     }
 
     /// Our annotations by key without the prefix, sorted.
     pub(crate) fn annotations(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.metadata.annotations.ours.iter().map(|(key, value)| (name_of(key), &**value))
+        self.metadata
+            .annotations
+            .ours
+            .iter()
+            .map(|(key, value)| (name_of(key), &**value))
     }
 
     /// Init containers and app containers.
     pub(crate) fn all_containers(&self) -> impl Iterator<Item = &ContainerView<'a>> {
-        self.spec.init_containers.iter().chain(self.spec.containers.iter())
+        self.spec
+            .init_containers
+            .iter()
+            .chain(self.spec.containers.iter())
     }
 
     /// The uid a container starts with, where the manifest says it.
     pub(crate) fn uid_of(&self, container: &ContainerView<'_>) -> Option<i64> {
-        container.security_context.run_as_user.or(self.spec.security_context.run_as_user)
+        container
+            .security_context
+            .run_as_user
+            .or(self.spec.security_context.run_as_user)
     }
 
     /// The gid a container starts with, where the manifest says it.
     pub(crate) fn gid_of(&self, container: &ContainerView<'_>) -> Option<i64> {
-        container.security_context.run_as_group.or(self.spec.security_context.run_as_group)
+        container
+            .security_context
+            .run_as_group
+            .or(self.spec.security_context.run_as_group)
     }
 
     /// Whether the pod is for Windows nodes.

@@ -46,7 +46,12 @@ impl Receipt {
         touched: impl Iterator<Item = (&'a ContainerView<'b>, bool)>,
         shares_processes: bool,
     ) -> Self {
-        let mut receipt = Self { version: VERSION, null: Vec::new(), empty: Vec::new(), added: Vec::new() };
+        let mut receipt = Self {
+            version: VERSION,
+            null: Vec::new(),
+            empty: Vec::new(),
+            added: Vec::new(),
+        };
         receipt.note(VOLUMES.to_owned(), &pod.spec.volumes);
         receipt.note(INIT_CONTAINERS.to_owned(), &pod.spec.init_containers);
         for (container, gets_variables) in touched {
@@ -70,8 +75,16 @@ impl Receipt {
 
     /// Reads what a pod carries. What cannot be read says nothing.
     pub(crate) fn parse(text: &str) -> Self {
-        let unreadable = Self { version: VERSION, null: Vec::new(), empty: Vec::new(), added: Vec::new() };
-        serde_json::from_str(text).ok().filter(|receipt: &Self| receipt.version == VERSION).unwrap_or(unreadable)
+        let unreadable = Self {
+            version: VERSION,
+            null: Vec::new(),
+            empty: Vec::new(),
+            added: Vec::new(),
+        };
+        serde_json::from_str(text)
+            .ok()
+            .filter(|receipt: &Self| receipt.version == VERSION)
+            .unwrap_or(unreadable)
     }
 
     /// The annotation's value.

@@ -89,7 +89,8 @@ pub struct Settings {
 impl Settings {
     /// Whether pods of a namespace are left alone whatever they say.
     pub(crate) fn excludes(&self, namespace: &str) -> bool {
-        EXCLUDED_NAMESPACES.contains(&namespace) || self.excluded_namespaces.iter().any(|name| name == namespace)
+        EXCLUDED_NAMESPACES.contains(&namespace)
+            || self.excluded_namespaces.iter().any(|name| name == namespace)
     }
 }
 
@@ -130,10 +131,24 @@ impl TryFrom<InjectorConfig> for Settings {
             excluded_namespaces,
         } = config;
         let built_in = Self::default();
-        let mut collected = Collected { draft: built_in.base, problems: Problems::new(), warnings: Vec::new() };
+        let mut collected = Collected {
+            draft: built_in.base,
+            problems: Problems::new(),
+            warnings: Vec::new(),
+        };
         let entries = defaults.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-        collect(&mut collected, Source { layer: Layer::Injector, entries });
-        let Collected { draft, mut problems, warnings } = collected;
+        collect(
+            &mut collected,
+            Source {
+                layer: Layer::Injector,
+                entries,
+            },
+        );
+        let Collected {
+            draft,
+            mut problems,
+            warnings,
+        } = collected;
         for warning in warnings {
             problems.push(mistake("defaults", None, warning, "correct or remove the key"));
         }
@@ -155,13 +170,23 @@ impl TryFrom<InjectorConfig> for Settings {
                 )),
                 Ok(_) => {}
                 Err(reason) => {
-                    problems.push(mistake("tokenUrl", Some(url), reason.into_owned(), "write an https URL"));
+                    problems.push(mistake(
+                        "tokenUrl",
+                        Some(url),
+                        reason.into_owned(),
+                        "write an https URL",
+                    ));
                 }
             }
         }
         for url in &allowed_urls {
             if let Err(reason) = url.parse::<Url>() {
-                problems.push(mistake("allowedUrls", Some(url), reason.into_owned(), "write an https URL"));
+                problems.push(mistake(
+                    "allowedUrls",
+                    Some(url),
+                    reason.into_owned(),
+                    "write an https URL",
+                ));
             }
         }
         for (field, image) in [("initImage", &init_image), ("sidecarImage", &sidecar_image)]

@@ -28,7 +28,10 @@ pub(crate) struct Source<'a, I: Iterator<Item = (&'a str, &'a str)>> {
 }
 
 /// Reads one layer over the draft of the layers below.
-pub(crate) fn collect<'a>(collected: &mut Collected, source: Source<'a, impl Iterator<Item = (&'a str, &'a str)>>) {
+pub(crate) fn collect<'a>(
+    collected: &mut Collected,
+    source: Source<'a, impl Iterator<Item = (&'a str, &'a str)>>,
+) {
     let Source { layer, entries } = source;
     for (key, value) in entries {
         let Some((spec, name)) = spec_of(key) else {
@@ -49,7 +52,15 @@ pub(crate) fn collect<'a>(collected: &mut Collected, source: Source<'a, impl Ite
             );
             continue;
         }
-        let entry = Entry { layer, name, value: if spec.value == ValueKind::Template { value } else { value.trim() } };
+        let entry = Entry {
+            layer,
+            name,
+            value: if spec.value == ValueKind::Template {
+                value
+            } else {
+                value.trim()
+            },
+        };
         if let Err(reason) = (spec.set)(&mut collected.draft, &entry) {
             collected.problems.push(Problem {
                 code: Code::InvalidValue,
@@ -89,7 +100,11 @@ fn short(key: &str) -> String {
 }
 
 fn unknown(key: &str, layer: Layer) -> String {
-    let place = if layer == Layer::Pod { String::new() } else { format!(" (of the {layer})") };
+    let place = if layer == Layer::Pod {
+        String::new()
+    } else {
+        format!(" (of the {layer})")
+    };
     let key = short(key);
     match meant(&key) {
         Some(meant) => format!(

@@ -19,7 +19,10 @@ pub(crate) struct Setting<T> {
 
 impl<T> Setting<T> {
     fn built_in(value: T) -> Self {
-        Self { value, layer: Layer::BuiltIn }
+        Self {
+            value,
+            layer: Layer::BuiltIn,
+        }
     }
 }
 
@@ -81,7 +84,9 @@ impl Default for Draft {
             pattern: None,
             containers: Selection::All,
             init_containers: Selection::All,
-            mount_path: DEFAULT_MOUNT_PATH.parse().expect("the default mount path is an absolute directory"),
+            mount_path: DEFAULT_MOUNT_PATH
+                .parse()
+                .expect("the default mount path is an absolute directory"),
             volume_size_limit: Quantity::mebibytes(8),
             position: Position::First,
             start_gate: StartGate::Hook,
@@ -96,7 +101,9 @@ impl Default for Draft {
             client_credentials_secret: None,
             ca_configmap: None,
             fail_open: false,
-            fetch_timeout: Duration::from_secs(60),
+            fetch_timeout: DEFAULT_FETCH_TIMEOUT
+                .parse()
+                .expect("the default fetch timeout is a duration"),
             image: None,
             run_as_user: None,
             run_as_group: None,
@@ -111,5 +118,7 @@ impl Default for Draft {
 
 /// ScaiVault's public address, where neither the injector nor an annotation names another.
 const DEFAULT_URL: &str = "https://scaivault.scailabs.ai";
+/// Written as the agent has it, so that it is left out of the environment.
+const DEFAULT_FETCH_TIMEOUT: &str = "60s";
 /// The audience ScaiVault expects in a projected token.
 const DEFAULT_AUDIENCE: &str = "scaivault";

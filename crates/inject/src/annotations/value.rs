@@ -2,7 +2,9 @@
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
-use scaivault_contract::{Duration, DynamicRef, FileMode, Format, MountPath, RelativeFile, SecretRef, Signal};
+use scaivault_contract::{
+    Duration, DynamicRef, FileMode, Format, MountPath, RelativeFile, SecretRef, Signal,
+};
 
 use crate::quantity::Quantity;
 
@@ -85,7 +87,9 @@ impl ValueKind {
             Self::ReloadTarget => "[container/]process: the base name of the program, at most 255 characters",
             Self::Url => "https://host[:port][/path], without user, query or fragment",
             Self::Line => "one line of 1 to 256 characters",
-            Self::Number { least, most } => return Cow::Owned(format!("a whole number from {least} to {most}")),
+            Self::Number { least, most } => {
+                return Cow::Owned(format!("a whole number from {least} to {most}"));
+            }
             Self::RunAsUser => "a uid from 0 to 2147483647, or unset",
             Self::ObjectName => "a name of lower-case letters, digits, - and ., at most 253 characters",
             Self::Image => "a container image: [registry/]repository[:tag][@digest]",
@@ -133,7 +137,11 @@ impl FromStr for Selection {
             }
         }
         if names.iter().any(|name| name == "*") {
-            return if names.len() == 1 { Ok(Self::All) } else { Err("* stands alone or not at all".into()) };
+            return if names.len() == 1 {
+                Ok(Self::All)
+            } else {
+                Err("* stands alone or not at all".into())
+            };
         }
         Ok(Self::Names(names))
     }
@@ -191,7 +199,11 @@ impl FromStr for LogLevel {
     type Err = Reason;
 
     fn from_str(text: &str) -> Result<Self, Reason> {
-        Self::ALL.iter().find(|level| **level == text).map(|level| Self(level)).ok_or("not a log level".into())
+        Self::ALL
+            .iter()
+            .find(|level| **level == text)
+            .map(|level| Self(level))
+            .ok_or("not a log level".into())
     }
 }
 
@@ -219,7 +231,10 @@ impl FromStr for ReloadTarget {
         if container.is_some_and(str::is_empty) {
             return Err("the container's name is empty".into());
         }
-        Ok(Self { container: container.map(str::to_owned), process: process.to_owned() })
+        Ok(Self {
+            container: container.map(str::to_owned),
+            process: process.to_owned(),
+        })
     }
 }
 
@@ -268,7 +283,9 @@ impl Url {
     /// `https://vault.example` does not let `https://vault.example.evil` through.
     pub(crate) fn is_below(&self, entry: &str) -> bool {
         let entry = entry.trim_end_matches('/');
-        self.0.strip_prefix(entry).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        self.0
+            .strip_prefix(entry)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 }
 
@@ -292,9 +309,12 @@ impl FromStr for Url {
             return Err("the port is not a number from 1 to 65535".into());
         }
         let bracketed = name.starts_with('[') && name.ends_with(']');
-        let host_char = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') || (bracketed && "[]:".contains(c));
+        let host_char = |c: char| {
+            c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') || (bracketed && "[]:".contains(c))
+        };
         let path_char = |c: char| c.is_ascii_alphanumeric() || "/-._~%".contains(c);
-        if !name.chars().all(host_char) || !path.chars().all(path_char) || path.split('/').any(|s| s == "..") {
+        if !name.chars().all(host_char) || !path.chars().all(path_char) || path.split('/').any(|s| s == "..")
+        {
             return Err("the URL has characters or parts that are not allowed".into());
         }
         Ok(Self(text.trim_end_matches('/').to_owned()))
@@ -313,7 +333,9 @@ pub(crate) fn object_name(text: &str) -> Result<String, Reason> {
         !part.is_empty()
             && !part.starts_with('-')
             && !part.ends_with('-')
-            && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && part
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
     };
     if text.len() <= 253 && text.split('.').all(label) {
         Ok(text.to_owned())
@@ -326,17 +348,29 @@ pub(crate) fn object_name(text: &str) -> Result<String, Reason> {
 pub(crate) fn image(text: &str) -> Result<String, Reason> {
     let fits = !text.is_empty()
         && text.len() <= 512
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || "./:@_-".contains(c))
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "./:@_-".contains(c))
         && text.starts_with(|c: char| c.is_ascii_alphanumeric());
-    if fits { Ok(text.to_owned()) } else { Err("not an image".into()) }
+    if fits {
+        Ok(text.to_owned())
+    } else {
+        Err("not an image".into())
+    }
 }
 
 /// Whether an allow-list's entry covers an image: the same; or, for an entry that names a repository, any tag, digest
 /// or sub-repository of it; or, for an entry that is a bare host, what lies below it. A bare host never covers
 /// another port of that host.
 pub(crate) fn image_is_below(image: &str, entry: &str) -> bool {
-    let next: &[char] = if entry.contains('/') { &['/', ':', '@'] } else { &['/'] };
-    image.strip_prefix(entry.trim_end_matches('/')).is_some_and(|rest| rest.is_empty() || rest.starts_with(next))
+    let next: &[char] = if entry.contains('/') {
+        &['/', ':', '@']
+    } else {
+        &['/']
+    };
+    image
+        .strip_prefix(entry.trim_end_matches('/'))
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(next))
 }
 
 /// One line of text.
@@ -365,7 +399,10 @@ pub(crate) fn template(text: &str) -> Result<String, Reason> {
         Err(error) => Err(format!(
             "the template does not parse: {}{}",
             error.kind(),
-            error.line().map(|line| format!(" in line {line}")).unwrap_or_default()
+            error
+                .line()
+                .map(|line| format!(" in line {line}"))
+                .unwrap_or_default()
         )
         .into()),
     }

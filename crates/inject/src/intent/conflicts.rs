@@ -17,7 +17,12 @@ pub(super) fn check(
 ) {
     let mount_path = &draft.mount_path;
     for own in [TOKEN_DIR, AGENT_DIR, AGENT_BINARY] {
-        if mount_path.as_str() == own || mount_path.as_str().strip_prefix(own).is_some_and(|rest| rest.starts_with('/')) {
+        if mount_path.as_str() == own
+            || mount_path
+                .as_str()
+                .strip_prefix(own)
+                .is_some_and(|rest| rest.starts_with('/'))
+        {
             findings.problem(
                 Code::MountConflict,
                 "mount-path",
@@ -30,9 +35,11 @@ pub(super) fn check(
     // The agent makes this directory in the volume, so that the runtime finds it in the read-only mount.
     let account = format!("{}/{SERVICE_ACCOUNT_DIR}", canonical(mount_path.as_str()));
     for container in readers.of(pod) {
-        let taken = container.volume_mounts.iter().map(|mount| &*mount.mount_path).filter(|path| {
-            has_files && mount_path.covers(path) && !is_below(&canonical(path), &account)
-        });
+        let taken = container
+            .volume_mounts
+            .iter()
+            .map(|mount| &*mount.mount_path)
+            .filter(|path| has_files && mount_path.covers(path) && !is_below(&canonical(path), &account));
         for path in taken {
             findings.problem(
                 Code::MountConflict,
@@ -43,7 +50,11 @@ pub(super) fn check(
             );
         }
         for variable in draft.variables.keys() {
-            if container.env.iter().any(|other| &*other.name == variable.as_str()) {
+            if container
+                .env
+                .iter()
+                .any(|other| &*other.name == variable.as_str())
+            {
                 findings.named_problem(
                     Code::VariableConflict,
                     Some(format!("inject-env-{variable}")),
@@ -66,5 +77,6 @@ fn canonical(path: &str) -> String {
 }
 
 fn is_below(path: &str, directory: &str) -> bool {
-    path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    path.strip_prefix(directory)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

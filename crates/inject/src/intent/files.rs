@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use scaivault_contract::{
-    DynamicMapping, FileMode, FileOptions, Format, MAPPINGS_LIMIT, RelativeFile, SecretMapping, TargetFile, conflicts,
+    DynamicMapping, FileMode, FileOptions, Format, MAPPINGS_LIMIT, RelativeFile, SecretMapping, TargetFile,
+    conflicts,
 };
 
 use super::Findings;
@@ -24,7 +25,10 @@ pub(super) fn resolve(draft: &Draft, only_reader: bool, findings: &mut Findings)
     let mut target = |prefix: &str, name: &str, findings: &mut Findings| {
         let file = file_of(draft, name, findings)?;
         let target = TargetFile::below(draft.mount_path.as_str(), &file);
-        keys_by_file.entry(target.as_str().to_owned()).or_insert_with(Vec::new).push(format!("{prefix}{name}"));
+        keys_by_file
+            .entry(target.as_str().to_owned())
+            .or_insert_with(Vec::new)
+            .push(format!("{prefix}{name}"));
         Some(target)
     };
     let secrets: Vec<SecretMapping> = draft
@@ -33,7 +37,11 @@ pub(super) fn resolve(draft: &Draft, only_reader: bool, findings: &mut Findings)
         .filter_map(|(name, secret)| {
             let file = target("inject-secret-", name, findings)?;
             let options = options(draft, name, secret.field.is_some(), only_reader, findings);
-            Some(SecretMapping { secret: secret.clone(), file, options })
+            Some(SecretMapping {
+                secret: secret.clone(),
+                file,
+                options,
+            })
         })
         .collect();
     let dynamic: Vec<DynamicMapping> = draft
@@ -42,14 +50,30 @@ pub(super) fn resolve(draft: &Draft, only_reader: bool, findings: &mut Findings)
         .filter_map(|(name, dynamic)| {
             let file = target("inject-dynamic-", name, findings)?;
             let options = options(draft, name, false, only_reader, findings);
-            Some(DynamicMapping { dynamic: dynamic.clone(), file, options })
+            Some(DynamicMapping {
+                dynamic: dynamic.clone(),
+                file,
+                options,
+            })
         })
         .collect();
-    let files = secrets.iter().map(|m| m.file.as_str()).chain(dynamic.iter().map(|m| m.file.as_str()));
+    let files = secrets
+        .iter()
+        .map(|m| m.file.as_str())
+        .chain(dynamic.iter().map(|m| m.file.as_str()));
     for conflict in conflicts(files) {
-        let keys = |file: &str| keys_by_file.get(file).map(|keys| keys.join(" and ")).unwrap_or_default();
+        let keys = |file: &str| {
+            keys_by_file
+                .get(file)
+                .map(|keys| keys.join(" and "))
+                .unwrap_or_default()
+        };
         let (first, second) = (keys(&conflict.first), keys(&conflict.second));
-        let who = if first == second { first } else { format!("{first} and {second}") };
+        let who = if first == second {
+            first
+        } else {
+            format!("{first} and {second}")
+        };
         findings.problem(
             Code::FileConflict,
             None,
@@ -66,8 +90,17 @@ pub(super) fn resolve(draft: &Draft, only_reader: bool, findings: &mut Findings)
 fn orphans(draft: &Draft, findings: &mut Findings) {
     let is_selected = |name: &str| draft.secrets.contains_key(name) || draft.dynamic.contains_key(name);
     for (name, file) in draft.files.iter().filter(|(name, _)| !is_selected(name)) {
-        let FileDraft { file, format, template, mode } = file;
-        let names = draft.secrets.keys().chain(draft.dynamic.keys()).map(String::as_str);
+        let FileDraft {
+            file,
+            format,
+            template,
+            mode,
+        } = file;
+        let names = draft
+            .secrets
+            .keys()
+            .chain(draft.dynamic.keys())
+            .map(String::as_str);
         let cure = nearest(name, names).map_or_else(
             || format!("add inject-secret-{name}, or remove the option"),
             |name| format!("did you mean {name:?}?"),
@@ -112,8 +145,19 @@ fn file_of(draft: &Draft, name: &str, findings: &mut Findings) -> Option<Relativ
     }
 }
 
-fn options(draft: &Draft, name: &str, has_field: bool, only_reader: bool, findings: &mut Findings) -> FileOptions {
-    let FileDraft { format, template, mode, .. } = draft.files.get(name).cloned().unwrap_or_default();
+fn options(
+    draft: &Draft,
+    name: &str,
+    has_field: bool,
+    only_reader: bool,
+    findings: &mut Findings,
+) -> FileOptions {
+    let FileDraft {
+        format,
+        template,
+        mode,
+        ..
+    } = draft.files.get(name).cloned().unwrap_or_default();
     let default_format = if has_field { Format::Raw } else { Format::Json };
     if format.is_some() && template.is_some() {
         findings.named_problem(
@@ -133,7 +177,11 @@ fn options(draft: &Draft, name: &str, has_field: bool, only_reader: bool, findin
             "add a #field to the path, or choose json, env, yaml or properties",
         );
     }
-    let default_mode = if only_reader { FileMode::OWNER_ONLY } else { FileMode::DEFAULT };
+    let default_mode = if only_reader {
+        FileMode::OWNER_ONLY
+    } else {
+        FileMode::DEFAULT
+    };
     FileOptions {
         // What is the agent's default is not written.
         format: format.filter(|format| *format != default_format),
@@ -144,9 +192,19 @@ fn options(draft: &Draft, name: &str, has_field: bool, only_reader: bool, findin
 
 /// All mappings together go into environment variables, which the kernel bounds.
 fn size(draft: &Draft, secrets: &[SecretMapping], dynamic: &[DynamicMapping], findings: &mut Findings) {
-    let bytes: usize = secrets.iter().map(|mapping| mapping.to_string().len() + 1).sum::<usize>()
-        + dynamic.iter().map(|mapping| mapping.to_string().len() + 1).sum::<usize>()
-        + draft.variables.iter().map(|(name, secret)| format!("{secret} -> {name}\n").len()).sum::<usize>();
+    let bytes: usize = secrets
+        .iter()
+        .map(|mapping| mapping.to_string().len() + 1)
+        .sum::<usize>()
+        + dynamic
+            .iter()
+            .map(|mapping| mapping.to_string().len() + 1)
+            .sum::<usize>()
+        + draft
+            .variables
+            .iter()
+            .map(|(name, secret)| format!("{secret} -> {name}\n").len())
+            .sum::<usize>();
     if bytes > MAPPINGS_LIMIT {
         findings.problem(
             Code::TooLarge,

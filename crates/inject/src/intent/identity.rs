@@ -23,7 +23,11 @@ pub(crate) struct Identity {
 
 impl Identity {
     const fn unprivileged(uid: Option<i64>, gid: Option<i64>) -> Self {
-        Self { uid, gid, kill: false }
+        Self {
+            uid,
+            gid,
+            kill: false,
+        }
     }
 }
 
@@ -47,7 +51,10 @@ pub(super) fn resolve(
         },
         (None, Some(container)) => match target_uid {
             Some(uid) => Identity::unprivileged(Some(uid), pod.gid_of(container)),
-            None if container.security_context.run_as_non_root.or(pod.spec.security_context.run_as_non_root)
+            None if container
+                .security_context
+                .run_as_non_root
+                .or(pod.spec.security_context.run_as_non_root)
                 == Some(true) =>
             {
                 findings.problem(
@@ -65,7 +72,11 @@ pub(super) fn resolve(
                     "reload-signal: the target's uid is not in the manifest, so the sidecar runs as uid 0 with the one \
                      capability KILL; set run-as-user to the target's uid to avoid that",
                 );
-                Identity { uid: Some(0), gid: Some(0), kill: true }
+                Identity {
+                    uid: Some(0),
+                    gid: Some(0),
+                    kill: true,
+                }
             }
         },
         (None, None) => match shared(pod, PodView::uid_of).filter(|uid| *uid != 0) {
@@ -73,7 +84,10 @@ pub(super) fn resolve(
             None => Identity::unprivileged(Some(AGENT_ID), Some(AGENT_ID)),
         },
     };
-    Identity { gid: draft.run_as_group.or(identity.gid), ..identity }
+    Identity {
+        gid: draft.run_as_group.or(identity.gid),
+        ..identity
+    }
 }
 
 /// What the pod's annotation asks for, if it can be.
@@ -107,7 +121,11 @@ fn chosen(
     }
     let kill = signals && uid == 0 && target_uid != Some(0);
     let gid = shared(pod, PodView::gid_of).or((uid == AGENT_ID).then_some(AGENT_ID));
-    Identity { uid: Some(uid), gid, kill }
+    Identity {
+        uid: Some(uid),
+        gid,
+        kill,
+    }
 }
 
 /// The one value that all containers of the pod have.

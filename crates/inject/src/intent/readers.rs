@@ -31,10 +31,21 @@ impl Readers {
     }
 }
 
-pub(super) fn resolve(draft: &Draft, pod: &PodView<'_>, insert_at: usize, findings: &mut Findings) -> Readers {
+pub(super) fn resolve(
+    draft: &Draft,
+    pod: &PodView<'_>,
+    insert_at: usize,
+    findings: &mut Findings,
+) -> Readers {
     let init_containers = pod.spec.init_containers.as_slice();
     let readers = Readers {
-        containers: select("containers", &draft.containers, pod.spec.containers.as_slice(), |_| true, findings),
+        containers: select(
+            "containers",
+            &draft.containers,
+            pod.spec.containers.as_slice(),
+            |_| true,
+            findings,
+        ),
         init_containers: select(
             "init-containers",
             &draft.init_containers,
@@ -63,25 +74,52 @@ fn select(
     findings: &mut Findings,
 ) -> Vec<usize> {
     match selection {
-        Selection::All => {
-            (0..containers.len()).filter(|place| may_all(*place) && !containers[*place].is_mesh()).collect()
-        }
+        Selection::All => (0..containers.len())
+            .filter(|place| may_all(*place) && !containers[*place].is_mesh())
+            .collect(),
         Selection::Names(names) => {
-            for name in names.iter().filter(|name| !containers.iter().any(|container| &*container.name == *name)) {
+            for name in names
+                .iter()
+                .filter(|name| !containers.iter().any(|container| &*container.name == *name))
+            {
                 unknown(key, name, containers, findings);
             }
-            (0..containers.len()).filter(|place| names.iter().any(|name| *name == *containers[*place].name)).collect()
+            (0..containers.len())
+                .filter(|place| names.iter().any(|name| *name == *containers[*place].name))
+                .collect()
         }
     }
 }
 
-pub(super) fn unknown(key: &'static str, name: &str, containers: &[ContainerView<'_>], findings: &mut Findings) {
+pub(super) fn unknown(
+    key: &'static str,
+    name: &str,
+    containers: &[ContainerView<'_>],
+    findings: &mut Findings,
+) {
     let cure = match nearest(name, containers.iter().map(|container| &*container.name)) {
         Some(name) => format!("did you mean {name:?}?"),
         None => {
-            let names: Vec<&str> = containers.iter().take(8).map(|container| &*container.name).collect();
-            format!("the pod has {}", if names.is_empty() { "none".to_owned() } else { names.join(", ") })
+            let names: Vec<&str> = containers
+                .iter()
+                .take(8)
+                .map(|container| &*container.name)
+                .collect();
+            format!(
+                "the pod has {}",
+                if names.is_empty() {
+                    "none".to_owned()
+                } else {
+                    names.join(", ")
+                }
+            )
         }
     };
-    findings.problem(Code::UnknownContainer, key, Some(name), "the pod has no container of this name in that list", cure);
+    findings.problem(
+        Code::UnknownContainer,
+        key,
+        Some(name),
+        "the pod has no container of this name in that list",
+        cure,
+    );
 }

@@ -87,5 +87,9 @@ pub(super) fn resolve(
             return None;
         }
     };
-    Some(Target { signal, process: target.process.clone(), container })
+    Some(Target {
+        signal,
+        process: target.process.clone(),
+        container,
+    })
 }

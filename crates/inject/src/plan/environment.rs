@@ -5,7 +5,7 @@ use std::fmt::{Display, Write as _};
 use k8s_openapi::api::core::v1::EnvVar;
 use scaivault_contract::{
     Duration,
-    env::{self, find},
+    env::{self, ENVIRONMENT},
     escape_env_value,
     names::{CA_DIR, CA_FILE, CREDENTIALS_DIR, ENV_DIR, ENV_FILE, STATE_DIR, TOKEN_DIR, TOKEN_FILE},
 };
@@ -21,10 +21,16 @@ pub(super) fn of(intent: &Intent, settings: &Settings, container: Pattern) -> Ve
     let mut variables = Variables(Vec::with_capacity(12));
     variables.always(env::SCAIVAULT_URL, &intent.url);
     match intent.client_credentials_secret {
-        None => variables.always(env::SCAIVAULT_TOKEN_FILE, format_args!("{TOKEN_DIR}/{TOKEN_FILE}")),
+        None => variables.always(
+            env::SCAIVAULT_TOKEN_FILE,
+            format_args!("{TOKEN_DIR}/{TOKEN_FILE}"),
+        ),
         Some(_) => {
             variables.always(env::SCAIVAULT_CREDENTIALS_DIR, CREDENTIALS_DIR);
-            variables.unless_default(env::SCAIKEY_TOKEN_URL, settings.token_url.as_deref().unwrap_or_default());
+            variables.unless_default(
+                env::SCAIKEY_TOKEN_URL,
+                settings.token_url.as_deref().unwrap_or_default(),
+            );
         }
     }
     variables.unless_default(env::SCAIVAULT_ROLE, intent.role.as_deref().unwrap_or_default());
@@ -33,7 +39,14 @@ pub(super) fn of(intent: &Intent, settings: &Settings, container: Pattern) -> Ve
     if intent.ca_configmap.is_some() {
         variables.always(env::SCAIVAULT_CA_FILE, format_args!("{CA_DIR}/{CA_FILE}"));
     }
-    variables.lines(if is_sidecar { env::WATCH_PATHS } else { env::SECRETS }, &intent.secrets);
+    variables.lines(
+        if is_sidecar {
+            env::WATCH_PATHS
+        } else {
+            env::SECRETS
+        },
+        &intent.secrets,
+    );
     variables.lines(env::DYNAMIC, &intent.dynamic);
     variables.lines(env::SECRET_ENV, &intent.variables);
     if !intent.variables.is_empty() {
@@ -68,7 +81,12 @@ impl Variables {
     /// Adds a variable whose value differs from what the agent takes without it.
     fn unless_default(&mut self, name: &str, value: impl Display) {
         let value = value.to_string();
-        if find(name).is_none_or(|spec| spec.default != value) && !value.is_empty() {
+        if ENVIRONMENT
+            .iter()
+            .find(|spec| spec.name == name)
+            .is_none_or(|spec| spec.default != value)
+            && !value.is_empty()
+        {
             self.push(name, &value);
         }
     }
@@ -85,6 +103,10 @@ impl Variables {
     }
 
     fn push(&mut self, name: &str, value: &str) {
-        self.0.push(EnvVar { name: name.to_owned(), value: Some(escape_env_value(value)), value_from: None });
+        self.0.push(EnvVar {
+            name: name.to_owned(),
+            value: Some(escape_env_value(value)),
+            value_from: None,
+        });
     }
 }

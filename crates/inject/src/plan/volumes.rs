@@ -8,8 +8,8 @@ use k8s_openapi::{
     apimachinery::pkg::api::resource::Quantity as KubeQuantity,
 };
 use scaivault_contract::names::{
-    CA_DIR, CA_FILE, CA_VOLUME, CREDENTIALS_DIR, CREDENTIALS_VOLUME, ENV_DIR, ENV_VOLUME, SECRETS_VOLUME, STATE_DIR,
-    STATE_VOLUME, TOKEN_DIR, TOKEN_FILE, TOKEN_VOLUME,
+    CA_DIR, CA_FILE, CA_VOLUME, CREDENTIALS_DIR, CREDENTIALS_VOLUME, ENV_DIR, ENV_VOLUME, SECRETS_VOLUME,
+    STATE_DIR, STATE_VOLUME, TOKEN_DIR, TOKEN_FILE, TOKEN_VOLUME,
 };
 
 use crate::intent::Intent;
@@ -45,7 +45,11 @@ pub(super) fn of(intent: &Intent) -> Vec<Volume> {
             name: CA_VOLUME.to_owned(),
             config_map: Some(ConfigMapVolumeSource {
                 name: name.clone(),
-                items: Some(vec![KeyToPath { key: CA_FILE.to_owned(), path: CA_FILE.to_owned(), mode: None }]),
+                items: Some(vec![KeyToPath {
+                    key: CA_FILE.to_owned(),
+                    path: CA_FILE.to_owned(),
+                    mode: None,
+                }]),
                 ..ConfigMapVolumeSource::default()
             }),
             ..Volume::default()
@@ -106,7 +110,10 @@ fn token(intent: &Intent) -> Volume {
     };
     Volume {
         name: TOKEN_VOLUME.to_owned(),
-        projected: Some(ProjectedVolumeSource { sources: Some(vec![projection]), default_mode: None }),
+        projected: Some(ProjectedVolumeSource {
+            sources: Some(vec![projection]),
+            default_mode: None,
+        }),
         ..Volume::default()
     }
 }

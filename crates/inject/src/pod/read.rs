@@ -175,7 +175,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for Annotations<'a> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut read = Annotations { present: true, ..Annotations::default() };
+                let mut read = Annotations {
+                    present: true,
+                    ..Annotations::default()
+                };
                 while let Some(key) = map.next_key::<Text<'de>>()? {
                     if key.starts_with(ANNOTATION_PREFIX) {
                         let value = map.next_value::<Option<Text<'de>>>()?.unwrap_or_default();
@@ -210,7 +213,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Selector<'a> {
             os: Option<Text<'b>>,
         }
         let keys: Option<Keys<'a>> = Option::deserialize(deserializer)?;
-        Ok(Self { os: keys.and_then(|keys| keys.os) })
+        Ok(Self {
+            os: keys.and_then(|keys| keys.os),
+        })
     }
 }
 
