@@ -1,4 +1,4 @@
-//! The generated pages of `docs/`: written by the program they describe, and checked to be up to date.
+//! The generated files of the project: written by the program they describe, and checked to be up to date.
 
 use std::{fs, path::PathBuf};
 
@@ -6,6 +6,9 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 use crate::process;
+
+mod cli;
+mod dictionary;
 
 /// A page and what writes it.
 struct Page {
@@ -24,9 +27,11 @@ const PAGES: &[Page] = &[
         path: "docs/cli.md",
         write: |injector| cli::page(|arguments| injector.say(arguments)),
     },
+    Page {
+        path: "fuzz/dictionaries/annotations.dict",
+        write: |injector| dictionary::page(&injector.say(&["annotations", "--format", "json"])?),
+    },
 ];
-
-mod cli;
 
 /// Writes every page, or only says which are out of date.
 pub(crate) fn run(check: bool) -> Result<()> {
@@ -40,6 +45,9 @@ pub(crate) fn run(check: bool) -> Result<()> {
         } else if check {
             stale.push(*path);
         } else {
+            if let Some(dir) = file.parent() {
+                fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+            }
             fs::write(&file, fresh).with_context(|| format!("cannot write {path}"))?;
             println!("{path} is written anew");
         }

@@ -77,8 +77,13 @@ fn targets() -> Result<Vec<String>> {
 }
 
 fn run_target(target: &str, seconds: u32) -> Result<Stats> {
+    // libFuzzer writes what it finds into the first directory and only reads the others.
+    let corpus = format!("fuzz/corpus/{target}");
+    let found = process::root().join(&corpus);
+    fs::create_dir_all(&found).with_context(|| format!("cannot make {}", found.display()))?;
+    let seeds = format!("fuzz/seeds/{target}");
     let mut command = nightly_cargo();
-    command.args(["fuzz", "run", target, "--"]);
+    command.args(["fuzz", "run", target, &corpus, &seeds, "--"]);
     command.args([&format!("-max_total_time={seconds}"), "-print_final_stats=1"]);
     let dictionary = format!("fuzz/dictionaries/{target}.dict");
     if process::root().join(&dictionary).is_file() {

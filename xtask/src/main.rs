@@ -39,9 +39,9 @@ enum Task {
         #[arg(value_name = "STEP", value_parser = ci::step_names())]
         steps: Vec<String>,
     },
-    /// Write the generated pages of docs/ anew
+    /// Write the generated files anew: pages of docs/, the fuzz dictionary
     Docs {
-        /// Write nothing; fail if a page is out of date
+        /// Write nothing; fail if one is out of date
         #[arg(long)]
         check: bool,
     },

@@ -112,10 +112,8 @@ fn answer(output: &Output) -> Result<Value, String> {
 /// Every `[code]` in the text of problems.
 fn problem_codes(text: &str) -> BTreeSet<String> {
     let is_code = |code: &str| {
-        !code.is_empty()
-            && code
-                .chars()
-                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+        code.starts_with(|c: char| c.is_ascii_lowercase())
+            && code.chars().all(|c| c.is_ascii_lowercase() || c == '-')
     };
     text.split('[')
         .skip(1)
