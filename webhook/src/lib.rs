@@ -1,1 +1,37 @@
-//! Stub.
+//! Admission over HTTPS: the shell around `scaivault_inject`.
+//!
+//! ```text
+//! bytes -> review::Request (borrowed) -> admit -> Verdict -> Reply (bytes)       synchronous, pure: review_to_response
+//! accept -> TLS -> hyper -> router -> body within its limits -> review_to_response -> log line, metrics
+//! ```
+//!
+//! No lock is taken and no network is used between a request's bytes and its answer. The crate knows no Kubernetes
+//! client and issues no certificate: namespaces come through [`Namespaces`], the TLS configuration as rustls's own.
+
+mod admit;
+mod body;
+mod context;
+mod limits;
+mod metrics;
+mod ops;
+mod readiness;
+mod reason;
+mod record;
+mod reply;
+mod review;
+mod router;
+mod serve;
+mod shutdown;
+mod subject;
+
+pub use admit::{Refusal, Verdict, admit};
+pub use context::{AdmissionContext, AnyNamespace, Lookup, Namespaces};
+pub use limits::Limits;
+pub use metrics::{METRICS, Metric, MetricKind, Metrics};
+pub use readiness::{Gate, Readiness};
+pub use reason::{Deferral, Reason, Refused, Untouched};
+pub use reply::{Reply, review_to_response};
+pub use review::{DecodeError, GroupVersionKind, Operation, Request, ReviewVersion, Text};
+pub use router::{MUTATE_PATH, router};
+pub use serve::{BindError, Bound, Running, Server, Stopped};
+pub use shutdown::Shutdown;

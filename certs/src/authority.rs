@@ -1,0 +1,144 @@
+//! A certificate authority in memory, and the leaves it signs.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rcgen::{
+    BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
+    IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, date_time_ymd,
+};
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use thiserror::Error;
+
+use crate::tls::certified_key;
+
+/// Certificates are valid from this long before they are issued: the API server's clock may be behind ours.
+const BACKDATE: Duration = Duration::from_secs(300);
+
+/// Why a certificate could not be issued.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum IssueError {
+    /// A name is neither a DNS name nor an IP address, or key generation failed.
+    #[error("cannot issue a certificate for {names}: {source}")]
+    Generate {
+        /// The subject or the names asked for.
+        names: String,
+        /// What the generator said.
+        source: rcgen::Error,
+    },
+    /// `now` is before 1970.
+    #[error("cannot issue a certificate: the clock stands before 1970; set it")]
+    Clock,
+}
+
+/// A certificate authority: an ECDSA P-256 key and its self-signed certificate.
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pem: String,
+    not_after: SystemTime,
+}
+
+impl Authority {
+    /// A new authority called `name` (its common name), valid from `now` for `validity`.
+    pub fn new(name: &str, now: SystemTime, validity: Duration) -> Result<Self, IssueError> {
+        let failed = |source| IssueError::Generate {
+            names: name.to_owned(),
+            source,
+        };
+        let not_after = now + validity;
+        let mut params = CertificateParams::default();
+        params.distinguished_name = common_name(name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        set_validity(&mut params, now, not_after)?;
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed)?;
+        let pem = params.self_signed(&key).map_err(failed)?.pem();
+        Ok(Self {
+            issuer: Issuer::new(params, key),
+            pem,
+            not_after,
+        })
+    }
+
+    /// The authority's certificate, PEM: what a client has to trust, the webhook configuration's `caBundle`.
+    pub fn certificate_pem(&self) -> &str {
+        &self.pem
+    }
+
+    /// Signs a server certificate with a new key for DNS names and IP addresses, valid from `now` for `validity`,
+    /// though never longer than the authority itself.
+    pub fn issue(&self, names: &[String], now: SystemTime, validity: Duration) -> Result<Leaf, IssueError> {
+        let failed = |source| IssueError::Generate {
+            names: names.join(", "),
+            source,
+        };
+        let not_after = (now + validity).min(self.not_after);
+        let mut params = CertificateParams::new(names).map_err(failed)?;
+        params.distinguished_name = names.first().map(|name| common_name(name)).unwrap_or_default();
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.use_authority_key_identifier_extension = true;
+        set_validity(&mut params, now, not_after)?;
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed)?;
+        let certificate = params.signed_by(&key, &self.issuer).map_err(failed)?;
+        Ok(Leaf {
+            certificate,
+            key,
+            not_after,
+        })
+    }
+}
+
+/// A server certificate and its private key.
+pub struct Leaf {
+    certificate: Certificate,
+    key: KeyPair,
+    not_after: SystemTime,
+}
+
+impl Leaf {
+    /// When it expires.
+    pub fn not_after(&self) -> SystemTime {
+        self.not_after
+    }
+
+    /// The certificate, PEM.
+    pub fn certificate_pem(&self) -> String {
+        self.certificate.pem()
+    }
+
+    /// The private key, PKCS #8 in PEM. For files that only their owner reads.
+    pub fn key_pem(&self) -> String {
+        self.key.serialize_pem()
+    }
+
+    /// What a resolver serves.
+    pub fn certified_key(&self) -> Result<CertifiedKey, rustls::Error> {
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(self.key.serialize_der()));
+        certified_key(vec![self.certificate.der().clone()], key)
+    }
+}
+
+fn common_name(name: &str) -> DistinguishedName {
+    let mut distinguished = DistinguishedName::new();
+    // RFC 5280 allows 64 characters (ub-common-name); verification is by the alternative names anyway.
+    distinguished.push(DnType::CommonName, name.chars().take(64).collect::<String>());
+    distinguished
+}
+
+fn set_validity(
+    params: &mut CertificateParams,
+    now: SystemTime,
+    not_after: SystemTime,
+) -> Result<(), IssueError> {
+    let since_epoch = |time: SystemTime| time.duration_since(UNIX_EPOCH).map_err(|_| IssueError::Clock);
+    // rcgen's date type is of a crate that is not re-exported; it can be added to.
+    let epoch = date_time_ymd(1970, 1, 1);
+    params.not_before = epoch + since_epoch(now)?.saturating_sub(BACKDATE);
+    params.not_after = epoch + since_epoch(not_after)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

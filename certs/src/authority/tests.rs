@@ -1,0 +1,63 @@
+use rustls::{
+    RootCertStore,
+    client::{WebPkiServerVerifier, danger::ServerCertVerifier as _},
+};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _};
+
+use super::*;
+use crate::tls::provider;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+fn now() -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(1_800_000_000)
+}
+
+/// What a client that trusts `ca` says about `leaf` under `name` at `time`.
+fn verdict(ca: &Authority, leaf: &Leaf, name: &str, time: SystemTime) -> Result<(), rustls::Error> {
+    let mut roots = RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_slice(ca.certificate_pem().as_bytes()).unwrap())
+        .unwrap();
+    WebPkiServerVerifier::builder_with_provider(roots.into(), provider())
+        .build()
+        .unwrap()
+        .verify_server_cert(
+            leaf.certificate.der(),
+            &[],
+            &ServerName::try_from(name.to_owned()).unwrap(),
+            &[],
+            UnixTime::since_unix_epoch(time.duration_since(UNIX_EPOCH).unwrap()),
+        )
+        .map(|_| ())
+}
+
+#[test]
+fn a_leaf_is_trusted_under_its_names_while_it_is_valid() {
+    let ca = Authority::new("test authority", now(), 30 * DAY).unwrap();
+    let leaf = ca
+        .issue(&["injector.scaivault.svc".into(), "127.0.0.1".into()], now(), DAY)
+        .unwrap();
+    assert_eq!(verdict(&ca, &leaf, "injector.scaivault.svc", now()), Ok(()));
+    assert_eq!(verdict(&ca, &leaf, "127.0.0.1", now()), Ok(()));
+    assert_eq!(verdict(&ca, &leaf, "127.0.0.1", now() - BACKDATE), Ok(()));
+    assert!(verdict(&ca, &leaf, "other.scaivault.svc", now()).is_err());
+    assert!(verdict(&ca, &leaf, "127.0.0.1", now() + 2 * DAY).is_err());
+    assert!(verdict(&ca, &leaf, "127.0.0.1", now() - 2 * BACKDATE).is_err());
+    let other = Authority::new("test authority", now(), 30 * DAY).unwrap();
+    assert!(verdict(&other, &leaf, "127.0.0.1", now()).is_err());
+}
+
+#[test]
+fn a_leaf_does_not_outlive_its_authority() {
+    let ca = Authority::new("short", now(), DAY).unwrap();
+    let leaf = ca.issue(&["localhost".into()], now(), 90 * DAY).unwrap();
+    assert_eq!(leaf.not_after(), now() + DAY);
+}
+
+#[test]
+fn a_bad_name_is_named() {
+    let ca = Authority::new("names", now(), DAY).unwrap();
+    let error = ca.issue(&["späť.example".into()], now(), DAY).err().unwrap();
+    assert!(error.to_string().contains("späť.example"), "{error}");
+}

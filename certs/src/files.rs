@@ -1,0 +1,198 @@
+//! A certificate from a directory as the kubelet mounts a Secret of type `kubernetes.io/tls`.
+
+use std::{
+    fs,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    io,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use jiff::Timestamp;
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject as _};
+use thiserror::Error;
+use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
+
+use crate::tls::certified_key;
+
+/// The chain, leaf first, PEM.
+pub const CERTIFICATE_FILE: &str = "tls.crt";
+/// The leaf's private key, PEM: PKCS #8, SEC 1 or PKCS #1.
+pub const KEY_FILE: &str = "tls.key";
+
+/// The kubelet's link to the generation of files that is current; swapped in one rename.
+const DATA_LINK: &str = "..data";
+
+/// Why a directory does not give a certificate. Each names the file and the cure, none a byte of the key.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// A file cannot be read.
+    #[error("cannot read {path}: {source}; mount a Secret of type kubernetes.io/tls there")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The text is not PEM.
+    #[error(
+        "{path} is not PEM: {source}; write a chain with the leaf first to {CERTIFICATE_FILE} and its key to {KEY_FILE}"
+    )]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said.
+        source: pem::Error,
+    },
+    /// No certificate in the file.
+    #[error("{path} holds no certificate; write the chain there, leaf first")]
+    NoCertificate {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The leaf cannot be read as X.509.
+    #[error("the first certificate of {path} is not X.509; write the chain there, leaf first")]
+    NotX509 {
+        /// The file.
+        path: PathBuf,
+    },
+    /// No private key in the file.
+    #[error("{path} holds no private key; write the leaf's unencrypted key there")]
+    NoKey {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The key is not supported or it is not the leaf's.
+    #[error("{certificate} and {key} do not go together: {source}; issue the pair again")]
+    Pair {
+        /// The chain's file.
+        certificate: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+        /// What the TLS library said.
+        source: rustls::Error,
+    },
+    /// The leaf has expired.
+    #[error("{path} expired at {not_after}; renew the certificate")]
+    Expired {
+        /// The chain's file.
+        path: PathBuf,
+        /// The end of its validity.
+        not_after: Timestamp,
+    },
+}
+
+/// A certificate that may be served.
+pub struct Loaded {
+    /// Chain and key.
+    pub key: CertifiedKey,
+    /// When the leaf expires.
+    pub not_after: SystemTime,
+}
+
+/// Reads and checks the pair in `directory`; `now` decides whether it has expired.
+pub fn load(directory: &Path, now: SystemTime) -> Result<Loaded, LoadError> {
+    Material::read(directory)?.check(now)
+}
+
+/// The two files' bytes, of one generation.
+pub(crate) struct Material {
+    directory: PathBuf,
+    certificate: Vec<u8>,
+    key: Vec<u8>,
+}
+
+impl Material {
+    pub(crate) fn read(directory: &Path) -> Result<Self, LoadError> {
+        match Self::read_generation(directory) {
+            // The kubelet removes the old generation right after it has moved the link: once more, through the
+            // new one.
+            Err(LoadError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                Self::read_generation(directory)
+            }
+            other => other,
+        }
+    }
+
+    /// Reads both files through one look at the link, so that they are never of two generations.
+    fn read_generation(directory: &Path) -> Result<Self, LoadError> {
+        let generation = match fs::read_link(directory.join(DATA_LINK)) {
+            Ok(target) => directory.join(target),
+            // Not a kubelet's volume: plain files.
+            Err(_) => directory.to_owned(),
+        };
+        let read = |name: &str| {
+            fs::read(generation.join(name)).map_err(|source| LoadError::Read {
+                path: directory.join(name),
+                source,
+            })
+        };
+        Ok(Self {
+            directory: directory.to_owned(),
+            certificate: read(CERTIFICATE_FILE)?,
+            key: read(KEY_FILE)?,
+        })
+    }
+
+    /// Tells one content from another; not for anything an adversary chooses.
+    pub(crate) fn fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.certificate.hash(&mut hasher);
+        self.key.hash(&mut hasher);
+        hasher.finish()
+    }
+
+    pub(crate) fn check(&self, now: SystemTime) -> Result<Loaded, LoadError> {
+        let certificate_path = self.directory.join(CERTIFICATE_FILE);
+        let key_path = self.directory.join(KEY_FILE);
+        let chain = CertificateDer::pem_slice_iter(&self.certificate)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|source| LoadError::Malformed {
+                path: certificate_path.clone(),
+                source,
+            })?;
+        let Some(leaf) = chain.first() else {
+            return Err(LoadError::NoCertificate {
+                path: certificate_path,
+            });
+        };
+        let Some(not_after) = expiry(leaf) else {
+            return Err(LoadError::NotX509 {
+                path: certificate_path,
+            });
+        };
+        let key = match PrivateKeyDer::from_pem_slice(&self.key) {
+            Ok(key) => key,
+            Err(pem::Error::NoItemsFound) => return Err(LoadError::NoKey { path: key_path }),
+            Err(source) => {
+                return Err(LoadError::Malformed {
+                    path: key_path,
+                    source,
+                });
+            }
+        };
+        let key = certified_key(chain, key).map_err(|source| LoadError::Pair {
+            certificate: certificate_path.clone(),
+            key: key_path,
+            source,
+        })?;
+        if not_after <= now {
+            return Err(LoadError::Expired {
+                path: certificate_path,
+                not_after: Timestamp::try_from(not_after).unwrap_or(Timestamp::MAX),
+            });
+        }
+        Ok(Loaded { key, not_after })
+    }
+}
+
+fn expiry(leaf: &CertificateDer<'_>) -> Option<SystemTime> {
+    let (_, leaf) = X509Certificate::from_der(leaf).ok()?;
+    let seconds = u64::try_from(leaf.validity().not_after.timestamp()).ok()?;
+    Some(UNIX_EPOCH + Duration::from_secs(seconds))
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,144 @@
+//! What a request gets: synchronous, pure, no HTTP.
+
+use scaivault_inject::{Context, Decision, Denial, Detachment, Patch, PodView, Problems, Skip, decide};
+
+use crate::{
+    context::{AdmissionContext, Lookup},
+    reason::{Deferral, Reason, Refused, Untouched},
+    review::{Operation, Request},
+};
+
+/// What a request gets.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// Outcome and reason.
+    pub reason: Reason,
+    /// What to change.
+    pub patch: Option<Patch>,
+    /// For whoever applies the object.
+    pub warnings: Vec<String>,
+    /// What is wrong with the annotations; also where the pod goes through in spite of it.
+    pub problems: Problems,
+    /// Set when the request is refused.
+    pub refusal: Option<Refusal>,
+}
+
+impl From<Reason> for Verdict {
+    fn from(reason: Reason) -> Self {
+        Self {
+            reason,
+            patch: None,
+            warnings: Vec::new(),
+            problems: Problems::new(),
+            refusal: None,
+        }
+    }
+}
+
+/// How a refusal reads for the person who made the request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// HTTP status code.
+    pub code: u16,
+    /// Kubernetes' word for it (`StatusReason`).
+    pub reason: &'static str,
+    /// All that is wrong.
+    pub message: String,
+}
+
+/// Decides a request. Only the creation of a pod is looked at; everything else goes through untouched.
+pub fn admit(request: &Request<'_>, context: &AdmissionContext) -> Verdict {
+    if let Some(untouched) = untouched(request) {
+        return Reason::Untouched(untouched).into();
+    }
+    let Some(object) = request.object else {
+        return malformed("the request of a pod's creation has no object".to_owned());
+    };
+    let pod = match PodView::parse(object.get()) {
+        Ok(pod) => pod,
+        Err(error) => return malformed(error.to_string()),
+    };
+    let Lookup::Known(namespace) = context.namespace(&request.namespace) else {
+        return Reason::Deferred(Deferral::UnknownNamespace).into();
+    };
+    let current = context.current();
+    decide(
+        &pod,
+        &Context {
+            settings: &current.settings,
+            namespace: &namespace,
+            service_account_role: None,
+            workload_mutation_mode: None,
+            kube_version: current.kube_version,
+        },
+    )
+    .into()
+}
+
+fn untouched(request: &Request<'_>) -> Option<Untouched> {
+    if !request.subresource.is_empty() {
+        return Some(Untouched::Subresource);
+    }
+    if !(request.kind.group.is_empty() && &*request.kind.kind == "Pod") {
+        return Some(Untouched::NotAPod);
+    }
+    match request.operation {
+        Operation::Create => None,
+        Operation::Update => Some(Untouched::Update),
+        Operation::Delete => Some(Untouched::Delete),
+        Operation::Connect => Some(Untouched::Connect),
+        Operation::Other => Some(Untouched::OtherOperation),
+    }
+}
+
+fn malformed(message: String) -> Verdict {
+    Verdict {
+        refusal: Some(Refusal {
+            code: 422,
+            reason: "Invalid",
+            message,
+        }),
+        ..Reason::Denied(Refused::MalformedPod).into()
+    }
+}
+
+impl From<Decision> for Verdict {
+    fn from(decision: Decision) -> Self {
+        match decision {
+            Decision::Skip(Skip {
+                reason,
+                patch,
+                problems,
+                warnings,
+            }) => Self {
+                patch,
+                problems,
+                warnings,
+                ..Reason::Skipped(reason).into()
+            },
+            Decision::Inject(injection) => Self {
+                patch: Some(injection.patch),
+                warnings: injection.warnings,
+                ..Reason::Injected(injection.pattern).into()
+            },
+            Decision::Detach(Detachment { patch, warnings }) => Self {
+                patch: Some(patch),
+                warnings,
+                ..Reason::Detached.into()
+            },
+            Decision::Deny(Denial { problems, warnings }) => Self {
+                refusal: Some(Refusal {
+                    code: 403,
+                    reason: "Forbidden",
+                    message: problems.to_string(),
+                }),
+                problems,
+                warnings,
+                ..Reason::Denied(Refused::Problems).into()
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,68 @@
+//! How much of everything one server gives.
+
+use std::time::Duration;
+
+const MIB: usize = 1024 * 1024;
+
+/// Bounds in size, number and time. The defaults fit one replica beside one cluster's API servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The longest body, bytes. The API server limits one object to 3 MiB and a review holds up to two of them.
+    pub body_bytes: usize,
+    /// How long a body may take from its first byte to its last.
+    pub body_timeout: Duration,
+    /// Requests at once; more are answered 503 with `Retry-After`.
+    pub requests: usize,
+    /// Bytes of all bodies being read or answered, together; more are answered 503 with `Retry-After`.
+    pub buffered_bytes: usize,
+    /// Connections at once. Beyond, the one that has been idle longest is closed.
+    pub connections: usize,
+    /// Connections at once from one address: one caller cannot take all.
+    pub connections_per_source: usize,
+    /// How long a TLS handshake may take.
+    pub handshake_timeout: Duration,
+    /// How long a connection may stay without ever sending a request.
+    pub first_request_timeout: Duration,
+    /// How long an HTTP/1.1 request's head may take from its first byte to its last.
+    pub header_timeout: Duration,
+    /// How long a connection may be idle between requests. The API server re-uses connections and gives them up
+    /// after 90 s itself (Go's `IdleConnTimeout`), so the same value closes few under its hands.
+    pub keep_alive: Duration,
+    /// HTTP/2 streams at once on one connection.
+    pub streams: u32,
+    /// How long, after the signal to stop, requests are still taken, while the endpoints' change spreads.
+    pub drain_delay: Duration,
+    /// How long, after that, requests under way may take. Together below the pod's grace period (30 s).
+    pub drain_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes: 7 * MIB,
+            body_timeout: Duration::from_secs(10),
+            requests: 1024,
+            buffered_bytes: 64 * MIB,
+            connections: 1024,
+            connections_per_source: 512,
+            handshake_timeout: Duration::from_secs(10),
+            first_request_timeout: Duration::from_secs(10),
+            header_timeout: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(90),
+            streams: 64,
+            drain_delay: Duration::from_secs(5),
+            drain_timeout: Duration::from_secs(20),
+        }
+    }
+}
+
+impl Limits {
+    /// For the port of probes and metrics: a few small requests by the kubelet and Prometheus.
+    pub(crate) fn ops(&self) -> Self {
+        Self {
+            connections: 64,
+            connections_per_source: 32,
+            ..*self
+        }
+    }
+}

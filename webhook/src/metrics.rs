@@ -1,0 +1,422 @@
+//! Every metric of the injector, declared once: registration, documentation and tests go by [`METRICS`].
+
+mod latency;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+
+use crate::reason::Reason;
+use latency::Latency;
+
+/// One row of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metric {
+    /// The name as Prometheus stores it, base unit included.
+    pub name: &'static str,
+    /// What it counts or measures; one line, no full stop.
+    pub help: &'static str,
+    /// Its kind.
+    pub kind: MetricKind,
+    /// Its labels. All of them have few values, fixed in code.
+    pub labels: &'static [&'static str],
+}
+
+/// The kinds of metric used here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricKind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// A distribution in buckets.
+    Histogram,
+}
+
+macro_rules! metrics {
+    ($($ident:ident = $kind:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
+        $(const $ident: Metric = Metric {
+            name: $name,
+            help: $help,
+            kind: MetricKind::$kind,
+            labels: &[$($label),*],
+        };)*
+
+        /// Every metric, in the order of the documentation.
+        pub static METRICS: &[Metric] = &[$($ident),*];
+    };
+}
+
+metrics! {
+    ADMISSIONS = Counter "scaivault_injector_admissions_total" ["outcome", "reason", "dry_run"]
+        "Admission requests by what they got and why";
+    ADMISSION_DURATION = Histogram "scaivault_injector_admission_duration_seconds" []
+        "Time from a request's complete body to its complete answer";
+    PATCH_BYTES = Counter "scaivault_injector_patch_bytes_total" []
+        "Size of all patches before base64";
+    REQUESTS_IN_FLIGHT = Gauge "scaivault_injector_requests_in_flight" []
+        "Requests being read or answered";
+    BUFFERED_BYTES = Gauge "scaivault_injector_buffered_bytes" []
+        "Bytes of the bodies of requests being read or answered";
+    SHED = Counter "scaivault_injector_shed_total" ["reason"]
+        "Requests answered 503 and connections refused because a limit was reached";
+    HTTP_ERRORS = Counter "scaivault_injector_http_errors_total" ["status"]
+        "Requests answered with an HTTP status of 400 or more";
+    PANICS = Counter "scaivault_injector_panics_total" []
+        "Requests answered 500 because of a bug";
+    CONNECTIONS = Gauge "scaivault_injector_connections" ["port"]
+        "Open connections";
+    CONNECTIONS_CLOSED = Counter "scaivault_injector_connections_closed_total" ["reason"]
+        "Connections closed by the server before their client closed them";
+    HANDSHAKE_FAILURES = Counter "scaivault_injector_tls_handshake_failures_total" ["reason"]
+        "TLS handshakes that failed; rejected: the client does not accept our certificate";
+    CERTIFICATE_EXPIRY = Gauge "scaivault_injector_certificate_expiry_timestamp_seconds" []
+        "When the served certificate expires, seconds since 1970";
+    CERTIFICATE_RELOADS = Counter "scaivault_injector_certificate_reloads_total" ["result"]
+        "New certificates that were found; kept: a broken one, the one before is served on";
+}
+
+/// Why a request or a connection was turned away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shed {
+    Requests,
+    Memory,
+    Connections,
+    ConnectionsPerSource,
+}
+
+/// Why a connection was closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Closed {
+    Evicted,
+    Idle,
+    NoRequest,
+    SlowHeader,
+}
+
+/// Why a handshake failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HandshakeFailure {
+    Timeout,
+    Closed,
+    Rejected,
+    Invalid,
+}
+
+/// A counter for each value of a closed set: no lookup, no lock.
+trait Label: Copy + Eq + 'static {
+    const ALL: &'static [Self];
+    fn name(self) -> &'static str;
+}
+
+macro_rules! labels {
+    ($($type:ident { $($variant:ident = $name:literal),* $(,)? })*) => {
+        $(impl Label for $type {
+            const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name),* }
+            }
+        })*
+    };
+}
+
+labels! {
+    Shed {
+        Requests = "requests",
+        Memory = "memory",
+        Connections = "connections",
+        ConnectionsPerSource = "connections-per-source",
+    }
+    Closed {
+        Evicted = "evicted",
+        Idle = "idle",
+        NoRequest = "no-request",
+        SlowHeader = "slow-header",
+    }
+    HandshakeFailure {
+        Timeout = "timeout",
+        Closed = "closed",
+        Rejected = "rejected",
+        Invalid = "invalid",
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AdmissionLabels {
+    outcome: &'static str,
+    reason: &'static str,
+    dry_run: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StatusLabel {
+    status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PortLabel {
+    port: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabel {
+    result: &'static str,
+}
+
+/// The metrics of one server. Everything on a request's path is an atomic that was found beforehand.
+pub struct Metrics {
+    registry: Registry,
+    /// Not dry-run, dry-run.
+    admissions: Vec<(Reason, [Counter; 2])>,
+    durations: Latency,
+    patch_bytes: Counter,
+    pub(crate) requests_in_flight: Gauge,
+    pub(crate) buffered_bytes: Gauge,
+    shed: Vec<(Shed, Counter)>,
+    http_errors: Family<StatusLabel, Counter>,
+    pub(crate) panics: Counter,
+    connections: Family<PortLabel, Gauge>,
+    closed: Vec<(Closed, Counter)>,
+    handshake_failures: Vec<(HandshakeFailure, Counter)>,
+    certificate_expiry: Gauge,
+    certificate_reloads: Family<ResultLabel, Counter>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::default();
+        let admissions = Family::<AdmissionLabels, Counter>::default();
+        let metrics = Self {
+            admissions: Reason::all()
+                .map(|reason| {
+                    let counter = |dry_run| {
+                        let labels = AdmissionLabels {
+                            outcome: reason.outcome(),
+                            reason: reason.name(),
+                            dry_run,
+                        };
+                        admissions.get_or_create(&labels).clone()
+                    };
+                    (reason, [counter(false), counter(true)])
+                })
+                .collect(),
+            durations: Latency::default(),
+            patch_bytes: Counter::default(),
+            requests_in_flight: Gauge::default(),
+            buffered_bytes: Gauge::default(),
+            shed: by_reason(&mut registry, SHED),
+            http_errors: Family::default(),
+            panics: Counter::default(),
+            connections: Family::default(),
+            closed: by_reason(&mut registry, CONNECTIONS_CLOSED),
+            handshake_failures: by_reason(&mut registry, HANDSHAKE_FAILURES),
+            certificate_expiry: Gauge::default(),
+            certificate_reloads: Family::default(),
+            registry: Registry::default(),
+        };
+        // Present from the start, so that the first increase is one that can be seen.
+        for status in [400, 404, 405, 408, 413, 415, 500, 503] {
+            drop(metrics.http_errors.get_or_create(&StatusLabel { status }));
+        }
+        for port in ["https", "ops"] {
+            drop(metrics.connections(port));
+        }
+        for result in ["replaced", "kept"] {
+            drop(metrics.certificate_reloads.get_or_create(&ResultLabel { result }));
+        }
+        register(&mut registry, ADMISSIONS, admissions);
+        register(&mut registry, ADMISSION_DURATION, metrics.durations.clone());
+        register(&mut registry, PATCH_BYTES, metrics.patch_bytes.clone());
+        register(
+            &mut registry,
+            REQUESTS_IN_FLIGHT,
+            metrics.requests_in_flight.clone(),
+        );
+        register(&mut registry, BUFFERED_BYTES, metrics.buffered_bytes.clone());
+        register(&mut registry, HTTP_ERRORS, metrics.http_errors.clone());
+        register(&mut registry, PANICS, metrics.panics.clone());
+        register(&mut registry, CONNECTIONS, metrics.connections.clone());
+        register(
+            &mut registry,
+            CERTIFICATE_EXPIRY,
+            metrics.certificate_expiry.clone(),
+        );
+        register(
+            &mut registry,
+            CERTIFICATE_RELOADS,
+            metrics.certificate_reloads.clone(),
+        );
+        Self { registry, ..metrics }
+    }
+}
+
+impl Metrics {
+    /// All at zero.
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// The exposition, OpenMetrics text.
+    pub fn encode(&self) -> String {
+        let mut text = String::with_capacity(16 * 1024);
+        text::encode(&mut text, &self.registry).expect("text written to memory cannot fail");
+        text
+    }
+
+    /// A certificate that ends at `expiry` (seconds since 1970) is served from now on.
+    pub fn certificate_served(&self, expiry: i64) {
+        self.certificate_expiry.set(expiry);
+    }
+
+    /// A certificate was renewed.
+    pub fn certificate_replaced(&self, expiry: i64) {
+        self.certificate_served(expiry);
+        let result = "replaced";
+        self.certificate_reloads
+            .get_or_create(&ResultLabel { result })
+            .inc();
+    }
+
+    /// A renewed certificate was broken; the one before is served on.
+    pub fn certificate_kept(&self) {
+        let result = "kept";
+        self.certificate_reloads
+            .get_or_create(&ResultLabel { result })
+            .inc();
+    }
+
+    pub(crate) fn admission(&self, reason: Reason, dry_run: bool, duration: Duration, patch_bytes: usize) {
+        if let Some((_, counters)) = self.admissions.iter().find(|(known, _)| *known == reason) {
+            counters[usize::from(dry_run)].inc();
+        }
+        self.durations.observe(duration);
+        self.patch_bytes.inc_by(patch_bytes as u64);
+    }
+
+    pub(crate) fn http_error(&self, status: u16) {
+        self.http_errors.get_or_create(&StatusLabel { status }).inc();
+    }
+
+    pub(crate) fn shed(&self, reason: Shed) {
+        count(&self.shed, reason);
+    }
+
+    pub(crate) fn closed(&self, reason: Closed) {
+        count(&self.closed, reason);
+    }
+
+    pub(crate) fn handshake_failed(&self, reason: HandshakeFailure) {
+        count(&self.handshake_failures, reason);
+    }
+
+    pub(crate) fn connections(&self, port: &'static str) -> Gauge {
+        self.connections.get_or_create(&PortLabel { port }).clone()
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+fn register(registry: &mut Registry, row: Metric, metric: impl prometheus_client::registry::Metric) {
+    // The encoder writes a counter's suffix itself.
+    let name = match row.kind {
+        MetricKind::Counter => row.name.trim_end_matches("_total"),
+        MetricKind::Gauge | MetricKind::Histogram => row.name,
+    };
+    registry.register(name, row.help, metric);
+}
+
+fn by_reason<L: Label>(registry: &mut Registry, row: Metric) -> Vec<(L, Counter)> {
+    let family = Family::<ReasonLabel, Counter>::default();
+    let counters = L::ALL
+        .iter()
+        .map(|&value| {
+            let reason = value.name();
+            (value, family.get_or_create(&ReasonLabel { reason }).clone())
+        })
+        .collect();
+    register(registry, row, family);
+    counters
+}
+
+fn count<L: Label>(counters: &[(L, Counter)], reason: L) {
+    if let Some((_, counter)) = counters.iter().find(|(known, _)| *known == reason) {
+        counter.inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reason::Untouched;
+
+    #[test]
+    fn the_exposition_is_the_table() {
+        let text = Metrics::default().encode();
+        let described: Vec<&str> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("# HELP "))
+            .map(|line| line.split(' ').next().unwrap())
+            .collect();
+        assert_eq!(described.len(), METRICS.len());
+        for Metric {
+            name,
+            help,
+            kind,
+            labels,
+        } in METRICS
+        {
+            let stem = if *kind == MetricKind::Counter {
+                name.trim_end_matches("_total")
+            } else {
+                name
+            };
+            assert!(text.contains(&format!("# HELP {stem} {help}.\n")), "{name}");
+            assert!(
+                text.contains(&format!("# TYPE {stem} {}\n", format!("{kind:?}").to_lowercase())),
+                "{name}"
+            );
+            let sample = text.lines().find(|line| line.starts_with(name)).expect(name);
+            for label in *labels {
+                assert!(sample.contains(&format!("{label}=\"")), "{sample}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_reason_is_counted_apart_for_dry_runs() {
+        let metrics = Metrics::default();
+        for reason in Reason::all() {
+            metrics.admission(reason, true, Duration::from_micros(60), 3);
+        }
+        metrics.admission(
+            Reason::Untouched(Untouched::Delete),
+            false,
+            Duration::from_micros(10),
+            0,
+        );
+        let text = metrics.encode();
+        for reason in Reason::all() {
+            let (outcome, name) = (reason.outcome(), reason.name());
+            let line =
+                format!("admissions_total{{outcome=\"{outcome}\",reason=\"{name}\",dry_run=\"true\"}} 1\n");
+            assert!(text.contains(&line), "{line}\n{text}");
+        }
+        assert!(text.contains(r#"outcome="untouched",reason="delete",dry_run="false"} 1"#));
+        assert!(text.contains(&format!("patch_bytes_total {}\n", 3 * Reason::all().count())));
+        assert!(text.contains(&format!("duration_seconds_count {}\n", Reason::all().count() + 1)));
+    }
+}

@@ -1,0 +1,42 @@
+//! The plain port: probes and metrics.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+
+use crate::{metrics::Metrics, readiness::Readiness};
+
+/// OpenMetrics text, as Prometheus asks for it.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+#[derive(Clone)]
+struct Ops {
+    readiness: Readiness,
+    metrics: Arc<Metrics>,
+}
+
+/// `/livez`: the process answers. `/readyz`: it wants requests, else 503 with the reason. `/metrics`.
+pub(crate) fn router(readiness: Readiness, metrics: Arc<Metrics>) -> Router {
+    Router::new()
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(exposition))
+        .with_state(Ops { readiness, metrics })
+}
+
+async fn readyz(State(ops): State<Ops>) -> Response {
+    match ops.readiness.check() {
+        Ok(()) => "ok\n".into_response(),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
+    }
+}
+
+async fn exposition(State(ops): State<Ops>) -> Response {
+    ([(header::CONTENT_TYPE, OPEN_METRICS)], ops.metrics.encode()).into_response()
+}

@@ -1,0 +1,157 @@
+//! Bytes in, bytes out: the whole of an admission without HTTP.
+
+use std::borrow::Cow;
+
+use axum::http::StatusCode;
+use scaivault_inject::Patch;
+
+use crate::{
+    admit::{Verdict, admit},
+    context::AdmissionContext,
+    reason::Reason,
+    review::{DecodeError, Request, Response, Status},
+};
+
+/// An HTTP answer: an `AdmissionReview` with status 200, else a line of text (which the API server passes on to
+/// the person who made the request).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    pub(crate) fn text(status: StatusCode, text: impl Into<String>) -> Self {
+        Self {
+            status,
+            body: text.into().into_bytes(),
+        }
+    }
+
+    /// The value of `Content-Type`.
+    pub fn content_type(&self) -> &'static str {
+        match self.status {
+            StatusCode::OK => "application/json",
+            _ => "text/plain; charset=utf-8",
+        }
+    }
+
+    /// The value of `Retry-After`, in seconds, where the API server shall ask again. It does so by itself, inside the
+    /// webhook's timeout, but only with this header.
+    pub fn retry_after_seconds(&self) -> Option<u32> {
+        (self.status == StatusCode::SERVICE_UNAVAILABLE).then_some(1)
+    }
+}
+
+/// Answers the bytes of an `AdmissionReview`. Pure but for what `context` looks up in memory.
+pub fn review_to_response(bytes: &[u8], context: &AdmissionContext) -> Reply {
+    Answer::new(bytes, context).reply
+}
+
+/// A reply and what it came from, for the log line and the metrics.
+pub(crate) struct Answer<'a> {
+    pub(crate) reply: Reply,
+    pub(crate) from: Result<Decided<'a>, DecodeError>,
+}
+
+/// A request and what it got.
+pub(crate) struct Decided<'a> {
+    pub(crate) request: Request<'a>,
+    pub(crate) verdict: Verdict,
+    /// Size of the patch before base64.
+    pub(crate) patch_bytes: usize,
+}
+
+impl<'a> Answer<'a> {
+    pub(crate) fn new(bytes: &'a [u8], context: &AdmissionContext) -> Self {
+        let request = match Request::decode(bytes) {
+            Ok(request) => request,
+            Err(error) => {
+                let uid = error
+                    .uid()
+                    .map_or_else(String::new, |uid| format!(" (request {uid})"));
+                return Self {
+                    reply: Reply::text(StatusCode::BAD_REQUEST, format!("{error}{uid}\n")),
+                    from: Err(error),
+                };
+            }
+        };
+        let verdict = admit(&request, context);
+        let patch = patch_json(verdict.patch.as_ref());
+        Self {
+            reply: reply(&request, &verdict, &patch),
+            from: Ok(Decided {
+                request,
+                verdict,
+                patch_bytes: patch.len(),
+            }),
+        }
+    }
+}
+
+fn reply(request: &Request<'_>, verdict: &Verdict, patch: &[u8]) -> Reply {
+    let Verdict {
+        reason,
+        patch: _,
+        warnings,
+        problems,
+        refusal,
+    } = verdict;
+    if let Reason::Deferred(_) = reason {
+        let text = format!(
+            "namespace {:?} is not known yet; ask again (request {})\n",
+            &*request.namespace, request.uid
+        );
+        return Reply::text(StatusCode::SERVICE_UNAVAILABLE, text);
+    }
+    let codes = codes(problems.iter().map(|problem| problem.code));
+    let audit = [
+        ("outcome", reason.outcome()),
+        ("reason", reason.name()),
+        ("problems", &*codes),
+    ];
+    let body = Response {
+        version: request.version,
+        uid: &request.uid,
+        status: refusal.as_ref().map(|refusal| Status {
+            code: refusal.code,
+            reason: refusal.reason,
+            message: &refusal.message,
+        }),
+        patch,
+        warnings,
+        audit_annotations: if codes.is_empty() { &audit[..2] } else { &audit },
+    }
+    .encode();
+    Reply {
+        status: StatusCode::OK,
+        body,
+    }
+}
+
+/// The patch's JSON, empty where nothing changes.
+fn patch_json(patch: Option<&Patch>) -> Vec<u8> {
+    match patch {
+        Some(patch) if !patch.is_empty() => {
+            serde_json::to_vec(patch).expect("a patch is made of values that JSON can hold")
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Problem codes without repetition, in the order of the problems.
+pub(crate) fn codes(problems: impl Iterator<Item = &'static str>) -> Cow<'static, str> {
+    let mut seen: Vec<&'static str> = Vec::new();
+    for code in problems {
+        if !seen.contains(&code) {
+            seen.push(code);
+        }
+    }
+    match *seen {
+        [] => Cow::Borrowed(""),
+        [only] => Cow::Borrowed(only),
+        _ => Cow::Owned(seen.join(",")),
+    }
+}

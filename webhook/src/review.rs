@@ -1,0 +1,282 @@
+//! The wire types of an `AdmissionReview`: decoded borrowed, encoded straight into a buffer.
+//!
+//! Only what is used is read. `object` and `oldObject` stay the text that the API server sent: no document of a
+//! pod is ever built here.
+
+mod response;
+mod text;
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde_json::{error::Category, value::RawValue};
+use thiserror::Error;
+
+pub(crate) use response::{Response, Status};
+pub use text::Text;
+
+/// The `kind` of both directions.
+const KIND: &str = "AdmissionReview";
+
+/// The versions of `admission.k8s.io` that are understood. The answer is in the version of the question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReviewVersion {
+    /// `admission.k8s.io/v1`.
+    V1,
+    /// `admission.k8s.io/v1beta1`: the same fields; gone from Kubernetes 1.22, still sent by some other callers.
+    V1Beta1,
+}
+
+impl ReviewVersion {
+    /// As it stands in `apiVersion`.
+    pub const fn api_version(self) -> &'static str {
+        match self {
+            Self::V1 => "admission.k8s.io/v1",
+            Self::V1Beta1 => "admission.k8s.io/v1beta1",
+        }
+    }
+
+    fn parse(api_version: &str) -> Option<Self> {
+        [Self::V1, Self::V1Beta1]
+            .into_iter()
+            .find(|version| version.api_version() == api_version)
+    }
+}
+
+/// What is done to the object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// `CREATE`
+    Create,
+    /// `UPDATE`
+    Update,
+    /// `DELETE`
+    Delete,
+    /// `CONNECT`
+    Connect,
+    /// One that Kubernetes does not have yet.
+    Other,
+}
+
+impl Operation {
+    fn parse(text: &str) -> Self {
+        match text {
+            "CREATE" => Self::Create,
+            "UPDATE" => Self::Update,
+            "DELETE" => Self::Delete,
+            "CONNECT" => Self::Connect,
+            _ => Self::Other,
+        }
+    }
+
+    /// As Kubernetes writes it; `OTHER` for what it does not have yet.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Create => "CREATE",
+            Self::Update => "UPDATE",
+            Self::Delete => "DELETE",
+            Self::Connect => "CONNECT",
+            Self::Other => "OTHER",
+        }
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What kind of object it is. `group` is empty for the core group.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct GroupVersionKind<'a> {
+    /// API group.
+    #[serde(borrow)]
+    pub group: Text<'a>,
+    /// API version within the group.
+    #[serde(borrow)]
+    pub version: Text<'a>,
+    /// Kind.
+    #[serde(borrow)]
+    pub kind: Text<'a>,
+}
+
+/// One admission request, borrowed from the bytes of its review.
+#[derive(Clone, Debug)]
+pub struct Request<'a> {
+    /// The version to answer in.
+    pub version: ReviewVersion,
+    /// Identifies the request; echoed in the answer. Never empty.
+    pub uid: Text<'a>,
+    /// The kind of `object`.
+    pub kind: GroupVersionKind<'a>,
+    /// The subresource (`status`, `ephemeralcontainers`, `resize`), empty for the object itself.
+    pub subresource: Text<'a>,
+    /// What is done.
+    pub operation: Operation,
+    /// The object's name, empty where the API server makes it from `generateName`.
+    pub name: Text<'a>,
+    /// The namespace; the object itself may not say it.
+    pub namespace: Text<'a>,
+    /// Whether nothing will be stored.
+    pub dry_run: bool,
+    /// The object as it would be stored, JSON.
+    pub object: Option<&'a RawValue>,
+    /// The object as it is stored (UPDATE, DELETE), JSON.
+    pub old_object: Option<&'a RawValue>,
+}
+
+impl<'a> Request<'a> {
+    /// Reads a review.
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        let text = std::str::from_utf8(bytes).map_err(|_| DecodeError::NotUtf8)?;
+        let review: WireReview<'a> = serde_json::from_str(text)?;
+        let uid = || review.request.as_ref().map(|request| request.uid.to_string());
+        if &*review.kind != KIND {
+            return Err(DecodeError::Kind {
+                found: review.kind.excerpt(),
+                uid: uid(),
+            });
+        }
+        let Some(version) = ReviewVersion::parse(&review.api_version) else {
+            return Err(DecodeError::Version {
+                found: review.api_version.excerpt(),
+                uid: uid(),
+            });
+        };
+        let request = review.request.ok_or(DecodeError::NoRequest)?;
+        if request.uid.is_empty() {
+            return Err(DecodeError::NoUid);
+        }
+        let WireRequest {
+            uid,
+            kind,
+            subresource,
+            operation,
+            name,
+            namespace,
+            dry_run,
+            object,
+            old_object,
+        } = request;
+        Ok(Self {
+            version,
+            uid,
+            kind,
+            subresource,
+            operation: Operation::parse(&operation),
+            name,
+            namespace,
+            dry_run: dry_run.unwrap_or(false),
+            object,
+            old_object,
+        })
+    }
+}
+
+/// Why bytes are not a review that can be answered.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// The body is not UTF-8.
+    #[error("the body is not UTF-8; send an AdmissionReview as JSON")]
+    NotUtf8,
+    /// The body is not JSON, or cut off. The parser's text quotes nothing of the body.
+    #[error("the body is not JSON: {0}; send an AdmissionReview as JSON")]
+    NotJson(serde_json::Error),
+    /// A field has another type than an `AdmissionReview` has there.
+    #[error(
+        "the body is not an AdmissionReview: line {line}, column {column} holds another type; send admission.k8s.io/v1"
+    )]
+    NotAReview {
+        /// Where, from 1.
+        line: usize,
+        /// Where, from 1.
+        column: usize,
+    },
+    /// `kind` is another.
+    #[error("kind is {found:?}, not {KIND}; send admission.k8s.io/v1")]
+    Kind {
+        /// The first characters of what is there.
+        found: String,
+        /// The request's uid, if there is one.
+        uid: Option<String>,
+    },
+    /// `apiVersion` is another.
+    #[error("apiVersion is {found:?}; set admissionReviewVersions to v1")]
+    Version {
+        /// The first characters of what is there.
+        found: String,
+        /// The request's uid, if there is one.
+        uid: Option<String>,
+    },
+    /// No `request`, as in a review that is an answer.
+    #[error("the AdmissionReview has no request; send one with request set")]
+    NoRequest,
+    /// No `request.uid`, so no answer could be matched.
+    #[error("request.uid is empty; set it to a unique text")]
+    NoUid,
+}
+
+impl DecodeError {
+    /// The request's uid, where it could be read.
+    pub fn uid(&self) -> Option<&str> {
+        match self {
+            Self::Kind { uid, .. } | Self::Version { uid, .. } => uid.as_deref(),
+            Self::NotUtf8 | Self::NotJson(_) | Self::NotAReview { .. } | Self::NoRequest | Self::NoUid => {
+                None
+            }
+        }
+    }
+}
+
+impl From<serde_json::Error> for DecodeError {
+    fn from(error: serde_json::Error) -> Self {
+        match error.classify() {
+            // Texts of this category quote the value that was found.
+            Category::Data => Self::NotAReview {
+                line: error.line(),
+                column: error.column(),
+            },
+            Category::Io | Category::Syntax | Category::Eof => Self::NotJson(error),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+#[derive(Default)]
+struct WireReview<'a> {
+    #[serde(borrow)]
+    api_version: Text<'a>,
+    #[serde(borrow)]
+    kind: Text<'a>,
+    #[serde(borrow)]
+    request: Option<WireRequest<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct WireRequest<'a> {
+    #[serde(borrow)]
+    uid: Text<'a>,
+    #[serde(borrow)]
+    kind: GroupVersionKind<'a>,
+    #[serde(borrow, rename = "subResource")]
+    subresource: Text<'a>,
+    #[serde(borrow)]
+    operation: Text<'a>,
+    #[serde(borrow)]
+    name: Text<'a>,
+    #[serde(borrow)]
+    namespace: Text<'a>,
+    dry_run: Option<bool>,
+    #[serde(borrow)]
+    object: Option<&'a RawValue>,
+    #[serde(borrow)]
+    old_object: Option<&'a RawValue>,
+}
+
+#[cfg(test)]
+mod tests;

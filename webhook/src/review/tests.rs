@@ -1,0 +1,94 @@
+use super::*;
+
+const REVIEW: &str = r#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{"uid":"u-1",
+  "kind":{"group":"","version":"v1","kind":"Pod"},"resource":{"group":"","version":"v1","resource":"pods"},
+  "name":"web","namespace":"shop","operation":"CREATE","userInfo":{"username":"x"},
+  "object":{"kind":"Pod","spec":{}},"oldObject":null,"dryRun":true,"options":null}}"#;
+
+#[test]
+fn a_review_is_read() {
+    let request = Request::decode(REVIEW.as_bytes()).unwrap();
+    assert_eq!(request.version, ReviewVersion::V1);
+    assert_eq!(&*request.uid, "u-1");
+    assert_eq!(
+        (&*request.kind.group, &*request.kind.version, &*request.kind.kind),
+        ("", "v1", "Pod")
+    );
+    assert_eq!((&*request.name, &*request.namespace), ("web", "shop"));
+    assert_eq!(request.operation, Operation::Create);
+    assert!(request.dry_run && request.subresource.is_empty());
+    assert_eq!(request.object.unwrap().get(), r#"{"kind":"Pod","spec":{}}"#);
+    assert!(request.old_object.is_none());
+}
+
+#[test]
+fn escapes_and_nulls_are_read() {
+    let text = REVIEW
+        .replace("\"web\"", r#""w\u0065b\n""#)
+        .replace("\"shop\"", "null")
+        .replace("true", "null");
+    let request = Request::decode(text.as_bytes()).unwrap();
+    assert_eq!((&*request.name, &*request.namespace), ("web\n", ""));
+    assert!(!request.dry_run);
+}
+
+#[test]
+fn v1beta1_is_understood() {
+    let text = REVIEW.replace("k8s.io/v1", "k8s.io/v1beta1");
+    assert_eq!(
+        Request::decode(text.as_bytes()).unwrap().version,
+        ReviewVersion::V1Beta1
+    );
+}
+
+fn error(text: impl AsRef<[u8]>) -> DecodeError {
+    Request::decode(text.as_ref()).expect_err("it must be refused")
+}
+
+#[test]
+fn what_is_no_json_is_said_so() {
+    for text in [&b""[..], b"hello", b"{", &REVIEW.as_bytes()[..REVIEW.len() - 1]] {
+        assert!(matches!(error(text), DecodeError::NotJson(_)), "{text:?}");
+    }
+    assert!(matches!(error(b"\xff"), DecodeError::NotUtf8));
+}
+
+#[test]
+fn what_is_no_review_is_said_so_without_a_quote() {
+    for text in [
+        "[]",
+        "7",
+        "\"hunter2\"",
+        r#"{"kind":7}"#,
+        r#"{"request":"hunter2"}"#,
+        r#"{"request":{"dryRun":"hunter2"}}"#,
+    ] {
+        let error = error(text);
+        assert!(
+            matches!(error, DecodeError::NotAReview { .. }),
+            "{text}: {error:?}"
+        );
+        assert!(!error.to_string().contains("hunter2"), "{error}");
+    }
+}
+
+#[test]
+fn other_kinds_and_versions_keep_the_uid() {
+    let version = error(REVIEW.replace("k8s.io/v1", "k8s.io/v2"));
+    assert!(matches!(version, DecodeError::Version { .. }));
+    assert_eq!(version.uid(), Some("u-1"));
+    let kind = error(REVIEW.replace("AdmissionReview", "ConversionReview"));
+    assert!(matches!(kind, DecodeError::Kind { .. }));
+    assert_eq!(kind.uid(), Some("u-1"));
+}
+
+#[test]
+fn a_request_with_a_uid_is_needed() {
+    let start = r#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1""#;
+    assert!(matches!(error(format!("{start}}}")), DecodeError::NoRequest));
+    assert!(matches!(
+        error(format!(r#"{start},"request":null}}"#)),
+        DecodeError::NoRequest
+    ));
+    assert!(matches!(error(REVIEW.replace("u-1", "")), DecodeError::NoUid));
+}

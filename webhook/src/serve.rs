@@ -1,0 +1,179 @@
+//! The server: bound first, then running, then drained. Each step is a type, so none can be skipped.
+//!
+//! Own accept loop instead of a framework's, because of what this port has to survive: it is reachable from every
+//! pod, and while it cannot be reached by the API server no annotated pod starts. So connections are counted, the
+//! ones that do nothing are closed first, and what one caller may take is bounded.
+
+mod accept;
+mod connection;
+mod port;
+mod registry;
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use rustls::ServerConfig;
+use thiserror::Error;
+use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    context::AdmissionContext, limits::Limits, metrics::Metrics, ops, readiness::Readiness, router::router,
+    shutdown::Shutdown,
+};
+use accept::{Accept, accept_loop};
+use port::{Port, PortSettings};
+
+/// A server that is not bound yet.
+pub struct Server {
+    /// Where admission is served over TLS. Port 0 for a free one.
+    pub listen: SocketAddr,
+    /// Where probes and metrics are served in the clear.
+    pub ops_listen: SocketAddr,
+    /// Certificates, protocol versions, ALPN.
+    pub tls: Arc<ServerConfig>,
+    /// What decisions need.
+    pub context: Arc<AdmissionContext>,
+    /// Where everything is counted.
+    pub metrics: Arc<Metrics>,
+    /// When requests are wanted.
+    pub readiness: Readiness,
+    /// How much of everything.
+    pub limits: Limits,
+}
+
+/// Why a server could not be bound.
+#[derive(Debug, Error)]
+#[error("cannot listen on {address}: {source}; choose another address with {flag}")]
+pub struct BindError {
+    address: SocketAddr,
+    flag: &'static str,
+    source: io::Error,
+}
+
+impl Server {
+    /// Takes both addresses. Nothing is accepted yet.
+    pub async fn bind(self) -> Result<Bound, BindError> {
+        let https = bind(self.listen, "--listen").await?;
+        let ops = bind(self.ops_listen, "--ops-listen").await?;
+        Ok(Bound {
+            server: self,
+            https,
+            ops,
+        })
+    }
+}
+
+async fn bind(address: SocketAddr, flag: &'static str) -> Result<Listener, BindError> {
+    let failed = |source| BindError {
+        address,
+        flag,
+        source,
+    };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok(Listener { listener, address })
+}
+
+struct Listener {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+/// A server with its addresses, not accepting yet.
+pub struct Bound {
+    server: Server,
+    https: Listener,
+    ops: Listener,
+}
+
+impl Bound {
+    /// Where admission will be served.
+    pub fn address(&self) -> SocketAddr {
+        self.https.address
+    }
+
+    /// Where probes and metrics will be served.
+    pub fn ops_address(&self) -> SocketAddr {
+        self.ops.address
+    }
+
+    /// Accepts from now on, until `shutdown`. Needs a tokio runtime.
+    pub fn serve(self, shutdown: Shutdown) -> Running {
+        let Self { server, https, ops } = self;
+        Running {
+            task: tokio::spawn(run(server, https.listener, ops.listener, shutdown)),
+        }
+    }
+}
+
+/// A server that accepts.
+pub struct Running {
+    task: JoinHandle<Stopped>,
+}
+
+impl Running {
+    /// Until the server has stopped.
+    pub async fn stopped(self) -> Stopped {
+        self.task.await.unwrap_or(Stopped { aborted: usize::MAX })
+    }
+}
+
+/// A server that has stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stopped {
+    /// Connections that had to be cut because their requests did not end in time.
+    pub aborted: usize,
+}
+
+async fn run(server: Server, https: impl Accept, ops: impl Accept, shutdown: Shutdown) -> Stopped {
+    let Server {
+        listen: _,
+        ops_listen: _,
+        tls,
+        context,
+        metrics,
+        readiness,
+        limits,
+    } = server;
+    let routes = router(context, Arc::clone(&metrics), limits);
+    let ops_routes = ops::router(readiness.clone(), Arc::clone(&metrics));
+    let https_port = Port::new(PortSettings {
+        name: "https",
+        tls: Some(TlsAcceptor::from(tls)),
+        routes,
+        limits,
+        readiness: readiness.clone(),
+        metrics: Arc::clone(&metrics),
+    });
+    let ops_port = Port::new(PortSettings {
+        name: "ops",
+        tls: None,
+        routes: ops_routes,
+        limits: limits.ops(),
+        readiness: readiness.clone(),
+        metrics,
+    });
+    let (stop_https, stop_ops) = (CancellationToken::new(), CancellationToken::new());
+    let accepting = tokio::spawn(accept_loop(https, Arc::clone(&https_port), stop_https.clone()));
+    let ops_accepting = tokio::spawn(accept_loop(ops, Arc::clone(&ops_port), stop_ops.clone()));
+
+    shutdown.draining().await;
+    readiness.drain();
+    tracing::info!(drain_delay = ?limits.drain_delay, "draining: still answering while the endpoints change");
+    // Either the delay is over or somebody has no patience for it.
+    let _ = timeout(limits.drain_delay, shutdown.aborted()).await;
+
+    stop_https.cancel();
+    let _ = accepting.await;
+    let aborted = https_port.close(limits.drain_timeout, &shutdown).await;
+    // Last, so that probes and metrics tell of the drain to its end.
+    stop_ops.cancel();
+    let _ = ops_accepting.await;
+    ops_port.close(port::LAST_CALL, &shutdown).await;
+    tracing::info!(aborted, "stopped");
+    Stopped { aborted }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,200 @@
+//! One connection: handshake, requests, end.
+
+use std::{
+    convert::Infallible,
+    io,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use axum::{
+    extract::Request,
+    http::{HeaderValue, Version, header},
+    response::Response,
+};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{sleep, timeout},
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tower::Service as _;
+
+use super::{
+    port::{LAST_CALL, Port},
+    registry::{Busy, Connection, Ticket},
+};
+use crate::metrics::HandshakeFailure;
+
+/// The ALPN name of HTTP/2.
+const H2: &[u8] = b"h2";
+
+pub(super) async fn serve_connection<S>(port: Arc<Port>, ticket: Ticket, stream: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let aborting = port.aborting.clone();
+    let connection = Arc::clone(ticket.connection());
+    let served = async {
+        match &port.settings.tls {
+            None => serve_http(&port, Watched::new(stream, &connection), &connection).await,
+            Some(acceptor) => {
+                let Some(stream) = handshake(acceptor, stream, &port, &connection).await else {
+                    return;
+                };
+                if stream.get_ref().1.alpn_protocol() == Some(H2) {
+                    serve_http(&port, stream, &connection).await;
+                } else {
+                    serve_http(&port, Watched::new(stream, &connection), &connection).await;
+                }
+            }
+        }
+    };
+    aborting.run_until_cancelled(served).await;
+}
+
+/// None where it failed, which is counted. Goes on while the port closes: a request may stand behind it.
+async fn handshake<S>(
+    acceptor: &TlsAcceptor,
+    stream: S,
+    port: &Port,
+    connection: &Connection,
+) -> Option<TlsStream<S>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let handshake = timeout(port.settings.limits.handshake_timeout, acceptor.accept(stream));
+    let failure = match connection.evicted().run_until_cancelled(handshake).await {
+        Some(Ok(Ok(stream))) => return Some(stream),
+        Some(Ok(Err(error))) => {
+            tracing::debug!(%error, "TLS handshake failed");
+            classify(&error)
+        }
+        Some(Err(_elapsed)) => HandshakeFailure::Timeout,
+        None => return None,
+    };
+    port.settings.metrics.handshake_failed(failure);
+    None
+}
+
+fn classify(error: &io::Error) -> HandshakeFailure {
+    let tls = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match tls {
+        Some(rustls::Error::AlertReceived(_)) => HandshakeFailure::Rejected,
+        Some(_) => HandshakeFailure::Invalid,
+        None => HandshakeFailure::Closed,
+    }
+}
+
+async fn serve_http<S>(port: &Arc<Port>, stream: S, connection: &Arc<Connection>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn({
+        let (port, connection) = (Arc::clone(port), Arc::clone(connection));
+        move |request| answer(Arc::clone(&port), connection.begin(), request)
+    });
+    let mut http = pin!(port.http.serve_connection(TokioIo::new(stream), service));
+    let told = async {
+        tokio::select! {
+            () = connection.evicted().cancelled() => {}
+            () = port.closing.cancelled() => {
+                if !connection.has_served() {
+                    sleep(LAST_CALL).await;
+                }
+            }
+        }
+    };
+    let ended = tokio::select! {
+        biased;
+        ended = http.as_mut() => Some(ended),
+        () = told => None,
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
+            http.as_mut().graceful_shutdown();
+            // Requests under way have limits of their own; what is left is a client that does not read.
+            match timeout(port.settings.limits.drain_timeout, http).await {
+                Ok(ended) => ended,
+                Err(_elapsed) => return,
+            }
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(error, "connection ended");
+    }
+}
+
+async fn answer(port: Arc<Port>, busy: Busy, request: Request<Incoming>) -> Result<Response, Infallible> {
+    let http1 = request.version() < Version::HTTP_2;
+    let mut response = port.settings.routes.clone().call(request).await?;
+    drop(busy);
+    // HTTP/2 knows no such header: its connections are told when the port closes.
+    if http1 && port.settings.readiness.is_draining() {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+    }
+    Ok(response)
+}
+
+/// Notes when the head of an HTTP/1.1 request begins to arrive.
+struct Watched<S> {
+    stream: S,
+    connection: Arc<Connection>,
+}
+
+impl<S> Watched<S> {
+    fn new(stream: S, connection: &Arc<Connection>) -> Self {
+        Self {
+            stream,
+            connection: Arc::clone(connection),
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut this.stream).poll_read(cx, buffer);
+        if buffer.filled().len() > before {
+            this.connection.received();
+        }
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, buffers)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

@@ -1,0 +1,255 @@
+//! Which connections are open, and which of them has to go.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    limits::Limits,
+    metrics::{Closed, Metrics, Shed},
+};
+
+/// The open connections of one port. The lock is taken when a connection comes or goes and once in a while to look
+/// for those whose time is over; never for a request.
+pub(super) struct Registry {
+    open: Mutex<Open>,
+    limits: Limits,
+    metrics: Arc<Metrics>,
+    count: Gauge,
+    clock: Clock,
+}
+
+#[derive(Default)]
+struct Open {
+    next: u64,
+    connections: HashMap<u64, Arc<Connection>>,
+}
+
+impl Registry {
+    pub(super) fn new(limits: &Limits, metrics: Arc<Metrics>, count: Gauge) -> Arc<Self> {
+        Arc::new(Self {
+            open: Mutex::default(),
+            limits: *limits,
+            metrics,
+            count,
+            clock: Clock {
+                epoch: Instant::now(),
+            },
+        })
+    }
+
+    /// Counts a new connection in. Where that is one too many, the one that has been idle longest makes room: of
+    /// the same source if the source has too many, else of all. So a client that opens connections and leaves them
+    /// cannot keep others out.
+    pub(super) fn admit(self: &Arc<Self>, source: IpAddr) -> Result<Ticket, Shed> {
+        let mut open = self.open();
+        let of_source = open
+            .connections
+            .values()
+            .filter(|other| other.source == source)
+            .count();
+        if of_source >= self.limits.connections_per_source {
+            self.evict(&mut open, Some(source))
+                .ok_or(Shed::ConnectionsPerSource)?;
+        } else if open.connections.len() >= self.limits.connections {
+            self.evict(&mut open, None).ok_or(Shed::Connections)?;
+        }
+        let id = open.next;
+        open.next += 1;
+        let connection = Arc::new(Connection::new(source, self.clock));
+        open.connections.insert(id, Arc::clone(&connection));
+        self.count.inc();
+        Ok(Ticket {
+            registry: Arc::clone(self),
+            id,
+            connection,
+        })
+    }
+
+    pub(super) fn evict_longest_idle(&self) {
+        self.evict(&mut self.open(), None);
+    }
+
+    /// How often [`Self::sweep`] has to run for limits to be kept within a quarter of the shortest.
+    pub(super) fn sweep_period(&self) -> Duration {
+        let Limits {
+            first_request_timeout,
+            header_timeout,
+            keep_alive,
+            ..
+        } = self.limits;
+        let shortest = first_request_timeout.min(header_timeout).min(keep_alive);
+        (shortest / 4).clamp(Duration::from_millis(10), Duration::from_secs(1))
+    }
+
+    /// Closes the connections whose time is over.
+    pub(super) fn sweep(&self) {
+        let now = self.clock.now();
+        for connection in self.open().connections.values() {
+            if let Some(reason) = connection.overdue(now, &self.limits) {
+                self.close(connection, reason);
+            }
+        }
+    }
+
+    fn evict(&self, open: &mut Open, source: Option<IpAddr>) -> Option<()> {
+        let (&id, _) = open
+            .connections
+            .iter()
+            .filter(|(_, connection)| source.is_none_or(|source| connection.source == source))
+            .filter(|(_, connection)| connection.is_idle())
+            // Of two that became idle at once, the older connection.
+            .min_by_key(|&(&id, connection)| (connection.active.load(Ordering::Relaxed), id))?;
+        // It gives up its place at once, though it may take a moment to end.
+        let evicted = open.connections.remove(&id)?;
+        self.close(&evicted, Closed::Evicted);
+        Some(())
+    }
+
+    fn close(&self, connection: &Connection, reason: Closed) {
+        if !connection.evicted.is_cancelled() {
+            self.metrics.closed(reason);
+            connection.evicted.cancel();
+        }
+    }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
+        // Nothing panics while it is held; if something did, the map would still be one.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A place in the registry; given back when it is dropped.
+pub(super) struct Ticket {
+    registry: Arc<Registry>,
+    id: u64,
+    connection: Arc<Connection>,
+}
+
+impl Ticket {
+    pub(super) fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.registry.open().connections.remove(&self.id);
+        self.registry.count.dec();
+    }
+}
+
+/// Times as numbers that fit an atomic: nanoseconds since the port was made, which lasts for 584 years.
+#[derive(Clone, Copy)]
+struct Clock {
+    epoch: Instant,
+}
+
+impl Clock {
+    /// Never 0, which stands for "not".
+    fn now(self) -> u64 {
+        u64::try_from(self.epoch.elapsed().as_nanos())
+            .unwrap_or(u64::MAX)
+            .max(1)
+    }
+}
+
+/// What is known about one connection. Written by its task, read by the registry.
+pub(super) struct Connection {
+    source: IpAddr,
+    clock: Clock,
+    evicted: CancellationToken,
+    requests: AtomicU32,
+    served: AtomicBool,
+    /// When it was opened or the last request ended.
+    active: AtomicU64,
+    /// When the first byte of a request's head came, 0 between requests.
+    head: AtomicU64,
+}
+
+impl Connection {
+    fn new(source: IpAddr, clock: Clock) -> Self {
+        Self {
+            source,
+            clock,
+            evicted: CancellationToken::new(),
+            requests: AtomicU32::new(0),
+            served: AtomicBool::new(false),
+            active: AtomicU64::new(clock.now()),
+            head: AtomicU64::new(0),
+        }
+    }
+
+    /// A request's head is complete. It is under way until the guard is dropped.
+    pub(super) fn begin(self: &Arc<Self>) -> Busy {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.served.store(true, Ordering::Relaxed);
+        self.head.store(0, Ordering::Relaxed);
+        Busy(Arc::clone(self))
+    }
+
+    /// Bytes came: of a request's head, if none is under way.
+    pub(super) fn received(&self) {
+        if self.is_idle() && self.head.load(Ordering::Relaxed) == 0 {
+            self.head.store(self.clock.now(), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a request has ever come.
+    pub(super) fn has_served(&self) -> bool {
+        self.served.load(Ordering::Relaxed)
+    }
+
+    /// Told to end.
+    pub(super) fn evicted(&self) -> &CancellationToken {
+        &self.evicted
+    }
+
+    fn is_idle(&self) -> bool {
+        self.requests.load(Ordering::Relaxed) == 0
+    }
+
+    fn overdue(&self, now: u64, limits: &Limits) -> Option<Closed> {
+        if !self.is_idle() {
+            return None;
+        }
+        let over = |since: u64, limit: Duration| u128::from(now.saturating_sub(since)) >= limit.as_nanos();
+        let (active, head) = (
+            self.active.load(Ordering::Relaxed),
+            self.head.load(Ordering::Relaxed),
+        );
+        if head != 0 && over(head, limits.header_timeout) {
+            Some(Closed::SlowHeader)
+        } else if !self.has_served() && over(active, limits.first_request_timeout) {
+            Some(Closed::NoRequest)
+        } else if over(active, limits.keep_alive) {
+            Some(Closed::Idle)
+        } else {
+            None
+        }
+    }
+}
+
+/// A request under way.
+pub(super) struct Busy(Arc<Connection>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let connection = &*self.0;
+        connection.active.store(connection.clock.now(), Ordering::Relaxed);
+        connection.requests.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests;

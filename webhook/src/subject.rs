@@ -1,0 +1,103 @@
+//! Whose pod it is, read off the object's metadata for the log line.
+
+use std::fmt;
+
+use serde::{Deserialize, de};
+
+use crate::review::Text;
+
+/// The names in a pod's metadata. A pod that a controller creates has no name yet when it is admitted.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Subject<'a> {
+    #[serde(borrow)]
+    pub(crate) generate_name: Text<'a>,
+    #[serde(borrow)]
+    owner_references: Option<Vec<Owner<'a>>>,
+}
+
+/// One owner.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Owner<'a> {
+    #[serde(borrow)]
+    pub(crate) kind: Text<'a>,
+    #[serde(borrow)]
+    pub(crate) name: Text<'a>,
+    controller: Option<bool>,
+}
+
+impl<'a> Subject<'a> {
+    /// Reads the metadata of a JSON object and stops behind it: the API server writes it before the long `spec`.
+    /// What cannot be read is left empty.
+    pub(crate) fn of(object: &'a str) -> Self {
+        let mut found = Self::default();
+        let mut deserializer = serde_json::Deserializer::from_str(object);
+        // Stopping early is an error to serde, and an unreadable object is none to a log line.
+        let _ = de::Deserializer::deserialize_map(&mut deserializer, Metadata(&mut found));
+        found
+    }
+
+    /// The controller, else the first owner.
+    pub(crate) fn owner(&self) -> Option<&Owner<'a>> {
+        let owners = self.owner_references.as_deref().unwrap_or_default();
+        owners
+            .iter()
+            .find(|owner| owner.controller == Some(true))
+            .or(owners.first())
+    }
+}
+
+struct Metadata<'s, 'a>(&'s mut Subject<'a>);
+
+impl<'de: 'a, 'a> de::Visitor<'de> for Metadata<'_, 'a> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<M: de::MapAccess<'de>>(self, mut map: M) -> Result<(), M::Error> {
+        while let Some(key) = map.next_key::<Text<'de>>()? {
+            if &*key == "metadata" {
+                *self.0 = map.next_value()?;
+                return Ok(());
+            }
+            map.next_value::<de::IgnoredAny>()?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_controller_is_the_owner() {
+        let subject = Subject::of(
+            r#"{"kind":"Pod","metadata":{"generateName":"web-5d-","labels":{},"ownerReferences":[
+                 {"kind":"Node","name":"n"},{"kind":"ReplicaSet","name":"web-5d","controller":true}]},"spec": not read"#,
+        );
+        assert_eq!(&*subject.generate_name, "web-5d-");
+        let owner = subject.owner().unwrap();
+        assert_eq!((&*owner.kind, &*owner.name), ("ReplicaSet", "web-5d"));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_empty() {
+        for object in [
+            "",
+            "[]",
+            "{}",
+            r#"{"metadata":7}"#,
+            r#"{"metadata":{"ownerReferences":null}}"#,
+        ] {
+            let subject = Subject::of(object);
+            assert!(
+                subject.generate_name.is_empty() && subject.owner().is_none(),
+                "{object}"
+            );
+        }
+    }
+}
