@@ -6,7 +6,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use scaivault_inject::KubeVersion;
 
-use crate::{demo, manifest_cmd, reference_cmd, serve};
+use crate::{
+    demo, manifest_cmd, reference_cmd,
+    serve::{self, ServeArgs},
+    telemetry::{self, LogArgs},
+};
 
 const ABOUT: &str = "Puts ScaiVault secrets into annotated pods";
 
@@ -86,7 +90,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the admission webhook in a cluster
-    Serve(serve::Args),
+    Serve(ServeCommand),
     /// Write manifests with what the webhook would add
     #[command(after_help = INJECT_HELP)]
     Inject(InjectArgs),
@@ -108,7 +112,11 @@ impl Cli {
     /// Does what the arguments say.
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
-            Command::Serve(args) => serve::run(args),
+            Command::Serve(ServeCommand { log, serve }) => {
+                telemetry::init(&log)?;
+                serve::run(&serve)?;
+                Ok(ExitCode::SUCCESS)
+            }
             Command::Inject(args) => manifest_cmd::inject(&args),
             Command::Detach(args) => manifest_cmd::detach(&args),
             Command::Check(args) => manifest_cmd::check(&args),
@@ -117,6 +125,15 @@ impl Cli {
             Command::Completions(args) => reference_cmd::completions(&args),
         }
     }
+}
+
+/// `serve`.
+#[derive(Debug, Args)]
+struct ServeCommand {
+    #[command(flatten)]
+    serve: ServeArgs,
+    #[command(flatten)]
+    log: LogArgs,
 }
 
 /// Which manifests.

@@ -1,32 +1,32 @@
 //! Stub.
 
-use std::{net::SocketAddr, process::ExitCode};
+use std::net::SocketAddr;
 
 use anyhow::bail;
 use scaivault_inject::{KubeVersion, Settings};
 
 /// Stub.
 #[derive(Clone, Debug, clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct ServeArgs {}
 
 /// Stub.
-pub(crate) fn run(_args: Args) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(_args: &ServeArgs) -> anyhow::Result<()> {
     bail!("serve is not built")
 }
 
 /// Stub.
-pub(crate) struct Running {
+pub(crate) struct InProcess {
     pub(crate) address: SocketAddr,
     pub(crate) ca_pem: String,
 }
 
-impl Running {
-    /// Stub.
-    pub(crate) async fn shutdown(self) {}
-}
-
-/// Stub.
 #[expect(clippy::unused_async, reason = "the signature of what takes its place")]
-pub(crate) async fn start_in_process(_settings: Settings, _version: KubeVersion) -> anyhow::Result<Running> {
-    bail!("serve is not built")
+impl InProcess {
+    /// Stub.
+    pub(crate) async fn start(_settings: Settings, _kube_version: KubeVersion) -> anyhow::Result<Self> {
+        bail!("serve is not built")
+    }
+
+    /// Stub.
+    pub(crate) async fn stop(self) {}
 }
