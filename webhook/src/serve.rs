@@ -21,7 +21,8 @@ use crate::{
     context::AdmissionContext, limits::Limits, metrics::Metrics, ops, readiness::Readiness, router::router,
     shutdown::Shutdown,
 };
-use accept::{Accept, accept_loop};
+pub(crate) use accept::Accept;
+use accept::accept_loop;
 use port::{Port, PortSettings};
 
 /// A server that is not bound yet.
