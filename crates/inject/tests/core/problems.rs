@@ -27,7 +27,7 @@ fn check_in(cluster: &Cluster, pod: PodBuilder, words: &[&str]) {
         assert!(text.contains(word), "{word:?} is not in: {text}");
     }
     let problem = problems.iter().next().unwrap();
-    assert!(!problem.cure.is_empty() && !problem.code.is_empty(), "{text}");
+    assert!(!problem.cure.is_empty(), "{text}");
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn six_mistakes_are_six_problems() {
             value,
             allowed,
             cure,
-            code,
+            code: _,
             message,
         } = problem;
         let (_, written) = mistakes
@@ -72,10 +72,7 @@ fn six_mistakes_are_six_problems() {
             allowed.as_ref().is_some_and(|allowed| !allowed.is_empty()),
             "{problem}"
         );
-        assert!(
-            !cure.is_empty() && !code.is_empty() && !message.is_empty(),
-            "{problem}"
-        );
+        assert!(!cure.is_empty() && !message.is_empty(), "{problem}");
         assert!(text.contains(&problem.to_string()), "{problem} is not in: {text}");
     }
 }
