@@ -89,7 +89,10 @@ pub(super) fn honest_tests(tree: &Tree) -> Vec<Finding> {
         for (index, line) in file.split.comments.lines().enumerate() {
             let fence = line.trim_start_matches(['/', '!', '*', ' ']);
             if fence.starts_with("```") && fence.contains("ignore") {
-                find(index, "an example that is not compiled goes stale; use `no_run` or `text`");
+                find(
+                    index,
+                    "an example that is not compiled goes stale; use `no_run` or `text`",
+                );
             }
         }
     }
