@@ -209,7 +209,7 @@ fn a_misspelt_mode_is_a_problem_and_not_an_injection() {
 #[test]
 fn excluded_namespaces_and_mirror_pods() {
     let excluded = Cluster::with(InjectorConfig {
-        excluded_namespaces: Some(vec!["billing".to_owned()]),
+        excluded_namespaces: vec!["billing".to_owned()],
         ..config()
     });
     excluded.expect_untouched(&annotated().json(), "excluded-namespace");

@@ -27,7 +27,7 @@ fn check_in(cluster: &Cluster, pod: PodBuilder, words: &[&str]) {
         assert!(text.contains(word), "{word:?} is not in: {text}");
     }
     let problem = problems.iter().next().unwrap();
-    assert!(!problem.cure.is_empty() && !problem.code.is_empty(), "{text}");
+    assert!(!problem.cure.is_empty(), "{text}");
 }
 
 #[test]
@@ -59,8 +59,8 @@ fn six_mistakes_are_six_problems() {
             value,
             allowed,
             cure,
-            code,
             message,
+            code: _,
         } = problem;
         let (_, written) = mistakes
             .iter()
@@ -72,10 +72,7 @@ fn six_mistakes_are_six_problems() {
             allowed.as_ref().is_some_and(|allowed| !allowed.is_empty()),
             "{problem}"
         );
-        assert!(
-            !cure.is_empty() && !code.is_empty() && !message.is_empty(),
-            "{problem}"
-        );
+        assert!(!cure.is_empty() && !message.is_empty(), "{problem}");
         assert!(text.contains(&problem.to_string()), "{problem} is not in: {text}");
     }
 }
@@ -328,7 +325,7 @@ fn mappings_too_long_for_one_variable() {
         pod.ours(&format!("inject-secret-s{index}"), &path)
     });
     let text = cluster().refusal(&many.json());
-    assert!(text.contains("96"), "{text}");
+    assert!(text.contains(&(96 * 1024).to_string()), "{text}");
 }
 
 #[test]

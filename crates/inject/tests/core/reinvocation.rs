@@ -98,13 +98,16 @@ fn a_mount_that_someone_took_away_is_put_back() {
     assert_eq!(after["spec"], whole["spec"]);
 }
 
+/// Volumes alone are not proof enough that it was the injector who put them there.
 #[test]
-fn an_agent_that_someone_took_away_is_put_back() {
-    let whole = injected(annotated());
-    let mut between = whole.clone();
+fn what_is_left_without_its_agent_is_a_strangers() {
+    let mut between = injected(annotated());
     between["spec"]["initContainers"] = json!([]);
-    let after = cluster().outcome(&between);
-    assert_eq!(after["spec"], whole["spec"]);
+    let refusal = cluster().refusal(&between);
+    assert!(
+        refusal.contains("scaivault-secrets") && refusal.contains("remove the hand-written block"),
+        "{refusal}"
+    );
 }
 
 /// What the API server, the service-account plugin and a `LimitRange` fill in is nobody's change of mind.
@@ -254,6 +257,23 @@ fn every_setting_of_the_agent_is_part_of_the_intent() {
             "{key}"
         );
     }
+}
+
+/// Who starts behind the agent, and so reads, is a question of where the new agent will stand.
+#[test]
+fn an_agent_that_moves_is_judged_at_its_new_place() {
+    let mut migrate = container("migrate");
+    migrate["volumeMounts"] = json!([{"name": "data", "mountPath": "/run/secrets"}]);
+    let first = pod()
+        .ours("inject-secret-db.json", DATABASE)
+        .init_container(migrate);
+    let last = first.clone().ours("position", "last");
+    let template = injected(first.ours("mount-path", "/secrets"));
+    let edited = PodBuilder::from(template)
+        .without("mount-path")
+        .ours("position", "last")
+        .json();
+    assert_eq!(cluster().outcome(&edited), injected(last));
 }
 
 #[test]
