@@ -21,15 +21,15 @@ pub(crate) enum ApplyError {
 /// Applies all operations. After an error the document is half changed and must be thrown away.
 pub(crate) fn apply(document: &mut Value, patch: &Patch) -> Result<(), ApplyError> {
     for operation in patch.operations() {
-        let path = operation.path();
+        let place = operation.path();
         match operation {
             Operation::Add { value, .. } => {
-                let value = serde_json::to_value(value).map_err(|_| ApplyError::Value(path.to_owned()))?;
-                add(document, path, value)
+                let value = serde_json::to_value(value).map_err(|_| ApplyError::Value(place.to_owned()))?;
+                add(document, place, value)
             }
-            Operation::Remove { .. } => remove(document, path),
+            Operation::Remove { .. } => remove(document, place),
         }
-        .ok_or_else(|| ApplyError::Missing(path.to_owned()))?;
+        .ok_or_else(|| ApplyError::Missing(place.to_owned()))?;
     }
     Ok(())
 }

@@ -40,6 +40,10 @@ Examples:
   helm template app ./chart | scaivault-injector inject > injected.yaml
   scaivault-injector inject -f deploy/ --namespace-file namespace.yaml --diff > injected.yaml
 
+What changes:
+  The pods of Pod, PodTemplate, Deployment, StatefulSet, DaemonSet, ReplicaSet, ReplicationController, Job and
+  CronJob, alone or in a List. Everything else passes through.
+
 What is written:
   * The manifests go to standard output, the report to standard error.
   * A document that does not change is written back byte for byte. A changed one keeps the comments before and
@@ -120,9 +124,7 @@ impl Cli {
 pub(crate) struct FileArgs {
     /// A file, a directory (its .yaml, .yml and .json files, recursively), or `-` for standard input
     ///
-    /// May be given more than once. Without it, standard input is read. The kinds that change are Pod,
-    /// PodTemplate, Deployment, StatefulSet, DaemonSet, ReplicaSet, ReplicationController, Job and CronJob, alone
-    /// or in a List; everything else passes through.
+    /// May be given more than once. Without it, standard input is read.
     #[arg(short = 'f', long = "filename", value_name = "FILE|DIR|-", value_hint = ValueHint::AnyPath)]
     pub(crate) filenames: Vec<PathBuf>,
 }

@@ -1,7 +1,8 @@
 //! One document's text to a value and back, so that `kubectl` reads the same before and after.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::{Value, ser::PrettyFormatter};
+use serde_saphyr::DoubleQuoted;
 use thiserror::Error;
 
 use crate::{
@@ -50,7 +51,7 @@ pub(crate) fn parse(document: &Document<'_>) -> Result<Option<Value>, ParseError
         Format::Json => strict_json::parse(source).map_err(|error| ParseError {
             line: content.line + error.line().saturating_sub(1),
             column: error.column(),
-            message: without_place(&error),
+            message: without_place(error.to_string()),
             hint: None,
         }),
         Format::Yaml => parse_yaml(source).map_err(|error| yaml_error(document.line, source, &error)),
@@ -89,7 +90,26 @@ pub(crate) fn emit_yaml(value: &Value) -> Result<String, EmitError> {
         // Never `>`: a folded block changes where a person sees line breaks.
         folded_wrap_chars: usize::MAX,
     };
-    Ok(serde_saphyr::to_string_with_options(value, options)?)
+    Ok(serde_saphyr::to_string_with_options(&Emitted(value), options)?)
+}
+
+/// A value as it is written: text that would be a literal block beginning with a tab is quoted instead, because
+/// the YAML library of `kubectl` takes that tab for indentation and refuses it.
+struct Emitted<'a>(&'a Value);
+
+impl Serialize for Emitted<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::String(text) if text.contains('\n') && text.trim_start_matches('\n').starts_with('\t') => {
+                DoubleQuoted(text).serialize(serializer)
+            }
+            Value::Array(items) => serializer.collect_seq(items.iter().map(Emitted)),
+            Value::Object(map) => {
+                serializer.collect_map(map.iter().map(|(key, value)| (key, Emitted(value))))
+            }
+            other => other.serialize(serializer),
+        }
+    }
 }
 
 fn emit_json(value: &Value, indentation: Option<&str>) -> Result<String, EmitError> {
@@ -114,26 +134,25 @@ fn yaml_error(first_line: usize, source: &str, error: &serde_saphyr::Error) -> P
         let index = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
         (index(location.line()).saturating_sub(1), index(location.column()))
     });
-    let message = error
+    let rendered = error
         .without_snippet()
         .render_with_formatter(&serde_saphyr::UserMessageFormatter);
     ParseError {
         line: first_line + line,
         column,
-        message,
+        message: without_place(rendered),
         hint: source
             .contains("{{")
             .then_some("this looks like a template: render it first, for example with `helm template`"),
     }
 }
 
-/// A JSON error's text without its own ` at line 1 column 2`, which counts from the content.
-fn without_place(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    match text.rsplit_once(" at line ") {
-        Some((message, _)) => message.to_owned(),
-        None => text,
+/// An error's text without its own ` at line 1 column 2`, which counts from the document, not from the stream.
+fn without_place(mut message: String) -> String {
+    if let Some(place) = message.rfind(" at line ") {
+        message.truncate(place);
     }
+    message
 }
 
 #[cfg(test)]

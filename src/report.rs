@@ -82,13 +82,17 @@ impl Report {
     /// How many objects came to which outcome, in one line.
     fn summary(&self) -> String {
         let plural = if self.entries.len() == 1 { "" } else { "s" };
+        let counts: Vec<_> = self
+            .counts()
+            .into_iter()
+            .map(|(word, count)| format!("{count} {word}"))
+            .collect();
         let mut summary = format!("{} object{plural}", self.entries.len());
-        for (index, (word, count)) in self.counts().into_iter().enumerate() {
-            summary.push_str(if index == 0 { ": " } else { ", " });
-            summary.push_str(&format!("{count} {word}"));
+        if !counts.is_empty() {
+            summary += &format!(": {}", counts.join(", "));
         }
         if !self.errors.is_empty() {
-            summary.push_str(&format!("; {} unreadable", self.errors.len()));
+            summary += &format!("; {} unreadable", self.errors.len());
         }
         summary
     }

@@ -194,6 +194,7 @@ fn yaml_end(text: &str, start: usize) -> usize {
 
 /// The ranges of the JSON objects that the rest of `text` is made of; none if anything else is there too.
 fn json_values(text: &str, start: usize) -> Option<Vec<Range<usize>>> {
+    let start = text.len() - text[start..].trim_start().len();
     if !text[start..].starts_with('{') {
         return None;
     }
@@ -202,8 +203,7 @@ fn json_values(text: &str, start: usize) -> Option<Vec<Range<usize>>> {
     let mut end = start;
     while let Some(value) = values.next() {
         value.ok()?;
-        let gap = text[end..].len() - text[end..].trim_start().len();
-        let begin = end + gap;
+        let begin = text.len() - text[end..].trim_start().len();
         end = start + values.byte_offset();
         ranges.push(begin..end);
     }

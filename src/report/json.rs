@@ -99,7 +99,7 @@ impl<'a> From<&'a Entry> for JsonEntry<'a> {
                 .problems
                 .into_iter()
                 .map(|problem| JsonProblem {
-                    code: problem.code,
+                    code: problem.code.name(),
                     key: problem.key.as_deref(),
                     layer: problem.layer.name(),
                     text: problem.to_string(),

@@ -42,7 +42,7 @@ fn injection() -> Outcome {
 fn denial() -> Outcome {
     let mut problems = Problems::new();
     problems.push(Problem {
-        code: "invalid-duration",
+        code: scaivault_inject::Code::InvalidValue,
         key: Some("refresh-interval".into()),
         layer: Layer::Namespace,
         value: None,
@@ -113,7 +113,7 @@ all.yaml:9 job/migrate: skipped (opted-out)
 --- a
 +++ b
 all.yaml:11 (items/2) pod/(no name): denied (problems)
-    problem: scaivault.scailabs.ai/refresh-interval (of the namespace): not a duration; to fix: write 5m [invalid-duration]
+    problem: scaivault.scailabs.ai/refresh-interval (of the namespace): not a duration; to fix: write 5m [invalid-value]
     url = https://vault.example.com (injector)
 all.yaml:13 pod/old: kept (no-receipt)
     without a receipt nothing says which parts are ours; to fix: use detach --by-name
@@ -142,7 +142,7 @@ fn a_program_reads_the_same_facts() {
     assert_eq!(json["objects"][2].get("kind"), None);
     let denied = &json["objects"][4];
     assert_eq!(denied["pointer"], "/items/2");
-    assert_eq!(denied["problems"][0]["code"], "invalid-duration");
+    assert_eq!(denied["problems"][0]["code"], "invalid-value");
     assert_eq!(denied["problems"][0]["layer"], "namespace");
     assert_eq!(denied["settings"][0]["layer"], "injector");
     assert_eq!(json["errors"][0]["line"], 3);

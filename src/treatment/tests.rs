@@ -227,7 +227,7 @@ fn a_missing_receipt_is_a_problem_only_for_who_wants_to_detach() {
 fn problems_that_are_let_through_are_problems_but_no_refusal() {
     let mut problems = Problems::new();
     problems.push(scaivault_inject::Problem {
-        code: "test",
+        code: scaivault_inject::Code::InvalidValue,
         key: None,
         layer: scaivault_inject::Layer::Pod,
         value: None,

@@ -18,21 +18,18 @@ pub(crate) fn join(streams: &[String]) -> String {
 
     let mut joined = String::with_capacity(streams.iter().map(|stream| stream.len() + 8).sum());
     for (index, stream) in streams.into_iter().enumerate() {
-        let separator = match Start::of(stream) {
-            _ if all_json => "",
-            Start::Marker => "",
-            Start::Directive => "...\n",
-            // A reader that sees a brace first takes all that follows for JSON.
-            Start::Content if index > 0 || is_json(&stream) => "---\n",
-            Start::Content => "",
-        };
         if index > 0 && !joined.ends_with('\n') {
             joined.push('\n');
         }
-        if index > 0 || separator == "---\n" {
-            joined.push_str(separator);
+        let first = index == 0;
+        match Start::of(stream) {
+            _ if all_json => {}
+            Start::Directive if !first => joined.push_str("...\n"),
+            // Also before the first: a reader that sees a brace at the beginning takes all that follows for JSON.
+            Start::Content if !first || is_json(&stream) => joined.push_str("---\n"),
+            Start::Marker | Start::Directive | Start::Content => {}
         }
-        joined.push_str(if index == 0 { stream } else { without_bom(stream) });
+        joined.push_str(if first { stream } else { without_bom(stream) });
     }
     joined
 }

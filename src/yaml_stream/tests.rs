@@ -65,7 +65,7 @@ fn what_only_looks_like_a_marker_does_not_separate() {
 /// YAML forbids the marker even there: the block scalar, and the document, end before it.
 #[test]
 fn a_marker_at_column_0_ends_a_block_scalar() {
-    assert_eq!(contents("a: |\n  x\n---\n  y\n"), ["a: |\n  x", "y"]);
+    assert_eq!(contents("a: |\n  x\n---\n  y\n"), ["a: |\n  x", "  y"]);
     let parsed: Vec<serde_json::Value> = serde_saphyr::from_multiple("a: |\n  x\n---\n  y\n").unwrap();
     assert_eq!(parsed.len(), 2, "the parser agrees");
 }

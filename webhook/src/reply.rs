@@ -106,7 +106,7 @@ fn reply(request: &Request<'_>, verdict: &Verdict, patch: &[u8]) -> Reply {
         );
         return Reply::text(StatusCode::SERVICE_UNAVAILABLE, text);
     }
-    let codes = codes(problems.iter().map(|problem| problem.code));
+    let codes = codes(problems.iter().map(|problem| problem.code.name()));
     let audit = [
         ("outcome", reason.outcome()),
         ("reason", reason.name()),

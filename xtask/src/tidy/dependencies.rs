@@ -17,7 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "scaivault-contract",
         ],
     ),
-    ("scaivault-testkit", &["scaivault-contract"]),
+    ("scaivault-testkit", &[]),
     ("xtask", &[]),
 ];
 

@@ -210,7 +210,10 @@ fn size(draft: &Draft, secrets: &[SecretMapping], dynamic: &[DynamicMapping], fi
             Code::TooLarge,
             None,
             None,
-            format!("all mappings and templates together take {bytes} bytes, and {MAPPINGS_LIMIT} fit"),
+            format!(
+                "all mappings and templates together take {bytes} bytes, and {} KiB fit",
+                MAPPINGS_LIMIT / 1024
+            ),
             "shorten the templates, or render in the app",
         );
     }

@@ -67,23 +67,27 @@ pub(super) fn resolve(
                 );
                 Identity::unprivileged(None, None)
             }
-            None => {
-                findings.warn(
-                    "reload-signal: the target's uid is not in the manifest, so the sidecar runs as uid 0 with the one \
-                     capability KILL; set run-as-user to the target's uid to avoid that",
-                );
-                Identity {
-                    uid: Some(0),
-                    gid: Some(0),
-                    kill: true,
-                }
-            }
+            None => Identity {
+                uid: Some(0),
+                gid: Some(0),
+                kill: true,
+            },
         },
         (None, None) => match shared(pod, PodView::uid_of).filter(|uid| *uid != 0) {
             Some(uid) => Identity::unprivileged(Some(uid), shared(pod, PodView::gid_of)),
             None => Identity::unprivileged(Some(AGENT_ID), Some(AGENT_ID)),
         },
     };
+    if identity.kill {
+        findings.warn(
+            "reload-signal: the sidecar runs as uid 0 with the one capability KILL, which passes Pod Security baseline, \
+             not restricted; set run-as-user to the target's uid to avoid that",
+        );
+    } else if identity.uid == Some(0) {
+        findings.warn(
+            "the agent runs as uid 0, which passes Pod Security baseline, not restricted; set run-as-user to avoid that",
+        );
+    }
     Identity {
         gid: draft.run_as_group.or(identity.gid),
         ..identity

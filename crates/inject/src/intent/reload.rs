@@ -76,12 +76,23 @@ pub(super) fn resolve(
             place?
         }
         (None, [only]) => *only,
-        (None, _) => {
+        (None, several) => {
+            let names: Vec<&str> = several
+                .iter()
+                .map(|place| &*containers[*place].name)
+                .take(8)
+                .collect();
             findings.problem(
                 Code::AmbiguousReload,
                 "reload-target",
                 Some(&target.process),
-                "not exactly one app container reads the secrets, so the process may be in any",
+                match names.as_slice() {
+                    [] => "no app container reads the secrets".to_owned(),
+                    names => format!(
+                        "{} read the secrets, and the process may be in any of them",
+                        names.join(", ")
+                    ),
+                },
                 "name the container: reload-target: <container>/<process>",
             );
             return None;
