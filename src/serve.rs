@@ -65,7 +65,7 @@ async fn serve(args: &ServeArgs) -> anyhow::Result<Stopped> {
     }
     .bind()
     .await?;
-    tracing::info!(address = %bound.address(), ops_address = %bound.ops_address(), %kube_version, "serving");
+    tracing::info!(address = %bound.address(), ops_address = %bound.ops_address(), %kube_version, "listening");
     let shutdown = Shutdown::new();
     tokio::spawn(signals.forward(shutdown.clone()));
     Ok(bound.serve(shutdown).stopped().await)
