@@ -102,23 +102,11 @@ pub(super) fn unknown(
     containers: &[ContainerView<'_>],
     findings: &mut Findings,
 ) {
-    let cure = match nearest(name, containers.iter().map(|container| &*container.name)) {
-        Some(name) => format!("did you mean {name:?}?"),
-        None => {
-            let names: Vec<&str> = containers
-                .iter()
-                .take(8)
-                .map(|container| &*container.name)
-                .collect();
-            format!(
-                "the pod has {}",
-                if names.is_empty() {
-                    "none".to_owned()
-                } else {
-                    names.join(", ")
-                }
-            )
-        }
+    let cure = if let Some(name) = nearest(name, containers.iter().map(|container| &*container.name)) {
+        format!("did you mean {name:?}?")
+    } else {
+        let names: Vec<&str> = containers.iter().take(8).map(|container| &*container.name).collect();
+        format!("the pod has {}", if names.is_empty() { "none".to_owned() } else { names.join(", ") })
     };
     findings.problem(
         Code::UnknownContainer,
