@@ -1,3 +1,31 @@
-//! Stub.
+//! `scaivault-injector`: the admission webhook (`serve`) and the same core on manifests (`inject`, `detach`,
+//! `check`).
 
-fn main() {}
+mod apply;
+mod args;
+mod config;
+mod demo;
+mod diff;
+mod document;
+mod input;
+mod manifest_cmd;
+mod object;
+mod output;
+mod reference_cmd;
+mod report;
+mod serve;
+mod strict_json;
+mod surroundings;
+mod telemetry;
+mod treatment;
+mod yaml_stream;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    args::Cli::parse()
+        .run()
+        .unwrap_or_else(|error| output::failure(&error))
+}

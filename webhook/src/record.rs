@@ -54,7 +54,7 @@ fn log(decided: &Decided<'_>, duration: Duration) {
         outcome = verdict.reason.outcome(),
         reason = verdict.reason.name(),
         problems = problems.len(),
-        problem_codes = &*codes(problems.iter().map(|problem| problem.code)),
+        problem_codes = &*codes(problems.iter().map(|problem| problem.code.name())),
         patch_bytes,
         duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
         "admission"

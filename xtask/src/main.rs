@@ -1,3 +1,72 @@
-//! Stub.
+//! The tasks of the project, as `cargo xtask <task>`; `cargo xtask help` lists them.
+#![allow(
+    clippy::print_stdout,
+    reason = "a task talks to the person who started it; nothing reads its output"
+)]
 
-fn main() {}
+use clap::{Parser, Subcommand};
+
+mod bench;
+mod ci;
+mod corpus;
+mod docs;
+mod fuzz;
+mod process;
+mod table;
+mod test;
+mod tidy;
+mod workspace;
+
+/// The tasks of the ScaiVault injector.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask")]
+struct Args {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Run every test of the workspace, doc tests included
+    Test {
+        /// Passed on to `cargo test`, for example `-p scaivault-inject detach`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Run every check that a change must pass, or only the named ones
+    Ci {
+        /// Names of steps; all in order if none is given
+        #[arg(value_name = "STEP", value_parser = ci::step_names())]
+        steps: Vec<String>,
+    },
+    /// Write the generated files anew: pages of docs/, the fuzz dictionary
+    Docs {
+        /// Write nothing; fail if one is out of date
+        #[arg(long)]
+        check: bool,
+    },
+    /// Check the rules of ARCHITECTURE.md
+    Tidy,
+    /// Run the benchmarks
+    Bench {
+        /// Passed on to each benchmark, for example a filter or `--save-baseline before`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Run the fuzz targets with cargo-fuzz on the nightly toolchain
+    Fuzz(fuzz::Args),
+    /// Inject into and detach from every workload in a directory of manifests, and check the laws
+    Corpus(corpus::Args),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Args::parse().task {
+        Task::Test { args } => test::run(&args),
+        Task::Ci { steps } => ci::run(&steps),
+        Task::Docs { check } => docs::run(check),
+        Task::Tidy => tidy::run(),
+        Task::Bench { args } => bench::run(&args),
+        Task::Fuzz(args) => fuzz::run(&args),
+        Task::Corpus(args) => corpus::run(&args),
+    }
+}

@@ -1,3 +1,43 @@
-//! Words that the injector and the agent share.
+//! Words that the injector and the agent share: what an annotation or a mapping may say, and what both make of it.
+//!
+//! Every type here is parsed from text and cannot hold anything else: `FromStr` reads it, `Display` writes it back,
+//! `ALLOWED` says in one line what may stand there, and the error quotes at most [`EXCERPT_CHARS`] characters. No
+//! I/O, no clock, no environment.
 
+#[macro_use]
+mod word;
+
+mod duration;
+mod engine;
+mod excerpt;
+mod field;
+mod file;
+mod format;
+mod mapping;
+mod mode;
+mod secret_path;
+mod signal;
+mod value;
+mod variable;
+
+pub mod env;
 pub mod names;
+
+pub use duration::{Duration, DurationError, DurationFault};
+pub use engine::{DynamicRef, DynamicRefError, EngineName, NameError, RoleName};
+pub use excerpt::{EXCERPT_CHARS, Excerpt};
+pub use field::{FieldName, FieldNameError, SecretRef, SecretRefError};
+pub use file::{
+    Conflict, ConflictKind, FileFault, MountPath, MountPathError, MountPathFault, RelativeFile,
+    RelativeFileError, TargetFile, TargetFileError, conflicts,
+};
+pub use format::{Format, FormatError};
+pub use mapping::{
+    DynamicMapping, FileOptions, MAPPINGS_LIMIT, MappingError, MappingErrors, MappingFault, MappingPart,
+    SecretMapping, VariableMapping, parse_dynamic, parse_secrets, parse_variables,
+};
+pub use mode::{FileMode, FileModeError, FileModeFault};
+pub use secret_path::{SecretPath, SecretPathError, SecretPathFault};
+pub use signal::{Signal, SignalError, SignalFault};
+pub use value::{escape_env_value, expand_env_value};
+pub use variable::{VariableName, VariableNameError};

@@ -1,4 +1,29 @@
-//! Stub.
+//! All keys together, beside the pod they stand in: valid by construction.
+
+mod bounds;
+mod conflicts;
+mod files;
+mod identity;
+mod readers;
+mod reload;
+mod resources;
+
+use std::{borrow::Cow, str::FromStr};
+
+use scaivault_contract::{Duration, DynamicMapping, MountPath, SecretMapping, Signal, VariableMapping};
+
+use crate::{
+    annotations::{Draft, LogLevel, Position, StartGate},
+    kube_version::KubeVersion,
+    pod::PodView,
+    problem::{Code, Excerpt, Layer, Problem, Problems},
+    quantity::Quantity,
+    settings::Settings,
+};
+
+pub(crate) use identity::Identity;
+pub(crate) use readers::Readers;
+pub(crate) use resources::Resources;
 
 /// How the secrets are brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -16,5 +41,239 @@ impl Pattern {
             Self::Init => "init",
             Self::Sidecar => "sidecar",
         }
+    }
+}
+
+impl FromStr for Pattern {
+    type Err = Cow<'static, str>;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "init" => Ok(Self::Init),
+            "sidecar" => Ok(Self::Sidecar),
+            _ => Err("not a pattern".into()),
+        }
+    }
+}
+
+/// What a pod gets. Whoever holds one may build the plan without asking again whether it can be.
+#[derive(Clone, Debug)]
+pub(crate) struct Intent {
+    pub(crate) pattern: Pattern,
+    /// A pod that never restarts containers: the sidecar would restart for ever and the Job never fail, so an init
+    /// container fetches first, and fails the pod.
+    pub(crate) init_before_sidecar: bool,
+    pub(crate) secrets: Vec<SecretMapping>,
+    pub(crate) dynamic: Vec<DynamicMapping>,
+    pub(crate) variables: Vec<VariableMapping>,
+    pub(crate) readers: Readers,
+    /// Where the agent goes among the init containers (counted without ours).
+    pub(crate) insert_at: usize,
+    pub(crate) mount_path: MountPath,
+    pub(crate) volume_size_limit: Quantity,
+    pub(crate) start_gate: StartGate,
+    pub(crate) refresh_interval: Duration,
+    pub(crate) refresh_on_event: bool,
+    /// Signal and the process that gets it.
+    pub(crate) reload: Option<(Signal, String)>,
+    pub(crate) url: String,
+    pub(crate) allow_http: bool,
+    pub(crate) role: Option<String>,
+    pub(crate) audience: String,
+    pub(crate) token_expiration_seconds: i64,
+    pub(crate) client_credentials_secret: Option<String>,
+    pub(crate) ca_configmap: Option<String>,
+    pub(crate) fail_open: bool,
+    pub(crate) fetch_timeout: Duration,
+    pub(crate) image: Option<String>,
+    pub(crate) identity: Identity,
+    pub(crate) resources: Resources,
+    pub(crate) log_level: LogLevel,
+}
+
+impl Intent {
+    /// Whether any secret becomes a file.
+    pub(crate) fn has_files(&self) -> bool {
+        !self.secrets.is_empty() || !self.dynamic.is_empty()
+    }
+
+    /// Whether the agent keeps something for its next start: what the init container hands to the sidecar, a lease
+    /// that must not be issued twice, a subscription.
+    pub(crate) fn has_state(&self) -> bool {
+        self.pattern == Pattern::Sidecar
+            && (self.init_before_sidecar || !self.dynamic.is_empty() || self.refresh_on_event)
+    }
+
+    /// How many secrets, dynamic credentials and variables.
+    pub(crate) fn count(&self) -> usize {
+        self.secrets.len() + self.dynamic.len() + self.variables.len()
+    }
+}
+
+/// What an intent is made from.
+pub(crate) struct Facts<'a, 'p> {
+    pub(crate) draft: &'a Draft,
+    /// The pod without anything of ours.
+    pub(crate) pod: &'a PodView<'p>,
+    pub(crate) settings: &'a Settings,
+    pub(crate) kube_version: KubeVersion,
+    /// Where an agent that is already there stands among the init containers.
+    pub(crate) agent_at: Option<usize>,
+}
+
+/// What was said while the keys were looked at together.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    pub(crate) problems: Problems,
+    pub(crate) warnings: Vec<String>,
+}
+
+impl Findings {
+    fn problem(
+        &mut self,
+        code: Code,
+        key: impl Into<Option<&'static str>>,
+        value: Option<&str>,
+        message: impl Into<Cow<'static, str>>,
+        cure: impl Into<Cow<'static, str>>,
+    ) {
+        self.named_problem(code, key.into().map(str::to_owned), value, message, cure);
+    }
+
+    fn named_problem(
+        &mut self,
+        code: Code,
+        key: Option<String>,
+        value: Option<&str>,
+        message: impl Into<Cow<'static, str>>,
+        cure: impl Into<Cow<'static, str>>,
+    ) {
+        self.problems.push(Problem {
+            code,
+            key,
+            layer: Layer::Pod,
+            value: value.map(Excerpt::new),
+            message: message.into(),
+            allowed: None,
+            cure: cure.into(),
+        });
+    }
+
+    fn warn(&mut self, warning: impl Into<String>) {
+        self.warnings.push(warning.into());
+    }
+}
+
+/// Looks at all keys together. Problems are collected, so what is returned beside some is only good for finding
+/// more: the caller drops it.
+pub(crate) fn resolve(facts: &Facts<'_, '_>, findings: &mut Findings) -> Intent {
+    let Facts {
+        draft, pod, settings, ..
+    } = *facts;
+    bounds::check(facts, findings);
+    let pattern = pattern(draft, findings);
+    let insert_at = facts.agent_at.unwrap_or_else(|| place(pod, draft.position));
+    let readers = readers::resolve(draft, pod, insert_at, findings);
+    let target = reload::resolve(draft, pod, &readers, findings);
+    let identity = identity::resolve(draft, pod, target.as_ref(), findings);
+    let resources = resources::resolve(draft, pod, findings);
+    let only_reader = identity.uid.filter(|uid| readers.all_run_as(pod, *uid));
+    let files::Files { secrets, dynamic } = files::resolve(draft, only_reader.is_some(), findings);
+    conflicts::check(
+        draft,
+        pod,
+        &readers,
+        !secrets.is_empty() || !dynamic.is_empty(),
+        findings,
+    );
+    Intent {
+        pattern,
+        init_before_sidecar: pattern == Pattern::Sidecar && pod.spec.restart_policy() == "Never",
+        secrets,
+        dynamic,
+        variables: draft
+            .variables
+            .iter()
+            .map(|(variable, secret)| VariableMapping {
+                secret: secret.clone(),
+                variable: variable.clone(),
+            })
+            .collect(),
+        readers,
+        insert_at,
+        mount_path: draft.mount_path.clone(),
+        volume_size_limit: draft.volume_size_limit.clone(),
+        start_gate: draft.start_gate,
+        refresh_interval: draft.refresh_interval.value,
+        refresh_on_event: draft.refresh_on_event.value,
+        reload: target.map(|target| (target.signal, target.process)),
+        url: draft.url.value.as_str().to_owned(),
+        allow_http: settings.allow_http && draft.url.value.is_plain_http(),
+        role: draft.role.clone(),
+        audience: draft.audience.clone(),
+        token_expiration_seconds: draft.token_expiration_seconds,
+        client_credentials_secret: draft.client_credentials_secret.clone(),
+        ca_configmap: draft.ca_configmap.clone(),
+        fail_open: draft.fail_open,
+        fetch_timeout: draft.fetch_timeout,
+        image: draft.image.as_ref().map(|image| image.value.clone()),
+        identity,
+        resources,
+        log_level: draft.log_level,
+    }
+}
+
+/// The pattern that is asked for, or the one that the pod's own keys need.
+fn pattern(draft: &Draft, findings: &mut Findings) -> Pattern {
+    let by_pod = |layer: Layer| layer == Layer::Pod;
+    let keeps_fresh = [
+        ("refresh-interval", by_pod(draft.refresh_interval.layer)),
+        (
+            "refresh-on-event",
+            by_pod(draft.refresh_on_event.layer) && draft.refresh_on_event.value,
+        ),
+        ("reload-signal", draft.reload_signal.is_some()),
+    ];
+    let renews = !draft.dynamic.is_empty() || keeps_fresh.iter().any(|(_, asked)| *asked);
+    let pattern = draft
+        .pattern
+        .unwrap_or(if renews { Pattern::Sidecar } else { Pattern::Init });
+    if pattern == Pattern::Init {
+        for (key, _) in keeps_fresh.iter().filter(|(_, asked)| *asked) {
+            findings.problem(
+                Code::PatternConflict,
+                *key,
+                None,
+                "the pattern init fetches once and cannot keep anything fresh",
+                "remove this annotation, or remove pattern: init",
+            );
+        }
+        if !draft.dynamic.is_empty() {
+            findings.warn(
+                "pattern: init with inject-dynamic-…: nobody renews or revokes the lease, so the credentials end with it",
+            );
+        }
+    } else if draft.refresh_interval.value.as_secs() < LEAST_CALM_SECONDS {
+        findings.warn(format!(
+            "refresh-interval: {} is short; all pods of one identity share 1000 reads a minute",
+            draft.refresh_interval.value
+        ));
+    }
+    pattern
+}
+
+/// A shorter interval than this is worth a word: ScaiVault allows an identity 1000 single reads a minute.
+const LEAST_CALM_SECONDS: u64 = 10;
+
+/// Where a new agent goes: first, but behind the native sidecars of service meshes, without which there is no network;
+/// or last.
+fn place(pod: &PodView<'_>, position: Position) -> usize {
+    let init_containers = pod.spec.init_containers.as_slice();
+    match position {
+        Position::First => init_containers
+            .iter()
+            .rposition(|container| container.is_mesh() && container.is_native_sidecar())
+            .map_or(0, |last| last + 1),
+        Position::Last => init_containers.len(),
     }
 }

@@ -96,12 +96,13 @@ pub enum Value {
     Text(String),
     /// A switch.
     Switch(bool),
-    /// A parent that was empty, put back.
-    EmptyList([(); 0]),
-    /// A parent that was null, put back.
+    /// A list that was null, put back.
     Null,
-    /// A parent and its first entries.
+    /// A list and its first entries.
     List(Vec<Value>),
-    /// An object that was absent, with its first entries.
-    Object(std::collections::BTreeMap<String, Value>),
+}
+
+/// Escapes one segment of a pointer (RFC 6901).
+pub(crate) fn escape_pointer(segment: &str) -> String {
+    segment.replace('~', "~0").replace('/', "~1")
 }

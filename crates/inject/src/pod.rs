@@ -1,14 +1,35 @@
-//! The read model of a pod.
+//! The read model of a pod: what the core looks at, borrowed from the text of the review.
+//!
+//! Reading is lenient: fields that are not named here are skipped, never kept, never written back. A list keeps
+//! apart whether it was absent, null or empty, because detach has to put that back.
 
+mod container;
+mod read;
+mod volume;
+
+use std::borrow::Cow;
+
+use scaivault_contract::names::ANNOTATION_PREFIX;
+use serde::Deserialize;
 use thiserror::Error;
 
-/// What the core looks at of a pod, borrowed from the bytes of the review.
-#[derive(Clone, Debug)]
+pub(crate) use container::{ContainerView, SecurityView, VariableView};
+pub(crate) use read::{List, Presence, QuantityText, Text};
+pub(crate) use volume::VolumeView;
+
+use container::ResourcesView;
+use read::{Annotations, Owners, Selector};
+
+/// What the core looks at of a pod (or a pod template).
+#[derive(Clone, Debug, Default, Deserialize)]
 pub struct PodView<'a> {
-    marker: std::marker::PhantomData<&'a str>,
+    #[serde(borrow, default)]
+    pub(crate) metadata: MetadataView<'a>,
+    #[serde(borrow, default)]
+    pub(crate) spec: SpecView<'a>,
 }
 
-/// The text is not a pod that the API server could have sent.
+/// The text is not a pod as the API knows it.
 #[derive(Debug, Error)]
 #[error("not a pod: {0}")]
 pub struct MalformedPod(#[from] serde_json::Error);
@@ -16,9 +37,157 @@ pub struct MalformedPod(#[from] serde_json::Error);
 impl<'a> PodView<'a> {
     /// Reads a pod or a pod template (`metadata` and `spec`) from JSON.
     pub fn parse(json: &'a str) -> Result<Self, MalformedPod> {
-        let _: serde::de::IgnoredAny = serde_json::from_str(json)?;
-        Ok(Self {
-            marker: std::marker::PhantomData,
-        })
+        let mut pod: Self = serde_json::from_str(json)?;
+        pod.renumber();
+        Ok(pod)
+    }
+
+    /// `metadata.name`, absent for pods that a controller makes.
+    pub fn name(&self) -> Option<&str> {
+        self.metadata.name.as_deref()
+    }
+
+    /// `metadata.generateName`.
+    pub fn generate_name(&self) -> Option<&str> {
+        self.metadata.generate_name.as_deref()
+    }
+
+    /// Kind and name of the controlling owner.
+    pub fn owner(&self) -> Option<(&str, &str)> {
+        self.metadata
+            .owner_references
+            .controller
+            .as_ref()
+            .map(|(kind, name)| (&**kind, &**name))
+    }
+
+    /// `spec.serviceAccountName`; `default` where it is absent.
+    pub fn service_account(&self) -> &str {
+        match self.spec.service_account_name.as_deref() {
+            Some("") | None => "default",
+            Some(name) => name,
+        }
+    }
+
+    /// The value of one of our annotations, by its key without the prefix.
+    pub(crate) fn annotation(&self, key: &str) -> Option<&str> {
+        self.metadata
+            .annotations
+            .ours
+            .iter()
+            .find(|(name, _)| name_of(name) == key)
+            .map(|(_, value)| &**value)
+    }
+
+    /// Our annotations by key without the prefix, sorted.
+    pub(crate) fn annotations(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.metadata
+            .annotations
+            .ours
+            .iter()
+            .map(|(key, value)| (name_of(key), &**value))
+    }
+
+    /// Init containers and app containers.
+    pub(crate) fn all_containers(&self) -> impl Iterator<Item = &ContainerView<'a>> {
+        self.spec
+            .init_containers
+            .iter()
+            .chain(self.spec.containers.iter())
+    }
+
+    /// The uid a container starts with, where the manifest says it.
+    pub(crate) fn uid_of(&self, container: &ContainerView<'_>) -> Option<i64> {
+        container
+            .security_context
+            .run_as_user
+            .or(self.spec.security_context.run_as_user)
+    }
+
+    /// The gid a container starts with, where the manifest says it.
+    pub(crate) fn gid_of(&self, container: &ContainerView<'_>) -> Option<i64> {
+        container
+            .security_context
+            .run_as_group
+            .or(self.spec.security_context.run_as_group)
+    }
+
+    /// Whether the pod is for Windows nodes.
+    pub(crate) fn is_windows(&self) -> bool {
+        let os = self.spec.os.as_ref().and_then(|os| os.name.as_deref());
+        os.or(self.spec.node_selector.os.as_deref()) == Some("windows")
+    }
+
+    /// Gives every container its place in its list.
+    pub(crate) fn renumber(&mut self) {
+        for list in [&mut self.spec.init_containers, &mut self.spec.containers] {
+            for (index, container) in list.iter_mut().enumerate() {
+                container.index = index;
+            }
+        }
     }
 }
+
+fn name_of(key: &str) -> &str {
+    key.strip_prefix(ANNOTATION_PREFIX).unwrap_or(key)
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct MetadataView<'a> {
+    #[serde(borrow)]
+    name: Option<Text<'a>>,
+    #[serde(borrow)]
+    generate_name: Option<Text<'a>>,
+    #[serde(borrow)]
+    owner_references: Owners<'a>,
+    #[serde(borrow)]
+    pub(crate) annotations: Annotations<'a>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct SpecView<'a> {
+    #[serde(borrow)]
+    pub(crate) volumes: List<VolumeView<'a>>,
+    #[serde(borrow)]
+    pub(crate) init_containers: List<ContainerView<'a>>,
+    #[serde(borrow)]
+    pub(crate) containers: List<ContainerView<'a>>,
+    #[serde(borrow)]
+    pub(crate) restart_policy: Option<Text<'a>>,
+    #[serde(borrow)]
+    service_account_name: Option<Text<'a>>,
+    pub(crate) share_process_namespace: Presence<bool>,
+    #[serde(rename = "hostPID")]
+    pub(crate) host_pid: Option<bool>,
+    #[serde(deserialize_with = "read::nullable")]
+    pub(crate) security_context: SecurityView,
+    #[serde(borrow)]
+    os: Option<Os<'a>>,
+    #[serde(borrow)]
+    node_selector: Selector<'a>,
+    /// Pod-level resources (beta in Kubernetes 1.34): containers must fit into them.
+    #[serde(borrow)]
+    pub(crate) resources: Option<ResourcesView<'a>>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Os<'a> {
+    #[serde(borrow)]
+    name: Option<Text<'a>>,
+}
+
+impl SpecView<'_> {
+    /// `restartPolicy`, `Always` where it is absent, as the API server fills it in.
+    pub(crate) fn restart_policy(&self) -> Cow<'_, str> {
+        match self.restart_policy.as_deref() {
+            None | Some("") => Cow::Borrowed("Always"),
+            Some(policy) => Cow::Borrowed(policy),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,18 +2,18 @@
 
 use std::{borrow::Cow, fmt};
 
+pub use scaivault_contract::Excerpt;
 use scaivault_contract::names::ANNOTATION_PREFIX;
-
-/// The most characters of a value that a problem quotes: enough to recognise it, too few to leak one by accident.
-pub const EXCERPT_CHARS: usize = 40;
 
 /// The most problems one answer spells out. The API server's clients show the text on one line, and a pod may
 /// carry 256 KiB of annotations.
-pub const PROBLEMS_SHOWN: usize = 32;
+const PROBLEMS_SHOWN: usize = 32;
 
 /// Where a setting was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Layer {
+    /// Nobody said anything.
+    BuiltIn,
     /// The injector's own configuration.
     Injector,
     /// An annotation of the namespace.
@@ -28,6 +28,7 @@ impl Layer {
     /// The layer's name in reports.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::BuiltIn => "built-in default",
             Self::Injector => "injector",
             Self::Namespace => "namespace",
             Self::ServiceAccount => "service account",
@@ -46,7 +47,7 @@ impl fmt::Display for Layer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// Stable identifier, the anchor in `docs/annotations.md`.
-    pub code: &'static str,
+    pub code: Code,
     /// The annotation without its prefix, where the problem is about one.
     pub key: Option<String>,
     /// Where the value was written.
@@ -80,35 +81,178 @@ impl fmt::Display for Problem {
             }
             f.write_str(": ")?;
         }
-        if let Some(value) = value {
+        // The errors of the shared types quote their text themselves.
+        if let Some(value) = value
+            .as_ref()
+            .map(ToString::to_string)
+            .filter(|value| !message.starts_with(value.as_str()))
+        {
             write!(f, "{value}: ")?;
         }
         f.write_str(message)?;
         if let Some(allowed) = allowed {
             write!(f, "; allowed: {allowed}")?;
         }
-        write!(f, "; to fix: {cure} [{code}]")
+        write!(f, "; to fix: {cure} [{}]", code.name())
     }
 }
 
-/// The first [`EXCERPT_CHARS`] characters of a value, quoted and escaped.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Excerpt(String);
+/// What kind of mistake: a stable word, the anchor in `docs/annotations.md`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Code {
+    /// A value that its key does not take.
+    InvalidValue,
+    /// `inject: "true"` and nothing named.
+    NothingToInject,
+    /// `secret-…-<name>` for a name that no `inject-…-<name>` selects.
+    UnknownName,
+    /// Two files that cannot both be.
+    FileConflict,
+    /// A template and a format for one file, or a format that does not fit.
+    FormatConflict,
+    /// Keys that contradict the pattern.
+    PatternConflict,
+    /// A container that is not there.
+    UnknownContainer,
+    /// A signal without a target or the other way round.
+    IncompleteReload,
+    /// A target that may be in several containers.
+    AmbiguousReload,
+    /// The pod forbids what a reload signal needs.
+    ProcessNamespace,
+    /// The agent's uid does not fit the pod.
+    RunAsUser,
+    /// Resources that cannot hold.
+    Resources,
+    /// A mount of the pod's at or below the mount path.
+    MountConflict,
+    /// A variable of that name is already there.
+    VariableConflict,
+    /// The cluster is too old.
+    KubeVersion,
+    /// The platform's allow-list does not cover a value.
+    NotAllowed,
+    /// More mappings than one variable can hold.
+    TooLarge,
+    /// A name that belongs to the injector is taken.
+    ReservedName,
+    /// A pod for Windows nodes.
+    Windows,
+    /// The pod's JSON is not a pod's.
+    MalformedPod,
+    /// The injector's configuration file.
+    Configuration,
+}
 
-impl Excerpt {
-    /// An excerpt of `value`.
-    pub fn new(value: &str) -> Self {
-        let mut shown: String = value.chars().take(EXCERPT_CHARS).collect();
-        if shown.len() < value.len() {
-            shown.push('…');
+impl Code {
+    /// Every code, for documentation.
+    pub const ALL: &'static [Self] = &[
+        Self::InvalidValue,
+        Self::NothingToInject,
+        Self::UnknownName,
+        Self::FileConflict,
+        Self::FormatConflict,
+        Self::PatternConflict,
+        Self::UnknownContainer,
+        Self::IncompleteReload,
+        Self::AmbiguousReload,
+        Self::ProcessNamespace,
+        Self::RunAsUser,
+        Self::Resources,
+        Self::MountConflict,
+        Self::VariableConflict,
+        Self::KubeVersion,
+        Self::NotAllowed,
+        Self::TooLarge,
+        Self::ReservedName,
+        Self::Windows,
+        Self::MalformedPod,
+        Self::Configuration,
+    ];
+
+    /// The code's word.
+    pub const fn name(self) -> &'static str {
+        self.entry().0
+    }
+
+    /// What the code stands for, one sentence.
+    pub const fn doc(self) -> &'static str {
+        self.entry().1
+    }
+
+    const fn entry(self) -> (&'static str, &'static str) {
+        match self {
+            Self::InvalidValue => ("invalid-value", "The key does not take this value."),
+            Self::NothingToInject => (
+                "nothing-to-inject",
+                "`inject` is `true` and no annotation names a secret.",
+            ),
+            Self::UnknownName => (
+                "unknown-name",
+                "An option names a file that no annotation selects.",
+            ),
+            Self::FileConflict => (
+                "file-conflict",
+                "Two secrets want the same file, or one a directory where another has a file.",
+            ),
+            Self::FormatConflict => (
+                "format-conflict",
+                "A file has both a template and a format, or a format that its content cannot have.",
+            ),
+            Self::PatternConflict => (
+                "pattern-conflict",
+                "The pattern `init` cannot do what other keys ask for.",
+            ),
+            Self::UnknownContainer => ("unknown-container", "The pod has no container of that name."),
+            Self::IncompleteReload => (
+                "incomplete-reload",
+                "`reload-signal` and `reload-target` need one another.",
+            ),
+            Self::AmbiguousReload => (
+                "ambiguous-reload",
+                "Several containers read the secrets, and the reload target does not say which.",
+            ),
+            Self::ProcessNamespace => (
+                "process-namespace",
+                "A reload signal needs a process namespace of the pod's own that all containers share.",
+            ),
+            Self::RunAsUser => (
+                "run-as-user",
+                "The agent cannot run as this user beside these containers.",
+            ),
+            Self::Resources => (
+                "resources",
+                "The agent's requests and limits contradict one another or the volume's size.",
+            ),
+            Self::MountConflict => (
+                "mount-conflict",
+                "A container already mounts something at or below the mount path.",
+            ),
+            Self::VariableConflict => (
+                "variable-conflict",
+                "A container already has a variable of that name.",
+            ),
+            Self::KubeVersion => ("kube-version", "The cluster's Kubernetes is too old for a key."),
+            Self::NotAllowed => (
+                "not-allowed",
+                "The platform's allow-list does not cover the value.",
+            ),
+            Self::TooLarge => (
+                "too-large",
+                "The mappings do not fit into one environment variable.",
+            ),
+            Self::ReservedName => (
+                "reserved-name",
+                "A name that belongs to the injector is taken by something it did not add.",
+            ),
+            Self::Windows => ("windows", "The agent has no image for Windows nodes."),
+            Self::MalformedPod => ("malformed-pod", "The object cannot be read as a pod."),
+            Self::Configuration => (
+                "configuration",
+                "The injector's configuration file says something it cannot mean.",
+            ),
         }
-        Self(shown)
-    }
-}
-
-impl fmt::Display for Excerpt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", self.0)
     }
 }
 
@@ -166,5 +310,19 @@ impl fmt::Display for Problems {
             Some(more @ 1..) => write!(f, " and {more} more"),
             _ => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_distinct_words_with_a_sentence() {
+        let mut names: Vec<_> = Code::ALL.iter().map(|code| code.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Code::ALL.len());
+        assert!(Code::ALL.iter().all(|code| code.doc().ends_with('.')));
     }
 }

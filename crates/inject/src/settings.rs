@@ -4,9 +4,15 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::problem::Problems;
+use crate::{
+    annotations::{Collected, Draft, Source, Url, collect},
+    problem::{Code, Excerpt, Layer, Problem, Problems},
+};
 
-/// The configuration file as it is written (YAML or JSON). See `docs/configuration.md`.
+/// The namespaces whose pods are never touched: a cluster must be able to start without the injector.
+const EXCLUDED_NAMESPACES: [&str; 3] = ["kube-node-lease", "kube-public", "kube-system"];
+
+/// The configuration file as it is written (YAML or JSON). `docs/configuration.md` describes it.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct InjectorConfig {
@@ -16,18 +22,41 @@ pub struct InjectorConfig {
     pub init_image: Option<String>,
     /// Image of the sidecar.
     pub sidecar_image: Option<String>,
-    /// `imagePullPolicy` of both.
-    pub image_pull_policy: Option<String>,
+    /// `imagePullPolicy` of both; left to the API server where absent.
+    pub image_pull_policy: Option<ImagePullPolicy>,
     /// What happens to a pod whose annotations have problems.
     pub on_problem: OnProblem,
-    /// What the annotation `url` may be: prefixes. Empty: any `https` URL is refused but the default one.
+    /// What the annotation `url` may be on pods and namespaces: the same, or below it. None: only the default URL.
     pub allowed_urls: Vec<String>,
-    /// What the annotation `image` may be: prefixes. Empty: none.
+    /// What the annotation `image` may be: the same, or a tag, digest or sub-repository of it. None: no image.
     pub allowed_images: Vec<String>,
-    /// ScaiKey's token URL for the client-credentials fallback.
+    /// Lets `http` URLs through. For development: the token and the secrets travel in the clear.
+    pub allow_http: bool,
+    /// ScaiKey's token URL for the client-credentials fallback; the agent's default where absent.
     pub token_url: Option<String>,
-    /// Namespaces whose pods are left alone whatever they say.
-    pub excluded_namespaces: Option<Vec<String>>,
+    /// Namespaces whose pods are left alone whatever they say, besides Kubernetes' own.
+    pub excluded_namespaces: Vec<String>,
+}
+
+/// When the kubelet pulls the agent's image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum ImagePullPolicy {
+    /// At every start.
+    Always,
+    /// Where the node does not have it.
+    IfNotPresent,
+    /// Never.
+    Never,
+}
+
+impl ImagePullPolicy {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Always => "Always",
+            Self::IfNotPresent => "IfNotPresent",
+            Self::Never => "Never",
+        }
+    }
 }
 
 /// What happens to a pod whose annotations have problems.
@@ -42,13 +71,165 @@ pub enum OnProblem {
 }
 
 /// The configuration, checked.
-#[derive(Clone, Debug, Default)]
-pub struct Settings {}
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub(crate) base: Draft,
+    pub(crate) defaults: BTreeMap<String, String>,
+    pub(crate) init_image: String,
+    pub(crate) sidecar_image: String,
+    pub(crate) image_pull_policy: Option<ImagePullPolicy>,
+    pub(crate) on_problem: OnProblem,
+    pub(crate) allowed_urls: Vec<String>,
+    pub(crate) allowed_images: Vec<String>,
+    pub(crate) allow_http: bool,
+    pub(crate) token_url: Option<String>,
+    excluded_namespaces: Vec<String>,
+}
+
+impl Settings {
+    /// Whether pods of a namespace are left alone whatever they say.
+    pub(crate) fn excludes(&self, namespace: &str) -> bool {
+        EXCLUDED_NAMESPACES.contains(&namespace)
+            || self.excluded_namespaces.iter().any(|name| name == namespace)
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            base: Draft::default(),
+            defaults: BTreeMap::new(),
+            init_image: concat!("scailabs/scaivault-init:", env!("CARGO_PKG_VERSION")).to_owned(),
+            sidecar_image: concat!("scailabs/scaivault-sidecar:", env!("CARGO_PKG_VERSION")).to_owned(),
+            image_pull_policy: None,
+            on_problem: OnProblem::Deny,
+            allowed_urls: Vec::new(),
+            allowed_images: Vec::new(),
+            allow_http: false,
+            token_url: None,
+            excluded_namespaces: Vec::new(),
+        }
+    }
+}
 
 impl TryFrom<InjectorConfig> for Settings {
     type Error = Problems;
 
-    fn try_from(_config: InjectorConfig) -> Result<Self, Problems> {
-        Ok(Self {})
+    /// Checks everything; what only warns in an annotation (a misspelt key) is a problem here, because an operator reads
+    /// the answer once, at start.
+    fn try_from(config: InjectorConfig) -> Result<Self, Problems> {
+        let InjectorConfig {
+            defaults,
+            init_image,
+            sidecar_image,
+            image_pull_policy,
+            on_problem,
+            allowed_urls,
+            allowed_images,
+            allow_http,
+            token_url,
+            excluded_namespaces,
+        } = config;
+        let built_in = Self::default();
+        let mut collected = Collected {
+            draft: built_in.base,
+            problems: Problems::new(),
+            warnings: Vec::new(),
+        };
+        let entries = defaults.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        collect(
+            &mut collected,
+            Source {
+                layer: Layer::Injector,
+                entries,
+            },
+        );
+        let Collected {
+            draft,
+            mut problems,
+            warnings,
+        } = collected;
+        for warning in warnings {
+            problems.push(mistake("defaults", None, warning, "correct or remove the key"));
+        }
+        if draft.url.value.is_plain_http() && !allow_http {
+            problems.push(mistake(
+                "defaults.url",
+                Some(draft.url.value.as_str()),
+                "http is not allowed".to_owned(),
+                "use https, or set allowHttp: true for development",
+            ));
+        }
+        if let Some(url) = &token_url {
+            match url.parse::<Url>() {
+                Ok(parsed) if parsed.is_plain_http() && !allow_http => problems.push(mistake(
+                    "tokenUrl",
+                    Some(url),
+                    "http is not allowed".to_owned(),
+                    "use https, or set allowHttp: true for development",
+                )),
+                Ok(_) => {}
+                Err(reason) => {
+                    problems.push(mistake(
+                        "tokenUrl",
+                        Some(url),
+                        reason.into_owned(),
+                        "write an https URL",
+                    ));
+                }
+            }
+        }
+        for url in &allowed_urls {
+            if let Err(reason) = url.parse::<Url>() {
+                problems.push(mistake(
+                    "allowedUrls",
+                    Some(url),
+                    reason.into_owned(),
+                    "write an https URL",
+                ));
+            }
+        }
+        for (field, image) in [("initImage", &init_image), ("sidecarImage", &sidecar_image)]
+            .into_iter()
+            .filter_map(|(field, image)| image.as_ref().map(|image| (field, image)))
+            .chain(allowed_images.iter().map(|image| ("allowedImages", image)))
+        {
+            if crate::annotations::image(image).is_err() {
+                problems.push(mistake(
+                    field,
+                    Some(image),
+                    "not an image".to_owned(),
+                    "write [registry/]repository[:tag][@digest]",
+                ));
+            }
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        Ok(Self {
+            base: draft,
+            defaults,
+            init_image: init_image.unwrap_or(built_in.init_image),
+            sidecar_image: sidecar_image.unwrap_or(built_in.sidecar_image),
+            image_pull_policy,
+            on_problem,
+            allowed_urls,
+            allowed_images,
+            allow_http,
+            token_url,
+            excluded_namespaces,
+        })
+    }
+}
+
+fn mistake(field: &'static str, value: Option<&str>, message: String, cure: &'static str) -> Problem {
+    Problem {
+        code: Code::Configuration,
+        key: None,
+        layer: Layer::Injector,
+        value: value.map(Excerpt::new),
+        message: format!("{field}: {message}").into(),
+        allowed: None,
+        cure: cure.into(),
     }
 }

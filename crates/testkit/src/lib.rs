@@ -1,1 +1,28 @@
-//! Stub.
+//! For tests only: pods, reviews, random input, and rules that Kubernetes applies to what the injector says.
+//!
+//! Nothing here depends on the injector. What a name, a default or an inverse must be is written down a second time, so
+//! that a test compares the product with Kubernetes and with the published contract, not with itself.
+
+mod apply;
+mod pod;
+mod shuffle;
+mod users;
+
+pub mod look;
+pub mod pod_security;
+pub mod qos;
+pub mod random;
+pub mod reviews;
+
+pub use apply::{ApplyError, apply};
+pub use pod::{PodBuilder, container, pod};
+pub use shuffle::shuffle_keys;
+pub use users::{path_not_allowed, strip_ours, users_content};
+
+/// What every annotation of the injector starts with.
+pub const PREFIX: &str = "scaivault.scailabs.ai/";
+
+/// The key `name` under [`PREFIX`].
+pub fn key(name: &str) -> String {
+    format!("{PREFIX}{name}")
+}

@@ -12,7 +12,7 @@ use super::*;
 
 /// A body of pieces, each after a pause.
 struct Pieces {
-    pieces: VecDeque<&'static [u8]>,
+    left: VecDeque<&'static [u8]>,
     pause: Pin<Box<tokio::time::Sleep>>,
     every: Duration,
 }
@@ -29,7 +29,7 @@ impl hyper::body::Body for Pieces {
         let every = self.every;
         self.pause.as_mut().reset(tokio::time::Instant::now() + every);
         Poll::Ready(
-            self.pieces
+            self.left
                 .pop_front()
                 .map(|piece| Ok(Frame::data(Bytes::from_static(piece)))),
         )
@@ -38,7 +38,7 @@ impl hyper::body::Body for Pieces {
 
 fn body(pieces: impl IntoIterator<Item = &'static [u8]>, every: Duration) -> Body {
     Body::new(Pieces {
-        pieces: pieces.into_iter().collect(),
+        left: pieces.into_iter().collect(),
         pause: Box::pin(tokio::time::sleep(every)),
         every,
     })

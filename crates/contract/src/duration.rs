@@ -1,0 +1,215 @@
+//! ScaiVault's durations: one number, one unit.
+
+use std::{
+    cmp::Ordering,
+    fmt,
+    hash::{Hash, Hasher},
+    str::FromStr,
+};
+
+use thiserror::Error;
+
+use crate::Excerpt;
+
+/// A length of time as ScaiVault writes it, such as `5m`.
+///
+/// Written back as it was read, compared by length: `60s` equals `1m`.
+#[derive(Clone, Copy, Debug)]
+pub struct Duration {
+    count: u64,
+    unit: Unit,
+}
+
+impl Duration {
+    /// What may stand there.
+    pub const ALLOWED: &'static str =
+        "one whole number and one unit (s, m, h or d), more than nothing and at most 366d, such as 30s or 5m";
+
+    /// No time at all. [`FromStr`] refuses it; [`Self::parse_allowing_zero`] does not.
+    pub const ZERO: Self = Self {
+        count: 0,
+        unit: Unit::Second,
+    };
+
+    /// The longest: a year with its leap day. ScaiVault's longest published duration is 90 days.
+    pub const MAX: Self = Self {
+        count: 366,
+        unit: Unit::Day,
+    };
+
+    /// So many seconds, in the largest unit without a remainder; what is longer than [`Self::MAX`] becomes that.
+    pub const fn from_secs(seconds: u64) -> Self {
+        let unit = match seconds {
+            0 => return Self::ZERO,
+            _ if seconds > Self::MAX.as_secs() => return Self::MAX,
+            _ if seconds.is_multiple_of(Unit::Day.as_secs()) => Unit::Day,
+            _ if seconds.is_multiple_of(Unit::Hour.as_secs()) => Unit::Hour,
+            _ if seconds.is_multiple_of(Unit::Minute.as_secs()) => Unit::Minute,
+            _ => Unit::Second,
+        };
+        Self {
+            count: seconds / unit.as_secs(),
+            unit,
+        }
+    }
+
+    /// Reads a duration that may be nothing (`0s`), for settings where that has a meaning.
+    pub fn parse_allowing_zero(text: &str) -> Result<Self, DurationError> {
+        parse(text).map_err(|fault| DurationError {
+            text: Excerpt::new(text),
+            fault,
+        })
+    }
+
+    /// The length in seconds.
+    pub const fn as_secs(self) -> u64 {
+        self.count * self.unit.as_secs()
+    }
+
+    /// The length as the standard library's type.
+    pub const fn to_std(self) -> std::time::Duration {
+        std::time::Duration::from_secs(self.as_secs())
+    }
+}
+
+impl FromStr for Duration {
+    type Err = DurationError;
+
+    fn from_str(text: &str) -> Result<Self, DurationError> {
+        let duration = Self::parse_allowing_zero(text)?;
+        if duration == Self::ZERO {
+            return Err(DurationError {
+                text: Excerpt::new(text),
+                fault: DurationFault::Zero,
+            });
+        }
+        Ok(duration)
+    }
+}
+
+impl fmt::Display for Duration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.count, self.unit.letter())
+    }
+}
+
+impl PartialEq for Duration {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_secs() == other.as_secs()
+    }
+}
+
+impl Eq for Duration {}
+
+impl PartialOrd for Duration {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Duration {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_secs().cmp(&other.as_secs())
+    }
+}
+
+impl Hash for Duration {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_secs().hash(state);
+    }
+}
+
+text_in_serde!(Duration);
+
+#[derive(Clone, Copy, Debug)]
+enum Unit {
+    Second,
+    Minute,
+    Hour,
+    Day,
+}
+
+impl Unit {
+    const fn as_secs(self) -> u64 {
+        match self {
+            Self::Second => 1,
+            Self::Minute => 60,
+            Self::Hour => 60 * 60,
+            Self::Day => 24 * 60 * 60,
+        }
+    }
+
+    const fn letter(self) -> char {
+        match self {
+            Self::Second => 's',
+            Self::Minute => 'm',
+            Self::Hour => 'h',
+            Self::Day => 'd',
+        }
+    }
+}
+
+fn parse(text: &str) -> Result<Duration, DurationFault> {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, unit) = text.split_at(end);
+    if digits.is_empty() {
+        return Err(DurationFault::NoNumber);
+    }
+    if digits.len() > 1 && digits.starts_with('0') {
+        return Err(DurationFault::LeadingZero);
+    }
+    let unit = match unit {
+        "s" => Unit::Second,
+        "m" => Unit::Minute,
+        "h" => Unit::Hour,
+        "d" => Unit::Day,
+        "" => return Err(DurationFault::NoUnit),
+        other if other.contains(|c: char| c.is_ascii_digit()) => return Err(DurationFault::Compound),
+        _ => return Err(DurationFault::UnknownUnit),
+    };
+    // The number is checked before it is multiplied, so that no text can overflow.
+    match digits.parse::<u64>() {
+        Ok(count) if count <= Duration::MAX.as_secs() / unit.as_secs() => Ok(Duration { count, unit }),
+        _ => Err(DurationFault::TooLong),
+    }
+}
+
+/// A text that is not a duration.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{text} is not a duration: {fault}; allowed: {}", Duration::ALLOWED)]
+pub struct DurationError {
+    /// The text.
+    pub text: Excerpt,
+    /// What is wrong with it.
+    pub fault: DurationFault,
+}
+
+/// What is wrong with a duration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum DurationFault {
+    /// No digit at the start.
+    #[error("it does not start with a whole number")]
+    NoNumber,
+    /// `05m`.
+    #[error("take the leading zeros away")]
+    LeadingZero,
+    /// `300`.
+    #[error("it has no unit, such as the s of 30s")]
+    NoUnit,
+    /// `1h30m`.
+    #[error("it has more than one number; write the sum in the smaller unit, such as 90m for 1h30m")]
+    Compound,
+    /// `5min`, `500ms`, `2w`.
+    #[error("its unit is not one of s, m, h and d")]
+    UnknownUnit,
+    /// Nothing.
+    #[error("it is zero")]
+    Zero,
+    /// More than [`Duration::MAX`].
+    #[error("it is longer than 366d")]
+    TooLong,
+}
+
+#[cfg(test)]
+mod tests;

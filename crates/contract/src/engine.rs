@@ -1,0 +1,164 @@
+//! What a dynamic secret is generated from: `engine=E role=R [ttl=D]`.
+
+use std::{fmt, str::FromStr};
+
+use thiserror::Error;
+
+use crate::{Duration, DurationError, Excerpt};
+
+/// The most characters of an engine's or a role's name.
+const NAME_MAX_CHARS: usize = 128;
+
+/// Name of a dynamic engine, such as `postgres-prod`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EngineName(String);
+
+impl EngineName {
+    /// What may stand there.
+    pub const ALLOWED: &'static str = NameError::ALLOWED;
+}
+
+checked_string!(EngineName);
+
+impl FromStr for EngineName {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        check_name(text).map(Self)
+    }
+}
+
+/// Name of a role of a dynamic engine, such as `readonly`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RoleName(String);
+
+impl RoleName {
+    /// What may stand there.
+    pub const ALLOWED: &'static str = NameError::ALLOWED;
+}
+
+checked_string!(RoleName);
+
+impl FromStr for RoleName {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        check_name(text).map(Self)
+    }
+}
+
+/// Both names become segments of a URL, so the set is the narrow one.
+fn check_name(text: &str) -> Result<String, NameError> {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    if (1..=NAME_MAX_CHARS).contains(&text.len()) && text.bytes().all(is_allowed) {
+        return Ok(text.to_owned());
+    }
+    Err(NameError {
+        text: Excerpt::new(text),
+    })
+}
+
+/// A text that is not the name of an engine or a role.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{text} is not a name; allowed: {}", Self::ALLOWED)]
+pub struct NameError {
+    /// The text.
+    pub text: Excerpt,
+}
+
+impl NameError {
+    const ALLOWED: &'static str = "1 to 128 of A-Z, a-z, 0-9, - and _";
+}
+
+/// A dynamic secret: whose credentials, for which role, for how long.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DynamicRef {
+    /// The engine.
+    pub engine: EngineName,
+    /// The role of that engine.
+    pub role: RoleName,
+    /// How long a lease lasts; none for the role's own default.
+    pub ttl: Option<Duration>,
+}
+
+impl DynamicRef {
+    /// What may stand there.
+    pub const ALLOWED: &'static str =
+        "engine=E role=R [ttl=D], such as engine=postgres-prod role=readonly ttl=2h";
+}
+
+impl FromStr for DynamicRef {
+    type Err = DynamicRefError;
+
+    /// The words in any order, each once.
+    fn from_str(text: &str) -> Result<Self, DynamicRefError> {
+        let (mut engine, mut role, mut ttl) = (None, None, None);
+        for word in text.split_ascii_whitespace() {
+            let (name, before) = match word.split_once('=') {
+                Some(("engine", value)) => ("engine", engine.replace(value)),
+                Some(("role", value)) => ("role", role.replace(value)),
+                Some(("ttl", value)) => ("ttl", ttl.replace(value)),
+                _ => return Err(DynamicRefError::Unknown(Excerpt::new(word))),
+            };
+            if before.is_some() {
+                return Err(DynamicRefError::Repeated(name));
+            }
+        }
+        let missing = |name| DynamicRefError::Missing {
+            name,
+            text: Excerpt::new(text),
+        };
+        let engine = engine.ok_or_else(|| missing("engine"))?;
+        let role = role.ok_or_else(|| missing("role"))?;
+        Ok(Self {
+            engine: engine.parse().map_err(DynamicRefError::Engine)?,
+            role: role.parse().map_err(DynamicRefError::Role)?,
+            ttl: ttl.map(str::parse).transpose()?,
+        })
+    }
+}
+
+impl fmt::Display for DynamicRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { engine, role, ttl } = self;
+        write!(f, "engine={engine} role={role}")?;
+        match ttl {
+            Some(ttl) => write!(f, " ttl={ttl}"),
+            None => Ok(()),
+        }
+    }
+}
+
+text_in_serde!(DynamicRef);
+
+/// A text that is not `engine=E role=R [ttl=D]`.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum DynamicRefError {
+    /// A word that is none of the three.
+    #[error("{0} is none of engine=, role= and ttl=; write {allowed}, without a space around the =", allowed = DynamicRef::ALLOWED)]
+    Unknown(Excerpt),
+    /// One of the three stands twice.
+    #[error("{0}= stands twice; keep one")]
+    Repeated(&'static str),
+    /// The engine or the role is not there.
+    #[error("{text} has no {name}=; write {}", DynamicRef::ALLOWED)]
+    Missing {
+        /// `engine` or `role`.
+        name: &'static str,
+        /// The text.
+        text: Excerpt,
+    },
+    /// The engine's name.
+    #[error("engine: {0}")]
+    Engine(NameError),
+    /// The role's name.
+    #[error("role: {0}")]
+    Role(NameError),
+    /// The lease's length.
+    #[error("ttl: {0}")]
+    Ttl(#[from] DurationError),
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,265 @@
+//! The agent's environment variables: one table for the injector that writes them, the agent that reads them, and
+//! the documentation.
+
+/// Address of ScaiVault.
+pub const SCAIVAULT_URL: &str = "SCAIVAULT_URL";
+/// File with the token to exchange.
+pub const SCAIVAULT_TOKEN_FILE: &str = "SCAIVAULT_TOKEN_FILE";
+/// Mappings of secrets to files, read once.
+pub const SECRETS: &str = "SECRETS";
+/// Mappings of secrets to files, kept fresh.
+pub const WATCH_PATHS: &str = "WATCH_PATHS";
+/// Mappings of dynamic secrets to files.
+pub const DYNAMIC: &str = "DYNAMIC";
+/// How often the files are compared with ScaiVault.
+pub const REFRESH_INTERVAL: &str = "REFRESH_INTERVAL";
+/// The signal after a change.
+pub const RELOAD_SIGNAL: &str = "RELOAD_SIGNAL";
+/// The process that is signalled.
+pub const RELOAD_TARGET: &str = "RELOAD_TARGET";
+/// Whether the pod may start without its secrets.
+pub const FAIL_OPEN: &str = "FAIL_OPEN";
+/// Mappings of fields to variables.
+pub const SECRET_ENV: &str = "SECRET_ENV";
+/// File the variables are written to.
+pub const SCAIVAULT_ENV_FILE: &str = "SCAIVAULT_ENV_FILE";
+/// Whether ScaiVault's events are subscribed to.
+pub const REFRESH_ON_EVENT: &str = "REFRESH_ON_EVENT";
+/// How long the first fetch may take.
+pub const FETCH_TIMEOUT: &str = "FETCH_TIMEOUT";
+/// The `ScaiKey` identity to ask for.
+pub const SCAIVAULT_ROLE: &str = "SCAIVAULT_ROLE";
+/// Audience of the token.
+pub const SCAIVAULT_AUDIENCE: &str = "SCAIVAULT_AUDIENCE";
+/// Additional certificate authority.
+pub const SCAIVAULT_CA_FILE: &str = "SCAIVAULT_CA_FILE";
+/// Directory of client credentials.
+pub const SCAIVAULT_CREDENTIALS_DIR: &str = "SCAIVAULT_CREDENTIALS_DIR";
+/// Where client credentials become a token.
+pub const SCAIKEY_TOKEN_URL: &str = "SCAIKEY_TOKEN_URL";
+/// Directory of the agent's state.
+pub const SCAIVAULT_STATE_DIR: &str = "SCAIVAULT_STATE_DIR";
+/// Whether plain HTTP is tolerated.
+pub const SCAIVAULT_ALLOW_HTTP: &str = "SCAIVAULT_ALLOW_HTTP";
+/// How long leases outlive the signal to end.
+pub const SCAIVAULT_REVOKE_DELAY: &str = "SCAIVAULT_REVOKE_DELAY";
+/// Address of the metrics.
+pub const SCAIVAULT_METRICS_LISTEN: &str = "SCAIVAULT_METRICS_LISTEN";
+/// How much is logged.
+pub const LOG_LEVEL: &str = "LOG_LEVEL";
+/// How the log is written.
+pub const LOG_FORMAT: &str = "LOG_FORMAT";
+
+/// One environment variable of the agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EnvSpec {
+    /// The name.
+    pub name: &'static str,
+    /// Whether ScaiVault's Kubernetes page has it: its meaning is fixed.
+    pub published: bool,
+    /// What holds where the variable is absent or empty, as it would be written; empty for nothing.
+    pub default: &'static str,
+    /// What it says, as one sentence.
+    pub doc: &'static str,
+    /// Who reads it.
+    pub containers: Containers,
+}
+
+/// Which of the agent's containers read a variable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Containers {
+    /// The init container alone.
+    Init,
+    /// The sidecar alone.
+    Sidecar,
+    /// Both.
+    Both,
+}
+
+impl Containers {
+    /// Whether the init container is one of them.
+    pub const fn has_init(self) -> bool {
+        matches!(self, Self::Init | Self::Both)
+    }
+
+    /// Whether the sidecar is one of them.
+    pub const fn has_sidecar(self) -> bool {
+        matches!(self, Self::Sidecar | Self::Both)
+    }
+}
+
+/// All environment variables of the agent, the published ones first. With nothing else set than ScaiVault's
+/// Kubernetes page sets, its manifests run.
+pub static ENVIRONMENT: &[EnvSpec] = &[
+    EnvSpec {
+        name: SCAIVAULT_URL,
+        published: true,
+        default: "https://scaivault.scailabs.ai",
+        doc: "Address of ScaiVault.",
+        containers: Containers::Both,
+    },
+    EnvSpec {
+        name: SCAIVAULT_TOKEN_FILE,
+        published: true,
+        default: "/var/run/secrets/scaivault/token",
+        doc: "File with the service account's token, which is exchanged for one of ScaiVault.",
+        containers: Containers::Both,
+    },
+    EnvSpec {
+        name: SECRETS,
+        published: true,
+        default: "",
+        doc: "Secrets to write once, one `path[#field][@version] -> file [format=…] [mode=…] [template=…]` a line.",
+        containers: Containers::Init,
+    },
+    EnvSpec {
+        name: WATCH_PATHS,
+        published: true,
+        default: "",
+        doc: "Secrets to write and keep fresh, in the grammar of `SECRETS`.",
+        containers: Containers::Sidecar,
+    },
+    EnvSpec {
+        name: REFRESH_INTERVAL,
+        published: true,
+        default: "5m",
+        doc: "How often the files are compared with ScaiVault, a duration.",
+        containers: Containers::Sidecar,
+    },
+    EnvSpec {
+        name: RELOAD_SIGNAL,
+        published: true,
+        default: "",
+        doc: "Signal sent after a change, such as `SIGHUP`; needs `RELOAD_TARGET`.",
+        containers: Containers::Sidecar,
+    },
+    EnvSpec {
+        name: RELOAD_TARGET,
+        published: true,
+        default: "",
+        doc: "Name of the process that gets the signal; needs `RELOAD_SIGNAL` and `shareProcessNamespace: true`.",
+        containers: Containers::Sidecar,
+    },
+    EnvSpec {
+        name: DYNAMIC,
+        published: true,
+        default: "",
+        doc: "Dynamic secrets, one `engine=E role=R [ttl=D] -> file [format=…] [mode=…] [template=…]` a line.",
+        containers: Containers::Both,
+    },
+    EnvSpec {
+        name: FAIL_OPEN,
+        published: true,
+        default: "false",
+        doc: "`true` lets the pod start with what could be fetched when ScaiVault cannot be reached or refuses.",
+        containers: Containers::Both,
+    },
+    EnvSpec {
+        name: SECRET_ENV,
+        published: false,
+        default: "",
+        doc: "Fields that become environment variables, one `path#field[@version] -> VARIABLE` a line.",
+        containers: Containers::Both,
+    },
+    EnvSpec {
+        name: SCAIVAULT_ENV_FILE,
+        published: false,
+        default: "/var/run/scaivault/env/variables",
+        doc: "File that the variables of `SECRET_ENV` are written to, for `fileKeyRef`.",
+        containers: Containers::Both,
+    },
+    EnvSpec {
+        name: REFRESH_ON_EVENT,
+        published: false,
+        default: "false",
+        doc: "`true` subscribes to ScaiVault's events, so that a change arrives at once; the interval stays as a net.",
+        containers: Containers::Sidecar,
+    },
+    EnvSpec {
+        name: FETCH_TIMEOUT,
+        published: false,
+        default: "60s",
+        doc: "How long the first fetch may take with all its retries, a duration.",
+        containers: Containers::Both,
+    },
+    EnvSpec {
+        name: SCAIVAULT_ROLE,
+        published: false,
+        default: "",
+        doc: "ScaiKey identity to ask for in the exchange, such as `sa:billing-prod`; ScaiVault decides where absent.",
+        containers: Containers::Both,
+    },
+    EnvSpec {
+        name: SCAIVAULT_AUDIENCE,
+        published: false,
+        default: "scaivault",
+        doc: "Audience named in the exchange; the token's own audience must be the same.",
+        containers: Containers::Both,
+    },
+    EnvSpec {
+        name: SCAIVAULT_CA_FILE,
+        published: false,
+        default: "",
+        doc: "PEM file with certificate authorities to trust instead of the built-in ones.",
+        containers: Containers::Both,
+    },
+    EnvSpec {
+        name: SCAIVAULT_CREDENTIALS_DIR,
+        published: false,
+        default: "",
+        doc: "Directory with the files `client_id` and `client_secret`, used instead of the token's exchange.",
+        containers: Containers::Both,
+    },
+    EnvSpec {
+        name: SCAIKEY_TOKEN_URL,
+        published: false,
+        default: "https://scaikey.scailabs.ai/oauth/token",
+        doc: "Where client credentials become a token.",
+        containers: Containers::Both,
+    },
+    EnvSpec {
+        name: SCAIVAULT_STATE_DIR,
+        published: false,
+        default: "",
+        doc: "Memory-backed directory for leases and login, so that the next start resumes them; absent: nothing is kept.",
+        containers: Containers::Both,
+    },
+    EnvSpec {
+        name: SCAIVAULT_ALLOW_HTTP,
+        published: false,
+        default: "false",
+        doc: "`true` tolerates an `http://` address, for tests; secrets then travel in the clear.",
+        containers: Containers::Both,
+    },
+    EnvSpec {
+        name: SCAIVAULT_REVOKE_DELAY,
+        published: false,
+        default: "20s",
+        doc: "How long leases stay valid after the signal to end, a duration or `0s`, so that a draining application keeps its user.",
+        containers: Containers::Sidecar,
+    },
+    EnvSpec {
+        name: SCAIVAULT_METRICS_LISTEN,
+        published: false,
+        default: "",
+        doc: "Address and port to serve metrics on, such as `0.0.0.0:9102`; absent: none are served.",
+        containers: Containers::Sidecar,
+    },
+    EnvSpec {
+        name: LOG_LEVEL,
+        published: false,
+        default: "info",
+        doc: "How much is logged: `error`, `warn`, `info`, `debug` or `trace`.",
+        containers: Containers::Both,
+    },
+    EnvSpec {
+        name: LOG_FORMAT,
+        published: false,
+        default: "json",
+        doc: "How the log is written: `json` or `text`.",
+        containers: Containers::Both,
+    },
+];
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,131 @@
+//! One secret, one field of it, one version of it: `path[#field][@version]`.
+
+use std::{fmt, num::NonZeroU32, str::FromStr};
+
+use thiserror::Error;
+
+use crate::{Excerpt, SecretPath, SecretPathError};
+
+/// A key of a secret's `data`, written after `#`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FieldName(String);
+
+impl FieldName {
+    /// What may stand there.
+    pub const ALLOWED: &'static str = "1 to 128 of A-Z, a-z, 0-9, -, _ and .";
+
+    /// The most characters: what a `fileKeyRef` key may have, so that a field can become a variable of its name.
+    pub const MAX_CHARS: usize = 128;
+}
+
+checked_string!(FieldName);
+
+impl FromStr for FieldName {
+    type Err = FieldNameError;
+
+    fn from_str(text: &str) -> Result<Self, FieldNameError> {
+        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        if (1..=Self::MAX_CHARS).contains(&text.len()) && text.bytes().all(is_allowed) {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(FieldNameError {
+            text: Excerpt::new(text),
+        })
+    }
+}
+
+/// A text that is not the name of a field.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{text} is not the name of a field; allowed: {}", FieldName::ALLOWED)]
+pub struct FieldNameError {
+    /// The text.
+    pub text: Excerpt,
+}
+
+/// What to read: a secret, all of it or one field, its current version or a pinned one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SecretRef {
+    /// Where the secret is.
+    pub path: SecretPath,
+    /// The one field of `data`; none for the whole.
+    pub field: Option<FieldName>,
+    /// The pinned version; none for the current one.
+    pub version: Option<NonZeroU32>,
+}
+
+impl SecretRef {
+    /// What may stand there.
+    pub const ALLOWED: &'static str =
+        "path[#field][@version], such as environments/production/billing/stripe#secret_key@3";
+}
+
+impl FromStr for SecretRef {
+    type Err = SecretRefError;
+
+    fn from_str(text: &str) -> Result<Self, SecretRefError> {
+        // Neither sign may stand in a path, so the first one ends it.
+        let end = text.find(['#', '@']).unwrap_or(text.len());
+        let (path, rest) = text.split_at(end);
+        let (field, version) = match rest.strip_prefix('#') {
+            Some(rest) => match rest.split_once('@') {
+                Some((field, version)) => (Some(field), Some(version)),
+                None => (Some(rest), None),
+            },
+            None => (None, rest.strip_prefix('@')),
+        };
+        Ok(Self {
+            path: path.parse()?,
+            field: field.map(str::parse).transpose()?,
+            version: version.map(parse_version).transpose()?,
+        })
+    }
+}
+
+impl fmt::Display for SecretRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, field, version } = self;
+        write!(f, "{path}")?;
+        if let Some(field) = field {
+            write!(f, "#{field}")?;
+        }
+        if let Some(version) = version {
+            write!(f, "@{version}")?;
+        }
+        Ok(())
+    }
+}
+
+text_in_serde!(SecretRef);
+
+fn parse_version(text: &str) -> Result<NonZeroU32, SecretRefError> {
+    if text.contains('#') {
+        return Err(SecretRefError::VersionBeforeField(Excerpt::new(text)));
+    }
+    // `u32` alone would take `+3` and `03`, which no other reader of the text has to understand.
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
+    match text.parse() {
+        Ok(version) if is_plain => Ok(version),
+        _ => Err(SecretRefError::Version(Excerpt::new(text))),
+    }
+}
+
+/// A text that is not `path[#field][@version]`.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum SecretRefError {
+    /// The path.
+    #[error(transparent)]
+    Path(#[from] SecretPathError),
+    /// The field.
+    #[error(transparent)]
+    Field(#[from] FieldNameError),
+    /// The version.
+    #[error("{0} is not a version; allowed: a whole number from 1 to 4294967295, without leading zeros")]
+    Version(Excerpt),
+    /// `path@version#field`; what follows the `@`.
+    #[error("{0} is not a version; the field stands before it: write {allowed}", allowed = SecretRef::ALLOWED)]
+    VersionBeforeField(Excerpt),
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+//! Files that cannot exist beside each other.
+
+use std::fmt;
+
+use crate::Excerpt;
+
+/// Two files that cannot both be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    /// One file; of `a` and `a/b` it is `a`.
+    pub first: String,
+    /// The other one.
+    pub second: String,
+    /// Why not.
+    pub kind: ConflictKind,
+}
+
+impl fmt::Display for Conflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { first, second, kind } = self;
+        let (first, second) = (Excerpt::new(first), Excerpt::new(second));
+        match kind {
+            ConflictKind::Twice => write!(f, "the file {first} is written twice; give each its own name"),
+            ConflictKind::InsideFile => write!(
+                f,
+                "the file {second} would lie inside {first}, which is a file itself; rename one of them"
+            ),
+        }
+    }
+}
+
+/// Why two files cannot both be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConflictKind {
+    /// They are the same.
+    Twice,
+    /// One would be a directory that the other lies in.
+    InsideFile,
+}
+
+/// The files that cannot be written beside another one: the same twice, or `a` beside `a/b`.
+///
+/// In the order of the paths; each file is named against one other, however many it collides with.
+pub fn conflicts<'a>(files: impl IntoIterator<Item = &'a str>) -> Vec<Conflict> {
+    let files: Vec<_> = files.into_iter().collect();
+    let clashes = clashes(&files);
+    let conflict = |clash: &Clash| Conflict {
+        first: files[clash.first].to_owned(),
+        second: files[clash.second].to_owned(),
+        kind: clash.kind,
+    };
+    clashes.iter().map(conflict).collect()
+}
+
+/// A [`Conflict`] by the indices of its files.
+pub(crate) struct Clash {
+    pub(crate) first: usize,
+    pub(crate) second: usize,
+    pub(crate) kind: ConflictKind,
+}
+
+pub(crate) fn clashes(files: &[&str]) -> Vec<Clash> {
+    let mut order: Vec<usize> = (0..files.len()).collect();
+    // By segments, not by bytes: so whatever lies inside a file follows it at once (`-` sorts before `/`).
+    order.sort_by(|&a, &b| files[a].split('/').cmp(files[b].split('/')));
+
+    let mut clashes = Vec::new();
+    let mut previous: Option<usize> = None;
+    let mut outermost: Option<usize> = None;
+    for index in order {
+        let same = previous.filter(|&other| files[other] == files[index]);
+        let around = outermost.filter(|&other| is_inside(files[index], files[other]));
+        if let Some(first) = same {
+            clashes.push(Clash {
+                first,
+                second: index,
+                kind: ConflictKind::Twice,
+            });
+        } else {
+            previous = Some(index);
+            match around {
+                Some(first) => clashes.push(Clash {
+                    first,
+                    second: index,
+                    kind: ConflictKind::InsideFile,
+                }),
+                None => outermost = Some(index),
+            }
+        }
+    }
+    clashes
+}
+
+fn is_inside(file: &str, other: &str) -> bool {
+    file.strip_prefix(other).is_some_and(|rest| rest.starts_with('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(files: &[&str], expected: &[(&str, &str, ConflictKind)]) {
+        let found = conflicts(files.iter().copied());
+        let found: Vec<_> = found
+            .iter()
+            .map(|conflict| (conflict.first.as_str(), conflict.second.as_str(), conflict.kind))
+            .collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn neighbours_do_not_collide() {
+        check(&[], &[]);
+        check(&["/a"], &[]);
+        check(&["/a/b", "/a/c", "/a-b", "/ab/c", "/b"], &[]);
+    }
+
+    #[test]
+    fn finds_the_same_file_twice() {
+        check(&["/a", "/b", "/a"], &[("/a", "/a", ConflictKind::Twice)]);
+        check(
+            &["a", "a", "a"],
+            &[("a", "a", ConflictKind::Twice), ("a", "a", ConflictKind::Twice)],
+        );
+    }
+
+    #[test]
+    fn finds_a_file_inside_a_file_whatever_stands_between() {
+        // In the order of bytes `/a-b` and `/a.b` stand between the two.
+        check(
+            &["/a/b/c", "/a.b", "/a-b", "/a"],
+            &[("/a", "/a/b/c", ConflictKind::InsideFile)],
+        );
+        check(
+            &["/a", "/a/b", "/a/c/d", "/a/b"],
+            &[
+                ("/a", "/a/b", ConflictKind::InsideFile),
+                ("/a/b", "/a/b", ConflictKind::Twice),
+                ("/a", "/a/c/d", ConflictKind::InsideFile),
+            ],
+        );
+    }
+
+    #[test]
+    fn says_what_to_do() {
+        let found = conflicts(["/a", "/a/b", "/a"]);
+        let said: Vec<_> = found.iter().map(Conflict::to_string).collect();
+        assert_eq!(
+            said,
+            [
+                "the file \"/a\" is written twice; give each its own name",
+                "the file \"/a/b\" would lie inside \"/a\", which is a file itself; rename one of them",
+            ]
+        );
+    }
+}

@@ -1,0 +1,108 @@
+//! The directory that the files are mounted at.
+
+use std::str::FromStr;
+
+use thiserror::Error;
+
+use super::{FileFault, MOUNT_PATH_MAX_BYTES, check_segments};
+use crate::Excerpt;
+
+/// Absolute path of the directory that containers see the files in.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MountPath(String);
+
+impl MountPath {
+    /// What may stand there.
+    pub const ALLOWED: &'static str = "an absolute directory, such as /run/secrets: no colon, no segment that is . or kubernetes.io or starts with .., not / and not in /proc, /sys or /dev, at most 512 bytes, 255 a segment";
+
+    /// Whether `other`, as a container's `mountPath` may be written, is this directory or lies below it.
+    ///
+    /// `/var/run` is taken for `/run`: in most images it is a link to it.
+    pub fn covers(&self, other: &str) -> bool {
+        resolve(other).starts_with(&resolve(&self.0))
+    }
+}
+
+checked_string!(MountPath);
+
+impl FromStr for MountPath {
+    type Err = MountPathError;
+
+    /// Slashes at the end are taken away.
+    fn from_str(text: &str) -> Result<Self, MountPathError> {
+        let trimmed = text.trim_end_matches('/');
+        match check_mount_path(text, trimmed) {
+            Ok(()) => Ok(Self(trimmed.to_owned())),
+            Err(fault) => Err(MountPathError {
+                text: Excerpt::new(text),
+                fault,
+            }),
+        }
+    }
+}
+
+fn check_mount_path(text: &str, trimmed: &str) -> Result<(), MountPathFault> {
+    if trimmed.is_empty() && !text.is_empty() {
+        return Err(MountPathFault::Root);
+    }
+    let segments = match trimmed.strip_prefix('/') {
+        _ if text.is_empty() => return Err(FileFault::Empty.into()),
+        None => return Err(FileFault::NotAbsolute.into()),
+        Some(segments) => segments,
+    };
+    check_segments(segments, MOUNT_PATH_MAX_BYTES - 1)?;
+    if segments.contains(':') {
+        return Err(MountPathFault::Colon);
+    }
+    match segments.split('/').next() {
+        Some("proc" | "sys" | "dev") => Err(MountPathFault::System),
+        _ => Ok(()),
+    }
+}
+
+/// The segments of an absolute path as the kernel would walk them in an image where `/var/run` is a link to `/run`.
+fn resolve(path: &str) -> Vec<&str> {
+    let mut segments = Vec::new();
+    for segment in path.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => {
+                segments.pop();
+            }
+            "run" if segments == ["var"] => segments[0] = "run",
+            _ => segments.push(segment),
+        }
+    }
+    segments
+}
+
+/// A text that is not a directory to mount at.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error(
+    "{text} is not a directory to mount at: {fault}; allowed: {}",
+    MountPath::ALLOWED
+)]
+pub struct MountPathError {
+    /// The text.
+    pub text: Excerpt,
+    /// What is wrong with it.
+    pub fault: MountPathFault,
+}
+
+/// What is wrong with a mount path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum MountPathFault {
+    /// The same as with files.
+    #[error(transparent)]
+    Path(#[from] FileFault),
+    /// `/`.
+    #[error("it would hide the whole image")]
+    Root,
+    /// Kubernetes refuses a colon in a `mountPath`.
+    #[error("it has a colon")]
+    Colon,
+    /// `/proc`, `/sys`, `/dev`, or below them.
+    #[error("it belongs to the kernel")]
+    System,
+}

@@ -1,0 +1,224 @@
+//! One line of a mapping, taken apart.
+
+use std::str::FromStr;
+
+use super::{FileOptions, MappingFault, error::MappingPart};
+use crate::{DynamicRef, Excerpt, SecretRef, TargetFile, VariableName};
+
+/// What the two sides of an entry are parted by.
+const ARROW: &str = "->";
+
+/// The two sides of a line, without the white space around them.
+#[derive(Debug)]
+pub(super) struct Line<'a> {
+    source: &'a str,
+    target: &'a str,
+}
+
+/// Whether a file or a value may have this character without quotes.
+pub(super) fn is_plain(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '/' | '-')
+}
+
+/// Both, or all that is wrong with either.
+pub(super) fn both<A, B>(
+    a: Result<A, Vec<MappingFault>>,
+    b: Result<B, Vec<MappingFault>>,
+) -> Result<(A, B), Vec<MappingFault>> {
+    match (a, b) {
+        (Ok(a), Ok(b)) => Ok((a, b)),
+        (Err(faults), Ok(_)) | (Ok(_), Err(faults)) => Err(faults),
+        (Err(mut faults), Err(more)) => {
+            faults.extend(more);
+            Err(faults)
+        }
+    }
+}
+
+impl<'a> Line<'a> {
+    /// Parts a line that is not blank and has no white space around it.
+    pub(super) fn split(line: &'a str) -> Result<Self, MappingFault> {
+        if let Some(c) = line.chars().find(|c| c.is_control() && *c != '\t') {
+            return Err(MappingFault::Control(c));
+        }
+        if line.starts_with('#') {
+            return Err(MappingFault::Comment);
+        }
+        // No left side has a `>`, a quote or a brace: the first arrow is the one, unless it stands in a template.
+        let (source, target) = match line.split_once(ARROW) {
+            Some(sides @ (source, _)) if !source.contains(['"', '{']) => sides,
+            _ => return Err(no_arrow(line)),
+        };
+        if source.is_empty() {
+            return Err(MappingFault::NoSource);
+        }
+        if target.is_empty() {
+            return Err(MappingFault::NoTarget(Excerpt::new(
+                source.trim_end_matches(is_space),
+            )));
+        }
+        if !source.ends_with(is_space) || !target.starts_with(is_space) {
+            return Err(MappingFault::GluedArrow(Excerpt::new(source)));
+        }
+        Ok(Self {
+            source: source.trim_end_matches(is_space),
+            target: target.trim_start_matches(is_space),
+        })
+    }
+
+    /// The left side as a secret.
+    pub(super) fn secret(&self) -> Result<SecretRef, Vec<MappingFault>> {
+        if ["engine=", "role=", "ttl="]
+            .iter()
+            .any(|word| self.source.starts_with(word))
+        {
+            return Err(vec![MappingFault::DynamicElsewhere(Excerpt::new(self.source))]);
+        }
+        self.source
+            .parse()
+            .map_err(|error| vec![MappingFault::Secret(error)])
+    }
+
+    /// The left side as one field of a secret.
+    pub(super) fn secret_field(&self) -> Result<SecretRef, Vec<MappingFault>> {
+        let secret = self.secret()?;
+        if secret.field.is_none() {
+            return Err(vec![MappingFault::NoField(Excerpt::new(self.source))]);
+        }
+        Ok(secret)
+    }
+
+    /// The left side as a dynamic secret.
+    pub(super) fn dynamic(&self) -> Result<DynamicRef, Vec<MappingFault>> {
+        self.source
+            .parse()
+            .map_err(|error| vec![MappingFault::Dynamic(error)])
+    }
+
+    /// The right side as a variable.
+    pub(super) fn variable(&self) -> Result<VariableName, Vec<MappingFault>> {
+        self.target
+            .parse()
+            .map_err(|error| vec![MappingFault::Variable(error)])
+    }
+
+    /// The right side as a file with its options.
+    pub(super) fn file(&self) -> Result<(TargetFile, FileOptions), Vec<MappingFault>> {
+        let mut faults = Vec::new();
+        let (file, mut rest) = word(FILE, self.target).map_err(|fault| vec![fault])?;
+        let file = keep(&mut faults, file.parse().map_err(MappingFault::File));
+
+        let mut options = FileOptions::default();
+        let mut seen = Vec::new();
+        while !rest.is_empty() {
+            let (name, after) = match option_name(rest) {
+                Ok(named) => named,
+                // What follows cannot be told apart any more.
+                Err(fault) => {
+                    faults.push(fault);
+                    break;
+                }
+            };
+            let value = match word(name, after) {
+                Ok((value, after)) => {
+                    rest = after;
+                    value
+                }
+                Err(fault) => {
+                    faults.push(fault);
+                    break;
+                }
+            };
+            if seen.contains(&name) {
+                faults.push(MappingFault::RepeatedOption(name));
+                continue;
+            }
+            seen.push(name);
+            match name {
+                FORMAT => options.format = keep(&mut faults, option(&value, MappingFault::Format)),
+                MODE => options.mode = keep(&mut faults, option(&value, MappingFault::Mode)),
+                _ => options.template = Some(value),
+            }
+        }
+        if seen.contains(&FORMAT) && seen.contains(&TEMPLATE) {
+            faults.push(MappingFault::FormatAndTemplate);
+        }
+        match file {
+            Some(file) if faults.is_empty() => Ok((file, options)),
+            _ => Err(faults),
+        }
+    }
+}
+
+const FILE: &str = "the file";
+const FORMAT: &str = "format";
+const MODE: &str = "mode";
+pub(super) const TEMPLATE: &str = "template";
+
+fn is_space(c: char) -> bool {
+    matches!(c, ' ' | '\t')
+}
+
+/// What is wrong with a line without an arrow.
+fn no_arrow(line: &str) -> MappingFault {
+    // ScaiVault's Docker Compose page has another grammar for a variable of the same name: `NAME=path`.
+    if let Some((name, path)) = line.split_once('=')
+        && let Ok(name) = name.trim_end_matches(is_space).parse::<VariableName>()
+        && path.trim_start_matches(is_space).parse::<SecretRef>().is_ok()
+    {
+        return MappingFault::Compose {
+            line: Excerpt::new(line),
+            name,
+        };
+    }
+    // The first word alone: what follows may be a template.
+    let word = line.split(is_space).next().unwrap_or(line);
+    MappingFault::NoArrow(Excerpt::new(word))
+}
+
+/// The value, or what is wrong with it put aside.
+fn keep<T>(faults: &mut Vec<MappingFault>, value: Result<T, MappingFault>) -> Option<T> {
+    value.map_err(|fault| faults.push(fault)).ok()
+}
+
+fn option<T: FromStr>(value: &str, fault: impl Fn(T::Err) -> MappingFault) -> Result<T, MappingFault> {
+    value.parse().map_err(fault)
+}
+
+/// The option's name at the start of `text`, and what follows its `=`.
+fn option_name(text: &str) -> Result<(&'static str, &str), MappingFault> {
+    // Only plain characters are quoted: what stands here may be a part of a template whose quotes are missing.
+    let end = text.find(|c| !is_plain(c)).unwrap_or(text.len());
+    let (name, after) = text.split_at(end);
+    let known = [FORMAT, MODE, TEMPLATE].into_iter().find(|known| *known == name);
+    match (known, after.strip_prefix('=')) {
+        (Some(known), Some(after)) => Ok((known, after)),
+        (Some(known), None) => Err(MappingFault::NoValue(known)),
+        (None, _) => Err(MappingFault::UnknownOption(Excerpt::new(name))),
+    }
+}
+
+/// The plain word or the JSON string at the start of `text`, and what follows it and its white space.
+fn word<'a>(what: &'static str, text: &'a str) -> Result<(String, &'a str), MappingFault> {
+    let (word, rest) = if text.starts_with('"') {
+        let mut strings = serde_json::Deserializer::from_str(text).into_iter::<String>();
+        match strings.next() {
+            Some(Ok(word)) => (word, &text[strings.byte_offset()..]),
+            _ => return Err(MappingFault::NotJson(what)),
+        }
+    } else {
+        let end = text.find(is_space).unwrap_or(text.len());
+        let (word, rest) = text.split_at(end);
+        if word.is_empty() {
+            return Err(MappingFault::NoValue(what));
+        }
+        if !word.chars().all(is_plain) {
+            return Err(MappingFault::NotPlain(MappingPart::new(what, word)));
+        }
+        (word.to_owned(), rest)
+    };
+    if !rest.is_empty() && !rest.starts_with(is_space) {
+        return Err(MappingFault::GluedWord(MappingPart::new(what, &word)));
+    }
+    Ok((word, rest.trim_start_matches(is_space)))
+}

@@ -1,0 +1,86 @@
+//! The value of a container's environment variable, as the kubelet reads it.
+
+/// Writes `text` so that the kubelet hands it to the container as it is: every `$` doubled.
+///
+/// The kubelet replaces `$(NAME)` in a container's `env` by that variable's value and `$$` by `$`.
+pub fn escape_env_value(text: &str) -> String {
+    text.replace('$', "$$")
+}
+
+/// What the kubelet makes of `text` where no variable of the container is referred to: `$$` becomes `$`, and a
+/// `$(NAME)` that refers to nothing stays as it is.
+pub fn expand_env_value(text: &str) -> String {
+    let mut expanded = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        let (before, from) = rest.split_at(at);
+        expanded.push_str(before);
+        // The whole reference at once: a `$$` between its brackets is part of the name, not an escape.
+        let taken = match from.as_bytes() {
+            [b'$', b'$', ..] => {
+                expanded.push('$');
+                2
+            }
+            [b'$', b'(', ..] => {
+                let end = from.find(')').map_or(2, |closing| closing + 1);
+                expanded.push_str(&from[..end]);
+                end
+            }
+            _ => {
+                expanded.push('$');
+                1
+            }
+        };
+        rest = &from[taken..];
+    }
+    expanded.push_str(rest);
+    expanded
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn escapes_what_the_kubelet_would_expand() {
+        assert_eq!(
+            escape_env_value("{{ data.a }} costs $(PRICE) or $$1"),
+            "{{ data.a }} costs $$(PRICE) or $$$$1"
+        );
+        assert_eq!(escape_env_value("plain"), "plain");
+    }
+
+    #[test]
+    fn expands_like_the_kubelet() {
+        for (text, expanded) in [
+            ("", ""),
+            ("$", "$"),
+            ("$$", "$"),
+            ("$$$", "$$"),
+            ("$$$$", "$$"),
+            ("$x", "$x"),
+            ("$(A)", "$(A)"),
+            ("$$(A)", "$(A)"),
+            ("$(A$$B)", "$(A$$B)"),
+            ("$(open $$", "$(open $"),
+            ("a$$é$", "a$é$"),
+        ] {
+            assert_eq!(expand_env_value(text), expanded, "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn expand_is_the_inverse_of_escape(text in "([$()a]|\\PC){0,40}") {
+            prop_assert_eq!(expand_env_value(&escape_env_value(&text)), text);
+        }
+
+        #[test]
+        fn an_escaped_value_has_no_reference(text in "[$()A]{0,40}") {
+            let escaped = escape_env_value(&text).replace("$$", "");
+            prop_assert!(!escaped.contains('$'));
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! The operations that bring a pod to its plan: `add` only, and only what is missing.
+
+use k8s_openapi::api::core::v1::EnvVar;
+use scaivault_contract::names::{ANNOTATION_PREFIX, ENV_VOLUME};
+
+use crate::{
+    intent::Readers,
+    ours::{RECEIPT, STATUS},
+    patch::{Operation, Value, escape_pointer},
+    plan::Plan,
+    pod::{ContainerView, List, PodView, Presence},
+};
+
+/// The annotation `status` of an injected pod.
+pub(crate) const INJECTED: &str = "injected";
+
+/// What is missing. `document` is the pod as the operations will find it, `readers` count in `seen`, the pod without
+/// anything of ours, whose containers know their place in the document.
+pub(crate) fn additions(
+    plan: Plan,
+    document: &PodView<'_>,
+    seen: &PodView<'_>,
+    readers: &Readers,
+) -> Vec<Operation> {
+    let mut additions = Additions(Vec::with_capacity(8));
+    let Plan {
+        volumes,
+        agents,
+        insert_at,
+        mount,
+        variables,
+        share_process_namespace,
+        receipt,
+    } = plan;
+    let missing = volumes
+        .into_iter()
+        .filter(|planned| {
+            !document
+                .spec
+                .volumes
+                .iter()
+                .any(|there| planned.name == *there.name)
+        })
+        .map(|volume| Value::Volume(Box::new(volume)));
+    additions.append("/spec/volumes", &document.spec.volumes, missing.collect());
+
+    for (list, there, place) in places(document, seen, readers) {
+        let pointer = format!("/spec/{list}/{place}");
+        if let Some(mount) = mount.as_ref().filter(|mount| !there.mounts(&mount.name)) {
+            let mount = vec![Value::Mount(Box::new(mount.clone()))];
+            additions.append(&format!("{pointer}/volumeMounts"), &there.volume_mounts, mount);
+        }
+        let missing: Vec<&EnvVar> = variables
+            .iter()
+            .filter(|planned| !has_variable(there, &planned.name))
+            .collect();
+        additions.prepend(
+            &format!("{pointer}/env"),
+            &there.env,
+            missing
+                .into_iter()
+                .map(|variable| Value::Variable(Box::new(variable.clone())))
+                .collect(),
+        );
+    }
+
+    let missing: Vec<Value> = agents
+        .into_iter()
+        .filter(|planned| {
+            !document
+                .spec
+                .init_containers
+                .iter()
+                .any(|there| planned.name == *there.name)
+        })
+        .map(|agent| Value::Container(Box::new(agent)))
+        .collect();
+    additions.insert(
+        "/spec/initContainers",
+        &document.spec.init_containers,
+        insert_at,
+        missing,
+    );
+
+    if share_process_namespace && document.spec.share_process_namespace != Presence::Value(true) {
+        additions.add("/spec/shareProcessNamespace".to_owned(), Value::Switch(true));
+    }
+    for (key, value) in [(RECEIPT, receipt.text()), (STATUS, INJECTED.to_owned())] {
+        if document.annotation(key) != Some(&value) {
+            additions.add(annotation_pointer(key), Value::Text(value));
+        }
+    }
+    additions.0
+}
+
+/// The pointer of one of our annotations.
+pub(crate) fn annotation_pointer(key: &str) -> String {
+    format!(
+        "/metadata/annotations/{}",
+        escape_pointer(&format!("{ANNOTATION_PREFIX}{key}"))
+    )
+}
+
+/// The readers as the document has them.
+fn places<'a, 'p>(
+    document: &'a PodView<'p>,
+    seen: &'a PodView<'p>,
+    readers: &'a Readers,
+) -> impl Iterator<Item = (&'static str, &'a ContainerView<'p>, usize)> {
+    let find = |list: &'static str,
+                places: &'a [usize],
+                seen: &'a List<_>,
+                document: &'a List<ContainerView<'p>>| {
+        places.iter().filter_map(move |place| {
+            let seen: &ContainerView<'p> = seen.as_slice().get(*place)?;
+            Some((list, document.as_slice().get(seen.index)?, seen.index))
+        })
+    };
+    find(
+        "containers",
+        &readers.containers,
+        &seen.spec.containers,
+        &document.spec.containers,
+    )
+    .chain(find(
+        "initContainers",
+        &readers.init_containers,
+        &seen.spec.init_containers,
+        &document.spec.init_containers,
+    ))
+}
+
+fn has_variable(container: &ContainerView<'_>, name: &str) -> bool {
+    container
+        .env
+        .iter()
+        .any(|there| &*there.name == name && there.file_volume() == Some(ENV_VOLUME))
+}
+
+struct Additions(Vec<Operation>);
+
+impl Additions {
+    /// Adds behind what is there.
+    fn append<T>(&mut self, pointer: &str, list: &List<T>, values: Vec<Value>) {
+        match list {
+            List::Items(_) => {
+                for value in values {
+                    self.add(format!("{pointer}/-"), value);
+                }
+            }
+            List::Absent | List::Null => self.list(pointer, values),
+        }
+    }
+
+    /// Adds before what is there, in the order given.
+    fn prepend<T>(&mut self, pointer: &str, list: &List<T>, values: Vec<Value>) {
+        self.insert(pointer, list, 0, values);
+    }
+
+    /// Adds from an index on, in the order given.
+    fn insert<T>(&mut self, pointer: &str, list: &List<T>, at: usize, values: Vec<Value>) {
+        match list {
+            List::Items(items) => {
+                let at = at.min(items.len());
+                for (offset, value) in values.into_iter().enumerate() {
+                    self.add(format!("{pointer}/{}", at + offset), value);
+                }
+            }
+            List::Absent | List::Null => self.list(pointer, values),
+        }
+    }
+
+    /// Adds the list itself. An `add` on a member that is null replaces it.
+    fn list(&mut self, pointer: &str, values: Vec<Value>) {
+        if !values.is_empty() {
+            self.add(pointer.to_owned(), Value::List(values));
+        }
+    }
+
+    fn add(&mut self, path: String, value: Value) {
+        self.0.push(Operation::Add { path, value });
+    }
+}
+
+/// Marks a pod that is let through with problems.
+pub(crate) fn skipped(pod: &PodView<'_>, reason: &str) -> Option<Operation> {
+    let value = format!("skipped/{reason}");
+    (pod.metadata.annotations.present && pod.annotation(STATUS) != Some(&value)).then(|| Operation::Add {
+        path: annotation_pointer(STATUS),
+        value: Value::Text(value),
+    })
+}

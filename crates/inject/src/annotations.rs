@@ -1,0 +1,18 @@
+//! The annotations: one table declares every key; reading, hints and documentation all come from it.
+
+mod collect;
+mod draft;
+mod nearest;
+mod reference;
+mod registry;
+mod value;
+
+pub use reference::{json, markdown, schema, table};
+pub use registry::{AnnotationSpec, DefaultValue, Group, Key, Layers, REGISTRY};
+pub use value::ValueKind;
+
+pub(crate) use collect::{Collected, Source, collect};
+pub(crate) use draft::{Draft, FileDraft};
+pub(crate) use nearest::nearest;
+pub(crate) use registry::{asks_for_secrets, spec_of};
+pub(crate) use value::{LogLevel, Position, RunAsUser, Selection, StartGate, Url, image, image_is_below};

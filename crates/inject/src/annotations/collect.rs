@@ -1,0 +1,160 @@
+//! The layers of settings, merged into one draft: injector < namespace < service account < pod.
+
+use std::borrow::Cow;
+
+use scaivault_contract::{EXCERPT_CHARS, Excerpt, names::ANNOTATION_PREFIX};
+
+use super::{
+    draft::Draft,
+    registry::{Entry, Key, REGISTRY, spec_of},
+    value::ValueKind,
+};
+use crate::problem::{Code, Layer, Problem, Problems};
+
+/// The most warnings about keys in one answer; a pod may carry thousands of annotations.
+const WARNINGS_SHOWN: usize = 16;
+
+/// A draft and what was said on the way.
+pub(crate) struct Collected {
+    pub(crate) draft: Draft,
+    pub(crate) problems: Problems,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Keys and values of one layer.
+pub(crate) struct Source<'a, I: Iterator<Item = (&'a str, &'a str)>> {
+    pub(crate) layer: Layer,
+    pub(crate) entries: I,
+}
+
+/// Reads one layer over the draft of the layers below.
+pub(crate) fn collect<'a>(
+    collected: &mut Collected,
+    source: Source<'a, impl Iterator<Item = (&'a str, &'a str)>>,
+) {
+    let Source { layer, entries } = source;
+    for (key, value) in entries {
+        let Some((spec, name)) = spec_of(key) else {
+            warn(&mut collected.warnings, unknown(key, layer));
+            continue;
+        };
+        if spec.value == ValueKind::Written {
+            continue;
+        }
+        if !spec.layers.holds(layer) {
+            warn(
+                &mut collected.warnings,
+                format!(
+                    "{ANNOTATION_PREFIX}{} is not taken from the {layer}; set it on {}",
+                    short(key),
+                    spec.layers.places()
+                ),
+            );
+            continue;
+        }
+        let entry = Entry {
+            layer,
+            name,
+            value: if spec.value == ValueKind::Template {
+                value
+            } else {
+                value.trim()
+            },
+        };
+        if let Err(reason) = (spec.set)(&mut collected.draft, &entry) {
+            collected.problems.push(Problem {
+                code: Code::InvalidValue,
+                key: Some(key.to_owned()),
+                layer,
+                value: (spec.value != ValueKind::Template).then(|| Excerpt::new(value)),
+                message: reason,
+                allowed: Some(spec.value.allowed()),
+                cure: cure(spec.value, entry.value, spec.example),
+            });
+        }
+    }
+}
+
+/// What to write instead: the word that was probably meant, or an example.
+fn cure(kind: ValueKind, value: &str, example: &str) -> Cow<'static, str> {
+    let words: &[&str] = match kind {
+        ValueKind::Choice(words) => words,
+        ValueKind::Bool => &["true", "false"],
+        _ => &[],
+    };
+    match super::nearest(&value.to_lowercase(), words.iter().copied()) {
+        Some(word) => format!("did you mean \"{word}\"?").into(),
+        None if example.contains('\n') => "see the example in docs/annotations.md".into(),
+        None => format!("write for example {example:?}").into(),
+    }
+}
+
+fn warn(warnings: &mut Vec<String>, warning: String) {
+    if warnings.len() < WARNINGS_SHOWN {
+        warnings.push(warning);
+    }
+}
+
+fn short(key: &str) -> String {
+    key.chars().take(2 * EXCERPT_CHARS).collect()
+}
+
+fn unknown(key: &str, layer: Layer) -> String {
+    let place = if layer == Layer::Pod {
+        String::new()
+    } else {
+        format!(" (of the {layer})")
+    };
+    let key = short(key);
+    match meant(&key) {
+        Some(meant) => format!(
+            "{ANNOTATION_PREFIX}{key}{place} is not a known annotation; did you mean {ANNOTATION_PREFIX}{meant}?"
+        ),
+        None => format!(
+            "{ANNOTATION_PREFIX}{key}{place} is not a known annotation; `scaivault-injector annotations` lists them"
+        ),
+    }
+}
+
+/// The known key nearest to an unknown one. A key that takes a name is compared by as many of the words as it has
+/// before the name, so that `inject-secert-db.json` finds `inject-secret-db.json`.
+fn meant(key: &str) -> Option<String> {
+    let mut candidates: Vec<String> = Vec::with_capacity(REGISTRY.len());
+    for spec in REGISTRY {
+        if spec.value == ValueKind::Written {
+            continue;
+        }
+        match spec.key {
+            Key::Exact(exact) => candidates.push(exact.to_owned()),
+            Key::Named(prefix) => {
+                let words = prefix.matches('-').count();
+                if let Some((cut, _)) = key.match_indices('-').nth(words - 1) {
+                    let name = &key[cut + 1..];
+                    let distance = strsim::osa_distance(&key[..=cut], prefix);
+                    if !name.is_empty() && distance <= 3 {
+                        candidates.push(format!("{prefix}{name}"));
+                    }
+                }
+            }
+        }
+    }
+    super::nearest(key, candidates.iter().map(String::as_str)).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_key_finds_its_neighbour() {
+        for (key, expected) in [
+            ("inject-secert-db.json", Some("inject-secret-db.json")),
+            ("patern", Some("pattern")),
+            ("refresh-intervall", Some("refresh-interval")),
+            ("secret-fromat-db", Some("secret-format-db")),
+            ("something-else-entirely", None),
+        ] {
+            assert_eq!(meant(key).as_deref(), expected, "{key}");
+        }
+    }
+}

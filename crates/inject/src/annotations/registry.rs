@@ -1,0 +1,168 @@
+//! The table of annotations. Its order is the order in the documentation.
+
+mod rows;
+
+use std::borrow::Cow;
+
+pub use rows::REGISTRY;
+
+use super::{draft::Draft, value::ValueKind};
+use crate::problem::Layer;
+
+/// One key and all there is to know about it.
+#[derive(Debug)]
+pub struct AnnotationSpec {
+    /// The key without the prefix.
+    pub key: Key,
+    /// The chapter of the documentation it stands in.
+    pub group: Group,
+    /// What may stand there.
+    pub value: ValueKind,
+    /// What holds where nobody says anything, as a reader sees it.
+    pub default: DefaultValue,
+    /// Who may set it.
+    pub layers: Layers,
+    /// One or two sentences, Markdown.
+    pub doc: &'static str,
+    /// A value that is accepted.
+    pub example: &'static str,
+    /// Reads one value into its place in the draft and looks at nothing else.
+    pub(crate) set: fn(&mut Draft, &Entry<'_>) -> Result<(), Cow<'static, str>>,
+}
+
+/// How a key is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Key {
+    /// As it is.
+    Exact(&'static str),
+    /// Followed by the name of a file or variable.
+    Named(&'static str),
+}
+
+impl Key {
+    /// The key, with a placeholder for its name.
+    pub fn display(self) -> String {
+        match self {
+            Self::Exact(key) => key.to_owned(),
+            Self::Named(prefix @ "inject-env-") => format!("{prefix}<VAR>"),
+            Self::Named(prefix) => format!("{prefix}<name>"),
+        }
+    }
+}
+
+/// Chapters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Group {
+    /// What is injected.
+    Secrets,
+    /// How a file looks.
+    Files,
+    /// Whether anything is injected.
+    Mode,
+    /// How and to whom it is brought.
+    Delivery,
+    /// How it stays fresh.
+    Refresh,
+    /// Who the agent is for ScaiVault.
+    Identity,
+    /// What happens when ScaiVault does not answer.
+    Failure,
+    /// The agent's container.
+    Container,
+    /// What the injector writes.
+    Written,
+}
+
+impl Group {
+    /// The chapter's title.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Secrets => "Secrets",
+            Self::Files => "Files",
+            Self::Mode => "Opting in and out",
+            Self::Delivery => "Delivery",
+            Self::Refresh => "Refresh and reload",
+            Self::Identity => "ScaiVault and identity",
+            Self::Failure => "Failure",
+            Self::Container => "The agent's container",
+            Self::Written => "Written by the injector",
+        }
+    }
+}
+
+/// What holds where nobody says anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DefaultValue {
+    /// This value, as an annotation would write it.
+    Value(&'static str),
+    /// Depends; said in words.
+    Words(&'static str),
+    /// Nothing.
+    None,
+}
+
+/// Who may set a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layers(u8);
+
+impl Layers {
+    /// Nobody but the injector itself.
+    pub const WRITTEN: Self = Self(0);
+    /// Pods only.
+    pub const POD: Self = Self(1);
+    /// Pods and the injector's configuration.
+    pub const POD_INJECTOR: Self = Self(1 | 4);
+    /// Pods, namespaces and the injector's configuration.
+    pub const ANY: Self = Self(1 | 2 | 4);
+    /// Pods and namespaces.
+    pub const POD_NAMESPACE: Self = Self(1 | 2);
+
+    /// Whether a layer may set the key.
+    pub fn holds(self, layer: Layer) -> bool {
+        let bit = match layer {
+            Layer::Pod | Layer::ServiceAccount => 1,
+            Layer::Namespace => 2,
+            Layer::Injector | Layer::BuiltIn => 4,
+        };
+        self.0 & bit != 0
+    }
+
+    /// The places in words.
+    pub fn places(self) -> &'static str {
+        match self {
+            Self::POD => "the pod",
+            Self::POD_INJECTOR => "the pod or in the injector's configuration",
+            Self::ANY => "the pod, the namespace or in the injector's configuration",
+            Self::POD_NAMESPACE => "the pod or the namespace",
+            _ => "nothing: the injector writes it",
+        }
+    }
+}
+
+/// One annotation as it is handed to its row.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry<'a> {
+    pub(crate) layer: Layer,
+    /// What follows a [`Key::Named`].
+    pub(crate) name: &'a str,
+    pub(crate) value: &'a str,
+}
+
+/// The row of a key, and the name that follows it.
+pub(crate) fn spec_of(key: &str) -> Option<(&'static AnnotationSpec, &str)> {
+    REGISTRY.iter().find_map(|spec| match spec.key {
+        Key::Exact(exact) => (exact == key).then_some((spec, "")),
+        Key::Named(prefix) => key
+            .strip_prefix(prefix)
+            .filter(|name| !name.is_empty())
+            .map(|name| (spec, name)),
+    })
+}
+
+/// Whether a key asks for something to be injected.
+pub(crate) fn asks_for_secrets(key: &str) -> bool {
+    spec_of(key).is_some_and(|(spec, _)| spec.group == Group::Secrets)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,106 @@
+use std::collections::BTreeSet;
+
+use super::*;
+
+fn set(draft: &mut Draft, spec: &AnnotationSpec, value: &str) -> Result<(), Cow<'static, str>> {
+    (spec.set)(
+        draft,
+        &Entry {
+            layer: Layer::BuiltIn,
+            name: "NAME",
+            value,
+        },
+    )
+}
+
+#[test]
+fn no_key_stands_twice_or_hides_another() {
+    let keys: BTreeSet<String> = REGISTRY.iter().map(|spec| spec.key.display()).collect();
+    assert_eq!(keys.len(), REGISTRY.len());
+    for spec in REGISTRY {
+        if let Key::Exact(key) = spec.key {
+            assert_eq!(spec_of(key).map(|(found, _)| found.key), Some(spec.key), "{key}");
+        }
+    }
+}
+
+#[test]
+fn groups_stand_together_in_the_order_of_the_documentation() {
+    assert!(REGISTRY.is_sorted_by_key(|spec| spec.group));
+}
+
+#[test]
+fn every_example_is_accepted_and_every_row_says_what_it_does() {
+    for spec in REGISTRY {
+        let key = spec.key.display();
+        assert_eq!(set(&mut Draft::default(), spec, spec.example), Ok(()), "{key}");
+        assert!(!spec.doc.is_empty() && !spec.value.allowed().is_empty(), "{key}");
+    }
+}
+
+/// The documented default of a key is what holds where nobody sets it.
+#[test]
+fn documented_defaults_are_the_defaults() {
+    for spec in REGISTRY {
+        if let DefaultValue::Value(value) = spec.default {
+            let mut draft = Draft::default();
+            assert_eq!(set(&mut draft, spec, value), Ok(()), "{}", spec.key.display());
+            assert_eq!(draft, Draft::default(), "{} = {value}", spec.key.display());
+        }
+    }
+}
+
+/// What is written into a row does arrive: an example that differs from the default changes the draft.
+#[test]
+fn every_row_sets_something() {
+    for spec in REGISTRY {
+        let checked_only = matches!(spec.key, Key::Exact("mutation-mode"));
+        let is_default = spec.default == DefaultValue::Value(spec.example);
+        if spec.value != ValueKind::Written && !checked_only && !is_default {
+            let mut draft = Draft::default();
+            set(&mut draft, spec, spec.example).unwrap();
+            assert_ne!(draft, Draft::default(), "{}", spec.key.display());
+        }
+    }
+}
+
+#[test]
+fn namespaces_never_name_secrets_or_images() {
+    for spec in REGISTRY {
+        if matches!(spec.group, Group::Secrets | Group::Files)
+            || matches!(spec.key, Key::Exact("image" | "inject"))
+        {
+            assert!(!spec.layers.holds(Layer::Namespace), "{}", spec.key.display());
+        }
+    }
+}
+
+#[test]
+fn a_name_has_at_most_47_characters_and_stands_once() {
+    let (spec, _) = spec_of("inject-secret-x").unwrap();
+    let mut draft = Draft::default();
+    let mut insert = |name: &str| {
+        (spec.set)(
+            &mut draft,
+            &Entry {
+                layer: Layer::Pod,
+                name,
+                value: "a/b",
+            },
+        )
+    };
+    assert_eq!(insert(&"n".repeat(47)), Ok(()));
+    assert!(insert(&"n".repeat(48)).unwrap_err().contains("47"));
+    assert_eq!(insert("db"), Ok(()));
+    let (dynamic, _) = spec_of("inject-dynamic-x").unwrap();
+    let entry = Entry {
+        layer: Layer::Pod,
+        name: "db",
+        value: "engine=e role=r",
+    };
+    assert!(
+        (dynamic.set)(&mut draft, &entry)
+            .unwrap_err()
+            .contains("inject-secret-db")
+    );
+}

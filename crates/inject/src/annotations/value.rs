@@ -1,0 +1,412 @@
+//! The types that annotation values become, and what may stand where.
+
+use std::{borrow::Cow, fmt, str::FromStr};
+
+use scaivault_contract::{
+    Duration, DynamicRef, FileMode, Format, MountPath, RelativeFile, SecretRef, Signal,
+};
+
+use crate::quantity::Quantity;
+
+/// What kind of value a key takes: its name, what is allowed, and its JSON schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ValueKind {
+    /// `true` or `false`.
+    Bool,
+    /// One of a few words.
+    Choice(&'static [&'static str]),
+    /// `path[#field][@version]`.
+    SecretRef,
+    /// `path#field[@version]`.
+    FieldRef,
+    /// `engine=E role=R [ttl=D]`.
+    DynamicRef,
+    /// A path below the mount path.
+    RelativeFile,
+    /// A file format.
+    Format,
+    /// A minijinja template.
+    Template,
+    /// An octal file mode.
+    FileMode,
+    /// `*`, a comma list of container names, or nothing.
+    Selection,
+    /// An absolute directory.
+    MountPath,
+    /// A Kubernetes quantity.
+    Quantity,
+    /// A duration.
+    Duration,
+    /// A signal's name.
+    Signal,
+    /// `[container/]process`.
+    ReloadTarget,
+    /// An `https` URL.
+    Url,
+    /// One line of text.
+    Line,
+    /// A whole number within bounds.
+    Number {
+        /// The smallest.
+        least: u64,
+        /// The largest.
+        most: u64,
+    },
+    /// A uid, or `unset`.
+    RunAsUser,
+    /// The name of a Secret or ConfigMap.
+    ObjectName,
+    /// A container image.
+    Image,
+    /// Written by the injector, never by people.
+    Written,
+}
+
+/// The bounds of a uid or gid in the Kubernetes API.
+pub(crate) const LARGEST_ID: u64 = 2_147_483_647;
+
+impl ValueKind {
+    /// One line that says what may stand there.
+    pub fn allowed(self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Self::Bool => "true or false",
+            Self::Choice(words) => return Cow::Owned(words.join(", ")),
+            Self::SecretRef => SecretRef::ALLOWED,
+            Self::FieldRef => "path#field[@version]: a variable holds one field",
+            Self::DynamicRef => DynamicRef::ALLOWED,
+            Self::RelativeFile => RelativeFile::ALLOWED,
+            Self::Format => Format::ALLOWED,
+            Self::Template => "a minijinja template over data, version and path",
+            Self::FileMode => FileMode::ALLOWED,
+            Self::Selection => "*, a comma list of container names, or nothing",
+            Self::MountPath => MountPath::ALLOWED,
+            Self::Quantity => Quantity::ALLOWED,
+            Self::Duration => Duration::ALLOWED,
+            Self::Signal => Signal::ALLOWED,
+            Self::ReloadTarget => "[container/]process: the base name of the program, at most 255 characters",
+            Self::Url => "https://host[:port][/path], without user, query or fragment",
+            Self::Line => "one line of 1 to 256 characters",
+            Self::Number { least, most } => {
+                return Cow::Owned(format!("a whole number from {least} to {most}"));
+            }
+            Self::RunAsUser => "a uid from 0 to 2147483647, or unset",
+            Self::ObjectName => "a name of lower-case letters, digits, - and ., at most 253 characters",
+            Self::Image => "a container image: [registry/]repository[:tag][@digest]",
+            Self::Written => "nothing: the injector writes it",
+        })
+    }
+
+    /// The JSON schema of the value (annotation values are strings, whatever they mean).
+    pub(crate) fn schema(self) -> serde_json::Value {
+        match self {
+            Self::Bool => serde_json::json!({"type": "string", "enum": ["true", "false"]}),
+            Self::Choice(words) => serde_json::json!({"type": "string", "enum": words}),
+            Self::Format => serde_json::json!({"type": "string", "enum": Format::ALL.map(Format::name)}),
+            Self::Duration => serde_json::json!({"type": "string", "pattern": "^[0-9]+[smhd]$"}),
+            Self::FileMode => serde_json::json!({"type": "string", "pattern": "^(0o?)?[0-7]{3}$"}),
+            Self::Number { .. } => serde_json::json!({"type": "string", "pattern": "^[0-9]+$"}),
+            Self::RunAsUser => serde_json::json!({"type": "string", "pattern": "^([0-9]+|unset)$"}),
+            Self::Url => serde_json::json!({"type": "string", "pattern": "^https?://"}),
+            Self::MountPath => serde_json::json!({"type": "string", "pattern": "^/"}),
+            _ => serde_json::json!({"type": "string"}),
+        }
+    }
+}
+
+/// Why a value of ours is refused; the kind's [`ValueKind::allowed`] says the rest.
+pub(crate) type Reason = Cow<'static, str>;
+
+/// Who gets a mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Selection {
+    /// Everyone whom it may help.
+    All,
+    /// Those named; nobody where empty.
+    Names(Vec<String>),
+}
+
+impl FromStr for Selection {
+    type Err = Reason;
+
+    fn from_str(text: &str) -> Result<Self, Reason> {
+        let mut names: Vec<String> = Vec::new();
+        for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+            if !names.iter().any(|other| other == name) {
+                names.push(name.to_owned());
+            }
+        }
+        if names.iter().any(|name| name == "*") {
+            return if names.len() == 1 {
+                Ok(Self::All)
+            } else {
+                Err("* stands alone or not at all".into())
+            };
+        }
+        Ok(Self::Names(names))
+    }
+}
+
+/// Where the agent stands among the init containers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Position {
+    First,
+    Last,
+}
+
+impl FromStr for Position {
+    type Err = Reason;
+
+    fn from_str(text: &str) -> Result<Self, Reason> {
+        match text {
+            "first" => Ok(Self::First),
+            "last" => Ok(Self::Last),
+            _ => Err("not a position".into()),
+        }
+    }
+}
+
+/// What holds the app back until the sidecar has fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StartGate {
+    /// A `postStart` hook.
+    Hook,
+    /// A `startupProbe`.
+    Probe,
+}
+
+impl FromStr for StartGate {
+    type Err = Reason;
+
+    fn from_str(text: &str) -> Result<Self, Reason> {
+        match text {
+            "hook" => Ok(Self::Hook),
+            "probe" => Ok(Self::Probe),
+            _ => Err("not a start gate".into()),
+        }
+    }
+}
+
+/// How much the agent logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LogLevel(pub(crate) &'static str);
+
+impl LogLevel {
+    pub(crate) const ALL: &'static [&'static str] = &["error", "warn", "info", "debug", "trace"];
+}
+
+impl FromStr for LogLevel {
+    type Err = Reason;
+
+    fn from_str(text: &str) -> Result<Self, Reason> {
+        Self::ALL
+            .iter()
+            .find(|level| **level == text)
+            .map(|level| Self(level))
+            .ok_or("not a log level".into())
+    }
+}
+
+/// Who is told that a file changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ReloadTarget {
+    pub(crate) container: Option<String>,
+    pub(crate) process: String,
+}
+
+impl FromStr for ReloadTarget {
+    type Err = Reason;
+
+    fn from_str(text: &str) -> Result<Self, Reason> {
+        let (container, process) = match text.split_once('/') {
+            Some((container, process)) => (Some(container), process),
+            None => (None, text),
+        };
+        if process.contains('/') {
+            return Err("a process is named by its base name, not by its path".into());
+        }
+        if process.is_empty() || process.len() > 255 || process.chars().any(char::is_control) {
+            return Err("not the name of a process".into());
+        }
+        if container.is_some_and(str::is_empty) {
+            return Err("the container's name is empty".into());
+        }
+        Ok(Self {
+            container: container.map(str::to_owned),
+            process: process.to_owned(),
+        })
+    }
+}
+
+/// The uid of the agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RunAsUser {
+    Uid(i64),
+    /// Left to the platform (OpenShift's SCC chooses one).
+    Unset,
+}
+
+impl FromStr for RunAsUser {
+    type Err = Reason;
+
+    fn from_str(text: &str) -> Result<Self, Reason> {
+        match text {
+            "unset" => Ok(Self::Unset),
+            number => Ok(Self::Uid(id(number)?)),
+        }
+    }
+}
+
+/// A uid or gid.
+pub(crate) fn id(text: &str) -> Result<i64, Reason> {
+    let id: u64 = text.parse().map_err(|_| "not a number")?;
+    if id > LARGEST_ID {
+        return Err("too large".into());
+    }
+    i64::try_from(id).map_err(|_| "too large".into())
+}
+
+/// An address of ScaiVault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Url(String);
+
+impl Url {
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub(crate) fn is_plain_http(&self) -> bool {
+        self.0.starts_with("http://")
+    }
+
+    /// Whether an allow-list's entry covers this URL: the same, or the beginning up to a `/`, so that
+    /// `https://vault.example` does not let `https://vault.example.evil` through.
+    pub(crate) fn is_below(&self, entry: &str) -> bool {
+        let entry = entry.trim_end_matches('/');
+        self.0
+            .strip_prefix(entry)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+}
+
+impl FromStr for Url {
+    type Err = Reason;
+
+    fn from_str(text: &str) -> Result<Self, Reason> {
+        let rest = text
+            .strip_prefix("https://")
+            .or_else(|| text.strip_prefix("http://"))
+            .ok_or("a URL starts with https://")?;
+        let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let (name, port) = match host.rsplit_once(':') {
+            Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
+            _ => (host, None),
+        };
+        if name.is_empty() || text.len() > 512 {
+            return Err("a URL names a host and has at most 512 characters".into());
+        }
+        if port.is_some_and(|port| !port.parse::<u16>().is_ok_and(|port| port > 0)) {
+            return Err("the port is not a number from 1 to 65535".into());
+        }
+        let bracketed = name.starts_with('[') && name.ends_with(']');
+        let host_char = |c: char| {
+            c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') || (bracketed && "[]:".contains(c))
+        };
+        let path_char = |c: char| c.is_ascii_alphanumeric() || "/-._~%".contains(c);
+        if !name.chars().all(host_char) || !path.chars().all(path_char) || path.split('/').any(|s| s == "..")
+        {
+            return Err("the URL has characters or parts that are not allowed".into());
+        }
+        Ok(Self(text.trim_end_matches('/').to_owned()))
+    }
+}
+
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The name of a Secret or ConfigMap (a DNS subdomain, RFC 1123).
+pub(crate) fn object_name(text: &str) -> Result<String, Reason> {
+    let label = |part: &str| {
+        !part.is_empty()
+            && !part.starts_with('-')
+            && !part.ends_with('-')
+            && part
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    };
+    if text.len() <= 253 && text.split('.').all(label) {
+        Ok(text.to_owned())
+    } else {
+        Err("not the name of an object".into())
+    }
+}
+
+/// A container image reference: no more is checked than that it cannot be anything else.
+pub(crate) fn image(text: &str) -> Result<String, Reason> {
+    let fits = !text.is_empty()
+        && text.len() <= 512
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "./:@_-".contains(c))
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if fits {
+        Ok(text.to_owned())
+    } else {
+        Err("not an image".into())
+    }
+}
+
+/// Whether an allow-list's entry covers an image: the same; or, for an entry that names a repository, any tag, digest
+/// or sub-repository of it; or, for an entry that is a bare host, what lies below it. A bare host never covers
+/// another port of that host.
+pub(crate) fn image_is_below(image: &str, entry: &str) -> bool {
+    let next: &[char] = if entry.contains('/') {
+        &['/', ':', '@']
+    } else {
+        &['/']
+    };
+    image
+        .strip_prefix(entry.trim_end_matches('/'))
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(next))
+}
+
+/// One line of text.
+pub(crate) fn line(text: &str) -> Result<String, Reason> {
+    if text.is_empty() || text.chars().count() > 256 || text.chars().any(char::is_control) {
+        Err("not one line of text".into())
+    } else {
+        Ok(text.to_owned())
+    }
+}
+
+/// `true` or `false`.
+pub(crate) fn boolean(text: &str) -> Result<bool, Reason> {
+    match text {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err("neither true nor false".into()),
+    }
+}
+
+/// A template whose syntax holds.
+pub(crate) fn template(text: &str) -> Result<String, Reason> {
+    match minijinja::Environment::new().template_from_str(text) {
+        Ok(_) => Ok(text.to_owned()),
+        // The error's kind and line; its detail could quote the template.
+        Err(error) => Err(format!(
+            "the template does not parse: {}{}",
+            error.kind(),
+            error
+                .line()
+                .map(|line| format!(" in line {line}"))
+                .unwrap_or_default()
+        )
+        .into()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,47 @@
+//! What is known about a pod besides the pod.
+
+use std::collections::BTreeMap;
+
+use scaivault_contract::names::ANNOTATION_PREFIX;
+
+use crate::{kube_version::KubeVersion, settings::Settings};
+
+/// What is known about a pod besides the pod.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The injector's configuration.
+    pub settings: &'a Settings,
+    /// The namespace the pod will live in.
+    pub namespace: &'a Namespace,
+    /// The service account's annotation `scaikey.scailabs.ai/role`, the default of `role`.
+    pub service_account_role: Option<&'a str>,
+    /// `mutation-mode` on the workload's own metadata (the command line sees it; a pod's review does not carry it).
+    pub workload_mutation_mode: Option<&'a str>,
+    /// The older of API server and oldest kubelet.
+    pub kube_version: KubeVersion,
+}
+
+/// A namespace: its name and those of its annotations that start with our prefix.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Namespace {
+    /// The name; empty where it is not known (offline, in a manifest without one).
+    pub name: String,
+    /// Annotations by full key; keys of others are ignored.
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl Namespace {
+    /// Our annotations by key without the prefix.
+    pub(crate) fn annotations(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.annotations
+            .iter()
+            .filter_map(|(key, value)| Some((key.strip_prefix(ANNOTATION_PREFIX)?, value.as_str())))
+    }
+
+    /// One of our annotations, by its key without the prefix.
+    pub(crate) fn annotation(&self, key: &str) -> Option<&str> {
+        self.annotations()
+            .find(|(name, _)| *name == key)
+            .map(|(_, value)| value)
+    }
+}

@@ -1,0 +1,244 @@
+//! The way from a pod to a decision.
+
+use crate::{
+    Context, Decision, Denial, Detachment, Injection, OnProblem, PodView, Problems, Skip, SkipReason,
+    additions::{self, additions},
+    annotations::{Collected, Source, asks_for_secrets, collect},
+    detach,
+    intent::{self, Facts, Findings, Intent},
+    mode::{self, MutationMode},
+    ours::{self, Marks, RECEIPT},
+    patch::Patch,
+    plan::Plan,
+    present,
+    problem::{Code, Layer, Problem},
+    receipt::Receipt,
+};
+
+/// Decides what a pod gets. Total: every pod gets an answer, whatever its annotations say.
+pub fn decide(pod: &PodView<'_>, context: &Context<'_>) -> Decision {
+    if context.settings.excludes(&context.namespace.name) {
+        return skip(SkipReason::ExcludedNamespace);
+    }
+    if pod.metadata.annotations.mirror {
+        return skip(SkipReason::MirrorPod);
+    }
+    match mode::strictest(pod, context) {
+        Some((MutationMode::Ignore, reason)) => return skip(reason),
+        Some((MutationMode::IgnoreAndDetach, _)) => return detach(pod),
+        None => {}
+    }
+    let asks = |key: &str| asks_for_secrets(key) || matches!(key, "inject" | "mutation-mode");
+    if !pod.annotations().any(|(key, _)| asks(key)) {
+        return skip(SkipReason::NotAnnotated);
+    }
+    inject(pod, context)
+}
+
+/// Takes out all that carries a reserved name, receipt or not: `detach --by-name`.
+pub fn detach_by_name(pod: &PodView<'_>) -> Decision {
+    if !ours::has_reserved_names(pod) {
+        return detach(pod);
+    }
+    let receipt = Receipt::parse(pod.annotation(RECEIPT).unwrap_or_default());
+    Decision::Detach(Detachment {
+        patch: Patch::new(detach::removals(pod, &receipt, Marks::Name)),
+        warnings: Vec::new(),
+    })
+}
+
+fn skip(reason: SkipReason) -> Decision {
+    Decision::Skip(reason.into())
+}
+
+fn detach(pod: &PodView<'_>) -> Decision {
+    if ours::has_injection(pod) {
+        let receipt = Receipt::parse(pod.annotation(RECEIPT).unwrap_or_default());
+        return Decision::Detach(Detachment {
+            patch: Patch::new(detach::removals(pod, &receipt, Marks::Receipt)),
+            warnings: Vec::new(),
+        });
+    }
+    if !ours::has_reserved_names(pod) {
+        return skip(SkipReason::NothingToDetach);
+    }
+    Decision::Skip(Skip {
+        warnings: vec![
+            "mutation-mode: ignore-and-detach leaves the scaivault-… containers and volumes in place: without the injector's \
+             receipt nothing says that they are not hand-written; `scaivault-injector detach --by-name` removes them"
+                .to_owned(),
+        ],
+        ..Skip::from(SkipReason::NoReceipt)
+    })
+}
+
+fn inject(pod: &PodView<'_>, context: &Context<'_>) -> Decision {
+    let has_injection = ours::has_injection(pod);
+    let receipt = Receipt::parse(
+        pod.annotation(RECEIPT)
+            .filter(|_| has_injection)
+            .unwrap_or_default(),
+    );
+    let detached = has_injection.then(|| detach::without_ours(pod, &receipt, Marks::Receipt));
+    let seen = detached.as_ref().unwrap_or(pod);
+
+    let Collected {
+        draft,
+        problems,
+        mut warnings,
+    } = layers(pod, context);
+    let mut findings = Findings {
+        problems,
+        warnings: Vec::new(),
+    };
+    ours::strangers(seen, &mut findings.problems);
+    if draft.secrets.is_empty() && draft.dynamic.is_empty() && draft.variables.is_empty() {
+        if draft.inject == Some(true) && findings.problems.is_empty() {
+            findings.problems.push(nothing_to_inject());
+        }
+        if findings.problems.is_empty() {
+            return skip(SkipReason::NotAnnotated);
+        }
+    }
+    let mut facts = Facts {
+        draft: &draft,
+        pod: seen,
+        settings: context.settings,
+        kube_version: context.kube_version,
+        agent_at: pod
+            .spec
+            .init_containers
+            .iter()
+            .position(ours::is_marked)
+            .filter(|_| has_injection),
+    };
+    let intent = intent::resolve(&facts, &mut findings);
+    warnings.append(&mut findings.warnings);
+    if !findings.problems.is_empty() {
+        return refuse(pod, context, findings.problems, warnings);
+    }
+    let plan = Plan::of(&intent, seen, context.settings);
+    if !has_injection {
+        return injected(
+            additions(plan, pod, seen, &intent.readers),
+            &intent,
+            false,
+            warnings,
+        );
+    }
+    if present::is_same(&plan, pod, |container| is_reader(&intent, seen, container)) {
+        let missing = additions(plan, pod, seen, &intent.readers);
+        if missing.is_empty() {
+            return Decision::Skip(Skip {
+                warnings,
+                ..Skip::from(SkipReason::AlreadyInjected)
+            });
+        }
+        return injected(missing, &intent, false, warnings);
+    }
+    // Another intent: out with the old and in with the new, in one patch.
+    let mut bare = seen.clone();
+    bare.renumber();
+    facts.pod = &bare;
+    facts.agent_at = None;
+    // The new agent may stand elsewhere, so that others read, and what they have may be in the way.
+    let mut findings = Findings::default();
+    let intent = intent::resolve(&facts, &mut findings);
+    if !findings.problems.is_empty() {
+        return refuse(pod, context, findings.problems, warnings);
+    }
+    let plan = Plan::of(&intent, &bare, context.settings);
+    let mut operations = detach::removals(pod, &receipt, Marks::Receipt);
+    operations.append(&mut additions(plan, &bare, &bare, &intent.readers));
+    injected(operations, &intent, true, warnings)
+}
+
+/// The layers of settings, the later over the earlier.
+fn layers(pod: &PodView<'_>, context: &Context<'_>) -> Collected {
+    let draft = context.settings.base.clone();
+    let mut collected = Collected {
+        draft,
+        problems: Problems::new(),
+        warnings: Vec::new(),
+    };
+    collect(
+        &mut collected,
+        Source {
+            layer: Layer::Namespace,
+            entries: context.namespace.annotations(),
+        },
+    );
+    let role = context.service_account_role.map(|role| ("role", role));
+    collect(
+        &mut collected,
+        Source {
+            layer: Layer::ServiceAccount,
+            entries: role.into_iter(),
+        },
+    );
+    collect(
+        &mut collected,
+        Source {
+            layer: Layer::Pod,
+            entries: pod.annotations(),
+        },
+    );
+    collected
+}
+
+fn is_reader(intent: &Intent, seen: &PodView<'_>, container: &crate::pod::ContainerView<'_>) -> bool {
+    intent
+        .readers
+        .of(seen)
+        .any(|reader| reader.name == container.name)
+}
+
+fn injected(
+    operations: Vec<crate::Operation>,
+    intent: &Intent,
+    replaced: bool,
+    warnings: Vec<String>,
+) -> Decision {
+    Decision::Inject(Box::new(Injection {
+        patch: Patch::new(operations),
+        pattern: intent.pattern,
+        secrets: intent.count(),
+        replaced,
+        warnings,
+    }))
+}
+
+/// Refuses the pod, or lets it through uninjected and says so in it.
+fn refuse(
+    pod: &PodView<'_>,
+    context: &Context<'_>,
+    problems: Problems,
+    mut warnings: Vec<String>,
+) -> Decision {
+    match context.settings.on_problem {
+        OnProblem::Deny => Decision::Deny(Denial { problems, warnings }),
+        OnProblem::Warn => {
+            let reason = SkipReason::Problems;
+            warnings.extend(problems.iter().map(|problem| format!("not injected: {problem}")));
+            let patch = additions::skipped(pod, reason.name()).map(|operation| Patch::new(vec![operation]));
+            Decision::Skip(Skip {
+                reason,
+                patch,
+                problems,
+                warnings,
+            })
+        }
+    }
+}
+
+fn nothing_to_inject() -> Problem {
+    Problem {
+        code: Code::NothingToInject,
+        key: Some("inject".to_owned()),
+        layer: Layer::Pod,
+        value: Some(crate::Excerpt::new("true")),
+        message: "no annotation names a secret".into(),
+        allowed: None,
+        cure: "add inject-secret-<name>: <path>, or remove inject".into(),
+    }
+}

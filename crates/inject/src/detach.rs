@@ -1,0 +1,215 @@
+//! The exact inverse of an injection: by reserved names, with the receipt's word on what was empty before.
+
+use scaivault_contract::names::{ANNOTATION_PREFIX, ENV_VOLUME};
+
+use crate::{
+    ours::{self, Marks, RECEIPT, STATUS},
+    patch::{Operation, Value, escape_pointer},
+    pod::{ContainerView, List, PodView, Presence, VariableView},
+    receipt::{self, Leftover, Receipt},
+};
+
+/// The pod as it was before the injection. Containers keep the index they have in the document.
+pub(crate) fn without_ours<'a>(pod: &PodView<'a>, receipt: &Receipt, marks: Marks) -> PodView<'a> {
+    let mut before = pod.clone();
+    let spec = &mut before.spec;
+    for list in [&mut spec.init_containers, &mut spec.containers] {
+        for container in list.iter_mut() {
+            let mounts = receipt.leftover(&receipt::mounts_of(container));
+            let variables = receipt.leftover(&receipt::variables_of(container));
+            keep(
+                &mut container.volume_mounts,
+                |mount| !ours::is_reserved_volume(&mount.name),
+                mounts,
+            );
+            keep(
+                &mut container.env,
+                |variable| !is_our_variable(variable),
+                variables,
+            );
+        }
+    }
+    let (init, volumes) = (
+        receipt.leftover(receipt::INIT_CONTAINERS),
+        receipt.leftover(receipt::VOLUMES),
+    );
+    keep(
+        &mut spec.init_containers,
+        |container| !is_our_container(container, marks),
+        init,
+    );
+    if marks == Marks::Name {
+        keep(
+            &mut spec.containers,
+            |container| !ours::is_reserved(container),
+            Leftover::Empty,
+        );
+    }
+    keep(
+        &mut spec.volumes,
+        |volume| !ours::is_reserved_volume(&volume.name),
+        volumes,
+    );
+    if let Some(presence) = former_process_namespace(pod, receipt) {
+        spec.share_process_namespace = presence;
+    }
+    before
+        .metadata
+        .annotations
+        .ours
+        .retain(|(key, _)| !matches!(key.strip_prefix(ANNOTATION_PREFIX), Some(RECEIPT | STATUS)));
+    before
+}
+
+/// The operations that lead from the pod to [`without_ours`].
+pub(crate) fn removals(pod: &PodView<'_>, receipt: &Receipt, marks: Marks) -> Vec<Operation> {
+    let mut removals = Removals::default();
+    for (list, containers) in [
+        ("initContainers", &pod.spec.init_containers),
+        ("containers", &pod.spec.containers),
+    ] {
+        for container in containers
+            .iter()
+            .filter(|container| !is_our_container(container, marks))
+        {
+            removals.from_container(list, container, receipt);
+        }
+    }
+    let (init, volumes) = (
+        receipt.leftover(receipt::INIT_CONTAINERS),
+        receipt.leftover(receipt::VOLUMES),
+    );
+    removals.from_list(
+        "/spec/initContainers",
+        &pod.spec.init_containers,
+        |c| is_our_container(c, marks),
+        init,
+    );
+    if marks == Marks::Name {
+        removals.from_list(
+            "/spec/containers",
+            &pod.spec.containers,
+            ours::is_reserved,
+            Leftover::Empty,
+        );
+    }
+    removals.from_list(
+        "/spec/volumes",
+        &pod.spec.volumes,
+        |v| ours::is_reserved_volume(&v.name),
+        volumes,
+    );
+    match former_process_namespace(pod, receipt) {
+        Some(Presence::Null) => removals.put("/spec/shareProcessNamespace".into(), Value::Null),
+        Some(_) => removals.remove("/spec/shareProcessNamespace".into()),
+        None => {}
+    }
+    let written: Vec<&str> = pod
+        .annotations()
+        .map(|(key, _)| key)
+        .filter(|key| matches!(*key, RECEIPT | STATUS))
+        .collect();
+    let all = &pod.metadata.annotations;
+    if !written.is_empty() && written.len() == all.ours.len() && all.others == 0 {
+        removals.remove("/metadata/annotations".into());
+    } else {
+        for key in written {
+            removals.remove(format!(
+                "/metadata/annotations/{}",
+                escape_pointer(&format!("{ANNOTATION_PREFIX}{key}"))
+            ));
+        }
+    }
+    removals.0
+}
+
+fn is_our_container(container: &ContainerView<'_>, marks: Marks) -> bool {
+    match marks {
+        Marks::Receipt => ours::is_marked(container),
+        Marks::Name => ours::is_reserved(container),
+    }
+}
+
+fn is_our_variable(variable: &VariableView<'_>) -> bool {
+    variable.file_volume() == Some(ENV_VOLUME)
+}
+
+/// What `shareProcessNamespace` was before the injector turned it on; none if it did not, or if somebody turned it
+/// off again.
+fn former_process_namespace(pod: &PodView<'_>, receipt: &Receipt) -> Option<Presence<bool>> {
+    let switch = receipt::SHARE_PROCESS_NAMESPACE;
+    if !receipt.added(switch) || pod.spec.share_process_namespace != Presence::Value(true) {
+        return None;
+    }
+    Some(if receipt.leftover(switch) == Leftover::Null {
+        Presence::Null
+    } else {
+        Presence::Absent
+    })
+}
+
+fn keep<T>(list: &mut List<T>, mut kept: impl FnMut(&T) -> bool, leftover: Leftover) {
+    let List::Items(items) = list else { return };
+    let before = items.len();
+    items.retain(&mut kept);
+    if items.is_empty() && before > 0 {
+        *list = match leftover {
+            Leftover::Absent => List::Absent,
+            Leftover::Null => List::Null,
+            Leftover::Empty => List::Items(Vec::new()),
+        };
+    }
+}
+
+#[derive(Default)]
+struct Removals(Vec<Operation>);
+
+impl Removals {
+    fn from_container(&mut self, list: &str, container: &ContainerView<'_>, receipt: &Receipt) {
+        let pointer = format!("/spec/{list}/{}", container.index);
+        self.from_list(
+            &format!("{pointer}/volumeMounts"),
+            &container.volume_mounts,
+            |mount| ours::is_reserved_volume(&mount.name),
+            receipt.leftover(&receipt::mounts_of(container)),
+        );
+        self.from_list(
+            &format!("{pointer}/env"),
+            &container.env,
+            is_our_variable,
+            receipt.leftover(&receipt::variables_of(container)),
+        );
+    }
+
+    fn from_list<T>(
+        &mut self,
+        pointer: &str,
+        list: &List<T>,
+        is_ours: impl Fn(&T) -> bool,
+        leftover: Leftover,
+    ) {
+        let items = list.as_slice();
+        let ours: Vec<usize> = (0..items.len()).filter(|index| is_ours(&items[*index])).collect();
+        if ours.is_empty() {
+            return;
+        }
+        match leftover {
+            Leftover::Absent if ours.len() == items.len() => self.remove(pointer.to_owned()),
+            Leftover::Null if ours.len() == items.len() => self.put(pointer.to_owned(), Value::Null),
+            _ => {
+                // From the back, so that each index still holds when its turn comes.
+                for index in ours.into_iter().rev() {
+                    self.remove(format!("{pointer}/{index}"));
+                }
+            }
+        }
+    }
+
+    fn remove(&mut self, path: String) {
+        self.0.push(Operation::Remove { path });
+    }
+
+    fn put(&mut self, path: String, value: Value) {
+        self.0.push(Operation::Add { path, value });
+    }
+}

@@ -1,0 +1,106 @@
+//! What the platform and the cluster allow.
+
+use super::{Facts, Findings};
+use crate::{
+    annotations::image_is_below,
+    kube_version::KubeVersion,
+    problem::{Code, Excerpt, Layer, Problem},
+};
+
+pub(super) fn check(facts: &Facts<'_, '_>, findings: &mut Findings) {
+    let Facts {
+        draft,
+        settings,
+        pod,
+        kube_version,
+        ..
+    } = *facts;
+    if pod.is_windows() {
+        findings.problem(
+            Code::Windows,
+            None,
+            None,
+            "the pod is for Windows nodes, and the agent has no Windows image",
+            "remove the annotations, or opt the pod out with mutation-mode: ignore",
+        );
+    }
+    let url = &draft.url;
+    let from_users = matches!(url.layer, Layer::Pod | Layer::Namespace);
+    let allowed = url.value == settings.base.url.value
+        || settings
+            .allowed_urls
+            .iter()
+            .any(|entry| url.value.is_below(entry));
+    if from_users && !allowed {
+        findings.problems.push(refused(
+            "url",
+            url.layer,
+            url.value.as_str(),
+            "the platform's allow-list does not cover this URL",
+            &settings.allowed_urls,
+            "remove the annotation, or have the URL added to the injector's allowedUrls",
+        ));
+    } else if from_users && url.value.is_plain_http() && !settings.allow_http {
+        findings.problems.push(refused(
+            "url",
+            url.layer,
+            url.value.as_str(),
+            "http would send the token and the secrets in the clear",
+            &[],
+            "use https",
+        ));
+    }
+    if let Some(image) = &draft.image
+        && image.layer == Layer::Pod
+        && !settings
+            .allowed_images
+            .iter()
+            .any(|entry| image_is_below(&image.value, entry))
+    {
+        findings.problems.push(refused(
+            "image",
+            image.layer,
+            &image.value,
+            "the platform's allow-list does not cover this image",
+            &settings.allowed_images,
+            "remove the annotation, or have the image added to the injector's allowedImages",
+        ));
+    }
+    if !kube_version.has_file_key_ref() {
+        for variable in draft.variables.keys() {
+            findings.named_problem(
+                Code::KubeVersion,
+                Some(format!("inject-env-{variable}")),
+                None,
+                format!(
+                    "variables need Kubernetes {} on every node, and this cluster counts as {kube_version}",
+                    KubeVersion::FILE_KEY_REF
+                ),
+                format!(
+                    "read a file instead (inject-secret-<name>), upgrade the nodes, or offline set --kube-version {}",
+                    KubeVersion::FILE_KEY_REF
+                ),
+            );
+        }
+    }
+}
+
+fn refused(
+    key: &str,
+    layer: Layer,
+    value: &str,
+    message: &'static str,
+    list: &[String],
+    cure: &'static str,
+) -> Problem {
+    let shown: Vec<&str> = list.iter().take(8).map(String::as_str).collect();
+    Problem {
+        code: Code::NotAllowed,
+        key: Some(key.to_owned()),
+        layer,
+        value: Some(Excerpt::new(value)),
+        message: message.into(),
+        allowed: (!shown.is_empty()).then(|| shown.join(", ").into()),
+        cure: cure.into(),
+    }
+}

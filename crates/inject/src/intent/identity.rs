@@ -1,0 +1,143 @@
+//! Who the agent runs as.
+
+use super::{Findings, reload::Target};
+use crate::{
+    annotations::{Draft, RunAsUser},
+    pod::PodView,
+    problem::{Code, Layer},
+};
+
+/// The uid and gid of the agent's images; no account on the node has them.
+const AGENT_ID: i64 = 65_532;
+
+/// Uid, gid, and whether it may signal processes of others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    /// None: the platform chooses.
+    pub(crate) uid: Option<i64>,
+    /// None: what the image or the pod says.
+    pub(crate) gid: Option<i64>,
+    /// uid 0 with the one capability `KILL`. (A capability beside another uid would lie in the bounding set only.)
+    pub(crate) kill: bool,
+}
+
+impl Identity {
+    const fn unprivileged(uid: Option<i64>, gid: Option<i64>) -> Self {
+        Self {
+            uid,
+            gid,
+            kill: false,
+        }
+    }
+}
+
+pub(super) fn resolve(
+    draft: &Draft,
+    pod: &PodView<'_>,
+    target: Option<&Target>,
+    findings: &mut Findings,
+) -> Identity {
+    let target = target.and_then(|target| pod.spec.containers.as_slice().get(target.container));
+    let target_uid = target.and_then(|container| pod.uid_of(container));
+    let identity = match (draft.run_as_user.as_ref(), target) {
+        (Some(user), _) if user.value == RunAsUser::Unset => Identity::unprivileged(None, None),
+        // A default of the platform's gives way to what a signal needs; the pod's own word does not.
+        (Some(user), Some(_)) if user.layer != Layer::Pod && target_uid.is_some() => {
+            Identity::unprivileged(target_uid, target.and_then(|container| pod.gid_of(container)))
+        }
+        (Some(user), _) => match user.value {
+            RunAsUser::Uid(uid) => chosen(uid, pod, target.is_some(), target_uid, findings),
+            RunAsUser::Unset => Identity::unprivileged(None, None),
+        },
+        (None, Some(container)) => match target_uid {
+            Some(uid) => Identity::unprivileged(Some(uid), pod.gid_of(container)),
+            None if container
+                .security_context
+                .run_as_non_root
+                .or(pod.spec.security_context.run_as_non_root)
+                == Some(true) =>
+            {
+                findings.problem(
+                    Code::RunAsUser,
+                    "reload-signal",
+                    None,
+                    "the target's uid is not in the manifest, and the pod runs as non-root, so the agent cannot be given \
+                     a user that may send the signal",
+                    "set run-as-user to the target's uid, or runAsUser in its securityContext",
+                );
+                Identity::unprivileged(None, None)
+            }
+            None => Identity {
+                uid: Some(0),
+                gid: Some(0),
+                kill: true,
+            },
+        },
+        (None, None) => match shared(pod, PodView::uid_of).filter(|uid| *uid != 0) {
+            Some(uid) => Identity::unprivileged(Some(uid), shared(pod, PodView::gid_of)),
+            None => Identity::unprivileged(Some(AGENT_ID), Some(AGENT_ID)),
+        },
+    };
+    if identity.kill {
+        findings.warn(
+            "reload-signal: the sidecar runs as uid 0 with the one capability KILL, which passes Pod Security baseline, \
+             not restricted; set run-as-user to the target's uid to avoid that",
+        );
+    } else if identity.uid == Some(0) {
+        findings.warn(
+            "the agent runs as uid 0, which passes Pod Security baseline, not restricted; set run-as-user to avoid that",
+        );
+    }
+    Identity {
+        gid: draft.run_as_group.or(identity.gid),
+        ..identity
+    }
+}
+
+/// What the pod's annotation asks for, if it can be.
+fn chosen(
+    uid: i64,
+    pod: &PodView<'_>,
+    signals: bool,
+    target_uid: Option<i64>,
+    findings: &mut Findings,
+) -> Identity {
+    if uid == 0 && pod.spec.security_context.run_as_non_root == Some(true) {
+        findings.problem(
+            Code::RunAsUser,
+            "run-as-user",
+            Some("0"),
+            "the pod's securityContext says runAsNonRoot",
+            "choose another uid, or remove runAsNonRoot",
+        );
+    }
+    if let Some(target_uid) = target_uid
+        && uid != 0
+        && uid != target_uid
+    {
+        findings.problem(
+            Code::RunAsUser,
+            "run-as-user",
+            Some(&uid.to_string()),
+            format!("the reload target runs as uid {target_uid}, and only the same uid may signal it"),
+            format!("set run-as-user to {target_uid}, or remove it"),
+        );
+    }
+    let kill = signals && uid == 0 && target_uid != Some(0);
+    let gid = shared(pod, PodView::gid_of).or((uid == AGENT_ID).then_some(AGENT_ID));
+    Identity {
+        uid: Some(uid),
+        gid,
+        kill,
+    }
+}
+
+/// The one value that all containers of the pod have.
+fn shared<'a, 'p>(
+    pod: &'a PodView<'p>,
+    value: impl Fn(&PodView<'p>, &crate::pod::ContainerView<'p>) -> Option<i64>,
+) -> Option<i64> {
+    let mut values = pod.all_containers().map(|container| value(pod, container));
+    let first = values.next()??;
+    values.all(|other| other == Some(first)).then_some(first)
+}

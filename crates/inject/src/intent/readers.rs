@@ -1,0 +1,125 @@
+//! Who gets the mount and the variables.
+
+use super::Findings;
+use crate::{
+    annotations::{Draft, Selection, nearest},
+    pod::{ContainerView, PodView},
+    problem::Code,
+};
+
+/// Containers by their place in the pod that is seen without anything of ours.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Readers {
+    pub(crate) init_containers: Vec<usize>,
+    pub(crate) containers: Vec<usize>,
+}
+
+impl Readers {
+    /// The containers themselves, init containers first.
+    pub(crate) fn of<'a, 'p>(&'a self, pod: &'a PodView<'p>) -> impl Iterator<Item = &'a ContainerView<'p>> {
+        let pick = |places: &'a [usize], containers: &'a [ContainerView<'p>]| {
+            places.iter().filter_map(move |place| containers.get(*place))
+        };
+        pick(&self.init_containers, pod.spec.init_containers.as_slice())
+            .chain(pick(&self.containers, pod.spec.containers.as_slice()))
+    }
+
+    /// Whether every reader is known to run as this uid; not where there is none.
+    pub(super) fn all_run_as(&self, pod: &PodView<'_>, uid: i64) -> bool {
+        let mut readers = self.of(pod).peekable();
+        readers.peek().is_some() && readers.all(|container| pod.uid_of(container) == Some(uid))
+    }
+}
+
+pub(super) fn resolve(
+    draft: &Draft,
+    pod: &PodView<'_>,
+    insert_at: usize,
+    findings: &mut Findings,
+) -> Readers {
+    let init_containers = pod.spec.init_containers.as_slice();
+    let readers = Readers {
+        containers: select(
+            "containers",
+            &draft.containers,
+            pod.spec.containers.as_slice(),
+            |_| true,
+            findings,
+        ),
+        init_containers: select(
+            "init-containers",
+            &draft.init_containers,
+            init_containers,
+            |place| place >= insert_at,
+            findings,
+        ),
+    };
+    for place in readers.init_containers.iter().filter(|place| **place < insert_at) {
+        findings.warn(format!(
+            "init-containers: {} starts before the agent and finds the mount empty; position: first starts the agent earlier",
+            &*init_containers[*place].name
+        ));
+    }
+    if readers == Readers::default() {
+        findings.warn("no container gets the secrets: check containers and init-containers");
+    }
+    readers
+}
+
+fn select(
+    key: &'static str,
+    selection: &Selection,
+    containers: &[ContainerView<'_>],
+    may_all: impl Fn(usize) -> bool,
+    findings: &mut Findings,
+) -> Vec<usize> {
+    match selection {
+        Selection::All => (0..containers.len())
+            .filter(|place| may_all(*place) && !containers[*place].is_mesh())
+            .collect(),
+        Selection::Names(names) => {
+            for name in names
+                .iter()
+                .filter(|name| !containers.iter().any(|container| &*container.name == *name))
+            {
+                unknown(key, name, containers, findings);
+            }
+            (0..containers.len())
+                .filter(|place| names.iter().any(|name| *name == *containers[*place].name))
+                .collect()
+        }
+    }
+}
+
+pub(super) fn unknown(
+    key: &'static str,
+    name: &str,
+    containers: &[ContainerView<'_>],
+    findings: &mut Findings,
+) {
+    let cure = match nearest(name, containers.iter().map(|container| &*container.name)) {
+        Some(name) => format!("did you mean {name:?}?"),
+        None => {
+            let names: Vec<&str> = containers
+                .iter()
+                .take(8)
+                .map(|container| &*container.name)
+                .collect();
+            format!(
+                "the pod has {}",
+                if names.is_empty() {
+                    "none".to_owned()
+                } else {
+                    names.join(", ")
+                }
+            )
+        }
+    };
+    findings.problem(
+        Code::UnknownContainer,
+        key,
+        Some(name),
+        "the pod has no container of this name in that list",
+        cure,
+    );
+}

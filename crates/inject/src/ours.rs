@@ -1,0 +1,121 @@
+//! Which parts of a pod the injector added.
+//!
+//! A container is ours if it has a reserved name, its args name our subcommand and the pod has a receipt. Volumes,
+//! mounts and variables are ours by reserved name, in a pod with a receipt.
+
+use scaivault_contract::{
+    env,
+    names::{INIT_COMMAND, INIT_CONTAINER, RESERVED_VOLUMES, SIDECAR_COMMAND, SIDECAR_CONTAINER},
+};
+
+use crate::{
+    pod::{ContainerView, PodView},
+    problem::{Code, Excerpt, Layer, Problem, Problems},
+};
+
+/// The annotation that holds the receipt.
+pub(crate) const RECEIPT: &str = "receipt";
+/// The annotation that says what became of the pod.
+pub(crate) const STATUS: &str = "status";
+
+/// How to tell what is ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Marks {
+    /// By name, args and receipt: what admission believes.
+    Receipt,
+    /// By name alone: what a person at the command line asked for.
+    Name,
+}
+
+/// Whether a container has a name of ours.
+pub(crate) fn is_reserved(container: &ContainerView<'_>) -> bool {
+    matches!(&*container.name, INIT_CONTAINER | SIDECAR_CONTAINER)
+}
+
+/// Whether a volume's name is one of ours.
+pub(crate) fn is_reserved_volume(name: &str) -> bool {
+    RESERVED_VOLUMES.contains(&name)
+}
+
+/// Whether an init container is ours, in a pod with a receipt.
+pub(crate) fn is_marked(container: &ContainerView<'_>) -> bool {
+    let command = match &*container.name {
+        INIT_CONTAINER => INIT_COMMAND,
+        SIDECAR_CONTAINER => SIDECAR_COMMAND,
+        _ => return false,
+    };
+    container
+        .args
+        .as_slice()
+        .first()
+        .is_some_and(|arg| &**arg == command)
+}
+
+/// Whether the pod carries an injection, or what is left of one. A receipt alone says nothing: anybody may write one.
+pub(crate) fn has_injection(pod: &PodView<'_>) -> bool {
+    pod.annotation(RECEIPT).is_some()
+        && (pod.spec.init_containers.iter().any(is_marked)
+            || pod
+                .spec
+                .volumes
+                .iter()
+                .any(|volume| is_reserved_volume(&volume.name)))
+}
+
+/// Whether anything in the pod has a name of ours.
+pub(crate) fn has_reserved_names(pod: &PodView<'_>) -> bool {
+    pod.all_containers().any(is_reserved)
+        || pod
+            .spec
+            .volumes
+            .iter()
+            .any(|volume| is_reserved_volume(&volume.name))
+}
+
+/// What somebody wrote by hand, or another tool did, in a pod that is seen without anything of ours: reserved names,
+/// and agents under any name, beside which a second one would be started.
+pub(crate) fn strangers(pod: &PodView<'_>, problems: &mut Problems) {
+    for container in pod
+        .all_containers()
+        .filter(|container| is_reserved(container) || is_agent(container))
+    {
+        let message = format!(
+            "container {} is a ScaiVault agent that the injector did not add",
+            &*container.name
+        );
+        problems.push(stranger(&container.name, message));
+    }
+    for volume in pod
+        .spec
+        .volumes
+        .iter()
+        .filter(|volume| is_reserved_volume(&volume.name))
+    {
+        let message = format!(
+            "volume {} has a name of the injector's, and the injector did not add it",
+            &*volume.name
+        );
+        problems.push(stranger(&volume.name, message));
+    }
+}
+
+/// Whether a container is told what to fetch in the agent's words.
+fn is_agent(container: &ContainerView<'_>) -> bool {
+    let has = |name: &str| container.variable(name).is_some();
+    has(env::SCAIVAULT_URL)
+        && [env::SECRETS, env::WATCH_PATHS, env::DYNAMIC]
+            .into_iter()
+            .any(has)
+}
+
+fn stranger(name: &str, message: String) -> Problem {
+    Problem {
+        code: Code::ReservedName,
+        key: None,
+        layer: Layer::Pod,
+        value: Some(Excerpt::new(name)),
+        message: message.into(),
+        allowed: None,
+        cure: "remove the hand-written block, or opt the pod out with mutation-mode: ignore".into(),
+    }
+}

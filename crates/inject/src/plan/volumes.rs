@@ -1,0 +1,119 @@
+//! The volumes, and how the agent's own containers mount them.
+
+use k8s_openapi::{
+    api::core::v1::{
+        ConfigMapVolumeSource, EmptyDirVolumeSource, KeyToPath, ProjectedVolumeSource, SecretVolumeSource,
+        ServiceAccountTokenProjection, Volume, VolumeMount, VolumeProjection,
+    },
+    apimachinery::pkg::api::resource::Quantity as KubeQuantity,
+};
+use scaivault_contract::names::{
+    CA_DIR, CA_FILE, CA_VOLUME, CREDENTIALS_DIR, CREDENTIALS_VOLUME, ENV_DIR, ENV_VOLUME, SECRETS_VOLUME,
+    STATE_DIR, STATE_VOLUME, TOKEN_DIR, TOKEN_FILE, TOKEN_VOLUME,
+};
+
+use crate::intent::Intent;
+
+/// Size of the volumes for variables and for state. A kubelet reads at most 64 KiB of a variables' file, and a state
+/// is a login and a few leases.
+const SMALL_VOLUME: &str = "1Mi";
+
+pub(super) fn of(intent: &Intent) -> Vec<Volume> {
+    let mut volumes = Vec::with_capacity(4);
+    if intent.has_files() {
+        volumes.push(memory(SECRETS_VOLUME, intent.volume_size_limit.as_str()));
+    }
+    match &intent.client_credentials_secret {
+        None => volumes.push(token(intent)),
+        Some(secret) => volumes.push(Volume {
+            name: CREDENTIALS_VOLUME.to_owned(),
+            secret: Some(SecretVolumeSource {
+                secret_name: Some(secret.clone()),
+                ..SecretVolumeSource::default()
+            }),
+            ..Volume::default()
+        }),
+    }
+    if !intent.variables.is_empty() {
+        volumes.push(memory(ENV_VOLUME, SMALL_VOLUME));
+    }
+    if intent.has_state() {
+        volumes.push(memory(STATE_VOLUME, SMALL_VOLUME));
+    }
+    if let Some(name) = &intent.ca_configmap {
+        volumes.push(Volume {
+            name: CA_VOLUME.to_owned(),
+            config_map: Some(ConfigMapVolumeSource {
+                name: name.clone(),
+                items: Some(vec![KeyToPath {
+                    key: CA_FILE.to_owned(),
+                    path: CA_FILE.to_owned(),
+                    mode: None,
+                }]),
+                ..ConfigMapVolumeSource::default()
+            }),
+            ..Volume::default()
+        });
+    }
+    volumes
+}
+
+/// The mounts of our own containers.
+pub(super) fn mounts(intent: &Intent) -> Vec<VolumeMount> {
+    let mut mounts = Vec::with_capacity(4);
+    let mut mount = |name: &str, path: &str, read_only: bool| {
+        mounts.push(VolumeMount {
+            name: name.to_owned(),
+            mount_path: path.to_owned(),
+            read_only: read_only.then_some(true),
+            ..VolumeMount::default()
+        });
+    };
+    if intent.has_files() {
+        mount(SECRETS_VOLUME, intent.mount_path.as_str(), false);
+    }
+    match intent.client_credentials_secret {
+        None => mount(TOKEN_VOLUME, TOKEN_DIR, true),
+        Some(_) => mount(CREDENTIALS_VOLUME, CREDENTIALS_DIR, true),
+    }
+    if !intent.variables.is_empty() {
+        mount(ENV_VOLUME, ENV_DIR, false);
+    }
+    if intent.has_state() {
+        mount(STATE_VOLUME, STATE_DIR, false);
+    }
+    if intent.ca_configmap.is_some() {
+        mount(CA_VOLUME, CA_DIR, true);
+    }
+    mounts
+}
+
+fn memory(name: &str, size_limit: &str) -> Volume {
+    Volume {
+        name: name.to_owned(),
+        empty_dir: Some(EmptyDirVolumeSource {
+            medium: Some("Memory".to_owned()),
+            size_limit: Some(KubeQuantity(size_limit.to_owned())),
+        }),
+        ..Volume::default()
+    }
+}
+
+fn token(intent: &Intent) -> Volume {
+    let projection = VolumeProjection {
+        service_account_token: Some(ServiceAccountTokenProjection {
+            audience: Some(intent.audience.clone()),
+            expiration_seconds: Some(intent.token_expiration_seconds),
+            path: TOKEN_FILE.to_owned(),
+        }),
+        ..VolumeProjection::default()
+    };
+    Volume {
+        name: TOKEN_VOLUME.to_owned(),
+        projected: Some(ProjectedVolumeSource {
+            sources: Some(vec![projection]),
+            default_mode: None,
+        }),
+        ..Volume::default()
+    }
+}

@@ -1,0 +1,169 @@
+//! What the core looks at of a container.
+
+use serde::{Deserialize, de::IgnoredAny};
+
+use super::read::{self, List, QuantityText, Text};
+
+/// Containers of service meshes, by the names their injectors give them: they need no secret of the app's, and one
+/// that is a native sidecar must be up before anything else may use the network.
+const MESH_CONTAINERS: &[&str] = &[
+    "consul-connect-inject-init",
+    "consul-dataplane",
+    "istio-init",
+    "istio-proxy",
+    "istio-validation",
+    "kuma-init",
+    "kuma-sidecar",
+    "linkerd-init",
+    "linkerd-network-validator",
+    "linkerd-proxy",
+];
+
+/// A container or init container.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct ContainerView<'a> {
+    /// Its place in its list in the document.
+    #[serde(skip)]
+    pub(crate) index: usize,
+    #[serde(borrow, deserialize_with = "read::nullable")]
+    pub(crate) name: Text<'a>,
+    #[serde(borrow)]
+    pub(crate) args: List<Text<'a>>,
+    #[serde(borrow)]
+    pub(crate) env: List<VariableView<'a>>,
+    #[serde(borrow)]
+    pub(crate) volume_mounts: List<MountView<'a>>,
+    #[serde(deserialize_with = "read::nullable")]
+    pub(crate) security_context: SecurityView,
+    #[serde(borrow, deserialize_with = "read::nullable")]
+    pub(crate) resources: ResourcesView<'a>,
+    #[serde(borrow)]
+    restart_policy: Option<Text<'a>>,
+    #[serde(deserialize_with = "read::nullable")]
+    lifecycle: LifecycleView,
+    startup_probe: Option<IgnoredAny>,
+}
+
+impl ContainerView<'_> {
+    /// Whether it belongs to a known service mesh.
+    pub(crate) fn is_mesh(&self) -> bool {
+        MESH_CONTAINERS.binary_search(&&*self.name).is_ok()
+    }
+
+    /// Whether it is an init container that keeps running: a native sidecar.
+    pub(crate) fn is_native_sidecar(&self) -> bool {
+        self.restart_policy.as_deref() == Some("Always")
+    }
+
+    pub(crate) fn has_post_start(&self) -> bool {
+        self.lifecycle.post_start.is_some()
+    }
+
+    pub(crate) fn has_startup_probe(&self) -> bool {
+        self.startup_probe.is_some()
+    }
+
+    /// The literal value of a variable; the empty text where it has none.
+    pub(crate) fn variable(&self, name: &str) -> Option<&str> {
+        self.env
+            .iter()
+            .find(|variable| &*variable.name == name)
+            .map(|v| v.value.as_deref().unwrap_or(""))
+    }
+
+    /// Whether a volume is mounted, wherever.
+    pub(crate) fn mounts(&self, volume: &str) -> bool {
+        self.volume_mounts.iter().any(|mount| &*mount.name == volume)
+    }
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct LifecycleView {
+    post_start: Option<IgnoredAny>,
+}
+
+/// A variable: its name, and what tells ours from a user's.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct VariableView<'a> {
+    #[serde(borrow, deserialize_with = "read::nullable")]
+    pub(crate) name: Text<'a>,
+    #[serde(borrow)]
+    pub(crate) value: Option<Text<'a>>,
+    #[serde(borrow, deserialize_with = "read::nullable")]
+    value_from: SourceView<'a>,
+}
+
+impl VariableView<'_> {
+    /// The volume a `fileKeyRef` reads from.
+    pub(crate) fn file_volume(&self) -> Option<&str> {
+        self.value_from
+            .file_key_ref
+            .as_ref()
+            .map(|reference| &*reference.volume_name)
+    }
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct SourceView<'a> {
+    #[serde(borrow)]
+    file_key_ref: Option<FileKeyRefView<'a>>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct FileKeyRefView<'a> {
+    #[serde(borrow, deserialize_with = "read::nullable")]
+    volume_name: Text<'a>,
+}
+
+/// A mount: which volume, and where.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct MountView<'a> {
+    #[serde(borrow, deserialize_with = "read::nullable")]
+    pub(crate) name: Text<'a>,
+    #[serde(borrow, deserialize_with = "read::nullable")]
+    pub(crate) mount_path: Text<'a>,
+}
+
+/// The part of a security context that says who a process runs as.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct SecurityView {
+    pub(crate) run_as_user: Option<i64>,
+    pub(crate) run_as_group: Option<i64>,
+    pub(crate) run_as_non_root: Option<bool>,
+}
+
+/// Requests and limits, of a container or of the whole pod.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct ResourcesView<'a> {
+    #[serde(borrow, deserialize_with = "read::nullable")]
+    pub(crate) requests: AmountsView<'a>,
+    #[serde(borrow, deserialize_with = "read::nullable")]
+    pub(crate) limits: AmountsView<'a>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct AmountsView<'a> {
+    #[serde(borrow)]
+    pub(crate) cpu: Option<QuantityText<'a>>,
+    #[serde(borrow)]
+    pub(crate) memory: Option<QuantityText<'a>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mesh_names_are_sorted_for_the_search() {
+        assert!(MESH_CONTAINERS.is_sorted());
+    }
+}

@@ -1,0 +1,263 @@
+//! How JSON is borrowed: texts, lists that remember absent, null and empty, and the few maps that are filtered
+//! while they are read.
+
+use std::{borrow::Cow, fmt, ops::Deref};
+
+use scaivault_contract::names::ANNOTATION_PREFIX;
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
+
+/// The annotation that the kubelet puts on the API's image of a static pod.
+const MIRROR_POD_ANNOTATION: &str = "kubernetes.io/config.mirror";
+
+/// A string, borrowed unless it has escapes. (serde's derive borrows a bare `Cow`, but none inside an `Option`.)
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Text<'a>(Cow<'a, str>);
+
+impl Deref for Text<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextVisitor;
+        impl<'de> Visitor<'de> for TextVisitor {
+            type Value = Text<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string (in YAML, put the value into quotes)")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(TextVisitor)
+    }
+}
+
+/// A quantity as manifests write it: a string, or a bare number such as `cpu: 1`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct QuantityText<'a>(pub(crate) Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for QuantityText<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct QuantityVisitor;
+        impl<'de> Visitor<'de> for QuantityVisitor {
+            type Value = QuantityText<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a quantity such as \"100m\" or \"64Mi\"")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(QuantityText(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(QuantityText(Cow::Owned(text.to_owned())))
+            }
+
+            fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
+                Ok(QuantityText(Cow::Owned(number.to_string())))
+            }
+
+            fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
+                Ok(QuantityText(Cow::Owned(number.to_string())))
+            }
+
+            fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
+                Ok(QuantityText(Cow::Owned(number.to_string())))
+            }
+        }
+        deserializer.deserialize_any(QuantityVisitor)
+    }
+}
+
+/// A member that may be absent, null or there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Presence<T> {
+    #[default]
+    Absent,
+    Null,
+    Value(T),
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Presence<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Option::deserialize(deserializer)?.map_or(Self::Null, Self::Value))
+    }
+}
+
+/// A list that may be absent, null or there (empty included).
+#[derive(Clone, Debug)]
+pub(crate) enum List<T> {
+    Absent,
+    Null,
+    Items(Vec<T>),
+}
+
+impl<T> List<T> {
+    pub(crate) fn as_slice(&self) -> &[T] {
+        match self {
+            Self::Items(items) => items,
+            Self::Absent | Self::Null => &[],
+        }
+    }
+
+    pub(crate) fn iter(&self) -> std::slice::Iter<'_, T> {
+        self.as_slice().iter()
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> std::slice::IterMut<'_, T> {
+        match self {
+            Self::Items(items) => items.iter_mut(),
+            Self::Absent | Self::Null => [].iter_mut(),
+        }
+    }
+}
+
+// Not derived: a derive would ask for `T: Default`.
+impl<T> Default for List<T> {
+    fn default() -> Self {
+        Self::Absent
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Option::deserialize(deserializer)?.map_or(Self::Null, Self::Items))
+    }
+}
+
+/// Null reads as the default, as the API server reads it.
+pub(super) fn nullable<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// The pod's annotations, those of others only counted: `last-applied-configuration` alone may be as large as the pod.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Annotations<'a> {
+    /// Full key and value, sorted by key, each key once.
+    pub(crate) ours: Vec<(Text<'a>, Text<'a>)>,
+    /// How many keys are not ours.
+    pub(crate) others: usize,
+    /// Whether the pod is a static pod's image.
+    pub(crate) mirror: bool,
+    /// Whether the map itself is there.
+    pub(crate) present: bool,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Annotations<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AnnotationsVisitor;
+        impl<'de> Visitor<'de> for AnnotationsVisitor {
+            type Value = Annotations<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map of annotations")
+            }
+
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(Annotations::default())
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut read = Annotations {
+                    present: true,
+                    ..Annotations::default()
+                };
+                while let Some(key) = map.next_key::<Text<'de>>()? {
+                    if key.starts_with(ANNOTATION_PREFIX) {
+                        let value = map.next_value::<Option<Text<'de>>>()?.unwrap_or_default();
+                        match read.ours.binary_search_by(|(other, _)| other.cmp(&key)) {
+                            Ok(place) => read.ours[place].1 = value,
+                            Err(place) => read.ours.insert(place, (key, value)),
+                        }
+                    } else {
+                        read.others += 1;
+                        read.mirror |= &*key == MIRROR_POD_ANNOTATION;
+                        map.next_value::<IgnoredAny>()?;
+                    }
+                }
+                Ok(read)
+            }
+        }
+        deserializer.deserialize_any(AnnotationsVisitor)
+    }
+}
+
+/// The one key of a node selector that matters here.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Selector<'a> {
+    pub(super) os: Option<Text<'a>>,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Selector<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Keys<'b> {
+            #[serde(borrow, default, rename = "kubernetes.io/os")]
+            os: Option<Text<'b>>,
+        }
+        let keys: Option<Keys<'a>> = Option::deserialize(deserializer)?;
+        Ok(Self {
+            os: keys.and_then(|keys| keys.os),
+        })
+    }
+}
+
+/// The controlling owner's kind and name, for the log.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Owners<'a> {
+    pub(super) controller: Option<(Text<'a>, Text<'a>)>,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Owners<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Owner<'b> {
+            #[serde(borrow, default)]
+            kind: Option<Text<'b>>,
+            #[serde(borrow, default)]
+            name: Option<Text<'b>>,
+            #[serde(default)]
+            controller: Option<bool>,
+        }
+        struct OwnersVisitor;
+        impl<'de> Visitor<'de> for OwnersVisitor {
+            type Value = Owners<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of owner references")
+            }
+
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(Owners::default())
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut owners: A) -> Result<Self::Value, A::Error> {
+                let mut read = Owners::default();
+                while let Some(owner) = owners.next_element::<Owner<'de>>()? {
+                    if owner.controller == Some(true) {
+                        read.controller = owner.kind.zip(owner.name);
+                    }
+                }
+                Ok(read)
+            }
+        }
+        deserializer.deserialize_any(OwnersVisitor)
+    }
+}

@@ -1,0 +1,59 @@
+use super::*;
+
+#[test]
+fn absent_null_and_empty_lists_are_told_apart() {
+    let pod = PodView::parse(r#"{"spec":{"volumes":null,"containers":[]}}"#).unwrap();
+    assert!(matches!(pod.spec.volumes, List::Null));
+    assert!(matches!(pod.spec.init_containers, List::Absent));
+    assert!(matches!(&pod.spec.containers, List::Items(items) if items.is_empty()));
+}
+
+#[test]
+fn our_annotations_are_sorted_and_the_last_of_a_repeated_key_counts() {
+    let json = r#"{"metadata":{"annotations":{"scaivault.scailabs.ai/url":"a","other":"x",
+        "scaivault.scailabs.ai/role":null,"scaivault.scailabs.ai/url":"b"}}}"#;
+    let pod = PodView::parse(json).unwrap();
+    assert_eq!(
+        pod.annotations().collect::<Vec<_>>(),
+        [("role", ""), ("url", "b")]
+    );
+    assert_eq!(pod.metadata.annotations.others, 1);
+}
+
+#[test]
+fn an_unquoted_annotation_says_to_quote_it() {
+    let error =
+        PodView::parse(r#"{"metadata":{"annotations":{"scaivault.scailabs.ai/inject":true}}}"#).unwrap_err();
+    assert!(error.to_string().contains("put the value into quotes"), "{error}");
+}
+
+#[test]
+fn numbers_are_quantities_and_unknown_fields_are_skipped() {
+    let json = r#"{"spec":{"later":{"deep":[1]},"containers":[{"name":"a","resources":{"limits":{"cpu":1,"gpu":"x"}}}]}}"#;
+    let pod = PodView::parse(json).unwrap();
+    assert_eq!(
+        pod.spec.containers.as_slice()[0]
+            .resources
+            .limits
+            .cpu
+            .as_ref()
+            .unwrap()
+            .0,
+        "1"
+    );
+}
+
+#[test]
+fn windows_by_os_or_by_node_selector() {
+    for json in [
+        r#"{"spec":{"os":{"name":"windows"}}}"#,
+        r#"{"spec":{"nodeSelector":{"kubernetes.io/os":"windows","a":"b"}}}"#,
+    ] {
+        assert!(PodView::parse(json).unwrap().is_windows(), "{json}");
+    }
+    assert!(
+        !PodView::parse(r#"{"spec":{"os":null,"nodeSelector":null}}"#)
+            .unwrap()
+            .is_windows()
+    );
+}

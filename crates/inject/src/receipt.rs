@@ -1,0 +1,128 @@
+//! The receipt: what detach must know and cannot see.
+//!
+//! It is written by the injector but may be written by anybody, so it is believed for these bits alone: in what state
+//! a parent was left behind, and whose `shareProcessNamespace` is. What is ours is told by reserved names.
+
+use serde::{Deserialize, Serialize};
+
+use crate::pod::{ContainerView, List, PodView, Presence};
+
+/// The lists an injection may add to, by the names they have in a receipt.
+pub(crate) const VOLUMES: &str = "volumes";
+pub(crate) const INIT_CONTAINERS: &str = "initContainers";
+pub(crate) const SHARE_PROCESS_NAMESPACE: &str = "shareProcessNamespace";
+
+/// The version of the receipt's form.
+const VERSION: u8 = 1;
+
+/// What cannot be seen in an injected pod. A list that is empty without our entries was absent, unless it stands here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Receipt {
+    #[serde(rename = "v")]
+    version: u8,
+    /// Lists that were null.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    null: Vec<String>,
+    /// Lists that were there and empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    empty: Vec<String>,
+    /// Switches that the injector turned on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    added: Vec<String>,
+}
+
+/// How a list without our entries is left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leftover {
+    Absent,
+    Null,
+    Empty,
+}
+
+impl Receipt {
+    /// The receipt of an injection into this pod (seen without anything of ours) that touches these containers.
+    pub(crate) fn of<'a, 'b: 'a>(
+        pod: &PodView<'b>,
+        touched: impl Iterator<Item = (&'a ContainerView<'b>, bool)>,
+        shares_processes: bool,
+    ) -> Self {
+        let mut receipt = Self {
+            version: VERSION,
+            null: Vec::new(),
+            empty: Vec::new(),
+            added: Vec::new(),
+        };
+        receipt.note(VOLUMES.to_owned(), &pod.spec.volumes);
+        receipt.note(INIT_CONTAINERS.to_owned(), &pod.spec.init_containers);
+        for (container, gets_variables) in touched {
+            receipt.note(mounts_of(container), &container.volume_mounts);
+            if gets_variables {
+                receipt.note(variables_of(container), &container.env);
+            }
+        }
+        if shares_processes {
+            match pod.spec.share_process_namespace {
+                Presence::Absent => receipt.added.push(SHARE_PROCESS_NAMESPACE.to_owned()),
+                Presence::Null => {
+                    receipt.added.push(SHARE_PROCESS_NAMESPACE.to_owned());
+                    receipt.null.push(SHARE_PROCESS_NAMESPACE.to_owned());
+                }
+                Presence::Value(_) => {}
+            }
+        }
+        receipt
+    }
+
+    /// Reads what a pod carries. What cannot be read says nothing.
+    pub(crate) fn parse(text: &str) -> Self {
+        let unreadable = Self {
+            version: VERSION,
+            null: Vec::new(),
+            empty: Vec::new(),
+            added: Vec::new(),
+        };
+        serde_json::from_str(text)
+            .ok()
+            .filter(|receipt: &Self| receipt.version == VERSION)
+            .unwrap_or(unreadable)
+    }
+
+    /// The annotation's value.
+    pub(crate) fn text(&self) -> String {
+        serde_json::to_string(self).expect("a receipt is strings and a number")
+    }
+
+    /// How a list is left behind once our entries are gone and nothing else is in it.
+    pub(crate) fn leftover(&self, list: &str) -> Leftover {
+        if self.null.iter().any(|name| name == list) {
+            Leftover::Null
+        } else if self.empty.iter().any(|name| name == list) {
+            Leftover::Empty
+        } else {
+            Leftover::Absent
+        }
+    }
+
+    /// Whether the injector turned a switch on.
+    pub(crate) fn added(&self, switch: &str) -> bool {
+        self.added.iter().any(|name| name == switch)
+    }
+
+    fn note<T>(&mut self, name: String, list: &List<T>) {
+        match list {
+            List::Null => self.null.push(name),
+            List::Items(items) if items.is_empty() => self.empty.push(name),
+            List::Items(_) | List::Absent => {}
+        }
+    }
+}
+
+/// A container's mounts, as a receipt names them. Names are unique among all containers of a pod.
+pub(crate) fn mounts_of(container: &ContainerView<'_>) -> String {
+    format!("{}/volumeMounts", &*container.name)
+}
+
+/// A container's variables, as a receipt names them.
+pub(crate) fn variables_of(container: &ContainerView<'_>) -> String {
+    format!("{}/env", &*container.name)
+}

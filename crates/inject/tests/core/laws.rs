@@ -1,0 +1,280 @@
+//! What holds for every pod. `PROPTEST_CASES` raises the number of cases.
+
+use std::collections::BTreeMap;
+
+use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
+use scaivault_inject::Decision;
+use scaivault_testkit::{
+    PodBuilder, key, look, path_not_allowed, pod_security,
+    qos::{self, Class},
+    random::{
+        annotated_pods, any_pods, arbitrary_json, arbitrary_pod_json, colliding_pods, garbled_pods,
+        ordinary_pods, two_selections,
+    },
+    shuffle_keys, users_content,
+};
+use serde_json::Value;
+
+use crate::support::{after, cluster, detached_by_name};
+
+fn cases() -> ProptestConfig {
+    // A failing case is printed whole; a file beside the test would be one more thing to keep.
+    ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
+/// The patch of a decision as JSON; an empty list where there is none.
+fn patch_of(decision: &Decision) -> Value {
+    decision.patch().map_or_else(
+        || Value::Array(Vec::new()),
+        |patch| serde_json::to_value(patch).unwrap(),
+    )
+}
+
+fn injected(pod: &Value) -> Option<Value> {
+    let decision = cluster().decide(pod);
+    matches!(decision, Decision::Inject(_)).then(|| after(pod, &decision))
+}
+
+fn any_annotated_pod() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        3 => annotated_pods(ordinary_pods()),
+        2 => annotated_pods(any_pods()),
+        1 => annotated_pods(colliding_pods()),
+        2 => garbled_pods(any_pods()),
+    ]
+}
+
+/// The laws below say nothing about a pod that is refused: most of the random ones have to go in.
+#[test]
+fn most_ordinary_pods_are_injected() {
+    let mut runner = TestRunner::deterministic();
+    let mut outcomes: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut refusals = Vec::new();
+    for _ in 0..200 {
+        let pod = annotated_pods(ordinary_pods())
+            .new_tree(&mut runner)
+            .unwrap()
+            .current();
+        let decision = cluster().decide(&pod);
+        *outcomes.entry(decision.outcome()).or_default() += 1;
+        if let Decision::Deny(denial) = decision {
+            refusals.push(denial.problems.to_string());
+        }
+    }
+    assert!(
+        outcomes.get("injected").is_some_and(|injected| *injected > 140),
+        "{outcomes:?}\n{}",
+        refusals.join("\n")
+    );
+}
+
+#[test]
+fn pods_of_any_kind_meet_every_outcome() {
+    let mut runner = TestRunner::deterministic();
+    let mut outcomes: BTreeMap<&str, usize> = BTreeMap::new();
+    for _ in 0..300 {
+        let pod = any_annotated_pod().new_tree(&mut runner).unwrap().current();
+        *outcomes.entry(cluster().decide(&pod).outcome()).or_default() += 1;
+    }
+    for outcome in ["injected", "denied"] {
+        assert!(
+            outcomes.contains_key(outcome),
+            "no pod is {outcome}: {outcomes:?}"
+        );
+    }
+}
+
+proptest! {
+    #![proptest_config(cases())]
+
+    #[test]
+    fn every_patch_applies_and_keeps_to_the_allowed_paths(pod in any_annotated_pod()) {
+        let decision = cluster().decide(&pod);
+        let patch = patch_of(&decision);
+        prop_assert_eq!(path_not_allowed(&patch), None);
+        after(&pod, &decision);
+    }
+
+    #[test]
+    fn a_first_injection_only_adds(pod in annotated_pods(any_pods())) {
+        if let Decision::Inject(injection) = cluster().decide(&pod) {
+            let patch = serde_json::to_value(&injection.patch).unwrap();
+            prop_assert!(patch.as_array().unwrap().iter().all(|operation| operation["op"] == "add"), "{}", patch);
+            prop_assert!(!injection.replaced);
+        }
+    }
+
+    #[test]
+    fn what_is_the_users_stays(pod in any_annotated_pod()) {
+        let decision = cluster().decide(&pod);
+        prop_assert_eq!(users_content(&after(&pod, &decision)), users_content(&pod));
+    }
+
+    #[test]
+    fn equal_input_gives_equal_bytes_in_any_order_of_keys(pod in any_annotated_pod(), seed: u64) {
+        let cluster = cluster();
+        let (one, other) = (cluster.decide(&pod), cluster.decide(&shuffle_keys(&pod, seed)));
+        prop_assert_eq!(patch_of(&one).to_string(), patch_of(&other).to_string());
+        prop_assert_eq!(one, other);
+    }
+
+    #[test]
+    fn decide_is_total(object in prop_oneof![arbitrary_json(), arbitrary_pod_json()]) {
+        let text = object.to_string();
+        if let Some(decision) = cluster().decide_text(&text) {
+            after(&object, &decision);
+            detached_by_name(&object);
+        }
+    }
+
+    #[test]
+    fn decide_is_total_over_pods_with_one_thing_wrong(pod in annotated_pods(any_pods()), json in arbitrary_json(), place: prop::sample::Index) {
+        let mut pod = pod;
+        let pointers = pointers(&pod);
+        *pod.pointer_mut(place.get(&pointers).as_str()).unwrap() = json;
+        if let Some(decision) = cluster().decide_text(&pod.to_string()) {
+            after(&pod, &decision);
+        }
+    }
+
+    #[test]
+    fn injecting_twice_is_injecting_once(pod in annotated_pods(any_pods())) {
+        if let Some(injected) = injected(&pod) {
+            let again = cluster().decide(&injected);
+            prop_assert_eq!((again.outcome(), again.reason()), ("skipped", "already-injected"));
+            prop_assert_eq!(again.patch().map_or(0, |patch| patch.operations().len()), 0);
+        }
+    }
+
+    #[test]
+    fn detach_is_the_inverse_of_inject(pod in annotated_pods(any_pods())) {
+        if let Some(injected) = injected(&pod) {
+            let told = PodBuilder::from(injected.clone()).ours("mutation-mode", "ignore-and-detach").json();
+            let decision = cluster().decide(&told);
+            prop_assert_eq!(decision.outcome(), "detached");
+            let detached = PodBuilder::from(after(&told, &decision)).without("mutation-mode").json();
+            prop_assert_eq!(&detached, &pod);
+            prop_assert_eq!(&detached_by_name(&injected), &pod);
+        }
+    }
+
+    #[test]
+    fn a_detached_pod_can_be_injected_again(pod in annotated_pods(ordinary_pods())) {
+        if let Some(injected) = injected(&pod) {
+            let detached = detached_by_name(&injected);
+            prop_assert_eq!(cluster().outcome(&detached), injected);
+        }
+    }
+
+    #[test]
+    fn changed_annotations_give_what_a_fresh_injection_gives((before, changed) in two_selections(any_pods())) {
+        let Some(injected) = injected(&before) else { return Ok(()) };
+        let edited = edited(&injected, &changed);
+        let decision = cluster().decide(&edited);
+        let fresh = cluster().decide(&changed);
+        prop_assert_eq!(decision.outcome(), fresh.outcome());
+        let patch = patch_of(&decision);
+        prop_assert_eq!(path_not_allowed(&patch), None);
+        if let Decision::Inject(injection) = &decision {
+            prop_assert!(injection.replaced);
+            prop_assert_eq!(after(&edited, &decision), after(&changed, &fresh));
+        }
+    }
+
+    #[test]
+    fn every_injected_container_is_restricted_or_root_with_kill(pod in annotated_pods(any_pods())) {
+        let Decision::Inject(injection) = cluster().decide(&pod) else { return Ok(()) };
+        let injected = after(&pod, &Decision::Inject(injection.clone()));
+        prop_assert!(!look::injected_containers(&injected).is_empty());
+        for container in look::injected_containers(&injected) {
+            let context = &container["securityContext"];
+            prop_assert_eq!(&context["readOnlyRootFilesystem"], true);
+            if context["runAsUser"] == 0 {
+                prop_assert_eq!(pod_security::baseline_violations(container), Vec::<&str>::new());
+                // Only who sends a signal may have the capability. An init container beside a sidecar of uid 0 shares
+                // its uid, because they share files.
+                let signals = look::env(container, "RELOAD_SIGNAL").is_some();
+                let added = &context["capabilities"]["add"];
+                prop_assert!(added.is_null() || signals && *added == serde_json::json!(["KILL"]), "{}", added);
+                prop_assert!(!injection.warnings.is_empty());
+            } else {
+                prop_assert_eq!(pod_security::restricted_violations(container), Vec::<&str>::new());
+            }
+        }
+        for volume in look::entries(&injected, "volumes") {
+            let ours = volume["name"].as_str().is_some_and(|name| name.starts_with("scaivault-"));
+            prop_assert!(!ours || pod_security::is_restricted_volume(volume), "{}", volume);
+        }
+    }
+
+    #[test]
+    fn a_guaranteed_pod_stays_guaranteed(pod in annotated_pods(ordinary_pods())) {
+        let asked = ["requests-cpu", "requests-memory", "limits-cpu", "limits-memory"];
+        let asked = asked.iter().any(|name| look::ours(&pod, name).is_some());
+        if !asked && qos::class(&pod) == Class::Guaranteed && let Some(injected) = injected(&pod) {
+            prop_assert_eq!(qos::class(&injected), Class::Guaranteed);
+        }
+    }
+
+    #[test]
+    fn every_reader_sees_every_mount_once(pod in annotated_pods(any_pods())) {
+        let Some(injected) = injected(&pod) else { return Ok(()) };
+        for list in ["containers", "initContainers"] {
+            for container in look::entries(&injected, list) {
+                let mounts = container["volumeMounts"].as_array().map_or(&[][..], Vec::as_slice);
+                let paths: Vec<_> = mounts.iter().filter_map(|mount| mount["mountPath"].as_str()).collect();
+                let ours = mounts.iter().filter(|mount| mount["name"] == "scaivault-secrets");
+                prop_assert!(ours.clone().count() <= 1, "{}", container);
+                for mount in ours {
+                    prop_assert_eq!(paths.iter().filter(|path| **path == mount["mountPath"]).count(), 1);
+                }
+                let is_agent = look::injected_containers(&injected).iter().any(|agent| agent["name"] == container["name"]);
+                let reads_token = look::mount(container, "scaivault-token").is_some()
+                    || look::mount(container, "scaivault-state").is_some()
+                    || look::mount(container, "scaivault-credentials").is_some();
+                prop_assert!(is_agent || !reads_token, "an app sees what is the agent's: {}", container);
+            }
+        }
+    }
+}
+
+/// What a person does to a template that the command line injected: the annotations become those of `changed`, and what
+/// the injector wrote stays.
+fn edited(injected: &Value, changed: &Value) -> Value {
+    let mut edited = injected.clone();
+    let mut annotations = changed["metadata"]["annotations"].clone();
+    for written in ["status", "receipt"] {
+        annotations[key(written)] = injected["metadata"]["annotations"][key(written)].clone();
+    }
+    edited["metadata"]["annotations"] = annotations;
+    edited
+}
+
+/// A pointer to every value of a document but the document itself.
+fn pointers(value: &Value) -> Vec<String> {
+    let children: Vec<(String, &Value)> = match value {
+        Value::Object(map) => map
+            .iter()
+            .map(|(key, child)| (key.replace('~', "~0").replace('/', "~1"), child))
+            .collect(),
+        Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .map(|(index, child)| (index.to_string(), child))
+            .collect(),
+        _ => Vec::new(),
+    };
+    let mut all = Vec::new();
+    for (segment, child) in children {
+        all.extend(
+            pointers(child)
+                .into_iter()
+                .map(|below| format!("/{segment}{below}")),
+        );
+        all.push(format!("/{segment}"));
+    }
+    all
+}

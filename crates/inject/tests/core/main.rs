@@ -1,0 +1,10 @@
+//! The core from outside: laws over random pods, and the scenarios of a cluster one by one.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by panicking")]
+
+mod laws;
+mod opt_out;
+mod problems;
+mod reinvocation;
+mod security;
+mod support;

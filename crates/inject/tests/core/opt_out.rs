@@ -1,0 +1,282 @@
+//! Opting out: who may say so, what it means, which word wins, and the way back.
+
+use scaivault_inject::InjectorConfig;
+use scaivault_testkit::{PodBuilder, look, pod};
+use serde_json::{Value, json};
+
+use crate::support::{Cluster, DATABASE, after, cluster, config};
+
+fn annotated() -> PodBuilder {
+    pod().ours("inject-secret-db.json", DATABASE)
+}
+
+fn injected() -> PodBuilder {
+    PodBuilder::from(cluster().inject(&annotated().json()))
+}
+
+#[test]
+fn a_pod_that_asks_for_nothing() {
+    cluster().expect_untouched(&pod().json(), "not-annotated");
+    cluster().expect_untouched(&pod().ours("role", "billing").json(), "not-annotated");
+    cluster().expect_untouched(
+        &pod()
+            .annotation("other.example/inject-secret-db", DATABASE)
+            .json(),
+        "not-annotated",
+    );
+}
+
+#[test]
+fn inject_false_leaves_the_pod_alone() {
+    cluster().expect_untouched(&annotated().ours("inject", "false").json(), "opted-out");
+}
+
+#[test]
+fn inject_true_is_the_default_spelt_out() {
+    let spelt = cluster().inject(&annotated().ours("inject", "true").json());
+    let silent = cluster().inject(&annotated().json());
+    assert_eq!(PodBuilder::from(spelt).without("inject").json(), silent);
+}
+
+#[test]
+fn ignore_on_the_pod_keeps_what_is_there_and_adds_nothing() {
+    cluster().expect_untouched(
+        &annotated().ours("mutation-mode", "ignore").json(),
+        "ignored-by-pod",
+    );
+    let changed = injected()
+        .ours("inject-secret-new", DATABASE)
+        .ours("mutation-mode", "ignore");
+    cluster().expect_untouched(&changed.json(), "ignored-by-pod");
+}
+
+#[test]
+fn ignore_on_the_workload() {
+    cluster()
+        .workload_mode("ignore")
+        .expect_untouched(&annotated().json(), "ignored-by-workload");
+    let from_template = annotated().ours("workload-mutation-mode", "ignore");
+    cluster().expect_untouched(&from_template.json(), "ignored-by-workload");
+}
+
+#[test]
+fn ignore_on_the_namespace() {
+    let cluster = cluster().namespace("mutation-mode", "ignore");
+    cluster.expect_untouched(&annotated().json(), "ignored-by-namespace");
+    cluster.expect_untouched(&annotated().ours("inject", "true").json(), "ignored-by-namespace");
+}
+
+#[test]
+fn an_opted_out_pod_may_be_wrong_in_every_other_way() {
+    let wrong = annotated()
+        .ours("refresh-interval", "soon")
+        .ours("mutation-mode", "ignore");
+    cluster().expect_untouched(&wrong.json(), "ignored-by-pod");
+    cluster().expect_untouched(
+        &annotated().ours("pattern", "x").ours("inject", "false").json(),
+        "opted-out",
+    );
+}
+
+#[test]
+fn detach_takes_out_what_was_put_in() {
+    let plain = annotated().json();
+    for (what, decision) in [
+        (
+            "pod",
+            cluster().decide(&injected().ours("mutation-mode", "ignore-and-detach").json()),
+        ),
+        (
+            "template",
+            cluster().decide(
+                &injected()
+                    .ours("workload-mutation-mode", "ignore-and-detach")
+                    .json(),
+            ),
+        ),
+        (
+            "workload",
+            cluster()
+                .workload_mode("ignore-and-detach")
+                .decide(&injected().json()),
+        ),
+        (
+            "namespace",
+            cluster()
+                .namespace("mutation-mode", "ignore-and-detach")
+                .decide(&injected().json()),
+        ),
+    ] {
+        assert_eq!(
+            (decision.outcome(), decision.reason()),
+            ("detached", "mutation-mode"),
+            "{what}"
+        );
+        assert_eq!(after(&injected().json(), &decision), plain, "{what}");
+    }
+}
+
+#[test]
+fn detach_works_on_a_live_pod_with_the_api_servers_defaults() {
+    let mut live = injected().ours("mutation-mode", "ignore-and-detach").json();
+    live["spec"]["initContainers"][0]["terminationMessagePath"] = json!("/dev/termination-log");
+    live["spec"]["initContainers"][0]["image"] = json!("mirror.example/scaivault-init:1.0");
+    for volume in live["spec"]["volumes"].as_array_mut().unwrap() {
+        if volume["projected"].is_object() {
+            volume["projected"]["defaultMode"] = json!(420);
+        }
+    }
+    let detached = PodBuilder::from(cluster().outcome(&live)).without("mutation-mode");
+    assert_eq!(detached.json(), annotated().json());
+}
+
+#[test]
+fn detach_where_nothing_is_attached() {
+    let told = annotated().ours("mutation-mode", "ignore-and-detach");
+    cluster().expect_untouched(&told.json(), "nothing-to-detach");
+}
+
+#[test]
+fn detach_without_a_receipt_leaves_everything_and_warns() {
+    let told = injected()
+        .without("receipt")
+        .ours("mutation-mode", "ignore-and-detach")
+        .json();
+    cluster().expect_untouched(&told, "no-receipt");
+    assert!(!cluster().decide(&told).warnings().is_empty());
+}
+
+/// A tenant cannot undo what a platform team stopped, nor the other way round.
+#[test]
+fn the_strictest_word_wins() {
+    let ignored = |reason: &str| reason.starts_with("ignored-by-") || reason == "opted-out";
+    for (on_pod, on_workload, on_namespace, detached) in [
+        (Some("ignore"), None, Some("ignore-and-detach"), true),
+        (Some("ignore-and-detach"), None, Some("ignore"), true),
+        (Some("ignore-and-detach"), Some("ignore"), None, true),
+        (None, Some("ignore-and-detach"), Some("ignore"), true),
+        (Some("ignore"), Some("ignore"), Some("ignore"), false),
+        (None, Some("ignore"), Some("ignore"), false),
+    ] {
+        let mut cluster = cluster();
+        let mut pod = injected();
+        if let Some(mode) = on_pod {
+            pod = pod.ours("mutation-mode", mode);
+        }
+        if let Some(mode) = on_workload {
+            cluster = cluster.workload_mode(mode);
+        }
+        if let Some(mode) = on_namespace {
+            cluster = cluster.namespace("mutation-mode", mode);
+        }
+        let decision = cluster.decide(&pod.json());
+        let case = (on_pod, on_workload, on_namespace);
+        if detached {
+            assert_eq!(decision.outcome(), "detached", "{case:?}");
+        } else {
+            assert!(ignored(decision.reason()), "{case:?}: {}", decision.reason());
+        }
+    }
+    let refused = injected().ours("inject", "false");
+    let platform = cluster().namespace("mutation-mode", "ignore-and-detach");
+    assert_eq!(platform.decide(&refused.json()).outcome(), "detached");
+    let tenant = injected().ours("inject", "true");
+    assert_eq!(platform.decide(&tenant.json()).outcome(), "detached");
+}
+
+#[test]
+fn without_the_annotation_everything_is_attached_again() {
+    let told = injected().ours("mutation-mode", "ignore-and-detach").json();
+    let detached = cluster().outcome(&told);
+    let back = PodBuilder::from(detached).without("mutation-mode").json();
+    assert_eq!(cluster().inject(&back), injected().json());
+
+    let ignored = annotated().ours("mutation-mode", "ignore");
+    assert_eq!(
+        cluster().inject(&ignored.without("mutation-mode").json()),
+        injected().json()
+    );
+}
+
+#[test]
+fn a_misspelt_mode_is_a_problem_and_not_an_injection() {
+    let refusal = cluster().refusal(&annotated().ours("mutation-mode", "ignored").json());
+    for word in ["mutation-mode", "\"ignored\"", "ignore-and-detach"] {
+        assert!(refusal.contains(word), "{word} is not in: {refusal}");
+    }
+}
+
+#[test]
+fn excluded_namespaces_and_mirror_pods() {
+    let excluded = Cluster::with(InjectorConfig {
+        excluded_namespaces: vec!["billing".to_owned()],
+        ..config()
+    });
+    excluded.expect_untouched(&annotated().json(), "excluded-namespace");
+    let mirror = annotated()
+        .annotation("kubernetes.io/config.mirror", "1f2e3d")
+        .json();
+    cluster().expect_untouched(&mirror, "mirror-pod");
+}
+
+/// The receipt is the user's to write: it is believed for what cannot be seen otherwise and for nothing else.
+#[test]
+fn a_forged_receipt_skips_nothing() {
+    let real = look::ours(&injected().json(), "receipt").unwrap().to_owned();
+    for receipt in [
+        real.as_str(),
+        "",
+        "{}",
+        "not JSON",
+        "null",
+        "[1]",
+        "{\"containers\":[\"app\"]}",
+    ] {
+        let forged = annotated()
+            .ours("receipt", receipt)
+            .ours("status", "injected")
+            .json();
+        let decision = cluster().decide(&forged);
+        assert_eq!(decision.outcome(), "injected", "{receipt}: {}", decision.reason());
+        let secrets = look::init_container(&after(&forged, &decision), "scaivault-init").cloned();
+        assert!(secrets.is_some(), "{receipt}");
+    }
+}
+
+#[test]
+fn a_forged_receipt_removes_nothing_of_the_users() {
+    let real = look::ours(&injected().json(), "receipt").unwrap().to_owned();
+    let mine = pod()
+        .init_container(json!({"name": "migrate", "image": "registry.invalid/migrate:1", "args": ["init"]}))
+        .volume(json!({"name": "data", "emptyDir": {}}))
+        .spec("shareProcessNamespace", Value::Bool(false))
+        .ours("receipt", &real);
+    for told in [
+        mine.clone().ours("mutation-mode", "ignore-and-detach").json(),
+        mine.clone().ours("inject-secret-db.json", DATABASE).json(),
+        mine.ours(
+            "receipt",
+            "{\"containers\":[\"app\",\"migrate\"],\"volumes\":[\"data\"]}",
+        )
+        .ours("mutation-mode", "ignore-and-detach")
+        .json(),
+    ] {
+        let outcome = cluster().outcome(&told);
+        assert!(look::init_container(&outcome, "migrate").is_some(), "{outcome}");
+        assert!(look::app_container(&outcome, "app").is_some(), "{outcome}");
+        assert!(look::volume(&outcome, "data").is_some(), "{outcome}");
+        assert_eq!(outcome["spec"]["shareProcessNamespace"], false);
+    }
+}
+
+#[test]
+fn a_users_container_with_a_reserved_name_is_not_removed() {
+    let real = look::ours(&injected().json(), "receipt").unwrap().to_owned();
+    let mine = json!({"name": "scaivault-init", "image": "registry.invalid/mine:1", "args": ["serve"]});
+    let told = pod()
+        .init_container(mine.clone())
+        .ours("receipt", &real)
+        .ours("mutation-mode", "ignore-and-detach");
+    let outcome = cluster().outcome(&told.json());
+    assert_eq!(look::init_container(&outcome, "scaivault-init"), Some(&mine));
+}

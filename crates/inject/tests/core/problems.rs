@@ -1,0 +1,456 @@
+//! What is refused, and whether a reader of the refusal can mend it.
+
+use std::collections::BTreeSet;
+
+use scaivault_inject::{Excerpt, Layer, Problem};
+use scaivault_testkit::{PodBuilder, container, look, pod};
+use serde_json::{Value, json};
+
+use crate::support::{Cluster, DATABASE, agent, cluster};
+
+fn annotated() -> PodBuilder {
+    pod().ours("inject-secret-db.json", DATABASE)
+}
+
+/// Checks that a pod is refused with exactly one problem whose text has all the `words`.
+#[track_caller]
+fn check(pod: PodBuilder, words: &[&str]) {
+    check_in(&cluster(), pod, words);
+}
+
+#[track_caller]
+fn check_in(cluster: &Cluster, pod: PodBuilder, words: &[&str]) {
+    let problems = cluster.denial(&pod.json()).problems;
+    let text = problems.to_string();
+    assert_eq!(problems.len(), 1, "{text}");
+    for word in words {
+        assert!(text.contains(word), "{word:?} is not in: {text}");
+    }
+    let problem = problems.iter().next().unwrap();
+    assert!(!problem.cure.is_empty(), "{text}");
+}
+
+#[test]
+fn six_mistakes_are_six_problems() {
+    let mistakes = [
+        ("refresh-interval", "soon"),
+        ("secret-mode-db.json", "0999"),
+        ("secret-format-db.json", "xml"),
+        ("token-expiration-seconds", "5"),
+        ("mount-path", "run/secrets"),
+        ("volume-size-limit", "much"),
+    ];
+    let wrong = mistakes
+        .iter()
+        .fold(annotated(), |pod, (key, value)| pod.ours(key, value));
+    let denial = cluster().denial(&wrong.json());
+    let keys: BTreeSet<_> = denial
+        .problems
+        .iter()
+        .filter_map(|problem| problem.key.as_deref())
+        .collect();
+    assert_eq!(keys, mistakes.iter().map(|(key, _)| *key).collect());
+    assert_eq!(denial.problems.len(), mistakes.len());
+    let text = denial.problems.to_string();
+    for problem in &denial.problems {
+        let Problem {
+            key,
+            layer,
+            value,
+            allowed,
+            cure,
+            code: _,
+            message,
+        } = problem;
+        let (_, written) = mistakes
+            .iter()
+            .find(|(known, _)| Some(*known) == key.as_deref())
+            .unwrap();
+        assert_eq!(*value, Some(Excerpt::new(written)), "{problem}");
+        assert_eq!(*layer, Layer::Pod, "{problem}");
+        assert!(
+            allowed.as_ref().is_some_and(|allowed| !allowed.is_empty()),
+            "{problem}"
+        );
+        assert!(!cure.is_empty() && !message.is_empty(), "{problem}");
+        assert!(text.contains(&problem.to_string()), "{problem} is not in: {text}");
+    }
+}
+
+#[test]
+fn every_kind_of_value_has_its_limits() {
+    for (key, value) in [
+        ("inject-secret-db.json", "Environments/Production"),
+        ("inject-secret-db.json", "a//b"),
+        ("inject-secret-db.json", "/a"),
+        ("inject-secret-db.json", "a@latest"),
+        ("inject-secret-db.json", "a\nb -> c"),
+        ("inject-secret-db.json", ""),
+        ("inject-dynamic-pg.json", "role=readonly"),
+        ("inject-dynamic-pg.json", "engine=e role=r ttl=long"),
+        ("inject-env-PASSWORD", "environments/production/billing/database"),
+        ("inject-env-9X", "a#b"),
+        ("inject", "yes please"),
+        ("pattern", "daemon"),
+        ("containers", "nobody"),
+        ("init-containers", "nobody"),
+        ("mount-path", "/a/../b"),
+        ("mount-path", "/"),
+        ("position", "middle"),
+        ("start-gate", "none"),
+        ("refresh-interval", "-5m"),
+        ("refresh-on-event", "maybe"),
+        ("secret-file-db.json", "../etc/passwd"),
+        ("secret-file-db.json", "/etc/passwd"),
+        ("secret-file-db.json", "..data"),
+        ("secret-file-db.json", "kubernetes.io/serviceaccount/token"),
+        ("secret-mode-db.json", "rw-r--r--"),
+        ("token-expiration-seconds", "599"),
+        ("client-credentials-secret", "Not_A_Name"),
+        ("ca-configmap", "a/b"),
+        ("fail-open", "1.0"),
+        ("fetch-timeout", "0s"),
+        ("run-as-user", "-1"),
+        ("run-as-user", "root"),
+        ("run-as-group", "wheel"),
+        ("requests-cpu", "fast"),
+        ("limits-memory", "-1Mi"),
+        ("log-level", "chatty"),
+        ("url", "ftp://scaivault.scailabs.ai"),
+        ("url", "https://elsewhere.invalid"),
+        ("image", "elsewhere.invalid/agent:1"),
+    ] {
+        let denial = cluster().denial(&annotated().ours(key, value).json());
+        let about = denial
+            .problems
+            .iter()
+            .filter(|problem| problem.key.as_deref() == Some(key))
+            .count();
+        assert!(about >= 1, "{key}={value}: {}", denial.problems);
+    }
+}
+
+#[test]
+fn a_misspelt_key_is_a_warning_with_the_nearest_key() {
+    for (misspelt, meant) in [
+        ("refesh-interval", "refresh-interval"),
+        ("mountpath", "mount-path"),
+    ] {
+        let injection = cluster().injection(&annotated().ours(misspelt, "5m").json());
+        let warned = injection
+            .warnings
+            .iter()
+            .any(|text| text.contains(misspelt) && text.contains(meant));
+        assert!(warned, "{:?}", injection.warnings);
+    }
+    let injection = cluster().injection(&annotated().ours("inject-secrets-db", DATABASE).json());
+    let warned = injection
+        .warnings
+        .iter()
+        .any(|text| text.contains("inject-secrets-db") && text.contains("inject-secret-"));
+    assert!(warned, "{:?}", injection.warnings);
+}
+
+#[test]
+fn an_option_of_a_secret_that_is_not_there() {
+    check(
+        annotated().ours("secret-mode-bd.json", "0400"),
+        &["secret-mode-bd.json", "db.json"],
+    );
+}
+
+#[test]
+fn a_name_is_a_secret_or_a_lease_and_not_both() {
+    let both = annotated().ours("inject-dynamic-db.json", "engine=postgres-prod role=readonly");
+    let text = cluster().refusal(&both.json());
+    assert!(
+        text.contains("inject-dynamic-db.json") && text.contains("inject-secret-db.json"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_signal_needs_a_target_and_a_target_a_signal() {
+    check(annotated().ours("reload-signal", "SIGHUP"), &["reload-target"]);
+    check(annotated().ours("reload-target", "billing"), &["reload-signal"]);
+}
+
+/// Quoting is for recognising a value; a refusal ends in Events and logs.
+#[test]
+fn values_are_quoted_short_and_templates_never() {
+    let long = "q".repeat(41);
+    let text = cluster().refusal(&annotated().ours("refresh-interval", &long).json());
+    assert!(text.contains(&"q".repeat(40)) && !text.contains(&long), "{text}");
+
+    let template = "{{ data.password_of_the_boss }";
+    let denial = cluster().denial(&annotated().ours("secret-template-db.json", template).json());
+    assert!(
+        denial.problems.iter().all(|problem| problem.value.is_none()),
+        "{}",
+        denial.problems
+    );
+    let text = denial.problems.to_string();
+    assert!(
+        text.contains("secret-template-db.json") && !text.contains("password_of_the_boss"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_block_written_by_hand_after_the_published_page() {
+    let by_hand = |list: &str, name: &str, value: &str| {
+        let block = json!({
+            "name": name,
+            "image": format!("scailabs/{name}:1.0"),
+            "env": [{"name": value, "value": "environments/production/billing/database -> /run/secrets/db.json\n"}],
+        });
+        match list {
+            "initContainers" => annotated().init_container(block),
+            _ => annotated().container(block),
+        }
+    };
+    check(
+        by_hand("initContainers", "scaivault-init", "SECRETS"),
+        &["scaivault-init", "remove the hand-written block"],
+    );
+    check(
+        by_hand("containers", "scaivault-sidecar", "WATCH_PATHS"),
+        &["scaivault-sidecar", "remove the hand-written block"],
+    );
+    check(
+        annotated().volume(json!({"name": "scaivault-secrets", "emptyDir": {"medium": "Memory"}})),
+        &["scaivault-secrets", "remove the hand-written block"],
+    );
+}
+
+#[test]
+fn pods_that_no_agent_can_serve() {
+    check(annotated().spec("os", json!({"name": "windows"})), &["indows"]);
+    let reload = || {
+        annotated()
+            .ours("reload-signal", "SIGHUP")
+            .ours("reload-target", "billing")
+    };
+    check(reload().spec("hostPID", true), &["hostPID"]);
+    check(
+        reload().spec("shareProcessNamespace", false),
+        &["shareProcessNamespace"],
+    );
+    cluster().inject(&annotated().spec("hostPID", true).json());
+    cluster().inject(&annotated().spec("shareProcessNamespace", false).json());
+    cluster().inject(&annotated().spec("os", json!({"name": "linux"})).json());
+    cluster().inject(&annotated().spec("hostNetwork", true).json());
+    cluster().inject(&annotated().spec("automountServiceAccountToken", false).json());
+}
+
+#[test]
+fn a_mount_of_the_users_at_the_secrets_path() {
+    for path in ["/run/secrets", "/run/secrets/"] {
+        let mounts = json!([{"name": "mine", "mountPath": path}]);
+        check(
+            annotated().app_field(0, "volumeMounts", mounts),
+            &["/run/secrets", "app", "mount-path"],
+        );
+    }
+    let elsewhere = json!([{"name": "mine", "mountPath": "/secrets"}]);
+    cluster().inject(&annotated().app_field(0, "volumeMounts", elsewhere.clone()).json());
+    check(
+        annotated()
+            .app_field(0, "volumeMounts", elsewhere)
+            .ours("mount-path", "/secrets"),
+        &["/secrets", "app"],
+    );
+    // Only readers count.
+    let mut other = container("other");
+    other["volumeMounts"] = json!([{"name": "mine", "mountPath": "/run/secrets"}]);
+    cluster().inject(&annotated().container(other).ours("containers", "app").json());
+}
+
+#[test]
+fn files_in_each_others_way() {
+    let two = |file: &str| {
+        annotated()
+            .ours("inject-secret-other", "a/b")
+            .ours("secret-file-other", file)
+    };
+    check(two("db.json"), &["db.json", "other"]);
+    check(two("db.json/below"), &["db.json"]);
+    cluster().inject(&two("db.json.d/below").json());
+}
+
+#[test]
+fn variables_need_kubelets_that_read_them() {
+    let pod = || {
+        pod().ours(
+            "inject-env-PASSWORD",
+            "environments/production/billing/database#password",
+        )
+    };
+    check_in(
+        &cluster().version(1, 34),
+        pod(),
+        &["inject-env-PASSWORD", "1.35", "1.34"],
+    );
+    cluster().version(1, 35).inject(&pod().json());
+}
+
+#[test]
+fn a_variable_that_is_already_there() {
+    let env = json!([{"name": "PASSWORD", "value": "x"}]);
+    let taken = annotated()
+        .ours("inject-env-PASSWORD", "a/b#c")
+        .app_field(0, "env", env);
+    check(taken, &["PASSWORD", "app"]);
+}
+
+#[test]
+fn a_limit_that_the_files_do_not_fit_in() {
+    check(
+        annotated().ours("limits-memory", "20Mi"),
+        &["limits-memory", "24Mi"],
+    );
+    cluster().inject(&annotated().ours("limits-memory", "24Mi").json());
+    check(
+        annotated()
+            .ours("volume-size-limit", "64Mi")
+            .ours("limits-memory", "64Mi"),
+        &["limits-memory", "80Mi"],
+    );
+}
+
+#[test]
+fn mappings_too_long_for_one_variable() {
+    let path = ["x"; 10].map(|segment| segment.repeat(48)).join("/");
+    let many = (0..200).fold(pod(), |pod, index| {
+        pod.ours(&format!("inject-secret-s{index}"), &path)
+    });
+    let text = cluster().refusal(&many.json());
+    assert!(text.contains("96"), "{text}");
+}
+
+#[test]
+fn a_lease_that_nobody_renews_is_worth_a_warning() {
+    let once = pod()
+        .ours("inject-dynamic-pg.json", "engine=postgres-prod role=readonly")
+        .ours("pattern", "init");
+    let injection = cluster().injection(&once.json());
+    assert!(
+        injection.warnings.iter().any(|text| text.contains("renew")),
+        "{:?}",
+        injection.warnings
+    );
+}
+
+#[test]
+fn where_problems_only_warn_the_pod_goes_on_and_says_so() {
+    let wrong = annotated()
+        .ours("refresh-interval", "soon")
+        .ours("start-gate", "none")
+        .json();
+    let decision = Cluster::that_warns().expect(&wrong, "skipped", "problems");
+    let after = crate::support::after(&wrong, &decision);
+    assert_eq!(look::ours(&after, "status"), Some("skipped/problems"));
+    assert_eq!(PodBuilder::from(after).without("status").json(), wrong);
+    let warnings = decision.warnings().join("\n");
+    assert!(
+        warnings.contains("refresh-interval") && warnings.contains("start-gate"),
+        "{warnings}"
+    );
+}
+
+#[test]
+fn a_namespace_sets_defaults_for_some_keys_only() {
+    let cluster = cluster()
+        .namespace("refresh-interval", "10m")
+        .namespace("role", "sa:team")
+        .namespace("audience", "vault.example")
+        .namespace("inject-secret-planted", "environments/production/planted")
+        .namespace("secret-mode-db.json", "0777")
+        .namespace("image", "registry.example/planted:1");
+    cluster.expect_untouched(&pod().json(), "not-annotated");
+
+    let init = cluster.inject(&annotated().json());
+    // A namespace's interval is a default for those who refresh, not a wish to refresh.
+    assert_eq!(agent(&init)["name"], "scaivault-init");
+    assert!(
+        !init.to_string().contains("planted") && !init.to_string().contains("0777"),
+        "{init}"
+    );
+    assert_eq!(look::env(agent(&init), "SCAIVAULT_ROLE"), Some("sa:team"));
+    let token = look::volume(&init, "scaivault-token").unwrap();
+    assert_eq!(
+        token["projected"]["sources"][0]["serviceAccountToken"]["audience"],
+        "vault.example"
+    );
+
+    let sidecar = annotated().ours("pattern", "sidecar");
+    let defaulted = cluster.inject(&sidecar.clone().json());
+    assert_eq!(look::env(agent(&defaulted), "REFRESH_INTERVAL"), Some("10m"));
+    let own = cluster.inject(
+        &sidecar
+            .ours("refresh-interval", "1h")
+            .ours("role", "sa:own")
+            .json(),
+    );
+    assert_eq!(look::env(agent(&own), "REFRESH_INTERVAL"), Some("1h"));
+    assert_eq!(look::env(agent(&own), "SCAIVAULT_ROLE"), Some("sa:own"));
+}
+
+#[test]
+fn the_service_account_is_between_namespace_and_pod() {
+    let role = |cluster: &Cluster, pod: PodBuilder| {
+        look::env(agent(&cluster.inject(&pod.json())), "SCAIVAULT_ROLE").map(str::to_owned)
+    };
+    let cluster = cluster()
+        .namespace("role", "sa:team")
+        .service_account("sa:billing-prod");
+    assert_eq!(role(&cluster, annotated()).as_deref(), Some("sa:billing-prod"));
+    assert_eq!(
+        role(&cluster, annotated().ours("role", "sa:own")).as_deref(),
+        Some("sa:own")
+    );
+}
+
+#[test]
+fn a_wrong_default_of_the_namespace_says_whose_it_is() {
+    let cluster = cluster().namespace("fetch-timeout", "soon");
+    let denial = cluster.denial(&annotated().json());
+    assert!(
+        denial
+            .problems
+            .iter()
+            .all(|problem| problem.layer == Layer::Namespace),
+        "{}",
+        denial.problems
+    );
+    assert!(
+        denial.problems.to_string().contains("of the namespace"),
+        "{}",
+        denial.problems
+    );
+}
+
+/// The kubelet expands `$(NAME)` in a container's variables and reads `$$` as `$`.
+#[test]
+fn a_dollar_survives_the_kubelet() {
+    let template = "$(HOME) $$ {{ data.user }}\n-> next";
+    let injected = cluster().inject(&annotated().ours("secret-template-db.json", template).json());
+    let written = look::env(agent(&injected), "SECRETS").unwrap();
+    assert_eq!(written.lines().count(), 1, "{written}");
+    let read = expand(written);
+    assert!(read.contains("$(HOME) $$ {{ data.user }}"), "{read}");
+    assert!(!written.replace("$$", "").contains('$'), "{written}");
+}
+
+/// What the kubelet makes of a value in which no reference resolves.
+fn expand(value: &str) -> String {
+    value.replace("$$", "$")
+}
+
+#[test]
+fn a_pod_without_metadata_or_with_null_annotations_asks_for_nothing() {
+    let bare = json!({"spec": {"containers": [container("app")]}});
+    cluster().expect_untouched(&bare, "not-annotated");
+    let null = json!({"metadata": {"annotations": Value::Null}, "spec": {"containers": []}});
+    cluster().expect_untouched(&null, "not-annotated");
+}

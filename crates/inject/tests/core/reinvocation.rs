@@ -1,0 +1,297 @@
+//! The second call: other webhooks and the API server have been at the pod, or a person has edited the template.
+
+use scaivault_testkit::{PodBuilder, container, look, pod};
+use serde_json::{Map, Value, json};
+
+use crate::support::{DATABASE, after, cluster, paths};
+
+fn annotated() -> PodBuilder {
+    pod()
+        .ours("inject-secret-db.json", DATABASE)
+        .ours("refresh-interval", "5m")
+}
+
+fn injected(annotated: PodBuilder) -> Value {
+    cluster().inject(&annotated.json())
+}
+
+const RECEIPT: &str = "/metadata/annotations/scaivault.scailabs.ai~1receipt";
+
+#[test]
+fn a_container_that_came_later_gets_its_mount_and_nothing_else_changes() {
+    let mut between = injected(annotated());
+    let sidecar = &mut between["spec"]["initContainers"][0];
+    sidecar["image"] = json!("mirror.example/scailabs/scaivault-sidecar:1.0");
+    sidecar["resources"] = json!({"limits": {"cpu": "1", "memory": "1Gi"}});
+    sidecar["securityContext"]["seLinuxOptions"] = json!({"level": "s0:c1,c2"});
+    between["spec"]["containers"]
+        .as_array_mut()
+        .unwrap()
+        .push(container("late"));
+
+    let injection = cluster().injection(&between);
+    // The receipt has to remember that the late container had no mounts.
+    let touched: Vec<_> = paths(&injection)
+        .into_iter()
+        .filter(|path| *path != RECEIPT)
+        .collect();
+    assert_eq!(touched, ["/spec/containers/1/volumeMounts"]);
+    assert!(!injection.replaced);
+
+    let after = cluster().outcome(&between);
+    let late = look::app_container(&after, "late").unwrap();
+    assert_eq!(
+        late["volumeMounts"],
+        look::app_container(&after, "app").unwrap()["volumeMounts"]
+    );
+    cluster().expect_untouched(&after, "already-injected");
+}
+
+#[test]
+fn a_late_container_is_detached_like_the_others() {
+    let mut between = injected(annotated());
+    between["spec"]["containers"]
+        .as_array_mut()
+        .unwrap()
+        .push(container("late"));
+    let told = PodBuilder::from(cluster().outcome(&between))
+        .ours("mutation-mode", "ignore-and-detach")
+        .json();
+    let detached = PodBuilder::from(cluster().outcome(&told))
+        .without("mutation-mode")
+        .json();
+    assert_eq!(detached, annotated().container(container("late")).json());
+}
+
+#[test]
+fn a_late_container_gets_the_variables_too() {
+    let mut between = injected(annotated().ours(
+        "inject-env-STRIPE_KEY",
+        "environments/production/stripe#secret_key",
+    ));
+    let mut late = container("late");
+    late["env"] = json!([{"name": "OWN", "value": "$(STRIPE_KEY)"}]);
+    between["spec"]["containers"].as_array_mut().unwrap().push(late);
+    let after = cluster().outcome(&between);
+    assert_eq!(
+        look::env_names(look::app_container(&after, "late").unwrap()),
+        ["STRIPE_KEY", "OWN"]
+    );
+}
+
+#[test]
+fn a_mesh_proxy_that_came_later_gets_nothing() {
+    let mut between = injected(annotated());
+    between["spec"]["containers"]
+        .as_array_mut()
+        .unwrap()
+        .push(container("istio-proxy"));
+    cluster().expect_untouched(&between, "already-injected");
+}
+
+#[test]
+fn a_mount_that_someone_took_away_is_put_back() {
+    let whole = injected(annotated());
+    let mut between = whole.clone();
+    between["spec"]["containers"][0]["volumeMounts"] = json!([]);
+    let after = cluster().outcome(&between);
+    assert_eq!(after["spec"], whole["spec"]);
+}
+
+#[test]
+fn an_agent_that_someone_took_away_is_put_back() {
+    let whole = injected(annotated());
+    let mut between = whole.clone();
+    between["spec"]["initContainers"] = json!([]);
+    let after = cluster().outcome(&between);
+    assert_eq!(after["spec"], whole["spec"]);
+}
+
+/// What the API server, the service-account plugin and a `LimitRange` fill in is nobody's change of mind.
+#[test]
+fn defaults_that_were_filled_in_are_no_new_plan() {
+    let everything = annotated()
+        .ours(
+            "inject-env-STRIPE_KEY",
+            "environments/production/stripe#secret_key",
+        )
+        .ours("inject-dynamic-pg.json", "engine=postgres-prod role=readonly")
+        .ours("ca-configmap", "scaivault-ca")
+        .ours("start-gate", "probe");
+    for annotated in [
+        annotated(),
+        everything.clone(),
+        everything.spec("restartPolicy", "Never"),
+    ] {
+        let mut stored = injected(annotated);
+        fill_in_defaults(&mut stored);
+        cluster().expect_untouched(&stored, "already-injected");
+    }
+}
+
+fn fill_in_defaults(pod: &mut Value) {
+    let spec = &mut pod["spec"];
+    default(
+        spec,
+        &json!({
+            "restartPolicy": "Always", "dnsPolicy": "ClusterFirst", "schedulerName": "default-scheduler",
+            "terminationGracePeriodSeconds": 30, "securityContext": {}, "enableServiceLinks": true,
+            "serviceAccountName": "default", "serviceAccount": "default", "tolerations": [],
+        }),
+    );
+    let access = "kube-api-access-x7k2p";
+    for list in ["initContainers", "containers"] {
+        for container in spec[list].as_array_mut().unwrap() {
+            default(
+                container,
+                &json!({
+                    "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File",
+                    "imagePullPolicy": "IfNotPresent", "resources": {},
+                }),
+            );
+            default(
+                &mut container["resources"],
+                &json!({"limits": {"cpu": "1"}, "requests": {"cpu": "1"}}),
+            );
+            if container["startupProbe"].is_object() {
+                default(
+                    &mut container["startupProbe"],
+                    &json!({
+                        "timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3,
+                    }),
+                );
+            }
+            for variable in container["env"].as_array_mut().into_iter().flatten() {
+                if variable["valueFrom"]["fieldRef"].is_object() {
+                    default(
+                        &mut variable["valueFrom"]["fieldRef"],
+                        &json!({"apiVersion": "v1"}),
+                    );
+                }
+                if variable["valueFrom"]["fileKeyRef"].is_object() {
+                    default(
+                        &mut variable["valueFrom"]["fileKeyRef"],
+                        &json!({"optional": false}),
+                    );
+                }
+            }
+            container["volumeMounts"].as_array_mut().unwrap().push(json!({
+                "name": access, "readOnly": true, "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount",
+            }));
+        }
+    }
+    let volumes = spec["volumes"].as_array_mut().unwrap();
+    for volume in volumes.iter_mut() {
+        for kind in ["projected", "configMap", "secret"] {
+            if volume[kind].is_object() {
+                default(&mut volume[kind], &json!({"defaultMode": 420}));
+            }
+        }
+    }
+    volumes.push(
+        json!({"name": access, "projected": {"defaultMode": 420, "sources": [
+            {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}},
+        ]}}),
+    );
+}
+
+/// Sets the fields that are absent.
+fn default(object: &mut Value, defaults: &Value) {
+    let Value::Object(object) = object else {
+        panic!("no object: {object}")
+    };
+    let absent: Map<_, _> = defaults
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(key, _)| !object.contains_key(*key))
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
+    object.extend(absent);
+}
+
+/// A template that the command line injected, edited by hand, created.
+#[test]
+fn an_edited_template_is_planned_anew_in_one_patch() {
+    let template = injected(annotated());
+    let edit = |pod: PodBuilder| pod.ours("inject-secret-stripe.json", "environments/production/stripe");
+    let edited = edit(PodBuilder::from(template)).json();
+    let injection = cluster().injection(&edited);
+    assert!(injection.replaced);
+    assert_eq!(cluster().outcome(&edited), injected(edit(annotated())));
+}
+
+#[test]
+fn every_setting_of_the_agent_is_part_of_the_intent() {
+    for (key, value) in [
+        ("pattern", "init"),
+        ("mount-path", "/secrets"),
+        ("refresh-interval", "1h"),
+        ("refresh-on-event", "true"),
+        ("role", "sa:other"),
+        ("url", "https://scaivault.example"),
+        ("audience", "vault.example"),
+        ("token-expiration-seconds", "7200"),
+        ("fail-open", "true"),
+        ("fetch-timeout", "10s"),
+        ("volume-size-limit", "4Mi"),
+        ("containers", "app"),
+        ("ca-configmap", "scaivault-ca"),
+    ] {
+        let annotated = if key == "pattern" {
+            annotated().without("refresh-interval")
+        } else {
+            annotated()
+        };
+        let before = annotated
+            .clone()
+            .ours("inject-dynamic-pg.json", "engine=postgres-prod role=readonly");
+        let edited = PodBuilder::from(injected(before.clone())).ours(key, value).json();
+        let decision = cluster().decide(&edited);
+        assert_eq!(
+            after(&edited, &decision),
+            injected(before.ours(key, value)),
+            "{key}"
+        );
+    }
+}
+
+#[test]
+fn a_sidecar_of_before_goes_when_nothing_needs_renewing_any_more() {
+    let template = injected(annotated());
+    let edited = PodBuilder::from(template).without("refresh-interval").json();
+    let after = cluster().outcome(&edited);
+    assert_eq!(
+        look::names(look::entries(&after, "initContainers")),
+        ["scaivault-init"]
+    );
+}
+
+#[test]
+fn a_process_namespace_that_we_shared_is_unshared_again() {
+    let reload = annotated()
+        .ours("reload-signal", "SIGHUP")
+        .ours("reload-target", "billing");
+    let template = injected(reload);
+    assert_eq!(template["spec"]["shareProcessNamespace"], true);
+    let edited = PodBuilder::from(template)
+        .without("reload-signal")
+        .without("reload-target")
+        .json();
+    assert_eq!(cluster().outcome(&edited), injected(annotated()));
+}
+
+#[test]
+fn a_process_namespace_that_the_user_shared_stays_shared() {
+    let shared = || annotated().spec("shareProcessNamespace", true);
+    let template = injected(
+        shared()
+            .ours("reload-signal", "SIGHUP")
+            .ours("reload-target", "billing"),
+    );
+    let edited = PodBuilder::from(template)
+        .without("reload-signal")
+        .without("reload-target")
+        .json();
+    assert_eq!(cluster().outcome(&edited), injected(shared()));
+}

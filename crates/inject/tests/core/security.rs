@@ -1,0 +1,485 @@
+//! Who the agent runs as, what it may touch, what it asks for, and where it stands.
+
+use scaivault_testkit::{
+    PodBuilder, container, look, pod,
+    pod_security::{baseline_violations, restricted_violations},
+    qos::{self, Class, quantity_nano},
+};
+use serde_json::{Value, json};
+
+use crate::support::{DATABASE, agent, cluster};
+
+fn annotated() -> PodBuilder {
+    pod().ours("inject-secret-db.json", DATABASE)
+}
+
+fn reloading() -> PodBuilder {
+    annotated()
+        .ours("reload-signal", "SIGHUP")
+        .ours("reload-target", "billing")
+}
+
+fn user(id: u64) -> Value {
+    json!({"runAsUser": id})
+}
+
+fn uid_of_agent(pod: PodBuilder) -> Value {
+    agent(&cluster().inject(&pod.json()))["securityContext"]["runAsUser"].clone()
+}
+
+#[test]
+fn every_agent_is_restricted_as_it_is() {
+    let all = annotated()
+        .ours("inject-dynamic-pg.json", "engine=postgres-prod role=readonly")
+        .ours("inject-env-PASSWORD", "a/b#password")
+        .ours("ca-configmap", "scaivault-ca");
+    for pod in [
+        annotated(),
+        annotated().ours("pattern", "sidecar"),
+        annotated().ours("run-as-user", "unset"),
+        annotated()
+            .ours("start-gate", "probe")
+            .ours("refresh-on-event", "true"),
+        all.clone(),
+        all.spec("restartPolicy", "Never"),
+        reloading().app_field(0, "securityContext", user(1000)),
+    ] {
+        let injected = cluster().inject(&pod.json());
+        for container in look::injected_containers(&injected) {
+            assert_eq!(restricted_violations(container), [""; 0], "{container}");
+            assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true);
+        }
+    }
+}
+
+#[test]
+fn the_agents_user() {
+    let app = |context: Value| annotated().app_field(0, "securityContext", context);
+    let mut other = container("other");
+    other["securityContext"] = user(2000);
+    for (what, pod, uid) in [
+        ("nothing is known", annotated(), json!(65532)),
+        ("of the one container", app(user(1000)), json!(1000)),
+        (
+            "of the pod",
+            annotated().spec("securityContext", user(1000)),
+            json!(1000),
+        ),
+        (
+            "the container's wins",
+            app(user(1000)).spec("securityContext", user(3000)),
+            json!(1000),
+        ),
+        (
+            "two containers differ",
+            app(user(1000)).container(other.clone()),
+            json!(65532),
+        ),
+        (
+            "one container is silent",
+            annotated().container(other),
+            json!(65532),
+        ),
+        ("root is not followed", app(user(0)), json!(65532)),
+        ("said", app(user(1000)).ours("run-as-user", "4000"), json!(4000)),
+        (
+            "left to the platform",
+            app(user(1000)).ours("run-as-user", "unset"),
+            Value::Null,
+        ),
+    ] {
+        assert_eq!(uid_of_agent(pod), uid, "{what}");
+    }
+}
+
+#[test]
+fn who_signals_runs_as_the_target() {
+    let mut other = container("other");
+    other["securityContext"] = user(2000);
+    let two = || {
+        annotated()
+            .app_field(0, "securityContext", user(1000))
+            .container(other.clone())
+    };
+    let target = |target: &str| {
+        two()
+            .ours("reload-signal", "SIGHUP")
+            .ours("reload-target", target)
+    };
+    assert_eq!(uid_of_agent(target("other/nginx")), 2000);
+    assert_eq!(uid_of_agent(target("app/billing")), 1000);
+    // The one reader is the target.
+    assert_eq!(uid_of_agent(target("nginx").ours("containers", "other")), 2000);
+    let ambiguous = cluster().refusal(&target("billing").json());
+    assert!(
+        ambiguous.contains("reload-target") && ambiguous.contains("app") && ambiguous.contains("other"),
+        "{ambiguous}"
+    );
+    let nobody = cluster().refusal(&target("nobody/billing").json());
+    assert!(nobody.contains("nobody"), "{nobody}");
+}
+
+#[test]
+fn a_target_whose_user_is_only_in_its_image() {
+    let injection = cluster().injection(&reloading().json());
+    assert!(!injection.warnings.is_empty());
+    let injected = cluster().inject(&reloading().json());
+    let sidecar = agent(&injected);
+    assert_eq!(sidecar["securityContext"]["runAsUser"], 0);
+    assert_ne!(sidecar["securityContext"]["runAsNonRoot"], true);
+    assert_eq!(
+        sidecar["securityContext"]["capabilities"],
+        json!({"drop": ["ALL"], "add": ["KILL"]})
+    );
+    assert_eq!(baseline_violations(sidecar), [""; 0]);
+    assert_eq!(injected["spec"]["shareProcessNamespace"], true);
+
+    let non_root = reloading().spec("securityContext", json!({"runAsNonRoot": true}));
+    let refusal = cluster().refusal(&non_root.json());
+    assert!(refusal.contains("run-as-user"), "{refusal}");
+}
+
+#[test]
+fn the_process_namespace_is_shared_for_a_signal_only() {
+    for pod in [
+        annotated(),
+        annotated().ours("pattern", "sidecar"),
+        annotated().ours("refresh-on-event", "true"),
+    ] {
+        assert_eq!(
+            cluster().inject(&pod.json())["spec"].get("shareProcessNamespace"),
+            None
+        );
+    }
+}
+
+#[test]
+fn a_guaranteed_pod_stays_guaranteed() {
+    let guaranteed =
+        json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "1", "memory": "1Gi"}});
+    let pod = || annotated().app_field(0, "resources", guaranteed.clone());
+    for pod in [
+        pod(),
+        pod().ours("pattern", "sidecar"),
+        pod().ours("pattern", "sidecar").spec("restartPolicy", "Never"),
+    ] {
+        let pod = pod.json();
+        assert_eq!(qos::class(&pod), Class::Guaranteed);
+        assert_eq!(qos::class(&cluster().inject(&pod)), Class::Guaranteed);
+    }
+}
+
+#[test]
+fn the_agents_memory_holds_two_generations() {
+    for size in ["4Mi", "8Mi", "64Mi"] {
+        let injected = cluster().inject(&annotated().ours("volume-size-limit", size).json());
+        let volume = &look::volume(&injected, "scaivault-secrets").unwrap()["emptyDir"];
+        assert_eq!(*volume, json!({"medium": "Memory", "sizeLimit": size}));
+        let limit = agent(&injected)["resources"]["limits"]["memory"]
+            .as_str()
+            .and_then(quantity_nano)
+            .unwrap();
+        let least = quantity_nano(size).unwrap() + quantity_nano("16Mi").unwrap();
+        assert!(limit >= least, "{size}: {injected}");
+    }
+}
+
+#[test]
+fn apps_read_and_see_nothing_of_the_agents() {
+    let all = annotated()
+        .ours("inject-dynamic-pg.json", "engine=postgres-prod role=readonly")
+        .ours("client-credentials-secret", "billing-client")
+        .ours("ca-configmap", "scaivault-ca")
+        .spec("restartPolicy", "Never");
+    let injected = cluster().inject(&all.json());
+    let app = look::app_container(&injected, "app").unwrap();
+    assert_eq!(
+        app["volumeMounts"],
+        json!([{"name": "scaivault-secrets", "mountPath": "/run/secrets", "readOnly": true}])
+    );
+    for container in look::injected_containers(&injected) {
+        for (volume, path, read_only) in [
+            ("scaivault-secrets", "/run/secrets", false),
+            ("scaivault-state", "/var/run/scaivault/state", false),
+            ("scaivault-ca", "/var/run/scaivault/ca", true),
+            ("scaivault-credentials", "/var/run/scaivault/credentials", true),
+        ] {
+            let mount = look::mount(container, volume).unwrap_or_else(|| panic!("no {volume}: {container}"));
+            assert_eq!(mount["mountPath"], path, "{volume}");
+            assert_eq!(mount["readOnly"] == true, read_only, "{volume}");
+        }
+    }
+    assert_eq!(
+        look::volume(&injected, "scaivault-ca").unwrap()["configMap"]["name"],
+        "scaivault-ca"
+    );
+    assert_eq!(
+        look::volume(&injected, "scaivault-credentials").unwrap()["secret"]["secretName"],
+        "billing-client"
+    );
+}
+
+#[test]
+fn the_token_is_for_scaivault_and_short() {
+    let injected = cluster().inject(&annotated().json());
+    assert_eq!(
+        look::volume(&injected, "scaivault-token").unwrap()["projected"]["sources"],
+        json!([{"serviceAccountToken": {"audience": "scaivault", "expirationSeconds": 3600, "path": "token"}}])
+    );
+    let mount = look::mount(agent(&injected), "scaivault-token").unwrap();
+    assert_eq!(
+        (&mount["mountPath"], &mount["readOnly"]),
+        (&json!("/var/run/secrets/scaivault"), &json!(true))
+    );
+    assert_eq!(
+        look::env(agent(&injected), "SCAIVAULT_TOKEN_FILE"),
+        Some("/var/run/secrets/scaivault/token")
+    );
+}
+
+/// A native sidecar alone would restart for ever, and the Job would never fail.
+#[test]
+fn a_job_gets_both_containers() {
+    let lease = || pod().ours("inject-dynamic-pg.json", "engine=postgres-prod role=readonly");
+    let injected = cluster().inject(&lease().spec("restartPolicy", "Never").json());
+    let agents = look::injected_containers(&injected);
+    assert_eq!(
+        agents.iter().map(|agent| &agent["name"]).collect::<Vec<_>>(),
+        ["scaivault-init", "scaivault-sidecar"]
+    );
+    assert_eq!(agents[0].get("restartPolicy"), None);
+    assert_eq!(agents[1]["restartPolicy"], "Always");
+    assert_eq!(agents[0]["args"], json!(["init"]));
+    assert_eq!(agents[1]["args"], json!(["sidecar"]));
+    for agent in agents {
+        assert!(look::mount(agent, "scaivault-state").is_some(), "{agent}");
+        assert_eq!(
+            look::env(agent, "SCAIVAULT_STATE_DIR"),
+            Some("/var/run/scaivault/state")
+        );
+    }
+    assert_eq!(
+        look::volume(&injected, "scaivault-state").unwrap()["emptyDir"]["medium"],
+        "Memory"
+    );
+
+    for policy in ["Always", "OnFailure"] {
+        let injected = cluster().inject(&lease().spec("restartPolicy", policy).json());
+        assert_eq!(agent(&injected)["name"], "scaivault-sidecar", "{policy}");
+    }
+    let fetched_once = annotated().spec("restartPolicy", "Never").json();
+    assert_eq!(agent(&cluster().inject(&fetched_once))["name"], "scaivault-init");
+}
+
+#[test]
+fn what_needs_renewing_makes_a_sidecar() {
+    let name = |pod: PodBuilder| {
+        agent(&cluster().inject(&pod.json()))["name"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    assert_eq!(name(annotated()), "scaivault-init");
+    for (key, value) in [
+        ("refresh-interval", "5m"),
+        ("refresh-on-event", "true"),
+        ("inject-dynamic-pg.json", "engine=postgres-prod role=readonly"),
+        ("pattern", "sidecar"),
+    ] {
+        assert_eq!(name(annotated().ours(key, value)), "scaivault-sidecar", "{key}");
+    }
+    assert_eq!(name(reloading()), "scaivault-sidecar");
+    assert_eq!(
+        name(annotated().ours("refresh-on-event", "false")),
+        "scaivault-init"
+    );
+}
+
+#[test]
+fn the_gate_is_a_hook_or_a_probe() {
+    let sidecar = |gate: &str| {
+        annotated()
+            .ours("pattern", "sidecar")
+            .ours("start-gate", gate)
+            .json()
+    };
+    let injected = cluster().inject(&sidecar("hook"));
+    assert_eq!(agent(&injected)["command"], json!(["/scaivault-agent"]));
+    assert_eq!(
+        agent(&injected)["lifecycle"]["postStart"]["exec"]["command"],
+        json!(["/scaivault-agent", "wait"])
+    );
+    assert_eq!(agent(&injected).get("startupProbe"), None);
+    assert_eq!(
+        injected["spec"],
+        cluster().inject(&annotated().ours("pattern", "sidecar").json())["spec"]
+    );
+
+    let injected = cluster().inject(&sidecar("probe"));
+    assert_eq!(
+        agent(&injected)["startupProbe"]["exec"]["command"],
+        json!(["/scaivault-agent", "healthz"])
+    );
+
+    let init = cluster().inject(&annotated().json());
+    assert_eq!(
+        (agent(&init).get("lifecycle"), agent(&init).get("startupProbe")),
+        (None, None)
+    );
+}
+
+fn native_sidecar(name: &str) -> Value {
+    let mut sidecar = container(name);
+    sidecar["restartPolicy"] = json!("Always");
+    sidecar
+}
+
+#[test]
+fn the_agent_starts_first_but_behind_a_mesh() {
+    let order = |pod: PodBuilder| {
+        let injected = cluster().inject(&pod.json());
+        look::names(look::entries(&injected, "initContainers"))
+            .into_iter()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        order(annotated().init_container(container("migrate"))),
+        ["scaivault-init", "migrate"]
+    );
+    assert_eq!(
+        order(annotated().init_container(native_sidecar("logs"))),
+        ["scaivault-init", "logs"]
+    );
+    for mesh in ["istio-proxy", "linkerd-proxy"] {
+        let meshed = annotated()
+            .init_container(container("istio-init"))
+            .init_container(native_sidecar(mesh))
+            .init_container(container("migrate"));
+        assert_eq!(order(meshed), ["istio-init", mesh, "scaivault-init", "migrate"]);
+    }
+    // A mesh proxy that runs beside the app does not carry an init container's traffic.
+    let beside = annotated()
+        .init_container(container("migrate"))
+        .container(container("istio-proxy"));
+    assert_eq!(order(beside), ["scaivault-init", "migrate"]);
+    let last = annotated()
+        .init_container(container("migrate"))
+        .ours("position", "last");
+    assert_eq!(order(last), ["migrate", "scaivault-init"]);
+}
+
+#[test]
+fn who_reads() {
+    let readers = |pod: PodBuilder| {
+        let injected = cluster().inject(&pod.json());
+        let users = ["initContainers", "containers"]
+            .into_iter()
+            .flat_map(|list| look::entries(&injected, list));
+        users
+            .filter(|container| {
+                look::mount(container, "scaivault-secrets").is_some_and(|mount| mount["readOnly"] == true)
+            })
+            .map(|container| container["name"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let pod = || {
+        annotated()
+            .init_container(native_sidecar("istio-proxy"))
+            .init_container(container("migrate"))
+            .container(container("side"))
+            .container(container("linkerd-proxy"))
+    };
+    assert_eq!(readers(pod()), ["migrate", "app", "side"]);
+    assert_eq!(readers(pod().ours("containers", "app")), ["migrate", "app"]);
+    assert_eq!(
+        readers(
+            pod()
+                .ours("containers", "app, linkerd-proxy")
+                .ours("init-containers", "")
+        ),
+        ["app", "linkerd-proxy"]
+    );
+    assert_eq!(readers(pod().ours("position", "last")), ["app", "side"]);
+}
+
+#[test]
+fn variables_come_first_so_that_others_may_use_them() {
+    let variables = pod()
+        .ours(
+            "inject-env-PASSWORD",
+            "environments/production/billing/database#password",
+        )
+        .ours(
+            "inject-env-KEY",
+            "environments/production/billing/stripe#secret_key@3",
+        )
+        .app_field(
+            0,
+            "env",
+            json!([{"name": "DSN", "value": "pg://billing:$(PASSWORD)@db"}]),
+        );
+    let injected = cluster().inject(&variables.json());
+    let app = look::app_container(&injected, "app").unwrap();
+    assert_eq!(look::env_names(app), ["KEY", "PASSWORD", "DSN"]);
+    for variable in &app["env"].as_array().unwrap()[..2] {
+        let reference = &variable["valueFrom"]["fileKeyRef"];
+        assert_eq!(reference["volumeName"], "scaivault-env");
+        assert_eq!(reference["path"], "variables");
+        assert_eq!(reference["key"], variable["name"]);
+        assert_ne!(reference["optional"], true);
+    }
+    let written = look::env(agent(&injected), "SECRET_ENV").unwrap();
+    assert_eq!(
+        written.lines().collect::<Vec<_>>(),
+        [
+            "environments/production/billing/stripe#secret_key@3 -> KEY",
+            "environments/production/billing/database#password -> PASSWORD",
+        ]
+    );
+    // The kubelet takes the file from an emptyDir only.
+    assert!(look::volume(&injected, "scaivault-env").unwrap()["emptyDir"].is_object());
+}
+
+#[test]
+fn optional_variables_only_where_the_app_may_start_without() {
+    let variables = pod()
+        .ours("inject-env-PASSWORD", "a/b#password")
+        .ours("fail-open", "true");
+    let injected = cluster().inject(&variables.json());
+    let app = look::app_container(&injected, "app").unwrap();
+    assert_eq!(app["env"][0]["valueFrom"]["fileKeyRef"]["optional"], true);
+    assert_eq!(look::env(agent(&injected), "FAIL_OPEN"), Some("true"));
+}
+
+#[test]
+fn options_stand_behind_the_file_and_defaults_are_left_out() {
+    let options = annotated()
+        .ours(
+            "inject-secret-stripe.key",
+            "environments/production/billing/stripe#secret_key",
+        )
+        .ours("secret-format-stripe.key", "raw")
+        .ours("secret-mode-db.json", "0444")
+        .ours("inject-secret-a.env", "environments/production/billing/a@7")
+        .ours("secret-format-a.env", "env")
+        .ours("secret-mode-a.env", "0400")
+        .ours("secret-file-a.env", "etc/a.env");
+    let injected = cluster().inject(&options.json());
+    assert_eq!(
+        look::env(agent(&injected), "SECRETS")
+            .unwrap()
+            .lines()
+            .collect::<Vec<_>>(),
+        [
+            "environments/production/billing/a@7 -> /run/secrets/etc/a.env format=env mode=0400",
+            "environments/production/billing/database -> /run/secrets/db.json",
+            "environments/production/billing/stripe#secret_key -> /run/secrets/stripe.key",
+        ]
+    );
+    assert_eq!(
+        look::env_names(agent(&injected)),
+        ["SCAIVAULT_URL", "SCAIVAULT_TOKEN_FILE", "SECRETS"],
+        "defaults of the agent are not spelt out"
+    );
+}

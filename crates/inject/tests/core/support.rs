@@ -1,0 +1,198 @@
+//! One cluster to decide in, and what a decision makes of a pod.
+
+use std::collections::BTreeMap;
+
+use scaivault_inject::{
+    Context, Decision, Denial, Injection, InjectorConfig, KubeVersion, Namespace, OnProblem, PodView,
+    Settings, decide, detach_by_name,
+};
+use scaivault_testkit::{apply, key, look};
+use serde_json::Value;
+
+/// The newest features, no limits in the way of the strategies, a namespace without annotations.
+pub(crate) struct Cluster {
+    settings: Settings,
+    namespace: Namespace,
+    workload_mutation_mode: Option<&'static str>,
+    service_account_role: Option<&'static str>,
+    kube_version: KubeVersion,
+}
+
+pub(crate) fn cluster() -> Cluster {
+    Cluster::with(config())
+}
+
+/// The configuration of [`cluster`], to be changed.
+pub(crate) fn config() -> InjectorConfig {
+    InjectorConfig {
+        defaults: BTreeMap::from([("url".to_owned(), "https://scaivault.scailabs.ai".to_owned())]),
+        init_image: Some("scailabs/scaivault-init:1.0".to_owned()),
+        sidecar_image: Some("scailabs/scaivault-sidecar:1.0".to_owned()),
+        allowed_urls: vec!["https://scaivault.example".to_owned()],
+        allowed_images: vec!["registry.example/".to_owned()],
+        token_url: Some("https://scaikey.example/oauth/token".to_owned()),
+        ..InjectorConfig::default()
+    }
+}
+
+impl Cluster {
+    pub(crate) fn with(config: InjectorConfig) -> Self {
+        Self {
+            settings: Settings::try_from(config).expect("the tests' configuration has no problems"),
+            namespace: Namespace {
+                name: "billing".to_owned(),
+                annotations: BTreeMap::new(),
+            },
+            workload_mutation_mode: None,
+            service_account_role: None,
+            kube_version: KubeVersion::new(1, 36),
+        }
+    }
+
+    /// A cluster whose injector warns about problems instead of refusing the pod.
+    pub(crate) fn that_warns() -> Self {
+        Self::with(InjectorConfig {
+            on_problem: OnProblem::Warn,
+            ..config()
+        })
+    }
+
+    /// With an annotation of ours on the namespace.
+    pub(crate) fn namespace(mut self, name: &str, value: &str) -> Self {
+        self.namespace.annotations.insert(key(name), value.to_owned());
+        self
+    }
+
+    /// With `mutation-mode` on the workload that owns the pods.
+    pub(crate) fn workload_mode(mut self, mode: &'static str) -> Self {
+        self.workload_mutation_mode = Some(mode);
+        self
+    }
+
+    /// With a ScaiKey identity on the pods' service account.
+    pub(crate) fn service_account(mut self, role: &'static str) -> Self {
+        self.service_account_role = Some(role);
+        self
+    }
+
+    pub(crate) fn version(mut self, major: u16, minor: u16) -> Self {
+        self.kube_version = KubeVersion::new(major, minor);
+        self
+    }
+
+    pub(crate) fn decide(&self, pod: &Value) -> Decision {
+        self.decide_text(&pod.to_string()).expect("a pod")
+    }
+
+    /// None where the text is not a pod at all.
+    pub(crate) fn decide_text(&self, json: &str) -> Option<Decision> {
+        let view = PodView::parse(json).ok()?;
+        let context = Context {
+            settings: &self.settings,
+            namespace: &self.namespace,
+            service_account_role: self.service_account_role,
+            workload_mutation_mode: self.workload_mutation_mode,
+            kube_version: self.kube_version,
+        };
+        Some(decide(&view, &context))
+    }
+
+    /// The injected pod; panics with the decision where there is no injection.
+    pub(crate) fn inject(&self, pod: &Value) -> Value {
+        let injection = self.injection(pod);
+        patched(pod, &patch_json(&injection))
+    }
+
+    pub(crate) fn injection(&self, pod: &Value) -> Injection {
+        match self.decide(pod) {
+            Decision::Inject(injection) => *injection,
+            Decision::Deny(denial) => panic!("denied: {}", denial.problems),
+            other => panic!("{}/{}", other.outcome(), other.reason()),
+        }
+    }
+
+    pub(crate) fn denial(&self, pod: &Value) -> Denial {
+        match self.decide(pod) {
+            Decision::Deny(denial) => denial,
+            other => panic!("not denied: {}/{}", other.outcome(), other.reason()),
+        }
+    }
+
+    /// The whole text of a refusal.
+    pub(crate) fn refusal(&self, pod: &Value) -> String {
+        self.denial(pod).problems.to_string()
+    }
+
+    /// The pod as it goes on, whatever the decision.
+    pub(crate) fn outcome(&self, pod: &Value) -> Value {
+        after(pod, &self.decide(pod))
+    }
+
+    /// Checks the two words of a decision.
+    #[track_caller]
+    pub(crate) fn expect(&self, pod: &Value, outcome: &str, reason: &str) -> Decision {
+        let decision = self.decide(pod);
+        assert_eq!(
+            (decision.outcome(), decision.reason()),
+            (outcome, reason),
+            "{decision:?}"
+        );
+        decision
+    }
+
+    /// Checks that the pod goes through as it is, and for which reason.
+    #[track_caller]
+    pub(crate) fn expect_untouched(&self, pod: &Value, reason: &str) {
+        let decision = self.expect(pod, "skipped", reason);
+        assert!(
+            decision.patch().is_none_or(scaivault_inject::Patch::is_empty),
+            "{decision:?}"
+        );
+    }
+}
+
+/// The pod after `detach --by-name`.
+pub(crate) fn detached_by_name(pod: &Value) -> Value {
+    let text = pod.to_string();
+    let view = PodView::parse(&text).expect("a pod");
+    after(pod, &detach_by_name(&view))
+}
+
+/// The pod after a decision.
+pub(crate) fn after(pod: &Value, decision: &Decision) -> Value {
+    match decision.patch() {
+        Some(patch) => patched(pod, &serde_json::to_value(patch).expect("a patch is JSON")),
+        None => pod.clone(),
+    }
+}
+
+/// The patch as the API server reads it.
+pub(crate) fn patch_json(injection: &Injection) -> Value {
+    serde_json::to_value(&injection.patch).expect("a patch is JSON")
+}
+
+/// The paths that a patch touches, in order.
+pub(crate) fn paths(injection: &Injection) -> Vec<&str> {
+    injection
+        .patch
+        .operations()
+        .iter()
+        .map(scaivault_inject::Operation::path)
+        .collect()
+}
+
+fn patched(pod: &Value, patch: &Value) -> Value {
+    apply(pod, patch).unwrap_or_else(|error| panic!("{error}\npatch: {patch}\npod: {pod}"))
+}
+
+/// The one injected container of a pod that has one.
+#[track_caller]
+pub(crate) fn agent(pod: &Value) -> &Value {
+    match look::injected_containers(pod).as_slice() {
+        [only] => only,
+        containers => panic!("{} injected containers", containers.len()),
+    }
+}
+
+/// An annotation selection that needs nothing but the default.
+pub(crate) const DATABASE: &str = "environments/production/billing/database";

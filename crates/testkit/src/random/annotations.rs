@@ -1,0 +1,356 @@
+//! Annotations: valid ones over every key, and anything at all.
+
+use std::collections::BTreeMap;
+
+use proptest::{collection::vec, option, prelude::*, sample::select};
+use serde_json::{Value, json};
+
+use super::{
+    one_of,
+    text::{name_tail, odd_text},
+};
+use crate::{key, look};
+
+/// Annotations that ask for at least one secret, with no two at odds. Keys are without the prefix.
+#[derive(Clone, Debug)]
+pub struct Selection {
+    annotations: BTreeMap<String, String>,
+    readers: Readers,
+    reload: bool,
+}
+
+/// Who gets the mount; names are only known when the pod is.
+#[derive(Clone, Copy, Debug)]
+enum Readers {
+    Default,
+    All,
+    /// The first app container alone.
+    First,
+}
+
+impl Selection {
+    /// The same with one more annotation.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: &str) -> Self {
+        self.annotations.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    /// The pod with these annotations besides its own.
+    #[must_use]
+    pub fn put_on(&self, pod: &Value) -> Value {
+        let first = look::names(look::entries(pod, "containers"))
+            .first()
+            .copied()
+            .unwrap_or("app");
+        let mut all = self.annotations.clone();
+        match self.readers {
+            Readers::Default => {}
+            Readers::All => drop(all.insert("containers".into(), "*".into())),
+            Readers::First => drop(all.insert("containers".into(), first.into())),
+        }
+        if self.reload {
+            all.insert("reload-signal".into(), "SIGHUP".into());
+            all.insert("reload-target".into(), format!("{first}/billing"));
+        }
+        let mut pod = pod.clone();
+        let annotations = &mut pod["metadata"]["annotations"];
+        if !annotations.is_object() {
+            *annotations = json!({});
+        }
+        if let Some(annotations) = annotations.as_object_mut() {
+            annotations.extend(
+                all.into_iter()
+                    .map(|(name, value)| (key(&name), Value::from(value))),
+            );
+        }
+        pod
+    }
+}
+
+/// Valid selections over every key a pod may set.
+pub fn selections() -> impl Strategy<Value = Selection> {
+    let secrets = (vec(secret(), 0..4), vec(dynamic(), 0..3), vec(variable(), 0..3));
+    (
+        secrets,
+        refreshing(),
+        delivery(),
+        identity(),
+        agent(),
+        select(vec![Readers::Default, Readers::All, Readers::First]),
+    )
+        .prop_map(
+            |((mut secrets, dynamics, variables), (refresh, reload), delivery, identity, agent, readers)| {
+                if secrets.is_empty() && dynamics.is_empty() && variables.is_empty() {
+                    secrets.push(vec![(
+                        "inject-secret-",
+                        "environments/production/billing/database".into(),
+                    )]);
+                }
+                let mut annotations = BTreeMap::new();
+                for (index, secret) in secrets.into_iter().chain(dynamics).enumerate() {
+                    annotations.extend(
+                        secret
+                            .into_iter()
+                            .map(|(key, value)| (format!("{key}s{index}.json"), value)),
+                    );
+                }
+                for (index, value) in variables.into_iter().enumerate() {
+                    annotations.insert(format!("inject-env-SV_{index}"), value);
+                }
+                let renews = !refresh.is_empty() || reload;
+                let all = refresh.into_iter().chain(delivery).chain(identity).chain(agent);
+                annotations.extend(all.filter_map(|(key, value)| {
+                    // What is fetched once is neither refreshed nor signalled; who signals must be the target's user.
+                    let at_odds = (renews && key == "pattern") || (reload && key.starts_with("run-as-"));
+                    (!at_odds).then(|| (key.to_owned(), value))
+                }));
+                Selection {
+                    annotations,
+                    readers,
+                    reload,
+                }
+            },
+        )
+}
+
+/// Anything under our prefix: known keys with any value, keys of nobody. Keys are whole.
+pub fn garbage() -> impl Strategy<Value = BTreeMap<String, String>> {
+    let known = select(KEYS).prop_map(str::to_owned);
+    let per_name = (select(PER_NAME_KEYS), odd_text()).prop_map(|(prefix, name)| format!("{prefix}{name}"));
+    let keys = one_of([known.boxed(), per_name.boxed(), odd_text().boxed()]);
+    let values = one_of([
+        odd_text().boxed(),
+        select(PLAUSIBLE_VALUES).prop_map(str::to_owned).boxed(),
+        (0..5000_usize).prop_map(|length| "x".repeat(length)).boxed(),
+    ]);
+    vec((keys, values), 1..8).prop_map(|pairs| {
+        pairs
+            .into_iter()
+            .map(|(name, value)| (key(&name), value))
+            .collect()
+    })
+}
+
+type Pairs = Vec<(&'static str, String)>;
+
+/// The keys of one static secret, each before its name.
+fn secret() -> impl Strategy<Value = Pairs> {
+    let form = one_of([
+        Just(None).boxed(),
+        select(vec!["json", "env", "yaml", "properties"])
+            .prop_map(|format| Some(("secret-format-", format.into())))
+            .boxed(),
+        select(vec![
+            "{{ data.user }}:{{ data.password }}\n",
+            "$(HOME) {{ version }} -> \"x\"",
+            "{{ path }}",
+        ])
+        .prop_map(|template| Some(("secret-template-", template.to_owned())))
+        .boxed(),
+    ]);
+    (
+        path(),
+        option::of(select(FIELDS)),
+        option::of(1..9_u32),
+        form,
+        option::of(select(FILES)),
+        option::of(select(MODES)),
+        any::<u16>(),
+    )
+        .prop_map(|(path, field, version, form, file, mode, number)| {
+            let mut reference = path;
+            reference.extend(field.map(|field| format!("#{field}")));
+            reference.extend(version.map(|version| format!("@{version}")));
+            let mut pairs = vec![("inject-secret-", reference)];
+            match field {
+                Some(_) => pairs.extend((number % 2 == 0).then(|| ("secret-format-", "raw".into()))),
+                None => pairs.extend(form),
+            }
+            // The number keeps two secrets from one file.
+            pairs.extend(file.map(|file| ("secret-file-", format!("f{number}/{file}"))));
+            pairs.extend(mode.map(|mode| ("secret-mode-", mode.into())));
+            pairs
+        })
+}
+
+fn dynamic() -> impl Strategy<Value = Pairs> {
+    (
+        select(vec!["readonly", "read-write"]),
+        option::of(select(vec!["2h", "30m"])),
+    )
+        .prop_map(|(role, ttl)| {
+            let ttl = ttl.map(|ttl| format!(" ttl={ttl}")).unwrap_or_default();
+            vec![(
+                "inject-dynamic-",
+                format!("engine=postgres-prod role={role}{ttl}"),
+            )]
+        })
+}
+
+fn variable() -> impl Strategy<Value = String> {
+    (path(), select(FIELDS)).prop_map(|(path, field)| format!("{path}#{field}"))
+}
+
+fn path() -> impl Strategy<Value = String> {
+    vec(name_tail(0..6), 1..8).prop_map(|segments| segments.join("/"))
+}
+
+fn refreshing() -> impl Strategy<Value = (Pairs, bool)> {
+    let interval = one(&["30s", "5m", "1h"], "refresh-interval");
+    let on_event = one(&["true", "false"], "refresh-on-event");
+    // Most selections do not reload: a target's user is often unknown, and then the pod is refused.
+    (
+        flat([interval, on_event]),
+        select(vec![false, false, false, true]),
+    )
+}
+
+fn delivery() -> impl Strategy<Value = Pairs> {
+    flat([
+        one(&["init", "sidecar"], "pattern"),
+        one(
+            &["/run/secrets", "/secrets", "/etc/app/credentials"],
+            "mount-path",
+        ),
+        one(&["4Mi", "8Mi", "16Mi"], "volume-size-limit"),
+        one(&["first", "last"], "position"),
+        one(&["hook", "probe"], "start-gate"),
+        one(&["*", ""], "init-containers"),
+    ])
+}
+
+fn identity() -> impl Strategy<Value = Pairs> {
+    let trust = flat([
+        one(&["scaivault", "vault.example"], "audience"),
+        one(&["600", "7200"], "token-expiration-seconds"),
+    ]);
+    let credentials = flat([one(&["billing-client"], "client-credentials-secret")]);
+    let who = flat([
+        one(&["sa:billing-prod", "billing"], "role"),
+        one(&["https://scaivault.example"], "url"),
+        one(&["scaivault-ca"], "ca-configmap"),
+    ]);
+    (one_of([trust.boxed(), credentials.boxed()]), who).prop_map(|(mut trust, who)| {
+        trust.extend(who);
+        trust
+    })
+}
+
+fn agent() -> impl Strategy<Value = Pairs> {
+    let user = one_of([
+        Just(None).boxed(),
+        select(vec!["1000", "unset"])
+            .prop_map(|user| Some(("run-as-user", user.to_owned())))
+            .boxed(),
+    ]);
+    let rest = flat([
+        one(&["true", "false"], "fail-open"),
+        one(&["10s", "2m"], "fetch-timeout"),
+        one(&["registry.example/agent:2"], "image"),
+        one(&["1000"], "run-as-group"),
+        one(&["10m"], "requests-cpu"),
+        one(&["16Mi"], "requests-memory"),
+        one(&["100m"], "limits-cpu"),
+        one(&["64Mi", "128Mi"], "limits-memory"),
+        one(&["debug", "info"], "log-level"),
+    ]);
+    (user, rest).prop_map(|(user, mut rest)| {
+        rest.extend(user);
+        rest
+    })
+}
+
+/// One key in four is set.
+fn one(values: &'static [&'static str], key: &'static str) -> BoxedStrategy<Option<(&'static str, String)>> {
+    option::weighted(0.25, select(values))
+        .prop_map(move |value| value.map(|value| (key, value.to_owned())))
+        .boxed()
+}
+
+fn flat<const N: usize>(
+    keys: [BoxedStrategy<Option<(&'static str, String)>>; N],
+) -> impl Strategy<Value = Pairs> {
+    Vec::from(keys).prop_map(|pairs| pairs.into_iter().flatten().collect())
+}
+
+const FIELDS: &[&str] = &["secret_key", "password"];
+const FILES: &[&str] = &["db.json", "deep/er/key", "with space", "ünï"];
+const MODES: &[&str] = &["0400", "0440", "0640", "444"];
+
+const KEYS: &[&str] = &[
+    "inject",
+    "mutation-mode",
+    "workload-mutation-mode",
+    "pattern",
+    "containers",
+    "init-containers",
+    "mount-path",
+    "volume-size-limit",
+    "position",
+    "start-gate",
+    "refresh-interval",
+    "refresh-on-event",
+    "reload-signal",
+    "reload-target",
+    "url",
+    "role",
+    "audience",
+    "token-expiration-seconds",
+    "client-credentials-secret",
+    "ca-configmap",
+    "fail-open",
+    "fetch-timeout",
+    "image",
+    "run-as-user",
+    "run-as-group",
+    "requests-cpu",
+    "requests-memory",
+    "limits-cpu",
+    "limits-memory",
+    "log-level",
+    "status",
+    "receipt",
+];
+
+const PER_NAME_KEYS: &[&str] = &[
+    "inject-secret-",
+    "inject-dynamic-",
+    "inject-env-",
+    "secret-file-",
+    "secret-format-",
+    "secret-template-",
+    "secret-mode-",
+];
+
+const PLAUSIBLE_VALUES: &[&str] = &[
+    "true",
+    "false",
+    "ignore",
+    "ignore-and-detach",
+    "sidecar",
+    "5m",
+    "-5m",
+    "99999999999999999999h",
+    "8Mi",
+    "0",
+    "18446744073709551616",
+    "/run/secrets",
+    "/",
+    "..",
+    "../../etc",
+    "kubernetes.io/serviceaccount",
+    "environments/production/billing/database#password@3",
+    "a//b",
+    "a#",
+    "a@",
+    "engine=e role=r ttl=",
+    "SIGHUP",
+    "app/billing",
+    "{{ data.",
+    "{% for x in data %}",
+    "{}",
+    "{\"v\":1}",
+    "*,*",
+    ",",
+];

@@ -1,0 +1,30 @@
+//! What users write.
+
+use std::collections::BTreeMap;
+
+use scaivault_inject::Namespace;
+use scaivault_testkit::PREFIX;
+
+use crate::laws;
+
+/// Reads lines of `key=value` as annotations of a pod, those that start with `@` as annotations of its namespace; keys
+/// stand without the prefix.
+pub fn annotations(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let mut pod = scaivault_testkit::pod();
+    let mut namespace = BTreeMap::new();
+    for line in text.lines() {
+        let (key, value) = line.split_once('=').unwrap_or((line, ""));
+        match key.strip_prefix('@') {
+            Some(key) => {
+                namespace.insert(format!("{PREFIX}{key}"), value.to_owned());
+            }
+            None => pod = pod.ours(key, value),
+        }
+    }
+    let namespace = Namespace {
+        name: "billing".to_owned(),
+        annotations: namespace,
+    };
+    laws::check(&pod.json(), &namespace);
+}

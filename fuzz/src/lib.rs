@@ -1,0 +1,56 @@
+//! The bodies of the fuzz targets, as functions of bytes that panic where something is wrong.
+//!
+//! A body says more than "does not crash": each checks what must hold for every input. They are ordinary functions, so
+//! that the seeds run through them in a test on the stable toolchain; `fuzz_targets` only hands them to libFuzzer.
+#![forbid(unsafe_code)]
+
+mod annotations;
+mod inverse;
+mod laws;
+mod mapping;
+mod review;
+
+pub use annotations::annotations;
+pub use inverse::inverse;
+pub use mapping::mapping;
+pub use review::review;
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    /// Every seed, and every beginning of it: what a connection that breaks off leaves.
+    #[track_caller]
+    fn run_seeds(target: &str, body: fn(&[u8])) {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds").join(target);
+        let mut seeds = 0;
+        for entry in fs::read_dir(directory).unwrap() {
+            let bytes = fs::read(entry.unwrap().path()).unwrap();
+            for length in 0..=bytes.len() {
+                body(&bytes[..length]);
+            }
+            seeds += 1;
+        }
+        assert!(seeds > 0, "{target} has no seed");
+    }
+
+    #[test]
+    fn review_seeds() {
+        run_seeds("review", super::review);
+    }
+
+    #[test]
+    fn annotations_seeds() {
+        run_seeds("annotations", super::annotations);
+    }
+
+    #[test]
+    fn mapping_seeds() {
+        run_seeds("mapping", super::mapping);
+    }
+
+    #[test]
+    fn inverse_seeds() {
+        run_seeds("inverse", super::inverse);
+    }
+}

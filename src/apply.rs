@@ -1,0 +1,163 @@
+//! Applies the core's patch to a manifest.
+//!
+//! Not with the `json-patch` crate, though the result is equal: it takes a key out by moving the last one into its
+//! place, and a manifest is read by people, for whom the order of the keys must stay.
+
+use scaivault_inject::{Operation, Patch};
+use serde_json::Value;
+use thiserror::Error;
+
+/// A patch that does not fit its document: a defect of the injector.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub(crate) enum ApplyError {
+    /// The place is not there.
+    #[error("the patch does not fit: {0} is not in the document")]
+    Missing(String),
+    /// The value to add is not JSON.
+    #[error("the patch does not fit: the value for {0} cannot be written as JSON")]
+    Value(String),
+}
+
+/// Applies all operations. After an error the document is half changed and must be thrown away.
+pub(crate) fn apply(document: &mut Value, patch: &Patch) -> Result<(), ApplyError> {
+    for operation in patch.operations() {
+        let place = operation.path();
+        match operation {
+            Operation::Add { value, .. } => {
+                let value = serde_json::to_value(value).map_err(|_| ApplyError::Value(place.to_owned()))?;
+                add(document, place, value)
+            }
+            Operation::Remove { .. } => remove(document, place),
+        }
+        .ok_or_else(|| ApplyError::Missing(place.to_owned()))?;
+    }
+    Ok(())
+}
+
+fn add(document: &mut Value, path: &str, value: Value) -> Option<()> {
+    let (parent, key) = parent(document, path)?;
+    match parent {
+        Value::Object(map) => {
+            map.insert(key, value);
+        }
+        Value::Array(items) => {
+            let index = if key == "-" {
+                items.len()
+            } else {
+                array_index(&key)?
+            };
+            (index <= items.len()).then(|| items.insert(index, value))?;
+        }
+        _ => return None,
+    }
+    Some(())
+}
+
+fn remove(document: &mut Value, path: &str) -> Option<()> {
+    let (parent, key) = parent(document, path)?;
+    match parent {
+        Value::Object(map) => {
+            map.shift_remove(&key)?;
+        }
+        Value::Array(items) => {
+            let index = array_index(&key)?;
+            (index < items.len()).then(|| items.remove(index))?;
+        }
+        _ => return None,
+    }
+    Some(())
+}
+
+/// What holds the place that an RFC 6901 pointer names, and the place's key in it.
+fn parent<'a>(document: &'a mut Value, path: &str) -> Option<(&'a mut Value, String)> {
+    let (parent, key) = path.rsplit_once('/')?;
+    let key = key.replace("~1", "/").replace("~0", "~");
+    Some((document.pointer_mut(parent)?, key))
+}
+
+/// RFC 6901: digits without a leading zero.
+fn array_index(key: &str) -> Option<usize> {
+    let canonical = key.bytes().all(|byte| byte.is_ascii_digit()) && (key == "0" || !key.starts_with('0'));
+    canonical.then(|| key.parse().ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use scaivault_inject::Value as Added;
+    use serde_json::json;
+
+    use super::*;
+
+    fn add_text(path: &str) -> Operation {
+        Operation::Add {
+            path: path.into(),
+            value: Added::Text("new".into()),
+        }
+    }
+
+    fn remove_at(path: &str) -> Operation {
+        Operation::Remove { path: path.into() }
+    }
+
+    fn document() -> Value {
+        json!({"first": 1, "list": ["a", "b"], "a/b": {"~": 1, "other": 2}, "last": {}})
+    }
+
+    #[test]
+    fn equals_the_reference() {
+        let operations = [
+            add_text("/first"),
+            add_text("/list/0"),
+            add_text("/list/3"),
+            add_text("/list/-"),
+            add_text("/a~1b/~0"),
+            add_text("/last/x~1y"),
+            remove_at("/list/1"),
+            remove_at("/a~1b/~0"),
+            remove_at("/first"),
+            remove_at("/list"),
+        ];
+        for length in 1..=operations.len() {
+            let patch = Patch::new(operations[..length].to_vec());
+            let mut ours = document();
+            apply(&mut ours, &patch).unwrap();
+            let mut reference = document();
+            let reference_patch: json_patch::Patch =
+                serde_json::from_value(serde_json::to_value(&patch).unwrap()).unwrap();
+            json_patch::patch(&mut reference, &reference_patch).unwrap();
+            assert_eq!(ours, reference, "after {:?}", operations[length - 1]);
+        }
+    }
+
+    #[test]
+    fn the_order_of_the_keys_stays() {
+        let mut document = document();
+        apply(
+            &mut document,
+            &Patch::new(vec![remove_at("/first"), add_text("/new")]),
+        )
+        .unwrap();
+        let keys: Vec<_> = document.as_object().unwrap().keys().collect();
+        assert_eq!(keys, ["list", "a/b", "last", "new"]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        for operation in [
+            add_text("/absent/x"),
+            add_text("/list/3"),
+            add_text("/list/01"),
+            add_text("/list/x"),
+            add_text("/list/+1"),
+            add_text("/first/x"),
+            add_text(""),
+            remove_at("/absent"),
+            remove_at("/list/2"),
+            remove_at("/list/-"),
+        ] {
+            let path = operation.path().to_owned();
+            let applied = apply(&mut document(), &Patch::new(vec![operation]));
+            assert_eq!(applied, Err(ApplyError::Missing(path)));
+        }
+    }
+}

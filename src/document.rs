@@ -1,0 +1,159 @@
+//! One document's text to a value and back, so that `kubectl` reads the same before and after.
+
+use serde::{Serialize, Serializer};
+use serde_json::{Value, ser::PrettyFormatter};
+use serde_saphyr::DoubleQuoted;
+use thiserror::Error;
+
+use crate::{
+    strict_json,
+    yaml_stream::{Content, Document, Format},
+};
+
+/// Deepest nesting of a YAML document; what Kubernetes' own JSON decoder allows is far above any manifest.
+const MAX_DEPTH: usize = 128;
+
+/// Most nodes of one YAML document. A node takes at least two bytes, so this is what the largest input can hold.
+const MAX_NODES: usize = 32 * 1024 * 1024;
+
+/// Why a document cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{message}")]
+pub(crate) struct ParseError {
+    /// The line of the stream, from 1.
+    pub(crate) line: usize,
+    /// The column, from 1.
+    pub(crate) column: usize,
+    /// What is wrong.
+    pub(crate) message: String,
+    /// What to do, where that can be guessed.
+    pub(crate) hint: Option<&'static str>,
+}
+
+/// The value cannot be written as YAML or JSON.
+#[derive(Debug, Error)]
+pub(crate) enum EmitError {
+    /// As YAML.
+    #[error("the changed document cannot be written as YAML: {0}")]
+    Yaml(#[from] serde_saphyr::SerializeError),
+    /// As JSON.
+    #[error("the changed document cannot be written as JSON: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+/// Reads a document; none if it has no content.
+pub(crate) fn parse(document: &Document<'_>) -> Result<Option<Value>, ParseError> {
+    let Some(content) = &document.content else {
+        return Ok(None);
+    };
+    let source = document.source();
+    match content.format {
+        Format::Json => strict_json::parse(source).map_err(|error| ParseError {
+            line: content.line + error.line().saturating_sub(1),
+            column: error.column(),
+            message: without_place(error.to_string()),
+            hint: None,
+        }),
+        Format::Yaml => parse_yaml(source).map_err(|error| yaml_error(document.line, source, &error)),
+    }
+    .map(Some)
+}
+
+/// Reads YAML as `kubectl` does: YAML 1.1 booleans and octal numbers, merge keys; a key twice is an error.
+pub(crate) fn parse_yaml(text: &str) -> Result<Value, serde_saphyr::Error> {
+    let options = serde_saphyr::options! {
+        legacy_octal_numbers: true,
+        with_snippet: false,
+        budget: serde_saphyr::budget! {
+            max_depth: MAX_DEPTH,
+            max_nodes: MAX_NODES,
+            max_events: 2 * MAX_NODES,
+        },
+    };
+    serde_saphyr::from_str_with_options(text, options)
+}
+
+/// Writes a value in the way the document was written: YAML as block style, JSON with its indentation.
+pub(crate) fn emit(value: &Value, document: &Document<'_>) -> Result<String, EmitError> {
+    match document.content {
+        Some(Content {
+            format: Format::Json, ..
+        }) => emit_json(value, indentation(document.source())),
+        _ => emit_yaml(value),
+    }
+}
+
+/// Writes YAML that a YAML 1.1 reader reads as the same value: `yes`, `0400` and `1e3` are quoted where they are
+/// strings, and text of several lines is a literal block.
+pub(crate) fn emit_yaml(value: &Value) -> Result<String, EmitError> {
+    let options = serde_saphyr::ser_options! {
+        // Never `>`: a folded block changes where a person sees line breaks.
+        folded_wrap_chars: usize::MAX,
+    };
+    Ok(serde_saphyr::to_string_with_options(&Emitted(value), options)?)
+}
+
+/// A value as it is written: text that would be a literal block beginning with a tab is quoted instead, because
+/// the YAML library of `kubectl` takes that tab for indentation and refuses it.
+struct Emitted<'a>(&'a Value);
+
+impl Serialize for Emitted<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::String(text) if text.contains('\n') && text.trim_start_matches('\n').starts_with('\t') => {
+                DoubleQuoted(text).serialize(serializer)
+            }
+            Value::Array(items) => serializer.collect_seq(items.iter().map(Emitted)),
+            Value::Object(map) => {
+                serializer.collect_map(map.iter().map(|(key, value)| (key, Emitted(value))))
+            }
+            other => other.serialize(serializer),
+        }
+    }
+}
+
+fn emit_json(value: &Value, indentation: Option<&str>) -> Result<String, EmitError> {
+    let Some(indentation) = indentation else {
+        return Ok(serde_json::to_string(value)?);
+    };
+    let mut bytes = Vec::new();
+    let formatter = PrettyFormatter::with_indent(indentation.as_bytes());
+    value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, formatter))?;
+    Ok(String::from_utf8(bytes).expect("serde_json writes UTF-8"))
+}
+
+/// The white space before the first key of a JSON text; none if the text stands on one line.
+fn indentation(json: &str) -> Option<&str> {
+    let (_, rest) = json.split_once('\n')?;
+    let content = rest.trim_start_matches([' ', '\t']);
+    Some(&rest[..rest.len() - content.len()])
+}
+
+fn yaml_error(first_line: usize, source: &str, error: &serde_saphyr::Error) -> ParseError {
+    let (line, column) = error.location().map_or((0, 1), |location| {
+        let index = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        (index(location.line()).saturating_sub(1), index(location.column()))
+    });
+    let rendered = error
+        .without_snippet()
+        .render_with_formatter(&serde_saphyr::UserMessageFormatter);
+    ParseError {
+        line: first_line + line,
+        column,
+        message: without_place(rendered),
+        hint: source
+            .contains("{{")
+            .then_some("this looks like a template: render it first, for example with `helm template`"),
+    }
+}
+
+/// An error's text without its own ` at line 1 column 2`, which counts from the document, not from the stream.
+fn without_place(mut message: String) -> String {
+    if let Some(place) = message.rfind(" at line ") {
+        message.truncate(place);
+    }
+    message
+}
+
+#[cfg(test)]
+mod tests;

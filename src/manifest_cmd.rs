@@ -1,0 +1,153 @@
+//! `inject`, `detach` and `check`: manifests in, manifests and a report out.
+
+use std::{io::Write, path::Path, process::ExitCode};
+
+use anyhow::{Context as _, ensure};
+use scaivault_inject::KubeVersion;
+
+use crate::{
+    args::{CheckArgs, DetachArgs, InjectArgs, LayerArgs, ManifestOutput, ReportOutput},
+    config, document, input,
+    object::objects,
+    output::{self, PROBLEMS, UNREADABLE},
+    report::Report,
+    surroundings::Surroundings,
+    treatment::Verb,
+    yaml_stream,
+};
+
+use self::job::{Job, Worked};
+
+mod job;
+
+/// Runs `inject`.
+pub(crate) fn inject(args: &InjectArgs) -> anyhow::Result<ExitCode> {
+    let InjectArgs {
+        files,
+        layers,
+        output,
+        diff,
+        explain,
+    } = args;
+    let job = Job {
+        verb: Verb::Inject,
+        with_diff: *diff,
+        with_settings: *explain,
+    };
+    let worked = job.run(&files.filenames, surroundings(layers)?)?;
+    write_manifests(&worked, *output)
+}
+
+/// Runs `detach`.
+pub(crate) fn detach(args: &DetachArgs) -> anyhow::Result<ExitCode> {
+    let DetachArgs {
+        files,
+        by_name,
+        output,
+        diff,
+    } = args;
+    let job = Job {
+        verb: if *by_name {
+            Verb::DetachByName
+        } else {
+            Verb::Detach
+        },
+        with_diff: *diff,
+        with_settings: false,
+    };
+    let surroundings = Surroundings::new(config::read(None)?, KubeVersion::default());
+    let worked = job.run(&files.filenames, surroundings)?;
+    write_manifests(&worked, *output)
+}
+
+/// Runs `check`.
+pub(crate) fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
+    let CheckArgs {
+        files,
+        layers,
+        output,
+        diff,
+        explain,
+    } = args;
+    let job = Job {
+        verb: Verb::Inject,
+        with_diff: *diff,
+        with_settings: *explain,
+    };
+    let worked = job.run(&files.filenames, surroundings(layers)?)?;
+    write_report(&worked.report, *output)
+}
+
+fn surroundings(layers: &LayerArgs) -> anyhow::Result<Surroundings> {
+    let LayerArgs {
+        config,
+        namespace_file,
+        kube_version,
+    } = layers;
+    let mut surroundings = Surroundings::new(config::read(config.as_deref())?, *kube_version);
+    if let Some(path) = namespace_file {
+        note_namespaces(path, &mut surroundings)?;
+    }
+    Ok(surroundings)
+}
+
+fn note_namespaces(path: &Path, surroundings: &mut Surroundings) -> anyhow::Result<()> {
+    let source = input::read(path)?;
+    let mut found = false;
+    for document in yaml_stream::split(&source.text) {
+        let value = document::parse(&document)
+            .with_context(|| source.name.clone())?
+            .unwrap_or_default();
+        for object in objects(&value) {
+            found |= surroundings.note_namespace(&object);
+        }
+    }
+    ensure!(
+        found,
+        "{}: no manifest of kind Namespace: write one with `kubectl get namespace NAME -o yaml`",
+        source.name
+    );
+    Ok(())
+}
+
+/// The manifests to standard output, the report to standard error. Nothing goes to standard output if a document
+/// must not be applied: a pipe into `kubectl apply` does not see the exit code.
+fn write_manifests(worked: &Worked, output: ManifestOutput) -> anyhow::Result<ExitCode> {
+    let report = &worked.report;
+    let withheld = report.has_refusals() || !report.errors.is_empty();
+    match output {
+        ManifestOutput::Report => return write_report(report, ReportOutput::Report),
+        _ if withheld => {}
+        ManifestOutput::Json => output::write_stdout(worked.list()?.as_bytes())?,
+        ManifestOutput::Yaml => output::write_stdout(yaml_stream::join(&worked.streams).as_bytes())?,
+    }
+    let mut stderr = output::stderr();
+    report.write_text(&mut stderr)?;
+    if withheld {
+        writeln!(
+            stderr,
+            "nothing is written to standard output until this is mended"
+        )?;
+    }
+    Ok(exit_code(report))
+}
+
+fn write_report(report: &Report, output: ReportOutput) -> anyhow::Result<ExitCode> {
+    let mut stdout = output::stdout();
+    match output {
+        ReportOutput::Report => report.write_text(&mut stdout)?,
+        ReportOutput::Json => stdout.write_all(report.to_json()?.as_bytes())?,
+    }
+    stdout.flush()?;
+    Ok(exit_code(report))
+}
+
+fn exit_code(report: &Report) -> ExitCode {
+    if !report.errors.is_empty() {
+        ExitCode::from(UNREADABLE)
+    } else if report.has_problems() {
+        ExitCode::from(PROBLEMS)
+    } else {
+        ExitCode::SUCCESS
+    }
+}

@@ -1,0 +1,198 @@
+//! The work on the manifests of all files.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use indicatif::{ProgressBar, ProgressStyle};
+use scaivault_inject::{Context, Decision, PodView};
+use serde_json::{Value, json};
+
+use crate::{
+    diff,
+    document::{self, emit_yaml},
+    input::{self, Source},
+    object::objects,
+    report::{Entry, Report, Unreadable},
+    surroundings::Surroundings,
+    treatment::{Treated, Verb, treat},
+    yaml_stream::{self, Document},
+};
+
+/// From this many files on, a bar shows how far the work is.
+const FILES_WORTH_A_BAR: usize = 16;
+
+/// What is to be done, and what is to be shown of it.
+pub(super) struct Job {
+    pub(super) verb: Verb,
+    pub(super) with_diff: bool,
+    pub(super) with_settings: bool,
+}
+
+/// What came out.
+#[derive(Default)]
+pub(super) struct Worked {
+    /// What happened to each object.
+    pub(super) report: Report,
+    /// The resulting text of each file.
+    pub(super) streams: Vec<String>,
+    /// The resulting value of each document.
+    values: Vec<Value>,
+}
+
+/// A document that could be read. One without content has the value null.
+struct Parsed<'a> {
+    source: &'a Source,
+    document: Document<'a>,
+    value: Value,
+}
+
+impl Job {
+    /// Works on all manifests that the arguments name.
+    pub(super) fn run(
+        &self,
+        arguments: &[PathBuf],
+        mut surroundings: Surroundings,
+    ) -> anyhow::Result<Worked> {
+        let paths = input::find(arguments)?;
+        let bar = progress(paths.len());
+        let mut sources = Vec::with_capacity(paths.len());
+        for path in bar.wrap_iter(paths.iter()) {
+            sources.push(input::read(path)?);
+        }
+        let mut worked = Worked::default();
+        let mut files = Vec::with_capacity(sources.len());
+        for source in &sources {
+            files.push(parse(source, &mut worked.report));
+        }
+        // A workload may stand before its service account, and in another file.
+        for parsed in files.iter().flatten() {
+            for object in objects(&parsed.value) {
+                surroundings.note_service_account(&object);
+            }
+        }
+        for documents in files {
+            let mut stream = String::new();
+            for parsed in documents {
+                stream.push_str(&self.work(parsed, &surroundings, &mut worked)?);
+            }
+            worked.streams.push(stream);
+        }
+        Ok(worked)
+    }
+
+    /// Treats one document and gives its resulting text.
+    fn work(
+        &self,
+        parsed: Parsed<'_>,
+        surroundings: &Surroundings,
+        worked: &mut Worked,
+    ) -> anyhow::Result<String> {
+        let Parsed {
+            source,
+            document,
+            value,
+        } = parsed;
+        let Some(content) = &document.content else {
+            return Ok(document.text.to_owned());
+        };
+        let place = || format!("{}:{}", source.name, content.line);
+        let (treated, changed) = treat(
+            &value,
+            self.verb,
+            surroundings,
+            self.with_settings,
+            |pod, context| self.decide(pod, context),
+        )
+        .with_context(place)?;
+
+        let entry = |treated, diff| Entry {
+            file: source.name.clone(),
+            line: content.line,
+            treated,
+            diff,
+        };
+        if treated.is_empty() {
+            worked.report.entries.push(entry(None, None));
+        }
+        for treated in treated {
+            let diff = match &changed {
+                Some(changed) if self.with_diff => {
+                    object_diff(&treated, &value, changed).with_context(place)?
+                }
+                _ => None,
+            };
+            worked.report.entries.push(entry(Some(treated), diff));
+        }
+        let text = match &changed {
+            Some(changed) => document.with_content(&document::emit(changed, &document).with_context(place)?),
+            None => document.text.to_owned(),
+        };
+        worked.values.push(changed.unwrap_or(value));
+        Ok(text)
+    }
+
+    fn decide(&self, pod: &PodView<'_>, context: &Context<'_>) -> Decision {
+        match self.verb {
+            Verb::Inject | Verb::Detach => scaivault_inject::decide(pod, context),
+            Verb::DetachByName => scaivault_inject::detach_by_name(pod),
+        }
+    }
+}
+
+impl Worked {
+    /// All objects as one JSON `List`, whatever the number, so that a script has one case.
+    pub(super) fn list(&self) -> Result<String, serde_json::Error> {
+        let items: Vec<&Value> = self
+            .values
+            .iter()
+            .flat_map(objects)
+            .map(|object| object.value)
+            .collect();
+        let mut list =
+            serde_json::to_string_pretty(&json!({"apiVersion": "v1", "kind": "List", "items": items}))?;
+        list.push('\n');
+        Ok(list)
+    }
+}
+
+/// Reads all documents of a file. What cannot be read is noted and left out.
+fn parse<'a>(source: &'a Source, report: &mut Report) -> Vec<Parsed<'a>> {
+    let mut parsed = Vec::new();
+    for document in yaml_stream::split(&source.text) {
+        match document::parse(&document) {
+            Ok(value) => parsed.push(Parsed {
+                source,
+                document,
+                value: value.unwrap_or_default(),
+            }),
+            Err(error) => report.errors.push(Unreadable {
+                file: source.name.clone(),
+                line: error.line,
+                column: error.column,
+                message: error.message,
+                hint: error.hint,
+            }),
+        }
+    }
+    parsed
+}
+
+fn object_diff(treated: &Treated, before: &Value, after: &Value) -> anyhow::Result<Option<String>> {
+    let (Some(before), Some(after)) = (before.pointer(&treated.pointer), after.pointer(&treated.pointer))
+    else {
+        return Ok(None);
+    };
+    // Both as this program writes them: what only the format does is no change.
+    let (before, after) = (emit_yaml(before)?, emit_yaml(after)?);
+    Ok((before != after).then(|| diff::unified(&before, &after, &treated.display_name())))
+}
+
+/// A bar on standard error, if that is a terminal and the work may take a while.
+fn progress(files: usize) -> ProgressBar {
+    if files < FILES_WORTH_A_BAR {
+        return ProgressBar::hidden();
+    }
+    let style =
+        ProgressStyle::with_template("{bar:30} {pos}/{len} files").expect("the template is well-formed");
+    ProgressBar::new(files as u64).with_style(style)
+}

@@ -1,0 +1,36 @@
+//! `annotations` and `completions`: what can be written, and what can be typed.
+
+use std::{io::Write, process::ExitCode};
+
+use clap::CommandFactory;
+use scaivault_inject::annotations;
+
+use crate::{
+    args::{AnnotationsArgs, AnnotationsFormat, Cli, CompletionsArgs},
+    output,
+};
+
+/// Prints the reference of all annotations.
+pub(crate) fn annotations(args: &AnnotationsArgs) -> anyhow::Result<ExitCode> {
+    let mut text = match args.format {
+        AnnotationsFormat::Table => annotations::table(),
+        AnnotationsFormat::Md => annotations::markdown(),
+        AnnotationsFormat::Json => annotations::json(),
+        AnnotationsFormat::Schema => annotations::schema(),
+    };
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    output::write_stdout(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints a shell's completion script.
+pub(crate) fn completions(args: &CompletionsArgs) -> anyhow::Result<ExitCode> {
+    // Not straight to standard output: the generator panics where a pipe is closed.
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "scaivault-injector", &mut script);
+    script.flush()?;
+    output::write_stdout(&script)?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,266 @@
+//! What happened to each object, for a person and for a program.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+};
+
+use scaivault_inject::{Decision, Problem, SkipReason};
+
+use crate::{
+    diff,
+    output::{ADDED, PLACE, REMOVED, STRONG, WARNED},
+    treatment::{Outcome, Treated},
+};
+
+mod json;
+
+/// Everything that was looked at, in the order of the input.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Report {
+    /// What could be read.
+    pub(crate) entries: Vec<Entry>,
+    /// What could not.
+    pub(crate) errors: Vec<Unreadable>,
+}
+
+/// An object, or a document that is none.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    /// The file's name.
+    pub(crate) file: String,
+    /// The line on which the document's content begins, from 1.
+    pub(crate) line: usize,
+    /// The object; none if the document is no Kubernetes object.
+    pub(crate) treated: Option<Treated>,
+    /// The change as a unified diff, where asked for.
+    pub(crate) diff: Option<String>,
+}
+
+/// A document that is neither YAML nor JSON.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unreadable {
+    /// The file's name.
+    pub(crate) file: String,
+    /// The line, from 1.
+    pub(crate) line: usize,
+    /// The column, from 1.
+    pub(crate) column: usize,
+    /// What is wrong.
+    pub(crate) message: String,
+    /// What to do.
+    pub(crate) hint: Option<&'static str>,
+}
+
+impl Report {
+    /// Whether something has to be mended.
+    pub(crate) fn has_problems(&self) -> bool {
+        self.outcomes().any(Outcome::has_problems)
+    }
+
+    /// Whether a document must not be applied as it is.
+    pub(crate) fn has_refusals(&self) -> bool {
+        self.outcomes().any(Outcome::is_refused)
+    }
+
+    /// Writes the report for a person.
+    pub(crate) fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
+        for entry in &self.entries {
+            entry.write_text(out)?;
+        }
+        for error in &self.errors {
+            error.write_text(out)?;
+        }
+        writeln!(out, "\n{STRONG}{}{STRONG:#}", self.summary())
+    }
+
+    /// The report as one JSON object with `objects`, `errors` and `summary`.
+    pub(crate) fn to_json(&self) -> Result<String, serde_json::Error> {
+        json::render(self)
+    }
+
+    /// How many objects came to which outcome, in one line.
+    fn summary(&self) -> String {
+        let plural = if self.entries.len() == 1 { "" } else { "s" };
+        let counts: Vec<_> = self
+            .counts()
+            .into_iter()
+            .map(|(word, count)| format!("{count} {word}"))
+            .collect();
+        let mut summary = format!("{} object{plural}", self.entries.len());
+        if !counts.is_empty() {
+            summary += &format!(": {}", counts.join(", "));
+        }
+        if !self.errors.is_empty() {
+            summary += &format!("; {} unreadable", self.errors.len());
+        }
+        summary
+    }
+
+    fn counts(&self) -> BTreeMap<&'static str, usize> {
+        let mut counts = BTreeMap::new();
+        for entry in &self.entries {
+            *counts.entry(entry.outcome().word).or_default() += 1;
+        }
+        counts
+    }
+
+    fn outcomes(&self) -> impl Iterator<Item = &Outcome> {
+        self.entries
+            .iter()
+            .filter_map(|entry| Some(&entry.treated.as_ref()?.outcome))
+    }
+}
+
+/// An outcome as it is reported: the words are those of logs and metrics.
+struct Reported<'a> {
+    word: &'static str,
+    reason: &'static str,
+    note: Option<&'a str>,
+    problems: Vec<&'a Problem>,
+    warnings: &'a [String],
+}
+
+impl<'a> Reported<'a> {
+    fn new(word: &'static str, reason: &'static str, note: Option<&'a str>) -> Self {
+        Self {
+            word,
+            reason,
+            note,
+            problems: Vec::new(),
+            warnings: &[],
+        }
+    }
+
+    fn decided(decision: &'a Decision) -> Self {
+        let (note, problems) = match decision {
+            Decision::Skip(skip) => (
+                (skip.reason != SkipReason::NotAnnotated).then(|| skip.reason.sentence()),
+                skip.problems.iter().collect(),
+            ),
+            Decision::Deny(denial) => (None, denial.problems.iter().collect()),
+            Decision::Inject(_) | Decision::Detach(_) => (None, Vec::new()),
+        };
+        Self {
+            problems,
+            warnings: decision.warnings(),
+            ..Self::new(decision.outcome(), decision.reason(), note)
+        }
+    }
+}
+
+impl Entry {
+    fn outcome(&self) -> Reported<'_> {
+        let Some(treated) = &self.treated else {
+            return Reported::new("skipped", "no-object", None);
+        };
+        match &treated.outcome {
+            Outcome::NoPod => Reported::new("skipped", "no-pod", None),
+            Outcome::Malformed(message) => Reported::new("malformed", "not-a-pod", Some(message)),
+            Outcome::NoReceipt => Reported::new(
+                "kept",
+                SkipReason::NoReceipt.name(),
+                Some("without a receipt nothing says which parts are ours; to fix: use detach --by-name"),
+            ),
+            Outcome::Decided(decision) => Reported::decided(decision),
+        }
+    }
+
+    fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
+        let Self {
+            file,
+            line,
+            treated,
+            diff,
+        } = self;
+        let Reported {
+            word,
+            reason,
+            note,
+            problems,
+            warnings,
+        } = self.outcome();
+
+        write!(out, "{PLACE}{file}:{line}{PLACE:#} ")?;
+        if let Some(treated) = treated {
+            if !treated.pointer.is_empty() {
+                write!(out, "({}) ", &treated.pointer[1..])?;
+            }
+            write!(out, "{}: ", treated.display_name())?;
+        }
+        let style = match word {
+            "injected" | "detached" => ADDED,
+            "skipped" => STRONG,
+            _ => REMOVED,
+        };
+        write!(out, "{style}{word}{style:#} ({reason}")?;
+        if let Some(secrets) = treated.as_ref().and_then(Treated::secrets) {
+            write!(out, ", {secrets} secret{}", if secrets == 1 { "" } else { "s" })?;
+        }
+        writeln!(out, ")")?;
+
+        if let Some(note) = note {
+            writeln!(out, "    {note}")?;
+        }
+        for problem in problems {
+            writeln!(out, "    {REMOVED}problem:{REMOVED:#} {problem}")?;
+        }
+        for warning in warnings {
+            writeln!(out, "    {WARNED}warning:{WARNED:#} {warning}")?;
+        }
+        for setting in treated.iter().flat_map(|treated| &treated.settings) {
+            writeln!(out, "    {} = {} ({})", setting.key, setting.value, setting.layer)?;
+        }
+        if let Some(diff) = diff {
+            diff::write(diff, out)?;
+        }
+        Ok(())
+    }
+}
+
+impl Treated {
+    /// `deployment/billing`, as `kubectl` writes it.
+    pub(crate) fn display_name(&self) -> String {
+        let name = if self.name.is_empty() {
+            "(no name)"
+        } else {
+            &self.name
+        };
+        format!("{}/{name}", self.kind.to_lowercase())
+    }
+
+    /// How many secrets an injection brings; none for other outcomes.
+    fn secrets(&self) -> Option<usize> {
+        match &self.outcome {
+            Outcome::Decided(decision) => match &**decision {
+                Decision::Inject(injection) => Some(injection.secrets),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
+impl Unreadable {
+    /// Writes the error for a person.
+    pub(crate) fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
+        let Self {
+            file,
+            line,
+            column,
+            message,
+            hint,
+        } = self;
+        writeln!(
+            out,
+            "{PLACE}{file}:{line}:{column}{PLACE:#} {REMOVED}unreadable:{REMOVED:#} {message}"
+        )?;
+        match hint {
+            Some(hint) => writeln!(out, "    {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

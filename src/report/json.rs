@@ -1,0 +1,162 @@
+//! The report for programs. The field names are a promise to scripts.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::{Entry, Report, Unreadable};
+use crate::treatment::Treated;
+
+/// The report as indented JSON with a line break at its end.
+pub(super) fn render(report: &Report) -> Result<String, serde_json::Error> {
+    let Report { entries, errors } = report;
+    let mut json = serde_json::to_string_pretty(&JsonReport {
+        objects: entries.iter().map(JsonEntry::from).collect(),
+        errors: errors.iter().map(JsonError::from).collect(),
+        summary: report.counts(),
+    })?;
+    json.push('\n');
+    Ok(json)
+}
+
+#[derive(Serialize)]
+struct JsonReport<'a> {
+    objects: Vec<JsonEntry<'a>>,
+    errors: Vec<JsonError<'a>>,
+    summary: BTreeMap<&'static str, usize>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct JsonEntry<'a> {
+    file: &'a str,
+    line: usize,
+    #[serde(flatten)]
+    object: Option<JsonObject<'a>>,
+    outcome: &'static str,
+    reason: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<&'a str>,
+    problems: Vec<JsonProblem<'a>>,
+    warnings: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    diff: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct JsonObject<'a> {
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pointer: &'a str,
+    api_version: &'a str,
+    kind: &'a str,
+    namespace: &'a str,
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secrets: Option<usize>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    settings: Vec<JsonSetting<'a>>,
+}
+
+#[derive(Serialize)]
+struct JsonProblem<'a> {
+    code: &'static str,
+    key: Option<&'a str>,
+    layer: &'static str,
+    /// The whole sentence, with value, what is allowed and the cure.
+    text: String,
+    cure: &'a str,
+}
+
+#[derive(Serialize)]
+struct JsonSetting<'a> {
+    key: &'a str,
+    value: &'a str,
+    layer: &'static str,
+}
+
+#[derive(Serialize)]
+struct JsonError<'a> {
+    file: &'a str,
+    line: usize,
+    column: usize,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<&'static str>,
+}
+
+impl<'a> From<&'a Entry> for JsonEntry<'a> {
+    fn from(entry: &'a Entry) -> Self {
+        let outcome = entry.outcome();
+        Self {
+            file: &entry.file,
+            line: entry.line,
+            object: entry.treated.as_ref().map(JsonObject::from),
+            outcome: outcome.word,
+            reason: outcome.reason,
+            note: outcome.note,
+            problems: outcome
+                .problems
+                .into_iter()
+                .map(|problem| JsonProblem {
+                    code: problem.code.name(),
+                    key: problem.key.as_deref(),
+                    layer: problem.layer.name(),
+                    text: problem.to_string(),
+                    cure: &problem.cure,
+                })
+                .collect(),
+            warnings: outcome.warnings,
+            diff: entry.diff.as_deref(),
+        }
+    }
+}
+
+impl<'a> From<&'a Treated> for JsonObject<'a> {
+    fn from(treated: &'a Treated) -> Self {
+        let Treated {
+            pointer,
+            api_version,
+            kind,
+            namespace,
+            name,
+            outcome: _,
+            settings,
+        } = treated;
+        Self {
+            pointer,
+            api_version,
+            kind,
+            namespace,
+            name,
+            secrets: treated.secrets(),
+            settings: settings
+                .iter()
+                .map(|setting| JsonSetting {
+                    key: &setting.key,
+                    value: &setting.value,
+                    layer: setting.layer.name(),
+                })
+                .collect(),
+        }
+    }
+}
+
+impl<'a> From<&'a Unreadable> for JsonError<'a> {
+    fn from(error: &'a Unreadable) -> Self {
+        let Unreadable {
+            file,
+            line,
+            column,
+            message,
+            hint,
+        } = error;
+        Self {
+            file,
+            line: *line,
+            column: *column,
+            message,
+            hint: *hint,
+        }
+    }
+}

@@ -1,0 +1,162 @@
+use scaivault_inject::{Code, Denial, Explanation, Injection, Layer, Patch, Pattern, Problems};
+use serde_json::{Value, json};
+
+use super::*;
+
+fn treated(kind: &str, name: &str, outcome: Outcome) -> Treated {
+    Treated {
+        pointer: String::new(),
+        api_version: "v1".into(),
+        kind: kind.into(),
+        namespace: "shop".into(),
+        name: name.into(),
+        outcome,
+        settings: Vec::new(),
+    }
+}
+
+fn entry(line: usize, treated: impl Into<Option<Treated>>) -> Entry {
+    Entry {
+        file: "all.yaml".into(),
+        line,
+        treated: treated.into(),
+        diff: None,
+    }
+}
+
+fn decided(decision: Decision) -> Outcome {
+    Outcome::Decided(Box::new(decision))
+}
+
+fn injection() -> Outcome {
+    decided(Decision::Inject(Box::new(Injection {
+        patch: Patch::default(),
+        pattern: Pattern::Sidecar,
+        secrets: 2,
+        replaced: false,
+        warnings: vec!["the lease is not renewed".into()],
+    })))
+}
+
+fn denial() -> Outcome {
+    let mut problems = Problems::new();
+    problems.push(Problem {
+        code: Code::InvalidValue,
+        key: Some("refresh-interval".into()),
+        layer: Layer::Namespace,
+        value: None,
+        message: "not a duration".into(),
+        allowed: None,
+        cure: "write 5m".into(),
+    });
+    decided(Decision::Deny(Denial {
+        problems,
+        warnings: Vec::new(),
+    }))
+}
+
+fn report() -> Report {
+    let mut in_list = treated("Pod", "", denial());
+    in_list.pointer = "/items/2".into();
+    in_list.settings.push(Explanation {
+        key: "url".into(),
+        value: "https://vault.example.com".into(),
+        layer: Layer::Injector,
+    });
+    let mut shown = entry(
+        9,
+        treated(
+            "Job",
+            "migrate",
+            decided(Decision::Skip(SkipReason::OptedOut.into())),
+        ),
+    );
+    shown.diff = Some("--- a\n+++ b\n".into());
+    Report {
+        entries: vec![
+            entry(1, treated("Deployment", "billing", injection())),
+            entry(5, treated("Service", "billing", Outcome::NoPod)),
+            entry(7, None),
+            shown,
+            entry(11, in_list),
+            entry(13, treated("Pod", "old", Outcome::NoReceipt)),
+            entry(
+                15,
+                treated("Pod", "odd", Outcome::Malformed("not a pod: odd".into())),
+            ),
+        ],
+        errors: vec![Unreadable {
+            file: "chart.yaml".into(),
+            line: 3,
+            column: 1,
+            message: "not YAML".into(),
+            hint: Some("render it first"),
+        }],
+    }
+}
+
+#[test]
+fn a_person_reads_one_line_for_each_object_and_what_belongs_to_it_below() {
+    let mut bytes = Vec::new();
+    report().write_text(&mut bytes).unwrap();
+    let text = anstream::adapter::strip_str(std::str::from_utf8(&bytes).unwrap()).to_string();
+    assert_eq!(
+        text,
+        "\
+all.yaml:1 deployment/billing: injected (sidecar, 2 secrets)
+    warning: the lease is not renewed
+all.yaml:5 service/billing: skipped (no-pod)
+all.yaml:7 skipped (no-object)
+all.yaml:9 job/migrate: skipped (opted-out)
+    the annotation inject is \"false\"
+--- a
++++ b
+all.yaml:11 (items/2) pod/(no name): denied (problems)
+    problem: scaivault.scailabs.ai/refresh-interval (of the namespace): not a duration; to fix: write 5m [invalid-value]
+    url = https://vault.example.com (injector)
+all.yaml:13 pod/old: kept (no-receipt)
+    without a receipt nothing says which parts are ours; to fix: use detach --by-name
+all.yaml:15 pod/odd: malformed (not-a-pod)
+    not a pod: odd
+chart.yaml:3:1 unreadable: not YAML
+    render it first
+
+7 objects: 1 denied, 1 injected, 1 kept, 1 malformed, 3 skipped; 1 unreadable
+"
+    );
+}
+
+#[test]
+fn a_program_reads_the_same_facts() {
+    let json: Value = serde_json::from_str(&report().to_json().unwrap()).unwrap();
+    assert_eq!(
+        json["objects"][0],
+        json!({
+            "file": "all.yaml", "line": 1, "apiVersion": "v1", "kind": "Deployment", "namespace": "shop",
+            "name": "billing", "outcome": "injected", "reason": "sidecar", "secrets": 2, "problems": [],
+            "warnings": ["the lease is not renewed"],
+        })
+    );
+    assert_eq!(json["objects"][2]["reason"], "no-object");
+    assert_eq!(json["objects"][2].get("kind"), None);
+    let denied = &json["objects"][4];
+    assert_eq!(denied["pointer"], "/items/2");
+    assert_eq!(denied["problems"][0]["code"], "invalid-value");
+    assert_eq!(denied["problems"][0]["layer"], "namespace");
+    assert_eq!(denied["settings"][0]["layer"], "injector");
+    assert_eq!(json["errors"][0]["line"], 3);
+    assert_eq!(
+        json["summary"],
+        json!({"injected": 1, "skipped": 3, "denied": 1, "malformed": 1, "kept": 1})
+    );
+}
+
+#[test]
+fn a_summary_counts() {
+    assert_eq!(Report::default().summary(), "0 objects");
+    let one = Report {
+        entries: vec![entry(1, None)],
+        errors: Vec::new(),
+    };
+    assert_eq!(one.summary(), "1 object: 1 skipped");
+}

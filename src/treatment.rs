@@ -1,0 +1,179 @@
+//! What happens to each object of a document: the core's decision, and its patch applied.
+
+use scaivault_contract::names::ANNOTATION_PREFIX;
+use scaivault_inject::{Context, Decision, Explanation, PodView, SkipReason, explain};
+use serde_json::Value;
+
+use crate::{
+    apply::{ApplyError, apply},
+    object::{Object, objects},
+    surroundings::Surroundings,
+};
+
+/// What is to be done with pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verb {
+    /// What admission would do.
+    Inject,
+    /// Take out what a receipt marks as injected.
+    Detach,
+    /// Take out whatever carries a reserved name.
+    DetachByName,
+}
+
+/// An object after its treatment.
+#[derive(Clone, Debug)]
+pub(crate) struct Treated {
+    /// RFC 6901 pointer to the object in its document.
+    pub(crate) pointer: String,
+    /// `apiVersion`, `kind`, `metadata.namespace`, `metadata.name`; empty where absent.
+    pub(crate) api_version: String,
+    pub(crate) kind: String,
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    /// What came out.
+    pub(crate) outcome: Outcome,
+    /// Where the settings come from; empty unless asked for.
+    pub(crate) settings: Vec<Explanation>,
+}
+
+/// What came out for an object.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Outcome {
+    /// Its kind has no pod, or this manifest has no pod template (such as a kustomize patch).
+    NoPod,
+    /// The API server would refuse it; what is wrong.
+    Malformed(String),
+    /// The core decided.
+    Decided(Box<Decision>),
+    /// Told to detach; what is there looks like ours, and nothing proves it.
+    NoReceipt,
+}
+
+impl Outcome {
+    /// Whether something has to be mended.
+    pub(crate) fn has_problems(&self) -> bool {
+        match self {
+            Self::NoPod => false,
+            Self::Malformed(_) | Self::NoReceipt => true,
+            Self::Decided(decision) => match &**decision {
+                Decision::Deny(_) => true,
+                Decision::Skip(skip) => !skip.problems.is_empty(),
+                Decision::Inject(_) | Decision::Detach(_) => false,
+            },
+        }
+    }
+
+    /// Whether the document must not be applied as it is.
+    pub(crate) fn is_refused(&self) -> bool {
+        match self {
+            Self::Decided(decision) => matches!(**decision, Decision::Deny(_)),
+            other => other.has_problems(),
+        }
+    }
+}
+
+/// Treats all objects of a document. The second value is the changed document; none if nothing changes.
+pub(crate) fn treat(
+    document: &Value,
+    verb: Verb,
+    surroundings: &Surroundings,
+    with_settings: bool,
+    decide: impl Fn(&PodView<'_>, &Context<'_>) -> Decision,
+) -> Result<(Vec<Treated>, Option<Value>), ApplyError> {
+    let mut changed: Option<Value> = None;
+    let mut treated = Vec::new();
+    for object in objects(document) {
+        let (outcome, settings) = outcome(&object, verb, surroundings, with_settings, &decide);
+        if let (Outcome::Decided(decision), Some(pod_pointer)) = (&outcome, object.pod_pointer())
+            && let Some(patch) = decision.patch().filter(|patch| !patch.is_empty())
+        {
+            let patch = patch.clone().below(&format!("{}{pod_pointer}", object.pointer));
+            apply(changed.get_or_insert_with(|| document.clone()), &patch)?;
+        }
+        treated.push(Treated {
+            api_version: object.api_version.to_owned(),
+            kind: object.kind.to_owned(),
+            namespace: object.namespace().to_owned(),
+            name: object.name().to_owned(),
+            pointer: object.pointer,
+            outcome,
+            settings,
+        });
+    }
+    Ok((treated, changed))
+}
+
+fn outcome(
+    object: &Object<'_>,
+    verb: Verb,
+    surroundings: &Surroundings,
+    with_settings: bool,
+    decide: impl Fn(&PodView<'_>, &Context<'_>) -> Decision,
+) -> (Outcome, Vec<Explanation>) {
+    let Some(pod) = object
+        .pod_pointer()
+        .and_then(|pointer| object.value.pointer(pointer))
+    else {
+        return (Outcome::NoPod, Vec::new());
+    };
+    let json = pod.to_string();
+    let view = match PodView::parse(&json) {
+        Ok(view) => view,
+        Err(error) => return (Outcome::Malformed(error.to_string()), Vec::new()),
+    };
+    let mode = match workload_mutation_mode(object, verb) {
+        Ok(mode) => mode,
+        Err(message) => return (Outcome::Malformed(message), Vec::new()),
+    };
+    let namespace = match verb {
+        Verb::Inject => surroundings.namespace(object.namespace()),
+        // Only the manifest counts: an exclusion or a mode of the namespace must not keep the user from detaching.
+        Verb::Detach | Verb::DetachByName => scaivault_inject::Namespace::default(),
+    };
+    let context = Context {
+        settings: &surroundings.settings,
+        namespace: &namespace,
+        service_account_role: surroundings.role(object.namespace(), Object::service_account(pod)),
+        workload_mutation_mode: mode,
+        kube_version: surroundings.kube_version,
+    };
+    let settings = if with_settings {
+        explain(&view, &context)
+    } else {
+        Vec::new()
+    };
+    let outcome = match decide(&view, &context) {
+        Decision::Skip(skip) if skip.reason == SkipReason::NoReceipt && verb == Verb::Detach => {
+            Outcome::NoReceipt
+        }
+        decision => Outcome::Decided(Box::new(decision)),
+    };
+    (outcome, settings)
+}
+
+/// The mode that the workload's own metadata asks for. To detach is the strictest mode, whatever the manifest says.
+fn workload_mutation_mode<'a>(object: &Object<'a>, verb: Verb) -> Result<Option<&'a str>, String> {
+    const DETACH: &str = "ignore-and-detach";
+    if verb != Verb::Inject {
+        return Ok(Some(DETACH));
+    }
+    if !object.is_workload() {
+        return Ok(None);
+    }
+    let key = format!("{ANNOTATION_PREFIX}mutation-mode");
+    let written = object
+        .value
+        .pointer("/metadata/annotations")
+        .and_then(|all| all.get(&key));
+    match written {
+        Some(Value::String(mode)) => Ok(Some(mode)),
+        None => Ok(None),
+        Some(_) => Err(format!(
+            "metadata.annotations: {key} is not a string; to fix: put the value in quotes"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests;

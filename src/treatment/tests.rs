@@ -1,0 +1,249 @@
+use std::cell::RefCell;
+
+use scaivault_inject::{Denial, Detachment, Operation, Patch, Problems, Skip};
+use serde_json::json;
+
+use super::*;
+
+/// A core that changes every pod at one place below the template.
+fn mark(_pod: &PodView<'_>, _context: &Context<'_>) -> Decision {
+    Decision::Detach(Detachment {
+        patch: Patch::new(vec![Operation::Add {
+            path: "/spec/mark".into(),
+            value: scaivault_inject::Value::Text("set".into()),
+        }]),
+        warnings: Vec::new(),
+    })
+}
+
+fn skip(_pod: &PodView<'_>, _context: &Context<'_>) -> Decision {
+    Decision::Skip(SkipReason::NotAnnotated.into())
+}
+
+fn object(api_version: &str, kind: &str, rest: Value) -> Value {
+    let mut object = json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": "app"}});
+    let Value::Object(rest) = rest else {
+        panic!("an object")
+    };
+    object.as_object_mut().unwrap().extend(rest);
+    object
+}
+
+#[test]
+fn the_patch_lands_in_the_pod_of_every_kind() {
+    let template = || json!({"metadata": {}, "spec": {}});
+    for (api_version, kind, rest, pointer) in [
+        ("v1", "Pod", json!({"spec": {}}), "/spec/mark"),
+        (
+            "v1",
+            "PodTemplate",
+            json!({"template": template()}),
+            "/template/spec/mark",
+        ),
+        (
+            "v1",
+            "ReplicationController",
+            json!({"spec": {"template": template()}}),
+            "/spec/template/spec/mark",
+        ),
+        (
+            "apps/v1",
+            "Deployment",
+            json!({"spec": {"template": template()}}),
+            "/spec/template/spec/mark",
+        ),
+        (
+            "apps/v1",
+            "StatefulSet",
+            json!({"spec": {"template": template()}}),
+            "/spec/template/spec/mark",
+        ),
+        (
+            "apps/v1",
+            "DaemonSet",
+            json!({"spec": {"template": template()}}),
+            "/spec/template/spec/mark",
+        ),
+        (
+            "apps/v1",
+            "ReplicaSet",
+            json!({"spec": {"template": template()}}),
+            "/spec/template/spec/mark",
+        ),
+        (
+            "batch/v1",
+            "Job",
+            json!({"spec": {"template": template()}}),
+            "/spec/template/spec/mark",
+        ),
+        (
+            "batch/v1",
+            "CronJob",
+            json!({"spec": {"jobTemplate": {"spec": {"template": template()}}}}),
+            "/spec/jobTemplate/spec/template/spec/mark",
+        ),
+    ] {
+        let document = object(api_version, kind, rest);
+        let (treated, changed) =
+            treat(&document, Verb::Inject, &Surroundings::default(), false, mark).unwrap();
+        assert_eq!(treated.len(), 1, "{kind}");
+        assert_eq!(changed.unwrap().pointer(pointer), Some(&json!("set")), "{kind}");
+
+        let list = json!({"apiVersion": "v1", "kind": "List", "items": [{"kind": "x"}, document]});
+        let (_, changed) = treat(&list, Verb::Inject, &Surroundings::default(), false, mark).unwrap();
+        let pointer = format!("/items/1{pointer}");
+        assert_eq!(
+            changed.unwrap().pointer(&pointer),
+            Some(&json!("set")),
+            "{kind} in a list"
+        );
+    }
+}
+
+#[test]
+fn what_has_no_pod_or_no_patch_does_not_change() {
+    for document in [
+        object("v1", "Service", json!({"spec": {}})),
+        object("apps/v1", "Deployment", json!({"spec": {"replicas": 2}})),
+        object(
+            "apps/v1beta1",
+            "Deployment",
+            json!({"spec": {"template": {"spec": {}}}}),
+        ),
+    ] {
+        let (treated, changed) =
+            treat(&document, Verb::Inject, &Surroundings::default(), false, mark).unwrap();
+        assert_eq!(
+            (&treated[0].outcome, changed),
+            (&Outcome::NoPod, None),
+            "{document}"
+        );
+    }
+    let pod = object("v1", "Pod", json!({"spec": {}}));
+    let (treated, changed) = treat(&pod, Verb::Inject, &Surroundings::default(), false, skip).unwrap();
+    assert!(matches!(treated[0].outcome, Outcome::Decided(_)));
+    assert_eq!(changed, None);
+    assert!(
+        treat(&json!([1]), Verb::Inject, &Surroundings::default(), false, mark)
+            .unwrap()
+            .0
+            .is_empty()
+    );
+}
+
+/// The core sees, for each workload, what the cluster would show it.
+#[test]
+fn the_context_is_that_of_the_object() {
+    let mut surroundings = Surroundings::default();
+    let documents = [
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop", "annotations": {
+            "scaivault.scailabs.ai/url": "https://vault.example.com"}}}),
+        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "billing", "annotations": {
+            "scaikey.scailabs.ai/role": "billing-reader"}}}),
+    ];
+    for noted in documents.iter().flat_map(objects) {
+        surroundings.note_namespace(&noted);
+        surroundings.note_service_account(&noted);
+    }
+    let deployment = json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "app", "annotations": {"scaivault.scailabs.ai/mutation-mode": "ignore"}},
+        "spec": {"template": {"spec": {"serviceAccountName": "billing"}}},
+    });
+    let seen = |verb| {
+        let seen = RefCell::new(None);
+        treat(&deployment, verb, &surroundings, false, |_, context| {
+            *seen.borrow_mut() = Some((
+                context.namespace.name.clone(),
+                context.namespace.annotations.len(),
+                context.service_account_role.map(str::to_owned),
+                context.workload_mutation_mode.map(str::to_owned),
+            ));
+            Decision::Skip(SkipReason::NotAnnotated.into())
+        })
+        .unwrap();
+        seen.into_inner().unwrap()
+    };
+    let role = Some("billing-reader".to_owned());
+    assert_eq!(
+        seen(Verb::Inject),
+        ("shop".into(), 1, role.clone(), Some("ignore".into()))
+    );
+    assert_eq!(
+        seen(Verb::Detach),
+        (String::new(), 0, role, Some("ignore-and-detach".into()))
+    );
+}
+
+#[test]
+fn a_pods_own_mode_is_not_a_workloads() {
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "spec": {}, "metadata": {"annotations": {
+        "scaivault.scailabs.ai/mutation-mode": "ignore"}}});
+    treat(
+        &pod,
+        Verb::Inject,
+        &Surroundings::default(),
+        false,
+        |_, context| {
+            assert_eq!(context.workload_mutation_mode, None);
+            Decision::Skip(SkipReason::NotAnnotated.into())
+        },
+    )
+    .unwrap();
+}
+
+#[test]
+fn a_mode_that_is_no_string_is_malformed() {
+    let deployment = object(
+        "apps/v1",
+        "Deployment",
+        json!({
+            "metadata": {"annotations": {"scaivault.scailabs.ai/mutation-mode": true}},
+            "spec": {"template": {"spec": {}}},
+        }),
+    );
+    let (treated, _) = treat(&deployment, Verb::Inject, &Surroundings::default(), false, mark).unwrap();
+    let Outcome::Malformed(message) = &treated[0].outcome else {
+        panic!("{treated:?}")
+    };
+    assert!(
+        message.contains("mutation-mode") && message.contains("quotes"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_missing_receipt_is_a_problem_only_for_who_wants_to_detach() {
+    let pod = object("v1", "Pod", json!({"spec": {}}));
+    let no_receipt = |_: &PodView<'_>, _: &Context<'_>| Decision::Skip(SkipReason::NoReceipt.into());
+    for (verb, refused) in [(Verb::Detach, true), (Verb::Inject, false)] {
+        let (treated, _) = treat(&pod, verb, &Surroundings::default(), false, no_receipt).unwrap();
+        assert_eq!(treated[0].outcome.is_refused(), refused, "{verb:?}");
+    }
+}
+
+#[test]
+fn problems_that_are_let_through_are_problems_but_no_refusal() {
+    let mut problems = Problems::new();
+    problems.push(scaivault_inject::Problem {
+        code: scaivault_inject::Code::InvalidValue,
+        key: None,
+        layer: scaivault_inject::Layer::Pod,
+        value: None,
+        message: "wrong".into(),
+        allowed: None,
+        cure: "mend it".into(),
+    });
+    let skip = Skip {
+        problems: problems.clone(),
+        ..SkipReason::Problems.into()
+    };
+    let let_through = Outcome::Decided(Box::new(Decision::Skip(skip)));
+    assert!(let_through.has_problems() && !let_through.is_refused());
+    let denied = Outcome::Decided(Box::new(Decision::Deny(Denial {
+        problems,
+        warnings: Vec::new(),
+    })));
+    assert!(denied.has_problems() && denied.is_refused());
+}

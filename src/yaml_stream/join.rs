@@ -1,0 +1,94 @@
+//! Puts the streams of several files one behind the other so that they stay one stream.
+
+use super::{after_marker, is_blank_or_comment, lines, without_bom};
+
+/// Joins streams. A single one stays as it is; between several stands what YAML needs between documents. Several
+/// JSON streams are one JSON stream.
+pub(crate) fn join(streams: &[String]) -> String {
+    let streams: Vec<&str> = streams
+        .iter()
+        .map(String::as_str)
+        .filter(|stream| !stream.is_empty())
+        .collect();
+    if let [only] = streams.as_slice() {
+        return (*only).to_owned();
+    }
+    let is_json = |stream: &&str| without_bom(stream).trim_start().starts_with('{');
+    let all_json = streams.iter().all(is_json);
+
+    let mut joined = String::with_capacity(streams.iter().map(|stream| stream.len() + 8).sum());
+    for (index, stream) in streams.into_iter().enumerate() {
+        if index > 0 && !joined.ends_with('\n') {
+            joined.push('\n');
+        }
+        let first = index == 0;
+        match Start::of(stream) {
+            _ if all_json => {}
+            Start::Directive if !first => joined.push_str("...\n"),
+            // Also before the first: a reader that sees a brace at the beginning takes all that follows for JSON.
+            Start::Content if !first || is_json(&stream) => joined.push_str("---\n"),
+            Start::Marker | Start::Directive | Start::Content => {}
+        }
+        joined.push_str(if first { stream } else { without_bom(stream) });
+    }
+    joined
+}
+
+/// What a stream begins with, comments apart.
+enum Start {
+    /// `---`, or nothing at all.
+    Marker,
+    /// `%`, which may only follow the end marker of another document.
+    Directive,
+    Content,
+}
+
+impl Start {
+    fn of(stream: &str) -> Self {
+        match lines(without_bom(stream)).find(|line| !is_blank_or_comment(line)) {
+            None => Self::Marker,
+            Some(line) if after_marker(line, "---").is_some() => Self::Marker,
+            Some(line) if line.starts_with('%') => Self::Directive,
+            Some(_) => Self::Content,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_stay_apart() {
+        for (streams, expected) in [
+            (vec!["a: 1"], "a: 1"),
+            (vec!["", "a: 1", ""], "a: 1"),
+            (vec!["a: 1", "b: 2\n"], "a: 1\n---\nb: 2\n"),
+            (
+                vec!["---\na: 1\n", "# c\n---\nb: 2\n"],
+                "---\na: 1\n# c\n---\nb: 2\n",
+            ),
+            (
+                vec!["a: 1\n", "%YAML 1.1\n---\nb: 2\n"],
+                "a: 1\n...\n%YAML 1.1\n---\nb: 2\n",
+            ),
+            (
+                vec!["\u{FEFF}a: 1\n", "\u{FEFF}b: 2\n"],
+                "\u{FEFF}a: 1\n---\nb: 2\n",
+            ),
+            (vec!["{\"a\": 1}", "{\"b\": 2}\n"], "{\"a\": 1}\n{\"b\": 2}\n"),
+            (vec!["{\"a\": 1}", "b: 2\n"], "---\n{\"a\": 1}\n---\nb: 2\n"),
+            (vec!["a: 1\n", "{\"b\": 2}\n"], "a: 1\n---\n{\"b\": 2}\n"),
+        ] {
+            let streams: Vec<_> = streams.into_iter().map(str::to_owned).collect();
+            assert_eq!(join(&streams), expected, "{streams:?}");
+        }
+    }
+
+    #[test]
+    fn the_parser_finds_every_document_of_joined_streams() {
+        let streams = ["a: 1", "--- {b: 2}", "%YAML 1.2\n---\nc: 3\n", "{\"d\": 4}"].map(str::to_owned);
+        let values: Vec<serde_json::Value> = serde_saphyr::from_multiple(&join(&streams)).unwrap();
+        assert_eq!(values.len(), streams.len());
+    }
+}

@@ -1,0 +1,292 @@
+//! Reviews as a real API server (Kubernetes 1.36.2) sent them, byte for byte: what each of them gets.
+//!
+//! Once through the core alone, once through the program over TLS.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by panicking")]
+
+#[path = "captures/server.rs"]
+mod server;
+
+use std::{collections::BTreeSet, fs, path::PathBuf};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use scaivault_inject::{Context, InjectorConfig, KubeVersion, Namespace, PodView, Settings, decide};
+use scaivault_testkit::{apply, look, users_content};
+use serde_json::{Value, json};
+
+use crate::server::Server;
+
+/// Outcome and reason, as they stand in the answer's audit annotations.
+type Words = (&'static str, &'static str);
+
+const INJECTED: Words = ("injected", "init");
+const NOT_ANNOTATED: Words = ("skipped", "not-annotated");
+const OPTED_OUT: Words = ("skipped", "opted-out");
+const UPDATE: Words = ("untouched", "update");
+const DELETE: Words = ("untouched", "delete");
+const SUBRESOURCE: Words = ("untouched", "subresource");
+const NOT_A_POD: Words = ("untouched", "not-a-pod");
+
+const CAPTURES: &[(&str, Words)] = &[
+    ("0001-Pod-CREATE-plain.json", NOT_ANNOTATED),
+    ("0003-Pod-CREATE-plain-annotated.json", INJECTED),
+    ("0005-Pod-CREATE-multi-annotated.json", INJECTED),
+    ("0007-Pod-CREATE-with-init.json", INJECTED),
+    ("0009-Pod-CREATE-native-sidecar.json", INJECTED),
+    ("0011-Pod-CREATE-secured.json", INJECTED),
+    ("0013-Pod-CREATE-hostnet.json", INJECTED),
+    ("0015-Pod-CREATE-gen-GEN.json", INJECTED),
+    ("0017-Pod-CREATE-opted-out.json", OPTED_OUT),
+    ("0019-Pod-CREATE-reinvoked.json", INJECTED),
+    ("0020-Pod-CREATE-reinvoked.json", INJECTED),
+    ("0021-Pod-CREATE-reinvoked.json", INJECTED),
+    ("0023-Pod-CREATE-v1beta1.json", INJECTED),
+    ("0024-Pod-CREATE-v1beta1.json", INJECTED),
+    ("0026-Pod-CREATE-client-apply.json", INJECTED),
+    ("0028-Pod-CREATE.dryrun-dry.json", INJECTED),
+    ("0029-Pod-CREATE.dryrun-dry-ssa.json", INJECTED),
+    ("0030-Pod-CREATE-ssa.json", INJECTED),
+    ("0032-Pod-UPDATE-plain-annotated.json", UPDATE),
+    ("0033-Pod-UPDATE-plain.json", UPDATE),
+    ("0034-Pod-UPDATE-plain-annotated.json", UPDATE),
+    (
+        "0035-Pod.ephemeralcontainers-UPDATE-plain-annotated.json",
+        SUBRESOURCE,
+    ),
+    ("0036-Pod.resize-UPDATE-plain-annotated.json", SUBRESOURCE),
+    ("0037-TokenRequest.token-CREATE-billing.json", SUBRESOURCE),
+    ("0038-Eviction.eviction-CREATE-opted-out.json", SUBRESOURCE),
+    ("0039-Deployment-CREATE-dep.json", NOT_A_POD),
+    ("0040-ReplicaSet-CREATE-dep-6cbf7bd9cc.json", NOT_A_POD),
+    ("0041-Pod-CREATE-dep-6cbf7bd9cc-GEN.json", INJECTED),
+    ("0042-Pod-CREATE-dep-6cbf7bd9cc-GEN.json", INJECTED),
+    ("0045-Deployment-CREATE-dep-plain.json", NOT_A_POD),
+    ("0046-ReplicaSet-CREATE-dep-plain-c6667c56c.json", NOT_A_POD),
+    ("0047-Pod-CREATE-dep-plain-c6667c56c-GEN.json", NOT_ANNOTATED),
+    ("0049-StatefulSet-CREATE-sts.json", NOT_A_POD),
+    ("0050-Pod-CREATE-sts-0.json", INJECTED),
+    ("0052-DaemonSet-CREATE-ds.json", NOT_A_POD),
+    ("0053-Job-CREATE-job.json", NOT_A_POD),
+    ("0054-Pod-CREATE-job-GEN.json", INJECTED),
+    ("0056-Job-CREATE-job-indexed.json", NOT_A_POD),
+    ("0057-Pod-CREATE-job-indexed-0-GEN.json", INJECTED),
+    ("0059-Pod-CREATE-job-indexed-1-GEN.json", INJECTED),
+    ("0061-CronJob-CREATE-cron.json", NOT_A_POD),
+    ("0062-Job-CREATE-cron-manual.json", NOT_A_POD),
+    ("0063-Pod-CREATE-cron-manual-GEN.json", INJECTED),
+    ("0065-Pod-CREATE-ds-GEN.json", INJECTED),
+    ("0085-ReplicaSet-UPDATE-dep-6cbf7bd9cc.json", NOT_A_POD),
+    ("0086-Pod-CREATE-dep-6cbf7bd9cc-GEN.json", INJECTED),
+    ("0088-Deployment-UPDATE-dep.json", NOT_A_POD),
+    ("0089-ReplicaSet-CREATE-dep-5b68fc5c79.json", NOT_A_POD),
+    ("0090-Pod-CREATE-dep-5b68fc5c79-GEN.json", INJECTED),
+    ("0092-Deployment-UPDATE-dep-plain.json", NOT_A_POD),
+    ("0093-ReplicaSet-CREATE-dep-plain-595b878958.json", NOT_A_POD),
+    ("0094-Pod-CREATE-dep-plain-595b878958-GEN.json", INJECTED),
+    ("0095-Pod-DELETE-hostnet.json", DELETE),
+    ("0097-Pod-DELETE-hostnet.json", DELETE),
+    ("0100-Job-CREATE-cron-29922661.json", NOT_A_POD),
+    ("0101-Pod-CREATE-cron-29922661-GEN.json", INJECTED),
+];
+
+fn directory() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/captures")
+}
+
+fn read(name: &str) -> String {
+    fs::read_to_string(directory().join(name)).unwrap()
+}
+
+/// A capture by the start of its name, with the review read.
+fn parsed(name: &str) -> Value {
+    serde_json::from_str(&read(name)).unwrap()
+}
+
+#[test]
+fn every_capture_is_in_the_table() {
+    let files: BTreeSet<_> = fs::read_dir(directory())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name != "server.rs")
+        .collect();
+    let table: BTreeSet<_> = CAPTURES.iter().map(|(name, _)| (*name).to_owned()).collect();
+    assert_eq!(files, table);
+}
+
+#[test]
+fn the_core_decides_every_created_pod() {
+    let settings = Settings::try_from(InjectorConfig::default()).unwrap();
+    let namespace = Namespace {
+        name: "capture".to_owned(),
+        ..Namespace::default()
+    };
+    let context = Context {
+        settings: &settings,
+        namespace: &namespace,
+        service_account_role: None,
+        workload_mutation_mode: None,
+        kube_version: KubeVersion::new(1, 36),
+    };
+    for (name, words) in CAPTURES
+        .iter()
+        .filter(|(_, (outcome, _))| *outcome != "untouched")
+    {
+        let object = &parsed(name)["request"]["object"];
+        let text = object.to_string();
+        let decision = decide(&PodView::parse(&text).unwrap(), &context);
+        assert_eq!((decision.outcome(), decision.reason()), *words, "{name}");
+        let patch = decision.patch().map(|patch| serde_json::to_value(patch).unwrap());
+        check_effect(name, object, patch.as_ref(), *words);
+    }
+}
+
+#[test]
+fn the_program_answers_every_review() {
+    let server = Server::start();
+    let mut connection = server.connect();
+    for (name, words) in CAPTURES {
+        let review = read(name);
+        let answer = connection.post("/mutate?timeout=5s", &review);
+        let review: Value = serde_json::from_str(&review).unwrap();
+        let response = &answer["response"];
+        assert_eq!(
+            (&answer["apiVersion"], &answer["kind"]),
+            (&review["apiVersion"], &review["kind"]),
+            "{name}"
+        );
+        assert_eq!(response["uid"], review["request"]["uid"], "{name}");
+        assert_eq!(response["allowed"], true, "{name}: {answer}");
+        let audit = &response["auditAnnotations"];
+        assert_eq!(
+            (&audit["outcome"], &audit["reason"]),
+            (&json!(words.0), &json!(words.1)),
+            "{name}"
+        );
+        check_effect(
+            name,
+            &review["request"]["object"],
+            patch(response).as_ref(),
+            *words,
+        );
+    }
+}
+
+#[test]
+fn a_dry_run_gets_the_same_answer() {
+    let server = Server::start();
+    let mut connection = server.connect();
+    let real = read("0003-Pod-CREATE-plain-annotated.json");
+    let dry = real.replacen("\"dryRun\":false", "\"dryRun\":true", 1);
+    assert_ne!(real, dry);
+    assert_eq!(
+        connection.post("/mutate", &dry),
+        connection.post("/mutate", &real)
+    );
+}
+
+#[test]
+fn the_answer_to_v1beta1_differs_in_its_version_alone() {
+    let server = Server::start();
+    let mut connection = server.connect();
+    let old = read("0024-Pod-CREATE-v1beta1.json");
+    let new = old.replacen("admission.k8s.io/v1beta1", "admission.k8s.io/v1", 1);
+    assert_ne!(old, new);
+    let (mut old, new) = (connection.post("/mutate", &old), connection.post("/mutate", &new));
+    assert_eq!(old["apiVersion"], "admission.k8s.io/v1beta1");
+    old["apiVersion"] = "admission.k8s.io/v1".into();
+    assert_eq!(old, new);
+}
+
+/// The decoded patch; `patch` and `patchType` come together or not at all.
+fn patch(response: &Value) -> Option<Value> {
+    let patch = response.get("patch");
+    assert_eq!(patch.is_some(), response.get("patchType").is_some(), "{response}");
+    let text = patch?.as_str().unwrap();
+    assert_eq!(response["patchType"], "JSONPatch");
+    Some(serde_json::from_slice(&BASE64_STANDARD.decode(text).unwrap()).unwrap())
+}
+
+fn check_effect(name: &str, object: &Value, patch: Option<&Value>, words: Words) {
+    if words != INJECTED {
+        assert_eq!(patch, None, "{name}");
+        return;
+    }
+    let injected = apply(object, patch.unwrap_or_else(|| panic!("{name}: no patch"))).unwrap();
+    assert_eq!(users_content(&injected), users_content(object), "{name}");
+    assert_eq!(look::ours(&injected, "status"), Some("injected"), "{name}");
+    check_volumes(name, &injected);
+    check_containers(name, object, &injected);
+}
+
+fn check_volumes(name: &str, injected: &Value) {
+    let volumes = look::names(look::entries(injected, "volumes"));
+    let ours: BTreeSet<_> = volumes
+        .into_iter()
+        .filter(|volume| volume.starts_with("scaivault-"))
+        .collect();
+    assert_eq!(
+        ours,
+        BTreeSet::from(["scaivault-secrets", "scaivault-token"]),
+        "{name}"
+    );
+    let secrets = &look::volume(injected, "scaivault-secrets").unwrap()["emptyDir"];
+    assert_eq!(
+        *secrets,
+        json!({"medium": "Memory", "sizeLimit": "8Mi"}),
+        "{name}"
+    );
+}
+
+fn check_containers(name: &str, object: &Value, injected: &Value) {
+    let mut expected = vec!["scaivault-init"];
+    expected.extend(look::names(look::entries(object, "initContainers")));
+    assert_eq!(
+        look::names(look::entries(injected, "initContainers")),
+        expected,
+        "{name}"
+    );
+
+    let agent = look::init_container(injected, "scaivault-init").unwrap();
+    assert_eq!(
+        look::env(agent, "SCAIVAULT_URL"),
+        Some("https://scaivault.scailabs.ai"),
+        "{name}"
+    );
+    assert_eq!(look::env(agent, "SCAIVAULT_ROLE"), Some("billing"), "{name}");
+    assert_eq!(
+        look::env(agent, "SECRETS"),
+        Some(mapping(object).as_str()),
+        "{name}"
+    );
+
+    for list in ["initContainers", "containers"] {
+        for container in look::entries(object, list) {
+            let container =
+                look::named(look::entries(injected, list), container["name"].as_str().unwrap()).unwrap();
+            let mount =
+                look::mount(container, "scaivault-secrets").unwrap_or_else(|| panic!("{name}: {container}"));
+            let expected =
+                json!({"name": "scaivault-secrets", "mountPath": "/run/secrets", "readOnly": true});
+            assert_eq!(*mount, expected, "{name}");
+        }
+    }
+}
+
+/// One line for each secret that the pod's annotations name. Where all run as one user, nobody else may read.
+fn mapping(object: &Value) -> String {
+    let mode = if object["spec"]["securityContext"]["runAsUser"].is_null() {
+        ""
+    } else {
+        " mode=0400"
+    };
+    let annotations = object["metadata"]["annotations"].as_object().unwrap();
+    let mut lines: Vec<_> = annotations
+        .iter()
+        .filter_map(|(key, path)| {
+            let name = key.strip_prefix("scaivault.scailabs.ai/inject-secret-")?;
+            Some((name, format!("{} -> /run/secrets/{name}{mode}\n", path.as_str()?)))
+        })
+        .collect();
+    lines.sort_unstable();
+    lines.into_iter().map(|(_, line)| line).collect()
+}

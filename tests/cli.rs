@@ -1,0 +1,13 @@
+//! The command line as a user has it: the built program, its streams and its exit code. Nothing here injects; that is
+//! in `cli_inject.rs`.
+
+mod cli {
+    pub mod program;
+
+    mod errors;
+    mod examples;
+    mod inputs;
+    mod pass_through;
+    mod reference;
+    mod reports;
+}

@@ -1,0 +1,159 @@
+//! Every check that a change must pass, in the order in which it is cheapest to fail.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use clap::builder::PossibleValuesParser;
+
+use crate::{docs, process, table, test, tidy, workspace};
+
+struct Step {
+    name: &'static str,
+    run: fn() -> Result<Outcome>,
+}
+
+enum Outcome {
+    Passed,
+    /// Not run, and why: said in the table, so that a check cannot vanish unseen.
+    Skipped(&'static str),
+}
+
+const STEPS: &[Step] = &[
+    Step {
+        name: "fmt",
+        run: || cargo(&["fmt", "--all", "--check"]),
+    },
+    Step {
+        name: "tidy",
+        run: || tidy::run().map(|()| Outcome::Passed),
+    },
+    // All targets: examples and benchmarks are compiled here, and nowhere else.
+    Step {
+        name: "clippy",
+        run: || {
+            cargo(&[
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--locked",
+                "--",
+                "-D",
+                "warnings",
+            ])
+        },
+    },
+    Step {
+        name: "test",
+        run: || test::run(&[]).map(|()| Outcome::Passed),
+    },
+    Step {
+        name: "docs",
+        run: || docs::run(true).map(|()| Outcome::Passed),
+    },
+    Step {
+        name: "rustdoc",
+        run: rustdoc,
+    },
+    Step {
+        name: "alone",
+        run: each_package_alone,
+    },
+    Step {
+        name: "fuzz",
+        run: fuzz_targets_on_stable,
+    },
+    Step {
+        name: "deny",
+        run: deny,
+    },
+];
+
+/// The steps' names, for the command line.
+pub(crate) fn step_names() -> PossibleValuesParser {
+    STEPS.iter().map(|step| step.name).into()
+}
+
+/// Runs the named steps, or all of them. Stops at the first that fails.
+pub(crate) fn run(names: &[String]) -> Result<()> {
+    let chosen = STEPS
+        .iter()
+        .filter(|step| names.is_empty() || names.iter().any(|name| name == step.name));
+    let mut rows = Vec::new();
+    for step in chosen {
+        println!("\n== {}", step.name);
+        let started = Instant::now();
+        let result = (step.run)();
+        let took = seconds(started.elapsed());
+        let said = match &result {
+            Ok(Outcome::Passed) => "passed".to_owned(),
+            Ok(Outcome::Skipped(why)) => format!("skipped: {why}"),
+            Err(_) => "FAILED".to_owned(),
+        };
+        println!("== {} {said} ({took})", step.name);
+        rows.push([step.name.to_owned(), took, said]);
+        if let Err(error) = result {
+            println!("\n{}", table::render(["step", "time", "result"], &rows));
+            return Err(error.context(format!(
+                "step {name} failed; run it alone with: cargo xtask ci {name}",
+                name = step.name
+            )));
+        }
+    }
+    println!("\n{}", table::render(["step", "time", "result"], &rows));
+    Ok(())
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{:.1} s", duration.as_secs_f64())
+}
+
+fn cargo(args: &[&str]) -> Result<Outcome> {
+    process::run(&mut process::cargo(args.iter().copied())).map(|()| Outcome::Passed)
+}
+
+fn rustdoc() -> Result<Outcome> {
+    let mut command = process::cargo(["doc", "--workspace", "--no-deps", "--locked"]);
+    process::run(command.env("RUSTDOCFLAGS", "-D warnings")).map(|()| Outcome::Passed)
+}
+
+/// Built together, packages share the features that any of them asks for, and a missing one goes unnoticed.
+fn each_package_alone() -> Result<Outcome> {
+    for package in workspace::members()? {
+        cargo(&["check", "--locked", "--package", &package.name])?;
+    }
+    Ok(Outcome::Passed)
+}
+
+/// The bodies of the fuzz targets run over their seeds; the thin targets are only compiled, without libFuzzer, which
+/// would need a C++ compiler and the nightly toolchain.
+fn fuzz_targets_on_stable() -> Result<Outcome> {
+    // The workspace's own target directory: dependencies that are the same ones are built once.
+    let target = workspace::target_directory()?;
+    let shared = [
+        "--manifest-path=fuzz/Cargo.toml",
+        "--locked",
+        "--target-dir",
+        &target,
+    ];
+    cargo(&[&["test", "--lib"], &shared[..]].concat())?;
+    cargo(&[&["check", "--bins", "--no-default-features"], &shared[..]].concat())
+}
+
+/// Advisories are left out: they need a download, and they change without a change of ours.
+fn deny() -> Result<Outcome> {
+    let mut ask = process::cargo(["deny", "--version"]);
+    if !process::succeeds(&mut ask) {
+        return Ok(Outcome::Skipped(
+            "cargo-deny is not installed (tidy checks the crates that must not come back)",
+        ));
+    }
+    cargo(&[
+        "deny",
+        "--locked",
+        "--offline",
+        "check",
+        "bans",
+        "licenses",
+        "sources",
+    ])
+}

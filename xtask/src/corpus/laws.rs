@@ -1,0 +1,141 @@
+//! The laws, on one document.
+
+use std::{
+    collections::BTreeSet,
+    fmt,
+    io::Write as _,
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+/// How the text of a broken law starts.
+pub(super) const BROKEN: &str = "BROKEN";
+
+/// What came of one document.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// Injected, and every law holds.
+    Injected,
+    /// Left as it was: not a kind that the injector knows.
+    Untouched,
+    /// Refused, with the codes of its problems.
+    Refused(BTreeSet<String>),
+    /// A law does not hold: which, and what the program said.
+    Broken(String),
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Injected => f.write_str("injected, laws hold"),
+            Self::Untouched => f.write_str("untouched"),
+            Self::Refused(codes) => {
+                let codes: Vec<_> = codes.iter().map(String::as_str).collect();
+                write!(f, "refused: {}", codes.join(", "))
+            }
+            Self::Broken(_) => f.write_str(BROKEN),
+        }
+    }
+}
+
+/// Injects, injects again, and detaches: `inject(inject(p)) == inject(p)` and `detach(inject(p)) == p`, as JSON.
+pub(super) fn check(program: &Path, inject_args: &[String], document: &Value) -> Result<Outcome> {
+    let inject = |input: &Value| {
+        let args = ["inject", "-f", "-"]
+            .into_iter()
+            .chain(inject_args.iter().map(String::as_str));
+        call(program, args, input)
+    };
+    let first = inject(document)?;
+    let injected = match answer(&first) {
+        Ok(injected) => injected,
+        Err(said) => {
+            let codes = problem_codes(&said);
+            return Ok(if codes.is_empty() {
+                Outcome::Broken(format!("inject fails without a problem's code: {said}"))
+            } else {
+                Outcome::Refused(codes)
+            });
+        }
+    };
+    if injected == *document {
+        return Ok(Outcome::Untouched);
+    }
+    Ok(match answer(&inject(&injected)?) {
+        Err(said) => Outcome::Broken(format!("a second inject fails: {said}")),
+        Ok(again) if again != injected => Outcome::Broken("a second inject changes something".into()),
+        Ok(_) => match answer(&call(program, ["detach", "-f", "-"], &injected)?) {
+            Err(said) => Outcome::Broken(format!("detach fails: {said}")),
+            Ok(detached) if detached != *document => {
+                Outcome::Broken("detach does not give back what was injected".into())
+            }
+            Ok(_) => Outcome::Injected,
+        },
+    })
+}
+
+fn call<'a>(program: &Path, args: impl IntoIterator<Item = &'a str>, input: &Value) -> Result<Output> {
+    let mut child = Command::new(program)
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("{} does not start", program.display()))?;
+    // JSON is YAML. The pipe is closed at the end of the statement, so that the program sees the end of its input; if it
+    // stops reading early, its exit code says why.
+    let _ = child
+        .stdin
+        .take()
+        .context("standard input is piped")?
+        .write_all(input.to_string().as_bytes());
+    Ok(child.wait_with_output()?)
+}
+
+/// The document that came out, or what the program said instead.
+fn answer(output: &Output) -> Result<Value, String> {
+    let said = || String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    if !output.status.success() {
+        return Err(said());
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    match super::documents(&text) {
+        Ok(documents) if documents.len() == 1 => Ok(documents.into_iter().next().unwrap_or_default()),
+        Ok(documents) => Err(format!("{} documents came out of one", documents.len())),
+        Err(error) => Err(format!("what came out is not YAML: {error}")),
+    }
+}
+
+/// Every `[code]` in the text of problems.
+fn problem_codes(text: &str) -> BTreeSet<String> {
+    let is_code = |code: &str| {
+        code.starts_with(|c: char| c.is_ascii_lowercase())
+            && code.chars().all(|c| c.is_ascii_lowercase() || c == '-')
+    };
+    text.split('[')
+        .skip(1)
+        .filter_map(|rest| rest.split_once(']'))
+        .map(|(code, _)| code)
+        .filter(|code| is_code(code))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_read_out_of_problems() {
+        let text =
+            "2 problems (1) a: \"b[0]\": bad; to fix: c [invalid-duration] (2) d; to fix: e [unknown-key]";
+        assert_eq!(
+            problem_codes(text),
+            ["invalid-duration", "unknown-key"].map(String::from).into()
+        );
+        assert!(problem_codes("error: spec.containers[0] is odd").is_empty());
+    }
+}

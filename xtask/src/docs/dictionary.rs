@@ -1,0 +1,75 @@
+//! `fuzz/dictionaries/annotations.dict`: keys and examples of the registry, for libFuzzer.
+
+use std::{collections::BTreeSet, fmt::Write as _};
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+
+const HEAD: &str = "# Written by `cargo xtask docs` from the annotation registry.\n";
+
+/// A row of `scaivault-injector annotations --format json`, as far as it is used.
+#[derive(Deserialize)]
+struct Annotation {
+    key: String,
+    example: String,
+}
+
+/// The dictionary. Keys stand as in the target's input: without prefix, and up to the name that the user chooses.
+pub(super) fn page(annotations: &str) -> Result<String> {
+    let annotations: Vec<Annotation> =
+        serde_json::from_str(annotations).context("the table of annotations is not what was expected")?;
+    let words: BTreeSet<_> = annotations
+        .iter()
+        .flat_map(|row| [key(&row.key), &row.example])
+        .collect();
+    let mut page = HEAD.to_owned();
+    for word in words.into_iter().filter(|word| !word.is_empty()) {
+        writeln!(page, "\"{}\"", escape(word))?;
+    }
+    Ok(page)
+}
+
+fn key(full: &str) -> &str {
+    let key = full.rsplit_once('/').map_or(full, |(_, key)| key);
+    key.split_once('<').map_or(key, |(key, _)| key)
+}
+
+/// libFuzzer reads quotes, backslashes and everything that is not printable ASCII as `\xHH`.
+fn escape(word: &str) -> String {
+    let mut escaped = String::new();
+    for byte in word.bytes() {
+        match byte {
+            b'"' | b'\\' => write!(escaped, "\\{}", char::from(byte)),
+            b' '..=b'~' => write!(escaped, "{}", char::from(byte)),
+            _ => write!(escaped, "\\x{byte:02X}"),
+        }
+        .expect("writing to a string does not fail");
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_and_examples_become_words() -> Result<()> {
+        let page = page(
+            r#"[{"key": "scaivault.scailabs.ai/inject-secret-<name>", "example": "a/b#c", "doc": "…"},
+                {"key": "scaivault.scailabs.ai/status", "example": ""},
+                {"key": "scaivault.scailabs.ai/role", "example": "\"é"}]"#,
+        )?;
+        let words: Vec<_> = page.lines().skip(1).collect();
+        assert_eq!(
+            words,
+            [
+                r#""\"\xC3\xA9""#,
+                r#""a/b#c""#,
+                r#""inject-secret-""#,
+                r#""role""#,
+                r#""status""#
+            ]
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,350 @@
+//! Who may depend on whom.
+
+use super::{Finding, tree::Tree};
+
+/// Which of our own packages each may have built into it: the arrows of `ARCHITECTURE.md`. A new package needs a row.
+const ARROWS: &[(&str, &[&str])] = &[
+    ("scaivault-contract", &[]),
+    ("scaivault-inject", &["scaivault-contract"]),
+    ("scaivault-webhook", &["scaivault-inject", "scaivault-contract"]),
+    ("scaivault-certs", &[]),
+    (
+        "scaivault-injector",
+        &[
+            "scaivault-webhook",
+            "scaivault-certs",
+            "scaivault-inject",
+            "scaivault-contract",
+        ],
+    ),
+    ("scaivault-testkit", &[]),
+    ("xtask", &[]),
+];
+
+/// The packages of the pure core.
+const CORE: [&str; 2] = ["scaivault-contract", "scaivault-inject"];
+
+/// Crates that do I/O, take time or log, or that the core must not know for another reason. YAML crates besides.
+const NOT_IN_CORE: &[&str] = &[
+    "tokio",
+    "axum",
+    "hyper",
+    "hyper-util",
+    "reqwest",
+    "kube",
+    "kube-client",
+    "rustls",
+    "rcgen",
+    "tracing",
+    "log",
+    "mio",
+    "socket2",
+];
+
+/// What a core crate's own `clippy.toml` must at least forbid.
+const FORBIDDEN_IN_CORE: [&str; 8] = [
+    "std::fs::read",
+    "std::fs::write",
+    "std::fs::File",
+    "std::env::var",
+    "std::time::SystemTime",
+    "std::time::Instant",
+    "std::net::TcpStream",
+    "std::thread::spawn",
+];
+
+/// The packages that end in a person's terminal: there an error is read, not matched.
+const MAY_USE_ANYHOW: [&str; 2] = ["scaivault-injector", "xtask"];
+
+/// The crates that must not be in any build, and why. `deny.toml` has the same list; this one needs no tool.
+const BANNED: &[(&str, &str)] = &[
+    ("ring", "aws-lc-rs is the one crypto provider"),
+    ("openssl", "rustls is the one TLS library"),
+    ("openssl-sys", "rustls is the one TLS library"),
+    ("native-tls", "rustls is the one TLS library"),
+];
+
+/// The one crate that reads and writes YAML.
+const YAML: &str = "serde-saphyr";
+
+pub(super) fn arrows_point_down(tree: &Tree) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (package, built_in) in &tree.built_into {
+        let Some((_, allowed)) = ARROWS.iter().find(|(name, _)| name == package) else {
+            let what =
+                "is a new package: say in ARROWS (xtask/src/tidy/dependencies.rs) what it may depend on";
+            findings.push(Finding::new(package, what));
+            continue;
+        };
+        let ours = tree.members.iter().map(|member| member.name.as_str());
+        for dependency in ours.filter(|name| built_in.contains(*name) && !allowed.contains(name)) {
+            findings.push(Finding::new(package, format!("must not depend on {dependency}")));
+        }
+    }
+    findings
+}
+
+pub(super) fn core_is_pure(tree: &Tree) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for package in CORE {
+        for dependency in tree.built_into.get(package).into_iter().flatten() {
+            if NOT_IN_CORE.contains(&dependency.as_str()) || is_yaml(dependency) {
+                findings.push(Finding::new(
+                    package,
+                    format!("the pure core must not have {dependency} built into it"),
+                ));
+            }
+        }
+    }
+    for member in tree
+        .members
+        .iter()
+        .filter(|member| CORE.contains(&member.name.as_str()))
+    {
+        let path = format!("{}/clippy.toml", member.dir);
+        let text = tree.text(&path).unwrap_or_default();
+        for item in FORBIDDEN_IN_CORE {
+            if !text.contains(&format!("\"{item}\"")) {
+                findings.push(Finding::new(
+                    &path,
+                    format!("must forbid {item} in the pure core"),
+                ));
+            }
+        }
+    }
+    findings
+}
+
+pub(super) fn webhook_knows_no_cluster(tree: &Tree) -> Vec<Finding> {
+    const PACKAGE: &str = "scaivault-webhook";
+    let built_in = tree.built_into.get(PACKAGE).into_iter().flatten();
+    let clients = built_in
+        .filter(|name| *name == "kube" || name.starts_with("kube-"))
+        .map(|name| {
+            Finding::new(
+                PACKAGE,
+                format!("must not have {name} built into it: it sees only what it is given"),
+            )
+        });
+    clients.collect()
+}
+
+pub(super) fn testkit_is_for_tests(tree: &Tree) -> Vec<Finding> {
+    const TESTKIT: &str = "scaivault-testkit";
+    let users = tree
+        .built_into
+        .iter()
+        .filter(|(_, built_in)| built_in.contains(TESTKIT));
+    users
+        .map(|(package, _)| Finding::new(package, format!("{TESTKIT} belongs into [dev-dependencies]")))
+        .collect()
+}
+
+pub(super) fn anyhow_in_binaries(tree: &Tree) -> Vec<Finding> {
+    let libraries = tree
+        .members
+        .iter()
+        .filter(|member| !MAY_USE_ANYHOW.contains(&member.name.as_str()));
+    libraries
+        .filter(|member| {
+            member
+                .dependencies
+                .iter()
+                .any(|dependency| dependency.name == "anyhow")
+        })
+        .map(|member| {
+            Finding::new(
+                &member.name,
+                "a library's errors are enums (thiserror), not anyhow",
+            )
+        })
+        .collect()
+}
+
+pub(super) fn typed_fragments_in_core(tree: &Tree) -> Vec<Finding> {
+    let others = tree
+        .members
+        .iter()
+        .filter(|member| member.name != "scaivault-inject");
+    others
+        .filter(|member| {
+            let mut built = member
+                .dependencies
+                .iter()
+                .filter(|dependency| !dependency.is_dev());
+            built.any(|dependency| dependency.name == "k8s-openapi")
+        })
+        .map(|member| {
+            Finding::new(
+                &member.name,
+                "must not depend on k8s-openapi: a typed object loses the fields it does not know",
+            )
+        })
+        .collect()
+}
+
+pub(super) fn banned_crates(tree: &Tree) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for name in &tree.built_at_all {
+        if let Some((_, why)) = BANNED.iter().find(|(banned, _)| banned == name) {
+            findings.push(Finding::new("Cargo.lock", format!("{name} is built: {why}")));
+        } else if is_yaml(name) && name != YAML && !is_part_of_the_yaml_crate(name) {
+            findings.push(Finding::new(
+                "Cargo.lock",
+                format!("{name} is built: {YAML} is the one YAML crate"),
+            ));
+        }
+    }
+    findings
+}
+
+fn is_yaml(package: &str) -> bool {
+    package.contains("yaml") || package.contains("saphyr") || package == "serde_norway"
+}
+
+/// What [`YAML`] is built of.
+fn is_part_of_the_yaml_crate(package: &str) -> bool {
+    package.contains("saphyr")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(rule: fn(&Tree) -> Vec<Finding>, tree: &Tree, expected: &[&str]) {
+        let findings: Vec<_> = rule(tree).iter().map(ToString::to_string).collect();
+        assert_eq!(findings, expected);
+    }
+
+    #[test]
+    fn an_arrow_upwards_is_found() {
+        let tree = Tree::default()
+            .and_member("scaivault-contract", "crates/contract", &["serde"])
+            .and_member("scaivault-certs", "certs", &["scaivault-contract"])
+            .and_member("scaivault-inject", "crates/inject", &["scaivault-contract"]);
+        check(
+            arrows_point_down,
+            &tree,
+            &["scaivault-certs: must not depend on scaivault-contract"],
+        );
+    }
+
+    #[test]
+    fn a_new_package_has_to_say_its_place() {
+        let tree = Tree::default().and_member("scaivault-news", "crates/news", &[]);
+        let findings = arrows_point_down(&tree);
+        assert!(
+            findings[0].what.starts_with("is a new package: say in ARROWS"),
+            "{findings:?}"
+        );
+    }
+
+    #[test]
+    fn the_core_must_not_reach_the_world() {
+        let bans = all_bans();
+        let tree = |dependencies: &[&str]| {
+            Tree::with_file("crates/inject/clippy.toml", &bans).and_member(
+                "scaivault-inject",
+                "crates/inject",
+                dependencies,
+            )
+        };
+        check(core_is_pure, &tree(&["serde", "k8s-openapi"]), &[]);
+        check(
+            core_is_pure,
+            &tree(&["serde", "serde_yaml", "tokio"]),
+            &[
+                "scaivault-inject: the pure core must not have serde_yaml built into it",
+                "scaivault-inject: the pure core must not have tokio built into it",
+            ],
+        );
+    }
+
+    #[test]
+    fn the_core_keeps_its_bans() {
+        let weaker = all_bans().replace("std::env::var", "std::env::other");
+        let tree = Tree::with_file("crates/contract/clippy.toml", &weaker).and_member(
+            "scaivault-contract",
+            "crates/contract",
+            &[],
+        );
+        check(
+            core_is_pure,
+            &tree,
+            &["crates/contract/clippy.toml: must forbid std::env::var in the pure core"],
+        );
+        let without = Tree::default().and_member("scaivault-contract", "crates/contract", &[]);
+        assert_eq!(core_is_pure(&without).len(), FORBIDDEN_IN_CORE.len());
+    }
+
+    #[test]
+    fn the_webhook_gets_no_client() {
+        let tree = Tree::default().and_member("scaivault-webhook", "webhook", &["axum", "kube-client"]);
+        check(
+            webhook_knows_no_cluster,
+            &tree,
+            &["scaivault-webhook: must not have kube-client built into it: it sees only what it is given"],
+        );
+    }
+
+    #[test]
+    fn the_testkit_is_never_built_in() {
+        let tree = Tree::default().and_member("scaivault-webhook", "webhook", &["scaivault-testkit"]);
+        check(
+            testkit_is_for_tests,
+            &tree,
+            &["scaivault-webhook: scaivault-testkit belongs into [dev-dependencies]"],
+        );
+    }
+
+    #[test]
+    fn anyhow_stays_in_binaries() {
+        let tree = Tree::default()
+            .and_member("xtask", "xtask", &["anyhow"])
+            .and_member("scaivault-injector", "", &["anyhow"])
+            .and_member("scaivault-certs", "certs", &["anyhow"]);
+        check(
+            anyhow_in_binaries,
+            &tree,
+            &["scaivault-certs: a library's errors are enums (thiserror), not anyhow"],
+        );
+    }
+
+    #[test]
+    fn typed_kubernetes_objects_stay_in_the_core() {
+        let tree = Tree::default()
+            .and_member("scaivault-inject", "crates/inject", &["k8s-openapi"])
+            .and_member("scaivault-webhook", "webhook", &["k8s-openapi"]);
+        check(
+            typed_fragments_in_core,
+            &tree,
+            &[
+                "scaivault-webhook: must not depend on k8s-openapi: a typed object loses the fields it does not know",
+            ],
+        );
+    }
+
+    #[test]
+    fn banned_crates_do_not_come_back() {
+        let tree = Tree::default().and_member(
+            "scaivault-certs",
+            "certs",
+            &["aws-lc-rs", "ring", "serde-saphyr", "yaml-rust2"],
+        );
+        check(
+            banned_crates,
+            &tree,
+            &[
+                "Cargo.lock: ring is built: aws-lc-rs is the one crypto provider",
+                "Cargo.lock: yaml-rust2 is built: serde-saphyr is the one YAML crate",
+            ],
+        );
+    }
+
+    fn all_bans() -> String {
+        FORBIDDEN_IN_CORE
+            .map(|item| format!("{{ path = \"{item}\" }}"))
+            .join("\n")
+    }
+}

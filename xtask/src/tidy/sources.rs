@@ -1,0 +1,222 @@
+//! What may stand in a Rust file.
+
+use super::{
+    Finding, has_word,
+    tree::{RustFile, Tree},
+};
+
+/// The composition root stays a table of contents.
+const MAIN: &str = "src/main.rs";
+const MAIN_LINES: usize = 40;
+
+/// More than this and a file holds two things. Test files may be longer: they are lists of cases.
+const FILE_LINES: usize = 600;
+
+/// Where output belongs to a program, not to a library.
+const MAY_PRINT: [&str; 2] = ["src/", "xtask/"];
+
+/// Nothing here needs it, and the workspace's lint forbids it; this keeps the lint itself from going away.
+pub(super) fn no_unsafe(tree: &Tree) -> Vec<Finding> {
+    let mut findings = find_in_code(tree, Part::All, &["unsafe"], "no unsafe code");
+    if tree
+        .text("Cargo.toml")
+        .is_some_and(|text| !text.contains("unsafe_code = \"forbid\""))
+    {
+        findings.push(Finding::new(
+            "Cargo.toml",
+            "the workspace's lints must say `unsafe_code = \"forbid\"`",
+        ));
+    }
+    findings
+}
+
+pub(super) fn small_main(tree: &Tree) -> Vec<Finding> {
+    let lines = tree.text(MAIN).map_or(0, |text| text.lines().count());
+    let too_long = (lines >= MAIN_LINES).then(|| {
+        Finding::new(
+            MAIN,
+            format!("has {lines} lines; it stays under {MAIN_LINES}: it only starts things"),
+        )
+    });
+    too_long.into_iter().collect()
+}
+
+pub(super) fn small_files(tree: &Tree) -> Vec<Finding> {
+    tree.rust_files()
+        .filter(|file| !file.is_test())
+        .map(|file| (file.path, file.text.lines().count()))
+        .filter(|(_, lines)| *lines > FILE_LINES)
+        .map(|(path, lines)| Finding::new(path, format!("has {lines} lines; {FILE_LINES} at most: split it")))
+        .collect()
+}
+
+pub(super) fn libraries_do_not_print(tree: &Tree) -> Vec<Finding> {
+    let library =
+        |file: &RustFile<'_>| !MAY_PRINT.iter().any(|dir| file.path.starts_with(dir)) && !file.is_test();
+    let macros = ["println!", "print!", "eprintln!", "eprint!"];
+    let mut findings = Vec::new();
+    for file in tree.rust_files().filter(library) {
+        let end = file.first_test_line().unwrap_or(usize::MAX);
+        for (index, line) in file.split.code.lines().enumerate().take(end) {
+            if macros.iter().any(|name| has_word(line, name)) {
+                let place = format!("{}:{}", file.path, index + 1);
+                findings.push(Finding::new(
+                    place,
+                    "a library returns facts or logs events; only a program prints",
+                ));
+            }
+        }
+    }
+    findings
+}
+
+/// A test that is skipped or that waits for a while proves nothing on the day it matters.
+pub(super) fn honest_tests(tree: &Tree) -> Vec<Finding> {
+    let mut findings = find_in_code(
+        tree,
+        Part::All,
+        &["#[ignore"],
+        "a test that is ignored protects nothing",
+    );
+    let sleeps = ["sleep(", "sleep_until("];
+    let no_sleep = "a test waits for an event, not for a time";
+    findings.extend(find_in_code(tree, Part::Tests, &sleeps, no_sleep));
+    for file in tree.rust_files() {
+        for (index, line) in file.split.comments.lines().enumerate() {
+            let fence = line.trim_start_matches(['/', '!', '*', ' ']);
+            if fence.starts_with("```") && fence.contains("ignore") {
+                let place = format!("{}:{}", file.path, index + 1);
+                findings.push(Finding::new(
+                    place,
+                    "an example that is not compiled goes stale; use `no_run` or `text`",
+                ));
+            }
+        }
+    }
+    findings
+}
+
+/// Which lines of a file are looked at.
+#[derive(Clone, Copy)]
+enum Part {
+    All,
+    Tests,
+}
+
+/// The lines of code that have one of the words.
+fn find_in_code(tree: &Tree, part: Part, words: &[&str], what: &str) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for file in tree.rust_files() {
+        let first = match part {
+            Part::All => 0,
+            Part::Tests => file.first_test_line().unwrap_or(usize::MAX),
+        };
+        for (index, line) in file.split.code.lines().enumerate().skip(first) {
+            if words.iter().any(|word| has_word(line, word)) {
+                findings.push(Finding::new(format!("{}:{}", file.path, index + 1), what));
+            }
+        }
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(rule: fn(&Tree) -> Vec<Finding>, path: &str, text: &str, places: &[&str]) {
+        let findings = rule(&Tree::with_file(path, text));
+        let found: Vec<_> = findings.iter().map(|finding| finding.place.as_str()).collect();
+        assert_eq!(found, places, "{path}: {text}");
+    }
+
+    #[test]
+    fn unsafe_code_is_found_and_talk_about_it_is_not() {
+        check(
+            no_unsafe,
+            "certs/src/lib.rs",
+            "fn f() {\n    unsafe { g() }\n}\n",
+            &["certs/src/lib.rs:2"],
+        );
+        check(
+            no_unsafe,
+            "certs/src/lib.rs",
+            "// unsafe\nfn not_unsafe() { f(\"unsafe\") }\n",
+            &[],
+        );
+        check(
+            no_unsafe,
+            "Cargo.toml",
+            "[workspace.lints.rust]\n",
+            &["Cargo.toml"],
+        );
+    }
+
+    #[test]
+    fn main_stays_small() {
+        check(small_main, MAIN, &"//\n".repeat(39), &[]);
+        check(small_main, MAIN, &"//\n".repeat(40), &[MAIN]);
+    }
+
+    #[test]
+    fn files_stay_small_and_lists_of_cases_may_grow() {
+        check(small_files, "certs/src/lib.rs", &"//\n".repeat(600), &[]);
+        check(
+            small_files,
+            "certs/src/lib.rs",
+            &"//\n".repeat(601),
+            &["certs/src/lib.rs"],
+        );
+        check(
+            small_files,
+            "certs/src/authority/tests.rs",
+            &"//\n".repeat(601),
+            &[],
+        );
+    }
+
+    #[test]
+    fn libraries_are_quiet() {
+        let prints = "fn f() {\n    println!(\"a\");\n}\n";
+        check(
+            libraries_do_not_print,
+            "certs/src/lib.rs",
+            prints,
+            &["certs/src/lib.rs:2"],
+        );
+        check(libraries_do_not_print, "src/report.rs", prints, &[]);
+        check(libraries_do_not_print, "certs/tests/files.rs", prints, &[]);
+        check(
+            libraries_do_not_print,
+            "certs/src/lib.rs",
+            "#[cfg(test)]\nmod tests { fn f() { eprintln!() } }",
+            &[],
+        );
+        check(
+            libraries_do_not_print,
+            "certs/src/lib.rs",
+            "// println! would do\n",
+            &[],
+        );
+    }
+
+    #[test]
+    fn tests_are_neither_skipped_nor_slow() {
+        let ignored = "#[test]\n#[ignore = \"flaky\"]\nfn f() {}\n";
+        check(honest_tests, "tests/cli.rs", ignored, &["tests/cli.rs:2"]);
+        let sleeps = "fn f() {\n    std::thread::sleep(ms)\n}\n";
+        check(honest_tests, "tests/cli.rs", sleeps, &["tests/cli.rs:2"]);
+        check(honest_tests, "webhook/src/serve.rs", sleeps, &[]);
+        let inline = "fn f() { sleep(a) }\n#[cfg(test)]\nmod tests { fn g() { time::sleep(a).await } }\n";
+        check(
+            honest_tests,
+            "webhook/src/serve.rs",
+            inline,
+            &["webhook/src/serve.rs:3"],
+        );
+        check(honest_tests, "tests/cli.rs", "fn no_sleep() {}\n", &[]);
+        let example = "//! ```ignore\n//! let a = 1;\n//! ```\n";
+        check(honest_tests, "certs/src/lib.rs", example, &["certs/src/lib.rs:1"]);
+    }
+}
