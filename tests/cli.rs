@@ -2,7 +2,7 @@
 //! in `cli_inject.rs`.
 
 mod cli {
-    pub mod program;
+    pub(crate) mod program;
 
     mod errors;
     mod examples;

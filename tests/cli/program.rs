@@ -8,24 +8,24 @@ use std::{
 };
 
 /// A pod that no annotation asks anything for.
-pub const POD: &str =
+pub(crate) const POD: &str =
     "apiVersion: v1\nkind: Pod\nmetadata: {name: plain}\nspec:\n  containers: [{name: app}]\n";
 
 /// What the program left behind.
 #[derive(Debug)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// The exit code.
-    pub code: i32,
+    pub(crate) code: i32,
     /// Standard output, byte for byte.
-    pub stdout: String,
+    pub(crate) stdout: String,
     /// Standard error.
-    pub stderr: String,
+    pub(crate) stderr: String,
 }
 
 impl Outcome {
     /// The outcome, if the program ended with that code.
     #[track_caller]
-    pub fn exits(self, code: i32) -> Self {
+    pub(crate) fn exits(self, code: i32) -> Self {
         assert_eq!(
             self.code, code,
             "stdout:\n{}\nstderr:\n{}",
@@ -36,14 +36,14 @@ impl Outcome {
 
     /// The outcome, if standard error holds that text.
     #[track_caller]
-    pub fn says(self, text: &str) -> Self {
+    pub(crate) fn says(self, text: &str) -> Self {
         assert!(self.stderr.contains(text), "{text:?} is not in\n{}", self.stderr);
         self
     }
 }
 
 /// The program with these arguments, away from the environment of whoever runs the tests.
-pub fn command(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
+pub(crate) fn command(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_scaivault-injector"));
     command
         .args(arguments)
@@ -56,13 +56,16 @@ pub fn command(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Comman
 
 /// Runs the program to its end with nothing on standard input.
 #[track_caller]
-pub fn run(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Outcome {
+pub(crate) fn run(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Outcome {
     finish(command(arguments).spawn().unwrap())
 }
 
 /// Runs the program with `input` on standard input.
 #[track_caller]
-pub fn run_with(input: impl AsRef<[u8]>, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Outcome {
+pub(crate) fn run_with(
+    input: impl AsRef<[u8]> + Send,
+    arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
+) -> Outcome {
     let mut child = command(arguments).stdin(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     thread::scope(|scope| {
