@@ -40,6 +40,7 @@ fn start(limits: Limits) -> Fixture {
         readiness: Readiness::new(),
         limits,
     };
+    let routes = router(Arc::clone(&server.context), Arc::clone(&metrics), limits);
     let (https, https_accept) = channel(4096);
     let (ops, ops_accept) = channel(4096);
     let shutdown = Shutdown::new();
@@ -48,7 +49,7 @@ fn start(limits: Limits) -> Fixture {
         ops,
         connector,
         metrics,
-        stopped: tokio::spawn(run(server, https_accept, ops_accept, shutdown.clone())),
+        stopped: tokio::spawn(run(server, routes, https_accept, ops_accept, shutdown.clone())),
         shutdown,
     }
 }
