@@ -5,24 +5,25 @@ mod args;
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr},
-    path::Path,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context as _, bail};
 use scaivault_certs::{Authority, CertResolver, Checked, Reloader, server_config};
-use scaivault_inject::{InjectorConfig, KubeVersion, Settings};
+use scaivault_inject::{KubeVersion, Settings};
 use scaivault_webhook::{
     AdmissionContext, AnyNamespace, Bound, Limits, Metrics, Readiness, Running, Server, Shutdown, Stopped,
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 pub(crate) use args::ServeArgs;
+
+use crate::config;
 use args::TlsArgs;
 
 /// How long a certificate made on the fly is valid. Long enough for any demonstration, too short to be relied on.
-const SELF_SIGNED_VALIDITY: Duration = Duration::from_secs(30 * 86_400);
+const SELF_SIGNED_VALIDITY: Duration = Duration::from_hours(30 * 24);
 
 /// Serves until SIGTERM or SIGINT; a second signal cuts what is under way.
 pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
@@ -42,13 +43,13 @@ async fn serve(args: &ServeArgs) -> anyhow::Result<Stopped> {
         listen,
         ops_listen,
         tls,
-        config,
+        config: config_file,
         kube_version,
         limits,
     } = args;
     let signals = Signals::install()?;
     let metrics = Metrics::new();
-    let settings = settings(config.as_deref())?;
+    let settings = config::read(config_file.as_deref())?;
     let resolver = certificate(tls, &metrics)?;
     let bound = Server {
         listen: *listen,
@@ -69,19 +70,6 @@ async fn serve(args: &ServeArgs) -> anyhow::Result<Stopped> {
     let shutdown = Shutdown::new();
     tokio::spawn(signals.forward(shutdown.clone()));
     Ok(bound.serve(shutdown).stopped().await)
-}
-
-/// What the configuration file says, the defaults without one; all that is wrong with it is in the error.
-fn settings(path: Option<&Path>) -> anyhow::Result<Settings> {
-    let Some(path) = path else {
-        return Settings::try_from(InjectorConfig::default())
-            .map_err(|problems| anyhow::anyhow!("the built-in configuration: {problems}"));
-    };
-    let shown = path.display();
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read the configuration {shown}"))?;
-    let config: InjectorConfig =
-        serde_saphyr::from_str(&text).with_context(|| format!("cannot parse the configuration {shown}"))?;
-    Settings::try_from(config).map_err(|problems| anyhow::anyhow!("the configuration {shown}: {problems}"))
 }
 
 /// The certificate to serve; with files, the task that follows them is started.
@@ -241,7 +229,7 @@ mod tests {
         let server = InProcess::start(Settings::default(), KubeVersion::OLDEST)
             .await
             .unwrap();
-        assert!(server.address.ip().is_loopback());
+        assert!(server.address.ip().is_loopback() && server.address.port() != 0);
         assert!(server.ca_pem.starts_with("-----BEGIN CERTIFICATE-----"));
         assert_eq!(server.stop().await, Stopped { aborted: 0 });
     }

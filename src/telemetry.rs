@@ -1,6 +1,9 @@
 //! Logs: to stderr, as text or JSON, filtered by `LOG_LEVEL` or `RUST_LOG`.
 
-use std::panic;
+use std::{
+    io::{self, IsTerminal as _},
+    panic,
+};
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
@@ -60,7 +63,8 @@ pub(crate) fn init(args: &LogArgs) -> anyhow::Result<()> {
     })?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr);
     let installed = match log_format {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),

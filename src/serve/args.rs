@@ -70,7 +70,7 @@ pub(crate) struct TlsArgs {
     #[arg(long, env = "SCAIVAULT_INJECTOR_TLS_SELF_SIGNED")]
     pub(crate) tls_self_signed: bool,
 
-    /// Name or address in the self-signed certificate besides localhost, 127.0.0.1 and ::1; may be repeated.
+    /// Name or address in the self-signed certificate besides localhost, 127.0.0.1 and `::1`; may be repeated.
     #[arg(
         long,
         env = "SCAIVAULT_INJECTOR_TLS_NAMES",
@@ -187,7 +187,7 @@ mod tests {
     fn durations_need_a_unit() {
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(duration("5s"), Ok(Duration::from_secs(5)));
-        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(duration("2m"), Ok(Duration::from_mins(2)));
         for text in [
             "",
             "5",

@@ -266,11 +266,11 @@ impl Metrics {
         Arc::default()
     }
 
-    /// The exposition, OpenMetrics text.
-    pub fn encode(&self) -> String {
+    /// The exposition in the text format of `OpenMetrics`.
+    pub fn encode(&self) -> Result<String, fmt::Error> {
         let mut text = String::with_capacity(16 * 1024);
-        text::encode(&mut text, &self.registry).expect("text written to memory cannot fail");
-        text
+        text::encode(&mut text, &self.registry)?;
+        Ok(text)
     }
 
     /// A certificate that ends at `expiry` (seconds since 1970) is served from now on.
@@ -365,7 +365,7 @@ mod tests {
 
     #[test]
     fn the_exposition_is_the_table() {
-        let text = Metrics::default().encode();
+        let text = Metrics::default().encode().unwrap();
         let described: Vec<&str> = text
             .lines()
             .filter_map(|line| line.strip_prefix("# HELP "))
@@ -416,7 +416,7 @@ mod tests {
             Duration::from_micros(10),
             0,
         );
-        let text = metrics.encode();
+        let text = metrics.encode().unwrap();
         for reason in Reason::all() {
             let (outcome, name) = (reason.outcome(), reason.name());
             let line =

@@ -203,11 +203,12 @@ mod tests {
     fn the_patch_decodes_and_applies() {
         let text = review(&[]);
         let request = Request::decode(text.as_bytes()).unwrap();
-        let path = "/metadata/labels/added".to_owned();
-        let value = Value::Text("ä".into());
-        let patch = Patch::new(vec![Operation::Add { path, value }]);
+        let added = Operation::Add {
+            path: "/metadata/labels/added".into(),
+            value: Value::Text("ä".into()),
+        };
         let decision = scaivault_inject::Decision::Detach(Detachment {
-            patch,
+            patch: Patch::new(vec![added]),
             warnings: vec![],
         });
         let verdict = Verdict::from(decision);

@@ -102,12 +102,17 @@ impl Bound {
 
     /// Accepts from now on, until `shutdown`. Needs a tokio runtime.
     pub fn serve(self, shutdown: Shutdown) -> Running {
-        let Server { context, metrics, limits, .. } = &self.server;
+        let Server {
+            context,
+            metrics,
+            limits,
+            ..
+        } = &self.server;
         let routes = router(Arc::clone(context), Arc::clone(metrics), *limits);
         self.serve_routes(routes, shutdown)
     }
 
-    /// The same with other routes on the admission port: what a benchmark compares admission with.
+    /// The same server with other routes on the admission port: what a benchmark compares with.
     pub fn serve_routes(self, routes: Router, shutdown: Shutdown) -> Running {
         let Self { server, https, ops } = self;
         Running {
@@ -139,7 +144,13 @@ pub struct Stopped {
     pub aborted: usize,
 }
 
-async fn run(server: Server, routes: Router, https: impl Accept, ops: impl Accept, shutdown: Shutdown) -> Stopped {
+async fn run(
+    server: Server,
+    routes: Router,
+    https: impl Accept,
+    ops: impl Accept,
+    shutdown: Shutdown,
+) -> Stopped {
     let Server {
         listen: _,
         ops_listen: _,

@@ -7,7 +7,7 @@ use scaivault_certs::{Authority, CertResolver, provider, server_config};
 use scaivault_inject::{KubeVersion, Settings};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream},
-    sync::mpsc::UnboundedReceiver,
+    sync::mpsc::Receiver,
 };
 use tokio_rustls::{
     TlsConnector,
@@ -59,7 +59,7 @@ pub(crate) fn context() -> Arc<AdmissionContext> {
 /// A server's configuration for `localhost` and a client that trusts it.
 pub(crate) fn tls(alpn: &[u8]) -> (Arc<ServerConfig>, TlsConnector) {
     let now = SystemTime::now();
-    let day = std::time::Duration::from_secs(86_400);
+    let day = std::time::Duration::from_hours(24);
     let authority = Authority::new("tests", now, day).unwrap();
     let leaf = authority.issue(&["localhost".into()], now, day).unwrap();
     let resolver = CertResolver::new(leaf.certified_key().unwrap());
@@ -85,7 +85,7 @@ pub(crate) async fn connect(connector: &TlsConnector, stream: DuplexStream) -> T
 }
 
 /// Connections that are made in memory, so that time can be a test's own.
-impl Accept for UnboundedReceiver<(DuplexStream, IpAddr)> {
+impl Accept for Receiver<(DuplexStream, IpAddr)> {
     type Stream = DuplexStream;
 
     async fn accept(&mut self) -> io::Result<(DuplexStream, IpAddr)> {

@@ -1,5 +1,7 @@
 //! A whole server on loopback sockets with real TLS, through the public interface alone.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by panicking")]
+
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr},
@@ -29,7 +31,7 @@ use tokio_rustls::{
     rustls::{ClientConfig, RootCertStore},
 };
 
-const DAY: Duration = Duration::from_secs(86_400);
+const DAY: Duration = Duration::from_hours(24);
 const UPDATE: &str = r#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{"uid":"u-1",
     "kind":{"group":"","version":"v1","kind":"Pod"},"operation":"UPDATE","namespace":"shop","name":"web","object":{}}}"#;
 

@@ -1,4 +1,6 @@
-use scaivault_inject::{Injection, Layer, Operation as PatchOperation, Pattern, Problem, SkipReason, Value};
+use scaivault_inject::{
+    Code, Injection, Layer, Operation as PatchOperation, Pattern, Problem, SkipReason, Value,
+};
 
 use super::*;
 use crate::testing::{context, review};
@@ -62,7 +64,7 @@ fn an_unknown_namespace_is_deferred() {
 fn problems() -> Problems {
     let mut problems = Problems::new();
     problems.push(Problem {
-        code: scaivault_inject::Code::InvalidValue,
+        code: Code::InvalidValue,
         key: Some("secret-mode-db".into()),
         layer: Layer::Pod,
         value: None,

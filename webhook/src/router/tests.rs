@@ -43,7 +43,7 @@ impl Server {
     }
 
     fn assert_metric(&self, line: &str) {
-        let text = self.metrics.encode();
+        let text = self.metrics.encode().unwrap();
         assert!(text.lines().any(|other| other == line), "{line}\n{text}");
     }
 }

@@ -4,7 +4,7 @@ use std::{net::Ipv4Addr, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex},
-    sync::mpsc::{UnboundedSender, unbounded_channel},
+    sync::mpsc::{Sender, channel},
     time::{Instant, sleep},
 };
 use tokio_rustls::TlsConnector;
@@ -13,9 +13,11 @@ use super::*;
 use crate::testing::{answer, ask, connect, context, head, review, tls};
 
 const SECOND: Duration = Duration::from_secs(1);
+/// Just before the end of the drain below.
+const LAST_MOMENT: Duration = Duration::from_millis(4_999);
 const CLIENT: std::net::IpAddr = std::net::IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-type Connections = UnboundedSender<(DuplexStream, std::net::IpAddr)>;
+type Connections = Sender<(DuplexStream, std::net::IpAddr)>;
 
 struct Fixture {
     https: Connections,
@@ -39,8 +41,8 @@ fn start(limits: Limits) -> Fixture {
         limits,
     };
     let routes = router(Arc::clone(&server.context), Arc::clone(&metrics), limits);
-    let (https, https_accept) = unbounded_channel();
-    let (ops, ops_accept) = unbounded_channel();
+    let (https, https_accept) = channel(4096);
+    let (ops, ops_accept) = channel(4096);
     let shutdown = Shutdown::new();
     Fixture {
         https,
@@ -55,7 +57,7 @@ fn start(limits: Limits) -> Fixture {
 impl Fixture {
     fn open(&self) -> DuplexStream {
         let (client, server) = duplex(64 * 1024);
-        self.https.send((server, CLIENT)).unwrap();
+        self.https.try_send((server, CLIENT)).unwrap();
         client
     }
 
@@ -65,7 +67,7 @@ impl Fixture {
 
     async fn get(&self, path: &str) -> (u16, String) {
         let (mut client, server) = duplex(64 * 1024);
-        self.ops.send((server, CLIENT)).unwrap();
+        self.ops.try_send((server, CLIENT)).unwrap();
         let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
         client.write_all(request.as_bytes()).await.unwrap();
         let answer = answer(&mut client).await.unwrap();
@@ -73,7 +75,7 @@ impl Fixture {
     }
 
     fn assert_metric(&self, line: &str) {
-        let text = self.metrics.encode();
+        let text = self.metrics.encode().unwrap();
         assert!(text.lines().any(|other| other == line), "{line}\n{text}");
     }
 }
@@ -200,7 +202,10 @@ async fn thousands_of_idle_connections_do_not_keep_a_request_out() {
 
 #[tokio::test(start_paused = true)]
 async fn a_drain_loses_no_request() {
-    let limits = Limits::default();
+    let limits = Limits {
+        drain_delay: Duration::from_secs(5),
+        ..Limits::default()
+    };
     let server = start(limits);
     let mut before = server.connect().await;
     assert_eq!(ask(&mut before).await.unwrap().status, 200);
@@ -225,7 +230,7 @@ async fn a_drain_loses_no_request() {
         assert_eq!(closed_after(stream, Instant::now()).await, Duration::ZERO);
     }
     // One that comes at the last moment is served.
-    sleep(limits.drain_delay - SECOND - Duration::from_millis(1)).await;
+    sleep(LAST_MOMENT.saturating_sub(started.elapsed())).await;
     let late = server.open();
     assert_eq!(closed_after(&mut idle, started).await, limits.drain_delay);
     let mut late = connect(&server.connector, late).await;
