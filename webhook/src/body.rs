@@ -59,11 +59,12 @@ async fn collect(mut body: Body, limits: &Limits, buffered: &Gauge) -> Result<Bu
     // Most bodies come in one piece, which is used as it is.
     let mut first = Bytes::new();
     let mut joined = Vec::new();
+    let mut length = 0;
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else {
             continue;
         };
-        let length = first.len().max(joined.len()) + data.len();
+        length += data.len();
         if length > limits.body_bytes {
             return Err(BodyError::TooLarge);
         }

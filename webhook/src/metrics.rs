@@ -389,7 +389,15 @@ mod tests {
                 text.contains(&format!("# TYPE {stem} {}\n", format!("{kind:?}").to_lowercase())),
                 "{name}"
             );
-            let sample = text.lines().find(|line| line.starts_with(name)).expect(name);
+            let samples = [
+                format!("{name}{{"),
+                format!("{name} "),
+                format!("{name}_bucket{{"),
+            ];
+            let sample = text
+                .lines()
+                .find(|line| samples.iter().any(|start| line.starts_with(start)))
+                .expect(name);
             for label in *labels {
                 assert!(sample.contains(&format!("{label}=\"")), "{sample}");
             }

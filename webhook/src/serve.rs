@@ -9,7 +9,7 @@ mod connection;
 mod port;
 mod registry;
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, panic::resume_unwind, sync::Arc};
 
 use rustls::ServerConfig;
 use thiserror::Error;
@@ -21,7 +21,8 @@ use crate::{
     context::AdmissionContext, limits::Limits, metrics::Metrics, ops, readiness::Readiness, router::router,
     shutdown::Shutdown,
 };
-use accept::{Accept, accept_loop};
+pub(crate) use accept::Accept;
+use accept::accept_loop;
 use port::{Port, PortSettings};
 
 /// A server that is not bound yet.
@@ -115,7 +116,11 @@ pub struct Running {
 impl Running {
     /// Until the server has stopped.
     pub async fn stopped(self) -> Stopped {
-        self.task.await.unwrap_or(Stopped { aborted: usize::MAX })
+        match self.task.await {
+            Ok(stopped) => stopped,
+            // Nobody else holds the task, so it was not cancelled: its panic is passed on.
+            Err(error) => resume_unwind(error.into_panic()),
+        }
     }
 }
 
