@@ -183,6 +183,10 @@ const SIDECAR: Pattern = Pattern {
             "the page leaves it to the image",
         ),
         (
+            "+ spec.initContainers[scaivault-sidecar].env[SCAIVAULT_REVOKE_DELAY]",
+            "the kubelet stops a native sidecar after the app",
+        ),
+        (
             "+ spec.initContainers[scaivault-sidecar].securityContext",
             "root with KILL alone, to signal any app",
         ),

@@ -11,6 +11,7 @@ mod registry;
 
 use std::{io, net::SocketAddr, panic::resume_unwind, sync::Arc};
 
+use axum::Router;
 use rustls::ServerConfig;
 use thiserror::Error;
 use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
@@ -101,9 +102,16 @@ impl Bound {
 
     /// Accepts from now on, until `shutdown`. Needs a tokio runtime.
     pub fn serve(self, shutdown: Shutdown) -> Running {
+        let Server { context, metrics, limits, .. } = &self.server;
+        let routes = router(Arc::clone(context), Arc::clone(metrics), *limits);
+        self.serve_routes(routes, shutdown)
+    }
+
+    /// The same with other routes on the admission port: what a benchmark compares admission with.
+    pub fn serve_routes(self, routes: Router, shutdown: Shutdown) -> Running {
         let Self { server, https, ops } = self;
         Running {
-            task: tokio::spawn(run(server, https.listener, ops.listener, shutdown)),
+            task: tokio::spawn(run(server, routes, https.listener, ops.listener, shutdown)),
         }
     }
 }
@@ -131,17 +139,16 @@ pub struct Stopped {
     pub aborted: usize,
 }
 
-async fn run(server: Server, https: impl Accept, ops: impl Accept, shutdown: Shutdown) -> Stopped {
+async fn run(server: Server, routes: Router, https: impl Accept, ops: impl Accept, shutdown: Shutdown) -> Stopped {
     let Server {
         listen: _,
         ops_listen: _,
         tls,
-        context,
+        context: _,
         metrics,
         readiness,
         limits,
     } = server;
-    let routes = router(context, Arc::clone(&metrics), limits);
     let ops_routes = ops::router(readiness.clone(), Arc::clone(&metrics));
     let https_port = Port::new(PortSettings {
         name: "https",

@@ -100,57 +100,48 @@ fn inject(pod: &PodView<'_>, context: &Context<'_>) -> Decision {
             return skip(SkipReason::NotAnnotated);
         }
     }
-    let mut facts = Facts {
+    let facts = Facts {
         draft: &draft,
         pod: seen,
         settings: context.settings,
         kube_version: context.kube_version,
-        agent_at: pod
-            .spec
-            .init_containers
-            .iter()
-            .position(ours::is_marked)
-            .filter(|_| has_injection),
+        agent_at: None,
     };
-    let intent = intent::resolve(&facts, &mut findings);
+    // An agent that is there is judged where it stands: other webhooks may have put containers before it.
+    if let Some(detached) = &detached {
+        let agent_at = pod.spec.init_containers.iter().position(ours::is_marked);
+        let mut there = Findings::default();
+        let intent = intent::resolve(&Facts { agent_at, ..facts }, &mut there);
+        let plan = Plan::of(&intent, detached, context.settings);
+        if findings.problems.is_empty()
+            && there.problems.is_empty()
+            && present::is_same(&plan, pod, |container| intent.readers.has(detached, container))
+        {
+            warnings.append(&mut there.warnings);
+            let missing = additions(plan, pod, detached, &intent.readers);
+            if missing.is_empty() {
+                return Decision::Skip(Skip { warnings, ..Skip::from(SkipReason::AlreadyInjected) });
+            }
+            return injected(missing, &intent, false, warnings);
+        }
+    }
+    // Nothing is there, or another intent: out with the old and in with the new, in one patch.
+    let mut bare = detached.as_ref().map(PodView::clone);
+    if let Some(bare) = &mut bare {
+        bare.renumber();
+    }
+    let bare = bare.as_ref().unwrap_or(pod);
+    let intent = intent::resolve(&Facts { pod: bare, ..facts }, &mut findings);
     warnings.append(&mut findings.warnings);
     if !findings.problems.is_empty() {
         return refuse(pod, context, findings.problems, warnings);
     }
-    let plan = Plan::of(&intent, seen, context.settings);
-    if !has_injection {
-        return injected(
-            additions(plan, pod, seen, &intent.readers),
-            &intent,
-            false,
-            warnings,
-        );
+    let mut operations = Vec::new();
+    if has_injection {
+        operations = detach::removals(pod, &receipt, Marks::Receipt);
     }
-    if present::is_same(&plan, pod, |container| is_reader(&intent, seen, container)) {
-        let missing = additions(plan, pod, seen, &intent.readers);
-        if missing.is_empty() {
-            return Decision::Skip(Skip {
-                warnings,
-                ..Skip::from(SkipReason::AlreadyInjected)
-            });
-        }
-        return injected(missing, &intent, false, warnings);
-    }
-    // Another intent: out with the old and in with the new, in one patch.
-    let mut bare = seen.clone();
-    bare.renumber();
-    facts.pod = &bare;
-    facts.agent_at = None;
-    // The new agent may stand elsewhere, so that others read, and what they have may be in the way.
-    let mut findings = Findings::default();
-    let intent = intent::resolve(&facts, &mut findings);
-    if !findings.problems.is_empty() {
-        return refuse(pod, context, findings.problems, warnings);
-    }
-    let plan = Plan::of(&intent, &bare, context.settings);
-    let mut operations = detach::removals(pod, &receipt, Marks::Receipt);
-    operations.append(&mut additions(plan, &bare, &bare, &intent.readers));
-    injected(operations, &intent, true, warnings)
+    operations.append(&mut additions(Plan::of(&intent, bare, context.settings), bare, bare, &intent.readers));
+    injected(operations, &intent, has_injection, warnings)
 }
 
 /// The layers of settings, the later over the earlier.
@@ -184,13 +175,6 @@ fn layers(pod: &PodView<'_>, context: &Context<'_>) -> Collected {
         },
     );
     collected
-}
-
-fn is_reader(intent: &Intent, seen: &PodView<'_>, container: &crate::pod::ContainerView<'_>) -> bool {
-    intent
-        .readers
-        .of(seen)
-        .any(|reader| reader.name == container.name)
 }
 
 fn injected(

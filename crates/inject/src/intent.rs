@@ -111,6 +111,7 @@ impl Intent {
 }
 
 /// What an intent is made from.
+#[derive(Clone, Copy)]
 pub(crate) struct Facts<'a, 'p> {
     pub(crate) draft: &'a Draft,
     /// The pod without anything of ours.

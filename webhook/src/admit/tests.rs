@@ -62,7 +62,7 @@ fn an_unknown_namespace_is_deferred() {
 fn problems() -> Problems {
     let mut problems = Problems::new();
     problems.push(Problem {
-        code: "bad-mode",
+        code: scaivault_inject::Code::InvalidValue,
         key: Some("secret-mode-db".into()),
         layer: Layer::Pod,
         value: None,

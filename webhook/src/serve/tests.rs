@@ -38,6 +38,7 @@ fn start(limits: Limits) -> Fixture {
         readiness: Readiness::new(),
         limits,
     };
+    let routes = router(Arc::clone(&server.context), Arc::clone(&metrics), limits);
     let (https, https_accept) = unbounded_channel();
     let (ops, ops_accept) = unbounded_channel();
     let shutdown = Shutdown::new();
@@ -46,7 +47,7 @@ fn start(limits: Limits) -> Fixture {
         ops,
         connector,
         metrics,
-        stopped: tokio::spawn(run(server, https_accept, ops_accept, shutdown.clone())),
+        stopped: tokio::spawn(run(server, routes, https_accept, ops_accept, shutdown.clone())),
         shutdown,
     }
 }

@@ -24,6 +24,11 @@ impl Readers {
             .chain(pick(&self.containers, pod.spec.containers.as_slice()))
     }
 
+    /// Whether a container is one of them. Names are unique among all containers of a pod.
+    pub(crate) fn has(&self, pod: &PodView<'_>, container: &ContainerView<'_>) -> bool {
+        self.of(pod).any(|reader| reader.name == container.name)
+    }
+
     /// Whether every reader is known to run as this uid; not where there is none.
     pub(super) fn all_run_as(&self, pod: &PodView<'_>, uid: i64) -> bool {
         let mut readers = self.of(pod).peekable();

@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
+use proptest::{
+    prelude::*,
+    strategy::ValueTree,
+    test_runner::{FileFailurePersistence, TestRunner},
+};
 use scaivault_inject::Decision;
 use scaivault_testkit::{
     PodBuilder, key, look, path_not_allowed, pod_security,
@@ -18,9 +22,9 @@ use serde_json::Value;
 use crate::support::{after, cluster, detached_by_name};
 
 fn cases() -> ProptestConfig {
-    // A failing case is printed whole; a file beside the test would be one more thing to keep.
+    // The default looks for a `lib.rs` above the test. What fails is kept beside it and tried first the next time.
     ProptestConfig {
-        failure_persistence: None,
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
         ..ProptestConfig::default()
     }
 }
@@ -194,6 +198,7 @@ proptest! {
             prop_assert_eq!(&context["readOnlyRootFilesystem"], true);
             if context["runAsUser"] == 0 {
                 prop_assert_eq!(pod_security::baseline_violations(container), Vec::<&str>::new());
+                prop_assert_eq!(&context["capabilities"]["drop"], &serde_json::json!(["ALL"]));
                 // Only who sends a signal may have the capability. An init container beside a sidecar of uid 0 shares
                 // its uid, because they share files.
                 let signals = look::env(container, "RELOAD_SIGNAL").is_some();

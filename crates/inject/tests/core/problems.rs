@@ -59,8 +59,8 @@ fn six_mistakes_are_six_problems() {
             value,
             allowed,
             cure,
-            code: _,
             message,
+            code: _,
         } = problem;
         let (_, written) = mistakes
             .iter()
@@ -325,7 +325,7 @@ fn mappings_too_long_for_one_variable() {
         pod.ours(&format!("inject-secret-s{index}"), &path)
     });
     let text = cluster().refusal(&many.json());
-    assert!(text.contains("96"), "{text}");
+    assert!(text.contains("96 KiB"), "{text}");
 }
 
 #[test]

@@ -256,6 +256,23 @@ fn every_setting_of_the_agent_is_part_of_the_intent() {
     }
 }
 
+/// Who starts behind the agent, and so reads, is a question of where the new agent will stand.
+#[test]
+fn an_agent_that_moves_is_judged_at_its_new_place() {
+    let mut migrate = container("migrate");
+    migrate["volumeMounts"] = json!([{"name": "data", "mountPath": "/run/secrets"}]);
+    let first = pod()
+        .ours("inject-secret-db.json", DATABASE)
+        .init_container(migrate);
+    let last = first.clone().ours("position", "last");
+    let template = injected(first.ours("mount-path", "/secrets"));
+    let edited = PodBuilder::from(template)
+        .without("mount-path")
+        .ours("position", "last")
+        .json();
+    assert_eq!(cluster().outcome(&edited), injected(last));
+}
+
 #[test]
 fn a_sidecar_of_before_goes_when_nothing_needs_renewing_any_more() {
     let template = injected(annotated());

@@ -29,7 +29,7 @@ pub(crate) fn config() -> InjectorConfig {
         init_image: Some("scailabs/scaivault-init:1.0".to_owned()),
         sidecar_image: Some("scailabs/scaivault-sidecar:1.0".to_owned()),
         allowed_urls: vec!["https://scaivault.example".to_owned()],
-        allowed_images: vec!["registry.example/".to_owned()],
+        allowed_images: vec!["registry.example/agent".to_owned()],
         token_url: Some("https://scaikey.example/oauth/token".to_owned()),
         ..InjectorConfig::default()
     }

@@ -124,9 +124,12 @@ pub fn garbage() -> impl Strategy<Value = BTreeMap<String, String>> {
         select(PLAUSIBLE_VALUES).prop_map(str::to_owned).boxed(),
         (0..5000_usize).prop_map(|length| "x".repeat(length)).boxed(),
     ]);
-    vec((keys, values), 1..8).prop_map(|pairs| {
+    // Opting out by luck would take thousands of tries.
+    let switch = select(SWITCHES).prop_map(|(key, value)| (key.to_owned(), value.to_owned()));
+    (vec((keys, values), 0..7), option::weighted(0.25, switch)).prop_map(|(pairs, switch)| {
         pairs
             .into_iter()
+            .chain(switch)
             .map(|(name, value)| (key(&name), value))
             .collect()
     })
@@ -311,6 +314,14 @@ const KEYS: &[&str] = &[
     "log-level",
     "status",
     "receipt",
+];
+
+const SWITCHES: &[(&str, &str)] = &[
+    ("inject", "false"),
+    ("mutation-mode", "ignore"),
+    ("mutation-mode", "ignore-and-detach"),
+    ("workload-mutation-mode", "ignore"),
+    ("workload-mutation-mode", "ignore-and-detach"),
 ];
 
 const PER_NAME_KEYS: &[&str] = &[
