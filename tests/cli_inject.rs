@@ -41,7 +41,7 @@ metadata: {name: billing}   # not a pod
 /// The values of all documents of a YAML stream.
 #[track_caller]
 fn values(stream: &str) -> Vec<Value> {
-    serde_saphyr::from_multiple(stream).unwrap_or_else(|error| panic!("{error}\n{stream}"))
+    serde_saphyr::from_multiple(stream).expect(stream)
 }
 
 /// The manifest with one more annotation on the pod template.
@@ -106,9 +106,8 @@ fn inject_twice_is_inject_once() {
 fn without_a_receipt_detach_refuses_and_by_name_does_it() {
     let injected = inject(MANIFEST).exits(0).stdout;
     let forgotten: String = injected
-        .lines()
+        .split_inclusive('\n')
         .filter(|line| !line.contains("/receipt:"))
-        .map(|line| format!("{line}\n"))
         .collect();
     let refused = run_with(&forgotten, ["detach"])
         .exits(1)

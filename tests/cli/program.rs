@@ -57,7 +57,7 @@ pub(crate) fn command(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) ->
 /// Runs the program to its end with nothing on standard input.
 #[track_caller]
 pub(crate) fn run(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Outcome {
-    finish(command(arguments).spawn().unwrap())
+    finish(command(arguments).spawn().expect("the program starts"))
 }
 
 /// Runs the program with `input` on standard input.
@@ -66,8 +66,11 @@ pub(crate) fn run_with(
     input: impl AsRef<[u8]> + Send,
     arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
 ) -> Outcome {
-    let mut child = command(arguments).stdin(Stdio::piped()).spawn().unwrap();
-    let mut stdin = child.stdin.take().unwrap();
+    let mut child = command(arguments)
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let mut stdin = child.stdin.take().expect("it is piped");
     thread::scope(|scope| {
         // In a thread: the program may write before it has read all.
         scope.spawn(move || stdin.write_all(input.as_ref()));
@@ -77,10 +80,10 @@ pub(crate) fn run_with(
 
 #[track_caller]
 fn finish(child: Child) -> Outcome {
-    let output = child.wait_with_output().unwrap();
+    let output = child.wait_with_output().expect("the program ends");
     Outcome {
         code: output.status.code().expect("the program ended by itself"),
-        stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8(output.stderr).unwrap(),
+        stdout: String::from_utf8(output.stdout).expect("the program writes UTF-8"),
+        stderr: String::from_utf8(output.stderr).expect("the program writes UTF-8"),
     }
 }

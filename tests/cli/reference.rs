@@ -19,6 +19,11 @@ fn help_shows_examples_and_exit_codes() {
     }
     for command in ["inject", "detach", "check"] {
         let help = run([command, "--help"]).exits(0).stdout;
+        let examples = help.split_once("Examples:").unwrap().1;
+        assert!(
+            examples.lines().all(|line| line.len() <= 90),
+            "a line that may be wrapped:\n{examples}"
+        );
         assert!(
             help.contains("Examples:") && help.contains(&format!("scaivault-injector {command}")),
             "{help}"
