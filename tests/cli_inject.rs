@@ -169,6 +169,13 @@ fn json_stays_json() {
 }
 
 #[test]
+fn the_json_list_holds_the_result() {
+    let written = run_with(MANIFEST, ["inject", "--output", "json"]).exits(0).stdout;
+    let list: Value = serde_json::from_str(&written).unwrap();
+    assert_eq!(list["items"], Value::from(values(&inject(MANIFEST).stdout)));
+}
+
+#[test]
 fn windows_line_breaks_stay() {
     let injected = inject(&MANIFEST.replace('\n', "\r\n")).exits(0).stdout;
     assert!(injected.contains("scaivault-init"));
