@@ -6,53 +6,59 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use scaivault_inject::KubeVersion;
 
-use crate::{demo, manifest_cmd, reference_cmd, serve};
+use crate::{
+    demo, manifest_cmd, reference_cmd,
+    serve::{self, ServeArgs},
+    telemetry::{self, LogArgs},
+};
 
 const ABOUT: &str = "Puts ScaiVault secrets into annotated pods";
 
 const LONG_ABOUT: &str = "\
 Puts ScaiVault secrets into annotated pods.
 
-A pod template that names secrets in annotations gets a container that fetches them into memory-backed files
-before the application starts:
+A pod template that names secrets in annotations gets a container that fetches them into
+memory-backed files before the application starts:
 
     scaivault.scailabs.ai/inject-secret-db.json: environments/production/billing/database
 
-In a cluster, `serve` does this when a pod is created. On a laptop or in CI, `check`, `inject` and `detach` do
-the same to manifests, without a cluster.";
+In a cluster, `serve` does this when a pod is created. On a laptop or in CI, `check`, `inject`
+and `detach` do the same to manifests, without a cluster.";
 
 const AFTER_HELP: &str = "\
 Examples:
-  scaivault-injector check -f deploy/                     what would happen to each manifest
+  scaivault-injector check -f deploy/         what would happen to each manifest
   scaivault-injector inject -f app.yaml | kubectl apply -f -
-  scaivault-injector annotations                          all that can be written
-  scaivault-injector demo                                 see an injection, nothing needed
+  scaivault-injector annotations              all that can be written
+  scaivault-injector demo                     see an injection, nothing needed
 
 Exit codes:
   0  fine
   1  a manifest has problems; all of them are listed
-  2  wrong usage, or an input that cannot be read";
+  2  wrong usage, an input that cannot be read, or a server that cannot go on";
 
+// Lines of at most 90 characters: on a wide terminal clap wraps at 100, and a wrapped example cannot be copied.
 const INJECT_HELP: &str = "\
 Examples:
   scaivault-injector inject -f app.yaml | kubectl apply -f -
   kustomize build . | scaivault-injector inject | kubectl apply -f -
   helm template app ./chart | scaivault-injector inject > injected.yaml
-  scaivault-injector inject -f deploy/ --namespace-file namespace.yaml --diff > injected.yaml
+  scaivault-injector inject -f deploy/ --namespace-file namespace.yaml --diff > out.yaml
 
 What changes:
-  The pods of Pod, PodTemplate, Deployment, StatefulSet, DaemonSet, ReplicaSet, ReplicationController, Job and
-  CronJob, alone or in a List. Everything else passes through.
+  The pods of Pod, PodTemplate, Deployment, StatefulSet, DaemonSet, ReplicaSet,
+  ReplicationController, Job and CronJob, alone or in a List. The rest passes through.
 
 What is written:
-  * The manifests go to standard output, the report to standard error.
-  * A document that does not change is written back byte for byte. A changed one keeps the comments before and
-    after its content; those inside are lost. JSON stays JSON.
-  * If a manifest has problems, nothing goes to standard output, so that no half of it is applied. Problems that
-    the configuration lets through (onProblem: warn) are reported, and the manifests are written.
-  * --output json writes one v1 List of all objects, also for a single one.
-  * Service accounts in the same input give their annotation scaikey.scailabs.ai/role to the workloads that use
-    them.";
+  - The manifests go to standard output, the report to standard error.
+  - A document that does not change is written back byte for byte. A changed one keeps
+    the comments before and after its content; those inside are lost. JSON stays JSON.
+  - If a manifest has problems, nothing goes to standard output, so that no half of it is
+    applied. Problems that the configuration lets through (onProblem: warn) are reported,
+    and the manifests are written.
+  - With --output json: one v1 List of all objects, also for a single one.
+  - Service accounts in the same input give their annotation scaikey.scailabs.ai/role to
+    the workloads that use them.";
 
 const DETACH_HELP: &str = "\
 Examples:
@@ -60,20 +66,22 @@ Examples:
   kubectl get deployment app -o yaml | scaivault-injector detach --diff --output report
   scaivault-injector detach --by-name -f old.yaml > app.yaml
 
-The exact inverse of `inject`: what the annotation scaivault.scailabs.ai/receipt marks is taken out. A manifest
-without a receipt is left alone and reported as a problem; --by-name takes out everything that carries a name
-of the injector, receipt or not. Output is as for `inject`.";
+The exact inverse of `inject`: what the annotation scaivault.scailabs.ai/receipt marks is
+taken out. A manifest with the injector's names but without a receipt is left alone and
+reported as a problem; --by-name takes out everything that carries a name of the injector,
+receipt or not. Output is as for `inject`.";
 
 const CHECK_HELP: &str = "\
 Examples:
   scaivault-injector check -f deploy/
   helm template app ./chart | scaivault-injector check
-  scaivault-injector check -f app.yaml --explain          where each setting was written
-  scaivault-injector check -f app.yaml --diff             what would be injected
-  scaivault-injector check -f deploy/ --output json | jq '.objects[] | select(.outcome == \"denied\")'
+  scaivault-injector check -f app.yaml --explain      where each setting was written
+  scaivault-injector check -f app.yaml --diff         what would be injected
+  scaivault-injector check -f deploy/ -o json | jq '.objects[] | select(.problems != [])'
 
---output json writes one object with `objects` (file, line, kind, name, outcome, reason, problems, warnings),
-`errors` (what cannot be read) and `summary` (how many of each outcome).";
+With --output json: one object with `objects` (file, line, kind, name, outcome, reason,
+problems, warnings), `errors` (what cannot be read) and `summary` (how many of each
+outcome).";
 
 /// The program.
 #[derive(Debug, Parser)]
@@ -86,7 +94,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the admission webhook in a cluster
-    Serve(serve::Args),
+    Serve(Box<ServeCommand>),
     /// Write manifests with what the webhook would add
     #[command(after_help = INJECT_HELP)]
     Inject(InjectArgs),
@@ -108,7 +116,12 @@ impl Cli {
     /// Does what the arguments say.
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
-            Command::Serve(args) => serve::run(args),
+            Command::Serve(command) => {
+                let ServeCommand { log, serve } = *command;
+                telemetry::init(&log)?;
+                serve::run(&serve)?;
+                Ok(ExitCode::SUCCESS)
+            }
             Command::Inject(args) => manifest_cmd::inject(&args),
             Command::Detach(args) => manifest_cmd::detach(&args),
             Command::Check(args) => manifest_cmd::check(&args),
@@ -117,6 +130,15 @@ impl Cli {
             Command::Completions(args) => reference_cmd::completions(&args),
         }
     }
+}
+
+/// `serve`.
+#[derive(Debug, Args)]
+struct ServeCommand {
+    #[command(flatten)]
+    serve: ServeArgs,
+    #[command(flatten)]
+    log: LogArgs,
 }
 
 /// Which manifests.

@@ -15,7 +15,7 @@ use crate::{
     diff,
     document::{emit_yaml, parse_yaml},
     output::{self, ADDED, PLACE, STRONG, WARNED},
-    serve,
+    serve::InProcess,
 };
 
 use self::{
@@ -53,21 +53,21 @@ async fn show(kube_version: KubeVersion) -> anyhow::Result<()> {
         &format!("the pod of {EXAMPLE_NAME}, whose annotations name its secrets"),
     )?;
 
-    let running = serve::start_in_process(Settings::default(), kube_version).await?;
+    let server = InProcess::start(Settings::default(), kube_version).await?;
     step(
         2,
         &format!(
             "a webhook on https://{}, with a certificate authority of its own",
-            running.address
+            server.address
         ),
     )?;
 
     let body = review.to_string();
     let begin = Instant::now();
-    let posted = https::post(running.address, &running.ca_pem, PATH, body.as_bytes());
+    let posted = https::post(server.address, &server.ca_pem, PATH, body.as_bytes());
     let replied = tokio::time::timeout(PATIENCE, posted).await;
     let elapsed = begin.elapsed();
-    running.shutdown().await;
+    server.stop().await;
     let reply = replied.context("the webhook did not answer in time")??;
     step(
         3,

@@ -7,7 +7,6 @@ mod config;
 mod demo;
 mod diff;
 mod document;
-mod explain;
 mod input;
 mod manifest_cmd;
 mod object;

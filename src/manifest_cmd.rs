@@ -2,7 +2,7 @@
 
 use std::{io::Write, path::Path, process::ExitCode};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{anyhow, ensure};
 use scaivault_inject::KubeVersion;
 
 use crate::{
@@ -96,7 +96,7 @@ fn note_namespaces(path: &Path, surroundings: &mut Surroundings) -> anyhow::Resu
     let mut found = false;
     for document in yaml_stream::split(&source.text) {
         let value = document::parse(&document)
-            .with_context(|| source.name.clone())?
+            .map_err(|error| anyhow!("{}:{}:{}: {error}", source.name, error.line, error.column))?
             .unwrap_or_default();
         for object in objects(&value) {
             found |= surroundings.note_namespace(&object);

@@ -3,6 +3,7 @@
 use std::{io::Write, process::ExitCode};
 
 use clap::CommandFactory;
+use scaivault_inject::annotations;
 
 use crate::{
     args::{AnnotationsArgs, AnnotationsFormat, Cli, CompletionsArgs},
@@ -11,7 +12,12 @@ use crate::{
 
 /// Prints the reference of all annotations.
 pub(crate) fn annotations(args: &AnnotationsArgs) -> anyhow::Result<ExitCode> {
-    let mut text = reference(args.format);
+    let mut text = match args.format {
+        AnnotationsFormat::Table => annotations::table(),
+        AnnotationsFormat::Md => annotations::markdown(),
+        AnnotationsFormat::Json => annotations::json(),
+        AnnotationsFormat::Schema => annotations::schema(),
+    };
     if !text.ends_with('\n') {
         text.push('\n');
     }
@@ -27,14 +33,4 @@ pub(crate) fn completions(args: &CompletionsArgs) -> anyhow::Result<ExitCode> {
     script.flush()?;
     output::write_stdout(&script)?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// The reference as the core renders it from its registry.
-fn reference(format: AnnotationsFormat) -> String {
-    match format {
-        AnnotationsFormat::Table
-        | AnnotationsFormat::Md
-        | AnnotationsFormat::Json
-        | AnnotationsFormat::Schema => String::new(),
-    }
 }

@@ -81,20 +81,23 @@ impl Report {
 
     /// How many objects came to which outcome, in one line.
     fn summary(&self) -> String {
-        let plural = if self.entries.len() == 1 { "" } else { "s" };
+        let objects = self.entries.len();
+        let plural = if objects == 1 { "" } else { "s" };
         let counts: Vec<_> = self
             .counts()
             .into_iter()
             .map(|(word, count)| format!("{count} {word}"))
             .collect();
-        let mut summary = format!("{} object{plural}", self.entries.len());
-        if !counts.is_empty() {
-            summary += &format!(": {}", counts.join(", "));
-        }
-        if !self.errors.is_empty() {
-            summary += &format!("; {} unreadable", self.errors.len());
-        }
-        summary
+        let counts = if counts.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", counts.join(", "))
+        };
+        let unreadable = match self.errors.len() {
+            0 => String::new(),
+            number => format!("; {number} unreadable"),
+        };
+        format!("{objects} object{plural}{counts}{unreadable}")
     }
 
     fn counts(&self) -> BTreeMap<&'static str, usize> {

@@ -1,12 +1,11 @@
 //! What happens to each object of a document: the core's decision, and its patch applied.
 
 use scaivault_contract::names::ANNOTATION_PREFIX;
-use scaivault_inject::{Context, Decision, PodView, SkipReason};
+use scaivault_inject::{Context, Decision, Explanation, PodView, SkipReason, explain};
 use serde_json::Value;
 
 use crate::{
     apply::{ApplyError, apply},
-    explain::{Explanation, explain},
     object::{Object, objects},
     surroundings::Surroundings,
 };

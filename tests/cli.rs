@@ -1,10 +1,13 @@
-//! The command line as a user has it: the built program, its streams and its exit code.
+//! The command line as a user has it: the built program, its streams and its exit code. Nothing here injects; that is
+//! in `cli_inject.rs`.
 
 mod cli {
+    pub(crate) mod program;
+
     mod errors;
+    mod examples;
     mod inputs;
-    mod manifests;
-    mod program;
+    mod pass_through;
     mod reference;
     mod reports;
 }

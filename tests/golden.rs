@@ -24,7 +24,7 @@ fn golden_cases() {
 /// Runs in the directory of the case, so that no path of a machine gets into the output.
 fn inject(case: &Path) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_scaivault-injector"));
-    command.current_dir(case).args(["inject", "--file", "input.yaml", "--kube-version", "1.36"]);
+    command.current_dir(case).args(["inject", "-f", "input.yaml", "--kube-version", "1.36"]);
     for (flag, file) in [("--config", "config.yaml"), ("--namespace-file", "namespace.yaml")] {
         if case.join(file).exists() {
             command.args([flag, file]);

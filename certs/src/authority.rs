@@ -13,7 +13,7 @@ use thiserror::Error;
 use crate::tls::certified_key;
 
 /// Certificates are valid from this long before they are issued: the API server's clock may be behind ours.
-const BACKDATE: Duration = Duration::from_secs(300);
+const BACKDATE: Duration = Duration::from_mins(5);
 
 /// Why a certificate could not be issued.
 #[derive(Debug, Error)]

@@ -13,8 +13,7 @@ pub fn annotations(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let mut pod = scaivault_testkit::pod();
     let mut namespace = BTreeMap::new();
-    for line in text.lines() {
-        let (key, value) = line.split_once('=').unwrap_or((line, ""));
+    for (key, value) in lines(&text) {
         match key.strip_prefix('@') {
             Some(key) => {
                 namespace.insert(format!("{PREFIX}{key}"), value.to_owned());
@@ -27,4 +26,10 @@ pub fn annotations(bytes: &[u8]) {
         annotations: namespace,
     };
     laws::check(&pod.json(), &namespace);
+}
+
+/// Keys and values, one pair a line; a line without `=` is a key without a value.
+pub(crate) fn lines(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    text.lines()
+        .map(|line| line.split_once('=').unwrap_or((line, "")))
 }

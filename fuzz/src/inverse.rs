@@ -8,26 +8,38 @@ use scaivault_inject::Namespace;
 use scaivault_testkit::random::{annotated_pods, any_pods, ordinary_pods};
 use serde_json::Value;
 
-use crate::laws;
+use crate::{annotations, laws};
 
-/// Makes an annotated pod of the bytes, which stand in for the random numbers of the test kit's generators, and checks
-/// the laws on it.
+/// Makes a pod of the bytes and checks the laws on it: the first byte chooses between pods that should be injected and
+/// pods of any kind, the next 32 seed the test kit's generator, the rest are more annotations, as lines of `key=value`.
+///
+/// The bytes are no direct source of the random numbers: those would run out, and rejection sampling over an endless
+/// row of zeros does not end.
 pub fn inverse(bytes: &[u8]) {
-    let Some((first, rest)) = bytes.split_first() else {
+    let Some((kind, rest)) = bytes.split_first() else {
         return;
     };
-    let pod = if first % 2 == 0 {
-        generate(annotated_pods(ordinary_pods()), rest)
+    let (seed, lines) = rest.split_at(rest.len().min(SEED_BYTES));
+    let pod = if kind % 2 == 0 {
+        generate(annotated_pods(ordinary_pods()), seed)
     } else {
-        generate(annotated_pods(any_pods()), rest)
+        generate(annotated_pods(any_pods()), seed)
     };
-    if let Some(pod) = pod {
-        laws::check(&pod, &Namespace::default());
+    let Some(mut pod) = pod else { return };
+    let lines = String::from_utf8_lossy(lines);
+    for (key, value) in annotations::lines(&lines) {
+        pod["metadata"]["annotations"][scaivault_testkit::key(key)] = value.into();
     }
+    laws::check(&pod, &Namespace::default());
 }
 
+/// What the generator's random numbers start from.
+const SEED_BYTES: usize = 32;
+
 fn generate(pods: impl Strategy<Value = Value>, bytes: &[u8]) -> Option<Value> {
-    let random = TestRng::from_seed(RngAlgorithm::PassThrough, bytes);
+    let mut seed = [0; SEED_BYTES];
+    seed[..bytes.len()].copy_from_slice(bytes);
+    let random = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
     let mut runner = TestRunner::new_with_rng(Config::default(), random);
     pods.new_tree(&mut runner).ok().map(|tree| tree.current())
 }

@@ -1,8 +1,7 @@
-use scaivault_inject::{Denial, Injection, Layer, Patch, Pattern, Problems};
+use scaivault_inject::{Code, Denial, Explanation, Injection, Layer, Patch, Pattern, Problems};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::explain::Explanation;
 
 fn treated(kind: &str, name: &str, outcome: Outcome) -> Treated {
     Treated {
@@ -42,7 +41,7 @@ fn injection() -> Outcome {
 fn denial() -> Outcome {
     let mut problems = Problems::new();
     problems.push(Problem {
-        code: scaivault_inject::Code::InvalidValue,
+        code: Code::InvalidValue,
         key: Some("refresh-interval".into()),
         layer: Layer::Namespace,
         value: None,

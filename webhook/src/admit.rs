@@ -112,8 +112,8 @@ impl From<Decision> for Verdict {
                 warnings,
             }) => Self {
                 patch,
-                problems,
                 warnings,
+                problems,
                 ..Reason::Skipped(reason).into()
             },
             Decision::Inject(injection) => Self {

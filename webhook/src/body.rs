@@ -29,19 +29,23 @@ pub(crate) struct Buffered {
 
 /// Reads `body`. `buffered` counts the bytes of all bodies. What a client announces is not reserved: memory is
 /// counted as it arrives, so that empty promises take none.
-pub(crate) async fn read(body: Body, limits: &Limits, buffered: &Gauge) -> Result<Buffered, BodyError> {
+pub(crate) async fn read(mut body: Body, limits: &Limits, buffered: &Gauge) -> Result<Buffered, BodyError> {
     if body.size_hint().lower() > limits.body_bytes as u64 {
         return Err(BodyError::TooLarge);
     }
-    timeout(limits.body_timeout, collect(body, limits, buffered))
-        .await
-        .unwrap_or(Err(BodyError::Timeout))
+    let read = timeout(limits.body_timeout, collect(&mut body, limits, buffered));
+    let read = read.await.unwrap_or(Err(BodyError::Timeout));
+    if let Err(BodyError::TooLarge | BodyError::Memory) = read {
+        discard(body, limits).await;
+    }
+    read
 }
 
-/// Reads the rest of a body and throws it away, so that an answer can be read by a client that is still writing.
+/// Reads the rest of a body and throws it away: a client that is still writing when its connection ends does not
+/// see the answer. Not more than a few bodies' worth, and not longer than one may take.
 pub(crate) async fn discard(mut body: Body, limits: &Limits) {
     let rest = async {
-        let mut left = limits.body_bytes;
+        let mut left = limits.body_bytes.saturating_mul(4);
         while let Some(Ok(frame)) = body.frame().await {
             let length = frame.data_ref().map_or(0, Bytes::len);
             let Some(rest) = left.checked_sub(length) else {
@@ -50,20 +54,21 @@ pub(crate) async fn discard(mut body: Body, limits: &Limits) {
             left = rest;
         }
     };
-    // What it was about is decided: a client that dawdles gets the answer it may miss.
+    // Ended or given up: the answer is the same.
     let _ = timeout(limits.body_timeout, rest).await;
 }
 
-async fn collect(mut body: Body, limits: &Limits, buffered: &Gauge) -> Result<Buffered, BodyError> {
+async fn collect(body: &mut Body, limits: &Limits, buffered: &Gauge) -> Result<Buffered, BodyError> {
     let mut share = Share::none(buffered);
     // Most bodies come in one piece, which is used as it is.
     let mut first = Bytes::new();
     let mut joined = Vec::new();
+    let mut length = 0;
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else {
             continue;
         };
-        let length = first.len().max(joined.len()) + data.len();
+        length += data.len();
         if length > limits.body_bytes {
             return Err(BodyError::TooLarge);
         }

@@ -23,6 +23,8 @@ mod router;
 mod serve;
 mod shutdown;
 mod subject;
+#[cfg(test)]
+mod testing;
 
 pub use admit::{Refusal, Verdict, admit};
 pub use context::{AdmissionContext, AnyNamespace, Lookup, Namespaces};

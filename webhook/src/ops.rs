@@ -12,7 +12,7 @@ use axum::{
 
 use crate::{metrics::Metrics, readiness::Readiness};
 
-/// OpenMetrics text, as Prometheus asks for it.
+/// The text format of `OpenMetrics`, as Prometheus asks for it.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 #[derive(Clone)]
@@ -38,5 +38,8 @@ async fn readyz(State(ops): State<Ops>) -> Response {
 }
 
 async fn exposition(State(ops): State<Ops>) -> Response {
-    ([(header::CONTENT_TYPE, OPEN_METRICS)], ops.metrics.encode()).into_response()
+    match ops.metrics.encode() {
+        Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
 }

@@ -155,3 +155,110 @@ pub(crate) fn codes(problems: impl Iterator<Item = &'static str>) -> Cow<'static
         _ => Cow::Owned(seen.join(",")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    use scaivault_inject::{Detachment, Operation, Value};
+    use serde_json::{Value as Json, json};
+
+    use super::*;
+    use crate::testing::{context, review};
+
+    fn json(reply: &Reply) -> Json {
+        assert_eq!(
+            (reply.status, reply.content_type()),
+            (StatusCode::OK, "application/json")
+        );
+        serde_json::from_slice(&reply.body).unwrap()
+    }
+
+    #[test]
+    fn an_untouched_request_is_allowed_and_audited() {
+        let reply = review_to_response(review(&[("CREATE", "UPDATE")]).as_bytes(), &context());
+        assert_eq!(
+            json(&reply),
+            json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+                   "response": {"uid": "u-1", "allowed": true,
+                                "auditAnnotations": {"outcome": "untouched", "reason": "update"}}})
+        );
+    }
+
+    #[test]
+    fn v1beta1_is_answered_in_kind() {
+        let reply = review_to_response(review(&[("k8s.io/v1", "k8s.io/v1beta1")]).as_bytes(), &context());
+        assert_eq!(json(&reply)["apiVersion"], "admission.k8s.io/v1beta1");
+    }
+
+    #[test]
+    fn a_malformed_pod_is_refused_with_its_uid() {
+        let review = review(&[(r#""object":{"#, r#""object":null,"other":{"#)]);
+        let answer = json(&review_to_response(review.as_bytes(), &context()));
+        assert_eq!(answer["response"]["uid"], "u-1");
+        assert_eq!(answer["response"]["allowed"], false);
+        assert_eq!(answer["response"]["status"]["code"], 422);
+    }
+
+    #[test]
+    fn the_patch_decodes_and_applies() {
+        let text = review(&[]);
+        let request = Request::decode(text.as_bytes()).unwrap();
+        let added = Operation::Add {
+            path: "/metadata/labels/added".into(),
+            value: Value::Text("ä".into()),
+        };
+        let decision = scaivault_inject::Decision::Detach(Detachment {
+            patch: Patch::new(vec![added]),
+            warnings: vec![],
+        });
+        let verdict = Verdict::from(decision);
+        let answer = json(&reply(&request, &verdict, &patch_json(verdict.patch.as_ref())));
+        assert_eq!(answer["response"]["patchType"], "JSONPatch");
+
+        let patch = STANDARD
+            .decode(answer["response"]["patch"].as_str().unwrap())
+            .unwrap();
+        let patch: json_patch::Patch = serde_json::from_slice(&patch).unwrap();
+        let mut pod: Json = serde_json::from_str(request.object.unwrap().get()).unwrap();
+        json_patch::patch(&mut pod, &patch).unwrap();
+        assert_eq!(pod["metadata"]["labels"], json!({"app": "web", "added": "ä"}));
+    }
+
+    #[test]
+    fn an_empty_patch_is_no_patch() {
+        let text = review(&[]);
+        let request = Request::decode(text.as_bytes()).unwrap();
+        let decision = scaivault_inject::Decision::Detach(Detachment {
+            patch: Patch::default(),
+            warnings: vec![],
+        });
+        let verdict = Verdict::from(decision);
+        let answer = json(&reply(&request, &verdict, &patch_json(verdict.patch.as_ref())));
+        assert!(answer["response"].get("patch").is_none() && answer["response"].get("patchType").is_none());
+    }
+
+    #[test]
+    fn an_unknown_namespace_shall_be_asked_for_again() {
+        let reply = review_to_response(review(&[("\"shop\"", "\"unknown\"")]).as_bytes(), &context());
+        assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(reply.retry_after_seconds(), Some(1));
+        let text = String::from_utf8(reply.body).unwrap();
+        assert!(text.contains("\"unknown\"") && text.contains("u-1"), "{text}");
+    }
+
+    #[test]
+    fn a_refused_review_names_its_uid() {
+        let reply = review_to_response(review(&[("k8s.io/v1", "k8s.io/v7")]).as_bytes(), &context());
+        assert_eq!(
+            (reply.status, reply.retry_after_seconds()),
+            (StatusCode::BAD_REQUEST, None)
+        );
+        assert!(String::from_utf8(reply.body).unwrap().contains("(request u-1)"));
+    }
+
+    #[test]
+    fn codes_are_not_repeated() {
+        assert_eq!(codes(["a", "b", "a"].into_iter()), "a,b");
+        assert_eq!(codes([].into_iter()), "");
+    }
+}

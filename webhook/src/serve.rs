@@ -9,8 +9,9 @@ mod connection;
 mod port;
 mod registry;
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, panic::resume_unwind, sync::Arc};
 
+use axum::Router;
 use rustls::ServerConfig;
 use thiserror::Error;
 use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
@@ -21,7 +22,8 @@ use crate::{
     context::AdmissionContext, limits::Limits, metrics::Metrics, ops, readiness::Readiness, router::router,
     shutdown::Shutdown,
 };
-use accept::{Accept, accept_loop};
+pub(crate) use accept::Accept;
+use accept::accept_loop;
 use port::{Port, PortSettings};
 
 /// A server that is not bound yet.
@@ -100,9 +102,21 @@ impl Bound {
 
     /// Accepts from now on, until `shutdown`. Needs a tokio runtime.
     pub fn serve(self, shutdown: Shutdown) -> Running {
+        let Server {
+            context,
+            metrics,
+            limits,
+            ..
+        } = &self.server;
+        let routes = router(Arc::clone(context), Arc::clone(metrics), *limits);
+        self.serve_routes(routes, shutdown)
+    }
+
+    /// The same server with other routes on the admission port: what a benchmark compares with.
+    pub fn serve_routes(self, routes: Router, shutdown: Shutdown) -> Running {
         let Self { server, https, ops } = self;
         Running {
-            task: tokio::spawn(run(server, https.listener, ops.listener, shutdown)),
+            task: tokio::spawn(run(server, routes, https.listener, ops.listener, shutdown)),
         }
     }
 }
@@ -115,7 +129,11 @@ pub struct Running {
 impl Running {
     /// Until the server has stopped.
     pub async fn stopped(self) -> Stopped {
-        self.task.await.unwrap_or(Stopped { aborted: usize::MAX })
+        match self.task.await {
+            Ok(stopped) => stopped,
+            // Nobody else holds the task, so it was not cancelled: its panic is passed on.
+            Err(error) => resume_unwind(error.into_panic()),
+        }
     }
 }
 
@@ -126,17 +144,22 @@ pub struct Stopped {
     pub aborted: usize,
 }
 
-async fn run(server: Server, https: impl Accept, ops: impl Accept, shutdown: Shutdown) -> Stopped {
+async fn run(
+    server: Server,
+    routes: Router,
+    https: impl Accept,
+    ops: impl Accept,
+    shutdown: Shutdown,
+) -> Stopped {
     let Server {
         listen: _,
         ops_listen: _,
         tls,
-        context,
+        context: _,
         metrics,
         readiness,
         limits,
     } = server;
-    let routes = router(context, Arc::clone(&metrics), limits);
     let ops_routes = ops::router(readiness.clone(), Arc::clone(&metrics));
     let https_port = Port::new(PortSettings {
         name: "https",

@@ -21,7 +21,7 @@ enum Outcome {
 const STEPS: &[Step] = &[
     Step {
         name: "fmt",
-        run: || cargo(&["fmt", "--all", "--check"]),
+        run: fmt,
     },
     Step {
         name: "tidy",
@@ -111,6 +111,11 @@ fn cargo(args: &[&str]) -> Result<Outcome> {
     process::run(&mut process::cargo(args.iter().copied())).map(|()| Outcome::Passed)
 }
 
+fn fmt() -> Result<Outcome> {
+    cargo(&["fmt", "--all", "--check"])?;
+    cargo(&["fmt", "--manifest-path=fuzz/Cargo.toml", "--check"])
+}
+
 fn rustdoc() -> Result<Outcome> {
     let mut command = process::cargo(["doc", "--workspace", "--no-deps", "--locked"]);
     process::run(command.env("RUSTDOCFLAGS", "-D warnings")).map(|()| Outcome::Passed)
@@ -124,7 +129,7 @@ fn each_package_alone() -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// The bodies of the fuzz targets run over their seeds; the thin targets are only compiled, without libFuzzer, which
+/// The bodies of the fuzz targets run over their seeds; the thin targets are only checked, without libFuzzer, which
 /// would need a C++ compiler and the nightly toolchain.
 fn fuzz_targets_on_stable() -> Result<Outcome> {
     // The workspace's own target directory: dependencies that are the same ones are built once.
@@ -136,7 +141,8 @@ fn fuzz_targets_on_stable() -> Result<Outcome> {
         &target,
     ];
     cargo(&[&["test", "--lib"], &shared[..]].concat())?;
-    cargo(&[&["check", "--bins", "--no-default-features"], &shared[..]].concat())
+    let lint = ["clippy", "--all-targets", "--no-default-features"];
+    cargo(&[&lint, &shared[..], &["--", "-D", "warnings"]].concat())
 }
 
 /// Advisories are left out: they need a download, and they change without a change of ours.

@@ -4,6 +4,8 @@
     reason = "a task talks to the person who started it; nothing reads its output"
 )]
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 mod bench;
@@ -59,8 +61,8 @@ enum Task {
     Corpus(corpus::Args),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Args::parse().task {
+fn main() -> ExitCode {
+    let result = match Args::parse().task {
         Task::Test { args } => test::run(&args),
         Task::Ci { steps } => ci::run(&steps),
         Task::Docs { check } => docs::run(check),
@@ -68,5 +70,13 @@ fn main() -> anyhow::Result<()> {
         Task::Bench { args } => bench::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Corpus(args) => corpus::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // On standard output, like all the rest: the two streams are not written in order.
+            println!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

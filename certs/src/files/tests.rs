@@ -5,10 +5,10 @@ use tempfile::TempDir;
 use super::*;
 use crate::Authority;
 
-pub(crate) const DAY: Duration = Duration::from_secs(86_400);
+pub(crate) const DAY: Duration = Duration::from_hours(24);
 
 pub(crate) fn now() -> SystemTime {
-    UNIX_EPOCH + Duration::from_secs(1_800_000_000)
+    UNIX_EPOCH + Duration::from_hours(500_000)
 }
 
 /// A pair in PEM for `name`, valid for a day.

@@ -1,7 +1,7 @@
 //! The way from a pod to a decision.
 
 use crate::{
-    Context, Decision, Denial, Detachment, Injection, OnProblem, PodView, Problems, Skip, SkipReason,
+    Context, Decision, Denial, Detachment, Injection, OnProblem, Operation, PodView, Problems, Skip, SkipReason,
     additions::{self, additions},
     annotations::{Collected, Source, asks_for_secrets, collect},
     detach,
@@ -73,24 +73,10 @@ fn detach(pod: &PodView<'_>) -> Decision {
 }
 
 fn inject(pod: &PodView<'_>, context: &Context<'_>) -> Decision {
-    let has_injection = ours::has_injection(pod);
-    let receipt = Receipt::parse(
-        pod.annotation(RECEIPT)
-            .filter(|_| has_injection)
-            .unwrap_or_default(),
-    );
-    let detached = has_injection.then(|| detach::without_ours(pod, &receipt, Marks::Receipt));
-    let seen = detached.as_ref().unwrap_or(pod);
-
-    let Collected {
-        draft,
-        problems,
-        mut warnings,
-    } = layers(pod, context);
-    let mut findings = Findings {
-        problems,
-        warnings: Vec::new(),
-    };
+    let existing = Existing::of(pod);
+    let seen = existing.as_ref().map_or(pod, |existing| &existing.before);
+    let Collected { draft, problems, warnings } = layers(pod, context);
+    let mut findings = Findings { problems, warnings };
     ours::strangers(seen, &mut findings.problems);
     if draft.secrets.is_empty() && draft.dynamic.is_empty() && draft.variables.is_empty() {
         if draft.inject == Some(true) && findings.problems.is_empty() {
@@ -100,57 +86,79 @@ fn inject(pod: &PodView<'_>, context: &Context<'_>) -> Decision {
             return skip(SkipReason::NotAnnotated);
         }
     }
-    let mut facts = Facts {
+    let facts = Facts {
         draft: &draft,
         pod: seen,
         settings: context.settings,
         kube_version: context.kube_version,
-        agent_at: pod
-            .spec
-            .init_containers
-            .iter()
-            .position(ours::is_marked)
-            .filter(|_| has_injection),
+        agent_at: None,
     };
-    let intent = intent::resolve(&facts, &mut findings);
-    warnings.append(&mut findings.warnings);
-    if !findings.problems.is_empty() {
-        return refuse(pod, context, findings.problems, warnings);
-    }
-    let plan = Plan::of(&intent, seen, context.settings);
-    if !has_injection {
-        return injected(
-            additions(plan, pod, seen, &intent.readers),
-            &intent,
-            false,
-            warnings,
-        );
-    }
-    if present::is_same(&plan, pod, |container| is_reader(&intent, seen, container)) {
-        let missing = additions(plan, pod, seen, &intent.readers);
-        if missing.is_empty() {
-            return Decision::Skip(Skip {
-                warnings,
-                ..Skip::from(SkipReason::AlreadyInjected)
-            });
-        }
-        return injected(missing, &intent, false, warnings);
+    let Some(existing) = &existing else { return bring(Vec::new(), &facts, findings, pod, context) };
+    if let Some(decision) = existing.complete(pod, &facts, &findings) {
+        return decision;
     }
     // Another intent: out with the old and in with the new, in one patch.
-    let mut bare = seen.clone();
+    let removals = detach::removals(pod, &existing.receipt, Marks::Receipt);
+    let mut bare = existing.before.clone();
     bare.renumber();
-    facts.pod = &bare;
-    facts.agent_at = None;
-    // The new agent may stand elsewhere, so that others read, and what they have may be in the way.
-    let mut findings = Findings::default();
-    let intent = intent::resolve(&facts, &mut findings);
-    if !findings.problems.is_empty() {
-        return refuse(pod, context, findings.problems, warnings);
+    bring(removals, &Facts { pod: &bare, ..facts }, findings, pod, context)
+}
+
+/// An injection that the pod carries already.
+struct Existing<'a> {
+    receipt: Receipt,
+    /// The pod before it. Containers keep their places in the document.
+    before: PodView<'a>,
+}
+
+impl<'a> Existing<'a> {
+    fn of(pod: &PodView<'a>) -> Option<Self> {
+        let receipt = Receipt::parse(pod.annotation(RECEIPT).filter(|_| ours::has_injection(pod))?);
+        let before = detach::without_ours(pod, &receipt, Marks::Receipt);
+        Some(Self { receipt, before })
     }
-    let plan = Plan::of(&intent, &bare, context.settings);
-    let mut operations = detach::removals(pod, &receipt, Marks::Receipt);
-    operations.append(&mut additions(plan, &bare, &bare, &intent.readers));
-    injected(operations, &intent, true, warnings)
+
+    /// Adds what is missing, if the intent is the same. The agent is judged where it stands: other webhooks may have
+    /// put containers before it.
+    fn complete(&self, pod: &PodView<'_>, facts: &Facts<'_, '_>, findings: &Findings) -> Option<Decision> {
+        if !findings.problems.is_empty() {
+            return None;
+        }
+        let agent_at = pod.spec.init_containers.iter().position(ours::is_marked);
+        let mut there = Findings { problems: Problems::new(), warnings: findings.warnings.clone() };
+        let intent = intent::resolve(&Facts { agent_at, ..*facts }, &mut there);
+        let plan = Plan::of(&intent, &self.before, facts.settings);
+        if !there.problems.is_empty()
+            || !present::is_same(&plan, pod, |container| intent.readers.has(&self.before, container))
+        {
+            return None;
+        }
+        let missing = additions(plan, pod, &self.before, &intent.readers);
+        Some(if missing.is_empty() {
+            Decision::Skip(Skip { warnings: there.warnings, ..Skip::from(SkipReason::AlreadyInjected) })
+        } else {
+            injected(missing, &intent, false, there.warnings)
+        })
+    }
+}
+
+/// Brings the agent into a pod that `removals` have freed of an earlier one.
+fn bring(
+    mut removals: Vec<Operation>,
+    facts: &Facts<'_, '_>,
+    mut findings: Findings,
+    pod: &PodView<'_>,
+    context: &Context<'_>,
+) -> Decision {
+    let intent = intent::resolve(facts, &mut findings);
+    let Findings { problems, warnings } = findings;
+    if !problems.is_empty() {
+        return refuse(pod, context, problems, warnings);
+    }
+    let replaced = !removals.is_empty();
+    let plan = Plan::of(&intent, facts.pod, facts.settings);
+    removals.append(&mut additions(plan, facts.pod, facts.pod, &intent.readers));
+    injected(removals, &intent, replaced, warnings)
 }
 
 /// The layers of settings, the later over the earlier.
@@ -186,15 +194,8 @@ fn layers(pod: &PodView<'_>, context: &Context<'_>) -> Collected {
     collected
 }
 
-fn is_reader(intent: &Intent, seen: &PodView<'_>, container: &crate::pod::ContainerView<'_>) -> bool {
-    intent
-        .readers
-        .of(seen)
-        .any(|reader| reader.name == container.name)
-}
-
 fn injected(
-    operations: Vec<crate::Operation>,
+    operations: Vec<Operation>,
     intent: &Intent,
     replaced: bool,
     warnings: Vec<String>,

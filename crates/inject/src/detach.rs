@@ -72,28 +72,28 @@ pub(crate) fn removals(pod: &PodView<'_>, receipt: &Receipt, marks: Marks) -> Ve
             .iter()
             .filter(|container| !is_our_container(container, marks))
         {
-            removals.from_container(list, container, receipt);
+            removals.in_container(list, container, receipt);
         }
     }
     let (init, volumes) = (
         receipt.leftover(receipt::INIT_CONTAINERS),
         receipt.leftover(receipt::VOLUMES),
     );
-    removals.from_list(
+    removals.in_list(
         "/spec/initContainers",
         &pod.spec.init_containers,
         |c| is_our_container(c, marks),
         init,
     );
     if marks == Marks::Name {
-        removals.from_list(
+        removals.in_list(
             "/spec/containers",
             &pod.spec.containers,
             ours::is_reserved,
             Leftover::Empty,
         );
     }
-    removals.from_list(
+    removals.in_list(
         "/spec/volumes",
         &pod.spec.volumes,
         |v| ours::is_reserved_volume(&v.name),
@@ -165,15 +165,15 @@ fn keep<T>(list: &mut List<T>, mut kept: impl FnMut(&T) -> bool, leftover: Lefto
 struct Removals(Vec<Operation>);
 
 impl Removals {
-    fn from_container(&mut self, list: &str, container: &ContainerView<'_>, receipt: &Receipt) {
+    fn in_container(&mut self, list: &str, container: &ContainerView<'_>, receipt: &Receipt) {
         let pointer = format!("/spec/{list}/{}", container.index);
-        self.from_list(
+        self.in_list(
             &format!("{pointer}/volumeMounts"),
             &container.volume_mounts,
             |mount| ours::is_reserved_volume(&mount.name),
             receipt.leftover(&receipt::mounts_of(container)),
         );
-        self.from_list(
+        self.in_list(
             &format!("{pointer}/env"),
             &container.env,
             is_our_variable,
@@ -181,7 +181,7 @@ impl Removals {
         );
     }
 
-    fn from_list<T>(
+    fn in_list<T>(
         &mut self,
         pointer: &str,
         list: &List<T>,

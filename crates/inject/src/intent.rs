@@ -13,7 +13,7 @@ use std::{borrow::Cow, str::FromStr};
 use scaivault_contract::{Duration, DynamicMapping, MountPath, SecretMapping, Signal, VariableMapping};
 
 use crate::{
-    annotations::{Draft, LogLevel, Position, StartGate},
+    annotations::{Draft, LogLevel, Position, StartGate, Url},
     kube_version::KubeVersion,
     pod::PodView,
     problem::{Code, Excerpt, Layer, Problem, Problems},
@@ -76,8 +76,7 @@ pub(crate) struct Intent {
     pub(crate) refresh_on_event: bool,
     /// Signal and the process that gets it.
     pub(crate) reload: Option<(Signal, String)>,
-    pub(crate) url: String,
-    pub(crate) allow_http: bool,
+    pub(crate) url: Url,
     pub(crate) role: Option<String>,
     pub(crate) audience: String,
     pub(crate) token_expiration_seconds: i64,
@@ -111,6 +110,7 @@ impl Intent {
 }
 
 /// What an intent is made from.
+#[derive(Clone, Copy)]
 pub(crate) struct Facts<'a, 'p> {
     pub(crate) draft: &'a Draft,
     /// The pod without anything of ours.
@@ -167,9 +167,7 @@ impl Findings {
 /// Looks at all keys together. Problems are collected, so what is returned beside some is only good for finding
 /// more: the caller drops it.
 pub(crate) fn resolve(facts: &Facts<'_, '_>, findings: &mut Findings) -> Intent {
-    let Facts {
-        draft, pod, settings, ..
-    } = *facts;
+    let Facts { draft, pod, .. } = *facts;
     bounds::check(facts, findings);
     let pattern = pattern(draft, findings);
     let insert_at = facts.agent_at.unwrap_or_else(|| place(pod, draft.position));
@@ -207,8 +205,7 @@ pub(crate) fn resolve(facts: &Facts<'_, '_>, findings: &mut Findings) -> Intent 
         refresh_interval: draft.refresh_interval.value,
         refresh_on_event: draft.refresh_on_event.value,
         reload: target.map(|target| (target.signal, target.process)),
-        url: draft.url.value.as_str().to_owned(),
-        allow_http: settings.allow_http && draft.url.value.is_plain_http(),
+        url: draft.url.value.clone(),
         role: draft.role.clone(),
         audience: draft.audience.clone(),
         token_expiration_seconds: draft.token_expiration_seconds,

@@ -100,16 +100,16 @@ impl<'a> PodView<'a> {
     pub(crate) fn uid_of(&self, container: &ContainerView<'_>) -> Option<i64> {
         container
             .security_context
-            .run_as_user
-            .or(self.spec.security_context.run_as_user)
+            .user
+            .or(self.spec.security_context.user)
     }
 
     /// The gid a container starts with, where the manifest says it.
     pub(crate) fn gid_of(&self, container: &ContainerView<'_>) -> Option<i64> {
         container
             .security_context
-            .run_as_group
-            .or(self.spec.security_context.run_as_group)
+            .group
+            .or(self.spec.security_context.group)
     }
 
     /// Whether the pod is for Windows nodes.

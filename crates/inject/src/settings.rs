@@ -150,57 +150,21 @@ impl TryFrom<InjectorConfig> for Settings {
             warnings,
         } = collected;
         for warning in warnings {
-            problems.push(mistake("defaults", None, warning, "correct or remove the key"));
+            problems.push(mistake("defaults", None, &warning, "correct or remove the key"));
         }
-        if draft.url.value.is_plain_http() && !allow_http {
-            problems.push(mistake(
-                "defaults.url",
-                Some(draft.url.value.as_str()),
-                "http is not allowed".to_owned(),
-                "use https, or set allowHttp: true for development",
-            ));
-        }
+        check_url("defaults.url", draft.url.value.as_str(), allow_http, &mut problems);
         if let Some(url) = &token_url {
-            match url.parse::<Url>() {
-                Ok(parsed) if parsed.is_plain_http() && !allow_http => problems.push(mistake(
-                    "tokenUrl",
-                    Some(url),
-                    "http is not allowed".to_owned(),
-                    "use https, or set allowHttp: true for development",
-                )),
-                Ok(_) => {}
-                Err(reason) => {
-                    problems.push(mistake(
-                        "tokenUrl",
-                        Some(url),
-                        reason.into_owned(),
-                        "write an https URL",
-                    ));
-                }
-            }
+            check_url("tokenUrl", url, allow_http, &mut problems);
         }
         for url in &allowed_urls {
-            if let Err(reason) = url.parse::<Url>() {
-                problems.push(mistake(
-                    "allowedUrls",
-                    Some(url),
-                    reason.into_owned(),
-                    "write an https URL",
-                ));
-            }
+            check_url("allowedUrls", url, true, &mut problems);
         }
-        for (field, image) in [("initImage", &init_image), ("sidecarImage", &sidecar_image)]
-            .into_iter()
-            .filter_map(|(field, image)| image.as_ref().map(|image| (field, image)))
-            .chain(allowed_images.iter().map(|image| ("allowedImages", image)))
-        {
+        let images = [("initImage", &init_image), ("sidecarImage", &sidecar_image)];
+        let images = images.into_iter().filter_map(|(field, image)| Some((field, image.as_ref()?)));
+        for (field, image) in images.chain(allowed_images.iter().map(|image| ("allowedImages", image))) {
             if crate::annotations::image(image).is_err() {
-                problems.push(mistake(
-                    field,
-                    Some(image),
-                    "not an image".to_owned(),
-                    "write [registry/]repository[:tag][@digest]",
-                ));
+                let cure = "write [registry/]repository[:tag][@digest]";
+                problems.push(mistake(field, Some(image), "not an image", cure));
             }
         }
         if !problems.is_empty() {
@@ -222,7 +186,18 @@ impl TryFrom<InjectorConfig> for Settings {
     }
 }
 
-fn mistake(field: &'static str, value: Option<&str>, message: String, cure: &'static str) -> Problem {
+fn check_url(field: &'static str, url: &str, allow_http: bool, problems: &mut Problems) {
+    match url.parse::<Url>() {
+        Ok(parsed) if parsed.is_plain_http() && !allow_http => {
+            let cure = "use https, or set allowHttp: true for development";
+            problems.push(mistake(field, Some(url), "http is not allowed", cure));
+        }
+        Ok(_) => {}
+        Err(reason) => problems.push(mistake(field, Some(url), &reason, "write an https URL")),
+    }
+}
+
+fn mistake(field: &'static str, value: Option<&str>, message: &str, cure: &'static str) -> Problem {
     Problem {
         code: Code::Configuration,
         key: None,

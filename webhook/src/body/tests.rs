@@ -12,7 +12,7 @@ use super::*;
 
 /// A body of pieces, each after a pause.
 struct Pieces {
-    pieces: VecDeque<&'static [u8]>,
+    left: VecDeque<&'static [u8]>,
     pause: Pin<Box<tokio::time::Sleep>>,
     every: Duration,
 }
@@ -29,7 +29,7 @@ impl hyper::body::Body for Pieces {
         let every = self.every;
         self.pause.as_mut().reset(tokio::time::Instant::now() + every);
         Poll::Ready(
-            self.pieces
+            self.left
                 .pop_front()
                 .map(|piece| Ok(Frame::data(Bytes::from_static(piece)))),
         )
@@ -38,7 +38,7 @@ impl hyper::body::Body for Pieces {
 
 fn body(pieces: impl IntoIterator<Item = &'static [u8]>, every: Duration) -> Body {
     Body::new(Pieces {
-        pieces: pieces.into_iter().collect(),
+        left: pieces.into_iter().collect(),
         pause: Box::pin(tokio::time::sleep(every)),
         every,
     })
@@ -83,12 +83,31 @@ async fn one_byte_at_a_time_is_too_slow() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_is_refused_at_the_first_byte_too_many() {
+async fn a_body_too_long_is_read_to_its_end_and_refused() {
     let buffered = Gauge::default();
-    let error = read(body([&b"123456"[..]; 9], Duration::ZERO), &limits(), &buffered)
+    let started = tokio::time::Instant::now();
+    let pause = Duration::from_millis(100);
+    let error = read(body([&b"123456"[..]; 5], pause), &limits(), &buffered)
+        .await
+        .unwrap_err();
+    assert_eq!((error, buffered.get()), (BodyError::TooLarge, 0));
+    assert_eq!(started.elapsed(), 6 * pause, "five pieces and the end");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_without_end_is_given_up() {
+    let buffered = Gauge::default();
+    let endless = [&b"1234567890"[..]; 1_000];
+    let started = tokio::time::Instant::now();
+    let error = read(body(endless, Duration::from_millis(1)), &limits(), &buffered)
         .await
         .unwrap_err();
     assert_eq!(error, BodyError::TooLarge);
+    assert!(
+        started.elapsed() < Duration::from_millis(20),
+        "{:?}",
+        started.elapsed()
+    );
 }
 
 #[tokio::test]

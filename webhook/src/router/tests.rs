@@ -1,1 +1,213 @@
+use axum::http::{Method, Request as HttpRequest};
+use http_body_util::BodyExt as _;
+use tower::ServiceExt as _;
 
+use super::*;
+use crate::testing::{context, review};
+
+struct Server {
+    router: Router,
+    metrics: Arc<Metrics>,
+}
+
+fn server(limits: Limits) -> Server {
+    let metrics = Metrics::new();
+    Server {
+        router: router(context(), Arc::clone(&metrics), limits),
+        metrics,
+    }
+}
+
+fn post_json(body: impl Into<Body>) -> HttpRequest<Body> {
+    HttpRequest::post(MUTATE_PATH)
+        .header(header::CONTENT_TYPE, "application/json; charset=utf-8")
+        .body(body.into())
+        .unwrap()
+}
+
+impl Server {
+    async fn send(&self, request: HttpRequest<Body>) -> (StatusCode, HeaderMap, String) {
+        let (head, body) = self.router.clone().oneshot(request).await.unwrap().into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        (
+            head.status,
+            head.headers,
+            String::from_utf8(body.to_vec()).unwrap(),
+        )
+    }
+
+    async fn status(&self, request: HttpRequest<Body>) -> StatusCode {
+        let (status, _, body) = self.send(request).await;
+        assert!(body.ends_with('\n'), "errors are lines of text: {body}");
+        status
+    }
+
+    fn assert_metric(&self, line: &str) {
+        let text = self.metrics.encode().unwrap();
+        assert!(text.lines().any(|other| other == line), "{line}\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_review_is_answered_and_counted() {
+    let server = server(Limits::default());
+    let (status, headers, body) = server
+        .send(post_json(review(&[("\"dryRun\":false", "\"dryRun\":true")])))
+        .await;
+    assert_eq!(
+        (status, &headers[header::CONTENT_TYPE]),
+        (StatusCode::OK, &HeaderValue::from_static("application/json"))
+    );
+    assert!(body.contains(r#""uid":"u-1""#), "{body}");
+    server.assert_metric(
+        r#"scaivault_injector_admissions_total{outcome="skipped",reason="not-annotated",dry_run="true"} 1"#,
+    );
+    server.assert_metric("scaivault_injector_requests_in_flight 0");
+    server.assert_metric("scaivault_injector_buffered_bytes 0");
+}
+
+#[tokio::test]
+async fn what_is_no_review_is_400() {
+    let server = server(Limits::default());
+    let review = review(&[]);
+    for body in [
+        "not json",
+        &review[..review.len() / 2],
+        r#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1"}"#,
+    ] {
+        assert_eq!(
+            server.status(post_json(body.to_owned())).await,
+            StatusCode::BAD_REQUEST,
+            "{body}"
+        );
+    }
+    server.assert_metric(r#"scaivault_injector_http_errors_total{status="400"} 3"#);
+}
+
+#[tokio::test]
+async fn other_routes_methods_and_types_are_refused() {
+    let server = server(Limits::default());
+    let get = |path| HttpRequest::get(path).body(Body::empty()).unwrap();
+    assert_eq!(server.status(get("/")).await, StatusCode::NOT_FOUND);
+    let (status, headers, _) = server.send(get(MUTATE_PATH)).await;
+    assert_eq!(
+        (status, &headers[header::ALLOW]),
+        (StatusCode::METHOD_NOT_ALLOWED, &HeaderValue::from_static("POST"))
+    );
+    let untyped = HttpRequest::builder()
+        .method(Method::POST)
+        .uri(MUTATE_PATH)
+        .body(Body::from(review(&[])))
+        .unwrap();
+    assert_eq!(server.status(untyped).await, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    for status in [404, 405, 415] {
+        server.assert_metric(&format!(
+            "scaivault_injector_http_errors_total{{status=\"{status}\"}} 1"
+        ));
+    }
+}
+
+#[tokio::test]
+async fn twenty_mebibytes_are_413() {
+    let server = server(Limits::default());
+    let body = vec![b' '; 20 * 1024 * 1024];
+    assert_eq!(
+        server.status(post_json(body)).await,
+        StatusCode::PAYLOAD_TOO_LARGE
+    );
+    server.assert_metric(r#"scaivault_injector_http_errors_total{status="413"} 1"#);
+}
+
+#[tokio::test]
+async fn a_large_review_is_answered_on_its_own_thread() {
+    let server = server(Limits::default());
+    let padding = format!("\"app\":\"{}\"", "x".repeat(LARGE_BODY_BYTES));
+    let (status, _, body) = server
+        .send(post_json(review(&[("\"app\":\"web\"", &padding)])))
+        .await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+}
+
+#[tokio::test]
+async fn a_panic_costs_one_request() {
+    let server = server(Limits::default());
+    let padding = format!("\"app\":\"{}\"", "x".repeat(LARGE_BODY_BYTES));
+    for edit in [
+        &[("\"shop\"", "\"panic\"")][..],
+        &[("\"shop\"", "\"panic\""), ("\"app\":\"web\"", &padding)],
+    ] {
+        let (status, _, body) = server.send(post_json(review(edit))).await;
+        assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(!body.contains("hunter2"), "{body}");
+    }
+    server.assert_metric("scaivault_injector_panics_total 2");
+    server.assert_metric("scaivault_injector_requests_in_flight 0");
+    assert_eq!(server.send(post_json(review(&[]))).await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn an_unknown_namespace_is_503_with_retry_after() {
+    let server = server(Limits::default());
+    let (status, headers, _) = server
+        .send(post_json(review(&[("\"shop\"", "\"unknown\"")])))
+        .await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(headers[header::RETRY_AFTER], "1");
+    server.assert_metric(
+        r#"scaivault_injector_admissions_total{outcome="deferred",reason="unknown-namespace",dry_run="false"} 1"#,
+    );
+}
+
+/// A body that never comes.
+struct Never;
+
+impl hyper::body::Body for Never {
+    type Data = axum::body::Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<hyper::body::Frame<Self::Data>, Self::Error>>> {
+        std::task::Poll::Pending
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn too_many_requests_are_shed() {
+    let server = server(Limits {
+        requests: 1,
+        ..Limits::default()
+    });
+    let first = tokio::spawn(server.router.clone().oneshot(post_json(Body::new(Never))));
+    tokio::task::yield_now().await;
+    server.assert_metric("scaivault_injector_requests_in_flight 1");
+
+    let (status, headers, _) = server.send(post_json(review(&[]))).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(headers[header::RETRY_AFTER], "1");
+    server.assert_metric(r#"scaivault_injector_shed_total{reason="requests"} 1"#);
+
+    assert_eq!(
+        first.await.unwrap().unwrap().status(),
+        StatusCode::REQUEST_TIMEOUT
+    );
+    assert_eq!(
+        server.send(post_json(review(&[]))).await.0,
+        StatusCode::OK,
+        "the place is free again"
+    );
+}
+
+#[tokio::test]
+async fn too_many_bytes_are_shed() {
+    let review = review(&[]);
+    let server = server(Limits {
+        buffered_bytes: review.len() - 1,
+        ..Limits::default()
+    });
+    let (status, headers, _) = server.send(post_json(review)).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(headers[header::RETRY_AFTER], "1");
+    server.assert_metric(r#"scaivault_injector_shed_total{reason="memory"} 1"#);
+}

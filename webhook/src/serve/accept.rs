@@ -15,7 +15,7 @@ use super::port::Port;
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(20);
 
 /// Where connections come from: a socket, or memory in tests.
-pub(super) trait Accept: Send + 'static {
+pub(crate) trait Accept: Send + 'static {
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
     /// The next connection and its source. Cancel safe.

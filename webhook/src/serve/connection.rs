@@ -111,18 +111,14 @@ where
     };
     let ended = tokio::select! {
         biased;
-        ended = http.as_mut() => Some(ended),
-        () = told => None,
-    };
-    let ended = match ended {
-        Some(ended) => ended,
-        None => {
+        ended = http.as_mut() => ended,
+        () = told => {
             http.as_mut().graceful_shutdown();
             // Requests under way have limits of their own; what is left is a client that does not read.
-            match timeout(port.settings.limits.drain_timeout, http).await {
-                Ok(ended) => ended,
-                Err(_elapsed) => return,
-            }
+            let Ok(ended) = timeout(port.settings.limits.drain_timeout, http.as_mut()).await else {
+                return;
+            };
+            ended
         }
     };
     if let Err(error) = ended {

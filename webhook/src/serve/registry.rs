@@ -156,11 +156,11 @@ struct Clock {
 }
 
 impl Clock {
-    /// Never 0, which stands for "not".
+    /// Counts from 1: 0 stands for "not".
     fn now(self) -> u64 {
         u64::try_from(self.epoch.elapsed().as_nanos())
             .unwrap_or(u64::MAX)
-            .max(1)
+            .saturating_add(1)
     }
 }
 

@@ -1,1 +1,308 @@
+//! Whole servers in memory, so that time is the tests' own: it jumps to the next timer when nothing else is to do.
 
+use std::{net::Ipv4Addr, time::Duration};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex},
+    sync::mpsc::{Sender, channel},
+    time::{Instant, sleep},
+};
+use tokio_rustls::TlsConnector;
+
+use super::*;
+use crate::testing::{answer, ask, connect, context, head, review, tls};
+
+const SECOND: Duration = Duration::from_secs(1);
+/// Just before the end of the drain below.
+const LAST_MOMENT: Duration = Duration::from_millis(4_999);
+const CLIENT: std::net::IpAddr = std::net::IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+type Connections = Sender<(DuplexStream, std::net::IpAddr)>;
+
+struct Fixture {
+    https: Connections,
+    ops: Connections,
+    connector: TlsConnector,
+    metrics: Arc<Metrics>,
+    shutdown: Shutdown,
+    stopped: JoinHandle<Stopped>,
+}
+
+fn start(limits: Limits) -> Fixture {
+    let (config, connector) = tls(b"http/1.1");
+    let metrics = Metrics::new();
+    let server = Server {
+        listen: (Ipv4Addr::LOCALHOST, 0).into(),
+        ops_listen: (Ipv4Addr::LOCALHOST, 0).into(),
+        tls: config,
+        context: context(),
+        metrics: Arc::clone(&metrics),
+        readiness: Readiness::new(),
+        limits,
+    };
+    let routes = router(Arc::clone(&server.context), Arc::clone(&metrics), limits);
+    let (https, https_accept) = channel(4096);
+    let (ops, ops_accept) = channel(4096);
+    let shutdown = Shutdown::new();
+    Fixture {
+        https,
+        ops,
+        connector,
+        metrics,
+        stopped: tokio::spawn(run(server, routes, https_accept, ops_accept, shutdown.clone())),
+        shutdown,
+    }
+}
+
+impl Fixture {
+    fn open(&self) -> DuplexStream {
+        let (client, server) = duplex(64 * 1024);
+        self.https.try_send((server, CLIENT)).unwrap();
+        client
+    }
+
+    async fn connect(&self) -> tokio_rustls::client::TlsStream<DuplexStream> {
+        connect(&self.connector, self.open()).await
+    }
+
+    async fn get(&self, path: &str) -> (u16, String) {
+        let (mut client, server) = duplex(64 * 1024);
+        self.ops.try_send((server, CLIENT)).unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+        client.write_all(request.as_bytes()).await.unwrap();
+        let answer = answer(&mut client).await.unwrap();
+        (answer.status, answer.body)
+    }
+
+    fn assert_metric(&self, line: &str) {
+        let text = self.metrics.encode().unwrap();
+        assert!(text.lines().any(|other| other == line), "{line}\n{text}");
+    }
+}
+
+/// When the server closes a connection on which nothing (more) is sent.
+async fn closed_after(stream: &mut (impl tokio::io::AsyncRead + Unpin), since: Instant) -> Duration {
+    let mut rest = Vec::new();
+    // An end without TLS's goodbye is an end.
+    let _ = stream.read_to_end(&mut rest).await;
+    assert!(rest.is_empty(), "{}", String::from_utf8_lossy(&rest));
+    since.elapsed()
+}
+
+/// The registry looks once a second.
+fn assert_about(elapsed: Duration, limit: Duration) {
+    assert!(
+        elapsed >= limit && elapsed <= limit + 2 * SECOND,
+        "{elapsed:?} is not about {limit:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_is_used_again_until_it_is_idle_too_long() {
+    let server = start(Limits::default());
+    let mut stream = server.connect().await;
+    for _ in 0..3 {
+        let answer = ask(&mut stream).await.unwrap();
+        assert_eq!(answer.status, 200);
+        assert!(!answer.head.contains("connection: close"));
+        sleep(60 * SECOND).await;
+    }
+    assert_eq!(ask(&mut stream).await.unwrap().status, 200);
+    assert_about(
+        closed_after(&mut stream, Instant::now()).await,
+        Limits::default().keep_alive,
+    );
+    server.assert_metric(r#"scaivault_injector_connections_closed_total{reason="idle"} 1"#);
+    server.assert_metric(r#"scaivault_injector_connections{port="https"} 0"#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_client_is_closed() {
+    let server = start(Limits::default());
+    // Before the handshake.
+    let started = Instant::now();
+    let mut stream = server.open();
+    assert_about(
+        closed_after(&mut stream, started).await,
+        Limits::default().handshake_timeout,
+    );
+    // And behind it.
+    let started = Instant::now();
+    let mut stream = server.connect().await;
+    assert_about(
+        closed_after(&mut stream, started).await,
+        Limits::default().first_request_timeout,
+    );
+    server.assert_metric(r#"scaivault_injector_connections_closed_total{reason="no-request"} 1"#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_head_is_cut_off() {
+    let server = start(Limits::default());
+    let mut stream = server.connect().await;
+    assert_eq!(ask(&mut stream).await.unwrap().status, 200);
+    sleep(30 * SECOND).await;
+    let started = Instant::now();
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    let drip = async move {
+        for byte in head(10).into_bytes() {
+            if writer.write_all(&[byte]).await.is_err() || writer.flush().await.is_err() {
+                break;
+            }
+            sleep(SECOND).await;
+        }
+    };
+    tokio::spawn(drip);
+    assert_about(
+        closed_after(&mut reader, started).await,
+        Limits::default().header_timeout,
+    );
+    server.assert_metric(r#"scaivault_injector_connections_closed_total{reason="slow-header"} 1"#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_body_is_answered_408() {
+    let server = start(Limits::default());
+    let stream = server.connect().await;
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    let review = review(&[]);
+    let drip = async move {
+        writer.write_all(head(review.len()).as_bytes()).await.unwrap();
+        for byte in review.into_bytes() {
+            if writer.write_all(&[byte]).await.is_err() || writer.flush().await.is_err() {
+                break;
+            }
+            sleep(SECOND).await;
+        }
+    };
+    let started = Instant::now();
+    tokio::spawn(drip);
+    assert_eq!(answer(&mut reader).await.unwrap().status, 408);
+    assert_eq!(started.elapsed(), Limits::default().body_timeout);
+    server.assert_metric(r#"scaivault_injector_http_errors_total{status="408"} 1"#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn thousands_of_idle_connections_do_not_keep_a_request_out() {
+    let limits = Limits {
+        connections_per_source: 1024,
+        ..Limits::default()
+    };
+    let server = start(limits);
+    let mut used = server.connect().await;
+    assert_eq!(ask(&mut used).await.unwrap().status, 200);
+    let mut idle: Vec<_> = (0..2_000).map(|_| server.open()).collect();
+    let mut stream = server.connect().await;
+    assert_eq!(ask(&mut stream).await.unwrap().status, 200);
+    server.assert_metric(r#"scaivault_injector_connections_closed_total{reason="evicted"} 978"#);
+    // The ones that have been idle longest went, the last ones are still there.
+    assert_eq!(closed_after(&mut idle[0], Instant::now()).await, Duration::ZERO);
+    assert!(closed_after(&mut idle[1_999], Instant::now()).await > SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_loses_no_request() {
+    let limits = Limits {
+        drain_delay: Duration::from_secs(5),
+        ..Limits::default()
+    };
+    let server = start(limits);
+    let mut before = server.connect().await;
+    assert_eq!(ask(&mut before).await.unwrap().status, 200);
+    let mut idle = server.connect().await;
+    assert_eq!(ask(&mut idle).await.unwrap().status, 200);
+    let mut slow = server.connect().await;
+    let review = review(&[]);
+    slow.write_all(head(review.len()).as_bytes()).await.unwrap();
+    slow.flush().await.unwrap();
+    assert_eq!(server.get("/readyz").await, (200, "ok\n".to_owned()));
+
+    let started = Instant::now();
+    server.shutdown.drain();
+    sleep(SECOND).await;
+    assert_eq!(server.get("/readyz").await, (503, "draining\n".to_owned()));
+    assert_eq!(server.get("/livez").await.0, 200);
+    // Open connections and new ones are answered and told to end.
+    for stream in [&mut before, &mut server.connect().await] {
+        let answer = ask(stream).await.unwrap();
+        assert_eq!(answer.status, 200);
+        assert!(answer.head.contains("connection: close"), "{}", answer.head);
+        assert_eq!(closed_after(stream, Instant::now()).await, Duration::ZERO);
+    }
+    // One that comes at the last moment is served.
+    sleep(LAST_MOMENT.saturating_sub(started.elapsed())).await;
+    let late = server.open();
+    assert_eq!(closed_after(&mut idle, started).await, limits.drain_delay);
+    let mut late = connect(&server.connector, late).await;
+    assert_eq!(ask(&mut late).await.unwrap().status, 200);
+    // And a request that was under way ends.
+    slow.write_all(review.as_bytes()).await.unwrap();
+    slow.flush().await.unwrap();
+    let answer = answer(&mut slow).await.unwrap();
+    assert_eq!(answer.status, 200);
+    assert!(answer.head.contains("connection: close"), "{}", answer.head);
+    assert_eq!(server.stopped.await.unwrap(), Stopped { aborted: 0 });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_ends_though_a_request_does_not() {
+    let limits = Limits {
+        body_timeout: 600 * SECOND,
+        ..Limits::default()
+    };
+    let server = start(limits);
+    let mut stuck = server.connect().await;
+    stuck.write_all(head(10).as_bytes()).await.unwrap();
+    stuck.flush().await.unwrap();
+    sleep(SECOND).await;
+    let started = Instant::now();
+    server.shutdown.drain();
+    assert_eq!(server.stopped.await.unwrap(), Stopped { aborted: 1 });
+    assert_eq!(started.elapsed(), limits.drain_delay + limits.drain_timeout);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_signal_aborts() {
+    let server = start(Limits::default());
+    let mut stuck = server.connect().await;
+    stuck.write_all(head(10).as_bytes()).await.unwrap();
+    stuck.flush().await.unwrap();
+    sleep(SECOND).await;
+    let started = Instant::now();
+    server.shutdown.drain();
+    sleep(SECOND).await;
+    server.shutdown.abort();
+    assert_eq!(server.stopped.await.unwrap(), Stopped { aborted: 1 });
+    assert_eq!(started.elapsed(), SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn failed_handshakes_are_told_apart() {
+    let server = start(Limits::default());
+    let mut plain = server.open();
+    plain.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    let mut rest = Vec::new();
+    let _ = plain.read_to_end(&mut rest).await;
+    drop(server.open());
+    let (_, stranger) = tls(b"http/1.1");
+    let name = rustls_pki_types::ServerName::try_from("localhost").unwrap();
+    assert!(stranger.connect(name, server.open()).await.is_err());
+    sleep(SECOND).await;
+    for reason in ["invalid", "closed", "rejected"] {
+        server.assert_metric(&format!(
+            "scaivault_injector_tls_handshake_failures_total{{reason=\"{reason}\"}} 1"
+        ));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn metrics_are_exposed() {
+    let server = start(Limits::default());
+    assert_eq!(ask(&mut server.connect().await).await.unwrap().status, 200);
+    let (status, text) = server.get("/metrics").await;
+    assert_eq!(status, 200);
+    let line =
+        r#"scaivault_injector_admissions_total{outcome="skipped",reason="not-annotated",dry_run="false"} 1"#;
+    assert!(text.contains(line) && text.ends_with("# EOF\n"), "{text}");
+    assert_eq!(server.get("/nothing").await.0, 404);
+}

@@ -70,6 +70,25 @@ pub(super) const ALL: &[Variant] = &[
             ("ca-configmap", "scaivault-ca"),
         ],
     },
+    Variant {
+        name: "reload",
+        annotations: &[
+            (
+                "inject-secret-db.json",
+                "environments/production/billing/database",
+            ),
+            ("reload-signal", "SIGHUP"),
+            ("reload-target", "server"),
+        ],
+    },
+    // Refused unless a newer Kubernetes is asked for: `-- --kube-version 1.36`.
+    Variant {
+        name: "variables",
+        annotations: &[(
+            "inject-env-DB_PASSWORD",
+            "environments/production/billing/database#password",
+        )],
+    },
 ];
 
 const PREFIX: &str = "scaivault.scailabs.ai/";

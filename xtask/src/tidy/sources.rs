@@ -17,7 +17,7 @@ const MAY_PRINT: [&str; 2] = ["src/", "xtask/"];
 
 /// Nothing here needs it, and the workspace's lint forbids it; this keeps the lint itself from going away.
 pub(super) fn no_unsafe(tree: &Tree) -> Vec<Finding> {
-    let mut findings = find_in_code(tree, Part::All, &["unsafe"], "no unsafe code");
+    let mut findings = find_in_code(tree, "unsafe", "no unsafe code");
     if tree
         .text("Cargo.toml")
         .is_some_and(|text| !text.contains("unsafe_code = \"forbid\""))
@@ -70,49 +70,41 @@ pub(super) fn libraries_do_not_print(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// A test that is skipped or that waits for a while proves nothing on the day it matters.
+/// A test that is skipped or that waits for a while proves nothing on the day it matters. Sleeping is no waiting where the
+/// test runs on tokio's paused clock.
 pub(super) fn honest_tests(tree: &Tree) -> Vec<Finding> {
-    let mut findings = find_in_code(
-        tree,
-        Part::All,
-        &["#[ignore"],
-        "a test that is ignored protects nothing",
-    );
-    let sleeps = ["sleep(", "sleep_until("];
-    let no_sleep = "a test waits for an event, not for a time";
-    findings.extend(find_in_code(tree, Part::Tests, &sleeps, no_sleep));
+    let mut findings = find_in_code(tree, "#[ignore", "a test that is ignored protects nothing");
     for file in tree.rust_files() {
+        let mut find = |index: usize, what: &str| {
+            findings.push(Finding::new(format!("{}:{}", file.path, index + 1), what));
+        };
+        let paused = file.split.code.contains("start_paused = true");
+        let first_test_line = file.first_test_line().unwrap_or(usize::MAX);
+        for (index, line) in file.split.code.lines().enumerate().skip(first_test_line) {
+            let sleeps = has_word(line, "sleep(") || has_word(line, "sleep_until(");
+            if sleeps && (!paused || has_word(line, "thread::sleep(")) {
+                find(index, "a test waits for an event, or runs on a paused clock");
+            }
+        }
         for (index, line) in file.split.comments.lines().enumerate() {
             let fence = line.trim_start_matches(['/', '!', '*', ' ']);
             if fence.starts_with("```") && fence.contains("ignore") {
-                let place = format!("{}:{}", file.path, index + 1);
-                findings.push(Finding::new(
-                    place,
+                find(
+                    index,
                     "an example that is not compiled goes stale; use `no_run` or `text`",
-                ));
+                );
             }
         }
     }
     findings
 }
 
-/// Which lines of a file are looked at.
-#[derive(Clone, Copy)]
-enum Part {
-    All,
-    Tests,
-}
-
-/// The lines of code that have one of the words.
-fn find_in_code(tree: &Tree, part: Part, words: &[&str], what: &str) -> Vec<Finding> {
+/// The lines of code that have the word.
+fn find_in_code(tree: &Tree, word: &str, what: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
     for file in tree.rust_files() {
-        let first = match part {
-            Part::All => 0,
-            Part::Tests => file.first_test_line().unwrap_or(usize::MAX),
-        };
-        for (index, line) in file.split.code.lines().enumerate().skip(first) {
-            if words.iter().any(|word| has_word(line, word)) {
+        for (index, line) in file.split.code.lines().enumerate() {
+            if has_word(line, word) {
                 findings.push(Finding::new(format!("{}:{}", file.path, index + 1), what));
             }
         }
@@ -215,6 +207,10 @@ mod tests {
             inline,
             &["webhook/src/serve.rs:3"],
         );
+        let paused = "#[tokio::test(start_paused = true)]\nasync fn f() { sleep(a).await }\n";
+        check(honest_tests, "tests/cli.rs", paused, &[]);
+        let really = format!("{paused}fn g() {{ std::thread::sleep(a) }}\n");
+        check(honest_tests, "tests/cli.rs", &really, &["tests/cli.rs:3"]);
         check(honest_tests, "tests/cli.rs", "fn no_sleep() {}\n", &[]);
         let example = "//! ```ignore\n//! let a = 1;\n//! ```\n";
         check(honest_tests, "certs/src/lib.rs", example, &["certs/src/lib.rs:1"]);

@@ -53,8 +53,8 @@ pub(super) fn resolve(
             Some(uid) => Identity::unprivileged(Some(uid), pod.gid_of(container)),
             None if container
                 .security_context
-                .run_as_non_root
-                .or(pod.spec.security_context.run_as_non_root)
+                .non_root
+                .or(pod.spec.security_context.non_root)
                 == Some(true) =>
             {
                 findings.problem(
@@ -102,7 +102,7 @@ fn chosen(
     target_uid: Option<i64>,
     findings: &mut Findings,
 ) -> Identity {
-    if uid == 0 && pod.spec.security_context.run_as_non_root == Some(true) {
+    if uid == 0 && pod.spec.security_context.non_root == Some(true) {
         findings.problem(
             Code::RunAsUser,
             "run-as-user",

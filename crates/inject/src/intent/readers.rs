@@ -24,6 +24,11 @@ impl Readers {
             .chain(pick(&self.containers, pod.spec.containers.as_slice()))
     }
 
+    /// Whether a container is one of them. Names are unique among all containers of a pod.
+    pub(crate) fn has(&self, pod: &PodView<'_>, container: &ContainerView<'_>) -> bool {
+        self.of(pod).any(|reader| reader.name == container.name)
+    }
+
     /// Whether every reader is known to run as this uid; not where there is none.
     pub(super) fn all_run_as(&self, pod: &PodView<'_>, uid: i64) -> bool {
         let mut readers = self.of(pod).peekable();
@@ -97,23 +102,11 @@ pub(super) fn unknown(
     containers: &[ContainerView<'_>],
     findings: &mut Findings,
 ) {
-    let cure = match nearest(name, containers.iter().map(|container| &*container.name)) {
-        Some(name) => format!("did you mean {name:?}?"),
-        None => {
-            let names: Vec<&str> = containers
-                .iter()
-                .take(8)
-                .map(|container| &*container.name)
-                .collect();
-            format!(
-                "the pod has {}",
-                if names.is_empty() {
-                    "none".to_owned()
-                } else {
-                    names.join(", ")
-                }
-            )
-        }
+    let cure = if let Some(name) = nearest(name, containers.iter().map(|container| &*container.name)) {
+        format!("did you mean {name:?}?")
+    } else {
+        let names: Vec<&str> = containers.iter().take(8).map(|container| &*container.name).collect();
+        format!("the pod has {}", if names.is_empty() { "none".to_owned() } else { names.join(", ") })
     };
     findings.problem(
         Code::UnknownContainer,

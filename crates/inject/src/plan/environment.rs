@@ -20,22 +20,15 @@ pub(super) fn of(intent: &Intent, settings: &Settings, container: Pattern) -> Ve
     let is_sidecar = container == Pattern::Sidecar;
     let mut variables = Variables(Vec::with_capacity(12));
     variables.always(env::SCAIVAULT_URL, &intent.url);
-    match intent.client_credentials_secret {
-        None => variables.always(
-            env::SCAIVAULT_TOKEN_FILE,
-            format_args!("{TOKEN_DIR}/{TOKEN_FILE}"),
-        ),
-        Some(_) => {
-            variables.always(env::SCAIVAULT_CREDENTIALS_DIR, CREDENTIALS_DIR);
-            variables.unless_default(
-                env::SCAIKEY_TOKEN_URL,
-                settings.token_url.as_deref().unwrap_or_default(),
-            );
-        }
+    if intent.client_credentials_secret.is_none() {
+        variables.always(env::SCAIVAULT_TOKEN_FILE, format_args!("{TOKEN_DIR}/{TOKEN_FILE}"));
+    } else {
+        variables.always(env::SCAIVAULT_CREDENTIALS_DIR, CREDENTIALS_DIR);
+        variables.unless_default(env::SCAIKEY_TOKEN_URL, settings.token_url.as_deref().unwrap_or_default());
     }
     variables.unless_default(env::SCAIVAULT_ROLE, intent.role.as_deref().unwrap_or_default());
     variables.unless_default(env::SCAIVAULT_AUDIENCE, &intent.audience);
-    variables.unless_default(env::SCAIVAULT_ALLOW_HTTP, intent.allow_http);
+    variables.unless_default(env::SCAIVAULT_ALLOW_HTTP, intent.url.is_plain_http());
     if intent.ca_configmap.is_some() {
         variables.always(env::SCAIVAULT_CA_FILE, format_args!("{CA_DIR}/{CA_FILE}"));
     }

@@ -132,11 +132,14 @@ pub(crate) struct MountView<'a> {
 
 /// The part of a security context that says who a process runs as.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(default)]
 pub(crate) struct SecurityView {
-    pub(crate) run_as_user: Option<i64>,
-    pub(crate) run_as_group: Option<i64>,
-    pub(crate) run_as_non_root: Option<bool>,
+    #[serde(rename = "runAsUser")]
+    pub(crate) user: Option<i64>,
+    #[serde(rename = "runAsGroup")]
+    pub(crate) group: Option<i64>,
+    #[serde(rename = "runAsNonRoot")]
+    pub(crate) non_root: Option<bool>,
 }
 
 /// Requests and limits, of a container or of the whole pod.

@@ -100,8 +100,9 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Presence<T> {
 }
 
 /// A list that may be absent, null or there (empty included).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) enum List<T> {
+    #[default]
     Absent,
     Null,
     Items(Vec<T>),
@@ -124,13 +125,6 @@ impl<T> List<T> {
             Self::Items(items) => items.iter_mut(),
             Self::Absent | Self::Null => [].iter_mut(),
         }
-    }
-}
-
-// Not derived: a derive would ask for `T: Default`.
-impl<T> Default for List<T> {
-    fn default() -> Self {
-        Self::Absent
     }
 }
 

@@ -1,1 +1,118 @@
+use std::net::Ipv4Addr;
 
+use tokio::time::advance;
+
+use super::*;
+
+const A: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
+const B: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
+
+fn registry(connections: usize, connections_per_source: usize) -> Arc<Registry> {
+    let limits = Limits {
+        connections,
+        connections_per_source,
+        ..Limits::default()
+    };
+    let metrics = Metrics::new();
+    Registry::new(&limits, Arc::clone(&metrics), metrics.connections("https"))
+}
+
+fn is_evicted(ticket: &Ticket) -> bool {
+    ticket.connection.evicted.is_cancelled()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_longest_idle_makes_room() {
+    let registry = registry(3, 3);
+    let mut tickets = Vec::new();
+    for _ in 0..3 {
+        tickets.push(registry.admit(A).unwrap());
+        advance(Duration::from_millis(10)).await;
+    }
+    // The first was opened first, but was used last; the second has a request under way.
+    drop(tickets[0].connection.begin());
+    let busy = tickets[1].connection.begin();
+    tickets.push(registry.admit(B).unwrap());
+    assert_eq!(
+        tickets.iter().map(is_evicted).collect::<Vec<_>>(),
+        [false, false, true, false]
+    );
+    drop(busy);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_makes_room_among_its_own() {
+    let registry = registry(10, 2);
+    let other = registry.admit(B).unwrap();
+    advance(Duration::from_millis(10)).await;
+    let first = registry.admit(A).unwrap();
+    let second = registry.admit(A).unwrap();
+    let _third = registry.admit(A).unwrap();
+    assert_eq!([&other, &first, &second].map(is_evicted), [false, true, false]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn busy_connections_are_not_evicted() {
+    let registry = registry(2, 1);
+    let a = registry.admit(A).unwrap();
+    let busy_a = a.connection.begin();
+    assert_eq!(registry.admit(A).err(), Some(Shed::ConnectionsPerSource));
+    let b = registry.admit(B).unwrap();
+    let _busy_b = b.connection.begin();
+    let c = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 3));
+    assert_eq!(registry.admit(c).err(), Some(Shed::Connections));
+    drop(busy_a);
+    assert!(registry.admit(c).is_ok());
+    assert_eq!([&a, &b].map(is_evicted), [true, false]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_place_is_given_back() {
+    let registry = registry(1, 1);
+    let first = registry.admit(A).unwrap();
+    drop(first);
+    assert_eq!(registry.count.get(), 0);
+    let second = registry.admit(A).unwrap();
+    assert!(!is_evicted(&second));
+}
+
+#[tokio::test(start_paused = true)]
+async fn times_are_over_when_they_are_over() {
+    let limits = Limits::default();
+    let second = Duration::from_secs(1);
+    let registry = registry(4, 4);
+    let overdue = |ticket: &Ticket| ticket.connection.overdue(registry.clock.now(), &limits);
+
+    let silent = registry.admit(A).unwrap();
+    let used = registry.admit(A).unwrap();
+    drop(used.connection.begin());
+    let slow = registry.admit(A).unwrap();
+    drop(slow.connection.begin());
+    let busy = registry.admit(A).unwrap();
+    let _request = busy.connection.begin();
+
+    advance(5 * second).await;
+    slow.connection.received();
+    advance(Duration::from_nanos(4_999_999_999)).await;
+    assert_eq!([&silent, &used, &slow, &busy].map(&overdue), [None; 4]);
+    advance(Duration::from_nanos(1)).await;
+    assert_eq!(
+        [&silent, &used, &slow, &busy].map(&overdue),
+        [Some(Closed::NoRequest), None, None, None]
+    );
+    // More bytes of the same head do not buy more time.
+    slow.connection.received();
+    advance(5 * second).await;
+    assert_eq!(
+        [&used, &slow, &busy].map(&overdue),
+        [None, Some(Closed::SlowHeader), None]
+    );
+    advance(75 * second).await;
+    assert_eq!([&used, &busy].map(&overdue), [Some(Closed::Idle), None]);
+
+    registry.sweep();
+    assert_eq!(
+        [&silent, &used, &slow, &busy].map(is_evicted),
+        [true, true, true, false]
+    );
+}

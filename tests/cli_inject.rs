@@ -1,0 +1,295 @@
+//! The command line together with the core: what is injected can be taken out again.
+
+#[path = "cli/program.rs"]
+mod program;
+
+use std::fs;
+
+use program::{Outcome, POD, run, run_with};
+use serde_json::Value;
+
+const MANIFEST: &str = "\
+# Billing, owned by the payments team.
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: billing
+  namespace: shop
+spec:
+  template:
+    metadata:
+      annotations:
+        scaivault.scailabs.ai/inject-secret-db.json: environments/production/billing/database
+    spec:
+      containers:
+      - name: app
+        image: registry.example.com/billing
+        args: [\"yes\", \"0400\", \"12:30:45\", \"null\"]
+        env:
+        - name: SCRIPT
+          value: |
+            set -e
+            run
+---
+# Stays as it is.
+apiVersion: v1
+kind: Service
+metadata: {name: billing}   # not a pod
+";
+
+/// The values of all documents of a YAML stream.
+#[track_caller]
+fn values(stream: &str) -> Vec<Value> {
+    serde_saphyr::from_multiple(stream).expect(stream)
+}
+
+/// The manifest with one more annotation on the pod template.
+fn with_annotation(key: &str, value: &str) -> String {
+    let first = "        scaivault.scailabs.ai/inject-secret-db.json";
+    MANIFEST.replace(
+        first,
+        &format!("        scaivault.scailabs.ai/{key}: {value:?}\n{first}"),
+    )
+}
+
+fn inject(manifest: &str) -> Outcome {
+    run_with(manifest, ["inject"])
+}
+
+#[test]
+fn inject_adds_and_keeps_what_it_does_not_change() {
+    let injected = inject(MANIFEST)
+        .exits(0)
+        .says("deployment/billing: injected (init, 1 secret)");
+    let documents = values(&injected.stdout);
+    let pod = &documents[0]["spec"]["template"]["spec"];
+    assert_eq!(pod["initContainers"][0]["name"], "scaivault-init");
+    assert_eq!(
+        pod["containers"][0]["args"],
+        serde_json::json!(["yes", "0400", "12:30:45", "null"])
+    );
+    assert_eq!(pod["containers"][0]["env"][0]["value"], "set -e\nrun\n");
+    assert!(
+        injected
+            .stdout
+            .starts_with("# Billing, owned by the payments team.\n---\n"),
+        "{}",
+        injected.stdout
+    );
+    let service = &MANIFEST[MANIFEST.find("---\n# Stays").unwrap()..];
+    assert!(injected.stdout.ends_with(service), "{}", injected.stdout);
+}
+
+#[test]
+fn detach_is_the_inverse_of_inject() {
+    let injected = inject(MANIFEST).exits(0).stdout;
+    let detached = run_with(&injected, ["detach"])
+        .exits(0)
+        .says("deployment/billing: detached (mutation-mode)")
+        .stdout;
+    assert_eq!(values(&detached), values(MANIFEST));
+    // Nor does the order of the keys change for who reads the diff in version control.
+    let once = run_with(&detached, ["inject"]).exits(0).stdout;
+    assert_eq!(once, injected);
+    assert_eq!(run_with(&once, ["detach"]).exits(0).stdout, detached);
+}
+
+#[test]
+fn inject_twice_is_inject_once() {
+    let injected = inject(MANIFEST).exits(0).stdout;
+    let again = inject(&injected).exits(0).says("skipped (already-injected)");
+    assert_eq!(again.stdout, injected);
+}
+
+#[test]
+fn without_a_receipt_detach_refuses_and_by_name_does_it() {
+    let injected = inject(MANIFEST).exits(0).stdout;
+    let forgotten: String = injected
+        .split_inclusive('\n')
+        .filter(|line| !line.contains("/receipt:"))
+        .collect();
+    let refused = run_with(&forgotten, ["detach"])
+        .exits(1)
+        .says("kept (no-receipt)")
+        .says("detach --by-name");
+    assert_eq!(refused.stdout, "");
+    let detached = run_with(&forgotten, ["detach", "--by-name"]).exits(0).stdout;
+    assert!(!detached.contains("scaivault-init"), "{detached}");
+    assert_eq!(
+        values(&detached)[0]["spec"]["template"]["spec"],
+        values(MANIFEST)[0]["spec"]["template"]["spec"]
+    );
+}
+
+#[test]
+fn problems_are_all_reported_and_nothing_is_written() {
+    let first = with_annotation("refresh-interval", "soon");
+    let manifest = format!("{first}---\n{}", with_annotation("fetch-timeout", "never"));
+    let refused = inject(&manifest)
+        .exits(1)
+        .says("stdin:3 deployment/billing: denied (problems)")
+        .says("refresh-interval: \"soon\"")
+        .says("fetch-timeout: \"never\"")
+        .says("nothing is written to standard output");
+    assert_eq!(refused.stdout, "");
+    let checked = run_with(&manifest, ["check"]).exits(1);
+    assert!(
+        checked.stdout.contains("refresh-interval: \"soon\""),
+        "{}",
+        checked.stdout
+    );
+    assert_eq!(checked.stderr, "");
+}
+
+#[test]
+fn problems_that_the_configuration_lets_through_are_reported_and_the_rest_is_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("config.yaml");
+    fs::write(&config, "onProblem: warn\n").unwrap();
+    let manifest = with_annotation("fetch-timeout", "never");
+    let written = run_with(manifest, ["inject", "--config", config.to_str().unwrap()]).exits(1);
+    assert_eq!(values(&written.stdout).len(), 2, "{}", written.stdout);
+    assert!(written.stderr.contains("fetch-timeout"), "{}", written.stderr);
+}
+
+#[test]
+fn json_stays_json() {
+    let manifest = serde_json::to_string_pretty(&values(MANIFEST)[0]).unwrap();
+    let injected = inject(&format!("{manifest}\n")).exits(0).stdout;
+    let value: Value = serde_json::from_str(&injected).unwrap();
+    assert_eq!(
+        value["spec"]["template"]["spec"]["initContainers"][0]["name"],
+        "scaivault-init"
+    );
+    assert!(
+        injected.starts_with("{\n  \"apiVersion\"") && injected.ends_with("}\n"),
+        "{injected}"
+    );
+}
+
+#[test]
+fn windows_line_breaks_stay() {
+    let injected = inject(&MANIFEST.replace('\n', "\r\n")).exits(0).stdout;
+    assert!(injected.contains("scaivault-init"));
+    assert!(!injected.replace("\r\n", "").contains('\n'), "{injected:?}");
+    assert_eq!(values(&injected), values(&inject(MANIFEST).stdout));
+}
+
+#[test]
+fn a_list_is_walked() {
+    let documents = values(MANIFEST);
+    let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": documents});
+    let injected = inject(&list.to_string())
+        .exits(0)
+        .says("(items/0) deployment/billing: injected");
+    let value: Value = serde_json::from_str(&injected.stdout).unwrap();
+    assert_eq!(value["items"][0], values(&inject(MANIFEST).stdout)[0]);
+    assert_eq!(value["items"][1], documents[1]);
+}
+
+#[test]
+fn the_diff_shows_what_is_added() {
+    let checked = run_with(MANIFEST, ["check", "--diff"]).exits(0).stdout;
+    assert!(
+        checked.contains("--- deployment/billing (before)\n+++ deployment/billing (after)\n"),
+        "{checked}"
+    );
+    let is_change =
+        |line: &&str, sign: char| line.starts_with(sign) && !line.starts_with(&sign.to_string().repeat(3));
+    assert!(
+        checked
+            .lines()
+            .any(|line| is_change(&line, '+') && line.contains("name: scaivault-init")),
+        "{checked}"
+    );
+    assert!(
+        !checked.lines().any(|line| is_change(&line, '-')),
+        "nothing of the user's is taken away:\n{checked}"
+    );
+}
+
+#[test]
+fn settings_are_explained_with_their_origin() {
+    let directory = tempfile::tempdir().unwrap();
+    let namespaces = directory.path().join("namespaces.yaml");
+    fs::write(
+        &namespaces,
+        "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: shop\n  annotations:\n    \
+         scaivault.scailabs.ai/log-level: debug\n",
+    )
+    .unwrap();
+    let account = "---\napiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: default\n  namespace: shop\n  annotations:\n    \
+                   scaikey.scailabs.ai/role: billing-reader\n";
+    let checked = run_with(
+        format!("{}{account}", with_annotation("fetch-timeout", "20s")),
+        [
+            "check",
+            "--explain",
+            "--namespace-file",
+            namespaces.to_str().unwrap(),
+        ],
+    )
+    .exits(0)
+    .stdout;
+    for expected in [
+        "log-level = debug (namespace)",
+        "role = billing-reader (service account)",
+        "fetch-timeout = 20s (pod)",
+    ] {
+        assert!(checked.contains(expected), "{expected} is not in\n{checked}");
+    }
+}
+
+#[test]
+fn the_kubernetes_version_decides_about_variables() {
+    let manifest = with_annotation(
+        "inject-env-DB_PASSWORD",
+        "environments/production/billing/database#password",
+    );
+    inject(&manifest).exits(1).says("inject-env-DB_PASSWORD");
+    let injected = run_with(&manifest, ["inject", "--kube-version", "1.36"])
+        .exits(0)
+        .stdout;
+    assert!(injected.contains("fileKeyRef"), "{injected}");
+}
+
+#[test]
+fn the_workloads_own_mode_is_obeyed() {
+    let manifest = MANIFEST.replace(
+        "  namespace: shop\n",
+        "  namespace: shop\n  annotations: {scaivault.scailabs.ai/mutation-mode: ignore}\n",
+    );
+    let outcome = inject(&manifest).exits(0).says("skipped (ignored-by-workload)");
+    assert_eq!(outcome.stdout, manifest);
+}
+
+#[test]
+fn every_workload_among_the_examples_is_injected() {
+    let report = run(["check", "-f", concat!(env!("CARGO_MANIFEST_DIR"), "/examples")])
+        .exits(0)
+        .stdout;
+    for expected in [
+        "deployment/billing: injected (init, 2 secrets)",
+        "deployment/gateway: injected (sidecar, 1 secret)",
+        "job/migrate: injected (init, 1 secret)",
+        "deployment/reports: injected (sidecar, 1 secret)",
+        "namespace/shop: skipped (no-pod)",
+    ] {
+        assert!(report.contains(expected), "{expected} is not in\n{report}");
+    }
+}
+
+#[test]
+fn the_demonstration_needs_nothing() {
+    let shown = run(["demo"]).exits(0).stdout;
+    for expected in ["1/4", "2/4", "3/4", "4/4", "name: scaivault-init", "done"] {
+        assert!(shown.contains(expected), "{expected} is not in\n{shown}");
+    }
+    assert!(!shown.contains('\x1b'), "no colours on a pipe");
+}
+
+#[test]
+fn a_pod_without_annotations_is_left_alone() {
+    assert_eq!(inject(POD).exits(0).stdout, POD);
+}

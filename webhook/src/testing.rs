@@ -1,0 +1,150 @@
+//! What the tests of several modules share.
+
+use std::{io, net::IpAddr, sync::Arc, time::SystemTime};
+
+use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject as _};
+use scaivault_certs::{Authority, CertResolver, provider, server_config};
+use scaivault_inject::{KubeVersion, Settings};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream},
+    sync::mpsc::Receiver,
+};
+use tokio_rustls::{
+    TlsConnector,
+    client::TlsStream,
+    rustls::{ClientConfig, RootCertStore, ServerConfig},
+};
+
+use crate::{
+    context::{AdmissionContext, AnyNamespace, Lookup, Namespaces},
+    serve::Accept,
+};
+
+/// A review of a pod's creation; `edit` puts other texts in place of its own.
+pub(crate) fn review(edit: &[(&str, &str)]) -> String {
+    let review = r#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{"uid":"u-1",
+        "kind":{"group":"","version":"v1","kind":"Pod"},"resource":{"group":"","version":"v1","resource":"pods"},
+        "name":"","namespace":"shop","operation":"CREATE","userInfo":{"username":"admin","groups":["a"]},
+        "object":{"kind":"Pod","apiVersion":"v1","metadata":{"generateName":"web-","labels":{"app":"web"}},
+          "spec":{"containers":[{"name":"app","image":"registry.invalid/app:1"}]},"status":{}},
+        "oldObject":null,"dryRun":false,"options":{"kind":"CreateOptions"}}}"#;
+    edit.iter().fold(review.to_owned(), |review, (from, to)| {
+        assert!(review.contains(from), "{from} is not in the review");
+        review.replace(from, to)
+    })
+}
+
+/// Names a namespace that is not known, and one whose lookup panics.
+struct Odd;
+
+impl Namespaces for Odd {
+    fn lookup(&self, name: &str) -> Lookup {
+        match name {
+            "unknown" => Lookup::Unknown,
+            "panic" => panic!("hunter2"),
+            _ => AnyNamespace.lookup(name),
+        }
+    }
+}
+
+/// A context in which the namespaces `unknown` and `panic` are what their names say.
+pub(crate) fn context() -> Arc<AdmissionContext> {
+    Arc::new(AdmissionContext::new(
+        Settings::default(),
+        KubeVersion::OLDEST,
+        Arc::new(Odd),
+    ))
+}
+
+/// A server's configuration for `localhost` and a client that trusts it.
+pub(crate) fn tls(alpn: &[u8]) -> (Arc<ServerConfig>, TlsConnector) {
+    let now = SystemTime::now();
+    let day = std::time::Duration::from_hours(24);
+    let authority = Authority::new("tests", now, day).unwrap();
+    let leaf = authority.issue(&["localhost".into()], now, day).unwrap();
+    let resolver = CertResolver::new(leaf.certified_key().unwrap());
+    let mut roots = RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_slice(authority.certificate_pem().as_bytes()).unwrap())
+        .unwrap();
+    let mut client = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    client.alpn_protocols = vec![alpn.to_vec()];
+    (
+        server_config(Arc::new(resolver)).unwrap(),
+        Arc::new(client).into(),
+    )
+}
+
+pub(crate) async fn connect(connector: &TlsConnector, stream: DuplexStream) -> TlsStream<DuplexStream> {
+    let name = ServerName::try_from("localhost").unwrap();
+    connector.connect(name, stream).await.unwrap()
+}
+
+/// Connections that are made in memory, so that time can be a test's own.
+impl Accept for Receiver<(DuplexStream, IpAddr)> {
+    type Stream = DuplexStream;
+
+    async fn accept(&mut self) -> io::Result<(DuplexStream, IpAddr)> {
+        match self.recv().await {
+            Some(accepted) => Ok(accepted),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// The head of a `POST /mutate` with a body of this length.
+pub(crate) fn head(length: usize) -> String {
+    format!(
+        "POST /mutate?timeout=5s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+    )
+}
+
+/// An answer as it came.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// Lower case.
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+/// Reads one HTTP/1.1 answer; none where the connection ends before its first byte.
+pub(crate) async fn answer(stream: &mut (impl AsyncRead + Unpin)) -> Option<Answer> {
+    let mut bytes = Vec::new();
+    while !bytes.ends_with(b"\r\n\r\n") {
+        match stream.read_u8().await {
+            Ok(byte) => bytes.push(byte),
+            Err(_) if bytes.is_empty() => return None,
+            Err(error) => panic!("cut off: {error}"),
+        }
+    }
+    let head = String::from_utf8(bytes).unwrap().to_lowercase();
+    let length = head
+        .split("content-length: ")
+        .nth(1)
+        .unwrap()
+        .split('\r')
+        .next()
+        .unwrap();
+    let mut body = vec![0; length.parse().unwrap()];
+    stream.read_exact(&mut body).await.unwrap();
+    Some(Answer {
+        status: head[9..12].parse().unwrap(),
+        head,
+        body: String::from_utf8(body).unwrap(),
+    })
+}
+
+/// Sends one review and reads its answer.
+pub(crate) async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> Option<Answer> {
+    let review = review(&[]);
+    let request = head(review.len()) + &review;
+    // A connection that was closed meanwhile shows when the answer is read.
+    let _ = stream.write_all(request.as_bytes()).await;
+    let _ = stream.flush().await;
+    answer(stream).await
+}

@@ -1,0 +1,385 @@
+//! A whole server on loopback sockets with real TLS, through the public interface alone.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by panicking")]
+
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    os::unix::fs::symlink,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use http_body_util::{BodyExt as _, Empty, Full};
+use hyper::{
+    Request, StatusCode, Version,
+    body::{Bytes, Incoming},
+    client::conn::{http1, http2},
+};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject as _};
+use scaivault_certs::{Authority, CertResolver, Checked, Reloader, provider, server_config};
+use scaivault_inject::{KubeVersion, Settings};
+use scaivault_webhook::{
+    AdmissionContext, AnyNamespace, Limits, Metrics, Readiness, Running, Server, Shutdown, Stopped,
+};
+use tokio::net::TcpStream;
+use tokio_rustls::{
+    TlsConnector,
+    client::TlsStream,
+    rustls::{ClientConfig, RootCertStore},
+};
+
+const DAY: Duration = Duration::from_hours(24);
+const UPDATE: &str = r#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{"uid":"u-1",
+    "kind":{"group":"","version":"v1","kind":"Pod"},"operation":"UPDATE","namespace":"shop","name":"web","object":{}}}"#;
+
+struct Fixture {
+    address: SocketAddr,
+    ops: SocketAddr,
+    readiness: Readiness,
+    shutdown: Shutdown,
+    running: Running,
+}
+
+async fn start(resolver: Arc<CertResolver>, limits: Limits) -> Fixture {
+    let readiness = Readiness::new();
+    let shutdown = Shutdown::new();
+    let bound = Server {
+        listen: (Ipv4Addr::LOCALHOST, 0).into(),
+        ops_listen: (Ipv4Addr::LOCALHOST, 0).into(),
+        tls: server_config(resolver).unwrap(),
+        context: Arc::new(AdmissionContext::new(
+            Settings::default(),
+            KubeVersion::OLDEST,
+            Arc::new(AnyNamespace),
+        )),
+        metrics: Metrics::new(),
+        readiness: readiness.clone(),
+        limits,
+    }
+    .bind()
+    .await
+    .unwrap();
+    Fixture {
+        address: bound.address(),
+        ops: bound.ops_address(),
+        readiness,
+        running: bound.serve(shutdown.clone()),
+        shutdown,
+    }
+}
+
+fn limits() -> Limits {
+    Limits {
+        drain_delay: Duration::ZERO,
+        ..Limits::default()
+    }
+}
+
+fn authority() -> Authority {
+    Authority::new("tests", SystemTime::now(), DAY).unwrap()
+}
+
+fn resolver(authority: &Authority) -> Arc<CertResolver> {
+    let leaf = authority
+        .issue(&["localhost".into()], SystemTime::now(), DAY)
+        .unwrap();
+    Arc::new(CertResolver::new(leaf.certified_key().unwrap()))
+}
+
+fn connector(authority: &Authority, alpn: &str) -> TlsConnector {
+    let mut roots = RootCertStore::empty();
+    let certificate = CertificateDer::from_pem_slice(authority.certificate_pem().as_bytes()).unwrap();
+    roots.add(certificate).unwrap();
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
+    Arc::new(config).into()
+}
+
+async fn connect(connector: &TlsConnector, address: SocketAddr) -> TlsStream<TcpStream> {
+    let stream = TcpStream::connect(address).await.unwrap();
+    connector
+        .connect(ServerName::try_from("localhost").unwrap(), stream)
+        .await
+        .unwrap()
+}
+
+fn post(body: impl Into<Bytes>) -> Request<Full<Bytes>> {
+    Request::post("https://localhost/mutate?timeout=5s")
+        .header("host", "localhost")
+        .header("content-type", "application/json")
+        .body(Full::new(body.into()))
+        .unwrap()
+}
+
+async fn text(body: Incoming) -> String {
+    String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap()
+}
+
+async fn get(address: SocketAddr, path: &str) -> (StatusCode, String) {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let request = Request::get(path)
+        .header("host", "ops")
+        .body(Empty::<Bytes>::new())
+        .unwrap();
+    let (head, body) = sender.send_request(request).await.unwrap().into_parts();
+    (head.status, text(body).await)
+}
+
+#[tokio::test]
+async fn http1_and_http2_are_chosen_by_alpn() {
+    let authority = authority();
+    let server = start(resolver(&authority), limits()).await;
+
+    let stream = connect(&connector(&authority, "http/1.1"), server.address).await;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    for _ in 0..2 {
+        let response = sender.send_request(post(UPDATE)).await.unwrap();
+        assert_eq!(
+            (response.status(), response.version()),
+            (StatusCode::OK, Version::HTTP_11)
+        );
+        assert!(
+            text(response.into_body())
+                .await
+                .contains(r#""uid":"u-1","allowed":true"#)
+        );
+    }
+
+    let stream = connect(&connector(&authority, "h2"), server.address).await;
+    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let many = (0..20)
+        .map(|_| sender.send_request(post(UPDATE)))
+        .collect::<Vec<_>>();
+    for response in many {
+        let response = response.await.unwrap();
+        assert_eq!(
+            (response.status(), response.version()),
+            (StatusCode::OK, Version::HTTP_2)
+        );
+        assert!(
+            text(response.into_body())
+                .await
+                .contains(r#""uid":"u-1","allowed":true"#)
+        );
+    }
+
+    let (status, metrics) = get(server.ops, "/metrics").await;
+    assert_eq!(status, StatusCode::OK);
+    let line =
+        r#"scaivault_injector_admissions_total{outcome="untouched",reason="update",dry_run="false"} 22"#;
+    assert!(metrics.contains(line), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_long_body_is_refused_by_its_announcement() {
+    let authority = authority();
+    let server = start(resolver(&authority), limits()).await;
+    let stream = connect(&connector(&authority, "http/1.1"), server.address).await;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    // Only the head is sent: the answer does not wait for the rest.
+    let request = Request::post("/mutate")
+        .header("host", "localhost")
+        .header("content-type", "application/json")
+        .header("content-length", 20 * 1024 * 1024)
+        .body(Announced)
+        .unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+/// A body that does not come.
+struct Announced;
+
+impl hyper::body::Body for Announced {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<hyper::body::Frame<Bytes>, Self::Error>>> {
+        std::task::Poll::Pending
+    }
+}
+
+#[tokio::test]
+async fn two_thousand_idle_connections_do_not_keep_a_request_out() {
+    let authority = authority();
+    let limits = Limits {
+        connections: 256,
+        connections_per_source: 256,
+        ..limits()
+    };
+    let server = start(resolver(&authority), limits).await;
+    let mut idle = Vec::new();
+    for _ in 0..2_000 {
+        idle.push(TcpStream::connect(server.address).await.unwrap());
+    }
+    let stream = connect(&connector(&authority, "http/1.1"), server.address).await;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let response = sender.send_request(post(UPDATE)).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn readiness_waits_for_every_gate() {
+    let authority = authority();
+    let server = start(resolver(&authority), limits()).await;
+    let gate = server.readiness.gate("namespaces");
+    let waiting = (
+        StatusCode::SERVICE_UNAVAILABLE,
+        "waiting for namespaces\n".to_owned(),
+    );
+    assert_eq!(get(server.ops, "/readyz").await, waiting);
+    assert_eq!(
+        get(server.ops, "/livez").await,
+        (StatusCode::OK, "ok\n".to_owned())
+    );
+    gate.open();
+    assert_eq!(
+        get(server.ops, "/readyz").await,
+        (StatusCode::OK, "ok\n".to_owned())
+    );
+}
+
+#[tokio::test]
+async fn a_drained_server_has_answered_everything() {
+    let authority = authority();
+    let drain_delay = Duration::from_millis(200);
+    let server = start(
+        resolver(&authority),
+        Limits {
+            drain_delay,
+            ..limits()
+        },
+    )
+    .await;
+    let connector = connector(&authority, "http/1.1");
+    let answered = |response: hyper::Response<Incoming>| {
+        assert_eq!(response.status(), StatusCode::OK);
+        response
+            .headers()
+            .get("connection")
+            .is_some_and(|value| value == "close")
+    };
+    // Clients like the API server: each uses its connection until it is told to end, then opens another one.
+    let clients: Vec<_> = (0..8)
+        .map(|_| {
+            let (connector, address) = (connector.clone(), server.address);
+            tokio::spawn(async move {
+                let mut requests = 0;
+                while let Ok(stream) = TcpStream::connect(address).await {
+                    let name = ServerName::try_from("localhost").unwrap();
+                    // Between the last accept and the end of the socket the system may still take one.
+                    let Ok(stream) = connector.connect(name, stream).await else {
+                        break;
+                    };
+                    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+                    tokio::spawn(connection);
+                    loop {
+                        let response = sender
+                            .send_request(post(UPDATE))
+                            .await
+                            .expect("no request is lost");
+                        requests += 1;
+                        if answered(response) {
+                            break;
+                        }
+                    }
+                }
+                requests
+            })
+        })
+        .collect();
+    let stream = connect(&connector, server.address).await;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    assert!(!answered(sender.send_request(post(UPDATE)).await.unwrap()));
+    server.shutdown.drain();
+    assert_eq!(server.running.stopped().await, Stopped { aborted: 0 });
+    for client in clients {
+        assert!(client.await.unwrap() > 0);
+    }
+}
+
+#[tokio::test]
+async fn a_taken_address_is_an_error_before_anything_runs() {
+    let authority = authority();
+    let taken = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = taken.local_addr().unwrap();
+    let server = Server {
+        listen: address,
+        ops_listen: (Ipv4Addr::LOCALHOST, 0).into(),
+        tls: server_config(resolver(&authority)).unwrap(),
+        context: Arc::new(AdmissionContext::new(
+            Settings::default(),
+            KubeVersion::OLDEST,
+            Arc::new(AnyNamespace),
+        )),
+        metrics: Metrics::new(),
+        readiness: Readiness::new(),
+        limits: limits(),
+    };
+    let error = server.bind().await.err().unwrap().to_string();
+    assert!(
+        error.contains(&address.to_string()) && error.contains("--listen"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_renewed_secret_is_served_to_new_connections() {
+    let volume = tempfile::TempDir::new().unwrap();
+    let (first, second) = (authority(), authority());
+    mount(volume.path(), "..first", &first);
+    let (mut reloader, resolver, _) = Reloader::new(volume.path(), SystemTime::now()).unwrap();
+    let server = start(resolver, limits()).await;
+    let stream = connect(&connector(&first, "http/1.1"), server.address).await;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+
+    mount(volume.path(), "..second", &second);
+    assert!(matches!(
+        reloader.check(SystemTime::now()),
+        Checked::Replaced { .. }
+    ));
+    // Trusts the second authority alone.
+    connect(&connector(&second, "http/1.1"), server.address).await;
+    assert_eq!(
+        sender.send_request(post(UPDATE)).await.unwrap().status(),
+        StatusCode::OK
+    );
+}
+
+/// Mounts a pair as the kubelet does, and swaps it in one rename.
+fn mount(directory: &Path, generation: &str, authority: &Authority) {
+    let leaf = authority
+        .issue(&["localhost".into()], SystemTime::now(), DAY)
+        .unwrap();
+    fs::create_dir(directory.join(generation)).unwrap();
+    fs::write(directory.join(generation).join("tls.crt"), leaf.certificate_pem()).unwrap();
+    fs::write(directory.join(generation).join("tls.key"), leaf.key_pem()).unwrap();
+    symlink(generation, directory.join("..data_tmp")).unwrap();
+    fs::rename(directory.join("..data_tmp"), directory.join("..data")).unwrap();
+    for name in ["tls.crt", "tls.key"] {
+        let link = directory.join(name);
+        if !link.exists() {
+            symlink(Path::new("..data").join(name), link).unwrap();
+        }
+    }
+}
