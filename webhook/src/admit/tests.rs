@@ -53,7 +53,6 @@ fn what_is_no_pod_is_refused() {
     for object in [
         "null",
         "7",
-        "[]",
         r#"{"metadata":7}"#,
         r#"{"spec":{"containers":"app"}}"#,
     ] {
