@@ -14,27 +14,27 @@ use tracing_subscriber::EnvFilter;
 pub(crate) struct LogArgs {
     /// Least severe level that is logged: error, warn, info, debug or trace.
     #[arg(
-        long,
+        long = "log-level",
         env = "LOG_LEVEL",
         default_value = "info",
         value_name = "LEVEL",
         global = true
     )]
-    pub(crate) log_level: String,
+    pub(crate) level: String,
 
     /// Levels by module, for example `scaivault=debug,warn`; goes before --log-level.
-    #[arg(long, env = "RUST_LOG", value_name = "FILTER", global = true)]
-    pub(crate) log_filter: Option<String>,
+    #[arg(long = "log-filter", env = "RUST_LOG", value_name = "FILTER", global = true)]
+    pub(crate) filter: Option<String>,
 
     /// How a line is written.
     #[arg(
-        long,
+        long = "log-format",
         env = "LOG_FORMAT",
         default_value = "text",
         value_name = "FORMAT",
         global = true
     )]
-    pub(crate) log_format: LogFormat,
+    pub(crate) format: LogFormat,
 }
 
 /// How a log line is written.
@@ -50,14 +50,14 @@ pub(crate) enum LogFormat {
 /// quote what was being read.
 pub(crate) fn init(args: &LogArgs) -> anyhow::Result<()> {
     let LogArgs {
-        log_level,
-        log_filter,
-        log_format,
+        level,
+        filter,
+        format,
     } = args;
-    let filter = log_filter
+    let filter = filter
         .as_deref()
         .filter(|filter| !filter.is_empty())
-        .unwrap_or(log_level);
+        .unwrap_or(level);
     let filter = EnvFilter::builder().parse(filter).with_context(|| {
         format!("{filter:?} is no log filter; write a level (info) or module=level pairs")
     })?;
@@ -65,7 +65,7 @@ pub(crate) fn init(args: &LogArgs) -> anyhow::Result<()> {
         .with_env_filter(filter)
         .with_ansi(io::stderr().is_terminal())
         .with_writer(io::stderr);
-    let installed = match log_format {
+    let installed = match format {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };

@@ -70,7 +70,7 @@ pub(crate) struct TlsArgs {
     #[arg(long, env = "SCAIVAULT_INJECTOR_TLS_SELF_SIGNED")]
     pub(crate) tls_self_signed: bool,
 
-    /// Name or address in the self-signed certificate besides localhost, 127.0.0.1 and `::1`; may be repeated.
+    /// Name or address in the self-signed certificate besides localhost and the loopback addresses; may be repeated.
     #[arg(
         long,
         env = "SCAIVAULT_INJECTOR_TLS_NAMES",

@@ -49,10 +49,29 @@ fn only_the_creation_of_a_pod_is_decided() {
 }
 
 #[test]
-fn a_pod_without_an_object_is_refused() {
-    let verdict = verdict(&[(r#""object":{"#, r#""object":null,"other":{"#)]);
-    assert_eq!(verdict.reason, Reason::Denied(Refused::MalformedPod));
-    assert_eq!(verdict.refusal.unwrap().code, 422);
+fn what_is_no_pod_is_refused() {
+    for object in [
+        "null",
+        "7",
+        r#"{"metadata":7}"#,
+        r#"{"spec":{"containers":"app"}}"#,
+    ] {
+        let verdict = verdict(&[(r#""object":{"#, &format!(r#""object":{object},"other":{{"#))]);
+        assert_eq!(verdict.reason, Reason::Denied(Refused::MalformedPod), "{object}");
+        assert_eq!(verdict.refusal.unwrap().code, 422);
+    }
+}
+
+#[test]
+fn annotations_with_problems_are_refused_with_all_of_them() {
+    let annotations = r#""annotations":{"scaivault.scailabs.ai/inject-secret-db":"a//b","scaivault.scailabs.ai/pattern":"x"},"labels""#;
+    let verdict = verdict(&[(r#""labels""#, annotations)]);
+    assert_eq!(verdict.reason, Reason::Denied(Refused::Problems));
+    let message = verdict.refusal.unwrap().message;
+    assert!(
+        message.contains("inject-secret-db") && message.contains("pattern"),
+        "{message}"
+    );
 }
 
 #[test]

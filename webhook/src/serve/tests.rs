@@ -245,6 +245,27 @@ async fn a_drain_loses_no_request() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_connection_in_the_backlog_is_served_when_accepting_stops() {
+    let metrics = Metrics::new();
+    let limits = Limits::default();
+    let port = Port::new(PortSettings {
+        name: "https",
+        tls: None,
+        routes: router(context(), Arc::clone(&metrics), limits),
+        limits,
+        readiness: Readiness::new(),
+        metrics,
+    });
+    let (backlog, accept) = channel(1);
+    let (mut client, server) = duplex(64 * 1024);
+    backlog.try_send((server, CLIENT)).unwrap();
+    let stop = CancellationToken::new();
+    stop.cancel();
+    accept_loop(accept, port, stop).await;
+    assert_eq!(ask(&mut client).await.unwrap().status, 200);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_drain_ends_though_a_request_does_not() {
     let limits = Limits {
         body_timeout: 600 * SECOND,
