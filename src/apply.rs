@@ -41,11 +41,7 @@ fn add(document: &mut Value, path: &str, value: Value) -> Option<()> {
             map.insert(key, value);
         }
         Value::Array(items) => {
-            let index = if key == "-" {
-                items.len()
-            } else {
-                array_index(&key)?
-            };
+            let index = if key == "-" { items.len() } else { array_index(&key)? };
             (index <= items.len()).then(|| items.insert(index, value))?;
         }
         _ => return None,
@@ -89,10 +85,7 @@ mod tests {
     use super::*;
 
     fn add_text(path: &str) -> Operation {
-        Operation::Add {
-            path: path.into(),
-            value: Added::Text("new".into()),
-        }
+        Operation::Add { path: path.into(), value: Added::Text("new".into()) }
     }
 
     fn remove_at(path: &str) -> Operation {
@@ -132,11 +125,7 @@ mod tests {
     #[test]
     fn the_order_of_the_keys_stays() {
         let mut document = document();
-        apply(
-            &mut document,
-            &Patch::new(vec![remove_at("/first"), add_text("/new")]),
-        )
-        .unwrap();
+        apply(&mut document, &Patch::new(vec![remove_at("/first"), add_text("/new")])).unwrap();
         let keys: Vec<_> = document.as_object().unwrap().keys().collect();
         assert_eq!(keys, ["list", "a/b", "last", "new"]);
     }

@@ -17,11 +17,8 @@ pub(crate) fn read(path: Option<&Path>) -> anyhow::Result<Settings> {
 }
 
 fn parse(text: &str) -> anyhow::Result<Settings> {
-    let config = if text.trim().is_empty() {
-        InjectorConfig::default()
-    } else {
-        serde_saphyr::from_str(text)?
-    };
+    let config =
+        if text.trim().is_empty() { InjectorConfig::default() } else { serde_saphyr::from_str(text)? };
     checked(config)
 }
 
@@ -35,9 +32,7 @@ mod tests {
 
     #[test]
     fn a_misspelt_key_is_named() {
-        let error = parse("onProblem: warn\nallowedUrl: []\n")
-            .unwrap_err()
-            .to_string();
+        let error = parse("onProblem: warn\nallowedUrl: []\n").unwrap_err().to_string();
         assert!(error.contains("allowedUrl"), "{error}");
     }
 

@@ -37,9 +37,7 @@ const PATH: &str = "/mutate";
 
 /// Runs the demo.
 pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(show(args.kube_version))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -48,19 +46,10 @@ async fn show(kube_version: KubeVersion) -> anyhow::Result<()> {
     let deployment = parse_yaml(EXAMPLE).context(EXAMPLE_NAME)?;
     let pod = pod_of(&deployment).context("the example has no pod template")?;
     let review = review(&pod);
-    step(
-        1,
-        &format!("the pod of {EXAMPLE_NAME}, whose annotations name its secrets"),
-    )?;
+    step(1, &format!("the pod of {EXAMPLE_NAME}, whose annotations name its secrets"))?;
 
     let server = InProcess::start(Settings::default(), kube_version).await?;
-    step(
-        2,
-        &format!(
-            "a webhook on https://{}, with a certificate authority of its own",
-            server.address
-        ),
-    )?;
+    step(2, &format!("a webhook on https://{}, with a certificate authority of its own", server.address))?;
 
     let body = review.to_string();
     let begin = Instant::now();
@@ -79,22 +68,14 @@ async fn show(kube_version: KubeVersion) -> anyhow::Result<()> {
 
     let Reply { status, body } = reply;
     if status != 200 {
-        bail!(
-            "the webhook answered with status {status}: {}",
-            String::from_utf8_lossy(&body)
-        );
+        bail!("the webhook answered with status {status}: {}", String::from_utf8_lossy(&body));
     }
     show_answer(&pod, &answer(&serde_json::from_slice(&body)?, &pod)?)
 }
 
 /// Shows what the webhook decided, and what the API server would store.
 fn show_answer(pod: &Value, answer: &Answer) -> anyhow::Result<()> {
-    let Answer {
-        decision,
-        operations,
-        patched,
-        warnings,
-    } = answer;
+    let Answer { decision, operations, patched, warnings } = answer;
     let (before, after) = (emit_yaml(pod)?, emit_yaml(patched)?);
     let (added, removed) = diff::changed_lines(&before, &after);
     step(

@@ -40,11 +40,7 @@ pub(crate) fn write(diff: &str, out: &mut impl Write) -> io::Result<()> {
 /// How many lines a change adds and takes away.
 pub(crate) fn changed_lines(before: &str, after: &str) -> (usize, usize) {
     let diff = TextDiff::from_lines(before, after);
-    let count = |tag| {
-        diff.iter_all_changes()
-            .filter(|change| change.tag() == tag)
-            .count()
-    };
+    let count = |tag| diff.iter_all_changes().filter(|change| change.tag() == tag).count();
     (count(ChangeTag::Insert), count(ChangeTag::Delete))
 }
 
@@ -55,10 +51,7 @@ mod tests {
     #[test]
     fn a_change_is_shown_with_its_neighbours() {
         let diff = unified("a\nb\nc\n", "a\nx\nc\n", "pod/app");
-        assert_eq!(
-            diff,
-            "--- pod/app (before)\n+++ pod/app (after)\n@@ -1,3 +1,3 @@\n a\n-b\n+x\n c\n"
-        );
+        assert_eq!(diff, "--- pod/app (before)\n+++ pod/app (after)\n@@ -1,3 +1,3 @@\n a\n-b\n+x\n c\n");
         assert_eq!(changed_lines("a\nb\nc\n", "a\nx\ny\nc\n"), (2, 1));
     }
 
@@ -67,10 +60,7 @@ mod tests {
         let diff = unified("a\n--- b\n", "a\n", "pod/app");
         let mut coloured = Vec::new();
         write(&diff, &mut coloured).unwrap();
-        assert_eq!(
-            anstream::adapter::strip_bytes(&coloured).into_vec(),
-            diff.as_bytes()
-        );
+        assert_eq!(anstream::adapter::strip_bytes(&coloured).into_vec(), diff.as_bytes());
         assert!(coloured.len() > diff.len());
     }
 }

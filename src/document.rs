@@ -76,9 +76,7 @@ pub(crate) fn parse_yaml(text: &str) -> Result<Value, serde_saphyr::Error> {
 /// Writes a value in the way the document was written: YAML as block style, JSON with its indentation.
 pub(crate) fn emit(value: &Value, document: &Document<'_>) -> Result<String, EmitError> {
     match document.content {
-        Some(Content {
-            format: Format::Json, ..
-        }) => emit_json(value, indentation(document.source())),
+        Some(Content { format: Format::Json, .. }) => emit_json(value, indentation(document.source())),
         _ => emit_yaml(value),
     }
 }
@@ -134,9 +132,7 @@ fn yaml_error(first_line: usize, source: &str, error: &serde_saphyr::Error) -> P
         let index = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
         (index(location.line()).saturating_sub(1), index(location.column()))
     });
-    let rendered = error
-        .without_snippet()
-        .render_with_formatter(&serde_saphyr::UserMessageFormatter);
+    let rendered = error.without_snippet().render_with_formatter(&serde_saphyr::UserMessageFormatter);
     ParseError {
         line: first_line + line,
         column,

@@ -114,23 +114,15 @@ fn read_from(reader: impl Read, name: String) -> Result<Source, InputError> {
     }
     match String::from_utf8(bytes) {
         Ok(text) => Ok(Source { name, text }),
-        Err(error) => Err(InputError::NotUtf8 {
-            name,
-            offset: error.utf8_error().valid_up_to(),
-        }),
+        Err(error) => Err(InputError::NotUtf8 { name, offset: error.utf8_error().valid_up_to() }),
     }
 }
 
 /// Adds the manifests below a directory, sorted by name. Links to directories are not followed, so that a loop
 /// ends; links to files are.
 fn walk(directory: &Path, files: &mut Vec<PathBuf>) -> Result<(), InputError> {
-    let failed = |source| InputError::Io {
-        name: directory.display().to_string(),
-        source,
-    };
-    let mut entries: Vec<_> = fs::read_dir(directory)
-        .and_then(Iterator::collect)
-        .map_err(failed)?;
+    let failed = |source| InputError::Io { name: directory.display().to_string(), source };
+    let mut entries: Vec<_> = fs::read_dir(directory).and_then(Iterator::collect).map_err(failed)?;
     entries.sort_by_key(fs::DirEntry::file_name);
     for entry in entries {
         let path = entry.path();
@@ -156,28 +148,15 @@ mod tests {
     #[test]
     fn a_directory_is_walked_in_sorted_order() {
         let directory = tempfile::tempdir().unwrap();
-        for file in [
-            "b.yaml",
-            "a/z.yml",
-            "a/y.json",
-            "c.txt",
-            "a/.hidden.yaml",
-            "0.yaml",
-            "yaml",
-        ] {
+        for file in ["b.yaml", "a/z.yml", "a/y.json", "c.txt", "a/.hidden.yaml", "0.yaml", "yaml"] {
             let path = directory.path().join(file);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, "").unwrap();
         }
         let found = find(&[directory.path().to_owned()]).unwrap();
-        let found: Vec<_> = found
-            .iter()
-            .map(|path| path.strip_prefix(&directory).unwrap().to_str().unwrap())
-            .collect();
-        assert_eq!(
-            found,
-            ["0.yaml", "a/.hidden.yaml", "a/y.json", "a/z.yml", "b.yaml"]
-        );
+        let found: Vec<_> =
+            found.iter().map(|path| path.strip_prefix(&directory).unwrap().to_str().unwrap()).collect();
+        assert_eq!(found, ["0.yaml", "a/.hidden.yaml", "a/y.json", "a/z.yml", "b.yaml"]);
     }
 
     #[cfg(unix)]
@@ -208,18 +187,12 @@ mod tests {
     fn the_limit_is_exact() {
         let read = |length| read_from(io::repeat(b'a').take(length), "big.yaml".into());
         assert_eq!(read(MAX_BYTES).unwrap().text.len() as u64, MAX_BYTES);
-        assert_eq!(
-            read(MAX_BYTES + 1).unwrap_err().to_string(),
-            "big.yaml: is larger than 64 MiB: split it"
-        );
+        assert_eq!(read(MAX_BYTES + 1).unwrap_err().to_string(), "big.yaml: is larger than 64 MiB: split it");
     }
 
     #[test]
     fn another_encoding_is_named() {
         let error = read_from(&b"a: \xff"[..], "a.yaml".into()).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "a.yaml: is not UTF-8 (byte 3): convert it, for example with iconv"
-        );
+        assert_eq!(error.to_string(), "a.yaml: is not UTF-8 (byte 3): convert it, for example with iconv");
     }
 }

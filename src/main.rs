@@ -25,7 +25,5 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
-    args::Cli::parse()
-        .run()
-        .unwrap_or_else(|error| output::failure(&error))
+    args::Cli::parse().run().unwrap_or_else(|error| output::failure(&error))
 }

@@ -22,36 +22,17 @@ mod job;
 
 /// Runs `inject`.
 pub(crate) fn inject(args: &InjectArgs) -> anyhow::Result<ExitCode> {
-    let InjectArgs {
-        files,
-        layers,
-        output,
-        diff,
-        explain,
-    } = args;
-    let job = Job {
-        verb: Verb::Inject,
-        with_diff: *diff,
-        with_settings: *explain,
-    };
+    let InjectArgs { files, layers, output, diff, explain } = args;
+    let job = Job { verb: Verb::Inject, with_diff: *diff, with_settings: *explain };
     let worked = job.run(&files.filenames, surroundings(layers)?)?;
     write_manifests(&worked, *output)
 }
 
 /// Runs `detach`.
 pub(crate) fn detach(args: &DetachArgs) -> anyhow::Result<ExitCode> {
-    let DetachArgs {
-        files,
-        by_name,
-        output,
-        diff,
-    } = args;
+    let DetachArgs { files, by_name, output, diff } = args;
     let job = Job {
-        verb: if *by_name {
-            Verb::DetachByName
-        } else {
-            Verb::Detach
-        },
+        verb: if *by_name { Verb::DetachByName } else { Verb::Detach },
         with_diff: *diff,
         with_settings: false,
     };
@@ -62,28 +43,14 @@ pub(crate) fn detach(args: &DetachArgs) -> anyhow::Result<ExitCode> {
 
 /// Runs `check`.
 pub(crate) fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
-    let CheckArgs {
-        files,
-        layers,
-        output,
-        diff,
-        explain,
-    } = args;
-    let job = Job {
-        verb: Verb::Inject,
-        with_diff: *diff,
-        with_settings: *explain,
-    };
+    let CheckArgs { files, layers, output, diff, explain } = args;
+    let job = Job { verb: Verb::Inject, with_diff: *diff, with_settings: *explain };
     let worked = job.run(&files.filenames, surroundings(layers)?)?;
     write_report(&worked.report, *output)
 }
 
 fn surroundings(layers: &LayerArgs) -> anyhow::Result<Surroundings> {
-    let LayerArgs {
-        config,
-        namespace_file,
-        kube_version,
-    } = layers;
+    let LayerArgs { config, namespace_file, kube_version } = layers;
     let mut surroundings = Surroundings::new(config::read(config.as_deref())?, *kube_version);
     if let Some(path) = namespace_file {
         note_namespaces(path, &mut surroundings)?;
@@ -124,10 +91,7 @@ fn write_manifests(worked: &Worked, output: ManifestOutput) -> anyhow::Result<Ex
     let mut stderr = output::stderr();
     report.write_text(&mut stderr)?;
     if withheld {
-        writeln!(
-            stderr,
-            "nothing is written to standard output until this is mended"
-        )?;
+        writeln!(stderr, "nothing is written to standard output until this is mended")?;
     }
     Ok(exit_code(report))
 }

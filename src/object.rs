@@ -35,12 +35,7 @@ fn collect<'a>(value: &'a Value, pointer: String, found: &mut Vec<Object<'a>>) {
                 collect(item, format!("{pointer}/items/{index}"), found);
             }
         }
-        _ => found.push(Object {
-            pointer,
-            api_version,
-            kind,
-            value,
-        }),
+        _ => found.push(Object { pointer, api_version, kind, value }),
     }
 }
 
@@ -48,11 +43,7 @@ impl<'a> Object<'a> {
     /// `metadata.name`, or `metadata.generateName`, or empty.
     pub(crate) fn name(&self) -> &'a str {
         let name = self.metadata("name");
-        if name.is_empty() {
-            self.metadata("generateName")
-        } else {
-            name
-        }
+        if name.is_empty() { self.metadata("generateName") } else { name }
     }
 
     /// `metadata.namespace`; empty where the manifest leaves it to whoever applies it.
@@ -97,10 +88,7 @@ impl<'a> Object<'a> {
     }
 
     fn metadata(&self, field: &str) -> &'a str {
-        self.value
-            .get("metadata")
-            .and_then(|metadata| metadata.get(field)?.as_str())
-            .unwrap_or_default()
+        self.value.get("metadata").and_then(|metadata| metadata.get(field)?.as_str()).unwrap_or_default()
     }
 }
 
@@ -121,28 +109,13 @@ mod tests {
                 {"apiVersion": "v1", "kind": "List", "items": [{"apiVersion": "apps/v1", "kind": "Deployment"}]},
             ],
         });
-        let found: Vec<_> = objects(&document)
-            .into_iter()
-            .map(|o| (o.pointer, o.kind))
-            .collect();
-        assert_eq!(
-            found,
-            [
-                ("/items/0".to_owned(), "Pod"),
-                ("/items/2/items/0".to_owned(), "Deployment")
-            ]
-        );
+        let found: Vec<_> = objects(&document).into_iter().map(|o| (o.pointer, o.kind)).collect();
+        assert_eq!(found, [("/items/0".to_owned(), "Pod"), ("/items/2/items/0".to_owned(), "Deployment")]);
     }
 
     #[test]
     fn what_has_no_kind_is_no_object() {
-        for document in [
-            json!(null),
-            json!([]),
-            json!("text"),
-            json!({"kind": "Pod"}),
-            json!({"kind": 1}),
-        ] {
+        for document in [json!(null), json!([]), json!("text"), json!({"kind": "Pod"}), json!({"kind": 1})] {
             assert!(objects(&document).is_empty(), "{document}");
         }
     }
@@ -154,10 +127,7 @@ mod tests {
             (json!({"serviceAccountName": "billing"}), "billing"),
             (json!({"serviceAccount": "old"}), "old"),
             (json!({"serviceAccountName": "", "serviceAccount": "old"}), "old"),
-            (
-                json!({"serviceAccountName": "new", "serviceAccount": "old"}),
-                "new",
-            ),
+            (json!({"serviceAccountName": "new", "serviceAccount": "old"}), "new"),
         ] {
             assert_eq!(Object::service_account(&json!({"spec": spec})), expected);
         }

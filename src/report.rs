@@ -83,16 +83,9 @@ impl Report {
     fn summary(&self) -> String {
         let objects = self.entries.len();
         let plural = if objects == 1 { "" } else { "s" };
-        let counts: Vec<_> = self
-            .counts()
-            .into_iter()
-            .map(|(word, count)| format!("{count} {word}"))
-            .collect();
-        let counts = if counts.is_empty() {
-            String::new()
-        } else {
-            format!(": {}", counts.join(", "))
-        };
+        let counts: Vec<_> =
+            self.counts().into_iter().map(|(word, count)| format!("{count} {word}")).collect();
+        let counts = if counts.is_empty() { String::new() } else { format!(": {}", counts.join(", ")) };
         let unreadable = match self.errors.len() {
             0 => String::new(),
             number => format!("; {number} unreadable"),
@@ -109,9 +102,7 @@ impl Report {
     }
 
     fn outcomes(&self) -> impl Iterator<Item = &Outcome> {
-        self.entries
-            .iter()
-            .filter_map(|entry| Some(&entry.treated.as_ref()?.outcome))
+        self.entries.iter().filter_map(|entry| Some(&entry.treated.as_ref()?.outcome))
     }
 }
 
@@ -126,13 +117,7 @@ struct Reported<'a> {
 
 impl<'a> Reported<'a> {
     fn new(word: &'static str, reason: &'static str, note: Option<&'a str>) -> Self {
-        Self {
-            word,
-            reason,
-            note,
-            problems: Vec::new(),
-            warnings: &[],
-        }
+        Self { word, reason, note, problems: Vec::new(), warnings: &[] }
     }
 
     fn decided(decision: &'a Decision) -> Self {
@@ -170,19 +155,8 @@ impl Entry {
     }
 
     fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
-        let Self {
-            file,
-            line,
-            treated,
-            diff,
-        } = self;
-        let Reported {
-            word,
-            reason,
-            note,
-            problems,
-            warnings,
-        } = self.outcome();
+        let Self { file, line, treated, diff } = self;
+        let Reported { word, reason, note, problems, warnings } = self.outcome();
 
         write!(out, "{PLACE}{file}:{line}{PLACE:#} ")?;
         if let Some(treated) = treated {
@@ -224,11 +198,7 @@ impl Entry {
 impl Treated {
     /// `deployment/billing`, as `kubectl` writes it.
     pub(crate) fn display_name(&self) -> String {
-        let name = if self.name.is_empty() {
-            "(no name)"
-        } else {
-            &self.name
-        };
+        let name = if self.name.is_empty() { "(no name)" } else { &self.name };
         format!("{}/{name}", self.kind.to_lowercase())
     }
 
@@ -247,17 +217,8 @@ impl Treated {
 impl Unreadable {
     /// Writes the error for a person.
     pub(crate) fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
-        let Self {
-            file,
-            line,
-            column,
-            message,
-            hint,
-        } = self;
-        writeln!(
-            out,
-            "{PLACE}{file}:{line}:{column}{PLACE:#} {REMOVED}unreadable:{REMOVED:#} {message}"
-        )?;
+        let Self { file, line, column, message, hint } = self;
+        writeln!(out, "{PLACE}{file}:{line}:{column}{PLACE:#} {REMOVED}unreadable:{REMOVED:#} {message}")?;
         match hint {
             Some(hint) => writeln!(out, "    {hint}"),
             None => Ok(()),

@@ -39,14 +39,7 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
 }
 
 async fn serve(args: &ServeArgs) -> anyhow::Result<Stopped> {
-    let ServeArgs {
-        listen,
-        ops_listen,
-        tls,
-        config: config_file,
-        kube_version,
-        limits,
-    } = args;
+    let ServeArgs { listen, ops_listen, tls, config: config_file, kube_version, limits } = args;
     let signals = Signals::install()?;
     let metrics = Metrics::new();
     let settings = config::read(config_file.as_deref())?;
@@ -55,11 +48,7 @@ async fn serve(args: &ServeArgs) -> anyhow::Result<Stopped> {
         listen: *listen,
         ops_listen: *ops_listen,
         tls: server_config(resolver).context("cannot set TLS up")?,
-        context: Arc::new(AdmissionContext::new(
-            settings,
-            *kube_version,
-            Arc::new(AnyNamespace),
-        )),
+        context: Arc::new(AdmissionContext::new(settings, *kube_version, Arc::new(AnyNamespace))),
         metrics,
         readiness: Readiness::new(),
         limits: limits.limits(),
@@ -74,20 +63,10 @@ async fn serve(args: &ServeArgs) -> anyhow::Result<Stopped> {
 
 /// The certificate to serve; with files, the task that follows them is started.
 fn certificate(args: &TlsArgs, metrics: &Arc<Metrics>) -> anyhow::Result<Arc<CertResolver>> {
-    let TlsArgs {
-        tls_dir,
-        tls_reload_interval,
-        tls_self_signed: _,
-        tls_name,
-        ca_out,
-    } = args;
+    let TlsArgs { tls_dir, tls_reload_interval, tls_self_signed: _, tls_name, ca_out } = args;
     let now = SystemTime::now();
     let Some(directory) = tls_dir else {
-        let SelfSigned {
-            resolver,
-            ca_pem,
-            not_after,
-        } = self_signed(tls_name, now)?;
+        let SelfSigned { resolver, ca_pem, not_after } = self_signed(tls_name, now)?;
         metrics.certificate_served(unix_seconds(not_after));
         if let Some(path) = ca_out {
             fs::write(path, ca_pem).with_context(|| format!("cannot write {}", path.display()))?;
@@ -116,9 +95,7 @@ fn self_signed(names: &[String], now: SystemTime) -> anyhow::Result<SelfSigned> 
     all.extend_from_slice(names);
     let authority = Authority::new("scaivault-injector self-signed", now, SELF_SIGNED_VALIDITY)?;
     let leaf = authority.issue(&all, now, SELF_SIGNED_VALIDITY)?;
-    let key = leaf
-        .certified_key()
-        .context("cannot use the certificate just made")?;
+    let key = leaf.certified_key().context("cannot use the certificate just made")?;
     Ok(SelfSigned {
         resolver: Arc::new(CertResolver::new(key)),
         ca_pem: authority.certificate_pem().to_owned(),
@@ -144,11 +121,7 @@ pub(crate) struct InProcess {
 impl InProcess {
     /// Starts it. Needs a tokio runtime, on which it runs.
     pub(crate) async fn start(settings: Settings, kube_version: KubeVersion) -> anyhow::Result<Self> {
-        let SelfSigned {
-            resolver,
-            ca_pem,
-            not_after,
-        } = self_signed(&[], SystemTime::now())?;
+        let SelfSigned { resolver, ca_pem, not_after } = self_signed(&[], SystemTime::now())?;
         let metrics = Metrics::new();
         metrics.certificate_served(unix_seconds(not_after));
         let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
@@ -156,28 +129,16 @@ impl InProcess {
             listen: loopback,
             ops_listen: loopback,
             tls: server_config(resolver).context("cannot set TLS up")?,
-            context: Arc::new(AdmissionContext::new(
-                settings,
-                kube_version,
-                Arc::new(AnyNamespace),
-            )),
+            context: Arc::new(AdmissionContext::new(settings, kube_version, Arc::new(AnyNamespace))),
             metrics,
             readiness: Readiness::new(),
             // Nobody's endpoints have to change.
-            limits: Limits {
-                drain_delay: Duration::ZERO,
-                ..Limits::default()
-            },
+            limits: Limits { drain_delay: Duration::ZERO, ..Limits::default() },
         }
         .bind()
         .await?;
         let shutdown = Shutdown::new();
-        Ok(Self {
-            address: bound.address(),
-            ca_pem,
-            running: bound.serve(shutdown.clone()),
-            shutdown,
-        })
+        Ok(Self { address: bound.address(), ca_pem, running: bound.serve(shutdown.clone()), shutdown })
     }
 
     /// Stops it, once its requests are answered.
@@ -197,10 +158,7 @@ impl Signals {
     /// From here on the signals do not end the process by themselves.
     fn install() -> anyhow::Result<Self> {
         let listen = |kind| signal(kind).context("cannot listen for signals");
-        Ok(Self {
-            terminate: listen(SignalKind::terminate())?,
-            interrupt: listen(SignalKind::interrupt())?,
-        })
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
     }
 
     /// The first drains, the second aborts.
@@ -226,9 +184,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_in_process_server_starts_and_stops() {
-        let server = InProcess::start(Settings::default(), KubeVersion::OLDEST)
-            .await
-            .unwrap();
+        let server = InProcess::start(Settings::default(), KubeVersion::OLDEST).await.unwrap();
         assert!(server.address.ip().is_loopback() && server.address.port() != 0);
         assert!(server.ca_pem.starts_with("-----BEGIN CERTIFICATE-----"));
         assert_eq!(server.stop().await, Stopped { aborted: 0 });

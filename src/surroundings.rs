@@ -22,11 +22,7 @@ pub(crate) struct Surroundings {
 impl Surroundings {
     /// Without a namespace or service account yet.
     pub(crate) fn new(settings: Settings, kube_version: KubeVersion) -> Self {
-        Self {
-            settings,
-            kube_version,
-            ..Self::default()
-        }
+        Self { settings, kube_version, ..Self::default() }
     }
 
     /// Notes the object if it is a namespace, and says whether it is.
@@ -34,12 +30,9 @@ impl Surroundings {
         let is_namespace = object.api_version == "v1" && object.kind == "Namespace";
         if is_namespace {
             let name = object.name().to_owned();
-            let annotations = object
-                .our_annotations()
-                .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                .collect();
-            self.namespaces
-                .insert(name.clone(), Namespace { name, annotations });
+            let annotations =
+                object.our_annotations().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+            self.namespaces.insert(name.clone(), Namespace { name, annotations });
         }
         is_namespace
     }
@@ -61,10 +54,7 @@ impl Surroundings {
             Some((_, only)) if name.is_empty() && self.namespaces.len() == 1 => Some(only),
             _ => self.namespaces.get(name),
         };
-        known.cloned().unwrap_or_else(|| Namespace {
-            name: name.to_owned(),
-            ..Namespace::default()
-        })
+        known.cloned().unwrap_or_else(|| Namespace { name: name.to_owned(), ..Namespace::default() })
     }
 
     /// The role of a service account, as `(metadata.namespace, name)` stand in the manifests.
@@ -102,10 +92,7 @@ mod tests {
         let found = noted(&[namespace("a"), namespace("b")]).namespace("b");
         assert_eq!(found.name, "b");
         let annotations: Vec<_> = found.annotations.into_iter().collect();
-        assert_eq!(
-            annotations,
-            [("scaivault.scailabs.ai/url".to_owned(), "b".to_owned())]
-        );
+        assert_eq!(annotations, [("scaivault.scailabs.ai/url".to_owned(), "b".to_owned())]);
     }
 
     #[test]

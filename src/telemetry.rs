@@ -49,15 +49,8 @@ pub(crate) enum LogFormat {
 /// Installs the logger of the process, and a panic hook that logs the place of a panic and not its text, which may
 /// quote what was being read.
 pub(crate) fn init(args: &LogArgs) -> anyhow::Result<()> {
-    let LogArgs {
-        level,
-        filter,
-        format,
-    } = args;
-    let filter = filter
-        .as_deref()
-        .filter(|filter| !filter.is_empty())
-        .unwrap_or(level);
+    let LogArgs { level, filter, format } = args;
+    let filter = filter.as_deref().filter(|filter| !filter.is_empty()).unwrap_or(level);
     let filter = EnvFilter::builder().parse(filter).with_context(|| {
         format!("{filter:?} is no log filter; write a level (info) or module=level pairs")
     })?;

@@ -111,10 +111,7 @@ fn outcome(
     with_settings: bool,
     decide: impl Fn(&PodView<'_>, &Context<'_>) -> Decision,
 ) -> (Outcome, Vec<Explanation>) {
-    let Some(pod) = object
-        .pod_pointer()
-        .and_then(|pointer| object.value.pointer(pointer))
-    else {
+    let Some(pod) = object.pod_pointer().and_then(|pointer| object.value.pointer(pointer)) else {
         return (Outcome::NoPod, Vec::new());
     };
     let json = pod.to_string();
@@ -138,11 +135,7 @@ fn outcome(
         workload_mutation_mode: mode,
         kube_version: surroundings.kube_version,
     };
-    let settings = if with_settings {
-        explain(&view, &context)
-    } else {
-        Vec::new()
-    };
+    let settings = if with_settings { explain(&view, &context) } else { Vec::new() };
     let outcome = match decide(&view, &context) {
         Decision::Skip(skip) if skip.reason == SkipReason::NoReceipt && verb == Verb::Detach => {
             Outcome::NoReceipt
@@ -162,16 +155,13 @@ fn workload_mutation_mode<'a>(object: &Object<'a>, verb: Verb) -> Result<Option<
         return Ok(None);
     }
     let key = format!("{ANNOTATION_PREFIX}mutation-mode");
-    let written = object
-        .value
-        .pointer("/metadata/annotations")
-        .and_then(|all| all.get(&key));
+    let written = object.value.pointer("/metadata/annotations").and_then(|all| all.get(&key));
     match written {
         Some(Value::String(mode)) => Ok(Some(mode)),
         None => Ok(None),
-        Some(_) => Err(format!(
-            "metadata.annotations: {key} is not a string; to fix: put the value in quotes"
-        )),
+        Some(_) => {
+            Err(format!("metadata.annotations: {key} is not a string; to fix: put the value in quotes"))
+        }
     }
 }
 

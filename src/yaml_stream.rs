@@ -55,11 +55,7 @@ impl<'a> Document<'a> {
     pub(crate) fn source(&self) -> &'a str {
         match &self.content {
             None => "",
-            Some(Content {
-                format: Format::Json,
-                range,
-                ..
-            }) => &self.text[range.clone()],
+            Some(Content { format: Format::Json, range, .. }) => &self.text[range.clone()],
             Some(Content { range, .. }) => without_bom(&self.text[..range.end]),
         }
     }
@@ -105,11 +101,7 @@ impl<'a> Chunk<'a> {
     fn documents(self) -> Vec<Document<'a>> {
         let Self { text, line, content } = self;
         let Some((start, content_line)) = content else {
-            return vec![Document {
-                text,
-                line,
-                content: None,
-            }];
+            return vec![Document { text, line, content: None }];
         };
         if let Some(ranges) = json_values(text, start) {
             return json_documents(text, line, &ranges);
@@ -142,11 +134,7 @@ fn chunks(stream: &str) -> Vec<Chunk<'_>> {
 
         if let Some(rest) = after_marker(bare, "---") {
             if has_marker || content.is_some() {
-                chunks.push(Chunk {
-                    text: &stream[start..begin],
-                    line: start_line,
-                    content: content.take(),
-                });
+                chunks.push(Chunk { text: &stream[start..begin], line: start_line, content: content.take() });
                 (start, start_line) = (begin, line_number);
             }
             has_marker = true;
@@ -155,11 +143,7 @@ fn chunks(stream: &str) -> Vec<Chunk<'_>> {
                 content = Some((begin + "---".len() + indent - start, line_number));
             }
         } else if after_marker(bare, "...").is_some() {
-            chunks.push(Chunk {
-                text: &stream[start..offset],
-                line: start_line,
-                content: content.take(),
-            });
+            chunks.push(Chunk { text: &stream[start..offset], line: start_line, content: content.take() });
             (start, start_line) = (offset, line_number + 1);
             has_marker = false;
         } else if content.is_none() && !is_blank_or_comment(bare) && (has_marker || !bare.starts_with('%')) {
@@ -167,11 +151,7 @@ fn chunks(stream: &str) -> Vec<Chunk<'_>> {
         }
     }
     if start < stream.len() {
-        chunks.push(Chunk {
-            text: &stream[start..],
-            line: start_line,
-            content,
-        });
+        chunks.push(Chunk { text: &stream[start..], line: start_line, content });
     }
     chunks
 }
@@ -215,11 +195,7 @@ fn json_documents<'a>(text: &'a str, line: usize, ranges: &[Range<usize>]) -> Ve
     let mut begin_line = line;
     let mut documents = Vec::with_capacity(ranges.len());
     for (index, range) in ranges.iter().enumerate() {
-        let end = if index + 1 == ranges.len() {
-            text.len()
-        } else {
-            range.end
-        };
+        let end = if index + 1 == ranges.len() { text.len() } else { range.end };
         let content_line = begin_line + line_breaks(&text[begin..range.start]);
         documents.push(Document {
             text: &text[begin..end],

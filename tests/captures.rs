@@ -49,10 +49,7 @@ const CAPTURES: &[(&str, Words)] = &[
     ("0032-Pod-UPDATE-plain-annotated.json", UPDATE),
     ("0033-Pod-UPDATE-plain.json", UPDATE),
     ("0034-Pod-UPDATE-plain-annotated.json", UPDATE),
-    (
-        "0035-Pod.ephemeralcontainers-UPDATE-plain-annotated.json",
-        SUBRESOURCE,
-    ),
+    ("0035-Pod.ephemeralcontainers-UPDATE-plain-annotated.json", SUBRESOURCE),
     ("0036-Pod.resize-UPDATE-plain-annotated.json", SUBRESOURCE),
     ("0037-TokenRequest.token-CREATE-billing.json", SUBRESOURCE),
     ("0038-Eviction.eviction-CREATE-opted-out.json", SUBRESOURCE),
@@ -116,10 +113,7 @@ fn every_capture_is_in_the_table() {
 #[test]
 fn the_core_decides_every_created_pod() {
     let settings = Settings::try_from(InjectorConfig::default()).unwrap();
-    let namespace = Namespace {
-        name: "capture".to_owned(),
-        ..Namespace::default()
-    };
+    let namespace = Namespace { name: "capture".to_owned(), ..Namespace::default() };
     let context = Context {
         settings: &settings,
         namespace: &namespace,
@@ -127,10 +121,7 @@ fn the_core_decides_every_created_pod() {
         workload_mutation_mode: None,
         kube_version: KubeVersion::new(1, 36),
     };
-    for (name, words) in CAPTURES
-        .iter()
-        .filter(|(_, (outcome, _))| *outcome != "untouched")
-    {
+    for (name, words) in CAPTURES.iter().filter(|(_, (outcome, _))| *outcome != "untouched") {
         let object = &parsed(name)["request"]["object"];
         let text = object.to_string();
         let decision = decide(&PodView::parse(&text).unwrap(), &context);
@@ -157,17 +148,8 @@ fn the_program_answers_every_review() {
         assert_eq!(response["uid"], review["request"]["uid"], "{name}");
         assert_eq!(response["allowed"], true, "{name}: {answer}");
         let audit = &response["auditAnnotations"];
-        assert_eq!(
-            (&audit["outcome"], &audit["reason"]),
-            (&json!(words.0), &json!(words.1)),
-            "{name}"
-        );
-        check_effect(
-            name,
-            &review["request"]["object"],
-            patch(response).as_ref(),
-            *words,
-        );
+        assert_eq!((&audit["outcome"], &audit["reason"]), (&json!(words.0), &json!(words.1)), "{name}");
+        check_effect(name, &review["request"]["object"], patch(response).as_ref(), *words);
     }
 }
 
@@ -178,10 +160,7 @@ fn a_dry_run_gets_the_same_answer() {
     let real = read("0003-Pod-CREATE-plain-annotated.json");
     let dry = real.replacen("\"dryRun\":false", "\"dryRun\":true", 1);
     assert_ne!(real, dry);
-    assert_eq!(
-        connection.post("/mutate", &dry),
-        connection.post("/mutate", &real)
-    );
+    assert_eq!(connection.post("/mutate", &dry), connection.post("/mutate", &real));
 }
 
 #[test]
@@ -220,44 +199,21 @@ fn check_effect(name: &str, object: &Value, patch: Option<&Value>, words: Words)
 
 fn check_volumes(name: &str, injected: &Value) {
     let volumes = look::names(look::entries(injected, "volumes"));
-    let ours: BTreeSet<_> = volumes
-        .into_iter()
-        .filter(|volume| volume.starts_with("scaivault-"))
-        .collect();
-    assert_eq!(
-        ours,
-        BTreeSet::from(["scaivault-secrets", "scaivault-token"]),
-        "{name}"
-    );
+    let ours: BTreeSet<_> = volumes.into_iter().filter(|volume| volume.starts_with("scaivault-")).collect();
+    assert_eq!(ours, BTreeSet::from(["scaivault-secrets", "scaivault-token"]), "{name}");
     let secrets = &look::volume(injected, "scaivault-secrets").unwrap()["emptyDir"];
-    assert_eq!(
-        *secrets,
-        json!({"medium": "Memory", "sizeLimit": "8Mi"}),
-        "{name}"
-    );
+    assert_eq!(*secrets, json!({"medium": "Memory", "sizeLimit": "8Mi"}), "{name}");
 }
 
 fn check_containers(name: &str, object: &Value, injected: &Value) {
     let mut expected = vec!["scaivault-init"];
     expected.extend(look::names(look::entries(object, "initContainers")));
-    assert_eq!(
-        look::names(look::entries(injected, "initContainers")),
-        expected,
-        "{name}"
-    );
+    assert_eq!(look::names(look::entries(injected, "initContainers")), expected, "{name}");
 
     let agent = look::init_container(injected, "scaivault-init").unwrap();
-    assert_eq!(
-        look::env(agent, "SCAIVAULT_URL"),
-        Some("https://scaivault.scailabs.ai"),
-        "{name}"
-    );
+    assert_eq!(look::env(agent, "SCAIVAULT_URL"), Some("https://scaivault.scailabs.ai"), "{name}");
     assert_eq!(look::env(agent, "SCAIVAULT_ROLE"), Some("billing"), "{name}");
-    assert_eq!(
-        look::env(agent, "SECRETS"),
-        Some(mapping(object).as_str()),
-        "{name}"
-    );
+    assert_eq!(look::env(agent, "SECRETS"), Some(mapping(object).as_str()), "{name}");
 
     for list in ["initContainers", "containers"] {
         for container in look::entries(object, list) {
@@ -274,11 +230,7 @@ fn check_containers(name: &str, object: &Value, injected: &Value) {
 
 /// One line for each secret that the pod's annotations name. Where all run as one user, nobody else may read.
 fn mapping(object: &Value) -> String {
-    let mode = if object["spec"]["securityContext"]["runAsUser"].is_null() {
-        ""
-    } else {
-        " mode=0400"
-    };
+    let mode = if object["spec"]["securityContext"]["runAsUser"].is_null() { "" } else { " mode=0400" };
     let annotations = object["metadata"]["annotations"].as_object().unwrap();
     let mut lines: Vec<_> = annotations
         .iter()

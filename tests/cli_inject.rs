@@ -47,10 +47,7 @@ fn values(stream: &str) -> Vec<Value> {
 /// The manifest with one more annotation on the pod template.
 fn with_annotation(key: &str, value: &str) -> String {
     let first = "        scaivault.scailabs.ai/inject-secret-db.json";
-    MANIFEST.replace(
-        first,
-        &format!("        scaivault.scailabs.ai/{key}: {value:?}\n{first}"),
-    )
+    MANIFEST.replace(first, &format!("        scaivault.scailabs.ai/{key}: {value:?}\n{first}"))
 }
 
 fn inject(manifest: &str) -> Outcome {
@@ -59,21 +56,14 @@ fn inject(manifest: &str) -> Outcome {
 
 #[test]
 fn inject_adds_and_keeps_what_it_does_not_change() {
-    let injected = inject(MANIFEST)
-        .exits(0)
-        .says("deployment/billing: injected (init, 1 secret)");
+    let injected = inject(MANIFEST).exits(0).says("deployment/billing: injected (init, 1 secret)");
     let documents = values(&injected.stdout);
     let pod = &documents[0]["spec"]["template"]["spec"];
     assert_eq!(pod["initContainers"][0]["name"], "scaivault-init");
-    assert_eq!(
-        pod["containers"][0]["args"],
-        serde_json::json!(["yes", "0400", "12:30:45", "null"])
-    );
+    assert_eq!(pod["containers"][0]["args"], serde_json::json!(["yes", "0400", "12:30:45", "null"]));
     assert_eq!(pod["containers"][0]["env"][0]["value"], "set -e\nrun\n");
     assert!(
-        injected
-            .stdout
-            .starts_with("# Billing, owned by the payments team.\n---\n"),
+        injected.stdout.starts_with("# Billing, owned by the payments team.\n---\n"),
         "{}",
         injected.stdout
     );
@@ -84,10 +74,8 @@ fn inject_adds_and_keeps_what_it_does_not_change() {
 #[test]
 fn detach_is_the_inverse_of_inject() {
     let injected = inject(MANIFEST).exits(0).stdout;
-    let detached = run_with(&injected, ["detach"])
-        .exits(0)
-        .says("deployment/billing: detached (mutation-mode)")
-        .stdout;
+    let detached =
+        run_with(&injected, ["detach"]).exits(0).says("deployment/billing: detached (mutation-mode)").stdout;
     assert_eq!(values(&detached), values(MANIFEST));
     // Nor does the order of the keys change for who reads the diff in version control.
     let once = run_with(&detached, ["inject"]).exits(0).stdout;
@@ -105,14 +93,10 @@ fn inject_twice_is_inject_once() {
 #[test]
 fn without_a_receipt_detach_refuses_and_by_name_does_it() {
     let injected = inject(MANIFEST).exits(0).stdout;
-    let forgotten: String = injected
-        .split_inclusive('\n')
-        .filter(|line| !line.contains("/receipt:"))
-        .collect();
-    let refused = run_with(&forgotten, ["detach"])
-        .exits(1)
-        .says("kept (no-receipt)")
-        .says("detach --by-name");
+    let forgotten: String =
+        injected.split_inclusive('\n').filter(|line| !line.contains("/receipt:")).collect();
+    let refused =
+        run_with(&forgotten, ["detach"]).exits(1).says("kept (no-receipt)").says("detach --by-name");
     assert_eq!(refused.stdout, "");
     let detached = run_with(&forgotten, ["detach", "--by-name"]).exits(0).stdout;
     assert!(!detached.contains("scaivault-init"), "{detached}");
@@ -134,11 +118,7 @@ fn problems_are_all_reported_and_nothing_is_written() {
         .says("nothing is written to standard output");
     assert_eq!(refused.stdout, "");
     let checked = run_with(&manifest, ["check"]).exits(1);
-    assert!(
-        checked.stdout.contains("refresh-interval: \"soon\""),
-        "{}",
-        checked.stdout
-    );
+    assert!(checked.stdout.contains("refresh-interval: \"soon\""), "{}", checked.stdout);
     assert_eq!(checked.stderr, "");
 }
 
@@ -158,14 +138,8 @@ fn json_stays_json() {
     let manifest = serde_json::to_string_pretty(&values(MANIFEST)[0]).unwrap();
     let injected = inject(&format!("{manifest}\n")).exits(0).stdout;
     let value: Value = serde_json::from_str(&injected).unwrap();
-    assert_eq!(
-        value["spec"]["template"]["spec"]["initContainers"][0]["name"],
-        "scaivault-init"
-    );
-    assert!(
-        injected.starts_with("{\n  \"apiVersion\"") && injected.ends_with("}\n"),
-        "{injected}"
-    );
+    assert_eq!(value["spec"]["template"]["spec"]["initContainers"][0]["name"], "scaivault-init");
+    assert!(injected.starts_with("{\n  \"apiVersion\"") && injected.ends_with("}\n"), "{injected}");
 }
 
 #[test]
@@ -187,9 +161,7 @@ fn windows_line_breaks_stay() {
 fn a_list_is_walked() {
     let documents = values(MANIFEST);
     let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": documents});
-    let injected = inject(&list.to_string())
-        .exits(0)
-        .says("(items/0) deployment/billing: injected");
+    let injected = inject(&list.to_string()).exits(0).says("(items/0) deployment/billing: injected");
     let value: Value = serde_json::from_str(&injected.stdout).unwrap();
     assert_eq!(value["items"][0], values(&inject(MANIFEST).stdout)[0]);
     assert_eq!(value["items"][1], documents[1]);
@@ -205,9 +177,7 @@ fn the_diff_shows_what_is_added() {
     let is_change =
         |line: &&str, sign: char| line.starts_with(sign) && !line.starts_with(&sign.to_string().repeat(3));
     assert!(
-        checked
-            .lines()
-            .any(|line| is_change(&line, '+') && line.contains("name: scaivault-init")),
+        checked.lines().any(|line| is_change(&line, '+') && line.contains("name: scaivault-init")),
         "{checked}"
     );
     assert!(
@@ -230,12 +200,7 @@ fn settings_are_explained_with_their_origin() {
                    scaikey.scailabs.ai/role: billing-reader\n";
     let checked = run_with(
         format!("{}{account}", with_annotation("fetch-timeout", "20s")),
-        [
-            "check",
-            "--explain",
-            "--namespace-file",
-            namespaces.to_str().unwrap(),
-        ],
+        ["check", "--explain", "--namespace-file", namespaces.to_str().unwrap()],
     )
     .exits(0)
     .stdout;
@@ -250,14 +215,10 @@ fn settings_are_explained_with_their_origin() {
 
 #[test]
 fn the_kubernetes_version_decides_about_variables() {
-    let manifest = with_annotation(
-        "inject-env-DB_PASSWORD",
-        "environments/production/billing/database#password",
-    );
+    let manifest =
+        with_annotation("inject-env-DB_PASSWORD", "environments/production/billing/database#password");
     inject(&manifest).exits(1).says("inject-env-DB_PASSWORD");
-    let injected = run_with(&manifest, ["inject", "--kube-version", "1.36"])
-        .exits(0)
-        .stdout;
+    let injected = run_with(&manifest, ["inject", "--kube-version", "1.36"]).exits(0).stdout;
     assert!(injected.contains("fileKeyRef"), "{injected}");
 }
 
@@ -273,9 +234,7 @@ fn the_workloads_own_mode_is_obeyed() {
 
 #[test]
 fn every_workload_among_the_examples_is_injected() {
-    let report = run(["check", "-f", concat!(env!("CARGO_MANIFEST_DIR"), "/examples")])
-        .exits(0)
-        .stdout;
+    let report = run(["check", "-f", concat!(env!("CARGO_MANIFEST_DIR"), "/examples")]).exits(0).stdout;
     for expected in [
         "deployment/billing: injected (init, 2 secrets)",
         "deployment/gateway: injected (sidecar, 1 secret)",

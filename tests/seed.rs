@@ -36,60 +36,24 @@ const INIT_CONTAINER: Pattern = Pattern {
     manifest: "init-container.yaml",
     agent: ("initContainers", "fetch-secrets"),
     annotations: &[
-        (
-            "inject-secret-db.json",
-            "environments/production/billing/database",
-        ),
-        (
-            "inject-secret-stripe.json",
-            "environments/production/billing/stripe",
-        ),
+        ("inject-secret-db.json", "environments/production/billing/database"),
+        ("inject-secret-stripe.json", "environments/production/billing/stripe"),
     ],
     moved: &[
-        (
-            "spec.initContainers[fetch-secrets]",
-            "spec.initContainers[scaivault-init]",
-        ),
+        ("spec.initContainers[fetch-secrets]", "spec.initContainers[scaivault-init]"),
         ("spec.volumes[secrets]", "spec.volumes[scaivault-secrets]"),
         ("spec.volumes[sv-token]", "spec.volumes[scaivault-token]"),
     ],
     differences: &[
-        (
-            "+ metadata.annotations.scaivault.scailabs.ai/inject-secret-db.json",
-            "asked for",
-        ),
-        (
-            "+ metadata.annotations.scaivault.scailabs.ai/inject-secret-stripe.json",
-            "asked for",
-        ),
-        (
-            "+ metadata.annotations.scaivault.scailabs.ai/status",
-            "says that it was done",
-        ),
-        (
-            "+ metadata.annotations.scaivault.scailabs.ai/receipt",
-            "makes detach exact",
-        ),
-        (
-            "+ spec.initContainers[scaivault-init].command",
-            "an image's own entry point may change",
-        ),
-        (
-            "+ spec.initContainers[scaivault-init].args",
-            "an image's own entry point may change",
-        ),
-        (
-            "+ spec.initContainers[scaivault-init].securityContext",
-            "passes Pod Security restricted",
-        ),
-        (
-            "+ spec.initContainers[scaivault-init].resources",
-            "quotas and limit ranges want them",
-        ),
-        (
-            "+ spec.volumes[scaivault-secrets].emptyDir.sizeLimit",
-            "memory without a limit is the node's",
-        ),
+        ("+ metadata.annotations.scaivault.scailabs.ai/inject-secret-db.json", "asked for"),
+        ("+ metadata.annotations.scaivault.scailabs.ai/inject-secret-stripe.json", "asked for"),
+        ("+ metadata.annotations.scaivault.scailabs.ai/status", "says that it was done"),
+        ("+ metadata.annotations.scaivault.scailabs.ai/receipt", "makes detach exact"),
+        ("+ spec.initContainers[scaivault-init].command", "an image's own entry point may change"),
+        ("+ spec.initContainers[scaivault-init].args", "an image's own entry point may change"),
+        ("+ spec.initContainers[scaivault-init].securityContext", "passes Pod Security restricted"),
+        ("+ spec.initContainers[scaivault-init].resources", "quotas and limit ranges want them"),
+        ("+ spec.volumes[scaivault-secrets].emptyDir.sizeLimit", "memory without a limit is the node's"),
     ],
     equal: &[
         "spec.initContainers[scaivault-init].image",
@@ -112,72 +76,30 @@ const SIDECAR: Pattern = Pattern {
     manifest: "sidecar.yaml",
     agent: ("containers", "scaivault-sidecar"),
     annotations: &[
-        (
-            "inject-secret-db.json",
-            "environments/production/billing/database",
-        ),
-        (
-            "inject-secret-stripe.json",
-            "environments/production/billing/stripe",
-        ),
+        ("inject-secret-db.json", "environments/production/billing/database"),
+        ("inject-secret-stripe.json", "environments/production/billing/stripe"),
         ("refresh-interval", "5m"),
         ("reload-signal", "SIGHUP"),
         ("reload-target", "billing"),
     ],
     moved: &[
         // A native sidecar: it is ready before the app starts, and ends after it.
-        (
-            "spec.containers[scaivault-sidecar]",
-            "spec.initContainers[scaivault-sidecar]",
-        ),
+        ("spec.containers[scaivault-sidecar]", "spec.initContainers[scaivault-sidecar]"),
         ("spec.volumes[secrets]", "spec.volumes[scaivault-secrets]"),
         ("spec.volumes[sv-token]", "spec.volumes[scaivault-token]"),
     ],
     differences: &[
-        (
-            "+ metadata.annotations.scaivault.scailabs.ai/inject-secret-db.json",
-            "asked for",
-        ),
-        (
-            "+ metadata.annotations.scaivault.scailabs.ai/inject-secret-stripe.json",
-            "asked for",
-        ),
-        (
-            "+ metadata.annotations.scaivault.scailabs.ai/refresh-interval",
-            "asked for",
-        ),
-        (
-            "+ metadata.annotations.scaivault.scailabs.ai/reload-signal",
-            "asked for",
-        ),
-        (
-            "+ metadata.annotations.scaivault.scailabs.ai/reload-target",
-            "asked for",
-        ),
-        (
-            "+ metadata.annotations.scaivault.scailabs.ai/status",
-            "says that it was done",
-        ),
-        (
-            "+ metadata.annotations.scaivault.scailabs.ai/receipt",
-            "makes detach exact",
-        ),
-        (
-            "+ spec.initContainers[scaivault-sidecar].restartPolicy",
-            "makes it a native sidecar",
-        ),
-        (
-            "+ spec.initContainers[scaivault-sidecar].lifecycle",
-            "the app waits for its files",
-        ),
-        (
-            "+ spec.initContainers[scaivault-sidecar].command",
-            "an image's own entry point may change",
-        ),
-        (
-            "+ spec.initContainers[scaivault-sidecar].args",
-            "an image's own entry point may change",
-        ),
+        ("+ metadata.annotations.scaivault.scailabs.ai/inject-secret-db.json", "asked for"),
+        ("+ metadata.annotations.scaivault.scailabs.ai/inject-secret-stripe.json", "asked for"),
+        ("+ metadata.annotations.scaivault.scailabs.ai/refresh-interval", "asked for"),
+        ("+ metadata.annotations.scaivault.scailabs.ai/reload-signal", "asked for"),
+        ("+ metadata.annotations.scaivault.scailabs.ai/reload-target", "asked for"),
+        ("+ metadata.annotations.scaivault.scailabs.ai/status", "says that it was done"),
+        ("+ metadata.annotations.scaivault.scailabs.ai/receipt", "makes detach exact"),
+        ("+ spec.initContainers[scaivault-sidecar].restartPolicy", "makes it a native sidecar"),
+        ("+ spec.initContainers[scaivault-sidecar].lifecycle", "the app waits for its files"),
+        ("+ spec.initContainers[scaivault-sidecar].command", "an image's own entry point may change"),
+        ("+ spec.initContainers[scaivault-sidecar].args", "an image's own entry point may change"),
         (
             "+ spec.initContainers[scaivault-sidecar].env[SCAIVAULT_TOKEN_FILE]",
             "the page leaves it to the image",
@@ -190,14 +112,8 @@ const SIDECAR: Pattern = Pattern {
             "+ spec.initContainers[scaivault-sidecar].securityContext",
             "root with KILL alone, to signal any app",
         ),
-        (
-            "+ spec.initContainers[scaivault-sidecar].resources",
-            "quotas and limit ranges want them",
-        ),
-        (
-            "+ spec.volumes[scaivault-secrets].emptyDir.sizeLimit",
-            "memory without a limit is the node's",
-        ),
+        ("+ spec.initContainers[scaivault-sidecar].resources", "quotas and limit ranges want them"),
+        ("+ spec.volumes[scaivault-secrets].emptyDir.sizeLimit", "memory without a limit is the node's"),
     ],
     equal: &[
         "spec.shareProcessNamespace",
@@ -243,11 +159,7 @@ fn annotations_on_top_of_the_hand_written_block() {
         match decision(&annotated(&template(pattern), pattern)) {
             Decision::Deny(denial) => {
                 let text = denial.problems.to_string();
-                assert!(
-                    text.contains("remove the hand-written block"),
-                    "{}: {text}",
-                    pattern.manifest
-                );
+                assert!(text.contains("remove the hand-written block"), "{}: {text}", pattern.manifest);
             }
             other => panic!("{}: {}/{}", pattern.manifest, other.outcome(), other.reason()),
         }
@@ -278,25 +190,16 @@ fn check(pattern: &Pattern) {
     }
     let found = differences(&page, &injected);
     let listed: BTreeSet<_> = pattern.differences.iter().map(|(line, _)| *line).collect();
-    let unlisted: Vec<_> = found
-        .iter()
-        .filter(|(line, _)| !listed.iter().any(|listed| covers(listed, line)))
-        .collect();
-    assert!(
-        unlisted.is_empty(),
-        "differences that are not listed: {unlisted:#?}"
-    );
+    let unlisted: Vec<_> =
+        found.iter().filter(|(line, _)| !listed.iter().any(|listed| covers(listed, line))).collect();
+    assert!(unlisted.is_empty(), "differences that are not listed: {unlisted:#?}");
     for line in listed {
-        assert!(
-            found.keys().any(|found| covers(line, found)),
-            "listed, but no difference: {line}"
-        );
+        assert!(found.keys().any(|found| covers(line, found)), "listed, but no difference: {line}");
     }
 }
 
 fn covers(listed: &str, line: &str) -> bool {
-    line.strip_prefix(listed)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    line.strip_prefix(listed).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 /// The page under the injector's names. Each name of the page must be there and be gone from what is injected.
@@ -306,24 +209,11 @@ fn moved(
     moves: &[(&str, &str)],
 ) -> BTreeMap<String, Value> {
     for (from, to) in moves {
-        assert!(
-            page.keys().any(|path| covers(from, path)),
-            "{from} is not on the page"
-        );
-        assert!(
-            injected.keys().any(|path| covers(to, path)),
-            "{to} is not injected"
-        );
-        assert!(
-            !injected.keys().any(|path| covers(from, path)),
-            "{from} is injected"
-        );
+        assert!(page.keys().any(|path| covers(from, path)), "{from} is not on the page");
+        assert!(injected.keys().any(|path| covers(to, path)), "{to} is not injected");
+        assert!(!injected.keys().any(|path| covers(from, path)), "{from} is injected");
     }
-    let last = |path: &str| {
-        path.rsplit_once('[')
-            .map(|(_, name)| format!("[{name}"))
-            .unwrap_or_default()
-    };
+    let last = |path: &str| path.rsplit_once('[').map(|(_, name)| format!("[{name}")).unwrap_or_default();
     page.iter()
         .map(|(path, value)| {
             let mut path = path.clone();
@@ -333,10 +223,8 @@ fn moved(
                     path.replace_range(..from.len(), to);
                 }
                 // A mount carries the name of its volume.
-                path = path.replace(
-                    &format!("volumeMounts{}", last(from)),
-                    &format!("volumeMounts{}", last(to)),
-                );
+                path = path
+                    .replace(&format!("volumeMounts{}", last(from)), &format!("volumeMounts{}", last(to)));
                 if path.rsplit_once('.').is_some_and(|(_, field)| field == "name")
                     && format!("[{}]", value.as_str().unwrap_or_default()) == last(from)
                 {
@@ -384,18 +272,14 @@ fn flatten(path: &str, value: &Value, all: &mut BTreeMap<String, Value>) {
         }
         Value::Array(items) if !items.is_empty() => {
             for (index, item) in items.iter().enumerate() {
-                let name = item["name"]
-                    .as_str()
-                    .map_or_else(|| index.to_string(), str::to_owned);
+                let name = item["name"].as_str().map_or_else(|| index.to_string(), str::to_owned);
                 flatten(&format!("{path}[{name}]"), item, all);
             }
         }
         Value::String(text) if text.contains("->") => {
             // The page aligns its arrows; white space around them means nothing.
-            let lines: Vec<_> = text
-                .lines()
-                .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
-                .collect();
+            let lines: Vec<_> =
+                text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
             all.insert(path.to_owned(), lines.into());
         }
         scalar => {
@@ -406,16 +290,9 @@ fn flatten(path: &str, value: &Value, all: &mut BTreeMap<String, Value>) {
 
 /// The page's pod template.
 fn template(pattern: &Pattern) -> Value {
-    let path = format!(
-        "{}/tests/manifests/{}",
-        env!("CARGO_MANIFEST_DIR"),
-        pattern.manifest
-    );
+    let path = format!("{}/tests/manifests/{}", env!("CARGO_MANIFEST_DIR"), pattern.manifest);
     let manifest: Value = serde_saphyr::from_str(&fs::read_to_string(path).unwrap()).unwrap();
-    let pointer = pod_pointer(
-        manifest["apiVersion"].as_str().unwrap(),
-        manifest["kind"].as_str().unwrap(),
-    );
+    let pointer = pod_pointer(manifest["apiVersion"].as_str().unwrap(), manifest["kind"].as_str().unwrap());
     manifest.pointer(pointer.unwrap()).unwrap().clone()
 }
 
@@ -431,19 +308,13 @@ fn stripped(pattern: &Pattern) -> Value {
     }
     spec.remove("volumes");
     spec.remove("shareProcessNamespace");
-    spec["containers"][0]
-        .as_object_mut()
-        .unwrap()
-        .remove("volumeMounts");
+    spec["containers"][0].as_object_mut().unwrap().remove("volumeMounts");
     template
 }
 
 fn annotated(template: &Value, pattern: &Pattern) -> Value {
     let mut template = template.clone();
-    let annotations = pattern
-        .annotations
-        .iter()
-        .map(|(name, value)| (key(name), json!(value)));
+    let annotations = pattern.annotations.iter().map(|(name, value)| (key(name), json!(value)));
     template["metadata"] = json!({"annotations": annotations.collect::<serde_json::Map<_, _>>()});
     template
 }

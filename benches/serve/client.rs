@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustls::{ClientConfig, RootCertStore, pki_types::{CertificateDer, ServerName, pem::PemObject}};
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, ServerName, pem::PemObject},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -86,8 +89,10 @@ impl Load {
         let request = &self.request;
         let mut run = Run { latencies: Vec::with_capacity(requests), body: Vec::new(), took: Duration::ZERO };
         self.connections = self.runtime.block_on(async {
-            let tasks: Vec<_> =
-                connections.into_iter().map(|stream| tokio::spawn(ask(stream, Arc::clone(request), share))).collect();
+            let tasks: Vec<_> = connections
+                .into_iter()
+                .map(|stream| tokio::spawn(ask(stream, Arc::clone(request), share)))
+                .collect();
             let mut back = Vec::new();
             for task in tasks {
                 let (stream, latencies, body) = task.await?.map_err(|error| error.to_string())?;
@@ -114,7 +119,9 @@ async fn ask(mut stream: TlsStream<TcpStream>, request: Arc<[u8]>, count: usize)
         let mut filled = 0;
         let (head, whole) = loop {
             filled += stream.read(&mut buffer[filled..]).await?;
-            if let Some((head, length)) = lengths(&buffer[..filled])? && filled >= head + length {
+            if let Some((head, length)) = lengths(&buffer[..filled])?
+                && filled >= head + length
+            {
                 break (head, head + length);
             }
         };
@@ -130,7 +137,10 @@ fn lengths(answer: &[u8]) -> std::io::Result<Option<(usize, usize)>> {
     let Some(end) = answer.windows(4).position(|window| window == b"\r\n\r\n") else { return Ok(None) };
     let head = String::from_utf8_lossy(&answer[..end]).to_ascii_lowercase();
     if !head.starts_with("http/1.1 200") {
-        return Err(std::io::Error::other(format!("the server answers {}", head.lines().next().unwrap_or_default())));
+        return Err(std::io::Error::other(format!(
+            "the server answers {}",
+            head.lines().next().unwrap_or_default()
+        )));
     }
     let length = head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
     length.map(|length| Some((end + 4, length))).ok_or_else(|| std::io::Error::other("no Content-Length"))

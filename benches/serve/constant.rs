@@ -1,6 +1,10 @@
 //! A server of the same stack that reads each body and answers a constant.
 
-use std::{fs, sync::Arc, time::{Duration, SystemTime}};
+use std::{
+    fs,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use axum::{Router, body::Bytes, http::header::CONTENT_TYPE, routing::post};
 use scaivault_certs::{Authority, CertResolver, server_config};
@@ -29,7 +33,11 @@ pub(crate) fn serve(args: &[String]) -> Result<()> {
         listen: address.parse()?,
         ops_listen: "127.0.0.1:0".parse()?,
         tls: server_config(Arc::new(CertResolver::new(key)))?,
-        context: Arc::new(AdmissionContext::new(Settings::default(), KubeVersion::OLDEST, Arc::new(AnyNamespace))),
+        context: Arc::new(AdmissionContext::new(
+            Settings::default(),
+            KubeVersion::OLDEST,
+            Arc::new(AnyNamespace),
+        )),
         metrics: Metrics::new(),
         readiness: Readiness::new(),
         limits: Limits::default(),

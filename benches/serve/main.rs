@@ -60,7 +60,12 @@ fn measure(args: &[String]) -> Result<()> {
     let fresh = injector.resident_kib()?;
 
     let mut out = std::io::stdout().lock();
-    writeln!(out, "review of {} bytes, answer of {} bytes, {CONNECTIONS} connections", REVIEW.len(), first.body.len())?;
+    writeln!(
+        out,
+        "review of {} bytes, answer of {} bytes, {CONNECTIONS} connections",
+        REVIEW.len(),
+        first.body.len()
+    )?;
     writeln!(out, "\n| figure | median | min | max |\n|---|---|---|---|")?;
     let loads = [&injector, &quiet, &constant]
         .map(|server| Target::of(server).and_then(|target| Load::new(&target, REVIEW, CONNECTIONS)));
@@ -100,7 +105,12 @@ fn measure(args: &[String]) -> Result<()> {
     #[expect(clippy::cast_precision_loss)]
     let mebibytes = |kib: u64| kib as f64 / 1024.0;
     writeln!(out, "| after the first review | {:.1} |", mebibytes(fresh))?;
-    writeln!(out, "| after {} reviews | {:.1} |", reviews + (PAIRS + 1) * TURN + 1, mebibytes(injector.resident_kib()?))?;
+    writeln!(
+        out,
+        "| after {} reviews | {:.1} |",
+        reviews + (PAIRS + 1) * TURN + 1,
+        mebibytes(injector.resident_kib()?)
+    )?;
     Ok(())
 }
 

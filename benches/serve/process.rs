@@ -27,14 +27,22 @@ impl Server {
     pub(crate) fn injector(directory: &Path, log_level: &str) -> Result<Self> {
         let (address, ca) = (free_address()?, directory.join(format!("ca-{log_level}.pem")));
         let mut command = pinned(SERVER_CORE, env!("CARGO_BIN_EXE_scaivault-injector").as_ref());
-        command.args(["serve", "--tls-self-signed", "--ops-listen", "127.0.0.1:0", "--listen", &address.to_string()]);
+        command.args([
+            "serve",
+            "--tls-self-signed",
+            "--ops-listen",
+            "127.0.0.1:0",
+            "--listen",
+            &address.to_string(),
+        ]);
         command.arg("--ca-out").arg(&ca).env("LOG_LEVEL", log_level);
         Self::start(command, address, ca)
     }
 
     /// The same stack with a constant answer.
     pub(crate) fn constant(directory: &Path, answer: &[u8]) -> Result<Self> {
-        let (address, ca, body) = (free_address()?, directory.join("ca-constant.pem"), directory.join("answer.json"));
+        let (address, ca, body) =
+            (free_address()?, directory.join("ca-constant.pem"), directory.join("answer.json"));
         fs::write(&body, answer)?;
         let mut command = pinned(SERVER_CORE, &std::env::current_exe()?);
         command.arg(constant::MODE).arg(address.to_string()).arg(&ca).arg(&body);

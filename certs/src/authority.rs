@@ -42,10 +42,7 @@ pub struct Authority {
 impl Authority {
     /// A new authority called `name` (its common name), valid from `now` for `validity`.
     pub fn new(name: &str, now: SystemTime, validity: Duration) -> Result<Self, IssueError> {
-        let failed = |source| IssueError::Generate {
-            names: name.to_owned(),
-            source,
-        };
+        let failed = |source| IssueError::Generate { names: name.to_owned(), source };
         let not_after = now + validity;
         let mut params = CertificateParams::default();
         params.distinguished_name = common_name(name);
@@ -54,11 +51,7 @@ impl Authority {
         set_validity(&mut params, now, not_after)?;
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed)?;
         let pem = params.self_signed(&key).map_err(failed)?.pem();
-        Ok(Self {
-            issuer: Issuer::new(params, key),
-            pem,
-            not_after,
-        })
+        Ok(Self { issuer: Issuer::new(params, key), pem, not_after })
     }
 
     /// The authority's certificate, PEM: what a client has to trust, the webhook configuration's `caBundle`.
@@ -69,10 +62,7 @@ impl Authority {
     /// Signs a server certificate with a new key for DNS names and IP addresses, valid from `now` for `validity`,
     /// though never longer than the authority itself.
     pub fn issue(&self, names: &[String], now: SystemTime, validity: Duration) -> Result<Leaf, IssueError> {
-        let failed = |source| IssueError::Generate {
-            names: names.join(", "),
-            source,
-        };
+        let failed = |source| IssueError::Generate { names: names.join(", "), source };
         let not_after = (now + validity).min(self.not_after);
         let mut params = CertificateParams::new(names).map_err(failed)?;
         params.distinguished_name = names.first().map(|name| common_name(name)).unwrap_or_default();
@@ -82,11 +72,7 @@ impl Authority {
         set_validity(&mut params, now, not_after)?;
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed)?;
         let certificate = params.signed_by(&key, &self.issuer).map_err(failed)?;
-        Ok(Leaf {
-            certificate,
-            key,
-            not_after,
-        })
+        Ok(Leaf { certificate, key, not_after })
     }
 }
 

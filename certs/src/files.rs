@@ -124,10 +124,8 @@ impl Material {
             Err(_) => directory.to_owned(),
         };
         let read = |name: &str| {
-            fs::read(generation.join(name)).map_err(|source| LoadError::Read {
-                path: directory.join(name),
-                source,
-            })
+            fs::read(generation.join(name))
+                .map_err(|source| LoadError::Read { path: directory.join(name), source })
         };
         Ok(Self {
             directory: directory.to_owned(),
@@ -149,28 +147,18 @@ impl Material {
         let key_path = self.directory.join(KEY_FILE);
         let chain = CertificateDer::pem_slice_iter(&self.certificate)
             .collect::<Result<Vec<_>, _>>()
-            .map_err(|source| LoadError::Malformed {
-                path: certificate_path.clone(),
-                source,
-            })?;
+            .map_err(|source| LoadError::Malformed { path: certificate_path.clone(), source })?;
         let Some(leaf) = chain.first() else {
-            return Err(LoadError::NoCertificate {
-                path: certificate_path,
-            });
+            return Err(LoadError::NoCertificate { path: certificate_path });
         };
         let Some(not_after) = expiry(leaf) else {
-            return Err(LoadError::NotX509 {
-                path: certificate_path,
-            });
+            return Err(LoadError::NotX509 { path: certificate_path });
         };
         let key = match PrivateKeyDer::from_pem_slice(&self.key) {
             Ok(key) => key,
             Err(pem::Error::NoItemsFound) => return Err(LoadError::NoKey { path: key_path }),
             Err(source) => {
-                return Err(LoadError::Malformed {
-                    path: key_path,
-                    source,
-                });
+                return Err(LoadError::Malformed { path: key_path, source });
             }
         };
         let key = certified_key(chain, key).map_err(|source| LoadError::Pair {

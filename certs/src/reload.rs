@@ -49,11 +49,7 @@ impl Reloader {
         let material = Material::read(&directory)?;
         let loaded = material.check(now)?;
         let resolver = Arc::new(CertResolver::new(loaded.key));
-        let reloader = Self {
-            directory,
-            resolver: Arc::clone(&resolver),
-            seen: material.fingerprint(),
-        };
+        let reloader = Self { directory, resolver: Arc::clone(&resolver), seen: material.fingerprint() };
         Ok((reloader, resolver, loaded.not_after))
     }
 
@@ -71,9 +67,7 @@ impl Reloader {
         match material.check(now) {
             Ok(loaded) => {
                 self.resolver.replace(loaded.key);
-                Checked::Replaced {
-                    not_after: loaded.not_after,
-                }
+                Checked::Replaced { not_after: loaded.not_after }
             }
             Err(error) => Checked::Kept(error),
         }

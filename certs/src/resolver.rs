@@ -17,9 +17,7 @@ pub struct CertResolver {
 impl CertResolver {
     /// Starts with this certificate.
     pub fn new(key: CertifiedKey) -> Self {
-        Self {
-            current: ArcSwap::from_pointee(key),
-        }
+        Self { current: ArcSwap::from_pointee(key) }
     }
 
     /// Handshakes from now on get this certificate.

@@ -21,15 +21,11 @@ pub fn annotations(bytes: &[u8]) {
             None => pod = pod.ours(key, value),
         }
     }
-    let namespace = Namespace {
-        name: "billing".to_owned(),
-        annotations: namespace,
-    };
+    let namespace = Namespace { name: "billing".to_owned(), annotations: namespace };
     laws::check(&pod.json(), &namespace);
 }
 
 /// Keys and values, one pair a line; a line without `=` is a key without a value.
 pub(crate) fn lines(text: &str) -> impl Iterator<Item = (&str, &str)> {
-    text.lines()
-        .map(|line| line.split_once('=').unwrap_or((line, "")))
+    text.lines().map(|line| line.split_once('=').unwrap_or((line, "")))
 }

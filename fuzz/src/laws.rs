@@ -12,28 +12,15 @@ static SETTINGS: LazyLock<Settings> = LazyLock::new(Settings::default);
 /// what is the user's; an injection is complete the first time, and detach is its inverse.
 pub(crate) fn check(pod: &Value, namespace: &Namespace) {
     let decision = decide_on(pod, namespace);
-    assert_eq!(
-        decision,
-        decide_on(pod, namespace),
-        "equal input gives equal output"
-    );
+    assert_eq!(decision, decide_on(pod, namespace), "equal input gives equal output");
     match &decision {
         Decision::Deny(denial) => {
             assert!(!denial.problems.is_empty(), "a refusal has its reasons");
-            assert!(
-                denial
-                    .problems
-                    .iter()
-                    .all(|problem| !problem.to_string().is_empty())
-            );
+            assert!(denial.problems.iter().all(|problem| !problem.to_string().is_empty()));
         }
         Decision::Inject(_) => {
             let injected = patched(pod, &decision);
-            assert_eq!(
-                users_content(&injected),
-                users_content(pod),
-                "what is the user's stays as it is"
-            );
+            assert_eq!(users_content(&injected), users_content(pod), "what is the user's stays as it is");
             check_injected(pod, &injected, namespace);
         }
         Decision::Skip(_) | Decision::Detach(_) => {
@@ -53,20 +40,10 @@ fn check_injected(pod: &Value, injected: &Value, namespace: &Namespace) {
     }
     let mut annotations: BTreeMap<_, _> = namespace.annotations.clone();
     annotations.insert(format!("{PREFIX}mutation-mode"), "ignore-and-detach".to_owned());
-    let detaching = Namespace {
-        name: namespace.name.clone(),
-        annotations,
-    };
+    let detaching = Namespace { name: namespace.name.clone(), annotations };
     let detach = decide_on(injected, &detaching);
-    assert!(
-        matches!(detach, Decision::Detach(_)),
-        "detach comes to {detach:?}"
-    );
-    assert_eq!(
-        patched(injected, &detach),
-        *pod,
-        "detach gives back what was injected"
-    );
+    assert!(matches!(detach, Decision::Detach(_)), "detach comes to {detach:?}");
+    assert_eq!(patched(injected, &detach), *pod, "detach gives back what was injected");
 }
 
 fn decide_on(pod: &Value, namespace: &Namespace) -> Decision {
@@ -87,10 +64,6 @@ fn patched(pod: &Value, decision: &Decision) -> Value {
         return pod.clone();
     };
     let patch = serde_json::to_value(patch).expect("a patch is JSON");
-    assert_eq!(
-        path_not_allowed(&patch),
-        None,
-        "a patch keeps to its paths: {patch}"
-    );
+    assert_eq!(path_not_allowed(&patch), None, "a patch keeps to its paths: {patch}");
     apply(pod, &patch).expect("a patch applies")
 }

@@ -15,11 +15,7 @@ pub fn mapping(bytes: &[u8]) {
     round_trip(text, parse_secrets);
     round_trip(text, parse_dynamic);
     round_trip(text, parse_variables);
-    assert_eq!(
-        expand_env_value(&escape_env_value(text)),
-        text,
-        "the kubelet gives back what was escaped"
-    );
+    assert_eq!(expand_env_value(&escape_env_value(text)), text, "the kubelet gives back what was escaped");
 }
 
 fn round_trip<T>(text: &str, parse: impl Fn(&str) -> Result<Vec<T>, MappingErrors>)
@@ -29,10 +25,7 @@ where
     match parse(text) {
         Ok(entries) => {
             let lines: Vec<_> = entries.iter().map(ToString::to_string).collect();
-            assert!(
-                lines.iter().all(|line| !line.contains(char::is_control)),
-                "an entry is one line"
-            );
+            assert!(lines.iter().all(|line| !line.contains(char::is_control)), "an entry is one line");
             let again = parse(&lines.join("\n")).expect("what was written can be read");
             assert_eq!(again, entries);
         }

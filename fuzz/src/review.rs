@@ -7,11 +7,7 @@ use scaivault_webhook::{AdmissionContext, AnyNamespace, review_to_response};
 use serde_json::Value;
 
 static CONTEXT: LazyLock<AdmissionContext> = LazyLock::new(|| {
-    AdmissionContext::new(
-        Settings::default(),
-        KubeVersion::FILE_KEY_REF,
-        Arc::new(AnyNamespace),
-    )
+    AdmissionContext::new(Settings::default(), KubeVersion::FILE_KEY_REF, Arc::new(AnyNamespace))
 });
 
 /// Answers the bytes of a review. What comes out is a complete answer to the request that came in, or a refusal to
@@ -28,10 +24,7 @@ pub fn review(bytes: &[u8]) {
                 answer["apiVersion"], request["apiVersion"],
                 "answered in the version that was asked in"
             );
-            assert_eq!(
-                response["uid"], request["request"]["uid"],
-                "the answer belongs to the request"
-            );
+            assert_eq!(response["uid"], request["request"]["uid"], "the answer belongs to the request");
             assert!(response["allowed"].is_boolean(), "the answer decides");
             assert_eq!(
                 response["patch"].is_string(),

@@ -42,9 +42,7 @@ pub(super) async fn post(
 
     let connection = TcpStream::connect(address).await?;
     let name = ServerName::from(address.ip());
-    let mut connection = TlsConnector::from(Arc::new(config))
-        .connect(name, connection)
-        .await?;
+    let mut connection = TlsConnector::from(Arc::new(config)).connect(name, connection).await?;
     let head = format!(
         "POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
          Connection: close\r\n\r\n",
@@ -79,15 +77,8 @@ fn parse(bytes: &[u8]) -> anyhow::Result<Reply> {
         .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
         .and_then(|(_, value)| value.trim().parse().ok())
         .context("the reply has no length")?;
-    ensure!(
-        body.len() == length,
-        "the reply was cut off: {} of {length} bytes came",
-        body.len()
-    );
-    Ok(Reply {
-        status,
-        body: body.to_vec(),
-    })
+    ensure!(body.len() == length, "the reply was cut off: {} of {length} bytes came", body.len());
+    Ok(Reply { status, body: body.to_vec() })
 }
 
 #[cfg(test)]

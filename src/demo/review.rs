@@ -25,10 +25,7 @@ pub(super) fn pod_of(workload: &Value) -> Option<Value> {
     let template = workload.pointer("/spec/template")?;
     let name = workload.pointer("/metadata/name")?.as_str()?;
     let mut metadata = template.get("metadata")?.clone();
-    let namespace = workload
-        .pointer("/metadata/namespace")
-        .cloned()
-        .unwrap_or_else(|| "default".into());
+    let namespace = workload.pointer("/metadata/namespace").cloned().unwrap_or_else(|| "default".into());
     metadata["generateName"] = format!("{name}-").into();
     metadata["namespace"] = namespace;
     Some(json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template.get("spec")?}))
@@ -61,16 +58,10 @@ pub(super) fn review(pod: &Value) -> Value {
 /// Reads an answer, and does with the pod what the API server would do.
 pub(super) fn answer(review: &Value, pod: &Value) -> anyhow::Result<Answer> {
     let response = review.get("response").context("the answer has no response")?;
-    ensure!(
-        response.get("uid").and_then(Value::as_str) == Some(UID),
-        "the answer is to another question"
-    );
+    ensure!(response.get("uid").and_then(Value::as_str) == Some(UID), "the answer is to another question");
     if response.get("allowed") != Some(&Value::Bool(true)) {
         let message = response.pointer("/status/message").and_then(Value::as_str);
-        bail!(
-            "the webhook refused the example: {}",
-            message.unwrap_or("no reason given")
-        );
+        bail!("the webhook refused the example: {}", message.unwrap_or("no reason given"));
     }
     let mut patched = pod.clone();
     let mut operations = 0;
@@ -98,11 +89,7 @@ fn decision(response: &Value) -> String {
         .flatten()
         .filter_map(|(key, value)| Some(format!("{key} {}", value.as_str()?)))
         .collect();
-    if facts.is_empty() {
-        "allowed".to_owned()
-    } else {
-        facts.join(", ")
-    }
+    if facts.is_empty() { "allowed".to_owned() } else { facts.join(", ") }
 }
 
 #[cfg(test)]
@@ -150,35 +137,23 @@ mod tests {
         }))
         .unwrap();
         assert_eq!(answer.patched["spec"]["volumes"], json!([]));
-        assert_eq!(
-            (answer.operations, answer.decision.as_str()),
-            (1, "outcome injected, reason init")
-        );
+        assert_eq!((answer.operations, answer.decision.as_str()), (1, "outcome injected, reason init"));
         assert_eq!(answer.warnings, ["careful"]);
     }
 
     #[test]
     fn an_answer_without_a_patch_changes_nothing() {
         let answer = reply(&json!({"uid": UID, "allowed": true})).unwrap();
-        assert_eq!(
-            (answer.patched, answer.operations, answer.decision.as_str()),
-            (pod(), 0, "allowed")
-        );
+        assert_eq!((answer.patched, answer.operations, answer.decision.as_str()), (pod(), 0, "allowed"));
     }
 
     #[test]
     fn what_the_api_server_would_not_take_is_an_error() {
         for (response, expected) in [
             (json!({"uid": "other", "allowed": true}), "another question"),
-            (
-                json!({"uid": UID, "allowed": false, "status": {"message": "too bad"}}),
-                "too bad",
-            ),
+            (json!({"uid": UID, "allowed": false, "status": {"message": "too bad"}}), "too bad"),
             (json!({"uid": UID, "allowed": true, "patch": "%"}), "base64"),
-            (
-                json!({"uid": UID, "allowed": true, "patch": STANDARD.encode("{}")}),
-                "JSON patch",
-            ),
+            (json!({"uid": UID, "allowed": true, "patch": STANDARD.encode("{}")}), "JSON patch"),
         ] {
             let error = reply(&response).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");

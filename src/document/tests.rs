@@ -121,11 +121,7 @@ fn scalar() -> impl Strategy<Value = Value> {
 }
 
 fn key() -> impl Strategy<Value = String> {
-    prop_oneof![
-        "[a-z]{1,8}",
-        prop::sample::select(AWKWARD).prop_map(String::from),
-        "[ -~]{1,12}",
-    ]
+    prop_oneof!["[a-z]{1,8}", prop::sample::select(AWKWARD).prop_map(String::from), "[ -~]{1,12}",]
 }
 
 fn value() -> impl Strategy<Value = Value> {
@@ -164,11 +160,7 @@ proptest! {
 #[test]
 fn each_awkward_string_survives_as_key_and_as_value() {
     for text in AWKWARD {
-        for value in [
-            json!({*text: *text}),
-            json!([*text]),
-            json!({"a": [{"b": *text, "c": 1}]}),
-        ] {
+        for value in [json!({*text: *text}), json!([*text]), json!({"a": [{"b": *text, "c": 1}]})] {
             let yaml = emit_yaml(&value).unwrap();
             assert_eq!(parse_yaml(&yaml).unwrap(), value, "{yaml}");
         }
@@ -223,11 +215,7 @@ fn no_literal_block_begins_with_a_tab() {
         let yaml = emit_yaml(&json!({"script": text})).unwrap();
         assert!(yaml.starts_with("script: \""), "{yaml}");
     }
-    assert!(
-        emit_yaml(&json!({"script": "a:\n\tb\n"}))
-            .unwrap()
-            .starts_with("script: |")
-    );
+    assert!(emit_yaml(&json!({"script": "a:\n\tb\n"})).unwrap().starts_with("script: |"));
 }
 
 #[test]
@@ -253,26 +241,17 @@ fn errors_name_line_and_column_of_the_stream() {
         ("a: *unknown\n", 1, 4, "unknown"),
         ("a: 1\n\tb: 2\n", 1, 4, "tab"),
     ] {
-        let error = split(stream)
-            .iter()
-            .find_map(|document| parse(document).err())
-            .unwrap();
+        let error = split(stream).iter().find_map(|document| parse(document).err()).unwrap();
         assert_eq!((error.line, error.column), (line, column), "{stream:?}: {error}");
         assert!(error.message.contains(message), "{error}");
-        assert!(
-            !error.message.contains(" line "),
-            "the place is said once: {error}"
-        );
+        assert!(!error.message.contains(" line "), "the place is said once: {error}");
         assert_eq!(error.hint, None);
     }
 }
 
 #[test]
 fn a_template_that_is_not_yaml_gets_a_hint() {
-    let error = parse(&only(
-        "a: 1\n{{- if .Values.on }}\nb: {{ .Values.b }}\n{{- end }}\n",
-    ))
-    .unwrap_err();
+    let error = parse(&only("a: 1\n{{- if .Values.on }}\nb: {{ .Values.b }}\n{{- end }}\n")).unwrap_err();
     assert!(error.hint.unwrap().contains("helm template"));
     assert_eq!(error.line, 2, "{error}");
 }

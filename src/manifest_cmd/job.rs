@@ -87,30 +87,18 @@ impl Job {
         surroundings: &Surroundings,
         worked: &mut Worked,
     ) -> anyhow::Result<String> {
-        let Parsed {
-            source,
-            document,
-            value,
-        } = parsed;
+        let Parsed { source, document, value } = parsed;
         let Some(content) = &document.content else {
             return Ok(document.text.to_owned());
         };
         let place = || format!("{}:{}", source.name, content.line);
-        let (treated, changed) = treat(
-            &value,
-            self.verb,
-            surroundings,
-            self.with_settings,
-            |pod, context| self.decide(pod, context),
-        )
-        .with_context(place)?;
+        let (treated, changed) =
+            treat(&value, self.verb, surroundings, self.with_settings, |pod, context| {
+                self.decide(pod, context)
+            })
+            .with_context(place)?;
 
-        let entry = |treated, diff| Entry {
-            file: source.name.clone(),
-            line: content.line,
-            treated,
-            diff,
-        };
+        let entry = |treated, diff| Entry { file: source.name.clone(), line: content.line, treated, diff };
         if treated.is_empty() {
             worked.report.entries.push(entry(None, None));
         }
@@ -142,12 +130,7 @@ impl Job {
 impl Worked {
     /// All objects as one JSON `List`, whatever the number, so that a script has one case.
     pub(super) fn list(&self) -> Result<String, serde_json::Error> {
-        let items: Vec<&Value> = self
-            .values
-            .iter()
-            .flat_map(objects)
-            .map(|object| object.value)
-            .collect();
+        let items: Vec<&Value> = self.values.iter().flat_map(objects).map(|object| object.value).collect();
         let mut list =
             serde_json::to_string_pretty(&json!({"apiVersion": "v1", "kind": "List", "items": items}))?;
         list.push('\n');
@@ -160,11 +143,7 @@ fn parse<'a>(source: &'a Source, report: &mut Report) -> Vec<Parsed<'a>> {
     let mut parsed = Vec::new();
     for document in yaml_stream::split(&source.text) {
         match document::parse(&document) {
-            Ok(value) => parsed.push(Parsed {
-                source,
-                document,
-                value: value.unwrap_or_default(),
-            }),
+            Ok(value) => parsed.push(Parsed { source, document, value: value.unwrap_or_default() }),
             Err(error) => report.errors.push(Unreadable {
                 file: source.name.clone(),
                 line: error.line,

@@ -114,15 +114,7 @@ impl<'a> From<&'a Entry> for JsonEntry<'a> {
 
 impl<'a> From<&'a Treated> for JsonObject<'a> {
     fn from(treated: &'a Treated) -> Self {
-        let Treated {
-            pointer,
-            api_version,
-            kind,
-            namespace,
-            name,
-            outcome: _,
-            settings,
-        } = treated;
+        let Treated { pointer, api_version, kind, namespace, name, outcome: _, settings } = treated;
         Self {
             pointer,
             api_version,
@@ -144,19 +136,7 @@ impl<'a> From<&'a Treated> for JsonObject<'a> {
 
 impl<'a> From<&'a Unreadable> for JsonError<'a> {
     fn from(error: &'a Unreadable) -> Self {
-        let Unreadable {
-            file,
-            line,
-            column,
-            message,
-            hint,
-        } = error;
-        Self {
-            file,
-            line: *line,
-            column: *column,
-            message,
-            hint: *hint,
-        }
+        let Unreadable { file, line, column, message, hint } = error;
+        Self { file, line: *line, column: *column, message, hint: *hint }
     }
 }

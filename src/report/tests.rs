@@ -16,12 +16,7 @@ fn treated(kind: &str, name: &str, outcome: Outcome) -> Treated {
 }
 
 fn entry(line: usize, treated: impl Into<Option<Treated>>) -> Entry {
-    Entry {
-        file: "all.yaml".into(),
-        line,
-        treated: treated.into(),
-        diff: None,
-    }
+    Entry { file: "all.yaml".into(), line, treated: treated.into(), diff: None }
 }
 
 fn decided(decision: Decision) -> Outcome {
@@ -49,10 +44,7 @@ fn denial() -> Outcome {
         allowed: None,
         cure: "write 5m".into(),
     });
-    decided(Decision::Deny(Denial {
-        problems,
-        warnings: Vec::new(),
-    }))
+    decided(Decision::Deny(Denial { problems, warnings: Vec::new() }))
 }
 
 fn report() -> Report {
@@ -63,14 +55,7 @@ fn report() -> Report {
         value: "https://vault.example.com".into(),
         layer: Layer::Injector,
     });
-    let mut shown = entry(
-        9,
-        treated(
-            "Job",
-            "migrate",
-            decided(Decision::Skip(SkipReason::OptedOut.into())),
-        ),
-    );
+    let mut shown = entry(9, treated("Job", "migrate", decided(Decision::Skip(SkipReason::OptedOut.into()))));
     shown.diff = Some("--- a\n+++ b\n".into());
     Report {
         entries: vec![
@@ -80,10 +65,7 @@ fn report() -> Report {
             shown,
             entry(11, in_list),
             entry(13, treated("Pod", "old", Outcome::NoReceipt)),
-            entry(
-                15,
-                treated("Pod", "odd", Outcome::Malformed("not a pod: odd".into())),
-            ),
+            entry(15, treated("Pod", "odd", Outcome::Malformed("not a pod: odd".into()))),
         ],
         errors: vec![Unreadable {
             file: "chart.yaml".into(),
@@ -145,18 +127,12 @@ fn a_program_reads_the_same_facts() {
     assert_eq!(denied["problems"][0]["layer"], "namespace");
     assert_eq!(denied["settings"][0]["layer"], "injector");
     assert_eq!(json["errors"][0]["line"], 3);
-    assert_eq!(
-        json["summary"],
-        json!({"injected": 1, "skipped": 3, "denied": 1, "malformed": 1, "kept": 1})
-    );
+    assert_eq!(json["summary"], json!({"injected": 1, "skipped": 3, "denied": 1, "malformed": 1, "kept": 1}));
 }
 
 #[test]
 fn a_summary_counts() {
     assert_eq!(Report::default().summary(), "0 objects");
-    let one = Report {
-        entries: vec![entry(1, None)],
-        errors: Vec::new(),
-    };
+    let one = Report { entries: vec![entry(1, None)], errors: Vec::new() };
     assert_eq!(one.summary(), "1 object: 1 skipped");
 }

@@ -10,12 +10,7 @@ use scaivault_webhook::Limits;
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ServeArgs {
     /// Address of the admission port (HTTPS).
-    #[arg(
-        long,
-        env = "SCAIVAULT_INJECTOR_LISTEN",
-        default_value = "127.0.0.1:8443",
-        value_name = "ADDRESS"
-    )]
+    #[arg(long, env = "SCAIVAULT_INJECTOR_LISTEN", default_value = "127.0.0.1:8443", value_name = "ADDRESS")]
     pub(crate) listen: SocketAddr,
 
     /// Address of the plain port with /livez, /readyz and /metrics.
@@ -81,12 +76,7 @@ pub(crate) struct TlsArgs {
     pub(crate) tls_name: Vec<String>,
 
     /// Write the self-signed authority's certificate (PEM) there.
-    #[arg(
-        long,
-        env = "SCAIVAULT_INJECTOR_CA_OUT",
-        value_name = "FILE",
-        conflicts_with = "tls_dir"
-    )]
+    #[arg(long, env = "SCAIVAULT_INJECTOR_CA_OUT", value_name = "FILE", conflicts_with = "tls_dir")]
     pub(crate) ca_out: Option<PathBuf>,
 }
 
@@ -169,10 +159,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     match unit {
         "ms" => Ok(Duration::from_millis(number)),
         "s" => Ok(Duration::from_secs(number)),
-        "m" => number
-            .checked_mul(60)
-            .map(Duration::from_secs)
-            .ok_or_else(|| DURATION_HELP.to_owned()),
+        "m" => number.checked_mul(60).map(Duration::from_secs).ok_or_else(|| DURATION_HELP.to_owned()),
         _ => Err(DURATION_HELP.to_owned()),
     }
 }
@@ -188,16 +175,7 @@ mod tests {
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(duration("5s"), Ok(Duration::from_secs(5)));
         assert_eq!(duration("2m"), Ok(Duration::from_mins(2)));
-        for text in [
-            "",
-            "5",
-            "s",
-            "-5s",
-            "5h",
-            "1.5s",
-            "99999999999999999999s",
-            "9999999999999999999m",
-        ] {
+        for text in ["", "5", "s", "-5s", "5h", "1.5s", "99999999999999999999s", "9999999999999999999m"] {
             assert!(duration(text).is_err(), "{text}");
         }
     }

@@ -22,9 +22,7 @@ fn skip(_pod: &PodView<'_>, _context: &Context<'_>) -> Decision {
 
 fn object(api_version: &str, kind: &str, rest: Value) -> Value {
     let mut object = json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": "app"}});
-    let Value::Object(rest) = rest else {
-        panic!("an object")
-    };
+    let Value::Object(rest) = rest else { panic!("an object") };
     object.as_object_mut().unwrap().extend(rest);
     object
 }
@@ -34,48 +32,18 @@ fn the_patch_lands_in_the_pod_of_every_kind() {
     let template = || json!({"metadata": {}, "spec": {}});
     for (api_version, kind, rest, pointer) in [
         ("v1", "Pod", json!({"spec": {}}), "/spec/mark"),
-        (
-            "v1",
-            "PodTemplate",
-            json!({"template": template()}),
-            "/template/spec/mark",
-        ),
+        ("v1", "PodTemplate", json!({"template": template()}), "/template/spec/mark"),
         (
             "v1",
             "ReplicationController",
             json!({"spec": {"template": template()}}),
             "/spec/template/spec/mark",
         ),
-        (
-            "apps/v1",
-            "Deployment",
-            json!({"spec": {"template": template()}}),
-            "/spec/template/spec/mark",
-        ),
-        (
-            "apps/v1",
-            "StatefulSet",
-            json!({"spec": {"template": template()}}),
-            "/spec/template/spec/mark",
-        ),
-        (
-            "apps/v1",
-            "DaemonSet",
-            json!({"spec": {"template": template()}}),
-            "/spec/template/spec/mark",
-        ),
-        (
-            "apps/v1",
-            "ReplicaSet",
-            json!({"spec": {"template": template()}}),
-            "/spec/template/spec/mark",
-        ),
-        (
-            "batch/v1",
-            "Job",
-            json!({"spec": {"template": template()}}),
-            "/spec/template/spec/mark",
-        ),
+        ("apps/v1", "Deployment", json!({"spec": {"template": template()}}), "/spec/template/spec/mark"),
+        ("apps/v1", "StatefulSet", json!({"spec": {"template": template()}}), "/spec/template/spec/mark"),
+        ("apps/v1", "DaemonSet", json!({"spec": {"template": template()}}), "/spec/template/spec/mark"),
+        ("apps/v1", "ReplicaSet", json!({"spec": {"template": template()}}), "/spec/template/spec/mark"),
+        ("batch/v1", "Job", json!({"spec": {"template": template()}}), "/spec/template/spec/mark"),
         (
             "batch/v1",
             "CronJob",
@@ -92,11 +60,7 @@ fn the_patch_lands_in_the_pod_of_every_kind() {
         let list = json!({"apiVersion": "v1", "kind": "List", "items": [{"kind": "x"}, document]});
         let (_, changed) = treat(&list, Verb::Inject, &Surroundings::default(), false, mark).unwrap();
         let pointer = format!("/items/1{pointer}");
-        assert_eq!(
-            changed.unwrap().pointer(&pointer),
-            Some(&json!("set")),
-            "{kind} in a list"
-        );
+        assert_eq!(changed.unwrap().pointer(&pointer), Some(&json!("set")), "{kind} in a list");
     }
 }
 
@@ -105,30 +69,17 @@ fn what_has_no_pod_or_no_patch_does_not_change() {
     for document in [
         object("v1", "Service", json!({"spec": {}})),
         object("apps/v1", "Deployment", json!({"spec": {"replicas": 2}})),
-        object(
-            "apps/v1beta1",
-            "Deployment",
-            json!({"spec": {"template": {"spec": {}}}}),
-        ),
+        object("apps/v1beta1", "Deployment", json!({"spec": {"template": {"spec": {}}}})),
     ] {
         let (treated, changed) =
             treat(&document, Verb::Inject, &Surroundings::default(), false, mark).unwrap();
-        assert_eq!(
-            (&treated[0].outcome, changed),
-            (&Outcome::NoPod, None),
-            "{document}"
-        );
+        assert_eq!((&treated[0].outcome, changed), (&Outcome::NoPod, None), "{document}");
     }
     let pod = object("v1", "Pod", json!({"spec": {}}));
     let (treated, changed) = treat(&pod, Verb::Inject, &Surroundings::default(), false, skip).unwrap();
     assert!(matches!(treated[0].outcome, Outcome::Decided(_)));
     assert_eq!(changed, None);
-    assert!(
-        treat(&json!([1]), Verb::Inject, &Surroundings::default(), false, mark)
-            .unwrap()
-            .0
-            .is_empty()
-    );
+    assert!(treat(&json!([1]), Verb::Inject, &Surroundings::default(), false, mark).unwrap().0.is_empty());
 }
 
 /// The core sees, for each workload, what the cluster would show it.
@@ -166,30 +117,18 @@ fn the_context_is_that_of_the_object() {
         seen.into_inner().unwrap()
     };
     let role = Some("billing-reader".to_owned());
-    assert_eq!(
-        seen(Verb::Inject),
-        ("shop".into(), 1, role.clone(), Some("ignore".into()))
-    );
-    assert_eq!(
-        seen(Verb::Detach),
-        (String::new(), 0, role, Some("ignore-and-detach".into()))
-    );
+    assert_eq!(seen(Verb::Inject), ("shop".into(), 1, role.clone(), Some("ignore".into())));
+    assert_eq!(seen(Verb::Detach), (String::new(), 0, role, Some("ignore-and-detach".into())));
 }
 
 #[test]
 fn a_pods_own_mode_is_not_a_workloads() {
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "spec": {}, "metadata": {"annotations": {
         "scaivault.scailabs.ai/mutation-mode": "ignore"}}});
-    treat(
-        &pod,
-        Verb::Inject,
-        &Surroundings::default(),
-        false,
-        |_, context| {
-            assert_eq!(context.workload_mutation_mode, None);
-            Decision::Skip(SkipReason::NotAnnotated.into())
-        },
-    )
+    treat(&pod, Verb::Inject, &Surroundings::default(), false, |_, context| {
+        assert_eq!(context.workload_mutation_mode, None);
+        Decision::Skip(SkipReason::NotAnnotated.into())
+    })
     .unwrap();
 }
 
@@ -204,13 +143,8 @@ fn a_mode_that_is_no_string_is_malformed() {
         }),
     );
     let (treated, _) = treat(&deployment, Verb::Inject, &Surroundings::default(), false, mark).unwrap();
-    let Outcome::Malformed(message) = &treated[0].outcome else {
-        panic!("{treated:?}")
-    };
-    assert!(
-        message.contains("mutation-mode") && message.contains("quotes"),
-        "{message}"
-    );
+    let Outcome::Malformed(message) = &treated[0].outcome else { panic!("{treated:?}") };
+    assert!(message.contains("mutation-mode") && message.contains("quotes"), "{message}");
 }
 
 #[test]
@@ -235,15 +169,9 @@ fn problems_that_are_let_through_are_problems_but_no_refusal() {
         allowed: None,
         cure: "mend it".into(),
     });
-    let skip = Skip {
-        problems: problems.clone(),
-        ..SkipReason::Problems.into()
-    };
+    let skip = Skip { problems: problems.clone(), ..SkipReason::Problems.into() };
     let let_through = Outcome::Decided(Box::new(Decision::Skip(skip)));
     assert!(let_through.has_problems() && !let_through.is_refused());
-    let denied = Outcome::Decided(Box::new(Decision::Deny(Denial {
-        problems,
-        warnings: Vec::new(),
-    })));
+    let denied = Outcome::Decided(Box::new(Decision::Deny(Denial { problems, warnings: Vec::new() })));
     assert!(denied.has_problems() && denied.is_refused());
 }

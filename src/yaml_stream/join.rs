@@ -5,11 +5,7 @@ use super::{after_marker, is_blank_or_comment, lines, without_bom};
 /// Joins streams. A single one stays as it is; between several stands what YAML needs between documents. Several
 /// JSON streams are one JSON stream.
 pub(crate) fn join(streams: &[String]) -> String {
-    let streams: Vec<&str> = streams
-        .iter()
-        .map(String::as_str)
-        .filter(|stream| !stream.is_empty())
-        .collect();
+    let streams: Vec<&str> = streams.iter().map(String::as_str).filter(|stream| !stream.is_empty()).collect();
     if let [only] = streams.as_slice() {
         return (*only).to_owned();
     }
@@ -64,18 +60,9 @@ mod tests {
             (vec!["a: 1"], "a: 1"),
             (vec!["", "a: 1", ""], "a: 1"),
             (vec!["a: 1", "b: 2\n"], "a: 1\n---\nb: 2\n"),
-            (
-                vec!["---\na: 1\n", "# c\n---\nb: 2\n"],
-                "---\na: 1\n# c\n---\nb: 2\n",
-            ),
-            (
-                vec!["a: 1\n", "%YAML 1.1\n---\nb: 2\n"],
-                "a: 1\n...\n%YAML 1.1\n---\nb: 2\n",
-            ),
-            (
-                vec!["\u{FEFF}a: 1\n", "\u{FEFF}b: 2\n"],
-                "\u{FEFF}a: 1\n---\nb: 2\n",
-            ),
+            (vec!["---\na: 1\n", "# c\n---\nb: 2\n"], "---\na: 1\n# c\n---\nb: 2\n"),
+            (vec!["a: 1\n", "%YAML 1.1\n---\nb: 2\n"], "a: 1\n...\n%YAML 1.1\n---\nb: 2\n"),
+            (vec!["\u{FEFF}a: 1\n", "\u{FEFF}b: 2\n"], "\u{FEFF}a: 1\n---\nb: 2\n"),
             (vec!["{\"a\": 1}", "{\"b\": 2}\n"], "{\"a\": 1}\n{\"b\": 2}\n"),
             (vec!["{\"a\": 1}", "b: 2\n"], "---\n{\"a\": 1}\n---\nb: 2\n"),
             (vec!["a: 1\n", "{\"b\": 2}\n"], "a: 1\n---\n{\"b\": 2}\n"),

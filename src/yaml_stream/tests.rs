@@ -31,10 +31,7 @@ fn documents_are_separated_by_markers_at_column_0() {
         ("--- {a: 1}\n--- {b: 2}\n", vec!["{a: 1}", "{b: 2}"]),
         ("--- !tag\na: 1\n", vec!["!tag\na: 1"]),
         ("--- |\n text\n", vec!["|\n text"]),
-        (
-            "%YAML 1.2\n---\na: 1\n...\n%YAML 1.2\n---\nb: 2\n",
-            vec!["a: 1", "b: 2"],
-        ),
+        ("%YAML 1.2\n---\na: 1\n...\n%YAML 1.2\n---\nb: 2\n", vec!["a: 1", "b: 2"]),
         ("a: 1\n...\nb: 2\n", vec!["a: 1", "b: 2"]),
         ("---\n---\n---\na: 1\n", vec!["a: 1"]),
         ("# only a comment\n", vec![]),
@@ -73,17 +70,11 @@ fn a_marker_at_column_0_ends_a_block_scalar() {
 #[test]
 fn lines_are_counted_from_1() {
     let lines = |stream| -> Vec<_> {
-        split(stream)
-            .iter()
-            .map(|d| (d.line, d.content.as_ref().map(|c| c.line)))
-            .collect()
+        split(stream).iter().map(|d| (d.line, d.content.as_ref().map(|c| c.line))).collect()
     };
     assert_eq!(lines("a: 1\n"), [(1, Some(1))]);
     assert_eq!(lines("# c\n\n---\n# d\na: 1\n"), [(1, Some(5))]);
-    assert_eq!(
-        lines("a: 1\n---\n\nb: 2\n--- {c: 3}\n"),
-        [(1, Some(1)), (2, Some(4)), (5, Some(5))]
-    );
+    assert_eq!(lines("a: 1\n---\n\nb: 2\n--- {c: 3}\n"), [(1, Some(1)), (2, Some(4)), (5, Some(5))]);
     assert_eq!(lines("a: 1\r\n---\r\nb: 2\r\n"), [(1, Some(1)), (2, Some(3))]);
     assert_eq!(lines("a: 1\n...\n---\nb: 2\n"), [(1, Some(1)), (3, Some(4))]);
     assert_eq!(lines("{\"a\":\n1}\n\n{\"b\":2}\n"), [(1, Some(1)), (2, Some(4))]);
@@ -91,10 +82,7 @@ fn lines_are_counted_from_1() {
 
 #[test]
 fn a_json_stream_is_one_document_for_each_value() {
-    assert_eq!(
-        contents("{\"a\": 1}\n{\"b\": 2} {}\n"),
-        ["{\"a\": 1}", "{\"b\": 2}", "{}"]
-    );
+    assert_eq!(contents("{\"a\": 1}\n{\"b\": 2} {}\n"), ["{\"a\": 1}", "{\"b\": 2}", "{}"]);
     assert_eq!(contents("\n  {\"a\": 1}"), ["{\"a\": 1}"]);
     let formats: Vec<_> = split("---\n{\"a\": 1}\n---\n{a: 1}\n---\n{\"a\": 1} # yaml\n")
         .into_iter()

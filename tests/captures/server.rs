@@ -60,12 +60,7 @@ impl Server {
             let _ = process.wait();
             panic!("the server does not listen; its log:\n{log}")
         });
-        Self {
-            process,
-            address,
-            authority,
-            _directory: directory,
-        }
+        Self { process, address, authority, _directory: directory }
     }
 
     /// A new connection over TLS.
@@ -84,9 +79,7 @@ impl Server {
             ClientConnection::new(Arc::new(config), ServerName::try_from("localhost").unwrap()).unwrap();
         let socket = TcpStream::connect(self.address).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        Connection {
-            stream: BufReader::new(StreamOwned::new(session, socket)),
-        }
+        Connection { stream: BufReader::new(StreamOwned::new(session, socket)) }
     }
 }
 
@@ -156,11 +149,7 @@ impl Connection {
         }
         let mut answer = vec![0; length];
         self.stream.read_exact(&mut answer).unwrap();
-        assert!(
-            status.starts_with("HTTP/1.1 200"),
-            "{status}: {}",
-            String::from_utf8_lossy(&answer)
-        );
+        assert!(status.starts_with("HTTP/1.1 200"), "{status}: {}", String::from_utf8_lossy(&answer));
         serde_json::from_slice(&answer).unwrap()
     }
 

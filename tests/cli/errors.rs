@@ -6,26 +6,14 @@ use super::program::{POD, command, run, run_with};
 fn broken_yaml_is_reported_with_file_and_line() {
     let outcome = run_with(format!("{POD}---\na: 1\nb: [\n"), ["inject"]).exits(2);
     assert_eq!(outcome.stdout, "");
-    assert!(
-        outcome.stderr.contains("stdin:8:4 unreadable: "),
-        "{}",
-        outcome.stderr
-    );
-    assert!(
-        outcome.stderr.contains("nothing is written to standard output"),
-        "{}",
-        outcome.stderr
-    );
+    assert!(outcome.stderr.contains("stdin:8:4 unreadable: "), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("nothing is written to standard output"), "{}", outcome.stderr);
 }
 
 #[test]
 fn a_duplicate_key_is_an_error_in_yaml_and_in_json() {
     let yaml = run_with("kind: Pod\nspec: {}\nspec: {}\n", ["check"]).exits(2);
-    assert!(
-        yaml.stdout.contains("stdin:3:1 unreadable: duplicate"),
-        "{}",
-        yaml.stdout
-    );
+    assert!(yaml.stdout.contains("stdin:3:1 unreadable: duplicate"), "{}", yaml.stdout);
     let json = run_with("{\n\"kind\": \"Pod\",\n\"kind\": \"Pod\"\n}", ["check"]).exits(2);
     assert!(json.stdout.contains("stdin:3:"), "{}", json.stdout);
     assert!(json.stdout.contains("duplicate key \"kind\""), "{}", json.stdout);
@@ -42,29 +30,15 @@ fn a_helm_template_gets_a_hint() {
 #[test]
 fn check_reports_the_other_documents_too() {
     let outcome = run_with(format!("a: [\n---\n{POD}"), ["check"]).exits(2);
-    assert!(
-        outcome.stdout.contains("pod/plain: skipped"),
-        "{}",
-        outcome.stdout
-    );
-    assert!(
-        outcome.stdout.ends_with("1 object: 1 skipped; 1 unreadable\n"),
-        "{}",
-        outcome.stdout
-    );
+    assert!(outcome.stdout.contains("pod/plain: skipped"), "{}", outcome.stdout);
+    assert!(outcome.stdout.ends_with("1 object: 1 skipped; 1 unreadable\n"), "{}", outcome.stdout);
 }
 
 #[test]
 fn wrong_usage_is_explained() {
-    run(["inject", "--output", "xml"])
-        .exits(2)
-        .says("possible values: yaml, json, report");
-    run(["check", "--kube-version", "1.20"])
-        .exits(2)
-        .says("1.30 or newer is needed");
-    run(["check", "--kube-version", "new"])
-        .exits(2)
-        .says("write major.minor");
+    run(["inject", "--output", "xml"]).exits(2).says("possible values: yaml, json, report");
+    run(["check", "--kube-version", "1.20"]).exits(2).says("1.30 or newer is needed");
+    run(["check", "--kube-version", "new"]).exits(2).says("write major.minor");
     run(["chekc"]).exits(2).says("check");
     run([] as [&str; 0]).exits(2).says("Usage:");
 }
@@ -75,18 +49,11 @@ fn what_the_layers_are_read_from_is_checked() {
     let path = directory.path().join("file.yaml");
     let path = path.to_str().unwrap();
     std::fs::write(path, "onProblem: shrug\n").unwrap();
-    run_with(POD, ["check", "--config", path])
-        .exits(2)
-        .says("file.yaml")
-        .says("shrug");
+    run_with(POD, ["check", "--config", path]).exits(2).says("file.yaml").says("shrug");
     std::fs::write(path, "apiVersion: v1\nkind: Pod\n").unwrap();
-    run_with(POD, ["check", "--namespace-file", path])
-        .exits(2)
-        .says("no manifest of kind Namespace");
+    run_with(POD, ["check", "--namespace-file", path]).exits(2).says("no manifest of kind Namespace");
     std::fs::write(path, "a: [\n").unwrap();
-    run_with(POD, ["check", "--namespace-file", path])
-        .exits(2)
-        .says("file.yaml:1:4");
+    run_with(POD, ["check", "--namespace-file", path]).exits(2).says("file.yaml:1:4");
 }
 
 /// `scaivault-injector … | head -0`.
@@ -109,9 +76,6 @@ fn a_closed_pipe_is_no_failure() {
         let output = child.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{arguments:?}");
         let stderr = String::from_utf8(output.stderr).unwrap();
-        assert!(
-            !stderr.contains("panic") && !stderr.contains("error"),
-            "{arguments:?}: {stderr}"
-        );
+        assert!(!stderr.contains("panic") && !stderr.contains("error"), "{arguments:?}: {stderr}");
     }
 }

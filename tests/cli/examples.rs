@@ -10,13 +10,8 @@ fn every_example_is_free_of_problems_and_warnings() {
     let mut seen = 0;
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
-        let report = run(["check".as_ref(), "-f".as_ref(), path.as_os_str()])
-            .exits(0)
-            .stdout;
-        assert!(
-            !report.contains("warning:") && !report.contains("malformed"),
-            "{report}"
-        );
+        let report = run(["check".as_ref(), "-f".as_ref(), path.as_os_str()]).exits(0).stdout;
+        assert!(!report.contains("warning:") && !report.contains("malformed"), "{report}");
         assert!(
             fs::read_to_string(&path).unwrap().starts_with("# "),
             "{}: begins with what it shows",

@@ -6,16 +6,10 @@ use super::program::{POD, run, run_with};
 
 #[test]
 fn standard_input_is_read_without_f_and_with_a_dash() {
-    for arguments in [
-        vec!["check"],
-        vec!["check", "-f", "-"],
-        vec!["check", "--filename", "-"],
-    ] {
+    for arguments in [vec!["check"], vec!["check", "-f", "-"], vec!["check", "--filename", "-"]] {
         let outcome = run_with(POD, &arguments).exits(0);
         assert!(
-            outcome
-                .stdout
-                .starts_with("stdin:1 pod/plain: skipped (not-annotated)\n"),
+            outcome.stdout.starts_with("stdin:1 pod/plain: skipped (not-annotated)\n"),
             "{}",
             outcome.stdout
         );
@@ -38,24 +32,10 @@ fn a_directory_is_walked_in_sorted_order() {
     }
     fs::write(directory.path().join("notes.txt"), "a: [").unwrap();
     let outcome = run(["check".as_ref(), "-f".as_ref(), directory.path().as_os_str()]).exits(0);
-    let names: Vec<_> = outcome
-        .stdout
-        .lines()
-        .filter_map(|line| Some(line.split_once("service/")?.1))
-        .collect();
-    assert_eq!(
-        names,
-        [
-            "first: skipped (no-pod)",
-            "second: skipped (no-pod)",
-            "third: skipped (no-pod)"
-        ]
-    );
-    assert!(
-        outcome.stdout.ends_with("\n3 objects: 3 skipped\n"),
-        "{}",
-        outcome.stdout
-    );
+    let names: Vec<_> =
+        outcome.stdout.lines().filter_map(|line| Some(line.split_once("service/")?.1)).collect();
+    assert_eq!(names, ["first: skipped (no-pod)", "second: skipped (no-pod)", "third: skipped (no-pod)"]);
+    assert!(outcome.stdout.ends_with("\n3 objects: 3 skipped\n"), "{}", outcome.stdout);
 }
 
 /// A bar is for a terminal only.
@@ -67,11 +47,7 @@ fn many_files_leave_nothing_on_a_pipe_but_the_result() {
     }
     let outcome = run(["check".as_ref(), "-f".as_ref(), directory.path().as_os_str()]).exits(0);
     assert_eq!(outcome.stderr, "");
-    assert!(
-        outcome.stdout.ends_with("\n40 objects: 40 skipped\n"),
-        "{}",
-        outcome.stdout
-    );
+    assert!(outcome.stdout.ends_with("\n40 objects: 40 skipped\n"), "{}", outcome.stdout);
 }
 
 #[test]
@@ -90,9 +66,7 @@ fn what_cannot_be_read_is_named() {
     run(["check".as_ref(), "-f".as_ref(), empty.path().as_os_str()])
         .exits(2)
         .says("no file here or below ends in .yaml, .yml or .json");
-    run(["check", "-f", "-", "-f", "-"])
-        .exits(2)
-        .says("standard input can be read once");
+    run(["check", "-f", "-", "-f", "-"]).exits(2).says("standard input can be read once");
 }
 
 #[test]
@@ -100,10 +74,7 @@ fn a_file_beyond_the_limit_is_refused_before_it_is_parsed() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("large.yaml");
     // A hole: takes no room on the disk.
-    fs::File::create(&path)
-        .unwrap()
-        .set_len(64 * 1024 * 1024 + 1)
-        .unwrap();
+    fs::File::create(&path).unwrap().set_len(64 * 1024 * 1024 + 1).unwrap();
     run(["check".as_ref(), "-f".as_ref(), path.as_os_str()])
         .exits(2)
         .says("large.yaml: is larger than 64 MiB");

@@ -47,13 +47,8 @@ fn several_files_become_one_stream() {
     let (first, second) = (directory.path().join("a.yaml"), directory.path().join("b.yaml"));
     fs::write(&first, POD.trim_end()).unwrap();
     fs::write(&second, format!("# second\n{POD}")).unwrap();
-    let outcome = run([
-        "inject".as_ref(),
-        "-f".as_ref(),
-        first.as_os_str(),
-        "-f".as_ref(),
-        second.as_os_str(),
-    ]);
+    let outcome =
+        run(["inject".as_ref(), "-f".as_ref(), first.as_os_str(), "-f".as_ref(), second.as_os_str()]);
     assert_eq!(outcome.exits(0).stdout, format!("{POD}---\n# second\n{POD}"));
 }
 
@@ -65,11 +60,7 @@ fn as_json_all_objects_are_one_list() {
     let outcome = run_with(stream, ["inject", "--output", "json"]).exits(0);
     let list: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
     assert_eq!(list["kind"], "List");
-    let kinds: Vec<_> = list["items"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|item| item["kind"].as_str().unwrap())
-        .collect();
+    let kinds: Vec<_> =
+        list["items"].as_array().unwrap().iter().map(|item| item["kind"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["Pod", "Secret"]);
 }

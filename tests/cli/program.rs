@@ -26,11 +26,7 @@ impl Outcome {
     /// The outcome, if the program ended with that code.
     #[track_caller]
     pub(crate) fn exits(self, code: i32) -> Self {
-        assert_eq!(
-            self.code, code,
-            "stdout:\n{}\nstderr:\n{}",
-            self.stdout, self.stderr
-        );
+        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
         self
     }
 
@@ -45,12 +41,7 @@ impl Outcome {
 /// The program with these arguments, away from the environment of whoever runs the tests.
 pub(crate) fn command(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_scaivault-injector"));
-    command
-        .args(arguments)
-        .env_clear()
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.args(arguments).env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
@@ -66,10 +57,7 @@ pub(crate) fn run_with(
     input: impl AsRef<[u8]> + Send,
     arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
 ) -> Outcome {
-    let mut child = command(arguments)
-        .stdin(Stdio::piped())
-        .spawn()
-        .expect("the program starts");
+    let mut child = command(arguments).stdin(Stdio::piped()).spawn().expect("the program starts");
     let mut stdin = child.stdin.take().expect("it is piped");
     thread::scope(|scope| {
         // In a thread: the program may write before it has read all.

@@ -5,25 +5,14 @@ use super::program::run;
 #[test]
 fn help_shows_examples_and_exit_codes() {
     let help = run(["--help"]).exits(0).stdout;
-    for expected in [
-        "Examples:",
-        "Exit codes:",
-        "inject",
-        "detach",
-        "check",
-        "annotations",
-        "demo",
-        "serve",
-    ] {
+    for expected in ["Examples:", "Exit codes:", "inject", "detach", "check", "annotations", "demo", "serve"]
+    {
         assert!(help.contains(expected), "{expected} is not in\n{help}");
     }
     for command in ["inject", "detach", "check"] {
         let help = run([command, "--help"]).exits(0).stdout;
         let examples = help.split_once("Examples:").unwrap().1;
-        assert!(
-            examples.lines().all(|line| line.len() <= 90),
-            "a line that may be wrapped:\n{examples}"
-        );
+        assert!(examples.lines().all(|line| line.len() <= 90), "a line that may be wrapped:\n{examples}");
         assert!(
             help.contains("Examples:") && help.contains(&format!("scaivault-injector {command}")),
             "{help}"
@@ -38,10 +27,7 @@ fn help_shows_examples_and_exit_codes() {
 #[test]
 fn the_version_is_printed() {
     let version = run(["--version"]).exits(0).stdout;
-    assert_eq!(
-        version.trim(),
-        concat!("scaivault-injector ", env!("CARGO_PKG_VERSION"))
-    );
+    assert_eq!(version.trim(), concat!("scaivault-injector ", env!("CARGO_PKG_VERSION")));
 }
 
 #[test]

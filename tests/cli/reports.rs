@@ -50,14 +50,9 @@ fn the_report_for_programs_is_json() {
 #[test]
 fn a_workload_that_is_no_valid_pod_is_a_problem() {
     let outcome = run_with("apiVersion: v1\nkind: Pod\nspec: {containers: 5}\n", ["inject"]).exits(1);
-    assert_eq!(
-        outcome.stdout, "",
-        "nothing that the API server would refuse is passed on"
-    );
+    assert_eq!(outcome.stdout, "", "nothing that the API server would refuse is passed on");
     assert!(
-        outcome
-            .stderr
-            .contains("stdin:1 pod/(no name): malformed (not-a-pod)\n    not a pod: "),
+        outcome.stderr.contains("stdin:1 pod/(no name): malformed (not-a-pod)\n    not a pod: "),
         "{}",
         outcome.stderr
     );

@@ -16,11 +16,7 @@ fn main() {
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2))
         .configure_from_args();
-    let context = AdmissionContext::new(
-        Settings::default(),
-        KubeVersion::new(1, 36),
-        Arc::new(AnyNamespace),
-    );
+    let context = AdmissionContext::new(Settings::default(), KubeVersion::new(1, 36), Arc::new(AnyNamespace));
     let mut group = criterion.benchmark_group("review");
     for (name, bytes) in reviews(Path::new(CAPTURES)) {
         group.throughput(Throughput::Bytes(bytes.len() as u64));
@@ -39,11 +35,7 @@ fn reviews(captures: &Path) -> Vec<(String, Vec<u8>)> {
         .map(|entry| entry.expect("the directory can be read").path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
         .map(|path| {
-            let name = path
-                .file_stem()
-                .expect("a file has a name")
-                .to_string_lossy()
-                .into_owned();
+            let name = path.file_stem().expect("a file has a name").to_string_lossy().into_owned();
             (name, fs::read(&path).expect("a capture can be read"))
         })
         .collect();
@@ -60,9 +52,8 @@ fn reviews(captures: &Path) -> Vec<(String, Vec<u8>)> {
 fn grown(review: &[u8], bytes: usize) -> Vec<u8> {
     let mut review: Value = serde_json::from_slice(review).expect("a capture is JSON");
     while review.to_string().len() < bytes {
-        let containers = review["request"]["object"]["spec"]["containers"]
-            .as_array_mut()
-            .expect("a pod has containers");
+        let containers =
+            review["request"]["object"]["spec"]["containers"].as_array_mut().expect("a pod has containers");
         let mut next = containers[0].clone();
         next["name"] = json!(format!("worker-{}", containers.len()));
         containers.push(next);

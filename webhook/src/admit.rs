@@ -25,13 +25,7 @@ pub struct Verdict {
 
 impl From<Reason> for Verdict {
     fn from(reason: Reason) -> Self {
-        Self {
-            reason,
-            patch: None,
-            warnings: Vec::new(),
-            problems: Problems::new(),
-            refusal: None,
-        }
+        Self { reason, patch: None, warnings: Vec::new(), problems: Problems::new(), refusal: None }
     }
 }
 
@@ -93,11 +87,7 @@ fn untouched(request: &Request<'_>) -> Option<Untouched> {
 
 fn malformed(message: String) -> Verdict {
     Verdict {
-        refusal: Some(Refusal {
-            code: 422,
-            reason: "Invalid",
-            message,
-        }),
+        refusal: Some(Refusal { code: 422, reason: "Invalid", message }),
         ..Reason::Denied(Refused::MalformedPod).into()
     }
 }
@@ -105,33 +95,19 @@ fn malformed(message: String) -> Verdict {
 impl From<Decision> for Verdict {
     fn from(decision: Decision) -> Self {
         match decision {
-            Decision::Skip(Skip {
-                reason,
-                patch,
-                problems,
-                warnings,
-            }) => Self {
-                patch,
-                warnings,
-                problems,
-                ..Reason::Skipped(reason).into()
-            },
+            Decision::Skip(Skip { reason, patch, problems, warnings }) => {
+                Self { patch, warnings, problems, ..Reason::Skipped(reason).into() }
+            }
             Decision::Inject(injection) => Self {
                 patch: Some(injection.patch),
                 warnings: injection.warnings,
                 ..Reason::Injected(injection.pattern).into()
             },
-            Decision::Detach(Detachment { patch, warnings }) => Self {
-                patch: Some(patch),
-                warnings,
-                ..Reason::Detached.into()
-            },
+            Decision::Detach(Detachment { patch, warnings }) => {
+                Self { patch: Some(patch), warnings, ..Reason::Detached.into() }
+            }
             Decision::Deny(Denial { problems, warnings }) => Self {
-                refusal: Some(Refusal {
-                    code: 403,
-                    reason: "Forbidden",
-                    message: problems.to_string(),
-                }),
+                refusal: Some(Refusal { code: 403, reason: "Forbidden", message: problems.to_string() }),
                 problems,
                 warnings,
                 ..Reason::Denied(Refused::Problems).into()

@@ -82,10 +82,7 @@ async fn collect(body: &mut Body, limits: &Limits, buffered: &Gauge) -> Result<B
             joined.extend_from_slice(&data);
         }
     }
-    Ok(Buffered {
-        bytes: if joined.is_empty() { first } else { joined.into() },
-        _share: share,
-    })
+    Ok(Buffered { bytes: if joined.is_empty() { first } else { joined.into() }, _share: share })
 }
 
 /// How much of the memory for bodies one of them takes.
@@ -97,21 +94,14 @@ struct Share {
 
 impl Share {
     fn none(total: &Gauge) -> Self {
-        Self {
-            total: total.clone(),
-            bytes: 0,
-        }
+        Self { total: total.clone(), bytes: 0 }
     }
 
     fn grow(&mut self, bytes: usize, limit: usize) -> Result<(), BodyError> {
         let signed = |bytes: usize| i64::try_from(bytes).unwrap_or(i64::MAX);
         let before = self.total.inc_by(signed(bytes));
         self.bytes += signed(bytes);
-        if before.saturating_add(signed(bytes)) > signed(limit) {
-            Err(BodyError::Memory)
-        } else {
-            Ok(())
-        }
+        if before.saturating_add(signed(bytes)) > signed(limit) { Err(BodyError::Memory) } else { Ok(()) }
     }
 }
 

@@ -23,10 +23,7 @@ impl AdmissionContext {
     /// A context of these parts.
     pub fn new(settings: Settings, kube_version: KubeVersion, namespaces: Arc<dyn Namespaces>) -> Self {
         Self {
-            current: ArcSwap::from_pointee(Current {
-                settings: Arc::new(settings),
-                kube_version,
-            }),
+            current: ArcSwap::from_pointee(Current { settings: Arc::new(settings), kube_version }),
             namespaces,
         }
     }
@@ -34,18 +31,12 @@ impl AdmissionContext {
     /// Requests from now on are decided by these settings.
     pub fn replace_settings(&self, settings: Settings) {
         let settings = Arc::new(settings);
-        self.current.rcu(|current| Current {
-            settings: Arc::clone(&settings),
-            ..Current::clone(current)
-        });
+        self.current.rcu(|current| Current { settings: Arc::clone(&settings), ..Current::clone(current) });
     }
 
     /// Requests from now on are decided for this version: the older of API server and oldest kubelet.
     pub fn replace_kube_version(&self, kube_version: KubeVersion) {
-        self.current.rcu(|current| Current {
-            kube_version,
-            ..Current::clone(current)
-        });
+        self.current.rcu(|current| Current { kube_version, ..Current::clone(current) });
     }
 
     pub(crate) fn current(&self) -> Guard<Arc<Current>> {
@@ -78,9 +69,6 @@ pub struct AnyNamespace;
 
 impl Namespaces for AnyNamespace {
     fn lookup(&self, name: &str) -> Lookup {
-        Lookup::Known(Arc::new(Namespace {
-            name: name.to_owned(),
-            annotations: BTreeMap::new(),
-        }))
+        Lookup::Known(Arc::new(Namespace { name: name.to_owned(), annotations: BTreeMap::new() }))
     }
 }

@@ -59,10 +59,6 @@ impl Default for Limits {
 impl Limits {
     /// For the port of probes and metrics: a few small requests by the kubelet and Prometheus.
     pub(crate) fn ops(&self) -> Self {
-        Self {
-            connections: 64,
-            connections_per_source: 32,
-            ..*self
-        }
+        Self { connections: 64, connections_per_source: 32, ..*self }
     }
 }

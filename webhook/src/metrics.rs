@@ -200,11 +200,8 @@ impl Default for Metrics {
             admissions: Reason::all()
                 .map(|reason| {
                     let counter = |dry_run| {
-                        let labels = AdmissionLabels {
-                            outcome: reason.outcome(),
-                            reason: reason.name(),
-                            dry_run,
-                        };
+                        let labels =
+                            AdmissionLabels { outcome: reason.outcome(), reason: reason.name(), dry_run };
                         admissions.get_or_create(&labels).clone()
                     };
                     (reason, [counter(false), counter(true)])
@@ -237,25 +234,13 @@ impl Default for Metrics {
         register(&mut registry, ADMISSIONS, admissions);
         register(&mut registry, ADMISSION_DURATION, metrics.durations.clone());
         register(&mut registry, PATCH_BYTES, metrics.patch_bytes.clone());
-        register(
-            &mut registry,
-            REQUESTS_IN_FLIGHT,
-            metrics.requests_in_flight.clone(),
-        );
+        register(&mut registry, REQUESTS_IN_FLIGHT, metrics.requests_in_flight.clone());
         register(&mut registry, BUFFERED_BYTES, metrics.buffered_bytes.clone());
         register(&mut registry, HTTP_ERRORS, metrics.http_errors.clone());
         register(&mut registry, PANICS, metrics.panics.clone());
         register(&mut registry, CONNECTIONS, metrics.connections.clone());
-        register(
-            &mut registry,
-            CERTIFICATE_EXPIRY,
-            metrics.certificate_expiry.clone(),
-        );
-        register(
-            &mut registry,
-            CERTIFICATE_RELOADS,
-            metrics.certificate_reloads.clone(),
-        );
+        register(&mut registry, CERTIFICATE_EXPIRY, metrics.certificate_expiry.clone());
+        register(&mut registry, CERTIFICATE_RELOADS, metrics.certificate_reloads.clone());
         Self { registry, ..metrics }
     }
 }
@@ -282,17 +267,13 @@ impl Metrics {
     pub fn certificate_replaced(&self, expiry: i64) {
         self.certificate_served(expiry);
         let result = "replaced";
-        self.certificate_reloads
-            .get_or_create(&ResultLabel { result })
-            .inc();
+        self.certificate_reloads.get_or_create(&ResultLabel { result }).inc();
     }
 
     /// A renewed certificate was broken; the one before is served on.
     pub fn certificate_kept(&self) {
         let result = "kept";
-        self.certificate_reloads
-            .get_or_create(&ResultLabel { result })
-            .inc();
+        self.certificate_reloads.get_or_create(&ResultLabel { result }).inc();
     }
 
     pub(crate) fn admission(&self, reason: Reason, dry_run: bool, duration: Duration, patch_bytes: usize) {
@@ -372,32 +353,16 @@ mod tests {
             .map(|line| line.split(' ').next().unwrap())
             .collect();
         assert_eq!(described.len(), METRICS.len());
-        for Metric {
-            name,
-            help,
-            kind,
-            labels,
-        } in METRICS
-        {
-            let stem = if *kind == MetricKind::Counter {
-                name.trim_end_matches("_total")
-            } else {
-                name
-            };
+        for Metric { name, help, kind, labels } in METRICS {
+            let stem = if *kind == MetricKind::Counter { name.trim_end_matches("_total") } else { name };
             assert!(text.contains(&format!("# HELP {stem} {help}.\n")), "{name}");
             assert!(
                 text.contains(&format!("# TYPE {stem} {}\n", format!("{kind:?}").to_lowercase())),
                 "{name}"
             );
-            let samples = [
-                format!("{name}{{"),
-                format!("{name} "),
-                format!("{name}_bucket{{"),
-            ];
-            let sample = text
-                .lines()
-                .find(|line| samples.iter().any(|start| line.starts_with(start)))
-                .expect(name);
+            let samples = [format!("{name}{{"), format!("{name} "), format!("{name}_bucket{{")];
+            let sample =
+                text.lines().find(|line| samples.iter().any(|start| line.starts_with(start))).expect(name);
             for label in *labels {
                 assert!(sample.contains(&format!("{label}=\"")), "{sample}");
             }
@@ -410,12 +375,7 @@ mod tests {
         for reason in Reason::all() {
             metrics.admission(reason, true, Duration::from_micros(60), 3);
         }
-        metrics.admission(
-            Reason::Untouched(Untouched::Delete),
-            false,
-            Duration::from_micros(10),
-            0,
-        );
+        metrics.admission(Reason::Untouched(Untouched::Delete), false, Duration::from_micros(10), 0);
         let text = metrics.encode().unwrap();
         for reason in Reason::all() {
             let (outcome, name) = (reason.outcome(), reason.name());

@@ -25,10 +25,7 @@ impl Readiness {
 
     /// Adds a condition, not met yet. `name` is what `/readyz` says while it is closed.
     pub fn gate(&self, name: &'static str) -> Gate {
-        let gate = Gate {
-            name,
-            open: Arc::default(),
-        };
+        let gate = Gate { name, open: Arc::default() };
         self.gates().push(gate.clone());
         gate
     }
@@ -38,17 +35,9 @@ impl Readiness {
         if self.is_draining() {
             return Err("draining".to_owned());
         }
-        let closed: Vec<_> = self
-            .gates()
-            .iter()
-            .filter(|gate| !gate.is_open())
-            .map(|gate| gate.name)
-            .collect();
-        if closed.is_empty() {
-            Ok(())
-        } else {
-            Err(format!("waiting for {}", closed.join(", ")))
-        }
+        let closed: Vec<_> =
+            self.gates().iter().filter(|gate| !gate.is_open()).map(|gate| gate.name).collect();
+        if closed.is_empty() { Ok(()) } else { Err(format!("waiting for {}", closed.join(", "))) }
     }
 
     /// Not ready from now on, and every answer asks for the end of its connection.
@@ -96,10 +85,7 @@ mod tests {
     fn all_gates_must_be_open() {
         let readiness = Readiness::new();
         let (first, second) = (readiness.gate("namespaces"), readiness.gate("certificate"));
-        assert_eq!(
-            readiness.check(),
-            Err("waiting for namespaces, certificate".to_owned())
-        );
+        assert_eq!(readiness.check(), Err("waiting for namespaces, certificate".to_owned()));
         first.open();
         assert_eq!(readiness.check(), Err("waiting for certificate".to_owned()));
         second.open();

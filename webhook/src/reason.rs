@@ -102,14 +102,8 @@ pub enum Untouched {
 
 impl Untouched {
     /// Every one.
-    pub const ALL: [Self; 6] = [
-        Self::NotAPod,
-        Self::Subresource,
-        Self::Update,
-        Self::Delete,
-        Self::Connect,
-        Self::OtherOperation,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::NotAPod, Self::Subresource, Self::Update, Self::Delete, Self::Connect, Self::OtherOperation];
 
     /// Its name in logs and metrics.
     pub const fn name(self) -> &'static str {
@@ -151,9 +145,7 @@ mod tests {
 
     #[test]
     fn no_two_reasons_share_their_words() {
-        let words: BTreeSet<_> = Reason::all()
-            .map(|reason| (reason.outcome(), reason.name()))
-            .collect();
+        let words: BTreeSet<_> = Reason::all().map(|reason| (reason.outcome(), reason.name())).collect();
         assert_eq!(words.len(), Reason::all().count());
     }
 }

@@ -15,11 +15,7 @@ use crate::{
 pub(crate) fn record(answer: &Answer<'_>, duration: Duration, metrics: &Metrics) {
     match &answer.from {
         Ok(decided) => {
-            let Decided {
-                request,
-                verdict,
-                patch_bytes,
-            } = decided;
+            let Decided { request, verdict, patch_bytes } = decided;
             metrics.admission(verdict.reason, request.dry_run, duration, *patch_bytes);
             if tracing::enabled!(Level::INFO) {
                 log(decided, duration);
@@ -30,15 +26,8 @@ pub(crate) fn record(answer: &Answer<'_>, duration: Duration, metrics: &Metrics)
 }
 
 fn log(decided: &Decided<'_>, duration: Duration) {
-    let Decided {
-        request,
-        verdict,
-        patch_bytes,
-    } = decided;
-    let subject = request
-        .object
-        .map(|object| Subject::of(object.get()))
-        .unwrap_or_default();
+    let Decided { request, verdict, patch_bytes } = decided;
+    let subject = request.object.map(|object| Subject::of(object.get())).unwrap_or_default();
     let owner = subject.owner();
     let problems = &verdict.problems;
     tracing::info!(

@@ -24,10 +24,7 @@ pub struct Reply {
 
 impl Reply {
     pub(crate) fn text(status: StatusCode, text: impl Into<String>) -> Self {
-        Self {
-            status,
-            body: text.into().into_bytes(),
-        }
+        Self { status, body: text.into().into_bytes() }
     }
 
     /// The value of `Content-Type`.
@@ -69,9 +66,7 @@ impl<'a> Answer<'a> {
         let request = match Request::decode(bytes) {
             Ok(request) => request,
             Err(error) => {
-                let uid = error
-                    .uid()
-                    .map_or_else(String::new, |uid| format!(" (request {uid})"));
+                let uid = error.uid().map_or_else(String::new, |uid| format!(" (request {uid})"));
                 return Self {
                     reply: Reply::text(StatusCode::BAD_REQUEST, format!("{error}{uid}\n")),
                     from: Err(error),
@@ -82,23 +77,13 @@ impl<'a> Answer<'a> {
         let patch = patch_json(verdict.patch.as_ref());
         Self {
             reply: reply(&request, &verdict, &patch),
-            from: Ok(Decided {
-                request,
-                verdict,
-                patch_bytes: patch.len(),
-            }),
+            from: Ok(Decided { request, verdict, patch_bytes: patch.len() }),
         }
     }
 }
 
 fn reply(request: &Request<'_>, verdict: &Verdict, patch: &[u8]) -> Reply {
-    let Verdict {
-        reason,
-        patch: _,
-        warnings,
-        problems,
-        refusal,
-    } = verdict;
+    let Verdict { reason, patch: _, warnings, problems, refusal } = verdict;
     if let Reason::Deferred(_) = reason {
         let text = format!(
             "namespace {:?} is not known yet; ask again (request {})\n",
@@ -107,11 +92,7 @@ fn reply(request: &Request<'_>, verdict: &Verdict, patch: &[u8]) -> Reply {
         return Reply::text(StatusCode::SERVICE_UNAVAILABLE, text);
     }
     let codes = codes(problems.iter().map(|problem| problem.code.name()));
-    let audit = [
-        ("outcome", reason.outcome()),
-        ("reason", reason.name()),
-        ("problems", &*codes),
-    ];
+    let audit = [("outcome", reason.outcome()), ("reason", reason.name()), ("problems", &*codes)];
     let body = Response {
         version: request.version,
         uid: &request.uid,
@@ -125,10 +106,7 @@ fn reply(request: &Request<'_>, verdict: &Verdict, patch: &[u8]) -> Reply {
         audit_annotations: if codes.is_empty() { &audit[..2] } else { &audit },
     }
     .encode();
-    Reply {
-        status: StatusCode::OK,
-        body,
-    }
+    Reply { status: StatusCode::OK, body }
 }
 
 /// The patch's JSON, empty where nothing changes.
@@ -166,10 +144,7 @@ mod tests {
     use crate::testing::{context, review};
 
     fn json(reply: &Reply) -> Json {
-        assert_eq!(
-            (reply.status, reply.content_type()),
-            (StatusCode::OK, "application/json")
-        );
+        assert_eq!((reply.status, reply.content_type()), (StatusCode::OK, "application/json"));
         serde_json::from_slice(&reply.body).unwrap()
     }
 
@@ -203,10 +178,7 @@ mod tests {
     fn the_patch_decodes_and_applies() {
         let text = review(&[]);
         let request = Request::decode(text.as_bytes()).unwrap();
-        let added = Operation::Add {
-            path: "/metadata/labels/added".into(),
-            value: Value::Text("ä".into()),
-        };
+        let added = Operation::Add { path: "/metadata/labels/added".into(), value: Value::Text("ä".into()) };
         let decision = scaivault_inject::Decision::Detach(Detachment {
             patch: Patch::new(vec![added]),
             warnings: vec![],
@@ -215,9 +187,7 @@ mod tests {
         let answer = json(&reply(&request, &verdict, &patch_json(verdict.patch.as_ref())));
         assert_eq!(answer["response"]["patchType"], "JSONPatch");
 
-        let patch = STANDARD
-            .decode(answer["response"]["patch"].as_str().unwrap())
-            .unwrap();
+        let patch = STANDARD.decode(answer["response"]["patch"].as_str().unwrap()).unwrap();
         let patch: json_patch::Patch = serde_json::from_slice(&patch).unwrap();
         let mut pod: Json = serde_json::from_str(request.object.unwrap().get()).unwrap();
         json_patch::patch(&mut pod, &patch).unwrap();
@@ -228,10 +198,8 @@ mod tests {
     fn an_empty_patch_is_no_patch() {
         let text = review(&[]);
         let request = Request::decode(text.as_bytes()).unwrap();
-        let decision = scaivault_inject::Decision::Detach(Detachment {
-            patch: Patch::default(),
-            warnings: vec![],
-        });
+        let decision =
+            scaivault_inject::Decision::Detach(Detachment { patch: Patch::default(), warnings: vec![] });
         let verdict = Verdict::from(decision);
         let answer = json(&reply(&request, &verdict, &patch_json(verdict.patch.as_ref())));
         assert!(answer["response"].get("patch").is_none() && answer["response"].get("patchType").is_none());
@@ -249,10 +217,7 @@ mod tests {
     #[test]
     fn a_refused_review_names_its_uid() {
         let reply = review_to_response(review(&[("k8s.io/v1", "k8s.io/v7")]).as_bytes(), &context());
-        assert_eq!(
-            (reply.status, reply.retry_after_seconds()),
-            (StatusCode::BAD_REQUEST, None)
-        );
+        assert_eq!((reply.status, reply.retry_after_seconds()), (StatusCode::BAD_REQUEST, None));
         assert!(String::from_utf8(reply.body).unwrap().contains("(request u-1)"));
     }
 

@@ -37,9 +37,7 @@ impl ReviewVersion {
     }
 
     fn parse(api_version: &str) -> Option<Self> {
-        [Self::V1, Self::V1Beta1]
-            .into_iter()
-            .find(|version| version.api_version() == api_version)
+        [Self::V1, Self::V1Beta1].into_iter().find(|version| version.api_version() == api_version)
     }
 }
 
@@ -134,32 +132,17 @@ impl<'a> Request<'a> {
         let review: WireReview<'a> = serde_json::from_str(text)?;
         let uid = || review.request.as_ref().map(|request| request.uid.to_string());
         if &*review.kind != KIND {
-            return Err(DecodeError::Kind {
-                found: review.kind.excerpt(),
-                uid: uid(),
-            });
+            return Err(DecodeError::Kind { found: review.kind.excerpt(), uid: uid() });
         }
         let Some(version) = ReviewVersion::parse(&review.api_version) else {
-            return Err(DecodeError::Version {
-                found: review.api_version.excerpt(),
-                uid: uid(),
-            });
+            return Err(DecodeError::Version { found: review.api_version.excerpt(), uid: uid() });
         };
         let request = review.request.ok_or(DecodeError::NoRequest)?;
         if request.uid.is_empty() {
             return Err(DecodeError::NoUid);
         }
-        let WireRequest {
-            uid,
-            kind,
-            subresource,
-            operation,
-            name,
-            namespace,
-            dry_run,
-            object,
-            old_object,
-        } = request;
+        let WireRequest { uid, kind, subresource, operation, name, namespace, dry_run, object, old_object } =
+            request;
         Ok(Self {
             version,
             uid,
@@ -235,10 +218,7 @@ impl From<serde_json::Error> for DecodeError {
     fn from(error: serde_json::Error) -> Self {
         match error.classify() {
             // Texts of this category quote the value that was found.
-            Category::Data => Self::NotAReview {
-                line: error.line(),
-                column: error.column(),
-            },
+            Category::Data => Self::NotAReview { line: error.line(), column: error.column() },
             Category::Io | Category::Syntax | Category::Eof => Self::NotJson(error),
         }
     }

@@ -46,16 +46,9 @@ pub fn router(context: Arc<AdmissionContext>, metrics: Arc<Metrics>, limits: Lim
             app.respond(Reply::text(StatusCode::METHOD_NOT_ALLOWED, "use POST\n"))
         })
         .fallback(async |State(app): State<Arc<App>>| {
-            app.respond(Reply::text(
-                StatusCode::NOT_FOUND,
-                format!("there is {MUTATE_PATH} only\n"),
-            ))
+            app.respond(Reply::text(StatusCode::NOT_FOUND, format!("there is {MUTATE_PATH} only\n")))
         })
-        .with_state(Arc::new(App {
-            context,
-            metrics,
-            limits,
-        }))
+        .with_state(Arc::new(App { context, metrics, limits }))
 }
 
 async fn mutate(State(app): State<Arc<App>>, request: Request) -> Response {
@@ -67,10 +60,8 @@ async fn mutate(State(app): State<Arc<App>>, request: Request) -> Response {
     let Some(_slot) = Slot::take(&app.metrics.requests_in_flight, app.limits.requests) else {
         app.metrics.shed(Shed::Requests);
         body::discard(body, &app.limits).await;
-        return app.respond(Reply::text(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "too many requests at once; ask again\n",
-        ));
+        return app
+            .respond(Reply::text(StatusCode::SERVICE_UNAVAILABLE, "too many requests at once; ask again\n"));
     };
     let body = match body::read(body, &app.limits, &app.metrics.buffered_bytes).await {
         Ok(body) => body,
@@ -105,11 +96,7 @@ impl App {
     }
 
     fn not_read(&self, error: BodyError) -> Response {
-        let Limits {
-            body_bytes,
-            body_timeout,
-            ..
-        } = self.limits;
+        let Limits { body_bytes, body_timeout, .. } = self.limits;
         let reply = match error {
             BodyError::TooLarge => {
                 let text = format!("the body is longer than {body_bytes} bytes\n");
@@ -147,10 +134,7 @@ impl App {
 }
 
 fn internal_error() -> Reply {
-    Reply::text(
-        StatusCode::INTERNAL_SERVER_ERROR,
-        "the injector has a bug; its log says where\n",
-    )
+    Reply::text(StatusCode::INTERNAL_SERVER_ERROR, "the injector has a bug; its log says where\n")
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -58,20 +58,12 @@ impl Server {
     pub async fn bind(self) -> Result<Bound, BindError> {
         let https = bind(self.listen, "--listen").await?;
         let ops = bind(self.ops_listen, "--ops-listen").await?;
-        Ok(Bound {
-            server: self,
-            https,
-            ops,
-        })
+        Ok(Bound { server: self, https, ops })
     }
 }
 
 async fn bind(address: SocketAddr, flag: &'static str) -> Result<Listener, BindError> {
-    let failed = |source| BindError {
-        address,
-        flag,
-        source,
-    };
+    let failed = |source| BindError { address, flag, source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     Ok(Listener { listener, address })
@@ -102,12 +94,7 @@ impl Bound {
 
     /// Accepts from now on, until `shutdown`. Needs a tokio runtime.
     pub fn serve(self, shutdown: Shutdown) -> Running {
-        let Server {
-            context,
-            metrics,
-            limits,
-            ..
-        } = &self.server;
+        let Server { context, metrics, limits, .. } = &self.server;
         let routes = router(Arc::clone(context), Arc::clone(metrics), *limits);
         self.serve_routes(routes, shutdown)
     }
@@ -115,9 +102,7 @@ impl Bound {
     /// The same server with other routes on the admission port: what a benchmark compares with.
     pub fn serve_routes(self, routes: Router, shutdown: Shutdown) -> Running {
         let Self { server, https, ops } = self;
-        Running {
-            task: tokio::spawn(run(server, routes, https.listener, ops.listener, shutdown)),
-        }
+        Running { task: tokio::spawn(run(server, routes, https.listener, ops.listener, shutdown)) }
     }
 }
 
@@ -151,15 +136,7 @@ async fn run(
     ops: impl Accept,
     shutdown: Shutdown,
 ) -> Stopped {
-    let Server {
-        listen: _,
-        ops_listen: _,
-        tls,
-        context: _,
-        metrics,
-        readiness,
-        limits,
-    } = server;
+    let Server { listen: _, ops_listen: _, tls, context: _, metrics, readiness, limits } = server;
     let ops_routes = ops::router(readiness.clone(), Arc::clone(&metrics));
     let https_port = Port::new(PortSettings {
         name: "https",

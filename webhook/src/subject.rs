@@ -41,10 +41,7 @@ impl<'a> Subject<'a> {
     /// The controller, else the first owner.
     pub(crate) fn owner(&self) -> Option<&Owner<'a>> {
         let owners = self.owner_references.as_deref().unwrap_or_default();
-        owners
-            .iter()
-            .find(|owner| owner.controller == Some(true))
-            .or(owners.first())
+        owners.iter().find(|owner| owner.controller == Some(true)).or(owners.first())
     }
 }
 
@@ -86,18 +83,9 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_empty() {
-        for object in [
-            "",
-            "[]",
-            "{}",
-            r#"{"metadata":7}"#,
-            r#"{"metadata":{"ownerReferences":null}}"#,
-        ] {
+        for object in ["", "[]", "{}", r#"{"metadata":7}"#, r#"{"metadata":{"ownerReferences":null}}"#] {
             let subject = Subject::of(object);
-            assert!(
-                subject.generate_name.is_empty() && subject.owner().is_none(),
-                "{object}"
-            );
+            assert!(subject.generate_name.is_empty() && subject.owner().is_none(), "{object}");
         }
     }
 }

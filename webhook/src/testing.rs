@@ -49,11 +49,7 @@ impl Namespaces for Odd {
 
 /// A context in which the namespaces `unknown` and `panic` are what their names say.
 pub(crate) fn context() -> Arc<AdmissionContext> {
-    Arc::new(AdmissionContext::new(
-        Settings::default(),
-        KubeVersion::OLDEST,
-        Arc::new(Odd),
-    ))
+    Arc::new(AdmissionContext::new(Settings::default(), KubeVersion::OLDEST, Arc::new(Odd)))
 }
 
 /// A server's configuration for `localhost` and a client that trusts it.
@@ -64,19 +60,14 @@ pub(crate) fn tls(alpn: &[u8]) -> (Arc<ServerConfig>, TlsConnector) {
     let leaf = authority.issue(&["localhost".into()], now, day).unwrap();
     let resolver = CertResolver::new(leaf.certified_key().unwrap());
     let mut roots = RootCertStore::empty();
-    roots
-        .add(CertificateDer::from_pem_slice(authority.certificate_pem().as_bytes()).unwrap())
-        .unwrap();
+    roots.add(CertificateDer::from_pem_slice(authority.certificate_pem().as_bytes()).unwrap()).unwrap();
     let mut client = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
     client.alpn_protocols = vec![alpn.to_vec()];
-    (
-        server_config(Arc::new(resolver)).unwrap(),
-        Arc::new(client).into(),
-    )
+    (server_config(Arc::new(resolver)).unwrap(), Arc::new(client).into())
 }
 
 pub(crate) async fn connect(connector: &TlsConnector, stream: DuplexStream) -> TlsStream<DuplexStream> {
@@ -123,20 +114,10 @@ pub(crate) async fn answer(stream: &mut (impl AsyncRead + Unpin)) -> Option<Answ
         }
     }
     let head = String::from_utf8(bytes).unwrap().to_lowercase();
-    let length = head
-        .split("content-length: ")
-        .nth(1)
-        .unwrap()
-        .split('\r')
-        .next()
-        .unwrap();
+    let length = head.split("content-length: ").nth(1).unwrap().split('\r').next().unwrap();
     let mut body = vec![0; length.parse().unwrap()];
     stream.read_exact(&mut body).await.unwrap();
-    Some(Answer {
-        status: head[9..12].parse().unwrap(),
-        head,
-        body: String::from_utf8(body).unwrap(),
-    })
+    Some(Answer { status: head[9..12].parse().unwrap(), head, body: String::from_utf8(body).unwrap() })
 }
 
 /// Sends one review and reads its answer.

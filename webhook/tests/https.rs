@@ -72,10 +72,7 @@ async fn start(resolver: Arc<CertResolver>, limits: Limits) -> Fixture {
 }
 
 fn limits() -> Limits {
-    Limits {
-        drain_delay: Duration::ZERO,
-        ..Limits::default()
-    }
+    Limits { drain_delay: Duration::ZERO, ..Limits::default() }
 }
 
 fn authority() -> Authority {
@@ -83,9 +80,7 @@ fn authority() -> Authority {
 }
 
 fn resolver(authority: &Authority) -> Arc<CertResolver> {
-    let leaf = authority
-        .issue(&["localhost".into()], SystemTime::now(), DAY)
-        .unwrap();
+    let leaf = authority.issue(&["localhost".into()], SystemTime::now(), DAY).unwrap();
     Arc::new(CertResolver::new(leaf.certified_key().unwrap()))
 }
 
@@ -104,10 +99,7 @@ fn connector(authority: &Authority, alpn: &str) -> TlsConnector {
 
 async fn connect(connector: &TlsConnector, address: SocketAddr) -> TlsStream<TcpStream> {
     let stream = TcpStream::connect(address).await.unwrap();
-    connector
-        .connect(ServerName::try_from("localhost").unwrap(), stream)
-        .await
-        .unwrap()
+    connector.connect(ServerName::try_from("localhost").unwrap(), stream).await.unwrap()
 }
 
 fn post(body: impl Into<Bytes>) -> Request<Full<Bytes>> {
@@ -126,10 +118,7 @@ async fn get(address: SocketAddr, path: &str) -> (StatusCode, String) {
     let stream = TcpStream::connect(address).await.unwrap();
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
-    let request = Request::get(path)
-        .header("host", "ops")
-        .body(Empty::<Bytes>::new())
-        .unwrap();
+    let request = Request::get(path).header("host", "ops").body(Empty::<Bytes>::new()).unwrap();
     let (head, body) = sender.send_request(request).await.unwrap().into_parts();
     (head.status, text(body).await)
 }
@@ -144,36 +133,19 @@ async fn http1_and_http2_are_chosen_by_alpn() {
     tokio::spawn(connection);
     for _ in 0..2 {
         let response = sender.send_request(post(UPDATE)).await.unwrap();
-        assert_eq!(
-            (response.status(), response.version()),
-            (StatusCode::OK, Version::HTTP_11)
-        );
-        assert!(
-            text(response.into_body())
-                .await
-                .contains(r#""uid":"u-1","allowed":true"#)
-        );
+        assert_eq!((response.status(), response.version()), (StatusCode::OK, Version::HTTP_11));
+        assert!(text(response.into_body()).await.contains(r#""uid":"u-1","allowed":true"#));
     }
 
     let stream = connect(&connector(&authority, "h2"), server.address).await;
-    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-        .await
-        .unwrap();
+    let (mut sender, connection) =
+        http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
-    let many = (0..20)
-        .map(|_| sender.send_request(post(UPDATE)))
-        .collect::<Vec<_>>();
+    let many = (0..20).map(|_| sender.send_request(post(UPDATE))).collect::<Vec<_>>();
     for response in many {
         let response = response.await.unwrap();
-        assert_eq!(
-            (response.status(), response.version()),
-            (StatusCode::OK, Version::HTTP_2)
-        );
-        assert!(
-            text(response.into_body())
-                .await
-                .contains(r#""uid":"u-1","allowed":true"#)
-        );
+        assert_eq!((response.status(), response.version()), (StatusCode::OK, Version::HTTP_2));
+        assert!(text(response.into_body()).await.contains(r#""uid":"u-1","allowed":true"#));
     }
 
     let (status, metrics) = get(server.ops, "/metrics").await;
@@ -219,11 +191,7 @@ impl hyper::body::Body for Announced {
 #[tokio::test]
 async fn two_thousand_idle_connections_do_not_keep_a_request_out() {
     let authority = authority();
-    let limits = Limits {
-        connections: 256,
-        connections_per_source: 256,
-        ..limits()
-    };
+    let limits = Limits { connections: 256, connections_per_source: 256, ..limits() };
     let server = start(resolver(&authority), limits).await;
     let mut idle = Vec::new();
     for _ in 0..2_000 {
@@ -241,41 +209,22 @@ async fn readiness_waits_for_every_gate() {
     let authority = authority();
     let server = start(resolver(&authority), limits()).await;
     let gate = server.readiness.gate("namespaces");
-    let waiting = (
-        StatusCode::SERVICE_UNAVAILABLE,
-        "waiting for namespaces\n".to_owned(),
-    );
+    let waiting = (StatusCode::SERVICE_UNAVAILABLE, "waiting for namespaces\n".to_owned());
     assert_eq!(get(server.ops, "/readyz").await, waiting);
-    assert_eq!(
-        get(server.ops, "/livez").await,
-        (StatusCode::OK, "ok\n".to_owned())
-    );
+    assert_eq!(get(server.ops, "/livez").await, (StatusCode::OK, "ok\n".to_owned()));
     gate.open();
-    assert_eq!(
-        get(server.ops, "/readyz").await,
-        (StatusCode::OK, "ok\n".to_owned())
-    );
+    assert_eq!(get(server.ops, "/readyz").await, (StatusCode::OK, "ok\n".to_owned()));
 }
 
 #[tokio::test]
 async fn a_drained_server_has_answered_everything() {
     let authority = authority();
     let drain_delay = Duration::from_millis(200);
-    let server = start(
-        resolver(&authority),
-        Limits {
-            drain_delay,
-            ..limits()
-        },
-    )
-    .await;
+    let server = start(resolver(&authority), Limits { drain_delay, ..limits() }).await;
     let connector = connector(&authority, "http/1.1");
     let answered = |response: hyper::Response<Incoming>| {
         assert_eq!(response.status(), StatusCode::OK);
-        response
-            .headers()
-            .get("connection")
-            .is_some_and(|value| value == "close")
+        response.headers().get("connection").is_some_and(|value| value == "close")
     };
     // Clients like the API server: each uses its connection until it is told to end, then opens another one.
     let clients: Vec<_> = (0..8)
@@ -292,10 +241,7 @@ async fn a_drained_server_has_answered_everything() {
                     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
                     tokio::spawn(connection);
                     loop {
-                        let response = sender
-                            .send_request(post(UPDATE))
-                            .await
-                            .expect("no request is lost");
+                        let response = sender.send_request(post(UPDATE)).await.expect("no request is lost");
                         requests += 1;
                         if answered(response) {
                             break;
@@ -336,10 +282,7 @@ async fn a_taken_address_is_an_error_before_anything_runs() {
         limits: limits(),
     };
     let error = server.bind().await.err().unwrap().to_string();
-    assert!(
-        error.contains(&address.to_string()) && error.contains("--listen"),
-        "{error}"
-    );
+    assert!(error.contains(&address.to_string()) && error.contains("--listen"), "{error}");
 }
 
 #[tokio::test]
@@ -354,23 +297,15 @@ async fn a_renewed_secret_is_served_to_new_connections() {
     tokio::spawn(connection);
 
     mount(volume.path(), "..second", &second);
-    assert!(matches!(
-        reloader.check(SystemTime::now()),
-        Checked::Replaced { .. }
-    ));
+    assert!(matches!(reloader.check(SystemTime::now()), Checked::Replaced { .. }));
     // Trusts the second authority alone.
     connect(&connector(&second, "http/1.1"), server.address).await;
-    assert_eq!(
-        sender.send_request(post(UPDATE)).await.unwrap().status(),
-        StatusCode::OK
-    );
+    assert_eq!(sender.send_request(post(UPDATE)).await.unwrap().status(), StatusCode::OK);
 }
 
 /// Mounts a pair as the kubelet does, and swaps it in one rename.
 fn mount(directory: &Path, generation: &str, authority: &Authority) {
-    let leaf = authority
-        .issue(&["localhost".into()], SystemTime::now(), DAY)
-        .unwrap();
+    let leaf = authority.issue(&["localhost".into()], SystemTime::now(), DAY).unwrap();
     fs::create_dir(directory.join(generation)).unwrap();
     fs::write(directory.join(generation).join("tls.crt"), leaf.certificate_pem()).unwrap();
     fs::write(directory.join(generation).join("tls.key"), leaf.key_pem()).unwrap();

@@ -19,15 +19,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
         bail!("no package of the workspace has a benchmark (a `[[bench]]` in its Cargo.toml)");
     }
     for (package, target) in benches {
-        let fixed = [
-            "bench",
-            "--locked",
-            "--package",
-            &package.name,
-            "--bench",
-            &target.name,
-            "--",
-        ];
+        let fixed = ["bench", "--locked", "--package", &package.name, "--bench", &target.name, "--"];
         let args = fixed.into_iter().chain(args.iter().map(String::as_str));
         process::run(&mut process::cargo(args))?;
     }

@@ -19,53 +19,19 @@ enum Outcome {
 }
 
 const STEPS: &[Step] = &[
-    Step {
-        name: "fmt",
-        run: fmt,
-    },
-    Step {
-        name: "tidy",
-        run: || tidy::run().map(|()| Outcome::Passed),
-    },
+    Step { name: "fmt", run: fmt },
+    Step { name: "tidy", run: || tidy::run().map(|()| Outcome::Passed) },
     // All targets: examples and benchmarks are compiled here, and nowhere else.
     Step {
         name: "clippy",
-        run: || {
-            cargo(&[
-                "clippy",
-                "--workspace",
-                "--all-targets",
-                "--locked",
-                "--",
-                "-D",
-                "warnings",
-            ])
-        },
+        run: || cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]),
     },
-    Step {
-        name: "test",
-        run: || test::run(&[]).map(|()| Outcome::Passed),
-    },
-    Step {
-        name: "docs",
-        run: || docs::run(true).map(|()| Outcome::Passed),
-    },
-    Step {
-        name: "rustdoc",
-        run: rustdoc,
-    },
-    Step {
-        name: "alone",
-        run: each_package_alone,
-    },
-    Step {
-        name: "fuzz",
-        run: fuzz_targets_on_stable,
-    },
-    Step {
-        name: "deny",
-        run: deny,
-    },
+    Step { name: "test", run: || test::run(&[]).map(|()| Outcome::Passed) },
+    Step { name: "docs", run: || docs::run(true).map(|()| Outcome::Passed) },
+    Step { name: "rustdoc", run: rustdoc },
+    Step { name: "alone", run: each_package_alone },
+    Step { name: "fuzz", run: fuzz_targets_on_stable },
+    Step { name: "deny", run: deny },
 ];
 
 /// The steps' names, for the command line.
@@ -75,9 +41,7 @@ pub(crate) fn step_names() -> PossibleValuesParser {
 
 /// Runs the named steps, or all of them. Stops at the first that fails.
 pub(crate) fn run(names: &[String]) -> Result<()> {
-    let chosen = STEPS
-        .iter()
-        .filter(|step| names.is_empty() || names.iter().any(|name| name == step.name));
+    let chosen = STEPS.iter().filter(|step| names.is_empty() || names.iter().any(|name| name == step.name));
     let mut rows = Vec::new();
     for step in chosen {
         println!("\n== {}", step.name);
@@ -134,12 +98,7 @@ fn each_package_alone() -> Result<Outcome> {
 fn fuzz_targets_on_stable() -> Result<Outcome> {
     // The workspace's own target directory: dependencies that are the same ones are built once.
     let target = workspace::target_directory()?;
-    let shared = [
-        "--manifest-path=fuzz/Cargo.toml",
-        "--locked",
-        "--target-dir",
-        &target,
-    ];
+    let shared = ["--manifest-path=fuzz/Cargo.toml", "--locked", "--target-dir", &target];
     cargo(&[&["test", "--lib"], &shared[..]].concat())?;
     let lint = ["clippy", "--all-targets", "--no-default-features"];
     cargo(&[&lint, &shared[..], &["--", "-D", "warnings"]].concat())
@@ -153,13 +112,5 @@ fn deny() -> Result<Outcome> {
             "cargo-deny is not installed (tidy checks the crates that must not come back)",
         ));
     }
-    cargo(&[
-        "deny",
-        "--locked",
-        "--offline",
-        "check",
-        "bans",
-        "licenses",
-        "sources",
-    ])
+    cargo(&["deny", "--locked", "--offline", "check", "bans", "licenses", "sources"])
 }

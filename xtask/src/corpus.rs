@@ -48,12 +48,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
                 let annotated = variant.annotate(document.clone(), pointer);
                 let outcome = laws::check(&injector.program, &args.inject, &annotated)?;
                 if let laws::Outcome::Broken(law) = &outcome {
-                    println!(
-                        "{}: {} with {}: {law}",
-                        file.display(),
-                        name(&document),
-                        variant.name
-                    );
+                    println!("{}: {} with {}: {law}", file.display(), name(&document), variant.name);
                 }
                 tally.count(variant.name, &outcome.to_string());
             }
@@ -76,10 +71,7 @@ impl Tally {
     }
 
     fn broken(&self) -> usize {
-        let broken = self
-            .0
-            .iter()
-            .filter(|((_, outcome), _)| outcome.starts_with(laws::BROKEN));
+        let broken = self.0.iter().filter(|((_, outcome), _)| outcome.starts_with(laws::BROKEN));
         broken.map(|(_, count)| count).sum()
     }
 
@@ -94,9 +86,7 @@ impl Tally {
 
 fn walk(dir: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     let entries = fs::read_dir(dir).with_context(|| format!("cannot list {}", dir.display()))?;
-    let mut paths = entries
-        .map(|entry| Ok(entry?.path()))
-        .collect::<Result<Vec<_>>>()?;
+    let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
     paths.sort();
     for path in paths {
         if path.is_dir() {
@@ -118,16 +108,10 @@ fn documents(text: &str) -> Result<Vec<Value>, serde_saphyr::Error> {
 
 /// Where the document has a pod, judged by its shape: which kinds are workloads is the injector's knowledge.
 fn pod_pointer(document: &Value) -> Option<&'static str> {
-    let pointers = [
-        "",
-        "/spec/template",
-        "/spec/jobTemplate/spec/template",
-        "/template",
-    ];
+    let pointers = ["", "/spec/template", "/spec/jobTemplate/spec/template", "/template"];
     pointers.into_iter().find(|pointer| {
         let pod = document.pointer(pointer);
-        pod.and_then(|pod| pod.pointer("/spec/containers"))
-            .is_some_and(Value::is_array)
+        pod.and_then(|pod| pod.pointer("/spec/containers")).is_some_and(Value::is_array)
     })
 }
 
@@ -158,12 +142,7 @@ spec: {ports: []}
         let pointers: Vec<_> = documents(text)?.iter().map(pod_pointer).collect();
         assert_eq!(
             pointers,
-            [
-                Some(""),
-                Some("/spec/template"),
-                Some("/spec/jobTemplate/spec/template"),
-                None
-            ]
+            [Some(""), Some("/spec/template"), Some("/spec/jobTemplate/spec/template"), None]
         );
         Ok(())
     }

@@ -19,14 +19,8 @@ struct Page {
 
 /// Every generated file of the project.
 const PAGES: &[Page] = &[
-    Page {
-        path: "docs/annotations.md",
-        write: |injector| injector.say(&["annotations", "--format", "md"]),
-    },
-    Page {
-        path: "docs/cli.md",
-        write: |injector| cli::page(|arguments| injector.say(arguments)),
-    },
+    Page { path: "docs/annotations.md", write: |injector| injector.say(&["annotations", "--format", "md"]) },
+    Page { path: "docs/cli.md", write: |injector| cli::page(|arguments| injector.say(arguments)) },
     Page {
         path: "fuzz/dictionaries/annotations.dict",
         write: |injector| dictionary::page(&injector.say(&["annotations", "--format", "json"])?),
@@ -111,10 +105,7 @@ mod tests {
 not json
 {"reason":"compiler-artifact","executable":"/t/debug/scaivault-injector"}
 {"reason":"build-finished","success":true}"#;
-        assert_eq!(
-            executable(messages),
-            Some(PathBuf::from("/t/debug/scaivault-injector"))
-        );
+        assert_eq!(executable(messages), Some(PathBuf::from("/t/debug/scaivault-injector")));
         assert_eq!(executable(r#"{"reason":"build-finished"}"#), None);
     }
 }

@@ -37,16 +37,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut rows = Vec::new();
     for target in chosen {
         let stats = run_target(&target, args.seconds)?;
-        let Stats {
-            executions,
-            per_second,
-        } = stats;
+        let Stats { executions, per_second } = stats;
         rows.push([target, executions.to_string(), per_second.to_string()]);
     }
-    println!(
-        "\n{}",
-        table::render(["target", "executions", "per second"], &rows)
-    );
+    println!("\n{}", table::render(["target", "executions", "per second"], &rows));
     Ok(())
 }
 
@@ -91,10 +85,8 @@ fn run_target(target: &str, seconds: u32) -> Result<Stats> {
     }
     let line = process::line(&command);
     println!("$ {line}");
-    let mut child = command
-        .stderr(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("`{line}` does not start"))?;
+    let mut child =
+        command.stderr(Stdio::piped()).spawn().with_context(|| format!("`{line}` does not start"))?;
     let mut stats = Stats::default();
     // libFuzzer reports on standard error; it is shown while it comes.
     for said in BufReader::new(child.stderr.take().context("standard error is piped")?).lines() {
@@ -119,10 +111,7 @@ struct Stats {
 impl Stats {
     fn note(&mut self, line: &str) {
         let number = |name: &str| {
-            let rest = line
-                .strip_prefix("stat::")?
-                .strip_prefix(name)?
-                .strip_prefix(':')?;
+            let rest = line.strip_prefix("stat::")?.strip_prefix(name)?.strip_prefix(':')?;
             rest.trim().parse().ok()
         };
         if let Some(executions) = number("number_of_executed_units") {
@@ -147,22 +136,12 @@ stat::average_exec_per_sec:     833333
 stat::new_units_added:          11";
         let mut stats = Stats::default();
         output.lines().for_each(|line| stats.note(line));
-        assert_eq!(
-            stats,
-            Stats {
-                executions: 2_500_000,
-                per_second: 833_333
-            }
-        );
+        assert_eq!(stats, Stats { executions: 2_500_000, per_second: 833_333 });
     }
 
     #[test]
     fn every_target_has_a_file() -> Result<()> {
-        assert!(
-            targets()?.iter().any(|target| target == "inverse"),
-            "{:?}",
-            targets()?
-        );
+        assert!(targets()?.iter().any(|target| target == "inverse"), "{:?}", targets()?);
         Ok(())
     }
 }

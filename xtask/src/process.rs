@@ -9,9 +9,7 @@ use anyhow::{Context, Result, bail};
 
 /// The directory of the workspace.
 pub(crate) fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("xtask lives in a directory of the workspace")
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lives in a directory of the workspace")
 }
 
 /// The cargo that started this program, in the workspace's directory.
@@ -27,9 +25,7 @@ pub(crate) fn cargo<'a>(args: impl IntoIterator<Item = &'a str>) -> Command {
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let line = line(command);
     println!("$ {line}");
-    let status = command
-        .status()
-        .with_context(|| format!("`{line}` does not start"))?;
+    let status = command.status().with_context(|| format!("`{line}` does not start"))?;
     if !status.success() {
         bail!("`{line}` failed ({status})");
     }
@@ -39,10 +35,7 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 /// Runs a program and returns what it wrote to standard output.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let line = line(command);
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("`{line}` does not start"))?;
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("`{line}` does not start"))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         bail!("`{line}` failed ({}): {}", output.status, said.trim());
@@ -62,9 +55,7 @@ pub(crate) fn succeeds(command: &mut Command) -> bool {
 
 /// A command as a person would type it.
 pub(crate) fn line(command: &Command) -> String {
-    let program = Path::new(command.get_program())
-        .file_name()
-        .unwrap_or(command.get_program());
+    let program = Path::new(command.get_program()).file_name().unwrap_or(command.get_program());
     let words = std::iter::once(program).chain(command.get_args());
     let words: Vec<_> = words.map(|word| quote(&word.to_string_lossy())).collect();
     words.join(" ")

@@ -4,15 +4,10 @@
 pub(crate) fn render<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> String {
     let header = header.map(str::to_owned);
     let all = || std::iter::once(&header).chain(rows);
-    let widths: [usize; N] = std::array::from_fn(|column| {
-        all()
-            .map(|row| row[column].chars().count())
-            .max()
-            .unwrap_or_default()
-    });
+    let widths: [usize; N] =
+        std::array::from_fn(|column| all().map(|row| row[column].chars().count()).max().unwrap_or_default());
     let numbers: [bool; N] = std::array::from_fn(|column| {
-        rows.iter()
-            .all(|row| row[column].starts_with(|c: char| c.is_ascii_digit()))
+        rows.iter().all(|row| row[column].starts_with(|c: char| c.is_ascii_digit()))
     });
     let mut text = String::new();
     for row in all() {
@@ -20,13 +15,11 @@ pub(crate) fn render<const N: usize>(header: [&str; N], rows: &[[String; N]]) ->
             .iter()
             .zip(widths)
             .enumerate()
-            .map(|(column, (cell, width))| {
-                if numbers[column] {
-                    format!("{cell:>width$}")
-                } else {
-                    format!("{cell:<width$}")
-                }
-            })
+            .map(
+                |(column, (cell, width))| {
+                    if numbers[column] { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+                },
+            )
             .collect();
         text.push_str(cells.join("  ").trim_end());
         text.push('\n');

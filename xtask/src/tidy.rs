@@ -25,74 +25,23 @@ struct Rule {
 }
 
 const RULES: &[Rule] = &[
-    Rule {
-        id: "arrows-point-down",
-        check: dependencies::arrows_point_down,
-    },
-    Rule {
-        id: "core-is-pure",
-        check: dependencies::core_is_pure,
-    },
-    Rule {
-        id: "webhook-knows-no-cluster",
-        check: dependencies::webhook_knows_no_cluster,
-    },
-    Rule {
-        id: "testkit-is-for-tests",
-        check: dependencies::testkit_is_for_tests,
-    },
-    Rule {
-        id: "anyhow-in-binaries",
-        check: dependencies::anyhow_in_binaries,
-    },
-    Rule {
-        id: "typed-fragments-in-core",
-        check: dependencies::typed_fragments_in_core,
-    },
-    Rule {
-        id: "banned-crates",
-        check: dependencies::banned_crates,
-    },
-    Rule {
-        id: "one-naming-rule",
-        check: packages::one_naming_rule,
-    },
-    Rule {
-        id: "shared-manifest",
-        check: packages::shared_manifest,
-    },
-    Rule {
-        id: "no-unsafe",
-        check: sources::no_unsafe,
-    },
-    Rule {
-        id: "small-main",
-        check: sources::small_main,
-    },
-    Rule {
-        id: "small-files",
-        check: sources::small_files,
-    },
-    Rule {
-        id: "libraries-do-not-print",
-        check: sources::libraries_do_not_print,
-    },
-    Rule {
-        id: "honest-tests",
-        check: sources::honest_tests,
-    },
-    Rule {
-        id: "no-leftovers",
-        check: files::no_leftovers,
-    },
-    Rule {
-        id: "small-text-files",
-        check: files::small_text_files,
-    },
-    Rule {
-        id: "invariants-are-checked",
-        check: invariants::invariants_are_checked,
-    },
+    Rule { id: "arrows-point-down", check: dependencies::arrows_point_down },
+    Rule { id: "core-is-pure", check: dependencies::core_is_pure },
+    Rule { id: "webhook-knows-no-cluster", check: dependencies::webhook_knows_no_cluster },
+    Rule { id: "testkit-is-for-tests", check: dependencies::testkit_is_for_tests },
+    Rule { id: "anyhow-in-binaries", check: dependencies::anyhow_in_binaries },
+    Rule { id: "typed-fragments-in-core", check: dependencies::typed_fragments_in_core },
+    Rule { id: "banned-crates", check: dependencies::banned_crates },
+    Rule { id: "one-naming-rule", check: packages::one_naming_rule },
+    Rule { id: "shared-manifest", check: packages::shared_manifest },
+    Rule { id: "no-unsafe", check: sources::no_unsafe },
+    Rule { id: "small-main", check: sources::small_main },
+    Rule { id: "small-files", check: sources::small_files },
+    Rule { id: "libraries-do-not-print", check: sources::libraries_do_not_print },
+    Rule { id: "honest-tests", check: sources::honest_tests },
+    Rule { id: "no-leftovers", check: files::no_leftovers },
+    Rule { id: "small-text-files", check: files::small_text_files },
+    Rule { id: "invariants-are-checked", check: invariants::invariants_are_checked },
 ];
 
 /// A place that breaks a rule.
@@ -106,10 +55,7 @@ struct Finding {
 
 impl Finding {
     fn new(place: impl Into<String>, what: impl Into<String>) -> Self {
-        Self {
-            place: place.into(),
-            what: what.into(),
-        }
+        Self { place: place.into(), what: what.into() }
     }
 }
 
@@ -137,9 +83,7 @@ fn check(tree: &Tree) -> Vec<String> {
     RULES
         .iter()
         .flat_map(|Rule { id, check }| {
-            check(tree)
-                .into_iter()
-                .map(move |finding| format!("{finding} [tidy:{id}]"))
+            check(tree).into_iter().map(move |finding| format!("{finding} [tidy:{id}]"))
         })
         .collect()
 }

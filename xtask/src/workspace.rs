@@ -110,19 +110,9 @@ fn metadata() -> Result<Metadata> {
 }
 
 fn packages(metadata: Metadata) -> Vec<Package> {
-    let Metadata {
-        packages,
-        workspace_root,
-        target_directory: _,
-    } = metadata;
+    let Metadata { packages, workspace_root, target_directory: _ } = metadata;
     let members = packages.into_iter().map(|package| {
-        let RawPackage {
-            name,
-            manifest_path,
-            publish,
-            dependencies,
-            targets,
-        } = package;
+        let RawPackage { name, manifest_path, publish, dependencies, targets } = package;
         Package {
             name,
             dir: relative_dir(&manifest_path, &workspace_root),
@@ -142,10 +132,7 @@ fn relative_dir(manifest: &Path, root: &Path) -> String {
 
 /// The first word of each line: `serde v1.0.229 (*)`.
 fn parse_tree(tree: &str) -> BTreeSet<String> {
-    tree.lines()
-        .filter_map(|line| line.split_whitespace().next())
-        .map(str::to_owned)
-        .collect()
+    tree.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
 }
 
 #[cfg(test)]
@@ -174,23 +161,14 @@ mod tests {
     #[test]
     fn a_tree_is_a_set_of_names() {
         let tree = "scaivault-inject v0.1.0 (/w/crates/inject)\nserde v1.0.229\n\nserde v1.0.229 (*)\n";
-        assert_eq!(
-            parse_tree(tree),
-            ["scaivault-inject", "serde"].map(String::from).into()
-        );
+        assert_eq!(parse_tree(tree), ["scaivault-inject", "serde"].map(String::from).into());
     }
 
     #[test]
     fn what_only_tests_use_is_not_built_into_a_package() -> Result<()> {
         let names = built_into("xtask")?;
-        assert!(
-            names.contains("anyhow") && names.contains("clap_builder"),
-            "{names:?}"
-        );
-        assert!(
-            !names.contains("xtask") && !names.contains("proptest"),
-            "{names:?}"
-        );
+        assert!(names.contains("anyhow") && names.contains("clap_builder"), "{names:?}");
+        assert!(!names.contains("xtask") && !names.contains("proptest"), "{names:?}");
         Ok(())
     }
 }

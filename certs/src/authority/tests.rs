@@ -16,9 +16,7 @@ fn now() -> SystemTime {
 /// What a client that trusts `ca` says about `leaf` under `name` at `time`.
 fn verdict(ca: &Authority, leaf: &Leaf, name: &str, time: SystemTime) -> Result<(), rustls::Error> {
     let mut roots = RootCertStore::empty();
-    roots
-        .add(CertificateDer::from_pem_slice(ca.certificate_pem().as_bytes()).unwrap())
-        .unwrap();
+    roots.add(CertificateDer::from_pem_slice(ca.certificate_pem().as_bytes()).unwrap()).unwrap();
     WebPkiServerVerifier::builder_with_provider(roots.into(), provider())
         .build()
         .unwrap()
@@ -35,9 +33,7 @@ fn verdict(ca: &Authority, leaf: &Leaf, name: &str, time: SystemTime) -> Result<
 #[test]
 fn a_leaf_is_trusted_under_its_names_while_it_is_valid() {
     let ca = Authority::new("test authority", now(), 30 * DAY).unwrap();
-    let leaf = ca
-        .issue(&["injector.scaivault.svc".into(), "127.0.0.1".into()], now(), DAY)
-        .unwrap();
+    let leaf = ca.issue(&["injector.scaivault.svc".into(), "127.0.0.1".into()], now(), DAY).unwrap();
     assert_eq!(verdict(&ca, &leaf, "injector.scaivault.svc", now()), Ok(()));
     assert_eq!(verdict(&ca, &leaf, "127.0.0.1", now()), Ok(()));
     assert_eq!(verdict(&ca, &leaf, "127.0.0.1", now() - BACKDATE), Ok(()));

@@ -13,10 +13,8 @@ pub(crate) fn now() -> SystemTime {
 
 /// A pair in PEM for `name`, valid for a day.
 pub(crate) fn pair(name: &str) -> (String, String) {
-    let leaf = Authority::new("files", now(), 30 * DAY)
-        .unwrap()
-        .issue(&[name.to_owned()], now(), DAY)
-        .unwrap();
+    let leaf =
+        Authority::new("files", now(), 30 * DAY).unwrap().issue(&[name.to_owned()], now(), DAY).unwrap();
     (leaf.certificate_pem(), leaf.key_pem())
 }
 
@@ -47,9 +45,7 @@ fn plain(certificate: &str, key: &str) -> TempDir {
 }
 
 fn refusal(directory: &TempDir, now: SystemTime) -> LoadError {
-    load(directory.path(), now)
-        .err()
-        .expect("the pair must be refused")
+    load(directory.path(), now).err().expect("the pair must be refused")
 }
 
 #[test]
@@ -85,16 +81,8 @@ fn missing_parts_are_named() {
         (String::new(), key.clone(), "tls.crt holds no certificate"),
         (key.clone(), key.clone(), "tls.crt holds no certificate"),
         (certificate.clone(), String::new(), "tls.key holds no private key"),
-        (
-            certificate.clone(),
-            certificate.clone(),
-            "tls.key holds no private key",
-        ),
-        (
-            "-----BEGIN CERTIFICATE-----\n!".into(),
-            key.clone(),
-            "tls.crt is not PEM",
-        ),
+        (certificate.clone(), certificate.clone(), "tls.key holds no private key"),
+        ("-----BEGIN CERTIFICATE-----\n!".into(), key.clone(), "tls.crt is not PEM"),
         (
             "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".into(),
             key,
@@ -106,10 +94,7 @@ fn missing_parts_are_named() {
         assert!(text.contains(expected), "{expected}: {text}");
     }
     let text = refusal(&TempDir::new().unwrap(), now()).to_string();
-    assert!(
-        text.contains("tls.crt") && text.contains("kubernetes.io/tls"),
-        "{text}"
-    );
+    assert!(text.contains("tls.crt") && text.contains("kubernetes.io/tls"), "{text}");
 }
 
 #[test]

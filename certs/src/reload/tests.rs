@@ -35,10 +35,7 @@ fn a_broken_pair_keeps_the_one_before_and_is_told_once() {
     let first = served(&resolver);
 
     mount(volume.path(), "..2", &(pair("a.example").0, pair("b.example").1));
-    assert!(matches!(
-        reloader.check(now()),
-        Checked::Kept(LoadError::Pair { .. })
-    ));
+    assert!(matches!(reloader.check(now()), Checked::Kept(LoadError::Pair { .. })));
     assert!(matches!(reloader.check(now()), Checked::Unchanged));
     assert_eq!(served(&resolver), first);
 
@@ -54,9 +51,6 @@ fn a_vanished_file_keeps_the_one_before() {
     let (mut reloader, resolver, _) = Reloader::new(volume.path(), now()).unwrap();
     let first = served(&resolver);
     fs::remove_file(volume.path().join("..1").join(CERTIFICATE_FILE)).unwrap();
-    assert!(matches!(
-        reloader.check(now()),
-        Checked::Kept(LoadError::Read { .. })
-    ));
+    assert!(matches!(reloader.check(now()), Checked::Kept(LoadError::Read { .. })));
     assert_eq!(served(&resolver), first);
 }

@@ -26,16 +26,10 @@ impl Duration {
         "one whole number and one unit (s, m, h or d), more than nothing and at most 366d, such as 30s or 5m";
 
     /// No time at all. [`FromStr`] refuses it; [`Self::parse_allowing_zero`] does not.
-    pub const ZERO: Self = Self {
-        count: 0,
-        unit: Unit::Second,
-    };
+    pub const ZERO: Self = Self { count: 0, unit: Unit::Second };
 
     /// The longest: a year with its leap day. ScaiVault's longest published duration is 90 days.
-    pub const MAX: Self = Self {
-        count: 366,
-        unit: Unit::Day,
-    };
+    pub const MAX: Self = Self { count: 366, unit: Unit::Day };
 
     /// So many seconds, in the largest unit without a remainder; what is longer than [`Self::MAX`] becomes that.
     pub const fn from_secs(seconds: u64) -> Self {
@@ -47,18 +41,12 @@ impl Duration {
             _ if seconds.is_multiple_of(Unit::Minute.as_secs()) => Unit::Minute,
             _ => Unit::Second,
         };
-        Self {
-            count: seconds / unit.as_secs(),
-            unit,
-        }
+        Self { count: seconds / unit.as_secs(), unit }
     }
 
     /// Reads a duration that may be nothing (`0s`), for settings where that has a meaning.
     pub fn parse_allowing_zero(text: &str) -> Result<Self, DurationError> {
-        parse(text).map_err(|fault| DurationError {
-            text: Excerpt::new(text),
-            fault,
-        })
+        parse(text).map_err(|fault| DurationError { text: Excerpt::new(text), fault })
     }
 
     /// The length in seconds.
@@ -78,10 +66,7 @@ impl FromStr for Duration {
     fn from_str(text: &str) -> Result<Self, DurationError> {
         let duration = Self::parse_allowing_zero(text)?;
         if duration == Self::ZERO {
-            return Err(DurationError {
-                text: Excerpt::new(text),
-                fault: DurationFault::Zero,
-            });
+            return Err(DurationError { text: Excerpt::new(text), fault: DurationFault::Zero });
         }
         Ok(duration)
     }

@@ -53,9 +53,7 @@ fn check_name(text: &str) -> Result<String, NameError> {
     if (1..=NAME_MAX_CHARS).contains(&text.len()) && text.bytes().all(is_allowed) {
         return Ok(text.to_owned());
     }
-    Err(NameError {
-        text: Excerpt::new(text),
-    })
+    Err(NameError { text: Excerpt::new(text) })
 }
 
 /// A text that is not the name of an engine or a role.
@@ -104,10 +102,7 @@ impl FromStr for DynamicRef {
                 return Err(DynamicRefError::Repeated(name));
             }
         }
-        let missing = |name| DynamicRefError::Missing {
-            name,
-            text: Excerpt::new(text),
-        };
+        let missing = |name| DynamicRefError::Missing { name, text: Excerpt::new(text) };
         let engine = engine.ok_or_else(|| missing("engine"))?;
         let role = role.ok_or_else(|| missing("role"))?;
         Ok(Self {

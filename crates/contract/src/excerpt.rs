@@ -33,21 +33,12 @@ mod tests {
     #[test]
     fn shows_at_most_forty_characters() {
         assert_eq!(Excerpt::new("short").to_string(), "\"short\"");
-        assert_eq!(
-            Excerpt::new(&"é".repeat(40)).to_string(),
-            format!("\"{}\"", "é".repeat(40))
-        );
-        assert_eq!(
-            Excerpt::new(&"é".repeat(41)).to_string(),
-            format!("\"{}…\"", "é".repeat(40))
-        );
+        assert_eq!(Excerpt::new(&"é".repeat(40)).to_string(), format!("\"{}\"", "é".repeat(40)));
+        assert_eq!(Excerpt::new(&"é".repeat(41)).to_string(), format!("\"{}…\"", "é".repeat(40)));
     }
 
     #[test]
     fn stays_on_one_line() {
-        assert_eq!(
-            Excerpt::new("a\nb\r\u{1b}[1m\u{2028}").to_string(),
-            r#""a\nb\r\u{1b}[1m\u{2028}""#
-        );
+        assert_eq!(Excerpt::new("a\nb\r\u{1b}[1m\u{2028}").to_string(), r#""a\nb\r\u{1b}[1m\u{2028}""#);
     }
 }

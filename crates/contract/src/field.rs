@@ -28,9 +28,7 @@ impl FromStr for FieldName {
         if (1..=Self::MAX_CHARS).contains(&text.len()) && text.bytes().all(is_allowed) {
             return Ok(Self(text.to_owned()));
         }
-        Err(FieldNameError {
-            text: Excerpt::new(text),
-        })
+        Err(FieldNameError { text: Excerpt::new(text) })
     }
 }
 

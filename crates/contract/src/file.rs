@@ -48,20 +48,14 @@ impl FromStr for RelativeFile {
         };
         match checked {
             Ok(()) => Ok(Self(text.to_owned())),
-            Err(fault) => Err(RelativeFileError {
-                text: Excerpt::new(text),
-                fault,
-            }),
+            Err(fault) => Err(RelativeFileError { text: Excerpt::new(text), fault }),
         }
     }
 }
 
 /// A text that is not a file below the mount path.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error(
-    "{text} is not a file below the mount path: {fault}; allowed: {}",
-    RelativeFile::ALLOWED
-)]
+#[error("{text} is not a file below the mount path: {fault}; allowed: {}", RelativeFile::ALLOWED)]
 pub struct RelativeFileError {
     /// The text.
     pub text: Excerpt,
@@ -97,10 +91,7 @@ impl FromStr for TargetFile {
         };
         match checked {
             Ok(()) => Ok(Self(text.to_owned())),
-            Err(fault) => Err(TargetFileError {
-                text: Excerpt::new(text),
-                fault,
-            }),
+            Err(fault) => Err(TargetFileError { text: Excerpt::new(text), fault }),
         }
     }
 }

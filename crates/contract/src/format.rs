@@ -47,9 +47,7 @@ impl FromStr for Format {
         Self::ALL
             .into_iter()
             .find(|format| format.name() == text)
-            .ok_or_else(|| FormatError {
-                text: Excerpt::new(text),
-            })
+            .ok_or_else(|| FormatError { text: Excerpt::new(text) })
     }
 }
 

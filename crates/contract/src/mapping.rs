@@ -48,11 +48,7 @@ impl SecretMapping {
 
 impl fmt::Display for SecretMapping {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            secret,
-            file,
-            options,
-        } = self;
+        let Self { secret, file, options } = self;
         write!(f, "{secret} -> {}{options}", Text(file.as_str()))
     }
 }
@@ -77,11 +73,7 @@ impl DynamicMapping {
 
 impl fmt::Display for DynamicMapping {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            dynamic,
-            file,
-            options,
-        } = self;
+        let Self { dynamic, file, options } = self;
         write!(f, "{dynamic} -> {}{options}", Text(file.as_str()))
     }
 }
@@ -109,11 +101,7 @@ impl FileOptions {
 impl fmt::Display for FileOptions {
     /// Each option behind a space, in the grammar's order.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            format,
-            mode,
-            template,
-        } = self;
+        let Self { format, mode, template } = self;
         if let Some(format) = format {
             write!(f, " format={format}")?;
         }
@@ -147,11 +135,7 @@ impl fmt::Display for VariableMapping {
 pub fn parse_secrets(text: &str) -> Result<Vec<SecretMapping>, MappingErrors> {
     let parsed = parse(text, |line| {
         let (secret, (file, options)) = line::both(line.secret(), line.file())?;
-        Ok(SecretMapping {
-            secret,
-            file,
-            options,
-        })
+        Ok(SecretMapping { secret, file, options })
     });
     finish_files(parsed, |mapping| &mapping.file)
 }
@@ -160,11 +144,7 @@ pub fn parse_secrets(text: &str) -> Result<Vec<SecretMapping>, MappingErrors> {
 pub fn parse_dynamic(text: &str) -> Result<Vec<DynamicMapping>, MappingErrors> {
     let parsed = parse(text, |line| {
         let (dynamic, (file, options)) = line::both(line.dynamic(), line.file())?;
-        Ok(DynamicMapping {
-            dynamic,
-            file,
-            options,
-        })
+        Ok(DynamicMapping { dynamic, file, options })
     });
     finish_files(parsed, |mapping| &mapping.file)
 }
@@ -196,10 +176,7 @@ struct Parsed<T> {
 }
 
 fn parse<T>(text: &str, entry: impl Fn(&Line<'_>) -> Result<T, Vec<MappingFault>>) -> Parsed<T> {
-    let mut parsed = Parsed {
-        entries: Vec::new(),
-        errors: Vec::new(),
-    };
+    let mut parsed = Parsed { entries: Vec::new(), errors: Vec::new() };
     if text.len() > MAPPINGS_LIMIT {
         let fault = MappingFault::TooLong { bytes: text.len() };
         parsed.errors.push(MappingError { line: 1, fault });
@@ -211,10 +188,7 @@ fn parse<T>(text: &str, entry: impl Fn(&Line<'_>) -> Result<T, Vec<MappingFault>
         if source.is_empty() {
             continue;
         }
-        match Line::split(source)
-            .map_err(|fault| vec![fault])
-            .and_then(|line| entry(&line))
-        {
+        match Line::split(source).map_err(|fault| vec![fault]).and_then(|line| entry(&line)) {
             Ok(entry) => parsed.entries.push((number, entry)),
             Err(faults) => {
                 let error = |fault| MappingError { line: number, fault };
@@ -234,15 +208,10 @@ fn finish_files<T>(parsed: Parsed<T>, file: impl Fn(&T) -> &TargetFile) -> Resul
         errors.push(MappingError {
             line: second_line,
             fault: match clash.kind {
-                ConflictKind::Twice => MappingFault::FileTwice {
-                    file: second,
-                    other: first_line,
-                },
-                ConflictKind::InsideFile => MappingFault::FileInsideFile {
-                    file: second,
-                    outer: first,
-                    other: first_line,
-                },
+                ConflictKind::Twice => MappingFault::FileTwice { file: second, other: first_line },
+                ConflictKind::InsideFile => {
+                    MappingFault::FileInsideFile { file: second, outer: first, other: first_line }
+                }
             },
         });
     }

@@ -31,10 +31,7 @@ impl FromStr for FileMode {
     type Err = FileModeError;
 
     fn from_str(text: &str) -> Result<Self, FileModeError> {
-        parse(text).map_err(|fault| FileModeError {
-            text: Excerpt::new(text),
-            fault,
-        })
+        parse(text).map_err(|fault| FileModeError { text: Excerpt::new(text), fault })
     }
 }
 

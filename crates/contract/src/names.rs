@@ -24,14 +24,8 @@ pub const CA_VOLUME: &str = "scaivault-ca";
 pub const CREDENTIALS_VOLUME: &str = "scaivault-credentials";
 
 /// All volumes the injector may add.
-pub const RESERVED_VOLUMES: [&str; 6] = [
-    SECRETS_VOLUME,
-    TOKEN_VOLUME,
-    ENV_VOLUME,
-    STATE_VOLUME,
-    CA_VOLUME,
-    CREDENTIALS_VOLUME,
-];
+pub const RESERVED_VOLUMES: [&str; 6] =
+    [SECRETS_VOLUME, TOKEN_VOLUME, ENV_VOLUME, STATE_VOLUME, CA_VOLUME, CREDENTIALS_VOLUME];
 
 /// The agent's binary in its images.
 pub const AGENT_BINARY: &str = "/scaivault-agent";

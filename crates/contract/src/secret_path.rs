@@ -29,10 +29,7 @@ impl FromStr for SecretPath {
     fn from_str(text: &str) -> Result<Self, SecretPathError> {
         match fault(text) {
             None => Ok(Self(text.to_owned())),
-            Some(fault) => Err(SecretPathError {
-                text: Excerpt::new(text),
-                fault,
-            }),
+            Some(fault) => Err(SecretPathError { text: Excerpt::new(text), fault }),
         }
     }
 }

@@ -96,10 +96,7 @@ impl FromStr for Signal {
             },
             _ => SignalFault::Unknown,
         };
-        Err(SignalError {
-            text: Excerpt::new(text),
-            fault,
-        })
+        Err(SignalError { text: Excerpt::new(text), fault })
     }
 }
 
@@ -144,12 +141,8 @@ mod tests {
     fn every_signal_reads_back_and_is_listed() {
         for signal in Signal::ALL {
             let name = signal.to_string();
-            let spellings = [
-                name.clone(),
-                name.to_lowercase(),
-                name[3..].to_owned(),
-                name[3..].to_lowercase(),
-            ];
+            let spellings =
+                [name.clone(), name.to_lowercase(), name[3..].to_owned(), name[3..].to_lowercase()];
             for spelling in spellings {
                 assert_eq!(spelling.parse(), Ok(signal), "{spelling}");
             }

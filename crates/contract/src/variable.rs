@@ -26,15 +26,11 @@ impl FromStr for VariableName {
 
     fn from_str(text: &str) -> Result<Self, VariableNameError> {
         let starts_well = text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
-        let goes_on_well = text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        let goes_on_well = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         if starts_well && goes_on_well && text.len() <= Self::MAX_CHARS {
             return Ok(Self(text.to_owned()));
         }
-        Err(VariableNameError {
-            text: Excerpt::new(text),
-        })
+        Err(VariableNameError { text: Excerpt::new(text) })
     }
 }
 

@@ -23,24 +23,10 @@ pub(crate) fn additions(
     readers: &Readers,
 ) -> Vec<Operation> {
     let mut additions = Additions(Vec::with_capacity(8));
-    let Plan {
-        volumes,
-        agents,
-        insert_at,
-        mount,
-        variables,
-        share_process_namespace,
-        receipt,
-    } = plan;
+    let Plan { volumes, agents, insert_at, mount, variables, share_process_namespace, receipt } = plan;
     let missing = volumes
         .into_iter()
-        .filter(|planned| {
-            !document
-                .spec
-                .volumes
-                .iter()
-                .any(|there| planned.name == *there.name)
-        })
+        .filter(|planned| !document.spec.volumes.iter().any(|there| planned.name == *there.name))
         .map(|volume| Value::Volume(Box::new(volume)));
     additions.append("/spec/volumes", &document.spec.volumes, missing.collect());
 
@@ -50,37 +36,21 @@ pub(crate) fn additions(
             let mount = vec![Value::Mount(Box::new(mount.clone()))];
             additions.append(&format!("{pointer}/volumeMounts"), &there.volume_mounts, mount);
         }
-        let missing: Vec<&EnvVar> = variables
-            .iter()
-            .filter(|planned| !has_variable(there, &planned.name))
-            .collect();
+        let missing: Vec<&EnvVar> =
+            variables.iter().filter(|planned| !has_variable(there, &planned.name)).collect();
         additions.prepend(
             &format!("{pointer}/env"),
             &there.env,
-            missing
-                .into_iter()
-                .map(|variable| Value::Variable(Box::new(variable.clone())))
-                .collect(),
+            missing.into_iter().map(|variable| Value::Variable(Box::new(variable.clone()))).collect(),
         );
     }
 
     let missing: Vec<Value> = agents
         .into_iter()
-        .filter(|planned| {
-            !document
-                .spec
-                .init_containers
-                .iter()
-                .any(|there| planned.name == *there.name)
-        })
+        .filter(|planned| !document.spec.init_containers.iter().any(|there| planned.name == *there.name))
         .map(|agent| Value::Container(Box::new(agent)))
         .collect();
-    additions.insert(
-        "/spec/initContainers",
-        &document.spec.init_containers,
-        insert_at,
-        missing,
-    );
+    additions.insert("/spec/initContainers", &document.spec.init_containers, insert_at, missing);
 
     if share_process_namespace && document.spec.share_process_namespace != Presence::Value(true) {
         additions.add("/spec/shareProcessNamespace".to_owned(), Value::Switch(true));
@@ -95,10 +65,7 @@ pub(crate) fn additions(
 
 /// The pointer of one of our annotations.
 pub(crate) fn annotation_pointer(key: &str) -> String {
-    format!(
-        "/metadata/annotations/{}",
-        escape_pointer(&format!("{ANNOTATION_PREFIX}{key}"))
-    )
+    format!("/metadata/annotations/{}", escape_pointer(&format!("{ANNOTATION_PREFIX}{key}")))
 }
 
 /// The readers as the document has them.
@@ -116,13 +83,7 @@ fn places<'a, 'p>(
             Some((list, document.as_slice().get(seen.index)?, seen.index))
         })
     };
-    find(
-        "containers",
-        &readers.containers,
-        &seen.spec.containers,
-        &document.spec.containers,
-    )
-    .chain(find(
+    find("containers", &readers.containers, &seen.spec.containers, &document.spec.containers).chain(find(
         "initContainers",
         &readers.init_containers,
         &seen.spec.init_containers,
@@ -131,10 +92,7 @@ fn places<'a, 'p>(
 }
 
 fn has_variable(container: &ContainerView<'_>, name: &str) -> bool {
-    container
-        .env
-        .iter()
-        .any(|there| &*there.name == name && there.file_volume() == Some(ENV_VOLUME))
+    container.env.iter().any(|there| &*there.name == name && there.file_volume() == Some(ENV_VOLUME))
 }
 
 struct Additions(Vec<Operation>);
@@ -185,8 +143,6 @@ impl Additions {
 /// Marks a pod that is let through with problems.
 pub(crate) fn skipped(pod: &PodView<'_>, reason: &str) -> Option<Operation> {
     let value = format!("skipped/{reason}");
-    (pod.metadata.annotations.present && pod.annotation(STATUS) != Some(&value)).then(|| Operation::Add {
-        path: annotation_pointer(STATUS),
-        value: Value::Text(value),
-    })
+    (pod.metadata.annotations.present && pod.annotation(STATUS) != Some(&value))
+        .then(|| Operation::Add { path: annotation_pointer(STATUS), value: Value::Text(value) })
 }

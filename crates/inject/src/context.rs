@@ -40,8 +40,6 @@ impl Namespace {
 
     /// One of our annotations, by its key without the prefix.
     pub(crate) fn annotation(&self, key: &str) -> Option<&str> {
-        self.annotations()
-            .find(|(name, _)| *name == key)
-            .map(|(_, value)| value)
+        self.annotations().find(|(name, _)| *name == key).map(|(_, value)| value)
     }
 }

@@ -1,7 +1,8 @@
 //! The way from a pod to a decision.
 
 use crate::{
-    Context, Decision, Denial, Detachment, Injection, OnProblem, Operation, PodView, Problems, Skip, SkipReason,
+    Context, Decision, Denial, Detachment, Injection, OnProblem, Operation, PodView, Problems, Skip,
+    SkipReason,
     additions::{self, additions},
     annotations::{Collected, Source, asks_for_secrets, collect},
     detach,
@@ -164,42 +165,15 @@ fn bring(
 /// The layers of settings, the later over the earlier.
 fn layers(pod: &PodView<'_>, context: &Context<'_>) -> Collected {
     let draft = context.settings.base.clone();
-    let mut collected = Collected {
-        draft,
-        problems: Problems::new(),
-        warnings: Vec::new(),
-    };
-    collect(
-        &mut collected,
-        Source {
-            layer: Layer::Namespace,
-            entries: context.namespace.annotations(),
-        },
-    );
+    let mut collected = Collected { draft, problems: Problems::new(), warnings: Vec::new() };
+    collect(&mut collected, Source { layer: Layer::Namespace, entries: context.namespace.annotations() });
     let role = context.service_account_role.map(|role| ("role", role));
-    collect(
-        &mut collected,
-        Source {
-            layer: Layer::ServiceAccount,
-            entries: role.into_iter(),
-        },
-    );
-    collect(
-        &mut collected,
-        Source {
-            layer: Layer::Pod,
-            entries: pod.annotations(),
-        },
-    );
+    collect(&mut collected, Source { layer: Layer::ServiceAccount, entries: role.into_iter() });
+    collect(&mut collected, Source { layer: Layer::Pod, entries: pod.annotations() });
     collected
 }
 
-fn injected(
-    operations: Vec<Operation>,
-    intent: &Intent,
-    replaced: bool,
-    warnings: Vec<String>,
-) -> Decision {
+fn injected(operations: Vec<Operation>, intent: &Intent, replaced: bool, warnings: Vec<String>) -> Decision {
     Decision::Inject(Box::new(Injection {
         patch: Patch::new(operations),
         pattern: intent.pattern,
@@ -222,12 +196,7 @@ fn refuse(
             let reason = SkipReason::Problems;
             warnings.extend(problems.iter().map(|problem| format!("not injected: {problem}")));
             let patch = additions::skipped(pod, reason.name()).map(|operation| Patch::new(vec![operation]));
-            Decision::Skip(Skip {
-                reason,
-                patch,
-                problems,
-                warnings,
-            })
+            Decision::Skip(Skip { reason, patch, problems, warnings })
         }
     }
 }

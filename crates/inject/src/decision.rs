@@ -74,12 +74,7 @@ pub struct Skip {
 
 impl From<SkipReason> for Skip {
     fn from(reason: SkipReason) -> Self {
-        Self {
-            reason,
-            patch: None,
-            problems: Problems::new(),
-            warnings: Vec::new(),
-        }
+        Self { reason, patch: None, problems: Problems::new(), warnings: Vec::new() }
     }
 }
 

@@ -17,39 +17,16 @@ pub(crate) fn without_ours<'a>(pod: &PodView<'a>, receipt: &Receipt, marks: Mark
         for container in list.iter_mut() {
             let mounts = receipt.leftover(&receipt::mounts_of(container));
             let variables = receipt.leftover(&receipt::variables_of(container));
-            keep(
-                &mut container.volume_mounts,
-                |mount| !ours::is_reserved_volume(&mount.name),
-                mounts,
-            );
-            keep(
-                &mut container.env,
-                |variable| !is_our_variable(variable),
-                variables,
-            );
+            keep(&mut container.volume_mounts, |mount| !ours::is_reserved_volume(&mount.name), mounts);
+            keep(&mut container.env, |variable| !is_our_variable(variable), variables);
         }
     }
-    let (init, volumes) = (
-        receipt.leftover(receipt::INIT_CONTAINERS),
-        receipt.leftover(receipt::VOLUMES),
-    );
-    keep(
-        &mut spec.init_containers,
-        |container| !is_our_container(container, marks),
-        init,
-    );
+    let (init, volumes) = (receipt.leftover(receipt::INIT_CONTAINERS), receipt.leftover(receipt::VOLUMES));
+    keep(&mut spec.init_containers, |container| !is_our_container(container, marks), init);
     if marks == Marks::Name {
-        keep(
-            &mut spec.containers,
-            |container| !ours::is_reserved(container),
-            Leftover::Empty,
-        );
+        keep(&mut spec.containers, |container| !ours::is_reserved(container), Leftover::Empty);
     }
-    keep(
-        &mut spec.volumes,
-        |volume| !ours::is_reserved_volume(&volume.name),
-        volumes,
-    );
+    keep(&mut spec.volumes, |volume| !ours::is_reserved_volume(&volume.name), volumes);
     if let Some(presence) = former_process_namespace(pod, receipt) {
         spec.share_process_namespace = presence;
     }
@@ -64,51 +41,26 @@ pub(crate) fn without_ours<'a>(pod: &PodView<'a>, receipt: &Receipt, marks: Mark
 /// The operations that lead from the pod to [`without_ours`].
 pub(crate) fn removals(pod: &PodView<'_>, receipt: &Receipt, marks: Marks) -> Vec<Operation> {
     let mut removals = Removals::default();
-    for (list, containers) in [
-        ("initContainers", &pod.spec.init_containers),
-        ("containers", &pod.spec.containers),
-    ] {
-        for container in containers
-            .iter()
-            .filter(|container| !is_our_container(container, marks))
-        {
+    for (list, containers) in
+        [("initContainers", &pod.spec.init_containers), ("containers", &pod.spec.containers)]
+    {
+        for container in containers.iter().filter(|container| !is_our_container(container, marks)) {
             removals.in_container(list, container, receipt);
         }
     }
-    let (init, volumes) = (
-        receipt.leftover(receipt::INIT_CONTAINERS),
-        receipt.leftover(receipt::VOLUMES),
-    );
-    removals.in_list(
-        "/spec/initContainers",
-        &pod.spec.init_containers,
-        |c| is_our_container(c, marks),
-        init,
-    );
+    let (init, volumes) = (receipt.leftover(receipt::INIT_CONTAINERS), receipt.leftover(receipt::VOLUMES));
+    removals.in_list("/spec/initContainers", &pod.spec.init_containers, |c| is_our_container(c, marks), init);
     if marks == Marks::Name {
-        removals.in_list(
-            "/spec/containers",
-            &pod.spec.containers,
-            ours::is_reserved,
-            Leftover::Empty,
-        );
+        removals.in_list("/spec/containers", &pod.spec.containers, ours::is_reserved, Leftover::Empty);
     }
-    removals.in_list(
-        "/spec/volumes",
-        &pod.spec.volumes,
-        |v| ours::is_reserved_volume(&v.name),
-        volumes,
-    );
+    removals.in_list("/spec/volumes", &pod.spec.volumes, |v| ours::is_reserved_volume(&v.name), volumes);
     match former_process_namespace(pod, receipt) {
         Some(Presence::Null) => removals.put("/spec/shareProcessNamespace".into(), Value::Null),
         Some(_) => removals.remove("/spec/shareProcessNamespace".into()),
         None => {}
     }
-    let written: Vec<&str> = pod
-        .annotations()
-        .map(|(key, _)| key)
-        .filter(|key| matches!(*key, RECEIPT | STATUS))
-        .collect();
+    let written: Vec<&str> =
+        pod.annotations().map(|(key, _)| key).filter(|key| matches!(*key, RECEIPT | STATUS)).collect();
     let all = &pod.metadata.annotations;
     if !written.is_empty() && written.len() == all.ours.len() && all.others == 0 {
         removals.remove("/metadata/annotations".into());
@@ -141,11 +93,7 @@ fn former_process_namespace(pod: &PodView<'_>, receipt: &Receipt) -> Option<Pres
     if !receipt.added(switch) || pod.spec.share_process_namespace != Presence::Value(true) {
         return None;
     }
-    Some(if receipt.leftover(switch) == Leftover::Null {
-        Presence::Null
-    } else {
-        Presence::Absent
-    })
+    Some(if receipt.leftover(switch) == Leftover::Null { Presence::Null } else { Presence::Absent })
 }
 
 fn keep<T>(list: &mut List<T>, mut kept: impl FnMut(&T) -> bool, leftover: Leftover) {

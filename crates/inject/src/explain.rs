@@ -25,21 +25,12 @@ pub fn explain(pod: &PodView<'_>, context: &Context<'_>) -> Vec<Explanation> {
         (Key::Exact(key), DefaultValue::Value(value)) => Some((key, value)),
         _ => None,
     });
-    let injector = context
-        .settings
-        .defaults
-        .iter()
-        .map(|(key, value)| (key.as_str(), value.as_str()));
+    let injector = context.settings.defaults.iter().map(|(key, value)| (key.as_str(), value.as_str()));
     let role = context.service_account_role.map(|role| ("role", role));
     let layered = built_in
         .map(|entry| (entry, Layer::BuiltIn))
         .chain(injector.map(|entry| (entry, Layer::Injector)))
-        .chain(
-            context
-                .namespace
-                .annotations()
-                .map(|entry| (entry, Layer::Namespace)),
-        )
+        .chain(context.namespace.annotations().map(|entry| (entry, Layer::Namespace)))
         .chain(role.map(|entry| (entry, Layer::ServiceAccount)))
         .chain(pod.annotations().map(|entry| (entry, Layer::Pod)));
     let mut settings = BTreeMap::new();
@@ -48,15 +39,8 @@ pub fn explain(pod: &PodView<'_>, context: &Context<'_>) -> Vec<Explanation> {
         if spec.value == ValueKind::Written || !spec.layers.holds(layer) {
             continue;
         }
-        let value = if spec.value == ValueKind::Template {
-            "(a template)"
-        } else {
-            value.trim()
-        };
+        let value = if spec.value == ValueKind::Template { "(a template)" } else { value.trim() };
         settings.insert(key.to_owned(), (value.to_owned(), layer));
     }
-    settings
-        .into_iter()
-        .map(|(key, (value, layer))| Explanation { key, value, layer })
-        .collect()
+    settings.into_iter().map(|(key, (value, layer))| Explanation { key, value, layer }).collect()
 }

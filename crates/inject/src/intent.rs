@@ -177,13 +177,7 @@ pub(crate) fn resolve(facts: &Facts<'_, '_>, findings: &mut Findings) -> Intent 
     let resources = resources::resolve(draft, pod, findings);
     let only_reader = identity.uid.filter(|uid| readers.all_run_as(pod, *uid));
     let files::Files { secrets, dynamic } = files::resolve(draft, only_reader.is_some(), findings);
-    conflicts::check(
-        draft,
-        pod,
-        &readers,
-        !secrets.is_empty() || !dynamic.is_empty(),
-        findings,
-    );
+    conflicts::check(draft, pod, &readers, !secrets.is_empty() || !dynamic.is_empty(), findings);
     Intent {
         pattern,
         init_before_sidecar: pattern == Pattern::Sidecar && pod.spec.restart_policy() == "Never",
@@ -192,10 +186,7 @@ pub(crate) fn resolve(facts: &Facts<'_, '_>, findings: &mut Findings) -> Intent 
         variables: draft
             .variables
             .iter()
-            .map(|(variable, secret)| VariableMapping {
-                secret: secret.clone(),
-                variable: variable.clone(),
-            })
+            .map(|(variable, secret)| VariableMapping { secret: secret.clone(), variable: variable.clone() })
             .collect(),
         readers,
         insert_at,
@@ -225,16 +216,11 @@ fn pattern(draft: &Draft, findings: &mut Findings) -> Pattern {
     let by_pod = |layer: Layer| layer == Layer::Pod;
     let keeps_fresh = [
         ("refresh-interval", by_pod(draft.refresh_interval.layer)),
-        (
-            "refresh-on-event",
-            by_pod(draft.refresh_on_event.layer) && draft.refresh_on_event.value,
-        ),
+        ("refresh-on-event", by_pod(draft.refresh_on_event.layer) && draft.refresh_on_event.value),
         ("reload-signal", draft.reload_signal.is_some()),
     ];
     let renews = !draft.dynamic.is_empty() || keeps_fresh.iter().any(|(_, asked)| *asked);
-    let pattern = draft
-        .pattern
-        .unwrap_or(if renews { Pattern::Sidecar } else { Pattern::Init });
+    let pattern = draft.pattern.unwrap_or(if renews { Pattern::Sidecar } else { Pattern::Init });
     if pattern == Pattern::Init {
         for (key, _) in keeps_fresh.iter().filter(|(_, asked)| *asked) {
             findings.problem(

@@ -68,11 +68,7 @@ impl FromStr for KubeVersion {
             return Err(malformed());
         };
         let version = Self::new(major, minor);
-        if version < Self::OLDEST {
-            Err(KubeVersionError::TooOld(version))
-        } else {
-            Ok(version)
-        }
+        if version < Self::OLDEST { Err(KubeVersionError::TooOld(version)) } else { Ok(version) }
     }
 }
 
@@ -89,15 +85,9 @@ mod tests {
 
     #[test]
     fn refusals_name_the_text() {
-        assert_eq!(
-            "1.29".parse::<KubeVersion>(),
-            Err(KubeVersionError::TooOld(KubeVersion::new(1, 29)))
-        );
+        assert_eq!("1.29".parse::<KubeVersion>(), Err(KubeVersionError::TooOld(KubeVersion::new(1, 29))));
         for text in ["", "1", "one.two", "1.", ".36"] {
-            assert_eq!(
-                text.parse::<KubeVersion>(),
-                Err(KubeVersionError::Malformed(text.into()))
-            );
+            assert_eq!(text.parse::<KubeVersion>(), Err(KubeVersionError::Malformed(text.into())));
         }
     }
 

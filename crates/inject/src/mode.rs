@@ -24,35 +24,20 @@ impl MutationMode {
 /// The strictest mode and the reason it gives; among equals the pod's own is named first, then the workload's.
 /// A value that is no mode is not an opt-out: the registry makes a problem of it.
 pub(crate) fn strictest(pod: &PodView<'_>, context: &Context<'_>) -> Option<(MutationMode, SkipReason)> {
-    let opted_out = pod
-        .annotation("inject")
-        .is_some_and(|value| value.trim() == "false");
+    let opted_out = pod.annotation("inject").is_some_and(|value| value.trim() == "false");
     let said = [
-        (
-            pod.annotation("mutation-mode").and_then(MutationMode::parse),
-            SkipReason::IgnoredByPod,
-        ),
+        (pod.annotation("mutation-mode").and_then(MutationMode::parse), SkipReason::IgnoredByPod),
         (opted_out.then_some(MutationMode::Ignore), SkipReason::OptedOut),
         (
-            pod.annotation("workload-mutation-mode")
-                .and_then(MutationMode::parse),
+            pod.annotation("workload-mutation-mode").and_then(MutationMode::parse),
             SkipReason::IgnoredByWorkload,
         ),
+        (context.workload_mutation_mode.and_then(MutationMode::parse), SkipReason::IgnoredByWorkload),
         (
-            context.workload_mutation_mode.and_then(MutationMode::parse),
-            SkipReason::IgnoredByWorkload,
-        ),
-        (
-            context
-                .namespace
-                .annotation("mutation-mode")
-                .and_then(MutationMode::parse),
+            context.namespace.annotation("mutation-mode").and_then(MutationMode::parse),
             SkipReason::IgnoredByNamespace,
         ),
     ];
     // `max_by_key` would take the last of equals.
-    said.into_iter()
-        .filter_map(|(mode, reason)| Some((mode?, reason)))
-        .rev()
-        .max_by_key(|(mode, _)| *mode)
+    said.into_iter().filter_map(|(mode, reason)| Some((mode?, reason))).rev().max_by_key(|(mode, _)| *mode)
 }

@@ -44,57 +44,33 @@ pub(crate) fn is_marked(container: &ContainerView<'_>) -> bool {
         SIDECAR_CONTAINER => SIDECAR_COMMAND,
         _ => return false,
     };
-    container
-        .args
-        .as_slice()
-        .first()
-        .is_some_and(|arg| &**arg == command)
+    container.args.as_slice().first().is_some_and(|arg| &**arg == command)
 }
 
 /// Whether the pod carries an injection, or what is left of one. A receipt alone says nothing: anybody may write one.
 pub(crate) fn has_injection(pod: &PodView<'_>) -> bool {
     pod.annotation(RECEIPT).is_some()
         && (pod.spec.init_containers.iter().any(is_marked)
-            || pod
-                .spec
-                .volumes
-                .iter()
-                .any(|volume| is_reserved_volume(&volume.name)))
+            || pod.spec.volumes.iter().any(|volume| is_reserved_volume(&volume.name)))
 }
 
 /// Whether anything in the pod has a name of ours.
 pub(crate) fn has_reserved_names(pod: &PodView<'_>) -> bool {
     pod.all_containers().any(is_reserved)
-        || pod
-            .spec
-            .volumes
-            .iter()
-            .any(|volume| is_reserved_volume(&volume.name))
+        || pod.spec.volumes.iter().any(|volume| is_reserved_volume(&volume.name))
 }
 
 /// What somebody wrote by hand, or another tool did, in a pod that is seen without anything of ours: reserved names,
 /// and agents under any name, beside which a second one would be started.
 pub(crate) fn strangers(pod: &PodView<'_>, problems: &mut Problems) {
-    for container in pod
-        .all_containers()
-        .filter(|container| is_reserved(container) || is_agent(container))
-    {
-        let message = format!(
-            "container {} is a ScaiVault agent that the injector did not add",
-            &*container.name
-        );
+    for container in pod.all_containers().filter(|container| is_reserved(container) || is_agent(container)) {
+        let message =
+            format!("container {} is a ScaiVault agent that the injector did not add", &*container.name);
         problems.push(stranger(&container.name, message));
     }
-    for volume in pod
-        .spec
-        .volumes
-        .iter()
-        .filter(|volume| is_reserved_volume(&volume.name))
-    {
-        let message = format!(
-            "volume {} has a name of the injector's, and the injector did not add it",
-            &*volume.name
-        );
+    for volume in pod.spec.volumes.iter().filter(|volume| is_reserved_volume(&volume.name)) {
+        let message =
+            format!("volume {} has a name of the injector's, and the injector did not add it", &*volume.name);
         problems.push(stranger(&volume.name, message));
     }
 }
@@ -102,10 +78,7 @@ pub(crate) fn strangers(pod: &PodView<'_>, problems: &mut Problems) {
 /// Whether a container is told what to fetch in the agent's words.
 fn is_agent(container: &ContainerView<'_>) -> bool {
     let has = |name: &str| container.variable(name).is_some();
-    has(env::SCAIVAULT_URL)
-        && [env::SECRETS, env::WATCH_PATHS, env::DYNAMIC]
-            .into_iter()
-            .any(has)
+    has(env::SCAIVAULT_URL) && [env::SECRETS, env::WATCH_PATHS, env::DYNAMIC].into_iter().any(has)
 }
 
 fn stranger(name: &str, message: String) -> Problem {

@@ -55,11 +55,7 @@ impl Plan {
                 read_only: Some(true),
                 ..VolumeMount::default()
             }),
-            variables: intent
-                .variables
-                .iter()
-                .map(|mapping| variable(mapping, intent.fail_open))
-                .collect(),
+            variables: intent.variables.iter().map(|mapping| variable(mapping, intent.fail_open)).collect(),
             share_process_namespace,
             receipt,
         }

@@ -23,9 +23,9 @@ use read::{Annotations, Owners, Selector};
 /// What the core looks at of a pod (or a pod template).
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct PodView<'a> {
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "read::object")]
     pub(crate) metadata: MetadataView<'a>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "read::object")]
     pub(crate) spec: SpecView<'a>,
 }
 
@@ -37,7 +37,9 @@ pub struct MalformedPod(#[from] serde_json::Error);
 impl<'a> PodView<'a> {
     /// Reads a pod or a pod template (`metadata` and `spec`) from JSON.
     pub fn parse(json: &'a str) -> Result<Self, MalformedPod> {
-        let mut pod: Self = serde_json::from_str(json)?;
+        #[derive(Deserialize)]
+        struct Document<'b>(#[serde(borrow, deserialize_with = "read::object")] PodView<'b>);
+        let Document(mut pod) = serde_json::from_str(json)?;
         pod.renumber();
         Ok(pod)
     }
@@ -54,11 +56,7 @@ impl<'a> PodView<'a> {
 
     /// Kind and name of the controlling owner.
     pub fn owner(&self) -> Option<(&str, &str)> {
-        self.metadata
-            .owner_references
-            .controller
-            .as_ref()
-            .map(|(kind, name)| (&**kind, &**name))
+        self.metadata.owner_references.controller.as_ref().map(|(kind, name)| (&**kind, &**name))
     }
 
     /// `spec.serviceAccountName`; `default` where it is absent.
@@ -81,35 +79,22 @@ impl<'a> PodView<'a> {
 
     /// Our annotations by key without the prefix, sorted.
     pub(crate) fn annotations(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.metadata
-            .annotations
-            .ours
-            .iter()
-            .map(|(key, value)| (name_of(key), &**value))
+        self.metadata.annotations.ours.iter().map(|(key, value)| (name_of(key), &**value))
     }
 
     /// Init containers and app containers.
     pub(crate) fn all_containers(&self) -> impl Iterator<Item = &ContainerView<'a>> {
-        self.spec
-            .init_containers
-            .iter()
-            .chain(self.spec.containers.iter())
+        self.spec.init_containers.iter().chain(self.spec.containers.iter())
     }
 
     /// The uid a container starts with, where the manifest says it.
     pub(crate) fn uid_of(&self, container: &ContainerView<'_>) -> Option<i64> {
-        container
-            .security_context
-            .user
-            .or(self.spec.security_context.user)
+        container.security_context.user.or(self.spec.security_context.user)
     }
 
     /// The gid a container starts with, where the manifest says it.
     pub(crate) fn gid_of(&self, container: &ContainerView<'_>) -> Option<i64> {
-        container
-            .security_context
-            .group
-            .or(self.spec.security_context.group)
+        container.security_context.group.or(self.spec.security_context.group)
     }
 
     /// Whether the pod is for Windows nodes.

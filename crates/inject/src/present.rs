@@ -23,36 +23,19 @@ pub(crate) fn is_same(
     pod: &PodView<'_>,
     is_reader: impl Fn(&ContainerView<'_>) -> bool,
 ) -> bool {
-    let agents: Vec<&ContainerView<'_>> = pod
-        .spec
-        .init_containers
-        .iter()
-        .filter(|c| ours::is_marked(c))
-        .collect();
+    let agents: Vec<&ContainerView<'_>> =
+        pod.spec.init_containers.iter().filter(|c| ours::is_marked(c)).collect();
     agents.len() == plan.agents.len()
-        && agents
-            .iter()
-            .zip(&plan.agents)
-            .all(|(there, planned)| is_same_agent(planned, there))
-        && pod
-            .spec
-            .volumes
-            .iter()
-            .filter(|volume| ours::is_reserved_volume(&volume.name))
-            .all(|there| {
-                plan.volumes
-                    .iter()
-                    .any(|planned| planned.name == *there.name && is_same_volume(planned, there))
-            })
-        && pod
-            .all_containers()
-            .filter(|container| !ours::is_marked(container))
-            .all(|container| {
-                is_reader(container)
-                    && has_planned_place(plan, container)
-                    && has_planned_variables(plan, container)
-                    || !container.mounts(SECRETS_VOLUME) && !has_our_variables(container)
-            })
+        && agents.iter().zip(&plan.agents).all(|(there, planned)| is_same_agent(planned, there))
+        && pod.spec.volumes.iter().filter(|volume| ours::is_reserved_volume(&volume.name)).all(|there| {
+            plan.volumes.iter().any(|planned| planned.name == *there.name && is_same_volume(planned, there))
+        })
+        && pod.all_containers().filter(|container| !ours::is_marked(container)).all(|container| {
+            is_reader(container)
+                && has_planned_place(plan, container)
+                && has_planned_variables(plan, container)
+                || !container.mounts(SECRETS_VOLUME) && !has_our_variables(container)
+        })
 }
 
 /// What the agent is told: its variables and its gate.
@@ -64,14 +47,9 @@ fn is_same_agent(planned: &Container, there: &ContainerView<'_>) -> bool {
             .find(|variable| variable.name == name)
             .map(|variable| variable.value.as_deref().unwrap_or(""))
     };
-    let is_hooked = planned
-        .lifecycle
-        .as_ref()
-        .is_some_and(|lifecycle| lifecycle.post_start.is_some());
+    let is_hooked = planned.lifecycle.as_ref().is_some_and(|lifecycle| lifecycle.post_start.is_some());
     planned.name == *there.name
-        && ENVIRONMENT
-            .iter()
-            .all(|spec| value(spec.name) == there.variable(spec.name))
+        && ENVIRONMENT.iter().all(|spec| value(spec.name) == there.variable(spec.name))
         && is_hooked == there.has_post_start()
         && planned.startup_probe.is_some() == there.has_startup_probe()
 }
@@ -86,10 +64,7 @@ fn is_same_volume(planned: &Volume, there: &VolumeView<'_>) -> bool {
         });
     }
     if let Some(planned) = &planned.config_map {
-        return there
-            .config_map
-            .as_ref()
-            .is_some_and(|there| there.name.as_deref() == Some(&planned.name));
+        return there.config_map.as_ref().is_some_and(|there| there.name.as_deref() == Some(&planned.name));
     }
     if let Some(planned) = &planned.secret {
         return there
@@ -97,18 +72,11 @@ fn is_same_volume(planned: &Volume, there: &VolumeView<'_>) -> bool {
             .as_ref()
             .is_some_and(|there| there.secret_name.as_deref() == planned.secret_name.as_deref());
     }
-    let token = planned.projected.as_ref().and_then(|projected| {
-        projected
-            .sources
-            .as_ref()?
-            .first()?
-            .service_account_token
-            .as_ref()
-    });
-    let sources = there
+    let token = planned
         .projected
         .as_ref()
-        .map(|projected| projected.sources.as_slice());
+        .and_then(|projected| projected.sources.as_ref()?.first()?.service_account_token.as_ref());
+    let sources = there.projected.as_ref().map(|projected| projected.sources.as_slice());
     let [source] = sources.unwrap_or_default() else {
         return false;
     };
@@ -124,15 +92,8 @@ fn is_same_volume(planned: &Volume, there: &VolumeView<'_>) -> bool {
 
 /// A reader's mount of ours, if it has one, is where the plan wants it.
 fn has_planned_place(plan: &Plan, container: &ContainerView<'_>) -> bool {
-    let mut places = container
-        .volume_mounts
-        .iter()
-        .filter(|mount| &*mount.name == SECRETS_VOLUME);
-    places.all(|place| {
-        plan.mount
-            .as_ref()
-            .is_some_and(|mount| mount.mount_path == *place.mount_path)
-    })
+    let mut places = container.volume_mounts.iter().filter(|mount| &*mount.name == SECRETS_VOLUME);
+    places.all(|place| plan.mount.as_ref().is_some_and(|mount| mount.mount_path == *place.mount_path))
 }
 
 /// A reader's variables of ours are all wanted.
@@ -145,8 +106,5 @@ fn has_planned_variables(plan: &Plan, container: &ContainerView<'_>) -> bool {
 }
 
 fn has_our_variables(container: &ContainerView<'_>) -> bool {
-    container
-        .env
-        .iter()
-        .any(|variable| variable.file_volume() == Some(ENV_VOLUME))
+    container.env.iter().any(|variable| variable.file_volume() == Some(ENV_VOLUME))
 }

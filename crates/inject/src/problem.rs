@@ -64,15 +64,7 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            code,
-            key,
-            layer,
-            value,
-            message,
-            allowed,
-            cure,
-        } = self;
+        let Self { code, key, layer, value, message, allowed, cure } = self;
         if let Some(key) = key {
             write!(f, "{ANNOTATION_PREFIX}{key}")?;
             match layer {
@@ -82,10 +74,8 @@ impl fmt::Display for Problem {
             f.write_str(": ")?;
         }
         // The errors of the shared types quote their text themselves.
-        if let Some(value) = value
-            .as_ref()
-            .map(ToString::to_string)
-            .filter(|value| !message.starts_with(value.as_str()))
+        if let Some(value) =
+            value.as_ref().map(ToString::to_string).filter(|value| !message.starts_with(value.as_str()))
         {
             write!(f, "{value}: ")?;
         }
@@ -184,14 +174,10 @@ impl Code {
     const fn entry(self) -> (&'static str, &'static str) {
         match self {
             Self::InvalidValue => ("invalid-value", "The key does not take this value."),
-            Self::NothingToInject => (
-                "nothing-to-inject",
-                "`inject` is `true` and no annotation names a secret.",
-            ),
-            Self::UnknownName => (
-                "unknown-name",
-                "An option names a file that no annotation selects.",
-            ),
+            Self::NothingToInject => {
+                ("nothing-to-inject", "`inject` is `true` and no annotation names a secret.")
+            }
+            Self::UnknownName => ("unknown-name", "An option names a file that no annotation selects."),
             Self::FileConflict => (
                 "file-conflict",
                 "Two secrets want the same file, or one a directory where another has a file.",
@@ -200,15 +186,13 @@ impl Code {
                 "format-conflict",
                 "A file has both a template and a format, or a format that its content cannot have.",
             ),
-            Self::PatternConflict => (
-                "pattern-conflict",
-                "The pattern `init` cannot do what other keys ask for.",
-            ),
+            Self::PatternConflict => {
+                ("pattern-conflict", "The pattern `init` cannot do what other keys ask for.")
+            }
             Self::UnknownContainer => ("unknown-container", "The pod has no container of that name."),
-            Self::IncompleteReload => (
-                "incomplete-reload",
-                "`reload-signal` and `reload-target` need one another.",
-            ),
+            Self::IncompleteReload => {
+                ("incomplete-reload", "`reload-signal` and `reload-target` need one another.")
+            }
             Self::AmbiguousReload => (
                 "ambiguous-reload",
                 "Several containers read the secrets, and the reload target does not say which.",
@@ -217,41 +201,27 @@ impl Code {
                 "process-namespace",
                 "A reload signal needs a process namespace of the pod's own that all containers share.",
             ),
-            Self::RunAsUser => (
-                "run-as-user",
-                "The agent cannot run as this user beside these containers.",
-            ),
-            Self::Resources => (
-                "resources",
-                "The agent's requests and limits contradict one another or the volume's size.",
-            ),
-            Self::MountConflict => (
-                "mount-conflict",
-                "A container already mounts something at or below the mount path.",
-            ),
-            Self::VariableConflict => (
-                "variable-conflict",
-                "A container already has a variable of that name.",
-            ),
+            Self::RunAsUser => ("run-as-user", "The agent cannot run as this user beside these containers."),
+            Self::Resources => {
+                ("resources", "The agent's requests and limits contradict one another or the volume's size.")
+            }
+            Self::MountConflict => {
+                ("mount-conflict", "A container already mounts something at or below the mount path.")
+            }
+            Self::VariableConflict => {
+                ("variable-conflict", "A container already has a variable of that name.")
+            }
             Self::KubeVersion => ("kube-version", "The cluster's Kubernetes is too old for a key."),
-            Self::NotAllowed => (
-                "not-allowed",
-                "The platform's allow-list does not cover the value.",
-            ),
-            Self::TooLarge => (
-                "too-large",
-                "The mappings do not fit into one environment variable.",
-            ),
-            Self::ReservedName => (
-                "reserved-name",
-                "A name that belongs to the injector is taken by something it did not add.",
-            ),
+            Self::NotAllowed => ("not-allowed", "The platform's allow-list does not cover the value."),
+            Self::TooLarge => ("too-large", "The mappings do not fit into one environment variable."),
+            Self::ReservedName => {
+                ("reserved-name", "A name that belongs to the injector is taken by something it did not add.")
+            }
             Self::Windows => ("windows", "The agent has no image for Windows nodes."),
             Self::MalformedPod => ("malformed-pod", "The object cannot be read as a pod."),
-            Self::Configuration => (
-                "configuration",
-                "The injector's configuration file says something it cannot mean.",
-            ),
+            Self::Configuration => {
+                ("configuration", "The injector's configuration file says something it cannot mean.")
+            }
         }
     }
 }

@@ -27,18 +27,12 @@ impl Quantity {
 
     /// Whole mebibytes.
     pub(crate) fn mebibytes(count: u32) -> Self {
-        Self {
-            nanos: i128::from(count) * (1 << 20) * NANOS,
-            text: format!("{count}Mi"),
-        }
+        Self { nanos: i128::from(count) * (1 << 20) * NANOS, text: format!("{count}Mi") }
     }
 
     /// Thousandths of a CPU.
     pub(crate) fn millis(count: u32) -> Self {
-        Self {
-            nanos: i128::from(count) * 1_000_000,
-            text: format!("{count}m"),
-        }
+        Self { nanos: i128::from(count) * 1_000_000, text: format!("{count}m") }
     }
 
     /// The sum, written in mebibytes, rounded up.
@@ -86,19 +80,14 @@ impl FromStr for Quantity {
         let (multiplier, divisor) = scale(suffix).ok_or(QuantityError)?;
         let fraction_scale = 10_i128.pow(u32::try_from(fraction.len()).map_err(|_| QuantityError)?);
         let digits: i128 = format!("0{whole}{fraction}").parse().map_err(|_| QuantityError)?;
-        let dividend = digits
-            .checked_mul(multiplier)
-            .and_then(|n| n.checked_mul(NANOS))
-            .ok_or(QuantityError)?;
+        let dividend =
+            digits.checked_mul(multiplier).and_then(|n| n.checked_mul(NANOS)).ok_or(QuantityError)?;
         let divisor = divisor * fraction_scale;
         let nanos = (dividend + divisor - 1) / divisor;
         if nanos > LARGEST {
             return Err(QuantityError);
         }
-        Ok(Self {
-            nanos: if negative { -nanos } else { nanos },
-            text: text.to_owned(),
-        })
+        Ok(Self { nanos: if negative { -nanos } else { nanos }, text: text.to_owned() })
     }
 }
 
@@ -123,9 +112,7 @@ fn scale(suffix: &str) -> Option<(i128, i128)> {
         "Ei" => (1 << 60, 1),
         exponent => {
             let power: i32 = exponent.strip_prefix(['e', 'E'])?.parse().ok()?;
-            let scale = 10_i128
-                .checked_pow(power.unsigned_abs())
-                .filter(|_| power.abs() <= 18)?;
+            let scale = 10_i128.checked_pow(power.unsigned_abs()).filter(|_| power.abs() <= 18)?;
             if power < 0 { (1, scale) } else { (scale, 1) }
         }
     })
@@ -182,9 +169,9 @@ mod tests {
 
     #[test]
     fn what_the_api_server_refuses_is_refused() {
-        for text in [
-            "", ".", "Mi", "1 Mi", "1mi", "1MiB", "0x10", "1e", "e3", "--1", "1.2.3", "9Ei", "1e40", "1e-40",
-        ] {
+        for text in
+            ["", ".", "Mi", "1 Mi", "1mi", "1MiB", "0x10", "1e", "e3", "--1", "1.2.3", "9Ei", "1e40", "1e-40"]
+        {
             assert!(text.parse::<Quantity>().is_err(), "{text}");
         }
     }

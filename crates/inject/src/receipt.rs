@@ -46,12 +46,7 @@ impl Receipt {
         touched: impl Iterator<Item = (&'a ContainerView<'b>, bool)>,
         shares_processes: bool,
     ) -> Self {
-        let mut receipt = Self {
-            version: VERSION,
-            null: Vec::new(),
-            empty: Vec::new(),
-            added: Vec::new(),
-        };
+        let mut receipt = Self { version: VERSION, null: Vec::new(), empty: Vec::new(), added: Vec::new() };
         receipt.note(VOLUMES.to_owned(), &pod.spec.volumes);
         receipt.note(INIT_CONTAINERS.to_owned(), &pod.spec.init_containers);
         for (container, gets_variables) in touched {
@@ -75,12 +70,7 @@ impl Receipt {
 
     /// Reads what a pod carries. What cannot be read says nothing.
     pub(crate) fn parse(text: &str) -> Self {
-        let unreadable = Self {
-            version: VERSION,
-            null: Vec::new(),
-            empty: Vec::new(),
-            added: Vec::new(),
-        };
+        let unreadable = Self { version: VERSION, null: Vec::new(), empty: Vec::new(), added: Vec::new() };
         serde_json::from_str(text)
             .ok()
             .filter(|receipt: &Self| receipt.version == VERSION)

@@ -131,24 +131,11 @@ impl TryFrom<InjectorConfig> for Settings {
             excluded_namespaces,
         } = config;
         let built_in = Self::default();
-        let mut collected = Collected {
-            draft: built_in.base,
-            problems: Problems::new(),
-            warnings: Vec::new(),
-        };
+        let mut collected =
+            Collected { draft: built_in.base, problems: Problems::new(), warnings: Vec::new() };
         let entries = defaults.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-        collect(
-            &mut collected,
-            Source {
-                layer: Layer::Injector,
-                entries,
-            },
-        );
-        let Collected {
-            draft,
-            mut problems,
-            warnings,
-        } = collected;
+        collect(&mut collected, Source { layer: Layer::Injector, entries });
+        let Collected { draft, mut problems, warnings } = collected;
         for warning in warnings {
             problems.push(mistake("defaults", None, &warning, "correct or remove the key"));
         }

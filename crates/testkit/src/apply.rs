@@ -23,11 +23,7 @@ pub fn apply(pod: &Value, patch: &Value) -> Result<Value, ApplyError> {
     let patch: json_patch::Patch = serde_json::from_value(patch.clone()).map_err(ApplyError::NotAPatch)?;
     let mut patched = pod.clone();
     json_patch::patch(&mut patched, &patch).map_err(ApplyError::DoesNotApply)?;
-    if patched.is_object() {
-        Ok(patched)
-    } else {
-        Err(ApplyError::NotAnObject)
-    }
+    if patched.is_object() { Ok(patched) } else { Err(ApplyError::NotAnObject) }
 }
 
 #[cfg(test)]
@@ -43,38 +39,21 @@ mod tests {
             {"op": "add", "path": "/spec/volumes/0", "value": "a"},
             {"op": "add", "path": "/spec/volumes/-", "value": "c"},
         ]);
-        assert_eq!(
-            apply(&pod, &patch).unwrap(),
-            json!({"spec": {"volumes": ["a", "b", "c"]}})
-        );
+        assert_eq!(apply(&pod, &patch).unwrap(), json!({"spec": {"volumes": ["a", "b", "c"]}}));
     }
 
     #[test]
     fn what_the_api_server_cannot_apply() {
         let pod = json!({"spec": {"volumes": null, "containers": [{}]}});
-        for path in [
-            "/metadata/annotations",
-            "/spec/volumes/-",
-            "/spec/volumes/0",
-            "/spec/containers/2",
-        ] {
+        for path in ["/metadata/annotations", "/spec/volumes/-", "/spec/volumes/0", "/spec/containers/2"] {
             let patch = json!([{"op": "add", "path": path, "value": 1}]);
-            assert!(
-                matches!(apply(&pod, &patch), Err(ApplyError::DoesNotApply(_))),
-                "{path}"
-            );
+            assert!(matches!(apply(&pod, &patch), Err(ApplyError::DoesNotApply(_))), "{path}");
         }
         for path in ["/metadata", "/spec/containers/1", "/spec/containers/0/env"] {
             let patch = json!([{"op": "remove", "path": path}]);
-            assert!(
-                matches!(apply(&pod, &patch), Err(ApplyError::DoesNotApply(_))),
-                "{path}"
-            );
+            assert!(matches!(apply(&pod, &patch), Err(ApplyError::DoesNotApply(_))), "{path}");
         }
-        assert!(matches!(
-            apply(&pod, &json!([{"op": "sum"}])),
-            Err(ApplyError::NotAPatch(_))
-        ));
+        assert!(matches!(apply(&pod, &json!([{"op": "sum"}])), Err(ApplyError::NotAPatch(_))));
         let whole = json!([{"op": "add", "path": "", "value": []}]);
         assert!(matches!(apply(&pod, &whole), Err(ApplyError::NotAnObject)));
     }

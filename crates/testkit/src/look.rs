@@ -14,10 +14,7 @@ pub fn named<'a>(entries: &'a [Value], name: &str) -> Option<&'a Value> {
 
 /// The names of the entries, in order.
 pub fn names(entries: &[Value]) -> Vec<&str> {
-    entries
-        .iter()
-        .filter_map(|entry| entry["name"].as_str())
-        .collect()
+    entries.iter().filter_map(|entry| entry["name"].as_str()).collect()
 }
 
 /// The init container (or native sidecar) called `name`.
@@ -37,9 +34,7 @@ pub fn volume<'a>(pod: &'a Value, name: &str) -> Option<&'a Value> {
 
 /// A container's mount of the volume called `volume`.
 pub fn mount<'a>(container: &'a Value, volume: &str) -> Option<&'a Value> {
-    list(container, "volumeMounts")
-        .iter()
-        .find(|mount| mount["name"] == volume)
+    list(container, "volumeMounts").iter().find(|mount| mount["name"] == volume)
 }
 
 /// The text of a container's variable.

@@ -42,8 +42,7 @@ impl PodBuilder {
     /// Sets any annotation.
     #[must_use]
     pub fn annotation(mut self, key: &str, value: &str) -> Self {
-        self.metadata_map("annotations")
-            .insert(key.to_owned(), value.into());
+        self.metadata_map("annotations").insert(key.to_owned(), value.into());
         self
     }
 
@@ -102,9 +101,7 @@ impl PodBuilder {
     }
 
     fn spec_map(&mut self) -> &mut Map<String, Value> {
-        self.pod["spec"]
-            .as_object_mut()
-            .expect("every pod of the builder has a spec")
+        self.pod["spec"].as_object_mut().expect("every pod of the builder has a spec")
     }
 
     fn metadata_map(&mut self, field: &str) -> &mut Map<String, Value> {

@@ -24,13 +24,8 @@ const BASELINE_CAPABILITIES: [&str; 13] = [
 ];
 
 /// Types of `seLinuxOptions` a baseline container may name.
-const BASELINE_SELINUX_TYPES: [&str; 5] = [
-    "",
-    "container_t",
-    "container_init_t",
-    "container_kvm_t",
-    "container_engine_t",
-];
+const BASELINE_SELINUX_TYPES: [&str; 5] =
+    ["", "container_t", "container_init_t", "container_kvm_t", "container_engine_t"];
 
 /// Kinds of volume a restricted pod may have.
 const RESTRICTED_VOLUMES: [&str; 9] = [
@@ -56,34 +51,16 @@ pub fn baseline_violations(container: &Value) -> Vec<&'static str> {
         }
     };
     check(context["privileged"] != true, "privileged");
+    check(added.iter().all(|capability| BASELINE_CAPABILITIES.contains(capability)), "capabilities.add");
     check(
-        added
-            .iter()
-            .all(|capability| BASELINE_CAPABILITIES.contains(capability)),
-        "capabilities.add",
-    );
-    check(
-        container["ports"].as_array().is_none_or(|ports| {
-            ports
-                .iter()
-                .all(|port| port["hostPort"].as_u64().unwrap_or(0) == 0)
-        }),
+        container["ports"]
+            .as_array()
+            .is_none_or(|ports| ports.iter().all(|port| port["hostPort"].as_u64().unwrap_or(0) == 0)),
         "hostPort",
     );
-    check(
-        context["procMount"]
-            .as_str()
-            .is_none_or(|mount| mount == "Default"),
-        "procMount",
-    );
-    check(
-        context["seccompProfile"]["type"] != "Unconfined",
-        "seccompProfile",
-    );
-    check(
-        context["appArmorProfile"]["type"] != "Unconfined",
-        "appArmorProfile",
-    );
+    check(context["procMount"].as_str().is_none_or(|mount| mount == "Default"), "procMount");
+    check(context["seccompProfile"]["type"] != "Unconfined", "seccompProfile");
+    check(context["appArmorProfile"]["type"] != "Unconfined", "appArmorProfile");
     check(context["windowsOptions"]["hostProcess"] != true, "hostProcess");
     let selinux = &context["seLinuxOptions"];
     check(
@@ -109,27 +86,16 @@ pub fn restricted_violations(container: &Value) -> Vec<&'static str> {
             violations.push(control);
         }
     };
-    check(
-        context["allowPrivilegeEscalation"] == false,
-        "allowPrivilegeEscalation",
-    );
+    check(context["allowPrivilegeEscalation"] == false, "allowPrivilegeEscalation");
     check(context["runAsNonRoot"] == true, "runAsNonRoot");
     check(context["runAsUser"] != 0, "runAsUser");
     check(
-        matches!(
-            context["seccompProfile"]["type"].as_str(),
-            Some("RuntimeDefault" | "Localhost")
-        ),
+        matches!(context["seccompProfile"]["type"].as_str(), Some("RuntimeDefault" | "Localhost")),
         "seccompProfile",
     );
+    check(strings(&context["capabilities"]["drop"]).contains(&"ALL"), "capabilities.drop");
     check(
-        strings(&context["capabilities"]["drop"]).contains(&"ALL"),
-        "capabilities.drop",
-    );
-    check(
-        strings(&context["capabilities"]["add"])
-            .iter()
-            .all(|capability| *capability == "NET_BIND_SERVICE"),
+        strings(&context["capabilities"]["add"]).iter().all(|capability| *capability == "NET_BIND_SERVICE"),
         "capabilities.add",
     );
     violations
@@ -138,17 +104,12 @@ pub fn restricted_violations(container: &Value) -> Vec<&'static str> {
 /// Whether a restricted pod may have the volume.
 pub fn is_restricted_volume(volume: &Value) -> bool {
     volume.as_object().is_some_and(|volume| {
-        volume
-            .keys()
-            .filter(|key| *key != "name")
-            .all(|kind| RESTRICTED_VOLUMES.contains(&kind.as_str()))
+        volume.keys().filter(|key| *key != "name").all(|kind| RESTRICTED_VOLUMES.contains(&kind.as_str()))
     })
 }
 
 fn strings(list: &Value) -> Vec<&str> {
-    list.as_array()
-        .map(|list| list.iter().filter_map(Value::as_str).collect())
-        .unwrap_or_default()
+    list.as_array().map(|list| list.iter().filter_map(Value::as_str).collect()).unwrap_or_default()
 }
 
 fn handlers(container: &Value) -> impl Iterator<Item = &Value> {
@@ -183,12 +144,7 @@ mod tests {
         assert_eq!(restricted_violations(&restricted()), [""; 0]);
         assert_eq!(
             restricted_violations(&json!({"name": "c"})),
-            [
-                "allowPrivilegeEscalation",
-                "runAsNonRoot",
-                "seccompProfile",
-                "capabilities.drop"
-            ]
+            ["allowPrivilegeEscalation", "runAsNonRoot", "seccompProfile", "capabilities.drop"]
         );
     }
 
@@ -198,52 +154,21 @@ mod tests {
         container["securityContext"]["runAsUser"] = 0.into();
         container["securityContext"]["capabilities"]["add"] = json!(["KILL"]);
         assert_eq!(baseline_violations(&container), [""; 0]);
-        assert_eq!(
-            restricted_violations(&container),
-            ["runAsUser", "capabilities.add"]
-        );
+        assert_eq!(restricted_violations(&container), ["runAsUser", "capabilities.add"]);
     }
 
     #[test]
     fn each_control_of_baseline() {
         for (path, value, control) in [
             ("/securityContext", json!({"privileged": true}), "privileged"),
-            (
-                "/securityContext",
-                json!({"capabilities": {"add": ["SYS_PTRACE"]}}),
-                "capabilities.add",
-            ),
-            (
-                "/ports",
-                json!([{"containerPort": 1}, {"hostPort": 80}]),
-                "hostPort",
-            ),
+            ("/securityContext", json!({"capabilities": {"add": ["SYS_PTRACE"]}}), "capabilities.add"),
+            ("/ports", json!([{"containerPort": 1}, {"hostPort": 80}]), "hostPort"),
             ("/securityContext", json!({"procMount": "Unmasked"}), "procMount"),
-            (
-                "/securityContext",
-                json!({"seccompProfile": {"type": "Unconfined"}}),
-                "seccompProfile",
-            ),
-            (
-                "/securityContext",
-                json!({"appArmorProfile": {"type": "Unconfined"}}),
-                "appArmorProfile",
-            ),
-            (
-                "/securityContext",
-                json!({"windowsOptions": {"hostProcess": true}}),
-                "hostProcess",
-            ),
-            (
-                "/securityContext",
-                json!({"seLinuxOptions": {"type": "spc_t"}}),
-                "seLinuxOptions",
-            ),
-            (
-                "/startupProbe",
-                json!({"httpGet": {"host": "10.0.0.1"}}),
-                "probe host",
-            ),
+            ("/securityContext", json!({"seccompProfile": {"type": "Unconfined"}}), "seccompProfile"),
+            ("/securityContext", json!({"appArmorProfile": {"type": "Unconfined"}}), "appArmorProfile"),
+            ("/securityContext", json!({"windowsOptions": {"hostProcess": true}}), "hostProcess"),
+            ("/securityContext", json!({"seLinuxOptions": {"type": "spc_t"}}), "seLinuxOptions"),
+            ("/startupProbe", json!({"httpGet": {"host": "10.0.0.1"}}), "probe host"),
         ] {
             let mut container = json!({"name": "c"});
             container[&path[1..]] = value;
@@ -254,8 +179,6 @@ mod tests {
     #[test]
     fn volumes() {
         assert!(is_restricted_volume(&json!({"name": "a", "emptyDir": {}})));
-        assert!(!is_restricted_volume(
-            &json!({"name": "a", "hostPath": {"path": "/"}})
-        ));
+        assert!(!is_restricted_volume(&json!({"name": "a", "hostPath": {"path": "/"}})));
     }
 }

@@ -81,9 +81,7 @@ fn quantities(list: &Value) -> BTreeMap<&'static str, i128> {
 /// A Kubernetes quantity in billionths: `100m`, `64Mi`, `0.5`, `1e3`. None if it is not one, or beyond 128 bits.
 pub fn quantity_nano(text: &str) -> Option<i128> {
     const NANO: i128 = 1_000_000_000;
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, suffix) = text.split_at(digits);
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     if whole.is_empty() && fraction.is_empty() {
@@ -120,10 +118,7 @@ mod tests {
     use super::*;
 
     fn of(containers: &[Value]) -> Class {
-        let containers: Vec<_> = containers
-            .iter()
-            .map(|resources| json!({"resources": resources}))
-            .collect();
+        let containers: Vec<_> = containers.iter().map(|resources| json!({"resources": resources})).collect();
         class(&json!({"spec": {"containers": containers}}))
     }
 
@@ -131,21 +126,12 @@ mod tests {
     fn classes() {
         let full = json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "1000m", "memory": "1024Mi"}});
         assert_eq!(of(std::slice::from_ref(&full)), Class::Guaranteed);
-        assert_eq!(
-            of(&[full.clone(), json!({"limits": {"cpu": 2, "memory": "1e9"}})]),
-            Class::Guaranteed
-        );
+        assert_eq!(of(&[full.clone(), json!({"limits": {"cpu": 2, "memory": "1e9"}})]), Class::Guaranteed);
         assert_eq!(of(&[full.clone(), json!({})]), Class::Burstable);
-        assert_eq!(
-            of(&[full.clone(), json!({"limits": {"cpu": "1"}})]),
-            Class::Burstable
-        );
+        assert_eq!(of(&[full.clone(), json!({"limits": {"cpu": "1"}})]), Class::Burstable);
         let less = json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "999m"}});
         assert_eq!(of(&[less]), Class::Burstable);
-        assert_eq!(
-            of(&[json!({}), json!({"requests": {"cpu": "0"}})]),
-            Class::BestEffort
-        );
+        assert_eq!(of(&[json!({}), json!({"requests": {"cpu": "0"}})]), Class::BestEffort);
     }
 
     #[test]

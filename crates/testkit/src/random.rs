@@ -55,10 +55,8 @@ fn object(
     fields: impl IntoIterator<Item = (&'static str, Option<Value>)>,
     unknown: Map<String, Value>,
 ) -> Value {
-    let mut object: Map<_, _> = fields
-        .into_iter()
-        .filter_map(|(key, value)| Some((key.to_owned(), value?)))
-        .collect();
+    let mut object: Map<_, _> =
+        fields.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect();
     object.extend(unknown);
     Value::Object(object)
 }

@@ -15,10 +15,8 @@ fn shuffle(value: &Value, random: &mut SplitMix) -> Value {
             for end in (1..entries.len()).rev() {
                 entries.swap(end, random.below(end + 1));
             }
-            let shuffled: Map<_, _> = entries
-                .into_iter()
-                .map(|(key, value)| (key.clone(), shuffle(value, random)))
-                .collect();
+            let shuffled: Map<_, _> =
+                entries.into_iter().map(|(key, value)| (key.clone(), shuffle(value, random))).collect();
             Value::Object(shuffled)
         }
         Value::Array(items) => items.iter().map(|item| shuffle(item, random)).collect(),

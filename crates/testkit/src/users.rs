@@ -7,9 +7,7 @@ const OUR_VOLUMES: &str = "scaivault-";
 const OUR_ANNOTATIONS: [&str; 2] = ["scaivault.scailabs.ai/status", "scaivault.scailabs.ai/receipt"];
 
 pub(crate) fn is_our_container(container: &Value) -> bool {
-    container["name"]
-        .as_str()
-        .is_some_and(|name| OUR_CONTAINERS.contains(&name))
+    container["name"].as_str().is_some_and(|name| OUR_CONTAINERS.contains(&name))
 }
 
 /// The pod without what the injector adds: its init containers, volumes, mounts, variables and annotations, all
@@ -17,10 +15,7 @@ pub(crate) fn is_our_container(container: &Value) -> bool {
 #[must_use]
 pub fn strip_ours(pod: &Value) -> Value {
     let mut pod = pod.clone();
-    if let Some(annotations) = pod
-        .pointer_mut("/metadata/annotations")
-        .and_then(Value::as_object_mut)
-    {
+    if let Some(annotations) = pod.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
         annotations.retain(|key, _| !OUR_ANNOTATIONS.contains(&key.as_str()));
     }
     let Some(spec) = pod.pointer_mut("/spec").and_then(Value::as_object_mut) else {
@@ -33,9 +28,7 @@ pub fn strip_ours(pod: &Value) -> Value {
             continue;
         };
         for container in containers.iter_mut().filter_map(Value::as_object_mut) {
-            retain(container, "volumeMounts", |mount| {
-                !names_our_volume(&mount["name"])
-            });
+            retain(container, "volumeMounts", |mount| !names_our_volume(&mount["name"]));
             retain(container, "env", |variable| {
                 !names_our_volume(&variable["valueFrom"]["fileKeyRef"]["volumeName"])
             });
@@ -85,19 +78,10 @@ fn is_allowed(path: &str) -> bool {
         }
         ["metadata", "annotations", key] => key.starts_with("scaivault.scailabs.ai~1"),
         ["spec", "volumes" | "initContainers", entry] => is_entry(entry),
-        [
-            "spec",
-            "containers" | "initContainers",
-            container,
-            "volumeMounts" | "env",
-        ] => is_index(container),
-        [
-            "spec",
-            "containers" | "initContainers",
-            container,
-            "volumeMounts" | "env",
-            entry,
-        ] => is_index(container) && is_entry(entry),
+        ["spec", "containers" | "initContainers", container, "volumeMounts" | "env"] => is_index(container),
+        ["spec", "containers" | "initContainers", container, "volumeMounts" | "env", entry] => {
+            is_index(container) && is_entry(entry)
+        }
         _ => false,
     }
 }

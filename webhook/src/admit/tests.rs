@@ -17,15 +17,9 @@ fn only_the_creation_of_a_pod_is_decided() {
         (&[("CREATE", "DELETE")], Untouched::Delete),
         (&[("CREATE", "CONNECT")], Untouched::Connect),
         (&[("CREATE", "PATCH")], Untouched::OtherOperation),
+        (&[(r#""name":"""#, r#""name":"web","subResource":"resize""#)], Untouched::Subresource),
         (
-            &[(r#""name":"""#, r#""name":"web","subResource":"resize""#)],
-            Untouched::Subresource,
-        ),
-        (
-            &[
-                (r#""name":"""#, r#""name":"web","subResource":"status""#),
-                ("CREATE", "UPDATE"),
-            ],
+            &[(r#""name":"""#, r#""name":"web","subResource":"status""#), ("CREATE", "UPDATE")],
             Untouched::Subresource,
         ),
         (&[(pod, r#""kind":"Deployment"},"resource""#)], Untouched::NotAPod),
@@ -42,20 +36,12 @@ fn only_the_creation_of_a_pod_is_decided() {
         assert_eq!(verdict.reason, Reason::Untouched(expected), "{edit:?}");
         assert!(verdict.patch.is_none() && verdict.refusal.is_none());
     }
-    assert!(matches!(
-        verdict(&[]).reason,
-        Reason::Skipped(SkipReason::NotAnnotated)
-    ));
+    assert!(matches!(verdict(&[]).reason, Reason::Skipped(SkipReason::NotAnnotated)));
 }
 
 #[test]
 fn what_is_no_pod_is_refused() {
-    for object in [
-        "null",
-        "7",
-        r#"{"metadata":7}"#,
-        r#"{"spec":{"containers":"app"}}"#,
-    ] {
+    for object in ["null", "7", r#"{"metadata":7}"#, r#"{"spec":{"containers":"app"}}"#] {
         let verdict = verdict(&[(r#""object":{"#, &format!(r#""object":{object},"other":{{"#))]);
         assert_eq!(verdict.reason, Reason::Denied(Refused::MalformedPod), "{object}");
         assert_eq!(verdict.refusal.unwrap().code, 422);
@@ -68,10 +54,7 @@ fn annotations_with_problems_are_refused_with_all_of_them() {
     let verdict = verdict(&[(r#""labels""#, annotations)]);
     assert_eq!(verdict.reason, Reason::Denied(Refused::Problems));
     let message = verdict.refusal.unwrap().message;
-    assert!(
-        message.contains("inject-secret-db") && message.contains("pattern"),
-        "{message}"
-    );
+    assert!(message.contains("inject-secret-db") && message.contains("pattern"), "{message}");
 }
 
 #[test]
@@ -96,10 +79,7 @@ fn problems() -> Problems {
 
 #[test]
 fn a_denial_says_all_problems() {
-    let verdict = Verdict::from(Decision::Deny(Denial {
-        problems: problems(),
-        warnings: vec!["w".into()],
-    }));
+    let verdict = Verdict::from(Decision::Deny(Denial { problems: problems(), warnings: vec!["w".into()] }));
     let refusal = verdict.refusal.unwrap();
     assert_eq!((refusal.code, refusal.reason), (403, "Forbidden"));
     assert_eq!(refusal.message, problems().to_string());
@@ -109,11 +89,7 @@ fn a_denial_says_all_problems() {
 
 #[test]
 fn a_pod_that_is_let_through_with_problems_keeps_them() {
-    let skip = Skip {
-        problems: problems(),
-        warnings: vec!["w".into()],
-        ..SkipReason::Problems.into()
-    };
+    let skip = Skip { problems: problems(), warnings: vec!["w".into()], ..SkipReason::Problems.into() };
     let verdict = Verdict::from(Decision::Skip(skip));
     assert_eq!(verdict.reason, Reason::Skipped(SkipReason::Problems));
     assert_eq!((verdict.problems.len(), verdict.warnings.len()), (1, 1));
@@ -122,10 +98,7 @@ fn a_pod_that_is_let_through_with_problems_keeps_them() {
 
 #[test]
 fn injection_and_detachment_carry_their_patch() {
-    let patch = Patch::new(vec![PatchOperation::Add {
-        path: "/spec/x".into(),
-        value: Value::Switch(true),
-    }]);
+    let patch = Patch::new(vec![PatchOperation::Add { path: "/spec/x".into(), value: Value::Switch(true) }]);
     let injection = Decision::Inject(Box::new(Injection {
         patch: patch.clone(),
         pattern: Pattern::Sidecar,
@@ -134,13 +107,7 @@ fn injection_and_detachment_carry_their_patch() {
         warnings: Vec::new(),
     }));
     let verdict = Verdict::from(injection);
-    assert_eq!(
-        (verdict.reason, verdict.patch),
-        (Reason::Injected(Pattern::Sidecar), Some(patch.clone()))
-    );
-    let verdict = Verdict::from(Decision::Detach(Detachment {
-        patch: patch.clone(),
-        warnings: Vec::new(),
-    }));
+    assert_eq!((verdict.reason, verdict.patch), (Reason::Injected(Pattern::Sidecar), Some(patch.clone())));
+    let verdict = Verdict::from(Decision::Detach(Detachment { patch: patch.clone(), warnings: Vec::new() }));
     assert_eq!((verdict.reason, verdict.patch), (Reason::Detached, Some(patch)));
 }

@@ -40,14 +40,7 @@ pub(crate) struct Response<'a> {
 
 impl Response<'_> {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let Self {
-            version,
-            uid,
-            status,
-            patch,
-            warnings,
-            audit_annotations,
-        } = self;
+        let Self { version, uid, status, patch, warnings, audit_annotations } = self;
         let texts =
             warnings.iter().map(String::len).sum::<usize>() + status.map_or(0, |status| status.message.len());
         let mut out = Writer(Vec::with_capacity(ENVELOPE_BYTES + patch.len() / 3 * 4 + texts));
@@ -57,22 +50,13 @@ impl Response<'_> {
         out.raw(KIND);
         out.raw(r#"","response":{"uid":"#);
         out.string(uid);
-        out.raw(if status.is_none() {
-            r#","allowed":true"#
-        } else {
-            r#","allowed":false"#
-        });
+        out.raw(if status.is_none() { r#","allowed":true"# } else { r#","allowed":false"# });
         if !patch.is_empty() {
             out.raw(r#","patchType":"JSONPatch","patch":""#);
             out.base64(patch);
             out.raw("\"");
         }
-        if let Some(Status {
-            code,
-            reason,
-            message,
-        }) = status
-        {
+        if let Some(Status { code, reason, message }) = status {
             out.raw(r#","status":{"code":"#);
             out.raw(&code.to_string());
             out.raw(r#","reason":"#);
@@ -152,12 +136,7 @@ fn one_line(warning: &str) -> String {
     if warning.chars().nth(WARNING_CHARS).is_none() {
         return warning.chars().map(clean).collect();
     }
-    warning
-        .chars()
-        .take(WARNING_CHARS - 1)
-        .map(clean)
-        .chain(['…'])
-        .collect()
+    warning.chars().take(WARNING_CHARS - 1).map(clean).chain(['…']).collect()
 }
 
 #[cfg(test)]
@@ -194,10 +173,7 @@ mod tests {
     fn patch_and_type_come_together() {
         for length in 1..=7 {
             let patch = vec![b'x'; length];
-            let answer = parsed(&Response {
-                patch: &patch,
-                ..response()
-            });
+            let answer = parsed(&Response { patch: &patch, ..response() });
             assert_eq!(answer["response"]["patchType"], "JSONPatch");
             let text = answer["response"]["patch"].as_str().unwrap();
             assert_eq!(STANDARD.decode(text).unwrap(), patch);
@@ -206,11 +182,7 @@ mod tests {
 
     #[test]
     fn a_refusal_says_code_reason_and_message() {
-        let status = Status {
-            code: 403,
-            reason: "Forbidden",
-            message: "line\n\"two\"",
-        };
+        let status = Status { code: 403, reason: "Forbidden", message: "line\n\"two\"" };
         let answer = parsed(&Response {
             status: Some(status),
             audit_annotations: &[("outcome", "denied")],
@@ -225,10 +197,7 @@ mod tests {
     }
 
     fn shown(warnings: &[String]) -> Vec<String> {
-        let answer = parsed(&Response {
-            warnings,
-            ..response()
-        });
+        let answer = parsed(&Response { warnings, ..response() });
         serde_json::from_value(answer["response"]["warnings"].clone()).unwrap()
     }
 
@@ -236,11 +205,7 @@ mod tests {
     fn a_long_warning_is_cut_and_put_on_one_line() {
         let shown = shown(&["ä\n".repeat(300), "short".into()]);
         assert_eq!(shown[0].chars().count(), WARNING_CHARS);
-        assert!(
-            shown[0].ends_with('…') && !shown[0].contains('\n'),
-            "{}",
-            shown[0]
-        );
+        assert!(shown[0].ends_with('…') && !shown[0].contains('\n'), "{}", shown[0]);
         assert_eq!(shown[1], "short");
     }
 

@@ -10,10 +10,7 @@ fn a_review_is_read() {
     let request = Request::decode(REVIEW.as_bytes()).unwrap();
     assert_eq!(request.version, ReviewVersion::V1);
     assert_eq!(&*request.uid, "u-1");
-    assert_eq!(
-        (&*request.kind.group, &*request.kind.version, &*request.kind.kind),
-        ("", "v1", "Pod")
-    );
+    assert_eq!((&*request.kind.group, &*request.kind.version, &*request.kind.kind), ("", "v1", "Pod"));
     assert_eq!((&*request.name, &*request.namespace), ("web", "shop"));
     assert_eq!(request.operation, Operation::Create);
     assert!(request.dry_run && request.subresource.is_empty());
@@ -23,10 +20,8 @@ fn a_review_is_read() {
 
 #[test]
 fn escapes_and_nulls_are_read() {
-    let text = REVIEW
-        .replace("\"web\"", r#""w\u0065b\n""#)
-        .replace("\"shop\"", "null")
-        .replace("true", "null");
+    let text =
+        REVIEW.replace("\"web\"", r#""w\u0065b\n""#).replace("\"shop\"", "null").replace("true", "null");
     let request = Request::decode(text.as_bytes()).unwrap();
     assert_eq!((&*request.name, &*request.namespace), ("web\n", ""));
     assert!(!request.dry_run);
@@ -35,10 +30,7 @@ fn escapes_and_nulls_are_read() {
 #[test]
 fn v1beta1_is_understood() {
     let text = REVIEW.replace("k8s.io/v1", "k8s.io/v1beta1");
-    assert_eq!(
-        Request::decode(text.as_bytes()).unwrap().version,
-        ReviewVersion::V1Beta1
-    );
+    assert_eq!(Request::decode(text.as_bytes()).unwrap().version, ReviewVersion::V1Beta1);
 }
 
 fn error(text: impl AsRef<[u8]>) -> DecodeError {
@@ -63,10 +55,7 @@ fn what_is_no_review_is_said_so_without_a_quote() {
         r#"{"request":{"dryRun":"hunter2"}}"#,
     ] {
         let error = error(text);
-        assert!(
-            matches!(error, DecodeError::NotAReview { .. }),
-            "{text}: {error:?}"
-        );
+        assert!(matches!(error, DecodeError::NotAReview { .. }), "{text}: {error:?}");
         assert!(!error.to_string().contains("hunter2"), "{error}");
     }
 }
@@ -85,9 +74,6 @@ fn other_kinds_and_versions_keep_the_uid() {
 fn a_request_with_a_uid_is_needed() {
     let start = r#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1""#;
     assert!(matches!(error(format!("{start}}}")), DecodeError::NoRequest));
-    assert!(matches!(
-        error(format!(r#"{start},"request":null}}"#)),
-        DecodeError::NoRequest
-    ));
+    assert!(matches!(error(format!(r#"{start},"request":null}}"#)), DecodeError::NoRequest));
     assert!(matches!(error(REVIEW.replace("u-1", "")), DecodeError::NoUid));
 }

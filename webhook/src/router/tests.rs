@@ -12,10 +12,7 @@ struct Server {
 
 fn server(limits: Limits) -> Server {
     let metrics = Metrics::new();
-    Server {
-        router: router(context(), Arc::clone(&metrics), limits),
-        metrics,
-    }
+    Server { router: router(context(), Arc::clone(&metrics), limits), metrics }
 }
 
 fn post_json(body: impl Into<Body>) -> HttpRequest<Body> {
@@ -29,11 +26,7 @@ impl Server {
     async fn send(&self, request: HttpRequest<Body>) -> (StatusCode, HeaderMap, String) {
         let (head, body) = self.router.clone().oneshot(request).await.unwrap().into_parts();
         let body = body.collect().await.unwrap().to_bytes();
-        (
-            head.status,
-            head.headers,
-            String::from_utf8(body.to_vec()).unwrap(),
-        )
+        (head.status, head.headers, String::from_utf8(body.to_vec()).unwrap())
     }
 
     async fn status(&self, request: HttpRequest<Body>) -> StatusCode {
@@ -51,9 +44,8 @@ impl Server {
 #[tokio::test]
 async fn a_review_is_answered_and_counted() {
     let server = server(Limits::default());
-    let (status, headers, body) = server
-        .send(post_json(review(&[("\"dryRun\":false", "\"dryRun\":true")])))
-        .await;
+    let (status, headers, body) =
+        server.send(post_json(review(&[("\"dryRun\":false", "\"dryRun\":true")]))).await;
     assert_eq!(
         (status, &headers[header::CONTENT_TYPE]),
         (StatusCode::OK, &HeaderValue::from_static("application/json"))
@@ -75,11 +67,7 @@ async fn what_is_no_review_is_400() {
         &review[..review.len() / 2],
         r#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1"}"#,
     ] {
-        assert_eq!(
-            server.status(post_json(body.to_owned())).await,
-            StatusCode::BAD_REQUEST,
-            "{body}"
-        );
+        assert_eq!(server.status(post_json(body.to_owned())).await, StatusCode::BAD_REQUEST, "{body}");
     }
     server.assert_metric(r#"scaivault_injector_http_errors_total{status="400"} 3"#);
 }
@@ -94,16 +82,11 @@ async fn other_routes_methods_and_types_are_refused() {
         (status, &headers[header::ALLOW]),
         (StatusCode::METHOD_NOT_ALLOWED, &HeaderValue::from_static("POST"))
     );
-    let untyped = HttpRequest::builder()
-        .method(Method::POST)
-        .uri(MUTATE_PATH)
-        .body(Body::from(review(&[])))
-        .unwrap();
+    let untyped =
+        HttpRequest::builder().method(Method::POST).uri(MUTATE_PATH).body(Body::from(review(&[]))).unwrap();
     assert_eq!(server.status(untyped).await, StatusCode::UNSUPPORTED_MEDIA_TYPE);
     for status in [404, 405, 415] {
-        server.assert_metric(&format!(
-            "scaivault_injector_http_errors_total{{status=\"{status}\"}} 1"
-        ));
+        server.assert_metric(&format!("scaivault_injector_http_errors_total{{status=\"{status}\"}} 1"));
     }
 }
 
@@ -111,10 +94,7 @@ async fn other_routes_methods_and_types_are_refused() {
 async fn twenty_mebibytes_are_413() {
     let server = server(Limits::default());
     let body = vec![b' '; 20 * 1024 * 1024];
-    assert_eq!(
-        server.status(post_json(body)).await,
-        StatusCode::PAYLOAD_TOO_LARGE
-    );
+    assert_eq!(server.status(post_json(body)).await, StatusCode::PAYLOAD_TOO_LARGE);
     server.assert_metric(r#"scaivault_injector_http_errors_total{status="413"} 1"#);
 }
 
@@ -122,9 +102,7 @@ async fn twenty_mebibytes_are_413() {
 async fn a_large_review_is_answered_on_its_own_thread() {
     let server = server(Limits::default());
     let padding = format!("\"app\":\"{}\"", "x".repeat(LARGE_BODY_BYTES));
-    let (status, _, body) = server
-        .send(post_json(review(&[("\"app\":\"web\"", &padding)])))
-        .await;
+    let (status, _, body) = server.send(post_json(review(&[("\"app\":\"web\"", &padding)]))).await;
     assert_eq!(status, StatusCode::OK, "{body}");
 }
 
@@ -132,10 +110,9 @@ async fn a_large_review_is_answered_on_its_own_thread() {
 async fn a_panic_costs_one_request() {
     let server = server(Limits::default());
     let padding = format!("\"app\":\"{}\"", "x".repeat(LARGE_BODY_BYTES));
-    for edit in [
-        &[("\"shop\"", "\"panic\"")][..],
-        &[("\"shop\"", "\"panic\""), ("\"app\":\"web\"", &padding)],
-    ] {
+    for edit in
+        [&[("\"shop\"", "\"panic\"")][..], &[("\"shop\"", "\"panic\""), ("\"app\":\"web\"", &padding)]]
+    {
         let (status, _, body) = server.send(post_json(review(edit))).await;
         assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
         assert!(!body.contains("hunter2"), "{body}");
@@ -148,9 +125,7 @@ async fn a_panic_costs_one_request() {
 #[tokio::test]
 async fn an_unknown_namespace_is_503_with_retry_after() {
     let server = server(Limits::default());
-    let (status, headers, _) = server
-        .send(post_json(review(&[("\"shop\"", "\"unknown\"")])))
-        .await;
+    let (status, headers, _) = server.send(post_json(review(&[("\"shop\"", "\"unknown\"")]))).await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(headers[header::RETRY_AFTER], "1");
     server.assert_metric(
@@ -175,10 +150,7 @@ impl hyper::body::Body for Never {
 
 #[tokio::test(start_paused = true)]
 async fn too_many_requests_are_shed() {
-    let server = server(Limits {
-        requests: 1,
-        ..Limits::default()
-    });
+    let server = server(Limits { requests: 1, ..Limits::default() });
     let first = tokio::spawn(server.router.clone().oneshot(post_json(Body::new(Never))));
     tokio::task::yield_now().await;
     server.assert_metric("scaivault_injector_requests_in_flight 1");
@@ -188,24 +160,14 @@ async fn too_many_requests_are_shed() {
     assert_eq!(headers[header::RETRY_AFTER], "1");
     server.assert_metric(r#"scaivault_injector_shed_total{reason="requests"} 1"#);
 
-    assert_eq!(
-        first.await.unwrap().unwrap().status(),
-        StatusCode::REQUEST_TIMEOUT
-    );
-    assert_eq!(
-        server.send(post_json(review(&[]))).await.0,
-        StatusCode::OK,
-        "the place is free again"
-    );
+    assert_eq!(first.await.unwrap().unwrap().status(), StatusCode::REQUEST_TIMEOUT);
+    assert_eq!(server.send(post_json(review(&[]))).await.0, StatusCode::OK, "the place is free again");
 }
 
 #[tokio::test]
 async fn too_many_bytes_are_shed() {
     let review = review(&[]);
-    let server = server(Limits {
-        buffered_bytes: review.len() - 1,
-        ..Limits::default()
-    });
+    let server = server(Limits { buffered_bytes: review.len() - 1, ..Limits::default() });
     let (status, headers, _) = server.send(post_json(review)).await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(headers[header::RETRY_AFTER], "1");

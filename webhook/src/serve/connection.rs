@@ -80,9 +80,7 @@ where
 }
 
 fn classify(error: &io::Error) -> HandshakeFailure {
-    let tls = error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match tls {
         Some(rustls::Error::AlertReceived(_)) => HandshakeFailure::Rejected,
         Some(_) => HandshakeFailure::Invalid,
@@ -146,10 +144,7 @@ struct Watched<S> {
 
 impl<S> Watched<S> {
     fn new(stream: S, connection: &Arc<Connection>) -> Self {
-        Self {
-            stream,
-            connection: Arc::clone(connection),
-        }
+        Self { stream, connection: Arc::clone(connection) }
     }
 }
 

@@ -59,12 +59,7 @@ pub(super) struct Port {
 impl Port {
     /// Needs a tokio runtime: starts the task that closes connections whose time is over.
     pub(super) fn new(settings: PortSettings) -> Arc<Self> {
-        let PortSettings {
-            name,
-            limits,
-            metrics,
-            ..
-        } = &settings;
+        let PortSettings { name, limits, metrics, .. } = &settings;
         let registry = Registry::new(limits, Arc::clone(metrics), metrics.connections(name));
         let port = Arc::new(Self {
             http: builder(limits),
@@ -96,8 +91,7 @@ impl Port {
     {
         match self.registry.admit(source) {
             Ok(ticket) => {
-                self.tasks
-                    .spawn(serve_connection(Arc::clone(self), ticket, stream));
+                self.tasks.spawn(serve_connection(Arc::clone(self), ticket, stream));
             }
             Err(shed) => {
                 self.settings.metrics.shed(shed);

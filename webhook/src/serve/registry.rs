@@ -42,9 +42,7 @@ impl Registry {
             limits: *limits,
             metrics,
             count,
-            clock: Clock {
-                epoch: Instant::now(),
-            },
+            clock: Clock { epoch: Instant::now() },
         })
     }
 
@@ -53,14 +51,9 @@ impl Registry {
     /// cannot keep others out.
     pub(super) fn admit(self: &Arc<Self>, source: IpAddr) -> Result<Ticket, Shed> {
         let mut open = self.open();
-        let of_source = open
-            .connections
-            .values()
-            .filter(|other| other.source == source)
-            .count();
+        let of_source = open.connections.values().filter(|other| other.source == source).count();
         if of_source >= self.limits.connections_per_source {
-            self.evict(&mut open, Some(source))
-                .ok_or(Shed::ConnectionsPerSource)?;
+            self.evict(&mut open, Some(source)).ok_or(Shed::ConnectionsPerSource)?;
         } else if open.connections.len() >= self.limits.connections {
             self.evict(&mut open, None).ok_or(Shed::Connections)?;
         }
@@ -69,11 +62,7 @@ impl Registry {
         let connection = Arc::new(Connection::new(source, self.clock));
         open.connections.insert(id, Arc::clone(&connection));
         self.count.inc();
-        Ok(Ticket {
-            registry: Arc::clone(self),
-            id,
-            connection,
-        })
+        Ok(Ticket { registry: Arc::clone(self), id, connection })
     }
 
     pub(super) fn evict_longest_idle(&self) {
@@ -82,12 +71,7 @@ impl Registry {
 
     /// How often [`Self::sweep`] has to run for limits to be kept within a quarter of the shortest.
     pub(super) fn sweep_period(&self) -> Duration {
-        let Limits {
-            first_request_timeout,
-            header_timeout,
-            keep_alive,
-            ..
-        } = self.limits;
+        let Limits { first_request_timeout, header_timeout, keep_alive, .. } = self.limits;
         let shortest = first_request_timeout.min(header_timeout).min(keep_alive);
         (shortest / 4).clamp(Duration::from_millis(10), Duration::from_secs(1))
     }
@@ -158,9 +142,7 @@ struct Clock {
 impl Clock {
     /// Counts from 1: 0 stands for "not".
     fn now(self) -> u64 {
-        u64::try_from(self.epoch.elapsed().as_nanos())
-            .unwrap_or(u64::MAX)
-            .saturating_add(1)
+        u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX).saturating_add(1)
     }
 }
 
@@ -224,10 +206,7 @@ impl Connection {
             return None;
         }
         let over = |since: u64, limit: Duration| u128::from(now.saturating_sub(since)) >= limit.as_nanos();
-        let (active, head) = (
-            self.active.load(Ordering::Relaxed),
-            self.head.load(Ordering::Relaxed),
-        );
+        let (active, head) = (self.active.load(Ordering::Relaxed), self.head.load(Ordering::Relaxed));
         if head != 0 && over(head, limits.header_timeout) {
             Some(Closed::SlowHeader)
         } else if !self.has_served() && over(active, limits.first_request_timeout) {

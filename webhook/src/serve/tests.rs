@@ -91,10 +91,7 @@ async fn closed_after(stream: &mut (impl tokio::io::AsyncRead + Unpin), since: I
 
 /// The registry looks once a second.
 fn assert_about(elapsed: Duration, limit: Duration) {
-    assert!(
-        elapsed >= limit && elapsed <= limit + 2 * SECOND,
-        "{elapsed:?} is not about {limit:?}"
-    );
+    assert!(elapsed >= limit && elapsed <= limit + 2 * SECOND, "{elapsed:?} is not about {limit:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -108,10 +105,7 @@ async fn a_connection_is_used_again_until_it_is_idle_too_long() {
         sleep(60 * SECOND).await;
     }
     assert_eq!(ask(&mut stream).await.unwrap().status, 200);
-    assert_about(
-        closed_after(&mut stream, Instant::now()).await,
-        Limits::default().keep_alive,
-    );
+    assert_about(closed_after(&mut stream, Instant::now()).await, Limits::default().keep_alive);
     server.assert_metric(r#"scaivault_injector_connections_closed_total{reason="idle"} 1"#);
     server.assert_metric(r#"scaivault_injector_connections{port="https"} 0"#);
 }
@@ -122,17 +116,11 @@ async fn a_silent_client_is_closed() {
     // Before the handshake.
     let started = Instant::now();
     let mut stream = server.open();
-    assert_about(
-        closed_after(&mut stream, started).await,
-        Limits::default().handshake_timeout,
-    );
+    assert_about(closed_after(&mut stream, started).await, Limits::default().handshake_timeout);
     // And behind it.
     let started = Instant::now();
     let mut stream = server.connect().await;
-    assert_about(
-        closed_after(&mut stream, started).await,
-        Limits::default().first_request_timeout,
-    );
+    assert_about(closed_after(&mut stream, started).await, Limits::default().first_request_timeout);
     server.assert_metric(r#"scaivault_injector_connections_closed_total{reason="no-request"} 1"#);
 }
 
@@ -153,10 +141,7 @@ async fn a_slow_head_is_cut_off() {
         }
     };
     tokio::spawn(drip);
-    assert_about(
-        closed_after(&mut reader, started).await,
-        Limits::default().header_timeout,
-    );
+    assert_about(closed_after(&mut reader, started).await, Limits::default().header_timeout);
     server.assert_metric(r#"scaivault_injector_connections_closed_total{reason="slow-header"} 1"#);
 }
 
@@ -184,10 +169,7 @@ async fn a_slow_body_is_answered_408() {
 
 #[tokio::test(start_paused = true)]
 async fn thousands_of_idle_connections_do_not_keep_a_request_out() {
-    let limits = Limits {
-        connections_per_source: 1024,
-        ..Limits::default()
-    };
+    let limits = Limits { connections_per_source: 1024, ..Limits::default() };
     let server = start(limits);
     let mut used = server.connect().await;
     assert_eq!(ask(&mut used).await.unwrap().status, 200);
@@ -202,10 +184,7 @@ async fn thousands_of_idle_connections_do_not_keep_a_request_out() {
 
 #[tokio::test(start_paused = true)]
 async fn a_drain_loses_no_request() {
-    let limits = Limits {
-        drain_delay: Duration::from_secs(5),
-        ..Limits::default()
-    };
+    let limits = Limits { drain_delay: Duration::from_secs(5), ..Limits::default() };
     let server = start(limits);
     let mut before = server.connect().await;
     assert_eq!(ask(&mut before).await.unwrap().status, 200);
@@ -267,10 +246,7 @@ async fn a_connection_in_the_backlog_is_served_when_accepting_stops() {
 
 #[tokio::test(start_paused = true)]
 async fn a_drain_ends_though_a_request_does_not() {
-    let limits = Limits {
-        body_timeout: 600 * SECOND,
-        ..Limits::default()
-    };
+    let limits = Limits { body_timeout: 600 * SECOND, ..Limits::default() };
     let server = start(limits);
     let mut stuck = server.connect().await;
     stuck.write_all(head(10).as_bytes()).await.unwrap();

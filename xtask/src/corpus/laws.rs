@@ -44,9 +44,7 @@ impl fmt::Display for Outcome {
 /// Injects, injects again, and detaches: `inject(inject(p)) == inject(p)` and `detach(inject(p)) == p`, as JSON.
 pub(super) fn check(program: &Path, inject_args: &[String], document: &Value) -> Result<Outcome> {
     let inject = |input: &Value| {
-        let args = ["inject", "-f", "-"]
-            .into_iter()
-            .chain(inject_args.iter().map(String::as_str));
+        let args = ["inject", "-f", "-"].into_iter().chain(inject_args.iter().map(String::as_str));
         call(program, args, input)
     };
     let first = inject(document)?;
@@ -87,11 +85,7 @@ fn call<'a>(program: &Path, args: impl IntoIterator<Item = &'a str>, input: &Val
         .with_context(|| format!("{} does not start", program.display()))?;
     // JSON is YAML. The pipe is closed at the end of the statement, so that the program sees the end of its input; if it
     // stops reading early, its exit code says why.
-    let _ = child
-        .stdin
-        .take()
-        .context("standard input is piped")?
-        .write_all(input.to_string().as_bytes());
+    let _ = child.stdin.take().context("standard input is piped")?.write_all(input.to_string().as_bytes());
     Ok(child.wait_with_output()?)
 }
 
@@ -132,10 +126,7 @@ mod tests {
     fn codes_are_read_out_of_problems() {
         let text =
             "2 problems (1) a: \"b[0]\": bad; to fix: c [invalid-duration] (2) d; to fix: e [unknown-key]";
-        assert_eq!(
-            problem_codes(text),
-            ["invalid-duration", "unknown-key"].map(String::from).into()
-        );
+        assert_eq!(problem_codes(text), ["invalid-duration", "unknown-key"].map(String::from).into());
         assert!(problem_codes("error: spec.containers[0] is odd").is_empty());
     }
 }

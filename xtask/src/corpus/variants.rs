@@ -14,54 +14,33 @@ pub(super) struct Variant {
 pub(super) const ALL: &[Variant] = &[
     Variant {
         name: "one secret",
-        annotations: &[(
-            "inject-secret-db.json",
-            "environments/production/billing/database",
-        )],
+        annotations: &[("inject-secret-db.json", "environments/production/billing/database")],
     },
     Variant {
         name: "sidecar",
         annotations: &[
-            (
-                "inject-secret-db.json",
-                "environments/production/billing/database",
-            ),
-            (
-                "inject-secret-stripe.key",
-                "environments/production/billing/stripe#secret_key",
-            ),
-            (
-                "inject-dynamic-pg.json",
-                "engine=postgres-prod role=readonly ttl=2h",
-            ),
+            ("inject-secret-db.json", "environments/production/billing/database"),
+            ("inject-secret-stripe.key", "environments/production/billing/stripe#secret_key"),
+            ("inject-dynamic-pg.json", "engine=postgres-prod role=readonly ttl=2h"),
             ("refresh-interval", "1m"),
         ],
     },
     Variant {
         name: "files",
         annotations: &[
-            (
-                "inject-secret-db.env",
-                "environments/production/billing/database@3",
-            ),
+            ("inject-secret-db.env", "environments/production/billing/database@3"),
             ("secret-format-db.env", "env"),
             ("secret-file-db.env", "app/db.env"),
             ("secret-mode-db.env", "0440"),
             ("inject-secret-motd", "environments/production/billing/motd"),
-            (
-                "secret-template-motd",
-                "{% for k in data %}{{ k }}=$(HOME)\n{% endfor %}",
-            ),
+            ("secret-template-motd", "{% for k in data %}{{ k }}=$(HOME)\n{% endfor %}"),
             ("mount-path", "/run/secrets/scaivault"),
         ],
     },
     Variant {
         name: "last, as user 10001",
         annotations: &[
-            (
-                "inject-secret-db.json",
-                "environments/production/billing/database",
-            ),
+            ("inject-secret-db.json", "environments/production/billing/database"),
             ("pattern", "sidecar"),
             ("position", "last"),
             ("start-gate", "probe"),
@@ -73,10 +52,7 @@ pub(super) const ALL: &[Variant] = &[
     Variant {
         name: "reload",
         annotations: &[
-            (
-                "inject-secret-db.json",
-                "environments/production/billing/database",
-            ),
+            ("inject-secret-db.json", "environments/production/billing/database"),
             ("reload-signal", "SIGHUP"),
             ("reload-target", "server"),
         ],
@@ -84,10 +60,7 @@ pub(super) const ALL: &[Variant] = &[
     // Refused unless a newer Kubernetes is asked for: `-- --kube-version 1.36`.
     Variant {
         name: "variables",
-        annotations: &[(
-            "inject-env-DB_PASSWORD",
-            "environments/production/billing/database#password",
-        )],
+        annotations: &[("inject-env-DB_PASSWORD", "environments/production/billing/database#password")],
     },
 ];
 

@@ -18,10 +18,7 @@ struct Annotation {
 pub(super) fn page(annotations: &str) -> Result<String> {
     let annotations: Vec<Annotation> =
         serde_json::from_str(annotations).context("the table of annotations is not what was expected")?;
-    let words: BTreeSet<_> = annotations
-        .iter()
-        .flat_map(|row| [key(&row.key), &row.example])
-        .collect();
+    let words: BTreeSet<_> = annotations.iter().flat_map(|row| [key(&row.key), &row.example]).collect();
     let mut page = HEAD.to_owned();
     for word in words.into_iter().filter(|word| !word.is_empty()) {
         writeln!(page, "\"{}\"", escape(word))?;
@@ -62,13 +59,7 @@ mod tests {
         let words: Vec<_> = page.lines().skip(1).collect();
         assert_eq!(
             words,
-            [
-                r#""\"\xC3\xA9""#,
-                r#""a/b#c""#,
-                r#""inject-secret-""#,
-                r#""role""#,
-                r#""status""#
-            ]
+            [r#""\"\xC3\xA9""#, r#""a/b#c""#, r#""inject-secret-""#, r#""role""#, r#""status""#]
         );
         Ok(())
     }

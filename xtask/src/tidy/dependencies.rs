@@ -10,12 +10,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("scaivault-certs", &[]),
     (
         "scaivault-injector",
-        &[
-            "scaivault-webhook",
-            "scaivault-certs",
-            "scaivault-inject",
-            "scaivault-contract",
-        ],
+        &["scaivault-webhook", "scaivault-certs", "scaivault-inject", "scaivault-contract"],
     ),
     ("scaivault-testkit", &[]),
     ("xtask", &[]),
@@ -96,19 +91,12 @@ pub(super) fn core_is_pure(tree: &Tree) -> Vec<Finding> {
             }
         }
     }
-    for member in tree
-        .members
-        .iter()
-        .filter(|member| CORE.contains(&member.name.as_str()))
-    {
+    for member in tree.members.iter().filter(|member| CORE.contains(&member.name.as_str())) {
         let path = format!("{}/clippy.toml", member.dir);
         let text = tree.text(&path).unwrap_or_default();
         for item in FORBIDDEN_IN_CORE {
             if !text.contains(&format!("\"{item}\"")) {
-                findings.push(Finding::new(
-                    &path,
-                    format!("must forbid {item} in the pure core"),
-                ));
+                findings.push(Finding::new(&path, format!("must forbid {item} in the pure core")));
             }
         }
     }
@@ -118,60 +106,33 @@ pub(super) fn core_is_pure(tree: &Tree) -> Vec<Finding> {
 pub(super) fn webhook_knows_no_cluster(tree: &Tree) -> Vec<Finding> {
     const PACKAGE: &str = "scaivault-webhook";
     let built_in = tree.built_into.get(PACKAGE).into_iter().flatten();
-    let clients = built_in
-        .filter(|name| *name == "kube" || name.starts_with("kube-"))
-        .map(|name| {
-            Finding::new(
-                PACKAGE,
-                format!("must not have {name} built into it: it sees only what it is given"),
-            )
-        });
+    let clients = built_in.filter(|name| *name == "kube" || name.starts_with("kube-")).map(|name| {
+        Finding::new(PACKAGE, format!("must not have {name} built into it: it sees only what it is given"))
+    });
     clients.collect()
 }
 
 pub(super) fn testkit_is_for_tests(tree: &Tree) -> Vec<Finding> {
     const TESTKIT: &str = "scaivault-testkit";
-    let users = tree
-        .built_into
-        .iter()
-        .filter(|(_, built_in)| built_in.contains(TESTKIT));
+    let users = tree.built_into.iter().filter(|(_, built_in)| built_in.contains(TESTKIT));
     users
         .map(|(package, _)| Finding::new(package, format!("{TESTKIT} belongs into [dev-dependencies]")))
         .collect()
 }
 
 pub(super) fn anyhow_in_binaries(tree: &Tree) -> Vec<Finding> {
-    let libraries = tree
-        .members
-        .iter()
-        .filter(|member| !MAY_USE_ANYHOW.contains(&member.name.as_str()));
+    let libraries = tree.members.iter().filter(|member| !MAY_USE_ANYHOW.contains(&member.name.as_str()));
     libraries
-        .filter(|member| {
-            member
-                .dependencies
-                .iter()
-                .any(|dependency| dependency.name == "anyhow")
-        })
-        .map(|member| {
-            Finding::new(
-                &member.name,
-                "a library's errors are enums (thiserror), not anyhow",
-            )
-        })
+        .filter(|member| member.dependencies.iter().any(|dependency| dependency.name == "anyhow"))
+        .map(|member| Finding::new(&member.name, "a library's errors are enums (thiserror), not anyhow"))
         .collect()
 }
 
 pub(super) fn typed_fragments_in_core(tree: &Tree) -> Vec<Finding> {
-    let others = tree
-        .members
-        .iter()
-        .filter(|member| member.name != "scaivault-inject");
+    let others = tree.members.iter().filter(|member| member.name != "scaivault-inject");
     others
         .filter(|member| {
-            let mut built = member
-                .dependencies
-                .iter()
-                .filter(|dependency| !dependency.is_dev());
+            let mut built = member.dependencies.iter().filter(|dependency| !dependency.is_dev());
             built.any(|dependency| dependency.name == "k8s-openapi")
         })
         .map(|member| {
@@ -189,10 +150,8 @@ pub(super) fn banned_crates(tree: &Tree) -> Vec<Finding> {
         if let Some((_, why)) = BANNED.iter().find(|(banned, _)| banned == name) {
             findings.push(Finding::new("Cargo.lock", format!("{name} is built: {why}")));
         } else if is_yaml(name) && name != YAML && !is_part_of_the_yaml_crate(name) {
-            findings.push(Finding::new(
-                "Cargo.lock",
-                format!("{name} is built: {YAML} is the one YAML crate"),
-            ));
+            findings
+                .push(Finding::new("Cargo.lock", format!("{name} is built: {YAML} is the one YAML crate")));
         }
     }
     findings
@@ -223,21 +182,14 @@ mod tests {
             .and_member("scaivault-contract", "crates/contract", &["serde"])
             .and_member("scaivault-certs", "certs", &["scaivault-contract"])
             .and_member("scaivault-inject", "crates/inject", &["scaivault-contract"]);
-        check(
-            arrows_point_down,
-            &tree,
-            &["scaivault-certs: must not depend on scaivault-contract"],
-        );
+        check(arrows_point_down, &tree, &["scaivault-certs: must not depend on scaivault-contract"]);
     }
 
     #[test]
     fn a_new_package_has_to_say_its_place() {
         let tree = Tree::default().and_member("scaivault-news", "crates/news", &[]);
         let findings = arrows_point_down(&tree);
-        assert!(
-            findings[0].what.starts_with("is a new package: say in ARROWS"),
-            "{findings:?}"
-        );
+        assert!(findings[0].what.starts_with("is a new package: say in ARROWS"), "{findings:?}");
     }
 
     #[test]
@@ -343,8 +295,6 @@ mod tests {
     }
 
     fn all_bans() -> String {
-        FORBIDDEN_IN_CORE
-            .map(|item| format!("{{ path = \"{item}\" }}"))
-            .join("\n")
+        FORBIDDEN_IN_CORE.map(|item| format!("{{ path = \"{item}\" }}")).join("\n")
     }
 }

@@ -34,17 +34,11 @@ pub(super) fn small_text_files(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for file in &tree.files {
         if file.bytes > FILE_BYTES {
-            let what = format!(
-                "has {} bytes; at most {FILE_BYTES}: generate it or leave it out",
-                file.bytes
-            );
+            let what = format!("has {} bytes; at most {FILE_BYTES}: generate it or leave it out", file.bytes);
             findings.push(Finding::new(&file.path, what));
         }
         if file.text.is_none() {
-            findings.push(Finding::new(
-                &file.path,
-                "is not text: what cannot be reviewed is not kept here",
-            ));
+            findings.push(Finding::new(&file.path, "is not text: what cannot be reviewed is not kept here"));
         }
     }
     findings

@@ -15,10 +15,7 @@ pub(super) fn invariants_are_checked(tree: &Tree) -> Vec<Finding> {
 
 fn compare(claimed: &BTreeSet<&str>, checked: &BTreeSet<&str>) -> Vec<Finding> {
     let unchecked = claimed.difference(checked).map(|id| {
-        Finding::new(
-            DOCUMENT,
-            format!("claims {MARK}{id}], which no rule in xtask/src/tidy.rs checks"),
-        )
+        Finding::new(DOCUMENT, format!("claims {MARK}{id}], which no rule in xtask/src/tidy.rs checks"))
     });
     let untold = checked
         .difference(claimed)
@@ -27,11 +24,7 @@ fn compare(claimed: &BTreeSet<&str>, checked: &BTreeSet<&str>) -> Vec<Finding> {
 }
 
 fn marks(text: &str) -> BTreeSet<&str> {
-    text.split(MARK)
-        .skip(1)
-        .filter_map(|rest| rest.split_once(']'))
-        .map(|(id, _)| id)
-        .collect()
+    text.split(MARK).skip(1).filter_map(|rest| rest.split_once(']')).map(|(id, _)| id).collect()
 }
 
 #[cfg(test)]
@@ -48,10 +41,7 @@ mod tests {
 
     #[test]
     fn claims_and_checks_match_both_ways() {
-        let findings = compare(
-            &BTreeSet::from(["both", "claimed"]),
-            &BTreeSet::from(["both", "checked"]),
-        );
+        let findings = compare(&BTreeSet::from(["both", "claimed"]), &BTreeSet::from(["both", "checked"]));
         let findings: Vec<_> = findings.iter().map(ToString::to_string).collect();
         assert_eq!(
             findings,

@@ -9,10 +9,7 @@ const ROOT_PACKAGE: &str = "scaivault-injector";
 /// Package = `scaivault-` + directory, so that `RUST_LOG=scaivault=debug` selects all of ours and a name says where its
 /// code is.
 pub(super) fn one_naming_rule(tree: &Tree) -> Vec<Finding> {
-    let members = tree
-        .members
-        .iter()
-        .filter(|member| member.name != EXEMPT_FROM_NAMING);
+    let members = tree.members.iter().filter(|member| member.name != EXEMPT_FROM_NAMING);
     members
         .filter_map(|member| {
             let expected = match member.dir.rsplit('/').next() {
@@ -20,10 +17,7 @@ pub(super) fn one_naming_rule(tree: &Tree) -> Vec<Finding> {
                 Some(directory) => format!("scaivault-{directory}"),
             };
             (member.name != expected).then(|| {
-                Finding::new(
-                    &member.name,
-                    format!("the package in {:?} is called {expected}", member.dir),
-                )
+                Finding::new(&member.name, format!("the package in {:?} is called {expected}", member.dir))
             })
         })
         .collect()
@@ -38,10 +32,8 @@ pub(super) fn shared_manifest(tree: &Tree) -> Vec<Finding> {
             dir => format!("{dir}/Cargo.toml"),
         };
         if member.publishable {
-            findings.push(Finding::new(
-                &path,
-                "must say `publish.workspace = true`: nothing goes to a registry",
-            ));
+            findings
+                .push(Finding::new(&path, "must say `publish.workspace = true`: nothing goes to a registry"));
         }
         if !inherits_lints(tree.text(&path).unwrap_or_default()) {
             findings.push(Finding::new(&path, "must say `[lints] workspace = true`"));

@@ -95,10 +95,7 @@ impl Scanner {
 
     /// `r"…"`, `r#"…"#`; `br` and `cr` come here with their second letter. `r#name` is a raw identifier.
     fn raw_string(&mut self) {
-        let hashes = self.chars[self.at + 1..]
-            .iter()
-            .take_while(|c| **c == '#')
-            .count();
+        let hashes = self.chars[self.at + 1..].iter().take_while(|c| **c == '#').count();
         self.take_many(Part::Code, 1 + hashes);
         if self.peek(0) != Some('"') {
             return;
@@ -176,16 +173,8 @@ mod tests {
             "{source}"
         );
         let width = |text: &str| text.lines().map(|line| line.chars().count()).collect::<Vec<_>>();
-        assert_eq!(
-            width(&text.code),
-            width(source),
-            "the code keeps its lines and columns: {source}"
-        );
-        assert_eq!(
-            width(&text.comments),
-            width(source),
-            "the comments keep theirs: {source}"
-        );
+        assert_eq!(width(&text.code), width(source), "the code keeps its lines and columns: {source}");
+        assert_eq!(width(&text.comments), width(source), "the comments keep theirs: {source}");
     }
 
     #[test]

@@ -18,14 +18,9 @@ const MAY_PRINT: [&str; 2] = ["src/", "xtask/"];
 /// Nothing here needs it, and the workspace's lint forbids it; this keeps the lint itself from going away.
 pub(super) fn no_unsafe(tree: &Tree) -> Vec<Finding> {
     let mut findings = find_in_code(tree, "unsafe", "no unsafe code");
-    if tree
-        .text("Cargo.toml")
-        .is_some_and(|text| !text.contains("unsafe_code = \"forbid\""))
-    {
-        findings.push(Finding::new(
-            "Cargo.toml",
-            "the workspace's lints must say `unsafe_code = \"forbid\"`",
-        ));
+    if tree.text("Cargo.toml").is_some_and(|text| !text.contains("unsafe_code = \"forbid\"")) {
+        findings
+            .push(Finding::new("Cargo.toml", "the workspace's lints must say `unsafe_code = \"forbid\"`"));
     }
     findings
 }
@@ -33,10 +28,7 @@ pub(super) fn no_unsafe(tree: &Tree) -> Vec<Finding> {
 pub(super) fn small_main(tree: &Tree) -> Vec<Finding> {
     let lines = tree.text(MAIN).map_or(0, |text| text.lines().count());
     let too_long = (lines >= MAIN_LINES).then(|| {
-        Finding::new(
-            MAIN,
-            format!("has {lines} lines; it stays under {MAIN_LINES}: it only starts things"),
-        )
+        Finding::new(MAIN, format!("has {lines} lines; it stays under {MAIN_LINES}: it only starts things"))
     });
     too_long.into_iter().collect()
 }
@@ -89,10 +81,7 @@ pub(super) fn honest_tests(tree: &Tree) -> Vec<Finding> {
         for (index, line) in file.split.comments.lines().enumerate() {
             let fence = line.trim_start_matches(['/', '!', '*', ' ']);
             if fence.starts_with("```") && fence.contains("ignore") {
-                find(
-                    index,
-                    "an example that is not compiled goes stale; use `no_run` or `text`",
-                );
+                find(index, "an example that is not compiled goes stale; use `no_run` or `text`");
             }
         }
     }
@@ -125,24 +114,9 @@ mod tests {
 
     #[test]
     fn unsafe_code_is_found_and_talk_about_it_is_not() {
-        check(
-            no_unsafe,
-            "certs/src/lib.rs",
-            "fn f() {\n    unsafe { g() }\n}\n",
-            &["certs/src/lib.rs:2"],
-        );
-        check(
-            no_unsafe,
-            "certs/src/lib.rs",
-            "// unsafe\nfn not_unsafe() { f(\"unsafe\") }\n",
-            &[],
-        );
-        check(
-            no_unsafe,
-            "Cargo.toml",
-            "[workspace.lints.rust]\n",
-            &["Cargo.toml"],
-        );
+        check(no_unsafe, "certs/src/lib.rs", "fn f() {\n    unsafe { g() }\n}\n", &["certs/src/lib.rs:2"]);
+        check(no_unsafe, "certs/src/lib.rs", "// unsafe\nfn not_unsafe() { f(\"unsafe\") }\n", &[]);
+        check(no_unsafe, "Cargo.toml", "[workspace.lints.rust]\n", &["Cargo.toml"]);
     }
 
     #[test]
@@ -154,29 +128,14 @@ mod tests {
     #[test]
     fn files_stay_small_and_lists_of_cases_may_grow() {
         check(small_files, "certs/src/lib.rs", &"//\n".repeat(600), &[]);
-        check(
-            small_files,
-            "certs/src/lib.rs",
-            &"//\n".repeat(601),
-            &["certs/src/lib.rs"],
-        );
-        check(
-            small_files,
-            "certs/src/authority/tests.rs",
-            &"//\n".repeat(601),
-            &[],
-        );
+        check(small_files, "certs/src/lib.rs", &"//\n".repeat(601), &["certs/src/lib.rs"]);
+        check(small_files, "certs/src/authority/tests.rs", &"//\n".repeat(601), &[]);
     }
 
     #[test]
     fn libraries_are_quiet() {
         let prints = "fn f() {\n    println!(\"a\");\n}\n";
-        check(
-            libraries_do_not_print,
-            "certs/src/lib.rs",
-            prints,
-            &["certs/src/lib.rs:2"],
-        );
+        check(libraries_do_not_print, "certs/src/lib.rs", prints, &["certs/src/lib.rs:2"]);
         check(libraries_do_not_print, "src/report.rs", prints, &[]);
         check(libraries_do_not_print, "certs/tests/files.rs", prints, &[]);
         check(
@@ -185,12 +144,7 @@ mod tests {
             "#[cfg(test)]\nmod tests { fn f() { eprintln!() } }",
             &[],
         );
-        check(
-            libraries_do_not_print,
-            "certs/src/lib.rs",
-            "// println! would do\n",
-            &[],
-        );
+        check(libraries_do_not_print, "certs/src/lib.rs", "// println! would do\n", &[]);
     }
 
     #[test]
@@ -201,12 +155,7 @@ mod tests {
         check(honest_tests, "tests/cli.rs", sleeps, &["tests/cli.rs:2"]);
         check(honest_tests, "webhook/src/serve.rs", sleeps, &[]);
         let inline = "fn f() { sleep(a) }\n#[cfg(test)]\nmod tests { fn g() { time::sleep(a).await } }\n";
-        check(
-            honest_tests,
-            "webhook/src/serve.rs",
-            inline,
-            &["webhook/src/serve.rs:3"],
-        );
+        check(honest_tests, "webhook/src/serve.rs", inline, &["webhook/src/serve.rs:3"]);
         let paused = "#[tokio::test(start_paused = true)]\nasync fn f() { sleep(a).await }\n";
         check(honest_tests, "tests/cli.rs", paused, &[]);
         let really = format!("{paused}fn g() {{ std::thread::sleep(a) }}\n");

@@ -62,12 +62,7 @@ impl Tree {
             .collect::<Result<_>>()?;
         let mut files = Vec::new();
         walk(process::root(), "", &mut files)?;
-        Ok(Self {
-            members,
-            built_into,
-            built_at_all: workspace::built_at_all()?,
-            files,
-        })
+        Ok(Self { members, built_into, built_at_all: workspace::built_at_all()?, files })
     }
 
     /// The text of a file, if it exists and is text.
@@ -79,11 +74,7 @@ impl Tree {
     pub(super) fn rust_files(&self) -> impl Iterator<Item = RustFile<'_>> {
         self.files.iter().filter_map(|file| {
             let text = file.text.as_deref()?;
-            file.is_rust().then(|| RustFile {
-                path: &file.path,
-                text,
-                split: RustText::of(text),
-            })
+            file.is_rust().then(|| RustFile { path: &file.path, text, split: RustText::of(text) })
         })
     }
 }
@@ -93,17 +84,13 @@ impl File {
         Self {
             path,
             bytes: content.len(),
-            text: String::from_utf8(content)
-                .ok()
-                .filter(|text| !text.contains('\0')),
+            text: String::from_utf8(content).ok().filter(|text| !text.contains('\0')),
         }
     }
 
     /// Whether it is a Rust source.
     pub(super) fn is_rust(&self) -> bool {
-        Path::new(&self.path)
-            .extension()
-            .is_some_and(|extension| extension == "rs")
+        Path::new(&self.path).extension().is_some_and(|extension| extension == "rs")
     }
 }
 
@@ -119,10 +106,7 @@ impl RustFile<'_> {
         if self.is_test() {
             return Some(0);
         }
-        self.split
-            .code
-            .lines()
-            .position(|line| line.trim_start().starts_with("#[cfg(test)]"))
+        self.split.code.lines().position(|line| line.trim_start().starts_with("#[cfg(test)]"))
     }
 }
 
@@ -135,11 +119,7 @@ fn walk(root: &Path, dir: &str, files: &mut Vec<File>) -> Result<()> {
     entries.sort_by_key(fs::DirEntry::file_name);
     for entry in entries {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let path = if dir.is_empty() {
-            name.clone()
-        } else {
-            format!("{dir}/{name}")
-        };
+        let path = if dir.is_empty() { name.clone() } else { format!("{dir}/{name}") };
         if NOT_OURS.contains(&name.as_str()) || NOT_OURS.contains(&path.as_str()) {
             continue;
         }
@@ -163,18 +143,14 @@ impl Tree {
 
     /// One file more.
     pub(super) fn and_file(mut self, path: &str, text: &str) -> Self {
-        self.files
-            .push(File::new(path.to_owned(), text.as_bytes().to_vec()));
+        self.files.push(File::new(path.to_owned(), text.as_bytes().to_vec()));
         self
     }
 
     /// One member more; `dependencies` are its `[dependencies]`, and all that is built into it.
     pub(super) fn and_member(mut self, name: &str, dir: &str, dependencies: &[&str]) -> Self {
         let built_into: BTreeSet<String> = dependencies.iter().map(ToString::to_string).collect();
-        let dependency = |name: &&str| workspace::Dependency {
-            name: (*name).to_owned(),
-            kind: None,
-        };
+        let dependency = |name: &&str| workspace::Dependency { name: (*name).to_owned(), kind: None };
         self.members.push(Package {
             name: name.to_owned(),
             dir: dir.to_owned(),
@@ -197,10 +173,7 @@ mod tests {
         assert!(tree.text("Cargo.toml").is_some());
         assert!(tree.text("xtask/src/tidy/tree.rs").is_some());
         assert!(
-            !tree
-                .files
-                .iter()
-                .any(|file| file.path.starts_with("target/") || file.path.starts_with(".git/"))
+            !tree.files.iter().any(|file| file.path.starts_with("target/") || file.path.starts_with(".git/"))
         );
         Ok(())
     }
@@ -213,10 +186,7 @@ mod tests {
         };
         assert_eq!(first("tests/cli.rs", "fn a() {}"), Some(0));
         assert_eq!(first("webhook/src/router/tests.rs", ""), Some(0));
-        assert_eq!(
-            first("src/serve.rs", "fn a() {}\n#[cfg(test)]\nmod tests {}\n"),
-            Some(1)
-        );
+        assert_eq!(first("src/serve.rs", "fn a() {}\n#[cfg(test)]\nmod tests {}\n"), Some(1));
         assert_eq!(first("src/serve.rs", "// #[cfg(test)]\nfn a() {}\n"), None);
     }
 
@@ -224,9 +194,6 @@ mod tests {
     fn binary_content_has_no_text() {
         assert_eq!(File::new("a".into(), vec![0xff, 0xfe]).text, None);
         assert_eq!(File::new("a".into(), b"a\0b".to_vec()).text, None);
-        assert_eq!(
-            File::new("a".into(), b"text".to_vec()).text.as_deref(),
-            Some("text")
-        );
+        assert_eq!(File::new("a".into(), b"text".to_vec()).text.as_deref(), Some("text"));
     }
 }

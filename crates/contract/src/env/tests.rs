@@ -27,31 +27,17 @@ fn names_are_variables_and_stand_once() {
 
 #[test]
 fn the_published_ones_come_first_and_are_marked() {
-    let marked: Vec<_> = ENVIRONMENT
-        .iter()
-        .filter(|spec| spec.published)
-        .map(|spec| spec.name)
-        .collect();
+    let marked: Vec<_> = ENVIRONMENT.iter().filter(|spec| spec.published).map(|spec| spec.name).collect();
     assert_eq!(marked, PUBLISHED);
-    let first: Vec<_> = ENVIRONMENT
-        .iter()
-        .take(PUBLISHED.len())
-        .map(|spec| spec.name)
-        .collect();
+    let first: Vec<_> = ENVIRONMENT.iter().take(PUBLISHED.len()).map(|spec| spec.name).collect();
     assert_eq!(first, PUBLISHED);
 }
 
 #[test]
 fn every_doc_is_a_sentence_on_one_line() {
     for EnvSpec { name, doc, .. } in ENVIRONMENT {
-        assert!(
-            doc.ends_with('.') && doc.len() > 20 && !doc.contains('\n'),
-            "{name}: {doc}"
-        );
-        assert!(
-            doc.starts_with(|first: char| first.is_ascii_uppercase() || first == '`'),
-            "{name}: {doc}"
-        );
+        assert!(doc.ends_with('.') && doc.len() > 20 && !doc.contains('\n'), "{name}: {doc}");
+        assert!(doc.starts_with(|first: char| first.is_ascii_uppercase() || first == '`'), "{name}: {doc}");
     }
 }
 
@@ -87,26 +73,14 @@ fn defaults_parse() {
 #[test]
 fn defaults_are_where_the_injector_puts_things() {
     let default = |name| ENVIRONMENT.iter().find(|spec| spec.name == name).unwrap().default;
-    assert_eq!(
-        default(SCAIVAULT_TOKEN_FILE),
-        format!("{}/{}", names::TOKEN_DIR, names::TOKEN_FILE)
-    );
-    assert_eq!(
-        default(SCAIVAULT_ENV_FILE),
-        format!("{}/{}", names::ENV_DIR, names::ENV_FILE)
-    );
+    assert_eq!(default(SCAIVAULT_TOKEN_FILE), format!("{}/{}", names::TOKEN_DIR, names::TOKEN_FILE));
+    assert_eq!(default(SCAIVAULT_ENV_FILE), format!("{}/{}", names::ENV_DIR, names::ENV_FILE));
     assert!(names::DEFAULT_MOUNT_PATH.parse::<MountPath>().is_ok());
 }
 
 #[test]
 fn each_pattern_has_its_own_list_of_secrets() {
-    let containers = |name| {
-        ENVIRONMENT
-            .iter()
-            .find(|spec| spec.name == name)
-            .unwrap()
-            .containers
-    };
+    let containers = |name| ENVIRONMENT.iter().find(|spec| spec.name == name).unwrap().containers;
     assert!(containers(SECRETS).has_init() && !containers(SECRETS).has_sidecar());
     assert!(containers(WATCH_PATHS).has_sidecar() && !containers(WATCH_PATHS).has_init());
     assert!(containers(FAIL_OPEN).has_init() && containers(FAIL_OPEN).has_sidecar());

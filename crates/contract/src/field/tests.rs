@@ -42,19 +42,10 @@ fn says_which_part_is_wrong() {
     check("a#k#l", "\"k#l\" is not the name of a field");
     check("a@", "\"\" is not a version; allowed: a whole number");
     for version in ["0", "01", "+1", "-1", "1.0", "v1", "4294967296", "1@2", " 1"] {
-        check(
-            &format!("a@{version}"),
-            &format!("{version:?} is not a version; allowed: a whole number"),
-        );
-        check(
-            &format!("a#k@{version}"),
-            &format!("{version:?} is not a version; allowed: a whole number"),
-        );
+        check(&format!("a@{version}"), &format!("{version:?} is not a version; allowed: a whole number"));
+        check(&format!("a#k@{version}"), &format!("{version:?} is not a version; allowed: a whole number"));
     }
-    check(
-        "a@1#k",
-        "\"1#k\" is not a version; the field stands before it: write path[#field][@version]",
-    );
+    check("a@1#k", "\"1#k\" is not a version; the field stands before it: write path[#field][@version]");
 }
 
 proptest! {

@@ -71,19 +71,11 @@ pub(crate) fn clashes(files: &[&str]) -> Vec<Clash> {
         let same = previous.filter(|&other| files[other] == files[index]);
         let around = outermost.filter(|&other| is_inside(files[index], files[other]));
         if let Some(first) = same {
-            clashes.push(Clash {
-                first,
-                second: index,
-                kind: ConflictKind::Twice,
-            });
+            clashes.push(Clash { first, second: index, kind: ConflictKind::Twice });
         } else {
             previous = Some(index);
             match around {
-                Some(first) => clashes.push(Clash {
-                    first,
-                    second: index,
-                    kind: ConflictKind::InsideFile,
-                }),
+                Some(first) => clashes.push(Clash { first, second: index, kind: ConflictKind::InsideFile }),
                 None => outermost = Some(index),
             }
         }
@@ -119,19 +111,13 @@ mod tests {
     #[test]
     fn finds_the_same_file_twice() {
         check(&["/a", "/b", "/a"], &[("/a", "/a", ConflictKind::Twice)]);
-        check(
-            &["a", "a", "a"],
-            &[("a", "a", ConflictKind::Twice), ("a", "a", ConflictKind::Twice)],
-        );
+        check(&["a", "a", "a"], &[("a", "a", ConflictKind::Twice), ("a", "a", ConflictKind::Twice)]);
     }
 
     #[test]
     fn finds_a_file_inside_a_file_whatever_stands_between() {
         // In the order of bytes `/a-b` and `/a.b` stand between the two.
-        check(
-            &["/a/b/c", "/a.b", "/a-b", "/a"],
-            &[("/a", "/a/b/c", ConflictKind::InsideFile)],
-        );
+        check(&["/a/b/c", "/a.b", "/a-b", "/a"], &[("/a", "/a/b/c", ConflictKind::InsideFile)]);
         check(
             &["/a", "/a/b", "/a/c/d", "/a/b"],
             &[

@@ -33,10 +33,7 @@ impl FromStr for MountPath {
         let trimmed = text.trim_end_matches('/');
         match check_mount_path(text, trimmed) {
             Ok(()) => Ok(Self(trimmed.to_owned())),
-            Err(fault) => Err(MountPathError {
-                text: Excerpt::new(text),
-                fault,
-            }),
+            Err(fault) => Err(MountPathError { text: Excerpt::new(text), fault }),
         }
     }
 }
@@ -78,10 +75,7 @@ fn resolve(path: &str) -> Vec<&str> {
 
 /// A text that is not a directory to mount at.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error(
-    "{text} is not a directory to mount at: {fault}; allowed: {}",
-    MountPath::ALLOWED
-)]
+#[error("{text} is not a directory to mount at: {fault}; allowed: {}", MountPath::ALLOWED)]
 pub struct MountPathError {
     /// The text.
     pub text: Excerpt,

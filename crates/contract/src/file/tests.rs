@@ -2,16 +2,9 @@ use super::*;
 
 #[test]
 fn relative_files() {
-    for text in [
-        "db.json",
-        "tls/key.pem",
-        ".env",
-        "a b",
-        "ä\"",
-        "a..b",
-        "kubernetes.io.txt",
-        &"a".repeat(255),
-    ] {
+    for text in
+        ["db.json", "tls/key.pem", ".env", "a b", "ä\"", "a..b", "kubernetes.io.txt", &"a".repeat(255)]
+    {
         assert_eq!(text.parse::<RelativeFile>().unwrap().as_str(), text);
     }
     for (text, fault) in [
@@ -77,28 +70,17 @@ fn whatever_lies_below_a_mount_path_is_a_target_file() {
     for (mount_path, file, expected) in [
         ("/run/secrets", "db.json", "/run/secrets/db.json"),
         ("/run/secrets/", "tls/key.pem", "/run/secrets/tls/key.pem"),
-        (
-            &longest_mount,
-            &longest_file,
-            &format!("{longest_mount}/{longest_file}"),
-        ),
+        (&longest_mount, &longest_file, &format!("{longest_mount}/{longest_file}")),
     ] {
         let mount_path: MountPath = mount_path.parse().unwrap();
         let target = TargetFile::below(mount_path.as_str(), &file.parse().unwrap());
         assert_eq!(target.as_str(), expected);
         assert_eq!(expected.parse(), Ok(target));
     }
-    assert_eq!(
-        (longest_mount.len(), longest_file.len()),
-        (MOUNT_PATH_MAX_BYTES, RELATIVE_MAX_BYTES)
-    );
+    assert_eq!((longest_mount.len(), longest_file.len()), (MOUNT_PATH_MAX_BYTES, RELATIVE_MAX_BYTES));
     assert!(format!("{longest_mount}m").parse::<MountPath>().is_err());
     assert!(format!("{longest_file}f").parse::<RelativeFile>().is_err());
-    assert!(
-        format!("{longest_mount}/{longest_file}f")
-            .parse::<TargetFile>()
-            .is_err()
-    );
+    assert!(format!("{longest_mount}/{longest_file}f").parse::<TargetFile>().is_err());
 }
 
 #[test]
@@ -121,10 +103,7 @@ fn mount_paths() {
         ("/run/../etc", MountPathFault::Path(FileFault::DotDot)),
         ("/run/.", MountPathFault::Path(FileFault::Dot)),
         ("/a\nb", MountPathFault::Path(FileFault::Control)),
-        (
-            "/var/run/secrets/kubernetes.io/serviceaccount",
-            MountPathFault::Path(FileFault::Kubernetes),
-        ),
+        ("/var/run/secrets/kubernetes.io/serviceaccount", MountPathFault::Path(FileFault::Kubernetes)),
         ("/a:b", MountPathFault::Colon),
         ("/proc", MountPathFault::System),
         ("/sys/fs/", MountPathFault::System),

@@ -53,30 +53,20 @@ impl<'a> Line<'a> {
             return Err(MappingFault::NoSource);
         }
         if target.is_empty() {
-            return Err(MappingFault::NoTarget(Excerpt::new(
-                source.trim_end_matches(is_space),
-            )));
+            return Err(MappingFault::NoTarget(Excerpt::new(source.trim_end_matches(is_space))));
         }
         if !source.ends_with(is_space) || !target.starts_with(is_space) {
             return Err(MappingFault::GluedArrow(Excerpt::new(source)));
         }
-        Ok(Self {
-            source: source.trim_end_matches(is_space),
-            target: target.trim_start_matches(is_space),
-        })
+        Ok(Self { source: source.trim_end_matches(is_space), target: target.trim_start_matches(is_space) })
     }
 
     /// The left side as a secret.
     pub(super) fn secret(&self) -> Result<SecretRef, Vec<MappingFault>> {
-        if ["engine=", "role=", "ttl="]
-            .iter()
-            .any(|word| self.source.starts_with(word))
-        {
+        if ["engine=", "role=", "ttl="].iter().any(|word| self.source.starts_with(word)) {
             return Err(vec![MappingFault::DynamicElsewhere(Excerpt::new(self.source))]);
         }
-        self.source
-            .parse()
-            .map_err(|error| vec![MappingFault::Secret(error)])
+        self.source.parse().map_err(|error| vec![MappingFault::Secret(error)])
     }
 
     /// The left side as one field of a secret.
@@ -90,16 +80,12 @@ impl<'a> Line<'a> {
 
     /// The left side as a dynamic secret.
     pub(super) fn dynamic(&self) -> Result<DynamicRef, Vec<MappingFault>> {
-        self.source
-            .parse()
-            .map_err(|error| vec![MappingFault::Dynamic(error)])
+        self.source.parse().map_err(|error| vec![MappingFault::Dynamic(error)])
     }
 
     /// The right side as a variable.
     pub(super) fn variable(&self) -> Result<VariableName, Vec<MappingFault>> {
-        self.target
-            .parse()
-            .map_err(|error| vec![MappingFault::Variable(error)])
+        self.target.parse().map_err(|error| vec![MappingFault::Variable(error)])
     }
 
     /// The right side as a file with its options.
@@ -166,10 +152,7 @@ fn no_arrow(line: &str) -> MappingFault {
         && let Ok(name) = name.trim_end_matches(is_space).parse::<VariableName>()
         && path.trim_start_matches(is_space).parse::<SecretRef>().is_ok()
     {
-        return MappingFault::Compose {
-            line: Excerpt::new(line),
-            name,
-        };
+        return MappingFault::Compose { line: Excerpt::new(line), name };
     }
     // The first word alone: what follows may be a template.
     let word = line.split(is_space).next().unwrap_or(line);

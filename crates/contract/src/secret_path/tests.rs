@@ -15,10 +15,7 @@ fn takes_scaivaults_paths() {
         &"a".repeat(512),
     ] {
         let path: SecretPath = text.parse().unwrap();
-        assert_eq!(
-            (path.as_str(), path.as_ref(), path.to_string().as_str()),
-            (text, text, text)
-        );
+        assert_eq!((path.as_str(), path.as_ref(), path.to_string().as_str()), (text, text, text));
     }
 }
 
@@ -49,9 +46,8 @@ fn says_why_it_refuses() {
 
 #[test]
 fn the_error_names_text_rule_and_cure() {
-    let error = "/environments/production/billing/database-with-a-long-name"
-        .parse::<SecretPath>()
-        .unwrap_err();
+    let error =
+        "/environments/production/billing/database-with-a-long-name".parse::<SecretPath>().unwrap_err();
     assert_eq!(
         error.to_string(),
         "\"/environments/production/billing/databas…\" is not a secret path: take the slash at its start away; \

@@ -55,11 +55,7 @@ pub(crate) fn collect<'a>(
         let entry = Entry {
             layer,
             name,
-            value: if spec.value == ValueKind::Template {
-                value
-            } else {
-                value.trim()
-            },
+            value: if spec.value == ValueKind::Template { value } else { value.trim() },
         };
         if let Err(reason) = (spec.set)(&mut collected.draft, &entry) {
             collected.problems.push(Problem {
@@ -100,11 +96,7 @@ fn short(key: &str) -> String {
 }
 
 fn unknown(key: &str, layer: Layer) -> String {
-    let place = if layer == Layer::Pod {
-        String::new()
-    } else {
-        format!(" (of the {layer})")
-    };
+    let place = if layer == Layer::Pod { String::new() } else { format!(" (of the {layer})") };
     let key = short(key);
     match meant(&key) {
         Some(meant) => format!(

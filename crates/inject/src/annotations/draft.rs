@@ -19,10 +19,7 @@ pub(crate) struct Setting<T> {
 
 impl<T> Setting<T> {
     fn built_in(value: T) -> Self {
-        Self {
-            value,
-            layer: Layer::BuiltIn,
-        }
+        Self { value, layer: Layer::BuiltIn }
     }
 }
 
@@ -84,9 +81,7 @@ impl Default for Draft {
             pattern: None,
             containers: Selection::All,
             init_containers: Selection::All,
-            mount_path: DEFAULT_MOUNT_PATH
-                .parse()
-                .expect("the default mount path is an absolute directory"),
+            mount_path: DEFAULT_MOUNT_PATH.parse().expect("the default mount path is an absolute directory"),
             volume_size_limit: Quantity::mebibytes(8),
             position: Position::First,
             start_gate: StartGate::Hook,
@@ -101,9 +96,7 @@ impl Default for Draft {
             client_credentials_secret: None,
             ca_configmap: None,
             fail_open: false,
-            fetch_timeout: DEFAULT_FETCH_TIMEOUT
-                .parse()
-                .expect("the default fetch timeout is a duration"),
+            fetch_timeout: DEFAULT_FETCH_TIMEOUT.parse().expect("the default fetch timeout is a duration"),
             image: None,
             run_as_user: None,
             run_as_group: None,

@@ -13,28 +13,15 @@ use crate::{SkipReason, problem::Code};
 
 /// Columns of text for a terminal.
 pub fn table() -> String {
-    let width = REGISTRY
-        .iter()
-        .map(|spec| spec.key.display().len())
-        .max()
-        .unwrap_or_default();
+    let width = REGISTRY.iter().map(|spec| spec.key.display().len()).max().unwrap_or_default();
     let mut out = format!("Annotations under {ANNOTATION_PREFIX}\n");
     for (group, specs) in groups() {
         line(&mut out, format_args!("\n{}", group.title()));
         for spec in specs {
-            line(
-                &mut out,
-                format_args!("  {:width$}  {}", spec.key.display(), plain(spec.doc)),
-            );
+            line(&mut out, format_args!("  {:width$}  {}", spec.key.display(), plain(spec.doc)));
             if spec.value != ValueKind::Written {
-                line(
-                    &mut out,
-                    format_args!("  {:width$}  allowed: {}", "", spec.value.allowed()),
-                );
-                line(
-                    &mut out,
-                    format_args!("  {:width$}  default: {}", "", plain(&default(spec))),
-                );
+                line(&mut out, format_args!("  {:width$}  allowed: {}", "", spec.value.allowed()));
+                line(&mut out, format_args!("  {:width$}  default: {}", "", plain(&default(spec))));
             }
         }
     }
@@ -55,28 +42,15 @@ pub fn markdown() -> String {
     for (group, specs) in groups() {
         line(&mut out, format_args!("\n## {}\n", group.title()));
         for spec in specs {
-            line(
-                &mut out,
-                format_args!("### `{}`\n\n{}\n", spec.key.display(), spec.doc),
-            );
+            line(&mut out, format_args!("### `{}`\n\n{}\n", spec.key.display(), spec.doc));
             if spec.value == ValueKind::Written {
                 continue;
             }
-            line(
-                &mut out,
-                format_args!("* Allowed: {}", escape(&spec.value.allowed())),
-            );
+            line(&mut out, format_args!("* Allowed: {}", escape(&spec.value.allowed())));
             line(&mut out, format_args!("* Default: {}", default(spec)));
             line(&mut out, format_args!("* Set on: {}", spec.layers.places()));
-            let key = spec
-                .key
-                .display()
-                .replace("<name>", "db.json")
-                .replace("<VAR>", "DB_PASSWORD");
-            line(
-                &mut out,
-                format_args!("* Example: `{ANNOTATION_PREFIX}{key}: {}`\n", json!(spec.example)),
-            );
+            let key = spec.key.display().replace("<name>", "db.json").replace("<VAR>", "DB_PASSWORD");
+            line(&mut out, format_args!("* Example: `{ANNOTATION_PREFIX}{key}: {}`\n", json!(spec.example)));
         }
     }
     out.push_str(
@@ -84,20 +58,14 @@ pub fn markdown() -> String {
          the injector is set to `onProblem: warn`). Each ends with its code in brackets.\n\n| code | meaning |\n|---|---|\n",
     );
     for code in Code::ALL {
-        line(
-            &mut out,
-            format_args!("| <a id=\"{0}\"></a>`{0}` | {1} |", code.name(), code.doc()),
-        );
+        line(&mut out, format_args!("| <a id=\"{0}\"></a>`{0}` | {1} |", code.name(), code.doc()));
     }
     out.push_str(
         "\n## Reasons for leaving a pod alone\n\nThey stand in the log, the metrics and the audit annotations.\n\n\
          | reason | meaning |\n|---|---|\n",
     );
     for reason in SkipReason::ALL {
-        line(
-            &mut out,
-            format_args!("| `{}` | {} |", reason.name(), reason.sentence()),
-        );
+        line(&mut out, format_args!("| `{}` | {} |", reason.name(), reason.sentence()));
     }
     out
 }
@@ -134,10 +102,9 @@ pub fn schema() -> String {
         entry["description"] = Value::from(plain(spec.doc));
         match spec.key {
             Key::Exact(key) => exact.insert(format!("{ANNOTATION_PREFIX}{key}"), entry),
-            Key::Named(prefix) => named.insert(
-                format!("^{}{prefix}.+$", ANNOTATION_PREFIX.replace('.', "\\.")),
-                entry,
-            ),
+            Key::Named(prefix) => {
+                named.insert(format!("^{}{prefix}.+$", ANNOTATION_PREFIX.replace('.', "\\.")), entry)
+            }
         };
     }
     pretty(&json!({
@@ -151,9 +118,7 @@ pub fn schema() -> String {
 }
 
 fn groups() -> impl Iterator<Item = (Group, &'static [AnnotationSpec])> {
-    REGISTRY
-        .chunk_by(|one, other| one.group == other.group)
-        .map(|specs| (specs[0].group, specs))
+    REGISTRY.chunk_by(|one, other| one.group == other.group).map(|specs| (specs[0].group, specs))
 }
 
 fn default(spec: &AnnotationSpec) -> String {

@@ -152,10 +152,9 @@ pub(crate) struct Entry<'a> {
 pub(crate) fn spec_of(key: &str) -> Option<(&'static AnnotationSpec, &str)> {
     REGISTRY.iter().find_map(|spec| match spec.key {
         Key::Exact(exact) => (exact == key).then_some((spec, "")),
-        Key::Named(prefix) => key
-            .strip_prefix(prefix)
-            .filter(|name| !name.is_empty())
-            .map(|name| (spec, name)),
+        Key::Named(prefix) => {
+            key.strip_prefix(prefix).filter(|name| !name.is_empty()).map(|name| (spec, name))
+        }
     })
 }
 

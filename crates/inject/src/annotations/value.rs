@@ -137,11 +137,7 @@ impl FromStr for Selection {
             }
         }
         if names.iter().any(|name| name == "*") {
-            return if names.len() == 1 {
-                Ok(Self::All)
-            } else {
-                Err("* stands alone or not at all".into())
-            };
+            return if names.len() == 1 { Ok(Self::All) } else { Err("* stands alone or not at all".into()) };
         }
         Ok(Self::Names(names))
     }
@@ -231,10 +227,7 @@ impl FromStr for ReloadTarget {
         if container.is_some_and(str::is_empty) {
             return Err("the container's name is empty".into());
         }
-        Ok(Self {
-            container: container.map(str::to_owned),
-            process: process.to_owned(),
-        })
+        Ok(Self { container: container.map(str::to_owned), process: process.to_owned() })
     }
 }
 
@@ -283,9 +276,7 @@ impl Url {
     /// `https://vault.example` does not let `https://vault.example.evil` through.
     pub(crate) fn is_below(&self, entry: &str) -> bool {
         let entry = entry.trim_end_matches('/');
-        self.0
-            .strip_prefix(entry)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        self.0.strip_prefix(entry).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 }
 
@@ -333,9 +324,7 @@ pub(crate) fn object_name(text: &str) -> Result<String, Reason> {
         !part.is_empty()
             && !part.starts_with('-')
             && !part.ends_with('-')
-            && part
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
     };
     if text.len() <= 253 && text.split('.').all(label) {
         Ok(text.to_owned())
@@ -348,26 +337,16 @@ pub(crate) fn object_name(text: &str) -> Result<String, Reason> {
 pub(crate) fn image(text: &str) -> Result<String, Reason> {
     let fits = !text.is_empty()
         && text.len() <= 512
-        && text
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "./:@_-".contains(c))
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || "./:@_-".contains(c))
         && text.starts_with(|c: char| c.is_ascii_alphanumeric());
-    if fits {
-        Ok(text.to_owned())
-    } else {
-        Err("not an image".into())
-    }
+    if fits { Ok(text.to_owned()) } else { Err("not an image".into()) }
 }
 
 /// Whether an allow-list's entry covers an image: the same; or, for an entry that names a repository, any tag, digest
 /// or sub-repository of it; or, for an entry that is a bare host, what lies below it. A bare host never covers
 /// another port of that host.
 pub(crate) fn image_is_below(image: &str, entry: &str) -> bool {
-    let next: &[char] = if entry.contains('/') {
-        &['/', ':', '@']
-    } else {
-        &['/']
-    };
+    let next: &[char] = if entry.contains('/') { &['/', ':', '@'] } else { &['/'] };
     image
         .strip_prefix(entry.trim_end_matches('/'))
         .is_some_and(|rest| rest.is_empty() || rest.starts_with(next))
@@ -399,10 +378,7 @@ pub(crate) fn template(text: &str) -> Result<String, Reason> {
         Err(error) => Err(format!(
             "the template does not parse: {}{}",
             error.kind(),
-            error
-                .line()
-                .map(|line| format!(" in line {line}"))
-                .unwrap_or_default()
+            error.line().map(|line| format!(" in line {line}")).unwrap_or_default()
         )
         .into()),
     }

@@ -8,13 +8,7 @@ use crate::{
 };
 
 pub(super) fn check(facts: &Facts<'_, '_>, findings: &mut Findings) {
-    let Facts {
-        draft,
-        settings,
-        pod,
-        kube_version,
-        ..
-    } = *facts;
+    let Facts { draft, settings, pod, kube_version, .. } = *facts;
     if pod.is_windows() {
         findings.problem(
             Code::Windows,
@@ -27,10 +21,7 @@ pub(super) fn check(facts: &Facts<'_, '_>, findings: &mut Findings) {
     let url = &draft.url;
     let from_users = matches!(url.layer, Layer::Pod | Layer::Namespace);
     let allowed = url.value == settings.base.url.value
-        || settings
-            .allowed_urls
-            .iter()
-            .any(|entry| url.value.is_below(entry));
+        || settings.allowed_urls.iter().any(|entry| url.value.is_below(entry));
     if from_users && !allowed {
         findings.problems.push(refused(
             "url",
@@ -52,10 +43,7 @@ pub(super) fn check(facts: &Facts<'_, '_>, findings: &mut Findings) {
     }
     if let Some(image) = &draft.image
         && image.layer == Layer::Pod
-        && !settings
-            .allowed_images
-            .iter()
-            .any(|entry| image_is_below(&image.value, entry))
+        && !settings.allowed_images.iter().any(|entry| image_is_below(&image.value, entry))
     {
         findings.problems.push(refused(
             "image",

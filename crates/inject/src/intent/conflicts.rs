@@ -18,10 +18,7 @@ pub(super) fn check(
     let mount_path = &draft.mount_path;
     for own in [TOKEN_DIR, AGENT_DIR, AGENT_BINARY] {
         if mount_path.as_str() == own
-            || mount_path
-                .as_str()
-                .strip_prefix(own)
-                .is_some_and(|rest| rest.starts_with('/'))
+            || mount_path.as_str().strip_prefix(own).is_some_and(|rest| rest.starts_with('/'))
         {
             findings.problem(
                 Code::MountConflict,
@@ -50,11 +47,7 @@ pub(super) fn check(
             );
         }
         for variable in draft.variables.keys() {
-            if container
-                .env
-                .iter()
-                .any(|other| &*other.name == variable.as_str())
-            {
+            if container.env.iter().any(|other| &*other.name == variable.as_str()) {
                 findings.named_problem(
                     Code::VariableConflict,
                     Some(format!("inject-env-{variable}")),
@@ -77,6 +70,5 @@ fn canonical(path: &str) -> String {
 }
 
 fn is_below(path: &str, directory: &str) -> bool {
-    path.strip_prefix(directory)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

@@ -37,11 +37,7 @@ pub(super) fn resolve(draft: &Draft, only_reader: bool, findings: &mut Findings)
         .filter_map(|(name, secret)| {
             let file = target("inject-secret-", name, findings)?;
             let options = options(draft, name, secret.field.is_some(), only_reader, findings);
-            Some(SecretMapping {
-                secret: secret.clone(),
-                file,
-                options,
-            })
+            Some(SecretMapping { secret: secret.clone(), file, options })
         })
         .collect();
     let dynamic: Vec<DynamicMapping> = draft
@@ -50,30 +46,14 @@ pub(super) fn resolve(draft: &Draft, only_reader: bool, findings: &mut Findings)
         .filter_map(|(name, dynamic)| {
             let file = target("inject-dynamic-", name, findings)?;
             let options = options(draft, name, false, only_reader, findings);
-            Some(DynamicMapping {
-                dynamic: dynamic.clone(),
-                file,
-                options,
-            })
+            Some(DynamicMapping { dynamic: dynamic.clone(), file, options })
         })
         .collect();
-    let files = secrets
-        .iter()
-        .map(|m| m.file.as_str())
-        .chain(dynamic.iter().map(|m| m.file.as_str()));
+    let files = secrets.iter().map(|m| m.file.as_str()).chain(dynamic.iter().map(|m| m.file.as_str()));
     for conflict in conflicts(files) {
-        let keys = |file: &str| {
-            keys_by_file
-                .get(file)
-                .map(|keys| keys.join(" and "))
-                .unwrap_or_default()
-        };
+        let keys = |file: &str| keys_by_file.get(file).map(|keys| keys.join(" and ")).unwrap_or_default();
         let (first, second) = (keys(&conflict.first), keys(&conflict.second));
-        let who = if first == second {
-            first
-        } else {
-            format!("{first} and {second}")
-        };
+        let who = if first == second { first } else { format!("{first} and {second}") };
         findings.problem(
             Code::FileConflict,
             None,
@@ -90,17 +70,8 @@ pub(super) fn resolve(draft: &Draft, only_reader: bool, findings: &mut Findings)
 fn orphans(draft: &Draft, findings: &mut Findings) {
     let is_selected = |name: &str| draft.secrets.contains_key(name) || draft.dynamic.contains_key(name);
     for (name, file) in draft.files.iter().filter(|(name, _)| !is_selected(name)) {
-        let FileDraft {
-            file,
-            format,
-            template,
-            mode,
-        } = file;
-        let names = draft
-            .secrets
-            .keys()
-            .chain(draft.dynamic.keys())
-            .map(String::as_str);
+        let FileDraft { file, format, template, mode } = file;
+        let names = draft.secrets.keys().chain(draft.dynamic.keys()).map(String::as_str);
         let cure = nearest(name, names).map_or_else(
             || format!("add inject-secret-{name}, or remove the option"),
             |name| format!("did you mean {name:?}?"),
@@ -152,12 +123,7 @@ fn options(
     only_reader: bool,
     findings: &mut Findings,
 ) -> FileOptions {
-    let FileDraft {
-        format,
-        template,
-        mode,
-        ..
-    } = draft.files.get(name).cloned().unwrap_or_default();
+    let FileDraft { format, template, mode, .. } = draft.files.get(name).cloned().unwrap_or_default();
     let default_format = if has_field { Format::Raw } else { Format::Json };
     if format.is_some() && template.is_some() {
         findings.named_problem(
@@ -177,11 +143,7 @@ fn options(
             "add a #field to the path, or choose json, env, yaml or properties",
         );
     }
-    let default_mode = if only_reader {
-        FileMode::OWNER_ONLY
-    } else {
-        FileMode::DEFAULT
-    };
+    let default_mode = if only_reader { FileMode::OWNER_ONLY } else { FileMode::DEFAULT };
     FileOptions {
         // What is the agent's default is not written.
         format: format.filter(|format| *format != default_format),
@@ -192,19 +154,9 @@ fn options(
 
 /// All mappings together go into environment variables, which the kernel bounds.
 fn size(draft: &Draft, secrets: &[SecretMapping], dynamic: &[DynamicMapping], findings: &mut Findings) {
-    let bytes: usize = secrets
-        .iter()
-        .map(|mapping| mapping.to_string().len() + 1)
-        .sum::<usize>()
-        + dynamic
-            .iter()
-            .map(|mapping| mapping.to_string().len() + 1)
-            .sum::<usize>()
-        + draft
-            .variables
-            .iter()
-            .map(|(name, secret)| format!("{secret} -> {name}\n").len())
-            .sum::<usize>();
+    let bytes: usize = secrets.iter().map(|mapping| mapping.to_string().len() + 1).sum::<usize>()
+        + dynamic.iter().map(|mapping| mapping.to_string().len() + 1).sum::<usize>()
+        + draft.variables.iter().map(|(name, secret)| format!("{secret} -> {name}\n").len()).sum::<usize>();
     if bytes > MAPPINGS_LIMIT {
         findings.problem(
             Code::TooLarge,

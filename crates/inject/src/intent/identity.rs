@@ -23,11 +23,7 @@ pub(crate) struct Identity {
 
 impl Identity {
     const fn unprivileged(uid: Option<i64>, gid: Option<i64>) -> Self {
-        Self {
-            uid,
-            gid,
-            kill: false,
-        }
+        Self { uid, gid, kill: false }
     }
 }
 
@@ -51,10 +47,7 @@ pub(super) fn resolve(
         },
         (None, Some(container)) => match target_uid {
             Some(uid) => Identity::unprivileged(Some(uid), pod.gid_of(container)),
-            None if container
-                .security_context
-                .non_root
-                .or(pod.spec.security_context.non_root)
+            None if container.security_context.non_root.or(pod.spec.security_context.non_root)
                 == Some(true) =>
             {
                 findings.problem(
@@ -67,11 +60,7 @@ pub(super) fn resolve(
                 );
                 Identity::unprivileged(None, None)
             }
-            None => Identity {
-                uid: Some(0),
-                gid: Some(0),
-                kill: true,
-            },
+            None => Identity { uid: Some(0), gid: Some(0), kill: true },
         },
         (None, None) => match shared(pod, PodView::uid_of).filter(|uid| *uid != 0) {
             Some(uid) => Identity::unprivileged(Some(uid), shared(pod, PodView::gid_of)),
@@ -88,10 +77,7 @@ pub(super) fn resolve(
             "the agent runs as uid 0, which passes Pod Security baseline, not restricted; set run-as-user to avoid that",
         );
     }
-    Identity {
-        gid: draft.run_as_group.or(identity.gid),
-        ..identity
-    }
+    Identity { gid: draft.run_as_group.or(identity.gid), ..identity }
 }
 
 /// What the pod's annotation asks for, if it can be.
@@ -125,11 +111,7 @@ fn chosen(
     }
     let kill = signals && uid == 0 && target_uid != Some(0);
     let gid = shared(pod, PodView::gid_of).or((uid == AGENT_ID).then_some(AGENT_ID));
-    Identity {
-        uid: Some(uid),
-        gid,
-        kill,
-    }
+    Identity { uid: Some(uid), gid, kill }
 }
 
 /// The one value that all containers of the pod have.

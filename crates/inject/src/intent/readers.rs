@@ -79,13 +79,12 @@ fn select(
     findings: &mut Findings,
 ) -> Vec<usize> {
     match selection {
-        Selection::All => (0..containers.len())
-            .filter(|place| may_all(*place) && !containers[*place].is_mesh())
-            .collect(),
+        Selection::All => {
+            (0..containers.len()).filter(|place| may_all(*place) && !containers[*place].is_mesh()).collect()
+        }
         Selection::Names(names) => {
-            for name in names
-                .iter()
-                .filter(|name| !containers.iter().any(|container| &*container.name == *name))
+            for name in
+                names.iter().filter(|name| !containers.iter().any(|container| &*container.name == *name))
             {
                 unknown(key, name, containers, findings);
             }

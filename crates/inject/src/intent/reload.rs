@@ -77,11 +77,7 @@ pub(super) fn resolve(
         }
         (None, [only]) => *only,
         (None, several) => {
-            let names: Vec<&str> = several
-                .iter()
-                .map(|place| &*containers[*place].name)
-                .take(8)
-                .collect();
+            let names: Vec<&str> = several.iter().map(|place| &*containers[*place].name).take(8).collect();
             findings.problem(
                 Code::AmbiguousReload,
                 "reload-target",
@@ -98,9 +94,5 @@ pub(super) fn resolve(
             return None;
         }
     };
-    Some(Target {
-        signal,
-        process: target.process.clone(),
-        container,
-    })
+    Some(Target { signal, process: target.process.clone(), container })
 }

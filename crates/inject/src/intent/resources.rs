@@ -64,10 +64,7 @@ pub(super) fn resolve(draft: &Draft, pod: &PodView<'_>, findings: &mut Findings)
     }
     let limits_memory = draft.limits_memory.clone().unwrap_or_else(|| {
         let default = draft.volume_size_limit.plus_mebibytes(AGENT_MEBIBYTES);
-        draft
-            .requests_memory
-            .clone()
-            .map_or(default.clone(), |request| request.max(default))
+        draft.requests_memory.clone().map_or(default.clone(), |request| request.max(default))
     });
     if is_guaranteed(pod) {
         let cpu = draft.limits_cpu.clone().or_else(|| draft.requests_cpu.clone());
@@ -81,16 +78,12 @@ pub(super) fn resolve(draft: &Draft, pod: &PodView<'_>, findings: &mut Findings)
     }
     let requests_cpu = draft.requests_cpu.clone().unwrap_or_else(|| {
         let default = Quantity::millis(REQUESTS_CPU_MILLIS);
-        draft
-            .limits_cpu
-            .clone()
-            .map_or(default.clone(), |limit| limit.min(default))
+        draft.limits_cpu.clone().map_or(default.clone(), |limit| limit.min(default))
     });
-    let requests_memory = draft.requests_memory.clone().unwrap_or_else(|| {
-        limits_memory
-            .clone()
-            .min(Quantity::mebibytes(REQUESTS_MEMORY_MEBIBYTES))
-    });
+    let requests_memory = draft
+        .requests_memory
+        .clone()
+        .unwrap_or_else(|| limits_memory.clone().min(Quantity::mebibytes(REQUESTS_MEMORY_MEBIBYTES)));
     Resources {
         requests_cpu: Some(requests_cpu),
         requests_memory: Some(requests_memory),
@@ -106,13 +99,13 @@ fn is_guaranteed(pod: &PodView<'_>) -> bool {
         |text: &Option<QuantityText<'_>>| text.as_ref().and_then(|text| text.0.parse::<Quantity>().ok());
     let holds = |container: &ContainerView<'_>| {
         let (requests, limits) = (&container.resources.requests, &container.resources.limits);
-        [(&requests.cpu, &limits.cpu), (&requests.memory, &limits.memory)]
-            .into_iter()
-            .all(|(request, limit)| {
+        [(&requests.cpu, &limits.cpu), (&requests.memory, &limits.memory)].into_iter().all(
+            |(request, limit)| {
                 amount(limit).is_some_and(|limit| {
                     limit.is_positive() && (request.is_none() || amount(request) == Some(limit))
                 })
-            })
+            },
+        )
     };
     !pod.spec.containers.as_slice().is_empty() && pod.all_containers().all(holds)
 }

@@ -47,10 +47,7 @@ fn agent(intent: &Intent, settings: &Settings, pattern: Pattern) -> Container {
     Container {
         name: name.to_owned(),
         image: Some(intent.image.as_ref().unwrap_or(image).clone()),
-        image_pull_policy: settings
-            .image_pull_policy
-            .map(ImagePullPolicy::name)
-            .map(str::to_owned),
+        image_pull_policy: settings.image_pull_policy.map(ImagePullPolicy::name).map(str::to_owned),
         command: Some(vec![AGENT_BINARY.to_owned()]),
         args: Some(vec![command.to_owned()]),
         env: Some(environment::of(intent, settings, pattern)),
@@ -63,22 +60,12 @@ fn agent(intent: &Intent, settings: &Settings, pattern: Pattern) -> Container {
 
 /// What holds back everything that starts after the sidecar until the secrets are on disk.
 fn gate(intent: &Intent) -> (Option<Lifecycle>, Option<Probe>) {
-    let exec = |command: &str| ExecAction {
-        command: Some(vec![AGENT_BINARY.to_owned(), command.to_owned()]),
-    };
+    let exec =
+        |command: &str| ExecAction { command: Some(vec![AGENT_BINARY.to_owned(), command.to_owned()]) };
     match intent.start_gate {
         StartGate::Hook => {
-            let hook = LifecycleHandler {
-                exec: Some(exec(WAIT_COMMAND)),
-                ..LifecycleHandler::default()
-            };
-            (
-                Some(Lifecycle {
-                    post_start: Some(hook),
-                    ..Lifecycle::default()
-                }),
-                None,
-            )
+            let hook = LifecycleHandler { exec: Some(exec(WAIT_COMMAND)), ..LifecycleHandler::default() };
+            (Some(Lifecycle { post_start: Some(hook), ..Lifecycle::default() }), None)
         }
         StartGate::Probe => {
             let failures = intent.fetch_timeout.as_secs() + GATE_SPARE_SECONDS;
@@ -105,10 +92,7 @@ fn security_context(identity: Identity, pattern: Pattern) -> SecurityContext {
         run_as_user: identity.uid,
         run_as_group: identity.gid,
         run_as_non_root: Some(identity.uid != Some(0)),
-        seccomp_profile: Some(SeccompProfile {
-            type_: "RuntimeDefault".to_owned(),
-            localhost_profile: None,
-        }),
+        seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), localhost_profile: None }),
         ..SecurityContext::default()
     }
 }
@@ -121,12 +105,7 @@ fn resources(resources: &Resources) -> Option<ResourceRequirements> {
             .collect();
         (!amounts.is_empty()).then_some(amounts)
     };
-    let Resources {
-        requests_cpu,
-        requests_memory,
-        limits_cpu,
-        limits_memory,
-    } = resources;
+    let Resources { requests_cpu, requests_memory, limits_cpu, limits_memory } = resources;
     let requests = amounts(requests_cpu, requests_memory);
     let limits = amounts(limits_cpu, limits_memory);
     (requests.is_some() || limits.is_some()).then(|| ResourceRequirements {

@@ -32,14 +32,7 @@ pub(super) fn of(intent: &Intent, settings: &Settings, container: Pattern) -> Ve
     if intent.ca_configmap.is_some() {
         variables.always(env::SCAIVAULT_CA_FILE, format_args!("{CA_DIR}/{CA_FILE}"));
     }
-    variables.lines(
-        if is_sidecar {
-            env::WATCH_PATHS
-        } else {
-            env::SECRETS
-        },
-        &intent.secrets,
-    );
+    variables.lines(if is_sidecar { env::WATCH_PATHS } else { env::SECRETS }, &intent.secrets);
     variables.lines(env::DYNAMIC, &intent.dynamic);
     variables.lines(env::SECRET_ENV, &intent.variables);
     if !intent.variables.is_empty() {
@@ -74,10 +67,7 @@ impl Variables {
     /// Adds a variable whose value differs from what the agent takes without it.
     fn unless_default(&mut self, name: &str, value: impl Display) {
         let value = value.to_string();
-        if ENVIRONMENT
-            .iter()
-            .find(|spec| spec.name == name)
-            .is_none_or(|spec| spec.default != value)
+        if ENVIRONMENT.iter().find(|spec| spec.name == name).is_none_or(|spec| spec.default != value)
             && !value.is_empty()
         {
             self.push(name, &value);
@@ -96,10 +86,6 @@ impl Variables {
     }
 
     fn push(&mut self, name: &str, value: &str) {
-        self.0.push(EnvVar {
-            name: name.to_owned(),
-            value: Some(escape_env_value(value)),
-            value_from: None,
-        });
+        self.0.push(EnvVar { name: name.to_owned(), value: Some(escape_env_value(value)), value_from: None });
     }
 }

@@ -110,10 +110,7 @@ fn token(intent: &Intent) -> Volume {
     };
     Volume {
         name: TOKEN_VOLUME.to_owned(),
-        projected: Some(ProjectedVolumeSource {
-            sources: Some(vec![projection]),
-            default_mode: None,
-        }),
+        projected: Some(ProjectedVolumeSource { sources: Some(vec![projection]), default_mode: None }),
         ..Volume::default()
     }
 }

@@ -66,10 +66,7 @@ impl ContainerView<'_> {
 
     /// The literal value of a variable; the empty text where it has none.
     pub(crate) fn variable(&self, name: &str) -> Option<&str> {
-        self.env
-            .iter()
-            .find(|variable| &*variable.name == name)
-            .map(|v| v.value.as_deref().unwrap_or(""))
+        self.env.iter().find(|variable| &*variable.name == name).map(|v| v.value.as_deref().unwrap_or(""))
     }
 
     /// Whether a volume is mounted, wherever.
@@ -99,10 +96,7 @@ pub(crate) struct VariableView<'a> {
 impl VariableView<'_> {
     /// The volume a `fileKeyRef` reads from.
     pub(crate) fn file_volume(&self) -> Option<&str> {
-        self.value_from
-            .file_key_ref
-            .as_ref()
-            .map(|reference| &*reference.volume_name)
+        self.value_from.file_key_ref.as_ref().map(|reference| &*reference.volume_name)
     }
 }
 

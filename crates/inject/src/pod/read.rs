@@ -1,12 +1,12 @@
 //! How JSON is borrowed: texts, lists that remember absent, null and empty, and the few maps that are filtered
 //! while they are read.
 
-use std::{borrow::Cow, fmt, ops::Deref};
+use std::{borrow::Cow, fmt, marker::PhantomData, ops::Deref};
 
 use scaivault_contract::names::ANNOTATION_PREFIX;
 use serde::{
     Deserialize, Deserializer,
-    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{IgnoredAny, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
 };
 
 /// The annotation that the kubelet puts on the API's image of a static pod.
@@ -141,6 +141,29 @@ pub(super) fn nullable<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
+/// An object, or null, which reads as the default. (What serde derives would read a list as the fields in order.)
+pub(super) fn object<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    struct ObjectVisitor<T>(PhantomData<T>);
+    impl<'de, T: Default + Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_unit<E>(self) -> Result<T, E> {
+            Ok(T::default())
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+            T::deserialize(MapAccessDeserializer::new(map))
+        }
+    }
+    deserializer.deserialize_any(ObjectVisitor(PhantomData))
+}
+
 /// The pod's annotations, those of others only counted: `last-applied-configuration` alone may be as large as the pod.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Annotations<'a> {
@@ -169,10 +192,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Annotations<'a> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut read = Annotations {
-                    present: true,
-                    ..Annotations::default()
-                };
+                let mut read = Annotations { present: true, ..Annotations::default() };
                 while let Some(key) = map.next_key::<Text<'de>>()? {
                     if key.starts_with(ANNOTATION_PREFIX) {
                         let value = map.next_value::<Option<Text<'de>>>()?.unwrap_or_default();
@@ -207,9 +227,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Selector<'a> {
             os: Option<Text<'b>>,
         }
         let keys: Option<Keys<'a>> = Option::deserialize(deserializer)?;
-        Ok(Self {
-            os: keys.and_then(|keys| keys.os),
-        })
+        Ok(Self { os: keys.and_then(|keys| keys.os) })
     }
 }
 

@@ -13,10 +13,7 @@ fn our_annotations_are_sorted_and_the_last_of_a_repeated_key_counts() {
     let json = r#"{"metadata":{"annotations":{"scaivault.scailabs.ai/url":"a","other":"x",
         "scaivault.scailabs.ai/role":null,"scaivault.scailabs.ai/url":"b"}}}"#;
     let pod = PodView::parse(json).unwrap();
-    assert_eq!(
-        pod.annotations().collect::<Vec<_>>(),
-        [("role", ""), ("url", "b")]
-    );
+    assert_eq!(pod.annotations().collect::<Vec<_>>(), [("role", ""), ("url", "b")]);
     assert_eq!(pod.metadata.annotations.others, 1);
 }
 
@@ -31,16 +28,7 @@ fn an_unquoted_annotation_says_to_quote_it() {
 fn numbers_are_quantities_and_unknown_fields_are_skipped() {
     let json = r#"{"spec":{"later":{"deep":[1]},"containers":[{"name":"a","resources":{"limits":{"cpu":1,"gpu":"x"}}}]}}"#;
     let pod = PodView::parse(json).unwrap();
-    assert_eq!(
-        pod.spec.containers.as_slice()[0]
-            .resources
-            .limits
-            .cpu
-            .as_ref()
-            .unwrap()
-            .0,
-        "1"
-    );
+    assert_eq!(pod.spec.containers.as_slice()[0].resources.limits.cpu.as_ref().unwrap().0, "1");
 }
 
 #[test]
@@ -51,9 +39,12 @@ fn windows_by_os_or_by_node_selector() {
     ] {
         assert!(PodView::parse(json).unwrap().is_windows(), "{json}");
     }
-    assert!(
-        !PodView::parse(r#"{"spec":{"os":null,"nodeSelector":null}}"#)
-            .unwrap()
-            .is_windows()
-    );
+    assert!(!PodView::parse(r#"{"spec":{"os":null,"nodeSelector":null}}"#).unwrap().is_windows());
+}
+
+#[test]
+fn a_list_is_not_an_object() {
+    for json in ["[]", r#"{"spec":[]}"#, r#"{"metadata":[]}"#] {
+        assert!(PodView::parse(json).is_err(), "{json}");
+    }
 }

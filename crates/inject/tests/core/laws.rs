@@ -31,10 +31,7 @@ fn cases() -> ProptestConfig {
 
 /// The patch of a decision as JSON; an empty list where there is none.
 fn patch_of(decision: &Decision) -> Value {
-    decision.patch().map_or_else(
-        || Value::Array(Vec::new()),
-        |patch| serde_json::to_value(patch).unwrap(),
-    )
+    decision.patch().map_or_else(|| Value::Array(Vec::new()), |patch| serde_json::to_value(patch).unwrap())
 }
 
 fn injected(pod: &Value) -> Option<Value> {
@@ -58,10 +55,7 @@ fn most_ordinary_pods_are_injected() {
     let mut outcomes: BTreeMap<&str, usize> = BTreeMap::new();
     let mut refusals = Vec::new();
     for _ in 0..200 {
-        let pod = annotated_pods(ordinary_pods())
-            .new_tree(&mut runner)
-            .unwrap()
-            .current();
+        let pod = annotated_pods(ordinary_pods()).new_tree(&mut runner).unwrap().current();
         let decision = cluster().decide(&pod);
         *outcomes.entry(decision.outcome()).or_default() += 1;
         if let Decision::Deny(denial) = decision {
@@ -84,10 +78,7 @@ fn pods_of_any_kind_meet_every_outcome() {
         *outcomes.entry(cluster().decide(&pod).outcome()).or_default() += 1;
     }
     for outcome in ["injected", "denied"] {
-        assert!(
-            outcomes.contains_key(outcome),
-            "no pod is {outcome}: {outcomes:?}"
-        );
+        assert!(outcomes.contains_key(outcome), "no pod is {outcome}: {outcomes:?}");
     }
 }
 
@@ -259,24 +250,17 @@ fn edited(injected: &Value, changed: &Value) -> Value {
 /// A pointer to every value of a document but the document itself.
 fn pointers(value: &Value) -> Vec<String> {
     let children: Vec<(String, &Value)> = match value {
-        Value::Object(map) => map
-            .iter()
-            .map(|(key, child)| (key.replace('~', "~0").replace('/', "~1"), child))
-            .collect(),
-        Value::Array(items) => items
-            .iter()
-            .enumerate()
-            .map(|(index, child)| (index.to_string(), child))
-            .collect(),
+        Value::Object(map) => {
+            map.iter().map(|(key, child)| (key.replace('~', "~0").replace('/', "~1"), child)).collect()
+        }
+        Value::Array(items) => {
+            items.iter().enumerate().map(|(index, child)| (index.to_string(), child)).collect()
+        }
         _ => Vec::new(),
     };
     let mut all = Vec::new();
     for (segment, child) in children {
-        all.extend(
-            pointers(child)
-                .into_iter()
-                .map(|below| format!("/{segment}{below}")),
-        );
+        all.extend(pointers(child).into_iter().map(|below| format!("/{segment}{below}")));
         all.push(format!("/{segment}"));
     }
     all

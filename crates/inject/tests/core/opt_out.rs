@@ -19,9 +19,7 @@ fn a_pod_that_asks_for_nothing() {
     cluster().expect_untouched(&pod().json(), "not-annotated");
     cluster().expect_untouched(&pod().ours("role", "billing").json(), "not-annotated");
     cluster().expect_untouched(
-        &pod()
-            .annotation("other.example/inject-secret-db", DATABASE)
-            .json(),
+        &pod().annotation("other.example/inject-secret-db", DATABASE).json(),
         "not-annotated",
     );
 }
@@ -40,21 +38,14 @@ fn inject_true_is_the_default_spelt_out() {
 
 #[test]
 fn ignore_on_the_pod_keeps_what_is_there_and_adds_nothing() {
-    cluster().expect_untouched(
-        &annotated().ours("mutation-mode", "ignore").json(),
-        "ignored-by-pod",
-    );
-    let changed = injected()
-        .ours("inject-secret-new", DATABASE)
-        .ours("mutation-mode", "ignore");
+    cluster().expect_untouched(&annotated().ours("mutation-mode", "ignore").json(), "ignored-by-pod");
+    let changed = injected().ours("inject-secret-new", DATABASE).ours("mutation-mode", "ignore");
     cluster().expect_untouched(&changed.json(), "ignored-by-pod");
 }
 
 #[test]
 fn ignore_on_the_workload() {
-    cluster()
-        .workload_mode("ignore")
-        .expect_untouched(&annotated().json(), "ignored-by-workload");
+    cluster().workload_mode("ignore").expect_untouched(&annotated().json(), "ignored-by-workload");
     let from_template = annotated().ours("workload-mutation-mode", "ignore");
     cluster().expect_untouched(&from_template.json(), "ignored-by-workload");
 }
@@ -68,50 +59,24 @@ fn ignore_on_the_namespace() {
 
 #[test]
 fn an_opted_out_pod_may_be_wrong_in_every_other_way() {
-    let wrong = annotated()
-        .ours("refresh-interval", "soon")
-        .ours("mutation-mode", "ignore");
+    let wrong = annotated().ours("refresh-interval", "soon").ours("mutation-mode", "ignore");
     cluster().expect_untouched(&wrong.json(), "ignored-by-pod");
-    cluster().expect_untouched(
-        &annotated().ours("pattern", "x").ours("inject", "false").json(),
-        "opted-out",
-    );
+    cluster().expect_untouched(&annotated().ours("pattern", "x").ours("inject", "false").json(), "opted-out");
 }
 
 #[test]
 fn detach_takes_out_what_was_put_in() {
     let plain = annotated().json();
     for (what, decision) in [
-        (
-            "pod",
-            cluster().decide(&injected().ours("mutation-mode", "ignore-and-detach").json()),
-        ),
+        ("pod", cluster().decide(&injected().ours("mutation-mode", "ignore-and-detach").json())),
         (
             "template",
-            cluster().decide(
-                &injected()
-                    .ours("workload-mutation-mode", "ignore-and-detach")
-                    .json(),
-            ),
+            cluster().decide(&injected().ours("workload-mutation-mode", "ignore-and-detach").json()),
         ),
-        (
-            "workload",
-            cluster()
-                .workload_mode("ignore-and-detach")
-                .decide(&injected().json()),
-        ),
-        (
-            "namespace",
-            cluster()
-                .namespace("mutation-mode", "ignore-and-detach")
-                .decide(&injected().json()),
-        ),
+        ("workload", cluster().workload_mode("ignore-and-detach").decide(&injected().json())),
+        ("namespace", cluster().namespace("mutation-mode", "ignore-and-detach").decide(&injected().json())),
     ] {
-        assert_eq!(
-            (decision.outcome(), decision.reason()),
-            ("detached", "mutation-mode"),
-            "{what}"
-        );
+        assert_eq!((decision.outcome(), decision.reason()), ("detached", "mutation-mode"), "{what}");
         assert_eq!(after(&injected().json(), &decision), plain, "{what}");
     }
 }
@@ -138,10 +103,7 @@ fn detach_where_nothing_is_attached() {
 
 #[test]
 fn detach_without_a_receipt_leaves_everything_and_warns() {
-    let told = injected()
-        .without("receipt")
-        .ours("mutation-mode", "ignore-and-detach")
-        .json();
+    let told = injected().without("receipt").ours("mutation-mode", "ignore-and-detach").json();
     cluster().expect_untouched(&told, "no-receipt");
     assert!(!cluster().decide(&told).warnings().is_empty());
 }
@@ -192,10 +154,7 @@ fn without_the_annotation_everything_is_attached_again() {
     assert_eq!(cluster().inject(&back), injected().json());
 
     let ignored = annotated().ours("mutation-mode", "ignore");
-    assert_eq!(
-        cluster().inject(&ignored.without("mutation-mode").json()),
-        injected().json()
-    );
+    assert_eq!(cluster().inject(&ignored.without("mutation-mode").json()), injected().json());
 }
 
 #[test]
@@ -208,14 +167,10 @@ fn a_misspelt_mode_is_a_problem_and_not_an_injection() {
 
 #[test]
 fn excluded_namespaces_and_mirror_pods() {
-    let excluded = Cluster::with(InjectorConfig {
-        excluded_namespaces: vec!["billing".to_owned()],
-        ..config()
-    });
+    let excluded =
+        Cluster::with(InjectorConfig { excluded_namespaces: vec!["billing".to_owned()], ..config() });
     excluded.expect_untouched(&annotated().json(), "excluded-namespace");
-    let mirror = annotated()
-        .annotation("kubernetes.io/config.mirror", "1f2e3d")
-        .json();
+    let mirror = annotated().annotation("kubernetes.io/config.mirror", "1f2e3d").json();
     cluster().expect_untouched(&mirror, "mirror-pod");
 }
 
@@ -223,19 +178,8 @@ fn excluded_namespaces_and_mirror_pods() {
 #[test]
 fn a_forged_receipt_skips_nothing() {
     let real = look::ours(&injected().json(), "receipt").unwrap().to_owned();
-    for receipt in [
-        real.as_str(),
-        "",
-        "{}",
-        "not JSON",
-        "null",
-        "[1]",
-        "{\"containers\":[\"app\"]}",
-    ] {
-        let forged = annotated()
-            .ours("receipt", receipt)
-            .ours("status", "injected")
-            .json();
+    for receipt in [real.as_str(), "", "{}", "not JSON", "null", "[1]", "{\"containers\":[\"app\"]}"] {
+        let forged = annotated().ours("receipt", receipt).ours("status", "injected").json();
         let decision = cluster().decide(&forged);
         assert_eq!(decision.outcome(), "injected", "{receipt}: {}", decision.reason());
         let secrets = look::init_container(&after(&forged, &decision), "scaivault-init").cloned();
@@ -254,12 +198,9 @@ fn a_forged_receipt_removes_nothing_of_the_users() {
     for told in [
         mine.clone().ours("mutation-mode", "ignore-and-detach").json(),
         mine.clone().ours("inject-secret-db.json", DATABASE).json(),
-        mine.ours(
-            "receipt",
-            "{\"containers\":[\"app\",\"migrate\"],\"volumes\":[\"data\"]}",
-        )
-        .ours("mutation-mode", "ignore-and-detach")
-        .json(),
+        mine.ours("receipt", "{\"containers\":[\"app\",\"migrate\"],\"volumes\":[\"data\"]}")
+            .ours("mutation-mode", "ignore-and-detach")
+            .json(),
     ] {
         let outcome = cluster().outcome(&told);
         assert!(look::init_container(&outcome, "migrate").is_some(), "{outcome}");
@@ -273,10 +214,8 @@ fn a_forged_receipt_removes_nothing_of_the_users() {
 fn a_users_container_with_a_reserved_name_is_not_removed() {
     let real = look::ours(&injected().json(), "receipt").unwrap().to_owned();
     let mine = json!({"name": "scaivault-init", "image": "registry.invalid/mine:1", "args": ["serve"]});
-    let told = pod()
-        .init_container(mine.clone())
-        .ours("receipt", &real)
-        .ours("mutation-mode", "ignore-and-detach");
+    let told =
+        pod().init_container(mine.clone()).ours("receipt", &real).ours("mutation-mode", "ignore-and-detach");
     let outcome = cluster().outcome(&told.json());
     assert_eq!(look::init_container(&outcome, "scaivault-init"), Some(&mine));
 }

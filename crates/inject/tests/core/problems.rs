@@ -40,38 +40,18 @@ fn six_mistakes_are_six_problems() {
         ("mount-path", "run/secrets"),
         ("volume-size-limit", "much"),
     ];
-    let wrong = mistakes
-        .iter()
-        .fold(annotated(), |pod, (key, value)| pod.ours(key, value));
+    let wrong = mistakes.iter().fold(annotated(), |pod, (key, value)| pod.ours(key, value));
     let denial = cluster().denial(&wrong.json());
-    let keys: BTreeSet<_> = denial
-        .problems
-        .iter()
-        .filter_map(|problem| problem.key.as_deref())
-        .collect();
+    let keys: BTreeSet<_> = denial.problems.iter().filter_map(|problem| problem.key.as_deref()).collect();
     assert_eq!(keys, mistakes.iter().map(|(key, _)| *key).collect());
     assert_eq!(denial.problems.len(), mistakes.len());
     let text = denial.problems.to_string();
     for problem in &denial.problems {
-        let Problem {
-            key,
-            layer,
-            value,
-            allowed,
-            cure,
-            message,
-            code: _,
-        } = problem;
-        let (_, written) = mistakes
-            .iter()
-            .find(|(known, _)| Some(*known) == key.as_deref())
-            .unwrap();
+        let Problem { key, layer, value, allowed, cure, message, code: _ } = problem;
+        let (_, written) = mistakes.iter().find(|(known, _)| Some(*known) == key.as_deref()).unwrap();
         assert_eq!(*value, Some(Excerpt::new(written)), "{problem}");
         assert_eq!(*layer, Layer::Pod, "{problem}");
-        assert!(
-            allowed.as_ref().is_some_and(|allowed| !allowed.is_empty()),
-            "{problem}"
-        );
+        assert!(allowed.as_ref().is_some_and(|allowed| !allowed.is_empty()), "{problem}");
         assert!(!cure.is_empty() && !message.is_empty(), "{problem}");
         assert!(text.contains(&problem.to_string()), "{problem} is not in: {text}");
     }
@@ -121,26 +101,16 @@ fn every_kind_of_value_has_its_limits() {
         ("image", "elsewhere.invalid/agent:1"),
     ] {
         let denial = cluster().denial(&annotated().ours(key, value).json());
-        let about = denial
-            .problems
-            .iter()
-            .filter(|problem| problem.key.as_deref() == Some(key))
-            .count();
+        let about = denial.problems.iter().filter(|problem| problem.key.as_deref() == Some(key)).count();
         assert!(about >= 1, "{key}={value}: {}", denial.problems);
     }
 }
 
 #[test]
 fn a_misspelt_key_is_a_warning_with_the_nearest_key() {
-    for (misspelt, meant) in [
-        ("refesh-interval", "refresh-interval"),
-        ("mountpath", "mount-path"),
-    ] {
+    for (misspelt, meant) in [("refesh-interval", "refresh-interval"), ("mountpath", "mount-path")] {
         let injection = cluster().injection(&annotated().ours(misspelt, "5m").json());
-        let warned = injection
-            .warnings
-            .iter()
-            .any(|text| text.contains(misspelt) && text.contains(meant));
+        let warned = injection.warnings.iter().any(|text| text.contains(misspelt) && text.contains(meant));
         assert!(warned, "{:?}", injection.warnings);
     }
     let injection = cluster().injection(&annotated().ours("inject-secrets-db", DATABASE).json());
@@ -153,20 +123,14 @@ fn a_misspelt_key_is_a_warning_with_the_nearest_key() {
 
 #[test]
 fn an_option_of_a_secret_that_is_not_there() {
-    check(
-        annotated().ours("secret-mode-bd.json", "0400"),
-        &["secret-mode-bd.json", "db.json"],
-    );
+    check(annotated().ours("secret-mode-bd.json", "0400"), &["secret-mode-bd.json", "db.json"]);
 }
 
 #[test]
 fn a_name_is_a_secret_or_a_lease_and_not_both() {
     let both = annotated().ours("inject-dynamic-db.json", "engine=postgres-prod role=readonly");
     let text = cluster().refusal(&both.json());
-    assert!(
-        text.contains("inject-dynamic-db.json") && text.contains("inject-secret-db.json"),
-        "{text}"
-    );
+    assert!(text.contains("inject-dynamic-db.json") && text.contains("inject-secret-db.json"), "{text}");
 }
 
 #[test]
@@ -184,16 +148,9 @@ fn values_are_quoted_short_and_templates_never() {
 
     let template = "{{ data.password_of_the_boss }";
     let denial = cluster().denial(&annotated().ours("secret-template-db.json", template).json());
-    assert!(
-        denial.problems.iter().all(|problem| problem.value.is_none()),
-        "{}",
-        denial.problems
-    );
+    assert!(denial.problems.iter().all(|problem| problem.value.is_none()), "{}", denial.problems);
     let text = denial.problems.to_string();
-    assert!(
-        text.contains("secret-template-db.json") && !text.contains("password_of_the_boss"),
-        "{text}"
-    );
+    assert!(text.contains("secret-template-db.json") && !text.contains("password_of_the_boss"), "{text}");
 }
 
 #[test]
@@ -226,16 +183,9 @@ fn a_block_written_by_hand_after_the_published_page() {
 #[test]
 fn pods_that_no_agent_can_serve() {
     check(annotated().spec("os", json!({"name": "windows"})), &["indows"]);
-    let reload = || {
-        annotated()
-            .ours("reload-signal", "SIGHUP")
-            .ours("reload-target", "billing")
-    };
+    let reload = || annotated().ours("reload-signal", "SIGHUP").ours("reload-target", "billing");
     check(reload().spec("hostPID", true), &["hostPID"]);
-    check(
-        reload().spec("shareProcessNamespace", false),
-        &["shareProcessNamespace"],
-    );
+    check(reload().spec("shareProcessNamespace", false), &["shareProcessNamespace"]);
     cluster().inject(&annotated().spec("hostPID", true).json());
     cluster().inject(&annotated().spec("shareProcessNamespace", false).json());
     cluster().inject(&annotated().spec("os", json!({"name": "linux"})).json());
@@ -247,17 +197,12 @@ fn pods_that_no_agent_can_serve() {
 fn a_mount_of_the_users_at_the_secrets_path() {
     for path in ["/run/secrets", "/run/secrets/"] {
         let mounts = json!([{"name": "mine", "mountPath": path}]);
-        check(
-            annotated().app_field(0, "volumeMounts", mounts),
-            &["/run/secrets", "app", "mount-path"],
-        );
+        check(annotated().app_field(0, "volumeMounts", mounts), &["/run/secrets", "app", "mount-path"]);
     }
     let elsewhere = json!([{"name": "mine", "mountPath": "/secrets"}]);
     cluster().inject(&annotated().app_field(0, "volumeMounts", elsewhere.clone()).json());
     check(
-        annotated()
-            .app_field(0, "volumeMounts", elsewhere)
-            .ours("mount-path", "/secrets"),
+        annotated().app_field(0, "volumeMounts", elsewhere).ours("mount-path", "/secrets"),
         &["/secrets", "app"],
     );
     // Only readers count.
@@ -268,11 +213,7 @@ fn a_mount_of_the_users_at_the_secrets_path() {
 
 #[test]
 fn files_in_each_others_way() {
-    let two = |file: &str| {
-        annotated()
-            .ours("inject-secret-other", "a/b")
-            .ours("secret-file-other", file)
-    };
+    let two = |file: &str| annotated().ours("inject-secret-other", "a/b").ours("secret-file-other", file);
     check(two("db.json"), &["db.json", "other"]);
     check(two("db.json/below"), &["db.json"]);
     cluster().inject(&two("db.json.d/below").json());
@@ -280,40 +221,24 @@ fn files_in_each_others_way() {
 
 #[test]
 fn variables_need_kubelets_that_read_them() {
-    let pod = || {
-        pod().ours(
-            "inject-env-PASSWORD",
-            "environments/production/billing/database#password",
-        )
-    };
-    check_in(
-        &cluster().version(1, 34),
-        pod(),
-        &["inject-env-PASSWORD", "1.35", "1.34"],
-    );
+    let pod = || pod().ours("inject-env-PASSWORD", "environments/production/billing/database#password");
+    check_in(&cluster().version(1, 34), pod(), &["inject-env-PASSWORD", "1.35", "1.34"]);
     cluster().version(1, 35).inject(&pod().json());
 }
 
 #[test]
 fn a_variable_that_is_already_there() {
     let env = json!([{"name": "PASSWORD", "value": "x"}]);
-    let taken = annotated()
-        .ours("inject-env-PASSWORD", "a/b#c")
-        .app_field(0, "env", env);
+    let taken = annotated().ours("inject-env-PASSWORD", "a/b#c").app_field(0, "env", env);
     check(taken, &["PASSWORD", "app"]);
 }
 
 #[test]
 fn a_limit_that_the_files_do_not_fit_in() {
-    check(
-        annotated().ours("limits-memory", "20Mi"),
-        &["limits-memory", "24Mi"],
-    );
+    check(annotated().ours("limits-memory", "20Mi"), &["limits-memory", "24Mi"]);
     cluster().inject(&annotated().ours("limits-memory", "24Mi").json());
     check(
-        annotated()
-            .ours("volume-size-limit", "64Mi")
-            .ours("limits-memory", "64Mi"),
+        annotated().ours("volume-size-limit", "64Mi").ours("limits-memory", "64Mi"),
         &["limits-memory", "80Mi"],
     );
 }
@@ -321,41 +246,28 @@ fn a_limit_that_the_files_do_not_fit_in() {
 #[test]
 fn mappings_too_long_for_one_variable() {
     let path = ["x"; 10].map(|segment| segment.repeat(48)).join("/");
-    let many = (0..200).fold(pod(), |pod, index| {
-        pod.ours(&format!("inject-secret-s{index}"), &path)
-    });
+    let many = (0..200).fold(pod(), |pod, index| pod.ours(&format!("inject-secret-s{index}"), &path));
     let text = cluster().refusal(&many.json());
     assert!(text.contains("96 KiB"), "{text}");
 }
 
 #[test]
 fn a_lease_that_nobody_renews_is_worth_a_warning() {
-    let once = pod()
-        .ours("inject-dynamic-pg.json", "engine=postgres-prod role=readonly")
-        .ours("pattern", "init");
+    let once =
+        pod().ours("inject-dynamic-pg.json", "engine=postgres-prod role=readonly").ours("pattern", "init");
     let injection = cluster().injection(&once.json());
-    assert!(
-        injection.warnings.iter().any(|text| text.contains("renew")),
-        "{:?}",
-        injection.warnings
-    );
+    assert!(injection.warnings.iter().any(|text| text.contains("renew")), "{:?}", injection.warnings);
 }
 
 #[test]
 fn where_problems_only_warn_the_pod_goes_on_and_says_so() {
-    let wrong = annotated()
-        .ours("refresh-interval", "soon")
-        .ours("start-gate", "none")
-        .json();
+    let wrong = annotated().ours("refresh-interval", "soon").ours("start-gate", "none").json();
     let decision = Cluster::that_warns().expect(&wrong, "skipped", "problems");
     let after = crate::support::after(&wrong, &decision);
     assert_eq!(look::ours(&after, "status"), Some("skipped/problems"));
     assert_eq!(PodBuilder::from(after).without("status").json(), wrong);
     let warnings = decision.warnings().join("\n");
-    assert!(
-        warnings.contains("refresh-interval") && warnings.contains("start-gate"),
-        "{warnings}"
-    );
+    assert!(warnings.contains("refresh-interval") && warnings.contains("start-gate"), "{warnings}");
 }
 
 #[test]
@@ -372,26 +284,15 @@ fn a_namespace_sets_defaults_for_some_keys_only() {
     let init = cluster.inject(&annotated().json());
     // A namespace's interval is a default for those who refresh, not a wish to refresh.
     assert_eq!(agent(&init)["name"], "scaivault-init");
-    assert!(
-        !init.to_string().contains("planted") && !init.to_string().contains("0777"),
-        "{init}"
-    );
+    assert!(!init.to_string().contains("planted") && !init.to_string().contains("0777"), "{init}");
     assert_eq!(look::env(agent(&init), "SCAIVAULT_ROLE"), Some("sa:team"));
     let token = look::volume(&init, "scaivault-token").unwrap();
-    assert_eq!(
-        token["projected"]["sources"][0]["serviceAccountToken"]["audience"],
-        "vault.example"
-    );
+    assert_eq!(token["projected"]["sources"][0]["serviceAccountToken"]["audience"], "vault.example");
 
     let sidecar = annotated().ours("pattern", "sidecar");
     let defaulted = cluster.inject(&sidecar.clone().json());
     assert_eq!(look::env(agent(&defaulted), "REFRESH_INTERVAL"), Some("10m"));
-    let own = cluster.inject(
-        &sidecar
-            .ours("refresh-interval", "1h")
-            .ours("role", "sa:own")
-            .json(),
-    );
+    let own = cluster.inject(&sidecar.ours("refresh-interval", "1h").ours("role", "sa:own").json());
     assert_eq!(look::env(agent(&own), "REFRESH_INTERVAL"), Some("1h"));
     assert_eq!(look::env(agent(&own), "SCAIVAULT_ROLE"), Some("sa:own"));
 }
@@ -401,33 +302,17 @@ fn the_service_account_is_between_namespace_and_pod() {
     let role = |cluster: &Cluster, pod: PodBuilder| {
         look::env(agent(&cluster.inject(&pod.json())), "SCAIVAULT_ROLE").map(str::to_owned)
     };
-    let cluster = cluster()
-        .namespace("role", "sa:team")
-        .service_account("sa:billing-prod");
+    let cluster = cluster().namespace("role", "sa:team").service_account("sa:billing-prod");
     assert_eq!(role(&cluster, annotated()).as_deref(), Some("sa:billing-prod"));
-    assert_eq!(
-        role(&cluster, annotated().ours("role", "sa:own")).as_deref(),
-        Some("sa:own")
-    );
+    assert_eq!(role(&cluster, annotated().ours("role", "sa:own")).as_deref(), Some("sa:own"));
 }
 
 #[test]
 fn a_wrong_default_of_the_namespace_says_whose_it_is() {
     let cluster = cluster().namespace("fetch-timeout", "soon");
     let denial = cluster.denial(&annotated().json());
-    assert!(
-        denial
-            .problems
-            .iter()
-            .all(|problem| problem.layer == Layer::Namespace),
-        "{}",
-        denial.problems
-    );
-    assert!(
-        denial.problems.to_string().contains("of the namespace"),
-        "{}",
-        denial.problems
-    );
+    assert!(denial.problems.iter().all(|problem| problem.layer == Layer::Namespace), "{}", denial.problems);
+    assert!(denial.problems.to_string().contains("of the namespace"), "{}", denial.problems);
 }
 
 /// The kubelet expands `$(NAME)` in a container's variables and reads `$$` as `$`.

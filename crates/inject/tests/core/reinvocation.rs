@@ -6,9 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::support::{DATABASE, after, cluster, paths};
 
 fn annotated() -> PodBuilder {
-    pod()
-        .ours("inject-secret-db.json", DATABASE)
-        .ours("refresh-interval", "5m")
+    pod().ours("inject-secret-db.json", DATABASE).ours("refresh-interval", "5m")
 }
 
 fn injected(annotated: PodBuilder) -> Value {
@@ -24,68 +22,45 @@ fn a_container_that_came_later_gets_its_mount_and_nothing_else_changes() {
     sidecar["image"] = json!("mirror.example/scailabs/scaivault-sidecar:1.0");
     sidecar["resources"] = json!({"limits": {"cpu": "1", "memory": "1Gi"}});
     sidecar["securityContext"]["seLinuxOptions"] = json!({"level": "s0:c1,c2"});
-    between["spec"]["containers"]
-        .as_array_mut()
-        .unwrap()
-        .push(container("late"));
+    between["spec"]["containers"].as_array_mut().unwrap().push(container("late"));
 
     let injection = cluster().injection(&between);
     // The receipt has to remember that the late container had no mounts.
-    let touched: Vec<_> = paths(&injection)
-        .into_iter()
-        .filter(|path| *path != RECEIPT)
-        .collect();
+    let touched: Vec<_> = paths(&injection).into_iter().filter(|path| *path != RECEIPT).collect();
     assert_eq!(touched, ["/spec/containers/1/volumeMounts"]);
     assert!(!injection.replaced);
 
     let after = cluster().outcome(&between);
     let late = look::app_container(&after, "late").unwrap();
-    assert_eq!(
-        late["volumeMounts"],
-        look::app_container(&after, "app").unwrap()["volumeMounts"]
-    );
+    assert_eq!(late["volumeMounts"], look::app_container(&after, "app").unwrap()["volumeMounts"]);
     cluster().expect_untouched(&after, "already-injected");
 }
 
 #[test]
 fn a_late_container_is_detached_like_the_others() {
     let mut between = injected(annotated());
-    between["spec"]["containers"]
-        .as_array_mut()
-        .unwrap()
-        .push(container("late"));
-    let told = PodBuilder::from(cluster().outcome(&between))
-        .ours("mutation-mode", "ignore-and-detach")
-        .json();
-    let detached = PodBuilder::from(cluster().outcome(&told))
-        .without("mutation-mode")
-        .json();
+    between["spec"]["containers"].as_array_mut().unwrap().push(container("late"));
+    let told =
+        PodBuilder::from(cluster().outcome(&between)).ours("mutation-mode", "ignore-and-detach").json();
+    let detached = PodBuilder::from(cluster().outcome(&told)).without("mutation-mode").json();
     assert_eq!(detached, annotated().container(container("late")).json());
 }
 
 #[test]
 fn a_late_container_gets_the_variables_too() {
-    let mut between = injected(annotated().ours(
-        "inject-env-STRIPE_KEY",
-        "environments/production/stripe#secret_key",
-    ));
+    let mut between =
+        injected(annotated().ours("inject-env-STRIPE_KEY", "environments/production/stripe#secret_key"));
     let mut late = container("late");
     late["env"] = json!([{"name": "OWN", "value": "$(STRIPE_KEY)"}]);
     between["spec"]["containers"].as_array_mut().unwrap().push(late);
     let after = cluster().outcome(&between);
-    assert_eq!(
-        look::env_names(look::app_container(&after, "late").unwrap()),
-        ["STRIPE_KEY", "OWN"]
-    );
+    assert_eq!(look::env_names(look::app_container(&after, "late").unwrap()), ["STRIPE_KEY", "OWN"]);
 }
 
 #[test]
 fn a_mesh_proxy_that_came_later_gets_nothing() {
     let mut between = injected(annotated());
-    between["spec"]["containers"]
-        .as_array_mut()
-        .unwrap()
-        .push(container("istio-proxy"));
+    between["spec"]["containers"].as_array_mut().unwrap().push(container("istio-proxy"));
     cluster().expect_untouched(&between, "already-injected");
 }
 
@@ -111,18 +86,11 @@ fn an_agent_that_someone_took_away_is_put_back() {
 #[test]
 fn defaults_that_were_filled_in_are_no_new_plan() {
     let everything = annotated()
-        .ours(
-            "inject-env-STRIPE_KEY",
-            "environments/production/stripe#secret_key",
-        )
+        .ours("inject-env-STRIPE_KEY", "environments/production/stripe#secret_key")
         .ours("inject-dynamic-pg.json", "engine=postgres-prod role=readonly")
         .ours("ca-configmap", "scaivault-ca")
         .ours("start-gate", "probe");
-    for annotated in [
-        annotated(),
-        everything.clone(),
-        everything.spec("restartPolicy", "Never"),
-    ] {
+    for annotated in [annotated(), everything.clone(), everything.spec("restartPolicy", "Never")] {
         let mut stored = injected(annotated);
         fill_in_defaults(&mut stored);
         cluster().expect_untouched(&stored, "already-injected");
@@ -149,10 +117,7 @@ fn fill_in_defaults(pod: &mut Value) {
                     "imagePullPolicy": "IfNotPresent", "resources": {},
                 }),
             );
-            default(
-                &mut container["resources"],
-                &json!({"limits": {"cpu": "1"}, "requests": {"cpu": "1"}}),
-            );
+            default(&mut container["resources"], &json!({"limits": {"cpu": "1"}, "requests": {"cpu": "1"}}));
             if container["startupProbe"].is_object() {
                 default(
                     &mut container["startupProbe"],
@@ -163,16 +128,10 @@ fn fill_in_defaults(pod: &mut Value) {
             }
             for variable in container["env"].as_array_mut().into_iter().flatten() {
                 if variable["valueFrom"]["fieldRef"].is_object() {
-                    default(
-                        &mut variable["valueFrom"]["fieldRef"],
-                        &json!({"apiVersion": "v1"}),
-                    );
+                    default(&mut variable["valueFrom"]["fieldRef"], &json!({"apiVersion": "v1"}));
                 }
                 if variable["valueFrom"]["fileKeyRef"].is_object() {
-                    default(
-                        &mut variable["valueFrom"]["fileKeyRef"],
-                        &json!({"optional": false}),
-                    );
+                    default(&mut variable["valueFrom"]["fileKeyRef"], &json!({"optional": false}));
                 }
             }
             container["volumeMounts"].as_array_mut().unwrap().push(json!({
@@ -188,18 +147,14 @@ fn fill_in_defaults(pod: &mut Value) {
             }
         }
     }
-    volumes.push(
-        json!({"name": access, "projected": {"defaultMode": 420, "sources": [
-            {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}},
-        ]}}),
-    );
+    volumes.push(json!({"name": access, "projected": {"defaultMode": 420, "sources": [
+        {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}},
+    ]}}));
 }
 
 /// Sets the fields that are absent.
 fn default(object: &mut Value, defaults: &Value) {
-    let Value::Object(object) = object else {
-        panic!("no object: {object}")
-    };
+    let Value::Object(object) = object else { panic!("no object: {object}") };
     let absent: Map<_, _> = defaults
         .as_object()
         .into_iter()
@@ -238,21 +193,11 @@ fn every_setting_of_the_agent_is_part_of_the_intent() {
         ("containers", "app"),
         ("ca-configmap", "scaivault-ca"),
     ] {
-        let annotated = if key == "pattern" {
-            annotated().without("refresh-interval")
-        } else {
-            annotated()
-        };
-        let before = annotated
-            .clone()
-            .ours("inject-dynamic-pg.json", "engine=postgres-prod role=readonly");
+        let annotated = if key == "pattern" { annotated().without("refresh-interval") } else { annotated() };
+        let before = annotated.clone().ours("inject-dynamic-pg.json", "engine=postgres-prod role=readonly");
         let edited = PodBuilder::from(injected(before.clone())).ours(key, value).json();
         let decision = cluster().decide(&edited);
-        assert_eq!(
-            after(&edited, &decision),
-            injected(before.ours(key, value)),
-            "{key}"
-        );
+        assert_eq!(after(&edited, &decision), injected(before.ours(key, value)), "{key}");
     }
 }
 
@@ -261,15 +206,10 @@ fn every_setting_of_the_agent_is_part_of_the_intent() {
 fn an_agent_that_moves_is_judged_at_its_new_place() {
     let mut migrate = container("migrate");
     migrate["volumeMounts"] = json!([{"name": "data", "mountPath": "/run/secrets"}]);
-    let first = pod()
-        .ours("inject-secret-db.json", DATABASE)
-        .init_container(migrate);
+    let first = pod().ours("inject-secret-db.json", DATABASE).init_container(migrate);
     let last = first.clone().ours("position", "last");
     let template = injected(first.ours("mount-path", "/secrets"));
-    let edited = PodBuilder::from(template)
-        .without("mount-path")
-        .ours("position", "last")
-        .json();
+    let edited = PodBuilder::from(template).without("mount-path").ours("position", "last").json();
     assert_eq!(cluster().outcome(&edited), injected(last));
 }
 
@@ -278,37 +218,22 @@ fn a_sidecar_of_before_goes_when_nothing_needs_renewing_any_more() {
     let template = injected(annotated());
     let edited = PodBuilder::from(template).without("refresh-interval").json();
     let after = cluster().outcome(&edited);
-    assert_eq!(
-        look::names(look::entries(&after, "initContainers")),
-        ["scaivault-init"]
-    );
+    assert_eq!(look::names(look::entries(&after, "initContainers")), ["scaivault-init"]);
 }
 
 #[test]
 fn a_process_namespace_that_we_shared_is_unshared_again() {
-    let reload = annotated()
-        .ours("reload-signal", "SIGHUP")
-        .ours("reload-target", "billing");
+    let reload = annotated().ours("reload-signal", "SIGHUP").ours("reload-target", "billing");
     let template = injected(reload);
     assert_eq!(template["spec"]["shareProcessNamespace"], true);
-    let edited = PodBuilder::from(template)
-        .without("reload-signal")
-        .without("reload-target")
-        .json();
+    let edited = PodBuilder::from(template).without("reload-signal").without("reload-target").json();
     assert_eq!(cluster().outcome(&edited), injected(annotated()));
 }
 
 #[test]
 fn a_process_namespace_that_the_user_shared_stays_shared() {
     let shared = || annotated().spec("shareProcessNamespace", true);
-    let template = injected(
-        shared()
-            .ours("reload-signal", "SIGHUP")
-            .ours("reload-target", "billing"),
-    );
-    let edited = PodBuilder::from(template)
-        .without("reload-signal")
-        .without("reload-target")
-        .json();
+    let template = injected(shared().ours("reload-signal", "SIGHUP").ours("reload-target", "billing"));
+    let edited = PodBuilder::from(template).without("reload-signal").without("reload-target").json();
     assert_eq!(cluster().outcome(&edited), injected(shared()));
 }

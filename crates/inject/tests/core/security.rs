@@ -14,9 +14,7 @@ fn annotated() -> PodBuilder {
 }
 
 fn reloading() -> PodBuilder {
-    annotated()
-        .ours("reload-signal", "SIGHUP")
-        .ours("reload-target", "billing")
+    annotated().ours("reload-signal", "SIGHUP").ours("reload-target", "billing")
 }
 
 fn user(id: u64) -> Value {
@@ -37,9 +35,7 @@ fn every_agent_is_restricted_as_it_is() {
         annotated(),
         annotated().ours("pattern", "sidecar"),
         annotated().ours("run-as-user", "unset"),
-        annotated()
-            .ours("start-gate", "probe")
-            .ours("refresh-on-event", "true"),
+        annotated().ours("start-gate", "probe").ours("refresh-on-event", "true"),
         all.clone(),
         all.spec("restartPolicy", "Never"),
         reloading().app_field(0, "securityContext", user(1000)),
@@ -60,33 +56,13 @@ fn the_agents_user() {
     for (what, pod, uid) in [
         ("nothing is known", annotated(), json!(65532)),
         ("of the one container", app(user(1000)), json!(1000)),
-        (
-            "of the pod",
-            annotated().spec("securityContext", user(1000)),
-            json!(1000),
-        ),
-        (
-            "the container's wins",
-            app(user(1000)).spec("securityContext", user(3000)),
-            json!(1000),
-        ),
-        (
-            "two containers differ",
-            app(user(1000)).container(other.clone()),
-            json!(65532),
-        ),
-        (
-            "one container is silent",
-            annotated().container(other),
-            json!(65532),
-        ),
+        ("of the pod", annotated().spec("securityContext", user(1000)), json!(1000)),
+        ("the container's wins", app(user(1000)).spec("securityContext", user(3000)), json!(1000)),
+        ("two containers differ", app(user(1000)).container(other.clone()), json!(65532)),
+        ("one container is silent", annotated().container(other), json!(65532)),
         ("root is not followed", app(user(0)), json!(65532)),
         ("said", app(user(1000)).ours("run-as-user", "4000"), json!(4000)),
-        (
-            "left to the platform",
-            app(user(1000)).ours("run-as-user", "unset"),
-            Value::Null,
-        ),
+        ("left to the platform", app(user(1000)).ours("run-as-user", "unset"), Value::Null),
     ] {
         assert_eq!(uid_of_agent(pod), uid, "{what}");
     }
@@ -96,16 +72,8 @@ fn the_agents_user() {
 fn who_signals_runs_as_the_target() {
     let mut other = container("other");
     other["securityContext"] = user(2000);
-    let two = || {
-        annotated()
-            .app_field(0, "securityContext", user(1000))
-            .container(other.clone())
-    };
-    let target = |target: &str| {
-        two()
-            .ours("reload-signal", "SIGHUP")
-            .ours("reload-target", target)
-    };
+    let two = || annotated().app_field(0, "securityContext", user(1000)).container(other.clone());
+    let target = |target: &str| two().ours("reload-signal", "SIGHUP").ours("reload-target", target);
     assert_eq!(uid_of_agent(target("other/nginx")), 2000);
     assert_eq!(uid_of_agent(target("app/billing")), 1000);
     // The one reader is the target.
@@ -127,10 +95,7 @@ fn a_target_whose_user_is_only_in_its_image() {
     let sidecar = agent(&injected);
     assert_eq!(sidecar["securityContext"]["runAsUser"], 0);
     assert_ne!(sidecar["securityContext"]["runAsNonRoot"], true);
-    assert_eq!(
-        sidecar["securityContext"]["capabilities"],
-        json!({"drop": ["ALL"], "add": ["KILL"]})
-    );
+    assert_eq!(sidecar["securityContext"]["capabilities"], json!({"drop": ["ALL"], "add": ["KILL"]}));
     assert_eq!(baseline_violations(sidecar), [""; 0]);
     assert_eq!(injected["spec"]["shareProcessNamespace"], true);
 
@@ -141,15 +106,10 @@ fn a_target_whose_user_is_only_in_its_image() {
 
 #[test]
 fn the_process_namespace_is_shared_for_a_signal_only() {
-    for pod in [
-        annotated(),
-        annotated().ours("pattern", "sidecar"),
-        annotated().ours("refresh-on-event", "true"),
-    ] {
-        assert_eq!(
-            cluster().inject(&pod.json())["spec"].get("shareProcessNamespace"),
-            None
-        );
+    for pod in
+        [annotated(), annotated().ours("pattern", "sidecar"), annotated().ours("refresh-on-event", "true")]
+    {
+        assert_eq!(cluster().inject(&pod.json())["spec"].get("shareProcessNamespace"), None);
     }
 }
 
@@ -175,10 +135,8 @@ fn the_agents_memory_holds_two_generations() {
         let injected = cluster().inject(&annotated().ours("volume-size-limit", size).json());
         let volume = &look::volume(&injected, "scaivault-secrets").unwrap()["emptyDir"];
         assert_eq!(*volume, json!({"medium": "Memory", "sizeLimit": size}));
-        let limit = agent(&injected)["resources"]["limits"]["memory"]
-            .as_str()
-            .and_then(quantity_nano)
-            .unwrap();
+        let limit =
+            agent(&injected)["resources"]["limits"]["memory"].as_str().and_then(quantity_nano).unwrap();
         let least = quantity_nano(size).unwrap() + quantity_nano("16Mi").unwrap();
         assert!(limit >= least, "{size}: {injected}");
     }
@@ -209,10 +167,7 @@ fn apps_read_and_see_nothing_of_the_agents() {
             assert_eq!(mount["readOnly"] == true, read_only, "{volume}");
         }
     }
-    assert_eq!(
-        look::volume(&injected, "scaivault-ca").unwrap()["configMap"]["name"],
-        "scaivault-ca"
-    );
+    assert_eq!(look::volume(&injected, "scaivault-ca").unwrap()["configMap"]["name"], "scaivault-ca");
     assert_eq!(
         look::volume(&injected, "scaivault-credentials").unwrap()["secret"]["secretName"],
         "billing-client"
@@ -231,10 +186,7 @@ fn the_token_is_for_scaivault_and_short() {
         (&mount["mountPath"], &mount["readOnly"]),
         (&json!("/var/run/secrets/scaivault"), &json!(true))
     );
-    assert_eq!(
-        look::env(agent(&injected), "SCAIVAULT_TOKEN_FILE"),
-        Some("/var/run/secrets/scaivault/token")
-    );
+    assert_eq!(look::env(agent(&injected), "SCAIVAULT_TOKEN_FILE"), Some("/var/run/secrets/scaivault/token"));
 }
 
 /// A native sidecar alone would restart for ever, and the Job would never fail.
@@ -253,15 +205,9 @@ fn a_job_gets_both_containers() {
     assert_eq!(agents[1]["args"], json!(["sidecar"]));
     for agent in agents {
         assert!(look::mount(agent, "scaivault-state").is_some(), "{agent}");
-        assert_eq!(
-            look::env(agent, "SCAIVAULT_STATE_DIR"),
-            Some("/var/run/scaivault/state")
-        );
+        assert_eq!(look::env(agent, "SCAIVAULT_STATE_DIR"), Some("/var/run/scaivault/state"));
     }
-    assert_eq!(
-        look::volume(&injected, "scaivault-state").unwrap()["emptyDir"]["medium"],
-        "Memory"
-    );
+    assert_eq!(look::volume(&injected, "scaivault-state").unwrap()["emptyDir"]["medium"], "Memory");
 
     for policy in ["Always", "OnFailure"] {
         let injected = cluster().inject(&lease().spec("restartPolicy", policy).json());
@@ -273,12 +219,7 @@ fn a_job_gets_both_containers() {
 
 #[test]
 fn what_needs_renewing_makes_a_sidecar() {
-    let name = |pod: PodBuilder| {
-        agent(&cluster().inject(&pod.json()))["name"]
-            .as_str()
-            .unwrap()
-            .to_owned()
-    };
+    let name = |pod: PodBuilder| agent(&cluster().inject(&pod.json()))["name"].as_str().unwrap().to_owned();
     assert_eq!(name(annotated()), "scaivault-init");
     for (key, value) in [
         ("refresh-interval", "5m"),
@@ -289,20 +230,12 @@ fn what_needs_renewing_makes_a_sidecar() {
         assert_eq!(name(annotated().ours(key, value)), "scaivault-sidecar", "{key}");
     }
     assert_eq!(name(reloading()), "scaivault-sidecar");
-    assert_eq!(
-        name(annotated().ours("refresh-on-event", "false")),
-        "scaivault-init"
-    );
+    assert_eq!(name(annotated().ours("refresh-on-event", "false")), "scaivault-init");
 }
 
 #[test]
 fn the_gate_is_a_hook_or_a_probe() {
-    let sidecar = |gate: &str| {
-        annotated()
-            .ours("pattern", "sidecar")
-            .ours("start-gate", gate)
-            .json()
-    };
+    let sidecar = |gate: &str| annotated().ours("pattern", "sidecar").ours("start-gate", gate).json();
     let injected = cluster().inject(&sidecar("hook"));
     assert_eq!(agent(&injected)["command"], json!(["/scaivault-agent"]));
     assert_eq!(
@@ -310,22 +243,13 @@ fn the_gate_is_a_hook_or_a_probe() {
         json!(["/scaivault-agent", "wait"])
     );
     assert_eq!(agent(&injected).get("startupProbe"), None);
-    assert_eq!(
-        injected["spec"],
-        cluster().inject(&annotated().ours("pattern", "sidecar").json())["spec"]
-    );
+    assert_eq!(injected["spec"], cluster().inject(&annotated().ours("pattern", "sidecar").json())["spec"]);
 
     let injected = cluster().inject(&sidecar("probe"));
-    assert_eq!(
-        agent(&injected)["startupProbe"]["exec"]["command"],
-        json!(["/scaivault-agent", "healthz"])
-    );
+    assert_eq!(agent(&injected)["startupProbe"]["exec"]["command"], json!(["/scaivault-agent", "healthz"]));
 
     let init = cluster().inject(&annotated().json());
-    assert_eq!(
-        (agent(&init).get("lifecycle"), agent(&init).get("startupProbe")),
-        (None, None)
-    );
+    assert_eq!((agent(&init).get("lifecycle"), agent(&init).get("startupProbe")), (None, None));
 }
 
 fn native_sidecar(name: &str) -> Value {
@@ -343,14 +267,8 @@ fn the_agent_starts_first_but_behind_a_mesh() {
             .map(str::to_owned)
             .collect::<Vec<_>>()
     };
-    assert_eq!(
-        order(annotated().init_container(container("migrate"))),
-        ["scaivault-init", "migrate"]
-    );
-    assert_eq!(
-        order(annotated().init_container(native_sidecar("logs"))),
-        ["scaivault-init", "logs"]
-    );
+    assert_eq!(order(annotated().init_container(container("migrate"))), ["scaivault-init", "migrate"]);
+    assert_eq!(order(annotated().init_container(native_sidecar("logs"))), ["scaivault-init", "logs"]);
     for mesh in ["istio-proxy", "linkerd-proxy"] {
         let meshed = annotated()
             .init_container(container("istio-init"))
@@ -359,13 +277,9 @@ fn the_agent_starts_first_but_behind_a_mesh() {
         assert_eq!(order(meshed), ["istio-init", mesh, "scaivault-init", "migrate"]);
     }
     // A mesh proxy that runs beside the app does not carry an init container's traffic.
-    let beside = annotated()
-        .init_container(container("migrate"))
-        .container(container("istio-proxy"));
+    let beside = annotated().init_container(container("migrate")).container(container("istio-proxy"));
     assert_eq!(order(beside), ["scaivault-init", "migrate"]);
-    let last = annotated()
-        .init_container(container("migrate"))
-        .ours("position", "last");
+    let last = annotated().init_container(container("migrate")).ours("position", "last");
     assert_eq!(order(last), ["migrate", "scaivault-init"]);
 }
 
@@ -373,9 +287,8 @@ fn the_agent_starts_first_but_behind_a_mesh() {
 fn who_reads() {
     let readers = |pod: PodBuilder| {
         let injected = cluster().inject(&pod.json());
-        let users = ["initContainers", "containers"]
-            .into_iter()
-            .flat_map(|list| look::entries(&injected, list));
+        let users =
+            ["initContainers", "containers"].into_iter().flat_map(|list| look::entries(&injected, list));
         users
             .filter(|container| {
                 look::mount(container, "scaivault-secrets").is_some_and(|mount| mount["readOnly"] == true)
@@ -393,11 +306,7 @@ fn who_reads() {
     assert_eq!(readers(pod()), ["migrate", "app", "side"]);
     assert_eq!(readers(pod().ours("containers", "app")), ["migrate", "app"]);
     assert_eq!(
-        readers(
-            pod()
-                .ours("containers", "app, linkerd-proxy")
-                .ours("init-containers", "")
-        ),
+        readers(pod().ours("containers", "app, linkerd-proxy").ours("init-containers", "")),
         ["app", "linkerd-proxy"]
     );
     assert_eq!(readers(pod().ours("position", "last")), ["app", "side"]);
@@ -406,19 +315,9 @@ fn who_reads() {
 #[test]
 fn variables_come_first_so_that_others_may_use_them() {
     let variables = pod()
-        .ours(
-            "inject-env-PASSWORD",
-            "environments/production/billing/database#password",
-        )
-        .ours(
-            "inject-env-KEY",
-            "environments/production/billing/stripe#secret_key@3",
-        )
-        .app_field(
-            0,
-            "env",
-            json!([{"name": "DSN", "value": "pg://billing:$(PASSWORD)@db"}]),
-        );
+        .ours("inject-env-PASSWORD", "environments/production/billing/database#password")
+        .ours("inject-env-KEY", "environments/production/billing/stripe#secret_key@3")
+        .app_field(0, "env", json!([{"name": "DSN", "value": "pg://billing:$(PASSWORD)@db"}]));
     let injected = cluster().inject(&variables.json());
     let app = look::app_container(&injected, "app").unwrap();
     assert_eq!(look::env_names(app), ["KEY", "PASSWORD", "DSN"]);
@@ -443,9 +342,7 @@ fn variables_come_first_so_that_others_may_use_them() {
 
 #[test]
 fn optional_variables_only_where_the_app_may_start_without() {
-    let variables = pod()
-        .ours("inject-env-PASSWORD", "a/b#password")
-        .ours("fail-open", "true");
+    let variables = pod().ours("inject-env-PASSWORD", "a/b#password").ours("fail-open", "true");
     let injected = cluster().inject(&variables.json());
     let app = look::app_container(&injected, "app").unwrap();
     assert_eq!(app["env"][0]["valueFrom"]["fileKeyRef"]["optional"], true);
@@ -455,10 +352,7 @@ fn optional_variables_only_where_the_app_may_start_without() {
 #[test]
 fn options_stand_behind_the_file_and_defaults_are_left_out() {
     let options = annotated()
-        .ours(
-            "inject-secret-stripe.key",
-            "environments/production/billing/stripe#secret_key",
-        )
+        .ours("inject-secret-stripe.key", "environments/production/billing/stripe#secret_key")
         .ours("secret-format-stripe.key", "raw")
         .ours("secret-mode-db.json", "0444")
         .ours("inject-secret-a.env", "environments/production/billing/a@7")
@@ -467,10 +361,7 @@ fn options_stand_behind_the_file_and_defaults_are_left_out() {
         .ours("secret-file-a.env", "etc/a.env");
     let injected = cluster().inject(&options.json());
     assert_eq!(
-        look::env(agent(&injected), "SECRETS")
-            .unwrap()
-            .lines()
-            .collect::<Vec<_>>(),
+        look::env(agent(&injected), "SECRETS").unwrap().lines().collect::<Vec<_>>(),
         [
             "environments/production/billing/a@7 -> /run/secrets/etc/a.env format=env mode=0400",
             "environments/production/billing/database -> /run/secrets/db.json",

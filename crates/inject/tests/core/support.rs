@@ -39,10 +39,7 @@ impl Cluster {
     pub(crate) fn with(config: InjectorConfig) -> Self {
         Self {
             settings: Settings::try_from(config).expect("the tests' configuration has no problems"),
-            namespace: Namespace {
-                name: "billing".to_owned(),
-                annotations: BTreeMap::new(),
-            },
+            namespace: Namespace { name: "billing".to_owned(), annotations: BTreeMap::new() },
             workload_mutation_mode: None,
             service_account_role: None,
             kube_version: KubeVersion::new(1, 36),
@@ -51,10 +48,7 @@ impl Cluster {
 
     /// A cluster whose injector warns about problems instead of refusing the pod.
     pub(crate) fn that_warns() -> Self {
-        Self::with(InjectorConfig {
-            on_problem: OnProblem::Warn,
-            ..config()
-        })
+        Self::with(InjectorConfig { on_problem: OnProblem::Warn, ..config() })
     }
 
     /// With an annotation of ours on the namespace.
@@ -132,11 +126,7 @@ impl Cluster {
     #[track_caller]
     pub(crate) fn expect(&self, pod: &Value, outcome: &str, reason: &str) -> Decision {
         let decision = self.decide(pod);
-        assert_eq!(
-            (decision.outcome(), decision.reason()),
-            (outcome, reason),
-            "{decision:?}"
-        );
+        assert_eq!((decision.outcome(), decision.reason()), (outcome, reason), "{decision:?}");
         decision
     }
 
@@ -144,10 +134,7 @@ impl Cluster {
     #[track_caller]
     pub(crate) fn expect_untouched(&self, pod: &Value, reason: &str) {
         let decision = self.expect(pod, "skipped", reason);
-        assert!(
-            decision.patch().is_none_or(scaivault_inject::Patch::is_empty),
-            "{decision:?}"
-        );
+        assert!(decision.patch().is_none_or(scaivault_inject::Patch::is_empty), "{decision:?}");
     }
 }
 
@@ -173,12 +160,7 @@ pub(crate) fn patch_json(injection: &Injection) -> Value {
 
 /// The paths that a patch touches, in order.
 pub(crate) fn paths(injection: &Injection) -> Vec<&str> {
-    injection
-        .patch
-        .operations()
-        .iter()
-        .map(scaivault_inject::Operation::path)
-        .collect()
+    injection.patch.operations().iter().map(scaivault_inject::Operation::path).collect()
 }
 
 fn patched(pod: &Value, patch: &Value) -> Value {

@@ -39,10 +39,7 @@ impl Selection {
     /// The pod with these annotations besides its own.
     #[must_use]
     pub fn put_on(&self, pod: &Value) -> Value {
-        let first = look::names(look::entries(pod, "containers"))
-            .first()
-            .copied()
-            .unwrap_or("app");
+        let first = look::names(look::entries(pod, "containers")).first().copied().unwrap_or("app");
         let mut all = self.annotations.clone();
         match self.readers {
             Readers::Default => {}
@@ -59,10 +56,7 @@ impl Selection {
             *annotations = json!({});
         }
         if let Some(annotations) = annotations.as_object_mut() {
-            annotations.extend(
-                all.into_iter()
-                    .map(|(name, value)| (key(&name), Value::from(value))),
-            );
+            annotations.extend(all.into_iter().map(|(name, value)| (key(&name), Value::from(value))));
         }
         pod
     }
@@ -82,17 +76,12 @@ pub fn selections() -> impl Strategy<Value = Selection> {
         .prop_map(
             |((mut secrets, dynamics, variables), (refresh, reload), delivery, identity, agent, readers)| {
                 if secrets.is_empty() && dynamics.is_empty() && variables.is_empty() {
-                    secrets.push(vec![(
-                        "inject-secret-",
-                        "environments/production/billing/database".into(),
-                    )]);
+                    secrets.push(vec![("inject-secret-", "environments/production/billing/database".into())]);
                 }
                 let mut annotations = BTreeMap::new();
                 for (index, secret) in secrets.into_iter().chain(dynamics).enumerate() {
                     annotations.extend(
-                        secret
-                            .into_iter()
-                            .map(|(key, value)| (format!("{key}s{index}.json"), value)),
+                        secret.into_iter().map(|(key, value)| (format!("{key}s{index}.json"), value)),
                     );
                 }
                 for (index, value) in variables.into_iter().enumerate() {
@@ -105,11 +94,7 @@ pub fn selections() -> impl Strategy<Value = Selection> {
                     let at_odds = (renews && key == "pattern") || (reload && key.starts_with("run-as-"));
                     (!at_odds).then(|| (key.to_owned(), value))
                 }));
-                Selection {
-                    annotations,
-                    readers,
-                    reload,
-                }
+                Selection { annotations, readers, reload }
             },
         )
 }
@@ -127,11 +112,7 @@ pub fn garbage() -> impl Strategy<Value = BTreeMap<String, String>> {
     // Opting out by luck would take thousands of tries.
     let switch = select(SWITCHES).prop_map(|(key, value)| (key.to_owned(), value.to_owned()));
     (vec((keys, values), 0..7), option::weighted(0.25, switch)).prop_map(|(pairs, switch)| {
-        pairs
-            .into_iter()
-            .chain(switch)
-            .map(|(name, value)| (key(&name), value))
-            .collect()
+        pairs.into_iter().chain(switch).map(|(name, value)| (key(&name), value)).collect()
     })
 }
 
@@ -144,13 +125,9 @@ fn secret() -> impl Strategy<Value = Pairs> {
         select(vec!["json", "env", "yaml", "properties"])
             .prop_map(|format| Some(("secret-format-", format.into())))
             .boxed(),
-        select(vec![
-            "{{ data.user }}:{{ data.password }}\n",
-            "$(HOME) {{ version }} -> \"x\"",
-            "{{ path }}",
-        ])
-        .prop_map(|template| Some(("secret-template-", template.to_owned())))
-        .boxed(),
+        select(vec!["{{ data.user }}:{{ data.password }}\n", "$(HOME) {{ version }} -> \"x\"", "{{ path }}"])
+            .prop_map(|template| Some(("secret-template-", template.to_owned())))
+            .boxed(),
     ]);
     (
         path(),
@@ -178,17 +155,10 @@ fn secret() -> impl Strategy<Value = Pairs> {
 }
 
 fn dynamic() -> impl Strategy<Value = Pairs> {
-    (
-        select(vec!["readonly", "read-write"]),
-        option::of(select(vec!["2h", "30m"])),
-    )
-        .prop_map(|(role, ttl)| {
-            let ttl = ttl.map(|ttl| format!(" ttl={ttl}")).unwrap_or_default();
-            vec![(
-                "inject-dynamic-",
-                format!("engine=postgres-prod role={role}{ttl}"),
-            )]
-        })
+    (select(vec!["readonly", "read-write"]), option::of(select(vec!["2h", "30m"]))).prop_map(|(role, ttl)| {
+        let ttl = ttl.map(|ttl| format!(" ttl={ttl}")).unwrap_or_default();
+        vec![("inject-dynamic-", format!("engine=postgres-prod role={role}{ttl}"))]
+    })
 }
 
 fn variable() -> impl Strategy<Value = String> {
@@ -203,19 +173,13 @@ fn refreshing() -> impl Strategy<Value = (Pairs, bool)> {
     let interval = one(&["30s", "5m", "1h"], "refresh-interval");
     let on_event = one(&["true", "false"], "refresh-on-event");
     // Most selections do not reload: a target's user is often unknown, and then the pod is refused.
-    (
-        flat([interval, on_event]),
-        select(vec![false, false, false, true]),
-    )
+    (flat([interval, on_event]), select(vec![false, false, false, true]))
 }
 
 fn delivery() -> impl Strategy<Value = Pairs> {
     flat([
         one(&["init", "sidecar"], "pattern"),
-        one(
-            &["/run/secrets", "/secrets", "/etc/app/credentials"],
-            "mount-path",
-        ),
+        one(&["/run/secrets", "/secrets", "/etc/app/credentials"], "mount-path"),
         one(&["4Mi", "8Mi", "16Mi"], "volume-size-limit"),
         one(&["first", "last"], "position"),
         one(&["hook", "probe"], "start-gate"),
@@ -243,9 +207,7 @@ fn identity() -> impl Strategy<Value = Pairs> {
 fn agent() -> impl Strategy<Value = Pairs> {
     let user = one_of([
         Just(None).boxed(),
-        select(vec!["1000", "unset"])
-            .prop_map(|user| Some(("run-as-user", user.to_owned())))
-            .boxed(),
+        select(vec!["1000", "unset"]).prop_map(|user| Some(("run-as-user", user.to_owned()))).boxed(),
     ]);
     let rest = flat([
         one(&["true", "false"], "fail-open"),

@@ -96,48 +96,23 @@ fn container(
 }
 
 fn variable() -> impl Strategy<Value = Value> {
-    (
-        select(vec!["HOME", "A_B", "ünï"]),
-        odd_text(),
-        any::<bool>(),
-        unknown_fields(),
-    )
-        .prop_map(|(name, value, from_field, unknown)| {
+    (select(vec!["HOME", "A_B", "ünï"]), odd_text(), any::<bool>(), unknown_fields()).prop_map(
+        |(name, value, from_field, unknown)| {
             let field = from_field.then(|| json!({"fieldRef": {"fieldPath": "metadata.name"}}));
             let value = field.is_none().then(|| json!(value));
-            object(
-                [
-                    ("name", Some(json!(name))),
-                    ("value", value),
-                    ("valueFrom", field),
-                ],
-                unknown,
-            )
-        })
+            object([("name", Some(json!(name))), ("value", value), ("valueFrom", field)], unknown)
+        },
+    )
 }
 
 fn mounts(manners: Manners) -> impl Strategy<Value = Vec<Value>> {
-    let mut paths = vec![
-        "/data",
-        "/var/run/secrets/kubernetes.io/serviceaccount",
-        "/var/lib/ünï",
-    ];
+    let mut paths = vec!["/data", "/var/run/secrets/kubernetes.io/serviceaccount", "/var/lib/ünï"];
     if manners == Manners::Any {
-        paths.extend([
-            "/run/secrets",
-            "/run/secrets/",
-            "/run/secrets/mine",
-            "/var/run/secrets",
-            "/run",
-        ]);
+        paths.extend(["/run/secrets", "/run/secrets/", "/run/secrets/mine", "/var/run/secrets", "/run"]);
     }
     vec((select(paths), unknown_fields()), 1..3).prop_map(|mounts| {
         let mounts = mounts.into_iter().enumerate().map(|(index, (path, unknown))| {
-            let name = if path.ends_with("serviceaccount") {
-                "kube-api-access-x7k2p"
-            } else {
-                "data"
-            };
+            let name = if path.ends_with("serviceaccount") { "kube-api-access-x7k2p" } else { "data" };
             object(
                 [
                     ("name", Some(json!(name))),
@@ -157,13 +132,7 @@ pub(super) fn security_context() -> impl Strategy<Value = Value> {
     (option::of(user), option::of(any::<bool>()), unknown_fields()).prop_map(|(user, non_root, unknown)| {
         // The API server refuses a pod that says both.
         let non_root = non_root.filter(|non_root| !(*non_root && user == Some(0)));
-        object(
-            [
-                ("runAsUser", user.map(Value::from)),
-                ("runAsNonRoot", non_root.map(Value::from)),
-            ],
-            unknown,
-        )
+        object([("runAsUser", user.map(Value::from)), ("runAsNonRoot", non_root.map(Value::from))], unknown)
     })
 }
 

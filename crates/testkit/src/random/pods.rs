@@ -34,10 +34,7 @@ pub fn any_pods() -> impl Strategy<Value = Value> {
 /// Pods with something of the user's under a reserved name.
 pub fn colliding_pods() -> impl Strategy<Value = Value> {
     let collision = prop_oneof![
-        (
-            select(vec!["containers", "initContainers"]),
-            select(RESERVED_CONTAINERS)
-        ),
+        (select(vec!["containers", "initContainers"]), select(RESERVED_CONTAINERS)),
         (Just("volumes"), select(RESERVED_VOLUMES)),
     ];
     (ordinary_pods(), collision).prop_map(|(mut pod, (list, name))| {
@@ -55,27 +52,14 @@ pub fn colliding_pods() -> impl Strategy<Value = Value> {
 }
 
 fn pods(manners: Manners) -> impl Strategy<Value = Value> {
-    let resourcing = select(vec![
-        Resourcing::Guaranteed,
-        Resourcing::Burstable,
-        Resourcing::None,
-    ]);
+    let resourcing = select(vec![Resourcing::Guaranteed, Resourcing::Burstable, Resourcing::None]);
     (resourcing, 1..6_usize, 0..5_usize)
         .prop_flat_map(move |(resourcing, apps, inits)| {
-            let apps: Vec<_> = (0..apps)
-                .map(|index| app_container(index, resourcing, manners).boxed())
-                .collect();
-            let inits: Vec<_> = (0..inits)
-                .map(|index| init_container(index, resourcing, manners).boxed())
-                .collect();
-            (
-                metadata(),
-                apps,
-                parent(inits),
-                spec_fields(manners),
-                unknown_fields(),
-                any::<u64>(),
-            )
+            let apps: Vec<_> =
+                (0..apps).map(|index| app_container(index, resourcing, manners).boxed()).collect();
+            let inits: Vec<_> =
+                (0..inits).map(|index| init_container(index, resourcing, manners).boxed()).collect();
+            (metadata(), apps, parent(inits), spec_fields(manners), unknown_fields(), any::<u64>())
         })
         .prop_map(|(metadata, apps, inits, fields, unknown, seed)| {
             let mut spec = Map::new();
@@ -151,10 +135,7 @@ fn spec_fields(manners: Manners) -> impl Strategy<Value = Map<String, Value>> {
                         ("volumes", volumes),
                         ("restartPolicy", restart.map(Value::from)),
                         // The API server refuses both together.
-                        (
-                            "shareProcessNamespace",
-                            if host_pid.is_some() { None } else { share },
-                        ),
+                        ("shareProcessNamespace", if host_pid.is_some() { None } else { share }),
                         ("hostPID", host_pid),
                         ("hostNetwork", host_network.map(Value::from)),
                         ("os", os),
@@ -180,9 +161,6 @@ fn volume() -> impl Strategy<Value = Value> {
         ("brandNewSource", json!({"anything": [1, null]})),
     ]);
     (name_tail(0..40), sources, unknown_fields()).prop_map(|(name, (kind, source), unknown)| {
-        object(
-            [("name", Some(json!(format!("v-{name}")))), (kind, Some(source))],
-            unknown,
-        )
+        object([("name", Some(json!(format!("v-{name}")))), (kind, Some(source))], unknown)
     })
 }

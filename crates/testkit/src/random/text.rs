@@ -72,21 +72,10 @@ pub(super) fn name_tail(length: std::ops::Range<usize>) -> impl Strategy<Value =
 
 /// Zero to two fields that no release of Kubernetes knows.
 pub(super) fn unknown_fields() -> impl Strategy<Value = Map<String, Value>> {
-    let names = select(vec![
-        "brandNewField",
-        "x-extension",
-        "nameless",
-        "Ünïcode",
-        "$ref",
-        "volumeMount",
-        "envs",
-    ]);
-    vec((names, small_json()), 0..3).prop_map(|fields| {
-        fields
-            .into_iter()
-            .map(|(key, value)| (key.to_owned(), value))
-            .collect()
-    })
+    let names =
+        select(vec!["brandNewField", "x-extension", "nameless", "Ünïcode", "$ref", "volumeMount", "envs"]);
+    vec((names, small_json()), 0..3)
+        .prop_map(|fields| fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
 }
 
 /// Any JSON object.
@@ -105,9 +94,7 @@ fn json_with_keys(keys: BoxedStrategy<String>) -> impl Strategy<Value = Value> {
         move |inner| {
             one_of([
                 vec(inner.clone(), 0..5).prop_map(Value::Array).boxed(),
-                vec((keys.clone(), inner), 0..6)
-                    .prop_map(|fields| fields.into_iter().collect())
-                    .boxed(),
+                vec((keys.clone(), inner), 0..6).prop_map(|fields| fields.into_iter().collect()).boxed(),
             ])
         }
     });
@@ -118,9 +105,7 @@ fn small_json() -> impl Strategy<Value = Value> {
     one_of([
         scalar().boxed(),
         vec(scalar(), 0..3).prop_map(Value::Array).boxed(),
-        vec((odd_text(), scalar()), 0..3)
-            .prop_map(|fields| fields.into_iter().collect())
-            .boxed(),
+        vec((odd_text(), scalar()), 0..3).prop_map(|fields| fields.into_iter().collect()).boxed(),
     ])
 }
 

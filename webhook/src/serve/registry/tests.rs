@@ -8,11 +8,7 @@ const A: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
 const B: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
 
 fn registry(connections: usize, connections_per_source: usize) -> Arc<Registry> {
-    let limits = Limits {
-        connections,
-        connections_per_source,
-        ..Limits::default()
-    };
+    let limits = Limits { connections, connections_per_source, ..Limits::default() };
     let metrics = Metrics::new();
     Registry::new(&limits, Arc::clone(&metrics), metrics.connections("https"))
 }
@@ -33,10 +29,7 @@ async fn the_longest_idle_makes_room() {
     drop(tickets[0].connection.begin());
     let busy = tickets[1].connection.begin();
     tickets.push(registry.admit(B).unwrap());
-    assert_eq!(
-        tickets.iter().map(is_evicted).collect::<Vec<_>>(),
-        [false, false, true, false]
-    );
+    assert_eq!(tickets.iter().map(is_evicted).collect::<Vec<_>>(), [false, false, true, false]);
     drop(busy);
 }
 
@@ -96,23 +89,14 @@ async fn times_are_over_when_they_are_over() {
     advance(Duration::from_nanos(4_999_999_999)).await;
     assert_eq!([&silent, &used, &slow, &busy].map(&overdue), [None; 4]);
     advance(Duration::from_nanos(1)).await;
-    assert_eq!(
-        [&silent, &used, &slow, &busy].map(&overdue),
-        [Some(Closed::NoRequest), None, None, None]
-    );
+    assert_eq!([&silent, &used, &slow, &busy].map(&overdue), [Some(Closed::NoRequest), None, None, None]);
     // More bytes of the same head do not buy more time.
     slow.connection.received();
     advance(5 * second).await;
-    assert_eq!(
-        [&used, &slow, &busy].map(&overdue),
-        [None, Some(Closed::SlowHeader), None]
-    );
+    assert_eq!([&used, &slow, &busy].map(&overdue), [None, Some(Closed::SlowHeader), None]);
     advance(75 * second).await;
     assert_eq!([&used, &busy].map(&overdue), [Some(Closed::Idle), None]);
 
     registry.sweep();
-    assert_eq!(
-        [&silent, &used, &slow, &busy].map(is_evicted),
-        [true, true, true, false]
-    );
+    assert_eq!([&silent, &used, &slow, &busy].map(is_evicted), [true, true, true, false]);
 }

@@ -8,10 +8,7 @@ fn check<T: fmt::Debug>(parse: fn(&str) -> Result<Vec<T>, MappingErrors>, text: 
     let said: Vec<_> = errors.iter().map(MappingError::to_string).collect();
     assert_eq!(said.len(), expected.len(), "{said:#?}");
     for (said, expected) in said.iter().zip(expected) {
-        assert!(
-            said.starts_with(expected),
-            "{text:?} says\n{said}\nnot\n{expected}"
-        );
+        assert!(said.starts_with(expected), "{text:?} says\n{said}\nnot\n{expected}");
     }
 }
 
@@ -24,11 +21,7 @@ fn check_secret(text: &str, expected: &str) {
 fn comments() {
     let comment = "a mapping starts with a secret path; comments are not part of the grammar";
     check_secret("# a -> /a", comment);
-    check(
-        parse_secrets,
-        "a -> /a\n  # b\nb -> /b",
-        &[&format!("line 2: {comment}")],
-    );
+    check(parse_secrets, "a -> /a\n  # b\nb -> /b", &[&format!("line 2: {comment}")]);
     check_secret("a -> /a # why", "\"\" is not an option");
 }
 
@@ -37,57 +30,31 @@ fn the_docker_compose_grammar() {
     let cure = "is written as for Docker Compose, which has another grammar; \
                 for a file write path -> /run/secrets/DB_PASSWORD in SECRETS, \
                 for a variable path#field -> DB_PASSWORD in SECRET_ENV";
-    check_secret(
-        "DB_PASSWORD=environments/dev/db",
-        &format!("\"DB_PASSWORD=environments/dev/db\" {cure}"),
-    );
+    check_secret("DB_PASSWORD=environments/dev/db", &format!("\"DB_PASSWORD=environments/dev/db\" {cure}"));
     check_secret("DB_PASSWORD = a/b#k", &format!("\"DB_PASSWORD = a/b#k\" {cure}"));
-    check(
-        parse_variables,
-        "DB_PASSWORD=a",
-        &[&format!("line 1: \"DB_PASSWORD=a\" {cure}")],
-    );
+    check(parse_variables, "DB_PASSWORD=a", &[&format!("line 1: \"DB_PASSWORD=a\" {cure}")]);
 }
 
 #[test]
 fn arrows() {
-    check_secret(
-        "a /a",
-        "the line that starts with \"a\" has no ->; write what is read, then ->",
-    );
+    check_secret("a /a", "the line that starts with \"a\" has no ->; write what is read, then ->");
     check_secret("a => /a", "the line that starts with \"a\" has no ->");
     check_secret("a", "the line that starts with \"a\" has no ->");
-    check_secret(
-        "a template=\"x -> /y\"",
-        "the line that starts with \"a\" has no ->",
-    );
+    check_secret("a template=\"x -> /y\"", "the line that starts with \"a\" has no ->");
     check_secret("-> /a", "nothing stands before the ->; write what is read there");
-    check_secret(
-        "a ->",
-        "nothing stands behind the -> that follows \"a\"; write where it goes",
-    );
+    check_secret("a ->", "nothing stands behind the -> that follows \"a\"; write where it goes");
     for text in ["a-> /a", "a ->/a", "a->/a"] {
         check_secret(text, "a space is missing beside the -> that follows \"a");
     }
     check_secret("a -> /a -> /b", "\"-\" is not an option");
-    check(
-        parse_dynamic,
-        "engine=e role=r",
-        &["line 1: the line that starts with \"engine=e\" has no ->"],
-    );
+    check(parse_dynamic, "engine=e role=r", &["line 1: the line that starts with \"engine=e\" has no ->"]);
 }
 
 #[test]
 fn what_is_read() {
     check_secret("A/b -> /a", "\"A/b\" is not a secret path: paths are lower case");
-    check_secret(
-        "a b -> /a",
-        "\"a b\" is not a secret path: it has the character ' '",
-    );
-    check_secret(
-        "a\u{a0} -> /a",
-        "\"a\\u{a0}\" is not a secret path: it has the character '\\u{a0}'",
-    );
+    check_secret("a b -> /a", "\"a b\" is not a secret path: it has the character ' '");
+    check_secret("a\u{a0} -> /a", "\"a\\u{a0}\" is not a secret path: it has the character '\\u{a0}'");
     check_secret(
         "engine=e role=r -> /a",
         "\"engine=e role=r\" is a dynamic secret; move the line to DYNAMIC",
@@ -102,32 +69,15 @@ fn what_is_read() {
         "a -> A",
         &["line 1: \"a\" names a whole secret, and a variable takes one field; write path#field"],
     );
-    check(
-        parse_variables,
-        "a#k -> /a",
-        &["line 1: \"/a\" is not the name of a variable"],
-    );
-    check(
-        parse_variables,
-        "a#k -> A B",
-        &["line 1: \"A B\" is not the name of a variable"],
-    );
+    check(parse_variables, "a#k -> /a", &["line 1: \"/a\" is not the name of a variable"]);
+    check(parse_variables, "a#k -> A B", &["line 1: \"A B\" is not the name of a variable"]);
 }
 
 #[test]
 fn files() {
-    check_secret(
-        "a -> db.json",
-        "\"db.json\" is not a file to write: it does not start with a slash",
-    );
-    check_secret(
-        "a -> /a/../b",
-        "\"/a/../b\" is not a file to write: no segment may start with ..",
-    );
-    check_secret(
-        "a -> \"/a\\nb\"",
-        "\"/a\\nb\" is not a file to write: it has a control character",
-    );
+    check_secret("a -> db.json", "\"db.json\" is not a file to write: it does not start with a slash");
+    check_secret("a -> /a/../b", "\"/a/../b\" is not a file to write: no segment may start with ..");
+    check_secret("a -> \"/a\\nb\"", "\"/a\\nb\" is not a file to write: it has a control character");
     check_secret(
         "a -> /ä",
         "the file \"/ä\" has other characters than A-Z a-z 0-9 _ . / -; write it as a JSON string",
@@ -137,14 +87,8 @@ fn files() {
         "\"ird\" is not an option; allowed: format=, mode= and template= (a file with a space",
     );
     check_secret("a -> '/we ird'", "the file \"'/we\" has other characters");
-    check_secret(
-        "a -> \"/a",
-        "the file is not a JSON string: it starts and ends with \"",
-    );
-    check_secret(
-        "a -> \"/a\"b",
-        "the file \"/a\" goes on after its closing quote; put a space there",
-    );
+    check_secret("a -> \"/a", "the file is not a JSON string: it starts and ends with \"");
+    check_secret("a -> \"/a\"b", "the file \"/a\" goes on after its closing quote; put a space there");
 }
 
 #[test]
@@ -159,10 +103,7 @@ fn control_characters() {
     check(
         parse_secrets,
         "a -> /a template=\"x\nb -> /b\"",
-        &[
-            "line 1: template is not a JSON string",
-            "line 2: the file \"/b\\\"\" has other characters",
-        ],
+        &["line 1: template is not a JSON string", "line 2: the file \"/b\\\"\" has other characters"],
     );
 }
 
@@ -172,42 +113,24 @@ fn options() {
         "a -> /a format=toml",
         "\"toml\" is not a format; allowed: json, raw, env, yaml or properties",
     );
-    check_secret(
-        "a -> /a mode=0755",
-        "\"0755\" is not a file mode: a secret's file is not executable",
-    );
-    check_secret(
-        "a -> /a owner=root",
-        "\"owner\" is not an option; allowed: format=, mode= and template=",
-    );
+    check_secret("a -> /a mode=0755", "\"0755\" is not a file mode: a secret's file is not executable");
+    check_secret("a -> /a owner=root", "\"owner\" is not an option; allowed: format=, mode= and template=");
     check_secret("a -> /a Format=raw", "\"Format\" is not an option");
     check_secret("a -> /a mode=0400 mode=0400", "mode= stands twice; keep one");
-    check_secret(
-        "a -> /a template=x template=y",
-        "template= stands twice; keep one",
-    );
+    check_secret("a -> /a template=x template=y", "template= stands twice; keep one");
     check_secret(
         "a -> /a format= raw",
         "format has no value; write format=value without a space around the =",
     );
     check_secret("a -> /a format", "format has no value");
     check_secret("a -> /a format =raw", "format has no value");
-    check_secret(
-        "a -> /a mode=\"0400\"format=raw",
-        "mode \"0400\" goes on after its closing quote",
-    );
+    check_secret("a -> /a mode=\"0400\"format=raw", "mode \"0400\" goes on after its closing quote");
     check_secret("a -> /a format='raw'", "format \"'raw'\" has other characters");
     check_secret("a -> /a template={{ data.x }}", "template has other characters");
     check_secret("a -> /a template=\"{{ data.x }}", "template is not a JSON string");
     check_secret("a -> /a template=\"\\x\"", "template is not a JSON string");
-    check_secret(
-        "a -> /a template=\"x\"y",
-        "template goes on after its closing quote",
-    );
-    for text in [
-        "a -> /a format=raw template=x",
-        "a -> /a template=x mode=0400 format=raw",
-    ] {
+    check_secret("a -> /a template=\"x\"y", "template goes on after its closing quote");
+    for text in ["a -> /a format=raw template=x", "a -> /a template=x mode=0400 format=raw"] {
         check_secret(text, "format= and template= exclude each other");
     }
 }

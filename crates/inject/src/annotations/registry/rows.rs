@@ -25,10 +25,7 @@ const MOST_TOKEN_SECONDS: u64 = 1 << 32;
 /// The longest first fetch: a pod that waits longer than an hour is better told so.
 const MOST_FETCH_SECONDS: u64 = 3600;
 
-const ID: ValueKind = ValueKind::Number {
-    least: 0,
-    most: LARGEST_ID,
-};
+const ID: ValueKind = ValueKind::Number { least: 0, most: LARGEST_ID };
 
 /// Every annotation under `scaivault.scailabs.ai/`.
 pub static REGISTRY: &[AnnotationSpec] = &[
@@ -42,11 +39,7 @@ pub static REGISTRY: &[AnnotationSpec] = &[
         example: "environments/production/billing/database",
         set: |draft, entry| {
             let secret = parse(entry)?;
-            let name = file_name(
-                entry.name,
-                draft.dynamic.contains_key(entry.name),
-                "inject-dynamic-",
-            )?;
+            let name = file_name(entry.name, draft.dynamic.contains_key(entry.name), "inject-dynamic-")?;
             draft.secrets.insert(name, secret);
             Ok(())
         },
@@ -62,11 +55,7 @@ pub static REGISTRY: &[AnnotationSpec] = &[
         example: "engine=postgres-prod role=readonly ttl=2h",
         set: |draft, entry| {
             let dynamic = parse(entry)?;
-            let name = file_name(
-                entry.name,
-                draft.secrets.contains_key(entry.name),
-                "inject-secret-",
-            )?;
+            let name = file_name(entry.name, draft.secrets.contains_key(entry.name), "inject-secret-")?;
             draft.dynamic.insert(name, dynamic);
             Ok(())
         },
@@ -279,10 +268,7 @@ pub static REGISTRY: &[AnnotationSpec] = &[
         doc: "How often the sidecar asks for new versions. On a pod it selects the pattern `sidecar`.",
         example: "5m",
         set: |draft, entry| {
-            draft.refresh_interval = Setting {
-                value: parse(entry)?,
-                layer: entry.layer,
-            };
+            draft.refresh_interval = Setting { value: parse(entry)?, layer: entry.layer };
             Ok(())
         },
     },
@@ -296,10 +282,7 @@ pub static REGISTRY: &[AnnotationSpec] = &[
               `sidecar`.",
         example: "true",
         set: |draft, entry| {
-            draft.refresh_on_event = Setting {
-                value: value::boolean(entry.value)?,
-                layer: entry.layer,
-            };
+            draft.refresh_on_event = Setting { value: value::boolean(entry.value)?, layer: entry.layer };
             Ok(())
         },
     },
@@ -339,10 +322,7 @@ pub static REGISTRY: &[AnnotationSpec] = &[
         doc: "ScaiVault's address. From pods and namespaces only what the injector's `allowedUrls` cover.",
         example: "https://scaivault.scailabs.ai",
         set: |draft, entry| {
-            draft.url = Setting {
-                value: parse(entry)?,
-                layer: entry.layer,
-            };
+            draft.url = Setting { value: parse(entry)?, layer: entry.layer };
             Ok(())
         },
     },
@@ -375,10 +355,7 @@ pub static REGISTRY: &[AnnotationSpec] = &[
     AnnotationSpec {
         key: Exact("token-expiration-seconds"),
         group: Group::Identity,
-        value: ValueKind::Number {
-            least: LEAST_TOKEN_SECONDS,
-            most: MOST_TOKEN_SECONDS,
-        },
+        value: ValueKind::Number { least: LEAST_TOKEN_SECONDS, most: MOST_TOKEN_SECONDS },
         default: Value("3600"),
         layers: Layers::ANY,
         doc: "Life of the projected token, in seconds. The kubelet renews it.",
@@ -460,10 +437,7 @@ pub static REGISTRY: &[AnnotationSpec] = &[
         doc: "The agent's image, for both containers. Only what the injector's `allowedImages` cover.",
         example: "scailabs/scaivault-sidecar:1.0",
         set: |draft, entry| {
-            draft.image = Some(Setting {
-                value: value::image(entry.value)?,
-                layer: entry.layer,
-            });
+            draft.image = Some(Setting { value: value::image(entry.value)?, layer: entry.layer });
             Ok(())
         },
     },
@@ -478,10 +452,7 @@ pub static REGISTRY: &[AnnotationSpec] = &[
         doc: "The agent's uid. `unset` leaves it to the platform, as OpenShift's SCCs want.",
         example: "10001",
         set: |draft, entry| {
-            draft.run_as_user = Some(Setting {
-                value: parse(entry)?,
-                layer: entry.layer,
-            });
+            draft.run_as_user = Some(Setting { value: parse(entry)?, layer: entry.layer });
             Ok(())
         },
     },
@@ -605,11 +576,7 @@ fn parse<T: FromStr<Err: ToString>>(entry: &Entry<'_>) -> Result<T, Cow<'static,
 
 fn quantity(entry: &Entry<'_>) -> Result<crate::quantity::Quantity, Cow<'static, str>> {
     let quantity: crate::quantity::Quantity = parse(entry)?;
-    if quantity.is_positive() {
-        Ok(quantity)
-    } else {
-        Err("nothing or less than nothing".into())
-    }
+    if quantity.is_positive() { Ok(quantity) } else { Err("nothing or less than nothing".into()) }
 }
 
 fn file<'a>(draft: &'a mut Draft, entry: &Entry<'_>) -> &'a mut FileDraft {
@@ -620,10 +587,7 @@ fn file_name(name: &str, taken: bool, by: &str) -> Result<String, Cow<'static, s
     if name.len() > LONGEST_NAME {
         return Err(format!("the name {name} has more than {LONGEST_NAME} characters").into());
     }
-    if !name
-        .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
-    {
+    if !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')) {
         return Err("the name in the key has characters that an annotation key cannot hold".into());
     }
     if taken {

@@ -3,14 +3,7 @@ use std::collections::BTreeSet;
 use super::*;
 
 fn set(draft: &mut Draft, spec: &AnnotationSpec, value: &str) -> Result<(), Cow<'static, str>> {
-    (spec.set)(
-        draft,
-        &Entry {
-            layer: Layer::BuiltIn,
-            name: "NAME",
-            value,
-        },
-    )
+    (spec.set)(draft, &Entry { layer: Layer::BuiltIn, name: "NAME", value })
 }
 
 #[test]
@@ -79,28 +72,11 @@ fn namespaces_never_name_secrets_or_images() {
 fn a_name_has_at_most_47_characters_and_stands_once() {
     let (spec, _) = spec_of("inject-secret-x").unwrap();
     let mut draft = Draft::default();
-    let mut insert = |name: &str| {
-        (spec.set)(
-            &mut draft,
-            &Entry {
-                layer: Layer::Pod,
-                name,
-                value: "a/b",
-            },
-        )
-    };
+    let mut insert = |name: &str| (spec.set)(&mut draft, &Entry { layer: Layer::Pod, name, value: "a/b" });
     assert_eq!(insert(&"n".repeat(47)), Ok(()));
     assert!(insert(&"n".repeat(48)).unwrap_err().contains("47"));
     assert_eq!(insert("db"), Ok(()));
     let (dynamic, _) = spec_of("inject-dynamic-x").unwrap();
-    let entry = Entry {
-        layer: Layer::Pod,
-        name: "db",
-        value: "engine=e role=r",
-    };
-    assert!(
-        (dynamic.set)(&mut draft, &entry)
-            .unwrap_err()
-            .contains("inject-secret-db")
-    );
+    let entry = Entry { layer: Layer::Pod, name: "db", value: "engine=e role=r" };
+    assert!((dynamic.set)(&mut draft, &entry).unwrap_err().contains("inject-secret-db"));
 }
