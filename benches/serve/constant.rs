@@ -20,7 +20,7 @@ pub(crate) const MODE: &str = "constant";
 pub(crate) fn serve(args: &[String]) -> Result<()> {
     let [address, ca, answer] = args else { return Err("usage: ADDRESS CA ANSWER".into()) };
     let now = SystemTime::now();
-    let day = Duration::from_secs(86_400);
+    let day = Duration::from_hours(24);
     let authority = Authority::new("constant", now, day)?;
     let key = authority.issue(&["localhost".to_owned()], now, day)?.certified_key()?;
     fs::write(ca, authority.certificate_pem())?;

@@ -24,6 +24,7 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 const REVIEW: &str = include_str!("../../tests/captures/0005-Pod-CREATE-multi-annotated.json");
 /// Keep-alive connections at once, as an API server has a few.
 const CONNECTIONS: usize = 4;
+const LOAD_CORE: usize = 1;
 /// How often the two servers take turns.
 const PAIRS: usize = 11;
 /// Requests a turn.
@@ -35,7 +36,8 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
     let done = match args.first().map(String::as_str) {
         Some(constant::MODE) => constant::serve(&args[1..]),
-        _ => process::on_core(1, &args).unwrap_or_else(|| measure(&args)),
+        Some(process::PINNED) => measure(&args[1..]),
+        _ => process::on_core(LOAD_CORE, &args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

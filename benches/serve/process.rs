@@ -10,8 +10,8 @@ use std::{
 
 use crate::{Result, constant};
 
-/// Set in a process that is already pinned.
-const PINNED: &str = "SCAIVAULT_BENCH_PINNED";
+/// The first argument of a process that is already pinned.
+pub(crate) const PINNED: &str = "pinned";
 const SERVER_CORE: usize = 0;
 const START: Duration = Duration::from_secs(20);
 
@@ -88,16 +88,10 @@ impl Drop for Server {
     }
 }
 
-/// Starts this program again on a core and waits for it; none if it is there already.
-pub(crate) fn on_core(core: usize, args: &[String]) -> Option<Result<()>> {
-    if std::env::var_os(PINNED).is_some() {
-        return None;
-    }
-    let again = || {
-        let status = pinned(core, &std::env::current_exe()?).args(args).env(PINNED, "1").status()?;
-        if status.success() { Ok(()) } else { Err("the measurement failed".into()) }
-    };
-    Some(again())
+/// Starts this program again on a core and waits for it.
+pub(crate) fn on_core(core: usize, args: &[String]) -> Result<()> {
+    let status = pinned(core, &std::env::current_exe()?).arg(PINNED).args(args).status()?;
+    if status.success() { Ok(()) } else { Err("the measurement failed".into()) }
 }
 
 fn pinned(core: usize, program: &Path) -> Command {
