@@ -1,7 +1,7 @@
 //! What happens to each object of a document: the core's decision, and its patch applied.
 
 use scaivault_contract::names::ANNOTATION_PREFIX;
-use scaivault_inject::{Context, Decision, Explanation, PodView, SkipReason, explain};
+use scaivault_inject::{Context, Decision, Excerpt, Explanation, MutationMode, PodView, SkipReason, explain};
 use serde_json::Value;
 
 use crate::{
@@ -146,10 +146,9 @@ fn outcome(
 }
 
 /// The mode that the workload's own metadata asks for. To detach is the strictest mode, whatever the manifest says.
-fn workload_mutation_mode<'a>(object: &Object<'a>, verb: Verb) -> Result<Option<&'a str>, String> {
-    const DETACH: &str = "ignore-and-detach";
+fn workload_mutation_mode(object: &Object<'_>, verb: Verb) -> Result<Option<MutationMode>, String> {
     if verb != Verb::Inject {
-        return Ok(Some(DETACH));
+        return Ok(Some(MutationMode::IgnoreAndDetach));
     }
     if !object.is_workload() {
         return Ok(None);
@@ -157,8 +156,14 @@ fn workload_mutation_mode<'a>(object: &Object<'a>, verb: Verb) -> Result<Option<
     let key = format!("{ANNOTATION_PREFIX}mutation-mode");
     let written = object.value.pointer("/metadata/annotations").and_then(|all| all.get(&key));
     match written {
-        Some(Value::String(mode)) => Ok(Some(mode)),
         None => Ok(None),
+        Some(Value::String(mode)) => mode.parse().map(Some).map_err(|reason| {
+            format!(
+                "metadata.annotations: {key}: {}: {reason}; allowed: {}; to fix: correct or remove it",
+                Excerpt::new(mode),
+                MutationMode::ALL.join(", ")
+            )
+        }),
         Some(_) => {
             Err(format!("metadata.annotations: {key} is not a string; to fix: put the value in quotes"))
         }

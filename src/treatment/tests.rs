@@ -1,6 +1,6 @@
 use std::cell::RefCell;
 
-use scaivault_inject::{Denial, Detachment, Operation, Patch, Problems, Skip};
+use scaivault_inject::{Denial, Detachment, MutationMode, Operation, Patch, Problems, Skip};
 use serde_json::json;
 
 use super::*;
@@ -109,7 +109,7 @@ fn the_context_is_that_of_the_object() {
                 context.namespace.name.clone(),
                 context.namespace.annotations.len(),
                 context.service_account_role.map(str::to_owned),
-                context.workload_mutation_mode.map(str::to_owned),
+                context.workload_mutation_mode,
             ));
             Decision::Skip(SkipReason::NotAnnotated.into())
         })
@@ -117,8 +117,20 @@ fn the_context_is_that_of_the_object() {
         seen.into_inner().unwrap()
     };
     let role = Some("billing-reader".to_owned());
-    assert_eq!(seen(Verb::Inject), ("shop".into(), 1, role.clone(), Some("ignore".into())));
-    assert_eq!(seen(Verb::Detach), (String::new(), 0, role, Some("ignore-and-detach".into())));
+    assert_eq!(seen(Verb::Inject), ("shop".into(), 1, role.clone(), Some(MutationMode::Ignore)));
+    assert_eq!(seen(Verb::Detach), (String::new(), 0, role, Some(MutationMode::IgnoreAndDetach)));
+}
+
+#[test]
+fn a_misspelt_mode_of_a_workload_is_not_dropped() {
+    let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"template": {"spec": {}}},
+        "metadata": {"annotations": {"scaivault.scailabs.ai/mutation-mode": "ingore"}}});
+    let treated = treat(&deployment, Verb::Inject, &Surroundings::default(), false, |_, _| {
+        panic!("no decision without knowing the mode")
+    })
+    .unwrap();
+    let Outcome::Malformed(text) = &treated[0].outcome else { panic!("{:?}", treated[0].outcome) };
+    assert!(text.contains("ingore") && text.contains("ignore-and-detach"), "{text}");
 }
 
 #[test]

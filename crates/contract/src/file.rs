@@ -11,7 +11,7 @@ mod mount_path;
 
 pub(crate) use conflict::clashes;
 pub use conflict::{Conflict, ConflictKind, conflicts};
-pub use mount_path::{MountPath, MountPathError, MountPathFault};
+pub use mount_path::{MountPath, MountPathError, MountPathFault, is_at_or_below};
 
 /// The most bytes of one segment: the kernel's `NAME_MAX`.
 const SEGMENT_MAX_BYTES: usize = 255;

@@ -29,7 +29,7 @@ pub use excerpt::{EXCERPT_CHARS, Excerpt};
 pub use field::{FieldName, FieldNameError, SecretRef, SecretRefError};
 pub use file::{
     Conflict, ConflictKind, FileFault, MountPath, MountPathError, MountPathFault, RelativeFile,
-    RelativeFileError, TargetFile, TargetFileError, conflicts,
+    RelativeFileError, TargetFile, TargetFileError, conflicts, is_at_or_below,
 };
 pub use format::{Format, FormatError};
 pub use mapping::{

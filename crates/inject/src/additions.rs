@@ -1,12 +1,11 @@
 //! The operations that bring a pod to its plan: `add` only, and only what is missing.
 
 use k8s_openapi::api::core::v1::EnvVar;
-use scaivault_contract::names::{ANNOTATION_PREFIX, ENV_VOLUME};
 
 use crate::{
     intent::Readers,
-    ours::{RECEIPT, STATUS},
-    patch::{Operation, Value, escape_pointer},
+    ours::{self, RECEIPT, STATUS},
+    patch::{Operation, Value, annotation_pointer},
     plan::Plan,
     pod::{ContainerView, List, PodView, Presence},
 };
@@ -63,11 +62,6 @@ pub(crate) fn additions(
     additions.0
 }
 
-/// The pointer of one of our annotations.
-pub(crate) fn annotation_pointer(key: &str) -> String {
-    format!("/metadata/annotations/{}", escape_pointer(&format!("{ANNOTATION_PREFIX}{key}")))
-}
-
 /// The readers as the document has them.
 fn places<'a, 'p>(
     document: &'a PodView<'p>,
@@ -92,7 +86,7 @@ fn places<'a, 'p>(
 }
 
 fn has_variable(container: &ContainerView<'_>, name: &str) -> bool {
-    container.env.iter().any(|there| &*there.name == name && there.file_volume() == Some(ENV_VOLUME))
+    container.env.iter().any(|there| &*there.name == name && ours::is_our_variable(there))
 }
 
 struct Additions(Vec<Operation>);

@@ -8,7 +8,7 @@ mod registry;
 mod value;
 
 pub use reference::{json, markdown, schema, table};
-pub use registry::{AnnotationSpec, DefaultValue, Group, Key, Layers, REGISTRY};
+pub use registry::{AnnotationSpec, Chapter, DefaultValue, Group, Key, Layers, REGISTRY, specs};
 pub use value::ValueKind;
 
 pub(crate) use collect::{Collected, Source, collect};

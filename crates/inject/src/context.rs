@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use scaivault_contract::names::ANNOTATION_PREFIX;
 
-use crate::{kube_version::KubeVersion, settings::Settings};
+use crate::{kube_version::KubeVersion, mutation_mode::MutationMode, settings::Settings};
 
 /// What is known about a pod besides the pod.
 #[derive(Clone, Copy, Debug)]
@@ -16,7 +16,7 @@ pub struct Context<'a> {
     /// The service account's annotation `scaikey.scailabs.ai/role`, the default of `role`.
     pub service_account_role: Option<&'a str>,
     /// `mutation-mode` on the workload's own metadata (the command line sees it; a pod's review does not carry it).
-    pub workload_mutation_mode: Option<&'a str>,
+    pub workload_mutation_mode: Option<MutationMode>,
     /// The older of API server and oldest kubelet.
     pub kube_version: KubeVersion,
 }

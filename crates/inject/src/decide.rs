@@ -7,7 +7,7 @@ use crate::{
     annotations::{Collected, Source, asks_for_secrets, collect},
     detach,
     intent::{self, Facts, Findings, Intent},
-    mode::{self, MutationMode},
+    mutation_mode::{self, MutationMode},
     ours::{self, Marks, RECEIPT},
     patch::Patch,
     plan::Plan,
@@ -24,7 +24,7 @@ pub fn decide(pod: &PodView<'_>, context: &Context<'_>) -> Decision {
     if pod.metadata.annotations.mirror {
         return skip(SkipReason::MirrorPod);
     }
-    match mode::strictest(pod, context) {
+    match mutation_mode::strictest(pod, context) {
         Some((MutationMode::Ignore, reason)) => return skip(reason),
         Some((MutationMode::IgnoreAndDetach, _)) => return detach(pod),
         None => {}
@@ -77,7 +77,7 @@ fn inject(pod: &PodView<'_>, context: &Context<'_>) -> Decision {
     let existing = Existing::of(pod);
     let seen = existing.as_ref().map_or(pod, |existing| &existing.before);
     let Collected { draft, problems, warnings } = layers(pod, context);
-    let mut findings = Findings { problems, warnings };
+    let mut findings = Findings::new(&draft, problems, warnings);
     ours::strangers(seen, &mut findings.problems);
     if draft.secrets.is_empty() && draft.dynamic.is_empty() && draft.variables.is_empty() {
         if draft.inject == Some(true) && findings.problems.is_empty() {
@@ -121,12 +121,17 @@ impl<'a> Existing<'a> {
 
     /// Adds what is missing, if the intent is the same. The agent is judged where it stands: other webhooks may have
     /// put containers before it.
-    fn complete(&self, pod: &PodView<'_>, facts: &Facts<'_, '_>, findings: &Findings) -> Option<Decision> {
+    fn complete(
+        &self,
+        pod: &PodView<'_>,
+        facts: &Facts<'_, '_>,
+        findings: &Findings<'_>,
+    ) -> Option<Decision> {
         if !findings.problems.is_empty() {
             return None;
         }
         let agent_at = pod.spec.init_containers.iter().position(ours::is_marked);
-        let mut there = Findings { problems: Problems::new(), warnings: findings.warnings.clone() };
+        let mut there = Findings::new(facts.draft, Problems::new(), findings.warnings.clone());
         let intent = intent::resolve(&Facts { agent_at, ..*facts }, &mut there);
         let plan = Plan::of(&intent, &self.before, facts.settings);
         if !there.problems.is_empty()
@@ -147,12 +152,12 @@ impl<'a> Existing<'a> {
 fn bring(
     mut removals: Vec<Operation>,
     facts: &Facts<'_, '_>,
-    mut findings: Findings,
+    mut findings: Findings<'_>,
     pod: &PodView<'_>,
     context: &Context<'_>,
 ) -> Decision {
     let intent = intent::resolve(facts, &mut findings);
-    let Findings { problems, warnings } = findings;
+    let Findings { problems, warnings, .. } = findings;
     if !problems.is_empty() {
         return refuse(pod, context, problems, warnings);
     }
@@ -190,7 +195,7 @@ fn refuse(
     problems: Problems,
     mut warnings: Vec<String>,
 ) -> Decision {
-    match context.settings.on_problem {
+    match context.settings.config.on_problem {
         OnProblem::Deny => Decision::Deny(Denial { problems, warnings }),
         OnProblem::Warn => {
             let reason = SkipReason::Problems;

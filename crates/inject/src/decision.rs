@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{intent::Pattern, patch::Patch, problem::Problems};
+use crate::{patch::Patch, pattern::Pattern, problem::Problems};
 
 /// The answer for one pod. Total: whatever the pod looks like, one of these comes out.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,11 +1,11 @@
 //! The exact inverse of an injection: by reserved names, with the receipt's word on what was empty before.
 
-use scaivault_contract::names::{ANNOTATION_PREFIX, ENV_VOLUME};
+use scaivault_contract::names::ANNOTATION_PREFIX;
 
 use crate::{
     ours::{self, Marks, RECEIPT, STATUS},
-    patch::{Operation, Value, escape_pointer},
-    pod::{ContainerView, List, PodView, Presence, VariableView},
+    patch::{Operation, Value, annotation_pointer},
+    pod::{ContainerView, List, PodView, Presence},
     receipt::{self, Leftover, Receipt},
 };
 
@@ -18,7 +18,7 @@ pub(crate) fn without_ours<'a>(pod: &PodView<'a>, receipt: &Receipt, marks: Mark
             let mounts = receipt.leftover(&receipt::mounts_of(container));
             let variables = receipt.leftover(&receipt::variables_of(container));
             keep(&mut container.volume_mounts, |mount| !ours::is_reserved_volume(&mount.name), mounts);
-            keep(&mut container.env, |variable| !is_our_variable(variable), variables);
+            keep(&mut container.env, |variable| !ours::is_our_variable(variable), variables);
         }
     }
     let (init, volumes) = (receipt.leftover(receipt::INIT_CONTAINERS), receipt.leftover(receipt::VOLUMES));
@@ -66,10 +66,7 @@ pub(crate) fn removals(pod: &PodView<'_>, receipt: &Receipt, marks: Marks) -> Ve
         removals.remove("/metadata/annotations".into());
     } else {
         for key in written {
-            removals.remove(format!(
-                "/metadata/annotations/{}",
-                escape_pointer(&format!("{ANNOTATION_PREFIX}{key}"))
-            ));
+            removals.remove(annotation_pointer(key));
         }
     }
     removals.0
@@ -80,10 +77,6 @@ fn is_our_container(container: &ContainerView<'_>, marks: Marks) -> bool {
         Marks::Receipt => ours::is_marked(container),
         Marks::Name => ours::is_reserved(container),
     }
-}
-
-fn is_our_variable(variable: &VariableView<'_>) -> bool {
-    variable.file_volume() == Some(ENV_VOLUME)
 }
 
 /// What `shareProcessNamespace` was before the injector turned it on; none if it did not, or if somebody turned it
@@ -124,7 +117,7 @@ impl Removals {
         self.in_list(
             &format!("{pointer}/env"),
             &container.env,
-            is_our_variable,
+            ours::is_our_variable,
             receipt.leftover(&receipt::variables_of(container)),
         );
     }

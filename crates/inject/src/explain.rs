@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     Context, PodView,
-    annotations::{DefaultValue, Key, REGISTRY, ValueKind, spec_of},
+    annotations::{DefaultValue, Key, ValueKind, spec_of, specs},
     problem::Layer,
 };
 
@@ -21,11 +21,11 @@ pub struct Explanation {
 
 /// Every setting that holds for a pod, sorted by key, with the layer it comes from.
 pub fn explain(pod: &PodView<'_>, context: &Context<'_>) -> Vec<Explanation> {
-    let built_in = REGISTRY.iter().filter_map(|spec| match (spec.key, spec.default) {
+    let built_in = specs().filter_map(|spec| match (spec.key, spec.default) {
         (Key::Exact(key), DefaultValue::Value(value)) => Some((key, value)),
         _ => None,
     });
-    let injector = context.settings.defaults.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    let injector = context.settings.config.defaults.iter().map(|(key, value)| (key.as_str(), value.as_str()));
     let role = context.service_account_role.map(|role| ("role", role));
     let layered = built_in
         .map(|entry| (entry, Layer::BuiltIn))

@@ -8,13 +8,14 @@ mod readers;
 mod reload;
 mod resources;
 
-use std::{borrow::Cow, str::FromStr};
+use std::borrow::Cow;
 
 use scaivault_contract::{Duration, DynamicMapping, MountPath, SecretMapping, Signal, VariableMapping};
 
 use crate::{
     annotations::{Draft, LogLevel, Position, StartGate, Url},
     kube_version::KubeVersion,
+    pattern::Pattern,
     pod::PodView,
     problem::{Code, Excerpt, Layer, Problem, Problems},
     quantity::Quantity,
@@ -24,37 +25,6 @@ use crate::{
 pub(crate) use identity::Identity;
 pub(crate) use readers::Readers;
 pub(crate) use resources::Resources;
-
-/// How the secrets are brought.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Pattern {
-    /// Fetched once by an init container.
-    Init,
-    /// Fetched and kept fresh by a native sidecar.
-    Sidecar,
-}
-
-impl Pattern {
-    /// The pattern's name as it is written.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Init => "init",
-            Self::Sidecar => "sidecar",
-        }
-    }
-}
-
-impl FromStr for Pattern {
-    type Err = Cow<'static, str>;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "init" => Ok(Self::Init),
-            "sidecar" => Ok(Self::Sidecar),
-            _ => Err("not a pattern".into()),
-        }
-    }
-}
 
 /// What a pod gets. Whoever holds one may build the plan without asking again whether it can be.
 #[derive(Clone, Debug)]
@@ -122,13 +92,20 @@ pub(crate) struct Facts<'a, 'p> {
 }
 
 /// What was said while the keys were looked at together.
-#[derive(Debug, Default)]
-pub(crate) struct Findings {
+#[derive(Debug)]
+pub(crate) struct Findings<'d> {
     pub(crate) problems: Problems,
     pub(crate) warnings: Vec<String>,
+    /// Who wrote what a problem is about.
+    draft: &'d Draft,
 }
 
-impl Findings {
+impl<'d> Findings<'d> {
+    /// Findings behind what reading the keys one by one has found.
+    pub(crate) fn new(draft: &'d Draft, problems: Problems, warnings: Vec<String>) -> Self {
+        Self { problems, warnings, draft }
+    }
+
     fn problem(
         &mut self,
         code: Code,
@@ -148,10 +125,15 @@ impl Findings {
         message: impl Into<Cow<'static, str>>,
         cure: impl Into<Cow<'static, str>>,
     ) {
+        let layer = match key.as_deref().map(|key| self.draft.layer_of(key)) {
+            // A default can only be wrong beside what the pod itself says.
+            None | Some(Layer::BuiltIn) => Layer::Pod,
+            Some(layer) => layer,
+        };
         self.problems.push(Problem {
             code,
             key,
-            layer: Layer::Pod,
+            layer,
             value: value.map(Excerpt::new),
             message: message.into(),
             allowed: None,
@@ -166,7 +148,7 @@ impl Findings {
 
 /// Looks at all keys together. Problems are collected, so what is returned beside some is only good for finding
 /// more: the caller drops it.
-pub(crate) fn resolve(facts: &Facts<'_, '_>, findings: &mut Findings) -> Intent {
+pub(crate) fn resolve(facts: &Facts<'_, '_>, findings: &mut Findings<'_>) -> Intent {
     let Facts { draft, pod, .. } = *facts;
     bounds::check(facts, findings);
     let pattern = pattern(draft, findings);
@@ -193,10 +175,10 @@ pub(crate) fn resolve(facts: &Facts<'_, '_>, findings: &mut Findings) -> Intent 
         mount_path: draft.mount_path.clone(),
         volume_size_limit: draft.volume_size_limit.clone(),
         start_gate: draft.start_gate,
-        refresh_interval: draft.refresh_interval.value,
-        refresh_on_event: draft.refresh_on_event.value,
+        refresh_interval: draft.refresh_interval,
+        refresh_on_event: draft.refresh_on_event,
         reload: target.map(|target| (target.signal, target.process)),
-        url: draft.url.value.clone(),
+        url: draft.url.clone(),
         role: draft.role.clone(),
         audience: draft.audience.clone(),
         token_expiration_seconds: draft.token_expiration_seconds,
@@ -204,7 +186,7 @@ pub(crate) fn resolve(facts: &Facts<'_, '_>, findings: &mut Findings) -> Intent 
         ca_configmap: draft.ca_configmap.clone(),
         fail_open: draft.fail_open,
         fetch_timeout: draft.fetch_timeout,
-        image: draft.image.as_ref().map(|image| image.value.clone()),
+        image: draft.image.clone(),
         identity,
         resources,
         log_level: draft.log_level,
@@ -212,11 +194,11 @@ pub(crate) fn resolve(facts: &Facts<'_, '_>, findings: &mut Findings) -> Intent 
 }
 
 /// The pattern that is asked for, or the one that the pod's own keys need.
-fn pattern(draft: &Draft, findings: &mut Findings) -> Pattern {
-    let by_pod = |layer: Layer| layer == Layer::Pod;
+fn pattern(draft: &Draft, findings: &mut Findings<'_>) -> Pattern {
+    let by_pod = |key: &str| draft.layer_of(key) == Layer::Pod;
     let keeps_fresh = [
-        ("refresh-interval", by_pod(draft.refresh_interval.layer)),
-        ("refresh-on-event", by_pod(draft.refresh_on_event.layer) && draft.refresh_on_event.value),
+        ("refresh-interval", by_pod("refresh-interval")),
+        ("refresh-on-event", by_pod("refresh-on-event") && draft.refresh_on_event),
         ("reload-signal", draft.reload_signal.is_some()),
     ];
     let renews = !draft.dynamic.is_empty() || keeps_fresh.iter().any(|(_, asked)| *asked);
@@ -236,10 +218,10 @@ fn pattern(draft: &Draft, findings: &mut Findings) -> Pattern {
                 "pattern: init with inject-dynamic-…: nobody renews or revokes the lease, so the credentials end with it",
             );
         }
-    } else if draft.refresh_interval.value.as_secs() < LEAST_CALM_SECONDS {
+    } else if draft.refresh_interval.as_secs() < LEAST_CALM_SECONDS {
         findings.warn(format!(
             "refresh-interval: {} is short; all pods of one identity share 1000 reads a minute",
-            draft.refresh_interval.value
+            draft.refresh_interval
         ));
     }
     pattern

@@ -5,11 +5,11 @@
 
 use scaivault_contract::{
     env,
-    names::{INIT_COMMAND, INIT_CONTAINER, RESERVED_VOLUMES, SIDECAR_COMMAND, SIDECAR_CONTAINER},
+    names::{ENV_VOLUME, INIT_COMMAND, INIT_CONTAINER, RESERVED_VOLUMES, SIDECAR_COMMAND, SIDECAR_CONTAINER},
 };
 
 use crate::{
-    pod::{ContainerView, PodView},
+    pod::{ContainerView, PodView, VariableView},
     problem::{Code, Excerpt, Layer, Problem, Problems},
 };
 
@@ -35,6 +35,11 @@ pub(crate) fn is_reserved(container: &ContainerView<'_>) -> bool {
 /// Whether a volume's name is one of ours.
 pub(crate) fn is_reserved_volume(name: &str) -> bool {
     RESERVED_VOLUMES.contains(&name)
+}
+
+/// Whether a variable is read from a volume of ours.
+pub(crate) fn is_our_variable(variable: &VariableView<'_>) -> bool {
+    variable.file_volume() == Some(ENV_VOLUME)
 }
 
 /// Whether an init container is ours, in a pod with a receipt.

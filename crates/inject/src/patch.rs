@@ -3,6 +3,7 @@
 use std::fmt;
 
 use k8s_openapi::api::core::v1::{Container, EnvVar, Volume, VolumeMount};
+use scaivault_contract::names::ANNOTATION_PREFIX;
 use serde::Serialize;
 
 /// A JSON patch made of hand-picked operations. Serialises to the array the API server takes.
@@ -103,6 +104,11 @@ pub enum Value {
 }
 
 /// Escapes one segment of a pointer (RFC 6901).
-pub(crate) fn escape_pointer(segment: &str) -> String {
+fn escape_pointer(segment: &str) -> String {
     segment.replace('~', "~0").replace('/', "~1")
+}
+
+/// The pointer of one of our annotations.
+pub(crate) fn annotation_pointer(key: &str) -> String {
+    format!("/metadata/annotations/{}", escape_pointer(&format!("{ANNOTATION_PREFIX}{key}")))
 }

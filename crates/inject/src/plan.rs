@@ -7,12 +7,7 @@ mod volumes;
 use k8s_openapi::api::core::v1::{Container, EnvVar, EnvVarSource, FileKeySelector, Volume, VolumeMount};
 use scaivault_contract::names::{ENV_FILE, ENV_VOLUME, SECRETS_VOLUME};
 
-use crate::{
-    intent::{Intent, Pattern},
-    pod::PodView,
-    receipt::Receipt,
-    settings::Settings,
-};
+use crate::{intent::Intent, pattern::Pattern, pod::PodView, receipt::Receipt, settings::Settings};
 
 /// All that is to be there. It says nothing about what already is.
 #[derive(Debug)]

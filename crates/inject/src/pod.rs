@@ -18,7 +18,7 @@ pub(crate) use read::{List, Presence, QuantityText, Text};
 pub(crate) use volume::VolumeView;
 
 use container::ResourcesView;
-use read::{Annotations, Owners, Selector};
+use read::{Annotations, Selector};
 
 /// What the core looks at of a pod (or a pod template).
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -42,29 +42,6 @@ impl<'a> PodView<'a> {
         let Document(mut pod) = serde_json::from_str(json)?;
         pod.renumber();
         Ok(pod)
-    }
-
-    /// `metadata.name`, absent for pods that a controller makes.
-    pub fn name(&self) -> Option<&str> {
-        self.metadata.name.as_deref()
-    }
-
-    /// `metadata.generateName`.
-    pub fn generate_name(&self) -> Option<&str> {
-        self.metadata.generate_name.as_deref()
-    }
-
-    /// Kind and name of the controlling owner.
-    pub fn owner(&self) -> Option<(&str, &str)> {
-        self.metadata.owner_references.controller.as_ref().map(|(kind, name)| (&**kind, &**name))
-    }
-
-    /// `spec.serviceAccountName`; `default` where it is absent.
-    pub fn service_account(&self) -> &str {
-        match self.spec.service_account_name.as_deref() {
-            Some("") | None => "default",
-            Some(name) => name,
-        }
     }
 
     /// The value of one of our annotations, by its key without the prefix.
@@ -121,12 +98,6 @@ fn name_of(key: &str) -> &str {
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct MetadataView<'a> {
     #[serde(borrow)]
-    name: Option<Text<'a>>,
-    #[serde(borrow)]
-    generate_name: Option<Text<'a>>,
-    #[serde(borrow)]
-    owner_references: Owners<'a>,
-    #[serde(borrow)]
     pub(crate) annotations: Annotations<'a>,
 }
 
@@ -141,8 +112,6 @@ pub(crate) struct SpecView<'a> {
     pub(crate) containers: List<ContainerView<'a>>,
     #[serde(borrow)]
     pub(crate) restart_policy: Option<Text<'a>>,
-    #[serde(borrow)]
-    service_account_name: Option<Text<'a>>,
     pub(crate) share_process_namespace: Presence<bool>,
     #[serde(rename = "hostPID")]
     pub(crate) host_pid: Option<bool>,

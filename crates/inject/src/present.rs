@@ -4,10 +4,7 @@
 //! variables, the API server's defaults. None of that is another intent. What the agent is told to do is.
 
 use k8s_openapi::api::core::v1::{Container, Volume};
-use scaivault_contract::{
-    env::ENVIRONMENT,
-    names::{ENV_VOLUME, SECRETS_VOLUME},
-};
+use scaivault_contract::{env::ENVIRONMENT, names::SECRETS_VOLUME};
 
 use crate::{
     ours,
@@ -101,10 +98,10 @@ fn has_planned_variables(plan: &Plan, container: &ContainerView<'_>) -> bool {
     container
         .env
         .iter()
-        .filter(|variable| variable.file_volume() == Some(ENV_VOLUME))
+        .filter(|variable| ours::is_our_variable(variable))
         .all(|there| plan.variables.iter().any(|planned| planned.name == *there.name))
 }
 
 fn has_our_variables(container: &ContainerView<'_>) -> bool {
-    container.env.iter().any(|variable| variable.file_volume() == Some(ENV_VOLUME))
+    container.env.iter().any(ours::is_our_variable)
 }

@@ -129,8 +129,6 @@ pub enum Code {
     ReservedName,
     /// A pod for Windows nodes.
     Windows,
-    /// The pod's JSON is not a pod's.
-    MalformedPod,
     /// The injector's configuration file.
     Configuration,
 }
@@ -157,7 +155,6 @@ impl Code {
         Self::TooLarge,
         Self::ReservedName,
         Self::Windows,
-        Self::MalformedPod,
         Self::Configuration,
     ];
 
@@ -218,7 +215,6 @@ impl Code {
                 ("reserved-name", "A name that belongs to the injector is taken by something it did not add.")
             }
             Self::Windows => ("windows", "The agent has no image for Windows nodes."),
-            Self::MalformedPod => ("malformed-pod", "The object cannot be read as a pod."),
             Self::Configuration => {
                 ("configuration", "The injector's configuration file says something it cannot mean.")
             }

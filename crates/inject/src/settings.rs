@@ -71,44 +71,30 @@ pub enum OnProblem {
 }
 
 /// The configuration, checked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Settings {
+    pub(crate) config: InjectorConfig,
+    /// The configuration's `defaults` over the built-in ones.
     pub(crate) base: Draft,
-    pub(crate) defaults: BTreeMap<String, String>,
-    pub(crate) init_image: String,
-    pub(crate) sidecar_image: String,
-    pub(crate) image_pull_policy: Option<ImagePullPolicy>,
-    pub(crate) on_problem: OnProblem,
-    pub(crate) allowed_urls: Vec<String>,
-    pub(crate) allowed_images: Vec<String>,
-    pub(crate) allow_http: bool,
-    pub(crate) token_url: Option<String>,
-    excluded_namespaces: Vec<String>,
 }
 
 impl Settings {
     /// Whether pods of a namespace are left alone whatever they say.
     pub(crate) fn excludes(&self, namespace: &str) -> bool {
         EXCLUDED_NAMESPACES.contains(&namespace)
-            || self.excluded_namespaces.iter().any(|name| name == namespace)
+            || self.config.excluded_namespaces.iter().any(|name| name == namespace)
     }
-}
 
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            base: Draft::default(),
-            defaults: BTreeMap::new(),
-            init_image: concat!("scailabs/scaivault-init:", env!("CARGO_PKG_VERSION")).to_owned(),
-            sidecar_image: concat!("scailabs/scaivault-sidecar:", env!("CARGO_PKG_VERSION")).to_owned(),
-            image_pull_policy: None,
-            on_problem: OnProblem::Deny,
-            allowed_urls: Vec::new(),
-            allowed_images: Vec::new(),
-            allow_http: false,
-            token_url: None,
-            excluded_namespaces: Vec::new(),
-        }
+    pub(crate) fn init_image(&self) -> &str {
+        self.config
+            .init_image
+            .as_deref()
+            .unwrap_or(concat!("scailabs/scaivault-init:", env!("CARGO_PKG_VERSION")))
+    }
+
+    pub(crate) fn sidecar_image(&self) -> &str {
+        let built_in = concat!("scailabs/scaivault-sidecar:", env!("CARGO_PKG_VERSION"));
+        self.config.sidecar_image.as_deref().unwrap_or(built_in)
     }
 }
 
@@ -118,35 +104,31 @@ impl TryFrom<InjectorConfig> for Settings {
     /// Checks everything; what only warns in an annotation (a misspelt key) is a problem here, because an operator reads
     /// the answer once, at start.
     fn try_from(config: InjectorConfig) -> Result<Self, Problems> {
-        let InjectorConfig {
-            defaults,
-            init_image,
-            sidecar_image,
-            image_pull_policy,
-            on_problem,
-            allowed_urls,
-            allowed_images,
-            allow_http,
-            token_url,
-            excluded_namespaces,
-        } = config;
-        let built_in = Self::default();
         let mut collected =
-            Collected { draft: built_in.base, problems: Problems::new(), warnings: Vec::new() };
-        let entries = defaults.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+            Collected { draft: Draft::default(), problems: Problems::new(), warnings: Vec::new() };
+        let entries = config.defaults.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         collect(&mut collected, Source { layer: Layer::Injector, entries });
         let Collected { draft, mut problems, warnings } = collected;
         for warning in warnings {
             problems.push(mistake("defaults", None, &warning, "correct or remove the key"));
         }
-        check_url("defaults.url", draft.url.value.as_str(), allow_http, &mut problems);
-        if let Some(url) = &token_url {
-            check_url("tokenUrl", url, allow_http, &mut problems);
+        let InjectorConfig {
+            init_image,
+            sidecar_image,
+            allowed_urls,
+            allowed_images,
+            allow_http,
+            token_url,
+            ..
+        } = &config;
+        check_url("defaults.url", draft.url.as_str(), *allow_http, &mut problems);
+        if let Some(url) = token_url {
+            check_url("tokenUrl", url, *allow_http, &mut problems);
         }
-        for url in &allowed_urls {
+        for url in allowed_urls {
             check_url("allowedUrls", url, true, &mut problems);
         }
-        let images = [("initImage", &init_image), ("sidecarImage", &sidecar_image)];
+        let images = [("initImage", init_image), ("sidecarImage", sidecar_image)];
         let images = images.into_iter().filter_map(|(field, image)| Some((field, image.as_ref()?)));
         for (field, image) in images.chain(allowed_images.iter().map(|image| ("allowedImages", image))) {
             if crate::annotations::image(image).is_err() {
@@ -157,19 +139,7 @@ impl TryFrom<InjectorConfig> for Settings {
         if !problems.is_empty() {
             return Err(problems);
         }
-        Ok(Self {
-            base: draft,
-            defaults,
-            init_image: init_image.unwrap_or(built_in.init_image),
-            sidecar_image: sidecar_image.unwrap_or(built_in.sidecar_image),
-            image_pull_policy,
-            on_problem,
-            allowed_urls,
-            allowed_images,
-            allow_http,
-            token_url,
-            excluded_namespaces,
-        })
+        Ok(Self { config, base: draft })
     }
 }
 

@@ -19,7 +19,7 @@ impl MountPath {
     ///
     /// `/var/run` is taken for `/run`: in most images it is a link to it.
     pub fn covers(&self, other: &str) -> bool {
-        resolve(other).starts_with(&resolve(&self.0))
+        is_at_or_below(other, &self.0)
     }
 }
 
@@ -55,6 +55,11 @@ fn check_mount_path(text: &str, trimmed: &str) -> Result<(), MountPathFault> {
         Some("proc" | "sys" | "dev") => Err(MountPathFault::System),
         _ => Ok(()),
     }
+}
+
+/// Whether an absolute path is a directory or lies below it, `/var/run` taken for `/run`.
+pub fn is_at_or_below(path: &str, directory: &str) -> bool {
+    resolve(path).starts_with(&resolve(directory))
 }
 
 /// The segments of an absolute path as the kernel would walk them in an image where `/var/run` is a link to `/run`.

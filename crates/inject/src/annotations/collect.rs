@@ -6,7 +6,7 @@ use scaivault_contract::{EXCERPT_CHARS, Excerpt, names::ANNOTATION_PREFIX};
 
 use super::{
     draft::Draft,
-    registry::{Entry, Key, REGISTRY, spec_of},
+    registry::{Entry, Key, spec_of, specs},
     value::ValueKind,
 };
 use crate::problem::{Code, Layer, Problem, Problems};
@@ -35,30 +35,31 @@ pub(crate) fn collect<'a>(
     let Source { layer, entries } = source;
     for (key, value) in entries {
         let Some((spec, name)) = spec_of(key) else {
-            warn(&mut collected.warnings, unknown(key, layer));
+            warn(&mut collected.warnings, || unknown(key, layer));
             continue;
         };
         if spec.value == ValueKind::Written {
             continue;
         }
         if !spec.layers.holds(layer) {
-            warn(
-                &mut collected.warnings,
+            warn(&mut collected.warnings, || {
                 format!(
                     "{ANNOTATION_PREFIX}{} is not taken from the {layer}; set it on {}",
                     short(key),
                     spec.layers.places()
-                ),
-            );
+                )
+            });
             continue;
         }
-        let entry = Entry {
-            layer,
-            name,
-            value: if spec.value == ValueKind::Template { value } else { value.trim() },
-        };
-        if let Err(reason) = (spec.set)(&mut collected.draft, &entry) {
-            collected.problems.push(Problem {
+        let entry =
+            Entry { name, value: if spec.value == ValueKind::Template { value } else { value.trim() } };
+        match (spec.set)(&mut collected.draft, &entry) {
+            Ok(()) => {
+                if let Key::Exact(key) = spec.key {
+                    collected.draft.origins.push((key, layer));
+                }
+            }
+            Err(reason) => collected.problems.push(Problem {
                 code: Code::InvalidValue,
                 key: Some(key.to_owned()),
                 layer,
@@ -66,7 +67,7 @@ pub(crate) fn collect<'a>(
                 message: reason,
                 allowed: Some(spec.value.allowed()),
                 cure: cure(spec.value, entry.value, spec.example),
-            });
+            }),
         }
     }
 }
@@ -80,14 +81,14 @@ fn cure(kind: ValueKind, value: &str, example: &str) -> Cow<'static, str> {
     };
     match super::nearest(&value.to_lowercase(), words.iter().copied()) {
         Some(word) => format!("did you mean \"{word}\"?").into(),
-        None if example.contains('\n') => "see the example in docs/annotations.md".into(),
         None => format!("write for example {example:?}").into(),
     }
 }
 
-fn warn(warnings: &mut Vec<String>, warning: String) {
+/// Finding the nearest key costs time, and a pod may carry thousands of unknown ones: what is not shown is not made.
+fn warn(warnings: &mut Vec<String>, warning: impl FnOnce() -> String) {
     if warnings.len() < WARNINGS_SHOWN {
-        warnings.push(warning);
+        warnings.push(warning());
     }
 }
 
@@ -111,8 +112,8 @@ fn unknown(key: &str, layer: Layer) -> String {
 /// The known key nearest to an unknown one. A key that takes a name is compared by as many of the words as it has
 /// before the name, so that `inject-secert-db.json` finds `inject-secret-db.json`.
 fn meant(key: &str) -> Option<String> {
-    let mut candidates: Vec<String> = Vec::with_capacity(REGISTRY.len());
-    for spec in REGISTRY {
+    let mut candidates: Vec<String> = Vec::new();
+    for spec in specs() {
         if spec.value == ValueKind::Written {
             continue;
         }

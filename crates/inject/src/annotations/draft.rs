@@ -8,25 +8,14 @@ use scaivault_contract::{
 };
 
 use super::value::{LogLevel, Position, ReloadTarget, RunAsUser, Selection, StartGate, Url};
-use crate::{intent::Pattern, problem::Layer, quantity::Quantity};
-
-/// A value and where it was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Setting<T> {
-    pub(crate) value: T,
-    pub(crate) layer: Layer,
-}
-
-impl<T> Setting<T> {
-    fn built_in(value: T) -> Self {
-        Self { value, layer: Layer::BuiltIn }
-    }
-}
+use crate::{pattern::Pattern, problem::Layer, quantity::Quantity};
 
 /// All settings of one pod, each key parsed alone. What has a default is never absent; the registry's text of each
 /// default is tested against [`Draft::default`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Draft {
+    /// Who set which key, where somebody did; a key set twice is here twice, the last word behind.
+    pub(crate) origins: Vec<(&'static str, Layer)>,
     pub(crate) inject: Option<bool>,
     pub(crate) secrets: BTreeMap<String, SecretRef>,
     pub(crate) dynamic: BTreeMap<String, DynamicRef>,
@@ -39,11 +28,11 @@ pub(crate) struct Draft {
     pub(crate) volume_size_limit: Quantity,
     pub(crate) position: Position,
     pub(crate) start_gate: StartGate,
-    pub(crate) refresh_interval: Setting<Duration>,
-    pub(crate) refresh_on_event: Setting<bool>,
+    pub(crate) refresh_interval: Duration,
+    pub(crate) refresh_on_event: bool,
     pub(crate) reload_signal: Option<Signal>,
     pub(crate) reload_target: Option<ReloadTarget>,
-    pub(crate) url: Setting<Url>,
+    pub(crate) url: Url,
     pub(crate) role: Option<String>,
     pub(crate) audience: String,
     pub(crate) token_expiration_seconds: i64,
@@ -51,14 +40,22 @@ pub(crate) struct Draft {
     pub(crate) ca_configmap: Option<String>,
     pub(crate) fail_open: bool,
     pub(crate) fetch_timeout: Duration,
-    pub(crate) image: Option<Setting<String>>,
-    pub(crate) run_as_user: Option<Setting<RunAsUser>>,
+    pub(crate) image: Option<String>,
+    pub(crate) run_as_user: Option<RunAsUser>,
     pub(crate) run_as_group: Option<i64>,
     pub(crate) requests_cpu: Option<Quantity>,
     pub(crate) requests_memory: Option<Quantity>,
     pub(crate) limits_cpu: Option<Quantity>,
     pub(crate) limits_memory: Option<Quantity>,
     pub(crate) log_level: LogLevel,
+}
+
+impl Draft {
+    /// Where the value of a key was written.
+    pub(crate) fn layer_of(&self, key: &str) -> Layer {
+        let said = self.origins.iter().rev().find(|(name, _)| *name == key);
+        said.map_or(Layer::BuiltIn, |(_, layer)| *layer)
+    }
 }
 
 /// What is said of one file.
@@ -73,6 +70,7 @@ pub(crate) struct FileDraft {
 impl Default for Draft {
     fn default() -> Self {
         Self {
+            origins: Vec::new(),
             inject: None,
             secrets: BTreeMap::new(),
             dynamic: BTreeMap::new(),
@@ -85,11 +83,11 @@ impl Default for Draft {
             volume_size_limit: Quantity::mebibytes(8),
             position: Position::First,
             start_gate: StartGate::Hook,
-            refresh_interval: Setting::built_in(Duration::from_secs(300)),
-            refresh_on_event: Setting::built_in(false),
+            refresh_interval: Duration::from_secs(300),
+            refresh_on_event: false,
             reload_signal: None,
             reload_target: None,
-            url: Setting::built_in(DEFAULT_URL.parse().expect("the default URL is https with a host")),
+            url: DEFAULT_URL.parse().expect("the default URL is https with a host"),
             role: None,
             audience: DEFAULT_AUDIENCE.to_owned(),
             token_expiration_seconds: 3600,

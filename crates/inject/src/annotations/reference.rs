@@ -6,18 +6,18 @@ use scaivault_contract::names::ANNOTATION_PREFIX;
 use serde_json::{Map, Value, json};
 
 use super::{
-    registry::{AnnotationSpec, DefaultValue, Group, Key, REGISTRY},
+    registry::{AnnotationSpec, Chapter, DefaultValue, Key, REGISTRY, specs},
     value::ValueKind,
 };
 use crate::{SkipReason, problem::Code};
 
 /// Columns of text for a terminal.
 pub fn table() -> String {
-    let width = REGISTRY.iter().map(|spec| spec.key.display().len()).max().unwrap_or_default();
+    let width = specs().map(|spec| spec.key.display().len()).max().unwrap_or_default();
     let mut out = format!("Annotations under {ANNOTATION_PREFIX}\n");
-    for (group, specs) in groups() {
+    for Chapter { group, specs } in REGISTRY {
         line(&mut out, format_args!("\n{}", group.title()));
-        for spec in specs {
+        for spec in *specs {
             line(&mut out, format_args!("  {:width$}  {}", spec.key.display(), plain(spec.doc)));
             if spec.value != ValueKind::Written {
                 line(&mut out, format_args!("  {:width$}  allowed: {}", "", spec.value.allowed()));
@@ -39,9 +39,9 @@ pub fn markdown() -> String {
          `scaikey.scailabs.ai/role` (for `role`), then the pod's annotations; the later wins. \
          `scaivault-injector check --explain` shows where each value came from.\n"
     );
-    for (group, specs) in groups() {
+    for Chapter { group, specs } in REGISTRY {
         line(&mut out, format_args!("\n## {}\n", group.title()));
-        for spec in specs {
+        for spec in *specs {
             line(&mut out, format_args!("### `{}`\n\n{}\n", spec.key.display(), spec.doc));
             if spec.value == ValueKind::Written {
                 continue;
@@ -74,10 +74,11 @@ pub fn markdown() -> String {
 pub fn json() -> String {
     let rows: Vec<Value> = REGISTRY
         .iter()
-        .map(|spec| {
+        .flat_map(|chapter| chapter.specs.iter().map(|spec| (chapter.group, spec)))
+        .map(|(group, spec)| {
             json!({
                 "key": format!("{ANNOTATION_PREFIX}{}", spec.key.display()),
-                "group": spec.group.title(),
+                "group": group.title(),
                 "doc": spec.doc,
                 "allowed": spec.value.allowed(),
                 "default": match spec.default {
@@ -97,7 +98,7 @@ pub fn json() -> String {
 /// A JSON schema of the map of annotations; keys of others are let through.
 pub fn schema() -> String {
     let (mut exact, mut named) = (Map::new(), Map::new());
-    for spec in REGISTRY {
+    for spec in specs() {
         let mut entry = spec.value.schema();
         entry["description"] = Value::from(plain(spec.doc));
         match spec.key {
@@ -115,10 +116,6 @@ pub fn schema() -> String {
         "patternProperties": named,
         "additionalProperties": {"type": "string"},
     }))
-}
-
-fn groups() -> impl Iterator<Item = (Group, &'static [AnnotationSpec])> {
-    REGISTRY.chunk_by(|one, other| one.group == other.group).map(|specs| (specs[0].group, specs))
 }
 
 fn default(spec: &AnnotationSpec) -> String {
@@ -152,12 +149,12 @@ mod tests {
     #[test]
     fn every_form_names_every_key() {
         for text in [table(), markdown(), json()] {
-            for spec in REGISTRY {
+            for spec in specs() {
                 assert!(text.contains(&spec.key.display()), "{}", spec.key.display());
             }
         }
         let schema: Value = serde_json::from_str(&schema()).unwrap();
         let count = |key: &str| schema[key].as_object().unwrap().len();
-        assert_eq!(count("properties") + count("patternProperties"), REGISTRY.len());
+        assert_eq!(count("properties") + count("patternProperties"), specs().count());
     }
 }

@@ -14,8 +14,6 @@ use crate::problem::Layer;
 pub struct AnnotationSpec {
     /// The key without the prefix.
     pub key: Key,
-    /// The chapter of the documentation it stands in.
-    pub group: Group,
     /// What may stand there.
     pub value: ValueKind,
     /// What holds where nobody says anything, as a reader sees it.
@@ -30,6 +28,15 @@ pub struct AnnotationSpec {
     pub(crate) set: fn(&mut Draft, &Entry<'_>) -> Result<(), Cow<'static, str>>,
 }
 
+/// The keys that belong together.
+#[derive(Debug)]
+pub struct Chapter {
+    /// What they are about.
+    pub group: Group,
+    /// The keys, in the order of the documentation.
+    pub specs: &'static [AnnotationSpec],
+}
+
 /// How a key is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Key {
@@ -40,6 +47,14 @@ pub enum Key {
 }
 
 impl Key {
+    /// The name that follows a named key, empty for an exact one; none if `key` is another.
+    fn name_in(self, key: &str) -> Option<&str> {
+        match self {
+            Self::Exact(exact) => (exact == key).then_some(""),
+            Self::Named(prefix) => key.strip_prefix(prefix).filter(|name| !name.is_empty()),
+        }
+    }
+
     /// The key, with a placeholder for its name.
     pub fn display(self) -> String {
         match self {
@@ -142,25 +157,25 @@ impl Layers {
 /// One annotation as it is handed to its row.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry<'a> {
-    pub(crate) layer: Layer,
     /// What follows a [`Key::Named`].
     pub(crate) name: &'a str,
     pub(crate) value: &'a str,
 }
 
+/// Every row, in the order of the documentation.
+pub fn specs() -> impl Iterator<Item = &'static AnnotationSpec> {
+    REGISTRY.iter().flat_map(|chapter| chapter.specs)
+}
+
 /// The row of a key, and the name that follows it.
 pub(crate) fn spec_of(key: &str) -> Option<(&'static AnnotationSpec, &str)> {
-    REGISTRY.iter().find_map(|spec| match spec.key {
-        Key::Exact(exact) => (exact == key).then_some((spec, "")),
-        Key::Named(prefix) => {
-            key.strip_prefix(prefix).filter(|name| !name.is_empty()).map(|name| (spec, name))
-        }
-    })
+    specs().find_map(|spec| Some((spec, spec.key.name_in(key)?)))
 }
 
 /// Whether a key asks for something to be injected.
 pub(crate) fn asks_for_secrets(key: &str) -> bool {
-    spec_of(key).is_some_and(|(spec, _)| spec.group == Group::Secrets)
+    let secrets = REGISTRY.iter().filter(|chapter| chapter.group == Group::Secrets);
+    secrets.flat_map(|chapter| chapter.specs).any(|spec| spec.key.name_in(key).is_some())
 }
 
 #[cfg(test)]

@@ -150,6 +150,10 @@ pub(crate) enum Position {
     Last,
 }
 
+impl Position {
+    pub(crate) const ALL: &'static [&'static str] = &["first", "last"];
+}
+
 impl FromStr for Position {
     type Err = Reason;
 
@@ -169,6 +173,10 @@ pub(crate) enum StartGate {
     Hook,
     /// A `startupProbe`.
     Probe,
+}
+
+impl StartGate {
+    pub(crate) const ALL: &'static [&'static str] = &["hook", "probe"];
 }
 
 impl FromStr for StartGate {

@@ -7,7 +7,7 @@ use crate::{
     problem::{Code, Excerpt, Layer, Problem},
 };
 
-pub(super) fn check(facts: &Facts<'_, '_>, findings: &mut Findings) {
+pub(super) fn check(facts: &Facts<'_, '_>, findings: &mut Findings<'_>) {
     let Facts { draft, settings, pod, kube_version, .. } = *facts;
     if pod.is_windows() {
         findings.problem(
@@ -18,39 +18,39 @@ pub(super) fn check(facts: &Facts<'_, '_>, findings: &mut Findings) {
             "remove the annotations, or opt the pod out with mutation-mode: ignore",
         );
     }
-    let url = &draft.url;
-    let from_users = matches!(url.layer, Layer::Pod | Layer::Namespace);
-    let allowed = url.value == settings.base.url.value
-        || settings.allowed_urls.iter().any(|entry| url.value.is_below(entry));
+    let (url, url_layer) = (&draft.url, draft.layer_of("url"));
+    let from_users = matches!(url_layer, Layer::Pod | Layer::Namespace);
+    let allowed =
+        *url == settings.base.url || settings.config.allowed_urls.iter().any(|entry| url.is_below(entry));
     if from_users && !allowed {
         findings.problems.push(refused(
             "url",
-            url.layer,
-            url.value.as_str(),
+            url_layer,
+            url.as_str(),
             "the platform's allow-list does not cover this URL",
-            &settings.allowed_urls,
+            &settings.config.allowed_urls,
             "remove the annotation, or have the URL added to the injector's allowedUrls",
         ));
-    } else if from_users && url.value.is_plain_http() && !settings.allow_http {
+    } else if from_users && url.is_plain_http() && !settings.config.allow_http {
         findings.problems.push(refused(
             "url",
-            url.layer,
-            url.value.as_str(),
+            url_layer,
+            url.as_str(),
             "http would send the token and the secrets in the clear",
             &[],
             "use https",
         ));
     }
     if let Some(image) = &draft.image
-        && image.layer == Layer::Pod
-        && !settings.allowed_images.iter().any(|entry| image_is_below(&image.value, entry))
+        && draft.layer_of("image") == Layer::Pod
+        && !settings.config.allowed_images.iter().any(|entry| image_is_below(image, entry))
     {
         findings.problems.push(refused(
             "image",
-            image.layer,
-            &image.value,
+            Layer::Pod,
+            image,
             "the platform's allow-list does not cover this image",
-            &settings.allowed_images,
+            &settings.config.allowed_images,
             "remove the annotation, or have the image added to the injector's allowedImages",
         ));
     }

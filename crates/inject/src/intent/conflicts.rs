@@ -1,6 +1,9 @@
 //! What the pod already has where the injector would put something.
 
-use scaivault_contract::names::{AGENT_BINARY, SERVICE_ACCOUNT_DIR, TOKEN_DIR};
+use scaivault_contract::{
+    is_at_or_below,
+    names::{AGENT_BINARY, SERVICE_ACCOUNT_DIR, TOKEN_DIR},
+};
 
 use super::{Findings, Readers};
 use crate::{annotations::Draft, pod::PodView, problem::Code};
@@ -13,7 +16,7 @@ pub(super) fn check(
     pod: &PodView<'_>,
     readers: &Readers,
     has_files: bool,
-    findings: &mut Findings,
+    findings: &mut Findings<'_>,
 ) {
     let mount_path = &draft.mount_path;
     for own in [TOKEN_DIR, AGENT_DIR, AGENT_BINARY] {
@@ -30,13 +33,13 @@ pub(super) fn check(
         }
     }
     // The agent makes this directory in the volume, so that the runtime finds it in the read-only mount.
-    let account = format!("{}/{SERVICE_ACCOUNT_DIR}", canonical(mount_path.as_str()));
+    let account = format!("{mount_path}/{SERVICE_ACCOUNT_DIR}");
     for container in readers.of(pod) {
         let taken = container
             .volume_mounts
             .iter()
             .map(|mount| &*mount.mount_path)
-            .filter(|path| has_files && mount_path.covers(path) && !is_below(&canonical(path), &account));
+            .filter(|path| has_files && mount_path.covers(path) && !is_at_or_below(path, &account));
         for path in taken {
             findings.problem(
                 Code::MountConflict,
@@ -58,17 +61,4 @@ pub(super) fn check(
             }
         }
     }
-}
-
-/// Most images link `/var/run` to `/run`.
-fn canonical(path: &str) -> String {
-    let path = path.trim_end_matches('/');
-    match path.strip_prefix("/var/run") {
-        Some(rest) if rest.is_empty() || rest.starts_with('/') => format!("/run{rest}"),
-        _ => path.to_owned(),
-    }
-}
-
-fn is_below(path: &str, directory: &str) -> bool {
-    path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

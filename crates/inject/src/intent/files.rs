@@ -19,10 +19,10 @@ pub(super) struct Files {
     pub(super) dynamic: Vec<DynamicMapping>,
 }
 
-pub(super) fn resolve(draft: &Draft, only_reader: bool, findings: &mut Findings) -> Files {
+pub(super) fn resolve(draft: &Draft, only_reader: bool, findings: &mut Findings<'_>) -> Files {
     orphans(draft, findings);
     let mut keys_by_file = BTreeMap::new();
-    let mut target = |prefix: &str, name: &str, findings: &mut Findings| {
+    let mut target = |prefix: &str, name: &str, findings: &mut Findings<'_>| {
         let file = file_of(draft, name, findings)?;
         let target = TargetFile::below(draft.mount_path.as_str(), &file);
         keys_by_file
@@ -67,7 +67,7 @@ pub(super) fn resolve(draft: &Draft, only_reader: bool, findings: &mut Findings)
 }
 
 /// Options for names that nothing selects: a misspelt name would otherwise be lost without a word.
-fn orphans(draft: &Draft, findings: &mut Findings) {
+fn orphans(draft: &Draft, findings: &mut Findings<'_>) {
     let is_selected = |name: &str| draft.secrets.contains_key(name) || draft.dynamic.contains_key(name);
     for (name, file) in draft.files.iter().filter(|(name, _)| !is_selected(name)) {
         let FileDraft { file, format, template, mode } = file;
@@ -96,7 +96,7 @@ fn orphans(draft: &Draft, findings: &mut Findings) {
 }
 
 /// The file a name stands for; none, with a problem, where the name cannot be one.
-fn file_of(draft: &Draft, name: &str, findings: &mut Findings) -> Option<RelativeFile> {
+fn file_of(draft: &Draft, name: &str, findings: &mut Findings<'_>) -> Option<RelativeFile> {
     if let Some(file) = draft.files.get(name).and_then(|file| file.file.clone()) {
         return Some(file);
     }
@@ -121,7 +121,7 @@ fn options(
     name: &str,
     has_field: bool,
     only_reader: bool,
-    findings: &mut Findings,
+    findings: &mut Findings<'_>,
 ) -> FileOptions {
     let FileDraft { format, template, mode, .. } = draft.files.get(name).cloned().unwrap_or_default();
     let default_format = if has_field { Format::Raw } else { Format::Json };
@@ -153,7 +153,7 @@ fn options(
 }
 
 /// All mappings together go into environment variables, which the kernel bounds.
-fn size(draft: &Draft, secrets: &[SecretMapping], dynamic: &[DynamicMapping], findings: &mut Findings) {
+fn size(draft: &Draft, secrets: &[SecretMapping], dynamic: &[DynamicMapping], findings: &mut Findings<'_>) {
     let bytes: usize = secrets.iter().map(|mapping| mapping.to_string().len() + 1).sum::<usize>()
         + dynamic.iter().map(|mapping| mapping.to_string().len() + 1).sum::<usize>()
         + draft.variables.iter().map(|(name, secret)| format!("{secret} -> {name}\n").len()).sum::<usize>();

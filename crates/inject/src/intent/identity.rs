@@ -31,17 +31,17 @@ pub(super) fn resolve(
     draft: &Draft,
     pod: &PodView<'_>,
     target: Option<&Target>,
-    findings: &mut Findings,
+    findings: &mut Findings<'_>,
 ) -> Identity {
     let target = target.and_then(|target| pod.spec.containers.as_slice().get(target.container));
     let target_uid = target.and_then(|container| pod.uid_of(container));
     let identity = match (draft.run_as_user.as_ref(), target) {
-        (Some(user), _) if user.value == RunAsUser::Unset => Identity::unprivileged(None, None),
+        (Some(user), _) if *user == RunAsUser::Unset => Identity::unprivileged(None, None),
         // A default of the platform's gives way to what a signal needs; the pod's own word does not.
-        (Some(user), Some(_)) if user.layer != Layer::Pod && target_uid.is_some() => {
+        (Some(_), Some(_)) if draft.layer_of("run-as-user") != Layer::Pod && target_uid.is_some() => {
             Identity::unprivileged(target_uid, target.and_then(|container| pod.gid_of(container)))
         }
-        (Some(user), _) => match user.value {
+        (Some(user), _) => match *user {
             RunAsUser::Uid(uid) => chosen(uid, pod, target.is_some(), target_uid, findings),
             RunAsUser::Unset => Identity::unprivileged(None, None),
         },
@@ -86,7 +86,7 @@ fn chosen(
     pod: &PodView<'_>,
     signals: bool,
     target_uid: Option<i64>,
-    findings: &mut Findings,
+    findings: &mut Findings<'_>,
 ) -> Identity {
     if uid == 0 && pod.spec.security_context.non_root == Some(true) {
         findings.problem(

@@ -40,7 +40,7 @@ pub(super) fn resolve(
     draft: &Draft,
     pod: &PodView<'_>,
     insert_at: usize,
-    findings: &mut Findings,
+    findings: &mut Findings<'_>,
 ) -> Readers {
     let init_containers = pod.spec.init_containers.as_slice();
     let readers = Readers {
@@ -76,7 +76,7 @@ fn select(
     selection: &Selection,
     containers: &[ContainerView<'_>],
     may_all: impl Fn(usize) -> bool,
-    findings: &mut Findings,
+    findings: &mut Findings<'_>,
 ) -> Vec<usize> {
     match selection {
         Selection::All => {
@@ -99,7 +99,7 @@ pub(super) fn unknown(
     key: &'static str,
     name: &str,
     containers: &[ContainerView<'_>],
-    findings: &mut Findings,
+    findings: &mut Findings<'_>,
 ) {
     let cure = if let Some(name) = nearest(name, containers.iter().map(|container| &*container.name)) {
         format!("did you mean {name:?}?")

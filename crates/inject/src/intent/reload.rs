@@ -22,7 +22,7 @@ pub(super) fn resolve(
     draft: &Draft,
     pod: &PodView<'_>,
     readers: &Readers,
-    findings: &mut Findings,
+    findings: &mut Findings<'_>,
 ) -> Option<Target> {
     let (signal, target) = match (draft.reload_signal, &draft.reload_target) {
         (Some(signal), Some(target)) => (signal, target),

@@ -26,7 +26,7 @@ pub(crate) struct Resources {
     pub(crate) limits_memory: Option<Quantity>,
 }
 
-pub(super) fn resolve(draft: &Draft, pod: &PodView<'_>, findings: &mut Findings) -> Resources {
+pub(super) fn resolve(draft: &Draft, pod: &PodView<'_>, findings: &mut Findings<'_>) -> Resources {
     let floor = draft.volume_size_limit.plus_mebibytes(AGENT_LEAST_MEBIBYTES);
     if let Some(limit) = draft.limits_memory.as_ref().filter(|limit| **limit < floor) {
         findings.problem(

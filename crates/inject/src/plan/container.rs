@@ -17,7 +17,8 @@ use scaivault_contract::names::{
 use super::{environment, volumes};
 use crate::{
     annotations::StartGate,
-    intent::{Identity, Intent, Pattern, Resources},
+    intent::{Identity, Intent, Resources},
+    pattern::Pattern,
     quantity::Quantity,
     settings::{ImagePullPolicy, Settings},
 };
@@ -41,13 +42,13 @@ pub(super) fn sidecar(intent: &Intent, settings: &Settings) -> Container {
 
 fn agent(intent: &Intent, settings: &Settings, pattern: Pattern) -> Container {
     let (name, command, image) = match pattern {
-        Pattern::Init => (INIT_CONTAINER, INIT_COMMAND, &settings.init_image),
-        Pattern::Sidecar => (SIDECAR_CONTAINER, SIDECAR_COMMAND, &settings.sidecar_image),
+        Pattern::Init => (INIT_CONTAINER, INIT_COMMAND, settings.init_image()),
+        Pattern::Sidecar => (SIDECAR_CONTAINER, SIDECAR_COMMAND, settings.sidecar_image()),
     };
     Container {
         name: name.to_owned(),
-        image: Some(intent.image.as_ref().unwrap_or(image).clone()),
-        image_pull_policy: settings.image_pull_policy.map(ImagePullPolicy::name).map(str::to_owned),
+        image: Some(intent.image.as_deref().unwrap_or(image).to_owned()),
+        image_pull_policy: settings.config.image_pull_policy.map(ImagePullPolicy::name).map(str::to_owned),
         command: Some(vec![AGENT_BINARY.to_owned()]),
         args: Some(vec![command.to_owned()]),
         env: Some(environment::of(intent, settings, pattern)),

@@ -10,10 +10,7 @@ use scaivault_contract::{
     names::{CA_DIR, CA_FILE, CREDENTIALS_DIR, ENV_DIR, ENV_FILE, STATE_DIR, TOKEN_DIR, TOKEN_FILE},
 };
 
-use crate::{
-    intent::{Intent, Pattern},
-    settings::Settings,
-};
+use crate::{intent::Intent, pattern::Pattern, settings::Settings};
 
 /// The variables of the init container or of the sidecar.
 pub(super) fn of(intent: &Intent, settings: &Settings, container: Pattern) -> Vec<EnvVar> {
@@ -24,7 +21,8 @@ pub(super) fn of(intent: &Intent, settings: &Settings, container: Pattern) -> Ve
         variables.always(env::SCAIVAULT_TOKEN_FILE, format_args!("{TOKEN_DIR}/{TOKEN_FILE}"));
     } else {
         variables.always(env::SCAIVAULT_CREDENTIALS_DIR, CREDENTIALS_DIR);
-        variables.unless_default(env::SCAIKEY_TOKEN_URL, settings.token_url.as_deref().unwrap_or_default());
+        variables
+            .unless_default(env::SCAIKEY_TOKEN_URL, settings.config.token_url.as_deref().unwrap_or_default());
     }
     variables.unless_default(env::SCAIVAULT_ROLE, intent.role.as_deref().unwrap_or_default());
     variables.unless_default(env::SCAIVAULT_AUDIENCE, &intent.audience);

@@ -6,7 +6,7 @@ use std::{borrow::Cow, fmt, marker::PhantomData, ops::Deref};
 use scaivault_contract::names::ANNOTATION_PREFIX;
 use serde::{
     Deserialize, Deserializer,
-    de::{IgnoredAny, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
+    de::{IgnoredAny, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 
 /// The annotation that the kubelet puts on the API's image of a static pod.
@@ -228,48 +228,5 @@ impl<'de: 'a, 'a> Deserialize<'de> for Selector<'a> {
         }
         let keys: Option<Keys<'a>> = Option::deserialize(deserializer)?;
         Ok(Self { os: keys.and_then(|keys| keys.os) })
-    }
-}
-
-/// The controlling owner's kind and name, for the log.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Owners<'a> {
-    pub(super) controller: Option<(Text<'a>, Text<'a>)>,
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Owners<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        struct Owner<'b> {
-            #[serde(borrow, default)]
-            kind: Option<Text<'b>>,
-            #[serde(borrow, default)]
-            name: Option<Text<'b>>,
-            #[serde(default)]
-            controller: Option<bool>,
-        }
-        struct OwnersVisitor;
-        impl<'de> Visitor<'de> for OwnersVisitor {
-            type Value = Owners<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list of owner references")
-            }
-
-            fn visit_unit<E>(self) -> Result<Self::Value, E> {
-                Ok(Owners::default())
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut owners: A) -> Result<Self::Value, A::Error> {
-                let mut read = Owners::default();
-                while let Some(owner) = owners.next_element::<Owner<'de>>()? {
-                    if owner.controller == Some(true) {
-                        read.controller = owner.kind.zip(owner.name);
-                    }
-                }
-                Ok(read)
-            }
-        }
-        deserializer.deserialize_any(OwnersVisitor)
     }
 }

@@ -85,7 +85,9 @@ impl Cluster {
             settings: &self.settings,
             namespace: &self.namespace,
             service_account_role: self.service_account_role,
-            workload_mutation_mode: self.workload_mutation_mode,
+            workload_mutation_mode: self
+                .workload_mutation_mode
+                .map(|mode| mode.parse().expect("a mutation mode")),
             kube_version: self.kube_version,
         };
         Some(decide(&view, &context))

@@ -1,10 +1,12 @@
 //! Opt-out: where several places say something, the strictest wins, so that a tenant cannot undo a platform's stop.
 
+use std::{borrow::Cow, str::FromStr};
+
 use crate::{Context, SkipReason, pod::PodView};
 
 /// What `mutation-mode` may say, from lax to strict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum MutationMode {
+pub enum MutationMode {
     /// Leave the pod as it is.
     Ignore,
     /// Take out what was injected.
@@ -12,31 +14,33 @@ pub(crate) enum MutationMode {
 }
 
 impl MutationMode {
-    fn parse(text: &str) -> Option<Self> {
+    /// The words, from lax to strict.
+    pub const ALL: &'static [&'static str] = &["ignore", "ignore-and-detach"];
+}
+
+impl FromStr for MutationMode {
+    type Err = Cow<'static, str>;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.trim() {
-            "ignore" => Some(Self::Ignore),
-            "ignore-and-detach" => Some(Self::IgnoreAndDetach),
-            _ => None,
+            "ignore" => Ok(Self::Ignore),
+            "ignore-and-detach" => Ok(Self::IgnoreAndDetach),
+            _ => Err("not a mutation mode".into()),
         }
     }
 }
 
 /// The strictest mode and the reason it gives; among equals the pod's own is named first, then the workload's.
-/// A value that is no mode is not an opt-out: the registry makes a problem of it.
+/// An annotation that is no mode is not an opt-out: the registry makes a problem of it.
 pub(crate) fn strictest(pod: &PodView<'_>, context: &Context<'_>) -> Option<(MutationMode, SkipReason)> {
     let opted_out = pod.annotation("inject").is_some_and(|value| value.trim() == "false");
+    let read = |value: Option<&str>| value.and_then(|value| value.parse().ok());
     let said = [
-        (pod.annotation("mutation-mode").and_then(MutationMode::parse), SkipReason::IgnoredByPod),
+        (read(pod.annotation("mutation-mode")), SkipReason::IgnoredByPod),
         (opted_out.then_some(MutationMode::Ignore), SkipReason::OptedOut),
-        (
-            pod.annotation("workload-mutation-mode").and_then(MutationMode::parse),
-            SkipReason::IgnoredByWorkload,
-        ),
-        (context.workload_mutation_mode.and_then(MutationMode::parse), SkipReason::IgnoredByWorkload),
-        (
-            context.namespace.annotation("mutation-mode").and_then(MutationMode::parse),
-            SkipReason::IgnoredByNamespace,
-        ),
+        (read(pod.annotation("workload-mutation-mode")), SkipReason::IgnoredByWorkload),
+        (context.workload_mutation_mode, SkipReason::IgnoredByWorkload),
+        (read(context.namespace.annotation("mutation-mode")), SkipReason::IgnoredByNamespace),
     ];
     // `max_by_key` would take the last of equals.
     said.into_iter().filter_map(|(mode, reason)| Some((mode?, reason))).rev().max_by_key(|(mode, _)| *mode)

@@ -1,0 +1,104 @@
+//! How and to whom it is brought.
+
+use super::{
+    AnnotationSpec,
+    DefaultValue::{Value, Words},
+    Key::Exact,
+    Layers, parse, quantity,
+};
+use crate::{
+    annotations::value::{Position, StartGate, ValueKind},
+    pattern::Pattern,
+};
+
+pub(super) static ROWS: &[AnnotationSpec] = &[
+    AnnotationSpec {
+        key: Exact("pattern"),
+        value: ValueKind::Choice(Pattern::ALL),
+        default: Words("`sidecar` if the pod asks for dynamic credentials, refresh or reload, else `init`"),
+        layers: Layers::POD,
+        doc: "`init`: fetched once by an init container. `sidecar`: fetched and kept fresh by a native sidecar.",
+        example: "sidecar",
+        set: |draft, entry| {
+            draft.pattern = Some(parse(entry)?);
+            Ok(())
+        },
+    },
+    AnnotationSpec {
+        key: Exact("containers"),
+        value: ValueKind::Selection,
+        default: Value("*"),
+        layers: Layers::POD,
+        doc: "Which app containers get the mount and the variables. `*` leaves the proxies of known service meshes out.",
+        example: "app, worker",
+        set: |draft, entry| {
+            draft.containers = parse(entry)?;
+            Ok(())
+        },
+    },
+    AnnotationSpec {
+        key: Exact("init-containers"),
+        value: ValueKind::Selection,
+        default: Value("*"),
+        layers: Layers::POD,
+        doc: "Which init containers get the mount and the variables. `*` means those that start after the agent, without \
+              the proxies of known service meshes; a name always may.",
+        example: "migrate",
+        set: |draft, entry| {
+            draft.init_containers = parse(entry)?;
+            Ok(())
+        },
+    },
+    AnnotationSpec {
+        key: Exact("mount-path"),
+        value: ValueKind::MountPath,
+        default: Value("/run/secrets"),
+        layers: Layers::ANY,
+        doc: "The directory in the containers, mounted read-only.",
+        example: "/run/secrets",
+        set: |draft, entry| {
+            draft.mount_path = parse(entry)?;
+            Ok(())
+        },
+    },
+    AnnotationSpec {
+        key: Exact("volume-size-limit"),
+        value: ValueKind::Quantity,
+        default: Value("8Mi"),
+        layers: Layers::ANY,
+        doc: "Size of the memory-backed volume. Two generations exist during a refresh, so data may take half of it; what \
+              is written counts in the agent's memory.",
+        example: "16Mi",
+        set: |draft, entry| {
+            draft.volume_size_limit = quantity(entry)?;
+            Ok(())
+        },
+    },
+    AnnotationSpec {
+        key: Exact("position"),
+        value: ValueKind::Choice(Position::ALL),
+        default: Value("first"),
+        layers: Layers::ANY,
+        doc: "Where the agent stands among the init containers. `first` is behind the proxies of known service meshes that \
+              are native sidecars: without them there is no network.",
+        example: "last",
+        set: |draft, entry| {
+            draft.position = parse(entry)?;
+            Ok(())
+        },
+    },
+    AnnotationSpec {
+        key: Exact("start-gate"),
+        value: ValueKind::Choice(StartGate::ALL),
+        default: Value("hook"),
+        layers: Layers::ANY,
+        doc: "What holds the app back until the sidecar has fetched. `hook`: a `postStart` hook, about 0.1 s of pod start; \
+              a kubelet that restarts while it runs may start the app early. `probe`: a `startupProbe`, about 1.1 s, \
+              without that hole.",
+        example: "probe",
+        set: |draft, entry| {
+            draft.start_gate = parse(entry)?;
+            Ok(())
+        },
+    },
+];
