@@ -125,7 +125,7 @@ fn the_context_is_that_of_the_object() {
 fn a_misspelt_mode_of_a_workload_is_not_dropped() {
     let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"template": {"spec": {}}},
         "metadata": {"annotations": {"scaivault.scailabs.ai/mutation-mode": "ingore"}}});
-    let treated = treat(&deployment, Verb::Inject, &Surroundings::default(), false, |_, _| {
+    let (treated, _) = treat(&deployment, Verb::Inject, &Surroundings::default(), false, |_, _| {
         panic!("no decision without knowing the mode")
     })
     .unwrap();
