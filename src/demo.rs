@@ -38,7 +38,7 @@ const PATH: &str = "/mutate";
 /// Runs the demo.
 pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(show(args.kube_version))?;
+    runtime.block_on(show(args.kube_version.kube_version))?;
     Ok(ExitCode::SUCCESS)
 }
 

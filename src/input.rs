@@ -24,78 +24,107 @@ pub(crate) struct Source {
     pub(crate) text: String,
 }
 
-/// Why there is nothing to work on.
+/// What the arguments name.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    /// The files in order, with directories replaced by their manifests; `-` for standard input.
+    pub(crate) files: Vec<PathBuf>,
+    /// The directories that cannot be read or hold no manifest.
+    pub(crate) errors: Vec<ReadError>,
+}
+
+/// Why the arguments cannot be followed.
 #[derive(Debug, Error)]
-pub(crate) enum InputError {
+pub(crate) enum UsageError {
     /// No file was named, and standard input is a person.
     #[error(
         "no manifest to work on: name a file or directory with -f, or pipe one in, for example \
          `kubectl create deployment app --image app --dry-run=client -o yaml | scaivault-injector inject`"
     )]
     Nothing,
-    /// `-f -` is there twice.
-    #[error("-f - is there twice: standard input can be read once")]
-    StdinTwice,
-    /// A directory without manifests.
-    #[error("{0}: no file here or below ends in .yaml, .yml or .json")]
-    EmptyDirectory(String),
-    /// The operating system says no.
-    #[error("{name}: cannot be read: {source}")]
-    Io {
-        /// What was to be read.
-        name: String,
-        /// Why not.
-        source: io::Error,
-    },
-    /// More than [`MAX_BYTES`].
-    #[error("{0}: is larger than {limit} MiB: split it", limit = MAX_BYTES / 1024 / 1024)]
-    TooLarge(String),
-    /// Another encoding, or no text.
-    #[error("{name}: is not UTF-8 (byte {offset}): convert it, for example with iconv")]
-    NotUtf8 {
-        /// What was read.
-        name: String,
-        /// The first byte that does not fit, from 0.
-        offset: usize,
-    },
+    /// Standard input is there for several things, of which all but the first would be empty.
+    #[error("standard input can be read once, not for {}: put all but one into files", .0.join(" and for "))]
+    StdinTwice(Vec<&'static str>),
 }
 
-/// What the arguments name, in order, with directories replaced by their manifests.
-pub(crate) fn find(arguments: &[PathBuf]) -> Result<Vec<PathBuf>, InputError> {
+/// Why a file or directory cannot be read.
+#[derive(Debug, Error)]
+#[error("{name}: {reason}")]
+pub(crate) struct ReadError {
+    /// The path as it was given, or `stdin`.
+    pub(crate) name: String,
+    /// Why not.
+    pub(crate) reason: Unusable,
+}
+
+/// What is wrong with a file or directory.
+#[derive(Debug, Error)]
+pub(crate) enum Unusable {
+    /// A directory without manifests.
+    #[error("no file here or below ends in .yaml, .yml or .json")]
+    EmptyDirectory,
+    /// Standard input ended at once: what should have written into the pipe has failed.
+    #[error("is empty: the command before the pipe has written nothing")]
+    EmptyStdin,
+    /// The operating system says no.
+    #[error("cannot be read: {0}")]
+    Io(io::Error),
+    /// More than [`MAX_BYTES`].
+    #[error("is larger than {limit} MiB: split it", limit = MAX_BYTES / 1024 / 1024)]
+    TooLarge,
+    /// Another encoding, or no text; the first byte that does not fit, from 0.
+    #[error("is not UTF-8 (byte {0}): convert it, for example with iconv")]
+    NotUtf8(usize),
+}
+
+/// Finds what the arguments name; standard input if they name nothing.
+pub(crate) fn find(arguments: &[PathBuf]) -> Result<Found, UsageError> {
+    let mut found = Found::default();
     if arguments.is_empty() {
-        return if io::stdin().is_terminal() {
-            Err(InputError::Nothing)
-        } else {
-            Ok(vec![PathBuf::from("-")])
-        };
+        if io::stdin().is_terminal() {
+            return Err(UsageError::Nothing);
+        }
+        found.files.push(PathBuf::from("-"));
     }
-    if arguments.iter().filter(|path| is_stdin(path)).count() > 1 {
-        return Err(InputError::StdinTwice);
-    }
-    let mut files = Vec::new();
     for path in arguments {
         if !is_stdin(path) && path.is_dir() {
-            let before = files.len();
-            walk(path, &mut files)?;
-            if files.len() == before {
-                return Err(InputError::EmptyDirectory(path.display().to_string()));
+            let before = found.files.len() + found.errors.len();
+            walk(path, &mut found);
+            if found.files.len() + found.errors.len() == before {
+                found
+                    .errors
+                    .push(ReadError { name: path.display().to_string(), reason: Unusable::EmptyDirectory });
             }
         } else {
-            files.push(path.clone());
+            found.files.push(path.clone());
         }
     }
-    Ok(files)
+    Ok(found)
 }
 
-/// Reads one of the files that [`find`] found.
-pub(crate) fn read(path: &Path) -> Result<Source, InputError> {
+/// Refuses standard input for more than one thing. Each path comes with what it is read for.
+pub(crate) fn stdin_once<'a>(
+    named: impl IntoIterator<Item = (&'static str, &'a Path)>,
+) -> Result<(), UsageError> {
+    let uses: Vec<_> =
+        named.into_iter().filter(|(_, path)| is_stdin(path)).map(|(purpose, _)| purpose).collect();
+    if uses.len() > 1 { Err(UsageError::StdinTwice(uses)) } else { Ok(()) }
+}
+
+/// Reads a file, or standard input where the path is `-`.
+pub(crate) fn read(path: &Path) -> Result<Source, ReadError> {
     if is_stdin(path) {
-        return read_from(io::stdin().lock(), STDIN.to_owned());
+        let source = read_from(io::stdin().lock(), STDIN.to_owned())?;
+        return if source.text.trim().is_empty() {
+            Err(ReadError { name: source.name, reason: Unusable::EmptyStdin })
+        } else {
+            Ok(source)
+        };
     }
     let name = path.display().to_string();
     match File::open(path) {
         Ok(file) => read_from(file, name),
-        Err(source) => Err(InputError::Io { name, source }),
+        Err(error) => Err(ReadError { name, reason: Unusable::Io(error) }),
     }
 }
 
@@ -103,36 +132,48 @@ fn is_stdin(path: &Path) -> bool {
     path == Path::new("-")
 }
 
-fn read_from(reader: impl Read, name: String) -> Result<Source, InputError> {
+fn read_from(reader: impl Read, name: String) -> Result<Source, ReadError> {
     let mut bytes = Vec::new();
     // One byte more tells a file that is too large from one that just fits.
-    if let Err(source) = reader.take(MAX_BYTES + 1).read_to_end(&mut bytes) {
-        return Err(InputError::Io { name, source });
+    if let Err(error) = reader.take(MAX_BYTES + 1).read_to_end(&mut bytes) {
+        return Err(ReadError { name, reason: Unusable::Io(error) });
     }
     if bytes.len() as u64 > MAX_BYTES {
-        return Err(InputError::TooLarge(name));
+        return Err(ReadError { name, reason: Unusable::TooLarge });
     }
     match String::from_utf8(bytes) {
         Ok(text) => Ok(Source { name, text }),
-        Err(error) => Err(InputError::NotUtf8 { name, offset: error.utf8_error().valid_up_to() }),
+        Err(error) => Err(ReadError { name, reason: Unusable::NotUtf8(error.utf8_error().valid_up_to()) }),
     }
 }
 
 /// Adds the manifests below a directory, sorted by name. Links to directories are not followed, so that a loop
-/// ends; links to files are.
-fn walk(directory: &Path, files: &mut Vec<PathBuf>) -> Result<(), InputError> {
-    let failed = |source| InputError::Io { name: directory.display().to_string(), source };
-    let mut entries: Vec<_> = fs::read_dir(directory).and_then(Iterator::collect).map_err(failed)?;
-    entries.sort_by_key(fs::DirEntry::file_name);
-    for entry in entries {
+/// ends; links to files are. What is hidden is left out: editors' locks and swap files, and the directories behind
+/// a mounted `ConfigMap`, whose files would be there twice.
+fn walk(directory: &Path, found: &mut Found) {
+    let entries: io::Result<Vec<_>> = fs::read_dir(directory).and_then(|entries| {
+        entries.map(|entry| entry.and_then(|entry| Ok((entry.file_type()?, entry)))).collect()
+    });
+    let mut entries = match entries {
+        Ok(entries) => entries,
+        Err(error) => {
+            let name = directory.display().to_string();
+            found.errors.push(ReadError { name, reason: Unusable::Io(error) });
+            return;
+        }
+    };
+    entries.sort_by_key(|(_, entry)| entry.file_name());
+    for (file_type, entry) in entries {
         let path = entry.path();
-        if entry.file_type().map_err(failed)?.is_dir() {
-            walk(&path, files)?;
+        if entry.file_name().as_encoded_bytes().starts_with(b".") {
+            continue;
+        }
+        if file_type.is_dir() {
+            walk(&path, found);
         } else if is_manifest(&path) && !path.is_dir() {
-            files.push(path);
+            found.files.push(path);
         }
     }
-    Ok(())
 }
 
 fn is_manifest(path: &Path) -> bool {
@@ -148,15 +189,17 @@ mod tests {
     #[test]
     fn a_directory_is_walked_in_sorted_order() {
         let directory = tempfile::tempdir().unwrap();
-        for file in ["b.yaml", "a/z.yml", "a/y.json", "c.txt", "a/.hidden.yaml", "0.yaml", "yaml"] {
+        for file in
+            ["b.yaml", "a/z.yml", "a/y.json", "c.txt", "a/.hidden.yaml", ".git/x.yaml", "0.yaml", "yaml"]
+        {
             let path = directory.path().join(file);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, "").unwrap();
         }
         let found = find(&[directory.path().to_owned()]).unwrap();
         let found: Vec<_> =
-            found.iter().map(|path| path.strip_prefix(&directory).unwrap().to_str().unwrap()).collect();
-        assert_eq!(found, ["0.yaml", "a/.hidden.yaml", "a/y.json", "a/z.yml", "b.yaml"]);
+            found.files.iter().map(|path| path.strip_prefix(&directory).unwrap().to_str().unwrap()).collect();
+        assert_eq!(found, ["0.yaml", "a/y.json", "a/z.yml", "b.yaml"]);
     }
 
     #[cfg(unix)]
@@ -167,20 +210,28 @@ mod tests {
         fs::write(directory.path().join("a.yaml"), "").unwrap();
         symlink("a.yaml", directory.path().join("b.yaml")).unwrap();
         symlink(".", directory.path().join("loop.yaml")).unwrap();
-        assert_eq!(find(&[directory.path().to_owned()]).unwrap().len(), 2);
+        assert_eq!(find(&[directory.path().to_owned()]).unwrap().files.len(), 2);
     }
 
     #[test]
-    fn a_directory_without_manifests_is_an_error() {
-        let directory = tempfile::tempdir().unwrap();
-        let error = find(&[directory.path().to_owned()]).unwrap_err();
-        assert!(matches!(error, InputError::EmptyDirectory(_)), "{error}");
+    fn a_directory_without_manifests_is_an_error_and_the_others_are_found() {
+        let (empty, full) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::write(full.path().join("a.yaml"), "").unwrap();
+        let found = find(&[empty.path().to_owned(), full.path().to_owned()]).unwrap();
+        assert!(matches!(found.errors[0].reason, Unusable::EmptyDirectory), "{found:?}");
+        assert_eq!(found.files, [full.path().join("a.yaml")]);
     }
 
     #[test]
-    fn standard_input_can_be_named_once() {
-        let error = find(&["-".into(), "a.yaml".into(), "-".into()]).unwrap_err();
-        assert!(matches!(error, InputError::StdinTwice), "{error}");
+    fn standard_input_is_for_one_thing() {
+        let dash = Path::new("-");
+        let once = [("the manifests", Path::new("a.yaml")), ("--config", dash)];
+        assert!(stdin_once(once).is_ok());
+        let error = stdin_once([("the manifests", dash), ("--config", dash)]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "standard input can be read once, not for the manifests and for --config: put all but one into files"
+        );
     }
 
     #[test]

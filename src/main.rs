@@ -3,6 +3,7 @@
 
 mod apply;
 mod args;
+mod cli;
 mod config;
 mod demo;
 mod diff;
@@ -11,6 +12,7 @@ mod input;
 mod manifest_cmd;
 mod object;
 mod output;
+mod printable;
 mod reference_cmd;
 mod report;
 mod serve;
@@ -25,5 +27,5 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
-    args::Cli::parse().run().unwrap_or_else(|error| output::failure(&error))
+    cli::Cli::parse().run().unwrap_or_else(|error| output::failure(&error))
 }

@@ -1,15 +1,20 @@
 //! `inject`, `detach` and `check`: manifests in, manifests and a report out.
 
-use std::{io::Write, path::Path, process::ExitCode};
+use std::{
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::{anyhow, ensure};
 use scaivault_inject::KubeVersion;
 
 use crate::{
-    args::{CheckArgs, DetachArgs, InjectArgs, LayerArgs, ManifestOutput, ReportOutput},
-    config, document, input,
+    args::{CheckArgs, ClusterArgs, DetachArgs, InjectArgs, LayerArgs, ManifestOutput, ReportOutput},
+    config, document,
+    input::{self, Found, UsageError},
     object::objects,
-    output::{self, PROBLEMS, UNREADABLE},
+    output::{self, PROBLEMS, UNREADABLE, until_closed},
     report::Report,
     surroundings::Surroundings,
     treatment::Verb,
@@ -24,7 +29,7 @@ mod job;
 pub(crate) fn inject(args: &InjectArgs) -> anyhow::Result<ExitCode> {
     let InjectArgs { files, layers, output, diff, explain } = args;
     let job = Job { verb: Verb::Inject, with_diff: *diff, with_settings: *explain };
-    let worked = job.run(&files.filenames, surroundings(layers)?)?;
+    let worked = job.run(&find(&files.filenames, Some(layers))?, surroundings(layers)?)?;
     write_manifests(&worked, *output)
 }
 
@@ -37,7 +42,7 @@ pub(crate) fn detach(args: &DetachArgs) -> anyhow::Result<ExitCode> {
         with_settings: false,
     };
     let surroundings = Surroundings::new(config::read(None)?, KubeVersion::default());
-    let worked = job.run(&files.filenames, surroundings)?;
+    let worked = job.run(&find(&files.filenames, None)?, surroundings)?;
     write_manifests(&worked, *output)
 }
 
@@ -45,13 +50,26 @@ pub(crate) fn detach(args: &DetachArgs) -> anyhow::Result<ExitCode> {
 pub(crate) fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let CheckArgs { files, layers, output, diff, explain } = args;
     let job = Job { verb: Verb::Inject, with_diff: *diff, with_settings: *explain };
-    let worked = job.run(&files.filenames, surroundings(layers)?)?;
+    let worked = job.run(&find(&files.filenames, Some(layers))?, surroundings(layers)?)?;
     write_report(&worked.report, *output)
 }
 
+/// Finds the manifests, before anything is read: standard input is there once.
+fn find(filenames: &[PathBuf], layers: Option<&LayerArgs>) -> Result<Found, UsageError> {
+    let found = input::find(filenames)?;
+    let manifests = found.files.iter().map(|path| ("the manifests", path));
+    let layers = layers.into_iter().flat_map(|layers| {
+        let LayerArgs { cluster, namespace_file } = layers;
+        [("--config", &cluster.config), ("--namespace-file", namespace_file)]
+    });
+    let layers = layers.filter_map(|(flag, path)| Some((flag, path.as_ref()?)));
+    input::stdin_once(manifests.chain(layers).map(|(purpose, path)| (purpose, path.as_path())))?;
+    Ok(found)
+}
+
 fn surroundings(layers: &LayerArgs) -> anyhow::Result<Surroundings> {
-    let LayerArgs { config, namespace_file, kube_version } = layers;
-    let mut surroundings = Surroundings::new(config::read(config.as_deref())?, *kube_version);
+    let LayerArgs { cluster: ClusterArgs { config, kube_version }, namespace_file } = layers;
+    let mut surroundings = Surroundings::new(config::read(config.as_deref())?, kube_version.kube_version);
     if let Some(path) = namespace_file {
         note_namespaces(path, &mut surroundings)?;
     }
@@ -66,7 +84,7 @@ fn note_namespaces(path: &Path, surroundings: &mut Surroundings) -> anyhow::Resu
             .map_err(|error| anyhow!("{}:{}:{}: {error}", source.name, error.line, error.column))?
             .unwrap_or_default();
         for object in objects(&value) {
-            found |= surroundings.note_namespace(&object);
+            found |= surroundings.give_namespace(&object);
         }
     }
     ensure!(
@@ -85,24 +103,31 @@ fn write_manifests(worked: &Worked, output: ManifestOutput) -> anyhow::Result<Ex
     match output {
         ManifestOutput::Report => return write_report(report, ReportOutput::Report),
         _ if withheld => {}
-        ManifestOutput::Json => output::write_stdout(worked.list()?.as_bytes())?,
-        ManifestOutput::Yaml => output::write_stdout(yaml_stream::join(&worked.streams).as_bytes())?,
+        ManifestOutput::Json => until_closed(output::write_stdout(worked.list()?.as_bytes()))?,
+        ManifestOutput::Yaml => {
+            until_closed(output::write_stdout(yaml_stream::join(&worked.streams).as_bytes()))?;
+        }
     }
+    until_closed(write_findings(report, withheld))?;
+    Ok(exit_code(report))
+}
+
+fn write_findings(report: &Report, withheld: bool) -> io::Result<()> {
     let mut stderr = output::stderr();
     report.write_text(&mut stderr)?;
     if withheld {
         writeln!(stderr, "nothing is written to standard output until this is mended")?;
     }
-    Ok(exit_code(report))
+    Ok(())
 }
 
 fn write_report(report: &Report, output: ReportOutput) -> anyhow::Result<ExitCode> {
     let mut stdout = output::stdout();
-    match output {
-        ReportOutput::Report => report.write_text(&mut stdout)?,
-        ReportOutput::Json => stdout.write_all(report.to_json()?.as_bytes())?,
-    }
-    stdout.flush()?;
+    let written = match output {
+        ReportOutput::Report => report.write_text(&mut stdout),
+        ReportOutput::Json => stdout.write_all(report.to_json()?.as_bytes()),
+    };
+    until_closed(written.and_then(|()| stdout.flush()))?;
     Ok(exit_code(report))
 }
 

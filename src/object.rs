@@ -2,44 +2,73 @@
 
 use scaivault_contract::names::ANNOTATION_PREFIX;
 use scaivault_inject::manifest;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-/// An object: the document itself or an item of a `List`.
+/// An object: the document itself or an item of a list. `kind` is empty for a value that is none.
 #[derive(Clone, Debug)]
 pub(crate) struct Object<'a> {
     /// RFC 6901 pointer to it in its document; empty for the document itself.
     pub(crate) pointer: String,
-    /// `apiVersion`.
+    /// `apiVersion`; of an item that leaves it out, what its list says.
     pub(crate) api_version: &'a str,
-    /// `kind`.
+    /// `kind`; of an item that leaves it out, what its list says.
     pub(crate) kind: &'a str,
     /// All of it.
     pub(crate) value: &'a Value,
 }
 
-/// The objects of a document in order, with lists opened. Empty if the document is no Kubernetes object.
+/// The objects of a document in order, with lists opened. Every value is in one of them; a document without content
+/// has none.
 pub(crate) fn objects(document: &Value) -> Vec<Object<'_>> {
     let mut found = Vec::new();
-    collect(document, String::new(), &mut found);
+    if !document.is_null() {
+        collect(document, String::new(), ("", ""), &mut found);
+    }
     found
 }
 
-fn collect<'a>(value: &'a Value, pointer: String, found: &mut Vec<Object<'a>>) {
+/// `implied` is what an item's list says of `apiVersion` and `kind`: in a typed list, such as the API server's own
+/// `DeploymentList`, the items have neither.
+fn collect<'a>(value: &'a Value, pointer: String, implied: (&'a str, &'a str), found: &mut Vec<Object<'a>>) {
     let text = |key| value.get(key).and_then(Value::as_str);
-    let (Some(api_version), Some(kind)) = (text("apiVersion"), text("kind")) else {
-        return;
-    };
-    match value.get("items") {
-        Some(Value::Array(items)) if kind.ends_with("List") => {
-            for (index, item) in items.iter().enumerate() {
-                collect(item, format!("{pointer}/items/{index}"), found);
-            }
+    let api_version = text("apiVersion").unwrap_or(implied.0);
+    let kind = text("kind").unwrap_or(implied.1);
+    if let Some(items) = list_items(value, kind) {
+        let implied = match kind.strip_suffix("List") {
+            Some(kind) if !kind.is_empty() => (api_version, kind),
+            _ => ("", ""),
+        };
+        for (index, item) in items.iter().enumerate() {
+            collect(item, format!("{pointer}/items/{index}"), implied, found);
         }
-        _ => found.push(Object { pointer, api_version, kind, value }),
+    } else if api_version.is_empty() || kind.is_empty() {
+        found.push(Object { pointer, api_version: "", kind: "", value });
+    } else {
+        found.push(Object { pointer, api_version, kind, value });
     }
 }
 
+/// The items, if the value is a list. A custom resource whose kind ends like a list's has a name of its own, which no
+/// list has.
+fn list_items<'a>(value: &'a Value, kind: &str) -> Option<&'a [Value]> {
+    let is_list = kind == "List" || (kind.ends_with("List") && value.pointer("/metadata/name").is_none());
+    value.get("items")?.as_array().filter(|_| is_list).map(Vec::as_slice)
+}
+
 impl<'a> Object<'a> {
+    /// The object as it can stand alone: with the `apiVersion` and `kind` that its list implies.
+    pub(crate) fn standalone(&self) -> Value {
+        let Value::Object(fields) = self.value else { return self.value.clone() };
+        if self.kind.is_empty() {
+            return self.value.clone();
+        }
+        let mut standalone = Map::new();
+        standalone.insert("apiVersion".to_owned(), self.api_version.into());
+        standalone.insert("kind".to_owned(), self.kind.into());
+        standalone.extend(fields.clone());
+        Value::Object(standalone)
+    }
+
     /// `metadata.name`, or `metadata.generateName`, or empty.
     pub(crate) fn name(&self) -> &'a str {
         let name = self.metadata("name");
@@ -110,14 +139,49 @@ mod tests {
             ],
         });
         let found: Vec<_> = objects(&document).into_iter().map(|o| (o.pointer, o.kind)).collect();
-        assert_eq!(found, [("/items/0".to_owned(), "Pod"), ("/items/2/items/0".to_owned(), "Deployment")]);
+        assert_eq!(
+            found,
+            [
+                ("/items/0".to_owned(), "Pod"),
+                ("/items/1".to_owned(), ""),
+                ("/items/2/items/0".to_owned(), "Deployment"),
+            ]
+        );
     }
 
     #[test]
-    fn what_has_no_kind_is_no_object() {
-        for document in [json!(null), json!([]), json!("text"), json!({"kind": "Pod"}), json!({"kind": 1})] {
-            assert!(objects(&document).is_empty(), "{document}");
+    fn a_typed_list_says_what_its_items_are() {
+        let document = json!({
+            "apiVersion": "apps/v1",
+            "kind": "DeploymentList",
+            "metadata": {"resourceVersion": "1"},
+            "items": [{"metadata": {"name": "a"}}, {"apiVersion": "v1", "kind": "Pod"}],
+        });
+        let found = objects(&document);
+        let kinds: Vec<_> = found.iter().map(|object| (object.api_version, object.kind)).collect();
+        assert_eq!(kinds, [("apps/v1", "Deployment"), ("v1", "Pod")]);
+        assert_eq!(
+            found[0].standalone(),
+            json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "a"}})
+        );
+    }
+
+    #[test]
+    fn a_resource_whose_kind_ends_like_a_list_is_one_object() {
+        let document = json!({"apiVersion": "example.com/v1", "kind": "AccessList", "metadata": {"name": "a"},
+            "items": ["10.0.0.0/8"]});
+        let found = objects(&document);
+        assert_eq!((found.len(), found[0].kind), (1, "AccessList"));
+    }
+
+    #[test]
+    fn what_has_no_kind_is_no_kubernetes_object_and_is_not_lost() {
+        for document in [json!([]), json!("text"), json!({"kind": "Pod"}), json!({"kind": 1})] {
+            let found = objects(&document);
+            assert_eq!((found.len(), found[0].kind), (1, ""), "{document}");
+            assert_eq!(found[0].standalone(), document);
         }
+        assert!(objects(&json!(null)).is_empty());
     }
 
     #[test]

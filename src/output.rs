@@ -41,6 +41,14 @@ pub(crate) fn write_stdout(bytes: &[u8]) -> io::Result<()> {
     out.flush()
 }
 
+/// Whoever closed the pipe has read enough: that is no failure, and the exit code stays what was found out.
+pub(crate) fn until_closed(written: io::Result<()>) -> io::Result<()> {
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
 /// Reports why the program ends early. Whoever closed the pipe has read enough: that is no failure.
 pub(crate) fn failure(error: &anyhow::Error) -> ExitCode {
     let is_closed_pipe = error

@@ -2,11 +2,11 @@
 
 use std::{io::Write, process::ExitCode};
 
-use clap::CommandFactory;
+use clap::Command;
 use scaivault_inject::annotations;
 
 use crate::{
-    args::{AnnotationsArgs, AnnotationsFormat, Cli, CompletionsArgs},
+    args::{AnnotationsArgs, AnnotationsFormat, CompletionsArgs},
     output,
 };
 
@@ -25,11 +25,11 @@ pub(crate) fn annotations(args: &AnnotationsArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints a shell's completion script.
-pub(crate) fn completions(args: &CompletionsArgs) -> anyhow::Result<ExitCode> {
+/// Prints a shell's completion script for the program.
+pub(crate) fn completions(args: &CompletionsArgs, program: &mut Command) -> anyhow::Result<ExitCode> {
     // Not straight to standard output: the generator panics where a pipe is closed.
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "scaivault-injector", &mut script);
+    clap_complete::generate(args.shell, program, "scaivault-injector", &mut script);
     script.flush()?;
     output::write_stdout(&script)?;
     Ok(ExitCode::SUCCESS)

@@ -6,10 +6,12 @@ use std::{
 };
 
 use scaivault_inject::{Decision, Problem, SkipReason};
+use scaivault_webhook::{Reason, Refused};
 
 use crate::{
     diff,
     output::{ADDED, PLACE, REMOVED, STRONG, WARNED},
+    printable::Printable,
     treatment::{Outcome, Treated},
 };
 
@@ -24,32 +26,39 @@ pub(crate) struct Report {
     pub(crate) errors: Vec<Unreadable>,
 }
 
-/// An object, or a document that is none.
+/// An object, or a value that is none.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     /// The file's name.
     pub(crate) file: String,
-    /// The line on which the document's content begins, from 1.
+    /// The line on which its document's content begins, from 1.
     pub(crate) line: usize,
-    /// The object; none if the document is no Kubernetes object.
-    pub(crate) treated: Option<Treated>,
+    /// The object.
+    pub(crate) treated: Treated,
     /// The change as a unified diff, where asked for.
     pub(crate) diff: Option<String>,
 }
 
-/// A document that is neither YAML nor JSON.
+/// A file that cannot be read, or a document in it that is neither YAML nor JSON.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Unreadable {
     /// The file's name.
     pub(crate) file: String,
-    /// The line, from 1.
-    pub(crate) line: usize,
-    /// The column, from 1.
-    pub(crate) column: usize,
+    /// Where in the file; none if the file as a whole cannot be read.
+    pub(crate) place: Option<Place>,
     /// What is wrong.
     pub(crate) message: String,
     /// What to do.
     pub(crate) hint: Option<&'static str>,
+}
+
+/// A place in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// The line, from 1.
+    pub(crate) line: usize,
+    /// The column, from 1.
+    pub(crate) column: usize,
 }
 
 impl Report {
@@ -102,7 +111,7 @@ impl Report {
     }
 
     fn outcomes(&self) -> impl Iterator<Item = &Outcome> {
-        self.entries.iter().filter_map(|entry| Some(&entry.treated.as_ref()?.outcome))
+        self.entries.iter().map(|entry| &entry.treated.outcome)
     }
 }
 
@@ -139,12 +148,13 @@ impl<'a> Reported<'a> {
 
 impl Entry {
     fn outcome(&self) -> Reported<'_> {
-        let Some(treated) = &self.treated else {
-            return Reported::new("skipped", "no-object", None);
-        };
-        match &treated.outcome {
+        match &self.treated.outcome {
+            Outcome::NoObject => Reported::new("skipped", "no-object", None),
             Outcome::NoPod => Reported::new("skipped", "no-pod", None),
-            Outcome::Malformed(message) => Reported::new("malformed", "not-a-pod", Some(message)),
+            Outcome::Malformed(message) => {
+                let reason = Reason::Denied(Refused::MalformedPod);
+                Reported::new(reason.outcome(), reason.name(), Some(message))
+            }
             Outcome::NoReceipt => Reported::new(
                 "kept",
                 SkipReason::NoReceipt.name(),
@@ -158,11 +168,11 @@ impl Entry {
         let Self { file, line, treated, diff } = self;
         let Reported { word, reason, note, problems, warnings } = self.outcome();
 
-        write!(out, "{PLACE}{file}:{line}{PLACE:#} ")?;
-        if let Some(treated) = treated {
-            if !treated.pointer.is_empty() {
-                write!(out, "({}) ", &treated.pointer[1..])?;
-            }
+        write!(out, "{PLACE}{}:{line}{PLACE:#} ", Printable(file))?;
+        if let Some(pointer) = treated.pointer.strip_prefix('/') {
+            write!(out, "({pointer}) ")?;
+        }
+        if treated.outcome != Outcome::NoObject {
             write!(out, "{}: ", treated.display_name())?;
         }
         let style = match word {
@@ -171,22 +181,22 @@ impl Entry {
             _ => REMOVED,
         };
         write!(out, "{style}{word}{style:#} ({reason}")?;
-        if let Some(secrets) = treated.as_ref().and_then(Treated::secrets) {
+        if let Some(secrets) = treated.secrets() {
             write!(out, ", {secrets} secret{}", if secrets == 1 { "" } else { "s" })?;
         }
         writeln!(out, ")")?;
 
         if let Some(note) = note {
-            writeln!(out, "    {note}")?;
+            writeln!(out, "    {}", Printable(note))?;
         }
         for problem in problems {
-            writeln!(out, "    {REMOVED}problem:{REMOVED:#} {problem}")?;
+            writeln!(out, "    {REMOVED}problem:{REMOVED:#} {}", Printable(&problem.to_string()))?;
         }
         for warning in warnings {
-            writeln!(out, "    {WARNED}warning:{WARNED:#} {warning}")?;
+            writeln!(out, "    {WARNED}warning:{WARNED:#} {}", Printable(warning))?;
         }
-        for setting in treated.iter().flat_map(|treated| &treated.settings) {
-            writeln!(out, "    {} = {} ({})", setting.key, setting.value, setting.layer)?;
+        for setting in &treated.settings {
+            writeln!(out, "    {} = {} ({})", setting.key, Printable(&setting.value), setting.layer)?;
         }
         if let Some(diff) = diff {
             diff::write(diff, out)?;
@@ -196,10 +206,10 @@ impl Entry {
 }
 
 impl Treated {
-    /// `deployment/billing`, as `kubectl` writes it.
+    /// `deployment/billing`, as `kubectl` writes it, on one line.
     pub(crate) fn display_name(&self) -> String {
         let name = if self.name.is_empty() { "(no name)" } else { &self.name };
-        format!("{}/{name}", self.kind.to_lowercase())
+        format!("{}/{}", Printable(&self.kind.to_lowercase()), Printable(name))
     }
 
     /// How many secrets an injection brings; none for other outcomes.
@@ -217,8 +227,12 @@ impl Treated {
 impl Unreadable {
     /// Writes the error for a person.
     pub(crate) fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
-        let Self { file, line, column, message, hint } = self;
-        writeln!(out, "{PLACE}{file}:{line}:{column}{PLACE:#} {REMOVED}unreadable:{REMOVED:#} {message}")?;
+        let Self { file, place, message, hint } = self;
+        write!(out, "{PLACE}{}", Printable(file))?;
+        if let Some(Place { line, column }) = place {
+            write!(out, ":{line}:{column}")?;
+        }
+        writeln!(out, "{PLACE:#} {REMOVED}unreadable:{REMOVED:#} {}", Printable(message))?;
         match hint {
             Some(hint) => writeln!(out, "    {hint}"),
             None => Ok(()),

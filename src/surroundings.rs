@@ -14,7 +14,10 @@ pub(crate) struct Surroundings {
     pub(crate) settings: Settings,
     /// The cluster's version.
     pub(crate) kube_version: KubeVersion,
-    namespaces: BTreeMap<String, Namespace>,
+    /// From a file of their own: these win, and a single one is also that of manifests without a namespace.
+    given: BTreeMap<String, Namespace>,
+    /// Among the manifests.
+    found: BTreeMap<String, Namespace>,
     /// `scaikey.scailabs.ai/role` by namespace and service account.
     roles: BTreeMap<(String, String), String>,
 }
@@ -25,20 +28,17 @@ impl Surroundings {
         Self { settings, kube_version, ..Self::default() }
     }
 
-    /// Notes the object if it is a namespace, and says whether it is.
-    pub(crate) fn note_namespace(&mut self, object: &Object<'_>) -> bool {
-        let is_namespace = object.api_version == "v1" && object.kind == "Namespace";
-        if is_namespace {
-            let name = object.name().to_owned();
-            let annotations =
-                object.our_annotations().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-            self.namespaces.insert(name.clone(), Namespace { name, annotations });
-        }
+    /// Notes the object if it is a namespace, as one given by itself, and says whether it is.
+    pub(crate) fn give_namespace(&mut self, object: &Object<'_>) -> bool {
+        let namespace = namespace(object);
+        let is_namespace = namespace.is_some();
+        self.given.extend(namespace.map(|namespace| (namespace.name.clone(), namespace)));
         is_namespace
     }
 
-    /// Notes the object's role if it is a service account with one.
-    pub(crate) fn note_service_account(&mut self, object: &Object<'_>) {
+    /// Notes what an object among the manifests says about others: a namespace, or a service account's role.
+    pub(crate) fn note(&mut self, object: &Object<'_>) {
+        self.found.extend(namespace(object).map(|namespace| (namespace.name.clone(), namespace)));
         if object.api_version == "v1"
             && object.kind == "ServiceAccount"
             && let Some(role) = object.annotation(SERVICE_ACCOUNT_ROLE_ANNOTATION)
@@ -48,11 +48,11 @@ impl Surroundings {
         }
     }
 
-    /// The namespace of that name. A manifest without one gets the only namespace that is known.
+    /// The namespace of that name. A manifest without one gets the only namespace that is given.
     pub(crate) fn namespace(&self, name: &str) -> Namespace {
-        let known = match self.namespaces.first_key_value() {
-            Some((_, only)) if name.is_empty() && self.namespaces.len() == 1 => Some(only),
-            _ => self.namespaces.get(name),
+        let known = match self.given.first_key_value() {
+            Some((_, only)) if name.is_empty() && self.given.len() == 1 => Some(only),
+            _ => self.given.get(name).or_else(|| self.found.get(name)),
         };
         known.cloned().unwrap_or_else(|| Namespace { name: name.to_owned(), ..Namespace::default() })
     }
@@ -62,6 +62,17 @@ impl Surroundings {
         let key = (namespace.to_owned(), service_account.to_owned());
         self.roles.get(&key).map(String::as_str)
     }
+}
+
+fn namespace(object: &Object<'_>) -> Option<Namespace> {
+    let is_namespace = object.api_version == "v1" && object.kind == "Namespace";
+    is_namespace.then(|| Namespace {
+        name: object.name().to_owned(),
+        annotations: object
+            .our_annotations()
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect(),
+    })
 }
 
 #[cfg(test)]
@@ -78,18 +89,23 @@ mod tests {
         }}})
     }
 
-    fn noted(documents: &[Value]) -> Surroundings {
+    fn given(documents: &[Value]) -> Surroundings {
         let mut surroundings = Surroundings::default();
         for object in documents.iter().flat_map(objects) {
-            surroundings.note_namespace(&object);
-            surroundings.note_service_account(&object);
+            assert!(surroundings.give_namespace(&object));
         }
+        surroundings
+    }
+
+    fn noted(documents: &[Value]) -> Surroundings {
+        let mut surroundings = Surroundings::default();
+        documents.iter().flat_map(objects).for_each(|object| surroundings.note(&object));
         surroundings
     }
 
     #[test]
     fn a_namespace_brings_its_own_annotations_under_our_prefix() {
-        let found = noted(&[namespace("a"), namespace("b")]).namespace("b");
+        let found = given(&[namespace("a"), namespace("b")]).namespace("b");
         assert_eq!(found.name, "b");
         let annotations: Vec<_> = found.annotations.into_iter().collect();
         assert_eq!(annotations, [("scaivault.scailabs.ai/url".to_owned(), "b".to_owned())]);
@@ -97,9 +113,20 @@ mod tests {
 
     #[test]
     fn the_only_namespace_is_also_that_of_manifests_without_one() {
-        assert_eq!(noted(&[namespace("a")]).namespace("").name, "a");
-        assert_eq!(noted(&[namespace("a"), namespace("b")]).namespace("").name, "");
-        assert_eq!(noted(&[namespace("a")]).namespace("other").annotations.len(), 0);
+        assert_eq!(given(&[namespace("a")]).namespace("").name, "a");
+        assert_eq!(given(&[namespace("a"), namespace("b")]).namespace("").name, "");
+        assert_eq!(given(&[namespace("a")]).namespace("other").annotations.len(), 0);
+    }
+
+    /// Which namespace a manifest without one goes to is `kubectl`'s to say, whatever else is applied with it.
+    #[test]
+    fn a_namespace_among_the_manifests_is_for_its_own_and_a_given_one_wins() {
+        let mut surroundings = noted(&[namespace("a")]);
+        assert_eq!(surroundings.namespace("a").annotations.len(), 1);
+        assert_eq!(surroundings.namespace("").annotations.len(), 0);
+        let plain = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a"}});
+        surroundings.give_namespace(&objects(&plain)[0]);
+        assert_eq!(surroundings.namespace("a").annotations.len(), 0);
     }
 
     #[test]

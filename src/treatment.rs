@@ -40,6 +40,8 @@ pub(crate) struct Treated {
 /// What came out for an object.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Outcome {
+    /// It has no `apiVersion` or no `kind`.
+    NoObject,
     /// Its kind has no pod, or this manifest has no pod template (such as a kustomize patch).
     NoPod,
     /// The API server would refuse it; what is wrong.
@@ -54,7 +56,7 @@ impl Outcome {
     /// Whether something has to be mended.
     pub(crate) fn has_problems(&self) -> bool {
         match self {
-            Self::NoPod => false,
+            Self::NoObject | Self::NoPod => false,
             Self::Malformed(_) | Self::NoReceipt => true,
             Self::Decided(decision) => match &**decision {
                 Decision::Deny(_) => true,
@@ -111,6 +113,9 @@ fn outcome(
     with_settings: bool,
     decide: impl Fn(&PodView<'_>, &Context<'_>) -> Decision,
 ) -> (Outcome, Vec<Explanation>) {
+    if object.kind.is_empty() {
+        return (Outcome::NoObject, Vec::new());
+    }
     let Some(pod) = object.pod_pointer().and_then(|pointer| object.value.pointer(pointer)) else {
         return (Outcome::NoPod, Vec::new());
     };

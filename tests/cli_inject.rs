@@ -167,6 +167,48 @@ fn a_list_is_walked() {
     assert_eq!(value["items"][1], documents[1]);
 }
 
+/// What `kubectl get --raw` gives: the items say neither `apiVersion` nor `kind`.
+#[test]
+fn a_typed_list_is_walked() {
+    let mut deployment = values(MANIFEST)[0].clone();
+    let fields = deployment.as_object_mut().unwrap();
+    fields.remove("apiVersion");
+    fields.remove("kind");
+    let list = serde_json::json!({"apiVersion": "apps/v1", "kind": "DeploymentList", "metadata": {},
+        "items": [deployment]});
+    let injected = inject(&list.to_string()).exits(0).says("(items/0) deployment/billing: injected");
+    let value: Value = serde_json::from_str(&injected.stdout).unwrap();
+    assert_eq!(value["items"][0].get("kind"), None, "the list says it");
+    assert_eq!(value["items"][0]["spec"], values(&inject(MANIFEST).stdout)[0]["spec"]);
+    let as_list = run_with(list.to_string(), ["inject", "--output", "json"]).exits(0).stdout;
+    let value: Value = serde_json::from_str(&as_list).unwrap();
+    assert_eq!(value["items"][0], values(&inject(MANIFEST).stdout)[0]);
+}
+
+#[test]
+fn a_namespace_among_the_manifests_is_the_layer_of_its_workloads() {
+    let namespace = |annotation: &str| {
+        format!(
+            "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: shop\n  annotations:\n    \
+             scaivault.scailabs.ai/{annotation}\n"
+        )
+    };
+    let check = |annotation: &str, more: &[&str]| {
+        let manifests = format!("{MANIFEST}---\n{}", namespace(annotation));
+        run_with(manifests, ["check", "--explain"].iter().chain(more)).exits(0).stdout
+    };
+    let report = check("log-level: debug", &[]);
+    assert!(report.contains("log-level = debug (namespace)"), "{report}");
+    let report = check("mutation-mode: ignore", &[]);
+    assert!(report.contains("skipped (ignored-by-namespace)"), "{report}");
+
+    let directory = tempfile::tempdir().unwrap();
+    let given = directory.path().join("namespace.yaml");
+    fs::write(&given, namespace("log-level: warn")).unwrap();
+    let report = check("mutation-mode: ignore", &["--namespace-file", given.to_str().unwrap()]);
+    assert!(report.contains("log-level = warn (namespace)") && report.contains("injected"), "{report}");
+}
+
 #[test]
 fn the_diff_shows_what_is_added() {
     let checked = run_with(MANIFEST, ["check", "--diff"]).exits(0).stdout;

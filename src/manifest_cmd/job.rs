@@ -1,7 +1,5 @@
 //! The work on the manifests of all files.
 
-use std::path::PathBuf;
-
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use scaivault_inject::{Context, Decision, PodView};
@@ -10,9 +8,9 @@ use serde_json::{Value, json};
 use crate::{
     diff,
     document::{self, emit_yaml},
-    input::{self, Source},
+    input::{self, Found, ReadError, Source},
     object::objects,
-    report::{Entry, Report, Unreadable},
+    report::{Entry, Place, Report, Unreadable},
     surroundings::Surroundings,
     treatment::{Treated, Verb, treat},
     yaml_stream::{self, Document},
@@ -35,7 +33,7 @@ pub(super) struct Worked {
     pub(super) report: Report,
     /// The resulting text of each file.
     pub(super) streams: Vec<String>,
-    /// The resulting value of each document.
+    /// The resulting value of each document that has one.
     values: Vec<Value>,
 }
 
@@ -47,36 +45,38 @@ struct Parsed<'a> {
 }
 
 impl Job {
-    /// Works on all manifests that the arguments name.
-    pub(super) fn run(
-        &self,
-        arguments: &[PathBuf],
-        mut surroundings: Surroundings,
-    ) -> anyhow::Result<Worked> {
-        let paths = input::find(arguments)?;
-        let bar = progress(paths.len());
-        let mut sources = Vec::with_capacity(paths.len());
-        for path in bar.wrap_iter(paths.iter()) {
-            sources.push(input::read(path)?);
-        }
+    /// Works on all manifests that were found.
+    pub(super) fn run(&self, found: &Found, mut surroundings: Surroundings) -> anyhow::Result<Worked> {
+        let Found { files, errors } = found;
         let mut worked = Worked::default();
-        let mut files = Vec::with_capacity(sources.len());
-        for source in &sources {
-            files.push(parse(source, &mut worked.report));
-        }
-        // A workload may stand before its service account, and in another file.
-        for parsed in files.iter().flatten() {
-            for object in objects(&parsed.value) {
-                surroundings.note_service_account(&object);
+        worked.report.errors.extend(errors.iter().map(Unreadable::from));
+
+        let bar = progress(files.len());
+        let mut sources = Vec::with_capacity(files.len());
+        for path in files {
+            match input::read(path) {
+                Ok(source) => sources.push(source),
+                Err(error) => worked.report.errors.push(Unreadable::from(&error)),
             }
         }
-        for documents in files {
+        let mut parsed_files = Vec::with_capacity(sources.len());
+        for source in &sources {
+            parsed_files.push(parse(source, &mut worked.report));
+            bar.inc(1);
+        }
+        // A workload may stand before its namespace and its service account, and in another file.
+        for parsed in parsed_files.iter().flatten() {
+            objects(&parsed.value).iter().for_each(|object| surroundings.note(object));
+        }
+        for documents in parsed_files {
             let mut stream = String::new();
             for parsed in documents {
                 stream.push_str(&self.work(parsed, &surroundings, &mut worked)?);
             }
             worked.streams.push(stream);
+            bar.inc(1);
         }
+        bar.finish_and_clear();
         Ok(worked)
     }
 
@@ -98,10 +98,6 @@ impl Job {
             })
             .with_context(place)?;
 
-        let entry = |treated, diff| Entry { file: source.name.clone(), line: content.line, treated, diff };
-        if treated.is_empty() {
-            worked.report.entries.push(entry(None, None));
-        }
         for treated in treated {
             let diff = match &changed {
                 Some(changed) if self.with_diff => {
@@ -109,7 +105,12 @@ impl Job {
                 }
                 _ => None,
             };
-            worked.report.entries.push(entry(Some(treated), diff));
+            worked.report.entries.push(Entry {
+                file: source.name.clone(),
+                line: content.line,
+                treated,
+                diff,
+            });
         }
         let text = match &changed {
             Some(changed) => document.with_content(&document::emit(changed, &document).with_context(place)?),
@@ -130,7 +131,8 @@ impl Job {
 impl Worked {
     /// All objects as one JSON `List`, whatever the number, so that a script has one case.
     pub(super) fn list(&self) -> Result<String, serde_json::Error> {
-        let items: Vec<&Value> = self.values.iter().flat_map(objects).map(|object| object.value).collect();
+        let items: Vec<Value> =
+            self.values.iter().flat_map(objects).map(|object| object.standalone()).collect();
         let mut list =
             serde_json::to_string_pretty(&json!({"apiVersion": "v1", "kind": "List", "items": items}))?;
         list.push('\n');
@@ -146,8 +148,7 @@ fn parse<'a>(source: &'a Source, report: &mut Report) -> Vec<Parsed<'a>> {
             Ok(value) => parsed.push(Parsed { source, document, value: value.unwrap_or_default() }),
             Err(error) => report.errors.push(Unreadable {
                 file: source.name.clone(),
-                line: error.line,
-                column: error.column,
+                place: Some(Place { line: error.line, column: error.column }),
                 message: error.message,
                 hint: error.hint,
             }),
@@ -166,12 +167,20 @@ fn object_diff(treated: &Treated, before: &Value, after: &Value) -> anyhow::Resu
     Ok((before != after).then(|| diff::unified(&before, &after, &treated.display_name())))
 }
 
+impl From<&ReadError> for Unreadable {
+    fn from(error: &ReadError) -> Self {
+        let ReadError { name, reason } = error;
+        Self { file: name.clone(), place: None, message: reason.to_string(), hint: None }
+    }
+}
+
 /// A bar on standard error, if that is a terminal and the work may take a while.
 fn progress(files: usize) -> ProgressBar {
     if files < FILES_WORTH_A_BAR {
         return ProgressBar::hidden();
     }
-    let style =
-        ProgressStyle::with_template("{bar:30} {pos}/{len} files").expect("the template is well-formed");
-    ProgressBar::new(files as u64).with_style(style)
+    let style = ProgressStyle::with_template("{bar:30} {percent}% of the files")
+        .expect("the template is well-formed");
+    // Each file is parsed, then worked on.
+    ProgressBar::new(2 * files as u64).with_style(style)
 }

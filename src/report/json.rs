@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{Entry, Report, Unreadable};
-use crate::treatment::Treated;
+use crate::treatment::{Outcome, Treated};
 
 /// The report as indented JSON with a line break at its end.
 pub(super) fn render(report: &Report) -> Result<String, serde_json::Error> {
@@ -31,6 +31,8 @@ struct JsonReport<'a> {
 struct JsonEntry<'a> {
     file: &'a str,
     line: usize,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pointer: &'a str,
     #[serde(flatten)]
     object: Option<JsonObject<'a>>,
     outcome: &'static str,
@@ -46,8 +48,6 @@ struct JsonEntry<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct JsonObject<'a> {
-    #[serde(skip_serializing_if = "str::is_empty")]
-    pointer: &'a str,
     api_version: &'a str,
     kind: &'a str,
     namespace: &'a str,
@@ -78,8 +78,10 @@ struct JsonSetting<'a> {
 #[derive(Serialize)]
 struct JsonError<'a> {
     file: &'a str,
-    line: usize,
-    column: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    column: Option<usize>,
     message: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<&'static str>,
@@ -91,7 +93,8 @@ impl<'a> From<&'a Entry> for JsonEntry<'a> {
         Self {
             file: &entry.file,
             line: entry.line,
-            object: entry.treated.as_ref().map(JsonObject::from),
+            pointer: &entry.treated.pointer,
+            object: (entry.treated.outcome != Outcome::NoObject).then(|| JsonObject::from(&entry.treated)),
             outcome: outcome.word,
             reason: outcome.reason,
             note: outcome.note,
@@ -114,9 +117,8 @@ impl<'a> From<&'a Entry> for JsonEntry<'a> {
 
 impl<'a> From<&'a Treated> for JsonObject<'a> {
     fn from(treated: &'a Treated) -> Self {
-        let Treated { pointer, api_version, kind, namespace, name, outcome: _, settings } = treated;
+        let Treated { pointer: _, api_version, kind, namespace, name, outcome: _, settings } = treated;
         Self {
-            pointer,
             api_version,
             kind,
             namespace,
@@ -136,7 +138,13 @@ impl<'a> From<&'a Treated> for JsonObject<'a> {
 
 impl<'a> From<&'a Unreadable> for JsonError<'a> {
     fn from(error: &'a Unreadable) -> Self {
-        let Unreadable { file, line, column, message, hint } = error;
-        Self { file, line: *line, column: *column, message, hint: *hint }
+        let Unreadable { file, place, message, hint } = error;
+        Self {
+            file,
+            line: place.map(|place| place.line),
+            column: place.map(|place| place.column),
+            message,
+            hint: *hint,
+        }
     }
 }

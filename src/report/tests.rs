@@ -15,8 +15,8 @@ fn treated(kind: &str, name: &str, outcome: Outcome) -> Treated {
     }
 }
 
-fn entry(line: usize, treated: impl Into<Option<Treated>>) -> Entry {
-    Entry { file: "all.yaml".into(), line, treated: treated.into(), diff: None }
+fn entry(line: usize, treated: Treated) -> Entry {
+    Entry { file: "all.yaml".into(), line, treated, diff: None }
 }
 
 fn decided(decision: Decision) -> Outcome {
@@ -61,19 +61,26 @@ fn report() -> Report {
         entries: vec![
             entry(1, treated("Deployment", "billing", injection())),
             entry(5, treated("Service", "billing", Outcome::NoPod)),
-            entry(7, None),
+            entry(7, treated("", "", Outcome::NoObject)),
             shown,
             entry(11, in_list),
             entry(13, treated("Pod", "old", Outcome::NoReceipt)),
             entry(15, treated("Pod", "odd", Outcome::Malformed("not a pod: odd".into()))),
         ],
-        errors: vec![Unreadable {
-            file: "chart.yaml".into(),
-            line: 3,
-            column: 1,
-            message: "not YAML".into(),
-            hint: Some("render it first"),
-        }],
+        errors: vec![
+            Unreadable {
+                file: "chart.yaml".into(),
+                place: Some(Place { line: 3, column: 1 }),
+                message: "not YAML".into(),
+                hint: Some("render it first"),
+            },
+            Unreadable {
+                file: "gone.yaml".into(),
+                place: None,
+                message: "cannot be read".into(),
+                hint: None,
+            },
+        ],
     }
 }
 
@@ -98,12 +105,13 @@ all.yaml:11 (items/2) pod/(no name): denied (problems)
     url = https://vault.example.com (injector)
 all.yaml:13 pod/old: kept (no-receipt)
     without a receipt nothing says which parts are ours; to fix: use detach --by-name
-all.yaml:15 pod/odd: malformed (not-a-pod)
+all.yaml:15 pod/odd: denied (malformed-pod)
     not a pod: odd
 chart.yaml:3:1 unreadable: not YAML
     render it first
+gone.yaml unreadable: cannot be read
 
-7 objects: 1 denied, 1 injected, 1 kept, 1 malformed, 3 skipped; 1 unreadable
+7 objects: 2 denied, 1 injected, 1 kept, 3 skipped; 2 unreadable
 "
     );
 }
@@ -127,12 +135,33 @@ fn a_program_reads_the_same_facts() {
     assert_eq!(denied["problems"][0]["layer"], "namespace");
     assert_eq!(denied["settings"][0]["layer"], "injector");
     assert_eq!(json["errors"][0]["line"], 3);
-    assert_eq!(json["summary"], json!({"injected": 1, "skipped": 3, "denied": 1, "malformed": 1, "kept": 1}));
+    assert_eq!(json["errors"][1], json!({"file": "gone.yaml", "message": "cannot be read"}));
+    assert_eq!(json["summary"], json!({"injected": 1, "skipped": 3, "denied": 2, "kept": 1}));
 }
 
 #[test]
 fn a_summary_counts() {
     assert_eq!(Report::default().summary(), "0 objects");
-    let one = Report { entries: vec![entry(1, None)], errors: Vec::new() };
+    let one = Report { entries: vec![entry(1, treated("", "", Outcome::NoObject))], errors: Vec::new() };
     assert_eq!(one.summary(), "1 object: 1 skipped");
+}
+
+#[test]
+fn a_name_cannot_forge_a_line() {
+    let forged = "x: skipped\nall.yaml:1 pod/other\u{1b}[32m";
+    let report = Report {
+        entries: vec![Entry {
+            file: "a\nb.yaml".into(),
+            ..entry(1, treated("Pod\r", forged, Outcome::NoPod))
+        }],
+        errors: vec![Unreadable { file: "c\n".into(), place: None, message: "d\ne".into(), hint: None }],
+    };
+    let mut bytes = Vec::new();
+    report.write_text(&mut bytes).unwrap();
+    let text = anstream::adapter::strip_str(std::str::from_utf8(&bytes).unwrap()).to_string();
+    assert_eq!(
+        text,
+        "a\\nb.yaml:1 pod\\r/x: skipped\\nall.yaml:1 pod/other\\u{1b}[32m: skipped (no-pod)\n\
+         c\\n unreadable: d\\ne\n\n1 object: 1 skipped; 1 unreadable\n"
+    );
 }

@@ -79,7 +79,8 @@ fn what_has_no_pod_or_no_patch_does_not_change() {
     let (treated, changed) = treat(&pod, Verb::Inject, &Surroundings::default(), false, skip).unwrap();
     assert!(matches!(treated[0].outcome, Outcome::Decided(_)));
     assert_eq!(changed, None);
-    assert!(treat(&json!([1]), Verb::Inject, &Surroundings::default(), false, mark).unwrap().0.is_empty());
+    let (treated, changed) = treat(&json!([1]), Verb::Inject, &Surroundings::default(), false, mark).unwrap();
+    assert_eq!((&treated[0].outcome, changed), (&Outcome::NoObject, None));
 }
 
 /// The core sees, for each workload, what the cluster would show it.
@@ -93,8 +94,9 @@ fn the_context_is_that_of_the_object() {
             "scaikey.scailabs.ai/role": "billing-reader"}}}),
     ];
     for noted in documents.iter().flat_map(objects) {
-        surroundings.note_namespace(&noted);
-        surroundings.note_service_account(&noted);
+        if !surroundings.give_namespace(&noted) {
+            surroundings.note(&noted);
+        }
     }
     let deployment = json!({
         "apiVersion": "apps/v1",

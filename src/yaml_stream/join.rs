@@ -1,6 +1,8 @@
 //! Puts the streams of several files one behind the other so that they stay one stream.
 
-use super::{after_marker, is_blank_or_comment, lines, without_bom};
+use std::borrow::Cow;
+
+use super::{after_marker, is_blank_or_comment, json_values, lines, split, without_bom};
 
 /// Joins streams. A single one stays as it is; between several stands what YAML needs between documents. Several
 /// JSON streams are one JSON stream.
@@ -9,8 +11,7 @@ pub(crate) fn join(streams: &[String]) -> String {
     if let [only] = streams.as_slice() {
         return (*only).to_owned();
     }
-    let is_json = |stream: &&str| without_bom(stream).trim_start().starts_with('{');
-    let all_json = streams.iter().all(is_json);
+    let all_json = streams.iter().copied().all(is_json);
 
     let mut joined = String::with_capacity(streams.iter().map(|stream| stream.len() + 8).sum());
     for (index, stream) in streams.into_iter().enumerate() {
@@ -22,12 +23,37 @@ pub(crate) fn join(streams: &[String]) -> String {
             _ if all_json => {}
             Start::Directive if !first => joined.push_str("...\n"),
             // Also before the first: a reader that sees a brace at the beginning takes all that follows for JSON.
-            Start::Content if !first || is_json(&stream) => joined.push_str("---\n"),
+            Start::Content if !first || begins_with_a_brace(stream) => joined.push_str("---\n"),
             Start::Marker | Start::Directive | Start::Content => {}
         }
-        joined.push_str(if first { stream } else { without_bom(stream) });
+        let stream = if joined.is_empty() { stream } else { without_bom(stream) };
+        joined.push_str(&if all_json { Cow::Borrowed(stream) } else { as_yaml(stream) });
     }
     joined
+}
+
+/// A stream that may stand among YAML: the values of a JSON stream need markers between them.
+fn as_yaml(stream: &str) -> Cow<'_, str> {
+    if !is_json(stream) {
+        return Cow::Borrowed(stream);
+    }
+    let mut documents = split(stream).into_iter();
+    let mut yaml = documents.next().map_or_else(String::new, |document| document.text.to_owned());
+    for document in documents {
+        yaml.push_str(if yaml.ends_with('\n') { "---\n" } else { "\n---\n" });
+        yaml.push_str(document.text.trim_start());
+    }
+    Cow::Owned(yaml)
+}
+
+/// Whether the stream is JSON values and nothing else. A brace at its beginning is not enough: flow YAML has one, and
+/// so have JSON documents between markers.
+fn is_json(stream: &str) -> bool {
+    json_values(without_bom(stream), 0).is_some()
+}
+
+fn begins_with_a_brace(stream: &str) -> bool {
+    without_bom(stream).trim_start().starts_with('{')
 }
 
 /// What a stream begins with, comments apart.
@@ -66,6 +92,17 @@ mod tests {
             (vec!["{\"a\": 1}", "{\"b\": 2}\n"], "{\"a\": 1}\n{\"b\": 2}\n"),
             (vec!["{\"a\": 1}", "b: 2\n"], "---\n{\"a\": 1}\n---\nb: 2\n"),
             (vec!["a: 1\n", "{\"b\": 2}\n"], "a: 1\n---\n{\"b\": 2}\n"),
+            (vec!["{a: 1}\n", "{b: 2}\n"], "---\n{a: 1}\n---\n{b: 2}\n"),
+            (
+                vec!["{\"a\": 1}\n---\n{\"b\": 2}\n", "{\"c\": 3}\n"],
+                "---\n{\"a\": 1}\n---\n{\"b\": 2}\n---\n{\"c\": 3}\n",
+            ),
+            (vec!["{\"a\": 1}", "{b: 2}\n"], "---\n{\"a\": 1}\n---\n{b: 2}\n"),
+            (
+                vec!["a: 1\n", "{\"b\": 2} {\"c\": 3}\n{\"d\": 4}"],
+                "a: 1\n---\n{\"b\": 2}\n---\n{\"c\": 3}\n---\n{\"d\": 4}",
+            ),
+            (vec!["\u{FEFF}{\"a\": 1}\n", "b: 2\n"], "---\n{\"a\": 1}\n---\nb: 2\n"),
         ] {
             let streams: Vec<_> = streams.into_iter().map(str::to_owned).collect();
             assert_eq!(join(&streams), expected, "{streams:?}");
@@ -74,8 +111,10 @@ mod tests {
 
     #[test]
     fn the_parser_finds_every_document_of_joined_streams() {
-        let streams = ["a: 1", "--- {b: 2}", "%YAML 1.2\n---\nc: 3\n", "{\"d\": 4}"].map(str::to_owned);
+        let streams =
+            ["{z: 0}", "a: 1", "--- {b: 2}", "%YAML 1.2\n---\nc: 3\n", "{\"d\": 4}{\"e\": 5}", "{f: 6}"]
+                .map(str::to_owned);
         let values: Vec<serde_json::Value> = serde_saphyr::from_multiple(&join(&streams)).unwrap();
-        assert_eq!(values.len(), streams.len());
+        assert_eq!(values.len(), streams.len() + 1);
     }
 }

@@ -56,6 +56,27 @@ fn what_the_layers_are_read_from_is_checked() {
     run_with(POD, ["check", "--namespace-file", path]).exits(2).says("file.yaml:1:4");
 }
 
+/// `scaivault-injector check … | head -1` must fail in CI as without `head`.
+#[test]
+fn a_closed_pipe_does_not_hide_problems() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("large.yaml");
+    let refused = "apiVersion: v1\nkind: Pod\nspec: {containers: 5}\n---\n";
+    for (manifests, code) in [(refused.repeat(2_000), 1), (format!("{}a: [\n", refused.repeat(2_000)), 2)] {
+        std::fs::write(&path, manifests).unwrap();
+        for arguments in
+            [vec!["check"], vec!["check", "--output", "json"], vec!["inject", "--output", "report"]]
+        {
+            let arguments = arguments.into_iter().chain(["-f", path.to_str().unwrap()]);
+            let mut child = command(arguments).spawn().unwrap();
+            drop(child.stdout.take());
+            let output = child.wait_with_output().unwrap();
+            assert_eq!(output.status.code(), Some(code));
+            assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+        }
+    }
+}
+
 /// `scaivault-injector … | head -0`.
 #[test]
 fn a_closed_pipe_is_no_failure() {

@@ -1,6 +1,6 @@
 //! Where manifests come from.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use super::program::{POD, run, run_with};
 
@@ -55,27 +55,79 @@ fn what_cannot_be_read_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let latin1 = directory.path().join("latin1.yaml");
     fs::write(&latin1, b"a: \xe9\n").unwrap();
-    run(["check".as_ref(), "-f".as_ref(), latin1.as_os_str()])
-        .exits(2)
-        .says("latin1.yaml: is not UTF-8 (byte 3): convert it, for example with iconv");
-    run(["check", "-f", "no/such/file.yaml"])
-        .exits(2)
-        .says("no/such/file.yaml: cannot be read: No such file");
-
+    let large = directory.path().join("large.yaml");
+    // A hole: takes no room on the disk.
+    fs::File::create(&large).unwrap().set_len(64 * 1024 * 1024 + 1).unwrap();
     let empty = tempfile::tempdir().unwrap();
-    run(["check".as_ref(), "-f".as_ref(), empty.path().as_os_str()])
-        .exits(2)
-        .says("no file here or below ends in .yaml, .yml or .json");
-    run(["check", "-f", "-", "-f", "-"]).exits(2).says("standard input can be read once");
+    for (path, expected) in [
+        (
+            latin1.as_path(),
+            "latin1.yaml unreadable: is not UTF-8 (byte 3): convert it, for example with iconv",
+        ),
+        (large.as_path(), "large.yaml unreadable: is larger than 64 MiB"),
+        (Path::new("no/such/file.yaml"), "no/such/file.yaml unreadable: cannot be read: No such file"),
+        (empty.path(), "unreadable: no file here or below ends in .yaml, .yml or .json"),
+    ] {
+        let report = run(["check".as_ref(), "-f".as_ref(), path.as_os_str()]).exits(2).stdout;
+        assert!(report.contains(expected), "{expected} is not in\n{report}");
+    }
+}
+
+/// The others' problems are worth knowing, and nothing may be applied without the one that is missing.
+#[test]
+fn one_unreadable_file_does_not_hide_the_others() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("a.yaml"), b"a: \xe9\n").unwrap();
+    fs::write(directory.path().join("b.yaml"), POD).unwrap();
+    let directory = directory.path().to_str().unwrap();
+    let arguments = ["-f", directory, "-f", "no/such/file.yaml"];
+    let report = run(["check"].iter().chain(&arguments)).exits(2).stdout;
+    assert!(report.contains("b.yaml:1 pod/plain: skipped"), "{report}");
+    assert!(report.contains("a.yaml unreadable: ") && report.contains("file.yaml unreadable: "), "{report}");
+    assert!(report.ends_with("1 object: 1 skipped; 2 unreadable\n"), "{report}");
+    let injected = run(["inject"].iter().chain(&arguments)).exits(2).says("b.yaml:1 pod/plain: skipped");
+    assert_eq!(injected.stdout, "");
+}
+
+/// Emacs' lock is a link to nowhere, and vim's swap file is no text.
+#[cfg(unix)]
+#[test]
+fn what_editors_leave_behind_is_passed_over() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("app.yaml"), POD).unwrap();
+    std::os::unix::fs::symlink("me@laptop.42", directory.path().join(".#app.yaml")).unwrap();
+    fs::write(directory.path().join(".app.yaml"), b"\xff").unwrap();
+    let outcome = run(["check".as_ref(), "-f".as_ref(), directory.path().as_os_str()]).exits(0);
+    assert!(outcome.stdout.ends_with("\n1 object: 1 skipped\n"), "{}", outcome.stdout);
 }
 
 #[test]
-fn a_file_beyond_the_limit_is_refused_before_it_is_parsed() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("large.yaml");
-    // A hole: takes no room on the disk.
-    fs::File::create(&path).unwrap().set_len(64 * 1024 * 1024 + 1).unwrap();
-    run(["check".as_ref(), "-f".as_ref(), path.as_os_str()])
-        .exits(2)
-        .says("large.yaml: is larger than 64 MiB");
+fn standard_input_is_read_for_one_thing_only() {
+    let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n";
+    for (arguments, expected) in [
+        (vec!["check", "-f", "-", "-f", "-"], "for the manifests and for the manifests"),
+        (vec!["inject", "--namespace-file", "-"], "for the manifests and for --namespace-file"),
+        (vec!["check", "-f", "-", "--config", "-"], "for the manifests and for --config"),
+        (
+            vec!["check", "-f", "examples", "--config", "-", "--namespace-file", "-"],
+            "for --config and for --namespace-file",
+        ),
+    ] {
+        let refused = run_with(namespace, &arguments).exits(2).says("standard input can be read once");
+        assert_eq!(refused.stdout, "");
+        refused.says(expected);
+    }
+    run_with(namespace, ["check", "-f", "examples", "--namespace-file", "-"]).exits(0);
+}
+
+/// `kustomize build . | scaivault-injector check`, where kustomize failed.
+#[test]
+fn nothing_on_standard_input_is_an_error() {
+    for input in ["", "\n \n"] {
+        for command in ["check", "inject", "detach"] {
+            let outcome = run_with(input, [command]).exits(2);
+            let said = outcome.stdout + &outcome.stderr;
+            assert!(said.contains("stdin unreadable: is empty"), "{command}: {said}");
+        }
+    }
 }

@@ -21,7 +21,6 @@ fn any_layout_of_documents_without_annotations() {
         "{\"apiVersion\": \"v1\",   \"kind\": \"Pod\", \"spec\": {}}{\"apiVersion\":\"v1\",\"kind\":\"Service\"}".to_owned(),
         "- just\n- a list\n---\nand text\n".to_owned(),
         "# only a comment".to_owned(),
-        String::new(),
     ] {
         for command in ["inject", "detach"] {
             let outcome = run_with(&stream, [command]).exits(0);
@@ -33,12 +32,14 @@ fn any_layout_of_documents_without_annotations() {
 }
 
 #[test]
-fn the_environment_of_the_shell_changes_nothing() {
-    let coloured = super::program::command(["check", "-f", "examples/namespace-defaults.yaml"])
-        .env("NO_COLOR", "1")
-        .output()
-        .unwrap();
-    assert!(!coloured.stdout.contains(&b'\x1b'));
+fn colours_can_be_switched_off() {
+    let has_colours = |variables: &[&str]| {
+        let mut command = super::program::command(["check", "-f", "examples/namespace-defaults.yaml"]);
+        command.envs(variables.iter().map(|name| (name, "1")));
+        command.output().unwrap().stdout.contains(&b'\x1b')
+    };
+    assert!(has_colours(&["CLICOLOR_FORCE"]), "there are colours to leave out");
+    assert!(!has_colours(&["CLICOLOR_FORCE", "NO_COLOR"]));
 }
 
 #[test]
@@ -63,4 +64,34 @@ fn as_json_all_objects_are_one_list() {
     let kinds: Vec<_> =
         list["items"].as_array().unwrap().iter().map(|item| item["kind"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["Pod", "Secret"]);
+}
+
+/// Each is one document for itself, and joined without a marker they are none.
+#[test]
+fn files_that_begin_with_a_brace_stay_apart() {
+    let directory = tempfile::tempdir().unwrap();
+    let flow = "{apiVersion: v1, kind: Service, metadata: {name: a}}\n";
+    let json = "{\"apiVersion\": \"v1\", \"kind\": \"Service\"}\n";
+    for (first, second, expected) in [
+        (flow.to_owned(), flow.to_owned(), 2),
+        (format!("{json}---\n{json}"), json.to_owned(), 3),
+        (format!("{json}{json}"), POD.to_owned(), 3),
+        (POD.to_owned(), flow.to_owned(), 2),
+    ] {
+        fs::write(directory.path().join("a.yaml"), &first).unwrap();
+        fs::write(directory.path().join("b.yaml"), &second).unwrap();
+        let joined = run(["inject".as_ref(), "-f".as_ref(), directory.path().as_os_str()]).exits(0).stdout;
+        let documents = serde_saphyr::from_multiple::<serde_json::Value>(&joined);
+        assert_eq!(documents.expect(&joined).len(), expected, "{joined}");
+    }
+}
+
+/// A value that is no object is somebody's mistake, and not ours to hide.
+#[test]
+fn as_json_no_value_is_lost() {
+    let stream = "apiVersion: v1\nkind: List\nitems: [{foo: bar}, text]\n---\n- 1\n";
+    let outcome =
+        run_with(stream, ["inject", "--output", "json"]).exits(0).says("(items/0) skipped (no-object)");
+    let list: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!(list["items"], serde_json::json!([{"foo": "bar"}, "text", [1]]));
 }

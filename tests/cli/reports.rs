@@ -52,8 +52,16 @@ fn a_workload_that_is_no_valid_pod_is_a_problem() {
     let outcome = run_with("apiVersion: v1\nkind: Pod\nspec: {containers: 5}\n", ["inject"]).exits(1);
     assert_eq!(outcome.stdout, "", "nothing that the API server would refuse is passed on");
     assert!(
-        outcome.stderr.contains("stdin:1 pod/(no name): malformed (not-a-pod)\n    not a pod: "),
+        outcome.stderr.contains("stdin:1 pod/(no name): denied (malformed-pod)\n    not a pod: "),
         "{}",
         outcome.stderr
     );
+}
+
+#[test]
+fn a_quoted_name_cannot_forge_a_line() {
+    let manifest = "apiVersion: v1\nkind: Service\nmetadata: {name: \"a\\n1 object: 1 injected\\e[1m\"}\n";
+    let report = run_with(manifest, ["check"]).exits(0).stdout;
+    assert_eq!(report.lines().count(), 3, "{report}");
+    assert!(report.contains("service/a\\n1 object: 1 injected\\u{1b}[1m: skipped"), "{report}");
 }

@@ -1,0 +1,153 @@
+//! The command line: the subcommands and what they start.
+
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::{
+    args::{AnnotationsArgs, CheckArgs, CompletionsArgs, DemoArgs, DetachArgs, InjectArgs},
+    demo, manifest_cmd, reference_cmd,
+    serve::{self, ServeArgs},
+    telemetry::{self, LogArgs},
+};
+
+const ABOUT: &str = "Puts ScaiVault secrets into annotated pods";
+
+const LONG_ABOUT: &str = "\
+Puts ScaiVault secrets into annotated pods.
+
+A pod template that names secrets in annotations gets a container that fetches them into
+memory-backed files before the application starts:
+
+    scaivault.scailabs.ai/inject-secret-db.json: environments/production/billing/database
+
+In a cluster, `serve` does this when a pod is created. On a laptop or in CI, `check`, `inject`
+and `detach` do the same to manifests, without a cluster.";
+
+const AFTER_HELP: &str = "\
+Examples:
+  scaivault-injector check -f deploy/         what would happen to each manifest
+  scaivault-injector inject -f app.yaml | kubectl apply -f -
+  scaivault-injector annotations              all that can be written
+  scaivault-injector demo                     see an injection, nothing needed
+
+Exit codes:
+  0  fine
+  1  a manifest has problems; all of them are listed
+  2  wrong usage, an input that cannot be read, or a server that cannot go on";
+
+// Lines of at most 90 characters: on a wide terminal clap wraps at 100, and a wrapped example cannot be copied.
+const INJECT_HELP: &str = "\
+Examples:
+  scaivault-injector inject -f app.yaml | kubectl apply -f -
+  kustomize build . | scaivault-injector inject | kubectl apply -f -
+  helm template app ./chart | scaivault-injector inject > injected.yaml
+  scaivault-injector inject -f deploy/ --namespace-file namespace.yaml --diff > out.yaml
+
+What changes:
+  The pods of Pod, PodTemplate, Deployment, StatefulSet, DaemonSet, ReplicaSet,
+  ReplicationController, Job and CronJob, alone or in a List. The rest passes through.
+
+What is written:
+  - The manifests go to standard output, the report to standard error.
+  - A document that does not change is written back byte for byte. A changed one keeps
+    the comments before and after its content; those inside are lost. JSON stays JSON.
+  - If a manifest has problems, nothing goes to standard output, so that no half of it is
+    applied. Problems that the configuration lets through (onProblem: warn) are reported,
+    and the manifests are written.
+  - With --output json: one v1 List of all objects, also for a single one.
+  - Namespaces and service accounts in the same input count as those of the cluster: their
+    annotations are defaults for the workloads in them, or that use them.";
+
+const DETACH_HELP: &str = "\
+Examples:
+  scaivault-injector detach -f injected.yaml > app.yaml
+  kubectl get deployment app -o yaml | scaivault-injector detach --diff --output report
+  scaivault-injector detach --by-name -f old.yaml > app.yaml
+
+The exact inverse of `inject`: what the annotation scaivault.scailabs.ai/receipt marks is
+taken out. A manifest with the injector's names but without a receipt is left alone and
+reported as a problem; --by-name takes out everything that carries a name of the injector,
+receipt or not. Output is as for `inject`.";
+
+const CHECK_HELP: &str = "\
+Examples:
+  scaivault-injector check -f deploy/
+  helm template app ./chart | scaivault-injector check
+  scaivault-injector check -f app.yaml --explain      where each setting was written
+  scaivault-injector check -f app.yaml --diff         what would be injected
+  scaivault-injector check -f deploy/ -o json | jq '.objects[] | select(.problems != [])'
+
+Namespaces and service accounts in the same input count as those of the cluster.
+
+With --output json: one object with `objects` (file, line, kind, name, outcome, reason,
+problems, warnings), `errors` (what cannot be read) and `summary` (how many of each
+outcome).";
+
+/// The program.
+#[derive(Debug, Parser)]
+#[command(name = "scaivault-injector", version, about = ABOUT, long_about = LONG_ABOUT, after_help = AFTER_HELP)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the admission webhook in a cluster
+    Serve(Box<ServeCommand>),
+    /// Write manifests with what the webhook would add
+    #[command(after_help = INJECT_HELP)]
+    Inject(InjectArgs),
+    /// Write manifests without what was injected
+    #[command(after_help = DETACH_HELP)]
+    Detach(DetachArgs),
+    /// Report what the webhook would do to manifests, and every problem
+    #[command(after_help = CHECK_HELP)]
+    Check(CheckArgs),
+    /// Print the reference of all annotations
+    Annotations(AnnotationsArgs),
+    /// Show an injection on this machine: a webhook over TLS, an example, the change
+    Demo(DemoArgs),
+    /// Print a completion script for a shell
+    Completions(CompletionsArgs),
+}
+
+impl Cli {
+    /// Does what the arguments say.
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        match self.command {
+            Command::Serve(command) => {
+                let ServeCommand { log, serve } = *command;
+                telemetry::init(&log)?;
+                serve::run(&serve)?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Command::Inject(args) => manifest_cmd::inject(&args),
+            Command::Detach(args) => manifest_cmd::detach(&args),
+            Command::Check(args) => manifest_cmd::check(&args),
+            Command::Annotations(args) => reference_cmd::annotations(&args),
+            Command::Demo(args) => demo::run(&args),
+            Command::Completions(args) => reference_cmd::completions(&args, &mut Self::command()),
+        }
+    }
+}
+
+/// `serve`.
+#[derive(Debug, Args)]
+struct ServeCommand {
+    #[command(flatten)]
+    serve: ServeArgs,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_fit_together() {
+        Cli::command().debug_assert();
+    }
+}
