@@ -2,10 +2,11 @@
 //!
 //! After an intended change: `INSTA_UPDATE=always cargo test --test golden`, then read the difference.
 
-use std::{
-    path::Path,
-    process::{Command, Output},
-};
+use std::{path::Path, process::Output};
+
+#[path = "cli/program.rs"]
+#[expect(dead_code, reason = "the golden cases need no more than how the program is started")]
+mod program;
 
 #[test]
 fn golden_cases() {
@@ -23,12 +24,12 @@ fn golden_cases() {
 
 /// Runs in the directory of the case, so that no path of a machine gets into the output.
 fn inject(case: &Path) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_scaivault-injector"));
-    command.current_dir(case).args(["inject", "-f", "input.yaml", "--kube-version", "1.36"]);
+    let mut command = program::command(["inject", "-f", "input.yaml", "--kube-version", "1.36"]);
+    command.current_dir(case);
     for (flag, file) in [("--config", "config.yaml"), ("--namespace-file", "namespace.yaml")] {
         if case.join(file).exists() {
             command.args([flag, file]);
         }
     }
-    command.env("NO_COLOR", "1").output().expect("the program starts")
+    command.output().expect("the program starts")
 }

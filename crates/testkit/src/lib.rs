@@ -1,4 +1,4 @@
-//! For tests only: pods, reviews, random input, and rules that Kubernetes applies to what the injector says.
+//! For tests only: pods, random input, and rules that Kubernetes applies to what the injector says.
 //!
 //! Nothing here depends on the injector. What a name, a default or an inverse must be is written down a second time, so
 //! that a test compares the product with Kubernetes and with the published contract, not with itself.
@@ -12,7 +12,6 @@ pub mod look;
 pub mod pod_security;
 pub mod qos;
 pub mod random;
-pub mod reviews;
 
 pub use apply::{ApplyError, apply};
 pub use pod::{PodBuilder, container, pod};

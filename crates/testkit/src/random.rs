@@ -2,7 +2,7 @@
 //!
 //! [`ordinary_pods`] are pods that the injector has no reason to refuse, [`any_pods`] are all that a user may write.
 //! Both carry fields that no release of Kubernetes knows, parents that are absent, null or empty, and keys in any
-//! order. [`annotated_pods`] and [`two_selections`] put [`Selection`]s on them.
+//! order. [`annotated_pods`] and [`two_selections`] put annotations on them.
 
 mod annotations;
 mod containers;
@@ -12,9 +12,9 @@ mod text;
 use proptest::{prelude::*, strategy::Union};
 use serde_json::{Map, Value};
 
-pub use annotations::{Selection, garbage, selections};
+use annotations::{garbage, selections};
 pub use pods::{any_pods, colliding_pods, ordinary_pods};
-pub use text::{arbitrary_json, arbitrary_pod_json, odd_text};
+pub use text::{arbitrary_json, arbitrary_pod_json};
 
 use crate::shuffle_keys;
 

@@ -51,12 +51,14 @@ const FORBIDDEN_IN_CORE: [&str; 8] = [
 /// The packages that end in a person's terminal: there an error is read, not matched.
 const MAY_USE_ANYHOW: [&str; 2] = ["scaivault-injector", "xtask"];
 
-/// The crates that must not be in any build, and why. `deny.toml` has the same list; this one needs no tool.
+/// The crates that must not be in any build, and why: what `deny.toml` bans but for YAML, of which every crate but
+/// [`YAML`] is found by its name. This list needs no tool.
 const BANNED: &[(&str, &str)] = &[
     ("ring", "aws-lc-rs is the one crypto provider"),
     ("openssl", "rustls is the one TLS library"),
     ("openssl-sys", "rustls is the one TLS library"),
     ("native-tls", "rustls is the one TLS library"),
+    ("rustls-pemfile", "no longer maintained; rustls-pki-types reads PEM"),
 ];
 
 /// The one crate that reads and writes YAML.

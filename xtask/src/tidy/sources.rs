@@ -62,17 +62,17 @@ pub(super) fn libraries_do_not_print(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// A test that is skipped or that waits for a while proves nothing on the day it matters. Sleeping is no waiting where the
-/// test runs on tokio's paused clock.
+/// A test that is skipped or that waits for a while proves nothing on the day it matters. Sleeping is no waiting in a
+/// function that runs on tokio's paused clock, nor in what it calls where all of a file's tests do.
 pub(super) fn honest_tests(tree: &Tree) -> Vec<Finding> {
     let mut findings = find_in_code(tree, "#[ignore", "a test that is ignored protects nothing");
     for file in tree.rust_files() {
         let mut find = |index: usize, what: &str| {
             findings.push(Finding::new(format!("{}:{}", file.path, index + 1), what));
         };
-        let paused = file.split.code.contains("start_paused = true");
         let first_test_line = file.first_test_line().unwrap_or(usize::MAX);
-        for (index, line) in file.split.code.lines().enumerate().skip(first_test_line) {
+        let lines = file.split.code.lines().zip(paused_lines(&file.split.code));
+        for (index, (line, paused)) in lines.enumerate().skip(first_test_line) {
             let sleeps = has_word(line, "sleep(") || has_word(line, "sleep_until(");
             if sleeps && (!paused || has_word(line, "thread::sleep(")) {
                 find(index, "a test waits for an event, or runs on a paused clock");
@@ -86,6 +86,38 @@ pub(super) fn honest_tests(tree: &Tree) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// For each line of code, whether it is in a function that runs on tokio's paused clock. In a file whose asynchronous
+/// tests all do, every line is.
+fn paused_lines(code: &str) -> Vec<bool> {
+    let pauses = code.matches("start_paused = true").count();
+    if pauses > 0 && pauses == code.matches("#[tokio::test").count() {
+        return vec![true; code.lines().count()];
+    }
+    let mut depth = 0_usize;
+    let mut announced = false;
+    // The depth outside of the function, and whether its body has begun.
+    let mut function: Option<(usize, bool)> = None;
+    let mut paused = Vec::new();
+    for line in code.lines() {
+        announced |= line.contains("start_paused = true");
+        if announced && function.is_none() && has_word(line, "fn ") {
+            (announced, function) = (false, Some((depth, false)));
+        }
+        paused.push(function.is_some());
+        for c in line.chars() {
+            match c {
+                '{' => depth += 1,
+                '}' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+        }
+        function = function
+            .map(|(outside, begun)| (outside, begun || line.contains('{')))
+            .filter(|(outside, begun)| !begun || depth > *outside);
+    }
+    paused
 }
 
 /// The lines of code that have the word.
@@ -160,6 +192,9 @@ mod tests {
         check(honest_tests, "tests/cli.rs", paused, &[]);
         let really = format!("{paused}fn g() {{ std::thread::sleep(a) }}\n");
         check(honest_tests, "tests/cli.rs", &really, &["tests/cli.rs:3"]);
+        let another = "#[tokio::test(start_paused = true)]\nasync fn f(\n) {\n    if a {}\n    sleep(a).await\n}\n\
+                       #[tokio::test]\nasync fn g() {\n    sleep(a).await\n}\n";
+        check(honest_tests, "tests/cli.rs", another, &["tests/cli.rs:9"]);
         check(honest_tests, "tests/cli.rs", "fn no_sleep() {}\n", &[]);
         let example = "//! ```ignore\n//! let a = 1;\n//! ```\n";
         check(honest_tests, "certs/src/lib.rs", example, &["certs/src/lib.rs:1"]);

@@ -13,7 +13,7 @@ use crate::{key, look};
 
 /// Annotations that ask for at least one secret, with no two at odds. Keys are without the prefix.
 #[derive(Clone, Debug)]
-pub struct Selection {
+pub(super) struct Selection {
     annotations: BTreeMap<String, String>,
     readers: Readers,
     reload: bool,
@@ -31,14 +31,14 @@ enum Readers {
 impl Selection {
     /// The same with one more annotation.
     #[must_use]
-    pub fn with(mut self, key: &str, value: &str) -> Self {
+    pub(super) fn with(mut self, key: &str, value: &str) -> Self {
         self.annotations.insert(key.to_owned(), value.to_owned());
         self
     }
 
     /// The pod with these annotations besides its own.
     #[must_use]
-    pub fn put_on(&self, pod: &Value) -> Value {
+    pub(super) fn put_on(&self, pod: &Value) -> Value {
         let first = look::names(look::entries(pod, "containers")).first().copied().unwrap_or("app");
         let mut all = self.annotations.clone();
         match self.readers {
@@ -63,7 +63,7 @@ impl Selection {
 }
 
 /// Valid selections over every key a pod may set.
-pub fn selections() -> impl Strategy<Value = Selection> {
+pub(super) fn selections() -> impl Strategy<Value = Selection> {
     let secrets = (vec(secret(), 0..4), vec(dynamic(), 0..3), vec(variable(), 0..3));
     (
         secrets,
@@ -100,7 +100,7 @@ pub fn selections() -> impl Strategy<Value = Selection> {
 }
 
 /// Anything under our prefix: known keys with any value, keys of nobody. Keys are whole.
-pub fn garbage() -> impl Strategy<Value = BTreeMap<String, String>> {
+pub(super) fn garbage() -> impl Strategy<Value = BTreeMap<String, String>> {
     let known = select(KEYS).prop_map(str::to_owned);
     let per_name = (select(PER_NAME_KEYS), odd_text()).prop_map(|(prefix, name)| format!("{prefix}{name}"));
     let keys = one_of([known.boxed(), per_name.boxed(), odd_text().boxed()]);

@@ -42,7 +42,7 @@ const POD_WORDS: &[&str] = &[
 ];
 
 /// A text that ASCII habits break on; short ones of any characters as well.
-pub fn odd_text() -> impl Strategy<Value = String> {
+pub(super) fn odd_text() -> impl Strategy<Value = String> {
     one_of([
         select(vec![
             "",
