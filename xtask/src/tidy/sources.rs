@@ -63,7 +63,7 @@ pub(super) fn libraries_do_not_print(tree: &Tree) -> Vec<Finding> {
 }
 
 /// A test that is skipped or that waits for a while proves nothing on the day it matters. Sleeping is no waiting in a
-/// function that runs on tokio's paused clock, nor in what it calls where all of a file's tests do.
+/// test that runs on tokio's paused clock, nor in what such a test calls.
 pub(super) fn honest_tests(tree: &Tree) -> Vec<Finding> {
     let mut findings = find_in_code(tree, "#[ignore", "a test that is ignored protects nothing");
     for file in tree.rust_files() {
@@ -88,24 +88,28 @@ pub(super) fn honest_tests(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// For each line of code, whether it is in a function that runs on tokio's paused clock. In a file whose asynchronous
-/// tests all do, every line is.
+/// For each line of code, whether it runs on tokio's paused clock: in a test, if the test says so; elsewhere, if any
+/// test of the file does.
 fn paused_lines(code: &str) -> Vec<bool> {
-    let pauses = code.matches("start_paused = true").count();
-    if pauses > 0 && pauses == code.matches("#[tokio::test").count() {
-        return vec![true; code.lines().count()];
-    }
+    const PAUSED: &str = "start_paused = true";
+    let elsewhere = code.contains(PAUSED);
     let mut depth = 0_usize;
-    let mut announced = false;
-    // The depth outside of the function, and whether its body has begun.
-    let mut function: Option<(usize, bool)> = None;
-    let mut paused = Vec::new();
+    // Of the attributes that were seen: is a test announced, and is it paused.
+    let (mut test, mut paused) = (false, false);
+    // The depth outside of the test, and whether its body has begun.
+    let mut inside: Option<(usize, bool)> = None;
+    let mut lines = Vec::new();
     for line in code.lines() {
-        announced |= line.contains("start_paused = true");
-        if announced && function.is_none() && has_word(line, "fn ") {
-            (announced, function) = (false, Some((depth, false)));
+        if inside.is_none() {
+            if line.contains("#[test]") || line.contains("#[tokio::test") {
+                (test, paused) = (true, false);
+            }
+            paused |= line.contains(PAUSED);
+            if test && has_word(line, "fn ") {
+                (test, inside) = (false, Some((depth, false)));
+            }
         }
-        paused.push(function.is_some());
+        lines.push(if inside.is_some() { paused } else { elsewhere });
         for c in line.chars() {
             match c {
                 '{' => depth += 1,
@@ -113,11 +117,11 @@ fn paused_lines(code: &str) -> Vec<bool> {
                 _ => {}
             }
         }
-        function = function
+        inside = inside
             .map(|(outside, begun)| (outside, begun || line.contains('{')))
             .filter(|(outside, begun)| !begun || depth > *outside);
     }
-    paused
+    lines
 }
 
 /// The lines of code that have the word.
@@ -195,6 +199,8 @@ mod tests {
         let another = "#[tokio::test(start_paused = true)]\nasync fn f(\n) {\n    if a {}\n    sleep(a).await\n}\n\
                        #[tokio::test]\nasync fn g() {\n    sleep(a).await\n}\n";
         check(honest_tests, "tests/cli.rs", another, &["tests/cli.rs:9"]);
+        let called = format!("{paused}fn slow_body() {{ sleep(a) }}\n");
+        check(honest_tests, "tests/cli.rs", &called, &[]);
         check(honest_tests, "tests/cli.rs", "fn no_sleep() {}\n", &[]);
         let example = "//! ```ignore\n//! let a = 1;\n//! ```\n";
         check(honest_tests, "certs/src/lib.rs", example, &["certs/src/lib.rs:1"]);
