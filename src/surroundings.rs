@@ -99,7 +99,9 @@ mod tests {
 
     fn noted(documents: &[Value]) -> Surroundings {
         let mut surroundings = Surroundings::default();
-        documents.iter().flat_map(objects).for_each(|object| surroundings.note(&object));
+        for object in documents.iter().flat_map(objects) {
+            surroundings.note(&object);
+        }
         surroundings
     }
 

@@ -66,7 +66,9 @@ impl Job {
         }
         // A workload may stand before its namespace and its service account, and in another file.
         for parsed in parsed_files.iter().flatten() {
-            objects(&parsed.value).iter().for_each(|object| surroundings.note(object));
+            for object in objects(&parsed.value) {
+                surroundings.note(&object);
+            }
         }
         for documents in parsed_files {
             let mut stream = String::new();
