@@ -30,9 +30,12 @@ pub(crate) fn objects(document: &Value) -> Vec<Object<'_>> {
 /// `implied` is what an item's list says of `apiVersion` and `kind`: in a typed list, such as the API server's own
 /// `DeploymentList`, the items have neither.
 fn collect<'a>(value: &'a Value, pointer: String, implied: (&'a str, &'a str), found: &mut Vec<Object<'a>>) {
-    let text = |key| value.get(key).and_then(Value::as_str);
-    let api_version = text("apiVersion").unwrap_or(implied.0);
-    let kind = text("kind").unwrap_or(implied.1);
+    let text = |key, implied| match value.get(key) {
+        None | Some(Value::Null) => implied,
+        Some(written) => written.as_str().unwrap_or_default(),
+    };
+    let api_version = text("apiVersion", implied.0);
+    let kind = text("kind", implied.1);
     if let Some(items) = list_items(value, kind) {
         let implied = match kind.strip_suffix("List") {
             Some(kind) if !kind.is_empty() => (api_version, kind),
@@ -58,14 +61,17 @@ fn list_items<'a>(value: &'a Value, kind: &str) -> Option<&'a [Value]> {
 impl<'a> Object<'a> {
     /// The object as it can stand alone: with the `apiVersion` and `kind` that its list implies.
     pub(crate) fn standalone(&self) -> Value {
+        let says = |key| self.value.get(key).is_some_and(|value| !value.is_null());
         let Value::Object(fields) = self.value else { return self.value.clone() };
-        if self.kind.is_empty() {
+        if self.kind.is_empty() || says("apiVersion") && says("kind") {
             return self.value.clone();
         }
         let mut standalone = Map::new();
         standalone.insert("apiVersion".to_owned(), self.api_version.into());
         standalone.insert("kind".to_owned(), self.kind.into());
-        standalone.extend(fields.clone());
+        let others =
+            fields.iter().filter(|(key, _)| !["apiVersion", "kind"].contains(&key.as_str()) || says(key));
+        standalone.extend(others.map(|(key, value)| (key.clone(), value.clone())));
         Value::Object(standalone)
     }
 
@@ -155,15 +161,16 @@ mod tests {
             "apiVersion": "apps/v1",
             "kind": "DeploymentList",
             "metadata": {"resourceVersion": "1"},
-            "items": [{"metadata": {"name": "a"}}, {"apiVersion": "v1", "kind": "Pod"}],
+            "items": [{"kind": null, "metadata": {"name": "a"}}, {"kind": "Pod", "apiVersion": "v1"}, {"kind": 1}],
         });
         let found = objects(&document);
         let kinds: Vec<_> = found.iter().map(|object| (object.api_version, object.kind)).collect();
-        assert_eq!(kinds, [("apps/v1", "Deployment"), ("v1", "Pod")]);
+        assert_eq!(kinds, [("apps/v1", "Deployment"), ("v1", "Pod"), ("", "")]);
         assert_eq!(
             found[0].standalone(),
             json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "a"}})
         );
+        assert_eq!(found[1].standalone().to_string(), r#"{"kind":"Pod","apiVersion":"v1"}"#, "in its order");
     }
 
     #[test]

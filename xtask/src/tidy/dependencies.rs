@@ -160,7 +160,7 @@ pub(super) fn banned_crates(tree: &Tree) -> Vec<Finding> {
 }
 
 fn is_yaml(package: &str) -> bool {
-    package.contains("yaml") || package.contains("saphyr") || package == "serde_norway"
+    ["yaml", "yml", "saphyr", "serde_norway"].iter().any(|part| package.contains(part))
 }
 
 /// What [`YAML`] is built of.
@@ -294,6 +294,19 @@ mod tests {
                 "Cargo.lock: yaml-rust2 is built: serde-saphyr is the one YAML crate",
             ],
         );
+    }
+
+    #[test]
+    fn what_cargo_deny_bans_is_banned_here_too() {
+        let deny = include_str!("../../../deny.toml");
+        let (_, bans) = deny.split_once("\ndeny = [").unwrap();
+        let (bans, _) = bans.split_once("\n]").unwrap();
+        let crates: Vec<_> = bans.lines().filter_map(|line| line.split('"').nth(1)).collect();
+        assert!(crates.contains(&"ring"), "{crates:?}");
+        for name in crates {
+            let tree = Tree::default().and_member("scaivault-certs", "certs", &[name]);
+            assert_eq!(banned_crates(&tree).len(), 1, "{name}");
+        }
     }
 
     fn all_bans() -> String {
