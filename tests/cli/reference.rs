@@ -44,7 +44,7 @@ fn the_reference_comes_in_four_forms() {
         ("table", "inject-secret-"),
         ("md", "# "),
         ("json", "inject-secret-"),
-        ("schema", "refresh-interval"),
+        ("schema", "\"scaivault.scailabs.ai/refresh-interval\""),
     ] {
         let text = run(["annotations", "--format", format]).exits(0).stdout;
         assert!(
