@@ -15,6 +15,7 @@ use scaivault_contract::{Duration, DynamicMapping, MountPath, SecretMapping, Sig
 use crate::{
     annotations::{Draft, LogLevel, Position, StartGate, Url},
     kube_version::KubeVersion,
+    limits,
     pattern::Pattern,
     pod::PodView,
     problem::{Code, Excerpt, Layer, Problem, Problems},
@@ -158,13 +159,17 @@ pub(crate) fn resolve(facts: &Facts<'_, '_>, findings: &mut Findings<'_>) -> Int
     let identity = identity::resolve(draft, pod, target.as_ref(), findings);
     let resources = resources::resolve(draft, pod, findings);
     let only_reader = identity.uid.filter(|uid| readers.all_run_as(pod, *uid));
-    let files::Files { secrets, dynamic } = files::resolve(draft, only_reader.is_some(), findings);
-    conflicts::check(draft, pod, &readers, !secrets.is_empty() || !dynamic.is_empty(), findings);
+    let files = files::resolve(draft, only_reader.is_some(), findings);
+    conflicts::check(draft, pod, &readers, &files, findings);
+    let additions = (readers.init_containers.len() + readers.containers.len()) * (draft.variables.len() + 1);
+    if let Some(problem) = limits::too_large("mounts and variables to add", additions, limits::ADDITIONS) {
+        findings.problems.push(problem);
+    }
     Intent {
         pattern,
         init_before_sidecar: pattern == Pattern::Sidecar && pod.spec.restart_policy() == "Never",
-        secrets,
-        dynamic,
+        secrets: files.secrets,
+        dynamic: files.dynamic,
         variables: draft
             .variables
             .iter()

@@ -117,6 +117,9 @@ impl ValueKind {
 /// Why a value of ours is refused; the kind's [`ValueKind::allowed`] says the rest.
 pub(crate) type Reason = Cow<'static, str>;
 
+/// The most containers a selection names.
+const SELECTION_NAMES: usize = 100;
+
 /// Who gets a mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Selection {
@@ -132,9 +135,13 @@ impl FromStr for Selection {
     fn from_str(text: &str) -> Result<Self, Reason> {
         let mut names: Vec<String> = Vec::new();
         for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
-            if !names.iter().any(|other| other == name) {
-                names.push(name.to_owned());
+            if names.iter().any(|other| other == name) {
+                continue;
             }
+            if names.len() == SELECTION_NAMES {
+                return Err(format!("more than {SELECTION_NAMES} names").into());
+            }
+            names.push(name.to_owned());
         }
         if names.iter().any(|name| name == "*") {
             return if names.len() == 1 { Ok(Self::All) } else { Err("* stands alone or not at all".into()) };
@@ -311,8 +318,10 @@ impl FromStr for Url {
         let host_char = |c: char| {
             c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') || (bracketed && "[]:".contains(c))
         };
-        let path_char = |c: char| c.is_ascii_alphanumeric() || "/-._~%".contains(c);
-        if !name.chars().all(host_char) || !path.chars().all(path_char) || path.split('/').any(|s| s == "..")
+        let path_char = |c: char| c.is_ascii_alphanumeric() || "/-._~".contains(c);
+        if !name.chars().all(host_char)
+            || !path.chars().all(path_char)
+            || path.split('/').any(|s| matches!(s, "." | ".."))
         {
             return Err("the URL has characters or parts that are not allowed".into());
         }
@@ -354,10 +363,9 @@ pub(crate) fn image(text: &str) -> Result<String, Reason> {
 /// or sub-repository of it; or, for an entry that is a bare host, what lies below it. A bare host never covers
 /// another port of that host.
 pub(crate) fn image_is_below(image: &str, entry: &str) -> bool {
+    let entry = entry.trim_end_matches('/');
     let next: &[char] = if entry.contains('/') { &['/', ':', '@'] } else { &['/'] };
-    image
-        .strip_prefix(entry.trim_end_matches('/'))
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with(next))
+    image.strip_prefix(entry).is_some_and(|rest| rest.is_empty() || rest.starts_with(next))
 }
 
 /// One line of text.
@@ -378,8 +386,26 @@ pub(crate) fn boolean(text: &str) -> Result<bool, Reason> {
     }
 }
 
+/// The longest template, bytes.
+const TEMPLATE_BYTES: usize = 32 * 1024;
+/// The most operators in a template, counted in its text too.
+///
+/// The parser of minijinja 3.1 recurses over unary operators and builds trees that are as deep as a chain of binary
+/// ones, of attributes or of `elif` is long, and code generation and drop recurse over these. A thread of 2 MiB
+/// overflows its stack, which ends the process, at some thousands.
+const TEMPLATE_OPERATORS: usize = 1000;
+
 /// A template whose syntax holds.
 pub(crate) fn template(text: &str) -> Result<String, Reason> {
+    if text.len() > TEMPLATE_BYTES {
+        return Err(format!("the template has {} bytes, and {TEMPLATE_BYTES} are allowed", text.len()).into());
+    }
+    let operators = operators(text);
+    if operators > TEMPLATE_OPERATORS {
+        return Err(
+            format!("the template has {operators} operators, and {TEMPLATE_OPERATORS} are allowed").into()
+        );
+    }
     match minijinja::Environment::new().template_from_str(text) {
         Ok(_) => Ok(text.to_owned()),
         // The error's kind and line; its detail could quote the template.
@@ -390,6 +416,16 @@ pub(crate) fn template(text: &str) -> Result<String, Reason> {
         )
         .into()),
     }
+}
+
+/// Everything that could make the parser go one level deeper, wherever it stands: telling tags from text would need a
+/// lexer that agrees with minijinja's in every corner.
+fn operators(text: &str) -> usize {
+    let signs = text.bytes().filter(|byte| b"+-*/%~.|=!<>([{:".contains(byte)).count();
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let named =
+        words.filter(|word| matches!(*word, "not" | "and" | "or" | "in" | "is" | "if" | "elif" | "else"));
+    signs + named.count()
 }
 
 #[cfg(test)]
