@@ -199,7 +199,12 @@ fn layers(pod: &PodView<'_>, context: &Context<'_>) -> Collected {
     collected
 }
 
-fn injected(operations: Vec<Operation>, intent: &Intent, replaced: bool, warnings: Vec<String>) -> Decision {
+fn injected(
+    operations: Vec<Operation>,
+    intent: &Intent<'_>,
+    replaced: bool,
+    warnings: Vec<String>,
+) -> Decision {
     Decision::Inject(Box::new(Injection {
         patch: Patch::new(operations),
         pattern: intent.pattern,
