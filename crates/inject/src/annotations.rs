@@ -15,4 +15,4 @@ pub(crate) use collect::{Collected, Source, collect};
 pub(crate) use draft::{Draft, FileDraft};
 pub(crate) use nearest::nearest;
 pub(crate) use registry::{asks_for_secrets, spec_of};
-pub(crate) use value::{LogLevel, Position, RunAsUser, Selection, StartGate, Url, image, image_is_below};
+pub(crate) use value::{Position, RunAsUser, Selection, StartGate, Url, image, image_is_below};

@@ -7,6 +7,7 @@ use crate::{
     annotations::{Collected, Source, asks_for_secrets, collect},
     detach,
     intent::{self, Facts, Findings, Intent},
+    limits,
     mutation_mode::{self, MutationMode},
     ours::{self, Marks, RECEIPT},
     patch::Patch,
@@ -29,11 +30,18 @@ pub fn decide(pod: &PodView<'_>, context: &Context<'_>) -> Decision {
         Some((MutationMode::IgnoreAndDetach, _)) => return detach(pod),
         None => {}
     }
-    let asks = |key: &str| asks_for_secrets(key) || matches!(key, "inject" | "mutation-mode");
-    if !pod.annotations().any(|(key, _)| asks(key)) {
+    if pod.metadata.annotations.ours.is_empty() {
         return skip(SkipReason::NotAnnotated);
     }
-    inject(pod, context)
+    if let Some(problem) = limits::of_pod(pod) {
+        return refuse(pod, context, Problems::from(problem), Vec::new());
+    }
+    let asks = |key: &str| asks_for_secrets(key) || matches!(key, "inject" | "mutation-mode");
+    if pod.annotations().any(|(key, _)| asks(key)) {
+        inject(pod, context)
+    } else {
+        asks_for_nothing(pod, context)
+    }
 }
 
 /// Takes out all that carries a reserved name, receipt or not: `detach --by-name`.
@@ -73,10 +81,20 @@ fn detach(pod: &PodView<'_>) -> Decision {
     })
 }
 
+/// The pod has keys of ours, and none that asks for a secret: perhaps the one that should is misspelt.
+fn asks_for_nothing(pod: &PodView<'_>, context: &Context<'_>) -> Decision {
+    let Collected { problems, mut warnings, .. } = layers(pod, context);
+    warnings.extend(problems.iter().map(|problem| format!("nothing is injected, and besides: {problem}")));
+    Decision::Skip(Skip { warnings, ..Skip::from(SkipReason::NotAnnotated) })
+}
+
 fn inject(pod: &PodView<'_>, context: &Context<'_>) -> Decision {
     let existing = Existing::of(pod);
     let seen = existing.as_ref().map_or(pod, |existing| &existing.before);
     let Collected { draft, problems, warnings } = layers(pod, context);
+    if let Some(problem) = limits::of_draft(&draft) {
+        return refuse(pod, context, Problems::from(problem), warnings);
+    }
     let mut findings = Findings::new(&draft, problems, warnings);
     ours::strangers(seen, &mut findings.problems);
     if draft.secrets.is_empty() && draft.dynamic.is_empty() && draft.variables.is_empty() {
@@ -84,7 +102,10 @@ fn inject(pod: &PodView<'_>, context: &Context<'_>) -> Decision {
             findings.problems.push(nothing_to_inject());
         }
         if findings.problems.is_empty() {
-            return skip(SkipReason::NotAnnotated);
+            return Decision::Skip(Skip {
+                warnings: findings.warnings,
+                ..Skip::from(SkipReason::NotAnnotated)
+            });
         }
     }
     let facts = Facts {
@@ -178,7 +199,12 @@ fn layers(pod: &PodView<'_>, context: &Context<'_>) -> Collected {
     collected
 }
 
-fn injected(operations: Vec<Operation>, intent: &Intent, replaced: bool, warnings: Vec<String>) -> Decision {
+fn injected(
+    operations: Vec<Operation>,
+    intent: &Intent<'_>,
+    replaced: bool,
+    warnings: Vec<String>,
+) -> Decision {
     Decision::Inject(Box::new(Injection {
         patch: Patch::new(operations),
         pattern: intent.pattern,

@@ -10,15 +10,15 @@ mod resources;
 
 use std::borrow::Cow;
 
-use scaivault_contract::{Duration, DynamicMapping, MountPath, SecretMapping, Signal, VariableMapping};
+use scaivault_contract::{DynamicMapping, SecretMapping, Signal, VariableMapping};
 
 use crate::{
-    annotations::{Draft, LogLevel, Position, StartGate, Url},
+    annotations::{Draft, Position},
     kube_version::KubeVersion,
+    limits,
     pattern::Pattern,
     pod::PodView,
     problem::{Code, Excerpt, Layer, Problem, Problems},
-    quantity::Quantity,
     settings::Settings,
 };
 
@@ -28,7 +28,9 @@ pub(crate) use resources::Resources;
 
 /// What a pod gets. Whoever holds one may build the plan without asking again whether it can be.
 #[derive(Clone, Debug)]
-pub(crate) struct Intent {
+pub(crate) struct Intent<'d> {
+    /// What needs no second look.
+    pub(crate) draft: &'d Draft,
     pub(crate) pattern: Pattern,
     /// A pod that never restarts containers: the sidecar would restart for ever and the Job never fail, so an init
     /// container fetches first, and fails the pod.
@@ -39,28 +41,13 @@ pub(crate) struct Intent {
     pub(crate) readers: Readers,
     /// Where the agent goes among the init containers (counted without ours).
     pub(crate) insert_at: usize,
-    pub(crate) mount_path: MountPath,
-    pub(crate) volume_size_limit: Quantity,
-    pub(crate) start_gate: StartGate,
-    pub(crate) refresh_interval: Duration,
-    pub(crate) refresh_on_event: bool,
     /// Signal and the process that gets it.
     pub(crate) reload: Option<(Signal, String)>,
-    pub(crate) url: Url,
-    pub(crate) role: Option<String>,
-    pub(crate) audience: String,
-    pub(crate) token_expiration_seconds: i64,
-    pub(crate) client_credentials_secret: Option<String>,
-    pub(crate) ca_configmap: Option<String>,
-    pub(crate) fail_open: bool,
-    pub(crate) fetch_timeout: Duration,
-    pub(crate) image: Option<String>,
     pub(crate) identity: Identity,
     pub(crate) resources: Resources,
-    pub(crate) log_level: LogLevel,
 }
 
-impl Intent {
+impl Intent<'_> {
     /// Whether any secret becomes a file.
     pub(crate) fn has_files(&self) -> bool {
         !self.secrets.is_empty() || !self.dynamic.is_empty()
@@ -70,7 +57,7 @@ impl Intent {
     /// that must not be issued twice, a subscription.
     pub(crate) fn has_state(&self) -> bool {
         self.pattern == Pattern::Sidecar
-            && (self.init_before_sidecar || !self.dynamic.is_empty() || self.refresh_on_event)
+            && (self.init_before_sidecar || !self.dynamic.is_empty() || self.draft.refresh_on_event)
     }
 
     /// How many secrets, dynamic credentials and variables.
@@ -148,7 +135,7 @@ impl<'d> Findings<'d> {
 
 /// Looks at all keys together. Problems are collected, so what is returned beside some is only good for finding
 /// more: the caller drops it.
-pub(crate) fn resolve(facts: &Facts<'_, '_>, findings: &mut Findings<'_>) -> Intent {
+pub(crate) fn resolve<'d>(facts: &Facts<'d, '_>, findings: &mut Findings<'_>) -> Intent<'d> {
     let Facts { draft, pod, .. } = *facts;
     bounds::check(facts, findings);
     let pattern = pattern(draft, findings);
@@ -158,13 +145,18 @@ pub(crate) fn resolve(facts: &Facts<'_, '_>, findings: &mut Findings<'_>) -> Int
     let identity = identity::resolve(draft, pod, target.as_ref(), findings);
     let resources = resources::resolve(draft, pod, findings);
     let only_reader = identity.uid.filter(|uid| readers.all_run_as(pod, *uid));
-    let files::Files { secrets, dynamic } = files::resolve(draft, only_reader.is_some(), findings);
-    conflicts::check(draft, pod, &readers, !secrets.is_empty() || !dynamic.is_empty(), findings);
+    let files = files::resolve(draft, only_reader.is_some(), findings);
+    conflicts::check(draft, pod, &readers, &files, findings);
+    let additions = (readers.init_containers.len() + readers.containers.len()) * (draft.variables.len() + 1);
+    if let Some(problem) = limits::too_large("mounts and variables to add", additions, limits::ADDITIONS) {
+        findings.problems.push(problem);
+    }
     Intent {
+        draft,
         pattern,
         init_before_sidecar: pattern == Pattern::Sidecar && pod.spec.restart_policy() == "Never",
-        secrets,
-        dynamic,
+        secrets: files.secrets,
+        dynamic: files.dynamic,
         variables: draft
             .variables
             .iter()
@@ -172,24 +164,9 @@ pub(crate) fn resolve(facts: &Facts<'_, '_>, findings: &mut Findings<'_>) -> Int
             .collect(),
         readers,
         insert_at,
-        mount_path: draft.mount_path.clone(),
-        volume_size_limit: draft.volume_size_limit.clone(),
-        start_gate: draft.start_gate,
-        refresh_interval: draft.refresh_interval,
-        refresh_on_event: draft.refresh_on_event,
         reload: target.map(|target| (target.signal, target.process)),
-        url: draft.url.clone(),
-        role: draft.role.clone(),
-        audience: draft.audience.clone(),
-        token_expiration_seconds: draft.token_expiration_seconds,
-        client_credentials_secret: draft.client_credentials_secret.clone(),
-        ca_configmap: draft.ca_configmap.clone(),
-        fail_open: draft.fail_open,
-        fetch_timeout: draft.fetch_timeout,
-        image: draft.image.clone(),
         identity,
         resources,
-        log_level: draft.log_level,
     }
 }
 

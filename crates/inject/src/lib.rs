@@ -15,6 +15,7 @@ mod detach;
 mod explain;
 mod intent;
 mod kube_version;
+mod limits;
 mod mutation_mode;
 mod ours;
 mod patch;

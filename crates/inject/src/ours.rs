@@ -69,9 +69,22 @@ pub(crate) fn has_reserved_names(pod: &PodView<'_>) -> bool {
 /// and agents under any name, beside which a second one would be started.
 pub(crate) fn strangers(pod: &PodView<'_>, problems: &mut Problems) {
     for container in pod.all_containers().filter(|container| is_reserved(container) || is_agent(container)) {
-        let message =
-            format!("container {} is a ScaiVault agent that the injector did not add", &*container.name);
+        let message = format!(
+            "container {} is a ScaiVault agent that the injector did not add",
+            Excerpt::new(&container.name)
+        );
         problems.push(stranger(&container.name, message));
+    }
+    for container in pod.all_containers() {
+        let mounts = container.volume_mounts.iter().map(|mount| &*mount.name);
+        let reads = container.env.iter().filter_map(|variable| variable.file_volume());
+        if let Some(volume) = mounts.chain(reads).find(|name| is_reserved_volume(name)) {
+            let message = format!(
+                "container {} uses volume {volume}, which is the injector's",
+                Excerpt::new(&container.name)
+            );
+            problems.push(stranger(volume, message));
+        }
     }
     for volume in pod.spec.volumes.iter().filter(|volume| is_reserved_volume(&volume.name)) {
         let message =
@@ -83,7 +96,8 @@ pub(crate) fn strangers(pod: &PodView<'_>, problems: &mut Problems) {
 /// Whether a container is told what to fetch in the agent's words.
 fn is_agent(container: &ContainerView<'_>) -> bool {
     let has = |name: &str| container.variable(name).is_some();
-    has(env::SCAIVAULT_URL) && [env::SECRETS, env::WATCH_PATHS, env::DYNAMIC].into_iter().any(has)
+    let maps = |name: &str| container.variable(name).is_some_and(|value| value.contains("->"));
+    has(env::SCAIVAULT_URL) && [env::SECRETS, env::WATCH_PATHS, env::DYNAMIC].into_iter().any(maps)
 }
 
 fn stranger(name: &str, message: String) -> Problem {

@@ -27,7 +27,7 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// The plan of an intent for a pod that is seen without anything of ours.
-    pub(crate) fn of(intent: &Intent, pod: &PodView<'_>, settings: &Settings) -> Self {
+    pub(crate) fn of(intent: &Intent<'_>, pod: &PodView<'_>, settings: &Settings) -> Self {
         let mut agents = Vec::with_capacity(2);
         if intent.pattern == Pattern::Init || intent.init_before_sidecar {
             agents.push(container::init(intent, settings));
@@ -46,11 +46,15 @@ impl Plan {
             insert_at: intent.insert_at,
             mount: intent.has_files().then(|| VolumeMount {
                 name: SECRETS_VOLUME.to_owned(),
-                mount_path: intent.mount_path.as_str().to_owned(),
+                mount_path: intent.draft.mount_path.as_str().to_owned(),
                 read_only: Some(true),
                 ..VolumeMount::default()
             }),
-            variables: intent.variables.iter().map(|mapping| variable(mapping, intent.fail_open)).collect(),
+            variables: intent
+                .variables
+                .iter()
+                .map(|mapping| variable(mapping, intent.draft.fail_open))
+                .collect(),
             share_process_namespace,
             receipt,
         }

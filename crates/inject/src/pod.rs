@@ -13,11 +13,10 @@ use scaivault_contract::names::ANNOTATION_PREFIX;
 use serde::Deserialize;
 use thiserror::Error;
 
-pub(crate) use container::{ContainerView, SecurityView, VariableView};
+pub(crate) use container::{ContainerView, MountView, ResourcesView, SecurityView, VariableView};
 pub(crate) use read::{List, Presence, QuantityText, Text};
 pub(crate) use volume::VolumeView;
 
-use container::ResourcesView;
 use read::{Annotations, Selector};
 
 /// What the core looks at of a pod (or a pod template).

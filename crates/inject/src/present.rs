@@ -3,13 +3,13 @@
 //! Between two calls other webhooks may have changed our containers: registry, resources, security context, added
 //! variables, the API server's defaults. None of that is another intent. What the agent is told to do is.
 
-use k8s_openapi::api::core::v1::{Container, Volume};
+use k8s_openapi::api::core::v1::{Container, Volume, VolumeMount};
 use scaivault_contract::{env::ENVIRONMENT, names::SECRETS_VOLUME};
 
 use crate::{
     ours,
     plan::Plan,
-    pod::{ContainerView, PodView, VolumeView},
+    pod::{ContainerView, List, MountView, PodView, Text, VolumeView},
     quantity::Quantity,
 };
 
@@ -35,7 +35,7 @@ pub(crate) fn is_same(
         })
 }
 
-/// What the agent is told: its variables and its gate.
+/// What the agent is told and given: its command line, its variables, its gate, its mounts of our volumes.
 fn is_same_agent(planned: &Container, there: &ContainerView<'_>) -> bool {
     let variables = planned.env.as_deref().unwrap_or_default();
     let value = |name: &str| {
@@ -46,9 +46,31 @@ fn is_same_agent(planned: &Container, there: &ContainerView<'_>) -> bool {
     };
     let is_hooked = planned.lifecycle.as_ref().is_some_and(|lifecycle| lifecycle.post_start.is_some());
     planned.name == *there.name
+        && is_same_text(planned.command.as_deref(), &there.command)
+        && is_same_text(planned.args.as_deref(), &there.args)
+        && (planned.restart_policy.as_deref() == Some("Always")) == there.is_native_sidecar()
+        && has_planned_mounts(planned.volume_mounts.as_deref().unwrap_or_default(), there)
         && ENVIRONMENT.iter().all(|spec| value(spec.name) == there.variable(spec.name))
         && is_hooked == there.has_post_start()
         && planned.startup_probe.is_some() == there.has_startup_probe()
+}
+
+fn is_same_text(planned: Option<&[String]>, there: &List<Text<'_>>) -> bool {
+    planned.unwrap_or_default().iter().map(String::as_str).eq(there.iter().map(|text| &**text))
+}
+
+/// Mounts of other volumes (a CA bundle that another webhook gives to everybody) are nobody's business.
+fn has_planned_mounts(planned: &[VolumeMount], there: &ContainerView<'_>) -> bool {
+    let ours = || there.volume_mounts.iter().filter(|mount| ours::is_reserved_volume(&mount.name));
+    ours().count() == planned.len()
+        && planned.iter().all(|planned| ours().any(|there| is_same_mount(planned, there)))
+}
+
+fn is_same_mount(planned: &VolumeMount, there: &MountView<'_>) -> bool {
+    planned.name == *there.name
+        && planned.mount_path == *there.mount_path
+        && planned.read_only.unwrap_or(false) == there.read_only.unwrap_or(false)
+        && !there.is_partial()
 }
 
 fn is_same_volume(planned: &Volume, there: &VolumeView<'_>) -> bool {
@@ -90,7 +112,7 @@ fn is_same_volume(planned: &Volume, there: &VolumeView<'_>) -> bool {
 /// A reader's mount of ours, if it has one, is where the plan wants it.
 fn has_planned_place(plan: &Plan, container: &ContainerView<'_>) -> bool {
     let mut places = container.volume_mounts.iter().filter(|mount| &*mount.name == SECRETS_VOLUME);
-    places.all(|place| plan.mount.as_ref().is_some_and(|mount| mount.mount_path == *place.mount_path))
+    places.all(|place| plan.mount.as_ref().is_some_and(|planned| is_same_mount(planned, place)))
 }
 
 /// A reader's variables of ours are all wanted.

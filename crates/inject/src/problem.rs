@@ -5,9 +5,8 @@ use std::{borrow::Cow, fmt};
 pub use scaivault_contract::Excerpt;
 use scaivault_contract::names::ANNOTATION_PREFIX;
 
-/// The most problems one answer spells out. The API server's clients show the text on one line, and a pod may
-/// carry 256 KiB of annotations.
-const PROBLEMS_SHOWN: usize = 32;
+/// The most problems one answer spells out. The API server's clients show the text on one line.
+const PROBLEMS_KEPT: usize = 32;
 
 /// Where a setting was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -224,32 +223,51 @@ impl Code {
 
 /// All that is wrong with a pod, in the order in which it was found. Never empty inside a [`crate::Decision`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Problems(Vec<Problem>);
+pub struct Problems {
+    /// At most [`PROBLEMS_KEPT`]: a pod can be wrong in more ways than anybody reads, or memory holds.
+    kept: Vec<Problem>,
+    more: usize,
+}
 
 impl Problems {
     /// None yet.
     pub const fn new() -> Self {
-        Self(Vec::new())
+        Self { kept: Vec::new(), more: 0 }
     }
 
-    /// Adds one.
+    /// Adds one; beyond the first [`PROBLEMS_KEPT`] it is only counted.
     pub fn push(&mut self, problem: Problem) {
-        self.0.push(problem);
+        if self.kept.len() < PROBLEMS_KEPT {
+            self.kept.push(problem);
+        } else {
+            self.more += 1;
+        }
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.kept.is_empty()
     }
 
-    /// How many there are.
+    /// How many there are, those that are only counted included.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.kept.len() + self.more
     }
 
-    /// One by one.
+    /// Whether further ones are only counted, so that finding a hint for them is wasted.
+    pub(crate) fn is_full(&self) -> bool {
+        self.kept.len() == PROBLEMS_KEPT
+    }
+
+    /// One by one, as far as they are kept.
     pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
-        self.0.iter()
+        self.kept.iter()
+    }
+}
+
+impl From<Problem> for Problems {
+    fn from(problem: Problem) -> Self {
+        Self { kept: vec![problem], more: 0 }
     }
 }
 
@@ -265,16 +283,16 @@ impl<'a> IntoIterator for &'a Problems {
 impl fmt::Display for Problems {
     /// One problem as itself; more as a numbered list on one line, because `kubectl` and Events show one line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let [only] = self.0.as_slice() {
+        if let [only] = self.kept.as_slice() {
             return write!(f, "{only}");
         }
-        write!(f, "{} problems", self.0.len())?;
-        for (index, problem) in self.0.iter().take(PROBLEMS_SHOWN).enumerate() {
+        write!(f, "{} problems", self.len())?;
+        for (index, problem) in self.kept.iter().enumerate() {
             write!(f, " ({}) {problem}", index + 1)?;
         }
-        match self.0.len().checked_sub(PROBLEMS_SHOWN) {
-            Some(more @ 1..) => write!(f, " and {more} more"),
-            _ => Ok(()),
+        match self.more {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
         }
     }
 }

@@ -3,6 +3,8 @@
 //! It is written by the injector but may be written by anybody, so it is believed for these bits alone: in what state
 //! a parent was left behind, and whose `shareProcessNamespace` is. What is ours is told by reserved names.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::pod::{ContainerView, List, PodView, Presence};
@@ -21,14 +23,14 @@ pub(crate) struct Receipt {
     #[serde(rename = "v")]
     version: u8,
     /// Lists that were null.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    null: Vec<String>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    null: BTreeSet<String>,
     /// Lists that were there and empty.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    empty: Vec<String>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    empty: BTreeSet<String>,
     /// Switches that the injector turned on.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    added: Vec<String>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    added: BTreeSet<String>,
 }
 
 /// How a list without our entries is left behind.
@@ -46,7 +48,8 @@ impl Receipt {
         touched: impl Iterator<Item = (&'a ContainerView<'b>, bool)>,
         shares_processes: bool,
     ) -> Self {
-        let mut receipt = Self { version: VERSION, null: Vec::new(), empty: Vec::new(), added: Vec::new() };
+        let mut receipt =
+            Self { version: VERSION, null: BTreeSet::new(), empty: BTreeSet::new(), added: BTreeSet::new() };
         receipt.note(VOLUMES.to_owned(), &pod.spec.volumes);
         receipt.note(INIT_CONTAINERS.to_owned(), &pod.spec.init_containers);
         for (container, gets_variables) in touched {
@@ -57,10 +60,12 @@ impl Receipt {
         }
         if shares_processes {
             match pod.spec.share_process_namespace {
-                Presence::Absent => receipt.added.push(SHARE_PROCESS_NAMESPACE.to_owned()),
+                Presence::Absent => {
+                    receipt.added.insert(SHARE_PROCESS_NAMESPACE.to_owned());
+                }
                 Presence::Null => {
-                    receipt.added.push(SHARE_PROCESS_NAMESPACE.to_owned());
-                    receipt.null.push(SHARE_PROCESS_NAMESPACE.to_owned());
+                    receipt.added.insert(SHARE_PROCESS_NAMESPACE.to_owned());
+                    receipt.null.insert(SHARE_PROCESS_NAMESPACE.to_owned());
                 }
                 Presence::Value(_) => {}
             }
@@ -70,7 +75,8 @@ impl Receipt {
 
     /// Reads what a pod carries. What cannot be read says nothing.
     pub(crate) fn parse(text: &str) -> Self {
-        let unreadable = Self { version: VERSION, null: Vec::new(), empty: Vec::new(), added: Vec::new() };
+        let unreadable =
+            Self { version: VERSION, null: BTreeSet::new(), empty: BTreeSet::new(), added: BTreeSet::new() };
         serde_json::from_str(text)
             .ok()
             .filter(|receipt: &Self| receipt.version == VERSION)
@@ -84,9 +90,9 @@ impl Receipt {
 
     /// How a list is left behind once our entries are gone and nothing else is in it.
     pub(crate) fn leftover(&self, list: &str) -> Leftover {
-        if self.null.iter().any(|name| name == list) {
+        if self.null.contains(list) {
             Leftover::Null
-        } else if self.empty.iter().any(|name| name == list) {
+        } else if self.empty.contains(list) {
             Leftover::Empty
         } else {
             Leftover::Absent
@@ -95,13 +101,17 @@ impl Receipt {
 
     /// Whether the injector turned a switch on.
     pub(crate) fn added(&self, switch: &str) -> bool {
-        self.added.iter().any(|name| name == switch)
+        self.added.contains(switch)
     }
 
     fn note<T>(&mut self, name: String, list: &List<T>) {
         match list {
-            List::Null => self.null.push(name),
-            List::Items(items) if items.is_empty() => self.empty.push(name),
+            List::Null => {
+                self.null.insert(name);
+            }
+            List::Items(items) if items.is_empty() => {
+                self.empty.insert(name);
+            }
             List::Items(_) | List::Absent => {}
         }
     }

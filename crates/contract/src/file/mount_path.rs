@@ -13,7 +13,7 @@ pub struct MountPath(String);
 
 impl MountPath {
     /// What may stand there.
-    pub const ALLOWED: &'static str = "an absolute directory, such as /run/secrets: no colon, no segment that is . or kubernetes.io or starts with .., not / and not in /proc, /sys or /dev, at most 512 bytes, 255 a segment";
+    pub const ALLOWED: &'static str = "an absolute directory, such as /run/secrets: no colon, no segment that is . or kubernetes.io or starts with .., not /, /etc or in /proc, /sys or /dev, at most 512 bytes, 255 a segment";
 
     /// Whether `other`, as a container's `mountPath` may be written, is this directory or lies below it.
     ///
@@ -53,17 +53,19 @@ fn check_mount_path(text: &str, trimmed: &str) -> Result<(), MountPathFault> {
     }
     match segments.split('/').next() {
         Some("proc" | "sys" | "dev") => Err(MountPathFault::System),
+        // The kubelet mounts /etc/hosts, /etc/hostname and /etc/resolv.conf into every container.
+        _ if segments == "etc" => Err(MountPathFault::System),
         _ => Ok(()),
     }
 }
 
-/// Whether an absolute path is a directory or lies below it, `/var/run` taken for `/run`.
+/// Whether an absolute path is a directory or lies below it, as it is written or where `/var/run` is a link to `/run`.
 pub fn is_at_or_below(path: &str, directory: &str) -> bool {
-    resolve(path).starts_with(&resolve(directory))
+    [false, true].into_iter().any(|link| resolve(path, link).starts_with(&resolve(directory, link)))
 }
 
-/// The segments of an absolute path as the kernel would walk them in an image where `/var/run` is a link to `/run`.
-fn resolve(path: &str) -> Vec<&str> {
+/// The segments of an absolute path as the kernel would walk them in an image, where `/var/run` may be a link to `/run`.
+fn resolve(path: &str, is_linked: bool) -> Vec<&str> {
     let mut segments = Vec::new();
     for segment in path.split('/') {
         match segment {
@@ -71,7 +73,7 @@ fn resolve(path: &str) -> Vec<&str> {
             ".." => {
                 segments.pop();
             }
-            "run" if segments == ["var"] => segments[0] = "run",
+            "run" if is_linked && segments == ["var"] => segments[0] = "run",
             _ => segments.push(segment),
         }
     }
@@ -101,7 +103,7 @@ pub enum MountPathFault {
     /// Kubernetes refuses a colon in a `mountPath`.
     #[error("it has a colon")]
     Colon,
-    /// `/proc`, `/sys`, `/dev`, or below them.
-    #[error("it belongs to the kernel")]
+    /// `/proc`, `/sys`, `/dev`, or below them; `/etc` itself.
+    #[error("it belongs to the kernel or the kubelet")]
     System,
 }

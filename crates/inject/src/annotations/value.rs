@@ -1,12 +1,20 @@
 //! The types that annotation values become, and what may stand where.
 
-use std::{borrow::Cow, fmt, str::FromStr};
+mod image;
+mod template;
+mod url;
+
+use std::{borrow::Cow, str::FromStr};
 
 use scaivault_contract::{
     Duration, DynamicRef, FileMode, Format, MountPath, RelativeFile, SecretRef, Signal,
 };
 
 use crate::quantity::Quantity;
+
+pub(crate) use image::{image, image_is_below};
+pub(crate) use template::template;
+pub(crate) use url::Url;
 
 /// What kind of value a key takes: its name, what is allowed, and its JSON schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +125,9 @@ impl ValueKind {
 /// Why a value of ours is refused; the kind's [`ValueKind::allowed`] says the rest.
 pub(crate) type Reason = Cow<'static, str>;
 
+/// The most containers a selection names.
+const SELECTION_NAMES: usize = 100;
+
 /// Who gets a mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Selection {
@@ -132,9 +143,13 @@ impl FromStr for Selection {
     fn from_str(text: &str) -> Result<Self, Reason> {
         let mut names: Vec<String> = Vec::new();
         for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
-            if !names.iter().any(|other| other == name) {
-                names.push(name.to_owned());
+            if names.iter().any(|other| other == name) {
+                continue;
             }
+            if names.len() == SELECTION_NAMES {
+                return Err(format!("more than {SELECTION_NAMES} names").into());
+            }
+            names.push(name.to_owned());
         }
         if names.iter().any(|name| name == "*") {
             return if names.len() == 1 { Ok(Self::All) } else { Err("* stands alone or not at all".into()) };
@@ -267,65 +282,6 @@ pub(crate) fn id(text: &str) -> Result<i64, Reason> {
     i64::try_from(id).map_err(|_| "too large".into())
 }
 
-/// An address of ScaiVault.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Url(String);
-
-impl Url {
-    pub(crate) fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    pub(crate) fn is_plain_http(&self) -> bool {
-        self.0.starts_with("http://")
-    }
-
-    /// Whether an allow-list's entry covers this URL: the same, or the beginning up to a `/`, so that
-    /// `https://vault.example` does not let `https://vault.example.evil` through.
-    pub(crate) fn is_below(&self, entry: &str) -> bool {
-        let entry = entry.trim_end_matches('/');
-        self.0.strip_prefix(entry).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    }
-}
-
-impl FromStr for Url {
-    type Err = Reason;
-
-    fn from_str(text: &str) -> Result<Self, Reason> {
-        let rest = text
-            .strip_prefix("https://")
-            .or_else(|| text.strip_prefix("http://"))
-            .ok_or("a URL starts with https://")?;
-        let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let (name, port) = match host.rsplit_once(':') {
-            Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
-            _ => (host, None),
-        };
-        if name.is_empty() || text.len() > 512 {
-            return Err("a URL names a host and has at most 512 characters".into());
-        }
-        if port.is_some_and(|port| !port.parse::<u16>().is_ok_and(|port| port > 0)) {
-            return Err("the port is not a number from 1 to 65535".into());
-        }
-        let bracketed = name.starts_with('[') && name.ends_with(']');
-        let host_char = |c: char| {
-            c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') || (bracketed && "[]:".contains(c))
-        };
-        let path_char = |c: char| c.is_ascii_alphanumeric() || "/-._~%".contains(c);
-        if !name.chars().all(host_char) || !path.chars().all(path_char) || path.split('/').any(|s| s == "..")
-        {
-            return Err("the URL has characters or parts that are not allowed".into());
-        }
-        Ok(Self(text.trim_end_matches('/').to_owned()))
-    }
-}
-
-impl fmt::Display for Url {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 /// The name of a Secret or ConfigMap (a DNS subdomain, RFC 1123).
 pub(crate) fn object_name(text: &str) -> Result<String, Reason> {
     let label = |part: &str| {
@@ -339,25 +295,6 @@ pub(crate) fn object_name(text: &str) -> Result<String, Reason> {
     } else {
         Err("not the name of an object".into())
     }
-}
-
-/// A container image reference: no more is checked than that it cannot be anything else.
-pub(crate) fn image(text: &str) -> Result<String, Reason> {
-    let fits = !text.is_empty()
-        && text.len() <= 512
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || "./:@_-".contains(c))
-        && text.starts_with(|c: char| c.is_ascii_alphanumeric());
-    if fits { Ok(text.to_owned()) } else { Err("not an image".into()) }
-}
-
-/// Whether an allow-list's entry covers an image: the same; or, for an entry that names a repository, any tag, digest
-/// or sub-repository of it; or, for an entry that is a bare host, what lies below it. A bare host never covers
-/// another port of that host.
-pub(crate) fn image_is_below(image: &str, entry: &str) -> bool {
-    let next: &[char] = if entry.contains('/') { &['/', ':', '@'] } else { &['/'] };
-    image
-        .strip_prefix(entry.trim_end_matches('/'))
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with(next))
 }
 
 /// One line of text.
@@ -375,20 +312,6 @@ pub(crate) fn boolean(text: &str) -> Result<bool, Reason> {
         "true" => Ok(true),
         "false" => Ok(false),
         _ => Err("neither true nor false".into()),
-    }
-}
-
-/// A template whose syntax holds.
-pub(crate) fn template(text: &str) -> Result<String, Reason> {
-    match minijinja::Environment::new().template_from_str(text) {
-        Ok(_) => Ok(text.to_owned()),
-        // The error's kind and line; its detail could quote the template.
-        Err(error) => Err(format!(
-            "the template does not parse: {}{}",
-            error.kind(),
-            error.line().map(|line| format!(" in line {line}")).unwrap_or_default()
-        )
-        .into()),
     }
 }
 

@@ -1,12 +1,18 @@
 //! What the pod already has where the injector would put something.
 
+use std::collections::BTreeSet;
+
 use scaivault_contract::{
-    is_at_or_below,
+    VariableName, is_at_or_below,
     names::{AGENT_BINARY, SERVICE_ACCOUNT_DIR, TOKEN_DIR},
 };
 
-use super::{Findings, Readers};
-use crate::{annotations::Draft, pod::PodView, problem::Code};
+use super::{Findings, Readers, files::Files};
+use crate::{
+    annotations::Draft,
+    pod::PodView,
+    problem::{Code, Excerpt},
+};
 
 /// Below here the agent's containers have mounts of their own.
 const AGENT_DIR: &str = "/var/run/scaivault";
@@ -15,50 +21,65 @@ pub(super) fn check(
     draft: &Draft,
     pod: &PodView<'_>,
     readers: &Readers,
-    has_files: bool,
+    files: &Files,
     findings: &mut Findings<'_>,
 ) {
+    own_places(draft, files, findings);
     let mount_path = &draft.mount_path;
-    for own in [TOKEN_DIR, AGENT_DIR, AGENT_BINARY] {
-        if mount_path.as_str() == own
-            || mount_path.as_str().strip_prefix(own).is_some_and(|rest| rest.starts_with('/'))
+    // The agent makes this directory in the volume, so that the runtime finds it in the read-only mount.
+    let account = format!("{mount_path}/{SERVICE_ACCOUNT_DIR}");
+    let variables: BTreeSet<&str> = draft.variables.keys().map(VariableName::as_str).collect();
+    for container in readers.of(pod) {
+        let name = Excerpt::new(&container.name);
+        let paths = container.volume_mounts.iter().map(|mount| &*mount.mount_path);
+        for path in paths
+            .filter(|path| !files.is_empty() && mount_path.covers(path) && !is_at_or_below(path, &account))
         {
             findings.problem(
                 Code::MountConflict,
                 "mount-path",
                 Some(mount_path.as_str()),
-                format!("the agent's own container uses {own}"),
-                "choose another directory",
-            );
-        }
-    }
-    // The agent makes this directory in the volume, so that the runtime finds it in the read-only mount.
-    let account = format!("{mount_path}/{SERVICE_ACCOUNT_DIR}");
-    for container in readers.of(pod) {
-        let taken = container
-            .volume_mounts
-            .iter()
-            .map(|mount| &*mount.mount_path)
-            .filter(|path| has_files && mount_path.covers(path) && !is_at_or_below(path, &account));
-        for path in taken {
-            findings.problem(
-                Code::MountConflict,
-                "mount-path",
-                Some(mount_path.as_str()),
-                format!("container {} mounts something at {path}, which is at or below it", &*container.name),
+                format!("container {name} mounts something at {}, which is at or below it", Excerpt::new(path)),
                 "choose another mount-path, move the mount, or leave the container out by containers or init-containers",
             );
         }
-        for variable in draft.variables.keys() {
-            if container.env.iter().any(|other| &*other.name == variable.as_str()) {
-                findings.named_problem(
-                    Code::VariableConflict,
-                    Some(format!("inject-env-{variable}")),
-                    None,
-                    format!("container {} already sets this variable", &*container.name),
-                    "remove the variable from the container, or choose another name",
-                );
-            }
+        for variable in
+            container.env.iter().map(|variable| &*variable.name).filter(|name| variables.contains(name))
+        {
+            findings.named_problem(
+                Code::VariableConflict,
+                Some(format!("inject-env-{variable}")),
+                None,
+                format!("container {name} already sets this variable"),
+                "remove the variable from the container, or choose another name",
+            );
+        }
+    }
+}
+
+/// The agent's containers mount their token, their state and their binary themselves. Their image has no link from
+/// `/var/run` to `/run`, so paths are compared as they are written.
+fn own_places(draft: &Draft, files: &Files, findings: &mut Findings<'_>) {
+    let is_below = |path: &str, directory: &str| {
+        path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    for own in [TOKEN_DIR, AGENT_DIR, AGENT_BINARY] {
+        if is_below(draft.mount_path.as_str(), own) {
+            findings.problem(
+                Code::MountConflict,
+                "mount-path",
+                Some(draft.mount_path.as_str()),
+                format!("the agent's own container uses {own}"),
+                "choose another directory",
+            );
+        } else if let Some(file) = files.paths().find(|file| is_below(file, own) || is_below(own, file)) {
+            findings.problem(
+                Code::FileConflict,
+                None,
+                Some(file),
+                format!("the agent's own container uses {own}"),
+                "choose another file by secret-file-<name>, or another mount-path",
+            );
         }
     }
 }

@@ -13,10 +13,27 @@ use crate::{
     problem::Code,
 };
 
+/// A longer name is no misspelt one.
+const HINTED_BYTES: usize = 64;
+/// The most keys that one problem names.
+const KEYS_SHOWN: usize = 4;
+
 /// The mappings, sorted by name.
 pub(super) struct Files {
     pub(super) secrets: Vec<SecretMapping>,
     pub(super) dynamic: Vec<DynamicMapping>,
+}
+
+impl Files {
+    pub(super) fn is_empty(&self) -> bool {
+        self.secrets.is_empty() && self.dynamic.is_empty()
+    }
+
+    /// The absolute paths of all files.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &str> {
+        let secrets = self.secrets.iter().map(|mapping| mapping.file.as_str());
+        secrets.chain(self.dynamic.iter().map(|mapping| mapping.file.as_str()))
+    }
 }
 
 pub(super) fn resolve(draft: &Draft, only_reader: bool, findings: &mut Findings<'_>) -> Files {
@@ -49,21 +66,28 @@ pub(super) fn resolve(draft: &Draft, only_reader: bool, findings: &mut Findings<
             Some(DynamicMapping { dynamic: dynamic.clone(), file, options })
         })
         .collect();
-    let files = secrets.iter().map(|m| m.file.as_str()).chain(dynamic.iter().map(|m| m.file.as_str()));
-    for conflict in conflicts(files) {
-        let keys = |file: &str| keys_by_file.get(file).map(|keys| keys.join(" and ")).unwrap_or_default();
-        let (first, second) = (keys(&conflict.first), keys(&conflict.second));
-        let who = if first == second { first } else { format!("{first} and {second}") };
+    let files = Files { secrets, dynamic };
+    for conflict in conflicts(files.paths()) {
+        let mut keys: Vec<&str> = [&conflict.first, &conflict.second]
+            .into_iter()
+            .filter_map(|file| keys_by_file.get(file))
+            .flatten()
+            .map(String::as_str)
+            .collect();
+        keys.dedup();
+        let shown = keys.iter().take(KEYS_SHOWN).copied().collect::<Vec<_>>().join(" and ");
+        let more = keys.len().saturating_sub(KEYS_SHOWN);
+        let who = if more == 0 { shown } else { format!("{shown} and {more} more") };
         findings.problem(
             Code::FileConflict,
             None,
             Some(&conflict.second),
-            format!("{who} cannot both be: {conflict}"),
-            "give one another file by secret-file-<name>",
+            format!("{who} cannot all be: {conflict}"),
+            "give each a file of its own by secret-file-<name>",
         );
     }
-    size(draft, &secrets, &dynamic, findings);
-    Files { secrets, dynamic }
+    size(draft, &files, findings);
+    files
 }
 
 /// Options for names that nothing selects: a misspelt name would otherwise be lost without a word.
@@ -72,8 +96,11 @@ fn orphans(draft: &Draft, findings: &mut Findings<'_>) {
     for (name, file) in draft.files.iter().filter(|(name, _)| !is_selected(name)) {
         let FileDraft { file, format, template, mode } = file;
         let names = draft.secrets.keys().chain(draft.dynamic.keys()).map(String::as_str);
-        let cure = nearest(name, names).map_or_else(
-            || format!("add inject-secret-{name}, or remove the option"),
+        let hinted = (!findings.problems.is_full() && name.len() <= HINTED_BYTES)
+            .then(|| nearest(name, names))
+            .flatten();
+        let cure = hinted.map_or_else(
+            || "add inject-secret-<name> with this name, or remove the option".to_owned(),
             |name| format!("did you mean {name:?}?"),
         );
         for (prefix, is_set) in [
@@ -153,9 +180,9 @@ fn options(
 }
 
 /// All mappings together go into environment variables, which the kernel bounds.
-fn size(draft: &Draft, secrets: &[SecretMapping], dynamic: &[DynamicMapping], findings: &mut Findings<'_>) {
-    let bytes: usize = secrets.iter().map(|mapping| mapping.to_string().len() + 1).sum::<usize>()
-        + dynamic.iter().map(|mapping| mapping.to_string().len() + 1).sum::<usize>()
+fn size(draft: &Draft, files: &Files, findings: &mut Findings<'_>) {
+    let bytes: usize = files.secrets.iter().map(|mapping| mapping.to_string().len() + 1).sum::<usize>()
+        + files.dynamic.iter().map(|mapping| mapping.to_string().len() + 1).sum::<usize>()
         + draft.variables.iter().map(|(name, secret)| format!("{secret} -> {name}\n").len()).sum::<usize>();
     if bytes > MAPPINGS_LIMIT {
         findings.problem(

@@ -35,16 +35,13 @@ pub(super) fn resolve(
 ) -> Identity {
     let target = target.and_then(|target| pod.spec.containers.as_slice().get(target.container));
     let target_uid = target.and_then(|container| pod.uid_of(container));
-    let identity = match (draft.run_as_user.as_ref(), target) {
-        (Some(user), _) if *user == RunAsUser::Unset => Identity::unprivileged(None, None),
-        // A default of the platform's gives way to what a signal needs; the pod's own word does not.
-        (Some(_), Some(_)) if draft.layer_of("run-as-user") != Layer::Pod && target_uid.is_some() => {
-            Identity::unprivileged(target_uid, target.and_then(|container| pod.gid_of(container)))
-        }
-        (Some(user), _) => match *user {
-            RunAsUser::Uid(uid) => chosen(uid, pod, target.is_some(), target_uid, findings),
-            RunAsUser::Unset => Identity::unprivileged(None, None),
-        },
+    // A default of the platform's gives way to what a signal needs; the pod's own word does not.
+    let gives_way = |user: &RunAsUser| {
+        target.is_some() && *user != RunAsUser::Unset && draft.layer_of("run-as-user") != Layer::Pod
+    };
+    let identity = match (draft.run_as_user.filter(|user| !gives_way(user)), target) {
+        (Some(RunAsUser::Uid(uid)), _) => chosen(uid, pod, target.is_some(), target_uid, findings),
+        (Some(RunAsUser::Unset), _) => Identity::unprivileged(None, None),
         (None, Some(container)) => match target_uid {
             Some(uid) => Identity::unprivileged(Some(uid), pod.gid_of(container)),
             None if container.security_context.non_root.or(pod.spec.security_context.non_root)

@@ -4,7 +4,7 @@ use super::Findings;
 use crate::{
     annotations::{Draft, Selection, nearest},
     pod::{ContainerView, PodView},
-    problem::Code,
+    problem::{Code, Excerpt},
 };
 
 /// Containers by their place in the pod that is seen without anything of ours.
@@ -60,10 +60,22 @@ pub(super) fn resolve(
         ),
     };
     for place in readers.init_containers.iter().filter(|place| **place < insert_at) {
-        findings.warn(format!(
-            "init-containers: {} starts before the agent and finds the mount empty; position: first starts the agent earlier",
-            &*init_containers[*place].name
-        ));
+        let name = Excerpt::new(&init_containers[*place].name);
+        if draft.variables.is_empty() {
+            findings.warn(format!(
+                "init-containers: {name} starts before the agent and finds the mount empty; position: first starts the agent \
+                 earlier"
+            ));
+        } else {
+            // The kubelet does not start a container whose variable's file is missing, `optional` or not.
+            findings.problem(
+                Code::UnknownContainer,
+                "init-containers",
+                None,
+                format!("{name} starts before the agent, so its inject-env variables could never be read"),
+                "set position: first, or leave the container out",
+            );
+        }
     }
     if readers == Readers::default() {
         findings.warn("no container gets the secrets: check containers and init-containers");
@@ -101,10 +113,14 @@ pub(super) fn unknown(
     containers: &[ContainerView<'_>],
     findings: &mut Findings<'_>,
 ) {
-    let cure = if let Some(name) = nearest(name, containers.iter().map(|container| &*container.name)) {
-        format!("did you mean {name:?}?")
+    let hinted = (!findings.problems.is_full())
+        .then(|| nearest(name, containers.iter().map(|container| &*container.name)))
+        .flatten();
+    let cure = if let Some(name) = hinted {
+        format!("did you mean {}?", Excerpt::new(name))
     } else {
-        let names: Vec<&str> = containers.iter().take(8).map(|container| &*container.name).collect();
+        let names: Vec<String> =
+            containers.iter().take(8).map(|container| Excerpt::new(&container.name).to_string()).collect();
         format!("the pod has {}", if names.is_empty() { "none".to_owned() } else { names.join(", ") })
     };
     findings.problem(

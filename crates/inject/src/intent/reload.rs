@@ -6,7 +6,7 @@ use super::{Findings, Readers, readers};
 use crate::{
     annotations::Draft,
     pod::{PodView, Presence},
-    problem::Code,
+    problem::{Code, Excerpt},
 };
 
 /// A process that is told of changes.
@@ -77,7 +77,11 @@ pub(super) fn resolve(
         }
         (None, [only]) => *only,
         (None, several) => {
-            let names: Vec<&str> = several.iter().map(|place| &*containers[*place].name).take(8).collect();
+            let names: Vec<String> = several
+                .iter()
+                .map(|place| Excerpt::new(&containers[*place].name).to_string())
+                .take(8)
+                .collect();
             findings.problem(
                 Code::AmbiguousReload,
                 "reload-target",

@@ -3,8 +3,8 @@
 use super::Findings;
 use crate::{
     annotations::Draft,
-    pod::{ContainerView, PodView, QuantityText},
-    problem::Code,
+    pod::{ContainerView, PodView, QuantityText, ResourcesView},
+    problem::{Code, Layer},
     quantity::Quantity,
 };
 
@@ -53,13 +53,17 @@ pub(super) fn resolve(draft: &Draft, pod: &PodView<'_>, findings: &mut Findings<
             );
         }
     }
-    // Pod-level requests and limits are a budget that the user divided up without us: only what he gave us counts.
-    if pod.spec.resources.is_some() {
+    // Pod-level requests and limits are a budget that the user divided up without us: only what the pod itself gives us
+    // counts.
+    if pod.spec.resources.as_ref().is_some_and(ResourcesView::is_set) {
+        let own = |key: &str, amount: &Option<Quantity>| {
+            amount.clone().filter(|_| draft.layer_of(key) == Layer::Pod)
+        };
         return Resources {
-            requests_cpu: draft.requests_cpu.clone(),
-            requests_memory: draft.requests_memory.clone(),
-            limits_cpu: draft.limits_cpu.clone(),
-            limits_memory: draft.limits_memory.clone(),
+            requests_cpu: own("requests-cpu", &draft.requests_cpu),
+            requests_memory: own("requests-memory", &draft.requests_memory),
+            limits_cpu: own("limits-cpu", &draft.limits_cpu),
+            limits_memory: own("limits-memory", &draft.limits_memory),
         };
     }
     let limits_memory = draft.limits_memory.clone().unwrap_or_else(|| {

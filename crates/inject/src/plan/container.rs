@@ -26,11 +26,11 @@ use crate::{
 /// How long the gate outlives the fetch: the agent gives up first and says why.
 const GATE_SPARE_SECONDS: u64 = 10;
 
-pub(super) fn init(intent: &Intent, settings: &Settings) -> Container {
+pub(super) fn init(intent: &Intent<'_>, settings: &Settings) -> Container {
     agent(intent, settings, Pattern::Init)
 }
 
-pub(super) fn sidecar(intent: &Intent, settings: &Settings) -> Container {
+pub(super) fn sidecar(intent: &Intent<'_>, settings: &Settings) -> Container {
     let (lifecycle, startup_probe) = gate(intent);
     Container {
         restart_policy: Some("Always".to_owned()),
@@ -40,14 +40,14 @@ pub(super) fn sidecar(intent: &Intent, settings: &Settings) -> Container {
     }
 }
 
-fn agent(intent: &Intent, settings: &Settings, pattern: Pattern) -> Container {
+fn agent(intent: &Intent<'_>, settings: &Settings, pattern: Pattern) -> Container {
     let (name, command, image) = match pattern {
         Pattern::Init => (INIT_CONTAINER, INIT_COMMAND, settings.init_image()),
         Pattern::Sidecar => (SIDECAR_CONTAINER, SIDECAR_COMMAND, settings.sidecar_image()),
     };
     Container {
         name: name.to_owned(),
-        image: Some(intent.image.as_deref().unwrap_or(image).to_owned()),
+        image: Some(intent.draft.image.as_deref().unwrap_or(image).to_owned()),
         image_pull_policy: settings.config.image_pull_policy.map(ImagePullPolicy::name).map(str::to_owned),
         command: Some(vec![AGENT_BINARY.to_owned()]),
         args: Some(vec![command.to_owned()]),
@@ -60,16 +60,16 @@ fn agent(intent: &Intent, settings: &Settings, pattern: Pattern) -> Container {
 }
 
 /// What holds back everything that starts after the sidecar until the secrets are on disk.
-fn gate(intent: &Intent) -> (Option<Lifecycle>, Option<Probe>) {
+fn gate(intent: &Intent<'_>) -> (Option<Lifecycle>, Option<Probe>) {
     let exec =
         |command: &str| ExecAction { command: Some(vec![AGENT_BINARY.to_owned(), command.to_owned()]) };
-    match intent.start_gate {
+    match intent.draft.start_gate {
         StartGate::Hook => {
             let hook = LifecycleHandler { exec: Some(exec(WAIT_COMMAND)), ..LifecycleHandler::default() };
             (Some(Lifecycle { post_start: Some(hook), ..Lifecycle::default() }), None)
         }
         StartGate::Probe => {
-            let failures = intent.fetch_timeout.as_secs() + GATE_SPARE_SECONDS;
+            let failures = intent.draft.fetch_timeout.as_secs() + GATE_SPARE_SECONDS;
             let probe = Probe {
                 exec: Some(exec(HEALTHZ_COMMAND)),
                 period_seconds: Some(1),

@@ -13,21 +13,21 @@ use scaivault_contract::{
 use crate::{intent::Intent, pattern::Pattern, settings::Settings};
 
 /// The variables of the init container or of the sidecar.
-pub(super) fn of(intent: &Intent, settings: &Settings, container: Pattern) -> Vec<EnvVar> {
+pub(super) fn of(intent: &Intent<'_>, settings: &Settings, container: Pattern) -> Vec<EnvVar> {
     let is_sidecar = container == Pattern::Sidecar;
     let mut variables = Variables(Vec::with_capacity(12));
-    variables.always(env::SCAIVAULT_URL, &intent.url);
-    if intent.client_credentials_secret.is_none() {
+    variables.always(env::SCAIVAULT_URL, &intent.draft.url);
+    if intent.draft.client_credentials_secret.is_none() {
         variables.always(env::SCAIVAULT_TOKEN_FILE, format_args!("{TOKEN_DIR}/{TOKEN_FILE}"));
     } else {
         variables.always(env::SCAIVAULT_CREDENTIALS_DIR, CREDENTIALS_DIR);
         variables
             .unless_default(env::SCAIKEY_TOKEN_URL, settings.config.token_url.as_deref().unwrap_or_default());
     }
-    variables.unless_default(env::SCAIVAULT_ROLE, intent.role.as_deref().unwrap_or_default());
-    variables.unless_default(env::SCAIVAULT_AUDIENCE, &intent.audience);
-    variables.unless_default(env::SCAIVAULT_ALLOW_HTTP, intent.url.is_plain_http());
-    if intent.ca_configmap.is_some() {
+    variables.unless_default(env::SCAIVAULT_ROLE, intent.draft.role.as_deref().unwrap_or_default());
+    variables.unless_default(env::SCAIVAULT_AUDIENCE, &intent.draft.audience);
+    variables.unless_default(env::SCAIVAULT_ALLOW_HTTP, intent.draft.url.is_plain_http());
+    if intent.draft.ca_configmap.is_some() {
         variables.always(env::SCAIVAULT_CA_FILE, format_args!("{CA_DIR}/{CA_FILE}"));
     }
     variables.lines(if is_sidecar { env::WATCH_PATHS } else { env::SECRETS }, &intent.secrets);
@@ -40,8 +40,8 @@ pub(super) fn of(intent: &Intent, settings: &Settings, container: Pattern) -> Ve
         variables.always(env::SCAIVAULT_STATE_DIR, STATE_DIR);
     }
     if is_sidecar {
-        variables.always(env::REFRESH_INTERVAL, intent.refresh_interval);
-        variables.unless_default(env::REFRESH_ON_EVENT, intent.refresh_on_event);
+        variables.always(env::REFRESH_INTERVAL, intent.draft.refresh_interval);
+        variables.unless_default(env::REFRESH_ON_EVENT, intent.draft.refresh_on_event);
         if let Some((signal, process)) = &intent.reload {
             variables.always(env::RELOAD_SIGNAL, signal);
             variables.always(env::RELOAD_TARGET, process);
@@ -49,9 +49,9 @@ pub(super) fn of(intent: &Intent, settings: &Settings, container: Pattern) -> Ve
         // A native sidecar is stopped after the app: no draining app needs its database user any more.
         variables.unless_default(env::SCAIVAULT_REVOKE_DELAY, Duration::ZERO);
     }
-    variables.unless_default(env::FETCH_TIMEOUT, intent.fetch_timeout);
-    variables.unless_default(env::FAIL_OPEN, intent.fail_open);
-    variables.unless_default(env::LOG_LEVEL, intent.log_level.0);
+    variables.unless_default(env::FETCH_TIMEOUT, intent.draft.fetch_timeout);
+    variables.unless_default(env::FAIL_OPEN, intent.draft.fail_open);
+    variables.unless_default(env::LOG_LEVEL, intent.draft.log_level.0);
     variables.0
 }
 

@@ -18,12 +18,12 @@ use crate::intent::Intent;
 /// is a login and a few leases.
 const SMALL_VOLUME: &str = "1Mi";
 
-pub(super) fn of(intent: &Intent) -> Vec<Volume> {
+pub(super) fn of(intent: &Intent<'_>) -> Vec<Volume> {
     let mut volumes = Vec::with_capacity(4);
     if intent.has_files() {
-        volumes.push(memory(SECRETS_VOLUME, intent.volume_size_limit.as_str()));
+        volumes.push(memory(SECRETS_VOLUME, intent.draft.volume_size_limit.as_str()));
     }
-    match &intent.client_credentials_secret {
+    match &intent.draft.client_credentials_secret {
         None => volumes.push(token(intent)),
         Some(secret) => volumes.push(Volume {
             name: CREDENTIALS_VOLUME.to_owned(),
@@ -40,7 +40,7 @@ pub(super) fn of(intent: &Intent) -> Vec<Volume> {
     if intent.has_state() {
         volumes.push(memory(STATE_VOLUME, SMALL_VOLUME));
     }
-    if let Some(name) = &intent.ca_configmap {
+    if let Some(name) = &intent.draft.ca_configmap {
         volumes.push(Volume {
             name: CA_VOLUME.to_owned(),
             config_map: Some(ConfigMapVolumeSource {
@@ -59,7 +59,7 @@ pub(super) fn of(intent: &Intent) -> Vec<Volume> {
 }
 
 /// The mounts of our own containers.
-pub(super) fn mounts(intent: &Intent) -> Vec<VolumeMount> {
+pub(super) fn mounts(intent: &Intent<'_>) -> Vec<VolumeMount> {
     let mut mounts = Vec::with_capacity(4);
     let mut mount = |name: &str, path: &str, read_only: bool| {
         mounts.push(VolumeMount {
@@ -70,9 +70,9 @@ pub(super) fn mounts(intent: &Intent) -> Vec<VolumeMount> {
         });
     };
     if intent.has_files() {
-        mount(SECRETS_VOLUME, intent.mount_path.as_str(), false);
+        mount(SECRETS_VOLUME, intent.draft.mount_path.as_str(), false);
     }
-    match intent.client_credentials_secret {
+    match intent.draft.client_credentials_secret {
         None => mount(TOKEN_VOLUME, TOKEN_DIR, true),
         Some(_) => mount(CREDENTIALS_VOLUME, CREDENTIALS_DIR, true),
     }
@@ -82,7 +82,7 @@ pub(super) fn mounts(intent: &Intent) -> Vec<VolumeMount> {
     if intent.has_state() {
         mount(STATE_VOLUME, STATE_DIR, false);
     }
-    if intent.ca_configmap.is_some() {
+    if intent.draft.ca_configmap.is_some() {
         mount(CA_VOLUME, CA_DIR, true);
     }
     mounts
@@ -99,11 +99,11 @@ fn memory(name: &str, size_limit: &str) -> Volume {
     }
 }
 
-fn token(intent: &Intent) -> Volume {
+fn token(intent: &Intent<'_>) -> Volume {
     let projection = VolumeProjection {
         service_account_token: Some(ServiceAccountTokenProjection {
-            audience: Some(intent.audience.clone()),
-            expiration_seconds: Some(intent.token_expiration_seconds),
+            audience: Some(intent.draft.audience.clone()),
+            expiration_seconds: Some(intent.draft.token_expiration_seconds),
             path: TOKEN_FILE.to_owned(),
         }),
         ..VolumeProjection::default()

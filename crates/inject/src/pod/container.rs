@@ -29,6 +29,8 @@ pub(crate) struct ContainerView<'a> {
     #[serde(borrow, deserialize_with = "read::nullable")]
     pub(crate) name: Text<'a>,
     #[serde(borrow)]
+    pub(crate) command: List<Text<'a>>,
+    #[serde(borrow)]
     pub(crate) args: List<Text<'a>>,
     #[serde(borrow)]
     pub(crate) env: List<VariableView<'a>>,
@@ -64,9 +66,10 @@ impl ContainerView<'_> {
         self.startup_probe.is_some()
     }
 
-    /// The literal value of a variable; the empty text where it has none.
+    /// The literal value of a variable, of a repeated one the last, as the process gets it; the empty text where it
+    /// has none.
     pub(crate) fn variable(&self, name: &str) -> Option<&str> {
-        self.env.iter().find(|variable| &*variable.name == name).map(|v| v.value.as_deref().unwrap_or(""))
+        self.env.iter().rfind(|variable| &*variable.name == name).map(|v| v.value.as_deref().unwrap_or(""))
     }
 
     /// Whether a volume is mounted, wherever.
@@ -122,6 +125,18 @@ pub(crate) struct MountView<'a> {
     pub(crate) name: Text<'a>,
     #[serde(borrow, deserialize_with = "read::nullable")]
     pub(crate) mount_path: Text<'a>,
+    pub(crate) read_only: Option<bool>,
+    #[serde(borrow)]
+    sub_path: Option<Text<'a>>,
+    #[serde(borrow)]
+    sub_path_expr: Option<Text<'a>>,
+}
+
+impl MountView<'_> {
+    /// Whether only a part of the volume is mounted.
+    pub(crate) fn is_partial(&self) -> bool {
+        [&self.sub_path, &self.sub_path_expr].into_iter().flatten().any(|path| !path.is_empty())
+    }
 }
 
 /// The part of a security context that says who a process runs as.
@@ -144,6 +159,15 @@ pub(crate) struct ResourcesView<'a> {
     pub(crate) requests: AmountsView<'a>,
     #[serde(borrow, deserialize_with = "read::nullable")]
     pub(crate) limits: AmountsView<'a>,
+}
+
+impl ResourcesView<'_> {
+    /// Whether any amount of CPU or memory is named.
+    pub(crate) fn is_set(&self) -> bool {
+        [&self.requests.cpu, &self.requests.memory, &self.limits.cpu, &self.limits.memory]
+            .into_iter()
+            .any(Option::is_some)
+    }
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -196,16 +196,18 @@ impl<'de: 'a, 'a> Deserialize<'de> for Annotations<'a> {
                 while let Some(key) = map.next_key::<Text<'de>>()? {
                     if key.starts_with(ANNOTATION_PREFIX) {
                         let value = map.next_value::<Option<Text<'de>>>()?.unwrap_or_default();
-                        match read.ours.binary_search_by(|(other, _)| other.cmp(&key)) {
-                            Ok(place) => read.ours[place].1 = value,
-                            Err(place) => read.ours.insert(place, (key, value)),
-                        }
+                        read.ours.push((key, value));
                     } else {
                         read.others += 1;
                         read.mirror |= &*key == MIRROR_POD_ANNOTATION;
                         map.next_value::<IgnoredAny>()?;
                     }
                 }
+                // Stable, so that the last of a repeated key stands last: it counts, as in any JSON object.
+                read.ours.sort_by(|(one, _), (other, _)| one.cmp(other));
+                read.ours.reverse();
+                read.ours.dedup_by(|(one, _), (other, _)| one == other);
+                read.ours.reverse();
                 Ok(read)
             }
         }

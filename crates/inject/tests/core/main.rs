@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by panicking")]
 
+mod configuration;
+mod hostile;
 mod laws;
 mod opt_out;
 mod problems;

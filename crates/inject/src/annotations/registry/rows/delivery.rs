@@ -9,7 +9,11 @@ use super::{
 use crate::{
     annotations::value::{Position, StartGate, ValueKind},
     pattern::Pattern,
+    quantity::Quantity,
 };
+
+/// The largest volume: it is memory of the node, and a secret has kilobytes.
+const MOST_VOLUME_MEBIBYTES: u32 = 1024;
 
 pub(super) static ROWS: &[AnnotationSpec] = &[
     AnnotationSpec {
@@ -70,7 +74,11 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
               is written counts in the agent's memory.",
         example: "16Mi",
         set: |draft, entry| {
-            draft.volume_size_limit = quantity(entry)?;
+            let limit = quantity(entry)?;
+            if limit > Quantity::mebibytes(MOST_VOLUME_MEBIBYTES) {
+                return Err("more than 1Gi of memory".into());
+            }
+            draft.volume_size_limit = limit;
             Ok(())
         },
     },

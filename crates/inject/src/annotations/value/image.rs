@@ -1,0 +1,35 @@
+//! The agent's image, and the platform's list of allowed ones.
+
+use super::Reason;
+
+/// A container image reference: no more is checked than that it cannot be anything else.
+pub(crate) fn image(text: &str) -> Result<String, Reason> {
+    let fits = !text.is_empty()
+        && text.len() <= 512
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || "./:@_-".contains(c))
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if fits { Ok(text.to_owned()) } else { Err("not an image".into()) }
+}
+
+/// Whether an allow-list's entry covers an image: the same; or, for an entry that names a repository, any tag, digest
+/// or sub-repository of it; or, for an entry that is a bare host, what lies below it. A bare host never covers
+/// another port of that host.
+pub(crate) fn image_is_below(image: &str, entry: &str) -> bool {
+    let entry = entry.trim_end_matches('/');
+    let next: &[char] = if entry.contains('/') { &['/', ':', '@'] } else { &['/'] };
+    image.strip_prefix(entry).is_some_and(|rest| rest.is_empty() || rest.starts_with(next))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_allow_list_does_not_let_lookalikes_through() {
+        assert!(image_is_below("r.example/team/agent:1", "r.example/team/agent"));
+        assert!(image_is_below("r.example/team/agent@sha256:0", "r.example"));
+        assert!(!image_is_below("r.example/team/agent-evil:1", "r.example/team/agent"));
+        assert!(!image_is_below("r.example:5000/agent", "r.example"));
+        assert!(!image_is_below("r.example:5000/agent", "r.example/"));
+    }
+}

@@ -1,0 +1,124 @@
+//! The injector's own configuration, and which layer a setting comes from.
+
+use std::collections::BTreeMap;
+
+use scaivault_inject::{Context, InjectorConfig, KubeVersion, Layer, Namespace, PodView, Settings, explain};
+use scaivault_testkit::{key, look, pod};
+
+use crate::support::{Cluster, DATABASE, agent, cluster, config};
+
+fn defaults<const N: usize>(entries: [(&str, &str); N]) -> BTreeMap<String, String> {
+    entries.map(|(key, value)| (key.to_owned(), value.to_owned())).into()
+}
+
+/// All problems of a configuration, each as one text.
+fn problems(config: InjectorConfig) -> Vec<String> {
+    let problems = Settings::try_from(config).expect_err("a configuration with problems");
+    problems.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn everything_that_is_wrong_is_said_at_once() {
+    let texts = problems(InjectorConfig {
+        defaults: defaults([
+            ("refresh-intervall", "5m"),
+            ("fetch-timeout", "soon"),
+            ("image", "r.example/a:1"),
+        ]),
+        init_image: Some("not an image".to_owned()),
+        allowed_urls: vec!["vault.example".to_owned()],
+        token_url: Some("http://scaikey.example/token".to_owned()),
+        ..InjectorConfig::default()
+    });
+    for words in [
+        ["refresh-intervall", "refresh-interval"],
+        ["fetch-timeout", "duration"],
+        ["image is not taken from", "the pod"],
+        ["initImage", "not an image"],
+        ["allowedUrls", "https://"],
+        ["tokenUrl", "allowHttp"],
+    ] {
+        assert!(
+            texts.iter().any(|text| words.iter().all(|word| text.contains(word))),
+            "nothing says {words:?}: {texts:#?}"
+        );
+    }
+    assert_eq!(texts.len(), 6, "{texts:#?}");
+}
+
+#[test]
+fn plain_http_needs_the_operators_word() {
+    let plain = || InjectorConfig {
+        defaults: defaults([("url", "http://127.0.0.1:8200")]),
+        ..InjectorConfig::default()
+    };
+    assert!(problems(plain())[0].contains("allowHttp"));
+    let allowed = Cluster::with(InjectorConfig { allow_http: true, ..plain() });
+    let injected = allowed.inject(&pod().ours("inject-secret-db.json", DATABASE).json());
+    assert_eq!(look::env(agent(&injected), "SCAIVAULT_ALLOW_HTTP"), Some("true"));
+}
+
+#[test]
+fn a_tenant_cannot_go_down_to_http_where_the_list_allows_it_by_mistake() {
+    let listed = Cluster::with(InjectorConfig {
+        allowed_urls: vec!["http://scaivault.example".to_owned()],
+        ..config()
+    });
+    let plain = pod().ours("inject-secret-db.json", DATABASE).ours("url", "http://scaivault.example");
+    assert!(listed.refusal(&plain.json()).contains("in the clear"));
+}
+
+#[test]
+fn the_later_layer_wins_and_explain_says_which() {
+    let settings = Settings::try_from(InjectorConfig {
+        defaults: defaults([("audience", "injector"), ("log-level", "debug"), ("fetch-timeout", "2m")]),
+        ..InjectorConfig::default()
+    })
+    .unwrap();
+    let namespace = Namespace {
+        name: "billing".to_owned(),
+        annotations: [(key("audience"), "namespace".to_owned()), (key("log-level"), "warn".to_owned())]
+            .into(),
+    };
+    let pod = pod()
+        .ours("inject-secret-db.json", DATABASE)
+        .ours("secret-template-db.json", "{{ data.password }}")
+        .ours("audience", "pod")
+        .json()
+        .to_string();
+    let context = Context {
+        settings: &settings,
+        namespace: &namespace,
+        service_account_role: Some("sa:billing"),
+        workload_mutation_mode: None,
+        kube_version: KubeVersion::OLDEST,
+    };
+    let explained = explain(&PodView::parse(&pod).unwrap(), &context);
+    let find = |key: &str| {
+        let found = explained.iter().find(|setting| setting.key == key).unwrap();
+        (found.value.as_str(), found.layer)
+    };
+    assert_eq!(find("audience"), ("pod", Layer::Pod));
+    assert_eq!(find("log-level"), ("warn", Layer::Namespace));
+    assert_eq!(find("role"), ("sa:billing", Layer::ServiceAccount));
+    assert_eq!(find("fetch-timeout"), ("2m", Layer::Injector));
+    assert_eq!(find("mount-path"), ("/run/secrets", Layer::BuiltIn));
+    assert_eq!(find("inject-secret-db.json"), (DATABASE, Layer::Pod));
+    assert_eq!(find("secret-template-db.json").0, "(a template)");
+}
+
+/// What is explained is what happens.
+#[test]
+fn the_role_comes_from_the_service_account_unless_the_pod_has_one() {
+    let annotated = || pod().ours("inject-secret-db.json", DATABASE);
+    let role = |cluster: Cluster, pod: scaivault_testkit::PodBuilder| {
+        let injected = cluster.inject(&pod.json());
+        look::env(agent(&injected), "SCAIVAULT_ROLE").map(str::to_owned)
+    };
+    assert_eq!(role(cluster(), annotated()), None);
+    assert_eq!(role(cluster().service_account("sa:a"), annotated()).as_deref(), Some("sa:a"));
+    assert_eq!(
+        role(cluster().service_account("sa:a"), annotated().ours("role", "sa:b")).as_deref(),
+        Some("sa:b")
+    );
+}

@@ -1,0 +1,178 @@
+//! A tenant who wants what is his neighbour's, or wants the injector to stop.
+
+use scaivault_inject::{Decision, Layer};
+use scaivault_testkit::{PodBuilder, container, key, look, pod};
+use serde_json::{Value, json};
+
+use crate::support::{DATABASE, agent, cluster};
+
+fn annotated() -> PodBuilder {
+    pod().ours("inject-secret-db.json", DATABASE)
+}
+
+fn refused(pod: &Value, words: &[&str]) {
+    let text = cluster().refusal(pod);
+    for word in words {
+        assert!(text.contains(word), "{word:?} is not in: {text}");
+    }
+}
+
+#[test]
+fn only_so_many_names_containers_and_bytes_are_handled() {
+    let names = (0..300).fold(pod(), |pod, n| pod.ours(&format!("inject-secret-s{n}"), "a/b"));
+    refused(&names.json(), &["300 secrets", "256", "too-large"]);
+    let containers = (0..600).fold(annotated(), |pod, n| pod.container(container(&format!("c{n}"))));
+    refused(&containers.json(), &["601 containers", "500", "too-large"]);
+    let bytes = annotated().ours("secret-template-db.json", &"x".repeat(300_000));
+    refused(&bytes.json(), &["262144", "too-large"]);
+}
+
+/// Mounts and variables multiply: each alone is within its bound.
+#[test]
+fn what_one_patch_adds_is_bounded() {
+    let variables = (0..100).fold(pod(), |pod, n| pod.ours(&format!("inject-env-V{n}"), "a/b#c"));
+    let both = (0..200).fold(variables, |pod, n| pod.container(container(&format!("c{n}"))));
+    refused(&both.json(), &["mounts and variables", "10000", "too-large"]);
+}
+
+#[test]
+fn a_thousand_mistakes_are_counted_and_not_all_said() {
+    let text = cluster().refusal(&annotated().ours("containers", &names(90)).json());
+    assert!(text.starts_with("90 problems") && text.ends_with("and 58 more"), "{text}");
+    refused(&annotated().ours("containers", &names(200)).json(), &["more than 100 names"]);
+}
+
+fn names(count: usize) -> String {
+    (0..count).map(|n| format!("nobody{n}")).collect::<Vec<_>>().join(",")
+}
+
+#[test]
+fn thousands_of_unknown_keys_give_a_few_warnings() {
+    let many = (0..3000).fold(annotated(), |pod, n| pod.ours(&format!("unknown-{n}"), ""));
+    assert_eq!(cluster().injection(&many.json()).warnings.len(), 16);
+}
+
+#[test]
+fn a_template_that_overflows_the_parsers_stack() {
+    let deep = format!("{{{{ {}a }}}}", "-".repeat(20_000));
+    refused(&annotated().ours("secret-template-db.json", &deep).json(), &["operators"]);
+}
+
+#[test]
+fn a_volume_of_the_injectors_is_not_for_users_to_mount() {
+    for volume in ["scaivault-secrets", "scaivault-token", "scaivault-state", "scaivault-credentials"] {
+        let mounts = json!([{"name": volume, "mountPath": "/x"}]);
+        refused(
+            &annotated().app_field(0, "volumeMounts", mounts).json(),
+            &[volume, "remove the hand-written block"],
+        );
+    }
+    let env = json!([{"name": "X", "valueFrom": {"fileKeyRef":
+        {"volumeName": "scaivault-env", "path": "variables", "key": "X"}}}]);
+    refused(&annotated().app_field(0, "env", env).json(), &["scaivault-env"]);
+}
+
+/// Everything that makes the agent do nothing is another intent, and is replaced.
+#[test]
+fn an_agent_that_was_defused_is_replaced() {
+    let whole = cluster().inject(&annotated().ours("pattern", "sidecar").json());
+    for (field, value) in [
+        ("command", json!(["true"])),
+        ("args", json!(["sidecar", "--help"])),
+        ("restartPolicy", Value::Null),
+        ("volumeMounts", json!([])),
+    ] {
+        let mut defused = whole.clone();
+        defused["spec"]["initContainers"][0][field] = value;
+        assert_eq!(cluster().outcome(&defused)["spec"], whole["spec"], "{field}");
+    }
+    let mut shadowed = whole.clone();
+    let env = shadowed["spec"]["initContainers"][0]["env"].as_array_mut().unwrap();
+    env.push(json!({"name": "SCAIVAULT_URL", "value": "https://attacker.example"}));
+    assert_eq!(cluster().outcome(&shadowed)["spec"], whole["spec"]);
+}
+
+#[test]
+fn a_mount_that_was_made_writable_is_replaced() {
+    let whole = cluster().inject(&annotated().json());
+    let mut writable = whole.clone();
+    writable["spec"]["containers"][0]["volumeMounts"][0]["readOnly"] = json!(false);
+    assert_eq!(cluster().outcome(&writable)["spec"], whole["spec"]);
+}
+
+/// The kubelet would wait for the variables' file for ever.
+#[test]
+fn a_variable_cannot_go_where_the_agent_has_not_run() {
+    let early = pod()
+        .ours("inject-env-PASSWORD", "a/b#c")
+        .ours("position", "last")
+        .ours("init-containers", "migrate")
+        .spec("initContainers", json!([container("migrate")]));
+    refused(&early.json(), &["migrate", "position: first"]);
+}
+
+#[test]
+fn places_that_no_container_could_start_with() {
+    refused(&annotated().ours("mount-path", "/etc").json(), &["mount-path"]);
+    let account = json!([{"name": "t", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"}]);
+    let below = annotated().ours("mount-path", "/var").app_field(0, "volumeMounts", account);
+    refused(&below.json(), &["mount-path", "/var/run/secrets"]);
+    let over_token = pod().ours("mount-path", "/var/run/secrets").ours("inject-secret-scaivault", "a/b");
+    refused(&over_token.json(), &["/var/run/secrets/scaivault"]);
+    let in_token = pod()
+        .ours("mount-path", "/var/run/secrets")
+        .ours("inject-secret-x", "a/b")
+        .ours("secret-file-x", "scaivault/token");
+    refused(&in_token.json(), &["/var/run/secrets/scaivault"]);
+}
+
+/// A default of the platform's must not take the sidecar the right to signal.
+#[test]
+fn a_platforms_uid_gives_way_to_a_signal() {
+    let reloading = annotated().ours("reload-signal", "SIGHUP").ours("reload-target", "billing").json();
+    let injected = cluster().namespace("run-as-user", "10001").inject(&reloading);
+    assert_eq!(agent(&injected)["securityContext"]["runAsUser"], 0);
+    assert_eq!(agent(&injected)["securityContext"]["capabilities"]["add"], json!(["KILL"]));
+}
+
+#[test]
+fn a_problem_names_the_layer_it_comes_from() {
+    let denial = cluster().namespace("limits-memory", "16Mi").denial(&annotated().json());
+    let problem = denial.problems.iter().next().unwrap();
+    assert_eq!(problem.layer, Layer::Namespace, "{problem}");
+    assert!(problem.to_string().contains("(of the namespace)"), "{problem}");
+}
+
+#[test]
+fn only_the_pod_divides_up_a_pod_level_budget() {
+    let budget = annotated().spec("resources", json!({"limits": {"cpu": "1", "memory": "1Gi"}}));
+    let injected = cluster().namespace("limits-memory", "64Mi").inject(&budget.clone().json());
+    assert!(agent(&injected)["resources"].is_null());
+    let asked = cluster().inject(&budget.ours("limits-memory", "64Mi").json());
+    assert_eq!(agent(&asked)["resources"], json!({"limits": {"memory": "64Mi"}}));
+    let empty = cluster().inject(&annotated().spec("resources", json!({})).json());
+    assert_eq!(agent(&empty)["resources"]["requests"]["cpu"], "10m");
+}
+
+/// The commonest typo is in the one key that matters.
+#[test]
+fn a_pod_whose_only_key_is_misspelt_hears_of_it() {
+    let misspelt = pod().ours("inject-secert-db.json", DATABASE).json();
+    let Decision::Skip(skip) = cluster().decide(&misspelt) else { panic!("not skipped") };
+    assert!(
+        skip.warnings.iter().any(|text| text.contains(&key("inject-secret-db.json"))),
+        "{:?}",
+        skip.warnings
+    );
+    assert_eq!(look::ours(&misspelt, "status"), None);
+}
+
+/// Names reach a status text that a terminal shows.
+#[test]
+fn control_characters_in_names_do_not_reach_the_text() {
+    let mut odd = annotated().json();
+    odd["spec"]["containers"][0]["name"] = json!("a\u{1b}[31m\nb");
+    odd["spec"]["containers"][0]["volumeMounts"] = json!([{"name": "x", "mountPath": "/run/secrets/\u{7}"}]);
+    let text = cluster().refusal(&odd);
+    assert!(!text.chars().any(char::is_control), "{text:?}");
+}
