@@ -1,4 +1,4 @@
-//! The agent's environment: seed names first, then ours; what is the agent's own default is left out.
+//! The agent's environment: the published names first, then ours; what is the agent's own default is left out.
 
 use std::fmt::{Display, Write as _};
 
