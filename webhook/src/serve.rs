@@ -46,7 +46,7 @@ pub struct Server {
 
 /// Why a server could not be bound.
 #[derive(Debug, Error)]
-#[error("cannot listen on {address}: {source}; choose another address with {flag}")]
+#[error("cannot listen on {address}; choose another address with {flag}")]
 pub struct BindError {
     address: SocketAddr,
     flag: &'static str,

@@ -1,7 +1,8 @@
 //! Which connections are open, and which of them has to go.
 
 use std::{
-    collections::HashMap,
+    cmp::Reverse,
+    collections::{HashMap, hash_map::Entry},
     net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -15,6 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    body::SourceBytes,
     limits::Limits,
     metrics::{Closed, Metrics, Shed},
 };
@@ -33,6 +35,47 @@ pub(super) struct Registry {
 struct Open {
     next: u64,
     connections: HashMap<u64, Arc<Connection>>,
+    sources: HashMap<IpAddr, Account>,
+}
+
+/// What one address has.
+#[derive(Default)]
+struct Account {
+    connections: usize,
+    bytes: SourceBytes,
+}
+
+impl Open {
+    fn add(&mut self, source: IpAddr, clock: Clock) -> (u64, Arc<Connection>) {
+        let account = self.sources.entry(source).or_default();
+        account.connections += 1;
+        let connection = Arc::new(Connection::new(source, account.bytes.clone(), clock));
+        let id = self.next;
+        self.next += 1;
+        self.connections.insert(id, Arc::clone(&connection));
+        (id, connection)
+    }
+
+    /// None if it is gone already.
+    fn remove(&mut self, id: u64) -> Option<Arc<Connection>> {
+        let connection = self.connections.remove(&id)?;
+        if let Entry::Occupied(mut account) = self.sources.entry(connection.source) {
+            account.get_mut().connections -= 1;
+            if account.get().connections == 0 {
+                account.remove();
+            }
+        }
+        Some(connection)
+    }
+
+    fn of(&self, source: IpAddr) -> usize {
+        self.sources.get(&source).map_or(0, |account| account.connections)
+    }
+
+    /// Whether the source has more than it would have if all had the same.
+    fn is_greedy(&self, source: IpAddr) -> bool {
+        self.of(source).saturating_mul(self.sources.len()) > self.connections.len()
+    }
 }
 
 impl Registry {
@@ -46,27 +89,30 @@ impl Registry {
         })
     }
 
-    /// Counts a new connection in. Where that is one too many, the one that has been idle longest makes room: of
-    /// the same source if the source has too many, else of all. So a client that opens connections and leaves them
-    /// cannot keep others out.
+    /// Counts a new connection in. Where that is one too many, an idle one makes room: of the same source if that has
+    /// as many as one may or more than its share, else of all. So a client that opens connections and leaves them
+    /// neither keeps others out nor ends theirs.
     pub(super) fn admit(self: &Arc<Self>, source: IpAddr) -> Result<Ticket, Shed> {
         let mut open = self.open();
-        let of_source = open.connections.values().filter(|other| other.source == source).count();
-        if of_source >= self.limits.connections_per_source {
+        if open.of(source) >= self.limits.connections_per_source {
             self.evict(&mut open, Some(source)).ok_or(Shed::ConnectionsPerSource)?;
         } else if open.connections.len() >= self.limits.connections {
-            self.evict(&mut open, None).ok_or(Shed::Connections)?;
+            let among = open.is_greedy(source).then_some(source);
+            self.evict(&mut open, among).ok_or(Shed::Connections)?;
         }
-        let id = open.next;
-        open.next += 1;
-        let connection = Arc::new(Connection::new(source, self.clock));
-        open.connections.insert(id, Arc::clone(&connection));
+        let (id, connection) = open.add(source, self.clock);
         self.count.inc();
         Ok(Ticket { registry: Arc::clone(self), id, connection })
     }
 
-    pub(super) fn evict_longest_idle(&self) {
+    /// Closes an idle connection, if there is one.
+    pub(super) fn make_room(&self) {
         self.evict(&mut self.open(), None);
+    }
+
+    /// How many connections have a request under way.
+    pub(super) fn busy(&self) -> usize {
+        self.open().connections.values().filter(|connection| !connection.is_idle()).count()
     }
 
     /// How often [`Self::sweep`] has to run for limits to be kept within a quarter of the shortest.
@@ -86,16 +132,21 @@ impl Registry {
         }
     }
 
+    /// Closes one that has never sent a request, else one of the source with the most connections; of those the one
+    /// that has been idle longest. The API servers are few, and what they open they use.
     fn evict(&self, open: &mut Open, source: Option<IpAddr>) -> Option<()> {
         let (&id, _) = open
             .connections
             .iter()
             .filter(|(_, connection)| source.is_none_or(|source| connection.source == source))
             .filter(|(_, connection)| connection.is_idle())
-            // Of two that became idle at once, the older connection.
-            .min_by_key(|&(&id, connection)| (connection.active.load(Ordering::Relaxed), id))?;
+            .min_by_key(|&(&id, connection)| {
+                let idle_since = connection.active.load(Ordering::Relaxed);
+                // Of two that became idle at once, the older connection.
+                (connection.has_served(), Reverse(open.of(connection.source)), idle_since, id)
+            })?;
         // It gives up its place at once, though it may take a moment to end.
-        let evicted = open.connections.remove(&id)?;
+        let evicted = open.remove(id)?;
         self.close(&evicted, Closed::Evicted);
         Some(())
     }
@@ -128,7 +179,7 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.registry.open().connections.remove(&self.id);
+        self.registry.open().remove(self.id);
         self.registry.count.dec();
     }
 }
@@ -149,6 +200,7 @@ impl Clock {
 /// What is known about one connection. Written by its task, read by the registry.
 pub(super) struct Connection {
     source: IpAddr,
+    bytes: SourceBytes,
     clock: Clock,
     evicted: CancellationToken,
     requests: AtomicU32,
@@ -160,9 +212,10 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    fn new(source: IpAddr, clock: Clock) -> Self {
+    fn new(source: IpAddr, bytes: SourceBytes, clock: Clock) -> Self {
         Self {
             source,
+            bytes,
             clock,
             evicted: CancellationToken::new(),
             requests: AtomicU32::new(0),
@@ -185,6 +238,11 @@ impl Connection {
         if self.is_idle() && self.head.load(Ordering::Relaxed) == 0 {
             self.head.store(self.clock.now(), Ordering::Relaxed);
         }
+    }
+
+    /// What the bodies of its source have drawn.
+    pub(super) fn bytes(&self) -> &SourceBytes {
+        &self.bytes
     }
 
     /// Whether a request has ever come.
