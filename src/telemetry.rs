@@ -79,6 +79,7 @@ pub(crate) enum LogFormat {
 
 /// An empty environment variable is one that is not set: a manifest's template writes it so.
 pub(crate) fn ignore_empty_env(arg: Arg) -> Arg {
+    #[expect(clippy::disallowed_methods, reason = "what clap itself has read, which it does not show")]
     let is_empty = arg.get_env().and_then(env::var_os).is_some_and(|value| value.is_empty());
     if is_empty { arg.env(Resettable::Reset) } else { arg }
 }
