@@ -164,14 +164,14 @@ async fn a_body_that_does_not_come_keeps_no_review_out() {
 
 /// Namespaces whose lookup waits until it may go on.
 struct Waiting {
-    entered: tokio::sync::mpsc::UnboundedSender<()>,
+    entered: tokio::sync::mpsc::Sender<()>,
     go_on: std::sync::Mutex<std::sync::mpsc::Receiver<()>>,
 }
 
 impl Namespaces for Waiting {
     fn lookup(&self, name: &str) -> Lookup {
         if name == "slow" {
-            self.entered.send(()).unwrap();
+            self.entered.blocking_send(()).unwrap();
             self.go_on.lock().unwrap().recv().unwrap();
         }
         AnyNamespace.lookup(name)
@@ -180,7 +180,7 @@ impl Namespaces for Waiting {
 
 #[tokio::test]
 async fn too_many_requests_are_shed() {
-    let (entered, mut has_entered) = tokio::sync::mpsc::unbounded_channel();
+    let (entered, mut has_entered) = tokio::sync::mpsc::channel(1);
     let (go, go_on) = std::sync::mpsc::channel();
     let namespaces = Arc::new(Waiting { entered, go_on: go_on.into() });
     let context = Arc::new(AdmissionContext::new(Settings::default(), KubeVersion::OLDEST, namespaces));

@@ -2,11 +2,11 @@
 
 use std::{
     cmp::Reverse,
-    collections::{HashMap, hash_map::Entry},
+    collections::HashMap,
     net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -35,21 +35,28 @@ pub(super) struct Registry {
 struct Open {
     next: u64,
     connections: HashMap<u64, Arc<Connection>>,
-    sources: HashMap<IpAddr, Account>,
+    sources: HashMap<IpAddr, Arc<Account>>,
 }
 
 /// What one address has.
 #[derive(Default)]
 struct Account {
-    connections: usize,
+    /// Written with the registry's lock held.
+    connections: AtomicUsize,
     bytes: SourceBytes,
+}
+
+impl Account {
+    fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
 }
 
 impl Open {
     fn add(&mut self, source: IpAddr, clock: Clock) -> (u64, Arc<Connection>) {
         let account = self.sources.entry(source).or_default();
-        account.connections += 1;
-        let connection = Arc::new(Connection::new(source, account.bytes.clone(), clock));
+        account.connections.fetch_add(1, Ordering::Relaxed);
+        let connection = Arc::new(Connection::new(source, Arc::clone(account), clock));
         let id = self.next;
         self.next += 1;
         self.connections.insert(id, Arc::clone(&connection));
@@ -59,17 +66,14 @@ impl Open {
     /// None if it is gone already.
     fn remove(&mut self, id: u64) -> Option<Arc<Connection>> {
         let connection = self.connections.remove(&id)?;
-        if let Entry::Occupied(mut account) = self.sources.entry(connection.source) {
-            account.get_mut().connections -= 1;
-            if account.get().connections == 0 {
-                account.remove();
-            }
+        if connection.account.connections.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.sources.remove(&connection.source);
         }
         Some(connection)
     }
 
     fn of(&self, source: IpAddr) -> usize {
-        self.sources.get(&source).map_or(0, |account| account.connections)
+        self.sources.get(&source).map_or(0, |account| account.connections())
     }
 
     /// Whether the source has more than it would have if all had the same.
@@ -143,7 +147,7 @@ impl Registry {
             .min_by_key(|&(&id, connection)| {
                 let idle_since = connection.active.load(Ordering::Relaxed);
                 // Of two that became idle at once, the older connection.
-                (connection.has_served(), Reverse(open.of(connection.source)), idle_since, id)
+                (connection.has_served(), Reverse(connection.account.connections()), idle_since, id)
             })?;
         // It gives up its place at once, though it may take a moment to end.
         let evicted = open.remove(id)?;
@@ -200,7 +204,7 @@ impl Clock {
 /// What is known about one connection. Written by its task, read by the registry.
 pub(super) struct Connection {
     source: IpAddr,
-    bytes: SourceBytes,
+    account: Arc<Account>,
     clock: Clock,
     evicted: CancellationToken,
     requests: AtomicU32,
@@ -212,10 +216,10 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    fn new(source: IpAddr, bytes: SourceBytes, clock: Clock) -> Self {
+    fn new(source: IpAddr, account: Arc<Account>, clock: Clock) -> Self {
         Self {
             source,
-            bytes,
+            account,
             clock,
             evicted: CancellationToken::new(),
             requests: AtomicU32::new(0),
@@ -242,7 +246,7 @@ impl Connection {
 
     /// What the bodies of its source have drawn.
     pub(super) fn bytes(&self) -> &SourceBytes {
-        &self.bytes
+        &self.account.bytes
     }
 
     /// Whether a request has ever come.
