@@ -52,8 +52,7 @@ async fn serve(args: &ServeArgs) -> anyhow::Result<Stopped> {
         readiness,
         limits,
     }
-    .bind()
-    .await?;
+    .bind()?;
     tracing::info!(address = %bound.address(), ops_address = %bound.ops_address(), %kube_version, "listening");
     let shutdown = Shutdown::new();
     tokio::spawn(signals.forward(shutdown.clone()));
@@ -77,6 +76,7 @@ pub(crate) struct InProcess {
 
 impl InProcess {
     /// Starts it. Needs a tokio runtime, on which it runs.
+    #[expect(clippy::unused_async, reason = "so that it is called on a runtime only")]
     pub(crate) async fn start(settings: Settings, kube_version: KubeVersion) -> anyhow::Result<Self> {
         let certificate = SelfSigned::new(&[], SystemTime::now())?;
         let metrics = Metrics::new();
@@ -93,8 +93,7 @@ impl InProcess {
             // Nobody's endpoints have to change.
             limits: Limits { drain_delay: Duration::ZERO, ..Limits::default() },
         }
-        .bind()
-        .await?;
+        .bind()?;
         let shutdown = Shutdown::new();
         Ok(Self { address: bound.address(), ca_pem, running: bound.serve(shutdown.clone()), shutdown })
     }

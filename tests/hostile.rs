@@ -134,3 +134,22 @@ fn a_log_that_cannot_be_written_costs_no_request() {
     server.terminate();
     assert_eq!(server.ended().code(), Some(0));
 }
+
+#[test]
+fn an_environment_that_says_no_or_nothing_is_heard() {
+    let refused = |value: &str| {
+        let ended = server::program()
+            .arg("serve")
+            .env("SCAIVAULT_INJECTOR_TLS_SELF_SIGNED", value)
+            .env("SCAIVAULT_INJECTOR_LISTEN", "")
+            .env("LOG_LEVEL", "")
+            .output()
+            .unwrap();
+        (ended.status.code(), String::from_utf8(ended.stderr).unwrap())
+    };
+    for value in ["false", ""] {
+        let (code, text) = refused(value);
+        assert_eq!(code, Some(2), "{text}");
+        assert!(text.contains("no certificate"), "{text}");
+    }
+}

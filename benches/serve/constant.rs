@@ -45,7 +45,7 @@ pub(crate) fn serve(args: &[String]) -> Result<()> {
         limits: Limits::default(),
     };
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
-        let bound = server.bind().await?;
+        let bound = server.bind()?;
         bound.serve_routes(routes, Shutdown::new()).stopped().await;
         Ok(())
     })

@@ -145,8 +145,13 @@ impl Drop for Server {
     }
 }
 
+/// The program, without arguments.
+pub(crate) fn program() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_scaivault-injector"))
+}
+
 fn command(authority: &Path, address: SocketAddr) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_scaivault-injector"));
+    let mut command = program();
     command
         .args([
             "serve",

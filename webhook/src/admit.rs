@@ -55,15 +55,14 @@ pub(crate) fn admit(request: &Request<'_>, context: &AdmissionContext) -> Verdic
     let Lookup::Known(namespace) = context.namespace(&request.namespace) else {
         return Reason::Deferred(Deferral::UnknownNamespace).into();
     };
-    let current = context.current();
     decide(
         &pod,
         &Context {
-            settings: &current.settings,
+            settings: &context.settings,
             namespace: &namespace,
             service_account_role: None,
             workload_mutation_mode: None,
-            kube_version: current.kube_version,
+            kube_version: context.kube_version,
         },
     )
     .into()

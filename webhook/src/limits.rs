@@ -18,7 +18,7 @@ pub struct Limits {
     /// Requests decided at once; more are answered 503 with `Retry-After`. One whose body is still being read is none
     /// of them: a client that does not send on takes nobody's place.
     pub requests: usize,
-    /// Bytes of all bodies being read or answered, together, not counting the first [`FREE_BODY_BYTES`] of each; more
+    /// Bytes of all bodies being read or answered, together, not counting the first 64 KiB of each; more
     /// are answered 503 with `Retry-After`. One source gets a quarter of them at most, but always one body's worth.
     pub buffered_bytes: usize,
     /// Connections at once. Beyond, one that is idle is closed: first one that has never sent a request.

@@ -62,9 +62,8 @@ pub struct BindError {
 }
 
 impl Server {
-    /// Takes both addresses. Nothing is accepted yet.
-    #[expect(clippy::unused_async, reason = "needs a tokio runtime, which a caller should see")]
-    pub async fn bind(self) -> Result<Bound, BindError> {
+    /// Takes both addresses. Nothing is accepted yet. Needs a tokio runtime.
+    pub fn bind(self) -> Result<Bound, BindError> {
         let https = bind(self.listen, "--listen")?;
         let ops = bind(self.ops_listen, "--ops-listen")?;
         Ok(Bound { server: self, https, ops })

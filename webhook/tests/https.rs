@@ -59,7 +59,6 @@ async fn start(resolver: Arc<CertResolver>, limits: Limits) -> Fixture {
         limits,
     }
     .bind()
-    .await
     .unwrap();
     Fixture {
         address: bound.address(),
@@ -249,7 +248,7 @@ async fn a_taken_address_is_an_error_before_anything_runs() {
         readiness: Readiness::new(),
         limits: limits(),
     };
-    let error = server.bind().await.err().unwrap().to_string();
+    let error = server.bind().err().unwrap().to_string();
     assert!(error.contains(&address.to_string()) && error.contains("--listen"), "{error}");
 }
 

@@ -76,9 +76,22 @@ impl Open {
         self.sources.get(&source).map_or(0, |account| account.connections())
     }
 
-    /// Whether the source has more than it would have if all had the same.
-    fn is_greedy(&self, source: IpAddr) -> bool {
-        self.of(source).saturating_mul(self.sources.len()) > self.connections.len()
+    /// Whether the source has more than it would have if `newcomer` and all others had the same.
+    fn is_greedy(&self, source: IpAddr, newcomer: IpAddr) -> bool {
+        let sources = self.sources.len() + usize::from(!self.sources.contains_key(&newcomer));
+        self.of(source) > self.connections.len().div_ceil(sources)
+    }
+
+    /// Of the candidates one that has never sent a request, else one of the source with the most connections; of
+    /// those the one that has been idle longest. The API servers are few, and what they open they use.
+    fn first_to_go(&self, is_candidate: impl Fn(&Connection) -> bool) -> Option<u64> {
+        let candidates = self.connections.iter().filter(|(_, connection)| is_candidate(connection));
+        let first = candidates.min_by_key(|&(&id, connection)| {
+            let idle_since = connection.active.load(Ordering::Relaxed);
+            // Of two that became idle at once, the older connection.
+            (connection.has_served(), Reverse(connection.account.connections()), idle_since, id)
+        });
+        first.map(|(&id, _)| id)
     }
 }
 
@@ -94,24 +107,36 @@ impl Registry {
     }
 
     /// Counts a new connection in. Where that is one too many, an idle one makes room: of the same source if that has
-    /// as many as one may or more than its share, else of all. So a client that opens connections and leaves them
-    /// neither keeps others out nor ends theirs.
+    /// as many as one may or more than its share, else of all. If all are busy, one of a source that has more than
+    /// its share. So a client that opens connections neither keeps others out nor ends theirs.
     pub(super) fn admit(self: &Arc<Self>, source: IpAddr) -> Result<Ticket, Shed> {
-        let mut open = self.open();
+        let mut guard = self.open();
+        let open = &mut *guard;
+        let own_idle = |other: &Connection| other.source == source && other.is_idle();
         if open.of(source) >= self.limits.connections_per_source {
-            self.evict(&mut open, Some(source)).ok_or(Shed::ConnectionsPerSource)?;
+            let id = open.first_to_go(own_idle).ok_or(Shed::ConnectionsPerSource)?;
+            self.evict(open, id);
         } else if open.connections.len() >= self.limits.connections {
-            let among = open.is_greedy(source).then_some(source);
-            self.evict(&mut open, among).ok_or(Shed::Connections)?;
+            let first = if open.is_greedy(source, source) {
+                open.first_to_go(own_idle)
+            } else {
+                open.first_to_go(Connection::is_idle)
+                    .or_else(|| open.first_to_go(|other| open.is_greedy(other.source, source)))
+            };
+            self.evict(open, first.ok_or(Shed::Connections)?);
         }
         let (id, connection) = open.add(source, self.clock);
+        drop(guard);
         self.count.inc();
         Ok(Ticket { registry: Arc::clone(self), id, connection })
     }
 
     /// Closes an idle connection, if there is one.
     pub(super) fn make_room(&self) {
-        self.evict(&mut self.open(), None);
+        let mut open = self.open();
+        if let Some(id) = open.first_to_go(Connection::is_idle) {
+            self.evict(&mut open, id);
+        }
     }
 
     /// How many connections have a request under way.
@@ -136,23 +161,11 @@ impl Registry {
         }
     }
 
-    /// Closes one that has never sent a request, else one of the source with the most connections; of those the one
-    /// that has been idle longest. The API servers are few, and what they open they use.
-    fn evict(&self, open: &mut Open, source: Option<IpAddr>) -> Option<()> {
-        let (&id, _) = open
-            .connections
-            .iter()
-            .filter(|(_, connection)| source.is_none_or(|source| connection.source == source))
-            .filter(|(_, connection)| connection.is_idle())
-            .min_by_key(|&(&id, connection)| {
-                let idle_since = connection.active.load(Ordering::Relaxed);
-                // Of two that became idle at once, the older connection.
-                (connection.has_served(), Reverse(connection.account.connections()), idle_since, id)
-            })?;
-        // It gives up its place at once, though it may take a moment to end.
-        let evicted = open.remove(id)?;
-        self.close(&evicted, Closed::Evicted);
-        Some(())
+    /// It gives up its place at once, though it may take a moment to end: a request under way is answered.
+    fn evict(&self, open: &mut Open, id: u64) {
+        if let Some(evicted) = open.remove(id) {
+            self.close(&evicted, Closed::Evicted);
+        }
     }
 
     fn close(&self, connection: &Connection, reason: Closed) {

@@ -91,6 +91,17 @@ async fn busy_connections_are_not_evicted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_source_whose_connections_are_all_busy_keeps_no_other_out() {
+    let registry = registry(4, 8);
+    let greedy = [(); 4].map(|()| registry.admit(B).unwrap());
+    let _requests = greedy.each_ref().map(|ticket| ticket.connection.begin());
+    let api_server = registry.admit(A).unwrap();
+    assert_eq!(greedy.each_ref().map(is_evicted), [true, false, false, false]);
+    assert_eq!(registry.admit(B).err(), Some(Shed::Connections), "it does not get the place back");
+    assert!(!is_evicted(&api_server));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_place_is_given_back() {
     let registry = registry(1, 1);
     let first = registry.admit(A).unwrap();
