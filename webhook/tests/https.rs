@@ -42,7 +42,7 @@ struct Fixture {
     running: Running,
 }
 
-async fn start(resolver: Arc<CertResolver>, limits: Limits) -> Fixture {
+fn start(resolver: Arc<CertResolver>, limits: Limits) -> Fixture {
     let readiness = Readiness::new();
     let shutdown = Shutdown::new();
     let bound = Server {
@@ -115,7 +115,7 @@ async fn get(address: SocketAddr, path: &str) -> (StatusCode, String) {
 #[tokio::test]
 async fn a_connection_is_used_again_and_counted() {
     let authority = authority();
-    let server = start(resolver(&authority), limits()).await;
+    let server = start(resolver(&authority), limits());
 
     let stream = connect(&connector(&authority), server.address).await;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
@@ -136,7 +136,7 @@ async fn a_connection_is_used_again_and_counted() {
 #[tokio::test]
 async fn a_client_of_http2_alone_is_refused() {
     let authority = authority();
-    let server = start(resolver(&authority), limits()).await;
+    let server = start(resolver(&authority), limits());
     let mut config = ClientConfig::clone(&client_config(authority.certificate_pem().as_bytes()).unwrap());
     config.alpn_protocols = vec![b"h2".to_vec()];
     let stream = TcpStream::connect(server.address).await.unwrap();
@@ -147,7 +147,7 @@ async fn a_client_of_http2_alone_is_refused() {
 #[tokio::test]
 async fn who_sends_a_body_too_long_sees_the_answer() {
     let authority = authority();
-    let server = start(resolver(&authority), limits()).await;
+    let server = start(resolver(&authority), limits());
     let stream = connect(&connector(&authority), server.address).await;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
@@ -159,7 +159,7 @@ async fn who_sends_a_body_too_long_sees_the_answer() {
 async fn two_thousand_idle_connections_do_not_keep_a_request_out() {
     let authority = authority();
     let limits = Limits { connections: 256, connections_per_source: 256, ..limits() };
-    let server = start(resolver(&authority), limits).await;
+    let server = start(resolver(&authority), limits);
     let mut idle = Vec::new();
     for _ in 0..2_000 {
         idle.push(TcpStream::connect(server.address).await.unwrap());
@@ -174,7 +174,7 @@ async fn two_thousand_idle_connections_do_not_keep_a_request_out() {
 #[tokio::test]
 async fn readiness_waits_for_every_gate() {
     let authority = authority();
-    let server = start(resolver(&authority), limits()).await;
+    let server = start(resolver(&authority), limits());
     let gate = server.readiness.gate("namespaces");
     let waiting = (StatusCode::SERVICE_UNAVAILABLE, "waiting for namespaces\n".to_owned());
     assert_eq!(get(server.ops, "/readyz").await, waiting);
@@ -187,7 +187,7 @@ async fn readiness_waits_for_every_gate() {
 async fn a_drained_server_has_answered_everything() {
     let authority = authority();
     let drain_delay = Duration::from_millis(200);
-    let server = start(resolver(&authority), Limits { drain_delay, ..limits() }).await;
+    let server = start(resolver(&authority), Limits { drain_delay, ..limits() });
     let connector = connector(&authority);
     let answered = |response: hyper::Response<Incoming>| {
         assert_eq!(response.status(), StatusCode::OK);
@@ -258,7 +258,7 @@ async fn a_renewed_secret_is_served_to_new_connections() {
     let (first, second) = (authority(), authority());
     mount(volume.path(), "..first", &first);
     let (mut reloader, resolver, _) = Reloader::new(volume.path(), SystemTime::now()).unwrap();
-    let server = start(resolver, limits()).await;
+    let server = start(resolver, limits());
     let stream = connect(&connector(&first), server.address).await;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
