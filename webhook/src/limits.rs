@@ -4,9 +4,9 @@ use std::time::Duration;
 
 const MIB: usize = 1024 * 1024;
 
-/// The part of each body that needs no room among the large ones: bounded by the number of connections (64 MiB with
+/// The part of each body that needs no room among the large ones: bounded by the number of connections (32 MiB with
 /// the default), and enough for nearly every review (a pod's is 4 to 10 KB). So nobody's large bodies keep it out.
-pub(crate) const FREE_BODY_BYTES: usize = 64 * 1024;
+pub(crate) const FREE_BODY_BYTES: usize = 32 * 1024;
 
 /// Bounds in size, number and time. The defaults fit one replica beside one cluster's API servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub struct Limits {
     /// Requests decided at once; more are answered 503 with `Retry-After`. One whose body is still being read is none
     /// of them: a client that does not send on takes nobody's place.
     pub requests: usize,
-    /// Bytes of all bodies being read or answered, together, not counting the first 64 KiB of each; more
+    /// Bytes of all bodies being read or answered, together, not counting the first 32 KiB of each; more
     /// are answered 503 with `Retry-After`. One source gets a quarter of them at most, but always one body's worth.
     pub buffered_bytes: usize,
     /// Connections at once. Beyond, one that is idle is closed: first one that has never sent a request.

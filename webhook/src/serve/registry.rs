@@ -76,10 +76,10 @@ impl Open {
         self.sources.get(&source).map_or(0, |account| account.connections())
     }
 
-    /// Whether the source has more than it would have if `newcomer` and all others had the same.
-    fn is_greedy(&self, source: IpAddr, newcomer: IpAddr) -> bool {
+    /// What each source would have if `newcomer` and all others had the same.
+    fn share(&self, newcomer: IpAddr) -> usize {
         let sources = self.sources.len() + usize::from(!self.sources.contains_key(&newcomer));
-        self.of(source) > self.connections.len().div_ceil(sources)
+        self.connections.len().div_ceil(sources)
     }
 
     /// Of the candidates one that has never sent a request, else one of the source with the most connections; of
@@ -117,11 +117,12 @@ impl Registry {
             let id = open.first_to_go(own_idle).ok_or(Shed::ConnectionsPerSource)?;
             self.evict(open, id);
         } else if open.connections.len() >= self.limits.connections {
-            let first = if open.is_greedy(source, source) {
+            let share = open.share(source);
+            let first = if open.of(source) > share {
                 open.first_to_go(own_idle)
             } else {
                 open.first_to_go(Connection::is_idle)
-                    .or_else(|| open.first_to_go(|other| open.is_greedy(other.source, source)))
+                    .or_else(|| open.first_to_go(|other| other.account.connections() > share))
             };
             self.evict(open, first.ok_or(Shed::Connections)?);
         }
