@@ -1,26 +1,29 @@
 //! Logs: to stderr, as text or JSON, filtered by `LOG_LEVEL` or `RUST_LOG`.
 
 use std::{
+    env,
     io::{self, IsTerminal as _},
     panic,
 };
 
 use anyhow::Context as _;
-use clap::{Args, ValueEnum};
-use tracing_subscriber::EnvFilter;
+use clap::{Arg, Args, ValueEnum, builder::Resettable};
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 /// How to log.
 #[derive(Args, Clone, Debug)]
+#[command(mut_args(ignore_empty_env))]
 pub(crate) struct LogArgs {
-    /// Least severe level that is logged: error, warn, info, debug or trace.
+    /// Least severe level that is logged.
     #[arg(
         long = "log-level",
         env = "LOG_LEVEL",
         default_value = "info",
         value_name = "LEVEL",
+        ignore_case = true,
         global = true
     )]
-    pub(crate) level: String,
+    pub(crate) level: LogLevel,
 
     /// Levels by module, for example `scaivault=debug,warn`; goes before --log-level.
     #[arg(long = "log-filter", env = "RUST_LOG", value_name = "FILTER", global = true)]
@@ -37,6 +40,34 @@ pub(crate) struct LogArgs {
     pub(crate) format: LogFormat,
 }
 
+/// How much is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "lower")]
+pub(crate) enum LogLevel {
+    /// What needs somebody's attention.
+    Error,
+    /// And what is turned away or refused.
+    Warn,
+    /// And every decision.
+    Info,
+    /// And every connection that ends early.
+    Debug,
+    /// And what the libraries say.
+    Trace,
+}
+
+impl From<LogLevel> for LevelFilter {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Error => Self::ERROR,
+            LogLevel::Warn => Self::WARN,
+            LogLevel::Info => Self::INFO,
+            LogLevel::Debug => Self::DEBUG,
+            LogLevel::Trace => Self::TRACE,
+        }
+    }
+}
+
 /// How a log line is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
@@ -46,16 +77,28 @@ pub(crate) enum LogFormat {
     Json,
 }
 
+/// An empty environment variable is one that is not set: a manifest's template writes it so.
+pub(crate) fn ignore_empty_env(arg: Arg) -> Arg {
+    #[expect(clippy::disallowed_methods, reason = "what clap itself has read, which it does not show")]
+    let is_empty = arg.get_env().and_then(env::var_os).is_some_and(|value| value.is_empty());
+    if is_empty { arg.env(Resettable::Reset) } else { arg }
+}
+
 /// Installs the logger of the process, and a panic hook that logs the place of a panic and not its text, which may
 /// quote what was being read.
 pub(crate) fn init(args: &LogArgs) -> anyhow::Result<()> {
     let LogArgs { level, filter, format } = args;
-    let filter = filter.as_deref().filter(|filter| !filter.is_empty()).unwrap_or(level);
-    let filter = EnvFilter::builder().parse(filter).with_context(|| {
-        format!("{filter:?} is no log filter; write a level (info) or module=level pairs")
-    })?;
+    let level = LevelFilter::from(*level);
+    let filter = match filter.as_deref().filter(|filter| !filter.is_empty()) {
+        None => EnvFilter::default().add_directive(level.into()),
+        Some(filter) => EnvFilter::builder().parse(filter).with_context(|| {
+            format!("{filter:?} is no log filter; write a level (info) or module=level pairs")
+        })?,
+    };
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // A line that cannot be written is lost. The report of that would go to the same place, and panic there.
+        .log_internal_errors(false)
         .with_ansi(io::stderr().is_terminal())
         .with_writer(io::stderr);
     let installed = match format {

@@ -7,10 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, ServerName, pem::PemObject},
-};
+use rustls::pki_types::ServerName;
+use scaivault_certs::client_config;
+use scaivault_webhook::MUTATE_PATH;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -28,13 +27,8 @@ pub(crate) struct Target {
 
 impl Target {
     pub(crate) fn of(server: &Server) -> Result<Self> {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(&fs::read(&server.ca)?)?)?;
-        let config = ClientConfig::builder_with_provider(scaivault_certs::provider())
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Ok(Self { address: server.address, tls: TlsConnector::from(Arc::new(config)) })
+        let tls = TlsConnector::from(client_config(&fs::read(&server.ca)?)?);
+        Ok(Self { address: server.address, tls })
     }
 }
 
@@ -74,7 +68,7 @@ impl Load {
             Result::Ok(open)
         })?;
         let request = format!(
-            "POST /mutate?timeout=5s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+            "POST {MUTATE_PATH}?timeout=5s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
              Accept: application/json\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
@@ -118,7 +112,13 @@ async fn ask(mut stream: TlsStream<TcpStream>, request: Arc<[u8]>, count: usize)
         stream.flush().await?;
         let mut filled = 0;
         let (head, whole) = loop {
-            filled += stream.read(&mut buffer[filled..]).await?;
+            let read = stream.read(&mut buffer[filled..]).await?;
+            if read == 0 {
+                return Err(std::io::Error::other(
+                    "the server closed the connection, or its answer is too long",
+                ));
+            }
+            filled += read;
             if let Some((head, length)) = lengths(&buffer[..filled])?
                 && filled >= head + length
             {

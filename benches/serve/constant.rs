@@ -9,7 +9,9 @@ use std::{
 use axum::{Router, body::Bytes, http::header::CONTENT_TYPE, routing::post};
 use scaivault_certs::{Authority, CertResolver, server_config};
 use scaivault_inject::{KubeVersion, Settings};
-use scaivault_webhook::{AdmissionContext, AnyNamespace, Limits, Metrics, Readiness, Server, Shutdown};
+use scaivault_webhook::{
+    AdmissionContext, AnyNamespace, Limits, MUTATE_PATH, Metrics, Readiness, Server, Shutdown,
+};
 
 use crate::Result;
 
@@ -26,7 +28,7 @@ pub(crate) fn serve(args: &[String]) -> Result<()> {
     fs::write(ca, authority.certificate_pem())?;
     let answer = Bytes::from(fs::read(answer)?);
     let routes = Router::new().route(
-        "/mutate",
+        MUTATE_PATH,
         post(move |_: Bytes| async move { ([(CONTENT_TYPE, "application/json")], answer) }),
     );
     let server = Server {
@@ -43,7 +45,7 @@ pub(crate) fn serve(args: &[String]) -> Result<()> {
         limits: Limits::default(),
     };
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
-        let bound = server.bind().await?;
+        let bound = server.bind()?;
         bound.serve_routes(routes, Shutdown::new()).stopped().await;
         Ok(())
     })

@@ -6,11 +6,11 @@ use rcgen::{
     BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
     IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, date_time_ymd,
 };
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::CertifiedKey;
-use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use thiserror::Error;
 
-use crate::tls::certified_key;
+use crate::{files::Validity, tls::certified_key};
 
 /// Certificates are valid from this long before they are issued: the API server's clock may be behind ours.
 const BACKDATE: Duration = Duration::from_mins(5);
@@ -20,7 +20,7 @@ const BACKDATE: Duration = Duration::from_mins(5);
 #[non_exhaustive]
 pub enum IssueError {
     /// A name is neither a DNS name nor an IP address, or key generation failed.
-    #[error("cannot issue a certificate for {names}: {source}")]
+    #[error("cannot issue a certificate for {names}")]
     Generate {
         /// The subject or the names asked for.
         names: String,
@@ -72,7 +72,7 @@ impl Authority {
         set_validity(&mut params, now, not_after)?;
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed)?;
         let certificate = params.signed_by(&key, &self.issuer).map_err(failed)?;
-        Ok(Leaf { certificate, key, not_after })
+        Ok(Leaf { certificate, key, validity: Validity { not_before: backdated(now), not_after } })
     }
 }
 
@@ -80,13 +80,13 @@ impl Authority {
 pub struct Leaf {
     certificate: Certificate,
     key: KeyPair,
-    not_after: SystemTime,
+    validity: Validity,
 }
 
 impl Leaf {
-    /// When it expires.
-    pub fn not_after(&self) -> SystemTime {
-        self.not_after
+    /// When it is valid.
+    pub fn validity(&self) -> Validity {
+        self.validity
     }
 
     /// The certificate, PEM.
@@ -113,6 +113,10 @@ fn common_name(name: &str) -> DistinguishedName {
     distinguished
 }
 
+fn backdated(now: SystemTime) -> SystemTime {
+    now.checked_sub(BACKDATE).unwrap_or(UNIX_EPOCH).max(UNIX_EPOCH)
+}
+
 fn set_validity(
     params: &mut CertificateParams,
     now: SystemTime,
@@ -121,7 +125,7 @@ fn set_validity(
     let since_epoch = |time: SystemTime| time.duration_since(UNIX_EPOCH).map_err(|_| IssueError::Clock);
     // rcgen's date type is of a crate that is not re-exported; it can be added to.
     let epoch = date_time_ymd(1970, 1, 1);
-    params.not_before = epoch + since_epoch(now)?.saturating_sub(BACKDATE);
+    params.not_before = epoch + since_epoch(backdated(now))?;
     params.not_after = epoch + since_epoch(not_after)?;
     Ok(())
 }

@@ -9,8 +9,10 @@ use std::{
 };
 
 use jiff::Timestamp;
-use rustls::sign::CertifiedKey;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject as _};
+use rustls::{
+    pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject as _},
+    sign::CertifiedKey,
+};
 use thiserror::Error;
 use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 
@@ -29,7 +31,7 @@ const DATA_LINK: &str = "..data";
 #[non_exhaustive]
 pub enum LoadError {
     /// A file cannot be read.
-    #[error("cannot read {path}: {source}; mount a Secret of type kubernetes.io/tls there")]
+    #[error("cannot read {path}; mount a Secret of type kubernetes.io/tls there")]
     Read {
         /// The file.
         path: PathBuf,
@@ -38,7 +40,7 @@ pub enum LoadError {
     },
     /// The text is not PEM.
     #[error(
-        "{path} is not PEM: {source}; write a chain with the leaf first to {CERTIFICATE_FILE} and its key to {KEY_FILE}"
+        "{path} is not PEM; write a chain with the leaf first to {CERTIFICATE_FILE} and its key to {KEY_FILE}"
     )]
     Malformed {
         /// The file.
@@ -65,7 +67,7 @@ pub enum LoadError {
         path: PathBuf,
     },
     /// The key is not supported or it is not the leaf's.
-    #[error("{certificate} and {key} do not go together: {source}; issue the pair again")]
+    #[error("{certificate} and {key} do not go together; issue the pair again")]
     Pair {
         /// The chain's file.
         certificate: PathBuf,
@@ -73,6 +75,14 @@ pub enum LoadError {
         key: PathBuf,
         /// What the TLS library said.
         source: rustls::Error,
+    },
+    /// The leaf is not valid yet.
+    #[error("{path} is not valid before {not_before}; set the clock or wait")]
+    NotYetValid {
+        /// The chain's file.
+        path: PathBuf,
+        /// The start of its validity.
+        not_before: Timestamp,
     },
     /// The leaf has expired.
     #[error("{path} expired at {not_after}; renew the certificate")]
@@ -84,15 +94,38 @@ pub enum LoadError {
     },
 }
 
+/// From when until when a certificate is valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    /// The first moment.
+    pub not_before: SystemTime,
+    /// The end: at this moment it is not valid any more.
+    pub not_after: SystemTime,
+}
+
+impl Validity {
+    /// Whether it is over at `now`.
+    pub fn is_over(&self, now: SystemTime) -> bool {
+        now >= self.not_after
+    }
+
+    /// What is left of it at `now`, if that is less than a tenth of the whole: a renewal is late.
+    pub fn nearly_over(&self, now: SystemTime) -> Option<Duration> {
+        let whole = self.not_after.duration_since(self.not_before).unwrap_or_default();
+        let left = self.not_after.duration_since(now).unwrap_or_default();
+        (left < whole / 10).then_some(left)
+    }
+}
+
 /// A certificate that may be served.
 pub struct Loaded {
     /// Chain and key.
     pub key: CertifiedKey,
-    /// When the leaf expires.
-    pub not_after: SystemTime,
+    /// When the leaf is valid.
+    pub validity: Validity,
 }
 
-/// Reads and checks the pair in `directory`; `now` decides whether it has expired.
+/// Reads and checks the pair in `directory`; `now` decides whether it is valid.
 pub fn load(directory: &Path, now: SystemTime) -> Result<Loaded, LoadError> {
     Material::read(directory)?.check(now)
 }
@@ -151,7 +184,7 @@ impl Material {
         let Some(leaf) = chain.first() else {
             return Err(LoadError::NoCertificate { path: certificate_path });
         };
-        let Some(not_after) = expiry(leaf) else {
+        let Some(validity) = validity(leaf) else {
             return Err(LoadError::NotX509 { path: certificate_path });
         };
         let key = match PrivateKeyDer::from_pem_slice(&self.key) {
@@ -166,20 +199,26 @@ impl Material {
             key: key_path,
             source,
         })?;
-        if not_after <= now {
-            return Err(LoadError::Expired {
-                path: certificate_path,
-                not_after: Timestamp::try_from(not_after).unwrap_or(Timestamp::MAX),
-            });
+        let shown = |time: SystemTime| Timestamp::try_from(time).unwrap_or(Timestamp::MAX);
+        if validity.is_over(now) {
+            return Err(LoadError::Expired { path: certificate_path, not_after: shown(validity.not_after) });
         }
-        Ok(Loaded { key, not_after })
+        if now < validity.not_before {
+            let not_before = shown(validity.not_before);
+            return Err(LoadError::NotYetValid { path: certificate_path, not_before });
+        }
+        Ok(Loaded { key, validity })
     }
 }
 
-fn expiry(leaf: &CertificateDer<'_>) -> Option<SystemTime> {
+fn validity(leaf: &CertificateDer<'_>) -> Option<Validity> {
     let (_, leaf) = X509Certificate::from_der(leaf).ok()?;
-    let seconds = u64::try_from(leaf.validity().not_after.timestamp()).ok()?;
-    Some(UNIX_EPOCH + Duration::from_secs(seconds))
+    let time = |seconds: i64| Some(UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).ok()?));
+    let dates = leaf.validity();
+    Some(Validity {
+        not_before: time(dates.not_before.timestamp())?,
+        not_after: time(dates.not_after.timestamp())?,
+    })
 }
 
 #[cfg(test)]

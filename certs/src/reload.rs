@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    files::{LoadError, Material},
+    files::{LoadError, Material, Validity},
     resolver::CertResolver,
 };
 
@@ -20,78 +20,73 @@ pub const DEFAULT_RELOAD_INTERVAL: Duration = Duration::from_secs(10);
 pub struct Reloader {
     directory: PathBuf,
     resolver: Arc<CertResolver>,
-    /// The content that was last looked at closely, whether it was taken or not.
-    seen: u64,
+    /// The content that is served.
+    served: u64,
+    /// Why what is there now is not served, as it was told.
+    told: Option<String>,
 }
 
 /// What one look at the directory found.
 #[derive(Debug)]
 pub enum Checked {
-    /// The content is what it was.
+    /// Nothing that has not been told before.
     Unchanged,
     /// A new pair is served from now on.
     Replaced {
-        /// When it expires.
-        not_after: SystemTime,
+        /// When it is valid.
+        validity: Validity,
     },
     /// What is there cannot be served; the pair before stays.
     Kept(LoadError),
 }
 
 impl Reloader {
-    /// Loads the pair in `directory` and follows it from there. Also gives the resolver and the end of the first
+    /// Loads the pair in `directory` and follows it from there. Also gives the resolver and the first
     /// certificate's validity.
     pub fn new(
         directory: impl Into<PathBuf>,
         now: SystemTime,
-    ) -> Result<(Self, Arc<CertResolver>, SystemTime), LoadError> {
+    ) -> Result<(Self, Arc<CertResolver>, Validity), LoadError> {
         let directory = directory.into();
         let material = Material::read(&directory)?;
         let loaded = material.check(now)?;
         let resolver = Arc::new(CertResolver::new(loaded.key));
-        let reloader = Self { directory, resolver: Arc::clone(&resolver), seen: material.fingerprint() };
-        Ok((reloader, resolver, loaded.not_after))
+        let served = material.fingerprint();
+        let reloader = Self { directory, resolver: Arc::clone(&resolver), served, told: None };
+        Ok((reloader, resolver, loaded.validity))
     }
 
-    /// Looks once. A broken pair is reported once, not at every look; a file that cannot be read, each time.
+    /// Looks once. What cannot be served is told once, until it is something else; it is tried at every look, because
+    /// a certificate that is not valid yet becomes so without a change.
     pub fn check(&mut self, now: SystemTime) -> Checked {
         let material = match Material::read(&self.directory) {
             Ok(material) => material,
-            Err(error) => return Checked::Kept(error),
+            Err(error) => return self.keep(error),
         };
         let fingerprint = material.fingerprint();
-        if fingerprint == self.seen {
+        if fingerprint == self.served {
+            self.told = None;
             return Checked::Unchanged;
         }
-        self.seen = fingerprint;
         match material.check(now) {
             Ok(loaded) => {
                 self.resolver.replace(loaded.key);
-                Checked::Replaced { not_after: loaded.not_after }
+                self.served = fingerprint;
+                self.told = None;
+                Checked::Replaced { validity: loaded.validity }
             }
-            Err(error) => Checked::Kept(error),
+            Err(error) => self.keep(error),
         }
     }
 
-    /// Looks every `interval`, for ever; tells `observe` what changed. The files are two small ones on tmpfs, so
-    /// they are read in place.
-    pub async fn run(mut self, interval: Duration, mut observe: impl FnMut(&Checked)) {
-        let mut ticks = tokio::time::interval(interval);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            let checked = self.check(SystemTime::now());
-            match &checked {
-                Checked::Unchanged => continue,
-                Checked::Replaced { not_after } => {
-                    tracing::info!(directory = %self.directory.display(), ?not_after, "certificate replaced");
-                }
-                Checked::Kept(error) => {
-                    tracing::warn!(%error, "new certificate refused, the one before stays");
-                }
-            }
-            observe(&checked);
+    fn keep(&mut self, error: LoadError) -> Checked {
+        // Its text leaves the cause out.
+        let text = format!("{error:?}");
+        if self.told.as_ref() == Some(&text) {
+            return Checked::Unchanged;
         }
+        self.told = Some(text);
+        Checked::Kept(error)
     }
 }
 

@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use rustls::{
-    ServerConfig,
+    ClientConfig, RootCertStore, ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs},
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
     server::NoServerSessionStorage,
     sign::CertifiedKey,
 };
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::resolver::CertResolver;
+
+/// The ALPN name of HTTP/1.1.
+const HTTP1: &[u8] = b"http/1.1";
 
 /// The crypto provider of everything here: aws-lc-rs, for post-quantum key exchange and a FIPS route later.
 pub fn provider() -> Arc<CryptoProvider> {
@@ -25,7 +28,9 @@ pub fn certified_key(
     CertifiedKey::from_der(chain, key, &provider())
 }
 
-/// TLS 1.2 and newer, HTTP/2 and HTTP/1.1 by ALPN, the certificate from `resolver`, no client certificates.
+/// TLS 1.2 and newer, HTTP/1.1 by ALPN, the certificate from `resolver`, no client certificates.
+///
+/// No HTTP/2: the API server's webhook client speaks HTTP/1.1, so it would serve nobody but an attacker.
 ///
 /// Sessions are not kept: the API server's client has no session cache, so tickets would be made for nobody.
 pub fn server_config(resolver: Arc<CertResolver>) -> Result<Arc<ServerConfig>, rustls::Error> {
@@ -33,8 +38,24 @@ pub fn server_config(resolver: Arc<CertResolver>) -> Result<Arc<ServerConfig>, r
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_cert_resolver(resolver);
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![HTTP1.to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
+    Ok(Arc::new(config))
+}
+
+/// A client that trusts the authorities in `ca_pem` and speaks HTTP/1.1, as the API server does.
+pub fn client_config(ca_pem: &[u8]) -> Result<Arc<ClientConfig>, rustls::Error> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(ca_pem) {
+        let certificate = certificate
+            .map_err(|error| rustls::Error::General(format!("the authority is not PEM: {error}")))?;
+        roots.add(certificate)?;
+    }
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![HTTP1.to_vec()];
     Ok(Arc::new(config))
 }

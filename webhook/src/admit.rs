@@ -10,17 +10,17 @@ use crate::{
 
 /// What a request gets.
 #[derive(Clone, Debug)]
-pub struct Verdict {
+pub(crate) struct Verdict {
     /// Outcome and reason.
-    pub reason: Reason,
+    pub(crate) reason: Reason,
     /// What to change.
-    pub patch: Option<Patch>,
+    pub(crate) patch: Option<Patch>,
     /// For whoever applies the object.
-    pub warnings: Vec<String>,
+    pub(crate) warnings: Vec<String>,
     /// What is wrong with the annotations; also where the pod goes through in spite of it.
-    pub problems: Problems,
+    pub(crate) problems: Problems,
     /// Set when the request is refused.
-    pub refusal: Option<Refusal>,
+    pub(crate) refusal: Option<Refusal>,
 }
 
 impl From<Reason> for Verdict {
@@ -31,17 +31,17 @@ impl From<Reason> for Verdict {
 
 /// How a refusal reads for the person who made the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub(crate) struct Refusal {
     /// HTTP status code.
-    pub code: u16,
+    pub(crate) code: u16,
     /// Kubernetes' word for it (`StatusReason`).
-    pub reason: &'static str,
+    pub(crate) reason: &'static str,
     /// All that is wrong.
-    pub message: String,
+    pub(crate) message: String,
 }
 
 /// Decides a request. Only the creation of a pod is looked at; everything else goes through untouched.
-pub fn admit(request: &Request<'_>, context: &AdmissionContext) -> Verdict {
+pub(crate) fn admit(request: &Request<'_>, context: &AdmissionContext) -> Verdict {
     if let Some(untouched) = untouched(request) {
         return Reason::Untouched(untouched).into();
     }
@@ -55,15 +55,14 @@ pub fn admit(request: &Request<'_>, context: &AdmissionContext) -> Verdict {
     let Lookup::Known(namespace) = context.namespace(&request.namespace) else {
         return Reason::Deferred(Deferral::UnknownNamespace).into();
     };
-    let current = context.current();
     decide(
         &pod,
         &Context {
-            settings: &current.settings,
+            settings: &context.settings,
             namespace: &namespace,
             service_account_role: None,
             workload_mutation_mode: None,
-            kube_version: current.kube_version,
+            kube_version: context.kube_version,
         },
     )
     .into()

@@ -1,11 +1,19 @@
 //! Reading a request's body within its limits of size, time and memory.
 
+use std::{
+    mem,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
 use axum::body::{Body, Bytes, HttpBody as _};
 use http_body_util::BodyExt as _;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::time::timeout;
 
-use crate::limits::Limits;
+use crate::limits::{FREE_BODY_BYTES, Limits};
 
 /// Why a body was not read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,9 +24,25 @@ pub(crate) enum BodyError {
     Timeout,
     /// All bodies together would be longer than they may be.
     Memory,
+    /// All bodies of this source together would be longer than they may be.
+    MemoryPerSource,
     /// The client went away or broke the protocol.
     Broken,
 }
+
+/// The memory for the bodies of one server.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    limits: Limits,
+    /// Every byte, for the metric.
+    buffered: Gauge,
+    /// What counts against [`Limits::buffered_bytes`].
+    drawn: AtomicUsize,
+}
+
+/// How much of it the bodies of one source have drawn. Clones are the same account.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SourceBytes(Arc<AtomicUsize>);
 
 /// A body, and its share of the memory for all bodies until it is dropped.
 #[derive(Debug)]
@@ -27,23 +51,37 @@ pub(crate) struct Buffered {
     _share: Share,
 }
 
-/// Reads `body`. `buffered` counts the bytes of all bodies. What a client announces is not reserved: memory is
-/// counted as it arrives, so that empty promises take none.
-pub(crate) async fn read(mut body: Body, limits: &Limits, buffered: &Gauge) -> Result<Buffered, BodyError> {
-    if body.size_hint().lower() > limits.body_bytes as u64 {
-        return Err(BodyError::TooLarge);
+impl Budget {
+    /// Nothing is drawn yet; `buffered` shows the bytes of all bodies.
+    pub(crate) fn new(limits: &Limits, buffered: &Gauge) -> Arc<Self> {
+        Arc::new(Self { limits: *limits, buffered: buffered.clone(), drawn: AtomicUsize::new(0) })
     }
-    let read = timeout(limits.body_timeout, collect(&mut body, limits, buffered));
-    let read = read.await.unwrap_or(Err(BodyError::Timeout));
-    if let Err(BodyError::TooLarge | BodyError::Memory) = read {
-        discard(body, limits).await;
+
+    /// Reads `body` for `source`. What a client announces is not reserved: memory is counted as it arrives, so that
+    /// empty promises take none.
+    pub(crate) async fn read(
+        self: &Arc<Self>,
+        mut body: Body,
+        source: &SourceBytes,
+    ) -> Result<Buffered, BodyError> {
+        let limits = &self.limits;
+        let read = if body.size_hint().lower() > limits.body_bytes as u64 {
+            Err(BodyError::TooLarge)
+        } else {
+            let share = Share::none(self, source);
+            let read = timeout(limits.body_timeout, collect(&mut body, share, limits.body_bytes));
+            read.await.unwrap_or(Err(BodyError::Timeout))
+        };
+        if let Err(BodyError::TooLarge | BodyError::Memory | BodyError::MemoryPerSource) = read {
+            discard(body, limits).await;
+        }
+        read
     }
-    read
 }
 
 /// Reads the rest of a body and throws it away: a client that is still writing when its connection ends does not
 /// see the answer. Not more than a few bodies' worth, and not longer than one may take.
-pub(crate) async fn discard(mut body: Body, limits: &Limits) {
+async fn discard(mut body: Body, limits: &Limits) {
     let rest = async {
         let mut left = limits.body_bytes.saturating_mul(4);
         while let Some(Ok(frame)) = body.frame().await {
@@ -58,8 +96,7 @@ pub(crate) async fn discard(mut body: Body, limits: &Limits) {
     let _ = timeout(limits.body_timeout, rest).await;
 }
 
-async fn collect(body: &mut Body, limits: &Limits, buffered: &Gauge) -> Result<Buffered, BodyError> {
-    let mut share = Share::none(buffered);
+async fn collect(body: &mut Body, mut share: Share, limit: usize) -> Result<Buffered, BodyError> {
     // Most bodies come in one piece, which is used as it is.
     let mut first = Bytes::new();
     let mut joined = Vec::new();
@@ -69,15 +106,15 @@ async fn collect(body: &mut Body, limits: &Limits, buffered: &Gauge) -> Result<B
             continue;
         };
         length += data.len();
-        if length > limits.body_bytes {
+        if length > limit {
             return Err(BodyError::TooLarge);
         }
-        share.grow(data.len(), limits.buffered_bytes)?;
+        share.grow(data.len())?;
         if first.is_empty() && joined.is_empty() {
             first = data;
         } else {
             if joined.is_empty() {
-                joined.extend_from_slice(&first);
+                joined.extend_from_slice(&mem::take(&mut first));
             }
             joined.extend_from_slice(&data);
         }
@@ -88,27 +125,49 @@ async fn collect(body: &mut Body, limits: &Limits, buffered: &Gauge) -> Result<B
 /// How much of the memory for bodies one of them takes.
 #[derive(Debug)]
 struct Share {
-    total: Gauge,
-    bytes: i64,
+    budget: Arc<Budget>,
+    source: SourceBytes,
+    bytes: usize,
+    /// The part of `bytes` that counts.
+    drawn: usize,
 }
 
 impl Share {
-    fn none(total: &Gauge) -> Self {
-        Self { total: total.clone(), bytes: 0 }
+    fn none(budget: &Arc<Budget>, source: &SourceBytes) -> Self {
+        Self { budget: Arc::clone(budget), source: source.clone(), bytes: 0, drawn: 0 }
     }
 
-    fn grow(&mut self, bytes: usize, limit: usize) -> Result<(), BodyError> {
-        let signed = |bytes: usize| i64::try_from(bytes).unwrap_or(i64::MAX);
-        let before = self.total.inc_by(signed(bytes));
-        self.bytes += signed(bytes);
-        if before.saturating_add(signed(bytes)) > signed(limit) { Err(BodyError::Memory) } else { Ok(()) }
+    fn grow(&mut self, bytes: usize) -> Result<(), BodyError> {
+        let Budget { limits, buffered, drawn } = &*self.budget;
+        buffered.inc_by(signed(bytes));
+        self.bytes += bytes;
+        let more = self.bytes.saturating_sub(FREE_BODY_BYTES) - self.drawn;
+        if more == 0 {
+            return Ok(());
+        }
+        self.drawn += more;
+        let of_source = self.source.0.fetch_add(more, Ordering::Relaxed) + more;
+        let of_all = drawn.fetch_add(more, Ordering::Relaxed) + more;
+        if of_source > limits.buffered_bytes_per_source() {
+            Err(BodyError::MemoryPerSource)
+        } else if of_all > limits.buffered_bytes {
+            Err(BodyError::Memory)
+        } else {
+            Ok(())
+        }
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.total.dec_by(self.bytes);
+        self.budget.buffered.dec_by(signed(self.bytes));
+        self.source.0.fetch_sub(self.drawn, Ordering::Relaxed);
+        self.budget.drawn.fetch_sub(self.drawn, Ordering::Relaxed);
     }
+}
+
+fn signed(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -2,45 +2,19 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use arc_swap::{ArcSwap, Guard};
 use scaivault_inject::{KubeVersion, Namespace, Settings};
 
-/// Settings, namespaces and the Kubernetes version. Read without a lock; settings and version can be replaced
-/// while requests are answered, each request sees one state of them.
+/// Settings, namespaces and the Kubernetes version.
 pub struct AdmissionContext {
-    current: ArcSwap<Current>,
-    namespaces: Arc<dyn Namespaces>,
-}
-
-/// The part that is replaced as a whole.
-#[derive(Clone)]
-pub(crate) struct Current {
-    pub(crate) settings: Arc<Settings>,
+    pub(crate) settings: Settings,
     pub(crate) kube_version: KubeVersion,
+    namespaces: Arc<dyn Namespaces>,
 }
 
 impl AdmissionContext {
     /// A context of these parts.
     pub fn new(settings: Settings, kube_version: KubeVersion, namespaces: Arc<dyn Namespaces>) -> Self {
-        Self {
-            current: ArcSwap::from_pointee(Current { settings: Arc::new(settings), kube_version }),
-            namespaces,
-        }
-    }
-
-    /// Requests from now on are decided by these settings.
-    pub fn replace_settings(&self, settings: Settings) {
-        let settings = Arc::new(settings);
-        self.current.rcu(|current| Current { settings: Arc::clone(&settings), ..Current::clone(current) });
-    }
-
-    /// Requests from now on are decided for this version: the older of API server and oldest kubelet.
-    pub fn replace_kube_version(&self, kube_version: KubeVersion) {
-        self.current.rcu(|current| Current { kube_version, ..Current::clone(current) });
-    }
-
-    pub(crate) fn current(&self) -> Guard<Arc<Current>> {
-        self.current.load()
+        Self { settings, kube_version, namespaces }
     }
 
     pub(crate) fn namespace(&self, name: &str) -> Lookup {

@@ -25,15 +25,13 @@ mod shutdown;
 mod subject;
 #[cfg(test)]
 mod testing;
+mod warnings;
 
-pub use admit::{Refusal, Verdict, admit};
 pub use context::{AdmissionContext, AnyNamespace, Lookup, Namespaces};
 pub use limits::Limits;
-pub use metrics::{METRICS, Metric, MetricKind, Metrics};
+pub use metrics::Metrics;
 pub use readiness::{Gate, Readiness};
-pub use reason::{Deferral, Reason, Refused, Untouched};
 pub use reply::{Reply, review_to_response};
-pub use review::{DecodeError, GroupVersionKind, Operation, Request, ReviewVersion, Text};
-pub use router::{MUTATE_PATH, router};
+pub use router::MUTATE_PATH;
 pub use serve::{BindError, Bound, Running, Server, Stopped};
 pub use shutdown::Shutdown;

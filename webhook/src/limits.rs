@@ -4,6 +4,10 @@ use std::time::Duration;
 
 const MIB: usize = 1024 * 1024;
 
+/// The part of each body that needs no room among the large ones: bounded by the number of connections (32 MiB with
+/// the default), and enough for nearly every review (a pod's is 4 to 10 KB). So nobody's large bodies keep it out.
+pub(crate) const FREE_BODY_BYTES: usize = 32 * 1024;
+
 /// Bounds in size, number and time. The defaults fit one replica beside one cluster's API servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -11,11 +15,13 @@ pub struct Limits {
     pub body_bytes: usize,
     /// How long a body may take from its first byte to its last.
     pub body_timeout: Duration,
-    /// Requests at once; more are answered 503 with `Retry-After`.
+    /// Requests decided at once; more are answered 503 with `Retry-After`. One whose body is still being read is none
+    /// of them: a client that does not send on takes nobody's place.
     pub requests: usize,
-    /// Bytes of all bodies being read or answered, together; more are answered 503 with `Retry-After`.
+    /// Bytes of all bodies being read or answered, together, not counting the first 32 KiB of each; more
+    /// are answered 503 with `Retry-After`. One source gets a quarter of them at most, but always one body's worth.
     pub buffered_bytes: usize,
-    /// Connections at once. Beyond, the one that has been idle longest is closed.
+    /// Connections at once. Beyond, one that is idle is closed: first one that has never sent a request.
     pub connections: usize,
     /// Connections at once from one address: one caller cannot take all.
     pub connections_per_source: usize,
@@ -28,8 +34,6 @@ pub struct Limits {
     /// How long a connection may be idle between requests. The API server re-uses connections and gives them up
     /// after 90 s itself (Go's `IdleConnTimeout`), so the same value closes few under its hands.
     pub keep_alive: Duration,
-    /// HTTP/2 streams at once on one connection.
-    pub streams: u32,
     /// How long, after the signal to stop, requests are still taken, while the endpoints' change spreads.
     pub drain_delay: Duration,
     /// How long, after that, requests under way may take. Together below the pod's grace period (30 s).
@@ -49,7 +53,6 @@ impl Default for Limits {
             first_request_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(10),
             keep_alive: Duration::from_secs(90),
-            streams: 64,
             drain_delay: Duration::from_secs(5),
             drain_timeout: Duration::from_secs(20),
         }
@@ -57,6 +60,11 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// Bytes of the bodies of one source, of [`Self::buffered_bytes`].
+    pub(crate) fn buffered_bytes_per_source(&self) -> usize {
+        (self.buffered_bytes / 4).max(self.body_bytes)
+    }
+
     /// For the port of probes and metrics: a few small requests by the kubelet and Prometheus.
     pub(crate) fn ops(&self) -> Self {
         Self { connections: 64, connections_per_source: 32, ..*self }

@@ -1,4 +1,4 @@
-//! Every metric of the injector, declared once: registration, documentation and tests go by [`METRICS`].
+//! Every metric of the injector, declared once: registration and tests go by one table.
 
 mod latency;
 
@@ -10,25 +10,28 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::reason::Reason;
+use crate::{
+    reason::Reason,
+    warnings::{Cause, Warnings},
+};
 use latency::Latency;
 
 /// One row of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Metric {
+struct Metric {
     /// The name as Prometheus stores it, base unit included.
-    pub name: &'static str,
+    name: &'static str,
     /// What it counts or measures; one line, no full stop.
-    pub help: &'static str,
+    help: &'static str,
     /// Its kind.
-    pub kind: MetricKind,
+    kind: MetricKind,
     /// Its labels. All of them have few values, fixed in code.
-    pub labels: &'static [&'static str],
+    labels: &'static [&'static str],
 }
 
 /// The kinds of metric used here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MetricKind {
+enum MetricKind {
     /// Only grows.
     Counter,
     /// Goes up and down.
@@ -47,7 +50,8 @@ macro_rules! metrics {
         };)*
 
         /// Every metric, in the order of the documentation.
-        pub static METRICS: &[Metric] = &[$($ident),*];
+        #[cfg(test)]
+        static METRICS: &[Metric] = &[$($ident),*];
     };
 }
 
@@ -55,11 +59,11 @@ metrics! {
     ADMISSIONS = Counter "scaivault_injector_admissions_total" ["outcome", "reason", "dry_run"]
         "Admission requests by what they got and why";
     ADMISSION_DURATION = Histogram "scaivault_injector_admission_duration_seconds" []
-        "Time from a request's complete body to its complete answer";
+        "Time from the moment a request's complete body is looked at to its complete answer, without waits before and after";
     PATCH_BYTES = Counter "scaivault_injector_patch_bytes_total" []
         "Size of all patches before base64";
     REQUESTS_IN_FLIGHT = Gauge "scaivault_injector_requests_in_flight" []
-        "Requests being read or answered";
+        "Requests being decided: their bodies are complete";
     BUFFERED_BYTES = Gauge "scaivault_injector_buffered_bytes" []
         "Bytes of the bodies of requests being read or answered";
     SHED = Counter "scaivault_injector_shed_total" ["reason"]
@@ -85,8 +89,21 @@ metrics! {
 pub(crate) enum Shed {
     Requests,
     Memory,
+    MemoryPerSource,
     Connections,
     ConnectionsPerSource,
+}
+
+impl From<Shed> for Cause {
+    fn from(shed: Shed) -> Self {
+        match shed {
+            Shed::Requests => Self::Requests,
+            Shed::Memory => Self::Memory,
+            Shed::MemoryPerSource => Self::MemoryPerSource,
+            Shed::Connections => Self::Connections,
+            Shed::ConnectionsPerSource => Self::ConnectionsPerSource,
+        }
+    }
 }
 
 /// Why a connection was closed.
@@ -129,6 +146,7 @@ labels! {
     Shed {
         Requests = "requests",
         Memory = "memory",
+        MemoryPerSource = "memory-per-source",
         Connections = "connections",
         ConnectionsPerSource = "connections-per-source",
     }
@@ -176,6 +194,7 @@ struct ResultLabel {
 /// The metrics of one server. Everything on a request's path is an atomic that was found beforehand.
 pub struct Metrics {
     registry: Registry,
+    pub(crate) warnings: Warnings,
     /// Not dry-run, dry-run.
     admissions: Vec<(Reason, [Counter; 2])>,
     durations: Latency,
@@ -220,6 +239,7 @@ impl Default for Metrics {
             certificate_expiry: Gauge::default(),
             certificate_reloads: Family::default(),
             registry: Registry::default(),
+            warnings: Warnings::default(),
         };
         // Present from the start, so that the first increase is one that can be seen.
         for status in [400, 404, 405, 408, 413, 415, 500, 503] {
@@ -290,10 +310,14 @@ impl Metrics {
 
     pub(crate) fn shed(&self, reason: Shed) {
         count(&self.shed, reason);
+        self.warnings.raise(reason.into(), None);
     }
 
     pub(crate) fn closed(&self, reason: Closed) {
         count(&self.closed, reason);
+        if reason == Closed::Evicted {
+            self.warnings.raise(Cause::Evicted, None);
+        }
     }
 
     pub(crate) fn handshake_failed(&self, reason: HandshakeFailure) {

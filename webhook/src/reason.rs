@@ -4,7 +4,7 @@ use scaivault_inject::{Pattern, SkipReason};
 
 /// Why a request was answered as it was. Bounded, so it may be a metric's label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
+pub(crate) enum Reason {
     /// The pod gets secrets, brought this way.
     Injected(Pattern),
     /// What was injected before is taken out.
@@ -21,7 +21,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for metrics and documentation.
-    pub fn all() -> impl Iterator<Item = Self> {
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
         let injected = [Pattern::Init, Pattern::Sidecar].map(Self::Injected);
         let skipped = SkipReason::ALL.iter().copied().map(Self::Skipped);
         let denied = Refused::ALL.map(Self::Denied);
@@ -37,7 +37,7 @@ impl Reason {
     }
 
     /// The word for the outcome.
-    pub const fn outcome(self) -> &'static str {
+    pub(crate) const fn outcome(self) -> &'static str {
         match self {
             Self::Injected(_) => "injected",
             Self::Detached => "detached",
@@ -49,7 +49,7 @@ impl Reason {
     }
 
     /// The reason beside the outcome.
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Injected(pattern) => pattern.name(),
             Self::Detached => "mutation-mode",
@@ -63,7 +63,7 @@ impl Reason {
 
 /// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
+pub(crate) enum Refused {
     /// The annotations have problems.
     Problems,
     /// The object of a pod's CREATE cannot be read as a pod.
@@ -72,10 +72,10 @@ pub enum Refused {
 
 impl Refused {
     /// Every one.
-    pub const ALL: [Self; 2] = [Self::Problems, Self::MalformedPod];
+    pub(crate) const ALL: [Self; 2] = [Self::Problems, Self::MalformedPod];
 
     /// Its name in logs and metrics.
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Problems => "problems",
             Self::MalformedPod => "malformed-pod",
@@ -85,7 +85,7 @@ impl Refused {
 
 /// Why a request is allowed without a look at the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Untouched {
+pub(crate) enum Untouched {
     /// The object is no pod.
     NotAPod,
     /// A subresource of a pod (`status`, `resize`, `ephemeralcontainers`, `binding`).
@@ -102,11 +102,11 @@ pub enum Untouched {
 
 impl Untouched {
     /// Every one.
-    pub const ALL: [Self; 6] =
+    pub(crate) const ALL: [Self; 6] =
         [Self::NotAPod, Self::Subresource, Self::Update, Self::Delete, Self::Connect, Self::OtherOperation];
 
     /// Its name in logs and metrics.
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::NotAPod => "not-a-pod",
             Self::Subresource => "subresource",
@@ -120,17 +120,17 @@ impl Untouched {
 
 /// Why a request cannot be answered yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Deferral {
+pub(crate) enum Deferral {
     /// The namespace is not in memory yet, so its annotations are not known.
     UnknownNamespace,
 }
 
 impl Deferral {
     /// Every one.
-    pub const ALL: [Self; 1] = [Self::UnknownNamespace];
+    pub(crate) const ALL: [Self; 1] = [Self::UnknownNamespace];
 
     /// Its name in logs and metrics.
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::UnknownNamespace => "unknown-namespace",
         }

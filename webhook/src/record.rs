@@ -6,50 +6,80 @@ use tracing::Level;
 
 use crate::{
     metrics::Metrics,
-    reply::{Answer, Decided, codes},
-    review::DecodeError,
+    reason::Reason,
+    reply::{Answer, Decided},
     subject::Subject,
 };
+
+/// The longest name in a log line, characters: Kubernetes allows no longer one, but it asks us before it checks.
+const SHOWN: usize = 253;
 
 /// Records what a request got and how long that took.
 pub(crate) fn record(answer: &Answer<'_>, duration: Duration, metrics: &Metrics) {
     match &answer.from {
         Ok(decided) => {
-            let Decided { request, verdict, patch_bytes } = decided;
+            let Decided { request, verdict, patch_bytes, .. } = decided;
             metrics.admission(verdict.reason, request.dry_run, duration, *patch_bytes);
-            if tracing::enabled!(Level::INFO) {
-                log(decided, duration);
-            }
+            log(decided, duration);
         }
-        Err(error) => refused(error),
+        Err(error) => {
+            tracing::warn!(uid = error.uid().map(shown), %error, "not a review");
+        }
     }
 }
 
-fn log(decided: &Decided<'_>, duration: Duration) {
-    let Decided { request, verdict, patch_bytes } = decided;
-    let subject = request.object.map(|object| Subject::of(object.get())).unwrap_or_default();
-    let owner = subject.owner();
-    let problems = &verdict.problems;
-    tracing::info!(
-        uid = &*request.uid,
-        namespace = &*request.namespace,
-        name = &*request.name,
-        generate_name = &*subject.generate_name,
-        owner_kind = owner.map(|owner| &*owner.kind),
-        owner_name = owner.map(|owner| &*owner.name),
-        kind = &*request.kind.kind,
-        operation = request.operation.name(),
-        dry_run = request.dry_run,
-        outcome = verdict.reason.outcome(),
-        reason = verdict.reason.name(),
-        problems = problems.len(),
-        problem_codes = &*codes(problems.iter().map(|problem| problem.code.name())),
-        patch_bytes,
-        duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
-        "admission"
-    );
+/// A name of a request, cut: whoever sends one may not fill the log with it.
+pub(crate) fn shown(name: &str) -> &str {
+    name.char_indices().nth(SHOWN).map_or(name, |(end, _)| &name[..end])
 }
 
-fn refused(error: &DecodeError) {
-    tracing::info!(uid = error.uid(), %error, "not a review");
+/// One event; its level has to be known when it is compiled.
+macro_rules! admission {
+    ($level:expr, $decided:expr, $duration:expr) => {
+        if tracing::enabled!($level) {
+            let Decided { request, verdict, patch_bytes, codes } = $decided;
+            let subject = request.object.map(|object| Subject::of(object.get())).unwrap_or_default();
+            let owner = subject.owner();
+            tracing::event!(
+                $level,
+                uid = shown(&request.uid),
+                namespace = shown(&request.namespace),
+                name = shown(&request.name),
+                generate_name = shown(&subject.generate_name),
+                owner_kind = owner.map(|owner| shown(&owner.kind)),
+                owner_name = owner.map(|owner| shown(&owner.name)),
+                kind = shown(&request.kind.kind),
+                operation = request.operation.name(),
+                dry_run = request.dry_run,
+                outcome = verdict.reason.outcome(),
+                reason = verdict.reason.name(),
+                problems = verdict.problems.len(),
+                problem_codes = &**codes,
+                patch_bytes,
+                duration_us = u64::try_from($duration.as_micros()).unwrap_or(u64::MAX),
+                "admission"
+            );
+        }
+    };
+}
+
+fn log(decided: &Decided<'_>, duration: Duration) {
+    // What keeps a pod from starting is seen without the lines about those that start.
+    if let Reason::Denied(_) | Reason::Deferred(_) = decided.verdict.reason {
+        admission!(Level::WARN, decided, duration);
+    } else {
+        admission!(Level::INFO, decided, duration);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_cut_between_characters() {
+        assert_eq!(shown("web"), "web");
+        assert_eq!(shown(&"a".repeat(SHOWN)).len(), SHOWN);
+        assert_eq!(shown(&"ä".repeat(1_000)), "ä".repeat(SHOWN));
+    }
 }

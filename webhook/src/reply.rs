@@ -59,6 +59,8 @@ pub(crate) struct Decided<'a> {
     pub(crate) verdict: Verdict,
     /// Size of the patch before base64.
     pub(crate) patch_bytes: usize,
+    /// The problems' codes, separated by commas.
+    pub(crate) codes: Cow<'static, str>,
 }
 
 impl<'a> Answer<'a> {
@@ -75,15 +77,16 @@ impl<'a> Answer<'a> {
         };
         let verdict = admit(&request, context);
         let patch = patch_json(verdict.patch.as_ref());
+        let codes = codes(verdict.problems.iter().map(|problem| problem.code.name()));
         Self {
-            reply: reply(&request, &verdict, &patch),
-            from: Ok(Decided { request, verdict, patch_bytes: patch.len() }),
+            reply: reply(&request, &verdict, &patch, &codes),
+            from: Ok(Decided { request, verdict, patch_bytes: patch.len(), codes }),
         }
     }
 }
 
-fn reply(request: &Request<'_>, verdict: &Verdict, patch: &[u8]) -> Reply {
-    let Verdict { reason, patch: _, warnings, problems, refusal } = verdict;
+fn reply(request: &Request<'_>, verdict: &Verdict, patch: &[u8], codes: &str) -> Reply {
+    let Verdict { reason, patch: _, warnings, problems: _, refusal } = verdict;
     if let Reason::Deferred(_) = reason {
         let text = format!(
             "namespace {:?} is not known yet; ask again (request {})\n",
@@ -91,8 +94,7 @@ fn reply(request: &Request<'_>, verdict: &Verdict, patch: &[u8]) -> Reply {
         );
         return Reply::text(StatusCode::SERVICE_UNAVAILABLE, text);
     }
-    let codes = codes(problems.iter().map(|problem| problem.code.name()));
-    let audit = [("outcome", reason.outcome()), ("reason", reason.name()), ("problems", &*codes)];
+    let audit = [("outcome", reason.outcome()), ("reason", reason.name()), ("problems", codes)];
     let body = Response {
         version: request.version,
         uid: &request.uid,
@@ -120,7 +122,7 @@ fn patch_json(patch: Option<&Patch>) -> Vec<u8> {
 }
 
 /// Problem codes without repetition, in the order of the problems.
-pub(crate) fn codes(problems: impl Iterator<Item = &'static str>) -> Cow<'static, str> {
+fn codes(problems: impl Iterator<Item = &'static str>) -> Cow<'static, str> {
     let mut seen: Vec<&'static str> = Vec::new();
     for code in problems {
         if !seen.contains(&code) {
@@ -184,7 +186,7 @@ mod tests {
             warnings: vec![],
         });
         let verdict = Verdict::from(decision);
-        let answer = json(&reply(&request, &verdict, &patch_json(verdict.patch.as_ref())));
+        let answer = json(&reply(&request, &verdict, &patch_json(verdict.patch.as_ref()), ""));
         assert_eq!(answer["response"]["patchType"], "JSONPatch");
 
         let patch = STANDARD.decode(answer["response"]["patch"].as_str().unwrap()).unwrap();
@@ -201,7 +203,7 @@ mod tests {
         let decision =
             scaivault_inject::Decision::Detach(Detachment { patch: Patch::default(), warnings: vec![] });
         let verdict = Verdict::from(decision);
-        let answer = json(&reply(&request, &verdict, &patch_json(verdict.patch.as_ref())));
+        let answer = json(&reply(&request, &verdict, &patch_json(verdict.patch.as_ref()), ""));
         assert!(answer["response"].get("patch").is_none() && answer["response"].get("patchType").is_none());
     }
 

@@ -1,6 +1,6 @@
 //! The wire types of an `AdmissionReview`: decoded borrowed, encoded straight into a buffer.
 //!
-//! Only what is used is read. `object` and `oldObject` stay the text that the API server sent: no document of a
+//! Only what is used is read. `object` stays the text that the API server sent: no document of a
 //! pod is ever built here.
 
 mod response;
@@ -13,14 +13,14 @@ use serde_json::{error::Category, value::RawValue};
 use thiserror::Error;
 
 pub(crate) use response::{Response, Status};
-pub use text::Text;
+pub(crate) use text::Text;
 
 /// The `kind` of both directions.
 const KIND: &str = "AdmissionReview";
 
 /// The versions of `admission.k8s.io` that are understood. The answer is in the version of the question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReviewVersion {
+pub(crate) enum ReviewVersion {
     /// `admission.k8s.io/v1`.
     V1,
     /// `admission.k8s.io/v1beta1`: the same fields; gone from Kubernetes 1.22, still sent by some other callers.
@@ -29,7 +29,7 @@ pub enum ReviewVersion {
 
 impl ReviewVersion {
     /// As it stands in `apiVersion`.
-    pub const fn api_version(self) -> &'static str {
+    pub(crate) const fn api_version(self) -> &'static str {
         match self {
             Self::V1 => "admission.k8s.io/v1",
             Self::V1Beta1 => "admission.k8s.io/v1beta1",
@@ -43,7 +43,7 @@ impl ReviewVersion {
 
 /// What is done to the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
+pub(crate) enum Operation {
     /// `CREATE`
     Create,
     /// `UPDATE`
@@ -68,7 +68,7 @@ impl Operation {
     }
 
     /// As Kubernetes writes it; `OTHER` for what it does not have yet.
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Create => "CREATE",
             Self::Update => "UPDATE",
@@ -88,46 +88,44 @@ impl fmt::Display for Operation {
 /// What kind of object it is. `group` is empty for the core group.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-pub struct GroupVersionKind<'a> {
+pub(crate) struct GroupVersionKind<'a> {
     /// API group.
     #[serde(borrow)]
-    pub group: Text<'a>,
+    pub(crate) group: Text<'a>,
     /// API version within the group.
     #[serde(borrow)]
-    pub version: Text<'a>,
+    pub(crate) version: Text<'a>,
     /// Kind.
     #[serde(borrow)]
-    pub kind: Text<'a>,
+    pub(crate) kind: Text<'a>,
 }
 
 /// One admission request, borrowed from the bytes of its review.
 #[derive(Clone, Debug)]
-pub struct Request<'a> {
+pub(crate) struct Request<'a> {
     /// The version to answer in.
-    pub version: ReviewVersion,
+    pub(crate) version: ReviewVersion,
     /// Identifies the request; echoed in the answer. Never empty.
-    pub uid: Text<'a>,
+    pub(crate) uid: Text<'a>,
     /// The kind of `object`.
-    pub kind: GroupVersionKind<'a>,
+    pub(crate) kind: GroupVersionKind<'a>,
     /// The subresource (`status`, `ephemeralcontainers`, `resize`), empty for the object itself.
-    pub subresource: Text<'a>,
+    pub(crate) subresource: Text<'a>,
     /// What is done.
-    pub operation: Operation,
+    pub(crate) operation: Operation,
     /// The object's name, empty where the API server makes it from `generateName`.
-    pub name: Text<'a>,
+    pub(crate) name: Text<'a>,
     /// The namespace; the object itself may not say it.
-    pub namespace: Text<'a>,
+    pub(crate) namespace: Text<'a>,
     /// Whether nothing will be stored.
-    pub dry_run: bool,
+    pub(crate) dry_run: bool,
     /// The object as it would be stored, JSON.
-    pub object: Option<&'a RawValue>,
-    /// The object as it is stored (UPDATE, DELETE), JSON.
-    pub old_object: Option<&'a RawValue>,
+    pub(crate) object: Option<&'a RawValue>,
 }
 
 impl<'a> Request<'a> {
     /// Reads a review.
-    pub fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+    pub(crate) fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
         let text = std::str::from_utf8(bytes).map_err(|_| DecodeError::NotUtf8)?;
         let review: WireReview<'a> = serde_json::from_str(text)?;
         let uid = || review.request.as_ref().map(|request| request.uid.to_string());
@@ -141,8 +139,7 @@ impl<'a> Request<'a> {
         if request.uid.is_empty() {
             return Err(DecodeError::NoUid);
         }
-        let WireRequest { uid, kind, subresource, operation, name, namespace, dry_run, object, old_object } =
-            request;
+        let WireRequest { uid, kind, subresource, operation, name, namespace, dry_run, object } = request;
         Ok(Self {
             version,
             uid,
@@ -153,7 +150,6 @@ impl<'a> Request<'a> {
             namespace,
             dry_run: dry_run.unwrap_or(false),
             object,
-            old_object,
         })
     }
 }
@@ -161,7 +157,7 @@ impl<'a> Request<'a> {
 /// Why bytes are not a review that can be answered.
 #[derive(Debug, Error)]
 #[non_exhaustive]
-pub enum DecodeError {
+pub(crate) enum DecodeError {
     /// The body is not UTF-8.
     #[error("the body is not UTF-8; send an AdmissionReview as JSON")]
     NotUtf8,
@@ -204,7 +200,7 @@ pub enum DecodeError {
 
 impl DecodeError {
     /// The request's uid, where it could be read.
-    pub fn uid(&self) -> Option<&str> {
+    pub(crate) fn uid(&self) -> Option<&str> {
         match self {
             Self::Kind { uid, .. } | Self::Version { uid, .. } => uid.as_deref(),
             Self::NotUtf8 | Self::NotJson(_) | Self::NotAReview { .. } | Self::NoRequest | Self::NoUid => {
@@ -254,8 +250,6 @@ struct WireRequest<'a> {
     dry_run: Option<bool>,
     #[serde(borrow)]
     object: Option<&'a RawValue>,
-    #[serde(borrow)]
-    old_object: Option<&'a RawValue>,
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::{
 use axum::{
     Router,
     body::Body,
-    extract::{Request, State},
+    extract::{self, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::Response,
     routing::post,
@@ -17,12 +17,14 @@ use axum::{
 use prometheus_client::metrics::gauge::Gauge;
 
 use crate::{
-    body::{self, BodyError},
+    body::{BodyError, Budget, SourceBytes},
     context::AdmissionContext,
     limits::Limits,
     metrics::{Metrics, Shed},
-    record::record,
+    record::{record, shown},
     reply::{Answer, Reply},
+    review::Request,
+    warnings::Cause,
 };
 
 /// The path of the mutating webhook.
@@ -36,10 +38,12 @@ struct App {
     context: Arc<AdmissionContext>,
     metrics: Arc<Metrics>,
     limits: Limits,
+    budget: Arc<Budget>,
 }
 
 /// The routes of the admission port.
-pub fn router(context: Arc<AdmissionContext>, metrics: Arc<Metrics>, limits: Limits) -> Router {
+pub(crate) fn router(context: Arc<AdmissionContext>, metrics: Arc<Metrics>, limits: Limits) -> Router {
+    let budget = Budget::new(&limits, &metrics.buffered_bytes);
     Router::new()
         .route(MUTATE_PATH, post(mutate))
         .method_not_allowed_fallback(async |State(app): State<Arc<App>>| {
@@ -48,24 +52,27 @@ pub fn router(context: Arc<AdmissionContext>, metrics: Arc<Metrics>, limits: Lim
         .fallback(async |State(app): State<Arc<App>>| {
             app.respond(Reply::text(StatusCode::NOT_FOUND, format!("there is {MUTATE_PATH} only\n")))
         })
-        .with_state(Arc::new(App { context, metrics, limits }))
+        .with_state(Arc::new(App { context, metrics, limits, budget }))
 }
 
-async fn mutate(State(app): State<Arc<App>>, request: Request) -> Response {
-    let (head, body) = request.into_parts();
+async fn mutate(State(app): State<Arc<App>>, request: extract::Request) -> Response {
+    let (mut head, body) = request.into_parts();
     if !is_json(&head.headers) {
         let text = "send an AdmissionReview with Content-Type: application/json\n";
+        app.metrics.warnings.raise(Cause::NotJson, None);
         return app.respond(Reply::text(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
     }
-    let Some(_slot) = Slot::take(&app.metrics.requests_in_flight, app.limits.requests) else {
-        app.metrics.shed(Shed::Requests);
-        body::discard(body, &app.limits).await;
-        return app
-            .respond(Reply::text(StatusCode::SERVICE_UNAVAILABLE, "too many requests at once; ask again\n"));
-    };
-    let body = match body::read(body, &app.limits, &app.metrics.buffered_bytes).await {
+    // Routes that are not behind a port of ours have no account: each request gets its own.
+    let source = head.extensions.remove::<SourceBytes>().unwrap_or_default();
+    let body = match app.budget.read(body, &source).await {
         Ok(body) => body,
         Err(error) => return app.not_read(error),
+    };
+    // Only now: the next step is ours, while a body comes as slowly as its client likes.
+    let Some(_slot) = Slot::take(&app.metrics.requests_in_flight, app.limits.requests) else {
+        app.metrics.shed(Shed::Requests);
+        return app
+            .respond(Reply::text(StatusCode::SERVICE_UNAVAILABLE, "too many requests at once; ask again\n"));
     };
     let reply = if body.bytes.len() < LARGE_BODY_BYTES {
         app.answer(&body.bytes)
@@ -90,7 +97,11 @@ impl App {
         answered.unwrap_or_else(|_| {
             self.metrics.panics.inc();
             // Not the panic's text: it may quote the pod.
-            tracing::error!("an admission panicked and was answered 500; this is a bug in the injector");
+            tracing::error!(
+                uid = uid(bytes),
+                body_bytes = bytes.len(),
+                "an admission panicked and was answered 500; this is a bug in the injector"
+            );
             internal_error()
         })
     }
@@ -99,21 +110,25 @@ impl App {
         let Limits { body_bytes, body_timeout, .. } = self.limits;
         let reply = match error {
             BodyError::TooLarge => {
+                self.metrics.warnings.raise(Cause::BodyTooLong, None);
                 let text = format!("the body is longer than {body_bytes} bytes\n");
                 Reply::text(StatusCode::PAYLOAD_TOO_LARGE, text)
             }
             BodyError::Timeout => {
+                self.metrics.warnings.raise(Cause::BodyTooSlow, None);
                 let text = format!("the body did not come within {body_timeout:?}\n");
                 Reply::text(StatusCode::REQUEST_TIMEOUT, text)
             }
-            BodyError::Memory => {
-                self.metrics.shed(Shed::Memory);
-                let text = "too many large requests at once; ask again\n";
-                Reply::text(StatusCode::SERVICE_UNAVAILABLE, text)
-            }
+            BodyError::Memory => self.no_memory(Shed::Memory),
+            BodyError::MemoryPerSource => self.no_memory(Shed::MemoryPerSource),
             BodyError::Broken => Reply::text(StatusCode::BAD_REQUEST, "the body is incomplete\n"),
         };
         self.respond(reply)
+    }
+
+    fn no_memory(&self, shed: Shed) -> Reply {
+        self.metrics.shed(shed);
+        Reply::text(StatusCode::SERVICE_UNAVAILABLE, "too many large requests at once; ask again\n")
     }
 
     fn respond(&self, reply: Reply) -> Response {
@@ -131,6 +146,11 @@ impl App {
         }
         response
     }
+}
+
+/// The uid in bytes that something panicked on, which may have been their decoding.
+fn uid(bytes: &[u8]) -> Option<String> {
+    catch_unwind(|| Request::decode(bytes).ok().map(|request| shown(&request.uid).to_owned())).ok().flatten()
 }
 
 fn internal_error() -> Reply {

@@ -14,7 +14,11 @@ use std::{io, net::SocketAddr, panic::resume_unwind, sync::Arc};
 use axum::Router;
 use rustls::ServerConfig;
 use thiserror::Error;
-use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    task::JoinHandle,
+    time::timeout,
+};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +29,10 @@ use crate::{
 pub(crate) use accept::Accept;
 use accept::accept_loop;
 use port::{Port, PortSettings};
+
+/// How many connections may wait for their accept. The usual 128 are used up by one burst, and then the API server's
+/// next attempt waits for a whole second. The kernel's limit (`somaxconn`, 4096) may be lower.
+const BACKLOG: u32 = 4096;
 
 /// A server that is not bound yet.
 pub struct Server {
@@ -46,7 +54,7 @@ pub struct Server {
 
 /// Why a server could not be bound.
 #[derive(Debug, Error)]
-#[error("cannot listen on {address}: {source}; choose another address with {flag}")]
+#[error("cannot listen on {address}; choose another address with {flag}")]
 pub struct BindError {
     address: SocketAddr,
     flag: &'static str,
@@ -54,19 +62,27 @@ pub struct BindError {
 }
 
 impl Server {
-    /// Takes both addresses. Nothing is accepted yet.
-    pub async fn bind(self) -> Result<Bound, BindError> {
-        let https = bind(self.listen, "--listen").await?;
-        let ops = bind(self.ops_listen, "--ops-listen").await?;
+    /// Takes both addresses. Nothing is accepted yet. Needs a tokio runtime.
+    pub fn bind(self) -> Result<Bound, BindError> {
+        let https = bind(self.listen, "--listen")?;
+        let ops = bind(self.ops_listen, "--ops-listen")?;
         Ok(Bound { server: self, https, ops })
     }
 }
 
-async fn bind(address: SocketAddr, flag: &'static str) -> Result<Listener, BindError> {
+fn bind(address: SocketAddr, flag: &'static str) -> Result<Listener, BindError> {
     let failed = |source| BindError { address, flag, source };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let listener = listen(address).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     Ok(Listener { listener, address })
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // As the standard library does: the port can be taken again while old connections end.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 struct Listener {

@@ -2,8 +2,7 @@
 
 use std::{io, net::IpAddr, sync::Arc, time::SystemTime};
 
-use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject as _};
-use scaivault_certs::{Authority, CertResolver, provider, server_config};
+use scaivault_certs::{Authority, CertResolver, client_config, server_config};
 use scaivault_inject::{KubeVersion, Settings};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream},
@@ -12,7 +11,7 @@ use tokio::{
 use tokio_rustls::{
     TlsConnector,
     client::TlsStream,
-    rustls::{ClientConfig, RootCertStore, ServerConfig},
+    rustls::{ServerConfig, pki_types::ServerName},
 };
 
 use crate::{
@@ -53,21 +52,14 @@ pub(crate) fn context() -> Arc<AdmissionContext> {
 }
 
 /// A server's configuration for `localhost` and a client that trusts it.
-pub(crate) fn tls(alpn: &[u8]) -> (Arc<ServerConfig>, TlsConnector) {
+pub(crate) fn tls() -> (Arc<ServerConfig>, TlsConnector) {
     let now = SystemTime::now();
     let day = std::time::Duration::from_hours(24);
     let authority = Authority::new("tests", now, day).unwrap();
     let leaf = authority.issue(&["localhost".into()], now, day).unwrap();
     let resolver = CertResolver::new(leaf.certified_key().unwrap());
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(authority.certificate_pem().as_bytes()).unwrap()).unwrap();
-    let mut client = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    client.alpn_protocols = vec![alpn.to_vec()];
-    (server_config(Arc::new(resolver)).unwrap(), Arc::new(client).into())
+    let client = client_config(authority.certificate_pem().as_bytes()).unwrap();
+    (server_config(Arc::new(resolver)).unwrap(), client.into())
 }
 
 pub(crate) async fn connect(connector: &TlsConnector, stream: DuplexStream) -> TlsStream<DuplexStream> {

@@ -52,7 +52,7 @@ fn refusal(directory: &TempDir, now: SystemTime) -> LoadError {
 fn plain_files_and_a_kubelet_volume_are_read() {
     let pair = pair("localhost");
     let loaded = load(plain(&pair.0, &pair.1).path(), now()).unwrap();
-    assert_eq!(loaded.not_after, now() + DAY);
+    assert_eq!(loaded.validity.not_after, now() + DAY);
 
     let volume = TempDir::new().unwrap();
     mount(volume.path(), "..2027_01_15", &pair);
@@ -66,6 +66,32 @@ fn an_expired_certificate_is_refused_with_its_date() {
     assert!(matches!(error, LoadError::Expired { .. }), "{error}");
     let text = error.to_string();
     assert!(text.contains("tls.crt expired at 2027-01-16T08:00:00Z"), "{text}");
+}
+
+#[test]
+fn a_certificate_of_tomorrow_is_refused_with_its_date() {
+    let pair = pair("localhost");
+    let error = refusal(&plain(&pair.0, &pair.1), now() - DAY);
+    assert!(error.to_string().contains("tls.crt is not valid before 2027-01-15T07:55:00Z"), "{error}");
+}
+
+#[test]
+fn the_last_tenth_is_told() {
+    let validity = Validity { not_before: now(), not_after: now() + 10 * DAY };
+    assert_eq!(validity.nearly_over(now() + 9 * DAY), None);
+    assert_eq!(
+        validity.nearly_over(now() + 9 * DAY + Duration::from_secs(1)),
+        Some(Duration::from_secs(24 * 60 * 60 - 1))
+    );
+    assert!(!validity.is_over(now() + 10 * DAY - Duration::from_secs(1)));
+    assert!(validity.is_over(now() + 10 * DAY));
+}
+
+#[test]
+fn no_text_says_its_cause_twice() {
+    let error = refusal(&TempDir::new().unwrap(), now());
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(!error.to_string().contains(&cause), "{error}");
 }
 
 #[test]

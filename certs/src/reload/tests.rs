@@ -1,10 +1,10 @@
-use std::fs;
+use std::{fs, time::Duration};
 
 use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    CERTIFICATE_FILE,
+    Authority, CERTIFICATE_FILE,
     files::tests::{DAY, mount, now, pair},
 };
 
@@ -16,8 +16,8 @@ fn served(resolver: &CertResolver) -> Vec<u8> {
 fn a_swap_of_the_link_is_served() {
     let volume = TempDir::new().unwrap();
     mount(volume.path(), "..1", &pair("first.example"));
-    let (mut reloader, resolver, not_after) = Reloader::new(volume.path(), now()).unwrap();
-    assert_eq!(not_after, now() + DAY);
+    let (mut reloader, resolver, validity) = Reloader::new(volume.path(), now()).unwrap();
+    assert_eq!(validity.not_after, now() + DAY);
     let first = served(&resolver);
     assert!(matches!(reloader.check(now()), Checked::Unchanged));
 
@@ -53,4 +53,38 @@ fn a_vanished_file_keeps_the_one_before() {
     fs::remove_file(volume.path().join("..1").join(CERTIFICATE_FILE)).unwrap();
     assert!(matches!(reloader.check(now()), Checked::Kept(LoadError::Read { .. })));
     assert_eq!(served(&resolver), first);
+}
+
+#[test]
+fn an_error_is_told_until_it_is_another() {
+    let volume = TempDir::new().unwrap();
+    mount(volume.path(), "..1", &pair("first.example"));
+    let (mut reloader, _, _) = Reloader::new(volume.path(), now()).unwrap();
+    let certificate = volume.path().join("..1").join(CERTIFICATE_FILE);
+    let content = fs::read(&certificate).unwrap();
+    for _ in 0..2 {
+        fs::remove_file(&certificate).unwrap();
+        assert!(matches!(reloader.check(now()), Checked::Kept(LoadError::Read { .. })));
+        assert!(matches!(reloader.check(now()), Checked::Unchanged));
+        fs::write(&certificate, &content).unwrap();
+        assert!(matches!(reloader.check(now()), Checked::Unchanged), "it is what is served");
+    }
+}
+
+#[test]
+fn a_pair_that_is_not_valid_yet_waits_for_its_time() {
+    let volume = TempDir::new().unwrap();
+    let yesterday = now() - DAY + Duration::from_secs(1);
+    let authority = Authority::new("earlier", yesterday, 30 * DAY).unwrap();
+    let leaf = authority.issue(&["first.example".into()], yesterday, DAY).unwrap();
+    mount(volume.path(), "..1", &(leaf.certificate_pem(), leaf.key_pem()));
+    let (mut reloader, resolver, _) = Reloader::new(volume.path(), yesterday).unwrap();
+    let first = served(&resolver);
+
+    mount(volume.path(), "..2", &pair("second.example"));
+    assert!(matches!(reloader.check(yesterday), Checked::Kept(LoadError::NotYetValid { .. })));
+    assert!(matches!(reloader.check(yesterday), Checked::Unchanged));
+    assert_eq!(served(&resolver), first);
+    assert!(matches!(reloader.check(now()), Checked::Replaced { .. }));
+    assert_ne!(served(&resolver), first);
 }

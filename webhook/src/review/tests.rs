@@ -15,7 +15,6 @@ fn a_review_is_read() {
     assert_eq!(request.operation, Operation::Create);
     assert!(request.dry_run && request.subresource.is_empty());
     assert_eq!(request.object.unwrap().get(), r#"{"kind":"Pod","spec":{}}"#);
-    assert!(request.old_object.is_none());
 }
 
 #[test]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, de};
 
 /// A JSON string, borrowed from the input unless it holds escapes. `null` reads as empty, as in Go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Text<'a>(Cow<'a, str>);
+pub(crate) struct Text<'a>(Cow<'a, str>);
 
 impl Text<'_> {
     /// The first characters, for an error's text.

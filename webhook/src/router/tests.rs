@@ -2,8 +2,13 @@ use axum::http::{Method, Request as HttpRequest};
 use http_body_util::BodyExt as _;
 use tower::ServiceExt as _;
 
+use scaivault_inject::{KubeVersion, Settings};
+
 use super::*;
-use crate::testing::{context, review};
+use crate::{
+    context::{AnyNamespace, Lookup, Namespaces},
+    testing::{context, review},
+};
 
 struct Server {
     router: Router,
@@ -149,10 +154,44 @@ impl hyper::body::Body for Never {
 }
 
 #[tokio::test(start_paused = true)]
-async fn too_many_requests_are_shed() {
+async fn a_body_that_does_not_come_keeps_no_review_out() {
     let server = server(Limits { requests: 1, ..Limits::default() });
     let first = tokio::spawn(server.router.clone().oneshot(post_json(Body::new(Never))));
     tokio::task::yield_now().await;
+    assert_eq!(server.send(post_json(review(&[]))).await.0, StatusCode::OK);
+    assert_eq!(first.await.unwrap().unwrap().status(), StatusCode::REQUEST_TIMEOUT);
+}
+
+/// Namespaces whose lookup waits until it may go on.
+struct Waiting {
+    entered: tokio::sync::mpsc::Sender<()>,
+    go_on: std::sync::Mutex<std::sync::mpsc::Receiver<()>>,
+}
+
+impl Namespaces for Waiting {
+    fn lookup(&self, name: &str) -> Lookup {
+        if name == "slow" {
+            self.entered.blocking_send(()).unwrap();
+            self.go_on.lock().unwrap().recv().unwrap();
+        }
+        AnyNamespace.lookup(name)
+    }
+}
+
+#[tokio::test]
+async fn too_many_requests_are_shed() {
+    let (entered, mut has_entered) = tokio::sync::mpsc::channel(1);
+    let (go, go_on) = std::sync::mpsc::channel();
+    let namespaces = Arc::new(Waiting { entered, go_on: go_on.into() });
+    let context = Arc::new(AdmissionContext::new(Settings::default(), KubeVersion::OLDEST, namespaces));
+    let metrics = Metrics::new();
+    let limits = Limits { requests: 1, ..Limits::default() };
+    let server = Server { router: router(context, Arc::clone(&metrics), limits), metrics };
+
+    let padding = format!("\"app\":\"{}\"", "x".repeat(LARGE_BODY_BYTES));
+    let slow = review(&[("\"app\":\"web\"", &padding), ("\"shop\"", "\"slow\"")]);
+    let first = tokio::spawn(server.router.clone().oneshot(post_json(slow)));
+    has_entered.recv().await.unwrap();
     server.assert_metric("scaivault_injector_requests_in_flight 1");
 
     let (status, headers, _) = server.send(post_json(review(&[]))).await;
@@ -160,16 +199,19 @@ async fn too_many_requests_are_shed() {
     assert_eq!(headers[header::RETRY_AFTER], "1");
     server.assert_metric(r#"scaivault_injector_shed_total{reason="requests"} 1"#);
 
-    assert_eq!(first.await.unwrap().unwrap().status(), StatusCode::REQUEST_TIMEOUT);
+    go.send(()).unwrap();
+    assert_eq!(first.await.unwrap().unwrap().status(), StatusCode::OK);
     assert_eq!(server.send(post_json(review(&[]))).await.0, StatusCode::OK, "the place is free again");
 }
 
 #[tokio::test]
 async fn too_many_bytes_are_shed() {
-    let review = review(&[]);
-    let server = server(Limits { buffered_bytes: review.len() - 1, ..Limits::default() });
-    let (status, headers, _) = server.send(post_json(review)).await;
+    let padding = format!("\"app\":\"{}\"", "x".repeat(LARGE_BODY_BYTES));
+    let large = review(&[("\"app\":\"web\"", &padding)]);
+    let server = server(Limits { buffered_bytes: LARGE_BODY_BYTES / 2, ..Limits::default() });
+    let (status, headers, _) = server.send(post_json(large)).await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(headers[header::RETRY_AFTER], "1");
     server.assert_metric(r#"scaivault_injector_shed_total{reason="memory"} 1"#);
+    assert_eq!(server.send(post_json(review(&[]))).await.0, StatusCode::OK, "a small one needs no room");
 }

@@ -10,6 +10,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::port::Port;
+use crate::warnings::Cause;
 
 /// How long to wait when the system has no file descriptor or memory for a connection: some end meanwhile.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(20);
@@ -56,7 +57,7 @@ where
         Ok((stream, source)) => port.take(stream, source),
         Err(error) if is_about_one_connection(&error) => {}
         Err(error) => {
-            tracing::warn!(%error, "cannot accept a connection; closing an idle one");
+            port.settings.metrics.warnings.raise(Cause::NotAccepted, Some(&error));
             port.make_room();
             sleep(EXHAUSTED_PAUSE).await;
         }

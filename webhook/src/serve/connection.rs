@@ -10,7 +10,7 @@ use std::{
 
 use axum::{
     extract::Request,
-    http::{HeaderValue, Version, header},
+    http::{HeaderValue, header},
     response::Response,
 };
 use hyper::{body::Incoming, service::service_fn};
@@ -28,9 +28,6 @@ use super::{
 };
 use crate::metrics::HandshakeFailure;
 
-/// The ALPN name of HTTP/2.
-const H2: &[u8] = b"h2";
-
 pub(super) async fn serve_connection<S>(port: Arc<Port>, ticket: Ticket, stream: S)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -44,11 +41,7 @@ where
                 let Some(stream) = handshake(acceptor, stream, &port, &connection).await else {
                     return;
                 };
-                if stream.get_ref().1.alpn_protocol() == Some(H2) {
-                    serve_http(&port, stream, &connection).await;
-                } else {
-                    serve_http(&port, Watched::new(stream, &connection), &connection).await;
-                }
+                serve_http(&port, Watched::new(stream, &connection), &connection).await;
             }
         }
     };
@@ -94,7 +87,10 @@ where
 {
     let service = service_fn({
         let (port, connection) = (Arc::clone(port), Arc::clone(connection));
-        move |request| answer(Arc::clone(&port), connection.begin(), request)
+        move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(connection.bytes().clone());
+            answer(Arc::clone(&port), connection.begin(), request)
+        }
     });
     let mut http = pin!(port.http.serve_connection(TokioIo::new(stream), service));
     let told = async {
@@ -120,23 +116,21 @@ where
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(error, "connection ended");
+        tracing::debug!(%error, "connection ended");
     }
 }
 
 async fn answer(port: Arc<Port>, busy: Busy, request: Request<Incoming>) -> Result<Response, Infallible> {
-    let http1 = request.version() < Version::HTTP_2;
     let mut response = port.settings.routes.clone().call(request).await?;
     drop(busy);
-    // HTTP/2 knows no such header: its connections are told when the port closes.
-    if http1 && port.settings.readiness.is_draining() {
+    if port.settings.readiness.is_draining() {
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(header::CONNECTION, close);
     }
     Ok(response)
 }
 
-/// Notes when the head of an HTTP/1.1 request begins to arrive.
+/// Notes when the head of a request begins to arrive.
 struct Watched<S> {
     stream: S,
     connection: Arc<Connection>,

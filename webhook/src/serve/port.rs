@@ -3,10 +3,7 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use axum::Router;
-use hyper_util::{
-    rt::{TokioExecutor, TokioTimer},
-    server::conn::auto,
-};
+use hyper::server::conn::http1;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::{MissedTickBehavior, interval, timeout},
@@ -23,16 +20,6 @@ pub(super) const LAST_CALL: Duration = Duration::from_secs(1);
 
 /// The longest request head, and how much of a body is read at once.
 const READ_BUFFER_BYTES: usize = 64 * 1024;
-/// HTTP/2 flow control: what a client may send unasked on one stream and on one connection. It lies in memory
-/// outside of the budget for bodies, so it is small.
-const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
-const CONNECTION_WINDOW_BYTES: u32 = 256 * 1024;
-/// HTTP/2 request heads; ours have a handful of fields.
-const HEADER_LIST_BYTES: u32 = 16 * 1024;
-/// A silent HTTP/2 connection is asked for a sign of life this often.
-const PING_INTERVAL: Duration = Duration::from_secs(30);
-/// And closed if none comes within this time.
-const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What a port is made of.
 pub(super) struct PortSettings {
@@ -47,7 +34,7 @@ pub(super) struct PortSettings {
 /// One listening port.
 pub(super) struct Port {
     pub(super) settings: PortSettings,
-    pub(super) http: auto::Builder<TokioExecutor>,
+    pub(super) http: http1::Builder,
     pub(super) registry: Arc<Registry>,
     /// Finish what is under way and close.
     pub(super) closing: CancellationToken,
@@ -62,7 +49,7 @@ impl Port {
         let PortSettings { name, limits, metrics, .. } = &settings;
         let registry = Registry::new(limits, Arc::clone(metrics), metrics.connections(name));
         let port = Arc::new(Self {
-            http: builder(limits),
+            http: builder(),
             registry,
             closing: CancellationToken::new(),
             aborting: CancellationToken::new(),
@@ -100,9 +87,9 @@ impl Port {
         }
     }
 
-    /// Closes the connection that has been idle longest.
+    /// Closes an idle connection.
     pub(super) fn make_room(&self) {
-        self.registry.evict_longest_idle();
+        self.registry.make_room();
     }
 
     /// Closes every connection once its requests are answered, at the latest after `patience` or when `shutdown`
@@ -118,28 +105,19 @@ impl Port {
             }
         };
         let _ = timeout(patience, in_time).await;
-        let cut = self.tasks.len();
+        // One without a request under way loses nothing.
+        let cut = self.registry.busy();
         self.aborting.cancel();
         self.tasks.wait().await;
         cut
     }
 }
 
-fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+fn builder() -> http1::Builder {
+    let mut builder = http1::Builder::new();
     builder
-        .http1()
         // The registry keeps the time: hyper's timer would run between requests too, and be set anew for each.
         .header_read_timeout(None)
         .max_buf_size(READ_BUFFER_BYTES);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(limits.streams)
-        .max_header_list_size(HEADER_LIST_BYTES)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .keep_alive_interval(PING_INTERVAL)
-        .keep_alive_timeout(PING_TIMEOUT);
     builder
 }

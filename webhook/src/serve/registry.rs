@@ -1,11 +1,12 @@
 //! Which connections are open, and which of them has to go.
 
 use std::{
+    cmp::Reverse,
     collections::HashMap,
     net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -15,6 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    body::SourceBytes,
     limits::Limits,
     metrics::{Closed, Metrics, Shed},
 };
@@ -33,6 +35,64 @@ pub(super) struct Registry {
 struct Open {
     next: u64,
     connections: HashMap<u64, Arc<Connection>>,
+    sources: HashMap<IpAddr, Arc<Account>>,
+}
+
+/// What one address has.
+#[derive(Default)]
+struct Account {
+    /// Written with the registry's lock held.
+    connections: AtomicUsize,
+    bytes: SourceBytes,
+}
+
+impl Account {
+    fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+}
+
+impl Open {
+    fn add(&mut self, source: IpAddr, clock: Clock) -> (u64, Arc<Connection>) {
+        let account = self.sources.entry(source).or_default();
+        account.connections.fetch_add(1, Ordering::Relaxed);
+        let connection = Arc::new(Connection::new(source, Arc::clone(account), clock));
+        let id = self.next;
+        self.next += 1;
+        self.connections.insert(id, Arc::clone(&connection));
+        (id, connection)
+    }
+
+    /// None if it is gone already.
+    fn remove(&mut self, id: u64) -> Option<Arc<Connection>> {
+        let connection = self.connections.remove(&id)?;
+        if connection.account.connections.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.sources.remove(&connection.source);
+        }
+        Some(connection)
+    }
+
+    fn of(&self, source: IpAddr) -> usize {
+        self.sources.get(&source).map_or(0, |account| account.connections())
+    }
+
+    /// What each source would have if `newcomer` and all others had the same.
+    fn share(&self, newcomer: IpAddr) -> usize {
+        let sources = self.sources.len() + usize::from(!self.sources.contains_key(&newcomer));
+        self.connections.len().div_ceil(sources)
+    }
+
+    /// Of the candidates one that has never sent a request, else one of the source with the most connections; of
+    /// those the one that has been idle longest. The API servers are few, and what they open they use.
+    fn first_to_go(&self, is_candidate: impl Fn(&Connection) -> bool) -> Option<u64> {
+        let candidates = self.connections.iter().filter(|(_, connection)| is_candidate(connection));
+        let first = candidates.min_by_key(|&(&id, connection)| {
+            let idle_since = connection.active.load(Ordering::Relaxed);
+            // Of two that became idle at once, the older connection.
+            (connection.has_served(), Reverse(connection.account.connections()), idle_since, id)
+        });
+        first.map(|(&id, _)| id)
+    }
 }
 
 impl Registry {
@@ -46,27 +106,43 @@ impl Registry {
         })
     }
 
-    /// Counts a new connection in. Where that is one too many, the one that has been idle longest makes room: of
-    /// the same source if the source has too many, else of all. So a client that opens connections and leaves them
-    /// cannot keep others out.
+    /// Counts a new connection in. Where that is one too many, an idle one makes room: of the same source if that has
+    /// as many as one may or more than its share, else of all. If all are busy, one of a source that has more than
+    /// its share. So a client that opens connections neither keeps others out nor ends theirs.
     pub(super) fn admit(self: &Arc<Self>, source: IpAddr) -> Result<Ticket, Shed> {
-        let mut open = self.open();
-        let of_source = open.connections.values().filter(|other| other.source == source).count();
-        if of_source >= self.limits.connections_per_source {
-            self.evict(&mut open, Some(source)).ok_or(Shed::ConnectionsPerSource)?;
+        let mut guard = self.open();
+        let open = &mut *guard;
+        let own_idle = |other: &Connection| other.source == source && other.is_idle();
+        if open.of(source) >= self.limits.connections_per_source {
+            let id = open.first_to_go(own_idle).ok_or(Shed::ConnectionsPerSource)?;
+            self.evict(open, id);
         } else if open.connections.len() >= self.limits.connections {
-            self.evict(&mut open, None).ok_or(Shed::Connections)?;
+            let share = open.share(source);
+            let first = if open.of(source) > share {
+                open.first_to_go(own_idle)
+            } else {
+                open.first_to_go(Connection::is_idle)
+                    .or_else(|| open.first_to_go(|other| other.account.connections() > share))
+            };
+            self.evict(open, first.ok_or(Shed::Connections)?);
         }
-        let id = open.next;
-        open.next += 1;
-        let connection = Arc::new(Connection::new(source, self.clock));
-        open.connections.insert(id, Arc::clone(&connection));
+        let (id, connection) = open.add(source, self.clock);
+        drop(guard);
         self.count.inc();
         Ok(Ticket { registry: Arc::clone(self), id, connection })
     }
 
-    pub(super) fn evict_longest_idle(&self) {
-        self.evict(&mut self.open(), None);
+    /// Closes an idle connection, if there is one.
+    pub(super) fn make_room(&self) {
+        let mut open = self.open();
+        if let Some(id) = open.first_to_go(Connection::is_idle) {
+            self.evict(&mut open, id);
+        }
+    }
+
+    /// How many connections have a request under way.
+    pub(super) fn busy(&self) -> usize {
+        self.open().connections.values().filter(|connection| !connection.is_idle()).count()
     }
 
     /// How often [`Self::sweep`] has to run for limits to be kept within a quarter of the shortest.
@@ -86,18 +162,11 @@ impl Registry {
         }
     }
 
-    fn evict(&self, open: &mut Open, source: Option<IpAddr>) -> Option<()> {
-        let (&id, _) = open
-            .connections
-            .iter()
-            .filter(|(_, connection)| source.is_none_or(|source| connection.source == source))
-            .filter(|(_, connection)| connection.is_idle())
-            // Of two that became idle at once, the older connection.
-            .min_by_key(|&(&id, connection)| (connection.active.load(Ordering::Relaxed), id))?;
-        // It gives up its place at once, though it may take a moment to end.
-        let evicted = open.connections.remove(&id)?;
-        self.close(&evicted, Closed::Evicted);
-        Some(())
+    /// It gives up its place at once, though it may take a moment to end: a request under way is answered.
+    fn evict(&self, open: &mut Open, id: u64) {
+        if let Some(evicted) = open.remove(id) {
+            self.close(&evicted, Closed::Evicted);
+        }
     }
 
     fn close(&self, connection: &Connection, reason: Closed) {
@@ -128,7 +197,7 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.registry.open().connections.remove(&self.id);
+        self.registry.open().remove(self.id);
         self.registry.count.dec();
     }
 }
@@ -149,6 +218,7 @@ impl Clock {
 /// What is known about one connection. Written by its task, read by the registry.
 pub(super) struct Connection {
     source: IpAddr,
+    account: Arc<Account>,
     clock: Clock,
     evicted: CancellationToken,
     requests: AtomicU32,
@@ -160,9 +230,10 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    fn new(source: IpAddr, clock: Clock) -> Self {
+    fn new(source: IpAddr, account: Arc<Account>, clock: Clock) -> Self {
         Self {
             source,
+            account,
             clock,
             evicted: CancellationToken::new(),
             requests: AtomicU32::new(0),
@@ -185,6 +256,11 @@ impl Connection {
         if self.is_idle() && self.head.load(Ordering::Relaxed) == 0 {
             self.head.store(self.clock.now(), Ordering::Relaxed);
         }
+    }
+
+    /// What the bodies of its source have drawn.
+    pub(super) fn bytes(&self) -> &SourceBytes {
+        &self.account.bytes
     }
 
     /// Whether a request has ever come.

@@ -29,7 +29,7 @@ struct Fixture {
 }
 
 fn start(limits: Limits) -> Fixture {
-    let (config, connector) = tls(b"http/1.1");
+    let (config, connector) = tls();
     let metrics = Metrics::new();
     let server = Server {
         listen: (Ipv4Addr::LOCALHOST, 0).into(),
@@ -177,9 +177,38 @@ async fn thousands_of_idle_connections_do_not_keep_a_request_out() {
     let mut stream = server.connect().await;
     assert_eq!(ask(&mut stream).await.unwrap().status, 200);
     server.assert_metric(r#"scaivault_injector_connections_closed_total{reason="evicted"} 978"#);
+    assert_eq!(ask(&mut used).await.unwrap().status, 200, "what was used is kept");
     // The ones that have been idle longest went, the last ones are still there.
     assert_eq!(closed_after(&mut idle[0], Instant::now()).await, Duration::ZERO);
     assert!(closed_after(&mut idle[1_999], Instant::now()).await > SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn unfinished_bodies_keep_no_review_out() {
+    const BODY: usize = 256 * 1024;
+    let limits = Limits { requests: 4, body_bytes: BODY, buffered_bytes: BODY, ..Limits::default() };
+    let server = start(limits);
+    let mut unfinished = Vec::new();
+    for _ in 0..10 {
+        let mut stream = server.connect().await;
+        stream.write_all(head(BODY).as_bytes()).await.unwrap();
+        stream.write_all(&vec![b' '; BODY - 1]).await.unwrap();
+        stream.flush().await.unwrap();
+        unfinished.push(stream);
+    }
+    assert_eq!(ask(&mut server.connect().await).await.unwrap().status, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_without_a_request_is_not_counted_as_cut() {
+    let server = start(Limits::default());
+    let mut half = server.connect().await;
+    half.write_all(b"POST /mut").await.unwrap();
+    half.flush().await.unwrap();
+    let _no_handshake = server.open();
+    sleep(SECOND / 2).await;
+    server.shutdown.drain();
+    assert_eq!(server.stopped.await.unwrap(), Stopped { aborted: 0 });
 }
 
 #[tokio::test(start_paused = true)]
@@ -281,8 +310,8 @@ async fn failed_handshakes_are_told_apart() {
     let mut rest = Vec::new();
     let _ = plain.read_to_end(&mut rest).await;
     drop(server.open());
-    let (_, stranger) = tls(b"http/1.1");
-    let name = rustls_pki_types::ServerName::try_from("localhost").unwrap();
+    let (_, stranger) = tls();
+    let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
     assert!(stranger.connect(name, server.open()).await.is_err());
     sleep(SECOND).await;
     for reason in ["invalid", "closed", "rejected"] {

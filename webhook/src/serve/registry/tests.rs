@@ -6,6 +6,7 @@ use super::*;
 
 const A: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
 const B: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
+const C: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 3));
 
 fn registry(connections: usize, connections_per_source: usize) -> Arc<Registry> {
     let limits = Limits { connections, connections_per_source, ..Limits::default() };
@@ -22,15 +23,46 @@ async fn the_longest_idle_makes_room() {
     let registry = registry(3, 3);
     let mut tickets = Vec::new();
     for _ in 0..3 {
-        tickets.push(registry.admit(A).unwrap());
+        let ticket = registry.admit(A).unwrap();
+        drop(ticket.connection.begin());
+        tickets.push(ticket);
         advance(Duration::from_millis(10)).await;
     }
     // The first was opened first, but was used last; the second has a request under way.
     drop(tickets[0].connection.begin());
     let busy = tickets[1].connection.begin();
+    assert_eq!(registry.busy(), 1);
     tickets.push(registry.admit(B).unwrap());
     assert_eq!(tickets.iter().map(is_evicted).collect::<Vec<_>>(), [false, false, true, false]);
     drop(busy);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_never_sent_a_request_goes_before_one_that_did() {
+    let registry = registry(2, 2);
+    let used = registry.admit(A).unwrap();
+    drop(used.connection.begin());
+    advance(Duration::from_millis(10)).await;
+    let silent = registry.admit(B).unwrap();
+    let _new = registry.admit(C).unwrap();
+    assert_eq!([&used, &silent].map(is_evicted), [false, true]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_the_most_gives_way() {
+    let registry = registry(8, 8);
+    let served = |source| {
+        let ticket = registry.admit(source).unwrap();
+        drop(ticket.connection.begin());
+        ticket
+    };
+    let few = [served(A), served(C)];
+    let many = [(); 6].map(|()| served(B));
+    let young = registry.admit(A).unwrap();
+    assert_eq!(many.each_ref().map(is_evicted), [true, false, false, false, false, false]);
+    // Nor do new ones of the same source take the place of one that has just come.
+    let _more = [(); 9].map(|()| registry.admit(B).unwrap());
+    assert_eq!([&few[0], &few[1], &young].map(is_evicted), [false; 3]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -52,11 +84,21 @@ async fn busy_connections_are_not_evicted() {
     assert_eq!(registry.admit(A).err(), Some(Shed::ConnectionsPerSource));
     let b = registry.admit(B).unwrap();
     let _busy_b = b.connection.begin();
-    let c = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 3));
-    assert_eq!(registry.admit(c).err(), Some(Shed::Connections));
+    assert_eq!(registry.admit(C).err(), Some(Shed::Connections));
     drop(busy_a);
-    assert!(registry.admit(c).is_ok());
+    assert!(registry.admit(C).is_ok());
     assert_eq!([&a, &b].map(is_evicted), [true, false]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_whose_connections_are_all_busy_keeps_no_other_out() {
+    let registry = registry(4, 8);
+    let greedy = [(); 4].map(|()| registry.admit(B).unwrap());
+    let _requests = greedy.each_ref().map(|ticket| ticket.connection.begin());
+    let api_server = registry.admit(A).unwrap();
+    assert_eq!(greedy.each_ref().map(is_evicted), [true, false, false, false]);
+    assert_eq!(registry.admit(B).err(), Some(Shed::Connections), "it does not get the place back");
+    assert!(!is_evicted(&api_server));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,187 @@
+//! The certificate that is served: where it comes from, and the task that looks after it.
+
+use std::{
+    fs,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context as _, Error};
+use scaivault_certs::{Authority, CertResolver, Checked, DEFAULT_RELOAD_INTERVAL, Reloader, Validity};
+use scaivault_webhook::{Gate, Metrics, Readiness};
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::args::Certificate;
+
+/// How long a certificate made on the fly is valid. Long enough for any demonstration, too short to be relied on.
+const SELF_SIGNED_VALIDITY: Duration = Duration::from_hours(30 * 24);
+/// How often a log line says that a certificate ends soon.
+const REMINDER: Duration = Duration::from_hours(1);
+/// What `/readyz` says when the certificate has expired.
+const GATE: &str = "a certificate that has not expired";
+
+/// A certificate with its authority, made in memory.
+pub(super) struct SelfSigned {
+    pub(super) resolver: Arc<CertResolver>,
+    pub(super) ca_pem: String,
+    pub(super) validity: Validity,
+}
+
+impl SelfSigned {
+    /// For the loopback names and `names`.
+    pub(super) fn new(names: &[String], now: SystemTime) -> anyhow::Result<Self> {
+        let mut all: Vec<String> = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec();
+        all.extend_from_slice(names);
+        let authority = Authority::new("scaivault-injector self-signed", now, SELF_SIGNED_VALIDITY)?;
+        let leaf = authority.issue(&all, now, SELF_SIGNED_VALIDITY)?;
+        let key = leaf.certified_key().context("cannot use the certificate just made")?;
+        Ok(Self {
+            resolver: Arc::new(CertResolver::new(key)),
+            ca_pem: authority.certificate_pem().to_owned(),
+            validity: leaf.validity(),
+        })
+    }
+
+    /// Tells the metrics when it ends.
+    pub(super) fn show(&self, metrics: &Metrics) {
+        metrics.certificate_served(unix_seconds(self.validity.not_after));
+    }
+}
+
+/// Looks after the certificate that is served: follows the files, warns before it ends, closes readiness when it has.
+pub(super) struct Keeper {
+    /// None for a self-signed certificate, which nobody renews.
+    reloader: Option<Reloader>,
+    interval: Duration,
+    validity: Validity,
+    gate: Gate,
+    metrics: Arc<Metrics>,
+    reminded: Option<SystemTime>,
+}
+
+impl Keeper {
+    /// The certificate that was chosen, and who looks after it.
+    pub(super) fn new(
+        certificate: &Certificate<'_>,
+        readiness: &Readiness,
+        metrics: &Arc<Metrics>,
+        now: SystemTime,
+    ) -> anyhow::Result<(Self, Arc<CertResolver>)> {
+        let (reloader, interval, resolver, validity) = match *certificate {
+            Certificate::Directory { directory, interval } => {
+                let (reloader, resolver, validity) = Reloader::new(directory, now)?;
+                (Some(reloader), interval, resolver, validity)
+            }
+            Certificate::SelfSigned { names, ca_out } => {
+                let SelfSigned { resolver, ca_pem, validity } = SelfSigned::new(names, now)?;
+                if let Some(path) = ca_out {
+                    fs::write(path, ca_pem).with_context(|| format!("cannot write {}", path.display()))?;
+                }
+                (None, DEFAULT_RELOAD_INTERVAL, resolver, validity)
+            }
+        };
+        metrics.certificate_served(unix_seconds(validity.not_after));
+        let (gate, metrics) = (readiness.gate(GATE), Arc::clone(metrics));
+        let mut keeper = Self { reloader, interval, validity, gate, metrics, reminded: None };
+        keeper.judge(now);
+        Ok((keeper, resolver))
+    }
+
+    /// Looks at it for ever. The files are two small ones on tmpfs, so they are read in place.
+    pub(super) async fn run(mut self) {
+        let mut ticks = interval(self.interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.look(SystemTime::now());
+        }
+    }
+
+    fn look(&mut self, now: SystemTime) {
+        match self.reloader.as_mut().map(|reloader| reloader.check(now)) {
+            Some(Checked::Replaced { validity }) => {
+                self.validity = validity;
+                self.reminded = None;
+                let seconds = unix_seconds(validity.not_after);
+                self.metrics.certificate_replaced(seconds);
+                tracing::info!(not_after_unix_seconds = seconds, "certificate replaced");
+            }
+            Some(Checked::Kept(error)) => {
+                self.metrics.certificate_kept();
+                let error = format!("{:#}", Error::new(error));
+                tracing::warn!(error, "new certificate refused, the one before stays");
+            }
+            Some(Checked::Unchanged) | None => {}
+        }
+        self.judge(now);
+    }
+
+    fn judge(&mut self, now: SystemTime) {
+        let is_over = self.validity.is_over(now);
+        if is_over {
+            self.gate.close();
+        } else {
+            self.gate.open();
+        }
+        if let Some(left) = self.validity.nearly_over(now)
+            && self.is_due(now)
+        {
+            self.reminded = Some(now);
+            let left_seconds = left.as_secs();
+            if is_over {
+                tracing::error!("the certificate has expired: no API server accepts it; renew it");
+            } else {
+                tracing::warn!(
+                    left_seconds,
+                    "less than a tenth of the certificate's lifetime is left; renew it"
+                );
+            }
+        }
+    }
+
+    fn is_due(&self, now: SystemTime) -> bool {
+        // A clock that was set back is no reason for silence.
+        self.reminded.is_none_or(|last| now.duration_since(last).is_ok_and(|since| since >= REMINDER))
+    }
+}
+
+fn unix_seconds(time: SystemTime) -> i64 {
+    let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    i64::try_from(seconds).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readiness_ends_with_the_certificate_and_comes_back_with_a_new_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let start = SystemTime::now();
+        let day = Duration::from_hours(24);
+        let write = |now| {
+            let authority = Authority::new("tests", now, 30 * day).unwrap();
+            let leaf = authority.issue(&["localhost".into()], now, day).unwrap();
+            fs::write(directory.path().join("tls.crt"), leaf.certificate_pem()).unwrap();
+            fs::write(directory.path().join("tls.key"), leaf.key_pem()).unwrap();
+        };
+        write(start);
+        let (readiness, metrics) = (Readiness::new(), Metrics::new());
+        let certificate = Certificate::Directory { directory: directory.path(), interval: day };
+        let (mut keeper, _resolver) = Keeper::new(&certificate, &readiness, &metrics, start).unwrap();
+        assert_eq!(readiness.check(), Ok(()));
+
+        keeper.look(start + day / 2);
+        assert_eq!((readiness.check(), keeper.reminded), (Ok(()), None));
+        let late = start + day - REMINDER;
+        keeper.look(late);
+        keeper.look(late + REMINDER / 2);
+        assert_eq!((readiness.check(), keeper.reminded), (Ok(()), Some(late)), "once an hour");
+        keeper.look(start + day);
+        assert_eq!(readiness.check(), Err(format!("waiting for {GATE}")));
+
+        write(start + day);
+        keeper.look(start + day);
+        assert_eq!((readiness.check(), keeper.reminded), (Ok(()), None));
+    }
+}

@@ -1,0 +1,273 @@
+//! The program in a process of its own, and a client that trusts its authority: the API server's side of the wire.
+
+#![allow(dead_code, reason = "each test program uses its part of this module")]
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustls::{ClientConnection, StreamOwned, pki_types::ServerName};
+use scaivault_certs::client_config;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Far more than a start or an answer takes; only a hanging test waits so long.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// `scaivault-injector serve` without a cluster; ends with the value.
+pub(crate) struct Server {
+    process: Child,
+    address: SocketAddr,
+    ops_address: Option<SocketAddr>,
+    log: Log,
+    authority: PathBuf,
+    _directory: TempDir,
+}
+
+impl Server {
+    /// Starts the program and waits until it listens.
+    pub(crate) fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let authority = directory.path().join("ca.crt");
+        let mut process = command(&authority, (Ipv4Addr::LOCALHOST, 0).into())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (sender, lines) = mpsc::channel();
+        follow(process.stdout.take().unwrap(), sender.clone());
+        follow(process.stderr.take().unwrap(), sender);
+        let mut log = Log { lines, text: String::new() };
+        let Some(listening) = log.wait_for(|event| event["message"] == "listening") else {
+            // Without this a server that never listens would outlive the test.
+            let _ = process.kill();
+            let _ = process.wait();
+            panic!("the server does not listen; its log:\n{}", log.text)
+        };
+        let address = |name: &str| listening[name].as_str().unwrap().parse().unwrap();
+        Self {
+            process,
+            address: address("address"),
+            ops_address: Some(address("ops_address")),
+            log,
+            authority,
+            _directory: directory,
+        }
+    }
+
+    /// Starts the program with a standard error that cannot be written to, and waits until it accepts.
+    pub(crate) fn start_without_log() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let authority = directory.path().join("ca.crt");
+        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let process = command(&authority, address).stdout(Stdio::null()).stderr(full).spawn().unwrap();
+        let (_, lines) = mpsc::channel();
+        let log = Log { lines, text: String::new() };
+        let mut server = Self { process, address, ops_address: None, log, authority, _directory: directory };
+        let started = Instant::now();
+        while TcpStream::connect(address).is_err() {
+            assert_eq!(server.process.try_wait().unwrap(), None, "the server has ended");
+            assert!(started.elapsed() < PATIENCE, "the server does not listen");
+            thread::yield_now();
+        }
+        server
+    }
+
+    /// A new connection over TLS.
+    pub(crate) fn connect(&self) -> Connection {
+        let config = client_config(&fs::read(&self.authority).unwrap()).unwrap();
+        let session = ClientConnection::new(config, ServerName::try_from("localhost").unwrap()).unwrap();
+        Connection { stream: BufReader::new(StreamOwned::new(session, self.connect_plain())) }
+    }
+
+    /// A new connection on which nothing is said yet.
+    pub(crate) fn connect_plain(&self) -> TcpStream {
+        let socket = TcpStream::connect(self.address).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.set_nodelay(true).unwrap();
+        socket
+    }
+
+    /// The value of a metric without labels.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let mut ops = TcpStream::connect(self.ops_address.unwrap()).unwrap();
+        ops.write_all(b"GET /metrics HTTP/1.1\r\nHost: ops\r\nConnection: close\r\n\r\n").unwrap();
+        let mut text = String::new();
+        ops.read_to_string(&mut text).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {name}:\n{text}")).parse().unwrap()
+    }
+
+    /// Asks until a metric without labels has this value.
+    pub(crate) fn wait_for_metric(&self, name: &str, value: f64) {
+        let started = Instant::now();
+        while (self.metric(name) - value).abs() > 0.5 {
+            assert!(started.elapsed() < PATIENCE, "{name} is {}, not {value}", self.metric(name));
+        }
+    }
+
+    /// Waits for an event of the log.
+    pub(crate) fn wait_for_event(&mut self, is_it: impl Fn(&Value) -> bool) -> Value {
+        self.log.wait_for(is_it).unwrap_or_else(|| panic!("not in the log:\n{}", self.log.text))
+    }
+
+    /// Resident memory, MiB.
+    pub(crate) fn resident_mib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap() / 1024
+    }
+
+    /// Sends SIGTERM.
+    pub(crate) fn terminate(&self) {
+        let sent = Command::new("kill").arg("-TERM").arg(self.process.id().to_string()).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// How the program ended.
+    pub(crate) fn ended(mut self) -> ExitStatus {
+        self.process.wait().unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The program, without arguments.
+pub(crate) fn program() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_scaivault-injector"))
+}
+
+fn command(authority: &Path, address: SocketAddr) -> Command {
+    let mut command = program();
+    command
+        .args([
+            "serve",
+            "--ops-listen",
+            "127.0.0.1:0",
+            "--drain-delay",
+            "0s",
+            "--tls-self-signed",
+            "--listen",
+        ])
+        .arg(address.to_string())
+        .arg("--ca-out")
+        .arg(authority)
+        .env("LOG_FORMAT", "json")
+        .env_remove("LOG_LEVEL")
+        .env_remove("RUST_LOG")
+        .env_remove("KUBECONFIG")
+        .stdin(Stdio::null());
+    command
+}
+
+/// What the program writes.
+struct Log {
+    lines: mpsc::Receiver<String>,
+    text: String,
+}
+
+impl Log {
+    /// The next event that is the one; none where it does not come, and then `text` is all that came.
+    fn wait_for(&mut self, is_it: impl Fn(&Value) -> bool) -> Option<Value> {
+        while let Ok(line) = self.lines.recv_timeout(PATIENCE) {
+            let event: Value = serde_json::from_str(&line).unwrap_or_default();
+            self.text.push_str(&line);
+            self.text.push('\n');
+            if is_it(&event) {
+                return Some(event);
+            }
+        }
+        None
+    }
+}
+
+/// Reads a pipe to its end, so that the program never blocks on its log.
+fn follow(pipe: impl Read + Send + 'static, lines: mpsc::Sender<String>) {
+    thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            let _ = lines.send(line);
+        }
+    });
+}
+
+/// The head of a request with a body of this length.
+pub(crate) fn head(path: &str, length: usize) -> String {
+    format!(
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nAccept: application/json\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+    )
+}
+
+/// One connection that is kept and used again, as the API server does.
+pub(crate) struct Connection {
+    stream: BufReader<StreamOwned<ClientConnection, TcpStream>>,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// Whether the server asked for the end of the connection.
+    pub(crate) is_last: bool,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Connection {
+    /// Posts a review and reads the review that comes back.
+    pub(crate) fn post(&mut self, path: &str, body: &str) -> Value {
+        self.send((head(path, body.len()) + body).as_bytes());
+        self.answer().review()
+    }
+
+    /// Sends bytes as they are.
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
+        let stream = self.stream.get_mut();
+        stream.write_all(bytes).unwrap();
+        stream.flush().unwrap();
+    }
+
+    /// Reads one answer.
+    pub(crate) fn answer(&mut self) -> Answer {
+        let status = self.line();
+        let status = status.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok());
+        let (mut length, mut is_last) = (0, false);
+        loop {
+            let line = self.line().to_ascii_lowercase();
+            match line.split_once(':').map(|(name, value)| (name, value.trim())) {
+                Some(("content-length", value)) => length = value.parse().unwrap(),
+                Some(("connection", value)) => is_last = value == "close",
+                Some(_) => {}
+                None => break,
+            }
+        }
+        let mut body = vec![0; length];
+        self.stream.read_exact(&mut body).unwrap();
+        Answer { status: status.unwrap(), is_last, body }
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.stream.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+}
+
+impl Answer {
+    /// The review in an answer 200.
+    pub(crate) fn review(&self) -> Value {
+        assert_eq!(self.status, 200, "{}", String::from_utf8_lossy(&self.body));
+        serde_json::from_slice(&self.body).unwrap()
+    }
+}

@@ -1,0 +1,124 @@
+//! Log lines about what is turned away: an attacker decides how often that happens, so not one each.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+/// The least time between two lines about the same cause.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// Why a request or a connection got less than it asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    Requests,
+    Memory,
+    MemoryPerSource,
+    Connections,
+    ConnectionsPerSource,
+    Evicted,
+    BodyTooLong,
+    BodyTooSlow,
+    NotJson,
+    NotAccepted,
+}
+
+impl Cause {
+    const COUNT: usize = Self::NotAccepted as usize + 1;
+
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Requests => "503: too many requests at once",
+            Self::Memory => "503: too many bytes of large requests at once",
+            Self::MemoryPerSource => "503: too many bytes of large requests of one address at once",
+            Self::Connections => "connection refused: too many at once",
+            Self::ConnectionsPerSource => "connection refused: too many of one address at once",
+            Self::Evicted => "idle connection closed to make room",
+            Self::BodyTooLong => "413: request body too long",
+            Self::BodyTooSlow => "408: request body too slow",
+            Self::NotJson => "415: Content-Type is not application/json",
+            Self::NotAccepted => "cannot accept connections, closing an idle one",
+        }
+    }
+
+    /// The flag of the limit that was reached.
+    const fn flag(self) -> Option<&'static str> {
+        match self {
+            Self::Requests => Some("--max-requests"),
+            Self::Memory | Self::MemoryPerSource => Some("--max-buffered-bytes"),
+            Self::Connections | Self::Evicted => Some("--max-connections"),
+            Self::ConnectionsPerSource => Some("--max-connections-per-source"),
+            Self::BodyTooLong => Some("--max-body-bytes"),
+            Self::BodyTooSlow => Some("--read-timeout"),
+            Self::NotJson | Self::NotAccepted => None,
+        }
+    }
+}
+
+/// Says at most once a second that something was turned away for a cause, and how often since.
+pub(crate) struct Warnings {
+    epoch: Instant,
+    causes: [Throttle; Cause::COUNT],
+}
+
+impl Default for Warnings {
+    fn default() -> Self {
+        Self { epoch: Instant::now(), causes: Default::default() }
+    }
+}
+
+impl Warnings {
+    /// Counts the cause in; logs if it is time. `error` is what the system said, if it did.
+    pub(crate) fn raise(&self, cause: Cause, error: Option<&std::io::Error>) {
+        let Some(throttle) = self.causes.get(cause as usize) else { return };
+        if let Some(count) = throttle.raise(self.epoch.elapsed()) {
+            let error = error.map(tracing::field::display);
+            tracing::warn!(cause = cause.text(), flag = cause.flag(), count, error, "turned away");
+        }
+    }
+}
+
+/// Lets one of many through.
+#[derive(Default)]
+struct Throttle {
+    /// Since the last that was let through.
+    count: AtomicU64,
+    /// From when on the next is let through, milliseconds.
+    next: AtomicU64,
+}
+
+impl Throttle {
+    /// How many there were since the last time, if `now` is the time for the next.
+    fn raise(&self, now: Duration) -> Option<u64> {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.count.fetch_add(1, Ordering::Relaxed);
+        let next = self.next.load(Ordering::Relaxed);
+        let due = millis(now) >= next
+            // Of two at once, one.
+            && self
+                .next
+                .compare_exchange(next, millis(now + PERIOD), Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok();
+        due.then(|| self.count.swap(0, Ordering::Relaxed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_a_second_with_the_count_since() {
+        let throttle = Throttle::default();
+        let second = Duration::from_secs(1);
+        assert_eq!(throttle.raise(Duration::ZERO), Some(1), "the first at once");
+        for _ in 0..41 {
+            assert_eq!(throttle.raise(second / 2), None);
+        }
+        assert_eq!(throttle.raise(second), Some(42));
+        assert_eq!(throttle.raise(second + second / 2), None);
+        assert_eq!(throttle.raise(9 * second), Some(2));
+    }
+}
