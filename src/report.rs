@@ -5,8 +5,7 @@ use std::{
     io::{self, Write},
 };
 
-use scaivault_inject::{Decision, Problem, SkipReason};
-use scaivault_webhook::{Reason, Refused};
+use scaivault_inject::{Decision, MalformedPod, Problem, SkipReason};
 
 use crate::{
     diff,
@@ -151,10 +150,7 @@ impl Entry {
         match &self.treated.outcome {
             Outcome::NoObject => Reported::new("skipped", "no-object", None),
             Outcome::NoPod => Reported::new("skipped", "no-pod", None),
-            Outcome::Malformed(message) => {
-                let reason = Reason::Denied(Refused::MalformedPod);
-                Reported::new(reason.outcome(), reason.name(), Some(message))
-            }
+            Outcome::Malformed(message) => Reported::new("denied", MalformedPod::REASON, Some(message)),
             Outcome::NoReceipt => Reported::new(
                 "kept",
                 SkipReason::NoReceipt.name(),

@@ -36,18 +36,19 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
 }
 
 async fn serve(args: &ServeArgs) -> anyhow::Result<Stopped> {
-    let ServeArgs { listen, ops_listen, tls, config: config_file, kube_version, limits } = args;
+    let ServeArgs { listen, ops_listen, tls, cluster, limits } = args;
+    let kube_version = cluster.kube_version.kube_version;
     let limits = limits.limits()?;
     let certificate = tls.certificate()?;
     let signals = Signals::install()?;
     let (metrics, readiness) = (Metrics::new(), Readiness::new());
-    let settings = config::read(config_file.as_deref())?;
+    let settings = config::read(cluster.config.as_deref())?;
     let (keeper, resolver) = Keeper::new(&certificate, &readiness, &metrics, SystemTime::now())?;
     let bound = Server {
         listen: *listen,
         ops_listen: *ops_listen,
         tls: server_config(resolver).context("cannot set TLS up")?,
-        context: Arc::new(AdmissionContext::new(settings, *kube_version, Arc::new(AnyNamespace))),
+        context: Arc::new(AdmissionContext::new(settings, kube_version, Arc::new(AnyNamespace))),
         metrics,
         readiness,
         limits,

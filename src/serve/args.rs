@@ -9,10 +9,9 @@ use anyhow::{bail, ensure};
 use clap::{Args, builder::BoolishValueParser};
 use scaivault_certs::DEFAULT_RELOAD_INTERVAL;
 use scaivault_contract::{Duration, DurationError};
-use scaivault_inject::KubeVersion;
 use scaivault_webhook::Limits;
 
-use crate::telemetry::ignore_empty_env;
+use crate::{args::ClusterArgs, telemetry::ignore_empty_env};
 
 /// Serve admission reviews over HTTPS.
 #[derive(Args, Clone, Debug)]
@@ -34,13 +33,8 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) tls: TlsArgs,
 
-    /// Configuration file (YAML or JSON); without one, the built-in defaults.
-    #[arg(long, env = "SCAIVAULT_INJECTOR_CONFIG", value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
-
-    /// The older of the cluster's API server and its oldest kubelet: what may be injected follows from it.
-    #[arg(long, env = "SCAIVAULT_INJECTOR_KUBE_VERSION", default_value_t = KubeVersion::OLDEST, value_name = "VERSION")]
-    pub(crate) kube_version: KubeVersion,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
 
     #[command(flatten)]
     pub(crate) limits: LimitArgs,

@@ -1,6 +1,6 @@
 //! The enumerated reasons of an answer: the same words in metrics, the log line and the audit annotations.
 
-use scaivault_inject::{Pattern, SkipReason};
+use scaivault_inject::{MalformedPod, Pattern, SkipReason};
 
 /// Why a request was answered as it was. Bounded, so it may be a metric's label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +78,7 @@ impl Refused {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Problems => "problems",
-            Self::MalformedPod => "malformed-pod",
+            Self::MalformedPod => MalformedPod::REASON,
         }
     }
 }

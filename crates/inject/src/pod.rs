@@ -33,6 +33,11 @@ pub struct PodView<'a> {
 #[error("not a pod: {0}")]
 pub struct MalformedPod(#[from] serde_json::Error);
 
+impl MalformedPod {
+    /// The enumerated reason in reports, logs and metrics.
+    pub const REASON: &'static str = "malformed-pod";
+}
+
 impl<'a> PodView<'a> {
     /// Reads a pod or a pod template (`metadata` and `spec`) from JSON.
     pub fn parse(json: &'a str) -> Result<Self, MalformedPod> {
