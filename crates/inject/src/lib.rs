@@ -1,7 +1,7 @@
 //! The pure core of the ScaiVault injector: a pod and its context in, a [`Decision`] with a JSON patch out.
 //!
 //! No I/O, no clock, no environment, no log, no panic; equal input gives equal bytes. The webhook and the command
-//! line are two shells around [`decide`].
+//! line are two shells around [`decide()`].
 //!
 //! ```text
 //! PodView + Context -> mode -> Draft + Problems -> Intent -> Plan + Receipt -> Patch -> Decision

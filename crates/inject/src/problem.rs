@@ -235,7 +235,7 @@ impl Problems {
         Self { kept: Vec::new(), more: 0 }
     }
 
-    /// Adds one; beyond the first [`PROBLEMS_KEPT`] it is only counted.
+    /// Adds one; beyond the first 32 it is only counted.
     pub fn push(&mut self, problem: Problem) {
         if self.kept.len() < PROBLEMS_KEPT {
             self.kept.push(problem);
