@@ -29,7 +29,7 @@ mod warnings;
 
 pub use context::{AdmissionContext, AnyNamespace, Lookup, Namespaces};
 pub use limits::Limits;
-pub use metrics::Metrics;
+pub use metrics::{LookFailure, Metrics};
 pub use readiness::{Gate, Readiness};
 pub use reply::{Reply, review_to_response};
 pub use router::MUTATE_PATH;

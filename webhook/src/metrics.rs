@@ -82,6 +82,12 @@ metrics! {
         "When the served certificate expires, seconds since 1970";
     CERTIFICATE_RELOADS = Counter "scaivault_injector_certificate_reloads_total" ["result"]
         "New certificates that were found; kept: a broken one, the one before is served on";
+    AUTHORITY_EXPIRY = Gauge "scaivault_injector_certificate_authority_expiry_timestamp_seconds" []
+        "When the authority in --tls-secret expires, seconds since 1970; 0 without one";
+    CA_BUNDLE_CHECKED = Gauge "scaivault_injector_ca_bundle_checked_timestamp_seconds" []
+        "When the caBundle of every webhook was last found or made right, seconds since 1970; 0 without --tls-secret";
+    CERTIFICATE_LOOK_FAILURES = Counter "scaivault_injector_certificate_look_failures_total" ["reason"]
+        "Looks at --tls-secret and the webhook configurations that failed; what was served stays";
 }
 
 /// Why a request or a connection was turned away.
@@ -113,6 +119,19 @@ pub(crate) enum Closed {
     Idle,
     NoRequest,
     SlowHeader,
+}
+
+/// Why a look at the Secret and the webhook configurations failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LookFailure {
+    /// The Secret cannot be read or written, or what it holds cannot be used.
+    Secret,
+    /// A webhook configuration cannot be read or written.
+    Configuration,
+    /// Other replicas wrote first, again and again.
+    Conflict,
+    /// No certificate could be made.
+    Issue,
 }
 
 /// Why a handshake failed.
@@ -155,6 +174,12 @@ labels! {
         Idle = "idle",
         NoRequest = "no-request",
         SlowHeader = "slow-header",
+    }
+    LookFailure {
+        Secret = "secret",
+        Configuration = "configuration",
+        Conflict = "conflict",
+        Issue = "issue",
     }
     HandshakeFailure {
         Timeout = "timeout",
@@ -209,6 +234,9 @@ pub struct Metrics {
     handshake_failures: Vec<(HandshakeFailure, Counter)>,
     certificate_expiry: Gauge,
     certificate_reloads: Family<ResultLabel, Counter>,
+    authority_expiry: Gauge,
+    ca_bundle_checked: Gauge,
+    certificate_look_failures: Vec<(LookFailure, Counter)>,
 }
 
 impl Default for Metrics {
@@ -238,6 +266,9 @@ impl Default for Metrics {
             handshake_failures: by_reason(&mut registry, HANDSHAKE_FAILURES),
             certificate_expiry: Gauge::default(),
             certificate_reloads: Family::default(),
+            authority_expiry: Gauge::default(),
+            ca_bundle_checked: Gauge::default(),
+            certificate_look_failures: by_reason(&mut registry, CERTIFICATE_LOOK_FAILURES),
             registry: Registry::default(),
             warnings: Warnings::default(),
         };
@@ -261,6 +292,8 @@ impl Default for Metrics {
         register(&mut registry, CONNECTIONS, metrics.connections.clone());
         register(&mut registry, CERTIFICATE_EXPIRY, metrics.certificate_expiry.clone());
         register(&mut registry, CERTIFICATE_RELOADS, metrics.certificate_reloads.clone());
+        register(&mut registry, AUTHORITY_EXPIRY, metrics.authority_expiry.clone());
+        register(&mut registry, CA_BUNDLE_CHECKED, metrics.ca_bundle_checked.clone());
         Self { registry, ..metrics }
     }
 }
@@ -294,6 +327,18 @@ impl Metrics {
     pub fn certificate_kept(&self) {
         let result = "kept";
         self.certificate_reloads.get_or_create(&ResultLabel { result }).inc();
+    }
+
+    /// At `now` the caBundle of every webhook was right; the authority that signs ends at `authority_expiry`. Both in
+    /// seconds since 1970.
+    pub fn ca_bundle_checked(&self, now: i64, authority_expiry: Option<i64>) {
+        self.ca_bundle_checked.set(now);
+        self.authority_expiry.set(authority_expiry.unwrap_or_default());
+    }
+
+    /// A look at the Secret and the webhook configurations failed.
+    pub fn certificate_look_failed(&self, reason: LookFailure) {
+        count(&self.certificate_look_failures, reason);
     }
 
     pub(crate) fn admission(&self, reason: Reason, dry_run: bool, duration: Duration, patch_bytes: usize) {
