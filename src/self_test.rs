@@ -31,9 +31,9 @@ pub(crate) fn run(args: &SelfTestArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn ask(namespace: &str) -> anyhow::Result<()> {
-    let client = Client::try_default()
-        .await
-        .context("cannot find the cluster; run this in a pod with a service account token, or set KUBECONFIG")?;
+    let client = Client::try_default().await.context(
+        "cannot find the cluster; run this in a pod with a service account token, or set KUBECONFIG",
+    )?;
     let pods: Api<DynamicObject> = Api::namespaced_with(client, namespace, &pods());
     let dry_run = PostParams { dry_run: true, ..PostParams::default() };
     let pod = pod();
@@ -115,11 +115,14 @@ fn refused(error: kube::Error, namespace: &str) -> anyhow::Error {
     };
     let message = &status.message;
     let cure = if message.contains("failed calling webhook") {
-        "look at the injector's pods, at its Service and at the caBundle of its webhook configuration".to_owned()
+        "look at the injector's pods, at its Service and at the caBundle of its webhook configuration"
+            .to_owned()
     } else if message.contains("denied the request") {
         "the webhook that is named there refuses the pod".to_owned()
     } else if status.code == 403 {
-        format!("this user needs the right to create pods in the namespace {namespace}, and room in its quotas")
+        format!(
+            "this user needs the right to create pods in the namespace {namespace}, and room in its quotas"
+        )
     } else if status.code == 404 {
         format!("there is no namespace {namespace}; name one with --namespace")
     } else {
