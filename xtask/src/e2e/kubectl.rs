@@ -16,7 +16,7 @@ use crate::process;
 /// Between two looks at the cluster.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// A program of the directory that KUBEBUILDER_ASSETS names (a convention of controller tests), else of the PATH.
+/// A program of the directory that `KUBEBUILDER_ASSETS` names (a convention of controller tests), else of the PATH.
 pub(super) fn find(program: &str) -> Result<PathBuf> {
     let assets = env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
     let path = env::var_os("PATH").unwrap_or_default();
