@@ -57,6 +57,11 @@ impl CaBundle {
         self.certificates.contains_key(der.as_ref())
     }
 
+    /// Whether all of `other` are there.
+    pub fn includes(&self, other: &Self) -> bool {
+        other.certificates.keys().all(|der| self.certificates.contains_key(der))
+    }
+
     /// What is in either.
     #[must_use]
     pub fn union(mut self, other: &Self) -> Self {

@@ -42,6 +42,11 @@ impl MintedLeaf {
             && now >= self.validity.not_before
     }
 
+    #[cfg(test)]
+    pub(crate) fn authority(&self) -> &CertificateDer<'static> {
+        &self.authority
+    }
+
     pub(crate) fn validity(&self) -> Validity {
         self.validity
     }

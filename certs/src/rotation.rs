@@ -113,6 +113,11 @@ pub enum Step {
         /// Trust these on: somebody else's, or ours whose Secret was emptied. A server may still be using them.
         adopted: CaBundle,
     },
+    /// Before the first authority signs: trust these on, too.
+    Adopt {
+        /// Found since it was made.
+        adopted: CaBundle,
+    },
     /// The next authority becomes the current one.
     Promote,
     /// Trust the retired no longer.
@@ -122,19 +127,19 @@ pub enum Step {
 /// What to do with `state` at `now`.
 pub fn step(state: &State, seen: Seen<'_>, now: SystemTime, policy: &Policy) -> Step {
     let State { current, next, retired } = state;
+    let adopted = || seen.found.clone().without_expired(now).latest(MAX_ADOPTED);
     match (current, next) {
         // Nobody used it, so nobody misses it.
         (_, Some(next)) if next.validity().is_over(now) => Step::Announce { adopted: CaBundle::default() },
+        // Another replica may have made it without seeing these.
+        (None, Some(_)) if !state.bundle().includes(&adopted()) => Step::Adopt { adopted: adopted() },
         (_, Some(next)) => {
             let settled = seen.next_for.is_some_and(|time| time >= policy.settle_delay);
             // Not yet valid: made by a replica whose clock is ahead. Whose clock is right, nobody here can say; what
             // works stays.
             if settled && now >= next.validity().not_before { Step::Promote } else { forget(retired, now) }
         }
-        (None, None) => {
-            let adopted = seen.found.clone().without_expired(now).latest(MAX_ADOPTED);
-            Step::Announce { adopted }
-        }
+        (None, None) => Step::Announce { adopted: adopted() },
         (Some(current), None) if now >= policy.renewal(current) => {
             Step::Announce { adopted: CaBundle::default() }
         }
@@ -179,6 +184,7 @@ impl State {
                 let retired = if adopted.is_empty() { self.retired.clone() } else { retire(adopted) };
                 Some(Self { current: self.current.clone(), next: Some(Arc::new(next)), retired })
             }
+            Step::Adopt { adopted } => Some(Self { retired: retire(adopted), ..self.clone() }),
             Step::Promote => {
                 let mut bundle = CaBundle::default();
                 if let Some(current) = &self.current {

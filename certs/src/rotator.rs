@@ -76,6 +76,8 @@ pub enum Done {
     Nothing,
     /// A next authority was made.
     Announced,
+    /// Authorities that somebody else made known are trusted for a while.
+    Adopted,
     /// The next authority signs from now on.
     Promoted,
     /// Retired authorities are not trusted any more.
@@ -222,6 +224,7 @@ impl From<&Step> for Done {
         match step {
             Step::Keep => Self::Nothing,
             Step::Announce { .. } => Self::Announced,
+            Step::Adopt { .. } => Self::Adopted,
             Step::Promote => Self::Promoted,
             Step::Forget => Self::Forgot,
         }

@@ -98,6 +98,9 @@ impl ManagedKeeper {
         match done {
             Done::Nothing => {}
             Done::Announced => tracing::info!("a new authority is made known to the API servers"),
+            Done::Adopted => {
+                tracing::info!("authorities found in the webhook configurations stay trusted for a while");
+            }
             Done::Promoted => tracing::info!("the new authority signs from now on"),
             Done::Forgot => tracing::info!("retired authorities are not trusted any more"),
         }
