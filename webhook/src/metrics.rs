@@ -11,6 +11,7 @@ use prometheus_client::{
 };
 
 use crate::{
+    entry::Entry,
     reason::Reason,
     warnings::{Cause, Warnings},
 };
@@ -56,8 +57,8 @@ macro_rules! metrics {
 }
 
 metrics! {
-    ADMISSIONS = Counter "scaivault_injector_admissions_total" ["outcome", "reason", "dry_run"]
-        "Admission requests by what they got and why";
+    ADMISSIONS = Counter "scaivault_injector_admissions_total" ["entry", "outcome", "reason", "dry_run"]
+        "Admission requests by what was asked, what they got and why";
     ADMISSION_DURATION = Histogram "scaivault_injector_admission_duration_seconds" []
         "Time from the moment a request's complete body is looked at to its complete answer, without waits before and after";
     PATCH_BYTES = Counter "scaivault_injector_patch_bytes_total" []
@@ -191,6 +192,7 @@ labels! {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct AdmissionLabels {
+    entry: &'static str,
     outcome: &'static str,
     reason: &'static str,
     dry_run: bool,
@@ -221,7 +223,7 @@ pub struct Metrics {
     registry: Registry,
     pub(crate) warnings: Warnings,
     /// Not dry-run, dry-run.
-    admissions: Vec<(Reason, [Counter; 2])>,
+    admissions: Vec<((Entry, Reason), [Counter; 2])>,
     durations: Latency,
     patch_bytes: Counter,
     pub(crate) requests_in_flight: Gauge,
@@ -245,13 +247,13 @@ impl Default for Metrics {
         let admissions = Family::<AdmissionLabels, Counter>::default();
         let metrics = Self {
             admissions: Reason::all()
-                .map(|reason| {
+                .map(|(entry, reason)| {
                     let counter = |dry_run| {
-                        let labels =
-                            AdmissionLabels { outcome: reason.outcome(), reason: reason.name(), dry_run };
+                        let (outcome, name) = (reason.outcome(), reason.name());
+                        let labels = AdmissionLabels { entry: entry.name(), outcome, reason: name, dry_run };
                         admissions.get_or_create(&labels).clone()
                     };
-                    (reason, [counter(false), counter(true)])
+                    ((entry, reason), [counter(false), counter(true)])
                 })
                 .collect(),
             durations: Latency::default(),
@@ -341,8 +343,15 @@ impl Metrics {
         count(&self.certificate_look_failures, reason);
     }
 
-    pub(crate) fn admission(&self, reason: Reason, dry_run: bool, duration: Duration, patch_bytes: usize) {
-        if let Some((_, counters)) = self.admissions.iter().find(|(known, _)| *known == reason) {
+    pub(crate) fn admission(
+        &self,
+        entry: Entry,
+        reason: Reason,
+        dry_run: bool,
+        duration: Duration,
+        patch_bytes: usize,
+    ) {
+        if let Some((_, counters)) = self.admissions.iter().find(|(known, _)| *known == (entry, reason)) {
             counters[usize::from(dry_run)].inc();
         }
         self.durations.observe(duration);
@@ -441,18 +450,20 @@ mod tests {
     #[test]
     fn every_reason_is_counted_apart_for_dry_runs() {
         let metrics = Metrics::default();
-        for reason in Reason::all() {
-            metrics.admission(reason, true, Duration::from_micros(60), 3);
+        for (entry, reason) in Reason::all() {
+            metrics.admission(entry, reason, true, Duration::from_micros(60), 3);
         }
-        metrics.admission(Reason::Untouched(Untouched::Delete), false, Duration::from_micros(10), 0);
+        let delete = Reason::Untouched(Untouched::Delete);
+        metrics.admission(Entry::Mode, delete, false, Duration::from_micros(10), 0);
         let text = metrics.encode().unwrap();
-        for reason in Reason::all() {
-            let (outcome, name) = (reason.outcome(), reason.name());
-            let line =
-                format!("admissions_total{{outcome=\"{outcome}\",reason=\"{name}\",dry_run=\"true\"}} 1\n");
+        for (entry, reason) in Reason::all() {
+            let (entry, outcome, name) = (entry.name(), reason.outcome(), reason.name());
+            let line = format!(
+                "admissions_total{{entry=\"{entry}\",outcome=\"{outcome}\",reason=\"{name}\",dry_run=\"true\"}} 1\n"
+            );
             assert!(text.contains(&line), "{line}\n{text}");
         }
-        assert!(text.contains(r#"outcome="untouched",reason="delete",dry_run="false"} 1"#));
+        assert!(text.contains(r#"entry="mode",outcome="untouched",reason="delete",dry_run="false"} 1"#));
         assert!(text.contains(&format!("patch_bytes_total {}\n", 3 * Reason::all().count())));
         assert!(text.contains(&format!("duration_seconds_count {}\n", Reason::all().count() + 1)));
     }

@@ -135,14 +135,14 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
 }
 
 /// Null reads as the default, as the API server reads it.
-pub(super) fn nullable<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+pub(crate) fn nullable<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
     deserializer: D,
 ) -> Result<T, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 /// An object, or null, which reads as the default. (What serde derives would read a list as the fields in order.)
-pub(super) fn object<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+pub(crate) fn object<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
     deserializer: D,
 ) -> Result<T, D::Error> {
     struct ObjectVisitor<T>(PhantomData<T>);
