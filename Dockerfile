@@ -23,8 +23,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
 
 FROM auditable AS toolchain
 ARG TARGETARCH
-# aws-lc-rs is C: gcc for the target's processor, with musl's headers in the place of glibc's. Cargo's crates that
-# compile C look for a compiler of the name `<machine>-linux-musl-gcc`.
+# aws-lc-rs is C: `<machine>-linux-musl-gcc` is gcc for the target's processor, with musl's headers in the place of glibc's.
 RUN case "$TARGETARCH" in \
       amd64) machine=x86_64 ;; \
       arm64) machine=aarch64 ;; \
@@ -42,7 +41,9 @@ RUN case "$TARGETARCH" in \
  && rustup target add "$machine-unknown-linux-musl" \
  && echo "$machine-unknown-linux-musl" >/target
 # rustc brings musl's start files and library itself; of the linker it needs only the right machine.
-ENV CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_LINKER=x86_64-linux-gnu-gcc \
+ENV CC_x86_64_unknown_linux_musl=x86_64-linux-musl-gcc \
+    CC_aarch64_unknown_linux_musl=aarch64-linux-musl-gcc \
+    CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_LINKER=x86_64-linux-gnu-gcc \
     CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER=aarch64-linux-gnu-gcc
 WORKDIR /src
 COPY . .

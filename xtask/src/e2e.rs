@@ -6,7 +6,7 @@
 
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::builder::NonEmptyStringValueParser;
 
 use crate::table;
@@ -87,15 +87,12 @@ fn run_steps(world: &World<'_>) -> Result<()> {
         let started = Instant::now();
         let result = run(world);
         let took = format!("{:.1} s", started.elapsed().as_secs_f64());
-        let said = match &result {
-            Ok(said) => said.clone(),
-            Err(error) => format!("FAILED: {error:#}"),
-        };
+        let said = result.as_ref().map_or("FAILED", String::as_str).to_owned();
         println!("== {name}: {said} ({took})");
         rows.push([(*name).to_owned(), took, said]);
-        if result.is_err() {
+        if let Err(error) = result {
             println!("\n{}", table::render(["step", "time", "result"], &rows));
-            bail!("e2e: step {name} failed");
+            return Err(error.context(format!("e2e: step {name} failed")));
         }
     }
     println!("\n{}", table::render(["step", "time", "result"], &rows));

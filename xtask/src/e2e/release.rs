@@ -39,7 +39,7 @@ impl Helm {
 
     /// Runs the chart's own test.
     pub(super) fn test(&self) -> Result<()> {
-        process::run(self.command("test").args([World::RELEASE, "--logs", TIMEOUT]))
+        process::run(self.command("test").args([World::RELEASE, TIMEOUT]))
     }
 
     /// Takes the release away, if it is there, and waits until its objects are gone.
