@@ -1,5 +1,5 @@
 //! An API server for tests, in memory: one Secret and two webhook configurations, with optimistic locking and what
-//! server-side apply does to the one field.
+//! a strategic merge patch does to the one field.
 
 use std::{
     convert::Infallible,
@@ -73,6 +73,10 @@ impl FakeApi {
                 let (head, body) = request.into_parts();
                 let body = body.collect().await.unwrap().to_bytes();
                 let query = head.uri.query().unwrap_or_default();
+                if head.method == Method::PATCH {
+                    let kind = head.headers.get("content-type").unwrap();
+                    assert_eq!(kind, "application/strategic-merge-patch+json");
+                }
                 let (status, answer) = api.objects().answer(&head.method, head.uri.path(), query, &body);
                 let body = Body::from(serde_json::to_vec(&answer).unwrap());
                 Ok::<_, Infallible>(Response::builder().status(status).body(body).unwrap())
@@ -135,8 +139,7 @@ impl Objects {
         match *method {
             Method::PUT => *stored = sent,
             Method::PATCH => {
-                assert!(query.contains("force=true"), "{query}");
-                apply(stored, &sent);
+                merge(stored, &sent);
             }
             _ => return failure(StatusCode::FORBIDDEN, "not allowed"),
         }
@@ -149,7 +152,7 @@ impl Objects {
 }
 
 /// Webhooks are a map by name; of each, the bundle alone may be sent.
-fn apply(stored: &mut Value, sent: &Value) {
+fn merge(stored: &mut Value, sent: &Value) {
     for webhook in sent["webhooks"].as_array().unwrap() {
         let owned: Vec<_> = webhook.as_object().unwrap().keys().collect();
         assert_eq!(owned, ["name", "clientConfig"], "nothing else is ours");

@@ -1,8 +1,12 @@
 //! The `caBundle` of the webhook configurations.
 //!
-//! The injector owns this one field of every webhook, by server-side apply, and replaces what somebody else wrote
-//! there: a foreign authority in it could pose as the injector and read every pod it is sent. Only together with a
-//! first authority are foreign ones kept for a while (see [`step`](crate::step)), because a server may still use them.
+//! The injector owns this one field of every webhook and replaces what somebody else wrote there: a foreign authority in
+//! it could pose as the injector and read every pod it is sent. Only together with a first authority are foreign ones
+//! kept for a while (see [`step`](crate::step)), because a server may still use them.
+//!
+//! The field is written by a strategic merge patch, not by server-side apply. Who applies a webhook's `caBundle` owns the
+//! webhook's `name` as well, that is a part of the list's item, and then whoever installed the configuration by
+//! server-side apply cannot remove that webhook from it any more: what is left of it would not be valid.
 
 use std::fmt::Debug;
 
@@ -122,8 +126,7 @@ impl Publisher {
         if read.is(pem) {
             return Ok(());
         }
-        // Nothing but what we own: what the other fields are is no business of ours. Every webhook, not only those
-        // that differ, because what an apply leaves out is given up.
+        // Webhooks are merged by name. Nothing but the bundle is sent: the other fields are no business of ours.
         let bundle = ByteString(pem.as_bytes().to_vec());
         let webhooks: Vec<_> = read
             .webhooks
@@ -131,13 +134,12 @@ impl Publisher {
             .map(|(name, _)| json!({"name": name, "clientConfig": {"caBundle": bundle}}))
             .collect();
         let patch = json!({
-            "apiVersion": K::api_version(&()),
-            "kind": K::kind(&()),
-            "metadata": {"name": self.name, "resourceVersion": read.resource_version},
+            // What makes this a conflict if the configuration is not what was read.
+            "metadata": {"resourceVersion": read.resource_version},
             "webhooks": webhooks,
         });
-        let params = PatchParams::apply(FIELD_MANAGER).force();
-        bounded(api.patch(&self.name, &params, &Patch::Apply(patch)))
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        bounded(api.patch(&self.name, &params, &Patch::Strategic(patch)))
             .await
             .map(drop)
             .map_err(|source| self.failed::<K>("patch", source))

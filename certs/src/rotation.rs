@@ -28,8 +28,9 @@ use crate::{
 
 /// The common name of every authority.
 const NAME: &str = "scaivault-injector";
-/// How many certificates found in the webhook configurations are kept with a first authority.
-const MAX_ADOPTED: usize = 8;
+/// How many certificates found in the webhook configurations are kept with a first authority: enough for a Secret that
+/// is emptied several times within a leaf's lifetime, and a bound for what somebody else writes there.
+const MAX_ADOPTED: usize = 16;
 
 /// Lifetimes that do not go together.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]

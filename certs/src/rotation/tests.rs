@@ -73,7 +73,7 @@ fn an_empty_secret_adopts_what_api_servers_trust_now() {
     let adopt = step(&state, seen, now(), &policy());
     assert_eq!(adopt, Step::Adopt { adopted: bundle(&[&ours]) });
     let state = state.after(adopt, now(), &policy()).unwrap().unwrap();
-    assert_eq!(super::step(&state, seen, now(), &policy()), Step::Promote);
+    assert_eq!(step(&state, seen, now(), &policy()), Step::Promote);
 }
 
 #[test]
