@@ -203,6 +203,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_documentation_has_every_reason_and_no_other() {
+        let page = include_str!("../../docs/outcomes.md");
+        let rows = page.lines().filter_map(|line| {
+            let cells: Vec<_> = line.split('|').map(str::trim).collect();
+            let [_, entry, outcome, reason, meaning, _] = cells.as_slice() else { return None };
+            assert!(!meaning.is_empty(), "{line}");
+            Some((*entry, *outcome, *reason))
+        });
+        // Behind the table's head and its line.
+        let documented: BTreeSet<_> = rows.skip(2).collect();
+        let given = Reason::all().map(|(entry, reason)| (entry.name(), reason.outcome(), reason.name()));
+        assert_eq!(documented, given.collect());
+    }
+
+    #[test]
     fn no_two_reasons_share_their_words() {
         for entry in Entry::ALL {
             let reasons = Reason::of(entry);

@@ -85,21 +85,6 @@ impl AdjustmentReason {
             Self::Deleting => "deleting",
         }
     }
-
-    /// One sentence for a person.
-    pub const fn sentence(self) -> &'static str {
-        match self {
-            Self::Frozen => {
-                "mutation-mode is ignore, and changed annotations of the pod template were put back"
-            }
-            Self::Carried => "the pod template carries the workload's mutation-mode now",
-            Self::Cleared => "the workload has no mutation-mode any more, and neither has its pod template",
-            Self::InStep => "the pod template is as the workload's mutation-mode wants it",
-            Self::FixedTemplate => "the pod template of a job that may have run cannot change",
-            Self::UnknownFormer => "the request does not say what the workload was before",
-            Self::Deleting => "the workload is being deleted",
-        }
-    }
 }
 
 /// Brings the pod template in step with the workload's own `mutation-mode`. Total: what cannot be done is a warning.

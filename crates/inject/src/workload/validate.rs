@@ -65,19 +65,6 @@ impl ValidationReason {
             Self::Deleting => "deleting",
         }
     }
-
-    /// One sentence for a person.
-    pub const fn sentence(self) -> &'static str {
-        match self {
-            Self::Valid => "nothing is wrong with the annotations",
-            Self::ProblemsUnchanged => "the annotations have problems that were there before: a warning",
-            Self::ProblemsAllowed => {
-                "the annotations have problems, and the injector is set to warn: a warning"
-            }
-            Self::Problems => "the annotations that this request brings have problems",
-            Self::Deleting => "the workload is being deleted",
-        }
-    }
 }
 
 /// Checks the annotations of a workload and of its template. Refused is only what the request brings itself: an update
