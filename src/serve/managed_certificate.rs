@@ -10,7 +10,7 @@ use kube::Client;
 use scaivault_certs::{CertResolver, Done, LookError, Looked, Managed, Rotator, Validity};
 use scaivault_webhook::{Gate, LookFailure, Metrics, Readiness};
 
-use super::certificate::{REMINDER, unix_seconds};
+use super::{certificate::REMINDER, unix_seconds};
 
 /// What `/readyz` says before the API servers trust what is served.
 const GATE: &str = "a certificate that the API servers trust";
