@@ -59,7 +59,7 @@ impl MintedLeaf {
 /// After two thirds of `lifetime`, or up to a tenth of it earlier: replicas that started together need not renew
 /// together.
 fn renewal(lifetime: Duration, die: u8) -> Duration {
-    lifetime * 2 / 3 - lifetime / 10 * u32::from(die) / u32::from(u8::MAX)
+    (lifetime * 2 / 3).saturating_sub(lifetime / 10 * u32::from(die) / u32::from(u8::MAX))
 }
 
 #[cfg(test)]

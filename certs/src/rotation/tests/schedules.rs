@@ -15,7 +15,7 @@ const LONGEST_LOOK: Duration = Duration::from_secs(40);
 /// How far a clock may be off, seconds; certificates are dated back by more.
 const OFF: i64 = 60;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Event {
     /// One replica takes the next step of its look.
     Step(usize),
