@@ -31,6 +31,8 @@ pub(crate) struct Objects {
     version: u64,
     /// The status of every answer, while it is there.
     pub(crate) refusal: Option<StatusCode>,
+    /// No call is answered.
+    pub(crate) hangs: bool,
     /// How often somebody else writes between a read and the next write.
     pub(crate) interference: u32,
     /// Writes that were done.
@@ -59,6 +61,7 @@ impl FakeApi {
             validating: Some(validating),
             version: 1,
             refusal: None,
+            hangs: false,
             interference: 0,
             writes: 0,
         };
@@ -70,6 +73,9 @@ impl FakeApi {
         let service = tower::service_fn(move |request: Request<Body>| {
             let api = api.clone();
             async move {
+                if api.objects().hangs {
+                    std::future::pending::<()>().await;
+                }
                 let (head, body) = request.into_parts();
                 let body = body.collect().await.unwrap().to_bytes();
                 let query = head.uri.query().unwrap_or_default();

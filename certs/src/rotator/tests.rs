@@ -128,6 +128,26 @@ async fn an_api_server_that_is_away_ends_nothing() {
     assert!(rotator.is_trusted(now() + DAY));
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_does_not_answer_is_not_waited_for() {
+    let (api, mut rotator, _resolver) = serving().await;
+    api.objects().hangs = true;
+    let error = rotator.look(now()).await.unwrap_err();
+    assert!(chain(&error).contains("no answer"), "{error}");
+    assert!(rotator.is_trusted(now()));
+}
+
+#[tokio::test]
+async fn an_authority_that_is_over_serves_nobody_and_is_replaced() {
+    let (api, _rotator, _resolver) = serving().await;
+    let late = now() + 400 * DAY;
+    let (mut fresh, resolver) = replica(&api, Duration::ZERO);
+    assert_eq!(fresh.look(late).await.unwrap().done, Done::Announced);
+    assert_eq!((served(&resolver), fresh.is_trusted(late)), (None, false));
+    assert_eq!(fresh.look(late).await.unwrap().done, Done::Promoted);
+    assert!(served(&resolver).is_some() && fresh.is_trusted(late));
+}
+
 #[tokio::test]
 async fn a_renewed_authority_takes_over_and_the_old_one_is_forgotten() {
     let (api, mut rotator, resolver) = serving().await;
