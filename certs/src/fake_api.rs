@@ -37,6 +37,8 @@ pub(crate) struct Objects {
     pub(crate) interference: u32,
     /// Writes that were done.
     pub(crate) writes: u32,
+    /// Method and resource of every call.
+    pub(crate) calls: Vec<String>,
 }
 
 impl FakeApi {
@@ -64,6 +66,7 @@ impl FakeApi {
             hangs: false,
             interference: 0,
             writes: 0,
+            calls: Vec::new(),
         };
         Self { objects: Arc::new(Mutex::new(objects)) }
     }
@@ -116,6 +119,8 @@ impl Objects {
         if let Some(status) = self.refusal {
             return failure(status, "refused");
         }
+        let resource = path.rsplit('/').nth(1).unwrap_or_default();
+        self.calls.push(format!("{method} {resource}"));
         let admission = "/apis/admissionregistration.k8s.io/v1";
         let version = self.version + 1;
         let object = match path {

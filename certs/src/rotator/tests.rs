@@ -62,6 +62,23 @@ async fn nothing_is_served_before_the_authority_has_settled() {
     assert_eq!((served(&resolver), rotator.is_trusted(now() + DAY)), (None, false));
 }
 
+/// What keeps the bundle of an old state from replacing that of a newer one.
+#[tokio::test]
+async fn the_configurations_are_read_first_and_written_last() {
+    let api = FakeApi::new();
+    replica(&api, Duration::ZERO).0.look(now()).await.unwrap();
+    let (mutating, validating) = ("mutatingwebhookconfigurations", "validatingwebhookconfigurations");
+    let expected = [
+        format!("GET {mutating}"),
+        format!("GET {validating}"),
+        "GET secrets".to_owned(),
+        "PUT secrets".to_owned(),
+        format!("PATCH {mutating}"),
+        format!("PATCH {validating}"),
+    ];
+    assert_eq!(api.objects().calls, expected);
+}
+
 #[tokio::test]
 async fn a_second_replica_serves_at_once_with_the_same_authority() {
     let (api, first, _resolver) = serving().await;
