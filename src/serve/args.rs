@@ -95,7 +95,8 @@ pub(crate) struct TlsArgs {
     #[arg(long, env = "SCAIVAULT_INJECTOR_TLS_SECRET", value_name = "NAME")]
     tls_secret: Option<String>,
 
-    /// MutatingWebhookConfiguration and ValidatingWebhookConfiguration whose caBundle names the authority of --tls-secret.
+    /// Name of the mutating and of the validating webhook configuration whose caBundle names the authority of
+    /// --tls-secret.
     #[arg(long, env = "SCAIVAULT_INJECTOR_WEBHOOK_CONFIGURATION", value_name = "NAME")]
     webhook_configuration: Option<String>,
 
@@ -141,7 +142,7 @@ pub(crate) struct TlsArgs {
 
     /// Certificates (PEM) of the authorities whose clients alone may use the admission port; read at the start.
     ///
-    /// An API server presents a certificate to webhooks only if its AdmissionConfiguration names one.
+    /// An API server presents a certificate to webhooks only if its admission configuration names one.
     #[arg(long, env = "SCAIVAULT_INJECTOR_CLIENT_CA", value_name = "FILE")]
     client_ca: Option<PathBuf>,
 }
