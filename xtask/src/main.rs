@@ -13,6 +13,7 @@ mod bench;
 mod ci;
 mod corpus;
 mod docs;
+mod e2e;
 mod fuzz;
 mod process;
 mod table;
@@ -58,6 +59,8 @@ enum Task {
     Fuzz(fuzz::Args),
     /// Inject into and detach from every workload in a directory of manifests, and check the laws
     Corpus(corpus::Args),
+    /// Install the chart into the cluster of KUBECONFIG, inject, lose a pod and upgrade under load, and uninstall
+    E2e(e2e::Args),
 }
 
 fn main() -> ExitCode {
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
         Task::Bench { args } => bench::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Corpus(args) => corpus::run(&args),
+        Task::E2e(args) => e2e::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

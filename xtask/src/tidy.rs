@@ -41,6 +41,7 @@ const RULES: &[Rule] = &[
     Rule { id: "honest-tests", check: sources::honest_tests },
     Rule { id: "no-leftovers", check: files::no_leftovers },
     Rule { id: "small-text-files", check: files::small_text_files },
+    Rule { id: "one-toolchain", check: files::one_toolchain },
     Rule { id: "invariants-are-checked", check: invariants::invariants_are_checked },
 ];
 

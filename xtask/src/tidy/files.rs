@@ -44,6 +44,29 @@ pub(super) fn small_text_files(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
+/// The images are built by the toolchain that everything is tested with.
+pub(super) fn one_toolchain(tree: &Tree) -> Vec<Finding> {
+    let value = |file: &str, key: &str| {
+        let mut lines = tree.text(file)?.lines();
+        let value = lines.find_map(|line| line.trim().strip_prefix(key))?;
+        Some(value.trim_start_matches([' ', '=']).trim_matches('"').to_owned())
+    };
+    let (pinned, built_by) = (value("rust-toolchain.toml", "channel"), value("Dockerfile", "ARG RUST_IMAGE"));
+    match (pinned, built_by) {
+        (Some(pinned), Some(image)) if image.contains(&format!(":{pinned}-")) => Vec::new(),
+        (Some(pinned), Some(_)) => {
+            vec![Finding::new(
+                "Dockerfile",
+                format!("RUST_IMAGE must have Rust {pinned}, as rust-toolchain.toml says"),
+            )]
+        }
+        _ => vec![Finding::new(
+            "Dockerfile",
+            "must have `ARG RUST_IMAGE=`, and rust-toolchain.toml a `channel`, to be compared",
+        )],
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,5 +93,19 @@ mod tests {
             .and_file("docs/b.md", &"a".repeat(FILE_BYTES + 1))
             .and_file("docs/logo.png", "\u{89}PNG\0");
         assert_eq!(places(&small_text_files(&tree)), ["docs/b.md", "docs/logo.png"]);
+    }
+
+    #[test]
+    fn the_images_toolchain_is_the_pinned_one() {
+        let tree = |image: &str| {
+            Tree::with_file("rust-toolchain.toml", "[toolchain]\nchannel = \"1.95.0\"\n")
+                .and_file("Dockerfile", &format!("# for all\n{image}\nFROM a\n"))
+        };
+        assert_eq!(one_toolchain(&tree("ARG RUST_IMAGE=docker.io/library/rust:1.95.0-slim")), []);
+        for wrong in
+            ["ARG RUST_IMAGE=rust:1.94.0-slim", "ARG RUST_IMAGE=rust:1.95.01-slim", "FROM rust:1.95.0-slim"]
+        {
+            assert_eq!(places(&one_toolchain(&tree(wrong))), ["Dockerfile"], "{wrong}");
+        }
     }
 }

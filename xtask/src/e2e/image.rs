@@ -1,0 +1,75 @@
+//! The injector's image, and how it gets to the nodes.
+
+use std::{fmt, process::Command, str::FromStr};
+
+use anyhow::Result;
+
+use super::world::World;
+use crate::process;
+
+/// An image by repository and tag: the chart has a value for each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ImageName {
+    pub(super) repository: String,
+    pub(super) tag: String,
+}
+
+impl FromStr for ImageName {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // A colon before the last slash belongs to a registry's port.
+        match text.rsplit_once(':') {
+            Some((repository, tag)) if !repository.is_empty() && !tag.is_empty() && !tag.contains('/') => {
+                Ok(Self { repository: repository.to_owned(), tag: tag.to_owned() })
+            }
+            _ => Err("an image is written REPOSITORY:TAG"),
+        }
+    }
+}
+
+impl fmt::Display for ImageName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { repository, tag } = self;
+        write!(f, "{repository}:{tag}")
+    }
+}
+
+/// Makes and loads the image, where commands for it are given.
+pub(super) fn provide(world: &World<'_>) -> Result<String> {
+    let args = world.args;
+    let commands = [("built", &args.build_image), ("loaded", &args.load_image)];
+    let mut done = Vec::new();
+    for (what, command) in commands {
+        let Some(command) = command else { continue };
+        let command = fill(command, &args.image, &args.archive);
+        process::run(Command::new("sh").args(["-c", &command]).current_dir(process::root()))?;
+        done.push(what);
+    }
+    let done = if done.is_empty() { "expected on the nodes".to_owned() } else { done.join(" and ") };
+    Ok(format!("{} {done}", args.image))
+}
+
+fn fill(command: &str, image: &ImageName, archive: &str) -> String {
+    command.replace("{archive}", archive).replace("{}", &image.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_has_a_tag() {
+        let image: ImageName = "registry:5000/a/b:1.2".parse().unwrap();
+        assert_eq!((image.repository.as_str(), image.tag.as_str()), ("registry:5000/a/b", "1.2"));
+        for wrong in ["a/b", "registry:5000/a/b", "a:", ":1"] {
+            assert!(wrong.parse::<ImageName>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_command_names_image_and_archive() {
+        let image = "a/b:1".parse().unwrap();
+        assert_eq!(fill("make {} && load {archive} {}", &image, "b.tar"), "make a/b:1 && load b.tar a/b:1");
+    }
+}

@@ -1,0 +1,125 @@
+//! kubectl, as a person would use it: what it does here can be repeated by hand.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::process;
+
+/// Between two looks at the cluster.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// A program of the directory that `KUBEBUILDER_ASSETS` names (a convention of controller tests), else of the PATH.
+pub(super) fn find(program: &str) -> Result<PathBuf> {
+    let assets = env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
+    let path = env::var_os("PATH").unwrap_or_default();
+    let found = find_in(program, assets.into_iter().chain(env::split_paths(&path)));
+    found.with_context(|| {
+        format!("{program} is needed, on the PATH or in the directory that KUBEBUILDER_ASSETS names")
+    })
+}
+
+fn find_in(program: &str, dirs: impl Iterator<Item = PathBuf>) -> Option<PathBuf> {
+    dirs.map(|dir| dir.join(program)).find(|file| Path::is_file(file))
+}
+
+/// kubectl on the cluster of KUBECONFIG.
+pub(super) struct Kubectl(PathBuf);
+
+impl Kubectl {
+    pub(super) fn find() -> Result<Self> {
+        find("kubectl").map(Self)
+    }
+
+    /// Runs it with our own standard streams.
+    pub(super) fn run(&self, args: &[&str]) -> Result<()> {
+        process::run(&mut self.command(args))
+    }
+
+    /// What it answers, as text.
+    pub(super) fn text(&self, args: &[&str]) -> Result<String> {
+        process::output(&mut self.command(args))
+    }
+
+    /// What it answers, as JSON: the arguments have to ask for it.
+    pub(super) fn json(&self, args: &[&str]) -> Result<Value> {
+        let text = self.text(args)?;
+        serde_json::from_str(&text).context("kubectl wrote something that is not JSON")
+    }
+
+    /// The items of a list.
+    pub(super) fn items(&self, args: &[&str]) -> Result<Vec<Value>> {
+        let list = self.json(&[&["get", "--output=json"], args].concat())?;
+        list.get("items").and_then(Value::as_array).cloned().context("kubectl wrote no list")
+    }
+
+    /// Whether an object is there.
+    pub(super) fn exists(&self, object: &[&str]) -> Result<bool> {
+        let args = [&["get", "--ignore-not-found", "--output=name"], object].concat();
+        Ok(!self.text(&args)?.trim().is_empty())
+    }
+
+    /// Creates an object, or a list of them; an error has what the API server said.
+    pub(super) fn create(&self, namespace: &str, object: &Value) -> Result<()> {
+        let namespace = format!("--namespace={namespace}");
+        let mut command = self.command(&["create", "--filename=-", "--output=name", &namespace]);
+        process::output_of(&mut command, &object.to_string()).map(drop)
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.0);
+        command.args(args);
+        command
+    }
+}
+
+/// Looks until there is something to see, for at most so long.
+pub(super) fn wait_for<T>(
+    what: &str,
+    at_most: Duration,
+    mut look: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
+    let deadline = Instant::now() + at_most;
+    loop {
+        if let Some(seen) = look()? {
+            return Ok(seen);
+        }
+        if Instant::now() >= deadline {
+            bail!("{what}: not within {} s", at_most.as_secs());
+        }
+        thread::sleep(LOOK);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_found_in_the_first_directory_that_has_them() {
+        let here = process::root();
+        let dirs = || [here.join("docs"), here.to_owned(), here.join("xtask")].into_iter();
+        assert_eq!(find_in("Cargo.toml", dirs()), Some(here.join("Cargo.toml")));
+        // A directory is no program.
+        assert_eq!(find_in("src", dirs()), None);
+    }
+
+    #[test]
+    fn waiting_ends() {
+        let mut looks = 0;
+        let seen = wait_for("a third look", Duration::from_mins(1), || {
+            looks += 1;
+            Ok((looks == 1).then_some(looks))
+        });
+        assert_eq!(seen.unwrap(), 1);
+        let error = wait_for::<()>("rain", Duration::ZERO, || Ok(None)).unwrap_err();
+        assert_eq!(error.to_string(), "rain: not within 0 s");
+    }
+}

@@ -1,0 +1,120 @@
+//! The chart, by the real helm.
+
+use std::{path::PathBuf, process::Command};
+
+use anyhow::{Result, bail};
+use serde_json::Value;
+
+use super::{kubectl::find, world::World};
+use crate::process;
+
+/// Replicas, so that one can go.
+pub(super) const REPLICAS: usize = 2;
+const CHART: &str = "charts/scaivault-injector";
+const TIMEOUT: &str = "--timeout=5m";
+
+/// helm on the cluster of KUBECONFIG.
+pub(super) struct Helm(PathBuf);
+
+impl Helm {
+    pub(super) fn find() -> Result<Self> {
+        find("helm").map(Self)
+    }
+
+    /// Installs the chart, or upgrades what is installed, and waits until all replicas are ready.
+    pub(super) fn upgrade(&self, world: &World<'_>, values: &[&str]) -> Result<()> {
+        let image = &world.args.image;
+        let own = [format!("image.repository={}", image.repository), format!("replicas={REPLICAS}")];
+        // A tag may look like a number.
+        let tag = format!("image.tag={}", image.tag);
+        let mut command = self.command("upgrade");
+        command.args([World::RELEASE, CHART, "--install", "--create-namespace", "--wait", TIMEOUT]);
+        command.args(["--set-string", &tag]);
+        let given = own.iter().chain(&world.args.set).map(String::as_str);
+        for value in given.chain(values.iter().copied()) {
+            command.args(["--set", value]);
+        }
+        process::run(&mut command)
+    }
+
+    /// Runs the chart's own test.
+    pub(super) fn test(&self) -> Result<()> {
+        process::run(self.command("test").args([World::RELEASE, TIMEOUT]))
+    }
+
+    /// Takes the release away, if it is there, and waits until its objects are gone.
+    pub(super) fn uninstall(&self) -> Result<()> {
+        process::run(self.command("uninstall").args([
+            World::RELEASE,
+            "--ignore-not-found",
+            "--wait",
+            TIMEOUT,
+        ]))
+    }
+
+    fn command(&self, verb: &str) -> Command {
+        let mut command = Command::new(&self.0);
+        command.args([verb, "--namespace", World::SYSTEM]).current_dir(process::root());
+        command
+    }
+}
+
+/// The replicas, as Kubernetes' objects.
+pub(super) fn pods(world: &World<'_>) -> Result<Vec<Value>> {
+    let selector = format!("app.kubernetes.io/instance={0},app.kubernetes.io/name={0}", World::RELEASE);
+    world.kubectl.items(&["pods", "--namespace", World::SYSTEM, "--selector", &selector])
+}
+
+/// Whether the API server may call the webhooks: nothing but the injector itself, once it runs, fills the bundle.
+fn trusted(configuration: &Value) -> bool {
+    let webhooks = configuration.get("webhooks").and_then(Value::as_array);
+    let bundle = |webhook: &Value| {
+        let bundle = webhook.pointer("/clientConfig/caBundle").and_then(Value::as_str);
+        bundle.is_some_and(|bundle| !bundle.is_empty())
+    };
+    webhooks.is_some_and(|webhooks| !webhooks.is_empty() && webhooks.iter().all(bundle))
+}
+
+/// Installs with two replicas. Ready replicas are ones whose certificate the API server trusts.
+pub(super) fn install(world: &World<'_>) -> Result<String> {
+    world.helm.upgrade(world, &[])?;
+    let pods = pods(world)?.len();
+    if pods != REPLICAS {
+        bail!("{pods} pods, not {REPLICAS}");
+    }
+    for kind in ["mutatingwebhookconfiguration", "validatingwebhookconfiguration"] {
+        let configuration = world.kubectl.json(&["get", kind, World::RELEASE, "--output=json"])?;
+        if !trusted(&configuration) {
+            bail!("all replicas are ready, and the {kind} has a webhook without caBundle");
+        }
+    }
+    Ok(format!("{REPLICAS} replicas are ready"))
+}
+
+/// The chart's own test: an annotated pod, as a dry run, from inside the cluster.
+pub(super) fn test(world: &World<'_>) -> Result<String> {
+    world.helm.test()?;
+    Ok("passed".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_webhook_needs_a_bundle() {
+        let with = json!({"clientConfig": {"caBundle": "LS0t"}});
+        let without = json!({"clientConfig": {"caBundle": ""}});
+        assert!(trusted(&json!({"webhooks": [with, with]})));
+        for untrusted in [
+            json!({"webhooks": [with, without]}),
+            json!({"webhooks": [{"clientConfig": {}}]}),
+            json!({"webhooks": []}),
+            json!({}),
+        ] {
+            assert!(!trusted(&untrusted), "{untrusted}");
+        }
+    }
+}

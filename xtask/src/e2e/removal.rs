@@ -1,0 +1,51 @@
+//! The release is taken away: nothing of it stays, and pods are created as before.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use serde_json::json;
+
+use super::{
+    injection::{injected, pod},
+    kubectl::wait_for,
+    world::World,
+};
+
+/// Uninstalls, and looks for what is left in any kind of object, in every namespace.
+pub(super) fn uninstall(world: &World<'_>) -> Result<String> {
+    world.helm.uninstall()?;
+    let kinds = world.kubectl.text(&["api-resources", "--verbs=list,delete", "--output=name"])?;
+    let kinds: Vec<_> = kinds.split_whitespace().collect();
+    let (all, selector) = (kinds.join(","), format!("app.kubernetes.io/instance={}", World::RELEASE));
+    let ask =
+        ["get", &all, "--all-namespaces", "--output=name", "--ignore-not-found", "--selector", &selector];
+    let mut left = String::new();
+    let gone = wait_for("nothing is left", Duration::from_mins(1), || {
+        left = world.kubectl.text(&ask)?;
+        Ok(left.trim().is_empty().then_some(()))
+    });
+    match gone {
+        Ok(()) => Ok(format!("nothing is left in {} kinds of objects", kinds.len())),
+        Err(error) if left.is_empty() => Err(error),
+        Err(_) => bail!("left behind: {}", left.split_whitespace().collect::<Vec<_>>().join(", ")),
+    }
+}
+
+/// An annotated pod is created, and nobody adds anything to it.
+pub(super) fn pods_without_the_injector(world: &World<'_>) -> Result<String> {
+    let mut pod = pod(&json!({"inject-secret-db.json": "environments/production/billing/database"}));
+    pod["metadata"]["name"] = json!("afterwards");
+    world.kubectl.create(World::WORKLOADS, &pod)?;
+    let created = world.kubectl.json(&[
+        "get",
+        "pod",
+        "afterwards",
+        "--namespace",
+        World::WORKLOADS,
+        "--output=json",
+    ])?;
+    if injected(&created).is_ok() {
+        bail!("a pod was injected after the injector was taken away");
+    }
+    Ok("an annotated pod is created as it is".to_owned())
+}

@@ -1,0 +1,80 @@
+//! The cluster that KUBECONFIG names, what is installed there, and its end.
+
+use anyhow::{Context, Result, bail};
+
+use super::{Args, kubectl::Kubectl, release::Helm};
+
+/// What every step has at hand.
+pub(super) struct World<'a> {
+    pub(super) args: &'a Args,
+    pub(super) kubectl: Kubectl,
+    pub(super) helm: Helm,
+}
+
+impl<'a> World<'a> {
+    /// The release, and the name of its objects.
+    pub(super) const RELEASE: &'static str = "scaivault-injector";
+    /// The namespace of the release.
+    pub(super) const SYSTEM: &'static str = "scaivault-system";
+    /// The namespace of annotated workloads.
+    pub(super) const WORKLOADS: &'static str = "scaivault-e2e";
+    /// Pods that are created while a replica goes away.
+    pub(super) const LOSS_LOAD: &'static str = "scaivault-e2e-loss";
+    /// Pods that are created during an upgrade.
+    pub(super) const UPGRADE_LOAD: &'static str = "scaivault-e2e-upgrade";
+    /// Everything that this makes stands in these or belongs to the release.
+    pub(super) const NAMESPACES: [&'static str; 4] =
+        [Self::SYSTEM, Self::WORKLOADS, Self::LOSS_LOAD, Self::UPGRADE_LOAD];
+
+    pub(super) fn new(args: &'a Args) -> Result<Self> {
+        Ok(Self { args, kubectl: Kubectl::find()?, helm: Helm::find()? })
+    }
+
+    /// Says which cluster it is, and that nothing of somebody else would be overwritten there.
+    pub(super) fn claim(&self) -> Result<String> {
+        let version = self.kubectl.json(&["version", "-o=json"]).context("is KUBECONFIG set?")?;
+        let version = version.pointer("/serverVersion/gitVersion").and_then(|version| version.as_str());
+        let Some(version) = version else {
+            bail!("the API server says no version");
+        };
+        for namespace in Self::NAMESPACES {
+            if self.kubectl.exists(&["namespace", namespace])? {
+                bail!(
+                    "the namespace {namespace} exists already, and this run would delete it: \
+                     take it away, or use another cluster"
+                );
+            }
+        }
+        for namespace in &Self::NAMESPACES[1..] {
+            self.kubectl.run(&["create", "namespace", namespace])?;
+        }
+        Ok(format!("Kubernetes {version}"))
+    }
+
+    /// What somebody who looks for the cause would ask first.
+    pub(super) fn show_state(&self) {
+        let selector = format!("--selector=app.kubernetes.io/instance={}", Self::RELEASE);
+        let system = format!("--namespace={}", Self::SYSTEM);
+        for question in [
+            &["get", "pods", "--output=wide", &system][..],
+            &["get", "events", "--sort-by=.lastTimestamp", &system],
+            &["logs", "--all-containers", "--prefix", "--tail=40", &selector, &system],
+        ] {
+            // The failure that is being looked into may be that nothing answers.
+            if let Err(error) = self.kubectl.run(question) {
+                println!("{error:#}");
+            }
+        }
+    }
+
+    /// Takes everything away, also what a step that failed has left half done.
+    pub(super) fn clean_up(&self) {
+        println!("\n== clean up");
+        let uninstalled = self.helm.uninstall();
+        let namespaces = ["delete", "namespace", "--ignore-not-found", "--wait=true", "--timeout=3m"];
+        let deleted = self.kubectl.run(&[&namespaces[..], &Self::NAMESPACES].concat());
+        for error in [uninstalled, deleted].into_iter().filter_map(Result::err) {
+            println!("not taken away: {error:#}");
+        }
+    }
+}
