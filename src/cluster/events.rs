@@ -26,7 +26,7 @@ pub(crate) const QUEUE: usize = 256;
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// How often a log line says that Events are not taken.
-const REMINDER: Duration = Duration::from_secs(300);
+const REMINDER: Duration = Duration::from_mins(5);
 
 /// Who reports, in every Event.
 const REPORTING_CONTROLLER: &str = "scaivault.scailabs.ai/injector";

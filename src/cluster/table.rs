@@ -15,9 +15,12 @@ const PARTS: usize = 256;
 /// A map in parts, each of which is replaced as a whole: whoever looks something up takes no lock and never waits, and
 /// a change costs little however large the map is. Only one task may change it.
 pub(super) struct Table<V> {
-    parts: Box<[ArcSwap<HashMap<Arc<str>, V>>]>,
+    parts: Box<[Part<V>]>,
     hasher: RandomState,
 }
+
+/// The keys of one hash.
+type Part<V> = ArcSwap<HashMap<Arc<str>, V>>;
 
 impl<V: Clone + PartialEq> Table<V> {
     /// Empty.
@@ -72,7 +75,7 @@ impl<V: Clone + PartialEq> Table<V> {
         self.parts.iter().map(|part| part.load().len()).sum()
     }
 
-    fn part(&self, key: &str) -> &ArcSwap<HashMap<Arc<str>, V>> {
+    fn part(&self, key: &str) -> &Part<V> {
         let hash = usize::try_from(self.hasher.hash_one(key) % PARTS as u64);
         &self.parts[hash.expect("a remainder of the number of parts fits")]
     }

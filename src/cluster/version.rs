@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 use super::client::{is_forbidden, reason};
 
 /// How often the version is looked at: a new node with an old kubelet is rare, and a node's object is large.
-const PERIOD: Duration = Duration::from_secs(300);
+const PERIOD: Duration = Duration::from_mins(5);
 
 /// How soon it is tried again after a failure.
 const RETRY: Duration = Duration::from_secs(30);

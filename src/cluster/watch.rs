@@ -28,10 +28,10 @@ use crate::serve::unix_seconds;
 
 /// A watch that has not failed for so long works: the watcher tells failures but not that a retry has gone well, and
 /// in a quiet cluster there is no other news for hours. It retries twice a minute at least.
-const WORKS_AFTER: Duration = Duration::from_secs(120);
+const WORKS_AFTER: Duration = Duration::from_mins(2);
 
 /// How often a log line says that a watch still fails.
-const REMINDER: Duration = Duration::from_secs(300);
+const REMINDER: Duration = Duration::from_mins(5);
 
 /// Keeps all objects of one kind in memory, for ever. While the API server cannot be reached, what is in memory stays.
 pub(super) fn follow<K: Remembered>(

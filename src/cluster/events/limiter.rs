@@ -8,7 +8,7 @@ use std::{
 use scaivault_webhook::NoticeReason;
 
 /// How long an owner hears nothing more for the same reason: its pods are all alike.
-const PERIOD: Duration = Duration::from_secs(600);
+const PERIOD: Duration = Duration::from_mins(10);
 
 /// Events of all owners at once, after a quiet time.
 const BURST: u32 = 50;
@@ -62,7 +62,7 @@ mod tests {
         let mut limiter = Limiter::default();
         let start = Instant::now();
         assert!(limiter.admit("a", REASON, start));
-        assert!(!limiter.admit("a", REASON, start + PERIOD - REFILL));
+        assert!(!limiter.admit("a", REASON, start + PERIOD / 2));
         assert!(limiter.admit("a", NoticeReason::InjectionWarning, start), "another reason");
         assert!(limiter.admit("b", REASON, start), "another owner");
         assert!(limiter.admit("a", REASON, start + PERIOD));
