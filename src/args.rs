@@ -171,3 +171,14 @@ pub(crate) struct CompletionsArgs {
     /// Which shell
     pub(crate) shell: Shell,
 }
+
+/// `self-test`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The cluster is that of the pod's service account, or of KUBECONFIG. The user needs the right to create pods in\nthe namespace, nothing else; no pod is made."
+)]
+pub(crate) struct SelfTestArgs {
+    /// Namespace in which the pod is asked for; the webhook has to be called for it
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    pub(crate) namespace: String,
+}

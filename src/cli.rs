@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::{
-    args::{AnnotationsArgs, CheckArgs, CompletionsArgs, DemoArgs, DetachArgs, InjectArgs},
-    demo, manifest_cmd, reference_cmd,
+    args::{AnnotationsArgs, CheckArgs, CompletionsArgs, DemoArgs, DetachArgs, InjectArgs, SelfTestArgs},
+    demo, manifest_cmd, reference_cmd, self_test,
     serve::{self, ServeArgs},
     telemetry::{self, LogArgs},
 };
@@ -109,6 +109,8 @@ enum Command {
     Annotations(AnnotationsArgs),
     /// Show an injection on this machine: a webhook over TLS, an example, the change
     Demo(DemoArgs),
+    /// Ask a cluster for an annotated pod, as a dry run, and see whether it comes back injected
+    SelfTest(SelfTestArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
 }
@@ -128,6 +130,7 @@ impl Cli {
             Command::Check(args) => manifest_cmd::check(&args),
             Command::Annotations(args) => reference_cmd::annotations(&args),
             Command::Demo(args) => demo::run(&args),
+            Command::SelfTest(args) => self_test::run(&args),
             Command::Completions(args) => reference_cmd::completions(&args, &mut Self::command()),
         }
     }

@@ -15,6 +15,7 @@ mod output;
 mod printable;
 mod reference_cmd;
 mod report;
+mod self_test;
 mod serve;
 mod strict_json;
 mod surroundings;

@@ -107,11 +107,6 @@ impl<'a> Object<'a> {
         manifest::pod_pointer(self.api_version, self.kind)
     }
 
-    /// Whether the object makes pods rather than being one.
-    pub(crate) fn is_workload(&self) -> bool {
-        self.pod_pointer().is_some_and(|pointer| !pointer.is_empty())
-    }
-
     /// The service account that a pod (template) runs as. `serviceAccount` is its name before Kubernetes 1.0,
     /// which the API server still takes.
     pub(crate) fn service_account(pod: &Value) -> &str {

@@ -2,6 +2,7 @@
 
 mod args;
 mod certificate;
+mod managed_certificate;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -10,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use scaivault_certs::server_config;
+use scaivault_certs::{mutual_server_config, server_config};
 use scaivault_inject::{KubeVersion, Settings};
 use scaivault_webhook::{
     AdmissionContext, AnyNamespace, Bound, Limits, Metrics, Readiness, Running, Server, Shutdown, Stopped,
@@ -20,6 +21,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub(crate) use args::ServeArgs;
 
 use crate::config;
+use args::Certificate;
 use certificate::{Keeper, SelfSigned};
 
 /// Serves until SIGTERM or SIGINT; a second signal cuts what is under way.
@@ -36,18 +38,29 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
 }
 
 async fn serve(args: &ServeArgs) -> anyhow::Result<Stopped> {
-    let ServeArgs { listen, ops_listen, tls, cluster, limits } = args;
+    let ServeArgs { listen, ops_listen, namespace, tls, cluster, limits } = args;
     let kube_version = cluster.kube_version.kube_version;
     let limits = limits.limits()?;
-    let certificate = tls.certificate()?;
+    let certificate = tls.certificate(namespace.as_deref())?;
+    let clients = tls.client_authorities()?;
     let signals = Signals::install()?;
     let (metrics, readiness) = (Metrics::new(), Readiness::new());
     let settings = config::read(cluster.config.as_deref())?;
-    let (keeper, resolver) = Keeper::new(&certificate, &readiness, &metrics, SystemTime::now())?;
+    let client = match certificate {
+        Certificate::Managed { .. } => {
+            Some(kube::Client::try_default().await.context("cannot find a Kubernetes API for --tls-secret")?)
+        }
+        Certificate::Local(_) => None,
+    };
+    let (keeper, resolver) = Keeper::new(&certificate, client, &readiness, &metrics, SystemTime::now())?;
+    let tls = match &clients {
+        Some(clients) => mutual_server_config(resolver, clients),
+        None => server_config(resolver),
+    };
     let bound = Server {
         listen: *listen,
         ops_listen: *ops_listen,
-        tls: server_config(resolver).context("cannot set TLS up")?,
+        tls: tls.context("cannot set TLS up")?,
         context: Arc::new(AdmissionContext::new(settings, kube_version, Arc::new(AnyNamespace))),
         metrics,
         readiness,

@@ -1,7 +1,9 @@
 //! What happens to each object of a document: the core's decision, and its patch applied.
 
-use scaivault_contract::names::ANNOTATION_PREFIX;
-use scaivault_inject::{Context, Decision, Excerpt, Explanation, MutationMode, PodView, SkipReason, explain};
+use scaivault_inject::{
+    Context, Decision, Explanation, MutationMode, PodView, SkipReason, explain,
+    workload::{WorkloadKind, WorkloadView},
+};
 use serde_json::Value;
 
 use crate::{
@@ -19,6 +21,25 @@ pub(crate) enum Verb {
     Detach,
     /// Take out whatever carries a reserved name.
     DetachByName,
+}
+
+/// What the core decides on.
+#[derive(Clone, Debug)]
+pub(crate) enum Subject<'a> {
+    /// A pod, or a template whose object has no say of its own.
+    Pod(PodView<'a>),
+    /// A workload, with its own annotations.
+    Workload(WorkloadView<'a>),
+}
+
+impl<'a> Subject<'a> {
+    /// The pod, or the workload's template.
+    pub(crate) fn pod(&self) -> &PodView<'a> {
+        match self {
+            Self::Pod(pod) => pod,
+            Self::Workload(workload) => workload.template(),
+        }
+    }
 }
 
 /// An object after its treatment.
@@ -81,7 +102,7 @@ pub(crate) fn treat(
     verb: Verb,
     surroundings: &Surroundings,
     with_settings: bool,
-    decide: impl Fn(&PodView<'_>, &Context<'_>) -> Decision,
+    decide: impl Fn(&Subject<'_>, &Context<'_>) -> Decision,
 ) -> Result<(Vec<Treated>, Option<Value>), ApplyError> {
     let mut changed: Option<Value> = None;
     let mut treated = Vec::new();
@@ -111,21 +132,26 @@ fn outcome(
     verb: Verb,
     surroundings: &Surroundings,
     with_settings: bool,
-    decide: impl Fn(&PodView<'_>, &Context<'_>) -> Decision,
+    decide: impl Fn(&Subject<'_>, &Context<'_>) -> Decision,
 ) -> (Outcome, Vec<Explanation>) {
     if object.kind.is_empty() {
         return (Outcome::NoObject, Vec::new());
     }
-    let Some(pod) = object.pod_pointer().and_then(|pointer| object.value.pointer(pointer)) else {
+    let pod = object.pod_pointer().and_then(|pointer| object.value.pointer(pointer));
+    let Some(pod) = pod.filter(|pod| !pod.is_null()) else {
         return (Outcome::NoPod, Vec::new());
     };
-    let json = pod.to_string();
-    let view = match PodView::parse(&json) {
-        Ok(view) => view,
-        Err(error) => return (Outcome::Malformed(error.to_string()), Vec::new()),
+    // To detach, nothing but the template is looked at.
+    let kind = WorkloadKind::of(object.api_version, object.kind).filter(|_| verb == Verb::Inject);
+    let json = kind.map_or(pod, |_| object.value).to_string();
+    let subject = match kind {
+        Some(kind) => {
+            WorkloadView::parse(kind, &json).map(Subject::Workload).map_err(|error| error.to_string())
+        }
+        None => PodView::parse(&json).map(Subject::Pod).map_err(|error| error.to_string()),
     };
-    let mode = match workload_mutation_mode(object, verb) {
-        Ok(mode) => mode,
+    let subject = match subject {
+        Ok(subject) => subject,
         Err(message) => return (Outcome::Malformed(message), Vec::new()),
     };
     let namespace = match verb {
@@ -137,42 +163,18 @@ fn outcome(
         settings: &surroundings.settings,
         namespace: &namespace,
         service_account_role: surroundings.role(object.namespace(), Object::service_account(pod)),
-        workload_mutation_mode: mode,
+        // That of a workload is in the workload itself. To detach is the strictest mode, whatever the manifest says.
+        workload_mutation_mode: (verb != Verb::Inject).then_some(MutationMode::IgnoreAndDetach),
         kube_version: surroundings.kube_version,
     };
-    let settings = if with_settings { explain(&view, &context) } else { Vec::new() };
-    let outcome = match decide(&view, &context) {
+    let settings = if with_settings { explain(subject.pod(), &context) } else { Vec::new() };
+    let outcome = match decide(&subject, &context) {
         Decision::Skip(skip) if skip.reason == SkipReason::NoReceipt && verb == Verb::Detach => {
             Outcome::NoReceipt
         }
         decision => Outcome::Decided(Box::new(decision)),
     };
     (outcome, settings)
-}
-
-/// The mode that the workload's own metadata asks for. To detach is the strictest mode, whatever the manifest says.
-fn workload_mutation_mode(object: &Object<'_>, verb: Verb) -> Result<Option<MutationMode>, String> {
-    if verb != Verb::Inject {
-        return Ok(Some(MutationMode::IgnoreAndDetach));
-    }
-    if !object.is_workload() {
-        return Ok(None);
-    }
-    let key = format!("{ANNOTATION_PREFIX}mutation-mode");
-    let written = object.value.pointer("/metadata/annotations").and_then(|all| all.get(&key));
-    match written {
-        None => Ok(None),
-        Some(Value::String(mode)) => mode.parse().map(Some).map_err(|reason| {
-            format!(
-                "metadata.annotations: {key}: {}: {reason}; allowed: {}; to fix: correct or remove it",
-                Excerpt::new(mode),
-                MutationMode::ALL.join(", ")
-            )
-        }),
-        Some(_) => {
-            Err(format!("metadata.annotations: {key} is not a string; to fix: put the value in quotes"))
-        }
-    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,9 @@ mod server;
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use scaivault_inject::{Context, InjectorConfig, KubeVersion, Namespace, PodView, Settings, decide};
+use scaivault_inject::{
+    Context, InjectorConfig, KubeVersion, Namespace, PodView, Settings, decide, workload::WorkloadKind,
+};
 use scaivault_testkit::{apply, look, users_content};
 use serde_json::{Value, json};
 
@@ -172,6 +174,127 @@ fn the_answer_to_v1beta1_differs_in_its_version_alone() {
     assert_eq!(old["apiVersion"], "admission.k8s.io/v1beta1");
     old["apiVersion"] = "admission.k8s.io/v1".into();
     assert_eq!(old, new);
+}
+
+/// The kind of the workload that a review is about, if it is about one.
+fn workload_kind(review: &Value) -> Option<WorkloadKind> {
+    let kind = &review["request"]["kind"];
+    let api_version = format!("{}/{}", kind["group"].as_str()?, kind["version"].as_str()?);
+    WorkloadKind::of(&api_version, kind["kind"].as_str()?)
+}
+
+/// The reviews of workloads of that operation.
+fn workloads(operation: &str) -> Vec<(&'static str, WorkloadKind, Value)> {
+    let reviews = CAPTURES.iter().map(|(name, _)| (*name, parsed(name)));
+    let workloads = reviews.filter(|(_, review)| review["request"]["operation"] == operation);
+    let workloads: Vec<_> =
+        workloads.filter_map(|(name, review)| Some((name, workload_kind(&review)?, review))).collect();
+    assert!(!workloads.is_empty(), "no {operation}");
+    workloads
+}
+
+fn annotations<'v>(object: &'v mut Value, pointer: &str) -> &'v mut serde_json::Map<String, Value> {
+    object.pointer_mut(&format!("{pointer}/metadata/annotations")).unwrap().as_object_mut().unwrap()
+}
+
+#[test]
+fn workloads_that_ask_for_nothing_go_through_both_entries() {
+    let server = Server::start();
+    let mut connection = server.connect();
+    for (name, _) in CAPTURES {
+        let review = parsed(name);
+        let is_object = review["request"]["subResource"].is_null();
+        for (path, reason) in [("/validate", "valid"), ("/mode", "in-step")] {
+            let words = match workload_kind(&review) {
+                _ if !is_object => SUBRESOURCE,
+                Some(_) => ("accepted", reason),
+                None => ("untouched", "not-a-workload"),
+            };
+            let response = connection.post(path, &read(name))["response"].clone();
+            let audit = &response["auditAnnotations"];
+            assert_eq!((&audit["outcome"], &audit["reason"]), (&json!(words.0), &json!(words.1)), "{name}");
+            assert_eq!(response["allowed"], true, "{name}");
+            assert!(response["patch"].is_null() && response["warnings"].is_null(), "{name}: {response}");
+        }
+    }
+}
+
+#[test]
+fn a_created_workload_carries_its_mode_in_its_template() {
+    let server = Server::start();
+    let mut connection = server.connect();
+    for (name, kind, mut review) in workloads("CREATE") {
+        let object = &mut review["request"]["object"];
+        let own = object["metadata"].as_object_mut().unwrap();
+        let own = own.entry("annotations").or_insert_with(|| json!({})).as_object_mut().unwrap();
+        own.insert("scaivault.scailabs.ai/mutation-mode".to_owned(), "ignore-and-detach".into());
+        let answer = connection.post("/mode", &review.to_string());
+        let object = &mut review["request"]["object"];
+        let changed = apply(object, &patch(&answer["response"]).unwrap()).unwrap();
+        let template = kind.template_pointer();
+        let path = format!("{template}/metadata");
+        if object.pointer(&path).unwrap()["annotations"].is_null() {
+            object.pointer_mut(&path).unwrap()["annotations"] = json!({});
+        }
+        let carried = "scaivault.scailabs.ai/workload-mutation-mode".to_owned();
+        annotations(object, template).insert(carried, "ignore-and-detach".into());
+        assert_eq!(changed, *object, "{name}");
+    }
+}
+
+#[test]
+fn a_frozen_deployment_is_told_what_was_not_added() {
+    let server = Server::start();
+    let mut connection = server.connect();
+    for (name, kind, mut review) in workloads("UPDATE") {
+        let former = review["request"]["oldObject"].clone();
+        let object = &mut review["request"]["object"];
+        annotations(object, "").insert("scaivault.scailabs.ai/mutation-mode".to_owned(), "ignore".into());
+        let template = kind.template_pointer();
+        let key = "scaivault.scailabs.ai/inject-secret-new".to_owned();
+        annotations(object, template).insert(key, "environments/production/new".into());
+        let response = connection.post("/mode", &review.to_string())["response"].clone();
+        assert_eq!(response["auditAnnotations"]["reason"], "frozen", "{name}");
+        let warnings = response["warnings"].to_string();
+        assert!(
+            warnings.contains("not added: ") && warnings.contains("inject-secret-new"),
+            "{name}: {warnings}"
+        );
+        let changed = apply(&review["request"]["object"], &patch(&response).unwrap()).unwrap();
+        let ours = |mut object: Value| {
+            let annotations = annotations(&mut object, template);
+            annotations.retain(|key, _| key.starts_with("scaivault.scailabs.ai/"));
+            annotations.clone()
+        };
+        assert_eq!(ours(changed), ours(former), "{name}");
+    }
+}
+
+#[test]
+fn a_mistake_is_refused_where_it_is_made_and_a_warning_later() {
+    let server = Server::start();
+    let mut connection = server.connect();
+    for (name, kind, mut review) in workloads("UPDATE") {
+        let template = kind.template_pointer();
+        let wrong = || ("scaivault.scailabs.ai/refresh-interval".to_owned(), json!("soon"));
+        annotations(&mut review["request"]["object"], template).extend([wrong()]);
+        let response = connection.post("/validate", &review.to_string())["response"].clone();
+        assert_eq!(
+            (&response["allowed"], &response["status"]["code"]),
+            (&json!(false), &json!(403)),
+            "{name}"
+        );
+        let message = response["status"]["message"].as_str().unwrap();
+        assert!(message.contains("refresh-interval") && message.ends_with("[invalid-value]"), "{message}");
+
+        review["request"]["oldObject"] = review["request"]["object"].clone();
+        let response = connection.post("/validate", &review.to_string())["response"].clone();
+        assert_eq!(response["allowed"], true, "{name}");
+        // The API server shows no more of a warning.
+        let [warning] = response["warnings"].as_array().unwrap().as_slice() else { panic!("{response}") };
+        let shown = warning.as_str().unwrap().trim_end_matches('…');
+        assert!(message.starts_with(shown) && shown.len() > 200, "{name}: {warning}");
+    }
 }
 
 /// The decoded patch; `patch` and `patchType` come together or not at all.

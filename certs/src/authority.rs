@@ -6,14 +6,19 @@ use rcgen::{
     BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
     IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, date_time_ymd,
 };
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject as _};
 use rustls::sign::CertifiedKey;
 use thiserror::Error;
+use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 
-use crate::{files::Validity, tls::certified_key};
+use crate::{
+    ca_bundle::CaBundle,
+    files::{Validity, validity},
+    tls::certified_key,
+};
 
 /// Certificates are valid from this long before they are issued: the API server's clock may be behind ours.
-const BACKDATE: Duration = Duration::from_mins(5);
+pub(crate) const BACKDATE: Duration = Duration::from_mins(5);
 
 /// Why a certificate could not be issued.
 #[derive(Debug, Error)]
@@ -32,11 +37,30 @@ pub enum IssueError {
     Clock,
 }
 
+/// Why an authority that was stored cannot be used. No text holds a byte of the key.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum AuthorityError {
+    /// The certificate cannot be read.
+    #[error("the certificate is not X.509 in PEM")]
+    Certificate,
+    /// The certificate may not sign others.
+    #[error("the certificate is not that of an authority")]
+    NotAuthority,
+    /// The key cannot be read.
+    #[error("the key is not an unencrypted PKCS #8 key in PEM")]
+    Key,
+    /// The key is another certificate's.
+    #[error("the key is not the certificate's")]
+    Pair,
+}
+
 /// A certificate authority: an ECDSA P-256 key and its self-signed certificate.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pem: String,
-    not_after: SystemTime,
+    der: CertificateDer<'static>,
+    validity: Validity,
 }
 
 impl Authority {
@@ -50,8 +74,31 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         set_validity(&mut params, now, not_after)?;
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed)?;
-        let pem = params.self_signed(&key).map_err(failed)?.pem();
-        Ok(Self { issuer: Issuer::new(params, key), pem, not_after })
+        let certificate = params.self_signed(&key).map_err(failed)?;
+        let (pem, der) = (certificate.pem(), certificate.der().clone());
+        let validity = Validity { not_before: backdated(now), not_after };
+        Ok(Self { issuer: Issuer::new(params, key), pem, der, validity })
+    }
+
+    /// An authority that was kept as PEM: one certificate, and its key as PKCS #8.
+    pub fn from_pem(certificate: &[u8], key: &[u8]) -> Result<Self, AuthorityError> {
+        let der = CertificateDer::from_pem_slice(certificate).map_err(|_| AuthorityError::Certificate)?;
+        let (_, parsed) = X509Certificate::from_der(&der).map_err(|_| AuthorityError::Certificate)?;
+        let validity = validity(&der).ok_or(AuthorityError::Certificate)?;
+        let signs = parsed.key_usage().ok().flatten().is_none_or(|usage| usage.value.key_cert_sign());
+        if !parsed.is_ca() || !signs {
+            return Err(AuthorityError::NotAuthority);
+        }
+        let public_key = parsed.public_key().subject_public_key.data.to_vec();
+        let key = std::str::from_utf8(key).map_err(|_| AuthorityError::Key)?;
+        let key = KeyPair::from_pem(key).map_err(|_| AuthorityError::Key)?;
+        if key.public_key_raw() != public_key {
+            return Err(AuthorityError::Pair);
+        }
+        let issuer = Issuer::from_ca_cert_der(&der, key).map_err(|_| AuthorityError::Certificate)?;
+        let mut bundle = CaBundle::default();
+        bundle.insert(&der, validity);
+        Ok(Self { issuer, pem: bundle.to_pem(), der, validity })
     }
 
     /// The authority's certificate, PEM: what a client has to trust, the webhook configuration's `caBundle`.
@@ -59,11 +106,26 @@ impl Authority {
         &self.pem
     }
 
+    /// The authority's certificate, DER.
+    pub fn certificate_der(&self) -> &CertificateDer<'static> {
+        &self.der
+    }
+
+    /// When it is valid.
+    pub fn validity(&self) -> Validity {
+        self.validity
+    }
+
+    /// The private key, PKCS #8 in PEM. For a Secret that only the injector reads.
+    pub fn key_pem(&self) -> String {
+        self.issuer.key().serialize_pem()
+    }
+
     /// Signs a server certificate with a new key for DNS names and IP addresses, valid from `now` for `validity`,
     /// though never longer than the authority itself.
     pub fn issue(&self, names: &[String], now: SystemTime, validity: Duration) -> Result<Leaf, IssueError> {
         let failed = |source| IssueError::Generate { names: names.join(", "), source };
-        let not_after = (now + validity).min(self.not_after);
+        let not_after = (now + validity).min(self.validity.not_after);
         let mut params = CertificateParams::new(names).map_err(failed)?;
         params.distinguished_name = names.first().map(|name| common_name(name)).unwrap_or_default();
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];

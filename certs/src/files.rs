@@ -211,8 +211,9 @@ impl Material {
     }
 }
 
-fn validity(leaf: &CertificateDer<'_>) -> Option<Validity> {
-    let (_, leaf) = X509Certificate::from_der(leaf).ok()?;
+/// When a certificate is valid, to the second; none if it is not X.509 or of a time before 1970.
+pub(crate) fn validity(certificate: &[u8]) -> Option<Validity> {
+    let (_, leaf) = X509Certificate::from_der(certificate).ok()?;
     let time = |seconds: i64| Some(UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).ok()?));
     let dates = leaf.validity();
     Some(Validity {

@@ -1,16 +1,39 @@
-//! Certificates of the webhook: issued on the fly or loaded from files, served through a resolver that can be
-//! swapped while connections are open.
+//! Certificates of the webhook: issued on the fly, loaded from files, or managed together with the other replicas by a
+//! Secret; served through a resolver that can be swapped while connections are open.
 //!
-//! Time is a parameter everywhere. Private keys have no `Debug`.
+//! Wall-clock time is a parameter everywhere. Private keys have no `Debug`.
 
 mod authority;
+mod ca_bundle;
+mod call;
+#[cfg(test)]
+mod fake_api;
 mod files;
+mod leaf;
+mod publish;
 mod reload;
 mod resolver;
+mod rotation;
+mod rotator;
+mod secret_store;
+mod state;
 mod tls;
 
-pub use authority::{Authority, IssueError, Leaf};
+pub use authority::{Authority, AuthorityError, IssueError, Leaf};
+pub use ca_bundle::{BundleError, CaBundle};
+pub use call::CallError;
 pub use files::{CERTIFICATE_FILE, KEY_FILE, LoadError, Loaded, Validity, load};
+pub use publish::{PublishError, Published, Publisher};
 pub use reload::{Checked, DEFAULT_RELOAD_INTERVAL, Reloader};
 pub use resolver::CertResolver;
-pub use tls::{certified_key, client_config, provider, server_config};
+pub use rotation::{Observation, Policy, PolicyError, Seen, Step, next_step_in, step};
+pub use rotator::{Done, LookError, Looked, Managed, Rotator};
+pub use secret_store::{SecretStore, StoreError, Stored};
+pub use state::{Retired, State, StateError};
+pub use tls::{
+    ClientAuthorities, ClientAuthoritiesError, certified_key, client_config, mutual_server_config, provider,
+    server_config,
+};
+
+/// The field manager of everything that is written to the cluster.
+const FIELD_MANAGER: &str = "scaivault-injector";

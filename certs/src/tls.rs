@@ -6,9 +6,10 @@ use rustls::{
     ClientConfig, RootCertStore, ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs},
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
-    server::NoServerSessionStorage,
+    server::{NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier},
     sign::CertifiedKey,
 };
+use thiserror::Error;
 
 use crate::resolver::CertResolver;
 
@@ -34,9 +35,59 @@ pub fn certified_key(
 ///
 /// Sessions are not kept: the API server's client has no session cache, so tickets would be made for nobody.
 pub fn server_config(resolver: Arc<CertResolver>) -> Result<Arc<ServerConfig>, rustls::Error> {
+    build_server_config(resolver, WebPkiClientVerifier::no_client_auth())
+}
+
+/// As [`server_config`], for callers alone that present a certificate signed by one of `clients`.
+pub fn mutual_server_config(
+    resolver: Arc<CertResolver>,
+    clients: &ClientAuthorities,
+) -> Result<Arc<ServerConfig>, rustls::Error> {
+    build_server_config(resolver, Arc::clone(&clients.verifier))
+}
+
+/// Why a text does not say whose clients may call.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ClientAuthoritiesError {
+    /// The text is not PEM, or a certificate in it is not X.509.
+    #[error("not a list of certificates; write the authority's certificate there, PEM")]
+    Malformed(#[source] rustls::Error),
+    /// There is no certificate in it.
+    #[error("no certificate in it; write the authority's certificate there, PEM")]
+    Empty,
+    /// The certificates cannot be used.
+    #[error("the certificates cannot be used to check clients")]
+    Unusable(#[source] rustls::server::VerifierBuilderError),
+}
+
+/// The authorities whose clients may call.
+#[derive(Clone, Debug)]
+pub struct ClientAuthorities {
+    verifier: Arc<dyn ClientCertVerifier>,
+}
+
+impl ClientAuthorities {
+    /// Reads their certificates, PEM.
+    pub fn parse(pem: &[u8]) -> Result<Self, ClientAuthoritiesError> {
+        let roots = roots(pem).map_err(ClientAuthoritiesError::Malformed)?;
+        if roots.is_empty() {
+            return Err(ClientAuthoritiesError::Empty);
+        }
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
+            .build()
+            .map_err(ClientAuthoritiesError::Unusable)?;
+        Ok(Self { verifier })
+    }
+}
+
+fn build_server_config(
+    resolver: Arc<CertResolver>,
+    clients: Arc<dyn ClientCertVerifier>,
+) -> Result<Arc<ServerConfig>, rustls::Error> {
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
+        .with_client_cert_verifier(clients)
         .with_cert_resolver(resolver);
     config.alpn_protocols = vec![HTTP1.to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -46,16 +97,20 @@ pub fn server_config(resolver: Arc<CertResolver>) -> Result<Arc<ServerConfig>, r
 
 /// A client that trusts the authorities in `ca_pem` and speaks HTTP/1.1, as the API server does.
 pub fn client_config(ca_pem: &[u8]) -> Result<Arc<ClientConfig>, rustls::Error> {
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots(ca_pem)?)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![HTTP1.to_vec()];
+    Ok(Arc::new(config))
+}
+
+fn roots(pem: &[u8]) -> Result<RootCertStore, rustls::Error> {
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(ca_pem) {
+    for certificate in CertificateDer::pem_slice_iter(pem) {
         let certificate = certificate
             .map_err(|error| rustls::Error::General(format!("the authority is not PEM: {error}")))?;
         roots.add(certificate)?;
     }
-    let mut config = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![HTTP1.to_vec()];
-    Ok(Arc::new(config))
+    Ok(roots)
 }

@@ -9,11 +9,13 @@ mod inverse;
 mod laws;
 mod mapping;
 mod review;
+mod workload;
 
 pub use annotations::annotations;
 pub use inverse::inverse;
 pub use mapping::mapping;
 pub use review::review;
+pub use workload::workload;
 
 #[cfg(test)]
 mod tests {
@@ -47,6 +49,11 @@ mod tests {
     #[test]
     fn mapping_seeds() {
         run_seeds("mapping", super::mapping);
+    }
+
+    #[test]
+    fn workload_seeds() {
+        run_seeds("workload", super::workload);
     }
 
     #[test]

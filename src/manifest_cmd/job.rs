@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
-use scaivault_inject::{Context, Decision, PodView};
+use scaivault_inject::{Context, Decision, workload};
 use serde_json::{Value, json};
 
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
     object::objects,
     report::{Entry, Place, Report, Unreadable},
     surroundings::Surroundings,
-    treatment::{Treated, Verb, treat},
+    treatment::{Subject, Treated, Verb, treat},
     yaml_stream::{self, Document},
 };
 
@@ -95,8 +95,8 @@ impl Job {
         };
         let place = || format!("{}:{}", source.name, content.line);
         let (treated, changed) =
-            treat(&value, self.verb, surroundings, self.with_settings, |pod, context| {
-                self.decide(pod, context)
+            treat(&value, self.verb, surroundings, self.with_settings, |subject, context| {
+                self.decide(subject, context)
             })
             .with_context(place)?;
 
@@ -122,10 +122,11 @@ impl Job {
         Ok(text)
     }
 
-    fn decide(&self, pod: &PodView<'_>, context: &Context<'_>) -> Decision {
-        match self.verb {
-            Verb::Inject | Verb::Detach => scaivault_inject::decide(pod, context),
-            Verb::DetachByName => scaivault_inject::detach_by_name(pod),
+    fn decide(&self, subject: &Subject<'_>, context: &Context<'_>) -> Decision {
+        match (self.verb, subject) {
+            (Verb::DetachByName, subject) => scaivault_inject::detach_by_name(subject.pod()),
+            (_, Subject::Workload(workload)) => workload::decide(workload, context),
+            (_, Subject::Pod(pod)) => scaivault_inject::decide(pod, context),
         }
     }
 }

@@ -1,13 +1,14 @@
 //! The flags of `serve`.
 
 use std::{
+    fs,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
 
-use anyhow::{bail, ensure};
+use anyhow::{Context as _, bail, ensure};
 use clap::{Args, builder::BoolishValueParser};
-use scaivault_certs::DEFAULT_RELOAD_INTERVAL;
+use scaivault_certs::{ClientAuthorities, DEFAULT_RELOAD_INTERVAL, Managed, Policy};
 use scaivault_contract::{Duration, DurationError};
 use scaivault_webhook::Limits;
 
@@ -30,6 +31,10 @@ pub(crate) struct ServeArgs {
     )]
     pub(crate) ops_listen: SocketAddr,
 
+    /// The injector's own namespace.
+    #[arg(long, env = "SCAIVAULT_INJECTOR_NAMESPACE", value_name = "NAME")]
+    pub(crate) namespace: Option<String>,
+
     #[command(flatten)]
     pub(crate) tls: TlsArgs,
 
@@ -48,7 +53,7 @@ pub(crate) struct TlsArgs {
     #[arg(long, env = "SCAIVAULT_INJECTOR_TLS_DIR", value_name = "DIR")]
     tls_dir: Option<PathBuf>,
 
-    /// How often --tls-dir is looked at.
+    /// How often --tls-dir or --tls-secret is looked at.
     #[arg(
         long,
         env = "SCAIVAULT_INJECTOR_TLS_RELOAD_INTERVAL",
@@ -62,17 +67,74 @@ pub(crate) struct TlsArgs {
     #[arg(long, env = "SCAIVAULT_INJECTOR_TLS_SELF_SIGNED", value_parser = BoolishValueParser::new())]
     tls_self_signed: bool,
 
-    /// Name or address in the self-signed certificate besides localhost and the loopback addresses; may be repeated.
+    /// Secret of --namespace with an authority that the replicas manage together; each issues its own certificate.
+    ///
+    /// The injector fills the Secret, makes the authority known in --webhook-configuration before it is used, and
+    /// renews it. The Secret has to exist, without data at first.
+    #[arg(long, env = "SCAIVAULT_INJECTOR_TLS_SECRET", value_name = "NAME")]
+    tls_secret: Option<String>,
+
+    /// MutatingWebhookConfiguration and ValidatingWebhookConfiguration whose caBundle names the authority of --tls-secret.
+    #[arg(long, env = "SCAIVAULT_INJECTOR_WEBHOOK_CONFIGURATION", value_name = "NAME")]
+    webhook_configuration: Option<String>,
+
+    /// How long an authority of --tls-secret is valid; its successor is made when a third of that is left.
+    #[arg(
+        long,
+        env = "SCAIVAULT_INJECTOR_CA_LIFETIME",
+        default_value = "8760h",
+        value_parser = positive,
+        value_name = "DURATION"
+    )]
+    ca_lifetime: Duration,
+
+    /// How long a certificate issued by it is valid; it is renewed after about two thirds of that.
+    #[arg(
+        long,
+        env = "SCAIVAULT_INJECTOR_LEAF_LIFETIME",
+        default_value = "24h",
+        value_parser = positive,
+        value_name = "DURATION"
+    )]
+    leaf_lifetime: Duration,
+
+    /// How long an authority has to stand in the webhook configurations before it signs: no API server may know them
+    /// from before by then.
+    #[arg(
+        long,
+        env = "SCAIVAULT_INJECTOR_TLS_SETTLE_DELAY",
+        default_value = "30s",
+        value_parser = Duration::parse_allowing_zero,
+        value_name = "DURATION"
+    )]
+    tls_settle_delay: Duration,
+
+    /// Name or address in the certificate; may be repeated. With --tls-secret the Service's, such as
+    /// scaivault-injector.scaivault-system.svc; with --tls-self-signed besides localhost and the loopback addresses.
     #[arg(long, env = "SCAIVAULT_INJECTOR_TLS_NAMES", value_name = "NAME", value_delimiter = ',')]
     tls_name: Vec<String>,
 
     /// Write the self-signed authority's certificate (PEM) there.
     #[arg(long, env = "SCAIVAULT_INJECTOR_CA_OUT", value_name = "FILE")]
     ca_out: Option<PathBuf>,
+
+    /// Certificates (PEM) of the authorities whose clients alone may use the admission port; read at the start.
+    ///
+    /// An API server presents a certificate to webhooks only if its AdmissionConfiguration names one.
+    #[arg(long, env = "SCAIVAULT_INJECTOR_CLIENT_CA", value_name = "FILE")]
+    client_ca: Option<PathBuf>,
 }
 
 /// Which certificate is served.
 pub(super) enum Certificate<'a> {
+    /// Without a cluster.
+    Local(LocalCertificate<'a>),
+    /// Managed together with the other replicas, looked at this often.
+    Managed { managed: Managed, interval: std::time::Duration },
+}
+
+/// A certificate for which no Kubernetes API is needed.
+pub(super) enum LocalCertificate<'a> {
     /// From files, looked at this often.
     Directory { directory: &'a Path, interval: std::time::Duration },
     /// Made for these names besides the loopback ones; the authority is written to a file.
@@ -81,19 +143,70 @@ pub(super) enum Certificate<'a> {
 
 impl TlsArgs {
     /// The choice. Not left to the parser, to which a flag that the environment sets to false is present.
-    pub(super) fn certificate(&self) -> anyhow::Result<Certificate<'_>> {
-        let Self { tls_dir, tls_reload_interval, tls_self_signed, tls_name, ca_out } = self;
-        match (tls_dir, tls_self_signed) {
-            (Some(_), true) => bail!("--tls-dir and --tls-self-signed exclude each other; choose one"),
-            (None, false) => bail!("no certificate; choose one with --tls-dir DIR or --tls-self-signed"),
-            (Some(_), false) if !tls_name.is_empty() || ca_out.is_some() => {
-                bail!("--tls-name and --ca-out go with --tls-self-signed, not with --tls-dir")
+    pub(super) fn certificate(&self, namespace: Option<&str>) -> anyhow::Result<Certificate<'_>> {
+        let interval = self.tls_reload_interval.to_std();
+        ensure!(
+            self.webhook_configuration.is_none() || self.tls_secret.is_some(),
+            "--webhook-configuration goes with --tls-secret; otherwise its caBundle is somebody else's"
+        );
+        ensure!(
+            self.ca_out.is_none() || self.tls_self_signed,
+            "--ca-out goes with --tls-self-signed, not with --tls-dir or --tls-secret"
+        );
+        match (&self.tls_dir, self.tls_self_signed, &self.tls_secret) {
+            (None, false, None) => {
+                bail!("no certificate; choose one with --tls-dir DIR, --tls-secret NAME or --tls-self-signed")
             }
-            (Some(directory), false) => {
-                Ok(Certificate::Directory { directory, interval: tls_reload_interval.to_std() })
+            (Some(directory), false, None) => {
+                ensure!(
+                    self.tls_name.is_empty(),
+                    "--tls-name goes with --tls-secret or --tls-self-signed, not with --tls-dir"
+                );
+                Ok(Certificate::Local(LocalCertificate::Directory { directory, interval }))
             }
-            (None, true) => Ok(Certificate::SelfSigned { names: tls_name, ca_out: ca_out.as_deref() }),
+            (None, true, None) => {
+                let (names, ca_out) = (&self.tls_name, self.ca_out.as_deref());
+                Ok(Certificate::Local(LocalCertificate::SelfSigned { names, ca_out }))
+            }
+            (None, false, Some(secret)) => {
+                Ok(Certificate::Managed { managed: self.managed(secret, namespace)?, interval })
+            }
+            _ => bail!("--tls-dir, --tls-secret and --tls-self-signed exclude each other; choose one"),
         }
+    }
+
+    fn managed(&self, secret: &str, namespace: Option<&str>) -> anyhow::Result<Managed> {
+        let namespace = namespace.context("--tls-secret needs --namespace: where the Secret is")?;
+        let webhook_configuration = self.webhook_configuration.clone().context(
+            "--tls-secret needs --webhook-configuration: where API servers read whom they may trust",
+        )?;
+        ensure!(
+            !self.tls_name.is_empty(),
+            "--tls-secret needs --tls-name: under which name API servers call, such as scaivault-injector.{namespace}.svc"
+        );
+        let Self { ca_lifetime, leaf_lifetime, tls_settle_delay, .. } = self;
+        let policy = Policy::new(ca_lifetime.to_std(), leaf_lifetime.to_std(), tls_settle_delay.to_std())
+            .with_context(|| {
+                format!(
+                    "--ca-lifetime {ca_lifetime} does not go with --leaf-lifetime {leaf_lifetime} and --tls-settle-delay {tls_settle_delay}"
+                )
+            })?;
+        Ok(Managed {
+            namespace: namespace.to_owned(),
+            secret: secret.to_owned(),
+            webhook_configuration,
+            names: self.tls_name.clone(),
+            policy,
+        })
+    }
+
+    /// Whose clients alone may call; none: anybody.
+    pub(super) fn client_authorities(&self) -> anyhow::Result<Option<ClientAuthorities>> {
+        let Some(path) = &self.client_ca else { return Ok(None) };
+        let pem = fs::read(path).with_context(|| format!("cannot read --client-ca {}", path.display()))?;
+        let clients = ClientAuthorities::parse(&pem)
+            .with_context(|| format!("cannot use --client-ca {}", path.display()))?;
+        Ok(Some(clients))
     }
 }
 
@@ -233,20 +346,83 @@ mod tests {
         assert!(args.limits.limits().unwrap_err().to_string().contains("--max-buffered-bytes"));
     }
 
+    fn refusal(args: &[&str]) -> String {
+        let ServeArgs { namespace, tls, .. } = parse(args).unwrap();
+        format!("{:#}", tls.certificate(namespace.as_deref()).err().expect("a refusal"))
+    }
+
     #[test]
     fn exactly_one_certificate_is_chosen() {
         let files = parse(&["--tls-dir", "/tls"]).unwrap().tls;
-        assert!(matches!(files.certificate().unwrap(), Certificate::Directory { .. }));
+        assert!(matches!(
+            files.certificate(None).unwrap(),
+            Certificate::Local(LocalCertificate::Directory { .. })
+        ));
         let made = parse(&["--tls-self-signed"]).unwrap().tls;
-        assert!(matches!(made.certificate().unwrap(), Certificate::SelfSigned { .. }));
+        assert!(matches!(
+            made.certificate(None).unwrap(),
+            Certificate::Local(LocalCertificate::SelfSigned { .. })
+        ));
         for refused in [
             &[][..],
             &["--tls-dir", "/tls", "--tls-self-signed"],
+            &["--tls-dir", "/tls", "--tls-secret", "ca"],
+            &["--tls-secret", "ca", "--tls-self-signed"],
             &["--tls-dir", "/tls", "--ca-out", "ca.pem"],
             &["--tls-dir", "/tls", "--tls-name", "injector.example"],
         ] {
-            let error = parse(refused).unwrap().tls.certificate().err().unwrap().to_string();
+            let error = refusal(refused);
             assert!(error.contains("--tls-dir"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_managed_certificate_needs_to_know_its_surroundings() {
+        let whole = [
+            "--tls-secret=ca",
+            "--namespace=scaivault-system",
+            "--webhook-configuration=scaivault-injector",
+            "--tls-name=scaivault-injector.scaivault-system.svc",
+        ];
+        let ServeArgs { namespace, tls, .. } = parse(&whole).unwrap();
+        let Certificate::Managed { managed, interval } = tls.certificate(namespace.as_deref()).unwrap()
+        else {
+            panic!("the Secret was chosen");
+        };
+        assert_eq!((managed.namespace.as_str(), managed.secret.as_str()), ("scaivault-system", "ca"));
+        assert_eq!(interval, DEFAULT_RELOAD_INTERVAL);
+        for missing in 1..whole.len() {
+            let mut args = whole.to_vec();
+            let flag = args.remove(missing).split('=').next().unwrap();
+            let error = refusal(&args);
+            assert!(error.contains(flag), "{flag}: {error}");
+        }
+        let error = refusal(&["--tls-self-signed", "--webhook-configuration", "scaivault-injector"]);
+        assert!(error.contains("--webhook-configuration"), "{error}");
+        let short = [&whole[..], &["--ca-lifetime=3h", "--leaf-lifetime=1h"]].concat();
+        let error = refusal(&short);
+        assert!(error.contains("--ca-lifetime 3h") && error.contains("--leaf-lifetime 1h"), "{error}");
+    }
+
+    #[test]
+    fn a_client_authority_that_cannot_be_used_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("clients.pem");
+        let read = |path: &Path| {
+            let tls = parse(&["--client-ca", path.to_str().unwrap()]).unwrap().tls;
+            tls.client_authorities().map_err(|error| format!("{error:#}"))
+        };
+        assert!(read(&path).unwrap_err().contains("cannot read --client-ca"));
+        fs::write(&path, "none").unwrap();
+        let error = read(&path).unwrap_err();
+        assert!(error.contains("clients.pem") && error.contains("no certificate"), "{error}");
+        let authority = scaivault_certs::Authority::new(
+            "clients",
+            std::time::SystemTime::now(),
+            std::time::Duration::from_hours(1),
+        );
+        fs::write(&path, authority.unwrap().certificate_pem()).unwrap();
+        assert!(read(&path).unwrap().is_some());
+        assert!(parse(&[]).unwrap().tls.client_authorities().unwrap().is_none());
     }
 }

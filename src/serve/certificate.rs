@@ -7,16 +7,20 @@ use std::{
 };
 
 use anyhow::{Context as _, Error};
+use kube::Client;
 use scaivault_certs::{Authority, CertResolver, Checked, DEFAULT_RELOAD_INTERVAL, Reloader, Validity};
 use scaivault_webhook::{Gate, Metrics, Readiness};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::args::Certificate;
+use super::{
+    args::{Certificate, LocalCertificate},
+    managed_certificate::ManagedKeeper,
+};
 
 /// How long a certificate made on the fly is valid. Long enough for any demonstration, too short to be relied on.
 const SELF_SIGNED_VALIDITY: Duration = Duration::from_hours(30 * 24);
 /// How often a log line says that a certificate ends soon.
-const REMINDER: Duration = Duration::from_hours(1);
+pub(super) const REMINDER: Duration = Duration::from_hours(1);
 /// What `/readyz` says when the certificate has expired.
 const GATE: &str = "a certificate that has not expired";
 
@@ -48,8 +52,48 @@ impl SelfSigned {
     }
 }
 
-/// Looks after the certificate that is served: follows the files, warns before it ends, closes readiness when it has.
-pub(super) struct Keeper {
+/// Looks after the certificate that is served.
+pub(super) enum Keeper {
+    /// Of files, or made in memory.
+    Local(LocalKeeper),
+    /// Managed together with the other replicas.
+    Managed(Box<ManagedKeeper>),
+}
+
+impl Keeper {
+    /// The certificate that was chosen, and who looks after it. `client` is for a managed one alone.
+    pub(super) fn new(
+        certificate: &Certificate<'_>,
+        client: Option<Client>,
+        readiness: &Readiness,
+        metrics: &Arc<Metrics>,
+        now: SystemTime,
+    ) -> anyhow::Result<(Self, Arc<CertResolver>)> {
+        match certificate {
+            Certificate::Local(local) => {
+                let (keeper, resolver) = LocalKeeper::new(local, readiness, metrics, now)?;
+                Ok((Self::Local(keeper), resolver))
+            }
+            Certificate::Managed { managed, interval } => {
+                let client = client.context("--tls-secret needs a Kubernetes API")?;
+                let managed = managed.clone();
+                let (keeper, resolver) = ManagedKeeper::new(client, managed, *interval, readiness, metrics);
+                Ok((Self::Managed(Box::new(keeper)), resolver))
+            }
+        }
+    }
+
+    /// Looks after it for ever.
+    pub(super) async fn run(self) {
+        match self {
+            Self::Local(keeper) => keeper.run().await,
+            Self::Managed(keeper) => keeper.run().await,
+        }
+    }
+}
+
+/// Follows the files, warns before the certificate ends, closes readiness when it has.
+pub(super) struct LocalKeeper {
     /// None for a self-signed certificate, which nobody renews.
     reloader: Option<Reloader>,
     interval: Duration,
@@ -59,20 +103,20 @@ pub(super) struct Keeper {
     reminded: Option<SystemTime>,
 }
 
-impl Keeper {
+impl LocalKeeper {
     /// The certificate that was chosen, and who looks after it.
-    pub(super) fn new(
-        certificate: &Certificate<'_>,
+    fn new(
+        certificate: &LocalCertificate<'_>,
         readiness: &Readiness,
         metrics: &Arc<Metrics>,
         now: SystemTime,
     ) -> anyhow::Result<(Self, Arc<CertResolver>)> {
         let (reloader, interval, resolver, validity) = match *certificate {
-            Certificate::Directory { directory, interval } => {
+            LocalCertificate::Directory { directory, interval } => {
                 let (reloader, resolver, validity) = Reloader::new(directory, now)?;
                 (Some(reloader), interval, resolver, validity)
             }
-            Certificate::SelfSigned { names, ca_out } => {
+            LocalCertificate::SelfSigned { names, ca_out } => {
                 let SelfSigned { resolver, ca_pem, validity } = SelfSigned::new(names, now)?;
                 if let Some(path) = ca_out {
                     fs::write(path, ca_pem).with_context(|| format!("cannot write {}", path.display()))?;
@@ -88,7 +132,7 @@ impl Keeper {
     }
 
     /// Looks at it for ever. The files are two small ones on tmpfs, so they are read in place.
-    pub(super) async fn run(mut self) {
+    async fn run(mut self) {
         let mut ticks = interval(self.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -145,7 +189,8 @@ impl Keeper {
     }
 }
 
-fn unix_seconds(time: SystemTime) -> i64 {
+/// As metrics and log lines show a moment.
+pub(super) fn unix_seconds(time: SystemTime) -> i64 {
     let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     i64::try_from(seconds).unwrap_or(i64::MAX)
 }
@@ -167,8 +212,8 @@ mod tests {
         };
         write(start);
         let (readiness, metrics) = (Readiness::new(), Metrics::new());
-        let certificate = Certificate::Directory { directory: directory.path(), interval: day };
-        let (mut keeper, _resolver) = Keeper::new(&certificate, &readiness, &metrics, start).unwrap();
+        let certificate = LocalCertificate::Directory { directory: directory.path(), interval: day };
+        let (mut keeper, _resolver) = LocalKeeper::new(&certificate, &readiness, &metrics, start).unwrap();
         assert_eq!(readiness.check(), Ok(()));
 
         keeper.look(start + day / 2);

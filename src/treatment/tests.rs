@@ -6,7 +6,7 @@ use serde_json::json;
 use super::*;
 
 /// A core that changes every pod at one place below the template.
-fn mark(_pod: &PodView<'_>, _context: &Context<'_>) -> Decision {
+fn mark(_subject: &Subject<'_>, _context: &Context<'_>) -> Decision {
     Decision::Detach(Detachment {
         patch: Patch::new(vec![Operation::Add {
             path: "/spec/mark".into(),
@@ -16,7 +16,7 @@ fn mark(_pod: &PodView<'_>, _context: &Context<'_>) -> Decision {
     })
 }
 
-fn skip(_pod: &PodView<'_>, _context: &Context<'_>) -> Decision {
+fn skip(_subject: &Subject<'_>, _context: &Context<'_>) -> Decision {
     Decision::Skip(SkipReason::NotAnnotated.into())
 }
 
@@ -106,12 +106,16 @@ fn the_context_is_that_of_the_object() {
     });
     let seen = |verb| {
         let seen = RefCell::new(None);
-        treat(&deployment, verb, &surroundings, false, |_, context| {
+        treat(&deployment, verb, &surroundings, false, |subject, context| {
+            let own = match subject {
+                Subject::Workload(workload) => workload.mutation_mode(),
+                Subject::Pod(_) => None,
+            };
             *seen.borrow_mut() = Some((
                 context.namespace.name.clone(),
                 context.namespace.annotations.len(),
                 context.service_account_role.map(str::to_owned),
-                context.workload_mutation_mode,
+                context.workload_mutation_mode.or(own),
             ));
             Decision::Skip(SkipReason::NotAnnotated.into())
         })
@@ -124,15 +128,21 @@ fn the_context_is_that_of_the_object() {
 }
 
 #[test]
-fn a_misspelt_mode_of_a_workload_is_not_dropped() {
-    let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"template": {"spec": {}}},
-        "metadata": {"annotations": {"scaivault.scailabs.ai/mutation-mode": "ingore"}}});
-    let (treated, _) = treat(&deployment, Verb::Inject, &Surroundings::default(), false, |_, _| {
-        panic!("no decision without knowing the mode")
-    })
-    .unwrap();
-    let Outcome::Malformed(text) = &treated[0].outcome else { panic!("{:?}", treated[0].outcome) };
-    assert!(text.contains("ingore") && text.contains("ignore-and-detach"), "{text}");
+fn what_has_no_own_mode_is_a_pod() {
+    let template = json!({"template": {"spec": {}}});
+    for (api_version, kind, verb, expected) in [
+        ("apps/v1", "Deployment", Verb::Inject, true),
+        ("batch/v1", "Job", Verb::Inject, true),
+        ("apps/v1", "ReplicaSet", Verb::Inject, false),
+        ("apps/v1", "Deployment", Verb::Detach, false),
+    ] {
+        let document = object(api_version, kind, json!({"spec": template}));
+        treat(&document, verb, &Surroundings::default(), false, |subject, _| {
+            assert_eq!(matches!(subject, Subject::Workload(_)), expected, "{kind}");
+            Decision::Skip(SkipReason::NotAnnotated.into())
+        })
+        .unwrap();
+    }
 }
 
 #[test]
@@ -164,7 +174,7 @@ fn a_mode_that_is_no_string_is_malformed() {
 #[test]
 fn a_missing_receipt_is_a_problem_only_for_who_wants_to_detach() {
     let pod = object("v1", "Pod", json!({"spec": {}}));
-    let no_receipt = |_: &PodView<'_>, _: &Context<'_>| Decision::Skip(SkipReason::NoReceipt.into());
+    let no_receipt = |_: &Subject<'_>, _: &Context<'_>| Decision::Skip(SkipReason::NoReceipt.into());
     for (verb, refused) in [(Verb::Detach, true), (Verb::Inject, false)] {
         let (treated, _) = treat(&pod, verb, &Surroundings::default(), false, no_receipt).unwrap();
         assert_eq!(treated[0].outcome.is_refused(), refused, "{verb:?}");

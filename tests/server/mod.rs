@@ -96,12 +96,18 @@ impl Server {
         socket
     }
 
-    /// The value of a metric without labels.
-    pub(crate) fn metric(&self, name: &str) -> f64 {
+    /// All metrics, as Prometheus gets them.
+    pub(crate) fn metrics(&self) -> String {
         let mut ops = TcpStream::connect(self.ops_address.unwrap()).unwrap();
         ops.write_all(b"GET /metrics HTTP/1.1\r\nHost: ops\r\nConnection: close\r\n\r\n").unwrap();
         let mut text = String::new();
         ops.read_to_string(&mut text).unwrap();
+        text
+    }
+
+    /// The value of a metric without labels.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let text = self.metrics();
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line.unwrap_or_else(|| panic!("no {name}:\n{text}")).parse().unwrap()
     }

@@ -1,9 +1,12 @@
 //! What a request gets: synchronous, pure, no HTTP.
 
+mod workload;
+
 use scaivault_inject::{Context, Decision, Denial, Detachment, Patch, PodView, Problems, Skip, decide};
 
 use crate::{
     context::{AdmissionContext, Lookup},
+    entry::Entry,
     reason::{Deferral, Reason, Refused, Untouched},
     review::{Operation, Request},
 };
@@ -40,8 +43,23 @@ pub(crate) struct Refusal {
     pub(crate) message: String,
 }
 
-/// Decides a request. Only the creation of a pod is looked at; everything else goes through untouched.
-pub(crate) fn admit(request: &Request<'_>, context: &AdmissionContext) -> Verdict {
+impl From<&Problems> for Refusal {
+    fn from(problems: &Problems) -> Self {
+        Self { code: 403, reason: "Forbidden", message: problems.to_string() }
+    }
+}
+
+/// Decides a request of an entry.
+pub(crate) fn admit(entry: Entry, request: &Request<'_>, context: &AdmissionContext) -> Verdict {
+    match entry {
+        Entry::Mutate => pod(request, context),
+        Entry::Mode => workload::mode(request, context),
+        Entry::Validate => workload::validate(request, context),
+    }
+}
+
+/// Only the creation of a pod is looked at; everything else goes through untouched.
+fn pod(request: &Request<'_>, context: &AdmissionContext) -> Verdict {
     if let Some(untouched) = untouched(request) {
         return Reason::Untouched(untouched).into();
     }
@@ -106,7 +124,7 @@ impl From<Decision> for Verdict {
                 Self { patch: Some(patch), warnings, ..Reason::Detached.into() }
             }
             Decision::Deny(Denial { problems, warnings }) => Self {
-                refusal: Some(Refusal { code: 403, reason: "Forbidden", message: problems.to_string() }),
+                refusal: Some(Refusal::from(&problems)),
                 problems,
                 warnings,
                 ..Reason::Denied(Refused::Problems).into()

@@ -11,6 +11,7 @@
 mod admit;
 mod body;
 mod context;
+mod entry;
 mod limits;
 mod metrics;
 mod ops;
@@ -28,10 +29,10 @@ mod testing;
 mod warnings;
 
 pub use context::{AdmissionContext, AnyNamespace, Lookup, Namespaces};
+pub use entry::{Entry, MODE_PATH, MUTATE_PATH, VALIDATE_PATH};
 pub use limits::Limits;
-pub use metrics::Metrics;
+pub use metrics::{LookFailure, Metrics};
 pub use readiness::{Gate, Readiness};
 pub use reply::{Reply, review_to_response};
-pub use router::MUTATE_PATH;
 pub use serve::{BindError, Bound, Running, Server, Stopped};
 pub use shutdown::Shutdown;

@@ -11,6 +11,7 @@ use prometheus_client::{
 };
 
 use crate::{
+    entry::Entry,
     reason::Reason,
     warnings::{Cause, Warnings},
 };
@@ -56,8 +57,8 @@ macro_rules! metrics {
 }
 
 metrics! {
-    ADMISSIONS = Counter "scaivault_injector_admissions_total" ["outcome", "reason", "dry_run"]
-        "Admission requests by what they got and why";
+    ADMISSIONS = Counter "scaivault_injector_admissions_total" ["entry", "outcome", "reason", "dry_run"]
+        "Admission requests by what was asked, what they got and why";
     ADMISSION_DURATION = Histogram "scaivault_injector_admission_duration_seconds" []
         "Time from the moment a request's complete body is looked at to its complete answer, without waits before and after";
     PATCH_BYTES = Counter "scaivault_injector_patch_bytes_total" []
@@ -82,6 +83,12 @@ metrics! {
         "When the served certificate expires, seconds since 1970";
     CERTIFICATE_RELOADS = Counter "scaivault_injector_certificate_reloads_total" ["result"]
         "New certificates that were found; kept: a broken one, the one before is served on";
+    AUTHORITY_EXPIRY = Gauge "scaivault_injector_certificate_authority_expiry_timestamp_seconds" []
+        "When the authority in --tls-secret expires, seconds since 1970; 0 without one";
+    CA_BUNDLE_CHECKED = Gauge "scaivault_injector_ca_bundle_checked_timestamp_seconds" []
+        "When the caBundle of every webhook was last found or made right, seconds since 1970; 0 without --tls-secret";
+    CERTIFICATE_LOOK_FAILURES = Counter "scaivault_injector_certificate_look_failures_total" ["reason"]
+        "Looks at --tls-secret and the webhook configurations that failed; what was served stays";
 }
 
 /// Why a request or a connection was turned away.
@@ -113,6 +120,19 @@ pub(crate) enum Closed {
     Idle,
     NoRequest,
     SlowHeader,
+}
+
+/// Why a look at the Secret and the webhook configurations failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LookFailure {
+    /// The Secret cannot be read or written, or what it holds cannot be used.
+    Secret,
+    /// A webhook configuration cannot be read or written.
+    Configuration,
+    /// Other replicas wrote first, again and again.
+    Conflict,
+    /// No certificate could be made.
+    Issue,
 }
 
 /// Why a handshake failed.
@@ -156,6 +176,12 @@ labels! {
         NoRequest = "no-request",
         SlowHeader = "slow-header",
     }
+    LookFailure {
+        Secret = "secret",
+        Configuration = "configuration",
+        Conflict = "conflict",
+        Issue = "issue",
+    }
     HandshakeFailure {
         Timeout = "timeout",
         Closed = "closed",
@@ -166,6 +192,7 @@ labels! {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct AdmissionLabels {
+    entry: &'static str,
     outcome: &'static str,
     reason: &'static str,
     dry_run: bool,
@@ -196,7 +223,7 @@ pub struct Metrics {
     registry: Registry,
     pub(crate) warnings: Warnings,
     /// Not dry-run, dry-run.
-    admissions: Vec<(Reason, [Counter; 2])>,
+    admissions: Vec<((Entry, Reason), [Counter; 2])>,
     durations: Latency,
     patch_bytes: Counter,
     pub(crate) requests_in_flight: Gauge,
@@ -209,6 +236,9 @@ pub struct Metrics {
     handshake_failures: Vec<(HandshakeFailure, Counter)>,
     certificate_expiry: Gauge,
     certificate_reloads: Family<ResultLabel, Counter>,
+    authority_expiry: Gauge,
+    ca_bundle_checked: Gauge,
+    certificate_look_failures: Vec<(LookFailure, Counter)>,
 }
 
 impl Default for Metrics {
@@ -217,13 +247,13 @@ impl Default for Metrics {
         let admissions = Family::<AdmissionLabels, Counter>::default();
         let metrics = Self {
             admissions: Reason::all()
-                .map(|reason| {
+                .map(|(entry, reason)| {
                     let counter = |dry_run| {
-                        let labels =
-                            AdmissionLabels { outcome: reason.outcome(), reason: reason.name(), dry_run };
+                        let (outcome, name) = (reason.outcome(), reason.name());
+                        let labels = AdmissionLabels { entry: entry.name(), outcome, reason: name, dry_run };
                         admissions.get_or_create(&labels).clone()
                     };
-                    (reason, [counter(false), counter(true)])
+                    ((entry, reason), [counter(false), counter(true)])
                 })
                 .collect(),
             durations: Latency::default(),
@@ -238,6 +268,9 @@ impl Default for Metrics {
             handshake_failures: by_reason(&mut registry, HANDSHAKE_FAILURES),
             certificate_expiry: Gauge::default(),
             certificate_reloads: Family::default(),
+            authority_expiry: Gauge::default(),
+            ca_bundle_checked: Gauge::default(),
+            certificate_look_failures: by_reason(&mut registry, CERTIFICATE_LOOK_FAILURES),
             registry: Registry::default(),
             warnings: Warnings::default(),
         };
@@ -261,6 +294,8 @@ impl Default for Metrics {
         register(&mut registry, CONNECTIONS, metrics.connections.clone());
         register(&mut registry, CERTIFICATE_EXPIRY, metrics.certificate_expiry.clone());
         register(&mut registry, CERTIFICATE_RELOADS, metrics.certificate_reloads.clone());
+        register(&mut registry, AUTHORITY_EXPIRY, metrics.authority_expiry.clone());
+        register(&mut registry, CA_BUNDLE_CHECKED, metrics.ca_bundle_checked.clone());
         Self { registry, ..metrics }
     }
 }
@@ -296,8 +331,27 @@ impl Metrics {
         self.certificate_reloads.get_or_create(&ResultLabel { result }).inc();
     }
 
-    pub(crate) fn admission(&self, reason: Reason, dry_run: bool, duration: Duration, patch_bytes: usize) {
-        if let Some((_, counters)) = self.admissions.iter().find(|(known, _)| *known == reason) {
+    /// At `now` the caBundle of every webhook was right; the authority that signs ends at `authority_expiry`. Both in
+    /// seconds since 1970.
+    pub fn ca_bundle_checked(&self, now: i64, authority_expiry: Option<i64>) {
+        self.ca_bundle_checked.set(now);
+        self.authority_expiry.set(authority_expiry.unwrap_or_default());
+    }
+
+    /// A look at the Secret and the webhook configurations failed.
+    pub fn certificate_look_failed(&self, reason: LookFailure) {
+        count(&self.certificate_look_failures, reason);
+    }
+
+    pub(crate) fn admission(
+        &self,
+        entry: Entry,
+        reason: Reason,
+        dry_run: bool,
+        duration: Duration,
+        patch_bytes: usize,
+    ) {
+        if let Some((_, counters)) = self.admissions.iter().find(|(known, _)| *known == (entry, reason)) {
             counters[usize::from(dry_run)].inc();
         }
         self.durations.observe(duration);
@@ -396,18 +450,20 @@ mod tests {
     #[test]
     fn every_reason_is_counted_apart_for_dry_runs() {
         let metrics = Metrics::default();
-        for reason in Reason::all() {
-            metrics.admission(reason, true, Duration::from_micros(60), 3);
+        for (entry, reason) in Reason::all() {
+            metrics.admission(entry, reason, true, Duration::from_micros(60), 3);
         }
-        metrics.admission(Reason::Untouched(Untouched::Delete), false, Duration::from_micros(10), 0);
+        let delete = Reason::Untouched(Untouched::Delete);
+        metrics.admission(Entry::Mode, delete, false, Duration::from_micros(10), 0);
         let text = metrics.encode().unwrap();
-        for reason in Reason::all() {
-            let (outcome, name) = (reason.outcome(), reason.name());
-            let line =
-                format!("admissions_total{{outcome=\"{outcome}\",reason=\"{name}\",dry_run=\"true\"}} 1\n");
+        for (entry, reason) in Reason::all() {
+            let (entry, outcome, name) = (entry.name(), reason.outcome(), reason.name());
+            let line = format!(
+                "admissions_total{{entry=\"{entry}\",outcome=\"{outcome}\",reason=\"{name}\",dry_run=\"true\"}} 1\n"
+            );
             assert!(text.contains(&line), "{line}\n{text}");
         }
-        assert!(text.contains(r#"outcome="untouched",reason="delete",dry_run="false"} 1"#));
+        assert!(text.contains(r#"entry="mode",outcome="untouched",reason="delete",dry_run="false"} 1"#));
         assert!(text.contains(&format!("patch_bytes_total {}\n", 3 * Reason::all().count())));
         assert!(text.contains(&format!("duration_seconds_count {}\n", Reason::all().count() + 1)));
     }

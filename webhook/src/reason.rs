@@ -1,6 +1,11 @@
 //! The enumerated reasons of an answer: the same words in metrics, the log line and the audit annotations.
 
-use scaivault_inject::{MalformedPod, Pattern, SkipReason};
+use scaivault_inject::{
+    MalformedPod, Pattern, SkipReason,
+    workload::{AdjustmentReason, ValidationReason},
+};
+
+use crate::entry::Entry;
 
 /// Why a request was answered as it was. Bounded, so it may be a metric's label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,29 +16,55 @@ pub(crate) enum Reason {
     Detached,
     /// A pod that goes through without an injection.
     Skipped(SkipReason),
-    /// The request is refused.
+    /// A pod that is refused.
     Denied(Refused),
-    /// The request is none that pods are changed by.
+    /// A workload whose template is brought in step with its mode, or needs not be.
+    Adjusted(AdjustmentReason),
+    /// A workload whose annotations are checked.
+    Validated(ValidationReason),
+    /// The request is none that the entry is for.
     Untouched(Untouched),
     /// It cannot be answered yet: the API server shall ask again.
     Deferred(Deferral),
 }
 
 impl Reason {
-    /// Every reason, for metrics and documentation.
-    pub(crate) fn all() -> impl Iterator<Item = Self> {
-        let injected = [Pattern::Init, Pattern::Sidecar].map(Self::Injected);
-        let skipped = SkipReason::ALL.iter().copied().map(Self::Skipped);
-        let denied = Refused::ALL.map(Self::Denied);
-        let untouched = Untouched::ALL.map(Self::Untouched);
+    /// Every reason that an entry gives, for metrics and documentation.
+    pub(crate) fn of(entry: Entry) -> Vec<Self> {
+        let untouched = Untouched::of(entry).iter().copied().map(Self::Untouched);
+        let excluded = [Self::Skipped(SkipReason::ExcludedNamespace)];
         let deferred = Deferral::ALL.map(Self::Deferred);
-        injected
+        match entry {
+            Entry::Mutate => [Pattern::Init, Pattern::Sidecar]
+                .map(Self::Injected)
+                .into_iter()
+                .chain([Self::Detached])
+                .chain(SkipReason::ALL.iter().copied().map(Self::Skipped))
+                .chain(Refused::ALL.map(Self::Denied))
+                .chain(untouched)
+                .chain(deferred)
+                .collect(),
+            Entry::Mode => {
+                let adjusted = AdjustmentReason::ALL.iter().copied().map(Self::Adjusted);
+                adjusted.chain(excluded).chain(untouched).collect()
+            }
+            Entry::Validate => {
+                let validated = ValidationReason::ALL.iter().copied().map(Self::Validated);
+                validated.chain(excluded).chain(untouched).chain(deferred).collect()
+            }
+        }
+    }
+
+    /// Every reason of every entry.
+    pub(crate) fn all() -> impl Iterator<Item = (Entry, Self)> {
+        Entry::ALL
             .into_iter()
-            .chain([Self::Detached])
-            .chain(skipped)
-            .chain(denied)
-            .chain(untouched)
-            .chain(deferred)
+            .flat_map(|entry| Self::of(entry).into_iter().map(move |reason| (entry, reason)))
+    }
+
+    /// Whether the object does not come to be, now or at all.
+    pub(crate) const fn is_no(self) -> bool {
+        matches!(self, Self::Denied(_) | Self::Deferred(_) | Self::Validated(ValidationReason::Problems))
     }
 
     /// The word for the outcome.
@@ -43,6 +74,8 @@ impl Reason {
             Self::Detached => "detached",
             Self::Skipped(_) => "skipped",
             Self::Denied(_) => "denied",
+            Self::Adjusted(reason) => reason.outcome(),
+            Self::Validated(reason) => reason.outcome(),
             Self::Untouched(_) => "untouched",
             Self::Deferred(_) => "deferred",
         }
@@ -55,13 +88,15 @@ impl Reason {
             Self::Detached => "mutation-mode",
             Self::Skipped(reason) => reason.name(),
             Self::Denied(reason) => reason.name(),
+            Self::Adjusted(reason) => reason.name(),
+            Self::Validated(reason) => reason.name(),
             Self::Untouched(reason) => reason.name(),
             Self::Deferred(reason) => reason.name(),
         }
     }
 }
 
-/// Why a request is refused.
+/// Why a pod is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
     /// The annotations have problems.
@@ -88,27 +123,51 @@ impl Refused {
 pub(crate) enum Untouched {
     /// The object is no pod.
     NotAPod,
-    /// A subresource of a pod (`status`, `resize`, `ephemeralcontainers`, `binding`).
+    /// The object is no workload.
+    NotAWorkload,
+    /// The object is no workload of the kind it is said to be. It is let through: its pods are judged when they come.
+    MalformedWorkload,
+    /// A subresource (`status`, `scale`, `resize`, `ephemeralcontainers`, `binding`).
     Subresource,
     /// A pod's containers and volumes cannot be added to after its creation.
     Update,
-    /// A pod is deleted.
+    /// The object is deleted.
     Delete,
-    /// Somebody connects to a pod.
+    /// Somebody connects to the object.
     Connect,
     /// An operation that Kubernetes does not have yet.
     OtherOperation,
 }
 
 impl Untouched {
-    /// Every one.
-    pub(crate) const ALL: [Self; 6] =
-        [Self::NotAPod, Self::Subresource, Self::Update, Self::Delete, Self::Connect, Self::OtherOperation];
+    /// Those of an entry.
+    pub(crate) const fn of(entry: Entry) -> &'static [Self] {
+        match entry {
+            Entry::Mutate => &[
+                Self::NotAPod,
+                Self::Subresource,
+                Self::Update,
+                Self::Delete,
+                Self::Connect,
+                Self::OtherOperation,
+            ],
+            Entry::Mode | Entry::Validate => &[
+                Self::NotAWorkload,
+                Self::MalformedWorkload,
+                Self::Subresource,
+                Self::Delete,
+                Self::Connect,
+                Self::OtherOperation,
+            ],
+        }
+    }
 
     /// Its name in logs and metrics.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::NotAPod => "not-a-pod",
+            Self::NotAWorkload => "not-a-workload",
+            Self::MalformedWorkload => "malformed-workload",
             Self::Subresource => "subresource",
             Self::Update => "update",
             Self::Delete => "delete",
@@ -144,8 +203,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_documentation_has_every_reason_and_no_other() {
+        let page = include_str!("../../docs/outcomes.md");
+        let rows = page.lines().filter_map(|line| {
+            let cells: Vec<_> = line.split('|').map(str::trim).collect();
+            let [_, entry, outcome, reason, meaning, _] = cells.as_slice() else { return None };
+            assert!(!meaning.is_empty(), "{line}");
+            Some((*entry, *outcome, *reason))
+        });
+        // Behind the table's head and its line.
+        let documented: BTreeSet<_> = rows.skip(2).collect();
+        let given = Reason::all().map(|(entry, reason)| (entry.name(), reason.outcome(), reason.name()));
+        assert_eq!(documented, given.collect());
+    }
+
+    #[test]
     fn no_two_reasons_share_their_words() {
-        let words: BTreeSet<_> = Reason::all().map(|reason| (reason.outcome(), reason.name())).collect();
-        assert_eq!(words.len(), Reason::all().count());
+        for entry in Entry::ALL {
+            let reasons = Reason::of(entry);
+            let words: BTreeSet<_> = reasons.iter().map(|reason| (reason.outcome(), reason.name())).collect();
+            assert_eq!(words.len(), reasons.len(), "{entry:?}");
+        }
     }
 }

@@ -6,7 +6,6 @@ use tracing::Level;
 
 use crate::{
     metrics::Metrics,
-    reason::Reason,
     reply::{Answer, Decided},
     subject::Subject,
 };
@@ -18,8 +17,8 @@ const SHOWN: usize = 253;
 pub(crate) fn record(answer: &Answer<'_>, duration: Duration, metrics: &Metrics) {
     match &answer.from {
         Ok(decided) => {
-            let Decided { request, verdict, patch_bytes, .. } = decided;
-            metrics.admission(verdict.reason, request.dry_run, duration, *patch_bytes);
+            let Decided { entry, request, verdict, patch_bytes, .. } = decided;
+            metrics.admission(*entry, verdict.reason, request.dry_run, duration, *patch_bytes);
             log(decided, duration);
         }
         Err(error) => {
@@ -37,12 +36,13 @@ pub(crate) fn shown(name: &str) -> &str {
 macro_rules! admission {
     ($level:expr, $decided:expr, $duration:expr) => {
         if tracing::enabled!($level) {
-            let Decided { request, verdict, patch_bytes, codes } = $decided;
+            let Decided { entry, request, verdict, patch_bytes, codes } = $decided;
             let subject = request.object.map(|object| Subject::of(object.get())).unwrap_or_default();
             let owner = subject.owner();
             tracing::event!(
                 $level,
                 uid = shown(&request.uid),
+                entry = entry.name(),
                 namespace = shown(&request.namespace),
                 name = shown(&request.name),
                 generate_name = shown(&subject.generate_name),
@@ -65,7 +65,7 @@ macro_rules! admission {
 
 fn log(decided: &Decided<'_>, duration: Duration) {
     // What keeps a pod from starting is seen without the lines about those that start.
-    if let Reason::Denied(_) | Reason::Deferred(_) = decided.verdict.reason {
+    if decided.verdict.reason.is_no() {
         admission!(Level::WARN, decided, duration);
     } else {
         admission!(Level::INFO, decided, duration);

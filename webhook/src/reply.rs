@@ -8,6 +8,7 @@ use scaivault_inject::Patch;
 use crate::{
     admit::{Verdict, admit},
     context::AdmissionContext,
+    entry::Entry,
     reason::Reason,
     review::{DecodeError, Request, Response, Status},
 };
@@ -42,9 +43,9 @@ impl Reply {
     }
 }
 
-/// Answers the bytes of an `AdmissionReview`. Pure but for what `context` looks up in memory.
-pub fn review_to_response(bytes: &[u8], context: &AdmissionContext) -> Reply {
-    Answer::new(bytes, context).reply
+/// Answers the bytes of an `AdmissionReview` that was posted to an entry. Pure but for what `context` looks up in memory.
+pub fn review_to_response(entry: Entry, bytes: &[u8], context: &AdmissionContext) -> Reply {
+    Answer::new(entry, bytes, context).reply
 }
 
 /// A reply and what it came from, for the log line and the metrics.
@@ -55,6 +56,7 @@ pub(crate) struct Answer<'a> {
 
 /// A request and what it got.
 pub(crate) struct Decided<'a> {
+    pub(crate) entry: Entry,
     pub(crate) request: Request<'a>,
     pub(crate) verdict: Verdict,
     /// Size of the patch before base64.
@@ -64,7 +66,7 @@ pub(crate) struct Decided<'a> {
 }
 
 impl<'a> Answer<'a> {
-    pub(crate) fn new(bytes: &'a [u8], context: &AdmissionContext) -> Self {
+    pub(crate) fn new(entry: Entry, bytes: &'a [u8], context: &AdmissionContext) -> Self {
         let request = match Request::decode(bytes) {
             Ok(request) => request,
             Err(error) => {
@@ -75,12 +77,12 @@ impl<'a> Answer<'a> {
                 };
             }
         };
-        let verdict = admit(&request, context);
+        let verdict = admit(entry, &request, context);
         let patch = patch_json(verdict.patch.as_ref());
         let codes = codes(verdict.problems.iter().map(|problem| problem.code.name()));
         Self {
             reply: reply(&request, &verdict, &patch, &codes),
-            from: Ok(Decided { request, verdict, patch_bytes: patch.len(), codes }),
+            from: Ok(Decided { entry, request, verdict, patch_bytes: patch.len(), codes }),
         }
     }
 }
@@ -152,7 +154,7 @@ mod tests {
 
     #[test]
     fn an_untouched_request_is_allowed_and_audited() {
-        let reply = review_to_response(review(&[("CREATE", "UPDATE")]).as_bytes(), &context());
+        let reply = review_to_response(Entry::Mutate, review(&[("CREATE", "UPDATE")]).as_bytes(), &context());
         assert_eq!(
             json(&reply),
             json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
@@ -163,14 +165,18 @@ mod tests {
 
     #[test]
     fn v1beta1_is_answered_in_kind() {
-        let reply = review_to_response(review(&[("k8s.io/v1", "k8s.io/v1beta1")]).as_bytes(), &context());
+        let reply = review_to_response(
+            Entry::Mutate,
+            review(&[("k8s.io/v1", "k8s.io/v1beta1")]).as_bytes(),
+            &context(),
+        );
         assert_eq!(json(&reply)["apiVersion"], "admission.k8s.io/v1beta1");
     }
 
     #[test]
     fn a_malformed_pod_is_refused_with_its_uid() {
         let review = review(&[(r#""object":{"#, r#""object":null,"other":{"#)]);
-        let answer = json(&review_to_response(review.as_bytes(), &context()));
+        let answer = json(&review_to_response(Entry::Mutate, review.as_bytes(), &context()));
         assert_eq!(answer["response"]["uid"], "u-1");
         assert_eq!(answer["response"]["allowed"], false);
         assert_eq!(answer["response"]["status"]["code"], 422);
@@ -209,7 +215,8 @@ mod tests {
 
     #[test]
     fn an_unknown_namespace_shall_be_asked_for_again() {
-        let reply = review_to_response(review(&[("\"shop\"", "\"unknown\"")]).as_bytes(), &context());
+        let reply =
+            review_to_response(Entry::Mutate, review(&[("\"shop\"", "\"unknown\"")]).as_bytes(), &context());
         assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(reply.retry_after_seconds(), Some(1));
         let text = String::from_utf8(reply.body).unwrap();
@@ -218,7 +225,8 @@ mod tests {
 
     #[test]
     fn a_refused_review_names_its_uid() {
-        let reply = review_to_response(review(&[("k8s.io/v1", "k8s.io/v7")]).as_bytes(), &context());
+        let reply =
+            review_to_response(Entry::Mutate, review(&[("k8s.io/v1", "k8s.io/v7")]).as_bytes(), &context());
         assert_eq!((reply.status, reply.retry_after_seconds()), (StatusCode::BAD_REQUEST, None));
         assert!(String::from_utf8(reply.body).unwrap().contains("(request u-1)"));
     }

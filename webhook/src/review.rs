@@ -1,6 +1,6 @@
 //! The wire types of an `AdmissionReview`: decoded borrowed, encoded straight into a buffer.
 //!
-//! Only what is used is read. `object` stays the text that the API server sent: no document of a
+//! Only what is used is read. `object` and `oldObject` stay the text that the API server sent: no document of a
 //! pod is ever built here.
 
 mod response;
@@ -121,6 +121,8 @@ pub(crate) struct Request<'a> {
     pub(crate) dry_run: bool,
     /// The object as it would be stored, JSON.
     pub(crate) object: Option<&'a RawValue>,
+    /// The object as it is stored; none where it is created.
+    pub(crate) old_object: Option<&'a RawValue>,
 }
 
 impl<'a> Request<'a> {
@@ -139,7 +141,8 @@ impl<'a> Request<'a> {
         if request.uid.is_empty() {
             return Err(DecodeError::NoUid);
         }
-        let WireRequest { uid, kind, subresource, operation, name, namespace, dry_run, object } = request;
+        let WireRequest { uid, kind, subresource, operation, name, namespace, dry_run, object, old_object } =
+            request;
         Ok(Self {
             version,
             uid,
@@ -150,6 +153,7 @@ impl<'a> Request<'a> {
             namespace,
             dry_run: dry_run.unwrap_or(false),
             object,
+            old_object,
         })
     }
 }
@@ -250,6 +254,8 @@ struct WireRequest<'a> {
     dry_run: Option<bool>,
     #[serde(borrow)]
     object: Option<&'a RawValue>,
+    #[serde(borrow)]
+    old_object: Option<&'a RawValue>,
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `POST /mutate`: from an HTTP request to its answer.
+//! `POST` to an entry's path: from an HTTP request to its answer.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -19,6 +19,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use crate::{
     body::{BodyError, Budget, SourceBytes},
     context::AdmissionContext,
+    entry::Entry,
     limits::Limits,
     metrics::{Metrics, Shed},
     record::{record, shown},
@@ -26,9 +27,6 @@ use crate::{
     review::Request,
     warnings::Cause,
 };
-
-/// The path of the mutating webhook.
-pub const MUTATE_PATH: &str = "/mutate";
 
 /// A body of this size or more is decided on a thread of its own: it takes milliseconds, in which a worker would
 /// answer a hundred others.
@@ -44,18 +42,21 @@ struct App {
 /// The routes of the admission port.
 pub(crate) fn router(context: Arc<AdmissionContext>, metrics: Arc<Metrics>, limits: Limits) -> Router {
     let budget = Budget::new(&limits, &metrics.buffered_bytes);
-    Router::new()
-        .route(MUTATE_PATH, post(mutate))
+    let router = Entry::ALL.into_iter().fold(Router::new(), |router, entry| {
+        router.route(entry.path(), post(move |app, request| review(entry, app, request)))
+    });
+    router
         .method_not_allowed_fallback(async |State(app): State<Arc<App>>| {
             app.respond(Reply::text(StatusCode::METHOD_NOT_ALLOWED, "use POST\n"))
         })
         .fallback(async |State(app): State<Arc<App>>| {
-            app.respond(Reply::text(StatusCode::NOT_FOUND, format!("there is {MUTATE_PATH} only\n")))
+            let paths = Entry::ALL.map(Entry::path).join(", ");
+            app.respond(Reply::text(StatusCode::NOT_FOUND, format!("there is {paths} only\n")))
         })
         .with_state(Arc::new(App { context, metrics, limits, budget }))
 }
 
-async fn mutate(State(app): State<Arc<App>>, request: extract::Request) -> Response {
+async fn review(entry: Entry, State(app): State<Arc<App>>, request: extract::Request) -> Response {
     let (mut head, body) = request.into_parts();
     if !is_json(&head.headers) {
         let text = "send an AdmissionReview with Content-Type: application/json\n";
@@ -75,10 +76,10 @@ async fn mutate(State(app): State<Arc<App>>, request: extract::Request) -> Respo
             .respond(Reply::text(StatusCode::SERVICE_UNAVAILABLE, "too many requests at once; ask again\n"));
     };
     let reply = if body.bytes.len() < LARGE_BODY_BYTES {
-        app.answer(&body.bytes)
+        app.answer(entry, &body.bytes)
     } else {
         let app = Arc::clone(&app);
-        let answered = tokio::task::spawn_blocking(move || app.answer(&body.bytes)).await;
+        let answered = tokio::task::spawn_blocking(move || app.answer(entry, &body.bytes)).await;
         answered.unwrap_or_else(|_| internal_error())
     };
     app.respond(reply)
@@ -86,11 +87,11 @@ async fn mutate(State(app): State<Arc<App>>, request: extract::Request) -> Respo
 
 impl App {
     /// Decides and records. A panic, which would be a bug, costs one request and not the connection.
-    fn answer(&self, bytes: &[u8]) -> Reply {
+    fn answer(&self, entry: Entry, bytes: &[u8]) -> Reply {
         let started = Instant::now();
         // What a panic could leave half-done is local; what is shared are atomics.
         let answered = catch_unwind(AssertUnwindSafe(|| {
-            let answer = Answer::new(bytes, &self.context);
+            let answer = Answer::new(entry, bytes, &self.context);
             record(&answer, started.elapsed(), &self.metrics);
             answer.reply
         }));
@@ -99,6 +100,7 @@ impl App {
             // Not the panic's text: it may quote the pod.
             tracing::error!(
                 uid = uid(bytes),
+                entry = entry.name(),
                 body_bytes = bytes.len(),
                 "an admission panicked and was answered 500; this is a bug in the injector"
             );

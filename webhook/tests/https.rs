@@ -128,8 +128,7 @@ async fn a_connection_is_used_again_and_counted() {
 
     let (status, metrics) = get(server.ops, "/metrics").await;
     assert_eq!(status, StatusCode::OK);
-    let line =
-        r#"scaivault_injector_admissions_total{outcome="untouched",reason="update",dry_run="false"} 2"#;
+    let line = r#"scaivault_injector_admissions_total{entry="mutate",outcome="untouched",reason="update",dry_run="false"} 2"#;
     assert!(metrics.contains(line), "{metrics}");
 }
 

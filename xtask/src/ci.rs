@@ -22,11 +22,8 @@ const STEPS: &[Step] = &[
     Step { name: "fmt", run: fmt },
     Step { name: "tidy", run: || tidy::run().map(|()| Outcome::Passed) },
     // All targets: examples and benchmarks are compiled here, and nowhere else.
-    Step {
-        name: "clippy",
-        run: || cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]),
-    },
-    Step { name: "test", run: || test::run(&[]).map(|()| Outcome::Passed) },
+    Step { name: "clippy", run: clippy },
+    Step { name: "test", run: || test::run(&test::Args::default()).map(|()| Outcome::Passed) },
     Step { name: "docs", run: || docs::run(true).map(|()| Outcome::Passed) },
     Step { name: "rustdoc", run: rustdoc },
     Step { name: "alone", run: each_package_alone },
@@ -78,6 +75,12 @@ fn cargo(args: &[&str]) -> Result<Outcome> {
 fn fmt() -> Result<Outcome> {
     cargo(&["fmt", "--all", "--check"])?;
     cargo(&["fmt", "--manifest-path=fuzz/Cargo.toml", "--check"])
+}
+
+/// With the cluster tests, for which nothing has to be started here.
+fn clippy() -> Result<Outcome> {
+    let lint = ["clippy", "--workspace", "--all-targets", "--locked", "--features", test::CLUSTER_FEATURE];
+    cargo(&[&lint[..], &["--", "-D", "warnings"]].concat())
 }
 
 fn rustdoc() -> Result<Outcome> {

@@ -7,8 +7,13 @@ use serde::Deserialize;
 
 use crate::process;
 
+mod chart;
 mod cli;
 mod dictionary;
+
+const CHART_README: &str = "charts/scaivault-injector/README.md";
+const CHART_SCHEMA: &str = "charts/scaivault-injector/values.schema.json";
+const CHART_VALUES: &str = "charts/scaivault-injector/values.yaml";
 
 /// A page and what writes it.
 struct Page {
@@ -25,7 +30,23 @@ const PAGES: &[Page] = &[
         path: "fuzz/dictionaries/annotations.dict",
         write: |injector| dictionary::page(&injector.say(&["annotations", "--format", "json"])?),
     },
+    Page { path: CHART_README, write: |_| chart::readme(&read(CHART_README)?, &read(CHART_VALUES)?) },
+    Page {
+        path: CHART_SCHEMA,
+        write: |injector| {
+            let registry = chart::Registry {
+                table: injector.say(&["annotations", "--format", "json"])?,
+                schema: injector.say(&["annotations", "--format", "schema"])?,
+            };
+            chart::schema(&read(CHART_SCHEMA)?, &read(CHART_VALUES)?, &registry)
+        },
+    },
 ];
+
+/// A file of the project.
+fn read(path: &str) -> Result<String> {
+    fs::read_to_string(process::root().join(path)).with_context(|| format!("cannot read {path}"))
+}
 
 /// Writes every page, or only says which are out of date.
 pub(crate) fn run(check: bool) -> Result<()> {

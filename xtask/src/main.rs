@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod assets;
 mod bench;
 mod ci;
 mod corpus;
@@ -30,12 +31,10 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Run every test of the workspace, doc tests included
-    Test {
-        /// Passed on to `cargo test`, for example `-p scaivault-inject detach`
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        args: Vec<String>,
-    },
+    /// Run every test of the workspace, doc tests and those on a real control plane included
+    Test(test::Args),
+    /// Build what the cluster tests start (etcd, Kubernetes, helm, kwok) and print the directory
+    Assets(assets::Args),
     /// Run every check that a change must pass, or only the named ones
     Ci {
         /// Names of steps; all in order if none is given
@@ -66,7 +65,8 @@ enum Task {
 
 fn main() -> ExitCode {
     let result = match Args::parse().task {
-        Task::Test { args } => test::run(&args),
+        Task::Test(args) => test::run(&args),
+        Task::Assets(args) => assets::run(&args),
         Task::Ci { steps } => ci::run(&steps),
         Task::Docs { check } => docs::run(check),
         Task::Tidy => tidy::run(),

@@ -1,37 +1,117 @@
 //! The test command of the README.
 
-use anyhow::Result;
+mod choice;
 
-use crate::process;
+use std::{
+    env,
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
-/// Runs every test of every package, doc tests included. `extra` goes to `cargo test` as it is; packages chosen
+use anyhow::{Context, Result, bail};
+
+use crate::{
+    assets::{self, Release},
+    process,
+};
+use choice::{Choice, Machine, Wanted, choose};
+
+/// What the tests of the cluster are built with.
+pub(crate) const CLUSTER_FEATURE: &str = "scaivault-injector/cluster-tests";
+/// The variable by which the tests find the programs; the name is that of controller-runtime's envtest.
+const ASSETS_VARIABLE: &str = "KUBEBUILDER_ASSETS";
+
+/// Which tests run.
+#[derive(Default, clap::Args)]
+pub(crate) struct Args {
+    /// Run only the cluster tests, with another Kubernetes release: 1.31
+    #[arg(long, value_name = "MINOR")]
+    kube: Option<Release>,
+    /// Passed on to `cargo test`, for example `-p scaivault-inject detach`
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    args: Vec<String>,
+}
+
+/// Runs every test of every package, doc tests included. What is passed on goes to `cargo test` as it is; packages chosen
 /// there (`-p`) take the place of the whole workspace.
-pub(crate) fn run(extra: &[String]) -> Result<()> {
-    let scope = if chooses_packages(extra) { None } else { Some("--workspace") };
-    let args = ["test", "--locked"].into_iter().chain(scope);
-    process::run(&mut process::cargo(args.chain(extra.iter().map(String::as_str))))
+///
+/// The cluster tests need programs of Kubernetes: found, or built where there is Go. Where neither is possible they are left
+/// out, which is said at the end, and is a failure where `CI=true`.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let Args { kube, args } = args;
+    if kube.is_some() {
+        return with_release(*kube, args);
+    }
+    let wanted = Wanted::by(args);
+    let scope = if choice::chooses_packages(args) { None } else { Some("--workspace") };
+    let base = ["test", "--locked"].into_iter().chain(scope);
+    if wanted == Wanted::WithoutCluster {
+        return process::run(&mut process::cargo(base.chain(args.iter().map(String::as_str))));
+    }
+    match Programs::find() {
+        Ok(programs) => {
+            let words = base.chain(["--features", CLUSTER_FEATURE]).chain(args.iter().map(String::as_str));
+            process::run(programs.show_to(&mut process::cargo(words))?)
+        }
+        Err(error) if wanted == Wanted::ClusterByName => Err(error),
+        Err(error) => {
+            process::run(&mut process::cargo(base.chain(args.iter().map(String::as_str))))?;
+            let left_out = format!(
+                "the test program `cluster` (tests/cluster) was left out: {error:#}; \
+                 with Go on the PATH, `cargo xtask test --test cluster` builds what it needs and runs it"
+            );
+            if env::var_os("CI").is_some_and(|value| value == "true") {
+                bail!("{left_out}");
+            }
+            println!("\nnote: {left_out}");
+            Ok(())
+        }
+    }
 }
 
-/// Whether the words before `--` (which are cargo's, not the test binaries') name packages.
-fn chooses_packages(extra: &[String]) -> bool {
-    extra
-        .iter()
-        .take_while(|word| *word != "--")
-        .any(|word| word.starts_with("--package") || (word.starts_with("-p") && !word.starts_with("--")))
+/// Runs the cluster tests with a release of Kubernetes.
+fn with_release(kube: Option<Release>, extra: &[String]) -> Result<()> {
+    let programs = Programs { directory: assets::directory(kube)?, more: Vec::new() };
+    let words = ["test", "--locked", "--package", "scaivault-injector", "--features", CLUSTER_FEATURE];
+    let words = words.into_iter().chain(["--test", "cluster"]).chain(extra.iter().map(String::as_str));
+    process::run(programs.show_to(&mut process::cargo(words))?)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Where the programs are.
+struct Programs {
+    directory: PathBuf,
+    /// Where those are that the directory has not, and that are not on the PATH.
+    more: Vec<PathBuf>,
+}
 
-    #[test]
-    fn packages_are_chosen_before_the_dashes_only() {
-        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
-        for chosen in ["-p scaivault-inject", "-pscaivault-inject detach", "--package=xtask"] {
-            assert!(chooses_packages(&words(chosen)), "{chosen}");
+impl Programs {
+    fn find() -> Result<Self> {
+        let named = env::var_os(ASSETS_VARIABLE).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let path: Vec<_> = env::var_os("PATH").iter().flat_map(env::split_paths).collect();
+        let cached = assets::cached(None)?;
+        let is_in = |directory: &Path, name: &str| directory.join(name).is_file();
+        let machine = Machine { named: named.as_deref(), path: &path, cached: cached.as_deref() };
+        match choose(&machine, assets::can_be_built(), is_in) {
+            Choice::Named { directory, more } => {
+                let more = more.map(Path::to_owned).into_iter().collect();
+                Ok(Self { directory: directory.to_owned(), more })
+            }
+            Choice::Cached(directory) => Ok(Self { directory: directory.to_owned(), more: Vec::new() }),
+            Choice::Build => Ok(Self { directory: assets::directory(None)?, more: Vec::new() }),
+            Choice::Nothing => bail!(
+                "{ASSETS_VARIABLE} names no directory with {}, and there is no Go to build them",
+                assets::programs().collect::<Vec<_>>().join(", ")
+            ),
         }
-        for all in ["detach", "--doc", "-- -p", "--profile release"] {
-            assert!(!chooses_packages(&words(all)), "{all}");
-        }
+    }
+
+    /// Tells the tests where to look.
+    fn show_to<'a>(&self, command: &'a mut std::process::Command) -> Result<&'a mut std::process::Command> {
+        let Self { directory, more } = self;
+        let path = env::var_os("PATH").unwrap_or_default();
+        let path: OsString = env::join_paths(more.iter().cloned().chain(env::split_paths(&path)))
+            .context("a directory with a colon in its name cannot be put on the PATH")?;
+        println!("{ASSETS_VARIABLE}={}", directory.display());
+        Ok(command.env(ASSETS_VARIABLE, directory).env("PATH", path))
     }
 }

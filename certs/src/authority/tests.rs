@@ -57,3 +57,27 @@ fn a_bad_name_is_named() {
     let error = ca.issue(&["späť.example".into()], now(), DAY).err().unwrap();
     assert!(error.to_string().contains("späť.example"), "{error}");
 }
+
+#[test]
+fn a_kept_authority_signs_as_before() {
+    let made = Authority::new("kept", now(), 30 * DAY).unwrap();
+    let kept = Authority::from_pem(made.certificate_pem().as_bytes(), made.key_pem().as_bytes()).unwrap();
+    let leaf = kept.issue(&["localhost".into()], now(), DAY).unwrap();
+    assert_eq!(verdict(&made, &leaf, "localhost", now()), Ok(()));
+    assert_eq!(kept.certificate_der(), made.certificate_der());
+    assert_eq!(kept.validity(), made.validity());
+}
+
+#[test]
+fn what_cannot_sign_is_not_an_authority() {
+    let made = Authority::new("made", now(), 30 * DAY).unwrap();
+    let other = Authority::new("other", now(), 30 * DAY).unwrap();
+    let leaf = made.issue(&["localhost".into()], now(), DAY).unwrap();
+    let refusal =
+        |certificate: &str, key: &str| Authority::from_pem(certificate.as_bytes(), key.as_bytes()).err();
+    let certificate = made.certificate_pem();
+    assert!(matches!(refusal(certificate, &other.key_pem()), Some(AuthorityError::Pair)));
+    assert!(matches!(refusal(certificate, "key"), Some(AuthorityError::Key)));
+    assert!(matches!(refusal("", &made.key_pem()), Some(AuthorityError::Certificate)));
+    assert!(matches!(refusal(&leaf.certificate_pem(), &leaf.key_pem()), Some(AuthorityError::NotAuthority)));
+}

@@ -9,7 +9,7 @@ use crate::{
 };
 
 fn served(resolver: &CertResolver) -> Vec<u8> {
-    resolver.current().cert.first().unwrap().to_vec()
+    resolver.current().unwrap().cert.first().unwrap().to_vec()
 }
 
 #[test]

@@ -15,7 +15,8 @@ pub struct Context<'a> {
     pub namespace: &'a Namespace,
     /// The service account's annotation `scaikey.scailabs.ai/role`, the default of `role`.
     pub service_account_role: Option<&'a str>,
-    /// `mutation-mode` on the workload's own metadata (the command line sees it; a pod's review does not carry it).
+    /// `mutation-mode` on the workload's own metadata. A pod's review does not carry it: there it stands in the pod's
+    /// annotation `workload-mutation-mode`.
     pub workload_mutation_mode: Option<MutationMode>,
     /// The older of API server and oldest kubelet.
     pub kube_version: KubeVersion,

@@ -215,7 +215,7 @@ fn injected(
 }
 
 /// Refuses the pod, or lets it through uninjected and says so in it.
-fn refuse(
+pub(crate) fn refuse(
     pod: &PodView<'_>,
     context: &Context<'_>,
     problems: Problems,

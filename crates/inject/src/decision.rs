@@ -38,6 +38,15 @@ impl Decision {
         }
     }
 
+    pub(crate) fn warnings_mut(&mut self) -> &mut Vec<String> {
+        match self {
+            Self::Skip(Skip { warnings, .. })
+            | Self::Detach(Detachment { warnings, .. })
+            | Self::Deny(Denial { warnings, .. }) => warnings,
+            Self::Inject(injection) => &mut injection.warnings,
+        }
+    }
+
     /// The word for the outcome in logs, metrics and audit annotations.
     pub fn outcome(&self) -> &'static str {
         match self {

@@ -30,6 +30,7 @@ mod settings;
 
 pub mod annotations;
 pub mod manifest;
+pub mod workload;
 
 pub use context::{Context, Namespace};
 pub use decide::{decide, detach_by_name};

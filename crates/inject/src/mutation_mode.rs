@@ -4,6 +4,11 @@ use std::{borrow::Cow, str::FromStr};
 
 use crate::{Context, SkipReason, pod::PodView};
 
+/// The annotation that opts out, without its prefix.
+pub(crate) const MUTATION_MODE: &str = "mutation-mode";
+/// The annotation that carries a workload's mode to its pods, without its prefix.
+pub(crate) const WORKLOAD_MUTATION_MODE: &str = "workload-mutation-mode";
+
 /// What `mutation-mode` may say, from lax to strict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MutationMode {
@@ -15,7 +20,15 @@ pub enum MutationMode {
 
 impl MutationMode {
     /// The words, from lax to strict.
-    pub const ALL: &'static [&'static str] = &["ignore", "ignore-and-detach"];
+    pub const ALL: &'static [&'static str] = &[Self::Ignore.name(), Self::IgnoreAndDetach.name()];
+
+    /// The mode's word.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ignore => "ignore",
+            Self::IgnoreAndDetach => "ignore-and-detach",
+        }
+    }
 }
 
 impl FromStr for MutationMode {
@@ -36,11 +49,11 @@ pub(crate) fn strictest(pod: &PodView<'_>, context: &Context<'_>) -> Option<(Mut
     let opted_out = pod.annotation("inject").is_some_and(|value| value.trim() == "false");
     let read = |value: Option<&str>| value.and_then(|value| value.parse().ok());
     let said = [
-        (read(pod.annotation("mutation-mode")), SkipReason::IgnoredByPod),
+        (read(pod.annotation(MUTATION_MODE)), SkipReason::IgnoredByPod),
         (opted_out.then_some(MutationMode::Ignore), SkipReason::OptedOut),
-        (read(pod.annotation("workload-mutation-mode")), SkipReason::IgnoredByWorkload),
+        (read(pod.annotation(WORKLOAD_MUTATION_MODE)), SkipReason::IgnoredByWorkload),
         (context.workload_mutation_mode, SkipReason::IgnoredByWorkload),
-        (read(context.namespace.annotation("mutation-mode")), SkipReason::IgnoredByNamespace),
+        (read(context.namespace.annotation(MUTATION_MODE)), SkipReason::IgnoredByNamespace),
     ];
     // `max_by_key` would take the last of equals.
     said.into_iter().filter_map(|(mode, reason)| Some((mode?, reason))).rev().max_by_key(|(mode, _)| *mode)

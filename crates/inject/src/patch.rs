@@ -1,6 +1,6 @@
 //! RFC 6902: the one product of the core.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use k8s_openapi::api::core::v1::{Container, EnvVar, Volume, VolumeMount};
 use scaivault_contract::names::ANNOTATION_PREFIX;
@@ -101,6 +101,8 @@ pub enum Value {
     Null,
     /// A list and its first entries.
     List(Vec<Value>),
+    /// An object and its first members.
+    Object(BTreeMap<String, Value>),
 }
 
 /// Escapes one segment of a pointer (RFC 6901).
@@ -108,7 +110,10 @@ fn escape_pointer(segment: &str) -> String {
     segment.replace('~', "~0").replace('/', "~1")
 }
 
+/// The pointer of a pod's annotations.
+pub(crate) const ANNOTATIONS: &str = "/metadata/annotations";
+
 /// The pointer of one of our annotations.
 pub(crate) fn annotation_pointer(key: &str) -> String {
-    format!("/metadata/annotations/{}", escape_pointer(&format!("{ANNOTATION_PREFIX}{key}")))
+    format!("{ANNOTATIONS}/{}", escape_pointer(&format!("{ANNOTATION_PREFIX}{key}")))
 }

@@ -14,10 +14,10 @@ use serde::Deserialize;
 use thiserror::Error;
 
 pub(crate) use container::{ContainerView, MountView, ResourcesView, SecurityView, VariableView};
-pub(crate) use read::{List, Presence, QuantityText, Text};
+pub(crate) use read::{Annotations, List, Presence, QuantityText, Text, object};
 pub(crate) use volume::VolumeView;
 
-use read::{Annotations, Selector};
+use read::Selector;
 
 /// What the core looks at of a pod (or a pod template).
 #[derive(Clone, Debug, Default, Deserialize)]

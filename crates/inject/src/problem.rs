@@ -19,6 +19,8 @@ pub enum Layer {
     Namespace,
     /// The annotation `scaikey.scailabs.ai/role` of the service account.
     ServiceAccount,
+    /// An annotation of the workload's own metadata.
+    Workload,
     /// An annotation of the pod (template).
     Pod,
 }
@@ -31,6 +33,7 @@ impl Layer {
             Self::Injector => "injector",
             Self::Namespace => "namespace",
             Self::ServiceAccount => "service account",
+            Self::Workload => "workload",
             Self::Pod => "pod",
         }
     }
@@ -242,6 +245,14 @@ impl Problems {
         } else {
             self.more += 1;
         }
+    }
+
+    /// Adds all of `others`.
+    pub(crate) fn append(&mut self, others: &Self) {
+        for problem in others {
+            self.push(problem.clone());
+        }
+        self.more += others.more;
     }
 
     /// Whether there is none.

@@ -80,7 +80,7 @@ pub struct Settings {
 
 impl Settings {
     /// Whether pods of a namespace are left alone whatever they say.
-    pub(crate) fn excludes(&self, namespace: &str) -> bool {
+    pub fn excludes(&self, namespace: &str) -> bool {
         EXCLUDED_NAMESPACES.contains(&namespace)
             || self.config.excluded_namespaces.iter().any(|name| name == namespace)
     }

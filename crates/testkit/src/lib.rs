@@ -5,9 +5,15 @@
 
 mod apply;
 mod pod;
+#[cfg(feature = "control-plane")]
+mod poll;
 mod shuffle;
 mod users;
 
+#[cfg(feature = "control-plane")]
+pub mod balancer;
+#[cfg(feature = "control-plane")]
+pub mod control_plane;
 pub mod look;
 pub mod pod_security;
 pub mod qos;
@@ -15,6 +21,8 @@ pub mod random;
 
 pub use apply::{ApplyError, apply};
 pub use pod::{PodBuilder, container, pod};
+#[cfg(feature = "control-plane")]
+pub use poll::poll;
 pub use shuffle::shuffle_keys;
 pub use users::{path_not_allowed, strip_ours, users_content};
 

@@ -6,7 +6,7 @@ use super::*;
 use crate::testing::{context, review};
 
 fn verdict(edit: &[(&str, &str)]) -> Verdict {
-    admit(&Request::decode(review(edit).as_bytes()).unwrap(), &context())
+    admit(Entry::Mutate, &Request::decode(review(edit).as_bytes()).unwrap(), &context())
 }
 
 #[test]

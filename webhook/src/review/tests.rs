@@ -15,6 +15,14 @@ fn a_review_is_read() {
     assert_eq!(request.operation, Operation::Create);
     assert!(request.dry_run && request.subresource.is_empty());
     assert_eq!(request.object.unwrap().get(), r#"{"kind":"Pod","spec":{}}"#);
+    assert!(request.old_object.is_none());
+}
+
+#[test]
+fn the_former_object_is_read() {
+    let text = REVIEW.replace(r#""oldObject":null"#, r#""oldObject":{"kind":"Pod"}"#);
+    let request = Request::decode(text.as_bytes()).unwrap();
+    assert_eq!(request.old_object.unwrap().get(), r#"{"kind":"Pod"}"#);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use scaivault_inject::{KubeVersion, Settings};
 
 use super::*;
 use crate::{
+    MUTATE_PATH,
     context::{AnyNamespace, Lookup, Namespaces},
     testing::{context, review},
 };
@@ -57,7 +58,7 @@ async fn a_review_is_answered_and_counted() {
     );
     assert!(body.contains(r#""uid":"u-1""#), "{body}");
     server.assert_metric(
-        r#"scaivault_injector_admissions_total{outcome="skipped",reason="not-annotated",dry_run="true"} 1"#,
+        r#"scaivault_injector_admissions_total{entry="mutate",outcome="skipped",reason="not-annotated",dry_run="true"} 1"#,
     );
     server.assert_metric("scaivault_injector_requests_in_flight 0");
     server.assert_metric("scaivault_injector_buffered_bytes 0");
@@ -134,7 +135,7 @@ async fn an_unknown_namespace_is_503_with_retry_after() {
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(headers[header::RETRY_AFTER], "1");
     server.assert_metric(
-        r#"scaivault_injector_admissions_total{outcome="deferred",reason="unknown-namespace",dry_run="false"} 1"#,
+        r#"scaivault_injector_admissions_total{entry="mutate",outcome="deferred",reason="unknown-namespace",dry_run="false"} 1"#,
     );
 }
 

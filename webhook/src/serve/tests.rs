@@ -327,8 +327,7 @@ async fn metrics_are_exposed() {
     assert_eq!(ask(&mut server.connect().await).await.unwrap().status, 200);
     let (status, text) = server.get("/metrics").await;
     assert_eq!(status, 200);
-    let line =
-        r#"scaivault_injector_admissions_total{outcome="skipped",reason="not-annotated",dry_run="false"} 1"#;
+    let line = r#"scaivault_injector_admissions_total{entry="mutate",outcome="skipped",reason="not-annotated",dry_run="false"} 1"#;
     assert!(text.contains(line) && text.ends_with("# EOF\n"), "{text}");
     assert_eq!(server.get("/nothing").await.0, 404);
 }

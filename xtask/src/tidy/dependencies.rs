@@ -1,6 +1,6 @@
 //! Who may depend on whom.
 
-use super::{Finding, tree::Tree};
+use super::{Finding, has_word, tree::Tree};
 
 /// Which of our own packages each may have built into it: the arrows of `ARCHITECTURE.md`. A new package needs a row.
 const ARROWS: &[(&str, &[&str])] = &[
@@ -12,7 +12,8 @@ const ARROWS: &[(&str, &[&str])] = &[
         "scaivault-injector",
         &["scaivault-webhook", "scaivault-certs", "scaivault-inject", "scaivault-contract"],
     ),
-    ("scaivault-testkit", &[]),
+    // With its feature `control-plane`: the certificates of a control plane that tests start.
+    ("scaivault-testkit", &["scaivault-certs"]),
     ("xtask", &[]),
 ];
 
@@ -50,6 +51,18 @@ const FORBIDDEN_IN_CORE: [&str; 8] = [
 
 /// The packages that end in a person's terminal: there an error is read, not matched.
 const MAY_USE_ANYHOW: [&str; 2] = ["scaivault-injector", "xtask"];
+
+/// The packages that may have typed Kubernetes objects at all: the core for what it builds, the others for objects of
+/// their own (a Secret, an Event).
+const MAY_USE_K8S_OPENAPI: [&str; 4] =
+    ["scaivault-inject", "scaivault-certs", "scaivault-injector", "scaivault-testkit"];
+
+/// Where a typed pod or workload may be named: the core builds parts of it, the test kit is not shipped.
+const MAY_NAME_TYPED_PODS: [&str; 2] = ["crates/inject/", "crates/testkit/"];
+
+/// The types of k8s-openapi that hold a pod, and the modules of its workloads.
+const TYPED_PODS: [&str; 7] =
+    ["Pod", "PodSpec", "PodTemplate", "PodTemplateSpec", "ReplicationController", "apps", "batch"];
 
 /// The crates that must not be in any build, and why: what `deny.toml` bans but for YAML, of which every crate but
 /// [`YAML`] is found by its name. This list needs no tool.
@@ -131,19 +144,33 @@ pub(super) fn anyhow_in_binaries(tree: &Tree) -> Vec<Finding> {
 }
 
 pub(super) fn typed_fragments_in_core(tree: &Tree) -> Vec<Finding> {
-    let others = tree.members.iter().filter(|member| member.name != "scaivault-inject");
-    others
-        .filter(|member| {
-            let mut built = member.dependencies.iter().filter(|dependency| !dependency.is_dev());
-            built.any(|dependency| dependency.name == "k8s-openapi")
-        })
+    let others = tree.members.iter().filter(|member| !MAY_USE_K8S_OPENAPI.contains(&member.name.as_str()));
+    let dependents = others.filter(|member| {
+        let mut built = member.dependencies.iter().filter(|dependency| !dependency.is_dev());
+        built.any(|dependency| dependency.name == "k8s-openapi")
+    });
+    let mut findings: Vec<_> = dependents
         .map(|member| {
-            Finding::new(
-                &member.name,
-                "must not depend on k8s-openapi: a typed object loses the fields it does not know",
-            )
+            let what = "must not depend on k8s-openapi: a typed object loses the fields it does not know";
+            Finding::new(&member.name, what)
         })
-        .collect()
+        .collect();
+    for file in tree.rust_files() {
+        let may = MAY_NAME_TYPED_PODS.iter().any(|dir| file.path.starts_with(dir));
+        if may || !has_word(&file.split.code, "k8s_openapi") {
+            continue;
+        }
+        let end = file.first_test_line().unwrap_or(usize::MAX);
+        for (index, line) in file.split.code.lines().enumerate().take(end) {
+            for name in TYPED_PODS.iter().filter(|name| has_word(line, name)) {
+                let what = format!(
+                    "must not name {name} of k8s-openapi: a typed pod loses the fields it does not know"
+                );
+                findings.push(Finding::new(format!("{}:{}", file.path, index + 1), what));
+            }
+        }
+    }
+    findings
 }
 
 pub(super) fn banned_crates(tree: &Tree) -> Vec<Finding> {
@@ -266,9 +293,10 @@ mod tests {
     }
 
     #[test]
-    fn typed_kubernetes_objects_stay_in_the_core() {
+    fn typed_kubernetes_objects_stay_out_of_the_webhook() {
         let tree = Tree::default()
             .and_member("scaivault-inject", "crates/inject", &["k8s-openapi"])
+            .and_member("scaivault-certs", "certs", &["k8s-openapi"])
             .and_member("scaivault-webhook", "webhook", &["k8s-openapi"]);
         check(
             typed_fragments_in_core,
@@ -277,6 +305,31 @@ mod tests {
                 "scaivault-webhook: must not depend on k8s-openapi: a typed object loses the fields it does not know",
             ],
         );
+    }
+
+    #[test]
+    fn a_typed_pod_stays_in_the_core() {
+        let typed = "use k8s_openapi::api::core::v1::{\n    Pod, Secret,\n};\n";
+        check(
+            typed_fragments_in_core,
+            &Tree::with_file("src/cluster.rs", typed),
+            &[
+                "src/cluster.rs:2: must not name Pod of k8s-openapi: a typed pod loses the fields it does not know",
+            ],
+        );
+        let workload =
+            "use k8s_openapi::api::{apps::v1::Deployment, core::v1 as core};\ntype A = core::PodSpec;\n";
+        assert_eq!(typed_fragments_in_core(&Tree::with_file("certs/src/store.rs", workload)).len(), 2);
+        for (path, text) in [
+            ("crates/inject/src/plan.rs", typed),
+            ("crates/testkit/src/pod.rs", typed),
+            ("tests/cluster.rs", typed),
+            ("src/cluster.rs", "use k8s_openapi::api::core::v1::Secret;\n// A Pod comes later.\n"),
+            ("src/cluster.rs", "#[cfg(test)]\nmod tests { use k8s_openapi::api::core::v1::Pod; }\n"),
+            ("src/object.rs", "enum Kind { Pod, PodTemplate }\n"),
+        ] {
+            check(typed_fragments_in_core, &Tree::with_file(path, text), &[]);
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use scaivault_contract::{EXCERPT_CHARS, Excerpt, names::ANNOTATION_PREFIX};
 
 use super::{
     draft::Draft,
-    registry::{Entry, Key, spec_of, specs},
+    registry::{Entry, Key, Layers, spec_of, specs},
     value::ValueKind,
 };
 use crate::problem::{Code, Layer, Problem, Problems};
@@ -42,13 +42,7 @@ pub(crate) fn collect<'a>(
             continue;
         }
         if !spec.layers.holds(layer) {
-            warn(&mut collected.warnings, || {
-                format!(
-                    "{ANNOTATION_PREFIX}{} is not taken from the {layer}; set it on {}",
-                    short(key),
-                    spec.layers.places()
-                )
-            });
+            warn(&mut collected.warnings, || not_taken(key, layer, spec.layers));
             continue;
         }
         let entry =
@@ -94,6 +88,18 @@ fn warn(warnings: &mut Vec<String>, warning: impl FnOnce() -> String) {
 
 fn short(key: &str) -> String {
     key.chars().take(2 * EXCERPT_CHARS).collect()
+}
+
+fn not_taken(key: &str, layer: Layer, layers: Layers) -> String {
+    let key = short(key);
+    match layer {
+        Layer::Workload => {
+            format!(
+                "{ANNOTATION_PREFIX}{key} does nothing on the workload itself; move it to the pod template"
+            )
+        }
+        _ => format!("{ANNOTATION_PREFIX}{key} is not taken from the {layer}; set it on {}", layers.places()),
+    }
 }
 
 fn unknown(key: &str, layer: Layer) -> String {

@@ -129,8 +129,8 @@ impl Layers {
     pub const POD_INJECTOR: Self = Self(1 | 4);
     /// Pods, namespaces and the injector's configuration.
     pub const ANY: Self = Self(1 | 2 | 4);
-    /// Pods and namespaces.
-    pub const POD_NAMESPACE: Self = Self(1 | 2);
+    /// Pods, workloads and namespaces.
+    pub const POD_WORKLOAD_NAMESPACE: Self = Self(1 | 2 | 8);
 
     /// Whether a layer may set the key.
     pub fn holds(self, layer: Layer) -> bool {
@@ -138,6 +138,7 @@ impl Layers {
             Layer::Pod | Layer::ServiceAccount => 1,
             Layer::Namespace => 2,
             Layer::Injector | Layer::BuiltIn => 4,
+            Layer::Workload => 8,
         };
         self.0 & bit != 0
     }
@@ -148,7 +149,7 @@ impl Layers {
             Self::POD => "the pod",
             Self::POD_INJECTOR => "the pod or in the injector's configuration",
             Self::ANY => "the pod, the namespace or in the injector's configuration",
-            Self::POD_NAMESPACE => "the pod or the namespace",
+            Self::POD_WORKLOAD_NAMESPACE => "the pod, the workload's own metadata or the namespace",
             _ => "nothing: the injector writes it",
         }
     }

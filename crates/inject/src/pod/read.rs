@@ -6,11 +6,14 @@ use std::{borrow::Cow, fmt, marker::PhantomData, ops::Deref};
 use scaivault_contract::names::ANNOTATION_PREFIX;
 use serde::{
     Deserialize, Deserializer,
-    de::{IgnoredAny, MapAccess, Visitor, value::MapAccessDeserializer},
+    de::{Error as _, IgnoredAny, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 
 /// The annotation that the kubelet puts on the API's image of a static pod.
 const MIRROR_POD_ANNOTATION: &str = "kubernetes.io/config.mirror";
+
+/// The longest key in an error, characters: an annotation's name has 63, and our prefix 22.
+const KEY_SHOWN: usize = 85;
 
 /// A string, borrowed unless it has escapes. (serde's derive borrows a bare `Cow`, but none inside an `Option`.)
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -135,14 +138,14 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
 }
 
 /// Null reads as the default, as the API server reads it.
-pub(super) fn nullable<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+pub(crate) fn nullable<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
     deserializer: D,
 ) -> Result<T, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 /// An object, or null, which reads as the default. (What serde derives would read a list as the fields in order.)
-pub(super) fn object<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+pub(crate) fn object<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
     deserializer: D,
 ) -> Result<T, D::Error> {
     struct ObjectVisitor<T>(PhantomData<T>);
@@ -195,8 +198,12 @@ impl<'de: 'a, 'a> Deserialize<'de> for Annotations<'a> {
                 let mut read = Annotations { present: true, ..Annotations::default() };
                 while let Some(key) = map.next_key::<Text<'de>>()? {
                     if key.starts_with(ANNOTATION_PREFIX) {
-                        let value = map.next_value::<Option<Text<'de>>>()?.unwrap_or_default();
-                        read.ours.push((key, value));
+                        let named = |error| {
+                            let key: String = key.chars().take(KEY_SHOWN).collect();
+                            A::Error::custom(format_args!("{key}: {error}"))
+                        };
+                        let value = map.next_value::<Option<Text<'de>>>().map_err(named)?;
+                        read.ours.push((key, value.unwrap_or_default()));
                     } else {
                         read.others += 1;
                         read.mirror |= &*key == MIRROR_POD_ANNOTATION;

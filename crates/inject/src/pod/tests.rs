@@ -21,7 +21,10 @@ fn our_annotations_are_sorted_and_the_last_of_a_repeated_key_counts() {
 fn an_unquoted_annotation_says_to_quote_it() {
     let error =
         PodView::parse(r#"{"metadata":{"annotations":{"scaivault.scailabs.ai/inject":true}}}"#).unwrap_err();
-    assert!(error.to_string().contains("put the value into quotes"), "{error}");
+    let error = error.to_string();
+    assert!(error.contains("put the value into quotes"), "{error}");
+    assert!(error.starts_with("not a pod: scaivault.scailabs.ai/inject: "), "{error}");
+    assert_eq!(error.matches("at line 1 column").count(), 1, "{error}");
 }
 
 #[test]

@@ -10,3 +10,4 @@ mod problems;
 mod reinvocation;
 mod security;
 mod support;
+mod workload;

@@ -74,14 +74,8 @@ impl Cluster {
         self
     }
 
-    pub(crate) fn decide(&self, pod: &Value) -> Decision {
-        self.decide_text(&pod.to_string()).expect("a pod")
-    }
-
-    /// None where the text is not a pod at all.
-    pub(crate) fn decide_text(&self, json: &str) -> Option<Decision> {
-        let view = PodView::parse(json).ok()?;
-        let context = Context {
+    pub(crate) fn context(&self) -> Context<'_> {
+        Context {
             settings: &self.settings,
             namespace: &self.namespace,
             service_account_role: self.service_account_role,
@@ -89,8 +83,17 @@ impl Cluster {
                 .workload_mutation_mode
                 .map(|mode| mode.parse().expect("a mutation mode")),
             kube_version: self.kube_version,
-        };
-        Some(decide(&view, &context))
+        }
+    }
+
+    pub(crate) fn decide(&self, pod: &Value) -> Decision {
+        self.decide_text(&pod.to_string()).expect("a pod")
+    }
+
+    /// None where the text is not a pod at all.
+    pub(crate) fn decide_text(&self, json: &str) -> Option<Decision> {
+        let view = PodView::parse(json).ok()?;
+        Some(decide(&view, &self.context()))
     }
 
     /// The injected pod; panics with the decision where there is no injection.

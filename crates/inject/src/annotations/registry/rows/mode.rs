@@ -28,9 +28,10 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         key: Exact("mutation-mode"),
         value: ValueKind::Choice(MutationMode::ALL),
         default: Nothing,
-        layers: Layers::POD_NAMESPACE,
-        doc: "`ignore`: nothing is added, what the manifest carries stays. `ignore-and-detach`: what was injected is taken \
-              out as well. Of pod, workload and namespace the strictest wins.",
+        layers: Layers::POD_WORKLOAD_NAMESPACE,
+        doc: "`ignore`: nothing is added, what the manifest carries stays; on a workload's own metadata it freezes what was \
+              attached before. `ignore-and-detach`: what was injected is taken out as well. Of pod, workload (Deployment, \
+              StatefulSet, DaemonSet, Job, CronJob) and namespace the strictest wins.",
         example: "ignore",
         // Read before any draft is made (see `mutation_mode`); here it is only checked.
         set: |_, entry| parse::<MutationMode>(entry).map(drop),

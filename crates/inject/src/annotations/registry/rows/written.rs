@@ -27,7 +27,8 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::Written,
         default: Nothing,
         layers: Layers::WRITTEN,
-        doc: "The `mutation-mode` of the workload's own metadata, carried to its pods.",
+        doc: "Carries the `mutation-mode` of the workload's own metadata to its pods: put into the pod template with it, taken \
+              away with it, and absent where a frozen workload keeps what was attached before.",
         example: "ignore",
         set: |_, _| Ok(()),
     },

@@ -1,0 +1,167 @@
+//! The authorities that a webhook configuration's `caBundle` names.
+
+use std::{collections::BTreeMap, time::SystemTime};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use rustls::pki_types::{
+    CertificateDer,
+    pem::{self, PemObject as _},
+};
+use thiserror::Error;
+
+use crate::files::{Validity, validity};
+
+/// RFC 7468: base64 in lines of 64 characters.
+const LINE: usize = 64;
+
+/// Why a text is not a bundle of certificates.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum BundleError {
+    /// A block cannot be read.
+    #[error("the text is not PEM; write certificates there")]
+    Malformed(#[source] pem::Error),
+    /// A block that calls itself a certificate is none.
+    #[error("certificate number {number} is not X.509; write certificates there")]
+    NotX509 {
+        /// Its place in the text, from 1.
+        number: usize,
+    },
+}
+
+/// A set of certificates, each once, in the order of their bytes: equal sets are written as equal text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CaBundle {
+    certificates: BTreeMap<Vec<u8>, Validity>,
+}
+
+impl CaBundle {
+    /// Reads all certificates of a PEM text; other blocks and text between blocks count for nothing.
+    pub fn parse(pem: &[u8]) -> Result<Self, BundleError> {
+        let mut certificates = BTreeMap::new();
+        for (index, certificate) in CertificateDer::pem_slice_iter(pem).enumerate() {
+            let der = certificate.map_err(BundleError::Malformed)?;
+            let validity = validity(&der).ok_or(BundleError::NotX509 { number: index + 1 })?;
+            certificates.insert(der.to_vec(), validity);
+        }
+        Ok(Self { certificates })
+    }
+
+    /// Adds one certificate.
+    pub(crate) fn insert(&mut self, der: &CertificateDer<'_>, validity: Validity) {
+        self.certificates.insert(der.to_vec(), validity);
+    }
+
+    /// Whether this very certificate is there.
+    pub fn contains(&self, der: &CertificateDer<'_>) -> bool {
+        self.certificates.contains_key(der.as_ref())
+    }
+
+    /// Whether all of `other` are there.
+    pub fn includes(&self, other: &Self) -> bool {
+        other.certificates.keys().all(|der| self.certificates.contains_key(der))
+    }
+
+    /// What is in either.
+    #[must_use]
+    pub fn union(mut self, other: &Self) -> Self {
+        self.certificates.extend(other.certificates.iter().map(|(der, validity)| (der.clone(), *validity)));
+        self
+    }
+
+    /// Without what is over at `now`.
+    #[must_use]
+    pub fn without_expired(mut self, now: SystemTime) -> Self {
+        self.certificates.retain(|_, validity| !validity.is_over(now));
+        self
+    }
+
+    /// At most `count` of them: those that end last.
+    #[must_use]
+    pub fn latest(mut self, count: usize) -> Self {
+        while self.certificates.len() > count {
+            let first = self.certificates.iter().min_by_key(|(_, validity)| validity.not_after);
+            let Some(der) = first.map(|(der, _)| der.clone()) else { break };
+            self.certificates.remove(&der);
+        }
+        self
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.certificates.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.certificates.is_empty()
+    }
+
+    /// The text: one block a certificate. Empty for no certificate.
+    pub fn to_pem(&self) -> String {
+        self.certificates.keys().map(|der| block(der)).collect()
+    }
+}
+
+fn block(der: &[u8]) -> String {
+    let body = STANDARD.encode(der);
+    let mut text = String::from("-----BEGIN CERTIFICATE-----\n");
+    let mut rest = body.as_str();
+    while !rest.is_empty() {
+        let (line, after) = rest.split_at(rest.len().min(LINE));
+        text.push_str(line);
+        text.push('\n');
+        rest = after;
+    }
+    text + "-----END CERTIFICATE-----\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+    use crate::Authority;
+
+    fn now() -> SystemTime {
+        UNIX_EPOCH + Duration::from_hours(500_000)
+    }
+
+    fn authority(days: u64) -> Authority {
+        Authority::new("tests", now(), Duration::from_hours(24 * days)).unwrap()
+    }
+
+    fn bundle(of: &[&Authority]) -> CaBundle {
+        let text: String = of.iter().map(|authority| authority.certificate_pem()).collect();
+        CaBundle::parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn order_and_repetition_do_not_show() {
+        let (a, b) = (authority(1), authority(2));
+        let text = bundle(&[&a, &b]).to_pem();
+        assert_eq!(text, bundle(&[&b, &a, &b]).to_pem());
+        assert_eq!(text, bundle(&[&b]).union(&bundle(&[&a])).to_pem());
+        assert_eq!(CaBundle::parse(text.as_bytes()).unwrap().to_pem(), text);
+        assert!(text.lines().all(|line| line.len() <= LINE), "{text}");
+    }
+
+    #[test]
+    fn what_is_over_and_what_is_too_much_goes() {
+        let (short, long) = (authority(1), authority(9));
+        let both = bundle(&[&short, &long]);
+        let later = both.clone().without_expired(now() + Duration::from_hours(24));
+        assert_eq!(later, bundle(&[&long]));
+        assert_eq!(both.clone().latest(1), bundle(&[&long]));
+        assert_eq!((both.clone().latest(2), both.len()), (both, 2));
+    }
+
+    #[test]
+    fn no_certificates_are_an_empty_text() {
+        assert_eq!(CaBundle::parse(b"").unwrap(), CaBundle::default());
+        assert_eq!(CaBundle::default().to_pem(), "");
+        let nonsense = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        let error = CaBundle::parse(nonsense.as_bytes()).unwrap_err();
+        assert!(error.to_string().contains("number 1"), "{error}");
+    }
+}

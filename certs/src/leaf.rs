@@ -1,0 +1,92 @@
+//! The leaf of one replica, in memory, and when it is renewed.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use rustls::{pki_types::CertificateDer, sign::CertifiedKey};
+
+use crate::{authority::Authority, files::Validity, rotator::LookError};
+
+/// Which leaf is served, without its key.
+pub(crate) struct MintedLeaf {
+    authority: CertificateDer<'static>,
+    validity: Validity,
+    renews_at: SystemTime,
+}
+
+impl MintedLeaf {
+    /// A new leaf and what a resolver serves.
+    pub(crate) fn mint(
+        authority: &Arc<Authority>,
+        names: &[String],
+        now: SystemTime,
+        lifetime: Duration,
+    ) -> Result<(Self, CertifiedKey), LookError> {
+        let leaf = authority.issue(names, now, lifetime)?;
+        let key = leaf.certified_key()?;
+        let validity = leaf.validity();
+        // The signature's last byte: as good as a die, and nothing to be injected in tests.
+        let die = key.cert.first().and_then(|leaf| leaf.last()).copied().unwrap_or_default();
+        let lifetime = validity.not_after.duration_since(now).unwrap_or_default();
+        let renews_at = now + renewal(lifetime, die);
+        Ok((Self { authority: authority.certificate_der().clone(), validity, renews_at }, key))
+    }
+
+    /// Whether it needs no successor: its authority signs, and it is not near its end.
+    pub(crate) fn is_good(&self, authority: &Authority, now: SystemTime) -> bool {
+        self.authority == *authority.certificate_der()
+            && now < self.renews_at
+            // The clock was set back: what was made in the future is not valid for anybody else.
+            && now >= self.validity.not_before
+    }
+
+    #[cfg(test)]
+    pub(crate) fn authority(&self) -> &CertificateDer<'static> {
+        &self.authority
+    }
+
+    pub(crate) fn validity(&self) -> Validity {
+        self.validity
+    }
+
+    pub(crate) fn renews_at(&self) -> SystemTime {
+        self.renews_at
+    }
+}
+
+/// After two thirds of `lifetime`, or up to a tenth of it earlier: replicas that started together need not renew
+/// together.
+fn renewal(lifetime: Duration, die: u8) -> Duration {
+    lifetime * 2 / 3 - lifetime / 10 * u32::from(die) / u32::from(u8::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+
+    const DAY: Duration = Duration::from_hours(24);
+
+    fn now() -> SystemTime {
+        UNIX_EPOCH + Duration::from_hours(500_000)
+    }
+
+    #[test]
+    fn renewal_is_never_late() {
+        assert_eq!(renewal(DAY, 0), Duration::from_hours(16));
+        assert_eq!(renewal(DAY, u8::MAX), Duration::from_mins(16 * 60 - 144));
+    }
+
+    #[test]
+    fn a_leaf_is_good_until_its_renewal_under_its_authority() {
+        let authority = || Arc::new(Authority::new("tests", now(), 30 * DAY).unwrap());
+        let (ours, other) = (authority(), authority());
+        let (leaf, _) = MintedLeaf::mint(&ours, &["localhost".to_owned()], now(), DAY).unwrap();
+        assert!(leaf.is_good(&ours, now()) && !leaf.is_good(&other, now()));
+        assert!(leaf.is_good(&ours, now() + DAY / 2) && !leaf.is_good(&ours, now() + DAY * 2 / 3));
+        assert!(!leaf.is_good(&ours, now() - DAY), "the clock was set back");
+    }
+}

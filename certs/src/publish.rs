@@ -1,0 +1,209 @@
+//! The `caBundle` of the webhook configurations.
+//!
+//! The injector owns this one field of every webhook and replaces what somebody else wrote there: a foreign authority in
+//! it could pose as the injector and read every pod it is sent. Only together with a first authority are foreign ones
+//! kept for a while (see [`step`](crate::step)), because a server may still use them.
+//!
+//! The field is written by a strategic merge patch, not by server-side apply. Who applies a webhook's `caBundle` owns the
+//! webhook's `name` as well, that is a part of the list's item, and then whoever installed the configuration by
+//! server-side apply cannot remove that webhook from it any more: what is left of it would not be valid.
+
+use std::fmt::Debug;
+
+use k8s_openapi::{
+    ByteString,
+    api::admissionregistration::v1::{
+        MutatingWebhook, MutatingWebhookConfiguration, ValidatingWebhook, ValidatingWebhookConfiguration,
+    },
+};
+use kube::{
+    Api, Client, Resource, ResourceExt as _,
+    api::{Patch, PatchParams},
+};
+use rustls::pki_types::CertificateDer;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use thiserror::Error;
+
+use crate::{
+    FIELD_MANAGER,
+    ca_bundle::CaBundle,
+    call::{CallError, bounded},
+};
+
+/// Why a webhook configuration cannot be used.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// It is not there. The injector may not create it.
+    #[error("the {kind} {name} does not exist; install the chart again or correct the configuration's name")]
+    Missing {
+        /// Which of the two.
+        kind: String,
+        /// Its name.
+        name: String,
+    },
+    /// A call failed.
+    #[error("cannot {verb} the {kind} {name}")]
+    Call {
+        /// What was asked for: `get` or `patch`.
+        verb: &'static str,
+        /// Which of the two.
+        kind: String,
+        /// Its name.
+        name: String,
+        /// Why it failed.
+        source: CallError,
+    },
+}
+
+impl PublishError {
+    /// Whether somebody else has written it since it was read.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Call { source, .. } if source.is_conflict())
+    }
+}
+
+/// The two configurations of one name.
+pub struct Publisher {
+    mutating: Api<MutatingWebhookConfiguration>,
+    validating: Api<ValidatingWebhookConfiguration>,
+    name: String,
+}
+
+/// What stands in the two configurations.
+#[derive(Clone, Debug)]
+pub struct Published {
+    mutating: Configuration,
+    validating: Configuration,
+}
+
+/// One configuration: its version, and of each webhook the name and the `caBundle`.
+#[derive(Clone, Debug)]
+struct Configuration {
+    resource_version: Option<String>,
+    webhooks: Vec<(String, Vec<u8>)>,
+}
+
+impl Publisher {
+    /// The `MutatingWebhookConfiguration` and the `ValidatingWebhookConfiguration` called `name`.
+    pub fn new(client: Client, name: &str) -> Self {
+        Self { mutating: Api::all(client.clone()), validating: Api::all(client), name: name.to_owned() }
+    }
+
+    /// Reads both.
+    pub async fn read(&self) -> Result<Published, PublishError> {
+        let mutating = self.read_one(&self.mutating).await?;
+        let validating = self.read_one(&self.validating).await?;
+        Ok(Published { mutating, validating })
+    }
+
+    /// Writes `bundle` into every webhook of `published` that has another, unless somebody has written the
+    /// configuration since it was read: then what is written here may be old.
+    pub async fn write(&self, published: &Published, bundle: &CaBundle) -> Result<(), PublishError> {
+        let pem = bundle.to_pem();
+        self.write_one(&self.mutating, &published.mutating, &pem).await?;
+        self.write_one(&self.validating, &published.validating, &pem).await
+    }
+
+    async fn read_one<K: WebhookConfiguration>(&self, api: &Api<K>) -> Result<Configuration, PublishError> {
+        let read = bounded(api.get(&self.name)).await.map_err(|source| {
+            if source.is_not_found() {
+                PublishError::Missing { kind: K::kind(&()).into_owned(), name: self.name.clone() }
+            } else {
+                self.failed::<K>("get", source)
+            }
+        })?;
+        Ok(Configuration { resource_version: read.resource_version(), webhooks: read.bundles() })
+    }
+
+    async fn write_one<K: WebhookConfiguration>(
+        &self,
+        api: &Api<K>,
+        read: &Configuration,
+        pem: &str,
+    ) -> Result<(), PublishError> {
+        if read.is(pem) {
+            return Ok(());
+        }
+        // Webhooks are merged by name. Nothing but the bundle is sent: the other fields are no business of ours.
+        let bundle = ByteString(pem.as_bytes().to_vec());
+        let webhooks: Vec<_> = read
+            .webhooks
+            .iter()
+            .map(|(name, _)| json!({"name": name, "clientConfig": {"caBundle": bundle}}))
+            .collect();
+        let patch = json!({
+            // What makes this a conflict if the configuration is not what was read.
+            "metadata": {"resourceVersion": read.resource_version},
+            "webhooks": webhooks,
+        });
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        bounded(api.patch(&self.name, &params, &Patch::Strategic(patch)))
+            .await
+            .map(drop)
+            .map_err(|source| self.failed::<K>("patch", source))
+    }
+
+    fn failed<K: WebhookConfiguration>(&self, verb: &'static str, source: CallError) -> PublishError {
+        PublishError::Call { verb, kind: K::kind(&()).into_owned(), name: self.name.clone(), source }
+    }
+}
+
+impl Published {
+    /// Whether every webhook trusts this authority.
+    pub fn contains(&self, authority: &CertificateDer<'_>) -> bool {
+        self.webhooks().all(|bundle| parse(bundle).contains(authority))
+    }
+
+    /// Whether every webhook has exactly this bundle.
+    pub fn is(&self, bundle: &CaBundle) -> bool {
+        let pem = bundle.to_pem();
+        self.mutating.is(&pem) && self.validating.is(&pem)
+    }
+
+    /// Every authority that any webhook trusts.
+    pub fn found(&self) -> CaBundle {
+        self.webhooks().fold(CaBundle::default(), |all, bundle| all.union(&parse(bundle)))
+    }
+
+    fn webhooks(&self) -> impl Iterator<Item = &[u8]> {
+        let Self { mutating, validating } = self;
+        mutating.webhooks.iter().chain(&validating.webhooks).map(|(_, bundle)| bundle.as_slice())
+    }
+}
+
+impl Configuration {
+    fn is(&self, pem: &str) -> bool {
+        self.webhooks.iter().all(|(_, bundle)| bundle == pem.as_bytes())
+    }
+}
+
+/// What nobody can read trusts nobody.
+fn parse(bundle: &[u8]) -> CaBundle {
+    CaBundle::parse(bundle).unwrap_or_default()
+}
+
+/// What the two kinds have in common.
+trait WebhookConfiguration: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned {
+    /// Each webhook's name and `caBundle`.
+    fn bundles(self) -> Vec<(String, Vec<u8>)>;
+}
+
+impl WebhookConfiguration for MutatingWebhookConfiguration {
+    fn bundles(self) -> Vec<(String, Vec<u8>)> {
+        let entry = |webhook: MutatingWebhook| (webhook.name, webhook.client_config.ca_bundle);
+        self.webhooks.into_iter().flatten().map(entry).map(bytes).collect()
+    }
+}
+
+impl WebhookConfiguration for ValidatingWebhookConfiguration {
+    fn bundles(self) -> Vec<(String, Vec<u8>)> {
+        let entry = |webhook: ValidatingWebhook| (webhook.name, webhook.client_config.ca_bundle);
+        self.webhooks.into_iter().flatten().map(entry).map(bytes).collect()
+    }
+}
+
+fn bytes((name, bundle): (String, Option<ByteString>)) -> (String, Vec<u8>) {
+    (name, bundle.map(|bundle| bundle.0).unwrap_or_default())
+}

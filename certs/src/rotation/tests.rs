@@ -1,0 +1,115 @@
+mod schedules;
+
+use super::*;
+
+const DAY: Duration = Duration::from_hours(24);
+const SETTLE: Duration = Duration::from_secs(30);
+
+fn now() -> SystemTime {
+    UNIX_EPOCH + Duration::from_hours(500_000)
+}
+
+fn policy() -> Policy {
+    Policy::new(90 * DAY, DAY, SETTLE).unwrap()
+}
+
+fn authority(now: SystemTime) -> Arc<Authority> {
+    Arc::new(Authority::new("tests", now, 90 * DAY).unwrap())
+}
+
+fn bundle(authorities: &[&Authority]) -> CaBundle {
+    let pem: String = authorities.iter().map(|authority| authority.certificate_pem()).collect();
+    CaBundle::parse(pem.as_bytes()).unwrap()
+}
+
+/// The step at a time, with the next authority seen for so long and nothing foreign found.
+fn due(state: &State, next_for: Option<Duration>, now: SystemTime) -> Step {
+    step(state, Seen { found: &CaBundle::default(), next_for }, now, &policy())
+}
+
+fn announce() -> Step {
+    Step::Announce { adopted: CaBundle::default() }
+}
+
+#[test]
+fn a_successor_is_made_when_a_third_is_left() {
+    let state = State { current: Some(authority(now())), ..State::default() };
+    assert_eq!(due(&state, None, now() + 59 * DAY), Step::Keep);
+    assert_eq!(due(&state, None, now() + 60 * DAY), announce());
+    // An authority that is over is replaced as well, and one of a shorter lifetime than is wished for now at once.
+    assert_eq!(due(&state, None, now() + 900 * DAY), announce());
+    let longer = Policy::new(365 * DAY, DAY, SETTLE).unwrap();
+    let seen = Seen { found: &CaBundle::default(), next_for: None };
+    assert_eq!(step(&state, seen, now(), &longer), announce());
+    assert_eq!(next_step_in(&state, seen, now(), &policy()), Some(60 * DAY));
+}
+
+#[test]
+fn a_next_authority_signs_only_after_it_has_settled() {
+    let state = State { next: Some(authority(now())), ..State::default() };
+    let almost = SETTLE - Duration::from_millis(1);
+    assert_eq!(due(&state, None, now() + DAY), Step::Keep);
+    assert_eq!(due(&state, Some(almost), now() + DAY), Step::Keep, "whatever the wall clock says");
+    assert_eq!(due(&state, Some(SETTLE), now()), Step::Promote);
+    assert_eq!(due(&state, Some(SETTLE), now() - DAY), Step::Keep, "it is not valid yet");
+    assert_eq!(due(&state, Some(SETTLE), now() + 90 * DAY), announce(), "it is over");
+    let seen = Seen { found: &CaBundle::default(), next_for: Some(almost) };
+    assert_eq!(next_step_in(&state, seen, now(), &policy()), Some(Duration::from_millis(1)));
+}
+
+#[test]
+fn an_empty_secret_adopts_what_api_servers_trust_now() {
+    let (ours, over) = (authority(now()), authority(now() - 100 * DAY));
+    let found = bundle(&[&ours, &over]);
+    let first = step(&State::default(), Seen { found: &found, next_for: None }, now(), &policy());
+    assert_eq!(first, Step::Announce { adopted: bundle(&[&ours]) });
+    let state = State::default().after(first, now(), &policy()).unwrap().unwrap();
+    assert!(state.current.is_none() && state.next.is_some());
+    assert!(state.bundle().contains(ours.certificate_der()) && state.bundle().len() == 2);
+
+    // Another replica announced before it saw that one: it is not taken out.
+    let state = State { next: state.next, ..State::default() };
+    let seen = Seen { found: &found, next_for: Some(SETTLE) };
+    let adopt = step(&state, seen, now(), &policy());
+    assert_eq!(adopt, Step::Adopt { adopted: bundle(&[&ours]) });
+    let state = state.after(adopt, now(), &policy()).unwrap().unwrap();
+    assert_eq!(step(&state, seen, now(), &policy()), Step::Promote);
+}
+
+#[test]
+fn the_retired_are_forgotten_when_no_leaf_of_theirs_is_left() {
+    let (old, new) = (authority(now() - 60 * DAY), authority(now()));
+    let state = State { current: Some(Arc::clone(&old)), next: Some(Arc::clone(&new)), ..State::default() };
+    let state = state.after(Step::Promote, now(), &policy()).unwrap().unwrap();
+    assert_eq!(state.bundle(), bundle(&[&old, &new]));
+    assert_eq!(due(&state, None, now() + DAY), Step::Keep, "a leaf may be a moment younger than the change");
+    let late = now() + DAY + SETTLE + 2 * BACKDATE;
+    assert_eq!(due(&state, None, late), Step::Forget);
+    let state = state.after(Step::Forget, late, &policy()).unwrap().unwrap();
+    assert_eq!(state.bundle(), bundle(&[&new]));
+}
+
+#[test]
+fn an_observation_begins_anew_with_each_break_and_each_authority() {
+    let (first, second) = (authority(now()), authority(now()));
+    let start = Instant::now();
+    let at = |seconds| start + Duration::from_secs(seconds);
+    let mut observation = Observation::default();
+    observation.record(Some(first.certificate_der()), true, at(0));
+    observation.record(Some(first.certificate_der()), true, at(10));
+    assert_eq!(observation.lasted(at(20)), Some(Duration::from_secs(20)));
+    observation.record(Some(first.certificate_der()), false, at(20));
+    assert_eq!(observation.lasted(at(20)), None);
+    observation.record(Some(first.certificate_der()), true, at(30));
+    observation.record(Some(second.certificate_der()), true, at(40));
+    assert_eq!(observation.lasted(at(50)), Some(Duration::from_secs(10)));
+    observation.record(None, true, at(50));
+    assert_eq!(observation.lasted(at(50)), None);
+}
+
+#[test]
+fn lifetimes_that_do_not_go_together_are_refused() {
+    assert!(Policy::new(3 * DAY, DAY, Duration::ZERO).is_ok());
+    let error = Policy::new(3 * DAY, DAY, SETTLE).unwrap_err().to_string();
+    assert!(error.contains("259200 s") && error.contains("86400 s") && error.contains("30 s"), "{error}");
+}

@@ -1,0 +1,275 @@
+//! Random schedules of several replicas: each reads, decides, writes and issues in steps that interleave with those of
+//! the others, with crashes, clocks that differ and are set, an emptied Secret, and API servers that know the webhook
+//! configurations from up to a settle delay ago.
+
+use std::{collections::VecDeque, mem};
+
+use proptest::{collection::vec, prelude::*};
+
+use super::*;
+use crate::leaf::MintedLeaf;
+
+const REPLICAS: usize = 3;
+/// A look that takes longer fails: each of its calls is bounded.
+const LONGEST_LOOK: Duration = Duration::from_secs(40);
+/// How far a clock may be off, seconds; certificates are dated back by more.
+const OFF: i64 = 60;
+
+#[derive(Clone, Debug)]
+enum Event {
+    /// One replica takes the next step of its look.
+    Step(usize),
+    /// One replica looks, all at once.
+    Look(usize),
+    /// One replica renews its leaf, as it does when the API server is away.
+    Renew(usize),
+    Crash(usize),
+    /// A replica's clock is set to be so many seconds off.
+    SetClock(usize, i64),
+    EmptySecret,
+    Pass(Duration),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let pass = prop_oneof![
+        4 => (1..45_u64).prop_map(Duration::from_secs),
+        2 => (1..12_u64).prop_map(Duration::from_hours),
+        1 => (1..40_u64).prop_map(|days| Duration::from_hours(24 * days)),
+    ];
+    prop_oneof![
+        12 => (0..REPLICAS).prop_map(Event::Step),
+        4 => (0..REPLICAS).prop_map(Event::Look),
+        2 => (0..REPLICAS).prop_map(Event::Renew),
+        1 => (0..REPLICAS).prop_map(Event::Crash),
+        1 => (0..REPLICAS, -OFF..=OFF).prop_map(|(replica, seconds)| Event::SetClock(replica, seconds)),
+        1 => Just(Event::EmptySecret),
+        5 => pass.prop_map(Event::Pass),
+    ]
+}
+
+/// A look that is not at its end: what it has read.
+#[derive(Default)]
+enum Phase {
+    #[default]
+    Idle,
+    Read {
+        started: Duration,
+        version: u64,
+        bundle: CaBundle,
+    },
+    Decided {
+        started: Duration,
+        version: u64,
+        bundle: CaBundle,
+        state: State,
+    },
+}
+
+#[derive(Default)]
+struct Replica {
+    /// Seconds.
+    clock_off: i64,
+    phase: Phase,
+    observation: Observation,
+    authority: Option<Arc<Authority>>,
+    leaf: Option<MintedLeaf>,
+    /// When it completed a look.
+    looked: Duration,
+}
+
+struct World {
+    epoch: Instant,
+    /// Real time since the start.
+    time: Duration,
+    secret: (u64, State),
+    /// Version and bundle; all webhooks are one here.
+    configuration: (u64, CaBundle),
+    /// What the configuration was until when.
+    before: VecDeque<(Duration, CaBundle)>,
+    replicas: Vec<Replica>,
+    /// How often the Secret was emptied.
+    emptied: usize,
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            epoch: Instant::now(),
+            time: Duration::ZERO,
+            secret: (0, State::default()),
+            configuration: (0, CaBundle::default()),
+            before: VecDeque::new(),
+            replicas: (0..REPLICAS).map(|_| Replica::default()).collect(),
+            emptied: 0,
+        }
+    }
+
+    fn apply(&mut self, event: Event) {
+        match event {
+            Event::Step(index) => self.step(index),
+            Event::Look(index) => self.look(index),
+            Event::Renew(index) => self.renew(index),
+            Event::Crash(index) => {
+                let clock_off = self.replicas[index].clock_off;
+                self.replicas[index] = Replica { clock_off, looked: self.time, ..Replica::default() };
+            }
+            Event::SetClock(index, seconds) => self.replicas[index].clock_off = seconds,
+            // Each time at most two authorities are on their way; more of them than are adopted would be too many.
+            Event::EmptySecret if self.emptied < MAX_ADOPTED / 2 => {
+                self.emptied += 1;
+                self.secret = (self.secret.0 + 1, State::default());
+            }
+            Event::EmptySecret => {}
+            Event::Pass(duration) => self.pass(duration),
+        }
+    }
+
+    /// Nobody is without a look for as long as a leaf is valid.
+    fn pass(&mut self, duration: Duration) {
+        let end = self.time + duration;
+        while self.time < end {
+            let to = end.min(self.time + DAY / 4);
+            for index in 0..REPLICAS {
+                if to > self.replicas[index].looked + DAY / 2 {
+                    self.look(index);
+                }
+            }
+            self.time = to;
+            for replica in &mut self.replicas {
+                if let Phase::Read { started, .. } | Phase::Decided { started, .. } = replica.phase
+                    && to > started + LONGEST_LOOK
+                {
+                    replica.phase = Phase::Idle;
+                }
+            }
+            self.check();
+        }
+    }
+
+    fn look(&mut self, index: usize) {
+        self.replicas[index].phase = Phase::Idle;
+        for _ in 0..3 {
+            self.step(index);
+        }
+        assert_eq!(self.replicas[index].looked, self.time, "nobody was in between");
+    }
+
+    fn wall(&self, index: usize) -> SystemTime {
+        let real = now() + self.time;
+        let off = self.replicas[index].clock_off;
+        let seconds = Duration::from_secs(off.unsigned_abs());
+        if off < 0 { real - seconds } else { real + seconds }
+    }
+
+    fn step(&mut self, index: usize) {
+        let (time, wall) = (self.time, self.wall(index));
+        let instant = |time: Duration| self.epoch + time;
+        let replica = &mut self.replicas[index];
+        match mem::take(&mut replica.phase) {
+            Phase::Idle => {
+                let (version, bundle) = self.configuration.clone();
+                replica.phase = Phase::Read { started: time, version, bundle };
+            }
+            // The Secret is read and written in one step: a write in between would be a conflict.
+            Phase::Read { started, version, bundle } => {
+                let (stored, state) = &mut self.secret;
+                let next = state.next_certificate();
+                let is_published = next.is_some_and(|next| bundle.contains(next));
+                replica.observation.record(next, is_published, instant(time));
+                let next_for = replica.observation.lasted(instant(started));
+                let due = step(state, Seen { found: &bundle, next_for }, wall, &policy());
+                if let Some(after) = state.after(due, wall, &policy()).unwrap() {
+                    (*stored, *state) = (*stored + 1, State::parse(&after.to_data()).unwrap());
+                }
+                let state = state.clone();
+                replica.phase = Phase::Decided { started, version, bundle, state };
+            }
+            Phase::Decided { version, bundle, state, .. } => {
+                let wanted = state.bundle();
+                if wanted != bundle {
+                    if version != self.configuration.0 {
+                        return;
+                    }
+                    let (version, before) = mem::take(&mut self.configuration);
+                    self.before.push_back((time, before));
+                    self.configuration = (version + 1, wanted);
+                }
+                replica.observation.record(state.next_certificate(), true, instant(time));
+                replica.looked = time;
+                if state.current.is_some() {
+                    replica.authority = state.current;
+                }
+                self.renew(index);
+                self.check();
+            }
+        }
+    }
+
+    fn renew(&mut self, index: usize) {
+        let wall = self.wall(index);
+        let replica = &mut self.replicas[index];
+        let Some(authority) = &replica.authority else { return };
+        if !replica.leaf.as_ref().is_some_and(|leaf| leaf.is_good(authority, wall)) {
+            let names = ["injector".to_owned()];
+            let (leaf, _) = MintedLeaf::mint(authority, &names, wall, policy().leaf_lifetime()).unwrap();
+            replica.leaf = Some(leaf);
+        }
+    }
+
+    /// Every leaf that is served is trusted by the slowest and by the fastest API server, and nothing grows.
+    fn check(&mut self) {
+        while self.before.front().is_some_and(|(until, _)| *until + SETTLE <= self.time) {
+            self.before.pop_front();
+        }
+        let real = now() + self.time;
+        for leaf in self.replicas.iter().filter_map(|replica| replica.leaf.as_ref()) {
+            if leaf.validity().is_over(real) {
+                continue;
+            }
+            assert!(real >= leaf.validity().not_before);
+            for bundle in self.before.iter().map(|(_, bundle)| bundle).chain([&self.configuration.1]) {
+                assert!(bundle.contains(leaf.authority()), "an API server does not trust what is served");
+            }
+        }
+        assert!(self.secret.1.bundle().len() <= 2 * self.emptied + 3, "the state grows");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(96) })]
+
+    #[test]
+    fn what_is_served_is_trusted(events in vec(event(), 1..120)) {
+        let mut world = World::new();
+        for event in events {
+            world.apply(event);
+        }
+        // Whatever happened: soon all serve, with one authority.
+        for _ in 0..4 {
+            world.pass(SETTLE);
+            (0..REPLICAS).for_each(|index| world.look(index));
+        }
+        let current = world.secret.1.current.as_ref().expect("an authority signs");
+        for replica in &world.replicas {
+            let leaf = replica.leaf.as_ref().expect("a replica serves");
+            prop_assert_eq!(leaf.authority(), current.certificate_der());
+        }
+    }
+}
+
+#[test]
+fn a_quiet_cluster_is_not_written_to_and_a_year_leaves_nothing_behind() {
+    let mut world = World::new();
+    for _ in 0..4 {
+        (0..REPLICAS).for_each(|index| world.look(index));
+        world.pass(SETTLE);
+    }
+    let written = (world.secret.0, world.configuration.0);
+    world.pass(50 * DAY);
+    assert_eq!((world.secret.0, world.configuration.0), written);
+    assert_eq!(world.secret.1.bundle().len(), 1);
+    // Each authority is announced, promoted, and its predecessor forgotten.
+    world.pass(365 * DAY);
+    assert!(world.secret.1.bundle().len() <= 2);
+    assert!((13..=22).contains(&(world.secret.0 - written.0)), "{}", world.secret.0 - written.0);
+}

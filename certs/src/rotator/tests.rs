@@ -1,0 +1,198 @@
+use std::time::UNIX_EPOCH;
+
+use hyper::StatusCode;
+use k8s_openapi::ByteString;
+use serde_json::json;
+
+use super::*;
+use crate::{
+    CaBundle,
+    fake_api::{CONFIGURATION, FakeApi, NAMESPACE, SECRET},
+};
+
+const DAY: Duration = Duration::from_hours(24);
+
+fn now() -> SystemTime {
+    UNIX_EPOCH + Duration::from_hours(500_000)
+}
+
+/// Nothing has to settle, unless a test says so.
+fn replica(api: &FakeApi, settle_delay: Duration) -> (Rotator, Arc<CertResolver>) {
+    let managed = Managed {
+        namespace: NAMESPACE.to_owned(),
+        secret: SECRET.to_owned(),
+        webhook_configuration: CONFIGURATION.to_owned(),
+        names: vec!["scaivault-injector.scaivault-system.svc".to_owned()],
+        policy: Policy::new(365 * DAY, DAY, settle_delay).unwrap(),
+    };
+    Rotator::new(api.client(), managed)
+}
+
+/// A cluster in which one replica serves.
+async fn serving() -> (FakeApi, Rotator, Arc<CertResolver>) {
+    let api = FakeApi::new();
+    let (mut rotator, resolver) = replica(&api, Duration::ZERO);
+    assert_eq!(rotator.look(now()).await.unwrap().done, Done::Announced);
+    assert_eq!(rotator.look(now()).await.unwrap().done, Done::Promoted);
+    assert!(rotator.is_trusted(now()));
+    (api, rotator, resolver)
+}
+
+fn current(rotator: &Rotator) -> CaBundle {
+    CaBundle::parse(rotator.authority.as_ref().unwrap().certificate_pem().as_bytes()).unwrap()
+}
+
+fn served(resolver: &CertResolver) -> Option<Vec<u8>> {
+    Some(resolver.current()?.cert.first().unwrap().to_vec())
+}
+
+#[tokio::test]
+async fn nothing_is_served_before_the_authority_has_settled() {
+    let api = FakeApi::new();
+    let settle = Duration::from_secs(30);
+    let (mut rotator, resolver) = replica(&api, settle);
+    let looked = rotator.look(now()).await.unwrap();
+    assert_eq!(looked.done, Done::Announced);
+    assert!(looked.again_in.unwrap() <= settle);
+    let bundles = api.bundles();
+    assert!(bundles.len() == 3 && bundles.iter().all(|bundle| bundle.len() == 1 && *bundle == bundles[0]));
+
+    // A wall clock that is set ahead hastens nothing.
+    assert_eq!(rotator.look(now() + DAY).await.unwrap().done, Done::Nothing);
+    assert_eq!((served(&resolver), rotator.is_trusted(now() + DAY)), (None, false));
+}
+
+#[tokio::test]
+async fn a_second_replica_serves_at_once_with_the_same_authority() {
+    let (api, first, _resolver) = serving().await;
+    let writes = api.objects().writes;
+    let (mut second, resolver) = replica(&api, Duration::from_hours(1));
+    assert_eq!(second.look(now()).await.unwrap().done, Done::Nothing);
+    assert!(second.is_trusted(now()) && served(&resolver).is_some());
+    assert_eq!(current(&second), current(&first));
+    assert_eq!(api.objects().writes, writes, "nothing is written without need");
+}
+
+#[tokio::test]
+async fn replicas_that_start_together_agree() {
+    let api = FakeApi::new();
+    let mut replicas: Vec<_> = (0..4).map(|_| replica(&api, Duration::ZERO).0).collect();
+    for _ in 0..3 {
+        let [a, b, c, d] = replicas.get_disjoint_mut([0, 1, 2, 3]).unwrap();
+        let (a, b, c, d) = tokio::join!(a.look(now()), b.look(now()), c.look(now()), d.look(now()));
+        assert!([a, b, c, d].iter().all(Result::is_ok));
+    }
+    assert!(replicas.iter().all(|replica| current(replica) == current(&replicas[0])));
+    assert!(api.bundles().iter().all(|bundle| *bundle == current(&replicas[0])));
+}
+
+#[tokio::test]
+async fn a_conflict_is_read_again_though_not_for_ever() {
+    let api = FakeApi::new();
+    let (mut rotator, _resolver) = replica(&api, Duration::ZERO);
+    api.objects().interference = 2;
+    rotator.look(now()).await.unwrap();
+    api.objects().interference = 100;
+    assert!(matches!(rotator.look(now()).await, Err(LookError::Busy)));
+}
+
+#[tokio::test]
+async fn what_somebody_took_out_is_published_again() {
+    let (api, mut rotator, _resolver) = serving().await;
+    api.objects().validating.as_mut().unwrap()["webhooks"][0]["clientConfig"]["caBundle"] = json!(null);
+    rotator.look(now()).await.unwrap();
+    assert!(rotator.is_trusted(now()));
+    assert!(api.bundles().iter().all(|bundle| *bundle == current(&rotator)));
+    let labels = api.objects().secret.as_ref().unwrap()["metadata"]["labels"].clone();
+    assert_eq!(labels, json!({"app": "scaivault-injector"}));
+
+    // Until it is there again, nobody trusts us.
+    api.objects().mutating.as_mut().unwrap()["webhooks"][0]["clientConfig"]["caBundle"] = json!(null);
+    api.objects().interference = 100;
+    assert!(rotator.look(now()).await.is_err());
+    assert!(!rotator.is_trusted(now()));
+}
+
+#[tokio::test]
+async fn an_api_server_that_is_away_ends_nothing() {
+    let (api, mut rotator, resolver) = serving().await;
+    let before = served(&resolver);
+    api.objects().refusal = Some(StatusCode::INTERNAL_SERVER_ERROR);
+    let error = rotator.look(now() + DAY / 2).await.unwrap_err();
+    assert!(matches!(error, LookError::Configuration(_)), "{error}");
+    assert_eq!((served(&resolver), rotator.is_trusted(now())), (before.clone(), true));
+
+    // Nor does the end of the leaf: it is renewed from memory.
+    rotator.look(now() + DAY).await.unwrap_err();
+    assert_ne!(served(&resolver), before);
+    assert!(rotator.is_trusted(now() + DAY));
+}
+
+#[tokio::test]
+async fn a_renewed_authority_takes_over_and_the_old_one_is_forgotten() {
+    let (api, mut rotator, resolver) = serving().await;
+    let (old, old_leaf) = (current(&rotator), served(&resolver));
+    let late = now() + 250 * DAY;
+    assert_eq!(rotator.look(late).await.unwrap().done, Done::Announced);
+    assert_eq!(current(&rotator), old, "the next one does not sign yet");
+    assert_eq!(rotator.look(late).await.unwrap().done, Done::Promoted);
+    let new = current(&rotator);
+    assert!(new != old && served(&resolver) != old_leaf);
+    assert!(api.bundles().iter().all(|bundle| *bundle == new.clone().union(&old)));
+    assert_eq!(rotator.look(late + DAY).await.unwrap().done, Done::Nothing);
+    assert_eq!(rotator.look(late + 2 * DAY).await.unwrap().done, Done::Forgot);
+    assert!(api.bundles().iter().all(|bundle| *bundle == new));
+}
+
+#[tokio::test]
+async fn an_emptied_secret_gives_a_new_authority_without_a_gap() {
+    let (api, mut rotator, resolver) = serving().await;
+    let (old, old_leaf) = (current(&rotator), served(&resolver));
+    api.objects().secret.as_mut().unwrap()["data"] = json!(null);
+    assert_eq!(rotator.look(now()).await.unwrap().done, Done::Announced);
+    assert_eq!(served(&resolver), old_leaf);
+    assert!(rotator.is_trusted(now()));
+    assert_eq!(rotator.look(now()).await.unwrap().done, Done::Promoted);
+    let new = current(&rotator);
+    assert!(new != old);
+    assert!(api.bundles().iter().all(|bundle| *bundle == new.clone().union(&old)));
+}
+
+#[tokio::test]
+async fn garbage_is_named_and_left_alone() {
+    let (api, mut rotator, resolver) = serving().await;
+    let before = served(&resolver);
+    let garbage = json!({"ca.crt": ByteString(b"mine".to_vec())});
+    api.objects().secret.as_mut().unwrap()["data"] = garbage.clone();
+    let error = chain(&rotator.look(now()).await.unwrap_err());
+    assert!(error.contains(SECRET) && error.contains("ca.key"), "{error}");
+    assert_eq!(api.objects().secret.as_ref().unwrap()["data"], garbage);
+    assert_eq!((served(&resolver), rotator.is_trusted(now())), (before, true));
+
+    let (mut fresh, resolver) = replica(&api, Duration::ZERO);
+    fresh.look(now()).await.unwrap_err();
+    assert_eq!((served(&resolver), fresh.is_trusted(now())), (None, false));
+}
+
+#[tokio::test]
+async fn what_is_missing_is_named_with_the_cure() {
+    let (api, mut rotator, _resolver) = serving().await;
+    let secret = api.objects().secret.take();
+    let error = rotator.look(now()).await.unwrap_err().to_string();
+    assert!(error.contains("kubectl -n scaivault-system create secret"), "{error}");
+    assert!(rotator.is_trusted(now()));
+    api.objects().secret = secret;
+    api.objects().validating = None;
+    let error = rotator.look(now()).await.unwrap_err().to_string();
+    assert!(error.contains("ValidatingWebhookConfiguration scaivault-injector does not exist"), "{error}");
+    assert!(!rotator.is_trusted(now()));
+    api.objects().refusal = Some(StatusCode::FORBIDDEN);
+    let error = rotator.look(now()).await.unwrap_err();
+    assert!(chain(&error).contains("403"), "{error}");
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

@@ -1,0 +1,118 @@
+//! The Secret that holds the authority, read and written with optimistic locking.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{ByteString, api::core::v1::Secret};
+use kube::{Api, Client, api::PostParams};
+use thiserror::Error;
+
+use crate::{
+    FIELD_MANAGER,
+    call::{CallError, bounded},
+    state::{State, StateError},
+};
+
+/// Why the Secret cannot be used.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// It is not there. The injector may not create Secrets.
+    #[error(
+        "the Secret {namespace}/{name} does not exist; the chart makes it, by hand: kubectl -n {namespace} create secret generic {name}"
+    )]
+    Missing {
+        /// The namespace.
+        namespace: String,
+        /// The Secret's name.
+        name: String,
+    },
+    /// What it holds is not a state. It is left as it is.
+    #[error("the Secret {namespace}/{name} cannot be read")]
+    Malformed {
+        /// The namespace.
+        namespace: String,
+        /// The Secret's name.
+        name: String,
+        /// What is wrong, with the key and the cure.
+        source: StateError,
+    },
+    /// A call failed.
+    #[error("cannot {verb} the Secret {namespace}/{name}")]
+    Call {
+        /// What was asked for: `get` or `update`.
+        verb: &'static str,
+        /// The namespace.
+        namespace: String,
+        /// The Secret's name.
+        name: String,
+        /// Why it failed.
+        source: CallError,
+    },
+}
+
+impl StoreError {
+    /// Whether another replica has written it since it was read.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Call { source, .. } if source.is_conflict())
+    }
+}
+
+/// One Secret.
+pub struct SecretStore {
+    api: Api<Secret>,
+    namespace: String,
+    name: String,
+}
+
+/// The Secret as it was read: what a replacement is made from.
+pub struct Stored {
+    secret: Secret,
+    /// What it says.
+    pub state: State,
+}
+
+impl SecretStore {
+    /// The Secret `name` of `namespace`.
+    pub fn new(client: Client, namespace: &str, name: &str) -> Self {
+        let api = Api::namespaced(client, namespace);
+        Self { api, namespace: namespace.to_owned(), name: name.to_owned() }
+    }
+
+    /// Reads it.
+    pub async fn read(&self) -> Result<Stored, StoreError> {
+        let secret = bounded(self.api.get(&self.name)).await.map_err(|source| {
+            if source.is_not_found() {
+                StoreError::Missing { namespace: self.namespace.clone(), name: self.name.clone() }
+            } else {
+                self.failed("get", source)
+            }
+        })?;
+        let data: BTreeMap<String, Vec<u8>> =
+            secret.data.iter().flatten().map(|(key, value)| (key.clone(), value.0.clone())).collect();
+        match State::parse(&data) {
+            Ok(state) => Ok(Stored { secret, state }),
+            Err(source) => {
+                let (namespace, name) = (self.namespace.clone(), self.name.clone());
+                Err(StoreError::Malformed { namespace, name, source })
+            }
+        }
+    }
+
+    /// Replaces what was read by `state`, if nobody has written since: labels, annotations and type stay.
+    pub async fn replace(&self, stored: Stored, state: State) -> Result<Stored, StoreError> {
+        let mut secret = stored.secret;
+        let data = state.to_data();
+        secret.data = Some(data.into_iter().map(|(key, value)| (key, ByteString(value))).collect());
+        let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        // The object read carries its resourceVersion, which is what makes this a conflict if it is not the newest.
+        let secret = bounded(self.api.replace(&self.name, &params, &secret))
+            .await
+            .map_err(|source| self.failed("update", source))?;
+        Ok(Stored { secret, state })
+    }
+
+    fn failed(&self, verb: &'static str, source: CallError) -> StoreError {
+        let (namespace, name) = (self.namespace.clone(), self.name.clone());
+        StoreError::Call { verb, namespace, name, source }
+    }
+}

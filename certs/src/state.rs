@@ -1,0 +1,207 @@
+//! What the Secret of the authority says: the one thing that all replicas share.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use jiff::Timestamp;
+use rustls::pki_types::CertificateDer;
+use thiserror::Error;
+
+use crate::{
+    authority::{Authority, AuthorityError},
+    ca_bundle::{BundleError, CaBundle},
+};
+
+const CURRENT_CERTIFICATE: &str = "ca.crt";
+const CURRENT_KEY: &str = "ca.key";
+const NEXT_CERTIFICATE: &str = "next.crt";
+const NEXT_KEY: &str = "next.key";
+const RETIRED: &str = "retired.crt";
+const RETIRED_UNTIL: &str = "retired-until";
+
+/// The keys of the Secret's data.
+const KEYS: [&str; 6] =
+    [CURRENT_CERTIFICATE, CURRENT_KEY, NEXT_CERTIFICATE, NEXT_KEY, RETIRED, RETIRED_UNTIL];
+
+/// Why the Secret's data is not a state. The cure is the operator's: it may be data that somebody needs.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StateError {
+    /// A key that is not ours.
+    #[error(
+        "key {key:?} is not one of the injector's ({}); name another Secret or remove the key",
+        KEYS.join(", ")
+    )]
+    Foreign {
+        /// The key.
+        key: String,
+    },
+    /// One of two keys that belong together.
+    #[error("key {missing} is missing beside {present}; remove both for a new authority")]
+    Half {
+        /// What is there.
+        present: &'static str,
+        /// What is not.
+        missing: &'static str,
+    },
+    /// A certificate and its key.
+    #[error("keys {certificate} and {key} are not an authority; remove both for a new one")]
+    Authority {
+        /// The certificate's key in the Secret.
+        certificate: &'static str,
+        /// The private key's.
+        key: &'static str,
+        /// What is wrong.
+        source: AuthorityError,
+    },
+    /// The retired authorities' certificates.
+    #[error("key {RETIRED} is not a list of certificates; remove it and {RETIRED_UNTIL}")]
+    Retired(#[source] BundleError),
+    /// The moment.
+    #[error("key {RETIRED_UNTIL} is not a time such as 2026-01-31T12:00:00Z; remove it and {RETIRED}")]
+    Until,
+}
+
+/// The authorities of the webhook, as they are kept in the Secret.
+#[derive(Clone, Default)]
+pub struct State {
+    /// Signs every leaf. Stands here only after every API server has had time to learn of it.
+    pub current: Option<Arc<Authority>>,
+    /// Will be the current one; is being made known.
+    pub next: Option<Arc<Authority>>,
+    /// Signed leaves that may still be served.
+    pub retired: Option<Retired>,
+}
+
+/// Authorities that sign no more and are trusted for a while. Only their certificates are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retired {
+    /// Their certificates.
+    pub bundle: CaBundle,
+    /// From then on no leaf of theirs is served; whole seconds.
+    pub until: SystemTime,
+}
+
+impl State {
+    /// Reads the Secret's data. No data at all is the state before the first authority.
+    pub fn parse(data: &BTreeMap<String, Vec<u8>>) -> Result<Self, StateError> {
+        if let Some(key) = data.keys().find(|key| !KEYS.contains(&key.as_str())) {
+            return Err(StateError::Foreign { key: key.clone() });
+        }
+        let pair = |first, second| match (data.get(first), data.get(second)) {
+            (Some(a), Some(b)) => Ok(Some((a, b))),
+            (None, None) => Ok(None),
+            (Some(_), None) => Err(StateError::Half { present: first, missing: second }),
+            (None, Some(_)) => Err(StateError::Half { present: second, missing: first }),
+        };
+        let authority = |certificate, key| {
+            let Some((certificate_pem, key_pem)) = pair(certificate, key)? else { return Ok(None) };
+            Authority::from_pem(certificate_pem, key_pem)
+                .map(|authority| Some(Arc::new(authority)))
+                .map_err(|source| StateError::Authority { certificate, key, source })
+        };
+        let retired = match pair(RETIRED, RETIRED_UNTIL)? {
+            Some((bundle, until)) => Some(Retired {
+                bundle: CaBundle::parse(bundle).map_err(StateError::Retired)?,
+                until: parse_time(until).ok_or(StateError::Until)?,
+            }),
+            None => None,
+        };
+        Ok(Self {
+            current: authority(CURRENT_CERTIFICATE, CURRENT_KEY)?,
+            next: authority(NEXT_CERTIFICATE, NEXT_KEY)?,
+            retired,
+        })
+    }
+
+    /// The Secret's data: private keys among it.
+    pub fn to_data(&self) -> BTreeMap<String, Vec<u8>> {
+        let Self { current, next, retired } = self;
+        let mut data = BTreeMap::new();
+        let mut put = |key: &str, text: String| data.insert(key.to_owned(), text.into_bytes());
+        for (authority, certificate, key) in
+            [(current, CURRENT_CERTIFICATE, CURRENT_KEY), (next, NEXT_CERTIFICATE, NEXT_KEY)]
+        {
+            if let Some(authority) = authority {
+                put(certificate, authority.certificate_pem().to_owned());
+                put(key, authority.key_pem());
+            }
+        }
+        if let Some(Retired { bundle, until }) = retired {
+            put(RETIRED, bundle.to_pem());
+            put(RETIRED_UNTIL, Timestamp::try_from(*until).unwrap_or(Timestamp::MAX).to_string());
+        }
+        data
+    }
+
+    /// What the webhook configurations have to name: every authority of which a leaf may be served. By the Secret
+    /// alone, so that all replicas write the same, whatever their clocks say.
+    pub fn bundle(&self) -> CaBundle {
+        let Self { current, next, retired } = self;
+        let mut bundle = retired.as_ref().map(|retired| retired.bundle.clone()).unwrap_or_default();
+        for authority in [current, next].into_iter().flatten() {
+            bundle.insert(authority.certificate_der(), authority.validity());
+        }
+        bundle
+    }
+
+    /// The certificate of the next authority.
+    pub(crate) fn next_certificate(&self) -> Option<&CertificateDer<'static>> {
+        self.next.as_deref().map(Authority::certificate_der)
+    }
+}
+
+fn parse_time(text: &[u8]) -> Option<SystemTime> {
+    let timestamp: Timestamp = std::str::from_utf8(text).ok()?.trim().parse().ok()?;
+    let time = SystemTime::from(timestamp);
+    (time >= UNIX_EPOCH).then_some(time)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn now() -> SystemTime {
+        UNIX_EPOCH + Duration::from_hours(500_000)
+    }
+
+    fn full() -> State {
+        let authority = || Arc::new(Authority::new("tests", now(), Duration::from_hours(24)).unwrap());
+        let (current, next, old) = (authority(), authority(), authority());
+        let bundle = CaBundle::parse(old.certificate_pem().as_bytes()).unwrap();
+        State { current: Some(current), next: Some(next), retired: Some(Retired { bundle, until: now() }) }
+    }
+
+    #[test]
+    fn what_is_written_can_be_read() {
+        let state = full();
+        let data = state.to_data();
+        assert!(data.len() == KEYS.len() && KEYS.iter().all(|key| data.contains_key(*key)));
+        let read = State::parse(&data).unwrap();
+        assert_eq!(read.to_data(), data);
+        assert_eq!((read.bundle(), read.bundle().len()), (state.bundle(), 3));
+        assert!(State::parse(&BTreeMap::new()).unwrap().to_data().is_empty());
+    }
+
+    #[test]
+    fn garbage_is_an_error_that_names_its_key() {
+        for key in KEYS {
+            let mut data = full().to_data();
+            data.insert(key.to_owned(), b"-----BEGIN CERTIFICATE-----\nAAAA\n".to_vec());
+            let error = State::parse(&data).err().unwrap().to_string();
+            assert!(error.contains(key) && error.contains("remove"), "{error}");
+            data.remove(key);
+            let error = State::parse(&data).err().unwrap().to_string();
+            assert!(error.contains(key) && error.contains("missing"), "{error}");
+        }
+        let mut data = full().to_data();
+        data.insert("tls.crt".to_owned(), Vec::new());
+        let error = State::parse(&data).err().unwrap().to_string();
+        assert!(error.contains("\"tls.crt\"") && error.contains("ca.crt"), "{error}");
+    }
+}

@@ -1,0 +1,104 @@
+{{/*
+The alerts. Each has a section of its name in docs/operations.md. Those about the server read its metrics, those about what
+users feel read the API server's: only it knows of calls that never arrived.
+*/}}
+{{- define "injector.rules" -}}
+{{- $ours := printf "namespace=%q,service=%q" .Release.Namespace (include "injector.fullname" .) -}}
+{{- $webhooks := "name=~\".+[.]injector[.]scaivault[.]scailabs[.]ai\"" -}}
+{{- $leaf := include "injector.seconds" .Values.certificates.self.leafLifetime | int64 -}}
+groups:
+  - name: scaivault-injector
+    rules:
+      - alert: ScaiVaultInjectorDown
+        expr: absent(up{ {{- $ours -}} } == 1)
+        for: 2m
+        labels: {severity: critical}
+        annotations:
+          summary: No injector answers.
+          description: Prometheus reaches no pod of the injector. With failurePolicy Fail, annotated pods are refused.
+          runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectordown
+      - alert: ScaiVaultInjectorReplicaDown
+        expr: up{ {{- $ours -}} } == 0
+        for: 15m
+        labels: {severity: warning}
+        annotations:
+          summary: A pod of the injector does not answer.
+          description: {{ `'{{ $labels.pod }} has not been reached for 15 minutes.'` }}
+          runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorreplicadown
+      - alert: ScaiVaultInjectorCallsFail
+        expr: sum by (name) (increase(apiserver_admission_webhook_rejection_count{ {{- $webhooks -}} ,error_type!="no_error"}[10m])) > 0
+        for: 1m
+        labels: {severity: critical}
+        annotations:
+          summary: The API server refuses pods because it gets no answer from the injector.
+          description: {{ `'Calls of {{ $labels.name }} failed {{ $value | humanize }} times in 10 minutes: no connection, no trust in the certificate, or no answer in time.'` }}
+          runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorcallsfail
+      - alert: ScaiVaultInjectorFailedOpen
+        expr: sum by (name) (increase(apiserver_admission_webhook_fail_open_count{ {{- $webhooks -}} }[10m])) > 0
+        for: 1m
+        labels: {severity: warning}
+        annotations:
+          summary: The API server goes on without an answer from the injector.
+          description: {{ `'Calls of {{ $labels.name }} failed open {{ $value | humanize }} times in 10 minutes.'` }}
+          runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorfailedopen
+      - alert: ScaiVaultInjectorCertificateRejected
+        expr: sum(increase(scaivault_injector_tls_handshake_failures_total{ {{- $ours -}} ,reason="rejected"}[10m])) > 0
+        for: 5m
+        labels: {severity: critical}
+        annotations:
+          summary: Clients do not trust the injector's certificate.
+          description: {{ `'{{ $value | humanize }} TLS handshakes in 10 minutes ended because the client rejected the certificate; most likely the caBundle is not that of its CA.'` }}
+          runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorcertificaterejected
+      - alert: ScaiVaultInjectorCertificateExpires
+        {{- if eq .Values.certificates.mode "self" }}
+        # Renewed at two thirds of its life: at an eighth from its end something is wrong.
+        expr: scaivault_injector_certificate_expiry_timestamp_seconds{ {{- $ours -}} } - time() < {{ div $leaf 8 }}
+        {{- else }}
+        expr: scaivault_injector_certificate_expiry_timestamp_seconds{ {{- $ours -}} } - time() < {{ mul 7 86400 }}
+        {{- end }}
+        for: 5m
+        labels: {severity: critical}
+        annotations:
+          summary: The injector's certificate is about to expire.
+          description: {{ `'The certificate of {{ $labels.pod }} expires in {{ $value | humanizeDuration }} and was not renewed.'` }}
+          runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorcertificateexpires
+      - alert: ScaiVaultInjectorCertificateBroken
+        expr: sum(increase(scaivault_injector_certificate_reloads_total{ {{- $ours -}} ,result="kept"}[15m])) > 0
+        for: 5m
+        labels: {severity: warning}
+        annotations:
+          summary: A renewed certificate cannot be used; the one before is served on.
+          description: The log of the injector says what is wrong with it.
+          runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorcertificatebroken
+      - alert: ScaiVaultInjectorOverloaded
+        expr: sum by (reason) (rate(scaivault_injector_shed_total{ {{- $ours -}} }[5m])) > 0
+        for: 5m
+        labels: {severity: warning}
+        annotations:
+          summary: The injector turns requests or connections away.
+          description: {{ `'{{ $value | humanize }} a second reach the limit "{{ $labels.reason }}". The API server asks again, until its timeout.'` }}
+          runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectoroverloaded
+      - alert: ScaiVaultInjectorSlow
+        expr: histogram_quantile(0.99, sum by (le) (rate(scaivault_injector_admission_duration_seconds_bucket{ {{- $ours -}} }[5m]))) > 0.1
+        for: 10m
+        labels: {severity: warning}
+        annotations:
+          summary: The injector takes long to decide.
+          description: {{ `'One review in a hundred takes more than {{ $value | humanizeDuration }}; it should be far below a millisecond.'` }}
+          runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorslow
+      - alert: ScaiVaultInjectorBug
+        expr: sum(increase(scaivault_injector_panics_total{ {{- $ours -}} }[15m])) > 0
+        labels: {severity: warning}
+        annotations:
+          summary: The injector met a bug of its own.
+          description: {{ `'{{ $value | humanize }} requests in 15 minutes were answered 500. Please report it with the line of the log.'` }}
+          runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorbug
+      - alert: ScaiVaultInjectorPodsRefused
+        expr: sum(increase(scaivault_injector_admissions_total{ {{- $ours -}} ,outcome="denied",dry_run="false"}[15m])) > 0
+        for: 30m
+        labels: {severity: info}
+        annotations:
+          summary: Pods are refused because of their annotations.
+          description: {{ `'{{ $value | humanize }} pods in 15 minutes. The log of the injector and the events of their owners say whose and why.'` }}
+          runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorpodsrefused
+{{- end -}}

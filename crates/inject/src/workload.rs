@@ -1,0 +1,92 @@
+//! What makes pods: its annotations are checked where a person reads the answer, and its own `mutation-mode` is
+//! carried to its pods.
+//!
+//! Pure functions of the object and of what it was before, like [`crate::decide()`] of a pod.
+
+mod mode;
+mod validate;
+mod view;
+
+pub use mode::{Adjustment, AdjustmentReason, adjust};
+pub use validate::{Validation, ValidationReason, decide, validate};
+pub use view::{MalformedWorkload, WorkloadView};
+
+use crate::manifest;
+
+/// The kinds whose own `mutation-mode` counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkloadKind {
+    /// `apps/v1` Deployment.
+    Deployment,
+    /// `apps/v1` StatefulSet.
+    StatefulSet,
+    /// `apps/v1` DaemonSet.
+    DaemonSet,
+    /// `batch/v1` Job.
+    Job,
+    /// `batch/v1` CronJob.
+    CronJob,
+}
+
+impl WorkloadKind {
+    /// Every kind.
+    pub const ALL: &'static [Self] =
+        &[Self::Deployment, Self::StatefulSet, Self::DaemonSet, Self::Job, Self::CronJob];
+
+    /// The kind of that name; none for every other object. A `ReplicaSet` is none: what owns it is.
+    pub fn of(api_version: &str, kind: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|known| known.names() == (api_version, kind))
+    }
+
+    /// The kind's name in Kubernetes.
+    pub const fn name(self) -> &'static str {
+        self.names().1
+    }
+
+    /// The RFC 6901 pointer to the pod template.
+    pub fn template_pointer(self) -> &'static str {
+        let (api_version, kind) = self.names();
+        manifest::pod_pointer(api_version, kind).expect("every workload has a pod template")
+    }
+
+    /// `apiVersion` and `kind`.
+    const fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Deployment => ("apps/v1", "Deployment"),
+            Self::StatefulSet => ("apps/v1", "StatefulSet"),
+            Self::DaemonSet => ("apps/v1", "DaemonSet"),
+            Self::Job => ("batch/v1", "Job"),
+            Self::CronJob => ("batch/v1", "CronJob"),
+        }
+    }
+}
+
+/// What a workload was before the request.
+#[derive(Clone, Copy, Debug)]
+pub enum Former<'v, 'a> {
+    /// It was not: the request creates it.
+    Nothing,
+    /// This.
+    Workload(&'v WorkloadView<'a>),
+    /// The request says that there is one, and not in a way that can be read.
+    Unknown,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_is_known_by_version_and_name() {
+        for kind in WorkloadKind::ALL {
+            let (api_version, name) = kind.names();
+            assert_eq!(WorkloadKind::of(api_version, name), Some(*kind));
+            assert!(kind.template_pointer().ends_with("/template"), "{name}");
+        }
+        for (api_version, kind) in
+            [("apps/v1", "ReplicaSet"), ("v1", "Pod"), ("batch/v1beta1", "CronJob"), ("", "")]
+        {
+            assert_eq!(WorkloadKind::of(api_version, kind), None, "{kind}");
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! The read model of a workload: its own annotations, its template, and what says whether the template may change.
+
+use scaivault_contract::names::ANNOTATION_PREFIX;
+use serde::{Deserialize, de::IgnoredAny};
+use serde_json::value::RawValue;
+use thiserror::Error;
+
+use super::WorkloadKind;
+use crate::{
+    mutation_mode::{MUTATION_MODE, MutationMode, WORKLOAD_MUTATION_MODE},
+    pod::{Annotations, MalformedPod, PodView, Text, object},
+};
+
+/// What the core looks at of a workload, borrowed from the text of the review.
+#[derive(Clone, Debug)]
+pub struct WorkloadView<'a> {
+    pub(super) kind: WorkloadKind,
+    /// Those of its own metadata.
+    pub(super) annotations: Annotations<'a>,
+    /// A deletion has begun.
+    pub(super) is_deleting: bool,
+    /// A CronJob made it, and gave it the template that it has.
+    pub(super) is_from_cron_job: bool,
+    pub(super) template: PodView<'a>,
+    /// Whether the template has an object `metadata`, in which annotations can be put.
+    pub(super) template_has_metadata: bool,
+    /// The API server refuses another template, annotations included.
+    pub(super) is_template_fixed: bool,
+}
+
+/// The text is not a workload of the kind it is said to be.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum MalformedWorkload {
+    /// It is not an object, or a member has another type.
+    #[error("not a {kind}: {error}")]
+    Object {
+        /// The kind it should be.
+        kind: &'static str,
+        /// What is wrong, and where.
+        error: serde_json::Error,
+    },
+    /// There is no pod template.
+    #[error("the {kind} has no pod template at {pointer}")]
+    NoTemplate {
+        /// Its kind.
+        kind: &'static str,
+        /// Where it should be.
+        pointer: &'static str,
+    },
+    /// The template is none of a pod.
+    #[error(transparent)]
+    Template(#[from] MalformedPod),
+}
+
+impl<'a> WorkloadView<'a> {
+    /// Reads a workload of that kind from JSON.
+    pub fn parse(kind: WorkloadKind, json: &'a str) -> Result<Self, MalformedWorkload> {
+        #[derive(Deserialize)]
+        struct Document<'b>(#[serde(borrow, deserialize_with = "object")] Wire<'b>);
+        let malformed = |error| MalformedWorkload::Object { kind: kind.name(), error };
+        let Document(Wire { metadata, spec, status }) = serde_json::from_str(json).map_err(malformed)?;
+        let Spec { template, suspend, job_template } = spec;
+        let template = match kind {
+            WorkloadKind::CronJob => job_template.spec.template,
+            _ => template,
+        };
+        let Some(template) = template else {
+            return Err(MalformedWorkload::NoTemplate {
+                kind: kind.name(),
+                pointer: kind.template_pointer(),
+            });
+        };
+        let is_job = kind == WorkloadKind::Job;
+        let view = PodView::parse(template.get())?;
+        // A second look at the text only where the first one saw no annotations.
+        let template_has_metadata = view.metadata.annotations.present || has_metadata(template);
+        Ok(Self {
+            kind,
+            annotations: metadata.annotations,
+            is_deleting: metadata.deletion_timestamp.is_some(),
+            is_from_cron_job: is_job && metadata.owner_references.iter().flatten().any(Owner::is_cron_job),
+            template: view,
+            template_has_metadata,
+            is_template_fixed: is_job && (suspend != Some(true) || status.start_time.is_some()),
+        })
+    }
+
+    /// Its pod template.
+    pub fn template(&self) -> &PodView<'a> {
+        &self.template
+    }
+
+    /// `mutation-mode` of its own metadata; none where it is absent or no mode.
+    pub fn mutation_mode(&self) -> Option<MutationMode> {
+        self.own(MUTATION_MODE)?.parse().ok()
+    }
+
+    /// The value of one of our annotations on its own metadata, by its key without the prefix.
+    pub(super) fn own(&self, key: &str) -> Option<&str> {
+        find(&self.annotations, key)
+    }
+
+    /// Our annotations on its own metadata by key without the prefix, sorted.
+    pub(super) fn own_annotations(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.annotations
+            .ours
+            .iter()
+            .filter_map(|(key, value)| Some((key.strip_prefix(ANNOTATION_PREFIX)?, &**value)))
+    }
+
+    /// The value of one of our annotations in the template, by its key without the prefix.
+    pub(super) fn in_template(&self, key: &str) -> Option<&str> {
+        find(&self.template.metadata.annotations, key)
+    }
+
+    /// The mode that the template carries to the pods, as it is written.
+    pub(super) fn carried_mode(&self) -> Option<&str> {
+        self.in_template(WORKLOAD_MUTATION_MODE)
+    }
+}
+
+/// By bisection: whoever writes an object may put thousands of keys on it.
+fn find<'v>(annotations: &'v Annotations<'_>, key: &str) -> Option<&'v str> {
+    let name = |text: &'v Text<'_>| text.strip_prefix(ANNOTATION_PREFIX).unwrap_or(text);
+    let at = annotations.ours.binary_search_by(|(found, _)| name(found).cmp(key)).ok()?;
+    Some(&annotations.ours[at].1)
+}
+
+fn has_metadata(template: &RawValue) -> bool {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Template {
+        metadata: Option<IgnoredAny>,
+    }
+    serde_json::from_str(template.get()).is_ok_and(|Template { metadata }| metadata.is_some())
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Wire<'a> {
+    #[serde(borrow, deserialize_with = "object")]
+    metadata: Metadata<'a>,
+    #[serde(borrow, deserialize_with = "object")]
+    spec: Spec<'a>,
+    #[serde(deserialize_with = "object")]
+    status: Status,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Metadata<'a> {
+    #[serde(borrow)]
+    annotations: Annotations<'a>,
+    deletion_timestamp: Option<IgnoredAny>,
+    #[serde(borrow)]
+    owner_references: Option<Vec<Owner<'a>>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Owner<'a> {
+    #[serde(borrow)]
+    kind: Option<Text<'a>>,
+    controller: Option<bool>,
+}
+
+impl Owner<'_> {
+    fn is_cron_job(&self) -> bool {
+        self.controller == Some(true) && self.kind.as_deref() == Some(WorkloadKind::CronJob.name())
+    }
+}
+
+/// The members of every kind: the API server sends no member that a kind does not have.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Spec<'a> {
+    #[serde(borrow)]
+    template: Option<&'a RawValue>,
+    suspend: Option<bool>,
+    #[serde(borrow, deserialize_with = "object")]
+    job_template: JobTemplate<'a>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct JobTemplate<'a> {
+    #[serde(borrow, deserialize_with = "object")]
+    spec: JobSpec<'a>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct JobSpec<'a> {
+    #[serde(borrow)]
+    template: Option<&'a RawValue>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Status {
+    start_time: Option<IgnoredAny>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(kind: WorkloadKind, json: &str) -> WorkloadView<'_> {
+        WorkloadView::parse(kind, json).unwrap()
+    }
+
+    #[test]
+    fn a_jobs_template_may_change_until_it_has_started() {
+        for (spec, status, fixed) in [
+            (r#""suspend":true,"#, "{}", false),
+            (r#""suspend":true,"#, r#"{"startTime":null}"#, false),
+            (r#""suspend":true,"#, r#"{"startTime":"2026-01-01T00:00:00Z"}"#, true),
+            (r#""suspend":false,"#, "{}", true),
+            ("", "null", true),
+        ] {
+            let json = format!(r#"{{"spec":{{{spec}"template":{{}}}},"status":{status}}}"#);
+            assert_eq!(parse(WorkloadKind::Job, &json).is_template_fixed, fixed, "{json}");
+            assert!(!parse(WorkloadKind::Deployment, &json).is_template_fixed, "{json}");
+        }
+    }
+
+    #[test]
+    fn only_a_jobs_controller_makes_it_a_cron_jobs() {
+        for (owners, expected) in [
+            (r#"[{"kind":"Backup"},{"kind":"CronJob","controller":true}]"#, true),
+            (r#"[{"kind":"CronJob","controller":false}]"#, false),
+            (r#"[{"kind":"Backup","controller":true}]"#, false),
+            ("null", false),
+        ] {
+            let json = format!(r#"{{"metadata":{{"ownerReferences":{owners}}},"spec":{{"template":{{}}}}}}"#);
+            assert_eq!(parse(WorkloadKind::Job, &json).is_from_cron_job, expected, "{owners}");
+        }
+    }
+
+    #[test]
+    fn parents_of_the_templates_annotations_are_seen() {
+        for (template, has_metadata) in [
+            ("{}", false),
+            (r#"{"metadata":null}"#, false),
+            (r#"{"metadata":{}}"#, true),
+            (r#"{"metadata":{"annotations":null}}"#, true),
+            (r#"{"metadata":{"annotations":{}}}"#, true),
+        ] {
+            let json = format!(r#"{{"spec":{{"jobTemplate":{{"spec":{{"template":{template}}}}}}}}}"#);
+            assert_eq!(parse(WorkloadKind::CronJob, &json).template_has_metadata, has_metadata, "{template}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_workload_says_so() {
+        for (json, text) in [
+            ("[]", "not a Job"),
+            (r#"{"spec":[]}"#, "not a Job"),
+            (r#"{"spec":{"suspend":"yes","template":{}}}"#, "not a Job"),
+            ("{}", "/spec/template"),
+            (r#"{"spec":{"template":null}}"#, "/spec/template"),
+            (r#"{"spec":{"template":[]}}"#, "not a pod"),
+        ] {
+            let error = WorkloadView::parse(WorkloadKind::Job, json).unwrap_err().to_string();
+            assert!(error.contains(text), "{json}: {error}");
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Where the programs of a control plane are.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
+
+use super::ControlPlaneError;
+
+/// The variable that names the directory with the programs; the name is that of controller-runtime's envtest.
+pub const ASSETS_VARIABLE: &str = "KUBEBUILDER_ASSETS";
+
+/// The directory with the programs.
+#[derive(Clone, Debug)]
+pub struct Assets {
+    directory: PathBuf,
+    /// Where a program is looked for that the directory has not; as `PATH` is written.
+    path: Option<std::ffi::OsString>,
+}
+
+impl Assets {
+    /// The directory that [`ASSETS_VARIABLE`] names; programs that are not in it are looked for on the `PATH`.
+    #[expect(clippy::disallowed_methods, reason = "tests have no command line of their own")]
+    pub fn from_env() -> Result<Self, ControlPlaneError> {
+        let directory = env::var_os(ASSETS_VARIABLE).filter(|directory| !directory.is_empty());
+        let directory = directory.ok_or(ControlPlaneError::NoAssets)?;
+        Ok(Self { directory: directory.into(), path: env::var_os("PATH") })
+    }
+
+    /// The directory.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The path of a program by its name, `kubectl`.
+    pub fn program(&self, name: &str) -> Result<PathBuf, ControlPlaneError> {
+        let elsewhere = self.path.iter().flat_map(env::split_paths);
+        std::iter::once(self.directory.clone())
+            .chain(elsewhere)
+            .map(|directory| directory.join(name))
+            .find(|program| program.is_file())
+            .ok_or_else(|| ControlPlaneError::NoProgram {
+                program: name.to_owned(),
+                directory: self.directory.clone(),
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn the_directory_comes_before_the_path() {
+        let [assets, elsewhere] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        for program in
+            [assets.path().join("kubectl"), elsewhere.path().join("kubectl"), elsewhere.path().join("helm")]
+        {
+            fs::write(program, "").unwrap();
+        }
+        let path = Some(elsewhere.path().into());
+        let found = Assets { directory: assets.path().to_owned(), path };
+        assert_eq!(found.program("kubectl").unwrap(), assets.path().join("kubectl"));
+        assert_eq!(found.program("helm").unwrap(), elsewhere.path().join("helm"));
+        let error = found.program("kwok").unwrap_err().to_string();
+        assert!(error.contains("kwok") && error.contains("cargo xtask assets"), "{error}");
+    }
+}

@@ -1,0 +1,99 @@
+//! How the programs are started.
+
+use std::path::Path;
+
+use super::credentials::{Credentials, SERVICE_RANGE};
+
+/// etcd, for one control plane's life: nothing has to survive a crash.
+pub(super) fn etcd(port: u16, data: &Path) -> Vec<String> {
+    let url = format!("http://127.0.0.1:{port}");
+    vec![
+        format!("--data-dir={}", data.display()),
+        format!("--listen-client-urls={url}"),
+        format!("--advertise-client-urls={url}"),
+        // There are no peers; any free port will do.
+        "--listen-peer-urls=http://127.0.0.1:0".to_owned(),
+        "--log-level=warn".to_owned(),
+        "--unsafe-no-fsync".to_owned(),
+    ]
+}
+
+/// The API server, with the admission plugins that are on by default (Pod Security among them).
+pub(super) fn api_server(
+    port: u16,
+    etcd_port: u16,
+    credentials: &Credentials,
+    feature_gates: &str,
+    directory: &Path,
+) -> Vec<String> {
+    let Credentials {
+        authority: _,
+        server_certificate,
+        server_key,
+        service_account_certificate,
+        service_account_key,
+        tokens,
+        ..
+    } = credentials;
+    let mut flags = vec![
+        format!("--etcd-servers=http://127.0.0.1:{etcd_port}"),
+        "--bind-address=127.0.0.1".to_owned(),
+        "--advertise-address=127.0.0.1".to_owned(),
+        format!("--secure-port={port}"),
+        format!("--cert-dir={}", directory.display()),
+        format!("--tls-cert-file={}", server_certificate.display()),
+        format!("--tls-private-key-file={}", server_key.display()),
+        format!("--token-auth-file={}", tokens.display()),
+        "--authorization-mode=RBAC".to_owned(),
+        "--service-account-issuer=https://kubernetes.default.svc.cluster.local".to_owned(),
+        format!("--service-account-key-file={}", service_account_certificate.display()),
+        format!("--service-account-signing-key-file={}", service_account_key.display()),
+        format!("--service-cluster-ip-range={SERVICE_RANGE}"),
+        // Endpoints may not be loopback addresses, and nobody dials this one.
+        "--endpoint-reconciler-type=none".to_owned(),
+        "--allow-privileged=true".to_owned(),
+        "--profiling=false".to_owned(),
+    ];
+    if !feature_gates.is_empty() {
+        flags.push(format!("--feature-gates={feature_gates}"));
+    }
+    flags
+}
+
+/// The controllers, each as its own service account of kube-system, as in an ordinary cluster.
+pub(super) fn controller_manager(
+    kubeconfig: &Path,
+    credentials: &Credentials,
+    directory: &Path,
+) -> Vec<String> {
+    vec![
+        format!("--kubeconfig={}", kubeconfig.display()),
+        "--use-service-account-credentials=true".to_owned(),
+        format!("--root-ca-file={}", credentials.authority.display()),
+        format!("--service-account-private-key-file={}", credentials.service_account_key.display()),
+        // It is made where it is missing.
+        format!("--flex-volume-plugin-dir={}", directory.join("volume-plugins").display()),
+        "--leader-elect=false".to_owned(),
+        // No port of its own: nobody asks it anything.
+        "--secure-port=0".to_owned(),
+    ]
+}
+
+/// The scheduler.
+pub(super) fn scheduler(kubeconfig: &Path) -> Vec<String> {
+    vec![
+        format!("--kubeconfig={}", kubeconfig.display()),
+        "--leader-elect=false".to_owned(),
+        "--secure-port=0".to_owned(),
+    ]
+}
+
+/// kwok, which keeps the nodes' leases and says of every pod on them that it runs.
+pub(super) fn kwok(kubeconfig: &Path, stages: &Path) -> Vec<String> {
+    vec![
+        format!("--kubeconfig={}", kubeconfig.display()),
+        "--manage-all-nodes=true".to_owned(),
+        "--node-lease-duration-seconds=40".to_owned(),
+        format!("--config={}", stages.display()),
+    ]
+}

@@ -1,0 +1,162 @@
+//! Programs that end with the process that started them, however that ends.
+
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use super::ControlPlaneError;
+
+/// Runs `$@` and kills it when standard input ends, which it does with the process that holds the other end of the pipe.
+/// A SIGKILL of that process is noticed like every other end. `$1` is where the program's process id is written.
+///
+/// The shell waits for its program, so the id cannot belong to another process when it is killed. A background job's
+/// standard input is the null device unless it is given another, hence descriptor 3.
+const WATCH: &str = r#"
+exec 3<&0
+pid_file=$1; shift
+"$@" </dev/null 3<&- &
+program=$!
+echo "$program" >"$pid_file"
+{ read -r _ <&3; kill -KILL "$program"; } 2>/dev/null &
+watch=$!
+wait "$program"
+status=$?
+kill -KILL "$watch" 2>/dev/null
+exit "$status"
+"#;
+
+/// Removes the directory `$1` when standard input ends: again while programs that are being killed still write there.
+const REMOVE: &str = r#"
+read -r _
+tries=0
+while ! rm -rf "$1" 2>/dev/null && [ "$tries" -lt 100 ]; do
+  tries=$((tries + 1))
+  sleep 0.1
+done
+"#;
+
+/// Lines of a log that are shown when its program fails.
+const LOG_LINES: usize = 30;
+
+/// A program that runs. Killed when dropped, and when this process ends.
+pub(super) struct Program {
+    name: &'static str,
+    log: PathBuf,
+    shell: Child,
+}
+
+impl Program {
+    /// Starts a program whose output goes to `<name>.log` in `directory`, its process id to `<name>.pid`.
+    ///
+    /// `directory` is its home, and it knows no kubeconfig or proxy of whoever runs the tests.
+    pub(super) fn start(
+        name: &'static str,
+        program: &Path,
+        args: impl IntoIterator<Item = String>,
+        directory: &Path,
+    ) -> Result<Self, ControlPlaneError> {
+        let log = directory.join(format!("{name}.log"));
+        let start = || {
+            let output = File::create(&log)?;
+            let mut command = shell(WATCH, directory);
+            command.arg(directory.join(format!("{name}.pid"))).arg(program).args(args);
+            command.stderr(output.try_clone()?).stdout(output).spawn()
+        };
+        let shell = start().map_err(ControlPlaneError::setup(format!("start {name}")))?;
+        Ok(Self { name, log, shell })
+    }
+
+    /// The name under which it was started.
+    pub(super) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// An error if it runs no longer.
+    pub(super) fn check(&mut self) -> Result<(), ControlPlaneError> {
+        match self.shell.try_wait() {
+            Ok(None) => Ok(()),
+            _ => Err(ControlPlaneError::Ended { program: self.name, log: self.log_tail() }),
+        }
+    }
+
+    /// The last lines it wrote.
+    pub(super) fn log_tail(&self) -> String {
+        let text = fs::read(&self.log).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let lines: Vec<_> = text.lines().collect();
+        lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        end(&mut self.shell);
+    }
+}
+
+/// A directory for temporary files that is removed when dropped, and when this process ends.
+pub(super) struct Directory {
+    path: PathBuf,
+    shell: Child,
+}
+
+impl Directory {
+    /// A new one in the system's directory for temporary files.
+    pub(super) fn new(prefix: &str) -> Result<Self, ControlPlaneError> {
+        let make = || {
+            let directory = tempfile::Builder::new().prefix(prefix).tempdir()?;
+            let shell = shell(REMOVE, Path::new("/"))
+                .arg(directory.path())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()?;
+            Ok(Self { path: directory.keep(), shell })
+        };
+        make().map_err(ControlPlaneError::setup("make a directory for temporary files"))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes a file and returns its path.
+    pub(super) fn write(&self, name: &str, text: &str) -> Result<PathBuf, ControlPlaneError> {
+        let path = self.path.join(name);
+        let write = || {
+            fs::create_dir_all(path.parent().unwrap_or(&self.path))?;
+            fs::write(&path, text)
+        };
+        write().map_err(ControlPlaneError::setup(format!("write {name}")))?;
+        Ok(path)
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        end(&mut self.shell);
+    }
+}
+
+/// A shell that runs a script; this process holds the other end of its standard input.
+fn shell(script: &str, home: &Path) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", script, "sh"]).stdin(Stdio::piped()).env("HOME", home);
+    // A proxy would get the API server's calls of webhooks, whose names are no loopback names.
+    for variable in ["KUBECONFIG", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+/// Closes the shell's standard input, on which it ends what it watches, and waits for it.
+fn end(shell: &mut Child) {
+    drop(shell.stdin.take());
+    // Fails only if somebody waited before, and then it is gone.
+    let _: io::Result<_> = shell.wait();
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,99 @@
+use std::{
+    env,
+    io::{BufRead as _, BufReader, Read as _},
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::*;
+
+/// Far more than ending a program takes.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Set for the process that holds a program and is killed.
+const HOLDER: &str = "SCAIVAULT_TESTKIT_HOLDER";
+
+fn sleeper(directory: &Directory) -> Program {
+    let args = ["600".to_owned()];
+    Program::start("sleeper", Path::new("sleep"), args, directory.path()).unwrap()
+}
+
+/// The program's process id, once it runs.
+fn process_id(directory: &Path) -> String {
+    let file = directory.join("sleeper.pid");
+    wait_until("its process id", || fs::read_to_string(&file).is_ok_and(|text| text.ends_with('\n')));
+    fs::read_to_string(file).unwrap().trim().to_owned()
+}
+
+fn runs(process_id: &str) -> bool {
+    Command::new("kill").args(["-0", process_id]).stderr(Stdio::null()).status().unwrap().success()
+}
+
+#[track_caller]
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "waited for {what}");
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn a_dropped_program_and_its_directory_are_gone() {
+    let directory = Directory::new("scaivault-program-").unwrap();
+    let path = directory.path().to_owned();
+    let mut program = sleeper(&directory);
+    let process_id = process_id(&path);
+    assert!(runs(&process_id));
+    program.check().unwrap();
+    drop(program);
+    assert!(!runs(&process_id));
+    drop(directory);
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_program_that_ends_is_noticed_and_its_last_words_are_shown() {
+    let directory = Directory::new("scaivault-program-").unwrap();
+    let args = ["-c", "echo first; for i in 1 2 3; do echo line $i >&2; done; exit 3"].map(str::to_owned);
+    let mut program = Program::start("short", Path::new("sh"), args, directory.path()).unwrap();
+    wait_until("its end", || program.check().is_err());
+    let error = program.check().unwrap_err().to_string();
+    assert_eq!(error, "short ended before it was ready; the end of its log:\nfirst\nline 1\nline 2\nline 3");
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "says which of the two processes this is")]
+fn nothing_is_left_of_a_process_that_is_killed() {
+    if env::var_os(HOLDER).is_some() {
+        hold();
+        return;
+    }
+    let mut holder = Command::new(env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "--nocapture",
+            "control_plane::program::tests::nothing_is_left_of_a_process_that_is_killed",
+        ])
+        .env(HOLDER, "1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(holder.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let path = lines.find_map(|line| line.split_once("held: ").map(|(_, path)| PathBuf::from(path))).unwrap();
+    let process_id = process_id(&path);
+    assert!(runs(&process_id) && path.exists());
+
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    wait_until("the program's end", || !runs(&process_id));
+    wait_until("the directory's end", || !path.exists());
+}
+
+/// Holds a program until it is killed, or until whoever started this process is gone.
+fn hold() {
+    let directory = Directory::new("scaivault-program-").unwrap();
+    let _program = sleeper(&directory);
+    println!("held: {}", directory.path().display());
+    io::stdin().read_to_end(&mut Vec::new()).unwrap();
+}

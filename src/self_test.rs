@@ -1,0 +1,183 @@
+//! `self-test`: asks the cluster for an annotated pod, as a dry run, and looks whether it comes back injected.
+
+use std::{process::ExitCode, time::Duration};
+
+use anyhow::{Context as _, anyhow, bail};
+use kube::{
+    Api, Client,
+    api::{ApiResource, DynamicObject, PostParams},
+};
+use scaivault_contract::names::ANNOTATION_PREFIX;
+use serde_json::json;
+
+use crate::{args::SelfTestArgs, output};
+
+/// Longer than the API server waits for any admission webhook (30 s), so that its own answer is what is read.
+const TIMEOUT: Duration = Duration::from_secs(40);
+
+/// Whatever stands there: nothing is fetched in a dry run.
+const SECRET: &str = "environments/self-test/nothing";
+
+/// Says on standard output that the pod was injected; every other answer is an error.
+pub(crate) fn run(args: &SelfTestArgs) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(ask(&args.namespace))?;
+    let said = format!("a pod of the namespace {} comes back injected\n", args.namespace);
+    output::write_stdout(said.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn ask(namespace: &str) -> anyhow::Result<()> {
+    let client = Client::try_default().await.context(
+        "cannot find the cluster; run this in a pod with a service account token, or set KUBECONFIG",
+    )?;
+    let pods: Api<DynamicObject> = Api::namespaced_with(client, namespace, &pods());
+    let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+    let pod = pod();
+    let answer = tokio::time::timeout(TIMEOUT, pods.create(&dry_run, &pod))
+        .await
+        .with_context(|| format!("the API server did not answer within {} s", TIMEOUT.as_secs()))?;
+    match answer {
+        Ok(pod) => injected(&pod, namespace),
+        Err(error) => Err(refused(error, namespace)),
+    }
+}
+
+fn pods() -> ApiResource {
+    ApiResource {
+        group: String::new(),
+        version: "v1".to_owned(),
+        api_version: "v1".to_owned(),
+        kind: "Pod".to_owned(),
+        plural: "pods".to_owned(),
+    }
+}
+
+/// A pod that any namespace lets in, also one that enforces the Pod Security level `restricted`.
+fn pod() -> DynamicObject {
+    let mut pod = DynamicObject::new("", &pods()).data(json!({
+        "spec": {
+            "automountServiceAccountToken": false,
+            "restartPolicy": "Never",
+            "securityContext": {
+                "runAsNonRoot": true,
+                "runAsUser": 65532,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [{
+                "name": "app",
+                "image": "example.invalid/never-started",
+                "resources": {
+                    "requests": {"cpu": "1m", "memory": "1Mi"},
+                    "limits": {"cpu": "1m", "memory": "1Mi"},
+                },
+                "securityContext": {
+                    "allowPrivilegeEscalation": false,
+                    "capabilities": {"drop": ["ALL"]},
+                    "readOnlyRootFilesystem": true,
+                },
+            }],
+        },
+    }));
+    pod.metadata.name = None;
+    pod.metadata.generate_name = Some("scaivault-self-test-".to_owned());
+    pod.metadata.annotations =
+        Some([(format!("{ANNOTATION_PREFIX}inject-secret-self-test"), SECRET.to_owned())].into());
+    pod
+}
+
+/// The injector writes down what it did.
+fn injected(pod: &DynamicObject, namespace: &str) -> anyhow::Result<()> {
+    let status = pod
+        .metadata
+        .annotations
+        .as_ref()
+        .and_then(|annotations| annotations.get(&format!("{ANNOTATION_PREFIX}status")));
+    match status.map(String::as_str) {
+        Some("injected") => Ok(()),
+        Some(status) => bail!("the injector was called and left the pod alone: {status}"),
+        None => bail!(
+            "the pod came back as it was: the API server called no injector, or it leaves this namespace alone; look at the \
+             namespaceSelector and failurePolicy of the webhook configuration, at excludedNamespaces, and at the annotation \
+             {ANNOTATION_PREFIX}mutation-mode of the namespace {namespace}"
+        ),
+    }
+}
+
+/// The answer of the API server, with what to do about it where that is known.
+fn refused(error: kube::Error, namespace: &str) -> anyhow::Error {
+    let status = match error {
+        kube::Error::Api(status) => status,
+        other => return anyhow::Error::new(other).context("the API server cannot be asked for a pod"),
+    };
+    let message = &status.message;
+    let cure = if message.contains("failed calling webhook") {
+        "look at the injector's pods, at its Service and at the caBundle of its webhook configuration"
+            .to_owned()
+    } else if message.contains("denied the request") {
+        "the webhook that is named there refuses the pod".to_owned()
+    } else if status.code == 403 {
+        format!(
+            "this user needs the right to create pods in the namespace {namespace}, and room in its quotas"
+        )
+    } else if status.code == 404 {
+        format!("there is no namespace {namespace}; name one with --namespace")
+    } else {
+        format!("the API server answered with {}", status.code)
+    };
+    anyhow!("{message}; {cure}")
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+    use scaivault_testkit::pod_security::restricted_violations;
+
+    use super::*;
+
+    /// The pod as it comes back, with this status.
+    fn answer(status: Option<&str>) -> DynamicObject {
+        let mut pod = pod();
+        let annotations = pod.metadata.annotations.get_or_insert_default();
+        annotations.extend(status.map(|status| (format!("{ANNOTATION_PREFIX}status"), status.to_owned())));
+        pod
+    }
+
+    #[test]
+    fn only_an_injected_pod_will_do() {
+        assert!(injected(&answer(Some("injected")), "a").is_ok());
+        let skipped = injected(&answer(Some("skipped/problems")), "a").unwrap_err().to_string();
+        assert!(skipped.contains("skipped/problems"), "{skipped}");
+        let untouched = injected(&answer(None), "a").unwrap_err().to_string();
+        assert!(untouched.contains("namespace a") && untouched.contains("failurePolicy"), "{untouched}");
+    }
+
+    #[test]
+    fn a_refusal_says_what_to_do() {
+        for (code, message, cure) in [
+            (500, r#"Internal error occurred: failed calling webhook "pods": refused"#, "caBundle"),
+            (400, r#"admission webhook "other" denied the request: no"#, "refuses the pod"),
+            (403, "pods is forbidden", "namespace a"),
+            (404, r#"namespaces "a" not found"#, "--namespace"),
+            (422, "spec is invalid", "422"),
+        ] {
+            let error = kube::Error::Api(Box::new(Status::failure(message, "").with_code(code)));
+            let text = refused(error, "a").to_string();
+            assert!(text.starts_with(message) && text.contains(cure), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_pod_is_let_in_everywhere() {
+        let pod = pod();
+        let spec = &pod.data["spec"];
+        let mut container = spec["containers"][0].clone();
+        for (key, value) in spec["securityContext"].as_object().unwrap() {
+            container["securityContext"][key] = value.clone();
+        }
+        assert_eq!(restricted_violations(&container), [""; 0]);
+    }
+}

@@ -1,0 +1,167 @@
+//! The certificate that all replicas manage together: the loop by the clock, and what it tells of itself.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use anyhow::Error;
+use kube::Client;
+use scaivault_certs::{CertResolver, Done, LookError, Looked, Managed, Rotator, Validity};
+use scaivault_webhook::{Gate, LookFailure, Metrics, Readiness};
+
+use super::certificate::{REMINDER, unix_seconds};
+
+/// What `/readyz` says before the API servers trust what is served.
+const GATE: &str = "a certificate that the API servers trust";
+/// Looks are at least this far apart.
+const SHORTEST_WAIT: Duration = Duration::from_millis(100);
+
+/// Looks at the Secret and the webhook configurations now and then, and at the moments that the certificates name.
+pub(super) struct ManagedKeeper {
+    rotator: Rotator,
+    interval: Duration,
+    gate: Gate,
+    metrics: Arc<Metrics>,
+    /// What is served, as it was told.
+    leaf: Option<Validity>,
+    complaint: Complaint,
+}
+
+impl ManagedKeeper {
+    pub(super) fn new(
+        client: Client,
+        managed: Managed,
+        interval: Duration,
+        readiness: &Readiness,
+        metrics: &Arc<Metrics>,
+    ) -> (Self, Arc<CertResolver>) {
+        let (rotator, resolver) = Rotator::new(client, managed);
+        let (gate, metrics) = (readiness.gate(GATE), Arc::clone(metrics));
+        let complaint = Complaint::default();
+        (Self { rotator, interval, gate, metrics, leaf: None, complaint }, resolver)
+    }
+
+    pub(super) async fn run(mut self) {
+        loop {
+            let again_in = self.look(SystemTime::now()).await;
+            tokio::time::sleep(again_in).await;
+        }
+    }
+
+    /// Looks once; gives how long to wait for the next look. Never longer than the interval: a wall clock that is set
+    /// is noticed by then.
+    async fn look(&mut self, now: SystemTime) -> Duration {
+        let looked = self.rotator.look(now).await;
+        if self.rotator.is_trusted(now) {
+            self.gate.open();
+        } else {
+            self.gate.close();
+        }
+        self.tell_leaf();
+        let again_in = match looked {
+            Ok(looked) => {
+                self.tell(looked, now);
+                looked.again_in
+            }
+            Err(error) => {
+                self.complain(error, now);
+                None
+            }
+        };
+        let renewal = self.rotator.renews_leaf_at().map(|time| time.duration_since(now).unwrap_or_default());
+        let wait = [again_in, renewal].into_iter().flatten().fold(self.interval, Duration::min);
+        wait.max(SHORTEST_WAIT)
+    }
+
+    fn tell_leaf(&mut self) {
+        let leaf = self.rotator.leaf();
+        if leaf == self.leaf {
+            return;
+        }
+        if let Some(validity) = leaf {
+            let seconds = unix_seconds(validity.not_after);
+            if self.leaf.is_some() {
+                self.metrics.certificate_replaced(seconds);
+            } else {
+                self.metrics.certificate_served(seconds);
+            }
+            tracing::info!(not_after_unix_seconds = seconds, "certificate issued");
+        }
+        self.leaf = leaf;
+    }
+
+    fn tell(&mut self, looked: Looked, now: SystemTime) {
+        let Looked { authority, done, again_in: _ } = looked;
+        let authority_expiry = authority.map(|validity| unix_seconds(validity.not_after));
+        self.metrics.ca_bundle_checked(unix_seconds(now), authority_expiry);
+        match done {
+            Done::Nothing => {}
+            Done::Announced => tracing::info!("a new authority is made known to the API servers"),
+            Done::Adopted => {
+                tracing::info!("authorities found in the webhook configurations stay trusted for a while");
+            }
+            Done::Promoted => tracing::info!("the new authority signs from now on"),
+            Done::Forgot => tracing::info!("retired authorities are not trusted any more"),
+        }
+        if self.complaint.withdraw() {
+            tracing::info!("the Secret and the webhook configurations are in order again");
+        }
+    }
+
+    fn complain(&mut self, error: LookError, now: SystemTime) {
+        self.metrics.certificate_look_failed(match &error {
+            LookError::Secret(_) => LookFailure::Secret,
+            LookError::Configuration(_) => LookFailure::Configuration,
+            LookError::Busy => LookFailure::Conflict,
+            _ => LookFailure::Issue,
+        });
+        let error = format!("{:#}", Error::new(error));
+        if self.complaint.is_due(&error, now) {
+            let is_serving = self.leaf.is_some();
+            tracing::warn!(error, is_serving, "cannot look after the certificate; what is served stays");
+        }
+    }
+}
+
+/// What was said last, so that it is not repeated at every look.
+#[derive(Debug, Default)]
+struct Complaint {
+    said: Option<(String, SystemTime)>,
+}
+
+impl Complaint {
+    /// Whether `text` is to be said: it is another, or the last time is long ago.
+    fn is_due(&mut self, text: &str, now: SystemTime) -> bool {
+        let is_known = self.said.as_ref().is_some_and(|(said, at)| {
+            // A clock that was set back is no reason for silence.
+            said == text && now.duration_since(*at).is_ok_and(|since| since < REMINDER)
+        });
+        if !is_known {
+            self.said = Some((text.to_owned(), now));
+        }
+        !is_known
+    }
+
+    /// All is well; whether something was wrong before.
+    fn withdraw(&mut self) -> bool {
+        self.said.take().is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_complaint_is_said_once_an_hour() {
+        let (mut complaint, start) = (Complaint::default(), SystemTime::now());
+        assert!(complaint.is_due("away", start));
+        assert!(!complaint.is_due("away", start + REMINDER / 2));
+        assert!(complaint.is_due("forbidden", start + REMINDER / 2));
+        assert!(complaint.is_due("forbidden", start + 2 * REMINDER));
+        assert!(complaint.is_due("forbidden", start), "the clock was set back");
+        assert!(complaint.withdraw() && !complaint.withdraw());
+        assert!(complaint.is_due("forbidden", start));
+    }
+}

@@ -1,0 +1,14 @@
+//! The Helm chart, rendered by the real helm, which is looked for in `KUBEBUILDER_ASSETS` and then in `PATH`.
+//!
+//! After an intended change: `INSTA_UPDATE=always cargo test --features cluster-tests --test chart`, then read the difference.
+
+mod server;
+
+mod chart {
+    pub(crate) mod helm;
+
+    mod monitoring;
+    mod objects;
+    mod refusals;
+    mod renderings;
+}

@@ -1,0 +1,89 @@
+//! Runs helm on the chart.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// The chart, as a path from the workspace's directory.
+const CHART: &str = "charts/scaivault-injector";
+
+/// The workspace's directory.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A file of the chart.
+pub(crate) fn file(path: &str) -> String {
+    let path = root().join(CHART).join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// A program of the assets' directory, or else of this name on the `PATH`; none if it is nowhere.
+pub(crate) fn asset(name: &str) -> Option<PathBuf> {
+    let assets = env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
+    let path = env::var_os("PATH").unwrap_or_default();
+    let directories: Vec<_> = assets.into_iter().chain(env::split_paths(&path)).collect();
+    directories.into_iter().map(|directory| directory.join(name)).find(|program| program.is_file())
+}
+
+/// Runs helm in the workspace's directory; it sees no configuration of this machine.
+pub(crate) fn helm(arguments: &[&str]) -> Output {
+    let home = TempDir::new().unwrap();
+    let helm = asset("helm").expect("helm is in KUBEBUILDER_ASSETS or on the PATH");
+    let mut command = Command::new(helm);
+    command.current_dir(root()).args(arguments).env_remove("KUBECONFIG");
+    for variable in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME", "HOME"] {
+        command.env(variable, home.path());
+    }
+    command.output().unwrap()
+}
+
+/// Checks the chart's form.
+pub(crate) fn lint() -> Output {
+    helm(&["lint", "--strict", CHART])
+}
+
+/// The manifests for these arguments (`--set`, `--values`), or what helm says against them.
+pub(crate) fn template(arguments: &[&str]) -> Result<Manifests, String> {
+    let fixed = ["template", "scaivault-injector", CHART, "--namespace", "scaivault-system"];
+    let Output { status, stdout, stderr } = helm(&[&fixed, arguments].concat());
+    if !status.success() {
+        return Err(String::from_utf8(stderr).unwrap());
+    }
+    Ok(Manifests { text: String::from_utf8(stdout).unwrap() })
+}
+
+/// What helm wrote.
+pub(crate) struct Manifests {
+    pub(crate) text: String,
+}
+
+impl Manifests {
+    /// Every object.
+    pub(crate) fn objects(&self) -> Vec<Value> {
+        let documents = self.text.split("\n---\n").map(|document| document.trim_start_matches("---\n"));
+        let objects = documents.map(|document| match serde_saphyr::from_str::<Value>(document) {
+            Ok(object) => object,
+            Err(error) => panic!("{error}:\n{document}"),
+        });
+        objects.filter(|object| !object.is_null()).collect()
+    }
+
+    /// The objects of a kind.
+    pub(crate) fn of_kind(&self, kind: &str) -> Vec<Value> {
+        self.objects().into_iter().filter(|object| object["kind"] == kind).collect()
+    }
+
+    /// The one object of a kind.
+    #[track_caller]
+    pub(crate) fn only(&self, kind: &str) -> Value {
+        let mut objects = self.of_kind(kind);
+        assert_eq!(objects.len(), 1, "{kind} in\n{}", self.text);
+        objects.remove(0)
+    }
+}

@@ -1,0 +1,210 @@
+//! What has to hold of the rendered objects, whatever the values.
+
+use std::{collections::BTreeSet, fs, process::Command};
+
+use scaivault_testkit::pod_security::{is_restricted_volume, restricted_violations};
+use serde_json::{Value, json};
+
+use super::helm::{Manifests, template};
+use crate::server;
+
+/// As many as the API server allows in one entry.
+const MATCH_CONDITIONS: usize = 64;
+
+/// Sets of values that differ in what is asserted here.
+const SETS: [&[&str]; 5] = [
+    &[],
+    &["--set", "certificates.mode=cert-manager"],
+    &[
+        "--set",
+        "certificates.mode=files,certificates.files.secretName=tls,certificates.files.caBundle=-----BEGIN CERTIFICATE-----",
+    ],
+    &[
+        "--set",
+        "webhook.failurePolicy=Ignore,server.clientCa.configMap=callers,injector.excludedNamespaces={monitoring}",
+    ],
+    &[
+        "--set",
+        "podSecurityContext.runAsUser=null,podSecurityContext.runAsGroup=null,podSecurityContext.fsGroup=null",
+    ],
+];
+
+fn each(check: impl Fn(&Manifests, &[&str])) {
+    for set in SETS {
+        check(&template(set).unwrap(), set);
+    }
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+fn webhooks(manifests: &Manifests) -> Vec<Value> {
+    let kinds = ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"];
+    kinds.iter().flat_map(|kind| list(&manifests.only(kind)["webhooks"]).to_vec()).collect()
+}
+
+#[test]
+fn its_own_pods_pass_the_level_restricted() {
+    each(|manifests, set| {
+        let deployment = manifests.only("Deployment");
+        for spec in [&deployment["spec"]["template"]["spec"], &manifests.only("Pod")["spec"]] {
+            for container in list(&spec["containers"]) {
+                assert_eq!(restricted_violations(container), [""; 0], "{set:?}");
+            }
+            assert_eq!(spec["securityContext"]["runAsNonRoot"], true, "{set:?}");
+            assert_ne!(spec["hostNetwork"], true);
+            assert!(list(&spec["volumes"]).iter().all(is_restricted_volume), "{set:?}");
+        }
+    });
+}
+
+#[test]
+fn nobody_elses_fields_are_rendered() {
+    let manifests = template(&[]).unwrap();
+    assert_eq!(manifests.only("Secret").get("data"), None);
+    for webhook in webhooks(&manifests) {
+        assert_eq!(webhook["clientConfig"].get("caBundle"), None);
+    }
+    let scaled = template(&["--set", "autoscaling.enabled=true"]).unwrap();
+    assert_eq!(scaled.only("Deployment")["spec"].get("replicas"), None);
+}
+
+#[test]
+fn every_entry_leaves_the_cluster_and_itself_alone() {
+    each(|manifests, set| {
+        let mut selectors: Vec<_> =
+            webhooks(manifests).iter().map(|webhook| webhook["namespaceSelector"].clone()).collect();
+        let policies = manifests.of_kind("ValidatingAdmissionPolicy");
+        selectors.extend(
+            policies.iter().map(|policy| policy["spec"]["matchConstraints"]["namespaceSelector"].clone()),
+        );
+        assert!(selectors.len() >= 3, "{set:?}");
+        for selector in selectors {
+            let excluded = &selector["matchExpressions"][0];
+            assert_eq!(
+                (&excluded["key"], &excluded["operator"]),
+                (&json!("kubernetes.io/metadata.name"), &json!("NotIn"))
+            );
+            for namespace in ["kube-node-lease", "kube-public", "kube-system", "scaivault-system"] {
+                assert!(list(&excluded["values"]).contains(&json!(namespace)), "{set:?}: {excluded}");
+            }
+        }
+    });
+}
+
+#[test]
+fn every_entry_asks_for_no_more_than_it_needs() {
+    let entries = webhooks(&template(&[]).unwrap());
+    let of = |field: &str| entries.iter().map(|entry| entry[field].clone()).collect::<Vec<_>>();
+    let suffix = "injector.scaivault.scailabs.ai";
+    assert_eq!(of("name"), ["pods", "mode", "validate"].map(|name| json!(format!("{name}.{suffix}"))));
+    assert_eq!(of("failurePolicy"), ["Fail", "Fail", "Ignore"]);
+    assert_eq!(of("sideEffects"), ["NoneOnDryRun", "None", "None"]);
+    for entry in &entries {
+        assert!((1..=MATCH_CONDITIONS).contains(&list(&entry["matchConditions"]).len()), "{entry}");
+        for rule in list(&entry["rules"]) {
+            assert_eq!(rule["scope"], "Namespaced");
+            assert!(
+                !list(&rule["operations"]).contains(&json!("DELETE")) && !rule.to_string().contains('*'),
+                "{rule}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_safety_net_is_there_where_the_webhook_fails_open() {
+    let nets = |set: &str| template(&["--set", set]).unwrap().of_kind("ValidatingAdmissionPolicy").len();
+    assert_eq!(nets("webhook.failurePolicy=Fail"), 0);
+    assert_eq!(nets("webhook.failurePolicy=Ignore"), 1);
+    assert_eq!(nets("webhook.failurePolicy=Ignore,safetyNet.enabled=false"), 0);
+    assert_eq!(nets("safetyNet.enabled=true"), 1);
+}
+
+#[test]
+fn rights_on_what_exists_are_by_name() {
+    each(|manifests, set| {
+        let roles = [manifests.of_kind("ClusterRole"), manifests.of_kind("Role")].concat();
+        let mut written = BTreeSet::new();
+        // The test's role makes pods, and is there for the test alone.
+        let roles = roles.iter().filter(|role| role["metadata"]["name"] == "scaivault-injector");
+        for rule in roles.flat_map(|role| list(&role["rules"])) {
+            let reads = ["get", "list", "watch"].map(Value::from);
+            if list(&rule["resources"]).contains(&json!("events"))
+                || list(&rule["verbs"]).iter().all(|verb| reads.contains(verb))
+            {
+                assert!(!rule.to_string().contains("secrets"), "{set:?}: {rule}");
+                continue;
+            }
+            assert_eq!(list(&rule["resourceNames"]).len(), 1, "{set:?}: {rule}");
+            written.extend(list(&rule["resources"]).iter().map(ToString::to_string));
+        }
+        // With certificates from elsewhere there is nothing to write.
+        let self_managed = !set.concat().contains("certificates.mode");
+        assert_eq!(written.len(), if self_managed { 3 } else { 0 }, "{set:?}: {written:?}");
+    });
+}
+
+#[test]
+fn the_pod_lives_longer_than_its_drain() {
+    let pod =
+        |set: &str| template(&["--set", set]).unwrap().only("Deployment")["spec"]["template"]["spec"].clone();
+    assert!(pod("server.drainDelaySeconds=5")["terminationGracePeriodSeconds"].as_u64() > Some(25));
+    assert!(pod("server.drainDelaySeconds=60")["terminationGracePeriodSeconds"].as_u64() > Some(80));
+}
+
+#[test]
+fn an_injector_elsewhere_gets_its_rights_and_no_pods() {
+    let manifests = template(&["--set", "webhook.url=https://injector.example.com:8443/"]).unwrap();
+    for kind in ["Deployment", "Service", "ConfigMap", "PodDisruptionBudget", "ResourceQuota"] {
+        assert_eq!(manifests.of_kind(kind).len(), 0, "{kind}");
+    }
+    for kind in ["ServiceAccount", "ClusterRole", "Role"] {
+        assert!(!manifests.of_kind(kind).is_empty(), "{kind}");
+    }
+    let urls: Vec<_> =
+        webhooks(&manifests).iter().map(|webhook| webhook["clientConfig"]["url"].clone()).collect();
+    assert_eq!(
+        urls,
+        ["mutate", "mode", "validate"].map(|path| json!(format!("https://injector.example.com:8443/{path}")))
+    );
+    let both =
+        template(&["--set", "webhook.url=https://injector.example.com,deployment.enabled=true"]).unwrap();
+    let args = both.only("Deployment")["spec"]["template"]["spec"]["containers"][0]["args"].to_string();
+    assert!(args.contains("--tls-name=injector.example.com\""), "{args}");
+}
+
+#[test]
+fn the_injector_reads_the_configuration_that_is_rendered() {
+    let everything = "injector.defaults.url=https://vault.example.com,injector.defaults.refresh-interval=10m,\
+        injector.imagePullPolicy=Always,injector.onProblem=warn,injector.allowedUrls={https://b.example.com},\
+        injector.allowedImages={registry.example.com/agents},injector.allowHttp=true,\
+        injector.tokenUrl=https://key.example.com/token,injector.excludedNamespaces={monitoring,logging},\
+        imageRegistry=mirror.example.com";
+    for set in ["", everything] {
+        let manifests = template(&["--set", set]).unwrap();
+        let configuration = manifests.only("ConfigMap")["data"]["injector.yaml"].as_str().unwrap().to_owned();
+        let directory = tempfile::tempdir().unwrap();
+        let (config, pod) = (directory.path().join("injector.yaml"), directory.path().join("pod.yaml"));
+        fs::write(&config, &configuration).unwrap();
+        fs::write(&pod, "apiVersion: v1\nkind: Pod\nmetadata:\n  name: a\n  annotations: {scaivault.scailabs.ai/inject-secret-a: a/b}\nspec: {containers: [{name: a}]}\n").unwrap();
+        let mut inject: Command = server::program();
+        inject.arg("inject").arg("--config").arg(&config).arg("-f").arg(&pod);
+        let output = inject.output().unwrap();
+        let (stdout, stderr) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{configuration}\n{stderr}");
+        let image =
+            if set.is_empty() { "scailabs/scaivault-" } else { "mirror.example.com/scailabs/scaivault-" };
+        assert!(stdout.contains(&format!("image: {image}")), "{stdout}");
+    }
+}
+
+#[test]
+fn chart_and_program_have_one_version() {
+    let chart: Value = serde_saphyr::from_str(&super::helm::file("Chart.yaml")).unwrap();
+    for key in ["version", "appVersion"] {
+        assert_eq!(chart[key], env!("CARGO_PKG_VERSION"), "{key}");
+    }
+}

@@ -1,0 +1,40 @@
+//! Golden cases: `tests/chart/cases/<case>/values.yaml` through helm, the manifests beside it. Of all but the case `default`
+//! only the difference from that one is kept.
+
+use similar::TextDiff;
+
+use super::helm::{self, template};
+
+#[test]
+fn golden_renderings() {
+    let default = template(&[]).unwrap().text;
+    insta::glob!("cases/*/values.yaml", |values| {
+        let case = values.parent().expect("values stand in the directory of their case");
+        let name = case.file_name().expect("a case has a name").to_string_lossy().into_owned();
+        let text = template(&["--values", values.to_str().unwrap()]).unwrap().text;
+        let shown = if name == "default" {
+            text
+        } else {
+            let diff = TextDiff::from_lines(&default, &text);
+            diff.unified_diff().context_radius(4).header("default", &name).to_string()
+        };
+        insta::with_settings!({ prepend_module_to_snapshot => false, snapshot_path => case, snapshot_suffix => "", omit_expression => true }, {
+            insta::assert_snapshot!(format!("manifests-{name}"), shown);
+        });
+    });
+}
+
+#[test]
+fn the_chart_passes_helms_own_check() {
+    let output = helm::lint();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[test]
+fn nothing_is_random() {
+    for mode in ["self", "cert-manager"] {
+        let mode = format!("certificates.mode={mode}");
+        let render = || template(&["--set", &mode]).unwrap().text;
+        assert_eq!(render(), render());
+    }
+}

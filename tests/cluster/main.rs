@@ -1,0 +1,7 @@
+//! The injector beside a real control plane: `cargo xtask test` finds or builds its programs.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by panicking")]
+#![allow(clippy::print_stdout, reason = "a test that is run as another process tells what it holds")]
+
+mod control_plane;
+mod support;

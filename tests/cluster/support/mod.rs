@@ -1,0 +1,88 @@
+//! One control plane for all tests of this program, and what they do with it.
+//!
+//! Each test works in namespaces of its own ([`ControlPlane::namespace`]), and what it makes outside of namespaces has a
+//! namespace's name in its own, so that tests run beside each other.
+
+#![allow(dead_code, reason = "each test uses its part of this module")]
+
+use std::{
+    panic::Location,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use kube::{
+    Client,
+    api::{Api, ApiResource, DynamicObject, PostParams},
+    core::GroupVersionKind,
+};
+use scaivault_testkit::{
+    control_plane::{ControlPlane, Options},
+    poll,
+};
+use serde_json::Value;
+use tokio::sync::OnceCell;
+
+/// Far more than anything here takes; only a failing test waits so long.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Started by the first test that asks; ends with the process.
+static SHARED: OnceCell<Result<ControlPlane, String>> = OnceCell::const_new();
+
+/// The control plane of all tests, with two nodes on paper.
+pub(crate) async fn control_plane() -> &'static ControlPlane {
+    let options = Options { nodes: 2, ..Options::default() };
+    // A failure is kept: every other test would wait for the same one.
+    let started = SHARED
+        .get_or_init(|| async { ControlPlane::start(&options).await.map_err(|error| chain(&error)) })
+        .await;
+    started.as_ref().unwrap_or_else(|error| panic!("no control plane: {error}"))
+}
+
+/// Objects of a kind in a namespace, `api(client, "apps/v1", "Deployment", namespace)`.
+pub(crate) fn api(client: &Client, api_version: &str, kind: &str, namespace: &str) -> Api<DynamicObject> {
+    Api::namespaced_with(client.clone(), namespace, &resource(api_version, kind))
+}
+
+/// Objects of a kind that are in no namespace.
+pub(crate) fn cluster_api(client: &Client, api_version: &str, kind: &str) -> Api<DynamicObject> {
+    Api::all_with(client.clone(), &resource(api_version, kind))
+}
+
+fn resource(api_version: &str, kind: &str) -> ApiResource {
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind))
+}
+
+/// The object that is written so.
+pub(crate) fn object(value: Value) -> DynamicObject {
+    serde_json::from_value(value).unwrap()
+}
+
+/// Makes an object and returns what the API server made of it.
+pub(crate) async fn create(api: &Api<DynamicObject>, value: Value) -> kube::Result<Value> {
+    let created = api.create(&PostParams::default(), &object(value)).await?;
+    Ok(serde_json::to_value(created).unwrap())
+}
+
+/// Looks until there is something, and returns it.
+#[track_caller]
+pub(crate) fn eventually<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> impl Future<Output = T> {
+    let caller = Location::caller();
+    async move { poll(PATIENCE, look).await.unwrap_or_else(|| panic!("{caller}: waited {PATIENCE:?} for {what}")) }
+}
+
+/// Runs a program to its end and returns its standard output; it has to succeed.
+#[track_caller]
+pub(crate) fn run(command: &mut Command) -> String {
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?} failed ({}):\n{said}", output.status);
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// An error with all its causes.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}

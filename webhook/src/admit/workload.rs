@@ -1,0 +1,90 @@
+//! What a workload gets: its template adjusted to its mode, its annotations checked.
+
+use scaivault_inject::{
+    Context, SkipReason,
+    workload::{
+        Adjustment, Former, Validation, ValidationReason, WorkloadKind, WorkloadView, adjust,
+        validate as check,
+    },
+};
+
+use super::{Refusal, Verdict};
+use crate::{
+    context::{AdmissionContext, Lookup},
+    reason::{Deferral, Reason, Untouched},
+    review::{Operation, Request},
+};
+
+/// Brings the pod template in step with the workload's own `mutation-mode`.
+pub(super) fn mode(request: &Request<'_>, context: &AdmissionContext) -> Verdict {
+    look(request, context, |workload, former| {
+        let Adjustment { reason, patch, warnings } = adjust(workload, former);
+        Verdict { patch: Some(patch), warnings, ..Reason::Adjusted(reason).into() }
+    })
+}
+
+/// Checks the annotations, and refuses what the request brings.
+pub(super) fn validate(request: &Request<'_>, context: &AdmissionContext) -> Verdict {
+    look(request, context, |workload, former| {
+        let Lookup::Known(namespace) = context.namespace(&request.namespace) else {
+            return Reason::Deferred(Deferral::UnknownNamespace).into();
+        };
+        let surroundings = Context {
+            settings: &context.settings,
+            namespace: &namespace,
+            service_account_role: None,
+            workload_mutation_mode: None,
+            kube_version: context.kube_version,
+        };
+        let Validation { reason, problems, warnings } = check(workload, former, &surroundings);
+        let refusal = (reason == ValidationReason::Problems).then(|| Refusal::from(&problems));
+        Verdict { warnings, problems, refusal, ..Reason::Validated(reason).into() }
+    })
+}
+
+/// Reads the workload and what it was before. What is none is let through: its pods are judged when they come.
+fn look(
+    request: &Request<'_>,
+    context: &AdmissionContext,
+    decide: impl Fn(&WorkloadView<'_>, Former<'_, '_>) -> Verdict,
+) -> Verdict {
+    let kind = match kind(request) {
+        Ok(kind) => kind,
+        Err(untouched) => return Reason::Untouched(untouched).into(),
+    };
+    if context.settings.excludes(&request.namespace) {
+        return Reason::Skipped(SkipReason::ExcludedNamespace).into();
+    }
+    let Some(object) = request.object else {
+        return Reason::Untouched(Untouched::MalformedWorkload).into();
+    };
+    let workload = match WorkloadView::parse(kind, object.get()) {
+        Ok(workload) => workload,
+        Err(error) => {
+            let warnings = vec![format!("not checked: {error}")];
+            return Verdict { warnings, ..Reason::Untouched(Untouched::MalformedWorkload).into() };
+        }
+    };
+    if request.operation == Operation::Create {
+        return decide(&workload, Former::Nothing);
+    }
+    let former = request.old_object.and_then(|former| WorkloadView::parse(kind, former.get()).ok());
+    decide(&workload, former.as_ref().map_or(Former::Unknown, Former::Workload))
+}
+
+fn kind(request: &Request<'_>) -> Result<WorkloadKind, Untouched> {
+    if !request.subresource.is_empty() {
+        return Err(Untouched::Subresource);
+    }
+    let group_version = format!("{}/{}", request.kind.group, request.kind.version);
+    let kind = WorkloadKind::of(&group_version, &request.kind.kind).ok_or(Untouched::NotAWorkload)?;
+    match request.operation {
+        Operation::Create | Operation::Update => Ok(kind),
+        Operation::Delete => Err(Untouched::Delete),
+        Operation::Connect => Err(Untouched::Connect),
+        Operation::Other => Err(Untouched::OtherOperation),
+    }
+}
+
+#[cfg(test)]
+mod tests;

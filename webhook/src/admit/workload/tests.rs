@@ -1,0 +1,109 @@
+use serde_json::json;
+
+use super::*;
+use crate::{admit::admit, entry::Entry, testing::context};
+
+/// A review of a Deployment's update from no mode to `ignore`, with one more secret; `edit` puts other texts in place
+/// of its own.
+fn review(edit: &[(&str, &str)]) -> String {
+    let deployment = |annotations, template| {
+        json!({"metadata": {"name": "web", "annotations": annotations}, "spec": {"template": {
+            "metadata": {"annotations": template},
+            "spec": {"containers": [{"name": "app", "image": "registry.invalid/app:1"}]}}}})
+    };
+    let secret = json!({"scaivault.scailabs.ai/inject-secret-a": "a/b"});
+    let both = json!({"scaivault.scailabs.ai/inject-secret-a": "a/b", "scaivault.scailabs.ai/inject-secret-b": "a/b"});
+    let review = json!({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "request": {
+        "uid": "u-1",
+        "kind": {"group": "apps", "version": "v1", "kind": "Deployment"},
+        "name": "web", "namespace": "shop", "operation": "UPDATE",
+        "object": deployment(json!({"scaivault.scailabs.ai/mutation-mode": "ignore"}), both),
+        "oldObject": deployment(json!({}), secret),
+    }});
+    edit.iter().fold(review.to_string(), |review, (from, to)| {
+        assert!(review.contains(from), "{from} is not in {review}");
+        review.replacen(from, to, 1)
+    })
+}
+
+fn verdict(entry: Entry, edit: &[(&str, &str)]) -> Verdict {
+    admit(entry, &Request::decode(review(edit).as_bytes()).unwrap(), &context())
+}
+
+const BOTH: [Entry; 2] = [Entry::Mode, Entry::Validate];
+
+#[test]
+fn only_the_creation_and_update_of_a_workload_is_decided() {
+    for (from, to, expected) in [
+        ("\"kind\":\"Deployment\"", "\"kind\":\"ReplicaSet\"", Untouched::NotAWorkload),
+        ("\"group\":\"apps\"", "\"group\":\"\"", Untouched::NotAWorkload),
+        ("\"version\":\"v1\"", "\"version\":\"v2\"", Untouched::NotAWorkload),
+        ("\"name\":\"web\"", "\"name\":\"web\",\"subResource\":\"scale\"", Untouched::Subresource),
+        ("UPDATE", "DELETE", Untouched::Delete),
+        ("UPDATE", "CONNECT", Untouched::Connect),
+        ("UPDATE", "PATCH", Untouched::OtherOperation),
+        ("\"object\":{", "\"object\":null,\"other\":{", Untouched::MalformedWorkload),
+        ("\"object\":{", "\"object\":[],\"other\":{", Untouched::MalformedWorkload),
+        ("\"template\":{", "\"mould\":{", Untouched::MalformedWorkload),
+    ] {
+        for entry in BOTH {
+            let verdict = verdict(entry, &[(from, to)]);
+            assert_eq!(verdict.reason, Reason::Untouched(expected), "{to}");
+            assert!(verdict.refusal.is_none() && verdict.patch.is_none(), "{to}");
+        }
+    }
+}
+
+#[test]
+fn the_former_object_is_looked_at() {
+    let frozen = verdict(Entry::Mode, &[]);
+    assert_eq!((frozen.reason.outcome(), frozen.reason.name()), ("adjusted", "frozen"));
+    assert_eq!(frozen.patch.unwrap().operations().len(), 1);
+    assert_eq!(frozen.warnings, ["frozen by mutation-mode: ignore; not added: inject-secret-b"]);
+    let created = verdict(Entry::Mode, &[("UPDATE", "CREATE")]);
+    assert_eq!(created.reason.name(), "mode-carried");
+    for old in ["\"oldObject\":null,\"other\":{", "\"oldObject\":[],\"other\":{"] {
+        let unknown = verdict(Entry::Mode, &[("\"oldObject\":{", old)]);
+        assert_eq!(unknown.reason.name(), "unknown-former");
+        assert_eq!((unknown.patch.unwrap().operations().len(), unknown.warnings.len()), (0, 1));
+    }
+}
+
+#[test]
+fn a_refusal_says_all_problems() {
+    let wrong = [("\"ignore\"", "\"ingore\""), ("inject-secret-b\":\"a/b\"", "pattern\":\"x\"")];
+    let verdict = verdict(Entry::Validate, &wrong);
+    assert_eq!(verdict.reason, Reason::Validated(ValidationReason::Problems));
+    let refusal = verdict.refusal.unwrap();
+    assert_eq!((refusal.code, refusal.reason), (403, "Forbidden"));
+    assert_eq!(refusal.message, verdict.problems.to_string());
+    assert!(refusal.message.starts_with("2 problems"), "{}", refusal.message);
+}
+
+#[test]
+fn an_excluded_namespace_is_left_alone() {
+    for entry in BOTH {
+        let verdict = verdict(entry, &[("\"shop\"", "\"kube-system\"")]);
+        assert_eq!(verdict.reason, Reason::Skipped(SkipReason::ExcludedNamespace));
+        assert!(verdict.patch.is_none() && verdict.warnings.is_empty());
+    }
+}
+
+/// The mode needs nothing of the namespace.
+#[test]
+fn an_unknown_namespace_defers_the_check_alone() {
+    let edit = [("\"shop\"", "\"unknown\"")];
+    assert_eq!(verdict(Entry::Validate, &edit).reason, Reason::Deferred(Deferral::UnknownNamespace));
+    assert_eq!(verdict(Entry::Mode, &edit).reason.name(), "frozen");
+}
+
+#[test]
+fn every_reason_is_one_that_is_counted() {
+    for edit in [&[][..], &[("UPDATE", "CREATE")], &[("\"shop\"", "\"unknown\"")], &[("\"ignore\"", "\"x\"")]]
+    {
+        for entry in BOTH {
+            let reason = verdict(entry, edit).reason;
+            assert!(Reason::of(entry).contains(&reason), "{entry:?}: {reason:?}");
+        }
+    }
+}

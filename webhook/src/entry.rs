@@ -1,0 +1,42 @@
+//! The entries of the webhook configurations: what is asked, by the path it is posted to.
+
+/// Where pods that are created are posted to, to be injected.
+pub const MUTATE_PATH: &str = "/mutate";
+/// Where workloads with a `mutation-mode` are posted to, for their pod templates to carry it.
+pub const MODE_PATH: &str = "/mode";
+/// Where workloads are posted to, for their annotations to be checked.
+pub const VALIDATE_PATH: &str = "/validate";
+
+/// One entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// Pods, CREATE, mutating.
+    Mutate,
+    /// Workloads, CREATE and UPDATE, mutating.
+    Mode,
+    /// Workloads, CREATE and UPDATE, validating.
+    Validate,
+}
+
+impl Entry {
+    /// Every entry.
+    pub const ALL: [Self; 3] = [Self::Mutate, Self::Mode, Self::Validate];
+
+    /// The path on the admission port.
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::Mutate => MUTATE_PATH,
+            Self::Mode => MODE_PATH,
+            Self::Validate => VALIDATE_PATH,
+        }
+    }
+
+    /// Its name in logs and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Mutate => "mutate",
+            Self::Mode => "mode",
+            Self::Validate => "validate",
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! The programs that the cluster tests start: etcd, Kubernetes, helm, kwok. Built from Go modules into a cache.
+
+#![allow(
+    clippy::print_stderr,
+    reason = "standard output is the directory alone, for KUBEBUILDER_ASSETS=$(...)"
+)]
+
+mod build;
+mod cache;
+mod kubernetes;
+mod module;
+
+use std::{env, fs, path::PathBuf, time::Instant};
+
+use anyhow::{Context, Result, bail};
+
+pub(crate) use kubernetes::Release;
+
+use cache::Cache;
+use module::{MODULES, Module, Source};
+
+/// What is built.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Another Kubernetes release than the pinned one, by its minor version: 1.31
+    #[arg(long, value_name = "MINOR")]
+    kube: Option<Release>,
+}
+
+/// Builds what is missing and prints the directory with the programs.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    println!("{}", directory(args.kube)?.display());
+    Ok(())
+}
+
+/// The names of all programs.
+pub(crate) fn programs() -> impl Iterator<Item = &'static str> {
+    MODULES.iter().flat_map(|module| module.programs).map(|(_, name)| *name)
+}
+
+/// The directory with all programs, if they have been built.
+pub(crate) fn cached(kube: Option<Release>) -> Result<Option<PathBuf>> {
+    let Some(go) = build::go_version() else { return Ok(None) };
+    let set = Set::of(kube, &go)?;
+    let directory = cache()?.set(&set.key());
+    Ok(set.is_in(&directory).then_some(directory))
+}
+
+/// Whether what is missing can be built at all.
+pub(crate) fn can_be_built() -> bool {
+    build::go_version().is_some()
+}
+
+/// The directory with all programs; what is missing is built first, one module at a time.
+pub(crate) fn directory(kube: Option<Release>) -> Result<PathBuf> {
+    let go = build::go_version()
+        .context("Go builds the programs and is not on the PATH: https://go.dev/doc/install")?;
+    let set = Set::of(kube, &go)?;
+    let cache = cache()?;
+    let directory = cache.set(&set.key());
+    if set.is_in(&directory) {
+        return Ok(directory);
+    }
+    // Held until the end: another task that wants the same waits, and then finds it built.
+    let _lock = cache.lock()?;
+    if set.is_in(&directory) {
+        return Ok(directory);
+    }
+    let mut built = Vec::new();
+    for keyed in &set.modules {
+        built.push(build_module(&cache, keyed)?);
+    }
+    cache.link(&built, &directory)?;
+    Ok(directory)
+}
+
+fn build_module(cache: &Cache, keyed: &Keyed) -> Result<PathBuf> {
+    let Keyed { module, source, key } = keyed;
+    let directory = cache.module(module.name, key);
+    if module.is_in(&directory) {
+        return Ok(directory);
+    }
+    let started = Instant::now();
+    eprintln!(
+        "building {} ({}): minutes, if Go has not built it before",
+        module.name,
+        source.version(module)?
+    );
+    let out = cache.fresh(module.name)?;
+    let sources = source.write(cache)?;
+    build::build(&sources, &source.flags(module)?, &out)?;
+    for (built_as, name) in module.programs.iter().filter(|(built_as, name)| built_as != name) {
+        fs::rename(out.join(built_as), out.join(name))
+            .with_context(|| format!("go did not build {built_as}"))?;
+    }
+    if !module.is_in(&out) {
+        bail!("{} did not build all of its programs into {}", module.name, out.display());
+    }
+    cache.put(&out, &directory)?;
+    eprintln!("built {} in {:.0} s", module.name, started.elapsed().as_secs_f64());
+    Ok(directory)
+}
+
+fn cache() -> Result<Cache> {
+    Cache::find(|name| env::var_os(name)).context(
+        "no place for built programs: set HOME, XDG_CACHE_HOME or SCAIVAULT_ASSETS_CACHE to a directory",
+    )
+}
+
+/// The modules that are built together, each with the key of what goes into it.
+struct Set {
+    modules: Vec<Keyed>,
+}
+
+struct Keyed {
+    module: &'static Module,
+    source: Source,
+    key: String,
+}
+
+impl Set {
+    fn of(kube: Option<Release>, go_version: &str) -> Result<Self> {
+        let keyed = |module: &'static Module| {
+            let source = Source::of(module, kube)?;
+            let key = cache::key(&[&source.fingerprint()?, &source.flags(module)?.join("\0"), go_version]);
+            Ok(Keyed { module, source, key })
+        };
+        Ok(Self { modules: MODULES.iter().map(keyed).collect::<Result<_>>()? })
+    }
+
+    fn key(&self) -> String {
+        cache::key(&self.modules.iter().map(|keyed| keyed.key.as_str()).collect::<Vec<_>>())
+    }
+
+    fn is_in(&self, directory: &std::path::Path) -> bool {
+        self.modules.iter().all(|keyed| keyed.module.is_in(directory))
+    }
+}

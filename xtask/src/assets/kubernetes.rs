@@ -1,0 +1,121 @@
+//! The releases of Kubernetes with which the cluster tests can run.
+
+use std::{fmt, str::FromStr};
+
+/// The name of the Go module with Kubernetes' programs.
+pub(super) const MODULE: &str = "kubernetes";
+/// What it requires.
+pub(super) const PATH: &str = "k8s.io/kubernetes";
+
+/// A release of Kubernetes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Release {
+    minor: u16,
+    patch: u16,
+}
+
+impl Release {
+    /// Every supported minor version with its newest patch, oldest first. The last one is pinned in `tests/assets`.
+    pub(super) const ALL: [Self; 8] = [
+        Self { minor: 30, patch: 14 },
+        Self { minor: 31, patch: 14 },
+        Self { minor: 32, patch: 13 },
+        Self { minor: 33, patch: 13 },
+        Self { minor: 34, patch: 4 },
+        Self { minor: 35, patch: 4 },
+        Self { minor: 36, patch: 3 },
+        Self { minor: 37, patch: 2 },
+    ];
+
+    /// The version of the Go module: `v1.31.14`.
+    pub(super) fn version(self) -> String {
+        let Self { minor, patch } = self;
+        format!("v1.{minor}.{patch}")
+    }
+
+    /// A go.mod that builds this release's programs, made from Kubernetes' own.
+    ///
+    /// Its libraries stand in directories of its repository, which a published module does not have; they are published
+    /// under the same numbers with a 0 in front.
+    pub(super) fn go_mod(self, upstream: &str) -> String {
+        let Self { minor, patch } = self;
+        let libraries = upstream.lines().filter_map(|line| line.trim().split_once(" => ./staging/"));
+        let replaces = libraries.map(|(library, _)| format!("\t{library} => {library} v0.{minor}.{patch}\n"));
+        let programs = ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"];
+        let tools = programs.map(|program| format!("\t{PATH}/cmd/{program}\n"));
+        format!(
+            "module scaivault-injector/tests/assets/{MODULE}\n\ngo 1.26.0\n\nrequire {PATH} {version}\n\n\
+             replace (\n{replaces})\n\ntool (\n{tools})\n",
+            version = self.version(),
+            replaces = replaces.collect::<String>(),
+            tools = tools.concat(),
+        )
+    }
+}
+
+/// As on the command line: `1.31`.
+impl FromStr for Release {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL.into_iter().find(|release| release.to_string() == text).ok_or_else(|| {
+            let known = Self::ALL.map(|release| release.to_string());
+            format!("no such release; there are {}", known.join(", "))
+        })
+    }
+}
+
+impl fmt::Display for Release {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "1.{}", self.minor)
+    }
+}
+
+/// What Kubernetes' own build sets. Without it a server says that it is `v0.0.0-master`.
+pub(super) fn version_variables(version: &str) -> Vec<String> {
+    let mut numbers = version.trim_start_matches('v').split('.');
+    let mut number = || numbers.next().unwrap_or_default();
+    let (major, minor) = (number(), number());
+    [("gitVersion", version), ("gitMajor", major), ("gitMinor", minor)]
+        .map(|(name, value)| format!("k8s.io/component-base/version.{name}={value}"))
+        .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_is_named_by_its_minor_version() {
+        assert_eq!("1.31".parse::<Release>().map(Release::version), Ok("v1.31.14".to_owned()));
+        for unknown in ["1.29", "1.310", "1.31.14", "v1.31"] {
+            let error = unknown.parse::<Release>().expect_err("it is not in the table");
+            assert!(error.contains("1.30, 1.31"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_libraries_of_the_repository_become_published_ones() -> Result<(), String> {
+        let upstream = "module k8s.io/kubernetes\n\nrequire k8s.io/api v0.0.0\n\nreplace (\n\
+                        \tk8s.io/api => ./staging/src/k8s.io/api\n\
+                        \tk8s.io/kubectl => ./staging/src/k8s.io/kubectl\n\
+                        \tgithub.com/a/b => github.com/c/d v1.0.0\n)\n";
+        let go_mod = "1.31".parse::<Release>()?.go_mod(upstream);
+        assert_eq!(
+            go_mod,
+            "module scaivault-injector/tests/assets/kubernetes\n\ngo 1.26.0\n\n\
+             require k8s.io/kubernetes v1.31.14\n\n\
+             replace (\n\tk8s.io/api => k8s.io/api v0.31.14\n\tk8s.io/kubectl => k8s.io/kubectl v0.31.14\n)\n\n\
+             tool (\n\tk8s.io/kubernetes/cmd/kube-apiserver\n\tk8s.io/kubernetes/cmd/kube-controller-manager\n\
+             \tk8s.io/kubernetes/cmd/kube-scheduler\n\tk8s.io/kubernetes/cmd/kubectl\n)\n"
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn the_programs_are_told_their_version() {
+        let variables = version_variables("v1.37.2");
+        assert_eq!(variables[0], "k8s.io/component-base/version.gitVersion=v1.37.2");
+        assert!(variables[2].ends_with(".gitMinor=37"), "{variables:?}");
+    }
+}

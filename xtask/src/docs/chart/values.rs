@@ -1,0 +1,101 @@
+//! `values.yaml` as it is written: not only YAML, but with the comment above each value. Defaults stand on one line, so the
+//! file is read line by line.
+
+use anyhow::{Context, Result, bail, ensure};
+
+/// The values below a heading, which is a comment line of its own.
+pub(super) struct Chapter {
+    pub(super) title: String,
+    pub(super) items: Vec<Item>,
+}
+
+/// A key.
+pub(super) struct Item {
+    /// The keys on the way to it, itself included.
+    path: Vec<String>,
+    /// The default, as it is written; none for a map whose keys follow.
+    pub(super) default: Option<String>,
+    /// The comment above it, one paragraph.
+    pub(super) doc: String,
+}
+
+impl Item {
+    /// As it is written behind `--set`.
+    pub(super) fn name(&self) -> String {
+        self.path.join(".")
+    }
+
+    /// Where the schema has it.
+    pub(super) fn pointer(&self) -> String {
+        self.path.iter().map(|key| format!("/properties/{key}")).collect()
+    }
+}
+
+/// Reads the file; a value without a comment, or outside of any chapter, is an error.
+pub(super) fn read(text: &str) -> Result<Vec<Chapter>> {
+    let mut chapters: Vec<Chapter> = Vec::new();
+    let mut comment: Vec<&str> = Vec::new();
+    let mut path: Vec<String> = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let place = || format!("values.yaml, line {}", index + 1);
+        let content = line.trim_start();
+        if content.is_empty() {
+            // A longer comment that belongs to no value is the head of the file.
+            if let [title] = comment[..] {
+                chapters.push(Chapter { title: title.to_owned(), items: Vec::new() });
+            }
+            comment.clear();
+        } else if let Some(words) = content.strip_prefix('#') {
+            comment.push(words.trim());
+        } else {
+            let depth = (line.len() - content.len()) / 2;
+            let (key, default) = content.split_once(':').with_context(|| format!("{}: no key", place()))?;
+            ensure!(depth <= path.len(), "{}: a key below no map", place());
+            path.truncate(depth);
+            path.push(key.to_owned());
+            let default = Some(default.trim()).filter(|default| !default.is_empty()).map(str::to_owned);
+            let item = Item { path: path.clone(), default, doc: comment.join(" ") };
+            if item.default.is_some() && item.doc.is_empty() {
+                bail!("{}: {} has no comment", place(), item.name());
+            }
+            comment.clear();
+            let chapter = chapters.last_mut().with_context(|| format!("{}: no heading", place()))?;
+            chapter.items.push(item);
+        }
+    }
+    Ok(chapters)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_have_names_defaults_and_comments() -> Result<()> {
+        let text = "# The head,\n# in two lines.\n\n# First\n\na:\n  # One,\n  # two.\n  b: {c: d}\n  e:\n    # Three.\n    f: \"\"\n# Four.\ng: 1\n";
+        let chapters = read(text)?;
+        assert_eq!(chapters.len(), 1);
+        assert_eq!(chapters[0].title, "First");
+        let items: Vec<_> = chapters[0]
+            .items
+            .iter()
+            .map(|item| (item.name(), item.default.as_deref(), item.doc.as_str()))
+            .collect();
+        let expected = [
+            ("a", None, ""),
+            ("a.b", Some("{c: d}"), "One, two."),
+            ("a.e", None, ""),
+            ("a.e.f", Some("\"\""), "Three."),
+            ("g", Some("1"), "Four."),
+        ];
+        assert_eq!(items, expected.map(|(name, default, doc)| (name.to_owned(), default, doc)));
+        assert_eq!(chapters[0].items[3].pointer(), "/properties/a/properties/e/properties/f");
+        Ok(())
+    }
+
+    #[test]
+    fn a_value_without_a_comment_is_an_error() {
+        let error = read("# First\n\na:\n  b: 1\n").err().expect("b has no comment").to_string();
+        assert_eq!(error, "values.yaml, line 4: a.b has no comment");
+    }
+}

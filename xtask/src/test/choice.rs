@@ -1,0 +1,181 @@
+//! Which tests are wanted, and which programs they get.
+
+use std::path::{Path, PathBuf};
+
+use crate::assets;
+
+/// What the words for `cargo test` ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// The cluster tests among all others.
+    Everything,
+    /// The cluster tests, by their name.
+    ClusterByName,
+    /// Packages or programs among which the cluster tests are not.
+    WithoutCluster,
+}
+
+impl Wanted {
+    /// Read off the words before `--`, which are cargo's and not the test programs'.
+    pub(super) fn by(extra: &[String]) -> Self {
+        let words: Vec<_> = cargos_words(extra).collect();
+        let names_it = |pair: &[&str]| pair[0] == "--test" && pair[1] == "cluster";
+        if words.windows(2).any(names_it)
+            || words.iter().any(|word| *word == "--test=cluster" || word.contains("cluster-tests"))
+        {
+            return Self::ClusterByName;
+        }
+        // Cargo's options that choose some programs of a package and leave out the others.
+        let others = [
+            "--test",
+            "--lib",
+            "--doc",
+            "--bin",
+            "--bins",
+            "--bench",
+            "--benches",
+            "--example",
+            "--examples",
+        ];
+        let chooses_programs = words
+            .iter()
+            .any(|word| others.contains(&word.split_once('=').map_or(*word, |(option, _)| option)));
+        if chooses_programs || chooses_packages(extra) { Self::WithoutCluster } else { Self::Everything }
+    }
+}
+
+/// Whether the words name packages.
+pub(super) fn chooses_packages(extra: &[String]) -> bool {
+    cargos_words(extra)
+        .any(|word| word.starts_with("--package") || (word.starts_with("-p") && !word.starts_with("--")))
+}
+
+fn cargos_words(extra: &[String]) -> impl Iterator<Item = &str> {
+    extra.iter().map(String::as_str).take_while(|word| *word != "--")
+}
+
+/// Programs that an envtest directory does not have, and that may come from elsewhere.
+const FROM_ELSEWHERE: [&str; 2] = ["helm", "kwok"];
+
+/// Where programs may be.
+pub(super) struct Machine<'a> {
+    /// The directory that the environment names.
+    pub(super) named: Option<&'a Path>,
+    /// The directories of the PATH.
+    pub(super) path: &'a [PathBuf],
+    /// The directory with what has been built.
+    pub(super) cached: Option<&'a Path>,
+}
+
+/// The programs that the tests get.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Choice<'a> {
+    /// Those that the environment names, with what they lack from `more`.
+    Named { directory: &'a Path, more: Option<&'a Path> },
+    /// Those that have been built.
+    Cached(&'a Path),
+    /// They have to be built first.
+    Build,
+    /// There are none.
+    Nothing,
+}
+
+/// What the environment names, if that is all it takes; else what has been built; else what can be.
+pub(super) fn choose<'a>(
+    machine: &Machine<'a>,
+    can_be_built: bool,
+    is_in: impl Fn(&Path, &str) -> bool,
+) -> Choice<'a> {
+    let Machine { named, path, cached } = *machine;
+    if let Some(directory) = named {
+        let on_path = |program: &str| path.iter().any(|directory| is_in(directory, program));
+        let may_be_elsewhere = |program: &str| FROM_ELSEWHERE.contains(&program);
+        let missing: Vec<_> = assets::programs()
+            .filter(|program| !is_in(directory, program))
+            .filter(|program| !(may_be_elsewhere(program) && on_path(program)))
+            .collect();
+        if missing.is_empty() {
+            return Choice::Named { directory, more: None };
+        }
+        if cached.is_some() && missing.into_iter().all(may_be_elsewhere) {
+            return Choice::Named { directory, more: cached };
+        }
+    }
+    match cached {
+        Some(cached) => Choice::Cached(cached),
+        None if can_be_built => Choice::Build,
+        None => Choice::Nothing,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Vec<String> {
+        text.split_whitespace().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn packages_are_chosen_before_the_dashes_only() {
+        for chosen in ["-p scaivault-inject", "-pscaivault-inject detach", "--package=xtask"] {
+            assert!(chooses_packages(&words(chosen)), "{chosen}");
+        }
+        for all in ["detach", "--doc", "-- -p", "--profile release"] {
+            assert!(!chooses_packages(&words(all)), "{all}");
+        }
+    }
+
+    #[test]
+    fn the_cluster_tests_run_with_all_others_or_by_name() {
+        for everything in ["", "detach", "--release", "-- --test cluster"] {
+            assert_eq!(Wanted::by(&words(everything)), Wanted::Everything, "{everything}");
+        }
+        for named in ["--test cluster", "--test=cluster", "-p scaivault-injector --features cluster-tests"] {
+            assert_eq!(Wanted::by(&words(named)), Wanted::ClusterByName, "{named}");
+        }
+        for others in
+            ["-p xtask", "--test golden", "--test=golden", "--doc", "-p scaivault-injector --test cli"]
+        {
+            assert_eq!(Wanted::by(&words(others)), Wanted::WithoutCluster, "{others}");
+        }
+    }
+
+    /// `named`, `path` and `cached` are the names of the programs there; none where there is no such directory.
+    #[track_caller]
+    fn check(named: Option<&[&str]>, path: &[&str], cached: bool, can_be_built: bool, expected: &Choice<'_>) {
+        let is_in = |directory: &Path, program: &str| match directory.to_str() {
+            Some("named") => named.is_some_and(|programs| programs.contains(&program)),
+            _ => path.contains(&program),
+        };
+        let machine = Machine {
+            named: named.map(|_| Path::new("named")),
+            path: &["bin".into()],
+            cached: cached.then_some(Path::new("cached")),
+        };
+        assert_eq!(choose(&machine, can_be_built, is_in), *expected);
+    }
+
+    #[test]
+    fn what_the_environment_names_comes_first_and_then_what_has_been_built() {
+        let all: Vec<_> = assets::programs().collect();
+        let servers: Vec<_> =
+            all.iter().copied().filter(|program| !FROM_ELSEWHERE.contains(program)).collect();
+        let envtest: &[&str] = &["etcd", "kube-apiserver", "kubectl"];
+        let cached = Choice::Cached(Path::new("cached"));
+        let named = |more: Option<&'static str>| Choice::Named {
+            directory: Path::new("named"),
+            more: more.map(Path::new),
+        };
+
+        check(Some(&all), &[], true, true, &named(None));
+        check(Some(&servers), &["helm", "kwok"], true, true, &named(None));
+        check(Some(&servers), &["helm"], true, true, &named(Some("cached")));
+        // Of the servers none comes from elsewhere: they have to be of one version.
+        check(Some(envtest), &all, true, true, &cached);
+        check(None, &all, true, true, &cached);
+        check(Some(&servers), &[], false, true, &Choice::Build);
+        check(None, &all, false, true, &Choice::Build);
+        check(None, &all, false, false, &Choice::Nothing);
+    }
+}
