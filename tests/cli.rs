@@ -7,6 +7,7 @@ mod cli {
     mod errors;
     mod examples;
     mod inputs;
+    mod migration_page;
     mod pass_through;
     mod reference;
     mod reports;

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::{
     injection::{injected, pod},
+    kubectl::wait_for,
     world::World,
 };
 
@@ -20,9 +21,11 @@ const WRITERS: usize = 2;
 /// Pods a call of kubectl: its start costs more than a pod does.
 const BATCH: usize = 10;
 /// Between two calls of a writer. Some forty pods a second in all; more would only test the cluster.
-const PAUSE: Duration = Duration::from_millis(300);
-/// Fewer pods than this were no load.
-const FEWEST: usize = 50;
+const PAUSE: Duration = Duration::from_millis(200);
+/// Fewer pods than this are no load.
+const FEWEST: usize = 100;
+/// How long they may take on a slow machine.
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// What became of the pods.
 #[derive(Debug, Default)]
@@ -34,17 +37,22 @@ pub(super) struct Tally {
 
 /// Does `work` while pods are created in `namespace`, and fails if one of them was refused or is not injected.
 pub(super) fn during(world: &World<'_>, namespace: &str, work: impl FnOnce() -> Result<()>) -> Result<Tally> {
-    let stop = AtomicBool::new(false);
+    let (stop, created) = (AtomicBool::new(false), AtomicUsize::new(0));
     let (worked, tally) = thread::scope(|scope| {
-        let writers: Vec<_> =
-            (0..WRITERS).map(|_| scope.spawn(|| write_until(&stop, world, namespace))).collect();
-        let worked = work();
+        let write = || write_until(&stop, &created, world, namespace);
+        let writers: Vec<_> = (0..WRITERS).map(|_| scope.spawn(write)).collect();
+        let enough = |pods: usize| Ok((created.load(Ordering::Relaxed) >= pods).then_some(()));
+        let worked = wait_for("pods are created", PATIENCE, || enough(1))
+            .and_then(|()| work())
+            // What breaks may break late.
+            .and_then(|()| wait_for("pods are created still", PATIENCE, || enough(FEWEST)));
         stop.store(true, Ordering::Relaxed);
         let tallies = writers.into_iter().map(|writer| writer.join().expect("a writer does not panic"));
         (worked, tallies.fold(Tally::default(), Tally::and))
     });
-    worked?;
+    // A refusal says more than what it led to.
     tally.check()?;
+    worked?;
     let pods = world.kubectl.items(&["pods", "--namespace", namespace])?;
     if pods.len() != tally.created {
         bail!("{} pods were created, and {} are there", tally.created, pods.len());
@@ -56,7 +64,7 @@ pub(super) fn during(world: &World<'_>, namespace: &str, work: impl FnOnce() -> 
     Ok(tally)
 }
 
-fn write_until(stop: &AtomicBool, world: &World<'_>, namespace: &str) -> Tally {
+fn write_until(stop: &AtomicBool, created: &AtomicUsize, world: &World<'_>, namespace: &str) -> Tally {
     let pod = pod(&json!({"inject-secret-db.json": "environments/production/billing/database"}));
     let batch: Vec<Value> = vec![pod; BATCH];
     let batch = json!({"apiVersion": "v1", "kind": "List", "items": batch});
@@ -64,7 +72,10 @@ fn write_until(stop: &AtomicBool, world: &World<'_>, namespace: &str) -> Tally {
     while !stop.load(Ordering::Relaxed) {
         let started = Instant::now();
         match world.kubectl.create(namespace, &batch) {
-            Ok(()) => tally.created += BATCH,
+            Ok(()) => {
+                tally.created += BATCH;
+                created.fetch_add(BATCH, Ordering::Relaxed);
+            }
             Err(error) => tally.refused.push(format!("{error:#}")),
         }
         tally.longest = tally.longest.max(started.elapsed());
@@ -85,9 +96,6 @@ impl Tally {
     fn check(&self) -> Result<()> {
         if let Some(first) = self.refused.first() {
             bail!("{} calls that create {BATCH} pods failed; the first: {first}", self.refused.len());
-        }
-        if self.created < FEWEST {
-            bail!("only {} pods were created: not a load", self.created);
         }
         Ok(())
     }
@@ -116,11 +124,5 @@ mod tests {
         let both = good.and(bad);
         assert_eq!((both.created, both.longest), (2 * FEWEST, Duration::from_secs(2)));
         assert!(both.check().unwrap_err().to_string().ends_with("the first: no"));
-    }
-
-    #[test]
-    fn a_few_pods_are_no_load() {
-        let few = Tally { created: FEWEST - 1, ..Tally::default() };
-        assert!(few.check().is_err());
     }
 }

@@ -58,7 +58,7 @@ impl<'a> World<'a> {
         for question in [
             &["get", "pods", "--output=wide", &system][..],
             &["get", "events", "--sort-by=.lastTimestamp", &system],
-            &["logs", "--all-containers", "--prefix", "--tail=40", &selector, &system],
+            &["logs", "--all-containers", "--prefix", "--tail=10", &selector, &system],
         ] {
             // The failure that is being looked into may be that nothing answers.
             if let Err(error) = self.kubectl.run(question) {
