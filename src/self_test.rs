@@ -4,13 +4,13 @@ use std::{process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, anyhow, bail};
 use kube::{
-    Api, Client,
+    Api,
     api::{ApiResource, DynamicObject, PostParams},
 };
 use scaivault_contract::names::ANNOTATION_PREFIX;
 use serde_json::json;
 
-use crate::{args::SelfTestArgs, output};
+use crate::{args::SelfTestArgs, cluster, output};
 
 /// Longer than the API server waits for any admission webhook (30 s), so that its own answer is what is read.
 const TIMEOUT: Duration = Duration::from_secs(40);
@@ -31,10 +31,7 @@ pub(crate) fn run(args: &SelfTestArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn ask(namespace: &str) -> anyhow::Result<()> {
-    let client = Client::try_default().await.context(
-        "cannot find the cluster; run this in a pod with a service account token, or set KUBECONFIG",
-    )?;
-    let pods: Api<DynamicObject> = Api::namespaced_with(client, namespace, &pods());
+    let pods: Api<DynamicObject> = Api::namespaced_with(cluster::client().await?, namespace, &pods());
     let dry_run = PostParams { dry_run: true, ..PostParams::default() };
     let pod = pod();
     let answer = tokio::time::timeout(TIMEOUT, pods.create(&dry_run, &pod))

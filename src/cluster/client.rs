@@ -18,9 +18,9 @@ const USER_AGENT: &str = concat!("scaivault-injector/", env!("CARGO_PKG_VERSION"
 /// A client of the cluster that `KUBECONFIG` names, else of the one around this pod. Nothing is sent yet. Needs a
 /// tokio runtime.
 pub(crate) async fn client() -> anyhow::Result<Client> {
-    let mut config = Config::infer().await.context(
-        "--cluster finds no Kubernetes API: run in a pod with a service account's token, set KUBECONFIG, or leave --cluster away",
-    )?;
+    let mut config = Config::infer()
+        .await
+        .context("no Kubernetes API found: run in a pod with a service account's token, or set KUBECONFIG")?;
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.read_timeout = Some(READ_TIMEOUT);
     // The timeout counts from a request's end, not from when its connection was last used.
