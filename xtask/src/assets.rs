@@ -1,4 +1,5 @@
-//! The programs that the cluster tests start: etcd, Kubernetes, helm, kwok. Built from Go modules into a cache.
+//! What the tests of chart and cluster need: etcd, Kubernetes, helm, kwok and promtool, built from Go modules into a cache,
+//! and beside them what the API of each supported Kubernetes knows.
 
 #![allow(
     clippy::print_stderr,
@@ -9,6 +10,7 @@ mod build;
 mod cache;
 mod kubernetes;
 mod module;
+mod openapi;
 
 use std::{env, fs, path::PathBuf, time::Instant};
 
@@ -27,18 +29,19 @@ pub(crate) struct Args {
     kube: Option<Release>,
 }
 
-/// Builds what is missing and prints the directory with the programs.
+/// Makes what is missing and prints the directory with it.
 pub(crate) fn run(args: &Args) -> Result<()> {
     println!("{}", directory(args.kube)?.display());
     Ok(())
 }
 
-/// The names of all programs.
-pub(crate) fn programs() -> impl Iterator<Item = &'static str> {
-    MODULES.iter().flat_map(|module| module.programs).map(|(_, name)| *name)
+/// The names of all programs and documents.
+pub(crate) fn names() -> impl Iterator<Item = String> {
+    let programs = MODULES.iter().flat_map(|module| module.programs);
+    programs.map(|(_, name)| (*name).to_owned()).chain(openapi::names())
 }
 
-/// The directory with all programs, if they have been built.
+/// The directory with all of them, if they have been made.
 pub(crate) fn cached(kube: Option<Release>) -> Result<Option<PathBuf>> {
     let Some(go) = build::go_version() else { return Ok(None) };
     let set = Set::of(kube, &go)?;
@@ -51,7 +54,7 @@ pub(crate) fn can_be_built() -> bool {
     build::go_version().is_some()
 }
 
-/// The directory with all programs; what is missing is built first, one module at a time.
+/// The directory with all programs and documents; what is missing is made first, one module at a time.
 pub(crate) fn directory(kube: Option<Release>) -> Result<PathBuf> {
     let go = build::go_version()
         .context("Go builds the programs and is not on the PATH: https://go.dev/doc/install")?;
@@ -66,7 +69,7 @@ pub(crate) fn directory(kube: Option<Release>) -> Result<PathBuf> {
     if set.is_in(&directory) {
         return Ok(directory);
     }
-    let mut built = Vec::new();
+    let mut built = vec![openapi::fetch(&cache)?];
     for keyed in &set.modules {
         built.push(build_module(&cache, keyed)?);
     }
@@ -129,10 +132,12 @@ impl Set {
     }
 
     fn key(&self) -> String {
-        cache::key(&self.modules.iter().map(|keyed| keyed.key.as_str()).collect::<Vec<_>>())
+        let openapi = openapi::key();
+        let modules = self.modules.iter().map(|keyed| keyed.key.as_str());
+        cache::key(&modules.chain([openapi.as_str()]).collect::<Vec<_>>())
     }
 
     fn is_in(&self, directory: &std::path::Path) -> bool {
-        self.modules.iter().all(|keyed| keyed.module.is_in(directory))
+        self.modules.iter().all(|keyed| keyed.module.is_in(directory)) && openapi::are_in(directory)
     }
 }

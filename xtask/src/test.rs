@@ -57,7 +57,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Err(error) => {
             process::run(&mut process::cargo(base.chain(args.iter().map(String::as_str))))?;
             let left_out = format!(
-                "the test program `cluster` (tests/cluster) was left out: {error:#}; \
+                "the test programs `cluster` and `chart` were left out: {error:#}; \
                  with Go on the PATH, `cargo xtask test --test cluster` builds what it needs and runs it"
             );
             if env::var_os("CI").is_some_and(|value| value == "true") {
@@ -100,7 +100,7 @@ impl Programs {
             Choice::Build => Ok(Self { directory: assets::directory(None)?, more: Vec::new() }),
             Choice::Nothing => bail!(
                 "{ASSETS_VARIABLE} names no directory with {}, and there is no Go to build them",
-                assets::programs().collect::<Vec<_>>().join(", ")
+                assets::names().collect::<Vec<_>>().join(", ")
             ),
         }
     }

@@ -1,8 +1,7 @@
 //! Runs Go. Its output goes to standard error.
 
 use std::{
-    fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -29,20 +28,28 @@ pub(super) fn tidy(directory: &Path) -> Result<()> {
     run(Command::new("go").args(["mod", "tidy"]).current_dir(directory))
 }
 
-/// The go.mod of a published module. Run in a directory that belongs to no module.
-pub(super) fn go_mod_of(path: &str, version: &str, directory: &Path) -> Result<String> {
-    /// The part of what `go mod download -json` writes that is used here.
-    #[derive(Deserialize)]
-    #[serde(rename_all = "PascalCase")]
-    struct Download {
-        go_mod: std::path::PathBuf,
-    }
+/// A published module, as `go mod download -json` tells of it.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Download {
+    /// Its go.mod.
+    pub(super) go_mod: PathBuf,
+    /// Its files.
+    pub(super) dir: PathBuf,
+    /// What go.sum says of its files, `h1:…`.
+    pub(super) sum: String,
+}
+
+/// Fetches a module, into `into` instead of Go's own place if that is given. Run in a directory that belongs to no module.
+pub(super) fn download(path: &str, version: &str, directory: &Path, into: Option<&Path>) -> Result<Download> {
     let mut command = Command::new("go");
-    command.args(["mod", "download", "-json", &format!("{path}@{version}")]).current_dir(directory);
-    let text = process::output(&mut command)?;
-    let Download { go_mod } =
-        serde_json::from_str(&text).context("`go mod download` wrote something unexpected")?;
-    fs::read_to_string(&go_mod).with_context(|| format!("cannot read {}", go_mod.display()))
+    command.args(["mod", "download", "-json"]).current_dir(directory).env("GOWORK", "off");
+    if let Some(into) = into {
+        // What Go keeps may not be changed or removed, unless it is told.
+        command.arg("-modcacherw").env("GOMODCACHE", into);
+    }
+    let text = process::output(command.arg(format!("{path}@{version}")))?;
+    serde_json::from_str(&text).context("`go mod download` wrote something unexpected")
 }
 
 fn run(command: &mut Command) -> Result<()> {

@@ -12,35 +12,55 @@ pub(super) const PATH: &str = "k8s.io/kubernetes";
 pub(crate) struct Release {
     minor: u16,
     patch: u16,
+    /// What go.sum says of the Go module's files.
+    sum: &'static str,
 }
 
 impl Release {
     /// Every supported minor version with its newest patch, oldest first. The last one is pinned in `tests/assets`.
     pub(super) const ALL: [Self; 8] = [
-        Self { minor: 30, patch: 14 },
-        Self { minor: 31, patch: 14 },
-        Self { minor: 32, patch: 13 },
-        Self { minor: 33, patch: 13 },
-        Self { minor: 34, patch: 4 },
-        Self { minor: 35, patch: 4 },
-        Self { minor: 36, patch: 3 },
-        Self { minor: 37, patch: 2 },
+        Self { minor: 30, patch: 14, sum: "h1:MrlKXh9uhLIJpyxOeXhcndzRVSvwiV9iJ8NgH8nqPsg=" },
+        Self { minor: 31, patch: 14, sum: "h1:UtjLfqvXLuSVDdJ4+NpQCIfFkKkLnAAVmxAEMsnkhjk=" },
+        Self { minor: 32, patch: 13, sum: "h1:5TGYdZ6YZqdp6h/Rp1vX/4TIoybMPdgv97LCZCtPuNQ=" },
+        Self { minor: 33, patch: 13, sum: "h1:bmH31xUdSzeA5vk0wZAK9MZp11mdLuzUSeKk0qN3hPQ=" },
+        Self { minor: 34, patch: 4, sum: "h1:Yy6R4QB8C9kJPp25GFqEvX5XQwY5qzKeqD0Xx6oAcmk=" },
+        Self { minor: 35, patch: 4, sum: "h1:o/8dBC/pHVpYoGV4OAIytAlNPZbdYVTXJHoYvXC4qzM=" },
+        Self { minor: 36, patch: 3, sum: "h1:qDQdoMiluAE2Eab6Fa52YV+WjiGz9mZFFoagEA6cI+o=" },
+        Self { minor: 37, patch: 2, sum: "h1:A2VDEiObzkYqFTKhSsn0ZEb0RlLEXpHWj93gi2HqEwE=" },
     ];
 
     /// The version of the Go module: `v1.31.14`.
     pub(super) fn version(self) -> String {
-        let Self { minor, patch } = self;
+        let Self { minor, patch, sum: _ } = self;
         format!("v1.{minor}.{patch}")
+    }
+
+    /// The version of the Go modules with its libraries: `v0.31.14`.
+    pub(super) fn library_version(self) -> String {
+        let Self { minor, patch, sum: _ } = self;
+        format!("v0.{minor}.{patch}")
+    }
+
+    /// What go.sum says of the Go module's files, `h1:…`.
+    pub(super) fn sum(self) -> &'static str {
+        self.sum
     }
 
     /// A go.mod that builds this release's programs, made from Kubernetes' own.
     ///
     /// Its libraries stand in directories of its repository, which a published module does not have; they are published
-    /// under the same numbers with a 0 in front.
+    /// under the same numbers with a 0 in front. Those that it does not require are left out: some are not published at all.
     pub(super) fn go_mod(self, upstream: &str) -> String {
-        let Self { minor, patch } = self;
-        let libraries = upstream.lines().filter_map(|line| line.trim().split_once(" => ./staging/"));
-        let replaces = libraries.map(|(library, _)| format!("\t{library} => {library} v0.{minor}.{patch}\n"));
+        let published = self.library_version();
+        let lines = || upstream.lines().map(str::trim);
+        let is_required = |library: &str| {
+            lines().any(|line| line.strip_prefix(library).is_some_and(|rest| rest.starts_with(" v0.0.0")))
+        };
+        let libraries =
+            lines().filter_map(|line| line.split_once(" => ./staging/").map(|(library, _)| library));
+        let replaces = libraries
+            .filter(|library| is_required(library))
+            .map(|library| format!("\t{library} => {library} {published}\n"));
         let programs = ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"];
         let tools = programs.map(|program| format!("\t{PATH}/cmd/{program}\n"));
         format!(
@@ -95,9 +115,10 @@ mod tests {
     }
 
     #[test]
-    fn the_libraries_of_the_repository_become_published_ones() -> Result<(), String> {
-        let upstream = "module k8s.io/kubernetes\n\nrequire k8s.io/api v0.0.0\n\nreplace (\n\
-                        \tk8s.io/api => ./staging/src/k8s.io/api\n\
+    fn the_libraries_that_are_required_become_published_ones() -> Result<(), String> {
+        let upstream = "module k8s.io/kubernetes\n\nrequire (\n\tk8s.io/api v0.0.0\n\tk8s.io/kubectl v0.0.0 // indirect\n)\n\n\
+                        replace (\n\tk8s.io/api => ./staging/src/k8s.io/api\n\
+                        \tk8s.io/sample-cli-plugin => ./staging/src/k8s.io/sample-cli-plugin\n\
                         \tk8s.io/kubectl => ./staging/src/k8s.io/kubectl\n\
                         \tgithub.com/a/b => github.com/c/d v1.0.0\n)\n";
         let go_mod = "1.31".parse::<Release>()?.go_mod(upstream);

@@ -125,10 +125,17 @@ impl Source {
             Self::Pinned { directory, .. } => Ok(directory.clone()),
             Self::Generated(release) => {
                 let directory = cache.fresh("sources")?;
-                let upstream = build::go_mod_of(kubernetes::PATH, &release.version(), &directory)?;
-                let go_mod = release.go_mod(&upstream);
+                let upstream = build::download(kubernetes::PATH, &release.version(), &directory, None)?;
+                let go_mod = release.go_mod(&read(&upstream.go_mod)?);
                 fs::write(directory.join("go.mod"), go_mod).context("cannot write go.mod")?;
-                build::tidy(&directory)?;
+                build::tidy(&directory).with_context(|| {
+                    format!(
+                        "cannot put the sources of Kubernetes {release} together; if Go says above that a library \
+                         (k8s.io/… {staging}) is not available, then the proxy of `go env GOPROXY` does not have it: take another \
+                         proxy, or another release",
+                        staging = release.library_version(),
+                    )
+                })?;
                 Ok(directory)
             }
         }

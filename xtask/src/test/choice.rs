@@ -54,8 +54,8 @@ fn cargos_words(extra: &[String]) -> impl Iterator<Item = &str> {
     extra.iter().map(String::as_str).take_while(|word| *word != "--")
 }
 
-/// Programs that an envtest directory does not have, and that may come from elsewhere.
-const FROM_ELSEWHERE: [&str; 2] = ["helm", "kwok"];
+/// What has to be in one place, because it is of one version; all else may come from elsewhere.
+const SERVERS: [&str; 5] = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"];
 
 /// Where programs may be.
 pub(super) struct Machine<'a> {
@@ -89,15 +89,15 @@ pub(super) fn choose<'a>(
     let Machine { named, path, cached } = *machine;
     if let Some(directory) = named {
         let on_path = |program: &str| path.iter().any(|directory| is_in(directory, program));
-        let may_be_elsewhere = |program: &str| FROM_ELSEWHERE.contains(&program);
-        let missing: Vec<_> = assets::programs()
-            .filter(|program| !is_in(directory, program))
-            .filter(|program| !(may_be_elsewhere(program) && on_path(program)))
+        let may_be_elsewhere = |name: &str| !SERVERS.contains(&name);
+        let missing: Vec<_> = assets::names()
+            .filter(|name| !is_in(directory, name))
+            .filter(|name| !(may_be_elsewhere(name) && on_path(name)))
             .collect();
         if missing.is_empty() {
             return Choice::Named { directory, more: None };
         }
-        if cached.is_some() && missing.into_iter().all(may_be_elsewhere) {
+        if cached.is_some() && missing.iter().all(|name| may_be_elsewhere(name)) {
             return Choice::Named { directory, more: cached };
         }
     }
@@ -158,9 +158,9 @@ mod tests {
 
     #[test]
     fn what_the_environment_names_comes_first_and_then_what_has_been_built() {
-        let all: Vec<_> = assets::programs().collect();
-        let servers: Vec<_> =
-            all.iter().copied().filter(|program| !FROM_ELSEWHERE.contains(program)).collect();
+        let all: Vec<_> = assets::names().collect();
+        let all: Vec<_> = all.iter().map(String::as_str).collect();
+        let others: Vec<_> = all.iter().copied().filter(|name| !SERVERS.contains(name)).collect();
         let envtest: &[&str] = &["etcd", "kube-apiserver", "kubectl"];
         let cached = Choice::Cached(Path::new("cached"));
         let named = |more: Option<&'static str>| Choice::Named {
@@ -169,12 +169,12 @@ mod tests {
         };
 
         check(Some(&all), &[], true, true, &named(None));
-        check(Some(&servers), &["helm", "kwok"], true, true, &named(None));
-        check(Some(&servers), &["helm"], true, true, &named(Some("cached")));
+        check(Some(&SERVERS), &others, true, true, &named(None));
+        check(Some(&SERVERS), &["helm"], true, true, &named(Some("cached")));
         // Of the servers none comes from elsewhere: they have to be of one version.
         check(Some(envtest), &all, true, true, &cached);
         check(None, &all, true, true, &cached);
-        check(Some(&servers), &[], false, true, &Choice::Build);
+        check(Some(&SERVERS), &[], false, true, &Choice::Build);
         check(None, &all, false, true, &Choice::Build);
         check(None, &all, false, false, &Choice::Nothing);
     }
