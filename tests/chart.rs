@@ -12,5 +12,7 @@ mod chart {
     mod monitoring;
     mod objects;
     mod refusals;
+    mod releases;
     mod renderings;
+    mod schema;
 }

@@ -32,6 +32,16 @@ pub(crate) fn asset(name: &str) -> Option<PathBuf> {
     directories.into_iter().map(|directory| directory.join(name)).find(|program| program.is_file())
 }
 
+/// Says that an asset is not there and what was not tried for that; with `CI=true` this is a failure.
+#[expect(clippy::disallowed_methods, reason = "a test has no command line")]
+pub(crate) fn left_out(asset: &str, what: &str) {
+    let said = format!(
+        "no {asset} in KUBEBUILDER_ASSETS or on the PATH (`cargo xtask assets` makes it, with Go and a network): {what}"
+    );
+    assert!(env::var_os("CI").is_none_or(|value| value != "true"), "{said}");
+    eprintln!("{said}");
+}
+
 /// Runs helm in the workspace's directory; it sees no configuration of this machine.
 pub(crate) fn helm(arguments: &[&str]) -> Output {
     let home = TempDir::new().unwrap();
