@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by panicking")]
 #![allow(clippy::print_stdout, reason = "a test that is run as another process tells what it holds")]
 
+mod apply;
 mod control_plane;
 mod support;
 mod webhook;
