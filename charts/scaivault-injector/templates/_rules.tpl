@@ -6,6 +6,7 @@ users feel read the API server's: only it knows of calls that never arrived.
 {{- $ours := printf "namespace=%q,service=%q" .Release.Namespace (include "injector.fullname" .) -}}
 {{- $webhooks := "name=~\".+[.]injector[.]scaivault[.]scailabs[.]ai\"" -}}
 {{- $leaf := include "injector.seconds" .Values.certificates.self.leafLifetime | int64 -}}
+{{- $authority := include "injector.seconds" .Values.certificates.self.caLifetime | int64 -}}
 groups:
   - name: scaivault-injector
     rules:
@@ -70,8 +71,36 @@ groups:
           summary: A renewed certificate cannot be used; the one before is served on.
           description: The log of the injector says what is wrong with it.
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorcertificatebroken
+      {{- if eq .Values.certificates.mode "self" }}
+      - alert: ScaiVaultInjectorAuthorityExpires
+        # Renewed when a third of its life is left: at a quarter something is wrong. 0: it has none yet, and is not ready.
+        expr: (scaivault_injector_certificate_authority_expiry_timestamp_seconds{ {{- $ours -}} } > 0) - time() < {{ div $authority 4 }}
+        for: 1h
+        labels: {severity: warning}
+        annotations:
+          summary: The injector's certificate authority is about to expire.
+          description: {{ `'The authority of {{ $labels.pod }} expires in {{ $value | humanizeDuration }} and was not renewed.'` }}
+          runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorauthorityexpires
+      - alert: ScaiVaultInjectorCaBundleUnchecked
+        expr: time() - (scaivault_injector_ca_bundle_checked_timestamp_seconds{ {{- $ours -}} } > 0) > 600
+        for: 5m
+        labels: {severity: warning}
+        annotations:
+          summary: The injector does not get to look after its caBundle.
+          description: {{ `'{{ $labels.pod }} last found the caBundle of every webhook right {{ $value | humanizeDuration }} ago.'` }}
+          runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorcabundleunchecked
+      - alert: ScaiVaultInjectorCertificateLookFails
+        # Two replicas that write at once are a conflict for a moment: it has to last.
+        expr: sum by (reason) (increase(scaivault_injector_certificate_look_failures_total{ {{- $ours -}} }[5m])) > 0
+        for: 10m
+        labels: {severity: warning}
+        annotations:
+          summary: The injector cannot look after its certificate; what is served stays until it ends.
+          description: {{ `'{{ $value | humanize }} looks in 5 minutes failed because of "{{ $labels.reason }}". The log of the injector says why.'` }}
+          runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorcertificatelookfails
+      {{- end }}
       - alert: ScaiVaultInjectorOverloaded
-        expr: sum by (reason) (rate(scaivault_injector_shed_total{ {{- $ours -}} }[5m])) > 0
+        expr: sum by (reason) (rate(scaivault_injector_shed_total{ {{- $ours -}} ,reason!="source"}[5m])) > 0
         for: 5m
         labels: {severity: warning}
         annotations:
@@ -86,6 +115,40 @@ groups:
           summary: The injector takes long to decide.
           description: {{ `'One review in a hundred takes more than {{ $value | humanizeDuration }}; it should be far below a millisecond.'` }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorslow
+      - alert: ScaiVaultInjectorSourceRefused
+        expr: sum(increase(scaivault_injector_shed_total{ {{- $ours -}} ,reason="source"}[15m])) > 0
+        for: 15m
+        labels: {severity: info}
+        annotations:
+          summary: Connections come from addresses that may not connect.
+          description: {{ `'{{ $value | humanize }} connections in 15 minutes were refused by server.allowSources (--allow-source).'` }}
+          runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorsourcerefused
+      - alert: ScaiVaultInjectorConfigBroken
+        # Counted once for each change, so the window is how long this is said.
+        expr: sum(increase(scaivault_injector_config_reloads_total{ {{- $ours -}} ,result="kept"}[1h])) > 0
+        for: 1m
+        labels: {severity: warning}
+        annotations:
+          summary: A changed configuration file cannot be used; the settings before stay.
+          description: The log of the injector says what is wrong with it. A replica that restarts now does not come up.
+          runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorconfigbroken
+      - alert: ScaiVaultInjectorWatchDown
+        # 0: it works.
+        expr: time() - (scaivault_injector_watch_down_since_timestamp_seconds{ {{- $ours -}} } > 0) > 300
+        for: 5m
+        labels: {severity: warning}
+        annotations:
+          summary: What the injector knows of the cluster grows old.
+          description: {{ `'The watch of {{ $labels.resource }} in {{ $labels.pod }} has failed for {{ $value | humanizeDuration }}.'` }}
+          runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorwatchdown
+      - alert: ScaiVaultInjectorEventsLost
+        expr: sum by (result) (increase(scaivault_injector_events_total{ {{- $ours -}} ,result=~"failed|dropped"}[15m])) > 0
+        for: 15m
+        labels: {severity: info}
+        annotations:
+          summary: Owners of pods are not told what happened to them.
+          description: {{ `'{{ $value | humanize }} Events in 15 minutes were {{ $labels.result }}; the log of the injector has the same and says why.'` }}
+          runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectoreventslost
       - alert: ScaiVaultInjectorBug
         expr: sum(increase(scaivault_injector_panics_total{ {{- $ours -}} }[15m])) > 0
         labels: {severity: warning}

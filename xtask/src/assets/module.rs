@@ -50,6 +50,12 @@ pub(super) const MODULES: &[Module] = &[
         version_variables: |version| vec![format!("helm.sh/helm/v4/internal/version.version={version}")],
     },
     Module {
+        name: "promtool",
+        programs: &[("promtool", "promtool")],
+        path: "github.com/prometheus/prometheus",
+        version_variables: |_| Vec::new(),
+    },
+    Module {
         name: kubernetes::MODULE,
         programs: &[
             ("kube-apiserver", "kube-apiserver"),
