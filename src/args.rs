@@ -6,16 +6,24 @@ use clap::{Args, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use scaivault_inject::KubeVersion;
 
-/// The cluster that is decided for: the same flags, variables and words in every subcommand that decides.
+/// The cluster that is decided for: the same flags, variables and words in every subcommand that decides offline.
 #[derive(Args, Clone, Debug)]
 #[group(skip)]
 pub(crate) struct ClusterArgs {
-    /// The injector's configuration file (YAML or JSON); without one, the built-in defaults
-    #[arg(long, value_name = "FILE", env = "SCAIVAULT_INJECTOR_CONFIG", value_hint = ValueHint::FilePath)]
-    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
 
     #[command(flatten)]
     pub(crate) kube_version: KubeVersionArgs,
+}
+
+/// The settings.
+#[derive(Args, Clone, Debug)]
+#[group(skip)]
+pub(crate) struct ConfigArgs {
+    /// The injector's configuration file (YAML or JSON); without one, the built-in defaults
+    #[arg(long, value_name = "FILE", env = "SCAIVAULT_INJECTOR_CONFIG", value_hint = ValueHint::FilePath)]
+    pub(crate) config: Option<PathBuf>,
 }
 
 /// The version of the cluster.

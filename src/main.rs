@@ -4,6 +4,7 @@
 mod apply;
 mod args;
 mod cli;
+mod cluster;
 mod config;
 mod demo;
 mod diff;

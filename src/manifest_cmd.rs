@@ -60,7 +60,7 @@ fn find(filenames: &[PathBuf], layers: Option<&LayerArgs>) -> Result<Found, Usag
     let manifests = found.files.iter().map(|path| ("the manifests", path));
     let layers = layers.into_iter().flat_map(|layers| {
         let LayerArgs { cluster, namespace_file } = layers;
-        [("--config", &cluster.config), ("--namespace-file", namespace_file)]
+        [("--config", &cluster.config.config), ("--namespace-file", namespace_file)]
     });
     let layers = layers.filter_map(|(flag, path)| Some((flag, path.as_ref()?)));
     input::stdin_once(manifests.chain(layers).map(|(purpose, path)| (purpose, path.as_path())))?;
@@ -69,7 +69,8 @@ fn find(filenames: &[PathBuf], layers: Option<&LayerArgs>) -> Result<Found, Usag
 
 fn surroundings(layers: &LayerArgs) -> anyhow::Result<Surroundings> {
     let LayerArgs { cluster: ClusterArgs { config, kube_version }, namespace_file } = layers;
-    let mut surroundings = Surroundings::new(config::read(config.as_deref())?, kube_version.kube_version);
+    let mut surroundings =
+        Surroundings::new(config::read(config.config.as_deref())?, kube_version.kube_version);
     if let Some(path) = namespace_file {
         note_namespaces(path, &mut surroundings)?;
     }

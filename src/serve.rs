@@ -3,29 +3,46 @@
 mod args;
 mod certificate;
 mod managed_certificate;
+mod settings;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{Context as _, bail};
-use scaivault_certs::{mutual_server_config, server_config};
+use anyhow::{Context as _, anyhow, bail};
+use rustls::crypto::CryptoProvider;
+use scaivault_certs::{mutual_server_config, provider, server_config};
 use scaivault_inject::{KubeVersion, Settings};
 use scaivault_webhook::{
-    AdmissionContext, AnyNamespace, Bound, Limits, Metrics, Readiness, Running, Server, Shutdown, Stopped,
+    AdmissionContext, AllowedSources, Bound, Cluster, Limits, Metrics, NoCluster, Notices, Readiness,
+    Running, Server, Shutdown, Stopped,
 };
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc,
+    task::JoinSet,
+    time::timeout,
+};
 
 pub(crate) use args::ServeArgs;
 
-use crate::config;
-use args::Certificate;
+use crate::{
+    cluster::{self, Memory},
+    config::Follower,
+};
+use args::ClusterArgs;
 use certificate::{Keeper, SelfSigned};
+
+/// How long Events that are already queued may take when the server stops.
+const LAST_EVENTS: Duration = Duration::from_secs(2);
 
 /// Serves until SIGTERM or SIGINT; a second signal cuts what is under way.
 pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
+    // The Kubernetes client takes the process's default; everything of ours names its provider itself.
+    CryptoProvider::install_default((*provider()).clone())
+        .map_err(|_| anyhow!("a crypto provider is installed already; this is a bug"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -38,44 +55,75 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
 }
 
 async fn serve(args: &ServeArgs) -> anyhow::Result<Stopped> {
-    let ServeArgs { listen, ops_listen, namespace, tls, cluster, limits } = args;
-    let kube_version = cluster.kube_version.kube_version;
+    let ServeArgs { listen, ops_listen, tls, config, cluster, allow_source, limits } = args;
+    let ClusterArgs { cluster: in_cluster, namespace, kube_version } = cluster;
     let limits = limits.limits()?;
     let certificate = tls.certificate(namespace.as_deref())?;
     let clients = tls.client_authorities()?;
     let signals = Signals::install()?;
     let (metrics, readiness) = (Metrics::new(), Readiness::new());
-    let settings = config::read(cluster.config.as_deref())?;
-    let client = match certificate {
-        Certificate::Managed { .. } => {
-            Some(kube::Client::try_default().await.context("cannot find a Kubernetes API for --tls-secret")?)
-        }
-        Certificate::Local(_) => None,
-    };
-    let (keeper, resolver) = Keeper::new(&certificate, client, &readiness, &metrics, SystemTime::now())?;
+    let (follower, settings) = Follower::new(config.config.clone(), namespace.clone())?;
+    metrics.config_loaded(unix_seconds(SystemTime::now()));
+    let client = if *in_cluster { Some(cluster::client().await?) } else { None };
+    let (keeper, resolver) = Keeper::new(&certificate, client.clone(), &readiness, &metrics, SystemTime::now())?;
+
+    // Whatever is there to be looked after while the server runs. None of it ends by itself.
+    let mut tasks = JoinSet::new();
+    let mut posting = JoinSet::new();
+    let known: Arc<dyn Cluster>;
+    let mut notices = Notices::default();
+    if let Some(client) = &client {
+        let memory = Memory::new();
+        cluster::follow(client, &memory, &readiness, &metrics, &mut tasks);
+        let (sender, receiver) = mpsc::channel(cluster::QUEUE);
+        notices = Notices::new(sender);
+        posting.spawn(cluster::post_events(client.clone(), receiver, Arc::clone(&metrics)));
+        known = memory;
+    } else {
+        known = Arc::new(NoCluster);
+    }
+    let context = Arc::new(AdmissionContext::new(settings, kube_version.unwrap_or_default(), known));
+    if let (Some(client), None) = (client, kube_version) {
+        tasks.spawn(cluster::follow_version(client, Arc::clone(&context)));
+    }
+    tasks.spawn(settings::follow(follower, Arc::clone(&context), Arc::clone(&metrics)));
+    tasks.spawn(keeper.run());
+
     let tls = match &clients {
         Some(clients) => mutual_server_config(resolver, clients),
         None => server_config(resolver),
     };
+    let kube_version = context.kube_version();
     let bound = Server {
         listen: *listen,
         ops_listen: *ops_listen,
         tls: tls.context("cannot set TLS up")?,
-        context: Arc::new(AdmissionContext::new(settings, kube_version, Arc::new(AnyNamespace))),
+        context,
         metrics,
         readiness,
         limits,
+        sources: AllowedSources::from(allow_source.clone()),
+        notices,
     }
     .bind()?;
     tracing::info!(address = %bound.address(), ops_address = %bound.ops_address(), %kube_version, "listening");
     let shutdown = Shutdown::new();
     tokio::spawn(signals.forward(shutdown.clone()));
-    let keeping = tokio::spawn(keeper.run());
-    tokio::select! {
-        stopped = bound.serve(shutdown).stopped() => Ok(stopped),
-        // A server whose certificate nobody looks after would fail weeks later: it is better started again now.
-        _ = keeping => bail!("the task that looks after the certificate has ended; this is a bug"),
-    }
+    let stopped = tokio::select! {
+        stopped = bound.serve(shutdown).stopped() => stopped,
+        // A server whose certificate or cluster nobody looks after would fail weeks later: better started again now.
+        _ = tasks.join_next() => bail!("a task that looks after the server has ended; this is a bug"),
+    };
+    // The server was the last to look anything up and the last to tell anything.
+    tasks.shutdown().await;
+    let _ = timeout(LAST_EVENTS, posting.join_next()).await;
+    Ok(stopped)
+}
+
+/// Seconds since 1970, as metrics have them.
+pub(crate) fn unix_seconds(time: SystemTime) -> i64 {
+    let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    i64::try_from(seconds).unwrap_or(i64::MAX)
 }
 
 /// A server inside this process, on free ports of the loopback address, with a certificate of its own.
@@ -101,11 +149,13 @@ impl InProcess {
             listen: loopback,
             ops_listen: loopback,
             tls: server_config(resolver).context("cannot set TLS up")?,
-            context: Arc::new(AdmissionContext::new(settings, kube_version, Arc::new(AnyNamespace))),
+            context: Arc::new(AdmissionContext::new(settings, kube_version, Arc::new(NoCluster))),
             metrics,
             readiness: Readiness::new(),
             // Nobody's endpoints have to change.
             limits: Limits { drain_delay: Duration::ZERO, ..Limits::default() },
+            sources: AllowedSources::default(),
+            notices: Notices::default(),
         }
         .bind()?;
         let shutdown = Shutdown::new();

@@ -2,6 +2,8 @@
 //!
 //! After an intended change: `INSTA_UPDATE=always cargo test --features cluster-tests --test chart`, then read the difference.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by panicking")]
+
 mod server;
 
 mod chart {

@@ -10,7 +10,8 @@ use axum::{Router, body::Bytes, http::header::CONTENT_TYPE, routing::post};
 use scaivault_certs::{Authority, CertResolver, server_config};
 use scaivault_inject::{KubeVersion, Settings};
 use scaivault_webhook::{
-    AdmissionContext, AnyNamespace, Limits, MUTATE_PATH, Metrics, Readiness, Server, Shutdown,
+    AdmissionContext, AllowedSources, Limits, MUTATE_PATH, Metrics, NoCluster, Notices, Readiness, Server,
+    Shutdown,
 };
 
 use crate::Result;
@@ -38,11 +39,13 @@ pub(crate) fn serve(args: &[String]) -> Result<()> {
         context: Arc::new(AdmissionContext::new(
             Settings::default(),
             KubeVersion::OLDEST,
-            Arc::new(AnyNamespace),
+            Arc::new(NoCluster),
         )),
         metrics: Metrics::new(),
         readiness: Readiness::new(),
         limits: Limits::default(),
+        sources: AllowedSources::default(),
+        notices: Notices::default(),
     };
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         let bound = server.bind()?;

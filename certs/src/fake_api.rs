@@ -31,10 +31,14 @@ pub(crate) struct Objects {
     version: u64,
     /// The status of every answer, while it is there.
     pub(crate) refusal: Option<StatusCode>,
+    /// No call is answered.
+    pub(crate) hangs: bool,
     /// How often somebody else writes between a read and the next write.
     pub(crate) interference: u32,
     /// Writes that were done.
     pub(crate) writes: u32,
+    /// Method and resource of every call.
+    pub(crate) calls: Vec<String>,
 }
 
 impl FakeApi {
@@ -59,8 +63,10 @@ impl FakeApi {
             validating: Some(validating),
             version: 1,
             refusal: None,
+            hangs: false,
             interference: 0,
             writes: 0,
+            calls: Vec::new(),
         };
         Self { objects: Arc::new(Mutex::new(objects)) }
     }
@@ -70,6 +76,9 @@ impl FakeApi {
         let service = tower::service_fn(move |request: Request<Body>| {
             let api = api.clone();
             async move {
+                if api.objects().hangs {
+                    std::future::pending::<()>().await;
+                }
                 let (head, body) = request.into_parts();
                 let body = body.collect().await.unwrap().to_bytes();
                 let query = head.uri.query().unwrap_or_default();
@@ -110,6 +119,8 @@ impl Objects {
         if let Some(status) = self.refusal {
             return failure(status, "refused");
         }
+        let resource = path.rsplit('/').nth(1).unwrap_or_default();
+        self.calls.push(format!("{method} {resource}"));
         let admission = "/apis/admissionregistration.k8s.io/v1";
         let version = self.version + 1;
         let object = match path {

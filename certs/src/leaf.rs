@@ -6,8 +6,24 @@ use std::{
 };
 
 use rustls::{pki_types::CertificateDer, sign::CertifiedKey};
+use thiserror::Error;
 
-use crate::{authority::Authority, files::Validity, rotator::LookError};
+use crate::{
+    authority::{Authority, IssueError},
+    files::Validity,
+};
+
+/// Why there is no new leaf.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum MintError {
+    /// It cannot be issued.
+    #[error(transparent)]
+    Issue(#[from] IssueError),
+    /// It cannot be served.
+    #[error("cannot use the certificate just made")]
+    Unusable(#[from] rustls::Error),
+}
 
 /// Which leaf is served, without its key.
 pub(crate) struct MintedLeaf {
@@ -23,7 +39,7 @@ impl MintedLeaf {
         names: &[String],
         now: SystemTime,
         lifetime: Duration,
-    ) -> Result<(Self, CertifiedKey), LookError> {
+    ) -> Result<(Self, CertifiedKey), MintError> {
         let leaf = authority.issue(names, now, lifetime)?;
         let key = leaf.certified_key()?;
         let validity = leaf.validity();
@@ -59,7 +75,7 @@ impl MintedLeaf {
 /// After two thirds of `lifetime`, or up to a tenth of it earlier: replicas that started together need not renew
 /// together.
 fn renewal(lifetime: Duration, die: u8) -> Duration {
-    lifetime * 2 / 3 - lifetime / 10 * u32::from(die) / u32::from(u8::MAX)
+    (lifetime * 2 / 3).saturating_sub(lifetime / 10 * u32::from(die) / u32::from(u8::MAX))
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ pub use authority::{Authority, AuthorityError, IssueError, Leaf};
 pub use ca_bundle::{BundleError, CaBundle};
 pub use call::CallError;
 pub use files::{CERTIFICATE_FILE, KEY_FILE, LoadError, Loaded, Validity, load};
+pub use leaf::MintError;
 pub use publish::{PublishError, Published, Publisher};
 pub use reload::{Checked, DEFAULT_RELOAD_INTERVAL, Reloader};
 pub use resolver::CertResolver;

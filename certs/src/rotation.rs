@@ -138,17 +138,21 @@ pub fn step(state: &State, seen: Seen<'_>, now: SystemTime, policy: &Policy) -> 
             let settled = seen.next_for.is_some_and(|time| time >= policy.settle_delay);
             // Not yet valid: made by a replica whose clock is ahead. Whose clock is right, nobody here can say; what
             // works stays.
-            if settled && now >= next.validity().not_before { Step::Promote } else { forget(retired, now) }
+            if settled && now >= next.validity().not_before {
+                Step::Promote
+            } else {
+                forget(retired.as_ref(), now)
+            }
         }
         (None, None) => Step::Announce { adopted: adopted() },
         (Some(current), None) if now >= policy.renewal(current) => {
             Step::Announce { adopted: CaBundle::default() }
         }
-        (Some(_), None) => forget(retired, now),
+        (Some(_), None) => forget(retired.as_ref(), now),
     }
 }
 
-fn forget(retired: &Option<Retired>, now: SystemTime) -> Step {
+fn forget(retired: Option<&Retired>, now: SystemTime) -> Step {
     match retired {
         Some(retired) if now >= retired.until => Step::Forget,
         _ => Step::Keep,

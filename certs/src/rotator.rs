@@ -12,7 +12,7 @@ use thiserror::Error;
 use crate::{
     authority::{Authority, IssueError},
     files::Validity,
-    leaf::MintedLeaf,
+    leaf::{MintError, MintedLeaf},
     publish::{PublishError, Published, Publisher},
     resolver::CertResolver,
     rotation::{Observation, Policy, Seen, Step, next_step_in, step},
@@ -47,12 +47,12 @@ pub enum LookError {
     /// A webhook configuration cannot be read or written.
     #[error(transparent)]
     Configuration(#[from] PublishError),
-    /// Neither an authority nor a leaf can be made.
+    /// An authority cannot be made.
     #[error(transparent)]
-    Issue(#[from] IssueError),
-    /// The leaf that was made cannot be served.
-    #[error("cannot use the certificate just made")]
-    Unusable(#[from] rustls::Error),
+    Authority(#[from] IssueError),
+    /// A leaf cannot be made.
+    #[error(transparent)]
+    Leaf(#[from] MintError),
     /// Others wrote each time between our reading and our writing.
     #[error("{ATTEMPTS} times somebody else wrote the Secret or a webhook configuration first; trying again")]
     Busy,
@@ -193,7 +193,7 @@ impl Rotator {
         }
     }
 
-    fn renew_leaf(&mut self, now: SystemTime) -> Result<(), LookError> {
+    fn renew_leaf(&mut self, now: SystemTime) -> Result<(), MintError> {
         // An authority that is over signs nothing that anybody would trust.
         let Some(authority) = self.authority.as_ref().filter(|authority| !authority.validity().is_over(now))
         else {

@@ -114,3 +114,6 @@ fn roots(pem: &[u8]) -> Result<RootCertStore, rustls::Error> {
     }
     Ok(roots)
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,11 +6,11 @@ use std::{
 };
 
 use scaivault_inject::{KubeVersion, Settings};
-use scaivault_webhook::{AdmissionContext, AnyNamespace, Entry, review_to_response};
+use scaivault_webhook::{AdmissionContext, Entry, NoCluster, review_to_response};
 use serde_json::{Value, value::RawValue};
 
 static CONTEXT: LazyLock<AdmissionContext> = LazyLock::new(|| {
-    AdmissionContext::new(Settings::default(), KubeVersion::FILE_KEY_REF, Arc::new(AnyNamespace))
+    AdmissionContext::new(Settings::default(), KubeVersion::FILE_KEY_REF, Arc::new(NoCluster))
 });
 
 /// Answers the bytes of a review in every entry. What comes out is a complete answer to the request that came in, or a refusal to

@@ -5,11 +5,11 @@ use std::sync::{Arc, LazyLock};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use scaivault_inject::{KubeVersion, Settings};
 use scaivault_testkit::{PREFIX, apply};
-use scaivault_webhook::{AdmissionContext, AnyNamespace, Entry, review_to_response};
+use scaivault_webhook::{AdmissionContext, NoCluster, Entry, review_to_response};
 use serde_json::{Value, json};
 
 static CONTEXT: LazyLock<AdmissionContext> = LazyLock::new(|| {
-    AdmissionContext::new(Settings::default(), KubeVersion::FILE_KEY_REF, Arc::new(AnyNamespace))
+    AdmissionContext::new(Settings::default(), KubeVersion::FILE_KEY_REF, Arc::new(NoCluster))
 });
 
 /// Posts a workload to the entries `mode` and `validate`: the bytes are what it was and what it is applied as, two JSON

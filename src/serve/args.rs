@@ -10,9 +10,10 @@ use anyhow::{Context as _, bail, ensure};
 use clap::{Args, builder::BoolishValueParser};
 use scaivault_certs::{ClientAuthorities, DEFAULT_RELOAD_INTERVAL, Managed, Policy};
 use scaivault_contract::{Duration, DurationError};
-use scaivault_webhook::Limits;
+use scaivault_inject::KubeVersion;
+use scaivault_webhook::{Limits, Network};
 
-use crate::{args::ClusterArgs, telemetry::ignore_empty_env};
+use crate::{args::ConfigArgs, telemetry::ignore_empty_env};
 
 /// Serve admission reviews over HTTPS.
 #[derive(Args, Clone, Debug)]
@@ -31,18 +32,38 @@ pub(crate) struct ServeArgs {
     )]
     pub(crate) ops_listen: SocketAddr,
 
-    /// The injector's own namespace.
-    #[arg(long, env = "SCAIVAULT_INJECTOR_NAMESPACE", value_name = "NAME")]
-    pub(crate) namespace: Option<String>,
-
     #[command(flatten)]
     pub(crate) tls: TlsArgs,
 
     #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+
+    #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
+
+    /// Network or address that may connect to the admission port, for example 10.0.0.0/8; may be repeated; default: all.
+    #[arg(long, env = "SCAIVAULT_INJECTOR_ALLOW_SOURCE", value_name = "CIDR", value_delimiter = ',')]
+    pub(crate) allow_source: Vec<Network>,
 
     #[command(flatten)]
     pub(crate) limits: LimitArgs,
+}
+
+/// The cluster that is served.
+#[derive(Args, Clone, Debug)]
+#[group(skip)]
+pub(crate) struct ClusterArgs {
+    /// Follow the cluster that KUBECONFIG names, else the one around this pod: namespaces, service accounts, version, Events.
+    #[arg(long, env = "SCAIVAULT_INJECTOR_CLUSTER", value_parser = BoolishValueParser::new())]
+    pub(crate) cluster: bool,
+
+    /// The injector's own namespace, whose pods are never injected.
+    #[arg(long, env = "SCAIVAULT_INJECTOR_NAMESPACE", value_name = "NAME")]
+    pub(crate) namespace: Option<String>,
+
+    /// The older of the cluster's API server and its oldest kubelet; default: detected with --cluster, else 1.30.
+    #[arg(long, env = "SCAIVAULT_INJECTOR_KUBE_VERSION", value_name = "VERSION")]
+    pub(crate) kube_version: Option<KubeVersion>,
 }
 
 /// Where the certificate comes from.
@@ -74,7 +95,8 @@ pub(crate) struct TlsArgs {
     #[arg(long, env = "SCAIVAULT_INJECTOR_TLS_SECRET", value_name = "NAME")]
     tls_secret: Option<String>,
 
-    /// MutatingWebhookConfiguration and ValidatingWebhookConfiguration whose caBundle names the authority of --tls-secret.
+    /// Name of the mutating and of the validating webhook configuration whose caBundle names the authority of
+    /// --tls-secret.
     #[arg(long, env = "SCAIVAULT_INJECTOR_WEBHOOK_CONFIGURATION", value_name = "NAME")]
     webhook_configuration: Option<String>,
 
@@ -120,7 +142,7 @@ pub(crate) struct TlsArgs {
 
     /// Certificates (PEM) of the authorities whose clients alone may use the admission port; read at the start.
     ///
-    /// An API server presents a certificate to webhooks only if its AdmissionConfiguration names one.
+    /// An API server presents a certificate to webhooks only if its admission configuration names one.
     #[arg(long, env = "SCAIVAULT_INJECTOR_CLIENT_CA", value_name = "FILE")]
     client_ca: Option<PathBuf>,
 }
@@ -347,8 +369,16 @@ mod tests {
     }
 
     fn refusal(args: &[&str]) -> String {
-        let ServeArgs { namespace, tls, .. } = parse(args).unwrap();
+        let ServeArgs { cluster: ClusterArgs { namespace, .. }, tls, .. } = parse(args).unwrap();
         format!("{:#}", tls.certificate(namespace.as_deref()).err().expect("a refusal"))
+    }
+
+    #[test]
+    fn sources_are_networks() {
+        let args = parse(&["--allow-source", "10.0.0.0/8,192.0.2.1", "--allow-source", "fd00::/8"]).unwrap();
+        assert_eq!(args.allow_source.len(), 3);
+        let error = parse(&["--allow-source", "10.0.0.0/64"]).unwrap_err();
+        assert!(error.contains("--allow-source") && error.contains("address/bits"), "{error}");
     }
 
     #[test]
@@ -384,7 +414,7 @@ mod tests {
             "--webhook-configuration=scaivault-injector",
             "--tls-name=scaivault-injector.scaivault-system.svc",
         ];
-        let ServeArgs { namespace, tls, .. } = parse(&whole).unwrap();
+        let ServeArgs { cluster: ClusterArgs { namespace, .. }, tls, .. } = parse(&whole).unwrap();
         let Certificate::Managed { managed, interval } = tls.certificate(namespace.as_deref()).unwrap()
         else {
             panic!("the Secret was chosen");

@@ -3,7 +3,7 @@
 use std::{
     fs,
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime},
 };
 
 use anyhow::{Context as _, Error};
@@ -15,6 +15,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::{
     args::{Certificate, LocalCertificate},
     managed_certificate::ManagedKeeper,
+    unix_seconds,
 };
 
 /// How long a certificate made on the fly is valid. Long enough for any demonstration, too short to be relied on.
@@ -75,7 +76,7 @@ impl Keeper {
                 Ok((Self::Local(keeper), resolver))
             }
             Certificate::Managed { managed, interval } => {
-                let client = client.context("--tls-secret needs a Kubernetes API")?;
+                let client = client.context("--tls-secret needs --cluster: where the Secret and the webhook configurations are")?;
                 let managed = managed.clone();
                 let (keeper, resolver) = ManagedKeeper::new(client, managed, *interval, readiness, metrics);
                 Ok((Self::Managed(Box::new(keeper)), resolver))
@@ -187,12 +188,6 @@ impl LocalKeeper {
         // A clock that was set back is no reason for silence.
         self.reminded.is_none_or(|last| now.duration_since(last).is_ok_and(|since| since >= REMINDER))
     }
-}
-
-/// As metrics and log lines show a moment.
-pub(super) fn unix_seconds(time: SystemTime) -> i64 {
-    let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    i64::try_from(seconds).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use kube::Client;
 use scaivault_certs::{CertResolver, Done, LookError, Looked, Managed, Rotator, Validity};
 use scaivault_webhook::{Gate, LookFailure, Metrics, Readiness};
 
-use super::certificate::{REMINDER, unix_seconds};
+use super::{certificate::REMINDER, unix_seconds};
 
 /// What `/readyz` says before the API servers trust what is served.
 const GATE: &str = "a certificate that the API servers trust";
@@ -151,7 +151,32 @@ impl Complaint {
 
 #[cfg(test)]
 mod tests {
+    use scaivault_certs::Policy;
+
     use super::*;
+
+    #[tokio::test]
+    async fn nobody_is_asked_here_before_an_api_server_answers() {
+        let day = Duration::from_hours(24);
+        let managed = Managed {
+            namespace: "scaivault-system".to_owned(),
+            secret: "ca".to_owned(),
+            webhook_configuration: "scaivault-injector".to_owned(),
+            names: vec!["scaivault-injector.scaivault-system.svc".to_owned()],
+            policy: Policy::new(365 * day, day, Duration::ZERO).unwrap(),
+        };
+        // Nobody listens there.
+        let config = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
+        let client = Client::try_from(config).unwrap();
+        let (readiness, metrics) = (Readiness::new(), Metrics::new());
+        let (mut keeper, resolver) = ManagedKeeper::new(client, managed, day, &readiness, &metrics);
+        assert_eq!(keeper.look(SystemTime::now()).await, day, "no moment is nearer than the interval");
+        assert_eq!(readiness.check(), Err(format!("waiting for {GATE}")));
+        assert!(resolver.current().is_none());
+        let text = metrics.encode().unwrap();
+        assert!(text.contains(r#"certificate_look_failures_total{reason="configuration"} 1"#), "{text}");
+        assert!(keeper.complaint.said.is_some());
+    }
 
     #[test]
     fn a_complaint_is_said_once_an_hour() {

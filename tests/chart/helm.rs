@@ -24,6 +24,7 @@ pub(crate) fn file(path: &str) -> String {
 }
 
 /// A program of the assets' directory, or else of this name on the `PATH`; none if it is nowhere.
+#[expect(clippy::disallowed_methods, reason = "a test has no command line")]
 pub(crate) fn asset(name: &str) -> Option<PathBuf> {
     let assets = env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
     let path = env::var_os("PATH").unwrap_or_default();

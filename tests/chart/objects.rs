@@ -113,6 +113,16 @@ fn every_entry_asks_for_no_more_than_it_needs() {
     }
 }
 
+/// The injector does not become ready where one of the two is missing.
+#[test]
+fn both_configurations_are_there_whatever_is_switched_off() {
+    let manifests =
+        template(&["--set", "webhook.mode.enabled=false,webhook.validate.enabled=false"]).unwrap();
+    let names: Vec<_> = webhooks(&manifests).iter().map(|entry| entry["name"].clone()).collect();
+    assert_eq!(names, ["pods.injector.scaivault.scailabs.ai"]);
+    assert_eq!(manifests.only("ValidatingWebhookConfiguration")["webhooks"], json!([]));
+}
+
 #[test]
 fn the_safety_net_is_there_where_the_webhook_fails_open() {
     let nets = |set: &str| template(&["--set", set]).unwrap().of_kind("ValidatingAdmissionPolicy").len();

@@ -6,7 +6,7 @@ use std::{fs, hint::black_box, path::Path, sync::Arc, time::Duration};
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use scaivault_inject::{KubeVersion, Settings};
-use scaivault_webhook::{AdmissionContext, AnyNamespace, Entry, review_to_response};
+use scaivault_webhook::{AdmissionContext, Entry, NoCluster, review_to_response};
 use serde_json::{Value, json};
 
 const CAPTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/captures");
@@ -16,7 +16,7 @@ fn main() {
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2))
         .configure_from_args();
-    let context = AdmissionContext::new(Settings::default(), KubeVersion::new(1, 36), Arc::new(AnyNamespace));
+    let context = AdmissionContext::new(Settings::default(), KubeVersion::new(1, 36), Arc::new(NoCluster));
     let mut group = criterion.benchmark_group("review");
     for (name, bytes) in reviews(Path::new(CAPTURES)) {
         group.throughput(Throughput::Bytes(bytes.len() as u64));

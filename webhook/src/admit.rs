@@ -2,10 +2,14 @@
 
 mod workload;
 
-use scaivault_inject::{Context, Decision, Denial, Detachment, Patch, PodView, Problems, Skip, decide};
+use std::sync::Arc;
+
+use scaivault_inject::{
+    Context, Decision, Denial, Detachment, Namespace, Patch, PodView, Problems, Skip, decide,
+};
 
 use crate::{
-    context::{AdmissionContext, Lookup},
+    context::{AdmissionContext, Cluster, Lookup},
     entry::Entry,
     reason::{Deferral, Reason, Refused, Untouched},
     review::{Operation, Request},
@@ -70,20 +74,50 @@ fn pod(request: &Request<'_>, context: &AdmissionContext) -> Verdict {
         Ok(pod) => pod,
         Err(error) => return malformed(error.to_string()),
     };
-    let Lookup::Known(namespace) = context.namespace(&request.namespace) else {
-        return Reason::Deferred(Deferral::UnknownNamespace).into();
+    let Surroundings { namespace, role } = match Surroundings::of(&pod, &request.namespace, context.cluster())
+    {
+        Ok(surroundings) => surroundings,
+        Err(deferral) => return Reason::Deferred(deferral).into(),
     };
     decide(
         &pod,
         &Context {
-            settings: &context.settings,
+            settings: &context.settings(),
             namespace: &namespace,
-            service_account_role: None,
+            service_account_role: role.as_deref(),
             workload_mutation_mode: None,
-            kube_version: context.kube_version,
+            kube_version: context.kube_version(),
         },
     )
     .into()
+}
+
+/// What the cluster says for a pod.
+struct Surroundings {
+    namespace: Arc<Namespace>,
+    /// The service account's.
+    role: Option<Arc<str>>,
+}
+
+impl Surroundings {
+    /// From memory. For a pod that asks for nothing there is nothing to wait for.
+    fn of(pod: &PodView<'_>, namespace: &str, cluster: &dyn Cluster) -> Result<Self, Deferral> {
+        if !pod.is_annotated() {
+            let nameless = || Arc::new(Namespace { name: namespace.to_owned(), ..Namespace::default() });
+            let namespace = match cluster.namespace(namespace) {
+                Lookup::Known(namespace) => namespace,
+                Lookup::Unknown => nameless(),
+            };
+            return Ok(Self { namespace, role: None });
+        }
+        let Lookup::Known(known) = cluster.namespace(namespace) else {
+            return Err(Deferral::UnknownNamespace);
+        };
+        let Lookup::Known(role) = cluster.service_account_role(namespace, pod.service_account()) else {
+            return Err(Deferral::UnknownServiceAccount);
+        };
+        Ok(Self { namespace: known, role })
+    }
 }
 
 fn untouched(request: &Request<'_>) -> Option<Untouched> {

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! No lock is taken and no network is used between a request's bytes and its answer. The crate knows no Kubernetes
-//! client and issues no certificate: namespaces come through [`Namespaces`], the TLS configuration as rustls's own.
+//! client and issues no certificate: what it knows of the cluster comes through [`Cluster`], the TLS configuration as rustls's
+//! own.
 
 mod admit;
 mod body;
@@ -14,6 +15,7 @@ mod context;
 mod entry;
 mod limits;
 mod metrics;
+mod notices;
 mod ops;
 mod readiness;
 mod reason;
@@ -28,11 +30,12 @@ mod subject;
 mod testing;
 mod warnings;
 
-pub use context::{AdmissionContext, AnyNamespace, Lookup, Namespaces};
+pub use context::{AdmissionContext, Cluster, Lookup, NoCluster};
 pub use entry::{Entry, MODE_PATH, MUTATE_PATH, VALIDATE_PATH};
 pub use limits::Limits;
-pub use metrics::{LookFailure, Metrics};
+pub use metrics::{EventResult, LookFailure, Metrics};
+pub use notices::{Notice, NoticeReason, Notices, Owner};
 pub use readiness::{Gate, Readiness};
 pub use reply::{Reply, review_to_response};
-pub use serve::{BindError, Bound, Running, Server, Stopped};
+pub use serve::{AllowedSources, BindError, Bound, Network, NetworkError, Running, Server, Stopped};
 pub use shutdown::Shutdown;

@@ -68,7 +68,7 @@ metrics! {
     BUFFERED_BYTES = Gauge "scaivault_injector_buffered_bytes" []
         "Bytes of the bodies of requests being read or answered";
     SHED = Counter "scaivault_injector_shed_total" ["reason"]
-        "Requests answered 503 and connections refused because a limit was reached";
+        "Requests answered 503 and connections refused because a limit was reached; source: its address may not connect";
     HTTP_ERRORS = Counter "scaivault_injector_http_errors_total" ["status"]
         "Requests answered with an HTTP status of 400 or more";
     PANICS = Counter "scaivault_injector_panics_total" []
@@ -89,6 +89,16 @@ metrics! {
         "When the caBundle of every webhook was last found or made right, seconds since 1970; 0 without --tls-secret";
     CERTIFICATE_LOOK_FAILURES = Counter "scaivault_injector_certificate_look_failures_total" ["reason"]
         "Looks at --tls-secret and the webhook configurations that failed; what was served stays";
+    CONFIG_RELOADS = Counter "scaivault_injector_config_reloads_total" ["result"]
+        "Changes of the configuration file; kept: a bad one, the settings before stay";
+    CONFIG_LOADED = Gauge "scaivault_injector_config_loaded_timestamp_seconds" []
+        "When the settings in force were read, seconds since 1970";
+    WATCHED_OBJECTS = Gauge "scaivault_injector_watched_objects" ["resource"]
+        "Objects of the cluster in memory";
+    WATCH_DOWN_SINCE = Gauge "scaivault_injector_watch_down_since_timestamp_seconds" ["resource"]
+        "Since when a watch fails and what is in memory grows old, seconds since 1970; 0 while it works";
+    EVENTS = Counter "scaivault_injector_events_total" ["result"]
+        "Events for the owners of pods; limited and dropped: too many at once, not posted";
 }
 
 /// Why a request or a connection was turned away.
@@ -99,6 +109,7 @@ pub(crate) enum Shed {
     MemoryPerSource,
     Connections,
     ConnectionsPerSource,
+    Source,
 }
 
 impl From<Shed> for Cause {
@@ -109,8 +120,22 @@ impl From<Shed> for Cause {
             Shed::MemoryPerSource => Self::MemoryPerSource,
             Shed::Connections => Self::Connections,
             Shed::ConnectionsPerSource => Self::ConnectionsPerSource,
+            Shed::Source => Self::Source,
         }
     }
+}
+
+/// What became of an Event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventResult {
+    /// The API server has it.
+    Posted,
+    /// The API server did not take it.
+    Failed,
+    /// Its owner had enough of them, or all together had.
+    Limited,
+    /// The queue was full.
+    Dropped,
 }
 
 /// Why a connection was closed.
@@ -169,6 +194,13 @@ labels! {
         MemoryPerSource = "memory-per-source",
         Connections = "connections",
         ConnectionsPerSource = "connections-per-source",
+        Source = "source",
+    }
+    EventResult {
+        Posted = "posted",
+        Failed = "failed",
+        Limited = "limited",
+        Dropped = "dropped",
     }
     Closed {
         Evicted = "evicted",
@@ -218,6 +250,14 @@ struct ResultLabel {
     result: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResourceLabel {
+    resource: &'static str,
+}
+
+/// The resources that are watched.
+const WATCHED: [&str; 2] = ["namespaces", "serviceaccounts"];
+
 /// The metrics of one server. Everything on a request's path is an atomic that was found beforehand.
 pub struct Metrics {
     registry: Registry,
@@ -239,6 +279,11 @@ pub struct Metrics {
     authority_expiry: Gauge,
     ca_bundle_checked: Gauge,
     certificate_look_failures: Vec<(LookFailure, Counter)>,
+    config_reloads: Family<ResultLabel, Counter>,
+    config_loaded: Gauge,
+    watched_objects: Family<ResourceLabel, Gauge>,
+    watch_down_since: Family<ResourceLabel, Gauge>,
+    events: Vec<(EventResult, Counter)>,
 }
 
 impl Default for Metrics {
@@ -271,6 +316,11 @@ impl Default for Metrics {
             authority_expiry: Gauge::default(),
             ca_bundle_checked: Gauge::default(),
             certificate_look_failures: by_reason(&mut registry, CERTIFICATE_LOOK_FAILURES),
+            config_reloads: Family::default(),
+            config_loaded: Gauge::default(),
+            watched_objects: Family::default(),
+            watch_down_since: Family::default(),
+            events: events(&mut registry),
             registry: Registry::default(),
             warnings: Warnings::default(),
         };
@@ -283,6 +333,11 @@ impl Default for Metrics {
         }
         for result in ["replaced", "kept"] {
             drop(metrics.certificate_reloads.get_or_create(&ResultLabel { result }));
+            drop(metrics.config_reloads.get_or_create(&ResultLabel { result }));
+        }
+        for resource in WATCHED {
+            drop(metrics.watched_objects.get_or_create(&ResourceLabel { resource }));
+            drop(metrics.watch_down_since.get_or_create(&ResourceLabel { resource }));
         }
         register(&mut registry, ADMISSIONS, admissions);
         register(&mut registry, ADMISSION_DURATION, metrics.durations.clone());
@@ -296,6 +351,10 @@ impl Default for Metrics {
         register(&mut registry, CERTIFICATE_RELOADS, metrics.certificate_reloads.clone());
         register(&mut registry, AUTHORITY_EXPIRY, metrics.authority_expiry.clone());
         register(&mut registry, CA_BUNDLE_CHECKED, metrics.ca_bundle_checked.clone());
+        register(&mut registry, CONFIG_RELOADS, metrics.config_reloads.clone());
+        register(&mut registry, CONFIG_LOADED, metrics.config_loaded.clone());
+        register(&mut registry, WATCHED_OBJECTS, metrics.watched_objects.clone());
+        register(&mut registry, WATCH_DOWN_SINCE, metrics.watch_down_since.clone());
         Self { registry, ..metrics }
     }
 }
@@ -341,6 +400,38 @@ impl Metrics {
     /// A look at the Secret and the webhook configurations failed.
     pub fn certificate_look_failed(&self, reason: LookFailure) {
         count(&self.certificate_look_failures, reason);
+    }
+
+    /// Settings that were read at this time (seconds since 1970) are in force: those of the start.
+    pub fn config_loaded(&self, at: i64) {
+        self.config_loaded.set(at);
+    }
+
+    /// A changed configuration file is in force; it was read at this time (seconds since 1970).
+    pub fn config_replaced(&self, at: i64) {
+        self.config_loaded(at);
+        self.config_reloads.get_or_create(&ResultLabel { result: "replaced" }).inc();
+    }
+
+    /// A changed configuration file is bad; the settings before stay.
+    pub fn config_kept(&self) {
+        self.config_reloads.get_or_create(&ResultLabel { result: "kept" }).inc();
+    }
+
+    /// How many objects of a resource (its plural name) are in memory.
+    pub fn watched_objects(&self, resource: &'static str, count: usize) {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.watched_objects.get_or_create(&ResourceLabel { resource }).set(count);
+    }
+
+    /// Since when the watch of a resource fails, seconds since 1970; 0 when it works.
+    pub fn watch_down_since(&self, resource: &'static str, since: i64) {
+        self.watch_down_since.get_or_create(&ResourceLabel { resource }).set(since);
+    }
+
+    /// Counts what became of an Event.
+    pub fn event(&self, result: EventResult) {
+        count(&self.events, result);
     }
 
     pub(crate) fn admission(
@@ -408,6 +499,16 @@ fn by_reason<L: Label>(registry: &mut Registry, row: Metric) -> Vec<(L, Counter)
         })
         .collect();
     register(registry, row, family);
+    counters
+}
+
+fn events(registry: &mut Registry) -> Vec<(EventResult, Counter)> {
+    let family = Family::<ResultLabel, Counter>::default();
+    let counters = EventResult::ALL
+        .iter()
+        .map(|&value| (value, family.get_or_create(&ResultLabel { result: value.name() }).clone()))
+        .collect();
+    register(registry, EVENTS, family);
     counters
 }
 

@@ -182,16 +182,19 @@ impl Untouched {
 pub(crate) enum Deferral {
     /// The namespace is not in memory yet, so its annotations are not known.
     UnknownNamespace,
+    /// The pod's service account is not in memory yet, so its role is not known.
+    UnknownServiceAccount,
 }
 
 impl Deferral {
     /// Every one.
-    pub(crate) const ALL: [Self; 1] = [Self::UnknownNamespace];
+    pub(crate) const ALL: [Self; 2] = [Self::UnknownNamespace, Self::UnknownServiceAccount];
 
     /// Its name in logs and metrics.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::UnknownNamespace => "unknown-namespace",
+            Self::UnknownServiceAccount => "unknown-service-account",
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     admit::{Verdict, admit},
     context::AdmissionContext,
     entry::Entry,
-    reason::Reason,
+    reason::{Deferral, Reason},
     review::{DecodeError, Request, Response, Status},
 };
 
@@ -85,15 +85,22 @@ impl<'a> Answer<'a> {
             from: Ok(Decided { entry, request, verdict, patch_bytes: patch.len(), codes }),
         }
     }
+
+    /// Whether the question cannot be answered yet.
+    pub(crate) fn is_deferred(&self) -> bool {
+        matches!(&self.from, Ok(Decided { verdict: Verdict { reason: Reason::Deferred(_), .. }, .. }))
+    }
 }
 
 fn reply(request: &Request<'_>, verdict: &Verdict, patch: &[u8], codes: &str) -> Reply {
     let Verdict { reason, patch: _, warnings, problems: _, refusal } = verdict;
-    if let Reason::Deferred(_) = reason {
-        let text = format!(
-            "namespace {:?} is not known yet; ask again (request {})\n",
-            &*request.namespace, request.uid
-        );
+    if let Reason::Deferred(deferral) = reason {
+        let (namespace, uid) = (&*request.namespace, &request.uid);
+        let what = match deferral {
+            Deferral::UnknownNamespace => "namespace",
+            Deferral::UnknownServiceAccount => "the pod's service account in namespace",
+        };
+        let text = format!("{what} {namespace:?} is not known yet; ask again (request {uid})\n");
         return Reply::text(StatusCode::SERVICE_UNAVAILABLE, text);
     }
     let audit = [("outcome", reason.outcome()), ("reason", reason.name()), ("problems", codes)];
@@ -145,7 +152,7 @@ mod tests {
     use serde_json::{Value as Json, json};
 
     use super::*;
-    use crate::testing::{context, review};
+    use crate::testing::{asking, context, review};
 
     fn json(reply: &Reply) -> Json {
         assert_eq!((reply.status, reply.content_type()), (StatusCode::OK, "application/json"));
@@ -216,7 +223,7 @@ mod tests {
     #[test]
     fn an_unknown_namespace_shall_be_asked_for_again() {
         let reply =
-            review_to_response(Entry::Mutate, review(&[("\"shop\"", "\"unknown\"")]).as_bytes(), &context());
+            review_to_response(Entry::Mutate, asking(&[("\"shop\"", "\"unknown\"")]).as_bytes(), &context());
         assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(reply.retry_after_seconds(), Some(1));
         let text = String::from_utf8(reply.body).unwrap();

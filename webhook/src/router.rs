@@ -3,7 +3,7 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
-    time::Instant,
+    time::Duration,
 };
 
 use axum::{
@@ -15,13 +15,15 @@ use axum::{
     routing::post,
 };
 use prometheus_client::metrics::gauge::Gauge;
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::{
-    body::{BodyError, Budget, SourceBytes},
+    body::{BodyError, Budget, Buffered, SourceBytes},
     context::AdmissionContext,
     entry::Entry,
     limits::Limits,
     metrics::{Metrics, Shed},
+    notices::Notices,
     record::{record, shown},
     reply::{Answer, Reply},
     review::Request,
@@ -32,15 +34,37 @@ use crate::{
 /// answer a hundred others.
 const LARGE_BODY_BYTES: usize = 256 * 1024;
 
+/// How long a review waits for its namespace and service account to come into memory. A pod is often created right
+/// behind them, and the news of a watch takes milliseconds; the API server gives the whole call five seconds.
+const KNOWN_WITHIN: Duration = Duration::from_secs(1);
+
+/// How long the changes that make a review look again are gathered: many reviews may wait while many objects come.
+const CHANGES_PAUSE: Duration = Duration::from_millis(20);
+
+/// Which look at a review it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Attempt {
+    /// There is time for another.
+    Early,
+    /// What is not known now stays unknown.
+    Last,
+}
+
 struct App {
     context: Arc<AdmissionContext>,
     metrics: Arc<Metrics>,
+    notices: Notices,
     limits: Limits,
     budget: Arc<Budget>,
 }
 
 /// The routes of the admission port.
-pub(crate) fn router(context: Arc<AdmissionContext>, metrics: Arc<Metrics>, limits: Limits) -> Router {
+pub(crate) fn router(
+    context: Arc<AdmissionContext>,
+    metrics: Arc<Metrics>,
+    notices: Notices,
+    limits: Limits,
+) -> Router {
     let budget = Budget::new(&limits, &metrics.buffered_bytes);
     let router = Entry::ALL.into_iter().fold(Router::new(), |router, entry| {
         router.route(entry.path(), post(move |app, request| review(entry, app, request)))
@@ -53,7 +77,7 @@ pub(crate) fn router(context: Arc<AdmissionContext>, metrics: Arc<Metrics>, limi
             let paths = Entry::ALL.map(Entry::path).join(", ");
             app.respond(Reply::text(StatusCode::NOT_FOUND, format!("there is {paths} only\n")))
         })
-        .with_state(Arc::new(App { context, metrics, limits, budget }))
+        .with_state(Arc::new(App { context, metrics, notices, limits, budget }))
 }
 
 async fn review(entry: Entry, State(app): State<Arc<App>>, request: extract::Request) -> Response {
@@ -69,31 +93,69 @@ async fn review(entry: Entry, State(app): State<Arc<App>>, request: extract::Req
         Ok(body) => body,
         Err(error) => return app.not_read(error),
     };
-    // Only now: the next step is ours, while a body comes as slowly as its client likes.
-    let Some(_slot) = Slot::take(&app.metrics.requests_in_flight, app.limits.requests) else {
-        app.metrics.shed(Shed::Requests);
-        return app
-            .respond(Reply::text(StatusCode::SERVICE_UNAVAILABLE, "too many requests at once; ask again\n"));
-    };
-    let reply = if body.bytes.len() < LARGE_BODY_BYTES {
-        app.answer(entry, &body.bytes)
-    } else {
-        let app = Arc::clone(&app);
-        let answered = tokio::task::spawn_blocking(move || app.answer(entry, &body.bytes)).await;
-        answered.unwrap_or_else(|_| internal_error())
-    };
+    let reply = app.answer(entry, body).await;
     app.respond(reply)
 }
 
 impl App {
-    /// Decides and records. A panic, which would be a bug, costs one request and not the connection.
-    fn answer(&self, entry: Entry, bytes: &[u8]) -> Reply {
+    /// Decides. Where something of the cluster is not in memory yet, decides again when something has come, for as long
+    /// as [`KNOWN_WITHIN`].
+    async fn answer(self: &Arc<Self>, entry: Entry, body: Buffered) -> Reply {
+        let body = Arc::new(body);
+        if let Ok(reply) = self.attempt(entry, &body, Attempt::Early).await {
+            return reply;
+        }
+        let deadline = Instant::now() + KNOWN_WITHIN;
+        // From before the next look, so that nothing comes in between unseen.
+        let mut changes = self.context.cluster().changes();
+        loop {
+            let attempt = if Instant::now() < deadline { Attempt::Early } else { Attempt::Last };
+            match (self.attempt(entry, &body, attempt).await, attempt) {
+                (Ok(reply), _) | (Err(reply), Attempt::Last) => return reply,
+                (Err(_), Attempt::Early) => {}
+            }
+            let change = async {
+                match changes.changed().await {
+                    Ok(()) => sleep(CHANGES_PAUSE).await,
+                    // Nothing will come any more.
+                    Err(_) => std::future::pending().await,
+                }
+            };
+            // Either way it is time for another look.
+            let _ = timeout_at(deadline, change).await;
+        }
+    }
+
+    /// Decides once, on a thread of its own where that takes long. The error is the answer "ask again".
+    async fn attempt(self: &Arc<Self>, entry: Entry, body: &Arc<Buffered>, attempt: Attempt) -> Result<Reply, Reply> {
+        // Only now: this step is ours, while a body comes as slowly as its client likes, and so does the cluster's news.
+        let Some(_slot) = Slot::take(&self.metrics.requests_in_flight, self.limits.requests) else {
+            self.metrics.shed(Shed::Requests);
+            let text = "too many requests at once; ask again\n";
+            return Ok(Reply::text(StatusCode::SERVICE_UNAVAILABLE, text));
+        };
+        if body.bytes.len() < LARGE_BODY_BYTES {
+            return self.decide(entry, &body.bytes, attempt);
+        }
+        let (app, body) = (Arc::clone(self), Arc::clone(body));
+        let decided = tokio::task::spawn_blocking(move || app.decide(entry, &body.bytes, attempt)).await;
+        decided.unwrap_or_else(|_| Ok(internal_error()))
+    }
+
+    /// Decides, and records what is final. A panic, which would be a bug, costs one request and not the connection.
+    fn decide(&self, entry: Entry, bytes: &[u8], attempt: Attempt) -> Result<Reply, Reply> {
         let started = Instant::now();
         // What a panic could leave half-done is local; what is shared are atomics.
         let answered = catch_unwind(AssertUnwindSafe(|| {
             let answer = Answer::new(entry, bytes, &self.context);
-            record(&answer, started.elapsed(), &self.metrics);
-            answer.reply
+            let is_deferred = answer.is_deferred();
+            if !is_deferred || attempt == Attempt::Last {
+                record(&answer, started.elapsed(), &self.metrics);
+                if let Ok(decided) = &answer.from {
+                    self.notices.offer(decided, &self.metrics);
+                }
+            }
+            if is_deferred { Err(answer.reply) } else { Ok(answer.reply) }
         }));
         answered.unwrap_or_else(|_| {
             self.metrics.panics.inc();
@@ -104,7 +166,7 @@ impl App {
                 body_bytes = bytes.len(),
                 "an admission panicked and was answered 500; this is a bug in the injector"
             );
-            internal_error()
+            Ok(internal_error())
         })
     }
 

@@ -8,6 +8,7 @@ mod accept;
 mod connection;
 mod port;
 mod registry;
+mod sources;
 
 use std::{io, net::SocketAddr, panic::resume_unwind, sync::Arc};
 
@@ -23,12 +24,13 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    context::AdmissionContext, limits::Limits, metrics::Metrics, ops, readiness::Readiness, router::router,
-    shutdown::Shutdown,
+    context::AdmissionContext, limits::Limits, metrics::Metrics, notices::Notices, ops, readiness::Readiness,
+    router::router, shutdown::Shutdown,
 };
 pub(crate) use accept::Accept;
 use accept::accept_loop;
 use port::{Port, PortSettings};
+pub use sources::{AllowedSources, Network, NetworkError};
 
 /// How many connections may wait for their accept. The usual 128 are used up by one burst, and then the API server's
 /// next attempt waits for a whole second. The kernel's limit (`somaxconn`, 4096) may be lower.
@@ -50,6 +52,10 @@ pub struct Server {
     pub readiness: Readiness,
     /// How much of everything.
     pub limits: Limits,
+    /// Who may connect to the admission port.
+    pub sources: AllowedSources,
+    /// Where the owners of pods are told.
+    pub notices: Notices,
 }
 
 /// Why a server could not be bound.
@@ -110,8 +116,8 @@ impl Bound {
 
     /// Accepts from now on, until `shutdown`. Needs a tokio runtime.
     pub fn serve(self, shutdown: Shutdown) -> Running {
-        let Server { context, metrics, limits, .. } = &self.server;
-        let routes = router(Arc::clone(context), Arc::clone(metrics), *limits);
+        let Server { context, metrics, limits, notices, .. } = &self.server;
+        let routes = router(Arc::clone(context), Arc::clone(metrics), notices.clone(), *limits);
         self.serve_routes(routes, shutdown)
     }
 
@@ -152,13 +158,15 @@ async fn run(
     ops: impl Accept,
     shutdown: Shutdown,
 ) -> Stopped {
-    let Server { listen: _, ops_listen: _, tls, context: _, metrics, readiness, limits } = server;
+    let Server { listen: _, ops_listen: _, tls, context: _, metrics, readiness, limits, sources, notices: _ } =
+        server;
     let ops_routes = ops::router(readiness.clone(), Arc::clone(&metrics));
     let https_port = Port::new(PortSettings {
         name: "https",
         tls: Some(TlsAcceptor::from(tls)),
         routes,
         limits,
+        sources,
         readiness: readiness.clone(),
         metrics: Arc::clone(&metrics),
     });
@@ -167,6 +175,8 @@ async fn run(
         tls: None,
         routes: ops_routes,
         limits: limits.ops(),
+        // The kubelet's probes come from the node's address, which nobody knows beforehand.
+        sources: AllowedSources::default(),
         readiness: readiness.clone(),
         metrics,
     });

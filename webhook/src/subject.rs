@@ -20,10 +20,14 @@ pub(crate) struct Subject<'a> {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Owner<'a> {
+    #[serde(borrow, rename = "apiVersion")]
+    pub(crate) api_version: Text<'a>,
     #[serde(borrow)]
     pub(crate) kind: Text<'a>,
     #[serde(borrow)]
     pub(crate) name: Text<'a>,
+    #[serde(borrow)]
+    pub(crate) uid: Text<'a>,
     controller: Option<bool>,
 }
 
@@ -40,8 +44,16 @@ impl<'a> Subject<'a> {
 
     /// The controller, else the first owner.
     pub(crate) fn owner(&self) -> Option<&Owner<'a>> {
-        let owners = self.owner_references.as_deref().unwrap_or_default();
-        owners.iter().find(|owner| owner.controller == Some(true)).or(owners.first())
+        self.controller().or(self.owners().first())
+    }
+
+    /// The owner that made the pod.
+    pub(crate) fn controller(&self) -> Option<&Owner<'a>> {
+        self.owners().iter().find(|owner| owner.controller == Some(true))
+    }
+
+    fn owners(&self) -> &[Owner<'a>] {
+        self.owner_references.as_deref().unwrap_or_default()
     }
 }
 

@@ -3,10 +3,10 @@
 use std::{io, net::IpAddr, sync::Arc, time::SystemTime};
 
 use scaivault_certs::{Authority, CertResolver, client_config, server_config};
-use scaivault_inject::{KubeVersion, Settings};
+use scaivault_inject::{KubeVersion, Namespace, Settings};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream},
-    sync::mpsc::Receiver,
+    sync::{mpsc::Receiver, watch},
 };
 use tokio_rustls::{
     TlsConnector,
@@ -15,7 +15,7 @@ use tokio_rustls::{
 };
 
 use crate::{
-    context::{AdmissionContext, AnyNamespace, Lookup, Namespaces},
+    context::{AdmissionContext, Cluster, Lookup, NoCluster},
     serve::Accept,
 };
 
@@ -33,20 +33,41 @@ pub(crate) fn review(edit: &[(&str, &str)]) -> String {
     })
 }
 
+/// A review of a pod that asks for a secret, so that the cluster matters; `edit` as for [`review`].
+pub(crate) fn asking(edit: &[(&str, &str)]) -> String {
+    const SECRET: &str = r#""annotations":{"scaivault.scailabs.ai/inject-secret-db":"apps/db"},"labels""#;
+    let mut edits = vec![(r#""labels""#, SECRET)];
+    edits.extend_from_slice(edit);
+    review(&edits)
+}
+
 /// Names a namespace that is not known, and one whose lookup panics.
 struct Odd;
 
-impl Namespaces for Odd {
-    fn lookup(&self, name: &str) -> Lookup {
+impl Cluster for Odd {
+    fn namespace(&self, name: &str) -> Lookup<Arc<Namespace>> {
         match name {
             "unknown" => Lookup::Unknown,
             "panic" => panic!("hunter2"),
-            _ => AnyNamespace.lookup(name),
+            _ => NoCluster.namespace(name),
         }
+    }
+
+    fn service_account_role(&self, _namespace: &str, service_account: &str) -> Lookup<Option<Arc<str>>> {
+        match service_account {
+            "unknown" => Lookup::Unknown,
+            "billing" => Lookup::Known(Some("billing-role".into())),
+            _ => Lookup::Known(None),
+        }
+    }
+
+    fn changes(&self) -> watch::Receiver<()> {
+        NoCluster.changes()
     }
 }
 
-/// A context in which the namespaces `unknown` and `panic` are what their names say.
+/// A context in which the namespaces `unknown` and `panic` and the service account `unknown` are what their names say,
+/// and the service account `billing` has a role.
 pub(crate) fn context() -> Arc<AdmissionContext> {
     Arc::new(AdmissionContext::new(Settings::default(), KubeVersion::OLDEST, Arc::new(Odd)))
 }

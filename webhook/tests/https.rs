@@ -21,7 +21,8 @@ use hyper_util::rt::TokioIo;
 use scaivault_certs::{Authority, CertResolver, Checked, Reloader, client_config, server_config};
 use scaivault_inject::{KubeVersion, Settings};
 use scaivault_webhook::{
-    AdmissionContext, AnyNamespace, Limits, Metrics, Readiness, Running, Server, Shutdown, Stopped,
+    AdmissionContext, AllowedSources, Limits, Metrics, NoCluster, Notices, Readiness, Running, Server,
+    Shutdown, Stopped,
 };
 use tokio::net::TcpStream;
 use tokio_rustls::{
@@ -52,11 +53,13 @@ fn start(resolver: Arc<CertResolver>, limits: Limits) -> Fixture {
         context: Arc::new(AdmissionContext::new(
             Settings::default(),
             KubeVersion::OLDEST,
-            Arc::new(AnyNamespace),
+            Arc::new(NoCluster),
         )),
         metrics: Metrics::new(),
         readiness: readiness.clone(),
         limits,
+        sources: AllowedSources::default(),
+        notices: Notices::default(),
     }
     .bind()
     .unwrap();
@@ -241,11 +244,13 @@ async fn a_taken_address_is_an_error_before_anything_runs() {
         context: Arc::new(AdmissionContext::new(
             Settings::default(),
             KubeVersion::OLDEST,
-            Arc::new(AnyNamespace),
+            Arc::new(NoCluster),
         )),
         metrics: Metrics::new(),
         readiness: Readiness::new(),
         limits: limits(),
+        sources: AllowedSources::default(),
+        notices: Notices::default(),
     };
     let error = server.bind().err().unwrap().to_string();
     assert!(error.contains(&address.to_string()) && error.contains("--listen"), "{error}");

@@ -62,6 +62,23 @@ async fn nothing_is_served_before_the_authority_has_settled() {
     assert_eq!((served(&resolver), rotator.is_trusted(now() + DAY)), (None, false));
 }
 
+/// What keeps the bundle of an old state from replacing that of a newer one.
+#[tokio::test]
+async fn the_configurations_are_read_first_and_written_last() {
+    let api = FakeApi::new();
+    replica(&api, Duration::ZERO).0.look(now()).await.unwrap();
+    let (mutating, validating) = ("mutatingwebhookconfigurations", "validatingwebhookconfigurations");
+    let expected = [
+        format!("GET {mutating}"),
+        format!("GET {validating}"),
+        "GET secrets".to_owned(),
+        "PUT secrets".to_owned(),
+        format!("PATCH {mutating}"),
+        format!("PATCH {validating}"),
+    ];
+    assert_eq!(api.objects().calls, expected);
+}
+
 #[tokio::test]
 async fn a_second_replica_serves_at_once_with_the_same_authority() {
     let (api, first, _resolver) = serving().await;
@@ -126,6 +143,26 @@ async fn an_api_server_that_is_away_ends_nothing() {
     rotator.look(now() + DAY).await.unwrap_err();
     assert_ne!(served(&resolver), before);
     assert!(rotator.is_trusted(now() + DAY));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_does_not_answer_is_not_waited_for() {
+    let (api, mut rotator, _resolver) = serving().await;
+    api.objects().hangs = true;
+    let error = rotator.look(now()).await.unwrap_err();
+    assert!(chain(&error).contains("no answer"), "{error}");
+    assert!(rotator.is_trusted(now()));
+}
+
+#[tokio::test]
+async fn an_authority_that_is_over_serves_nobody_and_is_replaced() {
+    let (api, _rotator, _resolver) = serving().await;
+    let late = now() + 400 * DAY;
+    let (mut fresh, resolver) = replica(&api, Duration::ZERO);
+    assert_eq!(fresh.look(late).await.unwrap().done, Done::Announced);
+    assert_eq!((served(&resolver), fresh.is_trusted(late)), (None, false));
+    assert_eq!(fresh.look(late).await.unwrap().done, Done::Promoted);
+    assert!(served(&resolver).is_some() && fresh.is_trusted(late));
 }
 
 #[tokio::test]

@@ -48,6 +48,18 @@ impl<'a> PodView<'a> {
         Ok(pod)
     }
 
+    /// The name of the service account that the pod runs as; `default` where it does not say.
+    pub fn service_account(&self) -> &str {
+        let SpecView { service_account_name, service_account, .. } = &self.spec;
+        let said = [service_account_name, service_account].into_iter().flatten();
+        said.map(|name| &**name).find(|name| !name.is_empty()).unwrap_or("default")
+    }
+
+    /// Whether it carries an annotation of ours. Without one it gets nothing, whatever the cluster says.
+    pub fn is_annotated(&self) -> bool {
+        !self.metadata.annotations.ours.is_empty()
+    }
+
     /// The value of one of our annotations, by its key without the prefix.
     pub(crate) fn annotation(&self, key: &str) -> Option<&str> {
         self.metadata
@@ -114,6 +126,11 @@ pub(crate) struct SpecView<'a> {
     pub(crate) init_containers: List<ContainerView<'a>>,
     #[serde(borrow)]
     pub(crate) containers: List<ContainerView<'a>>,
+    #[serde(borrow)]
+    service_account_name: Option<Text<'a>>,
+    /// The former name of that field, which the API server still writes beside it.
+    #[serde(borrow)]
+    service_account: Option<Text<'a>>,
     #[serde(borrow)]
     pub(crate) restart_policy: Option<Text<'a>>,
     pub(crate) share_process_namespace: Presence<bool>,

@@ -11,8 +11,6 @@ pub use mode::{Adjustment, AdjustmentReason, adjust};
 pub use validate::{Validation, ValidationReason, decide, validate};
 pub use view::{MalformedWorkload, WorkloadView};
 
-use crate::manifest;
-
 /// The kinds whose own `mutation-mode` counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WorkloadKind {
@@ -44,9 +42,11 @@ impl WorkloadKind {
     }
 
     /// The RFC 6901 pointer to the pod template.
-    pub fn template_pointer(self) -> &'static str {
-        let (api_version, kind) = self.names();
-        manifest::pod_pointer(api_version, kind).expect("every workload has a pod template")
+    pub const fn template_pointer(self) -> &'static str {
+        match self {
+            Self::Deployment | Self::StatefulSet | Self::DaemonSet | Self::Job => "/spec/template",
+            Self::CronJob => "/spec/jobTemplate/spec/template",
+        }
     }
 
     /// `apiVersion` and `kind`.
@@ -75,13 +75,14 @@ pub enum Former<'v, 'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::manifest;
 
     #[test]
     fn a_kind_is_known_by_version_and_name() {
         for kind in WorkloadKind::ALL {
             let (api_version, name) = kind.names();
             assert_eq!(WorkloadKind::of(api_version, name), Some(*kind));
-            assert!(kind.template_pointer().ends_with("/template"), "{name}");
+            assert_eq!(manifest::pod_pointer(api_version, name), Some(kind.template_pointer()), "{name}");
         }
         for (api_version, kind) in
             [("apps/v1", "ReplicaSet"), ("v1", "Pod"), ("batch/v1beta1", "CronJob"), ("", "")]

@@ -29,11 +29,10 @@ use serde_json::{Value, json};
 
 pub use assets::{ASSETS_VARIABLE, Assets};
 pub use error::ControlPlaneError;
-
-use credentials::{ADMIN, CONTROLLER_MANAGER, Credentials, SCHEDULER, kubeconfig_name};
-use program::{Directory, Program};
+pub use program::{Directory, Program};
 
 use crate::poll;
+use credentials::{ADMIN, CONTROLLER_MANAGER, Credentials, SCHEDULER, kubeconfig_name};
 
 /// How long a program may take to become ready. A start takes some four seconds; this is for a machine with much else to do.
 const START_LIMIT: Duration = Duration::from_mins(3);
@@ -190,9 +189,10 @@ impl ControlPlane {
         self.directory.write(&kubeconfig_name(&format!("as-{user}")), &text)
     }
 
-    fn run(&mut self, name: &'static str, flags: Vec<String>) -> Result<(), ControlPlaneError> {
-        let program = self.assets.program(name)?;
-        self.programs.push(Program::start(name, &program, flags, self.directory.path())?);
+    fn run(&mut self, name: &str, flags: Vec<String>) -> Result<(), ControlPlaneError> {
+        let mut command = Command::new(self.assets.program(name)?);
+        command.args(flags);
+        self.programs.push(Program::start(name, &command, self.directory.path())?);
         Ok(())
     }
 
@@ -215,13 +215,13 @@ impl ControlPlane {
         })
     }
 
-    fn not_ready(&self, program: &'static str, what: &str) -> ControlPlaneError {
-        let program = self.programs.iter().find(|candidate| candidate.name() == program);
+    fn not_ready(&self, program: &str, what: &str) -> ControlPlaneError {
+        let running = self.programs.iter().find(|candidate| candidate.name() == program);
         ControlPlaneError::NotReady {
-            program: program.map(Program::name).unwrap_or_default(),
+            program: program.to_owned(),
             what: what.to_owned(),
             waited: START_LIMIT,
-            log: program.map(Program::log_tail).unwrap_or_default(),
+            log: running.map(Program::log_tail).unwrap_or_default(),
         }
     }
 }

@@ -5,6 +5,9 @@
 
 #![allow(dead_code, reason = "each test uses its part of this module")]
 
+pub(crate) mod injector;
+pub(crate) mod install;
+
 use std::{
     panic::Location,
     process::{Command, Stdio},

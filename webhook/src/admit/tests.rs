@@ -1,9 +1,10 @@
 use scaivault_inject::{
-    Code, Injection, Layer, Operation as PatchOperation, Pattern, Problem, SkipReason, Value,
+    Code, Injection, InjectorConfig, KubeVersion, Layer, OnProblem, Operation as PatchOperation, Pattern,
+    Problem, SkipReason, Value,
 };
 
 use super::*;
-use crate::testing::{context, review};
+use crate::testing::{asking, context, review};
 
 fn verdict(edit: &[(&str, &str)]) -> Verdict {
     admit(Entry::Mutate, &Request::decode(review(edit).as_bytes()).unwrap(), &context())
@@ -59,8 +60,39 @@ fn annotations_with_problems_are_refused_with_all_of_them() {
 
 #[test]
 fn an_unknown_namespace_is_deferred() {
-    let verdict = verdict(&[("\"shop\"", "\"unknown\"")]);
-    assert_eq!(verdict.reason, Reason::Deferred(Deferral::UnknownNamespace));
+    let asks =
+        |edit: &[(&str, &str)]| admit(Entry::Mutate, &Request::decode(asking(edit).as_bytes()).unwrap(), &context()).reason;
+    let unknown = ("\"shop\"", "\"unknown\"");
+    assert_eq!(asks(&[unknown]), Reason::Deferred(Deferral::UnknownNamespace));
+    let account = ("\"spec\":{", "\"spec\":{\"serviceAccountName\":\"unknown\",");
+    assert_eq!(asks(&[account]), Reason::Deferred(Deferral::UnknownServiceAccount));
+    let plain = verdict(&[unknown, account]).reason;
+    assert_eq!(plain, Reason::Skipped(SkipReason::NotAnnotated), "who asks for nothing does not wait");
+}
+
+#[test]
+fn the_service_account_brings_its_role() {
+    let account = ("\"spec\":{", "\"spec\":{\"serviceAccountName\":\"billing\",");
+    let patch = |edit: &[(&str, &str)]| {
+        let text = asking(edit);
+        let verdict = admit(Entry::Mutate, &Request::decode(text.as_bytes()).unwrap(), &context());
+        serde_json::to_string(&verdict.patch.unwrap()).unwrap()
+    };
+    assert!(patch(&[account]).contains("billing-role"));
+    assert!(!patch(&[]).contains("billing-role"));
+}
+
+#[test]
+fn settings_and_version_can_be_replaced() {
+    let context = context();
+    let misspelt = asking(&[("apps/db", "a//b")]);
+    let decide = || admit(Entry::Mutate, &Request::decode(misspelt.as_bytes()).unwrap(), &context).reason;
+    assert_eq!(decide(), Reason::Denied(Refused::Problems));
+    let config = InjectorConfig { on_problem: OnProblem::Warn, ..InjectorConfig::default() };
+    context.replace_settings(config.try_into().unwrap());
+    assert_eq!(decide(), Reason::Skipped(SkipReason::Problems));
+    context.replace_kube_version(KubeVersion::FILE_KEY_REF);
+    assert_eq!(context.kube_version(), KubeVersion::FILE_KEY_REF);
 }
 
 fn problems() -> Problems {

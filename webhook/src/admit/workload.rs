@@ -26,15 +26,15 @@ pub(super) fn mode(request: &Request<'_>, context: &AdmissionContext) -> Verdict
 /// Checks the annotations, and refuses what the request brings.
 pub(super) fn validate(request: &Request<'_>, context: &AdmissionContext) -> Verdict {
     look(request, context, |workload, former| {
-        let Lookup::Known(namespace) = context.namespace(&request.namespace) else {
+        let Lookup::Known(namespace) = context.cluster().namespace(&request.namespace) else {
             return Reason::Deferred(Deferral::UnknownNamespace).into();
         };
         let surroundings = Context {
-            settings: &context.settings,
+            settings: &context.settings(),
             namespace: &namespace,
             service_account_role: None,
             workload_mutation_mode: None,
-            kube_version: context.kube_version,
+            kube_version: context.kube_version(),
         };
         let Validation { reason, problems, warnings } = check(workload, former, &surroundings);
         let refusal = (reason == ValidationReason::Problems).then(|| Refusal::from(&problems));
@@ -52,7 +52,7 @@ fn look(
         Ok(kind) => kind,
         Err(untouched) => return Reason::Untouched(untouched).into(),
     };
-    if context.settings.excludes(&request.namespace) {
+    if context.settings().excludes(&request.namespace) {
         return Reason::Skipped(SkipReason::ExcludedNamespace).into();
     }
     let Some(object) = request.object else {

@@ -2,13 +2,14 @@ use axum::http::{Method, Request as HttpRequest};
 use http_body_util::BodyExt as _;
 use tower::ServiceExt as _;
 
-use scaivault_inject::{KubeVersion, Settings};
+use scaivault_inject::{KubeVersion, Namespace, Settings};
+use tokio::sync::watch;
 
 use super::*;
 use crate::{
     MUTATE_PATH,
-    context::{AnyNamespace, Lookup, Namespaces},
-    testing::{context, review},
+    context::{Cluster, Lookup, NoCluster},
+    testing::{asking, context, review},
 };
 
 struct Server {
@@ -18,7 +19,7 @@ struct Server {
 
 fn server(limits: Limits) -> Server {
     let metrics = Metrics::new();
-    Server { router: router(context(), Arc::clone(&metrics), limits), metrics }
+    Server { router: router(context(), Arc::clone(&metrics), Notices::default(), limits), metrics }
 }
 
 fn post_json(body: impl Into<Body>) -> HttpRequest<Body> {
@@ -128,14 +129,72 @@ async fn a_panic_costs_one_request() {
     assert_eq!(server.send(post_json(review(&[]))).await.0, StatusCode::OK);
 }
 
-#[tokio::test]
-async fn an_unknown_namespace_is_503_with_retry_after() {
-    let server = server(Limits::default());
-    let (status, headers, _) = server.send(post_json(review(&[("\"shop\"", "\"unknown\"")]))).await;
+#[tokio::test(start_paused = true)]
+async fn an_unknown_namespace_is_503_with_retry_after_a_second() {
+    let server = server(Limits { requests: 1, ..Limits::default() });
+    let started = Instant::now();
+    let (status, headers, _) = server.send(post_json(asking(&[("\"shop\"", "\"unknown\"")]))).await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(headers[header::RETRY_AFTER], "1");
     server.assert_metric(
         r#"scaivault_injector_admissions_total{entry="mutate",outcome="deferred",reason="unknown-namespace",dry_run="false"} 1"#,
+    );
+    assert_eq!(started.elapsed(), KNOWN_WITHIN);
+}
+
+/// A cluster in which things appear.
+struct Growing {
+    known: std::sync::Mutex<Vec<&'static str>>,
+    changed: watch::Sender<()>,
+}
+
+impl Growing {
+    fn learn(&self, name: &'static str) {
+        self.known.lock().unwrap().push(name);
+        self.changed.send_replace(());
+    }
+
+    fn lookup<T>(&self, name: &str, value: T) -> Lookup<T> {
+        if self.known.lock().unwrap().contains(&name) { Lookup::Known(value) } else { Lookup::Unknown }
+    }
+}
+
+impl Cluster for Growing {
+    fn namespace(&self, name: &str) -> Lookup<Arc<Namespace>> {
+        self.lookup(name, Arc::default())
+    }
+
+    fn service_account_role(&self, _namespace: &str, service_account: &str) -> Lookup<Option<Arc<str>>> {
+        self.lookup(service_account, None)
+    }
+
+    fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_review_is_answered_as_soon_as_its_namespace_and_service_account_are_known() {
+    let cluster = Arc::new(Growing { known: std::sync::Mutex::default(), changed: watch::channel(()).0 });
+    let context = AdmissionContext::new(Settings::default(), KubeVersion::OLDEST, Arc::clone(&cluster) as _);
+    let metrics = Metrics::new();
+    let limits = Limits { requests: 1, ..Limits::default() };
+    let router = router(Arc::new(context), Arc::clone(&metrics), Notices::default(), limits);
+    let server = Server { router, metrics };
+    let started = Instant::now();
+    let waiting = tokio::spawn(server.router.clone().oneshot(post_json(asking(&[]))));
+    sleep(KNOWN_WITHIN / 4).await;
+    assert_eq!(server.send(post_json(review(&[]))).await.0, StatusCode::OK, "who waits takes nobody's place");
+    cluster.learn("shop");
+    sleep(KNOWN_WITHIN / 4).await;
+    cluster.learn("default");
+    assert_eq!(waiting.await.unwrap().unwrap().status(), StatusCode::OK);
+    assert_eq!(started.elapsed(), KNOWN_WITHIN / 2 + CHANGES_PAUSE);
+    server.assert_metric(
+        r#"scaivault_injector_admissions_total{entry="mutate",outcome="injected",reason="init",dry_run="false"} 1"#,
+    );
+    server.assert_metric(
+        r#"scaivault_injector_admissions_total{entry="mutate",outcome="deferred",reason="unknown-namespace",dry_run="false"} 0"#,
     );
 }
 
@@ -163,19 +222,27 @@ async fn a_body_that_does_not_come_keeps_no_review_out() {
     assert_eq!(first.await.unwrap().unwrap().status(), StatusCode::REQUEST_TIMEOUT);
 }
 
-/// Namespaces whose lookup waits until it may go on.
+/// A cluster whose lookup waits until it may go on.
 struct Waiting {
     entered: tokio::sync::mpsc::Sender<()>,
     go_on: std::sync::Mutex<std::sync::mpsc::Receiver<()>>,
 }
 
-impl Namespaces for Waiting {
-    fn lookup(&self, name: &str) -> Lookup {
+impl Cluster for Waiting {
+    fn namespace(&self, name: &str) -> Lookup<Arc<Namespace>> {
         if name == "slow" {
             self.entered.blocking_send(()).unwrap();
             self.go_on.lock().unwrap().recv().unwrap();
         }
-        AnyNamespace.lookup(name)
+        NoCluster.namespace(name)
+    }
+
+    fn service_account_role(&self, namespace: &str, service_account: &str) -> Lookup<Option<Arc<str>>> {
+        NoCluster.service_account_role(namespace, service_account)
+    }
+
+    fn changes(&self) -> watch::Receiver<()> {
+        NoCluster.changes()
     }
 }
 
@@ -187,7 +254,8 @@ async fn too_many_requests_are_shed() {
     let context = Arc::new(AdmissionContext::new(Settings::default(), KubeVersion::OLDEST, namespaces));
     let metrics = Metrics::new();
     let limits = Limits { requests: 1, ..Limits::default() };
-    let server = Server { router: router(context, Arc::clone(&metrics), limits), metrics };
+    let server =
+        Server { router: router(context, Arc::clone(&metrics), Notices::default(), limits), metrics };
 
     let padding = format!("\"app\":\"{}\"", "x".repeat(LARGE_BODY_BYTES));
     let slow = review(&[("\"app\":\"web\"", &padding), ("\"shop\"", "\"slow\"")]);

@@ -11,8 +11,13 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{connection::serve_connection, registry::Registry};
-use crate::{limits::Limits, metrics::Metrics, readiness::Readiness, shutdown::Shutdown};
+use super::{connection::serve_connection, registry::Registry, sources::AllowedSources};
+use crate::{
+    limits::Limits,
+    metrics::{Metrics, Shed},
+    readiness::Readiness,
+    shutdown::Shutdown,
+};
 
 /// How long, when the port closes, a connection that has not sent a request yet may still do so: it may have been
 /// opened for one.
@@ -27,6 +32,7 @@ pub(super) struct PortSettings {
     pub(super) tls: Option<TlsAcceptor>,
     pub(super) routes: Router,
     pub(super) limits: Limits,
+    pub(super) sources: AllowedSources,
     pub(super) readiness: Readiness,
     pub(super) metrics: Arc<Metrics>,
 }
@@ -71,20 +77,26 @@ impl Port {
         port
     }
 
-    /// Serves a new connection, unless a limit is reached and nothing can make room for it.
+    /// Serves a new connection, unless its source may not connect or a limit is reached and nothing can make room for
+    /// it.
     pub(super) fn take<S>(self: &Arc<Self>, stream: S, source: IpAddr)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        if !self.settings.sources.allow(source) {
+            return self.refuse(source, Shed::Source);
+        }
         match self.registry.admit(source) {
             Ok(ticket) => {
                 self.tasks.spawn(serve_connection(Arc::clone(self), ticket, stream));
             }
-            Err(shed) => {
-                self.settings.metrics.shed(shed);
-                tracing::debug!(%source, ?shed, "connection refused");
-            }
+            Err(shed) => self.refuse(source, shed),
         }
+    }
+
+    fn refuse(&self, source: IpAddr, shed: Shed) {
+        self.settings.metrics.shed(shed);
+        tracing::debug!(%source, ?shed, "connection refused");
     }
 
     /// Closes an idle connection.

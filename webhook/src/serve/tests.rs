@@ -39,8 +39,10 @@ fn start(limits: Limits) -> Fixture {
         metrics: Arc::clone(&metrics),
         readiness: Readiness::new(),
         limits,
+        sources: AllowedSources::default(),
+        notices: Notices::default(),
     };
-    let routes = router(Arc::clone(&server.context), Arc::clone(&metrics), limits);
+    let routes = router(Arc::clone(&server.context), Arc::clone(&metrics), Notices::default(), limits);
     let (https, https_accept) = channel(4096);
     let (ops, ops_accept) = channel(4096);
     let shutdown = Shutdown::new();
@@ -259,18 +261,23 @@ async fn a_connection_in_the_backlog_is_served_when_accepting_stops() {
     let port = Port::new(PortSettings {
         name: "https",
         tls: None,
-        routes: router(context(), Arc::clone(&metrics), limits),
+        routes: router(context(), Arc::clone(&metrics), Notices::default(), limits),
         limits,
+        sources: AllowedSources::from(vec!["192.0.2.0/24".parse().unwrap()]),
         readiness: Readiness::new(),
-        metrics,
+        metrics: Arc::clone(&metrics),
     });
-    let (backlog, accept) = channel(1);
+    let (backlog, accept) = channel(2);
+    let (mut stranger, server) = duplex(64 * 1024);
+    backlog.try_send((server, [203, 0, 113, 1].into())).unwrap();
     let (mut client, server) = duplex(64 * 1024);
-    backlog.try_send((server, CLIENT)).unwrap();
+    backlog.try_send((server, [192, 0, 2, 1].into())).unwrap();
     let stop = CancellationToken::new();
     stop.cancel();
     accept_loop(accept, port, stop).await;
     assert_eq!(ask(&mut client).await.unwrap().status, 200);
+    assert!(ask(&mut stranger).await.is_none(), "only who may connect is served");
+    assert!(metrics.encode().unwrap().contains("scaivault_injector_shed_total{reason=\"source\"} 1\n"));
 }
 
 #[tokio::test(start_paused = true)]

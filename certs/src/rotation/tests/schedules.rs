@@ -11,11 +11,11 @@ use crate::leaf::MintedLeaf;
 
 const REPLICAS: usize = 3;
 /// A look that takes longer fails: each of its calls is bounded.
-const LONGEST_LOOK: Duration = Duration::from_secs(40);
+const LONGEST_LOOK: Duration = Duration::from_mins(1);
 /// How far a clock may be off, seconds; certificates are dated back by more.
 const OFF: i64 = 60;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Event {
     /// One replica takes the next step of its look.
     Step(usize),
@@ -236,7 +236,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(96) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
 
     #[test]
     fn what_is_served_is_trusted(events in vec(event(), 1..120)) {

@@ -11,7 +11,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use scaivault_contract::names::ANNOTATION_PREFIX;
 
-use super::{Former, WorkloadView};
+use super::{Former, WorkloadView, view::Parents};
 use crate::{
     annotations::{ValueKind, spec_of},
     mutation_mode::{MUTATION_MODE, MutationMode, WORKLOAD_MUTATION_MODE},
@@ -203,27 +203,32 @@ impl<'a> Edits<'a> {
         if self.changes.is_empty() {
             return Vec::new();
         }
-        if workload.template.metadata.annotations.present {
-            let operation = |(key, value): (&str, Option<&str>)| {
-                let path = annotation_pointer(key);
-                match value {
-                    // An `add` on a member that is there replaces it.
-                    Some(value) => Operation::Add { path, value: Value::Text(value.to_owned()) },
-                    None => Operation::Remove { path },
-                }
-            };
-            return self.changes.into_iter().map(operation).collect();
+        let annotations = |changes: BTreeMap<&str, Option<&str>>| {
+            let members = changes.into_iter().filter_map(|(key, value)| {
+                Some((format!("{ANNOTATION_PREFIX}{key}"), Value::Text(value?.to_owned())))
+            });
+            Value::Object(members.collect())
+        };
+        match workload.template_parents {
+            Parents::Annotations => self.changes.into_iter().map(operation).collect(),
+            Parents::Metadata => {
+                vec![Operation::Add { path: ANNOTATIONS.to_owned(), value: annotations(self.changes) }]
+            }
+            Parents::Neither => {
+                let metadata = BTreeMap::from([("annotations".to_owned(), annotations(self.changes))]);
+                vec![Operation::Add { path: "/metadata".to_owned(), value: Value::Object(metadata) }]
+            }
         }
-        let members = self.changes.into_iter().filter_map(|(key, value)| {
-            Some((format!("{ANNOTATION_PREFIX}{key}"), Value::Text(value?.to_owned())))
-        });
-        let annotations = Value::Object(members.collect());
-        vec![if workload.template_has_metadata {
-            Operation::Add { path: ANNOTATIONS.to_owned(), value: annotations }
-        } else {
-            let metadata = BTreeMap::from([("annotations".to_owned(), annotations)]);
-            Operation::Add { path: "/metadata".to_owned(), value: Value::Object(metadata) }
-        }]
+    }
+}
+
+/// One change where the map is there.
+fn operation((key, value): (&str, Option<&str>)) -> Operation {
+    let path = annotation_pointer(key);
+    match value {
+        // An `add` on a member that is there replaces it.
+        Some(value) => Operation::Add { path, value: Value::Text(value.to_owned()) },
+        None => Operation::Remove { path },
     }
 }
 

@@ -22,10 +22,20 @@ pub struct WorkloadView<'a> {
     /// A CronJob made it, and gave it the template that it has.
     pub(super) is_from_cron_job: bool,
     pub(super) template: PodView<'a>,
-    /// Whether the template has an object `metadata`, in which annotations can be put.
-    pub(super) template_has_metadata: bool,
+    pub(super) template_parents: Parents,
     /// The API server refuses another template, annotations included.
     pub(super) is_template_fixed: bool,
+}
+
+/// What of `metadata.annotations` the template has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Parents {
+    /// Neither, or null.
+    Neither,
+    /// An object `metadata`, without annotations.
+    Metadata,
+    /// Both.
+    Annotations,
 }
 
 /// The text is not a workload of the kind it is said to be.
@@ -73,15 +83,20 @@ impl<'a> WorkloadView<'a> {
         };
         let is_job = kind == WorkloadKind::Job;
         let view = PodView::parse(template.get())?;
-        // A second look at the text only where the first one saw no annotations.
-        let template_has_metadata = view.metadata.annotations.present || has_metadata(template);
+        let template_parents = if view.metadata.annotations.present {
+            Parents::Annotations
+        } else if has_metadata(template) {
+            Parents::Metadata
+        } else {
+            Parents::Neither
+        };
         Ok(Self {
             kind,
             annotations: metadata.annotations,
             is_deleting: metadata.deletion_timestamp.is_some(),
             is_from_cron_job: is_job && metadata.owner_references.iter().flatten().any(Owner::is_cron_job),
             template: view,
-            template_has_metadata,
+            template_parents,
             is_template_fixed: is_job && (suspend != Some(true) || status.start_time.is_some()),
         })
     }
@@ -127,6 +142,7 @@ fn find<'v>(annotations: &'v Annotations<'_>, key: &str) -> Option<&'v str> {
     Some(&annotations.ours[at].1)
 }
 
+/// A second look at the text, for a template in which the first one saw no annotations.
 fn has_metadata(template: &RawValue) -> bool {
     #[derive(Default, Deserialize)]
     #[serde(default)]
@@ -240,15 +256,15 @@ mod tests {
 
     #[test]
     fn parents_of_the_templates_annotations_are_seen() {
-        for (template, has_metadata) in [
-            ("{}", false),
-            (r#"{"metadata":null}"#, false),
-            (r#"{"metadata":{}}"#, true),
-            (r#"{"metadata":{"annotations":null}}"#, true),
-            (r#"{"metadata":{"annotations":{}}}"#, true),
+        for (template, parents) in [
+            ("{}", Parents::Neither),
+            (r#"{"metadata":null}"#, Parents::Neither),
+            (r#"{"metadata":{}}"#, Parents::Metadata),
+            (r#"{"metadata":{"annotations":null}}"#, Parents::Metadata),
+            (r#"{"metadata":{"annotations":{}}}"#, Parents::Annotations),
         ] {
             let json = format!(r#"{{"spec":{{"jobTemplate":{{"spec":{{"template":{template}}}}}}}}}"#);
-            assert_eq!(parse(WorkloadKind::CronJob, &json).template_has_metadata, has_metadata, "{template}");
+            assert_eq!(parse(WorkloadKind::CronJob, &json).template_parents, parents, "{template}");
         }
     }
 

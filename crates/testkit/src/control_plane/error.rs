@@ -39,7 +39,7 @@ pub enum ControlPlaneError {
     #[error("{program} ended before it was ready; the end of its log:\n{log}")]
     Ended {
         /// The program's name.
-        program: &'static str,
+        program: String,
         /// The last lines that it wrote.
         log: String,
     },
@@ -47,7 +47,7 @@ pub enum ControlPlaneError {
     #[error("{program} runs, but within {waited:?} there was no {what}; the end of its log:\n{log}")]
     NotReady {
         /// The program's name.
-        program: &'static str,
+        program: String,
         /// What was waited for.
         what: String,
         /// For how long.

@@ -4,7 +4,7 @@ use std::{
     fs::{self, File},
     io,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
 };
 
 use super::ControlPlaneError;
@@ -42,52 +42,66 @@ done
 const LOG_LINES: usize = 30;
 
 /// A program that runs. Killed when dropped, and when this process ends.
-pub(super) struct Program {
-    name: &'static str,
+pub struct Program {
+    name: String,
     log: PathBuf,
+    process_id: PathBuf,
     shell: Child,
 }
 
 impl Program {
-    /// Starts a program whose output goes to `<name>.log` in `directory`, its process id to `<name>.pid`.
+    /// Starts a program whose output goes to `<name>.log` in `directory`, its process id to `<name>.pid`. Of `command`, program,
+    /// arguments and variables are taken.
     ///
     /// `directory` is its home, and it knows no kubeconfig or proxy of whoever runs the tests.
-    pub(super) fn start(
-        name: &'static str,
-        program: &Path,
-        args: impl IntoIterator<Item = String>,
-        directory: &Path,
-    ) -> Result<Self, ControlPlaneError> {
+    pub fn start(name: &str, command: &Command, directory: &Path) -> Result<Self, ControlPlaneError> {
         let log = directory.join(format!("{name}.log"));
+        let process_id = directory.join(format!("{name}.pid"));
         let start = || {
             let output = File::create(&log)?;
-            let mut command = shell(WATCH, directory);
-            command.arg(directory.join(format!("{name}.pid"))).arg(program).args(args);
-            command.stderr(output.try_clone()?).stdout(output).spawn()
+            let mut shell = shell(WATCH, directory);
+            shell.arg(&process_id).arg(command.get_program()).args(command.get_args());
+            shell.envs(command.get_envs().filter_map(|(variable, value)| Some((variable, value?))));
+            shell.stderr(output.try_clone()?).stdout(output).spawn()
         };
         let shell = start().map_err(ControlPlaneError::setup(format!("start {name}")))?;
-        Ok(Self { name, log, shell })
+        Ok(Self { name: name.to_owned(), log, process_id, shell })
     }
 
     /// The name under which it was started.
-    pub(super) fn name(&self) -> &'static str {
-        self.name
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How it ended, or nothing while it runs. A signal is 128 and its number.
+    pub fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.shell.try_wait()
+    }
+
+    /// Its process id; none within its first moments.
+    pub fn process_id(&self) -> Option<String> {
+        let text = fs::read_to_string(&self.process_id).ok()?;
+        text.strip_suffix('\n').map(str::to_owned)
+    }
+
+    /// All it wrote.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
+    /// The last lines it wrote.
+    pub fn log_tail(&self) -> String {
+        let text = self.log();
+        let lines: Vec<_> = text.lines().collect();
+        lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
     }
 
     /// An error if it runs no longer.
     pub(super) fn check(&mut self) -> Result<(), ControlPlaneError> {
-        match self.shell.try_wait() {
+        match self.ended() {
             Ok(None) => Ok(()),
-            _ => Err(ControlPlaneError::Ended { program: self.name, log: self.log_tail() }),
+            _ => Err(ControlPlaneError::Ended { program: self.name.clone(), log: self.log_tail() }),
         }
-    }
-
-    /// The last lines it wrote.
-    pub(super) fn log_tail(&self) -> String {
-        let text = fs::read(&self.log).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
-        let lines: Vec<_> = text.lines().collect();
-        lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
     }
 }
 
@@ -98,14 +112,14 @@ impl Drop for Program {
 }
 
 /// A directory for temporary files that is removed when dropped, and when this process ends.
-pub(super) struct Directory {
+pub struct Directory {
     path: PathBuf,
     shell: Child,
 }
 
 impl Directory {
     /// A new one in the system's directory for temporary files.
-    pub(super) fn new(prefix: &str) -> Result<Self, ControlPlaneError> {
+    pub fn new(prefix: &str) -> Result<Self, ControlPlaneError> {
         let make = || {
             let directory = tempfile::Builder::new().prefix(prefix).tempdir()?;
             let shell = shell(REMOVE, Path::new("/"))
@@ -118,12 +132,13 @@ impl Directory {
         make().map_err(ControlPlaneError::setup("make a directory for temporary files"))
     }
 
-    pub(super) fn path(&self) -> &Path {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// Writes a file and returns its path.
-    pub(super) fn write(&self, name: &str, text: &str) -> Result<PathBuf, ControlPlaneError> {
+    pub fn write(&self, name: &str, text: &str) -> Result<PathBuf, ControlPlaneError> {
         let path = self.path.join(name);
         let write = || {
             fs::create_dir_all(path.parent().unwrap_or(&self.path))?;

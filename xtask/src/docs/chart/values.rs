@@ -27,7 +27,7 @@ impl Item {
 
     /// Where the schema has it.
     pub(super) fn pointer(&self) -> String {
-        self.path.iter().map(|key| format!("/properties/{key}")).collect()
+        self.path.iter().flat_map(|key| ["/properties/", key]).collect()
     }
 }
 

@@ -13,8 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const HOLDER: &str = "SCAIVAULT_TESTKIT_HOLDER";
 
 fn sleeper(directory: &Directory) -> Program {
-    let args = ["600".to_owned()];
-    Program::start("sleeper", Path::new("sleep"), args, directory.path()).unwrap()
+    Program::start("sleeper", Command::new("sleep").arg("600"), directory.path()).unwrap()
 }
 
 /// The program's process id, once it runs.
@@ -54,9 +53,13 @@ fn a_dropped_program_and_its_directory_are_gone() {
 #[test]
 fn a_program_that_ends_is_noticed_and_its_last_words_are_shown() {
     let directory = Directory::new("scaivault-program-").unwrap();
-    let args = ["-c", "echo first; for i in 1 2 3; do echo line $i >&2; done; exit 3"].map(str::to_owned);
-    let mut program = Program::start("short", Path::new("sh"), args, directory.path()).unwrap();
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "echo first; for i in 1 2 $LAST; do echo line $i >&2; done; exit 3"])
+        .env("LAST", "3");
+    let mut program = Program::start("short", &command, directory.path()).unwrap();
     wait_until("its end", || program.check().is_err());
+    assert_eq!(program.ended().unwrap().unwrap().code(), Some(3));
     let error = program.check().unwrap_err().to_string();
     assert_eq!(error, "short ended before it was ready; the end of its log:\nfirst\nline 1\nline 2\nline 3");
 }

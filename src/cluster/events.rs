@@ -1,0 +1,159 @@
+//! Notices for the owners of pods, posted as Events.
+
+mod limiter;
+
+use std::{fs, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::{core::v1::ObjectReference, events::v1::Event},
+    apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
+};
+use kube::{Api, Client, api::PostParams};
+use scaivault_webhook::{EventResult, Metrics, Notice, Owner};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout},
+};
+
+use super::client::{is_forbidden, reason};
+use limiter::Limiter;
+
+/// How many notices may wait to be posted; more are dropped.
+pub(crate) const QUEUE: usize = 256;
+
+/// How long the API server may take for one Event.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// How often a log line says that Events are not taken.
+const REMINDER: Duration = Duration::from_mins(5);
+
+/// Who reports, in every Event.
+const REPORTING_CONTROLLER: &str = "scaivault.scailabs.ai/injector";
+
+/// Under which name everything is written.
+const FIELD_MANAGER: &str = "scaivault-injector";
+
+/// Posts notices until nobody can send one any more. One that the API server does not take is lost: it is a help for a
+/// person, and the log has the same.
+pub(crate) async fn post(client: Client, mut notices: mpsc::Receiver<Notice>, metrics: Arc<Metrics>) {
+    let mut limiter = Limiter::default();
+    let mut told: Option<Instant> = None;
+    let instance = instance();
+    let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+    while let Some(notice) = notices.recv().await {
+        let now = Instant::now();
+        if !limiter.admit(&notice.owner.uid, notice.reason, now.into_std()) {
+            metrics.event(EventResult::Limited);
+            continue;
+        }
+        let api = Api::<Event>::namespaced(client.clone(), &notice.namespace);
+        let event = event(notice, &instance, Timestamp::now());
+        let failure = match timeout(ANSWER, api.create(&params, &event)).await {
+            Ok(Ok(_)) => {
+                metrics.event(EventResult::Posted);
+                continue;
+            }
+            Ok(Err(error)) if is_forbidden(&error) => {
+                format!(
+                    "{}; grant the injector's service account create on events.k8s.io events",
+                    reason(&error)
+                )
+            }
+            Ok(Err(error)) => reason(&error),
+            Err(_) => format!("no answer in {ANSWER:?}"),
+        };
+        metrics.event(EventResult::Failed);
+        if told.is_none_or(|told| now.duration_since(told) >= REMINDER) {
+            told = Some(now);
+            tracing::warn!(error = failure, "event not posted");
+        }
+    }
+}
+
+fn event(notice: Notice, instance: &str, now: Timestamp) -> Event {
+    let Notice { namespace, owner: Owner { api_version, kind, name, uid }, reason, note } = notice;
+    Event {
+        metadata: ObjectMeta {
+            // The API server makes it unique.
+            generate_name: Some(format!("{name}.")),
+            namespace: Some(namespace.clone()),
+            ..ObjectMeta::default()
+        },
+        action: Some("Inject".to_owned()),
+        event_time: Some(MicroTime(now)),
+        note: Some(note),
+        reason: Some(reason.name().to_owned()),
+        regarding: Some(ObjectReference {
+            api_version: Some(api_version),
+            kind: Some(kind),
+            name: Some(name),
+            namespace: Some(namespace),
+            uid: Some(uid),
+            ..ObjectReference::default()
+        }),
+        reporting_controller: Some(REPORTING_CONTROLLER.to_owned()),
+        reporting_instance: Some(instance.to_owned()),
+        type_: Some("Warning".to_owned()),
+        ..Event::default()
+    }
+}
+
+/// The name of this pod, which is its host's name.
+fn instance() -> String {
+    // Kubernetes' limit for the field.
+    const LONGEST: usize = 128;
+    let name = fs::read_to_string("/etc/hostname").unwrap_or_default();
+    let name: String = name.trim().chars().take(LONGEST).collect();
+    if name.is_empty() { FIELD_MANAGER.to_owned() } else { name }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::StatusCode;
+    use scaivault_webhook::NoticeReason;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::cluster::testing::ApiServer;
+
+    fn notice(uid: &str) -> Notice {
+        let text = str::to_owned;
+        Notice {
+            namespace: text("shop"),
+            owner: Owner {
+                api_version: text("apps/v1"),
+                kind: text("ReplicaSet"),
+                name: text("web-5d"),
+                uid: text(uid),
+            },
+            reason: NoticeReason::SecretsNotInjected,
+            note: text("not injected"),
+        }
+    }
+
+    #[tokio::test]
+    async fn each_owner_hears_once_and_failures_are_counted() {
+        let mut server = ApiServer::start().await;
+        let metrics = Metrics::new();
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        for uid in ["a", "a", "b"] {
+            sender.try_send(notice(uid)).unwrap();
+        }
+        drop(sender);
+        let posting = tokio::spawn(post(server.client(), receiver, Arc::clone(&metrics)));
+        let path = "/apis/events.k8s.io/v1/namespaces/shop/events?&fieldManager=scaivault-injector";
+        let posted = server.echo(path).await;
+        let event: Value = serde_json::from_slice(&posted).unwrap();
+        assert_eq!(event["metadata"]["generateName"], "web-5d.");
+        assert_eq!(event["regarding"]["uid"], "a");
+        assert_eq!(event["reportingController"], REPORTING_CONTROLLER);
+        assert_eq!((&event["reason"], &event["type"]), (&"SecretsNotInjected".into(), &"Warning".into()));
+        server.refuse(path, StatusCode::FORBIDDEN, "no").await;
+        posting.await.unwrap();
+        let text = metrics.encode().unwrap();
+        for line in ["posted\"} 1\n", "limited\"} 1\n", "failed\"} 1\n", "dropped\"} 0\n"] {
+            assert!(text.contains(&format!("events_total{{result=\"{line}")), "{line}\n{text}");
+        }
+    }
+}

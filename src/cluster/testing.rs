@@ -1,0 +1,126 @@
+//! An API server whose every answer a test gives by hand.
+
+use std::{net::Ipv4Addr, time::Duration};
+
+use axum::{
+    Router,
+    body::{Body, Bytes, to_bytes},
+    extract::Request,
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::Response,
+};
+use futures_util::stream;
+use kube::{Client, Config};
+use serde_json::{Value, json};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+
+/// How long anything may take here.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A request that waits for its answer.
+struct Asked {
+    target: String,
+    body: Bytes,
+    answer: oneshot::Sender<Response>,
+}
+
+pub(super) struct ApiServer {
+    url: String,
+    asked: mpsc::Receiver<Asked>,
+}
+
+/// The open answer to a watch.
+pub(super) struct WatchAnswer(mpsc::Sender<Result<Bytes, std::io::Error>>);
+
+impl ApiServer {
+    pub(super) async fn start() -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (sender, asked) = mpsc::channel(16);
+        let routes = Router::new().fallback(async move |request: Request| {
+            let target = request.uri().path_and_query().unwrap().to_string();
+            let body = to_bytes(request.into_body(), 1 << 20).await.unwrap();
+            let (answer, answered) = oneshot::channel();
+            sender.send(Asked { target, body, answer }).await.unwrap();
+            answered.await.unwrap()
+        });
+        tokio::spawn(async move { axum::serve(listener, routes).await });
+        Self { url, asked }
+    }
+
+    pub(super) fn client(&self) -> Client {
+        // What the program does when it starts; tests share one process.
+        let _ = rustls::crypto::CryptoProvider::install_default((*scaivault_certs::provider()).clone());
+        let mut config = Config::new(self.url.parse().unwrap());
+        config.default_retry = false;
+        Client::try_from(config).unwrap()
+    }
+
+    #[track_caller]
+    fn next(&mut self, target: &str) -> impl Future<Output = Asked> {
+        let target = target.to_owned();
+        async move {
+            let asked = timeout(DEADLINE, self.asked.recv()).await.expect("a request in time").unwrap();
+            assert!(asked.target.starts_with(&target), "asked for {}, expected {target}", asked.target);
+            asked
+        }
+    }
+
+    /// Answers the next request, whose target begins so.
+    pub(super) async fn answer(&mut self, target: &str, body: &Value) {
+        let asked = self.next(target).await;
+        asked.answer.send(response(StatusCode::OK, Body::from(body.to_string()))).unwrap();
+    }
+
+    /// Answers the next request with what it sent.
+    pub(super) async fn echo(&mut self, target: &str) -> Bytes {
+        let asked = self.next(target).await;
+        asked.answer.send(response(StatusCode::CREATED, Body::from(asked.body.clone()))).unwrap();
+        asked.body
+    }
+
+    /// Answers the next request with a failure.
+    pub(super) async fn refuse(&mut self, target: &str, status: StatusCode, message: &str) {
+        let asked = self.next(target).await;
+        let body = failure(status, message).to_string();
+        asked.answer.send(response(status, Body::from(body))).unwrap();
+    }
+
+    /// Begins the answer to the next request, a watch.
+    pub(super) async fn watch(&mut self, target: &str) -> WatchAnswer {
+        let asked = self.next(target).await;
+        let (sender, receiver) = mpsc::channel(16);
+        let lines = stream::unfold(receiver, async |mut receiver: mpsc::Receiver<_>| {
+            receiver.recv().await.map(|line| (line, receiver))
+        });
+        asked.answer.send(response(StatusCode::OK, Body::from_stream(lines))).unwrap();
+        WatchAnswer(sender)
+    }
+}
+
+impl WatchAnswer {
+    pub(super) async fn send(&self, kind: &str, object: &Value) {
+        let line = format!("{}\n", json!({"type": kind, "object": object}));
+        self.0.send(Ok(Bytes::from(line))).await.unwrap();
+    }
+
+    /// Breaks the connection.
+    pub(super) async fn disconnect(self) {
+        self.0.send(Err(std::io::Error::other("gone"))).await.unwrap();
+    }
+}
+
+/// A `Status`.
+pub(super) fn failure(status: StatusCode, message: &str) -> Value {
+    let reason = status.canonical_reason().unwrap_or_default();
+    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message,
+        "reason": reason, "code": status.as_u16()})
+}
+
+fn response(status: StatusCode, body: Body) -> Response {
+    Response::builder().status(status).header(CONTENT_TYPE, "application/json").body(body).unwrap()
+}

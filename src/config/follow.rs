@@ -1,0 +1,149 @@
+//! Following a configuration file that changes while the server runs.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Error};
+use scaivault_inject::Settings;
+
+use super::settings;
+use crate::input;
+
+/// Looks at the configuration file and reads it again when its content changes. By content, as a mounted `ConfigMap` is
+/// changed by swapping the link `..data` in its path.
+pub(crate) struct Follower {
+    /// None where there is no file to follow: the built-in defaults, or standard input.
+    path: Option<PathBuf>,
+    /// The namespace whose pods are always left alone.
+    own_namespace: Option<String>,
+    /// The text that is in force.
+    in_force: String,
+    /// What is wrong with the file now, as it was told.
+    told: Option<String>,
+}
+
+/// What one look at the file found.
+#[derive(Debug)]
+pub(crate) enum Checked {
+    /// Nothing that has not been told before.
+    Unchanged,
+    /// Other settings are in force from now on.
+    Replaced(Box<Settings>),
+    /// What is there is no configuration; the settings before stay.
+    Kept(Error),
+}
+
+impl Follower {
+    /// Reads the settings and follows them from there.
+    pub(crate) fn new(
+        path: Option<PathBuf>,
+        own_namespace: Option<String>,
+    ) -> anyhow::Result<(Self, Settings)> {
+        let in_force = match &path {
+            Some(path) => input::read(path)?.text,
+            None => String::new(),
+        };
+        let settings = settings(&in_force, own_namespace.as_deref()).with_context(|| match &path {
+            Some(path) => path.display().to_string(),
+            None => "the default configuration".to_owned(),
+        })?;
+        let path = path.filter(|path| path.as_os_str() != "-");
+        Ok((Self { path, own_namespace, in_force, told: None }, settings))
+    }
+
+    /// Looks once. A bad file is told once, until it is another one.
+    pub(crate) fn check(&mut self) -> Checked {
+        let Some(path) = &self.path else {
+            return Checked::Unchanged;
+        };
+        let text = match input::read(path) {
+            Ok(source) => source.text,
+            Err(error) => return self.keep(error.into()),
+        };
+        if text == self.in_force {
+            self.told = None;
+            return Checked::Unchanged;
+        }
+        match settings(&text, self.own_namespace.as_deref()) {
+            Ok(settings) => {
+                self.in_force = text;
+                self.told = None;
+                Checked::Replaced(Box::new(settings))
+            }
+            Err(error) => {
+                let error = error.context(path.display().to_string());
+                self.keep(error)
+            }
+        }
+    }
+
+    fn keep(&mut self, error: Error) -> Checked {
+        let text = format!("{error:#}");
+        if self.told.as_ref() == Some(&text) {
+            return Checked::Unchanged;
+        }
+        self.told = Some(text);
+        Checked::Kept(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::symlink, path::Path};
+
+    use super::*;
+
+    /// As the kubelet changes a mounted `ConfigMap`.
+    fn mount(volume: &Path, generation: &str, text: &str) {
+        let directory = volume.join(generation);
+        fs::create_dir(&directory).unwrap();
+        fs::write(directory.join("injector.yaml"), text).unwrap();
+        symlink(generation, volume.join("..new")).unwrap();
+        fs::rename(volume.join("..new"), volume.join("..data")).unwrap();
+    }
+
+    #[test]
+    fn a_change_is_taken_and_a_bad_one_leaves_the_settings_before() {
+        let volume = tempfile::tempdir().unwrap();
+        mount(volume.path(), "..1", "onProblem: deny\n");
+        symlink("..data/injector.yaml", volume.path().join("injector.yaml")).unwrap();
+        let path = volume.path().join("injector.yaml");
+        let (mut follower, _) = Follower::new(Some(path.clone()), Some("vault".to_owned())).unwrap();
+        assert!(matches!(follower.check(), Checked::Unchanged));
+
+        mount(volume.path(), "..2", "onProblem: warn\n");
+        assert!(matches!(follower.check(), Checked::Replaced(_)));
+        assert!(matches!(follower.check(), Checked::Unchanged));
+
+        mount(volume.path(), "..3", "onProblm: warn\n");
+        let Checked::Kept(error) = follower.check() else { panic!("a bad file is kept out") };
+        let error = format!("{error:#}");
+        assert!(error.contains("onProblm") && error.contains("injector.yaml"), "{error}");
+        assert!(matches!(follower.check(), Checked::Unchanged), "told once");
+
+        mount(volume.path(), "..4", "onProblem: warn\n");
+        assert!(matches!(follower.check(), Checked::Unchanged), "as it is in force");
+        fs::remove_file(&path).unwrap();
+        assert!(matches!(follower.check(), Checked::Kept(_)));
+    }
+
+    #[test]
+    fn the_own_namespace_is_excluded_whatever_the_file_says() {
+        let pod = scaivault_inject::PodView::parse(
+            r#"{"metadata":{"annotations":{"scaivault.scailabs.ai/inject-secret-a":"apps/a"}},"spec":{}}"#,
+        )
+        .unwrap();
+        let (_, settings) = Follower::new(None, Some("vault".to_owned())).unwrap();
+        let namespace = scaivault_inject::Namespace { name: "vault".to_owned(), ..Default::default() };
+        let decision = scaivault_inject::decide(
+            &pod,
+            &scaivault_inject::Context {
+                settings: &settings,
+                namespace: &namespace,
+                service_account_role: None,
+                workload_mutation_mode: None,
+                kube_version: scaivault_inject::KubeVersion::OLDEST,
+            },
+        );
+        assert_eq!(decision.reason(), "excluded-namespace");
+    }
+}

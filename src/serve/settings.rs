@@ -1,0 +1,82 @@
+//! The settings while the server runs: read again when the configuration file changes.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use scaivault_webhook::{AdmissionContext, Metrics};
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::unix_seconds;
+use crate::config::{Checked, Follower};
+
+/// How often the file is looked at. The kubelet takes up to a minute or two to bring a changed `ConfigMap`.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// Looks at the configuration file for ever. It is a small file on tmpfs, so it is read in place.
+pub(super) async fn follow(mut follower: Follower, context: Arc<AdmissionContext>, metrics: Arc<Metrics>) {
+    let mut ticks = interval(INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        look(&mut follower, &context, &metrics, SystemTime::now());
+    }
+}
+
+fn look(follower: &mut Follower, context: &AdmissionContext, metrics: &Metrics, now: SystemTime) {
+    match follower.check() {
+        Checked::Unchanged => {}
+        Checked::Replaced(settings) => {
+            context.replace_settings(*settings);
+            metrics.config_replaced(unix_seconds(now));
+            tracing::info!("configuration replaced");
+        }
+        Checked::Kept(error) => {
+            metrics.config_kept();
+            let error = format!("{error:#}");
+            tracing::error!(error, "new configuration refused, the one before stays");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use scaivault_inject::KubeVersion;
+    use scaivault_webhook::{Entry, NoCluster, review_to_response};
+
+    use super::*;
+
+    const REVIEW: &str = r#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{"uid":"u","namespace":"shop",
+        "kind":{"group":"","version":"v1","kind":"Pod"},"operation":"CREATE","object":{"metadata":{"annotations":{
+        "scaivault.scailabs.ai/inject-secret-db":"apps/db"}},"spec":{"containers":[{"name":"app","image":"a"}]}}}}"#;
+
+    #[test]
+    fn decisions_follow_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("injector.yaml");
+        fs::write(&path, "onProblem: deny\n").unwrap();
+        let (mut follower, settings) = Follower::new(Some(path.clone()), None).unwrap();
+        let context = AdmissionContext::new(settings, KubeVersion::OLDEST, Arc::new(NoCluster));
+        let metrics = Metrics::new();
+        let mut excluded_with = |text: &str| {
+            fs::write(&path, text).unwrap();
+            look(&mut follower, &context, &metrics, SystemTime::UNIX_EPOCH + Duration::from_secs(7));
+            let reply = review_to_response(Entry::Mutate, REVIEW.as_bytes(), &context);
+            String::from_utf8(reply.body).unwrap().contains("excluded-namespace")
+        };
+        assert!(!excluded_with("onProblem: deny\n"));
+        assert!(excluded_with("excludedNamespaces: [shop]\n"));
+        assert!(excluded_with("excludedNamespace: []\n"), "a bad file changes nothing");
+        let text = metrics.encode().unwrap();
+        for line in [
+            "config_reloads_total{result=\"replaced\"} 1",
+            "config_reloads_total{result=\"kept\"} 1",
+            "config_loaded_timestamp_seconds 7",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+    }
+}

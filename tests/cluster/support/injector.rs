@@ -1,0 +1,121 @@
+//! The injector as the built program, beside the control plane.
+
+use std::{
+    net::SocketAddr,
+    path::Path,
+    process::{Command, ExitStatus},
+    time::SystemTime,
+};
+
+use scaivault_certs::Authority;
+use scaivault_testkit::control_plane::{Directory, Program};
+use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+use super::{PATIENCE, eventually, run};
+
+/// `scaivault-injector serve` on free ports. Killed when dropped, and when the test is killed.
+pub(crate) struct Injector {
+    program: Program,
+    /// The admission port.
+    pub(crate) address: SocketAddr,
+    ops_address: SocketAddr,
+    _directory: Directory,
+}
+
+impl Injector {
+    /// Starts it with flags besides those for its ports, and waits until it is ready.
+    ///
+    /// What it may do in the cluster is what the kubeconfig allows; without one it knows of no cluster.
+    pub(crate) async fn start(
+        kubeconfig: Option<&Path>,
+        flags: impl IntoIterator<Item = impl AsRef<std::ffi::OsStr>>,
+    ) -> Self {
+        let injector = Self::start_unready(kubeconfig, flags).await;
+        eventually("/readyz", async || injector.is_ready().await.then_some(())).await;
+        injector
+    }
+
+    /// Starts it and waits until it listens; whether it becomes ready is for the test to see.
+    pub(crate) async fn start_unready(
+        kubeconfig: Option<&Path>,
+        flags: impl IntoIterator<Item = impl AsRef<std::ffi::OsStr>>,
+    ) -> Self {
+        let directory = Directory::new("scaivault-injector-test-").unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_scaivault-injector"));
+        command.args(["serve", "--listen=127.0.0.1:0", "--ops-listen=127.0.0.1:0", "--drain-delay=0s"]);
+        command.args(flags).env("LOG_FORMAT", "json");
+        if let Some(kubeconfig) = kubeconfig {
+            command.env("KUBECONFIG", kubeconfig);
+        }
+        let mut program = Program::start("injector", &command, directory.path()).unwrap();
+        let listening = eventually("the event `listening`", async || {
+            assert!(program.ended().unwrap().is_none(), "the injector has ended:\n{}", program.log_tail());
+            event(&program.log(), "listening")
+        })
+        .await;
+        let address = |name: &str| listening[name].as_str().unwrap().parse().unwrap();
+        let (address, ops_address) = (address("address"), address("ops_address"));
+        Self { program, address, ops_address, _directory: directory }
+    }
+
+    /// Whether it says that it can be sent reviews.
+    pub(crate) async fn is_ready(&self) -> bool {
+        self.get("/readyz").await.starts_with("HTTP/1.1 200 ")
+    }
+
+    /// The value of a metric, with its labels as they are written: `name{a="b"}`; 0 where it is not there.
+    pub(crate) async fn metric(&self, name: &str) -> f64 {
+        let text = self.get("/metrics").await;
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.map_or(0.0, |value| value.parse().unwrap())
+    }
+
+    /// An answer of the ops port, head and body.
+    pub(crate) async fn get(&self, path: &str) -> String {
+        let mut ops = TcpStream::connect(self.ops_address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: ops\r\nConnection: close\r\n\r\n");
+        ops.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        ops.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    /// The first event of the log with this message.
+    pub(crate) fn event(&self, message: &str) -> Option<Value> {
+        event(&self.program.log(), message)
+    }
+
+    /// All it wrote.
+    pub(crate) fn log(&self) -> String {
+        self.program.log()
+    }
+
+    /// Sends SIGTERM and waits for the end. SIGKILL is to drop it.
+    pub(crate) async fn terminate(mut self) -> ExitStatus {
+        let process_id = self.program.process_id().expect("it listens, so it has been started");
+        run(Command::new("kill").args(["-TERM", &process_id]));
+        let ended = eventually("the injector's end", async || self.program.ended().unwrap());
+        tokio::time::timeout(PATIENCE, ended).await.unwrap()
+    }
+}
+
+fn event(log: &str, message: &str) -> Option<Value> {
+    let events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    events.into_iter().find(|event| event["message"] == message)
+}
+
+/// A directory for `--tls-dir` with a certificate for these names, and the authority that the API server has to trust, PEM.
+pub(crate) fn tls_directory(names: &[&str]) -> (Directory, String) {
+    let (now, lifetime) = (SystemTime::now(), std::time::Duration::from_hours(1));
+    let authority = Authority::new("scaivault cluster tests", now, lifetime).unwrap();
+    let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
+    let leaf = authority.issue(&names, now, lifetime).unwrap();
+    let directory = Directory::new("scaivault-injector-tls-").unwrap();
+    directory.write("tls.crt", &leaf.certificate_pem()).unwrap();
+    directory.write("tls.key", &leaf.key_pem()).unwrap();
+    (directory, authority.certificate_pem().to_owned())
+}
