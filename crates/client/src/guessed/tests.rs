@@ -72,7 +72,7 @@ fn a_lease_is_read_by_all_likely_names() {
         assert_eq!(serde_json::from_str::<Value>(lease.credentials.json()).unwrap(), credentials);
         assert_eq!(
             lease.term,
-            LeaseTerm { ttl: Duration::from_secs(60), is_renewable: true, max_ttl: None },
+            LeaseTerm { ttl: Duration::from_mins(1), is_renewable: true, max_ttl: None },
             "{body}"
         );
     }

@@ -1,4 +1,5 @@
 //! The client against a ScaiVault in the same process, and against servers that mean harm.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by panicking")]
 
 mod events;
 mod fixture;
