@@ -12,6 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "scaivault-injector",
         &["scaivault-webhook", "scaivault-certs", "scaivault-inject", "scaivault-contract"],
     ),
+    ("scaivault-agent", &["scaivault-client", "scaivault-contract"]),
     ("scaivault-testkit", &[]),
     ("xtask", &[]),
 ];

@@ -1,0 +1,66 @@
+//! The process's environment, as far as the contract's table names it.
+
+use std::{collections::BTreeMap, env};
+
+use scaivault_contract::env::ENVIRONMENT;
+
+/// The values of the contract's variables. An empty one is one that is not set: a manifest's template writes it so.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Environment {
+    values: BTreeMap<&'static str, String>,
+    not_utf8: Vec<&'static str>,
+}
+
+impl Environment {
+    /// Of this process.
+    pub(crate) fn of_process() -> Self {
+        let mut environment = Self::default();
+        for spec in ENVIRONMENT {
+            #[expect(clippy::disallowed_methods, reason = "the environment is the agent's interface, and this its reader")]
+            let value = env::var_os(spec.name);
+            match value.map(std::ffi::OsString::into_string) {
+                None => {}
+                Some(Ok(value)) => environment.set(spec.name, value),
+                Some(Err(_)) => environment.not_utf8.push(spec.name),
+            }
+        }
+        environment
+    }
+
+    /// What was set, or else the table's default; empty where there is neither.
+    pub(crate) fn value(&self, name: &str) -> &str {
+        self.given(name).unwrap_or_else(|| default(name))
+    }
+
+    /// What was set.
+    pub(crate) fn given(&self, name: &str) -> Option<&str> {
+        self.values.get(name).map(String::as_str)
+    }
+
+    /// The variables whose values are not UTF-8.
+    pub(crate) fn not_utf8(&self) -> &[&'static str] {
+        &self.not_utf8
+    }
+
+    fn set(&mut self, name: &'static str, value: String) {
+        if !value.is_empty() {
+            self.values.insert(name, value);
+        }
+    }
+}
+
+/// The default that the contract's table gives a variable.
+pub(crate) fn default(name: &str) -> &'static str {
+    ENVIRONMENT.iter().find(|spec| spec.name == name).map_or("", |spec| spec.default)
+}
+
+#[cfg(test)]
+impl<const N: usize> From<[(&'static str, &str); N]> for Environment {
+    fn from(pairs: [(&'static str, &str); N]) -> Self {
+        let mut environment = Self::default();
+        for (name, value) in pairs {
+            environment.set(name, value.to_owned());
+        }
+        environment
+    }
+}
