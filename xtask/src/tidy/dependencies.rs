@@ -8,6 +8,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("scaivault-inject", &["scaivault-contract"]),
     ("scaivault-webhook", &["scaivault-inject", "scaivault-contract"]),
     ("scaivault-certs", &[]),
+    ("scaivault-client", &["scaivault-contract"]),
+    ("scaivault-devserver", &["scaivault-certs", "scaivault-contract"]),
     (
         "scaivault-injector",
         &["scaivault-webhook", "scaivault-certs", "scaivault-inject", "scaivault-contract"],
