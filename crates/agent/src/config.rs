@@ -2,6 +2,7 @@
 
 use std::{fmt::Display, net::SocketAddr, path::PathBuf, time::Duration};
 
+use scaivault_client::{Address, Login, PlainHttp, Proxy};
 use scaivault_contract::{
     Duration as ContractDuration, MappingErrors, Signal, TargetFile, VariableMapping, conflicts, env,
     is_at_or_below,
@@ -64,35 +65,14 @@ impl Wanted {
 /// How ScaiVault is reached.
 #[derive(Clone, Debug)]
 pub(crate) struct Server {
-    /// Its address.
-    pub(crate) url: String,
+    /// Where it is.
+    pub(crate) address: Address,
     /// How the agent says who it is.
     pub(crate) login: Login,
     /// PEM file with the authorities to trust instead of the built-in ones.
     pub(crate) ca_file: Option<PathBuf>,
-    /// Whether plain HTTP is tolerated.
-    pub(crate) allow_http: bool,
-}
-
-/// How the agent says who it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Login {
-    /// By the service account's token.
-    Exchange {
-        /// File with the token.
-        token_file: PathBuf,
-        /// Audience named in the exchange.
-        audience: String,
-        /// Identity to ask for; none: ScaiVault decides.
-        role: Option<String>,
-    },
-    /// By client credentials.
-    ClientCredentials {
-        /// Directory with the files `client_id` and `client_secret`.
-        dir: PathBuf,
-        /// Where they become a token.
-        token_url: String,
-    },
+    /// The proxy in between.
+    pub(crate) proxy: Option<Proxy>,
 }
 
 /// What is done after the first fetch.
@@ -123,7 +103,7 @@ impl Config {
     /// Reads the variables of one container.
     pub(crate) fn read(environment: &Environment, container: Container) -> Result<Self, Problems> {
         let mut reader = Reader { environment, problems: Vec::new() };
-        for name in environment.not_utf8() {
+        for name in environment.not_utf8().iter().copied() {
             reader.problem(name, "its value is not UTF-8");
         }
         let config = Self {
@@ -185,19 +165,30 @@ fn wanted(reader: &mut Reader<'_>, container: Container) -> Wanted {
 }
 
 fn server(reader: &mut Reader<'_>) -> Server {
+    let plain_http = match reader.or_default(env::SCAIVAULT_ALLOW_HTTP, boolean) {
+        true => PlainHttp::Anywhere,
+        false => PlainHttp::LoopbackOnly,
+    };
+    let address = |text: &str| Address::new(text, plain_http);
     let login = match reader.path(env::SCAIVAULT_CREDENTIALS_DIR) {
-        Some(dir) => Login::ClientCredentials { dir, token_url: reader.text(env::SCAIKEY_TOKEN_URL) },
+        Some(directory) => {
+            Login::ClientCredentials { directory, token_url: reader.or_default(env::SCAIKEY_TOKEN_URL, address) }
+        }
         None => Login::Exchange {
             token_file: PathBuf::from(reader.text(env::SCAIVAULT_TOKEN_FILE)),
             audience: reader.text(env::SCAIVAULT_AUDIENCE),
-            role: reader.optional(env::SCAIVAULT_ROLE, |text| Ok::<_, String>(text.to_owned())),
+            role: reader.environment.given(env::SCAIVAULT_ROLE).map(str::to_owned),
         },
     };
+    let proxy = Proxy::from_variables(|name| reader.environment.proxy(name)).unwrap_or_else(|error| {
+        reader.problem("HTTPS_PROXY", error);
+        None
+    });
     Server {
-        url: reader.text(env::SCAIVAULT_URL),
+        address: reader.or_default(env::SCAIVAULT_URL, address),
         login,
         ca_file: reader.path(env::SCAIVAULT_CA_FILE),
-        allow_http: reader.or_default(env::SCAIVAULT_ALLOW_HTTP, boolean),
+        proxy,
     }
 }
 

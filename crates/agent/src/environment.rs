@@ -1,6 +1,6 @@
 //! The process's environment, as far as the contract's table names it.
 
-use std::{collections::BTreeMap, env};
+use std::{collections::BTreeMap, env, ffi::OsString};
 
 use scaivault_contract::env::ENVIRONMENT;
 
@@ -9,19 +9,26 @@ use scaivault_contract::env::ENVIRONMENT;
 pub(crate) struct Environment {
     values: BTreeMap<&'static str, String>,
     not_utf8: Vec<&'static str>,
+    proxy: BTreeMap<&'static str, String>,
 }
+
+/// What other programs obey too, so it stands in no table of ours.
+const PROXY_VARIABLES: [&str; 6] = ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY"];
 
 impl Environment {
     /// Of this process.
     pub(crate) fn of_process() -> Self {
         let mut environment = Self::default();
         for spec in ENVIRONMENT {
-            #[expect(clippy::disallowed_methods, reason = "the environment is the agent's interface, and this its reader")]
-            let value = env::var_os(spec.name);
-            match value.map(std::ffi::OsString::into_string) {
+            match variable(spec.name).map(OsString::into_string) {
                 None => {}
                 Some(Ok(value)) => environment.set(spec.name, value),
                 Some(Err(_)) => environment.not_utf8.push(spec.name),
+            }
+        }
+        for name in PROXY_VARIABLES {
+            if let Some(Ok(value)) = variable(name).map(OsString::into_string) {
+                environment.proxy.insert(name, value);
             }
         }
         environment
@@ -42,6 +49,11 @@ impl Environment {
         &self.not_utf8
     }
 
+    /// A variable that names a proxy or what goes past it.
+    pub(crate) fn proxy(&self, name: &str) -> Option<String> {
+        self.proxy.get(name).cloned()
+    }
+
     fn set(&mut self, name: &'static str, value: String) {
         if !value.is_empty() {
             self.values.insert(name, value);
@@ -52,6 +64,11 @@ impl Environment {
 /// The default that the contract's table gives a variable.
 pub(crate) fn default(name: &str) -> &'static str {
     ENVIRONMENT.iter().find(|spec| spec.name == name).map_or("", |spec| spec.default)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the environment is the agent's interface, and this its one reader")]
+fn variable(name: &str) -> Option<OsString> {
+    env::var_os(name)
 }
 
 #[cfg(test)]

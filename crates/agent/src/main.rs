@@ -1,9 +1,25 @@
-//! `scaivault-agent`: what runs in the pods.
+//! `scaivault-agent`: what runs in the pods. `init` fetches secrets once, `sidecar` keeps them fresh, `wait` and
+//! `healthz` hold back what needs them.
 
+mod cli;
+mod compose;
 mod config;
+mod delivery;
 mod environment;
 mod exit;
+mod failure;
+mod fetch;
+mod gate;
+mod init;
+mod lease;
 mod render;
 mod sink;
+mod state;
+mod telemetry;
+mod termination;
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run()
+}

@@ -35,13 +35,13 @@ pub(crate) struct Sink {
 
 /// A file to write.
 #[derive(Clone, Copy)]
-pub(crate) struct NewFile<'a> {
+pub(crate) struct NewFile<'t, 'b> {
     /// Where.
-    pub(crate) target: &'a TargetFile,
+    pub(crate) target: &'t TargetFile,
     /// Its permission bits, whatever the umask.
     pub(crate) mode: FileMode,
     /// What stands in it.
-    pub(crate) bytes: &'a [u8],
+    pub(crate) bytes: &'b [u8],
 }
 
 impl Sink {
@@ -55,11 +55,11 @@ impl Sink {
     /// before that are not named stay as they are.
     ///
     /// With `gives_up`, files that are still missing are missing on purpose: [`Self::is_ready`] says so from then on.
-    pub(crate) fn write<'a>(
+    pub(crate) fn write<'t>(
         &self,
-        files: &[NewFile<'a>],
+        files: &[NewFile<'t, '_>],
         gives_up: bool,
-    ) -> Result<Vec<&'a TargetFile>, SinkError> {
+    ) -> Result<Vec<&'t TargetFile>, SinkError> {
         let mut changed = Vec::new();
         for (dir, wanted) in self.roots() {
             let mut here = Vec::new();
@@ -69,7 +69,7 @@ impl Sink {
                 }
             }
             let root = Root::open(dir)?;
-            changed.extend(root.write(&here, gives_up && wanted.len() > here.len())?);
+            changed.extend(root.write(&here, &wanted, gives_up)?);
         }
         Ok(changed)
     }

@@ -131,8 +131,8 @@ fn client_credentials_go_before_the_exchange() {
     )
     .unwrap();
     let login = Login::ClientCredentials {
-        dir: "/credentials".into(),
-        token_url: "https://scaikey.scailabs.ai/oauth/token".to_owned(),
+        directory: "/credentials".into(),
+        token_url: Address::new("https://scaikey.scailabs.ai/oauth/token", PlainHttp::LoopbackOnly).unwrap(),
     };
     assert_eq!(config.server.login, login);
 }

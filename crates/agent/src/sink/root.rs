@@ -11,6 +11,7 @@ use rustix::{
     io::{Errno, Result},
 };
 use scaivault_contract::{TargetFile, names::SERVICE_ACCOUNT_DIR};
+use zeroize::Zeroizing;
 
 use super::{INCOMPLETE, NewFile, SinkError, at};
 
@@ -41,12 +42,14 @@ impl<'a> Root<'a> {
         Ok(root)
     }
 
-    /// Makes a new generation if any of the files differs from the current one, and returns those that do.
-    pub(super) fn write<'f>(
+    /// Makes a new generation if any of the files differs from the current one, and returns those that do. Of the
+    /// wanted files some may still be missing: with `gives_up`, or if it was so before, on purpose.
+    pub(super) fn write<'t>(
         &self,
-        files: &[(&Path, NewFile<'f>)],
-        is_incomplete: bool,
-    ) -> std::result::Result<Vec<&'f TargetFile>, SinkError> {
+        files: &[(&Path, NewFile<'t, '_>)],
+        wanted: &[&Path],
+        gives_up: bool,
+    ) -> std::result::Result<Vec<&'t TargetFile>, SinkError> {
         let fail = |errno| SinkError::new(self.path, errno);
         let current = self.current();
         let generation = current.as_deref().and_then(|name| at::open_dir(&self.dir, name).ok());
@@ -56,7 +59,12 @@ impl<'a> Root<'a> {
             .map(|(_, file)| file.target)
             .collect();
         let was_incomplete = generation.as_ref().is_some_and(|dir| at::kind(dir, INCOMPLETE).is_some());
-        if changed.is_empty() && generation.is_some() && was_incomplete == is_incomplete {
+        let is_missing = |path: &&Path| {
+            let is_new = files.iter().any(|(file, _)| file == path);
+            !is_new && generation.as_ref().and_then(|dir| read(dir, path)).is_none()
+        };
+        let is_incomplete = (gives_up || was_incomplete) && wanted.iter().any(is_missing);
+        if changed.is_empty() && was_incomplete == is_incomplete {
             // Somebody may have taken a link away.
             self.link_all(files, true)?;
             return Ok(changed);
@@ -95,7 +103,7 @@ impl<'a> Root<'a> {
     fn fill(
         &self,
         name: &str,
-        files: &[(&Path, NewFile<'_>)],
+        files: &[(&Path, NewFile<'_, '_>)],
         before: Option<&OwnedFd>,
         is_incomplete: bool,
     ) -> Result<()> {
@@ -114,7 +122,7 @@ impl<'a> Root<'a> {
     }
 
     /// Links every file's name to its place in the current generation. Without `replaces` only where nothing stands.
-    fn link_all(&self, files: &[(&Path, NewFile<'_>)], replaces: bool) -> std::result::Result<(), SinkError> {
+    fn link_all(&self, files: &[(&Path, NewFile<'_, '_>)], replaces: bool) -> std::result::Result<(), SinkError> {
         for (path, _) in files {
             self.link(path, replaces).map_err(|errno| SinkError::new(&self.path.join(path), errno))?;
         }
@@ -179,10 +187,15 @@ fn parent<'p>(
 }
 
 /// Whether a generation has exactly this file.
-fn holds(generation: &OwnedFd, path: &Path, file: &NewFile<'_>) -> bool {
-    let Ok((dir, name)) = parent(generation, path, |dir, name| at::open_dir(dir, name)) else { return false };
-    at::read_file(&dir, name)
+fn holds(generation: &OwnedFd, path: &Path, file: &NewFile<'_, '_>) -> bool {
+    read(generation, path)
         .is_some_and(|(bytes, mode)| *bytes == file.bytes && mode == u32::from(file.mode.bits()))
+}
+
+/// A file of a generation with its permission bits.
+fn read(generation: &OwnedFd, path: &Path) -> Option<(Zeroizing<Vec<u8>>, u32)> {
+    let (dir, name) = parent(generation, path, |dir, name| at::open_dir(dir, name)).ok()?;
+    at::read_file(&dir, name)
 }
 
 /// Takes the files of one directory into another that does not have them: of this agent those that could not be
