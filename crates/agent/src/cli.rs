@@ -11,13 +11,14 @@ use crate::{
     environment::Environment,
     exit::Exit,
     failure::Failures,
-    gate, init, telemetry, termination,
+    gate, init, sidecar, telemetry, termination,
 };
 
 /// What the agent is told to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Command {
     Init,
+    Sidecar,
     Wait,
     Healthz,
 }
@@ -79,6 +80,7 @@ fn command(arguments: &[OsString]) -> Result<Command, Ending> {
     let words: Vec<_> = arguments.iter().map(|argument| argument.to_string_lossy()).collect();
     match words.iter().map(AsRef::as_ref).collect::<Vec<&str>>().as_slice() {
         [INIT_COMMAND] => Ok(Command::Init),
+        [SIDECAR_COMMAND] => Ok(Command::Sidecar),
         [WAIT_COMMAND] => Ok(Command::Wait),
         [HEALTHZ_COMMAND] => Ok(Command::Healthz),
         _ => Err(Ending {
@@ -93,7 +95,7 @@ fn command(arguments: &[OsString]) -> Result<Command, Ending> {
 fn execute(command: Command, environment: &Environment) -> Result<(), Ending> {
     let container = match command {
         Command::Init => Container::Init,
-        Command::Wait | Command::Healthz => Container::Sidecar,
+        Command::Sidecar | Command::Wait | Command::Healthz => Container::Sidecar,
     };
     let config = Config::read(environment, container)?;
     // One thread is enough, and small.
@@ -104,6 +106,7 @@ fn execute(command: Command, environment: &Environment) -> Result<(), Ending> {
     runtime.block_on(async {
         match command {
             Command::Init => init::run(config).await,
+            Command::Sidecar => sidecar::run(config).await,
             Command::Wait => gate::wait(&config).await,
             Command::Healthz => gate::healthz(&config),
         }

@@ -7,9 +7,10 @@ use std::{
     time::SystemTime,
 };
 
-use scaivault_client::{Client, Settings, SetupError, Timeouts, Trust};
+use scaivault_client::{Client, Settings, SetupError, SubscriptionId, Timeouts, Trust};
 use scaivault_contract::{DynamicRef, TargetFile};
 use thiserror::Error;
+use tokio::task::JoinSet;
 
 use crate::{
     compose::{Composition, Variables, compose},
@@ -19,7 +20,7 @@ use crate::{
     fetch::{self, Answers, Key, Patience},
     lease::HeldLease,
     sink::{Mounts, NewFile, Sink, SinkError},
-    state::{Leases, StateError, Store},
+    state::{Leases, Resumed, StateError, Store},
 };
 
 /// All that is needed to deliver secrets into files.
@@ -28,6 +29,8 @@ pub(crate) struct Delivery {
     pub(crate) client: Arc<Client>,
     pub(crate) sink: Sink,
     pub(crate) leases: Leases,
+    /// The subscription to events, to be deleted at the end.
+    pub(crate) subscription: Option<SubscriptionId>,
     store: Store,
 }
 
@@ -37,11 +40,11 @@ impl Delivery {
         let client = Arc::new(client(&config.server)?);
         let sink = sink(&config)?;
         let store = Store::new(config.state_dir.clone());
-        let (token, leases) = store.load();
+        let Resumed { token, leases, subscription } = store.load();
         if let Some(token) = token {
             client.resume(token).await;
         }
-        Ok(Self { config, client, sink, leases, store })
+        Ok(Self { config, client, sink, leases, subscription, store })
     }
 
     /// Every secret that is wanted.
@@ -112,7 +115,8 @@ impl Delivery {
     /// Keeps login and leases for the next start.
     pub(crate) async fn save(&self) -> Result<(), StateError> {
         if self.store.keeps() {
-            self.store.save(self.client.token().await.as_ref(), &self.leases)?;
+            let token = self.client.token().await;
+            self.store.save(token.as_ref(), &self.leases, self.subscription.as_ref())?;
         }
         Ok(())
     }
@@ -136,18 +140,31 @@ impl Delivery {
         self.sink.write(&files, gives_up)
     }
 
-    /// Revokes every lease that is held, all at once. What fails is logged: such a lease ends by itself.
-    pub(crate) async fn revoke_all(&mut self) {
-        let mut requests = tokio::task::JoinSet::new();
-        for (dynamic, lease) in std::mem::take(&mut self.leases.0) {
+    /// Whether the agent's own start before left every file.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.sink.is_ready(false)
+    }
+
+    /// Ends a start that has failed. Where nothing is kept nobody would find its leases again.
+    pub(crate) async fn abandon(&mut self) {
+        if !self.store.keeps() {
+            self.revoke_all(Vec::new()).await;
+        }
+    }
+
+    /// Revokes every lease that is held, and those `besides`, all at once. What fails is logged: such a lease ends by
+    /// itself.
+    pub(crate) async fn revoke_all(&mut self, besides: Vec<HeldLease>) {
+        let mut requests = JoinSet::new();
+        for lease in std::mem::take(&mut self.leases.0).into_values().chain(besides) {
             let client = Arc::clone(&self.client);
-            requests.spawn(async move { (client.revoke(&lease.id).await, dynamic, lease.id) });
+            requests.spawn(async move { (client.revoke(&lease.id).await, lease.id) });
         }
         while let Some(done) = requests.join_next().await {
             match done {
-                Ok((Ok(()), dynamic, lease)) => tracing::info!(%dynamic, %lease, "lease revoked"),
-                Ok((Err(error), dynamic, lease)) => {
-                    tracing::warn!(%dynamic, %lease, %error, "lease not revoked, it ends by itself");
+                Ok((Ok(()), lease)) => tracing::info!(%lease, "lease revoked"),
+                Ok((Err(error), lease)) => {
+                    tracing::warn!(%lease, %error, "lease not revoked, it ends by itself");
                 }
                 Err(_) => tracing::warn!("a revocation ended early"),
             }

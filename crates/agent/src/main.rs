@@ -1,6 +1,7 @@
 //! `scaivault-agent`: what runs in the pods. `init` fetches secrets once, `sidecar` keeps them fresh, `wait` and
 //! `healthz` hold back what needs them.
 
+mod chance;
 mod cli;
 mod compose;
 mod config;
@@ -9,10 +10,15 @@ mod environment;
 mod exit;
 mod failure;
 mod fetch;
+mod first;
 mod gate;
 mod init;
 mod lease;
+mod listen;
+mod reload;
 mod render;
+mod schedule;
+mod sidecar;
 mod sink;
 mod state;
 mod telemetry;

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use scaivault_client::{LeaseId, SecretData, Token};
+use scaivault_client::{LeaseId, SecretData, SubscriptionId, Token};
 use scaivault_contract::DynamicRef;
 use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
@@ -29,6 +29,17 @@ const MODE: u32 = 0o600;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Leases(pub(crate) BTreeMap<DynamicRef, HeldLease>);
 
+/// What the start before left.
+#[derive(Debug, Default)]
+pub(crate) struct Resumed {
+    /// The login.
+    pub(crate) token: Option<Token>,
+    /// The leases.
+    pub(crate) leases: Leases,
+    /// The subscription to events.
+    pub(crate) subscription: Option<SubscriptionId>,
+}
+
 /// The place where state is kept; none where nothing is to be kept.
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
@@ -46,20 +57,25 @@ impl Store {
     }
 
     /// What the start before left. A file that cannot be read or understood is as good as none: the agent starts anew.
-    pub(crate) fn load(&self) -> (Option<Token>, Leases) {
-        let Some(dir) = &self.dir else { return Default::default() };
-        let Ok(bytes) = fs::read(dir.join(FILE)).map(Zeroizing::new) else { return Default::default() };
+    pub(crate) fn load(&self) -> Resumed {
+        let Some(dir) = &self.dir else { return Resumed::default() };
+        let Ok(bytes) = fs::read(dir.join(FILE)).map(Zeroizing::new) else { return Resumed::default() };
         let Ok(kept) = serde_json::from_slice::<Kept>(&bytes) else {
             tracing::warn!(dir = %dir.display(), "the state of the start before cannot be understood, starting anew");
-            return Default::default();
+            return Resumed::default();
         };
         kept.restore()
     }
 
     /// Writes all of it, in one step: a crash leaves what was there before.
-    pub(crate) fn save(&self, token: Option<&Token>, leases: &Leases) -> Result<(), StateError> {
+    pub(crate) fn save(
+        &self,
+        token: Option<&Token>,
+        leases: &Leases,
+        subscription: Option<&SubscriptionId>,
+    ) -> Result<(), StateError> {
         let Some(dir) = &self.dir else { return Ok(()) };
-        let kept = Kept::of(token, leases);
+        let kept = Kept::of(token, leases, subscription);
         let json = serde_json::to_vec(&kept).expect("text and numbers can be written as JSON");
         write(dir, &Zeroizing::new(json)).map_err(|source| StateError { dir: dir.clone(), source })
     }
@@ -93,6 +109,7 @@ fn write(dir: &Path, bytes: &[u8]) -> io::Result<()> {
 struct Kept {
     token: Option<KeptToken>,
     leases: Vec<KeptLease>,
+    subscription: Option<SubscriptionId>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -115,7 +132,7 @@ struct KeptLease {
 }
 
 impl Kept {
-    fn of(token: Option<&Token>, leases: &Leases) -> Self {
+    fn of(token: Option<&Token>, leases: &Leases, subscription: Option<&SubscriptionId>) -> Self {
         let token = token.map(|token| KeptToken {
             secret: token.secret().expose_secret().to_owned(),
             received: seconds(token.received()),
@@ -131,10 +148,10 @@ impl Kept {
             last_end: lease.last_end.map(seconds),
             is_renewable: lease.is_renewable,
         });
-        Self { token, leases: leases.collect() }
+        Self { token, leases: leases.collect(), subscription: subscription.cloned() }
     }
 
-    fn restore(mut self) -> (Option<Token>, Leases) {
+    fn restore(mut self) -> Resumed {
         let token = self.token.as_mut().and_then(|kept| {
             let secret = std::mem::take(&mut kept.secret).into();
             Token::restore(secret, time(kept.received), time(kept.use_until))
@@ -153,7 +170,7 @@ impl Kept {
             };
             Some((kept.dynamic, lease))
         });
-        (token, Leases(leases.collect()))
+        Resumed { token, leases: Leases(leases.collect()), subscription: self.subscription.take() }
     }
 }
 
@@ -200,14 +217,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::new(Some(dir.path().to_owned()));
         let token = Token::restore("ey.J".into(), NOON, NOON + Duration::from_mins(10)).unwrap();
-        store.save(Some(&token), &leases()).unwrap();
-        store.save(Some(&token), &leases()).unwrap();
+        let subscription = "sub_1".parse().unwrap();
+        for _ in 0..2 {
+            store.save(Some(&token), &leases(), Some(&subscription)).unwrap();
+        }
         let mode = fs::metadata(dir.path().join(FILE)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
 
-        let (loaded, held) = store.load();
-        assert_eq!(loaded.unwrap().secret().expose_secret(), "ey.J");
-        let lease = held.0.values().next().unwrap();
+        let resumed = store.load();
+        assert_eq!(resumed.token.unwrap().secret().expose_secret(), "ey.J");
+        assert_eq!(resumed.subscription, Some(subscription));
+        let lease = resumed.leases.0.values().next().unwrap();
         assert_eq!(lease.id.as_str(), "lease_1");
         assert_eq!(lease.credentials.json(), r#"{"username":"u","password":"p"}"#);
         assert_eq!(lease.ends, NOON + Duration::from_hours(2));
@@ -217,10 +237,10 @@ mod tests {
     fn a_broken_file_is_as_good_as_none() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::new(Some(dir.path().to_owned()));
-        assert!(store.load().0.is_none());
+        assert!(store.load().token.is_none());
         for text in ["", "{", "[]", r#"{"token":{"secret":"","received":5,"use_until":1},"leases":[]}"#] {
             fs::write(dir.path().join(FILE), text).unwrap();
-            let (token, leases) = store.load();
+            let Resumed { token, leases, .. } = store.load();
             assert!(token.is_none() && leases.0.is_empty(), "{text}");
         }
     }
@@ -229,8 +249,8 @@ mod tests {
     fn a_directory_that_cannot_be_written_is_an_error_with_a_cure() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::new(Some(dir.path().join("absent")));
-        let error = store.save(None, &leases()).unwrap_err().to_string();
+        let error = store.save(None, &leases(), None).unwrap_err().to_string();
         assert!(error.contains("must be a writable directory"), "{error}");
-        assert!(Store::new(None).save(None, &leases()).is_ok());
+        assert!(Store::new(None).save(None, &leases(), None).is_ok());
     }
 }
