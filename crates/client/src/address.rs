@@ -56,9 +56,7 @@ impl Address {
         if host.is_empty() {
             return Err(error("it names no host"));
         }
-        if authority.port().is_some() != authority.as_str().ends_with(|c: char| c.is_ascii_digit())
-            && authority.as_str().ends_with(':')
-        {
+        if authority.as_str().ends_with(':') {
             return Err(error("its port is empty"));
         }
         let address = Self {
