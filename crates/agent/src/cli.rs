@@ -24,6 +24,7 @@ enum Command {
 }
 
 /// Why a subcommand did not do what it is for.
+#[derive(Debug)]
 pub(crate) struct Ending {
     /// How the process ends.
     pub(crate) exit: Exit,
@@ -99,9 +100,8 @@ fn execute(command: Command, environment: &Environment) -> Result<(), Ending> {
     };
     let config = Config::read(environment, container)?;
     // One thread is enough, and small.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| Ending {
-        exit: Exit::Failed,
-        message: format!("cannot start the runtime: {error}"),
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
+        Ending { exit: Exit::Failed, message: format!("cannot start the runtime: {error}") }
     })?;
     runtime.block_on(async {
         match command {

@@ -171,9 +171,10 @@ fn server(reader: &mut Reader<'_>) -> Server {
     };
     let address = |text: &str| Address::new(text, plain_http);
     let login = match reader.path(env::SCAIVAULT_CREDENTIALS_DIR) {
-        Some(directory) => {
-            Login::ClientCredentials { directory, token_url: reader.or_default(env::SCAIKEY_TOKEN_URL, address) }
-        }
+        Some(directory) => Login::ClientCredentials {
+            directory,
+            token_url: reader.or_default(env::SCAIKEY_TOKEN_URL, address),
+        },
         None => Login::Exchange {
             token_file: PathBuf::from(reader.text(env::SCAIVAULT_TOKEN_FILE)),
             audience: reader.text(env::SCAIVAULT_AUDIENCE),
@@ -195,8 +196,7 @@ fn server(reader: &mut Reader<'_>) -> Server {
 fn upkeep(reader: &mut Reader<'_>) -> Upkeep {
     let signal = reader.optional(env::RELOAD_SIGNAL, str::parse::<Signal>);
     let target = reader.optional(env::RELOAD_TARGET, process_name);
-    for (name, other) in
-        [(env::RELOAD_SIGNAL, env::RELOAD_TARGET), (env::RELOAD_TARGET, env::RELOAD_SIGNAL)]
+    for (name, other) in [(env::RELOAD_SIGNAL, env::RELOAD_TARGET), (env::RELOAD_TARGET, env::RELOAD_SIGNAL)]
     {
         if reader.environment.given(name).is_some() && reader.environment.given(other).is_none() {
             reader.problem(name, format!("it needs {other} beside it"));

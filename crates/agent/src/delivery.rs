@@ -1,11 +1,6 @@
 //! The first fetch, which both containers do: log in, read, hold leases, write.
 
-use std::{
-    collections::BTreeSet,
-    io,
-    sync::Arc,
-    time::SystemTime,
-};
+use std::{collections::BTreeSet, io, sync::Arc, time::SystemTime};
 
 use scaivault_client::{Client, Settings, SetupError, SubscriptionId, Timeouts, Trust};
 use scaivault_contract::{DynamicRef, TargetFile};
@@ -71,8 +66,8 @@ impl Delivery {
     /// of leases; those of secrets stand in the answers.
     pub(crate) async fn fetch(&mut self, patience: Patience) -> Result<(Answers, Vec<Failure>), StateError> {
         let client = Arc::clone(&self.client);
-        if let Err(error) = fetch::with_patience(patience, async || client.login().await).await {
-            let login = Failure::of_error("the login", &error);
+        let login = fetch::with_patience("the login", patience, async || client.login().await);
+        if let Err(login) = login.await {
             let answers = self.keys().into_iter().map(|key| (key, Err(login.clone()))).collect();
             return Ok((answers, vec![login]));
         }
@@ -100,7 +95,7 @@ impl Delivery {
         patience: Patience,
     ) -> Result<Result<Option<HeldLease>, Failure>, StateError> {
         let client = Arc::clone(&self.client);
-        match fetch::with_patience(patience, async || client.generate(dynamic).await).await {
+        match fetch::with_patience(dynamic, patience, async || client.generate(dynamic).await).await {
             Ok(lease) => {
                 tracing::info!(%dynamic, lease = %lease.id, ttl_seconds = lease.term.ttl.as_secs(), "lease generated");
                 let lease = HeldLease::generated(lease, SystemTime::now());
@@ -108,7 +103,7 @@ impl Delivery {
                 self.save().await?;
                 Ok(Ok(replaced))
             }
-            Err(error) => Ok(Err(Failure::of_error(dynamic, &error))),
+            Err(failure) => Ok(Err(failure)),
         }
     }
 

@@ -13,7 +13,8 @@ pub(crate) struct Environment {
 }
 
 /// What other programs obey too, so it stands in no table of ours.
-const PROXY_VARIABLES: [&str; 6] = ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY"];
+const PROXY_VARIABLES: [&str; 6] =
+    ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY"];
 
 impl Environment {
     /// Of this process.
@@ -66,7 +67,10 @@ pub(crate) fn default(name: &str) -> &'static str {
     ENVIRONMENT.iter().find(|spec| spec.name == name).map_or("", |spec| spec.default)
 }
 
-#[expect(clippy::disallowed_methods, reason = "the environment is the agent's interface, and this its one reader")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the environment is the agent's interface, and this its one reader"
+)]
 fn variable(name: &str) -> Option<OsString> {
     env::var_os(name)
 }
@@ -79,5 +83,35 @@ impl<const N: usize> From<[(&'static str, &str); N]> for Environment {
             environment.set(name, value.to_owned());
         }
         environment
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use scaivault_contract::env::Containers;
+
+    use super::*;
+
+    #[test]
+    fn the_page_has_the_table() {
+        let page = include_str!("../../../docs/agent.md");
+        for spec in ENVIRONMENT {
+            let containers = match spec.containers {
+                Containers::Init => "init",
+                Containers::Sidecar => "sidecar",
+                Containers::Both => "both",
+            };
+            let default = if spec.default.is_empty() { String::new() } else { format!("`{}`", spec.default) };
+            let doc = spec.doc.replace('|', "\\|");
+            let row = format!("| `{}` | {containers} | {default} | {doc} |", spec.name);
+            assert!(page.lines().any(|line| line == row), "docs/agent.md needs the row:\n{row}");
+        }
+    }
+
+    #[test]
+    fn an_empty_variable_is_not_set() {
+        let environment = Environment::from([(scaivault_contract::env::LOG_LEVEL, "")]);
+        assert_eq!(environment.given("LOG_LEVEL"), None);
+        assert_eq!(environment.value("LOG_LEVEL"), "info");
     }
 }

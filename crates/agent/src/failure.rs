@@ -33,6 +33,12 @@ impl Failure {
         Self { subject: subject.to_string(), reason: error.to_string(), exit: error.exit() }
     }
 
+    /// `subject` had no answer when time was up.
+    pub(crate) fn late(subject: impl fmt::Display) -> Self {
+        let reason = "it was not answered in time; check that the pod's network reaches ScaiVault, or raise FETCH_TIMEOUT";
+        Self::new(subject, reason, Exit::Failed)
+    }
+
     /// Anything else.
     pub(crate) fn new(subject: impl fmt::Display, reason: impl fmt::Display, exit: Exit) -> Self {
         Self { subject: subject.to_string(), reason: reason.to_string(), exit }

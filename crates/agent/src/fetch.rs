@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt::{self, Display},
     num::NonZeroU32,
     sync::Arc,
     time::Duration,
@@ -9,7 +10,10 @@ use std::{
 
 use scaivault_client::{Backoff, Client, Error, Retry, Secret};
 use scaivault_contract::{SecretPath, SecretRef};
-use tokio::{task::JoinSet, time::Instant};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, timeout_at},
+};
 
 use crate::failure::Failure;
 
@@ -35,8 +39,8 @@ impl Key {
     }
 }
 
-impl std::fmt::Display for Key {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.path)?;
         self.version.map_or(Ok(()), |version| write!(f, "@{version}"))
     }
@@ -60,22 +64,24 @@ impl Patience {
     }
 }
 
-/// Tries one request until it succeeds, fails for good or time is up.
+/// Tries the request for `subject` until it succeeds, fails for good or time is up.
 pub(crate) async fn with_patience<T>(
+    subject: impl Display,
     patience: Patience,
     mut request: impl AsyncFnMut() -> Result<T, Error>,
-) -> Result<T, Error> {
+) -> Result<T, Failure> {
     let mut backoff = patience.backoff();
     loop {
-        let error = match request().await {
-            Ok(value) => return Ok(value),
-            Err(error) => error,
+        let error = match timeout_at(patience.deadline, request()).await {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(error)) => error,
+            Err(_) => return Err(Failure::late(&subject)),
         };
-        let Some(pause) = backoff.pause(error.retry()) else { return Err(error) };
-        if Instant::now() + pause >= patience.deadline {
-            return Err(error);
-        }
-        tracing::warn!(%error, pause_seconds = pause.as_secs_f64(), "trying again");
+        let pause = backoff.pause(error.retry());
+        let Some(pause) = pause.filter(|pause| Instant::now() + *pause < patience.deadline) else {
+            return Err(Failure::of_error(&subject, &error));
+        };
+        tracing::warn!(%subject, %error, pause_seconds = pause.as_secs_f64(), "trying again");
         tokio::time::sleep(pause).await;
     }
 }
@@ -90,7 +96,8 @@ pub(crate) async fn read_all(client: &Arc<Client>, keys: BTreeSet<Key>, patience
         for call in calls(tries.pending()) {
             requests.spawn(answer(Arc::clone(client), call));
         }
-        while let Some(done) = requests.join_next().await {
+        // Dropping the requests ends those that have no answer at the deadline.
+        while let Ok(Some(done)) = timeout_at(patience.deadline, requests.join_next()).await {
             // A task that panicked has answered nothing: its keys are tried again, and have the deadline.
             for (key, answered) in done.unwrap_or_default() {
                 match answered {
@@ -131,8 +138,8 @@ async fn answer(client: Arc<Client>, call: Call) -> Answered {
             Ok(batch) => {
                 let answers = batch.answers.into_iter().map(|(path, answered)| {
                     let key = Key { path, version };
-                    let answered = answered
-                        .map_err(|refusal| (Failure::of_refusal(&key, &refusal), refusal.retry()));
+                    let answered =
+                        answered.map_err(|refusal| (Failure::of_refusal(&key, &refusal), refusal.retry()));
                     (key, answered)
                 });
                 answers.collect()

@@ -4,8 +4,8 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use scaivault_client::{
-    Backoff, Client, Error, ErrorCode, Event, EventId, EventKind, NewSubscription, POLL_WAIT_LIMIT, Poll, Retry,
-    SubscriptionId,
+    Backoff, Client, Error, ErrorCode, Event, EventId, EventKind, NewSubscription, POLL_WAIT_LIMIT, Poll,
+    Retry, SubscriptionId,
 };
 use scaivault_contract::SecretPath;
 use tokio::sync::mpsc::Sender;

@@ -15,6 +15,7 @@ mod gate;
 mod init;
 mod lease;
 mod listen;
+mod metrics;
 mod reload;
 mod render;
 mod schedule;

@@ -32,11 +32,9 @@ pub(crate) fn send(reload: &Reload) -> Result<i32, ReloadError> {
     }
     match pidfd_send_signal(&handle, raw(*signal)) {
         Ok(()) => Ok(chosen.pid),
-        Err(rustix::io::Errno::PERM) => Err(ReloadError::Denied {
-            target: target.clone(),
-            uid: chosen.uid,
-            own_uid: geteuid().as_raw(),
-        }),
+        Err(rustix::io::Errno::PERM) => {
+            Err(ReloadError::Denied { target: target.clone(), uid: chosen.uid, own_uid: geteuid().as_raw() })
+        }
         Err(rustix::io::Errno::SRCH) => Err(gone()),
         Err(errno) => Err(ReloadError::Kernel { target: target.clone(), source: errno.into() }),
     }
@@ -63,7 +61,9 @@ pub(crate) enum ReloadError {
         target: String,
     },
     /// It belongs to another user.
-    #[error("user {own_uid} may not signal the process {target} of user {uid}; run the agent as user {uid} (annotation run-as-user)")]
+    #[error(
+        "user {own_uid} may not signal the process {target} of user {uid}; run the agent as user {uid} (annotation run-as-user)"
+    )]
     Denied {
         /// The name.
         target: String,

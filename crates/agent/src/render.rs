@@ -94,7 +94,8 @@ fn names(data: &Map<String, Value>) -> String {
     if data.is_empty() {
         return "none".to_owned();
     }
-    let mut names: Vec<_> = data.keys().take(FIELDS_SHOWN).map(|name| Excerpt::new(name).to_string()).collect();
+    let mut names: Vec<_> =
+        data.keys().take(FIELDS_SHOWN).map(|name| Excerpt::new(name).to_string()).collect();
     if data.len() > FIELDS_SHOWN {
         names.push("…".to_owned());
     }

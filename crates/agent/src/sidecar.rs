@@ -24,6 +24,7 @@ use crate::{
     init::{end_signal, stopped},
     lease::{HeldLease, LeaseStep},
     listen::{self, Heard},
+    metrics::{self, Counter, Metrics},
     reload,
     schedule::{Attempts, Schedule},
 };
@@ -40,6 +41,10 @@ const REVOKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Fetches, then keeps fresh until SIGTERM.
 pub(crate) async fn run(config: Config) -> Result<(), Ending> {
     let mut end = end_signal()?;
+    let metrics = Arc::new(Metrics::default());
+    if let Some(address) = config.upkeep.metrics_listen {
+        tokio::spawn(metrics::serve(metrics::bind(address).await?, Arc::clone(&metrics)));
+    }
     let mut delivery = Delivery::new(config).await?;
     let earlier = if delivery.is_complete() { Earlier::Everything } else { Earlier::Nothing };
     let first = tokio::select! {
@@ -53,7 +58,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Ending> {
             return Err(ending);
         }
     };
-    let (mut sidecar, mut heard) = Sidecar::new(delivery, first, earlier);
+    let (mut sidecar, mut heard) = Sidecar::new(delivery, first, earlier, metrics);
     tokio::select! {
         () = sidecar.keep_fresh(&mut heard) => {}
         _ = end.recv() => {}
@@ -72,10 +77,16 @@ struct Sidecar {
     /// Leases whose credentials were replaced: the application may still use them until they end.
     replaced: Vec<HeldLease>,
     reload: Attempts,
+    metrics: Arc<Metrics>,
 }
 
 impl Sidecar {
-    fn new(delivery: Delivery, first: First, earlier: Earlier) -> (Self, Receiver<Heard>) {
+    fn new(
+        delivery: Delivery,
+        first: First,
+        earlier: Earlier,
+        metrics: Arc<Metrics>,
+    ) -> (Self, Receiver<Heard>) {
         let First { answers, changed } = first;
         let now = Instant::now();
         let (sender, heard) = mpsc::channel(1);
@@ -95,6 +106,7 @@ impl Sidecar {
             lease_tries: BTreeMap::new(),
             replaced: Vec::new(),
             reload: Attempts::new(RELOAD_PAUSES.0, RELOAD_PAUSES.1),
+            metrics,
             delivery,
         };
         // At the pod's start the application does not run yet, and reads the new files anyhow.
@@ -159,11 +171,16 @@ impl Sidecar {
             self.pinned.insert(key.clone(), answer.clone());
         }
         answers.extend(self.pinned.clone());
-        self.write(&answers);
+        let is_fresh = self.write(&answers);
+        self.metrics.count(if is_fresh { Counter::Refreshed } else { Counter::NotRefreshed });
+        if is_fresh {
+            self.metrics.fresh(SystemTime::now());
+        }
         self.keep_state().await;
     }
 
-    fn write(&mut self, answers: &Answers) {
+    /// Writes what differs; whether nothing was left out.
+    fn write(&mut self, answers: &Answers) -> bool {
         let composition = self.delivery.compose(answers, Variables::AllOrNone);
         for failure in &composition.failures {
             tracing::warn!(%failure, "not refreshed, keeping the file as it is");
@@ -171,20 +188,27 @@ impl Sidecar {
         match self.delivery.write(&composition, false) {
             Ok(changed) => {
                 let changed: Vec<_> = changed.into_iter().cloned().collect();
+                let is_all = composition.failures.is_empty();
                 drop(composition);
                 self.note_changes(&changed);
+                is_all
             }
-            Err(error) => tracing::error!(%error, "not refreshed"),
+            Err(error) => {
+                tracing::error!(%error, "not refreshed");
+                false
+            }
         }
     }
 
     /// Tells the application of files that have changed. Of variables it cannot be told: they are read at its start.
     fn note_changes(&mut self, changed: &[TargetFile]) {
         for file in changed {
+            self.metrics.count(Counter::FileChanged);
             tracing::info!(%file, "file changed");
         }
         let variables = self.delivery.config.wanted.variables_file.as_ref();
-        if self.delivery.config.upkeep.reload.is_some() && changed.iter().any(|file| Some(file) != variables) {
+        if self.delivery.config.upkeep.reload.is_some() && changed.iter().any(|file| Some(file) != variables)
+        {
             self.reload.start(Instant::now());
             self.signal();
         }
@@ -195,12 +219,17 @@ impl Sidecar {
         match reload::send(reload) {
             Ok(pid) => {
                 self.reload.succeeded();
+                self.metrics.count(Counter::Signalled);
                 tracing::info!(signal = %reload.signal, target_process = reload.target, pid, "application signalled");
             }
-            Err(error) if self.reload.failed(Instant::now()) => {
-                tracing::warn!(%error, "application not signalled, trying again");
+            Err(error) => {
+                self.metrics.count(Counter::NotSignalled);
+                if self.reload.failed(Instant::now()) {
+                    tracing::warn!(%error, "application not signalled, trying again");
+                } else {
+                    tracing::debug!(%error, "application not signalled, trying again");
+                }
             }
-            Err(error) => tracing::debug!(%error, "application not signalled, trying again"),
         }
     }
 
@@ -218,6 +247,7 @@ impl Sidecar {
             if is_kept {
                 self.lease_tries.remove(&dynamic);
             } else {
+                self.metrics.count(Counter::LeaseFailed);
                 self.lease_tries.insert(dynamic, Instant::now() + LEASE_PAUSE);
             }
         }
@@ -233,6 +263,7 @@ impl Sidecar {
         match self.delivery.client.renew(&lease.id, dynamic.ttl).await {
             Ok(term) => {
                 lease.renew(term, SystemTime::now());
+                self.metrics.count(Counter::LeaseRenewed);
                 tracing::info!(%dynamic, lease = %lease.id, ttl_seconds = term.ttl.as_secs(), "lease renewed");
                 self.keep_state().await;
                 true
@@ -250,7 +281,10 @@ impl Sidecar {
 
     async fn replace(&mut self, dynamic: &DynamicRef) -> bool {
         match self.delivery.generate(dynamic, self.patience()).await {
-            Ok(Ok(replaced)) => self.replaced.extend(replaced),
+            Ok(Ok(replaced)) => {
+                self.metrics.count(Counter::LeaseGenerated);
+                self.replaced.extend(replaced);
+            }
             Ok(Err(failure)) => {
                 tracing::warn!(%failure, "no new lease, trying again");
                 return false;

@@ -47,7 +47,8 @@ pub(crate) struct NewFile<'t, 'b> {
 impl Sink {
     /// Finds the root of every file.
     pub(crate) fn new<'a>(targets: impl IntoIterator<Item = &'a TargetFile>, mounts: &Mounts) -> Self {
-        let locate = |target: &TargetFile| (target.clone(), place::locate(Path::new(target.as_str()), mounts));
+        let locate =
+            |target: &TargetFile| (target.clone(), place::locate(Path::new(target.as_str()), mounts));
         Self { places: targets.into_iter().map(locate).collect() }
     }
 

@@ -4,7 +4,11 @@ use std::{io, panic};
 
 use scaivault_contract::env::{LOG_FORMAT, LOG_LEVEL};
 use tracing_subscriber::{
-    Layer as _, filter::{LevelFilter, Targets}, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+    Layer as _,
+    filter::{LevelFilter, Targets},
+    fmt,
+    layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
 };
 
 use crate::{config::Problem, environment::Environment};

@@ -117,7 +117,8 @@ fn files_of_different_variables_must_not_collide() {
     .to_string();
     assert!(problems.contains("would lie inside"), "{problems}");
 
-    let variables = [(env::SECRET_ENV, "a/b#c -> C"), (env::SECRETS, "a/b -> /var/run/scaivault/env/variables")];
+    let variables =
+        [(env::SECRET_ENV, "a/b#c -> C"), (env::SECRETS, "a/b -> /var/run/scaivault/env/variables")];
     assert!(read(Container::Init, variables).unwrap_err().to_string().contains("written twice"));
     let token = [(env::SECRETS, "a/b -> /var/run/secrets/scaivault/token")];
     assert!(read(Container::Init, token).unwrap_err().to_string().contains("would lie in"));

@@ -10,7 +10,7 @@ use scaivault_client::{BATCH_LIMIT, Retry, Secret};
 use scaivault_contract::SecretPath;
 
 use super::{Answers, Key};
-use crate::{exit::Exit, failure::Failure};
+use crate::failure::Failure;
 
 /// Up to so many secrets are read singly: of these reads ScaiVault grants ten times as many as batches, to all pods
 /// of one identity together.
@@ -108,7 +108,7 @@ impl Tries {
         for (key, tried) in self.0 {
             let failure = match tried.failed {
                 Some((failure, _)) => failure,
-                None => Failure::new(&key, "it was not answered in time", Exit::Failed),
+                None => Failure::late(&key),
             };
             answers.insert(key, Err(failure));
         }
@@ -120,6 +120,7 @@ mod tests {
     use scaivault_client::SecretData;
 
     use super::*;
+    use crate::exit::Exit;
 
     fn key(text: &str) -> Key {
         Key::of(&text.parse().unwrap())

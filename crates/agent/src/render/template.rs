@@ -2,7 +2,9 @@
 
 use std::io;
 
-use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value, context, syntax::SyntaxConfig, value::Serde};
+use minijinja::{
+    AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value, context, syntax::SyntaxConfig, value::Serde,
+};
 use scaivault_contract::{TemplateSizeError, check_template_size};
 use thiserror::Error;
 use zeroize::Zeroizing;
@@ -35,7 +37,12 @@ impl Template {
         let mut environment = Environment::new();
         environment.set_auto_escape_callback(|_| AutoEscape::None);
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
-        environment.set_syntax(SyntaxConfig::builder().keep_trailing_newline(true).build().expect("only the delimiters could be wrong"));
+        environment.set_syntax(
+            SyntaxConfig::builder()
+                .keep_trailing_newline(true)
+                .build()
+                .expect("only the delimiters could be wrong"),
+        );
         environment.set_fuel(Some(FUEL));
         let data = Value::from(Serde(data));
         let context = match version {

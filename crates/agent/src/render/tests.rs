@@ -38,7 +38,11 @@ fn every_format_of_a_whole_secret_and_of_a_field() {
         ("raw", Some("none"), ""),
         ("env", None, "user='it'\\''s \"me\"'\nport='5432'\ntls='{\"on\":true}'\nnone=''\n"),
         ("env", Some("port"), "port='5432'\n"),
-        ("yaml", None, "\"user\": \"it's \\\"me\\\"\"\n\"port\": 5432\n\"tls\": {\"on\":true}\n\"none\": null\n"),
+        (
+            "yaml",
+            None,
+            "\"user\": \"it's \\\"me\\\"\"\n\"port\": 5432\n\"tls\": {\"on\":true}\n\"none\": null\n",
+        ),
         ("yaml", Some("user"), "\"it's \\\"me\\\"\"\n"),
         ("properties", None, "user=it's \"me\"\nport=5432\ntls={\"on\":true}\nnone=\n"),
         ("properties", Some("port"), "port=5432\n"),
@@ -51,7 +55,10 @@ fn every_format_of_a_whole_secret_and_of_a_field() {
 fn raw_takes_the_only_field_and_names_several() {
     assert_eq!(formatted_as("raw", None, &json!({"key": "k"})).unwrap(), "k");
     let error = formatted_as("raw", None, &json!({"a": "hunter2", "b": "hunter2"})).unwrap_err();
-    assert_eq!(error.to_string(), "format=raw takes one field; name it with path#field; its fields: \"a\", \"b\"");
+    assert_eq!(
+        error.to_string(),
+        "format=raw takes one field; name it with path#field; its fields: \"a\", \"b\""
+    );
     assert_eq!(error.exit(), Exit::Invalid);
     assert!(formatted_as("raw", None, &json!({})).is_err());
 }
@@ -81,10 +88,7 @@ fn yaml_escapes_what_yaml_reads_otherwise_than_json() {
 fn properties_escape_keys_blanks_and_other_letters() {
     let value = json!({"a =:#!\\": "  two \t\n\r\u{c}\\ é😀 "});
     let text = formatted_as("properties", None, &value).unwrap();
-    assert_eq!(
-        text,
-        "a\\ \\=\\:\\#\\!\\\\=\\ \\ two \\t\\n\\r\\f\\\\ \\u00e9\\ud83d\\ude00 \n"
-    );
+    assert_eq!(text, "a\\ \\=\\:\\#\\!\\\\=\\ \\ two \\t\\n\\r\\f\\\\ \\u00e9\\ud83d\\ude00 \n");
 }
 
 #[test]
@@ -118,7 +122,8 @@ fn a_template_is_bounded_in_work_and_output() {
 
 #[test]
 fn a_variable_is_one_line_and_what_the_kubelet_cannot_read_is_refused() {
-    let data = data(&json!({"a": "x #\"y\"\nz", "empty": "", "null": null, "quote": "hunter'2", "nul": "\0"}));
+    let data =
+        data(&json!({"a": "x #\"y\"\nz", "empty": "", "null": null, "quote": "hunter'2", "nul": "\0"}));
     let line = |field: &str| variable_line(&"VAR".parse().unwrap(), &data, &field.parse().unwrap());
     assert_eq!(*line("a").unwrap(), "VAR='x #\"y\"\nz'\n");
     assert!(matches!(line("empty"), Err(RenderError::EmptyVariable(_))));

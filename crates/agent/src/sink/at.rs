@@ -1,6 +1,11 @@
 //! Files by the descriptor of their directory: no name is ever resolved through a link that somebody else put there.
 
-use std::{fs::File, io::Read as _, os::fd::{AsFd, OwnedFd}, path::Path};
+use std::{
+    fs::File,
+    io::Read as _,
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+};
 
 use rustix::{
     fs::{self, AtFlags, CWD, Dir, FileType, Mode, OFlags},

@@ -22,7 +22,9 @@ pub(super) fn locate(target: &Path, mounts: &Mounts) -> Place {
     let mut dir = PathBuf::from("/");
     let relative = target.strip_prefix("/").unwrap_or(target);
     let mut rest = relative.iter();
-    while let Some(segment) = rest.as_path().parent().filter(|parent| *parent != Path::new("")).and(rest.clone().next()) {
+    while let Some(segment) =
+        rest.as_path().parent().filter(|parent| *parent != Path::new("")).and(rest.clone().next())
+    {
         let next = dir.join(segment);
         let is_link = fs::symlink_metadata(&next).is_ok_and(|metadata| metadata.is_symlink());
         dir = match is_link {

@@ -122,7 +122,11 @@ impl<'a> Root<'a> {
     }
 
     /// Links every file's name to its place in the current generation. Without `replaces` only where nothing stands.
-    fn link_all(&self, files: &[(&Path, NewFile<'_, '_>)], replaces: bool) -> std::result::Result<(), SinkError> {
+    fn link_all(
+        &self,
+        files: &[(&Path, NewFile<'_, '_>)],
+        replaces: bool,
+    ) -> std::result::Result<(), SinkError> {
         for (path, _) in files {
             self.link(path, replaces).map_err(|errno| SinkError::new(&self.path.join(path), errno))?;
         }

@@ -191,7 +191,8 @@ fn a_file_in_the_way_is_replaced_and_a_directory_is_used_or_refused() {
 
     let target = volume.target("dir");
     let sink = volume.sink(&["dir"]);
-    let error = sink.write(&[NewFile { target: &target, mode: FileMode::DEFAULT, bytes: b"" }], false).unwrap_err();
+    let error =
+        sink.write(&[NewFile { target: &target, mode: FileMode::DEFAULT, bytes: b"" }], false).unwrap_err();
     assert!(matches!(error, SinkError::InTheWay(_)), "{error}");
 }
 
@@ -243,7 +244,9 @@ fn readers_see_all_of_a_write_or_nothing_of_it() {
                             assert!(a == b && b == c);
                             seen += 1;
                         }
-                        assert!(!fs::read_to_string(volume.path.join("deep/c")).is_ok_and(|text| text.is_empty()));
+                        assert!(
+                            !fs::read_to_string(volume.path.join("deep/c")).is_ok_and(|text| text.is_empty())
+                        );
                     }
                     seen
                 })
