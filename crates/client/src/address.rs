@@ -52,17 +52,22 @@ impl Address {
             return Err(error("it has a query or fragment; take it away"));
         }
         let host = authority.host();
+        let port = match authority.as_str().strip_prefix(host) {
+            Some("") => None,
+            Some(port) => {
+                let port = port.strip_prefix(':').and_then(|port| port.parse::<u16>().ok());
+                Some(port.ok_or_else(|| error("its port is not a number up to 65535"))?)
+            }
+            None => return Err(error("it names no host")),
+        };
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host).to_owned();
         if host.is_empty() {
             return Err(error("it names no host"));
         }
-        if authority.as_str().ends_with(':') {
-            return Err(error("its port is empty"));
-        }
         let address = Self {
             is_https,
             host,
-            port: uri.port_u16().unwrap_or(if is_https { 443 } else { 80 }),
+            port: port.unwrap_or(if is_https { 443 } else { 80 }),
             path: uri.path().trim_end_matches('/').to_owned(),
         };
         if !is_https && plain_http == PlainHttp::LoopbackOnly && !address.is_loopback() {

@@ -119,7 +119,8 @@ impl Client {
     /// nobody knows, which ends by itself.
     pub async fn generate(&self, dynamic: &DynamicRef) -> Result<Lease, Error> {
         let call = Call::new(Operation::Generate, Method::POST, guessed::generate_route(dynamic))
-            .with_body(guessed::generate(dynamic));
+            .with_body(guessed::generate(dynamic))
+            .only_once();
         let answer = self.call(call, Category::Dynamic).await?;
         guessed::lease(&answer, SystemTime::now()).map_err(|kind| Error::new(Operation::Generate, kind))
     }
@@ -144,7 +145,8 @@ impl Client {
     /// Subscribes to events. A subscription nobody deletes stays.
     pub async fn subscribe(&self, subscription: &NewSubscription) -> Result<SubscriptionId, Error> {
         let call = Call::new(Operation::Subscribe, Method::POST, documented::SUBSCRIPTIONS_ROUTE.to_owned())
-            .with_body(documented::subscribe(subscription));
+            .with_body(documented::subscribe(subscription))
+            .only_once();
         let answer = self.call(call, Category::Subscription).await?;
         documented::subscription(&answer).map_err(|kind| Error::new(Operation::Subscribe, kind))
     }
@@ -272,6 +274,12 @@ impl Call {
 
     fn with_body(mut self, body: Content) -> Self {
         self.outgoing.body = Some(body);
+        self
+    }
+
+    /// For what makes something new each time.
+    fn only_once(mut self) -> Self {
+        self.outgoing.is_repeatable = false;
         self
     }
 }

@@ -1,7 +1,7 @@
 //! ScaiVault's HTTP API, as far as pods need it: log in, read secrets, hold leases, listen to events.
 //!
-//! A [`Client`] sends each request once. The one exception: a token that ScaiVault calls expired is replaced and the
-//! request repeated, once. Whether anything else is worth another try is data, [`Error::retry`], and the caller's
+//! A [`Client`] sends each request once. Two exceptions: a token that ScaiVault calls expired is replaced and the request
+//! repeated, once; and where the server has closed a connection that was kept, a new one is taken. Whether anything else is worth another try is data, [`Error::retry`], and the caller's
 //! decision; [`Backoff`] computes the pauses.
 //!
 //! Values and tokens are wiped when dropped, as far as they are ours: what the HTTP and TLS layers buffer on the way is

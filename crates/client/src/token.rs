@@ -34,7 +34,7 @@ impl Token {
     /// A token received at `now` that ends `expires_in` later; none where it cannot be one.
     pub(crate) fn new(secret: SecretString, expires_in: Option<Duration>, now: SystemTime) -> Option<Self> {
         let lifetime = expires_in.unwrap_or(DEFAULT_LIFETIME);
-        let kept = (lifetime - MARGIN.min(lifetime / 10)).min(TOKEN_LIFETIME_LIMIT);
+        let kept = lifetime.saturating_sub(MARGIN.min(lifetime / 10)).min(TOKEN_LIFETIME_LIMIT);
         Self::restore(secret, now, now + kept)
     }
 

@@ -48,13 +48,22 @@ pub(crate) struct Outgoing {
     pub(crate) route: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Option<Content>,
+    /// Whether it does no harm if it arrives twice.
+    pub(crate) is_repeatable: bool,
     /// How long to wait on top of the request's timeout.
     pub(crate) wait: Duration,
 }
 
 impl Outgoing {
     pub(crate) fn new(method: Method, route: String) -> Self {
-        Self { method, route, headers: HeaderMap::new(), body: None, wait: Duration::ZERO }
+        Self {
+            method,
+            route,
+            headers: HeaderMap::new(),
+            body: None,
+            is_repeatable: true,
+            wait: Duration::ZERO,
+        }
     }
 }
 
@@ -99,7 +108,7 @@ impl Transport {
         Self { connector, timeouts, idle: Mutex::new(Vec::new()) }
     }
 
-    /// Sends the request and reads the answer to its end. Repeated is only what a kept connection has not taken.
+    /// Sends the request and reads the answer to its end.
     pub(crate) async fn send(&self, outgoing: Outgoing) -> Result<Answer, ErrorKind> {
         let after = self.timeouts.request + outgoing.wait;
         let answered = timeout(after, self.send_without_limit(outgoing)).await;
@@ -107,19 +116,20 @@ impl Transport {
     }
 
     async fn send_without_limit(&self, outgoing: Outgoing) -> Result<Answer, ErrorKind> {
-        let mut request = self.request(outgoing);
-        while let Some(mut sender) = self.take_idle() {
-            // The server may have closed it a moment ago: then the request comes back unsent.
-            match sender.try_send_request(request).await {
+        // The server may close a kept connection at any time, also while a request is on its way there: one that must
+        // not arrive twice takes a new connection at once.
+        while outgoing.is_repeatable
+            && let Some(mut sender) = self.take_idle()
+        {
+            match sender.send_request(self.request(outgoing.clone())).await {
                 Ok(response) => return self.receive(response, sender).await,
-                Err(mut error) => match error.take_message() {
-                    Some(unsent) => request = unsent,
-                    None => return Err(self.broken(error.into_error())),
-                },
+                Err(error) if error.is_parse() => return Err(self.broken(error)),
+                Err(_closed) => {}
             }
         }
         let mut sender = self.connect().await?;
-        let response = sender.send_request(request).await.map_err(|error| self.broken(error))?;
+        let sent = sender.send_request(self.request(outgoing)).await;
+        let response = sent.map_err(|error| self.broken(error))?;
         self.receive(response, sender).await
     }
 
@@ -140,7 +150,7 @@ impl Transport {
     }
 
     fn request(&self, outgoing: Outgoing) -> Request<Full<Bytes>> {
-        let Outgoing { method, route, headers, body, wait: _ } = outgoing;
+        let Outgoing { method, route, headers, body, is_repeatable: _, wait: _ } = outgoing;
         let address = self.connector.address();
         let host = HeaderValue::from_str(&address.authority()).expect("an authority is plain text");
         let mut request = Request::new(Full::default());

@@ -46,12 +46,11 @@ impl Args {
     /// Serves until a signal ends the process.
     pub(crate) async fn run(self) -> Result<(), RunError> {
         let Self { seed, jwks, listen, admin, tls_dir, tls_name, ca_file } = self;
-        let (keys, issuer) = match jwks {
-            Some(file) => (Keys::new(&read(file)?)?, None),
-            None => {
-                let issuer = Arc::new(Issuer::generate()?);
-                (issuer.keys(), Some(issuer))
-            }
+        let (keys, issuer) = if let Some(file) = jwks {
+            (Keys::new(&read(file)?)?, None)
+        } else {
+            let issuer = Arc::new(Issuer::generate()?);
+            (issuer.keys(), Some(issuer))
         };
         let tls = match tls_dir {
             Some(directory) => Tls::Directory(directory),

@@ -13,17 +13,18 @@ use serde_json::{Value, json};
 pub(crate) struct ApiError {
     code: String,
     message: String,
-    details: Option<Value>,
+    /// The one member of `details` that is needed here.
+    path: Option<String>,
     retry_after: Option<Duration>,
 }
 
 impl ApiError {
     pub(crate) fn new(code: &str, message: impl Into<String>) -> Self {
-        Self { code: code.to_owned(), message: message.into(), details: None, retry_after: None }
+        Self { code: code.to_owned(), message: message.into(), path: None, retry_after: None }
     }
 
     pub(crate) fn of_path(code: &str, path: &str, message: impl Into<String>) -> Self {
-        Self { details: Some(json!({ "path": path })), ..Self::new(code, message) }
+        Self { path: Some(path.to_owned()), ..Self::new(code, message) }
     }
 
     pub(crate) fn with_retry_after(mut self, after: Option<Duration>) -> Self {
@@ -39,8 +40,8 @@ impl ApiError {
     /// The whole envelope.
     pub(crate) fn envelope(&self, request_id: &str) -> Value {
         let mut error = json!({ "code": self.code, "message": self.message, "request_id": request_id });
-        if let Some(details) = &self.details {
-            error["details"] = details.clone();
+        if let Some(path) = &self.path {
+            error["details"] = json!({ "path": path });
         }
         json!({ "error": error })
     }

@@ -4,7 +4,10 @@ use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -105,6 +108,7 @@ pub struct DevServer {
     admin: Option<SocketAddr>,
     ca_pem: Option<String>,
     is_https: bool,
+    connections: Arc<AtomicU64>,
     handle: Handle,
     _running: DropGuard,
 }
@@ -129,21 +133,18 @@ impl DevServer {
         };
         let shared = Arc::new(Shared::new(Vault::new(seed, keys, Random::new(), jiff::Timestamp::now())));
         let running = CancellationToken::new();
-        let serve = |listener, router, acceptor| {
-            tokio::spawn(running.clone().run_until_cancelled_owned(serve(
-                listener,
-                router,
-                acceptor,
-                running.clone(),
-            )));
+        let connections = Arc::new(AtomicU64::new(0));
+        let serve = |listener, router, acceptor, connections| {
+            let serving = serve(listener, router, acceptor, connections, running.clone());
+            tokio::spawn(running.clone().run_until_cancelled_owned(serving));
         };
-        serve(listener, http::router(Arc::clone(&shared)), acceptor);
+        serve(listener, http::router(Arc::clone(&shared)), acceptor, Arc::clone(&connections));
         let admin = admin.map(|(listener, address)| {
-            serve(listener, admin::router(Arc::clone(&shared), issuer), None);
+            serve(listener, admin::router(Arc::clone(&shared), issuer), None, Arc::default());
             address
         });
         let handle = Handle::new(shared);
-        Ok(Self { address, admin, ca_pem, is_https, handle, _running: running.drop_guard() })
+        Ok(Self { address, admin, ca_pem, is_https, connections, handle, _running: running.drop_guard() })
     }
 
     /// Where it listens.
@@ -164,6 +165,11 @@ impl DevServer {
     /// The authority of a generated certificate, PEM.
     pub fn ca_pem(&self) -> Option<&str> {
         self.ca_pem.as_deref()
+    }
+
+    /// Connections since the start, the admin port's apart.
+    pub fn connections(&self) -> u64 {
+        self.connections.load(Ordering::Relaxed)
     }
 
     /// What a test does to it.
@@ -199,6 +205,7 @@ async fn serve(
     listener: TcpListener,
     router: Router,
     acceptor: Option<TlsAcceptor>,
+    connections: Arc<AtomicU64>,
     running: CancellationToken,
 ) {
     loop {
@@ -211,6 +218,7 @@ async fn serve(
                 continue;
             }
         };
+        connections.fetch_add(1, Ordering::Relaxed);
         let (router, acceptor) = (router.clone(), acceptor.clone());
         let connection = async move {
             match acceptor {

@@ -17,7 +17,7 @@ use crate::{
 use buckets::Buckets;
 use leases::Leases;
 use secrets::Secrets;
-use subscriptions::Subscriptions;
+use subscriptions::{NewEvent, Subscriptions};
 use tokens::Tokens;
 
 pub(crate) mod buckets;
@@ -159,10 +159,9 @@ impl Vault {
         now: Timestamp,
     ) -> u64 {
         let written = self.secrets.write(path, data, secret_type, now);
-        let events = subscriptions::of_write(&written, by);
-        for (kind, data) in events {
-            let identity = by.identity();
-            self.subscriptions.publish(kind, path, data, identity, &self.tenant, now, &mut self.random);
+        for (kind, data) in subscriptions::of_write(&written, by) {
+            let event = NewEvent { kind, path, data, identity: by.identity() };
+            self.subscriptions.publish(event, &self.tenant, now, &mut self.random);
         }
         written.new_version
     }

@@ -26,6 +26,15 @@ struct Waiting {
     event: Value,
 }
 
+/// Something that happened to a secret.
+pub(super) struct NewEvent<'a> {
+    pub(super) kind: &'static str,
+    pub(super) path: &'a SecretPath,
+    pub(super) data: Value,
+    /// Through whom.
+    pub(super) identity: &'static str,
+}
+
 /// Which events of which paths.
 pub(crate) struct NewSubscription {
     pub(crate) paths: Vec<String>,
@@ -84,17 +93,8 @@ impl Subscriptions {
     }
 
     /// Puts an event before everybody who subscribed to it. A full buffer loses its oldest event.
-    #[expect(clippy::too_many_arguments, reason = "an event has these members")]
-    pub(super) fn publish(
-        &mut self,
-        kind: &str,
-        path: &SecretPath,
-        data: Value,
-        identity: &str,
-        tenant: &str,
-        now: Timestamp,
-        random: &mut Random,
-    ) {
+    pub(super) fn publish(&mut self, event: NewEvent<'_>, tenant: &str, now: Timestamp, random: &mut Random) {
+        let NewEvent { kind, path, data, identity } = event;
         let id = format!("evt_{}", random.word());
         let event = json!({
             "event_id": id, "event_type": kind, "timestamp": format!("{now:.6}"), "tenant_id": tenant,
