@@ -165,9 +165,10 @@ fn wanted(reader: &mut Reader<'_>, container: Container) -> Wanted {
 }
 
 fn server(reader: &mut Reader<'_>) -> Server {
-    let plain_http = match reader.or_default(env::SCAIVAULT_ALLOW_HTTP, boolean) {
-        true => PlainHttp::Anywhere,
-        false => PlainHttp::LoopbackOnly,
+    let plain_http = if reader.or_default(env::SCAIVAULT_ALLOW_HTTP, boolean) {
+        PlainHttp::Anywhere
+    } else {
+        PlainHttp::LoopbackOnly
     };
     let address = |text: &str| Address::new(text, plain_http);
     let login = match reader.path(env::SCAIVAULT_CREDENTIALS_DIR) {

@@ -4,12 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::{
-    cli::Ending,
-    config::Config,
-    delivery::{self, DeliveryError},
-    exit::Exit,
-};
+use crate::{cli::Ending, config::Config, delivery, exit::Exit};
 
 /// How often the files are looked for: a look is a few system calls, and each delays the pod's start.
 const INTERVAL: Duration = Duration::from_millis(20);
@@ -34,7 +29,7 @@ pub(crate) async fn wait(config: &Config) -> Result<(), Ending> {
 
 /// Says whether every file is there.
 pub(crate) fn healthz(config: &Config) -> Result<(), Ending> {
-    let sink = delivery::sink(config).map_err(DeliveryError::from)?;
+    let sink = delivery::sink(config)?;
     if sink.is_ready(config.fail_open) { Ok(()) } else { Err(not_ready("the secrets are not there yet")) }
 }
 

@@ -127,9 +127,10 @@ async fn answer(mut stream: TcpStream, metrics: &Metrics) -> std::io::Result<()>
             return Ok(());
         }
     }
-    let (status, body) = match head.starts_with(b"GET /metrics ") {
-        true => ("200 OK", metrics.text()),
-        false => ("404 Not Found", String::new()),
+    let (status, body) = if head.starts_with(b"GET /metrics ") {
+        ("200 OK", metrics.text())
+    } else {
+        ("404 Not Found", String::new())
     };
     let length = body.len();
     let head = format!(

@@ -14,8 +14,8 @@ fn wanted<const N: usize>(pairs: [(&'static str, &str); N]) -> Wanted {
     Config::read(&Environment::from(pairs), Container::Init).unwrap().wanted
 }
 
-fn secret(json: &str) -> Result<Secret, Failure> {
-    Ok(Secret { version: 1, data: SecretData::new(json).unwrap() })
+fn secret(json: &str) -> Secret {
+    Secret { version: 1, data: SecretData::new(json).unwrap() }
 }
 
 fn key(text: &str) -> Key {
@@ -32,9 +32,9 @@ fn a_secret_that_failed_leaves_the_others_alone() {
     let wanted = wanted([(env::SECRETS, "a/one#k -> /s/one\na/two -> /s/two\na/three#x -> /s/three")]);
     let failure = Failure::new("a/two", "because", Exit::Denied);
     let answers = Answers::from([
-        (key("a/one"), secret(r#"{"k":"v"}"#)),
+        (key("a/one"), Ok(secret(r#"{"k":"v"}"#))),
         (key("a/two"), Err(failure.clone())),
-        (key("a/three"), secret(r#"{"k":"v"}"#)),
+        (key("a/three"), Ok(secret(r#"{"k":"v"}"#))),
     ]);
     let composition = compose(&wanted, &answers, &Leases::default(), Variables::AllOrNone);
     assert_eq!(text(&composition, "/s/one").unwrap(), "v");
@@ -68,8 +68,10 @@ fn variables_are_written_together_or_as_they_are() {
         (env::SECRET_ENV, "a/one#k -> ONE\na/two#k -> TWO"),
         (env::SCAIVAULT_ENV_FILE, "/e/variables"),
     ]);
-    let answers =
-        Answers::from([(key("a/one"), secret(r#"{"k":"v"}"#)), (key("a/two"), secret(r#"{"k":"it's"}"#))]);
+    let answers = Answers::from([
+        (key("a/one"), Ok(secret(r#"{"k":"v"}"#))),
+        (key("a/two"), Ok(secret(r#"{"k":"it's"}"#))),
+    ]);
     let all = compose(&wanted, &answers, &Leases::default(), Variables::AllOrNone);
     assert_eq!((all.files.len(), all.failures.len()), (0, 1));
     assert!(all.failures[0].to_string().starts_with("a/two#k -> TWO: its field \"k\" has a single quote"));
@@ -81,7 +83,7 @@ fn variables_are_written_together_or_as_they_are() {
 fn more_variables_than_a_kubelet_reads_are_refused() {
     let wanted = wanted([(env::SECRET_ENV, "a/one#k -> K")]);
     let large = serde_json::json!({ "k": "x".repeat(VARIABLES_MAX_BYTES) }).to_string();
-    let answers = Answers::from([(key("a/one"), secret(&large))]);
+    let answers = Answers::from([(key("a/one"), Ok(secret(&large)))]);
     let composition = compose(&wanted, &answers, &Leases::default(), Variables::AsTheyAre);
     assert!(composition.files.is_empty());
     assert_eq!(composition.failures[0].exit(), Exit::Invalid);

@@ -26,7 +26,7 @@ fn the_published_init_container_runs_as_it_stands() {
     assert!(matches!(config.wanted.files[0].style, Style::Format(Format::Json)));
     assert_eq!(config.wanted.files[0].mode.bits(), 0o444);
     assert!(!config.fail_open);
-    assert_eq!(config.fetch_timeout, Duration::from_secs(60));
+    assert_eq!(config.fetch_timeout, Duration::from_mins(1));
 }
 
 #[test]

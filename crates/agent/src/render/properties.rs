@@ -1,5 +1,7 @@
 //! A Java properties file, as `java.util.Properties.load` reads it.
 
+use std::fmt::Write as _;
+
 use serde_json::Value;
 use zeroize::Zeroizing;
 
@@ -36,7 +38,7 @@ fn push(lines: &mut String, text: &str, is_special: impl Fn(char) -> bool) {
             // The file's encoding is ISO 8859-1 by its definition; escapes are units of UTF-16.
             _ => {
                 for unit in c.encode_utf16(&mut [0; 2]) {
-                    lines.push_str(&format!("\\u{unit:04x}"));
+                    write!(lines, "\\u{unit:04x}").expect("writing into a String cannot fail");
                 }
             }
         }

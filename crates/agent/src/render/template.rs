@@ -45,15 +45,16 @@ impl Template {
         );
         environment.set_fuel(Some(FUEL));
         let data = Value::from(Serde(data));
-        let context = match version {
-            Some(version) => context! { path, version, data },
-            None => context! { path, data },
+        let names = if let Some(version) = version {
+            context! { path, version, data }
+        } else {
+            context! { path, data }
         };
         let template = environment
             .template_from_str(&self.0)
             .map_err(|error| TemplateError::Syntax(Fault::of(&error)))?;
         let mut output = Output::default();
-        match template.render_captured_to(context, &mut output) {
+        match template.render_captured_to(names, &mut output) {
             Ok(_) => {}
             Err(_) if output.is_full => return Err(TemplateError::TooMuchOutput),
             Err(error) => {

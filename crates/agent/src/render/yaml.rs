@@ -1,6 +1,8 @@
 //! YAML whose keys and scalars are all quoted as in JSON: no value can be taken for another type, and no library is
 //! needed.
 
+use std::fmt::Write as _;
+
 use serde_json::Value;
 use zeroize::Zeroizing;
 
@@ -33,7 +35,7 @@ pub(super) fn document(value: &Value) -> Zeroizing<String> {
 fn push(yaml: &mut String, json: &str) {
     for c in json.chars() {
         if matches!(c, '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}') {
-            yaml.push_str(&format!("\\u{:04x}", u32::from(c)));
+            write!(yaml, "\\u{:04x}", u32::from(c)).expect("writing into a String cannot fail");
         } else {
             yaml.push(c);
         }

@@ -178,11 +178,11 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// The directory of a file below another directory, and the file's name.
-fn parent<'p>(
+fn parent(
     dir: impl AsFd,
-    path: &'p Path,
+    path: &Path,
     enter: impl Fn(&OwnedFd, &Path) -> Result<OwnedFd>,
-) -> Result<(OwnedFd, &'p Path)> {
+) -> Result<(OwnedFd, &Path)> {
     let mut dir = at::open_dir(dir, ".")?;
     for segment in path.parent().into_iter().flatten() {
         dir = enter(&dir, Path::new(segment))?;

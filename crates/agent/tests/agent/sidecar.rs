@@ -32,17 +32,17 @@ async fn the_gate_opens_when_the_files_are_there() {
 async fn a_change_is_found_at_the_interval_written_and_signalled_once() {
     let pod = Pod::new().await;
     let watch = pod.mapping(&[("app/stripe#key", "key"), ("app/database@1", "db.json")]);
-    let (told, ready) = (pod.path("told"), pod.path("ready"));
+    let (told, running) = (pod.path("told"), pod.path("running"));
     let name = format!("app-{}", std::process::id());
     let script = format!(
         "trap 'echo hup >> {}' HUP; echo > {}; while :; do read line || exit; done",
         told.display(),
-        ready.display()
+        running.display()
     );
     let mut app = Command::new("/bin/sh");
     let _app =
         app.arg0(&name).args(["-c", &script]).stdin(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
-    until_exists(&ready).await;
+    until_exists(&running).await;
     let variables = [
         ("WATCH_PATHS", watch.as_str()),
         ("REFRESH_INTERVAL", "1s"),
