@@ -161,15 +161,20 @@ impl<'a> Root<'a> {
     }
 
     fn make_service_account_dirs(&self) -> Result<()> {
-        for secrets in SECRETS_DIRS {
-            let Ok(below) = Path::new(secrets).strip_prefix(self.path) else { continue };
+        for path in service_account_dirs(self.path) {
             let mut dir = at::open_dir(&self.dir, ".")?;
-            for segment in &below.join(SERVICE_ACCOUNT_DIR) {
+            for segment in &path {
                 dir = at::open_or_make_dir(&dir, segment)?;
             }
         }
         Ok(())
     }
+}
+
+/// Where below a root a runtime mounts the service account's own token, if the root is mounted at the same place there.
+fn service_account_dirs(root: &Path) -> impl Iterator<Item = PathBuf> {
+    let below = move |secrets| Some(Path::new(secrets).strip_prefix(root).ok()?.join(SERVICE_ACCOUNT_DIR));
+    SECRETS_DIRS.into_iter().filter_map(below)
 }
 
 /// The number of a generation's directory.
@@ -224,4 +229,24 @@ fn carry_over(from: &OwnedFd, to: &OwnedFd) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_service_accounts_directory_is_made_where_its_token_may_be_mounted() {
+        for (root, expected) in [
+            ("/run/secrets", &["kubernetes.io/serviceaccount"] as &[&str]),
+            ("/var/run/secrets", &["kubernetes.io/serviceaccount"]),
+            ("/run", &["secrets/kubernetes.io/serviceaccount"]),
+            ("/run/secrets/app", &[]),
+            ("/run/secretsx", &[]),
+            ("/srv", &[]),
+        ] {
+            let found: Vec<_> = service_account_dirs(Path::new(root)).collect();
+            assert_eq!(found, expected.iter().map(PathBuf::from).collect::<Vec<_>>(), "{root}");
+        }
+    }
 }
