@@ -7,6 +7,7 @@ use scaivault_devserver::{
     DevServer, Issuer, IssuerError, Keys, KeysError, Seed, SeedError, Settings, StartError, Tls,
 };
 use thiserror::Error;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// A ScaiVault in one process, for development and tests. It protects nothing: no real secret belongs into it.
 #[derive(Debug, Parser)]
@@ -64,7 +65,12 @@ impl Args {
         }
         let admin = server.admin_address().map(|address| format!("http://{address}"));
         tracing::info!(url = server.url(), admin, "serving");
-        tokio::signal::ctrl_c().await.map_err(RunError::Signal)
+        // As pid 1 of a container it would not get SIGTERM without asking for it.
+        let mut terminated = signal(SignalKind::terminate()).map_err(RunError::Signal)?;
+        tokio::select! {
+            interrupted = tokio::signal::ctrl_c() => interrupted.map_err(RunError::Signal),
+            _ = terminated.recv() => Ok(()),
+        }
     }
 }
 

@@ -1,10 +1,11 @@
 //! Subscriptions: made, waited on, acknowledged, deleted.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
-use scaivault_client::{Class, Client, EventKind, NewSubscription, Poll, Settings};
+use scaivault_client::{Class, Client, EventKind, NewSubscription, Poll, Settings, Timeouts};
 use scaivault_devserver::{Category, Route};
 use serde_json::json;
+use tokio::time::timeout;
 
 use crate::fixture::{DATABASE, Fixture, STRIPE, data, path};
 
@@ -35,6 +36,23 @@ async fn an_event_ends_the_wait() {
         (&event.kind, event.path.as_ref(), event.new_version),
         (&EventKind::Updated, Some(&path(DATABASE)), Some(2))
     );
+}
+
+#[tokio::test]
+async fn the_wait_is_no_part_of_the_requests_timeout() {
+    let fixture = Fixture::new().await;
+    let patient = fixture.client();
+    let id = patient.subscribe(&subscription()).await.unwrap();
+    let short = Duration::from_millis(100);
+    let timeouts = Timeouts { request: short, ..fixture.settings().timeouts };
+    let client = Client::new(Settings { timeouts, ..fixture.settings() }).unwrap();
+    client.resume(patient.token().await.unwrap()).await;
+
+    let poll = Poll { wait: Duration::from_mins(1), ..Poll::default() };
+    let mut polled = pin!(client.poll(&id, &poll));
+    assert!(timeout(3 * short, polled.as_mut()).await.is_err(), "still waiting");
+    fixture.handle.write(&path(DATABASE), data(json!({"username": "new"})));
+    assert_eq!(polled.await.unwrap().events.len(), 1);
 }
 
 #[tokio::test]

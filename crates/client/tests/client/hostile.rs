@@ -108,7 +108,7 @@ async fn a_body_without_end_is_not_read_to_its_end() {
 
 #[tokio::test]
 async fn a_head_without_end_is_not_read_to_its_end() {
-    let long = format!("HTTP/1.1 200 OK\r\nX-Long: {}", "x".repeat(1024 * 1024));
+    let long = format!("HTTP/1.1 200 OK\r\nX-Long: {}", "x".repeat(100 * 1024));
     let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "A: b\r\n".repeat(1000));
     for answer in [long, many] {
         let kind = fault(answer.into_bytes()).await;
@@ -241,19 +241,44 @@ async fn an_answer_for_other_paths_than_asked_for_is_refused() {
     assert!(matches!(error.kind, ErrorKind::Answer(AnswerFault::Missing(_))), "{error}");
 }
 
-#[tokio::test]
-async fn a_connection_closed_while_it_was_kept_is_replaced() {
+/// Answers the first request of each connection, and closes it when the second one has arrived. Counts both.
+async fn closing_server() -> (Scripted, Arc<Mutex<[u32; 2]>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
+    let requests = Arc::new(Mutex::new([0, 0]));
+    let counted = Arc::clone(&requests);
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
-            read_head(&mut stream).await;
-            stream.write_all(&ok("{\"version\":1,\"data\":{}}")).await.ok();
+            let counted = Arc::clone(&counted);
+            tokio::spawn(async move {
+                read_head(&mut stream).await;
+                counted.lock().unwrap()[0] += 1;
+                let answer = ok(r#"{"version":1,"data":{},"lease_id":"lease_1","ttl":60}"#);
+                stream.write_all(&answer).await.ok();
+                if !read_head(&mut stream).await.is_empty() {
+                    counted.lock().unwrap()[1] += 1;
+                }
+            });
         }
     });
-    let server = Scripted { url, heads: Arc::default() };
+    (Scripted { url, heads: Arc::default() }, requests)
+}
+
+#[tokio::test]
+async fn a_connection_closed_under_a_read_is_replaced() {
+    let (server, requests) = closing_server().await;
     let client = server.client().await;
-    for _ in 0..20 {
+    for _ in 0..3 {
         client.read(&path(DATABASE), None).await.unwrap();
     }
+    assert_eq!(*requests.lock().unwrap(), [3, 2]);
+}
+
+#[tokio::test]
+async fn what_makes_something_new_is_not_sent_twice() {
+    let (server, requests) = closing_server().await;
+    let client = server.client().await;
+    client.read(&path(DATABASE), None).await.unwrap();
+    client.generate(&"engine=postgres-prod role=readonly".parse().unwrap()).await.unwrap();
+    assert_eq!(*requests.lock().unwrap(), [2, 0], "a new connection at once");
 }
