@@ -14,6 +14,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "scaivault-injector",
         &["scaivault-webhook", "scaivault-certs", "scaivault-inject", "scaivault-contract"],
     ),
+    ("scaivault-agent", &["scaivault-client", "scaivault-contract"]),
     // With its feature `control-plane`: the certificates of a control plane that tests start.
     ("scaivault-testkit", &["scaivault-certs"]),
     ("xtask", &[]),
