@@ -33,7 +33,6 @@ impl Reason {
     pub(crate) fn of(entry: Entry) -> Vec<Self> {
         let untouched = Untouched::of(entry).iter().copied().map(Self::Untouched);
         let excluded = [Self::Skipped(SkipReason::ExcludedNamespace)];
-        let deferred = Deferral::ALL.map(Self::Deferred);
         match entry {
             Entry::Mutate => [Pattern::Init, Pattern::Sidecar]
                 .map(Self::Injected)
@@ -42,7 +41,7 @@ impl Reason {
                 .chain(SkipReason::ALL.iter().copied().map(Self::Skipped))
                 .chain(Refused::ALL.map(Self::Denied))
                 .chain(untouched)
-                .chain(deferred)
+                .chain(Deferral::ALL.map(Self::Deferred))
                 .collect(),
             Entry::Mode => {
                 let adjusted = AdjustmentReason::ALL.iter().copied().map(Self::Adjusted);
@@ -50,6 +49,8 @@ impl Reason {
             }
             Entry::Validate => {
                 let validated = ValidationReason::ALL.iter().copied().map(Self::Validated);
+                // Of a workload's template no role is needed: it cannot be wrong.
+                let deferred = [Self::Deferred(Deferral::UnknownNamespace)];
                 validated.chain(excluded).chain(untouched).chain(deferred).collect()
             }
         }

@@ -17,6 +17,7 @@ mod mapping;
 mod mode;
 mod secret_path;
 mod signal;
+mod template;
 mod value;
 mod variable;
 
@@ -39,5 +40,6 @@ pub use mapping::{
 pub use mode::{FileMode, FileModeError, FileModeFault};
 pub use secret_path::{SecretPath, SecretPathError, SecretPathFault};
 pub use signal::{Signal, SignalError, SignalFault};
+pub use template::{TEMPLATE_MAX_BYTES, TEMPLATE_MAX_OPERATORS, TemplateSizeError, check_template_size};
 pub use value::{escape_env_value, expand_env_value};
 pub use variable::{VariableName, VariableNameError};

@@ -8,10 +8,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("scaivault-inject", &["scaivault-contract"]),
     ("scaivault-webhook", &["scaivault-inject", "scaivault-contract"]),
     ("scaivault-certs", &[]),
+    ("scaivault-client", &["scaivault-contract"]),
+    ("scaivault-devserver", &["scaivault-certs", "scaivault-contract"]),
     (
         "scaivault-injector",
         &["scaivault-webhook", "scaivault-certs", "scaivault-inject", "scaivault-contract"],
     ),
+    ("scaivault-agent", &["scaivault-client", "scaivault-contract"]),
     // With its feature `control-plane`: the certificates of a control plane that tests start.
     ("scaivault-testkit", &["scaivault-certs"]),
     ("xtask", &[]),

@@ -1,27 +1,12 @@
 //! A template's syntax, checked without letting its author overflow the stack.
 
-use super::Reason;
+use scaivault_contract::check_template_size;
 
-/// The longest template, bytes.
-const TEMPLATE_BYTES: usize = 32 * 1024;
-/// The most operators in a template, counted in its text too.
-///
-/// The parser of minijinja 3.1 recurses over unary operators and builds trees that are as deep as a chain of binary
-/// ones, of attributes or of `elif` is long, and code generation and drop recurse over these. A thread of 2 MiB
-/// overflows its stack, which ends the process, at some thousands.
-const TEMPLATE_OPERATORS: usize = 1000;
+use super::Reason;
 
 /// A template whose syntax holds.
 pub(crate) fn template(text: &str) -> Result<String, Reason> {
-    if text.len() > TEMPLATE_BYTES {
-        return Err(format!("the template has {} bytes, and {TEMPLATE_BYTES} are allowed", text.len()).into());
-    }
-    let operators = operators(text);
-    if operators > TEMPLATE_OPERATORS {
-        return Err(
-            format!("the template has {operators} operators, and {TEMPLATE_OPERATORS} are allowed").into()
-        );
-    }
+    check_template_size(text).map_err(|error| error.to_string())?;
     match minijinja::Environment::new().template_from_str(text) {
         Ok(_) => Ok(text.to_owned()),
         // The error's kind and line; its detail could quote the template.
@@ -34,18 +19,10 @@ pub(crate) fn template(text: &str) -> Result<String, Reason> {
     }
 }
 
-/// Everything that could make the parser go one level deeper, wherever it stands: telling tags from text would need a
-/// lexer that agrees with minijinja's in every corner.
-fn operators(text: &str) -> usize {
-    let signs = text.bytes().filter(|byte| b"+-*/%~.|=!<>([{:".contains(byte)).count();
-    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    let named =
-        words.filter(|word| matches!(*word, "not" | "and" | "or" | "in" | "is" | "if" | "elif" | "else"));
-    signs + named.count()
-}
-
 #[cfg(test)]
 mod tests {
+    use scaivault_contract::{TEMPLATE_MAX_BYTES, TEMPLATE_MAX_OPERATORS};
+
     use super::*;
 
     #[test]
@@ -72,13 +49,13 @@ mod tests {
                 format!("{{% if a %}}{}{{% endif %}}", "{% elif a %}".repeat(count / 4)),
             ]
         };
-        for text in deep(TEMPLATE_OPERATORS + 4) {
+        for text in deep(TEMPLATE_MAX_OPERATORS + 4) {
             assert!(template(&text).unwrap_err().contains("operators"), "{}", &text[..40]);
         }
         // And at the limit the parser comes back, on the stack of a test's thread.
-        for text in deep(TEMPLATE_OPERATORS - 20) {
+        for text in deep(TEMPLATE_MAX_OPERATORS - 20) {
             let _ = template(&text);
         }
-        assert!(template(&"a".repeat(TEMPLATE_BYTES + 1)).unwrap_err().contains("bytes"));
+        assert!(template(&"a".repeat(TEMPLATE_MAX_BYTES + 1)).unwrap_err().contains("bytes"));
     }
 }

@@ -1,0 +1,114 @@
+//! The subcommands, and how each ends.
+
+use std::{env, ffi::OsString, process::ExitCode};
+
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use scaivault_contract::names::{HEALTHZ_COMMAND, INIT_COMMAND, SIDECAR_COMMAND, WAIT_COMMAND};
+
+use crate::{
+    config::{Config, Container, Problems},
+    delivery::DeliveryError,
+    environment::Environment,
+    exit::Exit,
+    failure::Failures,
+    gate, init, sidecar, telemetry, termination,
+};
+
+/// What the agent is told to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Command {
+    Init,
+    Sidecar,
+    Wait,
+    Healthz,
+}
+
+/// Why a subcommand did not do what it is for.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    /// How the process ends.
+    pub(crate) exit: Exit,
+    /// What a person reads, with the cure.
+    pub(crate) message: String,
+}
+
+impl From<Problems> for Ending {
+    fn from(problems: Problems) -> Self {
+        Self { exit: Exit::Invalid, message: problems.to_string() }
+    }
+}
+
+impl From<DeliveryError> for Ending {
+    fn from(error: DeliveryError) -> Self {
+        Self { exit: error.exit(), message: error.to_string() }
+    }
+}
+
+impl From<Failures> for Ending {
+    fn from(failures: Failures) -> Self {
+        Self { exit: failures.exit(), message: failures.to_string() }
+    }
+}
+
+/// Runs the subcommand that the arguments name.
+pub(crate) fn run() -> ExitCode {
+    // First of all: in a shared process namespace a process of the same user could read the token through /proc. Where
+    // the kernel refuses, nothing is lost that was there before.
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    let environment = Environment::of_process();
+    let problems = telemetry::init(&environment);
+    let arguments: Vec<_> = env::args_os().skip(1).collect();
+    let command = command(&arguments);
+    // A hook runs beside the container's own process, which has the message to itself.
+    let is_hook = matches!(command, Ok(Command::Wait | Command::Healthz));
+    let ended = Problems::or(problems, ())
+        .map_err(Ending::from)
+        .and(command)
+        .and_then(|command| execute(command, &environment));
+    match ended {
+        Ok(()) => Exit::Done.into(),
+        Err(Ending { exit, message }) => {
+            tracing::error!(exit_code = exit.number(), reason = message, "failed");
+            if !is_hook {
+                termination::leave(&message);
+            }
+            exit.into()
+        }
+    }
+}
+
+fn command(arguments: &[OsString]) -> Result<Command, Ending> {
+    let words: Vec<_> = arguments.iter().map(|argument| argument.to_string_lossy()).collect();
+    match words.iter().map(AsRef::as_ref).collect::<Vec<&str>>().as_slice() {
+        [INIT_COMMAND] => Ok(Command::Init),
+        [SIDECAR_COMMAND] => Ok(Command::Sidecar),
+        [WAIT_COMMAND] => Ok(Command::Wait),
+        [HEALTHZ_COMMAND] => Ok(Command::Healthz),
+        _ => Err(Ending {
+            exit: Exit::Invalid,
+            message: format!(
+                "the agent takes one word: {INIT_COMMAND}, {SIDECAR_COMMAND}, {WAIT_COMMAND} or {HEALTHZ_COMMAND}; all else is said by environment variables"
+            ),
+        }),
+    }
+}
+
+fn execute(command: Command, environment: &Environment) -> Result<(), Ending> {
+    let container = match command {
+        Command::Init => Container::Init,
+        Command::Sidecar | Command::Wait | Command::Healthz => Container::Sidecar,
+    };
+    let config = Config::read(environment, container)?;
+    // One thread is enough, and small.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
+        Ending { exit: Exit::Failed, message: format!("cannot start the runtime: {error}") }
+    })?;
+    runtime.block_on(async {
+        match command {
+            Command::Init => init::run(config).await,
+            Command::Sidecar => sidecar::run(config).await,
+            Command::Wait => gate::wait(&config).await,
+            Command::Healthz => gate::healthz(&config),
+        }
+    })
+}

@@ -1,0 +1,291 @@
+//! The agent's configuration: its environment, read into types that cannot be wrong, or all that is wrong with it.
+
+use std::{fmt::Display, net::SocketAddr, path::PathBuf, time::Duration};
+
+use scaivault_client::{Address, Login, PlainHttp, Proxy};
+use scaivault_contract::{
+    Duration as ContractDuration, MappingErrors, Signal, TargetFile, VariableMapping, conflicts, env,
+    is_at_or_below,
+    names::{CREDENTIALS_DIR, TOKEN_DIR},
+    parse_dynamic, parse_secrets, parse_variables,
+};
+
+use crate::environment::{Environment, default};
+
+mod file;
+mod problem;
+
+pub(crate) use file::{FileSpec, Source, Style};
+pub(crate) use problem::{Problem, Problems};
+
+/// Which container of the pod this is: they read different variables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Container {
+    /// Fetches once.
+    Init,
+    /// Fetches, then keeps fresh.
+    Sidecar,
+}
+
+/// All that the agent is told.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    /// What is written.
+    pub(crate) wanted: Wanted,
+    /// How ScaiVault is reached.
+    pub(crate) server: Server,
+    /// How long the first fetch may take with all its retries.
+    pub(crate) fetch_timeout: Duration,
+    /// Whether the pod may start with what could be fetched.
+    pub(crate) fail_open: bool,
+    /// Where leases and login are kept for the next start; none: nowhere.
+    pub(crate) state_dir: Option<PathBuf>,
+    /// What is done after the first fetch, by the sidecar alone.
+    pub(crate) upkeep: Upkeep,
+}
+
+/// What is written.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wanted {
+    /// The files of secrets and of leases.
+    pub(crate) files: Vec<FileSpec>,
+    /// Fields that become variables.
+    pub(crate) variables: Vec<VariableMapping>,
+    /// The file of these variables; none where there are none.
+    pub(crate) variables_file: Option<TargetFile>,
+}
+
+impl Wanted {
+    /// Every file that is written, that of the variables last.
+    pub(crate) fn targets(&self) -> impl Iterator<Item = &TargetFile> {
+        self.files.iter().map(|spec| &spec.file).chain(&self.variables_file)
+    }
+}
+
+/// How ScaiVault is reached.
+#[derive(Clone, Debug)]
+pub(crate) struct Server {
+    /// Where it is.
+    pub(crate) address: Address,
+    /// How the agent says who it is.
+    pub(crate) login: Login,
+    /// PEM file with the authorities to trust instead of the built-in ones.
+    pub(crate) ca_file: Option<PathBuf>,
+    /// The proxy in between.
+    pub(crate) proxy: Option<Proxy>,
+}
+
+/// What is done after the first fetch.
+#[derive(Clone, Debug)]
+pub(crate) struct Upkeep {
+    /// How often files are compared with ScaiVault.
+    pub(crate) refresh_interval: Duration,
+    /// Whether ScaiVault's events are subscribed to.
+    pub(crate) on_event: bool,
+    /// Who is told of a change.
+    pub(crate) reload: Option<Reload>,
+    /// How long leases outlive the signal to end.
+    pub(crate) revoke_delay: Duration,
+    /// Where metrics are served.
+    pub(crate) metrics_listen: Option<SocketAddr>,
+}
+
+/// Who is told of a change, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Reload {
+    /// The signal.
+    pub(crate) signal: Signal,
+    /// Name of the process.
+    pub(crate) target: String,
+}
+
+impl Config {
+    /// Reads the variables of one container.
+    pub(crate) fn read(environment: &Environment, container: Container) -> Result<Self, Problems> {
+        let mut reader = Reader { environment, problems: Vec::new() };
+        for name in environment.not_utf8().iter().copied() {
+            reader.problem(name, "its value is not UTF-8");
+        }
+        let config = Self {
+            wanted: wanted(&mut reader, container),
+            server: server(&mut reader),
+            fetch_timeout: reader.or_default(env::FETCH_TIMEOUT, positive),
+            fail_open: reader.or_default(env::FAIL_OPEN, boolean),
+            state_dir: reader.path(env::SCAIVAULT_STATE_DIR),
+            upkeep: upkeep(&mut reader),
+        };
+        Problems::or(reader.problems, config)
+    }
+}
+
+fn wanted(reader: &mut Reader<'_>, container: Container) -> Wanted {
+    let (mine, other) = match container {
+        Container::Init => (env::SECRETS, env::WATCH_PATHS),
+        Container::Sidecar => (env::WATCH_PATHS, env::SECRETS),
+    };
+    let secrets = reader.mappings(mine, parse_secrets);
+    let dynamic = reader.mappings(env::DYNAMIC, parse_dynamic);
+    let variables = reader.mappings(env::SECRET_ENV, parse_variables);
+    let variables_file =
+        (!variables.is_empty()).then(|| reader.or_default(env::SCAIVAULT_ENV_FILE, str::parse::<TargetFile>));
+
+    let mut files = Vec::with_capacity(secrets.len() + dynamic.len());
+    for (name, spec) in secrets
+        .into_iter()
+        .map(|mapping| (mine, FileSpec::of_secret(mapping)))
+        .chain(dynamic.into_iter().map(|mapping| (env::DYNAMIC, FileSpec::of_lease(mapping))))
+    {
+        match spec {
+            Ok(spec) => files.push(spec),
+            Err(problem) => reader.problem(name, problem),
+        }
+    }
+    let is_set = |name| reader.environment.given(name).is_some();
+    if !is_set(mine) && !is_set(env::DYNAMIC) && !is_set(env::SECRET_ENV) {
+        let cure = if is_set(other) {
+            format!("{other} is not read by this container; rename it")
+        } else {
+            format!("nothing is to be written; set it, {} or {}", env::DYNAMIC, env::SECRET_ENV)
+        };
+        reader.problem(mine, cure);
+    }
+    let wanted = Wanted { files, variables, variables_file };
+    // One mapping was compared with itself when it was read; here all are with each other.
+    for conflict in conflicts(wanted.targets().map(TargetFile::as_str)) {
+        reader.problem(mine, conflict);
+    }
+    for target in wanted.targets() {
+        for dir in [TOKEN_DIR, CREDENTIALS_DIR] {
+            if is_at_or_below(target.as_str(), dir) {
+                reader.problem(mine, format!("the file {target} would lie in {dir}, which is not for files"));
+            }
+        }
+    }
+    wanted
+}
+
+fn server(reader: &mut Reader<'_>) -> Server {
+    let plain_http = if reader.or_default(env::SCAIVAULT_ALLOW_HTTP, boolean) {
+        PlainHttp::Anywhere
+    } else {
+        PlainHttp::LoopbackOnly
+    };
+    let address = |text: &str| Address::new(text, plain_http);
+    let login = match reader.path(env::SCAIVAULT_CREDENTIALS_DIR) {
+        Some(directory) => Login::ClientCredentials {
+            directory,
+            token_url: reader.or_default(env::SCAIKEY_TOKEN_URL, address),
+        },
+        None => Login::Exchange {
+            token_file: PathBuf::from(reader.text(env::SCAIVAULT_TOKEN_FILE)),
+            audience: reader.text(env::SCAIVAULT_AUDIENCE),
+            role: reader.environment.given(env::SCAIVAULT_ROLE).map(str::to_owned),
+        },
+    };
+    let proxy = Proxy::from_variables(|name| reader.environment.proxy(name)).unwrap_or_else(|error| {
+        reader.problem("HTTPS_PROXY", error);
+        None
+    });
+    Server {
+        address: reader.or_default(env::SCAIVAULT_URL, address),
+        login,
+        ca_file: reader.path(env::SCAIVAULT_CA_FILE),
+        proxy,
+    }
+}
+
+fn upkeep(reader: &mut Reader<'_>) -> Upkeep {
+    let signal = reader.optional(env::RELOAD_SIGNAL, str::parse::<Signal>);
+    let target = reader.optional(env::RELOAD_TARGET, process_name);
+    for (name, other) in [(env::RELOAD_SIGNAL, env::RELOAD_TARGET), (env::RELOAD_TARGET, env::RELOAD_SIGNAL)]
+    {
+        if reader.environment.given(name).is_some() && reader.environment.given(other).is_none() {
+            reader.problem(name, format!("it needs {other} beside it"));
+        }
+    }
+    Upkeep {
+        refresh_interval: reader.or_default(env::REFRESH_INTERVAL, positive),
+        on_event: reader.or_default(env::REFRESH_ON_EVENT, boolean),
+        reload: signal.zip(target).map(|(signal, target)| Reload { signal, target }),
+        revoke_delay: reader.or_default(env::SCAIVAULT_REVOKE_DELAY, |text| {
+            ContractDuration::parse_allowing_zero(text).map(ContractDuration::to_std)
+        }),
+        metrics_listen: reader.optional(env::SCAIVAULT_METRICS_LISTEN, |text| {
+            text.parse().map_err(|_| "it is not an address and a port, such as 0.0.0.0:9102")
+        }),
+    }
+}
+
+fn positive(text: &str) -> Result<Duration, scaivault_contract::DurationError> {
+    text.parse::<ContractDuration>().map(ContractDuration::to_std)
+}
+
+fn boolean(text: &str) -> Result<bool, &'static str> {
+    match text {
+        _ if text.eq_ignore_ascii_case("true") => Ok(true),
+        _ if text.eq_ignore_ascii_case("false") => Ok(false),
+        _ => Err("it is neither true nor false"),
+    }
+}
+
+fn process_name(text: &str) -> Result<String, &'static str> {
+    if text.contains('/') || text.chars().any(char::is_control) {
+        return Err("it is not the name of a process; write its base name, such as nginx");
+    }
+    Ok(text.to_owned())
+}
+
+/// Reads values and puts aside what is wrong with them.
+struct Reader<'a> {
+    environment: &'a Environment,
+    problems: Vec<Problem>,
+}
+
+impl Reader<'_> {
+    /// The value, or the default where it is malformed, so that reading can go on.
+    fn or_default<T, E: Display>(&mut self, name: &'static str, parse: impl Fn(&str) -> Result<T, E>) -> T {
+        let fallback = || parse(default(name)).ok().expect("the table's defaults are well-formed");
+        parse(self.environment.value(name)).unwrap_or_else(|error| {
+            self.problem(name, error);
+            fallback()
+        })
+    }
+
+    fn optional<T, E: Display>(
+        &mut self,
+        name: &'static str,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        let parsed = parse(self.environment.given(name)?);
+        parsed.map_err(|error| self.problem(name, error)).ok()
+    }
+
+    fn mappings<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl Fn(&str) -> Result<Vec<T>, MappingErrors>,
+    ) -> Vec<T> {
+        match parse(self.environment.value(name)) {
+            Ok(mappings) => mappings,
+            Err(errors) => {
+                self.problems.extend(errors.iter().map(|error| Problem::new(name, error)));
+                Vec::new()
+            }
+        }
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.environment.value(name).to_owned()
+    }
+
+    fn path(&self, name: &str) -> Option<PathBuf> {
+        self.environment.given(name).map(PathBuf::from)
+    }
+
+    fn problem(&mut self, variable: &'static str, what: impl Display) {
+        self.problems.push(Problem::new(variable, what));
+    }
+}
+
+#[cfg(test)]
+mod tests;

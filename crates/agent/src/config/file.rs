@@ -1,0 +1,75 @@
+//! One file: what is read for it, where it stands and how it is written.
+
+use std::fmt;
+
+use scaivault_contract::{
+    DynamicMapping, DynamicRef, FileMode, FileOptions, Format, SecretMapping, SecretRef, TargetFile,
+};
+
+use crate::render::{Template, TemplateError};
+
+/// One file that the agent writes.
+#[derive(Clone, Debug)]
+pub(crate) struct FileSpec {
+    /// What is read.
+    pub(crate) source: Source,
+    /// Where it is written.
+    pub(crate) file: TargetFile,
+    /// Its permission bits.
+    pub(crate) mode: FileMode,
+    /// How it is written.
+    pub(crate) style: Style,
+}
+
+/// What is read for a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// A secret.
+    Secret(SecretRef),
+    /// The credentials of a lease.
+    Lease(DynamicRef),
+}
+
+/// How a file is written.
+#[derive(Clone, Debug)]
+pub(crate) enum Style {
+    /// In a format.
+    Format(Format),
+    /// By a template.
+    Template(Template),
+}
+
+impl FileSpec {
+    pub(super) fn of_secret(mapping: SecretMapping) -> Result<Self, TemplateError> {
+        let format = mapping.format();
+        Self::new(Source::Secret(mapping.secret), mapping.file, mapping.options, format)
+    }
+
+    pub(super) fn of_lease(mapping: DynamicMapping) -> Result<Self, TemplateError> {
+        let format = mapping.format();
+        Self::new(Source::Lease(mapping.dynamic), mapping.file, mapping.options, format)
+    }
+
+    fn new(
+        source: Source,
+        file: TargetFile,
+        options: FileOptions,
+        format: Option<Format>,
+    ) -> Result<Self, TemplateError> {
+        let FileOptions { format: _, mode, template } = options;
+        let style = match template {
+            Some(template) => Style::Template(Template::parse(template)?),
+            None => Style::Format(format.unwrap_or(Format::Json)),
+        };
+        Ok(Self { source, file, mode: mode.unwrap_or(FileMode::DEFAULT), style })
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Secret(secret) => secret.fmt(f),
+            Self::Lease(dynamic) => dynamic.fmt(f),
+        }
+    }
+}

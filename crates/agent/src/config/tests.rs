@@ -1,0 +1,139 @@
+use scaivault_contract::Format;
+
+use super::*;
+
+fn read<const N: usize>(container: Container, pairs: [(&'static str, &str); N]) -> Result<Config, Problems> {
+    Config::read(&Environment::from(pairs), container)
+}
+
+#[test]
+fn the_published_init_container_runs_as_it_stands() {
+    let config = read(
+        Container::Init,
+        [
+            (env::SCAIVAULT_URL, "https://scaivault.scailabs.ai"),
+            (env::SCAIVAULT_TOKEN_FILE, "/var/run/secrets/scaivault/token"),
+            (
+                env::SECRETS,
+                "environments/production/billing/database -> /run/secrets/db.json\n\
+                 environments/production/billing/stripe   -> /run/secrets/stripe.json\n",
+            ),
+        ],
+    )
+    .unwrap();
+    let files: Vec<_> = config.wanted.targets().map(TargetFile::as_str).collect();
+    assert_eq!(files, ["/run/secrets/db.json", "/run/secrets/stripe.json"]);
+    assert!(matches!(config.wanted.files[0].style, Style::Format(Format::Json)));
+    assert_eq!(config.wanted.files[0].mode.bits(), 0o444);
+    assert!(!config.fail_open);
+    assert_eq!(config.fetch_timeout, Duration::from_mins(1));
+}
+
+#[test]
+fn the_published_sidecars_run_as_they_stand() {
+    let config = read(
+        Container::Sidecar,
+        [
+            (env::WATCH_PATHS, "environments/production/billing/database -> /run/secrets/db.json\n"),
+            (env::REFRESH_INTERVAL, "5m"),
+            (env::RELOAD_SIGNAL, "SIGHUP"),
+            (env::RELOAD_TARGET, "billing"),
+        ],
+    )
+    .unwrap();
+    let reload = Reload { signal: Signal::Hup, target: "billing".to_owned() };
+    assert_eq!(config.upkeep.reload, Some(reload));
+    assert_eq!(config.upkeep.revoke_delay, Duration::from_secs(20));
+    let exchange = Login::Exchange {
+        token_file: "/var/run/secrets/scaivault/token".into(),
+        audience: "scaivault".to_owned(),
+        role: None,
+    };
+    assert_eq!(config.server.login, exchange);
+
+    let config = read(
+        Container::Sidecar,
+        [
+            (env::DYNAMIC, "engine=postgres-prod role=readonly ttl=2h -> /run/secrets/db.json\n"),
+            (env::SCAIVAULT_URL, "https://scaivault.scailabs.ai"),
+        ],
+    )
+    .unwrap();
+    assert!(matches!(config.wanted.files[0].source, Source::Lease(_)));
+}
+
+#[test]
+fn all_that_is_malformed_is_said_at_once() {
+    let problems = read(
+        Container::Sidecar,
+        [
+            (env::WATCH_PATHS, "a/b -> relative\nNAME=a/b\na/t -> /run/secrets/t template=\"{{\""),
+            (env::REFRESH_INTERVAL, "5min"),
+            (env::FAIL_OPEN, "yes"),
+            (env::RELOAD_SIGNAL, "SIGKILL"),
+            (env::SCAIVAULT_METRICS_LISTEN, "9102"),
+        ],
+    )
+    .unwrap_err()
+    .to_string();
+    // A template is looked at when the lines hold.
+    for said in [
+        "the environment has 7 mistakes",
+        "WATCH_PATHS: line 1",
+        "WATCH_PATHS: line 2: \"NAME=a/b\" is written as for Docker Compose",
+        "REFRESH_INTERVAL: \"5min\" is not a duration",
+        "FAIL_OPEN: it is neither true nor false",
+        "RELOAD_SIGNAL: \"SIGKILL\"",
+        "it needs RELOAD_TARGET beside it",
+        "SCAIVAULT_METRICS_LISTEN: it is not an address and a port",
+    ] {
+        assert!(problems.contains(said), "{said}: {problems}");
+    }
+}
+
+#[test]
+fn a_broken_template_is_malformed_and_not_quoted() {
+    let problems =
+        read(Container::Init, [(env::SECRETS, "a/t -> /run/secrets/t template=\"{{ hunter2\"")]).unwrap_err();
+    assert_eq!(problems.to_string(), "SECRETS: the template does not parse: syntax error in line 1");
+}
+
+#[test]
+fn nothing_to_write_is_malformed_and_the_other_containers_variable_is_named() {
+    let problems = read(Container::Init, []).unwrap_err().to_string();
+    assert_eq!(problems, "SECRETS: nothing is to be written; set it, DYNAMIC or SECRET_ENV");
+    let problems = read(Container::Sidecar, [(env::SECRETS, "a/b -> /run/b")]).unwrap_err().to_string();
+    assert_eq!(problems, "WATCH_PATHS: SECRETS is not read by this container; rename it");
+    assert!(read(Container::Sidecar, [(env::SECRET_ENV, "a/b#c -> C")]).is_ok());
+}
+
+#[test]
+fn files_of_different_variables_must_not_collide() {
+    let problems = read(
+        Container::Init,
+        [(env::SECRETS, "a/b -> /run/secrets/db"), (env::DYNAMIC, "engine=e role=r -> /run/secrets/db/x")],
+    )
+    .unwrap_err()
+    .to_string();
+    assert!(problems.contains("would lie inside"), "{problems}");
+
+    let variables =
+        [(env::SECRET_ENV, "a/b#c -> C"), (env::SECRETS, "a/b -> /var/run/scaivault/env/variables")];
+    assert!(read(Container::Init, variables).unwrap_err().to_string().contains("written twice"));
+    let token = [(env::SECRETS, "a/b -> /var/run/secrets/scaivault/token")];
+    assert!(read(Container::Init, token).unwrap_err().to_string().contains("would lie in"));
+}
+
+#[test]
+fn client_credentials_go_before_the_exchange() {
+    let config = read(
+        Container::Init,
+        [(env::SECRETS, "a/b -> /run/b"), (env::SCAIVAULT_CREDENTIALS_DIR, "/credentials")],
+    )
+    .unwrap();
+    let login = Login::ClientCredentials {
+        directory: "/credentials".into(),
+        token_url: Address::new("https://scaikey.scailabs.ai/oauth/token", PlainHttp::LoopbackOnly).unwrap(),
+    };
+    assert_eq!(config.server.login, login);
+}

@@ -1,0 +1,117 @@
+//! The process's environment, as far as the contract's table names it.
+
+use std::{collections::BTreeMap, env, ffi::OsString};
+
+use scaivault_contract::env::ENVIRONMENT;
+
+/// The values of the contract's variables. An empty one is one that is not set: a manifest's template writes it so.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Environment {
+    values: BTreeMap<&'static str, String>,
+    not_utf8: Vec<&'static str>,
+    proxy: BTreeMap<&'static str, String>,
+}
+
+/// What other programs obey too, so it stands in no table of ours.
+const PROXY_VARIABLES: [&str; 6] =
+    ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY"];
+
+impl Environment {
+    /// Of this process.
+    pub(crate) fn of_process() -> Self {
+        let mut environment = Self::default();
+        for spec in ENVIRONMENT {
+            match variable(spec.name).map(OsString::into_string) {
+                None => {}
+                Some(Ok(value)) => environment.set(spec.name, value),
+                Some(Err(_)) => environment.not_utf8.push(spec.name),
+            }
+        }
+        for name in PROXY_VARIABLES {
+            if let Some(Ok(value)) = variable(name).map(OsString::into_string) {
+                environment.proxy.insert(name, value);
+            }
+        }
+        environment
+    }
+
+    /// What was set, or else the table's default; empty where there is neither.
+    pub(crate) fn value(&self, name: &str) -> &str {
+        self.given(name).unwrap_or_else(|| default(name))
+    }
+
+    /// What was set.
+    pub(crate) fn given(&self, name: &str) -> Option<&str> {
+        self.values.get(name).map(String::as_str)
+    }
+
+    /// The variables whose values are not UTF-8.
+    pub(crate) fn not_utf8(&self) -> &[&'static str] {
+        &self.not_utf8
+    }
+
+    /// A variable that names a proxy or what goes past it.
+    pub(crate) fn proxy(&self, name: &str) -> Option<String> {
+        self.proxy.get(name).cloned()
+    }
+
+    fn set(&mut self, name: &'static str, value: String) {
+        if !value.is_empty() {
+            self.values.insert(name, value);
+        }
+    }
+}
+
+/// The default that the contract's table gives a variable.
+pub(crate) fn default(name: &str) -> &'static str {
+    ENVIRONMENT.iter().find(|spec| spec.name == name).map_or("", |spec| spec.default)
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the environment is the agent's interface, and this its one reader"
+)]
+fn variable(name: &str) -> Option<OsString> {
+    env::var_os(name)
+}
+
+#[cfg(test)]
+impl<const N: usize> From<[(&'static str, &str); N]> for Environment {
+    fn from(pairs: [(&'static str, &str); N]) -> Self {
+        let mut environment = Self::default();
+        for (name, value) in pairs {
+            environment.set(name, value.to_owned());
+        }
+        environment
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use scaivault_contract::env::Containers;
+
+    use super::*;
+
+    #[test]
+    fn the_page_has_the_table() {
+        let page = include_str!("../../../docs/agent.md");
+        for spec in ENVIRONMENT {
+            let containers = match spec.containers {
+                Containers::Init => "init",
+                Containers::Sidecar => "sidecar",
+                Containers::Both => "both",
+            };
+            let default = if spec.default.is_empty() { String::new() } else { format!("`{}`", spec.default) };
+            let doc = spec.doc.replace('|', "\\|");
+            let row = format!("| `{}` | {containers} | {default} | {doc} |", spec.name);
+            assert!(page.lines().any(|line| line == row), "docs/agent.md needs the row:\n{row}");
+        }
+    }
+
+    #[test]
+    fn an_empty_variable_is_not_set() {
+        let environment = Environment::from([(scaivault_contract::env::LOG_LEVEL, "")]);
+        assert_eq!(environment.given("LOG_LEVEL"), None);
+        assert_eq!(environment.value("LOG_LEVEL"), "info");
+    }
+}

@@ -1,0 +1,122 @@
+//! What could not be delivered, and why: for the log, the termination message and the exit code.
+
+use std::fmt;
+
+use scaivault_client::{Class, Error, Refusal};
+
+use crate::{exit::Exit, render::RenderError};
+
+/// The most failures that are spelled out: the kubelet cuts a termination message at 4 KiB.
+const FAILURES_SHOWN: usize = 8;
+
+/// One thing that could not be delivered. Never quotes a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    subject: String,
+    reason: String,
+    exit: Exit,
+}
+
+impl Failure {
+    /// `subject` could not be read, because of the client's error.
+    pub(crate) fn of_error(subject: impl fmt::Display, error: &Error) -> Self {
+        Self::of_class(subject, error, error.class())
+    }
+
+    /// `subject` is one of several paths, and was refused by itself.
+    pub(crate) fn of_refusal(subject: impl fmt::Display, refusal: &Refusal) -> Self {
+        Self::of_class(subject, refusal, refusal.class())
+    }
+
+    /// `subject` was read and cannot be written as it is asked for.
+    pub(crate) fn of_render(subject: impl fmt::Display, error: &RenderError) -> Self {
+        Self { subject: subject.to_string(), reason: error.to_string(), exit: error.exit() }
+    }
+
+    /// `subject` had no answer when time was up.
+    pub(crate) fn late(subject: impl fmt::Display) -> Self {
+        let reason = "it was not answered in time; check that the pod's network reaches ScaiVault, or raise FETCH_TIMEOUT";
+        Self::new(subject, reason, Exit::Failed)
+    }
+
+    /// Anything else.
+    pub(crate) fn new(subject: impl fmt::Display, reason: impl fmt::Display, exit: Exit) -> Self {
+        Self { subject: subject.to_string(), reason: reason.to_string(), exit }
+    }
+
+    /// How the agent ends for it.
+    pub(crate) fn exit(&self) -> Exit {
+        self.exit
+    }
+
+    fn of_class(subject: impl fmt::Display, error: impl fmt::Display, class: Class) -> Self {
+        let (exit, cure) = match class {
+            Class::Authentication => (
+                Exit::Authentication,
+                "check ScaiKey's trust in this cluster, the token's audience and the role that is asked for",
+            ),
+            Class::Denied => (Exit::Denied, "give the pod's identity a policy in ScaiVault that allows it"),
+            Class::NotFound => (Exit::NotFound, "check its name and version in ScaiVault"),
+            Class::Invalid => (Exit::Invalid, "check how it is named in the pod's annotations"),
+            Class::Throttled => (Exit::Failed, "raise ScaiVault's rate limit or fetch less often"),
+            Class::Conflict | Class::Unavailable => {
+                (Exit::Failed, "check that ScaiVault is up and that the pod's network reaches it")
+            }
+            Class::Unexpected => (Exit::Failed, "check SCAIVAULT_URL, the CA file and the proxy"),
+        };
+        Self { subject: subject.to_string(), reason: format!("{error}; {cure}"), exit }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.subject, self.reason)
+    }
+}
+
+/// All that could not be delivered; at least one failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failures(pub(crate) Vec<Failure>);
+
+impl Failures {
+    /// How the agent ends: what a person has to mend goes before what may pass by itself.
+    pub(crate) fn exit(&self) -> Exit {
+        let mut exits = self.0.iter().map(Failure::exit);
+        exits.find(|exit| *exit != Exit::Failed).unwrap_or(Exit::Failed)
+    }
+}
+
+impl fmt::Display for Failures {
+    /// On one line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(failures) = self;
+        for (index, failure) in failures.iter().take(FAILURES_SHOWN).enumerate() {
+            let between = if index == 0 { "" } else { " | " };
+            write!(f, "{between}{failure}")?;
+        }
+        match failures.len().checked_sub(FAILURES_SHOWN) {
+            Some(more @ 1..) => write!(f, " and {more} more"),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_person_has_to_mend_decides_the_exit_code() {
+        let failure = |exit| Failure::new("a/b", "because", exit);
+        let all = Failures(vec![failure(Exit::Failed), failure(Exit::Denied), failure(Exit::NotFound)]);
+        assert_eq!(all.exit(), Exit::Denied);
+        assert_eq!(Failures(vec![failure(Exit::Failed)]).exit(), Exit::Failed);
+    }
+
+    #[test]
+    fn the_message_stays_short_enough_for_the_kubelet() {
+        let all = Failures(vec![Failure::new("a/b", "x".repeat(400), Exit::Failed); 10]);
+        let text = all.to_string();
+        assert!(text.ends_with(" and 2 more") && text.len() < 4096, "{}", text.len());
+    }
+}

@@ -1,0 +1,74 @@
+//! The first fetch of a start: all or nothing, unless the pod may start with less.
+
+use std::time::SystemTime;
+
+use scaivault_contract::TargetFile;
+use tokio::time::Instant;
+
+use crate::{
+    chance,
+    cli::Ending,
+    compose::Variables,
+    delivery::{Delivery, DeliveryError},
+    failure::{Failure, Failures},
+    fetch::{Answers, Patience},
+    termination,
+};
+
+/// What was there before this start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Earlier {
+    /// Not all files.
+    Nothing,
+    /// All files: the application runs already, and an outage now is no reason to stop.
+    Everything,
+}
+
+/// What the first fetch brought.
+pub(crate) struct First {
+    /// What each secret got.
+    pub(crate) answers: Answers,
+    /// The files that were written.
+    pub(crate) changed: Vec<TargetFile>,
+}
+
+/// Fetches and writes.
+pub(crate) async fn first(delivery: &mut Delivery, earlier: Earlier) -> Result<First, Ending> {
+    let patience = Patience {
+        deadline: Instant::now() + delivery.config.fetch_timeout,
+        seed: chance::seed(SystemTime::now()),
+    };
+    let (answers, of_leases) = delivery.fetch(patience).await.map_err(DeliveryError::from)?;
+    let fail_open = delivery.config.fail_open;
+    let is_running = earlier == Earlier::Everything;
+    let variables = if is_running { Variables::AllOrNone } else { Variables::AsTheyAre };
+    let composition = delivery.compose(&answers, variables);
+    let mut failures = of_leases;
+    for failure in &composition.failures {
+        if !failures.contains(failure) {
+            failures.push(failure.clone());
+        }
+    }
+    if !failures.is_empty() && !fail_open && !is_running {
+        return Err(Failures(failures).into());
+    }
+    let changed = delivery.write(&composition, fail_open).map_err(DeliveryError::from)?;
+    let changed: Vec<_> = changed.into_iter().cloned().collect();
+    tracing::info!(files = composition.files.len(), changed = changed.len(), "secrets written");
+    if is_running {
+        for failure in &failures {
+            tracing::error!(%failure, "keeping what the start before wrote");
+        }
+    } else if !failures.is_empty() {
+        warn_open(failures);
+    }
+    Ok(First { answers, changed })
+}
+
+/// Says loudly what the pod starts without.
+fn warn_open(failures: Vec<Failure>) {
+    for failure in &failures {
+        tracing::error!(%failure, "the pod starts without it, because FAIL_OPEN is true");
+    }
+    termination::leave(&format!("started without all secrets (FAIL_OPEN): {}", Failures(failures)));
+}

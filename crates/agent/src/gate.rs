@@ -1,0 +1,38 @@
+//! `wait` and `healthz`: what holds the pod's other containers back until the files are there.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::{cli::Ending, config::Config, delivery, exit::Exit};
+
+/// How often the files are looked for: a look is a few system calls, and each delays the pod's start.
+const INTERVAL: Duration = Duration::from_millis(20);
+/// The sidecar gives up before the gate does, so that its own message is the one that is seen.
+const SPARE: Duration = Duration::from_secs(10);
+
+/// Returns when every file is there, at once where they are already.
+pub(crate) async fn wait(config: &Config) -> Result<(), Ending> {
+    let sink = delivery::sink(config)?;
+    let deadline = Instant::now() + config.fetch_timeout + SPARE;
+    let mut ticks = interval(INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        if sink.is_ready(config.fail_open) {
+            return Ok(());
+        }
+        if ticks.tick().await >= deadline {
+            return Err(not_ready("the secrets are not there in time; see the log of the sidecar"));
+        }
+    }
+}
+
+/// Says whether every file is there.
+pub(crate) fn healthz(config: &Config) -> Result<(), Ending> {
+    let sink = delivery::sink(config)?;
+    if sink.is_ready(config.fail_open) { Ok(()) } else { Err(not_ready("the secrets are not there yet")) }
+}
+
+fn not_ready(message: &str) -> Ending {
+    Ending { exit: Exit::Failed, message: message.to_owned() }
+}

@@ -1,0 +1,144 @@
+//! A lease that is held: when it is renewed, and when a new one takes its place. Pure: time is a parameter.
+
+use std::time::{Duration, SystemTime};
+
+use scaivault_client::{Lease, LeaseId, LeaseTerm, SecretData};
+
+/// A lease this close to its end is not taken up again: its credentials would end before they are used.
+const USABLE_MARGIN: Duration = Duration::from_secs(10);
+/// What a renewal must add to be worth one: with less, the lease is at its maximum.
+const WORTHWHILE: Duration = Duration::from_secs(1);
+
+/// A lease and what is known of its life.
+#[derive(Clone, Debug)]
+pub(crate) struct HeldLease {
+    /// Names it.
+    pub(crate) id: LeaseId,
+    /// Its credentials.
+    pub(crate) credentials: SecretData,
+    /// When it was generated.
+    pub(crate) issued: SystemTime,
+    /// When its current term began: at the last renewal.
+    pub(crate) renewed: SystemTime,
+    /// When it ends, unless it is renewed.
+    pub(crate) ends: SystemTime,
+    /// When it ends with all renewals; none where ScaiVault does not say.
+    pub(crate) last_end: Option<SystemTime>,
+    /// Whether it can be renewed at all.
+    pub(crate) is_renewable: bool,
+}
+
+/// What is to be done with a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LeaseStep {
+    /// Nothing until then.
+    Wait(SystemTime),
+    /// Its term is to be renewed.
+    Renew,
+    /// A new lease is to take its place.
+    Replace,
+}
+
+impl HeldLease {
+    /// A lease that was generated at `now`.
+    pub(crate) fn generated(lease: Lease, now: SystemTime) -> Self {
+        let Lease { id, credentials, term: LeaseTerm { ttl, is_renewable, max_ttl } } = lease;
+        Self {
+            id,
+            credentials,
+            issued: now,
+            renewed: now,
+            ends: now + ttl,
+            last_end: max_ttl.map(|max| now + max),
+            is_renewable,
+        }
+    }
+
+    /// Takes over the term of a renewal at `now`.
+    pub(crate) fn renew(&mut self, term: LeaseTerm, now: SystemTime) {
+        let LeaseTerm { ttl, is_renewable, max_ttl } = term;
+        let ends = now + ttl;
+        // A server that gives no more time says so by its answer alone.
+        self.is_renewable = is_renewable && ends >= self.ends + WORTHWHILE;
+        self.renewed = now;
+        self.ends = ends;
+        self.last_end = max_ttl.map(|max| self.issued + max).or(self.last_end);
+    }
+
+    /// Whether its credentials can be handed out at `now`.
+    pub(crate) fn is_usable(&self, now: SystemTime) -> bool {
+        self.issued <= now && now + USABLE_MARGIN < self.ends
+    }
+
+    /// What is due at `now`. `jitter` is from 0 to 1 and the same for the whole life of the lease.
+    ///
+    /// A term is over at two thirds, up to a tenth of it earlier, so that the replicas of a workload do not come
+    /// together. At its maximum a lease is replaced at that moment, so that the new credentials overlap the old ones.
+    pub(crate) fn step(&self, now: SystemTime, jitter: f64) -> LeaseStep {
+        let term = self.ends.duration_since(self.renewed).unwrap_or_default();
+        let due = self.renewed + term.mul_f64(2.0 / 3.0 - jitter.clamp(0.0, 1.0) / 10.0);
+        if now < due {
+            return LeaseStep::Wait(due);
+        }
+        let is_at_maximum = self.last_end.is_some_and(|last| last <= self.ends + WORTHWHILE);
+        if self.is_renewable && !is_at_maximum && now < self.ends {
+            LeaseStep::Renew
+        } else {
+            LeaseStep::Replace
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: SystemTime = SystemTime::UNIX_EPOCH;
+    const HOUR: Duration = Duration::from_hours(1);
+
+    fn lease(ttl: Duration, max_ttl: Option<Duration>) -> HeldLease {
+        let term = LeaseTerm { ttl, is_renewable: true, max_ttl };
+        let credentials = SecretData::new("{}").unwrap();
+        HeldLease::generated(Lease { id: "lease_1".parse().unwrap(), credentials, term }, START)
+    }
+
+    fn term(ttl: Duration) -> LeaseTerm {
+        LeaseTerm { ttl, is_renewable: true, max_ttl: None }
+    }
+
+    #[test]
+    fn is_renewed_at_two_thirds_or_a_little_before() {
+        let lease = lease(3 * HOUR, None);
+        assert_eq!(lease.step(START, 0.0), LeaseStep::Wait(START + 2 * HOUR));
+        let LeaseStep::Wait(early) = lease.step(START, 1.0) else { panic!("not due yet") };
+        let early = early.duration_since(START).unwrap().as_secs();
+        assert!((6115..=6125).contains(&early), "{early}");
+        assert_eq!(lease.step(START + 2 * HOUR, 0.0), LeaseStep::Renew);
+        assert_eq!(lease.step(START + 3 * HOUR, 0.0), LeaseStep::Replace, "it has ended");
+    }
+
+    #[test]
+    fn is_replaced_at_its_maximum() {
+        let mut lease = lease(3 * HOUR, Some(4 * HOUR));
+        assert_eq!(lease.step(START + 2 * HOUR, 0.0), LeaseStep::Renew);
+        lease.renew(term(2 * HOUR), START + 2 * HOUR);
+        let due = START + 2 * HOUR + HOUR * 4 / 3;
+        assert_eq!(lease.step(START + 2 * HOUR, 0.0), LeaseStep::Wait(due));
+        assert_eq!(lease.step(due, 0.0), LeaseStep::Replace);
+    }
+
+    #[test]
+    fn is_replaced_when_a_renewal_adds_nothing() {
+        let mut lease = lease(3 * HOUR, None);
+        lease.renew(term(HOUR), START + 2 * HOUR);
+        assert_eq!(lease.step(START + 2 * HOUR + HOUR * 2 / 3, 0.0), LeaseStep::Replace);
+    }
+
+    #[test]
+    fn is_not_taken_up_near_its_end_nor_after_the_clock_was_set_back() {
+        let lease = lease(HOUR, None);
+        assert!(lease.is_usable(START));
+        assert!(!lease.is_usable(START + HOUR - USABLE_MARGIN));
+        assert!(!lease.is_usable(START - HOUR));
+    }
+}

@@ -1,0 +1,187 @@
+//! What the sidecar counts, and the port that shows it, for Prometheus.
+
+use std::{
+    fmt::Write as _,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
+
+use crate::{cli::Ending, exit::Exit};
+
+/// How long one caller may take. Callers are served one after the other: a scraper is one, and comes now and then.
+const CALL_TIMEOUT: Duration = Duration::from_secs(2);
+/// The most bytes of a request's head that are read.
+const HEAD_MAX_BYTES: usize = 4096;
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Counter {
+    Refreshed,
+    NotRefreshed,
+    FileChanged,
+    LeaseGenerated,
+    LeaseRenewed,
+    LeaseFailed,
+    Signalled,
+    NotSignalled,
+}
+
+/// Every counter: its metric, its label, and what the metric says. Rows of one metric stand together.
+const COUNTERS: [(Counter, &str, &str, &str); 8] = [
+    (Counter::Refreshed, "refreshes_total", "outcome=\"done\"", REFRESHES),
+    (Counter::NotRefreshed, "refreshes_total", "outcome=\"failed\"", REFRESHES),
+    (Counter::FileChanged, "file_changes_total", "", "Files written because their content changed."),
+    (Counter::LeaseGenerated, "leases_total", "operation=\"generate\"", LEASES),
+    (Counter::LeaseRenewed, "leases_total", "operation=\"renew\"", LEASES),
+    (Counter::LeaseFailed, "leases_total", "operation=\"fail\"", LEASES),
+    (Counter::Signalled, "signals_total", "outcome=\"sent\"", SIGNALS),
+    (Counter::NotSignalled, "signals_total", "outcome=\"failed\"", SIGNALS),
+];
+const REFRESHES: &str = "Comparisons of the files with ScaiVault.";
+const LEASES: &str = "Leases generated and renewed, and attempts that failed.";
+const SIGNALS: &str = "Signals to the application after a change.";
+/// Before every name.
+const PREFIX: &str = "scaivault_agent_";
+
+/// The counts of this process.
+#[derive(Debug, Default)]
+pub(crate) struct Metrics {
+    counts: [AtomicU64; COUNTERS.len()],
+    /// When all files were last known to be as ScaiVault has them, seconds since 1970.
+    fresh: AtomicU64,
+}
+
+impl Metrics {
+    pub(crate) fn count(&self, counter: Counter) {
+        self.counts[counter as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// All files are as ScaiVault has them at `now`.
+    pub(crate) fn fresh(&self, now: SystemTime) {
+        let seconds = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        self.fresh.store(seconds, Ordering::Relaxed);
+    }
+
+    /// The text format that Prometheus reads.
+    fn text(&self) -> String {
+        let mut text = String::new();
+        let mut last = "";
+        let mut line = |arguments: std::fmt::Arguments<'_>| {
+            text.write_fmt(arguments).expect("writing into a String cannot fail");
+        };
+        for (counter, name, labels, help) in COUNTERS {
+            if name != last {
+                line(format_args!("# HELP {PREFIX}{name} {help}\n# TYPE {PREFIX}{name} counter\n"));
+                last = name;
+            }
+            let count = self.counts[counter as usize].load(Ordering::Relaxed);
+            match labels {
+                "" => line(format_args!("{PREFIX}{name} {count}\n")),
+                _ => line(format_args!("{PREFIX}{name}{{{labels}}} {count}\n")),
+            }
+        }
+        let name = "fresh_timestamp_seconds";
+        let help = "When all files were last known to be as ScaiVault has them.";
+        let fresh = self.fresh.load(Ordering::Relaxed);
+        line(format_args!(
+            "# HELP {PREFIX}{name} {help}\n# TYPE {PREFIX}{name} gauge\n{PREFIX}{name} {fresh}\n"
+        ));
+        text
+    }
+}
+
+/// Opens the port; a port that cannot be had is found at the start.
+pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, Ending> {
+    TcpListener::bind(address).await.map_err(|error| Ending {
+        exit: Exit::Failed,
+        message: format!("cannot listen on SCAIVAULT_METRICS_LISTEN={address}: {error}; choose a free port"),
+    })
+}
+
+/// Shows the counts to whoever asks for `/metrics`. Never returns.
+pub(crate) async fn serve(listener: TcpListener, metrics: Arc<Metrics>) {
+    loop {
+        match listener.accept().await {
+            // What a caller does wrong is the caller's loss.
+            Ok((stream, _)) => drop(timeout(CALL_TIMEOUT, answer(stream, &metrics)).await),
+            // Out of descriptors, most likely: pausing gives them time to come back.
+            Err(_) => tokio::time::sleep(CALL_TIMEOUT).await,
+        }
+    }
+}
+
+async fn answer(mut stream: TcpStream, metrics: &Metrics) -> std::io::Result<()> {
+    let mut head = Vec::with_capacity(HEAD_MAX_BYTES);
+    while !head.windows(4).any(|bytes| bytes == b"\r\n\r\n") {
+        if head.len() >= HEAD_MAX_BYTES || stream.read_buf(&mut head).await? == 0 {
+            return Ok(());
+        }
+    }
+    let (status, body) = if head.starts_with(b"GET /metrics ") {
+        ("200 OK", metrics.text())
+    } else {
+        ("404 Not Found", String::new())
+    };
+    let length = body.len();
+    let head = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await?;
+    stream.write_all(body.as_bytes()).await?;
+    stream.shutdown().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn get(path: &str) -> String {
+        let metrics = Arc::new(Metrics::default());
+        metrics.count(Counter::Refreshed);
+        metrics.count(Counter::NotSignalled);
+        metrics.fresh(SystemTime::UNIX_EPOCH + Duration::from_secs(7));
+        let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(serve(listener, metrics));
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        server.abort();
+        answer
+    }
+
+    #[tokio::test]
+    async fn shows_what_was_counted() {
+        let answer = get("/metrics").await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        for line in [
+            "# TYPE scaivault_agent_refreshes_total counter",
+            "scaivault_agent_refreshes_total{outcome=\"done\"} 1",
+            "scaivault_agent_refreshes_total{outcome=\"failed\"} 0",
+            "scaivault_agent_file_changes_total 0",
+            "scaivault_agent_signals_total{outcome=\"failed\"} 1",
+            "scaivault_agent_fresh_timestamp_seconds 7",
+        ] {
+            assert!(answer.lines().any(|there| there == line), "{line}: {answer}");
+        }
+        assert!(get("/").await.starts_with("HTTP/1.1 404 "));
+    }
+
+    #[test]
+    fn every_counter_has_its_row() {
+        for (index, (counter, ..)) in COUNTERS.into_iter().enumerate() {
+            assert_eq!(counter as usize, index);
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! A Java properties file, as `java.util.Properties.load` reads it.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use super::text;
+
+/// One line `key=value` a field.
+pub(super) fn lines<'a>(entries: impl IntoIterator<Item = (&'a str, &'a Value)>) -> Zeroizing<String> {
+    let mut lines = Zeroizing::new(String::new());
+    for (name, value) in entries {
+        push(&mut lines, name, |c| matches!(c, ' ' | '=' | ':' | '#' | '!'));
+        lines.push('=');
+        let value = text(value);
+        // Only blanks at the start are skipped by the reader, and only until the first of them is escaped.
+        let blanks = value.len() - value.trim_start_matches(' ').len();
+        for _ in 0..blanks {
+            lines.push_str("\\ ");
+        }
+        push(&mut lines, &value[blanks..], |_| false);
+        lines.push('\n');
+    }
+    lines
+}
+
+fn push(lines: &mut String, text: &str, is_special: impl Fn(char) -> bool) {
+    for c in text.chars() {
+        match c {
+            '\\' => lines.push_str("\\\\"),
+            '\n' => lines.push_str("\\n"),
+            '\r' => lines.push_str("\\r"),
+            '\t' => lines.push_str("\\t"),
+            '\u{c}' => lines.push_str("\\f"),
+            _ if is_special(c) => lines.extend(['\\', c]),
+            ' '..='~' => lines.push(c),
+            // The file's encoding is ISO 8859-1 by its definition; escapes are units of UTF-16.
+            _ => {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    write!(lines, "\\u{unit:04x}").expect("writing into a String cannot fail");
+                }
+            }
+        }
+    }
+}

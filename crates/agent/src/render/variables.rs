@@ -1,0 +1,32 @@
+//! The file that the kubelet reads `fileKeyRef` variables from.
+
+use scaivault_contract::{FieldName, VariableName};
+use serde_json::{Map, Value};
+use zeroize::Zeroizing;
+
+use super::{RenderError, field, text};
+
+/// The line `VARIABLE='value'` of one variable.
+///
+/// The kubelet knows no escape inside the quotes and takes an empty value for a missing key, so both are refused.
+pub(crate) fn variable_line(
+    variable: &VariableName,
+    data: &Map<String, Value>,
+    name: &FieldName,
+) -> Result<Zeroizing<String>, RenderError> {
+    let value = text(field(data, name)?);
+    if value.is_empty() {
+        return Err(RenderError::EmptyVariable(name.as_str().to_owned()));
+    }
+    if value.contains('\'') {
+        return Err(RenderError::QuoteInVariable(name.as_str().to_owned()));
+    }
+    if value.contains('\0') {
+        return Err(RenderError::Nul(name.as_str().to_owned()));
+    }
+    let mut line = Zeroizing::new(String::with_capacity(variable.as_str().len() + value.len() + 4));
+    for part in [variable.as_str(), "='", &value, "'\n"] {
+        line.push_str(part);
+    }
+    Ok(line)
+}

@@ -1,0 +1,111 @@
+//! When something is done the next time. Pure: time and chance are parameters.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How far from its interval a refresh may be, so that the replicas of a workload do not come together.
+const SPREAD: f64 = 0.1;
+
+/// A thing that is done at intervals, or earlier on demand.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Schedule {
+    interval: Duration,
+    due: Instant,
+}
+
+impl Schedule {
+    /// First due an interval after `now`. `chance` is from 0 to 1.
+    pub(crate) fn new(interval: Duration, now: Instant, chance: f64) -> Self {
+        let mut schedule = Self { interval, due: now };
+        schedule.done(now, chance);
+        schedule
+    }
+
+    /// When it is due.
+    pub(crate) fn due(&self) -> Instant {
+        self.due
+    }
+
+    /// It was done at `now`: the next time is an interval later, up to a tenth earlier or later.
+    pub(crate) fn done(&mut self, now: Instant, chance: f64) {
+        let share = 1.0 - SPREAD + 2.0 * SPREAD * chance.clamp(0.0, 1.0);
+        self.due = now + self.interval.mul_f64(share);
+    }
+}
+
+/// A thing that is tried until it works, with pauses that double.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attempts {
+    first: Duration,
+    longest: Duration,
+    pause: Duration,
+    due: Option<Instant>,
+}
+
+impl Attempts {
+    /// Nothing is to be tried yet.
+    pub(crate) fn new(first: Duration, longest: Duration) -> Self {
+        Self { first, longest, pause: first, due: None }
+    }
+
+    /// When the next try is due; none where nothing is to be tried.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// It is to be tried at once.
+    pub(crate) fn start(&mut self, now: Instant) {
+        self.pause = self.first;
+        self.due = Some(now);
+    }
+
+    /// It did not work at `now`. Whether this was the first try.
+    pub(crate) fn failed(&mut self, now: Instant) -> bool {
+        let is_first = self.pause == self.first;
+        self.due = Some(now + self.pause);
+        self.pause = (self.pause * 2).min(self.longest);
+        is_first
+    }
+
+    /// It worked.
+    pub(crate) fn succeeded(&mut self) {
+        self.due = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_mins(1);
+
+    #[test]
+    fn an_interval_is_spread_by_a_tenth() {
+        let now = Instant::now();
+        let due = |chance: f64| Schedule::new(10 * MINUTE, now, chance).due() - now;
+        assert_eq!(due(0.0), 9 * MINUTE);
+        assert_eq!(due(0.5), 10 * MINUTE);
+        assert_eq!(due(1.0), 11 * MINUTE);
+        assert_eq!(due(7.0), 11 * MINUTE);
+    }
+
+    #[test]
+    fn attempts_pause_longer_and_longer_until_one_works() {
+        let now = Instant::now();
+        let mut attempts = Attempts::new(MINUTE, 3 * MINUTE);
+        assert_eq!(attempts.due(), None);
+        attempts.start(now);
+        assert_eq!(attempts.due(), Some(now));
+        assert!(attempts.failed(now));
+        assert_eq!(attempts.due(), Some(now + MINUTE));
+        for pause in [2, 3, 3] {
+            assert!(!attempts.failed(now));
+            assert_eq!(attempts.due(), Some(now + pause * MINUTE));
+        }
+        attempts.succeeded();
+        assert_eq!(attempts.due(), None);
+        attempts.start(now);
+        assert!(attempts.failed(now), "a new change is reported again");
+    }
+}

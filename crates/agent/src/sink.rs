@@ -1,0 +1,98 @@
+//! Where the files go: written as the kubelet writes its own volumes, so that a reader never sees half of a change.
+//!
+//! ```text
+//! /run/secrets/db.json                      -> ..data/db.json
+//! /run/secrets/..data                       -> ..scaivault-8
+//! /run/secrets/..scaivault-8/db.json        this generation
+//! /run/secrets/..scaivault-7/db.json        the one before, until the next
+//! ```
+//!
+//! A root is the volume a file lies in, or else the file's directory. One rename swaps all files of a root.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use scaivault_contract::{FileMode, TargetFile};
+
+mod at;
+mod error;
+mod mounts;
+mod place;
+mod root;
+
+pub(crate) use error::SinkError;
+pub(crate) use mounts::Mounts;
+use place::Place;
+use root::Root;
+
+/// A generation that lacks files on purpose has this one: the agent was told to start without them.
+const INCOMPLETE: &str = "..incomplete";
+
+/// The roots of all files that the agent writes.
+#[derive(Debug)]
+pub(crate) struct Sink {
+    places: BTreeMap<TargetFile, Place>,
+}
+
+/// A file to write.
+#[derive(Clone, Copy)]
+pub(crate) struct NewFile<'t, 'b> {
+    /// Where.
+    pub(crate) target: &'t TargetFile,
+    /// Its permission bits, whatever the umask.
+    pub(crate) mode: FileMode,
+    /// What stands in it.
+    pub(crate) bytes: &'b [u8],
+}
+
+impl Sink {
+    /// Finds the root of every file.
+    pub(crate) fn new<'a>(targets: impl IntoIterator<Item = &'a TargetFile>, mounts: &Mounts) -> Self {
+        let locate =
+            |target: &TargetFile| (target.clone(), place::locate(Path::new(target.as_str()), mounts));
+        Self { places: targets.into_iter().map(locate).collect() }
+    }
+
+    /// Writes the files that differ from what is there, all files of a root at once, and returns these. Files of
+    /// before that are not named stay as they are.
+    ///
+    /// With `gives_up`, files that are still missing are missing on purpose: [`Self::is_ready`] says so from then on.
+    pub(crate) fn write<'t>(
+        &self,
+        files: &[NewFile<'t, '_>],
+        gives_up: bool,
+    ) -> Result<Vec<&'t TargetFile>, SinkError> {
+        let mut changed = Vec::new();
+        for (dir, wanted) in self.roots() {
+            let mut here = Vec::new();
+            for file in files {
+                if let Some(place) = self.places.get(file.target).filter(|place| place.root == dir) {
+                    here.push((place.file.as_path(), *file));
+                }
+            }
+            let root = Root::open(dir)?;
+            changed.extend(root.write(&here, &wanted, gives_up)?);
+        }
+        Ok(changed)
+    }
+
+    /// Whether every file is there. With `fail_open` also whether those that are not are missing on purpose.
+    pub(crate) fn is_ready(&self, fail_open: bool) -> bool {
+        self.roots().into_iter().all(|(dir, files)| {
+            let data = dir.join(root::DATA);
+            let is_there = |file: &&Path| fs::metadata(data.join(file)).is_ok_and(|file| file.is_file());
+            files.iter().all(is_there) || fail_open && data.join(INCOMPLETE).exists()
+        })
+    }
+
+    /// Every root with its files.
+    fn roots(&self) -> BTreeMap<&Path, Vec<&Path>> {
+        let mut roots = BTreeMap::<&Path, Vec<&Path>>::new();
+        for Place { root, file } in self.places.values() {
+            roots.entry(root).or_default().push(file);
+        }
+        roots
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,150 @@
+//! A pod of sorts: a directory for its volumes, a token, and a ScaiVault that knows it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Output,
+    sync::Arc,
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use scaivault_devserver::{DevServer, Handle, Issuer, Route, Seed, Settings};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+/// How long a test waits for what must happen.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+const SEED: &str = r#"
+policies:
+  billing: [{path_pattern: "app/**", permissions: [read]}]
+identities:
+  - id: sa:billing
+    service_accounts: [billing/web]
+    policies: [billing]
+    dynamic: [postgres/readonly]
+secrets:
+  app/database: {data: {username: billing, password: "swordfish 'quoted'", port: 5432}}
+  app/stripe: {data: {key: "sk-swordfish"}}
+  other/secret: {data: {key: "sk-swordfish"}}
+engines:
+  postgres: {roles: {readonly: {default_ttl: 1h, max_ttl: 24h}}}
+"#;
+
+/// What a pod has.
+pub(crate) struct Pod {
+    _server: DevServer,
+    url: String,
+    pub(crate) vault: Handle,
+    dir: TempDir,
+}
+
+impl Pod {
+    pub(crate) async fn new() -> Self {
+        let issuer = Arc::new(Issuer::generate().unwrap());
+        let server = DevServer::start(Settings::for_tests(Seed::new(SEED).unwrap(), &issuer)).await.unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let token = issuer.mint("billing", "web", "scaivault", jiff::Timestamp::now(), 3600).unwrap();
+        fs::write(dir.path().join("token"), token).unwrap();
+        fs::create_dir(dir.path().join("state")).unwrap();
+        Self { url: server.url(), vault: server.handle(), _server: server, dir }
+    }
+
+    /// A path in the pod's directory.
+    pub(crate) fn path(&self, file: &str) -> PathBuf {
+        self.dir.path().join(file)
+    }
+
+    /// Lines of a mapping: what is read, and a file below the secrets' directory with its options.
+    pub(crate) fn mapping(&self, entries: &[(&str, &str)]) -> String {
+        let line = |(source, target): &(&str, &str)| {
+            format!("{source} -> {}/{target}\n", self.path("secrets").display())
+        };
+        entries.iter().map(line).collect()
+    }
+
+    /// The agent with these variables and those that every pod has.
+    pub(crate) fn agent(&self, command: &str, variables: &[(&str, &str)]) -> Command {
+        let mut agent = Command::new(env!("CARGO_BIN_EXE_scaivault-agent"));
+        agent
+            .arg(command)
+            .env_clear()
+            .env("SCAIVAULT_URL", &self.url)
+            .env("SCAIVAULT_TOKEN_FILE", self.path("token"))
+            .env("SCAIVAULT_REVOKE_DELAY", "0s")
+            .envs(variables.iter().copied())
+            .kill_on_drop(true);
+        agent
+    }
+
+    /// Runs the agent to its end.
+    pub(crate) async fn run(&self, command: &str, variables: &[(&str, &str)]) -> Ended {
+        let output = within(self.agent(command, variables).output()).await.unwrap();
+        Ended::new(&output)
+    }
+
+    /// The text of a file in the secrets' directory; none where it is not there.
+    pub(crate) fn secret(&self, file: &str) -> Option<String> {
+        fs::read_to_string(self.path("secrets").join(file)).ok()
+    }
+
+    pub(crate) async fn requested(&self, route: Route, count: u64) {
+        within(self.vault.requested(route, count)).await;
+    }
+
+    pub(crate) fn live_leases(&self) -> usize {
+        self.vault.leases().iter().filter(|lease| lease.seconds_left > 0 && !lease.is_revoked).count()
+    }
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) log: String,
+}
+
+impl Ended {
+    fn new(output: &Output) -> Self {
+        let log = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.stdout.is_empty(), "nothing is printed");
+        assert!(!log.contains("swordfish"), "a value in the log: {log}");
+        Self { code: output.status.code(), log }
+    }
+
+    #[track_caller]
+    pub(crate) fn check(&self, code: i32, said: &[&str]) {
+        assert_eq!(self.code, Some(code), "{}", self.log);
+        for said in said {
+            assert!(self.log.contains(said), "{said}: {}", self.log);
+        }
+    }
+}
+
+/// Waits for what must happen.
+pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.expect("it takes too long")
+}
+
+/// Waits until something is so.
+pub(crate) async fn until(mut is_so: impl FnMut() -> bool) {
+    within(async {
+        let mut ticks = tokio::time::interval(Duration::from_millis(10));
+        while !is_so() {
+            ticks.tick().await;
+        }
+    })
+    .await;
+}
+
+pub(crate) async fn until_exists(file: &Path) {
+    until(|| file.exists()).await;
+}
+
+/// Sends SIGTERM and waits for the end.
+pub(crate) async fn terminate(child: Child) -> Ended {
+    let pid = i32::try_from(child.id().unwrap()).unwrap();
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::TERM).unwrap();
+    Ended::new(&within(child.wait_with_output()).await.unwrap())
+}

@@ -1,0 +1,17 @@
+//! Several secrets in one call.
+
+use std::collections::BTreeMap;
+
+use scaivault_contract::SecretPath;
+
+use crate::{Refusal, Secret};
+
+/// The most paths of one call, as published.
+pub const BATCH_LIMIT: usize = 100;
+
+/// The answer to a read of several secrets.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// What each of the paths asked for got: a secret, or a refusal of its own. No path is left out, none is added.
+    pub answers: BTreeMap<SecretPath, Result<Secret, Refusal>>,
+}

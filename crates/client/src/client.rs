@@ -1,0 +1,297 @@
+//! The client: one method for each call.
+
+use std::{
+    collections::BTreeMap,
+    num::NonZeroU32,
+    path::PathBuf,
+    sync::{Mutex, PoisonError},
+    time::SystemTime,
+};
+
+use hyper::{
+    Method,
+    body::Bytes,
+    header::{self, HeaderName, HeaderValue},
+};
+use scaivault_contract::{Duration as Ttl, DynamicRef, SecretPath};
+use secrecy::ExposeSecret as _;
+use zeroize::Zeroizing;
+
+use crate::{
+    Batch, Category, Error, ErrorCode, ErrorKind, EventId, Events, Lease, LeaseId, LeaseTerm, Login,
+    LoginFileError, NewSubscription, Operation, Poll, RateLimit, Secret, Settings, SetupError,
+    SubscriptionId, TenantId, Token,
+    code::Class,
+    connect::Connector,
+    documented, envelope, guessed, login,
+    transport::{Answer, Content, Outgoing, Transport},
+};
+
+/// The header that names the tenant.
+const TENANT_HEADER: HeaderName = HeaderName::from_static("x-tenant-id");
+
+/// `ScaiVault`, seen by one identity. Logs in when it has to; connections and token are shared by all calls.
+///
+/// Calls may run at once. Before the first ones do, call [`Self::login`]: where it fails, it fails once.
+pub struct Client {
+    vault: Transport,
+    login: LoginWay,
+    tenant: Option<TenantId>,
+    /// Held while a login is under way, so that there is one and not as many as calls.
+    token: tokio::sync::Mutex<Option<Token>>,
+    rate_limits: Mutex<[Option<RateLimit>; Category::COUNT]>,
+}
+
+impl Client {
+    /// A client that has not connected yet. Reads the file of authorities.
+    pub fn new(settings: Settings) -> Result<Self, SetupError> {
+        let Settings { address, login, trust, proxy, tenant, timeouts } = settings;
+        let tls = trust.client_config()?;
+        let transport = |address| {
+            Ok::<_, SetupError>(Transport::new(Connector::new(address, proxy.as_ref(), &tls)?, timeouts))
+        };
+        let login = match login {
+            Login::Exchange { token_file, audience, role } => {
+                LoginWay::Exchange { token_file, audience, role }
+            }
+            Login::ClientCredentials { directory, token_url } => {
+                LoginWay::ClientCredentials { directory, scaikey: Box::new(transport(token_url)?) }
+            }
+        };
+        Ok(Self {
+            vault: transport(address)?,
+            login,
+            tenant,
+            token: tokio::sync::Mutex::default(),
+            rate_limits: Mutex::default(),
+        })
+    }
+
+    /// Logs in, unless a token that can be used is there.
+    pub async fn login(&self) -> Result<(), Error> {
+        self.usable_token().await.map(drop)
+    }
+
+    /// The token, where one is there that can be used: to [`Self::resume`] in a program that starts later.
+    pub async fn token(&self) -> Option<Token> {
+        let token = self.token.lock().await;
+        token.as_ref().filter(|token| token.is_usable(SystemTime::now())).cloned()
+    }
+
+    /// Goes on with a token that was received earlier. One that cannot be used any more does no harm.
+    pub async fn resume(&self, token: Token) {
+        *self.token.lock().await = Some(token);
+    }
+
+    /// What was left of a category's bucket when the last answer came; none where no answer said so yet.
+    pub fn rate_limit(&self, category: Category) -> Option<RateLimit> {
+        self.rate_limits.lock().unwrap_or_else(PoisonError::into_inner)[category as usize]
+    }
+
+    /// Reads a secret: the version asked for or the current one.
+    pub async fn read(&self, path: &SecretPath, version: Option<NonZeroU32>) -> Result<Secret, Error> {
+        let call = Call::new(Operation::Read, Method::GET, documented::read_route(path, version));
+        let answer = self.call(call, Category::Read).await?;
+        documented::secret(&answer).map_err(|kind| Error::new(Operation::Read, kind))
+    }
+
+    /// Reads up to [`BATCH_LIMIT`](crate::BATCH_LIMIT) secrets in one call, all of the version asked for or each in its
+    /// current one.
+    pub async fn read_batch(
+        &self,
+        paths: &[SecretPath],
+        version: Option<NonZeroU32>,
+    ) -> Result<Batch, Error> {
+        let fail = |kind| Error::new(Operation::ReadBatch, kind);
+        if paths.len() > crate::BATCH_LIMIT {
+            return Err(fail(ErrorKind::TooManyPaths(paths.len())));
+        }
+        if paths.is_empty() {
+            return Ok(Batch { answers: BTreeMap::new() });
+        }
+        let call = Call::new(Operation::ReadBatch, Method::POST, documented::BATCH_ROUTE.to_owned())
+            .with_body(documented::batch(paths, version));
+        let answer = self.call(call, Category::BatchRead).await?;
+        documented::batch_answer(&answer, paths).map_err(fail)
+    }
+
+    /// Generates credentials. Each call makes new ones: after a failure without an answer there may be a lease that
+    /// nobody knows, which ends by itself.
+    pub async fn generate(&self, dynamic: &DynamicRef) -> Result<Lease, Error> {
+        let call = Call::new(Operation::Generate, Method::POST, guessed::generate_route(dynamic))
+            .with_body(guessed::generate(dynamic))
+            .only_once();
+        let answer = self.call(call, Category::Dynamic).await?;
+        guessed::lease(&answer, SystemTime::now()).map_err(|kind| Error::new(Operation::Generate, kind))
+    }
+
+    /// Renews a lease for `increment` or its role's default. The server may give less, up to the lease's maximum.
+    pub async fn renew(&self, lease: &LeaseId, increment: Option<Ttl>) -> Result<LeaseTerm, Error> {
+        let call = Call::new(Operation::Renew, Method::POST, guessed::renew_route(lease))
+            .with_body(guessed::renew(increment));
+        let answer = self.call(call, Category::Lease).await?;
+        guessed::term(&answer, SystemTime::now()).map_err(|kind| Error::new(Operation::Renew, kind))
+    }
+
+    /// Revokes a lease. One that is not there any more is as good as revoked.
+    pub async fn revoke(&self, lease: &LeaseId) -> Result<(), Error> {
+        let call = Call::new(Operation::Revoke, Method::POST, guessed::revoke_route(lease));
+        match self.call(call, Category::Lease).await {
+            Err(error) if error.code() == Some(&ErrorCode::LeaseNotFound) => Ok(()),
+            answered => answered.map(drop),
+        }
+    }
+
+    /// Subscribes to events. A subscription nobody deletes stays.
+    pub async fn subscribe(&self, subscription: &NewSubscription) -> Result<SubscriptionId, Error> {
+        let call = Call::new(Operation::Subscribe, Method::POST, documented::SUBSCRIPTIONS_ROUTE.to_owned())
+            .with_body(documented::subscribe(subscription))
+            .only_once();
+        let answer = self.call(call, Category::Subscription).await?;
+        documented::subscription(&answer).map_err(|kind| Error::new(Operation::Subscribe, kind))
+    }
+
+    /// Waits for events. None after the wait is no error.
+    pub async fn poll(&self, subscription: &SubscriptionId, poll: &Poll) -> Result<Events, Error> {
+        let mut call = Call::new(Operation::Poll, Method::GET, documented::poll_route(subscription, poll));
+        call.outgoing.wait = documented::poll_wait(poll);
+        let answer = self.call(call, Category::Poll).await?;
+        documented::events(&answer).map_err(|kind| Error::new(Operation::Poll, kind))
+    }
+
+    /// Acknowledges events, so that they do not come again.
+    pub async fn acknowledge(&self, subscription: &SubscriptionId, events: &[EventId]) -> Result<(), Error> {
+        let call = Call::new(Operation::Acknowledge, Method::POST, documented::ack_route(subscription))
+            .with_body(documented::ack(events));
+        self.call(call, Category::Subscription).await.map(drop)
+    }
+
+    /// Deletes a subscription. One that is not there any more is as good as deleted.
+    pub async fn unsubscribe(&self, subscription: &SubscriptionId) -> Result<(), Error> {
+        let call =
+            Call::new(Operation::Unsubscribe, Method::DELETE, documented::subscription_route(subscription));
+        match self.call(call, Category::Subscription).await {
+            Err(error) if error.code() == Some(&ErrorCode::SubscriptionNotFound) => Ok(()),
+            answered => answered.map(drop),
+        }
+    }
+
+    /// Sends a call with the token, and once more with a new one if `ScaiVault` says that the token has expired.
+    async fn call(&self, call: Call, category: Category) -> Result<Answer, Error> {
+        let token = self.usable_token().await?;
+        let answered = self.call_once(&call, category, &token).await;
+        match answered {
+            Err(error) if error.class() == Class::Authentication => {
+                // The others too are about this token; but only of an expired one a new one is known to help.
+                self.forget(&token).await;
+                if error.code() != Some(&ErrorCode::TokenExpired) {
+                    return Err(error);
+                }
+                let token = self.usable_token().await?;
+                self.call_once(&call, category, &token).await
+            }
+            answered => answered,
+        }
+    }
+
+    async fn call_once(&self, call: &Call, category: Category, token: &Token) -> Result<Answer, Error> {
+        let mut outgoing = call.outgoing.clone();
+        outgoing.headers.insert(header::AUTHORIZATION, bearer(token));
+        if let Some(tenant) = &self.tenant {
+            let tenant = HeaderValue::from_str(tenant.as_str()).expect("an identifier is plain text");
+            outgoing.headers.insert(TENANT_HEADER, tenant);
+        }
+        let sent = self.vault.send(outgoing).await;
+        if let Ok(answer) = &sent
+            && let Some(limit) = envelope::rate_limit(&answer.headers)
+        {
+            self.rate_limits.lock().unwrap_or_else(PoisonError::into_inner)[category as usize] = Some(limit);
+        }
+        let answered = sent.and_then(|answer| envelope::success(&answer).map(|()| answer));
+        answered.map_err(|kind| Error::new(call.operation, kind))
+    }
+
+    async fn usable_token(&self) -> Result<Token, Error> {
+        let mut held = self.token.lock().await;
+        if let Some(token) = held.as_ref().filter(|token| token.is_usable(SystemTime::now())) {
+            return Ok(token.clone());
+        }
+        *held = None;
+        let token = self.log_in().await?;
+        *held = Some(token.clone());
+        Ok(token)
+    }
+
+    /// Forgets this token, if no other call has replaced it already.
+    async fn forget(&self, token: &Token) {
+        let mut held = self.token.lock().await;
+        held.take_if(|held| held.secret().expose_secret() == token.secret().expose_secret());
+    }
+
+    async fn log_in(&self) -> Result<Token, Error> {
+        match &self.login {
+            LoginWay::Exchange { token_file, audience, role } => {
+                let body = login::read_file(token_file)
+                    .map(|token| guessed::exchange(&token, audience, role.as_deref()));
+                let asked = ask_for_token(&self.vault, documented::EXCHANGE_ROUTE, body).await;
+                asked.map_err(|kind| Error::new(Operation::Exchange, kind))
+            }
+            LoginWay::ClientCredentials { directory, scaikey } => {
+                let asked = ask_for_token(scaikey, "", documented::client_credentials(directory)).await;
+                asked.map_err(|kind| Error::new(Operation::ClientCredentials, kind))
+            }
+        }
+    }
+}
+
+/// How to log in, with the server that it takes.
+enum LoginWay {
+    Exchange { token_file: PathBuf, audience: String, role: Option<String> },
+    ClientCredentials { directory: PathBuf, scaikey: Box<Transport> },
+}
+
+async fn ask_for_token(
+    server: &Transport,
+    route: &str,
+    body: Result<Content, LoginFileError>,
+) -> Result<Token, ErrorKind> {
+    let mut outgoing = Outgoing::new(Method::POST, route.to_owned());
+    outgoing.body = Some(body?);
+    let answer = server.send(outgoing).await?;
+    guessed::token(&answer, SystemTime::now())
+}
+
+/// A request that can be sent again.
+struct Call {
+    operation: Operation,
+    outgoing: Outgoing,
+}
+
+impl Call {
+    fn new(operation: Operation, method: Method, route: String) -> Self {
+        Self { operation, outgoing: Outgoing::new(method, route) }
+    }
+
+    fn with_body(mut self, body: Content) -> Self {
+        self.outgoing.body = Some(body);
+        self
+    }
+
+    /// For what makes something new each time.
+    fn only_once(mut self) -> Self {
+        self.outgoing.is_repeatable = false;
+        self
+    }
+}
+
+fn bearer(token: &Token) -> HeaderValue {
+    let secret = token.secret().expose_secret().as_bytes();
+    // Sized at once, and wiped with the header: the bytes are shared, not copied.
+    let mut text = Zeroizing::new(Vec::with_capacity("Bearer ".len() + secret.len()));
+    text.extend_from_slice(b"Bearer ");
+    text.extend_from_slice(secret);
+    let mut value =
+        HeaderValue::from_maybe_shared(Bytes::from_owner(text)).expect("a token is printable ASCII");
+    value.set_sensitive(true);
+    value
+}

@@ -1,0 +1,225 @@
+//! Routes, bodies and answers as published.
+
+use std::{collections::BTreeMap, num::NonZeroU32, path::Path, time::Duration};
+
+use scaivault_contract::SecretPath;
+use secrecy::ExposeSecret as _;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use zeroize::Zeroizing;
+
+use crate::{
+    AnswerFault, Batch, CLIENT_ID_FILE, CLIENT_SECRET_FILE, ErrorKind, Event, EventId, EventKind, Events,
+    LoginFileError, NewSubscription, POLL_WAIT_LIMIT, Poll, Secret, SecretData, SubscriptionId,
+    envelope::{EnvelopeError, json},
+    login,
+    transport::{Answer, Content},
+};
+
+/// Where a token is exchanged. The bodies are in `guessed`.
+pub(crate) const EXCHANGE_ROUTE: &str = "/v1/auth/exchange";
+
+/// Where several secrets are read.
+pub(crate) const BATCH_ROUTE: &str = "/v1/secrets/batch";
+
+/// Where subscriptions are made.
+pub(crate) const SUBSCRIPTIONS_ROUTE: &str = "/v1/subscriptions";
+
+/// The body of a login with client credentials, which names no scope: `ScaiKey` gives all that the application has.
+pub(crate) fn client_credentials(directory: &Path) -> Result<Content, LoginFileError> {
+    let id = login::read_file(&directory.join(CLIENT_ID_FILE))?;
+    let secret = login::read_file(&directory.join(CLIENT_SECRET_FILE))?;
+    let (id, secret) = (id.expose_secret(), secret.expose_secret());
+    let fixed = "grant_type=client_credentials&client_id=&client_secret=";
+    // A byte becomes three at most: no growth, so no copy is left behind.
+    let mut form = Zeroizing::new(Vec::with_capacity(fixed.len() + 3 * (id.len() + secret.len())));
+    form.extend_from_slice(b"grant_type=client_credentials&client_id=");
+    percent_encode(id, &mut form);
+    form.extend_from_slice(b"&client_secret=");
+    percent_encode(secret, &mut form);
+    Ok(Content::form(form))
+}
+
+/// All but what RFC 3986 calls unreserved becomes `%XX`.
+fn percent_encode(text: &str, form: &mut Vec<u8>) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            form.push(byte);
+        } else {
+            form.extend([b'%', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 0xf)]]);
+        }
+    }
+}
+
+/// The route of one secret. A path's slashes stand in it as they are.
+pub(crate) fn read_route(path: &SecretPath, version: Option<NonZeroU32>) -> String {
+    match version {
+        None => format!("/v1/secrets/{path}"),
+        Some(version) => format!("/v1/secrets/{path}?version={version}"),
+    }
+}
+
+#[derive(Deserialize)]
+struct SecretAnswer<'a> {
+    version: u64,
+    #[serde(borrow)]
+    data: &'a RawValue,
+}
+
+impl SecretAnswer<'_> {
+    fn into_secret(self) -> Result<Secret, AnswerFault> {
+        Ok(Secret { version: self.version, data: SecretData::new(self.data.get())? })
+    }
+}
+
+/// The secret of an answer.
+pub(crate) fn secret(answer: &Answer) -> Result<Secret, ErrorKind> {
+    Ok(json::<SecretAnswer<'_>>(&answer.body)?.into_secret()?)
+}
+
+/// The body that reads several secrets.
+pub(crate) fn batch(paths: &[SecretPath], version: Option<NonZeroU32>) -> Content {
+    #[derive(Serialize)]
+    struct Request<'a> {
+        paths: &'a [SecretPath],
+        #[serde(skip_serializing_if = "Option::is_none")]
+        options: Option<Options>,
+    }
+    #[derive(Serialize)]
+    struct Options {
+        version: NonZeroU32,
+    }
+    plain_json(&Request { paths, options: version.map(|version| Options { version }) })
+}
+
+/// What each of `paths` got.
+pub(crate) fn batch_answer(answer: &Answer, paths: &[SecretPath]) -> Result<Batch, ErrorKind> {
+    #[derive(Deserialize)]
+    struct BatchAnswer<'a> {
+        #[serde(borrow)]
+        secrets: BTreeMap<String, SecretAnswer<'a>>,
+        #[serde(default)]
+        errors: BTreeMap<String, EnvelopeError>,
+    }
+    let BatchAnswer { mut secrets, mut errors } = json(&answer.body)?;
+    let mut answers = BTreeMap::new();
+    for path in paths {
+        let got = match (secrets.remove(path.as_str()), errors.remove(path.as_str())) {
+            (Some(secret), _) => Ok(secret.into_secret()?),
+            (None, Some(error)) => Err(error.into_refusal(answer.status, None)),
+            (None, None) if answers.contains_key(path) => continue,
+            (None, None) => return Err(AnswerFault::Missing("answer for one of the paths").into()),
+        };
+        answers.insert(path.clone(), got);
+    }
+    Ok(Batch { answers })
+}
+
+/// The body that makes a subscription which is polled.
+pub(crate) fn subscribe(subscription: &NewSubscription) -> Content {
+    #[derive(Serialize)]
+    struct Request<'a> {
+        name: &'a str,
+        paths: &'a [SecretPath],
+        events: Vec<&'a str>,
+        delivery: Delivery,
+    }
+    #[derive(Serialize)]
+    struct Delivery {
+        r#type: &'static str,
+        buffer_size: u32,
+    }
+    let NewSubscription { name, paths, events, buffer_size } = subscription;
+    plain_json(&Request {
+        name,
+        paths,
+        events: events.iter().map(EventKind::as_str).collect(),
+        delivery: Delivery { r#type: "polling", buffer_size: *buffer_size },
+    })
+}
+
+/// The subscription that was made.
+pub(crate) fn subscription(answer: &Answer) -> Result<SubscriptionId, ErrorKind> {
+    #[derive(Deserialize)]
+    struct Made {
+        id: String,
+    }
+    let Made { id } = json(&answer.body)?;
+    Ok(id.parse().map_err(AnswerFault::from)?)
+}
+
+/// The route of one subscription.
+pub(crate) fn subscription_route(subscription: &SubscriptionId) -> String {
+    format!("{SUBSCRIPTIONS_ROUTE}/{subscription}")
+}
+
+/// How long the server is asked to wait: whole seconds, up to its limit.
+pub(crate) fn poll_wait(poll: &Poll) -> Duration {
+    Duration::from_secs(poll.wait.min(POLL_WAIT_LIMIT).as_secs())
+}
+
+/// The route that waits for events.
+pub(crate) fn poll_route(subscription: &SubscriptionId, poll: &Poll) -> String {
+    let Poll { wait: _, since, max_events } = poll;
+    let route = subscription_route(subscription);
+    let since = since.as_ref().map(|event| format!("&since_event_id={event}")).unwrap_or_default();
+    format!("{route}/poll?timeout={}&max_events={max_events}{since}", poll_wait(poll).as_secs())
+}
+
+/// The events of an answer.
+pub(crate) fn events(answer: &Answer) -> Result<Events, ErrorKind> {
+    #[derive(Deserialize)]
+    struct Answered {
+        events: Vec<EventAnswer>,
+        #[serde(default)]
+        has_more: bool,
+    }
+    #[derive(Deserialize)]
+    struct EventAnswer {
+        event_id: String,
+        event_type: String,
+        // A path that is not one of ours to name is as good as none.
+        #[serde(default)]
+        path: Option<String>,
+        #[serde(default)]
+        data: Option<EventData>,
+    }
+    #[derive(Deserialize)]
+    struct EventData {
+        #[serde(default)]
+        new_version: Option<u64>,
+    }
+    let Answered { events, has_more } = json(&answer.body)?;
+    let events = events.into_iter().map(|EventAnswer { event_id, event_type, path, data }| {
+        Ok(Event {
+            id: event_id.parse().map_err(AnswerFault::from)?,
+            kind: EventKind::new(&event_type),
+            path: path.and_then(|path| path.parse().ok()),
+            new_version: data.and_then(|data| data.new_version),
+        })
+    });
+    Ok(Events { events: events.collect::<Result<_, AnswerFault>>()?, has_more })
+}
+
+/// The route that acknowledges events.
+pub(crate) fn ack_route(subscription: &SubscriptionId) -> String {
+    format!("{}/ack", subscription_route(subscription))
+}
+
+/// The body that acknowledges events.
+pub(crate) fn ack(events: &[EventId]) -> Content {
+    #[derive(Serialize)]
+    struct Request<'a> {
+        event_ids: &'a [EventId],
+    }
+    plain_json(&Request { event_ids: events })
+}
+
+/// JSON without secrets in it.
+fn plain_json(value: &impl Serialize) -> Content {
+    Content::json(Zeroizing::new(serde_json::to_vec(value).expect("a body's members are text and numbers")))
+}
+
+#[cfg(test)]
+mod tests;

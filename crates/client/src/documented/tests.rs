@@ -1,0 +1,98 @@
+use std::fs;
+
+use hyper::HeaderMap;
+use serde_json::{Value, json};
+
+use super::*;
+
+fn answer(body: &Value) -> Answer {
+    let body = Zeroizing::new(body.to_string().into_bytes());
+    Answer { status: 200, headers: HeaderMap::new(), body }
+}
+
+fn sent(content: &Content) -> Value {
+    serde_json::from_slice(&content.bytes).unwrap()
+}
+
+fn path(text: &str) -> SecretPath {
+    text.parse().unwrap()
+}
+
+#[test]
+fn routes_are_as_published() {
+    let id: SubscriptionId = "sub_1".parse().unwrap();
+    assert_eq!(read_route(&path("a/b"), None), "/v1/secrets/a/b");
+    assert_eq!(read_route(&path("a/b"), NonZeroU32::new(3)), "/v1/secrets/a/b?version=3");
+    assert_eq!(ack_route(&id), "/v1/subscriptions/sub_1/ack");
+    assert_eq!(poll_route(&id, &Poll::default()), "/v1/subscriptions/sub_1/poll?timeout=30&max_events=100");
+    let poll = Poll { wait: Duration::from_mins(5), since: Some("evt_1".parse().unwrap()), max_events: 1 };
+    let route = "/v1/subscriptions/sub_1/poll?timeout=60&max_events=1&since_event_id=evt_1";
+    assert_eq!(poll_route(&id, &poll), route);
+}
+
+#[test]
+fn bodies_are_as_published() {
+    assert_eq!(sent(&batch(&[path("a/b")], None)), json!({"paths": ["a/b"]}));
+    assert_eq!(
+        sent(&batch(&[path("a/b")], NonZeroU32::new(3))),
+        json!({"paths": ["a/b"], "options": {"version": 3}})
+    );
+    let subscription = NewSubscription {
+        name: "n".to_owned(),
+        paths: vec![path("a/b")],
+        events: vec![EventKind::Rotated, EventKind::Other("secret.expired".to_owned())],
+        buffer_size: 7,
+    };
+    assert_eq!(
+        sent(&subscribe(&subscription)),
+        json!({
+            "name": "n", "paths": ["a/b"], "events": ["secret.rotated", "secret.expired"],
+            "delivery": {"type": "polling", "buffer_size": 7},
+        })
+    );
+    assert_eq!(sent(&ack(&["evt_1".parse().unwrap()])), json!({"event_ids": ["evt_1"]}));
+}
+
+#[test]
+fn client_credentials_survive_the_form() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join(CLIENT_ID_FILE), "app").unwrap();
+    fs::write(directory.path().join(CLIENT_SECRET_FILE), "a&b=c d+é%").unwrap();
+    let form = client_credentials(directory.path()).unwrap();
+    let expected = "grant_type=client_credentials&client_id=app&client_secret=a%26b%3Dc%20d%2B%C3%A9%25";
+    assert_eq!(str::from_utf8(&form.bytes).unwrap(), expected);
+}
+
+#[test]
+fn an_event_needs_little() {
+    let body = json!({"events": [
+        {"event_id": "evt_1", "event_type": "secret.rotated", "path": "a/b", "data": {"new_version": 4}},
+        {"event_id": "evt_2", "event_type": "policy.updated", "path": "Not/A Path", "data": null, "x": 1},
+    ]});
+    let events = events(&answer(&body)).unwrap();
+    assert!(!events.has_more);
+    assert_eq!(
+        events.events,
+        [
+            Event {
+                id: "evt_1".parse().unwrap(),
+                kind: EventKind::Rotated,
+                path: Some(path("a/b")),
+                new_version: Some(4),
+            },
+            Event {
+                id: "evt_2".parse().unwrap(),
+                kind: EventKind::Other("policy.updated".to_owned()),
+                path: None,
+                new_version: None,
+            },
+        ]
+    );
+}
+
+#[test]
+fn an_answer_with_data_that_is_none_is_no_answer() {
+    let body = json!({"secrets": {"a/b": {"version": 1, "data": []}}});
+    let kind = batch_answer(&answer(&body), &[path("a/b")]).unwrap_err();
+    assert!(matches!(kind, ErrorKind::Answer(AnswerFault::Data(_))), "{kind:?}");
+}

@@ -1,0 +1,260 @@
+//! What can go wrong, what kind of failure it is, and whether to try again.
+
+use std::{fmt, io, time::Duration};
+
+use thiserror::Error;
+
+use crate::{
+    DataFault, IdError, LoginFileError,
+    code::{Again, Class, ErrorCode},
+};
+
+/// A request that did not do what it was sent for.
+#[derive(Debug, Error)]
+#[error("cannot {operation}: {kind}")]
+pub struct Error {
+    /// What was tried. A login that a read needed is a login here.
+    pub operation: Operation,
+    /// Why it failed. Its text stands in this error's text already; it is no `source`.
+    pub kind: ErrorKind,
+}
+
+impl Error {
+    pub(crate) fn new(operation: Operation, kind: impl Into<ErrorKind>) -> Self {
+        Self { operation, kind: kind.into() }
+    }
+
+    /// What kind of failure it is. A refused login is [`Class::Authentication`] or [`Class::Denied`].
+    pub fn class(&self) -> Class {
+        match &self.kind {
+            ErrorKind::Refused(refusal) => refusal.class(),
+            ErrorKind::LoginFile(_) => Class::Authentication,
+            ErrorKind::TooManyPaths(_) => Class::Invalid,
+            ErrorKind::Unreachable { .. } | ErrorKind::Timeout { .. } | ErrorKind::Broken { .. } => {
+                Class::Unavailable
+            }
+            ErrorKind::Tls { .. } | ErrorKind::Proxy { .. } | ErrorKind::Answer(_) => Class::Unexpected,
+        }
+    }
+
+    /// Whether the same request is worth another try.
+    pub fn retry(&self) -> Retry {
+        match &self.kind {
+            ErrorKind::Refused(refusal) => refusal.retry(),
+            ErrorKind::Unreachable { .. } | ErrorKind::Timeout { .. } | ErrorKind::Broken { .. } => {
+                Retry::Backoff
+            }
+            // A proxy that is up and says no is as final as a server that says so, but for its own outages.
+            ErrorKind::Proxy { status, .. } if (500..=599).contains(status) => Retry::Backoff,
+            ErrorKind::Proxy { .. }
+            | ErrorKind::Tls { .. }
+            | ErrorKind::LoginFile(_)
+            | ErrorKind::Answer(_)
+            | ErrorKind::TooManyPaths(_) => Retry::Never,
+        }
+    }
+
+    /// `ScaiVault`'s code, where it answered at all.
+    pub fn code(&self) -> Option<&ErrorCode> {
+        match &self.kind {
+            ErrorKind::Refused(refusal) => Some(&refusal.code),
+            _ => None,
+        }
+    }
+}
+
+/// Whether a request is worth another try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// After this long, which the server asked for.
+    After(Duration),
+    /// After a pause that grows with each try.
+    Backoff,
+    /// As [`Self::Backoff`], but once: then it is final.
+    Once,
+    /// No: the same request gets the same answer.
+    Never,
+}
+
+/// What the client was doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Operation {
+    /// Exchange of a service account's token.
+    Exchange,
+    /// Login with client credentials.
+    ClientCredentials,
+    /// Read of one secret.
+    Read,
+    /// Read of several.
+    ReadBatch,
+    /// Generation of dynamic credentials.
+    Generate,
+    /// Renewal of a lease.
+    Renew,
+    /// Revocation of a lease.
+    Revoke,
+    /// Creation of a subscription.
+    Subscribe,
+    /// Wait for a subscription's events.
+    Poll,
+    /// Acknowledgement of events.
+    Acknowledge,
+    /// Deletion of a subscription.
+    Unsubscribe,
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Exchange => "exchange the service account's token",
+            Self::ClientCredentials => "log in with client credentials",
+            Self::Read => "read the secret",
+            Self::ReadBatch => "read the secrets",
+            Self::Generate => "generate credentials",
+            Self::Renew => "renew the lease",
+            Self::Revoke => "revoke the lease",
+            Self::Subscribe => "subscribe to events",
+            Self::Poll => "wait for events",
+            Self::Acknowledge => "acknowledge events",
+            Self::Unsubscribe => "delete the subscription",
+        })
+    }
+}
+
+/// Why a request failed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The server answered, with an error.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// A file of the login cannot be used.
+    #[error(transparent)]
+    LoginFile(#[from] LoginFileError),
+    /// No connection.
+    #[error("{address} cannot be reached: {source}")]
+    Unreachable {
+        /// Host and port, the proxy's where one is in between.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The proxy does not let through.
+    #[error(
+        "the proxy {proxy} answers {status} to a connection to {address}; check HTTPS_PROXY and NO_PROXY"
+    )]
+    Proxy {
+        /// Host and port of the proxy.
+        proxy: String,
+        /// Host and port behind it.
+        address: String,
+        /// The HTTP status, 0 for an answer that is not HTTP.
+        status: u16,
+    },
+    /// No trust.
+    #[error("{address} has no certificate that is trusted here: {source}; check the address and the CA file")]
+    Tls {
+        /// Host and port.
+        address: String,
+        /// What is wrong with it.
+        source: rustls::Error,
+    },
+    /// Not in time.
+    #[error("{address} has not answered within {} s", .after.as_secs_f32())]
+    Timeout {
+        /// Host and port.
+        address: String,
+        /// How long was waited.
+        after: Duration,
+    },
+    /// The connection ended in the middle. The server may have done what was asked.
+    #[error("the connection to {address} broke: {source}")]
+    Broken {
+        /// Host and port.
+        address: String,
+        /// What HTTP said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// An answer that is not `ScaiVault`'s.
+    #[error("the answer cannot be used: {0}; check that the address is ScaiVault's")]
+    Answer(#[from] AnswerFault),
+    /// More paths than one call may have.
+    #[error("{0} paths are too many for one call; allowed are {limit}", limit = crate::BATCH_LIMIT)]
+    TooManyPaths(usize),
+}
+
+/// What is wrong with an answer.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum AnswerFault {
+    /// A redirect, which is never followed: it would carry the token to wherever it points.
+    #[error("it is a redirect (status {0}), and redirects are not followed")]
+    Redirect(u16),
+    /// Another protocol.
+    #[error("it is not HTTP/1.1")]
+    NotHttp,
+    /// More bytes than are read.
+    #[error("it is larger than {limit} bytes")]
+    TooLarge {
+        /// The most bytes.
+        limit: usize,
+    },
+    /// Not JSON, or not the JSON that the route answers. Neither place nor text: both could be a value's.
+    #[error("it is not the JSON of this route")]
+    Json,
+    /// A secret's data is not what data may be.
+    #[error(transparent)]
+    Data(#[from] DataFault),
+    /// An identifier that cannot stand in a URL.
+    #[error(transparent)]
+    Id(#[from] IdError),
+    /// Something is missing.
+    #[error("it has no {0}")]
+    Missing(&'static str),
+}
+
+impl From<DataFault> for ErrorKind {
+    fn from(fault: DataFault) -> Self {
+        Self::Answer(fault.into())
+    }
+}
+
+/// An error that the server answered, or one of a batch's paths got.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{message:?} ({code}, status {status}{})", .request_id.as_deref().map(|id| format!(", request {id}")).unwrap_or_default())]
+pub struct Refusal {
+    /// The HTTP status; in a batch that of the whole answer.
+    pub status: u16,
+    /// The code.
+    pub code: ErrorCode,
+    /// What the server says to people, at most [`Self::MESSAGE_CHARS`] characters. Shown escaped.
+    pub message: String,
+    /// The server's name for this request, to be found in its log.
+    pub request_id: Option<String>,
+    /// How long the server asks to be left alone.
+    pub retry_after: Option<Duration>,
+}
+
+impl Refusal {
+    /// The most characters of a message that are kept.
+    pub const MESSAGE_CHARS: usize = 300;
+
+    /// What kind of failure it is.
+    pub fn class(&self) -> Class {
+        self.code.class(self.status)
+    }
+
+    /// Whether the same request is worth another try.
+    pub fn retry(&self) -> Retry {
+        match (self.code.again(self.status), self.retry_after) {
+            (Again::Never, _) => Retry::Never,
+            (Again::Once, _) => Retry::Once,
+            (Again::Yes, Some(after)) => Retry::After(after),
+            (Again::Yes, None) => Retry::Backoff,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

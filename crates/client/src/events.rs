@@ -1,0 +1,108 @@
+//! Subscriptions and the events they deliver.
+
+use std::{fmt, time::Duration};
+
+use scaivault_contract::SecretPath;
+
+use crate::EventId;
+
+/// The longest that the server waits for an event in one call, as published.
+pub const POLL_WAIT_LIMIT: Duration = Duration::from_mins(1);
+
+/// A subscription to be made. Its owner is the identity that makes it, and only that one may poll it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewSubscription {
+    /// Says to people whose it is, such as `scaivault-sidecar/billing/web-0`.
+    pub name: String,
+    /// The secrets.
+    pub paths: Vec<SecretPath>,
+    /// Which events of them.
+    pub events: Vec<EventKind>,
+    /// The most events that the server keeps for the owner; its default is 1000.
+    pub buffer_size: u32,
+}
+
+/// One wait for events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Poll {
+    /// How long the server waits for the first event: whole seconds, at most [`POLL_WAIT_LIMIT`].
+    pub wait: Duration,
+    /// Deliver only what came after this one.
+    pub since: Option<EventId>,
+    /// The most events of one answer; the server's default is 100.
+    pub max_events: u32,
+}
+
+impl Default for Poll {
+    /// The server's own defaults.
+    fn default() -> Self {
+        Self { wait: Duration::from_secs(30), since: None, max_events: 100 }
+    }
+}
+
+/// What one wait brought: nothing where it ended without an event.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Events {
+    /// The events, oldest first. One that is not acknowledged comes again.
+    pub events: Vec<Event>,
+    /// Whether more are waiting.
+    pub has_more: bool,
+}
+
+/// Something that happened in `ScaiVault`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Names it; equal for an event that comes again.
+    pub id: EventId,
+    /// What happened.
+    pub kind: EventKind,
+    /// To which secret; none for what has no path.
+    pub path: Option<SecretPath>,
+    /// The version that is current since then, where the event says it.
+    pub new_version: Option<u64>,
+}
+
+/// What happened to a secret.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum EventKind {
+    /// `secret.created`.
+    Created,
+    /// `secret.updated`: somebody wrote a version.
+    Updated,
+    /// `secret.rotated`: a rotation policy made a version.
+    Rotated,
+    /// `secret.deleted`.
+    Deleted,
+    /// Any other, as the server writes it.
+    Other(String),
+}
+
+impl EventKind {
+    pub(crate) fn new(text: &str) -> Self {
+        match text {
+            "secret.created" => Self::Created,
+            "secret.updated" => Self::Updated,
+            "secret.rotated" => Self::Rotated,
+            "secret.deleted" => Self::Deleted,
+            other => Self::Other(other.to_owned()),
+        }
+    }
+
+    /// The event as `ScaiVault` writes it.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Created => "secret.created",
+            Self::Updated => "secret.updated",
+            Self::Rotated => "secret.rotated",
+            Self::Deleted => "secret.deleted",
+            Self::Other(text) => text,
+        }
+    }
+}
+
+impl fmt::Display for EventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,115 @@
+//! Identifiers that the server gives and that stand in URLs and headers later: checked, so that none can name
+//! another route.
+
+use std::{fmt, str::FromStr};
+
+use scaivault_contract::Excerpt;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use thiserror::Error;
+
+/// The most characters of an identifier: well above every published one.
+const MAX_CHARS: usize = 256;
+
+macro_rules! ids {
+    ($($(#[$doc:meta])* $name:ident;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Box<str>);
+
+        impl $name {
+            /// What may stand there.
+            pub const ALLOWED: &'static str = IdError::ALLOWED;
+
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                check(text).map(Self)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                <String as Deserialize>::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+            }
+        }
+    )*};
+}
+
+ids! {
+    /// Names a lease.
+    LeaseId;
+    /// Names a subscription.
+    SubscriptionId;
+    /// Names an event.
+    EventId;
+    /// Names a tenant, such as `tnt_acme_prod`.
+    TenantId;
+}
+
+fn check(text: &str) -> Result<Box<str>, IdError> {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~:".contains(&byte);
+    let is_dots = text.bytes().all(|byte| byte == b'.');
+    if (1..=MAX_CHARS).contains(&text.len()) && text.bytes().all(is_allowed) && !is_dots {
+        return Ok(text.into());
+    }
+    Err(IdError { text: Excerpt::new(text) })
+}
+
+/// A text that is not an identifier.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{text} is not an identifier; allowed: {}", Self::ALLOWED)]
+pub struct IdError {
+    /// The text.
+    pub text: Excerpt,
+}
+
+impl IdError {
+    const ALLOWED: &'static str = "1 to 256 of A-Z, a-z, 0-9, -, _, ., ~ and :, not dots alone";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_what_scaivault_gives() {
+        for id in ["lease_01HK7X9Z", "evt_01HK7X9Z", "tnt_acme_prod", "2f1c0d8e-1111-4222-8333-944455556666"]
+        {
+            assert_eq!(id.parse::<LeaseId>().unwrap().as_str(), id);
+        }
+    }
+
+    #[test]
+    fn refuses_what_would_name_another_route() {
+        for id in ["", ".", "..", "a/b", "a?b", "a#b", "a%2fb", "a b", "a\nb", "é"] {
+            assert!(id.parse::<LeaseId>().is_err(), "{id:?}");
+        }
+        assert!("x".repeat(257).parse::<LeaseId>().is_err());
+    }
+
+    #[test]
+    fn is_checked_when_read_back() {
+        assert!(serde_json::from_str::<LeaseId>("\"../../secrets/x\"").is_err());
+        let id: LeaseId = serde_json::from_str("\"lease_1\"").unwrap();
+        assert_eq!(serde_json::to_string(&id).unwrap(), "\"lease_1\"");
+    }
+}

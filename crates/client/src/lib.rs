@@ -1,0 +1,47 @@
+//! ScaiVault's HTTP API, as far as pods need it: log in, read secrets, hold leases, listen to events.
+//!
+//! A [`Client`] sends each request once. Two exceptions: a token that ScaiVault calls expired is replaced and the request
+//! repeated, once; and where the server has closed a connection that was kept, a new one is taken. Whether anything else is worth another try is data, [`Error::retry`], and the caller's
+//! decision; [`Backoff`] computes the pauses.
+//!
+//! Values and tokens are wiped when dropped, as far as they are ours: what the HTTP and TLS layers buffer on the way is
+//! not. None of them has a `Debug` that shows it.
+
+mod address;
+mod backoff;
+mod batch;
+mod client;
+mod code;
+mod connect;
+mod documented;
+mod envelope;
+mod error;
+mod events;
+mod guessed;
+mod id;
+mod lease;
+mod login;
+mod proxy;
+mod rate_limit;
+mod secret;
+mod settings;
+mod tls;
+mod token;
+mod transport;
+
+pub use address::{Address, AddressError, PlainHttp};
+pub use backoff::Backoff;
+pub use batch::{BATCH_LIMIT, Batch};
+pub use client::Client;
+pub use code::{Class, ErrorCode};
+pub use error::{AnswerFault, Error, ErrorKind, Operation, Refusal, Retry};
+pub use events::{Event, EventKind, Events, NewSubscription, POLL_WAIT_LIMIT, Poll};
+pub use id::{EventId, IdError, LeaseId, SubscriptionId, TenantId};
+pub use lease::{Lease, LeaseTerm};
+pub use login::{CLIENT_ID_FILE, CLIENT_SECRET_FILE, Login, LoginFileError, TOKEN_FILE_LIMIT};
+pub use proxy::{Proxy, ProxyError};
+pub use rate_limit::{Category, RateLimit};
+pub use secret::{DATA_DEPTH_LIMIT, DataFault, Secret, SecretData};
+pub use settings::{Settings, SetupError, Timeouts};
+pub use tls::{Trust, TrustError};
+pub use token::{TOKEN_LIFETIME_LIMIT, Token};

@@ -1,0 +1,122 @@
+//! How to log in, and the files that it takes.
+
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+};
+
+use secrecy::SecretString;
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use crate::Address;
+
+/// The file in a directory of client credentials with the identifier.
+pub const CLIENT_ID_FILE: &str = "client_id";
+
+/// The file in a directory of client credentials with the secret.
+pub const CLIENT_SECRET_FILE: &str = "client_secret";
+
+/// The most bytes of a token or credential: a service account's token has about a thousand.
+pub const TOKEN_FILE_LIMIT: usize = 64 * 1024;
+
+/// How to log in. Files are read at each login, as the kubelet replaces them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Login {
+    /// By a service account's token, which `ScaiVault` exchanges for one of its own.
+    Exchange {
+        /// The file with the token.
+        token_file: PathBuf,
+        /// The audience named in the exchange; the token's own must be the same.
+        audience: String,
+        /// The `ScaiKey` identity to ask for; none where `ScaiVault` decides.
+        role: Option<String>,
+    },
+    /// By client credentials, where `ScaiKey` does not trust the cluster's tokens.
+    ClientCredentials {
+        /// The directory with [`CLIENT_ID_FILE`] and [`CLIENT_SECRET_FILE`].
+        directory: PathBuf,
+        /// `ScaiKey`'s token endpoint.
+        token_url: Address,
+    },
+}
+
+/// The text of a file without the white space around it. Reads synchronously: such files live in memory.
+pub(crate) fn read_file(file: &Path) -> Result<SecretString, LoginFileError> {
+    let fail = |fault| LoginFileError { file: file.to_owned(), fault };
+    let read = |file: &Path| -> io::Result<Zeroizing<Vec<u8>>> {
+        // Reserved at once: a buffer that grows leaves copies behind.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(TOKEN_FILE_LIMIT + 1));
+        File::open(file)?.take(TOKEN_FILE_LIMIT as u64 + 1).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = read(file).map_err(|source| fail(FileFault::Read(source)))?;
+    if bytes.len() > TOKEN_FILE_LIMIT {
+        return Err(fail(FileFault::TooLarge));
+    }
+    let text = str::from_utf8(&bytes).map_err(|_| fail(FileFault::NotText))?.trim();
+    match text {
+        "" => Err(fail(FileFault::Empty)),
+        text if text.contains(char::is_control) => Err(fail(FileFault::NotText)),
+        text => Ok(SecretString::from(text)),
+    }
+}
+
+/// A file of the login that cannot be used.
+#[derive(Debug, Error)]
+#[error("the file {} {fault}", .file.display())]
+pub struct LoginFileError {
+    /// The file.
+    pub file: PathBuf,
+    fault: FileFault,
+}
+
+#[derive(Debug, Error)]
+enum FileFault {
+    #[error("cannot be read ({0}); check the volume that it comes from")]
+    Read(io::Error),
+    #[error("is empty; check the volume that it comes from")]
+    Empty,
+    #[error("is larger than {TOKEN_FILE_LIMIT} bytes, so it is neither a token nor a credential")]
+    TooLarge,
+    #[error("is not one line of text, so it is neither a token nor a credential")]
+    NotText,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use secrecy::ExposeSecret as _;
+
+    use super::*;
+
+    #[test]
+    fn the_white_space_around_is_not_the_tokens() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("token");
+        fs::write(&file, " ey.J\n\n").unwrap();
+        assert_eq!(read_file(&file).unwrap().expose_secret(), "ey.J");
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_without_quoting() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("token");
+        let error = |file: &Path| read_file(file).unwrap_err().to_string();
+        assert!(error(&file).contains("cannot be read"));
+        for (bytes, expected) in [
+            (b" \n".to_vec(), "is empty"),
+            (b"swordfish\nswordfish".to_vec(), "is not one line"),
+            (b"swordfish\xff".to_vec(), "is not one line"),
+            (vec![b'x'; TOKEN_FILE_LIMIT + 1], "is larger"),
+        ] {
+            fs::write(&file, bytes).unwrap();
+            let error = error(&file);
+            assert!(error.contains(expected) && !error.contains("swordfish"), "{error}");
+        }
+        fs::write(&file, vec![b'x'; TOKEN_FILE_LIMIT]).unwrap();
+        assert!(read_file(&file).is_ok());
+    }
+}

@@ -1,0 +1,149 @@
+//! The proxy in between, by the variables that other programs obey too.
+
+use std::{fmt, sync::Arc};
+
+use hyper::http::{HeaderValue, uri::Uri};
+use hyper_util::client::proxy::matcher::Matcher;
+use thiserror::Error;
+
+use crate::{Address, address::PlainHttp};
+
+/// An HTTP proxy for `https://` addresses, by `CONNECT`: it sees host and port and never a token or secret.
+///
+/// Plain HTTP never goes by a proxy: it is for this machine and for tests.
+#[derive(Clone)]
+pub struct Proxy {
+    matcher: Arc<Matcher>,
+}
+
+impl Proxy {
+    /// The proxy at `https_proxy` (`[http://][user:password@]host[:port]`) for all hosts but those in `no_proxy`
+    /// (names, `.domains`, addresses and CIDRs with commas between, or `*`).
+    pub fn new(https_proxy: &str, no_proxy: &str) -> Result<Self, ProxyError> {
+        let without_scheme = match https_proxy.split_once("://") {
+            None => https_proxy,
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,
+            Some(_) => return Err(ProxyError::Scheme),
+        };
+        let (_user, place) = without_scheme.rsplit_once('@').unwrap_or(("", without_scheme));
+        if Address::new(&format!("http://{place}"), PlainHttp::Anywhere).is_err() {
+            return Err(ProxyError::Address);
+        }
+        Ok(Self { matcher: Arc::new(Matcher::builder().https(https_proxy).no(no_proxy).build()) })
+    }
+
+    /// The proxy that the variables `HTTPS_PROXY` or else `ALL_PROXY`, and `NO_PROXY`, name; the lower-case names go
+    /// before. An empty variable is none.
+    pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Option<Self>, ProxyError> {
+        let first = |names: &[&str]| {
+            names.iter().filter_map(|name| variable(name)).find(|value| !value.trim().is_empty())
+        };
+        let Some(https_proxy) = first(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]) else {
+            return Ok(None);
+        };
+        let no_proxy = first(&["no_proxy", "NO_PROXY"]).unwrap_or_default();
+        Self::new(https_proxy.trim(), &no_proxy).map(Some)
+    }
+
+    /// The way to `address`; none for a direct one.
+    pub(crate) fn way_to(&self, address: &Address) -> Option<Way> {
+        let uri: Uri = address.origin().parse().ok()?;
+        let found = self.matcher.intercept(&uri)?;
+        let host = found.uri().host()?;
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let mut authorization = found.basic_auth().cloned();
+        if let Some(value) = &mut authorization {
+            value.set_sensitive(true);
+        }
+        Some(Way { host: host.to_owned(), port: found.uri().port_u16().unwrap_or(80), authorization })
+    }
+}
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // It may have a password.
+        f.write_str("Proxy(...)")
+    }
+}
+
+/// Where a proxy is, and what it is told about the caller.
+#[derive(Debug)]
+pub(crate) struct Way {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) authorization: Option<HeaderValue>,
+}
+
+/// A text that is not a proxy. It is not quoted: it may have a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ProxyError {
+    /// `https://`, `socks5://`.
+    #[error(
+        "HTTPS_PROXY names a kind of proxy that is not spoken here; allowed: [http://][user:password@]host[:port]"
+    )]
+    Scheme,
+    /// Neither host nor port.
+    #[error("HTTPS_PROXY is not the address of a proxy; allowed: [http://][user:password@]host[:port]")]
+    Address,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn way(variables: &[(&str, &str)], address: &str) -> Option<Way> {
+        let lookup = |name: &str| {
+            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+        };
+        let address = Address::new(address, PlainHttp::Anywhere).unwrap();
+        Proxy::from_variables(lookup).unwrap().and_then(|proxy| proxy.way_to(&address))
+    }
+
+    #[test]
+    fn the_variables_are_those_of_other_programs() {
+        let target = "https://scaivault.example";
+        for (variables, expected) in [
+            (&[("HTTPS_PROXY", "http://proxy.example:3128")][..], Some(("proxy.example", 3128))),
+            (&[("HTTPS_PROXY", "proxy.example")], Some(("proxy.example", 80))),
+            (&[("https_proxy", "http://a:1"), ("HTTPS_PROXY", "http://b:2")], Some(("a", 1))),
+            (&[("HTTPS_PROXY", " "), ("ALL_PROXY", "http://[::1]:3128")], Some(("::1", 3128))),
+            (&[("HTTP_PROXY", "http://proxy.example:3128")], None),
+            (&[("HTTPS_PROXY", "http://p:1"), ("NO_PROXY", "other.example,.example")], None),
+            (&[("HTTPS_PROXY", "http://p:1"), ("NO_PROXY", "*")], None),
+            (&[("HTTPS_PROXY", "http://p:1"), ("no_proxy", "other.example")], Some(("p", 1))),
+        ] {
+            let found = way(variables, target);
+            assert_eq!(found.as_ref().map(|way| (way.host.as_str(), way.port)), expected, "{variables:?}");
+        }
+    }
+
+    #[test]
+    fn addresses_and_networks_may_be_left_out() {
+        let variables = [("HTTPS_PROXY", "http://p:1"), ("NO_PROXY", "10.0.0.0/8,::1")];
+        assert!(way(&variables, "https://10.96.0.1").is_none());
+        assert!(way(&variables, "https://[::1]:8443").is_none());
+        assert!(way(&variables, "https://192.0.2.1").is_some());
+    }
+
+    #[test]
+    fn plain_http_goes_straight() {
+        assert!(way(&[("ALL_PROXY", "http://p:1")], "http://127.0.0.1:8200").is_none());
+    }
+
+    #[test]
+    fn a_password_is_sent_and_not_shown() {
+        let proxy = Proxy::new("http://me:swordfish@proxy.example:3128", "").unwrap();
+        let way = proxy.way_to(&Address::new("https://h", PlainHttp::LoopbackOnly).unwrap()).unwrap();
+        assert_eq!(way.authorization.as_ref().unwrap(), "Basic bWU6c3dvcmRmaXNo");
+        assert!(!format!("{proxy:?}{way:?}").contains("bWU6"), "{way:?}");
+    }
+
+    #[test]
+    fn refuses_what_it_cannot_speak_to() {
+        assert_eq!(Proxy::new("socks5://p:1", "").unwrap_err(), ProxyError::Scheme);
+        assert_eq!(Proxy::new("https://p:1", "").unwrap_err(), ProxyError::Scheme);
+        assert_eq!(Proxy::new("http://", "").unwrap_err(), ProxyError::Address);
+        assert_eq!(Proxy::new("http://me:swordfish@", "").unwrap_err(), ProxyError::Address);
+    }
+}

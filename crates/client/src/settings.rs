@@ -1,0 +1,59 @@
+//! What a client is made of.
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::{
+    Address, Login, Proxy, TenantId,
+    tls::{Trust, TrustError},
+};
+
+/// What a client is made of.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where `ScaiVault` is.
+    pub address: Address,
+    /// How to log in.
+    pub login: Login,
+    /// Whose certificates are believed.
+    pub trust: Trust,
+    /// The proxy in between; none for a direct way.
+    pub proxy: Option<Proxy>,
+    /// The tenant to act in; none for that of the identity.
+    pub tenant: Option<TenantId>,
+    /// How long to wait.
+    pub timeouts: Timeouts,
+}
+
+/// How long a client waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For a connection: name resolution, TCP, proxy and TLS together.
+    pub connect: Duration,
+    /// For a request from its start to its answer's last byte, a new connection included. A poll has its own wait on
+    /// top.
+    pub request: Duration,
+}
+
+impl Default for Timeouts {
+    /// 5 s for a connection, 15 s for all: federated secrets are as slow as the backend behind them.
+    fn default() -> Self {
+        Self { connect: Duration::from_secs(5), request: Duration::from_secs(15) }
+    }
+}
+
+/// Why there is no client.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SetupError {
+    /// The authorities cannot be used.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// A host that no certificate can name.
+    #[error("{0} is not a host that a certificate can name; use a DNS name or an IP address")]
+    Host(String),
+    /// The TLS library refuses.
+    #[error("cannot set up TLS: {0}")]
+    Tls(#[from] rustls::Error),
+}

@@ -1,0 +1,247 @@
+//! Requests and answers over HTTP/1.1, to one address and no other: the one module besides `connect` that knows the
+//! HTTP library.
+//!
+//! No redirect is followed and no cookie kept, so a token cannot reach another host.
+
+use std::{
+    error::Error as StdError,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use http_body_util::{BodyExt as _, Full};
+use hyper::{
+    HeaderMap, Method, Request, Response,
+    body::{Body as _, Bytes, Incoming},
+    client::conn::http1::{self, SendRequest},
+    header::{self, HeaderValue},
+};
+use hyper_util::rt::TokioIo;
+use tokio::time::{Instant, timeout};
+use zeroize::Zeroizing;
+
+use crate::{AnswerFault, ErrorKind, Timeouts, connect::Connector};
+
+/// The most bytes of an answer: a hundred secrets of the largest size that anyone keeps in memory-backed files.
+pub(crate) const BODY_LIMIT: usize = 8 * 1024 * 1024;
+
+/// The most bytes of an answer's head; hyper reads bodies in pieces of this size too.
+const HEAD_LIMIT: usize = 32 * 1024;
+
+/// The most headers of an answer.
+const HEADER_COUNT_LIMIT: usize = 100;
+
+/// Connections that are kept for the next request: as many as an agent reads secrets at once.
+const IDLE_LIMIT: usize = 10;
+
+/// How long a connection is kept: shorter than the minute after which common load balancers close theirs.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
+
+const USER_AGENT: HeaderValue =
+    HeaderValue::from_static(concat!("scaivault-client/", env!("CARGO_PKG_VERSION"), " (Rust)"));
+
+/// A request to be sent. Its body is wiped with its last copy, and so is its token.
+#[derive(Clone)]
+pub(crate) struct Outgoing {
+    pub(crate) method: Method,
+    /// Behind the address: a path with a slash at its start, and a query.
+    pub(crate) route: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Option<Content>,
+    /// Whether it does no harm if it arrives twice.
+    pub(crate) is_repeatable: bool,
+    /// How long to wait on top of the request's timeout.
+    pub(crate) wait: Duration,
+}
+
+impl Outgoing {
+    pub(crate) fn new(method: Method, route: String) -> Self {
+        Self {
+            method,
+            route,
+            headers: HeaderMap::new(),
+            body: None,
+            is_repeatable: true,
+            wait: Duration::ZERO,
+        }
+    }
+}
+
+/// A request's body.
+#[derive(Clone)]
+pub(crate) struct Content {
+    pub(crate) kind: &'static str,
+    pub(crate) bytes: Bytes,
+}
+
+impl Content {
+    pub(crate) fn json(text: Zeroizing<Vec<u8>>) -> Self {
+        Self { kind: "application/json", bytes: Bytes::from_owner(text) }
+    }
+
+    pub(crate) fn form(text: Zeroizing<Vec<u8>>) -> Self {
+        Self { kind: "application/x-www-form-urlencoded", bytes: Bytes::from_owner(text) }
+    }
+}
+
+/// An answer, whatever its status.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Zeroizing<Vec<u8>>,
+}
+
+/// One server.
+pub(crate) struct Transport {
+    connector: Connector,
+    timeouts: Timeouts,
+    idle: Mutex<Vec<Idle>>,
+}
+
+struct Idle {
+    sender: SendRequest<Full<Bytes>>,
+    since: Instant,
+}
+
+impl Transport {
+    pub(crate) fn new(connector: Connector, timeouts: Timeouts) -> Self {
+        Self { connector, timeouts, idle: Mutex::new(Vec::new()) }
+    }
+
+    /// Sends the request and reads the answer to its end.
+    pub(crate) async fn send(&self, outgoing: Outgoing) -> Result<Answer, ErrorKind> {
+        let after = self.timeouts.request + outgoing.wait;
+        let answered = timeout(after, self.send_without_limit(outgoing)).await;
+        answered.unwrap_or_else(|_elapsed| Err(self.timed_out(after)))
+    }
+
+    async fn send_without_limit(&self, outgoing: Outgoing) -> Result<Answer, ErrorKind> {
+        // The server may close a kept connection at any time, also while a request is on its way there: one that must
+        // not arrive twice takes a new connection at once.
+        while outgoing.is_repeatable
+            && let Some(mut sender) = self.take_idle()
+        {
+            match sender.send_request(self.request(outgoing.clone())).await {
+                Ok(response) => return self.receive(response, sender).await,
+                Err(error) if error.is_parse() => return Err(self.broken(error)),
+                Err(_closed) => {}
+            }
+        }
+        let mut sender = self.connect().await?;
+        let sent = sender.send_request(self.request(outgoing)).await;
+        let response = sent.map_err(|error| self.broken(error))?;
+        self.receive(response, sender).await
+    }
+
+    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, ErrorKind> {
+        let after = self.timeouts.connect;
+        let Ok(connected) = timeout(after, self.connector.connect()).await else {
+            return Err(self.timed_out(after));
+        };
+        let (sender, connection) = http1::Builder::new()
+            .max_buf_size(HEAD_LIMIT)
+            .max_headers(HEADER_COUNT_LIMIT)
+            .handshake(TokioIo::new(connected?))
+            .await
+            .map_err(|error| self.broken(error))?;
+        // It ends with its sender. Its errors are those of the request that is under way.
+        tokio::spawn(connection);
+        Ok(sender)
+    }
+
+    fn request(&self, outgoing: Outgoing) -> Request<Full<Bytes>> {
+        let Outgoing { method, route, headers, body, is_repeatable: _, wait: _ } = outgoing;
+        let address = self.connector.address();
+        let host = HeaderValue::from_str(&address.authority()).expect("an authority is plain text");
+        let mut request = Request::new(Full::default());
+        *request.method_mut() = method;
+        *request.uri_mut() =
+            format!("{}{route}", address.path()).parse().expect("routes are made of checked words");
+        *request.headers_mut() = headers;
+        request.headers_mut().insert(header::HOST, host);
+        request.headers_mut().insert(header::USER_AGENT, USER_AGENT);
+        request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        if let Some(Content { kind, bytes }) = body {
+            request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+            *request.body_mut() = Full::new(bytes);
+        }
+        request
+    }
+
+    async fn receive(
+        &self,
+        response: Response<Incoming>,
+        sender: SendRequest<Full<Bytes>>,
+    ) -> Result<Answer, ErrorKind> {
+        let (head, mut body) = response.into_parts();
+        let status = head.status.as_u16();
+        if head.status.is_redirection() {
+            return Err(AnswerFault::Redirect(status).into());
+        }
+        let mut wiped = Wiped::with_capacity(body.size_hint().lower());
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| self.broken(error))?;
+            if let Some(data) = frame.data_ref() {
+                wiped.push(data)?;
+            }
+        }
+        self.keep(sender);
+        Ok(Answer { status, headers: head.headers, body: wiped.0 })
+    }
+
+    fn take_idle(&self) -> Option<SendRequest<Full<Bytes>>> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(|idle| !idle.sender.is_closed() && idle.since.elapsed() < IDLE_TIMEOUT);
+        // The youngest is the likeliest to be open still, and the others can age.
+        idle.pop().map(|idle| idle.sender)
+    }
+
+    fn keep(&self, sender: SendRequest<Full<Bytes>>) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < IDLE_LIMIT && !sender.is_closed() {
+            idle.push(Idle { sender, since: Instant::now() });
+        }
+    }
+
+    fn timed_out(&self, after: Duration) -> ErrorKind {
+        ErrorKind::Timeout { address: self.connector.address().host_and_port(), after }
+    }
+
+    fn broken(&self, error: hyper::Error) -> ErrorKind {
+        if error.is_parse_too_large() {
+            return AnswerFault::TooLarge { limit: HEAD_LIMIT }.into();
+        }
+        if error.is_parse() {
+            return AnswerFault::NotHttp.into();
+        }
+        let address = self.connector.address().host_and_port();
+        ErrorKind::Broken { address, source: Box::<dyn StdError + Send + Sync>::from(error) }
+    }
+}
+
+/// Bytes that leave no copy behind when they grow.
+struct Wiped(Zeroizing<Vec<u8>>);
+
+impl Wiped {
+    /// `announced` is the server's word: believed up to a page, since it costs memory.
+    fn with_capacity(announced: u64) -> Self {
+        const BELIEVED: usize = 64 * 1024;
+        let capacity = usize::try_from(announced).map_or(BELIEVED, |announced| announced.min(BELIEVED));
+        Self(Zeroizing::new(Vec::with_capacity(capacity)))
+    }
+
+    fn push(&mut self, data: &[u8]) -> Result<(), AnswerFault> {
+        let Self(bytes) = self;
+        let needed = bytes.len() + data.len();
+        if needed > BODY_LIMIT {
+            return Err(AnswerFault::TooLarge { limit: BODY_LIMIT });
+        }
+        if needed > bytes.capacity() {
+            let mut larger = Zeroizing::new(Vec::with_capacity(needed.max(bytes.capacity() * 2)));
+            larger.extend_from_slice(bytes);
+            *bytes = larger;
+        }
+        bytes.extend_from_slice(data);
+        Ok(())
+    }
+}

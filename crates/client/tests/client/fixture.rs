@@ -1,0 +1,102 @@
+//! A server and a client of it.
+
+use std::{fs, path::PathBuf, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use scaivault_client::{Address, Client, Login, PlainHttp, Settings, Timeouts, Trust};
+use scaivault_contract::SecretPath;
+use scaivault_devserver::{DevServer, Handle, Issuer, Seed, Settings as ServerSettings, Tls};
+use serde_json::{Map, Value};
+use tempfile::TempDir;
+
+pub(crate) const DATABASE: &str = "environments/production/billing/database";
+pub(crate) const STRIPE: &str = "environments/production/billing/stripe";
+
+const SEED: &str = r#"
+policies:
+  billing: [{path_pattern: "environments/production/billing/**", permissions: [read]}]
+identities:
+  - id: sa:billing-prod
+    service_accounts: [billing/web]
+    client: {id: app, secret: "s&cr=t %"}
+    policies: [billing]
+    dynamic: [postgres-prod/readonly]
+  - id: sa:other
+    service_accounts: [billing/web]
+secrets:
+  environments/production/billing/database: {data: {username: billing, port: 5432}}
+  environments/production/billing/stripe: {data: {secret_key: example}}
+  environments/production/other/key: {data: {key: example}}
+engines:
+  postgres-prod: {roles: {readonly: {default_ttl: 1h, max_ttl: 24h}, admin: {default_ttl: 1h, max_ttl: 1h}}}
+"#;
+
+pub(crate) struct Fixture {
+    pub(crate) server: DevServer,
+    pub(crate) handle: Handle,
+    pub(crate) issuer: Arc<Issuer>,
+    directory: TempDir,
+}
+
+impl Fixture {
+    pub(crate) async fn new() -> Self {
+        Self::with_tls(Tls::Off).await
+    }
+
+    /// The pod's token is in its file already.
+    pub(crate) async fn with_tls(tls: Tls) -> Self {
+        let issuer = Arc::new(Issuer::generate().unwrap());
+        let settings = ServerSettings { tls, ..ServerSettings::for_tests(Seed::new(SEED).unwrap(), &issuer) };
+        let server = DevServer::start(settings).await.unwrap();
+        let handle = server.handle();
+        let fixture = Self { server, handle, issuer, directory: tempfile::tempdir().unwrap() };
+        // Longer than a kubelet's: nobody replaces it when a test moves the server's time.
+        fixture.write_token("billing", "web", "scaivault", 7 * 24 * 3600);
+        fixture
+    }
+
+    pub(crate) fn write_token(&self, namespace: &str, account: &str, audience: &str, seconds: i64) {
+        let token = self.issuer.mint(namespace, account, audience, Timestamp::now(), seconds).unwrap();
+        fs::write(self.file("token"), token).unwrap();
+    }
+
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub(crate) fn settings(&self) -> Settings {
+        Settings { login: self.exchange(None), ..settings(&self.server.url()) }
+    }
+
+    pub(crate) fn exchange(&self, role: Option<&str>) -> Login {
+        let role = role.map(ToOwned::to_owned);
+        Login::Exchange { token_file: self.file("token"), audience: "scaivault".to_owned(), role }
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        Client::new(self.settings()).unwrap()
+    }
+}
+
+/// Settings for a server at `url`, whose login has no token.
+pub(crate) fn settings(url: &str) -> Settings {
+    let login =
+        Login::Exchange { token_file: "/nowhere/token".into(), audience: "scaivault".to_owned(), role: None };
+    Settings {
+        address: Address::new(url, PlainHttp::LoopbackOnly).unwrap(),
+        login,
+        trust: Trust::BuiltIn,
+        proxy: None,
+        tenant: None,
+        // Long on a busy machine, and never reached where a test does not mean to.
+        timeouts: Timeouts { connect: Duration::from_secs(30), request: Duration::from_mins(1) },
+    }
+}
+
+pub(crate) fn path(text: &str) -> SecretPath {
+    text.parse().unwrap()
+}
+
+pub(crate) fn data(json: Value) -> Map<String, Value> {
+    serde_json::from_value(json).unwrap()
+}

@@ -1,0 +1,284 @@
+//! Servers that are broken or mean harm.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use scaivault_client::{AnswerFault, Class, Client, DataFault, ErrorKind, Retry, Settings, Timeouts, Token};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
+
+use crate::fixture::{DATABASE, path, settings};
+
+/// Answers every request with the same bytes and keeps the connection open. Notes the requests.
+struct Scripted {
+    url: String,
+    heads: Arc<Mutex<Vec<String>>>,
+}
+
+impl Scripted {
+    async fn start(answer: Vec<u8>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let heads = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&heads);
+        tokio::spawn(async move {
+            let mut open = Vec::new();
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let head = read_head(&mut stream).await;
+                noted.lock().unwrap().push(head);
+                // The client may hang up before all of it is written.
+                stream.write_all(&answer).await.ok();
+                open.push(stream);
+            }
+        });
+        Self { url, heads }
+    }
+
+    /// A client that is logged in already.
+    async fn client(&self) -> Client {
+        self.client_with(settings(&self.url).timeouts).await
+    }
+
+    async fn client_with(&self, timeouts: Timeouts) -> Client {
+        let client = Client::new(Settings { timeouts, ..settings(&self.url) }).unwrap();
+        let now = std::time::SystemTime::now();
+        let token = Token::restore("swordfish".into(), now, now + Duration::from_mins(10));
+        client.resume(token.unwrap()).await;
+        client
+    }
+}
+
+async fn read_head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let Ok(byte) = stream.read_u8().await else { break };
+        head.push(byte);
+    }
+    String::from_utf8(head).unwrap()
+}
+
+fn ok(body: &str) -> Vec<u8> {
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+}
+
+async fn fault(answer: Vec<u8>) -> ErrorKind {
+    let server = Scripted::start(answer).await;
+    let error = server.client().await.read(&path(DATABASE), None).await.unwrap_err();
+    let text = format!("{error} {error:?}");
+    assert!(!text.contains("swordfish"), "{text}");
+    if matches!(error.kind, ErrorKind::Answer(_)) {
+        assert_eq!((error.class(), error.retry()), (Class::Unexpected, Retry::Never));
+    }
+    error.kind
+}
+
+#[tokio::test]
+async fn a_redirect_does_not_carry_the_token_away() {
+    let elsewhere = Scripted::start(ok("{}")).await;
+    for status in [301, 302, 303, 307, 308] {
+        let answer =
+            format!("HTTP/1.1 {status} Moved\r\nLocation: {}/\r\nContent-Length: 0\r\n\r\n", elsewhere.url);
+        let kind = fault(answer.into_bytes()).await;
+        assert!(
+            matches!(kind, ErrorKind::Answer(AnswerFault::Redirect(found)) if found == status),
+            "{kind:?}"
+        );
+    }
+    assert!(elsewhere.heads.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_body_without_end_is_not_read_to_its_end() {
+    let chunk = "x".repeat(64 * 1024);
+    let mut announced = b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n".to_vec();
+    let mut chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+    for _ in 0..200 {
+        announced.extend_from_slice(chunk.as_bytes());
+        chunked.extend_from_slice(format!("{:x}\r\n{chunk}\r\n", chunk.len()).as_bytes());
+    }
+    for answer in [announced, chunked] {
+        let kind = fault(answer).await;
+        assert!(matches!(kind, ErrorKind::Answer(AnswerFault::TooLarge { .. })), "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_head_without_end_is_not_read_to_its_end() {
+    let long = format!("HTTP/1.1 200 OK\r\nX-Long: {}", "x".repeat(100 * 1024));
+    let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "A: b\r\n".repeat(1000));
+    for answer in [long, many] {
+        let kind = fault(answer.into_bytes()).await;
+        assert!(matches!(kind, ErrorKind::Answer(AnswerFault::TooLarge { .. })), "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_the_json_of_the_route_is_not_quoted() {
+    for body in [
+        "",
+        "<html>swordfish</html>",
+        "{\"data\":\"swordfish",
+        "[]",
+        "{\"version\":1}",
+        "{\"version\":-1,\"data\":{\"a\":\"swordfish\"}}",
+        "\u{feff}{}",
+    ] {
+        let kind = fault(ok(body)).await;
+        assert!(matches!(kind, ErrorKind::Answer(AnswerFault::Json)), "{body}: {kind:?}");
+    }
+    let kind = fault(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n\xff\xfe".to_vec()).await;
+    assert!(matches!(kind, ErrorKind::Answer(AnswerFault::Json)), "{kind:?}");
+}
+
+#[tokio::test]
+async fn data_is_an_object_of_bounded_depth() {
+    let deep = format!("{{\"version\":1,\"data\":{}1{}}}", "{\"a\":".repeat(100_000), "}".repeat(100_000));
+    for (body, expected) in [
+        (deep.as_str(), DataFault::TooDeep),
+        ("{\"version\":1,\"data\":[\"swordfish\"]}", DataFault::NotAnObject),
+        ("{\"version\":1,\"data\":null}", DataFault::NotAnObject),
+    ] {
+        let kind = fault(ok(body)).await;
+        assert!(matches!(kind, ErrorKind::Answer(AnswerFault::Data(found)) if found == expected), "{kind:?}");
+    }
+    // Deep where nobody looks.
+    let beside =
+        format!("{{\"version\":1,\"data\":{{}},\"x\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+    let server = Scripted::start(ok(&beside)).await;
+    let read = server.client().await.read(&path(DATABASE), None).await;
+    assert!(read.is_ok_and(|secret| secret.data.json() == "{}"));
+}
+
+#[tokio::test]
+async fn an_error_without_an_envelope_goes_by_its_status() {
+    for (status, class, retry) in [
+        (401, Class::Authentication, Retry::Never),
+        (404, Class::NotFound, Retry::Never),
+        (418, Class::Unexpected, Retry::Never),
+        (502, Class::Unavailable, Retry::Backoff),
+    ] {
+        let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: 9\r\n\r\nswordfish");
+        let server = Scripted::start(answer.into_bytes()).await;
+        let error = server.client().await.read(&path(DATABASE), None).await.unwrap_err();
+        assert_eq!((error.class(), error.retry()), (class, retry), "{error}");
+        assert!(!error.to_string().contains("swordfish"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn what_an_error_says_cannot_break_a_log_line() {
+    let message = format!("first\\nsecond \\u001b[31m{}", "x".repeat(10_000));
+    let body =
+        format!("{{\"error\":{{\"code\":\"a\\nb\",\"message\":\"{message}\",\"request_id\":\"r\\nq\"}}}}");
+    let answer = format!("HTTP/1.1 500 X\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let server = Scripted::start(answer.into_bytes()).await;
+    let error = server.client().await.read(&path(DATABASE), None).await.unwrap_err();
+    let text = error.to_string();
+    assert!(!text.contains(char::is_control) && text.len() < 500, "{text}");
+}
+
+#[tokio::test]
+async fn a_slow_body_and_a_silent_server_are_given_up() {
+    let timeouts = Timeouts { connect: Duration::from_secs(30), request: Duration::from_millis(200) };
+    for answer in ["", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"ver"] {
+        let server = Scripted::start(answer.as_bytes().to_vec()).await;
+        let error = server.client_with(timeouts).await.read(&path(DATABASE), None).await.unwrap_err();
+        assert!(matches!(error.kind, ErrorKind::Timeout { .. }), "{error}");
+        assert_eq!((error.class(), error.retry()), (Class::Unavailable, Retry::Backoff));
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_is_worth_another_try() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            read_head(&mut stream).await;
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{").await.ok();
+        }
+    });
+    let server = Scripted { url, heads: Arc::default() };
+    let error = server.client().await.read(&path(DATABASE), None).await.unwrap_err();
+    assert!(matches!(error.kind, ErrorKind::Broken { .. }), "{error}");
+    assert_eq!(error.retry(), Retry::Backoff);
+}
+
+#[tokio::test]
+async fn what_is_not_http_is_not_read_on() {
+    let kind = fault(b"SSH-2.0-OpenSSH_9.9\r\n".to_vec()).await;
+    assert!(matches!(kind, ErrorKind::Answer(AnswerFault::NotHttp)), "{kind:?}");
+}
+
+#[tokio::test]
+async fn nobody_there_is_worth_another_try() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let server = Scripted { url, heads: Arc::default() };
+    let error = server.client().await.read(&path(DATABASE), None).await.unwrap_err();
+    assert!(matches!(error.kind, ErrorKind::Unreachable { .. }), "{error}");
+    assert_eq!(error.retry(), Retry::Backoff);
+}
+
+#[tokio::test]
+async fn a_lease_cannot_be_named_so_that_another_route_is_called() {
+    let server = Scripted::start(ok("{\"lease_id\":\"../../secrets/x\",\"data\":{},\"ttl\":60}")).await;
+    let dynamic = "engine=postgres-prod role=readonly".parse().unwrap();
+    let error = server.client().await.generate(&dynamic).await.unwrap_err();
+    assert!(matches!(error.kind, ErrorKind::Answer(AnswerFault::Id(_))), "{error}");
+}
+
+#[tokio::test]
+async fn an_answer_for_other_paths_than_asked_for_is_refused() {
+    let server =
+        Scripted::start(ok("{\"secrets\":{\"a/b\":{\"version\":1,\"data\":{}}},\"errors\":{}}")).await;
+    let error = server.client().await.read_batch(&[path(DATABASE)], None).await.unwrap_err();
+    assert!(matches!(error.kind, ErrorKind::Answer(AnswerFault::Missing(_))), "{error}");
+}
+
+/// Answers the first request of each connection, and closes it when the second one has arrived. Counts both.
+async fn closing_server() -> (Scripted, Arc<Mutex<[u32; 2]>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let requests = Arc::new(Mutex::new([0, 0]));
+    let counted = Arc::clone(&requests);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let counted = Arc::clone(&counted);
+            tokio::spawn(async move {
+                read_head(&mut stream).await;
+                counted.lock().unwrap()[0] += 1;
+                let answer = ok(r#"{"version":1,"data":{},"lease_id":"lease_1","ttl":60}"#);
+                stream.write_all(&answer).await.ok();
+                if !read_head(&mut stream).await.is_empty() {
+                    counted.lock().unwrap()[1] += 1;
+                }
+            });
+        }
+    });
+    (Scripted { url, heads: Arc::default() }, requests)
+}
+
+#[tokio::test]
+async fn a_connection_closed_under_a_read_is_replaced() {
+    let (server, requests) = closing_server().await;
+    let client = server.client().await;
+    for _ in 0..3 {
+        client.read(&path(DATABASE), None).await.unwrap();
+    }
+    assert_eq!(*requests.lock().unwrap(), [3, 2]);
+}
+
+#[tokio::test]
+async fn what_makes_something_new_is_not_sent_twice() {
+    let (server, requests) = closing_server().await;
+    let client = server.client().await;
+    client.read(&path(DATABASE), None).await.unwrap();
+    client.generate(&"engine=postgres-prod role=readonly".parse().unwrap()).await.unwrap();
+    assert_eq!(*requests.lock().unwrap(), [2, 0], "a new connection at once");
+}

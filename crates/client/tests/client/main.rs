@@ -1,0 +1,11 @@
+//! The client against a ScaiVault in the same process, and against servers that mean harm.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by panicking")]
+
+mod events;
+mod fixture;
+mod hostile;
+mod leases;
+mod login;
+mod proxy;
+mod secrets;
+mod tls;

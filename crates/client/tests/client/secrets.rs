@@ -1,0 +1,147 @@
+//! Reading, singly and by batch, and what each refusal means.
+
+use std::time::Duration;
+
+use scaivault_client::{BATCH_LIMIT, Category, Class, ErrorCode, ErrorKind, Retry};
+use scaivault_contract::SecretPath;
+use scaivault_devserver::{Category as ServerCategory, Effect, Fault, Route};
+use serde_json::{Value, json};
+
+use crate::fixture::{DATABASE, Fixture, STRIPE, data, path};
+
+fn value(json: &str) -> Value {
+    serde_json::from_str(json).unwrap()
+}
+
+#[tokio::test]
+async fn the_current_version_or_the_one_asked_for() {
+    let fixture = Fixture::new().await;
+    let client = fixture.client();
+    let secret = client.read(&path(DATABASE), None).await.unwrap();
+    assert_eq!(secret.version, 1);
+    assert_eq!(value(secret.data.json()), json!({"username": "billing", "port": 5432}));
+
+    fixture.handle.write(&path(DATABASE), data(json!({"username": "other"})));
+    let secret = client.read(&path(DATABASE), None).await.unwrap();
+    assert_eq!((secret.version, value(secret.data.json())), (2, json!({"username": "other"})));
+    let secret = client.read(&path(DATABASE), Some(1.try_into().unwrap())).await.unwrap();
+    assert_eq!((secret.version, value(secret.data.json())["port"].clone()), (1, json!(5432)));
+
+    fixture.handle.age_out(&path(DATABASE));
+    let error = client.read(&path(DATABASE), Some(1.try_into().unwrap())).await.unwrap_err();
+    assert_eq!((error.code(), error.class()), (Some(&ErrorCode::VersionNotFound), Class::NotFound));
+}
+
+#[tokio::test]
+async fn what_is_deleted_or_forbidden_is_refused() {
+    let fixture = Fixture::new().await;
+    let client = fixture.client();
+    let error = client.read(&path("environments/production/other/key"), None).await.unwrap_err();
+    assert_eq!((error.code(), error.class()), (Some(&ErrorCode::AccessDenied), Class::Denied));
+    let ErrorKind::Refused(refusal) = error.kind else { panic!("{error}") };
+    assert!(refusal.request_id.unwrap().starts_with("req_"));
+    assert!(fixture.handle.delete(&path(STRIPE)));
+    let error = client.read(&path(STRIPE), None).await.unwrap_err();
+    assert_eq!((error.code(), error.class()), (Some(&ErrorCode::SecretNotFound), Class::NotFound));
+    let text = error.to_string();
+    assert!(text.starts_with("cannot read the secret: \"Secret 'environments/production/billing/stripe' not found\" (secret_not_found, status 404, request req_"), "{text}");
+}
+
+#[tokio::test]
+async fn a_batch_answers_each_path_by_itself() {
+    let fixture = Fixture::new().await;
+    let paths =
+        [DATABASE, "environments/production/other/key", "environments/production/billing/none"].map(path);
+    let batch = fixture.client().read_batch(&paths, None).await.unwrap();
+    let [found, denied, missing] = paths.map(|path| batch.answers[&path].clone());
+    assert_eq!(value(found.unwrap().data.json())["username"], "billing");
+    assert_eq!(denied.unwrap_err().class(), Class::Denied);
+    assert_eq!(missing.unwrap_err().code, ErrorCode::SecretNotFound);
+    assert_eq!((fixture.handle.requests(Route::ReadBatch), fixture.handle.requests(Route::Read)), (1, 0));
+}
+
+#[tokio::test]
+async fn a_batch_may_ask_for_a_version_and_name_a_path_twice() {
+    let fixture = Fixture::new().await;
+    fixture.handle.write(&path(DATABASE), data(json!({"username": "other"})));
+    let paths = [path(DATABASE), path(DATABASE)];
+    let batch = fixture.client().read_batch(&paths, Some(1.try_into().unwrap())).await.unwrap();
+    assert_eq!(batch.answers.len(), 1);
+    assert_eq!(batch.answers[&paths[0]].as_ref().unwrap().version, 1);
+}
+
+#[tokio::test]
+async fn a_batch_has_its_limit_and_an_empty_one_is_not_sent() {
+    let fixture = Fixture::new().await;
+    let client = fixture.client();
+    let paths: Vec<SecretPath> = (0..=BATCH_LIMIT).map(|number| path(&format!("a/{number}"))).collect();
+    let error = client.read_batch(&paths, None).await.unwrap_err();
+    assert_eq!((error.class(), error.retry()), (Class::Invalid, Retry::Never));
+    assert!(client.read_batch(&[], None).await.unwrap().answers.is_empty());
+    assert_eq!(fixture.handle.requests(Route::ReadBatch), 0);
+    assert_eq!(client.read_batch(&paths[1..], None).await.unwrap().answers.len(), BATCH_LIMIT);
+}
+
+#[tokio::test]
+async fn every_code_arrives_with_its_class_and_is_sent_once() {
+    let fixture = Fixture::new().await;
+    let client = fixture.client();
+    client.login().await.unwrap();
+    let codes = ErrorCode::KNOWN.iter().filter(|code| **code != ErrorCode::TokenExpired);
+    for (sent, code) in codes.enumerate() {
+        fixture.handle.add_fault(Fault::refuse(Route::Read, code.as_str(), 1));
+        let error = client.read(&path(DATABASE), None).await.unwrap_err();
+        assert_eq!(error.code(), Some(code));
+        let expected = match code {
+            ErrorCode::RateLimited | ErrorCode::ServiceUnavailable => Retry::Backoff,
+            ErrorCode::InternalError => Retry::Once,
+            _ => Retry::Never,
+        };
+        assert_eq!(error.retry(), expected, "{code}");
+        assert_eq!(fixture.handle.requests(Route::Read), sent as u64 + 1, "{code}");
+    }
+}
+
+#[tokio::test]
+async fn the_server_says_how_long_to_wait() {
+    let fixture = Fixture::new().await;
+    let client = fixture.client();
+    for code in ["rate_limited", "service_unavailable"] {
+        let effect = Effect::Refuse { code: code.to_owned(), retry_after: Some(7) };
+        fixture.handle.add_fault(Fault { route: Some(Route::Read), effect, times: Some(1) });
+        let error = client.read(&path(DATABASE), None).await.unwrap_err();
+        assert_eq!(error.retry(), Retry::After(Duration::from_secs(7)), "{code}");
+    }
+}
+
+#[tokio::test]
+async fn a_drained_bucket_throttles_until_time_has_passed() {
+    let fixture = Fixture::new().await;
+    fixture.handle.set_rate_limit(ServerCategory::Read, 2);
+    let client = fixture.client();
+    assert_eq!(client.rate_limit(Category::Read), None);
+    for remaining in [1, 0] {
+        client.read(&path(DATABASE), None).await.unwrap();
+        let seen = client.rate_limit(Category::Read).unwrap();
+        assert_eq!((seen.limit, seen.remaining), (Some(2), Some(remaining)));
+    }
+    let error = client.read(&path(DATABASE), None).await.unwrap_err();
+    assert_eq!(error.class(), Class::Throttled);
+    let Retry::After(after) = error.retry() else { panic!("{error}") };
+    assert!((25..=30).contains(&after.as_secs()), "{after:?}");
+    // Another purse, which the paths are charged to as well.
+    let error = client.read_batch(&[path(DATABASE)], None).await.unwrap_err();
+    assert_eq!(error.class(), Class::Throttled);
+    fixture.handle.advance(after);
+    client.read(&path(DATABASE), None).await.unwrap();
+}
+
+#[tokio::test]
+async fn connections_are_kept() {
+    let fixture = Fixture::new().await;
+    let client = fixture.client();
+    for _ in 0..5 {
+        client.read(&path(DATABASE), None).await.unwrap();
+    }
+    assert_eq!(fixture.server.connections(), 1);
+}

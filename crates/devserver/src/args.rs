@@ -1,0 +1,96 @@
+//! The program's arguments, and what they start.
+
+use std::{fs, io, net::SocketAddr, path::PathBuf, sync::Arc};
+
+use clap::Parser;
+use scaivault_devserver::{
+    DevServer, Issuer, IssuerError, Keys, KeysError, Seed, SeedError, Settings, StartError, Tls,
+};
+use thiserror::Error;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// A ScaiVault in one process, for development and tests. It protects nothing: no real secret belongs into it.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub(crate) struct Args {
+    /// What the server knows when it starts: secrets, policies, identities, engines; YAML or JSON
+    #[arg(long, value_name = "FILE")]
+    seed: PathBuf,
+
+    /// Keys of the cluster whose tokens are taken, as `kubectl get --raw /openid/v1/jwks` prints them [default: an
+    /// issuer made for this run, whose tokens the admin port hands out]
+    #[arg(long, value_name = "FILE")]
+    jwks: Option<PathBuf>,
+
+    /// Where to listen; plain HTTP on loopback alone
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8200")]
+    listen: SocketAddr,
+
+    /// Where to offer the switches for faults, time and tokens, on loopback alone
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    admin: Option<SocketAddr>,
+
+    /// Directory with `tls.crt` and `tls.key`
+    #[arg(long, value_name = "DIR", conflicts_with = "tls_name")]
+    tls_dir: Option<PathBuf>,
+
+    /// Make a certificate for this DNS name or address; repeatable
+    #[arg(long, value_name = "NAME", requires = "ca_file")]
+    tls_name: Vec<String>,
+
+    /// Where to write the authority of the certificate that is made
+    #[arg(long, value_name = "FILE", requires = "tls_name")]
+    ca_file: Option<PathBuf>,
+}
+
+impl Args {
+    /// Serves until a signal ends the process.
+    pub(crate) async fn run(self) -> Result<(), RunError> {
+        let Self { seed, jwks, listen, admin, tls_dir, tls_name, ca_file } = self;
+        let (keys, issuer) = if let Some(file) = jwks {
+            (Keys::new(&read(file)?)?, None)
+        } else {
+            let issuer = Arc::new(Issuer::generate()?);
+            (issuer.keys(), Some(issuer))
+        };
+        let tls = match tls_dir {
+            Some(directory) => Tls::Directory(directory),
+            None if tls_name.is_empty() => Tls::Off,
+            None => Tls::Generated(tls_name),
+        };
+        let seed = Seed::new(&read(seed)?)?;
+        let server = DevServer::start(Settings { seed, keys, issuer, listen, admin, tls }).await?;
+        if let (Some(file), Some(pem)) = (ca_file, server.ca_pem()) {
+            fs::write(&file, pem).map_err(|source| RunError::File { file, source })?;
+        }
+        let admin = server.admin_address().map(|address| format!("http://{address}"));
+        tracing::info!(url = server.url(), admin, "serving");
+        // As pid 1 of a container it would not get SIGTERM without asking for it.
+        let mut terminated = signal(SignalKind::terminate()).map_err(RunError::Signal)?;
+        tokio::select! {
+            interrupted = tokio::signal::ctrl_c() => interrupted.map_err(RunError::Signal),
+            _ = terminated.recv() => Ok(()),
+        }
+    }
+}
+
+/// Why the program ends.
+#[derive(Debug, Error)]
+pub(crate) enum RunError {
+    #[error("{}: {source}", .file.display())]
+    File { file: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Seed(#[from] SeedError),
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    #[error(transparent)]
+    Issuer(#[from] IssuerError),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error("cannot listen for signals: {0}")]
+    Signal(io::Error),
+}
+
+fn read(file: PathBuf) -> Result<String, RunError> {
+    fs::read_to_string(&file).map_err(|source| RunError::File { file, source })
+}

@@ -1,0 +1,67 @@
+//! What requests, tests and the admin port share.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use jiff::Timestamp;
+use tokio::sync::{Notify, watch};
+
+use crate::{clock::Clock, route::Route, vault::Vault};
+
+pub(crate) struct Shared {
+    vault: Mutex<Vault>,
+    clock: Clock,
+    /// Woken when subscribers may have something new.
+    published: Notify,
+    requests: watch::Sender<BTreeMap<Route, u64>>,
+    is_ready: AtomicBool,
+}
+
+impl Shared {
+    pub(crate) fn new(vault: Vault) -> Self {
+        Self {
+            vault: Mutex::new(vault),
+            clock: Clock::default(),
+            published: Notify::new(),
+            requests: watch::Sender::default(),
+            is_ready: AtomicBool::new(true),
+        }
+    }
+
+    pub(crate) fn vault(&self) -> MutexGuard<'_, Vault> {
+        self.vault.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    pub(crate) fn published(&self) -> &Notify {
+        &self.published
+    }
+
+    pub(crate) fn count(&self, route: Route) {
+        self.requests.send_modify(|requests| *requests.entry(route).or_default() += 1);
+    }
+
+    pub(crate) fn requests(&self) -> watch::Receiver<BTreeMap<Route, u64>> {
+        self.requests.subscribe()
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.is_ready.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_ready(&self, is_ready: bool) {
+        self.is_ready.store(is_ready, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,125 @@
+//! Faults that can be switched on while the server runs.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{error::ApiError, route::Route};
+
+/// A fault.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fault {
+    /// The route it is on; none for all.
+    #[serde(default)]
+    pub route: Option<Route>,
+    /// What happens.
+    pub effect: Effect,
+    /// How often; none for as long as it is switched on.
+    #[serde(default)]
+    pub times: Option<u32>,
+}
+
+/// What a fault does to a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Effect {
+    /// It is answered with this code and its status.
+    Refuse {
+        /// Such as `rate_limited`, `service_unavailable` or `internal_error`.
+        code: String,
+        /// Seconds for the header `Retry-After`.
+        #[serde(default)]
+        retry_after: Option<u64>,
+    },
+    /// It is answered so much later.
+    Delay {
+        /// Milliseconds.
+        milliseconds: u64,
+    },
+    /// It is never answered.
+    Hang,
+}
+
+impl Fault {
+    /// A fault on one route that answers with `code`, `times` times.
+    pub fn refuse(route: Route, code: &str, times: u32) -> Self {
+        let effect = Effect::Refuse { code: code.to_owned(), retry_after: None };
+        Self { route: Some(route), effect, times: Some(times) }
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct Faults(Vec<Fault>);
+
+/// What the faults make of one request: first wait, then perhaps refuse.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Disturbance {
+    pub(crate) delay: Duration,
+    pub(crate) hangs: bool,
+    pub(crate) refusal: Option<ApiError>,
+}
+
+impl Faults {
+    pub(crate) fn add(&mut self, fault: Fault) {
+        self.0.push(fault);
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    pub(crate) fn list(&self) -> &[Fault] {
+        &self.0
+    }
+
+    /// What happens to a request on `route`; counts it. Refusals come one after the other, in the order in which they
+    /// were switched on; delays add up.
+    pub(crate) fn disturb(&mut self, route: Route) -> Disturbance {
+        let mut disturbance = Disturbance::default();
+        for fault in self.0.iter_mut().filter(|fault| fault.route.is_none_or(|of| of == route)) {
+            match &fault.effect {
+                Effect::Refuse { .. } if disturbance.refusal.is_some() => continue,
+                Effect::Refuse { code, retry_after } => {
+                    let refusal = ApiError::new(code, "a fault that is switched on");
+                    disturbance.refusal =
+                        Some(refusal.with_retry_after(retry_after.map(Duration::from_secs)));
+                }
+                Effect::Delay { milliseconds } => disturbance.delay += Duration::from_millis(*milliseconds),
+                Effect::Hang => disturbance.hangs = true,
+            }
+            fault.times = fault.times.map(|times| times.saturating_sub(1));
+        }
+        self.0.retain(|fault| fault.times != Some(0));
+        disturbance
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_end_and_come_in_order() {
+        let mut faults = Faults::default();
+        faults.add(Fault::refuse(Route::Read, "service_unavailable", 1));
+        faults.add(Fault::refuse(Route::Read, "internal_error", 1));
+        assert_eq!(faults.disturb(Route::Poll), Disturbance::default());
+        let code = |faults: &mut Faults| {
+            faults.disturb(Route::Read).refusal.map(|error| error.in_batch()["code"].clone())
+        };
+        assert_eq!(code(&mut faults).unwrap(), "service_unavailable");
+        assert_eq!(code(&mut faults).unwrap(), "internal_error");
+        assert_eq!(code(&mut faults), None);
+    }
+
+    #[test]
+    fn is_read_as_the_admin_route_takes_it() {
+        let fault: Fault = serde_json::from_str(
+            r#"{"route":"read-batch","effect":{"refuse":{"code":"rate_limited","retry_after":3}}}"#,
+        )
+        .unwrap();
+        assert_eq!(fault.route, Some(Route::ReadBatch));
+        assert!(serde_json::from_str::<Fault>(r#"{"effect":"hang","times":2}"#).is_ok());
+    }
+}
