@@ -14,7 +14,7 @@ use crate::{
 const CURRENT: &str = "ca.crt";
 
 fn values() -> Value {
-    json!({"certificates": {"reloadInterval": "1s", "self": {"settleDelay": "1s"}}})
+    json!({"certificates": {"reloadInterval": "1s"}})
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -81,6 +81,8 @@ impl Fleet {
                 "timeoutSeconds": 30,
             },
             "deployment": {"enabled": true},
+            // One API server, on this machine: it knows of a new authority at once.
+            "certificates": {"self": {"settleDelay": "1s"}},
             "server": {"drainDelaySeconds": 1},
             "test": {"namespace": self.tenant},
         });
