@@ -22,7 +22,8 @@ pub(crate) struct Injector {
     program: Program,
     /// The admission port.
     pub(crate) address: SocketAddr,
-    ops_address: SocketAddr,
+    /// The port of /readyz and /metrics.
+    pub(crate) ops_address: SocketAddr,
     _directory: Directory,
 }
 
@@ -46,8 +47,9 @@ impl Injector {
     ) -> Self {
         let directory = Directory::new("scaivault-injector-test-").unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_scaivault-injector"));
-        command.args(["serve", "--listen=127.0.0.1:0", "--ops-listen=127.0.0.1:0", "--drain-delay=0s"]);
-        command.args(flags).env("LOG_FORMAT", "json");
+        command.args(["serve", "--listen=127.0.0.1:0", "--ops-listen=127.0.0.1:0"]);
+        // Variables, so that flags go before them.
+        command.args(flags).env("LOG_FORMAT", "json").env("SCAIVAULT_INJECTOR_DRAIN_DELAY", "0s");
         if let Some(kubeconfig) = kubeconfig {
             command.env("KUBECONFIG", kubeconfig);
         }
