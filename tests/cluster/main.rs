@@ -4,5 +4,6 @@
 #![allow(clippy::print_stdout, reason = "a test that is run as another process tells what it holds")]
 
 mod control_plane;
+mod modes;
 mod support;
 mod webhook;
