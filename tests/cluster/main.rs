@@ -5,5 +5,7 @@
 
 mod apply;
 mod control_plane;
+mod injection;
+mod modes;
 mod support;
 mod webhook;

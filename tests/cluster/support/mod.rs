@@ -7,6 +7,10 @@
 
 pub(crate) mod injector;
 pub(crate) mod install;
+pub(crate) mod kubectl;
+pub(crate) mod other_webhook;
+pub(crate) mod release;
+pub(crate) mod workload;
 
 use std::{
     panic::Location,

@@ -1,0 +1,14 @@
+//! What becomes of a team's pods behind an installed chart.
+
+mod applied;
+mod defaults;
+mod golden;
+mod kinds;
+mod neighbouring_webhook;
+mod node_versions;
+mod patterns;
+mod pod_security;
+mod quotas;
+mod rollouts;
+mod team;
+mod untouched;

@@ -1,0 +1,112 @@
+//! What a namespace and a service account say for all their pods.
+
+use scaivault_testkit::look;
+use serde_json::{Value, json};
+
+use super::{
+    patterns::ours,
+    team::{INIT, Team, assert_injected, bare, template},
+};
+use crate::support::{
+    cluster_api, create, eventually,
+    release::{Release, annotations},
+};
+
+/// Below it, a URL may be chosen.
+const ALLOWED_URL: &str = "https://vault.example/eu";
+
+/// A variable of the injected init container.
+#[track_caller]
+fn variable<'a>(pod: &'a Value, name: &str) -> Option<&'a str> {
+    look::env(look::init_container(pod, INIT).unwrap_or_else(|| panic!("not injected: {pod}")), name)
+}
+
+fn pod(annotations: &[(&str, &str)]) -> Value {
+    bare("app", &template("app", &ours(annotations)))
+}
+
+const SECRET: (&str, &str) = ("inject-secret-db.json", "environments/production/billing/database");
+
+#[tokio::test]
+async fn a_namespaces_annotations_are_its_pods_defaults_within_what_the_operator_allows() {
+    let values =
+        json!({"injector": {"allowedUrls": [ALLOWED_URL], "defaults": {"audience": "scaivault-eu"}}});
+    let release: &'static Release = Box::leak(Box::new(Release::install("defaults", values).await));
+    let (client, namespace) = (release.client().await, release.namespace("defaults").await);
+    let team = Team { release, client, namespace };
+    let url = format!("{ALLOWED_URL}/billing");
+    let said = ours(&[("url", &url), ("fetch-timeout", "2m"), ("inject-secret-all", "shared/everything")]);
+    team.change_namespace(json!({"annotations": said})).await;
+
+    // The injector hears of a change a moment after it was made.
+    let injected = eventually("the namespace's URL", async || {
+        let pod = team.dry_run(&pod(&[SECRET])).await.unwrap();
+        (variable(&pod, "SCAIVAULT_URL") == Some(&url)).then_some(pod)
+    })
+    .await;
+    assert_injected(&injected, &[INIT]);
+    assert_eq!(variable(&injected, "FETCH_TIMEOUT"), Some("2m"));
+    let token = &look::volume(&injected, "scaivault-token").unwrap()["projected"]["sources"][0];
+    assert_eq!(token["serviceAccountToken"]["audience"], "scaivault-eu", "the injector's own default");
+    assert!(
+        !variable(&injected, "SECRETS").unwrap().contains("shared/everything"),
+        "a pod asks for its secrets"
+    );
+    let nearer = team.dry_run(&pod(&[SECRET, ("fetch-timeout", "3m")])).await.unwrap();
+    assert_eq!(variable(&nearer, "FETCH_TIMEOUT"), Some("3m"));
+    let plain = team.dry_run(&pod(&[])).await.unwrap();
+    assert_eq!(look::injected_containers(&plain).len(), 0, "defaults ask for nothing");
+
+    let elsewhere = ours(&[("url", "https://vault.attacker.example")]);
+    team.change_namespace(json!({"annotations": elsewhere})).await;
+    let refused = eventually("a refusal", async || {
+        team.dry_run(&pod(&[SECRET])).await.err().map(|error| error.to_string())
+    })
+    .await;
+    assert!(refused.contains("url") && refused.contains("namespace"), "{refused}");
+    team.change_namespace(json!({"annotations": {scaivault_testkit::key("url"): null}})).await;
+    eventually("the URL that holds for all", async || team.dry_run(&pod(&[SECRET])).await.ok()).await;
+}
+
+#[tokio::test]
+async fn a_service_accounts_role_is_that_of_its_pods() {
+    let team = Team::new("role").await;
+    let account = json!({"metadata": {"name": "billing", "annotations": {"scaikey.scailabs.ai/role": "sa:billing-prod"}}});
+    create(&team.api("v1", "ServiceAccount"), account).await.unwrap();
+    let mut pod = pod(&[SECRET]);
+    assert_eq!(
+        variable(&team.dry_run(&pod).await.unwrap(), "SCAIVAULT_ROLE"),
+        None,
+        "of the default account"
+    );
+    pod["spec"]["serviceAccountName"] = "billing".into();
+    let made = team.dry_run(&pod).await.unwrap();
+    assert_eq!(variable(&made, "SCAIVAULT_ROLE"), Some("sa:billing-prod"));
+    pod["metadata"]["annotations"][scaivault_testkit::key("role")] = "reports".into();
+    assert_eq!(variable(&team.dry_run(&pod).await.unwrap(), "SCAIVAULT_ROLE"), Some("reports"));
+}
+
+/// Tools make a namespace, its accounts and its pods in one go. The injector, which watches them, waits for its own knowledge.
+#[tokio::test]
+async fn a_pod_that_follows_its_namespace_at_once_gets_its_defaults() {
+    let release = Release::shared().await;
+    let client = release.client().await;
+    let namespaces = cluster_api(&client, "v1", "Namespace");
+    for number in 0..10 {
+        let namespace = format!("{}-{number}", release.name);
+        let metadata = json!({"name": namespace, "labels": {&*release.name: "served"},
+            "annotations": ours(&[("fetch-timeout", "90s")])});
+        create(&namespaces, json!({"metadata": metadata})).await.unwrap();
+        let team = Team { release, client: client.clone(), namespace };
+        let account =
+            json!({"metadata": {"name": "fresh", "annotations": {"scaikey.scailabs.ai/role": "fresh"}}});
+        create(&team.api("v1", "ServiceAccount"), account).await.unwrap();
+        let mut pod = bare("app", &template("app", &annotations()));
+        pod["metadata"]["annotations"].as_object_mut().unwrap().remove(&scaivault_testkit::key("role"));
+        pod["spec"]["serviceAccountName"] = "fresh".into();
+        let made = team.create(&pod).await.unwrap();
+        assert_injected(&made, &[INIT]);
+        assert_eq!(variable(&made, "FETCH_TIMEOUT"), Some("90s"));
+        assert_eq!(variable(&made, "SCAIVAULT_ROLE"), Some("fresh"));
+    }
+}

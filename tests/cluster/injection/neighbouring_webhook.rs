@@ -1,0 +1,130 @@
+//! Other mutating webhooks, called before and after the injector.
+
+use scaivault_testkit::look;
+use serde_json::{Value, json};
+
+use super::team::{INIT, SECRETS, SIDECAR, Team, assert_injected, bare, template};
+use crate::support::{eventually, other_webhook::OtherWebhook, release::annotations};
+
+/// Places in the order of the configurations' names: the release's is called after its namespace, `shared-…`.
+const PLACES: [&str; 2] = ["aa-before", "zz-after"];
+
+/// A pod as it comes out when both webhooks are called: the API server knows the new one a moment after it is there.
+async fn made(team: &Team, pod: &Value, other_was_there: fn(&Value) -> bool) -> Value {
+    eventually("both webhooks", async || {
+        let pod = team.dry_run(pod).await.unwrap();
+        other_was_there(&pod).then_some(pod)
+    })
+    .await
+}
+
+/// A container of somebody else, once.
+fn add_container(pod: &mut Value) {
+    let containers = pod["spec"]["containers"].as_array_mut().unwrap();
+    if look::named(containers, "log-shipper").is_none() {
+        containers.push(json!({"name": "log-shipper", "image": "log-shipper:1"}));
+    }
+}
+
+#[tokio::test]
+async fn a_container_that_another_webhook_adds_gets_its_mount_too() {
+    for place in PLACES {
+        let team = Team::new("added").await;
+        let _other = OtherWebhook::start(&team.client, &team.namespace, place, add_container).await;
+        let pod = bare("app", &template("app", &annotations()));
+        let pod = made(&team, &pod, |pod| look::app_container(pod, "log-shipper").is_some()).await;
+        assert_eq!(look::names(look::entries(&pod, "containers")), ["app", "log-shipper"]);
+        assert_injected(&pod, &[INIT]);
+    }
+}
+
+fn add_native_sidecar(pod: &mut Value) {
+    let spec = &mut pod["spec"];
+    if look::named(spec["initContainers"].as_array().map_or(&[], Vec::as_slice), "istio-proxy").is_none() {
+        let proxy = json!({"name": "istio-proxy", "image": "proxy:1", "restartPolicy": "Always"});
+        let mut containers = vec![proxy];
+        containers.extend(spec["initContainers"].as_array().into_iter().flatten().cloned());
+        spec["initContainers"] = containers.into();
+    }
+}
+
+#[tokio::test]
+async fn secrets_are_fetched_through_a_mesh_that_comes_before_or_after() {
+    for place in PLACES {
+        let team = Team::new("mesh").await;
+        let _other = OtherWebhook::start(&team.client, &team.namespace, place, add_native_sidecar).await;
+        let pod = bare("app", &template("app", &annotations()));
+        let pod = made(&team, &pod, |pod| look::init_container(pod, "istio-proxy").is_some()).await;
+        assert_eq!(look::names(look::entries(&pod, "initContainers")), ["istio-proxy", INIT]);
+        assert_injected(&pod, &[INIT]);
+    }
+}
+
+/// Puts a mirror before the images that come from elsewhere.
+fn rewrite_registries(pod: &mut Value) {
+    for list in ["initContainers", "containers"] {
+        for container in pod["spec"][list].as_array_mut().into_iter().flatten() {
+            let image = container["image"].as_str().unwrap();
+            if !image.starts_with("mirror.example/") {
+                container["image"] = format!("mirror.example/{image}").into();
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn images_that_another_webhook_rewrites_stay_rewritten() {
+    let mut wanted = annotations();
+    wanted[scaivault_testkit::key("pattern")] = "sidecar".into();
+    for place in PLACES {
+        let team = Team::new("mirror").await;
+        let _other = OtherWebhook::start(&team.client, &team.namespace, place, rewrite_registries).await;
+        let pod = bare("app", &template("app", &wanted));
+        let is_rewritten = |pod: &Value| pod["spec"]["containers"][0]["image"] == "mirror.example/app:1";
+        let pod = made(&team, &pod, is_rewritten).await;
+        assert_injected(&pod, &[SIDECAR]);
+        let image = look::init_container(&pod, SIDECAR).unwrap()["image"].as_str().unwrap();
+        assert!(image.starts_with("mirror.example/scailabs/scaivault-sidecar:"), "{image}");
+    }
+}
+
+/// Amounts for every container, as a policy engine sets them.
+fn set_resources(pod: &mut Value) {
+    for list in ["initContainers", "containers"] {
+        for container in pod["spec"][list].as_array_mut().into_iter().flatten() {
+            container["resources"] = json!({"requests": {"cpu": "1m", "memory": "64Mi"}});
+        }
+    }
+}
+
+#[tokio::test]
+async fn amounts_that_another_webhook_sets_stay_set() {
+    let team = Team::new("amounts").await;
+    let _other = OtherWebhook::start(&team.client, &team.namespace, PLACES[1], set_resources).await;
+    let pod = bare("app", &template("app", &annotations()));
+    let is_set = |pod: &Value| !pod["spec"]["containers"][0]["resources"]["requests"].is_null();
+    let pod = made(&team, &pod, is_set).await;
+    assert_injected(&pod, &[INIT]);
+    assert_eq!(look::init_container(&pod, INIT).unwrap()["resources"]["requests"]["cpu"], "1m");
+}
+
+/// Somebody takes our mount away: the API server asks again, and it is there again.
+fn drop_mounts(pod: &mut Value) {
+    let container = &mut pod["spec"]["containers"][0];
+    if container["env"].is_null()
+        && let Some(mounts) = container["volumeMounts"].as_array_mut()
+        && mounts.iter().any(|mount| mount["name"] == SECRETS)
+    {
+        mounts.retain(|mount| mount["name"] != SECRETS);
+        container["env"] = json!([{"name": "SEEN", "value": "1"}]);
+    }
+}
+
+#[tokio::test]
+async fn a_mount_that_got_lost_is_added_again() {
+    let team = Team::new("lost").await;
+    let _other = OtherWebhook::start(&team.client, &team.namespace, PLACES[1], drop_mounts).await;
+    let pod = bare("app", &template("app", &annotations()));
+    let pod = made(&team, &pod, |pod| !pod["spec"]["containers"][0]["env"].is_null()).await;
+    assert_injected(&pod, &[INIT]);
+}

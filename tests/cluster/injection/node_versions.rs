@@ -1,0 +1,86 @@
+//! What may be injected depends on the oldest of the API server and the nodes.
+
+use kube::api::{Patch, PatchParams};
+use scaivault_testkit::{
+    control_plane::{ControlPlane, Options},
+    look,
+};
+use serde_json::json;
+
+use super::{
+    patterns::ours,
+    team::{bare, template},
+};
+use crate::support::{
+    api, chain, cluster_api, create, eventually,
+    injector::{Injector, tls_directory},
+    install, object,
+};
+
+/// The log's line when another version than the one before was found.
+const FOUND: &str = "Kubernetes version: the oldest of API server and kubelets";
+
+/// A control plane of its own: nodes are everybody's. The injector has the rights of the chart's service account.
+#[tokio::test]
+async fn the_oldest_node_decides_whether_variables_can_be_injected() {
+    let plane =
+        ControlPlane::start(&Options::default()).await.unwrap_or_else(|error| panic!("{}", chain(&error)));
+    let client = plane.client().await.unwrap();
+    let namespace = plane.namespace("scaivault-system").await.unwrap();
+    let (tls, authority) = tls_directory(&["localhost"]);
+    let balancer = scaivault_testkit::balancer::Balancer::start().await.unwrap();
+    let values = json!({
+        "webhook": {"url": format!("https://localhost:{}", balancer.address().port())},
+        "certificates": {"mode": "files", "files": {"caBundle": authority}},
+    });
+    install::install(&plane, &namespace, &values);
+    let kubeconfig = plane.kubeconfig_for_service_account(&namespace, install::FULLNAME).await.unwrap();
+    let flags = [
+        "--cluster".into(),
+        format!("--namespace={namespace}"),
+        format!("--tls-dir={}", tls.path().display()),
+    ];
+    let start = async || {
+        let injector = Injector::start(Some(&kubeconfig), &flags).await;
+        balancer.set_backends([injector.address]);
+        injector
+    };
+
+    let nodes = cluster_api(&client, "v1", "Node");
+    let node = json!({"metadata": {"name": "node"}});
+    create(&nodes, node).await.unwrap();
+    let set_version = async |version: &str| {
+        let information = json!({"kubeletVersion": version, "operatingSystem": "linux", "architecture": "amd64",
+            "bootID": "", "containerRuntimeVersion": "", "kernelVersion": "", "kubeProxyVersion": "",
+            "machineID": "", "osImage": "", "systemUUID": ""});
+        let patch = Patch::Merge(json!({"status": {"nodeInfo": information}}));
+        nodes.patch_status("node", &PatchParams::default(), &patch).await.unwrap();
+    };
+    let team = plane.namespace("team").await.unwrap();
+    let pods = api(&client, "v1", "Pod", &team);
+    let dry_run = kube::api::PostParams { dry_run: true, ..Default::default() };
+    let asks = |key: &str, value: &str| object(bare("app", &template("app", &ours(&[(key, value)]))));
+    let file = asks("inject-secret-db", "billing/db");
+    let variable = asks("inject-env-KEY", "billing/stripe#secret_key");
+
+    set_version("v1.37.0").await;
+    let injector = start().await;
+    eventually("an injected pod", async || {
+        let pod = pods.create(&dry_run, &file).await.ok()?;
+        look::ours(&serde_json::to_value(pod).unwrap(), "status").map(drop)
+    })
+    .await;
+    // As soon as it says that it is ready, it knows.
+    assert_eq!(injector.event(FOUND).unwrap()["kube_version"], "1.37");
+    let pod = pods.create(&dry_run, &variable).await.unwrap();
+    let pod = serde_json::to_value(pod).unwrap();
+    assert_eq!(look::env_names(look::app_container(&pod, "app").unwrap()), ["KEY"]);
+    drop(injector);
+
+    set_version("v1.33.9-eks-1a2b3c").await;
+    let injector = start().await;
+    assert_eq!(injector.event(FOUND).unwrap()["kube_version"], "1.33");
+    let refused = pods.create(&dry_run, &variable).await.unwrap_err().to_string();
+    assert!(refused.contains("inject-env-KEY") && refused.contains("1.33"), "{refused}");
+    pods.create(&dry_run, &file).await.unwrap();
+}

@@ -1,0 +1,119 @@
+//! Every way to ask for secrets gives a pod that the API server takes.
+
+use scaivault_testkit::{PREFIX, look};
+use serde_json::{Map, Value, json};
+
+use super::team::{INIT, SECRETS, SIDECAR, Team, assert_injected, bare, template};
+
+/// Annotations with our prefix.
+pub(super) fn ours(pairs: &[(&str, &str)]) -> Value {
+    let pairs = pairs.iter().map(|(key, value)| (format!("{PREFIX}{key}"), Value::from(*value)));
+    Value::Object(pairs.collect::<Map<_, _>>())
+}
+
+const SECRET: (&str, &str) = ("inject-secret-db.json", "environments/production/billing/database");
+
+async fn created(team: &Team, name: &str, annotations: &[(&str, &str)]) -> Value {
+    team.create(&bare(name, &template(name, &ours(annotations)))).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_sidecar_holds_the_app_back_until_the_secrets_are_there() {
+    let team = Team::new("sidecar").await;
+    let pod = created(&team, "hook", &[SECRET, ("pattern", "sidecar")]).await;
+    assert_injected(&pod, &[SIDECAR]);
+    let sidecar = look::init_container(&pod, SIDECAR).unwrap();
+    assert_eq!(sidecar["lifecycle"]["postStart"]["exec"]["command"], json!(["/scaivault-agent", "wait"]));
+    assert!(sidecar["startupProbe"].is_null());
+
+    let pod = created(&team, "probe", &[SECRET, ("pattern", "sidecar"), ("start-gate", "probe")]).await;
+    assert_injected(&pod, &[SIDECAR]);
+    assert!(look::init_container(&pod, SIDECAR).unwrap()["startupProbe"].is_object());
+}
+
+#[tokio::test]
+async fn what_has_to_be_renewed_gets_a_sidecar() {
+    let team = Team::new("renewed").await;
+    let lease = ("inject-dynamic-pg.json", "engine=postgres-prod role=readonly ttl=2h");
+    let pod = created(&team, "lease", &[lease]).await;
+    assert_injected(&pod, &[SIDECAR]);
+    let dynamic = look::env(look::init_container(&pod, SIDECAR).unwrap(), "DYNAMIC").unwrap();
+    assert!(dynamic.contains("postgres-prod") && dynamic.contains("/run/secrets/pg.json"), "{dynamic}");
+
+    let pod = created(&team, "refresh", &[SECRET, ("refresh-interval", "1m")]).await;
+    assert_injected(&pod, &[SIDECAR]);
+    let sidecar = look::init_container(&pod, SIDECAR).unwrap();
+    assert_eq!(look::env(sidecar, "REFRESH_INTERVAL"), Some("1m"));
+}
+
+#[tokio::test]
+async fn a_pod_that_runs_once_fetches_before_and_renews_beside() {
+    let team = Team::new("once").await;
+    let mut pod = bare("once", &template("once", &ours(&[SECRET, ("pattern", "sidecar")])));
+    pod["spec"]["restartPolicy"] = "Never".into();
+    assert_injected(&team.create(&pod).await.unwrap(), &[INIT, SIDECAR]);
+}
+
+#[tokio::test]
+async fn a_reloaded_process_can_be_seen_by_the_sidecar() {
+    let team = Team::new("reload").await;
+    let reload = [SECRET, ("reload-signal", "SIGHUP"), ("reload-target", "nginx")];
+    let mut pod = bare("known", &template("known", &ours(&reload)));
+    pod["spec"]["containers"][0]["securityContext"] = json!({"runAsUser": 101});
+    let pod = team.create(&pod).await.unwrap();
+    assert_injected(&pod, &[SIDECAR]);
+    assert_eq!(pod["spec"]["shareProcessNamespace"], true);
+    let sidecar = look::init_container(&pod, SIDECAR).unwrap();
+    assert_eq!(sidecar["securityContext"]["runAsUser"], 101);
+    assert_eq!(look::env(sidecar, "RELOAD_SIGNAL"), Some("SIGHUP"));
+
+    let pod = created(&team, "unknown", &reload).await;
+    let context = &look::init_container(&pod, SIDECAR).unwrap()["securityContext"];
+    assert_eq!((&context["runAsUser"], &context["capabilities"]["add"]), (&0.into(), &json!(["KILL"])));
+}
+
+/// The kubelet reads the variable from a file: `fileKeyRef`, which the API server knows and the nodes of this version too.
+#[tokio::test]
+async fn a_variable_comes_from_a_file_that_the_app_does_not_mount() {
+    let team = Team::new("variable").await;
+    let pod = created(&team, "env", &[("inject-env-STRIPE_KEY", "billing/stripe#secret_key")]).await;
+    let app = look::app_container(&pod, "app").unwrap();
+    let variable = &app["env"][0];
+    assert_eq!(variable["name"], "STRIPE_KEY");
+    let file = &variable["valueFrom"]["fileKeyRef"];
+    assert_eq!((&file["volumeName"], &file["key"]), (&"scaivault-env".into(), &"STRIPE_KEY".into()));
+    assert!(look::volume(&pod, "scaivault-env").is_some() && look::mount(app, "scaivault-env").is_none());
+    assert!(look::volume(&pod, SECRETS).is_none(), "nothing asked for a file: {pod}");
+}
+
+#[tokio::test]
+async fn containers_that_were_chosen_get_the_secrets_and_the_others_do_not() {
+    let team = Team::new("chosen").await;
+    let annotations =
+        ours(&[SECRET, ("containers", "worker"), ("init-containers", "migrate"), ("mount-path", "/vault")]);
+    let mut pod = bare("chosen", &template("chosen", &annotations));
+    let container = |name: &str| json!({"name": name, "image": "app:1"});
+    pod["spec"]["containers"] = json!([container("app"), container("worker")]);
+    pod["spec"]["initContainers"] = json!([container("migrate"), container("warm-up")]);
+    let pod = team.create(&pod).await.unwrap();
+    assert_eq!(look::names(look::entries(&pod, "initContainers")), [INIT, "migrate", "warm-up"]);
+    let all = look::entries(&pod, "containers").iter().chain(&look::entries(&pod, "initContainers")[1..]);
+    let mounted = all.filter(|container| {
+        look::mount(container, SECRETS).is_some_and(|mount| mount["mountPath"] == "/vault")
+    });
+    let mounted: Vec<_> = mounted.map(|container| container["name"].as_str().unwrap()).collect();
+    assert_eq!(mounted, ["worker", "migrate"]);
+}
+
+#[tokio::test]
+async fn a_pod_of_the_host_and_one_without_a_token_of_its_own() {
+    let team = Team::new("host").await;
+    let mut pod = bare("host", &template("host", &ours(&[SECRET])));
+    pod["spec"]["hostNetwork"] = true.into();
+    assert_injected(&team.create(&pod).await.unwrap(), &[INIT]);
+    let mut pod = bare("tokenless", &template("tokenless", &ours(&[SECRET])));
+    pod["spec"]["automountServiceAccountToken"] = false.into();
+    let pod = team.create(&pod).await.unwrap();
+    assert_injected(&pod, &[INIT]);
+    assert_eq!(look::entries(&pod, "volumes").len(), 2, "{pod}");
+}

@@ -1,0 +1,68 @@
+//! Namespaces that enforce the Pod Security Standards.
+
+use scaivault_testkit::look;
+use serde_json::{Value, json};
+
+use super::{
+    patterns::ours,
+    team::{Team, bare, template},
+};
+
+const SECRET: (&str, &str) = ("inject-secret-db.json", "environments/production/billing/database");
+const LEASE: (&str, &str) = ("inject-dynamic-pg.json", "engine=postgres-prod role=readonly");
+const VARIABLE: (&str, &str) = ("inject-env-KEY", "billing/stripe#secret_key");
+const SIGNAL: (&str, &str) = ("reload-signal", "SIGHUP");
+const TARGET: (&str, &str) = ("reload-target", "app");
+
+async fn team(level: &str) -> Team {
+    let team = Team::new(level).await;
+    team.change_namespace(json!({"labels": {"pod-security.kubernetes.io/enforce": level}})).await;
+    team
+}
+
+/// A pod that is restricted before anything is injected.
+fn restricted(annotations: &[(&str, &str)]) -> Value {
+    let mut pod = bare("app", &template("app", &ours(annotations)));
+    pod["spec"]["securityContext"] =
+        json!({"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}});
+    pod["spec"]["containers"][0]["securityContext"] =
+        json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}});
+    pod
+}
+
+#[tokio::test]
+async fn whatever_is_injected_is_restricted() {
+    let team = team("restricted").await;
+    // The namespace does refuse.
+    let refused = team.dry_run(&bare("app", &template("app", &json!({})))).await.unwrap_err();
+    assert!(refused.to_string().contains("violates PodSecurity"), "{refused}");
+    let cases: [&[(&str, &str)]; 7] = [
+        &[SECRET],
+        &[SECRET, ("pattern", "sidecar")],
+        &[SECRET, ("pattern", "sidecar"), ("start-gate", "probe")],
+        &[LEASE, SECRET],
+        &[SECRET, ("client-credentials-secret", "scaikey"), ("ca-configmap", "ca")],
+        &[VARIABLE, SECRET],
+        &[SECRET, SIGNAL, TARGET, ("run-as-user", "101")],
+    ];
+    for annotations in cases {
+        for restart_policy in ["Always", "Never"] {
+            let mut pod = restricted(annotations);
+            pod["spec"]["restartPolicy"] = restart_policy.into();
+            let pod = team.dry_run(&pod).await.unwrap_or_else(|error| panic!("{annotations:?}: {error}"));
+            assert!(!look::injected_containers(&pod).is_empty(), "{pod}");
+        }
+    }
+}
+
+/// A target whose user nobody says can be signalled by root alone, which only a baseline namespace allows.
+#[tokio::test]
+async fn a_sidecar_that_has_to_signal_an_unknown_user_is_baseline() {
+    let unknown = [SECRET, SIGNAL, TARGET];
+    let restricted_team = team("restricted").await;
+    let refused = restricted_team.dry_run(&restricted(&unknown)).await.unwrap_err().to_string();
+    assert!(refused.contains("run-as-user"), "the cure: {refused}");
+    let team = team("baseline").await;
+    let pod = team.dry_run(&bare("app", &template("app", &ours(&unknown)))).await.unwrap();
+    assert_eq!(look::init_container(&pod, "scaivault-sidecar").unwrap()["securityContext"]["runAsUser"], 0);
+}

@@ -1,0 +1,97 @@
+//! Namespaces with bounds on what their pods may take.
+
+use scaivault_testkit::look;
+use serde_json::{Value, json};
+
+use super::{
+    patterns::ours,
+    team::{INIT, SIDECAR, Team, assert_injected, bare, template, workload},
+};
+use crate::support::{create, eventually, release::annotations};
+
+/// A template whose app says what it takes.
+fn sized(annotations: &Value) -> Value {
+    let mut template = template("app", annotations);
+    let amounts = json!({"cpu": "50m", "memory": "64Mi"});
+    template["spec"]["containers"][0]["resources"] = json!({"requests": amounts, "limits": amounts});
+    template
+}
+
+#[tokio::test]
+async fn a_quota_on_memory_and_requests_takes_the_injected_containers() {
+    let team = Team::new("quota").await;
+    let hard = json!({"requests.cpu": "2", "requests.memory": "1Gi", "limits.memory": "1Gi", "pods": "5"});
+    let quotas = team.api("v1", "ResourceQuota");
+    create(&quotas, json!({"metadata": {"name": "all"}, "spec": {"hard": hard}})).await.unwrap();
+    // Pods are refused until the quota's use is known.
+    let used = async |resource: &str| {
+        quotas.get("all").await.unwrap().data["status"]["used"][resource].as_str().map(str::to_owned)
+    };
+    eventually("the quota's status", async || used("pods").await).await;
+
+    // The quota does refuse.
+    let refused = team.dry_run(&bare("app", &template("app", &json!({})))).await.unwrap_err().to_string();
+    assert!(refused.contains("must specify"), "{refused}");
+    let pod = team.create(&bare("once", &sized(&annotations()))).await.unwrap();
+    assert_injected(&pod, &[INIT]);
+    team.create(&workload("Deployment", "web", 3, &sized(&annotations()))).await.unwrap();
+    team.wait_for_pods("app", 4).await;
+    let mut refreshed = annotations();
+    refreshed[scaivault_testkit::key("pattern")] = "sidecar".into();
+    let pod = team.create(&bare("beside", &sized(&refreshed))).await.unwrap();
+    assert_injected(&pod, &[SIDECAR]);
+    // Five apps; an init container is over before its app starts, a sidecar takes its share beside it.
+    eventually("the use of five pods", async || used("limits.memory").await.filter(|used| used == "352Mi"))
+        .await;
+}
+
+/// A namespace whose containers get these amounts where they say none.
+async fn team_with_defaults(requests: &Value, limits: &Value) -> Team {
+    let team = Team::new("limits").await;
+    let range = json!({"type": "Container", "max": {"cpu": "1", "memory": "128Mi"}, "min": {"cpu": "5m", "memory": "8Mi"},
+        "default": limits, "defaultRequest": requests});
+    let ranges = team.api("v1", "LimitRange");
+    create(&ranges, json!({"metadata": {"name": "all"}, "spec": {"limits": [range]}})).await.unwrap();
+    // The API server knows a new one a moment later.
+    eventually("the default of the range", async || {
+        let pod = team.dry_run(&bare("app", &template("app", &json!({})))).await.unwrap();
+        (pod["spec"]["containers"][0]["resources"]["limits"] == *limits).then_some(())
+    })
+    .await;
+    team
+}
+
+const SECRET: (&str, &str) = ("inject-secret-db.json", "environments/production/billing/database");
+
+/// A pod of one pattern, and what its injected container takes.
+async fn made(team: &Team, pattern: &str) -> (Value, Value) {
+    let pod = bare(pattern, &template("app", &ours(&[SECRET, ("pattern", pattern)])));
+    let pod = team.create(&pod).await.unwrap();
+    let [injected] = look::injected_containers(&pod)[..] else { panic!("{pod}") };
+    let resources = injected["resources"].clone();
+    (pod, resources)
+}
+
+#[tokio::test]
+async fn a_limit_range_finds_nothing_to_refuse() {
+    let requests = json!({"cpu": "20m", "memory": "64Mi"});
+    let team = team_with_defaults(&requests, &json!({"cpu": "100m", "memory": "100Mi"})).await;
+    for pattern in ["init", "sidecar"] {
+        let (pod, resources) = made(&team, pattern).await;
+        assert_eq!(resources["requests"], json!({"cpu": "10m", "memory": "16Mi"}));
+        // The limit of the CPU is the range's: the injector sets none.
+        assert_eq!(resources["limits"], json!({"cpu": "100m", "memory": "32Mi"}));
+        assert_eq!(pod["status"]["qosClass"], "Burstable");
+    }
+}
+
+#[tokio::test]
+async fn a_pod_that_a_limit_range_makes_guaranteed_stays_so() {
+    let amounts = json!({"cpu": "100m", "memory": "100Mi"});
+    let team = team_with_defaults(&amounts, &amounts).await;
+    for pattern in ["init", "sidecar"] {
+        let (pod, resources) = made(&team, pattern).await;
+        assert_eq!(resources["requests"], resources["limits"]);
+        assert_eq!(pod["status"]["qosClass"], "Guaranteed");
+    }
+}
