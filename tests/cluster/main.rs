@@ -4,6 +4,8 @@
 #![allow(clippy::print_stdout, reason = "a test that is run as another process tells what it holds")]
 
 mod control_plane;
+mod mistakes;
 mod modes;
+mod outage;
 mod support;
 mod webhook;
