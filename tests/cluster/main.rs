@@ -5,6 +5,8 @@
 
 mod control_plane;
 mod injection;
+mod mistakes;
 mod modes;
+mod outage;
 mod support;
 mod webhook;

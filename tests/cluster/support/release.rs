@@ -125,6 +125,12 @@ impl Release {
         drop(self.injector.lock().await.take());
     }
 
+    /// A counter of the injector that runs.
+    pub(crate) async fn counter(&self, name: &str) -> u64 {
+        let value = self.injector.lock().await.as_ref().unwrap().metric(name).await;
+        format!("{value:.0}").parse().unwrap()
+    }
+
     /// A metric of the injector that runs.
     pub(crate) async fn metric(&self, name: &str) -> f64 {
         self.injector.lock().await.as_ref().unwrap().metric(name).await
