@@ -131,6 +131,11 @@ impl Release {
         format!("{value:.0}").parse().unwrap()
     }
 
+    /// A metric of the injector that runs.
+    pub(crate) async fn metric(&self, name: &str) -> f64 {
+        self.injector.lock().await.as_ref().unwrap().metric(name).await
+    }
+
     /// What the injector that runs has logged.
     pub(crate) async fn log(&self) -> String {
         self.injector.lock().await.as_ref().unwrap().log()
