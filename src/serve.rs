@@ -84,7 +84,7 @@ async fn serve(args: &ServeArgs) -> anyhow::Result<Stopped> {
     }
     let context = Arc::new(AdmissionContext::new(settings, kube_version.unwrap_or_default(), known));
     if let (Some(client), None) = (client, kube_version) {
-        tasks.spawn(cluster::follow_version(client, Arc::clone(&context)));
+        tasks.spawn(cluster::follow_version(client, Arc::clone(&context), &readiness));
     }
     tasks.spawn(settings::follow(follower, Arc::clone(&context), Arc::clone(&metrics)));
     tasks.spawn(keeper.run());

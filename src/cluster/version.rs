@@ -9,7 +9,7 @@ use kube::{
     core::{ApiResource, NotUsed, Object},
 };
 use scaivault_inject::{KubeVersion, KubeVersionError};
-use scaivault_webhook::AdmissionContext;
+use scaivault_webhook::{AdmissionContext, Readiness};
 use serde::Deserialize;
 use tokio::time::{sleep, timeout};
 
@@ -27,26 +27,45 @@ const ANSWER: Duration = Duration::from_secs(30);
 /// Nodes in one answer: a large node's object has 20 KB and more, of which one field is read.
 const PAGE: u32 = 100;
 
+/// What `/readyz` waits for until the cluster was asked once.
+const GATE: &str = "the Kubernetes version";
+
 /// Detects the version now and again, and decides for it. What was found before stays while it cannot be detected;
 /// before that it is the oldest that is supported.
-pub(crate) async fn follow(client: Client, context: Arc<AdmissionContext>) {
-    loop {
-        let pause = match detect(&client).await {
-            Ok(version) => {
-                let before = context.kube_version();
-                if version != before {
-                    context.replace_kube_version(version);
-                    tracing::info!(kube_version = %version, %before, "Kubernetes version: the oldest of API server and kubelets");
-                }
-                PERIOD
+///
+/// Readiness waits for the first answer, so that a fresh replica refuses nothing that the cluster can do. A failure opens it
+/// too: most pods need no particular version.
+pub(crate) fn follow(
+    client: Client,
+    context: Arc<AdmissionContext>,
+    readiness: &Readiness,
+) -> impl Future<Output = ()> + Send + use<> {
+    let gate = readiness.gate(GATE);
+    async move {
+        loop {
+            let pause = look(&client, &context).await;
+            gate.open();
+            sleep(pause).await;
+        }
+    }
+}
+
+/// Detects the version once; gives how long to wait for the next time.
+async fn look(client: &Client, context: &AdmissionContext) -> Duration {
+    match detect(client).await {
+        Ok(version) => {
+            let before = context.kube_version();
+            if version != before {
+                context.replace_kube_version(version);
+                tracing::info!(kube_version = %version, %before, "Kubernetes version: the oldest of API server and kubelets");
             }
-            Err(Failure { resource, error, cure }) => {
-                let kube_version = context.kube_version();
-                tracing::warn!(resource, error, cure, %kube_version, "version not detected, the one before stays");
-                RETRY
-            }
-        };
-        sleep(pause).await;
+            PERIOD
+        }
+        Err(Failure { resource, error, cure }) => {
+            let kube_version = context.kube_version();
+            tracing::warn!(resource, error, cure, %kube_version, "version not detected, the one before stays");
+            RETRY
+        }
     }
 }
 
@@ -138,6 +157,9 @@ impl Oldest {
 #[cfg(test)]
 mod tests {
     use axum::http::StatusCode;
+    use scaivault_inject::Settings;
+    use scaivault_testkit::poll;
+    use scaivault_webhook::NoCluster;
     use serde_json::{Value, json};
 
     use super::*;
@@ -163,6 +185,30 @@ mod tests {
         server.answer("/api/v1/nodes?&limit=100", &nodes(&["v1.37.0", "", "edge"], "more")).await;
         server.answer("/api/v1/nodes?&limit=100&continue=more", &nodes(&["v1.34.9-eks-1"], "")).await;
         assert_eq!(detected.await.unwrap(), Ok(KubeVersion::new(1, 34)));
+    }
+
+    #[tokio::test]
+    async fn readiness_waits_for_the_first_answer_whatever_it_is() {
+        for (status, expected) in
+            [(StatusCode::OK, KubeVersion::new(1, 36)), (StatusCode::FORBIDDEN, KubeVersion::OLDEST)]
+        {
+            let mut server = ApiServer::start().await;
+            let settings = Settings::default();
+            let context = Arc::new(AdmissionContext::new(settings, KubeVersion::OLDEST, Arc::new(NoCluster)));
+            let readiness = Readiness::new();
+            let following = tokio::spawn(follow(server.client(), Arc::clone(&context), &readiness));
+            server.answer("/version", &version("v1.37.2")).await;
+            assert_eq!(readiness.check(), Err("waiting for the Kubernetes version".to_owned()));
+            if status == StatusCode::OK {
+                server.answer("/api/v1/nodes?&limit=100", &nodes(&["v1.36.1"], "")).await;
+            } else {
+                server.refuse("/api/v1/nodes", status, "nodes is forbidden").await;
+            }
+            let opened = async || readiness.check().ok();
+            poll(Duration::from_secs(20), opened).await.expect("the cluster was asked");
+            assert_eq!(context.kube_version(), expected);
+            following.abort();
+        }
     }
 
     #[tokio::test]
