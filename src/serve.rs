@@ -65,7 +65,8 @@ async fn serve(args: &ServeArgs) -> anyhow::Result<Stopped> {
     let (follower, settings) = Follower::new(config.config.clone(), namespace.clone())?;
     metrics.config_loaded(unix_seconds(SystemTime::now()));
     let client = if *in_cluster { Some(cluster::client().await?) } else { None };
-    let (keeper, resolver) = Keeper::new(&certificate, client.clone(), &readiness, &metrics, SystemTime::now())?;
+    let (keeper, resolver) =
+        Keeper::new(&certificate, client.clone(), &readiness, &metrics, SystemTime::now())?;
 
     // Whatever is there to be looked after while the server runs. None of it ends by itself.
     let mut tasks = JoinSet::new();

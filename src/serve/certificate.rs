@@ -76,7 +76,9 @@ impl Keeper {
                 Ok((Self::Local(keeper), resolver))
             }
             Certificate::Managed { managed, interval } => {
-                let client = client.context("--tls-secret needs --cluster: where the Secret and the webhook configurations are")?;
+                let client = client.context(
+                    "--tls-secret needs --cluster: where the Secret and the webhook configurations are",
+                )?;
                 let managed = managed.clone();
                 let (keeper, resolver) = ManagedKeeper::new(client, managed, *interval, readiness, metrics);
                 Ok((Self::Managed(Box::new(keeper)), resolver))
