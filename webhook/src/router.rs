@@ -127,7 +127,12 @@ impl App {
     }
 
     /// Decides once, on a thread of its own where that takes long. The error is the answer "ask again".
-    async fn attempt(self: &Arc<Self>, entry: Entry, body: &Arc<Buffered>, attempt: Attempt) -> Result<Reply, Reply> {
+    async fn attempt(
+        self: &Arc<Self>,
+        entry: Entry,
+        body: &Arc<Buffered>,
+        attempt: Attempt,
+    ) -> Result<Reply, Reply> {
         // Only now: this step is ours, while a body comes as slowly as its client likes, and so does the cluster's news.
         let Some(_slot) = Slot::take(&self.metrics.requests_in_flight, self.limits.requests) else {
             self.metrics.shed(Shed::Requests);

@@ -60,8 +60,9 @@ fn annotations_with_problems_are_refused_with_all_of_them() {
 
 #[test]
 fn an_unknown_namespace_is_deferred() {
-    let asks =
-        |edit: &[(&str, &str)]| admit(Entry::Mutate, &Request::decode(asking(edit).as_bytes()).unwrap(), &context()).reason;
+    let asks = |edit: &[(&str, &str)]| {
+        admit(Entry::Mutate, &Request::decode(asking(edit).as_bytes()).unwrap(), &context()).reason
+    };
     let unknown = ("\"shop\"", "\"unknown\"");
     assert_eq!(asks(&[unknown]), Reason::Deferred(Deferral::UnknownNamespace));
     let account = ("\"spec\":{", "\"spec\":{\"serviceAccountName\":\"unknown\",");
