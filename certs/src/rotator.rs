@@ -120,6 +120,8 @@ impl Rotator {
 
     /// Looks once, writes what is due, and serves what may be served. Whatever fails, what was served stays.
     pub async fn look(&mut self, now: SystemTime) -> Result<Looked, LookError> {
+        // Before the API server is asked: however slow it is, a leaf does not wait for it. A failure comes again below.
+        let _ = self.renew_leaf(now);
         let mut looked = Err(LookError::Busy);
         for _ in 0..ATTEMPTS {
             looked = self.attempt(now).await;
@@ -130,7 +132,7 @@ impl Rotator {
         if looked.as_ref().is_err_and(LookError::is_conflict) {
             looked = Err(LookError::Busy);
         }
-        // Also when the API server is away: a new leaf is never worse than an old one of the same authority.
+        // Also when the API server is away. Most often for another authority, else there is one already.
         self.renew_leaf(now)?;
         looked
     }

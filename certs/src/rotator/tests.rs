@@ -147,11 +147,16 @@ async fn an_api_server_that_is_away_ends_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn an_api_server_that_does_not_answer_is_not_waited_for() {
-    let (api, mut rotator, _resolver) = serving().await;
+    let (api, mut rotator, resolver) = serving().await;
+    let before = served(&resolver);
     api.objects().hangs = true;
     let error = rotator.look(now()).await.unwrap_err();
     assert!(chain(&error).contains("no answer"), "{error}");
     assert!(rotator.is_trusted(now()));
+
+    // A leaf that is due is there before the first answer would be.
+    tokio::time::timeout(Duration::from_secs(1), rotator.look(now() + DAY)).await.unwrap_err();
+    assert_ne!(served(&resolver), before);
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use crate::{
 /// At least so many pods are made.
 const PODS: usize = 2000;
 /// Authorities whose leaves have to be seen: the first and its successors.
-const AUTHORITIES: usize = 4;
+const AUTHORITIES: usize = 3;
 /// Replicas.
 const REPLICAS: usize = 3;
 /// Between the start of a replica and the end of another.
@@ -29,7 +29,7 @@ const LIMIT: Duration = Duration::from_mins(3);
 async fn no_call_fails_while_certificates_rotate_and_replicas_restart() {
     let _turn = turn().await;
     // A third of the authority's life has to cover a leaf's and twice the settle delay.
-    let lifetimes = json!({"caLifetime": "15s", "leafLifetime": "3s", "settleDelay": "1s"});
+    let lifetimes = json!({"caLifetime": "24s", "leafLifetime": "6s", "settleDelay": "1s"});
     let values = json!({"certificates": {"reloadInterval": "1s", "self": lifetimes}});
     let fleet = Fleet::install("rotation", &values).await;
     let mut replicas = VecDeque::new();

@@ -19,9 +19,10 @@ impl Wanted {
     /// Read off the words before `--`, which are cargo's and not the test programs'.
     pub(super) fn by(extra: &[String]) -> Self {
         let words: Vec<_> = cargos_words(extra).collect();
-        let names_it = |pair: &[&str]| pair[0] == "--test" && pair[1] == "cluster";
+        // `cluster` and `cluster_load`.
+        let names_it = |pair: &[&str]| pair[0] == "--test" && pair[1].starts_with("cluster");
         if words.windows(2).any(names_it)
-            || words.iter().any(|word| *word == "--test=cluster" || word.contains("cluster-tests"))
+            || words.iter().any(|word| word.starts_with("--test=cluster") || word.contains("cluster-tests"))
         {
             return Self::ClusterByName;
         }
@@ -131,7 +132,13 @@ mod tests {
         for everything in ["", "detach", "--release", "-- --test cluster"] {
             assert_eq!(Wanted::by(&words(everything)), Wanted::Everything, "{everything}");
         }
-        for named in ["--test cluster", "--test=cluster", "-p scaivault-injector --features cluster-tests"] {
+        for named in [
+            "--test cluster",
+            "--test=cluster",
+            "--test cluster_load rotation",
+            "--test=cluster_load",
+            "-p scaivault-injector --features cluster-tests",
+        ] {
             assert_eq!(Wanted::by(&words(named)), Wanted::ClusterByName, "{named}");
         }
         for others in
