@@ -32,6 +32,19 @@ fn every_metric_that_is_asked_for_exists() {
 }
 
 #[test]
+fn the_dashboard_shows_every_metric() {
+    let shown = metrics_in(&file("dashboards/scaivault-injector.json"));
+    let exposition = Server::start().metrics();
+    let families = exposition.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+    // What a counter and a histogram are read by.
+    let is_shown = |family: &str| {
+        ["", "_total", "_bucket"].map(|end| format!("{family}{end}")).iter().any(|name| shown.contains(name))
+    };
+    let (there, missing): (Vec<_>, Vec<_>) = families.partition(|family| is_shown(family));
+    assert!(missing.is_empty() && there.len() > 15, "{missing:?} are not shown, {there:?} are");
+}
+
+#[test]
 fn every_alert_has_its_section() {
     let page = fs::read_to_string(root().join("docs/operations.md")).unwrap();
     let rules = rules();
