@@ -216,11 +216,13 @@ pub(crate) fn annotations() -> Value {
 
 /// A pod with these annotations.
 pub(crate) fn pod(name: &str, annotations: Value) -> Value {
-    json!({
+    let mut pod = json!({
         "apiVersion": "v1", "kind": "Pod",
-        "metadata": {"name": name, "annotations": annotations},
+        "metadata": {"name": name},
         "spec": {"containers": [{"name": "app", "image": "app:1"}]},
-    })
+    });
+    pod["metadata"]["annotations"] = annotations;
+    pod
 }
 
 /// Whether a pod carries what the injector adds.
