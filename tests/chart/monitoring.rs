@@ -59,6 +59,22 @@ fn every_alert_has_its_section() {
 }
 
 #[test]
+fn alerts_know_how_long_things_live() {
+    let values = "prometheusRule.enabled=true,certificates.reloadInterval=1h,certificates.self.caLifetime=100h,\
+        certificates.self.leafLifetime=8h";
+    let rules = template(&["--set", values]).unwrap().only("PrometheusRule").to_string();
+    for (metric, end) in [
+        ("ca_bundle_checked_timestamp_seconds", "> 10800"),
+        ("certificate_authority_expiry_timestamp_seconds", "- time() < 90000"),
+        ("certificate_expiry_timestamp_seconds", "- time() < 3600"),
+    ] {
+        let expression = rules.split("\"expr\":").find(|text| text.contains(&format!("{PREFIX}{metric}{{")));
+        let expression = expression.unwrap().split("\"for\"").next().unwrap();
+        assert!(expression.contains(end), "{expression}");
+    }
+}
+
+#[test]
 fn the_dashboard_is_the_file() {
     let manifests = template(&["--set", "dashboard.enabled=true"]).unwrap();
     let maps = manifests.of_kind("ConfigMap");

@@ -6,6 +6,7 @@ users feel read the API server's: only it knows of calls that never arrived.
 {{- $ours := printf "namespace=%q,service=%q" .Release.Namespace (include "injector.fullname" .) -}}
 {{- $webhooks := "name=~\".+[.]injector[.]scaivault[.]scailabs[.]ai\"" -}}
 {{- $leaf := include "injector.seconds" .Values.certificates.self.leafLifetime | int64 -}}
+{{- $look := include "injector.seconds" .Values.certificates.reloadInterval | int64 -}}
 {{- $authority := include "injector.seconds" .Values.certificates.self.caLifetime | int64 -}}
 groups:
   - name: scaivault-injector
@@ -82,7 +83,7 @@ groups:
           description: {{ `'The authority of {{ $labels.pod }} expires in {{ $value | humanizeDuration }} and was not renewed.'` }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorauthorityexpires
       - alert: ScaiVaultInjectorCaBundleUnchecked
-        expr: time() - (scaivault_injector_ca_bundle_checked_timestamp_seconds{ {{- $ours -}} } > 0) > 600
+        expr: time() - (scaivault_injector_ca_bundle_checked_timestamp_seconds{ {{- $ours -}} } > 0) > {{ max 600 (mul 3 $look) }}
         for: 5m
         labels: {severity: warning}
         annotations:
