@@ -43,7 +43,7 @@ pub(crate) async fn post(client: Client, mut notices: mpsc::Receiver<Notice>, me
     let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
     while let Some(notice) = notices.recv().await {
         let now = Instant::now();
-        if !limiter.admit(&notice.owner.uid, notice.reason, now.into_std()) {
+        if !limiter.admit(&notice, now.into_std()) {
             metrics.event(EventResult::Limited);
             continue;
         }
