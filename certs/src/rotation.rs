@@ -163,13 +163,15 @@ fn forget(retired: Option<&Retired>, now: SystemTime) -> Step {
 pub fn next_step_in(state: &State, seen: Seen<'_>, now: SystemTime, policy: &Policy) -> Option<Duration> {
     let until = |time: SystemTime| time.duration_since(now).unwrap_or_default();
     let State { current, next, retired } = state;
-    let settled = seen.next_for.map(|time| policy.settle_delay.saturating_sub(time));
+    let promotion = next.as_ref().zip(seen.next_for).map(|(next, time)| {
+        policy.settle_delay.saturating_sub(time).max(until(next.validity().not_before))
+    });
     let renewal = match (current, next) {
         (Some(current), None) => Some(until(policy.renewal(current))),
         _ => None,
     };
     let forgotten = retired.as_ref().map(|retired| until(retired.until));
-    [settled.filter(|_| next.is_some()), renewal, forgotten].into_iter().flatten().min()
+    [promotion, renewal, forgotten].into_iter().flatten().min()
 }
 
 impl State {
