@@ -85,6 +85,21 @@ fn whoever_has_nothing_to_do_does_not_look_again_at_once() {
 }
 
 #[test]
+fn an_authority_from_the_future_signs_only_where_there_is_no_other_time() {
+    let (old, new) = (authority(now() - 60 * DAY), authority(now()));
+    let state = State { current: Some(Arc::clone(&new)), ..State::default() };
+    let signs = |held: Option<&Arc<Authority>>, now| {
+        signer(&state, held.cloned(), now).map(|authority| authority.certificate_der().clone())
+    };
+    let moment = Duration::from_secs(1);
+    assert_eq!(signs(Some(&old), now() - moment).as_ref(), Some(old.certificate_der()));
+    assert_eq!(signs(Some(&old), now()).as_ref(), Some(new.certificate_der()));
+    assert_eq!(signs(None, now() - moment), None);
+    let emptied = signer(&State::default(), Some(Arc::clone(&old)), now());
+    assert_eq!(emptied.unwrap().certificate_der(), old.certificate_der());
+}
+
+#[test]
 fn an_empty_secret_adopts_what_api_servers_trust_now() {
     let (ours, over) = (authority(now()), authority(now() - 100 * DAY));
     let found = bundle(&[&ours, &over]);
@@ -110,7 +125,7 @@ fn the_retired_are_forgotten_when_no_leaf_of_theirs_is_left() {
     let state = state.after(Step::Promote, now(), &policy()).unwrap().unwrap();
     assert_eq!(state.bundle(), bundle(&[&old, &new]));
     assert_eq!(due(&state, None, now() + DAY), Step::Keep, "a leaf may be a moment younger than the change");
-    let late = now() + DAY + SETTLE + 2 * BACKDATE;
+    let late = now() + DAY + SETTLE + 2 * SKEW;
     assert_eq!(due(&state, None, late), Step::Forget);
     let state = state.after(Step::Forget, late, &policy()).unwrap().unwrap();
     assert_eq!(state.bundle(), bundle(&[&new]));
