@@ -15,7 +15,7 @@ use crate::{
     leaf::{MintError, MintedLeaf},
     publish::{PublishError, Published, Publisher},
     resolver::CertResolver,
-    rotation::{Observation, Policy, Seen, Step, next_step_in, step},
+    rotation::{Observation, Policy, Seen, Step, next_step_in, signer, step, trusted_from},
     secret_store::{SecretStore, StoreError},
 };
 
@@ -67,6 +67,9 @@ pub struct Looked {
     pub done: Done,
     /// When to look again at the latest, if the clocks have a part in it.
     pub again_in: Option<Duration>,
+    /// How long until the authority that signs is used here, if this replica's clock says that it is not valid yet:
+    /// this clock or that of the replica which made it is wrong.
+    pub waits: Option<Duration>,
 }
 
 /// A step that was written.
@@ -139,7 +142,9 @@ impl Rotator {
 
     /// Whether API servers trust what is served at `now`, as far as is known.
     pub fn is_trusted(&self, now: SystemTime) -> bool {
-        self.is_published && self.leaf.as_ref().is_some_and(|leaf| !leaf.validity().is_over(now))
+        self.is_published
+            && self.authority.as_ref().is_some_and(|authority| authority.validity().covers(now))
+            && self.leaf.as_ref().is_some_and(|leaf| leaf.validity().covers(now))
     }
 
     /// When the leaf that is served is valid.
@@ -179,13 +184,16 @@ impl Rotator {
         self.publisher.write(&published, &state.bundle()).await?;
         let written = Instant::now();
         self.observation.record(state.next_certificate(), true, written);
-        if let Some(current) = &state.current {
-            self.authority = Some(Arc::clone(current));
-            self.is_published = true;
-        }
+        self.authority = signer(state, self.authority.take(), now);
+        let bundle = state.bundle();
+        self.is_published =
+            self.authority.as_ref().is_some_and(|authority| bundle.contains(authority.certificate_der()));
+        let current = state.current.as_deref();
+        let waits = current.and_then(|current| trusted_from(current).duration_since(now).ok());
+        let waits = waits.filter(|waits| !waits.is_zero());
         let seen = Seen { found: &found, next_for: self.observation.lasted(written) };
-        let again_in = next_step_in(state, seen, now, &self.policy);
-        Ok(Looked { authority: state.current.as_ref().map(|current| current.validity()), done, again_in })
+        let again_in = [next_step_in(state, seen, now, &self.policy), waits].into_iter().flatten().min();
+        Ok(Looked { authority: current.map(Authority::validity), done, again_in, waits })
     }
 
     /// Somebody may have taken our authority out of a configuration.
@@ -196,8 +204,9 @@ impl Rotator {
     }
 
     fn renew_leaf(&mut self, now: SystemTime) -> Result<(), MintError> {
-        // An authority that is over signs nothing that anybody would trust.
-        let Some(authority) = self.authority.as_ref().filter(|authority| !authority.validity().is_over(now))
+        // An authority that is over, or from the future since the clock was set back, signs nothing that anybody would
+        // trust.
+        let Some(authority) = self.authority.as_ref().filter(|authority| authority.validity().covers(now))
         else {
             return Ok(());
         };

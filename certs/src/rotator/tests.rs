@@ -187,6 +187,34 @@ async fn a_renewed_authority_takes_over_and_the_old_one_is_forgotten() {
 }
 
 #[tokio::test]
+async fn an_authority_from_the_future_is_waited_for() {
+    let (api, mut rotator, _resolver) = serving().await;
+    let old = current(&rotator);
+    let (mut ahead, _) = replica(&api, Duration::ZERO);
+    let (late, hour) = (now() + 250 * DAY, Duration::from_hours(1));
+    assert_eq!(ahead.look(late + hour).await.unwrap().done, Done::Announced);
+    assert_eq!(ahead.look(late + hour).await.unwrap().done, Done::Promoted);
+
+    let looked = rotator.look(late).await.unwrap();
+    assert_eq!((looked.done, looked.waits), (Done::Nothing, Some(hour)));
+    assert!(looked.again_in.unwrap() <= hour);
+    assert_eq!(current(&rotator), old);
+    assert!(rotator.is_trusted(late), "by the retired one");
+    // Who starts now has nothing that works.
+    let (mut fresh, resolver) = replica(&api, Duration::ZERO);
+    assert_eq!(fresh.look(late).await.unwrap().waits, Some(hour));
+    assert_eq!((served(&resolver), fresh.is_trusted(late)), (None, false));
+    // Nor has the one that was ahead, when its clock is set.
+    assert_eq!(ahead.look(late).await.unwrap().waits, Some(hour));
+    assert!(!ahead.is_trusted(late));
+
+    for rotator in [&mut rotator, &mut fresh, &mut ahead] {
+        assert_eq!(rotator.look(late + hour).await.unwrap().waits, None);
+        assert!(rotator.is_trusted(late + hour) && current(rotator) != old);
+    }
+}
+
+#[tokio::test]
 async fn an_emptied_secret_gives_a_new_authority_without_a_gap() {
     let (api, mut rotator, resolver) = serving().await;
     let (old, old_leaf) = (current(&rotator), served(&resolver));
