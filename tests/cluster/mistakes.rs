@@ -50,10 +50,10 @@ async fn a_workload_with_mistakes_is_refused_where_it_is_applied() {
         }
     }
     // The pods themselves are checked as well, where nothing made them but a person.
-    let mut bare = pod("bare", mistakes());
+    let mut bare = pod("bare", &mistakes());
     bare["metadata"]["namespace"] = namespace.as_str().into();
     kubectl.apply(&bare).refused(&["pods.injector.scaivault.scailabs.ai"]).says(&SAID);
-    kubectl.apply(&pod("bare", annotations())).quiet();
+    kubectl.apply(&pod("bare", &annotations())).quiet();
 }
 
 #[tokio::test]
@@ -123,7 +123,7 @@ async fn set_to_warn_pods_go_without_their_secrets_and_their_owner_hears_of_it()
     let release = Release::install("warns", json!({"injector": {"onProblem": "warn"}})).await;
     let (client, namespace) = (release.client().await, release.namespace("warned").await);
     let kubectl = Kubectl { plane: release.plane, namespace: &namespace };
-    let bare = create_pod(&client, &namespace, pod("bare", mistakes())).await.unwrap();
+    let bare = create_pod(&client, &namespace, pod("bare", &mistakes())).await.unwrap();
     assert!(is_untouched(&bare), "{bare}");
     assert_eq!(look::ours(&bare, "status"), Some("skipped/problems"));
 
@@ -166,7 +166,7 @@ async fn a_changed_configuration_holds_for_new_pods_and_a_broken_one_does_not() 
     let release = Release::install("reload", json!({})).await;
     let (client, namespace) = (release.client().await, release.namespace("reloaded").await);
     let image = async |name: &str| {
-        let created = create_pod(&client, &namespace, pod(name, annotations())).await.unwrap();
+        let created = create_pod(&client, &namespace, pod(name, &annotations())).await.unwrap();
         assert!(is_injected(&created), "{created}");
         look::injected_containers(&created)[0]["image"].as_str().unwrap().to_owned()
     };
@@ -186,6 +186,6 @@ async fn a_changed_configuration_holds_for_new_pods_and_a_broken_one_does_not() 
     .await;
     assert!(release.log().await.contains("initImages"));
     assert_eq!(image("still").await, "registry.example.com/init:2");
-    let refused = create_pod(&client, &namespace, pod("wrong", mistakes())).await.unwrap_err().to_string();
+    let refused = create_pod(&client, &namespace, pod("wrong", &mistakes())).await.unwrap_err().to_string();
     assert!(refused.contains(&format!("{PREFIX}inject-secret-db.json")), "{refused}");
 }

@@ -58,7 +58,7 @@ async fn a_pod_that_says_a_mode_is_left_as_its_manifest_has_it() {
     let release = Release::shared().await;
     let (client, namespace) = (release.client().await, release.namespace("pod-modes").await);
     let create = async |name: &str, annotations: Value| {
-        create_pod(&client, &namespace, pod(name, annotations)).await.unwrap()
+        create_pod(&client, &namespace, pod(name, &annotations)).await.unwrap()
     };
     assert!(is_injected(&create("none", annotations()).await));
     for (name, mode, value) in [
@@ -73,7 +73,7 @@ async fn a_pod_that_says_a_mode_is_left_as_its_manifest_has_it() {
     }
 
     // What the manifest carries stays with `ignore`, and goes with `ignore-and-detach`.
-    let carries = |name: &str, annotations: Value| injected_by_hand(&pod(name, annotations));
+    let carries = |name: &str, annotations: Value| injected_by_hand(&pod(name, &annotations));
     for (name, mode, stays) in
         [("carries-ignored", "ignore", true), ("carries-detached", "ignore-and-detach", false)]
     {
@@ -90,7 +90,7 @@ async fn a_pod_that_says_a_mode_is_left_as_its_manifest_has_it() {
 async fn a_namespace_says_a_mode_for_its_new_pods_and_takes_it_back() {
     let release = Release::shared().await;
     let (client, namespace) = (release.client().await, release.namespace("namespace-modes").await);
-    let carrying = injected_by_hand(&pod("carrying", annotations()));
+    let carrying = injected_by_hand(&pod("carrying", &annotations()));
     assert!(is_injected(&carrying));
     let mut number = 0;
     for (mode, asked_for, carried) in
@@ -100,7 +100,7 @@ async fn a_namespace_says_a_mode_for_its_new_pods_and_takes_it_back() {
         // The injector hears of it a moment later.
         eventually("the mode's effect", async || {
             number += 1;
-            let fresh = pod(&format!("asks-{number}"), annotations());
+            let fresh = pod(&format!("asks-{number}"), &annotations());
             let mut carrying = carrying.clone();
             carrying["metadata"]["name"] = format!("carries-{number}").into();
             let fresh = create_pod(&client, &namespace, fresh).await.unwrap();
@@ -124,7 +124,7 @@ async fn the_strictest_mode_wins() {
     let (client, namespace) = (release.client().await, release.namespace("strictest").await);
     set_mode_of_namespace(&client, &namespace, Some("ignore-and-detach")).await;
     let carrying = |name: &str, mode: Option<&str>| {
-        let mut manifest = injected_by_hand(&pod(name, annotations()));
+        let mut manifest = injected_by_hand(&pod(name, &annotations()));
         if let Some(mode) = mode {
             manifest["metadata"]["annotations"][key("mutation-mode")] = mode.into();
         }

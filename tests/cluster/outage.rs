@@ -42,7 +42,7 @@ async fn only_annotated_pods_and_modes_wait_for_an_injector_that_is_down() {
     let kubectl = Kubectl { plane: release.plane, namespace: &namespace };
 
     // From before: an annotated pod, and of every kind one that is frozen and one that is not.
-    kubectl.apply(&pod("before", annotations())).quiet();
+    kubectl.apply(&pod("before", &annotations())).quiet();
     for (_, kind, name) in KINDS {
         for (prefix, frozen) in [("frozen", true), ("free", false)] {
             let mut manifest = workload(kind, &format!("{prefix}-{name}"), &annotations());
@@ -62,9 +62,9 @@ async fn only_annotated_pods_and_modes_wait_for_an_injector_that_is_down() {
     release.stop().await;
 
     // The one that is refused, and why.
-    kubectl.apply(&pod("annotated", annotations())).refused(&[POD_WEBHOOK]);
+    kubectl.apply(&pod("annotated", &annotations())).refused(&[POD_WEBHOOK]);
     for (name, annotations) in others() {
-        let created = create_pod(&client, &namespace, pod(name, annotations)).await.unwrap();
+        let created = create_pod(&client, &namespace, pod(name, &annotations)).await.unwrap();
         assert!(is_untouched(&created), "{created}");
     }
     kubectl.apply(&workload("Deployment", "plain", &json!({}))).quiet();
@@ -126,7 +126,7 @@ async fn system_namespaces_and_the_injectors_own_are_never_touched() {
     }
     let untouched = async |time: &str| {
         for namespace in spaces {
-            let mut asks = pod(&format!("{time}-{}", release.name), annotations());
+            let mut asks = pod(&format!("{time}-{}", release.name), &annotations());
             // Not every such namespace has one.
             asks["spec"]["automountServiceAccountToken"] = false.into();
             let created = create_pod(&client, namespace, asks).await.unwrap();
@@ -136,7 +136,7 @@ async fn system_namespaces_and_the_injectors_own_are_never_touched() {
     let served = release.namespace("served").await;
     eventually("a call for an ordinary namespace with the label", async || {
         let name = format!("probe-{}", release.counter(REVIEWS).await);
-        let created = create_pod(&client, &served, pod(&name, annotations())).await.unwrap();
+        let created = create_pod(&client, &served, pod(&name, &annotations())).await.unwrap();
         is_injected(&created).then_some(())
     })
     .await;
@@ -160,18 +160,18 @@ async fn where_the_webhook_fails_open_the_policy_refuses_what_would_start_withou
     let release = Release::install("open", json!({"webhook": {"failurePolicy": "Ignore"}})).await;
     let (client, namespace) = (release.client().await, release.namespace("net").await);
     let kubectl = Kubectl { plane: release.plane, namespace: &namespace };
-    kubectl.apply(&pod("up", annotations())).quiet();
+    kubectl.apply(&pod("up", &annotations())).quiet();
     release.stop().await;
     // The policy is in force a moment after it is read.
     let refused = eventually("the policy's refusal", async || {
-        let said = kubectl.run_with("create --dry-run=server --filename=-", &pod("probe", annotations()));
+        let said = kubectl.run_with("create --dry-run=server --filename=-", &pod("probe", &annotations()));
         (!said.is_success).then_some(said)
     })
     .await;
     refused.refused(&["ValidatingAdmissionPolicy", POLICY, "inject: \"false\""]);
-    kubectl.apply(&pod("down", annotations())).refused(&[POLICY]);
+    kubectl.apply(&pod("down", &annotations())).refused(&[POLICY]);
     for (name, annotations) in others() {
-        let created = create_pod(&client, &namespace, pod(name, annotations)).await.unwrap();
+        let created = create_pod(&client, &namespace, pod(name, &annotations)).await.unwrap();
         assert!(is_untouched(&created), "{created}");
     }
     let spaces = cluster_api(&client, "v1", "Namespace");
@@ -179,7 +179,7 @@ async fn where_the_webhook_fails_open_the_policy_refuses_what_would_start_withou
     let free = release.namespace("net-ignored").await;
     spaces.patch(&free, &PatchParams::default(), &Patch::Merge(ignored)).await.unwrap();
     eventually("the namespace's mode", async || {
-        create_pod(&client, &free, pod("ignored-by-namespace", annotations())).await.ok()
+        create_pod(&client, &free, pod("ignored-by-namespace", &annotations())).await.ok()
     })
     .await;
 
@@ -192,7 +192,7 @@ async fn where_the_webhook_fails_open_the_policy_refuses_what_would_start_withou
     .await;
     release.start().await;
     all_pods(&client, &namespace, "waiting", 2, is_injected).await;
-    kubectl.apply(&pod("up-again", annotations())).quiet();
+    kubectl.apply(&pod("up-again", &annotations())).quiet();
 }
 
 #[tokio::test]
@@ -210,7 +210,7 @@ async fn an_injector_outside_of_the_cluster_is_called_by_its_url() {
     all_pods(&client, &namespace, "frozen", 2, is_untouched).await;
 
     release.stop().await;
-    kubectl.apply(&pod("down", annotations())).refused(&[POD_WEBHOOK]);
-    let plain = create_pod(&client, &namespace, pod("plain", json!({}))).await.unwrap();
+    kubectl.apply(&pod("down", &annotations())).refused(&[POD_WEBHOOK]);
+    let plain = create_pod(&client, &namespace, pod("plain", &json!({}))).await.unwrap();
     assert!(is_untouched(&plain), "{plain}");
 }

@@ -173,7 +173,7 @@ impl Release {
         let pods = api(&self.client().await, "v1", "Pod", namespace);
         let mut since: Option<Instant> = None;
         eventually("injected pods", async || {
-            let created = pods.create(&dry_run, &object(pod("probe", annotations()))).await;
+            let created = pods.create(&dry_run, &object(pod("probe", &annotations()))).await;
             let is_injected = created.is_ok_and(|pod| is_injected(&serde_json::to_value(pod).unwrap()));
             since = is_injected.then(|| since.unwrap_or_else(Instant::now));
             since.filter(|since| since.elapsed() >= SETTLED).map(|_| ())
@@ -215,14 +215,12 @@ pub(crate) fn annotations() -> Value {
 }
 
 /// A pod with these annotations.
-pub(crate) fn pod(name: &str, annotations: Value) -> Value {
-    let mut pod = json!({
+pub(crate) fn pod(name: &str, annotations: &Value) -> Value {
+    json!({
         "apiVersion": "v1", "kind": "Pod",
-        "metadata": {"name": name},
+        "metadata": {"name": name, "annotations": annotations},
         "spec": {"containers": [{"name": "app", "image": "app:1"}]},
-    });
-    pod["metadata"]["annotations"] = annotations;
-    pod
+    })
 }
 
 /// Whether a pod carries what the injector adds.
