@@ -110,6 +110,7 @@ pub(crate) enum Shed {
     Connections,
     ConnectionsPerSource,
     Source,
+    Waiting,
 }
 
 impl From<Shed> for Cause {
@@ -121,6 +122,7 @@ impl From<Shed> for Cause {
             Shed::Connections => Self::Connections,
             Shed::ConnectionsPerSource => Self::ConnectionsPerSource,
             Shed::Source => Self::Source,
+            Shed::Waiting => Self::Waiting,
         }
     }
 }
@@ -195,6 +197,7 @@ labels! {
         Connections = "connections",
         ConnectionsPerSource = "connections-per-source",
         Source = "source",
+        Waiting = "waiting",
     }
     EventResult {
         Posted = "posted",
