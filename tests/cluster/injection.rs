@@ -10,5 +10,6 @@ mod patterns;
 mod pod_security;
 mod quotas;
 mod rollouts;
+mod safety_net;
 mod team;
 mod untouched;
