@@ -79,6 +79,11 @@ impl Reloader {
         }
     }
 
+    /// Whether the last look found something that cannot be served.
+    pub fn is_refused(&self) -> bool {
+        self.told.is_some()
+    }
+
     fn keep(&mut self, error: LoadError) -> Checked {
         // Its text leaves the cause out.
         let text = format!("{error:?}");

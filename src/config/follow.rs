@@ -76,6 +76,11 @@ impl Follower {
         }
     }
 
+    /// Whether the last look found something that is no configuration.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.told.is_some()
+    }
+
     fn keep(&mut self, error: Error) -> Checked {
         let text = format!("{error:#}");
         if self.told.as_ref() == Some(&text) {

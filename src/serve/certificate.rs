@@ -160,6 +160,7 @@ impl LocalKeeper {
             }
             Some(Checked::Unchanged) | None => {}
         }
+        self.metrics.certificate_refused(self.reloader.as_ref().is_some_and(Reloader::is_refused));
         self.judge(now);
     }
 
@@ -225,5 +226,29 @@ mod tests {
         write(start + day);
         keeper.look(start + day);
         assert_eq!((readiness.check(), keeper.reminded), (Ok(()), None));
+    }
+
+    #[test]
+    fn a_refused_certificate_shows_for_as_long_as_it_lies_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let start = SystemTime::now();
+        let authority = Authority::new("tests", start, SELF_SIGNED_VALIDITY).unwrap();
+        let leaf = authority.issue(&["localhost".into()], start, SELF_SIGNED_VALIDITY).unwrap();
+        fs::write(directory.path().join("tls.crt"), leaf.certificate_pem()).unwrap();
+        fs::write(directory.path().join("tls.key"), leaf.key_pem()).unwrap();
+        let metrics = Metrics::new();
+        let certificate = LocalCertificate::Directory { directory: directory.path(), interval: REMINDER };
+        let (mut keeper, _resolver) =
+            LocalKeeper::new(&certificate, &Readiness::new(), &metrics, start).unwrap();
+        let mut look = |crt: &str| {
+            fs::write(directory.path().join("tls.crt"), crt).unwrap();
+            keeper.look(start);
+            let text = metrics.encode().unwrap();
+            ["certificate_refused 1\n", "certificate_reloads_total{result=\"kept\"} 1\n"]
+                .map(|line| text.contains(line))
+        };
+        assert_eq!(look("not a certificate"), [true, true]);
+        assert_eq!(look("not a certificate"), [true, true], "counted once, and refused still");
+        assert_eq!(look(&leaf.certificate_pem()), [false, true]);
     }
 }

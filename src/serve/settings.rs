@@ -38,6 +38,7 @@ fn look(follower: &mut Follower, context: &AdmissionContext, metrics: &Metrics, 
             tracing::error!(error, "new configuration refused, the one before stays");
         }
     }
+    metrics.config_refused(follower.is_refused());
 }
 
 #[cfg(test)]
@@ -67,9 +68,15 @@ mod tests {
             let reply = review_to_response(Entry::Mutate, REVIEW.as_bytes(), &context);
             String::from_utf8(reply.body).unwrap().contains("excluded-namespace")
         };
+        let is_refused = || metrics.encode().unwrap().contains("config_refused 1\n");
         assert!(!excluded_with("onProblem: deny\n"));
         assert!(excluded_with("excludedNamespaces: [shop]\n"));
-        assert!(excluded_with("excludedNamespace: []\n"), "a bad file changes nothing");
+        for _ in 0..2 {
+            assert!(excluded_with("excludedNamespace: []\n"), "a bad file changes nothing");
+            assert!(is_refused(), "as long as the file is bad, not only when it became so");
+        }
+        assert!(excluded_with("excludedNamespaces: [shop]\n"));
+        assert!(!is_refused());
         let text = metrics.encode().unwrap();
         for line in [
             "config_reloads_total{result=\"replaced\"} 1",

@@ -65,7 +65,12 @@ pub(crate) fn lint() -> Output {
 
 /// The manifests for these arguments (`--set`, `--values`), or what helm says against them.
 pub(crate) fn template(arguments: &[&str]) -> Result<Manifests, String> {
-    let fixed = ["template", "scaivault-injector", CHART, "--namespace", "scaivault-system"];
+    template_as("scaivault-injector", arguments)
+}
+
+/// The same for a release of this name.
+pub(crate) fn template_as(release: &str, arguments: &[&str]) -> Result<Manifests, String> {
+    let fixed = ["template", release, CHART, "--namespace", "scaivault-system"];
     let Output { status, stdout, stderr } = helm(&[&fixed, arguments].concat());
     if !status.success() {
         return Err(String::from_utf8(stderr).unwrap());

@@ -9,9 +9,30 @@ use crate::server::Server;
 
 const PREFIX: &str = "scaivault_injector_";
 
-fn rules() -> Value {
-    let manifests = template(&["--set", "prometheusRule.enabled=true"]).unwrap();
+/// Certificates of files, with a limit for the alert of their end.
+const FILES: &str = "certificates.mode=files,certificates.files.secretName=tls,\
+    certificates.files.caBundle=-----BEGIN CERTIFICATE-----,certificates.files.warnBefore=2h";
+
+fn rules_with(set: &str) -> Value {
+    let monitoring = "prometheusRule.enabled=true,serviceMonitor.enabled=true";
+    let manifests = template(&["--set", monitoring, "--set", set]).unwrap();
     manifests.only("PrometheusRule")["spec"].clone()
+}
+
+/// All rules that there are: those of certificates are not the same in every mode.
+fn rules() -> Vec<Value> {
+    ["", FILES].map(rules_with).iter().flat_map(rules_of).collect()
+}
+
+fn rules_of(spec: &Value) -> Vec<Value> {
+    spec["groups"][0]["rules"].as_array().unwrap().clone()
+}
+
+/// The alert's expression, if there is such an alert.
+fn expression(set: &str, alert: &str) -> Option<String> {
+    let rules = rules_of(&rules_with(set));
+    let rule = rules.iter().find(|rule| rule["alert"] == alert)?;
+    Some(rule["expr"].as_str().unwrap().to_owned())
 }
 
 /// The injector's metrics in a text.
@@ -25,7 +46,7 @@ fn metrics_in(text: &str) -> BTreeSet<String> {
 #[test]
 fn every_metric_that_is_asked_for_exists() {
     let known = metrics_in(&Server::start().metrics());
-    let asked = metrics_in(&(rules().to_string() + &file("dashboards/scaivault-injector.json")));
+    let asked = metrics_in(&(Value::from(rules()).to_string() + &file("dashboards/scaivault-injector.json")));
     assert!(asked.len() > 8, "{asked:?}");
     let missing: Vec<_> = asked.difference(&known).collect();
     assert!(missing.is_empty(), "{missing:?} are not in {known:?}");
@@ -47,14 +68,42 @@ fn the_dashboard_shows_every_metric() {
 #[test]
 fn every_alert_has_its_section() {
     let page = fs::read_to_string(root().join("docs/operations.md")).unwrap();
-    let rules = rules();
-    let alerts = rules["groups"][0]["rules"].as_array().unwrap();
+    let alerts = rules();
     assert!(alerts.len() > 8);
     for alert in alerts {
         let name = alert["alert"].as_str().unwrap();
         assert!(page.contains(&format!("\n### {name}\n")), "{name} has no section");
         let url = alert["annotations"]["runbook_url"].as_str().unwrap();
         assert!(url.ends_with(&format!("/docs/operations.md#{}", name.to_lowercase())), "{url}");
+    }
+}
+
+/// An alert that always fires, or never, is worse than none.
+#[test]
+fn alerts_know_what_is_installed() {
+    for alert in ["ScaiVaultInjectorDown", "ScaiVaultInjectorReplicaDown"] {
+        assert!(expression("", alert).is_some());
+        for set in ["serviceMonitor.enabled=false", "webhook.url=https://injector.example.com"] {
+            assert_eq!(expression(set, alert), None, "{set}");
+        }
+    }
+    let replicas =
+        expression("autoscaling.enabled=true,autoscaling.minReplicas=3", "ScaiVaultInjectorReplicaDown");
+    assert!(replicas.unwrap().ends_with("< 3"));
+    assert_eq!(expression("", "ScaiVaultInjectorCertificateBroken"), None, "nothing is read from files");
+    for (set, alert, end) in [
+        ("certificates.self.leafLifetime=8h", "ScaiVaultInjectorCertificateExpires", "< 3600"),
+        (
+            "certificates.mode=cert-manager,certificates.certManager.duration=8h,certificates.certManager.renewBefore=2h",
+            "ScaiVaultInjectorCertificateExpires",
+            "< 3600",
+        ),
+        ("certificates.reloadInterval=10s", "ScaiVaultInjectorCaBundleUnchecked", "> 600"),
+        ("certificates.reloadInterval=1h", "ScaiVaultInjectorCaBundleUnchecked", "> 10800"),
+        ("certificates.reloadInterval=1h", "ScaiVaultInjectorCertificateLookFails", "[10800s])) > 0"),
+    ] {
+        let expression = expression(set, alert).unwrap();
+        assert!(expression.ends_with(end), "{set}: {expression}");
     }
 }
 
@@ -84,18 +133,20 @@ fn the_dashboard_is_the_file() {
     assert_eq!(shown, kept);
 }
 
-/// The alerts over made-up series (`tests/chart/alerts.yaml`).
+/// The alerts over made-up series (`tests/chart/alerts.yaml`, and `alerts-of-files.yaml`).
 #[test]
 fn alerts_fire_when_they_should() {
     let Some(promtool) = asset("promtool") else {
         return left_out("promtool", "the alerts were not tried");
     };
-    let directory = tempfile::tempdir().unwrap();
-    fs::write(directory.path().join("rules.yaml"), rules().to_string()).unwrap();
-    fs::copy(root().join("tests/chart/alerts.yaml"), directory.path().join("alerts.yaml")).unwrap();
-    for arguments in [["check", "rules", "rules.yaml"], ["test", "rules", "alerts.yaml"]] {
-        let output = Command::new(&promtool).current_dir(&directory).args(arguments).output().unwrap();
-        let said = [output.stdout, output.stderr].concat();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
+    for (set, series) in [("", "alerts.yaml"), (FILES, "alerts-of-files.yaml")] {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("rules.yaml"), rules_with(set).to_string()).unwrap();
+        fs::copy(root().join("tests/chart").join(series), directory.path().join(series)).unwrap();
+        for arguments in [["check", "rules", "rules.yaml"], ["test", "rules", series]] {
+            let output = Command::new(&promtool).current_dir(&directory).args(arguments).output().unwrap();
+            let said = [output.stdout, output.stderr].concat();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
+        }
     }
 }

@@ -59,6 +59,45 @@ fn its_own_pods_pass_the_level_restricted() {
     });
 }
 
+/// Whoever changes the mode keeps the CA until the last pod of the mode before is gone.
+#[test]
+fn the_secret_of_the_authority_is_there_in_every_mode() {
+    each(|manifests, set| {
+        let secret = manifests.only("Secret");
+        assert_eq!(secret["metadata"]["name"], "scaivault-injector-ca", "{set:?}");
+        assert_eq!(secret.get("data"), None, "{set:?}");
+    });
+}
+
+#[test]
+fn another_configuration_is_another_pod_template() {
+    let template = |set: &str| {
+        let deployment = template(&["--set", set]).unwrap().only("Deployment");
+        deployment["spec"]["template"]["metadata"]["annotations"].clone()
+    };
+    let default = template("");
+    assert_ne!(template("injector.onProblem=warn"), default);
+    assert_ne!(template("injector.defaults.url=https://vault.example.com"), default);
+    assert_eq!(template("webhook.failurePolicy=Ignore"), default, "which the pods do not read");
+}
+
+/// Two pods cannot have one port of a node.
+#[test]
+fn a_rollout_in_the_nodes_network_needs_no_free_node() {
+    let strategy = |set: &str| {
+        template(&["--set", set]).unwrap().only("Deployment")["spec"]["strategy"]["rollingUpdate"].clone()
+    };
+    assert_eq!(strategy("hostNetwork=false"), json!({"maxUnavailable": 0, "maxSurge": 1}));
+    assert_eq!(strategy("hostNetwork=true"), json!({"maxUnavailable": 1, "maxSurge": 0}));
+}
+
+#[test]
+fn no_quota_is_laid_upon_kube_system() {
+    let quotas =
+        |namespace: &str| template(&["--namespace", namespace]).unwrap().of_kind("ResourceQuota").len();
+    assert_eq!((quotas("scaivault-system"), quotas("kube-system")), (1, 0));
+}
+
 #[test]
 fn nobody_elses_fields_are_rendered() {
     let manifests = template(&[]).unwrap();

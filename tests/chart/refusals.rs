@@ -1,6 +1,6 @@
 //! Values that are not right are refused, in words that name them.
 
-use super::helm::template;
+use super::helm::{template, template_as};
 
 #[track_caller]
 fn refused(set: &str, words: &[&str]) {
@@ -37,14 +37,52 @@ fn values_of_another_kind_or_out_of_bounds() {
     refused("image.digest=sha256:1", &["/image/digest"]);
     refused("podDisruptionBudget.maxUnavailable=0", &["/podDisruptionBudget/maxUnavailable"]);
     refused("server.allowSources={10.0.0.1}", &["/server/allowSources/0"]);
+    refused("server.allowSources={10.0.0.0/99}", &["/server/allowSources/0"]);
+    refused("server.allowSources={10.0.0.256/8}", &["/server/allowSources/0"]);
+    refused("server.allowSources={fd00::/129}", &["/server/allowSources/0"]);
+    refused("networkPolicy.apiServers={10.0.0.0/33}", &["/networkPolicy/apiServers/0"]);
+    refused("server.kubeVersion=1.29", &["/server/kubeVersion"]);
+    refused("fullnameOverride=injector.v2", &["/fullnameOverride"]);
     refused("injector.defaults.start-gate=maybe", &["/injector/defaults/start-gate", "'hook', 'probe'"]);
     refused("injector.defaults.fail-open=true", &["/injector/defaults/fail-open", "want string"]);
+}
+
+/// The bounds are those of the program: what just keeps them is let through.
+#[test]
+fn values_at_their_bounds() {
+    for set in [
+        "certificates.self.caLifetime=366d",
+        "certificates.self.caLifetime=4323m",
+        "server.kubeVersion=1.30",
+        "server.allowSources={0.0.0.0/0,192.0.2.255/32,::/0,fd00::1/128}",
+    ] {
+        let rendered = template(&["--set-string", set]);
+        assert!(rendered.is_ok(), "{set}: {:?}", rendered.err());
+    }
+}
+
+/// The name of the release becomes that of a Service.
+#[test]
+fn a_release_whose_name_is_none_for_a_service() {
+    for name in ["injector.v2", "2nd"] {
+        let said = template_as(name, &[]).err().unwrap_or_default();
+        assert!(said.contains("fullnameOverride"), "{name}: {said}");
+        assert!(template_as(name, &["--set", "fullnameOverride=injector"]).is_ok(), "{name}");
+    }
 }
 
 #[test]
 fn values_that_need_each_other() {
     refused("certificates.mode=files", &["certificates.files.secretName"]);
     refused("certificates.mode=files,certificates.files.secretName=a", &["certificates.files.caBundle"]);
+    refused("deployment.enabled=false", &["deployment.enabled is false", "webhook.url"]);
+    refused("certificates.self.caLifetime=43800h", &["certificates.self.caLifetime is 43800h", "366d"]);
+    refused("certificates.reloadInterval=367d", &["certificates.reloadInterval is 367d", "366d"]);
+    refused("certificates.self.caLifetime=72h", &["certificates.self.caLifetime is too short"]);
+    refused(
+        "certificates.mode=cert-manager,certificates.certManager.duration=720h",
+        &["certificates.certManager.renewBefore"],
+    );
     refused("server.opsPort=8443", &["server.port and server.opsPort"]);
     refused("autoscaling.enabled=true,autoscaling.maxReplicas=1", &["autoscaling.maxReplicas is less"]);
 }

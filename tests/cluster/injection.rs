@@ -11,5 +11,6 @@ mod patterns;
 mod pod_security;
 mod quotas;
 mod rollouts;
+mod safety_net;
 mod team;
 mod untouched;

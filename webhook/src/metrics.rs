@@ -57,6 +57,8 @@ macro_rules! metrics {
 }
 
 metrics! {
+    READY = Gauge "scaivault_injector_ready" []
+        "Whether requests are wanted, as /readyz says: 1 or 0";
     ADMISSIONS = Counter "scaivault_injector_admissions_total" ["entry", "outcome", "reason", "dry_run"]
         "Admission requests by what was asked, what they got and why";
     ADMISSION_DURATION = Histogram "scaivault_injector_admission_duration_seconds" []
@@ -83,6 +85,8 @@ metrics! {
         "When the served certificate expires, seconds since 1970";
     CERTIFICATE_RELOADS = Counter "scaivault_injector_certificate_reloads_total" ["result"]
         "New certificates that were found; kept: a broken one, the one before is served on";
+    CERTIFICATE_REFUSED = Gauge "scaivault_injector_certificate_refused" []
+        "1 while what is in --tls-dir cannot be served and the certificate before is served on, else 0";
     AUTHORITY_EXPIRY = Gauge "scaivault_injector_certificate_authority_expiry_timestamp_seconds" []
         "When the authority in --tls-secret expires, seconds since 1970; 0 without one";
     CA_BUNDLE_CHECKED = Gauge "scaivault_injector_ca_bundle_checked_timestamp_seconds" []
@@ -91,6 +95,8 @@ metrics! {
         "Looks at --tls-secret and the webhook configurations that failed; what was served stays";
     CONFIG_RELOADS = Counter "scaivault_injector_config_reloads_total" ["result"]
         "Changes of the configuration file; kept: a bad one, the settings before stay";
+    CONFIG_REFUSED = Gauge "scaivault_injector_config_refused" []
+        "1 while the configuration file cannot be used and the settings before stay, else 0";
     CONFIG_LOADED = Gauge "scaivault_injector_config_loaded_timestamp_seconds" []
         "When the settings in force were read, seconds since 1970";
     WATCHED_OBJECTS = Gauge "scaivault_injector_watched_objects" ["resource"]
@@ -265,6 +271,7 @@ const WATCHED: [&str; 2] = ["namespaces", "serviceaccounts"];
 pub struct Metrics {
     registry: Registry,
     pub(crate) warnings: Warnings,
+    ready: Gauge,
     /// Not dry-run, dry-run.
     admissions: Vec<((Entry, Reason), [Counter; 2])>,
     durations: Latency,
@@ -279,10 +286,12 @@ pub struct Metrics {
     handshake_failures: Vec<(HandshakeFailure, Counter)>,
     certificate_expiry: Gauge,
     certificate_reloads: Family<ResultLabel, Counter>,
+    certificate_refused: Gauge,
     authority_expiry: Gauge,
     ca_bundle_checked: Gauge,
     certificate_look_failures: Vec<(LookFailure, Counter)>,
     config_reloads: Family<ResultLabel, Counter>,
+    config_refused: Gauge,
     config_loaded: Gauge,
     watched_objects: Family<ResourceLabel, Gauge>,
     watch_down_since: Family<ResourceLabel, Gauge>,
@@ -294,6 +303,7 @@ impl Default for Metrics {
         let mut registry = Registry::default();
         let admissions = Family::<AdmissionLabels, Counter>::default();
         let metrics = Self {
+            ready: Gauge::default(),
             admissions: Reason::all()
                 .map(|(entry, reason)| {
                     let counter = |dry_run| {
@@ -316,10 +326,12 @@ impl Default for Metrics {
             handshake_failures: by_reason(&mut registry, HANDSHAKE_FAILURES),
             certificate_expiry: Gauge::default(),
             certificate_reloads: Family::default(),
+            certificate_refused: Gauge::default(),
             authority_expiry: Gauge::default(),
             ca_bundle_checked: Gauge::default(),
             certificate_look_failures: by_reason(&mut registry, CERTIFICATE_LOOK_FAILURES),
             config_reloads: Family::default(),
+            config_refused: Gauge::default(),
             config_loaded: Gauge::default(),
             watched_objects: Family::default(),
             watch_down_since: Family::default(),
@@ -342,6 +354,7 @@ impl Default for Metrics {
             drop(metrics.watched_objects.get_or_create(&ResourceLabel { resource }));
             drop(metrics.watch_down_since.get_or_create(&ResourceLabel { resource }));
         }
+        register(&mut registry, READY, metrics.ready.clone());
         register(&mut registry, ADMISSIONS, admissions);
         register(&mut registry, ADMISSION_DURATION, metrics.durations.clone());
         register(&mut registry, PATCH_BYTES, metrics.patch_bytes.clone());
@@ -352,9 +365,11 @@ impl Default for Metrics {
         register(&mut registry, CONNECTIONS, metrics.connections.clone());
         register(&mut registry, CERTIFICATE_EXPIRY, metrics.certificate_expiry.clone());
         register(&mut registry, CERTIFICATE_RELOADS, metrics.certificate_reloads.clone());
+        register(&mut registry, CERTIFICATE_REFUSED, metrics.certificate_refused.clone());
         register(&mut registry, AUTHORITY_EXPIRY, metrics.authority_expiry.clone());
         register(&mut registry, CA_BUNDLE_CHECKED, metrics.ca_bundle_checked.clone());
         register(&mut registry, CONFIG_RELOADS, metrics.config_reloads.clone());
+        register(&mut registry, CONFIG_REFUSED, metrics.config_refused.clone());
         register(&mut registry, CONFIG_LOADED, metrics.config_loaded.clone());
         register(&mut registry, WATCHED_OBJECTS, metrics.watched_objects.clone());
         register(&mut registry, WATCH_DOWN_SINCE, metrics.watch_down_since.clone());
@@ -375,6 +390,11 @@ impl Metrics {
         Ok(text)
     }
 
+    /// Whether requests are wanted now.
+    pub(crate) fn ready(&self, is_ready: bool) {
+        self.ready.set(i64::from(is_ready));
+    }
+
     /// A certificate that ends at `expiry` (seconds since 1970) is served from now on.
     pub fn certificate_served(&self, expiry: i64) {
         self.certificate_expiry.set(expiry);
@@ -391,6 +411,11 @@ impl Metrics {
     pub fn certificate_kept(&self) {
         let result = "kept";
         self.certificate_reloads.get_or_create(&ResultLabel { result }).inc();
+    }
+
+    /// Whether what is in the directory now cannot be served, counted or not.
+    pub fn certificate_refused(&self, is_refused: bool) {
+        self.certificate_refused.set(i64::from(is_refused));
     }
 
     /// At `now` the caBundle of every webhook was right; the authority that signs ends at `authority_expiry`. Both in
@@ -419,6 +444,11 @@ impl Metrics {
     /// A changed configuration file is bad; the settings before stay.
     pub fn config_kept(&self) {
         self.config_reloads.get_or_create(&ResultLabel { result: "kept" }).inc();
+    }
+
+    /// Whether the configuration file as it is now cannot be used, counted or not.
+    pub fn config_refused(&self, is_refused: bool) {
+        self.config_refused.set(i64::from(is_refused));
     }
 
     /// How many objects of a resource (its plural name) are in memory.

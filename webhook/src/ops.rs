@@ -38,6 +38,8 @@ async fn readyz(State(ops): State<Ops>) -> Response {
 }
 
 async fn exposition(State(ops): State<Ops>) -> Response {
+    // Asked for here: nobody has to tell when a gate opens or closes.
+    ops.metrics.ready(ops.readiness.check().is_ok());
     match ops.metrics.encode() {
         Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),

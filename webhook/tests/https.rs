@@ -181,8 +181,10 @@ async fn readiness_waits_for_every_gate() {
     let waiting = (StatusCode::SERVICE_UNAVAILABLE, "waiting for namespaces\n".to_owned());
     assert_eq!(get(server.ops, "/readyz").await, waiting);
     assert_eq!(get(server.ops, "/livez").await, (StatusCode::OK, "ok\n".to_owned()));
+    assert!(get(server.ops, "/metrics").await.1.contains("scaivault_injector_ready 0\n"));
     gate.open();
     assert_eq!(get(server.ops, "/readyz").await, (StatusCode::OK, "ok\n".to_owned()));
+    assert!(get(server.ops, "/metrics").await.1.contains("scaivault_injector_ready 1\n"));
 }
 
 #[tokio::test]

@@ -134,6 +134,32 @@ caBundle: {{ b64enc . }}
 {{- mul $unit (substr 0 (int (sub (len .) 1)) . | int64) -}}
 {{- end -}}
 
+{{/* The injector's configuration file. */}}
+{{- define "injector.config" -}}
+{{- $injector := .Values.injector -}}
+initImage: {{ $injector.initImage | default (printf "%s:%s" (include "injector.repository" (list . "scailabs/scaivault-init")) .Chart.AppVersion) | quote }}
+sidecarImage: {{ $injector.sidecarImage | default (printf "%s:%s" (include "injector.repository" (list . "scailabs/scaivault-sidecar")) .Chart.AppVersion) | quote }}
+{{- with $injector.imagePullPolicy }}
+imagePullPolicy: {{ . }}
+{{- end }}
+onProblem: {{ $injector.onProblem }}
+allowedUrls: {{ toJson $injector.allowedUrls }}
+allowedImages: {{ toJson $injector.allowedImages }}
+allowHttp: {{ $injector.allowHttp }}
+{{- with $injector.tokenUrl }}
+tokenUrl: {{ quote . }}
+{{- end }}
+excludedNamespaces: {{ toJson $injector.excludedNamespaces }}
+{{- if $injector.defaults }}
+defaults:
+  {{- range $key, $value := $injector.defaults }}
+  {{ $key }}: {{ quote $value }}
+  {{- end }}
+{{- else }}
+defaults: {}
+{{- end }}
+{{- end -}}
+
 {{/* What a schema cannot say: values that need each other. */}}
 {{- define "injector.check" -}}
 {{- $certificates := .Values.certificates -}}
@@ -144,6 +170,34 @@ caBundle: {{ b64enc . }}
 {{- if and (not .Values.webhook.url) (not $certificates.files.caBundle) -}}
 {{- fail "certificates.mode is files: write the CA (PEM) that signed the certificate into certificates.files.caBundle; no public CA signs the name of a Service" -}}
 {{- end -}}
+{{- end -}}
+{{- if and (not (include "injector.deployed" .)) (not .Values.webhook.url) -}}
+{{- fail "deployment.enabled is false and webhook.url is empty: the API server would call a Service that is not made; give the URL of the injector" -}}
+{{- end -}}
+{{- $fullname := include "injector.fullname" . -}}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $fullname) -}}
+{{- fail (printf "%q cannot be the name of a Service: set fullnameOverride to letters, digits and -, a letter first" $fullname) -}}
+{{- end -}}
+{{- $longest := mul 366 86400 -}}
+{{- $durations := dict "certificates.reloadInterval" $certificates.reloadInterval -}}
+{{- if eq $certificates.mode "self" -}}
+{{- range $key, $duration := $certificates.self -}}
+{{- $_ := set $durations (printf "certificates.self.%s" $key) $duration -}}
+{{- end -}}
+{{- $authority := include "injector.seconds" $certificates.self.caLifetime | int64 -}}
+{{- $leaf := include "injector.seconds" $certificates.self.leafLifetime | int64 -}}
+{{- $settle := include "injector.seconds" $certificates.self.settleDelay | int64 -}}
+{{- if lt $authority (mul 3 (add $leaf (mul 2 $settle))) -}}
+{{- fail "certificates.self.caLifetime is too short: a third of it must cover certificates.self.leafLifetime and twice certificates.self.settleDelay" -}}
+{{- end -}}
+{{- end -}}
+{{- range $key, $duration := $durations -}}
+{{- if gt (include "injector.seconds" $duration | int64) $longest -}}
+{{- fail (printf "%s is %s; the longest is 366d" $key $duration) -}}
+{{- end -}}
+{{- end -}}
+{{- if and (eq $certificates.mode "cert-manager") (ge (include "injector.seconds" $certificates.certManager.renewBefore | int64) (include "injector.seconds" $certificates.certManager.duration | int64)) -}}
+{{- fail "certificates.certManager.renewBefore is not less than certificates.certManager.duration" -}}
 {{- end -}}
 {{- if eq (int .Values.server.port) (int .Values.server.opsPort) -}}
 {{- fail "server.port and server.opsPort are the same; choose two" -}}

@@ -6,27 +6,31 @@ users feel read the API server's: only it knows of calls that never arrived.
 {{- $ours := printf "namespace=%q,service=%q" .Release.Namespace (include "injector.fullname" .) -}}
 {{- $webhooks := "name=~\".+[.]injector[.]scaivault[.]scailabs[.]ai\"" -}}
 {{- $leaf := include "injector.seconds" .Values.certificates.self.leafLifetime | int64 -}}
-{{- $look := include "injector.seconds" .Values.certificates.reloadInterval | int64 -}}
+{{- $reload := include "injector.seconds" .Values.certificates.reloadInterval | int64 -}}
+{{- $replicas := ternary .Values.autoscaling.minReplicas .Values.replicas .Values.autoscaling.enabled | int -}}
 {{- $authority := include "injector.seconds" .Values.certificates.self.caLifetime | int64 -}}
 groups:
   - name: scaivault-injector
     rules:
+      {{- /* They ask for what should be there, so they are for those who have it scraped by the ServiceMonitor. */}}
+      {{- if and (include "injector.deployed" .) .Values.serviceMonitor.enabled }}
       - alert: ScaiVaultInjectorDown
-        expr: absent(up{ {{- $ours -}} } == 1)
+        expr: absent(scaivault_injector_ready{ {{- $ours -}} } == 1)
         for: 2m
         labels: {severity: critical}
         annotations:
-          summary: No injector answers.
-          description: Prometheus reaches no pod of the injector. With failurePolicy Fail, annotated pods are refused.
+          summary: No injector is ready.
+          description: Prometheus reaches no pod of the injector that is ready. With failurePolicy Fail, annotated pods are refused.
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectordown
       - alert: ScaiVaultInjectorReplicaDown
-        expr: up{ {{- $ours -}} } == 0
+        expr: count(scaivault_injector_ready{ {{- $ours -}} } == 1) < {{ $replicas }}
         for: 15m
         labels: {severity: warning}
         annotations:
-          summary: A pod of the injector does not answer.
-          description: {{ `'{{ $labels.pod }} has not been reached for 15 minutes.'` }}
+          summary: There are fewer injectors than wished for.
+          description: {{ printf "'{{ $value }} of %d pods have been ready for 15 minutes.'" $replicas }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorreplicadown
+      {{- end }}
       - alert: ScaiVaultInjectorCallsFail
         expr: sum by (name) (increase(apiserver_admission_webhook_rejection_count{ {{- $webhooks -}} ,error_type!="no_error"}[10m])) > 0
         for: 1m
@@ -53,10 +57,13 @@ groups:
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorcertificaterejected
       - alert: ScaiVaultInjectorCertificateExpires
         {{- if eq .Values.certificates.mode "self" }}
-        # Renewed at two thirds of its life: at an eighth from its end something is wrong.
-        expr: scaivault_injector_certificate_expiry_timestamp_seconds{ {{- $ours -}} } - time() < {{ div $leaf 8 }}
+        # Renewed at two thirds of its life: at an eighth from its end something is wrong. 0: there is none yet.
+        expr: (scaivault_injector_certificate_expiry_timestamp_seconds{ {{- $ours -}} } > 0) - time() < {{ div $leaf 8 }}
+        {{- else if eq .Values.certificates.mode "cert-manager" }}
+        # Half of the time that cert-manager has for a renewal is over.
+        expr: (scaivault_injector_certificate_expiry_timestamp_seconds{ {{- $ours -}} } > 0) - time() < {{ div (include "injector.seconds" .Values.certificates.certManager.renewBefore | int64) 2 }}
         {{- else }}
-        expr: scaivault_injector_certificate_expiry_timestamp_seconds{ {{- $ours -}} } - time() < {{ mul 7 86400 }}
+        expr: (scaivault_injector_certificate_expiry_timestamp_seconds{ {{- $ours -}} } > 0) - time() < {{ include "injector.seconds" .Values.certificates.files.warnBefore }}
         {{- end }}
         for: 5m
         labels: {severity: critical}
@@ -64,14 +71,16 @@ groups:
           summary: The injector's certificate is about to expire.
           description: {{ `'The certificate of {{ $labels.pod }} expires in {{ $value | humanizeDuration }} and was not renewed.'` }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorcertificateexpires
+      {{- if ne .Values.certificates.mode "self" }}
       - alert: ScaiVaultInjectorCertificateBroken
-        expr: sum(increase(scaivault_injector_certificate_reloads_total{ {{- $ours -}} ,result="kept"}[15m])) > 0
+        expr: scaivault_injector_certificate_refused{ {{- $ours -}} } == 1
         for: 5m
         labels: {severity: warning}
         annotations:
           summary: A renewed certificate cannot be used; the one before is served on.
-          description: The log of the injector says what is wrong with it.
+          description: {{ `'{{ $labels.pod }} refuses what is in the Secret; its log says what is wrong with it.'` }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorcertificatebroken
+      {{- end }}
       {{- if eq .Values.certificates.mode "self" }}
       - alert: ScaiVaultInjectorAuthorityExpires
         # Renewed when a third of its life is left: at a quarter something is wrong. 0: it has none yet, and is not ready.
@@ -83,7 +92,7 @@ groups:
           description: {{ `'The authority of {{ $labels.pod }} expires in {{ $value | humanizeDuration }} and was not renewed.'` }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorauthorityexpires
       - alert: ScaiVaultInjectorCaBundleUnchecked
-        expr: time() - (scaivault_injector_ca_bundle_checked_timestamp_seconds{ {{- $ours -}} } > 0) > {{ max 600 (mul 3 $look) }}
+        expr: time() - (scaivault_injector_ca_bundle_checked_timestamp_seconds{ {{- $ours -}} } > 0) > {{ max 600 (mul 3 $reload) }}
         for: 5m
         labels: {severity: warning}
         annotations:
@@ -92,12 +101,12 @@ groups:
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorcabundleunchecked
       - alert: ScaiVaultInjectorCertificateLookFails
         # Two replicas that write at once are a conflict for a moment: it has to last.
-        expr: sum by (reason) (increase(scaivault_injector_certificate_look_failures_total{ {{- $ours -}} }[5m])) > 0
+        expr: sum by (reason) (increase(scaivault_injector_certificate_look_failures_total{ {{- $ours -}} }[{{ max 300 (mul 3 $reload) }}s])) > 0
         for: 10m
         labels: {severity: warning}
         annotations:
           summary: The injector cannot look after its certificate; what is served stays until it ends.
-          description: {{ `'{{ $value | humanize }} looks in 5 minutes failed because of "{{ $labels.reason }}". The log of the injector says why.'` }}
+          description: {{ `'{{ $value | humanize }} looks failed within minutes because of "{{ $labels.reason }}". The log of the injector says why.'` }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorcertificatelookfails
       {{- end }}
       - alert: ScaiVaultInjectorOverloaded
@@ -125,13 +134,12 @@ groups:
           description: {{ `'{{ $value | humanize }} connections in 15 minutes were refused by server.allowSources (--allow-source).'` }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorsourcerefused
       - alert: ScaiVaultInjectorConfigBroken
-        # Counted once for each change, so the window is how long this is said.
-        expr: sum(increase(scaivault_injector_config_reloads_total{ {{- $ours -}} ,result="kept"}[1h])) > 0
+        expr: scaivault_injector_config_refused{ {{- $ours -}} } == 1
         for: 1m
         labels: {severity: warning}
         annotations:
           summary: A changed configuration file cannot be used; the settings before stay.
-          description: The log of the injector says what is wrong with it. A replica that restarts now does not come up.
+          description: {{ `'{{ $labels.pod }} refuses the file; its log says what is wrong with it. A replica that restarts now does not come up.'` }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorconfigbroken
       - alert: ScaiVaultInjectorWatchDown
         # 0: it works.
@@ -158,7 +166,7 @@ groups:
           description: {{ `'{{ $value | humanize }} requests in 15 minutes were answered 500. Please report it with the line of the log.'` }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorbug
       - alert: ScaiVaultInjectorPodsRefused
-        expr: sum(increase(scaivault_injector_admissions_total{ {{- $ours -}} ,outcome="denied",dry_run="false"}[15m])) > 0
+        expr: sum(increase(scaivault_injector_admissions_total{ {{- $ours -}} ,entry="mutate",outcome="denied",dry_run="false"}[15m])) > 0
         for: 30m
         labels: {severity: info}
         annotations:
