@@ -1,5 +1,6 @@
 //! Every metric of the injector, declared once: registration and tests go by one table.
 
+mod labels;
 mod latency;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -15,6 +16,9 @@ use crate::{
     reason::Reason,
     warnings::{Cause, Warnings},
 };
+use labels::Label;
+pub use labels::{EventResult, LookFailure};
+pub(crate) use labels::{Closed, HandshakeFailure, Shed};
 use latency::Latency;
 
 /// One row of the table.
@@ -105,130 +109,6 @@ metrics! {
         "Since when a watch fails and what is in memory grows old, seconds since 1970; 0 while it works";
     EVENTS = Counter "scaivault_injector_events_total" ["result"]
         "Events for the owners of pods; limited and dropped: too many at once, not posted";
-}
-
-/// Why a request or a connection was turned away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Shed {
-    Requests,
-    Memory,
-    MemoryPerSource,
-    Connections,
-    ConnectionsPerSource,
-    Source,
-    Waiting,
-}
-
-impl From<Shed> for Cause {
-    fn from(shed: Shed) -> Self {
-        match shed {
-            Shed::Requests => Self::Requests,
-            Shed::Memory => Self::Memory,
-            Shed::MemoryPerSource => Self::MemoryPerSource,
-            Shed::Connections => Self::Connections,
-            Shed::ConnectionsPerSource => Self::ConnectionsPerSource,
-            Shed::Source => Self::Source,
-            Shed::Waiting => Self::Waiting,
-        }
-    }
-}
-
-/// What became of an Event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EventResult {
-    /// The API server has it.
-    Posted,
-    /// The API server did not take it.
-    Failed,
-    /// Its owner had enough of them, or all together had.
-    Limited,
-    /// The queue was full.
-    Dropped,
-}
-
-/// Why a connection was closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Closed {
-    Evicted,
-    Idle,
-    NoRequest,
-    SlowHeader,
-}
-
-/// Why a look at the Secret and the webhook configurations failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LookFailure {
-    /// The Secret cannot be read or written, or what it holds cannot be used.
-    Secret,
-    /// A webhook configuration cannot be read or written.
-    Configuration,
-    /// Other replicas wrote first, again and again.
-    Conflict,
-    /// No certificate could be made.
-    Issue,
-}
-
-/// Why a handshake failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum HandshakeFailure {
-    Timeout,
-    Closed,
-    Rejected,
-    Invalid,
-}
-
-/// A counter for each value of a closed set: no lookup, no lock.
-trait Label: Copy + Eq + 'static {
-    const ALL: &'static [Self];
-    fn name(self) -> &'static str;
-}
-
-macro_rules! labels {
-    ($($type:ident { $($variant:ident = $name:literal),* $(,)? })*) => {
-        $(impl Label for $type {
-            const ALL: &'static [Self] = &[$(Self::$variant),*];
-
-            fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name),* }
-            }
-        })*
-    };
-}
-
-labels! {
-    Shed {
-        Requests = "requests",
-        Memory = "memory",
-        MemoryPerSource = "memory-per-source",
-        Connections = "connections",
-        ConnectionsPerSource = "connections-per-source",
-        Source = "source",
-        Waiting = "waiting",
-    }
-    EventResult {
-        Posted = "posted",
-        Failed = "failed",
-        Limited = "limited",
-        Dropped = "dropped",
-    }
-    Closed {
-        Evicted = "evicted",
-        Idle = "idle",
-        NoRequest = "no-request",
-        SlowHeader = "slow-header",
-    }
-    LookFailure {
-        Secret = "secret",
-        Configuration = "configuration",
-        Conflict = "conflict",
-        Issue = "issue",
-    }
-    HandshakeFailure {
-        Timeout = "timeout",
-        Closed = "closed",
-        Rejected = "rejected",
-        Invalid = "invalid",
-    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
