@@ -59,7 +59,7 @@ pub enum LookError {
 }
 
 /// What a complete look found and did.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Looked {
     /// When the authority that signs is valid; none while the first one is being made known.
     pub authority: Option<Validity>,
@@ -70,6 +70,8 @@ pub struct Looked {
     /// How long until the authority that signs is used here, if this replica's clock says that it is not valid yet:
     /// this clock or that of the replica which made it is wrong.
     pub waits: Option<Duration>,
+    /// One of the two webhook configurations does not exist; the other is looked after.
+    pub missing: Option<PublishError>,
 }
 
 /// A step that was written.
@@ -191,7 +193,13 @@ impl Rotator {
         let waits = waits.filter(|waits| !waits.is_zero());
         let seen = Seen { found: &found, next_for: self.observation.lasted(written) };
         let again_in = [next_step_in(state, seen, now, &self.policy), waits].into_iter().flatten().min();
-        Ok(Looked { authority: current.map(Authority::validity), done, again_in, waits })
+        Ok(Looked {
+            authority: current.map(Authority::validity),
+            done,
+            again_in,
+            waits,
+            missing: published.missing(),
+        })
     }
 
     /// Somebody may have taken our authority out of a configuration.

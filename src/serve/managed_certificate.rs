@@ -63,8 +63,9 @@ impl ManagedKeeper {
         self.tell_leaf();
         let again_in = match looked {
             Ok(looked) => {
+                let again_in = looked.again_in;
                 self.tell(looked, now);
-                looked.again_in
+                again_in
             }
             Err(error) => {
                 self.complain(error, now);
@@ -94,7 +95,7 @@ impl ManagedKeeper {
     }
 
     fn tell(&mut self, looked: Looked, now: SystemTime) {
-        let Looked { authority, done, again_in: _, waits } = looked;
+        let Looked { authority, done, again_in: _, waits, missing } = looked;
         let authority_expiry = authority.map(|validity| unix_seconds(validity.not_after));
         self.metrics.ca_bundle_checked(unix_seconds(now), authority_expiry);
         match done {
@@ -106,7 +107,9 @@ impl ManagedKeeper {
             Done::Promoted => tracing::info!("the new authority signs from now on"),
             Done::Forgot => tracing::info!("retired authorities are not trusted any more"),
         }
-        if let Some(waits) = waits {
+        if let Some(missing) = missing {
+            self.complain(LookError::Configuration(missing), now);
+        } else if let Some(waits) = waits {
             if self.complaint.is_due(EARLY, now) {
                 tracing::warn!(seconds = waits.as_secs(), "{EARLY}");
             }

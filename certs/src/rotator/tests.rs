@@ -247,13 +247,38 @@ async fn what_is_missing_is_named_with_the_cure() {
     assert!(error.contains("kubectl -n scaivault-system create secret"), "{error}");
     assert!(rotator.is_trusted(now()));
     api.objects().secret = secret;
+    api.objects().mutating = None;
     api.objects().validating = None;
     let error = rotator.look(now()).await.unwrap_err().to_string();
-    assert!(error.contains("ValidatingWebhookConfiguration scaivault-injector does not exist"), "{error}");
+    assert!(error.contains("MutatingWebhookConfiguration scaivault-injector does not exist"), "{error}");
     assert!(!rotator.is_trusted(now()));
     api.objects().refusal = Some(StatusCode::FORBIDDEN);
     let error = rotator.look(now()).await.unwrap_err();
     assert!(chain(&error).contains("403"), "{error}");
+}
+
+#[tokio::test]
+async fn a_configuration_that_is_missing_is_named_and_the_other_one_looked_after() {
+    let (api, mut rotator, _resolver) = serving().await;
+    let validating = api.objects().validating.take();
+    let late = now() + 250 * DAY;
+    let (mut fresh, _) = replica(&api, Duration::ZERO);
+    for (rotator, done) in [(&mut rotator, Done::Announced), (&mut fresh, Done::Promoted)] {
+        let looked = rotator.look(late).await.unwrap();
+        let missing = looked.missing.unwrap().to_string();
+        assert!(missing.contains("ValidatingWebhookConfiguration scaivault-injector does not"), "{missing}");
+        assert_eq!(looked.done, done);
+        assert!(rotator.is_trusted(late));
+    }
+    // It is there again, with the bundle of before.
+    api.objects().validating = validating;
+    assert!(rotator.look(late).await.unwrap().missing.is_none());
+    assert!(api.bundles().iter().all(|bundle| bundle.len() == 2));
+
+    api.objects().mutating = None;
+    let missing = rotator.look(late).await.unwrap().missing.unwrap().to_string();
+    assert!(missing.contains("MutatingWebhookConfiguration scaivault-injector does not"), "{missing}");
+    assert!(rotator.is_trusted(late));
 }
 
 /// An error with its causes.
