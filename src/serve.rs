@@ -88,8 +88,9 @@ async fn serve(args: &ServeArgs) -> anyhow::Result<Stopped> {
         known = Arc::new(NoCluster);
     }
     let context = Arc::new(AdmissionContext::new(settings, kube_version.unwrap_or_default(), known));
+    metrics.kube_version_minor(context.kube_version().minor());
     if let (Some(client), None) = (client, kube_version) {
-        tasks.spawn(cluster::follow_version(client, Arc::clone(&context), &readiness));
+        tasks.spawn(cluster::follow_version(client, Arc::clone(&context), &readiness, Arc::clone(&metrics)));
     }
     tasks.spawn(settings::follow(follower, Arc::clone(&context), Arc::clone(&metrics)));
     tasks.spawn(keeper.run());

@@ -81,7 +81,7 @@ impl Authority {
     }
 
     /// An authority that was kept as PEM: one certificate, and its key as PKCS #8.
-    pub fn from_pem(certificate: &[u8], key: &[u8]) -> Result<Self, AuthorityError> {
+    pub(crate) fn from_pem(certificate: &[u8], key: &[u8]) -> Result<Self, AuthorityError> {
         let der = CertificateDer::from_pem_slice(certificate).map_err(|_| AuthorityError::Certificate)?;
         let (_, parsed) = X509Certificate::from_der(&der).map_err(|_| AuthorityError::Certificate)?;
         let validity = validity(&der).ok_or(AuthorityError::Certificate)?;
@@ -107,7 +107,7 @@ impl Authority {
     }
 
     /// The authority's certificate, DER.
-    pub fn certificate_der(&self) -> &CertificateDer<'static> {
+    pub(crate) fn certificate_der(&self) -> &CertificateDer<'static> {
         &self.der
     }
 

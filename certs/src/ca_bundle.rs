@@ -31,13 +31,13 @@ pub enum BundleError {
 
 /// A set of certificates, each once, in the order of their bytes: equal sets are written as equal text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CaBundle {
+pub(crate) struct CaBundle {
     certificates: BTreeMap<Vec<u8>, Validity>,
 }
 
 impl CaBundle {
     /// Reads all certificates of a PEM text; other blocks and text between blocks count for nothing.
-    pub fn parse(pem: &[u8]) -> Result<Self, BundleError> {
+    pub(crate) fn parse(pem: &[u8]) -> Result<Self, BundleError> {
         let mut certificates = BTreeMap::new();
         for (index, certificate) in CertificateDer::pem_slice_iter(pem).enumerate() {
             let der = certificate.map_err(BundleError::Malformed)?;
@@ -53,32 +53,32 @@ impl CaBundle {
     }
 
     /// Whether this very certificate is there.
-    pub fn contains(&self, der: &CertificateDer<'_>) -> bool {
+    pub(crate) fn contains(&self, der: &CertificateDer<'_>) -> bool {
         self.certificates.contains_key(der.as_ref())
     }
 
     /// Whether all of `other` are there.
-    pub fn includes(&self, other: &Self) -> bool {
+    pub(crate) fn includes(&self, other: &Self) -> bool {
         other.certificates.keys().all(|der| self.certificates.contains_key(der))
     }
 
     /// What is in either.
     #[must_use]
-    pub fn union(mut self, other: &Self) -> Self {
+    pub(crate) fn union(mut self, other: &Self) -> Self {
         self.certificates.extend(other.certificates.iter().map(|(der, validity)| (der.clone(), *validity)));
         self
     }
 
     /// Without what is over at `now`.
     #[must_use]
-    pub fn without_expired(mut self, now: SystemTime) -> Self {
+    pub(crate) fn without_expired(mut self, now: SystemTime) -> Self {
         self.certificates.retain(|_, validity| !validity.is_over(now));
         self
     }
 
     /// At most `count` of them: those that end last.
     #[must_use]
-    pub fn latest(mut self, count: usize) -> Self {
+    pub(crate) fn latest(mut self, count: usize) -> Self {
         while self.certificates.len() > count {
             let first = self.certificates.iter().min_by_key(|(_, validity)| validity.not_after);
             let Some(der) = first.map(|(der, _)| der.clone()) else { break };
@@ -88,17 +88,18 @@ impl CaBundle {
     }
 
     /// How many there are.
-    pub fn len(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
         self.certificates.len()
     }
 
     /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.certificates.is_empty()
     }
 
     /// The text: one block a certificate. Empty for no certificate.
-    pub fn to_pem(&self) -> String {
+    pub(crate) fn to_pem(&self) -> String {
         self.certificates.keys().map(|der| block(der)).collect()
     }
 }

@@ -11,7 +11,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use kube::{Client, client::Body};
 use serde_json::{Value, json};
 
-use crate::CaBundle;
+use crate::ca_bundle::CaBundle;
 
 pub(crate) const NAMESPACE: &str = "scaivault-system";
 pub(crate) const SECRET: &str = "scaivault-injector-ca";

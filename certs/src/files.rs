@@ -19,9 +19,9 @@ use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 use crate::tls::certified_key;
 
 /// The chain, leaf first, PEM.
-pub const CERTIFICATE_FILE: &str = "tls.crt";
+pub(crate) const CERTIFICATE_FILE: &str = "tls.crt";
 /// The leaf's private key, PEM: PKCS #8, SEC 1 or PKCS #1.
-pub const KEY_FILE: &str = "tls.key";
+pub(crate) const KEY_FILE: &str = "tls.key";
 
 /// The kubelet's link to the generation of files that is current; swapped in one rename.
 const DATA_LINK: &str = "..data";

@@ -20,20 +20,19 @@ mod state;
 mod tls;
 
 pub use authority::{Authority, AuthorityError, IssueError, Leaf};
-pub use ca_bundle::{BundleError, CaBundle};
+pub use ca_bundle::BundleError;
 pub use call::CallError;
-pub use files::{CERTIFICATE_FILE, KEY_FILE, LoadError, Loaded, Validity, load};
+pub use files::{LoadError, Loaded, Validity, load};
 pub use leaf::MintError;
-pub use publish::{PublishError, Published, Publisher};
+pub use publish::PublishError;
 pub use reload::{Checked, DEFAULT_RELOAD_INTERVAL, Reloader};
 pub use resolver::CertResolver;
-pub use rotation::{Observation, Policy, PolicyError, Seen, Step, next_step_in, step};
+pub use rotation::{Policy, PolicyError};
 pub use rotator::{Done, LookError, Looked, Managed, Rotator};
-pub use secret_store::{SecretStore, StoreError, Stored};
-pub use state::{Retired, State, StateError};
+pub use secret_store::StoreError;
+pub use state::StateError;
 pub use tls::{
-    ClientAuthorities, ClientAuthoritiesError, certified_key, client_config, mutual_server_config, provider,
-    server_config,
+    ClientAuthorities, ClientAuthoritiesError, client_config, mutual_server_config, provider, server_config,
 };
 
 /// The field manager of everything that is written to the cluster.

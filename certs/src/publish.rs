@@ -2,7 +2,7 @@
 //!
 //! The injector owns this one field of every webhook and replaces what somebody else wrote there: a foreign authority in
 //! it could pose as the injector and read every pod it is sent. Only together with a first authority are foreign ones
-//! kept for a while (see [`step`](crate::step)), because a server may still use them.
+//! kept for a while (see [`step`](crate::rotation::step)), because a server may still use them.
 //!
 //! The field is written by a strategic merge patch, not by server-side apply. Who applies a webhook's `caBundle` owns the
 //! webhook's `name` as well, that is a part of the list's item, and then whoever installed the configuration by
@@ -60,13 +60,13 @@ pub enum PublishError {
 
 impl PublishError {
     /// Whether somebody else has written it since it was read.
-    pub fn is_conflict(&self) -> bool {
+    pub(crate) fn is_conflict(&self) -> bool {
         matches!(self, Self::Call { source, .. } if source.is_conflict())
     }
 }
 
 /// The two configurations of one name.
-pub struct Publisher {
+pub(crate) struct Publisher {
     mutating: Api<MutatingWebhookConfiguration>,
     validating: Api<ValidatingWebhookConfiguration>,
     name: String,
@@ -75,7 +75,7 @@ pub struct Publisher {
 /// What stands in the two configurations. One that does not exist is as one without webhooks: nobody calls by it, and
 /// whoever calls by the other still needs the injector.
 #[derive(Clone, Debug)]
-pub struct Published {
+pub(crate) struct Published {
     mutating: Option<Configuration>,
     validating: Option<Configuration>,
     name: String,
@@ -90,12 +90,12 @@ struct Configuration {
 
 impl Publisher {
     /// The `MutatingWebhookConfiguration` and the `ValidatingWebhookConfiguration` called `name`.
-    pub fn new(client: Client, name: &str) -> Self {
+    pub(crate) fn new(client: Client, name: &str) -> Self {
         Self { mutating: Api::all(client.clone()), validating: Api::all(client), name: name.to_owned() }
     }
 
     /// Reads both, of which one has to exist.
-    pub async fn read(&self) -> Result<Published, PublishError> {
+    pub(crate) async fn read(&self) -> Result<Published, PublishError> {
         let mutating = self.read_one(&self.mutating).await?;
         let validating = self.read_one(&self.validating).await?;
         let published = Published { mutating, validating, name: self.name.clone() };
@@ -108,7 +108,7 @@ impl Publisher {
 
     /// Writes `bundle` into every webhook of `published` that has another, unless somebody has written the
     /// configuration since it was read: then what is written here may be old.
-    pub async fn write(&self, published: &Published, bundle: &CaBundle) -> Result<(), PublishError> {
+    pub(crate) async fn write(&self, published: &Published, bundle: &CaBundle) -> Result<(), PublishError> {
         let pem = bundle.to_pem();
         self.write_one(&self.mutating, published.mutating.as_ref(), &pem).await?;
         self.write_one(&self.validating, published.validating.as_ref(), &pem).await
@@ -161,12 +161,12 @@ impl Publisher {
 
 impl Published {
     /// Whether every webhook trusts this authority.
-    pub fn contains(&self, authority: &CertificateDer<'_>) -> bool {
+    pub(crate) fn contains(&self, authority: &CertificateDer<'_>) -> bool {
         self.webhooks().all(|bundle| parse(bundle).contains(authority))
     }
 
     /// What there is to complain of: a configuration that does not exist.
-    pub fn missing(&self) -> Option<PublishError> {
+    pub(crate) fn missing(&self) -> Option<PublishError> {
         let kind = match self {
             Self { mutating: None, .. } => MutatingWebhookConfiguration::KIND,
             Self { validating: None, .. } => ValidatingWebhookConfiguration::KIND,
@@ -176,7 +176,7 @@ impl Published {
     }
 
     /// Every authority that any webhook trusts.
-    pub fn found(&self) -> CaBundle {
+    pub(crate) fn found(&self) -> CaBundle {
         self.webhooks().fold(CaBundle::default(), |all, bundle| all.union(&parse(bundle)))
     }
 

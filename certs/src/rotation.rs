@@ -81,7 +81,7 @@ impl Policy {
     }
 
     /// How long a leaf is valid.
-    pub fn leaf_lifetime(&self) -> Duration {
+    pub(crate) fn leaf_lifetime(&self) -> Duration {
         self.leaf_lifetime
     }
 
@@ -102,16 +102,16 @@ impl Policy {
 
 /// What a replica sees besides the Secret.
 #[derive(Clone, Copy, Debug)]
-pub struct Seen<'a> {
+pub(crate) struct Seen<'a> {
     /// All certificates that stand in the `caBundle` of any webhook.
-    pub found: &'a CaBundle,
+    pub(crate) found: &'a CaBundle,
     /// How long this replica has seen the next authority in the `caBundle` of every webhook.
-    pub next_for: Option<Duration>,
+    pub(crate) next_for: Option<Duration>,
 }
 
 /// What to do with the state.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
+pub(crate) enum Step {
     /// Nothing for now.
     Keep,
     /// Make a next authority.
@@ -131,7 +131,7 @@ pub enum Step {
 }
 
 /// What to do with `state` at `now`.
-pub fn step(state: &State, seen: Seen<'_>, now: SystemTime, policy: &Policy) -> Step {
+pub(crate) fn step(state: &State, seen: Seen<'_>, now: SystemTime, policy: &Policy) -> Step {
     let State { current, next, retired } = state;
     let adopted = || seen.found.clone().without_expired(now).latest(MAX_ADOPTED);
     match (current, next) {
@@ -165,7 +165,12 @@ fn forget(retired: Option<&Retired>, now: SystemTime) -> Step {
 }
 
 /// How long until [`step`] may say something else, if nobody else does anything; none if the clocks have no part in it.
-pub fn next_step_in(state: &State, seen: Seen<'_>, now: SystemTime, policy: &Policy) -> Option<Duration> {
+pub(crate) fn next_step_in(
+    state: &State,
+    seen: Seen<'_>,
+    now: SystemTime,
+    policy: &Policy,
+) -> Option<Duration> {
     let until = |time: SystemTime| time.duration_since(now).unwrap_or_default();
     let State { current, next, retired } = state;
     let promotion = next
@@ -200,7 +205,12 @@ pub(crate) fn trusted_from(authority: &Authority) -> SystemTime {
 
 impl State {
     /// The state after `step`; none if it stays. A new authority is the only thing in it that is random.
-    pub fn after(&self, step: Step, now: SystemTime, policy: &Policy) -> Result<Option<Self>, IssueError> {
+    pub(crate) fn after(
+        &self,
+        step: Step,
+        now: SystemTime,
+        policy: &Policy,
+    ) -> Result<Option<Self>, IssueError> {
         let retire = |bundle: CaBundle| {
             let Some(before) = &self.retired else {
                 return Some(Retired { bundle, until: policy.retirement(now) });
@@ -231,14 +241,14 @@ impl State {
 
 /// Since when a replica has seen the next authority in every webhook configuration, without a break.
 #[derive(Debug, Default)]
-pub struct Observation {
+pub(crate) struct Observation {
     since: Option<(CertificateDer<'static>, Instant)>,
 }
 
 impl Observation {
     /// A look at the configurations that ended at `at`, or their writing: `published` tells whether `next` stands in
     /// each.
-    pub fn record(&mut self, next: Option<&CertificateDer<'static>>, published: bool, at: Instant) {
+    pub(crate) fn record(&mut self, next: Option<&CertificateDer<'static>>, published: bool, at: Instant) {
         let next = next.filter(|_| published);
         self.since = match (self.since.take(), next) {
             (Some((seen, since)), Some(next)) if seen == *next => Some((seen, since)),
@@ -247,7 +257,7 @@ impl Observation {
     }
 
     /// How long that was at `at`, the start of the look at which it was seen last.
-    pub fn lasted(&self, at: Instant) -> Option<Duration> {
+    pub(crate) fn lasted(&self, at: Instant) -> Option<Duration> {
         self.since.as_ref().map(|(_, since)| at.saturating_duration_since(*since))
     }
 }

@@ -52,34 +52,34 @@ pub enum StoreError {
 
 impl StoreError {
     /// Whether another replica has written it since it was read.
-    pub fn is_conflict(&self) -> bool {
+    pub(crate) fn is_conflict(&self) -> bool {
         matches!(self, Self::Call { source, .. } if source.is_conflict())
     }
 }
 
 /// One Secret.
-pub struct SecretStore {
+pub(crate) struct SecretStore {
     api: Api<Secret>,
     namespace: String,
     name: String,
 }
 
 /// The Secret as it was read: what a replacement is made from.
-pub struct Stored {
+pub(crate) struct Stored {
     secret: Secret,
     /// What it says.
-    pub state: State,
+    pub(crate) state: State,
 }
 
 impl SecretStore {
     /// The Secret `name` of `namespace`.
-    pub fn new(client: Client, namespace: &str, name: &str) -> Self {
+    pub(crate) fn new(client: Client, namespace: &str, name: &str) -> Self {
         let api = Api::namespaced(client, namespace);
         Self { api, namespace: namespace.to_owned(), name: name.to_owned() }
     }
 
     /// Reads it.
-    pub async fn read(&self) -> Result<Stored, StoreError> {
+    pub(crate) async fn read(&self) -> Result<Stored, StoreError> {
         let secret = bounded(self.api.get(&self.name)).await.map_err(|source| {
             if source.is_not_found() {
                 StoreError::Missing { namespace: self.namespace.clone(), name: self.name.clone() }
@@ -99,7 +99,7 @@ impl SecretStore {
     }
 
     /// Replaces what was read by `state`, if nobody has written since: labels, annotations and type stay.
-    pub async fn replace(&self, stored: Stored, state: State) -> Result<Stored, StoreError> {
+    pub(crate) async fn replace(&self, stored: Stored, state: State) -> Result<Stored, StoreError> {
         let mut secret = stored.secret;
         let data = state.to_data();
         secret.data = Some(data.into_iter().map(|(key, value)| (key, ByteString(value))).collect());

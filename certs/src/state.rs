@@ -67,27 +67,27 @@ pub enum StateError {
 
 /// The authorities of the webhook, as they are kept in the Secret.
 #[derive(Clone, Default)]
-pub struct State {
+pub(crate) struct State {
     /// Signs every leaf. Stands here only after every API server has had time to learn of it.
-    pub current: Option<Arc<Authority>>,
+    pub(crate) current: Option<Arc<Authority>>,
     /// Will be the current one; is being made known.
-    pub next: Option<Arc<Authority>>,
+    pub(crate) next: Option<Arc<Authority>>,
     /// Signed leaves that may still be served.
-    pub retired: Option<Retired>,
+    pub(crate) retired: Option<Retired>,
 }
 
 /// Authorities that sign no more and are trusted for a while. Only their certificates are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Retired {
+pub(crate) struct Retired {
     /// Their certificates.
-    pub bundle: CaBundle,
+    pub(crate) bundle: CaBundle,
     /// From then on no leaf of theirs is served; whole seconds.
-    pub until: SystemTime,
+    pub(crate) until: SystemTime,
 }
 
 impl State {
     /// Reads the Secret's data. No data at all is the state before the first authority.
-    pub fn parse(data: &BTreeMap<String, Vec<u8>>) -> Result<Self, StateError> {
+    pub(crate) fn parse(data: &BTreeMap<String, Vec<u8>>) -> Result<Self, StateError> {
         if let Some(key) = data.keys().find(|key| !KEYS.contains(&key.as_str())) {
             return Err(StateError::Foreign { key: key.clone() });
         }
@@ -118,7 +118,7 @@ impl State {
     }
 
     /// The Secret's data: private keys among it.
-    pub fn to_data(&self) -> BTreeMap<String, Vec<u8>> {
+    pub(crate) fn to_data(&self) -> BTreeMap<String, Vec<u8>> {
         let Self { current, next, retired } = self;
         let mut data = BTreeMap::new();
         let mut put = |key: &str, text: String| data.insert(key.to_owned(), text.into_bytes());
@@ -139,7 +139,7 @@ impl State {
 
     /// What the webhook configurations have to name: every authority of which a leaf may be served. By the Secret
     /// alone, so that all replicas write the same, whatever their clocks say.
-    pub fn bundle(&self) -> CaBundle {
+    pub(crate) fn bundle(&self) -> CaBundle {
         let Self { current, next, retired } = self;
         let mut bundle = retired.as_ref().map(|retired| retired.bundle.clone()).unwrap_or_default();
         for authority in [current, next].into_iter().flatten() {

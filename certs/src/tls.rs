@@ -22,7 +22,7 @@ pub fn provider() -> Arc<CryptoProvider> {
 }
 
 /// A chain and its private key, ready to serve. Fails if the key's kind is not supported or it is not the leaf's.
-pub fn certified_key(
+pub(crate) fn certified_key(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
 ) -> Result<CertifiedKey, rustls::Error> {

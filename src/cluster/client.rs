@@ -10,7 +10,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long an answer may pause. The API server ends a watch after at most 290 s by itself and sends a bookmark each
 /// minute, so whoever is silent for longer is gone.
-const READ_TIMEOUT: Duration = Duration::from_mins(5);
+pub(super) const READ_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// The name under which the API server's audit log knows the injector.
 const USER_AGENT: &str = concat!("scaivault-injector/", env!("CARGO_PKG_VERSION"));

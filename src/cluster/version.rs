@@ -9,9 +9,9 @@ use kube::{
     core::{ApiResource, NotUsed, Object},
 };
 use scaivault_inject::{KubeVersion, KubeVersionError};
-use scaivault_webhook::{AdmissionContext, Readiness};
+use scaivault_webhook::{AdmissionContext, Metrics, Readiness};
 use serde::Deserialize;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::client::{is_forbidden, reason};
 
@@ -20,6 +20,9 @@ const PERIOD: Duration = Duration::from_mins(5);
 
 /// How soon it is tried again after a failure.
 const RETRY: Duration = Duration::from_secs(30);
+
+/// How often a log line says that it still fails.
+const REMINDER: Duration = Duration::from_mins(15);
 
 /// How long one answer may take.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -39,35 +42,72 @@ pub(crate) fn follow(
     client: Client,
     context: Arc<AdmissionContext>,
     readiness: &Readiness,
+    metrics: Arc<Metrics>,
 ) -> impl Future<Output = ()> + Send + use<> {
     let gate = readiness.gate(GATE);
     async move {
+        let mut detector = Detector { context, metrics, found: None, told: None };
         loop {
-            let pause = look(&client, &context).await;
+            let pause = match detect(&client).await {
+                Ok(oldest) => detector.take(oldest),
+                Err(failure) => detector.fail(&failure, Instant::now()),
+            };
             gate.open();
             sleep(pause).await;
         }
     }
 }
 
-/// Detects the version once; gives how long to wait for the next time.
-async fn look(client: &Client, context: &AdmissionContext) -> Duration {
-    match detect(client).await {
-        Ok(version) => {
-            let before = context.kube_version();
-            if version != before {
-                context.replace_kube_version(version);
-                tracing::info!(kube_version = %version, %before, "Kubernetes version: the oldest of API server and kubelets");
+/// What was detected before, and what was said of it.
+struct Detector {
+    context: Arc<AdmissionContext>,
+    metrics: Arc<Metrics>,
+    /// The last answer.
+    found: Option<Oldest>,
+    /// Set while it fails: when that was last said.
+    told: Option<Instant>,
+}
+
+impl Detector {
+    /// Decides for what was found; gives how long to wait for the next time.
+    fn take(&mut self, oldest: Oldest) -> Duration {
+        self.told = None;
+        let Oldest { version, .. } = oldest;
+        if self.found.as_ref() != Some(&oldest) {
+            let before = self.context.kube_version();
+            self.context.replace_kube_version(version);
+            self.metrics.kube_version_minor(version.minor());
+            let (node, kubelet) = (oldest.node.as_deref().unwrap_or_default(), &oldest.text);
+            if self.is_surprise(&oldest) {
+                tracing::warn!(kube_version = %version, %before, node, kubelet, "{SURPRISE}");
+            } else {
+                tracing::info!(kube_version = %version, %before, node, kubelet, "Kubernetes version: the oldest of API server and kubelets");
             }
-            PERIOD
+            self.found = Some(oldest);
         }
-        Err(Failure { resource, error, cure }) => {
-            let kube_version = context.kube_version();
+        PERIOD
+    }
+
+    /// Whether one node takes features away: it is older than all there was, or than all that is supported.
+    fn is_surprise(&self, oldest: &Oldest) -> bool {
+        let is_older = self.found.as_ref().is_some_and(|found| oldest.version < found.version);
+        oldest.node.is_some() && (is_older || !oldest.is_supported)
+    }
+
+    /// What was found before stays; gives how long to wait for the next time.
+    fn fail(&mut self, failure: &Failure, now: Instant) -> Duration {
+        if self.told.is_none_or(|told| now.duration_since(told) >= REMINDER) {
+            self.told = Some(now);
+            let Failure { resource, error, cure } = failure;
+            let kube_version = self.context.kube_version();
             tracing::warn!(resource, error, cure, %kube_version, "version not detected, the one before stays");
-            RETRY
         }
+        RETRY
     }
 }
+
+/// What is said of a node that takes features away from the whole cluster.
+const SURPRISE: &str = "Kubernetes version: this node's old kubelet decides for the whole cluster; upgrade the node, or set --kube-version (the chart's server.kubeVersion) if none of the pods concerned run there";
 
 /// Why the version could not be detected.
 #[derive(Debug)]
@@ -77,27 +117,27 @@ struct Failure {
     cure: &'static str,
 }
 
-async fn detect(client: &Client) -> Result<KubeVersion, Failure> {
+async fn detect(client: &Client) -> Result<Oldest, Failure> {
     let api_server = answer("/version", client.apiserver_version()).await?.git_version;
     let nodes: Api<Node> = Api::all_with(client.clone(), &ApiResource::erase::<core::Node>(&()));
-    let mut oldest = Oldest::default();
-    oldest.take(&api_server);
+    let mut oldest = Oldest::of(None, &api_server);
     let mut page = ListParams::default().limit(PAGE);
     loop {
         let list = answer("nodes", nodes.list(&page)).await?;
         for node in &list.items {
-            let status = node.status.as_ref();
-            oldest.take(status.map_or("", |status| &status.node_info.kubelet_version));
+            let kubelet = node.status.as_ref().map_or("", |status| &status.node_info.kubelet_version);
+            let name = node.metadata.name.as_deref().unwrap_or_default();
+            oldest = Oldest::older(oldest, Oldest::of(Some(name), kubelet));
         }
         match list.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => page = page.continue_token(&token),
             None => break,
         }
     }
-    oldest.0.ok_or_else(|| Failure {
+    oldest.ok_or_else(|| Failure {
         resource: "/version",
         error: format!("{api_server:?} is no version"),
-        cure: "set --kube-version",
+        cure: "set --kube-version, the chart's server.kubeVersion",
     })
 }
 
@@ -109,7 +149,7 @@ async fn answer<T>(
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => {
             let cure = if is_forbidden(&error) {
-                "grant the injector's service account list on nodes, or set --kube-version"
+                "grant the injector's service account list on nodes, or set --kube-version (the chart's server.kubeVersion)"
             } else {
                 "none needed if the API server comes back: it is tried again"
             };
@@ -138,19 +178,33 @@ struct NodeInfo {
     kubelet_version: String,
 }
 
-/// The oldest of the versions that were taken.
-#[derive(Debug, Default)]
-struct Oldest(Option<KubeVersion>);
+/// The oldest version that was found, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Oldest {
+    version: KubeVersion,
+    /// False: what is there is older, and counts for the oldest that is.
+    is_supported: bool,
+    /// Whose kubelet it is; none: the API server's.
+    node: Option<String>,
+    /// As it calls itself.
+    text: String,
+}
 
 impl Oldest {
-    /// A node that names no version counts for none, one that is not supported any more for the oldest that is.
-    fn take(&mut self, version: &str) {
-        let version = match version.parse() {
-            Ok(version) => version,
-            Err(KubeVersionError::TooOld(_)) => KubeVersion::OLDEST,
-            Err(KubeVersionError::Malformed(_)) => return,
+    /// A node that names no version counts for none.
+    fn of(node: Option<&str>, text: &str) -> Option<Self> {
+        let (version, is_supported) = match text.parse() {
+            Ok(version) => (version, true),
+            Err(KubeVersionError::TooOld(_)) => (KubeVersion::OLDEST, false),
+            Err(KubeVersionError::Malformed(_)) => return None,
         };
-        self.0 = Some(self.0.map_or(version, |oldest| oldest.min(version)));
+        Some(Self { version, is_supported, node: node.map(str::to_owned), text: text.to_owned() })
+    }
+
+    /// The older of two; of equals the first one, so that the same nodes give the same answer.
+    fn older(one: Option<Self>, other: Option<Self>) -> Option<Self> {
+        let age = |oldest: &Self| (oldest.version, oldest.is_supported);
+        one.into_iter().chain(other).min_by_key(age)
     }
 }
 
@@ -184,7 +238,9 @@ mod tests {
         server.answer("/version", &version("v1.37.2")).await;
         server.answer("/api/v1/nodes?&limit=100", &nodes(&["v1.37.0", "", "edge"], "more")).await;
         server.answer("/api/v1/nodes?&limit=100&continue=more", &nodes(&["v1.34.9-eks-1"], "")).await;
-        assert_eq!(detected.await.unwrap(), Ok(KubeVersion::new(1, 34)));
+        let Oldest { version, is_supported, node, text } = detected.await.unwrap().unwrap();
+        assert_eq!((version, is_supported), (KubeVersion::new(1, 34), true));
+        assert_eq!((node.as_deref(), &*text), (Some("n"), "v1.34.9-eks-1"));
     }
 
     #[tokio::test]
@@ -196,7 +252,9 @@ mod tests {
             let settings = Settings::default();
             let context = Arc::new(AdmissionContext::new(settings, KubeVersion::OLDEST, Arc::new(NoCluster)));
             let readiness = Readiness::new();
-            let following = tokio::spawn(follow(server.client(), Arc::clone(&context), &readiness));
+            let metrics = Metrics::new();
+            let following =
+                tokio::spawn(follow(server.client(), Arc::clone(&context), &readiness, Arc::clone(&metrics)));
             server.answer("/version", &version("v1.37.2")).await;
             assert_eq!(readiness.check(), Err("waiting for the Kubernetes version".to_owned()));
             if status == StatusCode::OK {
@@ -207,6 +265,10 @@ mod tests {
             let opened = async || readiness.check().ok();
             poll(Duration::from_secs(20), opened).await.expect("the cluster was asked");
             assert_eq!(context.kube_version(), expected);
+            if status == StatusCode::OK {
+                let text = metrics.encode().unwrap();
+                assert!(text.contains("scaivault_injector_kube_version_minor 36\n"), "{text}");
+            }
             following.abort();
         }
     }
@@ -223,11 +285,38 @@ mod tests {
         assert!(cure.contains("list on nodes") && cure.contains("--kube-version"), "{cure}");
     }
 
+    fn detector() -> Detector {
+        let context = AdmissionContext::new(Settings::default(), KubeVersion::OLDEST, Arc::new(NoCluster));
+        Detector { context: Arc::new(context), metrics: Metrics::new(), found: None, told: None }
+    }
+
     #[test]
-    fn versions_before_the_supported_ones_count_for_the_oldest() {
-        let mut oldest = Oldest::default();
-        oldest.take("v1.36.0");
-        oldest.take("v1.19.1-vk-azure-aci-1.4");
-        assert_eq!(oldest.0, Some(KubeVersion::OLDEST));
+    fn a_node_that_takes_features_away_is_a_surprise() {
+        let server = Oldest::of(None, "v1.36.0").unwrap();
+        let node = |text| Oldest::of(Some("edge"), text);
+        let oldest = Oldest::older(Some(server.clone()), node("v1.19.1-vk-azure-aci-1.4")).unwrap();
+        assert_eq!((oldest.version, oldest.node.as_deref()), (KubeVersion::OLDEST, Some("edge")));
+        let mut detector = detector();
+        assert!(detector.is_surprise(&oldest), "also at the start");
+        assert!(!detector.is_surprise(&node("v1.35.0").unwrap()), "as it should be in an upgrade");
+        detector.take(server.clone());
+        assert!(detector.is_surprise(&node("v1.35.0").unwrap()));
+        assert!(!detector.is_surprise(&Oldest::of(None, "v1.35.0").unwrap()), "the API server's own");
+        detector.take(node("v1.35.0").unwrap());
+        assert!(!detector.is_surprise(&server), "it is gone");
+        assert_eq!(detector.context.kube_version(), KubeVersion::new(1, 35));
+    }
+
+    #[test]
+    fn a_failure_is_said_once_in_a_while() {
+        let (mut detector, start) = (detector(), Instant::now());
+        let failure = Failure { resource: "nodes", error: "away".to_owned(), cure: "wait" };
+        detector.fail(&failure, start);
+        detector.fail(&failure, start + RETRY);
+        assert_eq!(detector.told, Some(start));
+        detector.fail(&failure, start + REMINDER);
+        assert_eq!(detector.told, Some(start + REMINDER));
+        detector.take(Oldest::of(None, "v1.36.0").unwrap());
+        assert_eq!(detector.told, None);
     }
 }

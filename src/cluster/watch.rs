@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use futures_util::StreamExt as _;
+use futures_util::{Stream, StreamExt as _};
 use kube::{
     Api, Client, ResourceExt as _,
     core::PartialObjectMeta,
@@ -21,14 +21,19 @@ use tokio::time::{Instant, timeout};
 
 use super::{
     Memory,
-    client::{is_forbidden, reason},
+    client::{READ_TIMEOUT, is_forbidden, reason},
     remembered::{Remembered, key},
 };
 use crate::serve::unix_seconds;
 
 /// A watch that has not failed for so long works: the watcher tells failures but not that a retry has gone well, and
-/// in a quiet cluster there is no other news for hours. It retries twice a minute at least.
-const WORKS_AFTER: Duration = Duration::from_mins(2);
+/// in a quiet cluster there is no other news for hours. It retries twice a minute at least, and one that hangs has
+/// failed by then.
+const WORKS_AFTER: Duration = READ_TIMEOUT.saturating_add(Duration::from_mins(1));
+
+/// How often everything is listed anew. After a restore of etcd the API server may take a watch up from a version that
+/// is yet to come, and nobody is told that what is in memory never was. A list is metadata alone, in pages.
+const RELIST: Duration = Duration::from_hours(1);
 
 /// How often a log line says that a watch still fails.
 const REMINDER: Duration = Duration::from_mins(5);
@@ -48,16 +53,10 @@ pub(super) fn follow<K: Remembered>(
     async move {
         // Metadata alone: neither the API server nor we handle the rest.
         let api = Api::<PartialObjectMeta<K>>::all(client);
-        let events = watcher(api, watcher::Config::default().page_size(PAGE_SIZE)).default_backoff();
-        let mut events = pin!(events);
         loop {
-            match timeout(WORKS_AFTER, events.next()).await {
-                Ok(Some(Ok(event))) => follower.take(event),
-                Ok(Some(Err(error))) => follower.fail(&error, Instant::now(), SystemTime::now()),
-                // The watcher's stream has no end.
-                Ok(None) => return,
-                Err(_) => follower.works(),
-            }
+            let config = watcher::Config::default().page_size(PAGE_SIZE);
+            let events = watcher(api.clone(), config).default_backoff();
+            follower.follow(events).await;
         }
     }
 }
@@ -77,6 +76,24 @@ struct Follower<K: Remembered> {
 impl<K: Remembered> Follower<K> {
     fn new(memory: Arc<Memory>, gate: Gate, metrics: Arc<Metrics>) -> Self {
         Self { memory, gate, metrics, listed: HashSet::new(), told: None, kind: std::marker::PhantomData }
+    }
+
+    /// Takes in what comes until it is time for a new list: what is in memory stays until that is complete.
+    async fn follow(&mut self, events: impl Stream<Item = watcher::Result<Event<PartialObjectMeta<K>>>>) {
+        let mut events = pin!(events);
+        let following = async {
+            loop {
+                match timeout(WORKS_AFTER, events.next()).await {
+                    Ok(Some(Ok(event))) => self.take(event),
+                    Ok(Some(Err(error))) => self.fail(&error, Instant::now(), SystemTime::now()),
+                    // The watcher's stream has no end.
+                    Ok(None) => return,
+                    Err(_) => self.works(),
+                }
+            }
+        };
+        // Dropped between two events only: nothing is taken in by halves.
+        let _ = timeout(RELIST, following).await;
     }
 
     fn take(&mut self, event: Event<PartialObjectMeta<K>>) {

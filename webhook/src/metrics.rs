@@ -17,8 +17,8 @@ use crate::{
     warnings::{Cause, Warnings},
 };
 use labels::Label;
-pub use labels::{EventResult, LookFailure};
 pub(crate) use labels::{Closed, HandshakeFailure, Shed};
+pub use labels::{EventResult, LookFailure};
 use latency::Latency;
 
 /// One row of the table.
@@ -107,6 +107,8 @@ metrics! {
         "Objects of the cluster in memory";
     WATCH_DOWN_SINCE = Gauge "scaivault_injector_watch_down_since_timestamp_seconds" ["resource"]
         "Since when a watch fails and what is in memory grows old, seconds since 1970; 0 while it works";
+    KUBE_VERSION_MINOR = Gauge "scaivault_injector_kube_version_minor" []
+        "Minor number of the Kubernetes version that features are chosen by, such as 35 of 1.35";
     EVENTS = Counter "scaivault_injector_events_total" ["result"]
         "Events for the owners of pods; limited and dropped: too many at once, not posted";
 }
@@ -175,6 +177,7 @@ pub struct Metrics {
     config_loaded: Gauge,
     watched_objects: Family<ResourceLabel, Gauge>,
     watch_down_since: Family<ResourceLabel, Gauge>,
+    kube_version_minor: Gauge,
     events: Vec<(EventResult, Counter)>,
 }
 
@@ -215,6 +218,7 @@ impl Default for Metrics {
             config_loaded: Gauge::default(),
             watched_objects: Family::default(),
             watch_down_since: Family::default(),
+            kube_version_minor: Gauge::default(),
             events: events(&mut registry),
             registry: Registry::default(),
             warnings: Warnings::default(),
@@ -253,6 +257,7 @@ impl Default for Metrics {
         register(&mut registry, CONFIG_LOADED, metrics.config_loaded.clone());
         register(&mut registry, WATCHED_OBJECTS, metrics.watched_objects.clone());
         register(&mut registry, WATCH_DOWN_SINCE, metrics.watch_down_since.clone());
+        register(&mut registry, KUBE_VERSION_MINOR, metrics.kube_version_minor.clone());
         Self { registry, ..metrics }
     }
 }
@@ -340,6 +345,11 @@ impl Metrics {
     /// Since when the watch of a resource fails, seconds since 1970; 0 when it works.
     pub fn watch_down_since(&self, resource: &'static str, since: i64) {
         self.watch_down_since.get_or_create(&ResourceLabel { resource }).set(since);
+    }
+
+    /// Features are chosen by this minor version from now on.
+    pub fn kube_version_minor(&self, minor: u16) {
+        self.kube_version_minor.set(minor.into());
     }
 
     /// Counts what became of an Event.

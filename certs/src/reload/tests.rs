@@ -4,8 +4,11 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    Authority, CERTIFICATE_FILE,
-    files::tests::{DAY, mount, now, pair},
+    Authority,
+    files::{
+        CERTIFICATE_FILE,
+        tests::{DAY, mount, now, pair},
+    },
 };
 
 fn served(resolver: &CertResolver) -> Vec<u8> {

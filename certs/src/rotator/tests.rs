@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    CaBundle,
+    ca_bundle::CaBundle,
     fake_api::{CONFIGURATION, FakeApi, NAMESPACE, SECRET},
 };
 

@@ -23,6 +23,11 @@ impl KubeVersion {
         Self { major, minor }
     }
 
+    /// The second number.
+    pub const fn minor(self) -> u16 {
+        self.minor
+    }
+
     /// Whether `env.valueFrom.fileKeyRef` may be used.
     pub fn has_file_key_ref(self) -> bool {
         self >= Self::FILE_KEY_REF

@@ -1,4 +1,5 @@
 use axum::http::StatusCode;
+use futures_util::stream;
 use k8s_openapi::api::core::v1 as core;
 use scaivault_webhook::{Cluster as _, Lookup};
 use serde_json::{Value, json};
@@ -110,7 +111,52 @@ async fn without_the_right_the_server_is_not_ready_and_says_so() {
     }
     assert_eq!(readiness.check(), Err("waiting for namespaces".to_owned()));
     let text = metrics.encode().unwrap();
-    assert!(!text.contains("watch_down_since_timestamp_seconds{resource=\"namespaces\"} 0\n"), "{text}");
+    let down = text
+        .lines()
+        .find_map(|line| line.split_once("watch_down_since_timestamp_seconds{resource=\"namespaces\"} "));
+    let since: i64 = down.expect("the line is there").1.parse().unwrap();
+    assert!(since > 0, "{text}");
+}
+
+/// A follower, and what its metric says of the watch.
+fn follower() -> (Follower<core::Namespace>, Arc<Memory>, impl Fn(&str) -> bool) {
+    let (memory, metrics) = (Memory::new(), Metrics::new());
+    let gate = Readiness::new().gate("namespaces");
+    let follower = Follower::new(Arc::clone(&memory), gate, Arc::clone(&metrics));
+    let shows = move |value: &str| {
+        let line = format!("watch_down_since_timestamp_seconds{{resource=\"namespaces\"}} {value}\n");
+        metrics.encode().unwrap().contains(&line)
+    };
+    (follower, memory, shows)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_hangs_after_a_failure_does_not_work() {
+    let (mut follower, _, shows) = follower();
+    let hanging = stream::iter([Err(watcher::Error::NoResourceVersion)]).chain(stream::pending());
+    let following = async { follower.follow(hanging).await };
+    let mut following = pin!(following);
+    assert!(timeout(READ_TIMEOUT, &mut following).await.is_err());
+    assert!(!shows("0"), "it may be hanging");
+    assert!(timeout(WORKS_AFTER, &mut following).await.is_err());
+    assert!(shows("0"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_is_listed_anew_now_and_then() {
+    let (mut follower, memory, _) = follower();
+    let list = |name| {
+        let object = serde_json::from_value(namespace(name, "1", "x")).unwrap();
+        let events = [Event::Init, Event::InitApply(object), Event::InitDone];
+        stream::iter(events.map(Ok)).chain(stream::pending())
+    };
+    let started = Instant::now();
+    follower.follow(list("restored-away")).await;
+    assert_eq!(started.elapsed(), RELIST);
+    until(&memory, "restored-away", Some("x")).await;
+    follower.follow(list("there")).await;
+    until(&memory, "there", Some("x")).await;
+    until(&memory, "restored-away", None).await;
 }
 
 #[test]
@@ -128,14 +174,8 @@ fn a_complaint_names_verb_and_cure() {
 
 #[test]
 fn a_failing_watch_has_an_age_until_it_works() {
-    let (memory, metrics) = (Memory::new(), Metrics::new());
-    let gate = Readiness::new().gate("namespaces");
-    let mut follower = Follower::<core::Namespace>::new(memory, gate, Arc::clone(&metrics));
+    let (mut follower, _, shows) = follower();
     let (now, time) = (Instant::now(), SystemTime::UNIX_EPOCH + Duration::from_secs(1_000));
-    let shows = |value: &str| {
-        let line = format!("watch_down_since_timestamp_seconds{{resource=\"namespaces\"}} {value}\n");
-        metrics.encode().unwrap().contains(&line)
-    };
     assert!(shows("0"));
     let error = watcher::Error::NoResourceVersion;
     follower.fail(&error, now, time);
