@@ -98,6 +98,12 @@ async fn serve(args: &ServeArgs) -> anyhow::Result<Stopped> {
         Some(clients) => mutual_server_config(resolver, clients),
         None => server_config(resolver),
     };
+    if *in_cluster && clients.is_none() && allow_source.is_empty() {
+        tracing::warn!(
+            "anybody who reaches the admission port can ask what a namespace's defaults are and have Events posted: set \
+             --client-ca or --allow-source, or a network policy"
+        );
+    }
     let kube_version = context.kube_version();
     let bound = Server {
         listen: *listen,

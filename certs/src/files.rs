@@ -104,6 +104,11 @@ pub struct Validity {
 }
 
 impl Validity {
+    /// Whether it is valid at `now`.
+    pub(crate) fn covers(&self, now: SystemTime) -> bool {
+        self.not_before <= now && !self.is_over(now)
+    }
+
     /// Whether it is over at `now`.
     pub fn is_over(&self, now: SystemTime) -> bool {
         now >= self.not_after

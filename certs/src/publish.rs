@@ -11,7 +11,7 @@
 use std::fmt::Debug;
 
 use k8s_openapi::{
-    ByteString,
+    ByteString, Resource as _,
     api::admissionregistration::v1::{
         MutatingWebhook, MutatingWebhookConfiguration, ValidatingWebhook, ValidatingWebhookConfiguration,
     },
@@ -35,7 +35,8 @@ use crate::{
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum PublishError {
-    /// It is not there. The injector may not create it.
+    /// It is not there. The injector may not create it. Fails a look only where both are missing: see
+    /// [`Published::missing`].
     #[error("the {kind} {name} does not exist; install the chart again or correct the configuration's name")]
     Missing {
         /// Which of the two.
@@ -71,11 +72,13 @@ pub struct Publisher {
     name: String,
 }
 
-/// What stands in the two configurations.
+/// What stands in the two configurations. One that does not exist is as one without webhooks: nobody calls by it, and
+/// whoever calls by the other still needs the injector.
 #[derive(Clone, Debug)]
 pub struct Published {
-    mutating: Configuration,
-    validating: Configuration,
+    mutating: Option<Configuration>,
+    validating: Option<Configuration>,
+    name: String,
 }
 
 /// One configuration: its version, and of each webhook the name and the `caBundle`.
@@ -91,41 +94,47 @@ impl Publisher {
         Self { mutating: Api::all(client.clone()), validating: Api::all(client), name: name.to_owned() }
     }
 
-    /// Reads both.
+    /// Reads both, of which one has to exist.
     pub async fn read(&self) -> Result<Published, PublishError> {
         let mutating = self.read_one(&self.mutating).await?;
         let validating = self.read_one(&self.validating).await?;
-        Ok(Published { mutating, validating })
+        let published = Published { mutating, validating, name: self.name.clone() };
+        if let (None, None, Some(missing)) = (&published.mutating, &published.validating, published.missing())
+        {
+            return Err(missing);
+        }
+        Ok(published)
     }
 
     /// Writes `bundle` into every webhook of `published` that has another, unless somebody has written the
     /// configuration since it was read: then what is written here may be old.
     pub async fn write(&self, published: &Published, bundle: &CaBundle) -> Result<(), PublishError> {
         let pem = bundle.to_pem();
-        self.write_one(&self.mutating, &published.mutating, &pem).await?;
-        self.write_one(&self.validating, &published.validating, &pem).await
+        self.write_one(&self.mutating, published.mutating.as_ref(), &pem).await?;
+        self.write_one(&self.validating, published.validating.as_ref(), &pem).await
     }
 
-    async fn read_one<K: WebhookConfiguration>(&self, api: &Api<K>) -> Result<Configuration, PublishError> {
-        let read = bounded(api.get(&self.name)).await.map_err(|source| {
-            if source.is_not_found() {
-                PublishError::Missing { kind: K::kind(&()).into_owned(), name: self.name.clone() }
-            } else {
-                self.failed::<K>("get", source)
-            }
-        })?;
-        Ok(Configuration { resource_version: read.resource_version(), webhooks: read.bundles() })
+    async fn read_one<K: WebhookConfiguration>(
+        &self,
+        api: &Api<K>,
+    ) -> Result<Option<Configuration>, PublishError> {
+        match bounded(api.get(&self.name)).await {
+            Ok(read) => Ok(Some(Configuration {
+                resource_version: read.resource_version(),
+                webhooks: read.bundles(),
+            })),
+            Err(source) if source.is_not_found() => Ok(None),
+            Err(source) => Err(self.failed::<K>("get", source)),
+        }
     }
 
     async fn write_one<K: WebhookConfiguration>(
         &self,
         api: &Api<K>,
-        read: &Configuration,
+        read: Option<&Configuration>,
         pem: &str,
     ) -> Result<(), PublishError> {
-        if read.is(pem) {
-            return Ok(());
-        }
+        let Some(read) = read.filter(|read| !read.is(pem)) else { return Ok(()) };
         // Webhooks are merged by name. Nothing but the bundle is sent: the other fields are no business of ours.
         let bundle = ByteString(pem.as_bytes().to_vec());
         let webhooks: Vec<_> = read
@@ -156,10 +165,14 @@ impl Published {
         self.webhooks().all(|bundle| parse(bundle).contains(authority))
     }
 
-    /// Whether every webhook has exactly this bundle.
-    pub fn is(&self, bundle: &CaBundle) -> bool {
-        let pem = bundle.to_pem();
-        self.mutating.is(&pem) && self.validating.is(&pem)
+    /// What there is to complain of: a configuration that does not exist.
+    pub fn missing(&self) -> Option<PublishError> {
+        let kind = match self {
+            Self { mutating: None, .. } => MutatingWebhookConfiguration::KIND,
+            Self { validating: None, .. } => ValidatingWebhookConfiguration::KIND,
+            _ => return None,
+        };
+        Some(PublishError::Missing { kind: kind.to_owned(), name: self.name.clone() })
     }
 
     /// Every authority that any webhook trusts.
@@ -168,8 +181,9 @@ impl Published {
     }
 
     fn webhooks(&self) -> impl Iterator<Item = &[u8]> {
-        let Self { mutating, validating } = self;
-        mutating.webhooks.iter().chain(&validating.webhooks).map(|(_, bundle)| bundle.as_slice())
+        let Self { mutating, validating, name: _ } = self;
+        let configurations = mutating.iter().chain(validating);
+        configurations.flat_map(|read| &read.webhooks).map(|(_, bundle)| bundle.as_slice())
     }
 }
 

@@ -10,7 +10,8 @@
 //! A leaf is signed by `current` alone, and an authority becomes `current` only after it has stood in every
 //! configuration, before the eyes of the replica that promotes it, for the settle delay: until then an API server may
 //! know the configuration from before. That time is measured by the monotonic clock, so a wall clock that is set
-//! moves nothing too early. A replica that finds a `current` therefore serves at once.
+//! moves nothing too early. A replica that finds a `current` therefore serves at once, unless it is from the future:
+//! made by a replica whose clock is ahead. Then it stays with what it has, see [`signer`].
 
 use std::{
     sync::Arc,
@@ -31,6 +32,9 @@ const NAME: &str = "scaivault-injector";
 /// How many certificates found in the webhook configurations are kept with a first authority: enough for a Secret that
 /// is emptied several times within a leaf's lifetime, and a bound for what somebody else writes there.
 const MAX_ADOPTED: usize = 16;
+/// How far the clocks of two replicas may be apart without a leaf that nobody trusts: nodes without NTP, or with the
+/// time zone taken for UTC, are mostly off by an hour.
+const SKEW: Duration = Duration::from_hours(1);
 
 /// Lifetimes that do not go together.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -88,10 +92,11 @@ impl Policy {
         not_after.checked_sub(self.ca_lifetime / 3).unwrap_or(UNIX_EPOCH)
     }
 
-    /// Until when leaves of an authority that signs no more from `now` on may be served: one may have been signed a
-    /// moment ago, by a replica whose clock differs from the clocks of those who look at this moment.
+    /// Until when leaves of an authority that signs no more from `now` on may be served: one may be signed somewhat
+    /// later, by a replica whose clock is behind and for which the successor is from the future, and who looks at this
+    /// moment may have a clock that is ahead.
     fn retirement(&self, now: SystemTime) -> SystemTime {
-        whole_seconds(now + self.leaf_lifetime + self.settle_delay + BACKDATE * 2)
+        whole_seconds(now + self.leaf_lifetime + self.settle_delay + SKEW * 2)
     }
 }
 
@@ -163,13 +168,34 @@ fn forget(retired: Option<&Retired>, now: SystemTime) -> Step {
 pub fn next_step_in(state: &State, seen: Seen<'_>, now: SystemTime, policy: &Policy) -> Option<Duration> {
     let until = |time: SystemTime| time.duration_since(now).unwrap_or_default();
     let State { current, next, retired } = state;
-    let settled = seen.next_for.map(|time| policy.settle_delay.saturating_sub(time));
+    let promotion = next
+        .as_ref()
+        .zip(seen.next_for)
+        .map(|(next, time)| policy.settle_delay.saturating_sub(time).max(until(next.validity().not_before)));
     let renewal = match (current, next) {
         (Some(current), None) => Some(until(policy.renewal(current))),
         _ => None,
     };
     let forgotten = retired.as_ref().map(|retired| until(retired.until));
-    [settled.filter(|_| next.is_some()), renewal, forgotten].into_iter().flatten().min()
+    [promotion, renewal, forgotten].into_iter().flatten().min()
+}
+
+/// Whose leaves a replica serves at `now` that has served those of `held`; none before the first authority.
+///
+/// A current authority that this replica's clock holds for one from the future was promoted by a replica whose clock is
+/// ahead, and API servers with the right time refuse its leaves until it is valid. The authority before is retired and still
+/// trusted, so what works stays. A replica that starts meanwhile has none and waits.
+pub(crate) fn signer(state: &State, held: Option<Arc<Authority>>, now: SystemTime) -> Option<Arc<Authority>> {
+    match &state.current {
+        Some(current) if now >= trusted_from(current) => Some(Arc::clone(current)),
+        _ => held,
+    }
+}
+
+/// When an authority is valid by the clock of everybody whose own clock is off by less than [`BACKDATE`]: the moment at
+/// which it was made.
+pub(crate) fn trusted_from(authority: &Authority) -> SystemTime {
+    authority.validity().not_before + BACKDATE
 }
 
 impl State {

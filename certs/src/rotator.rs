@@ -15,7 +15,7 @@ use crate::{
     leaf::{MintError, MintedLeaf},
     publish::{PublishError, Published, Publisher},
     resolver::CertResolver,
-    rotation::{Observation, Policy, Seen, Step, next_step_in, step},
+    rotation::{Observation, Policy, Seen, Step, next_step_in, signer, step, trusted_from},
     secret_store::{SecretStore, StoreError},
 };
 
@@ -59,7 +59,7 @@ pub enum LookError {
 }
 
 /// What a complete look found and did.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Looked {
     /// When the authority that signs is valid; none while the first one is being made known.
     pub authority: Option<Validity>,
@@ -67,6 +67,11 @@ pub struct Looked {
     pub done: Done,
     /// When to look again at the latest, if the clocks have a part in it.
     pub again_in: Option<Duration>,
+    /// How long until the authority that signs is used here, if this replica's clock says that it is not valid yet:
+    /// this clock or that of the replica which made it is wrong.
+    pub waits: Option<Duration>,
+    /// One of the two webhook configurations does not exist; the other is looked after.
+    pub missing: Option<PublishError>,
 }
 
 /// A step that was written.
@@ -120,6 +125,8 @@ impl Rotator {
 
     /// Looks once, writes what is due, and serves what may be served. Whatever fails, what was served stays.
     pub async fn look(&mut self, now: SystemTime) -> Result<Looked, LookError> {
+        // Before the API server is asked: however slow it is, a leaf does not wait for it. A failure comes again below.
+        let _ = self.renew_leaf(now);
         let mut looked = Err(LookError::Busy);
         for _ in 0..ATTEMPTS {
             looked = self.attempt(now).await;
@@ -130,14 +137,16 @@ impl Rotator {
         if looked.as_ref().is_err_and(LookError::is_conflict) {
             looked = Err(LookError::Busy);
         }
-        // Also when the API server is away: a new leaf is never worse than an old one of the same authority.
+        // Also when the API server is away. Most often for another authority, else there is one already.
         self.renew_leaf(now)?;
         looked
     }
 
     /// Whether API servers trust what is served at `now`, as far as is known.
     pub fn is_trusted(&self, now: SystemTime) -> bool {
-        self.is_published && self.leaf.as_ref().is_some_and(|leaf| !leaf.validity().is_over(now))
+        self.is_published
+            && self.authority.as_ref().is_some_and(|authority| authority.validity().covers(now))
+            && self.leaf.as_ref().is_some_and(|leaf| leaf.validity().covers(now))
     }
 
     /// When the leaf that is served is valid.
@@ -177,13 +186,22 @@ impl Rotator {
         self.publisher.write(&published, &state.bundle()).await?;
         let written = Instant::now();
         self.observation.record(state.next_certificate(), true, written);
-        if let Some(current) = &state.current {
-            self.authority = Some(Arc::clone(current));
-            self.is_published = true;
-        }
+        self.authority = signer(state, self.authority.take(), now);
+        let bundle = state.bundle();
+        self.is_published =
+            self.authority.as_ref().is_some_and(|authority| bundle.contains(authority.certificate_der()));
+        let current = state.current.as_deref();
+        let waits = current.and_then(|current| trusted_from(current).duration_since(now).ok());
+        let waits = waits.filter(|waits| !waits.is_zero());
         let seen = Seen { found: &found, next_for: self.observation.lasted(written) };
-        let again_in = next_step_in(state, seen, now, &self.policy);
-        Ok(Looked { authority: state.current.as_ref().map(|current| current.validity()), done, again_in })
+        let again_in = [next_step_in(state, seen, now, &self.policy), waits].into_iter().flatten().min();
+        Ok(Looked {
+            authority: current.map(Authority::validity),
+            done,
+            again_in,
+            waits,
+            missing: published.missing(),
+        })
     }
 
     /// Somebody may have taken our authority out of a configuration.
@@ -194,8 +212,9 @@ impl Rotator {
     }
 
     fn renew_leaf(&mut self, now: SystemTime) -> Result<(), MintError> {
-        // An authority that is over signs nothing that anybody would trust.
-        let Some(authority) = self.authority.as_ref().filter(|authority| !authority.validity().is_over(now))
+        // An authority that is over, or from the future since the clock was set back, signs nothing that anybody would
+        // trust.
+        let Some(authority) = self.authority.as_ref().filter(|authority| authority.validity().covers(now))
         else {
             return Ok(());
         };

@@ -43,7 +43,7 @@ pub(crate) async fn post(client: Client, mut notices: mpsc::Receiver<Notice>, me
     let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
     while let Some(notice) = notices.recv().await {
         let now = Instant::now();
-        if !limiter.admit(&notice.owner.uid, notice.reason, now.into_std()) {
+        if !limiter.admit(&notice, now.into_std()) {
             metrics.event(EventResult::Limited);
             continue;
         }
@@ -75,8 +75,7 @@ fn event(notice: Notice, instance: &str, now: Timestamp) -> Event {
     let Notice { namespace, owner: Owner { api_version, kind, name, uid }, reason, note } = notice;
     Event {
         metadata: ObjectMeta {
-            // The API server makes it unique.
-            generate_name: Some(format!("{name}.")),
+            generate_name: Some(generate_name(&name)),
             namespace: Some(namespace.clone()),
             ..ObjectMeta::default()
         },
@@ -97,6 +96,14 @@ fn event(notice: Notice, instance: &str, now: Timestamp) -> Event {
         type_: Some("Warning".to_owned()),
         ..Event::default()
     }
+}
+
+/// What the API server makes a unique name of. It takes no other separator than a hyphen at the end.
+fn generate_name(owner: &str) -> String {
+    // The API server drops what is longer, and refuses what would be longer than a name may be.
+    const LONGEST: usize = 57;
+    let start: String = owner.chars().take(LONGEST).collect();
+    format!("{start}-")
 }
 
 /// The name of this pod, which is its host's name.
@@ -132,6 +139,12 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_generated_name_has_room_for_what_makes_it_unique() {
+        assert_eq!(generate_name("web-5d"), "web-5d-");
+        assert_eq!(generate_name(&"a".repeat(253)).len(), 58);
+    }
+
     #[tokio::test]
     async fn each_owner_hears_once_and_failures_are_counted() {
         let mut server = ApiServer::start().await;
@@ -145,7 +158,7 @@ mod tests {
         let path = "/apis/events.k8s.io/v1/namespaces/shop/events?&fieldManager=scaivault-injector";
         let posted = server.echo(path).await;
         let event: Value = serde_json::from_slice(&posted).unwrap();
-        assert_eq!(event["metadata"]["generateName"], "web-5d.");
+        assert_eq!(event["metadata"]["generateName"], "web-5d-");
         assert_eq!(event["regarding"]["uid"], "a");
         assert_eq!(event["reportingController"], REPORTING_CONTROLLER);
         assert_eq!((&event["reason"], &event["type"]), (&"SecretsNotInjected".into(), &"Warning".into()));

@@ -33,6 +33,10 @@ const WORKS_AFTER: Duration = Duration::from_mins(2);
 /// How often a log line says that a watch still fails.
 const REMINDER: Duration = Duration::from_mins(5);
 
+/// Objects in one page of a list. Their metadata comes whole, annotations of 256 KiB and `managedFields` included, and
+/// a page stands in memory at once: a tenant may write large ones, so there are few on a page.
+const PAGE_SIZE: u32 = 20;
+
 /// Keeps all objects of one kind in memory, for ever. While the API server cannot be reached, what is in memory stays.
 pub(super) fn follow<K: Remembered>(
     client: Client,
@@ -44,7 +48,7 @@ pub(super) fn follow<K: Remembered>(
     async move {
         // Metadata alone: neither the API server nor we handle the rest.
         let api = Api::<PartialObjectMeta<K>>::all(client);
-        let events = watcher(api, watcher::Config::default()).default_backoff();
+        let events = watcher(api, watcher::Config::default().page_size(PAGE_SIZE)).default_backoff();
         let mut events = pin!(events);
         loop {
             match timeout(WORKS_AFTER, events.next()).await {

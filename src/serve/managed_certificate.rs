@@ -14,6 +14,8 @@ use super::{certificate::REMINDER, unix_seconds};
 
 /// What `/readyz` says before the API servers trust what is served.
 const GATE: &str = "a certificate that the API servers trust";
+/// What is said while the authority that signs is from the future by this clock.
+const EARLY: &str = "the authority that signs is not valid yet by this node's clock, and what works stays; set the clocks of the nodes";
 /// Looks are at least this far apart.
 const SHORTEST_WAIT: Duration = Duration::from_millis(100);
 
@@ -92,7 +94,7 @@ impl ManagedKeeper {
     }
 
     fn tell(&mut self, looked: Looked, now: SystemTime) {
-        let Looked { authority, done, again_in: _ } = looked;
+        let Looked { authority, done, again_in: _, waits, missing } = looked;
         let authority_expiry = authority.map(|validity| unix_seconds(validity.not_after));
         self.metrics.ca_bundle_checked(unix_seconds(now), authority_expiry);
         match done {
@@ -104,7 +106,13 @@ impl ManagedKeeper {
             Done::Promoted => tracing::info!("the new authority signs from now on"),
             Done::Forgot => tracing::info!("retired authorities are not trusted any more"),
         }
-        if self.complaint.withdraw() {
+        if let Some(missing) = missing {
+            self.complain(LookError::Configuration(missing), now);
+        } else if let Some(waits) = waits {
+            if self.complaint.is_due(EARLY, now) {
+                tracing::warn!(seconds = waits.as_secs(), "{EARLY}");
+            }
+        } else if self.complaint.withdraw() {
             tracing::info!("the Secret and the webhook configurations are in order again");
         }
     }

@@ -33,7 +33,11 @@ pub(crate) fn asset(name: &str) -> Option<PathBuf> {
 }
 
 /// Says that an asset is not there and what was not tried for that; with `CI=true` this is a failure.
-#[expect(clippy::disallowed_methods, reason = "a test has no command line")]
+#[expect(
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    reason = "a test has no command line, and no other way to say it"
+)]
 pub(crate) fn left_out(asset: &str, what: &str) {
     let said = format!(
         "no {asset} in KUBEBUILDER_ASSETS or on the PATH (`cargo xtask assets` makes it, with Go and a network): {what}"

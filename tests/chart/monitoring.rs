@@ -53,6 +53,19 @@ fn every_metric_that_is_asked_for_exists() {
 }
 
 #[test]
+fn the_dashboard_shows_every_metric() {
+    let shown = metrics_in(&file("dashboards/scaivault-injector.json"));
+    let exposition = Server::start().metrics();
+    let families = exposition.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+    // What a counter and a histogram are read by.
+    let is_shown = |family: &str| {
+        ["", "_total", "_bucket"].map(|end| format!("{family}{end}")).iter().any(|name| shown.contains(name))
+    };
+    let (there, missing): (Vec<_>, Vec<_>) = families.partition(|family| is_shown(family));
+    assert!(missing.is_empty() && there.len() > 15, "{missing:?} are not shown, {there:?} are");
+}
+
+#[test]
 fn every_alert_has_its_section() {
     let page = fs::read_to_string(root().join("docs/operations.md")).unwrap();
     let alerts = rules();
@@ -91,6 +104,22 @@ fn alerts_know_what_is_installed() {
     ] {
         let expression = expression(set, alert).unwrap();
         assert!(expression.ends_with(end), "{set}: {expression}");
+    }
+}
+
+#[test]
+fn alerts_know_how_long_things_live() {
+    let values = "prometheusRule.enabled=true,certificates.reloadInterval=1h,certificates.self.caLifetime=100h,\
+        certificates.self.leafLifetime=8h";
+    let rules = template(&["--set", values]).unwrap().only("PrometheusRule").to_string();
+    for (metric, end) in [
+        ("ca_bundle_checked_timestamp_seconds", "> 10800"),
+        ("certificate_authority_expiry_timestamp_seconds", "- time() < 90000"),
+        ("certificate_expiry_timestamp_seconds", "- time() < 3600"),
+    ] {
+        let expression = rules.split("\"expr\":").find(|text| text.contains(&format!("{PREFIX}{metric}{{")));
+        let expression = expression.unwrap().split("\"for\"").next().unwrap();
+        assert!(expression.contains(end), "{expression}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the API server of a release knows of an object: the OpenAPI document of that release, taken strictly.
+//! What the API server of a release knows of an object: the `OpenAPI` document of that release, taken strictly.
 
 use std::collections::HashMap;
 

@@ -2,6 +2,7 @@
 
 mod applied;
 mod defaults;
+mod examples;
 mod golden;
 mod kinds;
 mod neighbouring_webhook;

@@ -6,6 +6,8 @@
 mod apply;
 mod control_plane;
 mod injection;
+mod mistakes;
 mod modes;
+mod outage;
 mod support;
 mod webhook;

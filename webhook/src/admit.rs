@@ -12,6 +12,7 @@ use crate::{
     context::{AdmissionContext, Cluster, Lookup},
     entry::Entry,
     reason::{Deferral, Reason, Refused, Untouched},
+    record::shown,
     review::{Operation, Request},
 };
 
@@ -28,11 +29,39 @@ pub(crate) struct Verdict {
     pub(crate) problems: Problems,
     /// Set when the request is refused.
     pub(crate) refusal: Option<Refusal>,
+    /// Set when the request is deferred.
+    pub(crate) awaited: Option<Awaited>,
+}
+
+/// What of the cluster has to be known before a request can be decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Awaited {
+    namespace: String,
+    /// None where none matters.
+    service_account: Option<String>,
+}
+
+impl Awaited {
+    /// Whether all of it is in memory.
+    pub(crate) fn is_known(&self, cluster: &dyn Cluster) -> bool {
+        let Self { namespace, service_account } = self;
+        matches!(cluster.namespace(namespace), Lookup::Known(_))
+            && service_account.as_ref().is_none_or(|service_account| {
+                matches!(cluster.service_account_role(namespace, service_account), Lookup::Known(_))
+            })
+    }
 }
 
 impl From<Reason> for Verdict {
     fn from(reason: Reason) -> Self {
-        Self { reason, patch: None, warnings: Vec::new(), problems: Problems::new(), refusal: None }
+        Self {
+            reason,
+            patch: None,
+            warnings: Vec::new(),
+            problems: Problems::new(),
+            refusal: None,
+            awaited: None,
+        }
     }
 }
 
@@ -77,7 +106,7 @@ fn pod(request: &Request<'_>, context: &AdmissionContext) -> Verdict {
     let Surroundings { namespace, role } = match Surroundings::of(&pod, &request.namespace, context.cluster())
     {
         Ok(surroundings) => surroundings,
-        Err(deferral) => return Reason::Deferred(deferral).into(),
+        Err(deferral) => return deferred(deferral, request, Some(pod.service_account())),
     };
     decide(
         &pod,
@@ -134,6 +163,13 @@ fn untouched(request: &Request<'_>) -> Option<Untouched> {
         Operation::Connect => Some(Untouched::Connect),
         Operation::Other => Some(Untouched::OtherOperation),
     }
+}
+
+fn deferred(deferral: Deferral, request: &Request<'_>, service_account: Option<&str>) -> Verdict {
+    // Cut: the names are kept while the review waits, and one that is longer is nobody's.
+    let own = |name: &str| shown(name).to_owned();
+    let awaited = Awaited { namespace: own(&request.namespace), service_account: service_account.map(own) };
+    Verdict { awaited: Some(awaited), ..Reason::Deferred(deferral).into() }
 }
 
 fn malformed(message: String) -> Verdict {

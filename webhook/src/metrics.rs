@@ -116,6 +116,7 @@ pub(crate) enum Shed {
     Connections,
     ConnectionsPerSource,
     Source,
+    Waiting,
 }
 
 impl From<Shed> for Cause {
@@ -127,6 +128,7 @@ impl From<Shed> for Cause {
             Shed::Connections => Self::Connections,
             Shed::ConnectionsPerSource => Self::ConnectionsPerSource,
             Shed::Source => Self::Source,
+            Shed::Waiting => Self::Waiting,
         }
     }
 }
@@ -201,6 +203,7 @@ labels! {
         Connections = "connections",
         ConnectionsPerSource = "connections-per-source",
         Source = "source",
+        Waiting = "waiting",
     }
     EventResult {
         Posted = "posted",

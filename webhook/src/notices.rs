@@ -1,15 +1,15 @@
 //! What the owner of a pod should hear: nobody reads the warnings of a request that a controller makes.
 
+use scaivault_inject::{SkipReason, shown_key};
 use tokio::sync::mpsc;
 
 use crate::{
+    admit::Verdict,
     metrics::{EventResult, Metrics},
     reason::Reason,
-    record::shown,
     reply::Decided,
     subject::Subject,
 };
-use scaivault_inject::SkipReason;
 
 /// The longest note of a notice, bytes: Kubernetes' limit for that of an Event.
 const NOTE_BYTES: usize = 1024;
@@ -23,7 +23,8 @@ pub struct Notice {
     pub owner: Owner,
     /// What it is about.
     pub reason: NoticeReason,
-    /// The warnings of the admission, at most 1,024 bytes. They quote no template and nothing long.
+    /// What happened, at most 1,024 bytes: words of ours, codes of problems and keys of annotations. Whoever reaches the
+    /// port can say what a review says, so nothing else of it stands in an Event.
     pub note: String,
 }
 
@@ -95,25 +96,62 @@ impl Notice {
         };
         let subject = Subject::of(request.object?.get());
         let owner = subject.controller()?;
-        let own = |text: &str| shown(text).to_owned();
-        Some(Self {
-            namespace: own(&request.namespace),
+        let is_plausible = is_label(&request.namespace)
+            && is_word(&owner.api_version, 317, b"./-")
+            && is_word(&owner.kind, 63, b"")
+            && is_word(&owner.name, 253, b".-")
+            && is_word(&owner.uid, 64, b"-");
+        is_plausible.then(|| Self {
+            namespace: request.namespace.to_string(),
             owner: Owner {
-                api_version: own(&owner.api_version),
-                kind: own(&owner.kind),
-                name: own(&owner.name),
-                uid: own(&owner.uid),
+                api_version: owner.api_version.to_string(),
+                kind: owner.kind.to_string(),
+                name: owner.name.to_string(),
+                uid: owner.uid.to_string(),
             },
             reason,
-            note: note(&verdict.warnings),
+            note: note(reason, verdict),
         })
     }
 }
 
-/// The warnings in one text, cut between characters.
-fn note(warnings: &[String]) -> String {
+/// Whether it may be the name of a namespace: a DNS label (RFC 1123).
+fn is_label(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=63).contains(&text.len())
+        && text.bytes().all(plain)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
+/// Whether it is letters, digits and `others`, at least one and at most `longest` bytes.
+fn is_word(text: &str, longest: usize, others: &[u8]) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || others.contains(&byte);
+    (1..=longest).contains(&text.len()) && text.bytes().all(plain)
+}
+
+/// What the Event says, cut between characters.
+fn note(reason: NoticeReason, verdict: &Verdict) -> String {
     const CUT: &str = "…";
-    let mut note = warnings.join("; ");
+    let mut note = match reason {
+        NoticeReason::SecretsNotInjected => {
+            let mut note = "pods start without their secrets:".to_owned();
+            for (index, problem) in verdict.problems.iter().enumerate() {
+                note.push_str(if index > 0 { ", " } else { " " });
+                note.push_str(problem.code.name());
+                if let Some(key) = &problem.key {
+                    note.push_str(" (");
+                    note.push_str(&shown_key(key));
+                    note.push(')');
+                }
+            }
+            note
+        }
+        NoticeReason::InjectionWarning => {
+            format!("warnings about annotations of the pods: {}", verdict.warnings.len())
+        }
+    };
+    note.push_str("; `scaivault-injector check` on the manifest says more");
     if note.len() > NOTE_BYTES {
         note.truncate(note.floor_char_boundary(NOTE_BYTES - CUT.len()));
         note.push_str(CUT);
@@ -125,7 +163,7 @@ fn note(warnings: &[String]) -> String {
 mod tests {
     use std::sync::Arc;
 
-    use scaivault_inject::{InjectorConfig, KubeVersion, OnProblem, Settings};
+    use scaivault_inject::{Code, InjectorConfig, KubeVersion, Layer, OnProblem, Problem, Settings};
 
     use super::*;
     use crate::{
@@ -187,9 +225,58 @@ mod tests {
         );
     }
 
+    /// Whoever reaches the port may send a review of any namespace with any text.
+    #[test]
+    fn prose_of_a_review_is_in_no_event() {
+        let prose =
+            OWNED.replace("inject-secret-db", r"inject-secret-db\nIMPORTANT: reset your password at evil");
+        let (notice, _) = notices(OnProblem::Warn, &[(r#""labels""#, &prose)], 1);
+        let note = notice.unwrap().note;
+        assert!(note.starts_with("pods start without their secrets: "), "{note}");
+        assert!(!note.contains('\n') && !note.contains("password at evil"), "{note}");
+
+        let unknown = OWNED.replace(r#"inject-secret-db":"a//b""#, r#"call us now":"""#);
+        let (notice, _) = notices(OnProblem::Warn, &[(r#""labels""#, &unknown)], 1);
+        let notice = notice.unwrap();
+        assert_eq!(notice.reason, NoticeReason::InjectionWarning);
+        assert!(!notice.note.contains("call us"), "{}", notice.note);
+    }
+
+    #[test]
+    fn names_that_no_object_has_are_for_nobody() {
+        for (from, to) in [
+            ("\"shop\"", "\"../kube-system\""),
+            ("\"shop\"", "\"Shop\""),
+            ("\"shop\"", "\"-shop\""),
+            ("\"shop\"", "\"\""),
+            ("apps/v1", "apps/v1 and more"),
+            ("\"ReplicaSet\"", "\"Replica Set\""),
+            ("web-5d", "web 5d"),
+            ("o-1", "o\\n1"),
+        ] {
+            let owned = OWNED.replace(from, to);
+            let namespace = if from == "\"shop\"" { to } else { "\"shop\"" };
+            let edit = [(r#""labels""#, &*owned), ("\"shop\"", namespace)];
+            assert_eq!(notices(OnProblem::Warn, &edit, 1).0, None, "{to}");
+        }
+    }
+
     #[test]
     fn a_long_note_is_cut_between_characters() {
-        let note = note(&["ä".repeat(1_000), "more".to_owned()]);
+        let mut verdict = Verdict::from(Reason::Skipped(SkipReason::Problems));
+        for _ in 0..32 {
+            let key = Some("ä".repeat(40));
+            verdict.problems.push(Problem {
+                code: Code::InvalidValue,
+                key,
+                layer: Layer::Pod,
+                value: None,
+                message: "no".into(),
+                allowed: None,
+                cure: "none".into(),
+            });
+        }
+        let note = note(NoticeReason::SecretsNotInjected, &verdict);
         assert!(note.len() <= NOTE_BYTES && note.ends_with('…'), "{}", note.len());
     }
 }

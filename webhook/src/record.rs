@@ -1,28 +1,31 @@
 //! One log line and one set of counters for each decision. Never a pod's content or a value of an annotation.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
-use tracing::Level;
+use tracing::{Level, field::display};
 
 use crate::{
     metrics::Metrics,
     reply::{Answer, Decided},
     subject::Subject,
+    warnings::Cause,
 };
 
 /// The longest name in a log line, characters: Kubernetes allows no longer one, but it asks us before it checks.
 const SHOWN: usize = 253;
 
 /// Records what a request got and how long that took.
-pub(crate) fn record(answer: &Answer<'_>, duration: Duration, metrics: &Metrics) {
+pub(crate) fn record(answer: &Answer<'_>, source: Option<IpAddr>, duration: Duration, metrics: &Metrics) {
     match &answer.from {
         Ok(decided) => {
             let Decided { entry, request, verdict, patch_bytes, .. } = decided;
             metrics.admission(*entry, verdict.reason, request.dry_run, duration, *patch_bytes);
-            log(decided, duration);
+            log(decided, source, duration);
         }
         Err(error) => {
-            tracing::warn!(uid = error.uid().map(shown), %error, "not a review");
+            metrics.warnings.raise(Cause::NotAReview, None);
+            let source = source.map(display);
+            tracing::debug!(uid = error.uid().map(shown), source, %error, "not a review");
         }
     }
 }
@@ -34,7 +37,7 @@ pub(crate) fn shown(name: &str) -> &str {
 
 /// One event; its level has to be known when it is compiled.
 macro_rules! admission {
-    ($level:expr, $decided:expr, $duration:expr) => {
+    ($level:expr, $decided:expr, $source:expr, $duration:expr) => {
         if tracing::enabled!($level) {
             let Decided { entry, request, verdict, patch_bytes, codes } = $decided;
             let subject = request.object.map(|object| Subject::of(object.get())).unwrap_or_default();
@@ -42,6 +45,7 @@ macro_rules! admission {
             tracing::event!(
                 $level,
                 uid = shown(&request.uid),
+                source = $source.map(display),
                 entry = entry.name(),
                 namespace = shown(&request.namespace),
                 name = shown(&request.name),
@@ -63,12 +67,12 @@ macro_rules! admission {
     };
 }
 
-fn log(decided: &Decided<'_>, duration: Duration) {
+fn log(decided: &Decided<'_>, source: Option<IpAddr>, duration: Duration) {
     // What keeps a pod from starting is seen without the lines about those that start.
     if decided.verdict.reason.is_no() {
-        admission!(Level::WARN, decided, duration);
+        admission!(Level::WARN, decided, source, duration);
     } else {
-        admission!(Level::INFO, decided, duration);
+        admission!(Level::INFO, decided, source, duration);
     }
 }
 

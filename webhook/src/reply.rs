@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use scaivault_inject::Patch;
 
 use crate::{
-    admit::{Verdict, admit},
+    admit::{Awaited, Verdict, admit},
     context::AdmissionContext,
     entry::Entry,
     reason::{Deferral, Reason},
@@ -86,14 +86,14 @@ impl<'a> Answer<'a> {
         }
     }
 
-    /// Whether the question cannot be answered yet.
-    pub(crate) fn is_deferred(&self) -> bool {
-        matches!(&self.from, Ok(Decided { verdict: Verdict { reason: Reason::Deferred(_), .. }, .. }))
+    /// What has to be known before the question can be answered; none where it is answered.
+    pub(crate) fn awaited(&self) -> Option<&Awaited> {
+        self.from.as_ref().ok()?.verdict.awaited.as_ref()
     }
 }
 
 fn reply(request: &Request<'_>, verdict: &Verdict, patch: &[u8], codes: &str) -> Reply {
-    let Verdict { reason, patch: _, warnings, problems: _, refusal } = verdict;
+    let Verdict { reason, patch: _, warnings, problems: _, refusal, awaited: _ } = verdict;
     if let Reason::Deferred(deferral) = reason {
         let (namespace, uid) = (&*request.namespace, &request.uid);
         let what = match deferral {

@@ -1,6 +1,7 @@
 //! `POST` to an entry's path: from an HTTP request to its answer.
 
 use std::{
+    net::IpAddr,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::Duration,
@@ -15,9 +16,13 @@ use axum::{
     routing::post,
 };
 use prometheus_client::metrics::gauge::Gauge;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, sleep, timeout},
+};
 
 use crate::{
+    admit::Awaited,
     body::{BodyError, Budget, Buffered, SourceBytes},
     context::AdmissionContext,
     entry::Entry,
@@ -38,6 +43,13 @@ const LARGE_BODY_BYTES: usize = 256 * 1024;
 /// behind them, and the news of a watch takes milliseconds; the API server gives the whole call five seconds.
 const KNOWN_WITHIN: Duration = Duration::from_secs(1);
 
+/// How many reviews may wait for that at once. Whoever names a namespace that does not exist waits in vain, and a
+/// review that finds no place is answered "ask again" at once, which the API server does.
+const WAITING: usize = 256;
+
+/// How many large bodies are decided at once: each may take some dozens of times its bytes.
+const LARGE_AT_ONCE: usize = 4;
+
 /// How long the changes that make a review look again are gathered: many reviews may wait while many objects come.
 const CHANGES_PAUSE: Duration = Duration::from_millis(20);
 
@@ -45,9 +57,27 @@ const CHANGES_PAUSE: Duration = Duration::from_millis(20);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Attempt {
     /// There is time for another.
-    Early,
+    First,
     /// What is not known now stays unknown.
     Last,
+}
+
+/// A review that cannot be answered yet.
+struct Deferred {
+    /// "Ask again".
+    reply: Reply,
+    awaited: Awaited,
+}
+
+/// Where a request comes from; unknown for routes that are not behind a port of ours.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Source(pub(crate) IpAddr);
+
+/// A review as it came.
+struct Posted {
+    entry: Entry,
+    source: Option<IpAddr>,
+    body: Buffered,
 }
 
 struct App {
@@ -56,6 +86,8 @@ struct App {
     notices: Notices,
     limits: Limits,
     budget: Arc<Budget>,
+    waiting: Semaphore,
+    large: Arc<Semaphore>,
 }
 
 /// The routes of the admission port.
@@ -77,7 +109,15 @@ pub(crate) fn router(
             let paths = Entry::ALL.map(Entry::path).join(", ");
             app.respond(Reply::text(StatusCode::NOT_FOUND, format!("there is {paths} only\n")))
         })
-        .with_state(Arc::new(App { context, metrics, notices, limits, budget }))
+        .with_state(Arc::new(App {
+            context,
+            metrics,
+            notices,
+            limits,
+            budget,
+            waiting: Semaphore::new(WAITING),
+            large: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
+        }))
 }
 
 async fn review(entry: Entry, State(app): State<Arc<App>>, request: extract::Request) -> Response {
@@ -88,87 +128,97 @@ async fn review(entry: Entry, State(app): State<Arc<App>>, request: extract::Req
         return app.respond(Reply::text(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
     }
     // Routes that are not behind a port of ours have no account: each request gets its own.
-    let source = head.extensions.remove::<SourceBytes>().unwrap_or_default();
-    let body = match app.budget.read(body, &source).await {
+    let account = head.extensions.remove::<SourceBytes>().unwrap_or_default();
+    let source = head.extensions.remove::<Source>().map(|Source(address)| address);
+    let body = match app.budget.read(body, &account).await {
         Ok(body) => body,
         Err(error) => return app.not_read(error),
     };
-    let reply = app.answer(entry, body).await;
+    let reply = app.answer(Posted { entry, source, body }).await;
     app.respond(reply)
 }
 
 impl App {
-    /// Decides. Where something of the cluster is not in memory yet, decides again when something has come, for as long
-    /// as [`KNOWN_WITHIN`].
-    async fn answer(self: &Arc<Self>, entry: Entry, body: Buffered) -> Reply {
-        let body = Arc::new(body);
-        if let Ok(reply) = self.attempt(entry, &body, Attempt::Early).await {
+    /// Decides. Where something of the cluster is not in memory yet, waits for that for [`KNOWN_WITHIN`] at most and
+    /// decides once more: a review is read twice, however much changes meanwhile.
+    async fn answer(self: &Arc<Self>, posted: Posted) -> Reply {
+        let posted = Arc::new(posted);
+        let Deferred { reply, awaited } = match self.attempt(&posted, Attempt::First).await {
+            Ok(reply) => return reply,
+            Err(deferred) => deferred,
+        };
+        let Ok(_place) = self.waiting.try_acquire() else {
+            self.metrics.shed(Shed::Waiting);
             return reply;
-        }
-        let deadline = Instant::now() + KNOWN_WITHIN;
-        // From before the next look, so that nothing comes in between unseen.
-        let mut changes = self.context.cluster().changes();
-        loop {
-            let attempt = if Instant::now() < deadline { Attempt::Early } else { Attempt::Last };
-            match (self.attempt(entry, &body, attempt).await, attempt) {
-                (Ok(reply), _) | (Err(reply), Attempt::Last) => return reply,
-                (Err(_), Attempt::Early) => {}
+        };
+        // Either way it is time for the last look.
+        let _ = timeout(KNOWN_WITHIN, self.known(&awaited)).await;
+        self.attempt(&posted, Attempt::Last).await.unwrap_or_else(|Deferred { reply, .. }| reply)
+    }
+
+    /// Ends as soon as all of it is in memory.
+    async fn known(&self, awaited: &Awaited) {
+        let cluster = self.context.cluster();
+        // From before the first look, so that nothing comes in between unseen.
+        let mut changes = cluster.changes();
+        while !awaited.is_known(cluster) {
+            match changes.changed().await {
+                Ok(()) => sleep(CHANGES_PAUSE).await,
+                // Nothing will come any more.
+                Err(_) => std::future::pending().await,
             }
-            let change = async {
-                match changes.changed().await {
-                    Ok(()) => sleep(CHANGES_PAUSE).await,
-                    // Nothing will come any more.
-                    Err(_) => std::future::pending().await,
-                }
-            };
-            // Either way it is time for another look.
-            let _ = timeout_at(deadline, change).await;
         }
     }
 
-    /// Decides once, on a thread of its own where that takes long. The error is the answer "ask again".
-    async fn attempt(
-        self: &Arc<Self>,
-        entry: Entry,
-        body: &Arc<Buffered>,
-        attempt: Attempt,
-    ) -> Result<Reply, Reply> {
+    /// Decides once, on a thread of its own where that takes long. The error is none that is final.
+    async fn attempt(self: &Arc<Self>, posted: &Arc<Posted>, attempt: Attempt) -> Result<Reply, Deferred> {
         // Only now: this step is ours, while a body comes as slowly as its client likes, and so does the cluster's news.
         let Some(_slot) = Slot::take(&self.metrics.requests_in_flight, self.limits.requests) else {
             self.metrics.shed(Shed::Requests);
             let text = "too many requests at once; ask again\n";
             return Ok(Reply::text(StatusCode::SERVICE_UNAVAILABLE, text));
         };
-        if body.bytes.len() < LARGE_BODY_BYTES {
-            return self.decide(entry, &body.bytes, attempt);
+        if posted.body.bytes.len() < LARGE_BODY_BYTES {
+            return self.decide(posted, attempt);
         }
-        let (app, body) = (Arc::clone(self), Arc::clone(body));
-        let decided = tokio::task::spawn_blocking(move || app.decide(entry, &body.bytes, attempt)).await;
-        decided.unwrap_or_else(|_| Ok(internal_error()))
+        let Ok(turn) = Arc::clone(&self.large).acquire_owned().await else {
+            // Nobody closes it.
+            return Ok(internal_error());
+        };
+        let (app, posted) = (Arc::clone(self), Arc::clone(posted));
+        let decided = tokio::task::spawn_blocking(move || {
+            // Until it is done, also where nobody waits for the answer any more.
+            let _turn = turn;
+            app.decide(&posted, attempt)
+        });
+        decided.await.unwrap_or_else(|_| Ok(internal_error()))
     }
 
     /// Decides, and records what is final. A panic, which would be a bug, costs one request and not the connection.
-    fn decide(&self, entry: Entry, bytes: &[u8], attempt: Attempt) -> Result<Reply, Reply> {
+    fn decide(&self, posted: &Posted, attempt: Attempt) -> Result<Reply, Deferred> {
+        let Posted { entry, source, body } = posted;
         let started = Instant::now();
         // What a panic could leave half-done is local; what is shared are atomics.
         let answered = catch_unwind(AssertUnwindSafe(|| {
-            let answer = Answer::new(entry, bytes, &self.context);
-            let is_deferred = answer.is_deferred();
-            if !is_deferred || attempt == Attempt::Last {
-                record(&answer, started.elapsed(), &self.metrics);
-                if let Ok(decided) = &answer.from {
-                    self.notices.offer(decided, &self.metrics);
-                }
+            let answer = Answer::new(*entry, &body.bytes, &self.context);
+            if attempt == Attempt::First
+                && let Some(awaited) = answer.awaited().cloned()
+            {
+                return Err(Deferred { reply: answer.reply, awaited });
             }
-            if is_deferred { Err(answer.reply) } else { Ok(answer.reply) }
+            record(&answer, *source, started.elapsed(), &self.metrics);
+            if let Ok(decided) = &answer.from {
+                self.notices.offer(decided, &self.metrics);
+            }
+            Ok(answer.reply)
         }));
         answered.unwrap_or_else(|_| {
             self.metrics.panics.inc();
             // Not the panic's text: it may quote the pod.
             tracing::error!(
-                uid = uid(bytes),
+                uid = uid(&body.bytes),
                 entry = entry.name(),
-                body_bytes = bytes.len(),
+                body_bytes = body.bytes.len(),
                 "an admission panicked and was answered 500; this is a bug in the injector"
             );
             Ok(internal_error())

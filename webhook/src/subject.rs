@@ -13,8 +13,15 @@ pub(crate) struct Subject<'a> {
     #[serde(borrow)]
     pub(crate) generate_name: Text<'a>,
     #[serde(borrow)]
-    owner_references: Option<Vec<Owner<'a>>>,
+    owner_references: Option<Owners<'a>>,
 }
+
+/// How many owners are read: Kubernetes' own objects have one, and a review may name a million.
+const OWNERS_READ: usize = 16;
+
+/// The first owners.
+#[derive(Debug, Default)]
+struct Owners<'a>(Vec<Owner<'a>>);
 
 /// One owner.
 #[derive(Debug, Default, Deserialize)]
@@ -53,7 +60,32 @@ impl<'a> Subject<'a> {
     }
 
     fn owners(&self) -> &[Owner<'a>] {
-        self.owner_references.as_deref().unwrap_or_default()
+        self.owner_references.as_ref().map_or(&[], |Owners(owners)| owners)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Owners<'a> {
+    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OwnersVisitor;
+        impl<'de> de::Visitor<'de> for OwnersVisitor {
+            type Value = Owners<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a sequence")
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                let mut owners = Vec::new();
+                while owners.len() < OWNERS_READ
+                    && let Some(owner) = list.next_element()?
+                {
+                    owners.push(owner);
+                }
+                while list.next_element::<de::IgnoredAny>()?.is_some() {}
+                Ok(Owners(owners))
+            }
+        }
+        deserializer.deserialize_seq(OwnersVisitor)
     }
 }
 
@@ -91,6 +123,17 @@ mod tests {
         assert_eq!(&*subject.generate_name, "web-5d-");
         let owner = subject.owner().unwrap();
         assert_eq!((&*owner.kind, &*owner.name), ("ReplicaSet", "web-5d"));
+    }
+
+    #[test]
+    fn the_first_owners_are_read() {
+        let object = format!(
+            r#"{{"metadata":{{"ownerReferences":[{}{{"controller":true}}],"generateName":"web-"}}}}"#,
+            "{},".repeat(OWNERS_READ)
+        );
+        let subject = Subject::of(&object);
+        assert_eq!((subject.owners().len(), &*subject.generate_name), (OWNERS_READ, "web-"));
+        assert!(subject.controller().is_none());
     }
 
     #[test]

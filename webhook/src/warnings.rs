@@ -23,11 +23,13 @@ pub(crate) enum Cause {
     BodyTooLong,
     BodyTooSlow,
     NotJson,
+    NotAReview,
     NotAccepted,
+    Waiting,
 }
 
 impl Cause {
-    const COUNT: usize = Self::NotAccepted as usize + 1;
+    const COUNT: usize = Self::Waiting as usize + 1;
 
     const fn text(self) -> &'static str {
         match self {
@@ -41,6 +43,8 @@ impl Cause {
             Self::BodyTooLong => "413: request body too long",
             Self::BodyTooSlow => "408: request body too slow",
             Self::NotJson => "415: Content-Type is not application/json",
+            Self::NotAReview => "400: not an AdmissionReview",
+            Self::Waiting => "503: too many reviews wait for their namespace or service account at once",
             Self::NotAccepted => "cannot accept connections, closing an idle one",
         }
     }
@@ -55,7 +59,7 @@ impl Cause {
             Self::Source => Some("--allow-source"),
             Self::BodyTooLong => Some("--max-body-bytes"),
             Self::BodyTooSlow => Some("--read-timeout"),
-            Self::NotJson | Self::NotAccepted => None,
+            Self::NotJson | Self::NotAReview | Self::NotAccepted | Self::Waiting => None,
         }
     }
 }

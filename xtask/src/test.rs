@@ -12,11 +12,11 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     assets::{self, Release},
-    process,
+    process, workspace,
 };
 use choice::{Choice, Machine, Wanted, choose};
 
-/// What the tests of the cluster are built with.
+/// What the tests of cluster and chart are built with.
 pub(crate) const CLUSTER_FEATURE: &str = "scaivault-injector/cluster-tests";
 /// The variable by which the tests find the programs; the name is that of controller-runtime's envtest.
 const ASSETS_VARIABLE: &str = "KUBEBUILDER_ASSETS";
@@ -24,7 +24,7 @@ const ASSETS_VARIABLE: &str = "KUBEBUILDER_ASSETS";
 /// Which tests run.
 #[derive(Default, clap::Args)]
 pub(crate) struct Args {
-    /// Run only the cluster tests, with another Kubernetes release: 1.31
+    /// Run only the tests of cluster and chart, with another Kubernetes release: 1.31
     #[arg(long, value_name = "MINOR")]
     kube: Option<Release>,
     /// Passed on to `cargo test`, for example `-p scaivault-inject detach`
@@ -39,10 +39,11 @@ pub(crate) struct Args {
 /// out, which is said at the end, and is a failure where `CI=true`.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let Args { kube, args } = args;
+    let programs = cluster_tests()?;
     if kube.is_some() {
-        return with_release(*kube, args);
+        return with_release(*kube, &programs, args);
     }
-    let wanted = Wanted::by(args);
+    let wanted = Wanted::by(args, &programs);
     let scope = if choice::chooses_packages(args) { None } else { Some("--workspace") };
     let base = ["test", "--locked"].into_iter().chain(scope);
     if wanted == Wanted::WithoutCluster {
@@ -57,8 +58,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Err(error) => {
             process::run(&mut process::cargo(base.chain(args.iter().map(String::as_str))))?;
             let left_out = format!(
-                "the test programs `cluster` and `chart` were left out: {error:#}; \
-                 with Go on the PATH, `cargo xtask test --test cluster` builds what it needs and runs it"
+                "the test programs {} were left out: {error:#}; \
+                 with Go on the PATH, `cargo xtask assets` builds what they need",
+                programs.join(", ")
             );
             if env::var_os("CI").is_some_and(|value| value == "true") {
                 bail!("{left_out}");
@@ -69,11 +71,18 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
 }
 
+/// The names of the test programs that need something built.
+fn cluster_tests() -> Result<Vec<String>> {
+    let (package, feature) = CLUSTER_FEATURE.split_once('/').expect("a package and its feature");
+    workspace::tests_behind(package, feature)
+}
+
 /// Runs the cluster tests with a release of Kubernetes.
-fn with_release(kube: Option<Release>, extra: &[String]) -> Result<()> {
+fn with_release(kube: Option<Release>, tests: &[String], extra: &[String]) -> Result<()> {
     let programs = Programs { directory: assets::directory(kube)?, more: Vec::new() };
     let words = ["test", "--locked", "--package", "scaivault-injector", "--features", CLUSTER_FEATURE];
-    let words = words.into_iter().chain(["--test", "cluster"]).chain(extra.iter().map(String::as_str));
+    let tests = tests.iter().flat_map(|test| ["--test", test]);
+    let words = words.into_iter().chain(tests).chain(extra.iter().map(String::as_str));
     process::run(programs.show_to(&mut process::cargo(words))?)
 }
 

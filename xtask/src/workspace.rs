@@ -50,6 +50,9 @@ pub(crate) struct Target {
     pub(crate) name: String,
     /// `lib`, `bin`, `test`, `bench`, …
     pub(crate) kind: Vec<String>,
+    /// The features without which it is not built.
+    #[serde(default, rename = "required-features")]
+    pub(crate) required_features: Vec<String>,
 }
 
 /// A member of the workspace.
@@ -70,6 +73,15 @@ pub(crate) struct Package {
 /// The members of the workspace, in cargo's order.
 pub(crate) fn members() -> Result<Vec<Package>> {
     Ok(packages(metadata()?))
+}
+
+/// The names of the test programs of a package that are only built with one of its features.
+pub(crate) fn tests_behind(package: &str, feature: &str) -> Result<Vec<String>> {
+    let package = members()?.into_iter().find(|member| member.name == package);
+    let targets = package.context("there is no such package")?.targets.into_iter();
+    let is_behind = |target: &Target| target.required_features.iter().any(|required| required == feature);
+    let tests = targets.filter(|target| target.kind == ["test"] && is_behind(target));
+    Ok(tests.map(|target| target.name).collect())
 }
 
 /// Where cargo builds.

@@ -55,6 +55,48 @@ fn a_next_authority_signs_only_after_it_has_settled() {
     assert_eq!(due(&state, Some(SETTLE), now() + 90 * DAY), announce(), "it is over");
     let seen = Seen { found: &CaBundle::default(), next_for: Some(almost) };
     assert_eq!(next_step_in(&state, seen, now(), &policy()), Some(Duration::from_millis(1)));
+    let early = next_step_in(&state, seen, now() - DAY, &policy());
+    assert_eq!(early, Some(DAY - BACKDATE), "when it is valid");
+}
+
+#[test]
+fn whoever_has_nothing_to_do_does_not_look_again_at_once() {
+    let offsets = [None, Some(-7_200), Some(-30), Some(0), Some(30), Some(7_200)];
+    let at = |seconds: i64| {
+        let far = Duration::from_secs(seconds.unsigned_abs());
+        if seconds < 0 { now() - far } else { now() + far }
+    };
+    let bundle = bundle(&[&authority(now() - DAY)]);
+    for next in offsets {
+        let next = next.map(|seconds| authority(at(seconds)));
+        for retired in offsets {
+            let retired = retired.map(|seconds| Retired { bundle: bundle.clone(), until: at(seconds) });
+            for current in [None, Some(authority(now() - 59 * DAY)), Some(authority(now() - 60 * DAY))] {
+                let state = State { current, next: next.clone(), retired: retired.clone() };
+                for next_for in [None, Some(SETTLE / 2), Some(SETTLE), Some(DAY)] {
+                    let seen = Seen { found: &CaBundle::default(), next_for };
+                    if step(&state, seen, now(), &policy()) == Step::Keep {
+                        assert_ne!(next_step_in(&state, seen, now(), &policy()), Some(Duration::ZERO));
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_authority_from_the_future_signs_only_where_there_is_no_other_time() {
+    let (old, new) = (authority(now() - 60 * DAY), authority(now()));
+    let state = State { current: Some(Arc::clone(&new)), ..State::default() };
+    let signs = |held: Option<&Arc<Authority>>, now| {
+        signer(&state, held.cloned(), now).map(|authority| authority.certificate_der().clone())
+    };
+    let moment = Duration::from_secs(1);
+    assert_eq!(signs(Some(&old), now() - moment).as_ref(), Some(old.certificate_der()));
+    assert_eq!(signs(Some(&old), now()).as_ref(), Some(new.certificate_der()));
+    assert_eq!(signs(None, now() - moment), None);
+    let emptied = signer(&State::default(), Some(Arc::clone(&old)), now());
+    assert_eq!(emptied.unwrap().certificate_der(), old.certificate_der());
 }
 
 #[test]
@@ -83,7 +125,7 @@ fn the_retired_are_forgotten_when_no_leaf_of_theirs_is_left() {
     let state = state.after(Step::Promote, now(), &policy()).unwrap().unwrap();
     assert_eq!(state.bundle(), bundle(&[&old, &new]));
     assert_eq!(due(&state, None, now() + DAY), Step::Keep, "a leaf may be a moment younger than the change");
-    let late = now() + DAY + SETTLE + 2 * BACKDATE;
+    let late = now() + DAY + SETTLE + 2 * SKEW;
     assert_eq!(due(&state, None, late), Step::Forget);
     let state = state.after(Step::Forget, late, &policy()).unwrap().unwrap();
     assert_eq!(state.bundle(), bundle(&[&new]));

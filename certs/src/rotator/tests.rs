@@ -147,11 +147,16 @@ async fn an_api_server_that_is_away_ends_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn an_api_server_that_does_not_answer_is_not_waited_for() {
-    let (api, mut rotator, _resolver) = serving().await;
+    let (api, mut rotator, resolver) = serving().await;
+    let before = served(&resolver);
     api.objects().hangs = true;
     let error = rotator.look(now()).await.unwrap_err();
     assert!(chain(&error).contains("no answer"), "{error}");
     assert!(rotator.is_trusted(now()));
+
+    // A leaf that is due is there before the first answer would be.
+    tokio::time::timeout(Duration::from_secs(1), rotator.look(now() + DAY)).await.unwrap_err();
+    assert_ne!(served(&resolver), before);
 }
 
 #[tokio::test]
@@ -179,6 +184,34 @@ async fn a_renewed_authority_takes_over_and_the_old_one_is_forgotten() {
     assert_eq!(rotator.look(late + DAY).await.unwrap().done, Done::Nothing);
     assert_eq!(rotator.look(late + 2 * DAY).await.unwrap().done, Done::Forgot);
     assert!(api.bundles().iter().all(|bundle| *bundle == new));
+}
+
+#[tokio::test]
+async fn an_authority_from_the_future_is_waited_for() {
+    let (api, mut rotator, _resolver) = serving().await;
+    let old = current(&rotator);
+    let (mut ahead, _) = replica(&api, Duration::ZERO);
+    let (late, hour) = (now() + 250 * DAY, Duration::from_hours(1));
+    assert_eq!(ahead.look(late + hour).await.unwrap().done, Done::Announced);
+    assert_eq!(ahead.look(late + hour).await.unwrap().done, Done::Promoted);
+
+    let looked = rotator.look(late).await.unwrap();
+    assert_eq!((looked.done, looked.waits), (Done::Nothing, Some(hour)));
+    assert!(looked.again_in.unwrap() <= hour);
+    assert_eq!(current(&rotator), old);
+    assert!(rotator.is_trusted(late), "by the retired one");
+    // Who starts now has nothing that works.
+    let (mut fresh, resolver) = replica(&api, Duration::ZERO);
+    assert_eq!(fresh.look(late).await.unwrap().waits, Some(hour));
+    assert_eq!((served(&resolver), fresh.is_trusted(late)), (None, false));
+    // Nor has the one that was ahead, when its clock is set.
+    assert_eq!(ahead.look(late).await.unwrap().waits, Some(hour));
+    assert!(!ahead.is_trusted(late));
+
+    for rotator in [&mut rotator, &mut fresh, &mut ahead] {
+        assert_eq!(rotator.look(late + hour).await.unwrap().waits, None);
+        assert!(rotator.is_trusted(late + hour) && current(rotator) != old);
+    }
 }
 
 #[tokio::test]
@@ -219,13 +252,38 @@ async fn what_is_missing_is_named_with_the_cure() {
     assert!(error.contains("kubectl -n scaivault-system create secret"), "{error}");
     assert!(rotator.is_trusted(now()));
     api.objects().secret = secret;
+    api.objects().mutating = None;
     api.objects().validating = None;
     let error = rotator.look(now()).await.unwrap_err().to_string();
-    assert!(error.contains("ValidatingWebhookConfiguration scaivault-injector does not exist"), "{error}");
+    assert!(error.contains("MutatingWebhookConfiguration scaivault-injector does not exist"), "{error}");
     assert!(!rotator.is_trusted(now()));
     api.objects().refusal = Some(StatusCode::FORBIDDEN);
     let error = rotator.look(now()).await.unwrap_err();
     assert!(chain(&error).contains("403"), "{error}");
+}
+
+#[tokio::test]
+async fn a_configuration_that_is_missing_is_named_and_the_other_one_looked_after() {
+    let (api, mut rotator, _resolver) = serving().await;
+    let validating = api.objects().validating.take();
+    let late = now() + 250 * DAY;
+    let (mut fresh, _) = replica(&api, Duration::ZERO);
+    for (rotator, done) in [(&mut rotator, Done::Announced), (&mut fresh, Done::Promoted)] {
+        let looked = rotator.look(late).await.unwrap();
+        let missing = looked.missing.unwrap().to_string();
+        assert!(missing.contains("ValidatingWebhookConfiguration scaivault-injector does not"), "{missing}");
+        assert_eq!(looked.done, done);
+        assert!(rotator.is_trusted(late));
+    }
+    // It is there again, with the bundle of before.
+    api.objects().validating = validating;
+    assert!(rotator.look(late).await.unwrap().missing.is_none());
+    assert!(api.bundles().iter().all(|bundle| bundle.len() == 2));
+
+    api.objects().mutating = None;
+    let missing = rotator.look(late).await.unwrap().missing.unwrap().to_string();
+    assert!(missing.contains("MutatingWebhookConfiguration scaivault-injector does not"), "{missing}");
+    assert!(rotator.is_trusted(late));
 }
 
 /// An error with its causes.

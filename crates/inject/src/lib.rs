@@ -41,5 +41,5 @@ pub use mutation_mode::MutationMode;
 pub use patch::{Operation, Patch, Value};
 pub use pattern::Pattern;
 pub use pod::{MalformedPod, PodView};
-pub use problem::{Code, Excerpt, Layer, Problem, Problems};
+pub use problem::{Code, Excerpt, Layer, Problem, Problems, shown_key};
 pub use settings::{ImagePullPolicy, InjectorConfig, OnProblem, Settings};

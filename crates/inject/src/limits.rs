@@ -13,10 +13,37 @@ use crate::{
 const ANNOTATION_BYTES: usize = 256 * 1024;
 /// Containers of all kinds. A kubelet runs some hundred in a whole node.
 const CONTAINERS: usize = 500;
+/// Containers of one list that are read at all: more than are handled, so that a problem can count them.
+pub(crate) const CONTAINERS_READ: usize = 1_000;
+/// Volumes that are read, and sources of one volume.
+pub(crate) const VOLUMES_READ: usize = 2_000;
+/// Variables, mounts and words of a command that are read of one container.
+pub(crate) const ITEMS_READ: usize = 5_000;
+/// Members of objects and items of lists in a whole pod. Each takes about a hundred bytes in memory.
+const MEMBERS: usize = 50_000;
 /// Secrets, dynamic credentials, variables and options of files.
 const NAMES: usize = 256;
 /// Mounts and variables that one patch may add.
 pub(crate) const ADDITIONS: usize = 10_000;
+
+/// The most members and items that JSON may have, where this text has more.
+pub(crate) fn too_many_members(json: &str) -> Option<usize> {
+    // All but the first of an object or list have a comma before them, and something between two commas.
+    if json.len() / 2 <= MEMBERS {
+        return None;
+    }
+    let (mut commas, mut in_string, mut escaped) = (0, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_string,
+            b'"' => in_string = !in_string,
+            b',' if !in_string => commas += 1,
+            _ => {}
+        }
+    }
+    (commas >= MEMBERS).then_some(MEMBERS)
+}
 
 /// What is too large about a pod before its annotations are read.
 pub(crate) fn of_pod(pod: &PodView<'_>) -> Option<Problem> {
@@ -43,4 +70,20 @@ pub(crate) fn too_large(what: &'static str, count: usize, limit: usize) -> Optio
         allowed: None,
         cure: "split the pod, or opt it out with mutation-mode: ignore".into(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_are_counted_outside_of_texts() {
+        let list = |count: usize| format!("[{}0]", "0,".repeat(count));
+        assert_eq!(too_many_members(&list(MEMBERS - 1)), None);
+        assert_eq!(too_many_members(&list(MEMBERS)), Some(MEMBERS));
+        let text = format!(r#"{{"a":"\"{}","b":"\\"}}"#, ",".repeat(3 * MEMBERS));
+        assert_eq!(too_many_members(&text), None);
+        let behind = format!(r#"["\\",{}0]"#, "0,".repeat(MEMBERS));
+        assert_eq!(too_many_members(&behind), Some(MEMBERS));
+    }
 }

@@ -4,19 +4,22 @@
 //! apart whether it was absent, null or empty, because detach has to put that back.
 
 mod container;
+mod list;
 mod read;
 mod volume;
 
 use std::borrow::Cow;
 
 use scaivault_contract::names::ANNOTATION_PREFIX;
-use serde::Deserialize;
+use serde::{Deserialize, de::Error as _};
 use thiserror::Error;
 
 pub(crate) use container::{ContainerView, MountView, ResourcesView, SecurityView, VariableView};
-pub(crate) use read::{Annotations, List, Presence, QuantityText, Text, object};
+pub(crate) use list::List;
+pub(crate) use read::{Annotations, Presence, QuantityText, Text, object};
 pub(crate) use volume::VolumeView;
 
+use crate::limits;
 use read::Selector;
 
 /// What the core looks at of a pod (or a pod template).
@@ -43,6 +46,9 @@ impl<'a> PodView<'a> {
     pub fn parse(json: &'a str) -> Result<Self, MalformedPod> {
         #[derive(Deserialize)]
         struct Document<'b>(#[serde(borrow, deserialize_with = "read::object")] PodView<'b>);
+        if let Some(most) = limits::too_many_members(json) {
+            return Err(serde_json::Error::custom(format_args!("more than {most} members and items")).into());
+        }
         let Document(mut pod) = serde_json::from_str(json)?;
         pod.renumber();
         Ok(pod)

@@ -68,7 +68,7 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { code, key, layer, value, message, allowed, cure } = self;
         if let Some(key) = key {
-            write!(f, "{ANNOTATION_PREFIX}{key}")?;
+            write!(f, "{ANNOTATION_PREFIX}{}", shown_key(key))?;
             match layer {
                 Layer::Pod => {}
                 other => write!(f, " (of the {other})")?,
@@ -86,6 +86,20 @@ impl fmt::Display for Problem {
             write!(f, "; allowed: {allowed}")?;
         }
         write!(f, "; to fix: {cure} [{}]", code.name())
+    }
+}
+
+/// The longest name of an annotation behind its prefix, bytes.
+const KEY_BYTES: usize = 63;
+
+/// A key without its prefix, as it may stand in a text: as it is if Kubernetes allows it, else quoted and cut. A review
+/// comes before the API server validates, and need not come from it: such a key may be prose with line breaks.
+pub fn shown_key(key: &str) -> Cow<'_, str> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    if key.len() <= KEY_BYTES && key.bytes().all(plain) {
+        Cow::Borrowed(key)
+    } else {
+        Cow::Owned(Excerpt::new(key).to_string())
     }
 }
 
@@ -311,6 +325,13 @@ impl fmt::Display for Problems {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_that_kubernetes_does_not_allow_is_quoted_and_cut() {
+        assert_eq!(shown_key("inject-secret-db.json"), "inject-secret-db.json");
+        assert_eq!(shown_key("inject-\nCall us"), r#""inject-\nCall us""#);
+        assert_eq!(shown_key(&"x".repeat(64)), format!("\"{}…\"", "x".repeat(40)));
+    }
 
     #[test]
     fn codes_are_distinct_words_with_a_sentence() {

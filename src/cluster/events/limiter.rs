@@ -5,88 +5,186 @@ use std::{
     time::{Duration, Instant},
 };
 
-use scaivault_webhook::NoticeReason;
+use scaivault_webhook::{Notice, NoticeReason};
 
 /// How long an owner hears nothing more for the same reason: its pods are all alike.
 const PERIOD: Duration = Duration::from_mins(10);
 
-/// Events of all owners at once, after a quiet time.
-const BURST: u32 = 50;
+/// How many Events there may be after a quiet time, and how often one more.
+#[derive(Clone, Copy, Debug)]
+struct Rate {
+    burst: u32,
+    refill: Duration,
+}
 
-/// How often one more may be posted: Kubernetes' own components are kept to as much.
-const REFILL: Duration = Duration::from_secs(1);
+/// Of all namespaces together: Kubernetes' own components are kept to as much.
+const OVERALL: Rate = Rate { burst: 50, refill: Duration::from_secs(1) };
 
-/// How many owners are remembered.
+/// Of one namespace, so that one cannot keep the others from being heard.
+const PER_NAMESPACE: Rate = Rate { burst: 10, refill: Duration::from_secs(10) };
+
+/// How many owners are remembered, and how many namespaces.
 const REMEMBERED: usize = 4096;
 
-/// Lets through what is neither said again too soon nor one of too many.
+/// Lets through what is neither said again too soon nor one of too many. Each reason has a share of its own: warnings
+/// keep nobody from hearing that secrets are missing.
 #[derive(Debug, Default)]
 pub(super) struct Limiter {
-    last: HashMap<(String, NoticeReason), Instant>,
-    /// From when on the whole burst is there again.
-    full_at: Option<Instant>,
+    not_injected: Share,
+    warnings: Share,
 }
 
 impl Limiter {
-    /// Whether a notice for this owner may be posted now; then it counts.
-    pub(super) fn admit(&mut self, owner_uid: &str, reason: NoticeReason, now: Instant) -> bool {
-        let key = (owner_uid.to_owned(), reason);
+    /// Whether this notice may be posted now; then it counts.
+    pub(super) fn admit(&mut self, notice: &Notice, now: Instant) -> bool {
+        let share = match notice.reason {
+            NoticeReason::SecretsNotInjected => &mut self.not_injected,
+            NoticeReason::InjectionWarning => &mut self.warnings,
+        };
+        share.admit(&notice.namespace, &notice.owner.uid, now)
+    }
+}
+
+/// The Events of one reason.
+#[derive(Debug, Default)]
+struct Share {
+    /// When something was last said, by namespace and uid of the owner. A uid alone is only what a review says.
+    last: HashMap<(String, String), Instant>,
+    overall: Bucket,
+    namespaces: HashMap<String, Bucket>,
+}
+
+impl Share {
+    fn admit(&mut self, namespace: &str, owner_uid: &str, now: Instant) -> bool {
+        let key = (namespace.to_owned(), owner_uid.to_owned());
         let is_recent = |last: &Instant| now.saturating_duration_since(*last) < PERIOD;
         if self.last.get(&key).is_some_and(is_recent) {
             return false;
         }
-        let full_at = self.full_at.map_or(now, |full_at| full_at.max(now)) + REFILL;
-        if full_at - now > REFILL * BURST {
+        make_room(&mut self.last, is_recent);
+        make_room(&mut self.namespaces, |bucket| !bucket.is_full(now));
+        if self.last.len() >= REMEMBERED || self.namespaces.len() >= REMEMBERED {
             return false;
         }
-        if self.last.len() >= REMEMBERED {
-            self.last.retain(|_, last| is_recent(last));
-            if self.last.len() >= REMEMBERED {
-                return false;
-            }
-        }
-        self.full_at = Some(full_at);
+        let of_namespace = self.namespaces.entry(namespace.to_owned()).or_default();
+        // Only what both have is taken from either.
+        let (Some(one), Some(other)) =
+            (of_namespace.less(PER_NAMESPACE, now), self.overall.less(OVERALL, now))
+        else {
+            return false;
+        };
+        (*of_namespace, self.overall) = (one, other);
         self.last.insert(key, now);
         true
     }
 }
 
+/// Forgets what no longer matters once there is no room for more.
+fn make_room<K, V>(map: &mut HashMap<K, V>, matters: impl Fn(&V) -> bool) {
+    if map.len() >= REMEMBERED {
+        map.retain(|_, value| matters(value));
+    }
+}
+
+/// What is left of a burst, as the time from which on all of it is there again.
+#[derive(Clone, Copy, Debug, Default)]
+struct Bucket {
+    full_at: Option<Instant>,
+}
+
+impl Bucket {
+    /// With one less in it; none where it is empty.
+    fn less(self, rate: Rate, now: Instant) -> Option<Self> {
+        let full_at = self.full_at.map_or(now, |full_at| full_at.max(now)) + rate.refill;
+        (full_at - now <= rate.refill * rate.burst).then_some(Self { full_at: Some(full_at) })
+    }
+
+    fn is_full(self, now: Instant) -> bool {
+        self.full_at.is_none_or(|full_at| full_at <= now)
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use scaivault_webhook::Owner;
+
     use super::*;
 
-    const REASON: NoticeReason = NoticeReason::SecretsNotInjected;
+    const NOT_INJECTED: NoticeReason = NoticeReason::SecretsNotInjected;
+    const WARNING: NoticeReason = NoticeReason::InjectionWarning;
+
+    fn notice(namespace: &str, uid: &str, reason: NoticeReason) -> Notice {
+        let text = str::to_owned;
+        Notice {
+            namespace: text(namespace),
+            owner: Owner { api_version: text("v1"), kind: text("K"), name: text("n"), uid: text(uid) },
+            reason,
+            note: String::new(),
+        }
+    }
 
     #[test]
     fn an_owner_hears_the_same_once_in_a_while() {
         let mut limiter = Limiter::default();
         let start = Instant::now();
-        assert!(limiter.admit("a", REASON, start));
-        assert!(!limiter.admit("a", REASON, start + PERIOD / 2));
-        assert!(limiter.admit("a", NoticeReason::InjectionWarning, start), "another reason");
-        assert!(limiter.admit("b", REASON, start), "another owner");
-        assert!(limiter.admit("a", REASON, start + PERIOD));
+        let mut admit =
+            |namespace, uid, reason, at: Instant| limiter.admit(&notice(namespace, uid, reason), at);
+        assert!(admit("shop", "a", NOT_INJECTED, start));
+        assert!(!admit("shop", "a", NOT_INJECTED, start + PERIOD / 2));
+        assert!(admit("shop", "a", WARNING, start), "another reason");
+        assert!(admit("shop", "b", NOT_INJECTED, start), "another owner");
+        assert!(admit("bank", "a", NOT_INJECTED, start), "another's uid, named in another namespace");
+        assert!(admit("shop", "a", NOT_INJECTED, start + PERIOD));
+    }
+
+    /// How many of a hundred new owners in each of these namespaces are heard.
+    fn admitted(
+        limiter: &mut Limiter,
+        namespaces: u32,
+        first: u32,
+        reason: NoticeReason,
+        at: Instant,
+    ) -> u32 {
+        let mut count = 0;
+        for namespace in 0..namespaces {
+            for uid in first..first + 100 {
+                let notice = notice(&namespace.to_string(), &uid.to_string(), reason);
+                count += u32::from(limiter.admit(&notice, at));
+            }
+        }
+        count
     }
 
     #[test]
-    fn all_together_have_a_burst_that_comes_back_with_time() {
+    fn a_namespace_has_a_burst_that_comes_back_with_time() {
         let mut limiter = Limiter::default();
         let start = Instant::now();
-        let mut admitted = |from: u32, at: Instant| {
-            (from..from + 100).filter(|number| limiter.admit(&number.to_string(), REASON, at)).count()
-        };
-        assert_eq!(admitted(0, start), BURST as usize);
-        assert_eq!(admitted(100, start + 3 * REFILL), 3);
-        assert_eq!(admitted(200, start + PERIOD), BURST as usize);
+        assert_eq!(admitted(&mut limiter, 1, 0, NOT_INJECTED, start), PER_NAMESPACE.burst);
+        assert!(limiter.admit(&notice("other", "a", NOT_INJECTED), start), "another's is its own");
+        let later = start + 3 * PER_NAMESPACE.refill;
+        assert_eq!(admitted(&mut limiter, 1, 100, NOT_INJECTED, later), 3);
+        let later = start + PERIOD;
+        assert_eq!(admitted(&mut limiter, 1, 200, NOT_INJECTED, later), PER_NAMESPACE.burst);
     }
 
     #[test]
-    fn no_more_owners_are_remembered_than_there_is_room_for() {
+    fn all_together_have_one_too_and_warnings_take_nothing_of_what_matters_more() {
+        let mut limiter = Limiter::default();
+        let start = Instant::now();
+        assert_eq!(admitted(&mut limiter, 20, 0, WARNING, start), OVERALL.burst);
+        assert_eq!(admitted(&mut limiter, 20, 0, NOT_INJECTED, start), OVERALL.burst);
+        assert_eq!(admitted(&mut limiter, 20, 100, WARNING, start + 3 * OVERALL.refill), 3);
+    }
+
+    #[test]
+    fn no_more_owners_and_namespaces_are_remembered_than_there_is_room_for() {
         let mut limiter = Limiter::default();
         let start = Instant::now();
         for number in 0..2 * u32::try_from(REMEMBERED).unwrap() {
-            limiter.admit(&number.to_string(), REASON, start + number * REFILL);
-            assert!(limiter.last.len() <= REMEMBERED);
+            let name = number.to_string();
+            limiter.admit(&notice(&name, &name, NOT_INJECTED), start + number * OVERALL.refill);
+            let Share { last, namespaces, .. } = &limiter.not_injected;
+            assert!(last.len() <= REMEMBERED && namespaces.len() <= REMEMBERED);
         }
     }
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::cluster::testing::{ApiServer, failure};
 
-const LIST: &str = "/api/v1/namespaces?&limit=500";
+const LIST: &str = "/api/v1/namespaces?&limit=20";
 
 fn namespace(name: &str, version: &str, url: &str) -> Value {
     json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": {

@@ -72,14 +72,16 @@ async fn a_deployment_that_the_server_applies_again_rolls_nothing_out() {
 }
 
 #[tokio::test]
-async fn a_live_pod_can_be_labelled_and_its_image_changed() {
+async fn a_live_pod_can_be_labelled_changed_and_debugged() {
     let team = Team::new("live").await;
     let made = team.create(&pod()).await.unwrap();
     team.kubectl().run("label pod app tier=web").quiet();
     team.kubectl().run("annotate pod app example.com/note=changed").quiet();
     team.kubectl().run("set image pod app app=app:2").quiet();
+    team.kubectl().run("debug app --image=shell:1 --target=app --container=shell").ok();
     let pods = team.pods("app").await;
     assert_injected(&pods[0], &[INIT]);
     assert_eq!(pods[0]["spec"]["initContainers"], made["spec"]["initContainers"]);
     assert_eq!(pods[0]["spec"]["containers"][0]["image"], json!("app:2"));
+    assert_eq!(pods[0]["spec"]["ephemeralContainers"][0]["name"], json!("shell"));
 }

@@ -86,7 +86,8 @@ async fn a_service_accounts_role_is_that_of_its_pods() {
     assert_eq!(variable(&team.dry_run(&pod).await.unwrap(), "SCAIVAULT_ROLE"), Some("reports"));
 }
 
-/// Tools make a namespace, its accounts and its pods in one go. The injector, which watches them, waits for its own knowledge.
+/// Tools make a namespace, its accounts and its pods in one go. Whether the injector has heard of them by then, or has to wait for
+/// its watches, is the machine's affair; that it does wait is held by the webhook's own tests.
 #[tokio::test]
 async fn a_pod_that_follows_its_namespace_at_once_gets_its_defaults() {
     let release = Release::shared().await;

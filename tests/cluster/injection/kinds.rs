@@ -1,23 +1,24 @@
 //! Pods of every kind of workload are injected.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::team::{INIT, Team, assert_injected, bare, template, workload};
-use crate::support::release::annotations;
+use crate::support::{
+    self,
+    release::{annotations, is_untouched},
+};
 
 /// Makes the workload and looks at the pods that its controller makes.
 async fn assert_pods_are_injected(kind: &str, number: usize) {
     let team = Team::new(&kind.to_lowercase()).await;
     let template = template("app", &annotations());
     let made = team.create(&workload(kind, "app", number, &template)).await.unwrap();
-    let mut template = &made["spec"]["template"];
     if kind == "CronJob" {
         team.kubectl().run("create job now --from=cronjob/app").ok();
-        template = &made["spec"]["jobTemplate"]["spec"]["template"];
     }
     // The workload stays the user's.
-    let specified: Vec<&Value> = [&template["spec"]["initContainers"], &template["spec"]["volumes"]].into();
-    assert!(specified.iter().all(|list| list.is_null()), "{made}");
+    let template = support::workload::template(&made);
+    assert!(is_untouched(template), "{made}");
     assert_eq!(template["metadata"]["annotations"], annotations());
     for pod in team.wait_for_pods("app", number).await {
         assert_injected(&pod, &[INIT]);

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{
     patterns::ours,
-    team::{bare, template},
+    team::{VARIABLES_SINCE, bare, minor_version, template},
 };
 use crate::support::{
     api, chain, cluster_api, create, eventually,
@@ -63,7 +63,8 @@ async fn the_oldest_node_decides_whether_variables_can_be_injected() {
     let file = asks("inject-secret-db", "billing/db");
     let variable = asks("inject-env-KEY", "billing/stripe#secret_key");
 
-    set_version("v1.37.0").await;
+    let minor = minor_version(&client).await;
+    set_version(&format!("v1.{minor}.0")).await;
     let injector = start().await;
     eventually("an injected pod", async || {
         let pod = pods.create(&dry_run, &file).await.ok()?;
@@ -71,16 +72,19 @@ async fn the_oldest_node_decides_whether_variables_can_be_injected() {
     })
     .await;
     // As soon as it says that it is ready, it knows.
-    assert_eq!(injector.event(FOUND).unwrap()["kube_version"], "1.37");
-    let pod = pods.create(&dry_run, &variable).await.unwrap();
-    let pod = serde_json::to_value(pod).unwrap();
-    assert_eq!(look::env_names(look::app_container(&pod, "app").unwrap()), ["KEY"]);
+    assert_eq!(injector.event(FOUND).unwrap()["kube_version"], format!("1.{minor}"));
+    let made = pods.create(&dry_run, &variable).await;
+    assert_eq!(made.is_ok(), minor >= VARIABLES_SINCE, "{made:?}");
+    if let Ok(pod) = made {
+        let pod = serde_json::to_value(pod).unwrap();
+        assert_eq!(look::env_names(look::app_container(&pod, "app").unwrap()), ["KEY"]);
+    }
     drop(injector);
 
-    set_version("v1.33.9-eks-1a2b3c").await;
+    set_version("v1.31.9-eks-1a2b3c").await;
     let injector = start().await;
-    assert_eq!(injector.event(FOUND).unwrap()["kube_version"], "1.33");
+    assert_eq!(injector.event(FOUND).unwrap()["kube_version"], "1.31");
     let refused = pods.create(&dry_run, &variable).await.unwrap_err().to_string();
-    assert!(refused.contains("inject-env-KEY") && refused.contains("1.33"), "{refused}");
+    assert!(refused.contains("inject-env-KEY") && refused.contains("1.31"), "{refused}");
     pods.create(&dry_run, &file).await.unwrap();
 }

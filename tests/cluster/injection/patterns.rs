@@ -3,7 +3,9 @@
 use scaivault_testkit::{PREFIX, look};
 use serde_json::{Map, Value, json};
 
-use super::team::{INIT, SECRETS, SIDECAR, Team, assert_injected, bare, template};
+use super::team::{
+    INIT, SECRETS, SIDECAR, Team, VARIABLES_SINCE, assert_injected, bare, minor_version, template,
+};
 
 /// Annotations with our prefix.
 pub(super) fn ours(pairs: &[(&str, &str)]) -> Value {
@@ -76,7 +78,14 @@ async fn a_reloaded_process_can_be_seen_by_the_sidecar() {
 #[tokio::test]
 async fn a_variable_comes_from_a_file_that_the_app_does_not_mount() {
     let team = Team::new("variable").await;
-    let pod = created(&team, "env", &[("inject-env-STRIPE_KEY", "billing/stripe#secret_key")]).await;
+    let pod = bare("env", &template("env", &ours(&[("inject-env-STRIPE_KEY", "billing/stripe#secret_key")])));
+    let made = team.create(&pod).await;
+    if minor_version(&team.client).await < VARIABLES_SINCE {
+        let refused = made.unwrap_err().to_string();
+        assert!(refused.contains("inject-env-STRIPE_KEY") && refused.contains("1.35"), "{refused}");
+        return;
+    }
+    let pod = made.unwrap();
     let app = look::app_container(&pod, "app").unwrap();
     let variable = &app["env"][0];
     assert_eq!(variable["name"], "STRIPE_KEY");

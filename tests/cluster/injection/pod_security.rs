@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     patterns::ours,
-    team::{Team, bare, template},
+    team::{Team, VARIABLES_SINCE, bare, minor_version, template},
 };
 
 const SECRET: (&str, &str) = ("inject-secret-db.json", "environments/production/billing/database");
@@ -36,15 +36,17 @@ async fn whatever_is_injected_is_restricted() {
     // The namespace does refuse.
     let refused = team.dry_run(&bare("app", &template("app", &json!({})))).await.unwrap_err();
     assert!(refused.to_string().contains("violates PodSecurity"), "{refused}");
-    let cases: [&[(&str, &str)]; 7] = [
+    let mut cases: Vec<&[(&str, &str)]> = vec![
         &[SECRET],
         &[SECRET, ("pattern", "sidecar")],
         &[SECRET, ("pattern", "sidecar"), ("start-gate", "probe")],
         &[LEASE, SECRET],
         &[SECRET, ("client-credentials-secret", "scaikey"), ("ca-configmap", "ca")],
-        &[VARIABLE, SECRET],
         &[SECRET, SIGNAL, TARGET, ("run-as-user", "101")],
     ];
+    if minor_version(&team.client).await >= VARIABLES_SINCE {
+        cases.push(&[VARIABLE, SECRET]);
+    }
     for annotations in cases {
         for restart_policy in ["Always", "Never"] {
             let mut pod = restricted(annotations);

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     patterns::ours,
-    team::{INIT, SIDECAR, Team, assert_injected, bare, template, workload},
+    team::{INIT, SIDECAR, Team, assert_injected, bare, minor_version, template, workload},
 };
 use crate::support::{create, eventually, release::annotations};
 
@@ -93,5 +93,35 @@ async fn a_pod_that_a_limit_range_makes_guaranteed_stays_so() {
         let (pod, resources) = made(&team, pattern).await;
         assert_eq!(resources["requests"], resources["limits"]);
         assert_eq!(pod["status"]["qosClass"], "Guaranteed");
+    }
+}
+
+/// From this minor version on, pods have amounts of their own without a feature gate.
+const POD_LEVEL_SINCE: u16 = 34;
+
+/// Pod-level requests are a budget that the user divided up without us: the API server refuses containers that ask for more
+/// than it, and of its limits follows the pod's class.
+#[tokio::test]
+async fn a_pod_with_amounts_of_its_own_keeps_its_class_and_its_budget() {
+    let team = Team::new("budget").await;
+    if minor_version(&team.client).await < POD_LEVEL_SINCE {
+        // The API server drops the field.
+        return;
+    }
+    let amounts = json!({"cpu": "100m", "memory": "64Mi"});
+    for pattern in ["init", "sidecar"] {
+        let mut pod = bare(pattern, &template("app", &ours(&[SECRET, ("pattern", pattern)])));
+        // All of it is the app's.
+        pod["spec"]["containers"][0]["resources"] = json!({"requests": amounts});
+        for (budget, class) in [
+            (json!({"requests": amounts}), "Burstable"),
+            (json!({"requests": amounts, "limits": amounts}), "Guaranteed"),
+            (json!({"limits": amounts}), "Guaranteed"),
+        ] {
+            pod["spec"]["resources"] = budget;
+            let made = team.dry_run(&pod).await.unwrap();
+            assert_eq!(look::injected_containers(&made).len(), 1, "{made}");
+            assert_eq!(made["status"]["qosClass"], class);
+        }
     }
 }

@@ -73,9 +73,14 @@ impl Team {
 
     /// The pods with the label `app`.
     pub(super) async fn pods(&self, app: &str) -> Vec<Value> {
-        let labelled = ListParams::default().labels(&format!("app={app}"));
-        let pods = self.api("v1", "Pod").list(&labelled).await.unwrap();
-        pods.into_iter().map(|pod| serde_json::to_value(pod).unwrap()).collect()
+        self.labelled(&format!("app={app}")).await
+    }
+
+    /// The pods that a label selector chooses, and that are not about to go.
+    pub(super) async fn labelled(&self, selector: &str) -> Vec<Value> {
+        let pods = self.api("v1", "Pod").list(&ListParams::default().labels(selector)).await.unwrap();
+        let pods = pods.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
+        pods.map(|pod| serde_json::to_value(pod).unwrap()).collect()
     }
 
     /// Waits until there are so many pods with the label `app`, whatever state they are in.
@@ -90,6 +95,15 @@ impl Team {
         namespaces.patch(&self.namespace, &PatchParams::default(), &patch).await.unwrap();
     }
 }
+
+/// The minor version of the API server, and of the nodes with it: the tests run with older releases too.
+pub(super) async fn minor_version(client: &Client) -> u16 {
+    let minor = client.apiserver_version().await.unwrap().minor;
+    minor.parse().unwrap()
+}
+
+/// From this minor version on, kubelets read variables from files (`fileKeyRef`).
+pub(super) const VARIABLES_SINCE: u16 = 35;
 
 /// A pod template for pods with the label `app`.
 pub(super) fn template(app: &str, annotations: &Value) -> Value {

@@ -98,7 +98,7 @@ impl Calls {
         {
             let (_, bound) = labels.split_once("le=\"").unwrap();
             let bound = bound.trim_end_matches('"').replace("+Inf", "inf").parse().unwrap();
-            match calls.iter_mut().find(|(known, _)| *known == bound) {
+            match calls.iter_mut().find(|(known, _)| known.total_cmp(&bound).is_eq()) {
                 Some((_, sum)) => *sum += count,
                 None => calls.push((bound, count)),
             }
@@ -110,7 +110,11 @@ impl Calls {
     /// Those that an earlier reading did not have.
     fn since(mut self, earlier: &Self) -> Self {
         for (bound, count) in &mut self.0 {
-            *count -= earlier.0.iter().find(|(known, _)| known == bound).map_or(0.0, |(_, count)| *count);
+            *count -= earlier
+                .0
+                .iter()
+                .find(|(known, _)| known.total_cmp(bound).is_eq())
+                .map_or(0.0, |(_, count)| *count);
         }
         self
     }

@@ -17,19 +17,20 @@ use crate::{
 /// At least so many pods are made.
 const PODS: usize = 2000;
 /// Authorities whose leaves have to be seen: the first and its successors.
-const AUTHORITIES: usize = 4;
+const AUTHORITIES: usize = 3;
 /// Replicas.
 const REPLICAS: usize = 3;
 /// Between the start of a replica and the end of another.
-const RESTART_INTERVAL: Duration = Duration::from_secs(2);
+const RESTART_INTERVAL: Duration = Duration::from_secs(4);
 /// Far more than the rotations take.
 const LIMIT: Duration = Duration::from_mins(3);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_call_fails_while_certificates_rotate_and_replicas_restart() {
     let _turn = turn().await;
-    // A third of the authority's life has to cover a leaf's and twice the settle delay.
-    let lifetimes = json!({"caLifetime": "15s", "leafLifetime": "3s", "settleDelay": "1s"});
+    // A third of the authority's life has to cover a leaf's and twice the settle delay. The last third of a leaf's is the time
+    // for a look, which takes a second or two where others keep the machine busy.
+    let lifetimes = json!({"caLifetime": "30s", "leafLifetime": "8s", "settleDelay": "1s"});
     let values = json!({"certificates": {"reloadInterval": "1s", "self": lifetimes}});
     let fleet = Fleet::install("rotation", &values).await;
     let mut replicas = VecDeque::new();
@@ -64,7 +65,7 @@ async fn no_call_fails_while_certificates_rotate_and_replicas_restart() {
     assert!(untrusted.is_empty(), "{untrusted:#?}");
     assert!(injected >= PODS && authorities >= AUTHORITIES, "{injected} pods, {authorities} authorities");
     // More than one a replica: leaves were renewed without a restart, too.
-    assert!(restarts >= 3 && leaves > 2 * (REPLICAS + restarts), "{leaves} leaves, {restarts} restarts");
+    assert!(restarts >= 3 && leaves > REPLICAS + restarts, "{leaves} leaves, {restarts} restarts");
 }
 
 /// A handshake as the API server makes it; gives what went wrong.

@@ -46,7 +46,7 @@ impl Said {
     }
 
     #[track_caller]
-    fn says(self, words: &[&str]) -> Self {
+    pub(crate) fn says(self, words: &[&str]) -> Self {
         for word in words {
             assert!(self.err.contains(word), "without {word:?}: {}", self.err);
         }

@@ -125,6 +125,12 @@ impl Release {
         drop(self.injector.lock().await.take());
     }
 
+    /// A counter of the injector that runs.
+    pub(crate) async fn counter(&self, name: &str) -> u64 {
+        let value = self.injector.lock().await.as_ref().unwrap().metric(name).await;
+        format!("{value:.0}").parse().unwrap()
+    }
+
     /// A metric of the injector that runs.
     pub(crate) async fn metric(&self, name: &str) -> f64 {
         self.injector.lock().await.as_ref().unwrap().metric(name).await
@@ -167,7 +173,7 @@ impl Release {
         let pods = api(&self.client().await, "v1", "Pod", namespace);
         let mut since: Option<Instant> = None;
         eventually("injected pods", async || {
-            let created = pods.create(&dry_run, &object(pod("probe", annotations()))).await;
+            let created = pods.create(&dry_run, &object(pod("probe", &annotations()))).await;
             let is_injected = created.is_ok_and(|pod| is_injected(&serde_json::to_value(pod).unwrap()));
             since = is_injected.then(|| since.unwrap_or_else(Instant::now));
             since.filter(|since| since.elapsed() >= SETTLED).map(|_| ())
@@ -209,7 +215,7 @@ pub(crate) fn annotations() -> Value {
 }
 
 /// A pod with these annotations.
-pub(crate) fn pod(name: &str, annotations: Value) -> Value {
+pub(crate) fn pod(name: &str, annotations: &Value) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": name, "annotations": annotations},

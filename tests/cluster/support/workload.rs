@@ -72,9 +72,8 @@ pub(crate) fn all_pods<'a>(
     number: usize,
     is_right: impl Fn(&Value) -> bool + 'a,
 ) -> impl Future<Output = Vec<Value>> + 'a {
-    let right = eventually("all pods as they should be", async move || {
+    eventually("all pods as they should be", async move || {
         let pods = pods(client, namespace, app).await;
         (pods.len() == number && pods.iter().all(&is_right)).then_some(pods)
-    });
-    right
+    })
 }

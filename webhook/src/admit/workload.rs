@@ -8,7 +8,7 @@ use scaivault_inject::{
     },
 };
 
-use super::{Refusal, Verdict};
+use super::{Refusal, Verdict, deferred};
 use crate::{
     context::{AdmissionContext, Lookup},
     reason::{Deferral, Reason, Untouched},
@@ -27,7 +27,7 @@ pub(super) fn mode(request: &Request<'_>, context: &AdmissionContext) -> Verdict
 pub(super) fn validate(request: &Request<'_>, context: &AdmissionContext) -> Verdict {
     look(request, context, |workload, former| {
         let Lookup::Known(namespace) = context.cluster().namespace(&request.namespace) else {
-            return Reason::Deferred(Deferral::UnknownNamespace).into();
+            return deferred(Deferral::UnknownNamespace, request, None);
         };
         let surroundings = Context {
             settings: &context.settings(),

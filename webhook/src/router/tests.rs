@@ -1,3 +1,5 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use axum::http::{Method, Request as HttpRequest};
 use http_body_util::BodyExt as _;
 use tower::ServiceExt as _;
@@ -196,6 +198,77 @@ async fn a_review_is_answered_as_soon_as_its_namespace_and_service_account_are_k
     server.assert_metric(
         r#"scaivault_injector_admissions_total{entry="mutate",outcome="deferred",reason="unknown-namespace",dry_run="false"} 0"#,
     );
+}
+
+/// A cluster in which nothing appears, however much changes.
+struct Barren {
+    metrics: Arc<Metrics>,
+    looks: AtomicUsize,
+    /// Looks of a reading, which takes one of the requests that may be under way; one of a review that waits takes none.
+    readings: AtomicUsize,
+    changed: watch::Sender<()>,
+}
+
+impl Cluster for Barren {
+    fn namespace(&self, name: &str) -> Lookup<Arc<Namespace>> {
+        assert_eq!(name, "shop");
+        self.looks.fetch_add(1, Ordering::Relaxed);
+        if self.metrics.requests_in_flight.get() > 0 {
+            self.readings.fetch_add(1, Ordering::Relaxed);
+        }
+        Lookup::Unknown
+    }
+
+    fn service_account_role(&self, _namespace: &str, _service_account: &str) -> Lookup<Option<Arc<str>>> {
+        Lookup::Unknown
+    }
+
+    fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+}
+
+fn barren() -> (Arc<Barren>, Server) {
+    let metrics = Metrics::new();
+    let (looks, readings) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let changed = watch::channel(()).0;
+    let cluster = Arc::new(Barren { metrics: Arc::clone(&metrics), looks, readings, changed });
+    let context = AdmissionContext::new(Settings::default(), KubeVersion::OLDEST, Arc::clone(&cluster) as _);
+    let router = router(Arc::new(context), Arc::clone(&metrics), Notices::default(), Limits::default());
+    (cluster, Server { router, metrics })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiting_review_is_read_twice_however_much_changes() {
+    let (cluster, server) = barren();
+    let waiting = tokio::spawn(server.router.clone().oneshot(post_json(asking(&[]))));
+    while !waiting.is_finished() {
+        cluster.changed.send_replace(());
+        sleep(CHANGES_PAUSE).await;
+    }
+    assert_eq!(waiting.await.unwrap().unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(cluster.looks.load(Ordering::Relaxed) > 20);
+    assert_eq!(cluster.readings.load(Ordering::Relaxed), 2);
+    server.assert_metric(
+        r#"scaivault_injector_admissions_total{entry="mutate",outcome="deferred",reason="unknown-namespace",dry_run="false"} 1"#,
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_so_many_reviews_wait() {
+    let (_cluster, server) = barren();
+    let waiting: Vec<_> =
+        (0..WAITING).map(|_| tokio::spawn(server.router.clone().oneshot(post_json(asking(&[]))))).collect();
+    sleep(KNOWN_WITHIN / 4).await;
+    let started = Instant::now();
+    let (status, headers, _) = server.send(post_json(asking(&[]))).await;
+    assert_eq!((status, started.elapsed()), (StatusCode::SERVICE_UNAVAILABLE, Duration::ZERO));
+    assert_eq!(headers[header::RETRY_AFTER], "1");
+    server.assert_metric(r#"scaivault_injector_shed_total{reason="waiting"} 1"#);
+    assert_eq!(server.send(post_json(review(&[]))).await.0, StatusCode::OK, "who need not wait is answered");
+    for one in waiting {
+        assert_eq!(one.await.unwrap().unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
 }
 
 /// A body that never comes.

@@ -26,7 +26,7 @@ use super::{
     port::{LAST_CALL, Port},
     registry::{Busy, Connection, Ticket},
 };
-use crate::metrics::HandshakeFailure;
+use crate::{metrics::HandshakeFailure, router::Source};
 
 pub(super) async fn serve_connection<S>(port: Arc<Port>, ticket: Ticket, stream: S)
 where
@@ -89,6 +89,7 @@ where
         let (port, connection) = (Arc::clone(port), Arc::clone(connection));
         move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(connection.bytes().clone());
+            request.extensions_mut().insert(Source(connection.source()));
             answer(Arc::clone(&port), connection.begin(), request)
         }
     });

@@ -258,6 +258,11 @@ impl Connection {
         }
     }
 
+    /// Where it comes from.
+    pub(super) fn source(&self) -> IpAddr {
+        self.source
+    }
+
     /// What the bodies of its source have drawn.
     pub(super) fn bytes(&self) -> &SourceBytes {
         &self.account.bytes

@@ -136,9 +136,9 @@ impl Source {
                 fs::write(directory.join("go.mod"), go_mod).context("cannot write go.mod")?;
                 build::tidy(&directory).with_context(|| {
                     format!(
-                        "cannot put the sources of Kubernetes {release} together; if Go says above that a library \
-                         (k8s.io/… {staging}) is not available, then the proxy of `go env GOPROXY` does not have it: take another \
-                         proxy, or another release",
+                        "cannot put the sources of Kubernetes {release} together; where Go says above that a library \
+                         (k8s.io/… {staging}) is not to be had, the proxy or checksum database of `go env` does not have it: \
+                         take others, or another release",
                         staging = release.library_version(),
                     )
                 })?;

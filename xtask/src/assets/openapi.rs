@@ -1,4 +1,4 @@
-//! What the API of each supported release of Kubernetes knows: its OpenAPI document, by which the tests of the chart go.
+//! What the API of each supported release of Kubernetes knows: its `OpenAPI` document, by which the tests of the chart go.
 
 #![allow(clippy::print_stderr, reason = "see the module above")]
 

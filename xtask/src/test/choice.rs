@@ -16,12 +16,14 @@ pub(super) enum Wanted {
 }
 
 impl Wanted {
-    /// Read off the words before `--`, which are cargo's and not the test programs'.
-    pub(super) fn by(extra: &[String]) -> Self {
+    /// Read off the words before `--`, which are cargo's and not the test programs'. `tests` are the cluster tests' names.
+    pub(super) fn by(extra: &[String], tests: &[String]) -> Self {
         let words: Vec<_> = cargos_words(extra).collect();
-        let names_it = |pair: &[&str]| pair[0] == "--test" && pair[1] == "cluster";
-        if words.windows(2).any(names_it)
-            || words.iter().any(|word| *word == "--test=cluster" || word.contains("cluster-tests"))
+        let is_one = |name: &str| tests.iter().any(|test| test == name);
+        if words.windows(2).any(|pair| pair[0] == "--test" && is_one(pair[1]))
+            || words.iter().any(|word| {
+                word.strip_prefix("--test=").is_some_and(is_one) || word.contains("cluster-tests")
+            })
         {
             return Self::ClusterByName;
         }
@@ -128,16 +130,23 @@ mod tests {
 
     #[test]
     fn the_cluster_tests_run_with_all_others_or_by_name() {
+        let tests = words("cluster chart");
         for everything in ["", "detach", "--release", "-- --test cluster"] {
-            assert_eq!(Wanted::by(&words(everything)), Wanted::Everything, "{everything}");
+            assert_eq!(Wanted::by(&words(everything), &tests), Wanted::Everything, "{everything}");
         }
-        for named in ["--test cluster", "--test=cluster", "-p scaivault-injector --features cluster-tests"] {
-            assert_eq!(Wanted::by(&words(named)), Wanted::ClusterByName, "{named}");
+        for named in [
+            "--test cluster",
+            "--test=cluster",
+            "--test chart",
+            "--test golden --test=chart",
+            "-p scaivault-injector --features cluster-tests",
+        ] {
+            assert_eq!(Wanted::by(&words(named), &tests), Wanted::ClusterByName, "{named}");
         }
         for others in
             ["-p xtask", "--test golden", "--test=golden", "--doc", "-p scaivault-injector --test cli"]
         {
-            assert_eq!(Wanted::by(&words(others)), Wanted::WithoutCluster, "{others}");
+            assert_eq!(Wanted::by(&words(others), &tests), Wanted::WithoutCluster, "{others}");
         }
     }
 

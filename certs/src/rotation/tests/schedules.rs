@@ -7,13 +7,17 @@ use std::{collections::VecDeque, mem};
 use proptest::{collection::vec, prelude::*};
 
 use super::*;
-use crate::leaf::MintedLeaf;
+use crate::{files::validity, leaf::MintedLeaf};
 
 const REPLICAS: usize = 3;
 /// A look that takes longer fails: each of its calls is bounded.
 const LONGEST_LOOK: Duration = Duration::from_mins(1);
-/// How far a clock may be off, seconds; certificates are dated back by more.
+/// How far a clock may be off that counts as right, seconds; certificates are dated back by more.
 const OFF: i64 = 60;
+/// How far the clock of one replica, [`ASTRAY`], may be off so that all is well with the others, seconds.
+const FAR_OFF: i64 = 3_600;
+/// The replica whose clock may be that wrong.
+const ASTRAY: usize = 0;
 
 #[derive(Clone, Copy, Debug)]
 enum Event {
@@ -30,7 +34,8 @@ enum Event {
     Pass(Duration),
 }
 
-fn event() -> impl Strategy<Value = Event> {
+/// `astray`: how far the clock of that replica may be off, seconds.
+fn event(astray: i64) -> impl Strategy<Value = Event> {
     let pass = prop_oneof![
         4 => (1..45_u64).prop_map(Duration::from_secs),
         2 => (1..12_u64).prop_map(Duration::from_hours),
@@ -41,7 +46,10 @@ fn event() -> impl Strategy<Value = Event> {
         4 => (0..REPLICAS).prop_map(Event::Look),
         2 => (0..REPLICAS).prop_map(Event::Renew),
         1 => (0..REPLICAS).prop_map(Event::Crash),
-        1 => (0..REPLICAS, -OFF..=OFF).prop_map(|(replica, seconds)| Event::SetClock(replica, seconds)),
+        1 => (0..REPLICAS).prop_flat_map(move |replica| {
+            let off = if replica == ASTRAY { astray } else { OFF };
+            (-off..=off).prop_map(move |seconds| Event::SetClock(replica, seconds))
+        }),
         1 => Just(Event::EmptySecret),
         5 => pass.prop_map(Event::Pass),
     ]
@@ -89,6 +97,8 @@ struct World {
     replicas: Vec<Replica>,
     /// How often the Secret was emptied.
     emptied: usize,
+    /// No clock was ever far off.
+    is_right: bool,
 }
 
 impl World {
@@ -101,6 +111,7 @@ impl World {
             before: VecDeque::new(),
             replicas: (0..REPLICAS).map(|_| Replica::default()).collect(),
             emptied: 0,
+            is_right: true,
         }
     }
 
@@ -113,7 +124,10 @@ impl World {
                 let clock_off = self.replicas[index].clock_off;
                 self.replicas[index] = Replica { clock_off, looked: self.time, ..Replica::default() };
             }
-            Event::SetClock(index, seconds) => self.replicas[index].clock_off = seconds,
+            Event::SetClock(index, seconds) => {
+                self.replicas[index].clock_off = seconds;
+                self.is_right &= seconds.abs() <= OFF;
+            }
             // Each time at most two authorities are on their way; more of them than are adopted would be too many.
             Event::EmptySecret if self.emptied < MAX_ADOPTED / 2 => {
                 self.emptied += 1;
@@ -196,9 +210,7 @@ impl World {
                 }
                 replica.observation.record(state.next_certificate(), true, instant(time));
                 replica.looked = time;
-                if state.current.is_some() {
-                    replica.authority = state.current;
-                }
+                replica.authority = signer(&state, replica.authority.take(), wall);
                 self.renew(index);
                 self.check();
             }
@@ -208,7 +220,8 @@ impl World {
     fn renew(&mut self, index: usize) {
         let wall = self.wall(index);
         let replica = &mut self.replicas[index];
-        let Some(authority) = &replica.authority else { return };
+        let authority = replica.authority.as_ref().filter(|authority| authority.validity().covers(wall));
+        let Some(authority) = authority else { return };
         if !replica.leaf.as_ref().is_some_and(|leaf| leaf.is_good(authority, wall)) {
             let names = ["injector".to_owned()];
             let (leaf, _) = MintedLeaf::mint(authority, &names, wall, policy().leaf_lifetime()).unwrap();
@@ -216,17 +229,39 @@ impl World {
         }
     }
 
-    /// Every leaf that is served is trusted by the slowest and by the fastest API server, and nothing grows.
+    /// Whatever happened: soon, and at the latest after `wait`, all serve with one authority.
+    fn comes_to_rest(&mut self, wait: Duration) {
+        for wait in [SETTLE, SETTLE, SETTLE, SETTLE, wait] {
+            self.pass(wait);
+            (0..REPLICAS).for_each(|index| self.look(index));
+        }
+        let current = self.secret.1.current.as_ref().expect("an authority signs").certificate_der().clone();
+        for index in 0..REPLICAS {
+            assert_eq!(self.signer(index), current);
+        }
+    }
+
+    /// The authority of the leaf that a replica serves.
+    fn signer(&self, index: usize) -> CertificateDer<'static> {
+        self.replicas[index].leaf.as_ref().expect("a replica serves").authority().clone()
+    }
+
+    /// Every leaf that is served is trusted by the slowest and by the fastest API server, and nothing grows. Only what a
+    /// clock signs that is itself far off may be from the future.
     fn check(&mut self) {
         while self.before.front().is_some_and(|(until, _)| *until + SETTLE <= self.time) {
             self.before.pop_front();
         }
         let real = now() + self.time;
-        for leaf in self.replicas.iter().filter_map(|replica| replica.leaf.as_ref()) {
-            if leaf.validity().is_over(real) {
+        for (index, replica) in self.replicas.iter().enumerate() {
+            let Some(leaf) = replica.leaf.as_ref().filter(|leaf| !leaf.validity().is_over(real)) else {
                 continue;
+            };
+            if index != ASTRAY || replica.clock_off.abs() <= OFF && self.is_right {
+                assert!(real >= leaf.validity().not_before);
+                let authority = validity(leaf.authority()).unwrap();
+                assert!(real >= authority.not_before, "an authority from the future");
             }
-            assert!(real >= leaf.validity().not_before);
             for bundle in self.before.iter().map(|(_, bundle)| bundle).chain([&self.configuration.1]) {
                 assert!(bundle.contains(leaf.authority()), "an API server does not trust what is served");
             }
@@ -239,21 +274,43 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
 
     #[test]
-    fn what_is_served_is_trusted(events in vec(event(), 1..120)) {
+    fn what_is_served_is_trusted(events in vec(event(OFF), 1..120)) {
         let mut world = World::new();
         for event in events {
             world.apply(event);
         }
-        // Whatever happened: soon all serve, with one authority.
-        for _ in 0..4 {
-            world.pass(SETTLE);
-            (0..REPLICAS).for_each(|index| world.look(index));
+        world.comes_to_rest(Duration::from_mins(5));
+    }
+
+    #[test]
+    fn a_clock_that_is_an_hour_off_harms_no_other_replica(events in vec(event(FAR_OFF), 1..120)) {
+        let mut world = World::new();
+        for event in events {
+            world.apply(event);
         }
-        let current = world.secret.1.current.as_ref().expect("an authority signs");
-        for replica in &world.replicas {
-            let leaf = replica.leaf.as_ref().expect("a replica serves");
-            prop_assert_eq!(leaf.authority(), current.certificate_der());
-        }
+        world.comes_to_rest(Duration::from_hours(3));
+    }
+}
+
+#[test]
+fn a_clock_that_is_an_hour_ahead_renews_the_authority_and_the_others_wait() {
+    let mut world = World::new();
+    world.comes_to_rest(Duration::ZERO);
+    let old = world.signer(1);
+    world.pass(60 * DAY - world.time - Duration::from_mins(30));
+    world.apply(Event::SetClock(ASTRAY, FAR_OFF));
+    world.look(ASTRAY);
+    world.pass(SETTLE);
+    world.look(ASTRAY);
+    assert_ne!(world.signer(ASTRAY), old, "announced and promoted");
+    for index in [1, 2] {
+        world.look(index);
+        assert_eq!(world.signer(index), old);
+    }
+    world.pass(Duration::from_hours(1));
+    for index in [1, 2] {
+        world.look(index);
+        assert_eq!(world.signer(index), world.signer(ASTRAY));
     }
 }
 

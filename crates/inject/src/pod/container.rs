@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, de::IgnoredAny};
 
-use super::read::{self, List, QuantityText, Text};
+use super::{
+    list::List,
+    read::{self, QuantityText, Text},
+};
 
 /// Containers of service meshes, by the names their injectors give them: they need no secret of the app's, and one
 /// that is a native sidecar must be up before anything else may use the network.

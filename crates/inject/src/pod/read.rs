@@ -1,5 +1,4 @@
-//! How JSON is borrowed: texts, lists that remember absent, null and empty, and the few maps that are filtered
-//! while they are read.
+//! How JSON is borrowed: texts, members that may be null, and the few maps that are filtered while they are read.
 
 use std::{borrow::Cow, fmt, marker::PhantomData, ops::Deref};
 
@@ -99,41 +98,6 @@ pub(crate) enum Presence<T> {
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Presence<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Ok(Option::deserialize(deserializer)?.map_or(Self::Null, Self::Value))
-    }
-}
-
-/// A list that may be absent, null or there (empty included).
-#[derive(Clone, Debug, Default)]
-pub(crate) enum List<T> {
-    #[default]
-    Absent,
-    Null,
-    Items(Vec<T>),
-}
-
-impl<T> List<T> {
-    pub(crate) fn as_slice(&self) -> &[T] {
-        match self {
-            Self::Items(items) => items,
-            Self::Absent | Self::Null => &[],
-        }
-    }
-
-    pub(crate) fn iter(&self) -> std::slice::Iter<'_, T> {
-        self.as_slice().iter()
-    }
-
-    pub(crate) fn iter_mut(&mut self) -> std::slice::IterMut<'_, T> {
-        match self {
-            Self::Items(items) => items.iter_mut(),
-            Self::Absent | Self::Null => [].iter_mut(),
-        }
-    }
-}
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Option::deserialize(deserializer)?.map_or(Self::Null, Self::Items))
     }
 }
 

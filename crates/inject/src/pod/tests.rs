@@ -51,3 +51,30 @@ fn a_list_is_not_an_object() {
         assert!(PodView::parse(json).is_err(), "{json}");
     }
 }
+
+/// A list of small items takes dozens of times its bytes in memory: it is not read to its end.
+#[test]
+fn lists_that_nobody_writes_are_not_read_to_their_end() {
+    let list = |item: &str, count: usize| format!("[{}{item}]", format!("{item},").repeat(count - 1));
+    for (open, close, item, most, what) in [
+        (r#"{"spec":{"containers":"#, "}}", "{}", 1_000, "containers"),
+        (r#"{"spec":{"initContainers":"#, "}}", "{}", 1_000, "containers"),
+        (r#"{"spec":{"volumes":"#, "}}", "{}", 2_000, "volumes"),
+        (r#"{"spec":{"volumes":[{"projected":{"sources":"#, "}}]}}", "{}", 2_000, "sources of a volume"),
+        (r#"{"spec":{"containers":[{"env":"#, "}]}}", "{}", 5_000, "variables of a container"),
+        (r#"{"spec":{"containers":[{"volumeMounts":"#, "}]}}", "{}", 5_000, "mounts of a container"),
+        (r#"{"spec":{"containers":[{"args":"#, "}]}}", r#""""#, 5_000, "words of a command"),
+        (r#"{"spec":{"containers":[{"command":"#, "}]}}", r#""""#, 5_000, "words of a command"),
+    ] {
+        let enough = format!("{open}{}{close}", list(item, most));
+        assert!(PodView::parse(&enough).is_ok(), "{open}");
+        // The rest is not even JSON: nobody looks at it.
+        let more = format!("{open}[{}!", format!("{item},").repeat(most + 1));
+        let error = PodView::parse(&more).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("not a pod: more than {most} {what} at line 1")), "{error}");
+    }
+    let env = list("{}", 4_000);
+    let containers = list(&format!(r#"{{"env":{env}}}"#), 100);
+    let error = PodView::parse(&format!(r#"{{"spec":{{"containers":{containers}}}}}"#)).unwrap_err();
+    assert!(error.to_string().starts_with("not a pod: more than 50000 members and items"), "{error}");
+}

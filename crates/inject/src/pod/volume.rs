@@ -2,7 +2,10 @@
 
 use serde::Deserialize;
 
-use super::read::{self, List, QuantityText, Text};
+use super::{
+    list::List,
+    read::{self, QuantityText, Text},
+};
 
 /// A volume.
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -16,6 +16,7 @@ use crate::{
     annotations::{ValueKind, spec_of},
     mutation_mode::{MUTATION_MODE, MutationMode, WORKLOAD_MUTATION_MODE},
     patch::{ANNOTATIONS, Operation, Patch, Value, annotation_pointer},
+    problem::shown_key,
 };
 
 /// The longest list of keys in a warning, characters: with the words before it, about what Kubernetes advises for a
@@ -244,11 +245,12 @@ fn wishes<'v>(workload: &'v WorkloadView<'_>) -> impl Iterator<Item = (&'v str, 
 fn listed(keys: &[&str]) -> String {
     let mut text = String::new();
     for (index, key) in keys.iter().enumerate() {
+        let key = shown_key(key);
         if index > 0 && text.len() + key.len() > KEYS_SHOWN {
             return format!("{text} and {} more", keys.len() - index);
         }
         text.push_str(if index > 0 { ", " } else { "" });
-        text.push_str(key);
+        text.push_str(&key);
     }
     text
 }

@@ -1,7 +1,12 @@
 //! The read model of a workload: its own annotations, its template, and what says whether the template may change.
 
+use std::fmt;
+
 use scaivault_contract::names::ANNOTATION_PREFIX;
-use serde::{Deserialize, de::IgnoredAny};
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, SeqAccess, Visitor},
+};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
@@ -94,7 +99,7 @@ impl<'a> WorkloadView<'a> {
             kind,
             annotations: metadata.annotations,
             is_deleting: metadata.deletion_timestamp.is_some(),
-            is_from_cron_job: is_job && metadata.owner_references.iter().flatten().any(Owner::is_cron_job),
+            is_from_cron_job: is_job && metadata.owner_references.is_some_and(|Owners { cron_job }| cron_job),
             template: view,
             template_parents,
             is_template_fixed: is_job && (suspend != Some(true) || status.start_time.is_some()),
@@ -169,8 +174,35 @@ struct Metadata<'a> {
     #[serde(borrow)]
     annotations: Annotations<'a>,
     deletion_timestamp: Option<IgnoredAny>,
-    #[serde(borrow)]
-    owner_references: Option<Vec<Owner<'a>>>,
+    owner_references: Option<Owners>,
+}
+
+/// Of the owners what matters of them, so that a long list takes no memory.
+struct Owners {
+    /// A CronJob is the controller.
+    cron_job: bool,
+}
+
+impl<'de> Deserialize<'de> for Owners {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OwnersVisitor;
+        impl<'de> Visitor<'de> for OwnersVisitor {
+            type Value = Owners;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a sequence")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Owners, A::Error> {
+                let mut cron_job = false;
+                while let Some(owner) = list.next_element::<Owner<'de>>()? {
+                    cron_job |= owner.is_cron_job();
+                }
+                Ok(Owners { cron_job })
+            }
+        }
+        deserializer.deserialize_seq(OwnersVisitor)
+    }
 }
 
 #[derive(Default, Deserialize)]

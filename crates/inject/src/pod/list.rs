@@ -1,0 +1,117 @@
+//! Lists that remember absent, null and empty, and end where nobody's list is so long.
+
+use std::{fmt, marker::PhantomData};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, SeqAccess, Visitor},
+};
+
+use super::{
+    container::{ContainerView, MountView, VariableView},
+    read::Text,
+    volume::{ProjectionView, VolumeView},
+};
+use crate::limits;
+
+/// A list that may be absent, null or there (empty included).
+#[derive(Clone, Debug, Default)]
+pub(crate) enum List<T> {
+    #[default]
+    Absent,
+    Null,
+    Items(Vec<T>),
+}
+
+impl<T> List<T> {
+    pub(crate) fn as_slice(&self) -> &[T] {
+        match self {
+            Self::Items(items) => items,
+            Self::Absent | Self::Null => &[],
+        }
+    }
+
+    pub(crate) fn iter(&self) -> std::slice::Iter<'_, T> {
+        self.as_slice().iter()
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> std::slice::IterMut<'_, T> {
+        match self {
+            Self::Items(items) => items.iter_mut(),
+            Self::Absent | Self::Null => [].iter_mut(),
+        }
+    }
+}
+
+impl<'de, T: Listed + Deserialize<'de>> Deserialize<'de> for List<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let items: Option<Items<T>> = Option::deserialize(deserializer)?;
+        Ok(items.map_or(Self::Null, |Items(items)| Self::Items(items)))
+    }
+}
+
+/// What lists are made of. `{}` is two bytes of a review and a hundred in memory, so a list that nobody writes is not
+/// read to its end.
+pub(crate) trait Listed {
+    /// Its plural, for an error.
+    const PLURAL: &'static str;
+    /// The most of one list.
+    const MOST: usize;
+}
+
+impl Listed for ContainerView<'_> {
+    const PLURAL: &'static str = "containers";
+    const MOST: usize = limits::CONTAINERS_READ;
+}
+
+impl Listed for VolumeView<'_> {
+    const PLURAL: &'static str = "volumes";
+    const MOST: usize = limits::VOLUMES_READ;
+}
+
+impl Listed for ProjectionView<'_> {
+    const PLURAL: &'static str = "sources of a volume";
+    const MOST: usize = limits::VOLUMES_READ;
+}
+
+impl Listed for VariableView<'_> {
+    const PLURAL: &'static str = "variables of a container";
+    const MOST: usize = limits::ITEMS_READ;
+}
+
+impl Listed for MountView<'_> {
+    const PLURAL: &'static str = "mounts of a container";
+    const MOST: usize = limits::ITEMS_READ;
+}
+
+impl Listed for Text<'_> {
+    const PLURAL: &'static str = "words of a command";
+    const MOST: usize = limits::ITEMS_READ;
+}
+
+struct Items<T>(Vec<T>);
+
+impl<'de, T: Listed + Deserialize<'de>> Deserialize<'de> for Items<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ItemsVisitor<T>(PhantomData<T>);
+        impl<'de, T: Listed + Deserialize<'de>> Visitor<'de> for ItemsVisitor<T> {
+            type Value = Items<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a sequence")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Items<T>, A::Error> {
+                let mut items = Vec::new();
+                while let Some(item) = list.next_element()? {
+                    if items.len() == T::MOST {
+                        return Err(A::Error::custom(format_args!("more than {} {}", T::MOST, T::PLURAL)));
+                    }
+                    items.push(item);
+                }
+                Ok(Items(items))
+            }
+        }
+        deserializer.deserialize_seq(ItemsVisitor(PhantomData))
+    }
+}
