@@ -63,8 +63,9 @@ impl ManagedKeeper {
         self.tell_leaf();
         let again_in = match looked {
             Ok(looked) => {
+                let again_in = looked.again_in;
                 self.tell(looked, now);
-                looked.again_in
+                again_in
             }
             Err(error) => {
                 self.complain(error, now);
