@@ -152,7 +152,7 @@ fn every_entry_asks_for_no_more_than_it_needs() {
     }
 }
 
-/// The injector does not become ready where one of the two is missing.
+/// The injector says in its log that one of the two is missing, and counts it as a failure.
 #[test]
 fn both_configurations_are_there_whatever_is_switched_off() {
     let manifests =
