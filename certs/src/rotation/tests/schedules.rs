@@ -297,7 +297,7 @@ fn a_clock_that_is_an_hour_ahead_renews_the_authority_and_the_others_wait() {
     let mut world = World::new();
     world.comes_to_rest(Duration::ZERO);
     let old = world.signer(1);
-    world.pass(60 * DAY - world.time - Duration::from_mins(30));
+    world.pass((60 * DAY).saturating_sub(world.time + Duration::from_mins(30)));
     world.apply(Event::SetClock(ASTRAY, FAR_OFF));
     world.look(ASTRAY);
     world.pass(SETTLE);
