@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use scaivault_inject::{KubeVersion, Settings};
 use scaivault_testkit::{PREFIX, apply};
-use scaivault_webhook::{AdmissionContext, NoCluster, Entry, review_to_response};
+use scaivault_webhook::{AdmissionContext, Entry, NoCluster, review_to_response};
 use serde_json::{Value, json};
 
 static CONTEXT: LazyLock<AdmissionContext> = LazyLock::new(|| {
