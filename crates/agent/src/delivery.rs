@@ -52,6 +52,13 @@ impl Delivery {
         of_files.chain(wanted.variables.iter().map(|mapping| Key::of(&mapping.secret))).collect()
     }
 
+    /// These and, where they have one of the variables' file, all others of it: it is written as a whole.
+    pub(crate) fn with_other_variables(&self, keys: &BTreeSet<Key>) -> BTreeSet<Key> {
+        let variables = self.config.wanted.variables.iter().map(|mapping| Key::of(&mapping.secret));
+        let variables: BTreeSet<_> = variables.collect();
+        if variables.is_disjoint(keys) { keys.clone() } else { keys | &variables }
+    }
+
     /// Every dynamic secret that is wanted: files of the same one share a lease.
     pub(crate) fn dynamics(&self) -> BTreeSet<DynamicRef> {
         let sources = self.config.wanted.files.iter().map(|spec| &spec.source);

@@ -34,10 +34,8 @@ pub(crate) struct First {
 
 /// Fetches and writes.
 pub(crate) async fn first(delivery: &mut Delivery, earlier: Earlier) -> Result<First, Ending> {
-    let patience = Patience {
-        deadline: Instant::now() + delivery.config.fetch_timeout,
-        seed: chance::seed(SystemTime::now()),
-    };
+    let deadline = Instant::now() + delivery.config.fetch_timeout;
+    let patience = Patience::until(deadline, chance::seed(SystemTime::now()));
     let (answers, of_leases) = delivery.fetch(patience).await.map_err(DeliveryError::from)?;
     let fail_open = delivery.config.fail_open;
     let is_running = earlier == Earlier::Everything;

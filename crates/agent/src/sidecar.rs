@@ -31,10 +31,16 @@ use crate::{
 
 /// How long the sidecar sleeps at most while it holds leases: their times are wall-clock times, and a clock may be set.
 const LEASE_LOOK: Duration = Duration::from_mins(1);
-/// The pause after a lease could not be renewed or generated.
+/// The pause after a lease was generated, or could be neither renewed nor generated: each generation makes a user in a
+/// database, whatever the answers say about its life.
 const LEASE_PAUSE: Duration = Duration::from_secs(30);
-/// The pauses after a signal did not reach its process: it may be starting.
-const RELOAD_PAUSES: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(5));
+/// The first and the longest pause after a try that failed: of reading (never longer than the interval), of writing, or
+/// of a signal, whose process may be starting.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(5));
+/// How long one try of a request may take: the client's own limit, with a login before it.
+const TRY_TIMEOUT: Duration = Duration::from_secs(30);
+/// An event is heard by all replicas of a workload at once; each reads at a moment of its own within this time.
+const EVENT_SPREAD: Duration = Duration::from_secs(2);
 /// How long revoking may take at the end. The kubelet's default grace period is 30 s for all of the pod.
 const REVOKE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -72,7 +78,13 @@ struct Sidecar {
     /// Answers of pinned versions, which never change.
     pinned: Answers,
     refresh: Schedule,
-    /// When leases that could not be had are tried again.
+    /// What is to be read: since an event spoke of it, or since it could not be read and written.
+    asked: BTreeSet<Key>,
+    /// Reading what is asked for, before the next refresh.
+    reading: Attempts,
+    /// Writing the credentials of leases, which are not read again.
+    writing: Attempts,
+    /// Before which time nothing is done about a lease.
     lease_tries: BTreeMap<DynamicRef, Instant>,
     /// Leases whose credentials were replaced: the application may still use them until they end.
     replaced: Vec<HeldLease>,
@@ -100,15 +112,22 @@ impl Sidecar {
                 sender,
             ));
         }
+        let interval = delivery.config.upkeep.refresh_interval;
         let mut sidecar = Self {
+            asked: answers.iter().filter(|(_, answer)| answer.is_err()).map(|(key, _)| key.clone()).collect(),
             pinned: pinned(answers),
-            refresh: Schedule::new(delivery.config.upkeep.refresh_interval, now, chance::any()),
+            refresh: Schedule::new(interval, now, chance::any()),
+            reading: Attempts::new(PAUSES.0.min(interval), interval),
+            writing: Attempts::new(PAUSES.0, PAUSES.1),
             lease_tries: BTreeMap::new(),
             replaced: Vec::new(),
-            reload: Attempts::new(RELOAD_PAUSES.0, RELOAD_PAUSES.1),
+            reload: Attempts::new(PAUSES.0, PAUSES.1),
             metrics,
             delivery,
         };
+        if !sidecar.asked.is_empty() {
+            sidecar.reading.failed(now, chance::any());
+        }
         // At the pod's start the application does not run yet, and reads the new files anyhow.
         if earlier == Earlier::Everything {
             sidecar.note_changes(&changed);
@@ -123,7 +142,7 @@ impl Sidecar {
             tokio::select! {
                 Some(heard) = heard.recv() => match heard {
                     Heard::Subscribed(id) => self.remember(id).await,
-                    Heard::Changed(paths) => self.refresh(&paths).await,
+                    Heard::Changed(paths) => self.ask(&paths),
                 },
                 () = sleep_until(wake) => self.do_what_is_due().await,
             }
@@ -132,55 +151,88 @@ impl Sidecar {
 
     /// When something is due.
     fn wake(&self, now: Instant, time: SystemTime) -> Instant {
-        let mut wake = self.refresh.due();
-        wake = self.reload.due().map_or(wake, |due| wake.min(due));
+        let attempts = [&self.reading, &self.writing, &self.reload].into_iter().filter_map(Attempts::due);
+        let mut wake = attempts.fold(self.refresh.due(), Instant::min);
         for dynamic in self.delivery.dynamics() {
             let due = match self.step(&dynamic, time) {
                 Some(LeaseStep::Wait(until)) => {
                     now + until.duration_since(time).unwrap_or_default().min(LEASE_LOOK)
                 }
-                _ => self.lease_tries.get(&dynamic).copied().unwrap_or(now),
+                _ => now,
             };
-            wake = wake.min(due);
+            let earliest = self.lease_tries.get(&dynamic).copied().unwrap_or(now);
+            wake = wake.min(due.max(earliest));
         }
         wake
     }
 
+    /// Makes one try of each thing that is due. Leases come first: they end, and the rest only grows older.
     async fn do_what_is_due(&mut self) {
-        if self.refresh.due() <= Instant::now() {
-            self.refresh(&BTreeSet::new()).await;
-            self.refresh.done(Instant::now(), chance::any());
-        }
         self.keep_leases().await;
-        if self.reload.due().is_some_and(|due| due <= Instant::now()) {
+        if self.writing.is_due(Instant::now()) {
+            self.write(&Answers::new());
+        }
+        if self.refresh.due() <= Instant::now() {
+            self.asked = self.delivery.keys();
+            self.refresh.done(Instant::now(), chance::any());
+            self.refresh().await;
+        } else if self.reading.is_due(Instant::now()) {
+            self.refresh().await;
+        }
+        if self.reload.is_due(Instant::now()) {
             self.signal();
         }
     }
 
-    /// Reads the secrets of these paths again, of no path all, and writes what has changed.
-    async fn refresh(&mut self, paths: &BTreeSet<SecretPath>) {
+    /// Asks for the secrets of these paths, of no path for all.
+    fn ask(&mut self, paths: &BTreeSet<SecretPath>) {
         let mut keys = self.delivery.keys();
+        keys.retain(|key| !self.pinned.contains_key(key) && (paths.is_empty() || paths.contains(&key.path)));
+        if !keys.is_empty() {
+            self.asked.extend(keys);
+            self.reading.start(Instant::now() + EVENT_SPREAD.mul_f64(chance::any()));
+        }
+    }
+
+    /// Reads once what is asked for, and writes what has changed. What fails stays asked for.
+    async fn refresh(&mut self) {
+        let mut keys = self.delivery.with_other_variables(&self.asked);
         keys.retain(|key| !self.pinned.contains_key(key));
-        // A file of variables needs all of its secrets.
-        let is_asked = |key: &Key| paths.is_empty() || paths.contains(&key.path);
-        if !keys.iter().any(is_asked) {
+        if keys.is_empty() {
+            self.asked.clear();
+            self.reading.succeeded();
             return;
         }
-        let mut answers = fetch::read_all(&self.delivery.client, keys, self.patience()).await;
+        let is_all =
+            self.delivery.keys().iter().all(|key| keys.contains(key) || self.pinned.contains_key(key));
+        let patience = Patience::once(Instant::now() + TRY_TIMEOUT);
+        let mut answers = fetch::read_all(&self.delivery.client, keys, patience).await;
         for (key, answer) in answers.iter().filter(|(key, answer)| key.version.is_some() && answer.is_ok()) {
             self.pinned.insert(key.clone(), answer.clone());
         }
+        self.asked =
+            answers.iter().filter(|(_, answer)| answer.is_err()).map(|(key, _)| key.clone()).collect();
+        let read: Vec<_> = answers.keys().cloned().collect();
         answers.extend(self.pinned.clone());
-        let is_fresh = self.write(&answers);
+        let written = self.write(&answers);
+        if written == Written::Nothing {
+            self.asked.extend(read);
+        }
+        if self.asked.is_empty() {
+            self.reading.succeeded();
+        } else {
+            self.reading.failed(Instant::now(), chance::any());
+        }
+        let is_fresh = written == Written::All;
         self.metrics.count(if is_fresh { Counter::Refreshed } else { Counter::NotRefreshed });
-        if is_fresh {
+        if is_fresh && is_all {
             self.metrics.fresh(SystemTime::now());
         }
         self.keep_state().await;
     }
 
-    /// Writes what differs; whether nothing was left out.
-    fn write(&mut self, answers: &Answers) -> bool {
+    /// Writes what differs of these answers and of all leases.
+    fn write(&mut self, answers: &Answers) -> Written {
         let composition = self.delivery.compose(answers, Variables::AllOrNone);
         for failure in &composition.failures {
             tracing::warn!(%failure, "not refreshed, keeping the file as it is");
@@ -190,12 +242,14 @@ impl Sidecar {
                 let changed: Vec<_> = changed.into_iter().cloned().collect();
                 let is_all = composition.failures.is_empty();
                 drop(composition);
+                self.writing.succeeded();
                 self.note_changes(&changed);
-                is_all
+                if is_all { Written::All } else { Written::Some }
             }
             Err(error) => {
-                tracing::error!(%error, "not refreshed");
-                false
+                tracing::error!(%error, "not refreshed, trying again");
+                self.writing.failed(Instant::now(), chance::any());
+                Written::Nothing
             }
         }
     }
@@ -224,7 +278,7 @@ impl Sidecar {
             }
             Err(error) => {
                 self.metrics.count(Counter::NotSignalled);
-                if self.reload.failed(Instant::now()) {
+                if self.reload.failed(Instant::now(), chance::any()) {
                     tracing::warn!(%error, "application not signalled, trying again");
                 } else {
                     tracing::debug!(%error, "application not signalled, trying again");
@@ -244,9 +298,7 @@ impl Sidecar {
                 Some(LeaseStep::Renew) => self.renew(&dynamic).await,
                 Some(LeaseStep::Replace) | None => self.replace(&dynamic).await,
             };
-            if is_kept {
-                self.lease_tries.remove(&dynamic);
-            } else {
+            if !is_kept {
                 self.metrics.count(Counter::LeaseFailed);
                 self.lease_tries.insert(dynamic, Instant::now() + LEASE_PAUSE);
             }
@@ -280,7 +332,10 @@ impl Sidecar {
     }
 
     async fn replace(&mut self, dynamic: &DynamicRef) -> bool {
-        match self.delivery.generate(dynamic, self.patience()).await {
+        let patience = Patience::once(Instant::now() + TRY_TIMEOUT);
+        let generated = self.delivery.generate(dynamic, patience).await;
+        self.lease_tries.insert(dynamic.clone(), Instant::now() + LEASE_PAUSE);
+        match generated {
             Ok(Ok(replaced)) => {
                 self.metrics.count(Counter::LeaseGenerated);
                 self.replaced.extend(replaced);
@@ -307,13 +362,6 @@ impl Sidecar {
         }
     }
 
-    /// A refresh takes no longer than the first fetch may, nor than its own interval.
-    fn patience(&self) -> Patience {
-        let config = &self.delivery.config;
-        let time = config.fetch_timeout.min(config.upkeep.refresh_interval);
-        Patience { deadline: Instant::now() + time, seed: chance::seed(SystemTime::now()) }
-    }
-
     /// Gives back what ScaiVault holds for this pod, inside the pod's grace period.
     async fn stop(mut self) {
         let now = SystemTime::now();
@@ -337,6 +385,17 @@ impl Sidecar {
         }
         tracing::info!("stopped");
     }
+}
+
+/// What came of writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Written {
+    /// Every file is as it should be.
+    All,
+    /// Some files were left out: they could not be read or composed.
+    Some,
+    /// The volume could not be written.
+    Nothing,
 }
 
 /// The answers that never change: good ones of pinned versions.

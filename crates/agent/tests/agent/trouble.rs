@@ -1,0 +1,81 @@
+//! What goes wrong while the sidecar runs, and what it does not take along.
+
+use std::{fs, process::Stdio};
+
+use scaivault_devserver::{Fault, Route};
+
+use crate::support::{Pod, data, start, terminate, until};
+
+#[tokio::test]
+async fn leases_that_end_at_once_are_not_generated_in_a_row() {
+    let pod = Pod::new().await;
+    let dynamic = pod.mapping(&[("engine=postgres role=readonly ttl=1s", "db.json")]);
+    let watch = pod.mapping(&[("app/stripe#key", "key")]);
+    pod.vault.add_fault(Fault::refuse(Route::Renew, "lease_not_found", 10_000));
+    let variables =
+        [("DYNAMIC", dynamic.as_str()), ("WATCH_PATHS", watch.as_str()), ("REFRESH_INTERVAL", "1s")];
+    let sidecar = start(&mut pod.agent("sidecar", &variables));
+    pod.requested(Route::Generate, 2).await;
+    let reads = pod.vault.requests(Route::Read);
+    pod.requested(Route::Read, reads + 4).await;
+    assert_eq!(pod.vault.requests(Route::Generate), 2);
+    terminate(sidecar).await.check(0, &["generating a new one"]);
+}
+
+#[tokio::test]
+async fn credentials_that_could_not_be_written_are_written_later() {
+    let pod = Pod::new().await;
+    let dynamic = pod.mapping(&[("engine=postgres role=readonly ttl=3s", "db.json")]);
+    let (secrets, aside, log) = (pod.path("secrets"), pod.path("aside"), pod.path("log"));
+    let mut agent = pod.agent("sidecar", &[("DYNAMIC", &dynamic)]);
+    let sidecar = agent.stdout(Stdio::piped()).stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
+    until(|| pod.secret("db.json").is_some()).await;
+    let before = pod.secret("db.json");
+    fs::rename(&secrets, &aside).unwrap();
+    fs::write(&secrets, "in the way").unwrap();
+    pod.vault.take_lease_away(&pod.vault.leases().first().unwrap().id);
+    until(|| fs::read_to_string(&log).unwrap().contains("not refreshed")).await;
+    fs::remove_file(&secrets).unwrap();
+    fs::rename(&aside, &secrets).unwrap();
+    until(|| pod.secret("db.json").is_some_and(|now| Some(now) != before)).await;
+    terminate(sidecar).await.check(0, &[]);
+}
+
+#[tokio::test]
+async fn a_secret_that_cannot_be_read_holds_no_lease_up_and_is_tried_again() {
+    let pod = Pod::new().await;
+    let dynamic = pod.mapping(&[("engine=postgres role=readonly ttl=2s", "db.json")]);
+    let watch = pod.mapping(&[("app/stripe#key", "key")]);
+    let variables = [
+        ("DYNAMIC", dynamic.as_str()),
+        ("WATCH_PATHS", watch.as_str()),
+        ("FETCH_TIMEOUT", "2m"),
+        ("REFRESH_INTERVAL", "1d"),
+        ("REFRESH_ON_EVENT", "true"),
+    ];
+    let sidecar = start(&mut pod.agent("sidecar", &variables));
+    pod.requested(Route::Poll, 1).await;
+    pod.vault.add_fault(Fault::refuse(Route::Read, "service_unavailable", 10_000));
+    let reads = pod.vault.requests(Route::Read);
+    pod.vault.rotate(&"app/stripe".parse().unwrap(), data("rotated"));
+    pod.requested(Route::Read, reads + 1).await;
+    let renewals = pod.vault.requests(Route::Renew);
+    pod.requested(Route::Renew, renewals + 2).await;
+    pod.vault.clear_faults();
+    until(|| pod.secret("key").as_deref() == Some("rotated")).await;
+    terminate(sidecar).await.check(0, &["keeping the file as it is"]);
+}
+
+#[tokio::test]
+async fn an_event_is_about_its_own_secrets() {
+    let pod = Pod::new().await;
+    let watch = pod.mapping(&[("app/stripe#key", "key"), ("app/database#port", "port")]);
+    let variables =
+        [("WATCH_PATHS", watch.as_str()), ("REFRESH_INTERVAL", "1d"), ("REFRESH_ON_EVENT", "true")];
+    let sidecar = start(&mut pod.agent("sidecar", &variables));
+    pod.requested(Route::Poll, 1).await;
+    pod.vault.rotate(&"app/stripe".parse().unwrap(), data("rotated"));
+    until(|| pod.secret("key").as_deref() == Some("rotated")).await;
+    assert_eq!(pod.vault.requests(Route::Read), 3);
+    terminate(sidecar).await.check(0, &[]);
+}
