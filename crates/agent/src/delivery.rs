@@ -147,10 +147,13 @@ impl Delivery {
         self.sink.is_ready(false)
     }
 
-    /// Ends a start that has failed. Where nothing is kept nobody would find its leases again.
+    /// Ends a start that has failed. Where nothing is kept nobody would find its leases again; where something is, a
+    /// login that ScaiVault took no more must not be there for the next start.
     pub(crate) async fn abandon(&mut self) {
         if !self.store.keeps() {
             self.revoke_all(Vec::new()).await;
+        } else if let Err(error) = self.save().await {
+            tracing::warn!(%error, "the next start finds the state of the start before");
         }
     }
 
