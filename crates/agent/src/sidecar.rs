@@ -10,6 +10,7 @@ use scaivault_client::{Retry, SubscriptionId};
 use scaivault_contract::{DynamicRef, SecretPath, TargetFile};
 use tokio::{
     sync::mpsc::{self, Receiver},
+    task::AbortHandle,
     time::{Instant, sleep_until},
 };
 
@@ -54,14 +55,19 @@ pub(crate) async fn run(config: Config) -> Result<(), Ending> {
     let mut delivery = Delivery::new(config).await?;
     let earlier = if delivery.is_complete() { Earlier::Everything } else { Earlier::Nothing };
     let first = tokio::select! {
-        first = first(&mut delivery, earlier) => first,
-        _ = end.recv() => Err(stopped()),
+        first = first(&mut delivery, earlier) => Some(first),
+        _ = end.recv() => None,
     };
     let first = match first {
-        Ok(first) => first,
-        Err(ending) => {
+        Some(Ok(first)) => first,
+        Some(Err(ending)) => {
             delivery.abandon().await;
             return Err(ending);
+        }
+        // The pod ends: there is no next start that would take up what is kept.
+        None => {
+            stop(delivery, Vec::new()).await;
+            return Err(stopped());
         }
     };
     let (mut sidecar, mut heard) = Sidecar::new(delivery, first, earlier, metrics);
@@ -69,7 +75,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Ending> {
         () = sidecar.keep_fresh(&mut heard) => {}
         _ = end.recv() => {}
     }
-    sidecar.stop().await;
+    sidecar.stop(heard).await;
     Ok(())
 }
 
@@ -89,6 +95,8 @@ struct Sidecar {
     /// Leases whose credentials were replaced: the application may still use them until they end.
     replaced: Vec<HeldLease>,
     reload: Attempts,
+    /// What listens to events.
+    listener: Option<AbortHandle>,
     metrics: Arc<Metrics>,
 }
 
@@ -102,16 +110,17 @@ impl Sidecar {
         let First { answers, changed } = first;
         let now = Instant::now();
         let (sender, heard) = mpsc::channel(1);
-        if delivery.config.upkeep.on_event {
+        let listener = delivery.config.upkeep.on_event.then(|| {
             let paths: BTreeSet<_> = delivery.keys().into_iter().map(|key| key.path).collect();
-            tokio::spawn(listen::listen(
+            let listening = tokio::spawn(listen::listen(
                 Arc::clone(&delivery.client),
                 paths.into_iter().collect(),
                 delivery.subscription.clone(),
                 chance::seed(SystemTime::now()),
                 sender,
             ));
-        }
+            listening.abort_handle()
+        });
         let interval = delivery.config.upkeep.refresh_interval;
         let mut sidecar = Self {
             asked: answers.iter().filter(|(_, answer)| answer.is_err()).map(|(key, _)| key.clone()).collect(),
@@ -122,6 +131,7 @@ impl Sidecar {
             lease_tries: BTreeMap::new(),
             replaced: Vec::new(),
             reload: Attempts::new(PAUSES.0, PAUSES.1),
+            listener,
             metrics,
             delivery,
         };
@@ -339,6 +349,8 @@ impl Sidecar {
             Ok(Ok(replaced)) => {
                 self.metrics.count(Counter::LeaseGenerated);
                 self.replaced.extend(replaced);
+                let now = SystemTime::now();
+                self.replaced.retain(|lease| !lease.has_ended(now));
             }
             Ok(Err(failure)) => {
                 tracing::warn!(%failure, "no new lease, trying again");
@@ -356,35 +368,48 @@ impl Sidecar {
         self.keep_state().await;
     }
 
+    /// Ends what listens, so that nothing subscribes again, and gives back what is held.
+    async fn stop(mut self, mut heard: Receiver<Heard>) {
+        if let Some(listener) = &self.listener {
+            listener.abort();
+        }
+        while let Ok(heard) = heard.try_recv() {
+            if let Heard::Subscribed(id) = heard {
+                self.delivery.subscription = Some(id);
+            }
+        }
+        stop(self.delivery, self.replaced).await;
+    }
+
     async fn keep_state(&self) {
         if let Err(error) = self.delivery.save().await {
             tracing::error!(%error, "state not kept");
         }
     }
+}
 
-    /// Gives back what ScaiVault holds for this pod, inside the pod's grace period.
-    async fn stop(mut self) {
-        let now = SystemTime::now();
-        self.replaced.retain(|lease| lease.is_usable(now));
-        let delay = self.delivery.config.upkeep.revoke_delay;
-        let has_leases = !self.delivery.leases.0.is_empty() || !self.replaced.is_empty();
-        if has_leases && !delay.is_zero() {
-            tracing::info!(delay_seconds = delay.as_secs(), "leaving the application its leases for a while");
-            tokio::time::sleep(delay).await;
-        }
-        let stopped = tokio::time::timeout(REVOKE_TIMEOUT, async {
-            if let Some(subscription) = self.delivery.subscription.take()
-                && let Err(error) = self.delivery.client.unsubscribe(&subscription).await
-            {
-                tracing::warn!(%error, %subscription, "subscription not deleted");
-            }
-            self.delivery.revoke_all(self.replaced).await;
-        });
-        if stopped.await.is_err() {
-            tracing::warn!("not all leases were revoked in time, they end by themselves");
-        }
-        tracing::info!("stopped");
+/// Gives back what ScaiVault holds for this pod, inside the pod's grace period.
+async fn stop(mut delivery: Delivery, replaced: Vec<HeldLease>) {
+    let delay = delivery.config.upkeep.revoke_delay;
+    let has_leases = !delivery.leases.0.is_empty() || !replaced.is_empty();
+    if has_leases && !delay.is_zero() {
+        tracing::info!(delay_seconds = delay.as_secs(), "leaving the application its leases for a while");
+        tokio::time::sleep(delay).await;
     }
+    let (client, subscription) = (Arc::clone(&delivery.client), delivery.subscription.take());
+    let unsubscribe = async {
+        if let Some(subscription) = subscription
+            && let Err(error) = client.unsubscribe(&subscription).await
+        {
+            tracing::warn!(%error, %subscription, "subscription not deleted");
+        }
+    };
+    // At once: a subscription costs little, and must not take the time of the leases.
+    let both = async { tokio::join!(delivery.revoke_all(replaced), unsubscribe) };
+    if tokio::time::timeout(REVOKE_TIMEOUT, both).await.is_err() {
+        tracing::warn!("not all leases were revoked in time, they end by themselves");
+    }
+    tracing::info!("stopped");
 }
 
 /// What came of writing.

@@ -2,7 +2,7 @@
 
 use std::{fs, process::Stdio};
 
-use scaivault_devserver::{Fault, Route};
+use scaivault_devserver::{Effect, Fault, Route};
 
 use crate::support::{Pod, data, start, terminate, until};
 
@@ -78,4 +78,41 @@ async fn an_event_is_about_its_own_secrets() {
     until(|| pod.secret("key").as_deref() == Some("rotated")).await;
     assert_eq!(pod.vault.requests(Route::Read), 3);
     terminate(sidecar).await.check(0, &[]);
+}
+
+#[tokio::test]
+async fn a_pod_that_ends_during_its_first_fetch_leaves_no_lease() {
+    for (command, name) in [("init", "SECRETS"), ("sidecar", "WATCH_PATHS")] {
+        let pod = Pod::new().await;
+        let dynamic = pod.mapping(&[
+            ("engine=postgres role=readonly", "a"),
+            ("engine=postgres role=readonly ttl=2h", "b"),
+        ]);
+        let state = pod.path("state");
+        let variables = [("DYNAMIC", dynamic.as_str()), ("SCAIVAULT_STATE_DIR", state.to_str().unwrap())];
+        pod.run("init", &variables).await.check(0, &[]);
+        assert_eq!(pod.live_leases(), 2);
+        let watch = pod.mapping(&[("app/stripe", "c")]);
+        let variables = [variables[0], variables[1], (name, watch.as_str())];
+        pod.vault.add_fault(Fault { route: Some(Route::Read), effect: Effect::Hang, times: None });
+        let reads = pod.vault.requests(Route::Read);
+        let stuck = start(&mut pod.agent(command, &variables));
+        pod.requested(Route::Read, reads + 1).await;
+        terminate(stuck).await.check(1, &["stopped by SIGTERM", "lease revoked"]);
+        assert_eq!(pod.live_leases(), 0, "{command}");
+    }
+}
+
+#[tokio::test]
+async fn leases_are_revoked_though_the_subscription_cannot_be_deleted() {
+    let pod = Pod::new().await;
+    let dynamic = pod.mapping(&[("engine=postgres role=readonly", "db.json")]);
+    let watch = pod.mapping(&[("app/stripe#key", "key")]);
+    let variables =
+        [("DYNAMIC", dynamic.as_str()), ("WATCH_PATHS", watch.as_str()), ("REFRESH_ON_EVENT", "true")];
+    let sidecar = start(&mut pod.agent("sidecar", &variables));
+    pod.requested(Route::Poll, 1).await;
+    pod.vault.add_fault(Fault { route: Some(Route::Unsubscribe), effect: Effect::Hang, times: None });
+    terminate(sidecar).await.check(0, &["lease revoked"]);
+    assert_eq!(pod.live_leases(), 0);
 }
