@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, io, sync::Arc, time::SystemTime};
 
 use scaivault_client::{Client, Settings, SetupError, SubscriptionId, Timeouts, Trust};
-use scaivault_contract::{DynamicRef, TargetFile};
+use scaivault_contract::DynamicRef;
 use thiserror::Error;
 use tokio::task::JoinSet;
 
@@ -14,7 +14,7 @@ use crate::{
     failure::Failure,
     fetch::{self, Answers, Key, Patience},
     lease::HeldLease,
-    sink::{Mounts, NewFile, Sink, SinkError},
+    sink::{Mounts, NewFile, Outcome, Sink, SinkError},
     state::{Leases, Resumed, StateError, Store},
 };
 
@@ -129,11 +129,7 @@ impl Delivery {
     }
 
     /// Writes what differs and says which files did.
-    pub(crate) fn write<'t>(
-        &self,
-        composition: &Composition<'t>,
-        gives_up: bool,
-    ) -> Result<Vec<&'t TargetFile>, SinkError> {
+    pub(crate) fn write<'t>(&self, composition: &Composition<'t>, gives_up: bool) -> Outcome<'t> {
         let files: Vec<_> = composition
             .files
             .iter()

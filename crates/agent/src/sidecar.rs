@@ -28,6 +28,7 @@ use crate::{
     metrics::{self, Counter, Metrics},
     reload,
     schedule::{Attempts, Schedule},
+    sink::Outcome,
 };
 
 /// How long the sidecar sleeps at most while it holds leases: their times are wall-clock times, and a clock may be set.
@@ -107,7 +108,7 @@ impl Sidecar {
         earlier: Earlier,
         metrics: Arc<Metrics>,
     ) -> (Self, Receiver<Heard>) {
-        let First { answers, changed } = first;
+        let First { answers, changed, is_complete } = first;
         let now = Instant::now();
         let (sender, heard) = mpsc::channel(1);
         let listener = delivery.config.upkeep.on_event.then(|| {
@@ -137,6 +138,9 @@ impl Sidecar {
         };
         if !sidecar.asked.is_empty() {
             sidecar.reading.failed(now, chance::any());
+        }
+        if is_complete {
+            sidecar.metrics.fresh(SystemTime::now());
         }
         // At the pod's start the application does not run yet, and reads the new files anyhow.
         if earlier == Earlier::Everything {
@@ -225,7 +229,7 @@ impl Sidecar {
         let read: Vec<_> = answers.keys().cloned().collect();
         answers.extend(self.pinned.clone());
         let written = self.write(&answers);
-        if written == Written::Nothing {
+        if written == Written::NotEverywhere {
             self.asked.extend(read);
         }
         if self.asked.is_empty() {
@@ -247,19 +251,20 @@ impl Sidecar {
         for failure in &composition.failures {
             tracing::warn!(%failure, "not refreshed, keeping the file as it is");
         }
-        match self.delivery.write(&composition, false) {
-            Ok(changed) => {
-                let changed: Vec<_> = changed.into_iter().cloned().collect();
-                let is_all = composition.failures.is_empty();
-                drop(composition);
+        let Outcome { changed, done } = self.delivery.write(&composition, false);
+        let changed: Vec<_> = changed.into_iter().cloned().collect();
+        let is_all = composition.failures.is_empty();
+        drop(composition);
+        self.note_changes(&changed);
+        match done {
+            Ok(()) => {
                 self.writing.succeeded();
-                self.note_changes(&changed);
                 if is_all { Written::All } else { Written::Some }
             }
             Err(error) => {
                 tracing::error!(%error, "not refreshed, trying again");
                 self.writing.failed(Instant::now(), chance::any());
-                Written::Nothing
+                Written::NotEverywhere
             }
         }
     }
@@ -359,7 +364,10 @@ impl Sidecar {
             // The credentials are valid all the same; after a restart others take their place.
             Err(error) => tracing::error!(%error, "the new lease is not kept"),
         }
-        self.write(&Answers::new());
+        // Of a pod that has nothing to read all is fresh with its leases.
+        if self.write(&Answers::new()) == Written::All && self.delivery.keys().is_empty() {
+            self.metrics.fresh(SystemTime::now());
+        }
         true
     }
 
@@ -419,8 +427,8 @@ enum Written {
     All,
     /// Some files were left out: they could not be read or composed.
     Some,
-    /// The volume could not be written.
-    Nothing,
+    /// A volume could not be written.
+    NotEverywhere,
 }
 
 /// The answers that never change: good ones of pinned versions.

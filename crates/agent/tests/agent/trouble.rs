@@ -1,6 +1,11 @@
 //! What goes wrong while the sidecar runs, and what it does not take along.
 
-use std::{fs, process::Stdio};
+use std::{
+    fs,
+    io::{self, Write as _},
+    net::{TcpListener, TcpStream},
+    process::Stdio,
+};
 
 use scaivault_devserver::{Effect, Fault, Route};
 
@@ -115,4 +120,24 @@ async fn leases_are_revoked_though_the_subscription_cannot_be_deleted() {
     pod.vault.add_fault(Fault { route: Some(Route::Unsubscribe), effect: Effect::Hang, times: None });
     terminate(sidecar).await.check(0, &["lease revoked"]);
     assert_eq!(pod.live_leases(), 0);
+}
+
+#[tokio::test]
+async fn a_pod_with_leases_alone_is_fresh_once_they_are_written() {
+    let pod = Pod::new().await;
+    let dynamic = pod.mapping(&[("engine=postgres role=readonly", "db.json")]);
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap().to_string();
+    drop(free);
+    let variables = [("DYNAMIC", dynamic.as_str()), ("SCAIVAULT_METRICS_LISTEN", address.as_str())];
+    let sidecar = start(&mut pod.agent("sidecar", &variables));
+    until(|| {
+        let text = TcpStream::connect(&address).and_then(|mut stream| {
+            stream.write_all(b"GET /metrics HTTP/1.1\r\n\r\n")?;
+            io::read_to_string(stream)
+        });
+        text.is_ok_and(|text| !text.contains("scaivault_agent_fresh_timestamp_seconds 0\n"))
+    })
+    .await;
+    terminate(sidecar).await.check(0, &[]);
 }
