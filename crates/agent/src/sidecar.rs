@@ -67,7 +67,12 @@ pub(crate) async fn run(config: Config) -> Result<(), Ending> {
         }
         // The pod ends: there is no next start that would take up what is kept.
         None => {
-            stop(delivery, Vec::new()).await;
+            // An application that does not run yet needs no time.
+            let delay = match earlier {
+                Earlier::Everything => delivery.config.upkeep.revoke_delay,
+                Earlier::Nothing => Duration::ZERO,
+            };
+            stop(delivery, Vec::new(), delay).await;
             return Err(stopped());
         }
     };
@@ -386,7 +391,8 @@ impl Sidecar {
                 self.delivery.subscription = Some(id);
             }
         }
-        stop(self.delivery, self.replaced).await;
+        let delay = self.delivery.config.upkeep.revoke_delay;
+        stop(self.delivery, self.replaced, delay).await;
     }
 
     async fn keep_state(&self) {
@@ -396,9 +402,8 @@ impl Sidecar {
     }
 }
 
-/// Gives back what ScaiVault holds for this pod, inside the pod's grace period.
-async fn stop(mut delivery: Delivery, replaced: Vec<HeldLease>) {
-    let delay = delivery.config.upkeep.revoke_delay;
+/// Gives back what ScaiVault holds for this pod, inside the pod's grace period: leases after `delay`.
+async fn stop(mut delivery: Delivery, replaced: Vec<HeldLease>, delay: Duration) {
     let has_leases = !delivery.leases.0.is_empty() || !replaced.is_empty();
     if has_leases && !delay.is_zero() {
         tracing::info!(delay_seconds = delay.as_secs(), "leaving the application its leases for a while");

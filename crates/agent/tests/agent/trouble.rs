@@ -98,7 +98,10 @@ async fn a_pod_that_ends_during_its_first_fetch_leaves_no_lease() {
         pod.run("init", &variables).await.check(0, &[]);
         assert_eq!(pod.live_leases(), 2);
         let watch = pod.mapping(&[("app/stripe", "c")]);
-        let variables = [variables[0], variables[1], (name, watch.as_str())];
+        // The application does not run yet: there is nothing to wait for.
+        fs::remove_dir_all(pod.path("secrets")).unwrap();
+        let variables =
+            [variables[0], variables[1], (name, watch.as_str()), ("SCAIVAULT_REVOKE_DELAY", "1h")];
         pod.vault.add_fault(Fault { route: Some(Route::Read), effect: Effect::Hang, times: None });
         let reads = pod.vault.requests(Route::Read);
         let stuck = start(&mut pod.agent(command, &variables));
