@@ -129,21 +129,17 @@ pub(crate) async fn read_all(client: &Arc<Client>, keys: BTreeSet<Key>, patience
                 }
             }
         }
-        match tries.retry().and_then(|retry| pauses.next(retry)) {
-            Some(pause) => {
-                tracing::warn!(
-                    pending = tries.pending().count(),
-                    reason = %tries.reason(),
-                    pause_seconds = pause.as_secs_f64(),
-                    "trying again"
-                );
-                tokio::time::sleep(pause).await;
-            }
-            None => {
-                tries.give_up(&mut answers);
-                return answers;
-            }
-        }
+        let Some(pause) = tries.retry().and_then(|retry| pauses.next(retry)) else {
+            tries.give_up(&mut answers);
+            return answers;
+        };
+        tracing::warn!(
+            pending = tries.pending().count(),
+            reason = %tries.reason(),
+            pause_seconds = pause.as_secs_f64(),
+            "trying again"
+        );
+        tokio::time::sleep(pause).await;
     }
 }
 

@@ -116,10 +116,16 @@ async fn leases_are_revoked_though_the_subscription_cannot_be_deleted() {
     let pod = Pod::new().await;
     let dynamic = pod.mapping(&[("engine=postgres role=readonly", "db.json")]);
     let watch = pod.mapping(&[("app/stripe#key", "key")]);
-    let variables =
-        [("DYNAMIC", dynamic.as_str()), ("WATCH_PATHS", watch.as_str()), ("REFRESH_ON_EVENT", "true")];
+    let state = pod.path("state");
+    let variables = [
+        ("DYNAMIC", dynamic.as_str()),
+        ("WATCH_PATHS", watch.as_str()),
+        ("REFRESH_ON_EVENT", "true"),
+        ("SCAIVAULT_STATE_DIR", state.to_str().unwrap()),
+    ];
     let sidecar = start(&mut pod.agent("sidecar", &variables));
-    pod.requested(Route::Poll, 1).await;
+    let is_kept = |state: String| state.contains("\"subscription\":\"");
+    until(|| fs::read_to_string(state.join("state.json")).is_ok_and(is_kept)).await;
     pod.vault.add_fault(Fault { route: Some(Route::Unsubscribe), effect: Effect::Hang, times: None });
     terminate(sidecar).await.check(0, &["lease revoked"]);
     assert_eq!(pod.live_leases(), 0);
