@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, io, sync::Arc, time::SystemTime};
 
 use scaivault_client::{Client, Settings, SetupError, SubscriptionId, Timeouts, Trust};
-use scaivault_contract::{DynamicRef, TargetFile};
+use scaivault_contract::DynamicRef;
 use thiserror::Error;
 use tokio::task::JoinSet;
 
@@ -14,7 +14,7 @@ use crate::{
     failure::Failure,
     fetch::{self, Answers, Key, Patience},
     lease::HeldLease,
-    sink::{Mounts, NewFile, Sink, SinkError},
+    sink::{Mounts, NewFile, Outcome, Sink, SinkError},
     state::{Leases, Resumed, StateError, Store},
 };
 
@@ -50,6 +50,13 @@ impl Delivery {
             Source::Lease(_) => None,
         });
         of_files.chain(wanted.variables.iter().map(|mapping| Key::of(&mapping.secret))).collect()
+    }
+
+    /// These and, where they have one of the variables' file, all others of it: it is written as a whole.
+    pub(crate) fn with_other_variables(&self, keys: &BTreeSet<Key>) -> BTreeSet<Key> {
+        let variables = self.config.wanted.variables.iter().map(|mapping| Key::of(&mapping.secret));
+        let variables: BTreeSet<_> = variables.collect();
+        if variables.is_disjoint(keys) { keys.clone() } else { keys | &variables }
     }
 
     /// Every dynamic secret that is wanted: files of the same one share a lease.
@@ -122,11 +129,7 @@ impl Delivery {
     }
 
     /// Writes what differs and says which files did.
-    pub(crate) fn write<'t>(
-        &self,
-        composition: &Composition<'t>,
-        gives_up: bool,
-    ) -> Result<Vec<&'t TargetFile>, SinkError> {
+    pub(crate) fn write<'t>(&self, composition: &Composition<'t>, gives_up: bool) -> Outcome<'t> {
         let files: Vec<_> = composition
             .files
             .iter()
@@ -140,10 +143,13 @@ impl Delivery {
         self.sink.is_ready(false)
     }
 
-    /// Ends a start that has failed. Where nothing is kept nobody would find its leases again.
+    /// Ends a start that has failed. Where nothing is kept nobody would find its leases again; where something is, a
+    /// login that ScaiVault took no more must not be there for the next start.
     pub(crate) async fn abandon(&mut self) {
         if !self.store.keeps() {
             self.revoke_all(Vec::new()).await;
+        } else if let Err(error) = self.save().await {
+            tracing::warn!(%error, "the next start finds the state of the start before");
         }
     }
 

@@ -53,14 +53,38 @@ pub(crate) type Answers = BTreeMap<Key, Result<Secret, Failure>>;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
     /// When to give up.
-    pub(crate) deadline: Instant,
-    /// What tells this pod's pauses from another's.
-    pub(crate) seed: u64,
+    deadline: Instant,
+    /// What tells this pod's pauses from another's; none where there is one try and no pause.
+    seed: Option<u64>,
 }
 
 impl Patience {
-    pub(crate) fn backoff(self) -> Backoff {
-        Backoff::new(FIRST_PAUSE, LONGEST_PAUSE, self.seed)
+    /// Tries again and again until `deadline`: where all depends on it. `seed` tells this pod's pauses from another's.
+    pub(crate) fn until(deadline: Instant, seed: u64) -> Self {
+        Self { deadline, seed: Some(seed) }
+    }
+
+    /// One try, given up at `deadline`: where something else may be due meanwhile, and the next try has its own time.
+    pub(crate) fn once(deadline: Instant) -> Self {
+        Self { deadline, seed: None }
+    }
+
+    fn pauses(self) -> Pauses {
+        let backoff = self.seed.map(|seed| Backoff::new(FIRST_PAUSE, LONGEST_PAUSE, seed));
+        Pauses { deadline: self.deadline, backoff }
+    }
+}
+
+struct Pauses {
+    deadline: Instant,
+    backoff: Option<Backoff>,
+}
+
+impl Pauses {
+    /// How long to pause before the next try; none when there is not to be one.
+    fn next(&mut self, retry: Retry) -> Option<Duration> {
+        let pause = self.backoff.as_mut()?.pause(retry)?;
+        (Instant::now() + pause < self.deadline).then_some(pause)
     }
 }
 
@@ -70,15 +94,14 @@ pub(crate) async fn with_patience<T>(
     patience: Patience,
     mut request: impl AsyncFnMut() -> Result<T, Error>,
 ) -> Result<T, Failure> {
-    let mut backoff = patience.backoff();
+    let mut pauses = patience.pauses();
     loop {
         let error = match timeout_at(patience.deadline, request()).await {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(error)) => error,
             Err(_) => return Err(Failure::late(&subject)),
         };
-        let pause = backoff.pause(error.retry());
-        let Some(pause) = pause.filter(|pause| Instant::now() + *pause < patience.deadline) else {
+        let Some(pause) = pauses.next(error.retry()) else {
             return Err(Failure::of_error(&subject, &error));
         };
         tracing::warn!(%subject, %error, pause_seconds = pause.as_secs_f64(), "trying again");
@@ -90,7 +113,7 @@ pub(crate) async fn with_patience<T>(
 pub(crate) async fn read_all(client: &Arc<Client>, keys: BTreeSet<Key>, patience: Patience) -> Answers {
     let mut answers = Answers::new();
     let mut tries = Tries::new(keys);
-    let mut backoff = patience.backoff();
+    let mut pauses = patience.pauses();
     loop {
         let mut requests = JoinSet::new();
         for call in calls(tries.pending()) {
@@ -106,22 +129,17 @@ pub(crate) async fn read_all(client: &Arc<Client>, keys: BTreeSet<Key>, patience
                 }
             }
         }
-        let pause = tries.retry().and_then(|retry| backoff.pause(retry));
-        match pause {
-            Some(pause) if Instant::now() + pause < patience.deadline => {
-                tracing::warn!(
-                    pending = tries.pending().count(),
-                    reason = %tries.reason(),
-                    pause_seconds = pause.as_secs_f64(),
-                    "trying again"
-                );
-                tokio::time::sleep(pause).await;
-            }
-            _ => {
-                tries.give_up(&mut answers);
-                return answers;
-            }
-        }
+        let Some(pause) = tries.retry().and_then(|retry| pauses.next(retry)) else {
+            tries.give_up(&mut answers);
+            return answers;
+        };
+        tracing::warn!(
+            pending = tries.pending().count(),
+            reason = %tries.reason(),
+            pause_seconds = pause.as_secs_f64(),
+            "trying again"
+        );
+        tokio::time::sleep(pause).await;
     }
 }
 

@@ -12,6 +12,7 @@ use crate::{
     delivery::{Delivery, DeliveryError},
     failure::{Failure, Failures},
     fetch::{Answers, Patience},
+    sink::Outcome,
     termination,
 };
 
@@ -30,14 +31,14 @@ pub(crate) struct First {
     pub(crate) answers: Answers,
     /// The files that were written.
     pub(crate) changed: Vec<TargetFile>,
+    /// Whether every file is as ScaiVault has it.
+    pub(crate) is_complete: bool,
 }
 
 /// Fetches and writes.
 pub(crate) async fn first(delivery: &mut Delivery, earlier: Earlier) -> Result<First, Ending> {
-    let patience = Patience {
-        deadline: Instant::now() + delivery.config.fetch_timeout,
-        seed: chance::seed(SystemTime::now()),
-    };
+    let deadline = Instant::now() + delivery.config.fetch_timeout;
+    let patience = Patience::until(deadline, chance::seed(SystemTime::now()));
     let (answers, of_leases) = delivery.fetch(patience).await.map_err(DeliveryError::from)?;
     let fail_open = delivery.config.fail_open;
     let is_running = earlier == Earlier::Everything;
@@ -52,9 +53,11 @@ pub(crate) async fn first(delivery: &mut Delivery, earlier: Earlier) -> Result<F
     if !failures.is_empty() && !fail_open && !is_running {
         return Err(Failures(failures).into());
     }
-    let changed = delivery.write(&composition, fail_open).map_err(DeliveryError::from)?;
+    let Outcome { changed, done } = delivery.write(&composition, fail_open);
+    done.map_err(DeliveryError::from)?;
     let changed: Vec<_> = changed.into_iter().cloned().collect();
     tracing::info!(files = composition.files.len(), changed = changed.len(), "secrets written");
+    let is_complete = failures.is_empty();
     if is_running {
         for failure in &failures {
             tracing::error!(%failure, "keeping what the start before wrote");
@@ -62,7 +65,7 @@ pub(crate) async fn first(delivery: &mut Delivery, earlier: Earlier) -> Result<F
     } else if !failures.is_empty() {
         warn_open(failures);
     }
-    Ok(First { answers, changed })
+    Ok(First { answers, changed, is_complete })
 }
 
 /// Says loudly what the pod starts without.

@@ -14,14 +14,18 @@ use crate::{
 pub(crate) async fn run(config: Config) -> Result<(), Ending> {
     let mut end = end_signal()?;
     let mut delivery = Delivery::new(config).await?;
-    let fetched = tokio::select! {
-        fetched = first(&mut delivery, Earlier::Nothing) => fetched.map(drop),
-        _ = end.recv() => Err(stopped()),
-    };
-    if fetched.is_err() {
-        delivery.abandon().await;
+    tokio::select! {
+        fetched = first(&mut delivery, Earlier::Nothing) => {
+            if fetched.is_err() {
+                delivery.abandon().await;
+            }
+            return fetched.map(drop);
+        }
+        _ = end.recv() => {}
     }
-    fetched
+    // The pod ends: there is no next start that would take up what is kept.
+    delivery.revoke_all(Vec::new()).await;
+    Err(stopped())
 }
 
 /// The signal to end. The first process of a container ignores it where it has no handler.

@@ -59,7 +59,8 @@ impl HeldLease {
         let LeaseTerm { ttl, is_renewable, max_ttl } = term;
         let ends = now + ttl;
         // A server that gives no more time says so by its answer alone.
-        self.is_renewable = is_renewable && ends >= self.ends + WORTHWHILE;
+        let is_same_clock = self.renewed <= now;
+        self.is_renewable = is_renewable && (!is_same_clock || ends >= self.ends + WORTHWHILE);
         self.renewed = now;
         self.ends = ends;
         self.last_end = max_ttl.map(|max| self.issued + max).or(self.last_end);
@@ -70,14 +71,20 @@ impl HeldLease {
         self.issued <= now && now + USABLE_MARGIN < self.ends
     }
 
+    /// Whether its credentials are gone at `now`.
+    pub(crate) fn has_ended(&self, now: SystemTime) -> bool {
+        self.ends <= now
+    }
+
     /// What is due at `now`. `jitter` is from 0 to 1 and the same for the whole life of the lease.
     ///
     /// A term is over at two thirds, up to a tenth of it earlier, so that the replicas of a workload do not come
     /// together. At its maximum a lease is replaced at that moment, so that the new credentials overlap the old ones.
+    /// After the clock was set back the times that are held say nothing: a renewal tells new ones.
     pub(crate) fn step(&self, now: SystemTime, jitter: f64) -> LeaseStep {
         let term = self.ends.duration_since(self.renewed).unwrap_or_default();
         let due = self.renewed + term.mul_f64(2.0 / 3.0 - jitter.clamp(0.0, 1.0) / 10.0);
-        if now < due {
+        if self.renewed <= now && now < due {
             return LeaseStep::Wait(due);
         }
         let is_at_maximum = self.last_end.is_some_and(|last| last <= self.ends + WORTHWHILE);
@@ -140,5 +147,18 @@ mod tests {
         assert!(lease.is_usable(START));
         assert!(!lease.is_usable(START + HOUR - USABLE_MARGIN));
         assert!(!lease.is_usable(START - HOUR));
+        assert!(!lease.has_ended(START + HOUR - WORTHWHILE) && lease.has_ended(START + HOUR));
+    }
+
+    #[test]
+    fn is_renewed_after_the_clock_was_set_back() {
+        let mut lease = lease(3 * HOUR, None);
+        let back = START + HOUR;
+        lease.renewed = START + 24 * HOUR;
+        lease.ends = lease.renewed + 3 * HOUR;
+        assert_eq!(lease.step(back, 0.0), LeaseStep::Renew);
+        lease.renew(term(3 * HOUR), back);
+        assert_eq!(lease.step(back, 0.0), LeaseStep::Wait(back + 2 * HOUR));
+        assert!(lease.is_renewable, "its earlier end was of another clock");
     }
 }

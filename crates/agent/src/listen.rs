@@ -8,7 +8,10 @@ use scaivault_client::{
     Retry, SubscriptionId,
 };
 use scaivault_contract::SecretPath;
-use tokio::sync::mpsc::Sender;
+use tokio::{
+    sync::mpsc::Sender,
+    time::{Instant, sleep_until},
+};
 
 /// The first pause after a failure, about; of subscriptions ScaiVault grants 20 operations a minute to all pods of one
 /// identity together.
@@ -92,9 +95,14 @@ async fn next(
     since: &mut Option<EventId>,
     heard: &Sender<Heard>,
 ) -> Result<(), Stop> {
+    let asked = Instant::now();
     let poll = Poll { wait: POLL_WAIT_LIMIT, since: since.clone(), ..Poll::default() };
     let events = client.poll(subscription, &poll).await.map_err(Stop::Failed)?.events;
-    let Some(last) = events.last() else { return Ok(()) };
+    let Some(last) = events.last() else {
+        // A server, or what stands before it, that does not wait with its answer is not asked in a circle.
+        sleep_until(asked + FIRST_PAUSE).await;
+        return Ok(());
+    };
     *since = Some(last.id.clone());
     tell(heard, Heard::Changed(changed(&events))).await?;
     let ids: Vec<_> = events.iter().map(|event| event.id.clone()).collect();

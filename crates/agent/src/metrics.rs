@@ -13,6 +13,7 @@ use std::{
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
+    task::JoinSet,
     time::timeout,
 };
 
@@ -20,6 +21,8 @@ use crate::{cli::Ending, exit::Exit};
 
 /// How long one caller may take. Callers are served one after the other: a scraper is one, and comes now and then.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
+/// How many callers are answered at once, so that one that is silent keeps no other waiting.
+const CALLS_LIMIT: usize = 8;
 /// The most bytes of a request's head that are read.
 const HEAD_MAX_BYTES: usize = 4096;
 
@@ -110,10 +113,18 @@ pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, Ending> {
 
 /// Shows the counts to whoever asks for `/metrics`. Never returns.
 pub(crate) async fn serve(listener: TcpListener, metrics: Arc<Metrics>) {
+    let mut calls = JoinSet::new();
     loop {
+        if calls.len() >= CALLS_LIMIT {
+            calls.join_next().await;
+        }
+        while calls.try_join_next().is_some() {}
         match listener.accept().await {
-            // What a caller does wrong is the caller's loss.
-            Ok((stream, _)) => drop(timeout(CALL_TIMEOUT, answer(stream, &metrics)).await),
+            Ok((stream, _)) => {
+                let metrics = Arc::clone(&metrics);
+                // What a caller does wrong is the caller's loss.
+                calls.spawn(async move { drop(timeout(CALL_TIMEOUT, answer(stream, &metrics)).await) });
+            }
             // Out of descriptors, most likely: pausing gives them time to come back.
             Err(_) => tokio::time::sleep(CALL_TIMEOUT).await,
         }
@@ -176,6 +187,21 @@ mod tests {
             assert!(answer.lines().any(|there| there == line), "{line}: {answer}");
         }
         assert!(get("/").await.starts_with("HTTP/1.1 404 "));
+    }
+
+    #[tokio::test]
+    async fn a_silent_caller_keeps_no_other_waiting() {
+        let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(serve(listener, Arc::default()));
+        let _silent = TcpStream::connect(address).await.unwrap();
+        let asked = async {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").await.unwrap();
+            stream.read_to_string(&mut String::new()).await.unwrap()
+        };
+        assert!(timeout(CALL_TIMEOUT / 2, asked).await.unwrap() > 0);
+        server.abort();
     }
 
     #[test]

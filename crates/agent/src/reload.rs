@@ -137,6 +137,9 @@ mod tests {
         let reload = Reload { signal: Signal::Hup, target: "no-such-program".to_owned() };
         let error = send(&reload).unwrap_err();
         assert!(matches!(error, ReloadError::Absent { .. }), "{error}");
+        let say = |is_shared| ReloadError::Absent { target: "nginx".to_owned(), is_shared }.to_string();
+        assert!(say(true).contains("RELOAD_TARGET is the base name"), "{}", say(true));
+        assert!(say(false).contains("shareProcessNamespace: true"), "{}", say(false));
     }
 
     #[test]

@@ -54,22 +54,29 @@ impl Attempts {
         self.due
     }
 
-    /// It is to be tried at once.
-    pub(crate) fn start(&mut self, now: Instant) {
-        self.pause = self.first;
-        self.due = Some(now);
+    /// Whether a try is due at `now`.
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        self.due.is_some_and(|due| due <= now)
     }
 
-    /// It did not work at `now`. Whether this was the first try.
-    pub(crate) fn failed(&mut self, now: Instant) -> bool {
+    /// It is to be tried at `due`, or earlier where it is to be already.
+    pub(crate) fn start(&mut self, due: Instant) {
+        self.pause = self.first;
+        self.due = Some(self.due.map_or(due, |before| before.min(due)));
+    }
+
+    /// It did not work at `now`: the next try is at most the current pause later, at least half of it. `chance` is from 0
+    /// to 1. Whether this was the first try.
+    pub(crate) fn failed(&mut self, now: Instant, chance: f64) -> bool {
         let is_first = self.pause == self.first;
-        self.due = Some(now + self.pause);
+        self.due = Some(now + self.pause.mul_f64(f64::midpoint(1.0, chance.clamp(0.0, 1.0))));
         self.pause = (self.pause * 2).min(self.longest);
         is_first
     }
 
     /// It worked.
     pub(crate) fn succeeded(&mut self) {
+        self.pause = self.first;
         self.due = None;
     }
 }
@@ -97,15 +104,19 @@ mod tests {
         assert_eq!(attempts.due(), None);
         attempts.start(now);
         assert_eq!(attempts.due(), Some(now));
-        assert!(attempts.failed(now));
+        assert!(!attempts.is_due(now - MINUTE) && attempts.is_due(now));
+        assert!(attempts.failed(now, 1.0));
         assert_eq!(attempts.due(), Some(now + MINUTE));
         for pause in [2, 3, 3] {
-            assert!(!attempts.failed(now));
+            assert!(!attempts.failed(now, 1.0));
             assert_eq!(attempts.due(), Some(now + pause * MINUTE));
         }
         attempts.succeeded();
         assert_eq!(attempts.due(), None);
         attempts.start(now);
-        assert!(attempts.failed(now), "a new change is reported again");
+        assert!(attempts.failed(now, 0.0), "a new change is reported again");
+        assert_eq!(attempts.due(), Some(now + MINUTE / 2), "replicas do not come together");
+        attempts.start(now + MINUTE);
+        assert_eq!(attempts.due(), Some(now + MINUTE / 2), "what is due is not put off");
     }
 }

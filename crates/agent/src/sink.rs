@@ -44,6 +44,16 @@ pub(crate) struct NewFile<'t, 'b> {
     pub(crate) bytes: &'b [u8],
 }
 
+/// What came of writing.
+#[must_use]
+#[derive(Debug)]
+pub(crate) struct Outcome<'t> {
+    /// The files that were written.
+    pub(crate) changed: Vec<&'t TargetFile>,
+    /// The first error of a root.
+    pub(crate) done: Result<(), SinkError>,
+}
+
 impl Sink {
     /// Finds the root of every file.
     pub(crate) fn new<'a>(targets: impl IntoIterator<Item = &'a TargetFile>, mounts: &Mounts) -> Self {
@@ -53,15 +63,11 @@ impl Sink {
     }
 
     /// Writes the files that differ from what is there, all files of a root at once, and returns these. Files of
-    /// before that are not named stay as they are.
+    /// before that are not named stay as they are. A root that cannot be written keeps no other from being written.
     ///
     /// With `gives_up`, files that are still missing are missing on purpose: [`Self::is_ready`] says so from then on.
-    pub(crate) fn write<'t>(
-        &self,
-        files: &[NewFile<'t, '_>],
-        gives_up: bool,
-    ) -> Result<Vec<&'t TargetFile>, SinkError> {
-        let mut changed = Vec::new();
+    pub(crate) fn write<'t>(&self, files: &[NewFile<'t, '_>], gives_up: bool) -> Outcome<'t> {
+        let mut outcome = Outcome { changed: Vec::new(), done: Ok(()) };
         for (dir, wanted) in self.roots() {
             let mut here = Vec::new();
             for file in files {
@@ -69,10 +75,12 @@ impl Sink {
                     here.push((place.file.as_path(), *file));
                 }
             }
-            let root = Root::open(dir)?;
-            changed.extend(root.write(&here, &wanted, gives_up)?);
+            match Root::open(dir).and_then(|root| root.write(&here, &wanted, gives_up)) {
+                Ok(changed) => outcome.changed.extend(changed),
+                Err(error) => outcome.done = outcome.done.and(Err(error)),
+            }
         }
-        Ok(changed)
+        outcome
     }
 
     /// Whether every file is there. With `fail_open` also whether those that are not are missing on purpose.

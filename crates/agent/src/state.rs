@@ -59,7 +59,15 @@ impl Store {
     /// What the start before left. A file that cannot be read or understood is as good as none: the agent starts anew.
     pub(crate) fn load(&self) -> Resumed {
         let Some(dir) = &self.dir else { return Resumed::default() };
-        let Ok(bytes) = fs::read(dir.join(FILE)).map(Zeroizing::new) else { return Resumed::default() };
+        let bytes = match fs::read(dir.join(FILE)) {
+            Ok(bytes) => Zeroizing::new(bytes),
+            Err(error) => {
+                if error.kind() != io::ErrorKind::NotFound {
+                    tracing::warn!(dir = %dir.display(), %error, "the state of the start before cannot be read, starting anew");
+                }
+                return Resumed::default();
+            }
+        };
         let Ok(kept) = serde_json::from_slice::<Kept>(&bytes) else {
             tracing::warn!(dir = %dir.display(), "the state of the start before cannot be understood, starting anew");
             return Resumed::default();

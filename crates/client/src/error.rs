@@ -212,6 +212,9 @@ pub enum AnswerFault {
     /// Something is missing.
     #[error("it has no {0}")]
     Missing(&'static str),
+    /// A lease that has no time left.
+    #[error("its lease has ended already by this host's clock; compare the clocks and the role's lifetime")]
+    Ended,
 }
 
 impl From<DataFault> for ErrorKind {

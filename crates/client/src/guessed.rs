@@ -140,7 +140,8 @@ pub(crate) fn lease(answer: &Answer, now: SystemTime) -> Result<Lease, ErrorKind
     Ok(Lease { id, credentials, term: term(answer, now)? })
 }
 
-/// How long a lease lasts, of the answer to its generation or renewal.
+/// How long a lease lasts, of the answer to its generation or renewal. One without time left is refused: whoever took
+/// it for a lease would ask for the next at once, and so on.
 pub(crate) fn term(answer: &Answer, now: SystemTime) -> Result<LeaseTerm, ErrorKind> {
     #[derive(Deserialize)]
     struct Term {
@@ -157,8 +158,12 @@ pub(crate) fn term(answer: &Answer, now: SystemTime) -> Result<LeaseTerm, ErrorK
     let until = |end: Timestamp| SystemTime::from(end).duration_since(now).unwrap_or_default();
     let end = || term.expires_at.as_deref().and_then(|end| end.parse().ok());
     let ttl = term.ttl_seconds.or(term.lease_duration).or(term.ttl).map(Length::to_std);
+    let ttl = ttl.or_else(|| end().map(until)).ok_or(AnswerFault::Missing("ttl_seconds"))?;
+    if ttl.is_zero() {
+        return Err(AnswerFault::Ended.into());
+    }
     Ok(LeaseTerm {
-        ttl: ttl.or_else(|| end().map(until)).ok_or(AnswerFault::Missing("ttl_seconds"))?,
+        ttl,
         is_renewable: term.renewable.unwrap_or(true),
         max_ttl: term.max_ttl_seconds.or(term.max_ttl).map(Length::to_std),
     })

@@ -127,3 +127,17 @@ async fn a_start_that_fails_leaves_no_lease_that_nobody_knows() {
     pod.run("init", &variables).await.check(4, &[]);
     assert_eq!((pod.live_leases(), pod.vault.requests(Route::Generate)), (1, 2));
 }
+
+#[tokio::test]
+async fn a_kept_login_that_is_refused_fails_one_start_and_not_the_next() {
+    let pod = Pod::new().await;
+    let secrets = pod.mapping(&[("app/stripe", "x")]);
+    let state = pod.path("state");
+    let variables = [("SECRETS", secrets.as_str()), ("SCAIVAULT_STATE_DIR", state.to_str().unwrap())];
+    pod.run("init", &variables).await.check(0, &[]);
+    fs::remove_dir_all(pod.path("secrets")).unwrap();
+    pod.vault.revoke_tokens();
+    let refused = pod.run("init", &variables).await;
+    assert_ne!(refused.code, Some(0), "{}", refused.log);
+    pod.run("init", &variables).await.check(0, &[]);
+}

@@ -4,3 +4,4 @@
 mod init;
 mod sidecar;
 mod support;
+mod trouble;

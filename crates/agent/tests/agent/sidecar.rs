@@ -1,18 +1,10 @@
 use std::{fs, process::Stdio};
 
 use scaivault_devserver::{Fault, Route};
-use serde_json::{Map, Value, json};
-use tokio::process::{Child, Command};
+use serde_json::json;
+use tokio::process::Command;
 
-use crate::support::{Pod, terminate, until, until_exists, within};
-
-fn data(value: &str) -> Map<String, Value> {
-    json!({ "key": value }).as_object().unwrap().clone()
-}
-
-fn start(command: &mut Command) -> Child {
-    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
-}
+use crate::support::{Pod, data, start, terminate, until, until_exists, within};
 
 #[tokio::test]
 async fn the_gate_opens_when_the_files_are_there() {

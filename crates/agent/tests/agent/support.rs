@@ -3,13 +3,14 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Output,
+    process::{Output, Stdio},
     sync::Arc,
     time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 use scaivault_devserver::{DevServer, Handle, Issuer, Route, Seed, Settings};
+use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
@@ -120,6 +121,16 @@ impl Ended {
             assert!(self.log.contains(said), "{said}: {}", self.log);
         }
     }
+}
+
+/// A secret's data with one field `key`.
+pub(crate) fn data(value: &str) -> Map<String, Value> {
+    json!({ "key": value }).as_object().unwrap().clone()
+}
+
+/// Starts the agent; its log is there at its end.
+pub(crate) fn start(command: &mut Command) -> Child {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
 /// Waits for what must happen.

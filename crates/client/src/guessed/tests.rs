@@ -93,6 +93,20 @@ fn a_lease_has_a_name_credentials_and_an_end() {
 }
 
 #[test]
+fn a_lease_without_time_left_is_refused() {
+    for ended in [
+        json!({"ttl_seconds": 0}),
+        json!({"lease_duration": 0}),
+        json!({"ttl": 0}),
+        json!({"expires_at": "1970-01-01T00:00:00Z"}),
+        json!({"expires_at": "1969-12-31T00:00:00Z"}),
+    ] {
+        let refused = term(&answer(&ended), START).unwrap_err();
+        assert!(matches!(refused, ErrorKind::Answer(AnswerFault::Ended)), "{ended}: {refused}");
+    }
+}
+
+#[test]
 fn no_number_of_seconds_is_too_large_to_add() {
     let term = term(&answer(&json!({"ttl": u64::MAX, "max_ttl": u64::MAX})), START).unwrap();
     assert!(START.checked_add(term.ttl).is_some() && term.max_ttl == Some(Ttl::MAX.to_std()));

@@ -1,0 +1,152 @@
+//! What goes wrong while the sidecar runs, and what it does not take along.
+
+use std::{
+    fs,
+    io::{self, Write as _},
+    net::{TcpListener, TcpStream},
+    process::Stdio,
+};
+
+use scaivault_devserver::{Effect, Fault, Route};
+
+use crate::support::{Pod, data, start, terminate, until};
+
+#[tokio::test]
+async fn leases_that_end_at_once_are_not_generated_in_a_row() {
+    let pod = Pod::new().await;
+    let dynamic = pod.mapping(&[("engine=postgres role=readonly ttl=1s", "db.json")]);
+    let watch = pod.mapping(&[("app/stripe#key", "key")]);
+    pod.vault.add_fault(Fault::refuse(Route::Renew, "lease_not_found", 10_000));
+    let variables =
+        [("DYNAMIC", dynamic.as_str()), ("WATCH_PATHS", watch.as_str()), ("REFRESH_INTERVAL", "1s")];
+    let sidecar = start(&mut pod.agent("sidecar", &variables));
+    pod.requested(Route::Generate, 2).await;
+    let reads = pod.vault.requests(Route::Read);
+    pod.requested(Route::Read, reads + 4).await;
+    assert_eq!(pod.vault.requests(Route::Generate), 2);
+    terminate(sidecar).await.check(0, &["generating a new one"]);
+}
+
+#[tokio::test]
+async fn credentials_that_could_not_be_written_are_written_later() {
+    let pod = Pod::new().await;
+    let dynamic = pod.mapping(&[("engine=postgres role=readonly ttl=3s", "db.json")]);
+    let (secrets, aside, log) = (pod.path("secrets"), pod.path("aside"), pod.path("log"));
+    let mut agent = pod.agent("sidecar", &[("DYNAMIC", &dynamic)]);
+    let sidecar = agent.stdout(Stdio::piped()).stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
+    until(|| pod.secret("db.json").is_some()).await;
+    let before = pod.secret("db.json");
+    fs::rename(&secrets, &aside).unwrap();
+    fs::write(&secrets, "in the way").unwrap();
+    pod.vault.take_lease_away(&pod.vault.leases().first().unwrap().id);
+    until(|| fs::read_to_string(&log).unwrap().contains("not refreshed")).await;
+    fs::remove_file(&secrets).unwrap();
+    fs::rename(&aside, &secrets).unwrap();
+    until(|| pod.secret("db.json").is_some_and(|now| Some(now) != before)).await;
+    terminate(sidecar).await.check(0, &[]);
+}
+
+#[tokio::test]
+async fn a_secret_that_cannot_be_read_holds_no_lease_up_and_is_tried_again() {
+    let pod = Pod::new().await;
+    let dynamic = pod.mapping(&[("engine=postgres role=readonly ttl=2s", "db.json")]);
+    let watch = pod.mapping(&[("app/stripe#key", "key")]);
+    let variables = [
+        ("DYNAMIC", dynamic.as_str()),
+        ("WATCH_PATHS", watch.as_str()),
+        ("FETCH_TIMEOUT", "2m"),
+        ("REFRESH_INTERVAL", "1d"),
+        ("REFRESH_ON_EVENT", "true"),
+    ];
+    let sidecar = start(&mut pod.agent("sidecar", &variables));
+    pod.requested(Route::Poll, 1).await;
+    pod.vault.add_fault(Fault::refuse(Route::Read, "service_unavailable", 10_000));
+    let reads = pod.vault.requests(Route::Read);
+    pod.vault.rotate(&"app/stripe".parse().unwrap(), data("rotated"));
+    pod.requested(Route::Read, reads + 1).await;
+    let renewals = pod.vault.requests(Route::Renew);
+    pod.requested(Route::Renew, renewals + 2).await;
+    pod.vault.clear_faults();
+    until(|| pod.secret("key").as_deref() == Some("rotated")).await;
+    terminate(sidecar).await.check(0, &["keeping the file as it is"]);
+}
+
+#[tokio::test]
+async fn an_event_is_about_its_own_secrets() {
+    let pod = Pod::new().await;
+    let watch = pod.mapping(&[("app/stripe#key", "key"), ("app/database#port", "port")]);
+    let variables =
+        [("WATCH_PATHS", watch.as_str()), ("REFRESH_INTERVAL", "1d"), ("REFRESH_ON_EVENT", "true")];
+    let sidecar = start(&mut pod.agent("sidecar", &variables));
+    pod.requested(Route::Poll, 1).await;
+    pod.vault.rotate(&"app/stripe".parse().unwrap(), data("rotated"));
+    until(|| pod.secret("key").as_deref() == Some("rotated")).await;
+    assert_eq!(pod.vault.requests(Route::Read), 3);
+    terminate(sidecar).await.check(0, &[]);
+}
+
+#[tokio::test]
+async fn a_pod_that_ends_during_its_first_fetch_leaves_no_lease() {
+    for (command, name) in [("init", "SECRETS"), ("sidecar", "WATCH_PATHS")] {
+        let pod = Pod::new().await;
+        let dynamic = pod.mapping(&[
+            ("engine=postgres role=readonly", "a"),
+            ("engine=postgres role=readonly ttl=2h", "b"),
+        ]);
+        let state = pod.path("state");
+        let variables = [("DYNAMIC", dynamic.as_str()), ("SCAIVAULT_STATE_DIR", state.to_str().unwrap())];
+        pod.run("init", &variables).await.check(0, &[]);
+        assert_eq!(pod.live_leases(), 2);
+        let watch = pod.mapping(&[("app/stripe", "c")]);
+        // The application does not run yet: there is nothing to wait for.
+        fs::remove_dir_all(pod.path("secrets")).unwrap();
+        let variables =
+            [variables[0], variables[1], (name, watch.as_str()), ("SCAIVAULT_REVOKE_DELAY", "1h")];
+        pod.vault.add_fault(Fault { route: Some(Route::Read), effect: Effect::Hang, times: None });
+        let reads = pod.vault.requests(Route::Read);
+        let stuck = start(&mut pod.agent(command, &variables));
+        pod.requested(Route::Read, reads + 1).await;
+        terminate(stuck).await.check(1, &["stopped by SIGTERM", "lease revoked"]);
+        assert_eq!(pod.live_leases(), 0, "{command}");
+    }
+}
+
+#[tokio::test]
+async fn leases_are_revoked_though_the_subscription_cannot_be_deleted() {
+    let pod = Pod::new().await;
+    let dynamic = pod.mapping(&[("engine=postgres role=readonly", "db.json")]);
+    let watch = pod.mapping(&[("app/stripe#key", "key")]);
+    let state = pod.path("state");
+    let variables = [
+        ("DYNAMIC", dynamic.as_str()),
+        ("WATCH_PATHS", watch.as_str()),
+        ("REFRESH_ON_EVENT", "true"),
+        ("SCAIVAULT_STATE_DIR", state.to_str().unwrap()),
+    ];
+    let sidecar = start(&mut pod.agent("sidecar", &variables));
+    let is_kept = |state: String| state.contains("\"subscription\":\"");
+    until(|| fs::read_to_string(state.join("state.json")).is_ok_and(is_kept)).await;
+    pod.vault.add_fault(Fault { route: Some(Route::Unsubscribe), effect: Effect::Hang, times: None });
+    terminate(sidecar).await.check(0, &["lease revoked"]);
+    assert_eq!(pod.live_leases(), 0);
+}
+
+#[tokio::test]
+async fn a_pod_with_leases_alone_is_fresh_once_they_are_written() {
+    let pod = Pod::new().await;
+    let dynamic = pod.mapping(&[("engine=postgres role=readonly", "db.json")]);
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap().to_string();
+    drop(free);
+    let variables = [("DYNAMIC", dynamic.as_str()), ("SCAIVAULT_METRICS_LISTEN", address.as_str())];
+    let sidecar = start(&mut pod.agent("sidecar", &variables));
+    until(|| {
+        let text = TcpStream::connect(&address).and_then(|mut stream| {
+            stream.write_all(b"GET /metrics HTTP/1.1\r\n\r\n")?;
+            io::read_to_string(stream)
+        });
+        text.is_ok_and(|text| !text.contains("scaivault_agent_fresh_timestamp_seconds 0\n"))
+    })
+    .await;
+    terminate(sidecar).await.check(0, &[]);
+}
