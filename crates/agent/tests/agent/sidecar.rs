@@ -26,8 +26,9 @@ async fn a_change_is_found_at_the_interval_written_and_signalled_once() {
     let watch = pod.mapping(&[("app/stripe#key", "key"), ("app/database@1", "db.json")]);
     let (told, running) = (pod.path("told"), pod.path("running"));
     let name = format!("app-{}", std::process::id());
+    // Not SIGHUP: a shell cannot catch what it was started to ignore, as below `nohup`.
     let script = format!(
-        "trap 'echo hup >> {}' HUP; echo > {}; while :; do read line || exit; done",
+        "trap 'echo told >> {}' USR1; echo > {}; while :; do read line || exit; done",
         told.display(),
         running.display()
     );
@@ -38,7 +39,7 @@ async fn a_change_is_found_at_the_interval_written_and_signalled_once() {
     let variables = [
         ("WATCH_PATHS", watch.as_str()),
         ("REFRESH_INTERVAL", "1s"),
-        ("RELOAD_SIGNAL", "SIGHUP"),
+        ("RELOAD_SIGNAL", "SIGUSR1"),
         ("RELOAD_TARGET", &name),
     ];
     let sidecar = start(&mut pod.agent("sidecar", &variables));
@@ -54,7 +55,7 @@ async fn a_change_is_found_at_the_interval_written_and_signalled_once() {
     pod.requested(Route::Read, reads + 2).await;
     let ended = terminate(sidecar).await;
     ended.check(0, &["application signalled"]);
-    assert_eq!(fs::read_to_string(&told).unwrap(), "hup\n", "{}", ended.log);
+    assert_eq!(fs::read_to_string(&told).unwrap(), "told\n", "{}", ended.log);
 }
 
 #[tokio::test]
