@@ -66,7 +66,10 @@ impl Server {
     pub(crate) fn start_without_log() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let authority = directory.path().join("ca.crt");
-        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+        // Without a log nobody says which port was taken, so it is chosen before: on an address of its own, or a server of
+        // another test takes it meanwhile.
+        let loopback = Ipv4Addr::new(127, 0, 0, 2);
+        let address = TcpListener::bind((loopback, 0)).unwrap().local_addr().unwrap();
         let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
         let process = command(&authority, address).stdout(Stdio::null()).stderr(full).spawn().unwrap();
         let (_, lines) = mpsc::channel();
