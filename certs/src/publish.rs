@@ -35,8 +35,8 @@ use crate::{
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum PublishError {
-    /// It is not there. The injector may not create it. Fails a look only where both are missing: see
-    /// [`Published::missing`].
+    /// It is not there. The injector may not create it. Fails a look only where both are missing; one alone is complained
+    /// of while the other is looked after.
     #[error("the {kind} {name} does not exist; install the chart again or correct the configuration's name")]
     Missing {
         /// Which of the two.
