@@ -183,11 +183,11 @@ impl Rotator {
         }
         let state = &stored.state;
 
-        self.publisher.write(&published, &state.bundle()).await?;
+        let bundle = state.bundle();
+        self.publisher.write(&published, &bundle).await?;
         let written = Instant::now();
         self.observation.record(state.next_certificate(), true, written);
         self.authority = signer(state, self.authority.take(), now);
-        let bundle = state.bundle();
         self.is_published =
             self.authority.as_ref().is_some_and(|authority| bundle.contains(authority.certificate_der()));
         let current = state.current.as_deref();

@@ -2,19 +2,18 @@
 
 use std::time::Duration;
 
+use scaivault_contract::names::GATE_SPARE_SECONDS;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::{cli::Ending, config::Config, delivery, exit::Exit};
 
 /// How often the files are looked for: a look is a few system calls, and each delays the pod's start.
 const INTERVAL: Duration = Duration::from_millis(20);
-/// The sidecar gives up before the gate does, so that its own message is the one that is seen.
-const SPARE: Duration = Duration::from_secs(10);
 
 /// Returns when every file is there, at once where they are already.
 pub(crate) async fn wait(config: &Config) -> Result<(), Ending> {
     let sink = delivery::sink(config)?;
-    let deadline = Instant::now() + config.fetch_timeout + SPARE;
+    let deadline = Instant::now() + config.fetch_timeout + Duration::from_secs(GATE_SPARE_SECONDS);
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

@@ -37,6 +37,8 @@ pub const SIDECAR_COMMAND: &str = "sidecar";
 pub const WAIT_COMMAND: &str = "wait";
 /// The subcommand that says at once whether a complete generation is on disk: the `startupProbe`.
 pub const HEALTHZ_COMMAND: &str = "healthz";
+/// How long either gate outlives `FETCH_TIMEOUT`, seconds: the agent gives up first, so that its own message is seen.
+pub const GATE_SPARE_SECONDS: u64 = 10;
 
 /// Where the secrets' files are mounted unless `mount-path` says otherwise.
 pub const DEFAULT_MOUNT_PATH: &str = "/run/secrets";

@@ -10,8 +10,8 @@ use k8s_openapi::{
     apimachinery::pkg::api::resource::Quantity as KubeQuantity,
 };
 use scaivault_contract::names::{
-    AGENT_BINARY, HEALTHZ_COMMAND, INIT_COMMAND, INIT_CONTAINER, SIDECAR_COMMAND, SIDECAR_CONTAINER,
-    WAIT_COMMAND,
+    AGENT_BINARY, GATE_SPARE_SECONDS, HEALTHZ_COMMAND, INIT_COMMAND, INIT_CONTAINER, SIDECAR_COMMAND,
+    SIDECAR_CONTAINER, WAIT_COMMAND,
 };
 
 use super::{environment, volumes};
@@ -22,9 +22,6 @@ use crate::{
     quantity::Quantity,
     settings::{ImagePullPolicy, Settings},
 };
-
-/// How long the gate outlives the fetch: the agent gives up first and says why.
-const GATE_SPARE_SECONDS: u64 = 10;
 
 pub(super) fn init(intent: &Intent<'_>, settings: &Settings) -> Container {
     agent(intent, settings, Pattern::Init)
