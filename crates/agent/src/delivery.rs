@@ -52,11 +52,9 @@ impl Delivery {
         of_files.chain(wanted.variables.iter().map(|mapping| Key::of(&mapping.secret))).collect()
     }
 
-    /// These and, where they have one of the variables' file, all others of it: it is written as a whole.
-    pub(crate) fn with_other_variables(&self, keys: &BTreeSet<Key>) -> BTreeSet<Key> {
-        let variables = self.config.wanted.variables.iter().map(|mapping| Key::of(&mapping.secret));
-        let variables: BTreeSet<_> = variables.collect();
-        if variables.is_disjoint(keys) { keys.clone() } else { keys | &variables }
+    /// Every secret of the variables' file.
+    pub(crate) fn variables(&self) -> BTreeSet<Key> {
+        self.config.wanted.variables.iter().map(|mapping| Key::of(&mapping.secret)).collect()
     }
 
     /// Every dynamic secret that is wanted: files of the same one share a lease.
