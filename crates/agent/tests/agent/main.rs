@@ -3,5 +3,6 @@
 
 mod init;
 mod sidecar;
+#[path = "../support/mod.rs"]
 mod support;
 mod trouble;
