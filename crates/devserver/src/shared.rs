@@ -11,10 +11,12 @@ use std::{
 use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 
-use crate::{clock::Clock, route::Route, vault::Vault};
+use crate::{clock::Clock, refetch::Refetch, route::Route, vault::Vault};
 
 pub(crate) struct Shared {
     vault: Mutex<Vault>,
+    /// None where the keys stay as they are.
+    refetch: Option<Refetch>,
     clock: Clock,
     /// Woken when subscribers may have something new.
     published: Notify,
@@ -25,6 +27,7 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(vault: Vault) -> Self {
         Self {
+            refetch: vault.keys.url().map(Refetch::new),
             vault: Mutex::new(vault),
             clock: Clock::default(),
             published: Notify::new(),
@@ -35,6 +38,10 @@ impl Shared {
 
     pub(crate) fn vault(&self) -> MutexGuard<'_, Vault> {
         self.vault.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn refetch(&self) -> Option<&Refetch> {
+        self.refetch.as_ref()
     }
 
     pub(crate) fn now(&self) -> Timestamp {
