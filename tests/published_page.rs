@@ -53,6 +53,10 @@ const INIT_CONTAINER: Pattern = Pattern {
         ("+ spec.initContainers[scaivault-init].args", "an image's own entry point may change"),
         ("+ spec.initContainers[scaivault-init].securityContext", "passes Pod Security restricted"),
         ("+ spec.initContainers[scaivault-init].resources", "quotas and limit ranges want them"),
+        (
+            "+ spec.initContainers[scaivault-init].volumeMounts[scaivault-token, 2nd]",
+            "keeps the API server's own token out",
+        ),
         ("+ spec.volumes[scaivault-secrets].emptyDir.sizeLimit", "memory without a limit is the node's"),
     ],
     equal: &[
@@ -113,6 +117,10 @@ const SIDECAR: Pattern = Pattern {
             "root with KILL alone, to signal any app",
         ),
         ("+ spec.initContainers[scaivault-sidecar].resources", "quotas and limit ranges want them"),
+        (
+            "+ spec.initContainers[scaivault-sidecar].volumeMounts[scaivault-token, 2nd]",
+            "keeps the API server's own token out",
+        ),
         ("+ spec.volumes[scaivault-secrets].emptyDir.sizeLimit", "memory without a limit is the node's"),
     ],
     equal: &[
@@ -255,7 +263,7 @@ fn differences<'a>(
         .collect()
 }
 
-/// Every scalar by its path; entries of lists by their name where they have one.
+/// Every scalar by its path; entries of lists by their name where they have one. A volume may be mounted twice.
 fn flat(value: &Value) -> BTreeMap<String, Value> {
     let mut all = BTreeMap::new();
     flatten("", value, &mut all);
@@ -272,7 +280,12 @@ fn flatten(path: &str, value: &Value, all: &mut BTreeMap<String, Value>) {
         }
         Value::Array(items) if !items.is_empty() => {
             for (index, item) in items.iter().enumerate() {
-                let name = item["name"].as_str().map_or_else(|| index.to_string(), str::to_owned);
+                let is_again = |name: &str| items[..index].iter().any(|before| before["name"] == *name);
+                let name = match item["name"].as_str() {
+                    Some(name) if is_again(name) => format!("{name}, 2nd"),
+                    Some(name) => name.to_owned(),
+                    None => index.to_string(),
+                };
                 flatten(&format!("{path}[{name}]"), item, all);
             }
         }
