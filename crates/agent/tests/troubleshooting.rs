@@ -14,11 +14,13 @@ const SOURCES: [&str; 4] = [
     "crates/client/src/login.rs",
     "crates/client/src/tls.rs",
 ];
-/// What stands before a message's literal. Behind a log line's macro it is the last literal that is no field's value.
-const LOG_LINES: [&str; 2] = ["tracing::warn!(", "tracing::error!("];
-const TEXTS: [&str; 5] = ["#[error(", "message: ", "not_ready(", "let reason = ", "termination::leave(&"];
-/// The cures of what ScaiVault answers: all literals of this block.
-const CURES: (&str, &str) = ("let (exit, cure) = match class {", "};");
+/// Calls whose last literal that is no field's value is a message.
+const CALLS: [&str; 4] = ["warn!(", "error!(", ".problem(", "Problem::new("];
+/// What stands right before a message.
+const TEXTS: [&str; 7] =
+    ["#[error(", "message: ", "not_ready(", "let reason = ", "termination::leave(&", "Err(", "map_err(|_| "];
+/// Blocks, from their beginning to their end, whose literals are all messages.
+const BLOCKS: [(&str, &str); 2] = [("let (exit, cure) = match class {", "};"), ("let cure = if ", "};")];
 /// A chapter of the page whose headings and first columns are messages of the agent.
 const CHAPTER: &str = "## The agent";
 
@@ -62,6 +64,8 @@ fn messages_are_found_however_they_are_written() {
         );
         Err(_) => tracing::warn!("in an arm"),
         tracing::info!("not this");
+        reader.problem(name, format!("it needs {other} beside it"));
+        _ => Err("it is neither"),
         #[error("the volume of {} is full", .0.display())]
         #[error(
             "user {own_uid} may not \
@@ -79,6 +83,8 @@ fn messages_are_found_however_they_are_written() {
         "one line",
         "several lines",
         "in an arm",
+        "it needs … beside it",
+        "it is neither",
         "the volume of … is full",
         "user … may not signal {it}",
         "cannot start: …",
@@ -110,7 +116,7 @@ fn in_source(text: &str) -> Vec<String> {
         let places: Vec<_> = text.match_indices(marker).map(|(at, _)| &text[at + marker.len()..]).collect();
         places
     };
-    for arguments in LOG_LINES.iter().flat_map(|marker| behind(marker)) {
+    for arguments in CALLS.iter().flat_map(|marker| behind(marker)) {
         found.extend(
             literals(arguments).filter(|literal| !literal.is_value).map(|literal| literal.text).last(),
         );
@@ -122,14 +128,17 @@ fn in_source(text: &str) -> Vec<String> {
             found.extend(literals(after).map(|literal| literal.text).next());
         }
     }
-    for block in behind(CURES.0) {
-        let block = &block[..block.find(CURES.1).unwrap()];
-        found.extend(literals(block).map(|literal| literal.text));
+    for (begin, end) in BLOCKS {
+        for block in behind(begin) {
+            let block = &block[..block.find(end).unwrap()];
+            found.extend(literals(block).map(|literal| literal.text));
+        }
     }
+    // What only puts others together, or names a variable, is no message by itself.
     found
         .iter()
         .map(|literal| printed(literal))
-        .filter(|message| message != "…" && message != "…: …")
+        .filter(|message| message.contains(char::is_lowercase))
         .collect()
 }
 
