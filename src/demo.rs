@@ -16,6 +16,7 @@ use crate::{
     document::{emit_yaml, parse_yaml},
     output::{self, ADDED, PLACE, STRONG, WARNED},
     serve::InProcess,
+    yaml_stream,
 };
 
 use self::{
@@ -43,7 +44,9 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn show(kube_version: KubeVersion) -> anyhow::Result<()> {
-    let deployment = parse_yaml(EXAMPLE).context(EXAMPLE_NAME)?;
+    // Its service account stands before it.
+    let deployment = yaml_stream::split(EXAMPLE).pop().context("the example is empty")?;
+    let deployment = parse_yaml(deployment.source()).context(EXAMPLE_NAME)?;
     let pod = pod_of(&deployment).context("the example has no pod template")?;
     let review = review(&pod);
     step(1, &format!("the pod of {EXAMPLE_NAME}, whose annotations name its secrets"))?;

@@ -75,3 +75,21 @@ async fn an_application_that_is_not_there_yet_is_told_later() {
     sidecar.ended().await.check(0, &["application not signalled, trying again", "application signalled"]);
     drop(app);
 }
+
+#[tokio::test]
+async fn with_the_server_down_it_ends_and_with_fail_open_it_stays() {
+    // Instead of the default's minute.
+    const SOON: (&str, &str) = ("FETCH_TIMEOUT", "1s");
+    let Some(mut pod) = Pod::start(MANIFEST).await else { return };
+    pod.stop_server();
+    let container = pod.container("scaivault-sidecar");
+    pod.run_agent(&container, &[SOON]).await.check(1, &["cannot be reached"]);
+    let message = pod.termination_message(&container);
+    assert!(message.contains("check that ScaiVault is up"), "{message}");
+
+    let sidecar = pod.start_agent(&container, VarRun::Directory, &[SOON, ("FAIL_OPEN", "true")]);
+    until(|| sidecar.log().contains("the pod starts without it, because FAIL_OPEN is true")).await;
+    pod.start_app(&["true"]).ended().await.check(0, &[]);
+    sidecar.terminate();
+    sidecar.ended().await.check(0, &["stopped"]);
+}
