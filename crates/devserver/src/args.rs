@@ -1,6 +1,6 @@
 //! The program's arguments, and what they start.
 
-use std::{fs, io, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{env, fs, io, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use clap::Parser;
 use scaivault_devserver::{
@@ -14,7 +14,8 @@ use tokio::signal::unix::{SignalKind, signal};
 #[derive(Debug, Parser)]
 #[command(version)]
 pub(crate) struct Args {
-    /// What the server knows when it starts: secrets, policies, identities, engines; YAML or JSON
+    /// What the server knows when it starts: secrets, policies, identities, engines; YAML or JSON. An engine's
+    /// `connection_url` without a password gets that of the variable PGPASSWORD
     #[arg(long, value_name = "FILE")]
     seed: PathBuf,
 
@@ -76,6 +77,10 @@ impl Args {
             None => Tls::Generated(tls_name),
         };
         let seed = Seed::new(&read(seed)?)?;
+        let seed = match env::var("PGPASSWORD") {
+            Ok(password) => seed.with_postgres_password(&password),
+            Err(_) => seed,
+        };
         let server = DevServer::start(Settings { seed, keys, issuer, listen, admin, tls }).await?;
         if let (Some(file), Some(pem)) = (ca_file, server.ca_pem()) {
             fs::write(&file, pem).map_err(|source| RunError::File { file, source })?;
@@ -84,10 +89,12 @@ impl Args {
         tracing::info!(url = server.url(), admin, "serving");
         // As pid 1 of a container it would not get SIGTERM without asking for it.
         let mut terminated = signal(SignalKind::terminate()).map_err(RunError::Signal)?;
-        tokio::select! {
+        let ended = tokio::select! {
             interrupted = tokio::signal::ctrl_c() => interrupted.map_err(RunError::Signal),
             _ = terminated.recv() => Ok(()),
-        }
+        };
+        server.stop().await;
+        ended
     }
 }
 

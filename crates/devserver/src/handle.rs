@@ -100,7 +100,9 @@ impl Handle {
 
     /// Revokes a lease behind its owner's back; whether there was one.
     pub fn take_lease_away(&self, id: &str) -> bool {
-        self.shared.vault().leases.take_away(id)
+        let was_there = self.shared.vault().leases.take_away(id);
+        self.shared.leases_changed().notify_one();
+        was_there
     }
 
     /// How many subscriptions there are.
@@ -110,7 +112,7 @@ impl Handle {
 
     /// Moves the server's time forward, whole seconds: tokens and leases end, buckets fill.
     pub fn advance(&self, by: Duration) {
-        self.shared.clock().advance(by);
+        self.shared.advance(by);
     }
 
     /// What `/v1/health/ready` says.

@@ -43,8 +43,13 @@ pub(crate) struct Pod {
 
 impl Pod {
     pub(crate) async fn new() -> Self {
+        Self::with(SEED).await
+    }
+
+    /// A pod with another seed, in which it is `billing/web` too.
+    pub(crate) async fn with(seed: &str) -> Self {
         let issuer = Arc::new(Issuer::generate().unwrap());
-        let server = DevServer::start(Settings::for_tests(Seed::new(SEED).unwrap(), &issuer)).await.unwrap();
+        let server = DevServer::start(Settings::for_tests(Seed::new(seed).unwrap(), &issuer)).await.unwrap();
         let dir = tempfile::tempdir().unwrap();
         let token = issuer.mint("billing", "web", "scaivault", jiff::Timestamp::now(), 3600).unwrap();
         fs::write(dir.path().join("token"), token).unwrap();
