@@ -289,15 +289,6 @@ fn every_workload_among_the_examples_is_injected() {
 }
 
 #[test]
-fn the_demonstration_needs_nothing() {
-    let shown = run(["demo"]).exits(0).stdout;
-    for expected in ["1/4", "2/4", "3/4", "4/4", "name: scaivault-init", "done"] {
-        assert!(shown.contains(expected), "{expected} is not in\n{shown}");
-    }
-    assert!(!shown.contains('\x1b'), "no colours on a pipe");
-}
-
-#[test]
 fn a_pod_without_annotations_is_left_alone() {
     assert_eq!(inject(POD).exits(0).stdout, POD);
 }
