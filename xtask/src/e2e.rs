@@ -1,5 +1,6 @@
-//! The chart on a real cluster, from its installation to its removal, with pods being created all the while where that
-//! matters. Not a part of `cargo xtask ci`: it needs a cluster that may be played with, and an image.
+//! The product on a real cluster: the chart from its installation to its removal, with pods being created all the while
+//! where that matters, and pods whose secrets come from a development server on this machine. Not a part of
+//! `cargo xtask ci`: it needs a cluster that may be played with, and images.
 //!
 //! A step is a function over [`World`] in a file of its own; [`STEPS`] is the order. What a step leaves in the cluster
 //! stands in the namespaces of [`world`], which are deleted in the end.
@@ -13,33 +14,56 @@ use crate::table;
 use image::ImageName;
 use world::World;
 
+mod agent_loss;
+mod app;
+mod calls;
+mod failure;
 mod image;
 mod injection;
+mod jobs;
 mod kubectl;
+mod lease;
 mod load;
+mod patterns;
+mod pod_start;
 mod release;
 mod removal;
 mod replacement;
+mod rotation;
+mod running;
+mod vault;
 mod world;
 
-/// What is tested, and how its image gets to the nodes.
+/// What is tested, how its images get to the nodes, and where its `ScaiVault` is.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The injector's image, as the pods name it
     #[arg(long, value_name = "REPOSITORY:TAG", default_value = concat!("scailabs/scaivault-injector:", env!("CARGO_PKG_VERSION")))]
     image: ImageName,
-    /// A shell command that makes the image; `{}` stands for its name
+    /// The init container's image
+    #[arg(long, value_name = "REPOSITORY:TAG", default_value = concat!("scailabs/scaivault-init:", env!("CARGO_PKG_VERSION")))]
+    init_image: ImageName,
+    /// The sidecar's image
+    #[arg(long, value_name = "REPOSITORY:TAG", default_value = concat!("scailabs/scaivault-sidecar:", env!("CARGO_PKG_VERSION")))]
+    sidecar_image: ImageName,
+    /// The applications' image: it needs a shell, cat, pidof, readlink and sleep
+    #[arg(long, value_name = "REPOSITORY:TAG", default_value = "busybox:1.37")]
+    app_image: ImageName,
+    /// A shell command that makes one of the product's images; `{}` stands for its name, `{target}` for injector, init or
+    /// sidecar, as the Dockerfile has it
     #[arg(long, value_name = "COMMAND", value_parser = NonEmptyStringValueParser::new())]
     build_image: Option<String>,
-    /// A shell command that loads the image into the nodes; `{}` stands for its name, `{archive}` for --archive
+    /// A shell command that loads one of them into the nodes; `{}` and `{target}` as before
     #[arg(long, value_name = "COMMAND", value_parser = NonEmptyStringValueParser::new())]
     load_image: Option<String>,
-    /// The archive that `{archive}` stands for
-    #[arg(long, value_name = "FILE", default_value = "image.tar")]
-    archive: String,
     /// A value of the chart, as for `helm --set`; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+    #[command(flatten)]
+    vault: vault::VaultArgs,
+    /// Measure in so many rounds what the injection adds to a pod's start; the node has to be this machine
+    #[arg(long, value_name = "ROUNDS")]
+    bench: Option<u32>,
     /// Leave everything in the cluster when a step fails
     #[arg(long)]
     keep: bool,
@@ -58,6 +82,17 @@ const STEPS: &[Step] = &[
     Step { name: "inject", run: injection::deployment },
     Step { name: "opt out", run: injection::opted_out },
     Step { name: "refuse", run: injection::mistake },
+    Step { name: "webhook calls", run: calls::for_a_pod },
+    Step { name: "start", run: patterns::start },
+    Step { name: "variables", run: patterns::variables },
+    Step { name: "rotate", run: rotation::arrives },
+    Step { name: "jobs", run: jobs::complete },
+    Step { name: "denied", run: failure::denied },
+    Step { name: "missing", run: failure::missing },
+    Step { name: "kill the agent", run: agent_loss::agent_killed },
+    Step { name: "end a lease", run: lease::ends_with_its_pod },
+    Step { name: "pod start", run: pod_start::measure },
+    Step { name: "ScaiVault is away", run: agent_loss::vault_gone },
     Step { name: "lose a pod under load", run: replacement::lose_a_pod },
     Step { name: "upgrade under load", run: replacement::upgrade },
     Step { name: "uninstall", run: removal::uninstall },

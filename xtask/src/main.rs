@@ -59,8 +59,9 @@ enum Task {
     Fuzz(fuzz::Args),
     /// Inject into and detach from every workload in a directory of manifests, and check the laws
     Corpus(corpus::Args),
-    /// Install the chart into the cluster of KUBECONFIG, inject, lose a pod and upgrade under load, and uninstall
-    E2e(e2e::Args),
+    /// Take images and chart through their life on the cluster of KUBECONFIG, with injected pods that really run
+    // Boxed: it has by far the most options.
+    E2e(Box<e2e::Args>),
 }
 
 fn main() -> ExitCode {

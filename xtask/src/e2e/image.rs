@@ -1,10 +1,10 @@
-//! The injector's image, and how it gets to the nodes.
+//! The product's images, and how they get to the nodes.
 
 use std::{fmt, process::Command, str::FromStr};
 
 use anyhow::Result;
 
-use super::world::World;
+use super::{Args, world::World};
 use crate::process;
 
 /// An image by repository and tag: the chart has a value for each.
@@ -35,23 +35,25 @@ impl fmt::Display for ImageName {
     }
 }
 
-/// Makes and loads the image, where commands for it are given.
+/// Makes and loads the product's images, where commands for it are given.
 pub(super) fn provide(world: &World<'_>) -> Result<String> {
-    let args = world.args;
-    let commands = [("built", &args.build_image), ("loaded", &args.load_image)];
+    let Args { image, init_image, sidecar_image, build_image, load_image, .. } = world.args;
+    let commands = [("built", build_image), ("loaded", load_image)];
     let mut done = Vec::new();
     for (what, command) in commands {
         let Some(command) = command else { continue };
-        let command = fill(command, &args.image, &args.archive);
-        process::run(Command::new("sh").args(["-c", &command]).current_dir(process::root()))?;
+        for (target, image) in [("injector", image), ("init", init_image), ("sidecar", sidecar_image)] {
+            let command = fill(command, target, image);
+            process::run(Command::new("sh").args(["-c", &command]).current_dir(process::root()))?;
+        }
         done.push(what);
     }
     let done = if done.is_empty() { "expected on the nodes".to_owned() } else { done.join(" and ") };
-    Ok(format!("{} {done}", args.image))
+    Ok(format!("{image}, {init_image} and {sidecar_image} {done}"))
 }
 
-fn fill(command: &str, image: &ImageName, archive: &str) -> String {
-    command.replace("{archive}", archive).replace("{}", &image.to_string())
+fn fill(command: &str, target: &str, image: &ImageName) -> String {
+    command.replace("{target}", target).replace("{}", &image.to_string())
 }
 
 #[cfg(test)]
@@ -68,8 +70,11 @@ mod tests {
     }
 
     #[test]
-    fn a_command_names_image_and_archive() {
+    fn a_command_names_image_and_target() {
         let image = "a/b:1".parse().unwrap();
-        assert_eq!(fill("make {} && load {archive} {}", &image, "b.tar"), "make a/b:1 && load b.tar a/b:1");
+        assert_eq!(
+            fill("make {target} {} && load {target}.tar {}", "init", &image),
+            "make init a/b:1 && load init.tar a/b:1"
+        );
     }
 }

@@ -7,10 +7,11 @@ use serde_json::{Value, json};
 
 use super::{kubectl::wait_for, world::World};
 
-const PREFIX: &str = "scaivault.scailabs.ai/";
+pub(super) const PREFIX: &str = "scaivault.scailabs.ai/";
 /// No such scheduler runs: the pods are created and stay pending, whatever images they name.
 const NO_SCHEDULER: &str = "scaivault-e2e";
-const APP: &str = "app";
+/// The name of the application's container.
+pub(super) const APP: &str = "app";
 
 /// An annotated Deployment: its pod, made by the cluster's own controllers, carries the injection.
 pub(super) fn deployment(world: &World<'_>) -> Result<String> {

@@ -73,6 +73,12 @@ impl Kubectl {
         process::output_of(&mut command, &object.to_string()).map(drop)
     }
 
+    /// Takes objects away and waits until they are gone.
+    pub(super) fn delete(&self, namespace: &str, objects: &[&str]) -> Result<()> {
+        let args = ["delete", "--ignore-not-found", "--wait=true", "--timeout=2m", "--namespace", namespace];
+        self.text(&[&args, objects].concat()).map(drop)
+    }
+
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.0);
         command.args(args);
@@ -93,6 +99,18 @@ pub(super) fn wait_for<T>(
         }
         if Instant::now() >= deadline {
             bail!("{what}: not within {} s", at_most.as_secs());
+        }
+        thread::sleep(LOOK);
+    }
+}
+
+/// Looks all the while for so long, and fails as soon as a look does.
+pub(super) fn hold(at_least: Duration, mut look: impl FnMut() -> Result<()>) -> Result<()> {
+    let end = Instant::now() + at_least;
+    loop {
+        look()?;
+        if Instant::now() >= end {
+            return Ok(());
         }
         thread::sleep(LOOK);
     }

@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::Command};
 use anyhow::{Result, bail};
 use serde_json::Value;
 
-use super::{kubectl::find, world::World};
+use super::{Args, kubectl::find, world::World};
 use crate::process;
 
 /// Replicas, so that one can go.
@@ -23,14 +23,20 @@ impl Helm {
 
     /// Installs the chart, or upgrades what is installed, and waits until all replicas are ready.
     pub(super) fn upgrade(&self, world: &World<'_>, values: &[&str]) -> Result<()> {
-        let image = &world.args.image;
-        let own = [format!("image.repository={}", image.repository), format!("replicas={REPLICAS}")];
+        let Args { image, init_image, sidecar_image, set, .. } = world.args;
+        let own = [
+            format!("image.repository={}", image.repository),
+            format!("replicas={REPLICAS}"),
+            format!("injector.initImage={init_image}"),
+            format!("injector.sidecarImage={sidecar_image}"),
+            format!("injector.defaults.url={}", world.vault.url()),
+        ];
         // A tag may look like a number.
         let tag = format!("image.tag={}", image.tag);
         let mut command = self.command("upgrade");
         command.args([World::RELEASE, CHART, "--install", "--create-namespace", "--wait", TIMEOUT]);
         command.args(["--set-string", &tag]);
-        let given = own.iter().chain(&world.args.set).map(String::as_str);
+        let given = own.iter().chain(set).map(String::as_str);
         for value in given.chain(values.iter().copied()) {
             command.args(["--set", value]);
         }

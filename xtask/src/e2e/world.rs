@@ -2,13 +2,15 @@
 
 use anyhow::{Context, Result, bail};
 
-use super::{Args, kubectl::Kubectl, release::Helm};
+use super::{Args, app, kubectl::Kubectl, release::Helm, vault::Vault};
 
 /// What every step has at hand.
 pub(super) struct World<'a> {
     pub(super) args: &'a Args,
     pub(super) kubectl: Kubectl,
     pub(super) helm: Helm,
+    /// The `ScaiVault` of the injected pods.
+    pub(super) vault: Vault,
 }
 
 impl<'a> World<'a> {
@@ -18,16 +20,20 @@ impl<'a> World<'a> {
     pub(super) const SYSTEM: &'static str = "scaivault-system";
     /// The namespace of annotated workloads.
     pub(super) const WORKLOADS: &'static str = "scaivault-e2e";
+    /// Injected pods that run. It enforces the Pod Security Standard `restricted`.
+    pub(super) const APPS: &'static str = "scaivault-e2e-apps";
     /// Pods that are created while a replica goes away.
     pub(super) const LOSS_LOAD: &'static str = "scaivault-e2e-loss";
     /// Pods that are created during an upgrade.
     pub(super) const UPGRADE_LOAD: &'static str = "scaivault-e2e-upgrade";
     /// Everything that this makes stands in these or belongs to the release.
-    pub(super) const NAMESPACES: [&'static str; 4] =
-        [Self::SYSTEM, Self::WORKLOADS, Self::LOSS_LOAD, Self::UPGRADE_LOAD];
+    pub(super) const NAMESPACES: [&'static str; 5] =
+        [Self::SYSTEM, Self::WORKLOADS, Self::APPS, Self::LOSS_LOAD, Self::UPGRADE_LOAD];
 
     pub(super) fn new(args: &'a Args) -> Result<Self> {
-        Ok(Self { args, kubectl: Kubectl::find()?, helm: Helm::find()? })
+        let (kubectl, helm) = (Kubectl::find()?, Helm::find()?);
+        let vault = Vault::start(&args.vault, &kubectl)?;
+        Ok(Self { args, kubectl, helm, vault })
     }
 
     /// Says which cluster it is, and that nothing of somebody else would be overwritten there.
@@ -48,23 +54,29 @@ impl<'a> World<'a> {
         for namespace in &Self::NAMESPACES[1..] {
             self.kubectl.run(&["create", "namespace", namespace])?;
         }
-        Ok(format!("Kubernetes {version}"))
+        app::prepare(self)?;
+        Ok(format!("Kubernetes {version}, ScaiVault at {}", self.vault.url()))
     }
 
     /// What somebody who looks for the cause would ask first.
     pub(super) fn show_state(&self) {
         let selector = format!("--selector=app.kubernetes.io/instance={}", Self::RELEASE);
         let system = format!("--namespace={}", Self::SYSTEM);
+        let apps = format!("--namespace={}", Self::APPS);
         for question in [
             &["get", "pods", "--output=wide", &system][..],
             &["get", "events", "--sort-by=.lastTimestamp", &system],
             &["logs", "--all-containers", "--prefix", "--tail=10", &selector, &system],
+            &["get", "pods", "--output=wide", &apps],
+            &["get", "events", "--sort-by=.lastTimestamp", &apps],
+            &["logs", "--all-containers", "--prefix", "--tail=5", app::SELECTOR, &apps],
         ] {
             // The failure that is being looked into may be that nothing answers.
             if let Err(error) = self.kubectl.run(question) {
                 println!("{error:#}");
             }
         }
+        self.vault.show_log();
     }
 
     /// Takes everything away, also what a step that failed has left half done.

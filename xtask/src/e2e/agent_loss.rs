@@ -1,0 +1,106 @@
+//! The agent is killed beside a running application, with and without a `ScaiVault` that answers.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use super::{
+    app::{self, count, ready, status},
+    injection::APP,
+    kubectl::{hold, wait_for},
+    patterns::{DYNAMIC, INIT},
+    running::Running,
+    world::World,
+};
+
+/// From the agent's end to its next start: the kubelet's pauses grow with the restarts.
+const RESTART: Duration = Duration::from_mins(2);
+/// Longer than the `fetch-timeout` of the Deployment `dynamic`, after which an agent would give up.
+const OUTAGE: Duration = Duration::from_secs(12);
+/// What the container's end leaves to be done: the process namespace is shared, the user is the same.
+const KILL: &str = "kill -9 $(pidof scaivault-agent)";
+const FILES: &str = "cd /run/secrets && cat db.json stripe.key user.json";
+/// What the agent's log says after its first fetch.
+const COMPARED: &str = "secrets written";
+const SIGNALS: &str = "hup db.json: ";
+
+/// `kill -9` of the agent: the application goes on with the same files and the same lease.
+pub(super) fn agent_killed(world: &World<'_>) -> Result<String> {
+    let pod = ready(world, DYNAMIC)?;
+    let before = seen(world, &pod)?;
+    restart(world, &pod)?;
+    wait_for("the agent has compared its files with ScaiVault again", RESTART, || {
+        Ok(pod.log_of(world, app::SIDECAR)?.contains(COMPARED).then_some(()))
+    })?;
+    let after = seen(world, &pod)?;
+    if after.files != before.files {
+        bail!("the files have changed");
+    }
+    if (after.generated, after.logins) != (before.generated, before.logins) {
+        bail!("the agent that was started again has made a lease or a login: {after:?}, before {before:?}");
+    }
+    if after.signals != before.signals {
+        bail!("the application got a signal for nothing");
+    }
+    goes_on(world, &pod)?;
+    Ok("the application goes on; same files, no second lease, no second login".to_owned())
+}
+
+/// `ScaiVault` ends; then the agent, too. A running pod stays up, a new one waits and says why.
+pub(super) fn vault_gone(world: &World<'_>) -> Result<String> {
+    let (pod, other) = (ready(world, DYNAMIC)?, ready(world, INIT)?);
+    let files = pod.exec(world, FILES)?;
+    world.vault.end()?;
+    restart(world, &pod)?;
+    let restarts = pod.restarts(world, app::SIDECAR)?;
+    hold(OUTAGE, || {
+        if pod.restarts(world, app::SIDECAR)? != restarts {
+            bail!("the agent ends because ScaiVault is away");
+        }
+        goes_on(world, &pod)
+    })?;
+    if pod.exec(world, FILES)? != files {
+        bail!("the files have changed");
+    }
+    goes_on(world, &other)?;
+    Ok(format!("the pod stays up with its files; looked at for {} s", OUTAGE.as_secs()))
+}
+
+#[derive(Debug)]
+struct Seen {
+    files: String,
+    signals: usize,
+    logins: u64,
+    generated: u64,
+}
+
+fn seen(world: &World<'_>, pod: &Running) -> Result<Seen> {
+    let admin = &world.vault.admin;
+    Ok(Seen {
+        files: pod.exec(world, FILES)?,
+        signals: count(&pod.log(world)?, SIGNALS),
+        logins: admin.requests("exchange")?,
+        generated: admin.requests("generate")?,
+    })
+}
+
+fn restart(world: &World<'_>, pod: &Running) -> Result<()> {
+    let before = pod.restarts(world, app::SIDECAR)?;
+    pod.exec(world, KILL)?;
+    wait_for("the kubelet starts the agent again", RESTART, || {
+        let object = pod.object(world)?;
+        let agent = status(&object, app::SIDECAR).context("the agent has a status")?;
+        let again = agent["restartCount"].as_u64() > Some(before);
+        Ok((again && agent["started"] == true).then_some(()))
+    })
+}
+
+fn goes_on(world: &World<'_>, pod: &Running) -> Result<()> {
+    let object = pod.object(world)?;
+    let app = status(&object, APP).context("the application has a status")?;
+    if app["restartCount"] != 0 || app["ready"] != Value::Bool(true) {
+        bail!("the application does not go on: {app}");
+    }
+    Ok(())
+}

@@ -1,0 +1,179 @@
+//! Applications whose pods are injected and really run, in a namespace that enforces the Pod Security Standard `restricted`.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::{Map, Value, json};
+
+use super::{
+    injection::{APP, PREFIX},
+    kubectl::wait_for,
+    running::Running,
+    vault::seed,
+    world::World,
+};
+
+/// The pods of all applications.
+pub(super) const SELECTOR: &str = "--selector=part-of=scaivault-e2e";
+/// The container of the agent that stays.
+pub(super) const SIDECAR: &str = "scaivault-sidecar";
+/// The container of the agent that ends.
+pub(super) const INIT: &str = "scaivault-init";
+
+/// The `ConfigMap` with `ScaiVault`'s authority, which the namespace's annotation names.
+const CA: &str = "scaivault-ca";
+/// On a machine that has to pull the image first.
+const START: Duration = Duration::from_mins(3);
+/// Of no other user on the node, so that no other process of this uid is met by chance.
+const UID: u32 = 10_001;
+/// Says its files when it starts and after each SIGHUP, a line for each.
+const SCRIPT: &str = r#"
+say() { for file in /run/secrets/*; do test -d "$file" || echo "$1 ${file##*/}: $(cat "$file")"; done; }
+trap 'say hup' HUP
+trap 'exit 0' TERM
+echo "/var/run: $(readlink /var/run)"
+echo "variable: $DB_PASSWORD"
+say start
+while :; do sleep 1 & wait $!; done
+"#;
+
+/// What the namespace of the applications needs.
+pub(super) fn prepare(world: &World<'_>) -> Result<()> {
+    let ca_configmap = format!("{PREFIX}ca-configmap={CA}");
+    world.kubectl.run(&["annotate", "namespace", World::APPS, &ca_configmap])?;
+    let restricted = "pod-security.kubernetes.io/enforce=restricted";
+    world.kubectl.run(&["label", "namespace", World::APPS, restricted])?;
+    let ca = format!("--from-file=ca.crt={}", world.vault.ca_file().display());
+    world.kubectl.run(&["create", "configmap", CA, "--namespace", World::APPS, &ca])
+}
+
+/// Annotations for two secrets, and these; keys without their prefix.
+pub(super) fn two_secrets_and(more: &Value) -> Value {
+    let mut annotations = json!({
+        "inject-secret-db.json": seed::DATABASE,
+        "inject-secret-stripe.key": format!("{}#secret_key", seed::STRIPE),
+    });
+    merge(&mut annotations, more);
+    annotations
+}
+
+/// The template of pods that run until they are told to end.
+pub(super) fn serving(world: &World<'_>, annotations: &Value) -> Value {
+    template(world, annotations, SCRIPT)
+}
+
+/// The template of pods that run a script.
+pub(super) fn template(world: &World<'_>, annotations: &Value, script: &str) -> Value {
+    let annotations = annotations.as_object().into_iter().flatten();
+    let annotations: Map<_, _> =
+        annotations.map(|(key, value)| (format!("{PREFIX}{key}"), value.clone())).collect();
+    json!({
+        "metadata": {"labels": {"part-of": "scaivault-e2e"}, "annotations": annotations},
+        "spec": {
+            "securityContext": {
+                "runAsNonRoot": true,
+                "runAsUser": UID,
+                "runAsGroup": UID,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [{
+                "name": APP,
+                "image": world.args.app_image.to_string(),
+                "imagePullPolicy": "IfNotPresent",
+                "command": ["/bin/sh", "-c", script],
+                "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
+            }],
+        },
+    })
+}
+
+/// A Deployment of one pod.
+pub(super) fn deployment(name: &str, mut template: Value) -> Value {
+    template["metadata"]["labels"][APP] = json!(name);
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name},
+        "spec": {"replicas": 1, "selector": {"matchLabels": {APP: name}}, "template": template},
+    })
+}
+
+/// A pod.
+pub(super) fn pod(name: &str, template: &Value) -> Value {
+    let mut pod = json!({"apiVersion": "v1", "kind": "Pod"});
+    merge(&mut pod, template);
+    pod["metadata"]["name"] = json!(name);
+    pod
+}
+
+/// Waits until the Deployment's one pod is ready; the pod.
+pub(super) fn ready(world: &World<'_>, name: &str) -> Result<Running> {
+    let timeout = format!("--timeout={}s", START.as_secs());
+    let deployment = format!("deployment/{name}");
+    world.kubectl.text(&["rollout", "status", &deployment, "--namespace", World::APPS, &timeout])?;
+    let selector = format!("{APP}={name}");
+    // A pod that is replaced stays until it has ended.
+    wait_for("the Deployment has one pod", START, || {
+        let pods = world.kubectl.items(&["pods", "--namespace", World::APPS, "--selector", &selector])?;
+        let staying = |pod: &Value| pod.pointer("/metadata/deletionTimestamp").is_none();
+        let mut staying = pods.iter().filter(|pod| staying(pod));
+        let name = staying.next().and_then(|pod| pod.pointer("/metadata/name")?.as_str());
+        Ok(name.filter(|_| staying.next().is_none()).map(|name| Running(name.to_owned())))
+    })
+}
+
+/// The pod of a Job that was tried once.
+pub(super) fn pod_of_job(world: &World<'_>, job: &str) -> Result<Running> {
+    let selector = format!("batch.kubernetes.io/job-name={job}");
+    let pods = world.kubectl.items(&["pods", "--namespace", World::APPS, "--selector", &selector])?;
+    let name = pods.first().and_then(|pod| pod.pointer("/metadata/name")?.as_str());
+    Ok(Running(name.with_context(|| format!("the Job {job} has no pod"))?.to_owned()))
+}
+
+/// The first line that begins so, without its beginning.
+pub(super) fn line<'a>(log: &'a str, begin: &str) -> Option<&'a str> {
+    log.lines().find_map(|line| line.strip_prefix(begin))
+}
+
+/// How many lines begin so.
+pub(super) fn count(log: &str, begin: &str) -> usize {
+    log.lines().filter(|line| line.starts_with(begin)).count()
+}
+
+/// The status of a container, of whatever sort.
+pub(super) fn status<'a>(pod: &'a Value, container: &str) -> Option<&'a Value> {
+    ["initContainerStatuses", "containerStatuses"].iter().find_map(|list| {
+        let statuses = pod["status"][*list].as_array()?;
+        statuses.iter().find(|status| status["name"] == container)
+    })
+}
+
+/// Sets all keys that `more` has.
+pub(super) fn merge(object: &mut Value, more: &Value) {
+    for (key, value) in more.as_object().into_iter().flatten() {
+        object[key] = value.clone();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_found_by_its_beginning() {
+        assert_eq!(line("start a: 1\nhup a: 2\nhup a: 3\n", "hup a: "), Some("2"));
+        assert_eq!(line("start a: 1\n", "hup a: "), None);
+        assert_eq!(count("start a: 1\nhup a: 2\nhup a: 3\n", "hup a: "), 2);
+    }
+
+    #[test]
+    fn a_status_is_that_of_the_named_container() {
+        let pod = json!({"status": {
+            "initContainerStatuses": [{"name": "a", "restartCount": 1}],
+            "containerStatuses": [{"name": "b", "restartCount": 2}],
+        }});
+        assert_eq!(status(&pod, "a").unwrap()["restartCount"], 1);
+        assert_eq!(status(&pod, "b").unwrap()["restartCount"], 2);
+        assert_eq!(status(&pod, "c"), None);
+    }
+}

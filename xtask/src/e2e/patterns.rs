@@ -1,0 +1,122 @@
+//! Deployments of each pattern start, and their applications read their files.
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use super::{
+    app::{self, deployment, ready, serving, two_secrets_and},
+    injection::APP,
+    running::Running,
+    vault::seed,
+    world::World,
+};
+
+/// Fetched once.
+pub(super) const INIT: &str = "init";
+/// Kept fresh by events, with a signal.
+pub(super) const SIDECAR: &str = "sidecar";
+/// Kept fresh by looking, held back by a probe.
+pub(super) const PROBE: &str = "probe";
+/// With a database user of the pod's own.
+pub(super) const DYNAMIC: &str = "dynamic";
+
+/// The first Kubernetes with `fileKeyRef` switched on.
+const FILE_KEY_REF: u64 = 35;
+
+fn annotations(pattern: &str) -> Value {
+    two_secrets_and(&match pattern {
+        SIDECAR => json!({
+            "pattern": "sidecar",
+            "refresh-on-event": "true",
+            "reload-signal": "SIGHUP",
+            "reload-target": "sh",
+        }),
+        PROBE => json!({"pattern": "sidecar", "start-gate": "probe", "refresh-interval": "2s"}),
+        DYNAMIC => json!({
+            "inject-dynamic-user.json": seed::DYNAMIC,
+            "refresh-on-event": "true",
+            // Shares the process namespace, in which another step ends the agent.
+            "reload-signal": "SIGHUP",
+            "reload-target": "sh",
+            "fetch-timeout": "5s",
+        }),
+        _ => json!({"pattern": "init"}),
+    })
+}
+
+/// One Deployment of each pattern, all at once.
+pub(super) fn start(world: &World<'_>) -> Result<String> {
+    let patterns = [INIT, SIDECAR, PROBE, DYNAMIC];
+    for pattern in patterns {
+        let deployment = deployment(pattern, serving(world, &annotations(pattern)));
+        world.kubectl.create(World::APPS, &deployment)?;
+    }
+    let mut linked = "";
+    for pattern in patterns {
+        let pod = ready(world, pattern)?;
+        reads_its_files(world, &pod).with_context(|| format!("the pod of {pattern}"))?;
+        if pod.said(world, "/var/run: ")?.contains("run") {
+            linked = ", and /var/run links to /run";
+        }
+    }
+    let user = ready(world, DYNAMIC)?.lease(world)?;
+    if !world.vault.admin.leases()?.iter().any(|lease| lease.username == user && !lease.is_revoked) {
+        bail!("the user {user} in the file is not one of ScaiVault's");
+    }
+    Ok(format!("{} read their files{linked}", patterns.join(", ")))
+}
+
+fn reads_its_files(world: &World<'_>, pod: &Running) -> Result<()> {
+    let database: Value = serde_json::from_str(&pod.said(world, "start db.json: ")?)?;
+    if database != seed::database(1) {
+        bail!("db.json has other data");
+    }
+    if pod.said(world, "start stripe.key: ")? != seed::STRIPE_KEY {
+        bail!("stripe.key has another value");
+    }
+    if pod.restarts(world, APP)? != 0 {
+        bail!("the application was started before its files were there");
+    }
+    Ok(())
+}
+
+/// A variable by `fileKeyRef`, in both patterns; an older cluster refuses it.
+pub(super) fn variables(world: &World<'_>) -> Result<String> {
+    let variable = json!({"inject-env-DB_PASSWORD": format!("{}#password", seed::DATABASE)});
+    let sidecar = json!({"pattern": "sidecar"});
+    let minor = world.kubectl.json(&["version", "--output=json"])?;
+    let minor = minor.pointer("/serverVersion/minor").and_then(Value::as_str).and_then(|minor| {
+        // Some providers write `35+`.
+        minor.trim_end_matches('+').parse::<u64>().ok()
+    });
+    if minor.is_some_and(|minor| minor < FILE_KEY_REF) {
+        return Ok(format!("not tried: fileKeyRef needs Kubernetes 1.{FILE_KEY_REF}"));
+    }
+    for (name, more) in [("variable-init", json!({})), ("variable-sidecar", sidecar)] {
+        let mut annotations = two_secrets_and(&more);
+        app::merge(&mut annotations, &variable);
+        world.kubectl.create(World::APPS, &deployment(name, serving(world, &annotations)))?;
+    }
+    for name in ["variable-init", "variable-sidecar"] {
+        let value = ready(world, name)?.said(world, "variable: ")?;
+        if value != seed::password(1) {
+            bail!("the variable of {name} is {value:?}");
+        }
+        world.kubectl.delete(World::APPS, &["deployment", name])?;
+    }
+    Ok("init and sidecar set the variable".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_pattern_has_two_secrets() {
+        for pattern in [INIT, SIDECAR, PROBE, DYNAMIC] {
+            let annotations = annotations(pattern);
+            let names = |key: &str| annotations.get(key).is_some();
+            assert!(names("inject-secret-db.json") && names("inject-secret-stripe.key"), "{pattern}");
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! A running pod of an application, and what it says.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use super::{
+    app::{line, status},
+    injection::APP,
+    kubectl::wait_for,
+    world::World,
+};
+
+/// Until a line of a pod that is ready is in the log, or one that something causes.
+const SAID: Duration = Duration::from_secs(30);
+
+/// A pod of an application, by its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Running(pub(super) String);
+
+impl Running {
+    /// The pod as Kubernetes has it.
+    pub(super) fn object(&self, world: &World<'_>) -> Result<Value> {
+        world.kubectl.json(&["get", "pod", &self.0, "--namespace", World::APPS, "--output=json"])
+    }
+
+    /// What its application has written.
+    pub(super) fn log(&self, world: &World<'_>) -> Result<String> {
+        self.log_of(world, APP)
+    }
+
+    /// What a container has written since its last start.
+    pub(super) fn log_of(&self, world: &World<'_>, container: &str) -> Result<String> {
+        world.kubectl.text(&["logs", &self.0, "--namespace", World::APPS, "--container", container])
+    }
+
+    /// What a script in the application's container writes.
+    pub(super) fn exec(&self, world: &World<'_>, script: &str) -> Result<String> {
+        let args = ["exec", &self.0, "--namespace", World::APPS, "--container", APP, "--", "/bin/sh", "-c"];
+        world.kubectl.text(&[&args[..], &[script]].concat())
+    }
+
+    /// A file of its secrets, as it is now.
+    pub(super) fn file(&self, world: &World<'_>, name: &str) -> Result<String> {
+        self.exec(world, &format!("cat /run/secrets/{name}"))
+    }
+
+    /// Waits until the application has written a line that begins and ends so; what is in between.
+    pub(super) fn said(&self, world: &World<'_>, begin: &str) -> Result<String> {
+        wait_for(&format!("the application of {} says {begin:?}", self.0), SAID, || {
+            Ok(line(&self.log(world)?, begin).map(str::to_owned))
+        })
+    }
+
+    /// How often a container was started again.
+    pub(super) fn restarts(&self, world: &World<'_>, container: &str) -> Result<u64> {
+        let pod = self.object(world)?;
+        let status = status(&pod, container).with_context(|| format!("there is no container {container}"))?;
+        status["restartCount"].as_u64().context("the kubelet counts restarts")
+    }
+
+    /// The name of the database user in its file.
+    pub(super) fn lease(&self, world: &World<'_>) -> Result<String> {
+        let file: Value = serde_json::from_str(&self.file(world, "user.json")?)?;
+        let Some(username) = file["username"].as_str() else {
+            bail!("the file of dynamic credentials has no username");
+        };
+        Ok(username.to_owned())
+    }
+}

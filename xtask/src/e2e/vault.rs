@@ -1,0 +1,175 @@
+//! The development server as the cluster's `ScaiVault`: a process on this machine, which takes the tokens of the cluster's
+//! real issuer.
+
+use std::{
+    fs::{self, File},
+    net::{SocketAddr, UdpSocket},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::kubectl::{Kubectl, wait_for};
+use crate::{process, workspace};
+use admin::Admin;
+
+mod admin;
+pub(super) mod seed;
+
+const PORT: u16 = 8200;
+
+/// Where the development server is.
+#[derive(clap::Args)]
+pub(crate) struct VaultArgs {
+    /// The program `scaivault-devserver` [default: what cargo builds]
+    #[arg(long = "vault-program", value_name = "FILE")]
+    program: Option<PathBuf>,
+    /// Where it listens: an address of this machine that pods reach [default: port 8200 of the one from which this machine
+    /// reaches a node]
+    #[arg(long = "vault-listen", value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+    /// What pods call this machine, a name or an address [default: the address of --vault-listen]
+    #[arg(long = "vault-host", value_name = "HOST")]
+    host: Option<String>,
+    /// Where its admin port listens, on loopback
+    #[arg(long = "vault-admin", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8201")]
+    admin: SocketAddr,
+}
+
+/// A running server. It ends when this is dropped.
+pub(super) struct Vault {
+    url: String,
+    files: TempDir,
+    process: Mutex<Child>,
+    /// What a step does to it, and sees of it.
+    pub(super) admin: Admin,
+}
+
+impl Vault {
+    /// Starts it and waits until it answers.
+    pub(super) fn start(args: &VaultArgs, kubectl: &Kubectl) -> Result<Self> {
+        let VaultArgs { program, listen, host, admin } = args;
+        let listen = match listen {
+            Some(listen) => *listen,
+            None => towards_a_node(kubectl)?,
+        };
+        let host = host.clone().unwrap_or_else(|| listen.ip().to_string());
+        let program = match program {
+            Some(program) => program.clone(),
+            None => build()?,
+        };
+        let files = tempfile::tempdir()?;
+        let file = |name: &str| files.path().join(name);
+        fs::write(file(SEED), seed::seed().to_string())?;
+        fs::write(file(JWKS), kubectl.text(&["get", "--raw", "/openid/v1/jwks"])?)?;
+        let mut command = Command::new(program);
+        command.current_dir(files.path()).args(["--seed", SEED, "--jwks", JWKS, "--ca-file", CA]);
+        command.args(["--tls-name", &host, "--listen", &listen.to_string()]);
+        command.args(["--admin", &admin.to_string()]);
+        println!("$ {}", process::line(&command));
+        let log = File::create(file(LOG))?;
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
+        let child = child.context("scaivault-devserver does not start")?;
+        let url = format!("https://{host}:{}", listen.port());
+        let vault = Self { url, files, process: Mutex::new(child), admin: Admin::new(*admin) };
+        vault.wait()?;
+        Ok(vault)
+    }
+
+    /// Its address, as pods see it.
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// PEM file with the authority of its certificate.
+    pub(super) fn ca_file(&self) -> PathBuf {
+        self.files.path().join(CA)
+    }
+
+    /// Ends it, so that a connection is refused.
+    pub(super) fn end(&self) -> Result<()> {
+        let mut child = self.process.lock().unwrap_or_else(PoisonError::into_inner);
+        child.kill()?;
+        child.wait()?;
+        Ok(())
+    }
+
+    /// The end of its log.
+    pub(super) fn show_log(&self) {
+        println!("scaivault-devserver:");
+        let log = fs::read_to_string(self.files.path().join(LOG)).unwrap_or_default();
+        let lines: Vec<_> = log.lines().collect();
+        for line in &lines[lines.len().saturating_sub(10)..] {
+            println!("{line}");
+        }
+    }
+
+    fn wait(&self) -> Result<()> {
+        wait_for("scaivault-devserver answers", Duration::from_secs(20), || {
+            let ended = self.process.lock().unwrap_or_else(PoisonError::into_inner).try_wait()?;
+            if let Some(status) = ended {
+                self.show_log();
+                bail!("scaivault-devserver ended ({status})");
+            }
+            Ok((self.ca_file().is_file() && self.admin.requests("read").is_ok()).then_some(()))
+        })
+    }
+}
+
+impl Drop for Vault {
+    fn drop(&mut self) {
+        // It may have ended before.
+        let _ = self.end();
+    }
+}
+
+const SEED: &str = "seed.json";
+const JWKS: &str = "jwks.json";
+const CA: &str = "ca.crt";
+const LOG: &str = "log";
+
+fn build() -> Result<PathBuf> {
+    process::run(&mut process::cargo(["build", "--locked", "--package", "scaivault-devserver"]))?;
+    Ok(Path::new(&workspace::target_directory()?).join("debug/scaivault-devserver"))
+}
+
+/// The address from which this machine reaches a node: on most clusters that run on this machine, pods reach it there.
+fn towards_a_node(kubectl: &Kubectl) -> Result<SocketAddr> {
+    let nodes = kubectl.items(&["nodes"])?;
+    let node = nodes.iter().find_map(internal_ip).context("no node has an internal address")?;
+    let ours = || {
+        // Nothing is sent: connecting only asks for the route.
+        let socket = UdpSocket::bind(if node.contains(':') { "[::]:0" } else { "0.0.0.0:0" })?;
+        socket.connect((node, PORT))?;
+        socket.local_addr()
+    };
+    let ours = ours().with_context(|| format!("no way to the node {node}; give --vault-listen"))?;
+    Ok(SocketAddr::new(ours.ip(), PORT))
+}
+
+fn internal_ip(node: &Value) -> Option<&str> {
+    let addresses = node.pointer("/status/addresses")?.as_array()?;
+    addresses.iter().find(|address| address["type"] == "InternalIP")?["address"].as_str()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_node_is_known_by_its_internal_address() {
+        let node = json!({"status": {"addresses": [
+            {"type": "Hostname", "address": "node1"},
+            {"type": "InternalIP", "address": "10.0.0.1"},
+        ]}});
+        assert_eq!(internal_ip(&node), Some("10.0.0.1"));
+        assert_eq!(internal_ip(&json!({"status": {}})), None);
+    }
+}

@@ -1,0 +1,54 @@
+//! The admin port, by curl: what it does here can be repeated by hand.
+
+use std::{net::SocketAddr, process::Command};
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::process;
+
+/// The switches and counters of a development server.
+pub(in crate::e2e) struct Admin {
+    address: SocketAddr,
+}
+
+/// A lease that was generated, the ended ones too.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(in crate::e2e) struct Lease {
+    /// The user that was made up.
+    pub(in crate::e2e) username: String,
+    /// Whether somebody revoked it before its end.
+    pub(in crate::e2e) is_revoked: bool,
+}
+
+impl Admin {
+    pub(super) fn new(address: SocketAddr) -> Self {
+        Self { address }
+    }
+
+    /// Writes a version of a secret, as a rotation does.
+    pub(in crate::e2e) fn rotate(&self, path: &str, data: &Value) -> Result<()> {
+        let data = data.to_string();
+        let args = ["--request", "POST", "--header", "content-type: application/json", "--data", &data];
+        self.call(&format!("rotate/{path}"), &args).map(drop)
+    }
+
+    /// All leases.
+    pub(in crate::e2e) fn leases(&self) -> Result<Vec<Lease>> {
+        serde_json::from_str(&self.call("leases", &[])?).context("the admin port lists no leases")
+    }
+
+    /// How many requests a route has had, by the name that the admin port has for it.
+    pub(in crate::e2e) fn requests(&self, route: &str) -> Result<u64> {
+        let routes: Value = serde_json::from_str(&self.call("requests", &[])?)?;
+        Ok(routes.get(route).and_then(Value::as_u64).unwrap_or_default())
+    }
+
+    fn call(&self, path: &str, args: &[&str]) -> Result<String> {
+        let url = format!("http://{}/{path}", self.address);
+        // A proxy is for other machines.
+        let fixed = ["--fail", "--silent", "--show-error", "--max-time", "10", "--noproxy", "*"];
+        process::output(Command::new("curl").args(fixed).args(args).arg(url))
+    }
+}
