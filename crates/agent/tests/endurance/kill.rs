@@ -43,16 +43,18 @@ async fn leaves_files_whole_and_makes_no_second_lease() {
             let generated = pod.vault.leases().len();
             let reads = pod.vault.requests(Route::Read);
             let sidecar = Sidecar::start(&pod, &variables);
-            let generations_asked = pod.vault.requests(Route::Generate);
             let moment = random.below(5);
             match moment {
                 // Whatever it does at that time of its start.
                 0 => sidecar.kill_after(Duration::from_millis(random.below(40))).await,
-                1 => sidecar.kill_inside_a_change(&root).await,
-                // Between the answer and the disk, or near it.
+                1 => {
+                    let root = root.clone();
+                    sidecar.kill_when(move || is_unfinished(&root)).await;
+                }
+                // Between the server's answer and the disk.
                 2 | 3 if kept.is_none() => {
-                    pod.requested(Route::Generate, generations_asked + 1).await;
-                    sidecar.kill_after(Duration::from_millis(random.below(3))).await;
+                    let vault = pod.vault.clone();
+                    sidecar.kill_when(move || vault.leases().len() > generated).await;
                 }
                 // In the refresh of its start, or in that which an event asks for.
                 _ => {

@@ -13,10 +13,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{
-    readers::is_unfinished,
-    support::{Ended, PATIENCE, Pod},
-};
+use crate::support::{Ended, PATIENCE, Pod};
 
 /// A running sidecar. It is killed when this is dropped.
 pub(crate) struct Sidecar {
@@ -54,13 +51,14 @@ impl Sidecar {
         self.child.kill().await.unwrap();
     }
 
-    /// Kills it with SIGKILL as soon as it is seen writing a generation.
-    pub(crate) async fn kill_inside_a_change(mut self, root: &Path) {
-        let (pid, root) = (Pid::from_raw(self.pid()).unwrap(), root.to_owned());
+    /// Kills it with SIGKILL at the moment at which something is so.
+    pub(crate) async fn kill_when(mut self, is_so: impl Fn() -> bool + Send + 'static) {
+        let pid = Pid::from_raw(self.pid()).unwrap();
+        // In a thread that does nothing else: the moment is short.
         let watch = move || {
             let deadline = Instant::now() + PATIENCE;
-            while !is_unfinished(&root) {
-                assert!(Instant::now() < deadline, "nothing changes");
+            while !is_so() {
+                assert!(Instant::now() < deadline, "it takes too long");
             }
             kill_process(pid, Signal::KILL).unwrap();
         };
