@@ -1,7 +1,7 @@
 //! The built agent, a ScaiVault in this process and a real PostgreSQL: the credentials in the file are users that log in.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by panicking")]
 
-#[path = "../agent/support.rs"]
+#[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "the other test program uses all of it")]
 mod support;
 
