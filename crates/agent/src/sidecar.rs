@@ -1,16 +1,14 @@
 //! `sidecar`: fetches, then keeps fresh until the pod ends.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use scaivault_client::SubscriptionId;
-use scaivault_contract::DynamicRef;
 use tokio::{
     sync::mpsc::{self, Receiver},
-    task::AbortHandle,
+    task::JoinHandle,
     time::{Instant, sleep_until},
 };
 
@@ -22,18 +20,21 @@ use crate::{
     fetch::Answers,
     first::{Earlier, First, first},
     init::{end_signal, stopped},
-    lease::HeldLease,
-    listen::{self, Heard},
+    listen::{self, Changes, Heard},
     metrics::{self, Metrics},
     schedule::Attempts,
 };
 
 mod leases;
+mod pace;
+mod pauses;
 mod reads;
 mod refresh;
 mod reload;
 mod stop;
 
+use pace::Pace;
+use pauses::Pauses;
 use reads::Reads;
 use stop::stop;
 
@@ -42,9 +43,6 @@ use stop::stop;
 const PAUSES: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(5));
 /// How long one try of a request may take: the client's own limit, with a login before it.
 const TRY_TIMEOUT: Duration = Duration::from_secs(30);
-/// An event is heard by all replicas of a workload at once; each reads at a moment of its own within this time.
-const EVENT_SPREAD: Duration = Duration::from_secs(2);
-
 /// Fetches, then keeps fresh until SIGTERM.
 pub(crate) async fn run(config: Config) -> Result<(), Ending> {
     let mut end = end_signal()?;
@@ -71,7 +69,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Ending> {
                 Earlier::Everything => delivery.config.upkeep.revoke_delay,
                 Earlier::Nothing => Duration::ZERO,
             };
-            stop(delivery, Vec::new(), delay).await;
+            stop(delivery, None, delay).await;
             return Err(stopped());
         }
     };
@@ -89,13 +87,11 @@ struct Sidecar {
     reads: Reads,
     /// Writing the credentials of leases, which are not read again.
     writing: Attempts,
-    /// Before which time nothing is done about a lease.
-    lease_tries: BTreeMap<DynamicRef, Instant>,
-    /// Leases whose credentials were replaced: the application may still use them until they end.
-    replaced: Vec<HeldLease>,
+    /// Of leases.
+    pauses: Pauses,
     reload: Attempts,
     /// What listens to events.
-    listener: Option<AbortHandle>,
+    listener: Option<JoinHandle<Option<SubscriptionId>>>,
     metrics: Arc<Metrics>,
 }
 
@@ -110,23 +106,22 @@ impl Sidecar {
         let (sender, heard) = mpsc::channel(1);
         let upkeep = &delivery.config.upkeep;
         let listener = upkeep.on_event.then(|| {
-            let paths: BTreeSet<_> = answers.keys().map(|key| key.path.clone()).collect();
-            let listening = tokio::spawn(listen::listen(
+            tokio::spawn(listen::listen(
                 Arc::clone(&delivery.client),
-                paths.into_iter().collect(),
+                answers.keys().map(|key| key.path.clone()).collect(),
                 delivery.subscription.clone(),
                 chance::seed(SystemTime::now()),
                 sender,
-            ));
-            listening.abort_handle()
+            ))
         });
+        let interval = upkeep.refresh_interval;
+        let pace = Pace::new(interval, upkeep.on_event);
         let chances = [chance::any(), chance::any()];
         let variables = delivery.variables();
         let mut sidecar = Self {
-            reads: Reads::new(variables, answers, upkeep.refresh_interval, Instant::now(), chances),
+            reads: Reads::new(variables, &answers, (interval, pace), Instant::now(), chances),
             writing: Attempts::new(PAUSES.0, PAUSES.1),
-            lease_tries: BTreeMap::new(),
-            replaced: Vec::new(),
+            pauses: Pauses::default(),
             reload: Attempts::new(PAUSES.0, PAUSES.1),
             listener,
             metrics,
@@ -147,12 +142,7 @@ impl Sidecar {
         loop {
             let wake = self.wake(Instant::now(), SystemTime::now());
             tokio::select! {
-                Some(heard) = heard.recv() => match heard {
-                    Heard::Subscribed(id) => self.remember(id).await,
-                    Heard::Changed(paths) => {
-                        self.reads.ask(&paths, Instant::now() + EVENT_SPREAD.mul_f64(chance::any()));
-                    }
-                },
+                Some(heard) = heard.recv() => self.hear(heard).await,
                 () = sleep_until(wake) => self.do_what_is_due().await,
             }
         }
@@ -178,9 +168,20 @@ impl Sidecar {
         }
     }
 
-    async fn remember(&mut self, subscription: SubscriptionId) {
-        self.delivery.subscription = Some(subscription);
-        self.keep_state().await;
+    async fn hear(&mut self, heard: Heard) {
+        let now = Instant::now();
+        match heard {
+            Heard::Subscribed(subscription) => {
+                self.reads.set_hearing(true, now);
+                // What has changed since the last read and before the subscription is told by no event.
+                self.reads.ask(&Changes::Any, now);
+                self.delivery.subscription = Some(subscription);
+                self.keep_state().await;
+            }
+            Heard::Hearing => self.reads.set_hearing(true, now),
+            Heard::Deaf => self.reads.set_hearing(false, now),
+            Heard::Changed(changes) => self.reads.ask(&changes, now),
+        }
     }
 
     async fn keep_state(&self) {

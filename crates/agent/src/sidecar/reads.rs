@@ -1,12 +1,17 @@
 //! Which secrets are to be read, and when. Pure: time and chance are parameters.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use scaivault_contract::SecretPath;
 use tokio::time::Instant;
 
+use super::pace::Pace;
 use crate::{
+    failure::Failure,
     fetch::{Answers, Key},
+    listen::Changes,
     schedule::{Attempts, Schedule},
 };
 
@@ -21,12 +26,17 @@ pub(super) struct Reads {
     variables: BTreeSet<Key>,
     /// Answers of pinned versions, which never change.
     pinned: Answers,
+    /// The versions that were read last.
+    versions: BTreeMap<Key, u64>,
     /// What is to be read: since an event spoke of it, or since it could not be read and written.
     asked: BTreeSet<Key>,
+    pace: Pace,
     /// Comparing all files with ScaiVault.
     refresh: Schedule,
     /// Reading what is asked for, before the next refresh.
     attempts: Attempts,
+    /// ScaiVault has asked to be left alone until then.
+    quiet_until: Instant,
 }
 
 /// One round of reading.
@@ -42,19 +52,23 @@ impl Reads {
     /// After the first fetch, which brought `answers` to all that is wanted. `chance` is from 0 to 1.
     pub(super) fn new(
         variables: BTreeSet<Key>,
-        answers: Answers,
-        interval: Duration,
+        answers: &Answers,
+        (interval, pace): (Duration, Pace),
         now: Instant,
         chance: [f64; 2],
     ) -> Self {
         let mut reads = Self {
             wanted: answers.keys().cloned().collect(),
             variables,
-            asked: failed(&answers),
-            pinned: pinned(&answers),
-            refresh: Schedule::new(interval, now, chance[0]),
+            pinned: Answers::new(),
+            versions: BTreeMap::new(),
+            asked: BTreeSet::new(),
+            pace,
+            refresh: Schedule::new(pace.interval(), now, chance[0]),
             attempts: Attempts::new(FIRST_PAUSE.min(interval), interval),
+            quiet_until: now,
         };
+        reads.take(answers, now);
         if !reads.asked.is_empty() {
             reads.attempts.failed(now, chance[1]);
         }
@@ -63,22 +77,40 @@ impl Reads {
 
     /// When something is to be read.
     pub(super) fn due(&self) -> Instant {
-        self.attempts.due().map_or(self.refresh.due(), |due| due.min(self.refresh.due()))
+        let due = self.attempts.due().map_or(self.refresh.due(), |due| due.min(self.refresh.due()));
+        due.max(self.quiet_until)
     }
 
-    /// Asks for the secrets of these paths, of no path for all, to be read at `due`.
-    pub(super) fn ask(&mut self, paths: &BTreeSet<SecretPath>, due: Instant) {
-        let is_meant =
-            |key: &&Key| !self.pinned.contains_key(key) && (paths.is_empty() || paths.contains(&key.path));
+    /// Changes are heard of from `now` on, or are not.
+    pub(super) fn set_hearing(&mut self, is_hearing: bool, now: Instant) {
+        self.pace.set_hearing(is_hearing);
+        self.refresh.set_interval(self.pace.interval(), now);
+    }
+
+    /// Asks for what has changed, to be read at `now`: at once. Not spread over a time: who listens is one of at most 240,
+    /// as many polls as ScaiVault grants a minute to all replicas together, and reads only what has changed, of the 1000
+    /// reads that it grants them. Should they take more, `Retry-After` spreads them.
+    pub(super) fn ask(&mut self, changes: &Changes, now: Instant) {
+        let has_changed = |key: &&Key| match changes {
+            Changes::Any => true,
+            Changes::Of(changed) => changed.get(&key.path).is_some_and(|version| {
+                // A rotation is told twice, as an update too.
+                version.is_none() || self.versions.get(*key) != version.as_ref() || self.asked.contains(*key)
+            }),
+        };
+        let is_meant = |key: &&Key| !self.pinned.contains_key(*key) && has_changed(key);
         let keys: Vec<_> = self.wanted.iter().filter(is_meant).cloned().collect();
         if !keys.is_empty() {
             self.asked.extend(keys);
-            self.attempts.start(due);
+            self.attempts.start(now);
         }
     }
 
     /// What is to be read at `now`; none where nothing is. `chance` is from 0 to 1.
     pub(super) fn start(&mut self, now: Instant, chance: f64) -> Option<Round> {
+        if now < self.quiet_until {
+            return None;
+        }
         if self.refresh.due() <= now {
             self.asked = self.wanted.clone();
             self.refresh.done(now, chance);
@@ -99,10 +131,12 @@ impl Reads {
         Some(Round { keys, is_all })
     }
 
-    /// The answers of a round, and what never changes: what is to be written.
-    pub(super) fn answered(&mut self, mut answers: Answers) -> Answers {
-        self.pinned.extend(pinned(&answers));
-        self.asked = failed(&answers);
+    /// The answers of a round at `now`, and what never changes: what is to be written. `left` is the share of ScaiVault's rate
+    /// limit that is left, where it says so.
+    pub(super) fn answered(&mut self, mut answers: Answers, left: Option<f64>, now: Instant) -> Answers {
+        self.take(&answers, now);
+        self.pace.read(left);
+        self.refresh.set_interval(self.pace.interval(), now);
         answers.extend(self.pinned.clone());
         answers
     }
@@ -118,14 +152,30 @@ impl Reads {
             self.attempts.failed(now, chance);
         }
     }
+
+    /// Notes what was answered at `now`.
+    fn take(&mut self, answers: &Answers, now: Instant) {
+        self.asked.clear();
+        let mut asked_pause = None;
+        for (key, answer) in answers {
+            match answer {
+                Ok(secret) => {
+                    self.versions.insert(key.clone(), secret.version);
+                    if key.version.is_some() {
+                        self.pinned.insert(key.clone(), answer.clone());
+                    }
+                }
+                Err(failure) => {
+                    self.asked.insert(key.clone());
+                    asked_pause = asked_pause.max(Failure::asked_pause(failure));
+                }
+            }
+        }
+        if let Some(pause) = asked_pause {
+            self.quiet_until = now + pause;
+        }
+    }
 }
 
-/// The answers that never change: good ones of pinned versions.
-fn pinned(answers: &Answers) -> Answers {
-    let pinned = answers.iter().filter(|(key, answer)| key.version.is_some() && answer.is_ok());
-    pinned.map(|(key, answer)| (key.clone(), answer.clone())).collect()
-}
-
-fn failed(answers: &Answers) -> BTreeSet<Key> {
-    answers.iter().filter(|(_, answer)| answer.is_err()).map(|(key, _)| key.clone()).collect()
-}
+#[cfg(test)]
+mod tests;

@@ -29,7 +29,8 @@ impl Sidecar {
     pub(super) async fn refresh(&mut self, round: Round) {
         let patience = Patience::once(Instant::now() + TRY_TIMEOUT);
         let answers = fetch::read_all(&self.delivery.client, round.keys.clone(), patience).await;
-        let answers = self.reads.answered(answers);
+        let left = self.delivery.client.reads_left(SystemTime::now());
+        let answers = self.reads.answered(answers, left, Instant::now());
         let written = self.write(&answers);
         let is_fresh = written == Written::All;
         self.metrics.count(if is_fresh { Counter::Refreshed } else { Counter::NotRefreshed });

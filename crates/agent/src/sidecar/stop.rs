@@ -1,50 +1,62 @@
-//! The end: what ScaiVault holds for the pod is given back.
+//! The end: what ScaiVault holds for the pod is given back, inside the pod's grace period.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use tokio::sync::mpsc::Receiver;
+use scaivault_client::SubscriptionId;
+use tokio::{
+    sync::mpsc::Receiver,
+    task::JoinHandle,
+    time::{Instant, timeout_at},
+};
 
 use super::Sidecar;
-use crate::{delivery::Delivery, lease::HeldLease, listen::Heard};
-
-/// How long revoking may take at the end. The kubelet's default grace period is 30 s for all of the pod.
-const REVOKE_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::{
+    delivery::{Delivery, GIVE_BACK_TIMEOUT},
+    fetch::{self, Patience},
+    listen::Heard,
+};
 
 impl Sidecar {
     /// Ends what listens, so that nothing subscribes again, and gives back what is held.
     pub(super) async fn stop(mut self, mut heard: Receiver<Heard>) {
-        if let Some(listener) = &self.listener {
-            listener.abort();
-        }
-        while let Ok(heard) = heard.try_recv() {
-            if let Heard::Subscribed(id) = heard {
-                self.delivery.subscription = Some(id);
-            }
-        }
+        // What listens ends when nobody hears.
+        heard.close();
         let delay = self.delivery.config.upkeep.revoke_delay;
-        stop(self.delivery, self.replaced, delay).await;
+        let listener = self.listener.take();
+        stop(self.delivery, listener, delay).await;
     }
 }
 
-/// Gives back what ScaiVault holds for this pod, inside the pod's grace period: leases after `delay`.
-pub(super) async fn stop(mut delivery: Delivery, replaced: Vec<HeldLease>, delay: Duration) {
-    let has_leases = !delivery.leases.0.is_empty() || !replaced.is_empty();
-    if has_leases && !delay.is_zero() {
-        tracing::info!(delay_seconds = delay.as_secs(), "leaving the application its leases for a while");
-        tokio::time::sleep(delay).await;
-    }
-    let (client, subscription) = (Arc::clone(&delivery.client), delivery.subscription.take());
+/// Gives back what ScaiVault holds for this pod: leases after `delay`, the subscription at once.
+pub(super) async fn stop(
+    mut delivery: Delivery,
+    listener: Option<JoinHandle<Option<SubscriptionId>>>,
+    delay: Duration,
+) {
+    let (client, kept) = (delivery.client.clone(), delivery.subscription.take());
     let unsubscribe = async {
-        if let Some(subscription) = subscription
-            && let Err(error) = client.unsubscribe(&subscription).await
-        {
-            tracing::warn!(%error, %subscription, "subscription not deleted");
+        let deadline = Instant::now() + GIVE_BACK_TIMEOUT;
+        let last = match listener {
+            Some(listener) => timeout_at(deadline, listener).await.ok().and_then(Result::ok),
+            None => None,
+        };
+        // A listener that does not end has told of its subscription, unless it is still making it.
+        let Some(subscription) = last.unwrap_or(kept) else { return };
+        let patience = Patience::to_give_back(deadline);
+        let subject = format!("the subscription {subscription}");
+        let deleted = fetch::with_patience(subject, patience, || client.unsubscribe(&subscription));
+        if let Err(failure) = deleted.await {
+            tracing::warn!(%failure, "subscription not deleted");
         }
     };
-    // At once: a subscription costs little, and must not take the time of the leases.
-    let both = async { tokio::join!(delivery.revoke_all(replaced), unsubscribe) };
-    if tokio::time::timeout(REVOKE_TIMEOUT, both).await.is_err() {
-        tracing::warn!("not all leases were revoked in time, they end by themselves");
-    }
+    let revoke = async {
+        if delivery.has_leases() && !delay.is_zero() {
+            tracing::info!(delay_seconds = delay.as_secs(), "leaving the application its leases for a while");
+            tokio::time::sleep(delay).await;
+        }
+        delivery.revoke_all().await;
+    };
+    // Beside each other: a subscription costs little, and must not take the time of the leases.
+    tokio::join!(revoke, unsubscribe);
     tracing::info!("stopped");
 }
