@@ -77,6 +77,11 @@ impl Handle {
         self.shared.vault().buckets.set_limit(category, per_minute);
     }
 
+    /// Requests that a rate limit refused since the start; those that a fault refused are not among them.
+    pub fn rate_limited(&self, category: Category) -> u64 {
+        self.shared.vault().buckets.refused(category)
+    }
+
     /// Lifetime of the tokens that are issued from now on.
     pub fn set_token_lifetime(&self, seconds: u64) {
         self.shared.vault().tokens.set_lifetime(seconds);
