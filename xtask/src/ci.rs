@@ -77,9 +77,10 @@ fn fmt() -> Result<Outcome> {
     cargo(&["fmt", "--manifest-path=fuzz/Cargo.toml", "--check"])
 }
 
-/// With the cluster tests, for which nothing has to be started here.
+/// With the tests on a cluster and on PostgreSQL, for which nothing has to be started here.
 fn clippy() -> Result<Outcome> {
-    let lint = ["clippy", "--workspace", "--all-targets", "--locked", "--features", test::CLUSTER_FEATURE];
+    let features = [&[test::CLUSTER_FEATURE], &test::POSTGRES_FEATURES[..]].concat().join(",");
+    let lint = ["clippy", "--workspace", "--all-targets", "--locked", "--features", &features];
     cargo(&[&lint[..], &["--", "-D", "warnings"]].concat())
 }
 

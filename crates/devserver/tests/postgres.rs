@@ -92,7 +92,8 @@ impl World {
 
     /// Until when the user may log in; none where there is no such user.
     async fn valid_until(&self, user: &Credentials) -> Option<jiff::Timestamp> {
-        let asked = "SELECT extract(epoch FROM rolvaliduntil)::bigint FROM pg_roles WHERE rolname = $1";
+        let asked =
+            "SELECT floor(extract(epoch FROM rolvaliduntil))::bigint FROM pg_roles WHERE rolname = $1";
         let row = self.admin.query_opt(asked, &[&user.name]).await.unwrap()?;
         Some(jiff::Timestamp::from_second(row.get(0)).unwrap())
     }
