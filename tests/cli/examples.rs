@@ -1,4 +1,5 @@
 //! The examples are what a newcomer copies: they must be right.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by panicking")]
 
 use std::{
     collections::BTreeMap,

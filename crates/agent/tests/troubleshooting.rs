@@ -56,7 +56,7 @@ fn every_message_that_is_explained_is_one_of_the_agent() {
 /// Guards the scan itself against finding nothing.
 #[test]
 fn messages_are_found_however_they_are_written() {
-    let source = r##"
+    let source = r#"
         tracing::warn!(%error, state = "a field", "one line");
         tracing::error!(
             pending = count(&[1, 2]),
@@ -78,7 +78,7 @@ fn messages_are_found_however_they_are_written() {
         let (exit, cure) = match class { A => (X, "first"), B | C => { (X, "second") } };
         #[cfg(test)]
         mod tests { tracing::warn!("not this either"); }
-    "##;
+    "#;
     let expected = [
         "one line",
         "several lines",

@@ -15,7 +15,7 @@ async fn a_lease_is_generated_written_and_revoked_after_the_signal_to_end() {
     until(|| pod.secret("db.json").is_some()).await;
     let lease = only_lease(&pod);
     assert_eq!((lease.role.as_str(), lease.is_revoked), ("postgres-prod/readonly", false));
-    assert!((7190..=7200).contains(&lease.seconds_left), "ttl=2h: {}", lease.seconds_left);
+    assert!((7100..=7200).contains(&lease.seconds_left), "ttl=2h: {}", lease.seconds_left);
     let written = pod.secret("db.json").unwrap();
     assert!(written.contains(&lease.username), "{written}");
 
