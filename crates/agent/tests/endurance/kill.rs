@@ -43,7 +43,7 @@ async fn leaves_files_whole_and_makes_no_second_lease() {
             let generated = pod.vault.leases().len();
             let reads = pod.vault.requests(Route::Read);
             let sidecar = Sidecar::start(&pod, &variables);
-            let moment = random.below(5);
+            let moment = random.below(if kept.is_none() { 4 } else { 5 });
             match moment {
                 // Whatever it does at that time of its start.
                 0 => sidecar.kill_after(Duration::from_millis(random.below(40))).await,
@@ -52,9 +52,14 @@ async fn leaves_files_whole_and_makes_no_second_lease() {
                     sidecar.kill_when(move || is_unfinished(&root)).await;
                 }
                 // Between the server's answer and the disk.
-                2 | 3 if kept.is_none() => {
+                2 if kept.is_none() => {
                     let vault = pod.vault.clone();
                     sidecar.kill_when(move || vault.leases().len() > generated).await;
+                }
+                // With the first files just there.
+                3 if kept.is_none() => {
+                    let data = root.join("..data");
+                    sidecar.kill_when(move || data.exists()).await;
                 }
                 // In the refresh of its start, or in that which an event asks for.
                 _ => {
@@ -74,6 +79,10 @@ async fn leaves_files_whole_and_makes_no_second_lease() {
             if root.join("..data").exists() {
                 assert!(readers::generation(&root).is_some(), "a file is not there; seed {seed}");
                 assert!(root.join("db.json").exists(), "seed {seed}");
+                assert!(
+                    kept_lease(&state).is_some(),
+                    "credentials of a lease that nobody knows; seed {seed}"
+                );
             } else {
                 assert!(!has_any(&root), "a file before all are there; seed {seed}");
             }
