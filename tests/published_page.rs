@@ -170,6 +170,10 @@ const DYNAMIC: Pattern = Pattern {
         ("+ spec.volumes[scaivault-state]", "for the same"),
         ("+ spec.initContainers[scaivault-sidecar].securityContext", "passes Pod Security restricted"),
         ("+ spec.initContainers[scaivault-sidecar].resources", "quotas and limit ranges want them"),
+        (
+            "+ spec.initContainers[scaivault-sidecar].volumeMounts[scaivault-token, 2nd]",
+            "keeps the API server's own token out",
+        ),
         ("+ spec.volumes[scaivault-secrets].emptyDir.sizeLimit", "memory without a limit is the node's"),
     ],
     equal: &[
