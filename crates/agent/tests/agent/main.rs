@@ -1,7 +1,10 @@
 //! The built agent against a ScaiVault in this process: files, exit codes, restarts, signals.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by panicking")]
 
+mod codes;
+mod hostile;
 mod init;
 mod sidecar;
+mod stop;
 mod support;
 mod trouble;
