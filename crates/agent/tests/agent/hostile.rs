@@ -105,10 +105,11 @@ async fn a_lease_of_the_future_is_replaced_and_revoked() {
         let seconds = kept["leases"][0][time].as_u64().unwrap();
         kept["leases"][0][time] = (seconds + 86_400).into();
     }
-    fs::write(&file, kept.to_string()).unwrap();
+    let kept = kept.to_string();
+    fs::write(&file, &kept).unwrap();
     let sidecar = start(&mut pod.agent("sidecar", &variables));
     pod.requested(Route::Generate, 2).await;
-    until(|| fs::read_to_string(&file).is_ok_and(|now| now != kept.to_string())).await;
+    until(|| fs::read_to_string(&file).is_ok_and(|now| now != kept)).await;
     terminate(sidecar).await.check(0, &["lease revoked"]);
     assert_eq!(pod.live_leases(), 0);
 }
