@@ -198,13 +198,13 @@ pub(crate) fn sink(config: &Config) -> Result<Sink, DeliveryError> {
 }
 
 fn client(server: &Server) -> Result<Client, SetupError> {
-    let Server { address, login, ca_file, proxy } = server.clone();
+    let Server { address, login, ca_file, proxy, tenant } = server.clone();
     Client::new(Settings {
         address,
         login,
         trust: ca_file.map_or(Trust::BuiltIn, Trust::File),
         proxy,
-        tenant: None,
+        tenant,
         timeouts: Timeouts::default(),
     })
 }

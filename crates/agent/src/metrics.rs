@@ -19,7 +19,7 @@ use tokio::{
 
 use crate::{cli::Ending, exit::Exit};
 
-/// How long one caller may take. Callers are served one after the other: a scraper is one, and comes now and then.
+/// How long one caller may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 /// How many callers are answered at once, so that one that is silent keeps no other waiting.
 const CALLS_LIMIT: usize = 8;
@@ -201,6 +201,25 @@ mod tests {
             stream.read_to_string(&mut String::new()).await.unwrap()
         };
         assert!(timeout(CALL_TIMEOUT / 2, asked).await.unwrap() > 0);
+        server.abort();
+    }
+
+    #[tokio::test]
+    async fn more_callers_than_are_answered_at_once_are_all_answered() {
+        let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(serve(listener, Arc::default()));
+        let mut callers = JoinSet::new();
+        for _ in 0..5 * CALLS_LIMIT {
+            callers.spawn(async move {
+                let mut stream = TcpStream::connect(address).await.unwrap();
+                stream.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").await.unwrap();
+                let mut answer = String::new();
+                stream.read_to_string(&mut answer).await.unwrap();
+                answer.ends_with("scaivault_agent_fresh_timestamp_seconds 0\n")
+            });
+        }
+        assert!(callers.join_all().await.into_iter().all(|is_whole| is_whole));
         server.abort();
     }
 

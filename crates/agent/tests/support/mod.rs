@@ -170,5 +170,10 @@ pub(crate) async fn until_exists(file: &Path) {
 pub(crate) async fn terminate(child: Child) -> Ended {
     let pid = i32::try_from(child.id().unwrap()).unwrap();
     kill_process(Pid::from_raw(pid).unwrap(), Signal::TERM).unwrap();
+    ended(child).await
+}
+
+/// Waits for the end.
+pub(crate) async fn ended(child: Child) -> Ended {
     Ended::new(&within(child.wait_with_output()).await.unwrap())
 }

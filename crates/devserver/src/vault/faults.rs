@@ -37,6 +37,16 @@ pub enum Effect {
         /// Milliseconds.
         milliseconds: u64,
     },
+    /// It is done, and answered so much later: what it changes has changed before the caller knows.
+    Late {
+        /// Milliseconds.
+        milliseconds: u64,
+    },
+    /// It is answered with status 200 and this body, whatever was asked: what stands before a server may do so.
+    Answer {
+        /// The body.
+        body: String,
+    },
     /// It is never answered.
     Hang,
 }
@@ -52,10 +62,12 @@ impl Fault {
 #[derive(Default)]
 pub(crate) struct Faults(Vec<Fault>);
 
-/// What the faults make of one request: first wait, then perhaps refuse.
+/// What the faults make of one request: first wait, then perhaps answer or refuse, then wait with the answer.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Disturbance {
     pub(crate) delay: Duration,
+    pub(crate) lateness: Duration,
+    pub(crate) answer: Option<String>,
     pub(crate) hangs: bool,
     pub(crate) refusal: Option<ApiError>,
 }
@@ -86,6 +98,8 @@ impl Faults {
                         Some(refusal.with_retry_after(retry_after.map(Duration::from_secs)));
                 }
                 Effect::Delay { milliseconds } => disturbance.delay += Duration::from_millis(*milliseconds),
+                Effect::Late { milliseconds } => disturbance.lateness += Duration::from_millis(*milliseconds),
+                Effect::Answer { body } => disturbance.answer = Some(body.clone()),
                 Effect::Hang => disturbance.hangs = true,
             }
             fault.times = fault.times.map(|times| times.saturating_sub(1));
