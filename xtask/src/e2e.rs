@@ -77,6 +77,7 @@ struct Step {
 
 const STEPS: &[Step] = &[
     Step { name: "image", run: image::provide },
+    Step { name: "ScaiVault", run: app::prepare },
     Step { name: "install", run: release::install },
     Step { name: "helm test", run: release::test },
     Step { name: "inject", run: injection::deployment },

@@ -37,14 +37,15 @@ say start
 while :; do sleep 1 & wait $!; done
 "#;
 
-/// What the namespace of the applications needs.
-pub(super) fn prepare(world: &World<'_>) -> Result<()> {
+/// Tells the namespace of the applications whom to trust, and what it enforces.
+pub(super) fn prepare(world: &World<'_>) -> Result<String> {
     let ca_configmap = format!("{PREFIX}ca-configmap={CA}");
     world.kubectl.run(&["annotate", "namespace", World::APPS, &ca_configmap])?;
     let restricted = "pod-security.kubernetes.io/enforce=restricted";
     world.kubectl.run(&["label", "namespace", World::APPS, restricted])?;
     let ca = format!("--from-file=ca.crt={}", world.vault.ca_file().display());
-    world.kubectl.run(&["create", "configmap", CA, "--namespace", World::APPS, &ca])
+    world.kubectl.run(&["create", "configmap", CA, "--namespace", World::APPS, &ca])?;
+    Ok(format!("{} takes the tokens of the cluster's issuer", world.vault.url()))
 }
 
 /// Annotations for two secrets, and these; keys without their prefix.

@@ -46,7 +46,7 @@ impl Running {
         self.exec(world, &format!("cat /run/secrets/{name}"))
     }
 
-    /// Waits until the application has written a line that begins and ends so; what is in between.
+    /// Waits until the application has written a line that begins so; the rest of the line.
     pub(super) fn said(&self, world: &World<'_>, begin: &str) -> Result<String> {
         wait_for(&format!("the application of {} says {begin:?}", self.0), SAID, || {
             Ok(line(&self.log(world)?, begin).map(str::to_owned))
