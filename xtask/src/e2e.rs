@@ -26,6 +26,7 @@ mod lease;
 mod load;
 mod patterns;
 mod pod_start;
+mod published_page;
 mod release;
 mod removal;
 mod replacement;
@@ -87,6 +88,7 @@ const STEPS: &[Step] = &[
     Step { name: "start", run: patterns::start },
     Step { name: "variables", run: patterns::variables },
     Step { name: "rotate", run: rotation::arrives },
+    Step { name: "published page", run: published_page::by_hand },
     Step { name: "jobs", run: jobs::complete },
     Step { name: "denied", run: failure::denied },
     Step { name: "missing", run: failure::missing },

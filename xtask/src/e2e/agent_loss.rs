@@ -77,7 +77,7 @@ fn new_pod_waits(world: &World<'_>) -> Result<String> {
     let annotations = two_secrets_and(&json!({"pattern": "init", "fetch-timeout": "3s"}));
     world.kubectl.create(World::APPS, &pod(NAME, &serving(world, &annotations)))?;
     let message = wait_for("the status of a new pod says why it waits", RESTART, || {
-        ended(&Running(NAME.to_owned()).object(world)?, app::INIT, EXIT_FAILED)
+        ended(&Running::app(NAME).object(world)?, app::INIT, EXIT_FAILED)
     })?;
     world.kubectl.delete(World::APPS, &["pod", NAME])?;
     Ok(message)
