@@ -50,11 +50,13 @@ COPY . .
 
 # -------------------------------------------------------------------- build
 FROM toolchain AS build-injector
+# Without the feature `demo`: neither an agent nor a development server belongs into the webhook's image.
 # The cache of one build is the start of the next; a lock, because builds for two platforms share what cargo builds for
 # this machine (macros, build scripts).
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target,sharing=locked \
     cargo auditable build --locked --release --target "$(cat /target)" --package scaivault-injector \
+      --no-default-features \
  && install -D --mode=0755 "target/$(cat /target)/release/scaivault-injector" /out/scaivault-injector
 
 FROM toolchain AS build-agent

@@ -168,6 +168,10 @@ pub(crate) enum AnnotationsFormat {
 pub(crate) struct DemoArgs {
     #[command(flatten)]
     pub(crate) kube_version: KubeVersionArgs,
+
+    /// Show all that the patch changes
+    #[arg(long)]
+    pub(crate) diff: bool,
 }
 
 /// `completions`.

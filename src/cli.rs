@@ -29,7 +29,7 @@ Examples:
   scaivault-injector check -f deploy/         what would happen to each manifest
   scaivault-injector inject -f app.yaml | kubectl apply -f -
   scaivault-injector annotations              all that can be written
-  scaivault-injector demo                     see an injection, nothing needed
+  scaivault-injector demo                     see it work on this machine, nothing needed
 
 Exit codes:
   0  fine
@@ -107,7 +107,7 @@ enum Command {
     Check(CheckArgs),
     /// Print the reference of all annotations
     Annotations(AnnotationsArgs),
-    /// Show an injection on this machine: a webhook over TLS, an example, the change
+    /// Show on this machine what happens: an injection, files, a rotation, the end
     Demo(DemoArgs),
     /// Ask a cluster for an annotated pod, as a dry run, and see whether it comes back injected
     SelfTest(SelfTestArgs),

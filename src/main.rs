@@ -29,5 +29,5 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
-    cli::Cli::parse().run().unwrap_or_else(|error| output::failure(&error))
+    demo::instead().unwrap_or_else(|| cli::Cli::parse().run().unwrap_or_else(|error| output::failure(&error)))
 }

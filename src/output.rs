@@ -49,13 +49,15 @@ pub(crate) fn until_closed(written: io::Result<()>) -> io::Result<()> {
     }
 }
 
+/// Whether the reader of the output went away.
+pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
+    causes.any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
+}
+
 /// Reports why the program ends early. Whoever closed the pipe has read enough: that is no failure.
 pub(crate) fn failure(error: &anyhow::Error) -> ExitCode {
-    let is_closed_pipe = error
-        .chain()
-        .filter_map(|cause| cause.downcast_ref::<io::Error>())
-        .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe);
-    if is_closed_pipe {
+    if is_closed_pipe(error) {
         return ExitCode::SUCCESS;
     }
     // Nobody is left to hear that standard error is closed.

@@ -276,25 +276,21 @@ fn the_workloads_own_mode_is_obeyed() {
 
 #[test]
 fn every_workload_among_the_examples_is_injected() {
-    let report = run(["check", "-f", concat!(env!("CARGO_MANIFEST_DIR"), "/examples")]).exits(0).stdout;
+    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/examples");
+    // Variables need a newer Kubernetes than the oldest.
+    let report = run(["check", "-f", examples, "--kube-version", "1.35"]).exits(0).stdout;
     for expected in [
         "deployment/billing: injected (init, 2 secrets)",
         "deployment/gateway: injected (sidecar, 1 secret)",
-        "job/migrate: injected (init, 1 secret)",
+        "job/migrate: injected (sidecar, 1 secret)",
+        "cronjob/backup: injected (init, 1 secret)",
+        "deployment/storefront: injected (init, 2 secrets)",
+        "deployment/invoices: skipped (not-annotated)",
         "deployment/reports: injected (sidecar, 1 secret)",
         "namespace/shop: skipped (no-pod)",
     ] {
         assert!(report.contains(expected), "{expected} is not in\n{report}");
     }
-}
-
-#[test]
-fn the_demonstration_needs_nothing() {
-    let shown = run(["demo"]).exits(0).stdout;
-    for expected in ["1/4", "2/4", "3/4", "4/4", "name: scaivault-init", "done"] {
-        assert!(shown.contains(expected), "{expected} is not in\n{shown}");
-    }
-    assert!(!shown.contains('\x1b'), "no colours on a pipe");
 }
 
 #[test]

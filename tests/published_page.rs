@@ -53,6 +53,10 @@ const INIT_CONTAINER: Pattern = Pattern {
         ("+ spec.initContainers[scaivault-init].args", "an image's own entry point may change"),
         ("+ spec.initContainers[scaivault-init].securityContext", "passes Pod Security restricted"),
         ("+ spec.initContainers[scaivault-init].resources", "quotas and limit ranges want them"),
+        (
+            "+ spec.initContainers[scaivault-init].volumeMounts[scaivault-token, 2nd]",
+            "keeps the API server's own token out",
+        ),
         ("+ spec.volumes[scaivault-secrets].emptyDir.sizeLimit", "memory without a limit is the node's"),
     ],
     equal: &[
@@ -113,6 +117,10 @@ const SIDECAR: Pattern = Pattern {
             "root with KILL alone, to signal any app",
         ),
         ("+ spec.initContainers[scaivault-sidecar].resources", "quotas and limit ranges want them"),
+        (
+            "+ spec.initContainers[scaivault-sidecar].volumeMounts[scaivault-token, 2nd]",
+            "keeps the API server's own token out",
+        ),
         ("+ spec.volumes[scaivault-secrets].emptyDir.sizeLimit", "memory without a limit is the node's"),
     ],
     equal: &[
@@ -132,6 +140,52 @@ const SIDECAR: Pattern = Pattern {
     ],
 };
 
+const DYNAMIC: Pattern = Pattern {
+    manifest: "sidecar-with-dynamic-credentials.yaml",
+    agent: ("containers", "scaivault-sidecar"),
+    annotations: &[("inject-dynamic-db.json", "engine=postgres-prod role=readonly ttl=2h")],
+    moved: SIDECAR.moved,
+    differences: &[
+        ("+ metadata.annotations.scaivault.scailabs.ai/inject-dynamic-db.json", "asked for"),
+        ("+ metadata.annotations.scaivault.scailabs.ai/status", "says that it was done"),
+        ("+ metadata.annotations.scaivault.scailabs.ai/receipt", "makes detach exact"),
+        ("+ spec.initContainers[scaivault-sidecar].restartPolicy", "makes it a native sidecar"),
+        ("+ spec.initContainers[scaivault-sidecar].lifecycle", "the app waits for its files"),
+        ("+ spec.initContainers[scaivault-sidecar].command", "an image's own entry point may change"),
+        ("+ spec.initContainers[scaivault-sidecar].args", "an image's own entry point may change"),
+        (
+            "+ spec.initContainers[scaivault-sidecar].env[SCAIVAULT_TOKEN_FILE]",
+            "the page leaves it to the image",
+        ),
+        ("+ spec.initContainers[scaivault-sidecar].env[REFRESH_INTERVAL]", "the page leaves it to the image"),
+        (
+            "+ spec.initContainers[scaivault-sidecar].env[SCAIVAULT_REVOKE_DELAY]",
+            "the kubelet stops a native sidecar after the app",
+        ),
+        (
+            "+ spec.initContainers[scaivault-sidecar].env[SCAIVAULT_STATE_DIR]",
+            "a restart of the sidecar makes no second user",
+        ),
+        ("+ spec.initContainers[scaivault-sidecar].volumeMounts[scaivault-state]", "for the same"),
+        ("+ spec.volumes[scaivault-state]", "for the same"),
+        ("+ spec.initContainers[scaivault-sidecar].securityContext", "passes Pod Security restricted"),
+        ("+ spec.initContainers[scaivault-sidecar].resources", "quotas and limit ranges want them"),
+        (
+            "+ spec.initContainers[scaivault-sidecar].volumeMounts[scaivault-token, 2nd]",
+            "keeps the API server's own token out",
+        ),
+        ("+ spec.volumes[scaivault-secrets].emptyDir.sizeLimit", "memory without a limit is the node's"),
+    ],
+    equal: &[
+        "spec.initContainers[scaivault-sidecar].image",
+        "spec.initContainers[scaivault-sidecar].env[SCAIVAULT_URL].value",
+        "spec.initContainers[scaivault-sidecar].env[DYNAMIC].value",
+        "spec.initContainers[scaivault-sidecar].volumeMounts[scaivault-secrets].mountPath",
+        "spec.containers[app].volumeMounts[scaivault-secrets].mountPath",
+        "spec.volumes[scaivault-secrets].emptyDir.medium",
+    ],
+};
+
 #[test]
 fn the_init_container_of_the_page() {
     check(&INIT_CONTAINER);
@@ -140,6 +194,11 @@ fn the_init_container_of_the_page() {
 #[test]
 fn the_sidecar_of_the_page() {
     check(&SIDECAR);
+}
+
+#[test]
+fn the_sidecar_with_dynamic_credentials_of_the_page() {
+    check(&DYNAMIC);
 }
 
 /// The sidecar that may signal any app is the one thing that is not restricted; it has nothing but that.
@@ -155,7 +214,7 @@ fn the_sidecar_that_signals_is_root_with_kill_alone() {
 
 #[test]
 fn annotations_on_top_of_the_hand_written_block() {
-    for pattern in [&INIT_CONTAINER, &SIDECAR] {
+    for pattern in [&INIT_CONTAINER, &SIDECAR, &DYNAMIC] {
         match decision(&annotated(&template(pattern), pattern)) {
             Decision::Deny(denial) => {
                 let text = denial.problems.to_string();
@@ -168,7 +227,7 @@ fn annotations_on_top_of_the_hand_written_block() {
 
 #[test]
 fn the_hand_written_block_without_annotations_is_left_alone() {
-    for pattern in [&INIT_CONTAINER, &SIDECAR] {
+    for pattern in [&INIT_CONTAINER, &SIDECAR, &DYNAMIC] {
         let decision = decision(&template(pattern));
         assert_eq!(
             (decision.outcome(), decision.reason()),
@@ -255,7 +314,7 @@ fn differences<'a>(
         .collect()
 }
 
-/// Every scalar by its path; entries of lists by their name where they have one.
+/// Every scalar by its path; entries of lists by their name where they have one. A volume may be mounted twice.
 fn flat(value: &Value) -> BTreeMap<String, Value> {
     let mut all = BTreeMap::new();
     flatten("", value, &mut all);
@@ -272,7 +331,12 @@ fn flatten(path: &str, value: &Value, all: &mut BTreeMap<String, Value>) {
         }
         Value::Array(items) if !items.is_empty() => {
             for (index, item) in items.iter().enumerate() {
-                let name = item["name"].as_str().map_or_else(|| index.to_string(), str::to_owned);
+                let is_again = |name: &str| items[..index].iter().any(|before| before["name"] == *name);
+                let name = match item["name"].as_str() {
+                    Some(name) if is_again(name) => format!("{name}, 2nd"),
+                    Some(name) => name.to_owned(),
+                    None => index.to_string(),
+                };
                 flatten(&format!("{path}[{name}]"), item, all);
             }
         }

@@ -12,8 +12,6 @@ const UID: &str = "11111111-2222-4333-8444-555555555555";
 pub(super) struct Answer {
     /// The outcome in its own words.
     pub(super) decision: String,
-    /// How many operations the patch has.
-    pub(super) operations: usize,
     /// The pod with the patch applied.
     pub(super) patched: Value,
     /// What `kubectl` would show.
@@ -64,17 +62,14 @@ pub(super) fn answer(review: &Value, pod: &Value) -> anyhow::Result<Answer> {
         bail!("the webhook refused the example: {}", message.unwrap_or("no reason given"));
     }
     let mut patched = pod.clone();
-    let mut operations = 0;
     if let Some(patch) = response.get("patch").and_then(Value::as_str) {
         let patch = STANDARD.decode(patch).context("the patch is not base64")?;
         let patch: json_patch::Patch =
             serde_json::from_slice(&patch).context("the patch is not a JSON patch")?;
-        operations = patch.0.len();
         json_patch::patch(&mut patched, &patch).context("the patch does not fit the pod")?;
     }
     Ok(Answer {
         decision: decision(response),
-        operations,
         patched,
         warnings: serde_json::from_value(response.get("warnings").cloned().unwrap_or_else(|| json!([])))
             .context("the warnings are not texts")?,
@@ -137,14 +132,14 @@ mod tests {
         }))
         .unwrap();
         assert_eq!(answer.patched["spec"]["volumes"], json!([]));
-        assert_eq!((answer.operations, answer.decision.as_str()), (1, "outcome injected, reason init"));
+        assert_eq!(answer.decision, "outcome injected, reason init");
         assert_eq!(answer.warnings, ["careful"]);
     }
 
     #[test]
     fn an_answer_without_a_patch_changes_nothing() {
         let answer = reply(&json!({"uid": UID, "allowed": true})).unwrap();
-        assert_eq!((answer.patched, answer.operations, answer.decision.as_str()), (pod(), 0, "allowed"));
+        assert_eq!((answer.patched, answer.decision.as_str()), (pod(), "allowed"));
     }
 
     #[test]

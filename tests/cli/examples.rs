@@ -1,23 +1,113 @@
 //! The examples are what a newcomer copies: they must be right.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by panicking")]
 
-use std::{fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use scaivault_inject::manifest::pod_pointer;
+use scaivault_testkit::pod_security;
+use serde_json::Value;
 
 use super::program::run;
 
+/// The examples that need more than the oldest Kubernetes, and say so.
+const NEWER: [(&str, &str); 1] = [("variables.yaml", "1.35")];
+
 #[test]
 fn every_example_is_free_of_problems_and_warnings() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
-    let mut seen = 0;
-    for entry in fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        let report = run(["check".as_ref(), "-f".as_ref(), path.as_os_str()]).exits(0).stdout;
+    for (name, path) in examples() {
+        let report = run(arguments("check", &name, &path)).exits(0).stdout;
         assert!(!report.contains("warning:") && !report.contains("malformed"), "{report}");
-        assert!(
-            fs::read_to_string(&path).unwrap().starts_with("# "),
-            "{}: begins with what it shows",
-            path.display()
-        );
-        seen += 1;
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with("# "), "{name}: begins with what it shows");
+        if let Some((_, version)) = NEWER.iter().find(|(newer, _)| *newer == name) {
+            assert!(text.contains(&format!("--kube-version {version}")), "{name}: says what it needs");
+            run(["check".as_ref(), "-f".as_ref(), path.as_os_str()]).exits(1);
+        }
     }
-    assert_eq!(seen, 5, "the examples are where this test looks");
+}
+
+#[test]
+fn every_example_is_complete_and_restricted_before_and_after() {
+    for (name, path) in examples().into_iter().filter(|(name, _)| name != "namespace-defaults.yaml") {
+        let written = documents(&fs::read_to_string(&path).unwrap());
+        let injected = documents(&run(arguments("inject", &name, &path)).exits(0).stdout);
+        assert_eq!(written == injected, name == "by-hand.yaml", "{name}");
+        for documents in [written, injected] {
+            let [account, workload] = documents.as_slice() else { panic!("{name}: {documents:?}") };
+            assert_eq!(account["kind"], "ServiceAccount", "{name}");
+            let pod = &workload.pointer(pointer(workload)).unwrap()["spec"];
+            assert_eq!(pod["serviceAccountName"], account["metadata"]["name"], "{name}");
+            for object in [account, workload] {
+                assert_eq!(object["metadata"]["namespace"], "shop", "{name}");
+            }
+            let lists = ["initContainers", "containers"].into_iter().filter_map(|list| pod[list].as_array());
+            for container in lists.flatten() {
+                let violations = pod_security::restricted_violations(&with_the_pods(container, pod));
+                assert!(violations.is_empty(), "{name}: {violations:?}: {container}");
+                for amount in ["/requests/cpu", "/requests/memory", "/limits/memory"] {
+                    assert!(
+                        container["resources"].pointer(amount).is_some(),
+                        "{name}: {amount}: {container}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_readme_has_every_example() {
+    let readme = fs::read_to_string(directory().join("README.md")).unwrap();
+    for (name, _) in examples() {
+        assert!(readme.contains(&format!("| [{name}]({name}) |")), "{name} has no row in examples/README.md");
+    }
+    let rows = readme.lines().filter(|line| line.starts_with("| [")).count();
+    assert_eq!(rows, examples().len(), "a row of examples/README.md has no file");
+}
+
+fn directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")
+}
+
+/// Name and path of each example.
+fn examples() -> BTreeMap<String, PathBuf> {
+    let files = fs::read_dir(directory()).unwrap().map(|entry| entry.unwrap().path());
+    let examples: BTreeMap<_, _> = files
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), path))
+        .collect();
+    assert!(examples.len() >= 8, "the examples are where this test looks");
+    examples
+}
+
+fn arguments(command: &str, name: &str, path: &Path) -> Vec<String> {
+    let mut arguments = vec![command.to_owned(), "-f".to_owned(), path.to_str().unwrap().to_owned()];
+    if let Some((_, version)) = NEWER.iter().find(|(newer, _)| *newer == name) {
+        arguments.extend(["--kube-version".to_owned(), (*version).to_owned()]);
+    }
+    arguments
+}
+
+fn documents(stream: &str) -> Vec<Value> {
+    serde_saphyr::from_multiple(stream).unwrap()
+}
+
+fn pointer(workload: &Value) -> &'static str {
+    pod_pointer(workload["apiVersion"].as_str().unwrap(), workload["kind"].as_str().unwrap()).unwrap()
+}
+
+/// A container with what it inherits of the pod's security context.
+fn with_the_pods(container: &Value, pod: &Value) -> Value {
+    let mut container = container.clone();
+    for (field, value) in pod["securityContext"].as_object().into_iter().flatten() {
+        let own = &mut container["securityContext"][field];
+        if own.is_null() {
+            *own = value.clone();
+        }
+    }
+    container
 }

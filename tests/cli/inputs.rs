@@ -117,7 +117,7 @@ fn standard_input_is_read_for_one_thing_only() {
         assert_eq!(refused.stdout, "");
         refused.says(expected);
     }
-    run_with(namespace, ["check", "-f", "examples", "--namespace-file", "-"]).exits(0);
+    run_with(namespace, ["check", "-f", "examples/deployment.yaml", "--namespace-file", "-"]).exits(0);
 }
 
 /// `kustomize build . | scaivault-injector check`, where kustomize failed.

@@ -1,6 +1,7 @@
 //! What becomes of a team's pods behind an installed chart.
 
 mod applied;
+mod calls;
 mod defaults;
 mod examples;
 mod golden;

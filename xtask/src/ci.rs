@@ -77,9 +77,10 @@ fn fmt() -> Result<Outcome> {
     cargo(&["fmt", "--manifest-path=fuzz/Cargo.toml", "--check"])
 }
 
-/// With the cluster tests, for which nothing has to be started here.
+/// With the tests on a cluster and on PostgreSQL, for which nothing has to be started here.
 fn clippy() -> Result<Outcome> {
-    let lint = ["clippy", "--workspace", "--all-targets", "--locked", "--features", test::CLUSTER_FEATURE];
+    let features = [&[test::CLUSTER_FEATURE], &test::POSTGRES_FEATURES[..]].concat().join(",");
+    let lint = ["clippy", "--workspace", "--all-targets", "--locked", "--features", &features];
     cargo(&[&lint[..], &["--", "-D", "warnings"]].concat())
 }
 
@@ -88,12 +89,14 @@ fn rustdoc() -> Result<Outcome> {
     process::run(command.env("RUSTDOCFLAGS", "-D warnings")).map(|()| Outcome::Passed)
 }
 
-/// Built together, packages share the features that any of them asks for, and a missing one goes unnoticed.
+/// Built together, packages share the features that any of them asks for, and a missing one goes unnoticed. The last is
+/// the injector as it ships.
 fn each_package_alone() -> Result<Outcome> {
     for package in workspace::members()? {
         cargo(&["check", "--locked", "--package", &package.name])?;
     }
-    Ok(Outcome::Passed)
+    let shipped = ["--package", "scaivault-injector", "--no-default-features", "--all-targets"];
+    cargo(&[&["clippy", "--locked"], &shipped[..], &["--", "-D", "warnings"]].concat())
 }
 
 /// The bodies of the fuzz targets run over their seeds; the thin targets are only checked, without libFuzzer, which

@@ -50,11 +50,7 @@ enum Task {
     /// Check the rules of ARCHITECTURE.md
     Tidy,
     /// Run the benchmarks
-    Bench {
-        /// Passed on to each benchmark, for example a filter or `--save-baseline before`
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        args: Vec<String>,
-    },
+    Bench(bench::Args),
     /// Run the fuzz targets with cargo-fuzz on the nightly toolchain
     Fuzz(fuzz::Args),
     /// Inject into and detach from every workload in a directory of manifests, and check the laws
@@ -71,7 +67,7 @@ fn main() -> ExitCode {
         Task::Ci { steps } => ci::run(&steps),
         Task::Docs { check } => docs::run(check),
         Task::Tidy => tidy::run(),
-        Task::Bench { args } => bench::run(&args),
+        Task::Bench(args) => bench::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Corpus(args) => corpus::run(&args),
         Task::E2e(args) => e2e::run(&args),

@@ -1,11 +1,13 @@
 //! The test command of the README.
 
 mod choice;
+mod postgres;
 
 use std::{
     env,
     ffi::OsString,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use anyhow::{Context, Result, bail};
@@ -18,6 +20,9 @@ use choice::{Choice, Machine, Wanted, choose};
 
 /// What the tests of cluster and chart are built with.
 pub(crate) const CLUSTER_FEATURE: &str = "scaivault-injector/cluster-tests";
+/// What the tests with a PostgreSQL server are built with.
+pub(crate) const POSTGRES_FEATURES: [&str; 2] =
+    ["scaivault-agent/postgres-tests", "scaivault-devserver/postgres-tests"];
 /// The variable by which the tests find the programs; the name is that of controller-runtime's envtest.
 const ASSETS_VARIABLE: &str = "KUBEBUILDER_ASSETS";
 
@@ -35,55 +40,82 @@ pub(crate) struct Args {
 /// Runs every test of every package, doc tests included. What is passed on goes to `cargo test` as it is; packages chosen
 /// there (`-p`) take the place of the whole workspace.
 ///
-/// The cluster tests need programs of Kubernetes: found, or built where there is Go. Where neither is possible they are left
-/// out, which is said at the end, and is a failure where `CI=true`.
+/// The cluster tests need programs of Kubernetes: found, or built where there is Go. Others need those of PostgreSQL. Where
+/// there are none the tests are left out, which is said at the end, and is a failure where `CI=true`.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let Args { kube, args } = args;
-    let programs = cluster_tests()?;
+    let cluster_tests = tests_behind(CLUSTER_FEATURE)?;
     if kube.is_some() {
-        return with_release(*kube, &programs, args);
+        return with_release(*kube, &cluster_tests, args);
     }
-    let wanted = Wanted::by(args, &programs);
+    let (mut features, mut left_out) = (Vec::new(), Vec::new());
+    let mut surroundings = Surroundings::default();
+    let find = || Programs::find().context("with Go on the PATH, `cargo xtask assets` builds what they need");
+    if let Some(programs) = wanted(args, &cluster_tests, find, &mut left_out)? {
+        surroundings.take(programs);
+        features.push(CLUSTER_FEATURE);
+    }
+    let mut postgres_tests = Vec::new();
+    for feature in POSTGRES_FEATURES {
+        postgres_tests.extend(tests_behind(feature)?);
+    }
+    postgres_tests.dedup();
+    if let Some(directory) = wanted(args, &postgres_tests, postgres::find, &mut left_out)? {
+        surroundings.path.push(directory);
+        features.extend(POSTGRES_FEATURES);
+    }
+    let features = features.join(",");
+    let with_features = if features.is_empty() { None } else { Some(["--features", &features]) };
     let scope = if choice::chooses_packages(args) { None } else { Some("--workspace") };
-    let base = ["test", "--locked"].into_iter().chain(scope);
-    if wanted == Wanted::WithoutCluster {
-        return process::run(&mut process::cargo(base.chain(args.iter().map(String::as_str))));
+    let words = ["test", "--locked"].into_iter().chain(scope);
+    let words = words.chain(with_features.into_iter().flatten()).chain(args.iter().map(String::as_str));
+    process::run(surroundings.show_to(&mut process::cargo(words))?)?;
+    if left_out.is_empty() {
+        return Ok(());
     }
-    match Programs::find() {
-        Ok(programs) => {
-            let words = base.chain(["--features", CLUSTER_FEATURE]).chain(args.iter().map(String::as_str));
-            process::run(programs.show_to(&mut process::cargo(words))?)
-        }
-        Err(error) if wanted == Wanted::ClusterByName => Err(error),
-        Err(error) => {
-            process::run(&mut process::cargo(base.chain(args.iter().map(String::as_str))))?;
-            let left_out = format!(
-                "the test programs {} were left out: {error:#}; \
-                 with Go on the PATH, `cargo xtask assets` builds what they need",
-                programs.join(", ")
-            );
-            if env::var_os("CI").is_some_and(|value| value == "true") {
-                bail!("{left_out}");
+    let left_out = left_out.join("\n");
+    if env::var_os("CI").is_some_and(|value| value == "true") {
+        bail!("{left_out}");
+    }
+    println!("\nnote: {left_out}");
+    Ok(())
+}
+
+/// What these tests need, if they are among those that run. Where it is not there, the tests are left out, unless they are
+/// the ones that were asked for.
+fn wanted<T>(
+    args: &[String],
+    tests: &[String],
+    find: impl FnOnce() -> Result<T>,
+    left_out: &mut Vec<String>,
+) -> Result<Option<T>> {
+    match (Wanted::by(args, tests), find) {
+        (Wanted::Others, _) => Ok(None),
+        (Wanted::ByName, find) => find().map(Some),
+        (Wanted::Everything, find) => match find() {
+            Ok(found) => Ok(Some(found)),
+            Err(error) => {
+                left_out.push(format!("the test programs {} were left out: {error:#}", tests.join(", ")));
+                Ok(None)
             }
-            println!("\nnote: {left_out}");
-            Ok(())
-        }
+        },
     }
 }
 
-/// The names of the test programs that need something built.
-fn cluster_tests() -> Result<Vec<String>> {
-    let (package, feature) = CLUSTER_FEATURE.split_once('/').expect("a package and its feature");
+/// The names of the test programs that are only built with a feature, `package/feature`.
+fn tests_behind(feature: &str) -> Result<Vec<String>> {
+    let (package, feature) = feature.split_once('/').context("a package and its feature")?;
     workspace::tests_behind(package, feature)
 }
 
 /// Runs the cluster tests with a release of Kubernetes.
 fn with_release(kube: Option<Release>, tests: &[String], extra: &[String]) -> Result<()> {
-    let programs = Programs { directory: assets::directory(kube)?, more: Vec::new() };
+    let mut surroundings = Surroundings::default();
+    surroundings.take(Programs { directory: assets::directory(kube)?, more: Vec::new() });
     let words = ["test", "--locked", "--package", "scaivault-injector", "--features", CLUSTER_FEATURE];
     let tests = tests.iter().flat_map(|test| ["--test", test]);
     let words = words.into_iter().chain(tests).chain(extra.iter().map(String::as_str));
-    process::run(programs.show_to(&mut process::cargo(words))?)
+    process::run(surroundings.show_to(&mut process::cargo(words))?)
 }
 
 /// Where the programs are.
@@ -113,14 +145,32 @@ impl Programs {
             ),
         }
     }
+}
 
-    /// Tells the tests where to look.
-    fn show_to<'a>(&self, command: &'a mut std::process::Command) -> Result<&'a mut std::process::Command> {
-        let Self { directory, more } = self;
-        let path = env::var_os("PATH").unwrap_or_default();
-        let path: OsString = env::join_paths(more.iter().cloned().chain(env::split_paths(&path)))
+/// What the tests are told of the machine.
+#[derive(Default)]
+struct Surroundings {
+    /// The directory with the programs of the cluster tests.
+    assets: Option<PathBuf>,
+    /// Directories that are searched before those of the PATH.
+    path: Vec<PathBuf>,
+}
+
+impl Surroundings {
+    fn take(&mut self, Programs { directory, more }: Programs) {
+        self.assets = Some(directory);
+        self.path.extend(more);
+    }
+
+    fn show_to<'a>(&self, command: &'a mut Command) -> Result<&'a mut Command> {
+        let Self { assets, path } = self;
+        if let Some(directory) = assets {
+            println!("{ASSETS_VARIABLE}={}", directory.display());
+            command.env(ASSETS_VARIABLE, directory);
+        }
+        let inherited = env::var_os("PATH").unwrap_or_default();
+        let path: OsString = env::join_paths(path.iter().cloned().chain(env::split_paths(&inherited)))
             .context("a directory with a colon in its name cannot be put on the PATH")?;
-        println!("{ASSETS_VARIABLE}={}", directory.display());
-        Ok(command.env(ASSETS_VARIABLE, directory).env("PATH", path))
+        Ok(command.env("PATH", path))
     }
 }

@@ -29,6 +29,7 @@ const RULES: &[Rule] = &[
     Rule { id: "core-is-pure", check: dependencies::core_is_pure },
     Rule { id: "webhook-knows-no-cluster", check: dependencies::webhook_knows_no_cluster },
     Rule { id: "testkit-is-for-tests", check: dependencies::testkit_is_for_tests },
+    Rule { id: "shipped-without-demo", check: dependencies::shipped_without_demo },
     Rule { id: "anyhow-in-binaries", check: dependencies::anyhow_in_binaries },
     Rule { id: "typed-fragments-in-core", check: dependencies::typed_fragments_in_core },
     Rule { id: "banned-crates", check: dependencies::banned_crates },

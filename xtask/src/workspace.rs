@@ -89,24 +89,23 @@ pub(crate) fn target_directory() -> Result<String> {
     Ok(metadata()?.target_directory)
 }
 
-/// The names of all packages that are built into `package`, directly or not, when it is built alone on this machine;
-/// itself and what only tests use are not among them.
+/// The names of all packages that are built into `package`, directly or not, when it is built alone on this machine with
+/// these flags; itself and what only tests use are not among them.
 ///
 /// From `cargo tree` and not from the graph of `cargo metadata`: that one ignores which features are on, and so it
 /// contains packages that are never built.
-pub(crate) fn built_into(package: &str) -> Result<BTreeSet<String>> {
-    let tree = process::output(&mut process::cargo([
-        "tree",
-        "--locked",
-        "--package",
-        package,
-        "--edges=normal,build",
-        "--prefix=none",
-        "--format={p}",
-    ]))?;
+pub(crate) fn built_into(package: &str, flags: &[&str]) -> Result<BTreeSet<String>> {
+    let args =
+        ["tree", "--locked", "--package", package, "--edges=normal,build", "--prefix=none", "--format={p}"];
+    let tree = process::output(process::cargo(args).args(flags))?;
     let mut names = parse_tree(&tree);
     names.remove(package);
     Ok(names)
+}
+
+/// The names of all packages that are built into the injector as the `Dockerfile` builds it.
+pub(crate) fn shipped() -> Result<BTreeSet<String>> {
+    built_into("scaivault-injector", &["--no-default-features"])
 }
 
 /// The names of all packages that are built for the workspace on this machine, its tests included.
@@ -178,7 +177,7 @@ mod tests {
 
     #[test]
     fn what_only_tests_use_is_not_built_into_a_package() -> Result<()> {
-        let names = built_into("xtask")?;
+        let names = built_into("xtask", &[])?;
         assert!(names.contains("anyhow") && names.contains("clap_builder"), "{names:?}");
         assert!(!names.contains("xtask") && !names.contains("proptest"), "{names:?}");
         Ok(())

@@ -1,6 +1,6 @@
 //! The subcommands, and how each ends.
 
-use std::{env, ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, process::ExitCode};
 
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use scaivault_contract::names::{HEALTHZ_COMMAND, INIT_COMMAND, SIDECAR_COMMAND, WAIT_COMMAND};
@@ -50,15 +50,17 @@ impl From<Failures> for Ending {
     }
 }
 
-/// Runs the subcommand that the arguments name.
-pub(crate) fn run() -> ExitCode {
+/// Does what the arguments name, in a process that is the agent's alone: it takes over the logger, the panic hook and
+/// the signals. The exit codes are those of `docs/agent.md`.
+///
+/// `arguments` are those behind the program's name.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     // First of all: in a shared process namespace a process of the same user could read the token through /proc. Where
     // the kernel refuses, nothing is lost that was there before.
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     let environment = Environment::of_process();
     let problems = telemetry::init(&environment);
-    let arguments: Vec<_> = env::args_os().skip(1).collect();
-    let command = command(&arguments);
+    let command = command(arguments);
     // A hook runs beside the container's own process, which has the message to itself.
     let is_hook = matches!(command, Ok(Command::Wait | Command::Healthz));
     let ended = Problems::or(problems, ())
@@ -77,7 +79,8 @@ pub(crate) fn run() -> ExitCode {
     }
 }
 
-fn command(arguments: &[OsString]) -> Result<Command, Ending> {
+fn command(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, Ending> {
+    let arguments: Vec<_> = arguments.into_iter().collect();
     let words: Vec<_> = arguments.iter().map(|argument| argument.to_string_lossy()).collect();
     match words.iter().map(AsRef::as_ref).collect::<Vec<&str>>().as_slice() {
         [INIT_COMMAND] => Ok(Command::Init),

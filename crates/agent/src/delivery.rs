@@ -1,11 +1,16 @@
 //! The first fetch, which both containers do: log in, read, hold leases, write.
 
-use std::{collections::BTreeSet, io, sync::Arc, time::SystemTime};
+use std::{
+    collections::BTreeSet,
+    io,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use scaivault_client::{Client, Settings, SetupError, SubscriptionId, Timeouts, Trust};
 use scaivault_contract::DynamicRef;
 use thiserror::Error;
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::Instant};
 
 use crate::{
     compose::{Composition, Variables, compose},
@@ -18,12 +23,17 @@ use crate::{
     state::{Leases, Resumed, StateError, Store},
 };
 
+/// How long giving back may take at the end, with all tries. The kubelet's default grace period is 30 s for all of the pod.
+pub(crate) const GIVE_BACK_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// All that is needed to deliver secrets into files.
 pub(crate) struct Delivery {
     pub(crate) config: Config,
     pub(crate) client: Arc<Client>,
     pub(crate) sink: Sink,
     pub(crate) leases: Leases,
+    /// Leases that others have taken the place of: the application may still use them until they end.
+    replaced: Vec<HeldLease>,
     /// The subscription to events, to be deleted at the end.
     pub(crate) subscription: Option<SubscriptionId>,
     store: Store,
@@ -39,7 +49,7 @@ impl Delivery {
         if let Some(token) = token {
             client.resume(token).await;
         }
-        Ok(Self { config, client, sink, leases, subscription, store })
+        Ok(Self { config, client, sink, leases, replaced: Vec::new(), subscription, store })
     }
 
     /// Every secret that is wanted.
@@ -52,11 +62,9 @@ impl Delivery {
         of_files.chain(wanted.variables.iter().map(|mapping| Key::of(&mapping.secret))).collect()
     }
 
-    /// These and, where they have one of the variables' file, all others of it: it is written as a whole.
-    pub(crate) fn with_other_variables(&self, keys: &BTreeSet<Key>) -> BTreeSet<Key> {
-        let variables = self.config.wanted.variables.iter().map(|mapping| Key::of(&mapping.secret));
-        let variables: BTreeSet<_> = variables.collect();
-        if variables.is_disjoint(keys) { keys.clone() } else { keys | &variables }
+    /// Every secret of the variables' file.
+    pub(crate) fn variables(&self) -> BTreeSet<Key> {
+        self.config.wanted.variables.iter().map(|mapping| Key::of(&mapping.secret)).collect()
     }
 
     /// Every dynamic secret that is wanted: files of the same one share a lease.
@@ -73,7 +81,7 @@ impl Delivery {
     /// of leases; those of secrets stand in the answers.
     pub(crate) async fn fetch(&mut self, patience: Patience) -> Result<(Answers, Vec<Failure>), StateError> {
         let client = Arc::clone(&self.client);
-        let login = fetch::with_patience("the login", patience, async || client.login().await);
+        let login = fetch::with_patience("the login", patience, || client.login());
         if let Err(login) = login.await {
             let answers = self.keys().into_iter().map(|key| (key, Err(login.clone()))).collect();
             return Ok((answers, vec![login]));
@@ -87,7 +95,8 @@ impl Delivery {
             if self.leases.0.get(&dynamic).is_some_and(|lease| lease.is_usable(now)) {
                 continue;
             }
-            self.leases.0.remove(&dynamic);
+            // Nobody uses it from now on, but it may live on: the clock may have been set back.
+            self.replaced.extend(self.leases.0.remove(&dynamic));
             if let Err(failure) = self.generate(&dynamic, patience).await? {
                 failures.push(failure);
             }
@@ -95,20 +104,21 @@ impl Delivery {
         Ok((answers, failures))
     }
 
-    /// Generates a lease in place of one that is held, which it returns. The new one is kept before it is used.
+    /// Generates a lease in place of one that is held. The new one is kept before it is used.
     pub(crate) async fn generate(
         &mut self,
         dynamic: &DynamicRef,
         patience: Patience,
-    ) -> Result<Result<Option<HeldLease>, Failure>, StateError> {
+    ) -> Result<Result<(), Failure>, StateError> {
         let client = Arc::clone(&self.client);
-        match fetch::with_patience(dynamic, patience, async || client.generate(dynamic).await).await {
+        match fetch::with_patience(dynamic, patience, || client.generate(dynamic)).await {
             Ok(lease) => {
                 tracing::info!(%dynamic, lease = %lease.id, ttl_seconds = lease.term.ttl.as_secs(), "lease generated");
-                let lease = HeldLease::generated(lease, SystemTime::now());
-                let replaced = self.leases.0.insert(dynamic.clone(), lease);
+                let now = SystemTime::now();
+                self.replaced.extend(self.leases.0.insert(dynamic.clone(), HeldLease::generated(lease, now)));
+                self.replaced.retain(|lease| !lease.has_ended(now));
                 self.save().await?;
-                Ok(Ok(replaced))
+                Ok(Ok(()))
             }
             Err(failure) => Ok(Err(failure)),
         }
@@ -147,29 +157,34 @@ impl Delivery {
     /// login that ScaiVault took no more must not be there for the next start.
     pub(crate) async fn abandon(&mut self) {
         if !self.store.keeps() {
-            self.revoke_all(Vec::new()).await;
+            self.revoke_all().await;
         } else if let Err(error) = self.save().await {
-            tracing::warn!(%error, "the next start finds the state of the start before");
+            tracing::warn!(%error, "the next start does not find the leases of this one, revoking them");
+            self.revoke_all().await;
         }
     }
 
-    /// Revokes every lease that is held, and those `besides`, all at once. What fails is logged: such a lease ends by
-    /// itself.
-    pub(crate) async fn revoke_all(&mut self, besides: Vec<HeldLease>) {
+    /// Whether there is a lease to give back.
+    pub(crate) fn has_leases(&self) -> bool {
+        !self.leases.0.is_empty() || !self.replaced.is_empty()
+    }
+
+    /// Revokes every lease, all at once and within [`GIVE_BACK_TIMEOUT`]. What fails is logged: such a lease ends by itself.
+    pub(crate) async fn revoke_all(&mut self) {
+        let patience = Patience::to_give_back(Instant::now() + GIVE_BACK_TIMEOUT);
         let mut requests = JoinSet::new();
-        for lease in std::mem::take(&mut self.leases.0).into_values().chain(besides) {
+        for lease in std::mem::take(&mut self.leases.0).into_values().chain(self.replaced.drain(..)) {
             let client = Arc::clone(&self.client);
-            requests.spawn(async move { (client.revoke(&lease.id).await, lease.id) });
-        }
-        while let Some(done) = requests.join_next().await {
-            match done {
-                Ok((Ok(()), lease)) => tracing::info!(%lease, "lease revoked"),
-                Ok((Err(error), lease)) => {
-                    tracing::warn!(%lease, %error, "lease not revoked, it ends by itself");
+            requests.spawn(async move {
+                let subject = format!("the lease {}", lease.id);
+                let revoked = fetch::with_patience(subject, patience, || client.revoke(&lease.id)).await;
+                match revoked {
+                    Ok(()) => tracing::info!(lease = %lease.id, "lease revoked"),
+                    Err(failure) => tracing::warn!(%failure, "lease not revoked, it ends by itself"),
                 }
-                Err(_) => tracing::warn!("a revocation ended early"),
-            }
+            });
         }
+        requests.join_all().await;
         // A next start must not take up what is revoked.
         if let Err(error) = self.save().await {
             tracing::warn!(%error, "the revoked leases could not be forgotten");

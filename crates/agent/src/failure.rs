@@ -1,8 +1,8 @@
 //! What could not be delivered, and why: for the log, the termination message and the exit code.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
-use scaivault_client::{Class, Error, Refusal};
+use scaivault_client::{Class, Error, Refusal, Retry};
 
 use crate::{exit::Exit, render::RenderError};
 
@@ -15,33 +15,34 @@ pub(crate) struct Failure {
     subject: String,
     reason: String,
     exit: Exit,
+    retry: Retry,
 }
 
 impl Failure {
     /// `subject` could not be read, because of the client's error.
     pub(crate) fn of_error(subject: impl fmt::Display, error: &Error) -> Self {
-        Self::of_class(subject, error, error.class())
+        Self::of_class(subject, error, error.class(), error.retry())
     }
 
     /// `subject` is one of several paths, and was refused by itself.
     pub(crate) fn of_refusal(subject: impl fmt::Display, refusal: &Refusal) -> Self {
-        Self::of_class(subject, refusal, refusal.class())
+        Self::of_class(subject, refusal, refusal.class(), refusal.retry())
     }
 
     /// `subject` was read and cannot be written as it is asked for.
     pub(crate) fn of_render(subject: impl fmt::Display, error: &RenderError) -> Self {
-        Self { subject: subject.to_string(), reason: error.to_string(), exit: error.exit() }
+        Self::new(subject, error, error.exit())
     }
 
     /// `subject` had no answer when time was up.
     pub(crate) fn late(subject: impl fmt::Display) -> Self {
         let reason = "it was not answered in time; check that the pod's network reaches ScaiVault, or raise FETCH_TIMEOUT";
-        Self::new(subject, reason, Exit::Failed)
+        Self { retry: Retry::Backoff, ..Self::new(subject, reason, Exit::Failed) }
     }
 
-    /// Anything else.
+    /// Anything else: what does not pass by itself.
     pub(crate) fn new(subject: impl fmt::Display, reason: impl fmt::Display, exit: Exit) -> Self {
-        Self { subject: subject.to_string(), reason: reason.to_string(), exit }
+        Self { subject: subject.to_string(), reason: reason.to_string(), exit, retry: Retry::Never }
     }
 
     /// How the agent ends for it.
@@ -49,7 +50,20 @@ impl Failure {
         self.exit
     }
 
-    fn of_class(subject: impl fmt::Display, error: impl fmt::Display, class: Class) -> Self {
+    /// Whether the same request is worth another try.
+    pub(crate) fn retry(&self) -> Retry {
+        self.retry
+    }
+
+    /// How long ScaiVault asks to be left alone.
+    pub(crate) fn asked_pause(&self) -> Option<Duration> {
+        match self.retry {
+            Retry::After(pause) => Some(pause),
+            Retry::Backoff | Retry::Once | Retry::Never => None,
+        }
+    }
+
+    fn of_class(subject: impl fmt::Display, error: impl fmt::Display, class: Class, retry: Retry) -> Self {
         let (exit, cure) = match class {
             Class::Authentication => (
                 Exit::Authentication,
@@ -64,7 +78,7 @@ impl Failure {
             }
             Class::Unexpected => (Exit::Failed, "check SCAIVAULT_URL, the CA file and the proxy"),
         };
-        Self { subject: subject.to_string(), reason: format!("{error}; {cure}"), exit }
+        Self { subject: subject.to_string(), reason: format!("{error}; {cure}"), exit, retry }
     }
 }
 

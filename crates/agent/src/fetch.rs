@@ -5,7 +5,7 @@ use std::{
     fmt::{self, Display},
     num::NonZeroU32,
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use scaivault_client::{Backoff, Client, Error, Retry, Secret};
@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use crate::failure::Failure;
+use crate::{chance, failure::Failure};
 
 mod rounds;
 
@@ -69,6 +69,11 @@ impl Patience {
         Self { deadline, seed: None }
     }
 
+    /// Tries again until `deadline`, to give something back: of a process that ends, and of which others do the same.
+    pub(crate) fn to_give_back(deadline: Instant) -> Self {
+        Self::until(deadline, chance::seed(SystemTime::now()))
+    }
+
     fn pauses(self) -> Pauses {
         let backoff = self.seed.map(|seed| Backoff::new(FIRST_PAUSE, LONGEST_PAUSE, seed));
         Pauses { deadline: self.deadline, backoff }
@@ -89,10 +94,10 @@ impl Pauses {
 }
 
 /// Tries the request for `subject` until it succeeds, fails for good or time is up.
-pub(crate) async fn with_patience<T>(
+pub(crate) async fn with_patience<T, F: Future<Output = Result<T, Error>>>(
     subject: impl Display,
     patience: Patience,
-    mut request: impl AsyncFnMut() -> Result<T, Error>,
+    mut request: impl FnMut() -> F,
 ) -> Result<T, Failure> {
     let mut pauses = patience.pauses();
     loop {
@@ -125,7 +130,7 @@ pub(crate) async fn read_all(client: &Arc<Client>, keys: BTreeSet<Key>, patience
             for (key, answered) in done.unwrap_or_default() {
                 match answered {
                     Ok(secret) => tries.succeed(&key, &mut answers, secret),
-                    Err((failure, retry)) => tries.fail(key, failure, retry, &mut answers),
+                    Err(failure) => tries.fail(key, failure, &mut answers),
                 }
             }
         }
@@ -143,21 +148,20 @@ pub(crate) async fn read_all(client: &Arc<Client>, keys: BTreeSet<Key>, patience
     }
 }
 
-type Answered = Vec<(Key, Result<Secret, (Failure, Retry)>)>;
+type Answered = Vec<(Key, Result<Secret, Failure>)>;
 
 async fn answer(client: Arc<Client>, call: Call) -> Answered {
     match call {
         Call::Single(key) => {
             let read = client.read(&key.path, key.version).await;
-            let answered = read.map_err(|error| (Failure::of_error(&key, &error), error.retry()));
+            let answered = read.map_err(|error| Failure::of_error(&key, &error));
             vec![(key, answered)]
         }
         Call::Batch { paths, version } => match client.read_batch(&paths, version).await {
             Ok(batch) => {
                 let answers = batch.answers.into_iter().map(|(path, answered)| {
                     let key = Key { path, version };
-                    let answered =
-                        answered.map_err(|refusal| (Failure::of_refusal(&key, &refusal), refusal.retry()));
+                    let answered = answered.map_err(|refusal| Failure::of_refusal(&key, &refusal));
                     (key, answered)
                 });
                 answers.collect()
@@ -166,7 +170,7 @@ async fn answer(client: Arc<Client>, call: Call) -> Answered {
                 let fail = |path| {
                     let key = Key { path, version };
                     let failure = Failure::of_error(&key, &error);
-                    (key, Err((failure, error.retry())))
+                    (key, Err(failure))
                 };
                 paths.into_iter().map(fail).collect()
             }

@@ -24,7 +24,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Ending> {
         _ = end.recv() => {}
     }
     // The pod ends: there is no next start that would take up what is kept.
-    delivery.revoke_all(Vec::new()).await;
+    delivery.revoke_all().await;
     Err(stopped())
 }
 

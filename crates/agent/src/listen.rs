@@ -4,8 +4,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use scaivault_client::{
-    Backoff, Client, Error, ErrorCode, Event, EventId, EventKind, NewSubscription, POLL_WAIT_LIMIT, Poll,
-    Retry, SubscriptionId,
+    Class, Client, Error, ErrorCode, EventKind, NewSubscription, POLL_WAIT_LIMIT, Poll, Retry, SubscriptionId,
 };
 use scaivault_contract::SecretPath;
 use tokio::{
@@ -13,112 +12,151 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// The first pause after a failure, about; of subscriptions ScaiVault grants 20 operations a minute to all pods of one
-/// identity together.
-const FIRST_PAUSE: Duration = Duration::from_secs(5);
-/// The longest one.
-const LONGEST_PAUSE: Duration = Duration::from_mins(5);
+mod cursor;
+mod pauses;
+
+pub(crate) use cursor::Changes;
+use cursor::Cursor;
+use pauses::{Pauses, Step};
+
 /// The most events that are kept for the agent: each only says that a secret is to be read again.
 const BUFFER_SIZE: u32 = 1000;
+/// The shortest time between two polls of which the first brought nothing new.
+const IDLE_PAUSE: Duration = Duration::from_secs(5);
 
 /// What was heard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Heard {
-    /// There is a subscription now: it is to be kept, and deleted at the end.
+    /// There is a new subscription: it is to be kept. What changed before it was made is not heard.
     Subscribed(SubscriptionId),
-    /// These secrets may have changed; without a path any of them.
-    Changed(BTreeSet<SecretPath>),
+    /// From now on changes are heard.
+    Hearing,
+    /// From now on none are.
+    Deaf,
+    /// Secrets have changed.
+    Changed(Changes),
 }
 
-/// Listens until ScaiVault refuses for good or nobody hears any more. Goes on with a subscription of the start before.
+/// Listens until ScaiVault refuses for good or nobody hears any more. Goes on with a subscription of the start before;
+/// returns the one that there is at the end.
+///
+/// A subscription that is being made is waited for: what was told of it to nobody could not be deleted.
 pub(crate) async fn listen(
     client: Arc<Client>,
-    paths: Vec<SecretPath>,
+    paths: BTreeSet<SecretPath>,
     kept: Option<SubscriptionId>,
     seed: u64,
     heard: Sender<Heard>,
-) {
+) -> Option<SubscriptionId> {
     let new = NewSubscription {
         name: "scaivault-sidecar".to_owned(),
-        paths,
+        paths: paths.into_iter().collect(),
         // A rotation policy's versions and those that people write.
         events: vec![EventKind::Rotated, EventKind::Updated, EventKind::Created],
         buffer_size: BUFFER_SIZE,
     };
-    let backoff = || Backoff::new(FIRST_PAUSE, LONGEST_PAUSE, seed);
-    let (mut subscription, mut since, mut pauses) = (kept, None, backoff());
-    loop {
-        let listened = match &subscription {
-            Some(id) => next(&client, id, &mut since, &heard).await,
-            None => match client.subscribe(&new).await {
-                Ok(id) => {
-                    tracing::info!(subscription = %id, "subscribed to events");
-                    subscription = Some(id.clone());
-                    tell(&heard, Heard::Subscribed(id)).await
-                }
-                Err(error) => Err(Stop::Failed(error)),
-            },
+    let mut listener =
+        Listener { client, new, heard, subscription: kept, cursor: Cursor::default(), is_hearing: false };
+    let mut pauses = Pauses::new(seed);
+    while listener.round(&mut pauses).await.is_some() {}
+    listener.subscription
+}
+
+struct Listener {
+    client: Arc<Client>,
+    new: NewSubscription,
+    heard: Sender<Heard>,
+    subscription: Option<SubscriptionId>,
+    cursor: Cursor,
+    is_hearing: bool,
+}
+
+impl Listener {
+    /// One step, and the pause after it where it failed. None at the end.
+    async fn round(&mut self, pauses: &mut Pauses) -> Option<()> {
+        let (step, stepped) = match self.subscription.clone() {
+            None => (Step::Subscribe, self.subscribe().await),
+            Some(subscription) => (Step::Poll, self.poll(&subscription).await),
         };
-        let error = match listened {
-            Ok(()) => {
-                pauses = backoff();
-                continue;
+        let error = match stepped {
+            Ok(stepped) => {
+                stepped?;
+                pauses.worked(step);
+                return Some(());
             }
-            Err(Stop::Unheard) => return,
-            Err(Stop::Failed(error)) => error,
+            Err(error) => error,
         };
+        self.tell(Heard::Deaf).await?;
         // The subscription has been taken away: a new one is to be made, but not in a circle without a pause.
-        let is_gone = error.code() == Some(&ErrorCode::SubscriptionNotFound);
-        if is_gone {
-            (subscription, since) = (None, None);
-        }
-        let retry = if is_gone { Retry::Backoff } else { error.retry() };
-        let Some(pause) = pauses.pause(retry) else {
+        let pause = if error.code() == Some(&ErrorCode::SubscriptionNotFound) {
+            (self.subscription, self.cursor) = (None, Cursor::default());
+            pauses.after(step, Class::Unavailable, Retry::Backoff)
+        } else {
+            pauses.after(step, error.class(), error.retry())
+        };
+        let Some(pause) = pause else {
             tracing::warn!(%error, "not listening to events any more; changes are found at the next refresh");
-            return;
+            return None;
         };
         tracing::info!(%error, pause_seconds = pause.as_secs_f64(), "no events for a while; refreshing at intervals");
-        tokio::time::sleep(pause).await;
+        self.sleep_until(Instant::now() + pause).await
     }
-}
 
-enum Stop {
-    /// The other end has gone.
-    Unheard,
-    Failed(Error),
-}
+    async fn subscribe(&mut self) -> Result<Option<()>, Error> {
+        let id = self.client.subscribe(&self.new).await?;
+        tracing::info!(subscription = %id, "subscribed to events");
+        self.subscription = Some(id.clone());
+        Ok(self.tell(Heard::Subscribed(id)).await)
+    }
 
-/// Waits for the next events, tells them and acknowledges them.
-async fn next(
-    client: &Client,
-    subscription: &SubscriptionId,
-    since: &mut Option<EventId>,
-    heard: &Sender<Heard>,
-) -> Result<(), Stop> {
-    let asked = Instant::now();
-    let poll = Poll { wait: POLL_WAIT_LIMIT, since: since.clone(), ..Poll::default() };
-    let events = client.poll(subscription, &poll).await.map_err(Stop::Failed)?.events;
-    let Some(last) = events.last() else {
+    /// Waits for the next events and tells them.
+    async fn poll(&mut self, subscription: &SubscriptionId) -> Result<Option<()>, Error> {
+        let asked = Instant::now();
+        let poll = Poll { wait: POLL_WAIT_LIMIT, since: self.cursor.since().cloned(), ..Poll::default() };
+        let Some(polled) = self.unless_unheard(self.client.poll(subscription, &poll)).await else {
+            return Ok(None);
+        };
+        let events = polled?;
+        let came = !events.is_empty();
+        let changes = self.cursor.hear(events);
+        let is_idle = changes.is_none();
+        for heard in [Some(Heard::Hearing), changes.map(Heard::Changed)].into_iter().flatten() {
+            if self.tell(heard).await.is_none() {
+                return Ok(None);
+            }
+        }
+        if let Some(events) = self.cursor.to_acknowledge(came && is_idle) {
+            let acknowledged = self.unless_unheard(self.client.acknowledge(subscription, events)).await;
+            if let Some(Err(error)) = acknowledged {
+                tracing::debug!(%error, "events not acknowledged");
+            }
+            self.cursor.acknowledged();
+        }
         // A server, or what stands before it, that does not wait with its answer is not asked in a circle.
-        sleep_until(asked + FIRST_PAUSE).await;
-        return Ok(());
-    };
-    *since = Some(last.id.clone());
-    tell(heard, Heard::Changed(changed(&events))).await?;
-    let ids: Vec<_> = events.iter().map(|event| event.id.clone()).collect();
-    // One that is not acknowledged comes again, and then nothing has changed.
-    if let Err(error) = client.acknowledge(subscription, &ids).await {
-        tracing::debug!(%error, "events not acknowledged");
+        Ok(if is_idle { self.sleep_until(asked + IDLE_PAUSE).await } else { Some(()) })
     }
-    Ok(())
-}
 
-async fn tell(heard: &Sender<Heard>, what: Heard) -> Result<(), Stop> {
-    heard.send(what).await.map_err(|_| Stop::Unheard)
-}
+    /// None where nobody hears any more.
+    async fn tell(&mut self, what: Heard) -> Option<()> {
+        match what {
+            Heard::Hearing if self.is_hearing => return Some(()),
+            Heard::Deaf if !self.is_hearing => return Some(()),
+            Heard::Hearing | Heard::Subscribed(_) => self.is_hearing = true,
+            Heard::Deaf => self.is_hearing = false,
+            Heard::Changed(_) => {}
+        }
+        self.heard.send(what).await.ok()
+    }
 
-/// The secrets of all events; none where one of the events does not say which.
-fn changed(events: &[Event]) -> BTreeSet<SecretPath> {
-    let paths: Option<BTreeSet<_>> = events.iter().map(|event| event.path.clone()).collect();
-    paths.unwrap_or_default()
+    async fn sleep_until(&self, until: Instant) -> Option<()> {
+        self.unless_unheard(sleep_until(until)).await
+    }
+
+    /// None where nobody hears any more before it is done.
+    async fn unless_unheard<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            done = future => Some(done),
+            () = self.heard.closed() => None,
+        }
+    }
 }

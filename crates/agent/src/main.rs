@@ -1,32 +1,7 @@
-//! `scaivault-agent`: what runs in the pods. `init` fetches secrets once, `sidecar` keeps them fresh, `wait` and
-//! `healthz` hold back what needs them.
+//! The program `scaivault-agent`.
 
-mod chance;
-mod cli;
-mod compose;
-mod config;
-mod delivery;
-mod environment;
-mod exit;
-mod failure;
-mod fetch;
-mod first;
-mod gate;
-mod init;
-mod lease;
-mod listen;
-mod metrics;
-mod reload;
-mod render;
-mod schedule;
-mod sidecar;
-mod sink;
-mod state;
-mod telemetry;
-mod termination;
-
-use std::process::ExitCode;
+use std::{env, process::ExitCode};
 
 fn main() -> ExitCode {
-    cli::run()
+    scaivault_agent::run(env::args_os().skip(1))
 }

@@ -7,17 +7,20 @@ use tokio::time::Instant;
 /// How far from its interval a refresh may be, so that the replicas of a workload do not come together.
 const SPREAD: f64 = 0.1;
 
-/// A thing that is done at intervals, or earlier on demand.
+/// A thing that is done at intervals.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Schedule {
     interval: Duration,
+    /// The part of the interval that passes this time.
+    share: f64,
+    done: Instant,
     due: Instant,
 }
 
 impl Schedule {
     /// First due an interval after `now`. `chance` is from 0 to 1.
     pub(crate) fn new(interval: Duration, now: Instant, chance: f64) -> Self {
-        let mut schedule = Self { interval, due: now };
+        let mut schedule = Self { interval, share: 1.0, done: now, due: now };
         schedule.done(now, chance);
         schedule
     }
@@ -29,8 +32,17 @@ impl Schedule {
 
     /// It was done at `now`: the next time is an interval later, up to a tenth earlier or later.
     pub(crate) fn done(&mut self, now: Instant, chance: f64) {
-        let share = 1.0 - SPREAD + 2.0 * SPREAD * chance.clamp(0.0, 1.0);
-        self.due = now + self.interval.mul_f64(share);
+        self.share = 1.0 - SPREAD + 2.0 * SPREAD * chance.clamp(0.0, 1.0);
+        self.done = now;
+        self.due = now + self.interval.mul_f64(self.share);
+    }
+
+    /// It is done at another interval from `now` on: a longer one counts from the last time, so that changes to and fro
+    /// do not put it off for ever; a shorter one from now, so that it is not due for all replicas at once.
+    pub(crate) fn set_interval(&mut self, interval: Duration, now: Instant) {
+        let after = interval.mul_f64(self.share);
+        self.due = if interval < self.interval { self.due.min(now + after) } else { self.done + after };
+        self.interval = interval;
     }
 }
 
@@ -95,6 +107,20 @@ mod tests {
         assert_eq!(due(0.5), 10 * MINUTE);
         assert_eq!(due(1.0), 11 * MINUTE);
         assert_eq!(due(7.0), 11 * MINUTE);
+    }
+
+    #[test]
+    fn another_interval_neither_hurries_all_nor_puts_off_for_ever() {
+        let start = Instant::now();
+        let mut schedule = Schedule::new(10 * MINUTE, start, 0.5);
+        schedule.set_interval(MINUTE, start + 5 * MINUTE);
+        assert_eq!(schedule.due(), start + 6 * MINUTE);
+        schedule.set_interval(10 * MINUTE, start + 5 * MINUTE);
+        assert_eq!(schedule.due(), start + 10 * MINUTE);
+        schedule.set_interval(2 * MINUTE, start + 9 * MINUTE);
+        assert_eq!(schedule.due(), start + 10 * MINUTE);
+        schedule.done(start + 10 * MINUTE, 0.5);
+        assert_eq!(schedule.due(), start + 12 * MINUTE);
     }
 
     #[test]

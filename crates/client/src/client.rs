@@ -18,7 +18,7 @@ use secrecy::ExposeSecret as _;
 use zeroize::Zeroizing;
 
 use crate::{
-    Batch, Category, Error, ErrorCode, ErrorKind, EventId, Events, Lease, LeaseId, LeaseTerm, Login,
+    Batch, Category, Error, ErrorCode, ErrorKind, Event, EventId, Lease, LeaseId, LeaseTerm, Login,
     LoginFileError, NewSubscription, Operation, Poll, RateLimit, Secret, Settings, SetupError,
     SubscriptionId, TenantId, Token,
     code::Class,
@@ -88,6 +88,13 @@ impl Client {
         self.rate_limits.lock().unwrap_or_else(PoisonError::into_inner)[category as usize]
     }
 
+    /// The share of the reads that is left at `now`, of single ones or of batches, whichever is less; none where no answer said
+    /// so yet.
+    pub fn reads_left(&self, now: SystemTime) -> Option<f64> {
+        let of = |category| self.rate_limit(category).and_then(|limit| limit.left(now));
+        [of(Category::Read), of(Category::BatchRead)].into_iter().flatten().reduce(f64::min)
+    }
+
     /// Reads a secret: the version asked for or the current one.
     pub async fn read(&self, path: &SecretPath, version: Option<NonZeroU32>) -> Result<Secret, Error> {
         let call = Call::new(Operation::Read, Method::GET, documented::read_route(path, version));
@@ -151,8 +158,8 @@ impl Client {
         documented::subscription(&answer).map_err(|kind| Error::new(Operation::Subscribe, kind))
     }
 
-    /// Waits for events. None after the wait is no error.
-    pub async fn poll(&self, subscription: &SubscriptionId, poll: &Poll) -> Result<Events, Error> {
+    /// Waits for events, oldest first. None after the wait is no error; one that is not acknowledged comes again.
+    pub async fn poll(&self, subscription: &SubscriptionId, poll: &Poll) -> Result<Vec<Event>, Error> {
         let mut call = Call::new(Operation::Poll, Method::GET, documented::poll_route(subscription, poll));
         call.outgoing.wait = documented::poll_wait(poll);
         let answer = self.call(call, Category::Poll).await?;

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
 use crate::{
-    AnswerFault, Batch, CLIENT_ID_FILE, CLIENT_SECRET_FILE, ErrorKind, Event, EventId, EventKind, Events,
+    AnswerFault, Batch, CLIENT_ID_FILE, CLIENT_SECRET_FILE, ErrorKind, Event, EventId, EventKind,
     LoginFileError, NewSubscription, POLL_WAIT_LIMIT, Poll, Secret, SecretData, SubscriptionId,
     envelope::{EnvelopeError, json},
     login,
@@ -134,7 +134,7 @@ pub(crate) fn subscribe(subscription: &NewSubscription) -> Content {
     plain_json(&Request {
         name,
         paths,
-        events: events.iter().map(EventKind::as_str).collect(),
+        events: events.iter().copied().map(EventKind::as_str).collect(),
         delivery: Delivery { r#type: "polling", buffer_size: *buffer_size },
     })
 }
@@ -168,17 +168,14 @@ pub(crate) fn poll_route(subscription: &SubscriptionId, poll: &Poll) -> String {
 }
 
 /// The events of an answer.
-pub(crate) fn events(answer: &Answer) -> Result<Events, ErrorKind> {
+pub(crate) fn events(answer: &Answer) -> Result<Vec<Event>, ErrorKind> {
     #[derive(Deserialize)]
     struct Answered {
         events: Vec<EventAnswer>,
-        #[serde(default)]
-        has_more: bool,
     }
     #[derive(Deserialize)]
     struct EventAnswer {
         event_id: String,
-        event_type: String,
         // A path that is not one of ours to name is as good as none.
         #[serde(default)]
         path: Option<String>,
@@ -190,16 +187,15 @@ pub(crate) fn events(answer: &Answer) -> Result<Events, ErrorKind> {
         #[serde(default)]
         new_version: Option<u64>,
     }
-    let Answered { events, has_more } = json(&answer.body)?;
-    let events = events.into_iter().map(|EventAnswer { event_id, event_type, path, data }| {
+    let Answered { events } = json(&answer.body)?;
+    let events = events.into_iter().map(|EventAnswer { event_id, path, data }| {
         Ok(Event {
             id: event_id.parse().map_err(AnswerFault::from)?,
-            kind: EventKind::new(&event_type),
             path: path.and_then(|path| path.parse().ok()),
             new_version: data.and_then(|data| data.new_version),
         })
     });
-    Ok(Events { events: events.collect::<Result<_, AnswerFault>>()?, has_more })
+    Ok(events.collect::<Result<_, AnswerFault>>()?)
 }
 
 /// The route that acknowledges events.

@@ -40,31 +40,19 @@ impl Default for Poll {
     }
 }
 
-/// What one wait brought: nothing where it ended without an event.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Events {
-    /// The events, oldest first. One that is not acknowledged comes again.
-    pub events: Vec<Event>,
-    /// Whether more are waiting.
-    pub has_more: bool,
-}
-
 /// Something that happened in `ScaiVault`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     /// Names it; equal for an event that comes again.
     pub id: EventId,
-    /// What happened.
-    pub kind: EventKind,
-    /// To which secret; none for what has no path.
+    /// The secret that it happened to; none for what has no path.
     pub path: Option<SecretPath>,
     /// The version that is current since then, where the event says it.
     pub new_version: Option<u64>,
 }
 
-/// What happened to a secret.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
+/// What happens to a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EventKind {
     /// `secret.created`.
     Created,
@@ -72,31 +60,15 @@ pub enum EventKind {
     Updated,
     /// `secret.rotated`: a rotation policy made a version.
     Rotated,
-    /// `secret.deleted`.
-    Deleted,
-    /// Any other, as the server writes it.
-    Other(String),
 }
 
 impl EventKind {
-    pub(crate) fn new(text: &str) -> Self {
-        match text {
-            "secret.created" => Self::Created,
-            "secret.updated" => Self::Updated,
-            "secret.rotated" => Self::Rotated,
-            "secret.deleted" => Self::Deleted,
-            other => Self::Other(other.to_owned()),
-        }
-    }
-
     /// The event as `ScaiVault` writes it.
-    pub fn as_str(&self) -> &str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Created => "secret.created",
             Self::Updated => "secret.updated",
             Self::Rotated => "secret.rotated",
-            Self::Deleted => "secret.deleted",
-            Self::Other(text) => text,
         }
     }
 }

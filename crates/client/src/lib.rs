@@ -35,7 +35,7 @@ pub use batch::{BATCH_LIMIT, Batch};
 pub use client::Client;
 pub use code::{Class, ErrorCode};
 pub use error::{AnswerFault, Error, ErrorKind, Operation, Refusal, Retry};
-pub use events::{Event, EventKind, Events, NewSubscription, POLL_WAIT_LIMIT, Poll};
+pub use events::{Event, EventKind, NewSubscription, POLL_WAIT_LIMIT, Poll};
 pub use id::{EventId, IdError, LeaseId, SubscriptionId, TenantId};
 pub use lease::{Lease, LeaseTerm};
 pub use login::{CLIENT_ID_FILE, CLIENT_SECRET_FILE, Login, LoginFileError, TOKEN_FILE_LIMIT};

@@ -1,5 +1,10 @@
 //! What the server's headers say about its rate limits.
 
+use std::time::{Duration, SystemTime};
+
+/// How long an empty bucket takes to be full again, as published: limits are requests a minute.
+const BUCKET: Duration = Duration::from_mins(1);
+
 /// What requests are counted together, per identity: all replicas of a workload share each bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Category {
@@ -30,4 +35,45 @@ pub struct RateLimit {
     pub remaining: Option<u64>,
     /// When the bucket is full again, in seconds since 1970.
     pub reset: Option<u64>,
+}
+
+impl RateLimit {
+    /// The share of the bucket that is left at `now`, from 0 to 1; none where the headers do not say.
+    pub fn left(&self, now: SystemTime) -> Option<f64> {
+        let Self { limit, remaining, reset } = *self;
+        let share = match (limit, remaining, reset) {
+            (Some(limit @ 1..), Some(remaining), _) => share(remaining, limit),
+            // The one header whose name is published.
+            (_, _, Some(reset)) => {
+                let full = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(reset))?;
+                1.0 - full.duration_since(now).unwrap_or_default().div_duration_f64(BUCKET)
+            }
+            _ => return None,
+        };
+        Some(share.clamp(0.0, 1.0))
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a share needs no more than the 52 bits that are kept")]
+fn share(part: u64, whole: u64) -> f64 {
+    part as f64 / whole as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_is_said_by_two_headers_or_by_the_third() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
+        let left = |limit, remaining, reset| {
+            RateLimit { limit, remaining, reset }.left(now).map(|left| (left * 100.0).round())
+        };
+        assert_eq!(left(Some(1000), Some(250), Some(1060)), Some(25.0));
+        assert_eq!(left(Some(10), Some(20), None), Some(100.0));
+        assert_eq!(left(None, None, Some(1015)), Some(75.0));
+        assert_eq!(left(None, None, Some(900)), Some(100.0));
+        assert_eq!(left(Some(0), Some(0), Some(u64::MAX)), None);
+        assert_eq!(left(Some(100), None, None), None);
+    }
 }

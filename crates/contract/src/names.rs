@@ -60,3 +60,6 @@ pub const CA_FILE: &str = "ca.crt";
 pub const CREDENTIALS_DIR: &str = "/var/run/scaivault/credentials";
 /// The directory below a mount at `/run/secrets` that the container runtime needs for the service account's own token.
 pub const SERVICE_ACCOUNT_DIR: &str = "kubernetes.io/serviceaccount";
+/// Where the API server mounts a token for itself into every container that has no mount there, as it writes it:
+/// `DefaultAPITokenMountPath` of its admission plugin `ServiceAccount`.
+pub const API_TOKEN_DIR: &str = "/var/run/secrets/kubernetes.io/serviceaccount";

@@ -1,10 +1,11 @@
 //! The program's arguments, and what they start.
 
-use std::{fs, io, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{env, fs, io, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use clap::Parser;
 use scaivault_devserver::{
-    DevServer, Issuer, IssuerError, Keys, KeysError, Seed, SeedError, Settings, StartError, Tls,
+    DevServer, Issuer, IssuerError, JwksUrl, JwksUrlError, Keys, KeysError, Seed, SeedError, Settings,
+    StartError, Tls,
 };
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
@@ -13,14 +14,29 @@ use tokio::signal::unix::{SignalKind, signal};
 #[derive(Debug, Parser)]
 #[command(version)]
 pub(crate) struct Args {
-    /// What the server knows when it starts: secrets, policies, identities, engines; YAML or JSON
+    /// What the server knows when it starts: secrets, policies, identities, engines; YAML or JSON. An engine's
+    /// `connection_url` without a password gets that of the variable PGPASSWORD
     #[arg(long, value_name = "FILE")]
     seed: PathBuf,
 
-    /// Keys of the cluster whose tokens are taken, as `kubectl get --raw /openid/v1/jwks` prints them [default: an
-    /// issuer made for this run, whose tokens the admin port hands out]
-    #[arg(long, value_name = "FILE")]
-    jwks: Option<PathBuf>,
+    /// Keys of the cluster whose tokens are taken: a file with what `kubectl get --raw /openid/v1/jwks` prints, or the
+    /// address where that is fetched, again where a token has an unknown key; https with `--jwks-ca`, or http on
+    /// loopback [default: an issuer made for this run, whose tokens the admin port hands out]
+    #[arg(long, value_name = "FILE|URL")]
+    jwks: Option<String>,
+
+    /// The authority of the server in `--jwks`, PEM
+    #[arg(long, value_name = "FILE", requires = "jwks")]
+    jwks_ca: Option<PathBuf>,
+
+    /// A bearer token for the server in `--jwks`, read anew for each request
+    #[arg(long, value_name = "FILE", requires = "jwks")]
+    jwks_token_file: Option<PathBuf>,
+
+    /// What `iss` in the tokens must be, as `kubectl get --raw /.well-known/openid-configuration` has it [default: not
+    /// checked]
+    #[arg(long, value_name = "URL", requires = "jwks")]
+    issuer: Option<String>,
 
     /// Where to listen; plain HTTP on loopback alone
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8200")]
@@ -46,9 +62,11 @@ pub(crate) struct Args {
 impl Args {
     /// Serves until a signal ends the process.
     pub(crate) async fn run(self) -> Result<(), RunError> {
-        let Self { seed, jwks, listen, admin, tls_dir, tls_name, ca_file } = self;
-        let (keys, issuer) = if let Some(file) = jwks {
-            (Keys::new(&read(file)?)?, None)
+        let Self { seed, jwks, jwks_ca, jwks_token_file, issuer, listen, admin, tls_dir, tls_name, ca_file } =
+            self;
+        let (keys, issuer) = if let Some(jwks) = jwks {
+            let keys = keys(jwks, jwks_ca, jwks_token_file).await?;
+            (if let Some(issuer) = issuer { keys.of_issuer(&issuer) } else { keys }, None)
         } else {
             let issuer = Arc::new(Issuer::generate()?);
             (issuer.keys(), Some(issuer))
@@ -59,6 +77,10 @@ impl Args {
             None => Tls::Generated(tls_name),
         };
         let seed = Seed::new(&read(seed)?)?;
+        let seed = match env::var("PGPASSWORD") {
+            Ok(password) => seed.with_postgres_password(&password),
+            Err(_) => seed,
+        };
         let server = DevServer::start(Settings { seed, keys, issuer, listen, admin, tls }).await?;
         if let (Some(file), Some(pem)) = (ca_file, server.ca_pem()) {
             fs::write(&file, pem).map_err(|source| RunError::File { file, source })?;
@@ -67,10 +89,12 @@ impl Args {
         tracing::info!(url = server.url(), admin, "serving");
         // As pid 1 of a container it would not get SIGTERM without asking for it.
         let mut terminated = signal(SignalKind::terminate()).map_err(RunError::Signal)?;
-        tokio::select! {
+        let ended = tokio::select! {
             interrupted = tokio::signal::ctrl_c() => interrupted.map_err(RunError::Signal),
             _ = terminated.recv() => Ok(()),
-        }
+        };
+        server.stop().await;
+        ended
     }
 }
 
@@ -82,6 +106,10 @@ pub(crate) enum RunError {
     #[error(transparent)]
     Seed(#[from] SeedError),
     #[error(transparent)]
+    JwksUrl(#[from] JwksUrlError),
+    #[error("{file}: --jwks-ca and --jwks-token-file are for an URL in --jwks")]
+    NotFetched { file: String },
+    #[error(transparent)]
     Keys(#[from] KeysError),
     #[error(transparent)]
     Issuer(#[from] IssuerError),
@@ -89,6 +117,19 @@ pub(crate) enum RunError {
     Start(#[from] StartError),
     #[error("cannot listen for signals: {0}")]
     Signal(io::Error),
+}
+
+/// From a file or an URL.
+async fn keys(jwks: String, ca: Option<PathBuf>, token_file: Option<PathBuf>) -> Result<Keys, RunError> {
+    if jwks.contains("://") {
+        let ca_pem = ca.map(read).transpose()?;
+        let url = JwksUrl::new(&jwks, ca_pem.as_deref().map(str::as_bytes), token_file)?;
+        return Ok(Keys::fetch(url).await?);
+    }
+    if ca.is_some() || token_file.is_some() {
+        return Err(RunError::NotFetched { file: jwks });
+    }
+    Ok(Keys::new(&read(jwks.into())?)?)
 }
 
 fn read(file: PathBuf) -> Result<String, RunError> {

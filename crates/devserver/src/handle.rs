@@ -77,6 +77,11 @@ impl Handle {
         self.shared.vault().buckets.set_limit(category, per_minute);
     }
 
+    /// Requests that a rate limit refused since the start; those that a fault refused are not among them.
+    pub fn rate_limited(&self, category: Category) -> u64 {
+        self.shared.vault().buckets.refused(category)
+    }
+
     /// Lifetime of the tokens that are issued from now on.
     pub fn set_token_lifetime(&self, seconds: u64) {
         self.shared.vault().tokens.set_lifetime(seconds);
@@ -100,7 +105,9 @@ impl Handle {
 
     /// Revokes a lease behind its owner's back; whether there was one.
     pub fn take_lease_away(&self, id: &str) -> bool {
-        self.shared.vault().leases.take_away(id)
+        let was_there = self.shared.vault().leases.take_away(id);
+        self.shared.leases_changed().notify_one();
+        was_there
     }
 
     /// How many subscriptions there are.
@@ -110,7 +117,7 @@ impl Handle {
 
     /// Moves the server's time forward, whole seconds: tokens and leases end, buckets fill.
     pub fn advance(&self, by: Duration) {
-        self.shared.clock().advance(by);
+        self.shared.advance(by);
     }
 
     /// What `/v1/health/ready` says.

@@ -2,12 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use scaivault_contract::{Duration as Ttl, EngineName, RoleName, SecretPath};
+use scaivault_contract::{EngineName, RoleName, SecretPath};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
 use crate::route::Category;
+
+pub(crate) use engine::Filling;
+pub use engine::{ConnectionUrl, Engine, Postgres, Role, Statement};
+
+mod engine;
 
 /// What the server knows when it starts.
 ///
@@ -63,14 +68,39 @@ impl Default for Seed {
 impl Seed {
     /// Reads a seed. JSON is YAML too.
     pub fn new(text: &str) -> Result<Self, SeedError> {
-        let seed: Self = serde_saphyr::from_str(text).map_err(|error| SeedError::Yaml(error.to_string()))?;
+        // Without the lines around the mistake: they may hold a database's password.
+        let options = serde_saphyr::options! { with_snippet: false };
+        let seed: Self = serde_saphyr::from_str_with_options(text, options)
+            .map_err(|error| SeedError::Yaml(error.to_string()))?;
         for identity in &seed.identities {
             if let Some(policy) = identity.policies.iter().find(|policy| !seed.policies.contains_key(*policy))
             {
-                return Err(SeedError::Policy { identity: identity.id.clone(), policy: policy.clone() });
+                let defined = seed.policies.keys().cloned().collect();
+                return Err(SeedError::Policy {
+                    identity: identity.id.clone(),
+                    policy: policy.clone(),
+                    defined,
+                });
+            }
+            if let Some(account) = identity.service_accounts.iter().find(|account| !account.contains('/')) {
+                return Err(SeedError::ServiceAccount {
+                    identity: identity.id.clone(),
+                    account: account.clone(),
+                });
             }
         }
+        for (name, engine) in &seed.engines {
+            engine.check().map_err(|(role, what)| SeedError::Role { engine: name.clone(), role, what })?;
+        }
         Ok(seed)
+    }
+
+    /// Uses this password where the URL of a PostgreSQL server has none.
+    #[must_use]
+    pub fn with_postgres_password(mut self, password: &str) -> Self {
+        let servers = self.engines.values_mut().filter_map(|engine| engine.postgres.as_mut());
+        servers.for_each(|server| server.connection_url.set_password(password));
+        self
     }
 }
 
@@ -146,24 +176,6 @@ pub struct SeedSecret {
     pub secret_type: String,
 }
 
-/// A dynamic engine. Its credentials are made up: there is no database behind it.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Engine {
-    /// Its roles.
-    pub roles: BTreeMap<RoleName, Role>,
-}
-
-/// A role of a dynamic engine.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Role {
-    /// How long a lease lasts that does not ask for a time.
-    pub default_ttl: Ttl,
-    /// How long a lease lasts at most, with its renewals.
-    pub max_ttl: Ttl,
-}
-
 /// A seed that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -172,12 +184,38 @@ pub enum SeedError {
     #[error("the seed cannot be read: {0}")]
     Yaml(String),
     /// A policy that is not there.
-    #[error("the identity {identity} has the policy {policy}, which the seed does not define")]
+    #[error(
+        "the identity {identity} has the policy {policy}, which the seed does not define; write it under `policies`, \
+         or use one of those there: {}",
+        .defined.join(", ")
+    )]
     Policy {
         /// Who has it.
         identity: String,
         /// Its name.
         policy: String,
+        /// Those that are there.
+        defined: Vec<String>,
+    },
+    /// A service account that none can be.
+    #[error(
+        "the identity {identity} has the service account {account}; write namespace/name, with * for any of either"
+    )]
+    ServiceAccount {
+        /// Who has it.
+        identity: String,
+        /// What stands there.
+        account: String,
+    },
+    /// A role of an engine that contradicts itself.
+    #[error("the role {role} of the engine {engine}: {what}")]
+    Role {
+        /// Whose role.
+        engine: EngineName,
+        /// Its name.
+        role: RoleName,
+        /// What is wrong and what to write.
+        what: String,
     },
 }
 
@@ -195,16 +233,27 @@ fn default_type() -> String {
 mod tests {
     use super::*;
 
+    #[track_caller]
+    fn check_error(text: &str, expected: &[&str]) {
+        let error = Seed::new(text).unwrap_err().to_string();
+        for expected in expected {
+            assert!(error.contains(expected), "{expected}: {error}");
+        }
+    }
+
     #[test]
-    fn a_policy_has_to_be_there() {
-        let error = Seed::new("identities: [{id: 'sa:x', policies: [none]}]").unwrap_err();
-        assert!(error.to_string().contains("the policy none"), "{error}");
+    fn what_an_identity_names_has_to_be_there() {
+        let policy = "{policies: {all: []}, identities: [{id: 'sa:x', policies: [none]}]}";
+        check_error(policy, &["sa:x", "the policy none", "those there: all"]);
+        let account = "identities: [{id: 'sa:x', service_accounts: [web]}]";
+        check_error(account, &["sa:x", "service account web", "namespace/name"]);
     }
 
     #[test]
     fn a_wrong_key_is_found() {
-        assert!(Seed::new("secret: {}").is_err());
-        assert!(Seed::new("secrets: {Upper/Case: {data: {}}}").is_err());
+        check_error("secret: {}", &["secret", "secrets"]);
+        check_error("secrets: {Upper/Case: {data: {}}}", &["Upper/Case"]);
+        check_error("rate_limits: {reads: 1}", &["reads", "batch-read"]);
         assert!(Seed::new("{}").is_ok());
     }
 }

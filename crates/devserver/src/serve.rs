@@ -23,7 +23,10 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::{Handle, Issuer, Keys, Seed, admin, http, random::Random, shared::Shared, vault::Vault};
+use crate::{
+    ConnectError, Handle, Issuer, Keys, Seed, admin, http, postgres::Databases, random::Random,
+    shared::Shared, users, vault::Vault,
+};
 
 /// How long a generated certificate is valid.
 const CERTIFICATE_LIFETIME: Duration = Duration::from_hours(30 * 24);
@@ -97,6 +100,9 @@ pub enum StartError {
     /// The certificate cannot be used.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// The PostgreSQL of an engine.
+    #[error(transparent)]
+    Database(#[from] ConnectError),
     /// The TLS library refuses.
     #[error("cannot set up TLS: {0}")]
     Tls(#[from] rustls::Error),
@@ -104,6 +110,7 @@ pub enum StartError {
 
 /// A running server. It ends, with all its connections, when this is dropped.
 pub struct DevServer {
+    shared: Arc<Shared>,
     address: SocketAddr,
     admin: Option<SocketAddr>,
     ca_pem: Option<String>,
@@ -131,8 +138,15 @@ impl DevServer {
             None => None,
             Some(admin) => Some(bind(admin).await?),
         };
-        let shared = Arc::new(Shared::new(Vault::new(seed, keys, Random::new(), jiff::Timestamp::now())));
+        let databases = Databases::connect(&seed.engines).await?;
+        let has_database = !databases.is_empty();
+        let vault = Vault::new(seed, keys, Random::new(), jiff::Timestamp::now());
+        let shared = Arc::new(Shared::new(vault, databases));
         let running = CancellationToken::new();
+        if has_database {
+            let dropping = users::drop_as_they_end(Arc::clone(&shared));
+            tokio::spawn(running.clone().run_until_cancelled_owned(dropping));
+        }
         let connections = Arc::new(AtomicU64::new(0));
         let serve = |listener, router, acceptor, connections| {
             let serving = serve(listener, router, acceptor, connections, running.clone());
@@ -143,8 +157,17 @@ impl DevServer {
             serve(listener, admin::router(Arc::clone(&shared), issuer), None, Arc::default());
             address
         });
-        let handle = Handle::new(shared);
-        Ok(Self { address, admin, ca_pem, is_https, connections, handle, _running: running.drop_guard() })
+        let handle = Handle::new(Arc::clone(&shared));
+        Ok(Self {
+            shared,
+            address,
+            admin,
+            ca_pem,
+            is_https,
+            connections,
+            handle,
+            _running: running.drop_guard(),
+        })
     }
 
     /// Where it listens.
@@ -170,6 +193,13 @@ impl DevServer {
     /// Connections since the start, the admin port's apart.
     pub fn connections(&self) -> u64 {
         self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Ends it with all its leases: no user of theirs stays in a database.
+    pub async fn stop(self) {
+        let Self { shared, _running: running, .. } = self;
+        drop(running);
+        users::drop_all(&shared).await;
     }
 
     /// What a test does to it.

@@ -6,28 +6,38 @@ use std::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 
-use crate::{clock::Clock, route::Route, vault::Vault};
+use crate::{clock::Clock, postgres::Databases, refetch::Refetch, route::Route, vault::Vault};
 
 pub(crate) struct Shared {
     vault: Mutex<Vault>,
+    /// None where the keys stay as they are.
+    refetch: Option<Refetch>,
     clock: Clock,
     /// Woken when subscribers may have something new.
     published: Notify,
+    /// Behind the engines that have one.
+    databases: Databases,
+    /// Woken when a lease may end earlier than the others.
+    leases_changed: Notify,
     requests: watch::Sender<BTreeMap<Route, u64>>,
     is_ready: AtomicBool,
 }
 
 impl Shared {
-    pub(crate) fn new(vault: Vault) -> Self {
+    pub(crate) fn new(vault: Vault, databases: Databases) -> Self {
         Self {
+            refetch: vault.keys.url().map(Refetch::new),
             vault: Mutex::new(vault),
             clock: Clock::default(),
             published: Notify::new(),
+            databases,
+            leases_changed: Notify::new(),
             requests: watch::Sender::default(),
             is_ready: AtomicBool::new(true),
         }
@@ -37,16 +47,30 @@ impl Shared {
         self.vault.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(crate) fn refetch(&self) -> Option<&Refetch> {
+        self.refetch.as_ref()
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
-    pub(crate) fn clock(&self) -> &Clock {
-        &self.clock
+    /// Moves the time forward, whole seconds.
+    pub(crate) fn advance(&self, by: Duration) {
+        self.clock.advance(by);
+        self.leases_changed.notify_one();
     }
 
     pub(crate) fn published(&self) -> &Notify {
         &self.published
+    }
+
+    pub(crate) fn databases(&self) -> &Databases {
+        &self.databases
+    }
+
+    pub(crate) fn leases_changed(&self) -> &Notify {
+        &self.leases_changed
     }
 
     pub(crate) fn count(&self, route: Route) {

@@ -8,7 +8,7 @@ use scaivault_contract::SecretPath;
 use crate::{
     error::ApiError,
     glob,
-    issuer::{Fault, Keys},
+    keys::{Fault, Keys},
     random::Random,
     route::Route,
     seed::{Identity, Permission, Rule, Seed},
@@ -31,7 +31,7 @@ mod tokens;
 pub(crate) struct Vault {
     pub(crate) tenant: String,
     audience: String,
-    keys: Keys,
+    pub(crate) keys: Keys,
     identities: Vec<Identity>,
     policies: BTreeMap<String, Vec<Rule>>,
     pub(crate) secrets: Secrets,

@@ -1,14 +1,15 @@
 //! The server over HTTP, where the client of this project does not reach: other clients' requests, and the admin port.
 #![allow(clippy::unwrap_used, reason = "a test says so by panicking")]
 
+mod support;
+
 use std::{net::SocketAddr, sync::Arc};
 
-use http_body_util::{BodyExt as _, Full};
-use hyper::{HeaderMap, Request, body::Bytes, client::conn::http1};
-use hyper_util::rt::TokioIo;
+use hyper::Request;
 use scaivault_devserver::{DevServer, Issuer, Route, Seed, Settings, StartError, Tls};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
+
+use support::{Answered, send};
 
 const SEED: &str = r#"
 policies:
@@ -27,25 +28,6 @@ async fn server() -> DevServer {
     let admin = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
     let settings = Settings { admin, ..Settings::for_tests(Seed::new(SEED).unwrap(), &issuer) };
     DevServer::start(settings).await.unwrap()
-}
-
-struct Answered {
-    status: u16,
-    headers: HeaderMap,
-    body: Value,
-}
-
-async fn send(address: SocketAddr, request: hyper::http::request::Builder, body: &str) -> Answered {
-    let stream = TcpStream::connect(address).await.unwrap();
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
-    tokio::spawn(connection);
-    let request = request.header("host", "dev").body(Full::new(Bytes::from(body.to_owned()))).unwrap();
-    let response = sender.send_request(request).await.unwrap();
-    let (status, headers) = (response.status().as_u16(), response.headers().clone());
-    let bytes = response.into_body().collect().await.unwrap().to_bytes();
-    let text = String::from_utf8(bytes.to_vec()).unwrap();
-    let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
-    Answered { status, headers, body }
 }
 
 async fn admin(server: &DevServer, method: &str, path: &str, body: Value) -> Answered {

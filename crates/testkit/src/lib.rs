@@ -16,6 +16,8 @@ pub mod balancer;
 pub mod control_plane;
 pub mod look;
 pub mod pod_security;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod qos;
 pub mod random;
 

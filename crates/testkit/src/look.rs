@@ -37,6 +37,11 @@ pub fn mount<'a>(container: &'a Value, volume: &str) -> Option<&'a Value> {
     list(container, "volumeMounts").iter().find(|mount| mount["name"] == volume)
 }
 
+/// The volume that a container mounts at `path`, as it is written.
+pub fn volume_at<'a>(container: &'a Value, path: &str) -> Option<&'a str> {
+    list(container, "volumeMounts").iter().find(|mount| mount["mountPath"] == path)?["name"].as_str()
+}
+
 /// The text of a container's variable.
 pub fn env<'a>(container: &'a Value, name: &str) -> Option<&'a str> {
     named(list(container, "env"), name)?["value"].as_str()

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use scaivault_testkit::look;
-use serde_json::json;
+use serde_json::Value;
 
-use super::team::{INIT, SECRETS, SIDECAR, Team};
-use crate::support::{create, eventually, release::Release, run};
+use super::team::{INIT, SECRETS, SIDECAR, Team, VARIABLES_SINCE, minor_version};
+use crate::support::{eventually, release::Release, run};
 
 /// The namespace that all of them name.
 const NAMESPACE: &str = "shop";
@@ -19,36 +19,49 @@ async fn the_examples_become_available() {
     let apply = |file: &str| {
         run(release.plane.kubectl().unwrap().arg("apply").arg("--filename").arg(examples.join(file)));
     };
+    // It enforces Pod Security `restricted` for the others.
     apply("namespace-defaults.yaml");
     release.serve(NAMESPACE).await;
-    for account in ["billing", "reports", "gateway"] {
-        create(&team.api("v1", "ServiceAccount"), json!({"metadata": {"name": account}})).await.unwrap();
-    }
-    for (file, words, app, number, containers) in [
-        ("deployment.yaml", "rollout status deployment/billing", "app=billing", 2, [INIT]),
-        ("dynamic.yaml", "rollout status deployment/reports", "app=reports", 1, [SIDECAR]),
-        ("sidecar.yaml", "rollout status deployment/gateway", "app=gateway", 1, [SIDECAR]),
-        ("job.yaml", "wait --for=condition=complete job/migrate", "job-name=migrate", 1, [INIT]),
-    ] {
+    let rows = [
+        ("deployment.yaml", "rollout status deployment/billing", "app=billing", 2, [INIT].as_slice()),
+        ("dynamic.yaml", "rollout status deployment/reports", "app=reports", 1, &[SIDECAR]),
+        ("sidecar.yaml", "rollout status deployment/gateway", "app=gateway", 1, &[SIDECAR]),
+        ("job.yaml", "wait --for=condition=complete job/migrate", "job-name=migrate", 1, &[INIT, SIDECAR]),
+        ("cronjob.yaml", "create job backup-now --from=cronjob/backup", "job-name=backup-now", 1, &[INIT]),
+        ("variables.yaml", "rollout status deployment/storefront", "app=storefront", 1, &[INIT]),
+        ("by-hand.yaml", "rollout status deployment/invoices", "app=invoices", 1, &[]),
+    ];
+    let has_variables = minor_version(&team.client).await >= VARIABLES_SINCE;
+    for (file, words, app, number, containers) in rows {
+        if file == "variables.yaml" && !has_variables {
+            continue;
+        }
         apply(file);
-        team.kubectl().run(&format!("{words} --timeout=60s")).ok();
+        let timeout = if words.starts_with("create") { "" } else { " --timeout=60s" };
+        team.kubectl().run(&format!("{words}{timeout}")).ok();
         let pods = eventually("the example's pods", async || {
             Some(team.labelled(app).await).filter(|pods| pods.len() == number)
         })
         .await;
         for pod in &pods {
             let ours = look::injected_containers(pod);
-            assert_eq!(
-                ours.iter().map(|container| &container["name"]).collect::<Vec<_>>(),
-                containers,
-                "{pod}"
-            );
-            assert_eq!(look::env(ours[0], "LOG_LEVEL"), Some("warn"), "the namespace says so");
-            let app = &look::entries(pod, "containers")[0];
-            assert_eq!(look::mount(app, SECRETS).unwrap()["readOnly"], true);
+            let names: Vec<_> = ours.iter().map(|container| container["name"].as_str().unwrap()).collect();
+            assert_eq!(names, containers, "{pod}");
+            for container in ours {
+                assert_eq!(look::env(container, "LOG_LEVEL"), Some("warn"), "the namespace says so");
+                let role = look::env(container, "SCAIVAULT_ROLE").unwrap();
+                assert!(role.starts_with("sa:"), "the service account says so: {role}");
+            }
         }
     }
+    let app = |pod: &Value| look::entries(pod, "containers")[0].clone();
+    let billing = &team.labelled("app=billing").await[0];
+    assert_eq!(look::mount(&app(billing), SECRETS).unwrap()["readOnly"], true);
     // Beside the app that was named there is one that reads no secrets.
     let reports = &team.labelled("app=reports").await[0];
-    assert!(look::mount(look::app_container(reports, "exporter").unwrap(), SECRETS).is_none());
+    assert!(look::mount(look::app_container(reports, "proxy").unwrap(), SECRETS).is_none());
+    if has_variables {
+        let storefront = &team.labelled("app=storefront").await[0];
+        assert_eq!(look::env_names(&app(storefront)), ["SESSION_KEY", "STRIPE_API_KEY", "SESSION_STORE"]);
+    }
 }

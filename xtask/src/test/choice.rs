@@ -4,28 +4,30 @@ use std::path::{Path, PathBuf};
 
 use crate::assets;
 
-/// What the words for `cargo test` ask for.
+/// What the words for `cargo test` ask for, seen from some test programs that need more than cargo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wanted {
-    /// The cluster tests among all others.
+    /// These tests among all others.
     Everything,
-    /// The cluster tests, by their name.
-    ClusterByName,
-    /// Packages or programs among which the cluster tests are not.
-    WithoutCluster,
+    /// These tests, by their name or that of the feature.
+    ByName,
+    /// Packages or programs among which these tests are not.
+    Others,
 }
 
 impl Wanted {
-    /// Read off the words before `--`, which are cargo's and not the test programs'. `tests` are the cluster tests' names.
+    /// Read off the words before `--`, which are cargo's and not the test programs'. `tests` are the
+    /// programs' names; the feature is called by one of them and `-tests`.
     pub(super) fn by(extra: &[String], tests: &[String]) -> Self {
         let words: Vec<_> = cargos_words(extra).collect();
         let is_one = |name: &str| tests.iter().any(|test| test == name);
         if words.windows(2).any(|pair| pair[0] == "--test" && is_one(pair[1]))
             || words.iter().any(|word| {
-                word.strip_prefix("--test=").is_some_and(is_one) || word.contains("cluster-tests")
+                word.strip_prefix("--test=").is_some_and(is_one)
+                    || tests.iter().any(|test| word.contains(&format!("{test}-tests")))
             })
         {
-            return Self::ClusterByName;
+            return Self::ByName;
         }
         // Cargo's options that choose some programs of a package and leave out the others.
         let others = [
@@ -42,7 +44,7 @@ impl Wanted {
         let chooses_programs = words
             .iter()
             .any(|word| others.contains(&word.split_once('=').map_or(*word, |(option, _)| option)));
-        if chooses_programs || chooses_packages(extra) { Self::WithoutCluster } else { Self::Everything }
+        if chooses_programs || chooses_packages(extra) { Self::Others } else { Self::Everything }
     }
 }
 
@@ -141,12 +143,12 @@ mod tests {
             "--test golden --test=chart",
             "-p scaivault-injector --features cluster-tests",
         ] {
-            assert_eq!(Wanted::by(&words(named), &tests), Wanted::ClusterByName, "{named}");
+            assert_eq!(Wanted::by(&words(named), &tests), Wanted::ByName, "{named}");
         }
         for others in
             ["-p xtask", "--test golden", "--test=golden", "--doc", "-p scaivault-injector --test cli"]
         {
-            assert_eq!(Wanted::by(&words(others), &tests), Wanted::WithoutCluster, "{others}");
+            assert_eq!(Wanted::by(&words(others), &tests), Wanted::Others, "{others}");
         }
     }
 

@@ -12,13 +12,25 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("scaivault-devserver", &["scaivault-certs", "scaivault-contract"]),
     (
         "scaivault-injector",
-        &["scaivault-webhook", "scaivault-certs", "scaivault-inject", "scaivault-contract"],
+        &[
+            "scaivault-webhook",
+            "scaivault-certs",
+            "scaivault-inject",
+            "scaivault-contract",
+            // With its feature `demo`.
+            "scaivault-agent",
+            "scaivault-client",
+            "scaivault-devserver",
+        ],
     ),
     ("scaivault-agent", &["scaivault-client", "scaivault-contract"]),
     // With its feature `control-plane`: the certificates of a control plane that tests start.
     ("scaivault-testkit", &["scaivault-certs"]),
     ("xtask", &[]),
 ];
+
+/// What the injector's demonstration starts and what ships must not have inside.
+const FOR_THE_DEMO: [&str; 3] = ["scaivault-agent", "scaivault-client", "scaivault-devserver"];
 
 /// The packages of the pure core.
 const CORE: [&str; 2] = ["scaivault-contract", "scaivault-inject"];
@@ -136,6 +148,27 @@ pub(super) fn testkit_is_for_tests(tree: &Tree) -> Vec<Finding> {
     users
         .map(|(package, _)| Finding::new(package, format!("{TESTKIT} belongs into [dev-dependencies]")))
         .collect()
+}
+
+pub(super) fn shipped_without_demo(tree: &Tree) -> Vec<Finding> {
+    const PACKAGE: &str = "scaivault-injector";
+    const FLAG: &str = "--no-default-features";
+    let inside = FOR_THE_DEMO.into_iter().filter(|name| tree.shipped.contains(*name));
+    let mut findings: Vec<_> = inside
+        .map(|name| {
+            Finding::new(PACKAGE, format!("must not have {name} built into it without its feature `demo`"))
+        })
+        .collect();
+    // A command goes on where a line ends with a backslash.
+    let dockerfile = tree.text("Dockerfile").unwrap_or_default().replace("\\\n", " ");
+    let mut builds = dockerfile
+        .lines()
+        .flat_map(|line| line.split("&&"))
+        .filter(|command| has_word(command, "build") && command.contains(&format!("--package {PACKAGE}")));
+    if !builds.all(|command| command.contains(FLAG)) {
+        findings.push(Finding::new("Dockerfile", format!("must build {PACKAGE} with {FLAG}")));
+    }
+    findings
 }
 
 pub(super) fn anyhow_in_binaries(tree: &Tree) -> Vec<Finding> {
@@ -292,6 +325,29 @@ mod tests {
             anyhow_in_binaries,
             &tree,
             &["scaivault-certs: a library's errors are enums (thiserror), not anyhow"],
+        );
+    }
+
+    #[test]
+    fn the_demonstrations_parts_are_not_shipped() {
+        let dockerfile = |flags: &str| {
+            let build = format!("RUN cargo build --package scaivault-injector{flags} \\\n && install a /b\n");
+            Tree::with_file("Dockerfile", &build)
+        };
+        check(shipped_without_demo, &dockerfile(" \\\n   --no-default-features"), &[]);
+        check(
+            shipped_without_demo,
+            &dockerfile(""),
+            &["Dockerfile: must build scaivault-injector with --no-default-features"],
+        );
+        let mut tree = dockerfile(" --no-default-features");
+        tree.shipped = ["scaivault-certs", "scaivault-devserver"].map(str::to_owned).into();
+        check(
+            shipped_without_demo,
+            &tree,
+            &[
+                "scaivault-injector: must not have scaivault-devserver built into it without its feature `demo`",
+            ],
         );
     }
 

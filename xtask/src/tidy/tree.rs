@@ -24,6 +24,8 @@ pub(super) struct Tree {
     pub(super) members: Vec<Package>,
     /// By member: all packages that are built into it.
     pub(super) built_into: BTreeMap<String, BTreeSet<String>>,
+    /// All packages that are built into the injector as it ships.
+    pub(super) shipped: BTreeSet<String>,
     /// All packages that are built for the workspace, its tests included.
     pub(super) built_at_all: BTreeSet<String>,
     /// All files by path; `/` separates directories on every system.
@@ -58,11 +60,17 @@ impl Tree {
         let members = workspace::members()?;
         let built_into = members
             .iter()
-            .map(|package| Ok((package.name.clone(), workspace::built_into(&package.name)?)))
+            .map(|package| Ok((package.name.clone(), workspace::built_into(&package.name, &[])?)))
             .collect::<Result<_>>()?;
         let mut files = Vec::new();
         walk(process::root(), "", &mut files)?;
-        Ok(Self { members, built_into, built_at_all: workspace::built_at_all()?, files })
+        Ok(Self {
+            members,
+            built_into,
+            shipped: workspace::shipped()?,
+            built_at_all: workspace::built_at_all()?,
+            files,
+        })
     }
 
     /// The text of a file, if it exists and is text.

@@ -52,8 +52,8 @@ pub(super) struct Tries(BTreeMap<Key, Try>);
 
 #[derive(Default)]
 struct Try {
-    /// The last failure, and what it says about another try.
-    failed: Option<(Failure, Retry)>,
+    /// The last failure.
+    failed: Option<Failure>,
     /// Whether the one more try that [`Retry::Once`] grants is taken.
     is_once_spent: bool,
 }
@@ -73,23 +73,21 @@ impl Tries {
         }
     }
 
-    pub(super) fn fail(&mut self, key: Key, failure: Failure, retry: Retry, answers: &mut Answers) {
+    pub(super) fn fail(&mut self, key: Key, failure: Failure, answers: &mut Answers) {
         let Some(tried) = self.0.get_mut(&key) else { return };
+        let retry = failure.retry();
         if retry == Retry::Never || retry == Retry::Once && tried.is_once_spent {
             self.0.remove(&key);
             answers.insert(key, Err(failure));
             return;
         }
         tried.is_once_spent |= retry == Retry::Once;
-        tried.failed = Some((failure, retry));
+        tried.failed = Some(failure);
     }
 
     /// How to pause before the next round; none where nothing is left.
     pub(super) fn retry(&self) -> Option<Retry> {
-        let asked = |tried: &Try| match tried.failed {
-            Some((_, Retry::After(pause))) => pause,
-            _ => Duration::ZERO,
-        };
+        let asked = |tried: &Try| tried.failed.as_ref().and_then(Failure::asked_pause).unwrap_or_default();
         // One pause for all: the longest that the server asks for.
         match self.0.values().map(asked).max()? {
             Duration::ZERO => Some(Retry::Backoff),
@@ -100,14 +98,14 @@ impl Tries {
     /// Why the first of the pending keys is pending.
     pub(super) fn reason(&self) -> String {
         let failed = self.0.values().find_map(|tried| tried.failed.as_ref());
-        failed.map(|(failure, _)| failure.to_string()).unwrap_or_default()
+        failed.map(ToString::to_string).unwrap_or_default()
     }
 
     /// Takes the last failure of what is left for its answer.
     pub(super) fn give_up(self, answers: &mut Answers) {
         for (key, tried) in self.0 {
             let failure = match tried.failed {
-                Some((failure, _)) => failure,
+                Some(failure) => failure,
                 None => Failure::late(&key),
             };
             answers.insert(key, Err(failure));
@@ -117,17 +115,23 @@ impl Tries {
 
 #[cfg(test)]
 mod tests {
-    use scaivault_client::SecretData;
+    use scaivault_client::{ErrorCode, Refusal, SecretData};
 
     use super::*;
-    use crate::exit::Exit;
 
     fn key(text: &str) -> Key {
         Key::of(&text.parse().unwrap())
     }
 
-    fn failure(text: &str) -> Failure {
-        Failure::new(text, "because", Exit::Failed)
+    fn failure(code: &str, retry_after: Option<u64>) -> Failure {
+        let refusal = Refusal {
+            status: 400,
+            code: ErrorCode::KNOWN.iter().find(|known| known.as_str() == code).unwrap().clone(),
+            message: String::new(),
+            request_id: None,
+            retry_after: retry_after.map(Duration::from_secs),
+        };
+        Failure::of_refusal("a/b", &refusal)
     }
 
     #[test]
@@ -155,23 +159,23 @@ mod tests {
         let mut tries = Tries::new([key("a/ok"), key("a/denied"), key("a/once"), key("a/busy")].into());
         let secret = Secret { version: 1, data: SecretData::new("{}").unwrap() };
         tries.succeed(&key("a/ok"), &mut answers, secret);
-        tries.fail(key("a/denied"), failure("denied"), Retry::Never, &mut answers);
-        tries.fail(key("a/once"), failure("once"), Retry::Once, &mut answers);
+        tries.fail(key("a/denied"), failure("access_denied", None), &mut answers);
+        tries.fail(key("a/once"), failure("internal_error", None), &mut answers);
         let busy = Retry::After(Duration::from_secs(7));
-        tries.fail(key("a/busy"), failure("busy"), busy, &mut answers);
+        tries.fail(key("a/busy"), failure("rate_limited", Some(7)), &mut answers);
         assert_eq!(tries.pending().collect::<Vec<_>>(), [&key("a/busy"), &key("a/once")]);
         assert_eq!(tries.retry(), Some(busy));
 
-        tries.fail(key("a/once"), failure("again"), Retry::Once, &mut answers);
-        tries.fail(key("a/busy"), failure("busy"), Retry::Backoff, &mut answers);
+        tries.fail(key("a/once"), failure("internal_error", None), &mut answers);
+        tries.fail(key("a/busy"), failure("service_unavailable", None), &mut answers);
         assert_eq!(tries.pending().collect::<Vec<_>>(), [&key("a/busy")]);
         assert_eq!(tries.retry(), Some(Retry::Backoff));
 
         tries.give_up(&mut answers);
         assert_eq!(answers.len(), 4);
         assert!(answers[&key("a/ok")].is_ok());
-        assert_eq!(answers[&key("a/once")].as_ref().unwrap_err(), &failure("again"));
-        assert_eq!(answers[&key("a/busy")].as_ref().unwrap_err(), &failure("busy"));
+        assert_eq!(answers[&key("a/once")].as_ref().unwrap_err(), &failure("internal_error", None));
+        assert_eq!(answers[&key("a/busy")].as_ref().unwrap_err(), &failure("service_unavailable", None));
     }
 
     #[test]

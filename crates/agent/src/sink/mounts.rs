@@ -23,9 +23,10 @@ impl Mounts {
         Ok(Self::parse(&fs::read(MOUNTINFO)?))
     }
 
-    /// The nearest volume at or above a directory. The image's own root and shared directories do not count.
+    /// The volume that a directory lies in. The image's own root and shared directories are none, and what they are
+    /// mounted in does not hold their files.
     pub(super) fn volume_of<'a>(&self, dir: &'a Path) -> Option<&'a Path> {
-        dir.ancestors().find(|path| self.0.contains(*path) && is_volume(path))
+        dir.ancestors().find(|path| self.0.contains(*path)).filter(|path| is_volume(path))
     }
 
     fn parse(list: &[u8]) -> Self {
@@ -64,6 +65,8 @@ fn unescape(text: &[u8]) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
@@ -84,5 +87,11 @@ mod tests {
         let mounts = Mounts::from([Path::new("/"), &shared, &volume]);
         assert_eq!(mounts.volume_of(&volume.join("a/b")), Some(volume.as_path()));
         assert_eq!(mounts.volume_of(dir.path()), None);
+        // As `/dev/shm` in `/dev`.
+        let inner = volume.join("shared");
+        fs::create_dir(&inner).unwrap();
+        fs::set_permissions(&inner, fs::Permissions::from_mode(0o1777)).unwrap();
+        let mounts = Mounts::from([volume.as_path(), &inner]);
+        assert_eq!(mounts.volume_of(&inner.join("a")), None);
     }
 }

@@ -70,6 +70,8 @@ mod tests {
 
         let mounts = Mounts::from([volume.as_path(), inner.as_path()]);
         check(&inner.join("key.pem"), &mounts, &inner, "key.pem");
+        // What is mounted below the volume is no root of what lies beside it.
+        check(&volume.join("db.json"), &mounts, &volume, "db.json");
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! The built agent against a ScaiVault in this process: files, exit codes, restarts, signals.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by panicking")]
 
+mod events;
 mod init;
 mod sidecar;
+#[path = "../support/mod.rs"]
 mod support;
 mod trouble;

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{body, gate::Caller};
-use crate::{error::ApiError, shared::Shared};
+use crate::{error::ApiError, refetch, shared::Shared};
 
 #[derive(Deserialize)]
 struct Exchange {
@@ -35,6 +35,7 @@ pub(super) async fn exchange(
     if subject_token_type.is_some_and(|kind| !is_jwt(&kind)) {
         return Err(ApiError::new("invalid_request", "subject_token_type is not that of a JWT"));
     }
+    refetch::for_token(&shared, &subject_token).await?;
     let now = shared.now();
     let mut vault = shared.vault();
     let (token, seconds) = vault.exchange(&subject_token, audience.as_deref(), role.as_deref(), now)?;

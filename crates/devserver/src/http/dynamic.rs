@@ -13,7 +13,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{body, gate::Caller};
-use crate::{error::ApiError, shared::Shared};
+use crate::{error::ApiError, shared::Shared, users, vault::Vault};
 
 #[derive(Deserialize)]
 struct Generate {
@@ -30,10 +30,12 @@ pub(super) async fn generate(
     let ttl = ttl.as_deref().map(duration).transpose()?;
     let (engine, role) = (name(&engine, "engine_not_found")?, name(&role, "invalid_role")?);
     let now = shared.now();
-    let mut vault = shared.vault();
-    let vault = &mut *vault;
-    let lease = vault.leases.generate(&caller, &engine, &role, ttl, now, &mut vault.random)?;
-    Ok((StatusCode::CREATED, Json(lease)))
+    let draft = {
+        let mut vault = shared.vault();
+        let Vault { leases, random, .. } = &mut *vault;
+        leases.draft(&caller, &engine, &role, ttl, now, random)?
+    };
+    Ok((StatusCode::CREATED, Json(users::generate(shared, draft).await?)))
 }
 
 #[derive(Deserialize)]
@@ -49,8 +51,10 @@ pub(super) async fn renew(
 ) -> Result<Json<Value>, ApiError> {
     let Renew { increment } = body::json(&bytes)?;
     let increment = increment.as_deref().map(duration).transpose()?;
+    let (user, expires) = shared.vault().leases.draft_renewal(&caller, &id, increment, shared.now())?;
+    users::renew(&shared, &user, expires).await?;
     let now = shared.now();
-    shared.vault().leases.renew(&caller, &id, increment, now).map(Json)
+    shared.vault().leases.renew(&caller, &id, expires, now).map(Json)
 }
 
 pub(super) async fn revoke(
@@ -59,7 +63,10 @@ pub(super) async fn revoke(
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiError> {
     let now = shared.now();
-    shared.vault().leases.revoke(&caller, &id, now)?;
+    let user = shared.vault().leases.revoke(&caller, &id, now)?;
+    // The client may go away before its user is gone.
+    shared.leases_changed().notify_one();
+    users::drop_user(&shared, &user).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -9,7 +9,9 @@ use crate::{error::ApiError, route::Category};
 #[derive(Default)]
 pub(crate) struct Buckets {
     limits: BTreeMap<Category, u32>,
-    buckets: BTreeMap<(String, Category), Bucket>,
+    of_callers: BTreeMap<(String, Category), Bucket>,
+    /// How often there was too little in a bucket.
+    refused: BTreeMap<Category, u64>,
 }
 
 struct Bucket {
@@ -30,13 +32,18 @@ pub(crate) struct Level {
 
 impl Buckets {
     pub(super) fn new(limits: BTreeMap<Category, u32>) -> Self {
-        Self { limits, buckets: BTreeMap::new() }
+        Self { limits, ..Self::default() }
     }
 
     /// Requests a minute from now on; the buckets of the category start full again.
     pub(crate) fn set_limit(&mut self, category: Category, per_minute: u32) {
         self.limits.insert(category, per_minute);
-        self.buckets.retain(|(_, of), _| *of != category);
+        self.of_callers.retain(|(_, of), _| *of != category);
+    }
+
+    /// How many requests of a category were refused since the start, of all identities.
+    pub(crate) fn refused(&self, category: Category) -> u64 {
+        self.refused.get(&category).copied().unwrap_or(0)
     }
 
     /// Takes `count` requests out of the bucket, or none if there are fewer in it.
@@ -44,7 +51,7 @@ impl Buckets {
         let limit = self.limits.get(&category).copied().unwrap_or_else(|| category.default_limit());
         let (size, per_second) = (f64::from(limit), f64::from(limit) / 60.0);
         let bucket = self
-            .buckets
+            .of_callers
             .entry((identity.to_owned(), category))
             .or_insert_with(|| Bucket { level: size, at: now });
         let passed = now.duration_since(bucket.at).as_secs_f64().max(0.0);
@@ -55,6 +62,8 @@ impl Buckets {
             (missing > 0.0).then(|| seconds(missing / per_second.max(f64::MIN_POSITIVE)).max(1));
         if retry_after.is_none() {
             bucket.level -= f64::from(count);
+        } else {
+            *self.refused.entry(category).or_default() += 1;
         }
         let until_full = seconds((size - bucket.level) / per_second.max(f64::MIN_POSITIVE));
         Level {
@@ -119,6 +128,7 @@ mod tests {
         assert!(buckets.take("sa:a", Category::Read, 1, now).check().is_err());
         assert!(buckets.take("sa:b", Category::Read, 1, now).check().is_ok());
         assert!(buckets.take("sa:a", Category::BatchRead, 1, now).check().is_ok());
+        assert_eq!((buckets.refused(Category::Read), buckets.refused(Category::BatchRead)), (1, 0));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Dynamic credentials. They are made up: what is real about a lease here is when it ends.
+//! Leases of dynamic credentials: whose they are and when they end. What they are for, a user of a database or nothing
+//! at all, is made before a lease is inserted and taken away after it has ended.
 
 use std::collections::BTreeMap;
 
@@ -33,6 +34,38 @@ struct Lease {
     max_ttl: Ttl,
     default_ttl: Ttl,
     is_revoked: bool,
+    /// Whether there may be a user of a database, who is to be dropped at the end.
+    has_user: bool,
+}
+
+/// A lease that is not there yet.
+pub(crate) struct Draft {
+    id: String,
+    lease: Lease,
+    password: String,
+}
+
+impl Draft {
+    pub(crate) fn user(&self) -> User {
+        self.lease.user(&self.id)
+    }
+
+    pub(crate) fn password(&self) -> &str {
+        &self.password
+    }
+
+    pub(crate) fn expires(&self) -> Timestamp {
+        self.lease.expires
+    }
+}
+
+/// The user of a lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct User {
+    pub(crate) lease: String,
+    pub(crate) engine: EngineName,
+    pub(crate) role: RoleName,
+    pub(crate) name: String,
 }
 
 /// A lease as a test or the admin port sees it, without its password.
@@ -44,7 +77,7 @@ pub struct LeaseState {
     pub role: String,
     /// Whose it is.
     pub owner: String,
-    /// The user that was made up.
+    /// The user, made up or one of a database.
     pub username: String,
     /// Seconds that are left; 0 once it has ended.
     pub seconds_left: u64,
@@ -57,59 +90,109 @@ impl Leases {
         Self { engines, leases: BTreeMap::new() }
     }
 
-    pub(crate) fn generate(
-        &mut self,
+    pub(crate) fn draft(
+        &self,
         identity: &Identity,
         engine: &EngineName,
         role: &RoleName,
         ttl: Option<Ttl>,
         now: Timestamp,
         random: &mut Random,
-    ) -> Result<Value, ApiError> {
-        let roles = self
+    ) -> Result<Draft, ApiError> {
+        let found = self
             .engines
             .get(engine)
             .ok_or_else(|| ApiError::new("engine_not_found", format!("Engine '{engine}' not found")))?;
-        let Role { default_ttl, max_ttl } = *roles.roles.get(role).ok_or_else(|| {
+        let Role { default_ttl, max_ttl, .. } = *found.roles.get(role).ok_or_else(|| {
             ApiError::new("role_not_found", format!("Role '{role}' of engine '{engine}' not found"))
         })?;
         let wanted = format!("{engine}/{role}");
         if !identity.dynamic.iter().any(|pattern| glob::matches(pattern, &wanted)) {
             return Err(ApiError::new("access_denied", format!("No policy permits credentials of {wanted}")));
         }
-        let id = format!("lease_{}", random.word());
         let lease = Lease {
             engine: engine.clone(),
             role: role.clone(),
             owner: identity.id.clone(),
-            username: format!("v_{role}_{}", random.word()),
+            username: username(role, &random.word()),
             expires: now + length(ttl.unwrap_or(default_ttl).min(max_ttl)),
             last: now + length(max_ttl),
             max_ttl,
             default_ttl,
             is_revoked: false,
+            has_user: found.postgres.is_some(),
         };
+        Ok(Draft { id: format!("lease_{}", random.word()), lease, password: random.word() })
+    }
+
+    /// The lease with its credentials.
+    pub(crate) fn insert(&mut self, draft: Draft, now: Timestamp) -> Value {
+        let Draft { id, lease, password } = draft;
         let mut answer = lease.describe(&id, now);
-        answer["data"] = json!({ "username": lease.username, "password": random.word() });
+        answer["data"] = json!({ "username": lease.username, "password": password });
         self.leases.insert(id, lease);
-        Ok(answer)
+        answer
+    }
+
+    /// For credentials that nobody has got, and of which there may be a user nevertheless.
+    pub(crate) fn insert_ended(&mut self, draft: Draft) {
+        let Draft { id, lease, password: _ } = draft;
+        self.leases.insert(id, Lease { is_revoked: true, ..lease });
+    }
+
+    /// Whose renewal that would be, and until when.
+    pub(crate) fn draft_renewal(
+        &mut self,
+        identity: &Identity,
+        id: &str,
+        increment: Option<Ttl>,
+        now: Timestamp,
+    ) -> Result<(User, Timestamp), ApiError> {
+        let lease = self.live(identity, id, now)?;
+        let expires = (now + length(increment.unwrap_or(lease.default_ttl))).min(lease.last);
+        Ok((lease.user(id), expires))
     }
 
     pub(crate) fn renew(
         &mut self,
         identity: &Identity,
         id: &str,
-        increment: Option<Ttl>,
+        expires: Timestamp,
         now: Timestamp,
     ) -> Result<Value, ApiError> {
         let lease = self.live(identity, id, now)?;
-        lease.expires = (now + length(increment.unwrap_or(lease.default_ttl))).min(lease.last);
+        lease.expires = expires;
         Ok(lease.describe(id, now))
     }
 
-    pub(crate) fn revoke(&mut self, identity: &Identity, id: &str, now: Timestamp) -> Result<(), ApiError> {
-        self.live(identity, id, now)?.is_revoked = true;
-        Ok(())
+    /// Whose lease it was.
+    pub(crate) fn revoke(&mut self, identity: &Identity, id: &str, now: Timestamp) -> Result<User, ApiError> {
+        let lease = self.live(identity, id, now)?;
+        lease.is_revoked = true;
+        Ok(lease.user(id))
+    }
+
+    pub(crate) fn revoke_all(&mut self) {
+        self.leases.values_mut().for_each(|lease| lease.is_revoked = true);
+    }
+
+    /// Users of databases whose lease has ended.
+    pub(crate) fn users_to_drop(&self, now: Timestamp) -> Vec<User> {
+        let ended = |lease: &Lease| lease.has_user && (lease.is_revoked || lease.expires <= now);
+        self.leases.iter().filter(|(_, lease)| ended(lease)).map(|(id, lease)| lease.user(id)).collect()
+    }
+
+    /// When the next user of a database is to be dropped.
+    pub(crate) fn next_end(&self) -> Option<Timestamp> {
+        let live = self.leases.values().filter(|lease| lease.has_user && !lease.is_revoked);
+        live.map(|lease| lease.expires).min()
+    }
+
+    /// The user was dropped.
+    pub(crate) fn forget_user(&mut self, id: &str) {
+        if let Some(lease) = self.leases.get_mut(id) {
+            lease.has_user = false;
+        }
     }
 
     /// Revokes a lease behind its owner's back; whether there was one.
@@ -142,6 +225,15 @@ impl Leases {
 }
 
 impl Lease {
+    fn user(&self, id: &str) -> User {
+        User {
+            lease: id.to_owned(),
+            engine: self.engine.clone(),
+            role: self.role.clone(),
+            name: self.username.clone(),
+        }
+    }
+
     /// The lease without its credentials.
     fn describe(&self, id: &str, now: Timestamp) -> Value {
         json!({
@@ -160,6 +252,11 @@ impl Lease {
         let left = self.expires.duration_since(now).as_millis();
         u64::try_from((left + 500) / 1000).unwrap_or(0)
     }
+}
+
+/// At most 63 bytes: PostgreSQL cuts longer names.
+fn username(role: &RoleName, word: &str) -> String {
+    format!("v_{:.36}_{word}", role.as_str())
 }
 
 fn length(ttl: Ttl) -> SignedDuration {

@@ -8,8 +8,8 @@ use k8s_openapi::{
     apimachinery::pkg::api::resource::Quantity as KubeQuantity,
 };
 use scaivault_contract::names::{
-    CA_DIR, CA_FILE, CA_VOLUME, CREDENTIALS_DIR, CREDENTIALS_VOLUME, ENV_DIR, ENV_VOLUME, SECRETS_VOLUME,
-    STATE_DIR, STATE_VOLUME, TOKEN_DIR, TOKEN_FILE, TOKEN_VOLUME,
+    API_TOKEN_DIR, CA_DIR, CA_FILE, CA_VOLUME, CREDENTIALS_DIR, CREDENTIALS_VOLUME, ENV_DIR, ENV_VOLUME,
+    SECRETS_VOLUME, STATE_DIR, STATE_VOLUME, TOKEN_DIR, TOKEN_FILE, TOKEN_VOLUME,
 };
 
 use crate::intent::Intent;
@@ -60,7 +60,7 @@ pub(super) fn of(intent: &Intent<'_>) -> Vec<Volume> {
 
 /// The mounts of our own containers.
 pub(super) fn mounts(intent: &Intent<'_>) -> Vec<VolumeMount> {
-    let mut mounts = Vec::with_capacity(4);
+    let mut mounts = Vec::with_capacity(6);
     let mut mount = |name: &str, path: &str, read_only: bool| {
         mounts.push(VolumeMount {
             name: name.to_owned(),
@@ -72,10 +72,14 @@ pub(super) fn mounts(intent: &Intent<'_>) -> Vec<VolumeMount> {
     if intent.has_files() {
         mount(SECRETS_VOLUME, intent.draft.mount_path.as_str(), false);
     }
-    match intent.draft.client_credentials_secret {
-        None => mount(TOKEN_VOLUME, TOKEN_DIR, true),
-        Some(_) => mount(CREDENTIALS_VOLUME, CREDENTIALS_DIR, true),
-    }
+    let (login, login_dir) = match intent.draft.client_credentials_secret {
+        None => (TOKEN_VOLUME, TOKEN_DIR),
+        Some(_) => (CREDENTIALS_VOLUME, CREDENTIALS_DIR),
+    };
+    mount(login, login_dir, true);
+    // Keeps the API server's own token out, which the agent has no use for. Where it came in, behind our answer, the API
+    // server would call us a second time. What is there instead tells the agent nothing that it does not have anyway.
+    mount(login, API_TOKEN_DIR, true);
     if !intent.variables.is_empty() {
         mount(ENV_VOLUME, ENV_DIR, false);
     }

@@ -1,6 +1,6 @@
 //! What holds for every pod. `PROPTEST_CASES` raises the number of cases.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::{
     prelude::*,
@@ -19,7 +19,7 @@ use scaivault_testkit::{
 };
 use serde_json::Value;
 
-use crate::support::{after, cluster, detached_by_name};
+use crate::support::{after, cluster, detached_by_name, mount_api_token};
 
 fn cases() -> ProptestConfig {
     // The default looks for a `lib.rs` above the test. What fails is kept beside it and tried first the next time.
@@ -213,6 +213,16 @@ proptest! {
         }
     }
 
+    /// Else it calls again, for every pod.
+    #[test]
+    fn the_api_server_finds_no_container_for_its_token_behind_an_injection(mut pod in annotated_pods(any_pods())) {
+        mount_api_token(&mut pod);
+        let Some(answered) = injected(&pod) else { return Ok(()) };
+        let mut second_look = answered.clone();
+        mount_api_token(&mut second_look);
+        prop_assert_eq!(second_look, answered);
+    }
+
     #[test]
     fn every_reader_sees_every_mount_once(pod in annotated_pods(any_pods())) {
         let Some(injected) = injected(&pod) else { return Ok(()) };
@@ -225,10 +235,12 @@ proptest! {
                 for mount in ours {
                     prop_assert_eq!(paths.iter().filter(|path| **path == mount["mountPath"]).count(), 1);
                 }
+                let distinct = paths.iter().collect::<BTreeSet<_>>().len();
                 let is_agent = look::injected_containers(&injected).iter().any(|agent| agent["name"] == container["name"]);
                 let reads_token = look::mount(container, "scaivault-token").is_some()
                     || look::mount(container, "scaivault-state").is_some()
                     || look::mount(container, "scaivault-credentials").is_some();
+                prop_assert!(!is_agent || distinct == paths.len(), "the API server refuses two mounts at one path: {}", container);
                 prop_assert!(is_agent || !reads_token, "an app sees what is the agent's: {}", container);
             }
         }

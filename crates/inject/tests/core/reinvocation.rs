@@ -3,7 +3,7 @@
 use scaivault_testkit::{PodBuilder, container, look, pod};
 use serde_json::{Map, Value, json};
 
-use crate::support::{DATABASE, after, cluster, paths};
+use crate::support::{API_TOKEN, DATABASE, after, cluster, mount_api_token, paths};
 
 fn annotated() -> PodBuilder {
     pod().ours("inject-secret-db.json", DATABASE).ours("refresh-interval", "5m")
@@ -97,6 +97,68 @@ fn defaults_that_were_filled_in_are_no_new_plan() {
     }
 }
 
+/// Behind the webhooks the API server looks at the pod once more, and calls them again if it has found something to add.
+#[test]
+fn the_api_servers_token_is_kept_out_of_the_agent() {
+    let lease = annotated().ours("inject-dynamic-pg.json", "engine=postgres-prod role=readonly");
+    for annotated in [
+        annotated(),
+        annotated().without("refresh-interval"),
+        annotated().ours("mount-path", "/var/run/secrets"),
+        annotated().ours("client-credentials-secret", "billing-client"),
+        lease.spec("restartPolicy", "Never"),
+    ] {
+        let mut called = annotated.json();
+        mount_api_token(&mut called);
+        let answered = cluster().inject(&called);
+        let mut second_look = answered.clone();
+        mount_api_token(&mut second_look);
+        assert_eq!(second_look, answered);
+
+        let app = look::app_container(&answered, "app").unwrap();
+        assert_eq!(look::volume_at(app, API_TOKEN), Some("kube-api-access-x7k2p"));
+        let login = look::volume(&answered, "scaivault-credentials")
+            .map_or("scaivault-token", |_| "scaivault-credentials");
+        for agent in look::injected_containers(&answered) {
+            assert_eq!(look::volume_at(agent, API_TOKEN), Some(login));
+            let mounts = agent["volumeMounts"].as_array().unwrap();
+            let here = mounts.iter().find(|mount| mount["mountPath"] == API_TOKEN).unwrap();
+            assert_eq!(here["readOnly"], true);
+        }
+    }
+}
+
+/// Whether pods have the token may be said by the service account, too, which the injector does not see.
+#[test]
+fn a_pod_without_the_api_servers_token_gets_the_same_agent() {
+    let without = injected(annotated().spec("automountServiceAccountToken", false));
+    assert_eq!(without["spec"]["initContainers"], injected(annotated())["spec"]["initContainers"]);
+}
+
+/// A template that the command line injected when agents had no mount there, created.
+#[test]
+fn an_agent_that_got_the_api_servers_token_is_replaced() {
+    for annotated in
+        [annotated(), annotated().spec("restartPolicy", "Never").ours("refresh-on-event", "true")]
+    {
+        let mut pod = injected(annotated);
+        for agent in pod["spec"]["initContainers"].as_array_mut().unwrap() {
+            agent["volumeMounts"].as_array_mut().unwrap().retain(|mount| mount["mountPath"] != API_TOKEN);
+        }
+        mount_api_token(&mut pod);
+        assert!(cluster().injection(&pod).replaced);
+        let answered = cluster().outcome(&pod);
+        for agent in look::injected_containers(&answered) {
+            assert_eq!(look::volume_at(agent, API_TOKEN), Some("scaivault-token"));
+        }
+        assert!(
+            look::volume(&answered, "kube-api-access-x7k2p").is_some(),
+            "the app has it still: {answered}"
+        );
+        cluster().expect_untouched(&answered, "already-injected");
+    }
+}
+
 fn fill_in_defaults(pod: &mut Value) {
     let spec = &mut pod["spec"];
     default(
@@ -107,7 +169,6 @@ fn fill_in_defaults(pod: &mut Value) {
             "serviceAccountName": "default", "serviceAccount": "default", "tolerations": [],
         }),
     );
-    let access = "kube-api-access-x7k2p";
     for list in ["initContainers", "containers"] {
         for container in spec[list].as_array_mut().unwrap() {
             default(
@@ -134,22 +195,16 @@ fn fill_in_defaults(pod: &mut Value) {
                     default(&mut variable["valueFrom"]["fileKeyRef"], &json!({"optional": false}));
                 }
             }
-            container["volumeMounts"].as_array_mut().unwrap().push(json!({
-                "name": access, "readOnly": true, "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount",
-            }));
         }
     }
-    let volumes = spec["volumes"].as_array_mut().unwrap();
-    for volume in volumes.iter_mut() {
+    for volume in spec["volumes"].as_array_mut().unwrap() {
         for kind in ["projected", "configMap", "secret"] {
             if volume[kind].is_object() {
                 default(&mut volume[kind], &json!({"defaultMode": 420}));
             }
         }
     }
-    volumes.push(json!({"name": access, "projected": {"defaultMode": 420, "sources": [
-        {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}},
-    ]}}));
+    mount_api_token(pod);
 }
 
 /// Sets the fields that are absent.

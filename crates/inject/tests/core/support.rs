@@ -7,7 +7,40 @@ use scaivault_inject::{
     Settings, decide, detach_by_name,
 };
 use scaivault_testkit::{apply, key, look};
-use serde_json::Value;
+use serde_json::{Value, json};
+
+/// Where the API server mounts a token for itself.
+pub(crate) const API_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+/// What the API server's admission plugin `ServiceAccount` does to a pod, before the webhooks and again behind them: a
+/// container that has no mount at its token's path gets the token.
+pub(crate) fn mount_api_token(pod: &mut Value) {
+    let volumes = look::names(look::entries(pod, "volumes"));
+    let there = volumes.into_iter().find(|name| name.starts_with("kube-api-access-")).map(str::to_owned);
+    let name = there.clone().unwrap_or_else(|| "kube-api-access-x7k2p".to_owned());
+    let mount = json!({"name": name, "readOnly": true, "mountPath": API_TOKEN});
+    let mut is_mounted = false;
+    for list in ["initContainers", "containers"] {
+        for container in pod["spec"][list].as_array_mut().into_iter().flatten() {
+            if look::volume_at(container, API_TOKEN).is_none() {
+                push(&mut container["volumeMounts"], mount.clone());
+                is_mounted = true;
+            }
+        }
+    }
+    if is_mounted && there.is_none() {
+        let token = json!({"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}});
+        let volume = json!({"name": name, "projected": {"defaultMode": 420, "sources": [token]}});
+        push(&mut pod["spec"]["volumes"], volume);
+    }
+}
+
+fn push(list: &mut Value, value: Value) {
+    if !list.is_array() {
+        *list = json!([]);
+    }
+    list.as_array_mut().expect("it has just been made one").push(value);
+}
 
 /// The newest features, no limits in the way of the strategies, a namespace without annotations.
 pub(crate) struct Cluster {

@@ -14,8 +14,10 @@ use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
+/// The built agent.
+pub(crate) const AGENT: &str = env!("CARGO_BIN_EXE_scaivault-agent");
 /// How long a test waits for what must happen.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 const SEED: &str = r#"
 policies:
@@ -43,9 +45,15 @@ pub(crate) struct Pod {
 
 impl Pod {
     pub(crate) async fn new() -> Self {
+        Self::with(SEED).await
+    }
+
+    /// A pod with another seed, in which it is `billing/web` too.
+    pub(crate) async fn with(seed: &str) -> Self {
         let issuer = Arc::new(Issuer::generate().unwrap());
-        let server = DevServer::start(Settings::for_tests(Seed::new(SEED).unwrap(), &issuer)).await.unwrap();
-        let dir = tempfile::tempdir().unwrap();
+        let server = DevServer::start(Settings::for_tests(Seed::new(seed).unwrap(), &issuer)).await.unwrap();
+        // In memory, as a pod's volumes are, where the machine has such a directory.
+        let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let token = issuer.mint("billing", "web", "scaivault", jiff::Timestamp::now(), 3600).unwrap();
         fs::write(dir.path().join("token"), token).unwrap();
         fs::create_dir(dir.path().join("state")).unwrap();
@@ -67,7 +75,12 @@ impl Pod {
 
     /// The agent with these variables and those that every pod has.
     pub(crate) fn agent(&self, command: &str, variables: &[(&str, &str)]) -> Command {
-        let mut agent = Command::new(env!("CARGO_BIN_EXE_scaivault-agent"));
+        self.agent_at(Path::new(AGENT), command, variables)
+    }
+
+    /// The same, of a copy of the agent.
+    pub(crate) fn agent_at(&self, program: &Path, command: &str, variables: &[(&str, &str)]) -> Command {
+        let mut agent = Command::new(program);
         agent
             .arg(command)
             .env_clear()

@@ -1,0 +1,45 @@
+//! Figures as rows of a Markdown table.
+
+use std::time::Duration;
+
+/// Durations, to be told about.
+#[derive(Default)]
+pub(crate) struct Sample(Vec<Duration>);
+
+impl Sample {
+    pub(crate) fn push(&mut self, duration: Duration) {
+        self.0.push(duration);
+    }
+
+    pub(crate) fn extend(&mut self, other: &Self) {
+        self.0.extend(&other.0);
+    }
+
+    /// Such as 0.5 for the median, 0 for the least, 1 for the greatest.
+    pub(crate) fn quantile(&self, share: f64) -> Duration {
+        let mut sorted = self.0.clone();
+        sorted.sort_unstable();
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+        let index = (sorted.len().saturating_sub(1) as f64 * share).ceil() as usize;
+        sorted.get(index).copied().unwrap_or_default()
+    }
+
+    /// Milliseconds, as cells of a table.
+    pub(crate) fn milliseconds(&self, shares: &[f64]) -> String {
+        let cells = shares.iter().map(|share| format!("{:.1}", self.quantile(*share).as_secs_f64() * 1e3));
+        cells.collect::<Vec<_>>().join(" | ")
+    }
+
+    /// Seconds, as cells of a table.
+    pub(crate) fn seconds(&self, shares: &[f64]) -> String {
+        let cells = shares.iter().map(|share| format!("{:.1}", self.quantile(*share).as_secs_f64()));
+        cells.collect::<Vec<_>>().join(" | ")
+    }
+}
+
+/// Mebibytes of kibibytes.
+pub(crate) fn mebibytes(kibibytes: u64) -> String {
+    #[expect(clippy::cast_precision_loss)]
+    let mebibytes = kibibytes as f64 / 1024.0;
+    format!("{mebibytes:.2}")
+}

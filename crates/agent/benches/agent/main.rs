@@ -1,0 +1,64 @@
+//! The built agent as a process, beside the development server over TLS on loopback: how long a start takes, what memory
+//! a sidecar needs, how fast a change arrives, and what a fleet of one identity does under ScaiVault's rate limits.
+//!
+//! ```text
+//! cargo bench -p scaivault-agent                                   # all chapters, about half an hour
+//! cargo bench -p scaivault-agent -- start memory                   # some of them
+//! cargo bench -p scaivault-agent -- --agent PATH/TO/AGENT memory   # of another build
+//! ```
+#![allow(clippy::print_stdout, reason = "the figures are what a benchmark says")]
+
+mod events;
+mod figures;
+mod fleet;
+mod memory;
+mod reads;
+mod start;
+mod starts;
+mod world;
+
+use std::{error::Error, path::PathBuf, process::ExitCode};
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// In the order in which they run: the long ones last.
+const CHAPTERS: [&str; 6] = ["start", "events", "memory", "reads", "starts", "fleet"];
+
+fn main() -> ExitCode {
+    match run(std::env::args().skip(1).filter(|arg| arg != "--bench")) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(mut args: impl Iterator<Item = String>) -> Result<()> {
+    let mut agent = PathBuf::from(env!("CARGO_BIN_EXE_scaivault-agent"));
+    let mut wanted = Vec::new();
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--agent" => agent = args.next().ok_or("--agent takes a path")?.into(),
+            chapter if CHAPTERS.contains(&chapter) => wanted.push(arg),
+            other => {
+                return Err(format!("{other:?} is none of: --agent PATH, {}", CHAPTERS.join(", ")).into());
+            }
+        }
+    }
+    for chapter in CHAPTERS {
+        if !wanted.is_empty() && !wanted.iter().any(|name| name == chapter) {
+            continue;
+        }
+        println!("\n## {chapter}");
+        match chapter {
+            "start" => start::measure(&agent)?,
+            "events" => events::measure(&agent)?,
+            "memory" => memory::measure(&agent)?,
+            "reads" => reads::measure(&agent)?,
+            "starts" => starts::measure(&agent)?,
+            _ => fleet::measure(&agent)?,
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,30 @@
+//! `scaivault-agent`: what runs in the pods. `init` fetches secrets once, `sidecar` keeps them fresh, `wait` and
+//! `healthz` hold back what needs them.
+//!
+//! A library of one function, so that the injector's demonstration can run the agent without its image.
+
+mod chance;
+mod cli;
+mod compose;
+mod config;
+mod delivery;
+mod environment;
+mod exit;
+mod failure;
+mod fetch;
+mod first;
+mod gate;
+mod init;
+mod lease;
+mod listen;
+mod metrics;
+mod reload;
+mod render;
+mod schedule;
+mod sidecar;
+mod sink;
+mod state;
+mod telemetry;
+mod termination;
+
+pub use cli::run;

@@ -1,0 +1,140 @@
+//! SIGKILL at random moments.
+
+use std::{fs, path::Path, time::Duration};
+
+use scaivault_devserver::{Category, Handle, Route};
+use serde_json::Value;
+
+use crate::{
+    readers::{self, content, generations, has_any, is_unfinished, mapping, secret},
+    sidecar::Sidecar,
+    support::{Pod, until},
+};
+
+/// Pods, and kills in each: its first ones fall into the first fetch.
+const PODS: u32 = 5;
+const KILLS: u32 = 10;
+
+#[tokio::test]
+async fn leaves_files_whole_and_makes_no_second_lease() {
+    let seed = jiff::Timestamp::now().as_millisecond().unsigned_abs();
+    let mut random = Random(seed);
+    let (mut orphans, mut early, mut unfinished) = (0, 0, 0);
+    for _ in 0..PODS {
+        let pod = Pod::new().await;
+        for category in [Category::Read, Category::Poll, Category::Subscription] {
+            pod.vault.set_rate_limit(category, u32::MAX);
+        }
+        let root = pod.path("secrets");
+        let rotator = tokio::spawn(rotate_after_each_read(pod.vault.clone()));
+        let files = mapping();
+        let watch = pod.mapping(&files.each_ref().map(|(source, file)| (*source, file.as_str())));
+        let lease = pod.mapping(&[("engine=postgres role=readonly", "db.json")]);
+        let state = pod.path("state");
+        let variables = [
+            ("WATCH_PATHS", watch.as_str()),
+            ("DYNAMIC", lease.as_str()),
+            ("SCAIVAULT_STATE_DIR", state.to_str().unwrap()),
+            ("REFRESH_INTERVAL", "1s"),
+            ("REFRESH_ON_EVENT", "true"),
+        ];
+        for _ in 0..KILLS {
+            let kept = kept_lease(&state);
+            let generated = pod.vault.leases().len();
+            let reads = pod.vault.requests(Route::Read);
+            let sidecar = Sidecar::start(&pod, &variables);
+            let moment = random.below(if kept.is_none() { 4 } else { 5 });
+            match moment {
+                // Whatever it does at that time of its start.
+                0 => sidecar.kill_after(Duration::from_millis(random.below(40))).await,
+                1 => {
+                    let root = root.clone();
+                    sidecar.kill_when(move || is_unfinished(&root)).await;
+                }
+                // Between the server's answer and the disk.
+                2 if kept.is_none() => {
+                    let vault = pod.vault.clone();
+                    sidecar.kill_when(move || vault.leases().len() > generated).await;
+                }
+                // With the first files just there.
+                3 if kept.is_none() => {
+                    let data = root.join("..data");
+                    sidecar.kill_when(move || data.exists()).await;
+                }
+                // In the refresh of its start, or in that which an event asks for.
+                _ => {
+                    let reads = reads + if moment == 4 { 3 } else { 1 } + random.below(2);
+                    pod.requested(Route::Read, reads).await;
+                    sidecar.kill_after(Duration::from_millis(random.below(6))).await;
+                }
+            }
+
+            if let Some(kept) = kept {
+                assert_eq!(kept_lease(&state), Some(kept), "seed {seed}");
+                assert_eq!(pod.vault.leases().len(), generated, "a second lease; seed {seed}");
+            } else {
+                early += 1;
+                assert!(pod.vault.leases().len() <= generated + 1, "seed {seed}");
+            }
+            if root.join("..data").exists() {
+                assert!(readers::generation(&root).is_some(), "a file is not there; seed {seed}");
+                assert!(root.join("db.json").exists(), "seed {seed}");
+                assert!(
+                    kept_lease(&state).is_some(),
+                    "credentials of a lease that nobody knows; seed {seed}"
+                );
+            } else {
+                assert!(!has_any(&root), "a file before all are there; seed {seed}");
+            }
+            let generations = generations(&root);
+            assert!(generations.len() <= 2, "{generations:?}; seed {seed}");
+            unfinished += u32::from(is_unfinished(&root));
+        }
+        // What the last kill left is no reason for anything either.
+        let sidecar = Sidecar::start(&pod, &variables);
+        until(|| kept_lease(&state).is_some() && readers::generation(&root).is_some()).await;
+        let polls = pod.vault.requests(Route::Poll);
+        pod.requested(Route::Poll, polls + 1).await;
+        sidecar.end().await.check(0, &["stopped"]);
+        rotator.abort();
+        // Those that a kill between the answer and the disk left end by themselves.
+        let alive = pod.live_leases();
+        assert_eq!(alive, pod.vault.leases().len() - 1, "seed {seed}");
+        orphans += alive;
+    }
+    println!(
+        "seed {seed}: {} kills, {early} of them before a lease was on disk, {unfinished} inside a change; {orphans} leases known to nobody",
+        PODS * KILLS
+    );
+    assert!(orphans <= early, "seed {seed}");
+}
+
+/// Writes both secrets anew after each read, so that each next one brings a change.
+async fn rotate_after_each_read(vault: Handle) {
+    for number in 1.. {
+        vault.rotate(&secret(0), content(number));
+        vault.rotate(&secret(1), content(number));
+        vault.requested(Route::Read, vault.requests(Route::Read) + 1).await;
+    }
+}
+
+/// The lease that the agent has on disk. A state that is torn is none that this takes.
+fn kept_lease(dir: &Path) -> Option<String> {
+    let state = fs::read(dir.join("state.json")).ok()?;
+    let state: Value = serde_json::from_slice(&state).unwrap();
+    let leases = state["leases"].as_array().unwrap();
+    assert!(leases.len() <= 1, "{}", leases.len());
+    Some(leases.first()?["id"].as_str().unwrap().to_owned())
+}
+
+/// Numbers that are as good as random and can be had again: `splitmix64`.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % limit
+    }
+}

@@ -1,0 +1,194 @@
+//! Those who read the files all the time, and know a file that is torn and files that do not belong together.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    io::{self, ErrorKind, Read as _},
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+};
+
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use scaivault_contract::SecretPath;
+use serde_json::{Map, Value, json};
+
+/// The secrets. Each has in all its fields one number and nothing else.
+pub(crate) const SECRETS: [&str; 2] = ["app/alpha", "app/beta"];
+/// What is read of which secret, the file with its options, and how many numbers stand in it.
+const FILES: [(&str, usize, &str, &str, usize); 7] = [
+    ("app/alpha", 0, "alpha.json", "", NUMBERS + 2),
+    ("app/alpha#body", 0, "alpha", " format=raw", NUMBERS),
+    ("app/alpha", 0, "alpha.env", " format=env", NUMBERS + 2),
+    (
+        "app/alpha",
+        0,
+        "alpha.txt",
+        " template=\"{{ data.first }} {{ data.body }} {{ data.last }}\"",
+        NUMBERS + 2,
+    ),
+    ("app/beta", 1, "beta.json", "", NUMBERS + 2),
+    ("app/beta", 1, "beta.properties", " format=properties", NUMBERS + 2),
+    ("app/beta#body", 1, "beta", " format=raw", NUMBERS),
+];
+/// So many numbers stand in the longest field: 9 KB, which take the kernel more than one page.
+const NUMBERS: usize = 800;
+const DIGITS: usize = 10;
+
+/// The path of a secret.
+pub(crate) fn secret(index: usize) -> SecretPath {
+    SECRETS[index].parse().unwrap()
+}
+
+/// The content of a secret with this number.
+pub(crate) fn content(number: u32) -> Map<String, Value> {
+    let text = format!("{number:0DIGITS$}");
+    let body = vec![text.as_str(); NUMBERS].join(" ");
+    json!({ "first": text, "body": body, "last": text }).as_object().unwrap().clone()
+}
+
+/// The mapping of all files.
+pub(crate) fn mapping() -> [(&'static str, String); FILES.len()] {
+    FILES.map(|(source, _, file, options, _)| (source, format!("{file}{options}")))
+}
+
+/// The numbers of all secrets, by all their files of one generation; none where the generation went away meanwhile.
+pub(crate) fn generation(root: &Path) -> Option<[u32; SECRETS.len()]> {
+    let gone = |error: &io::Error| error.kind() == ErrorKind::NotFound;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let data = match openat(CWD, root.join("..data"), flags, Mode::empty()) {
+        Ok(data) => data,
+        Err(error) if gone(&error.into()) => return None,
+        Err(error) => panic!("..data: {error}"),
+    };
+    let mut numbers = [None; SECRETS.len()];
+    for (_, secret, file, _, count) in FILES {
+        let text =
+            openat(&data, file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(io::Error::from);
+        let text = text.and_then(|file| {
+            let mut text = String::new();
+            File::from(file).read_to_string(&mut text).map(|_| text)
+        });
+        let text = match text {
+            Ok(text) => text,
+            Err(error) if gone(&error) => return None,
+            Err(error) => panic!("{file}: {error}"),
+        };
+        let number = number(file, &text, count);
+        let of_secret = *numbers[secret].get_or_insert(number);
+        assert_eq!(number, of_secret, "{file} is not of the version of the files before it");
+    }
+    Some(numbers.map(Option::unwrap))
+}
+
+/// The names of all generations in a root.
+pub(crate) fn generations(root: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(root) else { return Vec::new() };
+    let names = entries.map(|entry| entry.unwrap()).filter(|entry| entry.file_type().unwrap().is_dir());
+    names
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .filter(|name| name.starts_with("..scaivault-"))
+        .collect()
+}
+
+/// Whether there is a generation that is newer than the current one: it is being written, or was when the agent ended.
+pub(crate) fn is_unfinished(root: &Path) -> bool {
+    let number = |name: &str| name.strip_prefix("..scaivault-").unwrap().parse::<u64>().unwrap();
+    let current = fs::read_link(root.join("..data")).ok();
+    let current = current.map_or(0, |name| number(name.to_str().unwrap()));
+    generations(root).iter().any(|name| number(name) > current)
+}
+
+/// Whether any file can be found by its name.
+pub(crate) fn has_any(root: &Path) -> bool {
+    FILES.iter().any(|(_, _, file, ..)| root.join(file).exists())
+}
+
+/// Two readers that read all files without a pause until they are asked what they have seen.
+pub(crate) struct Readers {
+    is_over: Arc<AtomicBool>,
+    by_path: JoinHandle<Seen>,
+    by_generation: JoinHandle<Seen>,
+}
+
+/// What a reader has seen.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    /// How often it read all files.
+    pub(crate) rounds: u64,
+    /// How often its generation went away while it read: it was held up for two changes.
+    pub(crate) gone: u64,
+    /// The numbers it saw.
+    pub(crate) numbers: BTreeSet<u32>,
+}
+
+impl Readers {
+    /// All files have to be there already.
+    pub(crate) fn start(root: &Path) -> Self {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let start = |read: fn(&Path, &AtomicBool) -> Seen| {
+            let (root, is_over): (PathBuf, _) = (root.to_owned(), Arc::clone(&is_over));
+            thread::spawn(move || read(&root, &is_over))
+        };
+        Self { by_path: start(read_by_path), by_generation: start(read_by_generation), is_over }
+    }
+
+    /// What the reader by paths has seen, and the one by generations.
+    pub(crate) fn end(self) -> (Seen, Seen) {
+        self.is_over.store(true, Ordering::Relaxed);
+        (self.by_path.join().unwrap(), self.by_generation.join().unwrap())
+    }
+}
+
+/// Opens each file by its name: never torn, never older than before, never absent.
+fn read_by_path(root: &Path, is_over: &AtomicBool) -> Seen {
+    let mut seen = Seen::default();
+    let mut newest = [0; FILES.len()];
+    while !is_over.load(Ordering::Relaxed) {
+        for ((_, _, file, _, count), newest) in FILES.iter().zip(&mut newest) {
+            let read = || fs::read_to_string(root.join(file));
+            // Held up inside the kernel for two changes, it finds its generation gone, and then the one that is there.
+            let text = read().or_else(|_| {
+                seen.gone += 1;
+                read()
+            });
+            let number = number(file, &text.unwrap(), *count);
+            assert!(number >= *newest, "{file} went back from {newest} to {number}");
+            *newest = number;
+            seen.numbers.insert(number);
+        }
+        seen.rounds += 1;
+    }
+    seen
+}
+
+/// Opens the current generation and reads all files there: never of two versions.
+fn read_by_generation(root: &Path, is_over: &AtomicBool) -> Seen {
+    let mut seen = Seen::default();
+    while !is_over.load(Ordering::Relaxed) {
+        match generation(root) {
+            Some(numbers) => seen.numbers.extend(numbers),
+            None => seen.gone += 1,
+        }
+        seen.rounds += 1;
+    }
+    seen
+}
+
+/// The number that stands in a file, and nothing but it, `count` times.
+fn number(file: &str, text: &str, count: usize) -> u32 {
+    let numbers =
+        text.split(|character: char| !character.is_ascii_digit()).filter(|digits| !digits.is_empty());
+    let (mut found, mut first) = (0, None);
+    for digits in numbers {
+        assert_eq!(digits.len(), DIGITS, "{file} is torn at number {found}");
+        let first = *first.get_or_insert(digits);
+        assert_eq!(digits, first, "{file} is torn at number {found}");
+        found += 1;
+    }
+    assert_eq!(found, count, "{file} is cut or grown");
+    first.unwrap().parse().unwrap()
+}

@@ -1,0 +1,88 @@
+//! A sidecar that runs for long: its log goes to a file, which no pipe's size holds up and which can be read meanwhile.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::{
+    process::{Child, Command},
+    time::timeout,
+};
+
+use crate::support::{Ended, PATIENCE, Pod};
+
+/// A running sidecar. It is killed when this is dropped.
+pub(crate) struct Sidecar {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Sidecar {
+    pub(crate) fn start(pod: &Pod, variables: &[(&str, &str)]) -> Self {
+        Self::run(pod, &mut pod.agent("sidecar", variables))
+    }
+
+    /// Starts a command that is a sidecar or becomes one.
+    pub(crate) fn run(pod: &Pod, command: &mut Command) -> Self {
+        let log = pod.path("log");
+        let stderr = fs::File::create(&log).unwrap();
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).spawn().unwrap();
+        Self { child, log }
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        self.child.id().unwrap().try_into().unwrap()
+    }
+
+    /// How many lines of the log say this.
+    pub(crate) fn said(&self, text: &str) -> usize {
+        log(&self.log).lines().filter(|line| line.contains(text)).count()
+    }
+
+    /// Lets it live for so long, and then kills it with SIGKILL.
+    pub(crate) async fn kill_after(mut self, life: Duration) {
+        if let Ok(ended) = timeout(life, self.child.wait()).await {
+            panic!("it ended by itself, {}: {}", ended.unwrap(), log(&self.log));
+        }
+        self.child.kill().await.unwrap();
+    }
+
+    /// Kills it with SIGKILL at the moment at which something is so.
+    pub(crate) async fn kill_when(mut self, is_so: impl Fn() -> bool + Send + 'static) {
+        let pid = Pid::from_raw(self.pid()).unwrap();
+        // In a thread that does nothing else: the moment is short.
+        let watch = move || {
+            let deadline = Instant::now() + PATIENCE;
+            while !is_so() {
+                assert!(Instant::now() < deadline, "it takes too long");
+            }
+            kill_process(pid, Signal::KILL).unwrap();
+        };
+        tokio::task::spawn_blocking(watch).await.unwrap();
+        self.child.wait().await.unwrap();
+    }
+
+    /// Sends SIGTERM and waits for the end.
+    pub(crate) async fn end(self) -> Ended {
+        self.end_within(PATIENCE).await
+    }
+
+    /// Sends SIGTERM, and it has to end within `limit`.
+    pub(crate) async fn end_within(mut self, limit: Duration) -> Ended {
+        kill_process(Pid::from_raw(self.pid()).unwrap(), Signal::TERM).unwrap();
+        let Ok(ended) = timeout(limit, self.child.wait()).await else {
+            panic!("it has not ended within {limit:?}: {}", log(&self.log));
+        };
+        Ended { code: ended.unwrap().code(), log: log(&self.log) }
+    }
+}
+
+fn log(file: &Path) -> String {
+    let log = fs::read_to_string(file).unwrap();
+    assert!(!log.contains("swordfish"), "a value in the log: {log}");
+    log
+}

@@ -1,0 +1,332 @@
+//! A pod of the page on this machine: its volumes and its containers, and the ScaiVault that it speaks to.
+
+use std::{
+    fs::{self, File, Permissions},
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::Arc,
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use scaivault_contract::names::{AGENT_BINARY, CA_DIR, CA_FILE};
+use scaivault_devserver::{DevServer, Handle, Issuer, Route, Seed, Settings, Tls};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    process::{Child, Command},
+};
+
+use crate::{
+    page::{Container, Page},
+    sandbox::Sandbox,
+};
+
+/// How long a test waits for what must happen.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The namespace of the page's pods.
+const NAMESPACE: &str = "billing";
+/// What the server knows.
+const SEED: &str = r#"
+policies:
+  billing: [{path_pattern: "environments/production/billing/**", permissions: [read]}]
+identities:
+  - id: sa:billing-prod
+    service_accounts: [billing/billing-prod]
+    policies: [billing]
+    dynamic: [postgres-prod/readonly]
+secrets:
+  environments/production/billing/database: {data: {username: billing, password: swordfish, port: 5432}}
+  environments/production/billing/stripe: {data: {secret_key: sk-swordfish}}
+engines:
+  postgres-prod: {roles: {readonly: {default_ttl: 1h, max_ttl: 24h}}}
+"#;
+/// `db.json` as the page says: the secret's data as JSON.
+pub(crate) const DATABASE: &str = r#"{"username":"billing","password":"swordfish","port":5432}"#;
+/// `stripe.json`.
+pub(crate) const STRIPE: &str = r#"{"secret_key":"sk-swordfish"}"#;
+/// The volume that the API server adds to each container of a pod, and where.
+const SERVICE_ACCOUNT: (&str, &str) = ("service-account", "/var/run/secrets/kubernetes.io/serviceaccount");
+/// The volume with the authority of the server in this process.
+const CA: &str = "ca";
+
+/// What `/var/run` is in an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum VarRun {
+    /// A directory, as in an image from scratch: ours are.
+    Directory,
+    /// A link to `/run`, as in images of Debian and most others.
+    Linked,
+}
+
+/// A running pod. All its processes end when it is dropped.
+pub(crate) struct Pod {
+    page: Page,
+    sandbox: Sandbox,
+    url: String,
+    server: Option<DevServer>,
+    pub(crate) vault: Handle,
+    pause: Child,
+    dir: TempDir,
+}
+
+impl Pod {
+    /// The pod of a manifest, without a container yet; none where this machine permits no private namespaces.
+    pub(crate) async fn start(manifest: &str) -> Option<Self> {
+        let sandbox = Sandbox::find()?;
+        let page = Page::read(manifest);
+        let issuer = Arc::new(Issuer::generate().unwrap());
+        let tls = Tls::Generated(vec!["127.0.0.1".to_owned()]);
+        let settings = Settings { tls, ..Settings::for_tests(Seed::new(SEED).unwrap(), &issuer) };
+        let server = DevServer::start(settings).await.unwrap();
+
+        let dir = tempfile::tempdir().unwrap();
+        // The image's user has to get to the program.
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+        let pod = dir.path();
+        let volume = |name: &str| pod.join("volumes").join(name);
+        fs::create_dir(pod.join("termination")).unwrap();
+        fs::write(pod.join("scaivault-agent"), "").unwrap();
+        fs::write(pod.join("billing"), include_str!("billing.sh")).unwrap();
+        fs::set_permissions(pod.join("billing"), Permissions::from_mode(0o755)).unwrap();
+        for (name, token) in page.token_volumes() {
+            fs::create_dir_all(volume(&name)).unwrap();
+            let account = page.service_account();
+            let now = jiff::Timestamp::now();
+            let minted = issuer.mint(NAMESPACE, &account, &token.audience, now, token.seconds).unwrap();
+            fs::write(volume(&name).join(token.file), minted).unwrap();
+        }
+        fs::create_dir_all(volume(SERVICE_ACCOUNT.0)).unwrap();
+        fs::create_dir(volume(CA)).unwrap();
+        fs::write(volume(CA).join(CA_FILE), server.ca_pem().unwrap()).unwrap();
+        let in_memory = page.memory_volumes();
+        for name in &in_memory {
+            fs::create_dir(volume(name)).unwrap();
+        }
+        let pause = pause(sandbox, pod, &in_memory).await;
+        Some(Self {
+            page,
+            sandbox,
+            url: server.url(),
+            vault: server.handle(),
+            server: Some(server),
+            pause,
+            dir,
+        })
+    }
+
+    /// A container of the page.
+    pub(crate) fn container(&self, name: &str) -> Container {
+        self.page.container(name)
+    }
+
+    /// Starts the agent as the container has it, with variables that a test replaces or adds.
+    pub(crate) fn start_agent(
+        &self,
+        container: &Container,
+        var_run: VarRun,
+        others: &[(&str, &str)],
+    ) -> Running {
+        let ca_file = format!("{CA_DIR}/{CA_FILE}");
+        let mut env = container.env.clone();
+        for (name, value) in
+            [("SCAIVAULT_URL", self.url.as_str()), ("SCAIVAULT_CA_FILE", &ca_file)].iter().chain(others)
+        {
+            env.retain(|(there, _)| there != name);
+            env.push(((*name).to_owned(), (*value).to_owned()));
+        }
+        let mut program = vec![format!("/tmp{AGENT_BINARY}")];
+        program.extend(container.arguments.iter().cloned());
+        self.start_process(container, var_run, &[(CA, CA_DIR)], &env, &program)
+    }
+
+    /// Runs the agent to its end.
+    pub(crate) async fn run_agent(&self, container: &Container, others: &[(&str, &str)]) -> Ended {
+        self.start_agent(container, VarRun::Directory, others).ended().await
+    }
+
+    /// Starts the application's container with this program, in an image as most are.
+    pub(crate) fn start_app(&self, program: &[&str]) -> Running {
+        let program: Vec<_> = program.iter().map(ToString::to_string).collect();
+        let path = [("PATH".to_owned(), "/usr/bin:/bin".to_owned())];
+        self.start_process(&self.container("app"), VarRun::Linked, &[], &path, &program)
+    }
+
+    /// The server is gone: nothing listens on its port.
+    pub(crate) fn stop_server(&mut self) {
+        self.server = None;
+    }
+
+    /// What `kubectl describe pod` shows of a container that has ended.
+    pub(crate) fn termination_message(&self, container: &Container) -> String {
+        fs::read_to_string(self.termination_log(&container.name)).unwrap()
+    }
+
+    /// A file of the volume with the secrets, seen from outside; none where it is not there.
+    pub(crate) fn secret(&self, file: &str) -> Option<String> {
+        fs::read_to_string(self.secrets().join(file)).ok()
+    }
+
+    /// The volume with the secrets, seen from outside of the pod.
+    pub(crate) fn secrets(&self) -> PathBuf {
+        let root = format!("/proc/{}/root", self.pause.id().unwrap());
+        Path::new(&root).join(self.dir.path().strip_prefix("/").unwrap()).join("volumes/secrets")
+    }
+
+    /// What the application has read, a line each time.
+    pub(crate) fn read_by_billing(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.dir.path().join("read-by-billing")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    pub(crate) async fn requested(&self, route: Route, count: u64) {
+        within(self.vault.requested(route, count)).await;
+    }
+
+    fn termination_log(&self, container: &str) -> PathBuf {
+        self.dir.path().join("termination").join(container)
+    }
+
+    fn start_process(
+        &self,
+        container: &Container,
+        var_run: VarRun,
+        others: &[(&str, &str)],
+        env: &[(String, String)],
+        program: &[String],
+    ) -> Running {
+        let Container { name, mounts, uid, .. } = container;
+        let termination_log = self.termination_log(name);
+        fs::write(&termination_log, "").unwrap();
+        fs::set_permissions(&termination_log, Permissions::from_mode(0o666)).unwrap();
+        let log = self.dir.path().join(format!("{name}.log"));
+        let mut mounts: Vec<_> = mounts
+            .iter()
+            .map(|mount| (mount.volume.as_str(), mount.path.as_str(), mount.is_read_only))
+            .collect();
+        mounts.extend([SERVICE_ACCOUNT].iter().chain(others).map(|(volume, path)| (*volume, *path, true)));
+        // As container runtimes do, so that a mount inside another one comes after it.
+        mounts.sort_by_key(|(_, path, _)| path.matches('/').count());
+
+        let pause = self.pause.id().unwrap().to_string();
+        let mut command = Command::new("nsenter");
+        command.args(["--target", &pause, "--mount", &format!("--pid=/proc/{pause}/ns/pid_for_children")]);
+        command.args(self.sandbox.user_flags().1).args(["unshare", "--mount"]);
+        if !self.page.shares_processes() {
+            command.args(["--pid", "--fork", "--kill-child", "--mount-proc"]);
+        }
+        command.args(["sh", "-c", include_str!("container.sh"), "container.sh"]).arg(self.dir.path());
+        command.arg(match var_run {
+            VarRun::Directory => "directory",
+            VarRun::Linked => "linked",
+        });
+        command.arg(name).arg(self.sandbox.uid(*uid).to_string());
+        for (volume, path, is_read_only) in mounts {
+            command.arg(format!("{volume}:{path}:{}", if is_read_only { "ro" } else { "rw" }));
+        }
+        command.arg("--").args(env.iter().map(|(name, value)| format!("{name}={value}"))).args(program);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log).unwrap());
+        Running { child: command.kill_on_drop(true).spawn().unwrap(), log }
+    }
+}
+
+/// Starts the pod's first process, and returns when the volumes are there.
+async fn pause(sandbox: Sandbox, pod: &Path, volumes: &[String]) -> Child {
+    let mut command = Command::new("unshare");
+    command.args(sandbox.user_flags().0).args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
+    command.args(["sh", "-c", include_str!("pod.sh"), "pod.sh"]);
+    command.arg(pod).arg(env!("CARGO_BIN_EXE_scaivault-agent")).args(volumes);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+    let mut pause = command.spawn().unwrap();
+    let mut lines = BufReader::new(pause.stdout.take().unwrap()).lines();
+    let ready = within(lines.next_line()).await.unwrap();
+    assert_eq!(ready.as_deref(), Some("ready"), "the pod's volumes cannot be made");
+    pause
+}
+
+/// A container that runs.
+pub(crate) struct Running {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Running {
+    /// What it has logged.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn ended(mut self) -> Ended {
+        let code = within(self.child.wait()).await.unwrap().code();
+        let log = self.log();
+        assert!(!log.contains("swordfish"), "a value in the log: {log}");
+        Ended { code, log }
+    }
+
+    /// Waits for the end of an application, whose output may have values.
+    pub(crate) async fn output(mut self) -> String {
+        within(self.child.wait()).await.unwrap();
+        self.log()
+    }
+
+    /// Sends SIGTERM to the agent, as the kubelet does when the pod is deleted.
+    pub(crate) fn terminate(&self) {
+        let mut pids = vec![i32::try_from(self.child.id().unwrap()).unwrap()];
+        let mut seen = 0;
+        while let Some(pid) = pids.get(seen).copied() {
+            pids.extend(children(pid));
+            seen += 1;
+        }
+        let is_agent = |pid: &i32| stat(*pid).is_some_and(|(comm, _)| format!("/{comm}") == AGENT_BINARY);
+        let agent = pids.into_iter().find(is_agent).expect("the agent runs");
+        kill_process(Pid::from_raw(agent).unwrap(), Signal::TERM).unwrap();
+    }
+}
+
+/// How a container ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) log: String,
+}
+
+impl Ended {
+    #[track_caller]
+    pub(crate) fn check(&self, code: i32, said: &[&str]) {
+        assert_eq!(self.code, Some(code), "{}", self.log);
+        for said in said {
+            assert!(self.log.contains(said), "{said}: {}", self.log);
+        }
+    }
+}
+
+/// Waits until something is so.
+pub(crate) async fn until(mut is_so: impl FnMut() -> bool) {
+    within(async {
+        let mut ticks = tokio::time::interval(Duration::from_millis(10));
+        while !is_so() {
+            ticks.tick().await;
+        }
+    })
+    .await;
+}
+
+async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.expect("it takes too long")
+}
+
+fn children(parent: i32) -> Vec<i32> {
+    let entries = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| stat(*pid).is_some_and(|(_, of)| of == parent)).collect()
+}
+
+/// The kernel's name of a process, and its parent.
+fn stat(pid: i32) -> Option<(String, i32)> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (before, after) = text.rsplit_once(')')?;
+    let (_, comm) = before.split_once('(')?;
+    Some((comm.to_owned(), after.split_whitespace().nth(1)?.parse().ok()?))
+}

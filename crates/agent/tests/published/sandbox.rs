@@ -1,0 +1,80 @@
+//! Private namespaces: as root, else as an ordinary user with a user namespace.
+
+use std::{
+    env,
+    io::{self, Write as _},
+    process::{Command, Stdio},
+    sync::OnceLock,
+};
+
+/// How namespaces can be made here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sandbox {
+    /// As root: processes may have the users of their images.
+    Root,
+    /// With a user namespace, in which this user is root and there is no other.
+    UserNamespace,
+}
+
+impl Sandbox {
+    /// The way that works. Where none does this is said, and with `CI=true` it is a failure.
+    pub(crate) fn find() -> Option<Self> {
+        static FOUND: OnceLock<Option<Sandbox>> = OnceLock::new();
+        *FOUND.get_or_init(Self::search)
+    }
+
+    /// What `unshare` and `nsenter` are told besides.
+    pub(crate) fn user_flags(self) -> (&'static [&'static str], &'static [&'static str]) {
+        match self {
+            Self::Root => (&[], &[]),
+            Self::UserNamespace => (&["--user", "--map-root-user"], &["--user", "--preserve-credentials"]),
+        }
+    }
+
+    /// The user that a process gets which is to have this one.
+    pub(crate) fn uid(self, uid: u32) -> u32 {
+        if self == Self::Root { uid } else { 0 }
+    }
+
+    fn search() -> Option<Self> {
+        let mut said = Vec::new();
+        for sandbox in [Self::Root, Self::UserNamespace] {
+            match sandbox.tried() {
+                Ok(()) => return Some(sandbox),
+                Err(error) => said.push(format!("{sandbox:?}: {}", error.trim())),
+            }
+        }
+        let said = format!(
+            "the published manifests are not run: no private namespaces here ({}); run the tests as root, permit user \
+             namespaces (sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns=0), or install \
+             util-linux",
+            said.join("; ")
+        );
+        #[expect(clippy::disallowed_methods, reason = "what runs the tests says so by the environment")]
+        let is_ci = env::var_os("CI").is_some_and(|value| value == "true");
+        assert!(!is_ci, "{said}");
+        // Not by the macro, whose lines the test harness keeps of a test that passes.
+        io::stderr().write_all(format!("{said}\n").as_bytes()).unwrap();
+        None
+    }
+
+    fn tried(self) -> Result<(), String> {
+        let script = "mount -t tmpfs none /run && : > /run/x && mount --bind /dev/null /run/x";
+        let mut unshare = Command::new("unshare");
+        unshare.args(self.user_flags().0).args([
+            "--mount",
+            "--pid",
+            "--fork",
+            "--mount-proc",
+            "sh",
+            "-c",
+            script,
+        ]);
+        let output = unshare.stdin(Stdio::null()).output().map_err(|error| format!("unshare: {error}"))?;
+        if output.status.success() {
+            Ok(())
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).into_owned())
+        }
+    }
+}

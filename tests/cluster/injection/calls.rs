@@ -1,0 +1,133 @@
+//! How often the API server calls the injector for a pod: a second time only if something has changed the pod behind its
+//! answer.
+
+use scaivault_testkit::look;
+use serde_json::{Value, json};
+
+use super::{
+    patterns::ours,
+    team::{INIT, SIDECAR, Team, assert_injected, bare, template},
+};
+use crate::support::{create, eventually, other_webhook::OtherWebhook, release::Release};
+
+/// Reviews that the injector has answered.
+const REVIEWS: &str = "scaivault_injector_admission_duration_seconds_count";
+/// Where the API server mounts a token for itself into every container that has no mount there.
+const API_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+const SECRET: (&str, &str) = ("inject-secret-db.json", "environments/production/billing/database");
+
+/// A namespace with an injector that is called for nobody else's pods.
+async fn team(prefix: &str) -> Team {
+    let release: &'static Release = Box::leak(Box::new(Release::install(prefix, json!({})).await));
+    let team = Team { release, client: release.client().await, namespace: release.namespace(prefix).await };
+    // The namespace and its service account are in the injector's memory from here on.
+    let pod = bare("known", &template("app", &ours(&[SECRET])));
+    eventually("an injected pod", async || {
+        let pod = team.dry_run(&pod).await.ok()?;
+        (!look::injected_containers(&pod).is_empty()).then_some(())
+    })
+    .await;
+    team
+}
+
+/// Makes a pod and counts the calls for it.
+async fn calls(team: &Team, pod: &Value) -> (Value, u64) {
+    let before = team.release.counter(REVIEWS).await;
+    let pod = team.create(pod).await.unwrap();
+    (pod, team.release.counter(REVIEWS).await - before)
+}
+
+/// The agents have no token for the API server, all others have it.
+#[track_caller]
+fn assert_api_token_is_for_the_app(pod: &Value) {
+    for container in look::entries(pod, "containers") {
+        let volume = look::volume_at(container, API_TOKEN).unwrap_or_default();
+        assert!(volume.starts_with("kube-api-access-"), "{container}");
+    }
+    for agent in look::injected_containers(pod) {
+        let volume = look::volume_at(agent, API_TOKEN).unwrap_or_default();
+        assert!(matches!(volume, "scaivault-token" | "scaivault-credentials"), "{agent}");
+        assert!(!agent.to_string().contains("kube-api-access-"), "{agent}");
+    }
+}
+
+#[tokio::test]
+async fn a_pod_with_a_token_for_the_api_server_takes_one_call() {
+    let team = team("one-call").await;
+    let pod = |name: &str, annotations: &[(&str, &str)], spec: Value| {
+        let mut pod = bare(name, &template("app", &ours(&[&[SECRET], annotations].concat())));
+        pod["spec"].as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+        pod
+    };
+    let sidecar = ("pattern", "sidecar");
+    let ca = [("ca-configmap", "ca"), ("client-credentials-secret", "client")];
+    for (pod, agents) in [
+        (pod("init", &[], json!({})), &[INIT] as &[_]),
+        (pod("sidecar", &[sidecar], json!({})), &[SIDECAR]),
+        (pod("once", &[sidecar], json!({"restartPolicy": "Never"})), &[INIT, SIDECAR]),
+        (pod("below", &[sidecar, ("mount-path", "/var/run/secrets")], json!({})), &[SIDECAR]),
+        (pod("credentials", &ca, json!({})), &[INIT]),
+        (pod("group", &[], json!({"securityContext": {"fsGroup": 2000}})), &[INIT]),
+    ] {
+        let (made, calls) = calls(&team, &pod).await;
+        let names = look::injected_containers(&made).into_iter().map(|agent| agent["name"].as_str().unwrap());
+        assert_eq!(names.collect::<Vec<_>>(), agents);
+        assert_eq!(calls, 1, "{made}");
+        assert_api_token_is_for_the_app(&made);
+    }
+
+    let without = pod("without", &[], json!({"automountServiceAccountToken": false}));
+    let (made, calls) = calls(&team, &without).await;
+    assert_injected(&made, &[INIT]);
+    assert!(!made.to_string().contains("kube-api-access-"), "{made}");
+    assert_eq!(calls, 1);
+}
+
+/// A container of somebody else, once.
+fn add_container(pod: &mut Value) {
+    let containers = pod["spec"]["containers"].as_array_mut().unwrap();
+    if look::named(containers, "log-shipper").is_none() {
+        containers.push(json!({"name": "log-shipper", "image": "log-shipper:1"}));
+    }
+}
+
+#[tokio::test]
+async fn a_container_that_another_webhook_adds_takes_a_second_call() {
+    let team = team("two-calls").await;
+    // Behind the release, whose configuration is called after its namespace.
+    let _other = OtherWebhook::start(&team.client, &team.namespace, "zz-after", add_container).await;
+    let pod = bare("app", &template("app", &ours(&[SECRET])));
+    eventually("the other webhook", async || {
+        let pod = team.dry_run(&pod).await.unwrap();
+        look::app_container(&pod, "log-shipper").map(|_| ())
+    })
+    .await;
+    let (made, calls) = calls(&team, &pod).await;
+    assert_eq!(look::names(look::entries(&made, "containers")), ["app", "log-shipper"]);
+    assert_injected(&made, &[INIT]);
+    assert_api_token_is_for_the_app(&made);
+    assert_eq!(calls, 2);
+}
+
+/// The injector sets no limit of the CPU; where a namespace's range has one, the API server adds it to the agent.
+#[tokio::test]
+async fn a_range_with_more_limits_than_the_agents_takes_a_second_call() {
+    let team = team("ranges").await;
+    let ranges = team.api("v1", "LimitRange");
+    let pod = |name: &str| bare(name, &template("app", &ours(&[SECRET])));
+    for (resource, request, amount, expected) in [("memory", "64Mi", "100Mi", 1), ("cpu", "20m", "100m", 2)] {
+        let defaults = json!([{"type": "Container", "defaultRequest": {resource: request}, "default": {resource: amount}}]);
+        create(&ranges, json!({"metadata": {"name": resource}, "spec": {"limits": defaults}})).await.unwrap();
+        // The API server knows a new one a moment later.
+        eventually("the default of the range", async || {
+            let pod = team.dry_run(&pod("probe")).await.unwrap();
+            (pod["spec"]["containers"][0]["resources"]["limits"][resource] == amount).then_some(())
+        })
+        .await;
+        let (made, calls) = calls(&team, &pod(resource)).await;
+        assert_eq!(calls, expected, "{made}");
+        assert_injected(&made, &[INIT]);
+        assert_api_token_is_for_the_app(&made);
+    }
+}
