@@ -26,6 +26,7 @@ mod lease;
 mod load;
 mod patterns;
 mod pod_start;
+mod published_page;
 mod release;
 mod removal;
 mod replacement;
@@ -77,6 +78,7 @@ struct Step {
 
 const STEPS: &[Step] = &[
     Step { name: "image", run: image::provide },
+    Step { name: "ScaiVault", run: app::prepare },
     Step { name: "install", run: release::install },
     Step { name: "helm test", run: release::test },
     Step { name: "inject", run: injection::deployment },
@@ -86,6 +88,7 @@ const STEPS: &[Step] = &[
     Step { name: "start", run: patterns::start },
     Step { name: "variables", run: patterns::variables },
     Step { name: "rotate", run: rotation::arrives },
+    Step { name: "published page", run: published_page::by_hand },
     Step { name: "jobs", run: jobs::complete },
     Step { name: "denied", run: failure::denied },
     Step { name: "missing", run: failure::missing },

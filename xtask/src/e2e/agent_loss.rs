@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
-    app::{self, count, ready, status},
+    app::{self, count, pod, ready, serving, status, two_secrets_and},
+    failure::ended,
     injection::APP,
     kubectl::{hold, wait_for},
     patterns::{DYNAMIC, INIT},
@@ -18,7 +19,9 @@ use super::{
 const RESTART: Duration = Duration::from_mins(2);
 /// Longer than the `fetch-timeout` of the Deployment `dynamic`, after which an agent would give up.
 const OUTAGE: Duration = Duration::from_secs(12);
-/// What the container's end leaves to be done: the process namespace is shared, the user is the same.
+/// The agent's exit code for what may pass by itself.
+const EXIT_FAILED: u64 = 1;
+/// From the application's container: the process namespace is shared, and the user is the same.
 const KILL: &str = "kill -9 $(pidof scaivault-agent)";
 const FILES: &str = "cd /run/secrets && cat db.json stripe.key user.json";
 /// What the agent's log says after its first fetch.
@@ -64,7 +67,20 @@ pub(super) fn vault_gone(world: &World<'_>) -> Result<String> {
         bail!("the files have changed");
     }
     goes_on(world, &other)?;
-    Ok(format!("the pod stays up with its files; looked at for {} s", OUTAGE.as_secs()))
+    let message = new_pod_waits(world)?;
+    Ok(format!("a running pod stays up with its files; a new one waits: {message}"))
+}
+
+/// A pod that starts now: its application does not, and its status says why.
+fn new_pod_waits(world: &World<'_>) -> Result<String> {
+    const NAME: &str = "waiting";
+    let annotations = two_secrets_and(&json!({"pattern": "init", "fetch-timeout": "3s"}));
+    world.kubectl.create(World::APPS, &pod(NAME, &serving(world, &annotations)))?;
+    let message = wait_for("the status of a new pod says why it waits", RESTART, || {
+        ended(&Running::app(NAME).object(world)?, app::INIT, EXIT_FAILED)
+    })?;
+    world.kubectl.delete(World::APPS, &["pod", NAME])?;
+    Ok(message)
 }
 
 #[derive(Debug)]

@@ -1,14 +1,12 @@
 //! Applications whose pods are injected and really run, in a namespace that enforces the Pod Security Standard `restricted`.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 
 use super::{
     injection::{APP, PREFIX},
     kubectl::wait_for,
-    running::Running,
+    running::{Running, START},
     vault::seed,
     world::World,
 };
@@ -21,13 +19,11 @@ pub(super) const SIDECAR: &str = "scaivault-sidecar";
 pub(super) const INIT: &str = "scaivault-init";
 
 /// The `ConfigMap` with `ScaiVault`'s authority, which the namespace's annotation names.
-const CA: &str = "scaivault-ca";
-/// On a machine that has to pull the image first.
-const START: Duration = Duration::from_mins(3);
+pub(super) const CA: &str = "scaivault-ca";
 /// Of no other user on the node, so that no other process of this uid is met by chance.
 const UID: u32 = 10_001;
 /// Says its files when it starts and after each SIGHUP, a line for each.
-const SCRIPT: &str = r#"
+pub(super) const SCRIPT: &str = r#"
 say() { for file in /run/secrets/*; do test -d "$file" || echo "$1 ${file##*/}: $(cat "$file")"; done; }
 trap 'say hup' HUP
 trap 'exit 0' TERM
@@ -37,14 +33,17 @@ say start
 while :; do sleep 1 & wait $!; done
 "#;
 
-/// What the namespace of the applications needs.
-pub(super) fn prepare(world: &World<'_>) -> Result<()> {
+/// Tells the namespaces of pods that run whom to trust, and what is enforced for the applications.
+pub(super) fn prepare(world: &World<'_>) -> Result<String> {
     let ca_configmap = format!("{PREFIX}ca-configmap={CA}");
     world.kubectl.run(&["annotate", "namespace", World::APPS, &ca_configmap])?;
     let restricted = "pod-security.kubernetes.io/enforce=restricted";
     world.kubectl.run(&["label", "namespace", World::APPS, restricted])?;
     let ca = format!("--from-file=ca.crt={}", world.vault.ca_file().display());
-    world.kubectl.run(&["create", "configmap", CA, "--namespace", World::APPS, &ca])
+    for namespace in [World::APPS, World::WORKLOADS] {
+        world.kubectl.run(&["create", "configmap", CA, "--namespace", namespace, &ca])?;
+    }
+    Ok(format!("{} takes the tokens of the cluster's issuer", world.vault.url()))
 }
 
 /// Annotations for two secrets, and these; keys without their prefix.
@@ -118,7 +117,7 @@ pub(super) fn ready(world: &World<'_>, name: &str) -> Result<Running> {
         let staying = |pod: &Value| pod.pointer("/metadata/deletionTimestamp").is_none();
         let mut staying = pods.iter().filter(|pod| staying(pod));
         let name = staying.next().and_then(|pod| pod.pointer("/metadata/name")?.as_str());
-        Ok(name.filter(|_| staying.next().is_none()).map(|name| Running(name.to_owned())))
+        Ok(name.filter(|_| staying.next().is_none()).map(Running::app))
     })
 }
 
@@ -127,7 +126,7 @@ pub(super) fn pod_of_job(world: &World<'_>, job: &str) -> Result<Running> {
     let selector = format!("batch.kubernetes.io/job-name={job}");
     let pods = world.kubectl.items(&["pods", "--namespace", World::APPS, "--selector", &selector])?;
     let name = pods.first().and_then(|pod| pod.pointer("/metadata/name")?.as_str());
-    Ok(Running(name.with_context(|| format!("the Job {job} has no pod"))?.to_owned()))
+    Ok(Running::app(name.with_context(|| format!("the Job {job} has no pod"))?))
 }
 
 /// The first line that begins so, without its beginning.

@@ -64,7 +64,7 @@ pub(super) fn missing(world: &World<'_>) -> Result<String> {
 }
 
 /// The message with which a container has ended, now or before; it has to have ended with this code.
-fn ended(pod: &Value, container: &str, exit_code: u64) -> Result<Option<String>> {
+pub(super) fn ended(pod: &Value, container: &str, exit_code: u64) -> Result<Option<String>> {
     let Some(status) = status(pod, container) else { return Ok(None) };
     let ends = ["state", "lastState"].map(|state| &status[state]["terminated"]);
     let Some(end) = ends.into_iter().find(|end| end.is_object()) else { return Ok(None) };

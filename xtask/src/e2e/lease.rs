@@ -14,7 +14,7 @@ pub(super) fn ends_with_its_pod(world: &World<'_>) -> Result<String> {
     let pod = ready(world, DYNAMIC)?;
     let user = pod.lease(world)?;
     let started = Instant::now();
-    world.kubectl.text(&["delete", "pod", &pod.0, "--namespace", World::APPS, "--wait=false"])?;
+    world.kubectl.text(&["delete", "pod", &pod.name, "--namespace", World::APPS, "--wait=false"])?;
     wait_for("the lease is revoked", END, || {
         let leases = world.vault.admin.leases()?;
         let is_revoked = leases.iter().any(|lease| lease.username == user && lease.is_revoked);

@@ -65,7 +65,7 @@ pub(super) fn measure(world: &World<'_>) -> Result<String> {
 fn start(world: &World<'_>, pod: &Value) -> Result<i64> {
     let created = hundredths(&fs::read_to_string(UPTIME)?)?;
     world.kubectl.create(World::APPS, pod)?;
-    let pod = Running(NAME.to_owned());
+    let pod = Running::app(NAME);
     let began = wait_for("the application begins", START, || {
         // There is no log before the container is there.
         Ok(pod.log(world).ok().and_then(|log| line(&log, "began: ").map(str::to_owned)))

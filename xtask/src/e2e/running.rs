@@ -12,17 +12,36 @@ use super::{
     world::World,
 };
 
+/// On a machine that has to pull the image first.
+pub(super) const START: Duration = Duration::from_mins(3);
 /// Until a line of a pod that is ready is in the log, or one that something causes.
 const SAID: Duration = Duration::from_secs(30);
 
-/// A pod of an application, by its name.
+/// A pod of an application, by its namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Running(pub(super) String);
+pub(super) struct Running {
+    /// Its namespace.
+    pub(super) namespace: &'static str,
+    /// Its name.
+    pub(super) name: String,
+}
 
 impl Running {
+    /// A pod of the applications' own namespace.
+    pub(super) fn app(name: impl Into<String>) -> Self {
+        Self { namespace: World::APPS, name: name.into() }
+    }
+
     /// The pod as Kubernetes has it.
     pub(super) fn object(&self, world: &World<'_>) -> Result<Value> {
-        world.kubectl.json(&["get", "pod", &self.0, "--namespace", World::APPS, "--output=json"])
+        world.kubectl.json(&["get", "pod", &self.name, "--namespace", self.namespace, "--output=json"])
+    }
+
+    /// Waits until all of its containers are.
+    pub(super) fn wait_until_ready(&self, world: &World<'_>) -> Result<()> {
+        let (pod, timeout) = (format!("pod/{}", self.name), format!("--timeout={}s", START.as_secs()));
+        let args = ["wait", "--for=condition=Ready", &pod, "--namespace", self.namespace, &timeout];
+        world.kubectl.text(&args).map(drop)
     }
 
     /// What its application has written.
@@ -32,12 +51,13 @@ impl Running {
 
     /// What a container has written since its last start.
     pub(super) fn log_of(&self, world: &World<'_>, container: &str) -> Result<String> {
-        world.kubectl.text(&["logs", &self.0, "--namespace", World::APPS, "--container", container])
+        world.kubectl.text(&["logs", &self.name, "--namespace", self.namespace, "--container", container])
     }
 
     /// What a script in the application's container writes.
     pub(super) fn exec(&self, world: &World<'_>, script: &str) -> Result<String> {
-        let args = ["exec", &self.0, "--namespace", World::APPS, "--container", APP, "--", "/bin/sh", "-c"];
+        let args =
+            ["exec", &self.name, "--namespace", self.namespace, "--container", APP, "--", "/bin/sh", "-c"];
         world.kubectl.text(&[&args[..], &[script]].concat())
     }
 
@@ -46,9 +66,9 @@ impl Running {
         self.exec(world, &format!("cat /run/secrets/{name}"))
     }
 
-    /// Waits until the application has written a line that begins and ends so; what is in between.
+    /// Waits until the application has written a line that begins so; the rest of the line.
     pub(super) fn said(&self, world: &World<'_>, begin: &str) -> Result<String> {
-        wait_for(&format!("the application of {} says {begin:?}", self.0), SAID, || {
+        wait_for(&format!("the application of {} says {begin:?}", self.name), SAID, || {
             Ok(line(&self.log(world)?, begin).map(str::to_owned))
         })
     }
