@@ -13,7 +13,7 @@ use crate::{
 
 /// How many rotations come as fast as the agent hears them.
 const ROTATIONS: &str = "ROTATIONS";
-const DEFAULT_ROTATIONS: u32 = 2_000;
+const DEFAULT_ROTATIONS: u32 = 1_000;
 /// How many rotations come only when the application has read the one before.
 const ONE_BY_ONE: u32 = 5;
 
