@@ -105,10 +105,14 @@ impl Metrics {
 
 /// Opens the port; a port that cannot be had is found at the start.
 pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, Ending> {
-    TcpListener::bind(address).await.map_err(|error| Ending {
+    let listener = TcpListener::bind(address).await.map_err(|error| Ending {
         exit: Exit::Failed,
         message: format!("cannot listen on SCAIVAULT_METRICS_LISTEN={address}: {error}; choose a free port"),
-    })
+    })?;
+    // With port 0 it is another one than the configured.
+    let bound = listener.local_addr().unwrap_or(address);
+    tracing::info!(address = %bound, "showing metrics");
+    Ok(listener)
 }
 
 /// Shows the counts to whoever asks for `/metrics`. Never returns.
