@@ -39,7 +39,7 @@ use reads::Reads;
 use stop::stop;
 
 /// The first and the longest pause after a try that failed: of writing, or of a signal, whose process may be starting.
-const PAUSES: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(5));
+const TRY_AGAIN: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(5));
 /// How long one try of a request may take: the client's own limit, with a login before it.
 const TRY_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -107,7 +107,7 @@ impl Sidecar {
         earlier: Earlier,
         metrics: Arc<Metrics>,
     ) -> (Self, Receiver<Heard>) {
-        let First { answers, changed, is_complete } = first;
+        let First { answers, changed, is_complete, is_written } = first;
         let (sender, heard) = mpsc::channel(1);
         let upkeep = &delivery.config.upkeep;
         let listener = upkeep.on_event.then(|| {
@@ -119,22 +119,25 @@ impl Sidecar {
                 sender,
             ))
         });
-        let interval = upkeep.refresh_interval;
-        let pace = Pace::new(interval, upkeep.on_event);
+        let pace = Pace::new(upkeep.refresh_interval, upkeep.on_event);
         let chances = [chance::any(), chance::any()];
         let variables = delivery.variables();
         let mut sidecar = Self {
-            reads: Reads::new(variables, &answers, (interval, pace), Instant::now(), chances),
-            writing: Attempts::new(PAUSES.0, PAUSES.1),
+            reads: Reads::new(variables, &answers, pace, Instant::now(), chances),
+            writing: Attempts::new(TRY_AGAIN.0, TRY_AGAIN.1),
             renewing: Requests::new(),
             lease_pauses: LeasePauses::default(),
-            reload: Attempts::new(PAUSES.0, PAUSES.1),
+            reload: Attempts::new(TRY_AGAIN.0, TRY_AGAIN.1),
             listener,
             metrics,
             delivery,
         };
         if is_complete {
             sidecar.metrics.fresh(SystemTime::now());
+        }
+        if !is_written {
+            sidecar.reads.ask(&Changes::Any, Instant::now());
+            sidecar.writing.failed(Instant::now(), chance::any());
         }
         // At the pod's start the application does not run yet, and reads the new files anyhow.
         if earlier == Earlier::Everything {

@@ -150,12 +150,13 @@ impl fmt::Display for ErrorCode {
 fn by_status(status: u16) -> (Class, Again) {
     match status {
         401 => (Class::Authentication, Again::Never),
-        403 => (Class::Denied, Again::Never),
-        404 | 410 => (Class::NotFound, Again::Never),
-        400 | 422 => (Class::Invalid, Again::Never),
-        409 => (Class::Conflict, Again::Never),
+        // Without a code of ScaiVault's it may be the word of what stands before it, which is there for seconds.
+        403 => (Class::Denied, Again::Yes),
+        404 | 410 => (Class::NotFound, Again::Yes),
+        400 | 422 => (Class::Invalid, Again::Yes),
+        409 => (Class::Conflict, Again::Yes),
         429 => (Class::Throttled, Again::Yes),
-        500..=599 => (Class::Unavailable, Again::Yes),
+        408 | 500..=599 => (Class::Unavailable, Again::Yes),
         _ => (Class::Unexpected, Again::Never),
     }
 }
@@ -192,11 +193,12 @@ mod tests {
         let code = ErrorCode::new("engine_on_fire");
         assert_eq!(code.as_str(), "engine_on_fire");
         for (status, class, again) in [
-            (400, Class::Invalid, Again::Never),
+            (400, Class::Invalid, Again::Yes),
             (401, Class::Authentication, Again::Never),
-            (403, Class::Denied, Again::Never),
-            (404, Class::NotFound, Again::Never),
-            (409, Class::Conflict, Again::Never),
+            (403, Class::Denied, Again::Yes),
+            (404, Class::NotFound, Again::Yes),
+            (408, Class::Unavailable, Again::Yes),
+            (409, Class::Conflict, Again::Yes),
             (418, Class::Unexpected, Again::Never),
             (429, Class::Throttled, Again::Yes),
             (502, Class::Unavailable, Again::Yes),

@@ -44,8 +44,9 @@ impl Error {
             ErrorKind::Unreachable { .. } | ErrorKind::Timeout { .. } | ErrorKind::Broken { .. } => {
                 Retry::Backoff
             }
-            // A proxy that is up and says no is as final as a server that says so, but for its own outages.
-            ErrorKind::Proxy { status, .. } if (500..=599).contains(status) => Retry::Backoff,
+            // A proxy that is up and says no is as final as a server that says so, but for its own outages, and where it says
+            // nothing.
+            ErrorKind::Proxy { status: 0 | 500..=599, .. } => Retry::Backoff,
             ErrorKind::Proxy { .. }
             | ErrorKind::Tls { .. }
             | ErrorKind::LoginFile(_)
@@ -159,7 +160,7 @@ pub enum ErrorKind {
         proxy: String,
         /// Host and port behind it.
         address: String,
-        /// The HTTP status, 0 for an answer that is not HTTP.
+        /// The HTTP status, 0 for no answer or one that is not HTTP.
         status: u16,
     },
     /// No trust.

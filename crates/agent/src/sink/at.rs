@@ -8,7 +8,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{self, AtFlags, CWD, Dir, FileType, Mode, OFlags},
+    fs::{self, AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags},
     io::{Errno, Result},
 };
 use zeroize::Zeroizing;
@@ -19,6 +19,11 @@ const DIR_MODE: u32 = 0o755;
 /// Opens a directory by its path, following links.
 pub(super) fn open_path(path: &Path) -> Result<OwnedFd> {
     fs::openat(CWD, path, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// Waits until nobody else has a lock on the directory, and locks it until it is closed.
+pub(super) fn lock(dir: impl AsFd) -> Result<()> {
+    fs::flock(dir, FlockOperation::LockExclusive)
 }
 
 /// Opens a directory inside another one, following none.

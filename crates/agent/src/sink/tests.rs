@@ -307,3 +307,21 @@ proptest! {
         prop_assert!(generations <= 2);
     }
 }
+
+#[test]
+fn agents_that_share_a_volume_leave_each_others_files_alone() {
+    let volume = Volume::new();
+    thread::scope(|scope| {
+        for name in ["a", "b", "c"] {
+            let volume = &volume;
+            scope.spawn(move || {
+                let sink = volume.sink(&[name]);
+                for count in 0..100 {
+                    volume.write(&sink, &[(name, &count.to_string())], false);
+                    assert_eq!(volume.read(name).unwrap(), count.to_string());
+                }
+            });
+        }
+    });
+    assert_eq!(["a", "b", "c"].map(|name| volume.read(name).unwrap()), ["99"; 3]);
+}

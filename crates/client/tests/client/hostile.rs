@@ -157,7 +157,7 @@ async fn data_is_an_object_of_bounded_depth() {
 async fn an_error_without_an_envelope_goes_by_its_status() {
     for (status, class, retry) in [
         (401, Class::Authentication, Retry::Never),
-        (404, Class::NotFound, Retry::Never),
+        (404, Class::NotFound, Retry::Backoff),
         (418, Class::Unexpected, Retry::Never),
         (502, Class::Unavailable, Retry::Backoff),
     ] {
