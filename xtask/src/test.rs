@@ -51,7 +51,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let (mut features, mut left_out) = (Vec::new(), Vec::new());
     let mut surroundings = Surroundings::default();
     let find = || Programs::find().context("with Go on the PATH, `cargo xtask assets` builds what they need");
-    if let Some(programs) = wanted(args, &cluster_tests, find, &mut left_out)? {
+    if let Some(programs) = wanted(args, &cluster_tests, "cluster-tests", find, &mut left_out)? {
         surroundings.take(programs);
         features.push(CLUSTER_FEATURE);
     }
@@ -60,9 +60,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         postgres_tests.extend(tests_behind(feature)?);
     }
     postgres_tests.dedup();
-    if let Some(directory) = wanted(args, &postgres_tests, postgres::find, &mut left_out)? {
+    let directory = wanted(args, &postgres_tests, "postgres-tests", postgres::find, &mut left_out)?;
+    if let Some(directory) = directory {
         surroundings.path.push(directory);
-        features.extend(POSTGRES_FEATURES);
+        let is_chosen = |feature: &&str| choice::is_chosen(args, feature);
+        features.extend(POSTGRES_FEATURES.into_iter().filter(is_chosen));
     }
     let features = features.join(",");
     let with_features = if features.is_empty() { None } else { Some(["--features", &features]) };
@@ -86,13 +88,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 fn wanted<T>(
     args: &[String],
     tests: &[String],
+    feature: &str,
     find: impl FnOnce() -> Result<T>,
     left_out: &mut Vec<String>,
 ) -> Result<Option<T>> {
-    match (Wanted::by(args, tests), find) {
-        (Wanted::Others, _) => Ok(None),
-        (Wanted::ByName, find) => find().map(Some),
-        (Wanted::Everything, find) => match find() {
+    match Wanted::by(args, tests, feature) {
+        Wanted::Others => Ok(None),
+        Wanted::ByName => find().map(Some),
+        Wanted::Everything => match find() {
             Ok(found) => Ok(Some(found)),
             Err(error) => {
                 left_out.push(format!("the test programs {} were left out: {error:#}", tests.join(", ")));

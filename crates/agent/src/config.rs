@@ -2,7 +2,7 @@
 
 use std::{fmt::Display, net::SocketAddr, path::PathBuf, time::Duration};
 
-use scaivault_client::{Address, Login, PlainHttp, Proxy};
+use scaivault_client::{Address, Login, PlainHttp, Proxy, TenantId};
 use scaivault_contract::{
     Duration as ContractDuration, MappingErrors, Signal, TargetFile, VariableMapping, conflicts, env,
     is_at_or_below,
@@ -73,6 +73,8 @@ pub(crate) struct Server {
     pub(crate) ca_file: Option<PathBuf>,
     /// The proxy in between.
     pub(crate) proxy: Option<Proxy>,
+    /// The tenant to act in; none for the identity's own.
+    pub(crate) tenant: Option<TenantId>,
 }
 
 /// What is done after the first fetch.
@@ -191,6 +193,7 @@ fn server(reader: &mut Reader<'_>) -> Server {
         login,
         ca_file: reader.path(env::SCAIVAULT_CA_FILE),
         proxy,
+        tenant: reader.optional(env::SCAIVAULT_TENANT_ID, str::parse::<TenantId>),
     }
 }
 

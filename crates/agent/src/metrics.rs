@@ -17,9 +17,9 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{cli::Ending, exit::Exit};
+use crate::{ending::Ending, exit::Exit};
 
-/// How long one caller may take. Callers are served one after the other: a scraper is one, and comes now and then.
+/// How long one caller may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 /// How many callers are answered at once, so that one that is silent keeps no other waiting.
 const CALLS_LIMIT: usize = 8;
@@ -105,10 +105,14 @@ impl Metrics {
 
 /// Opens the port; a port that cannot be had is found at the start.
 pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, Ending> {
-    TcpListener::bind(address).await.map_err(|error| Ending {
+    let listener = TcpListener::bind(address).await.map_err(|error| Ending {
         exit: Exit::Failed,
         message: format!("cannot listen on SCAIVAULT_METRICS_LISTEN={address}: {error}; choose a free port"),
-    })
+    })?;
+    // With port 0 it is another one than the configured.
+    let bound = listener.local_addr().unwrap_or(address);
+    tracing::info!(address = %bound, "showing metrics");
+    Ok(listener)
 }
 
 /// Shows the counts to whoever asks for `/metrics`. Never returns.
@@ -201,6 +205,25 @@ mod tests {
             stream.read_to_string(&mut String::new()).await.unwrap()
         };
         assert!(timeout(CALL_TIMEOUT / 2, asked).await.unwrap() > 0);
+        server.abort();
+    }
+
+    #[tokio::test]
+    async fn more_callers_than_are_answered_at_once_are_all_answered() {
+        let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(serve(listener, Arc::default()));
+        let mut callers = JoinSet::new();
+        for _ in 0..5 * CALLS_LIMIT {
+            callers.spawn(async move {
+                let mut stream = TcpStream::connect(address).await.unwrap();
+                stream.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").await.unwrap();
+                let mut answer = String::new();
+                stream.read_to_string(&mut answer).await.unwrap();
+                answer.ends_with("scaivault_agent_fresh_timestamp_seconds 0\n")
+            });
+        }
+        assert!(callers.join_all().await.into_iter().all(|is_whole| is_whole));
         server.abort();
     }
 

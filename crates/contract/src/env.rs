@@ -29,6 +29,8 @@ pub const REFRESH_ON_EVENT: &str = "REFRESH_ON_EVENT";
 pub const FETCH_TIMEOUT: &str = "FETCH_TIMEOUT";
 /// The `ScaiKey` identity to ask for.
 pub const SCAIVAULT_ROLE: &str = "SCAIVAULT_ROLE";
+/// The tenant to act in.
+pub const SCAIVAULT_TENANT_ID: &str = "SCAIVAULT_TENANT_ID";
 /// Audience of the token.
 pub const SCAIVAULT_AUDIENCE: &str = "SCAIVAULT_AUDIENCE";
 /// Additional certificate authority.
@@ -187,6 +189,13 @@ pub static ENVIRONMENT: &[EnvSpec] = &[
         published: false,
         default: "",
         doc: "ScaiKey identity to ask for in the exchange, such as `sa:billing-prod`; ScaiVault decides where absent.",
+        containers: Containers::Both,
+    },
+    EnvSpec {
+        name: SCAIVAULT_TENANT_ID,
+        published: false,
+        default: "",
+        doc: "Tenant to act in, such as `tnt_acme_prod`, for an identity with partner rights; absent: the identity's own.",
         containers: Containers::Both,
     },
     EnvSpec {

@@ -1,6 +1,6 @@
 //! The program's arguments, and what they start.
 
-use std::{env, fs, io, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{fs, io, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use clap::Parser;
 use scaivault_devserver::{
@@ -11,32 +11,20 @@ use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// A ScaiVault in one process, for development and tests. It protects nothing: no real secret belongs into it.
-#[derive(Debug, Parser)]
+#[derive(Parser)]
 #[command(version)]
 pub(crate) struct Args {
-    /// What the server knows when it starts: secrets, policies, identities, engines; YAML or JSON. An engine's
-    /// `connection_url` without a password gets that of the variable PGPASSWORD
+    /// What the server knows when it starts: secrets, policies, identities, engines; YAML or JSON
     #[arg(long, value_name = "FILE")]
     seed: PathBuf,
 
-    /// Keys of the cluster whose tokens are taken: a file with what `kubectl get --raw /openid/v1/jwks` prints, or the
-    /// address where that is fetched, again where a token has an unknown key; https with `--jwks-ca`, or http on
-    /// loopback [default: an issuer made for this run, whose tokens the admin port hands out]
-    #[arg(long, value_name = "FILE|URL")]
-    jwks: Option<String>,
+    /// The password for a `connection_url` of the seed that has none; everybody on the machine sees a command line, so
+    /// give it in the variable
+    #[arg(long, value_name = "PASSWORD", env = "PGPASSWORD", hide_env_values = true)]
+    postgres_password: Option<String>,
 
-    /// The authority of the server in `--jwks`, PEM
-    #[arg(long, value_name = "FILE", requires = "jwks")]
-    jwks_ca: Option<PathBuf>,
-
-    /// A bearer token for the server in `--jwks`, read anew for each request
-    #[arg(long, value_name = "FILE", requires = "jwks")]
-    jwks_token_file: Option<PathBuf>,
-
-    /// What `iss` in the tokens must be, as `kubectl get --raw /.well-known/openid-configuration` has it [default: not
-    /// checked]
-    #[arg(long, value_name = "URL", requires = "jwks")]
-    issuer: Option<String>,
+    #[command(flatten)]
+    issuer: IssuerArgs,
 
     /// Where to listen; plain HTTP on loopback alone
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8200")]
@@ -62,11 +50,9 @@ pub(crate) struct Args {
 impl Args {
     /// Serves until a signal ends the process.
     pub(crate) async fn run(self) -> Result<(), RunError> {
-        let Self { seed, jwks, jwks_ca, jwks_token_file, issuer, listen, admin, tls_dir, tls_name, ca_file } =
-            self;
-        let (keys, issuer) = if let Some(jwks) = jwks {
-            let keys = keys(jwks, jwks_ca, jwks_token_file).await?;
-            (if let Some(issuer) = issuer { keys.of_issuer(&issuer) } else { keys }, None)
+        let Self { seed, postgres_password, issuer, listen, admin, tls_dir, tls_name, ca_file } = self;
+        let (keys, issuer) = if let Some(keys) = issuer.keys().await? {
+            (keys, None)
         } else {
             let issuer = Arc::new(Issuer::generate()?);
             (issuer.keys(), Some(issuer))
@@ -77,9 +63,9 @@ impl Args {
             None => Tls::Generated(tls_name),
         };
         let seed = Seed::new(&read(seed)?)?;
-        let seed = match env::var("PGPASSWORD") {
-            Ok(password) => seed.with_postgres_password(&password),
-            Err(_) => seed,
+        let seed = match postgres_password {
+            Some(password) => seed.with_postgres_password(&password),
+            None => seed,
         };
         let server = DevServer::start(Settings { seed, keys, issuer, listen, admin, tls }).await?;
         if let (Some(file), Some(pem)) = (ca_file, server.ca_pem()) {
@@ -95,6 +81,49 @@ impl Args {
         };
         server.stop().await;
         ended
+    }
+}
+
+/// Whose tokens are taken.
+#[derive(clap::Args)]
+struct IssuerArgs {
+    /// Keys of the cluster whose tokens are taken: a file with what `kubectl get --raw /openid/v1/jwks` prints, or the
+    /// address where that is fetched, again where a token has an unknown key; https with `--jwks-ca`, or http on
+    /// loopback [default: an issuer made for this run, whose tokens the admin port hands out]
+    #[arg(long, value_name = "FILE|URL")]
+    jwks: Option<String>,
+
+    /// The authority of the server in `--jwks`, PEM
+    #[arg(long, value_name = "FILE", requires = "jwks")]
+    jwks_ca: Option<PathBuf>,
+
+    /// A bearer token for the server in `--jwks`, read anew for each request
+    #[arg(long, value_name = "FILE", requires = "jwks")]
+    jwks_token_file: Option<PathBuf>,
+
+    /// What `iss` in the tokens must be, as `kubectl get --raw /.well-known/openid-configuration` has it [default: not
+    /// checked]
+    #[arg(long, value_name = "URL", requires = "jwks")]
+    issuer: Option<String>,
+}
+
+impl IssuerArgs {
+    /// None for an issuer that is made for this run.
+    async fn keys(self) -> Result<Option<Keys>, RunError> {
+        let Self { jwks, jwks_ca, jwks_token_file, issuer } = self;
+        let keys = match jwks {
+            None => return Ok(None),
+            Some(url) if url.contains("://") => {
+                let ca_pem = jwks_ca.map(read).transpose()?;
+                let url = JwksUrl::new(&url, ca_pem.as_deref().map(str::as_bytes), jwks_token_file)?;
+                Keys::fetch(url).await?
+            }
+            Some(file) if jwks_ca.is_some() || jwks_token_file.is_some() => {
+                return Err(RunError::NotFetched { file });
+            }
+            Some(file) => Keys::new(&read(file.into())?)?,
+        };
+        Ok(Some(if let Some(issuer) = issuer { keys.of_issuer(&issuer) } else { keys }))
     }
 }
 
@@ -117,19 +146,6 @@ pub(crate) enum RunError {
     Start(#[from] StartError),
     #[error("cannot listen for signals: {0}")]
     Signal(io::Error),
-}
-
-/// From a file or an URL.
-async fn keys(jwks: String, ca: Option<PathBuf>, token_file: Option<PathBuf>) -> Result<Keys, RunError> {
-    if jwks.contains("://") {
-        let ca_pem = ca.map(read).transpose()?;
-        let url = JwksUrl::new(&jwks, ca_pem.as_deref().map(str::as_bytes), token_file)?;
-        return Ok(Keys::fetch(url).await?);
-    }
-    if ca.is_some() || token_file.is_some() {
-        return Err(RunError::NotFetched { file: jwks });
-    }
-    Ok(Keys::new(&read(jwks.into())?)?)
 }
 
 fn read(file: PathBuf) -> Result<String, RunError> {

@@ -28,7 +28,8 @@ pub enum Route {
     List,
     /// `POST /v1/secrets/batch`.
     ReadBatch,
-    /// `POST /v1/dynamic/engines/{engine}/creds/{role}`. The route is seen in part, its bodies are guessed.
+    /// `POST /v1/dynamic/engines/{engine}/creds/{role}`. The route is seen in part, its bodies are guessed, and so are
+    /// the codes for a database that fails.
     Generate,
     /// `POST /v1/dynamic/leases/{id}/renew`. Guessed.
     Renew,

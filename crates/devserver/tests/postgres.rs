@@ -4,7 +4,9 @@
 mod support;
 
 use std::{
+    fs,
     net::SocketAddr,
+    process::Stdio,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU32, Ordering},
@@ -13,9 +15,14 @@ use std::{
 };
 
 use hyper::Request;
+use rustix::process::{Pid, Signal, kill_process};
 use scaivault_devserver::{DevServer, Issuer, Seed, Settings};
 use scaivault_testkit::postgres::Postgres;
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader},
+    process::Command,
+};
 use tokio_postgres::{Client, NoTls};
 
 use support::{Answered, send};
@@ -116,7 +123,11 @@ async fn client(url: &str) -> Result<Client, tokio_postgres::Error> {
 }
 
 fn seed(url: &str, role: &str) -> Seed {
-    let text = format!(
+    Seed::new(&seed_text(url, role)).unwrap()
+}
+
+fn seed_text(url: &str, role: &str) -> String {
+    format!(
         r#"
 identities:
   - id: sa:web
@@ -131,8 +142,7 @@ engines:
         max_ttl: 24h
         {role}
 "#
-    );
-    Seed::new(&text).unwrap()
+    )
 }
 
 /// ScaiVault and a token of the identity.
@@ -316,4 +326,42 @@ async fn a_wrong_password_of_the_engine_is_seen_at_the_start() {
     let error = start("swordfish").await.err().unwrap().to_string();
     assert!(error.contains("password authentication failed") && !error.contains("swordfish"), "{error}");
     assert!(start("example").await.is_ok());
+}
+
+#[tokio::test]
+async fn the_program_knows_the_password_from_its_environment_and_leaves_no_user_behind() {
+    let directory = tempfile::tempdir().unwrap();
+    let url = shared().url("admin", "example", "postgres");
+    let file = directory.path().join("seed.yaml");
+    fs::write(&file, seed_text(&url.replace(":example@", "@"), "")).unwrap();
+    let mut program = Command::new(env!("CARGO_BIN_EXE_scaivault-devserver"));
+    program.arg("--seed").arg(&file).args(["--listen=127.0.0.1:0", "--admin=127.0.0.1:0"]);
+    program.env("PGPASSWORD", "example").stderr(Stdio::piped()).kill_on_drop(true);
+    let mut program = program.spawn().unwrap();
+    let mut log = BufReader::new(program.stderr.take().unwrap());
+    let mut line = String::new();
+    tokio::time::timeout(PATIENCE, log.read_line(&mut line)).await.unwrap().unwrap();
+    let address = |name: &str| -> SocketAddr {
+        let (_, rest) = line.split_once(&format!("{name}=\"http://")).expect(&line);
+        rest.split('"').next().unwrap().parse().unwrap()
+    };
+    let account = json!({ "namespace": "billing", "service_account": "web" });
+    let request = Request::post("/tokens").header("content-type", "application/json");
+    let subject = send(address("admin"), request, &account.to_string()).await.body;
+    let vault = address(" url");
+    let answered = post(vault, "", "/v1/auth/exchange", json!({ "subject_token": subject })).await;
+    let token = answered.body["access_token"].as_str().unwrap();
+    let made = post(vault, token, "/v1/dynamic/engines/db/creds/readonly", json!({})).await.body;
+    let user = made["data"]["username"].as_str().unwrap();
+    let session = shared().url(user, made["data"]["password"].as_str().unwrap(), "postgres");
+    let session = client(&session).await.unwrap();
+
+    let pid = Pid::from_raw(program.id().unwrap().try_into().unwrap()).unwrap();
+    kill_process(pid, Signal::TERM).unwrap();
+    assert!(tokio::time::timeout(PATIENCE, program.wait()).await.unwrap().unwrap().success());
+    assert!(session.batch_execute("SELECT 1").await.is_err());
+    let admin = client(&url).await.unwrap();
+    assert!(admin.query_opt("SELECT FROM pg_roles WHERE rolname = $1", &[&user]).await.unwrap().is_none());
+    log.read_to_string(&mut line).await.unwrap();
+    assert!(!line.contains("example"), "{line}");
 }

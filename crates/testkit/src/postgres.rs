@@ -41,13 +41,16 @@ impl Postgres {
     /// A new server, without a port: it listens on a socket in a directory of its own. `initdb` and `pg_ctl` have to be
     /// on the `PATH`.
     ///
-    /// `PostgreSQL` does not run as root; for root it runs as the user `postgres`, or `nobody` where there is none.
+    /// PostgreSQL does not run as root; for root it runs as the user `postgres`, or `nobody` where there is none.
     pub fn start() -> Result<Self, PostgresError> {
         let directory = tempfile::Builder::new().prefix("pg-").tempdir()?.keep();
         fs::write(directory.join("password"), ADMIN_PASSWORD)?;
         let mut command = Command::new("sh");
         command.args(["-c", SERVER, "sh"]).arg(&directory).arg(ADMIN).current_dir(&directory);
-        command.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path))).env("LC_ALL", "C");
+        // The settings of whoever runs the tests.
+        for variable in ["PGDATA", "PGHOST", "PGPORT", "PGOPTIONS", "PGCTLTIMEOUT"] {
+            command.env_remove(variable);
+        }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         if is_roots(&directory)? {
             let (user, group) = unprivileged(&fs::read_to_string("/etc/passwd")?)?;

@@ -16,16 +16,15 @@ pub(super) enum Wanted {
 }
 
 impl Wanted {
-    /// Read off the words before `--`, which are cargo's and not the test programs'. `tests` are the
-    /// programs' names; the feature is called by one of them and `-tests`.
-    pub(super) fn by(extra: &[String], tests: &[String]) -> Self {
+    /// Read off the words before `--`, which are cargo's and not the test programs'. `tests` are the programs' names, and
+    /// `feature` is what they are built with.
+    pub(super) fn by(extra: &[String], tests: &[String], feature: &str) -> Self {
         let words: Vec<_> = cargos_words(extra).collect();
         let is_one = |name: &str| tests.iter().any(|test| test == name);
         if words.windows(2).any(|pair| pair[0] == "--test" && is_one(pair[1]))
-            || words.iter().any(|word| {
-                word.strip_prefix("--test=").is_some_and(is_one)
-                    || tests.iter().any(|test| word.contains(&format!("{test}-tests")))
-            })
+            || words
+                .iter()
+                .any(|word| word.strip_prefix("--test=").is_some_and(is_one) || word.contains(feature))
         {
             return Self::ByName;
         }
@@ -52,6 +51,12 @@ impl Wanted {
 pub(super) fn chooses_packages(extra: &[String]) -> bool {
     cargos_words(extra)
         .any(|word| word.starts_with("--package") || (word.starts_with("-p") && !word.starts_with("--")))
+}
+
+/// Whether a feature's package is among those that the words name, if they name any. `feature` is `package/feature`.
+pub(super) fn is_chosen(extra: &[String], feature: &str) -> bool {
+    let package = feature.split_once('/').map_or(feature, |(package, _)| package);
+    !chooses_packages(extra) || cargos_words(extra).any(|word| word.ends_with(package))
 }
 
 fn cargos_words(extra: &[String]) -> impl Iterator<Item = &str> {
@@ -131,10 +136,25 @@ mod tests {
     }
 
     #[test]
+    fn a_feature_is_for_the_packages_that_are_chosen() {
+        let is_chosen = |text: &str| is_chosen(&words(text), "scaivault-agent/postgres-tests");
+        for chosen in
+            ["", "--test postgres", "-p scaivault-agent", "-pscaivault-agent", "--package=scaivault-agent"]
+        {
+            assert!(is_chosen(chosen), "{chosen}");
+        }
+        assert!(!is_chosen("-p scaivault-devserver --test postgres -- scaivault-agent"));
+    }
+
+    #[test]
     fn the_cluster_tests_run_with_all_others_or_by_name() {
         let tests = words("cluster chart");
         for everything in ["", "detach", "--release", "-- --test cluster"] {
-            assert_eq!(Wanted::by(&words(everything), &tests), Wanted::Everything, "{everything}");
+            assert_eq!(
+                Wanted::by(&words(everything), &tests, "cluster-tests"),
+                Wanted::Everything,
+                "{everything}"
+            );
         }
         for named in [
             "--test cluster",
@@ -143,12 +163,12 @@ mod tests {
             "--test golden --test=chart",
             "-p scaivault-injector --features cluster-tests",
         ] {
-            assert_eq!(Wanted::by(&words(named), &tests), Wanted::ByName, "{named}");
+            assert_eq!(Wanted::by(&words(named), &tests, "cluster-tests"), Wanted::ByName, "{named}");
         }
         for others in
             ["-p xtask", "--test golden", "--test=golden", "--doc", "-p scaivault-injector --test cli"]
         {
-            assert_eq!(Wanted::by(&words(others), &tests), Wanted::Others, "{others}");
+            assert_eq!(Wanted::by(&words(others), &tests, "cluster-tests"), Wanted::Others, "{others}");
         }
     }
 

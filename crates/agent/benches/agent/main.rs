@@ -22,7 +22,8 @@ use std::{error::Error, path::PathBuf, process::ExitCode};
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// In the order in which they run: the long ones last.
-const CHAPTERS: [&str; 6] = ["start", "events", "memory", "reads", "starts", "fleet"];
+const CHAPTERS: [&str; 7] =
+    ["start", "events", "memory", "reads", "starts", "fleet-at-intervals", "fleet-by-events"];
 
 fn main() -> ExitCode {
     match run(std::env::args().skip(1).filter(|arg| arg != "--bench")) {
@@ -57,7 +58,8 @@ fn run(mut args: impl Iterator<Item = String>) -> Result<()> {
             "memory" => memory::measure(&agent)?,
             "reads" => reads::measure(&agent)?,
             "starts" => starts::measure(&agent)?,
-            _ => fleet::measure(&agent)?,
+            "fleet-at-intervals" => fleet::measure(&agent, &fleet::AT_INTERVALS)?,
+            _ => fleet::measure(&agent, &fleet::BY_EVENTS)?,
         }
     }
     Ok(())

@@ -125,6 +125,18 @@ fn files_of_different_variables_must_not_collide() {
 }
 
 #[test]
+fn a_tenant_is_named_by_an_identifier() {
+    let tenant = |text| {
+        let config =
+            read(Container::Init, [(env::SECRETS, "a/b -> /run/b"), (env::SCAIVAULT_TENANT_ID, text)]);
+        config.map(|config| config.server.tenant.map(|tenant| tenant.as_str().to_owned()))
+    };
+    assert_eq!(tenant("tnt_acme"), Ok(Some("tnt_acme".to_owned())));
+    assert_eq!(tenant(""), Ok(None));
+    assert!(tenant("a/b").unwrap_err().to_string().starts_with("SCAIVAULT_TENANT_ID: "));
+}
+
+#[test]
 fn client_credentials_go_before_the_exchange() {
     let config = read(
         Container::Init,

@@ -68,7 +68,7 @@ mod tests {
         let mut pace = Pace::new(INTERVAL, true);
         for (left, seconds) in [(1.0, 30), (0.5, 30), (0.25, 60), (0.1, 150), (0.0, 300), (0.6, 30)] {
             pace.read(Some(left));
-            assert_eq!(pace.interval().as_secs_f64().round(), f64::from(seconds), "{left}");
+            assert_eq!(pace.interval().as_millis(), seconds * 1000, "{left}");
         }
         pace.read(Some(0.0));
         pace.read(None);

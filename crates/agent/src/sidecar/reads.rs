@@ -93,7 +93,7 @@ impl Reads {
     pub(super) fn ask(&mut self, changes: &Changes, now: Instant) {
         let has_changed = |key: &&Key| match changes {
             Changes::Any => true,
-            Changes::Of(changed) => changed.get(&key.path).is_some_and(|version| {
+            Changes::Of(paths) => paths.get(&key.path).is_some_and(|version| {
                 // A rotation is told twice, as an update too.
                 version.is_none() || self.versions.get(*key) != version.as_ref() || self.asked.contains(*key)
             }),

@@ -1,9 +1,12 @@
 //! The built agent against a ScaiVault in this process: files, exit codes, restarts, signals.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by panicking")]
 
+mod codes;
 mod events;
+mod hostile;
 mod init;
 mod sidecar;
+mod stop;
 #[path = "../support/mod.rs"]
 mod support;
 mod trouble;

@@ -11,7 +11,6 @@ mod resume;
 mod rotations;
 mod sidecar;
 mod signals;
-#[allow(dead_code, reason = "the other test program uses the rest")]
 #[path = "../support/mod.rs"]
 mod support;
 mod user;

@@ -4,6 +4,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Stdio,
+    thread::yield_now,
     time::{Duration, Instant},
 };
 
@@ -59,6 +60,8 @@ impl Sidecar {
             let deadline = Instant::now() + PATIENCE;
             while !is_so() {
                 assert!(Instant::now() < deadline, "it takes too long");
+                // What it watches may need this core.
+                yield_now();
             }
             kill_process(pid, Signal::KILL).unwrap();
         };
@@ -77,12 +80,10 @@ impl Sidecar {
         let Ok(ended) = timeout(limit, self.child.wait()).await else {
             panic!("it has not ended within {limit:?}: {}", log(&self.log));
         };
-        Ended { code: ended.unwrap().code(), log: log(&self.log) }
+        Ended::new(ended.unwrap().code(), log(&self.log))
     }
 }
 
 fn log(file: &Path) -> String {
-    let log = fs::read_to_string(file).unwrap();
-    assert!(!log.contains("swordfish"), "a value in the log: {log}");
-    log
+    fs::read_to_string(file).unwrap()
 }

@@ -63,6 +63,7 @@ fn defaults_parse() {
             | SCAIVAULT_CA_FILE
             | SCAIVAULT_CREDENTIALS_DIR
             | SCAIVAULT_STATE_DIR
+            | SCAIVAULT_TENANT_ID
             | SCAIVAULT_METRICS_LISTEN => default.is_empty(),
             other => panic!("{other} has no check here"),
         };

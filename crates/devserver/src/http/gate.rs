@@ -31,12 +31,15 @@ pub(super) async fn gate(
 ) -> Response {
     let request_id = format!("req_{}", shared.vault().random.word());
     shared.count(route);
-    let Disturbance { delay, hangs, refusal } = shared.vault().faults.disturb(route);
+    let Disturbance { delay, lateness, answer, hangs, refusal } = shared.vault().faults.disturb(route);
     if hangs {
         pending::<()>().await;
     }
     if !delay.is_zero() {
         tokio::time::sleep(delay).await;
+    }
+    if let Some(answer) = answer {
+        return complete(answer.into_response(), &request_id, None);
     }
     let mut level = None;
     let admitted = match refusal {
@@ -51,6 +54,9 @@ pub(super) async fn gate(
         Ok(None) => next.run(request).await,
         Err(error) => error.into_response(),
     };
+    if !lateness.is_zero() {
+        tokio::time::sleep(lateness).await;
+    }
     complete(response, &request_id, level)
 }
 

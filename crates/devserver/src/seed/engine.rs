@@ -72,8 +72,8 @@ impl Role {
                 return Err(format!("{key} are for an engine with `postgres`, which this one has not"));
             }
             let has = |names: &&[&str]| names.iter().any(|name| statements.iter().any(|s| s.names(name)));
-            if let Some(missing) = needed.iter().find(|names| !has(names)) {
-                return Err(format!("{key} do not contain {{{{{}}}}}", missing[0]));
+            if let Some([missing, ..]) = needed.iter().find(|names| !has(names)) {
+                return Err(format!("{key} do not contain {{{{{missing}}}}}"));
             }
         }
         Ok(())

@@ -37,25 +37,63 @@ pub enum Effect {
         /// Milliseconds.
         milliseconds: u64,
     },
+    /// It is done, and answered so much later: what it changes has changed before the caller knows.
+    Late {
+        /// Milliseconds.
+        milliseconds: u64,
+    },
+    /// It is answered with status 200 and this body, whatever was asked: what stands before a server may do so.
+    Answer {
+        /// The body.
+        body: String,
+    },
     /// It is never answered.
     Hang,
 }
 
 impl Fault {
-    /// A fault on one route that answers with `code`, `times` times.
+    /// A fault on one route, until it is switched off.
+    pub fn on(route: Route, effect: Effect) -> Self {
+        Self { route: Some(route), effect, times: None }
+    }
+
+    /// A fault on all routes, until it is switched off.
+    pub fn everywhere(effect: Effect) -> Self {
+        Self { route: None, effect, times: None }
+    }
+
+    /// One route answers with `code`, until this is switched off.
+    pub fn always(route: Route, code: &str) -> Self {
+        Self::on(route, Effect::refuse(code))
+    }
+
+    /// One route never answers, until this is switched off.
+    pub fn hang(route: Route) -> Self {
+        Self::on(route, Effect::Hang)
+    }
+
+    /// One route answers with `code`, `times` times.
     pub fn refuse(route: Route, code: &str, times: u32) -> Self {
-        let effect = Effect::Refuse { code: code.to_owned(), retry_after: None };
-        Self { route: Some(route), effect, times: Some(times) }
+        Self { times: Some(times), ..Self::always(route, code) }
+    }
+}
+
+impl Effect {
+    /// A refusal with `code` that does not say when to come back.
+    pub fn refuse(code: &str) -> Self {
+        Self::Refuse { code: code.to_owned(), retry_after: None }
     }
 }
 
 #[derive(Default)]
 pub(crate) struct Faults(Vec<Fault>);
 
-/// What the faults make of one request: first wait, then perhaps refuse.
+/// What the faults make of one request: first wait, then perhaps answer or refuse, then wait with the answer.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Disturbance {
     pub(crate) delay: Duration,
+    pub(crate) lateness: Duration,
+    pub(crate) answer: Option<String>,
     pub(crate) hangs: bool,
     pub(crate) refusal: Option<ApiError>,
 }
@@ -86,6 +124,8 @@ impl Faults {
                         Some(refusal.with_retry_after(retry_after.map(Duration::from_secs)));
                 }
                 Effect::Delay { milliseconds } => disturbance.delay += Duration::from_millis(*milliseconds),
+                Effect::Late { milliseconds } => disturbance.lateness += Duration::from_millis(*milliseconds),
+                Effect::Answer { body } => disturbance.answer = Some(body.clone()),
                 Effect::Hang => disturbance.hangs = true,
             }
             fault.times = fault.times.map(|times| times.saturating_sub(1));
@@ -111,6 +151,21 @@ mod tests {
         assert_eq!(code(&mut faults).unwrap(), "service_unavailable");
         assert_eq!(code(&mut faults).unwrap(), "internal_error");
         assert_eq!(code(&mut faults), None);
+    }
+
+    #[test]
+    fn faults_without_a_number_stay_until_they_are_switched_off() {
+        let mut faults = Faults::default();
+        faults.add(Fault::hang(Route::Read));
+        faults.add(Fault::everywhere(Effect::Late { milliseconds: 1 }));
+        for _ in 0..3 {
+            let read = faults.disturb(Route::Read);
+            assert!(read.hangs && read.lateness == Duration::from_millis(1));
+            let poll = faults.disturb(Route::Poll);
+            assert!(!poll.hangs && poll.lateness == Duration::from_millis(1));
+        }
+        faults.clear();
+        assert_eq!(faults.disturb(Route::Read), Disturbance::default());
     }
 
     #[test]

@@ -13,13 +13,13 @@ fn keys(texts: &[&str]) -> BTreeSet<Key> {
     texts.iter().map(|text| key(text)).collect()
 }
 
-fn secret(version: u64) -> Result<Secret, Failure> {
-    Ok(Secret { version, data: SecretData::new("{}").unwrap() })
+fn secret(version: u64) -> Secret {
+    Secret { version, data: SecretData::new("{}").unwrap() }
 }
 
-fn refused(code: ErrorCode, retry_after: Option<Duration>) -> Result<Secret, Failure> {
+fn refused(code: ErrorCode, retry_after: Option<Duration>) -> Failure {
     let refusal = Refusal { status: 400, code, message: String::new(), request_id: None, retry_after };
-    Err(Failure::of_refusal("a/b", &refusal))
+    Failure::of_refusal("a/b", &refusal)
 }
 
 fn answers<const N: usize>(of: [(&str, Result<Secret, Failure>); N]) -> Answers {
@@ -38,12 +38,12 @@ fn of<const N: usize>(changes: [(&str, Option<u64>); N]) -> Changes {
 #[test]
 fn all_is_read_at_the_interval_but_for_pinned_versions() {
     let now = Instant::now();
-    let mut reads = reads(&[], &answers([("a/b", secret(1)), ("a/c@3", secret(3))]), now);
+    let mut reads = reads(&[], &answers([("a/b", Ok(secret(1))), ("a/c@3", Ok(secret(3)))]), now);
     assert_eq!(reads.due(), now + INTERVAL);
     assert_eq!(reads.start(now, 0.5), None);
     let round = reads.start(now + INTERVAL, 0.5).unwrap();
     assert_eq!(round, Round { keys: keys(&["a/b"]), is_all: true });
-    let written = reads.answered(answers([("a/b", secret(2))]), None, now + INTERVAL);
+    let written = reads.answered(answers([("a/b", Ok(secret(2)))]), None, now + INTERVAL);
     assert_eq!(written.len(), 2, "what never changes is written with it");
     reads.done(round, true, now + INTERVAL, 0.5);
     assert_eq!(reads.due(), now + 2 * INTERVAL);
@@ -52,14 +52,14 @@ fn all_is_read_at_the_interval_but_for_pinned_versions() {
 #[test]
 fn what_has_changed_is_read_at_once_and_what_is_known_is_not() {
     let now = Instant::now();
-    let first = answers([("a/b", secret(4)), ("a/c", secret(1)), ("a/d@1", secret(1))]);
+    let first = answers([("a/b", Ok(secret(4))), ("a/c", Ok(secret(1))), ("a/d@1", Ok(secret(1)))]);
     let mut reads = reads(&[], &first, now);
     reads.ask(&of([("a/b", Some(4)), ("a/d", Some(2)), ("x/y", None)]), now);
     assert_eq!(reads.start(now, 0.5), None);
     reads.ask(&of([("a/b", Some(5))]), now);
     let round = reads.start(now, 0.5).unwrap();
     assert_eq!(round, Round { keys: keys(&["a/b"]), is_all: false });
-    reads.answered(answers([("a/b", secret(5))]), None, now);
+    reads.answered(answers([("a/b", Ok(secret(5)))]), None, now);
     reads.done(round, true, now, 0.5);
     reads.ask(&of([("a/b", Some(5))]), now);
     assert_eq!(reads.start(now, 0.5), None);
@@ -72,10 +72,10 @@ fn what_has_changed_is_read_at_once_and_what_is_known_is_not() {
 #[test]
 fn what_was_not_written_is_read_again_though_its_version_is_known() {
     let now = Instant::now();
-    let mut reads = reads(&[], &answers([("a/b", secret(1))]), now);
+    let mut reads = reads(&[], &answers([("a/b", Ok(secret(1)))]), now);
     reads.ask(&of([("a/b", Some(2))]), now);
     let round = reads.start(now, 0.5).unwrap();
-    reads.answered(answers([("a/b", secret(2))]), None, now);
+    reads.answered(answers([("a/b", Ok(secret(2)))]), None, now);
     reads.done(round, false, now, 1.0);
     assert_eq!(reads.due(), now + FIRST_PAUSE);
     reads.ask(&of([("a/b", Some(2))]), now);
@@ -86,13 +86,13 @@ fn what_was_not_written_is_read_again_though_its_version_is_known() {
 fn what_failed_is_tried_again_and_never_before_the_server_wants() {
     let now = Instant::now();
     let unavailable = refused(ErrorCode::ServiceUnavailable, None);
-    let mut reads = reads(&[], &answers([("a/b", unavailable), ("a/c", secret(1))]), now);
+    let mut reads = reads(&[], &answers([("a/b", Err(unavailable)), ("a/c", Ok(secret(1)))]), now);
     assert_eq!(reads.due(), now + FIRST_PAUSE);
     let round = reads.start(now + FIRST_PAUSE, 0.5).unwrap();
     assert_eq!(round.keys, keys(&["a/b"]));
     let now = now + FIRST_PAUSE;
     let throttled = refused(ErrorCode::RateLimited, Some(600 * SECOND));
-    reads.answered(answers([("a/b", throttled)]), None, now);
+    reads.answered(answers([("a/b", Err(throttled))]), None, now);
     reads.done(round, true, now, 0.5);
     // Neither by itself nor for an event nor at the interval.
     assert_eq!(reads.due(), now + 600 * SECOND);
@@ -105,7 +105,7 @@ fn what_failed_is_tried_again_and_never_before_the_server_wants() {
 #[test]
 fn the_variables_are_read_together() {
     let now = Instant::now();
-    let first = answers([("a/b", secret(1)), ("a/c", secret(1)), ("a/d", secret(1))]);
+    let first = answers([("a/b", Ok(secret(1))), ("a/c", Ok(secret(1))), ("a/d", Ok(secret(1)))]);
     let mut reads = reads(&["a/b", "a/c"], &first, now);
     reads.ask(&of([("a/b", None)]), now);
     assert_eq!(reads.start(now, 0.5).unwrap().keys, keys(&["a/b", "a/c"]));
