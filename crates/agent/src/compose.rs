@@ -12,8 +12,8 @@ use crate::{
     exit::Exit,
     failure::Failure,
     fetch::{Answers, Key},
+    leases::Leases,
     render::{self, Content},
-    state::Leases,
 };
 
 /// The most bytes of the variables' file: a kubelet reads no more of it.
@@ -72,7 +72,7 @@ pub(crate) fn compose<'a>(
                     composed(spec, content)
                 }
             },
-            Source::Lease(dynamic) => match leases.0.get(dynamic) {
+            Source::Lease(dynamic) => match leases.get(dynamic) {
                 None => continue,
                 Some(lease) => {
                     let path = format!("{}/{}", dynamic.engine, dynamic.role);

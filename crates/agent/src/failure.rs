@@ -57,10 +57,7 @@ impl Failure {
 
     /// How long ScaiVault asks to be left alone.
     pub(crate) fn asked_pause(&self) -> Option<Duration> {
-        match self.retry {
-            Retry::After(pause) => Some(pause),
-            Retry::Backoff | Retry::Once | Retry::Never => None,
-        }
+        self.retry.asked()
     }
 
     fn of_class(subject: impl fmt::Display, error: impl fmt::Display, class: Class, retry: Retry) -> Self {

@@ -17,7 +17,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{cli::Ending, exit::Exit};
+use crate::{ending::Ending, exit::Exit};
 
 /// How long one caller may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);

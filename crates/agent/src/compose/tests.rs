@@ -56,7 +56,7 @@ fn what_was_not_asked_for_is_left_out_without_a_failure() {
     let credentials = SecretData::new(r#"{"username":"u"}"#).unwrap();
     let lease = Lease { id: "lease_1".parse().unwrap(), credentials, term };
     let lease = HeldLease::generated(lease, SystemTime::UNIX_EPOCH);
-    let leases = Leases([("engine=e role=r".parse().unwrap(), lease)].into());
+    let leases = Leases::from_iter([("engine=e role=r".parse().unwrap(), lease)]);
     let composition = compose(&wanted, &Answers::new(), &leases, Variables::AllOrNone);
     assert_eq!(text(&composition, "/s/db").unwrap(), "e/r u");
     assert_eq!((composition.files.len(), composition.failures.len()), (1, 0));

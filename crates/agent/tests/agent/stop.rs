@@ -32,17 +32,14 @@ async fn all_leases_are_revoked_beside_each_other() {
             until(|| pod.secret("20.json").is_some()).await;
             agent
         } else {
-            // Held up when it has some leases.
-            pod.vault.add_fault(Fault::on(Route::Generate, Effect::Late { milliseconds: 500 }));
-            let agent = start(&mut pod.agent(command, &variables));
-            pod.requested(Route::Generate, 4).await;
-            pod.vault.add_fault(Fault::hang(Route::Generate));
-            let generated = pod.vault.requests(Route::Generate);
-            pod.requested(Route::Generate, generated + 1).await;
+            // Held up by what it reads beside them.
+            pod.vault.add_fault(Fault::hang(Route::Read));
+            let agent = start(pod.agent(command, &variables).env("FAIL_OPEN", "true"));
+            until(|| pod.live_leases() == 20).await;
             agent
         };
-        assert!(pod.live_leases() >= 4);
-        // One after the other they would take 12 s at least, and the agent gives up after 10 s.
+        assert_eq!(pod.live_leases(), 20);
+        // One after the other they would take 60 s, and the agent gives up after 10 s.
         pod.vault.add_fault(Fault::on(Route::Revoke, Effect::Delay { milliseconds: 3000 }));
         let ended = terminate(agent).await;
         assert_eq!((pod.live_leases(), pod.vault.subscriptions()), (0, 0), "{}", ended.log);
@@ -89,4 +86,62 @@ async fn what_is_not_given_back_at_once_is_tried_again() {
     pod.vault.add_fault(Fault::refuse(Route::Unsubscribe, "service_unavailable", 1));
     terminate(sidecar).await.check(0, &["lease revoked"]);
     assert_eq!((pod.live_leases(), pod.vault.subscriptions()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_lease_that_is_being_generated_at_the_end_is_revoked_too() {
+    for command in ["init", "sidecar"] {
+        let pod = Pod::new().await;
+        let dynamic = pod.mapping(&[("engine=postgres role=readonly", "db.json")]);
+        let late = Effect::Late { milliseconds: 1000 };
+        pod.vault.add_fault(Fault { route: Some(Route::Generate), effect: late, times: None });
+        let agent = start(&mut pod.agent(command, &[("DYNAMIC", &dynamic)]));
+        until(|| pod.live_leases() == 1).await;
+        terminate(agent).await.check(1, &["stopped by SIGTERM", "lease revoked"]);
+        assert_eq!((pod.live_leases(), pod.vault.requests(Route::Generate)), (0, 1), "{command}");
+    }
+}
+
+#[tokio::test]
+async fn a_lease_that_is_to_replace_another_at_the_end_is_revoked_too() {
+    let pod = Pod::new().await;
+    let dynamic = pod.mapping(&[("engine=postgres role=readonly ttl=3s", "db.json")]);
+    let sidecar = start(&mut pod.agent("sidecar", &[("DYNAMIC", &dynamic)]));
+    until(|| pod.secret("db.json").is_some()).await;
+    let late = Effect::Late { milliseconds: 1000 };
+    pod.vault.add_fault(Fault { route: Some(Route::Generate), effect: late, times: None });
+    pod.vault.take_lease_away(&pod.vault.leases().first().unwrap().id);
+    until(|| pod.vault.leases().len() == 2).await;
+    terminate(sidecar).await.check(0, &["lease revoked"]);
+    assert_eq!(pod.live_leases(), 0);
+}
+
+#[tokio::test]
+async fn a_lease_that_comes_too_late_for_a_start_is_revoked() {
+    for fail_open in ["true", "false"] {
+        let pod = Pod::new().await;
+        let dynamic = pod.mapping(&[("engine=postgres role=readonly", "db.json")]);
+        let late = Effect::Late { milliseconds: 1500 };
+        pod.vault.add_fault(Fault { route: Some(Route::Generate), effect: late, times: None });
+        let variables = [("DYNAMIC", dynamic.as_str()), ("FETCH_TIMEOUT", "1s"), ("FAIL_OPEN", fail_open)];
+        pod.run("init", &variables).await.check(i32::from(fail_open == "false"), &["lease revoked"]);
+        assert_eq!((pod.live_leases(), pod.vault.requests(Route::Generate)), (0, 1), "{fail_open}");
+    }
+}
+
+#[tokio::test]
+async fn leases_are_renewed_beside_each_other() {
+    let pod = Pod::new().await;
+    let dynamic = pod.mapping(&[
+        ("engine=postgres role=readonly ttl=6s", "a.json"),
+        ("engine=postgres role=readonly ttl=7s", "b.json"),
+    ]);
+    let sidecar = start(&mut pod.agent("sidecar", &[("DYNAMIC", &dynamic)]));
+    until(|| pod.secret("b.json").is_some()).await;
+    pod.vault.add_fault(Fault { route: Some(Route::Renew), effect: Effect::Hang, times: Some(1) });
+    // The second does not wait until the first is given up.
+    let began = Instant::now();
+    pod.requested(Route::Renew, 2).await;
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    terminate(sidecar).await.check(0, &[]);
 }

@@ -15,12 +15,12 @@ const GENERATED: Duration = Duration::from_secs(30);
 
 /// Before which time nothing is done.
 #[derive(Debug, Default)]
-pub(super) struct Pauses {
+pub(super) struct LeasePauses {
     failed: BTreeMap<DynamicRef, Instant>,
     generated: BTreeMap<DynamicRef, Instant>,
 }
 
-impl Pauses {
+impl LeasePauses {
     /// From when on a renewal may be sent; none where at once.
     pub(super) fn until_renewal(&self, dynamic: &DynamicRef) -> Option<Instant> {
         self.failed.get(dynamic).copied()
@@ -67,7 +67,7 @@ mod tests {
     fn a_lease_that_ends_soon_is_tried_some_times_more_and_not_in_a_circle() {
         let dynamic: DynamicRef = "engine=e role=r".parse().unwrap();
         let start = Instant::now();
-        let (mut pauses, mut now, mut tries) = (Pauses::default(), start, 0);
+        let (mut pauses, mut now, mut tries) = (LeasePauses::default(), start, 0);
         // The last third of 45 s.
         while now < start + 15 * SECOND {
             pauses.failed(&dynamic, Some(start + 15 * SECOND - now), None, now);
@@ -88,7 +88,7 @@ mod tests {
     fn a_lease_that_was_just_generated_may_be_renewed_but_not_generated_again() {
         let dynamic: DynamicRef = "engine=e role=r".parse().unwrap();
         let now = Instant::now();
-        let mut pauses = Pauses::default();
+        let mut pauses = LeasePauses::default();
         pauses.failed(&dynamic, None, None, now);
         pauses.generated(&dynamic, now);
         assert_eq!(pauses.until_renewal(&dynamic), None);
