@@ -1,5 +1,7 @@
 //! The end of a pod: what ScaiVault holds for it is given back.
 
+use std::time::{Duration, Instant};
+
 use scaivault_devserver::{Effect, Fault, Route};
 
 use crate::support::{Pod, Sidecar, start, terminate, until};
