@@ -54,7 +54,7 @@ async fn a_renewal_that_is_answered_with_nonsense_or_refused_the_login_makes_no_
     let pod = Pod::new().await;
     let dynamic = pod.mapping(&[("engine=postgres role=readonly ttl=12s", "db.json")]);
     let nonsense = Effect::Answer { body: "<html>".to_owned() };
-    pod.vault.add_fault(Fault { times: Some(1), ..Fault::on(Route::Renew, nonsense) });
+    pod.vault.add_fault(Fault::on(Route::Renew, nonsense).times(1));
     pod.vault.add_fault(Fault::refuse(Route::Renew, "token_revoked", 1));
     let sidecar = start(&mut pod.agent("sidecar", &[("DYNAMIC", &dynamic)]));
     pod.requested(Route::Renew, 2).await;

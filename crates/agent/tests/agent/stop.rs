@@ -1,7 +1,5 @@
 //! The end of a pod: what ScaiVault holds for it is given back.
 
-use std::time::{Duration, Instant};
-
 use scaivault_devserver::{Effect, Fault, Route};
 
 use crate::support::{Pod, Sidecar, start, terminate, until};
@@ -135,7 +133,7 @@ async fn leases_are_renewed_beside_each_other() {
         ("engine=postgres role=readonly ttl=6s", "a.json"),
         ("engine=postgres role=readonly ttl=7s", "b.json"),
     ]);
-    pod.vault.add_fault(Fault { times: Some(1), ..Fault::hang(Route::Renew) });
+    pod.vault.add_fault(Fault::hang(Route::Renew).times(1));
     let sidecar = Sidecar::start(&pod, &[("DYNAMIC", &dynamic)]);
     pod.requested(Route::Renew, 2).await;
     assert_eq!(sidecar.said("lease not renewed"), 0, "the second waits until the first is given up");
