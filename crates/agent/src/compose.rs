@@ -105,10 +105,10 @@ fn compose_variables<'a>(
 ) {
     let Some(target) = &wanted.variables_file else { return };
     let mut bytes = Zeroizing::new(Vec::new());
-    let (mut was_asked, mut failures) = (false, Vec::new());
+    let mut failures = Vec::new();
     for mapping in &wanted.variables {
-        let Some(answer) = answers.get(&Key::of(&mapping.secret)) else { continue };
-        was_asked = true;
+        // The file is written as a whole: with one that was not asked for this time it stays as it is.
+        let Some(answer) = answers.get(&Key::of(&mapping.secret)) else { return };
         let line = answer.as_ref().map_err(Clone::clone).and_then(|Secret { data, .. }| {
             let field = mapping.secret.field.as_ref().expect("the grammar of variables asks for a field");
             render::variable_line(&mapping.variable, &object(data), field)
@@ -127,7 +127,7 @@ fn compose_variables<'a>(
         composition.failures.push(Failure::new(target, reason, Exit::Invalid));
         return;
     }
-    if was_asked && (failures.is_empty() || variables == Variables::AsTheyAre) {
+    if failures.is_empty() || variables == Variables::AsTheyAre {
         composition.files.push(Composed { target, mode: FileMode::DEFAULT, bytes });
     }
     composition.failures.append(&mut failures);

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use scaivault_client::{Backoff, Client, Error, Retry, Secret};
+use scaivault_client::{AnswerFault, Backoff, Client, Error, ErrorKind, Retry, Secret};
 use scaivault_contract::{SecretPath, SecretRef};
 use tokio::{
     task::JoinSet,
@@ -155,23 +155,27 @@ pub(crate) async fn read_all(client: &Arc<Client>, keys: BTreeSet<Key>, patience
     }
 }
 
-type Answered = Vec<(Key, Result<Secret, Failure>)>;
+type Answered = (Key, Result<Secret, Failure>);
 
-async fn answer(client: Arc<Client>, call: Call) -> Answered {
+async fn answer(client: Arc<Client>, call: Call) -> Vec<Answered> {
     match call {
-        Call::Single(key) => {
-            let read = client.read(&key.path, key.version).await;
-            let answered = read.map_err(|error| Failure::of_error(&key, &error));
-            vec![(key, answered)]
-        }
+        Call::Single(key) => vec![read(&client, key).await],
         Call::Batch { paths, version } => match client.read_batch(&paths, version).await {
             Ok(batch) => {
                 let answers = batch.answers.into_iter().map(|(path, answered)| {
                     let key = Key { path, version };
-                    let answered = answered.map_err(|refusal| Failure::of_refusal(&key, &refusal));
+                    let answered = answered.map_err(|error| Failure::of_error(&key, &error));
                     (key, answered)
                 });
                 answers.collect()
+            }
+            // Together they are too much, or one of them is.
+            Err(Error { kind: ErrorKind::Answer(AnswerFault::TooLarge { .. }), .. }) => {
+                let mut answered = Vec::with_capacity(paths.len());
+                for path in paths {
+                    answered.push(read(&client, Key { path, version }).await);
+                }
+                answered
             }
             Err(error) => {
                 let fail = |path| {
@@ -183,4 +187,10 @@ async fn answer(client: Arc<Client>, call: Call) -> Answered {
             }
         },
     }
+}
+
+async fn read(client: &Client, key: Key) -> Answered {
+    let read = client.read(&key.path, key.version).await;
+    let answered = read.map_err(|error| Failure::of_error(&key, &error));
+    (key, answered)
 }

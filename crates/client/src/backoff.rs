@@ -23,12 +23,13 @@ impl Backoff {
 
     /// How long to wait before the next try; none when there should not be one.
     ///
-    /// What the server asks for is never shortened, only lengthened by up to a tenth. It may be longer than the
-    /// caller has time: the caller compares.
+    /// What the server asks for is never shortened, only lengthened, by up to a tenth or to the pause that has grown. It
+    /// may be longer than the caller has time: the caller compares.
     pub fn pause(&mut self, retry: Retry) -> Option<Duration> {
         match retry {
             Retry::Never => None,
-            Retry::After(asked) => Some(asked + self.below(asked / 10)),
+            // A server that asks for little each time is not asked in a circle.
+            Retry::After(asked) => Some(self.grow().max(asked + self.below(asked / 10))),
             Retry::Once if self.is_once_spent => None,
             Retry::Once => {
                 self.is_once_spent = true;
@@ -90,6 +91,17 @@ mod tests {
         for _ in 0..100 {
             let pause = backoff.pause(Retry::After(20 * SECOND)).unwrap();
             assert!((20 * SECOND..=22 * SECOND).contains(&pause), "{pause:?}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_asks_for_little_is_not_asked_in_a_circle() {
+        for asked in [Duration::ZERO, SECOND] {
+            let mut backoff = Backoff::new(SECOND, 8 * SECOND, 1);
+            for whole in [1, 2, 4, 8, 8] {
+                let pause = backoff.pause(Retry::After(asked)).unwrap();
+                assert!(pause >= SECOND * whole / 2, "{pause:?} of {whole} s");
+            }
         }
     }
 

@@ -9,8 +9,8 @@ use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
 use crate::{
-    AnswerFault, Batch, CLIENT_ID_FILE, CLIENT_SECRET_FILE, ErrorKind, Event, EventId, EventKind,
-    LoginFileError, NewSubscription, POLL_WAIT_LIMIT, Poll, Secret, SecretData, SubscriptionId,
+    AnswerFault, Batch, CLIENT_ID_FILE, CLIENT_SECRET_FILE, Error, ErrorKind, Event, EventId, EventKind,
+    LoginFileError, NewSubscription, Operation, POLL_WAIT_LIMIT, Poll, Secret, SecretData, SubscriptionId,
     envelope::{EnvelopeError, json},
     login,
     transport::{Answer, Content},
@@ -98,7 +98,7 @@ pub(crate) fn batch_answer(answer: &Answer, paths: &[SecretPath]) -> Result<Batc
     #[derive(Deserialize)]
     struct BatchAnswer<'a> {
         #[serde(borrow)]
-        secrets: BTreeMap<String, SecretAnswer<'a>>,
+        secrets: BTreeMap<String, &'a RawValue>,
         #[serde(default)]
         errors: BTreeMap<String, EnvelopeError>,
     }
@@ -106,14 +106,19 @@ pub(crate) fn batch_answer(answer: &Answer, paths: &[SecretPath]) -> Result<Batc
     let mut answers = BTreeMap::new();
     for path in paths {
         let got = match (secrets.remove(path.as_str()), errors.remove(path.as_str())) {
-            (Some(secret), _) => Ok(secret.into_secret()?),
-            (None, Some(error)) => Err(error.into_refusal(answer.status, None)),
+            // One that cannot be used is no concern of the others.
+            (Some(secret), _) => batch_secret(secret).map_err(ErrorKind::from),
+            (None, Some(error)) => Err(error.into_refusal(answer.status, None).into()),
             (None, None) if answers.contains_key(path) => continue,
-            (None, None) => return Err(AnswerFault::Missing("answer for one of the paths").into()),
+            (None, None) => Err(AnswerFault::Missing("answer for the path").into()),
         };
-        answers.insert(path.clone(), got);
+        answers.insert(path.clone(), got.map_err(|kind| Error::new(Operation::ReadBatch, kind)));
     }
     Ok(Batch { answers })
+}
+
+fn batch_secret(secret: &RawValue) -> Result<Secret, AnswerFault> {
+    json::<SecretAnswer<'_>>(secret.get().as_bytes())?.into_secret()
 }
 
 /// The body that makes a subscription which is polled.

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::{Map, Value};
 use thiserror::Error;
 
 /// How many objects and arrays may stand in each other in a secret's data, the data itself counted: far above what
@@ -33,7 +34,8 @@ impl SecretData {
         if depth(json) > DATA_DEPTH_LIMIT {
             return Err(DataFault::TooDeep);
         }
-        match serde_json::from_str::<serde::de::IgnoredAny>(json) {
+        // Into what is made of it later: to skip a value is not to parse it, and what then fails is found too late.
+        match serde_json::from_str::<Map<String, Value>>(json) {
             Ok(_) => Ok(Self(SecretString::from(json))),
             Err(_) => Err(DataFault::NotAnObject),
         }
@@ -75,7 +77,7 @@ fn depth(json: &str) -> usize {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum DataFault {
-    /// Not JSON, or another value than an object.
+    /// Not JSON that can be parsed, or another value than an object.
     #[error("the secret's data is not a JSON object")]
     NotAnObject,
     /// Deeper than [`DATA_DEPTH_LIMIT`].
@@ -96,6 +98,13 @@ mod tests {
     #[test]
     fn refuses_what_is_not_an_object() {
         for json in ["", "null", "[]", "\"text\"", "{", "{} {}", "{\"a\":}", "no"] {
+            assert_eq!(SecretData::new(json).unwrap_err(), DataFault::NotAnObject, "{json}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_no_reader_further_on_can_parse() {
+        for json in [r#"{"p":"\ud800"}"#, r#"{"p":1e999}"#, r#"{"\udc00":[]}"#] {
             assert_eq!(SecretData::new(json).unwrap_err(), DataFault::NotAnObject, "{json}");
         }
     }

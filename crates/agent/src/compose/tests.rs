@@ -88,3 +88,13 @@ fn more_variables_than_a_kubelet_reads_are_refused() {
     assert!(composition.files.is_empty());
     assert_eq!(composition.failures[0].exit(), Exit::Invalid);
 }
+
+#[test]
+fn variables_of_which_some_were_not_asked_for_stay_as_they_are() {
+    let wanted = wanted([(env::SECRET_ENV, "a/one#k -> ONE\na/two#k@3 -> TWO")]);
+    let answers = Answers::from([(key("a/two@3"), Ok(secret(r#"{"k":"v"}"#)))]);
+    for variables in [Variables::AllOrNone, Variables::AsTheyAre] {
+        let composition = compose(&wanted, &answers, &Leases::default(), variables);
+        assert_eq!((composition.files.len(), composition.failures.len()), (0, 0));
+    }
+}

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use scaivault_client::{Class, Error, LeaseTerm, Retry};
+use scaivault_client::{Class, Error, ErrorCode, LeaseTerm, Retry};
 use scaivault_contract::DynamicRef;
 use tokio::time::Instant;
 
@@ -129,9 +129,31 @@ impl Sidecar {
 }
 
 /// Whether ScaiVault has refused a renewal for good because of the lease: not because of the login, and not somebody else
-/// in its place with an answer of another kind. Then a second lease would be too many.
+/// in its place with a status of its own. Then a second lease would be too many.
 fn is_about_the_lease(error: &Error) -> bool {
     let is_about =
         matches!(error.class(), Class::Denied | Class::NotFound | Class::Invalid | Class::Conflict);
-    is_about && error.retry() == Retry::Never
+    let is_scaivaults = error.code().is_some_and(|code| !matches!(code, ErrorCode::Other(_)));
+    is_about && is_scaivaults && error.retry() == Retry::Never
+}
+
+#[cfg(test)]
+mod tests {
+    use scaivault_client::{ErrorKind, Operation, Refusal};
+
+    use super::*;
+
+    #[test]
+    fn only_scaivault_itself_refuses_a_renewal_for_good() {
+        let refused = |status, code| {
+            let refusal =
+                Refusal { status, code, message: String::new(), request_id: None, retry_after: None };
+            is_about_the_lease(&Error { operation: Operation::Renew, kind: ErrorKind::Refused(refusal) })
+        };
+        assert!(refused(404, ErrorCode::LeaseNotFound) && refused(403, ErrorCode::AccessDenied));
+        assert!(!refused(503, ErrorCode::ServiceUnavailable) && !refused(401, ErrorCode::TokenInvalid));
+        for status in [400, 403, 404, 409] {
+            assert!(!refused(status, ErrorCode::Other("".into())), "an ingress's own {status}");
+        }
+    }
 }

@@ -81,7 +81,16 @@ fn an_event_needs_little() {
 
 #[test]
 fn an_answer_with_data_that_is_none_is_no_answer() {
-    let body = json!({"secrets": {"a/b": {"version": 1, "data": []}}});
-    let kind = batch_answer(&answer(&body), &[path("a/b")]).unwrap_err();
-    assert!(matches!(kind, ErrorKind::Answer(AnswerFault::Data(_))), "{kind:?}");
+    let body = json!({"secrets": {
+        "a/list": {"version": 1, "data": []},
+        "a/bare": {"data": {}},
+        "a/good": {"version": 1, "data": {}},
+    }});
+    let paths = ["a/list", "a/bare", "a/absent", "a/good"].map(path);
+    let answers = batch_answer(&answer(&body), &paths).unwrap().answers;
+    assert!(answers[&paths[3]].is_ok(), "the others are not its concern");
+    for path in &paths[..3] {
+        let fault = answers[path].as_ref().unwrap_err().to_string();
+        assert!(fault.contains("the answer cannot be used"), "{path}: {fault}");
+    }
 }
