@@ -1,0 +1,45 @@
+//! Answers of ScaiVault, and of what stands in front of it, that would take other secrets along.
+
+use scaivault_devserver::{Effect, Fault, Route};
+
+use crate::support::{Pod, start, terminate, until};
+
+fn answer(route: Route, body: &str, times: u32) -> Fault {
+    Fault { route: Some(route), effect: Effect::Answer { body: body.to_owned() }, times: Some(times) }
+}
+
+#[tokio::test]
+async fn a_value_that_no_parser_takes_fails_its_secret_and_no_other() {
+    for value in [r#""\ud800""#, "1e999"] {
+        let pod = Pod::new().await;
+        let secrets = pod.mapping(&[("app/stripe#key", "key")]);
+        pod.vault.add_fault(answer(Route::Read, &format!(r#"{{"version":1,"data":{{"key":{value}}}}}"#), 1));
+        let variables = [("SECRETS", secrets.as_str())];
+        pod.run("init", &variables).await.check(1, &["app/stripe", "the answer cannot be used"]);
+        pod.run("init", &variables).await.check(0, &[]);
+    }
+}
+
+#[tokio::test]
+async fn variables_stay_together_when_a_file_is_read_for_itself() {
+    let pod = Pod::new().await;
+    let watch = pod.mapping(&[("app/stripe#key", "key")]);
+    let file = pod.path("secrets/variables");
+    let variables = [
+        ("WATCH_PATHS", watch.as_str()),
+        ("SECRET_ENV", "app/database#username -> USERNAME\napp/database#port@1 -> PORT"),
+        ("SCAIVAULT_ENV_FILE", file.to_str().unwrap()),
+        ("REFRESH_INTERVAL", "1d"),
+        ("REFRESH_ON_EVENT", "true"),
+    ];
+    let sidecar = start(&mut pod.agent("sidecar", &variables));
+    pod.requested(Route::Poll, 1).await;
+    // Three at the start, and the two that may change once more for what no event has told before the subscription.
+    pod.requested(Route::Read, 5).await;
+    let before = pod.secret("variables");
+    pod.vault.rotate(&"app/stripe".parse().unwrap(), crate::support::data("rotated"));
+    until(|| pod.secret("key").as_deref() == Some("rotated")).await;
+    assert_eq!(pod.secret("variables"), before);
+    assert!(before.is_some_and(|text| text.contains("USERNAME=") && text.contains("PORT=")));
+    terminate(sidecar).await.check(0, &[]);
+}
