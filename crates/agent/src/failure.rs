@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use scaivault_client::{Class, Error, Refusal, Retry};
+use scaivault_client::{Class, Error, Retry};
 
 use crate::{exit::Exit, render::RenderError};
 
@@ -21,12 +21,22 @@ pub(crate) struct Failure {
 impl Failure {
     /// `subject` could not be read, because of the client's error.
     pub(crate) fn of_error(subject: impl fmt::Display, error: &Error) -> Self {
-        Self::of_class(subject, error, error.class(), error.retry())
-    }
-
-    /// `subject` is one of several paths, and was refused by itself.
-    pub(crate) fn of_refusal(subject: impl fmt::Display, refusal: &Refusal) -> Self {
-        Self::of_class(subject, refusal, refusal.class(), refusal.retry())
+        let (exit, cure) = match error.class() {
+            Class::Authentication => (
+                Exit::Authentication,
+                "check ScaiKey's trust in this cluster, the token's audience and the role that is asked for",
+            ),
+            Class::Denied => (Exit::Denied, "give the pod's identity a policy in ScaiVault that allows it"),
+            Class::NotFound => (Exit::NotFound, "check its name and version in ScaiVault"),
+            Class::Invalid => (Exit::Invalid, "check how it is named in the pod's annotations"),
+            Class::Throttled => (Exit::Failed, "raise ScaiVault's rate limit or fetch less often"),
+            Class::Conflict | Class::Unavailable => {
+                (Exit::Failed, "check that ScaiVault is up and that the pod's network reaches it")
+            }
+            Class::Unexpected => (Exit::Failed, "check SCAIVAULT_URL, the CA file and the proxy"),
+        };
+        let reason = format!("{error}; {cure}");
+        Self { subject: subject.to_string(), reason, exit, retry: error.retry() }
     }
 
     /// `subject` was read and cannot be written as it is asked for.
@@ -61,24 +71,6 @@ impl Failure {
             Retry::After(pause) => Some(pause),
             Retry::Backoff | Retry::Once | Retry::Never => None,
         }
-    }
-
-    fn of_class(subject: impl fmt::Display, error: impl fmt::Display, class: Class, retry: Retry) -> Self {
-        let (exit, cure) = match class {
-            Class::Authentication => (
-                Exit::Authentication,
-                "check ScaiKey's trust in this cluster, the token's audience and the role that is asked for",
-            ),
-            Class::Denied => (Exit::Denied, "give the pod's identity a policy in ScaiVault that allows it"),
-            Class::NotFound => (Exit::NotFound, "check its name and version in ScaiVault"),
-            Class::Invalid => (Exit::Invalid, "check how it is named in the pod's annotations"),
-            Class::Throttled => (Exit::Failed, "raise ScaiVault's rate limit or fetch less often"),
-            Class::Conflict | Class::Unavailable => {
-                (Exit::Failed, "check that ScaiVault is up and that the pod's network reaches it")
-            }
-            Class::Unexpected => (Exit::Failed, "check SCAIVAULT_URL, the CA file and the proxy"),
-        };
-        Self { subject: subject.to_string(), reason: format!("{error}; {cure}"), exit, retry }
     }
 }
 

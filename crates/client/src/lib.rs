@@ -23,6 +23,7 @@ mod lease;
 mod login;
 mod proxy;
 mod rate_limit;
+mod redact;
 mod secret;
 mod settings;
 mod tls;

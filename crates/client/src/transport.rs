@@ -155,8 +155,10 @@ impl Transport {
         let host = HeaderValue::from_str(&address.authority()).expect("an authority is plain text");
         let mut request = Request::new(Full::default());
         *request.method_mut() = method;
-        *request.uri_mut() =
-            format!("{}{route}", address.path()).parse().expect("routes are made of checked words");
+        // A token endpoint may be an address without a path.
+        let path = format!("{}{route}", address.path());
+        let path = if path.is_empty() { "/" } else { &path };
+        *request.uri_mut() = path.parse().expect("routes are made of checked words");
         *request.headers_mut() = headers;
         request.headers_mut().insert(header::HOST, host);
         request.headers_mut().insert(header::USER_AGENT, USER_AGENT);

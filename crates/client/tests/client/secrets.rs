@@ -52,11 +52,11 @@ async fn a_batch_answers_each_path_by_itself() {
     let fixture = Fixture::new().await;
     let paths =
         [DATABASE, "environments/production/other/key", "environments/production/billing/none"].map(path);
-    let batch = fixture.client().read_batch(&paths, None).await.unwrap();
-    let [found, denied, missing] = paths.map(|path| batch.answers[&path].clone());
+    let mut batch = fixture.client().read_batch(&paths, None).await.unwrap();
+    let [found, denied, missing] = paths.map(|path| batch.answers.remove(&path).unwrap());
     assert_eq!(value(found.unwrap().data.json())["username"], "billing");
     assert_eq!(denied.unwrap_err().class(), Class::Denied);
-    assert_eq!(missing.unwrap_err().code, ErrorCode::SecretNotFound);
+    assert_eq!(missing.unwrap_err().code(), Some(&ErrorCode::SecretNotFound));
     assert_eq!((fixture.handle.requests(Route::ReadBatch), fixture.handle.requests(Route::Read)), (1, 0));
 }
 

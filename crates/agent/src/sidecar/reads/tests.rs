@@ -1,4 +1,4 @@
-use scaivault_client::{ErrorCode, Refusal, Secret, SecretData};
+use scaivault_client::{Error, ErrorCode, Operation, Refusal, Secret, SecretData};
 
 use super::*;
 
@@ -19,7 +19,7 @@ fn secret(version: u64) -> Secret {
 
 fn refused(code: ErrorCode, retry_after: Option<Duration>) -> Failure {
     let refusal = Refusal { status: 400, code, message: String::new(), request_id: None, retry_after };
-    Failure::of_refusal("a/b", &refusal)
+    Failure::of_error("a/b", &Error { operation: Operation::Read, kind: refusal.into() })
 }
 
 fn answers<const N: usize>(of: [(&str, Result<Secret, Failure>); N]) -> Answers {
