@@ -8,10 +8,11 @@ use std::{
 };
 
 /// What is printed of the agent's own packages: the agent, and the client's errors, which it quotes.
-const SOURCES: [&str; 4] = [
+const SOURCES: [&str; 5] = [
     "crates/agent/src",
     "crates/client/src/error.rs",
     "crates/client/src/login.rs",
+    "crates/client/src/secret.rs",
     "crates/client/src/tls.rs",
 ];
 /// Calls whose last literal that is no field's value is a message.
