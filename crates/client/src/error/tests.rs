@@ -21,7 +21,7 @@ fn what_the_server_asks_for_counts_only_where_another_try_is_worth_it() {
         (403, "access_denied", Some(3), Retry::Never),
         (502, "", None, Retry::Backoff),
         (429, "", Some(3), after(3)),
-        (400, "", Some(3), Retry::Never),
+        (400, "", Some(3), after(3)),
     ] {
         assert_eq!(refusal(status, code, retry_after).retry(), expected, "{status} {code}");
     }
