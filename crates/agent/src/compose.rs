@@ -1,10 +1,7 @@
 //! From what was read to the files that are written: the core of a refresh. Pure.
 
-use std::collections::BTreeMap;
-
-use scaivault_client::{Secret, SecretData};
+use scaivault_client::Secret;
 use scaivault_contract::{FileMode, TargetFile};
-use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -56,17 +53,17 @@ pub(crate) fn compose<'a>(
     variables: Variables,
 ) -> Composition<'a> {
     let mut composition = Composition::default();
-    let mut read = BTreeMap::new();
     for spec in &wanted.files {
         let composed = match &spec.source {
             Source::Secret(secret) => match answers.get(&Key::of(secret)) {
                 None => continue,
                 Some(Err(failure)) => Err(failure.clone()),
                 Some(Ok(answer)) => {
+                    // For each file anew: all trees at once would take many times the memory of the files.
                     let content = Content {
                         path: secret.path.as_str(),
                         version: Some(answer.version),
-                        data: read.entry(Key::of(secret)).or_insert_with(|| object(&answer.data)),
+                        data: &answer.data.object(),
                         field: secret.field.as_ref(),
                     };
                     composed(spec, content)
@@ -76,7 +73,7 @@ pub(crate) fn compose<'a>(
                 None => continue,
                 Some(lease) => {
                     let path = format!("{}/{}", dynamic.engine, dynamic.role);
-                    let data = object(&lease.credentials);
+                    let data = lease.credentials.object();
                     composed(spec, Content { path: &path, version: None, data: &data, field: None })
                 }
             },
@@ -107,11 +104,11 @@ fn compose_variables<'a>(
     let mut bytes = Zeroizing::new(Vec::new());
     let mut failures = Vec::new();
     for mapping in &wanted.variables {
-        // The file is written as a whole: with one that was not asked for this time it stays as it is.
+        // The file is written as a whole: of a round that asked for other secrets only those of pinned versions are there.
         let Some(answer) = answers.get(&Key::of(&mapping.secret)) else { return };
         let line = answer.as_ref().map_err(Clone::clone).and_then(|Secret { data, .. }| {
             let field = mapping.secret.field.as_ref().expect("the grammar of variables asks for a field");
-            render::variable_line(&mapping.variable, &object(data), field)
+            render::variable_line(&mapping.variable, &data.object(), field)
                 .map_err(|error| Failure::of_render(mapping, &error))
         });
         match line {
@@ -131,10 +128,6 @@ fn compose_variables<'a>(
         composition.files.push(Composed { target, mode: FileMode::DEFAULT, bytes });
     }
     composition.failures.append(&mut failures);
-}
-
-fn object(data: &SecretData) -> Map<String, Value> {
-    serde_json::from_str(data.json()).expect("the client has checked that it is an object")
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use std::{
 use scaivault_client::{AnswerFault, Backoff, Client, Error, ErrorKind, Retry, Secret};
 use scaivault_contract::{SecretPath, SecretRef};
 use tokio::{
+    sync::Semaphore,
     task::JoinSet,
     time::{Instant, timeout_at},
 };
@@ -19,7 +20,7 @@ use crate::{chance, failure::Failure};
 
 mod rounds;
 
-use rounds::{Call, Tries, calls};
+use rounds::{Call, SINGLE_LIMIT, Tries, calls};
 
 /// The first pause between two tries, about.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -131,20 +132,26 @@ pub(crate) fn refused(keys: BTreeSet<Key>, login: &Failure) -> Answers {
     keys.into_iter().map(|key| (key, Err(login.clone()))).collect()
 }
 
-/// Reads all keys: a few singly and at once, many by batch. Every key gets an answer.
+/// Reads all keys: a few singly and at once, many by batch, and of a batch whose answer cannot be used each by itself.
+/// Every key gets an answer.
 pub(crate) async fn read_all(client: &Arc<Client>, keys: BTreeSet<Key>, patience: Patience) -> Answers {
     let mut answers = Answers::new();
     let mut tries = Tries::new(keys);
     let mut pauses = patience.pauses();
+    let singles = Arc::new(Semaphore::new(SINGLE_LIMIT));
     loop {
         let mut requests = JoinSet::new();
         for call in calls(tries.pending()) {
-            requests.spawn(answer(Arc::clone(client), call));
+            requests.spawn(answer(Arc::clone(client), Arc::clone(&singles), call));
         }
         // Dropping the requests ends those that have no answer at the deadline.
         while let Ok(Some(done)) = timeout_at(patience.deadline, requests.join_next()).await {
             // A task that panicked has answered nothing: its keys are tried again, and have the deadline.
-            for (key, answered) in done.unwrap_or_default() {
+            let Done { answered, unusable } = done.unwrap_or_default();
+            for key in unusable {
+                requests.spawn(answer(Arc::clone(client), Arc::clone(&singles), Call::Single(key)));
+            }
+            for (key, answered) in answered {
                 match answered {
                     Ok(secret) => tries.succeed(&key, &mut answers, secret),
                     Err(failure) => tries.fail(key, failure, &mut answers),
@@ -165,11 +172,24 @@ pub(crate) async fn read_all(client: &Arc<Client>, keys: BTreeSet<Key>, patience
     }
 }
 
-type Answered = (Key, Result<Secret, Failure>);
+/// What came of one request.
+#[derive(Default)]
+struct Done {
+    answered: Vec<(Key, Result<Secret, Failure>)>,
+    /// The keys of a batch whose answer is too large or none of this route: one of its secrets may be the reason.
+    unusable: Vec<Key>,
+}
 
-async fn answer(client: Arc<Client>, call: Call) -> Vec<Answered> {
+/// `singles` are the reads of one secret that may be under way at once.
+async fn answer(client: Arc<Client>, singles: Arc<Semaphore>, call: Call) -> Done {
+    let done = |answered| Done { answered, unusable: Vec::new() };
     match call {
-        Call::Single(key) => vec![read(&client, key).await],
+        Call::Single(key) => {
+            let _turn = singles.acquire().await;
+            let read = client.read(&key.path, key.version).await;
+            let answered = read.map_err(|error| Failure::of_error(&key, &error));
+            done(vec![(key, answered)])
+        }
         Call::Batch { paths, version } => match client.read_batch(&paths, version).await {
             Ok(batch) => {
                 let answers = batch.answers.into_iter().map(|(path, answered)| {
@@ -177,15 +197,13 @@ async fn answer(client: Arc<Client>, call: Call) -> Vec<Answered> {
                     let answered = answered.map_err(|error| Failure::of_error(&key, &error));
                     (key, answered)
                 });
-                answers.collect()
+                done(answers.collect())
             }
-            // Together they are too much, or one of them is.
-            Err(Error { kind: ErrorKind::Answer(AnswerFault::TooLarge { .. }), .. }) => {
-                let mut answered = Vec::with_capacity(paths.len());
-                for path in paths {
-                    answered.push(read(&client, Key { path, version }).await);
-                }
-                answered
+            Err(Error {
+                kind: ErrorKind::Answer(AnswerFault::Json | AnswerFault::TooLarge { .. }), ..
+            }) => {
+                let unusable = paths.into_iter().map(|path| Key { path, version });
+                Done { answered: Vec::new(), unusable: unusable.collect() }
             }
             Err(error) => {
                 let fail = |path| {
@@ -193,14 +211,8 @@ async fn answer(client: Arc<Client>, call: Call) -> Vec<Answered> {
                     let failure = Failure::of_error(&key, &error);
                     (key, Err(failure))
                 };
-                paths.into_iter().map(fail).collect()
+                done(paths.into_iter().map(fail).collect())
             }
         },
     }
-}
-
-async fn read(client: &Client, key: Key) -> Answered {
-    let read = client.read(&key.path, key.version).await;
-    let answered = read.map_err(|error| Failure::of_error(&key, &error));
-    (key, answered)
 }

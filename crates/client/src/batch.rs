@@ -12,6 +12,7 @@ pub const BATCH_LIMIT: usize = 100;
 /// The answer to a read of several secrets.
 #[derive(Debug)]
 pub struct Batch {
-    /// What each of the paths asked for got: a secret, or an error of its own. No path is left out, none is added.
+    /// What each of the paths asked for got: a secret, or an error of its own, also where its part of the answer cannot be
+    /// used. No path is left out, none is added.
     pub answers: BTreeMap<SecretPath, Result<Secret, Error>>,
 }

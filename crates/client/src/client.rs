@@ -18,8 +18,8 @@ use secrecy::ExposeSecret as _;
 use zeroize::Zeroizing;
 
 use crate::{
-    Batch, Category, Error, ErrorCode, ErrorKind, Event, EventId, Lease, LeaseId, LeaseTerm, Login,
-    LoginFileError, NewSubscription, Operation, Poll, RateLimit, Secret, Settings, SetupError,
+    Batch, CLIENT_ID_FILE, CLIENT_SECRET_FILE, Category, Error, ErrorCode, ErrorKind, Event, EventId, Lease,
+    LeaseId, LeaseTerm, Login, NewSubscription, Operation, Poll, RateLimit, Secret, Settings, SetupError,
     SubscriptionId, TenantId, Token,
     code::Class,
     connect::Connector,
@@ -215,7 +215,7 @@ impl Client {
             self.rate_limits.lock().unwrap_or_else(PoisonError::into_inner)[category as usize] = Some(limit);
         }
         let answered = sent.and_then(|answer| envelope::success(&answer).map(|()| answer));
-        answered.map_err(|kind| Error::new(call.operation, kind))
+        answered.map_err(|kind| Error::new(call.operation, kind.without(&[token.secret()])))
     }
 
     async fn usable_token(&self) -> Result<Token, Error> {
@@ -238,14 +238,18 @@ impl Client {
     async fn log_in(&self) -> Result<Token, Error> {
         match &self.login {
             LoginWay::Exchange { token_file, audience, role } => {
-                let body = login::read_file(token_file)
-                    .map(|token| guessed::exchange(&token, audience, role.as_deref()));
+                let fail = |kind| Error::new(Operation::Exchange, kind);
+                let token = login::read_file(token_file).map_err(|error| fail(error.into()))?;
+                let body = guessed::exchange(&token, audience, role.as_deref());
                 let asked = ask_for_token(&self.vault, documented::EXCHANGE_ROUTE, body).await;
-                asked.map_err(|kind| Error::new(Operation::Exchange, kind))
+                asked.map_err(|kind| fail(kind.without(&[&token])))
             }
             LoginWay::ClientCredentials { directory, scaikey } => {
-                let asked = ask_for_token(scaikey, "", documented::client_credentials(directory)).await;
-                asked.map_err(|kind| Error::new(Operation::ClientCredentials, kind))
+                let fail = |kind| Error::new(Operation::ClientCredentials, kind);
+                let read = |file| login::read_file(&directory.join(file)).map_err(|error| fail(error.into()));
+                let (id, secret) = (read(CLIENT_ID_FILE)?, read(CLIENT_SECRET_FILE)?);
+                let asked = ask_for_token(scaikey, "", documented::client_credentials(&id, &secret)).await;
+                asked.map_err(|kind| fail(kind.without(&[&secret, &documented::form_encoded(&secret)])))
             }
         }
     }
@@ -257,13 +261,9 @@ enum LoginWay {
     ClientCredentials { directory: PathBuf, scaikey: Box<Transport> },
 }
 
-async fn ask_for_token(
-    server: &Transport,
-    route: &str,
-    body: Result<Content, LoginFileError>,
-) -> Result<Token, ErrorKind> {
+async fn ask_for_token(server: &Transport, route: &str, body: Content) -> Result<Token, ErrorKind> {
     let mut outgoing = Outgoing::new(Method::POST, route.to_owned());
-    outgoing.body = Some(body?);
+    outgoing.body = Some(body);
     let answer = server.send(outgoing).await?;
     guessed::token(&answer, SystemTime::now())
 }

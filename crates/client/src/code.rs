@@ -128,13 +128,21 @@ codes! {
 }
 
 impl ErrorCode {
-    /// What kind of failure the code is; `status` decides where the code is not known.
+    /// What kind of failure the code is; `status` decides where the code is not known or there is none.
     pub(crate) fn class(&self, status: u16) -> Class {
-        self.row().map_or_else(|| by_status(status).0, |(class, _)| class)
+        self.row_of(status).0
     }
 
     pub(crate) fn again(&self, status: u16) -> Again {
-        self.row().map_or_else(|| by_status(status).1, |(_, again)| again)
+        self.row_of(status).1
+    }
+
+    fn row_of(&self, status: u16) -> (Class, Again) {
+        match self {
+            Self::Other(code) if code.is_empty() => without_a_code(status),
+            Self::Other(_) => by_status(status),
+            known => known.row().unwrap_or_else(|| by_status(status)),
+        }
     }
 }
 
@@ -147,16 +155,25 @@ impl fmt::Display for ErrorCode {
     }
 }
 
+/// An error without a code is not `ScaiVault`'s: an ingress that is being reloaded answers 404 in its place, a firewall 403. It
+/// says nothing about what was asked for, and may pass.
+fn without_a_code(status: u16) -> (Class, Again) {
+    match by_status(status) {
+        row @ (Class::Authentication | Class::Throttled | Class::Unavailable, _) => row,
+        _ => (Class::Unexpected, Again::Yes),
+    }
+}
+
+/// Of a code that is not known.
 fn by_status(status: u16) -> (Class, Again) {
     match status {
         401 => (Class::Authentication, Again::Never),
-        // Without a code of ScaiVault's it may be the word of what stands before it, which is there for seconds.
-        403 => (Class::Denied, Again::Yes),
-        404 | 410 => (Class::NotFound, Again::Yes),
-        400 | 422 => (Class::Invalid, Again::Yes),
-        409 => (Class::Conflict, Again::Yes),
+        403 => (Class::Denied, Again::Never),
+        404 | 410 => (Class::NotFound, Again::Never),
+        400 | 422 => (Class::Invalid, Again::Never),
+        409 => (Class::Conflict, Again::Never),
         429 => (Class::Throttled, Again::Yes),
-        408 | 500..=599 => (Class::Unavailable, Again::Yes),
+        500..=599 => (Class::Unavailable, Again::Yes),
         _ => (Class::Unexpected, Again::Never),
     }
 }
@@ -193,13 +210,29 @@ mod tests {
         let code = ErrorCode::new("engine_on_fire");
         assert_eq!(code.as_str(), "engine_on_fire");
         for (status, class, again) in [
-            (400, Class::Invalid, Again::Yes),
+            (400, Class::Invalid, Again::Never),
             (401, Class::Authentication, Again::Never),
-            (403, Class::Denied, Again::Yes),
-            (404, Class::NotFound, Again::Yes),
-            (408, Class::Unavailable, Again::Yes),
-            (409, Class::Conflict, Again::Yes),
+            (403, Class::Denied, Again::Never),
+            (404, Class::NotFound, Again::Never),
+            (409, Class::Conflict, Again::Never),
             (418, Class::Unexpected, Again::Never),
+            (429, Class::Throttled, Again::Yes),
+            (502, Class::Unavailable, Again::Yes),
+        ] {
+            assert_eq!((code.class(status), code.again(status)), (class, again), "{status}");
+        }
+    }
+
+    #[test]
+    fn without_a_code_only_the_login_is_final() {
+        let code = ErrorCode::new("");
+        for (status, class, again) in [
+            (400, Class::Unexpected, Again::Yes),
+            (401, Class::Authentication, Again::Never),
+            (403, Class::Unexpected, Again::Yes),
+            (404, Class::Unexpected, Again::Yes),
+            (408, Class::Unexpected, Again::Yes),
+            (409, Class::Unexpected, Again::Yes),
             (429, Class::Throttled, Again::Yes),
             (502, Class::Unavailable, Again::Yes),
         ] {

@@ -71,17 +71,22 @@ impl Connector {
             address: self.address.host_and_port(),
             status,
         };
-        let (mut sender, connection) = http1::Builder::new()
-            .handshake::<_, Empty<Bytes>>(TokioIo::new(stream))
-            .await
-            .map_err(|_| refused(0))?;
+        // A proxy that hangs up may be one that is being restarted; one that does not speak HTTP is none.
+        let failed = |error: hyper::Error| {
+            if error.is_parse() {
+                return refused(0);
+            }
+            ErrorKind::Broken { address: format!("{}:{}", way.host, way.port), source: error.into() }
+        };
+        let (mut sender, connection) =
+            http1::Builder::new().handshake::<_, Empty<Bytes>>(TokioIo::new(stream)).await.map_err(failed)?;
         tokio::spawn(connection.with_upgrades());
         let response = match sender.send_request(self.connect_request(way)).await {
             Ok(response) if response.status().is_success() => response,
             Ok(response) => return Err(refused(response.status().as_u16())),
-            Err(_) => return Err(refused(0)),
+            Err(error) => return Err(failed(error)),
         };
-        let upgraded = upgrade::on(response).await.map_err(|_| refused(0))?;
+        let upgraded = upgrade::on(response).await.map_err(failed)?;
         Ok(TokioIo::new(upgraded))
     }
 

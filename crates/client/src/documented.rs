@@ -1,18 +1,17 @@
 //! Routes, bodies and answers as published.
 
-use std::{collections::BTreeMap, num::NonZeroU32, path::Path, time::Duration};
+use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
 
 use scaivault_contract::SecretPath;
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
 use crate::{
-    AnswerFault, Batch, CLIENT_ID_FILE, CLIENT_SECRET_FILE, Error, ErrorKind, Event, EventId, EventKind,
-    LoginFileError, NewSubscription, Operation, POLL_WAIT_LIMIT, Poll, Secret, SecretData, SubscriptionId,
+    AnswerFault, Batch, Error, ErrorKind, Event, EventId, EventKind, NewSubscription, Operation,
+    POLL_WAIT_LIMIT, Poll, Secret, SecretData, SubscriptionId,
     envelope::{EnvelopeError, json},
-    login,
     transport::{Answer, Content},
 };
 
@@ -26,9 +25,7 @@ pub(crate) const BATCH_ROUTE: &str = "/v1/secrets/batch";
 pub(crate) const SUBSCRIPTIONS_ROUTE: &str = "/v1/subscriptions";
 
 /// The body of a login with client credentials, which names no scope: `ScaiKey` gives all that the application has.
-pub(crate) fn client_credentials(directory: &Path) -> Result<Content, LoginFileError> {
-    let id = login::read_file(&directory.join(CLIENT_ID_FILE))?;
-    let secret = login::read_file(&directory.join(CLIENT_SECRET_FILE))?;
+pub(crate) fn client_credentials(id: &SecretString, secret: &SecretString) -> Content {
     let (id, secret) = (id.expose_secret(), secret.expose_secret());
     let fixed = "grant_type=client_credentials&client_id=&client_secret=";
     // A byte becomes three at most: no growth, so no copy is left behind.
@@ -37,7 +34,15 @@ pub(crate) fn client_credentials(directory: &Path) -> Result<Content, LoginFileE
     percent_encode(id, &mut form);
     form.extend_from_slice(b"&client_secret=");
     percent_encode(secret, &mut form);
-    Ok(Content::form(form))
+    Content::form(form)
+}
+
+/// A text as it stands in a form.
+pub(crate) fn form_encoded(text: &SecretString) -> SecretString {
+    let text = text.expose_secret();
+    let mut form = Zeroizing::new(Vec::with_capacity(3 * text.len()));
+    percent_encode(text, &mut form);
+    str::from_utf8(&form).expect("percent-encoding is ASCII").into()
 }
 
 /// All but what RFC 3986 calls unreserved becomes `%XX`.
@@ -67,15 +72,14 @@ struct SecretAnswer<'a> {
     data: &'a RawValue,
 }
 
-impl SecretAnswer<'_> {
-    fn into_secret(self) -> Result<Secret, AnswerFault> {
-        Ok(Secret { version: self.version, data: SecretData::new(self.data.get())? })
-    }
-}
-
 /// The secret of an answer.
 pub(crate) fn secret(answer: &Answer) -> Result<Secret, ErrorKind> {
-    Ok(json::<SecretAnswer<'_>>(&answer.body)?.into_secret()?)
+    Ok(secret_in(&answer.body)?)
+}
+
+fn secret_in(bytes: &[u8]) -> Result<Secret, AnswerFault> {
+    let SecretAnswer { version, data } = json(bytes)?;
+    Ok(Secret { version, data: SecretData::new(data.get())? })
 }
 
 /// The body that reads several secrets.
@@ -95,30 +99,28 @@ pub(crate) fn batch(paths: &[SecretPath], version: Option<NonZeroU32>) -> Conten
 
 /// What each of `paths` got.
 pub(crate) fn batch_answer(answer: &Answer, paths: &[SecretPath]) -> Result<Batch, ErrorKind> {
+    // Each member by itself: whoever may write one of the secrets must not keep the others from being read.
     #[derive(Deserialize)]
     struct BatchAnswer<'a> {
         #[serde(borrow)]
         secrets: BTreeMap<String, &'a RawValue>,
-        #[serde(default)]
-        errors: BTreeMap<String, EnvelopeError>,
+        #[serde(borrow, default)]
+        errors: BTreeMap<String, &'a RawValue>,
     }
-    let BatchAnswer { mut secrets, mut errors } = json(&answer.body)?;
-    let mut answers = BTreeMap::new();
-    for path in paths {
-        let got = match (secrets.remove(path.as_str()), errors.remove(path.as_str())) {
-            // One that cannot be used is no concern of the others.
-            (Some(secret), _) => batch_secret(secret).map_err(ErrorKind::from),
-            (None, Some(error)) => Err(error.into_refusal(answer.status, None).into()),
-            (None, None) if answers.contains_key(path) => continue,
-            (None, None) => Err(AnswerFault::Missing("answer for the path").into()),
-        };
-        answers.insert(path.clone(), got.map_err(|kind| Error::new(Operation::ReadBatch, kind)));
-    }
-    Ok(Batch { answers })
-}
-
-fn batch_secret(secret: &RawValue) -> Result<Secret, AnswerFault> {
-    json::<SecretAnswer<'_>>(secret.get().as_bytes())?.into_secret()
+    let BatchAnswer { secrets, errors } = json(&answer.body)?;
+    let member = |path: &SecretPath| -> Result<Secret, ErrorKind> {
+        match (secrets.get(path.as_str()), errors.get(path.as_str())) {
+            (Some(secret), _) => Ok(secret_in(secret.get().as_bytes())?),
+            (None, Some(error)) => {
+                let error: EnvelopeError = json(error.get().as_bytes())?;
+                Err(error.into_refusal(answer.status, None).into())
+            }
+            (None, None) => Err(AnswerFault::Missing("answer for this path").into()),
+        }
+    };
+    let fail = |kind| Error::new(Operation::ReadBatch, kind);
+    let answers = paths.iter().map(|path| (path.clone(), member(path).map_err(fail)));
+    Ok(Batch { answers: answers.collect() })
 }
 
 /// The body that makes a subscription which is polled.

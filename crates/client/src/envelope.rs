@@ -9,7 +9,15 @@ use crate::{AnswerFault, ErrorCode, ErrorKind, RateLimit, Refusal, guessed, tran
 
 /// Nothing for a success, whatever its body.
 pub(crate) fn success(answer: &Answer) -> Result<(), ErrorKind> {
-    if (200..300).contains(&answer.status) { Ok(()) } else { Err(refusal(answer).into()) }
+    if (200..300).contains(&answer.status) { Ok(()) } else { Err(refusal(answer, error_of(answer)).into()) }
+}
+
+/// The same for the answer to a login, which may be `ScaiKey`'s. Elsewhere a word as error is not `ScaiVault`'s.
+pub(crate) fn success_of_login(answer: &Answer) -> Result<(), ErrorKind> {
+    success(answer).map_err(|kind| match error_of(answer).or_else(|| guessed::oauth_error(&answer.body)) {
+        Some(error) => refusal(answer, Some(error)).into(),
+        None => kind,
+    })
 }
 
 /// The JSON in `bytes`. Members that are not known are skipped.
@@ -63,15 +71,16 @@ impl EnvelopeError {
     }
 }
 
-/// Whatever else stands in front of `ScaiVault` may answer HTML or nothing: then the status alone speaks, and nothing
-/// of the body is repeated.
-fn refusal(answer: &Answer) -> Refusal {
-    let error = match json::<Envelope>(&answer.body) {
-        Ok(Envelope { error }) => error,
-        Err(_) => guessed::oauth_error(&answer.body).unwrap_or_else(|| {
-            EnvelopeError::new(String::new(), "an answer without an error of ScaiVault's".to_owned())
-        }),
-    };
+fn error_of(answer: &Answer) -> Option<EnvelopeError> {
+    json(&answer.body).ok().map(|Envelope { error }| error)
+}
+
+/// Whatever else stands in front of `ScaiVault` may answer HTML or nothing: then there is no code, and nothing of the body
+/// is repeated.
+fn refusal(answer: &Answer, error: Option<EnvelopeError>) -> Refusal {
+    let error = error.unwrap_or_else(|| {
+        EnvelopeError::new(String::new(), "an answer without an error of ScaiVault's".to_owned())
+    });
     let mut refusal = error.into_refusal(answer.status, retry_after(&answer.headers));
     if refusal.request_id.is_none() {
         let header = answer.headers.get("x-request-id").and_then(|value| value.to_str().ok());

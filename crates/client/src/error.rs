@@ -2,11 +2,13 @@
 
 use std::{fmt, io, time::Duration};
 
+use secrecy::{ExposeSecret as _, SecretString};
 use thiserror::Error;
 
 use crate::{
     DataFault, IdError, LoginFileError,
     code::{Again, Class, ErrorCode},
+    redact::redact,
 };
 
 /// A request that did not do what it was sent for.
@@ -44,9 +46,9 @@ impl Error {
             ErrorKind::Unreachable { .. } | ErrorKind::Timeout { .. } | ErrorKind::Broken { .. } => {
                 Retry::Backoff
             }
-            // A proxy that is up and says no is as final as a server that says so, but for its own outages, and where it says
-            // nothing.
-            ErrorKind::Proxy { status: 0 | 500..=599, .. } => Retry::Backoff,
+            // A proxy that is up and says no is as final as a server that says so, but for its own outages and limits; one
+            // that says nothing may be on its way down.
+            ErrorKind::Proxy { status: 0 | 408 | 429 | 500..=599, .. } => Retry::Backoff,
             ErrorKind::Proxy { .. }
             | ErrorKind::Tls { .. }
             | ErrorKind::LoginFile(_)
@@ -160,7 +162,7 @@ pub enum ErrorKind {
         proxy: String,
         /// Host and port behind it.
         address: String,
-        /// The HTTP status, 0 for no answer or one that is not HTTP.
+        /// The HTTP status, 0 for an answer that is not HTTP.
         status: u16,
     },
     /// No trust.
@@ -193,6 +195,17 @@ pub enum ErrorKind {
     /// More paths than one call may have.
     #[error("{0} paths are too many for one call; allowed are {limit}", limit = crate::BATCH_LIMIT)]
     TooManyPaths(usize),
+}
+
+impl ErrorKind {
+    /// Takes what was sent with the request out of what the server says about it.
+    pub(crate) fn without(mut self, sent: &[&SecretString]) -> Self {
+        if let Self::Refused(refusal) = &mut self {
+            let sent: Vec<_> = sent.iter().map(|secret| secret.expose_secret()).collect();
+            refusal.message = redact(&refusal.message, &sent);
+        }
+        self
+    }
 }
 
 /// What is wrong with an answer.

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     AnswerFault, ErrorKind, Lease, LeaseId, LeaseTerm, SecretData, Token,
-    envelope::{EnvelopeError, json, success},
+    envelope::{EnvelopeError, json, success, success_of_login},
     transport::{Answer, Content},
 };
 
@@ -54,7 +54,7 @@ pub(crate) fn token(answer: &Answer, now: SystemTime) -> Result<Token, ErrorKind
         #[serde(default)]
         expires_in: Option<u64>,
     }
-    success(answer)?;
+    success_of_login(answer)?;
     let Answered { access_token, expires_in } = json(&answer.body)?;
     // The characters of a token need no escapes, so the text between the quotes is the token.
     let text = access_token.and_then(|raw| raw.get().strip_prefix('"')?.strip_suffix('"'));
@@ -72,7 +72,9 @@ pub(crate) fn oauth_error(body: &[u8]) -> Option<EnvelopeError> {
         error_description: String,
     }
     let OauthError { error, error_description } = json(body).ok()?;
-    Some(EnvelopeError::new(error, error_description))
+    // "Not Found" and its like are of whatever stands in front.
+    let is_code = !error.is_empty() && error.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    is_code.then(|| EnvelopeError::new(error, error_description))
 }
 
 /// The route that generates credentials. Its last three segments are seen in a diagram.

@@ -22,8 +22,9 @@ use zeroize::Zeroizing;
 
 use crate::{AnswerFault, ErrorKind, Timeouts, connect::Connector};
 
-/// The most bytes of an answer: a hundred secrets of the largest size that anyone keeps in memory-backed files.
-pub(crate) const BODY_LIMIT: usize = 8 * 1024 * 1024;
+/// The most bytes of an answer: what files may take together on a volume of the default size. All that is under way counts
+/// for the caller's memory, and so does what is made of it.
+pub(crate) const BODY_LIMIT: usize = 4 * 1024 * 1024;
 
 /// The most bytes of an answer's head; hyper reads bodies in pieces of this size too.
 const HEAD_LIMIT: usize = 32 * 1024;
@@ -155,8 +156,10 @@ impl Transport {
         let host = HeaderValue::from_str(&address.authority()).expect("an authority is plain text");
         let mut request = Request::new(Full::default());
         *request.method_mut() = method;
-        *request.uri_mut() =
-            format!("{}{route}", address.path()).parse().expect("routes are made of checked words");
+        // A token endpoint may be an address without a path.
+        let path = format!("{}{route}", address.path());
+        let path = if path.is_empty() { "/" } else { &path };
+        *request.uri_mut() = path.parse().expect("routes are made of checked words");
         *request.headers_mut() = headers;
         request.headers_mut().insert(header::HOST, host);
         request.headers_mut().insert(header::USER_AGENT, USER_AGENT);

@@ -1,6 +1,6 @@
 use std::time::{Duration, SystemTime};
 
-use scaivault_client::{Lease, LeaseTerm};
+use scaivault_client::{Lease, LeaseTerm, SecretData};
 use scaivault_contract::env;
 
 use super::*;
@@ -77,6 +77,21 @@ fn variables_are_written_together_or_as_they_are() {
     assert!(all.failures[0].to_string().starts_with("a/two#k -> TWO: its field \"k\" has a single quote"));
     let some = compose(&wanted, &answers, &Leases::default(), Variables::AsTheyAre);
     assert_eq!(text(&some, "/e/variables").unwrap(), "ONE='v'\n");
+}
+
+#[test]
+fn a_round_that_did_not_ask_for_every_variable_writes_none() {
+    let wanted = wanted([
+        (env::SECRET_ENV, "a/one#k -> ONE\na/two#k@3 -> TWO"),
+        (env::SECRETS, "a/three -> /s/three"),
+    ]);
+    let pinned = (key("a/two@3"), Ok(secret(r#"{"k":"v"}"#)));
+    let answers = Answers::from([pinned, (key("a/three"), Ok(secret(r#"{"k":"v"}"#)))]);
+    for variables in [Variables::AllOrNone, Variables::AsTheyAre] {
+        let composition = compose(&wanted, &answers, &Leases::default(), variables);
+        let targets: Vec<_> = composition.files.iter().map(|file| file.target.as_str()).collect();
+        assert_eq!((targets, composition.failures.len()), (vec!["/s/three"], 0));
+    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::failure::Failure;
 
 /// Up to so many secrets are read singly: of these reads ScaiVault grants ten times as many as batches, to all pods
 /// of one identity together.
-const SINGLE_LIMIT: usize = 9;
+pub(super) const SINGLE_LIMIT: usize = 9;
 
 /// One request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,7 +115,7 @@ impl Tries {
 
 #[cfg(test)]
 mod tests {
-    use scaivault_client::{Error, ErrorCode, ErrorKind, Operation, Refusal, SecretData};
+    use scaivault_client::{Error, ErrorCode, Operation, Refusal, SecretData};
 
     use super::*;
 
@@ -131,8 +131,7 @@ mod tests {
             request_id: None,
             retry_after: retry_after.map(Duration::from_secs),
         };
-        let kind = ErrorKind::Refused(refusal);
-        Failure::of_error("a/b", &Error { operation: Operation::Read, kind })
+        Failure::of_error("a/b", &Error { operation: Operation::Read, kind: refusal.into() })
     }
 
     #[test]

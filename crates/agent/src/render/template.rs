@@ -11,8 +11,9 @@ use zeroize::Zeroizing;
 
 use super::Content;
 
-/// The most instructions of one rendering: loops over a secret's fields need some thousands.
-const FUEL: u64 = 1_000_000;
+/// The most instructions of one rendering: loops over a secret's fields need some thousands. Each may hold some 64 bytes until
+/// the end: 12 MiB at most.
+const FUEL: u64 = 200_000;
 /// The most bytes a template may write: half the default size of the secrets' volume, of which two generations exist
 /// during a swap.
 const OUTPUT_MAX_BYTES: usize = 4 * 1024 * 1024;

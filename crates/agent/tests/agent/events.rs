@@ -1,11 +1,8 @@
 //! Events fall away under an outage or throttling and come back; changes arrive all the time.
 
-use std::{fs, process::Stdio};
-
 use scaivault_devserver::{Effect, Fault, Route};
-use serde_json::Value;
 
-use crate::support::{Pod, data, start, terminate, until};
+use crate::support::{Pod, Sidecar, data, until};
 
 /// What an empty bucket answers.
 fn throttled(route: Route) -> Fault {
@@ -45,7 +42,7 @@ async fn without_events_changes_arrive_at_the_interval_until_events_come_again()
     let pod = Pod::new().await;
     let watch = watch(&pod);
     pod.vault.add_fault(Fault::always(Route::Subscribe, "service_unavailable"));
-    let sidecar = start(&mut pod.agent("sidecar", &variables(&watch)));
+    let sidecar = Sidecar::start(&pod, &variables(&watch));
     // It starts all the same, and asks again.
     pod.requested(Route::Subscribe, 2).await;
     arrives_without_events(&pod, "not subscribed").await;
@@ -69,26 +66,20 @@ async fn without_events_changes_arrive_at_the_interval_until_events_come_again()
     arrives_by_event(&pod, "polled").await;
     // It went on with its subscription: another one would cost the other replicas one of their operations.
     assert_eq!(pod.vault.subscriptions(), 1);
-    terminate(sidecar).await.check(0, &["no events for a while"]);
+    sidecar.end().await.check(0, &["no events for a while"]);
 }
 
 /// Not to the end of the pause, which is long: it is shown by what the log says of it.
 #[tokio::test]
 async fn a_throttled_subscription_leaves_the_bucket_to_the_other_replicas() {
     let pod = Pod::new().await;
-    let (watch, log) = (watch(&pod), pod.path("log"));
+    let watch = watch(&pod);
     pod.vault.add_fault(throttled(Route::Subscribe));
-    let mut agent = pod.agent("sidecar", &variables(&watch));
-    let sidecar = agent.stdout(Stdio::piped()).stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
-    let pause = || {
-        let log = fs::read_to_string(&log).unwrap();
-        let line = log.lines().find(|line| line.contains("no events for a while"))?;
-        serde_json::from_str::<Value>(line).ok()?["pause_seconds"].as_f64()
-    };
-    until(|| pause().is_some()).await;
-    let pause = pause().unwrap();
+    let sidecar = Sidecar::start(&pod, &variables(&watch));
+    let line = sidecar.line("no events for a while").await;
+    let pause = line["pause_seconds"].as_f64().unwrap();
     assert!((15.0..=30.0).contains(&pause), "{pause}");
     arrives_without_events(&pod, "not subscribed").await;
     assert_eq!((pod.vault.subscriptions(), pod.vault.requests(Route::Poll)), (0, 0));
-    terminate(sidecar).await.check(0, &[]);
+    sidecar.end().await.check(0, &[]);
 }

@@ -3,14 +3,13 @@
 use std::{
     fs,
     os::unix::fs::symlink,
-    process::Stdio,
     time::{Duration, Instant},
 };
 
 use scaivault_devserver::{Effect, Fault, Route};
 use serde_json::Value;
 
-use crate::support::{Pod, data, start, terminate, until};
+use crate::support::{Pod, Sidecar, data, start, terminate, until};
 
 fn answer(route: Route, body: &str) -> Fault {
     Fault::on(route, Effect::Answer { body: body.to_owned() })
@@ -56,7 +55,7 @@ async fn a_renewal_that_is_answered_with_nonsense_or_refused_the_login_makes_no_
     let pod = Pod::new().await;
     let dynamic = pod.mapping(&[("engine=postgres role=readonly ttl=12s", "db.json")]);
     let nonsense = Effect::Answer { body: "<html>".to_owned() };
-    pod.vault.add_fault(Fault { times: Some(1), ..Fault::on(Route::Renew, nonsense) });
+    pod.vault.add_fault(Fault::on(Route::Renew, nonsense).times(1));
     pod.vault.add_fault(Fault::refuse(Route::Renew, "token_revoked", 1));
     let sidecar = start(&mut pod.agent("sidecar", &[("DYNAMIC", &dynamic)]));
     pod.requested(Route::Renew, 2).await;
@@ -125,19 +124,17 @@ async fn a_volume_that_cannot_be_written_keeps_no_other_from_it_and_is_tried_aga
     let pod = Pod::new().await;
     let watch = pod.mapping(&[("app/stripe#key", "a/key"), ("app/stripe#key", "b/key")]);
     let variables = [("WATCH_PATHS", watch.as_str()), ("REFRESH_INTERVAL", "1s")];
-    let log = pod.path("log");
-    let mut agent = pod.agent("sidecar", &variables);
-    let sidecar = agent.stdout(Stdio::piped()).stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
+    let sidecar = Sidecar::start(&pod, &variables);
     until(|| pod.secret("b/key").is_some()).await;
     // For every user: where a directory was stands a file.
     fs::remove_dir_all(pod.path("secrets/a")).unwrap();
     fs::write(pod.path("secrets/a"), "in the way").unwrap();
     pod.vault.write(&"app/stripe".parse().unwrap(), data("new"));
     until(|| pod.secret("b/key").as_deref() == Some("new")).await;
-    until(|| fs::read_to_string(&log).unwrap().contains("not refreshed, trying again")).await;
+    until(|| sidecar.said("not refreshed, trying again") > 0).await;
     fs::remove_file(pod.path("secrets/a")).unwrap();
     until(|| pod.secret("a/key").as_deref() == Some("new")).await;
-    terminate(sidecar).await.check(0, &[]);
+    sidecar.end().await.check(0, &[]);
 }
 
 #[tokio::test]
@@ -165,18 +162,16 @@ async fn a_token_that_the_kubelet_replaces_is_read_again() {
     let pod = Pod::new().await;
     let watch = pod.mapping(&[("app/stripe#key", "key")]);
     let variables = [("WATCH_PATHS", watch.as_str()), ("REFRESH_INTERVAL", "1s")];
-    let log = pod.path("log");
-    let mut agent = pod.agent("sidecar", &variables);
-    let sidecar = agent.stdout(Stdio::piped()).stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
+    let sidecar = Sidecar::start(&pod, &variables);
     until(|| pod.secret("key").is_some()).await;
     let token = fs::read_to_string(pod.path("token")).unwrap();
     fs::write(pod.path("token"), "").unwrap();
     pod.vault.expire_tokens();
-    until(|| fs::read_to_string(&log).unwrap().contains("is empty; check the volume")).await;
+    until(|| sidecar.said("is empty; check the volume") > 0).await;
     fs::write(pod.path("token"), token).unwrap();
     pod.vault.write(&"app/stripe".parse().unwrap(), data("new"));
     until(|| pod.secret("key").as_deref() == Some("new")).await;
-    terminate(sidecar).await.check(0, &[]);
+    sidecar.end().await.check(0, &[]);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The built agent against a ScaiVault in this process: files, exit codes, restarts, signals.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by panicking")]
 
+mod answers;
 mod codes;
 mod events;
 mod hostile;

@@ -1,10 +1,8 @@
 //! The end of a pod: what ScaiVault holds for it is given back.
 
-use std::time::{Duration, Instant};
-
 use scaivault_devserver::{Effect, Fault, Route};
 
-use crate::support::{Pod, start, terminate, until};
+use crate::support::{Pod, Sidecar, start, terminate, until};
 
 /// Twenty dynamic secrets: one role, of different lifetimes.
 fn many_leases(pod: &Pod) -> String {
@@ -95,8 +93,7 @@ async fn a_lease_that_is_being_generated_at_the_end_is_revoked_too() {
     for command in ["init", "sidecar"] {
         let pod = Pod::new().await;
         let dynamic = pod.mapping(&[("engine=postgres role=readonly", "db.json")]);
-        let late = Effect::Late { milliseconds: 1000 };
-        pod.vault.add_fault(Fault { route: Some(Route::Generate), effect: late, times: None });
+        pod.vault.add_fault(Fault::on(Route::Generate, Effect::Late { milliseconds: 3000 }));
         let agent = start(&mut pod.agent(command, &[("DYNAMIC", &dynamic)]));
         until(|| pod.live_leases() == 1).await;
         terminate(agent).await.check(1, &["stopped by SIGTERM", "lease revoked"]);
@@ -110,8 +107,7 @@ async fn a_lease_that_is_to_replace_another_at_the_end_is_revoked_too() {
     let dynamic = pod.mapping(&[("engine=postgres role=readonly ttl=3s", "db.json")]);
     let sidecar = start(&mut pod.agent("sidecar", &[("DYNAMIC", &dynamic)]));
     until(|| pod.secret("db.json").is_some()).await;
-    let late = Effect::Late { milliseconds: 1000 };
-    pod.vault.add_fault(Fault { route: Some(Route::Generate), effect: late, times: None });
+    pod.vault.add_fault(Fault::on(Route::Generate, Effect::Late { milliseconds: 3000 }));
     pod.vault.take_lease_away(&pod.vault.leases().first().unwrap().id);
     until(|| pod.vault.leases().len() == 2).await;
     terminate(sidecar).await.check(0, &["lease revoked"]);
@@ -123,9 +119,8 @@ async fn a_lease_that_comes_too_late_for_a_start_is_revoked() {
     for fail_open in ["true", "false"] {
         let pod = Pod::new().await;
         let dynamic = pod.mapping(&[("engine=postgres role=readonly", "db.json")]);
-        let late = Effect::Late { milliseconds: 1500 };
-        pod.vault.add_fault(Fault { route: Some(Route::Generate), effect: late, times: None });
-        let variables = [("DYNAMIC", dynamic.as_str()), ("FETCH_TIMEOUT", "1s"), ("FAIL_OPEN", fail_open)];
+        pod.vault.add_fault(Fault::on(Route::Generate, Effect::Late { milliseconds: 6000 }));
+        let variables = [("DYNAMIC", dynamic.as_str()), ("FETCH_TIMEOUT", "4s"), ("FAIL_OPEN", fail_open)];
         pod.run("init", &variables).await.check(i32::from(fail_open == "false"), &["lease revoked"]);
         assert_eq!((pod.live_leases(), pod.vault.requests(Route::Generate)), (0, 1), "{fail_open}");
     }
@@ -138,12 +133,9 @@ async fn leases_are_renewed_beside_each_other() {
         ("engine=postgres role=readonly ttl=6s", "a.json"),
         ("engine=postgres role=readonly ttl=7s", "b.json"),
     ]);
-    let sidecar = start(&mut pod.agent("sidecar", &[("DYNAMIC", &dynamic)]));
-    until(|| pod.secret("b.json").is_some()).await;
-    pod.vault.add_fault(Fault { route: Some(Route::Renew), effect: Effect::Hang, times: Some(1) });
-    // The second does not wait until the first is given up.
-    let began = Instant::now();
+    pod.vault.add_fault(Fault::hang(Route::Renew).times(1));
+    let sidecar = Sidecar::start(&pod, &[("DYNAMIC", &dynamic)]);
     pod.requested(Route::Renew, 2).await;
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
-    terminate(sidecar).await.check(0, &[]);
+    assert_eq!(sidecar.said("lease not renewed"), 0, "the second waits until the first is given up");
+    sidecar.end().await.check(0, &[]);
 }

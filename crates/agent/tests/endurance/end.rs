@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use scaivault_devserver::{Effect, Fault, Route};
 
-use crate::{sidecar::Sidecar, support::Pod};
+use crate::support::{Pod, Sidecar};
 
 /// The kubelet's default for a whole pod. Without its own limit of 10 s the agent would go on for ever in these tests.
 const GRACE_PERIOD: Duration = Duration::from_secs(30);

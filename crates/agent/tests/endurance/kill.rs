@@ -8,8 +8,7 @@ use serde_json::Value;
 
 use crate::{
     readers::{self, content, generations, has_any, is_unfinished, mapping, secret},
-    sidecar::Sidecar,
-    support::{Pod, until},
+    support::{Pod, Sidecar, until},
 };
 
 /// The seed of the moments. A failure says it, and with it they come again.

@@ -9,7 +9,6 @@ mod neighbour;
 mod readers;
 mod resume;
 mod rotations;
-mod sidecar;
 mod signals;
 #[path = "../support/mod.rs"]
 mod support;

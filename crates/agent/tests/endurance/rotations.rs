@@ -7,8 +7,7 @@ use scaivault_devserver::{Category, Route};
 use crate::{
     application::{self, Application},
     readers::{Readers, content, generation, generations, mapping, secret},
-    sidecar::Sidecar,
-    support::{Pod, until},
+    support::{Pod, Sidecar, until},
 };
 
 /// How many rotations come as fast as the agent hears them.

@@ -7,8 +7,7 @@ use tokio::process::Command;
 
 use crate::{
     application::{self, Application, Reports},
-    sidecar::Sidecar,
-    support::{AGENT, Pod, data, skipped, until, until_exists},
+    support::{AGENT, Pod, Sidecar, data, skipped, until, until_exists},
     user::User,
 };
 

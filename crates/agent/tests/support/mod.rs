@@ -1,5 +1,5 @@
 //! A pod of sorts: a directory for its volumes, a token, and a ScaiVault that knows it; and how a test waits.
-#![allow(dead_code, reason = "each test program uses a part")]
+#![allow(dead_code, unused_imports, reason = "each test program uses a part")]
 
 use std::{
     env, fs,
@@ -15,6 +15,10 @@ use scaivault_devserver::{DevServer, Handle, Issuer, Route, Seed, Settings};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
+
+mod sidecar;
+
+pub(crate) use sidecar::Sidecar;
 
 /// The built agent.
 pub(crate) const AGENT: &str = env!("CARGO_BIN_EXE_scaivault-agent");

@@ -1,5 +1,3 @@
-use std::fs;
-
 use hyper::HeaderMap;
 use serde_json::{Value, json};
 
@@ -55,10 +53,7 @@ fn bodies_are_as_published() {
 
 #[test]
 fn client_credentials_survive_the_form() {
-    let directory = tempfile::tempdir().unwrap();
-    fs::write(directory.path().join(CLIENT_ID_FILE), "app").unwrap();
-    fs::write(directory.path().join(CLIENT_SECRET_FILE), "a&b=c d+é%").unwrap();
-    let form = client_credentials(directory.path()).unwrap();
+    let form = client_credentials(&"app".into(), &"a&b=c d+é%".into());
     let expected = "grant_type=client_credentials&client_id=app&client_secret=a%26b%3Dc%20d%2B%C3%A9%25";
     assert_eq!(str::from_utf8(&form.bytes).unwrap(), expected);
 }
@@ -80,17 +75,21 @@ fn an_event_needs_little() {
 }
 
 #[test]
-fn an_answer_with_data_that_is_none_is_no_answer() {
-    let body = json!({"secrets": {
-        "a/list": {"version": 1, "data": []},
-        "a/bare": {"data": {}},
-        "a/good": {"version": 1, "data": {}},
-    }});
-    let paths = ["a/list", "a/bare", "a/absent", "a/good"].map(path);
-    let answers = batch_answer(&answer(&body), &paths).unwrap().answers;
-    assert!(answers[&paths[3]].is_ok(), "the others are not its concern");
-    for path in &paths[..3] {
-        let fault = answers[path].as_ref().unwrap_err().to_string();
-        assert!(fault.contains("the answer cannot be used"), "{path}: {fault}");
+fn a_part_of_a_batch_that_cannot_be_used_takes_no_other_along() {
+    let body = json!({
+        "secrets": {
+            "a/list": {"version": 1, "data": []}, "a/text": "x", "a/no-data": {"version": 1},
+            "a/no-version": {"data": {}}, "a/good": {"version": 1, "data": {"k": "v"}},
+        },
+        "errors": {"a/null": null, "a/denied": {"code": "access_denied"}},
+    });
+    let bad = ["a/list", "a/text", "a/no-data", "a/no-version", "a/null", "a/absent"].map(path);
+    let paths: Vec<_> = bad.iter().cloned().chain([path("a/good"), path("a/denied")]).collect();
+    let Batch { answers } = batch_answer(&answer(&body), &paths).unwrap();
+    for path in &bad {
+        let kind = &answers[path].as_ref().unwrap_err().kind;
+        assert!(matches!(kind, ErrorKind::Answer(_)), "{path}: {kind:?}");
     }
+    assert!(answers[&path("a/good")].is_ok());
+    assert_eq!(answers[&path("a/denied")].as_ref().unwrap_err().class(), crate::Class::Denied);
 }

@@ -5,7 +5,9 @@ use std::{
     time::Duration,
 };
 
-use scaivault_client::{AnswerFault, Class, Client, DataFault, ErrorKind, Retry, Settings, Timeouts, Token};
+use scaivault_client::{
+    AnswerFault, Class, Client, DataFault, ErrorKind, Login, Retry, Settings, Timeouts, Token,
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -154,11 +156,12 @@ async fn data_is_an_object_of_bounded_depth() {
 }
 
 #[tokio::test]
-async fn an_error_without_an_envelope_goes_by_its_status() {
+async fn an_error_without_an_envelope_is_no_answer_of_the_servers() {
     for (status, class, retry) in [
         (401, Class::Authentication, Retry::Never),
-        (404, Class::NotFound, Retry::Backoff),
-        (418, Class::Unexpected, Retry::Never),
+        (403, Class::Unexpected, Retry::Backoff),
+        (404, Class::Unexpected, Retry::Backoff),
+        (418, Class::Unexpected, Retry::Backoff),
         (502, Class::Unavailable, Retry::Backoff),
     ] {
         let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: 9\r\n\r\nswordfish");
@@ -166,6 +169,56 @@ async fn an_error_without_an_envelope_goes_by_its_status() {
         let error = server.client().await.read(&path(DATABASE), None).await.unwrap_err();
         assert_eq!((error.class(), error.retry()), (class, retry), "{error}");
         assert!(!error.to_string().contains("swordfish"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn an_error_of_another_form_is_no_answer_of_the_servers() {
+    for body in [
+        r#"{"error":"Not Found"}"#,
+        r#"{"error":"not_found"}"#,
+        r#"{"error":{}}"#,
+        r#"{"code":"access_denied"}"#,
+    ] {
+        let answer = format!("HTTP/1.1 404 X\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        let server = Scripted::start(answer.into_bytes()).await;
+        let error = server.client().await.read(&path(DATABASE), None).await.unwrap_err();
+        assert_eq!((error.class(), error.retry()), (Class::Unexpected, Retry::Backoff), "{body}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_quotes_what_it_was_sent_is_not_repeated() {
+    let directory = tempfile::tempdir().unwrap();
+    let token = format!("eyJhbGciOi.{}.sig-0123456789", "claims".repeat(10));
+    for (file, text) in [("token", token.as_str()), ("client_id", "app"), ("client_secret", "sword fish/42")]
+    {
+        std::fs::write(directory.path().join(file), text).unwrap();
+    }
+    let quoted = ["swordfish", token.as_str(), &token[5..30], "sword fish/42", "sword%20fish%2F42"];
+    let message = quoted.join(" or ");
+    for body in [
+        format!(r#"{{"error":{{"code":"validation_error","message":"{message}"}}}}"#),
+        format!(r#"{{"error":"invalid_client","error_description":"{message}"}}"#),
+    ] {
+        let answer = format!("HTTP/1.1 400 X\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        let server = Scripted::start(answer.into_bytes()).await;
+        let exchange = Login::Exchange {
+            token_file: directory.path().join("token"),
+            audience: "scaivault".to_owned(),
+            role: None,
+        };
+        let credentials = Login::ClientCredentials {
+            directory: directory.path().to_owned(),
+            token_url: settings(&server.url).address,
+        };
+        let logs_in = |login| Client::new(Settings { login, ..settings(&server.url) }).unwrap();
+        let error = logs_in(exchange).login().await.unwrap_err().to_string();
+        assert!(!error.contains("eyJh") && !error.contains("claims") && error.contains(" or "), "{error}");
+        let error = logs_in(credentials).login().await.unwrap_err().to_string();
+        assert!(!error.contains("sword fish") && !error.contains("sword%20"), "{error}");
+        let error = server.client().await.read(&path(DATABASE), None).await.unwrap_err().to_string();
+        assert!(!error.contains("swordfish"), "{error}");
     }
 }
 
@@ -238,6 +291,7 @@ async fn an_answer_for_other_paths_than_asked_for_is_refused() {
     let server =
         Scripted::start(ok("{\"secrets\":{\"a/b\":{\"version\":1,\"data\":{}}},\"errors\":{}}")).await;
     let batch = server.client().await.read_batch(&[path(DATABASE)], None).await.unwrap();
+    assert_eq!(batch.answers.len(), 1);
     let error = batch.answers[&path(DATABASE)].as_ref().unwrap_err();
     assert!(matches!(error.kind, ErrorKind::Answer(AnswerFault::Missing(_))), "{error}");
     assert_eq!(batch.answers.len(), 1);

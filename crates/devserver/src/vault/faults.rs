@@ -74,7 +74,13 @@ impl Fault {
 
     /// One route answers with `code`, `times` times.
     pub fn refuse(route: Route, code: &str, times: u32) -> Self {
-        Self { times: Some(times), ..Self::always(route, code) }
+        Self::always(route, code).times(times)
+    }
+
+    /// The same, which ends after so many requests.
+    #[must_use]
+    pub fn times(self, times: u32) -> Self {
+        Self { times: Some(times), ..self }
     }
 }
 

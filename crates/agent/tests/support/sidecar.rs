@@ -1,4 +1,4 @@
-//! A sidecar that runs for long: its log goes to a file, which no pipe's size holds up and which can be read meanwhile.
+//! A sidecar whose log is looked at while it runs: the log goes to a file, which no pipe's size holds up and which can be read meanwhile.
 
 use std::{
     fs,
@@ -9,12 +9,13 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use tokio::{
     process::{Child, Command},
     time::timeout,
 };
 
-use crate::support::{Ended, PATIENCE, Pod};
+use super::{Ended, PATIENCE, Pod, until};
 
 /// A running sidecar. It is killed when this is dropped.
 pub(crate) struct Sidecar {
@@ -42,6 +43,18 @@ impl Sidecar {
     /// How many lines of the log say this.
     pub(crate) fn said(&self, text: &str) -> usize {
         log(&self.log).lines().filter(|line| line.contains(text)).count()
+    }
+
+    /// Waits for the first line that says this, and returns its fields.
+    pub(crate) async fn line(&self, text: &str) -> Value {
+        // A line that is being written is none yet.
+        let whole = || {
+            let log = log(&self.log);
+            let line = log.split_inclusive('\n').find(|line| line.contains(text))?;
+            line.ends_with('\n').then(|| serde_json::from_str(line).unwrap())
+        };
+        until(|| whole().is_some()).await;
+        whole().unwrap()
     }
 
     /// Lets it live for so long, and then kills it with SIGKILL.
