@@ -6,6 +6,7 @@ mod codes;
 mod events;
 mod hostile;
 mod init;
+mod reload;
 mod sidecar;
 mod stop;
 #[path = "../support/mod.rs"]
