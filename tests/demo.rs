@@ -90,8 +90,10 @@ mod chain {
 
         let shown = shown.replace(&directory.path().display().to_string(), "/tmp");
         assert_eq!(masked(&shown), masked(transcript()), "README.md shows what is seen");
-        // Masked above: nothing was done twice.
-        assert!(shown.contains("logins 1, reads 2, leases generated 1, leases revoked 1\n"), "{shown}");
+        // Masked above: nothing was done twice. The look at all secrets that follows a subscription may find the rotation
+        // before its event comes, which then needs no read.
+        let counted = |reads| format!("logins 1, reads {reads}, leases generated 1, leases revoked 1\n");
+        assert!([2, 3].into_iter().any(|reads| shown.contains(&counted(reads))), "{shown}");
         assert!(!shown.contains('\x1b'), "no colours on a pipe");
         let wide: Vec<_> = shown.lines().filter(|line| line.chars().count() > 110).collect();
         assert!(wide.is_empty(), "{wide:?}");

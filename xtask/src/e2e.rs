@@ -136,3 +136,16 @@ fn run_steps(world: &World<'_>) -> Result<()> {
     println!("\n{}", table::render(["step", "time", "result"], &rows));
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Args as _;
+
+    use super::*;
+
+    /// clap looks at them only when this task is started.
+    #[test]
+    fn the_options_do_not_contradict_each_other() {
+        Args::augment_args(clap::Command::new("e2e")).debug_assert();
+    }
+}

@@ -7,10 +7,9 @@ use scaivault_contract::names::{HEALTHZ_COMMAND, INIT_COMMAND, SIDECAR_COMMAND, 
 
 use crate::{
     config::{Config, Container, Problems},
-    delivery::DeliveryError,
+    ending::Ending,
     environment::Environment,
     exit::Exit,
-    failure::Failures,
     gate, init, sidecar, telemetry, termination,
 };
 
@@ -21,33 +20,6 @@ enum Command {
     Sidecar,
     Wait,
     Healthz,
-}
-
-/// Why a subcommand did not do what it is for.
-#[derive(Debug)]
-pub(crate) struct Ending {
-    /// How the process ends.
-    pub(crate) exit: Exit,
-    /// What a person reads, with the cure.
-    pub(crate) message: String,
-}
-
-impl From<Problems> for Ending {
-    fn from(problems: Problems) -> Self {
-        Self { exit: Exit::Invalid, message: problems.to_string() }
-    }
-}
-
-impl From<DeliveryError> for Ending {
-    fn from(error: DeliveryError) -> Self {
-        Self { exit: error.exit(), message: error.to_string() }
-    }
-}
-
-impl From<Failures> for Ending {
-    fn from(failures: Failures) -> Self {
-        Self { exit: failures.exit(), message: failures.to_string() }
-    }
 }
 
 /// Does what the arguments name, in a process that is the agent's alone: it takes over the logger, the panic hook and

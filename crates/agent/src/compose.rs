@@ -9,8 +9,8 @@ use crate::{
     exit::Exit,
     failure::Failure,
     fetch::{Answers, Key},
+    leases::Leases,
     render::{self, Content},
-    state::Leases,
 };
 
 /// The most bytes of the variables' file: a kubelet reads no more of it.
@@ -69,7 +69,7 @@ pub(crate) fn compose<'a>(
                     composed(spec, content)
                 }
             },
-            Source::Lease(dynamic) => match leases.0.get(dynamic) {
+            Source::Lease(dynamic) => match leases.get(dynamic) {
                 None => continue,
                 Some(lease) => {
                     let path = format!("{}/{}", dynamic.engine, dynamic.role);
@@ -104,7 +104,7 @@ fn compose_variables<'a>(
     let mut bytes = Zeroizing::new(Vec::new());
     let mut failures = Vec::new();
     for mapping in &wanted.variables {
-        // The file is written as a whole: of a round that asked for other secrets only those of pinned versions are there.
+        // The file is written as a whole: with one that was not asked for this time it stays as it is.
         let Some(answer) = answers.get(&Key::of(&mapping.secret)) else { return };
         let line = answer.as_ref().map_err(Clone::clone).and_then(|Secret { data, .. }| {
             let field = mapping.secret.field.as_ref().expect("the grammar of variables asks for a field");

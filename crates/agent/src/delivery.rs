@@ -1,4 +1,4 @@
-//! The first fetch, which both containers do: log in, read, hold leases, write.
+//! What the agent holds for its whole life, and what it does with it: log in, read, hold leases, write, give back.
 
 use std::{
     collections::BTreeSet,
@@ -10,7 +10,6 @@ use std::{
 use scaivault_client::{Client, Settings, SetupError, SubscriptionId, Timeouts, Trust};
 use scaivault_contract::DynamicRef;
 use thiserror::Error;
-use tokio::{task::JoinSet, time::Instant};
 
 use crate::{
     compose::{Composition, Variables, compose},
@@ -19,9 +18,15 @@ use crate::{
     failure::Failure,
     fetch::{self, Answers, Key, Patience},
     lease::HeldLease,
+    leases::Leases,
     sink::{Mounts, NewFile, Outcome, Sink, SinkError},
-    state::{Leases, Resumed, StateError, Store},
+    state::{Resumed, StateError, Store},
 };
+
+mod leases;
+mod requests;
+
+pub(crate) use requests::Requests;
 
 /// How long giving back may take at the end, with all tries. The kubelet's default grace period is 30 s for all of the pod.
 pub(crate) const GIVE_BACK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -32,8 +37,8 @@ pub(crate) struct Delivery {
     pub(crate) client: Arc<Client>,
     pub(crate) sink: Sink,
     pub(crate) leases: Leases,
-    /// Leases that others have taken the place of: the application may still use them until they end.
-    replaced: Vec<HeldLease>,
+    /// Leases that are being generated.
+    pub(crate) generating: Requests<HeldLease>,
     /// The subscription to events, to be deleted at the end.
     pub(crate) subscription: Option<SubscriptionId>,
     store: Store,
@@ -49,7 +54,7 @@ impl Delivery {
         if let Some(token) = token {
             client.resume(token).await;
         }
-        Ok(Self { config, client, sink, leases, replaced: Vec::new(), subscription, store })
+        Ok(Self { config, client, sink, leases, generating: Requests::new(), subscription, store })
     }
 
     /// Every secret that is wanted.
@@ -79,7 +84,13 @@ impl Delivery {
 
     /// Reads all that is wanted, and makes sure that every dynamic secret has a lease that can be used. The failures are
     /// of leases; those of secrets stand in the answers.
-    pub(crate) async fn fetch(&mut self, patience: Patience) -> Result<(Answers, Vec<Failure>), StateError> {
+    ///
+    /// With `needs_all` no lease is generated where a secret is missing: nobody would use it.
+    pub(crate) async fn fetch(
+        &mut self,
+        patience: Patience,
+        needs_all: bool,
+    ) -> Result<(Answers, Vec<Failure>), StateError> {
         let client = Arc::clone(&self.client);
         let login = fetch::with_patience("the login", patience, || client.login());
         if let Err(login) = login.await {
@@ -88,39 +99,17 @@ impl Delivery {
         }
         // Kept before the leases are made, so that a restart in between does not log in again.
         self.save().await?;
-        let answers = fetch::read_all(&self.client, self.keys(), patience).await;
-        let mut failures = Vec::new();
-        for dynamic in self.dynamics() {
-            let now = SystemTime::now();
-            if self.leases.0.get(&dynamic).is_some_and(|lease| lease.is_usable(now)) {
-                continue;
-            }
-            // Nobody uses it from now on, but it may live on: the clock may have been set back.
-            self.replaced.extend(self.leases.0.remove(&dynamic));
-            if let Err(failure) = self.generate(&dynamic, patience).await? {
-                failures.push(failure);
-            }
-        }
-        Ok((answers, failures))
-    }
-
-    /// Generates a lease in place of one that is held. The new one is kept before it is used.
-    pub(crate) async fn generate(
-        &mut self,
-        dynamic: &DynamicRef,
-        patience: Patience,
-    ) -> Result<Result<(), Failure>, StateError> {
-        let client = Arc::clone(&self.client);
-        match fetch::with_patience(dynamic, patience, || client.generate(dynamic)).await {
-            Ok(lease) => {
-                tracing::info!(%dynamic, lease = %lease.id, ttl_seconds = lease.term.ttl.as_secs(), "lease generated");
-                let now = SystemTime::now();
-                self.replaced.extend(self.leases.0.insert(dynamic.clone(), HeldLease::generated(lease, now)));
-                self.replaced.retain(|lease| !lease.has_ended(now));
-                self.save().await?;
-                Ok(Ok(()))
-            }
-            Err(failure) => Ok(Err(failure)),
+        let missing = self.leases.missing(self.dynamics(), SystemTime::now());
+        let reading = fetch::read_all(&client, self.keys(), patience);
+        if needs_all {
+            let answers = reading.await;
+            let is_lacking = !self.compose(&answers, Variables::AllOrNone).failures.is_empty();
+            let missing = if is_lacking { BTreeSet::new() } else { missing };
+            Ok((answers, self.generate(missing, patience).await?))
+        } else {
+            // Beside each other: what hangs must not take the time of the rest.
+            let (answers, failures) = tokio::join!(reading, self.generate(missing, patience));
+            Ok((answers, failures?))
         }
     }
 
@@ -151,44 +140,6 @@ impl Delivery {
     /// Whether the agent's own start before left every file.
     pub(crate) fn is_complete(&self) -> bool {
         self.sink.is_ready(false)
-    }
-
-    /// Ends a start that has failed. Where nothing is kept nobody would find its leases again; where something is, a
-    /// login that ScaiVault took no more must not be there for the next start.
-    pub(crate) async fn abandon(&mut self) {
-        if !self.store.keeps() {
-            self.revoke_all().await;
-        } else if let Err(error) = self.save().await {
-            tracing::warn!(%error, "the next start does not find the leases of this one, revoking them");
-            self.revoke_all().await;
-        }
-    }
-
-    /// Whether there is a lease to give back.
-    pub(crate) fn has_leases(&self) -> bool {
-        !self.leases.0.is_empty() || !self.replaced.is_empty()
-    }
-
-    /// Revokes every lease, all at once and within [`GIVE_BACK_TIMEOUT`]. What fails is logged: such a lease ends by itself.
-    pub(crate) async fn revoke_all(&mut self) {
-        let patience = Patience::to_give_back(Instant::now() + GIVE_BACK_TIMEOUT);
-        let mut requests = JoinSet::new();
-        for lease in std::mem::take(&mut self.leases.0).into_values().chain(self.replaced.drain(..)) {
-            let client = Arc::clone(&self.client);
-            requests.spawn(async move {
-                let subject = format!("the lease {}", lease.id);
-                let revoked = fetch::with_patience(subject, patience, || client.revoke(&lease.id)).await;
-                match revoked {
-                    Ok(()) => tracing::info!(lease = %lease.id, "lease revoked"),
-                    Err(failure) => tracing::warn!(%failure, "lease not revoked, it ends by itself"),
-                }
-            });
-        }
-        requests.join_all().await;
-        // A next start must not take up what is revoked.
-        if let Err(error) = self.save().await {
-            tracing::warn!(%error, "the revoked leases could not be forgotten");
-        }
     }
 }
 

@@ -19,9 +19,10 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// `subject` could not be read, because of the client's error.
+    /// `subject` could not be had, because of the client's error.
     pub(crate) fn of_error(subject: impl fmt::Display, error: &Error) -> Self {
-        let (exit, cure) = match error.class() {
+        let class = error.class();
+        let (exit, cure) = match class {
             Class::Authentication => (
                 Exit::Authentication,
                 "check ScaiKey's trust in this cluster, the token's audience and the role that is asked for",
@@ -36,7 +37,7 @@ impl Failure {
             Class::Unexpected => (Exit::Failed, "check SCAIVAULT_URL, the CA file and the proxy"),
         };
         let reason = format!("{error}; {cure}");
-        Self { subject: subject.to_string(), reason, exit, retry: error.retry() }
+        Self { retry: error.retry(), ..Self::new(subject, reason, exit) }
     }
 
     /// `subject` was read and cannot be written as it is asked for.
@@ -67,10 +68,7 @@ impl Failure {
 
     /// How long ScaiVault asks to be left alone.
     pub(crate) fn asked_pause(&self) -> Option<Duration> {
-        match self.retry {
-            Retry::After(pause) => Some(pause),
-            Retry::Backoff | Retry::Once | Retry::Never => None,
-        }
+        self.retry.asked()
     }
 }
 

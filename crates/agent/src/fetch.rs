@@ -75,20 +75,27 @@ impl Patience {
         Self::until(deadline, chance::seed(SystemTime::now()))
     }
 
-    fn pauses(self) -> Pauses {
+    /// When to give up.
+    pub(crate) fn deadline(self) -> Instant {
+        self.deadline
+    }
+
+    /// The pauses between the tries of one thing.
+    pub(crate) fn pauses(self) -> Pauses {
         let backoff = self.seed.map(|seed| Backoff::new(FIRST_PAUSE, LONGEST_PAUSE, seed));
         Pauses { deadline: self.deadline, backoff }
     }
 }
 
-struct Pauses {
+/// How long to pause between tries, until time is up.
+pub(crate) struct Pauses {
     deadline: Instant,
     backoff: Option<Backoff>,
 }
 
 impl Pauses {
     /// How long to pause before the next try; none when there is not to be one.
-    fn next(&mut self, retry: Retry) -> Option<Duration> {
+    pub(crate) fn next(&mut self, retry: Retry) -> Option<Duration> {
         let pause = self.backoff.as_mut()?.pause(retry)?;
         (Instant::now() + pause < self.deadline).then_some(pause)
     }

@@ -7,9 +7,9 @@ use tokio::time::Instant;
 
 use crate::{
     chance,
-    cli::Ending,
     compose::Variables,
     delivery::{Delivery, DeliveryError},
+    ending::Ending,
     failure::{Failure, Failures},
     fetch::{Answers, Patience},
     sink::Outcome,
@@ -39,9 +39,11 @@ pub(crate) struct First {
 pub(crate) async fn first(delivery: &mut Delivery, earlier: Earlier) -> Result<First, Ending> {
     let deadline = Instant::now() + delivery.config.fetch_timeout;
     let patience = Patience::until(deadline, chance::seed(SystemTime::now()));
-    let (answers, of_leases) = delivery.fetch(patience).await.map_err(DeliveryError::from)?;
     let fail_open = delivery.config.fail_open;
     let is_running = earlier == Earlier::Everything;
+    let needs_all = !fail_open && !is_running;
+    let fetched = delivery.fetch(patience, needs_all).await;
+    let (answers, of_leases) = fetched.map_err(DeliveryError::from)?;
     let variables = if is_running { Variables::AllOrNone } else { Variables::AsTheyAre };
     let composition = delivery.compose(&answers, variables);
     let mut failures = of_leases;
@@ -50,7 +52,7 @@ pub(crate) async fn first(delivery: &mut Delivery, earlier: Earlier) -> Result<F
             failures.push(failure.clone());
         }
     }
-    if !failures.is_empty() && !fail_open && !is_running {
+    if needs_all && !failures.is_empty() {
         return Err(Failures(failures).into());
     }
     let Outcome { changed, done } = delivery.write(&composition, fail_open);

@@ -1,12 +1,9 @@
 //! `init`: fetches once and ends.
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
-
 use crate::{
-    cli::Ending,
     config::Config,
     delivery::Delivery,
-    exit::Exit,
+    ending::{Ending, end_signal},
     first::{Earlier, first},
 };
 
@@ -14,27 +11,14 @@ use crate::{
 pub(crate) async fn run(config: Config) -> Result<(), Ending> {
     let mut end = end_signal()?;
     let mut delivery = Delivery::new(config).await?;
-    tokio::select! {
-        fetched = first(&mut delivery, Earlier::Nothing) => {
-            if fetched.is_err() {
-                delivery.abandon().await;
-            }
-            return fetched.map(drop);
-        }
-        _ = end.recv() => {}
+    let fetched = tokio::select! {
+        fetched = first(&mut delivery, Earlier::Nothing) => fetched.map(drop),
+        _ = end.recv() => Err(Ending::stopped()),
+    };
+    match fetched {
+        Ok(()) => delivery.revoke_late().await,
+        // Nobody uses what a start has that fails, and there may be no next one: a Job's pod has none.
+        Err(_) => delivery.revoke_all().await,
     }
-    // The pod ends: there is no next start that would take up what is kept.
-    delivery.revoke_all().await;
-    Err(stopped())
-}
-
-/// The signal to end. The first process of a container ignores it where it has no handler.
-pub(crate) fn end_signal() -> Result<Signal, Ending> {
-    signal(SignalKind::terminate())
-        .map_err(|error| Ending { exit: Exit::Failed, message: format!("cannot wait for SIGTERM: {error}") })
-}
-
-/// How the agent ends that was stopped before its files were there.
-pub(crate) fn stopped() -> Ending {
-    Ending { exit: Exit::Failed, message: "stopped by SIGTERM before all was fetched".to_owned() }
+    fetched
 }

@@ -66,6 +66,11 @@ impl HeldLease {
         self.last_end = max_ttl.map(|max| self.issued + max).or(self.last_end);
     }
 
+    /// It is not renewed any more: from here on it is to be replaced.
+    pub(crate) fn refuse_renewal(&mut self) {
+        self.is_renewable = false;
+    }
+
     /// Whether its credentials can be handed out at `now`.
     pub(crate) fn is_usable(&self, now: SystemTime) -> bool {
         self.issued <= now && now + USABLE_MARGIN < self.ends

@@ -14,35 +14,35 @@ use tokio::{
 
 use crate::{
     chance,
-    cli::Ending,
     config::Config,
-    delivery::Delivery,
+    delivery::{Delivery, Requests},
+    ending::{Ending, end_signal},
     fetch::Answers,
     first::{Earlier, First, first},
-    init::{end_signal, stopped},
     listen::{self, Changes, Heard},
     metrics::{self, Metrics},
     schedule::Attempts,
 };
 
+mod lease_pauses;
 mod leases;
 mod pace;
-mod pauses;
 mod reads;
 mod refresh;
 mod reload;
 mod stop;
 
+use lease_pauses::LeasePauses;
+use leases::Renewed;
 use pace::Pace;
-use pauses::Pauses;
 use reads::Reads;
 use stop::stop;
 
-/// The first and the longest pause after a try that failed: of writing, or
-/// of a signal, whose process may be starting.
+/// The first and the longest pause after a try that failed: of writing, or of a signal, whose process may be starting.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(5));
 /// How long one try of a request may take: the client's own limit, with a login before it.
 const TRY_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Fetches, then keeps fresh until SIGTERM.
 pub(crate) async fn run(config: Config) -> Result<(), Ending> {
     let mut end = end_signal()?;
@@ -59,7 +59,11 @@ pub(crate) async fn run(config: Config) -> Result<(), Ending> {
     let first = match first {
         Some(Ok(first)) => first,
         Some(Err(ending)) => {
-            delivery.abandon().await;
+            // What an application uses that runs already stays for the next start.
+            match earlier {
+                Earlier::Everything => delivery.revoke_late().await,
+                Earlier::Nothing => delivery.revoke_all().await,
+            }
             return Err(ending);
         }
         // The pod ends: there is no next start that would take up what is kept.
@@ -70,7 +74,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Ending> {
                 Earlier::Nothing => Duration::ZERO,
             };
             stop(delivery, None, delay).await;
-            return Err(stopped());
+            return Err(Ending::stopped());
         }
     };
     let (mut sidecar, mut heard) = Sidecar::new(delivery, first, earlier, metrics);
@@ -87,8 +91,9 @@ struct Sidecar {
     reads: Reads,
     /// Writing the credentials of leases, which are not read again.
     writing: Attempts,
-    /// Of leases.
-    pauses: Pauses,
+    /// Leases that are being renewed.
+    renewing: Requests<Renewed>,
+    lease_pauses: LeasePauses,
     reload: Attempts,
     /// What listens to events.
     listener: Option<JoinHandle<Option<SubscriptionId>>>,
@@ -121,7 +126,8 @@ impl Sidecar {
         let mut sidecar = Self {
             reads: Reads::new(variables, &answers, (interval, pace), Instant::now(), chances),
             writing: Attempts::new(PAUSES.0, PAUSES.1),
-            pauses: Pauses::default(),
+            renewing: Requests::new(),
+            lease_pauses: LeasePauses::default(),
             reload: Attempts::new(PAUSES.0, PAUSES.1),
             listener,
             metrics,
@@ -143,6 +149,10 @@ impl Sidecar {
             let wake = self.wake(Instant::now(), SystemTime::now());
             tokio::select! {
                 Some(heard) = heard.recv() => self.hear(heard).await,
+                Some((dynamic, answered)) = self.renewing.next() => self.renewed(&dynamic, answered).await,
+                Some((dynamic, answered)) = self.delivery.generating.next() => {
+                    self.generated(dynamic, answered).await;
+                }
                 () = sleep_until(wake) => self.do_what_is_due().await,
             }
         }
@@ -156,7 +166,7 @@ impl Sidecar {
 
     /// Makes one try of each thing that is due. Leases come first: they end, and the rest only grows older.
     async fn do_what_is_due(&mut self) {
-        self.keep_leases().await;
+        self.keep_leases();
         if self.writing.is_due(Instant::now()) {
             self.write(&Answers::new());
         }

@@ -1,7 +1,6 @@
 //! What the agent keeps for its next start: the login, and the leases, so that none is generated a second time.
 
 use std::{
-    collections::BTreeMap,
     fs::{self, OpenOptions},
     io::{self, Write as _},
     os::unix::fs::OpenOptionsExt as _,
@@ -16,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::lease::HeldLease;
+use crate::{lease::HeldLease, leases::Leases};
 
 /// The file in the state's directory.
 const FILE: &str = "state.json";
@@ -24,10 +23,6 @@ const FILE: &str = "state.json";
 const TEMPORARY: &str = "state.json.new";
 /// For the agent's user alone: the file has a token and credentials.
 const MODE: u32 = 0o600;
-
-/// The leases that are held, each for one `engine=E role=R [ttl=D]`.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Leases(pub(crate) BTreeMap<DynamicRef, HeldLease>);
 
 /// What the start before left.
 #[derive(Debug, Default)]
@@ -146,7 +141,7 @@ impl Kept {
             received: seconds(token.received()),
             use_until: seconds(token.use_until()),
         });
-        let leases = leases.0.iter().map(|(dynamic, lease)| KeptLease {
+        let leases = leases.iter().map(|(dynamic, lease)| KeptLease {
             dynamic: dynamic.clone(),
             id: lease.id.clone(),
             credentials: lease.credentials.json().to_owned(),
@@ -178,7 +173,7 @@ impl Kept {
             };
             Some((kept.dynamic, lease))
         });
-        Resumed { token, leases: Leases(leases.collect()), subscription: self.subscription.take() }
+        Resumed { token, leases: leases.collect(), subscription: self.subscription.take() }
     }
 }
 
@@ -217,7 +212,7 @@ mod tests {
         let credentials = SecretData::new(r#"{"username":"u","password":"p"}"#).unwrap();
         let lease = Lease { id: "lease_1".parse().unwrap(), credentials, term };
         let dynamic = "engine=postgres-prod role=readonly ttl=2h".parse().unwrap();
-        Leases([(dynamic, HeldLease::generated(lease, NOON))].into())
+        Leases::from_iter([(dynamic, HeldLease::generated(lease, NOON))])
     }
 
     #[test]
@@ -235,7 +230,7 @@ mod tests {
         let resumed = store.load();
         assert_eq!(resumed.token.unwrap().secret().expose_secret(), "ey.J");
         assert_eq!(resumed.subscription, Some(subscription));
-        let lease = resumed.leases.0.values().next().unwrap();
+        let lease = resumed.leases.iter().next().unwrap().1;
         assert_eq!(lease.id.as_str(), "lease_1");
         assert_eq!(lease.credentials.json(), r#"{"username":"u","password":"p"}"#);
         assert_eq!(lease.ends, NOON + Duration::from_hours(2));
@@ -249,7 +244,7 @@ mod tests {
         for text in ["", "{", "[]", r#"{"token":{"secret":"","received":5,"use_until":1},"leases":[]}"#] {
             fs::write(dir.path().join(FILE), text).unwrap();
             let Resumed { token, leases, .. } = store.load();
-            assert!(token.is_none() && leases.0.is_empty(), "{text}");
+            assert!(token.is_none() && leases.is_empty(), "{text}");
         }
     }
 

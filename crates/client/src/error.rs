@@ -78,6 +78,16 @@ pub enum Retry {
     Never,
 }
 
+impl Retry {
+    /// How long the server asks to be left alone.
+    pub fn asked(self) -> Option<Duration> {
+        match self {
+            Self::After(pause) => Some(pause),
+            Self::Backoff | Self::Once | Self::Never => None,
+        }
+    }
+}
+
 /// What the client was doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]

@@ -115,7 +115,7 @@ impl Shape {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum DataFault {
-    /// Not JSON, or another value than an object.
+    /// Not JSON that can be parsed, or another value than an object.
     #[error("the secret's data is not a JSON object")]
     NotAnObject,
     /// Deeper than [`DATA_DEPTH_LIMIT`].

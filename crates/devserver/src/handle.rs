@@ -11,7 +11,7 @@ use crate::{
     vault::{Writer, faults::Fault, leases::LeaseState},
 };
 
-/// A hand on a running server. All of it is there by HTTP on the admin port too.
+/// A hand on a running server. Most of it is there by HTTP on the admin port too.
 #[derive(Clone)]
 pub struct Handle {
     shared: Arc<Shared>,

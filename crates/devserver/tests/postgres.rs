@@ -28,7 +28,7 @@ use tokio_postgres::{Client, NoTls};
 use support::{Answered, send};
 
 /// How long a test waits for what must happen.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What most tests give their role besides its times.
 const MAY_READ: &str = r#"creation_statements:
@@ -163,20 +163,20 @@ async fn post(address: SocketAddr, token: &str, route: &str, body: Value) -> Ans
 #[tokio::test]
 async fn a_user_logs_in_lives_longer_and_is_gone_with_its_sessions() {
     let world = World::new(MAY_READ).await;
-    let user = world.generate("60s").await;
+    let user = world.generate("10m").await;
     let session = world.log_in(&user).await.unwrap();
     let cents: i32 = session.query_one("SELECT cents FROM bills", &[]).await.unwrap().get(0);
     assert_eq!(cents, 1999);
     assert!(session.batch_execute("INSERT INTO bills VALUES (1)").await.is_err(), "it may read alone");
     let first = world.valid_until(&user).await.unwrap();
     let seconds = first.as_second() - jiff::Timestamp::now().as_second();
-    assert!((50..=60).contains(&seconds), "{seconds}");
+    assert!((300..=600).contains(&seconds), "{seconds}");
 
     let lease = format!("/v1/dynamic/leases/{}", user.lease);
     let renewed = world.post(&format!("{lease}/renew"), json!({ "increment": "2h" })).await;
     assert_eq!((renewed.status, &renewed.body["ttl_seconds"]), (200, &json!(7200)));
     let seconds = world.valid_until(&user).await.unwrap().as_second() - first.as_second();
-    assert!((7130..=7200).contains(&seconds), "{seconds}");
+    assert!((6500..=7200).contains(&seconds), "{seconds}");
     assert!(world.log_in(&user).await.is_ok());
 
     assert_eq!(world.post(&format!("{lease}/revoke"), json!({})).await.status, 204);
@@ -189,7 +189,7 @@ async fn a_user_logs_in_lives_longer_and_is_gone_with_its_sessions() {
 #[tokio::test]
 async fn a_user_is_gone_when_its_lease_ends() {
     let world = World::new("").await;
-    let user = world.generate("2s").await;
+    let user = world.generate("8s").await;
     let longer = world.generate("1h").await;
     let session = world.log_in(&user).await.unwrap();
     world.until_gone(&user).await;

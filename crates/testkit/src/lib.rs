@@ -8,6 +8,7 @@ mod pod;
 #[cfg(feature = "control-plane")]
 mod poll;
 mod shuffle;
+mod split_mix;
 mod users;
 
 #[cfg(feature = "control-plane")]
@@ -26,6 +27,7 @@ pub use pod::{PodBuilder, container, pod};
 #[cfg(feature = "control-plane")]
 pub use poll::poll;
 pub use shuffle::shuffle_keys;
+pub use split_mix::SplitMix;
 pub use users::{path_not_allowed, strip_ours, users_content};
 
 /// What every annotation of the injector starts with.

@@ -58,7 +58,7 @@ impl Vault {
             Some(listen) => *listen,
             None => towards_a_node(kubectl)?,
         };
-        let host = host.clone().unwrap_or_else(|| listen.ip().to_string());
+        let (name, url) = called(listen, host.as_deref())?;
         let program = match program {
             Some(program) => program.clone(),
             None => build()?,
@@ -69,13 +69,12 @@ impl Vault {
         fs::write(file(JWKS), kubectl.text(&["get", "--raw", "/openid/v1/jwks"])?)?;
         let mut command = Command::new(program);
         command.current_dir(files.path()).args(["--seed", SEED, "--jwks", JWKS, "--ca-file", CA]);
-        command.args(["--tls-name", &host, "--listen", &listen.to_string()]);
+        command.args(["--tls-name", &name, "--listen", &listen.to_string()]);
         command.args(["--admin", &admin.to_string()]);
         println!("$ {}", process::line(&command));
         let log = File::create(file(LOG))?;
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
         let child = child.context("scaivault-devserver does not start")?;
-        let url = format!("https://{host}:{}", listen.port());
         let vault = Self { url, files, process: Mutex::new(child), admin: Admin::new(*admin) };
         vault.wait()?;
         Ok(vault)
@@ -138,6 +137,17 @@ fn build() -> Result<PathBuf> {
     Ok(Path::new(&workspace::target_directory()?).join("debug/scaivault-devserver"))
 }
 
+/// What pods call it: the name in its certificate, and its URL.
+fn called(listen: SocketAddr, host: Option<&str>) -> Result<(String, String)> {
+    match host {
+        Some(host) => Ok((host.to_owned(), format!("https://{host}:{}", listen.port()))),
+        None if listen.ip().is_unspecified() => {
+            bail!("{} is no address that pods reach: give --vault-host, too", listen.ip())
+        }
+        None => Ok((listen.ip().to_string(), format!("https://{listen}"))),
+    }
+}
+
 /// The address from which this machine reaches a node: on most clusters that run on this machine, pods reach it there.
 fn towards_a_node(kubectl: &Kubectl) -> Result<SocketAddr> {
     let nodes = kubectl.items(&["nodes"])?;
@@ -162,6 +172,19 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn pods_call_it_by_its_address_or_by_its_name() {
+        let check = |listen: &str, host, name: &str, url: &str| {
+            let called = called(listen.parse().unwrap(), host).unwrap();
+            assert_eq!((called.0.as_str(), called.1.as_str()), (name, url));
+        };
+        check("10.0.0.1:8200", None, "10.0.0.1", "https://10.0.0.1:8200");
+        check("[fd00::1]:8200", None, "fd00::1", "https://[fd00::1]:8200");
+        check("0.0.0.0:8200", Some("host.internal"), "host.internal", "https://host.internal:8200");
+        let error = called("0.0.0.0:8200".parse().unwrap(), None).unwrap_err();
+        assert!(error.to_string().contains("--vault-host"), "{error}");
+    }
 
     #[test]
     fn a_node_is_known_by_its_internal_address() {

@@ -20,8 +20,8 @@ impl Sample {
         let mut sorted = self.0.clone();
         sorted.sort_unstable();
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
-        let index = (sorted.len().saturating_sub(1) as f64 * share).ceil() as usize;
-        sorted.get(index).copied().unwrap_or_default()
+        let rank = (sorted.len() as f64 * share).ceil() as usize;
+        sorted.get(rank.saturating_sub(1)).copied().unwrap_or_default()
     }
 
     /// Milliseconds, as cells of a table.

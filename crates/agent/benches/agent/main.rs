@@ -8,21 +8,36 @@
 //! ```
 #![allow(clippy::print_stdout, reason = "the figures are what a benchmark says")]
 
+mod burst;
 mod events;
 mod figures;
 mod fleet;
 mod memory;
 mod reads;
 mod start;
-mod starts;
 mod world;
 
-use std::{error::Error, path::PathBuf, process::ExitCode};
+use std::{
+    error::Error,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
+/// Measures with this build of the agent, and prints a table.
+type Chapter = fn(&Path) -> Result<()>;
+
 /// In the order in which they run: the long ones last.
-const CHAPTERS: [&str; 6] = ["start", "events", "memory", "reads", "starts", "fleet"];
+const CHAPTERS: [(&str, Chapter); 7] = [
+    ("start", start::measure),
+    ("events", events::measure),
+    ("memory", memory::measure),
+    ("reads", reads::measure),
+    ("burst", burst::measure),
+    ("fleet-at-intervals", |agent| fleet::measure(agent, &fleet::AT_INTERVALS)),
+    ("fleet-by-events", |agent| fleet::measure(agent, &fleet::BY_EVENTS)),
+];
 
 fn main() -> ExitCode {
     match run(std::env::args().skip(1).filter(|arg| arg != "--bench")) {
@@ -40,25 +55,19 @@ fn run(mut args: impl Iterator<Item = String>) -> Result<()> {
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--agent" => agent = args.next().ok_or("--agent takes a path")?.into(),
-            chapter if CHAPTERS.contains(&chapter) => wanted.push(arg),
+            chapter if CHAPTERS.iter().any(|(name, _)| *name == chapter) => wanted.push(arg),
             other => {
-                return Err(format!("{other:?} is none of: --agent PATH, {}", CHAPTERS.join(", ")).into());
+                let names = CHAPTERS.map(|(name, _)| name).join(", ");
+                return Err(format!("{other:?} is none of: --agent PATH, {names}").into());
             }
         }
     }
-    for chapter in CHAPTERS {
+    for (chapter, measure) in CHAPTERS {
         if !wanted.is_empty() && !wanted.iter().any(|name| name == chapter) {
             continue;
         }
         println!("\n## {chapter}");
-        match chapter {
-            "start" => start::measure(&agent)?,
-            "events" => events::measure(&agent)?,
-            "memory" => memory::measure(&agent)?,
-            "reads" => reads::measure(&agent)?,
-            "starts" => starts::measure(&agent)?,
-            _ => fleet::measure(&agent)?,
-        }
+        measure(&agent)?;
     }
     Ok(())
 }

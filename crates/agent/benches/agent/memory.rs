@@ -1,6 +1,8 @@
 //! The sidecar's memory with 50 secrets: idle, and after many refreshes.
 
-use std::{fs, net::TcpListener, path::Path, time::Duration};
+use std::{fs, path::Path, time::Duration};
+
+use serde_json::Value;
 
 use crate::{
     Result,
@@ -19,11 +21,10 @@ pub(crate) fn measure(agent: &Path) -> Result<()> {
     println!("\nThe program: {} bytes.", fs::metadata(agent)?.len());
     let world = World::new(agent, Limits::Off, true)?;
     let pod = world.pod()?;
-    let metrics = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
     let variables = [
         ("REFRESH_INTERVAL", "1d"),
         ("REFRESH_ON_EVENT", "true"),
-        ("SCAIVAULT_METRICS_LISTEN", metrics.as_str()),
+        ("SCAIVAULT_METRICS_LISTEN", "127.0.0.1:0"),
     ];
     let sidecar = Agent::start(&mut world.agent(&pod, "sidecar", SECRETS, &variables)?)?;
     until(Duration::from_millis(5), || (0..SECRETS).all(|secret| pod.value(secret) == Some(0)))?;
@@ -47,14 +48,17 @@ pub(crate) fn measure(agent: &Path) -> Result<()> {
             row(&format!("after {refresh} refreshes"))?;
         }
     }
-    println!("\nThe agent counts: {}", refreshes(&metrics)?);
+    println!("\nThe agent counts: {}", refreshes(&pod.log())?);
     sidecar.stop()
 }
 
 /// What the agent counted itself.
-fn refreshes(metrics: &str) -> Result<String> {
+fn refreshes(log: &Path) -> Result<String> {
     use std::io::{Write as _, read_to_string};
-    let mut stream = std::net::TcpStream::connect(metrics)?;
+    let log = fs::read_to_string(log)?;
+    let line = log.lines().find(|line| line.contains("showing metrics")).ok_or("no metrics")?;
+    let line: Value = serde_json::from_str(line)?;
+    let mut stream = std::net::TcpStream::connect(line["address"].as_str().ok_or("no address")?)?;
     stream.write_all(b"GET /metrics HTTP/1.1\r\n\r\n")?;
     let text = read_to_string(stream)?;
     let lines = text.lines().filter(|line| line.starts_with("scaivault_agent_refreshes_total"));

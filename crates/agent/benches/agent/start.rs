@@ -69,7 +69,7 @@ fn world<'w>(variant: Variant, https: &'w World, http: &'w World) -> &'w World {
 fn one(variant: Variant, world: &World, pod: &Pod) -> Result<Duration> {
     let state = pod.path("state");
     let state = state.to_str().ok_or("a temporary path is not UTF-8")?;
-    let (word, variables, code): (_, &[_], _) = match variant {
+    let (subcommand, variables, code): (_, &[_], _) = match variant {
         Variant::LoginKept | Variant::PlainHttpLoginKept => ("init", &[("SCAIVAULT_STATE_DIR", state)], 0),
         Variant::Nothing => ("nothing", &[], 5),
         _ => ("init", &[], 0),
@@ -77,7 +77,7 @@ fn one(variant: Variant, world: &World, pod: &Pod) -> Result<Duration> {
     if !matches!(variant, Variant::FilesThere) {
         pod.empty()?;
     }
-    let took = time(&mut world.agent(pod, word, SECRETS, variables)?, code);
+    let took = time(&mut world.agent(pod, subcommand, SECRETS, variables)?, code);
     took.map_err(|error| format!("{error}: {}", fs::read_to_string(pod.log()).unwrap_or_default()).into())
 }
 

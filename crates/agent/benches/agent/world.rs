@@ -27,7 +27,7 @@ pub(crate) const SECRETS: usize = 50;
 /// What every secret holds besides the value that is rotated: with its name about 200 bytes, as credentials are.
 const NOTE_BYTES: usize = 120;
 /// How long anything may take that has to happen.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// How many requests a minute the server grants to all pods together: they are one identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,13 +98,13 @@ impl World {
     pub(crate) fn agent(
         &self,
         pod: &Pod,
-        word: &str,
+        subcommand: &str,
         secrets: usize,
         variables: &[(&str, &str)],
     ) -> Result<Command> {
         let mut command = Command::new(&self.agent);
         command
-            .arg(word)
+            .arg(subcommand)
             .env_clear()
             .env("SCAIVAULT_URL", self.server.url())
             .env("SCAIVAULT_TOKEN_FILE", pod.dir.join("token"))
@@ -247,7 +247,7 @@ fn seed(limits: Limits) -> String {
     seed.push_str("secrets:\n");
     for secret in 0..SECRETS {
         let data = Value::Object(data(0));
-        seed.push_str(&format!("  {}: {{data: {data}}}\n", path(secret)));
+        seed += &["  ", &path(secret), ": {data: ", &data.to_string(), "}\n"].concat();
     }
     seed
 }

@@ -56,7 +56,7 @@ fn what_was_not_asked_for_is_left_out_without_a_failure() {
     let credentials = SecretData::new(r#"{"username":"u"}"#).unwrap();
     let lease = Lease { id: "lease_1".parse().unwrap(), credentials, term };
     let lease = HeldLease::generated(lease, SystemTime::UNIX_EPOCH);
-    let leases = Leases([("engine=e role=r".parse().unwrap(), lease)].into());
+    let leases = Leases::from_iter([("engine=e role=r".parse().unwrap(), lease)]);
     let composition = compose(&wanted, &Answers::new(), &leases, Variables::AllOrNone);
     assert_eq!(text(&composition, "/s/db").unwrap(), "e/r u");
     assert_eq!((composition.files.len(), composition.failures.len()), (1, 0));
@@ -102,4 +102,14 @@ fn more_variables_than_a_kubelet_reads_are_refused() {
     let composition = compose(&wanted, &answers, &Leases::default(), Variables::AsTheyAre);
     assert!(composition.files.is_empty());
     assert_eq!(composition.failures[0].exit(), Exit::Invalid);
+}
+
+#[test]
+fn variables_of_which_some_were_not_asked_for_stay_as_they_are() {
+    let wanted = wanted([(env::SECRET_ENV, "a/one#k -> ONE\na/two#k@3 -> TWO")]);
+    let answers = Answers::from([(key("a/two@3"), Ok(secret(r#"{"k":"v"}"#)))]);
+    for variables in [Variables::AllOrNone, Variables::AsTheyAre] {
+        let composition = compose(&wanted, &answers, &Leases::default(), variables);
+        assert_eq!((composition.files.len(), composition.failures.len()), (0, 0));
+    }
 }

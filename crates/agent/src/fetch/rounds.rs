@@ -115,7 +115,7 @@ impl Tries {
 
 #[cfg(test)]
 mod tests {
-    use scaivault_client::{Error, ErrorCode, Operation, Refusal, SecretData};
+    use scaivault_client::{Error, ErrorCode, ErrorKind, Operation, Refusal, SecretData};
 
     use super::*;
 
@@ -131,7 +131,8 @@ mod tests {
             request_id: None,
             retry_after: retry_after.map(Duration::from_secs),
         };
-        Failure::of_error("a/b", &Error { operation: Operation::Read, kind: refusal.into() })
+        let kind = ErrorKind::Refused(refusal);
+        Failure::of_error("a/b", &Error { operation: Operation::Read, kind })
     }
 
     #[test]

@@ -59,10 +59,7 @@ impl Pauses {
             _ => &mut self.failed,
         };
         let grown = grown.pause(Retry::Backoff)?;
-        Some(match retry {
-            Retry::After(asked) => grown.max(asked),
-            Retry::Backoff | Retry::Once | Retry::Never => grown,
-        })
+        Some(grown.max(retry.asked().unwrap_or_default()))
     }
 }
 

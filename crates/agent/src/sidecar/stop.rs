@@ -50,7 +50,7 @@ pub(super) async fn stop(
         }
     };
     let revoke = async {
-        if delivery.has_leases() && !delay.is_zero() {
+        if !delivery.leases.is_empty() && !delay.is_zero() {
             tracing::info!(delay_seconds = delay.as_secs(), "leaving the application its leases for a while");
             tokio::time::sleep(delay).await;
         }

@@ -1,13 +1,21 @@
-//! Events fall away under throttling and come back; changes arrive all the time.
+//! Events fall away under an outage or throttling and come back; changes arrive all the time.
 
 use scaivault_devserver::{Effect, Fault, Route};
 
-use crate::support::{Pod, data, start, terminate, until};
+use crate::support::{Pod, Sidecar, data, until};
 
 /// What an empty bucket answers.
 fn throttled(route: Route) -> Fault {
     let effect = Effect::Refuse { code: "rate_limited".to_owned(), retry_after: Some(1) };
-    Fault { route: Some(route), effect, times: None }
+    Fault::on(route, effect)
+}
+
+fn watch(pod: &Pod) -> String {
+    pod.mapping(&[("app/stripe#key", "key"), ("app/database#port", "port")])
+}
+
+fn variables(watch: &str) -> [(&str, &str); 3] {
+    [("WATCH_PATHS", watch), ("REFRESH_INTERVAL", "2s"), ("REFRESH_ON_EVENT", "true")]
 }
 
 /// Rotates one of the two secrets until an event is what brought it. A refresh at the interval reads both secrets, one
@@ -30,13 +38,11 @@ async fn arrives_without_events(pod: &Pod, value: &str) {
 }
 
 #[tokio::test]
-async fn throttled_subscriptions_leave_polling_until_events_come_again() {
+async fn without_events_changes_arrive_at_the_interval_until_events_come_again() {
     let pod = Pod::new().await;
-    let watch = pod.mapping(&[("app/stripe#key", "key"), ("app/database#port", "port")]);
-    let variables =
-        [("WATCH_PATHS", watch.as_str()), ("REFRESH_INTERVAL", "2s"), ("REFRESH_ON_EVENT", "true")];
-    pod.vault.add_fault(throttled(Route::Subscribe));
-    let sidecar = start(&mut pod.agent("sidecar", &variables));
+    let watch = watch(&pod);
+    pod.vault.add_fault(Fault::always(Route::Subscribe, "service_unavailable"));
+    let sidecar = Sidecar::start(&pod, &variables(&watch));
     // It starts all the same, and asks again.
     pod.requested(Route::Subscribe, 2).await;
     arrives_without_events(&pod, "not subscribed").await;
@@ -60,6 +66,20 @@ async fn throttled_subscriptions_leave_polling_until_events_come_again() {
     arrives_by_event(&pod, "polled").await;
     // It went on with its subscription: another one would cost the other replicas one of their operations.
     assert_eq!(pod.vault.subscriptions(), 1);
-    terminate(sidecar).await.check(0, &["no events for a while"]);
-    assert_eq!(pod.vault.subscriptions(), 0);
+    sidecar.end().await.check(0, &["no events for a while"]);
+}
+
+/// Not to the end of the pause, which is long: it is shown by what the log says of it.
+#[tokio::test]
+async fn a_throttled_subscription_leaves_the_bucket_to_the_other_replicas() {
+    let pod = Pod::new().await;
+    let watch = watch(&pod);
+    pod.vault.add_fault(throttled(Route::Subscribe));
+    let sidecar = Sidecar::start(&pod, &variables(&watch));
+    let line = sidecar.line("no events for a while").await;
+    let pause = line["pause_seconds"].as_f64().unwrap();
+    assert!((15.0..=30.0).contains(&pause), "{pause}");
+    arrives_without_events(&pod, "not subscribed").await;
+    assert_eq!((pod.vault.subscriptions(), pod.vault.requests(Route::Poll)), (0, 0));
+    sidecar.end().await.check(0, &[]);
 }

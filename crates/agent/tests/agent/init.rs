@@ -1,6 +1,6 @@
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
-use scaivault_devserver::{Effect, Fault, Route};
+use scaivault_devserver::{Fault, Route};
 
 use crate::support::Pod;
 
@@ -65,20 +65,20 @@ async fn what_passes_by_itself_is_tried_again_until_time_is_up() {
     pod.run("init", &[("SECRETS", &secrets)]).await.check(0, &["trying again"]);
     assert_eq!((pod.vault.requests(Route::Exchange), pod.vault.requests(Route::Read)), (2, 2));
 
-    pod.vault.add_fault(Fault::refuse(Route::Read, "service_unavailable", 1000));
-    let variables = [("SECRETS", secrets.as_str()), ("FETCH_TIMEOUT", "1s")];
+    pod.vault.add_fault(Fault::always(Route::Read, "service_unavailable"));
+    let variables = [("SECRETS", secrets.as_str()), ("FETCH_TIMEOUT", "5s")];
     pod.run("init", &variables).await.check(1, &["app/stripe", "service_unavailable"]);
 }
 
 #[tokio::test]
 async fn a_server_that_never_answers_does_not_hold_the_pod_longer_than_it_may() {
     let pod = Pod::new().await;
-    pod.vault.add_fault(Fault { route: Some(Route::Read), effect: Effect::Hang, times: None });
+    pod.vault.add_fault(Fault::hang(Route::Read));
     let secrets = pod.mapping(&[("app/stripe", "stripe.json")]);
-    let started = std::time::Instant::now();
-    let variables = [("SECRETS", secrets.as_str()), ("FETCH_TIMEOUT", "1s")];
+    let variables = [("SECRETS", secrets.as_str()), ("FETCH_TIMEOUT", "3s")];
     pod.run("init", &variables).await.check(1, &["app/stripe: it was not answered in time"]);
-    assert!(started.elapsed().as_secs() < 10, "{:?}", started.elapsed());
+    // With more time than it has it would try again.
+    assert_eq!(pod.vault.requests(Route::Read), 1);
 }
 
 #[tokio::test]
@@ -113,19 +113,23 @@ async fn the_next_start_resumes_login_and_lease() {
 }
 
 #[tokio::test]
-async fn a_start_that_fails_leaves_no_lease_that_nobody_knows() {
+async fn a_start_that_fails_leaves_no_lease() {
     let pod = Pod::new().await;
-    let dynamic = pod.mapping(&[("engine=postgres role=readonly", "db.json")]);
-    let secrets = pod.mapping(&[("app/absent", "x")]);
-    let variables = [("DYNAMIC", dynamic.as_str()), ("SECRETS", secrets.as_str())];
-    pod.run("init", &variables).await.check(4, &["lease revoked"]);
-    assert_eq!(pod.live_leases(), 0);
-    // Kept, it is taken up again.
     let state = pod.path("state");
-    let variables = [variables[0], variables[1], ("SCAIVAULT_STATE_DIR", state.to_str().unwrap())];
-    pod.run("init", &variables).await.check(4, &[]);
-    pod.run("init", &variables).await.check(4, &[]);
-    assert_eq!((pod.live_leases(), pod.vault.requests(Route::Generate)), (1, 2));
+    let state = ("SCAIVAULT_STATE_DIR", state.to_str().unwrap());
+    let dynamic = pod.mapping(&[("engine=postgres role=readonly", "db.json")]);
+    for source in ["app/absent", "app/stripe#absent"] {
+        let secrets = pod.mapping(&[(source, "x")]);
+        pod.run("init", &[("DYNAMIC", &dynamic), ("SECRETS", &secrets), state]).await.check(4, &[]);
+        assert_eq!(pod.vault.requests(Route::Generate), 0, "nobody would use it");
+    }
+    // The pod of a Job has no next start.
+    let dynamic = pod.mapping(&[
+        ("engine=postgres role=readonly", "db.json"),
+        ("engine=postgres role=absent", "other.json"),
+    ]);
+    pod.run("init", &[("DYNAMIC", &dynamic), state]).await.check(4, &["lease revoked"]);
+    assert_eq!((pod.live_leases(), pod.vault.requests(Route::Generate)), (0, 2));
 }
 
 #[tokio::test]

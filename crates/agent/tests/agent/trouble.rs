@@ -3,53 +3,55 @@
 use std::{
     fs,
     io::{self, Write as _},
-    net::{TcpListener, TcpStream},
-    process::Stdio,
+    net::TcpStream,
+    time::Instant,
 };
 
-use scaivault_devserver::{Effect, Fault, Route};
+use scaivault_devserver::{Fault, Route};
 
-use crate::support::{Pod, data, start, terminate, until};
+use crate::support::{Pod, Sidecar, data, start, terminate, until};
 
 #[tokio::test]
 async fn leases_that_end_at_once_are_not_generated_in_a_row() {
     let pod = Pod::new().await;
     let dynamic = pod.mapping(&[("engine=postgres role=readonly ttl=1s", "db.json")]);
     let watch = pod.mapping(&[("app/stripe#key", "key")]);
-    pod.vault.add_fault(Fault::refuse(Route::Renew, "lease_not_found", 10_000));
+    pod.vault.add_fault(Fault::always(Route::Renew, "lease_not_found"));
     let variables =
         [("DYNAMIC", dynamic.as_str()), ("WATCH_PATHS", watch.as_str()), ("REFRESH_INTERVAL", "1s")];
+    let began = Instant::now();
     let sidecar = start(&mut pod.agent("sidecar", &variables));
     pod.requested(Route::Generate, 2).await;
     let reads = pod.vault.requests(Route::Read);
     pod.requested(Route::Read, reads + 4).await;
-    assert_eq!(pod.vault.requests(Route::Generate), 2);
+    // Between two of them there are 30 s, but for that of the start.
+    let (generated, seconds) = (pod.vault.requests(Route::Generate), began.elapsed().as_secs());
+    assert!(generated <= 2 + seconds / 30, "{generated} in {seconds} s");
     terminate(sidecar).await.check(0, &["generating a new one"]);
 }
 
 #[tokio::test]
 async fn credentials_that_could_not_be_written_are_written_later() {
     let pod = Pod::new().await;
-    let dynamic = pod.mapping(&[("engine=postgres role=readonly ttl=3s", "db.json")]);
-    let (secrets, aside, log) = (pod.path("secrets"), pod.path("aside"), pod.path("log"));
-    let mut agent = pod.agent("sidecar", &[("DYNAMIC", &dynamic)]);
-    let sidecar = agent.stdout(Stdio::piped()).stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
+    let dynamic = pod.mapping(&[("engine=postgres role=readonly ttl=6s", "db.json")]);
+    let (secrets, aside) = (pod.path("secrets"), pod.path("aside"));
+    let sidecar = Sidecar::start(&pod, &[("DYNAMIC", &dynamic)]);
     until(|| pod.secret("db.json").is_some()).await;
     let before = pod.secret("db.json");
     fs::rename(&secrets, &aside).unwrap();
     fs::write(&secrets, "in the way").unwrap();
     pod.vault.take_lease_away(&pod.vault.leases().first().unwrap().id);
-    until(|| fs::read_to_string(&log).unwrap().contains("not refreshed")).await;
+    until(|| sidecar.said("not refreshed") > 0).await;
     fs::remove_file(&secrets).unwrap();
     fs::rename(&aside, &secrets).unwrap();
     until(|| pod.secret("db.json").is_some_and(|now| Some(now) != before)).await;
-    terminate(sidecar).await.check(0, &[]);
+    sidecar.end().await.check(0, &[]);
 }
 
 #[tokio::test]
 async fn a_secret_that_cannot_be_read_holds_no_lease_up_and_is_tried_again() {
     let pod = Pod::new().await;
-    let dynamic = pod.mapping(&[("engine=postgres role=readonly ttl=2s", "db.json")]);
+    let dynamic = pod.mapping(&[("engine=postgres role=readonly ttl=3s", "db.json")]);
     let watch = pod.mapping(&[("app/stripe#key", "key")]);
     let variables = [
         ("DYNAMIC", dynamic.as_str()),
@@ -60,7 +62,7 @@ async fn a_secret_that_cannot_be_read_holds_no_lease_up_and_is_tried_again() {
     ];
     let sidecar = start(&mut pod.agent("sidecar", &variables));
     pod.requested(Route::Poll, 1).await;
-    pod.vault.add_fault(Fault::refuse(Route::Read, "service_unavailable", 10_000));
+    pod.vault.add_fault(Fault::always(Route::Read, "service_unavailable"));
     let reads = pod.vault.requests(Route::Read);
     pod.vault.rotate(&"app/stripe".parse().unwrap(), data("rotated"));
     pod.requested(Route::Read, reads + 1).await;
@@ -83,6 +85,7 @@ async fn an_event_is_about_its_own_secrets() {
     pod.requested(Route::Read, 4).await;
     pod.vault.rotate(&"app/stripe".parse().unwrap(), data("rotated"));
     until(|| pod.secret("key").as_deref() == Some("rotated")).await;
+    pod.requested(Route::Read, 5).await;
     assert_eq!(pod.vault.requests(Route::Read), 5);
     terminate(sidecar).await.check(0, &[]);
 }
@@ -104,7 +107,7 @@ async fn a_pod_that_ends_during_its_first_fetch_leaves_no_lease() {
         fs::remove_dir_all(pod.path("secrets")).unwrap();
         let variables =
             [variables[0], variables[1], (name, watch.as_str()), ("SCAIVAULT_REVOKE_DELAY", "1h")];
-        pod.vault.add_fault(Fault { route: Some(Route::Read), effect: Effect::Hang, times: None });
+        pod.vault.add_fault(Fault::hang(Route::Read));
         let reads = pod.vault.requests(Route::Read);
         let stuck = start(&mut pod.agent(command, &variables));
         pod.requested(Route::Read, reads + 1).await;
@@ -128,7 +131,7 @@ async fn leases_are_revoked_though_the_subscription_cannot_be_deleted() {
     let sidecar = start(&mut pod.agent("sidecar", &variables));
     let is_kept = |state: String| state.contains("\"subscription\":\"");
     until(|| fs::read_to_string(state.join("state.json")).is_ok_and(is_kept)).await;
-    pod.vault.add_fault(Fault { route: Some(Route::Unsubscribe), effect: Effect::Hang, times: None });
+    pod.vault.add_fault(Fault::hang(Route::Unsubscribe));
     terminate(sidecar).await.check(0, &["lease revoked"]);
     assert_eq!(pod.live_leases(), 0);
 }
@@ -137,18 +140,18 @@ async fn leases_are_revoked_though_the_subscription_cannot_be_deleted() {
 async fn a_pod_with_leases_alone_is_fresh_once_they_are_written() {
     let pod = Pod::new().await;
     let dynamic = pod.mapping(&[("engine=postgres role=readonly", "db.json")]);
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = free.local_addr().unwrap().to_string();
-    drop(free);
-    let variables = [("DYNAMIC", dynamic.as_str()), ("SCAIVAULT_METRICS_LISTEN", address.as_str())];
-    let sidecar = start(&mut pod.agent("sidecar", &variables));
+    let variables = [("DYNAMIC", dynamic.as_str()), ("SCAIVAULT_METRICS_LISTEN", "127.0.0.1:0")];
+    let sidecar = Sidecar::start(&pod, &variables);
+    // The kernel chooses the port, and the log says which it is.
+    let line = sidecar.line("showing metrics").await;
+    let address = line["address"].as_str().unwrap();
     until(|| {
-        let text = TcpStream::connect(&address).and_then(|mut stream| {
+        let text = TcpStream::connect(address).and_then(|mut stream| {
             stream.write_all(b"GET /metrics HTTP/1.1\r\n\r\n")?;
             io::read_to_string(stream)
         });
         text.is_ok_and(|text| !text.contains("scaivault_agent_fresh_timestamp_seconds 0\n"))
     })
     .await;
-    terminate(sidecar).await.check(0, &[]);
+    sidecar.end().await.check(0, &[]);
 }

@@ -1,24 +1,26 @@
 //! SIGKILL at random moments.
 
-use std::{fs, path::Path, time::Duration};
+use std::{env, fs, path::Path, time::Duration};
 
 use scaivault_devserver::{Category, Handle, Route};
+use scaivault_testkit::SplitMix;
 use serde_json::Value;
 
 use crate::{
     readers::{self, content, generations, has_any, is_unfinished, mapping, secret},
-    sidecar::Sidecar,
-    support::{Pod, until},
+    support::{Pod, Sidecar, until},
 };
 
+/// The seed of the moments. A failure says it, and with it they come again.
+const SEED: &str = "KILL_SEED";
 /// Pods, and kills in each: its first ones fall into the first fetch.
 const PODS: u32 = 5;
 const KILLS: u32 = 10;
 
 #[tokio::test]
 async fn leaves_files_whole_and_makes_no_second_lease() {
-    let seed = jiff::Timestamp::now().as_millisecond().unsigned_abs();
-    let mut random = Random(seed);
+    let seed = seed();
+    let mut random = SplitMix::new(seed);
     let (mut orphans, mut early, mut unfinished) = (0, 0, 0);
     for _ in 0..PODS {
         let pod = Pod::new().await;
@@ -43,7 +45,7 @@ async fn leaves_files_whole_and_makes_no_second_lease() {
             let generated = pod.vault.leases().len();
             let reads = pod.vault.requests(Route::Read);
             let sidecar = Sidecar::start(&pod, &variables);
-            let moment = random.below(if kept.is_none() { 4 } else { 5 });
+            let moment = random.below(if kept.is_none() { 4_u32 } else { 5 });
             match moment {
                 // Whatever it does at that time of its start.
                 0 => sidecar.kill_after(Duration::from_millis(random.below(40))).await,
@@ -127,14 +129,8 @@ fn kept_lease(dir: &Path) -> Option<String> {
     Some(leases.first()?["id"].as_str().unwrap().to_owned())
 }
 
-/// Numbers that are as good as random and can be had again: `splitmix64`.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % limit
-    }
+#[expect(clippy::disallowed_methods, reason = "a test has no command line")]
+fn seed() -> u64 {
+    env::var(SEED)
+        .map_or_else(|_| jiff::Timestamp::now().as_millisecond().unsigned_abs(), |seed| seed.parse().unwrap())
 }

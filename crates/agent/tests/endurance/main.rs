@@ -9,9 +9,7 @@ mod neighbour;
 mod readers;
 mod resume;
 mod rotations;
-mod sidecar;
 mod signals;
-#[allow(dead_code, reason = "the other test program uses the rest")]
 #[path = "../support/mod.rs"]
 mod support;
 mod user;

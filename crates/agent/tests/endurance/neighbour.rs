@@ -6,8 +6,7 @@ use scaivault_devserver::Route;
 use tokio::process::Command;
 
 use crate::{
-    sidecar::Sidecar,
-    support::{AGENT, Pod, start, within},
+    support::{AGENT, Pod, Sidecar, start, within},
     user::User,
 };
 

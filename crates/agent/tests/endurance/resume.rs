@@ -4,10 +4,7 @@ use std::{fs, time::Duration};
 
 use scaivault_devserver::Route;
 
-use crate::{
-    sidecar::Sidecar,
-    support::{Pod, until},
-};
+use crate::support::{Pod, Sidecar, until};
 
 #[tokio::test]
 async fn the_sidecar_goes_on_where_the_init_container_or_a_killed_one_stopped() {

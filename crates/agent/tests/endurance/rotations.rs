@@ -7,8 +7,7 @@ use scaivault_devserver::{Category, Route};
 use crate::{
     application::{self, Application},
     readers::{Readers, content, generation, generations, mapping, secret},
-    sidecar::Sidecar,
-    support::{Pod, until},
+    support::{Pod, Sidecar, until},
 };
 
 /// How many rotations come as fast as the agent hears them.
@@ -79,7 +78,7 @@ async fn no_reader_sees_half_of_a_rotation_and_each_change_is_signalled_once() {
         application.reports.heard(),
     );
     // The first generation was there before the application had to be told.
-    assert_eq!(sidecar.said("application signalled"), changes - 1);
+    until(|| sidecar.said("application signalled") == changes - 1).await;
     assert_eq!(sidecar.said("application not signalled"), 0);
     assert!(application.reports.heard() > ONE_BY_ONE);
     for seen in [by_path, by_generation] {

@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by panicking")]
 
 #[path = "../support/mod.rs"]
-#[allow(dead_code, reason = "the other test program uses all of it")]
 mod support;
 
 use scaivault_devserver::Route;
@@ -99,7 +98,7 @@ async fn client(url: &str) -> Result<Client, tokio_postgres::Error> {
 #[tokio::test]
 async fn credentials_log_in_are_renewed_and_are_gone_after_sigterm() {
     let world = World::new().await;
-    let sidecar = start(&mut world.sidecar("6s"));
+    let sidecar = start(&mut world.sidecar("9s"));
     let credentials = world.credentials().await;
     let session = world.log_in(&credentials).await.unwrap();
     let row = session.query_one("SELECT current_user::text", &[]).await.unwrap();
@@ -111,7 +110,7 @@ async fn credentials_log_in_are_renewed_and_are_gone_after_sigterm() {
     world.pod.requested(Route::Renew, 2).await;
     let mut ticks = tokio::time::interval(std::time::Duration::from_millis(20));
     within(async {
-        while world.users().await[0].1 < first[0].1 + 6 {
+        while world.users().await[0].1 < first[0].1 + 9 {
             ticks.tick().await;
         }
     })

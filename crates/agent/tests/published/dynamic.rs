@@ -2,7 +2,10 @@
 
 use scaivault_devserver::{LeaseState, Route};
 
-use crate::pod::{Pod, VarRun, until};
+use crate::{
+    pod::{Pod, VarRun},
+    support::until,
+};
 
 const MANIFEST: &str = "sidecar-with-dynamic-credentials.yaml";
 

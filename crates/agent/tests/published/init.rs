@@ -8,7 +8,7 @@ use crate::pod::{DATABASE, Pod, STRIPE, VarRun};
 
 const MANIFEST: &str = "init-container.yaml";
 /// The page's time is the default, a minute, in which the agent tries again. What comes after it is the same.
-const SOON: (&str, &str) = ("FETCH_TIMEOUT", "1s");
+const SOON: (&str, &str) = ("FETCH_TIMEOUT", "3s");
 /// The application, as far as its start goes: reads both files, and cannot write beside them.
 const APP: [&str; 3] = [
     "sh",

@@ -16,3 +16,5 @@ mod page;
 mod pod;
 mod sandbox;
 mod sidecar;
+#[path = "../support/mod.rs"]
+mod support;

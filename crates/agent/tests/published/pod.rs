@@ -6,7 +6,6 @@ use std::{
     path::{Path, PathBuf},
     process::Stdio,
     sync::Arc,
-    time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -21,10 +20,9 @@ use tokio::{
 use crate::{
     page::{Container, Page},
     sandbox::Sandbox,
+    support::{Ended, within},
 };
 
-/// How long a test waits for what must happen.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// The namespace of the page's pods.
 const NAMESPACE: &str = "billing";
 /// What the server knows.
@@ -260,9 +258,7 @@ impl Running {
     /// Waits for its end.
     pub(crate) async fn ended(mut self) -> Ended {
         let code = within(self.child.wait()).await.unwrap().code();
-        let log = self.log();
-        assert!(!log.contains("swordfish"), "a value in the log: {log}");
-        Ended { code, log }
+        Ended::new(code, self.log())
     }
 
     /// Waits for the end of an application, whose output may have values.
@@ -283,38 +279,6 @@ impl Running {
         let agent = pids.into_iter().find(is_agent).expect("the agent runs");
         kill_process(Pid::from_raw(agent).unwrap(), Signal::TERM).unwrap();
     }
-}
-
-/// How a container ended.
-#[derive(Debug)]
-pub(crate) struct Ended {
-    pub(crate) code: Option<i32>,
-    pub(crate) log: String,
-}
-
-impl Ended {
-    #[track_caller]
-    pub(crate) fn check(&self, code: i32, said: &[&str]) {
-        assert_eq!(self.code, Some(code), "{}", self.log);
-        for said in said {
-            assert!(self.log.contains(said), "{said}: {}", self.log);
-        }
-    }
-}
-
-/// Waits until something is so.
-pub(crate) async fn until(mut is_so: impl FnMut() -> bool) {
-    within(async {
-        let mut ticks = tokio::time::interval(Duration::from_millis(10));
-        while !is_so() {
-            ticks.tick().await;
-        }
-    })
-    .await;
-}
-
-async fn within<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future).await.expect("it takes too long")
 }
 
 fn children(parent: i32) -> Vec<i32> {

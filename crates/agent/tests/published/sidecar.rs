@@ -3,7 +3,10 @@
 use scaivault_devserver::Route;
 use serde_json::json;
 
-use crate::pod::{DATABASE, Pod, STRIPE, VarRun, until};
+use crate::{
+    pod::{DATABASE, Pod, STRIPE, VarRun},
+    support::until,
+};
 
 const MANIFEST: &str = "sidecar.yaml";
 
@@ -79,7 +82,7 @@ async fn an_application_that_is_not_there_yet_is_told_later() {
 #[tokio::test]
 async fn with_the_server_down_it_ends_and_with_fail_open_it_stays() {
     // Instead of the default's minute.
-    const SOON: (&str, &str) = ("FETCH_TIMEOUT", "1s");
+    const SOON: (&str, &str) = ("FETCH_TIMEOUT", "3s");
     let Some(mut pod) = Pod::start(MANIFEST).await else { return };
     pod.stop_server();
     let container = pod.container("scaivault-sidecar");

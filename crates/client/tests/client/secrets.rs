@@ -108,7 +108,7 @@ async fn the_server_says_how_long_to_wait() {
     let client = fixture.client();
     for code in ["rate_limited", "service_unavailable"] {
         let effect = Effect::Refuse { code: code.to_owned(), retry_after: Some(7) };
-        fixture.handle.add_fault(Fault { route: Some(Route::Read), effect, times: Some(1) });
+        fixture.handle.add_fault(Fault::on(Route::Read, effect).times(1));
         let error = client.read(&path(DATABASE), None).await.unwrap_err();
         assert_eq!(error.retry(), Retry::After(Duration::from_secs(7)), "{code}");
     }

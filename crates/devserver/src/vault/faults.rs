@@ -52,10 +52,42 @@ pub enum Effect {
 }
 
 impl Fault {
-    /// A fault on one route that answers with `code`, `times` times.
+    /// A fault on one route, until it is switched off.
+    pub fn on(route: Route, effect: Effect) -> Self {
+        Self { route: Some(route), effect, times: None }
+    }
+
+    /// A fault on all routes, until it is switched off.
+    pub fn everywhere(effect: Effect) -> Self {
+        Self { route: None, effect, times: None }
+    }
+
+    /// One route answers with `code`, until this is switched off.
+    pub fn always(route: Route, code: &str) -> Self {
+        Self::on(route, Effect::refuse(code))
+    }
+
+    /// One route never answers, until this is switched off.
+    pub fn hang(route: Route) -> Self {
+        Self::on(route, Effect::Hang)
+    }
+
+    /// One route answers with `code`, `times` times.
     pub fn refuse(route: Route, code: &str, times: u32) -> Self {
-        let effect = Effect::Refuse { code: code.to_owned(), retry_after: None };
-        Self { route: Some(route), effect, times: Some(times) }
+        Self::always(route, code).times(times)
+    }
+
+    /// The same, which ends after so many requests.
+    #[must_use]
+    pub fn times(self, times: u32) -> Self {
+        Self { times: Some(times), ..self }
+    }
+}
+
+impl Effect {
+    /// A refusal with `code` that does not say when to come back.
+    pub fn refuse(code: &str) -> Self {
+        Self::Refuse { code: code.to_owned(), retry_after: None }
     }
 }
 
@@ -125,6 +157,21 @@ mod tests {
         assert_eq!(code(&mut faults).unwrap(), "service_unavailable");
         assert_eq!(code(&mut faults).unwrap(), "internal_error");
         assert_eq!(code(&mut faults), None);
+    }
+
+    #[test]
+    fn faults_without_a_number_stay_until_they_are_switched_off() {
+        let mut faults = Faults::default();
+        faults.add(Fault::hang(Route::Read));
+        faults.add(Fault::everywhere(Effect::Late { milliseconds: 1 }));
+        for _ in 0..3 {
+            let read = faults.disturb(Route::Read);
+            assert!(read.hangs && read.lateness == Duration::from_millis(1));
+            let poll = faults.disturb(Route::Poll);
+            assert!(!poll.hangs && poll.lateness == Duration::from_millis(1));
+        }
+        faults.clear();
+        assert_eq!(faults.disturb(Route::Read), Disturbance::default());
     }
 
     #[test]

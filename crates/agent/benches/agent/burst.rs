@@ -16,7 +16,7 @@ use crate::{
 
 const STARTS: u32 = 100;
 const SECRETS: usize = 2;
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 const TICK: Duration = Duration::from_millis(1);
 
 pub(crate) fn measure(agent: &Path) -> Result<()> {
