@@ -104,7 +104,7 @@ fn compose_variables<'a>(
     let mut bytes = Zeroizing::new(Vec::new());
     let mut failures = Vec::new();
     for mapping in &wanted.variables {
-        // The file is written as a whole: with one that was not asked for this time it stays as it is.
+        // The file is written as a whole: of a round that asked for other secrets only those of pinned versions are there.
         let Some(answer) = answers.get(&Key::of(&mapping.secret)) else { return };
         let line = answer.as_ref().map_err(Clone::clone).and_then(|Secret { data, .. }| {
             let field = mapping.secret.field.as_ref().expect("the grammar of variables asks for a field");

@@ -21,7 +21,8 @@ const CALLS: [&str; 4] = ["warn!(", "error!(", ".problem(", "Problem::new("];
 const TEXTS: [&str; 7] =
     ["#[error(", "message: ", "not_ready(", "let reason = ", "termination::leave(&", "Err(", "map_err(|_| "];
 /// Blocks, from their beginning to their end, whose literals are all messages.
-const BLOCKS: [(&str, &str); 2] = [("let (exit, cure) = match class {", "};"), ("let cure = if ", "};")];
+const BLOCKS: [(&str, &str); 2] =
+    [("let (exit, cure) = match error.class() {", "};"), ("let cure = if ", "};")];
 /// A chapter of the page whose headings and first columns are messages of the agent.
 const CHAPTER: &str = "## The agent";
 
@@ -76,7 +77,7 @@ fn messages_are_found_however_they_are_written() {
         Ending { exit, message: format!("cannot start: {error}") }
         Ending { exit, message: "stopped".to_owned() }
         Ending { exit, message: problems.to_string() }
-        let (exit, cure) = match class { A => (X, "first"), B | C => { (X, "second") } };
+        let (exit, cure) = match error.class() { A => (X, "first"), B | C => { (X, "second") } };
         #[cfg(test)]
         mod tests { tracing::warn!("not this either"); }
     "#;

@@ -115,7 +115,7 @@ impl Tries {
 
 #[cfg(test)]
 mod tests {
-    use scaivault_client::{Error, ErrorCode, ErrorKind, Operation, Refusal, SecretData};
+    use scaivault_client::{Error, ErrorCode, Operation, Refusal, SecretData};
 
     use super::*;
 
@@ -131,8 +131,7 @@ mod tests {
             request_id: None,
             retry_after: retry_after.map(Duration::from_secs),
         };
-        let kind = ErrorKind::Refused(refusal);
-        Failure::of_error("a/b", &Error { operation: Operation::Read, kind })
+        Failure::of_error("a/b", &Error { operation: Operation::Read, kind: refusal.into() })
     }
 
     #[test]

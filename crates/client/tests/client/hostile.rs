@@ -291,6 +291,7 @@ async fn an_answer_for_other_paths_than_asked_for_is_refused() {
     let server =
         Scripted::start(ok("{\"secrets\":{\"a/b\":{\"version\":1,\"data\":{}}},\"errors\":{}}")).await;
     let batch = server.client().await.read_batch(&[path(DATABASE)], None).await.unwrap();
+    assert_eq!(batch.answers.len(), 1);
     let error = batch.answers[&path(DATABASE)].as_ref().unwrap_err();
     assert!(matches!(error.kind, ErrorKind::Answer(AnswerFault::Missing(_))), "{error}");
     assert_eq!(batch.answers.len(), 1);

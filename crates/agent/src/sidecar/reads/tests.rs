@@ -1,4 +1,4 @@
-use scaivault_client::{Error, ErrorCode, ErrorKind, Operation, Refusal, Secret, SecretData};
+use scaivault_client::{Error, ErrorCode, Operation, Refusal, Secret, SecretData};
 
 use super::*;
 
@@ -19,8 +19,7 @@ fn secret(version: u64) -> Secret {
 
 fn refused(code: ErrorCode, retry_after: Option<Duration>) -> Failure {
     let refusal = Refusal { status: 400, code, message: String::new(), request_id: None, retry_after };
-    let kind = ErrorKind::Refused(refusal);
-    Failure::of_error("a/b", &Error { operation: Operation::Read, kind })
+    Failure::of_error("a/b", &Error { operation: Operation::Read, kind: refusal.into() })
 }
 
 fn answers<const N: usize>(of: [(&str, Result<Secret, Failure>); N]) -> Answers {
