@@ -85,10 +85,7 @@ impl Sink {
 
     /// Takes files away, all files of a root at once: what stands in them is not valid any more. A root that cannot be written
     /// keeps no other from it.
-    pub(crate) fn remove<'t>(
-        &self,
-        targets: impl Iterator<Item = &'t TargetFile>,
-    ) -> std::result::Result<(), SinkError> {
+    pub(crate) fn remove<'t>(&self, targets: impl Iterator<Item = &'t TargetFile>) -> Result<(), SinkError> {
         let places = targets.filter_map(|target| self.places.get(target));
         let mut roots = BTreeMap::<&Path, Vec<&Path>>::new();
         for Place { root, file } in places {
