@@ -23,6 +23,7 @@ const LOCKED: (Duration, Duration) = (Duration::from_secs(2), Duration::from_mil
 
 /// Keeps other agents from writing there until the descriptor is closed. Not for ever: whoever may read the directory may
 /// hold its lock.
+#[expect(clippy::disallowed_methods, reason = "for as long as a write takes, which blocks its worker too")]
 pub(super) fn lock(dir: impl AsFd) -> Result<()> {
     let deadline = Instant::now() + LOCKED.0;
     loop {
