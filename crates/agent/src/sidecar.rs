@@ -35,7 +35,7 @@ mod stop;
 use lease_pauses::LeasePauses;
 use leases::Renewed;
 use pace::Pace;
-use reads::Reads;
+use reads::{Reads, Round};
 use stop::stop;
 
 /// The first and the longest pause after a try that failed: of writing, or of a signal, whose process may be starting.
@@ -52,6 +52,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Ending> {
     }
     let mut delivery = Delivery::new(config).await?;
     let earlier = if delivery.is_complete() { Earlier::Everything } else { Earlier::Nothing };
+    let was_written = delivery.sink.is_written();
     let first = tokio::select! {
         first = first(&mut delivery, earlier) => Some(first),
         _ = end.recv() => None,
@@ -77,7 +78,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Ending> {
             return Err(Ending::stopped());
         }
     };
-    let (mut sidecar, mut heard) = Sidecar::new(delivery, first, earlier, metrics);
+    let (mut sidecar, mut heard) = Sidecar::new(delivery, first, was_written, metrics);
     tokio::select! {
         () = sidecar.keep_fresh(&mut heard) => {}
         _ = end.recv() => {}
@@ -104,7 +105,7 @@ impl Sidecar {
     fn new(
         delivery: Delivery,
         first: First,
-        earlier: Earlier,
+        was_written: bool,
         metrics: Arc<Metrics>,
     ) -> (Self, Receiver<Heard>) {
         let First { answers, changed, is_complete, is_written } = first;
@@ -136,11 +137,13 @@ impl Sidecar {
             sidecar.metrics.fresh(SystemTime::now());
         }
         if !is_written {
-            sidecar.reads.ask(&Changes::Any, Instant::now());
-            sidecar.writing.failed(Instant::now(), chance::any());
+            let (now, round) = (Instant::now(), Round { keys: sidecar.delivery.keys(), is_all: true });
+            sidecar.reads.done(round, false, now, chance::any());
+            sidecar.writing.failed(now, chance::any());
         }
-        // At the pod's start the application does not run yet, and reads the new files anyhow.
-        if earlier == Earlier::Everything {
+        // At the pod's start the application does not run yet, and reads the new files anyhow. A volume that was written
+        // before may lack the files of revoked leases, which a running application is to hear of.
+        if was_written {
             sidecar.note_changes(&changed);
         }
         (sidecar, heard)
