@@ -21,8 +21,7 @@ pub(crate) struct Failure {
 impl Failure {
     /// `subject` could not be had, because of the client's error.
     pub(crate) fn of_error(subject: impl fmt::Display, error: &Error) -> Self {
-        let class = error.class();
-        let (exit, cure) = match class {
+        let (exit, cure) = match error.class() {
             Class::Authentication => (
                 Exit::Authentication,
                 "check ScaiKey's trust in this cluster, the token's audience and the role that is asked for",

@@ -100,8 +100,8 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::Choice(StartGate::ALL),
         default: Value("hook"),
         layers: Layers::ANY,
-        doc: "What holds the app back until the sidecar has fetched. `hook`: a `postStart` hook, about 0.1 s of pod start; \
-              a kubelet that restarts while it runs may start the app early. `probe`: a `startupProbe`, about 1.1 s, \
+        doc: "What holds the app back until the sidecar has fetched. `hook`: a `postStart` hook, about 0.2 s of pod start; \
+              a kubelet that restarts while it runs may start the app early. `probe`: a `startupProbe`, one to two seconds, \
               without that hole.",
         example: "probe",
         set: |draft, entry| {
