@@ -19,7 +19,7 @@ use crate::{
 /// What was there before this start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Earlier {
-    /// Not all files.
+    /// Not all files, nor a start without some that was meant.
     Nothing,
     /// All files: the application runs already, and an outage now is no reason to stop.
     Everything,
@@ -60,7 +60,7 @@ pub(crate) async fn first(delivery: &mut Delivery, earlier: Earlier) -> Result<F
     let Outcome { changed, done } = delivery.write(&composition, fail_open);
     let is_written = match done {
         Ok(()) => true,
-        // The application has its files, and its leases are to be renewed.
+        // The application runs with what is there, and its leases are to be kept.
         Err(error) if is_running => {
             tracing::error!(%error, "not refreshed, trying again");
             false

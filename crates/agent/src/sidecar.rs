@@ -35,11 +35,11 @@ mod stop;
 use lease_pauses::LeasePauses;
 use leases::Renewed;
 use pace::Pace;
-use reads::{Reads, Round};
+use reads::Reads;
 use stop::stop;
 
 /// The first and the longest pause after a try that failed: of writing, or of a signal, whose process may be starting.
-const PAUSES: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(5));
+const TRY_AGAIN: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(5));
 /// How long one try of a request may take: the client's own limit, with a login before it.
 const TRY_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -120,16 +120,15 @@ impl Sidecar {
                 sender,
             ))
         });
-        let interval = upkeep.refresh_interval;
-        let pace = Pace::new(interval, upkeep.on_event);
+        let pace = Pace::new(upkeep.refresh_interval, upkeep.on_event);
         let chances = [chance::any(), chance::any()];
         let variables = delivery.variables();
         let mut sidecar = Self {
-            reads: Reads::new(variables, &answers, (interval, pace), Instant::now(), chances),
-            writing: Attempts::new(PAUSES.0, PAUSES.1),
+            reads: Reads::new(variables, &answers, pace, Instant::now(), chances),
+            writing: Attempts::new(TRY_AGAIN.0, TRY_AGAIN.1),
             renewing: Requests::new(),
             lease_pauses: LeasePauses::default(),
-            reload: Attempts::new(PAUSES.0, PAUSES.1),
+            reload: Attempts::new(TRY_AGAIN.0, TRY_AGAIN.1),
             listener,
             metrics,
             delivery,
@@ -138,9 +137,8 @@ impl Sidecar {
             sidecar.metrics.fresh(SystemTime::now());
         }
         if !is_written {
-            let (now, round) = (Instant::now(), Round { keys: sidecar.delivery.keys(), is_all: true });
-            sidecar.reads.done(round, false, now, chance::any());
-            sidecar.writing.failed(now, chance::any());
+            sidecar.reads.ask(&Changes::Any, Instant::now());
+            sidecar.writing.failed(Instant::now(), chance::any());
         }
         // At the pod's start the application does not run yet, and reads the new files anyhow. A volume that was written
         // before may lack the files of revoked leases, which a running application is to hear of.

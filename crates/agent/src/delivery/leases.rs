@@ -49,15 +49,13 @@ impl Delivery {
                     }
                     Err(error) => error,
                 };
-                match missing.get_mut(&dynamic).and_then(|pauses| pauses.next(error.retry())) {
-                    Some(pause) => {
-                        tracing::warn!(subject = %dynamic, %error, pause_seconds = pause.as_secs_f64(), "trying again");
-                        longest = longest.max(Some(pause));
-                    }
-                    None => {
-                        missing.remove(&dynamic);
-                        failures.push(Failure::of_error(&dynamic, &error));
-                    }
+                let pause = missing.get_mut(&dynamic).and_then(|pauses| pauses.next(error.retry()));
+                if let Some(pause) = pause {
+                    tracing::warn!(subject = %dynamic, %error, pause_seconds = pause.as_secs_f64(), "trying again");
+                    longest = longest.max(Some(pause));
+                } else {
+                    missing.remove(&dynamic);
+                    failures.push(Failure::of_error(&dynamic, &error));
                 }
             }
             // Whoever is still under way has used up the time of all.
