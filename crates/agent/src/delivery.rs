@@ -92,10 +92,8 @@ impl Delivery {
         needs_all: bool,
     ) -> Result<(Answers, Vec<Failure>), StateError> {
         let client = Arc::clone(&self.client);
-        let login = fetch::with_patience("the login", patience, || client.login());
-        if let Err(login) = login.await {
-            let answers = self.keys().into_iter().map(|key| (key, Err(login.clone()))).collect();
-            return Ok((answers, vec![login]));
+        if let Err(login) = fetch::log_in(&client, patience).await {
+            return Ok((fetch::refused(self.keys(), &login), vec![login]));
         }
         // Kept before the leases are made, so that a restart in between does not log in again.
         self.save().await?;
@@ -137,9 +135,9 @@ impl Delivery {
         self.sink.write(&files, gives_up)
     }
 
-    /// Whether the agent's own start before left every file.
+    /// Whether the agent's own start before left every file that there was to be.
     pub(crate) fn is_complete(&self) -> bool {
-        self.sink.is_ready(false)
+        self.sink.is_ready(self.config.fail_open)
     }
 }
 

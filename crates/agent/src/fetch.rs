@@ -122,6 +122,16 @@ pub(crate) async fn with_patience<T, F: Future<Output = Result<T, Error>>>(
     }
 }
 
+/// Logs in where it has to. A login that is refused is sent once, and not once for each request that needs it.
+pub(crate) async fn log_in(client: &Client, patience: Patience) -> Result<(), Failure> {
+    with_patience("the login", patience, || client.login()).await
+}
+
+/// What each key gets where the login has failed.
+pub(crate) fn refused(keys: BTreeSet<Key>, login: &Failure) -> Answers {
+    keys.into_iter().map(|key| (key, Err(login.clone()))).collect()
+}
+
 /// Reads all keys: a few singly and at once, many by batch, and of a batch whose answer cannot be used each by itself.
 /// Every key gets an answer.
 pub(crate) async fn read_all(client: &Arc<Client>, keys: BTreeSet<Key>, patience: Patience) -> Answers {

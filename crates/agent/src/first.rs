@@ -19,7 +19,7 @@ use crate::{
 /// What was there before this start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Earlier {
-    /// Not all files.
+    /// Not all files, nor a start without some that was meant.
     Nothing,
     /// All files: the application runs already, and an outage now is no reason to stop.
     Everything,
@@ -33,6 +33,8 @@ pub(crate) struct First {
     pub(crate) changed: Vec<TargetFile>,
     /// Whether every file is as ScaiVault has it.
     pub(crate) is_complete: bool,
+    /// Whether every volume could be written.
+    pub(crate) is_written: bool,
 }
 
 /// Fetches and writes.
@@ -56,10 +58,18 @@ pub(crate) async fn first(delivery: &mut Delivery, earlier: Earlier) -> Result<F
         return Err(Failures(failures).into());
     }
     let Outcome { changed, done } = delivery.write(&composition, fail_open);
-    done.map_err(DeliveryError::from)?;
+    let is_written = match done {
+        Ok(()) => true,
+        // The application runs with what is there, and its leases are to be kept.
+        Err(error) if is_running => {
+            tracing::error!(%error, "not refreshed, trying again");
+            false
+        }
+        Err(error) => return Err(DeliveryError::from(error).into()),
+    };
     let changed: Vec<_> = changed.into_iter().cloned().collect();
     tracing::info!(files = composition.files.len(), changed = changed.len(), "secrets written");
-    let is_complete = failures.is_empty();
+    let is_complete = is_written && failures.is_empty();
     if is_running {
         for failure in &failures {
             tracing::error!(%failure, "keeping what the start before wrote");
@@ -67,7 +77,7 @@ pub(crate) async fn first(delivery: &mut Delivery, earlier: Earlier) -> Result<F
     } else if !failures.is_empty() {
         warn_open(failures);
     }
-    Ok(First { answers, changed, is_complete })
+    Ok(First { answers, changed, is_complete, is_written })
 }
 
 /// Says loudly what the pod starts without.

@@ -6,18 +6,18 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use scaivault_client::{
     Class, Client, Error, ErrorCode, EventKind, NewSubscription, POLL_WAIT_LIMIT, Poll, Retry, SubscriptionId,
 };
-use scaivault_contract::SecretPath;
+use scaivault_contract::{SecretPath, names::SIDECAR_CONTAINER};
 use tokio::{
     sync::mpsc::Sender,
     time::{Instant, sleep_until},
 };
 
 mod cursor;
-mod pauses;
+mod quiet;
 
 pub(crate) use cursor::Changes;
 use cursor::Cursor;
-use pauses::{Pauses, Step};
+use quiet::{Quiet, Step};
 
 /// The most events that are kept for the agent: each only says that a secret is to be read again.
 const BUFFER_SIZE: u32 = 1000;
@@ -49,7 +49,7 @@ pub(crate) async fn listen(
     heard: Sender<Heard>,
 ) -> Option<SubscriptionId> {
     let new = NewSubscription {
-        name: "scaivault-sidecar".to_owned(),
+        name: SIDECAR_CONTAINER.to_owned(),
         paths: paths.into_iter().collect(),
         // A rotation policy's versions and those that people write.
         events: vec![EventKind::Rotated, EventKind::Updated, EventKind::Created],
@@ -57,9 +57,30 @@ pub(crate) async fn listen(
     };
     let mut listener =
         Listener { client, new, heard, subscription: kept, cursor: Cursor::default(), is_hearing: false };
-    let mut pauses = Pauses::new(seed);
-    while listener.round(&mut pauses).await.is_some() {}
+    let mut quiet = Quiet::new(seed);
+    while let Ok(()) = listener.round(&mut quiet).await {}
     listener.subscription
+}
+
+/// There is nothing to listen for any more: nobody hears, or ScaiVault has refused for good.
+struct Ended;
+
+/// Why a step was not done.
+enum Undone {
+    Ended,
+    Failed(Error),
+}
+
+impl From<Ended> for Undone {
+    fn from(Ended: Ended) -> Self {
+        Self::Ended
+    }
+}
+
+impl From<Error> for Undone {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
 }
 
 struct Listener {
@@ -72,91 +93,87 @@ struct Listener {
 }
 
 impl Listener {
-    /// One step, and the pause after it where it failed. None at the end.
-    async fn round(&mut self, pauses: &mut Pauses) -> Option<()> {
+    /// One step, and the pause after it where it failed.
+    async fn round(&mut self, quiet: &mut Quiet) -> Result<(), Ended> {
         let (step, stepped) = match self.subscription.clone() {
             None => (Step::Subscribe, self.subscribe().await),
             Some(subscription) => (Step::Poll, self.poll(&subscription).await),
         };
         let error = match stepped {
-            Ok(stepped) => {
-                stepped?;
-                pauses.worked(step);
-                return Some(());
+            Ok(()) => {
+                quiet.worked(step);
+                return Ok(());
             }
-            Err(error) => error,
+            Err(Undone::Ended) => return Err(Ended),
+            Err(Undone::Failed(error)) => error,
         };
         self.tell(Heard::Deaf).await?;
         // The subscription has been taken away: a new one is to be made, but not in a circle without a pause.
         let pause = if error.code() == Some(&ErrorCode::SubscriptionNotFound) {
             (self.subscription, self.cursor) = (None, Cursor::default());
-            pauses.after(step, Class::Unavailable, Retry::Backoff)
+            quiet.after(step, Class::Unavailable, Retry::Backoff)
         } else {
-            pauses.after(step, error.class(), error.retry())
+            quiet.after(step, error.class(), error.retry())
         };
         let Some(pause) = pause else {
             tracing::warn!(%error, "not listening to events any more; changes are found at the next refresh");
-            return None;
+            return Err(Ended);
         };
         tracing::info!(%error, pause_seconds = pause.as_secs_f64(), "no events for a while; refreshing at intervals");
         self.sleep_until(Instant::now() + pause).await
     }
 
-    async fn subscribe(&mut self) -> Result<Option<()>, Error> {
+    async fn subscribe(&mut self) -> Result<(), Undone> {
         let id = self.client.subscribe(&self.new).await?;
         tracing::info!(subscription = %id, "subscribed to events");
         self.subscription = Some(id.clone());
-        Ok(self.tell(Heard::Subscribed(id)).await)
+        Ok(self.tell(Heard::Subscribed(id)).await?)
     }
 
     /// Waits for the next events and tells them.
-    async fn poll(&mut self, subscription: &SubscriptionId) -> Result<Option<()>, Error> {
+    async fn poll(&mut self, subscription: &SubscriptionId) -> Result<(), Undone> {
         let asked = Instant::now();
         let poll = Poll { wait: POLL_WAIT_LIMIT, since: self.cursor.since().cloned(), ..Poll::default() };
-        let Some(polled) = self.unless_unheard(self.client.poll(subscription, &poll)).await else {
-            return Ok(None);
-        };
-        let events = polled?;
+        let events = self.unless_unheard(self.client.poll(subscription, &poll)).await??;
         let came = !events.is_empty();
         let changes = self.cursor.hear(events);
         let is_idle = changes.is_none();
         for heard in [Some(Heard::Hearing), changes.map(Heard::Changed)].into_iter().flatten() {
-            if self.tell(heard).await.is_none() {
-                return Ok(None);
-            }
+            self.tell(heard).await?;
         }
         if let Some(events) = self.cursor.to_acknowledge(came && is_idle) {
-            let acknowledged = self.unless_unheard(self.client.acknowledge(subscription, events)).await;
-            if let Some(Err(error)) = acknowledged {
+            let acknowledged = self.unless_unheard(self.client.acknowledge(subscription, events)).await?;
+            if let Err(error) = acknowledged {
                 tracing::debug!(%error, "events not acknowledged");
             }
             self.cursor.acknowledged();
         }
         // A server, or what stands before it, that does not wait with its answer is not asked in a circle.
-        Ok(if is_idle { self.sleep_until(asked + IDLE_PAUSE).await } else { Some(()) })
+        if is_idle {
+            self.sleep_until(asked + IDLE_PAUSE).await?;
+        }
+        Ok(())
     }
 
-    /// None where nobody hears any more.
-    async fn tell(&mut self, what: Heard) -> Option<()> {
+    async fn tell(&mut self, what: Heard) -> Result<(), Ended> {
         match what {
-            Heard::Hearing if self.is_hearing => return Some(()),
-            Heard::Deaf if !self.is_hearing => return Some(()),
+            Heard::Hearing if self.is_hearing => return Ok(()),
+            Heard::Deaf if !self.is_hearing => return Ok(()),
             Heard::Hearing | Heard::Subscribed(_) => self.is_hearing = true,
             Heard::Deaf => self.is_hearing = false,
             Heard::Changed(_) => {}
         }
-        self.heard.send(what).await.ok()
+        self.heard.send(what).await.map_err(|_| Ended)
     }
 
-    async fn sleep_until(&self, until: Instant) -> Option<()> {
+    async fn sleep_until(&self, until: Instant) -> Result<(), Ended> {
         self.unless_unheard(sleep_until(until)).await
     }
 
-    /// None where nobody hears any more before it is done.
-    async fn unless_unheard<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+    async fn unless_unheard<T>(&self, future: impl Future<Output = T>) -> Result<T, Ended> {
         tokio::select! {
-            done = future => Some(done),
-            () = self.heard.closed() => None,
+            done = future => Ok(done),
+            () = self.heard.closed() => Err(Ended),
         }
     }
 }

@@ -44,9 +44,9 @@ const COUNTERS: [(Counter, &str, &str, &str); 8] = [
     (Counter::Refreshed, "refreshes_total", "outcome=\"done\"", REFRESHES),
     (Counter::NotRefreshed, "refreshes_total", "outcome=\"failed\"", REFRESHES),
     (Counter::FileChanged, "file_changes_total", "", "Files written because their content changed."),
-    (Counter::LeaseGenerated, "leases_total", "operation=\"generate\"", LEASES),
-    (Counter::LeaseRenewed, "leases_total", "operation=\"renew\"", LEASES),
-    (Counter::LeaseFailed, "leases_total", "operation=\"fail\"", LEASES),
+    (Counter::LeaseGenerated, "leases_total", "outcome=\"generated\"", LEASES),
+    (Counter::LeaseRenewed, "leases_total", "outcome=\"renewed\"", LEASES),
+    (Counter::LeaseFailed, "leases_total", "outcome=\"failed\"", LEASES),
     (Counter::Signalled, "signals_total", "outcome=\"sent\"", SIGNALS),
     (Counter::NotSignalled, "signals_total", "outcome=\"failed\"", SIGNALS),
 ];

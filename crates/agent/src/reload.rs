@@ -20,15 +20,17 @@ pub(crate) fn send(reload: &Reload) -> Result<i32, ReloadError> {
     let Reload { signal, target } = reload;
     let own = i32::try_from(std::process::id()).unwrap_or_default();
     let processes = processes()?;
-    let Some(chosen) = choose(&processes, target, own) else {
+    let Some(chosen) = choose(&processes, target, own, geteuid().as_raw()) else {
         return Err(ReloadError::Absent { target: target.clone(), is_shared: is_shared(&processes, own) });
     };
     let gone = || ReloadError::Gone { target: target.clone() };
     let pid = Pid::from_raw(chosen.pid).ok_or_else(gone)?;
     // From here on the number cannot come to mean another process; whether it has meanwhile is looked up once more.
     let handle = pidfd_open(pid, PidfdFlags::empty()).map_err(|_| gone())?;
-    if read(Path::new(PROC), chosen.pid).is_none_or(|now| now.started != chosen.started) {
-        return Err(gone());
+    let now = read(Path::new(PROC), chosen.pid).filter(|now| now.started == chosen.started);
+    let now = now.ok_or_else(gone)?;
+    if ends_the_unready(*signal) && !now.handles(signal.number()) {
+        return Err(ReloadError::Unready { target: target.clone(), signal: *signal });
     }
     match pidfd_send_signal(&handle, raw(*signal)) {
         Ok(()) => Ok(chosen.pid),
@@ -59,6 +61,16 @@ pub(crate) enum ReloadError {
     Gone {
         /// The name.
         target: String,
+    },
+    /// It has no handler for the signal, or not yet.
+    #[error(
+        "the process {target} does not handle {signal}, which would end it or be lost; it may be starting, or RELOAD_SIGNAL is not for it"
+    )]
+    Unready {
+        /// The name.
+        target: String,
+        /// The signal.
+        signal: Signal,
     },
     /// It belongs to another user.
     #[error(
@@ -107,6 +119,15 @@ fn is_shared(processes: &[Process], own: i32) -> bool {
     own != 1 && processes.iter().any(|process| process.pid != own)
 }
 
+/// Whether the signal is meant for a handler alone: a process that has none yet would be ended by it. What is there to end a
+/// process may do so, and what does nothing by default does no harm.
+fn ends_the_unready(signal: Signal) -> bool {
+    match signal {
+        Signal::Hup | Signal::Usr1 | Signal::Usr2 | Signal::Alrm => true,
+        Signal::Int | Signal::Quit | Signal::Term | Signal::Cont | Signal::Winch => false,
+    }
+}
+
 fn raw(signal: Signal) -> RawSignal {
     match signal {
         Signal::Hup => RawSignal::HUP,
@@ -148,6 +169,8 @@ mod tests {
         let processes = processes().unwrap();
         let this = processes.iter().find(|process| process.pid == own).unwrap();
         assert_eq!(this.uid, geteuid().as_raw());
+        // Rust's own handler of stack overflows, and what every program that Rust starts ignores.
+        assert!(this.handles(RawSignal::SEGV.as_raw()) && !this.handles(RawSignal::PIPE.as_raw()));
         assert!(this.started > 0);
     }
 }

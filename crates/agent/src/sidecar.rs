@@ -39,7 +39,7 @@ use reads::Reads;
 use stop::stop;
 
 /// The first and the longest pause after a try that failed: of writing, or of a signal, whose process may be starting.
-const PAUSES: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(5));
+const TRY_AGAIN: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(5));
 /// How long one try of a request may take: the client's own limit, with a login before it.
 const TRY_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -52,6 +52,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Ending> {
     }
     let mut delivery = Delivery::new(config).await?;
     let earlier = if delivery.is_complete() { Earlier::Everything } else { Earlier::Nothing };
+    let was_written = delivery.sink.is_written();
     let first = tokio::select! {
         first = first(&mut delivery, earlier) => Some(first),
         _ = end.recv() => None,
@@ -77,7 +78,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Ending> {
             return Err(Ending::stopped());
         }
     };
-    let (mut sidecar, mut heard) = Sidecar::new(delivery, first, earlier, metrics);
+    let (mut sidecar, mut heard) = Sidecar::new(delivery, first, was_written, metrics);
     tokio::select! {
         () = sidecar.keep_fresh(&mut heard) => {}
         _ = end.recv() => {}
@@ -104,10 +105,10 @@ impl Sidecar {
     fn new(
         delivery: Delivery,
         first: First,
-        earlier: Earlier,
+        was_written: bool,
         metrics: Arc<Metrics>,
     ) -> (Self, Receiver<Heard>) {
-        let First { answers, changed, is_complete } = first;
+        let First { answers, changed, is_complete, is_written } = first;
         let (sender, heard) = mpsc::channel(1);
         let upkeep = &delivery.config.upkeep;
         let listener = upkeep.on_event.then(|| {
@@ -119,16 +120,15 @@ impl Sidecar {
                 sender,
             ))
         });
-        let interval = upkeep.refresh_interval;
-        let pace = Pace::new(interval, upkeep.on_event);
+        let pace = Pace::new(upkeep.refresh_interval, upkeep.on_event);
         let chances = [chance::any(), chance::any()];
         let variables = delivery.variables();
         let mut sidecar = Self {
-            reads: Reads::new(variables, &answers, (interval, pace), Instant::now(), chances),
-            writing: Attempts::new(PAUSES.0, PAUSES.1),
+            reads: Reads::new(variables, &answers, pace, Instant::now(), chances),
+            writing: Attempts::new(TRY_AGAIN.0, TRY_AGAIN.1),
             renewing: Requests::new(),
             lease_pauses: LeasePauses::default(),
-            reload: Attempts::new(PAUSES.0, PAUSES.1),
+            reload: Attempts::new(TRY_AGAIN.0, TRY_AGAIN.1),
             listener,
             metrics,
             delivery,
@@ -136,8 +136,13 @@ impl Sidecar {
         if is_complete {
             sidecar.metrics.fresh(SystemTime::now());
         }
-        // At the pod's start the application does not run yet, and reads the new files anyhow.
-        if earlier == Earlier::Everything {
+        if !is_written {
+            sidecar.reads.ask(&Changes::Any, Instant::now());
+            sidecar.writing.failed(Instant::now(), chance::any());
+        }
+        // At the pod's start the application does not run yet, and reads the new files anyhow. A volume that was written
+        // before may lack the files of revoked leases, which a running application is to hear of.
+        if was_written {
             sidecar.note_changes(&changed);
         }
         (sidecar, heard)

@@ -83,6 +83,26 @@ impl Sink {
         outcome
     }
 
+    /// Takes files away, all files of a root at once: what stands in them is not valid any more. A root that cannot be written
+    /// keeps no other from it.
+    pub(crate) fn remove<'t>(&self, targets: impl Iterator<Item = &'t TargetFile>) -> Result<(), SinkError> {
+        let places = targets.filter_map(|target| self.places.get(target));
+        let mut roots = BTreeMap::<&Path, Vec<&Path>>::new();
+        for Place { root, file } in places {
+            roots.entry(root).or_default().push(file);
+        }
+        let mut done = Ok(());
+        for (dir, files) in roots.into_iter().filter(|(dir, _)| dir.exists()) {
+            done = done.and(Root::open(dir).and_then(|root| root.remove(&files)));
+        }
+        done
+    }
+
+    /// Whether something was written before.
+    pub(crate) fn is_written(&self) -> bool {
+        self.roots().into_keys().any(|dir| dir.join(root::DATA).exists())
+    }
+
     /// Whether every file is there. With `fail_open` also whether those that are not are missing on purpose.
     pub(crate) fn is_ready(&self, fail_open: bool) -> bool {
         self.roots().into_iter().all(|(dir, files)| {

@@ -46,8 +46,9 @@ impl Error {
             ErrorKind::Unreachable { .. } | ErrorKind::Timeout { .. } | ErrorKind::Broken { .. } => {
                 Retry::Backoff
             }
-            // A proxy that is up and says no is as final as a server that says so, but for its own outages and limits.
-            ErrorKind::Proxy { status: 408 | 429 | 500..=599, .. } => Retry::Backoff,
+            // A proxy that is up and says no is as final as a server that says so, but for its own outages and limits; one
+            // that says nothing may be on its way down.
+            ErrorKind::Proxy { status: 0 | 408 | 429 | 500..=599, .. } => Retry::Backoff,
             ErrorKind::Proxy { .. }
             | ErrorKind::Tls { .. }
             | ErrorKind::LoginFile(_)

@@ -16,6 +16,7 @@ use tokio::{
 
 use super::{Delivery, GIVE_BACK_TIMEOUT};
 use crate::{
+    config::Source,
     failure::Failure,
     fetch::{self, Patience},
     lease::HeldLease,
@@ -48,15 +49,13 @@ impl Delivery {
                     }
                     Err(error) => error,
                 };
-                match missing.get_mut(&dynamic).and_then(|pauses| pauses.next(error.retry())) {
-                    Some(pause) => {
-                        tracing::warn!(subject = %dynamic, %error, pause_seconds = pause.as_secs_f64(), "trying again");
-                        longest = longest.max(Some(pause));
-                    }
-                    None => {
-                        missing.remove(&dynamic);
-                        failures.push(Failure::of_error(&dynamic, &error));
-                    }
+                let pause = missing.get_mut(&dynamic).and_then(|pauses| pauses.next(error.retry()));
+                if let Some(pause) = pause {
+                    tracing::warn!(subject = %dynamic, %error, pause_seconds = pause.as_secs_f64(), "trying again");
+                    longest = longest.max(Some(pause));
+                } else {
+                    missing.remove(&dynamic);
+                    failures.push(Failure::of_error(&dynamic, &error));
                 }
             }
             // Whoever is still under way has used up the time of all.
@@ -90,10 +89,22 @@ impl Delivery {
     /// fails is logged: such a lease ends by itself.
     pub(crate) async fn revoke_all(&mut self) {
         let leases = self.leases.take();
+        if !leases.is_empty() {
+            self.take_files_away();
+        }
         self.revoke(leases).await;
         // A next start must not take up what is revoked.
         if let Err(error) = self.save().await {
             tracing::warn!(%error, "the revoked leases could not be forgotten");
+        }
+    }
+
+    /// A next start on the same volume must not take dead credentials for files that are there.
+    fn take_files_away(&self) {
+        let files = self.config.wanted.files.iter();
+        let of_leases = files.filter(|spec| matches!(spec.source, Source::Lease(_))).map(|spec| &spec.file);
+        if let Err(error) = self.sink.remove(of_leases) {
+            tracing::warn!(%error, "files of revoked leases could not be taken away");
         }
     }
 

@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 /// The most bytes of a process's name as the kernel keeps it: `proc(5)`, "comm".
 const COMM_BYTES: usize = 15;
 
+/// The user who may signal every process.
+const ROOT: u32 = 0;
+
 /// What is known of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Process {
@@ -14,6 +17,8 @@ pub(super) struct Process {
     pub(super) uid: u32,
     /// When it started, in clock ticks since the machine did.
     pub(super) started: u64,
+    /// The signals, one bit each, that it has a handler for or waits for; none where the kernel does not say.
+    handled: Option<u64>,
     /// Whether it has ended and only waits to be noticed.
     is_zombie: bool,
     comm: Vec<u8>,
@@ -31,8 +36,14 @@ impl Process {
         let fields: Vec<_> = str::from_utf8(stat.get(close + 1..)?).ok()?.split_ascii_whitespace().collect();
         // Fields 3, 4 and 22 of proc(5); the third is the first behind the name.
         let (state, parent, started) = (*fields.first()?, fields.get(1)?, fields.get(19)?);
-        let uids = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"Uid:"))?;
-        let uid = str::from_utf8(uids).ok()?.split_ascii_whitespace().nth(1)?;
+        let line = |name: &str| {
+            let mut lines = status.split(|byte| *byte == b'\n');
+            lines.find_map(|line| str::from_utf8(line.strip_prefix(name.as_bytes())?).ok())
+        };
+        let uid = line("Uid:")?.split_ascii_whitespace().nth(1)?;
+        let signals = |name| u64::from_str_radix(line(name)?.trim(), 16).ok();
+        // A blocked signal waits for whoever reads it, by `sigwait` or `signalfd`.
+        let handled = signals("SigCgt:").map(|caught| caught | signals("SigBlk:").unwrap_or_default());
         let argument = cmdline.split(|byte| *byte == 0).next().unwrap_or_default();
         // nginx and others write a title there: `nginx: master process nginx`.
         let word = argument.split(|byte| *byte == b' ').next().unwrap_or_default();
@@ -43,10 +54,17 @@ impl Process {
             parent: parent.parse().ok()?,
             uid: uid.parse().ok()?,
             started: started.parse().ok()?,
+            handled,
             is_zombie: matches!(state, "Z" | "X"),
             comm,
             program: program.to_vec(),
         })
+    }
+
+    /// Whether a signal does what the process wants it to do, and not what the kernel does by default: ending it, or nothing.
+    pub(super) fn handles(&self, signal: i32) -> bool {
+        let bit = u32::try_from(signal - 1).ok().and_then(|bit| 1_u64.checked_shl(bit)).unwrap_or_default();
+        self.handled.is_none_or(|handled| handled & bit != 0)
     }
 
     fn is_called(&self, name: &str) -> bool {
@@ -56,8 +74,9 @@ impl Process {
 }
 
 /// The topmost process of a name: the one that has no other of that name above it. Of several the one that started
-/// first, because a later one is somebody's shell in the container. Never the first of the namespace, nor the agent.
-pub(super) fn choose<'a>(processes: &'a [Process], name: &str, own: i32) -> Option<&'a Process> {
+/// first, because a later one is somebody's shell in the container, and before it one of the agent's user `uid`, who may
+/// signal no other: the same name may run in another container. Never the first of the namespace, nor the agent.
+pub(super) fn choose<'a>(processes: &'a [Process], name: &str, own: i32, uid: u32) -> Option<&'a Process> {
     let by_pid: BTreeMap<_, _> = processes.iter().map(|process| (process.pid, process)).collect();
     let is_candidate = |process: &Process| {
         process.pid > 1 && process.pid != own && !process.is_zombie && process.is_called(name)
@@ -75,7 +94,8 @@ pub(super) fn choose<'a>(processes: &'a [Process], name: &str, own: i32) -> Opti
         false
     };
     let topmost = processes.iter().filter(|process| is_candidate(process) && !has_one_above(process));
-    topmost.min_by_key(|process| (process.started, process.pid))
+    let is_others = |process: &Process| uid != ROOT && process.uid != uid;
+    topmost.min_by_key(|process| (is_others(process), process.started, process.pid))
 }
 
 #[cfg(test)]
@@ -95,7 +115,7 @@ mod tests {
 
     #[track_caller]
     fn check(processes: &[Process], name: &str, expected: Option<i32>) {
-        assert_eq!(choose(processes, name, OWN).map(|process| process.pid), expected, "{name}");
+        assert_eq!(choose(processes, name, OWN, 1001).map(|process| process.pid), expected, "{name}");
     }
 
     #[test]
@@ -126,6 +146,30 @@ mod tests {
     fn of_several_it_is_the_one_that_started_first() {
         let processes = [process(50, 0, "billing", "billing"), process(40, 0, "billing", "billing")];
         check(&processes, "billing", Some(40));
+    }
+
+    #[test]
+    fn of_several_users_it_is_the_agents_own() {
+        let mut others = process(40, 0, "nginx", "nginx");
+        others.uid = 33;
+        let processes = [others, process(50, 0, "nginx", "nginx")];
+        check(&processes, "nginx", Some(50));
+        check(&processes[..1], "nginx", Some(40));
+        assert_eq!(choose(&processes, "nginx", OWN, ROOT).map(|process| process.pid), Some(40));
+    }
+
+    #[test]
+    fn a_signal_is_handled_where_it_is_caught_or_waited_for() {
+        let stat = b"9 (x) S 1 1 1 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 9 1 1";
+        let handles = |signals: &str, signal| {
+            let status = format!("Uid:\t1\t1\t1\t1\n{signals}ShdPnd:\t0\n");
+            Process::parse(9, stat, status.as_bytes(), b"").unwrap().handles(signal)
+        };
+        let signals = "SigBlk:\t0000000000000200\nSigIgn:\t0000000000000002\nSigCgt:\t0000000180000001\n";
+        for (signal, expected) in [(1, true), (2, false), (10, true), (12, false), (64, false), (0, false)] {
+            assert_eq!(handles(signals, signal), expected, "{signal}");
+        }
+        assert!(handles("", 1), "a kernel that does not say");
     }
 
     #[test]

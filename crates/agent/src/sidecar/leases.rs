@@ -50,7 +50,7 @@ impl Sidecar {
             match self.step(&dynamic, SystemTime::now()) {
                 _ if self.is_under_way(&dynamic) => {}
                 LeaseStep::Renew if is_over(self.lease_pauses.until_renewal(&dynamic)) => {
-                    self.renew(&dynamic)
+                    self.renew(&dynamic);
                 }
                 LeaseStep::Replace if is_over(self.lease_pauses.until_generation(&dynamic)) => {
                     self.delivery.start_generating(&dynamic);

@@ -27,6 +27,11 @@ impl Pace {
         Self { interval, is_content: !listens, unheard: UNHEARD.min(interval) }
     }
 
+    /// The configured interval: the longest.
+    pub(super) fn configured(self) -> Duration {
+        self.interval
+    }
+
     /// The interval.
     pub(super) fn interval(self) -> Duration {
         if self.is_content { self.interval } else { self.unheard }

@@ -53,10 +53,11 @@ impl Reads {
     pub(super) fn new(
         variables: BTreeSet<Key>,
         answers: &Answers,
-        (interval, pace): (Duration, Pace),
+        pace: Pace,
         now: Instant,
         chance: [f64; 2],
     ) -> Self {
+        let longest = pace.configured();
         let mut reads = Self {
             wanted: answers.keys().cloned().collect(),
             variables,
@@ -65,7 +66,7 @@ impl Reads {
             asked: BTreeSet::new(),
             pace,
             refresh: Schedule::new(pace.interval(), now, chance[0]),
-            attempts: Attempts::new(FIRST_PAUSE.min(interval), interval),
+            attempts: Attempts::new(FIRST_PAUSE.min(longest), longest),
             quiet_until: now,
         };
         reads.take(answers, now);

@@ -19,16 +19,20 @@ pub(super) enum Written {
     /// Every file is as it should be.
     All,
     /// Some files were left out: they could not be read or composed.
-    Some,
+    Partly,
     /// A volume could not be written.
-    NotEverywhere,
+    Failed,
 }
 
 impl Sidecar {
     /// Makes one round of reading, and writes what has changed. What fails stays asked for.
     pub(super) async fn refresh(&mut self, round: Round) {
         let patience = Patience::once(Instant::now() + TRY_TIMEOUT);
-        let answers = fetch::read_all(&self.delivery.client, round.keys.clone(), patience).await;
+        let client = &self.delivery.client;
+        let answers = match fetch::log_in(client, patience).await {
+            Ok(()) => fetch::read_all(client, round.keys.clone(), patience).await,
+            Err(login) => fetch::refused(round.keys.clone(), &login),
+        };
         let left = self.delivery.client.reads_left(SystemTime::now());
         let answers = self.reads.answered(answers, left, Instant::now());
         let written = self.write(&answers);
@@ -37,7 +41,7 @@ impl Sidecar {
         if is_fresh && round.is_all {
             self.metrics.fresh(SystemTime::now());
         }
-        self.reads.done(round, written != Written::NotEverywhere, Instant::now(), chance::any());
+        self.reads.done(round, written != Written::Failed, Instant::now(), chance::any());
         self.keep_state().await;
     }
 
@@ -55,12 +59,12 @@ impl Sidecar {
         match done {
             Ok(()) => {
                 self.writing.succeeded();
-                if is_all { Written::All } else { Written::Some }
+                if is_all { Written::All } else { Written::Partly }
             }
             Err(error) => {
                 tracing::error!(%error, "not refreshed, trying again");
                 self.writing.failed(Instant::now(), chance::any());
-                Written::NotEverywhere
+                Written::Failed
             }
         }
     }

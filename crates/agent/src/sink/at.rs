@@ -5,16 +5,37 @@ use std::{
     io::Read as _,
     os::fd::{AsFd, OwnedFd},
     path::Path,
+    thread,
+    time::{Duration, Instant},
 };
 
 use rustix::{
-    fs::{self, AtFlags, CWD, Dir, FileType, Mode, OFlags},
+    fs::{self, AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags},
     io::{Errno, Result},
 };
 use zeroize::Zeroizing;
 
 /// Directories of secrets: all may look for the names, the files' own modes say who may read.
 const DIR_MODE: u32 = 0o755;
+
+/// How long another agent's write is waited for, which takes some milliseconds, and how long between two looks.
+const LOCKED: (Duration, Duration) = (Duration::from_secs(2), Duration::from_millis(2));
+
+/// Keeps other agents from writing there until the descriptor is closed. Not for ever: whoever may read the directory may
+/// hold its lock.
+#[expect(clippy::disallowed_methods, reason = "for as long as a write takes, which blocks its worker too")]
+pub(super) fn lock(dir: impl AsFd) -> Result<()> {
+    let deadline = Instant::now() + LOCKED.0;
+    loop {
+        match fs::flock(&dir, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) if Instant::now() < deadline => thread::sleep(LOCKED.1),
+            Err(Errno::WOULDBLOCK) => return Err(Errno::WOULDBLOCK),
+            Err(Errno::INTR) => {}
+            // A file system without locks has none to wait for.
+            Ok(()) | Err(_) => return Ok(()),
+        }
+    }
+}
 
 /// Opens a directory by its path, following links.
 pub(super) fn open_path(path: &Path) -> Result<OwnedFd> {
@@ -112,6 +133,14 @@ pub(super) fn remove_tree(dir: impl AsFd, name: &str) -> Result<()> {
         }
     }
     fs::unlinkat(dir, name, AtFlags::REMOVEDIR)
+}
+
+/// Removes a file below a directory, where it is there.
+pub(super) fn remove_file(dir: impl AsFd, path: &Path) -> Result<()> {
+    match fs::unlinkat(dir, path, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT | Errno::NOTDIR) => Ok(()),
+        Err(errno) => Err(errno),
+    }
 }
 
 /// The text of a link; none where there is no link.

@@ -34,6 +34,9 @@ pub(crate) enum SinkError {
     /// A directory stands where a file is to be.
     #[error("{} is a directory, so no file can be written there; rename one of them", .0.display())]
     InTheWay(PathBuf),
+    /// Somebody else holds the lock.
+    #[error("{} is locked by another process for seconds; see what else writes there", .0.display())]
+    Locked(PathBuf),
     /// Anything else.
     #[error("cannot write {}: {source}", .path.display())]
     Io {
@@ -50,6 +53,7 @@ impl SinkError {
         let path = path.to_owned();
         match errno {
             Errno::NOSPC | Errno::DQUOT => Self::Full(path),
+            Errno::WOULDBLOCK => Self::Locked(path),
             Errno::ROFS => Self::ReadOnly(path),
             Errno::ACCESS | Errno::PERM => Self::Denied { path, uid: rustix::process::geteuid().as_raw() },
             Errno::ISDIR | Errno::EXIST | Errno::NOTDIR => Self::InTheWay(path),

@@ -51,6 +51,8 @@ impl<'a> Root<'a> {
         gives_up: bool,
     ) -> std::result::Result<Vec<&'t TargetFile>, SinkError> {
         let fail = |errno| SinkError::new(self.path, errno);
+        // Two agents may share a volume: a generation that one fills the other must not take for a crash's.
+        at::lock(&self.dir).map_err(fail)?;
         let current = self.current();
         let generation = current.as_deref().and_then(|name| at::open_dir(&self.dir, name).ok());
         let changed: Vec<_> = files
@@ -82,6 +84,32 @@ impl<'a> Root<'a> {
             .map_err(|errno| SinkError::new(&self.path.join(DATA), errno))?;
         self.link_all(files, true)?;
         Ok(changed)
+    }
+
+    /// Makes a new generation without these files, where the current one has any of them. Their links lead nowhere then.
+    pub(super) fn remove(&self, files: &[&Path]) -> std::result::Result<(), SinkError> {
+        let fail = |errno| SinkError::new(self.path, errno);
+        at::lock(&self.dir).map_err(fail)?;
+        let Some(current) = self.current() else { return Ok(()) };
+        let before = at::open_dir(&self.dir, &current).map_err(fail)?;
+        if files.iter().all(|path| read(&before, path).is_none()) {
+            return Ok(());
+        }
+        self.remove_generations_but(Some(&current)).map_err(fail)?;
+        let next = format!("{GENERATION}{}", number(&current).unwrap_or(0) + 1);
+        let swapped = self.fill(&next, &[], Some(&before), false).and_then(|()| {
+            let generation = at::open_dir(&self.dir, &next)?;
+            for path in files {
+                at::remove_file(&generation, path)?;
+            }
+            at::replace_link(&self.dir, &next, DATA, TEMPORARY)
+        });
+        swapped.map_err(|errno| {
+            let _ = at::remove_tree(&self.dir, &next);
+            fail(errno)
+        })?;
+        // The application is told by their absence: what was there must not be found in the generation before either.
+        at::remove_tree(&self.dir, &current).map_err(fail)
     }
 
     /// The name of the current generation.

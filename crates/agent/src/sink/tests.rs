@@ -64,6 +64,24 @@ impl Volume {
 }
 
 #[test]
+fn what_is_taken_away_is_in_no_generation_and_can_come_back() {
+    let volume = Volume::new();
+    let sink = volume.sink(&["key", "db/user.json"]);
+    volume.write(&sink, &[("key", "k"), ("db/user.json", "old")], false);
+    volume.write(&sink, &[("db/user.json", "older")], false);
+    let target = volume.target("db/user.json");
+    sink.remove([&target].into_iter()).unwrap();
+    assert!(!sink.is_ready(false) && !sink.is_ready(true) && sink.is_written());
+    assert_eq!((volume.read("key").as_deref(), volume.read("db/user.json")), (Some("k"), None));
+    assert_eq!(volume.names(), ["..data", "..scaivault-3", "db", "key"]);
+    sink.remove([&target].into_iter()).unwrap();
+    assert_eq!(volume.names(), ["..data", "..scaivault-3", "db", "key"]);
+    volume.write(&sink, &[("db/user.json", "new")], false);
+    assert_eq!(volume.read("db/user.json").as_deref(), Some("new"));
+    assert!(sink.is_ready(false));
+}
+
+#[test]
 fn files_are_links_into_the_current_generation() {
     let volume = Volume::new();
     let sink = volume.sink(&["db.json", "tls/key.pem"]);
@@ -306,4 +324,22 @@ proptest! {
         let generations = volume.names().iter().filter(|name| name.starts_with("..scaivault-")).count();
         prop_assert!(generations <= 2);
     }
+}
+
+#[test]
+fn agents_that_share_a_volume_leave_each_others_files_alone() {
+    let volume = Volume::new();
+    thread::scope(|scope| {
+        for name in ["a", "b", "c"] {
+            let volume = &volume;
+            scope.spawn(move || {
+                let sink = volume.sink(&[name]);
+                for count in 0..100 {
+                    volume.write(&sink, &[(name, &count.to_string())], false);
+                    assert_eq!(volume.read(name).unwrap(), count.to_string());
+                }
+            });
+        }
+    });
+    assert_eq!(["a", "b", "c"].map(|name| volume.read(name).unwrap()), ["99"; 3]);
 }

@@ -6,8 +6,10 @@ mod codes;
 mod events;
 mod hostile;
 mod init;
+mod reload;
 mod sidecar;
 mod stop;
 #[path = "../support/mod.rs"]
 mod support;
 mod trouble;
+mod volume;

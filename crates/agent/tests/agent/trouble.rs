@@ -155,3 +155,69 @@ async fn a_pod_with_leases_alone_is_fresh_once_they_are_written() {
     .await;
     sidecar.end().await.check(0, &[]);
 }
+
+#[tokio::test]
+async fn a_sidecar_that_starts_anew_in_an_outage_keeps_what_a_start_without_all_secrets_left() {
+    let pod = Pod::new().await;
+    let watch = pod.mapping(&[("app/database#port", "port"), ("other/secret", "other")]);
+    let variables_file = pod.path("env/variables");
+    let variables = [
+        ("WATCH_PATHS", watch.as_str()),
+        ("SECRET_ENV", "app/stripe#key -> KEY"),
+        ("SCAIVAULT_ENV_FILE", variables_file.to_str().unwrap()),
+        ("FAIL_OPEN", "true"),
+        ("FETCH_TIMEOUT", "1s"),
+    ];
+    let mut sidecar = start(&mut pod.agent("sidecar", &variables));
+    until(|| variables_file.exists()).await;
+    sidecar.kill().await.unwrap();
+    pod.vault.add_fault(Fault::always(Route::Read, "service_unavailable"));
+    let sidecar = Sidecar::start(&pod, &variables);
+    sidecar.line("secrets written").await;
+    assert_eq!(fs::read_to_string(&variables_file).unwrap(), "KEY='sk-swordfish'\n");
+    sidecar.end().await.check(0, &[]);
+}
+
+#[tokio::test]
+async fn a_login_that_is_refused_is_sent_once_a_round() {
+    let pod = Pod::new().await;
+    let watch = pod.mapping(&[("app/stripe", "a"), ("app/database", "b"), ("app/stripe@1", "c")]);
+    let sidecar = Sidecar::start(&pod, &[("WATCH_PATHS", &watch), ("REFRESH_INTERVAL", "1s")]);
+    until(|| pod.secret("c").is_some()).await;
+    pod.vault.add_fault(Fault::always(Route::Exchange, "forbidden"));
+    pod.vault.revoke_tokens();
+    let logins = pod.vault.requests(Route::Exchange);
+    pod.requested(Route::Exchange, logins + 6).await;
+    // Of each round two files are said, and the first one found out that the token is none any more.
+    let rounds = sidecar.said("keeping the file as it is") / 2;
+    assert!(rounds >= 5, "{rounds}");
+    sidecar.end().await.check(0, &["forbidden"]);
+}
+
+#[tokio::test]
+async fn a_volume_that_cannot_be_written_at_a_later_start_is_no_reason_to_stop() {
+    let pod = Pod::new().await;
+    let dynamic = pod.mapping(&[("engine=postgres role=readonly", "db.json")]);
+    let watch = pod.mapping(&[("app/stripe#key", "key")]);
+    let state = pod.path("state");
+    let variables = [
+        ("DYNAMIC", dynamic.as_str()),
+        ("WATCH_PATHS", watch.as_str()),
+        ("SCAIVAULT_STATE_DIR", state.to_str().unwrap()),
+    ];
+    let mut sidecar = start(&mut pod.agent("sidecar", &variables));
+    until(|| pod.secret("db.json").is_some()).await;
+    sidecar.kill().await.unwrap();
+    pod.vault.rotate(&"app/stripe".parse().unwrap(), data("rotated"));
+    // Where the next generation is to be.
+    let current = fs::read_link(pod.path("secrets/..data")).unwrap();
+    let number: u64 = current.to_str().unwrap().rsplit_once('-').unwrap().1.parse().unwrap();
+    let in_the_way = pod.path("secrets").join(format!("..scaivault-{}", number + 1));
+    fs::write(&in_the_way, "").unwrap();
+    let sidecar = Sidecar::start(&pod, &variables);
+    sidecar.line("not refreshed, trying again").await;
+    fs::remove_file(&in_the_way).unwrap();
+    until(|| pod.secret("key").as_deref() == Some("rotated")).await;
+    sidecar.end().await.check(0, &[]);
+    assert_eq!((pod.live_leases(), pod.vault.requests(Route::Generate)), (0, 1));
+}

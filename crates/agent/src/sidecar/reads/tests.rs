@@ -28,7 +28,7 @@ fn answers<const N: usize>(of: [(&str, Result<Secret, Failure>); N]) -> Answers 
 
 fn reads(variables: &[&str], answers: &Answers, now: Instant) -> Reads {
     let pace = Pace::new(INTERVAL, false);
-    Reads::new(keys(variables), answers, (INTERVAL, pace), now, [0.5, 1.0])
+    Reads::new(keys(variables), answers, pace, now, [0.5, 1.0])
 }
 
 fn of<const N: usize>(changes: [(&str, Option<u64>); N]) -> Changes {

@@ -24,14 +24,14 @@ pub(super) enum Step {
 
 /// Pauses that grow until something works.
 #[derive(Clone, Debug)]
-pub(super) struct Pauses {
+pub(super) struct Quiet {
     seed: u64,
     failed: Backoff,
     subscribing: Backoff,
     polling: Backoff,
 }
 
-impl Pauses {
+impl Quiet {
     /// `seed` tells this pod's pauses from another's.
     pub(super) fn new(seed: u64) -> Self {
         let of = |(first, longest)| Backoff::new(first, longest, seed);
@@ -40,19 +40,22 @@ impl Pauses {
 
     /// A step worked.
     pub(super) fn worked(&mut self, step: Step) {
-        let Self { seed, failed, subscribing, polling } = Self::new(self.seed);
+        let fresh = Self::new(self.seed);
         // A subscription that is taken away again and again does not bring the pauses back to their start.
         match step {
-            Step::Subscribe => self.subscribing = subscribing,
-            Step::Poll => (self.failed, self.polling) = (failed, polling),
+            Step::Subscribe => self.subscribing = fresh.subscribing,
+            Step::Poll => (self.failed, self.polling) = (fresh.failed, fresh.polling),
         }
-        self.seed = seed;
     }
 
     /// How long to wait after a step that failed; none where it fails for good. Never shorter than the server asks.
     pub(super) fn after(&mut self, step: Step, class: Class, retry: Retry) -> Option<Duration> {
         let grown = match (step, class) {
-            (_, Class::Denied | Class::Invalid | Class::NotFound | Class::Conflict) => return None,
+            (_, Class::Denied | Class::Invalid | Class::NotFound | Class::Conflict)
+                if retry == Retry::Never =>
+            {
+                return None;
+            }
             (Step::Subscribe, Class::Throttled) => &mut self.subscribing,
             (Step::Poll, Class::Throttled) => &mut self.polling,
             // What is no answer of ScaiVault's, or is about the login, may pass.
@@ -71,7 +74,7 @@ mod tests {
 
     #[test]
     fn who_is_throttled_asks_less_and_less_often() {
-        let mut pauses = Pauses::new(1);
+        let mut pauses = Quiet::new(1);
         let mut total = Duration::ZERO;
         for minutes in [0.5, 1.0, 2.0, 4.0, 8.0, 10.0, 10.0] {
             let longest = Duration::from_mins(1).mul_f64(minutes);
@@ -90,11 +93,13 @@ mod tests {
 
     #[test]
     fn what_a_person_has_to_mend_is_final_and_a_strange_answer_is_not() {
-        let mut pauses = Pauses::new(1);
+        let mut pauses = Quiet::new(1);
         assert_eq!(pauses.after(Step::Subscribe, Class::Denied, Retry::Never), None);
         assert_eq!(pauses.after(Step::Poll, Class::Invalid, Retry::Never), None);
         for class in [Class::Unexpected, Class::Authentication, Class::Unavailable] {
             assert!(pauses.after(Step::Poll, class, Retry::Never).is_some(), "{class:?}");
         }
+        let of_an_ingress = pauses.after(Step::Subscribe, Class::NotFound, Retry::Backoff);
+        assert!(of_an_ingress.is_some());
     }
 }

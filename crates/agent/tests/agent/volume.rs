@@ -1,0 +1,62 @@
+//! Restarts on a volume that has files already.
+
+use std::{fs, process::Stdio};
+
+use scaivault_devserver::Route;
+
+use crate::support::{Pod, data, start, terminate, until};
+
+#[tokio::test]
+async fn revoked_credentials_are_not_taken_for_files_that_are_there() {
+    let pod = Pod::new().await;
+    let dynamic = pod.mapping(&[("engine=postgres role=readonly", "db.json")]);
+    let watch = pod.mapping(&[("app/stripe#key", "key")]);
+    let state = pod.path("state");
+    let variables = [
+        ("DYNAMIC", dynamic.as_str()),
+        ("WATCH_PATHS", watch.as_str()),
+        ("SCAIVAULT_STATE_DIR", state.to_str().unwrap()),
+    ];
+    let sidecar = start(&mut pod.agent("sidecar", &variables));
+    until(|| pod.secret("db.json").is_some()).await;
+    let before = pod.secret("db.json");
+    pod.run("healthz", &variables).await.check(0, &[]);
+    terminate(sidecar).await.check(0, &["lease revoked"]);
+    assert_eq!((pod.secret("db.json"), pod.secret("key").as_deref()), (None, Some("sk-swordfish")));
+    pod.run("healthz", &variables).await.check(1, &["the secrets are not there yet"]);
+    let sidecar = start(&mut pod.agent("sidecar", &variables));
+    until(|| pod.secret("db.json").is_some()).await;
+    assert_ne!(pod.secret("db.json"), before);
+    pod.run("healthz", &variables).await.check(0, &[]);
+    terminate(sidecar).await.check(0, &[]);
+}
+
+#[tokio::test]
+async fn a_restart_on_a_volume_that_cannot_be_written_keeps_leases_alive() {
+    let pod = Pod::new().await;
+    let dynamic = pod.mapping(&[("engine=postgres role=readonly ttl=20s", "db.json")]);
+    let watch = pod.mapping(&[("app/stripe#key", "key")]);
+    let state = pod.path("state");
+    let variables = [
+        ("DYNAMIC", dynamic.as_str()),
+        ("WATCH_PATHS", watch.as_str()),
+        ("SCAIVAULT_STATE_DIR", state.to_str().unwrap()),
+        ("REFRESH_INTERVAL", "1s"),
+    ];
+    let mut first = start(&mut pod.agent("sidecar", &variables));
+    until(|| pod.secret("key").is_some() && pod.secret("db.json").is_some()).await;
+    first.kill().await.unwrap();
+    // For every user: where a link is to be made stands a directory.
+    let in_the_way = pod.path("secrets/..scaivault-link");
+    fs::create_dir(&in_the_way).unwrap();
+    pod.vault.write(&"app/stripe".parse().unwrap(), data("new"));
+    let log = pod.path("log");
+    let mut agent = pod.agent("sidecar", &variables);
+    let sidecar = agent.stdout(Stdio::piped()).stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
+    until(|| fs::read_to_string(&log).unwrap().contains("not refreshed, trying again")).await;
+    pod.requested(Route::Renew, 1).await;
+    assert_eq!((pod.vault.requests(Route::Generate), pod.live_leases()), (1, 1));
+    fs::remove_dir(&in_the_way).unwrap();
+    until(|| pod.secret("key").as_deref() == Some("new")).await;
+    terminate(sidecar).await.check(0, &[]);
+}
