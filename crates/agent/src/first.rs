@@ -60,7 +60,7 @@ pub(crate) async fn first(delivery: &mut Delivery, earlier: Earlier) -> Result<F
     let Outcome { changed, done } = delivery.write(&composition, fail_open);
     let is_written = match done {
         Ok(()) => true,
-        // The application has its files, and its leases are to be renewed.
+        // The application runs with what is there, and its leases are to be kept.
         Err(error) if is_running => {
             tracing::error!(%error, "not refreshed, trying again");
             false

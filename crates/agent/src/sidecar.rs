@@ -35,7 +35,7 @@ mod stop;
 use lease_pauses::LeasePauses;
 use leases::Renewed;
 use pace::Pace;
-use reads::{Reads, Round};
+use reads::Reads;
 use stop::stop;
 
 /// The first and the longest pause after a try that failed: of writing, or of a signal, whose process may be starting.
@@ -137,9 +137,8 @@ impl Sidecar {
             sidecar.metrics.fresh(SystemTime::now());
         }
         if !is_written {
-            let (now, round) = (Instant::now(), Round { keys: sidecar.delivery.keys(), is_all: true });
-            sidecar.reads.done(round, false, now, chance::any());
-            sidecar.writing.failed(now, chance::any());
+            sidecar.reads.ask(&Changes::Any, Instant::now());
+            sidecar.writing.failed(Instant::now(), chance::any());
         }
         // At the pod's start the application does not run yet, and reads the new files anyhow. A volume that was written
         // before may lack the files of revoked leases, which a running application is to hear of.

@@ -51,7 +51,7 @@ impl<'a> Root<'a> {
         gives_up: bool,
     ) -> std::result::Result<Vec<&'t TargetFile>, SinkError> {
         let fail = |errno| SinkError::new(self.path, errno);
-        // What two agents write at once would take the place of each other, or remove it.
+        // Two agents may share a volume: a generation that one fills the other must not take for a crash's.
         at::lock(&self.dir).map_err(fail)?;
         let current = self.current();
         let generation = current.as_deref().and_then(|name| at::open_dir(&self.dir, name).ok());

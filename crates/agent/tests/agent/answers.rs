@@ -25,7 +25,7 @@ secrets:
 "#;
 
 fn answer(route: Route, body: &str, times: u32) -> Fault {
-    Fault { route: Some(route), effect: Effect::Answer { body: body.to_owned() }, times: Some(times) }
+    Fault::on(route, Effect::Answer { body: body.to_owned() }).times(times)
 }
 
 #[tokio::test]
