@@ -193,31 +193,3 @@ async fn a_login_that_is_refused_is_sent_once_a_round() {
     assert!(rounds >= 5, "{rounds}");
     sidecar.end().await.check(0, &["forbidden"]);
 }
-
-#[tokio::test]
-async fn a_volume_that_cannot_be_written_at_a_later_start_is_no_reason_to_stop() {
-    let pod = Pod::new().await;
-    let dynamic = pod.mapping(&[("engine=postgres role=readonly", "db.json")]);
-    let watch = pod.mapping(&[("app/stripe#key", "key")]);
-    let state = pod.path("state");
-    let variables = [
-        ("DYNAMIC", dynamic.as_str()),
-        ("WATCH_PATHS", watch.as_str()),
-        ("SCAIVAULT_STATE_DIR", state.to_str().unwrap()),
-    ];
-    let mut sidecar = start(&mut pod.agent("sidecar", &variables));
-    until(|| pod.secret("db.json").is_some()).await;
-    sidecar.kill().await.unwrap();
-    pod.vault.rotate(&"app/stripe".parse().unwrap(), data("rotated"));
-    // Where the next generation is to be.
-    let current = fs::read_link(pod.path("secrets/..data")).unwrap();
-    let number: u64 = current.to_str().unwrap().rsplit_once('-').unwrap().1.parse().unwrap();
-    let in_the_way = pod.path("secrets").join(format!("..scaivault-{}", number + 1));
-    fs::write(&in_the_way, "").unwrap();
-    let sidecar = Sidecar::start(&pod, &variables);
-    sidecar.line("not refreshed, trying again").await;
-    fs::remove_file(&in_the_way).unwrap();
-    until(|| pod.secret("key").as_deref() == Some("rotated")).await;
-    sidecar.end().await.check(0, &[]);
-    assert_eq!((pod.live_leases(), pod.vault.requests(Route::Generate)), (0, 1));
-}
