@@ -135,9 +135,11 @@ impl Delivery {
         self.sink.write(&files, gives_up)
     }
 
-    /// Whether the agent's own start before left every file that there was to be.
-    pub(crate) fn is_complete(&self) -> bool {
-        self.sink.is_ready(self.config.fail_open)
+    /// Whether the agent's own start before got as far as to let the application run: every file is there that there was to
+    /// be, but perhaps for those of leases, which it took away with what it gave back.
+    pub(crate) fn was_started(&self) -> bool {
+        let mut lasting = self.config.wanted.lasting_targets().peekable();
+        self.sink.is_ready(self.config.fail_open) || lasting.peek().is_some() && self.sink.has(lasting)
     }
 }
 

@@ -21,7 +21,8 @@ use crate::{
 pub(crate) enum Earlier {
     /// Not all files, nor a start without some that was meant.
     Nothing,
-    /// All files: the application runs already, and an outage now is no reason to stop.
+    /// All files, or all but those of leases that were given back: the application runs already, and an outage now is no
+    /// reason to stop.
     Everything,
 }
 

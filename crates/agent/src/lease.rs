@@ -81,6 +81,13 @@ impl HeldLease {
         self.ends <= now
     }
 
+    /// Whether less than a sixth of its term is left at `now`. A renewal that still fails then has failed for half of the time
+    /// that there was for it, and new credentials need the rest to be there before the old ones end.
+    pub(crate) fn is_nearly_over(&self, now: SystemTime) -> bool {
+        let term = self.ends.duration_since(self.renewed).unwrap_or_default();
+        now + term / 6 > self.ends
+    }
+
     /// What is due at `now`. `jitter` is from 0 to 1 and the same for the whole life of the lease.
     ///
     /// A term is over at two thirds, up to a tenth of it earlier, so that the replicas of a workload do not come
@@ -116,6 +123,13 @@ mod tests {
 
     fn term(ttl: Duration) -> LeaseTerm {
         LeaseTerm { ttl, is_renewable: true, max_ttl: None }
+    }
+
+    #[test]
+    fn is_nearly_over_in_the_last_sixth_of_its_term() {
+        let lease = lease(6 * HOUR, None);
+        assert!(!lease.is_nearly_over(START + 5 * HOUR));
+        assert!(lease.is_nearly_over(START + 5 * HOUR + Duration::from_secs(1)));
     }
 
     #[test]

@@ -51,8 +51,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Ending> {
         tokio::spawn(metrics::serve(metrics::bind(address).await?, Arc::clone(&metrics)));
     }
     let mut delivery = Delivery::new(config).await?;
-    let earlier = if delivery.is_complete() { Earlier::Everything } else { Earlier::Nothing };
-    let was_written = delivery.sink.is_written();
+    let earlier = if delivery.was_started() { Earlier::Everything } else { Earlier::Nothing };
     let first = tokio::select! {
         first = first(&mut delivery, earlier) => Some(first),
         _ = end.recv() => None,
@@ -78,7 +77,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Ending> {
             return Err(Ending::stopped());
         }
     };
-    let (mut sidecar, mut heard) = Sidecar::new(delivery, first, was_written, metrics);
+    let (mut sidecar, mut heard) = Sidecar::new(delivery, first, earlier, metrics);
     tokio::select! {
         () = sidecar.keep_fresh(&mut heard) => {}
         _ = end.recv() => {}
@@ -105,7 +104,7 @@ impl Sidecar {
     fn new(
         delivery: Delivery,
         first: First,
-        was_written: bool,
+        earlier: Earlier,
         metrics: Arc<Metrics>,
     ) -> (Self, Receiver<Heard>) {
         let First { answers, changed, is_complete, is_written } = first;
@@ -140,9 +139,9 @@ impl Sidecar {
             sidecar.reads.ask(&Changes::Any, Instant::now());
             sidecar.writing.failed(Instant::now(), chance::any());
         }
-        // At the pod's start the application does not run yet, and reads the new files anyhow. A volume that was written
-        // before may lack the files of revoked leases, which a running application is to hear of.
-        if was_written {
+        // At the pod's start the application does not run yet, and reads the new files anyhow. One that runs may lack the files
+        // of revoked leases, and is to hear of the new ones.
+        if earlier == Earlier::Everything {
             sidecar.note_changes(&changed);
         }
         (sidecar, heard)

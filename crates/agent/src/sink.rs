@@ -98,9 +98,12 @@ impl Sink {
         done
     }
 
-    /// Whether something was written before.
-    pub(crate) fn is_written(&self) -> bool {
-        self.roots().into_keys().any(|dir| dir.join(root::DATA).exists())
+    /// Whether these files are there.
+    pub(crate) fn has<'t>(&self, targets: impl IntoIterator<Item = &'t TargetFile>) -> bool {
+        let is_there = |place: &Place| {
+            fs::metadata(place.root.join(root::DATA).join(&place.file)).is_ok_and(|file| file.is_file())
+        };
+        targets.into_iter().all(|target| self.places.get(target).is_some_and(is_there))
     }
 
     /// Whether every file is there. With `fail_open` also whether those that are not are missing on purpose.

@@ -65,8 +65,13 @@ impl Sidecar {
     }
 
     fn step(&self, dynamic: &DynamicRef, time: SystemTime) -> LeaseStep {
-        let lease = self.delivery.leases.get(dynamic);
-        lease.map_or(LeaseStep::Replace, |lease| lease.step(time, chance::of(&lease.id)))
+        let Some(lease) = self.delivery.leases.get(dynamic) else { return LeaseStep::Replace };
+        let has_failed = self.lease_pauses.until_renewal(dynamic).is_some();
+        match lease.step(time, chance::of(&lease.id)) {
+            // Whatever the reason was: without new credentials the application soon has none.
+            LeaseStep::Renew if has_failed && lease.is_nearly_over(time) => LeaseStep::Replace,
+            step => step,
+        }
     }
 
     fn renew(&mut self, dynamic: &DynamicRef) {

@@ -71,7 +71,8 @@ fn what_is_taken_away_is_in_no_generation_and_can_come_back() {
     volume.write(&sink, &[("db/user.json", "older")], false);
     let target = volume.target("db/user.json");
     sink.remove([&target].into_iter()).unwrap();
-    assert!(!sink.is_ready(false) && !sink.is_ready(true) && sink.is_written());
+    assert!(!sink.is_ready(false) && !sink.is_ready(true));
+    assert!(sink.has([&volume.target("key")]) && !sink.has([&target]));
     assert_eq!((volume.read("key").as_deref(), volume.read("db/user.json")), (Some("k"), None));
     assert_eq!(volume.names(), ["..data", "..scaivault-3", "db", "key"]);
     sink.remove([&target].into_iter()).unwrap();

@@ -142,3 +142,17 @@ async fn a_secret_that_goes_away_keeps_its_file() {
     assert_eq!(pod.secret("key").unwrap(), "sk-swordfish");
     terminate(sidecar).await.check(0, &["keeping the file as it is"]);
 }
+
+#[tokio::test]
+async fn a_lease_that_cannot_be_renewed_is_replaced_before_it_ends() {
+    let pod = Pod::new().await;
+    let dynamic = pod.mapping(&[("engine=postgres role=readonly ttl=30s", "db.json")]);
+    let sidecar = start(&mut pod.agent("sidecar", &[("DYNAMIC", &dynamic)]));
+    until(|| pod.secret("db.json").is_some()).await;
+    let before = pod.secret("db.json");
+    pod.vault.add_fault(Fault::always(Route::Renew, "service_unavailable"));
+    until(|| pod.secret("db.json") != before).await;
+    assert_eq!(pod.live_leases(), 2, "the application may still use the one before");
+    terminate(sidecar).await.check(0, &["trying again"]);
+    assert_eq!(pod.live_leases(), 0);
+}

@@ -2,7 +2,7 @@
 
 use std::{fs, process::Stdio};
 
-use scaivault_devserver::Route;
+use scaivault_devserver::{Fault, Route};
 
 use crate::support::{Pod, data, start, terminate, until};
 
@@ -59,4 +59,26 @@ async fn a_restart_on_a_volume_that_cannot_be_written_keeps_leases_alive() {
     fs::remove_dir(&in_the_way).unwrap();
     until(|| pod.secret("key").as_deref() == Some("new")).await;
     terminate(sidecar).await.check(0, &[]);
+}
+
+/// The kubelet may end and start the sidecar alone, beside an application that runs.
+#[tokio::test]
+async fn after_giving_back_a_start_brings_new_credentials_though_a_secret_is_denied() {
+    let pod = Pod::new().await;
+    let dynamic = pod.mapping(&[("engine=postgres role=readonly", "db.json")]);
+    let watch = pod.mapping(&[("app/stripe#key", "key")]);
+    let state = pod.path("state");
+    let variables = [
+        ("DYNAMIC", dynamic.as_str()),
+        ("WATCH_PATHS", watch.as_str()),
+        ("SCAIVAULT_STATE_DIR", state.to_str().unwrap()),
+    ];
+    let sidecar = start(&mut pod.agent("sidecar", &variables));
+    until(|| pod.secret("db.json").is_some()).await;
+    terminate(sidecar).await.check(0, &["lease revoked"]);
+    pod.vault.add_fault(Fault::always(Route::Read, "access_denied"));
+    let sidecar = start(&mut pod.agent("sidecar", &variables));
+    until(|| pod.secret("db.json").is_some()).await;
+    assert_eq!(pod.secret("key").as_deref(), Some("sk-swordfish"));
+    terminate(sidecar).await.check(0, &["keeping what the start before wrote"]);
 }
