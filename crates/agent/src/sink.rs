@@ -100,18 +100,16 @@ impl Sink {
 
     /// Whether these files are there.
     pub(crate) fn has<'t>(&self, targets: impl IntoIterator<Item = &'t TargetFile>) -> bool {
-        let is_there = |place: &Place| {
-            fs::metadata(place.root.join(root::DATA).join(&place.file)).is_ok_and(|file| file.is_file())
-        };
-        targets.into_iter().all(|target| self.places.get(target).is_some_and(is_there))
+        targets
+            .into_iter()
+            .all(|target| self.places.get(target).is_some_and(|place| is_there(&place.root, &place.file)))
     }
 
     /// Whether every file is there. With `fail_open` also whether those that are not are missing on purpose.
     pub(crate) fn is_ready(&self, fail_open: bool) -> bool {
         self.roots().into_iter().all(|(dir, files)| {
-            let data = dir.join(root::DATA);
-            let is_there = |file: &&Path| fs::metadata(data.join(file)).is_ok_and(|file| file.is_file());
-            files.iter().all(is_there) || fail_open && data.join(INCOMPLETE).exists()
+            files.iter().all(|file| is_there(dir, file))
+                || fail_open && dir.join(root::DATA).join(INCOMPLETE).exists()
         })
     }
 
@@ -123,6 +121,11 @@ impl Sink {
         }
         roots
     }
+}
+
+/// Whether a root's current generation has a file.
+fn is_there(root: &Path, file: &Path) -> bool {
+    fs::metadata(root.join(root::DATA).join(file)).is_ok_and(|file| file.is_file())
 }
 
 #[cfg(test)]

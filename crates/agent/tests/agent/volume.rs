@@ -6,17 +6,32 @@ use scaivault_devserver::{Fault, Route};
 
 use crate::support::{Pod, data, start, terminate, until};
 
+/// A file of a lease and one of a secret, and state that is kept.
+struct Wanted {
+    dynamic: String,
+    watch: String,
+    state: String,
+}
+
+impl Wanted {
+    fn new(pod: &Pod) -> Self {
+        Self {
+            dynamic: pod.mapping(&[("engine=postgres role=readonly", "db.json")]),
+            watch: pod.mapping(&[("app/stripe#key", "key")]),
+            state: pod.path("state").to_str().unwrap().to_owned(),
+        }
+    }
+
+    fn variables(&self) -> [(&str, &str); 3] {
+        [("DYNAMIC", &self.dynamic), ("WATCH_PATHS", &self.watch), ("SCAIVAULT_STATE_DIR", &self.state)]
+    }
+}
+
 #[tokio::test]
 async fn revoked_credentials_are_not_taken_for_files_that_are_there() {
     let pod = Pod::new().await;
-    let dynamic = pod.mapping(&[("engine=postgres role=readonly", "db.json")]);
-    let watch = pod.mapping(&[("app/stripe#key", "key")]);
-    let state = pod.path("state");
-    let variables = [
-        ("DYNAMIC", dynamic.as_str()),
-        ("WATCH_PATHS", watch.as_str()),
-        ("SCAIVAULT_STATE_DIR", state.to_str().unwrap()),
-    ];
+    let wanted = Wanted::new(&pod);
+    let variables = wanted.variables();
     let sidecar = start(&mut pod.agent("sidecar", &variables));
     until(|| pod.secret("db.json").is_some()).await;
     let before = pod.secret("db.json");
@@ -65,14 +80,8 @@ async fn a_restart_on_a_volume_that_cannot_be_written_keeps_leases_alive() {
 #[tokio::test]
 async fn after_giving_back_a_start_brings_new_credentials_though_a_secret_is_denied() {
     let pod = Pod::new().await;
-    let dynamic = pod.mapping(&[("engine=postgres role=readonly", "db.json")]);
-    let watch = pod.mapping(&[("app/stripe#key", "key")]);
-    let state = pod.path("state");
-    let variables = [
-        ("DYNAMIC", dynamic.as_str()),
-        ("WATCH_PATHS", watch.as_str()),
-        ("SCAIVAULT_STATE_DIR", state.to_str().unwrap()),
-    ];
+    let wanted = Wanted::new(&pod);
+    let variables = wanted.variables();
     let sidecar = start(&mut pod.agent("sidecar", &variables));
     until(|| pod.secret("db.json").is_some()).await;
     terminate(sidecar).await.check(0, &["lease revoked"]);
