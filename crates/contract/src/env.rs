@@ -47,6 +47,14 @@ pub const SCAIVAULT_ALLOW_HTTP: &str = "SCAIVAULT_ALLOW_HTTP";
 pub const SCAIVAULT_REVOKE_DELAY: &str = "SCAIVAULT_REVOKE_DELAY";
 /// Address of the metrics.
 pub const SCAIVAULT_METRICS_LISTEN: &str = "SCAIVAULT_METRICS_LISTEN";
+/// The address that is called after a change.
+pub const RELOAD_URL: &str = "RELOAD_URL";
+/// Name of the pod.
+pub const SCAIVAULT_POD: &str = "SCAIVAULT_POD";
+/// Which authorities are trusted for ScaiVault.
+pub const SCAIVAULT_TRUST: &str = "SCAIVAULT_TRUST";
+/// Which authorities are trusted for ScaiKey.
+pub const SCAIKEY_TRUST: &str = "SCAIKEY_TRUST";
 /// How much is logged.
 pub const LOG_LEVEL: &str = "LOG_LEVEL";
 /// How the log is written.
@@ -253,6 +261,34 @@ pub static ENVIRONMENT: &[EnvSpec] = &[
         default: "",
         doc: "Address and port to serve metrics on, such as `0.0.0.0:9102`; absent: none are served.",
         containers: Containers::Sidecar,
+    },
+    EnvSpec {
+        name: RELOAD_URL,
+        published: false,
+        default: "",
+        doc: "Address on the pod's own loopback that gets a POST after a change, such as `http://127.0.0.1:9090/-/reload`.",
+        containers: Containers::Sidecar,
+    },
+    EnvSpec {
+        name: SCAIVAULT_POD,
+        published: false,
+        default: "",
+        doc: "Name of the pod, which names its subscription to events; absent: the container's host name.",
+        containers: Containers::Sidecar,
+    },
+    EnvSpec {
+        name: SCAIVAULT_TRUST,
+        published: false,
+        default: "",
+        doc: "Authorities trusted for ScaiVault: `private` (only `SCAIVAULT_CA_FILE`), `public` or `both`; absent: `private` with a CA file, else `public`.",
+        containers: Containers::Both,
+    },
+    EnvSpec {
+        name: SCAIKEY_TRUST,
+        published: false,
+        default: "",
+        doc: "Authorities trusted for ScaiKey's token endpoint, in the words of `SCAIVAULT_TRUST`; absent: the same as for ScaiVault.",
+        containers: Containers::Both,
     },
     EnvSpec {
         name: LOG_LEVEL,

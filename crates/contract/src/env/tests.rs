@@ -59,6 +59,10 @@ fn defaults_parse() {
             LOG_FORMAT => default == "json",
             RELOAD_SIGNAL
             | RELOAD_TARGET
+            | RELOAD_URL
+            | SCAIVAULT_POD
+            | SCAIVAULT_TRUST
+            | SCAIKEY_TRUST
             | SCAIVAULT_ROLE
             | SCAIVAULT_CA_FILE
             | SCAIVAULT_CREDENTIALS_DIR
