@@ -8,6 +8,7 @@
 mod word;
 
 mod duration;
+mod encoding;
 mod engine;
 mod excerpt;
 mod field;
@@ -17,6 +18,7 @@ mod mapping;
 mod mode;
 mod secret_path;
 mod signal;
+mod source;
 mod template;
 mod value;
 mod variable;
@@ -25,6 +27,7 @@ pub mod env;
 pub mod names;
 
 pub use duration::{Duration, DurationError, DurationFault};
+pub use encoding::{Encoding, EncodingError};
 pub use engine::{DynamicRef, DynamicRefError, EngineName, NameError, RoleName};
 pub use excerpt::{EXCERPT_CHARS, Excerpt};
 pub use field::{FieldName, FieldNameError, SecretRef, SecretRefError};
@@ -40,6 +43,10 @@ pub use mapping::{
 pub use mode::{FileMode, FileModeError, FileModeFault};
 pub use secret_path::{SecretPath, SecretPathError, SecretPathFault};
 pub use signal::{Signal, SignalError, SignalFault};
+pub use source::{
+    NamedSecret, NamedSecrets, SOURCES_LIMIT, SecretAlias, SecretAliasError, SecretSource, SecretSourceError,
+    SecretSourceErrors,
+};
 pub use template::{TEMPLATE_MAX_BYTES, TEMPLATE_MAX_OPERATORS, TemplateSizeError, check_template_size};
 pub use value::{escape_env_value, expand_env_value};
 pub use variable::{VariableName, VariableNameError};
