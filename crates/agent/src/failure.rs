@@ -4,7 +4,7 @@ use std::fmt;
 
 use scaivault_client::{Class, Error, Operation, Retry};
 
-use crate::{exit::Exit, render::RenderError};
+use crate::{exit::Exit, metrics, render::RenderError};
 
 /// The most failures that are spelled out: the kubelet cuts a termination message at 4 KiB.
 const FAILURES_SHOWN: usize = 8;
@@ -17,6 +17,7 @@ pub(crate) struct Failure {
     exit: Exit,
     retry: Retry,
     cause: Cause,
+    class: &'static str,
 }
 
 /// What matters about a failure besides its text.
@@ -55,7 +56,8 @@ impl Failure {
             _ if error.is_gone() => Cause::Absent,
             _ => Cause::Other,
         };
-        Self { retry: error.retry(), cause, ..Self::new(subject, reason, exit) }
+        let class = metrics::class(error.class());
+        Self { retry: error.retry(), cause, class, ..Self::new(subject, reason, exit) }
     }
 
     /// `subject` was answered in `version`, and `expected` or a newer one is known to exist.
@@ -63,8 +65,8 @@ impl Failure {
         let reason = format!(
             "ScaiVault answered version {version}, and version {expected} exists; a replica or a cache in between lags"
         );
-        let cause = Cause::Outdated;
-        Self { retry: Retry::Backoff, cause, ..Self::new(subject, reason, Exit::Failed) }
+        let (cause, class) = (Cause::Outdated, "outdated");
+        Self { retry: Retry::Backoff, cause, class, ..Self::new(subject, reason, Exit::Failed) }
     }
 
     /// `subject` was read and cannot be written as it is asked for.
@@ -76,12 +78,20 @@ impl Failure {
     /// `subject` had no answer when time was up.
     pub(crate) fn late(subject: impl fmt::Display) -> Self {
         let reason = "it was not answered in time; check that the pod's network reaches ScaiVault, or raise FETCH_TIMEOUT";
-        Self { retry: Retry::Backoff, ..Self::new(subject, reason, Exit::Failed) }
+        let class = metrics::class(Class::Unavailable);
+        Self { retry: Retry::Backoff, class, ..Self::new(subject, reason, Exit::Failed) }
     }
 
     /// Anything else: what does not pass by itself.
     pub(crate) fn new(subject: impl fmt::Display, reason: impl fmt::Display, exit: Exit) -> Self {
-        Self { subject: subject.to_string(), reason: reason.to_string(), exit, retry: Retry::Never, cause: Cause::Other }
+        Self {
+            subject: subject.to_string(),
+            reason: reason.to_string(),
+            exit,
+            retry: Retry::Never,
+            cause: Cause::Other,
+            class: metrics::class(Class::Invalid),
+        }
     }
 
     /// How the agent ends for it.
@@ -92,6 +102,11 @@ impl Failure {
     /// Whether the same request is worth another try.
     pub(crate) fn retry(&self) -> Retry {
         self.retry
+    }
+
+    /// What kind of failure it is, as a label of the metrics.
+    pub(crate) fn class(&self) -> &'static str {
+        self.class
     }
 
     /// What matters about it besides its text.

@@ -8,31 +8,30 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use scaivault_client::{Backoff, Client, Error, Retry, Secret};
+use scaivault_client::{Backoff, Client, Retry, Secret};
 use scaivault_contract::{SecretPath, SecretRef, TargetFile};
 use tokio::{
     task::JoinSet,
-    time::{Instant, sleep_until, timeout_at},
+    time::{Instant, sleep_until},
 };
 
 use crate::{
     chance,
     compose::{Composed, Composer, compose_leases},
+    config::Wanted,
     delivery::Delivery,
     failure::{Cause, Failure},
+    initial_fetch::StartKind,
     leases::Leases,
     schedule::RefreshSchedule,
     sink::{Outcome, Pending, Sink, SinkError},
-    start::StartKind,
 };
 
 mod floor;
-mod patience;
 mod reads;
 
 use floor::Floor;
-pub(crate) use patience::{Patience, Pauses, log_in, with_patience};
-pub(crate) use reads::Reads;
+use reads::Reads;
 
 /// How long changes wait for other reads in flight, so that they appear in one generation and are told by one signal.
 const TOGETHER: Duration = Duration::from_secs(1);
@@ -66,6 +65,7 @@ pub(crate) type Answer = (Key, Result<Secret, Failure>);
 pub(crate) struct Fetcher {
     client: Arc<Client>,
     sink: &'static Sink,
+    wanted: &'static Wanted,
     pub(crate) reads: Reads,
     composer: Composer,
     in_flight: JoinSet<Answer>,
@@ -89,10 +89,12 @@ struct Pass {
 pub(crate) struct Committed {
     /// The files that changed.
     pub(crate) changed: Vec<TargetFile>,
-    /// What could not be read or composed, and during the initial fetch was given up.
+    /// What could not be read or composed.
     pub(crate) failures: Vec<Failure>,
     /// Whether every volume could be written.
     pub(crate) done: Result<(), SinkError>,
+    /// Whether there were answers, and not only leases.
+    pub(crate) has_answers: bool,
 }
 
 impl Fetcher {
@@ -110,6 +112,7 @@ impl Fetcher {
         Self {
             client: Arc::clone(&delivery.client),
             sink: delivery.sink,
+            wanted: &delivery.config.wanted,
             reads: Reads::new(composer.keys(), &versions, schedule, now),
             composer,
             in_flight: JoinSet::new(),
@@ -229,39 +232,39 @@ impl Fetcher {
         self.pass.as_ref().is_some_and(is_over) || self.writing.is_due(now)
     }
 
-    /// Commits the files of the answers so far and of all leases. With `gives_up`, files that are missing then are missing on
-    /// purpose.
-    pub(crate) fn commit(&mut self, leases: &Leases, gives_up: bool, now: Instant) -> Committed {
+    /// Puts the files of all leases that are held beside those of the answers so far.
+    pub(crate) fn put_leases(&mut self, leases: &Leases, now: Instant) {
         let sink = self.sink;
-        let Pass { began: _, mut pending, keys, mut failures } =
+        let Pass { pending, failures, .. } = self.pass.get_or_insert_with(|| Pass::new(sink, now));
+        let put = |target: &'static TargetFile, mode, bytes: &[u8]| pending.put(target, mode, bytes);
+        failures.extend(compose_leases(self.wanted, leases, put));
+    }
+
+    /// Commits what was put. With `gives_up`, files that are missing then are missing on purpose.
+    pub(crate) fn commit(&mut self, gives_up: bool, now: Instant) -> Committed {
+        let sink = self.sink;
+        let Pass { began: _, mut pending, keys, failures } =
             self.pass.take().unwrap_or_else(|| Pass::new(sink, now));
-        let put = |target, mode, bytes: &[u8]| pending.put(target, mode, bytes);
-        failures.extend(compose_leases(self.composer.wanted(), leases, put));
         for (key, version) in self.reads.versions() {
             pending.note_version(key.path.as_str(), version);
         }
         let Outcome { changed, done } = pending.commit(gives_up);
-        match &done {
-            Ok(()) => self.writing.succeeded(),
-            Err(_) => {
-                let again = self.writing.failed(now, Retry::Backoff);
-                self.reads.not_written(&keys, again);
-            }
+        if done.is_ok() {
+            self.writing.succeeded();
+        } else {
+            let again = self.writing.failed(now, Retry::Backoff);
+            self.reads.not_written(&keys, again);
         }
-        Committed { changed, failures, done }
+        Committed { changed, failures, done, has_answers: !keys.is_empty() }
     }
 
-    /// Drops what was read: nothing of it is written.
-    pub(crate) fn discard(&mut self) -> Vec<Failure> {
-        self.pass.take().map(|pass| pass.failures).unwrap_or_default()
-    }
-
-    /// Whether something failed since the last commit.
+    /// What failed since the last commit: it could not be read or composed, and during the initial fetch was given up.
     pub(crate) fn failures(&self) -> &[Failure] {
         self.pass.as_ref().map_or(&[], |pass| &pass.failures)
     }
 
-    /// Reads until every secret is there or given up.
+    /// Reads until every secret is there or given up. With `has_partial_variables` the variables' file is written without those
+    /// that could not be read.
     pub(crate) async fn fetch_initially(&mut self, deadline: Instant, has_partial_variables: bool) {
         self.reads.begin_initial(deadline);
         self.composer.set_partial_variables(has_partial_variables);
@@ -280,10 +283,11 @@ impl Fetcher {
         // Dropping the reads ends those that have no answer.
         self.in_flight = JoinSet::new();
         let now = Instant::now();
-        for key in self.reads.end_initial(now, chance::any()) {
+        for key in self.reads.open() {
             let late = Failure::late(&key);
             self.compose(&key, Err(late.clone()), false, Some(late), now);
         }
+        self.reads.end_initial(now, chance::any());
         self.composer.set_partial_variables(false);
     }
 }

@@ -105,13 +105,22 @@ impl Reads {
 
     /// Whether every secret was read or given up.
     pub(crate) fn is_settled(&self) -> bool {
-        self.states.values().all(|state| state.started.is_none() && state.due().is_none())
+        self.open().is_empty()
     }
 
-    /// Ends the initial fetch, and returns what has no answer. It is read again after a pause from `now` on.
-    pub(crate) fn end_initial(&mut self, now: Instant, chance: f64) -> Vec<Key> {
+    /// Whether the initial fetch goes on.
+    pub(crate) fn is_initial(&self) -> bool {
+        self.deadline.is_some()
+    }
+
+    /// What has no answer, and is not given up.
+    pub(crate) fn open(&self) -> Vec<Key> {
         let is_open = |state: &State| state.started.is_some() || state.due().is_some();
-        let open = self.states.iter().filter(|(_, state)| is_open(state)).map(|(key, _)| key.clone()).collect();
+        self.states.iter().filter(|(_, state)| is_open(state)).map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Ends the initial fetch at `now`. What could not be read is read again after a pause.
+    pub(crate) fn end_initial(&mut self, now: Instant, chance: f64) {
         self.deadline = None;
         self.schedule.done(now, chance);
         self.reset_pauses();
@@ -121,7 +130,6 @@ impl Reads {
                 state.backoff.failed(now, Retry::Backoff);
             }
         }
-        open
     }
 
     fn reset_pauses(&mut self) {
@@ -314,7 +322,7 @@ impl Reads {
     pub(crate) fn not_written<'a>(&mut self, keys: impl IntoIterator<Item = &'a Key>, at: Option<Instant>) {
         for key in keys {
             if let Some(state) = self.states.get_mut(key) {
-                state.written = None;
+                (state.written, state.confirmed) = (None, None);
                 at.into_iter().for_each(|at| state.ask(at));
             }
         }
