@@ -1,11 +1,15 @@
 //! A secret's data as the bytes of a file. Pure: no file is read or written here.
 
-use scaivault_contract::{Excerpt, FieldName, Format};
+use scaivault_client::SecretData;
+use scaivault_contract::{Encoding, Excerpt, FieldName, Format, SecretRef, SecretSource};
 use serde_json::{Map, Value};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::{config::Style, exit::Exit};
+use crate::{
+    config::{FileSpec, Source, Style},
+    exit::Exit,
+};
 
 mod env;
 mod properties;
@@ -19,21 +23,21 @@ pub(crate) use variables::variable_line;
 /// The most names of fields that an error lists.
 const FIELDS_SHOWN: usize = 12;
 
-/// What a file is rendered from.
+/// What was read for one source of a file.
 #[derive(Clone, Copy)]
 pub(crate) struct Content<'a> {
-    /// The secret's path; of a lease `engine/role`.
-    pub(crate) path: &'a str,
     /// The secret's version; a lease has none.
     pub(crate) version: Option<u64>,
     /// The secret's `data`, or a lease's credentials.
-    pub(crate) data: &'a Map<String, Value>,
-    /// The one field that is asked for; none for all.
-    pub(crate) field: Option<&'a FieldName>,
+    pub(crate) data: &'a SecretData,
 }
 
-/// The bytes of a file, wiped when they are no longer needed.
-pub(crate) fn render(style: &Style, content: Content<'_>) -> Result<Zeroizing<Vec<u8>>, RenderError> {
+/// The bytes of a file, wiped when they are no longer needed. `contents` has one for each secret of the file's source,
+/// in the source's order; for a lease one.
+pub(crate) fn render(
+    spec: &FileSpec,
+    contents: &[Content<'_>],
+) -> Result<Zeroizing<Vec<u8>>, RenderError> {
     let text = match style {
         // A template sees all fields: the field would only be another name for one of them.
         Style::Template(template) => template.render(content)?,
