@@ -62,8 +62,11 @@ pub(crate) fn compose<'a>(
                     None => continue,
                     Some(Err(failure)) => Err(failure.clone()),
                     Some(Ok(secrets)) => {
-                        let content = |secret: &'a Secret| Content { version: Some(secret.version), data: &secret.data };
-                        composed(spec, &secrets.into_iter().map(content).collect::<Vec<_>>())
+                        let contents: Vec<_> = secrets
+                            .into_iter()
+                            .map(|secret| Content { version: Some(secret.version), data: &secret.data })
+                            .collect();
+                        composed(spec, &contents)
                     }
                 }
             }
