@@ -15,7 +15,7 @@ use tokio::{
 mod cursor;
 mod quiet;
 
-pub(crate) use cursor::Changes;
+pub(crate) use cursor::{Announced, Changes};
 use cursor::Cursor;
 use quiet::{Quiet, Step};
 
@@ -52,7 +52,7 @@ pub(crate) async fn listen(
         name: SIDECAR_CONTAINER.to_owned(),
         paths: paths.into_iter().collect(),
         // A rotation policy's versions and those that people write.
-        events: vec![EventKind::Rotated, EventKind::Updated, EventKind::Created],
+        events: EventKind::ALL.to_vec(),
         buffer_size: BUFFER_SIZE,
     };
     let mut listener =

@@ -11,7 +11,7 @@ use super::pace::Pace;
 use crate::{
     failure::Failure,
     fetch::{Answers, Key},
-    listen::Changes,
+    listen::{Announced, Changes},
     schedule::{Attempts, Schedule},
 };
 
@@ -94,7 +94,7 @@ impl Reads {
     pub(super) fn ask(&mut self, changes: &Changes, now: Instant) {
         let has_changed = |key: &&Key| match changes {
             Changes::Any => true,
-            Changes::Of(paths) => paths.get(&key.path).is_some_and(|version| {
+            Changes::Of(paths) => paths.get(&key.path).is_some_and(|Announced { version, .. }| {
                 // A rotation is told twice, as an update too.
                 version.is_none() || self.versions.get(*key) != version.as_ref() || self.asked.contains(*key)
             }),

@@ -32,7 +32,8 @@ fn reads(variables: &[&str], answers: &Answers, now: Instant) -> Reads {
 }
 
 fn of<const N: usize>(changes: [(&str, Option<u64>); N]) -> Changes {
-    Changes::Of(changes.into_iter().map(|(path, version)| (path.parse().unwrap(), version)).collect())
+    let announced = |version| Announced { version, is_new_history: false };
+    Changes::Of(changes.into_iter().map(|(path, version)| (path.parse().unwrap(), announced(version))).collect())
 }
 
 #[test]
