@@ -2,7 +2,7 @@
 
 use std::{fmt::Display, net::SocketAddr, path::PathBuf, time::Duration};
 
-use scaivault_client::{Address, Login, PlainHttp, Proxy, TenantId};
+use scaivault_client::{Address, Login, PlainHttp, Proxy, TenantId, Trust};
 use scaivault_contract::{
     Duration as ContractDuration, MappingErrors, Signal, TargetFile, VariableMapping, conflicts, env,
     is_at_or_below,
@@ -75,8 +75,8 @@ pub(crate) struct Server {
     pub(crate) address: Address,
     /// How the agent says who it is.
     pub(crate) login: Login,
-    /// PEM file with the authorities to trust instead of the built-in ones.
-    pub(crate) ca_file: Option<PathBuf>,
+    /// Whose certificates are believed.
+    pub(crate) trust: Trust,
     /// The proxy in between.
     pub(crate) proxy: Option<Proxy>,
     /// The tenant to act in; none for the identity's own.
@@ -179,10 +179,15 @@ fn server(reader: &mut Reader<'_>) -> Server {
         PlainHttp::LoopbackOnly
     };
     let address = |text: &str| Address::new(text, plain_http);
+    let file = reader.path(env::SCAIVAULT_CA_FILE);
+    let private = Trust { public: file.is_none(), file };
+    let trust = trust(reader, env::SCAIVAULT_TRUST, &private).unwrap_or_else(|| private.clone());
+    let scaikey_trust = self::trust(reader, env::SCAIKEY_TRUST, &private).unwrap_or_else(|| trust.clone());
     let login = match reader.path(env::SCAIVAULT_CREDENTIALS_DIR) {
         Some(directory) => Login::ClientCredentials {
             directory,
             token_url: reader.or_default(env::SCAIKEY_TOKEN_URL, address),
+            trust: scaikey_trust,
         },
         None => Login::Exchange {
             token_file: PathBuf::from(reader.text(env::SCAIVAULT_TOKEN_FILE)),
@@ -197,10 +202,21 @@ fn server(reader: &mut Reader<'_>) -> Server {
     Server {
         address: reader.or_default(env::SCAIVAULT_URL, address),
         login,
-        ca_file: reader.path(env::SCAIVAULT_CA_FILE),
+        trust,
         proxy,
         tenant: reader.optional(env::SCAIVAULT_TENANT_ID, str::parse::<TenantId>),
     }
+}
+
+/// Whose certificates are believed, by the word of the variable `name`; none if it is not set.
+fn trust(reader: &mut Reader<'_>, name: &'static str, private: &Trust) -> Option<Trust> {
+    reader.optional(name, |word| match (word, &private.file) {
+        ("public", _) => Ok(Trust { file: None, public: true }),
+        ("private" | "both", None) => Err("it needs the authorities in SCAIVAULT_CA_FILE; set it too"),
+        ("private", file) => Ok(Trust { file: file.clone(), public: false }),
+        ("both", file) => Ok(Trust { file: file.clone(), public: true }),
+        _ => Err("allowed are private, public and both"),
+    })
 }
 
 fn upkeep(reader: &mut Reader<'_>) -> Upkeep {

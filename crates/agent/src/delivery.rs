@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use scaivault_client::{Client, Settings, SetupError, SubscriptionId, Timeouts, Trust};
+use scaivault_client::{Client, Settings, SetupError, SubscriptionId, Timeouts};
 use scaivault_contract::DynamicRef;
 use thiserror::Error;
 
@@ -149,15 +149,8 @@ pub(crate) fn sink(config: &Config) -> Result<Sink, DeliveryError> {
 }
 
 fn client(server: &Server) -> Result<Client, SetupError> {
-    let Server { address, login, ca_file, proxy, tenant } = server.clone();
-    Client::new(Settings {
-        address,
-        login,
-        trust: ca_file.map_or(Trust::BuiltIn, Trust::File),
-        proxy,
-        tenant,
-        timeouts: Timeouts::default(),
-    })
+    let Server { address, login, trust, proxy, tenant } = server.clone();
+    Client::new(Settings { address, login, trust, proxy, tenant, timeouts: Timeouts::default() })
 }
 
 /// Why nothing can be delivered at all.

@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use scaivault_client::{
-    Class, Client, Error, ErrorCode, EventKind, NewSubscription, POLL_WAIT_LIMIT, Poll, Retry, SubscriptionId,
+    Class, Client, Error, EventKind, NewSubscription, POLL_WAIT_LIMIT, Poll, Retry, SubscriptionId,
 };
 use scaivault_contract::{SecretPath, names::SIDECAR_CONTAINER};
 use tokio::{
@@ -109,7 +109,7 @@ impl Listener {
         };
         self.tell(Heard::Deaf).await?;
         // The subscription has been taken away: a new one is to be made, but not in a circle without a pause.
-        let pause = if error.code() == Some(&ErrorCode::SubscriptionNotFound) {
+        let pause = if step == Step::Poll && error.is_gone() {
             (self.subscription, self.cursor) = (None, Cursor::default());
             quiet.after(step, Class::Unavailable, Retry::Backoff)
         } else {

@@ -45,6 +45,13 @@ pub(crate) fn form_encoded(text: &SecretString) -> SecretString {
     str::from_utf8(&form).expect("percent-encoding is ASCII").into()
 }
 
+/// A text without secrets, as it stands in a query.
+pub(crate) fn percent_encoded(text: &str) -> String {
+    let mut encoded = Vec::with_capacity(3 * text.len());
+    percent_encode(text, &mut encoded);
+    String::from_utf8(encoded).expect("percent-encoding is ASCII")
+}
+
 /// All but what RFC 3986 calls unreserved becomes `%XX`.
 fn percent_encode(text: &str, form: &mut Vec<u8>) {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";

@@ -72,7 +72,7 @@ impl Delivery {
     pub(crate) fn start_generating(&mut self, dynamic: &DynamicRef) {
         let (client, wanted) = (Arc::clone(&self.client), dynamic.clone());
         self.generating.start(dynamic, async move {
-            let lease = client.generate(&wanted).await?;
+            let lease = client.generate(&wanted, Duration::from_mins(5)).await?;
             Ok(HeldLease::generated(lease, SystemTime::now()))
         });
     }

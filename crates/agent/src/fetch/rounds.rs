@@ -126,7 +126,7 @@ mod tests {
     fn failure(code: &str, retry_after: Option<u64>) -> Failure {
         let refusal = Refusal {
             status: 400,
-            code: ErrorCode::KNOWN.iter().find(|known| known.as_str() == code).unwrap().clone(),
+            code: ErrorCode::new(code),
             message: String::new(),
             request_id: None,
             retry_after: retry_after.map(Duration::from_secs),

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use scaivault_client::{Class, Error, ErrorCode, LeaseTerm, Retry};
+use scaivault_client::{Class, Error, LeaseTerm, Retry};
 use scaivault_contract::DynamicRef;
 use tokio::time::Instant;
 
@@ -138,27 +138,28 @@ impl Sidecar {
 fn is_about_the_lease(error: &Error) -> bool {
     let is_about =
         matches!(error.class(), Class::Denied | Class::NotFound | Class::Invalid | Class::Conflict);
-    let is_scaivaults = error.code().is_some_and(|code| !matches!(code, ErrorCode::Other(_)));
+    let is_scaivaults = error.code().is_some_and(|code| !code.is_empty());
     is_about && is_scaivaults && error.retry() == Retry::Never
 }
 
 #[cfg(test)]
 mod tests {
-    use scaivault_client::{ErrorKind, Operation, Refusal};
+    use scaivault_client::{ErrorCode, ErrorKind, Operation, Refusal};
 
     use super::*;
 
     #[test]
     fn only_scaivault_itself_refuses_a_renewal_for_good() {
         let refused = |status, code| {
+            let code = ErrorCode::new(code);
             let refusal =
                 Refusal { status, code, message: String::new(), request_id: None, retry_after: None };
             is_about_the_lease(&Error { operation: Operation::Renew, kind: ErrorKind::Refused(refusal) })
         };
-        assert!(refused(404, ErrorCode::LeaseNotFound) && refused(403, ErrorCode::AccessDenied));
-        assert!(!refused(503, ErrorCode::ServiceUnavailable) && !refused(401, ErrorCode::TokenInvalid));
+        assert!(refused(404, "lease_not_found") && refused(403, "access_denied"));
+        assert!(!refused(503, "service_unavailable") && !refused(401, "token_invalid"));
         for status in [400, 403, 404, 409] {
-            assert!(!refused(status, ErrorCode::Other("".into())), "an ingress's own {status}");
+            assert!(!refused(status, ""), "an ingress's own {status}");
         }
     }
 }

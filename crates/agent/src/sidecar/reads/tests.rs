@@ -17,7 +17,8 @@ fn secret(version: u64) -> Secret {
     Secret { version, data: SecretData::new("{}").unwrap() }
 }
 
-fn refused(code: ErrorCode, retry_after: Option<Duration>) -> Failure {
+fn refused(code: &str, retry_after: Option<Duration>) -> Failure {
+    let code = ErrorCode::new(code);
     let refusal = Refusal { status: 400, code, message: String::new(), request_id: None, retry_after };
     Failure::of_error("a/b", &Error { operation: Operation::Read, kind: refusal.into() })
 }
@@ -86,13 +87,13 @@ fn what_was_not_written_is_read_again_though_its_version_is_known() {
 #[test]
 fn what_failed_is_tried_again_and_never_before_the_server_wants() {
     let now = Instant::now();
-    let unavailable = refused(ErrorCode::ServiceUnavailable, None);
+    let unavailable = refused("service_unavailable", None);
     let mut reads = reads(&[], &answers([("a/b", Err(unavailable)), ("a/c", Ok(secret(1)))]), now);
     assert_eq!(reads.due(), now + FIRST_PAUSE);
     let round = reads.start(now + FIRST_PAUSE, 0.5).unwrap();
     assert_eq!(round.keys, keys(&["a/b"]));
     let now = now + FIRST_PAUSE;
-    let throttled = refused(ErrorCode::RateLimited, Some(600 * SECOND));
+    let throttled = refused("rate_limited", Some(600 * SECOND));
     reads.answered(answers([("a/b", Err(throttled))]), None, now);
     reads.done(round, true, now, 0.5);
     // Neither by itself nor for an event nor at the interval.
