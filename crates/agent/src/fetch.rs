@@ -70,11 +70,6 @@ impl Patience {
         Self { deadline, seed: None }
     }
 
-    /// Tries again until `deadline`, to give something back: of a process that ends, and of which others do the same.
-    pub(crate) fn to_give_back(deadline: Instant) -> Self {
-        Self::until(deadline, chance::seed(SystemTime::now()))
-    }
-
     /// When to give up.
     pub(crate) fn deadline(self) -> Instant {
         self.deadline

@@ -1,11 +1,13 @@
 //! `sidecar`: fetches, then keeps fresh until the pod ends.
 
 use std::{
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use scaivault_client::SubscriptionId;
+use scaivault_client::{Backoff, SubscriptionId};
+use scaivault_contract::DynamicRef;
 use tokio::{
     sync::mpsc::{self, Receiver},
     task::JoinHandle,
@@ -15,16 +17,15 @@ use tokio::{
 use crate::{
     chance,
     config::Config,
-    delivery::{Delivery, Requests},
+    delivery::{Delivery, Requests, Wait},
     ending::{Ending, end_signal},
     fetch::Answers,
     first::{Earlier, First, first},
-    listen::{self, Changes, Heard},
+    listen::{self, Beginning, Changes, Heard},
     metrics::{self, Metrics},
     schedule::Attempts,
 };
 
-mod lease_pauses;
 mod leases;
 mod pace;
 mod reads;
@@ -32,11 +33,10 @@ mod refresh;
 mod reload;
 mod stop;
 
-use lease_pauses::LeasePauses;
 use leases::Renewed;
 use pace::Pace;
 use reads::Reads;
-use stop::stop;
+use stop::stop_start;
 
 /// The first and the longest pause after a try that failed: of writing, or of a signal, whose process may be starting.
 const TRY_AGAIN: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(5));
@@ -60,20 +60,16 @@ pub(crate) async fn run(config: Config) -> Result<(), Ending> {
         Some(Ok(first)) => first,
         Some(Err(ending)) => {
             // What an application uses that runs already stays for the next start.
+            let wait = Wait::UnlessStopped(&mut end);
             match earlier {
-                Earlier::Everything => delivery.revoke_late().await,
-                Earlier::Nothing => delivery.revoke_all().await,
+                Earlier::Everything => delivery.revoke_due(wait).await,
+                Earlier::Nothing => delivery.revoke_all(wait).await,
             }
             return Err(ending);
         }
         // The pod ends: there is no next start that would take up what is kept.
         None => {
-            // An application that does not run yet needs no time.
-            let delay = match earlier {
-                Earlier::Everything => delivery.config.upkeep.revoke_delay,
-                Earlier::Nothing => Duration::ZERO,
-            };
-            stop(delivery, None, delay).await;
+            stop_start(delivery).await;
             return Err(Ending::stopped());
         }
     };
@@ -92,8 +88,9 @@ struct Sidecar {
     /// Writing the credentials of leases, which are not read again.
     writing: Attempts,
     /// Leases that are being renewed.
-    renewing: Requests<Renewed>,
-    lease_pauses: LeasePauses,
+    renewing: Requests<DynamicRef, Renewed>,
+    /// Renewals and generations that failed.
+    lease_failures: BTreeMap<DynamicRef, Backoff>,
     reload: Attempts,
     /// What listens to events.
     listener: Option<JoinHandle<Option<SubscriptionId>>>,
@@ -113,9 +110,12 @@ impl Sidecar {
         let listener = upkeep.on_event.then(|| {
             tokio::spawn(listen::listen(
                 Arc::clone(&delivery.client),
-                answers.keys().map(|key| key.path.clone()).collect(),
-                delivery.subscription.clone(),
-                chance::seed(SystemTime::now()),
+                Beginning {
+                    name: upkeep.subscription_name(),
+                    paths: answers.keys().map(|key| key.path.clone()).collect(),
+                    kept: delivery.subscription.clone(),
+                    may_have_left: upkeep.pod.is_some() && earlier == Earlier::Everything,
+                },
                 sender,
             ))
         });
@@ -126,7 +126,7 @@ impl Sidecar {
             reads: Reads::new(variables, &answers, pace, Instant::now(), chances),
             writing: Attempts::new(TRY_AGAIN.0, TRY_AGAIN.1),
             renewing: Requests::new(),
-            lease_pauses: LeasePauses::default(),
+            lease_failures: BTreeMap::new(),
             reload: Attempts::new(TRY_AGAIN.0, TRY_AGAIN.1),
             listener,
             metrics,
@@ -157,6 +157,7 @@ impl Sidecar {
                 Some((dynamic, answered)) = self.delivery.generating.next() => {
                     self.generated(dynamic, answered).await;
                 }
+                Some((lease, answered)) = self.delivery.revoking.next() => self.revoked(&lease, answered).await,
                 () = sleep_until(wake) => self.do_what_is_due().await,
             }
         }
@@ -170,7 +171,7 @@ impl Sidecar {
 
     /// Makes one try of each thing that is due. Leases come first: they end, and the rest only grows older.
     async fn do_what_is_due(&mut self) {
-        self.keep_leases();
+        self.keep_leases().await;
         if self.writing.is_due(Instant::now()) {
             self.write(&Answers::new());
         }

@@ -56,7 +56,8 @@ fn what_was_not_asked_for_is_left_out_without_a_failure() {
     let credentials = SecretData::new(r#"{"username":"u"}"#).unwrap();
     let lease = Lease { id: "lease_1".parse().unwrap(), credentials, term };
     let lease = HeldLease::generated(lease, SystemTime::UNIX_EPOCH);
-    let leases = Leases::from_iter([("engine=e role=r".parse().unwrap(), lease)]);
+    let mut leases = Leases::default();
+    leases.insert("engine=e role=r".parse().unwrap(), lease, tokio::time::Instant::now());
     let composition = compose(&wanted, &Answers::new(), &leases, Variables::AllOrNone);
     assert_eq!(text(&composition, "/s/db").unwrap(), "e/r u");
     assert_eq!((composition.files.len(), composition.failures.len()), (1, 0));
