@@ -3,12 +3,13 @@
 use std::{
     collections::BTreeSet,
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
-use scaivault_client::{Client, Settings, SetupError, SubscriptionId, Timeouts, Trust};
+use scaivault_client::{Client, LeaseId, Settings, SetupError, SubscriptionId, Timeouts};
 use scaivault_contract::DynamicRef;
 use thiserror::Error;
+use tokio::time::Instant;
 
 use crate::{
     compose::{Composition, Variables, compose},
@@ -25,10 +26,8 @@ use crate::{
 mod leases;
 mod requests;
 
+pub(crate) use leases::{GIVE_BACK_TIMEOUT, STOP_TIMEOUT, Wait};
 pub(crate) use requests::Requests;
-
-/// How long giving back may take at the end, with all tries. The kubelet's default grace period is 30 s for all of the pod.
-pub(crate) const GIVE_BACK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// All that is needed to deliver secrets into files.
 pub(crate) struct Delivery {
@@ -37,7 +36,9 @@ pub(crate) struct Delivery {
     pub(crate) sink: Sink,
     pub(crate) leases: Leases,
     /// Leases that are being generated.
-    pub(crate) generating: Requests<HeldLease>,
+    pub(crate) generating: Requests<DynamicRef, HeldLease>,
+    /// Leases that are being revoked.
+    pub(crate) revoking: Requests<LeaseId, ()>,
     /// The subscription to events, to be deleted at the end.
     pub(crate) subscription: Option<SubscriptionId>,
     store: Store,
@@ -53,7 +54,8 @@ impl Delivery {
         if let Some(token) = token {
             client.resume(token).await;
         }
-        Ok(Self { config, client, sink, leases, generating: Requests::new(), subscription, store })
+        let (generating, revoking) = (Requests::new(), Requests::new());
+        Ok(Self { config, client, sink, leases, generating, revoking, subscription, store })
     }
 
     /// Every secret that is wanted.
@@ -96,7 +98,7 @@ impl Delivery {
         }
         // Kept before the leases are made, so that a restart in between does not log in again.
         self.save().await?;
-        let missing = self.leases.missing(self.dynamics(), SystemTime::now());
+        let missing = self.leases.missing(self.dynamics(), SystemTime::now(), Instant::now());
         let reading = fetch::read_all(&client, self.keys(), patience);
         if needs_all {
             let answers = reading.await;
@@ -153,15 +155,8 @@ pub(crate) fn sink(config: &Config) -> Sink {
 }
 
 fn client(server: &Server) -> Result<Client, SetupError> {
-    let Server { address, login, ca_file, proxy, tenant } = server.clone();
-    Client::new(Settings {
-        address,
-        login,
-        trust: ca_file.map_or(Trust::BuiltIn, Trust::File),
-        proxy,
-        tenant,
-        timeouts: Timeouts::default(),
-    })
+    let Server { address, login, trust, proxy, tenant } = server.clone();
+    Client::new(Settings { address, login, trust, proxy, tenant, timeouts: Timeouts::default() })
 }
 
 /// Why nothing can be delivered at all.

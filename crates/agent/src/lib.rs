@@ -15,6 +15,7 @@ mod failure;
 mod fetch;
 mod first;
 mod gate;
+mod give_back;
 mod init;
 mod lease;
 mod leases;
