@@ -82,7 +82,7 @@ impl Patience {
 
     /// The pauses between the tries of one thing.
     pub(crate) fn pauses(self) -> Pauses {
-        let backoff = self.seed.map(|seed| Backoff::new(FIRST_PAUSE, LONGEST_PAUSE, seed));
+        let backoff = self.seed.map(|_| Backoff::new(FIRST_PAUSE, LONGEST_PAUSE));
         Pauses { deadline: self.deadline, backoff }
     }
 }
@@ -96,8 +96,9 @@ pub(crate) struct Pauses {
 impl Pauses {
     /// How long to pause before the next try; none when there is not to be one.
     pub(crate) fn next(&mut self, retry: Retry) -> Option<Duration> {
-        let pause = self.backoff.as_mut()?.pause(retry)?;
-        (Instant::now() + pause < self.deadline).then_some(pause)
+        let now = Instant::now();
+        let due = self.backoff.as_mut()?.failed(now, retry)?;
+        (due < self.deadline).then(|| due - now)
     }
 }
 

@@ -87,6 +87,15 @@ impl Retry {
             Self::Backoff | Self::Once | Self::Never => None,
         }
     }
+
+    /// The same, with a requested pause of at most `limit`.
+    #[must_use]
+    pub fn at_most(self, limit: Duration) -> Self {
+        match self {
+            Self::After(pause) => Self::After(pause.min(limit)),
+            other => other,
+        }
+    }
 }
 
 /// What the client was doing.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use scaivault_client::{Backoff, Class, Retry};
+use tokio::time::Instant;
 
 /// After a failure, about: the first pause and the longest.
 const FAILED: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(5));
@@ -25,7 +26,6 @@ pub(super) enum Step {
 /// Pauses that grow until something works.
 #[derive(Clone, Debug)]
 pub(super) struct Quiet {
-    seed: u64,
     failed: Backoff,
     subscribing: Backoff,
     polling: Backoff,
@@ -33,18 +33,20 @@ pub(super) struct Quiet {
 
 impl Quiet {
     /// `seed` tells this pod's pauses from another's.
-    pub(super) fn new(seed: u64) -> Self {
-        let of = |(first, longest)| Backoff::new(first, longest, seed);
-        Self { seed, failed: of(FAILED), subscribing: of(SUBSCRIBING), polling: of(POLLING) }
+    pub(super) fn new(_seed: u64) -> Self {
+        let of = |(first, longest)| Backoff::new(first, longest);
+        Self { failed: of(FAILED), subscribing: of(SUBSCRIBING), polling: of(POLLING) }
     }
 
     /// A step worked.
     pub(super) fn worked(&mut self, step: Step) {
-        let fresh = Self::new(self.seed);
         // A subscription that is taken away again and again does not bring the pauses back to their start.
         match step {
-            Step::Subscribe => self.subscribing = fresh.subscribing,
-            Step::Poll => (self.failed, self.polling) = (fresh.failed, fresh.polling),
+            Step::Subscribe => self.subscribing.succeeded(),
+            Step::Poll => {
+                self.failed.succeeded();
+                self.polling.succeeded();
+            }
         }
     }
 
@@ -61,7 +63,8 @@ impl Quiet {
             // What is no answer of ScaiVault's, or is about the login, may pass.
             _ => &mut self.failed,
         };
-        let grown = grown.pause(Retry::Backoff)?;
+        let now = Instant::now();
+        let grown = grown.failed(now, Retry::Backoff)? - now;
         Some(grown.max(retry.asked().unwrap_or_default()))
     }
 }
