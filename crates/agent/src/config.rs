@@ -4,7 +4,7 @@ use std::{fmt::Display, net::SocketAddr, path::PathBuf, time::Duration};
 
 use scaivault_client::{Address, Login, PlainHttp, Proxy, TenantId};
 use scaivault_contract::{
-    Duration as ContractDuration, MappingErrors, Signal, TargetFile, VariableMapping, conflicts, env,
+    Duration as ContractDuration, MappingErrors, ReloadUrl, Signal, TargetFile, VariableMapping, conflicts, env,
     is_at_or_below,
     names::{CREDENTIALS_DIR, TOKEN_DIR},
     parse_dynamic, parse_secrets, parse_variables,
@@ -96,15 +96,22 @@ pub(crate) struct Upkeep {
     pub(crate) revoke_delay: Duration,
     /// Where metrics are served.
     pub(crate) metrics_listen: Option<SocketAddr>,
+    /// Name of the pod.
+    pub(crate) pod: String,
 }
 
-/// Who is told of a change, and how.
+/// How the application is notified of a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Reload {
-    /// The signal.
-    pub(crate) signal: Signal,
-    /// Name of the process.
-    pub(crate) target: String,
+pub(crate) enum Reload {
+    /// A signal to the process of this name.
+    Signal {
+        /// The signal.
+        signal: Signal,
+        /// Name of the process.
+        target: String,
+    },
+    /// A POST to this address.
+    Post(ReloadUrl),
 }
 
 impl Config {
@@ -113,6 +120,9 @@ impl Config {
         let mut reader = Reader { environment, problems: Vec::new() };
         for name in environment.not_utf8().iter().copied() {
             reader.problem(name, "its value is not UTF-8");
+        }
+        for name in environment.empty().iter().copied() {
+            reader.problem(name, "it is set but empty; give it a value or remove it");
         }
         let config = Self {
             wanted: wanted(&mut reader, container),
@@ -204,25 +214,43 @@ fn server(reader: &mut Reader<'_>) -> Server {
 }
 
 fn upkeep(reader: &mut Reader<'_>) -> Upkeep {
-    let signal = reader.optional(env::RELOAD_SIGNAL, str::parse::<Signal>);
-    let target = reader.optional(env::RELOAD_TARGET, process_name);
-    for (name, other) in [(env::RELOAD_SIGNAL, env::RELOAD_TARGET), (env::RELOAD_TARGET, env::RELOAD_SIGNAL)]
-    {
-        if reader.environment.given(name).is_some() && reader.environment.given(other).is_none() {
-            reader.problem(name, format!("it needs {other} beside it"));
-        }
-    }
     Upkeep {
         refresh_interval: reader.or_default(env::REFRESH_INTERVAL, positive),
         on_event: reader.or_default(env::REFRESH_ON_EVENT, boolean),
-        reload: signal.zip(target).map(|(signal, target)| Reload { signal, target }),
+        reload: reload(reader),
         revoke_delay: reader.or_default(env::SCAIVAULT_REVOKE_DELAY, |text| {
             ContractDuration::parse_allowing_zero(text).map(ContractDuration::to_std)
         }),
         metrics_listen: reader.optional(env::SCAIVAULT_METRICS_LISTEN, |text| {
             text.parse().map_err(|_| "it is not an address and a port, such as 0.0.0.0:9102")
         }),
+        // A pod's host name is its own name, unless its manifest says otherwise.
+        pod: reader.environment.given(env::SCAIVAULT_POD).map_or_else(host_name, str::to_owned),
     }
+}
+
+fn reload(reader: &mut Reader<'_>) -> Option<Reload> {
+    let signal = reader.optional(env::RELOAD_SIGNAL, str::parse::<Signal>);
+    let target = reader.optional(env::RELOAD_TARGET, process_name);
+    let url = reader.optional(env::RELOAD_URL, str::parse::<ReloadUrl>);
+    let is_set = |name| reader.environment.given(name).is_some();
+    let (has_signal, has_target) = (is_set(env::RELOAD_SIGNAL), is_set(env::RELOAD_TARGET));
+    if is_set(env::RELOAD_URL) && (has_signal || has_target) {
+        reader.problem(env::RELOAD_URL, "it excludes RELOAD_SIGNAL and RELOAD_TARGET; set one or the other");
+    } else if has_signal != has_target {
+        let (name, other) = if has_signal {
+            (env::RELOAD_SIGNAL, env::RELOAD_TARGET)
+        } else {
+            (env::RELOAD_TARGET, env::RELOAD_SIGNAL)
+        };
+        reader.problem(name, format!("it needs {other} beside it"));
+    }
+    let by_signal = signal.zip(target).map(|(signal, target)| Reload::Signal { signal, target });
+    by_signal.or(url.map(Reload::Post))
+}
+
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 fn positive(text: &str) -> Result<Duration, scaivault_contract::DurationError> {

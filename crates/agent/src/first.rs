@@ -9,11 +9,10 @@ use crate::{
     chance,
     compose::Variables,
     delivery::{Delivery, DeliveryError},
-    ending::Ending,
+    exit::{Ending, leave_message},
     failure::{Failure, Failures},
     fetch::{Answers, Patience},
     sink::Outcome,
-    termination,
 };
 
 /// What was there before this start.
@@ -86,5 +85,5 @@ fn warn_open(failures: Vec<Failure>) {
     for failure in &failures {
         tracing::error!(%failure, "the pod starts without it, because FAIL_OPEN is true");
     }
-    termination::leave(&format!("started without all secrets (FAIL_OPEN): {}", Failures(failures)));
+    leave_message(&format!("started without all secrets (FAIL_OPEN): {}", Failures(failures)));
 }

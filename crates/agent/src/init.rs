@@ -3,7 +3,7 @@
 use crate::{
     config::Config,
     delivery::Delivery,
-    ending::{Ending, end_signal},
+    exit::{Ending, end_signal},
     first::{Earlier, first},
 };
 
@@ -15,10 +15,13 @@ pub(crate) async fn run(config: Config) -> Result<(), Ending> {
         fetched = first(&mut delivery, Earlier::Nothing) => fetched.map(drop),
         _ = end.recv() => Err(Ending::stopped()),
     };
-    match fetched {
+    match &fetched {
         Ok(()) => delivery.revoke_late().await,
         // Nobody uses what a start has that fails, and there may be no next one: a Job's pod has none.
-        Err(_) => delivery.revoke_all().await,
+        Err(ending) => {
+            ending.leave();
+            delivery.revoke_all().await;
+        }
     }
     fetched
 }

@@ -7,6 +7,7 @@ use std::{
 
 use scaivault_client::SubscriptionId;
 use tokio::{
+    signal::unix::Signal,
     sync::mpsc::{self, Receiver},
     task::JoinHandle,
     time::{Instant, sleep_until},
@@ -16,7 +17,7 @@ use crate::{
     chance,
     config::Config,
     delivery::{Delivery, Requests},
-    ending::{Ending, end_signal},
+    exit::{Ending, end_signal, refresh_signal},
     fetch::Answers,
     first::{Earlier, First, first},
     listen::{self, Changes, Heard},
@@ -36,6 +37,7 @@ use lease_pauses::LeasePauses;
 use leases::Renewed;
 use pace::Pace;
 use reads::Reads;
+use reload::Notifier;
 use stop::stop;
 
 /// The first and the longest pause after a try that failed: of writing, or of a signal, whose process may be starting.
@@ -45,7 +47,7 @@ const TRY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Fetches, then keeps fresh until SIGTERM.
 pub(crate) async fn run(config: Config) -> Result<(), Ending> {
-    let mut end = end_signal()?;
+    let (mut end, mut refresh) = (end_signal()?, refresh_signal()?);
     let metrics = Arc::new(Metrics::default());
     if let Some(address) = config.upkeep.metrics_listen {
         tokio::spawn(metrics::serve(metrics::bind(address).await?, Arc::clone(&metrics)));
@@ -59,6 +61,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Ending> {
     let first = match first {
         Some(Ok(first)) => first,
         Some(Err(ending)) => {
+            ending.leave();
             // What an application uses that runs already stays for the next start.
             match earlier {
                 Earlier::Everything => delivery.revoke_late().await,
@@ -68,18 +71,20 @@ pub(crate) async fn run(config: Config) -> Result<(), Ending> {
         }
         // The pod ends: there is no next start that would take up what is kept.
         None => {
+            let ending = Ending::stopped();
+            ending.leave();
             // An application that does not run yet needs no time.
             let delay = match earlier {
                 Earlier::Everything => delivery.config.upkeep.revoke_delay,
                 Earlier::Nothing => Duration::ZERO,
             };
             stop(delivery, None, delay).await;
-            return Err(Ending::stopped());
+            return Err(ending);
         }
     };
     let (mut sidecar, mut heard) = Sidecar::new(delivery, first, earlier, metrics);
     tokio::select! {
-        () = sidecar.keep_fresh(&mut heard) => {}
+        () = sidecar.keep_fresh(&mut heard, &mut refresh) => {}
         _ = end.recv() => {}
     }
     sidecar.stop(heard).await;
@@ -94,7 +99,7 @@ struct Sidecar {
     /// Leases that are being renewed.
     renewing: Requests<Renewed>,
     lease_pauses: LeasePauses,
-    reload: Attempts,
+    notifier: Notifier,
     /// What listens to events.
     listener: Option<JoinHandle<Option<SubscriptionId>>>,
     metrics: Arc<Metrics>,
@@ -127,7 +132,7 @@ impl Sidecar {
             writing: Attempts::new(TRY_AGAIN.0, TRY_AGAIN.1),
             renewing: Requests::new(),
             lease_pauses: LeasePauses::default(),
-            reload: Attempts::new(TRY_AGAIN.0, TRY_AGAIN.1),
+            notifier: Notifier::new(delivery.config.upkeep.reload.clone()),
             listener,
             metrics,
             delivery,
@@ -139,23 +144,29 @@ impl Sidecar {
             sidecar.reads.ask(&Changes::Any, Instant::now());
             sidecar.writing.failed(Instant::now(), chance::any());
         }
-        // At the pod's start the application does not run yet, and reads the new files anyhow. One that runs may lack the files
-        // of revoked leases, and is to hear of the new ones.
-        if earlier == Earlier::Everything {
+        let is_running = earlier == Earlier::Everything;
+        if is_running {
             sidecar.note_changes(&changed);
         }
+        sidecar.begin_notifying(is_running);
         (sidecar, heard)
     }
 
     /// Never returns.
-    async fn keep_fresh(&mut self, heard: &mut Receiver<Heard>) {
+    async fn keep_fresh(&mut self, heard: &mut Receiver<Heard>, refresh: &mut Signal) {
         loop {
+            self.show();
             let wake = self.wake(Instant::now(), SystemTime::now());
             tokio::select! {
                 Some(heard) = heard.recv() => self.hear(heard).await,
                 Some((dynamic, answered)) = self.renewing.next() => self.renewed(&dynamic, answered).await,
                 Some((dynamic, answered)) = self.delivery.generating.next() => {
                     self.generated(dynamic, answered).await;
+                }
+                done = self.notifier.finished() => self.notified(done),
+                Some(()) = refresh.recv() => {
+                    tracing::info!("refreshing at SIGHUP");
+                    self.reads.ask(&Changes::Any, Instant::now());
                 }
                 () = sleep_until(wake) => self.do_what_is_due().await,
             }
@@ -164,7 +175,7 @@ impl Sidecar {
 
     /// When something is due.
     fn wake(&self, now: Instant, time: SystemTime) -> Instant {
-        let attempts = [&self.writing, &self.reload].into_iter().filter_map(Attempts::due);
+        let attempts = self.writing.due().into_iter().chain(self.notifier.due());
         attempts.chain(self.leases_due(now, time)).fold(self.reads.due(), Instant::min)
     }
 
@@ -177,9 +188,13 @@ impl Sidecar {
         if let Some(round) = self.reads.start(Instant::now(), chance::any()) {
             self.refresh(round).await;
         }
-        if self.reload.is_due(Instant::now()) {
-            self.signal();
-        }
+        self.notifier.start();
+    }
+
+    /// Shows the state of now in the metrics.
+    fn show(&self) {
+        self.metrics.set_leases(self.delivery.leases.iter().map(|(dynamic, lease)| (dynamic, lease.ends)));
+        self.metrics.set_reload_owed(self.notifier.is_owed());
     }
 
     async fn hear(&mut self, heard: Heard) {

@@ -113,6 +113,14 @@ impl Sink {
         })
     }
 
+    pub(crate) fn is_told(&self) -> bool {
+        true
+    }
+
+    pub(crate) fn set_told(&self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
     /// Every root with its files.
     fn roots(&self) -> BTreeMap<&Path, Vec<&Path>> {
         let mut roots = BTreeMap::<&Path, Vec<&Path>>::new();
