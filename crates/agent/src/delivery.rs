@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeSet,
-    io,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -19,7 +18,7 @@ use crate::{
     fetch::{self, Answers, Key, Patience},
     lease::HeldLease,
     leases::Leases,
-    sink::{Mounts, NewFile, Outcome, Sink, SinkError},
+    sink::{Outcome, Sink, SinkError, Target},
     state::{Resumed, StateError, Store},
 };
 
@@ -48,7 +47,7 @@ impl Delivery {
     /// Resumes what the start before left.
     pub(crate) async fn new(config: Config) -> Result<Self, DeliveryError> {
         let client = Arc::new(client(&config.server)?);
-        let sink = sink(&config)?;
+        let sink = sink(&config);
         let store = Store::new(config.state_dir.clone());
         let Resumed { token, leases, subscription } = store.load();
         if let Some(token) = token {
@@ -126,13 +125,12 @@ impl Delivery {
     }
 
     /// Writes what differs and says which files did.
-    pub(crate) fn write<'t>(&self, composition: &Composition<'t>, gives_up: bool) -> Outcome<'t> {
-        let files: Vec<_> = composition
-            .files
-            .iter()
-            .map(|file| NewFile { target: file.target, mode: file.mode, bytes: &file.bytes })
-            .collect();
-        self.sink.write(&files, gives_up)
+    pub(crate) fn write(&self, composition: &Composition<'_>, gives_up: bool) -> Outcome {
+        let mut pending = self.sink.begin();
+        for file in &composition.files {
+            pending.put(file.target, file.mode, &file.bytes);
+        }
+        pending.commit(gives_up)
     }
 
     /// Whether the agent's own start before got as far as to let the application run: every file is there that there was to
@@ -144,8 +142,14 @@ impl Delivery {
 }
 
 /// Where the configured files go.
-pub(crate) fn sink(config: &Config) -> Result<Sink, DeliveryError> {
-    Ok(Sink::new(config.wanted.targets(), &Mounts::of_process().map_err(DeliveryError::Mounts)?))
+pub(crate) fn sink(config: &Config) -> Sink {
+    let variables = config.wanted.variables_file.as_ref();
+    // Variables are read at the application's start alone.
+    Sink::new(config.wanted.targets().map(|file| Target {
+        file,
+        is_optional: false,
+        is_signalled: Some(file) != variables,
+    }))
 }
 
 fn client(server: &Server) -> Result<Client, SetupError> {
@@ -166,9 +170,6 @@ pub(crate) enum DeliveryError {
     /// The client.
     #[error(transparent)]
     Setup(#[from] SetupError),
-    /// The kernel's list of mounts.
-    #[error("cannot read the list of mounts: {0}")]
-    Mounts(io::Error),
     /// The state.
     #[error(transparent)]
     State(#[from] StateError),
@@ -182,7 +183,7 @@ impl DeliveryError {
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Setup(_) => Exit::Invalid,
-            Self::Mounts(_) | Self::State(_) | Self::Sink(_) => Exit::Failed,
+            Self::State(_) | Self::Sink(_) => Exit::Failed,
         }
     }
 }

@@ -67,7 +67,6 @@ pub(crate) async fn first(delivery: &mut Delivery, earlier: Earlier) -> Result<F
         }
         Err(error) => return Err(DeliveryError::from(error).into()),
     };
-    let changed: Vec<_> = changed.into_iter().cloned().collect();
     tracing::info!(files = composition.files.len(), changed = changed.len(), "secrets written");
     let is_complete = is_written && failures.is_empty();
     if is_running {

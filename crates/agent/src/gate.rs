@@ -16,7 +16,7 @@ const INTERVAL: Duration = Duration::from_millis(20);
 
 /// Returns when every file is there, at once where they are already.
 pub(crate) async fn wait(config: &Config) -> Result<(), Ending> {
-    let sink = delivery::sink(config)?;
+    let sink = delivery::sink(config);
     let deadline = Instant::now() + config.fetch_timeout + Duration::from_secs(GATE_SPARE_SECONDS);
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -32,7 +32,7 @@ pub(crate) async fn wait(config: &Config) -> Result<(), Ending> {
 
 /// Says whether every file is there.
 pub(crate) fn healthz(config: &Config) -> Result<(), Ending> {
-    let sink = delivery::sink(config)?;
+    let sink = delivery::sink(config);
     if sink.is_ready(config.fail_open) { Ok(()) } else { Err(not_ready("the secrets are not there yet")) }
 }
 

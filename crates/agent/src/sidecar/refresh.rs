@@ -52,9 +52,7 @@ impl Sidecar {
             tracing::warn!(%failure, "not refreshed, keeping the file as it is");
         }
         let Outcome { changed, done } = self.delivery.write(&composition, false);
-        let changed: Vec<_> = changed.into_iter().cloned().collect();
         let is_all = composition.failures.is_empty();
-        drop(composition);
         self.note_changes(&changed);
         match done {
             Ok(()) => {
