@@ -8,7 +8,6 @@ mod cli;
 mod compose;
 mod config;
 mod delivery;
-mod ending;
 mod environment;
 mod exit;
 mod failure;
@@ -28,6 +27,5 @@ mod sidecar;
 mod sink;
 mod state;
 mod telemetry;
-mod termination;
 
 pub use cli::run;

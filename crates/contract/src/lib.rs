@@ -16,6 +16,7 @@ mod file;
 mod format;
 mod mapping;
 mod mode;
+mod reload_url;
 mod secret_path;
 mod signal;
 mod source;
@@ -41,6 +42,7 @@ pub use mapping::{
     SecretMapping, VariableMapping, parse_dynamic, parse_secrets, parse_variables,
 };
 pub use mode::{FileMode, FileModeError, FileModeFault};
+pub use reload_url::{ReloadUrl, ReloadUrlError, ReloadUrlFault};
 pub use secret_path::{SecretPath, SecretPathError, SecretPathFault};
 pub use signal::{Signal, SignalError, SignalFault};
 pub use source::{
