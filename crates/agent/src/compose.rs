@@ -114,16 +114,18 @@ impl Composer {
         let mut composed = Composed::default();
         let mut is_held = false;
         let Self { wanted, outputs, held, has_partial_variables } = self;
-        let write = |output: &Output, answers: &dyn Fn(&Key) -> _, composed: &mut Composed, put: &mut _| {
-            let mut writer = Writer { wanted, answers, has_partial_variables: *has_partial_variables, composed };
-            writer.write(output, put);
+        let mut writer = Writer {
+            wanted,
+            has_partial_variables: *has_partial_variables,
+            composed: &mut composed,
+            put: &mut put,
         };
         for output in outputs.iter_mut().filter(|output| output.keys.contains(key)) {
             if output.keys.len() > 1 {
                 output.is_collecting |= is_changed && answer.is_ok();
                 is_held |= output.is_collecting;
             } else if is_changed || answer.is_err() {
-                write(output, &|_| answer.as_ref(), &mut composed, &mut put);
+                writer.write(output, |_| answer.as_ref());
             }
         }
         if !is_held {
@@ -135,13 +137,13 @@ impl Composer {
             let missing: Vec<_> = output.keys.iter().filter(|key| !held.contains_key(key)).cloned().collect();
             let bytes = |key| held.get(key).and_then(|held| held.as_ref().ok()).map(|held| held.data.json().len());
             if output.keys.iter().filter_map(bytes).sum::<usize>() > SOURCES_MAX_BYTES {
-                composed.failures.push(too_large(output.target()));
+                writer.composed.failures.push(too_large(output.target()));
                 output.is_collecting = false;
             } else if missing.is_empty() {
-                write(output, &|key| held[key].as_ref(), &mut composed, &mut put);
+                writer.write(output, |key| held[key].as_ref());
                 output.is_collecting = false;
             } else {
-                composed.needed.extend(missing);
+                writer.composed.needed.extend(missing);
             }
         }
         held.retain(|key, _| outputs.iter().any(|output| output.is_collecting && output.keys.contains(key)));
@@ -163,11 +165,11 @@ impl Output {
 }
 
 /// Writes files from answers that are there.
-struct Writer<'a> {
+struct Writer<'a, P> {
     wanted: &'static Wanted,
-    answers: &'a dyn Fn(&Key) -> Result<&'a Secret, &'a Failure>,
     has_partial_variables: bool,
     composed: &'a mut Composed,
+    put: P,
 }
 
 /// A file that is not written.
@@ -180,20 +182,26 @@ enum Unwritten {
 
 type Bytes = Zeroizing<Vec<u8>>;
 
-impl Writer<'_> {
-    fn write(&mut self, output: &Output, put: &mut impl Put) {
+impl<P: Put> Writer<'_, P> {
+    fn write<'s>(&mut self, output: &Output, answers: impl Fn(&Key) -> Result<&'s Secret, &'s Failure>) {
         let content = match output.content {
-            Contents::File(spec) => self.file(spec).map(|bytes| (bytes, spec.mode)),
-            Contents::Variables(target) => self.variables(target).map(|bytes| (bytes, FileMode::DEFAULT)),
+            Contents::File(spec) => self.file(spec, answers).map(|bytes| (bytes, spec.mode)),
+            Contents::Variables(target) => {
+                self.variables(target, answers).map(|bytes| (bytes, FileMode::DEFAULT))
+            }
         };
         match content {
-            Ok((bytes, mode)) => put(output.target(), mode, &bytes),
+            Ok((bytes, mode)) => (self.put)(output.target(), mode, &bytes),
             Err(Unwritten::Absent) => self.composed.absent.push(output.target()),
             Err(Unwritten::Failed) => self.composed.not_written.extend(output.keys.iter().cloned()),
         }
     }
 
-    fn file(&mut self, spec: &FileSpec) -> Result<Bytes, Unwritten> {
+    fn file<'s>(
+        &mut self,
+        spec: &FileSpec,
+        answers: impl Fn(&Key) -> Result<&'s Secret, &'s Failure>,
+    ) -> Result<Bytes, Unwritten> {
         let unwritten = |failure: &Failure| match failure.cause() {
             Cause::Absent if spec.optional => Unwritten::Absent,
             _ => Unwritten::Failed,
@@ -202,7 +210,7 @@ impl Writer<'_> {
         let mut contents = Vec::new();
         for secret in source.secrets() {
             // That it could not be read is said once, and not for each of its files.
-            let Secret { version, data } = (self.answers)(&Key::of(secret)).map_err(unwritten)?;
+            let Secret { version, data } = answers(&Key::of(secret)).map_err(unwritten)?;
             contents.push(Content { version: Some(*version), data });
         }
         render::render(spec, &contents).map_err(|error| {
@@ -215,11 +223,15 @@ impl Writer<'_> {
         })
     }
 
-    fn variables(&mut self, target: &TargetFile) -> Result<Bytes, Unwritten> {
+    fn variables<'s>(
+        &mut self,
+        target: &TargetFile,
+        answers: impl Fn(&Key) -> Result<&'s Secret, &'s Failure>,
+    ) -> Result<Bytes, Unwritten> {
         let mut bytes = Zeroizing::new(Vec::new());
         let mut is_complete = true;
         for mapping in &self.wanted.variables {
-            let Ok(secret) = (self.answers)(&Key::of(&mapping.secret)) else {
+            let Ok(secret) = answers(&Key::of(&mapping.secret)) else {
                 is_complete = false;
                 continue;
             };

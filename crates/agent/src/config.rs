@@ -63,12 +63,6 @@ impl Wanted {
     pub(crate) fn targets(&self) -> impl Iterator<Item = &TargetFile> {
         self.files.iter().map(|spec| &spec.file).chain(&self.variables_file)
     }
-
-    /// Those that stay when leases are given back.
-    pub(crate) fn lasting_targets(&self) -> impl Iterator<Item = &TargetFile> {
-        let of_secrets = self.files.iter().filter(|spec| matches!(spec.source, Source::Secrets(_)));
-        of_secrets.map(|spec| &spec.file).chain(&self.variables_file)
-    }
 }
 
 /// How ScaiVault is reached.

@@ -37,7 +37,7 @@ pub(crate) async fn initial_fetch(delivery: &mut Delivery, fetcher: &mut Fetcher
         Ok(()) => {
             // Saved before the leases are generated, so that a restart in between does not log in again.
             delivery.save().await?;
-            let missing = delivery.leases.missing(delivery.dynamics(), SystemTime::now());
+            let missing = delivery.leases.missing(delivery.dynamics(), SystemTime::now(), Instant::now());
             if fail_open {
                 // At the same time: what hangs must not take the time of the rest.
                 let generating = delivery.generate(missing, deadline);
