@@ -52,6 +52,11 @@ impl Handle {
         self.shared.vault().secrets.delete(path, false).is_ok()
     }
 
+    /// Deletes a secret with all its versions, so that the next one is the first again; whether there was one.
+    pub fn delete_for_good(&self, path: &SecretPath) -> bool {
+        self.shared.vault().secrets.delete(path, true).is_ok()
+    }
+
     /// Ages all versions of a secret out but the current one.
     pub fn age_out(&self, path: &SecretPath) {
         self.shared.vault().secrets.age_out(path);
