@@ -108,6 +108,11 @@ impl Handle {
         self.shared.vault().leases.states(self.shared.now())
     }
 
+    /// How many leases have neither ended nor been revoked: as many users as there are.
+    pub fn live_leases(&self) -> usize {
+        self.leases().iter().filter(|lease| lease.seconds_left > 0 && !lease.is_revoked).count()
+    }
+
     /// Revokes a lease behind its owner's back; whether there was one.
     pub fn take_lease_away(&self, id: &str) -> bool {
         let was_there = self.shared.vault().leases.take_away(id);

@@ -296,6 +296,13 @@ impl World {
         self.state.lock().seen.iter().filter(|seen| calls.has(&seen.method, &seen.path)).cloned().collect()
     }
 
+    /// Listens at another loopback address too, with the same port, until it is stopped.
+    pub async fn listen_at(&self, ip: Ipv4Addr) -> io::Result<()> {
+        let listener = TcpListener::bind((ip, self.address.port())).await?;
+        self.state.spawn(accept(listener, Arc::clone(&self.state)));
+        Ok(())
+    }
+
     /// Connections so far.
     pub fn connections(&self) -> u64 {
         self.state.lock().connections

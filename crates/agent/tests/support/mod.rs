@@ -121,7 +121,7 @@ impl Pod {
     }
 
     pub(crate) fn live_leases(&self) -> usize {
-        self.vault.leases().iter().filter(|lease| lease.seconds_left > 0 && !lease.is_revoked).count()
+        self.vault.live_leases()
     }
 }
 

@@ -194,12 +194,13 @@ async fn leases_are_revoked_with_a_new_login_at_the_end() {
 /// What stands before a server may answer anything: nothing of it gets into a file, and it passes.
 #[tokio::test]
 async fn garbage_is_retried_and_never_written() {
-    let garbage: [(&str, Misbehaviour); 11] = [
+    let garbage: [(&str, Misbehaviour); 12] = [
         ("html 200", Misbehaviour::Answer(Answer::html(200))),
         ("html 502", Misbehaviour::Answer(Answer::html(502))),
+        ("html 404", Misbehaviour::Answer(Answer::html(404))),
         ("empty", Misbehaviour::Answer(Answer::json(200, ""))),
         ("no object", Misbehaviour::Answer(Answer::json(200, "[1, 2]"))),
-        ("no data", Misbehaviour::Answer(Answer::json(200, r#"{"version": 1}"#))),
+        ("no data", Misbehaviour::Answer(Answer::json(200, r#"{"version": 9}"#))),
         ("truncated", Misbehaviour::Truncate),
         ("cut", Misbehaviour::Cut),
         ("too short a length", Misbehaviour::WrongLength(-7)),
@@ -209,9 +210,43 @@ async fn garbage_is_retried_and_never_written() {
     ];
     for (name, misbehaviour) in garbage {
         let site = Site::new().await;
+        let watch = site.pod.mapping(&[("app/stripe#key", "key")]);
+        let sidecar = site.sidecar(&[("WATCH_PATHS", &watch), ("REFRESH_INTERVAL", "1s")]);
+        until(|| site.pod.secret("key").is_some()).await;
+        let seen = site.world.seen(Calls::READ).len();
+        site.world.add(Calls::READ, Chance::First(3), misbehaviour);
+        site.pod.vault.write(&"app/stripe".parse().unwrap(), data("new"));
+        let is_old_or_new = || ["sk-swordfish", "new"].map(Some).contains(&site.pod.secret("key").as_deref());
+        until(|| {
+            assert!(is_old_or_new(), "{name}");
+            site.pod.secret("key").as_deref() == Some("new")
+        })
+        .await;
+        // A reset request is none that the world has carried out.
+        assert!(name == "reset" || site.world.seen(Calls::READ).len() > seen, "{name}");
+        sidecar.end().await.check(0, &[]);
+    }
+}
+
+/// At the start too, where what failed may well pass.
+#[tokio::test]
+async fn a_start_gets_through_a_bad_connection() {
+    let passing = [
+        ("html 502", Misbehaviour::Answer(Answer::html(502))),
+        ("empty 503", Misbehaviour::Answer(Answer::json(503, ""))),
+        ("cut", Misbehaviour::Cut),
+        ("reset", Misbehaviour::Reset),
+        ("reset after", Misbehaviour::ResetAnswer),
+        ("429", Misbehaviour::Answer(Answer::error(429, "rate_limited").header("Retry-After", "1"))),
+        ("429 at a date", Misbehaviour::Answer(Answer::error(429, "slow_down").header("Retry-After", "x"))),
+    ];
+    for (name, misbehaviour) in passing {
+        let site = Site::new().await;
         let secrets = site.pod.mapping(&[("app/stripe#key", "key")]);
-        site.world.add(Calls::READ, Chance::First(1), misbehaviour);
-        let ended = site.run("init", &[("SECRETS", &secrets), ("FETCH_TIMEOUT", "30s")]).await;
+        for calls in [Calls::EXCHANGE, Calls::READ] {
+            site.world.add(calls, Chance::First(2), misbehaviour.clone());
+        }
+        let ended = site.run("init", &[("SECRETS", &secrets), ("FETCH_TIMEOUT", "50s")]).await;
         assert_eq!(ended.code, Some(0), "{name}: {}", ended.log);
         assert_eq!(site.pod.secret("key").as_deref(), Some("sk-swordfish"), "{name}");
     }

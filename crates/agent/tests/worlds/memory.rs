@@ -193,7 +193,7 @@ async fn secrets_grow(volume: u64, bytes: usize, fits: bool) {
         fill(&site.pod.vault, SECRETS, letter, bytes);
         let arrived = || (0..SECRETS).all(|n| ends_with(confined.secret(&format!("s{n}.json")), letter));
         if fits {
-            until(arrived).await;
+            until(|| arrived() || confined.group.kills() > 0).await;
         } else {
             until(|| sidecar.said("not refreshed") > said || confined.group.kills() > 0).await;
         }
