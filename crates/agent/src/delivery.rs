@@ -2,14 +2,14 @@
 
 use std::{
     collections::BTreeSet,
-    io,
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
-use scaivault_client::{Client, Settings, SetupError, SubscriptionId, Timeouts, Trust};
+use scaivault_client::{Client, LeaseId, Settings, SetupError, SubscriptionId, Timeouts};
 use scaivault_contract::DynamicRef;
 use thiserror::Error;
+use tokio::time::Instant;
 
 use crate::{
     compose::{Composition, Variables, compose},
@@ -19,17 +19,15 @@ use crate::{
     fetch::{self, Answers, Key, Patience},
     lease::HeldLease,
     leases::Leases,
-    sink::{Mounts, NewFile, Outcome, Sink, SinkError},
+    sink::{Outcome, Sink, SinkError, Target},
     state::{Resumed, StateError, Store},
 };
 
 mod leases;
 mod requests;
 
+pub(crate) use leases::{GIVE_BACK_TIMEOUT, STOP_TIMEOUT, Wait};
 pub(crate) use requests::Requests;
-
-/// How long giving back may take at the end, with all tries. The kubelet's default grace period is 30 s for all of the pod.
-pub(crate) const GIVE_BACK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// All that is needed to deliver secrets into files.
 pub(crate) struct Delivery {
@@ -38,7 +36,9 @@ pub(crate) struct Delivery {
     pub(crate) sink: Sink,
     pub(crate) leases: Leases,
     /// Leases that are being generated.
-    pub(crate) generating: Requests<HeldLease>,
+    pub(crate) generating: Requests<DynamicRef, HeldLease>,
+    /// Leases that are being revoked.
+    pub(crate) revoking: Requests<LeaseId, ()>,
     /// The subscription to events, to be deleted at the end.
     pub(crate) subscription: Option<SubscriptionId>,
     store: Store,
@@ -48,23 +48,24 @@ impl Delivery {
     /// Resumes what the start before left.
     pub(crate) async fn new(config: Config) -> Result<Self, DeliveryError> {
         let client = Arc::new(client(&config.server)?);
-        let sink = sink(&config)?;
+        let sink = sink(&config);
         let store = Store::new(config.state_dir.clone());
         let Resumed { token, leases, subscription } = store.load();
         if let Some(token) = token {
             client.resume(token).await;
         }
-        Ok(Self { config, client, sink, leases, generating: Requests::new(), subscription, store })
+        let (generating, revoking) = (Requests::new(), Requests::new());
+        Ok(Self { config, client, sink, leases, generating, revoking, subscription, store })
     }
 
     /// Every secret that is wanted.
     pub(crate) fn keys(&self) -> BTreeSet<Key> {
         let wanted = &self.config.wanted;
         let of_files = wanted.files.iter().filter_map(|spec| match &spec.source {
-            Source::Secret(secret) => Some(Key::of(secret)),
+            Source::Secrets(source) => Some(source.secrets().map(Key::of)),
             Source::Lease(_) => None,
         });
-        of_files.chain(wanted.variables.iter().map(|mapping| Key::of(&mapping.secret))).collect()
+        of_files.flatten().chain(wanted.variables.iter().map(|mapping| Key::of(&mapping.secret))).collect()
     }
 
     /// Every secret of the variables' file.
@@ -76,7 +77,7 @@ impl Delivery {
     pub(crate) fn dynamics(&self) -> BTreeSet<DynamicRef> {
         let sources = self.config.wanted.files.iter().map(|spec| &spec.source);
         let dynamics = sources.filter_map(|source| match source {
-            Source::Secret(_) => None,
+            Source::Secrets(_) => None,
             Source::Lease(dynamic) => Some(dynamic.clone()),
         });
         dynamics.collect()
@@ -97,7 +98,7 @@ impl Delivery {
         }
         // Kept before the leases are made, so that a restart in between does not log in again.
         self.save().await?;
-        let missing = self.leases.missing(self.dynamics(), SystemTime::now());
+        let missing = self.leases.missing(self.dynamics(), SystemTime::now(), Instant::now());
         let reading = fetch::read_all(&client, self.keys(), patience);
         if needs_all {
             let answers = reading.await;
@@ -126,13 +127,12 @@ impl Delivery {
     }
 
     /// Writes what differs and says which files did.
-    pub(crate) fn write<'t>(&self, composition: &Composition<'t>, gives_up: bool) -> Outcome<'t> {
-        let files: Vec<_> = composition
-            .files
-            .iter()
-            .map(|file| NewFile { target: file.target, mode: file.mode, bytes: &file.bytes })
-            .collect();
-        self.sink.write(&files, gives_up)
+    pub(crate) fn write(&self, composition: &Composition<'_>, gives_up: bool) -> Outcome {
+        let mut pending = self.sink.begin();
+        for file in &composition.files {
+            pending.put(file.target, file.mode, &file.bytes);
+        }
+        pending.commit(gives_up)
     }
 
     /// Whether the agent's own start before got as far as to let the application run: every file is there that there was to
@@ -144,20 +144,19 @@ impl Delivery {
 }
 
 /// Where the configured files go.
-pub(crate) fn sink(config: &Config) -> Result<Sink, DeliveryError> {
-    Ok(Sink::new(config.wanted.targets(), &Mounts::of_process().map_err(DeliveryError::Mounts)?))
+pub(crate) fn sink(config: &Config) -> Sink {
+    let variables = config.wanted.variables_file.as_ref();
+    // Variables are read at the application's start alone.
+    Sink::new(config.wanted.targets().map(|file| Target {
+        file,
+        is_optional: false,
+        is_signalled: Some(file) != variables,
+    }))
 }
 
 fn client(server: &Server) -> Result<Client, SetupError> {
-    let Server { address, login, ca_file, proxy, tenant } = server.clone();
-    Client::new(Settings {
-        address,
-        login,
-        trust: ca_file.map_or(Trust::BuiltIn, Trust::File),
-        proxy,
-        tenant,
-        timeouts: Timeouts::default(),
-    })
+    let Server { address, login, trust, proxy, tenant } = server.clone();
+    Client::new(Settings { address, login, trust, proxy, tenant, timeouts: Timeouts::default() })
 }
 
 /// Why nothing can be delivered at all.
@@ -166,9 +165,6 @@ pub(crate) enum DeliveryError {
     /// The client.
     #[error(transparent)]
     Setup(#[from] SetupError),
-    /// The kernel's list of mounts.
-    #[error("cannot read the list of mounts: {0}")]
-    Mounts(io::Error),
     /// The state.
     #[error(transparent)]
     State(#[from] StateError),
@@ -182,7 +178,7 @@ impl DeliveryError {
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Setup(_) => Exit::Invalid,
-            Self::Mounts(_) | Self::State(_) | Self::Sink(_) => Exit::Failed,
+            Self::State(_) | Self::Sink(_) => Exit::Failed,
         }
     }
 }
