@@ -5,7 +5,7 @@ use std::{
     fmt::{self, Display},
     num::NonZeroU32,
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use scaivault_client::{AnswerFault, Backoff, Client, Error, ErrorKind, Retry, Secret};
@@ -16,7 +16,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use crate::{chance, failure::Failure};
+use crate::failure::Failure;
 
 mod rounds;
 
