@@ -27,8 +27,8 @@ const GENERATION_TIMEOUT: Duration = Duration::from_mins(5);
 const LATE_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long a process may go on after SIGTERM, without `SCAIVAULT_REVOKE_DELAY`. The kubelet's default grace period is 30 s.
 pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(25);
-/// How long giving back may take with all attempts, where nothing else is awaited.
-pub(crate) const GIVE_BACK_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long giving back may take with all attempts once nothing else is awaited: with the default delay, less than the grace period.
+pub(crate) const GIVE_BACK_TIMEOUT: Duration = Duration::from_secs(8);
 /// The first and the longest pause after a generation that failed and certainly made no user.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 
