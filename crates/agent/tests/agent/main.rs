@@ -7,6 +7,7 @@ mod events;
 mod hostile;
 mod init;
 mod leases;
+mod reads;
 mod reload;
 mod sidecar;
 mod stop;
