@@ -15,13 +15,16 @@ mod file;
 mod format;
 mod mapping;
 mod mode;
+mod reload_url;
 mod secret_path;
 mod signal;
 mod template;
+mod trust;
 mod value;
 mod variable;
 
 pub mod env;
+pub mod memory;
 pub mod names;
 
 pub use duration::{Duration, DurationError, DurationFault};
@@ -38,8 +41,10 @@ pub use mapping::{
     SecretMapping, VariableMapping, parse_dynamic, parse_secrets, parse_variables,
 };
 pub use mode::{FileMode, FileModeError, FileModeFault};
+pub use reload_url::{ReloadUrl, ReloadUrlError, ReloadUrlFault};
 pub use secret_path::{SecretPath, SecretPathError, SecretPathFault};
 pub use signal::{Signal, SignalError, SignalFault};
 pub use template::{TEMPLATE_MAX_BYTES, TEMPLATE_MAX_OPERATORS, TemplateSizeError, check_template_size};
+pub use trust::{TrustPolicy, TrustPolicyError};
 pub use value::{escape_env_value, expand_env_value};
 pub use variable::{VariableName, VariableNameError};
