@@ -136,8 +136,7 @@ impl Delivery {
     /// Whether the agent's own start before got as far as to let the application run: every file is there that there was to
     /// be, but perhaps for those of leases, which it took away with what it gave back.
     pub(crate) fn was_started(&self) -> bool {
-        let mut lasting = self.config.wanted.lasting_targets().peekable();
-        self.sink.is_ready(self.config.fail_open) || lasting.peek().is_some() && self.sink.has(lasting)
+        self.sink.is_ready(self.config.fail_open) || self.sink.was_told()
     }
 }
 

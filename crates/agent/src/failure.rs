@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use scaivault_client::{Class, Error, Retry};
 
-use crate::{exit::Exit, render::RenderError};
+use crate::{exit::Exit, metrics, render::RenderError};
 
 /// The most failures that are spelled out: the kubelet cuts a termination message at 4 KiB.
 const FAILURES_SHOWN: usize = 8;
@@ -16,6 +16,7 @@ pub(crate) struct Failure {
     reason: String,
     exit: Exit,
     retry: Retry,
+    class: &'static str,
 }
 
 impl Failure {
@@ -36,7 +37,7 @@ impl Failure {
             Class::Unexpected => (Exit::Failed, "check SCAIVAULT_URL, the CA file and the proxy"),
         };
         let reason = format!("{error}; {cure}");
-        Self { retry: error.retry(), ..Self::new(subject, reason, exit) }
+        Self { retry: error.retry(), class: metrics::class(error.class()), ..Self::new(subject, reason, exit) }
     }
 
     /// `subject` was read and cannot be written as it is asked for.
@@ -47,12 +48,17 @@ impl Failure {
     /// `subject` had no answer when time was up.
     pub(crate) fn late(subject: impl fmt::Display) -> Self {
         let reason = "it was not answered in time; check that the pod's network reaches ScaiVault, or raise FETCH_TIMEOUT";
-        Self { retry: Retry::Backoff, ..Self::new(subject, reason, Exit::Failed) }
+        Self { retry: Retry::Backoff, class: "unavailable", ..Self::new(subject, reason, Exit::Failed) }
     }
 
     /// Anything else: what does not pass by itself.
     pub(crate) fn new(subject: impl fmt::Display, reason: impl fmt::Display, exit: Exit) -> Self {
-        Self { subject: subject.to_string(), reason: reason.to_string(), exit, retry: Retry::Never }
+        Self { subject: subject.to_string(), reason: reason.to_string(), exit, retry: Retry::Never, class: "content" }
+    }
+
+    /// Its class as the metrics have it.
+    pub(crate) fn class(&self) -> &'static str {
+        self.class
     }
 
     /// How the agent ends for it.

@@ -15,7 +15,7 @@ use crate::{
     failure::Failure,
     fetch::Answers,
     lease::{HeldLease, LeaseStep},
-    metrics::Counter,
+    metrics::{self, Counter},
 };
 
 /// How long the sidecar sleeps at most while it holds leases: their times are wall-clock times, and a clock may be set.
@@ -97,7 +97,7 @@ impl Sidecar {
             }
             Err(error) => {
                 tracing::warn!(%dynamic, %error, "lease not renewed, trying again");
-                self.lease_failed(dynamic, error.retry().asked());
+                self.lease_failed(dynamic, &error);
             }
         }
     }
@@ -109,7 +109,7 @@ impl Sidecar {
             Err(error) => {
                 let failure = Failure::of_error(&dynamic, &error);
                 tracing::warn!(%failure, "no new lease, trying again");
-                self.lease_failed(&dynamic, error.retry().asked());
+                self.lease_failed(&dynamic, &error);
                 return;
             }
         };
@@ -125,11 +125,12 @@ impl Sidecar {
         }
     }
 
-    fn lease_failed(&mut self, dynamic: &DynamicRef, asked: Option<Duration>) {
+    fn lease_failed(&mut self, dynamic: &DynamicRef, error: &Error) {
         self.metrics.count(Counter::LeaseFailed);
+        self.metrics.failed(metrics::class(error.class()), SystemTime::now());
         let lease = self.delivery.leases.get(dynamic);
         let left = lease.and_then(|lease| lease.ends.duration_since(SystemTime::now()).ok());
-        self.lease_pauses.failed(dynamic, left, asked, Instant::now());
+        self.lease_pauses.failed(dynamic, left, error.retry().asked(), Instant::now());
     }
 }
 

@@ -50,6 +50,7 @@ impl Sidecar {
         let composition = self.delivery.compose(answers, Variables::AllOrNone);
         for failure in &composition.failures {
             tracing::warn!(%failure, "not refreshed, keeping the file as it is");
+            self.metrics.failed(failure.class(), SystemTime::now());
         }
         let Outcome { changed, done } = self.delivery.write(&composition, false);
         let is_all = composition.failures.is_empty();
@@ -61,6 +62,7 @@ impl Sidecar {
             }
             Err(error) => {
                 tracing::error!(%error, "not refreshed, trying again");
+                self.metrics.failed("volume", SystemTime::now());
                 self.writing.failed(Instant::now(), chance::any());
                 Written::Failed
             }

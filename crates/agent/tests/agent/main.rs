@@ -6,6 +6,8 @@ mod codes;
 mod events;
 mod hostile;
 mod init;
+mod logs;
+mod process;
 mod reload;
 mod sidecar;
 mod stop;
