@@ -14,7 +14,7 @@ use crate::{
     chance,
     failure::Failure,
     lease::{HeldLease, LeaseStep},
-    metrics::Counter,
+    metrics::{self, Counter},
 };
 
 /// How long the sidecar sleeps at most while it holds leases: their times are wall-clock times, and a clock may be set.
@@ -101,7 +101,7 @@ impl Sidecar {
             }
             Err(error) => {
                 tracing::warn!(%dynamic, %error, "lease not renewed, trying again");
-                self.lease_failed(dynamic, error.retry());
+                self.lease_failed(dynamic, &error);
             }
         }
     }
@@ -113,7 +113,7 @@ impl Sidecar {
             Err(error) => {
                 let failure = Failure::of_error(&dynamic, &error);
                 tracing::warn!(%failure, "no new lease, trying again");
-                self.lease_failed(&dynamic, error.retry());
+                self.lease_failed(&dynamic, &error);
                 if let Err(error) = self.delivery.not_generated(&dynamic, &error).await {
                     tracing::error!(%error, "state not kept");
                 }
@@ -136,13 +136,14 @@ impl Sidecar {
         self.keep_state().await;
     }
 
-    fn lease_failed(&mut self, dynamic: &DynamicRef, retry: Retry) {
+    fn lease_failed(&mut self, dynamic: &DynamicRef, error: &Error) {
         self.metrics.count(Counter::LeaseFailed);
+        self.metrics.failed(metrics::class(error.class()), SystemTime::now());
         let lease = self.delivery.leases.get(dynamic);
         let left = lease.and_then(|lease| lease.ends.duration_since(SystemTime::now()).ok());
         let backoff = self.lease_failures.entry(dynamic.clone()).or_insert(Backoff::new(PAUSE.0, PAUSE.1));
         // What is asked for is obeyed, but not until the lease has lapsed. No failure is final: people mend policies.
-        let retry = retry.asked().map_or(Retry::Backoff, Retry::After);
+        let retry = error.retry().asked().map_or(Retry::Backoff, Retry::After);
         backoff.failed(Instant::now(), retry.at_most(left.map_or(ASKED_LIMIT, |left| left / 2)));
     }
 }

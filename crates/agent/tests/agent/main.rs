@@ -8,6 +8,8 @@ mod hostile;
 mod init;
 mod leases;
 mod reads;
+mod logs;
+mod process;
 mod reload;
 mod sidecar;
 mod stop;
