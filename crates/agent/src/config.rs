@@ -4,7 +4,7 @@ use std::{fmt::Display, fs, net::SocketAddr, path::PathBuf, time::Duration};
 
 use scaivault_client::{Address, Login, PlainHttp, Proxy, TenantId, Trust};
 use scaivault_contract::{
-    Duration as ContractDuration, MappingErrors, Signal, TargetFile, VariableMapping, conflicts, env,
+    Duration as ContractDuration, MappingErrors, ReloadUrl, Signal, TargetFile, VariableMapping, conflicts, env,
     is_at_or_below,
     names::{CREDENTIALS_DIR, SIDECAR_CONTAINER, TOKEN_DIR},
     parse_dynamic, parse_secrets, parse_variables,
@@ -63,12 +63,6 @@ impl Wanted {
     pub(crate) fn targets(&self) -> impl Iterator<Item = &TargetFile> {
         self.files.iter().map(|spec| &spec.file).chain(&self.variables_file)
     }
-
-    /// Those that stay when leases are given back.
-    pub(crate) fn lasting_targets(&self) -> impl Iterator<Item = &TargetFile> {
-        let of_secrets = self.files.iter().filter(|spec| matches!(spec.source, Source::Secret(_)));
-        of_secrets.map(|spec| &spec.file).chain(&self.variables_file)
-    }
 }
 
 /// How ScaiVault is reached.
@@ -111,13 +105,18 @@ impl Upkeep {
     }
 }
 
-/// Who is told of a change, and how.
+/// How the application is notified of a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Reload {
-    /// The signal.
-    pub(crate) signal: Signal,
-    /// Name of the process.
-    pub(crate) target: String,
+pub(crate) enum Reload {
+    /// A signal to the process of this name.
+    Signal {
+        /// The signal.
+        signal: Signal,
+        /// Name of the process.
+        target: String,
+    },
+    /// A POST to this address.
+    Post(ReloadUrl),
 }
 
 impl Config {
@@ -126,6 +125,9 @@ impl Config {
         let mut reader = Reader { environment, problems: Vec::new() };
         for name in environment.not_utf8().iter().copied() {
             reader.problem(name, "its value is not UTF-8");
+        }
+        for name in environment.empty().iter().copied() {
+            reader.problem(name, "it is set but empty; give it a value or remove it");
         }
         let config = Self {
             wanted: wanted(&mut reader, container),
@@ -233,18 +235,10 @@ fn trust(reader: &mut Reader<'_>, name: &'static str, private: &Trust) -> Option
 }
 
 fn upkeep(reader: &mut Reader<'_>) -> Upkeep {
-    let signal = reader.optional(env::RELOAD_SIGNAL, str::parse::<Signal>);
-    let target = reader.optional(env::RELOAD_TARGET, process_name);
-    for (name, other) in [(env::RELOAD_SIGNAL, env::RELOAD_TARGET), (env::RELOAD_TARGET, env::RELOAD_SIGNAL)]
-    {
-        if reader.environment.given(name).is_some() && reader.environment.given(other).is_none() {
-            reader.problem(name, format!("it needs {other} beside it"));
-        }
-    }
     Upkeep {
         refresh_interval: reader.or_default(env::REFRESH_INTERVAL, positive),
         on_event: reader.or_default(env::REFRESH_ON_EVENT, boolean),
-        reload: signal.zip(target).map(|(signal, target)| Reload { signal, target }),
+        reload: reload(reader),
         revoke_delay: reader.or_default(env::SCAIVAULT_REVOKE_DELAY, |text| {
             ContractDuration::parse_allowing_zero(text).map(ContractDuration::to_std)
         }),
@@ -253,6 +247,26 @@ fn upkeep(reader: &mut Reader<'_>) -> Upkeep {
         }),
         pod: reader.optional(env::SCAIVAULT_POD, pod_name),
     }
+}
+
+fn reload(reader: &mut Reader<'_>) -> Option<Reload> {
+    let signal = reader.optional(env::RELOAD_SIGNAL, str::parse::<Signal>);
+    let target = reader.optional(env::RELOAD_TARGET, process_name);
+    let url = reader.optional(env::RELOAD_URL, str::parse::<ReloadUrl>);
+    let is_set = |name| reader.environment.given(name).is_some();
+    let (has_signal, has_target) = (is_set(env::RELOAD_SIGNAL), is_set(env::RELOAD_TARGET));
+    if is_set(env::RELOAD_URL) && (has_signal || has_target) {
+        reader.problem(env::RELOAD_URL, "it excludes RELOAD_SIGNAL and RELOAD_TARGET; set one or the other");
+    } else if has_signal != has_target {
+        let (name, other) = if has_signal {
+            (env::RELOAD_SIGNAL, env::RELOAD_TARGET)
+        } else {
+            (env::RELOAD_TARGET, env::RELOAD_SIGNAL)
+        };
+        reader.problem(name, format!("it needs {other} beside it"));
+    }
+    let by_signal = signal.zip(target).map(|(signal, target)| Reload::Signal { signal, target });
+    by_signal.or(url.map(Reload::Post))
 }
 
 fn positive(text: &str) -> Result<Duration, scaivault_contract::DurationError> {

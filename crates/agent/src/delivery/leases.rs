@@ -17,7 +17,7 @@ use tokio::{
 
 use super::Delivery;
 use crate::{
-    config::Source, exit::Exit, failure::Failure, fetch::Patience, give_back::give_back, lease::HeldLease,
+    config::Source, exit::Exit, failure::Failure, give_back::give_back, lease::HeldLease,
     state::StateError,
 };
 
@@ -48,10 +48,10 @@ struct Missing {
 
 impl Delivery {
     /// Generates a lease for each of `dynamics`, all at once, and repeats what fails until time is up. Returns what failed.
-    pub(super) async fn generate(
+    pub(crate) async fn generate(
         &mut self,
         dynamics: BTreeSet<DynamicRef>,
-        patience: Patience,
+        deadline: Instant,
     ) -> Result<Vec<Failure>, StateError> {
         let new = |dynamic| (dynamic, Missing { backoff: Backoff::new(PAUSE.0, PAUSE.1), failure: None });
         let mut missing: BTreeMap<_, _> = dynamics.into_iter().map(new).collect();
@@ -61,7 +61,7 @@ impl Delivery {
             let (mut due, mut next) = (Vec::new(), None::<Instant>);
             for (dynamic, Missing { backoff, .. }) in &missing {
                 let at = backoff.due().max(self.leases.generation_due(dynamic)).unwrap_or(now);
-                if self.generating.has(dynamic) || at >= patience.deadline() {
+                if self.generating.has(dynamic) || at >= deadline {
                     continue;
                 }
                 match at <= now {
@@ -75,7 +75,7 @@ impl Delivery {
             }
             let (dynamic, answered) = tokio::select! {
                 Some(answer) = self.generating.next() => answer,
-                () = sleep_until(next.unwrap_or(patience.deadline())) => match next {
+                () = sleep_until(next.unwrap_or(deadline)) => match next {
                     Some(_) => continue,
                     None => break,
                 },

@@ -9,11 +9,10 @@ use scaivault_client::{Backoff, Class, Error, LeaseId, LeaseTerm, Retry};
 use scaivault_contract::DynamicRef;
 use tokio::time::Instant;
 
-use super::{Sidecar, refresh::Written};
+use super::Sidecar;
 use crate::{
     chance,
     failure::Failure,
-    fetch::Answers,
     lease::{HeldLease, LeaseStep},
     metrics::Counter,
 };
@@ -130,10 +129,7 @@ impl Sidecar {
             // The credentials are valid all the same; after a restart others take their place.
             tracing::error!(%error, "the new lease is not kept");
         }
-        // Of a pod that has nothing to read all is fresh with its leases.
-        if self.write(&Answers::new()) == Written::All && self.delivery.keys().is_empty() {
-            self.metrics.fresh(SystemTime::now());
-        }
+        self.commit(Instant::now());
     }
 
     /// A revocation was answered.
