@@ -7,7 +7,7 @@ mod url;
 use std::{borrow::Cow, str::FromStr};
 
 use scaivault_contract::{
-    Duration, DynamicRef, FileMode, Format, MountPath, RelativeFile, SecretRef, Signal,
+    Duration, DynamicRef, FileMode, Format, MountPath, RelativeFile, ReloadUrl, SecretRef, Signal,
 };
 
 use crate::quantity::Quantity;
@@ -50,6 +50,8 @@ pub enum ValueKind {
     Signal,
     /// `[container/]process`.
     ReloadTarget,
+    /// An `http` URL on the pod's own loopback.
+    ReloadUrl,
     /// An `https` URL.
     Url,
     /// One line of text.
@@ -65,6 +67,8 @@ pub enum ValueKind {
     RunAsUser,
     /// The name of a Secret or ConfigMap.
     ObjectName,
+    /// A key of a Secret or ConfigMap.
+    ObjectKey,
     /// A container image.
     Image,
     /// Written by the injector, never by people.
@@ -93,6 +97,7 @@ impl ValueKind {
             Self::Duration => Duration::ALLOWED,
             Self::Signal => Signal::ALLOWED,
             Self::ReloadTarget => "[container/]process: the base name of the program, at most 255 characters",
+            Self::ReloadUrl => ReloadUrl::ALLOWED,
             Self::Url => "https://host[:port][/path], without user, query or fragment",
             Self::Line => "one line of 1 to 256 characters",
             Self::Number { least, most } => {
@@ -100,6 +105,7 @@ impl ValueKind {
             }
             Self::RunAsUser => "a uid from 0 to 2147483647, or unset",
             Self::ObjectName => "a name of lower-case letters, digits, - and ., at most 253 characters",
+            Self::ObjectKey => "a key of 1 to 253 letters, digits, -, _ and ., not starting with ..",
             Self::Image => "a container image: [registry/]repository[:tag][@digest]",
             Self::Written => "nothing: the injector writes it",
         })
@@ -116,6 +122,7 @@ impl ValueKind {
             Self::Number { .. } => serde_json::json!({"type": "string", "pattern": "^[0-9]+$"}),
             Self::RunAsUser => serde_json::json!({"type": "string", "pattern": "^([0-9]+|unset)$"}),
             Self::Url => serde_json::json!({"type": "string", "pattern": "^https?://"}),
+            Self::ReloadUrl => serde_json::json!({"type": "string", "pattern": "^http://"}),
             Self::MountPath => serde_json::json!({"type": "string", "pattern": "^/"}),
             _ => serde_json::json!({"type": "string"}),
         }
@@ -294,6 +301,17 @@ pub(crate) fn object_name(text: &str) -> Result<String, Reason> {
         Ok(text.to_owned())
     } else {
         Err("not the name of an object".into())
+    }
+}
+
+/// A key of a Secret or ConfigMap (`IsConfigMapKey` of the API server's validation).
+pub(crate) fn object_key(text: &str) -> Result<String, Reason> {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    let fits = (1..=253).contains(&text.len()) && text.bytes().all(is_allowed);
+    if fits && text != "." && !text.starts_with("..") {
+        Ok(text.to_owned())
+    } else {
+        Err("not a key of a Secret or ConfigMap".into())
     }
 }
 
