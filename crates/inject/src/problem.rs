@@ -115,7 +115,7 @@ pub enum Code {
     UnknownName,
     /// Two files that cannot both be.
     FileConflict,
-    /// A template and a format for one file, or a format that does not fit.
+    /// Options of one file that contradict each other or what is written.
     FormatConflict,
     /// Keys that contradict the pattern.
     PatternConflict,
@@ -206,7 +206,7 @@ impl Code {
             ),
             Self::FormatConflict => (
                 "format-conflict",
-                "A file has both a template and a format, or a format that its content cannot have.",
+                "Options of a file contradict one another (a template and a format), or what is written into it.",
             ),
             Self::PatternConflict => {
                 ("pattern-conflict", "The pattern `init` cannot do what other keys ask for.")

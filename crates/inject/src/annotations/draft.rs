@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use scaivault_contract::{
-    Duration, DynamicRef, FileMode, Format, MountPath, RelativeFile, ReloadUrl, SecretRef, Signal,
-    TrustPolicy, VariableName,
+    Duration, DynamicRef, Encoding, FileMode, Format, MountPath, RelativeFile, ReloadUrl, SecretRef,
+    SecretSource, Signal, TrustPolicy, VariableName,
     names::{CA_FILE, CLIENT_ID_FILE, CLIENT_SECRET_FILE, DEFAULT_MOUNT_PATH},
 };
 
@@ -18,7 +18,7 @@ pub(crate) struct Draft {
     /// Who set which key, where somebody did; a key set twice is here twice, the last word behind.
     pub(crate) origins: Vec<(&'static str, Layer)>,
     pub(crate) inject: Option<bool>,
-    pub(crate) secrets: BTreeMap<String, SecretRef>,
+    pub(crate) secrets: BTreeMap<String, SecretSource>,
     pub(crate) dynamic: BTreeMap<String, DynamicRef>,
     pub(crate) variables: BTreeMap<VariableName, SecretRef>,
     pub(crate) files: BTreeMap<String, FileDraft>,
@@ -72,6 +72,8 @@ pub(crate) struct FileDraft {
     pub(crate) format: Option<Format>,
     pub(crate) template: Option<String>,
     pub(crate) mode: Option<FileMode>,
+    pub(crate) encoding: Option<Encoding>,
+    pub(crate) optional: Option<bool>,
 }
 
 impl Default for Draft {

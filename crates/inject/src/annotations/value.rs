@@ -7,7 +7,8 @@ mod url;
 use std::{borrow::Cow, str::FromStr};
 
 use scaivault_contract::{
-    Duration, DynamicRef, FileMode, Format, MountPath, RelativeFile, ReloadUrl, SecretRef, Signal,
+    Duration, DynamicRef, Encoding, FileMode, Format, MountPath, RelativeFile, ReloadUrl, SecretSource,
+    Signal,
 };
 
 use crate::quantity::Quantity;
@@ -24,8 +25,8 @@ pub enum ValueKind {
     Bool,
     /// One of a few words.
     Choice(&'static [&'static str]),
-    /// `path[#field][@version]`.
-    SecretRef,
+    /// `path[#field][@version]`, or several of them with aliases.
+    SecretSource,
     /// `path#field[@version]`.
     FieldRef,
     /// `engine=E role=R [ttl=D]`.
@@ -34,6 +35,8 @@ pub enum ValueKind {
     RelativeFile,
     /// A file format.
     Format,
+    /// The encoding of a field.
+    Encoding,
     /// A minijinja template.
     Template,
     /// An octal file mode.
@@ -84,12 +87,15 @@ impl ValueKind {
         Cow::Borrowed(match self {
             Self::Bool => "true or false",
             Self::Choice(words) => return Cow::Owned(words.join(", ")),
-            Self::SecretRef => SecretRef::ALLOWED,
+            Self::SecretSource => SecretSource::ALLOWED,
             Self::FieldRef => "path#field[@version]: a variable holds one field",
             Self::DynamicRef => DynamicRef::ALLOWED,
             Self::RelativeFile => RelativeFile::ALLOWED,
             Self::Format => Format::ALLOWED,
-            Self::Template => "a minijinja template over data, version and path",
+            Self::Encoding => Encoding::ALLOWED,
+            Self::Template => {
+                "a minijinja template over data, version and path; of several secrets over secrets.<alias>.data"
+            }
             Self::FileMode => FileMode::ALLOWED,
             Self::Selection => "*, a comma list of container names, or nothing",
             Self::MountPath => MountPath::ALLOWED,
@@ -117,6 +123,7 @@ impl ValueKind {
             Self::Bool => serde_json::json!({"type": "string", "enum": ["true", "false"]}),
             Self::Choice(words) => serde_json::json!({"type": "string", "enum": words}),
             Self::Format => serde_json::json!({"type": "string", "enum": Format::ALL.map(Format::name)}),
+            Self::Encoding => serde_json::json!({"type": "string", "enum": [Encoding::Base64.to_string()]}),
             Self::Duration => serde_json::json!({"type": "string", "pattern": "^[0-9]+[smhd]$"}),
             Self::FileMode => serde_json::json!({"type": "string", "pattern": "^(0o?)?[0-7]{3}$"}),
             Self::Number { .. } => serde_json::json!({"type": "string", "pattern": "^[0-9]+$"}),
