@@ -55,26 +55,25 @@ pub(crate) fn compose<'a>(
     let mut composition = Composition::default();
     for spec in &wanted.files {
         let composed = match &spec.source {
-            Source::Secret(secret) => match answers.get(&Key::of(secret)) {
-                None => continue,
-                Some(Err(failure)) => Err(failure.clone()),
-                Some(Ok(answer)) => {
-                    // For each file anew: all trees at once would take many times the memory of the files.
-                    let content = Content {
-                        path: secret.path.as_str(),
-                        version: Some(answer.version),
-                        data: &answer.data.object(),
-                        field: secret.field.as_ref(),
-                    };
-                    composed(spec, content)
+            Source::Secrets(source) => {
+                let read: Option<Result<Vec<_>, _>> =
+                    source.secrets().map(|secret| answers.get(&Key::of(secret)).map(Result::as_ref)).collect();
+                match read {
+                    None => continue,
+                    Some(Err(failure)) => Err(failure.clone()),
+                    Some(Ok(secrets)) => {
+                        let contents: Vec<_> = secrets
+                            .into_iter()
+                            .map(|secret| Content { version: Some(secret.version), data: &secret.data })
+                            .collect();
+                        composed(spec, &contents)
+                    }
                 }
-            },
+            }
             Source::Lease(dynamic) => match leases.get(dynamic) {
                 None => continue,
                 Some(lease) => {
-                    let path = format!("{}/{}", dynamic.engine, dynamic.role);
-                    let data = lease.credentials.object();
-                    composed(spec, Content { path: &path, version: None, data: &data, field: None })
+                    composed(spec, &[Content { version: None, data: &lease.credentials }])
                 }
             },
         };
@@ -87,9 +86,9 @@ pub(crate) fn compose<'a>(
     composition
 }
 
-fn composed<'a>(spec: &'a FileSpec, content: Content<'_>) -> Result<Composed<'a>, Failure> {
-    let FileSpec { source, file, mode, style } = spec;
-    let bytes = render::render(style, content)
+fn composed<'a>(spec: &'a FileSpec, contents: &[Content<'_>]) -> Result<Composed<'a>, Failure> {
+    let FileSpec { source, file, mode, .. } = spec;
+    let bytes = render::render(spec, contents)
         .map_err(|error| Failure::of_render(format_args!("{source} -> {file}"), &error))?;
     Ok(Composed { target: file, mode: *mode, bytes })
 }
@@ -108,7 +107,7 @@ fn compose_variables<'a>(
         let Some(answer) = answers.get(&Key::of(&mapping.secret)) else { return };
         let line = answer.as_ref().map_err(Clone::clone).and_then(|Secret { data, .. }| {
             let field = mapping.secret.field.as_ref().expect("the grammar of variables asks for a field");
-            render::variable_line(&mapping.variable, &data.object(), field)
+            render::variable_line(&mapping.variable, data, field)
                 .map_err(|error| Failure::of_render(mapping, &error))
         });
         match line {

@@ -63,7 +63,7 @@ impl Wanted {
 
     /// Those that stay when leases are given back.
     pub(crate) fn lasting_targets(&self) -> impl Iterator<Item = &TargetFile> {
-        let of_secrets = self.files.iter().filter(|spec| matches!(spec.source, Source::Secret(_)));
+        let of_secrets = self.files.iter().filter(|spec| matches!(spec.source, Source::Secrets(_)));
         of_secrets.map(|spec| &spec.file).chain(&self.variables_file)
     }
 }

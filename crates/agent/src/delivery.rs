@@ -61,10 +61,10 @@ impl Delivery {
     pub(crate) fn keys(&self) -> BTreeSet<Key> {
         let wanted = &self.config.wanted;
         let of_files = wanted.files.iter().filter_map(|spec| match &spec.source {
-            Source::Secret(secret) => Some(Key::of(secret)),
+            Source::Secrets(source) => Some(source.secrets().map(Key::of)),
             Source::Lease(_) => None,
         });
-        of_files.chain(wanted.variables.iter().map(|mapping| Key::of(&mapping.secret))).collect()
+        of_files.flatten().chain(wanted.variables.iter().map(|mapping| Key::of(&mapping.secret))).collect()
     }
 
     /// Every secret of the variables' file.
@@ -76,7 +76,7 @@ impl Delivery {
     pub(crate) fn dynamics(&self) -> BTreeSet<DynamicRef> {
         let sources = self.config.wanted.files.iter().map(|spec| &spec.source);
         let dynamics = sources.filter_map(|source| match source {
-            Source::Secret(_) => None,
+            Source::Secrets(_) => None,
             Source::Lease(dynamic) => Some(dynamic.clone()),
         });
         dynamics.collect()
