@@ -1,7 +1,6 @@
 //! The flags of `serve`.
 
 use std::{
-    fs,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
