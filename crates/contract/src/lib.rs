@@ -16,14 +16,17 @@ mod file;
 mod format;
 mod mapping;
 mod mode;
+mod reload_url;
 mod secret_path;
 mod signal;
 mod source;
 mod template;
+mod trust;
 mod value;
 mod variable;
 
 pub mod env;
+pub mod memory;
 pub mod names;
 
 pub use duration::{Duration, DurationError, DurationFault};
@@ -41,6 +44,7 @@ pub use mapping::{
     SecretMapping, VariableMapping, parse_dynamic, parse_secrets, parse_variables,
 };
 pub use mode::{FileMode, FileModeError, FileModeFault};
+pub use reload_url::{ReloadUrl, ReloadUrlError, ReloadUrlFault};
 pub use secret_path::{SecretPath, SecretPathError, SecretPathFault};
 pub use signal::{Signal, SignalError, SignalFault};
 pub use source::{
@@ -48,5 +52,6 @@ pub use source::{
     SecretSourceErrors,
 };
 pub use template::{TEMPLATE_MAX_BYTES, TEMPLATE_MAX_OPERATORS, TemplateSizeError, check_template_size};
+pub use trust::{TrustPolicy, TrustPolicyError};
 pub use value::{escape_env_value, expand_env_value};
 pub use variable::{VariableName, VariableNameError};
