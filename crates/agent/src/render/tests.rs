@@ -206,7 +206,7 @@ fn base64_becomes_bytes() {
         let data = json!({ "k": text }).to_string();
         assert_eq!(text_of("a/b#k -> /f encoding=base64", &[&data]).unwrap(), expected);
     }
-    for value in [json!("hunter2!"), json!("YQ="), json!("YR=="), json!("a"), json!("-/AA"), json!({"a": 1})] {
+    for value in [json!("hunter2!"), json!("YQ==="), json!("YR=="), json!("a"), json!("-/AA"), json!({"a": 1})] {
         let data = json!({ "k": value }).to_string();
         let error = text_of("a/b#k -> /f encoding=base64", &[&data]).unwrap_err();
         assert_eq!(
@@ -277,7 +277,7 @@ fn a_template_that_names_nothing_is_an_error_without_its_text() {
 fn a_template_is_bounded_in_work_and_output() {
     let endless = "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}";
     assert_eq!(templated(endless, &json!({})), Err(TemplateError::OutOfFuel.into()));
-    let large = json!({"a": "x".repeat(1024 * 1024)});
+    let large = json!({"a": "x".repeat(1_000_000)});
     let copies = "{% for i in range(5) %}{{ data.a }}{% endfor %}";
     assert_eq!(templated(copies, &large), Err(TemplateError::TooMuchOutput.into()));
     for growing in [
@@ -296,6 +296,7 @@ fn a_template_is_bounded_in_work_and_output() {
         "{% set ns = namespace(s=[1]) %}{% for i in range(40) %}{% set ns.s = [ns.s, ns.s] %}{% endfor %}{{ ns.s }}",
         "{% set ns = namespace(s=[1]) %}{% for i in range(40) %}{% set ns.s = [ns.s, ns.s] %}{% endfor %}{{ ns.s | tojson | length }}",
         "{% set ns = namespace(s=[1]) %}{% for i in range(40) %}{% set ns.s = {'a': ns.s, 'b': ns.s} %}{% endfor %}{{ ns.s | string | length }}",
+        "{% set ns = namespace(s=[1]) %}{% for i in range(99999) %}{% set ns.s = [ns.s] %}{% endfor %}",
         "{% set ns = namespace(s=[1]) %}{% for i in range(200) %}{% set ns.s = [ns.s] %}{% endfor %}{{ ns.s | tojson }}",
     ] {
         let error = templated(growing, &json!({})).unwrap_err();
