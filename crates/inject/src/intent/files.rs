@@ -73,15 +73,6 @@ pub(super) fn resolve(draft: &Draft, only_reader: bool, findings: &mut Findings<
             let mut mapping = DynamicMapping { dynamic: dynamic.clone(), file, options };
             contradictions(name, mapping.faults(), findings);
             raw_of_whole(name, &mapping.options, findings);
-            if mapping.options.optional {
-                findings.named_problem(
-                    Code::FormatConflict,
-                    Some(format!("secret-optional-{name}")),
-                    Some("true"),
-                    "dynamic credentials are generated, so there is no secret that may be missing",
-                    "remove this annotation; fail-open starts the application without what could not be had",
-                );
-            }
             without_default(&mut mapping.options, Format::Json);
             Some(mapping)
         })
@@ -210,6 +201,11 @@ fn contradictions(name: &str, faults: Vec<MappingFault>, findings: &mut Findings
                 "secret-format-",
                 format!("{format} writes one line for each alias, and {alias} names a whole secret"),
                 format!("write {alias}=path#field, choose json or yaml, or write a template"),
+            ),
+            MappingFault::OptionalLease => (
+                "secret-optional-",
+                "dynamic credentials are generated, so there is no secret that may be missing".to_owned(),
+                "remove this annotation; fail-open starts the application without what could not be had".to_owned(),
             ),
             other => ("inject-secret-", other.to_string(), "correct the annotation".to_owned()),
         };
