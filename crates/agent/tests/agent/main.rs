@@ -7,6 +7,7 @@ mod events;
 mod hostile;
 mod init;
 mod logs;
+mod memory;
 mod process;
 mod reload;
 mod sidecar;
