@@ -1,12 +1,12 @@
 //! The agent's configuration: its environment, read into types that cannot be wrong, or all that is wrong with it.
 
-use std::{fmt::Display, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{fmt::Display, fs, net::SocketAddr, path::PathBuf, time::Duration};
 
-use scaivault_client::{Address, Login, PlainHttp, Proxy, TenantId};
+use scaivault_client::{Address, Login, PlainHttp, Proxy, TenantId, Trust};
 use scaivault_contract::{
     Duration as ContractDuration, MappingErrors, ReloadUrl, Signal, TargetFile, VariableMapping, conflicts, env,
     is_at_or_below,
-    names::{CREDENTIALS_DIR, TOKEN_DIR},
+    names::{CREDENTIALS_DIR, SIDECAR_CONTAINER, TOKEN_DIR},
     parse_dynamic, parse_secrets, parse_variables,
 };
 
@@ -17,6 +17,9 @@ mod problem;
 
 pub(crate) use file::{FileSpec, Source, Style};
 pub(crate) use problem::{Problem, Problems};
+
+/// The host name of this container, which is the pod's name unless the pod is in the node's network.
+const HOST_NAME: &str = "/proc/sys/kernel/hostname";
 
 /// Which container of the pod this is: they read different variables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,12 +63,6 @@ impl Wanted {
     pub(crate) fn targets(&self) -> impl Iterator<Item = &TargetFile> {
         self.files.iter().map(|spec| &spec.file).chain(&self.variables_file)
     }
-
-    /// Those that stay when leases are given back.
-    pub(crate) fn lasting_targets(&self) -> impl Iterator<Item = &TargetFile> {
-        let of_secrets = self.files.iter().filter(|spec| matches!(spec.source, Source::Secret(_)));
-        of_secrets.map(|spec| &spec.file).chain(&self.variables_file)
-    }
 }
 
 /// How ScaiVault is reached.
@@ -75,8 +72,8 @@ pub(crate) struct Server {
     pub(crate) address: Address,
     /// How the agent says who it is.
     pub(crate) login: Login,
-    /// PEM file with the authorities to trust instead of the built-in ones.
-    pub(crate) ca_file: Option<PathBuf>,
+    /// Whose certificates are believed.
+    pub(crate) trust: Trust,
     /// The proxy in between.
     pub(crate) proxy: Option<Proxy>,
     /// The tenant to act in; none for the identity's own.
@@ -96,8 +93,16 @@ pub(crate) struct Upkeep {
     pub(crate) revoke_delay: Duration,
     /// Where metrics are served.
     pub(crate) metrics_listen: Option<SocketAddr>,
-    /// Name of the pod.
-    pub(crate) pod: String,
+    /// The pod's name. Only the injector or a manifest knows it for sure: the host name may be the node's.
+    pub(crate) pod: Option<String>,
+}
+
+impl Upkeep {
+    /// The name of the subscription to events.
+    pub(crate) fn subscription_name(&self) -> String {
+        let pod = self.pod.clone().or_else(|| fs::read_to_string(HOST_NAME).ok()).unwrap_or_default();
+        format!("{SIDECAR_CONTAINER}/{}", pod.trim())
+    }
 }
 
 /// How the application is notified of a change.
@@ -189,10 +194,15 @@ fn server(reader: &mut Reader<'_>) -> Server {
         PlainHttp::LoopbackOnly
     };
     let address = |text: &str| Address::new(text, plain_http);
+    let file = reader.path(env::SCAIVAULT_CA_FILE);
+    let private = Trust { public: file.is_none(), file };
+    let trust = trust(reader, env::SCAIVAULT_TRUST, &private).unwrap_or_else(|| private.clone());
+    let scaikey_trust = self::trust(reader, env::SCAIKEY_TRUST, &private).unwrap_or_else(|| trust.clone());
     let login = match reader.path(env::SCAIVAULT_CREDENTIALS_DIR) {
         Some(directory) => Login::ClientCredentials {
             directory,
             token_url: reader.or_default(env::SCAIKEY_TOKEN_URL, address),
+            trust: scaikey_trust,
         },
         None => Login::Exchange {
             token_file: PathBuf::from(reader.text(env::SCAIVAULT_TOKEN_FILE)),
@@ -207,10 +217,21 @@ fn server(reader: &mut Reader<'_>) -> Server {
     Server {
         address: reader.or_default(env::SCAIVAULT_URL, address),
         login,
-        ca_file: reader.path(env::SCAIVAULT_CA_FILE),
+        trust,
         proxy,
         tenant: reader.optional(env::SCAIVAULT_TENANT_ID, str::parse::<TenantId>),
     }
+}
+
+/// Whose certificates are believed, by the word of the variable `name`; none if it is not set.
+fn trust(reader: &mut Reader<'_>, name: &'static str, private: &Trust) -> Option<Trust> {
+    reader.optional(name, |word| match (word, &private.file) {
+        ("public", _) => Ok(Trust { file: None, public: true }),
+        ("private" | "both", None) => Err("it needs the authorities in SCAIVAULT_CA_FILE; set it too"),
+        ("private", file) => Ok(Trust { file: file.clone(), public: false }),
+        ("both", file) => Ok(Trust { file: file.clone(), public: true }),
+        _ => Err("allowed are private, public and both"),
+    })
 }
 
 fn upkeep(reader: &mut Reader<'_>) -> Upkeep {
@@ -224,8 +245,7 @@ fn upkeep(reader: &mut Reader<'_>) -> Upkeep {
         metrics_listen: reader.optional(env::SCAIVAULT_METRICS_LISTEN, |text| {
             text.parse().map_err(|_| "it is not an address and a port, such as 0.0.0.0:9102")
         }),
-        // A pod's host name is its own name, unless its manifest says otherwise.
-        pod: reader.environment.given(env::SCAIVAULT_POD).map_or_else(host_name, str::to_owned),
+        pod: reader.optional(env::SCAIVAULT_POD, pod_name),
     }
 }
 
@@ -249,10 +269,6 @@ fn reload(reader: &mut Reader<'_>) -> Option<Reload> {
     by_signal.or(url.map(Reload::Post))
 }
 
-fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
-}
-
 fn positive(text: &str) -> Result<Duration, scaivault_contract::DurationError> {
     text.parse::<ContractDuration>().map(ContractDuration::to_std)
 }
@@ -262,6 +278,14 @@ fn boolean(text: &str) -> Result<bool, &'static str> {
         _ if text.eq_ignore_ascii_case("true") => Ok(true),
         _ if text.eq_ignore_ascii_case("false") => Ok(false),
         _ => Err("it is neither true nor false"),
+    }
+}
+
+fn pod_name(text: &str) -> Result<String, &'static str> {
+    let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte);
+    match text.len() <= 253 && text.bytes().all(is_allowed) {
+        true => Ok(text.to_owned()),
+        false => Err("it is not the name of a pod; take it from the field metadata.name"),
     }
 }
 

@@ -3,9 +3,10 @@
 
 use std::{fs::OpenOptions, io::Write as _, path::Path, process::ExitCode};
 
+use scaivault_client::SetupError;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::{config::Problems, delivery::DeliveryError, failure::Failures};
+use crate::{config::Problems, failure::Failures, sink::SinkError, state::StateError};
 
 /// Where the kubelet reads the termination message: the default of `terminationMessagePath`.
 const MESSAGE_FILE: &str = "/dev/termination-log";
@@ -77,9 +78,21 @@ impl From<Problems> for Ending {
     }
 }
 
-impl From<DeliveryError> for Ending {
-    fn from(error: DeliveryError) -> Self {
-        Self { exit: error.exit(), message: error.to_string() }
+impl From<SetupError> for Ending {
+    fn from(error: SetupError) -> Self {
+        Self { exit: Exit::Invalid, message: error.to_string() }
+    }
+}
+
+impl From<StateError> for Ending {
+    fn from(error: StateError) -> Self {
+        Self { exit: Exit::Failed, message: error.to_string() }
+    }
+}
+
+impl From<SinkError> for Ending {
+    fn from(error: SinkError) -> Self {
+        Self { exit: Exit::Failed, message: error.to_string() }
     }
 }
 

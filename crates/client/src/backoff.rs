@@ -28,6 +28,11 @@ impl Backoff {
         Self { first, max, failures: 0, is_once_spent: false, due: None }
     }
 
+    /// Continues after `failures` in an earlier process, with the next attempt `due`.
+    pub fn resumed(first: Duration, max: Duration, failures: u32, due: Instant) -> Self {
+        Self { failures, due: Some(due), ..Self::new(first, max) }
+    }
+
     /// The time of the next attempt; none if no attempt is scheduled.
     pub fn due(&self) -> Option<Instant> {
         self.due

@@ -40,10 +40,6 @@ pub const HEALTHZ_COMMAND: &str = "healthz";
 /// How long either gate outlives `FETCH_TIMEOUT`, seconds: the agent gives up first, so that its own message is seen.
 pub const GATE_SPARE_SECONDS: u64 = 10;
 
-/// What the files must leave of the memory limit to the agent itself, in mebibytes: `limits-memory` is at least
-/// `volume-size-limit` and this.
-pub const AGENT_RESERVE_MEBIBYTES: u32 = 16;
-
 /// Where the secrets' files are mounted unless `mount-path` says otherwise.
 pub const DEFAULT_MOUNT_PATH: &str = "/run/secrets";
 /// Directory of the projected token in the agent's containers.

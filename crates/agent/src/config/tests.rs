@@ -137,6 +137,45 @@ fn a_tenant_is_named_by_an_identifier() {
 }
 
 #[test]
+fn each_server_has_its_authorities() {
+    let trust = |file: bool, vault: &str, scaikey: &str| {
+        let variables = [
+            (env::SECRETS, "a/b -> /run/b"),
+            (env::SCAIVAULT_CREDENTIALS_DIR, "/credentials"),
+            (env::SCAIVAULT_TRUST, vault),
+            (env::SCAIKEY_TRUST, scaikey),
+            (env::SCAIVAULT_CA_FILE, if file { "/ca.crt" } else { "" }),
+        ];
+        read(Container::Init, variables).map(|config| {
+            let Login::ClientCredentials { trust, .. } = config.server.login else { panic!("another login") };
+            [config.server.trust, trust]
+        })
+    };
+    let public = Trust { file: None, public: true };
+    let private = Trust { file: Some("/ca.crt".into()), public: false };
+    let both = Trust { public: true, ..private.clone() };
+    for (file, vault, scaikey, expected) in [
+        (false, "", "", [&public, &public]),
+        (true, "", "", [&private, &private]),
+        (true, "private", "public", [&private, &public]),
+        (true, "both", "", [&both, &both]),
+        (true, "", "both", [&private, &both]),
+        (true, "public", "private", [&public, &private]),
+        (false, "public", "", [&public, &public]),
+    ] {
+        assert_eq!(trust(file, vault, scaikey).unwrap().each_ref(), expected, "{file} {vault} {scaikey}");
+    }
+    for (file, word, expected) in [
+        (false, "both", "SCAIVAULT_TRUST: it needs the authorities in SCAIVAULT_CA_FILE"),
+        (false, "private", "SCAIVAULT_TRUST: it needs the authorities in SCAIVAULT_CA_FILE"),
+        (true, "all", "SCAIVAULT_TRUST: allowed are private, public and both"),
+    ] {
+        let problems = trust(file, word, "").unwrap_err().to_string();
+        assert!(problems.starts_with(expected), "{problems}");
+    }
+}
+
+#[test]
 fn client_credentials_go_before_the_exchange() {
     let config = read(
         Container::Init,
@@ -146,6 +185,7 @@ fn client_credentials_go_before_the_exchange() {
     let login = Login::ClientCredentials {
         directory: "/credentials".into(),
         token_url: Address::new("https://scaikey.scailabs.ai/oauth/token", PlainHttp::LoopbackOnly).unwrap(),
+        trust: Trust { file: None, public: true },
     };
     assert_eq!(config.server.login, login);
 }

@@ -72,7 +72,7 @@ impl Sidecar {
     /// of what an earlier start wrote and could not tell any more.
     pub(super) fn begin_notifying(&mut self, is_running: bool) {
         if !is_running {
-            self.set_told();
+            self.delivery.set_told();
         } else if !self.delivery.sink.is_told() {
             self.notifier.owe();
         }
@@ -100,7 +100,7 @@ impl Sidecar {
                     attempts.start(Instant::now());
                 } else {
                     attempts.succeeded();
-                    self.set_told();
+                    self.delivery.set_told();
                 }
             }
             Err(error) => {
@@ -112,13 +112,6 @@ impl Sidecar {
                 }
                 attempts.failed(Instant::now(), Retry::Backoff);
             }
-        }
-    }
-
-    /// Marks the files as those that the application knows: a next start does not need to notify it.
-    fn set_told(&self) {
-        if let Err(error) = self.delivery.sink.set_told() {
-            tracing::warn!(%error, "not marked as notified; a restart notifies the application again");
         }
     }
 }

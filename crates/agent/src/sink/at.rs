@@ -35,6 +35,7 @@ pub(super) fn open_dir(dir: impl AsFd, name: impl AsRef<Path>) -> Result<OwnedFd
 /// Makes a directory with these permission bits and opens it.
 pub(super) fn make_dir(dir: impl AsFd, name: impl AsRef<Path>, mode: u32) -> Result<OwnedFd> {
     let (dir, name) = (dir.as_fd(), name.as_ref());
+    before_change()?;
     fs::mkdirat(dir, name, Mode::from_raw_mode(mode))?;
     let made = open_dir(dir, name)?;
     fs::fchmod(&made, Mode::from_raw_mode(mode))?;
@@ -68,7 +69,9 @@ fn fill(
     write: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> Result<()> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::WRONLY | OFlags::CLOEXEC;
+    before_change()?;
     let mut file = File::from(fs::openat(dir, name.as_ref(), flags, Mode::RUSR | Mode::WUSR)?);
+    before_change()?;
     write(&mut file).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
     fs::fchmod(&file, Mode::from_raw_mode(mode))?;
     // Costs nothing in memory; on a disk it keeps a power loss from leaving an empty file behind a complete generation.
@@ -140,18 +143,33 @@ fn remove_to_depth(dir: BorrowedFd<'_>, name: &str, depth: u32) -> Result<()> {
     for entry in entries(&tree)? {
         match entry? {
             (entry, FileType::Directory) => remove_to_depth(tree.as_fd(), &entry, depth)?,
-            (entry, _) => fs::unlinkat(&tree, &entry, AtFlags::empty())?,
+            (entry, _) => remove_file(&tree, &entry)?,
         }
     }
+    before_change()?;
     fs::unlinkat(dir, name, AtFlags::REMOVEDIR)
 }
 
-/// Removes a file, where it is there.
-pub(super) fn remove_file(dir: impl AsFd, name: &str) -> Result<()> {
-    match fs::unlinkat(dir, name, AtFlags::empty()) {
+/// Removes a file or a link, where it is there.
+pub(super) fn remove_file(dir: impl AsFd, name: impl AsRef<Path>) -> Result<()> {
+    before_change()?;
+    match fs::unlinkat(dir, name.as_ref(), AtFlags::empty()) {
         Err(Errno::NOENT) => Ok(()),
         removed => removed,
     }
+}
+
+/// Gives a file a second name in another directory.
+pub(super) fn link_file(from: impl AsFd, to: impl AsFd, name: &str) -> Result<()> {
+    before_change()?;
+    fs::linkat(from, name, to, name, AtFlags::empty())
+}
+
+/// Puts a file in place of another one.
+pub(super) fn rename(dir: impl AsFd, from: &str, to: &str) -> Result<()> {
+    let dir = dir.as_fd();
+    before_change()?;
+    fs::renameat(dir, from, dir, to)
 }
 
 /// The text of a link; none where there is no link.
@@ -159,13 +177,29 @@ pub(super) fn link_target(dir: impl AsFd, name: &str) -> Option<String> {
     fs::readlinkat(dir, name, Vec::new()).ok()?.into_string().ok()
 }
 
+/// Makes a link where nothing stands.
+pub(super) fn make_link(dir: impl AsFd, target: &str, name: &str) -> Result<()> {
+    before_change()?;
+    fs::symlinkat(target, dir, name)
+}
+
 /// Puts a link in place of whatever file or link stands at a name, in one step.
 pub(super) fn replace_link(dir: impl AsFd, target: &str, name: &str, temporary: &str) -> Result<()> {
     let dir = dir.as_fd();
     remove_file(dir, temporary)?;
-    fs::symlinkat(target, dir, temporary)?;
-    fs::renameat(dir, temporary, dir, name).inspect_err(|_| {
+    make_link(dir, target, temporary)?;
+    rename(dir, temporary, name).inspect_err(|_| {
         // Best effort: the next write removes it too.
-        let _ = fs::unlinkat(dir, temporary, AtFlags::empty());
+        let _ = remove_file(dir, temporary);
     })
 }
+
+/// Stands before each change on the disk, so that a test can end them at any.
+#[cfg(not(test))]
+#[expect(clippy::unnecessary_wraps, reason = "in tests it fails")]
+fn before_change() -> Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+use super::tests::before_change;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use rustix::fs::{fstatfs, fstatvfs};
-use scaivault_contract::names::AGENT_RESERVE_MEBIBYTES;
+use scaivault_contract::memory::AGENT_MEMORY_MIB;
 
 use super::SinkError;
 
@@ -73,6 +73,6 @@ fn memory_left(cgroup: &Path, limit: &str) -> Option<u64> {
     let stat = std_fs::read_to_string(cgroup.join("memory.stat")).unwrap_or_default();
     let files = stat.lines().find_map(|line| line.strip_prefix("shmem ")?.parse().ok()).unwrap_or(0);
     // Of a limit that was set without regard to the files half is left to them: it was enough before.
-    let reserve = (u64::from(AGENT_RESERVE_MEBIBYTES) << 20).min(limit / 2);
+    let reserve = (u64::from(AGENT_MEMORY_MIB) << 20).min(limit / 2);
     Some((limit - reserve).saturating_sub(files))
 }

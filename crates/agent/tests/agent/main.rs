@@ -6,6 +6,8 @@ mod codes;
 mod events;
 mod hostile;
 mod init;
+mod leases;
+mod reads;
 mod logs;
 mod memory;
 mod process;

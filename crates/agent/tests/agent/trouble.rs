@@ -173,7 +173,7 @@ async fn a_sidecar_that_starts_anew_in_an_outage_keeps_what_a_start_without_all_
     sidecar.kill().await.unwrap();
     pod.vault.add_fault(Fault::always(Route::Read, "service_unavailable"));
     let sidecar = Sidecar::start(&pod, &variables);
-    sidecar.line("secrets written").await;
+    sidecar.line("keeping the file as it is").await;
     assert_eq!(fs::read_to_string(&variables_file).unwrap(), "KEY='sk-swordfish'\n");
     sidecar.end().await.check(0, &[]);
 }

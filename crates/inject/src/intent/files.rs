@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use scaivault_contract::{
-    DynamicMapping, FileMode, FileOptions, Format, MAPPINGS_LIMIT, RelativeFile, SecretMapping, TargetFile,
-    conflicts,
+    DynamicMapping, FileMode, FileOptions, Format, MAPPINGS_LIMIT, RelativeFile, SecretMapping, SecretSource,
+    TargetFile, conflicts,
 };
 
 use super::Findings;
@@ -54,7 +54,7 @@ pub(super) fn resolve(draft: &Draft, only_reader: bool, findings: &mut Findings<
         .filter_map(|(name, secret)| {
             let file = target("inject-secret-", name, findings)?;
             let options = options(draft, name, secret.field.is_some(), only_reader, findings);
-            Some(SecretMapping { secret: secret.clone(), file, options })
+            Some(SecretMapping { source: SecretSource::Single(secret.clone()), file, options })
         })
         .collect();
     let dynamic: Vec<DynamicMapping> = draft
@@ -175,6 +175,8 @@ fn options(
         // What is the agent's default is not written.
         format: format.filter(|format| *format != default_format),
         mode: Some(mode.unwrap_or(default_mode)).filter(|mode| *mode != FileMode::DEFAULT),
+        encoding: None,
+        optional: false,
         template,
     }
 }
