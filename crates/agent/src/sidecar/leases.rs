@@ -19,8 +19,10 @@ use crate::{
 
 /// How long the sidecar sleeps at most while it holds leases: their times are wall-clock times, and a clock may be set.
 const LOOK: Duration = Duration::from_mins(1);
-/// The first and the longest pause after a renewal or generation that failed. A term of a minute has room for five attempts.
+/// The first and the longest pause after a renewal or generation that failed.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// The part of what is left of a lease that is the longest pause.
+const PART: u32 = 4;
 /// The longest pause that ScaiVault can ask for if there is no lease: the application has no database.
 const ASKED_LIMIT: Duration = Duration::from_mins(1);
 /// The pause between two generations: each makes a user in a database, whatever the answers say about its life.
@@ -141,11 +143,22 @@ impl Sidecar {
         self.metrics.failed(metrics::class(error.class()), SystemTime::now());
         let lease = self.delivery.leases.get(dynamic);
         let left = lease.and_then(|lease| lease.ends.duration_since(SystemTime::now()).ok());
-        let backoff = self.lease_failures.entry(dynamic.clone()).or_insert(Backoff::new(PAUSE.0, PAUSE.1));
-        // What is asked for is obeyed, but not until the lease has lapsed. No failure is final: people mend policies.
-        let retry = error.retry().asked().map_or(Retry::Backoff, Retry::After);
-        backoff.failed(Instant::now(), retry.at_most(left.map_or(ASKED_LIMIT, |left| left / 2)));
+        let failed = self.lease_failures.get(dynamic);
+        let next = after_failure(failed, error.retry(), left, Instant::now());
+        self.lease_failures.insert(dynamic.clone(), next);
     }
+}
+
+/// When to try again after a failure at `now`, with `left` of the lease, so that it is tried some times more before it ends.
+fn after_failure(failed: Option<&Backoff>, retry: Retry, left: Option<Duration>, now: Instant) -> Backoff {
+    // One that has ended is nobody's hurry any more.
+    let left = left.filter(|left| !left.is_zero());
+    let longest = left.map_or(PAUSE.1, |left| (left / PART).clamp(PAUSE.0, PAUSE.1));
+    let mut backoff = Backoff::resumed(PAUSE.0, longest, failed.map_or(0, Backoff::failures), now);
+    // What is asked for is obeyed, but not until the lease has lapsed. No failure is final: people mend policies.
+    let retry = retry.asked().map_or(Retry::Backoff, Retry::After);
+    backoff.failed(now, retry.at_most(left.map_or(ASKED_LIMIT, |left| left / 2)));
+    backoff
 }
 
 /// Whether ScaiVault has refused a renewal for good because of the lease: not because of the login, and not somebody else
@@ -162,6 +175,35 @@ mod tests {
     use scaivault_client::{ErrorCode, ErrorKind, Operation, Refusal};
 
     use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_lease_that_ends_soon_is_tried_some_times_more() {
+        let start = Instant::now();
+        // The last third of 45 s.
+        let (mut failed, mut now, mut attempts) = (None, start, 0);
+        while now < start + 15 * SECOND {
+            let backoff = after_failure(failed.as_ref(), Retry::Backoff, Some(start + 15 * SECOND - now), now);
+            now = backoff.due().unwrap();
+            failed = Some(backoff);
+            attempts += 1;
+        }
+        assert!((5..=20).contains(&attempts), "{attempts}");
+    }
+
+    #[test]
+    fn a_requested_pause_is_obeyed_but_not_until_the_lease_has_lapsed() {
+        let now = Instant::now();
+        let pause = |asked: u32, left: Option<u32>| {
+            let left = left.map(|left| left * SECOND);
+            (after_failure(None, Retry::After(asked * SECOND), left, now).due().unwrap() - now).as_secs()
+        };
+        assert!((60..=66).contains(&pause(60, Some(3600))));
+        assert!((300..=330).contains(&pause(3600, Some(600))));
+        assert!((60..=66).contains(&pause(3600, None)));
+        assert_eq!(pause(0, Some(0)), 0);
+    }
 
     #[test]
     fn only_scaivault_itself_refuses_a_renewal_for_good() {
