@@ -8,6 +8,7 @@ mod hostile;
 mod init;
 mod leases;
 mod logs;
+mod memory;
 mod process;
 mod reads;
 mod reload;

@@ -306,7 +306,7 @@ async fn the_termination_message_is_there_before_leases_are_given_back() {
 /// first moment. The agent's name is looked at first: before, the process is the neighbour's own.
 const NEIGHBOUR: &str = r#"
 for round in $(seq 20); do
-  setpriv --bounding-set=-all,+kill --inh-caps=-all "$0" sidecar 2> /dev/null &
+  setpriv --bounding-set=-all,+kill --inh-caps=-all sh -c 'exec "$0" sidecar' "$0" 2> /dev/null &
   while read name < /proc/$!/comm; do
     [ "$name" = scaivault-agent ] || continue
     for file in mem environ maps root/etc/passwd fd/0; do
