@@ -68,7 +68,7 @@ async fn a_throttled_read_is_not_sent_again_before_the_server_wants() {
     let watch = pod.mapping(&[("app/stripe#key", "key")]);
     let dynamic = pod.mapping(&[("engine=postgres role=readonly ttl=6s", "db.json")]);
     let variables =
-        [("WATCH_PATHS", watch.as_str()), ("DYNAMIC", dynamic.as_str()), ("REFRESH_INTERVAL", "1s")];
+        [("WATCH_PATHS", watch.as_str()), ("DYNAMIC", dynamic.as_str()), ("REFRESH_INTERVAL", "12s")];
     let sidecar = start(&mut pod.agent("sidecar", &variables));
     until(|| pod.secret("key").is_some()).await;
     let refuse = Effect::Refuse { code: "rate_limited".to_owned(), retry_after: Some(3600) };
