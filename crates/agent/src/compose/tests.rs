@@ -23,7 +23,7 @@ fn denied() -> Result<Secret, Failure> {
 }
 
 fn absent() -> Result<Secret, Failure> {
-    Err(Failure::of_render("a/two", &RenderError::NoField { field: "x".to_owned(), present: String::new() }))
+    Err(Failure::of_render("a/two", &RenderError::NoField { secret: "it".to_owned(), field: "x".to_owned(), present: String::new() }))
 }
 
 fn key(text: &str) -> Key {
@@ -158,7 +158,8 @@ fn leases_are_written_by_themselves() {
     let credentials = SecretData::new(r#"{"username":"u"}"#).unwrap();
     let lease = Lease { id: "lease_1".parse().unwrap(), credentials, term };
     let lease = HeldLease::generated(lease, SystemTime::UNIX_EPOCH);
-    let leases = Leases::from_iter([("engine=e role=r".parse().unwrap(), lease)]);
+    let mut leases = Leases::default();
+    leases.insert("engine=e role=r".parse().unwrap(), lease, tokio::time::Instant::now());
     let mut files = Vec::new();
     let failures = compose_leases(wanted, &leases, |target, _mode, bytes| {
         files.push(format!("{}: {}", target.as_str(), String::from_utf8_lossy(bytes)));
