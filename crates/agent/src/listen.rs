@@ -16,8 +16,8 @@ use tokio::{
 mod cursor;
 mod quiet;
 
-pub(crate) use cursor::{Announced, Changes};
 use cursor::Cursor;
+pub(crate) use cursor::{Announced, Changes};
 use quiet::{Quiet, Step};
 
 /// The most events that are kept for the agent: each only says that a secret is to be read again.
@@ -73,8 +73,7 @@ pub(crate) async fn listen(
     };
     let is_adopting = kept.is_none() && may_have_left;
     let (subscription, cursor) = (kept, Cursor::default());
-    let mut listener =
-        Listener { client, new, heard, subscription, cursor, is_hearing: false, codeless: 0 };
+    let mut listener = Listener { client, new, heard, subscription, cursor, is_hearing: false, codeless: 0 };
     let mut quiet = Quiet::default();
     if !is_adopting || listener.adopt().await.is_ok() {
         while let Ok(()) = listener.round(&mut quiet).await {}

@@ -79,8 +79,8 @@ struct Sidecar {
     fetcher: Fetcher,
     /// Leases that are being renewed.
     renewing: Requests<DynamicRef, Renewed>,
-    /// Renewals and generations that failed.
-    lease_failures: BTreeMap<DynamicRef, Backoff>,
+    /// Renewals that failed.
+    not_renewed: BTreeMap<DynamicRef, Backoff>,
     notifier: Notifier,
     /// What listens to events.
     listener: Option<JoinHandle<Option<SubscriptionId>>>,
@@ -114,7 +114,7 @@ impl Sidecar {
         });
         let mut sidecar = Self {
             renewing: Requests::new(),
-            lease_failures: BTreeMap::new(),
+            not_renewed: BTreeMap::new(),
             notifier: Notifier::new(upkeep.reload.clone()),
             fetcher,
             listener,
