@@ -30,7 +30,7 @@ pub(crate) struct Leases {
     /// To be revoked, each when it is due. An entry is removed only when ScaiVault has confirmed that the lease is gone.
     retired: BTreeMap<LeaseId, Backoff>,
     /// Limits on generating, for each dynamic secret that has any.
-    generations: BTreeMap<DynamicRef, Generation>,
+    pub(crate) generations: BTreeMap<DynamicRef, Generation>,
 }
 
 /// The limit on generating leases for one dynamic secret.
@@ -169,16 +169,6 @@ impl Leases {
         wasted.due().max(failed.due())
     }
 
-    /// The limits on generating.
-    pub(crate) fn generations(&self) -> impl Iterator<Item = (&DynamicRef, &Generation)> {
-        self.generations.iter()
-    }
-
-    /// Goes on with the limit of an earlier start.
-    pub(crate) fn limit(&mut self, dynamic: DynamicRef, generation: Generation) {
-        self.generations.insert(dynamic, generation);
-    }
-
     /// No lease is generated before `until`.
     pub(crate) fn postpone_generation(&mut self, dynamic: &DynamicRef, until: Instant) {
         self.generation(dynamic).failed.postpone(until);
@@ -310,14 +300,14 @@ mod tests {
         let mut leases = Leases::default();
         leases.generating(&dynamic("a"));
         let of_next_start = |leases: &Leases| {
-            let (_, generation) = leases.generations().next().unwrap();
+            let (_, generation) = leases.generations.iter().next().unwrap();
             let backoff = generation.if_killed(now);
             Generation::new(backoff.failures(), backoff.due().unwrap())
         };
         let next = of_next_start(&leases);
         assert_eq!(next.wasted.failures(), 1);
         assert!(next.wasted.is_waiting(now));
-        leases.limit(dynamic("a"), next);
+        leases.generations.insert(dynamic("a"), next);
         leases.generating(&dynamic("a"));
         assert_eq!(of_next_start(&leases).backoff.failures(), 2);
     }

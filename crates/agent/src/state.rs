@@ -201,7 +201,7 @@ impl Kept {
             is_renewable: lease.is_renewable,
         });
         let retired = leases.retired().map(|(lease, due)| (lease.clone(), clocks.seconds(due)));
-        let generations = leases.generations().filter_map(|(dynamic, generation)| {
+        let generations = leases.generations.iter().filter_map(|(dynamic, generation)| {
             let backoff = generation.if_killed(clocks.now);
             Some((dynamic.clone(), backoff.failures(), clocks.seconds(backoff.due()?)))
         });
@@ -244,7 +244,7 @@ impl<'a> Raw<'a> {
             leases.retire(lease, clocks.instant(due));
         }
         for (dynamic, failures, due) in self.entries::<KeptGeneration>("generations") {
-            leases.limit(dynamic, Generation::new(failures, clocks.instant(due)));
+            leases.generations.insert(dynamic, Generation::new(failures, clocks.instant(due)));
         }
         let token = self.members.get("token").copied();
         let subscription = self.members.get("subscription").copied();

@@ -29,7 +29,7 @@ impl Keeping {
     /// Changes the kept lease as if the clock had been set forward by so many seconds since it was generated.
     fn age(&self, seconds: u64) {
         self.change(|state| {
-            for time in ["issued", "renewed", "ends"] {
+            for time in ["issued", "renewed", "ends", "last_end"] {
                 let moved = state["leases"][0][time].as_u64().unwrap() - seconds;
                 state["leases"][0][time] = moved.into();
             }
