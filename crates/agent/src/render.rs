@@ -90,7 +90,7 @@ impl<'a> Selected<'a> {
             (Format::Json, Self::Field(_, value)) => Ok(json_of(value)),
             (Format::Raw, selected) => selected.only().map(|(_, value)| text(value)),
             (Format::Yaml, Self::Fields(fields)) => yaml::mapping(&fields),
-            (Format::Yaml, Self::Field(_, value)) => yaml::document(value),
+            (Format::Yaml, Self::Field(name, value)) => yaml::document(name.as_str(), value),
             (Format::Env, selected) => env::lines(&selected.into_fields()),
             (Format::Dotenv, selected) => dotenv::lines(&selected.into_fields()),
             (Format::Properties, selected) => Ok(properties::lines(&selected.into_fields())),
@@ -204,7 +204,10 @@ pub(crate) enum RenderError {
         format: Format,
     },
     /// A value that the format's readers do not read, or not alike.
-    #[error("its field {} has {what}, which the readers of format={format} do not read alike; use another format or a template", Excerpt::new(.field))]
+    #[error(
+        "its field {} has {what}, which the readers of format={format} do not read alike; use another format or a template",
+        Excerpt::new(.field)
+    )]
     NotRepresentable {
         /// The field.
         field: String,
@@ -214,9 +217,12 @@ pub(crate) enum RenderError {
         format: Format,
     },
     /// A value that is not base64.
-    #[error("its field {} is not base64, and encoding=base64 decodes it; remove the option or correct the value", Excerpt::new(.0))]
+    #[error(
+        "its field {} is not base64, which encoding=base64 decodes; correct the value or remove the option",
+        Excerpt::new(.0)
+    )]
     NotBase64(String),
-    /// A value that no environment variable can hold.
+    /// A variable's value that no process can be given.
     #[error("its field {} has a NUL character, which no variable can hold", Excerpt::new(.0))]
     Nul(String),
     /// A variable whose value is empty: the kubelet takes it for absent.

@@ -21,10 +21,12 @@ mod secret_path;
 mod signal;
 mod source;
 mod template;
+mod trust;
 mod value;
 mod variable;
 
 pub mod env;
+pub mod memory;
 pub mod names;
 
 pub use duration::{Duration, DurationError, DurationFault};
@@ -50,5 +52,6 @@ pub use source::{
     SecretSourceErrors,
 };
 pub use template::{TEMPLATE_MAX_BYTES, TEMPLATE_MAX_OPERATORS, TemplateSizeError, check_template_size};
+pub use trust::{TrustPolicy, TrustPolicyError};
 pub use value::{escape_env_value, expand_env_value};
 pub use variable::{VariableName, VariableNameError};

@@ -92,7 +92,11 @@ impl DynamicMapping {
 
     /// How the options contradict each other; nothing in a mapping that was parsed.
     pub fn faults(&self) -> Vec<MappingFault> {
-        self.options.faults(Format::Json)
+        let mut faults = self.options.faults(Format::Json);
+        if self.options.optional {
+            faults.push(MappingFault::OptionalLease);
+        }
+        faults
     }
 }
 

@@ -44,12 +44,12 @@ pub(crate) enum Style {
 }
 
 impl FileSpec {
-    pub(super) fn of_secret(mapping: SecretMapping) -> Result<Self, TemplateError> {
+    pub(crate) fn of_secret(mapping: SecretMapping) -> Result<Self, TemplateError> {
         let format = mapping.format();
         Self::new(Source::Secrets(mapping.source), mapping.file, mapping.options, format)
     }
 
-    pub(super) fn of_lease(mapping: DynamicMapping) -> Result<Self, TemplateError> {
+    pub(crate) fn of_lease(mapping: DynamicMapping) -> Result<Self, TemplateError> {
         let format = mapping.format();
         Self::new(Source::Lease(mapping.dynamic), mapping.file, mapping.options, format)
     }

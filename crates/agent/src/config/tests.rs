@@ -199,7 +199,7 @@ fn one_way_to_notify_the_application() {
     let url = (env::RELOAD_URL, "http://127.0.0.1:9090/-/reload");
     let reload = upkeep([url, (env::SCAIVAULT_POD, "billing-1")]).unwrap();
     assert_eq!(reload.reload, Some(Reload::Post(url.1.parse().unwrap())));
-    assert_eq!(reload.pod, "billing-1");
+    assert_eq!(reload.pod.as_deref(), Some("billing-1"));
     for other in [(env::RELOAD_SIGNAL, "SIGHUP"), (env::RELOAD_TARGET, "nginx")] {
         let problems = upkeep([url, other]).unwrap_err().to_string();
         assert!(problems.starts_with("RELOAD_URL: it excludes RELOAD_SIGNAL"), "{problems}");

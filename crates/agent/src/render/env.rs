@@ -8,19 +8,45 @@ use zeroize::Zeroizing;
 
 use super::{RenderError, text};
 
-/// Variables that bash refuses to set.
-const READ_ONLY: [&str; 6] = ["BASHOPTS", "BASH_VERSINFO", "EUID", "PPID", "SHELLOPTS", "UID"];
+/// Names whose value a shell refuses, calculates or replaces: in bash all of them, `OPTIND` in dash too.
+const SPECIAL: [&str; 24] = [
+    "BASHOPTS",
+    "BASHPID",
+    "BASH_ARGC",
+    "BASH_ARGV",
+    "BASH_COMMAND",
+    "BASH_LINENO",
+    "BASH_SOURCE",
+    "BASH_SUBSHELL",
+    "BASH_VERSINFO",
+    "DIRSTACK",
+    "EPOCHREALTIME",
+    "EPOCHSECONDS",
+    "EUID",
+    "FUNCNAME",
+    "GROUPS",
+    "HISTCMD",
+    "LINENO",
+    "OPTIND",
+    "PPID",
+    "RANDOM",
+    "SECONDS",
+    "SHELLOPTS",
+    "SRANDOM",
+    "UID",
+];
 
 /// One line a field.
 pub(super) fn lines(fields: &BTreeMap<String, JsonValue<'_>>) -> Result<Zeroizing<String>, RenderError> {
     let mut lines = Zeroizing::new(String::new());
     for (name, value) in fields {
-        if name.parse::<VariableName>().is_err() || READ_ONLY.contains(&name.as_str()) {
+        if name.parse::<VariableName>().is_err() || SPECIAL.contains(&name.as_str()) || name == "_" {
             return Err(RenderError::NotAVariable { field: name.to_owned(), format: Format::Env });
         }
         let value = text(*value);
         if value.contains('\0') {
-            return Err(RenderError::Nul(name.to_owned()));
+            let (field, what) = (name.to_owned(), "a NUL character");
+            return Err(RenderError::NotRepresentable { field, what, format: Format::Env });
         }
         lines.push_str(name);
         lines.push('=');
@@ -30,8 +56,8 @@ pub(super) fn lines(fields: &BTreeMap<String, JsonValue<'_>>) -> Result<Zeroizin
     Ok(lines)
 }
 
-/// Single quotes where nothing inside needs an escape. systemd knows no escape between two quoted parts, and old ones read
-/// a backslash within single quotes.
+/// Single quotes if no character inside needs an escape. systemd reads no escape between two quoted parts, and its older
+/// versions resolve backslashes within single quotes.
 fn push_quoted(lines: &mut String, value: &str) {
     let is_plain = !value.contains(['\'', '\\']);
     let quote = if is_plain { '\'' } else { '"' };

@@ -1,6 +1,6 @@
 //! Templates: bounded in size, in work and in output, because their author need not be who runs the agent.
 
-use std::io;
+use std::{collections::BTreeMap, io};
 
 use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value, context, syntax::SyntaxConfig};
 use scaivault_contract::{NamedSecret, SecretRef, SecretSource, TemplateSizeError, check_template_size};
@@ -78,7 +78,7 @@ fn names(source: &Source, contents: &[Content<'_>]) -> Value {
             let secrets = named.iter().zip(contents).map(|(NamedSecret { alias, secret }, content)| {
                 (alias.as_str(), of_secret(secret, content))
             });
-            context! { secrets => Value::from_iter(secrets) }
+            context! { secrets => Value::from(secrets.collect::<BTreeMap<_, _>>()) }
         }
         (Source::Secrets(SecretSource::Single(secret)), [content, ..]) => of_secret(secret, content),
         (Source::Lease(dynamic), [content, ..]) => {

@@ -3,20 +3,23 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use scaivault_client::JsonValue;
+use scaivault_client::{Json, JsonValue};
+use scaivault_contract::Format;
 use zeroize::Zeroizing;
 
 use super::{RenderError, json, json_of};
+
+/// The longest key with quotes and escapes, characters: YAML allows a key without a mark before it 1024.
+const KEY_MAX_CHARS: usize = 1000;
 
 /// A mapping, one key a line; what is nested stands in flow style.
 pub(super) fn mapping(fields: &BTreeMap<String, JsonValue<'_>>) -> Result<Zeroizing<String>, RenderError> {
     let mut mapping = Zeroizing::new(String::new());
     for (name, value) in fields {
-        let mut key = Zeroizing::new(String::new());
-        json::push_text(&mut key, name);
-        push(&mut mapping, &key);
+        check_names(name, name, *value)?;
+        mapping.push_str(&key(name));
         mapping.push_str(": ");
-        push_value(&mut mapping, *value)?;
+        push_value(&mut mapping, *value);
     }
     if mapping.is_empty() {
         mapping.push_str("{}\n");
@@ -25,16 +28,38 @@ pub(super) fn mapping(fields: &BTreeMap<String, JsonValue<'_>>) -> Result<Zeroiz
 }
 
 /// One value as a document.
-pub(super) fn document(value: JsonValue<'_>) -> Result<Zeroizing<String>, RenderError> {
+pub(super) fn document(name: &str, value: JsonValue<'_>) -> Result<Zeroizing<String>, RenderError> {
+    check_names(name, "", value)?;
     let mut document = Zeroizing::new(String::new());
-    push_value(&mut document, value)?;
+    push_value(&mut document, value);
     Ok(document)
 }
 
-fn push_value(yaml: &mut String, value: JsonValue<'_>) -> Result<(), RenderError> {
+fn push_value(yaml: &mut String, value: JsonValue<'_>) {
     push(yaml, &json_of(value));
     yaml.push('\n');
-    Ok(())
+}
+
+fn key(name: &str) -> Zeroizing<String> {
+    let (mut json, mut key) = (Zeroizing::default(), Zeroizing::default());
+    json::push_text(&mut json, name);
+    push(&mut key, &json);
+    key
+}
+
+/// Whether no name, at any level, is too long for a key.
+fn check_names(field: &str, name: &str, value: JsonValue<'_>) -> Result<(), RenderError> {
+    if key(name).chars().count() > KEY_MAX_CHARS {
+        let (field, what) = (field.to_owned(), "a name of more than 1000 characters");
+        return Err(RenderError::NotRepresentable { field, what, format: Format::Yaml });
+    }
+    match value.read() {
+        Json::List(items) => items.into_iter().try_for_each(|item| check_names(field, "", item)),
+        Json::Object(fields) => {
+            fields.iter().try_for_each(|(name, value)| check_names(field, name, *value))
+        }
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::Text(_) => Ok(()),
+    }
 }
 
 /// Escapes what JSON leaves as it is inside strings and YAML breaks lines at or does not print.

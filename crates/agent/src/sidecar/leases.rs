@@ -14,7 +14,7 @@ use crate::{
     chance,
     failure::Failure,
     lease::{HeldLease, LeaseStep},
-    metrics::Counter,
+    metrics::{self, Counter},
 };
 
 /// How long the sidecar sleeps at most while it holds leases: their times are wall-clock times, and a clock may be set.
@@ -106,10 +106,10 @@ impl Sidecar {
             }
             Err(error) => {
                 tracing::warn!(%dynamic, %error, "lease not renewed, trying again");
-                self.metrics.count(Counter::LeaseFailed);
                 let left = lease.ends.duration_since(SystemTime::now()).unwrap_or_default();
                 let next = after_failure(self.not_renewed.get(dynamic), error.retry(), left, Instant::now());
                 self.not_renewed.insert(dynamic.clone(), next);
+                self.lease_failed(&error);
             }
         }
     }
@@ -121,7 +121,7 @@ impl Sidecar {
             Err(error) => {
                 let failure = Failure::of_error(&dynamic, &error);
                 tracing::warn!(%failure, "no new lease, trying again");
-                self.metrics.count(Counter::LeaseFailed);
+                self.lease_failed(&error);
                 if let Err(error) = self.delivery.not_generated(&dynamic, &error).await {
                     tracing::error!(%error, "state not kept");
                 }
@@ -142,6 +142,11 @@ impl Sidecar {
     pub(super) async fn revoked(&mut self, lease: &LeaseId, answered: Result<(), Error>) {
         self.delivery.revoked(lease, answered);
         self.keep_state().await;
+    }
+
+    fn lease_failed(&self, error: &Error) {
+        self.metrics.count(Counter::LeaseFailed);
+        self.metrics.failed(metrics::class(error.class()), SystemTime::now());
     }
 }
 

@@ -173,6 +173,9 @@ pub enum MappingFault {
     /// Both a format and a template.
     #[error("format= and template= exclude each other, because the template decides the format; keep one")]
     FormatAndTemplate,
+    /// A dynamic secret that may be missing.
+    #[error("optional=true is for secrets: dynamic credentials are generated and never missing; remove it")]
+    OptionalLease,
     /// An encoding without a single field to decode.
     #[error(
         "encoding= decodes one field, written as it is; name the field with path#field, without template= or another format= than raw"

@@ -189,7 +189,7 @@ fn dynamic_mapping() -> impl Strategy<Value = DynamicMapping> {
     (dynamic, target_file(), file_options()).prop_map(|(dynamic, file, options)| DynamicMapping {
         dynamic: dynamic.parse().unwrap(),
         file,
-        options,
+        options: FileOptions { optional: false, ..options },
     })
 }
 

@@ -132,6 +132,8 @@ fn options() {
     check_secret("a -> /a template=\"x\"y", "template goes on after its closing quote");
     check_secret("a -> /a optional=yes", "optional= has the value \"yes\"; allowed: true or false");
     check_secret("a#k -> /a encoding=hex", "\"hex\" is not an encoding; allowed: base64");
+    let said = "line 1: optional=true is for secrets: dynamic credentials are generated";
+    check(parse_dynamic, "engine=e role=r -> /a optional=true", &[said]);
     for text in ["a", "a#k format=json", "a#k template=x", "x=a#k"] {
         let (source, options) = text.split_once(' ').unwrap_or((text, ""));
         check_secret(&format!("{source} -> /a {options} encoding=base64"), "encoding= decodes one field");
