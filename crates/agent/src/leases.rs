@@ -309,6 +309,6 @@ mod tests {
         assert!(next.wasted.is_waiting(now));
         leases.generations.insert(dynamic("a"), next);
         leases.generating(&dynamic("a"));
-        assert_eq!(of_next_start(&leases).backoff.failures(), 2);
+        assert_eq!(of_next_start(&leases).wasted.failures(), 2);
     }
 }

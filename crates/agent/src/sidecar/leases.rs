@@ -106,11 +106,10 @@ impl Sidecar {
             }
             Err(error) => {
                 tracing::warn!(%dynamic, %error, "lease not renewed, trying again");
-                self.metrics.count(Counter::LeaseFailed);
-                self.metrics.failed(metrics::class(error.class()), SystemTime::now());
                 let left = lease.ends.duration_since(SystemTime::now()).unwrap_or_default();
                 let next = after_failure(self.not_renewed.get(dynamic), error.retry(), left, Instant::now());
                 self.not_renewed.insert(dynamic.clone(), next);
+                self.lease_failed(&error);
             }
         }
     }
@@ -122,8 +121,7 @@ impl Sidecar {
             Err(error) => {
                 let failure = Failure::of_error(&dynamic, &error);
                 tracing::warn!(%failure, "no new lease, trying again");
-                self.metrics.count(Counter::LeaseFailed);
-                self.metrics.failed(metrics::class(error.class()), SystemTime::now());
+                self.lease_failed(&error);
                 if let Err(error) = self.delivery.not_generated(&dynamic, &error).await {
                     tracing::error!(%error, "state not kept");
                 }
@@ -144,6 +142,11 @@ impl Sidecar {
     pub(super) async fn revoked(&mut self, lease: &LeaseId, answered: Result<(), Error>) {
         self.delivery.revoked(lease, answered);
         self.keep_state().await;
+    }
+
+    fn lease_failed(&self, error: &Error) {
+        self.metrics.count(Counter::LeaseFailed);
+        self.metrics.failed(metrics::class(error.class()), SystemTime::now());
     }
 }
 
@@ -185,7 +188,7 @@ mod tests {
             failed = Some(backoff);
             attempts += 1;
         }
-        assert!((5..=20).contains(&attempts), "{attempts}");
+        assert!((7..=20).contains(&attempts), "{attempts}");
     }
 
     #[test]
