@@ -321,9 +321,10 @@ impl Generation {
     fn parent<'p>(&self, path: &'p Path, makes: bool) -> Result<(OwnedFd, &'p str)> {
         let mut dir = at::open_dir(&self.dir, ".")?;
         for segment in path.parent().into_iter().flatten() {
-            dir = match makes {
-                true => at::open_or_make_dir(&dir, segment, at::DIR_MODE)?,
-                false => at::open_dir(&dir, segment)?,
+            dir = if makes {
+                at::open_or_make_dir(&dir, segment, at::DIR_MODE)?
+            } else {
+                at::open_dir(&dir, segment)?
             };
         }
         Ok((dir, file_name(path)?))

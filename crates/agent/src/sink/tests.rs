@@ -542,7 +542,7 @@ fn nothing_is_written_through_links_that_somebody_left() {
 fn whatever_has_the_links_name_the_chain_has_its_own() {
     let puts: [&dyn Fn(&Path); 4] =
         [&|path| fs::create_dir(path).unwrap(), &|path| fs::write(path, "").unwrap(), &fifo, &|path| {
-            symlink("..scaivault-00000000-8", path).unwrap()
+            symlink("..scaivault-00000000-8", path).unwrap();
         }];
     for put in puts {
         let volume = Volume::new();
