@@ -5,7 +5,11 @@ use std::time::Duration;
 use scaivault_contract::names::GATE_SPARE_SECONDS;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::{config::Config, delivery, ending::Ending, exit::Exit};
+use crate::{
+    config::Config,
+    delivery,
+    exit::{Ending, Exit},
+};
 
 /// How often the files are looked for: a look is a few system calls, and each delays the pod's start.
 const INTERVAL: Duration = Duration::from_millis(20);
