@@ -1,14 +1,6 @@
 //! Jitter, so that replicas do not act at the same moment. Nothing that must not be guessed.
 
-use std::{
-    hash::{DefaultHasher, Hash, Hasher as _},
-    time::SystemTime,
-};
-
-/// What tells this pod from others that start at the same time.
-pub(crate) fn seed(_now: SystemTime) -> u64 {
-    fastrand::u64(..)
-}
+use std::hash::{DefaultHasher, Hash, Hasher as _};
 
 /// From 0 to 1, another one each time.
 pub(crate) fn any() -> f64 {

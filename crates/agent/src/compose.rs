@@ -74,7 +74,10 @@ impl Composer {
             (keys, Contents::Variables(file))
         });
         let outputs = files.chain(variables);
-        let outputs = outputs.map(|(keys, content)| Output { keys, content, is_collecting: true });
+        let outputs = outputs.map(|(keys, content)| {
+            let keys: BTreeSet<Key> = keys;
+            Output { is_collecting: keys.len() > 1, keys, content }
+        });
         Self { wanted, outputs: outputs.collect(), held: BTreeMap::new(), has_partial_variables: false }
     }
 

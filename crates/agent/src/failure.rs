@@ -90,7 +90,7 @@ impl Failure {
             exit,
             retry: Retry::Never,
             cause: Cause::Other,
-            class: metrics::class(Class::Invalid),
+            class: "content",
         }
     }
 

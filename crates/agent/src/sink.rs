@@ -9,8 +9,8 @@
 //! ```
 //!
 //! A root is the volume a file lies in, or else the file's directory. One rename swaps all files of a root. Each agent
-//! has its own chain of generations in a root, so agents that share a volume need no lock and no common user. The chain
-//! that comes second has the link `..data-<id>` instead of `..data`.
+//! has its own chain of generations in a root, so that agents of different users can share a volume without a lock. The
+//! second chain in a root has the link `..data-<id>` instead of `..data`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -30,18 +30,19 @@ mod place;
 use budget::Budget;
 use chain::Chain;
 use change::Change;
+use error::At as _;
 pub(crate) use error::SinkError;
 use place::Place;
 
 /// All files that the agent writes, by their roots.
 #[derive(Debug)]
 pub(crate) struct Sink {
-    /// Names the agent's chains. It depends on the files' paths alone, so that each start finds what the one before left.
+    /// Names the agent's chains. Depends only on the files' paths, so that a restart finds the same chain.
     id: String,
     roots: Vec<Root>,
     budget: Budget,
-    /// Whether the log has told of a generation that cannot be removed.
-    has_leftovers: Once,
+    /// A generation that cannot be removed is logged once.
+    leftovers_logged: Once,
 }
 
 /// A file to be written.
@@ -49,7 +50,7 @@ pub(crate) struct Sink {
 pub(crate) struct Target<'t> {
     /// Where.
     pub(crate) file: &'t TargetFile,
-    /// Whether the files are complete without it.
+    /// Whether the pod may start without it.
     pub(crate) is_optional: bool,
     /// Whether the application is told of its changes.
     pub(crate) is_signalled: bool,
@@ -82,7 +83,7 @@ pub(crate) struct Outcome {
     pub(crate) done: Result<(), SinkError>,
 }
 
-/// Files that are being written: readers see none of them before [`Self::commit`]. What is dropped without is removed.
+/// Files that are being written. Readers see them after [`Self::commit`]; without it they are removed.
 #[must_use]
 pub(crate) struct Pending<'s> {
     changes: Vec<Change<'s>>,
@@ -111,18 +112,18 @@ impl Sink {
             id: chain::id(names),
             roots: roots.into_iter().map(|(path, files)| Root { path, files }).collect(),
             budget: Budget::default(),
-            has_leftovers: Once::new(),
+            leftovers_logged: Once::new(),
         }
     }
 
-    /// Begins to write. Nothing is on disk before the first file that differs from what is there.
+    /// Begins a change. Nothing is written before the first file that differs.
     pub(crate) fn begin(&self) -> Pending<'_> {
         let changes = self.roots.iter().map(|root| Change::new(self, root)).collect();
         Pending { changes, versions: BTreeMap::new() }
     }
 
-    /// Takes files away, all files of a root at once: what stands in them is not valid any more. A root that cannot be written
-    /// keeps no other from it.
+    /// Removes files whose content is not valid any more, all files of a root at once. An error of one root does not stop the
+    /// others.
     pub(crate) fn remove<'t>(&self, targets: impl Iterator<Item = &'t TargetFile>) -> Result<(), SinkError> {
         let targets: BTreeSet<_> = targets.collect();
         let remove = |root| Change::new(self, root).remove(|file| targets.contains(&file.target));
@@ -139,8 +140,8 @@ impl Sink {
         })
     }
 
-    /// Whether every file is there that is not optional. With `fail_open` it is enough that the agent has given up those that are
-    /// missing: there is a generation, and none of its files was taken away.
+    /// Whether every file exists that is not optional. With `fail_open` a current generation is enough that no file was removed
+    /// from: the agent has tried, and given up what is missing.
     pub(crate) fn is_ready(&self, fail_open: bool) -> bool {
         self.roots.iter().all(|root| {
             self.chain(root)
@@ -148,14 +149,14 @@ impl Sink {
         })
     }
 
-    /// Whether the current generation of every root is the one that the application was told of. Roots without a file that it
-    /// is told of do not count.
+    /// Whether the current generation of every root is the one that the application was told of. Roots without a signalled
+    /// file do not count.
     pub(crate) fn is_told(&self) -> bool {
         let signalled = self.roots.iter().filter(|root| root.files.iter().any(|file| file.is_signalled));
         signalled.filter_map(|root| self.chain(root)).all(|chain| chain.current.is_none() || chain.is_told())
     }
 
-    /// Whether there is such a mark at all: an earlier start got as far as to let the application run.
+    /// Whether any generation was marked as told: an earlier start got as far as to let the application run.
     pub(crate) fn was_told(&self) -> bool {
         self.chains().any(|chain| chain.told().is_some())
     }
@@ -163,7 +164,7 @@ impl Sink {
     /// Marks the current generations as those that the application was told of.
     pub(crate) fn set_told(&self) -> Result<(), SinkError> {
         let set = |root| match self.chain(root) {
-            Some(chain) => chain.set_told().map_err(|errno| SinkError::new(&root.path, errno)),
+            Some(chain) => chain.set_told().at(&root.path),
             None => Ok(()),
         };
         self.roots.iter().map(set).fold(Ok(()), Result::and)
@@ -179,7 +180,7 @@ impl Sink {
         versions
     }
 
-    /// The agent's chain in a root. Without one there is nothing of the agent.
+    /// The agent's chain in a root; none if the root cannot be opened.
     fn chain(&self, root: &Root) -> Option<Chain<'_>> {
         Chain::open(&root.path, &self.id).ok()
     }
@@ -189,31 +190,25 @@ impl Sink {
     }
 }
 
-impl Root {
-    /// Whether a chain has every file that is not optional, and so all that there may be.
-    fn is_complete(&self, chain: &Chain<'_>) -> bool {
-        chain.current.is_some() && self.files.iter().all(|file| file.is_optional || chain.has(&file.path))
-    }
-}
-
 #[allow(dead_code, reason = "the sidecar will use all of it")]
 impl Pending<'_> {
-    /// Writes a file if it differs from the one that is there. Its permission bits are `mode`, whatever the umask. A root that
-    /// cannot be written keeps no other from being written; its error is that of [`Self::commit`].
+    /// Writes a file if its content or mode differs from the current one. [`Self::commit`] returns the first error of each
+    /// root.
     pub(crate) fn put(&mut self, target: &TargetFile, mode: FileMode, bytes: &[u8]) {
         for change in &mut self.changes {
             change.put(target, mode, bytes);
         }
     }
 
-    /// Notes which version of a secret is written. The notes are kept with the files.
+    /// Notes which version of a secret was read. The notes are kept with the files.
     pub(crate) fn note_version(&mut self, path: &str, version: u64) {
         self.versions.insert(path.to_owned(), version);
     }
 
-    /// Swaps in what was put, all files of a root at once. Files that were not put stay as they are.
+    /// Swaps in what was put, all files of a root at once. Files that were not put keep their content. An error of one root
+    /// does not stop the others.
     ///
-    /// With `gives_up`, files that are still missing are missing on purpose: [`Sink::is_ready`] says so from then on.
+    /// With `gives_up` the pod may start without the files that are missing: a root gets a generation even if it is empty.
     pub(crate) fn commit(mut self, gives_up: bool) -> Outcome {
         let mut outcome = Outcome { changed: Vec::new(), done: Ok(()) };
         for change in &mut self.changes {

@@ -2,6 +2,7 @@ use std::time::{Duration, SystemTime};
 
 use scaivault_client::{Lease, LeaseTerm, SecretData};
 use scaivault_contract::env;
+use tokio::time::Instant;
 
 use super::*;
 use crate::{
@@ -23,7 +24,8 @@ fn denied() -> Result<Secret, Failure> {
 }
 
 fn absent() -> Result<Secret, Failure> {
-    Err(Failure::of_render("a/two", &RenderError::NoField { secret: "it".to_owned(), field: "x".to_owned(), present: String::new() }))
+    let (secret, field, present) = ("it".to_owned(), "x".to_owned(), String::new());
+    Err(Failure::of_render("a/two", &RenderError::NoField { secret, field, present }))
 }
 
 fn key(text: &str) -> Key {
@@ -159,7 +161,7 @@ fn leases_are_written_by_themselves() {
     let lease = Lease { id: "lease_1".parse().unwrap(), credentials, term };
     let lease = HeldLease::generated(lease, SystemTime::UNIX_EPOCH);
     let mut leases = Leases::default();
-    leases.insert("engine=e role=r".parse().unwrap(), lease, tokio::time::Instant::now());
+    leases.insert("engine=e role=r".parse().unwrap(), lease, Instant::now());
     let mut files = Vec::new();
     let failures = compose_leases(wanted, &leases, |target, _mode, bytes| {
         files.push(format!("{}: {}", target.as_str(), String::from_utf8_lossy(bytes)));

@@ -71,6 +71,7 @@ mod tests {
             assert!(second % 2 == 1 || floor.accept(7, now + SECOND * second));
         }
         let later = now + 500 * SECOND;
+        assert!(floor.accept(7, later));
         assert!(!floor.accept(1, later) && !floor.accept(1, later + LOWER_FOR), "two answers are too few");
         assert!(floor.accept(1, later + LOWER_FOR));
         assert!(!floor.accept(0, later + LOWER_FOR) && floor.accept(1, later + LOWER_FOR));

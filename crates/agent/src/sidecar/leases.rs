@@ -14,7 +14,7 @@ use crate::{
     chance,
     failure::Failure,
     lease::{HeldLease, LeaseStep},
-    metrics::Counter,
+    metrics::{self, Counter},
 };
 
 /// How long the sidecar sleeps at most while it holds leases: their times are wall-clock times, and a clock may be set.
@@ -103,7 +103,7 @@ impl Sidecar {
             }
             Err(error) => {
                 tracing::warn!(%dynamic, %error, "lease not renewed, trying again");
-                self.lease_failed(dynamic, error.retry());
+                self.lease_failed(dynamic, &error);
             }
         }
     }
@@ -115,7 +115,7 @@ impl Sidecar {
             Err(error) => {
                 let failure = Failure::of_error(&dynamic, &error);
                 tracing::warn!(%failure, "no new lease, trying again");
-                self.lease_failed(&dynamic, error.retry());
+                self.lease_failed(&dynamic, &error);
                 if let Err(error) = self.delivery.not_generated(&dynamic, &error).await {
                     tracing::error!(%error, "state not kept");
                 }
@@ -138,12 +138,13 @@ impl Sidecar {
         self.keep_state().await;
     }
 
-    fn lease_failed(&mut self, dynamic: &DynamicRef, retry: Retry) {
+    fn lease_failed(&mut self, dynamic: &DynamicRef, error: &Error) {
         self.metrics.count(Counter::LeaseFailed);
+        self.metrics.failed(metrics::class(error.class()), SystemTime::now());
         let lease = self.delivery.leases.get(dynamic);
         let left = lease.and_then(|lease| lease.ends.duration_since(SystemTime::now()).ok());
         let failed = self.lease_failures.get(dynamic);
-        let next = after_failure(failed, retry, left, Instant::now());
+        let next = after_failure(failed, error.retry(), left, Instant::now());
         self.lease_failures.insert(dynamic.clone(), next);
     }
 }

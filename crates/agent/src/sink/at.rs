@@ -18,7 +18,7 @@ pub(super) const DIR_MODE: u32 = 0o755;
 
 /// How much of a file is read at once.
 const PIECE_BYTES: usize = 64 * 1024;
-/// How deep a directory is removed. A path of the agent's own has fewer segments.
+/// The most levels of directories that are removed. The agent's own generations have fewer.
 const MAX_DEPTH: u32 = 1024;
 
 /// Opens a directory by its path, following links.
@@ -56,7 +56,7 @@ pub(super) fn make_file(dir: impl AsFd, name: impl AsRef<Path>, mode: u16, bytes
     fill(dir, name, mode.into(), |file| file.write_all(bytes))
 }
 
-/// Copies a file into another directory. The kernel does it: the agent's memory holds nothing of it.
+/// Copies a file into another directory, inside the kernel.
 pub(super) fn copy_file(from: impl AsFd, to: impl AsFd, name: &str) -> Result<()> {
     let (mut file, stat) = open_file(from, name)?;
     fill(to, name, stat.st_mode & 0o777, |copy| io::copy(&mut file, copy).map(drop))
@@ -72,14 +72,19 @@ fn fill(
     before_change()?;
     let mut file = File::from(fs::openat(dir, name.as_ref(), flags, Mode::RUSR | Mode::WUSR)?);
     before_change()?;
-    write(&mut file).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    write(&mut file).map_err(errno)?;
     fs::fchmod(&file, Mode::from_raw_mode(mode))?;
     // Costs nothing in memory; on a disk it keeps a power loss from leaving an empty file behind a complete generation.
     fs::fsync(&file)
 }
 
-/// Opens a regular file for reading, and never waits for a writer of anything else.
-pub(super) fn open_file(dir: impl AsFd, name: impl AsRef<Path>) -> Result<(File, Stat)> {
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn errno(error: io::Error) -> Errno {
+    Errno::from_io_error(&error).unwrap_or(Errno::IO)
+}
+
+/// Opens a regular file for reading. Does not block at a pipe.
+fn open_file(dir: impl AsFd, name: impl AsRef<Path>) -> Result<(File, Stat)> {
     let flags = OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = fs::openat(dir, name.as_ref(), flags, Mode::empty())?;
     let stat = fs::fstat(&file)?;
@@ -87,6 +92,15 @@ pub(super) fn open_file(dir: impl AsFd, name: impl AsRef<Path>) -> Result<(File,
         FileType::RegularFile => Ok((file.into(), stat)),
         _ => Err(Errno::NOENT),
     }
+}
+
+/// The content of a regular file with at most `max` bytes.
+pub(super) fn read_file(dir: impl AsFd, name: &str, max: usize) -> Result<Vec<u8>> {
+    let (file, stat) = open_file(dir, name)?;
+    let size = usize::try_from(stat.st_size).ok().filter(|size| *size <= max).ok_or(Errno::FBIG)?;
+    let mut bytes = Vec::with_capacity(size);
+    file.take(size as u64).read_to_end(&mut bytes).map_err(errno)?;
+    Ok(bytes)
 }
 
 /// Whether there is a regular file with these permission bits and this content. It is compared piece by piece.
@@ -107,7 +121,7 @@ pub(super) fn is_same_file(dir: impl AsFd, name: &str, mode: u16, bytes: &[u8]) 
     true
 }
 
-/// The names in a directory with their kinds, read as they are asked for: anybody may have put any number there.
+/// The names in a directory with their kinds. They are not collected: another process may have made any number of them.
 pub(super) fn entries(dir: impl AsFd) -> Result<impl Iterator<Item = Result<(String, FileType)>>> {
     let entries = Dir::read_from(&dir)?;
     let entry = move |entry: Result<fs::DirEntry>| {
@@ -115,7 +129,7 @@ pub(super) fn entries(dir: impl AsFd) -> Result<impl Iterator<Item = Result<(Str
             Ok(entry) => entry,
             Err(errno) => return Some(Err(errno)),
         };
-        // Names that are not UTF-8 are none of the agent's.
+        // The agent's own names are UTF-8.
         let name = entry.file_name().to_str().ok().filter(|name| !matches!(*name, "." | ".."))?;
         let kind = match entry.file_type() {
             FileType::Unknown => kind(&dir, name).unwrap_or(FileType::Unknown),
@@ -194,7 +208,7 @@ pub(super) fn replace_link(dir: impl AsFd, target: &str, name: &str, temporary: 
     })
 }
 
-/// Stands before each change on the disk, so that a test can end them at any.
+/// Called before each change on disk, so that a test can simulate a crash there.
 #[cfg(not(test))]
 #[expect(clippy::unnecessary_wraps, reason = "in tests it fails")]
 fn before_change() -> Result<()> {

@@ -32,7 +32,7 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// Whether there is room for a file of so many bytes. Where that is not known, there is.
+    /// Whether a file of this size fits into the directory's volume and below the memory limit. Unknown limits do not count.
     pub(super) fn check(&self, dir: impl AsFd, file: &Path, needed: u64) -> Result<(), SinkError> {
         let file = file.to_owned();
         if let Ok(volume) = fstatvfs(&dir) {
@@ -51,10 +51,11 @@ impl Budget {
         }
     }
 
-    /// What the memory limit leaves for files, with the agent's own share taken off. None without a limit.
+    /// What the memory limit leaves for files besides the agent's own share; none without a limit.
     fn memory_left(&self) -> Option<u64> {
         let own = std_fs::read_to_string(OWN_CGROUPS).unwrap_or_default();
-        // A container sees its own cgroup as the root, or by its path.
+        // The process's own cgroup is the mount's root in most containers, and elsewhere the path that the kernel names. The
+        // limits of its parents hold too.
         let paths = own
             .lines()
             .filter_map(|line| line.splitn(3, ':').nth(2))
@@ -72,7 +73,7 @@ fn memory_left(cgroup: &Path, limit: &str) -> Option<u64> {
     let limit: u64 = std_fs::read_to_string(cgroup.join(limit)).ok()?.trim().parse().ok()?;
     let stat = std_fs::read_to_string(cgroup.join("memory.stat")).unwrap_or_default();
     let files = stat.lines().find_map(|line| line.strip_prefix("shmem ")?.parse().ok()).unwrap_or(0);
-    // Of a limit that was set without regard to the files half is left to them: it was enough before.
+    // A limit below the injector's minimum still has room for files.
     let reserve = (u64::from(AGENT_MEMORY_MIB) << 20).min(limit / 2);
     Some((limit - reserve).saturating_sub(files))
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    io::Read as _,
+    ffi::OsStr,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
 };
@@ -14,28 +14,28 @@ use rustix::{
 };
 use scaivault_contract::{FileMode, names::SERVICE_ACCOUNT_DIR};
 
-use super::{Budget, SinkError, at};
+use super::{Root, SinkError, at, budget::Budget, error::At as _};
 
-/// The link to the current generation of the first chain in a root; that of another one has its id behind it.
+/// The link to the current generation of the first chain in a root. Another chain's link has its id behind it.
 const DATA: &str = "..data";
 /// A generation's directory is this, the chain's id and a number.
 const GENERATION: &str = "..scaivault-";
 /// The link to the generation that the application was told of is this and the chain's id.
 const TOLD: &str = "..told-";
-/// In a generation: the versions of the secrets that it was written from.
+/// A generation's notes: the versions of the secrets that it was written from.
 const VERSIONS: &str = "..versions.json";
-/// The same on its way to its name.
+/// The notes before they are renamed.
 const NEW_VERSIONS: &str = "..versions.new";
-/// The most bytes of these notes. Beyond that they are not kept.
-const VERSIONS_MAX_BYTES: u64 = 256 * 1024;
-/// In a generation: files were taken away that it should have.
+/// The most bytes of the notes. Larger ones are not kept.
+const VERSIONS_MAX_BYTES: usize = 256 * 1024;
+/// Marks a generation that files were removed from.
 const REMOVED: &str = "..removed";
 
 /// Where images look for the service account's own token, of which one may be a link to the other. A runtime that
 /// mounts that token below a read-only mount of ours cannot make the directory for it.
 const SECRETS_DIRS: [&str; 2] = ["/run/secrets", "/var/run/secrets"];
 
-/// The chain's id: FNV-1a of all paths in their order, as eight digits. Every version has to compute the same.
+/// The chain's id: eight digits of the FNV-1a hash of all paths in their order. Every version must compute the same one.
 pub(super) fn id<'t>(paths: impl IntoIterator<Item = &'t str>) -> String {
     let bytes = paths.into_iter().flat_map(|path| path.bytes().chain([b'\n']));
     let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
@@ -48,9 +48,9 @@ pub(super) fn id<'t>(paths: impl IntoIterator<Item = &'t str>) -> String {
 pub(super) struct Chain<'s> {
     id: &'s str,
     dir: OwnedFd,
-    /// The link to the current generation.
+    /// The name of the link to the current generation.
     pub(super) link: String,
-    /// The number of the generation that the link names, whether it is there or not.
+    /// The number of the generation that the link names, even if that generation does not exist.
     number: Option<u64>,
     pub(super) current: Option<Generation>,
 }
@@ -62,22 +62,20 @@ pub(super) struct Generation {
 }
 
 impl<'s> Chain<'s> {
-    /// Opens a root that is there.
+    /// Opens the chain in a root that exists.
     pub(super) fn open(root: &Path, id: &'s str) -> Result<Self> {
         let dir = at::open_path(root)?;
         let own = format!("{DATA}-{id}");
-        let leads_to = |link: &str| at::link_target(&dir, link).filter(|name| number(id, name).is_some());
-        let (link, name) = if let Some(name) = leads_to(DATA) {
-            (DATA.to_owned(), Some(name))
-        } else if let Some(name) = leads_to(&own) {
-            (own, Some(name))
-        } else if at::kind(&dir, DATA).is_none() {
-            (DATA.to_owned(), None)
-        } else {
-            (own, None)
+        let found = [DATA, &own].into_iter().find_map(|link| Some((link, own_target(&dir, link, id)?)));
+        let link = match &found {
+            Some((link, _)) => link,
+            None if at::kind(&dir, DATA).is_none() => DATA,
+            None => &own,
         };
-        let number = name.as_deref().and_then(|name| number(id, name));
-        let current = name.and_then(|name| Some(Generation { dir: at::open_dir(&dir, &name).ok()?, name }));
+        let link = link.to_owned();
+        let number = found.as_ref().and_then(|(_, name)| number(id, name));
+        let current =
+            found.and_then(|(_, name)| Some(Generation { dir: at::open_dir(&dir, &name).ok()?, name }));
         Ok(Self { id, dir, link, number, current })
     }
 
@@ -86,7 +84,7 @@ impl<'s> Chain<'s> {
         self.current.as_ref().is_some_and(|current| current.has(path))
     }
 
-    /// Whether there is a generation that no file was taken away from.
+    /// Whether there is a current generation that no file was removed from.
     pub(super) fn is_delivered(&self) -> bool {
         self.current.as_ref().is_some_and(|current| at::kind(&current.dir, REMOVED).is_none())
     }
@@ -112,52 +110,46 @@ impl<'s> Chain<'s> {
         self.current.as_ref().map(Generation::versions).unwrap_or_default()
     }
 
-    /// Makes the next generation. A name that cannot be had is left out: it may be another user's.
+    /// Makes the next generation. Skips names that are taken, for example by a leftover of another user.
     pub(super) fn start(&self) -> Result<Generation> {
         let mut number = self.number.unwrap_or(0);
         loop {
             number = number.wrapping_add(1);
             let name = format!("{GENERATION}{}-{number}", self.id);
             match at::make_dir(&self.dir, &name, at::DIR_MODE) {
-                Ok(dir) => return Ok(Generation { name, dir }),
                 Err(Errno::EXIST) => {}
-                Err(errno) => return Err(errno),
+                made => return Ok(Generation { dir: made?, name }),
             }
         }
     }
 
-    /// Removes every generation but the current one. Of those that cannot be removed the last error is returned.
+    /// Removes every generation but the current one. Goes on after an error and returns the last one.
     pub(super) fn remove_others(&self) -> Result<()> {
-        let current = self.current.as_ref().map(|current| current.name.as_str());
         let mut done = Ok(());
         for entry in at::entries(&self.dir)? {
             let (name, kind) = entry?;
-            if kind == FileType::Directory
-                && number(self.id, &name).is_some()
-                && Some(name.as_str()) != current
-            {
+            let is_current = self.current.as_ref().is_some_and(|current| current.name == name);
+            if kind == FileType::Directory && number(self.id, &name).is_some() && !is_current {
                 done = at::remove_tree(&self.dir, &name).and(done);
             }
         }
         done
     }
 
-    /// Removes a generation that has not become the current one. Best effort: the next change removes it too.
+    /// Removes a pending generation. Best effort: the next change removes it too.
     pub(super) fn discard(&self, next: &Generation) {
         let _ = at::remove_tree(&self.dir, &next.name);
     }
 
-    /// Takes the link's name, in one step: of two agents that begin at once one has `..data`.
+    /// Reserves the link's name. Of two agents that start at once, only one gets `..data`.
     pub(super) fn claim(&mut self) -> Result<()> {
         if self.number.is_some() || self.link != DATA {
             return Ok(());
         }
-        // It leads nowhere: the files appear with the swap.
+        // A dangling link: the files appear with the swap.
         match at::make_link(&self.dir, &format!("{GENERATION}{}-0", self.id), DATA) {
             Err(Errno::EXIST) => {
-                let leads_here =
-                    at::link_target(&self.dir, DATA).is_some_and(|name| number(self.id, &name).is_some());
-                if !leads_here {
+                if own_target(&self.dir, DATA, self.id).is_none() {
                     self.link = format!("{DATA}-{}", self.id);
                 }
                 Ok(())
@@ -171,37 +163,31 @@ impl<'s> Chain<'s> {
         at::replace_link(&self.dir, &next.name, &self.link, &self.temporary())
     }
 
-    /// Links the name of every file that a generation has to its place there. Without `replaces` only where nothing stands.
-    pub(super) fn link_all<'f>(
+    /// Links every file that a generation has to its place there. Without `replaces` only names that are free.
+    pub(super) fn link_all(
         &self,
-        root: &Path,
+        root: &Root,
         generation: &Generation,
-        files: impl Iterator<Item = &'f Path>,
         replaces: bool,
     ) -> std::result::Result<(), SinkError> {
-        for file in files.filter(|file| generation.has(file)) {
-            self.link(file, replaces).map_err(|errno| SinkError::new(&root.join(file), errno))?;
+        for file in root.paths().filter(|file| generation.has(file)) {
+            self.link(file, replaces).at(&root.path.join(file))?;
         }
         Ok(())
     }
 
-    /// Each file has a link of its own, in directories that agents share: what they may do in the root they may do there.
+    /// Each file has its own link, because agents may have files in the same directory.
     fn link(&self, path: &Path, replaces: bool) -> Result<()> {
         let mut dir = at::open_dir(&self.dir, ".")?;
         let mut target = PathBuf::new();
         for segment in path.parent().into_iter().flatten() {
-            let opened = match at::open_dir(&dir, segment) {
+            dir = match at::open_dir(&dir, segment) {
+                Err(Errno::NOENT) => self.make_shared_dir(&dir, segment)?,
                 Err(Errno::LOOP | Errno::NOTDIR) if replaces => {
                     at::remove_file(&dir, segment)?;
-                    Err(Errno::NOENT)
+                    self.make_shared_dir(&dir, segment)?
                 }
                 Err(Errno::LOOP | Errno::NOTDIR) => return Ok(()),
-                opened => opened,
-            };
-            dir = match opened {
-                Err(Errno::NOENT) => {
-                    at::open_or_make_dir(&dir, segment, fs::fstat(&self.dir)?.st_mode & 0o7777)?
-                }
                 opened => opened?,
             };
             target.push("..");
@@ -211,21 +197,26 @@ impl<'s> Chain<'s> {
         match at::kind(&dir, name) {
             Some(FileType::Directory) => Err(Errno::ISDIR),
             Some(_) if !replaces => Ok(()),
-            Some(_) if at::link_target(&dir, name).is_some_and(|there| there == target) => Ok(()),
+            Some(_) if at::link_target(&dir, name).is_some_and(|text| text == target) => Ok(()),
             _ => at::replace_link(&dir, target, name, &self.temporary()),
         }
     }
 
-    /// A link on its way to its name.
+    /// The name of a link before it is renamed.
     fn temporary(&self) -> String {
         format!("{GENERATION}{}-link", self.id)
+    }
+
+    /// A directory with the root's permission bits: other agents make links there too.
+    fn make_shared_dir(&self, dir: &OwnedFd, name: &OsStr) -> Result<OwnedFd> {
+        at::open_or_make_dir(dir, name, fs::fstat(&self.dir)?.st_mode & 0o7777)
     }
 
     pub(super) fn make_service_account_dirs(&self, root: &Path) -> Result<()> {
         for path in service_account_dirs(root) {
             let mut dir = at::open_dir(&self.dir, ".")?;
             for segment in &path {
-                dir = at::open_or_make_dir(&dir, segment, at::DIR_MODE)?;
+                dir = self.make_shared_dir(&dir, segment)?;
             }
         }
         Ok(())
@@ -236,23 +227,24 @@ impl Generation {
     /// Whether it has a file.
     fn has(&self, path: &Path) -> bool {
         let is_file = |(dir, name): (OwnedFd, &str)| at::kind(dir, name) == Some(FileType::RegularFile);
-        self.parent(path).is_ok_and(is_file)
+        self.parent(path, false).is_ok_and(is_file)
     }
 
-    /// Whether it has exactly this file.
+    /// Whether it has a file with these permission bits and this content.
     pub(super) fn holds(&self, path: &Path, mode: FileMode, bytes: &[u8]) -> bool {
-        self.parent(path).is_ok_and(|(dir, name)| at::is_same_file(dir, name, mode.bits(), bytes))
+        let parent = self.parent(path, false);
+        parent.is_ok_and(|(dir, name)| at::is_same_file(dir, name, mode.bits(), bytes))
     }
 
-    /// Writes a file, in place of one that was written to it before.
+    /// Writes a file. Replaces one that was already written to this generation.
     pub(super) fn make(&self, path: &Path, mode: FileMode, bytes: &[u8]) -> Result<()> {
-        let (dir, name) = self.make_parent(path)?;
+        let (dir, name) = self.parent(path, true)?;
         at::remove_file(&dir, name)?;
         at::make_file(&dir, name, mode.bits(), bytes)
     }
 
-    /// Takes over a file of the generation before, where that has it. One of another user may not be linked everywhere, and
-    /// would stay in that user's hands.
+    /// Takes over a file of the generation before, if that has it. A file of another user is copied: that user could change
+    /// it, and `fs.protected_hardlinks` may forbid the link.
     pub(super) fn take_over(
         &self,
         before: &Self,
@@ -260,39 +252,32 @@ impl Generation {
         absolute: &Path,
         budget: &Budget,
     ) -> std::result::Result<(), SinkError> {
-        let fail = |errno| SinkError::new(absolute, errno);
-        let Ok((from, name)) = before.parent(path) else { return Ok(()) };
-        let Ok(stat) = fs::statat(&from, name, AtFlags::SYMLINK_NOFOLLOW) else { return Ok(()) };
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Ok(());
-        }
-        let (to, _) = self.make_parent(path).map_err(fail)?;
+        let Ok((from, name)) = before.parent(path, false) else { return Ok(()) };
+        let stat = match fs::statat(&from, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => stat,
+            _ => return Ok(()),
+        };
+        let (to, _) = self.parent(path, true).at(absolute)?;
         let is_own = stat.st_uid == geteuid().as_raw();
         if is_own && at::link_file(&from, &to, name).is_ok() {
             return Ok(());
         }
         budget.check(&self.dir, absolute, stat.st_size.try_into().unwrap_or(0))?;
-        at::copy_file(&from, &to, name).map_err(fail)
+        at::copy_file(&from, &to, name).at(absolute)
     }
 
-    /// Notes that files were taken away.
+    /// Marks that files were removed.
     pub(super) fn set_removed(&self) -> Result<()> {
         at::make_file(&self.dir, REMOVED, 0o444, b"")
     }
 
-    /// The versions that it was written from. What cannot be read is not known.
+    /// The notes. Empty if they cannot be read.
     fn versions(&self) -> BTreeMap<String, u64> {
-        let mut bytes = Vec::new();
-        let read = at::open_file(&self.dir, VERSIONS)
-            .map(|(file, _)| file.take(VERSIONS_MAX_BYTES).read_to_end(&mut bytes));
-        if matches!(read, Ok(Ok(_))) {
-            serde_json::from_slice(&bytes).unwrap_or_default()
-        } else {
-            BTreeMap::new()
-        }
+        let bytes = at::read_file(&self.dir, VERSIONS, VERSIONS_MAX_BYTES).unwrap_or_default();
+        serde_json::from_slice(&bytes).unwrap_or_default()
     }
 
-    /// Keeps the versions of the generation before, and those that are new. Best effort: the files matter more.
+    /// Keeps the notes of the generation before, together with new ones. Best effort: the files matter more.
     pub(super) fn note(&self, before: &Self, new: &BTreeMap<String, u64>) {
         let mut versions = before.versions();
         versions.extend(new.iter().map(|(path, version)| (path.clone(), *version)));
@@ -305,7 +290,7 @@ impl Generation {
 
     fn replace_versions(&self, versions: &BTreeMap<String, u64>) -> Result<()> {
         let bytes = serde_json::to_vec(versions).map_err(|_| Errno::INVAL)?;
-        if bytes.len() as u64 > VERSIONS_MAX_BYTES {
+        if bytes.len() > VERSIONS_MAX_BYTES {
             return Err(Errno::FBIG);
         }
         at::remove_file(&self.dir, NEW_VERSIONS)?;
@@ -318,22 +303,13 @@ impl Generation {
     }
 
     /// The directory of a file, and the file's name.
-    fn parent<'p>(&self, path: &'p Path) -> Result<(OwnedFd, &'p str)> {
-        self.walk(path, |dir, name| at::open_dir(dir, name))
-    }
-
-    fn make_parent<'p>(&self, path: &'p Path) -> Result<(OwnedFd, &'p str)> {
-        self.walk(path, |dir, name| at::open_or_make_dir(dir, name, at::DIR_MODE))
-    }
-
-    fn walk<'p>(
-        &self,
-        path: &'p Path,
-        enter: impl Fn(&OwnedFd, &Path) -> Result<OwnedFd>,
-    ) -> Result<(OwnedFd, &'p str)> {
+    fn parent<'p>(&self, path: &'p Path, makes: bool) -> Result<(OwnedFd, &'p str)> {
         let mut dir = at::open_dir(&self.dir, ".")?;
         for segment in path.parent().into_iter().flatten() {
-            dir = enter(&dir, Path::new(segment))?;
+            dir = match makes {
+                true => at::open_or_make_dir(&dir, segment, at::DIR_MODE)?,
+                false => at::open_dir(&dir, segment)?,
+            };
         }
         Ok((dir, file_name(path)?))
     }
@@ -343,9 +319,14 @@ fn file_name(path: &Path) -> Result<&str> {
     path.file_name().and_then(|name| name.to_str()).ok_or(Errno::INVAL)
 }
 
-/// The number of a chain's generation; none where a name is not one of its own.
+/// The number of a chain's generation; none if the name is not one of its own.
 fn number(id: &str, name: &str) -> Option<u64> {
     name.strip_prefix(GENERATION)?.strip_prefix(id)?.strip_prefix('-')?.parse().ok()
+}
+
+/// The text of a link, if that is the name of a chain's own generation.
+fn own_target(dir: &OwnedFd, link: &str, id: &str) -> Option<String> {
+    at::link_target(dir, link).filter(|name| number(id, name).is_some())
 }
 
 /// Where below a root a runtime mounts the service account's own token, if the root is mounted at the same place there.

@@ -1,4 +1,4 @@
-//! One change of a root: from the first file that differs to the swap.
+//! One change of a root, from the first file that differs to the swap.
 
 use std::{collections::BTreeMap, fs, mem, path::Path};
 
@@ -8,6 +8,7 @@ use scaivault_contract::{FileMode, TargetFile};
 use super::{
     Outcome, Output, Root, Sink, SinkError,
     chain::{Chain, Generation},
+    error::At as _,
 };
 
 /// What is being written to a root.
@@ -16,7 +17,7 @@ pub(super) struct Change<'s> {
     root: &'s Root,
     /// Opened at the first use.
     chain: Option<Chain<'s>>,
-    /// Made at the first file that differs.
+    /// The pending generation, made when the first file differs.
     next: Option<Generation>,
     written: Vec<&'s Output>,
     /// The error of a file that was put.
@@ -42,26 +43,25 @@ impl<'s> Change<'s> {
 
     fn write(&mut self, file: &'s Output, mode: FileMode, bytes: &[u8]) -> Result<(), SinkError> {
         let chain = self.open()?;
-        let is_there = chain.current.as_ref().is_some_and(|current| current.holds(&file.path, mode, bytes));
-        let was_written = self.written.iter().any(|written| written.path == file.path);
-        if is_there && !was_written {
+        let is_current = chain.current.as_ref().is_some_and(|current| current.holds(&file.path, mode, bytes));
+        let was_written = self.is_written(file);
+        if is_current && !was_written {
             return Ok(());
         }
-        let budget = &self.sink.budget;
-        let path = self.root.path.join(&file.path);
+        let (budget, path) = (&self.sink.budget, self.root.path.join(&file.path));
         let next = self.start()?;
         budget.check(&next.dir, &path, bytes.len().try_into().unwrap_or(u64::MAX))?;
-        next.make(&file.path, mode, bytes).map_err(|errno| SinkError::new(&path, errno))?;
+        next.make(&file.path, mode, bytes).at(&path)?;
         if !was_written {
             self.written.push(file);
         }
         Ok(())
     }
 
-    /// Makes what was put the current generation, together with all other files of before.
+    /// Makes what was put the current generation, together with all other files of the one before.
     pub(super) fn commit(&mut self, gives_up: bool, versions: &BTreeMap<String, u64>) -> Outcome {
         let done = mem::replace(&mut self.done, Ok(())).and_then(|()| self.finish(gives_up, versions));
-        // What is still pending has not become current.
+        // After an error before the swap the generation is still pending, and nothing has changed.
         self.discard();
         let changed = mem::take(&mut self.written).into_iter().map(|file| file.target.clone()).collect();
         Outcome { changed, done }
@@ -73,73 +73,69 @@ impl<'s> Change<'s> {
         if self.chain.is_none() && !is_enough && !root.path.exists() {
             return Ok(());
         }
+        let has_pending = self.next.is_some();
         let chain = self.open()?;
-        let is_delivered = chain.is_delivered() || !is_enough && !root.is_complete(chain);
-        if self.next.is_none() && is_delivered {
-            let chain = self.open()?;
+        let was_told = chain.is_told();
+        if !has_pending && (chain.is_delivered() || !is_enough && !root.is_complete(chain)) {
             let Some(current) = &chain.current else { return Ok(()) };
             current.note(current, versions);
-            // Somebody may have taken a link away.
-            return chain.link_all(&root.path, current, root.paths(), true);
+            // Replaces links that were deleted or changed by another process.
+            return chain.link_all(root, current, true);
         }
-        let is_silent = !self.written.iter().any(|file| file.is_signalled);
-        let was_told = self.open()?.is_told();
         self.complete(|_| false, versions)?;
         let published = self.publish();
+        let is_silent = !self.written.iter().any(|file| file.is_signalled);
         if let Some(chain) = self.chain.as_ref().filter(|_| was_told && is_silent && self.next.is_none()) {
-            // Otherwise the next start signals once too often, which does no harm.
+            // Best effort: if it fails, the next start sends one signal too many.
             let _ = chain.set_told();
         }
         published
     }
 
-    /// Makes a new generation without some files, where the current one has any of them. Their links lead nowhere then.
+    /// Makes a new generation without some files if the current one has any of them. Their links are left dangling.
     pub(super) fn remove(&mut self, is_removed: impl Fn(&Output) -> bool) -> Result<(), SinkError> {
         let root = self.root;
         let chain = match Chain::open(&root.path, &self.sink.id) {
-            Ok(chain) => chain,
             Err(Errno::NOENT) => return Ok(()),
-            Err(errno) => return Err(SinkError::new(&root.path, errno)),
+            opened => opened.at(&root.path)?,
         };
         if !root.files.iter().any(|file| is_removed(file) && chain.has(&file.path)) {
             return Ok(());
         }
         self.chain = Some(chain);
-        let next = self.start()?;
-        next.set_removed().map_err(|errno| SinkError::new(&root.path, errno))?;
-        let published = self.complete(is_removed, &BTreeMap::new()).and_then(|()| self.publish());
-        self.discard();
-        published?;
-        // The application is told by their absence: what was there must not be found in the generation before either.
+        self.start()?.set_removed().at(&root.path)?;
+        self.complete(is_removed, &BTreeMap::new())?;
+        self.publish()?;
+        // The files must not be found in the generation before either.
         self.remove_others();
         Ok(())
     }
 
-    /// Opens the root, and makes it where it is not there.
+    /// Opens the root, and makes it if it does not exist.
     fn open(&mut self) -> Result<&Chain<'s>, SinkError> {
-        let (path, id) = (&self.root.path, &self.sink.id);
         if self.chain.is_none() {
+            let path = &self.root.path;
             fs::create_dir_all(path).map_err(|error| SinkError::from_io(path, error))?;
-            let chain = Chain::open(path, id).map_err(|errno| SinkError::new(path, errno))?;
-            chain.make_service_account_dirs(path).map_err(|errno| SinkError::new(path, errno))?;
+            let chain = Chain::open(path, &self.sink.id).at(path)?;
+            chain.make_service_account_dirs(path).at(path)?;
             self.chain = Some(chain);
         }
         Ok(self.chain.as_ref().expect("it was opened above"))
     }
 
-    /// Makes the next generation, once.
+    /// Makes the pending generation if there is none yet.
     fn start(&mut self) -> Result<&Generation, SinkError> {
         if self.next.is_none() {
             self.open()?;
-            // What a crash left, and the generation before the current one.
+            // Removes the generation before the current one, and leftovers of a crash.
             self.remove_others();
-            let next = self.open()?.start();
-            self.next = Some(next.map_err(|errno| SinkError::new(&self.root.path, errno))?);
+            let path = &self.root.path;
+            self.next = Some(self.open()?.start().at(path)?);
         }
         Ok(self.next.as_ref().expect("it was made above"))
     }
 
-    /// Brings all other files of before into the next generation.
+    /// Brings all other files of the current generation into the pending one.
     fn complete(
         &mut self,
         is_left_out: impl Fn(&Output) -> bool,
@@ -148,45 +144,41 @@ impl<'s> Change<'s> {
         self.start()?;
         let (Some(chain), Some(next)) = (&self.chain, &self.next) else { return Ok(()) };
         if let Some(current) = &chain.current {
-            for file in &self.root.files {
-                if is_left_out(file) || self.written.iter().any(|written| written.path == file.path) {
-                    continue;
-                }
-                let path = self.root.path.join(&file.path);
-                next.take_over(current, &file.path, &path, &self.sink.budget)?;
+            for file in self.root.files.iter().filter(|file| !is_left_out(file) && !self.is_written(file)) {
+                next.take_over(current, &file.path, &self.root.path.join(&file.path), &self.sink.budget)?;
             }
-            next.note(current, versions);
-        } else {
-            next.note(next, versions);
         }
-        next.sync().map_err(|errno| SinkError::new(&self.root.path, errno))
+        next.note(chain.current.as_ref().unwrap_or(next), versions);
+        next.sync().at(&self.root.path)
     }
 
-    /// Swaps the next generation in. `next` is none from the swap on.
+    /// Swaps the pending generation in. From the swap on `next` is none.
     fn publish(&mut self) -> Result<(), SinkError> {
         let root = self.root;
         let (Some(chain), Some(next)) = (&mut self.chain, &self.next) else { return Ok(()) };
-        chain.claim().map_err(|errno| SinkError::new(&root.path, errno))?;
-        // Where nothing stands yet the links come first, so that all files appear with the swap.
-        chain.link_all(&root.path, next, root.paths(), false)?;
-        chain.swap(next).map_err(|errno| SinkError::new(&root.path.join(&chain.link), errno))?;
+        chain.claim().at(&root.path)?;
+        // The first links are made before the swap, so that all files appear with it.
+        chain.link_all(root, next, false)?;
+        chain.swap(next).at(&root.path.join(&chain.link))?;
         chain.current = self.next.take();
         let current = chain.current.as_ref().expect("it was just put there");
-        chain.link_all(&root.path, current, root.paths(), true)
+        chain.link_all(root, current, true)
     }
 
-    /// Removes every generation but the current one. Best effort: one of another user stays.
+    fn is_written(&self, file: &Output) -> bool {
+        self.written.iter().any(|written| written.path == file.path)
+    }
+
+    /// Removes every generation but the current one. Best effort: those of another user stay.
     fn remove_others(&self) {
-        let Some(chain) = &self.chain else { return };
-        if let Err(error) = chain.remove_others() {
+        if let Some(Err(error)) = self.chain.as_ref().map(Chain::remove_others) {
             let root = self.root.path.display();
-            self.sink
-                .has_leftovers
-                .call_once(|| tracing::debug!(%root, %error, "an older generation cannot be removed"));
+            let log = || tracing::debug!(%root, %error, "an older generation cannot be removed");
+            self.sink.leftovers_logged.call_once(log);
         }
     }
 
-    /// Removes what has not become current.
+    /// Removes the pending generation.
     fn discard(&mut self) {
         if let (Some(chain), Some(next)) = (&self.chain, self.next.take()) {
             chain.discard(&next);
@@ -202,7 +194,12 @@ impl Drop for Change<'_> {
 }
 
 impl Root {
-    fn paths(&self) -> impl Iterator<Item = &Path> {
+    /// Whether a chain has every file that is not optional.
+    pub(super) fn is_complete(&self, chain: &Chain<'_>) -> bool {
+        chain.current.is_some() && self.files.iter().all(|file| file.is_optional || chain.has(&file.path))
+    }
+
+    pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
         self.files.iter().map(|file| file.path.as_path())
     }
 }

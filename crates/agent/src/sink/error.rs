@@ -91,3 +91,14 @@ impl SinkError {
         }
     }
 }
+
+/// Adds the path to an error of the kernel.
+pub(super) trait At<T> {
+    fn at(self, path: &Path) -> Result<T, SinkError>;
+}
+
+impl<T> At<T> for rustix::io::Result<T> {
+    fn at(self, path: &Path) -> Result<T, SinkError> {
+        self.map_err(|errno| SinkError::new(path, errno))
+    }
+}

@@ -90,5 +90,5 @@ async fn after_giving_back_a_start_brings_new_credentials_though_a_secret_is_den
     let sidecar = start(&mut pod.agent("sidecar", &variables));
     until(|| pod.secret("db.json").is_some()).await;
     assert_eq!(pod.secret("key").as_deref(), Some("sk-swordfish"));
-    terminate(sidecar).await.check(0, &["keeping what the start before wrote"]);
+    terminate(sidecar).await.check(0, &["keeping the file as it is"]);
 }

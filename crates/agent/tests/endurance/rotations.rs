@@ -79,7 +79,7 @@ async fn no_reader_sees_half_of_a_rotation_and_each_change_is_signalled_once() {
     );
     // The first generation was there before the application had to be told.
     until(|| sidecar.said("application signalled") == changes - 1).await;
-    assert_eq!(sidecar.said("application not signalled"), 0);
+    assert_eq!(sidecar.said("application not notified"), 0);
     assert!(application.reports.heard() > ONE_BY_ONE);
     for seen in [by_path, by_generation] {
         assert!(

@@ -110,7 +110,9 @@ fn versions_start_again_when_a_secret_is_created_again() {
     for reset in [
         |reads: &mut Reads, now| announce(reads, "a/b", None, true, now),
         |reads: &mut Reads, now| announce(reads, "a/b", Some(1), true, now),
-        |reads: &mut Reads, now| drop(reads.failed(&key("a/b"), &failed("secret_not_found"), now)),
+        |reads: &mut Reads, now| {
+            reads.failed(&key("a/b"), &failed("secret_not_found"), now);
+        },
         |reads: &mut Reads, now| reads.absent(&key("a/b"), now),
     ] {
         let mut reads = read(&["a/b"], now);
