@@ -60,12 +60,14 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
  && install -D --mode=0755 "target/$(cat /target)/release/scaivault-injector" /out/scaivault-injector
 
 FROM toolchain AS build-agent
-# 0711: who runs it cannot read it, and the kernel keeps a program that cannot be read from being dumped or traced by its
-# own user. In a pod with a shared process namespace that guards the agent's memory and token.
+# 0111: executable and readable by nobody, its owner root included. The kernel makes a process non-dumpable at exec if its
+# user cannot read the binary, so that other processes of that user can neither trace it nor open its memory or files in
+# /proc. In a pod with a shared process namespace that protects the agent from its first instruction on, also where it runs
+# as uid 0 with the capability KILL alone.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target,sharing=locked \
     cargo auditable build --locked --release --target "$(cat /target)" --package scaivault-agent \
- && install -D --mode=0711 "target/$(cat /target)/release/scaivault-agent" /out/scaivault-agent
+ && install -D --mode=0111 "target/$(cat /target)/release/scaivault-agent" /out/scaivault-agent
 
 # ------------------------------------------------------------------- images
 FROM scratch AS agent

@@ -2,6 +2,7 @@
 
 mod args;
 mod certificate;
+mod client_ca;
 mod managed_certificate;
 mod settings;
 
@@ -34,6 +35,7 @@ use crate::{
 };
 use args::ClusterArgs;
 use certificate::{Keeper, SelfSigned};
+use client_ca::ClientCaFollower;
 
 /// How long Events that are already queued may take when the server stops.
 const LAST_EVENTS: Duration = Duration::from_secs(2);
@@ -59,11 +61,15 @@ async fn serve(args: &ServeArgs) -> anyhow::Result<Stopped> {
     let ClusterArgs { cluster: in_cluster, namespace, kube_version } = cluster;
     let limits = limits.limits()?;
     let certificate = tls.certificate(namespace.as_deref())?;
-    let clients = tls.client_authorities()?;
     let signals = Signals::install()?;
     let (metrics, readiness) = (Metrics::new(), Readiness::new());
     let (follower, settings) = Follower::new(config.config.clone(), namespace.clone())?;
     metrics.config_loaded(unix_seconds(SystemTime::now()));
+    let (client_ca, clients) = tls
+        .client_ca()
+        .map(|(path, interval)| ClientCaFollower::new(path, interval, &metrics))
+        .transpose()?
+        .unzip();
     let client = if *in_cluster {
         Some(cluster::client().await.context("--cluster cannot be followed")?)
     } else {
@@ -94,6 +100,9 @@ async fn serve(args: &ServeArgs) -> anyhow::Result<Stopped> {
     }
     tasks.spawn(settings::follow(follower, Arc::clone(&context), Arc::clone(&metrics)));
     tasks.spawn(keeper.run());
+    if let Some(client_ca) = client_ca {
+        tasks.spawn(client_ca.run());
+    }
 
     let tls = match &clients {
         Some(clients) => mutual_server_config(resolver, clients),

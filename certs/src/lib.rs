@@ -6,6 +6,7 @@
 mod authority;
 mod ca_bundle;
 mod call;
+mod client_authorities;
 #[cfg(test)]
 mod fake_api;
 mod files;
@@ -22,6 +23,9 @@ mod tls;
 pub use authority::{Authority, AuthorityError, IssueError, Leaf};
 pub use ca_bundle::BundleError;
 pub use call::CallError;
+pub use client_authorities::{
+    CheckedClients, ClientAuthorities, ClientAuthoritiesError, ClientAuthoritiesReloader, Skipped,
+};
 pub use files::{LoadError, Loaded, Validity, load};
 pub use leaf::MintError;
 pub use publish::PublishError;
@@ -31,9 +35,7 @@ pub use rotation::{Policy, PolicyError};
 pub use rotator::{Done, LookError, Looked, Managed, Rotator};
 pub use secret_store::StoreError;
 pub use state::StateError;
-pub use tls::{
-    ClientAuthorities, ClientAuthoritiesError, client_config, mutual_server_config, provider, server_config,
-};
+pub use tls::{client_config, mutual_server_config, provider, server_config};
 
 /// The field manager of everything that is written to the cluster.
 const FIELD_MANAGER: &str = "scaivault-injector";

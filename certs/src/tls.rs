@@ -9,9 +9,8 @@ use rustls::{
     server::{NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier},
     sign::CertifiedKey,
 };
-use thiserror::Error;
 
-use crate::resolver::CertResolver;
+use crate::{client_authorities::ClientAuthorities, resolver::CertResolver};
 
 /// The ALPN name of HTTP/1.1.
 const HTTP1: &[u8] = b"http/1.1";
@@ -38,47 +37,13 @@ pub fn server_config(resolver: Arc<CertResolver>) -> Result<Arc<ServerConfig>, r
     build_server_config(resolver, WebPkiClientVerifier::no_client_auth())
 }
 
-/// As [`server_config`], for callers alone that present a certificate signed by one of `clients`.
+/// As [`server_config`], for callers alone that present a certificate signed by one of `clients`, as they are at the
+/// moment of the handshake.
 pub fn mutual_server_config(
     resolver: Arc<CertResolver>,
     clients: &ClientAuthorities,
 ) -> Result<Arc<ServerConfig>, rustls::Error> {
-    build_server_config(resolver, Arc::clone(&clients.verifier))
-}
-
-/// Why a text does not say whose clients may call.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum ClientAuthoritiesError {
-    /// The text is not PEM, or a certificate in it is not X.509.
-    #[error("not a list of certificates; write the authority's certificate there, PEM")]
-    Malformed(#[source] rustls::Error),
-    /// There is no certificate in it.
-    #[error("no certificate in it; write the authority's certificate there, PEM")]
-    Empty,
-    /// The certificates cannot be used.
-    #[error("the certificates cannot be used to check clients")]
-    Unusable(#[source] rustls::server::VerifierBuilderError),
-}
-
-/// The authorities whose clients may call.
-#[derive(Clone, Debug)]
-pub struct ClientAuthorities {
-    verifier: Arc<dyn ClientCertVerifier>,
-}
-
-impl ClientAuthorities {
-    /// Reads their certificates, PEM.
-    pub fn parse(pem: &[u8]) -> Result<Self, ClientAuthoritiesError> {
-        let roots = roots(pem).map_err(ClientAuthoritiesError::Malformed)?;
-        if roots.is_empty() {
-            return Err(ClientAuthoritiesError::Empty);
-        }
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
-            .build()
-            .map_err(ClientAuthoritiesError::Unusable)?;
-        Ok(Self { verifier })
-    }
+    build_server_config(resolver, clients.verifier())
 }
 
 fn build_server_config(
@@ -114,6 +79,3 @@ fn roots(pem: &[u8]) -> Result<RootCertStore, rustls::Error> {
     }
     Ok(roots)
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,14 +1,13 @@
 //! The flags of `serve`.
 
 use std::{
-    fs,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, bail, ensure};
 use clap::{Args, builder::BoolishValueParser};
-use scaivault_certs::{ClientAuthorities, DEFAULT_RELOAD_INTERVAL, Managed, Policy};
+use scaivault_certs::{DEFAULT_RELOAD_INTERVAL, Managed, Policy};
 use scaivault_contract::{Duration, DurationError};
 use scaivault_inject::KubeVersion;
 use scaivault_webhook::{Limits, Network};
@@ -140,9 +139,9 @@ pub(crate) struct TlsArgs {
     #[arg(long, env = "SCAIVAULT_INJECTOR_CA_OUT", value_name = "FILE")]
     ca_out: Option<PathBuf>,
 
-    /// Certificates (PEM) of the authorities whose clients alone may use the admission port; read at the start.
+    /// Certificates (PEM) of the authorities whose clients alone may use the admission port; read again when the file changed.
     ///
-    /// An API server presents a certificate to webhooks only if its admission configuration names one.
+    /// It is looked at as often as --tls-reload-interval says. An API server presents a certificate to webhooks only if its admission configuration names one.
     #[arg(long, env = "SCAIVAULT_INJECTOR_CLIENT_CA", value_name = "FILE")]
     client_ca: Option<PathBuf>,
 }
@@ -222,13 +221,9 @@ impl TlsArgs {
         })
     }
 
-    /// Whose clients alone may call; none: anybody.
-    pub(super) fn client_authorities(&self) -> anyhow::Result<Option<ClientAuthorities>> {
-        let Some(path) = &self.client_ca else { return Ok(None) };
-        let pem = fs::read(path).with_context(|| format!("cannot read --client-ca {}", path.display()))?;
-        let clients = ClientAuthorities::parse(&pem)
-            .with_context(|| format!("cannot use --client-ca {}", path.display()))?;
-        Ok(Some(clients))
+    /// The file with the authorities whose clients alone may call; none: anybody may. And how often it is looked at.
+    pub(super) fn client_ca(&self) -> Option<(&Path, std::time::Duration)> {
+        Some((self.client_ca.as_deref()?, self.tls_reload_interval.to_std()))
     }
 }
 
@@ -432,27 +427,5 @@ mod tests {
         let short = [&whole[..], &["--ca-lifetime=3h", "--leaf-lifetime=1h"]].concat();
         let error = refusal(&short);
         assert!(error.contains("--ca-lifetime 3h") && error.contains("--leaf-lifetime 1h"), "{error}");
-    }
-
-    #[test]
-    fn a_client_authority_that_cannot_be_used_is_named() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("clients.pem");
-        let read = |path: &Path| {
-            let tls = parse(&["--client-ca", path.to_str().unwrap()]).unwrap().tls;
-            tls.client_authorities().map_err(|error| format!("{error:#}"))
-        };
-        assert!(read(&path).unwrap_err().contains("cannot read --client-ca"));
-        fs::write(&path, "none").unwrap();
-        let error = read(&path).unwrap_err();
-        assert!(error.contains("clients.pem") && error.contains("no certificate"), "{error}");
-        let authority = scaivault_certs::Authority::new(
-            "clients",
-            std::time::SystemTime::now(),
-            std::time::Duration::from_hours(1),
-        );
-        fs::write(&path, authority.unwrap().certificate_pem()).unwrap();
-        assert!(read(&path).unwrap().is_some());
-        assert!(parse(&[]).unwrap().tls.client_authorities().unwrap().is_none());
     }
 }

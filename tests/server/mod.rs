@@ -3,17 +3,18 @@
 #![allow(dead_code, reason = "each test program uses its part of this module")]
 
 use std::{
+    ffi::OsStr,
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::mpsc,
+    sync::{Arc, mpsc},
     thread,
     time::{Duration, Instant},
 };
 
-use rustls::{ClientConnection, StreamOwned, pki_types::ServerName};
+use rustls::{ClientConfig, ClientConnection, StreamOwned, pki_types::ServerName};
 use scaivault_certs::client_config;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -34,9 +35,15 @@ pub(crate) struct Server {
 impl Server {
     /// Starts the program and waits until it listens.
     pub(crate) fn start() -> Self {
+        Self::start_with([""; 0])
+    }
+
+    /// The same with more arguments.
+    pub(crate) fn start_with(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let authority = directory.path().join("ca.crt");
         let mut process = command(&authority, (Ipv4Addr::LOCALHOST, 0).into())
+            .args(arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -84,11 +91,21 @@ impl Server {
         server
     }
 
+    /// The authority of its certificate, PEM.
+    pub(crate) fn authority_pem(&self) -> Vec<u8> {
+        fs::read(&self.authority).unwrap()
+    }
+
     /// A new connection over TLS.
     pub(crate) fn connect(&self) -> Connection {
-        let config = client_config(&fs::read(&self.authority).unwrap()).unwrap();
+        let stream = self.connect_as(client_config(&self.authority_pem()).unwrap());
+        Connection { stream: BufReader::new(stream) }
+    }
+
+    /// A new connection of a client with its own TLS.
+    pub(crate) fn connect_as(&self, config: Arc<ClientConfig>) -> StreamOwned<ClientConnection, TcpStream> {
         let session = ClientConnection::new(config, ServerName::try_from("localhost").unwrap()).unwrap();
-        Connection { stream: BufReader::new(StreamOwned::new(session, self.connect_plain())) }
+        StreamOwned::new(session, self.connect_plain())
     }
 
     /// A new connection on which nothing is said yet.

@@ -97,6 +97,10 @@ metrics! {
         "When the caBundle of every webhook was last found or made right, seconds since 1970; 0 without --tls-secret";
     CERTIFICATE_LOOK_FAILURES = Counter "scaivault_injector_certificate_look_failures_total" ["reason"]
         "Looks at --tls-secret and the webhook configurations that failed; what was served stays";
+    CLIENT_CA_RELOADS = Counter "scaivault_injector_client_ca_reloads_total" ["result"]
+        "Changes of the file of --client-ca; kept: a bad one, the authorities before stay";
+    CLIENT_CA_REFUSED = Gauge "scaivault_injector_client_ca_refused" []
+        "1 while the file of --client-ca cannot be used and the authorities before stay, else 0";
     CONFIG_RELOADS = Counter "scaivault_injector_config_reloads_total" ["result"]
         "Changes of the configuration file; kept: a bad one, the settings before stay";
     CONFIG_REFUSED = Gauge "scaivault_injector_config_refused" []
@@ -172,6 +176,8 @@ pub struct Metrics {
     authority_expiry: Gauge,
     ca_bundle_checked: Gauge,
     certificate_look_failures: Vec<(LookFailure, Counter)>,
+    client_ca_reloads: Family<ResultLabel, Counter>,
+    client_ca_refused: Gauge,
     config_reloads: Family<ResultLabel, Counter>,
     config_refused: Gauge,
     config_loaded: Gauge,
@@ -213,6 +219,8 @@ impl Default for Metrics {
             authority_expiry: Gauge::default(),
             ca_bundle_checked: Gauge::default(),
             certificate_look_failures: by_reason(&mut registry, CERTIFICATE_LOOK_FAILURES),
+            client_ca_reloads: Family::default(),
+            client_ca_refused: Gauge::default(),
             config_reloads: Family::default(),
             config_refused: Gauge::default(),
             config_loaded: Gauge::default(),
@@ -232,6 +240,7 @@ impl Default for Metrics {
         }
         for result in ["replaced", "kept"] {
             drop(metrics.certificate_reloads.get_or_create(&ResultLabel { result }));
+            drop(metrics.client_ca_reloads.get_or_create(&ResultLabel { result }));
             drop(metrics.config_reloads.get_or_create(&ResultLabel { result }));
         }
         for resource in WATCHED {
@@ -252,6 +261,8 @@ impl Default for Metrics {
         register(&mut registry, CERTIFICATE_REFUSED, metrics.certificate_refused.clone());
         register(&mut registry, AUTHORITY_EXPIRY, metrics.authority_expiry.clone());
         register(&mut registry, CA_BUNDLE_CHECKED, metrics.ca_bundle_checked.clone());
+        register(&mut registry, CLIENT_CA_RELOADS, metrics.client_ca_reloads.clone());
+        register(&mut registry, CLIENT_CA_REFUSED, metrics.client_ca_refused.clone());
         register(&mut registry, CONFIG_RELOADS, metrics.config_reloads.clone());
         register(&mut registry, CONFIG_REFUSED, metrics.config_refused.clone());
         register(&mut registry, CONFIG_LOADED, metrics.config_loaded.clone());
@@ -313,6 +324,21 @@ impl Metrics {
     /// A look at the Secret and the webhook configurations failed.
     pub fn certificate_look_failed(&self, reason: LookFailure) {
         count(&self.certificate_look_failures, reason);
+    }
+
+    /// Other authorities of clients are trusted from now on.
+    pub fn client_ca_replaced(&self) {
+        self.client_ca_reloads.get_or_create(&ResultLabel { result: "replaced" }).inc();
+    }
+
+    /// The file of `--client-ca` changed and is bad; the authorities before stay.
+    pub fn client_ca_kept(&self) {
+        self.client_ca_reloads.get_or_create(&ResultLabel { result: "kept" }).inc();
+    }
+
+    /// Whether the file of `--client-ca` as it is now cannot be used, counted or not.
+    pub fn client_ca_refused(&self, is_refused: bool) {
+        self.client_ca_refused.set(i64::from(is_refused));
     }
 
     /// Settings that were read at this time (seconds since 1970) are in force: those of the start.

@@ -1,13 +1,23 @@
 //! A secret's data as the bytes of a file. Pure: no file is read or written here.
 
-use scaivault_contract::{Excerpt, FieldName, Format};
-use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+use scaivault_client::{Json, JsonValue, SecretData};
+use scaivault_contract::{
+    Encoding, Excerpt, FieldName, Format, NamedSecret, SecretAlias, SecretRef, SecretSource,
+};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::{config::Style, exit::Exit};
+use crate::{
+    config::{FileSpec, Source, Style},
+    exit::Exit,
+};
 
+mod base64;
+mod dotenv;
 mod env;
+mod json;
 mod properties;
 mod template;
 mod variables;
@@ -19,84 +29,141 @@ pub(crate) use variables::variable_line;
 /// The most names of fields that an error lists.
 const FIELDS_SHOWN: usize = 12;
 
-/// What a file is rendered from.
+/// What was read for one secret of a file, or for its lease.
 #[derive(Clone, Copy)]
 pub(crate) struct Content<'a> {
-    /// The secret's path; of a lease `engine/role`.
-    pub(crate) path: &'a str,
     /// The secret's version; a lease has none.
     pub(crate) version: Option<u64>,
     /// The secret's `data`, or a lease's credentials.
-    pub(crate) data: &'a Map<String, Value>,
-    /// The one field that is asked for; none for all.
-    pub(crate) field: Option<&'a FieldName>,
+    pub(crate) data: &'a SecretData,
 }
 
-/// The bytes of a file, wiped when they are no longer needed.
-pub(crate) fn render(style: &Style, content: Content<'_>) -> Result<Zeroizing<Vec<u8>>, RenderError> {
-    let text = match style {
+/// The bytes of a file, wiped when they are no longer needed. `contents` has one for each secret of the file's source,
+/// in the source's order; of a lease the one.
+pub(crate) fn render(
+    spec: &FileSpec,
+    contents: &[Content<'_>],
+) -> Result<Zeroizing<Vec<u8>>, RenderError> {
+    match &spec.style {
         // A template sees all fields: the field would only be another name for one of them.
-        Style::Template(template) => template.render(content)?,
-        Style::Format(format) => formatted(*format, content)?,
-    };
-    Ok(into_bytes(text))
-}
-
-fn formatted(format: Format, content: Content<'_>) -> Result<Zeroizing<String>, RenderError> {
-    let field = content.field.map(|name| field(content.data, name).map(|value| (name, value))).transpose()?;
-    match (format, field) {
-        (Format::Json, None) => Ok(json(content.data)),
-        (Format::Json, Some((_, value))) => Ok(json(value)),
-        (Format::Raw, None) => only_field(content.data).map(text),
-        (Format::Raw, Some((_, value))) => Ok(text(value)),
-        (Format::Env, None) => env::lines(entries(content.data)),
-        (Format::Env, Some((name, value))) => env::lines([(name.as_str(), value)]),
-        (Format::Yaml, None) => Ok(yaml::mapping(entries(content.data))),
-        (Format::Yaml, Some((_, value))) => Ok(yaml::document(value)),
-        (Format::Properties, None) => Ok(properties::lines(entries(content.data))),
-        (Format::Properties, Some((name, value))) => Ok(properties::lines([(name.as_str(), value)])),
+        Style::Template(template) => Ok(into_bytes(template.render(&spec.source, contents)?)),
+        Style::Format(format) => selected(&spec.source, contents)?.format(*format).map(into_bytes),
+        Style::Decoded(Encoding::Base64) => {
+            let (name, value) = selected(&spec.source, contents)?.only()?;
+            base64::decode(&text(value)).map_err(|_| RenderError::NotBase64(name))
+        }
     }
 }
 
-/// A field of the data.
-fn field<'a>(data: &'a Map<String, Value>, name: &FieldName) -> Result<&'a Value, RenderError> {
-    data.get(name.as_str())
-        .ok_or_else(|| RenderError::NoField { field: name.as_str().to_owned(), present: names(data) })
+/// What a format writes of a source.
+enum Selected<'a> {
+    /// All fields of a secret, or several secrets by their alias.
+    Fields(BTreeMap<String, JsonValue<'a>>),
+    /// The one field that is asked for.
+    Field(&'a FieldName, JsonValue<'a>),
 }
 
-/// The value of data with a single field, such as those of an API key.
-fn only_field(data: &Map<String, Value>) -> Result<&Value, RenderError> {
-    let mut values = data.values();
-    match (values.next(), values.next()) {
-        (Some(value), None) => Ok(value),
-        _ => Err(RenderError::NotOneField { present: names(data) }),
+fn selected<'a>(source: &'a Source, contents: &[Content<'a>]) -> Result<Selected<'a>, RenderError> {
+    Ok(match (source, contents) {
+        (Source::Secrets(SecretSource::Single(SecretRef { field: Some(name), .. })), [content, ..]) => {
+            Selected::Field(name, field(content.data, name, None)?)
+        }
+        (Source::Secrets(SecretSource::Named(named)), _) => {
+            let mut fields = BTreeMap::new();
+            for (NamedSecret { alias, secret }, content) in named.iter().zip(contents) {
+                let value = match &secret.field {
+                    Some(name) => field(content.data, name, Some(alias))?,
+                    None => content.data.value(),
+                };
+                fields.insert(alias.as_str().to_owned(), value);
+            }
+            Selected::Fields(fields)
+        }
+        (_, contents) => Selected::Fields(contents.first().map(|one| one.data.fields()).unwrap_or_default()),
+    })
+}
+
+impl<'a> Selected<'a> {
+    fn format(self, format: Format) -> Result<Zeroizing<String>, RenderError> {
+        match (format, self) {
+            (Format::Json, Self::Fields(fields)) => Ok(object(fields)),
+            (Format::Json, Self::Field(_, value)) => Ok(json_of(value)),
+            (Format::Raw, selected) => selected.only().map(|(_, value)| text(value)),
+            (Format::Yaml, Self::Fields(fields)) => yaml::mapping(&fields),
+            (Format::Yaml, Self::Field(name, value)) => yaml::document(name.as_str(), value),
+            (Format::Env, selected) => env::lines(&selected.into_fields()),
+            (Format::Dotenv, selected) => dotenv::lines(&selected.into_fields()),
+            (Format::Properties, selected) => Ok(properties::lines(&selected.into_fields())),
+        }
+    }
+
+    fn into_fields(self) -> BTreeMap<String, JsonValue<'a>> {
+        match self {
+            Self::Fields(fields) => fields,
+            Self::Field(name, value) => BTreeMap::from([(name.as_str().to_owned(), value)]),
+        }
+    }
+
+    /// The one field that is asked for, or that there is, such as that of an API key.
+    fn only(self) -> Result<(String, JsonValue<'a>), RenderError> {
+        let fields = self.into_fields();
+        match (fields.len(), fields.first_key_value()) {
+            (1, Some((name, value))) => Ok((name.clone(), *value)),
+            _ => Err(RenderError::NotOneField { present: names(&fields) }),
+        }
     }
 }
 
-fn entries(data: &Map<String, Value>) -> impl Iterator<Item = (&str, &Value)> {
-    data.iter().map(|(name, value)| (name.as_str(), value))
+/// A field of the data, which stand under an alias where the file is of several secrets.
+fn field<'a>(
+    data: &'a SecretData,
+    name: &FieldName,
+    alias: Option<&SecretAlias>,
+) -> Result<JsonValue<'a>, RenderError> {
+    let fields = data.fields();
+    fields.get(name.as_str()).copied().ok_or_else(|| RenderError::NoField {
+        secret: alias.map_or_else(|| "it".to_owned(), ToString::to_string),
+        field: name.as_str().to_owned(),
+        present: names(&fields),
+    })
 }
 
 /// A value as plain text: a string as it is, nothing for null, lists and objects as JSON.
-fn text(value: &Value) -> Zeroizing<String> {
-    match value {
-        Value::Null => Zeroizing::default(),
-        Value::String(text) => Zeroizing::new(text.clone()),
-        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => json(value),
+fn text(value: JsonValue<'_>) -> Zeroizing<String> {
+    match value.read() {
+        Json::Null => Zeroizing::default(),
+        Json::Text(text) => text,
+        Json::Bool(_) | Json::Number(_) | Json::List(_) | Json::Object(_) => json_of(value),
     }
 }
 
-fn json(value: &impl serde::Serialize) -> Zeroizing<String> {
-    Zeroizing::new(serde_json::to_string(value).expect("JSON with text as keys can be written"))
+fn json_of(value: JsonValue<'_>) -> Zeroizing<String> {
+    let mut json = Zeroizing::new(String::new());
+    let Ok(()) = json::write(&mut json, value, None);
+    json
 }
 
-fn names(data: &Map<String, Value>) -> String {
-    if data.is_empty() {
+fn object(fields: BTreeMap<String, JsonValue<'_>>) -> Zeroizing<String> {
+    let mut json = Zeroizing::new("{".to_owned());
+    for (index, (name, value)) in fields.into_iter().enumerate() {
+        if index > 0 {
+            json.push(',');
+        }
+        json::push_text(&mut json, &name);
+        json.push(':');
+        let Ok(()) = json::write(&mut json, value, None);
+    }
+    json.push('}');
+    json
+}
+
+fn names(fields: &BTreeMap<String, JsonValue<'_>>) -> String {
+    if fields.is_empty() {
         return "none".to_owned();
     }
     let mut names: Vec<_> =
-        data.keys().take(FIELDS_SHOWN).map(|name| Excerpt::new(name).to_string()).collect();
-    if data.len() > FIELDS_SHOWN {
+        fields.keys().take(FIELDS_SHOWN).map(|name| Excerpt::new(name).to_string()).collect();
+    if fields.len() > FIELDS_SHOWN {
         names.push("…".to_owned());
     }
     names.join(", ")
@@ -110,8 +177,10 @@ fn into_bytes(mut text: Zeroizing<String>) -> Zeroizing<Vec<u8>> {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(crate) enum RenderError {
     /// The field that is asked for is not there.
-    #[error("it has no field {}; its fields: {present}", Excerpt::new(.field))]
+    #[error("{secret} has no field {}; its fields: {present}", Excerpt::new(.field))]
     NoField {
+        /// Which secret: `it`, or its alias.
+        secret: String,
         /// The field.
         field: String,
         /// Those that are there.
@@ -123,13 +192,37 @@ pub(crate) enum RenderError {
         /// Those that are there.
         present: String,
     },
-    /// A field whose name no shell takes for a variable.
+    /// A field whose name no reader takes for a variable.
     #[error(
-        "its field {} cannot be the name of a variable in format=env; use another format or a template",
+        "its field {} cannot be the name of a variable in format={format}; use another format or a template",
+        Excerpt::new(.field)
+    )]
+    NotAVariable {
+        /// The field.
+        field: String,
+        /// The format.
+        format: Format,
+    },
+    /// A value that the format's readers do not read, or not alike.
+    #[error(
+        "its field {} has {what}, which the readers of format={format} do not read alike; use another format or a template",
+        Excerpt::new(.field)
+    )]
+    NotRepresentable {
+        /// The field.
+        field: String,
+        /// What of it.
+        what: &'static str,
+        /// The format.
+        format: Format,
+    },
+    /// A value that is not base64.
+    #[error(
+        "its field {} is not base64, which encoding=base64 decodes; correct the value or remove the option",
         Excerpt::new(.0)
     )]
-    NotAVariable(String),
-    /// A value that no environment variable can hold.
+    NotBase64(String),
+    /// A variable's value that no process can be given.
     #[error("its field {} has a NUL character, which no variable can hold", Excerpt::new(.0))]
     Nul(String),
     /// A variable whose value is empty: the kubelet takes it for absent.
@@ -152,7 +245,9 @@ impl RenderError {
         match self {
             Self::NoField { .. } => Exit::NotFound,
             Self::NotOneField { .. }
-            | Self::NotAVariable(_)
+            | Self::NotAVariable { .. }
+            | Self::NotRepresentable { .. }
+            | Self::NotBase64(_)
             | Self::Nul(_)
             | Self::EmptyVariable(_)
             | Self::QuoteInVariable(_)

@@ -1,10 +1,17 @@
 //! A secret and its data.
 
-use std::fmt;
+use std::{
+    collections::{BTreeMap, hash_map::RandomState},
+    fmt,
+    hash::{BuildHasher as _, Hash as _, Hasher},
+    sync::OnceLock,
+};
 
 use secrecy::{ExposeSecret as _, SecretString};
-use serde_json::{Map, Value};
+use serde::de::Error as _;
+use serde_json::value::RawValue;
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 /// How many objects and arrays may stand in each other in a secret's data, the data itself counted: far above what
 /// anyone writes, and low enough that no reader further on runs out of stack.
@@ -28,9 +35,12 @@ pub struct Secret {
 
 /// What a secret or a lease holds: the text of a JSON object, wiped when dropped.
 ///
-/// It stays text because a tree of values could not be wiped.
+/// It stays text because a tree of values could not be wiped, and would not keep the digits of numbers.
 #[derive(Clone)]
-pub struct SecretData(SecretString);
+pub struct SecretData {
+    json: SecretString,
+    fingerprint: Fingerprint,
+}
 
 impl SecretData {
     /// Takes the text of a JSON object. What is wrong with it is said without quoting it.
@@ -48,25 +58,32 @@ impl SecretData {
         if values > DATA_VALUES_LIMIT {
             return Err(DataFault::TooManyValues);
         }
-        // A parser that only skips values takes more than one that builds them.
-        if parse(json).is_ok() {
-            return Ok(Self(SecretString::from(json)));
-        }
-        match serde_json::from_str::<serde::de::IgnoredAny>(json) {
-            Ok(_) => Err(DataFault::Unreadable),
-            Err(_) => Err(DataFault::NotAnObject),
-        }
+        let data: JsonValue<'_> = serde_json::from_str(json).map_err(|_| DataFault::NotAnObject)?;
+        let fingerprint = Fingerprint::new(data).map_err(|_| DataFault::Unreadable)?;
+        Ok(Self { json: SecretString::from(json), fingerprint })
     }
 
-    /// The object as a tree, which is not wiped: for as long as it takes to write a file of it.
+    /// The fields, sorted by name. Of a name that stands several times the last value counts.
     #[expect(clippy::missing_panics_doc, reason = "the same parser has taken the same text")]
-    pub fn object(&self) -> Map<String, Value> {
-        parse(self.json()).expect("the same text was parsed when it was taken")
+    pub fn fields(&self) -> BTreeMap<String, JsonValue<'_>> {
+        serde_json::from_str(self.json()).expect(TAKEN)
+    }
+
+    /// The whole object.
+    #[expect(clippy::missing_panics_doc, reason = "the same parser has taken the same text")]
+    pub fn value(&self) -> JsonValue<'_> {
+        serde_json::from_str(self.json()).expect(TAKEN)
+    }
+
+    /// Equal for data with the same meaning, whatever the order of their fields and the spelling of numbers and texts:
+    /// `1e3` is `1000.0`. Differs for other data, and says nothing outside of this process.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
     }
 
     /// The text of the object, as the server wrote it. The caller keeps copies out of logs and wipes them.
     pub fn json(&self) -> &str {
-        self.0.expose_secret()
+        self.json.expose_secret()
     }
 }
 
@@ -76,8 +93,122 @@ impl fmt::Debug for SecretData {
     }
 }
 
-fn parse(json: &str) -> serde_json::Result<Map<String, Value>> {
-    serde_json::from_str(json)
+const TAKEN: &str = "the same text was parsed when the data were taken";
+
+/// A value within a secret's data: its text, read one level at a time.
+#[derive(Clone, Copy, serde::Deserialize)]
+#[serde(transparent)]
+pub struct JsonValue<'a>(#[serde(borrow)] &'a RawValue);
+
+/// One level of a value.
+pub enum Json<'a> {
+    /// `null`.
+    Null,
+    /// `true` or `false`.
+    Bool(bool),
+    /// A number, with the digits that it was sent with.
+    Number(&'a str),
+    /// A text, its escapes resolved.
+    Text(Zeroizing<String>),
+    /// An array.
+    List(Vec<JsonValue<'a>>),
+    /// An object, sorted by name. Of a name that stands several times the last value counts.
+    Object(BTreeMap<String, JsonValue<'a>>),
+}
+
+impl<'a> JsonValue<'a> {
+    /// What it is.
+    #[expect(clippy::missing_panics_doc, reason = "the same parser has taken the same text")]
+    pub fn read(self) -> Json<'a> {
+        self.try_read().expect(TAKEN)
+    }
+
+    fn try_read(self) -> serde_json::Result<Json<'a>> {
+        let text = self.0.get();
+        Ok(match text.as_bytes().first() {
+            Some(b'n') => Json::Null,
+            Some(b't' | b'f') => Json::Bool(text == "true"),
+            Some(b'"') => Json::Text(Zeroizing::new(serde_json::from_str(text)?)),
+            Some(b'[') => Json::List(serde_json::from_str(text)?),
+            Some(b'{') => Json::Object(serde_json::from_str(text)?),
+            Some(_) => Json::Number(text),
+            None => return Err(serde_json::Error::custom("no value")),
+        })
+    }
+}
+
+/// What data mean, as a number that only this process can make: its key is drawn at random when the process starts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Fingerprint(u64);
+
+impl Fingerprint {
+    /// Fails where the text of a value cannot be read.
+    fn new(data: JsonValue<'_>) -> serde_json::Result<Self> {
+        static KEY: OnceLock<RandomState> = OnceLock::new();
+        let mut hasher = KEY.get_or_init(RandomState::new).build_hasher();
+        hash(data, &mut hasher)?;
+        Ok(Self(hasher.finish()))
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fingerprint(...)")
+    }
+}
+
+/// Each value after its kind, and what has parts after their number: no two values feed the same bytes.
+fn hash(value: JsonValue<'_>, hasher: &mut impl Hasher) -> serde_json::Result<()> {
+    match value.try_read()? {
+        Json::Null => 0_u8.hash(hasher),
+        Json::Bool(value) => (1_u8, value).hash(hasher),
+        Json::Number(text) => (2_u8, Decimal::new(text)).hash(hasher),
+        Json::Text(text) => (3_u8, text.as_str()).hash(hasher),
+        Json::List(items) => {
+            (4_u8, items.len()).hash(hasher);
+            items.into_iter().try_for_each(|item| hash(item, hasher))?;
+        }
+        Json::Object(fields) => {
+            (5_u8, fields.len()).hash(hasher);
+            for (name, value) in fields {
+                name.hash(hasher);
+                hash(value, hasher)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A number without what does not change its value: zeros at both ends, and where the point stands.
+#[derive(PartialEq, Eq, Hash)]
+enum Decimal<'a> {
+    /// Its significant digits, and the power of ten of the last of them.
+    Digits { is_negative: bool, digits: String, exponent: i64 },
+    /// An exponent that nothing calculates with.
+    Text(&'a str),
+}
+
+impl<'a> Decimal<'a> {
+    fn new(text: &'a str) -> Self {
+        let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+        let (is_negative, mantissa) = match mantissa.strip_prefix('-') {
+            Some(mantissa) => (true, mantissa),
+            None => (false, mantissa),
+        };
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let digits = format!("{whole}{fraction}");
+        let significant = digits.trim_end_matches('0');
+        // Both are at most as long as the data.
+        let shift = (digits.len() - significant.len()).cast_signed() as i64 - fraction.len().cast_signed() as i64;
+        let significant = significant.trim_start_matches('0');
+        if significant.is_empty() {
+            return Self::Digits { is_negative: false, digits: String::new(), exponent: 0 };
+        }
+        match exponent.parse::<i64>().ok().and_then(|exponent| exponent.checked_add(shift)) {
+            Some(exponent) => Self::Digits { is_negative, digits: significant.to_owned(), exponent },
+            None => Self::Text(text),
+        }
+    }
 }
 
 /// What is known of JSON before it is parsed: never too low for what is valid.
@@ -128,8 +259,8 @@ pub enum DataFault {
     /// More than [`DATA_VALUES_LIMIT`].
     #[error("the secret's data has more than {DATA_VALUES_LIMIT} values")]
     TooManyValues,
-    /// JSON by its grammar alone: half of a surrogate pair, or a number that no `f64` holds.
-    #[error("the secret's data has a text that is not Unicode, or a number that is too large")]
+    /// JSON by its grammar alone: half of a surrogate pair.
+    #[error("the secret's data has a text that is not Unicode")]
     Unreadable,
 }
 
@@ -156,12 +287,77 @@ mod tests {
             r#"{"a":"\ud800"}"#,
             r#"{"a":["\udc00 x"]}"#,
             r#"{"\ud800":1}"#,
-            r#"{"a":1e999}"#,
-            r#"{"a":{"b":-1e999}}"#,
-            r#"{"a":{"$serde_json::private::RawValue":1}}"#,
+            r#"{"a":{"b":[0,{"c":"\udbff\u0041"}]}}"#,
         ] {
-            assert!(SecretData::new(json).is_err(), "{json}");
+            assert_eq!(SecretData::new(json).unwrap_err(), DataFault::Unreadable, "{json}");
         }
+        for json in ["{\"a\":\"\n\"}", "{\"a\":\"\0\"}", r#"{"a":"\x"}"#, r#"{"a":01}"#, r#"{"a":.5}"#, r#"{"a":1,}"#] {
+            assert_eq!(SecretData::new(json).unwrap_err(), DataFault::NotAnObject, "{json}");
+        }
+    }
+
+    #[test]
+    fn reads_values_exactly() {
+        let json = r#"{"b":[1e999,-0,1.10,18446744073709551616],"a":"\ud83d\ude00\u0000\/","c":1,"c":{"z":null,"y":true},
+                       "$serde_json::private::Number":"1","$serde_json::private::RawValue":"2"}"#;
+        let data = SecretData::new(json).unwrap();
+        let fields = data.fields();
+        let names: Vec<_> = fields.keys().map(String::as_str).collect();
+        assert_eq!(names, ["$serde_json::private::Number", "$serde_json::private::RawValue", "a", "b", "c"]);
+        assert!(matches!(fields[names[0]].read(), Json::Text(text) if *text == "1"));
+        assert!(matches!(fields["a"].read(), Json::Text(text) if *text == "😀\0/"));
+        let Json::List(numbers) = fields["b"].read() else { panic!("a list") };
+        let digits = numbers.into_iter().map(|number| match number.read() {
+            Json::Number(text) => text,
+            _ => panic!("a number"),
+        });
+        assert_eq!(digits.collect::<Vec<_>>(), ["1e999", "-0", "1.10", "18446744073709551616"]);
+        let Json::Object(object) = fields["c"].read() else { panic!("the last of both") };
+        assert!(matches!(object["z"].read(), Json::Null) && matches!(object["y"].read(), Json::Bool(true)));
+    }
+
+    #[test]
+    fn a_fingerprint_is_of_the_meaning() {
+        let fingerprint = |json: &str| SecretData::new(json).unwrap().fingerprint();
+        for equal in [
+            [r#"{"a":1,"b":{"c":[],"d":""}}"#, r#" { "b" : {"d":"", "c":[ ]} , "a" : 1 } "#],
+            [r#"{"a":"A/é😀"}"#, r#"{"a":"\u0041\/\u00e9\ud83d\ude00"}"#],
+            [r#"{"a":1.10}"#, r#"{"a":1.1}"#],
+            [r#"{"a":1e3}"#, r#"{"a":1000.0}"#],
+            [r#"{"a":-0.0}"#, r#"{"a":0}"#],
+            [r#"{"a":0.00120e+5}"#, r#"{"a":12E1}"#],
+            [r#"{"a":1,"a":2}"#, r#"{"a":2}"#],
+        ] {
+            assert_eq!(fingerprint(equal[0]), fingerprint(equal[1]), "{equal:?}");
+        }
+        let different = [
+            "{}",
+            r#"{"a":null}"#,
+            r#"{"a":false}"#,
+            r#"{"a":0}"#,
+            r#"{"a":""}"#,
+            r#"{"a":[]}"#,
+            r#"{"a":{}}"#,
+            r#"{"a":"0"}"#,
+            r#"{"a":1}"#,
+            r#"{"a":-1}"#,
+            r#"{"a":10}"#,
+            r#"{"a":18446744073709551616}"#,
+            r#"{"a":18446744073709551617}"#,
+            r#"{"a":1e99999999999999999999}"#,
+            r#"{"a":1e99999999999999999998}"#,
+            r#"{"a":[[],""]}"#,
+            r#"{"a":["",[]]}"#,
+            r#"{"a":[[""]]}"#,
+            r#"{"a":0,"b":0}"#,
+            r#"{"b":0}"#,
+        ];
+        for (index, one) in different.iter().enumerate() {
+            for other in &different[index + 1..] {
+                assert_ne!(fingerprint(one), fingerprint(other), "{one} {other}");
+            }
+        }
+        assert_eq!(format!("{:?}", fingerprint("{}")), "Fingerprint(...)");
     }
 
     #[test]

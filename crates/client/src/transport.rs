@@ -5,7 +5,7 @@
 
 use std::{
     error::Error as StdError,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -17,7 +17,7 @@ use hyper::{
     header::{self, HeaderValue},
 };
 use hyper_util::rt::TokioIo;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use zeroize::Zeroizing;
 
 use crate::{AnswerFault, ErrorKind, Timeouts, connect::Connector};
@@ -35,8 +35,9 @@ const HEADER_COUNT_LIMIT: usize = 100;
 /// Connections that are kept for the next request: as many as an agent reads secrets at once.
 const IDLE_LIMIT: usize = 10;
 
-/// How long a connection is kept: shorter than the minute after which common load balancers close theirs.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
+/// How long a connection is kept for the next request of the same work. Until it is closed its buffers have what was sent and
+/// received last: a token and a secret.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(1);
 
 const USER_AGENT: HeaderValue =
     HeaderValue::from_static(concat!("scaivault-client/", env!("CARGO_PKG_VERSION"), " (Rust)"));
@@ -96,7 +97,7 @@ pub(crate) struct Answer {
 pub(crate) struct Transport {
     connector: Connector,
     timeouts: Timeouts,
-    idle: Mutex<Vec<Idle>>,
+    idle: Arc<Mutex<Vec<Idle>>>,
 }
 
 struct Idle {
@@ -106,12 +107,12 @@ struct Idle {
 
 impl Transport {
     pub(crate) fn new(connector: Connector, timeouts: Timeouts) -> Self {
-        Self { connector, timeouts, idle: Mutex::new(Vec::new()) }
+        Self { connector, timeouts, idle: Arc::default() }
     }
 
     /// Sends the request and reads the answer to its end.
     pub(crate) async fn send(&self, outgoing: Outgoing) -> Result<Answer, ErrorKind> {
-        let after = self.timeouts.request + outgoing.wait;
+        let after = self.timeouts.idle + outgoing.wait;
         let answered = timeout(after, self.send_without_limit(outgoing)).await;
         answered.unwrap_or_else(|_elapsed| Err(self.timed_out(after)))
     }
@@ -203,6 +204,14 @@ impl Transport {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < IDLE_LIMIT && !sender.is_closed() {
             idle.push(Idle { sender, since: Instant::now() });
+            let kept = Arc::downgrade(&self.idle);
+            tokio::spawn(async move {
+                sleep(IDLE_TIMEOUT).await;
+                if let Some(idle) = kept.upgrade() {
+                    let mut idle = idle.lock().unwrap_or_else(PoisonError::into_inner);
+                    idle.retain(|idle| idle.since.elapsed() < IDLE_TIMEOUT);
+                }
+            });
         }
     }
 

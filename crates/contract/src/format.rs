@@ -13,8 +13,10 @@ pub enum Format {
     Json,
     /// A value as it is, nothing added.
     Raw,
-    /// Lines `KEY='value'`.
+    /// Lines `KEY='value'` for POSIX shells and systemd.
     Env,
+    /// Lines `KEY=value` for dotenv libraries, Node, Docker and Compose.
+    Dotenv,
     /// A YAML mapping.
     Yaml,
     /// A Java properties file.
@@ -23,10 +25,11 @@ pub enum Format {
 
 impl Format {
     /// What may stand there.
-    pub const ALLOWED: &'static str = "json, raw, env, yaml or properties";
+    pub const ALLOWED: &'static str = "json, raw, env, dotenv, yaml or properties";
 
     /// All formats, in the order of [`Self::ALLOWED`].
-    pub const ALL: [Self; 5] = [Self::Json, Self::Raw, Self::Env, Self::Yaml, Self::Properties];
+    pub const ALL: [Self; 6] =
+        [Self::Json, Self::Raw, Self::Env, Self::Dotenv, Self::Yaml, Self::Properties];
 
     /// The name as it is written.
     pub const fn name(self) -> &'static str {
@@ -34,6 +37,7 @@ impl Format {
             Self::Json => "json",
             Self::Raw => "raw",
             Self::Env => "env",
+            Self::Dotenv => "dotenv",
             Self::Yaml => "yaml",
             Self::Properties => "properties",
         }
@@ -86,7 +90,7 @@ mod tests {
         }
         assert_eq!(
             "toml".parse::<Format>().unwrap_err().to_string(),
-            "\"toml\" is not a format; allowed: json, raw, env, yaml or properties"
+            "\"toml\" is not a format; allowed: json, raw, env, dotenv, yaml or properties"
         );
     }
 }

@@ -8,6 +8,7 @@
 mod word;
 
 mod duration;
+mod encoding;
 mod engine;
 mod excerpt;
 mod field;
@@ -15,16 +16,21 @@ mod file;
 mod format;
 mod mapping;
 mod mode;
+mod reload_url;
 mod secret_path;
 mod signal;
+mod source;
 mod template;
+mod trust;
 mod value;
 mod variable;
 
 pub mod env;
+pub mod memory;
 pub mod names;
 
 pub use duration::{Duration, DurationError, DurationFault};
+pub use encoding::{Encoding, EncodingError};
 pub use engine::{DynamicRef, DynamicRefError, EngineName, NameError, RoleName};
 pub use excerpt::{EXCERPT_CHARS, Excerpt};
 pub use field::{FieldName, FieldNameError, SecretRef, SecretRefError};
@@ -38,8 +44,14 @@ pub use mapping::{
     SecretMapping, VariableMapping, parse_dynamic, parse_secrets, parse_variables,
 };
 pub use mode::{FileMode, FileModeError, FileModeFault};
+pub use reload_url::{ReloadUrl, ReloadUrlError, ReloadUrlFault};
 pub use secret_path::{SecretPath, SecretPathError, SecretPathFault};
 pub use signal::{Signal, SignalError, SignalFault};
+pub use source::{
+    NamedSecret, NamedSecrets, SOURCES_LIMIT, SecretAlias, SecretAliasError, SecretSource, SecretSourceError,
+    SecretSourceErrors,
+};
 pub use template::{TEMPLATE_MAX_BYTES, TEMPLATE_MAX_OPERATORS, TemplateSizeError, check_template_size};
+pub use trust::{TrustPolicy, TrustPolicyError};
 pub use value::{escape_env_value, expand_env_value};
 pub use variable::{VariableName, VariableNameError};

@@ -1,10 +1,13 @@
 //! The mapping grammar: which secret becomes which file or variable, one entry a line.
 //!
 //! ```text
-//! path[#field][@version] -> file [format=…] [mode=…] [template=…]     SECRETS, WATCH_PATHS
-//! engine=E role=R [ttl=D] -> file [format=…] [mode=…] [template=…]    DYNAMIC
-//! path#field[@version] -> VARIABLE                                    SECRET_ENV
+//! path[#field][@version] -> file [option=…]…           SECRETS, WATCH_PATHS
+//! alias=path[#field][@version]… -> file [option=…]…    SECRETS, WATCH_PATHS
+//! engine=E role=R [ttl=D] -> file [option=…]…          DYNAMIC
+//! path#field[@version] -> VARIABLE                     SECRET_ENV
 //! ```
+//!
+//! The options are `format`, `mode`, `encoding`, `optional` and `template`.
 //!
 //! Spaces and tabs around the parts and blank lines mean nothing. A file or a value with other characters than
 //! `A-Z a-z 0-9 _ . / -` is a JSON string; control characters stand only inside one, escaped, so that no value
@@ -12,7 +15,10 @@
 
 use std::{fmt, fmt::Write as _};
 
-use crate::{DynamicRef, FileMode, Format, SecretRef, TargetFile, VariableName, file, file::ConflictKind};
+use crate::{
+    DynamicRef, Encoding, FileMode, Format, SecretRef, SecretSource, TargetFile, VariableName, file,
+    file::ConflictKind,
+};
 
 mod error;
 mod line;
@@ -24,11 +30,11 @@ use line::Line;
 /// (the kernel's `MAX_ARG_STRLEN`); the rest is left for the doubled `$`.
 pub const MAPPINGS_LIMIT: usize = 96 * 1024;
 
-/// A secret that becomes a file.
+/// A secret, or several, that become a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretMapping {
     /// What is read.
-    pub secret: SecretRef,
+    pub source: SecretSource,
     /// Where it is written.
     pub file: TargetFile,
     /// How it is written.
@@ -38,18 +44,32 @@ pub struct SecretMapping {
 impl SecretMapping {
     /// The format the file is written in; none where a template writes it.
     pub fn format(&self) -> Option<Format> {
-        let default = match self.secret.field {
-            Some(_) => Format::Raw,
-            None => Format::Json,
-        };
-        self.options.format_or(default)
+        self.options.format_or(default_format(&self.source))
+    }
+
+    /// How the options contradict each other or the source; nothing in a mapping that was parsed.
+    pub fn faults(&self) -> Vec<MappingFault> {
+        let mut faults = self.options.faults(default_format(&self.source));
+        if let (SecretSource::Named(named), Some(format)) = (&self.source, self.format()) {
+            match format {
+                Format::Json | Format::Yaml => {}
+                Format::Raw => faults.push(MappingFault::RawOfSeveral),
+                Format::Env | Format::Dotenv | Format::Properties => {
+                    let whole = named.iter().find(|named| named.secret.field.is_none());
+                    faults.extend(
+                        whole.map(|named| MappingFault::WholeInLines { format, alias: named.alias.clone() }),
+                    );
+                }
+            }
+        }
+        faults
     }
 }
 
 impl fmt::Display for SecretMapping {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { secret, file, options } = self;
-        write!(f, "{secret} -> {}{options}", Text(file.as_str()))
+        let Self { source, file, options } = self;
+        write!(f, "{source} -> {}{options}", Text(file.as_str()))
     }
 }
 
@@ -69,6 +89,15 @@ impl DynamicMapping {
     pub fn format(&self) -> Option<Format> {
         self.options.format_or(Format::Json)
     }
+
+    /// How the options contradict each other; nothing in a mapping that was parsed.
+    pub fn faults(&self) -> Vec<MappingFault> {
+        let mut faults = self.options.faults(Format::Json);
+        if self.options.optional {
+            faults.push(MappingFault::OptionalLease);
+        }
+        faults
+    }
 }
 
 impl fmt::Display for DynamicMapping {
@@ -85,6 +114,10 @@ pub struct FileOptions {
     pub format: Option<Format>,
     /// The permission bits.
     pub mode: Option<FileMode>,
+    /// What the field's text stands for; none for itself.
+    pub encoding: Option<Encoding>,
+    /// Whether the file is left out where what it is read from does not exist. Any other failure stays one.
+    pub optional: bool,
     /// The template's source.
     pub template: Option<String>,
 }
@@ -96,17 +129,41 @@ impl FileOptions {
             None => Some(self.format.unwrap_or(default)),
         }
     }
+
+    fn faults(&self, default: Format) -> Vec<MappingFault> {
+        let mut faults = Vec::new();
+        if self.format.is_some() && self.template.is_some() {
+            faults.push(MappingFault::FormatAndTemplate);
+        }
+        if self.encoding.is_some() && self.format_or(default) != Some(Format::Raw) {
+            faults.push(MappingFault::EncodingNotRaw);
+        }
+        faults
+    }
+}
+
+fn default_format(source: &SecretSource) -> Format {
+    match source {
+        SecretSource::Single(SecretRef { field: Some(_), .. }) => Format::Raw,
+        _ => Format::Json,
+    }
 }
 
 impl fmt::Display for FileOptions {
     /// Each option behind a space, in the grammar's order.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { format, mode, template } = self;
+        let Self { format, mode, encoding, optional, template } = self;
         if let Some(format) = format {
             write!(f, " format={format}")?;
         }
         if let Some(mode) = mode {
             write!(f, " mode={mode}")?;
+        }
+        if let Some(encoding) = encoding {
+            write!(f, " encoding={encoding}")?;
+        }
+        if *optional {
+            f.write_str(" optional=true")?;
         }
         match template {
             Some(template) => write!(f, " template={}", Text(template)),
@@ -134,8 +191,9 @@ impl fmt::Display for VariableMapping {
 /// Reads `SECRETS` or `WATCH_PATHS`.
 pub fn parse_secrets(text: &str) -> Result<Vec<SecretMapping>, MappingErrors> {
     let parsed = parse(text, |line| {
-        let (secret, (file, options)) = line::both(line.secret(), line.file())?;
-        Ok(SecretMapping { secret, file, options })
+        let (source, (file, options)) = line::both(line.source(), line.file())?;
+        let mapping = SecretMapping { source, file, options };
+        line::unless(mapping.faults(), mapping)
     });
     finish_files(parsed, |mapping| &mapping.file)
 }
@@ -144,7 +202,8 @@ pub fn parse_secrets(text: &str) -> Result<Vec<SecretMapping>, MappingErrors> {
 pub fn parse_dynamic(text: &str) -> Result<Vec<DynamicMapping>, MappingErrors> {
     let parsed = parse(text, |line| {
         let (dynamic, (file, options)) = line::both(line.dynamic(), line.file())?;
-        Ok(DynamicMapping { dynamic, file, options })
+        let mapping = DynamicMapping { dynamic, file, options };
+        line::unless(mapping.faults(), mapping)
     });
     finish_files(parsed, |mapping| &mapping.file)
 }

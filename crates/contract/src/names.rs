@@ -54,10 +54,14 @@ pub const ENV_FILE: &str = "variables";
 pub const STATE_DIR: &str = "/var/run/scaivault/state";
 /// Directory of ScaiVault's CA certificate.
 pub const CA_DIR: &str = "/var/run/scaivault/ca";
-/// File name of the CA certificate, and its key in the ConfigMap.
+/// File name of the CA certificate, and by default its key in the ConfigMap.
 pub const CA_FILE: &str = "ca.crt";
 /// Directory of the client credentials.
 pub const CREDENTIALS_DIR: &str = "/var/run/scaivault/credentials";
+/// File name of the client id, and by default its key in the Secret.
+pub const CLIENT_ID_FILE: &str = "client_id";
+/// File name of the client secret, and by default its key in the Secret.
+pub const CLIENT_SECRET_FILE: &str = "client_secret";
 /// The directory below a mount at `/run/secrets` that the container runtime needs for the service account's own token.
 pub const SERVICE_ACCOUNT_DIR: &str = "kubernetes.io/serviceaccount";
 /// Where the API server mounts a token for itself into every container that has no mount there, as it writes it:

@@ -7,10 +7,11 @@ mod identity;
 mod readers;
 mod reload;
 mod resources;
+mod trust;
 
 use std::borrow::Cow;
 
-use scaivault_contract::{DynamicMapping, SecretMapping, Signal, VariableMapping};
+use scaivault_contract::{DynamicMapping, SecretMapping, VariableMapping};
 
 use crate::{
     annotations::{Draft, Position},
@@ -24,7 +25,9 @@ use crate::{
 
 pub(crate) use identity::Identity;
 pub(crate) use readers::Readers;
+pub(crate) use reload::Reload;
 pub(crate) use resources::Resources;
+pub(crate) use trust::Trust;
 
 /// What a pod gets. Whoever holds one may build the plan without asking again whether it can be.
 #[derive(Clone, Debug)]
@@ -41,8 +44,9 @@ pub(crate) struct Intent<'d> {
     pub(crate) readers: Readers,
     /// Where the agent goes among the init containers (counted without ours).
     pub(crate) insert_at: usize,
-    /// Signal and the process that gets it.
-    pub(crate) reload: Option<(Signal, String)>,
+    /// How the application is told of a change.
+    pub(crate) reload: Option<Reload>,
+    pub(crate) trust: Trust,
     pub(crate) identity: Identity,
     pub(crate) resources: Resources,
 }
@@ -141,8 +145,8 @@ pub(crate) fn resolve<'d>(facts: &Facts<'d, '_>, findings: &mut Findings<'_>) ->
     let pattern = pattern(draft, findings);
     let insert_at = facts.agent_at.unwrap_or_else(|| place(pod, draft.position));
     let readers = readers::resolve(draft, pod, insert_at, findings);
-    let target = reload::resolve(draft, pod, &readers, findings);
-    let identity = identity::resolve(draft, pod, target.as_ref(), findings);
+    let reload = reload::resolve(draft, pod, &readers, findings);
+    let identity = identity::resolve(draft, pod, reload.as_ref().and_then(Reload::target), findings);
     let resources = resources::resolve(draft, pod, findings);
     let only_reader = identity.uid.filter(|uid| readers.all_run_as(pod, *uid));
     let files = files::resolve(draft, only_reader.is_some(), findings);
@@ -164,7 +168,8 @@ pub(crate) fn resolve<'d>(facts: &Facts<'d, '_>, findings: &mut Findings<'_>) ->
             .collect(),
         readers,
         insert_at,
-        reload: target.map(|target| (target.signal, target.process)),
+        reload,
+        trust: trust::resolve(draft, findings),
         identity,
         resources,
     }
@@ -177,6 +182,7 @@ fn pattern(draft: &Draft, findings: &mut Findings<'_>) -> Pattern {
         ("refresh-interval", by_pod("refresh-interval")),
         ("refresh-on-event", by_pod("refresh-on-event") && draft.refresh_on_event),
         ("reload-signal", draft.reload_signal.is_some()),
+        ("reload-url", draft.reload_url.is_some()),
     ];
     let renews = !draft.dynamic.is_empty() || keeps_fresh.iter().any(|(_, asked)| *asked);
     let pattern = draft.pattern.unwrap_or(if renews { Pattern::Sidecar } else { Pattern::Init });

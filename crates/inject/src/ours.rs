@@ -9,7 +9,7 @@ use scaivault_contract::{
 };
 
 use crate::{
-    pod::{ContainerView, PodView, VariableView},
+    pod::{ContainerView, PodView, VariableValue, VariableView},
     problem::{Code, Excerpt, Layer, Problem, Problems},
 };
 
@@ -96,7 +96,7 @@ pub(crate) fn strangers(pod: &PodView<'_>, problems: &mut Problems) {
 /// Whether a container is told what to fetch in the agent's words.
 fn is_agent(container: &ContainerView<'_>) -> bool {
     let has = |name: &str| container.variable(name).is_some();
-    let maps = |name: &str| container.variable(name).is_some_and(|value| value.contains("->"));
+    let maps = |name: &str| matches!(container.variable(name), Some(VariableValue::Literal(value)) if value.contains("->"));
     has(env::SCAIVAULT_URL) && [env::SECRETS, env::WATCH_PATHS, env::DYNAMIC].into_iter().any(maps)
 }
 

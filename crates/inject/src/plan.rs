@@ -7,7 +7,13 @@ mod volumes;
 use k8s_openapi::api::core::v1::{Container, EnvVar, EnvVarSource, FileKeySelector, Volume, VolumeMount};
 use scaivault_contract::names::{ENV_FILE, ENV_VOLUME, SECRETS_VOLUME};
 
-use crate::{intent::Intent, pattern::Pattern, pod::PodView, receipt::Receipt, settings::Settings};
+use crate::{
+    intent::{Intent, Reload},
+    pattern::Pattern,
+    pod::PodView,
+    receipt::Receipt,
+    settings::Settings,
+};
 
 /// All that is to be there. It says nothing about what already is.
 #[derive(Debug)]
@@ -35,7 +41,7 @@ impl Plan {
         if intent.pattern == Pattern::Sidecar {
             agents.push(container::sidecar(intent, settings));
         }
-        let share_process_namespace = intent.reload.is_some();
+        let share_process_namespace = matches!(intent.reload, Some(Reload::Signal(_)));
         let has_variables = !intent.variables.is_empty();
         let touched = intent.readers.of(pod).map(|container| (container, has_variables));
         // A container without files to mount keeps its mounts; only its variables are touched.

@@ -14,10 +14,12 @@ use scaivault_contract::names::ANNOTATION_PREFIX;
 use serde::{Deserialize, de::Error as _};
 use thiserror::Error;
 
-pub(crate) use container::{ContainerView, MountView, ResourcesView, SecurityView, VariableView};
+pub(crate) use container::{
+    ContainerView, MountView, ResourcesView, SecurityView, VariableValue, VariableView,
+};
 pub(crate) use list::List;
 pub(crate) use read::{Annotations, Presence, QuantityText, Text, object};
-pub(crate) use volume::VolumeView;
+pub(crate) use volume::{ItemView, VolumeView};
 
 use crate::limits;
 use read::Selector;
@@ -142,6 +144,7 @@ pub(crate) struct SpecView<'a> {
     pub(crate) share_process_namespace: Presence<bool>,
     #[serde(rename = "hostPID")]
     pub(crate) host_pid: Option<bool>,
+    pub(crate) host_network: Option<bool>,
     #[serde(deserialize_with = "read::nullable")]
     pub(crate) security_context: SecurityView,
     #[serde(borrow)]

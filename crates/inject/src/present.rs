@@ -3,13 +3,13 @@
 //! Between two calls other webhooks may have changed our containers: registry, resources, security context, added
 //! variables, the API server's defaults. None of that is another intent. What the agent is told to do is.
 
-use k8s_openapi::api::core::v1::{Container, Volume, VolumeMount};
+use k8s_openapi::api::core::v1::{Container, EnvVar, KeyToPath, Volume, VolumeMount};
 use scaivault_contract::{env::ENVIRONMENT, names::SECRETS_VOLUME};
 
 use crate::{
     ours,
     plan::Plan,
-    pod::{ContainerView, List, MountView, PodView, Text, VolumeView},
+    pod::{ContainerView, ItemView, List, MountView, PodView, Text, VariableValue, VolumeView},
     quantity::Quantity,
 };
 
@@ -38,12 +38,7 @@ pub(crate) fn is_same(
 /// What the agent is told and given: its command line, its variables, its gate, its mounts of our volumes.
 fn is_same_agent(planned: &Container, there: &ContainerView<'_>) -> bool {
     let variables = planned.env.as_deref().unwrap_or_default();
-    let value = |name: &str| {
-        variables
-            .iter()
-            .find(|variable| variable.name == name)
-            .map(|variable| variable.value.as_deref().unwrap_or(""))
-    };
+    let value = |name: &str| variables.iter().find(|variable| variable.name == name).map(planned_value);
     let is_hooked = planned.lifecycle.as_ref().is_some_and(|lifecycle| lifecycle.post_start.is_some());
     planned.name == *there.name
         && is_same_text(planned.command.as_deref(), &there.command)
@@ -53,6 +48,18 @@ fn is_same_agent(planned: &Container, there: &ContainerView<'_>) -> bool {
         && ENVIRONMENT.iter().all(|spec| value(spec.name) == there.variable(spec.name))
         && is_hooked == there.has_post_start()
         && planned.startup_probe.is_some() == there.has_startup_probe()
+}
+
+/// Where a planned variable's value comes from, in the words of the read model. What the API server fills in (the version
+/// of a field reference) is left out of both.
+fn planned_value(variable: &EnvVar) -> VariableValue<'_> {
+    match &variable.value_from {
+        None => VariableValue::Literal(variable.value.as_deref().unwrap_or("")),
+        Some(source) => match &source.field_ref {
+            Some(field) => VariableValue::Field(&field.field_path),
+            None => VariableValue::Other,
+        },
+    }
 }
 
 fn is_same_text(planned: Option<&[String]>, there: &List<Text<'_>>) -> bool {
@@ -83,13 +90,16 @@ fn is_same_volume(planned: &Volume, there: &VolumeView<'_>) -> bool {
         });
     }
     if let Some(planned) = &planned.config_map {
-        return there.config_map.as_ref().is_some_and(|there| there.name.as_deref() == Some(&planned.name));
+        return there.config_map.as_ref().is_some_and(|there| {
+            there.name.as_deref() == Some(&planned.name)
+                && are_same_items(planned.items.as_deref(), &there.items)
+        });
     }
     if let Some(planned) = &planned.secret {
-        return there
-            .secret
-            .as_ref()
-            .is_some_and(|there| there.secret_name.as_deref() == planned.secret_name.as_deref());
+        return there.secret.as_ref().is_some_and(|there| {
+            there.secret_name.as_deref() == planned.secret_name.as_deref()
+                && are_same_items(planned.items.as_deref(), &there.items)
+        });
     }
     let token = planned
         .projected
@@ -107,6 +117,12 @@ fn is_same_volume(planned: &Volume, there: &VolumeView<'_>) -> bool {
         }
         _ => false,
     }
+}
+
+/// Which keys become which files.
+fn are_same_items(planned: Option<&[KeyToPath]>, there: &List<ItemView<'_>>) -> bool {
+    let planned = planned.unwrap_or_default().iter().map(|item| (item.key.as_str(), item.path.as_str()));
+    planned.eq(there.iter().map(|item| (&*item.key, &*item.path)))
 }
 
 /// A reader's mount of ours, if it has one, is where the plan wants it.

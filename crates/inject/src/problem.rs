@@ -115,7 +115,7 @@ pub enum Code {
     UnknownName,
     /// Two files that cannot both be.
     FileConflict,
-    /// A template and a format for one file, or a format that does not fit.
+    /// Options of one file that contradict each other or what is written.
     FormatConflict,
     /// Keys that contradict the pattern.
     PatternConflict,
@@ -125,8 +125,14 @@ pub enum Code {
     IncompleteReload,
     /// A target that may be in several containers.
     AmbiguousReload,
+    /// Both ways of reloading at once.
+    ReloadConflict,
     /// The pod forbids what a reload signal needs.
     ProcessNamespace,
+    /// The pod has no loopback of its own.
+    NetworkNamespace,
+    /// A private authority is to be trusted and none is named.
+    TrustConflict,
     /// The agent's uid does not fit the pod.
     RunAsUser,
     /// Resources that cannot hold.
@@ -161,7 +167,10 @@ impl Code {
         Self::UnknownContainer,
         Self::IncompleteReload,
         Self::AmbiguousReload,
+        Self::ReloadConflict,
         Self::ProcessNamespace,
+        Self::NetworkNamespace,
+        Self::TrustConflict,
         Self::RunAsUser,
         Self::Resources,
         Self::MountConflict,
@@ -197,7 +206,7 @@ impl Code {
             ),
             Self::FormatConflict => (
                 "format-conflict",
-                "A file has both a template and a format, or a format that its content cannot have.",
+                "Options of a file contradict one another (a template and a format), or what is written into it.",
             ),
             Self::PatternConflict => {
                 ("pattern-conflict", "The pattern `init` cannot do what other keys ask for.")
@@ -209,6 +218,18 @@ impl Code {
             Self::AmbiguousReload => (
                 "ambiguous-reload",
                 "Several containers read the secrets, and the reload target does not say which.",
+            ),
+            Self::ReloadConflict => (
+                "reload-conflict",
+                "`reload-url` and `reload-signal` exclude each other: a change is told in one way.",
+            ),
+            Self::NetworkNamespace => (
+                "network-namespace",
+                "`reload-url` needs a network namespace of the pod's own: with `hostNetwork` its loopback is the node's.",
+            ),
+            Self::TrustConflict => (
+                "trust-conflict",
+                "Only a private authority is to be trusted, and no `ca-configmap` names one.",
             ),
             Self::ProcessNamespace => (
                 "process-namespace",

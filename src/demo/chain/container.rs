@@ -28,9 +28,13 @@ impl Container {
         let container = find(pod, "/spec/initContainers", name)?;
         let mounts = Mounts::of(container, volumes)?;
         let spec = Spec::deserialize(container).with_context(|| format!("the container {name}"))?;
-        let variable = |EnvVar { name, value }| {
-            // The kubelet's escape of `$`; the injector writes no reference to another variable.
-            (name, mounts.translate(&value.replace("$$", "$")))
+        let variable = |EnvVar { name, value, value_from }| {
+            let value = match value_from {
+                Some(source) => source.field(pod),
+                // The kubelet's escape of `$`; the injector writes no reference to another variable.
+                None => mounts.translate(&value.replace("$$", "$")),
+            };
+            (name, value)
         };
         Ok(Self {
             program: [spec.command, spec.args].concat(),
@@ -94,9 +98,32 @@ struct Spec {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct EnvVar {
     name: String,
+    #[serde(default)]
     value: String,
+    value_from: Option<VariableSource>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct VariableSource {
+    field_ref: FieldRef,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct FieldRef {
+    field_path: String,
+}
+
+impl VariableSource {
+    /// The pod's field, such as `metadata.name`; empty where the pod does not have it.
+    fn field(&self, pod: &Value) -> String {
+        let pointer = format!("/{}", self.field_ref.field_path.replace('.', "/"));
+        pod.pointer(&pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
+    }
 }
 
 #[derive(Deserialize)]
@@ -222,18 +249,22 @@ mod tests {
 
     #[test]
     fn a_container_is_what_its_manifest_says() {
-        let pod = json!({"spec": {"initContainers": [{
+        let pod = json!({"metadata": {"name": "shop-1"}, "spec": {"initContainers": [{
             "name": "agent",
             "command": ["/scaivault-agent"],
             "args": ["sidecar"],
-            "env": [{"name": "A", "value": "/run/x $$"}],
+            "env": [
+                {"name": "A", "value": "/run/x $$"},
+                {"name": "B", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+            ],
             "volumeMounts": [{"name": "x", "mountPath": "/run/x"}],
             "lifecycle": {"postStart": {"exec": {"command": ["/scaivault-agent", "wait"]}}},
         }]}});
         let container = Container::of_pod(&pod, "agent", Path::new("/tmp")).unwrap();
         assert_eq!(container.program, ["/scaivault-agent", "sidecar"]);
         assert_eq!(container.post_start, ["/scaivault-agent", "wait"]);
-        assert_eq!(container.variables, [("A".to_owned(), "/tmp/x $".to_owned())]);
+        let variables = [("A", "/tmp/x $"), ("B", "shop-1")];
+        assert_eq!(container.variables, variables.map(|(name, value)| (name.to_owned(), value.to_owned())));
         assert!(Container::of_pod(&pod, "other", Path::new("/tmp")).is_err());
     }
 }

@@ -26,6 +26,7 @@ async fn the_examples_become_available() {
         ("deployment.yaml", "rollout status deployment/billing", "app=billing", 2, [INIT].as_slice()),
         ("dynamic.yaml", "rollout status deployment/reports", "app=reports", 1, &[SIDECAR]),
         ("sidecar.yaml", "rollout status deployment/gateway", "app=gateway", 1, &[SIDECAR]),
+        ("reload-url.yaml", "rollout status deployment/metrics", "app=metrics", 1, &[SIDECAR]),
         ("job.yaml", "wait --for=condition=complete job/migrate", "job-name=migrate", 1, &[INIT, SIDECAR]),
         ("cronjob.yaml", "create job backup-now --from=cronjob/backup", "job-name=backup-now", 1, &[INIT]),
         ("variables.yaml", "rollout status deployment/storefront", "app=storefront", 1, &[INIT]),

@@ -24,8 +24,8 @@ const EXIT_FAILED: u64 = 1;
 /// From the application's container: the process namespace is shared, and the user is the same.
 const KILL: &str = "kill -9 $(pidof scaivault-agent)";
 const FILES: &str = "cd /run/secrets && cat db.json stripe.key user.json";
-/// What the agent's log says after its first fetch.
-const COMPARED: &str = "secrets written";
+/// What the agent's log says when it is started again.
+const RESTARTED: &str = "an earlier start wrote the files";
 const SIGNALS: &str = "hup db.json: ";
 
 /// `kill -9` of the agent: the application goes on with the same files and the same lease.
@@ -33,8 +33,8 @@ pub(super) fn agent_killed(world: &World<'_>) -> Result<String> {
     let pod = ready(world, DYNAMIC)?;
     let before = seen(world, &pod)?;
     restart(world, &pod)?;
-    wait_for("the agent has compared its files with ScaiVault again", RESTART, || {
-        Ok(pod.log_of(world, app::SIDECAR)?.contains(COMPARED).then_some(()))
+    wait_for("the agent goes on", RESTART, || {
+        Ok(pod.log_of(world, app::SIDECAR)?.contains(RESTARTED).then_some(()))
     })?;
     let after = seen(world, &pod)?;
     if after.files != before.files {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use scaivault_contract::{
-    DynamicMapping, DynamicRef, FileMode, FileOptions, Format, SecretMapping, SecretRef, TargetFile,
+    DynamicMapping, DynamicRef, Encoding, FileMode, FileOptions, Format, SecretMapping, SecretSource, TargetFile,
 };
 
 use crate::render::{Template, TemplateError};
@@ -17,6 +17,8 @@ pub(crate) struct FileSpec {
     pub(crate) file: TargetFile,
     /// Its permission bits.
     pub(crate) mode: FileMode,
+    /// Whether it is left out where what it is read from does not exist.
+    pub(crate) optional: bool,
     /// How it is written.
     pub(crate) style: Style,
 }
@@ -24,8 +26,8 @@ pub(crate) struct FileSpec {
 /// What is read for a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// A secret.
-    Secret(SecretRef),
+    /// Secrets.
+    Secrets(SecretSource),
     /// The credentials of a lease.
     Lease(DynamicRef),
 }
@@ -35,17 +37,19 @@ pub(crate) enum Source {
 pub(crate) enum Style {
     /// In a format.
     Format(Format),
+    /// One field, decoded.
+    Decoded(Encoding),
     /// By a template.
     Template(Template),
 }
 
 impl FileSpec {
-    pub(super) fn of_secret(mapping: SecretMapping) -> Result<Self, TemplateError> {
+    pub(crate) fn of_secret(mapping: SecretMapping) -> Result<Self, TemplateError> {
         let format = mapping.format();
-        Self::new(Source::Secret(mapping.secret), mapping.file, mapping.options, format)
+        Self::new(Source::Secrets(mapping.source), mapping.file, mapping.options, format)
     }
 
-    pub(super) fn of_lease(mapping: DynamicMapping) -> Result<Self, TemplateError> {
+    pub(crate) fn of_lease(mapping: DynamicMapping) -> Result<Self, TemplateError> {
         let format = mapping.format();
         Self::new(Source::Lease(mapping.dynamic), mapping.file, mapping.options, format)
     }
@@ -56,19 +60,20 @@ impl FileSpec {
         options: FileOptions,
         format: Option<Format>,
     ) -> Result<Self, TemplateError> {
-        let FileOptions { format: _, mode, template } = options;
-        let style = match template {
-            Some(template) => Style::Template(Template::parse(template)?),
-            None => Style::Format(format.unwrap_or(Format::Json)),
+        let FileOptions { format: _, mode, encoding, optional, template } = options;
+        let style = match (template, encoding) {
+            (Some(template), _) => Style::Template(Template::parse(template)?),
+            (None, Some(encoding)) => Style::Decoded(encoding),
+            (None, None) => Style::Format(format.unwrap_or(Format::Json)),
         };
-        Ok(Self { source, file, mode: mode.unwrap_or(FileMode::DEFAULT), style })
+        Ok(Self { source, file, mode: mode.unwrap_or(FileMode::DEFAULT), optional, style })
     }
 }
 
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Secret(secret) => secret.fmt(f),
+            Self::Secrets(source) => source.fmt(f),
             Self::Lease(dynamic) => dynamic.fmt(f),
         }
     }

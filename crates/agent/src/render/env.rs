@@ -1,33 +1,72 @@
-//! Lines `KEY='value'`, as a POSIX shell reads them.
+//! Lines `KEY=value` in quotes that POSIX shells and systemd's `EnvironmentFile=` read alike.
 
-use scaivault_contract::VariableName;
-use serde_json::Value;
+use std::collections::BTreeMap;
+
+use scaivault_client::JsonValue;
+use scaivault_contract::{Format, VariableName};
 use zeroize::Zeroizing;
 
 use super::{RenderError, text};
 
-/// One line a field. A `'` ends the quotes, stands escaped, and opens them again.
-pub(super) fn lines<'a>(
-    entries: impl IntoIterator<Item = (&'a str, &'a Value)>,
-) -> Result<Zeroizing<String>, RenderError> {
+/// Names whose value a shell refuses, calculates or replaces: in bash all of them, `OPTIND` in dash too.
+const SPECIAL: [&str; 24] = [
+    "BASHOPTS",
+    "BASHPID",
+    "BASH_ARGC",
+    "BASH_ARGV",
+    "BASH_COMMAND",
+    "BASH_LINENO",
+    "BASH_SOURCE",
+    "BASH_SUBSHELL",
+    "BASH_VERSINFO",
+    "DIRSTACK",
+    "EPOCHREALTIME",
+    "EPOCHSECONDS",
+    "EUID",
+    "FUNCNAME",
+    "GROUPS",
+    "HISTCMD",
+    "LINENO",
+    "OPTIND",
+    "PPID",
+    "RANDOM",
+    "SECONDS",
+    "SHELLOPTS",
+    "SRANDOM",
+    "UID",
+];
+
+/// One line a field.
+pub(super) fn lines(fields: &BTreeMap<String, JsonValue<'_>>) -> Result<Zeroizing<String>, RenderError> {
     let mut lines = Zeroizing::new(String::new());
-    for (name, value) in entries {
-        if name.parse::<VariableName>().is_err() {
-            return Err(RenderError::NotAVariable(name.to_owned()));
+    for (name, value) in fields {
+        if name.parse::<VariableName>().is_err() || SPECIAL.contains(&name.as_str()) || name == "_" {
+            return Err(RenderError::NotAVariable { field: name.to_owned(), format: Format::Env });
         }
-        let value = text(value);
+        let value = text(*value);
         if value.contains('\0') {
-            return Err(RenderError::Nul(name.to_owned()));
+            let (field, what) = (name.to_owned(), "a NUL character");
+            return Err(RenderError::NotRepresentable { field, what, format: Format::Env });
         }
         lines.push_str(name);
-        lines.push_str("='");
-        for (index, part) in value.split('\'').enumerate() {
-            if index > 0 {
-                lines.push_str(r"'\''");
-            }
-            lines.push_str(part);
-        }
-        lines.push_str("'\n");
+        lines.push('=');
+        push_quoted(&mut lines, &value);
+        lines.push('\n');
     }
     Ok(lines)
+}
+
+/// Single quotes if no character inside needs an escape. systemd reads no escape between two quoted parts, and its older
+/// versions resolve backslashes within single quotes.
+fn push_quoted(lines: &mut String, value: &str) {
+    let is_plain = !value.contains(['\'', '\\']);
+    let quote = if is_plain { '\'' } else { '"' };
+    lines.push(quote);
+    for c in value.chars() {
+        if !is_plain && matches!(c, '"' | '\\' | '$' | '`') {
+            lines.push('\\');
+        }
+        lines.push(c);
+    }
+    lines.push(quote);
 }

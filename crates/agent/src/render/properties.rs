@@ -1,19 +1,19 @@
 //! A Java properties file, as `java.util.Properties.load` reads it.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeMap, fmt::Write as _};
 
-use serde_json::Value;
+use scaivault_client::JsonValue;
 use zeroize::Zeroizing;
 
 use super::text;
 
 /// One line `key=value` a field.
-pub(super) fn lines<'a>(entries: impl IntoIterator<Item = (&'a str, &'a Value)>) -> Zeroizing<String> {
+pub(super) fn lines(fields: &BTreeMap<String, JsonValue<'_>>) -> Zeroizing<String> {
     let mut lines = Zeroizing::new(String::new());
-    for (name, value) in entries {
+    for (name, value) in fields {
         push(&mut lines, name, |c| matches!(c, ' ' | '=' | ':' | '#' | '!'));
         lines.push('=');
-        let value = text(value);
+        let value = text(*value);
         // Only blanks at the start are skipped by the reader, and only until the first of them is escaped.
         let blanks = value.len() - value.trim_start_matches(' ').len();
         for _ in 0..blanks {

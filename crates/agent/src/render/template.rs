@@ -1,15 +1,19 @@
 //! Templates: bounded in size, in work and in output, because their author need not be who runs the agent.
 
-use std::io;
+use std::{collections::BTreeMap, io};
 
-use minijinja::{
-    AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value, context, syntax::SyntaxConfig, value::Serde,
-};
-use scaivault_contract::{TemplateSizeError, check_template_size};
+use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value, context, syntax::SyntaxConfig};
+use scaivault_contract::{NamedSecret, SecretRef, SecretSource, TemplateSizeError, check_template_size};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
 use super::Content;
+use crate::config::Source;
+
+mod filters;
+mod value;
+
+use filters::Refusal;
 
 /// The most instructions of one rendering: loops over a secret's fields need some thousands. Each may hold some 64 bytes until
 /// the end: 12 MiB at most.
@@ -32,9 +36,12 @@ impl Template {
         }
     }
 
-    /// Renders it over `data`, `version` and `path`. A name or a key that is not there is an error, not an empty text.
-    pub(super) fn render(&self, content: Content<'_>) -> Result<Zeroizing<String>, TemplateError> {
-        let Content { path, version, data, field: _ } = content;
+    /// Renders it over what was read. A name or a key that is not there is an error, not an empty text.
+    pub(super) fn render(
+        &self,
+        source: &Source,
+        contents: &[Content<'_>],
+    ) -> Result<Zeroizing<String>, TemplateError> {
         let mut environment = Environment::new();
         environment.set_auto_escape_callback(|_| AutoEscape::None);
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -45,29 +52,40 @@ impl Template {
                 .expect("only the delimiters could be wrong"),
         );
         environment.set_fuel(Some(FUEL));
-        let data = Value::from(Serde(data));
-        let names = if let Some(version) = version {
-            context! { path, version, data }
-        } else {
-            context! { path, data }
-        };
+        filters::install(&mut environment);
         let template = environment
             .template_from_str(&self.0)
             .map_err(|error| TemplateError::Syntax(Fault::of(&error)))?;
         let mut output = Output::default();
-        match template.render_captured_to(names, &mut output) {
+        match template.render_captured_to(names(source, contents), &mut output) {
             Ok(_) => {}
             Err(_) if output.is_full => return Err(TemplateError::TooMuchOutput),
-            Err(error) => {
-                return Err(match error.kind() {
-                    ErrorKind::OutOfFuel => TemplateError::OutOfFuel,
-                    ErrorKind::UndefinedError => TemplateError::Undefined(error.line().unwrap_or_default()),
-                    _ => TemplateError::Rendering(Fault::of(&error)),
-                });
-            }
+            Err(error) => return Err(TemplateError::of(&error)),
         }
         let bytes = std::mem::take(&mut *output.bytes);
         Ok(Zeroizing::new(String::from_utf8(bytes).expect("a template writes text")))
+    }
+}
+
+/// What a template can name: `path`, `version` and `data`; of several secrets these three below `secrets.<alias>`.
+fn names(source: &Source, contents: &[Content<'_>]) -> Value {
+    let of_secret = |secret: &SecretRef, content: &Content<'_>| {
+        let Content { version, data } = content;
+        context! { path => secret.path.as_str(), version, data => value::new(data.value()) }
+    };
+    match (source, contents) {
+        (Source::Secrets(SecretSource::Named(named)), _) => {
+            let secrets = named.iter().zip(contents).map(|(NamedSecret { alias, secret }, content)| {
+                (alias.as_str(), of_secret(secret, content))
+            });
+            context! { secrets => Value::from(secrets.collect::<BTreeMap<_, _>>()) }
+        }
+        (Source::Secrets(SecretSource::Single(secret)), [content, ..]) => of_secret(secret, content),
+        (Source::Lease(dynamic), [content, ..]) => {
+            let path = format!("{}/{}", dynamic.engine, dynamic.role);
+            context! { path, data => value::new(content.data.value()) }
+        }
+        (_, []) => context! {},
     }
 }
 
@@ -89,9 +107,30 @@ pub(crate) enum TemplateError {
     /// It writes too much.
     #[error("the template writes more than {OUTPUT_MAX_BYTES} bytes")]
     TooMuchOutput,
+    /// It decodes a value that is not base64.
+    #[error("line {0} of the template decodes a value that is not base64")]
+    NotBase64(usize),
+    /// It decodes a value that is no text.
+    #[error("line {0} of the template decodes a value whose bytes are not text; write these to a file of their own, with encoding=base64")]
+    NotText(usize),
     /// Anything else while rendering.
     #[error("the template cannot be rendered: {0}")]
     Rendering(Fault),
+}
+
+impl TemplateError {
+    fn of(error: &minijinja::Error) -> Self {
+        let line = error.line().unwrap_or_default();
+        let refusal = std::error::Error::source(error).and_then(|source| source.downcast_ref::<Refusal>());
+        match (refusal, error.kind()) {
+            (Some(Refusal::NotBase64), _) => Self::NotBase64(line),
+            (Some(Refusal::NotText), _) => Self::NotText(line),
+            (Some(Refusal::TooLarge), _) => Self::TooMuchOutput,
+            (None, ErrorKind::OutOfFuel) => Self::OutOfFuel,
+            (None, ErrorKind::UndefinedError) => Self::Undefined(line),
+            (None, _) => Self::Rendering(Fault::of(error)),
+        }
+    }
 }
 
 /// The kind and the line of an error of the template library. Its detail may quote the template or a value.

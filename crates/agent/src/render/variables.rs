@@ -1,7 +1,7 @@
 //! The file that the kubelet reads `fileKeyRef` variables from.
 
+use scaivault_client::SecretData;
 use scaivault_contract::{FieldName, VariableName};
-use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use super::{RenderError, field, text};
@@ -11,10 +11,10 @@ use super::{RenderError, field, text};
 /// The kubelet knows no escape inside the quotes and takes an empty value for a missing key, so both are refused.
 pub(crate) fn variable_line(
     variable: &VariableName,
-    data: &Map<String, Value>,
+    data: &SecretData,
     name: &FieldName,
 ) -> Result<Zeroizing<String>, RenderError> {
-    let value = text(field(data, name)?);
+    let value = text(field(data, name, None)?);
     if value.is_empty() {
         return Err(RenderError::EmptyVariable(name.as_str().to_owned()));
     }

@@ -1,34 +1,65 @@
 //! YAML whose keys and scalars are all quoted as in JSON: no value can be taken for another type, and no library is
 //! needed.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeMap, fmt::Write as _};
 
-use serde_json::Value;
+use scaivault_client::{Json, JsonValue};
+use scaivault_contract::Format;
 use zeroize::Zeroizing;
 
-use super::json;
+use super::{RenderError, json, json_of};
+
+/// The longest key with quotes and escapes, characters: YAML allows a key without a mark before it 1024.
+const KEY_MAX_CHARS: usize = 1000;
 
 /// A mapping, one key a line; what is nested stands in flow style.
-pub(super) fn mapping<'a>(entries: impl IntoIterator<Item = (&'a str, &'a Value)>) -> Zeroizing<String> {
+pub(super) fn mapping(fields: &BTreeMap<String, JsonValue<'_>>) -> Result<Zeroizing<String>, RenderError> {
     let mut mapping = Zeroizing::new(String::new());
-    for (name, value) in entries {
-        push(&mut mapping, &json(&name));
+    for (name, value) in fields {
+        check_names(name, name, *value)?;
+        mapping.push_str(&key(name));
         mapping.push_str(": ");
-        push(&mut mapping, &json(value));
-        mapping.push('\n');
+        push_value(&mut mapping, *value);
     }
     if mapping.is_empty() {
         mapping.push_str("{}\n");
     }
-    mapping
+    Ok(mapping)
 }
 
 /// One value as a document.
-pub(super) fn document(value: &Value) -> Zeroizing<String> {
+pub(super) fn document(name: &str, value: JsonValue<'_>) -> Result<Zeroizing<String>, RenderError> {
+    check_names(name, "", value)?;
     let mut document = Zeroizing::new(String::new());
-    push(&mut document, &json(value));
-    document.push('\n');
-    document
+    push_value(&mut document, value);
+    Ok(document)
+}
+
+fn push_value(yaml: &mut String, value: JsonValue<'_>) {
+    push(yaml, &json_of(value));
+    yaml.push('\n');
+}
+
+fn key(name: &str) -> Zeroizing<String> {
+    let (mut json, mut key) = (Zeroizing::default(), Zeroizing::default());
+    json::push_text(&mut json, name);
+    push(&mut key, &json);
+    key
+}
+
+/// Whether no name, at any level, is too long for a key.
+fn check_names(field: &str, name: &str, value: JsonValue<'_>) -> Result<(), RenderError> {
+    if key(name).chars().count() > KEY_MAX_CHARS {
+        let (field, what) = (field.to_owned(), "a name of more than 1000 characters");
+        return Err(RenderError::NotRepresentable { field, what, format: Format::Yaml });
+    }
+    match value.read() {
+        Json::List(items) => items.into_iter().try_for_each(|item| check_names(field, "", item)),
+        Json::Object(fields) => {
+            fields.iter().try_for_each(|(name, value)| check_names(field, name, *value))
+        }
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::Text(_) => Ok(()),
+    }
 }
 
 /// Escapes what JSON leaves as it is inside strings and YAML breaks lines at or does not print.

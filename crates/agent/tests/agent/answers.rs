@@ -4,26 +4,6 @@ use scaivault_devserver::{Effect, Fault, Route};
 
 use crate::support::{Pod, start, terminate, until};
 
-const MANY: &str = r#"
-policies:
-  billing: [{path_pattern: "app/**", permissions: [read]}]
-identities:
-  - id: sa:billing
-    service_accounts: [billing/web]
-    policies: [billing]
-secrets:
-  app/s0: {data: {key: v0}}
-  app/s1: {data: {key: v1}}
-  app/s2: {data: {key: v2}}
-  app/s3: {data: {key: v3}}
-  app/s4: {data: {key: v4}}
-  app/s5: {data: {key: v5}}
-  app/s6: {data: {key: v6}}
-  app/s7: {data: {key: v7}}
-  app/s8: {data: {key: v8}}
-  app/s9: {data: {key: v9}}
-"#;
-
 fn answer(route: Route, body: &str, times: u32) -> Fault {
     Fault::on(route, Effect::Answer { body: body.to_owned() }).times(times)
 }
@@ -38,18 +18,6 @@ async fn a_value_that_no_parser_takes_fails_its_secret_and_no_other() {
         pod.run("init", &variables).await.check(1, &["app/stripe", "the answer cannot be used"]);
         pod.run("init", &variables).await.check(0, &[]);
     }
-}
-
-#[tokio::test]
-async fn a_batch_that_cannot_be_used_is_read_singly() {
-    let pod = Pod::with(MANY).await;
-    let names: Vec<_> = (0..10).map(|number| (format!("app/s{number}#key"), format!("k{number}"))).collect();
-    let entries: Vec<_> = names.iter().map(|(source, file)| (source.as_str(), file.as_str())).collect();
-    let secrets = pod.mapping(&entries);
-    pod.vault.add_fault(answer(Route::ReadBatch, "<html>", 1));
-    pod.run("init", &[("SECRETS", &secrets)]).await.check(0, &[]);
-    assert_eq!((pod.vault.requests(Route::ReadBatch), pod.vault.requests(Route::Read)), (1, 10));
-    assert_eq!(pod.secret("k9").as_deref(), Some("v9"));
 }
 
 #[tokio::test]

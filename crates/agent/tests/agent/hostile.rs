@@ -188,16 +188,3 @@ async fn a_start_whose_state_cannot_be_kept_leaves_no_lease() {
     ended.check(1, &["cannot keep the agent's state", "lease revoked"]);
     assert_eq!(pod.live_leases(), 0);
 }
-
-#[tokio::test]
-async fn secrets_that_are_too_much_together_are_read_singly() {
-    let pod = Pod::new().await;
-    let paths: Vec<_> = (0..10).map(|number| format!("app/{number}")).collect();
-    for path in &paths {
-        pod.vault.write(&path.parse().unwrap(), data("there"));
-    }
-    let entries: Vec<_> = paths.iter().map(|path| (path.as_str(), path.as_str())).collect();
-    pod.vault.add_fault(answer(Route::ReadBatch, &"x".repeat(9 << 20)));
-    pod.run("init", &[("SECRETS", &pod.mapping(&entries))]).await.check(0, &[]);
-    assert_eq!((pod.vault.requests(Route::ReadBatch), pod.vault.requests(Route::Read)), (1, 10));
-}

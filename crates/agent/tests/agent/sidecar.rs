@@ -126,7 +126,7 @@ async fn a_crash_costs_neither_a_login_nor_a_lease_nor_the_gate() {
     until(|| pod.secret("key").as_deref() == Some("after")).await;
     assert_eq!(pod.secret("db.json"), lease);
     assert_eq!((pod.vault.requests(Route::Exchange), pod.vault.requests(Route::Generate)), (1, 1));
-    terminate(sidecar).await.check(0, &["keeping what the start before wrote"]);
+    terminate(sidecar).await.check(0, &["keeping the file as it is"]);
 }
 
 #[tokio::test]

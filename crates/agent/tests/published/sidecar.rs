@@ -75,7 +75,7 @@ async fn an_application_that_is_not_there_yet_is_told_later() {
     // Once at its own start, once by the signal that is tried again.
     until(|| pod.read_by_billing().len() == 2).await;
     sidecar.terminate();
-    sidecar.ended().await.check(0, &["application not signalled, trying again", "application signalled"]);
+    sidecar.ended().await.check(0, &["application not notified, trying again", "application signalled"]);
     drop(app);
 }
 

@@ -6,8 +6,8 @@ use thiserror::Error;
 
 use super::{MAPPINGS_LIMIT, line::TEMPLATE};
 use crate::{
-    DynamicRefError, Excerpt, FileModeError, FormatError, SecretRefError, TargetFile, TargetFileError,
-    VariableName, VariableNameError,
+    DynamicRefError, EncodingError, Excerpt, FileModeError, Format, FormatError, SecretAlias, SecretRefError,
+    SecretSourceError, TargetFile, TargetFileError, VariableName, VariableNameError,
 };
 
 /// The most mistakes that are spelled out: the kubelet cuts a termination message at 4 KiB.
@@ -113,9 +113,12 @@ pub enum MappingFault {
     /// An arrow without white space around it.
     #[error("a space is missing beside the -> that follows {0}; put one on both sides")]
     GluedArrow(Excerpt),
-    /// The secret.
+    /// The secret of a variable.
     #[error(transparent)]
     Secret(SecretRefError),
+    /// The secrets of a file.
+    #[error(transparent)]
+    Source(SecretSourceError),
     /// The dynamic secret.
     #[error(transparent)]
     Dynamic(DynamicRefError),
@@ -137,6 +140,12 @@ pub enum MappingFault {
     /// The mode.
     #[error(transparent)]
     Mode(FileModeError),
+    /// The encoding.
+    #[error(transparent)]
+    Encoding(EncodingError),
+    /// Whether the file may be missing.
+    #[error("optional= has the value {0}; allowed: true or false")]
+    Optional(Excerpt),
     /// A value that starts with a double quote and is no JSON string.
     #[error(
         "{0} is not a JSON string: it starts and ends with \", and inside it stand \\\" for a quote, \\\\ for a backslash and \\n for a new line"
@@ -152,7 +161,7 @@ pub enum MappingFault {
     GluedWord(MappingPart),
     /// A word behind the file that is no option.
     #[error(
-        "{0} is not an option; allowed: format=, mode= and template= (a file with a space in its name is a JSON string, in double quotes)"
+        "{0} is not an option; allowed: format=, mode=, encoding=, optional= and template= (a file with a space in its name is a JSON string, in double quotes)"
     )]
     UnknownOption(Excerpt),
     /// An option stands twice.
@@ -164,6 +173,27 @@ pub enum MappingFault {
     /// Both a format and a template.
     #[error("format= and template= exclude each other, because the template decides the format; keep one")]
     FormatAndTemplate,
+    /// A dynamic secret that may be missing.
+    #[error("optional=true is for secrets: dynamic credentials are generated and never missing; remove it")]
+    OptionalLease,
+    /// An encoding without a single field to decode.
+    #[error(
+        "encoding= decodes one field, written as it is; name the field with path#field, without template= or another format= than raw"
+    )]
+    EncodingNotRaw,
+    /// `format=raw` of several secrets.
+    #[error("format=raw writes one field, and several secrets are named; use json, yaml or a template")]
+    RawOfSeveral,
+    /// A whole secret as one line of a file of several.
+    #[error(
+        "format={format} writes one line for each alias, and {alias} names a whole secret; write {alias}=path#field, or use json, yaml or a template"
+    )]
+    WholeInLines {
+        /// The format.
+        format: Format,
+        /// The alias.
+        alias: SecretAlias,
+    },
     /// Two lines write one file.
     #[error("the file {} is also written by line {other}; give each its own", Excerpt::new(.file.as_str()))]
     FileTwice {

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use super::{FileOptions, MappingFault, error::MappingPart};
-use crate::{DynamicRef, Excerpt, SecretRef, TargetFile, VariableName};
+use crate::{DynamicRef, Excerpt, SecretRef, SecretSource, TargetFile, VariableName};
 
 /// What the two sides of an entry are parted by.
 const ARROW: &str = "->";
@@ -35,6 +35,11 @@ pub(super) fn both<A, B>(
     }
 }
 
+/// The value, unless something is wrong with it.
+pub(super) fn unless<T>(faults: Vec<MappingFault>, value: T) -> Result<T, Vec<MappingFault>> {
+    if faults.is_empty() { Ok(value) } else { Err(faults) }
+}
+
 impl<'a> Line<'a> {
     /// Parts a line that is not blank and has no white space around it.
     pub(super) fn split(line: &'a str) -> Result<Self, MappingFault> {
@@ -61,21 +66,28 @@ impl<'a> Line<'a> {
         Ok(Self { source: source.trim_end_matches(is_space), target: target.trim_start_matches(is_space) })
     }
 
-    /// The left side as a secret.
-    pub(super) fn secret(&self) -> Result<SecretRef, Vec<MappingFault>> {
-        if ["engine=", "role=", "ttl="].iter().any(|word| self.source.starts_with(word)) {
-            return Err(vec![MappingFault::DynamicElsewhere(Excerpt::new(self.source))]);
-        }
-        self.source.parse().map_err(|error| vec![MappingFault::Secret(error)])
+    /// The left side as the secrets of a file.
+    pub(super) fn source(&self) -> Result<SecretSource, Vec<MappingFault>> {
+        self.not_dynamic()?;
+        let source = self.source.parse::<SecretSource>();
+        source.map_err(|errors| errors.into_iter().map(MappingFault::Source).collect())
     }
 
     /// The left side as one field of a secret.
     pub(super) fn secret_field(&self) -> Result<SecretRef, Vec<MappingFault>> {
-        let secret = self.secret()?;
+        self.not_dynamic()?;
+        let secret: SecretRef = self.source.parse().map_err(|error| vec![MappingFault::Secret(error)])?;
         if secret.field.is_none() {
             return Err(vec![MappingFault::NoField(Excerpt::new(self.source))]);
         }
         Ok(secret)
+    }
+
+    fn not_dynamic(&self) -> Result<(), Vec<MappingFault>> {
+        if ["engine=", "role=", "ttl="].iter().any(|word| self.source.starts_with(word)) {
+            return Err(vec![MappingFault::DynamicElsewhere(Excerpt::new(self.source))]);
+        }
+        Ok(())
     }
 
     /// The left side as a dynamic secret.
@@ -123,11 +135,13 @@ impl<'a> Line<'a> {
             match name {
                 FORMAT => options.format = keep(&mut faults, option(&value, MappingFault::Format)),
                 MODE => options.mode = keep(&mut faults, option(&value, MappingFault::Mode)),
+                ENCODING => options.encoding = keep(&mut faults, option(&value, MappingFault::Encoding)),
+                OPTIONAL => match value.parse() {
+                    Ok(optional) => options.optional = optional,
+                    Err(_) => faults.push(MappingFault::Optional(Excerpt::new(&value))),
+                },
                 _ => options.template = Some(value),
             }
-        }
-        if seen.contains(&FORMAT) && seen.contains(&TEMPLATE) {
-            faults.push(MappingFault::FormatAndTemplate);
         }
         match file {
             Some(file) if faults.is_empty() => Ok((file, options)),
@@ -139,6 +153,8 @@ impl<'a> Line<'a> {
 const FILE: &str = "the file";
 const FORMAT: &str = "format";
 const MODE: &str = "mode";
+const ENCODING: &str = "encoding";
+const OPTIONAL: &str = "optional";
 pub(super) const TEMPLATE: &str = "template";
 
 fn is_space(c: char) -> bool {
@@ -173,7 +189,7 @@ fn option_name(text: &str) -> Result<(&'static str, &str), MappingFault> {
     // Only plain characters are quoted: what stands here may be a part of a template whose quotes are missing.
     let end = text.find(|c| !is_plain(c)).unwrap_or(text.len());
     let (name, after) = text.split_at(end);
-    let known = [FORMAT, MODE, TEMPLATE].into_iter().find(|known| *known == name);
+    let known = [FORMAT, MODE, ENCODING, OPTIONAL, TEMPLATE].into_iter().find(|known| *known == name);
     match (known, after.strip_prefix('=')) {
         (Some(known), Some(after)) => Ok((known, after)),
         (Some(known), None) => Err(MappingFault::NoValue(known)),

@@ -37,7 +37,7 @@ fn reads_everything_the_grammar_has() {
                 b -> \"/b\" format=\"yaml\" mode=\"440\"";
     let secrets = parse_secrets(text).unwrap();
     assert_eq!(secrets[0].file.as_str(), "/run/we ird");
-    assert_eq!(secrets[0].secret.version.map(std::num::NonZeroU32::get), Some(3));
+    assert_eq!(secrets[0].source, SecretSource::Single("a/b#k@3".parse().unwrap()));
     assert_eq!(secrets[0].options.mode, Some(FileMode::OWNER_ONLY));
     assert_eq!(secrets[0].options.template.as_deref(), Some("{{ data.x }}\n\0"));
     assert_eq!(
@@ -46,6 +46,20 @@ fn reads_everything_the_grammar_has() {
             "a/b#k@3 -> \"/run/we ird\" mode=0400 template=\"{{ data.x }}\\n\\u0000\"",
             "a -> /a format=env",
             "b -> /b format=yaml mode=0440",
+        ]
+    );
+
+    let text = "db=a/b,\tapi=c#k@2  -> /f optional=true template=x\nx=a#k y=b#l -> /g format=dotenv\n\
+                a#k -> /h optional=\"false\" encoding=base64";
+    let secrets = parse_secrets(text).unwrap();
+    assert_eq!((secrets[0].options.optional, secrets[2].options.optional), (true, false));
+    assert_eq!(secrets[2].options.encoding, Some(Encoding::Base64));
+    assert_eq!(
+        lines(&secrets),
+        [
+            "db=a/b api=c#k@2 -> /f optional=true template=x",
+            "x=a#k y=b#l -> /g format=dotenv",
+            "a#k -> /h encoding=base64",
         ]
     );
 
@@ -69,6 +83,7 @@ fn the_format_follows_from_what_is_read() {
     assert_eq!(format("a#k -> /a"), Some(Format::Raw));
     assert_eq!(format("a#k -> /a format=json"), Some(Format::Json));
     assert_eq!(format("a#k -> /a template=x"), None);
+    assert_eq!(format("x=a#k -> /a"), Some(Format::Json));
 
     let format = |text: &str| parse_dynamic(text).unwrap()[0].format();
     assert_eq!(format("engine=e role=r -> /a"), Some(Format::Json));
@@ -144,20 +159,29 @@ fn target_file() -> impl Strategy<Value = TargetFile> {
 fn file_options() -> impl Strategy<Value = FileOptions> {
     let format = prop::option::of(prop::sample::select(Format::ALL.to_vec()));
     let mode = prop::option::of(prop::sample::select(vec!["0400", "0444", "0640", "0666"]));
-    (format, mode, prop::option::of(hostile_text())).prop_map(|(format, mode, template)| FileOptions {
-        format: format.filter(|_| template.is_none()),
-        mode: mode.map(|mode| mode.parse().unwrap()),
-        template,
-    })
+    (format, mode, any::<bool>(), prop::option::of(hostile_text())).prop_map(
+        |(format, mode, optional, template)| FileOptions {
+            format: format.filter(|_| template.is_none()),
+            mode: mode.map(|mode| mode.parse().unwrap()),
+            encoding: (format == Some(Format::Raw) && template.is_none()).then_some(Encoding::Base64),
+            optional,
+            template,
+        },
+    )
 }
 
 fn secret_mapping() -> impl Strategy<Value = SecretMapping> {
     let secret = "[a-z0-9_-]{1,9}(/[a-z0-9_-]{1,9}){0,3}(#[A-Za-z0-9_.-]{1,9})?(@[1-9][0-9]{0,3})?";
-    (secret, target_file(), file_options()).prop_map(|(secret, file, options)| SecretMapping {
-        secret: secret.parse().unwrap(),
+    let secrets = prop::collection::vec(secret, 0..4).prop_map(|secrets| {
+        secrets.iter().enumerate().map(|(n, secret)| format!("s{n}={secret} ")).collect::<String>()
+    });
+    let source = (secret, secrets).prop_map(|(one, several)| if several.is_empty() { one } else { several });
+    let mapping = (source, target_file(), file_options()).prop_map(|(source, file, options)| SecretMapping {
+        source: source.parse().unwrap(),
         file,
         options,
-    })
+    });
+    mapping.prop_filter("options that agree", |mapping| mapping.faults().is_empty())
 }
 
 fn dynamic_mapping() -> impl Strategy<Value = DynamicMapping> {
@@ -165,7 +189,7 @@ fn dynamic_mapping() -> impl Strategy<Value = DynamicMapping> {
     (dynamic, target_file(), file_options()).prop_map(|(dynamic, file, options)| DynamicMapping {
         dynamic: dynamic.parse().unwrap(),
         file,
-        options,
+        options: FileOptions { optional: false, ..options },
     })
 }
 
@@ -204,7 +228,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_is_more_than_an_error(text in "(a|/|#|@|1|->| |\t|\n|\"|\\\\|=|format|mode|template|raw|0400|\\PC){0,30}") {
+    fn no_text_is_more_than_an_error(text in "(a|/|#|@|1|->| |\t|\n|\"|\\\\|=|format|mode|encoding|base64|optional|true|template|raw|0400|\\PC){0,30}") {
         if let Ok(mappings) = parse_secrets(&text) {
             prop_assert_eq!(parse_secrets(&lines(&mappings).join("\n")), Ok(mappings));
         }

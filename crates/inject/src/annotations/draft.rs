@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use scaivault_contract::{
-    Duration, DynamicRef, FileMode, Format, MountPath, RelativeFile, SecretRef, Signal, VariableName,
-    names::DEFAULT_MOUNT_PATH,
+    Duration, DynamicRef, Encoding, FileMode, Format, MountPath, RelativeFile, ReloadUrl, SecretRef,
+    SecretSource, Signal, TrustPolicy, VariableName,
+    names::{CA_FILE, CLIENT_ID_FILE, CLIENT_SECRET_FILE, DEFAULT_MOUNT_PATH},
 };
 
 use super::value::{LogLevel, Position, ReloadTarget, RunAsUser, Selection, StartGate, Url};
@@ -17,7 +18,7 @@ pub(crate) struct Draft {
     /// Who set which key, where somebody did; a key set twice is here twice, the last word behind.
     pub(crate) origins: Vec<(&'static str, Layer)>,
     pub(crate) inject: Option<bool>,
-    pub(crate) secrets: BTreeMap<String, SecretRef>,
+    pub(crate) secrets: BTreeMap<String, SecretSource>,
     pub(crate) dynamic: BTreeMap<String, DynamicRef>,
     pub(crate) variables: BTreeMap<VariableName, SecretRef>,
     pub(crate) files: BTreeMap<String, FileDraft>,
@@ -32,12 +33,18 @@ pub(crate) struct Draft {
     pub(crate) refresh_on_event: bool,
     pub(crate) reload_signal: Option<Signal>,
     pub(crate) reload_target: Option<ReloadTarget>,
+    pub(crate) reload_url: Option<ReloadUrl>,
     pub(crate) url: Url,
     pub(crate) role: Option<String>,
     pub(crate) audience: String,
     pub(crate) token_expiration_seconds: i64,
     pub(crate) client_credentials_secret: Option<String>,
+    pub(crate) client_credentials_id_key: String,
+    pub(crate) client_credentials_secret_key: String,
     pub(crate) ca_configmap: Option<String>,
+    pub(crate) ca_configmap_key: String,
+    pub(crate) ca_trust: Option<TrustPolicy>,
+    pub(crate) scaikey_trust: Option<TrustPolicy>,
     pub(crate) fail_open: bool,
     pub(crate) fetch_timeout: Duration,
     pub(crate) image: Option<String>,
@@ -65,6 +72,8 @@ pub(crate) struct FileDraft {
     pub(crate) format: Option<Format>,
     pub(crate) template: Option<String>,
     pub(crate) mode: Option<FileMode>,
+    pub(crate) encoding: Option<Encoding>,
+    pub(crate) optional: Option<bool>,
 }
 
 impl Default for Draft {
@@ -87,12 +96,18 @@ impl Default for Draft {
             refresh_on_event: false,
             reload_signal: None,
             reload_target: None,
+            reload_url: None,
             url: DEFAULT_URL.parse().expect("the default URL is https with a host"),
             role: None,
             audience: DEFAULT_AUDIENCE.to_owned(),
             token_expiration_seconds: 3600,
             client_credentials_secret: None,
+            client_credentials_id_key: CLIENT_ID_FILE.to_owned(),
+            client_credentials_secret_key: CLIENT_SECRET_FILE.to_owned(),
             ca_configmap: None,
+            ca_configmap_key: CA_FILE.to_owned(),
+            ca_trust: None,
+            scaikey_trust: None,
             fail_open: false,
             fetch_timeout: DEFAULT_FETCH_TIMEOUT.parse().expect("the default fetch timeout is a duration"),
             image: None,

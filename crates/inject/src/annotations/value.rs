@@ -7,7 +7,8 @@ mod url;
 use std::{borrow::Cow, str::FromStr};
 
 use scaivault_contract::{
-    Duration, DynamicRef, FileMode, Format, MountPath, RelativeFile, SecretRef, Signal,
+    Duration, DynamicRef, Encoding, FileMode, Format, MountPath, RelativeFile, ReloadUrl, SecretSource,
+    Signal,
 };
 
 use crate::quantity::Quantity;
@@ -24,8 +25,8 @@ pub enum ValueKind {
     Bool,
     /// One of a few words.
     Choice(&'static [&'static str]),
-    /// `path[#field][@version]`.
-    SecretRef,
+    /// `path[#field][@version]`, or several of them with aliases.
+    SecretSource,
     /// `path#field[@version]`.
     FieldRef,
     /// `engine=E role=R [ttl=D]`.
@@ -34,6 +35,8 @@ pub enum ValueKind {
     RelativeFile,
     /// A file format.
     Format,
+    /// The encoding of a field.
+    Encoding,
     /// A minijinja template.
     Template,
     /// An octal file mode.
@@ -50,6 +53,8 @@ pub enum ValueKind {
     Signal,
     /// `[container/]process`.
     ReloadTarget,
+    /// An `http` URL on the pod's own loopback.
+    ReloadUrl,
     /// An `https` URL.
     Url,
     /// One line of text.
@@ -65,6 +70,8 @@ pub enum ValueKind {
     RunAsUser,
     /// The name of a Secret or ConfigMap.
     ObjectName,
+    /// A key of a Secret or ConfigMap.
+    ObjectKey,
     /// A container image.
     Image,
     /// Written by the injector, never by people.
@@ -80,12 +87,15 @@ impl ValueKind {
         Cow::Borrowed(match self {
             Self::Bool => "true or false",
             Self::Choice(words) => return Cow::Owned(words.join(", ")),
-            Self::SecretRef => SecretRef::ALLOWED,
+            Self::SecretSource => SecretSource::ALLOWED,
             Self::FieldRef => "path#field[@version]: a variable holds one field",
             Self::DynamicRef => DynamicRef::ALLOWED,
             Self::RelativeFile => RelativeFile::ALLOWED,
             Self::Format => Format::ALLOWED,
-            Self::Template => "a minijinja template over data, version and path",
+            Self::Encoding => Encoding::ALLOWED,
+            Self::Template => {
+                "a minijinja template over data, version and path; of several secrets over secrets.<alias>.data"
+            }
             Self::FileMode => FileMode::ALLOWED,
             Self::Selection => "*, a comma list of container names, or nothing",
             Self::MountPath => MountPath::ALLOWED,
@@ -93,6 +103,7 @@ impl ValueKind {
             Self::Duration => Duration::ALLOWED,
             Self::Signal => Signal::ALLOWED,
             Self::ReloadTarget => "[container/]process: the base name of the program, at most 255 characters",
+            Self::ReloadUrl => ReloadUrl::ALLOWED,
             Self::Url => "https://host[:port][/path], without user, query or fragment",
             Self::Line => "one line of 1 to 256 characters",
             Self::Number { least, most } => {
@@ -100,6 +111,7 @@ impl ValueKind {
             }
             Self::RunAsUser => "a uid from 0 to 2147483647, or unset",
             Self::ObjectName => "a name of lower-case letters, digits, - and ., at most 253 characters",
+            Self::ObjectKey => "a key of 1 to 253 letters, digits, -, _ and ., not starting with ..",
             Self::Image => "a container image: [registry/]repository[:tag][@digest]",
             Self::Written => "nothing: the injector writes it",
         })
@@ -111,11 +123,13 @@ impl ValueKind {
             Self::Bool => serde_json::json!({"type": "string", "enum": ["true", "false"]}),
             Self::Choice(words) => serde_json::json!({"type": "string", "enum": words}),
             Self::Format => serde_json::json!({"type": "string", "enum": Format::ALL.map(Format::name)}),
+            Self::Encoding => serde_json::json!({"type": "string", "enum": [Encoding::Base64.to_string()]}),
             Self::Duration => serde_json::json!({"type": "string", "pattern": "^[0-9]+[smhd]$"}),
             Self::FileMode => serde_json::json!({"type": "string", "pattern": "^(0o?)?[0-7]{3}$"}),
             Self::Number { .. } => serde_json::json!({"type": "string", "pattern": "^[0-9]+$"}),
             Self::RunAsUser => serde_json::json!({"type": "string", "pattern": "^([0-9]+|unset)$"}),
             Self::Url => serde_json::json!({"type": "string", "pattern": "^https?://"}),
+            Self::ReloadUrl => serde_json::json!({"type": "string", "pattern": "^http://"}),
             Self::MountPath => serde_json::json!({"type": "string", "pattern": "^/"}),
             _ => serde_json::json!({"type": "string"}),
         }
@@ -294,6 +308,17 @@ pub(crate) fn object_name(text: &str) -> Result<String, Reason> {
         Ok(text.to_owned())
     } else {
         Err("not the name of an object".into())
+    }
+}
+
+/// A key of a Secret or ConfigMap (`IsConfigMapKey` of the API server's validation).
+pub(crate) fn object_key(text: &str) -> Result<String, Reason> {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    let fits = (1..=253).contains(&text.len()) && text.bytes().all(is_allowed);
+    if fits && text != "." && !text.starts_with("..") {
+        Ok(text.to_owned())
+    } else {
+        Err("not a key of a Secret or ConfigMap".into())
     }
 }
 

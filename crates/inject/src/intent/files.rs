@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use scaivault_contract::{
-    DynamicMapping, FileMode, FileOptions, Format, MAPPINGS_LIMIT, RelativeFile, SecretMapping, TargetFile,
-    conflicts,
+    DynamicMapping, FileMode, FileOptions, Format, MAPPINGS_LIMIT, MappingFault, RelativeFile, SecretMapping,
+    SecretRef, SecretSource, TargetFile, conflicts,
 };
 
 use super::Findings;
@@ -51,10 +51,17 @@ pub(super) fn resolve(draft: &Draft, only_reader: bool, findings: &mut Findings<
     let secrets: Vec<SecretMapping> = draft
         .secrets
         .iter()
-        .filter_map(|(name, secret)| {
+        .filter_map(|(name, source)| {
             let file = target("inject-secret-", name, findings)?;
-            let options = options(draft, name, secret.field.is_some(), only_reader, findings);
-            Some(SecretMapping { secret: secret.clone(), file, options })
+            let options = options(draft, name, only_reader);
+            let mut mapping = SecretMapping { source: source.clone(), file, options };
+            contradictions(name, mapping.faults(), findings);
+            let has_field = matches!(source, SecretSource::Single(SecretRef { field: Some(_), .. }));
+            if matches!(source, SecretSource::Single(_)) && !has_field {
+                raw_of_whole(name, &mapping.options, findings);
+            }
+            without_default(&mut mapping.options, if has_field { Format::Raw } else { Format::Json });
+            Some(mapping)
         })
         .collect();
     let dynamic: Vec<DynamicMapping> = draft
@@ -62,8 +69,12 @@ pub(super) fn resolve(draft: &Draft, only_reader: bool, findings: &mut Findings<
         .iter()
         .filter_map(|(name, dynamic)| {
             let file = target("inject-dynamic-", name, findings)?;
-            let options = options(draft, name, false, only_reader, findings);
-            Some(DynamicMapping { dynamic: dynamic.clone(), file, options })
+            let options = options(draft, name, only_reader);
+            let mut mapping = DynamicMapping { dynamic: dynamic.clone(), file, options };
+            contradictions(name, mapping.faults(), findings);
+            raw_of_whole(name, &mapping.options, findings);
+            without_default(&mut mapping.options, Format::Json);
+            Some(mapping)
         })
         .collect();
     let files = Files { secrets, dynamic };
@@ -94,7 +105,7 @@ pub(super) fn resolve(draft: &Draft, only_reader: bool, findings: &mut Findings<
 fn orphans(draft: &Draft, findings: &mut Findings<'_>) {
     let is_selected = |name: &str| draft.secrets.contains_key(name) || draft.dynamic.contains_key(name);
     for (name, file) in draft.files.iter().filter(|(name, _)| !is_selected(name)) {
-        let FileDraft { file, format, template, mode } = file;
+        let FileDraft { file, format, template, mode, encoding, optional } = file;
         let names = draft.secrets.keys().chain(draft.dynamic.keys()).map(String::as_str);
         let hinted = (!findings.problems.is_full() && name.len() <= HINTED_BYTES)
             .then(|| nearest(name, names))
@@ -108,6 +119,8 @@ fn orphans(draft: &Draft, findings: &mut Findings<'_>) {
             ("secret-format-", format.is_some()),
             ("secret-template-", template.is_some()),
             ("secret-mode-", mode.is_some()),
+            ("secret-encoding-", encoding.is_some()),
+            ("secret-optional-", optional.is_some()),
         ] {
             if is_set {
                 findings.named_problem(
@@ -143,39 +156,72 @@ fn file_of(draft: &Draft, name: &str, findings: &mut Findings<'_>) -> Option<Rel
     }
 }
 
-fn options(
-    draft: &Draft,
-    name: &str,
-    has_field: bool,
-    only_reader: bool,
-    findings: &mut Findings<'_>,
-) -> FileOptions {
-    let FileDraft { format, template, mode, .. } = draft.files.get(name).cloned().unwrap_or_default();
-    let default_format = if has_field { Format::Raw } else { Format::Json };
-    if format.is_some() && template.is_some() {
-        findings.named_problem(
-            Code::FormatConflict,
-            Some(format!("secret-format-{name}")),
-            None,
-            "a template writes the file already",
-            format!("keep one of secret-format-{name} and secret-template-{name}"),
-        );
+/// The options as they were written.
+fn options(draft: &Draft, name: &str, only_reader: bool) -> FileOptions {
+    let FileDraft { file: _, format, template, mode, encoding, optional } =
+        draft.files.get(name).cloned().unwrap_or_default();
+    let default_mode = if only_reader { FileMode::OWNER_ONLY } else { FileMode::DEFAULT };
+    FileOptions {
+        format,
+        mode: Some(mode.unwrap_or(default_mode)).filter(|mode| *mode != FileMode::DEFAULT),
+        encoding,
+        optional: optional.unwrap_or(false),
+        template,
     }
-    if format == Some(Format::Raw) && !has_field {
+}
+
+/// What is the agent's default is not written.
+fn without_default(options: &mut FileOptions, default: Format) {
+    options.format = options.format.filter(|format| *format != default);
+}
+
+/// Options that contradict each other or what is written, in the words of annotations.
+fn contradictions(name: &str, faults: Vec<MappingFault>, findings: &mut Findings<'_>) {
+    for fault in faults {
+        let (prefix, message, cure) = match &fault {
+            MappingFault::FormatAndTemplate => (
+                "secret-format-",
+                "a template writes the file already".to_owned(),
+                format!("keep one of secret-format-{name} and secret-template-{name}"),
+            ),
+            MappingFault::EncodingNotRaw => (
+                "secret-encoding-",
+                "it decodes one field that is written as it is".to_owned(),
+                format!(
+                    "name one path#field in inject-secret-{name}, without a format or template of its own; in a template \
+                     write the filter b64decode"
+                ),
+            ),
+            MappingFault::RawOfSeveral => (
+                "secret-format-",
+                "raw writes one field, and several secrets are named".to_owned(),
+                "choose json or yaml, or write a template".to_owned(),
+            ),
+            MappingFault::WholeInLines { format, alias } => (
+                "secret-format-",
+                format!("{format} writes one line for each alias, and {alias} names a whole secret"),
+                format!("write {alias}=path#field, choose json or yaml, or write a template"),
+            ),
+            MappingFault::OptionalLease => (
+                "secret-optional-",
+                "dynamic credentials are generated, so there is no secret that may be missing".to_owned(),
+                "remove this annotation; fail-open starts the application without what could not be had".to_owned(),
+            ),
+            other => ("inject-secret-", other.to_string(), "correct the annotation".to_owned()),
+        };
+        findings.named_problem(Code::FormatConflict, Some(format!("{prefix}{name}")), None, message, cure);
+    }
+}
+
+fn raw_of_whole(name: &str, options: &FileOptions, findings: &mut Findings<'_>) {
+    if options.format == Some(Format::Raw) {
         findings.named_problem(
             Code::FormatConflict,
             Some(format!("secret-format-{name}")),
             Some("raw"),
             "raw writes one field, and the secret is named without a #field",
-            "add a #field to the path, or choose json, env, yaml or properties",
+            "add a #field to the path, or choose json, env, dotenv, yaml or properties",
         );
-    }
-    let default_mode = if only_reader { FileMode::OWNER_ONLY } else { FileMode::DEFAULT };
-    FileOptions {
-        // What is the agent's default is not written.
-        format: format.filter(|format| *format != default_format),
-        mode: Some(mode.unwrap_or(default_mode)).filter(|mode| *mode != FileMode::DEFAULT),
-        template,
     }
 }
 

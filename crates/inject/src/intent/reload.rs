@@ -1,6 +1,6 @@
-//! Who gets the reload signal, and whether it can reach him.
+//! How the application is told of a change, and whether that can reach it.
 
-use scaivault_contract::Signal;
+use scaivault_contract::{ReloadUrl, Signal};
 
 use super::{Findings, Readers, readers};
 use crate::{
@@ -9,16 +9,72 @@ use crate::{
     problem::{Code, Excerpt},
 };
 
+/// How the application is told of a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reload {
+    /// A signal to a process.
+    Signal(Target),
+    /// A POST to an address on the pod's own loopback.
+    Url(ReloadUrl),
+}
+
+impl Reload {
+    /// The process that is signalled.
+    pub(super) fn target(&self) -> Option<&Target> {
+        match self {
+            Self::Signal(target) => Some(target),
+            Self::Url(_) => None,
+        }
+    }
+}
+
 /// A process that is told of changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Target {
-    pub(super) signal: Signal,
-    pub(super) process: String,
+pub(crate) struct Target {
+    pub(crate) signal: Signal,
+    pub(crate) process: String,
     /// The place of its container among the app containers.
     pub(super) container: usize,
 }
 
 pub(super) fn resolve(
+    draft: &Draft,
+    pod: &PodView<'_>,
+    readers: &Readers,
+    findings: &mut Findings<'_>,
+) -> Option<Reload> {
+    let Some(url) = &draft.reload_url else {
+        return target(draft, pod, readers, findings).map(Reload::Signal);
+    };
+    if let Some(key) = [
+        draft.reload_signal.is_some().then_some("reload-signal"),
+        draft.reload_target.is_some().then_some("reload-target"),
+    ]
+    .into_iter()
+    .flatten()
+    .next()
+    {
+        findings.problem(
+            Code::ReloadConflict,
+            "reload-url",
+            Some(url.as_str()),
+            format!("{key} is set too, and a change is told in one way"),
+            "keep reload-url, or reload-signal with reload-target",
+        );
+    }
+    if pod.spec.host_network == Some(true) {
+        findings.problem(
+            Code::NetworkNamespace,
+            "reload-url",
+            Some(url.as_str()),
+            "the pod sets hostNetwork, so its loopback is the node's and the POST could reach any process of the node",
+            "remove hostNetwork from the pod, or use reload-signal",
+        );
+    }
+    Some(Reload::Url(url.clone()))
+}
+
+fn target(
     draft: &Draft,
     pod: &PodView<'_>,
     readers: &Readers,

@@ -1,5 +1,7 @@
 //! What the agent asks of the node.
 
+use scaivault_contract::memory::{AGENT_MEMORY_MIB, AGENT_MEMORY_RESERVE_MIB};
+
 use super::Findings;
 use crate::{
     annotations::Draft,
@@ -8,10 +10,6 @@ use crate::{
     quantity::Quantity,
 };
 
-/// What the volume's files leave of the memory limit for the agent itself, at the least.
-const AGENT_LEAST_MEBIBYTES: u32 = 16;
-/// The same where nobody sets a limit.
-const AGENT_MEBIBYTES: u32 = 24;
 const REQUESTS_CPU_MILLIS: u32 = 10;
 const REQUESTS_MEMORY_MEBIBYTES: u32 = 16;
 /// A Guaranteed pod needs a CPU limit on every container; this much never throttles a start noticeably.
@@ -27,13 +25,15 @@ pub(crate) struct Resources {
 }
 
 pub(super) fn resolve(draft: &Draft, pod: &PodView<'_>, findings: &mut Findings<'_>) -> Resources {
-    let floor = draft.volume_size_limit.plus_mebibytes(AGENT_LEAST_MEBIBYTES);
+    let floor = draft.volume_size_limit.plus_mebibytes(AGENT_MEMORY_MIB);
     if let Some(limit) = draft.limits_memory.as_ref().filter(|limit| **limit < floor) {
         findings.problem(
             Code::Resources,
             "limits-memory",
             Some(limit.as_str()),
-            format!("the files count in the agent's memory: volume-size-limit + 16Mi is {floor}"),
+            format!(
+                "the files count in the agent's memory: volume-size-limit + {AGENT_MEMORY_MIB}Mi is {floor}"
+            ),
             format!("set at least {floor}, or a smaller volume-size-limit"),
         );
     }
@@ -67,7 +67,7 @@ pub(super) fn resolve(draft: &Draft, pod: &PodView<'_>, findings: &mut Findings<
         };
     }
     let limits_memory = draft.limits_memory.clone().unwrap_or_else(|| {
-        let default = draft.volume_size_limit.plus_mebibytes(AGENT_MEBIBYTES);
+        let default = draft.volume_size_limit.plus_mebibytes(AGENT_MEMORY_MIB + AGENT_MEMORY_RESERVE_MIB);
         draft.requests_memory.clone().map_or(default.clone(), |request| request.max(default))
     });
     if is_guaranteed(pod) {

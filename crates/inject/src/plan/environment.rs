@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Write as _};
 
-use k8s_openapi::api::core::v1::EnvVar;
+use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, ObjectFieldSelector};
 use scaivault_contract::{
     Duration,
     env::{self, ENVIRONMENT},
@@ -10,7 +10,11 @@ use scaivault_contract::{
     names::{CA_DIR, CA_FILE, CREDENTIALS_DIR, ENV_DIR, ENV_FILE, STATE_DIR, TOKEN_DIR, TOKEN_FILE},
 };
 
-use crate::{intent::Intent, pattern::Pattern, settings::Settings};
+use crate::{
+    intent::{Intent, Reload},
+    pattern::Pattern,
+    settings::Settings,
+};
 
 /// The variables of the init container or of the sidecar.
 pub(super) fn of(intent: &Intent<'_>, settings: &Settings, container: Pattern) -> Vec<EnvVar> {
@@ -30,6 +34,12 @@ pub(super) fn of(intent: &Intent<'_>, settings: &Settings, container: Pattern) -
     if intent.draft.ca_configmap.is_some() {
         variables.always(env::SCAIVAULT_CA_FILE, format_args!("{CA_DIR}/{CA_FILE}"));
     }
+    if let Some(trust) = intent.trust.scaivault {
+        variables.always(env::SCAIVAULT_TRUST, trust);
+    }
+    if let Some(trust) = intent.trust.scaikey {
+        variables.always(env::SCAIKEY_TRUST, trust);
+    }
     variables.lines(if is_sidecar { env::WATCH_PATHS } else { env::SECRETS }, &intent.secrets);
     variables.lines(env::DYNAMIC, &intent.dynamic);
     variables.lines(env::SECRET_ENV, &intent.variables);
@@ -42,9 +52,16 @@ pub(super) fn of(intent: &Intent<'_>, settings: &Settings, container: Pattern) -
     if is_sidecar {
         variables.always(env::REFRESH_INTERVAL, intent.draft.refresh_interval);
         variables.unless_default(env::REFRESH_ON_EVENT, intent.draft.refresh_on_event);
-        if let Some((signal, process)) = &intent.reload {
-            variables.always(env::RELOAD_SIGNAL, signal);
-            variables.always(env::RELOAD_TARGET, process);
+        if intent.draft.refresh_on_event {
+            variables.field(env::SCAIVAULT_POD, "metadata.name");
+        }
+        match &intent.reload {
+            None => {}
+            Some(Reload::Signal(target)) => {
+                variables.always(env::RELOAD_SIGNAL, target.signal);
+                variables.always(env::RELOAD_TARGET, &target.process);
+            }
+            Some(Reload::Url(url)) => variables.always(env::RELOAD_URL, url),
         }
         // A native sidecar is stopped after the app: no draining app needs its database user any more.
         variables.unless_default(env::SCAIVAULT_REVOKE_DELAY, Duration::ZERO);
@@ -81,6 +98,13 @@ impl Variables {
         if !text.is_empty() {
             self.push(name, &text);
         }
+    }
+
+    /// Adds a variable that the kubelet fills in from the pod.
+    fn field(&mut self, name: &str, path: &str) {
+        let field = ObjectFieldSelector { api_version: None, field_path: path.to_owned() };
+        let source = EnvVarSource { field_ref: Some(field), ..EnvVarSource::default() };
+        self.0.push(EnvVar { name: name.to_owned(), value: None, value_from: Some(source) });
     }
 
     fn push(&mut self, name: &str, value: &str) {

@@ -8,11 +8,12 @@ use k8s_openapi::{
     apimachinery::pkg::api::resource::Quantity as KubeQuantity,
 };
 use scaivault_contract::names::{
-    API_TOKEN_DIR, CA_DIR, CA_FILE, CA_VOLUME, CREDENTIALS_DIR, CREDENTIALS_VOLUME, ENV_DIR, ENV_VOLUME,
-    SECRETS_VOLUME, STATE_DIR, STATE_VOLUME, TOKEN_DIR, TOKEN_FILE, TOKEN_VOLUME,
+    API_TOKEN_DIR, CA_DIR, CA_FILE, CA_VOLUME, CLIENT_ID_FILE, CLIENT_SECRET_FILE, CREDENTIALS_DIR,
+    CREDENTIALS_VOLUME, ENV_DIR, ENV_VOLUME, SECRETS_VOLUME, STATE_DIR, STATE_VOLUME, TOKEN_DIR, TOKEN_FILE,
+    TOKEN_VOLUME,
 };
 
-use crate::intent::Intent;
+use crate::{annotations::Draft, intent::Intent};
 
 /// Size of the volumes for variables and for state. A kubelet reads at most 64 KiB of a variables' file, and a state
 /// is a login and a few leases.
@@ -29,6 +30,7 @@ pub(super) fn of(intent: &Intent<'_>) -> Vec<Volume> {
             name: CREDENTIALS_VOLUME.to_owned(),
             secret: Some(SecretVolumeSource {
                 secret_name: Some(secret.clone()),
+                items: credentials_items(intent.draft),
                 ..SecretVolumeSource::default()
             }),
             ..Volume::default()
@@ -45,17 +47,28 @@ pub(super) fn of(intent: &Intent<'_>) -> Vec<Volume> {
             name: CA_VOLUME.to_owned(),
             config_map: Some(ConfigMapVolumeSource {
                 name: name.clone(),
-                items: Some(vec![KeyToPath {
-                    key: CA_FILE.to_owned(),
-                    path: CA_FILE.to_owned(),
-                    mode: None,
-                }]),
+                items: Some(vec![item(&intent.draft.ca_configmap_key, CA_FILE)]),
                 ..ConfigMapVolumeSource::default()
             }),
             ..Volume::default()
         });
     }
     volumes
+}
+
+/// The keys that become the files the agent reads; none where the Secret names them as the agent does, so that a missing
+/// key is reported by the agent instead of keeping the pod from starting without a word in its log.
+fn credentials_items(draft: &Draft) -> Option<Vec<KeyToPath>> {
+    let pairs = [
+        (draft.client_credentials_id_key.as_str(), CLIENT_ID_FILE),
+        (draft.client_credentials_secret_key.as_str(), CLIENT_SECRET_FILE),
+    ];
+    let is_renamed = pairs.iter().any(|(key, file)| key != file);
+    is_renamed.then(|| pairs.into_iter().map(|(key, file)| item(key, file)).collect())
+}
+
+fn item(key: &str, path: &str) -> KeyToPath {
+    KeyToPath { key: key.to_owned(), path: path.to_owned(), mode: None }
 }
 
 /// The mounts of our own containers.

@@ -69,10 +69,9 @@ impl ContainerView<'_> {
         self.startup_probe.is_some()
     }
 
-    /// The literal value of a variable, of a repeated one the last, as the process gets it; the empty text where it
-    /// has none.
-    pub(crate) fn variable(&self, name: &str) -> Option<&str> {
-        self.env.iter().rfind(|variable| &*variable.name == name).map(|v| v.value.as_deref().unwrap_or(""))
+    /// What a variable is set to; of a repeated one the last, as the process gets it.
+    pub(crate) fn variable(&self, name: &str) -> Option<VariableValue<'_>> {
+        self.env.iter().rfind(|variable| &*variable.name == name).map(VariableView::value)
     }
 
     /// Whether a volume is mounted, wherever.
@@ -87,6 +86,17 @@ struct LifecycleView {
     post_start: Option<IgnoredAny>,
 }
 
+/// Where a variable's value comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum VariableValue<'a> {
+    /// The text itself; empty where there is none.
+    Literal(&'a str),
+    /// A field of the pod, such as `metadata.name`.
+    Field(&'a str),
+    /// A source that the injector never writes into its own containers.
+    Other,
+}
+
 /// A variable: its name, and what tells ours from a user's.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -94,15 +104,25 @@ pub(crate) struct VariableView<'a> {
     #[serde(borrow, deserialize_with = "read::nullable")]
     pub(crate) name: Text<'a>,
     #[serde(borrow)]
-    pub(crate) value: Option<Text<'a>>,
-    #[serde(borrow, deserialize_with = "read::nullable")]
-    value_from: SourceView<'a>,
+    value: Option<Text<'a>>,
+    #[serde(borrow)]
+    value_from: Option<SourceView<'a>>,
 }
 
 impl VariableView<'_> {
     /// The volume a `fileKeyRef` reads from.
     pub(crate) fn file_volume(&self) -> Option<&str> {
-        self.value_from.file_key_ref.as_ref().map(|reference| &*reference.volume_name)
+        self.value_from.as_ref()?.file_key_ref.as_ref().map(|reference| &*reference.volume_name)
+    }
+
+    fn value(&self) -> VariableValue<'_> {
+        match &self.value_from {
+            None => VariableValue::Literal(self.value.as_deref().unwrap_or("")),
+            Some(SourceView { field_ref: Some(field), file_key_ref: None }) => {
+                VariableValue::Field(&field.field_path)
+            }
+            Some(_) => VariableValue::Other,
+        }
     }
 }
 
@@ -111,6 +131,15 @@ impl VariableView<'_> {
 struct SourceView<'a> {
     #[serde(borrow)]
     file_key_ref: Option<FileKeyRefView<'a>>,
+    #[serde(borrow)]
+    field_ref: Option<FieldRefView<'a>>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct FieldRefView<'a> {
+    #[serde(borrow, deserialize_with = "read::nullable")]
+    field_path: Text<'a>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

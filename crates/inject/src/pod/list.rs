@@ -10,7 +10,7 @@ use serde::{
 use super::{
     container::{ContainerView, MountView, VariableView},
     read::Text,
-    volume::{ProjectionView, VolumeView},
+    volume::{ItemView, ProjectionView, VolumeView},
 };
 use crate::limits;
 
@@ -71,6 +71,11 @@ impl Listed for VolumeView<'_> {
 
 impl Listed for ProjectionView<'_> {
     const PLURAL: &'static str = "sources of a volume";
+    const MOST: usize = limits::VOLUMES_READ;
+}
+
+impl Listed for ItemView<'_> {
+    const PLURAL: &'static str = "items of a volume";
     const MOST: usize = limits::VOLUMES_READ;
 }
 

@@ -61,6 +61,8 @@ pub(crate) struct TokenView<'a> {
 pub(crate) struct ConfigMapView<'a> {
     #[serde(borrow)]
     pub(crate) name: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(crate) items: List<ItemView<'a>>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -68,4 +70,16 @@ pub(crate) struct ConfigMapView<'a> {
 pub(crate) struct SecretView<'a> {
     #[serde(borrow)]
     pub(crate) secret_name: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(crate) items: List<ItemView<'a>>,
+}
+
+/// A key of a ConfigMap or Secret, and the file that it becomes.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct ItemView<'a> {
+    #[serde(borrow, deserialize_with = "read::nullable")]
+    pub(crate) key: Text<'a>,
+    #[serde(borrow, deserialize_with = "read::nullable")]
+    pub(crate) path: Text<'a>,
 }

@@ -135,6 +135,21 @@ proptest! {
         }
     }
 
+    /// What is accepted here can be read there: the agent's own parsers take every line.
+    #[test]
+    fn the_agent_reads_what_it_is_told(pod in annotated_pods(any_pods())) {
+        for agent in injected(&pod).iter().flat_map(look::injected_containers) {
+            let told = |name: &str| scaivault_contract::expand_env_value(look::env(agent, name).unwrap_or_default());
+            let secrets = ["SECRETS", "WATCH_PATHS"].map(|name| scaivault_contract::parse_secrets(&told(name)));
+            prop_assert!(secrets.iter().all(Result::is_ok), "{:?}", secrets);
+            prop_assert!(scaivault_contract::parse_dynamic(&told("DYNAMIC")).is_ok());
+            prop_assert!(scaivault_contract::parse_variables(&told("SECRET_ENV")).is_ok());
+            for url in [told("RELOAD_URL")].iter().filter(|url| !url.is_empty()) {
+                prop_assert!(url.parse::<scaivault_contract::ReloadUrl>().is_ok(), "{}", url);
+            }
+        }
+    }
+
     #[test]
     fn injecting_twice_is_injecting_once(pod in annotated_pods(any_pods())) {
         if let Some(injected) = injected(&pod) {

@@ -88,6 +88,17 @@ fn every_kind_of_value_has_its_limits() {
         ("token-expiration-seconds", "599"),
         ("client-credentials-secret", "Not_A_Name"),
         ("ca-configmap", "a/b"),
+        ("ca-configmap-key", "../ca.crt"),
+        ("client-credentials-id-key", "client id"),
+        ("client-credentials-secret-key", "a/b"),
+        ("ca-trust", "all"),
+        ("scaikey-trust", "Private"),
+        ("reload-url", "http://scaivault.example/-/reload"),
+        ("reload-url", "https://127.0.0.1/-/reload"),
+        ("secret-encoding-db.json", "hex"),
+        ("secret-optional-db.json", "yes"),
+        ("inject-secret-db.json", "a=one/path, a=other/path"),
+        ("inject-secret-db.json", "one/path, other/path"),
         ("fail-open", "1.0"),
         ("fetch-timeout", "0s"),
         ("run-as-user", "-1"),
@@ -137,6 +148,100 @@ fn a_name_is_a_secret_or_a_lease_and_not_both() {
 fn a_signal_needs_a_target_and_a_target_a_signal() {
     check(annotated().ours("reload-signal", "SIGHUP"), &["reload-target"]);
     check(annotated().ours("reload-target", "billing"), &["reload-signal"]);
+}
+
+#[test]
+fn a_change_is_told_in_one_way() {
+    let url = || annotated().ours("reload-url", "http://127.0.0.1:9090/-/reload");
+    let both = url().ours("reload-signal", "SIGHUP").ours("reload-target", "billing");
+    check(both, &["reload-url", "reload-signal", "reload-conflict"]);
+    check(url().ours("reload-target", "billing"), &["reload-url", "reload-target", "reload-conflict"]);
+    check(url().ours("pattern", "init"), &["reload-url", "pattern-conflict"]);
+}
+
+#[test]
+fn a_reload_url_reaches_the_pod_alone() {
+    let url = |url: &str| annotated().ours("reload-url", url);
+    for other in [
+        "http://169.254.169.254/latest",
+        "http://127.0.0.1.evil.example/",
+        "http://127.0.0.1@evil.example/",
+        "http://0.0.0.0:9090/",
+        "http://[::ffff:127.0.0.1]/",
+        "http://billing/-/reload",
+    ] {
+        check(url(other), &["reload-url", "loopback", "invalid-value"]);
+    }
+    let loopback = || url("http://localhost:9090/-/reload?all=true");
+    check(loopback().spec("hostNetwork", true), &["reload-url", "hostNetwork", "network-namespace"]);
+    for pod in [loopback(), loopback().spec("hostPID", true), loopback().spec("shareProcessNamespace", false)]
+    {
+        let injected = cluster().inject(&pod.clone().json());
+        assert_eq!(
+            look::env(agent(&injected), "RELOAD_URL"),
+            Some("http://localhost:9090/-/reload?all=true")
+        );
+        assert_eq!(
+            injected["spec"].get("shareProcessNamespace"),
+            pod.json()["spec"].get("shareProcessNamespace")
+        );
+    }
+}
+
+#[test]
+fn a_private_trust_needs_an_authority() {
+    check(annotated().ours("ca-trust", "private"), &["ca-trust", "ca-configmap", "trust-conflict"]);
+    let client = || annotated().ours("client-credentials-secret", "billing-client");
+    check(client().ours("scaikey-trust", "private"), &["scaikey-trust", "ca-configmap", "trust-conflict"]);
+    check_in(&cluster().namespace("ca-trust", "private"), annotated(), &["ca-trust (of the namespace)"]);
+    cluster().inject(&annotated().ours("ca-trust", "private").ours("ca-configmap", "scaivault-ca").json());
+}
+
+#[test]
+fn a_setting_without_effect_is_worth_a_warning() {
+    for (key, value, needed) in [
+        ("ca-configmap-key", "ca-bundle.crt", "ca-configmap"),
+        ("ca-trust", "both", "ca-configmap"),
+        ("scaikey-trust", "both", "client-credentials-secret"),
+        ("scaikey-trust", "private", "client-credentials-secret"),
+        ("client-credentials-id-key", "id", "client-credentials-secret"),
+        ("client-credentials-secret-key", "secret", "client-credentials-secret"),
+    ] {
+        let injection = cluster().injection(&annotated().ours(key, value).json());
+        let expected = format!("{key} does nothing without {needed}");
+        assert!(injection.warnings.contains(&expected), "{key}: {:?}", injection.warnings);
+        // As a default of the platform's it is none.
+        let injection = cluster().namespace(key, value).injection(&annotated().json());
+        assert_eq!(injection.warnings, [""; 0], "{key}");
+    }
+}
+
+#[test]
+fn options_of_a_file_that_contradict_what_is_written() {
+    let option = |source: &str, key: &str, value: &str| {
+        pod().ours("inject-secret-db", source).ours(&format!("secret-{key}-db"), value)
+    };
+    check(option(DATABASE, "encoding", "base64"), &["secret-encoding-db", "#field", "format-conflict"]);
+    let field = || option("a/b#keystore", "encoding", "base64");
+    check(field().ours("secret-format-db", "json"), &["secret-encoding-db", "format-conflict"]);
+    check(
+        field().ours("secret-template-db", "{{ data.keystore }}"),
+        &["secret-encoding-db", "b64decode", "format-conflict"],
+    );
+    let several = "db=a/b api=c/d#key";
+    check(option(several, "encoding", "base64"), &["secret-encoding-db", "format-conflict"]);
+    check(option(several, "format", "raw"), &["secret-format-db", "several", "format-conflict"]);
+    check(option(several, "format", "dotenv"), &["secret-format-db", "write db=path#field"]);
+    cluster().inject(&option("db=a/b#password api=c/d#key", "format", "dotenv").json());
+    let dynamic = pod().ours("inject-dynamic-db", "engine=postgres-prod role=readonly");
+    check(
+        dynamic.ours("secret-optional-db", "true"),
+        &["secret-optional-db", "fail-open", "format-conflict"],
+    );
+    for key in ["secret-encoding-bd", "secret-optional-bd"] {
+        let value = if key == "secret-encoding-bd" { "base64" } else { "true" };
+        check(pod().ours("inject-secret-db", DATABASE).ours(key, value), &[key, "did you mean \"db\""]);
+    }
 }
 
 /// Quoting is for recognising a value; a refusal ends in Events and logs.

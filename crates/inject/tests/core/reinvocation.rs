@@ -89,6 +89,9 @@ fn defaults_that_were_filled_in_are_no_new_plan() {
         .ours("inject-env-STRIPE_KEY", "environments/production/stripe#secret_key")
         .ours("inject-dynamic-pg.json", "engine=postgres-prod role=readonly")
         .ours("ca-configmap", "scaivault-ca")
+        .ours("client-credentials-secret", "billing-client")
+        .ours("client-credentials-id-key", "clientId")
+        .ours("refresh-on-event", "true")
         .ours("start-gate", "probe");
     for annotated in [annotated(), everything.clone(), everything.spec("restartPolicy", "Never")] {
         let mut stored = injected(annotated);
@@ -247,13 +250,55 @@ fn every_setting_of_the_agent_is_part_of_the_intent() {
         ("volume-size-limit", "4Mi"),
         ("containers", "app"),
         ("ca-configmap", "scaivault-ca"),
+        ("ca-configmap-key", "ca-bundle.crt"),
+        ("ca-trust", "both"),
+        ("scaikey-trust", "public"),
+        ("client-credentials-id-key", "clientId"),
+        ("client-credentials-secret-key", "clientSecret"),
+        ("reload-url", "http://127.0.0.1:9090/-/reload"),
+        ("inject-secret-db.json", "db=environments/production/billing/database api=a/b#key"),
+        ("secret-optional-db.json", "true"),
+        ("secret-format-db.json", "dotenv"),
     ] {
         let annotated = if key == "pattern" { annotated().without("refresh-interval") } else { annotated() };
-        let before = annotated.clone().ours("inject-dynamic-pg.json", "engine=postgres-prod role=readonly");
+        let mut before =
+            annotated.clone().ours("inject-dynamic-pg.json", "engine=postgres-prod role=readonly");
+        if key.starts_with("ca-") && key != "ca-configmap" || key == "scaikey-trust" {
+            before = before.ours("ca-configmap", "scaivault-ca");
+        }
+        if key.starts_with("client-credentials-") || key == "scaikey-trust" {
+            before = before.ours("client-credentials-secret", "billing-client");
+        }
         let edited = PodBuilder::from(injected(before.clone())).ours(key, value).json();
         let decision = cluster().decide(&edited);
         assert_eq!(after(&edited, &decision), injected(before.ours(key, value)), "{key}");
     }
+}
+
+/// The pod's name comes from the kubelet: a variable of that name with another source is another one.
+#[test]
+fn the_pods_name_is_compared_by_its_source() {
+    let with_events = || annotated().ours("refresh-on-event", "true");
+    let whole = injected(with_events());
+    let variables = whole["spec"]["initContainers"][0]["env"].as_array().unwrap();
+    let place = variables.iter().position(|variable| variable["name"] == "SCAIVAULT_POD").unwrap();
+    assert_eq!(
+        variables[place],
+        json!({"name": "SCAIVAULT_POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}})
+    );
+    for other in [
+        json!({"name": "SCAIVAULT_POD", "value": "billing-0"}),
+        json!({"name": "SCAIVAULT_POD", "value": ""}),
+        json!({"name": "SCAIVAULT_POD", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}),
+        json!({"name": "SCAIVAULT_POD", "valueFrom": {"configMapKeyRef": {"name": "a", "key": "b"}}}),
+    ] {
+        let mut edited = whole.clone();
+        edited["spec"]["initContainers"][0]["env"][place] = other;
+        assert!(cluster().injection(&edited).replaced);
+        assert_eq!(cluster().outcome(&edited)["spec"], whole["spec"]);
+    }
+    let polling = injected(annotated());
+    assert!(!look::env_names(&polling["spec"]["initContainers"][0]).contains(&"SCAIVAULT_POD"));
 }
 
 /// Who starts behind the agent, and so reads, is a question of where the new agent will stand.

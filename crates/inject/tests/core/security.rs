@@ -175,6 +175,54 @@ fn apps_read_and_see_nothing_of_the_agents() {
 }
 
 #[test]
+fn keys_of_any_name_become_the_files_that_the_agent_reads() {
+    let named = annotated()
+        .ours("client-credentials-secret", "billing-client")
+        .ours("client-credentials-secret-key", "clientSecret")
+        .ours("ca-configmap", "trusted-ca")
+        .ours("ca-configmap-key", "ca-bundle.crt");
+    let injected = cluster().inject(&named.json());
+    assert_eq!(
+        look::volume(&injected, "scaivault-credentials").unwrap()["secret"]["items"],
+        json!([{"key": "client_id", "path": "client_id"}, {"key": "clientSecret", "path": "client_secret"}])
+    );
+    assert_eq!(
+        look::volume(&injected, "scaivault-ca").unwrap()["configMap"]["items"],
+        json!([{"key": "ca-bundle.crt", "path": "ca.crt"}])
+    );
+    let sidecar = agent(&injected);
+    assert_eq!(look::env(sidecar, "SCAIVAULT_CA_FILE"), Some("/var/run/scaivault/ca/ca.crt"));
+    assert_eq!(look::env(sidecar, "SCAIVAULT_CREDENTIALS_DIR"), Some("/var/run/scaivault/credentials"));
+}
+
+#[test]
+fn trust_is_told_where_it_is_not_the_agents_default() {
+    let told = |keys: &[(&str, &str)]| {
+        let pod = keys.iter().fold(annotated(), |pod, (key, value)| pod.ours(key, value));
+        let injected = cluster().inject(&pod.json());
+        ["SCAIVAULT_TRUST", "SCAIKEY_TRUST"].map(|name| look::env(agent(&injected), name).map(str::to_owned))
+    };
+    let ca = ("ca-configmap", "scaivault-ca");
+    let client = ("client-credentials-secret", "billing-client");
+    for (keys, scaivault, scaikey) in [
+        (&[ca, client][..], None, None),
+        (&[ca, client, ("ca-trust", "private")], None, None),
+        (&[ca, client, ("ca-trust", "both")], Some("both"), None),
+        (&[ca, client, ("ca-trust", "both"), ("scaikey-trust", "both")], Some("both"), None),
+        (&[ca, client, ("scaikey-trust", "public")], None, Some("public")),
+        (
+            &[ca, client, ("ca-trust", "public"), ("scaikey-trust", "private")],
+            Some("public"),
+            Some("private"),
+        ),
+        (&[ca, ("scaikey-trust", "public")], None, None),
+        (&[client, ("ca-trust", "both"), ("scaikey-trust", "public")], None, None),
+    ] {
+        assert_eq!(told(keys), [scaivault, scaikey].map(|text| text.map(str::to_owned)), "{keys:?}");
+    }
+}
+
+#[test]
 fn the_token_is_for_scaivault_and_short() {
     let injected = cluster().inject(&annotated().json());
     assert_eq!(
@@ -224,6 +272,7 @@ fn what_needs_renewing_makes_a_sidecar() {
     for (key, value) in [
         ("refresh-interval", "5m"),
         ("refresh-on-event", "true"),
+        ("reload-url", "http://127.0.0.1:9090/-/reload"),
         ("inject-dynamic-pg.json", "engine=postgres-prod role=readonly"),
         ("pattern", "sidecar"),
     ] {
@@ -358,13 +407,23 @@ fn options_stand_behind_the_file_and_defaults_are_left_out() {
         .ours("inject-secret-a.env", "environments/production/billing/a@7")
         .ours("secret-format-a.env", "env")
         .ours("secret-mode-a.env", "0400")
-        .ours("secret-file-a.env", "etc/a.env");
+        .ours("secret-file-a.env", "etc/a.env")
+        .ours("inject-secret-keystore.p12", "environments/production/billing/tls#keystore")
+        .ours("secret-encoding-keystore.p12", "base64")
+        .ours("secret-optional-keystore.p12", "true")
+        .ours(
+            "inject-secret-several.json",
+            "db=environments/production/a,\n api=environments/production/b#key@2",
+        )
+        .ours("secret-optional-several.json", "false");
     let injected = cluster().inject(&options.json());
     assert_eq!(
         look::env(agent(&injected), "SECRETS").unwrap().lines().collect::<Vec<_>>(),
         [
             "environments/production/billing/a@7 -> /run/secrets/etc/a.env format=env mode=0400",
             "environments/production/billing/database -> /run/secrets/db.json",
+            "environments/production/billing/tls#keystore -> /run/secrets/keystore.p12 encoding=base64 optional=true",
+            "db=environments/production/a api=environments/production/b#key@2 -> /run/secrets/several.json",
             "environments/production/billing/stripe#secret_key -> /run/secrets/stripe.key",
         ]
     );

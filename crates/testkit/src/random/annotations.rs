@@ -16,7 +16,15 @@ use crate::{key, look};
 pub(super) struct Selection {
     annotations: BTreeMap<String, String>,
     readers: Readers,
-    reload: bool,
+    reload: Reload,
+}
+
+/// How the application is told of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reload {
+    None,
+    Signal,
+    Url(&'static str),
 }
 
 /// Who gets the mount; names are only known when the pod is.
@@ -46,9 +54,15 @@ impl Selection {
             Readers::All => drop(all.insert("containers".into(), "*".into())),
             Readers::First => drop(all.insert("containers".into(), first.into())),
         }
-        if self.reload {
-            all.insert("reload-signal".into(), "SIGHUP".into());
-            all.insert("reload-target".into(), format!("{first}/billing"));
+        match self.reload {
+            Reload::None => {}
+            Reload::Signal => {
+                all.insert("reload-signal".into(), "SIGHUP".into());
+                all.insert("reload-target".into(), format!("{first}/billing"));
+            }
+            // The loopback of such a pod is the node's.
+            Reload::Url(_) if pod["spec"]["hostNetwork"] == true => {}
+            Reload::Url(url) => drop(all.insert("reload-url".into(), url.into())),
         }
         let mut pod = pod.clone();
         let annotations = &mut pod["metadata"]["annotations"];
@@ -87,11 +101,12 @@ pub(super) fn selections() -> impl Strategy<Value = Selection> {
                 for (index, value) in variables.into_iter().enumerate() {
                     annotations.insert(format!("inject-env-SV_{index}"), value);
                 }
-                let renews = !refresh.is_empty() || reload;
+                let renews = !refresh.is_empty() || reload != Reload::None;
                 let all = refresh.into_iter().chain(delivery).chain(identity).chain(agent);
                 annotations.extend(all.filter_map(|(key, value)| {
                     // What is fetched once is neither refreshed nor signalled; who signals must be the target's user.
-                    let at_odds = (renews && key == "pattern") || (reload && key.starts_with("run-as-"));
+                    let at_odds = (renews && key == "pattern")
+                        || (reload == Reload::Signal && key.starts_with("run-as-"));
                     (!at_odds).then(|| (key.to_owned(), value))
                 }));
                 Selection { annotations, readers, reload }
@@ -119,39 +134,53 @@ pub(super) fn garbage() -> impl Strategy<Value = BTreeMap<String, String>> {
 type Pairs = Vec<(&'static str, String)>;
 
 /// The keys of one static secret, each before its name.
-fn secret() -> impl Strategy<Value = Pairs> {
+fn secret() -> BoxedStrategy<Pairs> {
     let form = one_of([
         Just(None).boxed(),
-        select(vec!["json", "env", "yaml", "properties"])
+        select(vec!["json", "env", "dotenv", "yaml", "properties"])
             .prop_map(|format| Some(("secret-format-", format.into())))
             .boxed(),
         select(vec!["{{ data.user }}:{{ data.password }}\n", "$(HOME) {{ version }} -> \"x\"", "{{ path }}"])
             .prop_map(|template| Some(("secret-template-", template.to_owned())))
             .boxed(),
     ]);
-    (
-        path(),
-        option::of(select(FIELDS)),
-        option::of(1..9_u32),
-        form,
-        option::of(select(FILES)),
-        option::of(select(MODES)),
-        any::<u16>(),
-    )
-        .prop_map(|(path, field, version, form, file, mode, number)| {
+    let optional = one(&["true", "false"], "secret-optional-");
+    let file = (option::of(select(FILES)), option::of(select(MODES)), optional, any::<u16>());
+    (path(), option::of(select(FIELDS)), option::of(1..9_u32), form, several(), file)
+        .prop_map(|(path, field, version, form, several, (file, mode, optional, number))| {
             let mut reference = path;
             reference.extend(field.map(|field| format!("#{field}")));
             reference.extend(version.map(|version| format!("@{version}")));
-            let mut pairs = vec![("inject-secret-", reference)];
-            match field {
-                Some(_) => pairs.extend((number % 2 == 0).then(|| ("secret-format-", "raw".into()))),
-                None => pairs.extend(form),
+            let mut pairs = vec![("inject-secret-", several.clone().unwrap_or(reference))];
+            match (several, field) {
+                (Some(_), _) => pairs.extend(form.filter(|(_, form)| !LINES.contains(&form.as_str()))),
+                (None, Some(_)) => {
+                    pairs.extend((number % 2 == 0).then(|| ("secret-format-", "raw".into())));
+                    pairs.extend((number % 3 == 0).then(|| ("secret-encoding-", "base64".into())));
+                }
+                (None, None) => pairs.extend(form),
             }
             // The number keeps two secrets from one file.
             pairs.extend(file.map(|file| ("secret-file-", format!("f{number}/{file}"))));
             pairs.extend(mode.map(|mode| ("secret-mode-", mode.into())));
+            pairs.extend(optional);
             pairs
         })
+        .boxed()
+}
+
+/// One file in four is written from several secrets.
+fn several() -> BoxedStrategy<Option<String>> {
+    let separator = select(vec![" ", ", ", "\n", ","]);
+    let secrets =
+        (vec((path(), option::of(select(FIELDS))), 1..5), separator).prop_map(|(secrets, separator)| {
+            let entries = secrets.into_iter().enumerate().map(|(index, (path, field))| {
+                let field = field.map(|field| format!("#{field}")).unwrap_or_default();
+                format!("s_{index}={path}{field}")
+            });
+            entries.collect::<Vec<_>>().join(separator)
+        });
+    option::weighted(0.25, secrets).boxed()
 }
 
 fn dynamic() -> impl Strategy<Value = Pairs> {
@@ -169,14 +198,16 @@ fn path() -> impl Strategy<Value = String> {
     vec(name_tail(0..6), 1..8).prop_map(|segments| segments.join("/"))
 }
 
-fn refreshing() -> impl Strategy<Value = (Pairs, bool)> {
+fn refreshing() -> BoxedStrategy<(Pairs, Reload)> {
     let interval = one(&["30s", "5m", "1h"], "refresh-interval");
     let on_event = one(&["true", "false"], "refresh-on-event");
     // Most selections do not reload: a target's user is often unknown, and then the pod is refused.
-    (flat([interval, on_event]), select(vec![false, false, false, true]))
+    let url = select(RELOAD_URLS).prop_map(Reload::Url);
+    let reload = prop_oneof![6 => Just(Reload::None), 2 => Just(Reload::Signal), 1 => url];
+    (flat([interval, on_event]), reload).boxed()
 }
 
-fn delivery() -> impl Strategy<Value = Pairs> {
+fn delivery() -> BoxedStrategy<Pairs> {
     flat([
         one(&["init", "sidecar"], "pattern"),
         one(&["/run/secrets", "/secrets", "/etc/app/credentials"], "mount-path"),
@@ -185,26 +216,36 @@ fn delivery() -> impl Strategy<Value = Pairs> {
         one(&["hook", "probe"], "start-gate"),
         one(&["*", ""], "init-containers"),
     ])
+    .boxed()
 }
 
-fn identity() -> impl Strategy<Value = Pairs> {
+fn identity() -> BoxedStrategy<Pairs> {
     let trust = flat([
         one(&["scaivault", "vault.example"], "audience"),
         one(&["600", "7200"], "token-expiration-seconds"),
     ]);
-    let credentials = flat([one(&["billing-client"], "client-credentials-secret")]);
+    let credentials = flat([
+        one(&["billing-client"], "client-credentials-secret"),
+        one(&["client_id", "clientId"], "client-credentials-id-key"),
+        one(&["client-secret"], "client-credentials-secret-key"),
+        one(&["public", "both"], "scaikey-trust"),
+    ]);
     let who = flat([
         one(&["sa:billing-prod", "billing"], "role"),
         one(&["https://scaivault.example"], "url"),
         one(&["scaivault-ca"], "ca-configmap"),
+        one(&["ca.crt", "ca-bundle.crt"], "ca-configmap-key"),
+        one(&["public", "both"], "ca-trust"),
     ]);
-    (one_of([trust.boxed(), credentials.boxed()]), who).prop_map(|(mut trust, who)| {
-        trust.extend(who);
-        trust
-    })
+    (one_of([trust.boxed(), credentials.boxed()]), who)
+        .prop_map(|(mut trust, who)| {
+            trust.extend(who);
+            trust
+        })
+        .boxed()
 }
 
-fn agent() -> impl Strategy<Value = Pairs> {
+fn agent() -> BoxedStrategy<Pairs> {
     let user = one_of([
         Just(None).boxed(),
         select(vec!["1000", "unset"]).prop_map(|user| Some(("run-as-user", user.to_owned()))).boxed(),
@@ -220,10 +261,12 @@ fn agent() -> impl Strategy<Value = Pairs> {
         one(&["64Mi", "128Mi"], "limits-memory"),
         one(&["debug", "info"], "log-level"),
     ]);
-    (user, rest).prop_map(|(user, mut rest)| {
-        rest.extend(user);
-        rest
-    })
+    (user, rest)
+        .prop_map(|(user, mut rest)| {
+            rest.extend(user);
+            rest
+        })
+        .boxed()
 }
 
 /// One key in four is set.
@@ -241,6 +284,9 @@ fn flat<const N: usize>(
 
 const FIELDS: &[&str] = &["secret_key", "password"];
 const FILES: &[&str] = &["db.json", "deep/er/key", "with space", "ünï"];
+const LINES: &[&str] = &["env", "dotenv", "properties"];
+const RELOAD_URLS: &[&str] =
+    &["http://127.0.0.1:9090/-/reload", "http://localhost/", "http://[::1]:8080/a?b=$(HOME)"];
 const MODES: &[&str] = &["0400", "0440", "0640", "444"];
 
 const KEYS: &[&str] = &[
@@ -258,12 +304,18 @@ const KEYS: &[&str] = &[
     "refresh-on-event",
     "reload-signal",
     "reload-target",
+    "reload-url",
     "url",
     "role",
     "audience",
     "token-expiration-seconds",
     "client-credentials-secret",
+    "client-credentials-id-key",
+    "client-credentials-secret-key",
     "ca-configmap",
+    "ca-configmap-key",
+    "ca-trust",
+    "scaikey-trust",
     "fail-open",
     "fetch-timeout",
     "image",
@@ -294,6 +346,8 @@ const PER_NAME_KEYS: &[&str] = &[
     "secret-format-",
     "secret-template-",
     "secret-mode-",
+    "secret-encoding-",
+    "secret-optional-",
 ];
 
 const PLAUSIBLE_VALUES: &[&str] = &[
@@ -319,6 +373,11 @@ const PLAUSIBLE_VALUES: &[&str] = &[
     "a@",
     "engine=e role=r ttl=",
     "SIGHUP",
+    "http://127.0.0.1:9090/-/reload",
+    "http://127.0.0.1@169.254.169.254/",
+    "db=a/b api=c/d#e",
+    "base64",
+    "private",
     "app/billing",
     "{{ data.",
     "{% for x in data %}",

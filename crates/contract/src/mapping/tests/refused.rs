@@ -53,7 +53,7 @@ fn arrows() {
 #[test]
 fn what_is_read() {
     check_secret("A/b -> /a", "\"A/b\" is not a secret path: paths are lower case");
-    check_secret("a b -> /a", "\"a b\" is not a secret path: it has the character ' '");
+    check_secret("a b -> /a", "\"a b\" has no alias; a file of several secrets needs one for each");
     check_secret("a\u{a0} -> /a", "\"a\\u{a0}\" is not a secret path: it has the character '\\u{a0}'");
     check_secret(
         "engine=e role=r -> /a",
@@ -84,7 +84,7 @@ fn files() {
     );
     check_secret(
         "a -> /we ird",
-        "\"ird\" is not an option; allowed: format=, mode= and template= (a file with a space",
+        "\"ird\" is not an option; allowed: format=, mode=, encoding=, optional= and template= (a file with a space",
     );
     check_secret("a -> '/we ird'", "the file \"'/we\" has other characters");
     check_secret("a -> \"/a", "the file is not a JSON string: it starts and ends with \"");
@@ -111,10 +111,10 @@ fn control_characters() {
 fn options() {
     check_secret(
         "a -> /a format=toml",
-        "\"toml\" is not a format; allowed: json, raw, env, yaml or properties",
+        "\"toml\" is not a format; allowed: json, raw, env, dotenv, yaml or properties",
     );
     check_secret("a -> /a mode=0755", "\"0755\" is not a file mode: a secret's file is not executable");
-    check_secret("a -> /a owner=root", "\"owner\" is not an option; allowed: format=, mode= and template=");
+    check_secret("a -> /a owner=root", "\"owner\" is not an option; allowed: format=, mode=, encoding=");
     check_secret("a -> /a Format=raw", "\"Format\" is not an option");
     check_secret("a -> /a mode=0400 mode=0400", "mode= stands twice; keep one");
     check_secret("a -> /a template=x template=y", "template= stands twice; keep one");
@@ -130,9 +130,34 @@ fn options() {
     check_secret("a -> /a template=\"{{ data.x }}", "template is not a JSON string");
     check_secret("a -> /a template=\"\\x\"", "template is not a JSON string");
     check_secret("a -> /a template=\"x\"y", "template goes on after its closing quote");
+    check_secret("a -> /a optional=yes", "optional= has the value \"yes\"; allowed: true or false");
+    check_secret("a#k -> /a encoding=hex", "\"hex\" is not an encoding; allowed: base64");
+    let said = "line 1: optional=true is for secrets: dynamic credentials are generated";
+    check(parse_dynamic, "engine=e role=r -> /a optional=true", &[said]);
+    for text in ["a", "a#k format=json", "a#k template=x", "x=a#k"] {
+        let (source, options) = text.split_once(' ').unwrap_or((text, ""));
+        check_secret(&format!("{source} -> /a {options} encoding=base64"), "encoding= decodes one field");
+    }
     for text in ["a -> /a format=raw template=x", "a -> /a template=x mode=0400 format=raw"] {
         check_secret(text, "format= and template= exclude each other");
     }
+}
+
+#[test]
+fn formats_of_several_secrets() {
+    check_secret("x=a#k y=b -> /a format=raw", "format=raw writes one field, and several secrets are named");
+    for format in ["env", "dotenv", "properties"] {
+        check_secret(
+            &format!("x=a#k y=b -> /a format={format}"),
+            &format!("format={format} writes one line for each alias, and y names a whole secret"),
+        );
+    }
+    check(
+        parse_secrets,
+        "x=A y=b -> /a",
+        &["line 1: \"A\" is not a secret path: paths are lower case"],
+    );
+    check(parse_variables, "x=a#k -> A", &["line 1: \"x=a\" is not a secret path"]);
 }
 
 #[test]

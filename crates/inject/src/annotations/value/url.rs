@@ -41,7 +41,10 @@ impl FromStr for Url {
         if name.is_empty() || text.len() > 512 {
             return Err("a URL names a host and has at most 512 characters".into());
         }
-        if port.is_some_and(|port| !port.parse::<u16>().is_ok_and(|port| port > 0)) {
+        let is_port = |port: &str| {
+            port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0)
+        };
+        if port.is_some_and(|port| !is_port(port)) {
             return Err("the port is not a number from 1 to 65535".into());
         }
         let bracketed = name.starts_with('[') && name.ends_with(']');
@@ -89,6 +92,7 @@ mod tests {
             "https://v#f",
             "https://v:0",
             "https://v:x",
+            "https://v:+443",
             "https://v/a/../b",
             "https://v/a/./b",
             "https://v/a/%2e%2e/b",

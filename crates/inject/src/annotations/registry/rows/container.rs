@@ -90,7 +90,8 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::Quantity,
         default: Words("`volume-size-limit` + 24Mi"),
         layers: Layers::ANY,
-        doc: "Memory the agent may use, its files included: at least `volume-size-limit` + 16Mi.",
+        doc: "Memory the agent may use, its files included: at least `volume-size-limit` + 16Mi. The volume is in memory and \
+              holds two generations of the files during a refresh; 16Mi is what the agent needs besides.",
         example: "64Mi",
         set: |draft, entry| {
             draft.limits_memory = Some(quantity(entry)?);

@@ -28,8 +28,8 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::Format,
         default: Words("`json`; `raw` with a `#field`"),
         layers: Layers::POD,
-        doc: "How the file is written: the `data` object as JSON, one field as it is, or a dotenv, YAML or Java \
-              properties file of all fields.",
+        doc: "How the file is written: the `data` object as JSON, one field as it is, or a file of all fields: `env` for \
+              shells and systemd, `dotenv` for Node, Docker, Compose and dotenv libraries, YAML or Java properties.",
         example: "env",
         set: |draft, entry| {
             file(draft, entry).format = Some(parse(entry)?);
@@ -41,8 +41,10 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::Template,
         default: Nothing,
         layers: Layers::POD,
-        doc: "Renders the file by a minijinja template over `data`, `version` and `path`. Excludes `secret-format-<name>`.",
-        example: "postgres://{{ data.username }}:{{ data.password }}@db:5432/billing",
+        doc: "Renders the file by a minijinja template over `data`, `version` and `path`; of several secrets over \
+              `secrets.<alias>`, each with these three. In a URL, write the filter `urlencode` behind each value. Excludes \
+              `secret-format-<name>`.",
+        example: "postgres://{{ data.username|urlencode }}:{{ data.password|urlencode }}@db:5432/billing",
         set: |draft, entry| {
             file(draft, entry).template = Some(value::template(entry.value)?);
             Ok(())
@@ -57,6 +59,32 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         example: "0440",
         set: |draft, entry| {
             file(draft, entry).mode = Some(parse(entry)?);
+            Ok(())
+        },
+    },
+    AnnotationSpec {
+        key: Named("secret-encoding-"),
+        value: ValueKind::Encoding,
+        default: Nothing,
+        layers: Layers::POD,
+        doc: "What the field's text stands for, where it is not the file's content itself. `base64`: the file gets the decoded \
+              bytes, as keystores (PKCS#12, JKS) need. Needs a `#field`.",
+        example: "base64",
+        set: |draft, entry| {
+            file(draft, entry).encoding = Some(parse(entry)?);
+            Ok(())
+        },
+    },
+    AnnotationSpec {
+        key: Named("secret-optional-"),
+        value: ValueKind::Bool,
+        default: Words("`false`"),
+        layers: Layers::POD,
+        doc: "`true`: the application starts without this file if the secret, or one of several, does not exist. It is \
+              written when the secret appears. Any other failure is treated as for every secret.",
+        example: "true",
+        set: |draft, entry| {
+            file(draft, entry).optional = Some(value::boolean(entry.value)?);
             Ok(())
         },
     },

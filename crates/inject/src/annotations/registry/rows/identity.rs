@@ -7,6 +7,7 @@ use super::{
     Layers, parse,
 };
 use crate::annotations::value::{self, ValueKind};
+use scaivault_contract::TrustPolicy;
 
 /// The shortest life of a projected token (Kubernetes API validation).
 const LEAST_TOKEN_SECONDS: u64 = 600;
@@ -72,11 +73,35 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::ObjectName,
         default: Nothing,
         layers: Layers::ANY,
-        doc: "A Secret of the pod's namespace with `client_id` and `client_secret`: the fallback where ScaiKey does not \
-              trust the cluster's tokens. Replaces the projected token.",
+        doc: "A Secret of the pod's namespace with client id and client secret: the fallback where ScaiKey does not trust the \
+              cluster's tokens. Replaces the projected token.",
         example: "billing-scaikey",
         set: |draft, entry| {
             draft.client_credentials_secret = Some(value::object_name(entry.value)?);
+            Ok(())
+        },
+    },
+    AnnotationSpec {
+        key: Exact("client-credentials-id-key"),
+        value: ValueKind::ObjectKey,
+        default: Value("client_id"),
+        layers: Layers::ANY,
+        doc: "The key of `client-credentials-secret` that holds the client id.",
+        example: "clientId",
+        set: |draft, entry| {
+            draft.client_credentials_id_key = value::object_key(entry.value)?;
+            Ok(())
+        },
+    },
+    AnnotationSpec {
+        key: Exact("client-credentials-secret-key"),
+        value: ValueKind::ObjectKey,
+        default: Value("client_secret"),
+        layers: Layers::ANY,
+        doc: "The key of `client-credentials-secret` that holds the client secret.",
+        example: "clientSecret",
+        set: |draft, entry| {
+            draft.client_credentials_secret_key = value::object_key(entry.value)?;
             Ok(())
         },
     },
@@ -85,10 +110,46 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::ObjectName,
         default: Nothing,
         layers: Layers::ANY,
-        doc: "A ConfigMap of the pod's namespace whose `ca.crt` signs ScaiVault's certificate.",
+        doc: "A ConfigMap of the pod's namespace with the authorities (PEM) that sign ScaiVault's certificate.",
         example: "scaivault-ca",
         set: |draft, entry| {
             draft.ca_configmap = Some(value::object_name(entry.value)?);
+            Ok(())
+        },
+    },
+    AnnotationSpec {
+        key: Exact("ca-configmap-key"),
+        value: ValueKind::ObjectKey,
+        default: Value("ca.crt"),
+        layers: Layers::ANY,
+        doc: "The key of `ca-configmap` that holds the authorities, such as `ca-bundle.crt` or `service-ca.crt` on OpenShift.",
+        example: "ca-bundle.crt",
+        set: |draft, entry| {
+            draft.ca_configmap_key = value::object_key(entry.value)?;
+            Ok(())
+        },
+    },
+    AnnotationSpec {
+        key: Exact("ca-trust"),
+        value: ValueKind::Choice(TrustPolicy::NAMES),
+        default: Words("`private` with a `ca-configmap`, else `public`"),
+        layers: Layers::ANY,
+        doc: "Which authorities may sign ScaiVault's certificate: those of `ca-configmap`, the public ones, or both.",
+        example: "both",
+        set: |draft, entry| {
+            draft.ca_trust = Some(parse(entry)?);
+            Ok(())
+        },
+    },
+    AnnotationSpec {
+        key: Exact("scaikey-trust"),
+        value: ValueKind::Choice(TrustPolicy::NAMES),
+        default: Words("the same as `ca-trust`"),
+        layers: Layers::ANY,
+        doc: "The same for ScaiKey's token endpoint, which is used with `client-credentials-secret`.",
+        example: "public",
+        set: |draft, entry| {
+            draft.scaikey_trust = Some(parse(entry)?);
             Ok(())
         },
     },

@@ -59,4 +59,17 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
             Ok(())
         },
     },
+    AnnotationSpec {
+        key: Exact("reload-url"),
+        value: ValueKind::ReloadUrl,
+        default: Nothing,
+        layers: Layers::POD,
+        doc: "The address that gets an HTTP POST after a change: an endpoint of the application on the pod's own loopback. \
+              Selects the pattern `sidecar`; needs no shared process namespace. Excludes `reload-signal`.",
+        example: "http://127.0.0.1:9090/-/reload",
+        set: |draft, entry| {
+            draft.reload_url = Some(parse(entry)?);
+            Ok(())
+        },
+    },
 ];

@@ -9,10 +9,12 @@ use scaivault_contract::{SecretRef, VariableName};
 pub(super) static ROWS: &[AnnotationSpec] = &[
     AnnotationSpec {
         key: Named("inject-secret-"),
-        value: ValueKind::SecretRef,
+        value: ValueKind::SecretSource,
         default: Nothing,
         layers: Layers::POD,
-        doc: "Writes a secret, or one field of it, into the file `<name>` below the mount path. `@version` pins a version.",
+        doc: "Writes a secret, or one field of it, into the file `<name>` below the mount path. `@version` pins a version. \
+              Several secrets, each as `alias=path`, become one file: JSON or YAML by alias, one line for each alias in the \
+              other formats, `secrets.<alias>.data` in a template.",
         example: "environments/production/billing/database",
         set: |draft, entry| {
             let secret = parse(entry)?;

@@ -1,0 +1,61 @@
+//! Lines `KEY=value` that Node's `--env-file`, npm dotenv, python-dotenv and Compose read alike.
+//!
+//! There is no definition of these files, and no escape that all of these readers know. Each value gets the first form in
+//! which all read it without change; `crates/agent/tests/formats` runs them.
+
+use std::collections::BTreeMap;
+
+use scaivault_client::JsonValue;
+use scaivault_contract::{Format, VariableName};
+use zeroize::Zeroizing;
+
+use super::{RenderError, text};
+
+/// One line a field.
+pub(super) fn lines(fields: &BTreeMap<String, JsonValue<'_>>) -> Result<Zeroizing<String>, RenderError> {
+    let mut lines = Zeroizing::new(String::new());
+    for (name, value) in fields {
+        // JavaScript's objects have no such key of their own.
+        if name.parse::<VariableName>().is_err() || name == "__proto__" {
+            return Err(RenderError::NotAVariable { field: name.to_owned(), format: Format::Dotenv });
+        }
+        let value = text(*value);
+        let quote = quote(&value).map_err(|what| RenderError::NotRepresentable {
+            field: name.to_owned(),
+            what,
+            format: Format::Dotenv,
+        })?;
+        for part in [name, "=", quote, &value, quote, "\n"] {
+            lines.push_str(part);
+        }
+    }
+    Ok(lines)
+}
+
+/// What stands around the value, or what of it no form takes.
+fn quote(value: &str) -> Result<&'static str, &'static str> {
+    if value.contains('\0') {
+        return Err("a NUL character");
+    }
+    // Node drops it.
+    if value.contains('\r') {
+        return Err("a carriage return");
+    }
+    // python-dotenv replaces it, in every form.
+    if value.split_once("${").is_some_and(|(_, rest)| rest.contains('}')) {
+        return Err("${…}, which some of them expand");
+    }
+    // python-dotenv takes an escaped backslash or quote for one character.
+    if !value.contains('\'') && !value.contains(r"\\") && !value.ends_with('\\') {
+        return Ok("'");
+    }
+    // Within double quotes some resolve \n, and some $NAME; `$` and backquotes are kept out as in a shell.
+    if !value.contains(['"', '\\', '$', '`']) {
+        return Ok("\"");
+    }
+    let is_plain = |c: char| c.is_ascii_graphic() && !matches!(c, '#' | '$') || c == ' ';
+    if value.chars().all(is_plain) && value.trim_matches(' ') == value && !value.starts_with(['"', '\'', '`']) {
+        return Ok("");
+    }
+    Err("quotes or backslashes together with other characters that need quotes")
+}

@@ -1,0 +1,145 @@
+//! Filters of our own, and those of the library that write other types than text.
+
+use minijinja::{
+    Environment, Error, ErrorKind, Output, State, Value, filters,
+    value::{Kwargs, StringInput, ValueKind},
+};
+use thiserror::Error as ThisError;
+
+use super::value::{Digits, as_json, text};
+use crate::render::base64;
+
+/// The most spaces of one level that `tojson` may be asked for.
+const INDENT_MAX: usize = 16;
+
+/// Why a filter refuses a value, for the template's error.
+#[derive(Clone, Copy, Debug, ThisError)]
+pub(super) enum Refusal {
+    #[error("not base64")]
+    NotBase64,
+    #[error("not text")]
+    NotText,
+    #[error("too large")]
+    TooLarge,
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        Self::new(ErrorKind::InvalidOperation, "refused").with_source(refusal)
+    }
+}
+
+pub(super) fn install(environment: &mut Environment<'_>) {
+    environment.set_formatter(write);
+    environment.add_filter("urlencode", urlencode);
+    environment.add_filter("b64encode", b64encode);
+    environment.add_filter("b64decode", b64decode);
+    environment.add_filter("tojson", tojson);
+    environment.add_filter("string", |value: &Value| as_text(value));
+    environment.add_filter("join", join);
+    environment.add_filter("int", int);
+    environment.add_filter("float", float);
+    environment.add_test("number", |value: &Value| {
+        value.is_number() || value.downcast_object_ref::<Digits>().is_some()
+    });
+    // Both write whatever they are given, without a bound.
+    environment.remove_filter("pprint");
+    environment.remove_global("debug");
+}
+
+fn write(output: &mut Output<'_>, _: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
+    let written = match value.as_str() {
+        Some(text) => output.write_str(text),
+        None => output.write_str(&text(value)?),
+    };
+    written.map_err(Error::from)
+}
+
+fn as_text(value: &Value) -> Result<Value, Error> {
+    if value.kind() == ValueKind::String {
+        return Ok(value.clone());
+    }
+    text(value).map(|text| Value::from(text.as_str()))
+}
+
+/// By RFC 3986: every byte of UTF-8 that is not unreserved.
+fn urlencode(value: &Value) -> Result<String, Error> {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    let text = text(value)?;
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push('%');
+            encoded.push(char::from(HEX[usize::from(byte >> 4)]));
+            encoded.push(char::from(HEX[usize::from(byte & 15)]));
+        }
+    }
+    Ok(encoded)
+}
+
+fn b64encode(value: &Value) -> Result<String, Error> {
+    Ok(base64::encode(text(value)?.as_bytes()))
+}
+
+fn b64decode(value: &Value) -> Result<Value, Error> {
+    let bytes = base64::decode(&text(value)?).map_err(|_| Refusal::NotBase64)?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| Refusal::NotText)?;
+    Ok(Value::from(text))
+}
+
+fn tojson(value: &Value, indent: Option<Value>, args: Kwargs) -> Result<Value, Error> {
+    let indent = match indent {
+        Some(indent) => Some(indent),
+        None => args.get::<Option<Value>>("indent")?,
+    };
+    args.assert_all_used()?;
+    let indent = match indent {
+        None => None,
+        Some(indent) => match bool::try_from(indent.clone()) {
+            Ok(is_on) => is_on.then_some(2),
+            Err(_) => Some(usize::try_from(indent)?.min(INDENT_MAX)),
+        },
+    };
+    as_json(value, indent).map(|json| Value::from_safe_string(json.to_string()))
+}
+
+fn join(
+    state: &mut State<'_, '_>,
+    value: &Value,
+    joiner: Option<StringInput<'_>>,
+    attribute: Option<&str>,
+    args: Kwargs,
+) -> Result<Value, Error> {
+    if attribute.is_some() || args.has("attribute") {
+        return filters::join(state, value, joiner, attribute, args);
+    }
+    let texts = Value::make_object_iterable(value.clone(), |value| match value.try_iter() {
+        Ok(items) => Box::new(items.map(|item| as_text(&item).unwrap_or_else(Value::from))),
+        Err(error) => Box::new(std::iter::once(Value::from(error))),
+    });
+    filters::join(state, &texts, joiner, None, args)
+}
+
+fn int(
+    state: &State<'_, '_>,
+    value: &Value,
+    default: Option<Value>,
+    base: Option<u32>,
+    args: Kwargs,
+) -> Result<Value, Error> {
+    filters::int(state, &plain(value), default, base, args)
+}
+
+fn float(state: &State<'_, '_>, value: &Value, default: Option<Value>, args: Kwargs) -> Result<Value, Error> {
+    filters::float(state, &plain(value), default, args)
+}
+
+/// Digits as a text, which the library's filters read as a number.
+fn plain(value: &Value) -> Value {
+    match value.downcast_object_ref::<Digits>() {
+        Some(Digits(digits)) => Value::from(digits.as_str()),
+        None => value.clone(),
+    }
+}

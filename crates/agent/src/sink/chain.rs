@@ -1,0 +1,362 @@
+//! The generations of one agent in a root, the link that names the current one, and the links that readers open.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsStr,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{self, AtFlags, FileType},
+    io::{Errno, Result},
+    process::geteuid,
+};
+use scaivault_contract::{FileMode, names::SERVICE_ACCOUNT_DIR};
+
+use super::{Root, SinkError, at, budget::Budget, error::At as _};
+
+/// The link to the current generation of the first chain in a root. Another chain's link has its id behind it.
+const DATA: &str = "..data";
+/// A generation's directory is this, the chain's id and a number.
+const GENERATION: &str = "..scaivault-";
+/// The link to the generation that the application was told of is this and the chain's id.
+const TOLD: &str = "..told-";
+/// A generation's notes: the versions of the secrets that it was written from.
+const VERSIONS: &str = "..versions.json";
+/// The notes before they are renamed.
+const NEW_VERSIONS: &str = "..versions.new";
+/// The most bytes of the notes. Larger ones are not kept.
+const VERSIONS_MAX_BYTES: usize = 256 * 1024;
+/// Marks a generation that files were removed from.
+const REMOVED: &str = "..removed";
+
+/// Where images look for the service account's own token, of which one may be a link to the other. A runtime that
+/// mounts that token below a read-only mount of ours cannot make the directory for it.
+const SECRETS_DIRS: [&str; 2] = ["/run/secrets", "/var/run/secrets"];
+
+/// The chain's id: eight digits of the FNV-1a hash of all paths in their order. Every version must compute the same one.
+pub(super) fn id<'t>(paths: impl IntoIterator<Item = &'t str>) -> String {
+    let bytes = paths.into_iter().flat_map(|path| path.bytes().chain([b'\n']));
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    format!("{:08x}", hash >> 32)
+}
+
+/// One agent's chain in an opened root.
+pub(super) struct Chain<'s> {
+    id: &'s str,
+    dir: OwnedFd,
+    /// The name of the link to the current generation.
+    pub(super) link: String,
+    /// The number of the generation that the link names, even if that generation does not exist.
+    number: Option<u64>,
+    pub(super) current: Option<Generation>,
+}
+
+/// An opened generation.
+pub(super) struct Generation {
+    name: String,
+    pub(super) dir: OwnedFd,
+}
+
+impl<'s> Chain<'s> {
+    /// Opens the chain in a root that exists.
+    pub(super) fn open(root: &Path, id: &'s str) -> Result<Self> {
+        let dir = at::open_path(root)?;
+        let own = format!("{DATA}-{id}");
+        let found = [DATA, &own].into_iter().find_map(|link| Some((link, own_target(&dir, link, id)?)));
+        let link = match &found {
+            Some((link, _)) => link,
+            None if at::kind(&dir, DATA).is_none() => DATA,
+            None => &own,
+        };
+        let link = link.to_owned();
+        let number = found.as_ref().and_then(|(_, name)| number(id, name));
+        let current =
+            found.and_then(|(_, name)| Some(Generation { dir: at::open_dir(&dir, &name).ok()?, name }));
+        Ok(Self { id, dir, link, number, current })
+    }
+
+    /// Whether the current generation has a file.
+    pub(super) fn has(&self, path: &Path) -> bool {
+        self.current.as_ref().is_some_and(|current| current.has(path))
+    }
+
+    /// Whether there is a current generation that no file was removed from.
+    pub(super) fn is_delivered(&self) -> bool {
+        self.current.as_ref().is_some_and(|current| at::kind(&current.dir, REMOVED).is_none())
+    }
+
+    /// The generation that the application was told of.
+    pub(super) fn told(&self) -> Option<String> {
+        at::link_target(&self.dir, &format!("{TOLD}{}", self.id))
+    }
+
+    /// Whether that is the current one.
+    pub(super) fn is_told(&self) -> bool {
+        self.current.as_ref().is_some_and(|current| self.told().as_ref() == Some(&current.name))
+    }
+
+    /// Marks the current generation as told.
+    pub(super) fn set_told(&self) -> Result<()> {
+        let Some(current) = self.current.as_ref().filter(|_| !self.is_told()) else { return Ok(()) };
+        at::replace_link(&self.dir, &current.name, &format!("{TOLD}{}", self.id), &self.temporary())
+    }
+
+    /// The notes of the current generation.
+    pub(super) fn versions(&self) -> BTreeMap<String, u64> {
+        self.current.as_ref().map(Generation::versions).unwrap_or_default()
+    }
+
+    /// Makes the next generation. Skips names that are taken, for example by a leftover of another user.
+    pub(super) fn start(&self) -> Result<Generation> {
+        let mut number = self.number.unwrap_or(0);
+        loop {
+            number = number.wrapping_add(1);
+            let name = format!("{GENERATION}{}-{number}", self.id);
+            match at::make_dir(&self.dir, &name, at::DIR_MODE) {
+                Err(Errno::EXIST) => {}
+                made => return Ok(Generation { dir: made?, name }),
+            }
+        }
+    }
+
+    /// Removes every generation but the current one. Goes on after an error and returns the last one.
+    pub(super) fn remove_others(&self) -> Result<()> {
+        let mut done = Ok(());
+        for entry in at::entries(&self.dir)? {
+            let (name, kind) = entry?;
+            let is_current = self.current.as_ref().is_some_and(|current| current.name == name);
+            if kind == FileType::Directory && number(self.id, &name).is_some() && !is_current {
+                done = at::remove_tree(&self.dir, &name).and(done);
+            }
+        }
+        done
+    }
+
+    /// Removes a pending generation. Best effort: the next change removes it too.
+    pub(super) fn discard(&self, next: &Generation) {
+        let _ = at::remove_tree(&self.dir, &next.name);
+    }
+
+    /// Reserves the link's name. Of two agents that start at once, only one gets `..data`.
+    pub(super) fn claim(&mut self) -> Result<()> {
+        if self.number.is_some() || self.link != DATA {
+            return Ok(());
+        }
+        // A dangling link: the files appear with the swap.
+        match at::make_link(&self.dir, &format!("{GENERATION}{}-0", self.id), DATA) {
+            Err(Errno::EXIST) => {
+                if own_target(&self.dir, DATA, self.id).is_none() {
+                    self.link = format!("{DATA}-{}", self.id);
+                }
+                Ok(())
+            }
+            claimed => claimed,
+        }
+    }
+
+    /// Makes a generation the current one.
+    pub(super) fn swap(&self, next: &Generation) -> Result<()> {
+        at::replace_link(&self.dir, &next.name, &self.link, &self.temporary())
+    }
+
+    /// Links every file that a generation has to its place there. Without `replaces` only names that are free.
+    pub(super) fn link_all(
+        &self,
+        root: &Root,
+        generation: &Generation,
+        replaces: bool,
+    ) -> std::result::Result<(), SinkError> {
+        for file in root.paths().filter(|file| generation.has(file)) {
+            self.link(file, replaces).at(&root.path.join(file))?;
+        }
+        Ok(())
+    }
+
+    /// Each file has its own link, because agents may have files in the same directory.
+    fn link(&self, path: &Path, replaces: bool) -> Result<()> {
+        let mut dir = at::open_dir(&self.dir, ".")?;
+        let mut target = PathBuf::new();
+        for segment in path.parent().into_iter().flatten() {
+            dir = match at::open_dir(&dir, segment) {
+                Err(Errno::NOENT) => self.make_shared_dir(&dir, segment)?,
+                Err(Errno::LOOP | Errno::NOTDIR) if replaces => {
+                    at::remove_file(&dir, segment)?;
+                    self.make_shared_dir(&dir, segment)?
+                }
+                Err(Errno::LOOP | Errno::NOTDIR) => return Ok(()),
+                opened => opened?,
+            };
+            target.push("..");
+        }
+        target.extend([Path::new(&self.link), path]);
+        let (name, target) = (file_name(path)?, target.to_str().ok_or(Errno::INVAL)?);
+        match at::kind(&dir, name) {
+            Some(FileType::Directory) => Err(Errno::ISDIR),
+            Some(_) if !replaces => Ok(()),
+            Some(_) if at::link_target(&dir, name).is_some_and(|text| text == target) => Ok(()),
+            _ => at::replace_link(&dir, target, name, &self.temporary()),
+        }
+    }
+
+    /// The name of a link before it is renamed.
+    fn temporary(&self) -> String {
+        format!("{GENERATION}{}-link", self.id)
+    }
+
+    /// A directory with the root's permission bits: other agents make links there too.
+    fn make_shared_dir(&self, dir: &OwnedFd, name: &OsStr) -> Result<OwnedFd> {
+        at::open_or_make_dir(dir, name, fs::fstat(&self.dir)?.st_mode & 0o7777)
+    }
+
+    pub(super) fn make_service_account_dirs(&self, root: &Path) -> Result<()> {
+        for path in service_account_dirs(root) {
+            let mut dir = at::open_dir(&self.dir, ".")?;
+            for segment in &path {
+                dir = self.make_shared_dir(&dir, segment)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Generation {
+    /// Whether it has a file.
+    fn has(&self, path: &Path) -> bool {
+        let is_file = |(dir, name): (OwnedFd, &str)| at::kind(dir, name) == Some(FileType::RegularFile);
+        self.parent(path, false).is_ok_and(is_file)
+    }
+
+    /// Whether it has a file with these permission bits and this content.
+    pub(super) fn holds(&self, path: &Path, mode: FileMode, bytes: &[u8]) -> bool {
+        let parent = self.parent(path, false);
+        parent.is_ok_and(|(dir, name)| at::is_same_file(dir, name, mode.bits(), bytes))
+    }
+
+    /// Writes a file. Replaces one that was already written to this generation.
+    pub(super) fn make(&self, path: &Path, mode: FileMode, bytes: &[u8]) -> Result<()> {
+        let (dir, name) = self.parent(path, true)?;
+        at::remove_file(&dir, name)?;
+        at::make_file(&dir, name, mode.bits(), bytes)
+    }
+
+    /// Takes over a file of the generation before, if that has it. A file of another user is copied: that user could change
+    /// it, and `fs.protected_hardlinks` may forbid the link.
+    pub(super) fn take_over(
+        &self,
+        before: &Self,
+        path: &Path,
+        absolute: &Path,
+        budget: &Budget,
+    ) -> std::result::Result<(), SinkError> {
+        let Ok((from, name)) = before.parent(path, false) else { return Ok(()) };
+        let stat = match fs::statat(&from, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => stat,
+            _ => return Ok(()),
+        };
+        let (to, _) = self.parent(path, true).at(absolute)?;
+        let is_own = stat.st_uid == geteuid().as_raw();
+        if is_own && at::link_file(&from, &to, name).is_ok() {
+            return Ok(());
+        }
+        budget.check(&self.dir, absolute, stat.st_size.try_into().unwrap_or(0))?;
+        at::copy_file(&from, &to, name).at(absolute)
+    }
+
+    /// Marks that files were removed.
+    pub(super) fn set_removed(&self) -> Result<()> {
+        at::make_file(&self.dir, REMOVED, 0o444, b"")
+    }
+
+    /// The notes. Empty if they cannot be read.
+    fn versions(&self) -> BTreeMap<String, u64> {
+        let bytes = at::read_file(&self.dir, VERSIONS, VERSIONS_MAX_BYTES).unwrap_or_default();
+        serde_json::from_slice(&bytes).unwrap_or_default()
+    }
+
+    /// Keeps the notes of the generation before, together with new ones. Best effort: the files matter more.
+    pub(super) fn note(&self, before: &Self, new: &BTreeMap<String, u64>) {
+        let mut versions = before.versions();
+        versions.extend(new.iter().map(|(path, version)| (path.clone(), *version)));
+        if versions != self.versions()
+            && let Err(error) = self.replace_versions(&versions)
+        {
+            tracing::debug!(%error, "the versions of the secrets cannot be noted");
+        }
+    }
+
+    fn replace_versions(&self, versions: &BTreeMap<String, u64>) -> Result<()> {
+        let bytes = serde_json::to_vec(versions).map_err(|_| Errno::INVAL)?;
+        if bytes.len() > VERSIONS_MAX_BYTES {
+            return Err(Errno::FBIG);
+        }
+        at::remove_file(&self.dir, NEW_VERSIONS)?;
+        at::make_file(&self.dir, NEW_VERSIONS, 0o444, &bytes)?;
+        at::rename(&self.dir, NEW_VERSIONS, VERSIONS)
+    }
+
+    pub(super) fn sync(&self) -> Result<()> {
+        fs::fsync(&self.dir)
+    }
+
+    /// The directory of a file, and the file's name.
+    fn parent<'p>(&self, path: &'p Path, makes: bool) -> Result<(OwnedFd, &'p str)> {
+        let mut dir = at::open_dir(&self.dir, ".")?;
+        for segment in path.parent().into_iter().flatten() {
+            dir = match makes {
+                true => at::open_or_make_dir(&dir, segment, at::DIR_MODE)?,
+                false => at::open_dir(&dir, segment)?,
+            };
+        }
+        Ok((dir, file_name(path)?))
+    }
+}
+
+fn file_name(path: &Path) -> Result<&str> {
+    path.file_name().and_then(|name| name.to_str()).ok_or(Errno::INVAL)
+}
+
+/// The number of a chain's generation; none if the name is not one of its own.
+fn number(id: &str, name: &str) -> Option<u64> {
+    name.strip_prefix(GENERATION)?.strip_prefix(id)?.strip_prefix('-')?.parse().ok()
+}
+
+/// The text of a link, if that is the name of a chain's own generation.
+fn own_target(dir: &OwnedFd, link: &str, id: &str) -> Option<String> {
+    at::link_target(dir, link).filter(|name| number(id, name).is_some())
+}
+
+/// Where below a root a runtime mounts the service account's own token, if the root is mounted at the same place there.
+fn service_account_dirs(root: &Path) -> impl Iterator<Item = PathBuf> {
+    let below = move |secrets| Some(Path::new(secrets).strip_prefix(root).ok()?.join(SERVICE_ACCOUNT_DIR));
+    SECRETS_DIRS.into_iter().filter_map(below)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_service_accounts_directory_is_made_where_its_token_may_be_mounted() {
+        for (root, expected) in [
+            ("/run/secrets", &["kubernetes.io/serviceaccount"] as &[&str]),
+            ("/var/run/secrets", &["kubernetes.io/serviceaccount"]),
+            ("/run", &["secrets/kubernetes.io/serviceaccount"]),
+            ("/run/secrets/app", &[]),
+            ("/run/secretsx", &[]),
+            ("/srv", &[]),
+        ] {
+            let found: Vec<_> = service_account_dirs(Path::new(root)).collect();
+            assert_eq!(found, expected.iter().map(PathBuf::from).collect::<Vec<_>>(), "{root}");
+        }
+    }
+
+    #[test]
+    fn an_id_is_the_same_in_every_version() {
+        assert_eq!(id(["/run/secrets/db.json", "/run/secrets/tls/key.pem"]), "ce106644");
+        assert_ne!(id(["/a", "/b"]), id(["/a/b"]));
+    }
+}

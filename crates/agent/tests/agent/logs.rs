@@ -1,0 +1,63 @@
+//! A log that nobody reads.
+
+use std::{
+    fs::File,
+    io::Read as _,
+    os::fd::OwnedFd,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use rustix::pipe::{fcntl_setpipe_size, pipe};
+use scaivault_devserver::{Fault, Route};
+
+use crate::support::{Pod, data, until, within};
+
+/// A pipe of one page that is full, whose reader reads nothing.
+fn full_pipe() -> (OwnedFd, OwnedFd) {
+    let (reader, writer) = pipe().unwrap();
+    let size = fcntl_setpipe_size(&writer, 4096).unwrap();
+    assert_eq!(rustix::io::write(&writer, &vec![b'x'; size]).unwrap(), size);
+    (reader, writer)
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_stops_nothing() {
+    let pod = Pod::new().await;
+    let dynamic = pod.mapping(&[("engine=postgres role=readonly", "db.json")]);
+    let watch = pod.mapping(&[("app/stripe#key", "key")]);
+    let variables = [("DYNAMIC", dynamic.as_str()), ("WATCH_PATHS", watch.as_str()), ("REFRESH_INTERVAL", "1s")];
+    let (reader, writer) = full_pipe();
+    let mut sidecar =
+        pod.agent("sidecar", &variables).stdout(Stdio::null()).stderr(writer).spawn().unwrap();
+    until(|| pod.secret("key").is_some()).await;
+    pod.vault.add_fault(Fault::refuse(Route::Read, "service_unavailable", 1));
+    pod.vault.write(&"app/stripe".parse().unwrap(), data("new"));
+    until(|| pod.secret("key").as_deref() == Some("new")).await;
+    let pid = rustix::process::Pid::from_raw(sidecar.id().unwrap().try_into().unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let started = Instant::now();
+    assert_eq!(within(sidecar.wait()).await.unwrap().code(), Some(0));
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    assert_eq!(pod.live_leases(), 0);
+    drop(reader);
+}
+
+#[tokio::test]
+async fn what_waits_is_written_when_the_log_is_read_again() {
+    let pod = Pod::new().await;
+    let watch = pod.mapping(&[("other/secret#key", "key")]);
+    let (reader, writer) = full_pipe();
+    // Ends with an error, while the log is stuck.
+    pod.vault.add_fault(Fault::hang(Route::Read).times(1));
+    let variables = [("SECRETS", watch.as_str()), ("FETCH_TIMEOUT", "1s")];
+    let mut init = pod.agent("init", &variables).stdout(Stdio::null()).stderr(writer).spawn().unwrap();
+    pod.requested(Route::Read, 1).await;
+    let reading = tokio::task::spawn_blocking(move || {
+        let mut log = String::new();
+        File::from(reader).read_to_string(&mut log).map(|_| log)
+    });
+    assert_eq!(within(init.wait()).await.unwrap().code(), Some(1));
+    let log = within(reading).await.unwrap().unwrap();
+    assert!(log.trim_start_matches('x').starts_with('{') && log.contains("\"exit_code\":1"), "{log}");
+}

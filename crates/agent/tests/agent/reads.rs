@@ -1,0 +1,275 @@
+//! Reading: replicas that lag, reads that hang, restarts in an outage, files of several secrets, secrets that may be missing.
+
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use scaivault_devserver::{Fault, Route};
+use scaivault_testkit::world::{Answer, Calls, Chance, Misbehaviour, Seen, World};
+use serde_json::json;
+
+use crate::support::{Pod, Sidecar, data, start, terminate, until, within};
+
+const STRIPE: Calls = Calls("GET", "/v1/secrets/app/stripe");
+
+fn write(pod: &Pod, path: &str, value: &str) {
+    pod.vault.write(&path.parse().unwrap(), data(value));
+}
+
+/// The highest number of these requests that were under way at once.
+fn at_once(seen: &[Seen]) -> usize {
+    let overlaps = |one: &Seen| seen.iter().filter(|other| other.from <= one.from && one.from < other.to).count();
+    seen.iter().map(overlaps).max().unwrap_or_default()
+}
+
+#[tokio::test]
+async fn a_lagging_replica_takes_no_file_back() {
+    let pod = Pod::new().await;
+    let world = World::start(pod.server(), 1).await.unwrap();
+    let url = world.url();
+    let watch = pod.mapping(&[("app/stripe", "version template=\"{{ version }}\"")]);
+    let variables =
+        [("SCAIVAULT_URL", url.as_str()), ("WATCH_PATHS", watch.as_str()), ("REFRESH_INTERVAL", "1s")];
+    let sidecar = Sidecar::start(&pod, &variables);
+    until(|| pod.secret("version").is_some()).await;
+    world.add(STRIPE, Chance::EveryOther, Misbehaviour::Lag(Duration::from_secs(3)));
+    let mut seen = vec![1];
+    let mut note = || {
+        let version = pod.secret("version").unwrap().parse::<u64>().unwrap();
+        if *seen.last().unwrap() != version {
+            seen.push(version);
+        }
+        version
+    };
+    for version in 2..=4 {
+        write(&pod, "app/stripe", "new");
+        until(|| note() == version).await;
+    }
+    // The lagging replica has answered with older ones, and answers again.
+    let reads = world.seen(STRIPE).len();
+    until(|| {
+        note();
+        world.seen(STRIPE).len() >= reads + 6
+    })
+    .await;
+    assert_eq!(seen, [1, 2, 3, 4]);
+    assert_eq!(sidecar.said("file changed"), 3);
+    sidecar.end().await.check(0, &["ScaiVault answered version"]);
+}
+
+#[tokio::test]
+async fn an_announced_version_is_awaited_and_not_left_to_the_interval() {
+    let pod = Pod::new().await;
+    let world = World::start(pod.server(), 1).await.unwrap();
+    let url = world.url();
+    let watch = pod.mapping(&[("app/stripe#key", "key")]);
+    let variables = [
+        ("SCAIVAULT_URL", url.as_str()),
+        ("WATCH_PATHS", watch.as_str()),
+        ("REFRESH_INTERVAL", "1d"),
+        ("REFRESH_ON_EVENT", "true"),
+    ];
+    let sidecar = Sidecar::start(&pod, &variables);
+    pod.requested(Route::Poll, 1).await;
+    pod.requested(Route::Read, 2).await;
+    let old = Answer::json(200, r#"{"version":1,"data":{"key":"sk-swordfish"}}"#);
+    world.add(STRIPE, Chance::First(2), Misbehaviour::Replace(old));
+    pod.vault.rotate(&"app/stripe".parse().unwrap(), data("rotated"));
+    until(|| pod.secret("key").as_deref() == Some("rotated")).await;
+    sidecar.end().await.check(0, &["ScaiVault answered version 1, and version 2 exists"]);
+}
+
+#[tokio::test]
+async fn a_secret_that_is_deleted_and_created_again_is_taken() {
+    let pod = Pod::new().await;
+    let watch = pod.mapping(&[("app/stripe#key", "key")]);
+    let sidecar = Sidecar::start(&pod, &[("WATCH_PATHS", &watch), ("REFRESH_INTERVAL", "1s")]);
+    until(|| pod.secret("key").is_some()).await;
+    write(&pod, "app/stripe", "second");
+    until(|| pod.secret("key").as_deref() == Some("second")).await;
+    pod.vault.delete_for_good(&"app/stripe".parse().unwrap());
+    until(|| sidecar.said("secret_not_found") > 0).await;
+    assert_eq!(pod.secret("key").as_deref(), Some("second"));
+    write(&pod, "app/stripe", "first of a new one");
+    until(|| pod.secret("key").as_deref() == Some("first of a new one")).await;
+    sidecar.end().await.check(0, &[]);
+}
+
+#[tokio::test]
+async fn a_read_that_hangs_holds_up_neither_leases_nor_other_secrets() {
+    let pod = Pod::new().await;
+    let world = World::start(pod.server(), 1).await.unwrap();
+    let url = world.url();
+    let watch = pod.mapping(&[("app/stripe#key", "key"), ("app/database#port", "port")]);
+    let dynamic = pod.mapping(&[("engine=postgres role=readonly ttl=6s", "db.json")]);
+    let variables = [
+        ("SCAIVAULT_URL", url.as_str()),
+        ("WATCH_PATHS", watch.as_str()),
+        ("DYNAMIC", dynamic.as_str()),
+        ("REFRESH_INTERVAL", "1s"),
+    ];
+    let sidecar = start(&mut pod.agent("sidecar", &variables));
+    until(|| pod.secret("db.json").is_some()).await;
+    world.add(STRIPE, Chance::Always, Misbehaviour::Hang);
+    let (reads, began) = (world.seen(STRIPE).len(), Instant::now());
+    until(|| world.seen(STRIPE).len() > reads).await;
+    let renewals = pod.vault.requests(Route::Renew);
+    pod.vault.write(&"app/database".parse().unwrap(), json!({"port": 6432}).as_object().unwrap().clone());
+    until(|| pod.secret("port").as_deref() == Some("6432")).await;
+    pod.requested(Route::Renew, renewals + 1).await;
+    // The client gives a request up that has no progress for 15 s: if the read had ended, this would show nothing.
+    assert!(began.elapsed() < Duration::from_secs(15) || world.seen(STRIPE).len() == reads + 1);
+    terminate(sidecar).await.check(0, &[]);
+}
+
+#[tokio::test]
+async fn a_throttled_secret_leaves_the_others_alone() {
+    let pod = Pod::new().await;
+    let world = World::start(pod.server(), 1).await.unwrap();
+    let url = world.url();
+    let watch = pod.mapping(&[("app/stripe#key", "key"), ("app/database#port", "port")]);
+    let variables =
+        [("SCAIVAULT_URL", url.as_str()), ("WATCH_PATHS", watch.as_str()), ("REFRESH_INTERVAL", "2s")];
+    let sidecar = start(&mut pod.agent("sidecar", &variables));
+    until(|| pod.secret("port").is_some()).await;
+    let throttled = Answer::error(429, "rate_limited").header("Retry-After", "3600");
+    world.add(STRIPE, Chance::First(1), Misbehaviour::Answer(throttled));
+    until(|| world.seen(STRIPE).iter().any(|seen| seen.answer.is_none())).await;
+    write(&pod, "app/stripe", "after");
+    pod.vault.write(&"app/database".parse().unwrap(), json!({"port": 6432}).as_object().unwrap().clone());
+    until(|| pod.secret("port").as_deref() == Some("6432")).await;
+    // Not after an hour, but after the interval.
+    until(|| pod.secret("key").as_deref() == Some("after")).await;
+    terminate(sidecar).await.check(0, &["rate_limited"]);
+}
+
+#[tokio::test]
+async fn a_restart_in_an_outage_renews_leases_at_once() {
+    let pod = Pod::new().await;
+    let watch = pod.mapping(&[("app/stripe#key", "key")]);
+    let dynamic = pod.mapping(&[("engine=postgres role=readonly ttl=6s", "db.json")]);
+    let state = pod.path("state");
+    let variables = [
+        ("WATCH_PATHS", watch.as_str()),
+        ("DYNAMIC", dynamic.as_str()),
+        ("SCAIVAULT_STATE_DIR", state.to_str().unwrap()),
+        ("FETCH_TIMEOUT", "10m"),
+    ];
+    let mut first = start(&mut pod.agent("sidecar", &variables));
+    pod.run("wait", &variables).await.check(0, &[]);
+    let lease = pod.secret("db.json");
+    within(first.kill()).await.unwrap();
+    pod.vault.add_fault(Fault::always(Route::Read, "service_unavailable"));
+    let sidecar = start(&mut pod.agent("sidecar", &variables));
+    pod.requested(Route::Renew, 3).await;
+    assert_eq!((pod.secret("db.json"), pod.vault.requests(Route::Generate)), (lease, 1));
+    terminate(sidecar).await.check(0, &["an earlier start wrote the files", "keeping the file as it is"]);
+}
+
+#[tokio::test]
+async fn a_restart_does_not_go_back_behind_the_files_that_are_there() {
+    let pod = Pod::new().await;
+    let world = World::start(pod.server(), 1).await.unwrap();
+    let url = world.url();
+    let watch = pod.mapping(&[("app/stripe#key", "key")]);
+    let variables =
+        [("SCAIVAULT_URL", url.as_str()), ("WATCH_PATHS", watch.as_str()), ("REFRESH_INTERVAL", "1s")];
+    write(&pod, "app/stripe", "second");
+    let first = Sidecar::start(&pod, &variables);
+    until(|| pod.secret("key").as_deref() == Some("second")).await;
+    first.kill_after(Duration::ZERO).await;
+    let old = Answer::json(200, r#"{"version":1,"data":{"key":"sk-swordfish"}}"#);
+    world.add(STRIPE, Chance::First(2), Misbehaviour::Replace(old));
+    let sidecar = Sidecar::start(&pod, &variables);
+    until(|| sidecar.said("ScaiVault answered version 1, and version 2 exists") == 2).await;
+    assert_eq!(pod.secret("key").as_deref(), Some("second"));
+    sidecar.end().await.check(0, &[]);
+}
+
+#[tokio::test]
+async fn a_file_of_several_secrets_is_written_once_for_each_change() {
+    let pod = Pod::new().await;
+    let watch = pod.mapping(&[
+        ("db=app/database stripe=app/stripe", "both template=\"{{ secrets.db.data.port }} {{ secrets.stripe.data.key }}\""),
+        ("app/stripe#key", "key"),
+    ]);
+    let sidecar = Sidecar::start(&pod, &[("WATCH_PATHS", &watch), ("REFRESH_INTERVAL", "1s")]);
+    until(|| pod.secret("both").as_deref() == Some("5432 sk-swordfish")).await;
+    write(&pod, "app/stripe", "second");
+    until(|| pod.secret("both").as_deref() == Some("5432 second")).await;
+    assert_eq!(pod.secret("key").as_deref(), Some("second"));
+    let reads = pod.vault.requests(Route::Read);
+    pod.requested(Route::Read, reads + 4).await;
+    assert_eq!(sidecar.said("file changed"), 2, "each of both files");
+    sidecar.end().await.check(0, &[]);
+}
+
+#[tokio::test]
+async fn an_optional_secret_may_be_missing_come_and_go() {
+    let pod = Pod::new().await;
+    let watch = pod.mapping(&[
+        ("app/stripe#key", "key"),
+        ("app/license#key", "license optional=true"),
+        ("app/stripe#other", "other optional=true"),
+    ]);
+    let variables = [("WATCH_PATHS", watch.as_str()), ("REFRESH_INTERVAL", "1s")];
+    let sidecar = Sidecar::start(&pod, &variables);
+    until(|| pod.secret("key").is_some()).await;
+    pod.run("healthz", &variables).await.check(0, &[]);
+    let reads = pod.vault.requests(Route::Read);
+    pod.requested(Route::Read, reads + 4).await;
+    assert_eq!(sidecar.said("leaving its file out"), 2, "once for each");
+    write(&pod, "app/license", "valid");
+    until(|| pod.secret("license").as_deref() == Some("valid")).await;
+    pod.vault.delete_for_good(&"app/license".parse().unwrap());
+    until(|| sidecar.said("leaving its file out") == 3).await;
+    assert_eq!(pod.secret("license").as_deref(), Some("valid"), "an application may still need it");
+    let ended = sidecar.end().await;
+    ended.check(0, &[]);
+    assert!(!ended.log.contains("WARN"), "{}", ended.log);
+}
+
+#[tokio::test]
+async fn many_secrets_are_read_three_at_a_time() {
+    let pod = Pod::new().await;
+    let world = World::start(pod.server(), 1).await.unwrap();
+    let url = world.url();
+    let paths: Vec<_> = (0..12).map(|number| format!("app/{number}")).collect();
+    for path in &paths {
+        write(&pod, path, "there");
+    }
+    world.add(Calls::READ, Chance::Always, Misbehaviour::Slow(Duration::from_millis(50), Duration::from_millis(100)));
+    let entries: Vec<_> = paths.iter().map(|path| (path.as_str(), path.as_str())).collect();
+    let secrets = pod.mapping(&entries);
+    let variables = [("SCAIVAULT_URL", url.as_str()), ("SECRETS", secrets.as_str())];
+    pod.run("init", &variables).await.check(0, &[]);
+    let seen = world.seen(Calls::READ);
+    assert_eq!((seen.len(), at_once(&seen)), (12, 3));
+    assert!(paths.iter().all(|path| pod.secret(path).is_some()));
+}
+
+#[tokio::test]
+async fn a_pinned_version_is_read_again_only_if_its_file_is_gone() {
+    let pod = Pod::new().await;
+    let watch = pod.mapping(&[("app/stripe#key@1", "a/key"), ("app/database#port", "b/port")]);
+    let sidecar = Sidecar::start(&pod, &[("WATCH_PATHS", &watch), ("REFRESH_INTERVAL", "1s")]);
+    until(|| pod.secret("a/key").is_some()).await;
+    pod.requested(Route::Read, 4).await;
+    fs::remove_dir_all(pod.path("secrets/a")).unwrap();
+    until(|| pod.secret("a/key").as_deref() == Some("sk-swordfish")).await;
+    sidecar.end().await.check(0, &[]);
+}
+
+#[tokio::test]
+async fn sighup_refreshes_now_whatever_pause_is_on() {
+    let pod = Pod::new().await;
+    let watch = pod.mapping(&[("app/stripe#key", "key")]);
+    let sidecar = Sidecar::start(&pod, &[("WATCH_PATHS", &watch), ("REFRESH_INTERVAL", "1d")]);
+    until(|| pod.secret("key").is_some()).await;
+    write(&pod, "app/stripe", "new");
+    kill_process(Pid::from_raw(sidecar.pid()).unwrap(), Signal::HUP).unwrap();
+    until(|| pod.secret("key").as_deref() == Some("new")).await;
+    sidecar.end().await.check(0, &["refreshing at SIGHUP"]);
+}

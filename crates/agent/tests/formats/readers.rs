@@ -1,0 +1,148 @@
+//! The programs that the formats are for.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+
+use serde_json::{Map, Value};
+
+/// What a reader found in each file; nothing in one that it refuses.
+type Read = Vec<Option<Map<String, Value>>>;
+
+/// A program, or a library in a program of ours, that reads files of a format.
+pub(crate) struct Reader {
+    pub(crate) name: &'static str,
+    pub(crate) format: &'static str,
+    /// Whether it knows other types than text.
+    pub(crate) is_typed: bool,
+    /// How to get it.
+    pub(crate) cure: &'static str,
+    read: fn(&[PathBuf]) -> Option<Read>,
+}
+
+impl Reader {
+    /// Nothing where there is no such reader on this machine.
+    pub(crate) fn read(&self, files: &[PathBuf]) -> Option<Read> {
+        (self.read)(files)
+    }
+}
+
+const BY_XTASK: &str = "`cargo xtask test` installs it";
+
+/// All of them.
+pub(crate) fn readers() -> [Reader; 13] {
+    let text = |name, format, cure, read| Reader { name, format, is_typed: false, cure, read };
+    let typed = |name, format, cure, read| Reader { name, format, is_typed: true, cure, read };
+    [
+        text("sh", "env", "it belongs to every system", |files| shell("sh", files)),
+        text("dash", "env", "apt-get install dash", |files| shell("dash", files)),
+        text("bash", "env", "apt-get install bash", |files| shell("bash", files)),
+        text("systemd", "env", "apt-get install python3 libsystemd-shared", |files| python("systemd", files)),
+        text("node --env-file", "dotenv", "install Node 20 or newer", node),
+        text("npm dotenv", "dotenv", BY_XTASK, npm_dotenv),
+        text("python-dotenv", "dotenv", BY_XTASK, |files| python("dotenv", files)),
+        text("compose", "dotenv", BY_XTASK, |files| go("compose", files)),
+        text("java.util.Properties", "properties", "apt-get install default-jdk-headless", java),
+        typed("PyYAML", "yaml", BY_XTASK, |files| python("yaml", files)),
+        typed("gopkg.in/yaml.v3", "yaml", BY_XTASK, |files| go("yaml", files)),
+        typed("python json", "json", "apt-get install python3", |files| python("json", files)),
+        typed("JSON.parse", "json", "install Node 20 or newer", node_json),
+    ]
+}
+
+/// The shell's variables after it has read the file.
+fn shell(program: &str, files: &[PathBuf]) -> Option<Read> {
+    const SCRIPT: &str =
+        r#". "$1"; shift; for name do eval "value=\$$name"; printf '%s\0' "$value"; done"#;
+    let mut read = Read::new();
+    for file in files {
+        let names = names(file);
+        let mut command = Command::new(program);
+        command.args(["-c", SCRIPT, program]).arg(file).args(&names).env_clear();
+        let output = output(&mut command)?;
+        let values = String::from_utf8(output.stdout).unwrap();
+        let values: Vec<_> = values.split_terminator('\0').map(Value::from).collect();
+        read.push((values.len() == names.len()).then(|| names.into_iter().zip(values).collect()));
+    }
+    Some(read)
+}
+
+/// The names of the file's variables: those before a `=` at the start of a line that was quoted by none before.
+fn names(file: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(file).unwrap();
+    let is_name = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    let mut names: Vec<String> =
+        text.lines().filter_map(|line| line.split_once('=')).map(|(name, _)| name.to_owned()).collect();
+    names.retain(|name| is_name(name));
+    names.dedup();
+    names
+}
+
+fn node(files: &[PathBuf]) -> Option<Read> {
+    let script = "const { PATH, ...read } = process.env; process.stdout.write(JSON.stringify([read]))";
+    let mut read = Read::new();
+    for file in files {
+        let mut command = Command::new("node");
+        command.arg(format!("--env-file={}", file.display())).args(["-e", script]);
+        command.env_clear().env("PATH", variable("PATH"));
+        read.extend(parsed(&output(&mut command)?)?);
+    }
+    Some(read)
+}
+
+fn node_json(files: &[PathBuf]) -> Option<Read> {
+    let script = "process.stdout.write(JSON.stringify(process.argv.slice(1).map(file => \
+                  JSON.parse(require('node:fs').readFileSync(file, 'utf8')))))";
+    parsed(&output(Command::new("node").args(["-e", script, "--"]).args(files))?)
+}
+
+fn npm_dotenv(files: &[PathBuf]) -> Option<Read> {
+    let mut command = Command::new("node");
+    command.env("NODE_PATH", installed("node/node_modules")).arg(source("read.js")).args(files);
+    parsed(&output(&mut command)?)
+}
+
+fn python(reader: &str, files: &[PathBuf]) -> Option<Read> {
+    let mut command = Command::new("python3");
+    command.env("PYTHONPATH", installed("python")).env("PYTHONDONTWRITEBYTECODE", "1");
+    parsed(&output(command.arg(source("read.py")).arg(reader).args(files))?)
+}
+
+fn go(reader: &str, files: &[PathBuf]) -> Option<Read> {
+    parsed(&output(Command::new(installed("go/readers")).arg(reader).args(files))?)
+}
+
+fn java(files: &[PathBuf]) -> Option<Read> {
+    parsed(&output(Command::new("java").arg(source("ReadProperties.java")).args(files))?)
+}
+
+/// What a program printed; nothing where it is not there.
+fn output(command: &mut Command) -> Option<Output> {
+    command.stdin(Stdio::null()).output().ok()
+}
+
+/// The array that a reader prints; nothing where it says by its exit code that a library is missing.
+fn parsed(output: &Output) -> Option<Read> {
+    if output.status.code() == Some(3) {
+        return None;
+    }
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Some(serde_json::from_slice(&output.stdout).unwrap())
+}
+
+/// A reader's source.
+fn source(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/assets/readers").join(name)
+}
+
+/// Where a reader is that had to be installed.
+fn installed(name: &str) -> PathBuf {
+    Path::new(&variable("SCAIVAULT_READERS")).join(name)
+}
+
+#[expect(clippy::disallowed_methods, reason = "what runs the tests says by the environment where programs are")]
+fn variable(name: &str) -> String {
+    env::var(name).unwrap_or_default()
+}

@@ -1,0 +1,225 @@
+//! What a file is written from: one secret, or several under names of their own.
+
+use std::{fmt, str::FromStr};
+
+use thiserror::Error;
+
+use crate::{Excerpt, SecretRef, SecretRefError};
+
+/// The most secrets of one file: a template needs them in memory together.
+pub const SOURCES_LIMIT: usize = 16;
+
+/// The secrets of one file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretSource {
+    /// One secret, or a field of it.
+    Single(SecretRef),
+    /// Several, each under an alias.
+    Named(NamedSecrets),
+}
+
+impl SecretSource {
+    /// What may stand there.
+    pub const ALLOWED: &'static str = "path[#field][@version], or several as alias=path[#field][@version], \
+        separated by white space or commas, such as db=environments/production/billing/database";
+
+    /// Every secret that is read for the file.
+    pub fn secrets(&self) -> impl Iterator<Item = &SecretRef> {
+        let (single, named) = match self {
+            Self::Single(secret) => (Some(secret), None),
+            Self::Named(named) => (None, Some(named)),
+        };
+        single.into_iter().chain(named.into_iter().flat_map(|named| named.iter().map(|named| &named.secret)))
+    }
+}
+
+/// Secrets with different aliases, in the order they were written; at least one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedSecrets(Vec<NamedSecret>);
+
+impl NamedSecrets {
+    /// One by one.
+    pub fn iter(&self) -> std::slice::Iter<'_, NamedSecret> {
+        self.0.iter()
+    }
+}
+
+impl<'a> IntoIterator for &'a NamedSecrets {
+    type Item = &'a NamedSecret;
+    type IntoIter = std::slice::Iter<'a, NamedSecret>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+/// A secret and the name that its file knows it by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedSecret {
+    /// The name.
+    pub alias: SecretAlias,
+    /// What is read.
+    pub secret: SecretRef,
+}
+
+/// Name of a secret in the file that is written from several: a key of JSON and YAML, `secrets.<alias>` in a template.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SecretAlias(String);
+
+impl SecretAlias {
+    /// What may stand there.
+    pub const ALLOWED: &'static str =
+        "1 to 64 of A-Z, a-z, 0-9 and _, not starting with a digit; not engine, role or ttl";
+
+    const MAX_CHARS: usize = 64;
+}
+
+checked_string!(SecretAlias);
+
+impl FromStr for SecretAlias {
+    type Err = SecretAliasError;
+
+    fn from_str(text: &str) -> Result<Self, SecretAliasError> {
+        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        let is_name = (1..=Self::MAX_CHARS).contains(&text.len())
+            && text.bytes().all(is_allowed)
+            && !text.starts_with(|c: char| c.is_ascii_digit());
+        // The words of a dynamic secret would turn the list into one.
+        if is_name && !matches!(text, "engine" | "role" | "ttl") {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(SecretAliasError { text: Excerpt::new(text) })
+    }
+}
+
+/// A text that is not an alias.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{text} is not an alias of a secret; allowed: {}", SecretAlias::ALLOWED)]
+pub struct SecretAliasError {
+    /// The text.
+    pub text: Excerpt,
+}
+
+impl FromStr for SecretSource {
+    type Err = SecretSourceErrors;
+
+    /// Reads a mapping's left side and the value of an annotation `inject-secret-<name>` alike.
+    fn from_str(text: &str) -> Result<Self, SecretSourceErrors> {
+        let text = text.trim_ascii();
+        if !text.contains('=') {
+            return match text.parse() {
+                Ok(secret) => Ok(Self::Single(secret)),
+                Err(_) if is_list_of_paths(text) => {
+                    Err(SecretSourceErrors(vec![SecretSourceError::NoAlias(Excerpt::new(text))]))
+                }
+                Err(error) => Err(SecretSourceErrors(vec![error.into()])),
+            };
+        }
+        let mut errors = Vec::new();
+        let mut named: Vec<NamedSecret> = Vec::new();
+        let mut entries = 0;
+        for entry in text.split(is_separator).filter(|entry| !entry.is_empty()) {
+            entries += 1;
+            match parse_entry(entry) {
+                Ok(entry) if named.iter().any(|other| other.alias == entry.alias) => {
+                    errors.push(SecretSourceError::AliasTwice(entry.alias));
+                }
+                Ok(entry) => named.push(entry),
+                Err(more) => errors.extend(more),
+            }
+        }
+        if entries > SOURCES_LIMIT {
+            errors.push(SecretSourceError::TooMany(entries));
+        }
+        if errors.is_empty() { Ok(Self::Named(NamedSecrets(named))) } else { Err(SecretSourceErrors(errors)) }
+    }
+}
+
+fn is_separator(c: char) -> bool {
+    c == ',' || c.is_ascii_whitespace()
+}
+
+/// Whether several secrets stand there and only their aliases are missing.
+fn is_list_of_paths(text: &str) -> bool {
+    let mut entries = text.split(is_separator).filter(|entry| !entry.is_empty());
+    entries.clone().count() > 1 && entries.all(|entry| entry.parse::<SecretRef>().is_ok())
+}
+
+fn parse_entry(entry: &str) -> Result<NamedSecret, Vec<SecretSourceError>> {
+    let Some((alias, secret)) = entry.split_once('=') else {
+        return Err(vec![SecretSourceError::NoAlias(Excerpt::new(entry))]);
+    };
+    match (alias.parse(), secret.parse()) {
+        (Ok(alias), Ok(secret)) => Ok(NamedSecret { alias, secret }),
+        (alias, secret) => {
+            let alias = alias.err().map(SecretSourceError::Alias);
+            Err(alias.into_iter().chain(secret.err().map(SecretSourceError::Secret)).collect())
+        }
+    }
+}
+
+impl fmt::Display for SecretSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Single(secret) => secret.fmt(f),
+            Self::Named(named) => {
+                for (index, NamedSecret { alias, secret }) in named.iter().enumerate() {
+                    let separator = if index == 0 { "" } else { " " };
+                    write!(f, "{separator}{alias}={secret}")?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+text_in_serde!(SecretSource);
+
+/// All that is wrong with the secrets of a file; at least one mistake.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub struct SecretSourceErrors(Vec<SecretSourceError>);
+
+impl IntoIterator for SecretSourceErrors {
+    type Item = SecretSourceError;
+    type IntoIter = std::vec::IntoIter<SecretSourceError>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+impl fmt::Display for SecretSourceErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, error) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "; " };
+            write!(f, "{separator}{error}")?;
+        }
+        Ok(())
+    }
+}
+
+/// What is wrong with the secrets of a file.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum SecretSourceError {
+    /// A secret.
+    #[error(transparent)]
+    Secret(#[from] SecretRefError),
+    /// An alias.
+    #[error(transparent)]
+    Alias(SecretAliasError),
+    /// One of several secrets without an alias.
+    #[error(
+        "{0} has no alias; a file of several secrets needs one for each: write alias=path alias=path, such as db=environments/production/billing/database"
+    )]
+    NoAlias(Excerpt),
+    /// An alias stands twice.
+    #[error("the alias {0} stands twice; give each secret its own")]
+    AliasTwice(SecretAlias),
+    /// More than [`SOURCES_LIMIT`].
+    #[error("{0} secrets are named for one file; allowed: {SOURCES_LIMIT}")]
+    TooMany(usize),
+}
+
+#[cfg(test)]
+mod tests;

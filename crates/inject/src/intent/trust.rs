@@ -1,0 +1,56 @@
+//! Which certificate authorities the agent trusts.
+
+use scaivault_contract::TrustPolicy;
+
+use super::Findings;
+use crate::{
+    annotations::Draft,
+    problem::{Code, Layer},
+};
+
+/// What the agent is told about its trust; none where its default says the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Trust {
+    pub(crate) scaivault: Option<TrustPolicy>,
+    pub(crate) scaikey: Option<TrustPolicy>,
+}
+
+pub(super) fn resolve(draft: &Draft, findings: &mut Findings<'_>) -> Trust {
+    let (has_ca, has_credentials) = (draft.ca_configmap.is_some(), draft.client_credentials_secret.is_some());
+    let ca_keys = ["ca-configmap-key", "ca-trust"];
+    let credentials_keys = ["client-credentials-id-key", "client-credentials-secret-key", "scaikey-trust"];
+    let without_effect = ca_keys
+        .map(|key| (key, "ca-configmap", has_ca || needs_ca(draft.ca_trust)))
+        .into_iter()
+        .chain(credentials_keys.map(|key| (key, "client-credentials-secret", has_credentials)));
+    for (key, needed, _) in
+        without_effect.filter(|(key, _, is_used)| !is_used && draft.layer_of(key) == Layer::Pod)
+    {
+        findings.warn(format!("{key} does nothing without {needed}"));
+    }
+    let scaikey_trust = draft.scaikey_trust.filter(|_| has_credentials);
+    if has_ca {
+        let scaivault = draft.ca_trust.unwrap_or(TrustPolicy::default_for(true));
+        return Trust {
+            scaivault: Some(scaivault).filter(|policy| *policy != TrustPolicy::default_for(true)),
+            scaikey: scaikey_trust.filter(|policy| *policy != scaivault),
+        };
+    }
+    // Without a private authority, `both` is `public`, the agent's default.
+    for (key, trust) in [("ca-trust", draft.ca_trust), ("scaikey-trust", scaikey_trust)] {
+        if needs_ca(trust) {
+            findings.problem(
+                Code::TrustConflict,
+                key,
+                Some(TrustPolicy::Private.name()),
+                "only a private authority is to be trusted, and no ca-configmap names one",
+                "add ca-configmap: <ConfigMap with the authority's certificate>, or remove this setting",
+            );
+        }
+    }
+    Trust::default()
+}
+
+fn needs_ca(trust: Option<TrustPolicy>) -> bool {
+    trust == Some(TrustPolicy::Private)
+}
