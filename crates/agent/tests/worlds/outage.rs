@@ -59,7 +59,7 @@ async fn a_restart_in_a_full_outage_refreshes_when_it_is_over() {
     site.pod.vault.write(&"app/stripe".parse().unwrap(), data("new"));
     let sidecar = site.sidecar(&variables);
     site.pod.run("healthz", &variables).await.check(0, &[]);
-    until(|| sidecar.said("trying again") > 0).await;
+    until(|| sidecar.said("not refreshed") > 0).await;
     assert_eq!(site.pod.secret("key").as_deref(), Some("sk-swordfish"));
     site.world.resume().unwrap();
     until(|| site.pod.secret("key").as_deref() == Some("new")).await;
@@ -93,7 +93,7 @@ async fn a_signal_that_is_owed_survives_the_agent() {
     site.pod.requested(Route::Read, reads + 2).await;
     site.pod.vault.write(&"app/stripe".parse().unwrap(), data("new"));
     until(|| site.pod.secret("key").as_deref() == Some("new")).await;
-    until(|| sidecar.said("application not signalled") > 0).await;
+    until(|| sidecar.said("application not") > 0).await;
     sidecar.kill_after(Duration::ZERO).await;
 
     // The next one finds it. Nothing changes meanwhile.
