@@ -7,10 +7,9 @@ use scaivault_contract::names::{HEALTHZ_COMMAND, INIT_COMMAND, SIDECAR_COMMAND, 
 
 use crate::{
     config::{Config, Container, Problems},
-    ending::Ending,
     environment::Environment,
-    exit::Exit,
-    gate, init, sidecar, telemetry, termination,
+    exit::{Ending, Exit, refresh_signal},
+    gate, init, sidecar, telemetry,
 };
 
 /// What the agent is told to do.
@@ -39,16 +38,19 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         .map_err(Ending::from)
         .and(command)
         .and_then(|command| execute(command, &environment));
-    match ended {
-        Ok(()) => Exit::Done.into(),
-        Err(Ending { exit, message }) => {
-            tracing::error!(exit_code = exit.number(), reason = message, "failed");
+    let exit = match ended {
+        Ok(()) => Exit::Done,
+        Err(ending) => {
             if !is_hook {
-                termination::leave(&message);
+                ending.leave();
             }
-            exit.into()
+            let Ending { exit, message } = ending;
+            tracing::error!(exit_code = exit.number(), reason = message, "failed");
+            exit
         }
-    }
+    };
+    telemetry::flush();
+    exit.into()
 }
 
 fn command(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, Ending> {
@@ -78,12 +80,17 @@ fn execute(command: Command, environment: &Environment) -> Result<(), Ending> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
         Ending { exit: Exit::Failed, message: format!("cannot start the runtime: {error}") }
     })?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
+        // The sidecar refreshes at SIGHUP. Elsewhere there is nothing to refresh, and it must not end the process.
+        let _refresh = refresh_signal()?;
         match command {
             Command::Init => init::run(config).await,
             Command::Sidecar => sidecar::run(config).await,
             Command::Wait => gate::wait(&config).await,
             Command::Healthz => gate::healthz(&config),
         }
-    })
+    });
+    // A name lookup that hangs has a thread that cannot be stopped. The end does not wait for it.
+    runtime.shutdown_background();
+    ended
 }

@@ -1,4 +1,6 @@
-//! From what was read to the files that are written: the core of a refresh. Pure.
+//! From the secrets that were read to the files that are written: the core of a refresh. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use scaivault_client::Secret;
 use scaivault_contract::{FileMode, TargetFile};
@@ -7,126 +9,275 @@ use zeroize::Zeroizing;
 use crate::{
     config::{FileSpec, Source, Wanted},
     exit::Exit,
-    failure::Failure,
-    fetch::{Answers, Key},
+    failure::{Cause, Failure},
+    fetch::Key,
     leases::Leases,
-    render::{self, Content},
+    render::{self, Content, RenderError},
 };
 
 /// The most bytes of the variables' file: a kubelet reads no more of it.
 const VARIABLES_MAX_BYTES: usize = 64 * 1024;
+/// The most bytes of JSON that the secrets of one file may have together: they are in memory at once.
+const SOURCES_MAX_BYTES: usize = 4 * 1024 * 1024;
 
-/// A file's content, ready to be written.
-pub(crate) struct Composed<'a> {
-    /// Where.
-    pub(crate) target: &'a TargetFile,
-    /// Its permission bits.
-    pub(crate) mode: FileMode,
-    /// What stands in it.
-    pub(crate) bytes: Zeroizing<Vec<u8>>,
+/// Takes a file that is ready to be written.
+pub(crate) trait Put: FnMut(&'static TargetFile, FileMode, &[u8]) {}
+impl<F: FnMut(&'static TargetFile, FileMode, &[u8])> Put for F {}
+
+/// Writes each file when all of its secrets are there. A secret that is in no file of several is not kept.
+pub(crate) struct Composer {
+    wanted: &'static Wanted,
+    outputs: Vec<Output>,
+    /// Answers for files of several secrets, until the last secret of the file is there.
+    held: BTreeMap<Key, Result<Secret, Failure>>,
+    /// Whether the variables' file is written without those that could not be read.
+    has_partial_variables: bool,
 }
 
-/// What can be written, and why the rest cannot.
-#[derive(Default)]
-pub(crate) struct Composition<'a> {
-    /// The files.
-    pub(crate) files: Vec<Composed<'a>>,
-    /// One for each file or variable that is missing.
+/// What became of the files of one secret.
+#[derive(Debug, Default)]
+pub(crate) struct Composed {
+    /// One for each file or variable that could not be composed, but for secrets that could not be read.
     pub(crate) failures: Vec<Failure>,
+    /// Optional files that are left out: what they are written from does not exist.
+    pub(crate) absent: Vec<&'static TargetFile>,
+    /// The secrets of other files that were not written.
+    pub(crate) not_written: BTreeSet<Key>,
+    /// Secrets that have to be read to write a file of several.
+    pub(crate) needed: BTreeSet<Key>,
 }
 
-/// How to deal with variables some of which could not be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Variables {
-    /// Their file is written with those that are there: the pod starts without the others.
-    AsTheyAre,
-    /// Their file is left as it was.
-    AllOrNone,
+/// A file and its secrets.
+struct Output {
+    keys: BTreeSet<Key>,
+    content: Contents,
+    /// Of a file of several secrets: whether it has to be written.
+    is_collecting: bool,
 }
 
-/// Composes every file whose source is among the answers and the leases. A source that is in neither is left out
-/// without a failure: it was not asked for this time.
-pub(crate) fn compose<'a>(
-    wanted: &'a Wanted,
-    answers: &Answers,
-    leases: &Leases,
-    variables: Variables,
-) -> Composition<'a> {
-    let mut composition = Composition::default();
-    for spec in &wanted.files {
-        let composed = match &spec.source {
+enum Contents {
+    File(&'static FileSpec),
+    Variables(&'static TargetFile),
+}
+
+impl Composer {
+    /// Every file is to be written.
+    pub(crate) fn new(wanted: &'static Wanted) -> Self {
+        let files = wanted.files.iter().filter_map(|spec| match &spec.source {
             Source::Secrets(source) => {
-                let read: Option<Result<Vec<_>, _>> =
-                    source.secrets().map(|secret| answers.get(&Key::of(secret)).map(Result::as_ref)).collect();
-                match read {
-                    None => continue,
-                    Some(Err(failure)) => Err(failure.clone()),
-                    Some(Ok(secrets)) => {
-                        let contents: Vec<_> = secrets
-                            .into_iter()
-                            .map(|secret| Content { version: Some(secret.version), data: &secret.data })
-                            .collect();
-                        composed(spec, &contents)
-                    }
+                Some((source.secrets().map(Key::of).collect(), Contents::File(spec)))
+            }
+            Source::Lease(_) => None,
+        });
+        let variables = wanted.variables_file.iter().map(|file| {
+            let keys = wanted.variables.iter().map(|mapping| Key::of(&mapping.secret)).collect();
+            (keys, Contents::Variables(file))
+        });
+        let outputs = files.chain(variables);
+        let outputs = outputs.map(|(keys, content)| Output { keys, content, is_collecting: true });
+        Self { wanted, outputs: outputs.collect(), held: BTreeMap::new(), has_partial_variables: false }
+    }
+
+    /// Whether the variables' file is written without those that could not be read: the pod starts without them.
+    pub(crate) fn set_partial_variables(&mut self, has_partial_variables: bool) {
+        self.has_partial_variables = has_partial_variables;
+    }
+
+    /// Every secret.
+    pub(crate) fn keys(&self) -> BTreeSet<Key> {
+        self.outputs.iter().flat_map(|output| output.keys.iter().cloned()).collect()
+    }
+
+    /// The files of a secret.
+    pub(crate) fn targets(&self, key: &Key) -> impl Iterator<Item = &'static TargetFile> {
+        self.of(key).map(|output| output.target())
+    }
+
+    /// Whether all files of a secret may be left out.
+    pub(crate) fn is_optional(&self, key: &Key) -> bool {
+        self.of(key).all(Output::is_optional)
+    }
+
+    fn of(&self, key: &Key) -> impl Iterator<Item = &Output> {
+        self.outputs.iter().filter(move |output| output.keys.contains(key))
+    }
+
+    /// Takes the answer for a secret, and puts the files that are complete with it. `is_changed` if the secret's files have to
+    /// be written.
+    pub(crate) fn take(
+        &mut self,
+        key: &Key,
+        answer: Result<Secret, Failure>,
+        is_changed: bool,
+        mut put: impl Put,
+    ) -> Composed {
+        let mut composed = Composed::default();
+        let mut is_held = false;
+        let Self { wanted, outputs, held, has_partial_variables } = self;
+        let mut writer = Writer {
+            wanted,
+            has_partial_variables: *has_partial_variables,
+            composed: &mut composed,
+            put: &mut put,
+        };
+        for output in outputs.iter_mut().filter(|output| output.keys.contains(key)) {
+            if output.keys.len() > 1 {
+                output.is_collecting |= is_changed && answer.is_ok();
+                is_held |= output.is_collecting;
+            } else if is_changed || answer.is_err() {
+                writer.write(output, |_| answer.as_ref());
+            }
+        }
+        if !is_held {
+            return composed;
+        }
+        held.insert(key.clone(), answer);
+        let collecting = |output: &&mut Output| output.is_collecting && output.keys.contains(key);
+        for output in outputs.iter_mut().filter(collecting) {
+            let missing: Vec<_> = output.keys.iter().filter(|key| !held.contains_key(key)).cloned().collect();
+            let bytes = |key| held.get(key).and_then(|held| held.as_ref().ok()).map(|held| held.data.json().len());
+            if output.keys.iter().filter_map(bytes).sum::<usize>() > SOURCES_MAX_BYTES {
+                writer.composed.failures.push(too_large(output.target()));
+                output.is_collecting = false;
+            } else if missing.is_empty() {
+                writer.write(output, |key| held[key].as_ref());
+                output.is_collecting = false;
+            } else {
+                writer.composed.needed.extend(missing);
+            }
+        }
+        held.retain(|key, _| outputs.iter().any(|output| output.is_collecting && output.keys.contains(key)));
+        composed
+    }
+}
+
+impl Output {
+    fn target(&self) -> &'static TargetFile {
+        match self.content {
+            Contents::File(spec) => &spec.file,
+            Contents::Variables(file) => file,
+        }
+    }
+
+    fn is_optional(&self) -> bool {
+        matches!(self.content, Contents::File(FileSpec { optional: true, .. }))
+    }
+}
+
+/// Writes files from answers that are there.
+struct Writer<'a, P> {
+    wanted: &'static Wanted,
+    has_partial_variables: bool,
+    composed: &'a mut Composed,
+    put: P,
+}
+
+/// A file that is not written.
+enum Unwritten {
+    /// It is optional, and what it is written from does not exist.
+    Absent,
+    /// Something else is in the way.
+    Failed,
+}
+
+type Bytes = Zeroizing<Vec<u8>>;
+
+impl<P: Put> Writer<'_, P> {
+    fn write<'s>(&mut self, output: &Output, answers: impl Fn(&Key) -> Result<&'s Secret, &'s Failure>) {
+        let content = match output.content {
+            Contents::File(spec) => self.file(spec, answers).map(|bytes| (bytes, spec.mode)),
+            Contents::Variables(target) => {
+                self.variables(target, answers).map(|bytes| (bytes, FileMode::DEFAULT))
+            }
+        };
+        match content {
+            Ok((bytes, mode)) => (self.put)(output.target(), mode, &bytes),
+            Err(Unwritten::Absent) => self.composed.absent.push(output.target()),
+            Err(Unwritten::Failed) => self.composed.not_written.extend(output.keys.iter().cloned()),
+        }
+    }
+
+    fn file<'s>(
+        &mut self,
+        spec: &FileSpec,
+        answers: impl Fn(&Key) -> Result<&'s Secret, &'s Failure>,
+    ) -> Result<Bytes, Unwritten> {
+        let unwritten = |failure: &Failure| match failure.cause() {
+            Cause::Absent if spec.optional => Unwritten::Absent,
+            _ => Unwritten::Failed,
+        };
+        let Source::Secrets(source) = &spec.source else { return Err(Unwritten::Failed) };
+        let mut contents = Vec::new();
+        for secret in source.secrets() {
+            // That it could not be read is said once, and not for each of its files.
+            let Secret { version, data } = answers(&Key::of(secret)).map_err(unwritten)?;
+            contents.push(Content { version: Some(*version), data });
+        }
+        render::render(spec, &contents).map_err(|error| {
+            let failure = of_render(spec, &error);
+            let unwritten = unwritten(&failure);
+            if matches!(unwritten, Unwritten::Failed) {
+                self.composed.failures.push(failure);
+            }
+            unwritten
+        })
+    }
+
+    fn variables<'s>(
+        &mut self,
+        target: &TargetFile,
+        answers: impl Fn(&Key) -> Result<&'s Secret, &'s Failure>,
+    ) -> Result<Bytes, Unwritten> {
+        let mut bytes = Zeroizing::new(Vec::new());
+        let mut is_complete = true;
+        for mapping in &self.wanted.variables {
+            let Ok(secret) = answers(&Key::of(&mapping.secret)) else {
+                is_complete = false;
+                continue;
+            };
+            let field = mapping.secret.field.as_ref().expect("the grammar of variables asks for a field");
+            match render::variable_line(&mapping.variable, &secret.data, field) {
+                Ok(line) => bytes.extend_from_slice(line.as_bytes()),
+                Err(error) => {
+                    self.composed.failures.push(Failure::of_render(mapping, &error));
+                    is_complete = false;
                 }
             }
-            Source::Lease(dynamic) => match leases.get(dynamic) {
-                None => continue,
-                Some(lease) => {
-                    composed(spec, &[Content { version: None, data: &lease.credentials }])
-                }
-            },
-        };
-        match composed {
-            Ok(file) => composition.files.push(file),
-            Err(failure) => composition.failures.push(failure),
         }
+        if bytes.len() > VARIABLES_MAX_BYTES {
+            let reason = format!(
+                "the variables have {} bytes together, and Kubernetes reads {VARIABLES_MAX_BYTES}; write some to files",
+                bytes.len()
+            );
+            self.composed.failures.push(Failure::new(target, reason, Exit::Invalid));
+            return Err(Unwritten::Failed);
+        }
+        if is_complete || self.has_partial_variables { Ok(bytes) } else { Err(Unwritten::Failed) }
     }
-    compose_variables(wanted, answers, variables, &mut composition);
-    composition
 }
 
-fn composed<'a>(spec: &'a FileSpec, contents: &[Content<'_>]) -> Result<Composed<'a>, Failure> {
-    let FileSpec { source, file, mode, .. } = spec;
-    let bytes = render::render(spec, contents)
-        .map_err(|error| Failure::of_render(format_args!("{source} -> {file}"), &error))?;
-    Ok(Composed { target: file, mode: *mode, bytes })
+fn too_large(target: &TargetFile) -> Failure {
+    let limit = SOURCES_MAX_BYTES / 1024 / 1024;
+    let reason = format!("its secrets have more than {limit} MiB together; write them to several files");
+    Failure::new(target, reason, Exit::Invalid)
 }
 
-fn compose_variables<'a>(
-    wanted: &'a Wanted,
-    answers: &Answers,
-    variables: Variables,
-    composition: &mut Composition<'a>,
-) {
-    let Some(target) = &wanted.variables_file else { return };
-    let mut bytes = Zeroizing::new(Vec::new());
+/// Puts the files of all leases that are held. Returns one failure for each that cannot be composed.
+pub(crate) fn compose_leases(wanted: &'static Wanted, leases: &Leases, mut put: impl Put) -> Vec<Failure> {
     let mut failures = Vec::new();
-    for mapping in &wanted.variables {
-        // The file is written as a whole: of a round that asked for other secrets only those of pinned versions are there.
-        let Some(answer) = answers.get(&Key::of(&mapping.secret)) else { return };
-        let line = answer.as_ref().map_err(Clone::clone).and_then(|Secret { data, .. }| {
-            let field = mapping.secret.field.as_ref().expect("the grammar of variables asks for a field");
-            render::variable_line(&mapping.variable, data, field)
-                .map_err(|error| Failure::of_render(mapping, &error))
-        });
-        match line {
-            Ok(line) => bytes.extend_from_slice(line.as_bytes()),
-            Err(failure) => failures.push(failure),
+    for spec in &wanted.files {
+        let Source::Lease(dynamic) = &spec.source else { continue };
+        let Some(lease) = leases.get(dynamic) else { continue };
+        match render::render(spec, &[Content { version: None, data: &lease.credentials }]) {
+            Ok(bytes) => put(&spec.file, spec.mode, &bytes),
+            Err(error) => failures.push(of_render(spec, &error)),
         }
     }
-    if bytes.len() > VARIABLES_MAX_BYTES {
-        let reason = format!(
-            "the variables have {} bytes together, and Kubernetes reads {VARIABLES_MAX_BYTES}; write some to files",
-            bytes.len()
-        );
-        composition.failures.push(Failure::new(target, reason, Exit::Invalid));
-        return;
-    }
-    if failures.is_empty() || variables == Variables::AsTheyAre {
-        composition.files.push(Composed { target, mode: FileMode::DEFAULT, bytes });
-    }
-    composition.failures.append(&mut failures);
+    failures
+}
+
+fn of_render(spec: &FileSpec, error: &RenderError) -> Failure {
+    Failure::of_render(format_args!("{} -> {}", spec.source, spec.file), error)
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! The agent's configuration: its environment, read into types that cannot be wrong, or all that is wrong with it.
 
-use std::{fmt::Display, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{fmt::Display, fs, net::SocketAddr, path::PathBuf, time::Duration};
 
-use scaivault_client::{Address, Login, PlainHttp, Proxy, TenantId};
+use scaivault_client::{Address, Login, PlainHttp, Proxy, TenantId, Trust};
 use scaivault_contract::{
-    Duration as ContractDuration, MappingErrors, Signal, TargetFile, VariableMapping, conflicts, env,
+    Duration as ContractDuration, MappingErrors, ReloadUrl, Signal, TargetFile, VariableMapping, conflicts, env,
     is_at_or_below,
-    names::{CREDENTIALS_DIR, TOKEN_DIR},
+    names::{CREDENTIALS_DIR, SIDECAR_CONTAINER, TOKEN_DIR},
     parse_dynamic, parse_secrets, parse_variables,
 };
 
@@ -17,6 +17,9 @@ mod problem;
 
 pub(crate) use file::{FileSpec, Source, Style};
 pub(crate) use problem::{Problem, Problems};
+
+/// The host name of this container, which is the pod's name unless the pod is in the node's network.
+const HOST_NAME: &str = "/proc/sys/kernel/hostname";
 
 /// Which container of the pod this is: they read different variables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,12 +63,6 @@ impl Wanted {
     pub(crate) fn targets(&self) -> impl Iterator<Item = &TargetFile> {
         self.files.iter().map(|spec| &spec.file).chain(&self.variables_file)
     }
-
-    /// Those that stay when leases are given back.
-    pub(crate) fn lasting_targets(&self) -> impl Iterator<Item = &TargetFile> {
-        let of_secrets = self.files.iter().filter(|spec| matches!(spec.source, Source::Secrets(_)));
-        of_secrets.map(|spec| &spec.file).chain(&self.variables_file)
-    }
 }
 
 /// How ScaiVault is reached.
@@ -75,8 +72,8 @@ pub(crate) struct Server {
     pub(crate) address: Address,
     /// How the agent says who it is.
     pub(crate) login: Login,
-    /// PEM file with the authorities to trust instead of the built-in ones.
-    pub(crate) ca_file: Option<PathBuf>,
+    /// Whose certificates are believed.
+    pub(crate) trust: Trust,
     /// The proxy in between.
     pub(crate) proxy: Option<Proxy>,
     /// The tenant to act in; none for the identity's own.
@@ -96,15 +93,30 @@ pub(crate) struct Upkeep {
     pub(crate) revoke_delay: Duration,
     /// Where metrics are served.
     pub(crate) metrics_listen: Option<SocketAddr>,
+    /// The pod's name. Only the injector or a manifest knows it for sure: the host name may be the node's.
+    pub(crate) pod: Option<String>,
 }
 
-/// Who is told of a change, and how.
+impl Upkeep {
+    /// The name of the subscription to events.
+    pub(crate) fn subscription_name(&self) -> String {
+        let pod = self.pod.clone().or_else(|| fs::read_to_string(HOST_NAME).ok()).unwrap_or_default();
+        format!("{SIDECAR_CONTAINER}/{}", pod.trim())
+    }
+}
+
+/// How the application is notified of a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Reload {
-    /// The signal.
-    pub(crate) signal: Signal,
-    /// Name of the process.
-    pub(crate) target: String,
+pub(crate) enum Reload {
+    /// A signal to the process of this name.
+    Signal {
+        /// The signal.
+        signal: Signal,
+        /// Name of the process.
+        target: String,
+    },
+    /// A POST to this address.
+    Post(ReloadUrl),
 }
 
 impl Config {
@@ -113,6 +125,9 @@ impl Config {
         let mut reader = Reader { environment, problems: Vec::new() };
         for name in environment.not_utf8().iter().copied() {
             reader.problem(name, "its value is not UTF-8");
+        }
+        for name in environment.empty().iter().copied() {
+            reader.problem(name, "it is set but empty; give it a value or remove it");
         }
         let config = Self {
             wanted: wanted(&mut reader, container),
@@ -179,10 +194,15 @@ fn server(reader: &mut Reader<'_>) -> Server {
         PlainHttp::LoopbackOnly
     };
     let address = |text: &str| Address::new(text, plain_http);
+    let file = reader.path(env::SCAIVAULT_CA_FILE);
+    let private = Trust { public: file.is_none(), file };
+    let trust = trust(reader, env::SCAIVAULT_TRUST, &private).unwrap_or_else(|| private.clone());
+    let scaikey_trust = self::trust(reader, env::SCAIKEY_TRUST, &private).unwrap_or_else(|| trust.clone());
     let login = match reader.path(env::SCAIVAULT_CREDENTIALS_DIR) {
         Some(directory) => Login::ClientCredentials {
             directory,
             token_url: reader.or_default(env::SCAIKEY_TOKEN_URL, address),
+            trust: scaikey_trust,
         },
         None => Login::Exchange {
             token_file: PathBuf::from(reader.text(env::SCAIVAULT_TOKEN_FILE)),
@@ -197,32 +217,56 @@ fn server(reader: &mut Reader<'_>) -> Server {
     Server {
         address: reader.or_default(env::SCAIVAULT_URL, address),
         login,
-        ca_file: reader.path(env::SCAIVAULT_CA_FILE),
+        trust,
         proxy,
         tenant: reader.optional(env::SCAIVAULT_TENANT_ID, str::parse::<TenantId>),
     }
 }
 
+/// Whose certificates are believed, by the word of the variable `name`; none if it is not set.
+fn trust(reader: &mut Reader<'_>, name: &'static str, private: &Trust) -> Option<Trust> {
+    reader.optional(name, |word| match (word, &private.file) {
+        ("public", _) => Ok(Trust { file: None, public: true }),
+        ("private" | "both", None) => Err("it needs the authorities in SCAIVAULT_CA_FILE; set it too"),
+        ("private", file) => Ok(Trust { file: file.clone(), public: false }),
+        ("both", file) => Ok(Trust { file: file.clone(), public: true }),
+        _ => Err("allowed are private, public and both"),
+    })
+}
+
 fn upkeep(reader: &mut Reader<'_>) -> Upkeep {
-    let signal = reader.optional(env::RELOAD_SIGNAL, str::parse::<Signal>);
-    let target = reader.optional(env::RELOAD_TARGET, process_name);
-    for (name, other) in [(env::RELOAD_SIGNAL, env::RELOAD_TARGET), (env::RELOAD_TARGET, env::RELOAD_SIGNAL)]
-    {
-        if reader.environment.given(name).is_some() && reader.environment.given(other).is_none() {
-            reader.problem(name, format!("it needs {other} beside it"));
-        }
-    }
     Upkeep {
         refresh_interval: reader.or_default(env::REFRESH_INTERVAL, positive),
         on_event: reader.or_default(env::REFRESH_ON_EVENT, boolean),
-        reload: signal.zip(target).map(|(signal, target)| Reload { signal, target }),
+        reload: reload(reader),
         revoke_delay: reader.or_default(env::SCAIVAULT_REVOKE_DELAY, |text| {
             ContractDuration::parse_allowing_zero(text).map(ContractDuration::to_std)
         }),
         metrics_listen: reader.optional(env::SCAIVAULT_METRICS_LISTEN, |text| {
             text.parse().map_err(|_| "it is not an address and a port, such as 0.0.0.0:9102")
         }),
+        pod: reader.optional(env::SCAIVAULT_POD, pod_name),
     }
+}
+
+fn reload(reader: &mut Reader<'_>) -> Option<Reload> {
+    let signal = reader.optional(env::RELOAD_SIGNAL, str::parse::<Signal>);
+    let target = reader.optional(env::RELOAD_TARGET, process_name);
+    let url = reader.optional(env::RELOAD_URL, str::parse::<ReloadUrl>);
+    let is_set = |name| reader.environment.given(name).is_some();
+    let (has_signal, has_target) = (is_set(env::RELOAD_SIGNAL), is_set(env::RELOAD_TARGET));
+    if is_set(env::RELOAD_URL) && (has_signal || has_target) {
+        reader.problem(env::RELOAD_URL, "it excludes RELOAD_SIGNAL and RELOAD_TARGET; set one or the other");
+    } else if has_signal != has_target {
+        let (name, other) = if has_signal {
+            (env::RELOAD_SIGNAL, env::RELOAD_TARGET)
+        } else {
+            (env::RELOAD_TARGET, env::RELOAD_SIGNAL)
+        };
+        reader.problem(name, format!("it needs {other} beside it"));
+    }
+    let by_signal = signal.zip(target).map(|(signal, target)| Reload::Signal { signal, target });
+    by_signal.or(url.map(Reload::Post))
 }
 
 fn positive(text: &str) -> Result<Duration, scaivault_contract::DurationError> {
@@ -234,6 +278,14 @@ fn boolean(text: &str) -> Result<bool, &'static str> {
         _ if text.eq_ignore_ascii_case("true") => Ok(true),
         _ if text.eq_ignore_ascii_case("false") => Ok(false),
         _ => Err("it is neither true nor false"),
+    }
+}
+
+fn pod_name(text: &str) -> Result<String, &'static str> {
+    let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte);
+    match text.len() <= 253 && text.bytes().all(is_allowed) {
+        true => Ok(text.to_owned()),
+        false => Err("it is not the name of a pod; take it from the field metadata.name"),
     }
 }
 

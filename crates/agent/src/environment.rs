@@ -2,16 +2,25 @@
 
 use std::{collections::BTreeMap, env, ffi::OsString};
 
-use scaivault_contract::env::ENVIRONMENT;
+use scaivault_contract::env::{
+    ENVIRONMENT, SCAIKEY_TOKEN_URL, SCAIVAULT_CA_FILE, SCAIVAULT_CREDENTIALS_DIR, SCAIVAULT_TOKEN_FILE,
+    SCAIVAULT_URL,
+};
 
-/// The values of the contract's variables. An empty one is one that is not set: a manifest's template writes it so.
+/// The values of the contract's variables. An empty one counts as not set, because a manifest's template writes it so; where
+/// that would be dangerous it is an error ([`NEVER_EMPTY`]).
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Environment {
     values: BTreeMap<&'static str, String>,
     not_utf8: Vec<&'static str>,
+    empty: Vec<&'static str>,
     proxy: BTreeMap<&'static str, String>,
 }
 
+/// Where the default would log in at another server, with other credentials, or trust more than was meant: set and empty, they
+/// come from a template that was not filled.
+const NEVER_EMPTY: [&str; 5] =
+    [SCAIVAULT_URL, SCAIVAULT_TOKEN_FILE, SCAIVAULT_CA_FILE, SCAIVAULT_CREDENTIALS_DIR, SCAIKEY_TOKEN_URL];
 /// What other programs obey too, so it stands in no table of ours.
 const PROXY_VARIABLES: [&str; 6] =
     ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY"];
@@ -50,6 +59,11 @@ impl Environment {
         &self.not_utf8
     }
 
+    /// The variables that are set and empty and must not be.
+    pub(crate) fn empty(&self) -> &[&'static str] {
+        &self.empty
+    }
+
     /// A variable that names a proxy or what goes past it.
     pub(crate) fn proxy(&self, name: &str) -> Option<String> {
         self.proxy.get(name).cloned()
@@ -58,6 +72,8 @@ impl Environment {
     fn set(&mut self, name: &'static str, value: String) {
         if !value.is_empty() {
             self.values.insert(name, value);
+        } else if NEVER_EMPTY.contains(&name) {
+            self.empty.push(name);
         }
     }
 }

@@ -1,10 +1,10 @@
 //! What could not be delivered, and why: for the log, the termination message and the exit code.
 
-use std::{fmt, time::Duration};
+use std::fmt;
 
-use scaivault_client::{Class, Error, Retry};
+use scaivault_client::{Class, Error, Operation, Retry};
 
-use crate::{exit::Exit, render::RenderError};
+use crate::{exit::Exit, metrics, render::RenderError};
 
 /// The most failures that are spelled out: the kubelet cuts a termination message at 4 KiB.
 const FAILURES_SHOWN: usize = 8;
@@ -16,6 +16,21 @@ pub(crate) struct Failure {
     reason: String,
     exit: Exit,
     retry: Retry,
+    cause: Cause,
+    class: &'static str,
+}
+
+/// What matters about a failure besides its text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// The secret, its version or its field does not exist.
+    Absent,
+    /// The login was refused, or could not be sent.
+    Login,
+    /// The answer has an older version than one that was seen or announced.
+    Outdated,
+    /// Any other.
+    Other,
 }
 
 impl Failure {
@@ -36,23 +51,47 @@ impl Failure {
             Class::Unexpected => (Exit::Failed, "check SCAIVAULT_URL, the CA file and the proxy"),
         };
         let reason = format!("{error}; {cure}");
-        Self { retry: error.retry(), ..Self::new(subject, reason, exit) }
+        let cause = match error.operation {
+            Operation::Exchange | Operation::ClientCredentials => Cause::Login,
+            _ if error.is_gone() => Cause::Absent,
+            _ => Cause::Other,
+        };
+        let class = metrics::class(error.class());
+        Self { retry: error.retry(), cause, class, ..Self::new(subject, reason, exit) }
+    }
+
+    /// `subject` was answered in `version`, and `expected` or a newer one is known to exist.
+    pub(crate) fn outdated(subject: impl fmt::Display, version: u64, expected: u64) -> Self {
+        let reason = format!(
+            "ScaiVault answered version {version}, and version {expected} exists; a replica or a cache in between lags"
+        );
+        let (cause, class) = (Cause::Outdated, "outdated");
+        Self { retry: Retry::Backoff, cause, class, ..Self::new(subject, reason, Exit::Failed) }
     }
 
     /// `subject` was read and cannot be written as it is asked for.
     pub(crate) fn of_render(subject: impl fmt::Display, error: &RenderError) -> Self {
-        Self::new(subject, error, error.exit())
+        let cause = if error.exit() == Exit::NotFound { Cause::Absent } else { Cause::Other };
+        Self { cause, ..Self::new(subject, error, error.exit()) }
     }
 
     /// `subject` had no answer when time was up.
     pub(crate) fn late(subject: impl fmt::Display) -> Self {
         let reason = "it was not answered in time; check that the pod's network reaches ScaiVault, or raise FETCH_TIMEOUT";
-        Self { retry: Retry::Backoff, ..Self::new(subject, reason, Exit::Failed) }
+        let class = metrics::class(Class::Unavailable);
+        Self { retry: Retry::Backoff, class, ..Self::new(subject, reason, Exit::Failed) }
     }
 
     /// Anything else: what does not pass by itself.
     pub(crate) fn new(subject: impl fmt::Display, reason: impl fmt::Display, exit: Exit) -> Self {
-        Self { subject: subject.to_string(), reason: reason.to_string(), exit, retry: Retry::Never }
+        Self {
+            subject: subject.to_string(),
+            reason: reason.to_string(),
+            exit,
+            retry: Retry::Never,
+            cause: Cause::Other,
+            class: metrics::class(Class::Invalid),
+        }
     }
 
     /// How the agent ends for it.
@@ -65,9 +104,14 @@ impl Failure {
         self.retry
     }
 
-    /// How long ScaiVault asks to be left alone.
-    pub(crate) fn asked_pause(&self) -> Option<Duration> {
-        self.retry.asked()
+    /// What kind of failure it is, as a label of the metrics.
+    pub(crate) fn class(&self) -> &'static str {
+        self.class
+    }
+
+    /// What matters about it besides its text.
+    pub(crate) fn cause(&self) -> Cause {
+        self.cause
     }
 }
 

@@ -1,31 +1,42 @@
-//! Reads secrets, with the patience that is left.
+//! Reads secrets and writes their files, one secret at a time: a secret's data is dropped when its files are written.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     fmt::{self, Display},
     num::NonZeroU32,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use scaivault_client::{AnswerFault, Backoff, Client, Error, ErrorKind, Retry, Secret};
-use scaivault_contract::{SecretPath, SecretRef};
+use scaivault_client::{Backoff, Client, Retry, Secret};
+use scaivault_contract::{SecretPath, SecretRef, TargetFile};
 use tokio::{
-    sync::Semaphore,
     task::JoinSet,
-    time::{Instant, timeout_at},
+    time::{Instant, sleep_until},
 };
 
-use crate::{chance, failure::Failure};
+use crate::{
+    chance,
+    compose::{Composed, Composer, compose_leases},
+    config::Wanted,
+    delivery::Delivery,
+    failure::{Cause, Failure},
+    initial_fetch::StartKind,
+    leases::Leases,
+    schedule::RefreshSchedule,
+    sink::{Outcome, Pending, Sink, SinkError},
+};
 
-mod rounds;
+mod floor;
+mod reads;
 
-use rounds::{Call, SINGLE_LIMIT, Tries, calls};
+use floor::Floor;
+use reads::Reads;
 
-/// The first pause between two tries, about.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-/// The longest one.
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// How long changes wait for other reads in flight, so that they appear in one generation and are told by one signal.
+const TOGETHER: Duration = Duration::from_secs(1);
+/// The first and the longest pause after files could not be written.
+const WRITE_PAUSES: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(5));
 
 /// What one read asks for: fields of one secret are read together.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,172 +58,242 @@ impl Display for Key {
     }
 }
 
-/// What each key got.
-pub(crate) type Answers = BTreeMap<Key, Result<Secret, Failure>>;
+/// The answer to one read.
+pub(crate) type Answer = (Key, Result<Secret, Failure>);
 
-/// How long to go on trying, and how to pause.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience {
-    /// When to give up.
-    deadline: Instant,
-    /// What tells this pod's pauses from another's; none where there is one try and no pause.
-    seed: Option<u64>,
+/// Reads what is due, and writes what changed.
+pub(crate) struct Fetcher {
+    client: Arc<Client>,
+    sink: &'static Sink,
+    wanted: &'static Wanted,
+    pub(crate) reads: Reads,
+    composer: Composer,
+    in_flight: JoinSet<Answer>,
+    /// Answers since the last commit.
+    pass: Option<Pass>,
+    /// Files that could not be written.
+    writing: Backoff,
+    /// Optional files that were reported as left out.
+    absent: BTreeSet<&'static TargetFile>,
 }
 
-impl Patience {
-    /// Tries again and again until `deadline`: where all depends on it. `seed` tells this pod's pauses from another's.
-    pub(crate) fn until(deadline: Instant, seed: u64) -> Self {
-        Self { deadline, seed: Some(seed) }
-    }
-
-    /// One try, given up at `deadline`: where something else may be due meanwhile, and the next try has its own time.
-    pub(crate) fn once(deadline: Instant) -> Self {
-        Self { deadline, seed: None }
-    }
-
-    /// Tries again until `deadline`, to give something back: of a process that ends, and of which others do the same.
-    pub(crate) fn to_give_back(deadline: Instant) -> Self {
-        Self::until(deadline, chance::seed(SystemTime::now()))
-    }
-
-    /// When to give up.
-    pub(crate) fn deadline(self) -> Instant {
-        self.deadline
-    }
-
-    /// The pauses between the tries of one thing.
-    pub(crate) fn pauses(self) -> Pauses {
-        let backoff = self.seed.map(|seed| Backoff::new(FIRST_PAUSE, LONGEST_PAUSE, seed));
-        Pauses { deadline: self.deadline, backoff }
-    }
+/// Answers whose files are committed together.
+struct Pass {
+    began: Instant,
+    pending: Pending<'static>,
+    keys: BTreeSet<Key>,
+    failures: Vec<Failure>,
 }
 
-/// How long to pause between tries, until time is up.
-pub(crate) struct Pauses {
-    deadline: Instant,
-    backoff: Option<Backoff>,
+/// What came of a commit.
+pub(crate) struct Committed {
+    /// The files that changed.
+    pub(crate) changed: Vec<TargetFile>,
+    /// What could not be read or composed.
+    pub(crate) failures: Vec<Failure>,
+    /// Whether every volume could be written.
+    pub(crate) done: Result<(), SinkError>,
+    /// Whether there were answers, and not only leases.
+    pub(crate) has_answers: bool,
 }
 
-impl Pauses {
-    /// How long to pause before the next try; none when there is not to be one.
-    pub(crate) fn next(&mut self, retry: Retry) -> Option<Duration> {
-        let pause = self.backoff.as_mut()?.pause(retry)?;
-        (Instant::now() + pause < self.deadline).then_some(pause)
-    }
-}
-
-/// Tries the request for `subject` until it succeeds, fails for good or time is up.
-pub(crate) async fn with_patience<T, F: Future<Output = Result<T, Error>>>(
-    subject: impl Display,
-    patience: Patience,
-    mut request: impl FnMut() -> F,
-) -> Result<T, Failure> {
-    let mut pauses = patience.pauses();
-    loop {
-        let error = match timeout_at(patience.deadline, request()).await {
-            Ok(Ok(value)) => return Ok(value),
-            Ok(Err(error)) => error,
-            Err(_) => return Err(Failure::late(&subject)),
+impl Fetcher {
+    /// All reads are due at `now`.
+    pub(crate) fn new(delivery: &Delivery, start: StartKind, now: Instant) -> Self {
+        let upkeep = &delivery.config.upkeep;
+        let composer = Composer::new(&delivery.config.wanted);
+        let schedule =
+            RefreshSchedule::new(upkeep.refresh_interval, upkeep.on_event, now, chance::any());
+        // At the start of a pod no application has seen anything yet.
+        let versions = match start {
+            StartKind::Cold => Default::default(),
+            StartKind::Restart => delivery.sink.versions(),
         };
-        let Some(pause) = pauses.next(error.retry()) else {
-            return Err(Failure::of_error(&subject, &error));
-        };
-        tracing::warn!(%subject, %error, pause_seconds = pause.as_secs_f64(), "trying again");
-        tokio::time::sleep(pause).await;
-    }
-}
-
-/// Logs in where it has to. A login that is refused is sent once, and not once for each request that needs it.
-pub(crate) async fn log_in(client: &Client, patience: Patience) -> Result<(), Failure> {
-    with_patience("the login", patience, || client.login()).await
-}
-
-/// What each key gets where the login has failed.
-pub(crate) fn refused(keys: BTreeSet<Key>, login: &Failure) -> Answers {
-    keys.into_iter().map(|key| (key, Err(login.clone()))).collect()
-}
-
-/// Reads all keys: a few singly and at once, many by batch, and of a batch whose answer cannot be used each by itself.
-/// Every key gets an answer.
-pub(crate) async fn read_all(client: &Arc<Client>, keys: BTreeSet<Key>, patience: Patience) -> Answers {
-    let mut answers = Answers::new();
-    let mut tries = Tries::new(keys);
-    let mut pauses = patience.pauses();
-    let singles = Arc::new(Semaphore::new(SINGLE_LIMIT));
-    loop {
-        let mut requests = JoinSet::new();
-        for call in calls(tries.pending()) {
-            requests.spawn(answer(Arc::clone(client), Arc::clone(&singles), call));
+        Self {
+            client: Arc::clone(&delivery.client),
+            sink: delivery.sink,
+            wanted: &delivery.config.wanted,
+            reads: Reads::new(composer.keys(), &versions, schedule, now),
+            composer,
+            in_flight: JoinSet::new(),
+            pass: None,
+            writing: Backoff::new(WRITE_PAUSES.0, WRITE_PAUSES.1),
+            absent: BTreeSet::new(),
         }
-        // Dropping the requests ends those that have no answer at the deadline.
-        while let Ok(Some(done)) = timeout_at(patience.deadline, requests.join_next()).await {
-            // A task that panicked has answered nothing: its keys are tried again, and have the deadline.
-            let Done { answered, unusable } = done.unwrap_or_default();
-            for key in unusable {
-                requests.spawn(answer(Arc::clone(client), Arc::clone(&singles), Call::Single(key)));
+    }
+
+    /// When [`Self::send_due`] or [`Self::commit`] has something to do.
+    pub(crate) fn due(&self, now: Instant) -> Instant {
+        let mut due = self.reads.due(now);
+        if let Some(pass) = &self.pass {
+            due = due.min(if self.in_flight.is_empty() { now } else { pass.began + TOGETHER });
+        }
+        self.writing.due().map_or(due, |writing| due.min(writing))
+    }
+
+    /// Sends the reads that are due at `now`.
+    pub(crate) fn send_due(&mut self, now: Instant) {
+        let Self { sink, composer, reads, .. } = self;
+        reads.refresh(now, chance::any(), |key| sink.has(composer.targets(key)));
+        while let Some(key) = self.reads.next(now) {
+            let client = Arc::clone(&self.client);
+            self.in_flight.spawn(async move {
+                let read = client.read(&key.path, key.version).await;
+                let answer = read.map_err(|error| Failure::of_error(&key, &error));
+                (key, answer)
+            });
+        }
+    }
+
+    /// The next answer; none if no read is in flight. Given up, it loses none.
+    pub(crate) async fn answer(&mut self) -> Option<Answer> {
+        loop {
+            match self.in_flight.join_next().await? {
+                Ok(answer) => return Some(answer),
+                // A task that panicked does not say what it read.
+                Err(_) => self.reads.lost(Instant::now()),
             }
-            for (key, answered) in answered {
-                match answered {
-                    Ok(secret) => tries.succeed(&key, &mut answers, secret),
-                    Err(failure) => tries.fail(key, failure, &mut answers),
+        }
+    }
+
+    /// Takes an answer at `now`, and writes the files that are complete with it.
+    pub(crate) fn take(&mut self, (key, answer): Answer, now: Instant) {
+        let answer = answer.and_then(|secret| match self.reads.accept(&key, secret.version, now) {
+            Ok(()) => Ok(secret),
+            Err(expected) => Err(Failure::outdated(&key, secret.version, expected)),
+        });
+        let (is_changed, failed) = match &answer {
+            Ok(secret) => {
+                let has_files = self.sink.has(self.composer.targets(&key));
+                (self.reads.succeeded(&key, secret, now) || !has_files, None)
+            }
+            Err(failure) if failure.cause() == Cause::Absent && self.composer.is_optional(&key) => {
+                self.reads.absent(&key, now);
+                let absent: Vec<_> = self.composer.targets(&key).collect();
+                self.report_absent(absent);
+                (false, None)
+            }
+            Err(failure) => {
+                let is_initial = self.reads.is_initial();
+                let again = self.reads.failed(&key, failure, now);
+                if let (true, Some(again)) = (is_initial, again) {
+                    let pause = again.saturating_duration_since(now);
+                    tracing::warn!(%failure, pause_seconds = pause.as_secs_f64(), "trying again");
+                    return;
                 }
+                (false, Some(failure.clone()))
+            }
+        };
+        self.compose(&key, answer, is_changed, failed, now);
+        let left = self.client.reads_left(SystemTime::now());
+        self.reads.set_share_left(left, now);
+    }
+
+    fn compose(
+        &mut self,
+        key: &Key,
+        answer: Result<Secret, Failure>,
+        is_changed: bool,
+        failed: Option<Failure>,
+        now: Instant,
+    ) {
+        let is_initial = self.reads.is_initial();
+        let sink = self.sink;
+        let pass = self.pass.get_or_insert_with(|| Pass::new(sink, now));
+        let absent = &mut self.absent;
+        let composed = self.composer.take(key, answer, is_changed, |target, mode, bytes| {
+            absent.remove(target);
+            pass.pending.put(target, mode, bytes);
+        });
+        let Composed { failures, absent, not_written, needed } = composed;
+        pass.keys.insert(key.clone());
+        for failure in failed.into_iter().chain(failures) {
+            if !is_initial {
+                tracing::warn!(%failure, "not refreshed, keeping the file as it is");
+            }
+            pass.failures.push(failure);
+        }
+        self.reads.not_written(&not_written, None);
+        self.reads.need(&needed, now);
+        self.report_absent(absent);
+    }
+
+    fn report_absent(&mut self, files: impl IntoIterator<Item = &'static TargetFile>) {
+        for file in files {
+            if self.absent.insert(file) {
+                tracing::info!(%file, "optional secret or field does not exist, leaving its file out or as it is");
             }
         }
-        let Some(pause) = tries.retry().and_then(|retry| pauses.next(retry)) else {
-            tries.give_up(&mut answers);
-            return answers;
-        };
-        tracing::warn!(
-            pending = tries.pending().count(),
-            reason = %tries.reason(),
-            pause_seconds = pause.as_secs_f64(),
-            "trying again"
-        );
-        tokio::time::sleep(pause).await;
+    }
+
+    /// Whether the files of the answers so far are to be committed at `now`, or a commit that failed is to be tried again.
+    pub(crate) fn is_commit_due(&self, now: Instant) -> bool {
+        let is_over = |pass: &Pass| self.in_flight.is_empty() || pass.began + TOGETHER <= now;
+        self.pass.as_ref().is_some_and(is_over) || self.writing.is_due(now)
+    }
+
+    /// Puts the files of all leases that are held beside those of the answers so far.
+    pub(crate) fn put_leases(&mut self, leases: &Leases, now: Instant) {
+        let sink = self.sink;
+        let Pass { pending, failures, .. } = self.pass.get_or_insert_with(|| Pass::new(sink, now));
+        let put = |target: &'static TargetFile, mode, bytes: &[u8]| pending.put(target, mode, bytes);
+        failures.extend(compose_leases(self.wanted, leases, put));
+    }
+
+    /// Commits what was put. With `gives_up`, files that are missing then are missing on purpose.
+    pub(crate) fn commit(&mut self, gives_up: bool, now: Instant) -> Committed {
+        let sink = self.sink;
+        let Pass { began: _, mut pending, keys, failures } =
+            self.pass.take().unwrap_or_else(|| Pass::new(sink, now));
+        for (key, version) in self.reads.versions() {
+            pending.note_version(key.path.as_str(), version);
+        }
+        let Outcome { changed, done } = pending.commit(gives_up);
+        if done.is_ok() {
+            self.writing.succeeded();
+        } else {
+            let again = self.writing.failed(now, Retry::Backoff);
+            self.reads.not_written(&keys, again);
+        }
+        Committed { changed, failures, done, has_answers: !keys.is_empty() }
+    }
+
+    /// What failed since the last commit: it could not be read or composed, and during the initial fetch was given up.
+    pub(crate) fn failures(&self) -> &[Failure] {
+        self.pass.as_ref().map_or(&[], |pass| &pass.failures)
+    }
+
+    /// Reads until every secret is there or given up. With `has_partial_variables` the variables' file is written without those
+    /// that could not be read.
+    pub(crate) async fn fetch_initially(&mut self, deadline: Instant, has_partial_variables: bool) {
+        self.reads.begin_initial(deadline);
+        self.composer.set_partial_variables(has_partial_variables);
+        loop {
+            let now = Instant::now();
+            self.send_due(now);
+            if now >= deadline || self.reads.is_settled() {
+                break;
+            }
+            let due = self.reads.due(now);
+            tokio::select! {
+                Some(answer) = self.answer() => self.take(answer, Instant::now()),
+                () = sleep_until(due) => {}
+            }
+        }
+        // Dropping the reads ends those that have no answer.
+        self.in_flight = JoinSet::new();
+        let now = Instant::now();
+        for key in self.reads.open() {
+            let late = Failure::late(&key);
+            self.compose(&key, Err(late.clone()), false, Some(late), now);
+        }
+        self.reads.end_initial(now, chance::any());
+        self.composer.set_partial_variables(false);
     }
 }
 
-/// What came of one request.
-#[derive(Default)]
-struct Done {
-    answered: Vec<(Key, Result<Secret, Failure>)>,
-    /// The keys of a batch whose answer is too large or none of this route: one of its secrets may be the reason.
-    unusable: Vec<Key>,
-}
-
-/// `singles` are the reads of one secret that may be under way at once.
-async fn answer(client: Arc<Client>, singles: Arc<Semaphore>, call: Call) -> Done {
-    let done = |answered| Done { answered, unusable: Vec::new() };
-    match call {
-        Call::Single(key) => {
-            let _turn = singles.acquire().await;
-            let read = client.read(&key.path, key.version).await;
-            let answered = read.map_err(|error| Failure::of_error(&key, &error));
-            done(vec![(key, answered)])
-        }
-        Call::Batch { paths, version } => match client.read_batch(&paths, version).await {
-            Ok(batch) => {
-                let answers = batch.answers.into_iter().map(|(path, answered)| {
-                    let key = Key { path, version };
-                    let answered = answered.map_err(|error| Failure::of_error(&key, &error));
-                    (key, answered)
-                });
-                done(answers.collect())
-            }
-            Err(Error {
-                kind: ErrorKind::Answer(AnswerFault::Json | AnswerFault::TooLarge { .. }), ..
-            }) => {
-                let unusable = paths.into_iter().map(|path| Key { path, version });
-                Done { answered: Vec::new(), unusable: unusable.collect() }
-            }
-            Err(error) => {
-                let fail = |path| {
-                    let key = Key { path, version };
-                    let failure = Failure::of_error(&key, &error);
-                    (key, Err(failure))
-                };
-                done(paths.into_iter().map(fail).collect())
-            }
-        },
+impl Pass {
+    fn new(sink: &'static Sink, now: Instant) -> Self {
+        Self { began: now, pending: sink.begin(), keys: BTreeSet::new(), failures: Vec::new() }
     }
 }

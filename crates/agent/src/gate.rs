@@ -5,14 +5,18 @@ use std::time::Duration;
 use scaivault_contract::names::GATE_SPARE_SECONDS;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::{config::Config, delivery, ending::Ending, exit::Exit};
+use crate::{
+    config::Config,
+    delivery,
+    exit::{Ending, Exit},
+};
 
 /// How often the files are looked for: a look is a few system calls, and each delays the pod's start.
 const INTERVAL: Duration = Duration::from_millis(20);
 
 /// Returns when every file is there, at once where they are already.
 pub(crate) async fn wait(config: &Config) -> Result<(), Ending> {
-    let sink = delivery::sink(config)?;
+    let sink = delivery::sink(config);
     let deadline = Instant::now() + config.fetch_timeout + Duration::from_secs(GATE_SPARE_SECONDS);
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -28,7 +32,7 @@ pub(crate) async fn wait(config: &Config) -> Result<(), Ending> {
 
 /// Says whether every file is there.
 pub(crate) fn healthz(config: &Config) -> Result<(), Ending> {
-    let sink = delivery::sink(config)?;
+    let sink = delivery::sink(config);
     if sink.is_ready(config.fail_open) { Ok(()) } else { Err(not_ready("the secrets are not there yet")) }
 }
 

@@ -1,24 +1,41 @@
 //! `init`: fetches once and ends.
 
+use tokio::time::Instant;
+
 use crate::{
     config::Config,
-    delivery::Delivery,
-    ending::{Ending, end_signal},
-    first::{Earlier, first},
+    delivery::{Delivery, STOP_TIMEOUT, Wait},
+    exit::{Ending, end_signal},
+    fetch::Fetcher,
+    initial_fetch::{StartKind, initial_fetch},
 };
 
 /// Fetches and writes all that is wanted.
 pub(crate) async fn run(config: Config) -> Result<(), Ending> {
     let mut end = end_signal()?;
     let mut delivery = Delivery::new(config).await?;
+    let mut fetcher = Fetcher::new(&delivery, StartKind::Cold, Instant::now());
     let fetched = tokio::select! {
-        fetched = first(&mut delivery, Earlier::Nothing) => fetched.map(drop),
-        _ = end.recv() => Err(Ending::stopped()),
+        fetched = initial_fetch(&mut delivery, &mut fetcher) => fetched,
+        _ = end.recv() => {
+            let ending = Ending::stopped();
+            ending.leave();
+            delivery.revoke_all(Wait::Until(Instant::now() + STOP_TIMEOUT)).await;
+            return Err(ending);
+        }
     };
-    match fetched {
-        Ok(()) => delivery.revoke_late().await,
+    let wait = Wait::UnlessStopped(&mut end);
+    match &fetched {
+        Ok(()) => {
+            // The application starts after this container: it knows these files.
+            delivery.set_told();
+            delivery.revoke_due(wait).await;
+        }
         // Nobody uses what a start has that fails, and there may be no next one: a Job's pod has none.
-        Err(_) => delivery.revoke_all().await,
+        Err(ending) => {
+            ending.leave();
+            delivery.revoke_all(wait).await;
+        }
     }
     fetched
 }

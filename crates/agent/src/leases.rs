@@ -1,21 +1,57 @@
-//! The leases that are held. Pure: time is a parameter.
+//! The leases of this pod: those in use, those to be revoked, and when new ones may be generated. Pure: time is a parameter.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
-use scaivault_client::LeaseId;
+use scaivault_client::{Backoff, LeaseId, Retry};
 use scaivault_contract::DynamicRef;
+use tokio::time::Instant;
 
 use crate::lease::HeldLease;
 
-/// The leases that are held, each for one `engine=E role=R [ttl=D]`.
+/// The first and the longest pause after a generation that may have made a database user without handing it out.
+const WASTED: (Duration, Duration) = (Duration::from_secs(40), Duration::from_mins(5));
+/// The first and the longest pause after a revocation that failed.
+const NOT_REVOKED: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(5));
+/// The most leases that are remembered to be revoked, should ScaiVault refuse to revoke any.
+const RETIRED_LIMIT: usize = 500;
+
+/// The leases of this pod.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Leases {
+    /// In use, each for one `engine=E role=R [ttl=D]`.
     held: BTreeMap<DynamicRef, HeldLease>,
-    /// Leases that others have taken the place of: the application may still use them until they end.
-    replaced: Vec<HeldLease>,
+    /// To be revoked, each when it is due. An entry is removed only when ScaiVault has confirmed that the lease is gone.
+    retired: BTreeMap<LeaseId, Backoff>,
+    /// Limits on generating, for each dynamic secret that has any.
+    generations: BTreeMap<DynamicRef, Generation>,
+}
+
+/// The limit on generating leases for one dynamic secret.
+#[derive(Clone, Debug)]
+pub(crate) struct Generation {
+    /// Counts the generations since the last usable one that may have made a user, and holds when the next may be sent.
+    pub(crate) backoff: Backoff,
+    /// Whether a request is under way. Should the process die now, its lease is lost.
+    is_under_way: bool,
+}
+
+impl Generation {
+    /// After `failures` wasted generations.
+    pub(crate) fn new(failures: u32, due: Instant) -> Self {
+        Self { backoff: Backoff::resumed(WASTED.0, WASTED.1, failures, due), is_under_way: false }
+    }
+
+    /// As it is for a process that starts after this one was killed at `now`.
+    pub(crate) fn if_killed(&self, now: Instant) -> Backoff {
+        let mut backoff = self.backoff.clone();
+        if self.is_under_way {
+            backoff.failed(now, Retry::Backoff);
+        }
+        backoff
+    }
 }
 
 impl Leases {
@@ -29,95 +65,230 @@ impl Leases {
         self.held.get_mut(dynamic)
     }
 
-    /// Every lease that is not replaced.
+    /// Every lease in use.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&DynamicRef, &HeldLease)> {
         self.held.iter()
     }
 
-    /// Whether there is none to give back.
+    /// Whether there is none to revoke.
     pub(crate) fn is_empty(&self) -> bool {
-        self.held.is_empty() && self.replaced.is_empty()
+        self.held.is_empty() && self.retired.is_empty()
     }
 
-    /// Holds a lease from `now` on, in place of another.
-    pub(crate) fn insert(&mut self, dynamic: DynamicRef, lease: HeldLease, now: SystemTime) {
-        self.replaced.extend(self.held.insert(dynamic, lease));
-        self.replaced.retain(|lease| !lease.has_ended(now));
+    /// Takes a lease into use at `now`, generated or restored, in place of another. The application may use the other one
+    /// until its term is over, which is told by the monotonic clock: after a step of the wall clock, the times of a lease
+    /// say nothing about whether it lives.
+    pub(crate) fn insert(&mut self, dynamic: DynamicRef, lease: HeldLease, now: Instant) {
+        self.generations.remove(&dynamic);
+        if let Some(replaced) = self.held.insert(dynamic, lease) {
+            self.retire(replaced.id.clone(), now + replaced.term());
+        }
     }
 
-    /// Which of `wanted` have no lease that can be used at `now`. One that cannot is replaced from now on, but may live:
-    /// the clock may have been set back.
+    /// Which of `wanted` have no lease whose credentials can be handed out at `time`. A lease that cannot is to be revoked: it
+    /// may live, the clock may be wrong.
     pub(crate) fn missing(
         &mut self,
         mut wanted: BTreeSet<DynamicRef>,
-        now: SystemTime,
+        time: SystemTime,
+        now: Instant,
     ) -> BTreeSet<DynamicRef> {
-        self.replaced
-            .extend(self.held.extract_if(.., |_, lease| !lease.is_usable(now)).map(|(_, lease)| lease));
+        let unusable: Vec<_> = self.held.extract_if(.., |_, lease| !lease.is_usable(time)).collect();
+        for (_, lease) in unusable {
+            self.retire(lease.id, now);
+        }
         wanted.retain(|dynamic| !self.held.contains_key(dynamic));
         wanted
     }
 
-    /// Lets go of all, the replaced ones too.
-    pub(crate) fn take(&mut self) -> Vec<LeaseId> {
-        let Self { held, replaced } = std::mem::take(self);
-        held.into_values().chain(replaced).map(|lease| lease.id).collect()
+    /// A lease is to be revoked `at` this time.
+    pub(crate) fn retire(&mut self, lease: LeaseId, at: Instant) {
+        let mut backoff = Backoff::new(NOT_REVOKED.0, NOT_REVOKED.1);
+        backoff.start(at);
+        self.retired.insert(lease, backoff);
+        while self.retired.len() > RETIRED_LIMIT {
+            let oldest = self.retired.iter().min_by_key(|(_, backoff)| backoff.due());
+            let Some(oldest) = oldest.map(|(lease, _)| lease.clone()) else { return };
+            self.retired.remove(&oldest);
+        }
     }
-}
 
-impl FromIterator<(DynamicRef, HeldLease)> for Leases {
-    fn from_iter<I: IntoIterator<Item = (DynamicRef, HeldLease)>>(leases: I) -> Self {
-        Self { held: leases.into_iter().collect(), replaced: Vec::new() }
+    /// Every lease is to be revoked at `now`.
+    pub(crate) fn retire_all(&mut self, now: Instant) {
+        let held = std::mem::take(&mut self.held).into_values().map(|lease| lease.id);
+        let retired = std::mem::take(&mut self.retired).into_keys();
+        for lease in held.chain(retired).collect::<Vec<_>>() {
+            self.retire(lease, now);
+        }
+    }
+
+    /// The leases to be revoked, and when.
+    pub(crate) fn retired(&self) -> impl Iterator<Item = (&LeaseId, Instant)> {
+        self.retired.iter().filter_map(|(lease, backoff)| Some((lease, backoff.due()?)))
+    }
+
+    /// The leases to be revoked by `now`.
+    pub(crate) fn revocable(&self, now: Instant) -> Vec<LeaseId> {
+        self.retired().filter(|(_, due)| *due <= now).map(|(lease, _)| lease.clone()).collect()
+    }
+
+    /// ScaiVault has confirmed that a lease is gone.
+    pub(crate) fn revoked(&mut self, lease: &LeaseId) {
+        self.retired.remove(lease);
+    }
+
+    /// A revocation failed at `now`. It is tried again whatever the reason: a policy may be changed.
+    pub(crate) fn not_revoked(&mut self, lease: &LeaseId, retry: Retry, now: Instant) {
+        if let Some(backoff) = self.retired.get_mut(lease) {
+            let asked = retry.asked().map_or(Retry::Backoff, Retry::After);
+            backoff.failed(now, asked.at_most(NOT_REVOKED.1));
+        }
+    }
+
+    /// When a lease may be generated; none if at once.
+    pub(crate) fn generation_due(&self, dynamic: &DynamicRef) -> Option<Instant> {
+        self.generations.get(dynamic)?.backoff.due()
+    }
+
+    /// The limits on generating.
+    pub(crate) fn generations(&self) -> impl Iterator<Item = (&DynamicRef, &Generation)> {
+        self.generations.iter()
+    }
+
+    /// Goes on with the limit of an earlier start.
+    pub(crate) fn limit(&mut self, dynamic: DynamicRef, generation: Generation) {
+        self.generations.insert(dynamic, generation);
+    }
+
+    /// No lease is generated before `until`.
+    pub(crate) fn postpone_generation(&mut self, dynamic: &DynamicRef, until: Instant) {
+        self.generation(dynamic).backoff.postpone(until);
+    }
+
+    /// A lease is going to be generated.
+    pub(crate) fn generating(&mut self, dynamic: &DynamicRef) {
+        self.generation(dynamic).is_under_way = true;
+    }
+
+    /// A generation failed at `now`; `is_wasted` says that it may have made a user.
+    pub(crate) fn not_generated(&mut self, dynamic: &DynamicRef, is_wasted: bool, now: Instant) {
+        let generation = self.generation(dynamic);
+        generation.is_under_way = false;
+        if is_wasted {
+            generation.backoff.failed(now, Retry::Backoff);
+        }
+    }
+
+    fn generation(&mut self, dynamic: &DynamicRef) -> &mut Generation {
+        let new = || Generation { backoff: Backoff::new(WASTED.0, WASTED.1), is_under_way: false };
+        self.generations.entry(dynamic.clone()).or_insert_with(new)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use scaivault_client::{Lease, LeaseTerm, SecretData};
 
     use super::*;
 
-    const START: SystemTime = SystemTime::UNIX_EPOCH;
+    const TIME: SystemTime = SystemTime::UNIX_EPOCH;
     const HOUR: Duration = Duration::from_hours(1);
+    const SECOND: Duration = Duration::from_secs(1);
 
     fn dynamic(role: &str) -> DynamicRef {
         format!("engine=e role={role}").parse().unwrap()
     }
 
-    fn lease(id: &str, now: SystemTime) -> HeldLease {
+    fn lease(id: &str, time: SystemTime) -> HeldLease {
         let term = LeaseTerm { ttl: HOUR, is_renewable: true, max_ttl: None };
         let credentials = SecretData::new("{}").unwrap();
-        HeldLease::generated(Lease { id: id.parse().unwrap(), credentials, term }, now)
+        HeldLease::generated(Lease { id: id.parse().unwrap(), credentials, term }, time)
     }
 
-    fn ids(leases: &mut Leases) -> Vec<String> {
-        leases.take().iter().map(ToString::to_string).collect()
+    fn revocable(leases: &Leases, now: Instant) -> Vec<String> {
+        leases.revocable(now).iter().map(ToString::to_string).collect()
     }
 
     #[test]
-    fn what_cannot_be_used_is_missing_and_is_given_back_all_the_same() {
+    fn unusable_leases_are_missing_and_revoked() {
+        let now = Instant::now();
         let wanted = || BTreeSet::from([dynamic("a"), dynamic("b"), dynamic("c")]);
-        let mut leases: Leases =
-            [(dynamic("a"), lease("lease_a", START)), (dynamic("b"), lease("lease_b", START + HOUR))]
-                .into_iter()
-                .collect();
-        assert_eq!(leases.missing(wanted(), START + HOUR), [dynamic("a"), dynamic("c")].into());
+        let mut leases = Leases::default();
+        leases.insert(dynamic("a"), lease("lease_a", TIME), now);
+        leases.insert(dynamic("b"), lease("lease_b", TIME + HOUR), now);
+        assert_eq!(leases.missing(wanted(), TIME + HOUR, now), [dynamic("a"), dynamic("c")].into());
         // The clock was set back.
-        assert_eq!(leases.missing(wanted(), START + HOUR / 2), wanted());
+        assert_eq!(leases.missing(wanted(), TIME + HOUR / 2, now), wanted());
         assert!(leases.get(&dynamic("b")).is_none() && !leases.is_empty());
-        assert_eq!(ids(&mut leases), ["lease_a", "lease_b"]);
+        assert_eq!(revocable(&leases, now), ["lease_a", "lease_b"]);
+        for lease in leases.revocable(now) {
+            leases.revoked(&lease);
+        }
         assert!(leases.is_empty());
     }
 
     #[test]
-    fn what_is_replaced_is_given_back_until_it_ends() {
+    fn replaced_leases_are_remembered_whatever_the_wall_clock_says() {
+        let now = Instant::now();
         let mut leases = Leases::default();
-        leases.insert(dynamic("a"), lease("lease_1", START), START);
-        leases.insert(dynamic("a"), lease("lease_2", START + HOUR / 2), START + HOUR / 2);
-        assert_eq!(ids(&mut leases.clone()), ["lease_2", "lease_1"]);
-        leases.insert(dynamic("a"), lease("lease_3", START + HOUR), START + HOUR);
-        assert_eq!(ids(&mut leases), ["lease_3", "lease_2"]);
+        leases.insert(dynamic("a"), lease("lease_1", TIME), now);
+        // By the wall clock the first lease ended long ago.
+        leases.insert(dynamic("a"), lease("lease_2", TIME + 100 * HOUR), now);
+        assert_eq!(revocable(&leases, now + HOUR - SECOND), [""; 0]);
+        assert_eq!(revocable(&leases, now + HOUR), ["lease_1"]);
+        leases.not_revoked(&"lease_1".parse().unwrap(), Retry::Never, now + HOUR);
+        assert_eq!(revocable(&leases, now + HOUR), [""; 0]);
+        assert_eq!(revocable(&leases, now + HOUR + SECOND), ["lease_1"], "tried again");
+        leases.retire_all(now);
+        assert_eq!(revocable(&leases, now), ["lease_1", "lease_2"]);
+    }
+
+    #[test]
+    fn remembers_a_limited_number_of_leases() {
+        let now = Instant::now();
+        let mut leases = Leases::default();
+        for number in 0..=RETIRED_LIMIT {
+            let seconds = u32::try_from(number).unwrap();
+            leases.retire(format!("lease_{number}").parse().unwrap(), now + seconds * SECOND);
+        }
+        assert_eq!(leases.retired().count(), RETIRED_LIMIT);
+        assert!(!leases.retired().any(|(lease, _)| lease.as_str() == "lease_0"));
+    }
+
+    #[test]
+    fn wasted_generations_double_the_pause_until_one_is_usable() {
+        let now = Instant::now();
+        let mut leases = Leases::default();
+        let a = dynamic("a");
+        assert_eq!(leases.generation_due(&a), None);
+        leases.not_generated(&a, false, now);
+        assert_eq!(leases.generation_due(&a), None, "no user was made");
+        for seconds in [40, 80, 160, 300, 300] {
+            leases.generating(&a);
+            leases.not_generated(&a, true, now);
+            let pause = leases.generation_due(&a).unwrap() - now;
+            assert!((SECOND * seconds / 2..=SECOND * seconds).contains(&pause), "{pause:?}");
+        }
+        assert_eq!(leases.generation_due(&dynamic("b")), None, "another dynamic secret");
+        leases.insert(a.clone(), lease("lease_1", TIME), now);
+        assert_eq!(leases.generation_due(&a), None);
+    }
+
+    #[test]
+    fn a_killed_process_counts_its_open_generation_as_wasted() {
+        let now = Instant::now();
+        let mut leases = Leases::default();
+        leases.generating(&dynamic("a"));
+        let of_next_start = |leases: &Leases| {
+            let (_, generation) = leases.generations().next().unwrap();
+            let backoff = generation.if_killed(now);
+            Generation::new(backoff.failures(), backoff.due().unwrap())
+        };
+        let next = of_next_start(&leases);
+        assert_eq!(next.backoff.failures(), 1);
+        assert!(next.backoff.is_waiting(now));
+        leases.limit(dynamic("a"), next);
+        leases.generating(&dynamic("a"));
+        assert_eq!(of_next_start(&leases).backoff.failures(), 2);
     }
 }

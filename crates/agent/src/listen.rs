@@ -4,9 +4,10 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use scaivault_client::{
-    Class, Client, Error, ErrorCode, EventKind, NewSubscription, POLL_WAIT_LIMIT, Poll, Retry, SubscriptionId,
+    Class, Client, Error, ErrorCode, ErrorKind, EventKind, NewSubscription, Operation, POLL_WAIT_LIMIT, Poll,
+    Refusal, Retry, SubscriptionId,
 };
-use scaivault_contract::{SecretPath, names::SIDECAR_CONTAINER};
+use scaivault_contract::SecretPath;
 use tokio::{
     sync::mpsc::Sender,
     time::{Instant, sleep_until},
@@ -15,7 +16,7 @@ use tokio::{
 mod cursor;
 mod quiet;
 
-pub(crate) use cursor::Changes;
+pub(crate) use cursor::{Announced, Changes};
 use cursor::Cursor;
 use quiet::{Quiet, Step};
 
@@ -23,6 +24,10 @@ use quiet::{Quiet, Step};
 const BUFFER_SIZE: u32 = 1000;
 /// The shortest time between two polls of which the first brought nothing new.
 const IDLE_PAUSE: Duration = Duration::from_secs(5);
+/// After so many answers in a row without a code that a subscription is not there, it is taken for gone.
+const CODELESS_BELIEVED: u32 = 3;
+/// The most subscriptions that are deleted at a start, of the few operations that all pods of an identity share.
+const EXTRA_LIMIT: usize = 5;
 
 /// What was heard.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,32 +42,47 @@ pub(crate) enum Heard {
     Changed(Changes),
 }
 
-/// Listens until ScaiVault refuses for good or nobody hears any more. Goes on with a subscription of the start before;
-/// returns the one that there is at the end.
+/// What a listener begins with.
+pub(crate) struct Beginning {
+    /// The name of the subscription, which says to people and to a next start whose it is.
+    pub(crate) name: String,
+    /// The secrets whose changes are to be heard of.
+    pub(crate) paths: BTreeSet<SecretPath>,
+    /// The subscription of an earlier start.
+    pub(crate) kept: Option<SubscriptionId>,
+    /// Whether an earlier start may have left one that was not kept.
+    pub(crate) may_have_left: bool,
+}
+
+/// Listens until nobody hears any more. Goes on with the subscription of an earlier start; returns the one that there is at
+/// the end.
 ///
-/// A subscription that is being made is waited for: what was told of it to nobody could not be deleted.
+/// A subscription that is being made is always awaited: one whose answer is dropped could not be deleted.
 pub(crate) async fn listen(
     client: Arc<Client>,
-    paths: BTreeSet<SecretPath>,
-    kept: Option<SubscriptionId>,
-    seed: u64,
+    beginning: Beginning,
     heard: Sender<Heard>,
 ) -> Option<SubscriptionId> {
+    let Beginning { name, paths, kept, may_have_left } = beginning;
     let new = NewSubscription {
-        name: SIDECAR_CONTAINER.to_owned(),
+        name,
         paths: paths.into_iter().collect(),
-        // A rotation policy's versions and those that people write.
-        events: vec![EventKind::Rotated, EventKind::Updated, EventKind::Created],
+        // A rotation policy's versions and those that people write; and what ends the count of a secret's versions.
+        events: EventKind::ALL.to_vec(),
         buffer_size: BUFFER_SIZE,
     };
+    let is_adopting = kept.is_none() && may_have_left;
+    let (subscription, cursor) = (kept, Cursor::default());
     let mut listener =
-        Listener { client, new, heard, subscription: kept, cursor: Cursor::default(), is_hearing: false };
-    let mut quiet = Quiet::new(seed);
-    while let Ok(()) = listener.round(&mut quiet).await {}
+        Listener { client, new, heard, subscription, cursor, is_hearing: false, codeless: 0 };
+    let mut quiet = Quiet::default();
+    if !is_adopting || listener.adopt().await.is_ok() {
+        while let Ok(()) = listener.round(&mut quiet).await {}
+    }
     listener.subscription
 }
 
-/// There is nothing to listen for any more: nobody hears, or ScaiVault has refused for good.
+/// Nobody hears any more.
 struct Ended;
 
 /// Why a step was not done.
@@ -90,9 +110,35 @@ struct Listener {
     subscription: Option<SubscriptionId>,
     cursor: Cursor,
     is_hearing: bool,
+    /// How many polls in a row were answered that nothing is there, without a code.
+    codeless: u32,
 }
 
 impl Listener {
+    /// Takes up a subscription that an earlier start of the same pod left, and deletes others that it left. Without a list of
+    /// them a new one is made.
+    async fn adopt(&mut self) -> Result<(), Ended> {
+        let listed = match self.unless_unheard(self.client.subscriptions()).await? {
+            Ok(listed) => listed,
+            Err(error) => {
+                tracing::debug!(%error, "subscriptions not listed");
+                return Ok(());
+            }
+        };
+        let name = self.new.name.clone();
+        let mut left = listed.into_iter().filter(|(_, listed)| *listed == name).map(|(id, _)| id);
+        let Some(subscription) = left.next() else { return Ok(()) };
+        tracing::info!(%subscription, "subscription of an earlier start taken up");
+        self.subscription = Some(subscription.clone());
+        self.tell(Heard::Subscribed(subscription)).await?;
+        for extra in left.take(EXTRA_LIMIT) {
+            if let Err(error) = self.unless_unheard(self.client.unsubscribe(&extra)).await? {
+                tracing::debug!(%error, "subscription not deleted");
+            }
+        }
+        Ok(())
+    }
+
     /// One step, and the pause after it where it failed.
     async fn round(&mut self, quiet: &mut Quiet) -> Result<(), Ended> {
         let (step, stepped) = match self.subscription.clone() {
@@ -108,19 +154,34 @@ impl Listener {
             Err(Undone::Failed(error)) => error,
         };
         self.tell(Heard::Deaf).await?;
-        // The subscription has been taken away: a new one is to be made, but not in a circle without a pause.
-        let pause = if error.code() == Some(&ErrorCode::SubscriptionNotFound) {
-            (self.subscription, self.cursor) = (None, Cursor::default());
-            quiet.after(step, Class::Unavailable, Retry::Backoff)
+        let mut pause = quiet.after(step, error.class(), error.retry());
+        if step == Step::Poll && self.is_gone(&error) {
+            if error.code().is_some_and(ErrorCode::is_empty)
+                && let Some(subscription) = &self.subscription
+            {
+                // If it is there after all, it must not stay.
+                drop(self.client.unsubscribe(subscription).await);
+            }
+            (self.subscription, self.cursor, self.codeless) = (None, Cursor::default(), 0);
+            pause = quiet.after(step, Class::Unavailable, Retry::Backoff);
+        }
+        let pause_seconds = pause.as_secs_f64();
+        if error.retry() == Retry::Never {
+            tracing::warn!(%error, pause_seconds, "no events, trying again later; changes are found at the next refresh");
         } else {
-            quiet.after(step, error.class(), error.retry())
-        };
-        let Some(pause) = pause else {
-            tracing::warn!(%error, "not listening to events any more; changes are found at the next refresh");
-            return Err(Ended);
-        };
-        tracing::info!(%error, pause_seconds = pause.as_secs_f64(), "no events for a while; refreshing at intervals");
+            tracing::info!(%error, pause_seconds, "no events for a while; refreshing at intervals");
+        }
         self.sleep_until(Instant::now() + pause).await
+    }
+
+    /// Whether the subscription is not there any more, so that a new one has to be made. Of an answer without a code, which is
+    /// not ScaiVault's own, that is believed when it stays.
+    fn is_gone(&mut self, error: &Error) -> bool {
+        let ErrorKind::Refused(Refusal { status: 404 | 410, code, .. }) = &error.kind else {
+            return error.operation == Operation::Poll && error.is_gone();
+        };
+        self.codeless += u32::from(code.is_empty());
+        error.operation == Operation::Poll && (error.is_gone() || self.codeless >= CODELESS_BELIEVED)
     }
 
     async fn subscribe(&mut self) -> Result<(), Undone> {
@@ -135,6 +196,7 @@ impl Listener {
         let asked = Instant::now();
         let poll = Poll { wait: POLL_WAIT_LIMIT, since: self.cursor.since().cloned(), ..Poll::default() };
         let events = self.unless_unheard(self.client.poll(subscription, &poll)).await??;
+        self.codeless = 0;
         let came = !events.is_empty();
         let changes = self.cursor.hear(events);
         let is_idle = changes.is_none();

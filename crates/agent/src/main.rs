@@ -1,6 +1,12 @@
 //! The program `scaivault-agent`.
 
-use std::{env, process::ExitCode};
+use std::{alloc::System, env, process::ExitCode};
+
+use zeroizing_alloc::ZeroAlloc;
+
+/// Wipes memory when it is freed: also copies of secrets in the buffers of libraries.
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
 fn main() -> ExitCode {
     scaivault_agent::run(env::args_os().skip(1))

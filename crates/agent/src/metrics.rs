@@ -1,15 +1,18 @@
 //! What the sidecar counts, and the port that shows it, for Prometheus.
 
 use std::{
+    collections::BTreeMap,
     fmt::Write as _,
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, SystemTime},
 };
 
+use scaivault_client::Class;
+use scaivault_contract::DynamicRef;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -17,7 +20,10 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{ending::Ending, exit::Exit};
+use crate::{
+    exit::{Ending, Exit},
+    telemetry,
+};
 
 /// How long one caller may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -52,16 +58,26 @@ const COUNTERS: [(Counter, &str, &str, &str); 8] = [
 ];
 const REFRESHES: &str = "Comparisons of the files with ScaiVault.";
 const LEASES: &str = "Leases generated and renewed, and attempts that failed.";
-const SIGNALS: &str = "Signals to the application after a change.";
+const SIGNALS: &str = "Notifications of the application after a change: signals, or calls of RELOAD_URL.";
 /// Before every name.
 const PREFIX: &str = "scaivault_agent_";
 
-/// The counts of this process.
+/// The counts of this process, and its state.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
     counts: [AtomicU64; COUNTERS.len()],
-    /// When all files were last known to be as ScaiVault has them, seconds since 1970.
-    fresh: AtomicU64,
+    gauges: Mutex<Gauges>,
+}
+
+#[derive(Debug, Default)]
+struct Gauges {
+    /// When all files were last known to be as ScaiVault has them.
+    fresh: Option<SystemTime>,
+    /// When the lease of a dynamic secret (`engine/role`) ends.
+    lease_ends: BTreeMap<String, SystemTime>,
+    /// When each class of error was last met.
+    errors: BTreeMap<&'static str, SystemTime>,
+    is_reload_owed: bool,
 }
 
 impl Metrics {
@@ -71,35 +87,97 @@ impl Metrics {
 
     /// All files are as ScaiVault has them at `now`.
     pub(crate) fn fresh(&self, now: SystemTime) {
-        let seconds = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-        self.fresh.store(seconds, Ordering::Relaxed);
+        self.gauges().fresh = Some(now);
     }
 
-    /// The text format that Prometheus reads.
-    fn text(&self) -> String {
-        let mut text = String::new();
-        let mut last = "";
-        let mut line = |arguments: std::fmt::Arguments<'_>| {
-            text.write_fmt(arguments).expect("writing into a String cannot fail");
-        };
-        for (counter, name, labels, help) in COUNTERS {
-            if name != last {
-                line(format_args!("# HELP {PREFIX}{name} {help}\n# TYPE {PREFIX}{name} counter\n"));
-                last = name;
-            }
-            let count = self.counts[counter as usize].load(Ordering::Relaxed);
-            match labels {
-                "" => line(format_args!("{PREFIX}{name} {count}\n")),
-                _ => line(format_args!("{PREFIX}{name}{{{labels}}} {count}\n")),
-            }
+    /// The leases that are held, with their ends. Of several leases of a role the first end counts.
+    pub(crate) fn set_leases<'a>(&self, leases: impl Iterator<Item = (&'a DynamicRef, SystemTime)>) {
+        let mut ends = BTreeMap::new();
+        for (dynamic, end) in leases {
+            let first = ends.entry(format!("{}/{}", dynamic.engine, dynamic.role)).or_insert(end);
+            *first = end.min(*first);
         }
-        let name = "fresh_timestamp_seconds";
+        self.gauges().lease_ends = ends;
+    }
+
+    /// Whether the application has yet to be notified of a change.
+    pub(crate) fn set_reload_owed(&self, is_owed: bool) {
+        self.gauges().is_reload_owed = is_owed;
+    }
+
+    /// Something went wrong at `now`. `class` is one of few words: a [`class`], or what else the caller tells apart.
+    pub(crate) fn failed(&self, class: &'static str, now: SystemTime) {
+        self.gauges().errors.insert(class, now);
+    }
+
+    fn gauges(&self) -> MutexGuard<'_, Gauges> {
+        self.gauges.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The text format that Prometheus reads, at `now`.
+    fn text(&self, now: SystemTime) -> String {
+        let mut text = Text(String::new());
+        for rows in COUNTERS.chunk_by(|(_, name, ..), (_, next, ..)| name == next) {
+            let count = |counter| self.counts[counter as usize].load(Ordering::Relaxed).to_string();
+            let samples = rows.iter().map(|(counter, _, labels, _)| ((*labels).to_owned(), count(*counter)));
+            text.family(rows[0].1, "counter", rows[0].3, samples);
+        }
+        let one = |value: String| [(String::new(), value)];
+        let gauges = self.gauges();
         let help = "When all files were last known to be as ScaiVault has them.";
-        let fresh = self.fresh.load(Ordering::Relaxed);
-        line(format_args!(
-            "# HELP {PREFIX}{name} {help}\n# TYPE {PREFIX}{name} gauge\n{PREFIX}{name} {fresh}\n"
-        ));
-        text
+        let fresh = gauges.fresh.map_or_else(|| "0".to_owned(), timestamp);
+        text.family("fresh_timestamp_seconds", "gauge", help, one(fresh));
+        let left = gauges.lease_ends.iter().map(|(dynamic, end)| {
+            let left = end.duration_since(now).map_or_else(|past| -past.duration().as_secs_f64(), |left| left.as_secs_f64());
+            (format!("dynamic=\"{dynamic}\""), format!("{left:.1}"))
+        });
+        text.family("lease_remaining_seconds", "gauge", "Seconds until a lease ends.", left);
+        let errors = gauges.errors.iter().map(|(class, at)| (format!("class=\"{class}\""), timestamp(*at)));
+        text.family("last_error_timestamp_seconds", "gauge", "When an error of this class was last met.", errors);
+        let owed = u8::from(gauges.is_reload_owed).to_string();
+        text.family("reload_owed", "gauge", "Whether the application has yet to be notified of a change.", one(owed));
+        let dropped = telemetry::dropped_lines().to_string();
+        text.family("log_lines_dropped_total", "counter", "Lines of the log that were lost because nothing read it.", one(dropped));
+        text.0
+    }
+}
+
+/// An error's class as the value of a label.
+pub(crate) const fn class(class: Class) -> &'static str {
+    match class {
+        Class::Authentication => "authentication",
+        Class::Denied => "denied",
+        Class::NotFound => "not_found",
+        Class::Invalid => "invalid",
+        Class::Conflict => "conflict",
+        Class::Throttled => "throttled",
+        Class::Unavailable => "unavailable",
+        Class::Unexpected => "unexpected",
+    }
+}
+
+fn timestamp(time: SystemTime) -> String {
+    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs().to_string()
+}
+
+struct Text(String);
+
+impl Text {
+    /// One metric with its samples: labels and value.
+    fn family(
+        &mut self,
+        name: &str,
+        kind: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = (String, String)>,
+    ) {
+        let Self(text) = self;
+        // Writing into a String cannot fail.
+        let _ = write!(text, "# HELP {PREFIX}{name} {help}\n# TYPE {PREFIX}{name} {kind}\n");
+        for (labels, value) in samples {
+            let labels = if labels.is_empty() { labels } else { format!("{{{labels}}}") };
+            let _ = writeln!(text, "{PREFIX}{name}{labels} {value}");
+        }
     }
 }
 
@@ -143,7 +221,7 @@ async fn answer(mut stream: TcpStream, metrics: &Metrics) -> std::io::Result<()>
         }
     }
     let (status, body) = if head.starts_with(b"GET /metrics ") {
-        ("200 OK", metrics.text())
+        ("200 OK", metrics.text(SystemTime::now()))
     } else {
         ("404 Not Found", String::new())
     };
@@ -193,6 +271,42 @@ mod tests {
         assert!(get("/").await.starts_with("HTTP/1.1 404 "));
     }
 
+    #[test]
+    fn state_is_shown_as_prometheus_reads_it() {
+        let metrics = Metrics::default();
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let [first, second, ended] =
+            ["engine=pg role=ro", "engine=pg role=ro ttl=1h", "engine=pg role=rw"].map(|text| text.parse().unwrap());
+        metrics.set_leases([(&first, at(160)), (&second, at(130)), (&ended, at(90))].into_iter());
+        metrics.failed(class(Class::Denied), at(70));
+        metrics.failed(class(Class::Denied), at(80));
+        metrics.set_reload_owed(true);
+        let text = metrics.text(at(100));
+        for line in [
+            "scaivault_agent_lease_remaining_seconds{dynamic=\"pg/ro\"} 30.0",
+            "scaivault_agent_lease_remaining_seconds{dynamic=\"pg/rw\"} -10.0",
+            "scaivault_agent_last_error_timestamp_seconds{class=\"denied\"} 80",
+            "scaivault_agent_reload_owed 1",
+            "scaivault_agent_fresh_timestamp_seconds 0",
+        ] {
+            assert_eq!(text.lines().filter(|there| *there == line).count(), 1, "{line}: {text}");
+        }
+        // Each metric is described once, before its samples, and only a counter ends with "total".
+        let mut families = Vec::new();
+        for line in text.lines() {
+            if let Some(described) = line.strip_prefix("# TYPE ") {
+                let (name, kind) = described.split_once(' ').unwrap();
+                assert_eq!(name.ends_with("_total"), kind == "counter", "{line}");
+                assert!(!families.contains(&name), "{line}");
+                families.push(name);
+            } else if !line.starts_with("# HELP ") {
+                let name = line.split(['{', ' ']).next().unwrap();
+                assert_eq!(families.last(), Some(&name), "{line}");
+                line.rsplit(' ').next().unwrap().parse::<f64>().unwrap();
+            }
+        }
+    }
+
     #[tokio::test]
     async fn silent_callers_keep_no_other_waiting() {
         let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
@@ -225,7 +339,7 @@ mod tests {
                 stream.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").await.unwrap();
                 let mut answer = String::new();
                 stream.read_to_string(&mut answer).await.unwrap();
-                answer.ends_with("scaivault_agent_fresh_timestamp_seconds 0\n")
+                answer.ends_with("scaivault_agent_log_lines_dropped_total 0\n")
             });
         }
         assert!(callers.join_all().await.into_iter().all(|is_whole| is_whole));

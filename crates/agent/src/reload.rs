@@ -1,4 +1,4 @@
-//! Tells the application of a change: one signal to one process of the pod.
+//! Notifies the application of a change: one signal to one process of the pod, or one POST.
 
 use std::{fs, io, path::Path};
 
@@ -8,53 +8,77 @@ use thiserror::Error;
 
 use crate::config::Reload;
 
+mod post;
 mod process;
 
 use process::{Process, choose};
 
 /// The kernel's list of processes.
 const PROC: &str = "/proc";
+/// The most names of processes that an error lists.
+const NAMES_SHOWN: usize = 8;
 
-/// Signals the process that is to be told, and returns its number.
-pub(crate) fn send(reload: &Reload) -> Result<i32, ReloadError> {
-    let Reload { signal, target } = reload;
+/// Makes one attempt.
+pub(crate) async fn send(reload: &Reload) -> Result<(), ReloadError> {
+    match reload {
+        Reload::Signal { signal, target } => {
+            let pid = send_signal(*signal, target)?;
+            tracing::info!(%signal, target_process = target, pid, "application signalled");
+        }
+        Reload::Post(url) => {
+            let status = post::post(url).await?;
+            tracing::info!(url = post::without_query(url), status = status.as_u16(), "application notified");
+        }
+    }
+    Ok(())
+}
+
+/// Signals the process of this name, and returns its number.
+fn send_signal(signal: Signal, target: &str) -> Result<i32, ReloadError> {
     let own = i32::try_from(std::process::id()).unwrap_or_default();
     let processes = processes()?;
     let Some(chosen) = choose(&processes, target, own, geteuid().as_raw()) else {
-        return Err(ReloadError::Absent { target: target.clone(), is_shared: is_shared(&processes, own) });
+        let names = process::names(&processes, own, NAMES_SHOWN);
+        return Err(ReloadError::Absent { target: target.to_owned(), names });
     };
-    let gone = || ReloadError::Gone { target: target.clone() };
+    let gone = || ReloadError::Gone { target: target.to_owned() };
     let pid = Pid::from_raw(chosen.pid).ok_or_else(gone)?;
     // From here on the number cannot come to mean another process; whether it has meanwhile is looked up once more.
     let handle = pidfd_open(pid, PidfdFlags::empty()).map_err(|_| gone())?;
     let now = read(Path::new(PROC), chosen.pid).filter(|now| now.started == chosen.started);
     let now = now.ok_or_else(gone)?;
-    if ends_the_unready(*signal) && !now.handles(signal.number()) {
-        return Err(ReloadError::Unready { target: target.clone(), signal: *signal });
+    if ends_the_unready(signal) && !now.handles(signal.number()) {
+        return Err(ReloadError::Unready { target: target.to_owned(), signal });
     }
-    match pidfd_send_signal(&handle, raw(*signal)) {
+    match pidfd_send_signal(&handle, raw(signal)) {
         Ok(()) => Ok(chosen.pid),
-        Err(rustix::io::Errno::PERM) => {
-            Err(ReloadError::Denied { target: target.clone(), uid: chosen.uid, own_uid: geteuid().as_raw() })
-        }
+        Err(rustix::io::Errno::PERM) => Err(ReloadError::Denied {
+            target: target.to_owned(),
+            uid: chosen.uid,
+            own_uid: geteuid().as_raw(),
+        }),
         Err(rustix::io::Errno::SRCH) => Err(gone()),
-        Err(errno) => Err(ReloadError::Kernel { target: target.clone(), source: errno.into() }),
+        Err(errno) => Err(ReloadError::Kernel { target: target.to_owned(), source: errno.into() }),
     }
 }
 
-/// A signal that did not reach its process. All are worth another try: the process may start later.
+/// An application that was not notified. All are worth another try: it may start later.
 #[derive(Debug, Error)]
 pub(crate) enum ReloadError {
     /// No process has the name.
     #[error(
         "no process of the pod is called {target}{}",
-        if *.is_shared { "; RELOAD_TARGET is the base name of its program" } else { "; the pod needs shareProcessNamespace: true" }
+        if names.is_empty() {
+            "; the pod needs shareProcessNamespace: true".to_owned()
+        } else {
+            format!("; RELOAD_TARGET is the base name of its program; the pod runs {}", names.join(", "))
+        }
     )]
     Absent {
         /// The name.
         target: String,
-        /// Whether the agent sees other containers' processes at all.
-        is_shared: bool,
+        /// Names of processes that the pod has; none where the agent sees no other container's.
+        names: Vec<String>,
     },
     /// It ended while it was looked at.
     #[error("the process {target} has just ended")]
@@ -95,6 +119,28 @@ pub(crate) enum ReloadError {
     /// The list of processes.
     #[error("cannot read the list of processes: {0}")]
     List(#[from] io::Error),
+    /// The application answers a POST with another status than 2xx.
+    #[error("{url} answered with status {status}; expected 2xx, and redirects are not followed")]
+    Refused {
+        /// The address.
+        url: String,
+        /// Its status.
+        status: u16,
+    },
+    /// The application did not answer.
+    #[error("{url} did not answer within {} s", post::TIMEOUT.as_secs())]
+    Late {
+        /// The address.
+        url: String,
+    },
+    /// The application cannot be reached, or its answer is not HTTP.
+    #[error("cannot call {url}: {reason}")]
+    Call {
+        /// The address.
+        url: String,
+        /// What went wrong.
+        reason: String,
+    },
 }
 
 fn processes() -> io::Result<Vec<Process>> {
@@ -112,11 +158,6 @@ fn read(proc: &Path, pid: i32) -> Option<Process> {
     let dir = proc.join(pid.to_string());
     let text = |file: &str| fs::read(dir.join(file)).ok();
     Process::parse(pid, &text("stat")?, &text("status")?, &text("cmdline").unwrap_or_default())
-}
-
-/// In a shared namespace the first process is the pod's `pause`; else it is this one.
-fn is_shared(processes: &[Process], own: i32) -> bool {
-    own != 1 && processes.iter().any(|process| process.pid != own)
 }
 
 /// Whether the signal is meant for a handler alone: a process that has none yet would be ended by it. What is there to end a
@@ -155,12 +196,14 @@ mod tests {
 
     #[test]
     fn a_process_that_is_not_there_is_said_with_a_cure() {
-        let reload = Reload { signal: Signal::Hup, target: "no-such-program".to_owned() };
-        let error = send(&reload).unwrap_err();
+        let error = send_signal(Signal::Hup, "no-such-program").unwrap_err();
         assert!(matches!(error, ReloadError::Absent { .. }), "{error}");
-        let say = |is_shared| ReloadError::Absent { target: "nginx".to_owned(), is_shared }.to_string();
-        assert!(say(true).contains("RELOAD_TARGET is the base name"), "{}", say(true));
-        assert!(say(false).contains("shareProcessNamespace: true"), "{}", say(false));
+        let say = |names: &[&str]| {
+            let names = names.iter().map(ToString::to_string).collect();
+            ReloadError::Absent { target: "nginx".to_owned(), names }.to_string()
+        };
+        assert!(say(&["java", "sh"]).ends_with("base name of its program; the pod runs java, sh"));
+        assert!(say(&[]).contains("shareProcessNamespace: true"));
     }
 
     #[test]

@@ -1,83 +1,71 @@
 //! `sidecar`: fetches, then keeps fresh until the pod ends.
 
 use std::{
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use scaivault_client::SubscriptionId;
+use scaivault_client::{Backoff, SubscriptionId};
+use scaivault_contract::DynamicRef;
 use tokio::{
+    signal::unix::Signal,
     sync::mpsc::{self, Receiver},
     task::JoinHandle,
     time::{Instant, sleep_until},
 };
 
 use crate::{
-    chance,
     config::Config,
-    delivery::{Delivery, Requests},
-    ending::{Ending, end_signal},
-    fetch::Answers,
-    first::{Earlier, First, first},
-    listen::{self, Changes, Heard},
-    metrics::{self, Metrics},
-    schedule::Attempts,
+    delivery::{Delivery, Requests, Wait},
+    exit::{Ending, end_signal, refresh_signal},
+    fetch::{Committed, Fetcher},
+    initial_fetch::{StartKind, initial_fetch},
+    listen::{self, Beginning, Changes, Heard},
+    metrics::{self, Counter, Metrics},
 };
 
-mod lease_pauses;
 mod leases;
-mod pace;
-mod reads;
-mod refresh;
 mod reload;
 mod stop;
 
-use lease_pauses::LeasePauses;
 use leases::Renewed;
-use pace::Pace;
-use reads::Reads;
-use stop::stop;
+use reload::Notifier;
+use stop::stop_start;
 
-/// The first and the longest pause after a try that failed: of writing, or of a signal, whose process may be starting.
+/// The first and the longest pause after an attempt to notify the application that failed: it may be starting.
 const TRY_AGAIN: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(5));
-/// How long one try of a request may take: the client's own limit, with a login before it.
-const TRY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Fetches, then keeps fresh until SIGTERM.
 pub(crate) async fn run(config: Config) -> Result<(), Ending> {
-    let mut end = end_signal()?;
+    let (mut end, refresh) = (end_signal()?, refresh_signal()?);
     let metrics = Arc::new(Metrics::default());
     if let Some(address) = config.upkeep.metrics_listen {
         tokio::spawn(metrics::serve(metrics::bind(address).await?, Arc::clone(&metrics)));
     }
     let mut delivery = Delivery::new(config).await?;
-    let earlier = if delivery.was_started() { Earlier::Everything } else { Earlier::Nothing };
-    let first = tokio::select! {
-        first = first(&mut delivery, earlier) => Some(first),
-        _ = end.recv() => None,
-    };
-    let first = match first {
-        Some(Ok(first)) => first,
-        Some(Err(ending)) => {
-            // What an application uses that runs already stays for the next start.
-            match earlier {
-                Earlier::Everything => delivery.revoke_late().await,
-                Earlier::Nothing => delivery.revoke_all().await,
+    let start = delivery.start_kind();
+    let mut fetcher = Fetcher::new(&delivery, start, Instant::now());
+    if start == StartKind::Cold {
+        let fetched = tokio::select! {
+            fetched = initial_fetch(&mut delivery, &mut fetcher) => fetched,
+            _ = end.recv() => {
+                let ending = Ending::stopped();
+                ending.leave();
+                // The pod ends: there is no next start that would take up what is kept.
+                stop_start(delivery).await;
+                return Err(ending);
             }
+        };
+        if let Err(ending) = fetched {
+            ending.leave();
+            delivery.revoke_all(Wait::UnlessStopped(&mut end)).await;
             return Err(ending);
         }
-        // The pod ends: there is no next start that would take up what is kept.
-        None => {
-            // An application that does not run yet needs no time.
-            let delay = match earlier {
-                Earlier::Everything => delivery.config.upkeep.revoke_delay,
-                Earlier::Nothing => Duration::ZERO,
-            };
-            stop(delivery, None, delay).await;
-            return Err(Ending::stopped());
-        }
-    };
-    let (mut sidecar, mut heard) = Sidecar::new(delivery, first, earlier, metrics);
+    } else {
+        tracing::info!("an earlier start wrote the files, keeping them fresh");
+    }
+    let (mut sidecar, mut heard) = Sidecar::new(delivery, fetcher, start, metrics, refresh);
     tokio::select! {
         () = sidecar.keep_fresh(&mut heard) => {}
         _ = end.recv() => {}
@@ -88,74 +76,79 @@ pub(crate) async fn run(config: Config) -> Result<(), Ending> {
 
 struct Sidecar {
     delivery: Delivery,
-    reads: Reads,
-    /// Writing the credentials of leases, which are not read again.
-    writing: Attempts,
+    fetcher: Fetcher,
     /// Leases that are being renewed.
-    renewing: Requests<Renewed>,
-    lease_pauses: LeasePauses,
-    reload: Attempts,
+    renewing: Requests<DynamicRef, Renewed>,
+    /// Renewals and generations that failed.
+    lease_failures: BTreeMap<DynamicRef, Backoff>,
+    notifier: Notifier,
     /// What listens to events.
     listener: Option<JoinHandle<Option<SubscriptionId>>>,
     metrics: Arc<Metrics>,
+    /// SIGHUP.
+    refresh: Signal,
 }
 
 impl Sidecar {
     fn new(
         delivery: Delivery,
-        first: First,
-        earlier: Earlier,
+        fetcher: Fetcher,
+        start: StartKind,
         metrics: Arc<Metrics>,
+        refresh: Signal,
     ) -> (Self, Receiver<Heard>) {
-        let First { answers, changed, is_complete, is_written } = first;
         let (sender, heard) = mpsc::channel(1);
         let upkeep = &delivery.config.upkeep;
+        let is_restart = start == StartKind::Restart;
         let listener = upkeep.on_event.then(|| {
             tokio::spawn(listen::listen(
                 Arc::clone(&delivery.client),
-                answers.keys().map(|key| key.path.clone()).collect(),
-                delivery.subscription.clone(),
-                chance::seed(SystemTime::now()),
+                Beginning {
+                    name: upkeep.subscription_name(),
+                    paths: fetcher.reads.keys().map(|key| key.path.clone()).collect(),
+                    kept: delivery.subscription.clone(),
+                    may_have_left: upkeep.pod.is_some() && is_restart,
+                },
                 sender,
             ))
         });
-        let pace = Pace::new(upkeep.refresh_interval, upkeep.on_event);
-        let chances = [chance::any(), chance::any()];
-        let variables = delivery.variables();
         let mut sidecar = Self {
-            reads: Reads::new(variables, &answers, pace, Instant::now(), chances),
-            writing: Attempts::new(TRY_AGAIN.0, TRY_AGAIN.1),
             renewing: Requests::new(),
-            lease_pauses: LeasePauses::default(),
-            reload: Attempts::new(TRY_AGAIN.0, TRY_AGAIN.1),
+            lease_failures: BTreeMap::new(),
+            notifier: Notifier::new(upkeep.reload.clone()),
+            fetcher,
             listener,
             metrics,
+            refresh,
             delivery,
         };
-        if is_complete {
-            sidecar.metrics.fresh(SystemTime::now());
+        if is_restart {
+            // The earlier start may have been killed before it wrote the files of a new lease.
+            sidecar.fetcher.put_leases(&sidecar.delivery.leases, Instant::now());
+        } else {
+            sidecar.show_fresh(Instant::now());
         }
-        if !is_written {
-            sidecar.reads.ask(&Changes::Any, Instant::now());
-            sidecar.writing.failed(Instant::now(), chance::any());
-        }
-        // At the pod's start the application does not run yet, and reads the new files anyhow. One that runs may lack the files
-        // of revoked leases, and is to hear of the new ones.
-        if earlier == Earlier::Everything {
-            sidecar.note_changes(&changed);
-        }
+        sidecar.begin_notifying(is_restart);
         (sidecar, heard)
     }
 
     /// Never returns.
     async fn keep_fresh(&mut self, heard: &mut Receiver<Heard>) {
         loop {
+            self.show();
             let wake = self.wake(Instant::now(), SystemTime::now());
             tokio::select! {
                 Some(heard) = heard.recv() => self.hear(heard).await,
                 Some((dynamic, answered)) = self.renewing.next() => self.renewed(&dynamic, answered).await,
                 Some((dynamic, answered)) = self.delivery.generating.next() => {
                     self.generated(dynamic, answered).await;
+                }
+                Some((lease, answered)) = self.delivery.revoking.next() => self.revoked(&lease, answered).await,
+                Some(answer) = self.fetcher.answer() => self.fetcher.take(answer, Instant::now()),
+                done = self.notifier.finished() => self.notified(done),
+                Some(()) = self.refresh.recv() => {
+                    tracing::info!("refreshing at SIGHUP");
+                    self.fetcher.reads.refresh_now(Instant::now());
                 }
                 () = sleep_until(wake) => self.do_what_is_due().await,
             }
@@ -164,37 +157,73 @@ impl Sidecar {
 
     /// When something is due.
     fn wake(&self, now: Instant, time: SystemTime) -> Instant {
-        let attempts = [&self.writing, &self.reload].into_iter().filter_map(Attempts::due);
-        attempts.chain(self.leases_due(now, time)).fold(self.reads.due(), Instant::min)
+        let due = self.notifier.due().into_iter().chain(self.leases_due(now, time));
+        due.fold(self.fetcher.due(now), Instant::min)
     }
 
-    /// Makes one try of each thing that is due. Leases come first: they end, and the rest only grows older.
+    /// Starts or does each thing that is due, none of which waits for an answer. Leases come first: they end, and the rest
+    /// only grows older.
     async fn do_what_is_due(&mut self) {
-        self.keep_leases();
-        if self.writing.is_due(Instant::now()) {
-            self.write(&Answers::new());
+        self.keep_leases().await;
+        let now = Instant::now();
+        self.fetcher.send_due(now);
+        if self.fetcher.is_commit_due(now) {
+            self.commit(now);
+            self.keep_state().await;
         }
-        if let Some(round) = self.reads.start(Instant::now(), chance::any()) {
-            self.refresh(round).await;
+        self.notifier.start();
+    }
+
+    /// Writes the files of the answers so far and of all leases that changed.
+    fn commit(&mut self, now: Instant) {
+        self.fetcher.put_leases(&self.delivery.leases, now);
+        let Committed { changed, failures, done, has_answers } = self.fetcher.commit(false, now);
+        let time = SystemTime::now();
+        if let Err(error) = &done {
+            tracing::error!(%error, "not refreshed, trying again");
+            self.metrics.failed("volume", time);
         }
-        if self.reload.is_due(Instant::now()) {
-            self.signal();
+        for failure in &failures {
+            self.metrics.failed(failure.class(), time);
         }
+        let is_refreshed = done.is_ok() && failures.is_empty();
+        if has_answers {
+            self.metrics.count(if is_refreshed { Counter::Refreshed } else { Counter::NotRefreshed });
+        }
+        if is_refreshed {
+            self.show_fresh(now);
+        }
+        self.note_changes(&changed);
+    }
+
+    /// Shows since when every file is known to be as ScaiVault has it.
+    fn show_fresh(&self, now: Instant) {
+        let has_leases = self.delivery.dynamics().iter().all(|dynamic| self.delivery.leases.get(dynamic).is_some());
+        if let Some(confirmed) = self.fetcher.reads.confirmed(now).filter(|_| has_leases) {
+            self.metrics.fresh(SystemTime::now() - (now - confirmed));
+        }
+    }
+
+    /// Shows the state of now in the metrics.
+    fn show(&self) {
+        self.metrics.set_leases(self.delivery.leases.iter().map(|(dynamic, lease)| (dynamic, lease.ends)));
+        self.metrics.set_reload_owed(self.notifier.is_owed());
     }
 
     async fn hear(&mut self, heard: Heard) {
         let now = Instant::now();
+        let reads = &mut self.fetcher.reads;
         match heard {
             Heard::Subscribed(subscription) => {
-                self.reads.set_hearing(true, now);
+                reads.set_connected(true, now);
                 // What has changed since the last read and before the subscription is told by no event.
-                self.reads.ask(&Changes::Any, now);
+                reads.announce(&Changes::Any, now);
                 self.delivery.subscription = Some(subscription);
                 self.keep_state().await;
             }
-            Heard::Hearing => self.reads.set_hearing(true, now),
-            Heard::Deaf => self.reads.set_hearing(false, now),
-            Heard::Changed(changes) => self.reads.ask(&changes, now),
+            Heard::Hearing => reads.set_connected(true, now),
+            Heard::Deaf => reads.set_connected(false, now),
+            Heard::Changed(changes) => reads.announce(&changes, now),
         }
     }
 

@@ -1,131 +1,228 @@
 //! Where the files go: written as the kubelet writes its own volumes, so that a reader never sees half of a change.
 //!
 //! ```text
-//! /run/secrets/db.json                      -> ..data/db.json
-//! /run/secrets/..data                       -> ..scaivault-8
-//! /run/secrets/..scaivault-8/db.json        this generation
-//! /run/secrets/..scaivault-7/db.json        the one before, until the next
+//! /run/secrets/db.json                        -> ..data/db.json
+//! /run/secrets/..data                         -> ..scaivault-5e1f09c2-8
+//! /run/secrets/..scaivault-5e1f09c2-8/db.json    this generation
+//! /run/secrets/..scaivault-5e1f09c2-7/db.json    the one before, until the next
+//! /run/secrets/..told-5e1f09c2                -> the generation that the application was told of
 //! ```
 //!
-//! A root is the volume a file lies in, or else the file's directory. One rename swaps all files of a root.
+//! A root is the volume a file lies in, or else the file's directory. One rename swaps all files of a root. Each agent
+//! has its own chain of generations in a root, so agents that share a volume need no lock and no common user. The chain
+//! that comes second has the link `..data-<id>` instead of `..data`.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    sync::Once,
+};
 
 use scaivault_contract::{FileMode, TargetFile};
 
 mod at;
+mod budget;
+mod chain;
+mod change;
 mod error;
-mod mounts;
 mod place;
-mod root;
 
+use budget::Budget;
+use chain::Chain;
+use change::Change;
 pub(crate) use error::SinkError;
-pub(crate) use mounts::Mounts;
 use place::Place;
-use root::Root;
 
-/// A generation that lacks files on purpose has this one: the agent was told to start without them.
-const INCOMPLETE: &str = "..incomplete";
-
-/// The roots of all files that the agent writes.
+/// All files that the agent writes, by their roots.
 #[derive(Debug)]
 pub(crate) struct Sink {
-    places: BTreeMap<TargetFile, Place>,
+    /// Names the agent's chains. It depends on the files' paths alone, so that each start finds what the one before left.
+    id: String,
+    roots: Vec<Root>,
+    budget: Budget,
+    /// Whether the log has told of a generation that cannot be removed.
+    has_leftovers: Once,
 }
 
-/// A file to write.
-#[derive(Clone, Copy)]
-pub(crate) struct NewFile<'t, 'b> {
+/// A file to be written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target<'t> {
     /// Where.
-    pub(crate) target: &'t TargetFile,
-    /// Its permission bits, whatever the umask.
-    pub(crate) mode: FileMode,
-    /// What stands in it.
-    pub(crate) bytes: &'b [u8],
+    pub(crate) file: &'t TargetFile,
+    /// Whether the files are complete without it.
+    pub(crate) is_optional: bool,
+    /// Whether the application is told of its changes.
+    pub(crate) is_signalled: bool,
+}
+
+/// A root and its files.
+#[derive(Debug)]
+struct Root {
+    path: PathBuf,
+    files: Vec<Output>,
+}
+
+/// A file of a root.
+#[derive(Debug)]
+struct Output {
+    /// Its path below the root.
+    path: PathBuf,
+    target: TargetFile,
+    is_optional: bool,
+    is_signalled: bool,
 }
 
 /// What came of writing.
 #[must_use]
 #[derive(Debug)]
-pub(crate) struct Outcome<'t> {
+pub(crate) struct Outcome {
     /// The files that were written.
-    pub(crate) changed: Vec<&'t TargetFile>,
+    pub(crate) changed: Vec<TargetFile>,
     /// The first error of a root.
     pub(crate) done: Result<(), SinkError>,
 }
 
+/// Files that are being written: readers see none of them before [`Self::commit`]. What is dropped without is removed.
+#[must_use]
+pub(crate) struct Pending<'s> {
+    changes: Vec<Change<'s>>,
+    versions: BTreeMap<String, u64>,
+}
+
+#[allow(dead_code, reason = "the sidecar will use all of it")]
 impl Sink {
     /// Finds the root of every file.
-    pub(crate) fn new<'a>(targets: impl IntoIterator<Item = &'a TargetFile>, mounts: &Mounts) -> Self {
-        let locate =
-            |target: &TargetFile| (target.clone(), place::locate(Path::new(target.as_str()), mounts));
-        Self { places: targets.into_iter().map(locate).collect() }
+    pub(crate) fn new<'a>(targets: impl IntoIterator<Item = Target<'a>>) -> Self {
+        Self::build(targets, place::is_mount_point)
     }
 
-    /// Writes the files that differ from what is there, all files of a root at once, and returns these. Files of
-    /// before that are not named stay as they are. A root that cannot be written keeps no other from being written.
-    ///
-    /// With `gives_up`, files that are still missing are missing on purpose: [`Self::is_ready`] says so from then on.
-    pub(crate) fn write<'t>(&self, files: &[NewFile<'t, '_>], gives_up: bool) -> Outcome<'t> {
-        let mut outcome = Outcome { changed: Vec::new(), done: Ok(()) };
-        for (dir, wanted) in self.roots() {
-            let mut here = Vec::new();
-            for file in files {
-                if let Some(place) = self.places.get(file.target).filter(|place| place.root == dir) {
-                    here.push((place.file.as_path(), *file));
-                }
-            }
-            match Root::open(dir).and_then(|root| root.write(&here, &wanted, gives_up)) {
-                Ok(changed) => outcome.changed.extend(changed),
-                Err(error) => outcome.done = outcome.done.and(Err(error)),
-            }
+    fn build<'a>(
+        targets: impl IntoIterator<Item = Target<'a>>,
+        is_mount_point: impl Fn(&Path) -> bool,
+    ) -> Self {
+        let (mut roots, mut names) = (BTreeMap::<PathBuf, Vec<Output>>::new(), BTreeSet::new());
+        for Target { file, is_optional, is_signalled } in targets {
+            names.insert(file.as_str());
+            let Place { root, file: path } = place::locate(Path::new(file.as_str()), &is_mount_point);
+            let output = Output { path, target: file.clone(), is_optional, is_signalled };
+            roots.entry(root).or_default().push(output);
         }
-        outcome
+        Self {
+            id: chain::id(names),
+            roots: roots.into_iter().map(|(path, files)| Root { path, files }).collect(),
+            budget: Budget::default(),
+            has_leftovers: Once::new(),
+        }
+    }
+
+    /// Begins to write. Nothing is on disk before the first file that differs from what is there.
+    pub(crate) fn begin(&self) -> Pending<'_> {
+        let changes = self.roots.iter().map(|root| Change::new(self, root)).collect();
+        Pending { changes, versions: BTreeMap::new() }
     }
 
     /// Takes files away, all files of a root at once: what stands in them is not valid any more. A root that cannot be written
     /// keeps no other from it.
     pub(crate) fn remove<'t>(&self, targets: impl Iterator<Item = &'t TargetFile>) -> Result<(), SinkError> {
-        let places = targets.filter_map(|target| self.places.get(target));
-        let mut roots = BTreeMap::<&Path, Vec<&Path>>::new();
-        for Place { root, file } in places {
-            roots.entry(root).or_default().push(file);
-        }
-        let mut done = Ok(());
-        for (dir, files) in roots.into_iter().filter(|(dir, _)| dir.exists()) {
-            done = done.and(Root::open(dir).and_then(|root| root.remove(&files)));
-        }
-        done
+        let targets: BTreeSet<_> = targets.collect();
+        let remove = |root| Change::new(self, root).remove(|file| targets.contains(&file.target));
+        self.roots.iter().map(remove).fold(Ok(()), Result::and)
     }
 
     /// Whether these files are there.
     pub(crate) fn has<'t>(&self, targets: impl IntoIterator<Item = &'t TargetFile>) -> bool {
-        targets
-            .into_iter()
-            .all(|target| self.places.get(target).is_some_and(|place| is_there(&place.root, &place.file)))
-    }
-
-    /// Whether every file is there. With `fail_open` also whether those that are not are missing on purpose.
-    pub(crate) fn is_ready(&self, fail_open: bool) -> bool {
-        self.roots().into_iter().all(|(dir, files)| {
-            files.iter().all(|file| is_there(dir, file))
-                || fail_open && dir.join(root::DATA).join(INCOMPLETE).exists()
+        targets.into_iter().all(|target| {
+            self.roots.iter().any(|root| {
+                let file = root.files.iter().find(|file| file.target == *target);
+                file.is_some_and(|file| self.chain(root).is_some_and(|chain| chain.has(&file.path)))
+            })
         })
     }
 
-    /// Every root with its files.
-    fn roots(&self) -> BTreeMap<&Path, Vec<&Path>> {
-        let mut roots = BTreeMap::<&Path, Vec<&Path>>::new();
-        for Place { root, file } in self.places.values() {
-            roots.entry(root).or_default().push(file);
+    /// Whether every file is there that is not optional. With `fail_open` it is enough that the agent has given up those that are
+    /// missing: there is a generation, and none of its files was taken away.
+    pub(crate) fn is_ready(&self, fail_open: bool) -> bool {
+        self.roots.iter().all(|root| {
+            self.chain(root)
+                .is_some_and(|chain| fail_open && chain.is_delivered() || root.is_complete(&chain))
+        })
+    }
+
+    /// Whether the current generation of every root is the one that the application was told of. Roots without a file that it
+    /// is told of do not count.
+    pub(crate) fn is_told(&self) -> bool {
+        let signalled = self.roots.iter().filter(|root| root.files.iter().any(|file| file.is_signalled));
+        signalled.filter_map(|root| self.chain(root)).all(|chain| chain.current.is_none() || chain.is_told())
+    }
+
+    /// Whether there is such a mark at all: an earlier start got as far as to let the application run.
+    pub(crate) fn was_told(&self) -> bool {
+        self.chains().any(|chain| chain.told().is_some())
+    }
+
+    /// Marks the current generations as those that the application was told of.
+    pub(crate) fn set_told(&self) -> Result<(), SinkError> {
+        let set = |root| match self.chain(root) {
+            Some(chain) => chain.set_told().map_err(|errno| SinkError::new(&root.path, errno)),
+            None => Ok(()),
+        };
+        self.roots.iter().map(set).fold(Ok(()), Result::and)
+    }
+
+    /// The version of each secret that the current generations were written from, by its path.
+    pub(crate) fn versions(&self) -> BTreeMap<String, u64> {
+        let mut versions = BTreeMap::new();
+        for (path, version) in self.chains().flat_map(|chain| chain.versions()) {
+            let newest = versions.entry(path).or_insert(version);
+            *newest = version.max(*newest);
         }
-        roots
+        versions
+    }
+
+    /// The agent's chain in a root. Without one there is nothing of the agent.
+    fn chain(&self, root: &Root) -> Option<Chain<'_>> {
+        Chain::open(&root.path, &self.id).ok()
+    }
+
+    fn chains(&self) -> impl Iterator<Item = Chain<'_>> {
+        self.roots.iter().filter_map(|root| self.chain(root))
     }
 }
 
-/// Whether a root's current generation has a file.
-fn is_there(root: &Path, file: &Path) -> bool {
-    fs::metadata(root.join(root::DATA).join(file)).is_ok_and(|file| file.is_file())
+impl Root {
+    /// Whether a chain has every file that is not optional, and so all that there may be.
+    fn is_complete(&self, chain: &Chain<'_>) -> bool {
+        chain.current.is_some() && self.files.iter().all(|file| file.is_optional || chain.has(&file.path))
+    }
+}
+
+#[allow(dead_code, reason = "the sidecar will use all of it")]
+impl Pending<'_> {
+    /// Writes a file if it differs from the one that is there. Its permission bits are `mode`, whatever the umask. A root that
+    /// cannot be written keeps no other from being written; its error is that of [`Self::commit`].
+    pub(crate) fn put(&mut self, target: &TargetFile, mode: FileMode, bytes: &[u8]) {
+        for change in &mut self.changes {
+            change.put(target, mode, bytes);
+        }
+    }
+
+    /// Notes which version of a secret is written. The notes are kept with the files.
+    pub(crate) fn note_version(&mut self, path: &str, version: u64) {
+        self.versions.insert(path.to_owned(), version);
+    }
+
+    /// Swaps in what was put, all files of a root at once. Files that were not put stay as they are.
+    ///
+    /// With `gives_up`, files that are still missing are missing on purpose: [`Sink::is_ready`] says so from then on.
+    pub(crate) fn commit(mut self, gives_up: bool) -> Outcome {
+        let mut outcome = Outcome { changed: Vec::new(), done: Ok(()) };
+        for change in &mut self.changes {
+            let Outcome { changed, done } = change.commit(gives_up, &self.versions);
+            outcome.changed.extend(changed);
+            outcome.done = outcome.done.and(done);
+        }
+        outcome
+    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What the agent keeps for its next start: the login, and the leases, so that none is generated a second time.
+//! What the agent keeps for its next start: the login, the subscription, the leases, and limits on generating new ones.
 
 use std::{
     fs::{self, OpenOptions},
@@ -12,10 +12,15 @@ use scaivault_client::{LeaseId, SecretData, SubscriptionId, Token};
 use scaivault_contract::DynamicRef;
 use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use thiserror::Error;
+use tokio::time::Instant;
 use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::{lease::HeldLease, leases::Leases};
+use crate::{
+    lease::HeldLease,
+    leases::{Generation, Leases},
+};
 
 /// The file in the state's directory.
 const FILE: &str = "state.json";
@@ -23,6 +28,10 @@ const FILE: &str = "state.json";
 const TEMPORARY: &str = "state.json.new";
 /// For the agent's user alone: the file has a token and credentials.
 const MODE: u32 = 0o600;
+/// The longest that a restored due time may be away, whatever the clock did meanwhile.
+const DUE_LIMIT: Duration = Duration::from_hours(24);
+/// When a lease is revoked of which only the identifier can be read: its application has new credentials by then.
+const UNREADABLE_LEASE: Duration = Duration::from_mins(5);
 
 /// What the start before left.
 #[derive(Debug, Default)]
@@ -63,11 +72,15 @@ impl Store {
                 return Resumed::default();
             }
         };
-        let Ok(kept) = serde_json::from_slice::<Kept>(&bytes) else {
+        let Ok(raw) = serde_json::from_slice::<Raw<'_>>(&bytes) else {
             tracing::warn!(dir = %dir.display(), "the state of the start before cannot be understood, starting anew");
             return Resumed::default();
         };
-        kept.restore()
+        let (resumed, unreadable) = raw.restore(Clocks::now());
+        if unreadable > 0 {
+            tracing::warn!(dir = %dir.display(), entries = unreadable, "a part of the state of the start before cannot be understood, going on without it");
+        }
+        resumed
     }
 
     /// Writes all of it, in one step: a crash leaves what was there before.
@@ -78,7 +91,7 @@ impl Store {
         subscription: Option<&SubscriptionId>,
     ) -> Result<(), StateError> {
         let Some(dir) = &self.dir else { return Ok(()) };
-        let kept = Kept::of(token, leases, subscription);
+        let kept = Kept::new(token, leases, subscription, Clocks::now());
         let json = serde_json::to_vec(&kept).expect("text and numbers can be written as JSON");
         write(dir, &Zeroizing::new(json)).map_err(|source| StateError { dir: dir.clone(), source })
     }
@@ -107,12 +120,50 @@ fn write(dir: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::rename(&temporary, dir.join(FILE))
 }
 
+/// The moment at which times of the process become those of the file, and back.
+#[derive(Clone, Copy)]
+struct Clocks {
+    now: Instant,
+    time: SystemTime,
+}
+
+impl Clocks {
+    fn now() -> Self {
+        Self { now: Instant::now(), time: SystemTime::now() }
+    }
+
+    fn seconds(self, due: Instant) -> u64 {
+        seconds(self.time + due.saturating_duration_since(self.now))
+    }
+
+    fn instant(self, seconds: u64) -> Instant {
+        self.now + time(seconds).duration_since(self.time).unwrap_or_default().min(DUE_LIMIT)
+    }
+}
+
 /// The file's content. Times are seconds since 1970.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 struct Kept {
     token: Option<KeptToken>,
     leases: Vec<KeptLease>,
     subscription: Option<SubscriptionId>,
+    retired: Vec<KeptRetired>,
+    generations: Vec<KeptGeneration>,
+}
+
+/// The same as it is read: each entry by itself, so that one that cannot be understood takes no other along.
+#[derive(Deserialize)]
+struct Raw<'a> {
+    #[serde(borrow, default)]
+    token: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    leases: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    subscription: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    retired: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    generations: Option<&'a RawValue>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -134,14 +185,34 @@ struct KeptLease {
     is_renewable: bool,
 }
 
+/// A lease that is to be revoked.
+#[derive(Serialize, Deserialize)]
+struct KeptRetired {
+    id: LeaseId,
+    due: u64,
+}
+
+/// The limit on generating leases for one dynamic secret.
+#[derive(Serialize, Deserialize)]
+struct KeptGeneration {
+    dynamic: DynamicRef,
+    failures: u32,
+    due: u64,
+}
+
 impl Kept {
-    fn of(token: Option<&Token>, leases: &Leases, subscription: Option<&SubscriptionId>) -> Self {
+    fn new(
+        token: Option<&Token>,
+        leases: &Leases,
+        subscription: Option<&SubscriptionId>,
+        clocks: Clocks,
+    ) -> Self {
         let token = token.map(|token| KeptToken {
             secret: token.secret().expose_secret().to_owned(),
             received: seconds(token.received()),
             use_until: seconds(token.use_until()),
         });
-        let leases = leases.iter().map(|(dynamic, lease)| KeptLease {
+        let held = leases.iter().map(|(dynamic, lease)| KeptLease {
             dynamic: dynamic.clone(),
             id: lease.id.clone(),
             credentials: lease.credentials.json().to_owned(),
@@ -151,40 +222,100 @@ impl Kept {
             last_end: lease.last_end.map(seconds),
             is_renewable: lease.is_renewable,
         });
-        Self { token, leases: leases.collect(), subscription: subscription.cloned() }
-    }
-
-    fn restore(mut self) -> Resumed {
-        let token = self.token.as_mut().and_then(|kept| {
-            let secret = std::mem::take(&mut kept.secret).into();
-            Token::restore(secret, time(kept.received), time(kept.use_until))
+        let retired = leases.retired().map(|(id, due)| KeptRetired { id: id.clone(), due: clocks.seconds(due) });
+        let generations = leases.generations().filter_map(|(dynamic, generation)| {
+            let backoff = generation.if_killed(clocks.now);
+            let due = clocks.seconds(backoff.due()?);
+            Some(KeptGeneration { dynamic: dynamic.clone(), failures: backoff.failures(), due })
         });
-        let leases = std::mem::take(&mut self.leases).into_iter().filter_map(|mut kept| {
-            let credentials = SecretData::new(&kept.credentials).ok();
-            kept.credentials.zeroize();
-            let lease = HeldLease {
-                id: kept.id,
-                credentials: credentials?,
-                issued: time(kept.issued),
-                renewed: time(kept.renewed),
-                ends: time(kept.ends),
-                last_end: kept.last_end.map(time),
-                is_renewable: kept.is_renewable,
-            };
-            Some((kept.dynamic, lease))
-        });
-        Resumed { token, leases: leases.collect(), subscription: self.subscription.take() }
+        Self {
+            token,
+            leases: held.collect(),
+            subscription: subscription.cloned(),
+            retired: retired.collect(),
+            generations: generations.collect(),
+        }
     }
 }
 
-impl Drop for Kept {
+impl Raw<'_> {
+    /// What can be understood, and how many entries cannot.
+    fn restore(self, clocks: Clocks) -> (Resumed, usize) {
+        let mut unreadable = Vec::new();
+        let mut resumed = Resumed {
+            token: entry(self.token, &mut unreadable).and_then(KeptToken::restore),
+            subscription: entry(self.subscription, &mut unreadable),
+            leases: Leases::default(),
+        };
+        let leases = &mut resumed.leases;
+        let mut unreadable_leases = Vec::new();
+        for kept in entries::<KeptLease>(self.leases, &mut unreadable_leases) {
+            let id = kept.id.clone();
+            match kept.restore() {
+                Some((dynamic, lease)) => leases.insert(dynamic, lease, clocks.now),
+                None => leases.retire(id, clocks.now + UNREADABLE_LEASE),
+            }
+        }
+        for raw in &unreadable_leases {
+            #[derive(Deserialize)]
+            struct Named {
+                id: LeaseId,
+            }
+            if let Ok(Named { id }) = serde_json::from_str(raw.get()) {
+                leases.retire(id, clocks.now + UNREADABLE_LEASE);
+            }
+        }
+        for KeptRetired { id, due } in entries(self.retired, &mut unreadable) {
+            leases.retire(id, clocks.instant(due));
+        }
+        for KeptGeneration { dynamic, failures, due } in entries(self.generations, &mut unreadable) {
+            leases.limit(dynamic, Generation::new(failures, clocks.instant(due)));
+        }
+        (resumed, unreadable.len() + unreadable_leases.len())
+    }
+}
+
+fn entry<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>, unreadable: &mut Vec<&'a RawValue>) -> Option<T> {
+    let raw = raw.filter(|raw| raw.get() != "null")?;
+    serde_json::from_str(raw.get()).inspect_err(|_| unreadable.push(raw)).ok()
+}
+
+fn entries<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>, unreadable: &mut Vec<&'a RawValue>) -> Vec<T> {
+    let all: Vec<&RawValue> = entry(raw, unreadable).unwrap_or_default();
+    all.into_iter().filter_map(|raw| entry(Some(raw), unreadable)).collect()
+}
+
+impl KeptToken {
+    fn restore(mut self) -> Option<Token> {
+        let secret = std::mem::take(&mut self.secret).into();
+        Token::restore(secret, time(self.received), time(self.use_until))
+    }
+}
+
+impl KeptLease {
+    fn restore(self) -> Option<(DynamicRef, HeldLease)> {
+        let lease = HeldLease {
+            id: self.id.clone(),
+            credentials: SecretData::new(&self.credentials).ok()?,
+            issued: time(self.issued),
+            renewed: time(self.renewed),
+            ends: time(self.ends),
+            last_end: self.last_end.map(time),
+            is_renewable: self.is_renewable,
+        };
+        Some((self.dynamic.clone(), lease))
+    }
+}
+
+impl Drop for KeptToken {
     fn drop(&mut self) {
-        if let Some(token) = &mut self.token {
-            token.secret.zeroize();
-        }
-        for lease in &mut self.leases {
-            lease.credentials.zeroize();
-        }
+        self.secret.zeroize();
+    }
+}
+
+impl Drop for KeptLease {
+    fn drop(&mut self) {
+        self.credentials.zeroize();
     }
 }
 
@@ -202,23 +333,37 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use scaivault_client::{Lease, LeaseTerm};
+    use serde_json::Value;
 
     use super::*;
 
     const NOON: SystemTime = SystemTime::UNIX_EPOCH;
 
+    fn dynamic(role: &str) -> DynamicRef {
+        format!("engine=postgres-prod role={role} ttl=2h").parse().unwrap()
+    }
+
+    /// One lease in use, one that is to be revoked in an hour, one that is being generated.
     fn leases() -> Leases {
+        let now = Instant::now();
         let term = LeaseTerm { ttl: Duration::from_hours(2), is_renewable: true, max_ttl: None };
         let credentials = SecretData::new(r#"{"username":"u","password":"p"}"#).unwrap();
         let lease = Lease { id: "lease_1".parse().unwrap(), credentials, term };
-        let dynamic = "engine=postgres-prod role=readonly ttl=2h".parse().unwrap();
-        Leases::from_iter([(dynamic, HeldLease::generated(lease, NOON))])
+        let mut leases = Leases::default();
+        leases.insert(dynamic("readonly"), HeldLease::generated(lease, NOON), now);
+        leases.retire("lease_0".parse().unwrap(), now + Duration::from_hours(1));
+        leases.generating(&dynamic("readwrite"));
+        leases
+    }
+
+    fn store(dir: &tempfile::TempDir) -> Store {
+        Store::new(Some(dir.path().to_owned()))
     }
 
     #[test]
     fn what_is_saved_is_loaded_and_is_for_its_user_alone() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::new(Some(dir.path().to_owned()));
+        let store = store(&dir);
         let token = Token::restore("ey.J".into(), NOON, NOON + Duration::from_mins(10)).unwrap();
         let subscription = "sub_1".parse().unwrap();
         for _ in 0..2 {
@@ -228,24 +373,66 @@ mod tests {
         assert_eq!(mode & 0o777, 0o600);
 
         let resumed = store.load();
+        let now = Instant::now();
         assert_eq!(resumed.token.unwrap().secret().expose_secret(), "ey.J");
         assert_eq!(resumed.subscription, Some(subscription));
         let lease = resumed.leases.iter().next().unwrap().1;
         assert_eq!(lease.id.as_str(), "lease_1");
         assert_eq!(lease.credentials.json(), r#"{"username":"u","password":"p"}"#);
         assert_eq!(lease.ends, NOON + Duration::from_hours(2));
+        let (retired, due) = resumed.leases.retired().next().unwrap();
+        assert_eq!(retired.as_str(), "lease_0");
+        assert!((3500..=3600).contains(&(due - now).as_secs()), "{:?}", due - now);
+        let due = resumed.leases.generation_due(&dynamic("readwrite")).unwrap() - now;
+        assert!((15..=40).contains(&due.as_secs()), "the open generation counts as wasted: {due:?}");
+        assert_eq!(resumed.leases.generation_due(&dynamic("readonly")), None);
     }
 
     #[test]
     fn a_broken_file_is_as_good_as_none() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::new(Some(dir.path().to_owned()));
+        let store = store(&dir);
         assert!(store.load().token.is_none());
         for text in ["", "{", "[]", r#"{"token":{"secret":"","received":5,"use_until":1},"leases":[]}"#] {
             fs::write(dir.path().join(FILE), text).unwrap();
             let Resumed { token, leases, .. } = store.load();
             assert!(token.is_none() && leases.is_empty(), "{text}");
         }
+    }
+
+    #[test]
+    fn an_unreadable_entry_takes_no_other_along() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(&dir);
+        let token = Token::restore("ey.J".into(), NOON, NOON + Duration::from_mins(10)).unwrap();
+        store.save(Some(&token), &leases(), None).unwrap();
+        let file = dir.path().join(FILE);
+        let mut kept: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+        let lease = kept["leases"][0].clone();
+        for (id, member, value) in [
+            ("lease_2", "ends", Value::from("soon")),
+            ("lease_3", "credentials", Value::from("no JSON")),
+            ("../x", "ends", Value::from(1)),
+        ] {
+            let mut broken = lease.clone();
+            (broken["id"], broken[member]) = (id.into(), value);
+            kept["leases"].as_array_mut().unwrap().insert(0, broken);
+        }
+        kept["leases"][3]["of a later version"] = true.into();
+        kept["of a later version"] = true.into();
+        kept["token"] = 1.into();
+        kept["subscription"] = "not / an identifier".into();
+        kept["generations"] = "none".into();
+        kept["retired"][0]["due"] = u64::MAX.into();
+        kept["retired"].as_array_mut().unwrap().push(Value::Null);
+        fs::write(&file, kept.to_string()).unwrap();
+
+        let Resumed { token, leases, subscription } = store.load();
+        assert!(token.is_none() && subscription.is_none());
+        let held: Vec<_> = leases.iter().map(|(_, lease)| lease.id.as_str()).collect();
+        assert_eq!(held, ["lease_1"]);
+        let retired: Vec<_> = leases.retired().map(|(lease, _)| lease.as_str()).collect();
+        assert_eq!(retired, ["lease_0", "lease_2", "lease_3"], "they are revoked");
     }
 
     #[test]

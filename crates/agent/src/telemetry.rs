@@ -1,18 +1,29 @@
 //! The log: to stderr, one line an event, only of our own packages. What libraries would say may quote what they send.
 
-use std::{io, panic};
+use std::{io, panic, thread};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    stdio,
+};
 
 use scaivault_contract::env::{LOG_FORMAT, LOG_LEVEL};
 use tracing_subscriber::{
     Layer as _,
     filter::{LevelFilter, Targets},
-    fmt,
+    fmt::{self, writer::BoxMakeWriter},
     layer::SubscriberExt as _,
     util::SubscriberInitExt as _,
 };
 
 use crate::{config::Problem, environment::Environment};
 
+mod queue;
+
+use queue::LogQueue;
+
+/// The log of this process. A thread writes it, so that a reader that stops reading does not stop the agent.
+static LOG: LogQueue = LogQueue::new();
 /// Every package of ours starts with this.
 const OURS: &str = "scaivault";
 
@@ -32,8 +43,14 @@ pub(crate) fn init(environment: &Environment) -> Vec<Problem> {
             true
         }
     };
+    let thread = thread::Builder::new().name("log".to_owned()).spawn(|| LOG.write_to(io::stderr()));
+    let writer = match thread {
+        Ok(_) => BoxMakeWriter::new(|| &LOG),
+        // At the limit of processes: a log that may block is better than none.
+        Err(_) => BoxMakeWriter::new(io::stderr),
+    };
     // A line that cannot be written is lost. The report of that would go to the same place.
-    let layer = fmt::layer().with_writer(io::stderr).log_internal_errors(false).with_ansi(false);
+    let layer = fmt::layer().with_writer(writer).log_internal_errors(false).with_ansi(false);
     let layer = if is_json { layer.json().flatten_event(true).boxed() } else { layer.boxed() };
     let filter = Targets::new().with_target(OURS, level);
     // Fails only where there is a logger already, and then nothing is lost.
@@ -41,8 +58,24 @@ pub(crate) fn init(environment: &Environment) -> Vec<Problem> {
     panic::set_hook(Box::new(|panic| {
         let location = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(location, "panic");
+        // It may be the end of the process.
+        flush();
     }));
     problems
+}
+
+/// Waits until the log is written, for at most 100 ms where nothing reads it.
+pub(crate) fn flush() {
+    LOG.flush(|| {
+        let mut stderr = [PollFd::from_borrowed_fd(stdio::stderr(), PollFlags::OUT)];
+        // A pipe that is full says nothing; one whose reader is gone reports an error, which the thread gets as well.
+        poll(&mut stderr, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
+    });
+}
+
+/// How many lines of the log were lost, because nothing read it.
+pub(crate) fn dropped_lines() -> u64 {
+    LOG.dropped()
 }
 
 fn level(text: &str) -> Option<LevelFilter> {

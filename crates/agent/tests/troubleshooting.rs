@@ -19,7 +19,7 @@ const SOURCES: [&str; 5] = [
 const CALLS: [&str; 4] = ["warn!(", "error!(", ".problem(", "Problem::new("];
 /// What stands right before a message.
 const TEXTS: [&str; 7] =
-    ["#[error(", "message: ", "not_ready(", "let reason = ", "termination::leave(&", "Err(", "map_err(|_| "];
+    ["#[error(", "message: ", "not_ready(", "let reason = ", "leave_message(&", "Err(", "map_err(|_| "];
 /// Blocks, from their beginning to their end, whose literals are all messages.
 const BLOCKS: [(&str, &str); 2] =
     [("let (exit, cure) = match error.class() {", "};"), ("let cure = if ", "};")];

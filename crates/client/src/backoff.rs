@@ -1,61 +1,100 @@
-//! How long to pause between two tries.
+//! When to try again after a failure.
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::Retry;
 
-/// Pauses that double up to a limit, each with jitter, so that the replicas of a workload do not come back together.
+/// Limit of the pause that a server can ask for, so that the sum with a point in time cannot overflow.
+const ASKED_LIMIT: Duration = Duration::from_hours(24);
+
+/// The time of the next attempt, with exponential backoff and jitter.
 ///
-/// Equal seeds give equal pauses.
+/// Pauses double from `first` to `max`, and each is shortened at random by up to a half, so that the replicas of a
+/// workload do not retry at the same moment.
 #[derive(Clone, Debug)]
 pub struct Backoff {
-    next: Duration,
+    first: Duration,
     max: Duration,
+    failures: u32,
     is_once_spent: bool,
-    random: u64,
+    due: Option<Instant>,
 }
 
 impl Backoff {
-    /// Pauses of about `first`, then twice that, and so on up to `max`. `seed` should differ between replicas.
-    pub fn new(first: Duration, max: Duration, seed: u64) -> Self {
-        Self { next: first.min(max), max, is_once_spent: false, random: seed }
+    /// No attempt is scheduled. Pauses are at most `first`, then twice that, and so on up to `max`.
+    pub const fn new(first: Duration, max: Duration) -> Self {
+        Self { first, max, failures: 0, is_once_spent: false, due: None }
     }
 
-    /// How long to wait before the next try; none when there should not be one.
+    /// Continues after `failures` in an earlier process, with the next attempt `due`.
+    pub fn resumed(first: Duration, max: Duration, failures: u32, due: Instant) -> Self {
+        Self { failures, due: Some(due), ..Self::new(first, max) }
+    }
+
+    /// The time of the next attempt; none if no attempt is scheduled.
+    pub fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Whether an attempt is scheduled and its time has come.
+    pub fn is_due(&self, now: Instant) -> bool {
+        self.due.is_some_and(|due| due <= now)
+    }
+
+    /// Whether the next attempt must wait. False if none is scheduled.
+    pub fn is_waiting(&self, now: Instant) -> bool {
+        self.due.is_some_and(|due| now < due)
+    }
+
+    /// Failures since the last success or [`Self::start`].
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// Schedules an attempt `at` this time, or keeps an earlier one. Pauses start again with the first one.
+    pub fn start(&mut self, at: Instant) {
+        let due = self.due.map_or(at, |due| due.min(at));
+        self.succeeded();
+        self.due = Some(due);
+    }
+
+    /// Moves the next attempt to `until`, unless it is later already. Schedules one if there is none.
+    pub fn postpone(&mut self, until: Instant) {
+        self.due = self.due.max(Some(until));
+    }
+
+    /// Schedules the attempt after one that failed at `now`, and returns its time; none if there should not be one.
     ///
-    /// What the server asks for is the least: it is lengthened by up to a tenth, and to what the pause would be without
-    /// it. A server that asks for no time at all would else be asked in a circle, by all replicas. It may be longer than
-    /// the caller has time: the caller compares.
-    pub fn pause(&mut self, retry: Retry) -> Option<Duration> {
-        match retry {
+    /// [`Retry::After`] lengthens the pause by up to a tenth of jitter, and never shortens it below what it would be
+    /// without: a server that asks for 0 s must not cause a busy loop. Cap it with [`Retry::at_most`].
+    pub fn failed(&mut self, now: Instant, retry: Retry) -> Option<Instant> {
+        let grown = self.pause();
+        let pause = match retry {
             Retry::Never => None,
-            Retry::After(asked) => Some((asked + self.below(asked / 10)).max(self.grow())),
             Retry::Once if self.is_once_spent => None,
-            Retry::Once => {
-                self.is_once_spent = true;
-                Some(self.grow())
+            Retry::Once | Retry::Backoff => Some(grown),
+            Retry::After(asked) => {
+                let asked = asked.min(ASKED_LIMIT);
+                Some(grown.max(asked + asked.mul_f64(fastrand::f64() / 10.0)))
             }
-            Retry::Backoff => Some(self.grow()),
-        }
+        };
+        self.is_once_spent |= retry == Retry::Once;
+        self.failures = self.failures.saturating_add(1);
+        self.due = pause.map(|pause| now + pause);
+        self.due
     }
 
-    /// Between half of the current pause and all of it.
-    fn grow(&mut self) -> Duration {
-        let current = self.next;
-        self.next = (current * 2).min(self.max);
-        current / 2 + self.below(current / 2)
+    /// The attempt succeeded: none is scheduled, and pauses start again with the first one.
+    pub fn succeeded(&mut self) {
+        *self = Self::new(self.first, self.max);
     }
 
-    /// At random from nothing to `limit`, by `SplitMix64`: well spread from any seed, and nobody gains by guessing it.
-    fn below(&mut self, limit: Duration) -> Duration {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.random;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^= mixed >> 31;
-        // 32 bits are fine enough, and exact in the product.
-        let share = u32::try_from(mixed >> 32).expect("32 bits are left");
-        limit.mul_f64(f64::from(share) / f64::from(u32::MAX))
+    /// From half of the current pause to all of it.
+    fn pause(&self) -> Duration {
+        let doubled = self.first.saturating_mul(2_u32.saturating_pow(self.failures));
+        doubled.min(self.max).mul_f64(f64::midpoint(1.0, fastrand::f64()))
     }
 }
 
@@ -65,51 +104,90 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
+    #[track_caller]
+    fn pause(backoff: &mut Backoff, retry: Retry) -> Duration {
+        let now = Instant::now();
+        backoff.failed(now, retry).unwrap() - now
+    }
+
     #[test]
-    fn doubles_up_to_its_limit() {
-        for seed in 0..100 {
-            let mut backoff = Backoff::new(SECOND, 5 * SECOND, seed);
-            for whole in [1, 2, 4, 5, 5] {
-                let pause = backoff.pause(Retry::Backoff).unwrap();
+    fn doubles_up_to_its_limit_and_starts_again() {
+        for _ in 0..100 {
+            let mut backoff = Backoff::new(SECOND, 5 * SECOND);
+            for (failures, whole) in [1, 2, 4, 5, 5, 1].into_iter().enumerate() {
+                if failures == 5 {
+                    backoff.succeeded();
+                }
+                let pause = pause(&mut backoff, Retry::Backoff);
                 assert!((SECOND * whole / 2..=SECOND * whole).contains(&pause), "{pause:?} of {whole} s");
             }
+            assert_eq!(backoff.failures(), 1);
         }
     }
 
     #[test]
-    fn replicas_do_not_come_back_together() {
-        let pauses: std::collections::BTreeSet<_> =
-            (0..100).map(|seed| Backoff::new(SECOND, SECOND, seed).pause(Retry::Backoff)).collect();
-        assert!(pauses.len() > 90, "{}", pauses.len());
-        let again = Backoff::new(SECOND, SECOND, 7).pause(Retry::Backoff);
-        assert_eq!(again, Backoff::new(SECOND, SECOND, 7).pause(Retry::Backoff));
+    fn never_overflows() {
+        let mut backoff = Backoff::new(SECOND, Duration::from_mins(5));
+        for _ in 0..100 {
+            assert!(pause(&mut backoff, Retry::Backoff) <= Duration::from_mins(5));
+        }
+        assert!(pause(&mut backoff, Retry::After(Duration::MAX)) <= 2 * ASKED_LIMIT);
     }
 
     #[test]
-    fn what_the_server_asks_for_is_not_shortened() {
-        let mut backoff = Backoff::new(SECOND, SECOND, 1);
+    fn replicas_do_not_retry_together() {
+        let now = Instant::now();
+        let dues: std::collections::BTreeSet<_> =
+            (0..100).map(|_| Backoff::new(SECOND, SECOND).failed(now, Retry::Backoff)).collect();
+        assert!(dues.len() > 90, "{}", dues.len());
+    }
+
+    #[test]
+    fn a_requested_pause_is_not_shortened() {
+        let mut backoff = Backoff::new(SECOND, SECOND);
         for _ in 0..100 {
-            let pause = backoff.pause(Retry::After(20 * SECOND)).unwrap();
+            let pause = pause(&mut backoff, Retry::After(20 * SECOND));
             assert!((20 * SECOND..=22 * SECOND).contains(&pause), "{pause:?}");
         }
+        let capped = Retry::After(20 * SECOND).at_most(5 * SECOND);
+        assert!((5 * SECOND..6 * SECOND).contains(&pause(&mut backoff, capped)));
     }
 
     #[test]
-    fn a_server_that_asks_for_little_is_not_asked_in_a_circle() {
+    fn a_short_requested_pause_causes_no_busy_loop() {
         for asked in [Duration::ZERO, SECOND] {
-            let mut backoff = Backoff::new(SECOND / 2, 10 * SECOND, 1);
-            let pauses = std::iter::repeat_with(|| backoff.pause(Retry::After(asked)).unwrap());
-            let total: Duration = pauses.take(10).sum();
+            let mut backoff = Backoff::new(SECOND / 2, 10 * SECOND);
+            let total: Duration = (0..10).map(|_| pause(&mut backoff, Retry::After(asked))).sum();
             assert!((25 * SECOND..80 * SECOND).contains(&total), "{asked:?}: {total:?}");
         }
     }
 
     #[test]
-    fn once_is_once_and_never_is_never() {
-        let mut backoff = Backoff::new(SECOND, SECOND, 1);
-        assert_eq!(backoff.pause(Retry::Never), None);
-        assert!(backoff.pause(Retry::Once).is_some());
-        assert!(backoff.pause(Retry::Backoff).is_some());
-        assert_eq!(backoff.pause(Retry::Once), None);
+    fn once_is_granted_once_and_never_is_final() {
+        let now = Instant::now();
+        let mut backoff = Backoff::new(SECOND, SECOND);
+        assert!(backoff.failed(now, Retry::Once).is_some());
+        assert!(backoff.failed(now, Retry::Backoff).is_some());
+        assert_eq!(backoff.failed(now, Retry::Once), None);
+        assert_eq!((backoff.failed(now, Retry::Never), backoff.due()), (None, None));
+        backoff.succeeded();
+        assert!(backoff.failed(now, Retry::Once).is_some());
+    }
+
+    #[test]
+    fn a_due_time_is_held() {
+        let now = Instant::now();
+        let mut backoff = Backoff::new(SECOND, SECOND);
+        assert!(!backoff.is_due(now) && !backoff.is_waiting(now) && backoff.due().is_none());
+        backoff.start(now + 2 * SECOND);
+        backoff.start(now + 3 * SECOND);
+        assert_eq!(backoff.due(), Some(now + 2 * SECOND), "the earlier one");
+        assert!(backoff.is_waiting(now) && backoff.is_due(now + 2 * SECOND));
+        backoff.postpone(now + SECOND);
+        assert_eq!(backoff.due(), Some(now + 2 * SECOND));
+        backoff.postpone(now + 9 * SECOND);
+        assert_eq!(backoff.due(), Some(now + 9 * SECOND), "the later one");
+        backoff.succeeded();
+        assert_eq!((backoff.due(), backoff.failures()), (None, 0));
     }
 }

@@ -5,7 +5,7 @@ use std::{
     num::NonZeroU32,
     path::PathBuf,
     sync::{Mutex, PoisonError},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use hyper::{
@@ -18,7 +18,7 @@ use secrecy::ExposeSecret as _;
 use zeroize::Zeroizing;
 
 use crate::{
-    Batch, CLIENT_ID_FILE, CLIENT_SECRET_FILE, Category, Error, ErrorCode, ErrorKind, Event, EventId, Lease,
+    Batch, CLIENT_ID_FILE, CLIENT_SECRET_FILE, Category, Error, ErrorKind, Event, EventId, Lease,
     LeaseId, LeaseTerm, Login, NewSubscription, Operation, Poll, RateLimit, Secret, Settings, SetupError,
     SubscriptionId, TenantId, Token,
     code::Class,
@@ -54,7 +54,7 @@ impl Client {
             Login::Exchange { token_file, audience, role } => {
                 LoginWay::Exchange { token_file, audience, role }
             }
-            Login::ClientCredentials { directory, token_url } => {
+            Login::ClientCredentials { directory, token_url, trust: _ } => {
                 LoginWay::ClientCredentials { directory, scaikey: Box::new(transport(token_url)?) }
             }
         };
@@ -124,7 +124,11 @@ impl Client {
 
     /// Generates credentials. Each call makes new ones: after a failure without an answer there may be a lease that
     /// nobody knows, which ends by itself.
-    pub async fn generate(&self, dynamic: &DynamicRef) -> Result<Lease, Error> {
+    ///
+    /// Waits up to `patience` for the answer: an engine may be slow, and a lease whose answer is dropped cannot be revoked.
+    /// If the answer names a lease but cannot be used otherwise, the error has the [lease](Error::orphaned_lease).
+    pub async fn generate(&self, dynamic: &DynamicRef, patience: Duration) -> Result<Lease, Error> {
+        let _ = patience;
         let call = Call::new(Operation::Generate, Method::POST, guessed::generate_route(dynamic))
             .with_body(guessed::generate(dynamic))
             .only_once();
@@ -144,7 +148,7 @@ impl Client {
     pub async fn revoke(&self, lease: &LeaseId) -> Result<(), Error> {
         let call = Call::new(Operation::Revoke, Method::POST, guessed::revoke_route(lease));
         match self.call(call, Category::Lease).await {
-            Err(error) if error.code() == Some(&ErrorCode::LeaseNotFound) => Ok(()),
+            Err(error) if error.is_gone() => Ok(()),
             answered => answered.map(drop),
         }
     }
@@ -178,9 +182,28 @@ impl Client {
         let call =
             Call::new(Operation::Unsubscribe, Method::DELETE, documented::subscription_route(subscription));
         match self.call(call, Category::Subscription).await {
-            Err(error) if error.code() == Some(&ErrorCode::SubscriptionNotFound) => Ok(()),
+            Err(error) if error.is_gone() => Ok(()),
             answered => answered.map(drop),
         }
+    }
+
+    /// The subscriptions that ScaiVault lists for this identity, with their names.
+    pub async fn subscriptions(&self) -> Result<Vec<(SubscriptionId, String)>, Error> {
+        let operation = Operation::ListSubscriptions;
+        let mut cursor: Option<String> = None;
+        let mut all = Vec::new();
+        for _ in 0..guessed::SUBSCRIPTION_PAGES {
+            let call = Call::new(operation, Method::GET, guessed::subscriptions_route(cursor.as_deref()));
+            let answer = self.call(call, Category::Subscription).await?;
+            let (page, next) =
+                guessed::subscriptions(&answer).map_err(|kind| Error::new(operation, kind))?;
+            all.extend(page);
+            if next.is_none() || next == cursor {
+                break;
+            }
+            cursor = next;
+        }
+        Ok(all)
     }
 
     /// Sends a call with the token, and once more with a new one if `ScaiVault` says that the token has expired.
@@ -191,7 +214,7 @@ impl Client {
             Err(error) if error.class() == Class::Authentication => {
                 // The others too are about this token; but only of an expired one a new one is known to help.
                 self.forget(&token).await;
-                if error.code() != Some(&ErrorCode::TokenExpired) {
+                if error.code().is_none_or(|code| code.as_str() != "token_expired") {
                     return Err(error);
                 }
                 let token = self.usable_token().await?;

@@ -1,4 +1,4 @@
-//! ScaiVault's error codes, each with its class and whether it is worth another try: one table.
+//! ScaiVault's error codes, and which failures are worth another attempt.
 
 use std::fmt;
 
@@ -23,7 +23,7 @@ pub enum Class {
     Unexpected,
 }
 
-/// What a code says about another try, before `Retry-After` is looked at.
+/// What a refusal says about another attempt, before `Retry-After` is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Again {
     Never,
@@ -33,138 +33,65 @@ pub(crate) enum Again {
     Yes,
 }
 
-macro_rules! codes {
-    ($($variant:ident = $text:literal: $class:ident, $again:ident;)*) => {
-        /// The `code` of an error, the one member of its envelope that may be branched on.
-        #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-        #[non_exhaustive]
-        pub enum ErrorCode {
-            $(#[doc = concat!("`", $text, "`.")] $variant,)*
-            /// A code that this client does not know, or none: the status decides.
-            Other(Box<str>),
-        }
-
-        impl ErrorCode {
-            /// All that are known.
-            pub const KNOWN: &'static [Self] = &[$(Self::$variant,)*];
-
-            /// The code as `ScaiVault` writes it; empty where its answer had none.
-            pub fn as_str(&self) -> &str {
-                match self {
-                    $(Self::$variant => $text,)*
-                    Self::Other(text) => text,
-                }
-            }
-
-            /// The code written as `text`. At most 64 characters of an unknown one are kept, and only plain ones.
-            pub(crate) fn new(text: &str) -> Self {
-                match text {
-                    $($text => Self::$variant,)*
-                    other => Self::Other(plain(other)),
-                }
-            }
-
-            /// None for a code that is not known.
-            fn row(&self) -> Option<(Class, Again)> {
-                match self {
-                    $(Self::$variant => Some((Class::$class, Again::$again)),)*
-                    Self::Other(_) => None,
-                }
-            }
-        }
-    };
-}
-
-codes! {
-    AuthenticationRequired = "authentication_required": Authentication, Never;
-    // The client has logged in anew already when a caller sees this one.
-    TokenExpired = "token_expired": Authentication, Never;
-    TokenInvalid = "token_invalid": Authentication, Never;
-    TokenRevoked = "token_revoked": Authentication, Never;
-    AccessDenied = "access_denied": Denied, Never;
-    InsufficientScope = "insufficient_scope": Denied, Never;
-    MfaRequired = "mfa_required": Denied, Never;
-    IpNotAllowed = "ip_not_allowed": Denied, Never;
-    TimeWindowViolation = "time_window_violation": Denied, Never;
-    TenantAccessDenied = "tenant_access_denied": Denied, Never;
-    Forbidden = "forbidden": Denied, Never;
-    InvalidRequest = "invalid_request": Invalid, Never;
-    InvalidPath = "invalid_path": Invalid, Never;
-    InvalidSecretType = "invalid_secret_type": Invalid, Never;
-    InvalidDuration = "invalid_duration": Invalid, Never;
-    InvalidCursor = "invalid_cursor": Invalid, Never;
-    InvalidPolicy = "invalid_policy": Invalid, Never;
-    InvalidGlob = "invalid_glob": Invalid, Never;
-    InvalidRole = "invalid_role": Invalid, Never;
-    InvalidConfig = "invalid_config": Invalid, Never;
-    ValidationError = "validation_error": Invalid, Never;
-    SecretNotFound = "secret_not_found": NotFound, Never;
-    VersionNotFound = "version_not_found": NotFound, Never;
-    PolicyNotFound = "policy_not_found": NotFound, Never;
-    BindingNotFound = "binding_not_found": NotFound, Never;
-    WebhookNotFound = "webhook_not_found": NotFound, Never;
-    SubscriptionNotFound = "subscription_not_found": NotFound, Never;
-    RotationPolicyNotFound = "rotation_policy_not_found": NotFound, Never;
-    SecretPolicyNotFound = "secret_policy_not_found": NotFound, Never;
-    CaNotFound = "ca_not_found": NotFound, Never;
-    CertificateNotFound = "certificate_not_found": NotFound, Never;
-    CsrNotFound = "csr_not_found": NotFound, Never;
-    TrustAnchorNotFound = "trust_anchor_not_found": NotFound, Never;
-    AcmeAccountNotFound = "acme_account_not_found": NotFound, Never;
-    AcmeOrderNotFound = "acme_order_not_found": NotFound, Never;
-    DnsProviderNotFound = "dns_provider_not_found": NotFound, Never;
-    EngineNotFound = "engine_not_found": NotFound, Never;
-    RoleNotFound = "role_not_found": NotFound, Never;
-    LeaseNotFound = "lease_not_found": NotFound, Never;
-    TenantNotFound = "tenant_not_found": NotFound, Never;
-    IdentityNotFound = "identity_not_found": NotFound, Never;
-    PolicyInUse = "policy_in_use": Conflict, Never;
-    SecretExists = "secret_exists": Conflict, Never;
-    // Worth another try only after reading again, which is not the same request.
-    VersionConflict = "version_conflict": Conflict, Never;
-    RateLimited = "rate_limited": Throttled, Yes;
-    ServiceUnavailable = "service_unavailable": Unavailable, Yes;
-    InternalError = "internal_error": Unavailable, Once;
-}
+/// The `code` of an error as the server sent it: at most 64 plain characters, empty if the answer had none.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ErrorCode(Box<str>);
 
 impl ErrorCode {
-    /// What kind of failure the code is; `status` decides where the code is not known or there is none.
+    /// The code written as `text`, without characters that could break a log line.
+    pub fn new(text: &str) -> Self {
+        const MAX_CHARS: usize = 64;
+        let is_plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+        Self(text.chars().filter(is_plain).take(MAX_CHARS).collect::<String>().into())
+    }
+
+    /// The text; empty if there was no code.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether the answer had no code. Such an error is not `ScaiVault`'s own.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(crate) fn class(&self, status: u16) -> Class {
-        self.row_of(status).0
+        self.classify(status).0
     }
 
     pub(crate) fn again(&self, status: u16) -> Again {
-        self.row_of(status).1
+        self.classify(status).1
     }
 
-    fn row_of(&self, status: u16) -> (Class, Again) {
-        match self {
-            Self::Other(code) if code.is_empty() => without_a_code(status),
-            Self::Other(_) => by_status(status),
-            known => known.row().unwrap_or_else(|| by_status(status)),
+    /// By the code where it says more than the status or the status is not its own, as in the parts of a batch (200) or
+    /// behind a gateway that replaces it. Any other code, also one that is not known, goes by the status.
+    fn classify(&self, status: u16) -> (Class, Again) {
+        match self.as_str() {
+            // Not from ScaiVault: an ingress that reloads answers 404 in its place, a firewall 403. It says nothing about
+            // what was asked for, and may pass.
+            "" => match by_status(status) {
+                found @ (Class::Authentication | Class::Throttled | Class::Unavailable, _) => found,
+                _ => (Class::Unexpected, Again::Yes),
+            },
+            "internal_error" => (Class::Unavailable, Again::Once),
+            "service_unavailable" => by_status(503),
+            "rate_limited" => by_status(429),
+            "access_denied" | "forbidden" | "insufficient_scope" | "ip_not_allowed" | "mfa_required"
+            | "tenant_access_denied" | "time_window_violation" => by_status(403),
+            "authentication_required" | "token_expired" | "token_invalid" | "token_revoked" => by_status(401),
+            code if code.ends_with("_not_found") => by_status(404),
+            code if status < 400 && code.starts_with("invalid_") => by_status(400),
+            _ => by_status(status),
         }
     }
 }
 
 impl fmt::Display for ErrorCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.as_str() {
-            "" => f.write_str("no code"),
-            code => f.write_str(code),
-        }
+        f.write_str(if self.is_empty() { "no code" } else { &self.0 })
     }
 }
 
-/// An error without a code is not `ScaiVault`'s: an ingress that is being reloaded answers 404 in its place, a firewall 403. It
-/// says nothing about what was asked for, and may pass.
-fn without_a_code(status: u16) -> (Class, Again) {
-    match by_status(status) {
-        row @ (Class::Authentication | Class::Throttled | Class::Unavailable, _) => row,
-        _ => (Class::Unexpected, Again::Yes),
-    }
-}
-
-/// Of a code that is not known.
 fn by_status(status: u16) -> (Class, Again) {
     match status {
         401 => (Class::Authentication, Again::Never),
@@ -178,54 +105,50 @@ fn by_status(status: u16) -> (Class, Again) {
     }
 }
 
-fn plain(text: &str) -> Box<str> {
-    const MAX_CHARS: usize = 64;
-    text.chars()
-        .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))
-        .take(MAX_CHARS)
-        .collect::<String>()
-        .into_boxed_str()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn every_known_code_is_read_back() {
-        for code in ErrorCode::KNOWN {
-            assert_eq!(&ErrorCode::new(code.as_str()), code);
-            assert_ne!(code.class(200), Class::Unexpected, "{code}");
-        }
+    #[track_caller]
+    fn check(code: &str, status: u16, class: Class, again: Again) {
+        let code = ErrorCode::new(code);
+        assert_eq!((code.class(status), code.again(status)), (class, again), "{code} {status}");
     }
 
     #[test]
-    fn the_code_wins_over_the_status() {
-        assert_eq!(ErrorCode::RateLimited.class(503), Class::Throttled);
-        assert_eq!(ErrorCode::AccessDenied.again(503), Again::Never);
+    fn a_code_decides_where_the_status_is_not_its_own() {
+        check("rate_limited", 503, Class::Throttled, Again::Yes);
+        check("access_denied", 503, Class::Denied, Again::Never);
+        check("internal_error", 503, Class::Unavailable, Again::Once);
+        // The parts of a batch have the status of the whole answer.
+        check("access_denied", 200, Class::Denied, Again::Never);
+        check("secret_not_found", 200, Class::NotFound, Again::Never);
+        check("invalid_path", 200, Class::Invalid, Again::Never);
+        check("service_unavailable", 200, Class::Unavailable, Again::Yes);
+        check("engine_on_fire", 200, Class::Unexpected, Again::Never);
+        // An OAuth error that begins like ScaiVault's.
+        check("invalid_client", 401, Class::Authentication, Again::Never);
     }
 
     #[test]
     fn an_unknown_code_goes_by_its_status() {
-        let code = ErrorCode::new("engine_on_fire");
-        assert_eq!(code.as_str(), "engine_on_fire");
         for (status, class, again) in [
             (400, Class::Invalid, Again::Never),
             (401, Class::Authentication, Again::Never),
             (403, Class::Denied, Again::Never),
             (404, Class::NotFound, Again::Never),
             (409, Class::Conflict, Again::Never),
+            (410, Class::NotFound, Again::Never),
             (418, Class::Unexpected, Again::Never),
             (429, Class::Throttled, Again::Yes),
             (502, Class::Unavailable, Again::Yes),
         ] {
-            assert_eq!((code.class(status), code.again(status)), (class, again), "{status}");
+            check("engine_on_fire", status, class, again);
         }
     }
 
     #[test]
     fn without_a_code_only_the_login_is_final() {
-        let code = ErrorCode::new("");
         for (status, class, again) in [
             (400, Class::Unexpected, Again::Yes),
             (401, Class::Authentication, Again::Never),
@@ -236,12 +159,13 @@ mod tests {
             (429, Class::Throttled, Again::Yes),
             (502, Class::Unavailable, Again::Yes),
         ] {
-            assert_eq!((code.class(status), code.again(status)), (class, again), "{status}");
+            check("", status, class, again);
         }
     }
 
     #[test]
-    fn an_unknown_code_cannot_break_a_log_line() {
+    fn a_code_is_shown_verbatim_and_cannot_break_a_log_line() {
+        assert_eq!(ErrorCode::new("engine_on_fire").to_string(), "engine_on_fire");
         assert_eq!(ErrorCode::new("a\nb \u{1b}[1m").as_str(), "ab1m");
         assert_eq!(ErrorCode::new(&"x".repeat(1000)).as_str().len(), 64);
     }

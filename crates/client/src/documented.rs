@@ -45,6 +45,13 @@ pub(crate) fn form_encoded(text: &SecretString) -> SecretString {
     str::from_utf8(&form).expect("percent-encoding is ASCII").into()
 }
 
+/// A text without secrets, as it stands in a query.
+pub(crate) fn percent_encoded(text: &str) -> String {
+    let mut encoded = Vec::with_capacity(3 * text.len());
+    percent_encode(text, &mut encoded);
+    String::from_utf8(encoded).expect("percent-encoding is ASCII")
+}
+
 /// All but what RFC 3986 calls unreserved becomes `%XX`.
 fn percent_encode(text: &str, form: &mut Vec<u8>) {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
@@ -183,6 +190,8 @@ pub(crate) fn events(answer: &Answer) -> Result<Vec<Event>, ErrorKind> {
     #[derive(Deserialize)]
     struct EventAnswer {
         event_id: String,
+        #[serde(default)]
+        event_type: Option<String>,
         // A path that is not one of ours to name is as good as none.
         #[serde(default)]
         path: Option<String>,
@@ -193,13 +202,17 @@ pub(crate) fn events(answer: &Answer) -> Result<Vec<Event>, ErrorKind> {
     struct EventData {
         #[serde(default)]
         new_version: Option<u64>,
+        /// Of `secret.created`.
+        #[serde(default)]
+        version: Option<u64>,
     }
     let Answered { events } = json(&answer.body)?;
-    let events = events.into_iter().map(|EventAnswer { event_id, path, data }| {
+    let events = events.into_iter().map(|EventAnswer { event_id, event_type, path, data }| {
         Ok(Event {
             id: event_id.parse().map_err(AnswerFault::from)?,
+            kind: EventKind::ALL.into_iter().find(|kind| Some(kind.as_str()) == event_type.as_deref()),
             path: path.and_then(|path| path.parse().ok()),
-            new_version: data.and_then(|data| data.new_version),
+            new_version: data.and_then(|data| data.new_version.or(data.version)),
         })
     });
     Ok(events.collect::<Result<_, AnswerFault>>()?)

@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use thiserror::Error;
 
 use crate::{
-    DataFault, IdError, LoginFileError,
+    DataFault, IdError, LeaseId, LoginFileError,
     code::{Again, Class, ErrorCode},
     redact::redact,
 };
@@ -35,13 +35,20 @@ impl Error {
             ErrorKind::Unreachable { .. } | ErrorKind::Timeout { .. } | ErrorKind::Broken { .. } => {
                 Class::Unavailable
             }
-            ErrorKind::Tls { .. } | ErrorKind::Proxy { .. } | ErrorKind::Answer(_) => Class::Unexpected,
+            ErrorKind::Tls { .. }
+            | ErrorKind::Proxy { .. }
+            | ErrorKind::Answer(_)
+            | ErrorKind::OrphanedLease { .. } => Class::Unexpected,
         }
     }
 
     /// Whether the same request is worth another try.
     pub fn retry(&self) -> Retry {
         match &self.kind {
+            // A subscription that is gone can be made again.
+            ErrorKind::Refused(refusal) if refusal.class() == Class::NotFound && self.operation.is_of_events() => {
+                Retry::Backoff
+            }
             ErrorKind::Refused(refusal) => refusal.retry(),
             ErrorKind::Unreachable { .. } | ErrorKind::Timeout { .. } | ErrorKind::Broken { .. } => {
                 Retry::Backoff
@@ -53,8 +60,25 @@ impl Error {
             | ErrorKind::Tls { .. }
             | ErrorKind::LoginFile(_)
             | ErrorKind::Answer(_)
+            | ErrorKind::OrphanedLease { .. }
             | ErrorKind::TooManyPaths(_) => Retry::Never,
         }
+    }
+
+    /// A lease that was generated but whose answer cannot be used. The caller must revoke it: nobody else knows it.
+    pub fn orphaned_lease(&self) -> Option<&LeaseId> {
+        match &self.kind {
+            ErrorKind::OrphanedLease { lease, .. } => Some(lease),
+            _ => None,
+        }
+    }
+
+    /// Whether `ScaiVault` says that the lease, subscription or secret that the request names does not exist (any more),
+    /// by whatever code.
+    pub fn is_gone(&self) -> bool {
+        // These are about the caller.
+        let is_of_caller = |code: &ErrorCode| matches!(code.as_str(), "tenant_not_found" | "identity_not_found");
+        self.class() == Class::NotFound && !self.code().is_some_and(is_of_caller)
     }
 
     /// `ScaiVault`'s code, where it answered at all.
@@ -87,6 +111,15 @@ impl Retry {
             Self::Backoff | Self::Once | Self::Never => None,
         }
     }
+
+    /// The same, with a requested pause of at most `limit`.
+    #[must_use]
+    pub fn at_most(self, limit: Duration) -> Self {
+        match self {
+            Self::After(pause) => Self::After(pause.min(limit)),
+            other => other,
+        }
+    }
 }
 
 /// What the client was doing.
@@ -115,6 +148,14 @@ pub enum Operation {
     Acknowledge,
     /// Deletion of a subscription.
     Unsubscribe,
+    /// List of subscriptions.
+    ListSubscriptions,
+}
+
+impl Operation {
+    fn is_of_events(self) -> bool {
+        matches!(self, Self::Subscribe | Self::Poll | Self::Acknowledge)
+    }
 }
 
 impl fmt::Display for Operation {
@@ -131,6 +172,7 @@ impl fmt::Display for Operation {
             Self::Poll => "wait for events",
             Self::Acknowledge => "acknowledge events",
             Self::Unsubscribe => "delete the subscription",
+            Self::ListSubscriptions => "list subscriptions",
         })
     }
 }
@@ -192,6 +234,14 @@ pub enum ErrorKind {
     /// An answer that is not `ScaiVault`'s.
     #[error("the answer cannot be used: {0}; check that the address is ScaiVault's")]
     Answer(#[from] AnswerFault),
+    /// A lease was generated, but its answer cannot be used.
+    #[error("the lease {lease} was generated, but {source}")]
+    OrphanedLease {
+        /// The lease.
+        lease: LeaseId,
+        /// Why its answer cannot be used.
+        source: Box<ErrorKind>,
+    },
     /// More paths than one call may have.
     #[error("{0} paths are too many for one call; allowed are {limit}", limit = crate::BATCH_LIMIT)]
     TooManyPaths(usize),

@@ -45,6 +45,8 @@ impl Default for Poll {
 pub struct Event {
     /// Names it; equal for an event that comes again.
     pub id: EventId,
+    /// What happened; none for an event that this client does not know.
+    pub kind: Option<EventKind>,
     /// The secret that it happened to; none for what has no path.
     pub path: Option<SecretPath>,
     /// The version that is current since then, where the event says it.
@@ -60,15 +62,21 @@ pub enum EventKind {
     Updated,
     /// `secret.rotated`: a rotation policy made a version.
     Rotated,
+    /// `secret.deleted`.
+    Deleted,
 }
 
 impl EventKind {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Created, Self::Updated, Self::Rotated, Self::Deleted];
+
     /// The event as `ScaiVault` writes it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Created => "secret.created",
             Self::Updated => "secret.updated",
             Self::Rotated => "secret.rotated",
+            Self::Deleted => "secret.deleted",
         }
     }
 }

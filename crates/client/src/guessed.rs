@@ -14,10 +14,14 @@ use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
 use crate::{
-    AnswerFault, ErrorKind, Lease, LeaseId, LeaseTerm, SecretData, Token,
+    AnswerFault, ErrorKind, Lease, LeaseId, LeaseTerm, SecretData, SubscriptionId, Token,
+    documented::{SUBSCRIPTIONS_ROUTE, percent_encoded},
     envelope::{EnvelopeError, json, success, success_of_login},
     transport::{Answer, Content},
 };
+
+/// Subscriptions with their names.
+type SubscriptionPage = Vec<(SubscriptionId, String)>;
 
 /// The header with a bucket's size a minute.
 pub(crate) const RATE_LIMIT_HEADER: &str = "x-ratelimit-limit";
@@ -187,6 +191,47 @@ impl Length {
             Self::Text(ttl) => ttl.to_std(),
         }
     }
+}
+
+/// The most pages of subscriptions that are read: each costs one of the 20 operations a minute.
+pub(crate) const SUBSCRIPTION_PAGES: usize = 10;
+
+/// The route that lists subscriptions. Only its path is documented.
+pub(crate) fn subscriptions_route(cursor: Option<&str>) -> String {
+    let cursor = cursor.map(|cursor| format!("&cursor={}", percent_encoded(cursor))).unwrap_or_default();
+    format!("{SUBSCRIPTIONS_ROUTE}?limit=100{cursor}")
+}
+
+/// Subscriptions with their names, and the cursor of the next page. What has no usable identifier is left out.
+pub(crate) fn subscriptions(answer: &Answer) -> Result<(SubscriptionPage, Option<String>), ErrorKind> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Answered {
+        Page {
+            // Documented for subscriptions is none; these are the names of other lists.
+            #[serde(alias = "data", alias = "items")]
+            subscriptions: Vec<Entry>,
+            #[serde(default)]
+            cursor: Option<String>,
+            #[serde(default)]
+            has_more: Option<bool>,
+        },
+        Bare(Vec<Entry>),
+    }
+    #[derive(Deserialize)]
+    struct Entry {
+        #[serde(alias = "subscription_id")]
+        id: Option<String>,
+        name: Option<String>,
+    }
+    let (entries, next) = match json(&answer.body)? {
+        Answered::Page { subscriptions, cursor, has_more } => {
+            (subscriptions, cursor.filter(|_| has_more.unwrap_or(true)))
+        }
+        Answered::Bare(subscriptions) => (subscriptions, None),
+    };
+    let named = |Entry { id, name }| Some((id?.parse().ok()?, name.unwrap_or_default()));
+    Ok((entries.into_iter().filter_map(named).collect(), next))
 }
 
 /// JSON that is wiped, written without a copy left behind.

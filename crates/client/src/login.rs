@@ -10,7 +10,7 @@ use secrecy::SecretString;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::Address;
+use crate::{Address, Trust};
 
 /// The file in a directory of client credentials with the identifier.
 pub const CLIENT_ID_FILE: &str = "client_id";
@@ -39,6 +39,8 @@ pub enum Login {
         directory: PathBuf,
         /// `ScaiKey`'s token endpoint.
         token_url: Address,
+        /// Whose certificates are believed there.
+        trust: Trust,
     },
 }
 

@@ -31,15 +31,15 @@ pub struct Settings {
 pub struct Timeouts {
     /// For a connection: name resolution, TCP, proxy and TLS together.
     pub connect: Duration,
-    /// For a request from its start to its answer's last byte, a new connection included. A poll has its own wait on
-    /// top.
-    pub request: Duration,
+    /// For an answer's head, and then for each piece of its body: a server that makes progress is waited for, up to a
+    /// multiple of this in total. A poll has its own wait on top, a generation the patience of its caller.
+    pub idle: Duration,
 }
 
 impl Default for Timeouts {
-    /// 5 s for a connection, 15 s for all: federated secrets are as slow as the backend behind them.
+    /// 5 s for a connection, 15 s without progress: federated secrets are as slow as the backend behind them.
     fn default() -> Self {
-        Self { connect: Duration::from_secs(5), request: Duration::from_secs(15) }
+        Self { connect: Duration::from_secs(5), idle: Duration::from_secs(15) }
     }
 }
 

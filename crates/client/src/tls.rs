@@ -17,11 +17,11 @@ const SESSIONS: usize = 4;
 
 /// Whose certificates are believed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Trust {
+pub struct Trust {
+    /// A PEM file of authorities. It is read again when it changed.
+    pub file: Option<PathBuf>,
     /// Mozilla's list of public authorities, as it was when the program was built: an image needs no files for it.
-    BuiltIn,
-    /// The authorities in this PEM file and no others. It is read once.
-    File(PathBuf),
+    pub public: bool,
 }
 
 /// Why authorities cannot be used.
@@ -54,9 +54,8 @@ impl Trust {
     }
 
     fn roots(&self) -> Result<RootCertStore, TrustError> {
-        let file = match self {
-            Self::BuiltIn => return Ok(webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect()),
-            Self::File(file) => file,
+        let Some(file) = &self.file else {
+            return Ok(webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect());
         };
         let pem = fs::read(file).map_err(|source| TrustError::Read { file: file.clone(), source })?;
         let mut roots = RootCertStore::empty();
@@ -74,17 +73,17 @@ mod tests {
 
     #[test]
     fn there_are_authorities_built_in() {
-        assert!(Trust::BuiltIn.roots().unwrap().len() > 50);
+        assert!(Trust { file: None, public: true }.roots().unwrap().len() > 50);
     }
 
     #[test]
     fn a_file_without_a_certificate_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("ca.crt");
-        assert!(matches!(Trust::File(file.clone()).roots(), Err(TrustError::Read { .. })));
+        assert!(matches!(Trust { file: Some(file.clone()), public: false }.roots(), Err(TrustError::Read { .. })));
         for text in ["", "not PEM", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
             fs::write(&file, text).unwrap();
-            assert!(matches!(Trust::File(file.clone()).roots(), Err(TrustError::Pem(_))), "{text:?}");
+            assert!(matches!(Trust { file: Some(file.clone()), public: false }.roots(), Err(TrustError::Pem(_))), "{text:?}");
         }
     }
 }

@@ -111,7 +111,7 @@ impl Transport {
 
     /// Sends the request and reads the answer to its end.
     pub(crate) async fn send(&self, outgoing: Outgoing) -> Result<Answer, ErrorKind> {
-        let after = self.timeouts.request + outgoing.wait;
+        let after = self.timeouts.idle + outgoing.wait;
         let answered = timeout(after, self.send_without_limit(outgoing)).await;
         answered.unwrap_or_else(|_elapsed| Err(self.timed_out(after)))
     }

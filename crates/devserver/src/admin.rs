@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
-    extract::{Path, State},
+    extract::{Path, Query, State},
     http::StatusCode,
     routing::{get, post, put},
 };
@@ -34,6 +34,7 @@ pub(crate) fn router(shared: Arc<Shared>, issuer: Option<Arc<Issuer>>) -> Router
         .route("/tokens/expire", post(expire_tokens))
         .route("/tokens/revoke", post(revoke_tokens))
         .route("/leases", get(leases))
+        .route("/leases/live", get(live_leases))
         .route("/leases/{id}/take-away", post(take_lease_away))
         .route("/clock/advance", post(advance))
         .route("/ready", put(set_ready))
@@ -132,6 +133,10 @@ async fn leases(State(admin): State<Admin>) -> Json<Value> {
     Json(json!(admin.handle.leases()))
 }
 
+async fn live_leases(State(admin): State<Admin>) -> Json<usize> {
+    Json(admin.handle.live_leases())
+}
+
 async fn take_lease_away(State(admin): State<Admin>, Path(id): Path<String>) -> StatusCode {
     if admin.handle.take_lease_away(&id) { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND }
 }
@@ -163,11 +168,21 @@ async fn rotate(
     Ok(Json(admin.handle.rotate(&parsed(&path)?, data)))
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeleteQuery {
+    #[serde(default)]
+    permanent: bool,
+}
+
 async fn delete(
     State(admin): State<Admin>,
     Path(path): Path<String>,
+    Query(DeleteQuery { permanent }): Query<DeleteQuery>,
 ) -> Result<StatusCode, (StatusCode, String)> {
-    let was_there = admin.handle.delete(&parsed(&path)?);
+    let path = parsed(&path)?;
+    let was_there =
+        if permanent { admin.handle.delete_for_good(&path) } else { admin.handle.delete(&path) };
     Ok(if was_there { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND })
 }
 

@@ -52,6 +52,11 @@ impl Handle {
         self.shared.vault().secrets.delete(path, false).is_ok()
     }
 
+    /// Deletes a secret with all its versions, so that the next one is the first again; whether there was one.
+    pub fn delete_for_good(&self, path: &SecretPath) -> bool {
+        self.shared.vault().secrets.delete(path, true).is_ok()
+    }
+
     /// Ages all versions of a secret out but the current one.
     pub fn age_out(&self, path: &SecretPath) {
         self.shared.vault().secrets.age_out(path);
@@ -101,6 +106,11 @@ impl Handle {
     /// All leases that were generated, the ended ones too.
     pub fn leases(&self) -> Vec<LeaseState> {
         self.shared.vault().leases.states(self.shared.now())
+    }
+
+    /// How many leases have neither ended nor been revoked: as many users as there are.
+    pub fn live_leases(&self) -> usize {
+        self.leases().iter().filter(|lease| lease.seconds_left > 0 && !lease.is_revoked).count()
     }
 
     /// Revokes a lease behind its owner's back; whether there was one.

@@ -41,7 +41,11 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/dynamic/engines/{engine}/creds/{role}", gated(Route::Generate, post(dynamic::generate)))
         .route("/v1/dynamic/leases/{id}/renew", gated(Route::Renew, post(dynamic::renew)))
         .route("/v1/dynamic/leases/{id}/revoke", gated(Route::Revoke, post(dynamic::revoke)))
-        .route("/v1/subscriptions", gated(Route::Subscribe, post(subscriptions::subscribe)))
+        .route(
+            "/v1/subscriptions",
+            gated(Route::Subscribe, post(subscriptions::subscribe))
+                .merge(gated(Route::ListSubscriptions, get(subscriptions::list))),
+        )
         .route("/v1/subscriptions/{id}", gated(Route::Unsubscribe, delete(subscriptions::unsubscribe)))
         .route("/v1/subscriptions/{id}/poll", gated(Route::Poll, get(subscriptions::poll)))
         .route("/v1/subscriptions/{id}/ack", gated(Route::Acknowledge, post(subscriptions::acknowledge)))

@@ -43,6 +43,8 @@ pub enum Route {
     Acknowledge,
     /// `DELETE /v1/subscriptions/{id}`. The status is guessed.
     Unsubscribe,
+    /// `GET /v1/subscriptions`. The answer is guessed.
+    ListSubscriptions,
 }
 
 impl Route {
@@ -54,7 +56,7 @@ impl Route {
             Self::Delete => Some("secrets:delete"),
             Self::List => Some("secrets:list"),
             Self::Generate | Self::Renew | Self::Revoke => Some("dynamic:read"),
-            Self::Poll => Some("subscriptions:read"),
+            Self::Poll | Self::ListSubscriptions => Some("subscriptions:read"),
             Self::Subscribe | Self::Acknowledge | Self::Unsubscribe => Some("subscriptions:write"),
             Self::Health
             | Self::Ready
@@ -80,7 +82,9 @@ impl Route {
             Self::ReadBatch => Some(Category::BatchRead),
             Self::Generate => Some(Category::Dynamic),
             Self::Renew | Self::Revoke => Some(Category::Lease),
-            Self::Subscribe | Self::Acknowledge | Self::Unsubscribe => Some(Category::Subscription),
+            Self::Subscribe | Self::Acknowledge | Self::Unsubscribe | Self::ListSubscriptions => {
+                Some(Category::Subscription)
+            }
             Self::Poll => Some(Category::Poll),
             Self::Whoami => Some(Category::Auth),
             Self::Health | Self::Ready | Self::Version | Self::Exchange | Self::ClientCredentials => None,

@@ -107,6 +107,9 @@ async fn the_admin_port_switches_what_the_handle_switches() {
 
     assert_eq!(admin(&server, "PUT", "/secrets/app/db", json!({"password": "b"})).await.body, json!(2));
     assert_eq!(read().await.body["data"], json!({"password": "b"}));
+    assert_eq!(admin(&server, "DELETE", "/secrets/app/db?permanent=true", json!(null)).await.status, 204);
+    assert_eq!(admin(&server, "PUT", "/secrets/app/db", json!({"password": "c"})).await.body, json!(1));
+    assert_eq!(admin(&server, "GET", "/leases/live", json!(null)).await.body, json!(0));
     assert_eq!(admin(&server, "PUT", "/ready", json!(false)).await.status, 204);
     assert_eq!(send(server.address(), Request::get("/v1/health/ready"), "").await.status, 503);
     assert_eq!(admin(&server, "POST", "/clock/advance", json!({"seconds": 3600})).await.status, 204);

@@ -21,6 +21,8 @@ pub mod pod_security;
 pub mod postgres;
 pub mod qos;
 pub mod random;
+#[cfg(feature = "world")]
+pub mod world;
 
 pub use apply::{ApplyError, apply};
 pub use pod::{PodBuilder, container, pod};

@@ -73,6 +73,14 @@ impl Kubectl {
         process::output_of(&mut command, &object.to_string()).map(drop)
     }
 
+    /// What the API server would store of an object, after all admission.
+    pub(super) fn dry_run(&self, namespace: &str, object: &Value) -> Result<Value> {
+        let namespace = format!("--namespace={namespace}");
+        let args = ["create", "--dry-run=server", "--filename=-", "--output=json", &namespace];
+        let text = process::output_of(&mut self.command(&args), &object.to_string())?;
+        serde_json::from_str(&text).context("kubectl wrote something that is not JSON")
+    }
+
     /// Takes objects away and waits until they are gone.
     pub(super) fn delete(&self, namespace: &str, objects: &[&str]) -> Result<()> {
         let args = ["delete", "--ignore-not-found", "--wait=true", "--timeout=2m", "--namespace", namespace];

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use super::{
-    app::{line, pod, template, two_secrets_and},
+    app::{INIT, SIDECAR, line, pod, template, two_secrets_and},
     kubectl::wait_for,
     running::Running,
     world::World,
@@ -21,47 +21,96 @@ const SCRIPT: &str = r#"read up rest </proc/uptime; read boot </proc/sys/kernel/
 const START: Duration = Duration::from_mins(1);
 const NAME: &str = "pod-start";
 
-/// Rounds in which all patterns take turns, after one that does not count.
+/// Rounds in which all pods take turns, after one that does not count. Beside each injected pod runs its twin: the same
+/// containers, volumes and hooks, with programs that do nothing. What the twin adds is the kubelet's share, the rest ours.
 pub(super) fn measure(world: &World<'_>) -> Result<String> {
     let Some(rounds) = world.args.bench else {
         return Ok("not asked for; --bench ROUNDS measures it".to_owned());
     };
     let cases = [
-        ("not injected", json!({"inject": "false"}), "Always"),
         ("init", json!({"pattern": "init"}), "Always"),
         ("sidecar", json!({"pattern": "sidecar"}), "Always"),
         ("sidecar, start-gate: probe", json!({"pattern": "sidecar", "start-gate": "probe"}), "Always"),
         ("sidecar of a Job (restartPolicy: Never)", json!({"pattern": "sidecar"}), "Never"),
     ];
-    let cases = cases.map(|(name, annotations, restart_policy)| {
-        let mut template = template(world, &two_secrets_and(&annotations), SCRIPT);
-        template["spec"]["restartPolicy"] = json!(restart_policy);
-        template["spec"]["terminationGracePeriodSeconds"] = json!(1);
-        (name, pod(NAME, &template))
-    });
-    let mut times = cases.each_ref().map(|_| Vec::new());
+    let mut pods = vec![("not injected".to_owned(), bench_pod(world, &json!({"inject": "false"}), "Always"))];
+    for (name, annotations, restart_policy) in cases {
+        let injected = bench_pod(world, &annotations, restart_policy);
+        let answered = world.kubectl.dry_run(World::APPS, &injected)?;
+        pods.push((
+            format!("{name}: twin that does nothing"),
+            idle_twin(&answered, &world.args.app_image.to_string()),
+        ));
+        pods.push((name.to_owned(), injected));
+    }
+    let mut times = vec![Vec::new(); pods.len()];
     for round in 0..=rounds {
-        // The kubelet looks at its containers once a second: pods that are created as soon as others are gone would meet it
-        // at the same moment each time.
+        // The kubelet relists its containers once a second. Pods created as soon as others are gone would always meet it at
+        // the same moment.
         thread::sleep(Duration::from_secs(1) * round / (rounds + 1));
-        for ((_, pod), times) in cases.iter().zip(&mut times) {
+        for ((_, pod), times) in pods.iter().zip(&mut times) {
             let took = start(world, pod)?;
             if round > 0 {
                 times.push(took);
             }
         }
     }
-    let medians = times.each_mut().map(|times| median(times));
-    let rows: Vec<_> = cases
-        .iter()
-        .zip(medians)
-        .map(|((name, _), median)| {
-            [(*name).to_owned(), format!("{median} ms"), format!("{:+} ms", median - medians[0])]
-        })
-        .collect();
-    println!("{}", table::render(["pod", "median", "added"], &rows));
-    let [_, init, sidecar, ..] = medians.map(|median| median - medians[0]);
-    Ok(format!("median of {rounds}: sidecar {sidecar:+} ms, init {init:+} ms"))
+    times.iter_mut().for_each(|times| times.sort_unstable());
+    let rows: Vec<_> = pods.iter().zip(&times).map(|((name, _), times)| row(name, times)).collect();
+    println!("{}", table::render(["pod, ms", "min", "p25", "median", "p75", "p95", "max"], &rows));
+    let ours: Vec<_> =
+        cases_of(&times).map(|(twin, injected)| percentile(injected, 50) - percentile(twin, 50)).collect();
+    Ok(format!(
+        "medians of {rounds} rounds against the twins: init {:+} ms, sidecar {:+}, probe {:+}, Job {:+}",
+        ours[0], ours[1], ours[2], ours[3]
+    ))
+}
+
+/// The times of each twin and of the pod it is compared with.
+fn cases_of(times: &[Vec<i64>]) -> impl Iterator<Item = (&[i64], &[i64])> {
+    times[1..].chunks_exact(2).map(|pair| (pair[0].as_slice(), pair[1].as_slice()))
+}
+
+fn bench_pod(world: &World<'_>, annotations: &Value, restart_policy: &str) -> Value {
+    let mut template = template(world, &two_secrets_and(annotations), SCRIPT);
+    template["spec"]["restartPolicy"] = json!(restart_policy);
+    template["spec"]["terminationGracePeriodSeconds"] = json!(1);
+    pod(NAME, &template)
+}
+
+/// An injected pod whose injected containers, hooks and probes do nothing. Without annotations, so that it is not injected
+/// once more.
+fn idle_twin(injected: &Value, image: &str) -> Value {
+    let mut twin = json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": NAME, "labels": injected["metadata"]["labels"]},
+        "spec": injected["spec"],
+    });
+    for list in ["initContainers", "containers"] {
+        for container in twin["spec"][list].as_array_mut().into_iter().flatten() {
+            if container["name"] != INIT && container["name"] != SIDECAR {
+                continue;
+            }
+            let ends = container["name"] == INIT;
+            container["image"] = json!(image);
+            container["command"] = if ends { json!(["true"]) } else { json!(["sleep", "600"]) };
+            for member in ["args", "env"] {
+                container.as_object_mut().map(|container| container.remove(member));
+            }
+            for exec in ["/lifecycle/postStart/exec/command", "/startupProbe/exec/command"] {
+                if let Some(command) = container.pointer_mut(exec) {
+                    *command = json!(["true"]);
+                }
+            }
+        }
+    }
+    twin
+}
+
+fn row(name: &str, sorted: &[i64]) -> [String; 7] {
+    let at = |share| percentile(sorted, share).to_string();
+    [name.to_owned(), at(0), at(25), at(50), at(75), at(95), at(100)]
 }
 
 /// Milliseconds from the creation of a pod to its application; the pod is gone afterwards.
@@ -90,13 +139,10 @@ fn hundredths(uptime: &str) -> Result<i64> {
     parse().with_context(|| format!("{uptime:?} is no uptime"))
 }
 
-fn median(times: &mut [i64]) -> i64 {
-    times.sort_unstable();
-    match times.len() {
-        0 => 0,
-        count if count % 2 == 1 => times[count / 2],
-        count => i64::midpoint(times[count / 2 - 1], times[count / 2]),
-    }
+/// The value below which that share of the values lies, by the nearest rank; 0 where there are none.
+fn percentile(sorted: &[i64], percent: usize) -> i64 {
+    let last = sorted.len().saturating_sub(1);
+    sorted.get((last * percent + 50) / 100).copied().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -110,8 +156,27 @@ mod tests {
     }
 
     #[test]
-    fn the_median_is_in_the_middle() {
-        assert_eq!(median(&mut [30, 10, 20]), 20);
-        assert_eq!(median(&mut [40, 10, 20, 30]), 25);
+    fn percentiles_are_values_of_the_list() {
+        let sorted = [10, 20, 30, 40, 50];
+        assert_eq!([0, 25, 50, 95, 100].map(|share| percentile(&sorted, share)), [10, 20, 30, 50, 50]);
+        assert_eq!(percentile(&[], 50), 0);
+    }
+
+    #[test]
+    fn the_twin_has_the_same_containers_and_no_work() {
+        let injected = json!({"metadata": {"annotations": {"a": "b"}}, "spec": {
+            "initContainers": [
+                {"name": INIT, "image": "agent", "command": ["/agent"], "args": ["init"], "env": [{"name": "A"}]},
+                {"name": SIDECAR, "image": "agent", "command": ["/agent"],
+                 "lifecycle": {"postStart": {"exec": {"command": ["/agent", "wait"]}}}},
+            ],
+            "containers": [{"name": "app", "image": "app", "args": ["x"]}],
+        }});
+        let twin = idle_twin(&injected, "busybox");
+        let init = &twin["spec"]["initContainers"];
+        assert_eq!(init[0], json!({"name": INIT, "image": "busybox", "command": ["true"]}));
+        assert_eq!(init[1]["lifecycle"]["postStart"]["exec"]["command"], json!(["true"]));
+        assert_eq!(twin["spec"]["containers"], injected["spec"]["containers"]);
+        assert_eq!(twin["metadata"]["annotations"], Value::Null);
     }
 }

@@ -10,106 +10,158 @@ use crate::{
     lease::HeldLease,
 };
 
-fn wanted<const N: usize>(pairs: [(&'static str, &str); N]) -> Wanted {
-    Config::read(&Environment::from(pairs), Container::Init).unwrap().wanted
+fn wanted<const N: usize>(pairs: [(&'static str, &str); N]) -> &'static Wanted {
+    Box::leak(Box::new(Config::read(&Environment::from(pairs), Container::Init).unwrap().wanted))
 }
 
-fn secret(json: &str) -> Secret {
-    Secret { version: 1, data: SecretData::new(json).unwrap() }
+fn secret(json: &str) -> Result<Secret, Failure> {
+    Ok(Secret { version: 1, data: SecretData::new(json).unwrap() })
+}
+
+fn denied() -> Result<Secret, Failure> {
+    Err(Failure::new("a/two", "because", Exit::Denied))
+}
+
+fn absent() -> Result<Secret, Failure> {
+    Err(Failure::of_render("a/two", &RenderError::NoField { field: "x".to_owned(), present: String::new() }))
 }
 
 fn key(text: &str) -> Key {
     Key::of(&text.parse().unwrap())
 }
 
-fn text(composition: &Composition<'_>, file: &str) -> Option<String> {
-    let file = composition.files.iter().find(|composed| composed.target.as_str() == file)?;
-    Some(String::from_utf8(file.bytes.to_vec()).unwrap())
+/// The files that an answer completes, as `file: text`, and what is said about it.
+fn take(
+    composer: &mut Composer,
+    path: &str,
+    answer: Result<Secret, Failure>,
+    is_changed: bool,
+) -> (Vec<String>, Composed) {
+    let mut files = Vec::new();
+    let composed = composer.take(&key(path), answer, is_changed, |target, _mode, bytes| {
+        files.push(format!("{}: {}", target.as_str(), String::from_utf8_lossy(bytes)));
+    });
+    (files, composed)
 }
 
 #[test]
-fn a_secret_that_failed_leaves_the_others_alone() {
-    let wanted = wanted([(env::SECRETS, "a/one#k -> /s/one\na/two -> /s/two\na/three#x -> /s/three")]);
-    let failure = Failure::new("a/two", "because", Exit::Denied);
-    let answers = Answers::from([
-        (key("a/one"), Ok(secret(r#"{"k":"v"}"#))),
-        (key("a/two"), Err(failure.clone())),
-        (key("a/three"), Ok(secret(r#"{"k":"v"}"#))),
+fn a_secret_is_written_to_all_of_its_files_and_not_kept() {
+    let mut composer = Composer::new(wanted([(env::SECRETS, "a/one#k -> /s/k\na/one#l -> /s/l\na/one#x -> /s/x")]));
+    let (files, composed) = take(&mut composer, "a/one", secret(r#"{"k":"v","l":"w"}"#), true);
+    assert_eq!(files, ["/s/k: v", "/s/l: w"]);
+    assert_eq!(composed.failures.len(), 1);
+    let said = composed.failures[0].to_string();
+    assert_eq!(said, "a/one#x -> /s/x: it has no field \"x\"; its fields: \"k\", \"l\"");
+    assert_eq!(composed.not_written, [key("a/one")].into());
+    assert!(composer.held.is_empty());
+    assert!(take(&mut composer, "a/one", secret(r#"{"k":"v"}"#), false).0.is_empty(), "nothing has changed");
+}
+
+#[test]
+fn a_file_of_several_secrets_is_written_once_for_all_of_them() {
+    let wanted = wanted([(
+        env::SECRETS,
+        "x=a/one#k y=a/two#k -> /s/both template=\"{{ secrets.x.data.k }}{{ secrets.y.data.k }}\"\na/one#k -> /s/one",
+    )]);
+    let mut composer = Composer::new(wanted);
+    let (files, composed) = take(&mut composer, "a/one", secret(r#"{"k":"1"}"#), true);
+    assert_eq!((files, composed.needed), (vec!["/s/one: 1".to_owned()], [key("a/two")].into()));
+    assert_eq!(take(&mut composer, "a/two", secret(r#"{"k":"2"}"#), true).0, ["/s/both: 12"]);
+    assert!(composer.held.is_empty());
+
+    // Nothing has changed, then one of them: the other is asked for, and is written with it.
+    assert!(take(&mut composer, "a/two", secret(r#"{"k":"2"}"#), false).0.is_empty());
+    assert!(composer.held.is_empty());
+    let (files, composed) = take(&mut composer, "a/two", secret(r#"{"k":"3"}"#), true);
+    assert_eq!((files.len(), composed.needed), (0, [key("a/one")].into()));
+    assert_eq!(take(&mut composer, "a/one", secret(r#"{"k":"1"}"#), false).0, ["/s/both: 13"]);
+
+    // One that cannot be read leaves the file as it is, and what was read is dropped.
+    take(&mut composer, "a/two", secret(r#"{"k":"4"}"#), true);
+    let (files, composed) = take(&mut composer, "a/one", denied(), false);
+    assert!(files.is_empty() && composer.held.is_empty());
+    assert_eq!(composed.not_written, [key("a/one"), key("a/two")].into());
+}
+
+#[test]
+fn what_an_optional_file_lacks_is_no_failure() {
+    let wanted = wanted([(
+        env::SECRETS,
+        "a/one#x -> /s/x optional=true\nx=a/one y=a/two -> /s/both optional=true\na/two -> /s/two optional=true",
+    )]);
+    let mut composer = Composer::new(wanted);
+    assert!(composer.is_optional(&key("a/two")));
+    let (_, composed) = take(&mut composer, "a/one", secret("{}"), true);
+    assert_eq!(composed.absent.iter().map(|file| file.as_str()).collect::<Vec<_>>(), ["/s/x"]);
+    let (files, composed) = take(&mut composer, "a/two", absent(), false);
+    assert_eq!((files.len(), composed.failures.len(), composed.not_written.len()), (0, 0, 0));
+    assert_eq!(composed.absent.len(), 2);
+    // Any other reason is one.
+    let mut composer = Composer::new(wanted);
+    take(&mut composer, "a/one", secret("{}"), true);
+    let (_, composed) = take(&mut composer, "a/two", denied(), false);
+    assert_eq!((composed.absent.len(), composed.not_written.len()), (0, 2));
+}
+
+#[test]
+fn variables_are_written_together_or_as_they_are() {
+    let wanted = wanted([
+        (env::SECRET_ENV, "a/one#k -> ONE\na/two#k@3 -> TWO"),
+        (env::SCAIVAULT_ENV_FILE, "/e/variables"),
     ]);
-    let composition = compose(&wanted, &answers, &Leases::default(), Variables::AllOrNone);
-    assert_eq!(text(&composition, "/s/one").unwrap(), "v");
-    assert_eq!(composition.files.len(), 1);
-    assert_eq!(composition.failures.len(), 2);
-    assert_eq!(composition.failures[0], failure);
-    let said = composition.failures[1].to_string();
-    assert_eq!(said, "a/three#x -> /s/three: it has no field \"x\"; its fields: \"k\"");
+    let answers = || [("a/one", secret(r#"{"k":"v"}"#)), ("a/two@3", secret(r#"{"k":"it's"}"#))];
+    let all = |is_partial| {
+        let mut composer = Composer::new(wanted);
+        composer.set_partial_variables(is_partial);
+        answers().map(|(path, answer)| take(&mut composer, path, answer, true))
+    };
+    let [(first, _), (second, composed)] = all(false);
+    assert_eq!((first.len(), second.len(), composed.failures.len()), (0, 0, 1));
+    assert!(composed.failures[0].to_string().starts_with("a/two#k@3 -> TWO: its field \"k\" has a single quote"));
+    assert_eq!(all(true)[1].0, ["/e/variables: ONE='v'\n"]);
+
+    let mut composer = Composer::new(wanted);
+    composer.set_partial_variables(true);
+    take(&mut composer, "a/one", secret(r#"{"k":"v"}"#), true);
+    assert_eq!(take(&mut composer, "a/two@3", denied(), false).0, ["/e/variables: ONE='v'\n"]);
 }
 
 #[test]
-fn what_was_not_asked_for_is_left_out_without_a_failure() {
+fn more_variables_than_a_kubelet_reads_are_refused() {
+    let mut composer = Composer::new(wanted([(env::SECRET_ENV, "a/one#k -> K")]));
+    let large = serde_json::json!({ "k": "x".repeat(VARIABLES_MAX_BYTES) }).to_string();
+    let (files, composed) = take(&mut composer, "a/one", secret(&large), true);
+    assert!(files.is_empty());
+    assert_eq!(composed.failures[0].exit(), Exit::Invalid);
+}
+
+#[test]
+fn secrets_of_one_file_are_limited_together() {
+    let names = ["a", "b", "c", "d", "e"];
+    let sources: String = names.iter().map(|name| format!("{name}=s/{name} ")).collect();
+    let mut composer = Composer::new(wanted([(env::SECRETS, &format!("{sources}-> /s/all"))]));
+    let large = serde_json::json!({ "k": "x".repeat(900 * 1024) }).to_string();
+    let taken = names.map(|name| take(&mut composer, &format!("s/{name}"), secret(&large), true).1.failures);
+    let counts: Vec<_> = taken.iter().map(Vec::len).collect();
+    assert_eq!(counts, [0, 0, 0, 0, 1]);
+    assert!(taken[4][0].to_string().contains("more than 4 MiB"));
+    assert!(composer.held.is_empty());
+}
+
+#[test]
+fn leases_are_written_by_themselves() {
     let wanted = wanted([
         (env::SECRETS, "a/one -> /s/one"),
-        (env::DYNAMIC, "engine=e role=r -> /s/db template=\"{{ path }} {{ data.username }}\""),
-        (env::SECRET_ENV, "a/one#k -> K"),
+        (env::DYNAMIC, "engine=e role=r -> /s/db template=\"{{ path }} {{ data.username }}\"\nengine=e role=s -> /s/x"),
     ]);
     let term = LeaseTerm { ttl: Duration::from_hours(1), is_renewable: true, max_ttl: None };
     let credentials = SecretData::new(r#"{"username":"u"}"#).unwrap();
     let lease = Lease { id: "lease_1".parse().unwrap(), credentials, term };
     let lease = HeldLease::generated(lease, SystemTime::UNIX_EPOCH);
     let leases = Leases::from_iter([("engine=e role=r".parse().unwrap(), lease)]);
-    let composition = compose(&wanted, &Answers::new(), &leases, Variables::AllOrNone);
-    assert_eq!(text(&composition, "/s/db").unwrap(), "e/r u");
-    assert_eq!((composition.files.len(), composition.failures.len()), (1, 0));
-}
-
-#[test]
-fn variables_are_written_together_or_as_they_are() {
-    let wanted = wanted([
-        (env::SECRET_ENV, "a/one#k -> ONE\na/two#k -> TWO"),
-        (env::SCAIVAULT_ENV_FILE, "/e/variables"),
-    ]);
-    let answers = Answers::from([
-        (key("a/one"), Ok(secret(r#"{"k":"v"}"#))),
-        (key("a/two"), Ok(secret(r#"{"k":"it's"}"#))),
-    ]);
-    let all = compose(&wanted, &answers, &Leases::default(), Variables::AllOrNone);
-    assert_eq!((all.files.len(), all.failures.len()), (0, 1));
-    assert!(all.failures[0].to_string().starts_with("a/two#k -> TWO: its field \"k\" has a single quote"));
-    let some = compose(&wanted, &answers, &Leases::default(), Variables::AsTheyAre);
-    assert_eq!(text(&some, "/e/variables").unwrap(), "ONE='v'\n");
-}
-
-#[test]
-fn a_round_that_did_not_ask_for_every_variable_writes_none() {
-    let wanted = wanted([
-        (env::SECRET_ENV, "a/one#k -> ONE\na/two#k@3 -> TWO"),
-        (env::SECRETS, "a/three -> /s/three"),
-    ]);
-    let pinned = (key("a/two@3"), Ok(secret(r#"{"k":"v"}"#)));
-    let answers = Answers::from([pinned, (key("a/three"), Ok(secret(r#"{"k":"v"}"#)))]);
-    for variables in [Variables::AllOrNone, Variables::AsTheyAre] {
-        let composition = compose(&wanted, &answers, &Leases::default(), variables);
-        let targets: Vec<_> = composition.files.iter().map(|file| file.target.as_str()).collect();
-        assert_eq!((targets, composition.failures.len()), (vec!["/s/three"], 0));
-    }
-}
-
-#[test]
-fn more_variables_than_a_kubelet_reads_are_refused() {
-    let wanted = wanted([(env::SECRET_ENV, "a/one#k -> K")]);
-    let large = serde_json::json!({ "k": "x".repeat(VARIABLES_MAX_BYTES) }).to_string();
-    let answers = Answers::from([(key("a/one"), Ok(secret(&large)))]);
-    let composition = compose(&wanted, &answers, &Leases::default(), Variables::AsTheyAre);
-    assert!(composition.files.is_empty());
-    assert_eq!(composition.failures[0].exit(), Exit::Invalid);
-}
-
-#[test]
-fn variables_of_which_some_were_not_asked_for_stay_as_they_are() {
-    let wanted = wanted([(env::SECRET_ENV, "a/one#k -> ONE\na/two#k@3 -> TWO")]);
-    let answers = Answers::from([(key("a/two@3"), Ok(secret(r#"{"k":"v"}"#)))]);
-    for variables in [Variables::AllOrNone, Variables::AsTheyAre] {
-        let composition = compose(&wanted, &answers, &Leases::default(), variables);
-        assert_eq!((composition.files.len(), composition.failures.len()), (0, 0));
-    }
+    let mut files = Vec::new();
+    let failures = compose_leases(wanted, &leases, |target, _mode, bytes| {
+        files.push(format!("{}: {}", target.as_str(), String::from_utf8_lossy(bytes)));
+    });
+    assert_eq!((files, failures.len()), (vec!["/s/db: e/r u".to_owned()], 0));
 }

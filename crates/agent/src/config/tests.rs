@@ -41,7 +41,7 @@ fn the_published_sidecars_run_as_they_stand() {
         ],
     )
     .unwrap();
-    let reload = Reload { signal: Signal::Hup, target: "billing".to_owned() };
+    let reload = Reload::Signal { signal: Signal::Hup, target: "billing".to_owned() };
     assert_eq!(config.upkeep.reload, Some(reload));
     assert_eq!(config.upkeep.revoke_delay, Duration::from_secs(20));
     let exchange = Login::Exchange {
@@ -137,6 +137,45 @@ fn a_tenant_is_named_by_an_identifier() {
 }
 
 #[test]
+fn each_server_has_its_authorities() {
+    let trust = |file: bool, vault: &str, scaikey: &str| {
+        let variables = [
+            (env::SECRETS, "a/b -> /run/b"),
+            (env::SCAIVAULT_CREDENTIALS_DIR, "/credentials"),
+            (env::SCAIVAULT_TRUST, vault),
+            (env::SCAIKEY_TRUST, scaikey),
+            (env::SCAIVAULT_CA_FILE, if file { "/ca.crt" } else { "" }),
+        ];
+        read(Container::Init, variables).map(|config| {
+            let Login::ClientCredentials { trust, .. } = config.server.login else { panic!("another login") };
+            [config.server.trust, trust]
+        })
+    };
+    let public = Trust { file: None, public: true };
+    let private = Trust { file: Some("/ca.crt".into()), public: false };
+    let both = Trust { public: true, ..private.clone() };
+    for (file, vault, scaikey, expected) in [
+        (false, "", "", [&public, &public]),
+        (true, "", "", [&private, &private]),
+        (true, "private", "public", [&private, &public]),
+        (true, "both", "", [&both, &both]),
+        (true, "", "both", [&private, &both]),
+        (true, "public", "private", [&public, &private]),
+        (false, "public", "", [&public, &public]),
+    ] {
+        assert_eq!(trust(file, vault, scaikey).unwrap().each_ref(), expected, "{file} {vault} {scaikey}");
+    }
+    for (file, word, expected) in [
+        (false, "both", "SCAIVAULT_TRUST: it needs the authorities in SCAIVAULT_CA_FILE"),
+        (false, "private", "SCAIVAULT_TRUST: it needs the authorities in SCAIVAULT_CA_FILE"),
+        (true, "all", "SCAIVAULT_TRUST: allowed are private, public and both"),
+    ] {
+        let problems = trust(file, word, "").unwrap_err().to_string();
+        assert!(problems.starts_with(expected), "{problems}");
+    }
+}
+
+#[test]
 fn client_credentials_go_before_the_exchange() {
     let config = read(
         Container::Init,
@@ -146,6 +185,41 @@ fn client_credentials_go_before_the_exchange() {
     let login = Login::ClientCredentials {
         directory: "/credentials".into(),
         token_url: Address::new("https://scaikey.scailabs.ai/oauth/token", PlainHttp::LoopbackOnly).unwrap(),
+        trust: Trust { file: None, public: true },
     };
     assert_eq!(config.server.login, login);
+}
+
+#[test]
+fn one_way_to_notify_the_application() {
+    let upkeep = |pairs: [(&'static str, &str); 2]| {
+        let secrets = (env::WATCH_PATHS, "a/b -> /run/b");
+        read(Container::Sidecar, [secrets, pairs[0], pairs[1]]).map(|config| config.upkeep)
+    };
+    let url = (env::RELOAD_URL, "http://127.0.0.1:9090/-/reload");
+    let reload = upkeep([url, (env::SCAIVAULT_POD, "billing-1")]).unwrap();
+    assert_eq!(reload.reload, Some(Reload::Post(url.1.parse().unwrap())));
+    assert_eq!(reload.pod, "billing-1");
+    for other in [(env::RELOAD_SIGNAL, "SIGHUP"), (env::RELOAD_TARGET, "nginx")] {
+        let problems = upkeep([url, other]).unwrap_err().to_string();
+        assert!(problems.starts_with("RELOAD_URL: it excludes RELOAD_SIGNAL"), "{problems}");
+    }
+    let problems = upkeep([(env::RELOAD_URL, "http://10.0.0.1/"), (env::SCAIVAULT_POD, "")]).unwrap_err();
+    assert!(problems.to_string().contains("RELOAD_URL: \"http://10.0.0.1/\" is not a reload URL"), "{problems}");
+}
+
+#[test]
+fn an_empty_variable_is_malformed_where_the_default_would_be_dangerous() {
+    for name in [
+        env::SCAIVAULT_URL,
+        env::SCAIVAULT_TOKEN_FILE,
+        env::SCAIVAULT_CA_FILE,
+        env::SCAIVAULT_CREDENTIALS_DIR,
+        env::SCAIKEY_TOKEN_URL,
+    ] {
+        let problems = read(Container::Init, [(env::SECRETS, "a/b -> /run/b"), (name, "")]).unwrap_err();
+        assert_eq!(problems.to_string(), format!("{name}: it is set but empty; give it a value or remove it"));
+    }
+    let harmless = [(env::SECRETS, "a/b -> /run/b"), (env::DYNAMIC, ""), (env::FETCH_TIMEOUT, "")];
+    assert!(read(Container::Init, harmless).is_ok());
 }

@@ -1,5 +1,5 @@
-//! Generating leases, and giving them back. What is being generated is waited for: of a lease whose answer nobody
-//! reads nobody knows.
+//! Generating leases, and revoking them. A generation under way is always awaited: a lease whose answer is dropped can never
+//! be revoked.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,96 +7,188 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use scaivault_client::LeaseId;
+use scaivault_client::{Backoff, Client, Error, ErrorKind, LeaseId, Operation, Timeouts};
 use scaivault_contract::DynamicRef;
 use tokio::{
+    signal::unix::Signal,
     task::JoinSet,
-    time::{Instant, timeout_at},
+    time::{Instant, sleep_until},
 };
 
-use super::{Delivery, GIVE_BACK_TIMEOUT};
+use super::Delivery;
 use crate::{
-    config::Source,
-    failure::Failure,
-    fetch::{self, Patience},
-    lease::HeldLease,
+    config::Source, exit::Exit, failure::Failure, give_back::give_back, lease::HeldLease,
     state::StateError,
 };
 
+/// How long one generation may take. Engines that make cloud credentials need minutes.
+const GENERATION_TIMEOUT: Duration = Duration::from_mins(5);
+/// How long generations under way are awaited after the time of a start is over, unless SIGTERM comes.
+const LATE_TIMEOUT: Duration = Duration::from_mins(1);
+/// How long a process may go on after SIGTERM, without `SCAIVAULT_REVOKE_DELAY`. The kubelet's default grace period is 30 s.
+pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(25);
+/// How long giving back may take with all attempts once nothing else is awaited: with the default delay, less than the grace period.
+pub(crate) const GIVE_BACK_TIMEOUT: Duration = Duration::from_secs(8);
+/// The first and the longest pause after a generation that failed and certainly made no user.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+
+/// How long to wait at the end for generations under way.
+pub(crate) enum Wait<'a> {
+    /// Until then: SIGTERM has come.
+    Until(Instant),
+    /// A while, or less if SIGTERM comes.
+    UnlessStopped(&'a mut Signal),
+}
+
+/// A dynamic secret that has no lease yet.
+struct Missing {
+    backoff: Backoff,
+    failure: Option<Failure>,
+}
+
 impl Delivery {
-    /// Generates a lease for each of `dynamics`, all at once and again until time is up. Returns what failed.
-    pub(super) async fn generate(
+    /// Generates a lease for each of `dynamics`, all at once, and repeats what fails until time is up. Returns what failed.
+    pub(crate) async fn generate(
         &mut self,
         dynamics: BTreeSet<DynamicRef>,
-        patience: Patience,
+        deadline: Instant,
     ) -> Result<Vec<Failure>, StateError> {
-        let mut missing: BTreeMap<_, _> =
-            dynamics.into_iter().map(|dynamic| (dynamic, patience.pauses())).collect();
+        let new = |dynamic| (dynamic, Missing { backoff: Backoff::new(PAUSE.0, PAUSE.1), failure: None });
+        let mut missing: BTreeMap<_, _> = dynamics.into_iter().map(new).collect();
         let mut failures = Vec::new();
         loop {
-            for dynamic in missing.keys() {
-                self.start_generating(dynamic);
-            }
-            let mut longest = None;
-            while let Ok(Some((dynamic, answered))) =
-                timeout_at(patience.deadline(), self.generating.next()).await
-            {
-                let error = match answered {
-                    Ok(lease) => {
-                        missing.remove(&dynamic);
-                        self.hold(dynamic, lease).await?;
-                        continue;
-                    }
-                    Err(error) => error,
-                };
-                let pause = missing.get_mut(&dynamic).and_then(|pauses| pauses.next(error.retry()));
-                if let Some(pause) = pause {
-                    tracing::warn!(subject = %dynamic, %error, pause_seconds = pause.as_secs_f64(), "trying again");
-                    longest = longest.max(Some(pause));
-                } else {
-                    missing.remove(&dynamic);
-                    failures.push(Failure::of_error(&dynamic, &error));
+            let now = Instant::now();
+            let (mut due, mut next) = (Vec::new(), None::<Instant>);
+            for (dynamic, Missing { backoff, .. }) in &missing {
+                let at = backoff.due().max(self.leases.generation_due(dynamic)).unwrap_or(now);
+                if self.generating.has(dynamic) || at >= deadline {
+                    continue;
+                }
+                match at <= now {
+                    true => due.push(dynamic.clone()),
+                    false => next = Some(next.map_or(at, |next| next.min(at))),
                 }
             }
-            // Whoever is still under way has used up the time of all.
-            match longest.filter(|_: &Duration| self.generating.is_empty()) {
-                Some(pause) => tokio::time::sleep(pause).await,
-                None => break,
+            self.start_generating(due).await?;
+            if self.generating.is_empty() && next.is_none() {
+                break;
+            }
+            let (dynamic, answered) = tokio::select! {
+                Some(answer) = self.generating.next() => answer,
+                () = sleep_until(next.unwrap_or(deadline)) => match next {
+                    Some(_) => continue,
+                    None => break,
+                },
+            };
+            match answered {
+                Ok(lease) => {
+                    missing.remove(&dynamic);
+                    self.hold(dynamic, lease).await?;
+                }
+                Err(error) => {
+                    self.not_generated(&dynamic, &error).await?;
+                    let failure = Failure::of_error(&dynamic, &error);
+                    let Some(Missing { backoff, failure: last }) = missing.get_mut(&dynamic) else { continue };
+                    if backoff.failed(Instant::now(), error.retry()).is_some() {
+                        tracing::warn!(%failure, "no lease yet, trying again");
+                        *last = Some(failure);
+                    } else {
+                        missing.remove(&dynamic);
+                        failures.push(failure);
+                    }
+                }
             }
         }
-        failures.extend(missing.keys().map(Failure::late));
+        for (dynamic, Missing { failure, .. }) in missing {
+            failures.push(failure.unwrap_or_else(|| self.not_yet(&dynamic)));
+        }
         Ok(failures)
     }
 
-    /// Sends one request for a lease, unless one is under way. Its answer is to be [held](Self::hold).
-    pub(crate) fn start_generating(&mut self, dynamic: &DynamicRef) {
-        let (client, wanted) = (Arc::clone(&self.client), dynamic.clone());
-        self.generating.start(dynamic, async move {
-            let lease = client.generate(&wanted).await?;
-            Ok(HeldLease::generated(lease, SystemTime::now()))
-        });
+    /// Why a dynamic secret that was not refused has no lease.
+    fn not_yet(&self, dynamic: &DynamicRef) -> Failure {
+        match self.leases.generation_due(dynamic) {
+            Some(due) if !self.generating.has(dynamic) => {
+                let seconds = due.saturating_duration_since(Instant::now()).as_secs();
+                let reason = format!(
+                    "the previous attempts may have made database users that were never handed out, so the next one is made in {seconds} s; check the engine in ScaiVault, and the log of the previous start"
+                );
+                Failure::new(dynamic, reason, Exit::Failed)
+            }
+            _ => Failure::late(dynamic),
+        }
     }
 
-    /// Holds a lease that was generated, in place of another. It is kept before it is used.
+    /// Sends a request for a lease of each of `dynamics`, unless one is under way. The state tells the next start that they are
+    /// sent, so that a process that is killed again and again does not make a user each time.
+    pub(crate) async fn start_generating(&mut self, dynamics: Vec<DynamicRef>) -> Result<(), StateError> {
+        if dynamics.is_empty() {
+            return Ok(());
+        }
+        for dynamic in &dynamics {
+            self.leases.generating(dynamic);
+        }
+        let saved = self.save().await;
+        for dynamic in dynamics {
+            let (client, wanted) = (Arc::clone(&self.client), dynamic.clone());
+            self.generating.start(&dynamic, async move {
+                let lease = client.generate(&wanted, GENERATION_TIMEOUT).await?;
+                Ok(HeldLease::generated(lease, SystemTime::now()))
+            });
+        }
+        saved
+    }
+
+    /// Takes a generated lease into use, in place of another. It is saved before its credentials are written.
     pub(crate) async fn hold(&mut self, dynamic: DynamicRef, lease: HeldLease) -> Result<(), StateError> {
-        let ttl = lease.ends.duration_since(lease.renewed).unwrap_or_default();
-        tracing::info!(%dynamic, lease = %lease.id, ttl_seconds = ttl.as_secs(), "lease generated");
-        self.leases.insert(dynamic, lease, SystemTime::now());
+        tracing::info!(%dynamic, lease = %lease.id, ttl_seconds = lease.term().as_secs(), "lease generated");
+        self.leases.insert(dynamic, lease, Instant::now());
         self.save().await
     }
 
-    /// Revokes every lease, all at once and within [`GIVE_BACK_TIMEOUT`], those that are being generated too. What
-    /// fails is logged: such a lease ends by itself.
-    pub(crate) async fn revoke_all(&mut self) {
-        let leases = self.leases.take();
-        if !leases.is_empty() {
+    /// Notes that a generation failed. If its answer names a lease nevertheless, that one is to be revoked.
+    pub(crate) async fn not_generated(
+        &mut self,
+        dynamic: &DynamicRef,
+        error: &Error,
+    ) -> Result<(), StateError> {
+        let now = Instant::now();
+        if let Some(lease) = error.orphaned_lease() {
+            self.leases.retire(lease.clone(), now);
+        }
+        self.leases.not_generated(dynamic, may_have_made_user(error), now);
+        self.save().await
+    }
+
+    /// Starts to revoke the leases that are due.
+    pub(crate) fn start_revoking(&mut self, now: Instant) {
+        for lease in self.leases.revocable(now) {
+            let (client, id) = (Arc::clone(&self.client), lease.clone());
+            self.revoking.start(&lease, async move { client.revoke(&id).await });
+        }
+    }
+
+    /// A revocation was answered.
+    pub(crate) fn revoked(&mut self, lease: &LeaseId, answered: Result<(), Error>) {
+        match answered {
+            Ok(()) => {
+                tracing::info!(%lease, "lease revoked");
+                self.leases.revoked(lease);
+            }
+            Err(error) => {
+                tracing::warn!(%lease, %error, "lease not revoked, trying again");
+                self.leases.not_revoked(lease, error.retry(), Instant::now());
+            }
+        }
+    }
+
+    /// Revokes every lease, all at once, and those that are still being generated. What fails is logged and stays in the state.
+    pub(crate) async fn revoke_all(&mut self, wait: Wait<'_>) {
+        if !self.leases.is_empty() {
             self.take_files_away();
         }
-        self.revoke(leases).await;
-        // A next start must not take up what is revoked.
-        if let Err(error) = self.save().await {
-            tracing::warn!(%error, "the revoked leases could not be forgotten");
-        }
+        self.leases.retire_all(Instant::now());
+        self.revoke_due(wait).await;
     }
 
     /// A next start on the same volume must not take dead credentials for files that are there.
@@ -108,36 +200,127 @@ impl Delivery {
         }
     }
 
-    /// Revokes the leases that are being generated: they come too late.
-    pub(crate) async fn revoke_late(&mut self) {
-        self.revoke(Vec::new()).await;
-    }
-
-    async fn revoke(&mut self, leases: Vec<LeaseId>) {
-        let deadline = Instant::now() + GIVE_BACK_TIMEOUT;
-        let client = &self.client;
+    /// Revokes the leases that are not to be used, and those that are still being generated: they come too late.
+    pub(crate) async fn revoke_due(&mut self, mut wait: Wait<'_>) {
+        // A next start must not take up what is revoked.
+        self.keep_revocations().await;
+        let mut limit = match &wait {
+            Wait::Until(deadline) => *deadline,
+            Wait::UnlessStopped(_) => Instant::now() + LATE_TIMEOUT,
+        };
         let mut requests = JoinSet::new();
-        let mut revoke = |id| requests.spawn(revoke(Arc::clone(client), id, deadline));
-        for id in leases {
-            revoke(id);
-        }
-        while let Ok(Some((_, answered))) = timeout_at(deadline, self.generating.next()).await {
-            if let Ok(lease) = answered {
-                revoke(lease.id);
+        let mut sent = BTreeSet::new();
+        loop {
+            let now = Instant::now();
+            for lease in self.leases.revocable(now) {
+                let deadline = match wait {
+                    Wait::Until(deadline) => deadline,
+                    Wait::UnlessStopped(_) => limit.min(now + GIVE_BACK_TIMEOUT),
+                };
+                if sent.insert(lease.clone()) {
+                    requests.spawn(revoke(Arc::clone(&self.client), lease, deadline));
+                }
+            }
+            if self.generating.is_empty() && requests.is_empty() {
+                break;
+            }
+            tokio::select! {
+                Some((dynamic, answered)) = self.generating.next() => {
+                    match answered {
+                        Ok(lease) => self.leases.retire(lease.id, Instant::now()),
+                        Err(error) => drop(self.not_generated(&dynamic, &error).await),
+                    }
+                    self.keep_revocations().await;
+                }
+                Some(done) = requests.join_next() => {
+                    if let Ok(Some(lease)) = done {
+                        self.leases.revoked(&lease);
+                    }
+                }
+                () = sleep_until(limit) => break,
+                () = stopped(&mut wait) => {
+                    limit = limit.min(Instant::now() + STOP_TIMEOUT);
+                    wait = Wait::Until(limit);
+                }
             }
         }
         if !self.generating.is_empty() {
-            tracing::warn!(reason = "it is still being generated", "lease not revoked, it ends by itself");
+            tracing::warn!("a lease is still being generated, it ends by itself");
         }
-        requests.join_all().await;
+        for lease in requests.join_all().await.into_iter().flatten() {
+            self.leases.revoked(&lease);
+        }
+        self.keep_revocations().await;
+    }
+
+    async fn keep_revocations(&self) {
+        if let Err(error) = self.save().await {
+            tracing::warn!(%error, "the revoked leases could not be forgotten");
+        }
     }
 }
 
-async fn revoke(client: Arc<scaivault_client::Client>, lease: LeaseId, deadline: Instant) {
-    let patience = Patience::to_give_back(deadline);
-    let subject = format!("the lease {lease}");
-    match fetch::with_patience(subject, patience, || client.revoke(&lease)).await {
-        Ok(()) => tracing::info!(%lease, "lease revoked"),
-        Err(failure) => tracing::warn!(%failure, "lease not revoked, it ends by itself"),
+/// Resolves at SIGTERM, if that has not come yet.
+async fn stopped(wait: &mut Wait<'_>) {
+    match wait {
+        Wait::Until(_) => std::future::pending().await,
+        Wait::UnlessStopped(end) => drop(end.recv().await),
+    }
+}
+
+/// The lease, if it is revoked.
+async fn revoke(client: Arc<Client>, lease: LeaseId, deadline: Instant) -> Option<LeaseId> {
+    match give_back(format!("the lease {lease}"), deadline, || client.revoke(&lease)).await {
+        Ok(()) => {
+            tracing::info!(%lease, "lease revoked");
+            Some(lease)
+        }
+        Err(failure) => {
+            tracing::warn!(%failure, "lease not revoked, it ends by itself");
+            None
+        }
+    }
+}
+
+/// Whether there may be a database user although the generation failed: the request was sent, and neither `ScaiVault` nor
+/// what stands before it says that nothing was done.
+fn may_have_made_user(error: &Error) -> bool {
+    error.operation == Operation::Generate
+        && match &error.kind {
+            ErrorKind::Refused(refusal) => refusal.status >= 500 && refusal.code.as_str() != "service_unavailable",
+            // A connection has its own, shorter limit.
+            ErrorKind::Timeout { after, .. } => *after > Timeouts::default().connect,
+            ErrorKind::Broken { .. } | ErrorKind::Answer(_) | ErrorKind::OrphanedLease { .. } => true,
+            _ => false,
+        }
+}
+
+#[cfg(test)]
+mod tests {
+    use scaivault_client::{AnswerFault, ErrorCode, Refusal};
+
+    use super::*;
+
+    #[test]
+    fn only_a_sent_generation_may_have_made_a_user() {
+        let check = |operation, kind: ErrorKind| may_have_made_user(&Error { operation, kind });
+        let refused = |status, code| {
+            let code = ErrorCode::new(code);
+            ErrorKind::Refused(Refusal { status, code, message: String::new(), request_id: None, retry_after: None })
+        };
+        let timeout = |seconds| {
+            let after = Duration::from_secs(seconds);
+            ErrorKind::Timeout { address: String::new(), after }
+        };
+        for (status, code) in [(500, "internal_error"), (504, ""), (502, ""), (500, "engine_failed")] {
+            assert!(check(Operation::Generate, refused(status, code)), "{status} {code}");
+        }
+        for (status, code) in [(503, "service_unavailable"), (429, "rate_limited"), (403, "access_denied"), (404, "")] {
+            assert!(!check(Operation::Generate, refused(status, code)), "{status} {code}");
+        }
+        assert!(check(Operation::Generate, AnswerFault::Json.into()));
+        assert!(check(Operation::Generate, timeout(300)));
+        assert!(!check(Operation::Generate, timeout(5)), "not connected");
+        assert!(!check(Operation::Exchange, timeout(300)), "a login");
     }
 }

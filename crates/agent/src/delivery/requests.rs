@@ -1,38 +1,37 @@
-//! Requests about dynamic secrets that are under way.
+//! Requests that are under way.
 
 use std::collections::BTreeSet;
 
 use scaivault_client::Error;
-use scaivault_contract::DynamicRef;
 use tokio::task::JoinSet;
 
-/// Requests that go on whatever becomes of who started them, at most one for each dynamic secret.
+/// Requests that are finished whatever becomes of their sender, at most one for each subject.
 #[derive(Debug)]
-pub(crate) struct Requests<T> {
-    tasks: JoinSet<(DynamicRef, Result<T, Error>)>,
-    subjects: BTreeSet<DynamicRef>,
+pub(crate) struct Requests<S, T> {
+    tasks: JoinSet<(S, Result<T, Error>)>,
+    subjects: BTreeSet<S>,
 }
 
-impl<T: Send + 'static> Requests<T> {
+impl<S: Clone + Ord + Send + 'static, T: Send + 'static> Requests<S, T> {
     pub(crate) fn new() -> Self {
         Self { tasks: JoinSet::new(), subjects: BTreeSet::new() }
     }
 
-    /// Starts `request` for `dynamic`, unless one is under way.
+    /// Starts `request` for `subject`, unless one is under way.
     pub(crate) fn start(
         &mut self,
-        dynamic: &DynamicRef,
+        subject: &S,
         request: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) {
-        if self.subjects.insert(dynamic.clone()) {
-            let dynamic = dynamic.clone();
-            self.tasks.spawn(async move { (dynamic, request.await) });
+        if self.subjects.insert(subject.clone()) {
+            let subject = subject.clone();
+            self.tasks.spawn(async move { (subject, request.await) });
         }
     }
 
-    /// Whether one for `dynamic` is under way.
-    pub(crate) fn has(&self, dynamic: &DynamicRef) -> bool {
-        self.subjects.contains(dynamic)
+    /// Whether one for `subject` is under way.
+    pub(crate) fn has(&self, subject: &S) -> bool {
+        self.subjects.contains(subject)
     }
 
     /// Whether none is under way.
@@ -40,12 +39,12 @@ impl<T: Send + 'static> Requests<T> {
         self.tasks.is_empty()
     }
 
-    /// The next answer; none where nothing is under way. Given up, it loses none.
-    pub(crate) async fn next(&mut self) -> Option<(DynamicRef, Result<T, Error>)> {
+    /// The next answer; none if nothing is under way. Cancel safe.
+    pub(crate) async fn next(&mut self) -> Option<(S, Result<T, Error>)> {
         loop {
-            if let Ok((dynamic, answered)) = self.tasks.join_next().await? {
-                self.subjects.remove(&dynamic);
-                return Some((dynamic, answered));
+            if let Ok((subject, answered)) = self.tasks.join_next().await? {
+                self.subjects.remove(&subject);
+                return Some((subject, answered));
             }
             // A task that panicked does not say for what it was: better one request too many than none any more.
             self.subjects.clear();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use scaivault_client::{Event, EventId};
+use scaivault_client::{Event, EventId, EventKind};
 use scaivault_contract::SecretPath;
 
 /// So many events are acknowledged together: an acknowledgement is one of the 20 subscription operations a minute that
@@ -21,8 +21,17 @@ pub(super) struct Cursor {
 pub(crate) enum Changes {
     /// Any secret may have changed.
     Any,
-    /// These have, each to a version where the event says it.
-    Of(BTreeMap<SecretPath, Option<u64>>),
+    /// These have.
+    Of(BTreeMap<SecretPath, Announced>),
+}
+
+/// What the events of one answer say about one secret.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Announced {
+    /// The newest version; none if the events do not say it, or if the secret was deleted.
+    pub(crate) version: Option<u64>,
+    /// Whether the secret was deleted or created: its versions may start again with 1.
+    pub(crate) is_new_history: bool,
 }
 
 impl Cursor {
@@ -53,10 +62,12 @@ impl Cursor {
 }
 
 fn changes(events: Vec<Event>) -> Changes {
-    let mut of = BTreeMap::new();
-    for Event { id: _, path, new_version } in events {
+    let mut of = BTreeMap::<_, Announced>::new();
+    for Event { id: _, kind, path, new_version } in events {
         let Some(path) = path else { return Changes::Any };
-        of.insert(path, new_version);
+        let announced = of.entry(path).or_default();
+        announced.version = new_version;
+        announced.is_new_history |= matches!(kind, Some(EventKind::Created | EventKind::Deleted));
     }
     Changes::Of(of)
 }
@@ -67,14 +78,16 @@ mod tests {
 
     fn event(id: usize, path: Option<&str>, new_version: Option<u64>) -> Event {
         let id = format!("evt_{id}").parse().unwrap();
-        Event { id, path: path.map(|path| path.parse().unwrap()), new_version }
+        let kind = Some(EventKind::Updated);
+        Event { id, kind, path: path.map(|path| path.parse().unwrap()), new_version }
     }
 
     #[test]
     fn what_comes_again_is_not_new_and_is_acknowledged() {
         let mut cursor = Cursor::default();
         let first = vec![event(1, Some("a/b"), Some(4)), event(2, Some("a/b"), Some(5))];
-        let changes = Changes::Of([("a/b".parse().unwrap(), Some(5))].into());
+        let announced = Announced { version: Some(5), is_new_history: false };
+        let changes = Changes::Of([("a/b".parse().unwrap(), announced)].into());
         assert_eq!(cursor.hear(first.clone()), Some(changes));
         assert_eq!(cursor.since().unwrap().as_str(), "evt_2");
         assert_eq!(cursor.to_acknowledge(false), None);
@@ -83,6 +96,19 @@ mod tests {
         cursor.acknowledged();
         assert_eq!(cursor.to_acknowledge(true), None);
         assert_eq!(cursor.hear(vec![event(3, None, None)]), Some(Changes::Any));
+    }
+
+    #[test]
+    fn deleted_and_created_secrets_start_new_versions() {
+        let of = |kind: EventKind, version| Event { kind: Some(kind), ..event(1, Some("a/b"), version) };
+        let check = |events: &[Event], version, is_new_history| {
+            let announced = Announced { version, is_new_history };
+            let expected = Changes::Of([("a/b".parse().unwrap(), announced)].into());
+            assert_eq!(changes(events.to_vec()), expected);
+        };
+        let deleted = of(EventKind::Deleted, None);
+        check(&[of(EventKind::Updated, Some(7)), deleted.clone()], None, true);
+        check(&[deleted, of(EventKind::Created, Some(1)), of(EventKind::Updated, Some(2))], Some(2), true);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use scaivault_client::{Backoff, Class, Retry};
+use tokio::time::Instant;
 
 /// After a failure, about: the first pause and the longest.
 const FAILED: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(5));
@@ -12,6 +13,11 @@ const FAILED: (Duration, Duration) = (Duration::from_secs(5), Duration::from_min
 const SUBSCRIBING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_mins(10));
 /// After a poll that was throttled, of which there are 240 a minute.
 const POLLING: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(5));
+
+/// After ScaiVault has refused: people mend policies, and a newer server may allow what it did not.
+const REFUSED: (Duration, Duration) = (Duration::from_mins(10), Duration::from_mins(10));
+/// The longest pause that a server can ask for.
+const ASKED_LIMIT: Duration = Duration::from_mins(10);
 
 /// What was tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,44 +31,48 @@ pub(super) enum Step {
 /// Pauses that grow until something works.
 #[derive(Clone, Debug)]
 pub(super) struct Quiet {
-    seed: u64,
     failed: Backoff,
+    refused: Backoff,
     subscribing: Backoff,
     polling: Backoff,
 }
 
-impl Quiet {
-    /// `seed` tells this pod's pauses from another's.
-    pub(super) fn new(seed: u64) -> Self {
-        let of = |(first, longest)| Backoff::new(first, longest, seed);
-        Self { seed, failed: of(FAILED), subscribing: of(SUBSCRIBING), polling: of(POLLING) }
+impl Default for Quiet {
+    fn default() -> Self {
+        let new = |(first, longest)| Backoff::new(first, longest);
+        Self { failed: new(FAILED), refused: new(REFUSED), subscribing: new(SUBSCRIBING), polling: new(POLLING) }
     }
+}
 
+impl Quiet {
     /// A step worked.
     pub(super) fn worked(&mut self, step: Step) {
-        let fresh = Self::new(self.seed);
         // A subscription that is taken away again and again does not bring the pauses back to their start.
         match step {
-            Step::Subscribe => self.subscribing = fresh.subscribing,
-            Step::Poll => (self.failed, self.polling) = (fresh.failed, fresh.polling),
+            Step::Subscribe => self.subscribing.succeeded(),
+            Step::Poll => {
+                self.failed.succeeded();
+                self.polling.succeeded();
+            }
         }
     }
 
-    /// How long to wait after a step that failed; none where it fails for good. Never shorter than the server asks.
-    pub(super) fn after(&mut self, step: Step, class: Class, retry: Retry) -> Option<Duration> {
-        let grown = match (step, class) {
+    /// How long to wait after a step that failed. Not shorter than the server asks, up to [`ASKED_LIMIT`].
+    pub(super) fn after(&mut self, step: Step, class: Class, retry: Retry) -> Duration {
+        let backoff = match (step, class) {
             (_, Class::Denied | Class::Invalid | Class::NotFound | Class::Conflict)
                 if retry == Retry::Never =>
             {
-                return None;
+                &mut self.refused
             }
             (Step::Subscribe, Class::Throttled) => &mut self.subscribing,
             (Step::Poll, Class::Throttled) => &mut self.polling,
             // What is no answer of ScaiVault's, or is about the login, may pass.
             _ => &mut self.failed,
         };
-        let grown = grown.pause(Retry::Backoff)?;
-        Some(grown.max(retry.asked().unwrap_or_default()))
+        let retry = retry.asked().map_or(Retry::Backoff, Retry::After).at_most(ASKED_LIMIT);
+        let now = Instant::now();
+        backoff.failed(now, retry).map_or(ASKED_LIMIT, |due| due - now)
     }
 }
 
@@ -74,32 +84,40 @@ mod tests {
 
     #[test]
     fn who_is_throttled_asks_less_and_less_often() {
-        let mut pauses = Quiet::new(1);
+        let mut pauses = Quiet::default();
         let mut total = Duration::ZERO;
         for minutes in [0.5, 1.0, 2.0, 4.0, 8.0, 10.0, 10.0] {
             let longest = Duration::from_mins(1).mul_f64(minutes);
-            let pause = pauses.after(Step::Subscribe, THROTTLED.0, THROTTLED.1).unwrap();
+            let pause = pauses.after(Step::Subscribe, THROTTLED.0, THROTTLED.1);
             assert!((longest / 2..=longest).contains(&pause), "{pause:?} of {longest:?}");
             total += pause;
             pauses.worked(Step::Poll);
         }
         assert!(total > Duration::from_mins(15));
         pauses.worked(Step::Subscribe);
-        assert!(pauses.after(Step::Subscribe, THROTTLED.0, THROTTLED.1).unwrap() <= SUBSCRIBING.0);
-        let asked = Retry::After(Duration::from_hours(1));
-        let pause = pauses.after(Step::Poll, Class::Throttled, asked).unwrap();
-        assert_eq!(pause, Duration::from_hours(1), "what the server asks for is not shortened");
+        assert!(pauses.after(Step::Subscribe, THROTTLED.0, THROTTLED.1) <= SUBSCRIBING.0);
+        for (asked, expected) in [(3, 3), (5, 5), (60, 10)] {
+            let (asked, expected) = (Duration::from_mins(asked), Duration::from_mins(expected));
+            let pause = pauses.after(Step::Poll, Class::Throttled, Retry::After(asked));
+            assert!((expected..=expected.mul_f64(1.1)).contains(&pause), "{pause:?}");
+        }
     }
 
     #[test]
-    fn what_a_person_has_to_mend_is_final_and_a_strange_answer_is_not() {
-        let mut pauses = Quiet::new(1);
-        assert_eq!(pauses.after(Step::Subscribe, Class::Denied, Retry::Never), None);
-        assert_eq!(pauses.after(Step::Poll, Class::Invalid, Retry::Never), None);
+    fn a_refusal_is_asked_about_again_after_minutes() {
+        let mut pauses = Quiet::default();
+        let minutes = |pause: Duration| pause.as_secs_f64() / 60.0;
+        for _ in 0..3 {
+            for class in [Class::Denied, Class::Invalid, Class::NotFound, Class::Conflict] {
+                let pause = minutes(pauses.after(Step::Subscribe, class, Retry::Never));
+                assert!((5.0..=10.0).contains(&pause), "{class:?}: {pause} min");
+            }
+        }
         for class in [Class::Unexpected, Class::Authentication, Class::Unavailable] {
-            assert!(pauses.after(Step::Poll, class, Retry::Never).is_some(), "{class:?}");
+            let mut pauses = Quiet::default();
+            assert!(pauses.after(Step::Poll, class, Retry::Never) <= FAILED.0, "{class:?}");
         }
         let of_an_ingress = pauses.after(Step::Subscribe, Class::NotFound, Retry::Backoff);
-        assert!(of_an_ingress.is_some());
+        assert!(of_an_ingress <= FAILED.0);
     }
 }

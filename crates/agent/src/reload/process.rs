@@ -1,12 +1,16 @@
 //! Which process is meant by a name. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The most bytes of a process's name as the kernel keeps it: `proc(5)`, "comm".
 const COMM_BYTES: usize = 15;
 
 /// The user who may signal every process.
 const ROOT: u32 = 0;
+
+/// Programs whose first argument that is no option is a script, with or without a version behind the name (`python3.13`).
+const INTERPRETERS: [&[u8]; 11] =
+    [b"ash", b"bash", b"bun", b"dash", b"java", b"node", b"perl", b"php", b"python", b"ruby", b"sh"];
 
 /// What is known of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,9 +25,25 @@ pub(super) struct Process {
     handled: Option<u64>,
     /// Whether it has ended and only waits to be noticed.
     is_zombie: bool,
+    /// The kernel's name: the first bytes of the file that was executed, or what the process has set.
     comm: Vec<u8>,
-    /// The base name of `argv[0]`.
-    program: Vec<u8>,
+    /// What the program may be called by `argv[0]`.
+    programs: Vec<Vec<u8>>,
+    /// The base names of the arguments behind it.
+    arguments: Vec<Vec<u8>>,
+}
+
+/// How a process comes to have a name, the surest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Match {
+    /// The base name of `argv[0]`, or the first word of the title that is written there.
+    Program,
+    /// The kernel's name, whole; of a longer one the rest is in an argument (a script that was executed itself).
+    Comm,
+    /// The script that an interpreter was told to run.
+    Script,
+    /// The kernel's name, cut off, and no argument says how it goes on.
+    CutComm,
 }
 
 impl Process {
@@ -44,11 +64,8 @@ impl Process {
         let signals = |name| u64::from_str_radix(line(name)?.trim(), 16).ok();
         // A blocked signal waits for whoever reads it, by `sigwait` or `signalfd`.
         let handled = signals("SigCgt:").map(|caught| caught | signals("SigBlk:").unwrap_or_default());
-        let argument = cmdline.split(|byte| *byte == 0).next().unwrap_or_default();
-        // nginx and others write a title there: `nginx: master process nginx`.
-        let word = argument.split(|byte| *byte == b' ').next().unwrap_or_default();
-        let program = word.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-        let program = program.strip_suffix(b":").unwrap_or(program);
+        let mut arguments = cmdline.split(|byte| *byte == 0);
+        let programs = programs(arguments.next().unwrap_or_default());
         Some(Self {
             pid,
             parent: parent.parse().ok()?,
@@ -57,7 +74,8 @@ impl Process {
             handled,
             is_zombie: matches!(state, "Z" | "X"),
             comm,
-            program: program.to_vec(),
+            programs,
+            arguments: arguments.map(base_name).collect(),
         })
     }
 
@@ -67,20 +85,69 @@ impl Process {
         self.handled.is_none_or(|handled| handled & bit != 0)
     }
 
-    fn is_called(&self, name: &str) -> bool {
-        let name = name.as_bytes();
-        self.program == name || self.comm == name[..name.len().min(COMM_BYTES)]
+    fn is_called(&self, name: &[u8]) -> Option<Match> {
+        if self.programs.iter().any(|program| program == name) {
+            return Some(Match::Program);
+        }
+        if self.comm == cut(name) {
+            // A name of 15 bytes may be cut off. The program says how it goes on, or else the script, which stands behind the
+            // interpreter and perhaps one option.
+            let mut names = self.programs.iter().chain(self.arguments.iter().take(2));
+            match names.find(|whole| cut(whole) == self.comm) {
+                _ if self.comm.len() < COMM_BYTES => return Some(Match::Comm),
+                Some(whole) if whole == name => return Some(Match::Comm),
+                None => return Some(Match::CutComm),
+                Some(_) => {}
+            }
+        }
+        (self.script() == Some(name)).then_some(Match::Script)
+    }
+
+    /// The script that an interpreter runs.
+    fn script(&self) -> Option<&[u8]> {
+        let is_version = |byte: &u8| byte.is_ascii_digit() || *byte == b'.';
+        let is_interpreter = self.programs.iter().any(|program| {
+            let end = program.iter().rposition(|byte| !is_version(byte)).map_or(0, |last| last + 1);
+            INTERPRETERS.contains(&&program[..end])
+        });
+        let is_code = self.arguments.first().is_some_and(|first| first == b"-c");
+        let mut arguments = self.arguments.iter().filter(|argument| !argument.starts_with(b"-"));
+        arguments.next().map(Vec::as_slice).filter(|_| is_interpreter && !is_code)
     }
 }
 
-/// The topmost process of a name: the one that has no other of that name above it. Of several the one that started
+/// What the kernel keeps of a name.
+fn cut(name: &[u8]) -> &[u8] {
+    &name[..name.len().min(COMM_BYTES)]
+}
+
+fn base_name(path: &[u8]) -> Vec<u8> {
+    path.rsplit(|byte| *byte == b'/').next().unwrap_or_default().to_vec()
+}
+
+/// What the program may be called by an `argv[0]`, which may be a title (`nginx: master process nginx`,
+/// `redis-server *:6379`) or a path with blanks.
+fn programs(argument: &[u8]) -> Vec<Vec<u8>> {
+    let word = argument.split(|byte| *byte == b' ').next().unwrap_or_default();
+    match word.strip_suffix(b":") {
+        Some(title) => vec![base_name(title)],
+        None if word == argument => vec![base_name(word)],
+        None => vec![base_name(word), base_name(argument)],
+    }
+}
+
+/// The topmost process of a name: the one that has no other of that name above it. A surer name goes before a less sure one
+/// ([`Match`]), whichever process has it. Of several the one that started
 /// first, because a later one is somebody's shell in the container, and before it one of the agent's user `uid`, who may
 /// signal no other: the same name may run in another container. Never the first of the namespace, nor the agent.
 pub(super) fn choose<'a>(processes: &'a [Process], name: &str, own: i32, uid: u32) -> Option<&'a Process> {
     let by_pid: BTreeMap<_, _> = processes.iter().map(|process| (process.pid, process)).collect();
-    let is_candidate = |process: &Process| {
-        process.pid > 1 && process.pid != own && !process.is_zombie && process.is_called(name)
+    let called = |process: &Process| {
+        let may_be = process.pid > 1 && process.pid != own && !process.is_zombie;
+        may_be.then(|| process.is_called(name.as_bytes())).flatten()
     };
+    let surest = processes.iter().filter_map(called).min()?;
+    let is_candidate = |process: &Process| called(process) == Some(surest);
     let has_one_above = |process: &Process| {
         let mut above = by_pid.get(&process.parent);
         // A list that was not read at once could have a circle: no more steps than processes.
@@ -98,6 +165,17 @@ pub(super) fn choose<'a>(processes: &'a [Process], name: &str, own: i32, uid: u3
     topmost.min_by_key(|process| (is_others(process), process.started, process.pid))
 }
 
+/// The names of the programs that other processes run, at most `limit`. Without a shared namespace the agent is the first
+/// process, and all others are its own.
+pub(super) fn names(processes: &[Process], own: i32, limit: usize) -> Vec<String> {
+    let others = processes.iter().filter(|process| own != 1 && process.pid != own && process.pid != 1);
+    let name = |process: &Process| {
+        let program = process.programs.iter().find(|program| !program.is_empty());
+        String::from_utf8_lossy(program.unwrap_or(&process.comm)).into_owned()
+    };
+    others.map(name).collect::<BTreeSet<_>>().into_iter().take(limit).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,7 +187,7 @@ mod tests {
         let stat =
             format!("{pid} ({comm}) S {parent} 1 1 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 {started} 1 1");
         let status = "Name:\tx\nUid:\t1000\t1001\t1000\t1000\n";
-        let cmdline = format!("{argument}\0-g\0daemon off;\0");
+        let cmdline = format!("{argument}\0");
         Process::parse(pid, stat.as_bytes(), status.as_bytes(), cmdline.as_bytes()).unwrap()
     }
 
@@ -123,7 +201,7 @@ mod tests {
         let process = process(20, 3, "my (odd) name", "/usr/bin/billing");
         assert_eq!((process.pid, process.parent, process.uid, process.started), (20, 3, 1001, 1020));
         assert_eq!(process.comm, b"my (odd) name");
-        assert_eq!(process.program, b"billing");
+        assert_eq!(process.programs, [b"billing"]);
         assert_eq!(Process::parse(1, b"1 (x", b"", b""), None);
         assert_eq!(Process::parse(1, b"", b"", b""), None);
     }
@@ -172,12 +250,72 @@ mod tests {
         assert!(handles("", 1), "a kernel that does not say");
     }
 
+    /// The process of `name` among those with these kernel's names and arguments, in the order of their start.
+    #[track_caller]
+    fn check_called(name: &str, processes: &[(&str, &str)], expected: Option<usize>) {
+        let processes: Vec<_> = (20..).zip(processes).map(|(pid, (comm, line))| process(pid, 0, comm, line)).collect();
+        let expected = expected.map(|index| processes[index].pid);
+        check(&processes, name, expected);
+    }
+
     #[test]
-    fn the_kernels_name_is_cut_at_fifteen_bytes() {
-        let processes = [process(9, 0, "a-very-long-pro", "/opt/java")];
-        check(&processes, "a-very-long-program", Some(9));
-        check(&processes, "java", Some(9));
-        check(&processes, "a-very-long", None);
+    fn the_kernels_cut_name_is_not_taken_for_another() {
+        let name = "billing-service-worker";
+        let (web, worker) = (("billing-service", "./billing-service-web"), ("billing-service", "/app/billing-service-worker"));
+        check_called(name, &[web, worker], Some(1));
+        check_called(name, &[web], None);
+        check_called("billing-service-w", &[web, worker], None);
+        // Scripts that are executed themselves: the kernel has their name, and the interpreter stands first.
+        let script = |line| ("billing-service", line);
+        check_called(name, &[script("/bin/sh\0-e\0/app/billing-service-web"), script("/bin/sh\0-e\0/app/billing-service-worker")], Some(1));
+        check_called(name, &[script("/bin/sh\0/app/billing-service-web")], None);
+        // Nothing says how the name goes on.
+        check_called(name, &[script("app")], Some(0));
+        check_called(name, &[script("app"), ("python3", "python3\0/app/billing-service-worker")], Some(1));
+        check_called(name, &[script("")], Some(0));
+        check_called("billing-service", &[web], None);
+        check_called("billing-service", &[web, ("billing-service", "billing-service")], Some(1));
+        check_called("billing-service", &[("x", "billing-service-web")], None);
+    }
+
+    #[test]
+    fn the_programs_name_goes_before_the_kernels() {
+        check_called("billing", &[("billing", "/bin/sh\0/app/billing"), ("x", "/app/billing")], Some(1));
+        check_called("billing", &[("billing", "/bin/sh\0/app/billing"), ("python3", "python3\0billing")], Some(0));
+        check_called("worker", &[("worker", "java")], Some(0));
+        check_called("shopapp", &[("sh", "shopapp\0-c\0loop")], Some(0));
+    }
+
+    #[test]
+    fn titles_paths_and_scripts() {
+        for (name, comm, line) in [
+            ("nginx", "nginx", "nginx: master process /usr/sbin/nginx -g daemon off;"),
+            ("php-fpm", "php-fpm8.2", "php-fpm: master process (/etc/php/8.2/php-fpm.conf)"),
+            ("redis-server", "redis-server", "/usr/bin/redis-server *:6379"),
+            ("gunicorn", "gunicorn", "gunicorn: master [app/wsgi:app]"),
+            ("billing-service-worker", "billing-service", "/opt/My App/bin/billing-service-worker"),
+            ("python", "python", "python\0app.py"),
+            ("app.py", "python3.13", "/usr/bin/python3.13\0-u\0/app/app.py\0--debug"),
+            ("server.js", "node-MainThread", "node\0server.js"),
+            ("node", "node-MainThread", "node\0server.js"),
+            ("billing.jar", "java", "java\0-Xmx1g\0-jar\0/app/billing.jar"),
+            ("java", "java", "/opt/java/bin/java\0-jar\0/app/billing.jar"),
+            ("bash", "bash", "-bash"),
+            ("run.sh", "sh", "/bin/sh\0run.sh"),
+        ] {
+            check_called(name, &[(comm, line)], Some(0));
+        }
+        check_called("billing", &[("sh", "sh\0-c\0billing")], None);
+        check_called("nginx.conf", &[("vi", "vi\0/etc/nginx.conf")], None);
+        check_called("worker", &[("nginx", "nginx: worker process")], None);
+    }
+
+    #[test]
+    fn names_are_those_of_the_other_processes() {
+        let processes = [process(1, 0, "pause", "/pause"), process(OWN, 0, "agent", "agent"), process(20, 0, "x", "/bin/java"), process(21, 0, "kernel", "")];
+        assert_eq!(names(&processes, OWN, 8), ["java", "kernel"]);
+        assert_eq!(names(&processes, OWN, 1), ["java"]);
+        assert_eq!(names(&processes[1..3], 1, 8), [""; 0]);
     }
 
     #[test]

@@ -1,25 +1,32 @@
-//! Keeping leases: renewed, replaced, generated.
+//! Keeping leases: renewed, replaced, generated, and revoked once they are replaced.
 
 use std::{
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use scaivault_client::{Class, Error, ErrorCode, LeaseTerm, Retry};
+use scaivault_client::{Backoff, Class, Error, LeaseId, LeaseTerm, Retry};
 use scaivault_contract::DynamicRef;
 use tokio::time::Instant;
 
-use super::{Sidecar, refresh::Written};
+use super::Sidecar;
 use crate::{
     chance,
     failure::Failure,
-    fetch::Answers,
     lease::{HeldLease, LeaseStep},
     metrics::Counter,
 };
 
 /// How long the sidecar sleeps at most while it holds leases: their times are wall-clock times, and a clock may be set.
 const LOOK: Duration = Duration::from_mins(1);
+/// The first and the longest pause after a renewal or generation that failed.
+const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// The part of what is left of a lease that is the longest pause.
+const PART: u32 = 4;
+/// The longest pause that ScaiVault can ask for if there is no lease: the application has no database.
+const ASKED_LIMIT: Duration = Duration::from_mins(1);
+/// The pause between two generations: each makes a user in a database, whatever the answers say about its life.
+const GENERATED: Duration = Duration::from_secs(30);
 
 /// The term that a renewal brought, and when it was answered.
 pub(super) type Renewed = (LeaseTerm, SystemTime);
@@ -27,51 +34,50 @@ pub(super) type Renewed = (LeaseTerm, SystemTime);
 impl Sidecar {
     /// When something is due with a lease.
     pub(super) fn leases_due(&self, now: Instant, time: SystemTime) -> Option<Instant> {
-        let due = |dynamic: DynamicRef| {
-            if self.is_under_way(&dynamic) {
-                // Its answer wakes.
-                return now + LOOK;
-            }
-            let after = |until: Option<Instant>| until.map_or(now, |until| until.max(now));
-            match self.step(&dynamic, time) {
-                LeaseStep::Wait(until) => now + until.duration_since(time).unwrap_or_default().min(LOOK),
-                LeaseStep::Renew => after(self.lease_pauses.until_renewal(&dynamic)),
-                LeaseStep::Replace => after(self.lease_pauses.until_generation(&dynamic)),
-            }
-        };
-        self.delivery.dynamics().into_iter().map(due).min()
+        let dynamics = self.delivery.dynamics();
+        let steps = dynamics.iter().filter_map(|dynamic| self.lease_step(dynamic, now, time));
+        let retired = self.delivery.leases.retired();
+        let revocations = retired.filter(|(lease, _)| !self.delivery.revoking.has(lease)).map(|(_, due)| due);
+        steps.map(|(due, _)| due).chain(revocations).min()
     }
 
-    /// Starts to renew, replace and generate the leases that it is time for.
-    pub(super) fn keep_leases(&mut self) {
-        let now = Instant::now();
+    /// Starts to renew, replace, generate and revoke the leases that it is time for.
+    pub(super) async fn keep_leases(&mut self) {
+        let (now, time) = (Instant::now(), SystemTime::now());
+        let mut missing = Vec::new();
         for dynamic in self.delivery.dynamics() {
-            let is_over = |until: Option<Instant>| until.is_none_or(|until| until <= now);
-            match self.step(&dynamic, SystemTime::now()) {
-                _ if self.is_under_way(&dynamic) => {}
-                LeaseStep::Renew if is_over(self.lease_pauses.until_renewal(&dynamic)) => {
-                    self.renew(&dynamic);
-                }
-                LeaseStep::Replace if is_over(self.lease_pauses.until_generation(&dynamic)) => {
-                    self.delivery.start_generating(&dynamic);
-                }
+            match self.lease_step(&dynamic, now, time) {
+                Some((due, LeaseStep::Renew)) if due <= now => self.renew(&dynamic),
+                Some((due, LeaseStep::Replace)) if due <= now => missing.push(dynamic),
                 _ => {}
             }
         }
-    }
-
-    fn is_under_way(&self, dynamic: &DynamicRef) -> bool {
-        self.renewing.has(dynamic) || self.delivery.generating.has(dynamic)
-    }
-
-    fn step(&self, dynamic: &DynamicRef, time: SystemTime) -> LeaseStep {
-        let Some(lease) = self.delivery.leases.get(dynamic) else { return LeaseStep::Replace };
-        let has_failed = self.lease_pauses.until_renewal(dynamic).is_some();
-        match lease.step(time, chance::of(&lease.id)) {
-            // Whatever the reason was: without new credentials the application soon has none.
-            LeaseStep::Renew if has_failed && lease.is_nearly_over(time) => LeaseStep::Replace,
-            step => step,
+        if let Err(error) = self.delivery.start_generating(missing).await {
+            tracing::error!(%error, "state not kept");
         }
+        self.delivery.start_revoking(now);
+    }
+
+    /// What is to be done with a lease, and when; none while a request is under way, whose answer wakes the loop.
+    fn lease_step(&self, dynamic: &DynamicRef, now: Instant, time: SystemTime) -> Option<(Instant, LeaseStep)> {
+        if self.renewing.has(dynamic) || self.delivery.generating.has(dynamic) {
+            return None;
+        }
+        let failed = self.lease_failures.get(dynamic).and_then(Backoff::due);
+        let step = match self.delivery.leases.get(dynamic) {
+            None => LeaseStep::Replace,
+            Some(lease) => match lease.step(time, chance::of(&lease.id)) {
+                // Whatever the reason is: without new credentials the application soon has none.
+                LeaseStep::Renew if failed.is_some() && lease.is_nearly_over(time) => LeaseStep::Replace,
+                step => step,
+            },
+        };
+        let due = match step {
+            LeaseStep::Wait(until) => now + until.duration_since(time).unwrap_or_default().min(LOOK),
+            LeaseStep::Renew => failed.unwrap_or(now),
+            LeaseStep::Replace => failed.max(self.delivery.leases.generation_due(dynamic)).unwrap_or(now),
+        };
+        Some((due, step))
     }
 
     fn renew(&mut self, dynamic: &DynamicRef) {
@@ -86,7 +92,7 @@ impl Sidecar {
         match answered {
             Ok((term, now)) => {
                 lease.renew(term, now);
-                self.lease_pauses.renewed(dynamic);
+                self.lease_failures.remove(dynamic);
                 self.metrics.count(Counter::LeaseRenewed);
                 tracing::info!(%dynamic, lease = %lease.id, ttl_seconds = term.ttl.as_secs(), "lease renewed");
                 self.keep_state().await;
@@ -97,40 +103,61 @@ impl Sidecar {
             }
             Err(error) => {
                 tracing::warn!(%dynamic, %error, "lease not renewed, trying again");
-                self.lease_failed(dynamic, error.retry().asked());
+                self.lease_failed(dynamic, error.retry());
             }
         }
     }
 
     /// A generation was answered.
     pub(super) async fn generated(&mut self, dynamic: DynamicRef, answered: Result<HeldLease, Error>) {
-        let lease = match answered {
-            Ok(lease) => lease,
+        let kept = match answered {
+            Ok(lease) => self.delivery.hold(dynamic.clone(), lease).await,
             Err(error) => {
                 let failure = Failure::of_error(&dynamic, &error);
                 tracing::warn!(%failure, "no new lease, trying again");
-                self.lease_failed(&dynamic, error.retry().asked());
+                self.lease_failed(&dynamic, error.retry());
+                if let Err(error) = self.delivery.not_generated(&dynamic, &error).await {
+                    tracing::error!(%error, "state not kept");
+                }
                 return;
             }
         };
-        self.lease_pauses.generated(&dynamic, Instant::now());
+        self.lease_failures.remove(&dynamic);
+        self.delivery.leases.postpone_generation(&dynamic, Instant::now() + GENERATED);
         self.metrics.count(Counter::LeaseGenerated);
-        if let Err(error) = self.delivery.hold(dynamic, lease).await {
+        if let Err(error) = kept {
             // The credentials are valid all the same; after a restart others take their place.
             tracing::error!(%error, "the new lease is not kept");
         }
-        // Of a pod that has nothing to read all is fresh with its leases.
-        if self.write(&Answers::new()) == Written::All && self.delivery.keys().is_empty() {
-            self.metrics.fresh(SystemTime::now());
-        }
+        self.commit(Instant::now());
     }
 
-    fn lease_failed(&mut self, dynamic: &DynamicRef, asked: Option<Duration>) {
+    /// A revocation was answered.
+    pub(super) async fn revoked(&mut self, lease: &LeaseId, answered: Result<(), Error>) {
+        self.delivery.revoked(lease, answered);
+        self.keep_state().await;
+    }
+
+    fn lease_failed(&mut self, dynamic: &DynamicRef, retry: Retry) {
         self.metrics.count(Counter::LeaseFailed);
         let lease = self.delivery.leases.get(dynamic);
         let left = lease.and_then(|lease| lease.ends.duration_since(SystemTime::now()).ok());
-        self.lease_pauses.failed(dynamic, left, asked, Instant::now());
+        let failed = self.lease_failures.get(dynamic);
+        let next = after_failure(failed, retry, left, Instant::now());
+        self.lease_failures.insert(dynamic.clone(), next);
     }
+}
+
+/// When to try again after a failure at `now`, with `left` of the lease, so that it is tried some times more before it ends.
+fn after_failure(failed: Option<&Backoff>, retry: Retry, left: Option<Duration>, now: Instant) -> Backoff {
+    // One that has ended is nobody's hurry any more.
+    let left = left.filter(|left| !left.is_zero());
+    let longest = left.map_or(PAUSE.1, |left| (left / PART).clamp(PAUSE.0, PAUSE.1));
+    let mut backoff = Backoff::resumed(PAUSE.0, longest, failed.map_or(0, Backoff::failures), now);
+    // What is asked for is obeyed, but not until the lease has lapsed. No failure is final: people mend policies.
+    let retry = retry.asked().map_or(Retry::Backoff, Retry::After);
+    backoff.failed(now, retry.at_most(left.map_or(ASKED_LIMIT, |left| left / 2)));
+    backoff
 }
 
 /// Whether ScaiVault has refused a renewal for good because of the lease: not because of the login, and not somebody else
@@ -138,27 +165,57 @@ impl Sidecar {
 fn is_about_the_lease(error: &Error) -> bool {
     let is_about =
         matches!(error.class(), Class::Denied | Class::NotFound | Class::Invalid | Class::Conflict);
-    let is_scaivaults = error.code().is_some_and(|code| !matches!(code, ErrorCode::Other(_)));
+    let is_scaivaults = error.code().is_some_and(|code| !code.is_empty());
     is_about && is_scaivaults && error.retry() == Retry::Never
 }
 
 #[cfg(test)]
 mod tests {
-    use scaivault_client::{ErrorKind, Operation, Refusal};
+    use scaivault_client::{ErrorCode, ErrorKind, Operation, Refusal};
 
     use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_lease_that_ends_soon_is_tried_some_times_more() {
+        let start = Instant::now();
+        // The last third of 45 s.
+        let (mut failed, mut now, mut attempts) = (None, start, 0);
+        while now < start + 15 * SECOND {
+            let backoff = after_failure(failed.as_ref(), Retry::Backoff, Some(start + 15 * SECOND - now), now);
+            now = backoff.due().unwrap();
+            failed = Some(backoff);
+            attempts += 1;
+        }
+        assert!((5..=20).contains(&attempts), "{attempts}");
+    }
+
+    #[test]
+    fn a_requested_pause_is_obeyed_but_not_until_the_lease_has_lapsed() {
+        let now = Instant::now();
+        let pause = |asked: u32, left: Option<u32>| {
+            let left = left.map(|left| left * SECOND);
+            (after_failure(None, Retry::After(asked * SECOND), left, now).due().unwrap() - now).as_secs()
+        };
+        assert!((60..=66).contains(&pause(60, Some(3600))));
+        assert!((300..=330).contains(&pause(3600, Some(600))));
+        assert!((60..=66).contains(&pause(3600, None)));
+        assert_eq!(pause(0, Some(0)), 0);
+    }
 
     #[test]
     fn only_scaivault_itself_refuses_a_renewal_for_good() {
         let refused = |status, code| {
+            let code = ErrorCode::new(code);
             let refusal =
                 Refusal { status, code, message: String::new(), request_id: None, retry_after: None };
             is_about_the_lease(&Error { operation: Operation::Renew, kind: ErrorKind::Refused(refusal) })
         };
-        assert!(refused(404, ErrorCode::LeaseNotFound) && refused(403, ErrorCode::AccessDenied));
-        assert!(!refused(503, ErrorCode::ServiceUnavailable) && !refused(401, ErrorCode::TokenInvalid));
+        assert!(refused(404, "lease_not_found") && refused(403, "access_denied"));
+        assert!(!refused(503, "service_unavailable") && !refused(401, "token_invalid"));
         for status in [400, 403, 404, 409] {
-            assert!(!refused(status, ErrorCode::Other("".into())), "an ingress's own {status}");
+            assert!(!refused(status, ""), "an ingress's own {status}");
         }
     }
 }

@@ -2,40 +2,24 @@
 
 use std::{
     fs::File,
-    io::Read as _,
-    os::fd::{AsFd, OwnedFd},
+    io::{self, Read as _, Write as _},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
-    thread,
-    time::{Duration, Instant},
 };
 
 use rustix::{
-    fs::{self, AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags},
+    fs::{self, AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat},
     io::{Errno, Result},
 };
 use zeroize::Zeroizing;
 
 /// Directories of secrets: all may look for the names, the files' own modes say who may read.
-const DIR_MODE: u32 = 0o755;
+pub(super) const DIR_MODE: u32 = 0o755;
 
-/// How long another agent's write is waited for, which takes some milliseconds, and how long between two looks.
-const LOCKED: (Duration, Duration) = (Duration::from_secs(2), Duration::from_millis(2));
-
-/// Keeps other agents from writing there until the descriptor is closed. Not for ever: whoever may read the directory may
-/// hold its lock.
-#[expect(clippy::disallowed_methods, reason = "for as long as a write takes, which blocks its worker too")]
-pub(super) fn lock(dir: impl AsFd) -> Result<()> {
-    let deadline = Instant::now() + LOCKED.0;
-    loop {
-        match fs::flock(&dir, FlockOperation::NonBlockingLockExclusive) {
-            Err(Errno::WOULDBLOCK) if Instant::now() < deadline => thread::sleep(LOCKED.1),
-            Err(Errno::WOULDBLOCK) => return Err(Errno::WOULDBLOCK),
-            Err(Errno::INTR) => {}
-            // A file system without locks has none to wait for.
-            Ok(()) | Err(_) => return Ok(()),
-        }
-    }
-}
+/// How much of a file is read at once.
+const PIECE_BYTES: usize = 64 * 1024;
+/// How deep a directory is removed. A path of the agent's own has fewer segments.
+const MAX_DEPTH: u32 = 1024;
 
 /// Opens a directory by its path, following links.
 pub(super) fn open_path(path: &Path) -> Result<OwnedFd> {
@@ -48,19 +32,20 @@ pub(super) fn open_dir(dir: impl AsFd, name: impl AsRef<Path>) -> Result<OwnedFd
     fs::openat(dir, name.as_ref(), flags, Mode::empty())
 }
 
-/// Makes a directory and opens it.
-pub(super) fn make_dir(dir: impl AsFd, name: impl AsRef<Path>) -> Result<OwnedFd> {
+/// Makes a directory with these permission bits and opens it.
+pub(super) fn make_dir(dir: impl AsFd, name: impl AsRef<Path>, mode: u32) -> Result<OwnedFd> {
     let (dir, name) = (dir.as_fd(), name.as_ref());
-    fs::mkdirat(dir, name, Mode::from_raw_mode(DIR_MODE))?;
+    before_change()?;
+    fs::mkdirat(dir, name, Mode::from_raw_mode(mode))?;
     let made = open_dir(dir, name)?;
-    fs::fchmod(&made, Mode::from_raw_mode(DIR_MODE))?;
+    fs::fchmod(&made, Mode::from_raw_mode(mode))?;
     Ok(made)
 }
 
 /// Opens a directory, and makes it where it is not there.
-pub(super) fn open_or_make_dir(dir: impl AsFd, name: impl AsRef<Path>) -> Result<OwnedFd> {
+pub(super) fn open_or_make_dir(dir: impl AsFd, name: impl AsRef<Path>, mode: u32) -> Result<OwnedFd> {
     let (dir, name) = (dir.as_fd(), name.as_ref());
-    match make_dir(dir, name) {
+    match make_dir(dir, name, mode) {
         Err(Errno::EXIST) => open_dir(dir, name),
         made => made,
     }
@@ -68,52 +53,77 @@ pub(super) fn open_or_make_dir(dir: impl AsFd, name: impl AsRef<Path>) -> Result
 
 /// Makes a file that is not there yet, with these permission bits whatever the umask.
 pub(super) fn make_file(dir: impl AsFd, name: impl AsRef<Path>, mode: u16, bytes: &[u8]) -> Result<()> {
+    fill(dir, name, mode.into(), |file| file.write_all(bytes))
+}
+
+/// Copies a file into another directory. The kernel does it: the agent's memory holds nothing of it.
+pub(super) fn copy_file(from: impl AsFd, to: impl AsFd, name: &str) -> Result<()> {
+    let (mut file, stat) = open_file(from, name)?;
+    fill(to, name, stat.st_mode & 0o777, |copy| io::copy(&mut file, copy).map(drop))
+}
+
+fn fill(
+    dir: impl AsFd,
+    name: impl AsRef<Path>,
+    mode: u32,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> Result<()> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::WRONLY | OFlags::CLOEXEC;
-    let file = fs::openat(dir, name.as_ref(), flags, Mode::RUSR | Mode::WUSR)?;
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        match rustix::io::write(&file, rest) {
-            Ok(written) => rest = &rest[written..],
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-    fs::fchmod(&file, Mode::from_raw_mode(mode.into()))?;
+    before_change()?;
+    let mut file = File::from(fs::openat(dir, name.as_ref(), flags, Mode::RUSR | Mode::WUSR)?);
+    before_change()?;
+    write(&mut file).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    fs::fchmod(&file, Mode::from_raw_mode(mode))?;
     // Costs nothing in memory; on a disk it keeps a power loss from leaving an empty file behind a complete generation.
     fs::fsync(&file)
 }
 
-/// The content and the permission bits of a regular file; none where there is no such file.
-pub(super) fn read_file(dir: impl AsFd, name: impl AsRef<Path>) -> Option<(Zeroizing<Vec<u8>>, u32)> {
+/// Opens a regular file for reading, and never waits for a writer of anything else.
+pub(super) fn open_file(dir: impl AsFd, name: impl AsRef<Path>) -> Result<(File, Stat)> {
     let flags = OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = fs::openat(dir, name.as_ref(), flags, Mode::empty()).ok()?;
-    let stat = fs::fstat(&file).ok()?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-        return None;
+    let file = fs::openat(dir, name.as_ref(), flags, Mode::empty())?;
+    let stat = fs::fstat(&file)?;
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => Ok((file.into(), stat)),
+        _ => Err(Errno::NOENT),
     }
-    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(stat.st_size).unwrap_or(0) + 1));
-    File::from(file).read_to_end(&mut bytes).ok()?;
-    Some((bytes, stat.st_mode & 0o7777))
 }
 
-/// The names in a directory with their kinds.
-pub(super) fn entries(dir: impl AsFd) -> Result<Vec<(String, FileType)>> {
-    let dir = dir.as_fd();
-    let mut entries = Vec::new();
-    for entry in Dir::read_from(dir)? {
-        let entry = entry?;
-        // Names that are not UTF-8 are nobody's of ours.
-        let Ok(name) = entry.file_name().to_str() else { continue };
-        if name == "." || name == ".." {
-            continue;
+/// Whether there is a regular file with these permission bits and this content. It is compared piece by piece.
+pub(super) fn is_same_file(dir: impl AsFd, name: &str, mode: u16, bytes: &[u8]) -> bool {
+    let Ok((mut file, stat)) = open_file(dir, name) else { return false };
+    if stat.st_mode & 0o7777 != u32::from(mode) || usize::try_from(stat.st_size) != Ok(bytes.len()) {
+        return false;
+    }
+    let mut piece = Zeroizing::new(vec![0; PIECE_BYTES.min(bytes.len())]);
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        match file.read(&mut piece) {
+            Ok(read @ 1..) if rest.starts_with(&piece[..read]) => rest = &rest[read..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            _ => return false,
         }
+    }
+    true
+}
+
+/// The names in a directory with their kinds, read as they are asked for: anybody may have put any number there.
+pub(super) fn entries(dir: impl AsFd) -> Result<impl Iterator<Item = Result<(String, FileType)>>> {
+    let entries = Dir::read_from(&dir)?;
+    let entry = move |entry: Result<fs::DirEntry>| {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(errno) => return Some(Err(errno)),
+        };
+        // Names that are not UTF-8 are none of the agent's.
+        let name = entry.file_name().to_str().ok().filter(|name| !matches!(*name, "." | ".."))?;
         let kind = match entry.file_type() {
-            FileType::Unknown => kind(dir, name).unwrap_or(FileType::Unknown),
+            FileType::Unknown => kind(&dir, name).unwrap_or(FileType::Unknown),
             kind => kind,
         };
-        entries.push((name.to_owned(), kind));
-    }
-    Ok(entries)
+        Some(Ok((name.to_owned(), kind)))
+    };
+    Ok(entries.filter_map(entry))
 }
 
 /// What stands at a name; none where nothing does.
@@ -124,23 +134,42 @@ pub(super) fn kind(dir: impl AsFd, name: &str) -> Option<FileType> {
 
 /// Removes a directory with all it has.
 pub(super) fn remove_tree(dir: impl AsFd, name: &str) -> Result<()> {
-    let dir = dir.as_fd();
+    remove_to_depth(dir.as_fd(), name, MAX_DEPTH)
+}
+
+fn remove_to_depth(dir: BorrowedFd<'_>, name: &str, depth: u32) -> Result<()> {
+    let depth = depth.checked_sub(1).ok_or(Errno::LOOP)?;
     let tree = open_dir(dir, name)?;
-    for (entry, kind) in entries(&tree)? {
-        match kind {
-            FileType::Directory => remove_tree(&tree, &entry)?,
-            _ => fs::unlinkat(&tree, &entry, AtFlags::empty())?,
+    for entry in entries(&tree)? {
+        match entry? {
+            (entry, FileType::Directory) => remove_to_depth(tree.as_fd(), &entry, depth)?,
+            (entry, _) => remove_file(&tree, &entry)?,
         }
     }
+    before_change()?;
     fs::unlinkat(dir, name, AtFlags::REMOVEDIR)
 }
 
-/// Removes a file below a directory, where it is there.
-pub(super) fn remove_file(dir: impl AsFd, path: &Path) -> Result<()> {
-    match fs::unlinkat(dir, path, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT | Errno::NOTDIR) => Ok(()),
-        Err(errno) => Err(errno),
+/// Removes a file or a link, where it is there.
+pub(super) fn remove_file(dir: impl AsFd, name: impl AsRef<Path>) -> Result<()> {
+    before_change()?;
+    match fs::unlinkat(dir, name.as_ref(), AtFlags::empty()) {
+        Err(Errno::NOENT) => Ok(()),
+        removed => removed,
     }
+}
+
+/// Gives a file a second name in another directory.
+pub(super) fn link_file(from: impl AsFd, to: impl AsFd, name: &str) -> Result<()> {
+    before_change()?;
+    fs::linkat(from, name, to, name, AtFlags::empty())
+}
+
+/// Puts a file in place of another one.
+pub(super) fn rename(dir: impl AsFd, from: &str, to: &str) -> Result<()> {
+    let dir = dir.as_fd();
+    before_change()?;
+    fs::renameat(dir, from, dir, to)
 }
 
 /// The text of a link; none where there is no link.
@@ -148,16 +177,29 @@ pub(super) fn link_target(dir: impl AsFd, name: &str) -> Option<String> {
     fs::readlinkat(dir, name, Vec::new()).ok()?.into_string().ok()
 }
 
+/// Makes a link where nothing stands.
+pub(super) fn make_link(dir: impl AsFd, target: &str, name: &str) -> Result<()> {
+    before_change()?;
+    fs::symlinkat(target, dir, name)
+}
+
 /// Puts a link in place of whatever file or link stands at a name, in one step.
 pub(super) fn replace_link(dir: impl AsFd, target: &str, name: &str, temporary: &str) -> Result<()> {
     let dir = dir.as_fd();
-    match fs::unlinkat(dir, temporary, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => {}
-        Err(errno) => return Err(errno),
-    }
-    fs::symlinkat(target, dir, temporary)?;
-    fs::renameat(dir, temporary, dir, name).inspect_err(|_| {
+    remove_file(dir, temporary)?;
+    make_link(dir, target, temporary)?;
+    rename(dir, temporary, name).inspect_err(|_| {
         // Best effort: the next write removes it too.
-        let _ = fs::unlinkat(dir, temporary, AtFlags::empty());
+        let _ = remove_file(dir, temporary);
     })
 }
+
+/// Stands before each change on the disk, so that a test can end them at any.
+#[cfg(not(test))]
+#[expect(clippy::unnecessary_wraps, reason = "in tests it fails")]
+fn before_change() -> Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+use super::tests::before_change;

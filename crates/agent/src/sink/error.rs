@@ -17,6 +17,32 @@ pub(crate) enum SinkError {
         .0.display()
     )]
     Full(PathBuf),
+    /// A file does not fit into the volume.
+    #[error(
+        "the volume of {} is full: {needed} bytes needed, {left} left; raise the annotation volume-size-limit (or the emptyDir's sizeLimit) above twice the size of all its files",
+        .file.display()
+    )]
+    NoSpace {
+        /// The file.
+        file: PathBuf,
+        /// Its size.
+        needed: u64,
+        /// What is left.
+        left: u64,
+    },
+    /// A file in memory does not fit below the container's memory limit.
+    #[error(
+        "the container's memory limit has no room for {}: {needed} bytes needed, {left} left beside the agent itself; raise the annotation limits-memory (or resources.limits.memory) to volume-size-limit + 16Mi",
+        .file.display()
+    )]
+    NoMemory {
+        /// The file.
+        file: PathBuf,
+        /// Its size.
+        needed: u64,
+        /// What is left.
+        left: u64,
+    },
     /// The agent's own mount is read-only.
     #[error("{} is read-only; the agent's mount of the volume must not have readOnly", .0.display())]
     ReadOnly(PathBuf),
@@ -34,9 +60,6 @@ pub(crate) enum SinkError {
     /// A directory stands where a file is to be.
     #[error("{} is a directory, so no file can be written there; rename one of them", .0.display())]
     InTheWay(PathBuf),
-    /// Somebody else holds the lock.
-    #[error("{} is locked by another process for seconds; see what else writes there", .0.display())]
-    Locked(PathBuf),
     /// Anything else.
     #[error("cannot write {}: {source}", .path.display())]
     Io {
@@ -53,7 +76,6 @@ impl SinkError {
         let path = path.to_owned();
         match errno {
             Errno::NOSPC | Errno::DQUOT => Self::Full(path),
-            Errno::WOULDBLOCK => Self::Locked(path),
             Errno::ROFS => Self::ReadOnly(path),
             Errno::ACCESS | Errno::PERM => Self::Denied { path, uid: rustix::process::geteuid().as_raw() },
             Errno::ISDIR | Errno::EXIST | Errno::NOTDIR => Self::InTheWay(path),

@@ -2,10 +2,14 @@
 
 use std::{
     fs,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
-use super::mounts::Mounts;
+use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
+
+/// The sticky bit: a directory that many share, such as `/tmp`, and no volume of a pod.
+const STICKY: u32 = 0o1000;
 
 /// A root, and a file's path below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +22,7 @@ pub(super) struct Place {
 ///
 /// A link on the way to the volume is followed (`/var/run` to `/run`); one inside a volume is the agent's own, and what
 /// follows belongs to the file's path below the root.
-pub(super) fn locate(target: &Path, mounts: &Mounts) -> Place {
+pub(super) fn locate(target: &Path, is_mount_point: &impl Fn(&Path) -> bool) -> Place {
     let mut dir = PathBuf::from("/");
     let relative = target.strip_prefix("/").unwrap_or(target);
     let mut rest = relative.iter();
@@ -28,14 +32,14 @@ pub(super) fn locate(target: &Path, mounts: &Mounts) -> Place {
         let next = dir.join(segment);
         let is_link = fs::symlink_metadata(&next).is_ok_and(|metadata| metadata.is_symlink());
         dir = match is_link {
-            true if mounts.volume_of(&dir).is_some() => break,
+            true if volume_of(&dir, is_mount_point).is_some() => break,
             true => fs::canonicalize(&next).unwrap_or(next),
             false => next,
         };
         rest.next();
     }
     let rest = rest.as_path();
-    match mounts.volume_of(&dir) {
+    match volume_of(&dir, is_mount_point) {
         Some(root) => {
             let below = dir.strip_prefix(root).expect("an ancestor is a prefix");
             Place { file: below.join(rest), root: root.to_owned() }
@@ -44,15 +48,35 @@ pub(super) fn locate(target: &Path, mounts: &Mounts) -> Place {
     }
 }
 
+/// The volume that a directory lies in: the nearest mount point. The image's own root and shared directories are none.
+fn volume_of<'d>(dir: &'d Path, is_mount_point: &impl Fn(&Path) -> bool) -> Option<&'d Path> {
+    let is_shared = |path: &Path| fs::metadata(path).is_ok_and(|metadata| metadata.mode() & STICKY != 0);
+    let mount_point = dir.ancestors().find(|path| is_mount_point(path))?;
+    (mount_point != Path::new("/") && !is_shared(mount_point)).then_some(mount_point)
+}
+
+/// Whether something is mounted at a path.
+pub(super) fn is_mount_point(path: &Path) -> bool {
+    let attributes = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty());
+    let known = attributes.ok().filter(|it| it.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT));
+    if let Some(attributes) = known {
+        return attributes.stx_attributes.contains(StatxAttributes::MOUNT_ROOT);
+    }
+    // Before Linux 5.8: what is mounted from the same file system is not found by this.
+    let device = |path: &Path| fs::symlink_metadata(path).ok().map(|metadata| metadata.dev());
+    device(path).is_some_and(|own| path.parent().and_then(device) != Some(own))
+}
+
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
 
     use super::*;
 
     #[track_caller]
-    fn check(target: &Path, mounts: &Mounts, root: &Path, file: &str) {
-        assert_eq!(locate(target, mounts), Place { root: root.to_owned(), file: file.into() });
+    fn check(target: &Path, mounts: &[&Path], root: &Path, file: &str) {
+        let place = locate(target, &|path: &Path| mounts.contains(&path));
+        assert_eq!(place, Place { root: root.to_owned(), file: file.into() });
     }
 
     #[test]
@@ -62,13 +86,13 @@ mod tests {
         let (volume, inner) = (base.join("run/secrets"), base.join("run/secrets/tls"));
         fs::create_dir_all(&inner).unwrap();
 
-        let mounts = Mounts::from([volume.as_path()]);
+        let mounts = [volume.as_path()];
         check(&volume.join("db.json"), &mounts, &volume, "db.json");
         check(&volume.join("tls/key.pem"), &mounts, &volume, "tls/key.pem");
         check(&base.join("other/x"), &mounts, &base.join("other"), "x");
         check(Path::new("/x"), &mounts, Path::new("/"), "x");
 
-        let mounts = Mounts::from([volume.as_path(), inner.as_path()]);
+        let mounts = [volume.as_path(), inner.as_path()];
         check(&inner.join("key.pem"), &mounts, &inner, "key.pem");
         // What is mounted below the volume is no root of what lies beside it.
         check(&volume.join("db.json"), &mounts, &volume, "db.json");
@@ -84,7 +108,32 @@ mod tests {
         symlink("../run", base.join("var/run")).unwrap();
         symlink("..scaivault-1", volume.join("..data")).unwrap();
         symlink("..data/tls", volume.join("tls")).unwrap();
-        let mounts = Mounts::from([volume.as_path()]);
+        let mounts = [volume.as_path()];
         check(&base.join("var/run/secrets/tls/key.pem"), &mounts, &volume, "tls/key.pem");
+    }
+
+    #[test]
+    fn neither_the_image_nor_a_shared_directory_is_a_volume() {
+        let dir = tempfile::tempdir().unwrap();
+        let base = fs::canonicalize(dir.path()).unwrap();
+        let (volume, shared) = (base.join("volume"), base.join("volume/shared"));
+        fs::create_dir_all(&shared).unwrap();
+        fs::set_permissions(&shared, fs::Permissions::from_mode(0o1777)).unwrap();
+        let mounts = [Path::new("/"), volume.as_path(), shared.as_path()];
+        check(&volume.join("a/b"), &mounts, &volume, "a/b");
+        check(&base.join("a/b"), &mounts, &base.join("a"), "b");
+        // As `/dev/shm` in `/dev`.
+        check(&shared.join("a/b"), &mounts, &shared.join("a"), "b");
+    }
+
+    #[test]
+    fn the_kernel_knows_where_something_is_mounted() {
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("link");
+        symlink("/proc", &link).unwrap();
+        assert!(is_mount_point(Path::new("/")) && is_mount_point(Path::new("/proc")));
+        for path in [Path::new("/proc/self"), dir.path(), &link, &dir.path().join("missing")] {
+            assert!(!is_mount_point(path), "{}", path.display());
+        }
     }
 }

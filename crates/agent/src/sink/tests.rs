@@ -1,27 +1,45 @@
 use std::{
+    cell::Cell,
+    fs,
     os::unix::fs::{PermissionsExt as _, symlink},
-    path::PathBuf,
     sync::atomic::{AtomicBool, Ordering},
     thread,
 };
 
 use proptest::prelude::*;
+use rustix::{
+    fs::{CWD, FileType, Mode, mknodat},
+    io::Errno,
+};
 use tempfile::TempDir;
 
 use super::*;
 
+thread_local! {
+    /// How many changes the disk still takes.
+    static CHANGES_LEFT: Cell<u32> = const { Cell::new(u32::MAX) };
+}
+
+/// Fails when the disk takes no more changes, as after a crash.
+pub(super) fn before_change() -> Result<(), Errno> {
+    let left = CHANGES_LEFT.get().checked_sub(1).ok_or(Errno::IO)?;
+    CHANGES_LEFT.set(left);
+    Ok(())
+}
+
 /// A directory that stands for a volume.
 struct Volume {
-    _dir: TempDir,
+    dir: TempDir,
     path: PathBuf,
 }
 
 impl Volume {
     fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        // In memory, as a pod's volumes are, where the machine has such a directory.
+        let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let path = fs::canonicalize(dir.path()).unwrap().join("secrets");
         fs::create_dir(&path).unwrap();
-        Self { _dir: dir, path }
+        Self { dir, path }
     }
 
     fn target(&self, file: &str) -> TargetFile {
@@ -29,54 +47,92 @@ impl Volume {
     }
 
     fn sink(&self, files: &[&str]) -> Sink {
-        let targets: Vec<_> = files.iter().map(|file| self.target(file)).collect();
-        Sink::new(&targets, &Mounts::from([self.path.as_path()]))
+        self.sink_with(files, |_| false)
     }
 
-    /// Writes with mode 0444 and returns which files changed.
+    fn sink_with(&self, files: &[&str], is_optional: impl Fn(&str) -> bool) -> Sink {
+        let targets: Vec<_> = files.iter().map(|file| (self.target(file), is_optional(file))).collect();
+        build(targets.iter().map(|(file, is_optional)| (file, *is_optional)), |path| path == self.path)
+    }
+
+    /// Writes with mode 0444.
+    fn try_write(&self, sink: &Sink, files: &[(&str, &str)], gives_up: bool) -> Outcome {
+        let mut pending = sink.begin();
+        for (file, text) in files {
+            pending.put(&self.target(file), FileMode::DEFAULT, text.as_bytes());
+        }
+        pending.commit(gives_up)
+    }
+
+    /// The same, which has to succeed, and returns which files changed.
     fn write(&self, sink: &Sink, files: &[(&str, &str)], gives_up: bool) -> Vec<String> {
-        let targets: Vec<_> = files.iter().map(|(file, _)| self.target(file)).collect();
-        let new: Vec<_> = targets
-            .iter()
-            .zip(files)
-            .map(|(target, (_, text))| NewFile { target, mode: FileMode::DEFAULT, bytes: text.as_bytes() })
-            .collect();
-        let Outcome { changed, done } = sink.write(&new, gives_up);
+        let Outcome { changed, done } = self.try_write(sink, files, gives_up);
         done.unwrap();
         let below = |target: &TargetFile| {
             Path::new(target.as_str()).strip_prefix(&self.path).unwrap().display().to_string()
         };
-        changed.into_iter().map(below).collect()
+        changed.iter().map(below).collect()
     }
 
     fn read(&self, file: &str) -> Option<String> {
         fs::read_to_string(self.path.join(file)).ok()
     }
 
-    fn names(&self) -> Vec<String> {
+    /// All names, with `ID` for the chain's.
+    fn names(&self, sink: &Sink) -> Vec<String> {
         let mut names: Vec<_> = fs::read_dir(&self.path)
             .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap().replace(&sink.id, "ID"))
             .collect();
         names.sort();
         names
     }
+
+    fn generation(&self, sink: &Sink, number: u64) -> PathBuf {
+        self.path.join(format!("..scaivault-{}-{number}", sink.id))
+    }
+}
+
+fn build<'t>(
+    targets: impl Iterator<Item = (&'t TargetFile, bool)>,
+    is_mount_point: impl Fn(&Path) -> bool,
+) -> Sink {
+    let target = |(file, is_optional)| Target { file, is_optional, is_signalled: !is_silent(file) };
+    Sink::build(targets.map(target), is_mount_point)
+}
+
+/// The application is not told of this file.
+fn is_silent(file: &TargetFile) -> bool {
+    file.as_str().ends_with("/variables")
+}
+
+fn put(sink: &Sink, target: &TargetFile, mode: &str) -> Outcome {
+    let mut pending = sink.begin();
+    pending.put(target, mode.parse().unwrap(), b"new");
+    pending.commit(false)
+}
+
+fn fifo(path: &Path) {
+    mknodat(CWD, path, FileType::Fifo, Mode::from_raw_mode(0o666), 0).unwrap();
 }
 
 #[test]
-fn what_is_taken_away_is_in_no_generation_and_can_come_back() {
+fn removed_files_are_in_no_generation_and_can_return() {
     let volume = Volume::new();
     let sink = volume.sink(&["key", "db/user.json"]);
     volume.write(&sink, &[("key", "k"), ("db/user.json", "old")], false);
     volume.write(&sink, &[("db/user.json", "older")], false);
     let target = volume.target("db/user.json");
-    sink.remove([&target].into_iter()).unwrap();
-    assert!(!sink.is_ready(false) && !sink.is_ready(true));
-    assert!(sink.has([&volume.target("key")]) && !sink.has([&target]));
-    assert_eq!((volume.read("key").as_deref(), volume.read("db/user.json")), (Some("k"), None));
-    assert_eq!(volume.names(), ["..data", "..scaivault-3", "db", "key"]);
-    sink.remove([&target].into_iter()).unwrap();
-    assert_eq!(volume.names(), ["..data", "..scaivault-3", "db", "key"]);
+    for _ in 0..2 {
+        sink.remove([&target].into_iter()).unwrap();
+        assert!(!sink.is_ready(false) && !sink.is_ready(true));
+        assert!(sink.has([&volume.target("key")]) && !sink.has([&target]));
+        assert_eq!((volume.read("key").as_deref(), volume.read("db/user.json")), (Some("k"), None));
+        assert_eq!(volume.names(&sink), ["..data", "..scaivault-ID-3", "db", "key"]);
+    }
+    // A change of another file does not make up for it.
+    volume.write(&sink, &[("key", "k")], false);
+    assert!(!sink.is_ready(true));
     volume.write(&sink, &[("db/user.json", "new")], false);
     assert_eq!(volume.read("db/user.json").as_deref(), Some("new"));
     assert!(sink.is_ready(false));
@@ -90,37 +146,78 @@ fn files_are_links_into_the_current_generation() {
     let changed = volume.write(&sink, &[("db.json", "1"), ("tls/key.pem", "k")], false);
     assert_eq!(changed, ["db.json", "tls/key.pem"]);
     assert!(sink.is_ready(false));
-    assert_eq!(volume.names(), ["..data", "..scaivault-1", "db.json", "tls"]);
+    assert_eq!(volume.names(&sink), ["..data", "..scaivault-ID-1", "db.json", "tls"]);
+    assert_eq!(
+        fs::read_link(volume.path.join("..data")).unwrap(),
+        volume.generation(&sink, 1).file_name().unwrap()
+    );
     assert_eq!(fs::read_link(volume.path.join("db.json")).unwrap(), Path::new("..data/db.json"));
-    assert_eq!(fs::read_link(volume.path.join("tls")).unwrap(), Path::new("..data/tls"));
+    assert_eq!(fs::read_link(volume.path.join("tls/key.pem")).unwrap(), Path::new("../..data/tls/key.pem"));
     assert_eq!(volume.read("tls/key.pem").unwrap(), "k");
 }
 
 #[test]
-fn only_a_change_is_written_and_the_generation_before_stays_until_the_next() {
+fn only_a_change_is_written_and_one_older_generation_is_kept() {
     let volume = Volume::new();
     let sink = volume.sink(&["a", "b"]);
     volume.write(&sink, &[("a", "1"), ("b", "1")], false);
     assert_eq!(volume.write(&sink, &[("a", "1"), ("b", "1")], false), [""; 0]);
-    assert_eq!(volume.names(), ["..data", "..scaivault-1", "a", "b"]);
+    assert_eq!(volume.names(&sink), ["..data", "..scaivault-ID-1", "a", "b"]);
     assert_eq!(volume.write(&sink, &[("a", "1"), ("b", "2")], false), ["b"]);
-    assert_eq!(volume.names(), ["..data", "..scaivault-1", "..scaivault-2", "a", "b"]);
-    assert_eq!(volume.read("..scaivault-1/b").unwrap(), "1");
+    assert_eq!(volume.names(&sink), ["..data", "..scaivault-ID-1", "..scaivault-ID-2", "a", "b"]);
+    assert_eq!(fs::read_to_string(volume.generation(&sink, 1).join("b")).unwrap(), "1");
     volume.write(&sink, &[("a", "3"), ("b", "2")], false);
-    assert_eq!(volume.names(), ["..data", "..scaivault-2", "..scaivault-3", "a", "b"]);
+    assert_eq!(volume.names(&sink), ["..data", "..scaivault-ID-2", "..scaivault-ID-3", "a", "b"]);
 }
 
 #[test]
-fn what_is_not_written_this_time_stays_as_it_was() {
+fn a_change_is_found_in_any_piece_of_a_file() {
     let volume = Volume::new();
-    // Another container's file in the same volume.
-    volume.write(&volume.sink(&["theirs/x"]), &[("theirs/x", "t")], false);
-    let sink = volume.sink(&["a", "b"]);
-    volume.write(&sink, &[("a", "1"), ("b", "1")], false);
+    let sink = volume.sink(&["big"]);
+    let text = "x".repeat(200_000);
+    volume.write(&sink, &[("big", &text)], false);
+    assert_eq!(volume.write(&sink, &[("big", &text)], false), [""; 0]);
+    for at in [0, 65_535, 65_536, 199_999] {
+        let mut other = text.clone();
+        other.replace_range(at..=at, "y");
+        assert_eq!(volume.write(&sink, &[("big", &other)], false), ["big"], "{at}");
+        assert_eq!(volume.read("big").unwrap(), other);
+    }
+    assert_eq!(volume.write(&sink, &[("big", "")], false), ["big"]);
+    assert_eq!(volume.write(&sink, &[("big", "")], false), [""; 0]);
+}
+
+#[test]
+fn files_that_are_not_put_stay_as_they_were() {
+    let volume = Volume::new();
+    let sink = volume.sink(&["a", "d/b"]);
+    volume.write(&sink, &[("a", "1"), ("d/b", "1")], false);
     volume.write(&sink, &[("a", "2")], false);
-    assert_eq!(volume.read("a").unwrap(), "2");
-    assert_eq!(volume.read("b").unwrap(), "1");
-    assert_eq!(volume.read("theirs/x").unwrap(), "t");
+    assert_eq!((volume.read("a").unwrap(), volume.read("d/b").unwrap()), ("2".into(), "1".into()));
+}
+
+#[test]
+fn nothing_is_seen_before_the_commit_and_a_drop_leaves_nothing() {
+    let volume = Volume::new();
+    let sink = volume.sink(&["a", "b"]);
+    let mut pending = sink.begin();
+    assert_eq!(volume.names(&sink), [""; 0]);
+    pending.put(&volume.target("a"), FileMode::DEFAULT, b"1");
+    assert_eq!(volume.names(&sink), ["..scaivault-ID-1"]);
+    // The same file once more: the last one counts.
+    pending.put(&volume.target("a"), FileMode::DEFAULT, b"2");
+    assert!(!sink.is_ready(true) && volume.read("a").is_none());
+    drop(pending);
+    assert_eq!(volume.names(&sink), [""; 0]);
+
+    volume.write(&sink, &[("a", "2"), ("a", "3"), ("b", "1")], false);
+    let mut pending = sink.begin();
+    pending.put(&volume.target("a"), FileMode::DEFAULT, b"3");
+    assert_eq!(volume.names(&sink), ["..data", "..scaivault-ID-1", "a", "b"]);
+    pending.put(&volume.target("b"), FileMode::DEFAULT, b"2");
+    drop(pending);
+    assert_eq!(volume.names(&sink), ["..data", "..scaivault-ID-1", "a", "b"]);
+    assert_eq!((volume.read("a").unwrap(), volume.read("b").unwrap()), ("3".into(), "1".into()));
 }
 
 #[test]
@@ -128,36 +225,22 @@ fn modes_are_exact_whatever_the_umask() {
     let volume = Volume::new();
     let sink = volume.sink(&["open", "group/private"]);
     let (open, private) = (volume.target("open"), volume.target("group/private"));
-    let files = |mode: &str| {
-        [
-            NewFile { target: &open, mode: "0666".parse().unwrap(), bytes: b"o" },
-            NewFile { target: &private, mode: mode.parse().unwrap(), bytes: b"p" },
-        ]
-    };
-    sink.write(&files("0400"), false).done.unwrap();
+    put(&sink, &open, "0666").done.unwrap();
+    put(&sink, &private, "0400").done.unwrap();
     let mode = |file: &str| fs::metadata(volume.path.join(file)).unwrap().permissions().mode() & 0o7777;
     assert_eq!((mode("open"), mode("group/private")), (0o666, 0o400));
     assert_eq!((mode("..data"), mode("..data/group")), (0o755, 0o755));
     // Another mode is a change too.
-    assert_eq!(sink.write(&files("0440"), false).changed, [&private]);
+    assert_eq!(put(&sink, &private, "0440").changed, [private]);
     assert_eq!(mode("group/private"), 0o440);
 }
 
 #[test]
-fn what_a_crash_left_is_removed() {
+fn directories_of_links_are_as_open_as_the_root() {
     let volume = Volume::new();
-    fs::create_dir_all(volume.path.join("..scaivault-7/deep/er")).unwrap();
-    fs::write(volume.path.join("..scaivault-7/deep/er/file"), "half").unwrap();
-    symlink("..scaivault-9", volume.path.join("..scaivault-link")).unwrap();
-    fs::create_dir(volume.path.join("..scaivault-1")).unwrap();
-    let sink = volume.sink(&["a"]);
-    volume.write(&sink, &[("a", "1")], false);
-    assert_eq!(volume.names(), ["..data", "..scaivault-1", "a"]);
-    // A link to a generation that is not there any more.
-    fs::remove_dir_all(volume.path.join("..scaivault-1")).unwrap();
-    assert!(!sink.is_ready(false));
-    volume.write(&sink, &[("a", "1")], false);
-    assert!(sink.is_ready(false));
+    fs::set_permissions(&volume.path, fs::Permissions::from_mode(0o777)).unwrap();
+    volume.write(&volume.sink(&["tls/key"]), &[("tls/key", "k")], false);
+    assert_eq!(fs::metadata(volume.path.join("tls")).unwrap().permissions().mode() & 0o7777, 0o777);
 }
 
 #[test]
@@ -166,14 +249,227 @@ fn missing_files_are_ready_only_where_the_agent_gave_them_up() {
     let sink = volume.sink(&["a", "b"]);
     volume.write(&sink, &[], false);
     assert!(!sink.is_ready(true), "nothing was given up yet");
-    volume.write(&sink, &[("a", "1")], true);
+    volume.write(&sink, &[], true);
     assert!(sink.is_ready(true) && !sink.is_ready(false));
     // A refresh that still cannot read it changes nothing about that.
     volume.write(&sink, &[("a", "2")], false);
-    assert!(sink.is_ready(true));
+    assert!(sink.is_ready(true) && !sink.is_ready(false));
     volume.write(&sink, &[("b", "1")], false);
     assert!(sink.is_ready(false));
-    assert!(!volume.path.join("..data/..incomplete").exists());
+    // With what was given back the next start begins anew.
+    sink.remove([&volume.target("b")].into_iter()).unwrap();
+    assert!(!sink.is_ready(true));
+    volume.write(&sink, &[], true);
+    assert!(sink.is_ready(true) && !sink.is_ready(false));
+}
+
+#[test]
+fn optional_files_may_be_missing() {
+    let volume = Volume::new();
+    let sink = volume.sink_with(&["a", "b"], |file| file == "b");
+    assert!(!sink.is_ready(false));
+    volume.write(&sink, &[("a", "1")], false);
+    assert!(sink.is_ready(false));
+    volume.write(&sink, &[("b", "1")], false);
+    sink.remove([&volume.target("b")].into_iter()).unwrap();
+    assert!(sink.is_ready(false));
+
+    let volume = Volume::new();
+    let sink = volume.sink_with(&["a"], |_| true);
+    assert!(!sink.is_ready(true), "it was not tried yet");
+    volume.write(&sink, &[], false);
+    assert!(sink.is_ready(false));
+}
+
+#[test]
+fn the_mark_tells_which_generation_the_application_knows() {
+    let volume = Volume::new();
+    let names = ["a", "variables"];
+    let sink = volume.sink(&names);
+    assert!(sink.is_told() && !sink.was_told());
+    volume.write(&sink, &[("a", "1"), ("variables", "1")], false);
+    assert!(!sink.is_told() && !sink.was_told());
+    for _ in 0..2 {
+        sink.set_told().unwrap();
+        assert!(sink.is_told() && sink.was_told());
+    }
+    volume.write(&sink, &[("a", "1")], false);
+    assert!(sink.is_told());
+    volume.write(&sink, &[("variables", "2")], false);
+    assert!(sink.is_told(), "of variables it is not told");
+    volume.write(&sink, &[("a", "2")], false);
+    let restarted = volume.sink(&names);
+    assert!(!restarted.is_told() && restarted.was_told());
+    volume.write(&sink, &[("variables", "3")], false);
+    assert!(!sink.is_told());
+    sink.set_told().unwrap();
+    sink.remove([&volume.target("a")].into_iter()).unwrap();
+    assert!(!sink.is_told() && sink.was_told(), "what comes back is new to it");
+}
+
+#[test]
+fn a_root_of_variables_alone_is_always_told() {
+    let volume = Volume::new();
+    let sink = volume.sink(&["variables"]);
+    volume.write(&sink, &[("variables", "1")], false);
+    assert!(sink.is_told() && !sink.was_told());
+    sink.set_told().unwrap();
+    assert!(sink.is_told() && sink.was_told());
+}
+
+#[test]
+fn versions_are_kept_with_the_files() {
+    let volume = Volume::new();
+    let sink = volume.sink(&["a", "b"]);
+    let write = |file: &str, text: &str, versions: &[(&str, u64)]| {
+        let mut pending = sink.begin();
+        pending.put(&volume.target(file), FileMode::DEFAULT, text.as_bytes());
+        for (path, version) in versions {
+            pending.note_version(path, *version);
+        }
+        pending.commit(false).done.unwrap();
+    };
+    let expect = |versions: &[(&str, u64)]| {
+        let versions = versions.iter().map(|(path, version)| ((*path).to_owned(), *version)).collect();
+        assert_eq!(volume.sink(&["a", "b"]).versions(), versions);
+    };
+    expect(&[]);
+    write("a", "1", &[("app/a", 7)]);
+    write("b", "1", &[("app/b", u64::MAX)]);
+    expect(&[("app/a", 7), ("app/b", u64::MAX)]);
+    // A version that changed no file makes no generation. One of a secret that was made anew is lower.
+    write("a", "1", &[("app/a", 2)]);
+    expect(&[("app/a", 2), ("app/b", u64::MAX)]);
+    assert!(!volume.generation(&sink, 3).exists());
+    sink.remove([&volume.target("a")].into_iter()).unwrap();
+    expect(&[("app/a", 2), ("app/b", u64::MAX)]);
+
+    let notes = volume.path.join("..data/..versions.json");
+    let too_many = format!("{{{}\"x\":1}}", "\"app/a\":1,".repeat(40_000));
+    for garbage in ["", "{", "[1]", "{\"app/a\":-1}", "{\"app/a\":\"1\"}", &too_many] {
+        fs::remove_file(&notes).unwrap();
+        fs::write(&notes, garbage).unwrap();
+        expect(&[]);
+    }
+    write("a", "2", &[("app/a", 3)]);
+    expect(&[("app/a", 3)]);
+}
+
+#[test]
+fn a_full_volume_is_an_error_before_anything_is_written() {
+    let volume = Volume::new();
+    let mut sink = volume.sink(&["a", "b"]);
+    volume.write(&sink, &[("a", "1"), ("b", "1")], false);
+    let file = volume.path.join("a");
+    let error = sink.budget.check(fs::File::open(&volume.path).unwrap(), &file, u64::MAX).unwrap_err();
+    assert!(matches!(error, SinkError::NoSpace { needed: u64::MAX, .. }), "{error}");
+
+    // A container with 64 KiB, of which half is the agent's own; its files have 12 KiB already.
+    let cgroup = volume.dir.path().join("cgroup");
+    for (name, limit) in [("v2", "memory.max"), ("v1", "memory/memory.limit_in_bytes")] {
+        sink.budget.cgroups = cgroup.join(name);
+        let limit = sink.budget.cgroups.join(limit);
+        fs::create_dir_all(limit.parent().unwrap()).unwrap();
+        fs::write(limit.with_file_name("memory.stat"), "anon 7\nshmem 12288\nshmem_thp 0\n").unwrap();
+        fs::write(&limit, "65536\n").unwrap();
+        let (little, much) = ("x".repeat(20_480), "x".repeat(20_481));
+        let Outcome { changed, done } =
+            volume.try_write(&sink, &[("a", name), ("b", &much), ("a", "3")], false);
+        let error = done.unwrap_err();
+        assert!(matches!(error, SinkError::NoMemory { needed: 20_481, left: 20_480, .. }), "{error}");
+        assert!(changed.is_empty());
+        assert_ne!(volume.read("a").as_deref(), Some(name));
+        assert_eq!(volume.write(&sink, &[("b", &little)], false), ["b"]);
+        volume.write(&sink, &[("b", "1")], false);
+        fs::write(&limit, "max\n").unwrap();
+        volume.write(&sink, &[("b", &much)], false);
+        volume.write(&sink, &[("b", "1")], false);
+    }
+    let generations = fs::read_dir(&volume.path)
+        .unwrap()
+        .filter(|entry| entry.as_ref().unwrap().file_type().unwrap().is_dir());
+    assert_eq!(generations.count(), 2, "what was pending is removed");
+}
+
+/// The disk takes no more changes after any number of them, and then the agent starts again.
+#[test]
+fn after_a_crash_at_any_step_the_next_start_goes_on() {
+    let names = ["a", "tls/b"];
+    let first = [("a", "1"), ("tls/b", "1")];
+    let second = [("a", "2"), ("tls/b", "1")];
+    let third = [("a", "3"), ("tls/b", "3")];
+    let crash = |has_first: bool, changes: u32, act: &dyn Fn(&Volume, &Sink) -> bool| {
+        let volume = Volume::new();
+        let sink = volume.sink(&names);
+        if has_first {
+            volume.write(&sink, &first, false);
+            sink.set_told().unwrap();
+        }
+        CHANGES_LEFT.set(changes);
+        let is_done = act(&volume, &sink);
+        let is_over = CHANGES_LEFT.get() > 0;
+        CHANGES_LEFT.set(u32::MAX);
+        let found = (volume.read("a"), volume.read("tls/b"));
+        let has_both = |text: &str| found == (Some(text.to_owned()), Some("1".to_owned()));
+        let is_removed = found == (None, Some("1".to_owned()));
+        let is_whole = has_both("1") || has_both("2") || is_removed || found == (None, None);
+        assert!(is_whole && (found != (None, None) || !has_first), "step {changes}: {found:?}");
+        assert!(!has_both("2") || !sink.is_told() || is_done, "step {changes}: a signal is lost");
+        // Leftovers of a crash within a crash, too.
+        let restarted = volume.sink(&names);
+        CHANGES_LEFT.set(changes % 5);
+        let _ = volume.try_write(&restarted, &third, false);
+        CHANGES_LEFT.set(u32::MAX);
+        volume.write(&restarted, &third, false);
+        assert_eq!((volume.read("a").unwrap(), volume.read("tls/b").unwrap()), ("3".into(), "3".into()));
+        volume.write(&restarted, &second, false);
+        restarted.set_told().unwrap();
+        let names = volume.names(&restarted);
+        let generations = names.iter().filter(|name| name.starts_with("..scaivault-ID-")).count();
+        assert_eq!((generations, names.len()), (2, 6), "step {changes}: {names:?}");
+        is_over
+    };
+    let write = |volume: &Volume, sink: &Sink| {
+        let mut pending = sink.begin();
+        for (file, text) in second {
+            pending.put(&volume.target(file), FileMode::DEFAULT, text.as_bytes());
+        }
+        pending.note_version("app/a", 2);
+        pending.commit(false).done.and_then(|()| sink.set_told()).is_ok()
+    };
+    let remove = |volume: &Volume, sink: &Sink| sink.remove([&volume.target("a")].into_iter()).is_ok();
+    for (has_first, act) in
+        [(false, &write as &dyn Fn(&Volume, &Sink) -> bool), (true, &write), (true, &remove)]
+    {
+        let steps = (0..1000).find(|changes| crash(has_first, *changes, act)).unwrap();
+        assert!(steps > 8, "{steps}");
+    }
+}
+
+#[test]
+fn what_stands_in_the_way_of_a_generation_is_left_out() {
+    let volume = Volume::new();
+    let sink = volume.sink(&["a"]);
+    let generation = |number| volume.generation(&sink, number);
+    fs::create_dir_all(generation(7).join("deep/er")).unwrap();
+    fs::write(generation(7).join("deep/er/file"), "half").unwrap();
+    fifo(&generation(7).join("deep/fifo"));
+    fs::create_dir(generation(u64::MAX)).unwrap();
+    fs::write(generation(1), "a file").unwrap();
+    fifo(&generation(2));
+    symlink(volume.dir.path(), generation(3)).unwrap();
+    volume.write(&sink, &[("a", "1")], false);
+    assert_eq!(fs::read_link(volume.path.join("..data")).unwrap(), generation(4).file_name().unwrap());
+    assert!(!generation(7).exists() && !generation(u64::MAX).exists());
+    // A link to a generation that is not there any more, and to the last one that there can be.
+    fs::remove_dir_all(generation(4)).unwrap();
+    assert!(!sink.is_ready(false) && !sink.is_ready(true));
+    volume.write(&sink, &[("a", "1")], false);
+    assert!(sink.is_ready(false));
+    fs::remove_file(volume.path.join("..data")).unwrap();
+    symlink(generation(u64::MAX).file_name().unwrap(), volume.path.join("..data")).unwrap();
+    volume.write(&sink, &[("a", "2")], false);
+    assert_eq!(volume.read("a").unwrap(), "2");
 }
 
 #[test]
@@ -182,73 +478,100 @@ fn nothing_is_written_through_links_that_somebody_left() {
     let outside = tempfile::tempdir().unwrap();
     let victim = outside.path().join("victim");
     fs::write(&victim, "untouched").unwrap();
+    let sink = volume.sink(&["a", "dir/b", "c"]);
     symlink(&victim, volume.path.join("a")).unwrap();
     symlink(outside.path(), volume.path.join("dir")).unwrap();
     symlink(outside.path(), volume.path.join("..data")).unwrap();
-    symlink(outside.path(), volume.path.join("..scaivault-1")).unwrap();
-    let sink = volume.sink(&["a", "dir/b"]);
-    let (a, b) = (volume.target("a"), volume.target("dir/b"));
-    let new = |target| NewFile { target, mode: FileMode::DEFAULT, bytes: b"new" };
-    // The next generation's name is taken by a link: refused, not followed.
-    assert!(sink.write(&[new(&a), new(&b)], false).done.is_err());
-    fs::remove_file(volume.path.join("..scaivault-1")).unwrap();
-    sink.write(&[new(&a), new(&b)], false).done.unwrap();
-    assert_eq!(volume.read("a").unwrap(), "new");
-    assert_eq!(volume.read("dir/b").unwrap(), "new");
+    symlink(outside.path(), volume.generation(&sink, 1)).unwrap();
+    symlink(&victim, volume.path.join(format!("..scaivault-{}-link", sink.id))).unwrap();
+    symlink(&victim, volume.path.join(format!("..told-{}", sink.id))).unwrap();
+    volume.write(&sink, &[("a", "new"), ("dir/b", "new"), ("c", "new")], false);
+    // The name was taken: the chain has one of its own.
+    assert_eq!(fs::read_link(volume.path.join("..data")).unwrap(), outside.path());
+    assert_eq!(fs::read_link(volume.path.join("a")).unwrap(), Path::new(&format!("..data-{}/a", sink.id)));
+    sink.set_told().unwrap();
+
+    // Inside a generation: neither a link nor a pipe is taken for a file, read or carried on.
+    let current = volume.generation(&sink, 2);
+    for file in ["a", "c", "..versions.json"] {
+        let _ = fs::remove_file(current.join(file));
+    }
+    symlink(&victim, current.join("a")).unwrap();
+    fifo(&current.join("c"));
+    fifo(&current.join("..versions.json"));
+    assert!(!sink.is_ready(false) && sink.versions().is_empty());
+    assert_eq!(volume.write(&sink, &[("dir/b", "newer")], false), ["dir/b"]);
+    assert!(!sink.is_ready(false));
+    assert_eq!(volume.write(&sink, &[("a", "untouched"), ("c", "new")], false), ["a", "c"]);
+    assert!(sink.is_ready(false));
     assert_eq!(fs::read_to_string(&victim).unwrap(), "untouched");
     assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn whatever_has_the_links_name_the_chain_has_its_own() {
+    let puts: [&dyn Fn(&Path); 4] =
+        [&|path| fs::create_dir(path).unwrap(), &|path| fs::write(path, "").unwrap(), &fifo, &|path| {
+            symlink("..scaivault-00000000-8", path).unwrap()
+        }];
+    for put in puts {
+        let volume = Volume::new();
+        put(&volume.path.join("..data"));
+        let sink = volume.sink(&["a"]);
+        for text in ["1", "2"] {
+            volume.write(&sink, &[("a", text)], false);
+            assert_eq!(volume.read("a").unwrap(), text);
+            assert!(volume.sink(&["a"]).is_ready(false));
+        }
+        // It stays there when the other name is free later.
+        let _ = fs::remove_file(volume.path.join("..data"));
+        volume.write(&sink, &[("a", "3")], false);
+        assert_eq!(volume.read("a").unwrap(), "3");
+        assert_eq!(volume.names(&sink).iter().filter(|name| name.starts_with("..data")).count(), {
+            1 + usize::from(volume.path.join("..data").exists())
+        });
+    }
 }
 
 #[test]
 fn a_file_in_the_way_is_replaced_and_a_directory_is_used_or_refused() {
     let volume = Volume::new();
     fs::write(volume.path.join("a"), "older").unwrap();
+    fs::write(volume.path.join("file"), "older").unwrap();
     fs::create_dir(volume.path.join("dir")).unwrap();
-    let sink = volume.sink(&["a", "dir/b"]);
-    volume.write(&sink, &[("a", "1"), ("dir/b", "2")], false);
-    assert_eq!((volume.read("a").unwrap(), volume.read("dir/b").unwrap()), ("1".into(), "2".into()));
-    assert_eq!(fs::read_link(volume.path.join("dir/b")).unwrap(), Path::new("../..data/dir/b"));
+    let sink = volume.sink(&["a", "dir/b", "file/c"]);
+    volume.write(&sink, &[("a", "1"), ("dir/b", "2"), ("file/c", "3")], false);
+    let read = ["a", "dir/b", "file/c"].map(|file| volume.read(file).unwrap());
+    assert_eq!(read, ["1", "2", "3"]);
 
-    let target = volume.target("dir");
     let sink = volume.sink(&["dir"]);
-    let error = sink
-        .write(&[NewFile { target: &target, mode: FileMode::DEFAULT, bytes: b"" }], false)
-        .done
-        .unwrap_err();
+    let error = volume.try_write(&sink, &[("dir", "")], false).done.unwrap_err();
     assert!(matches!(error, SinkError::InTheWay(_)), "{error}");
+    assert!(!volume.generation(&sink, 1).exists());
 }
 
 #[test]
 fn each_directory_outside_of_volumes_is_a_root() {
     let dir = tempfile::tempdir().unwrap();
     let base = fs::canonicalize(dir.path()).unwrap();
-    let targets: Vec<TargetFile> =
-        ["x/a", "y/b"].map(|file| format!("{}/{file}", base.display()).parse().unwrap()).into();
-    let sink = Sink::new(&targets, &Mounts::default());
-    let new = |target| NewFile { target, mode: FileMode::DEFAULT, bytes: b"n" };
-    sink.write(&[new(&targets[0]), new(&targets[1])], false).done.unwrap();
-    assert!(base.join("x/..data/a").exists() && base.join("y/..data/b").exists());
-}
-
-#[test]
-fn a_root_that_cannot_be_written_keeps_no_other_from_it() {
-    let dir = tempfile::tempdir().unwrap();
-    let base = fs::canonicalize(dir.path()).unwrap();
-    let targets: Vec<TargetFile> =
-        ["x/a", "y/b", "z/c"].map(|file| format!("{}/{file}", base.display()).parse().unwrap()).into();
-    let sink = Sink::new(&targets, &Mounts::default());
+    let targets: [TargetFile; 3] =
+        ["x/a", "y/b", "z/c"].map(|file| format!("{}/{file}", base.display()).parse().unwrap());
+    let sink = build(targets.iter().map(|file| (file, false)), |_| false);
+    // A root that cannot be written keeps no other from it.
     fs::write(base.join("y"), "in the way").unwrap();
-    let new: Vec<_> =
-        targets.iter().map(|target| NewFile { target, mode: FileMode::DEFAULT, bytes: b"n" }).collect();
-    let Outcome { changed, done } = sink.write(&new, false);
-    assert_eq!(changed, [&targets[0], &targets[2]]);
+    let mut pending = sink.begin();
+    for target in &targets {
+        pending.put(target, FileMode::DEFAULT, b"n");
+    }
+    let Outcome { changed, done } = pending.commit(false);
+    assert_eq!(changed, [targets[0].clone(), targets[2].clone()]);
     assert!(done.unwrap_err().to_string().contains("/y"));
-    assert!(base.join("x/a").exists() && base.join("z/c").exists());
+    assert!(base.join("x/..data/a").exists() && base.join("z/..data/c").exists());
+    assert!(!sink.is_ready(true));
 }
 
 #[test]
 fn errors_of_the_kernel_come_with_a_cure() {
-    use rustix::io::Errno;
     let say = |errno| SinkError::new(Path::new("/run/secrets"), errno).to_string();
     assert!(say(Errno::NOSPC).contains("raise the annotation volume-size-limit"));
     assert!(say(Errno::ROFS).contains("must not have readOnly"));
@@ -322,25 +645,37 @@ proptest! {
             prop_assert_eq!(volume.read(name), Some((*text).to_owned()));
         }
         prop_assert_eq!(sink.is_ready(false), expected.len() == names.len());
-        let generations = volume.names().iter().filter(|name| name.starts_with("..scaivault-")).count();
+        let generations =
+            volume.names(&sink).iter().filter(|name| name.starts_with("..scaivault-")).count();
         prop_assert!(generations <= 2);
     }
 }
 
 #[test]
 fn agents_that_share_a_volume_leave_each_others_files_alone() {
-    let volume = Volume::new();
-    thread::scope(|scope| {
-        for name in ["a", "b", "c"] {
-            let volume = &volume;
-            scope.spawn(move || {
-                let sink = volume.sink(&[name]);
-                for count in 0..100 {
-                    volume.write(&sink, &[(name, &count.to_string())], false);
-                    assert_eq!(volume.read(name).unwrap(), count.to_string());
-                }
-            });
-        }
-    });
-    assert_eq!(["a", "b", "c"].map(|name| volume.read(name).unwrap()), ["99"; 3]);
+    for _ in 0..20 {
+        let volume = Volume::new();
+        // In one directory, too. All begin at once, and one of them gets `..data`.
+        let names = ["a", "shared/b", "shared/c"];
+        let barrier = std::sync::Barrier::new(names.len());
+        thread::scope(|scope| {
+            for name in names {
+                let (volume, barrier) = (&volume, &barrier);
+                scope.spawn(move || {
+                    let sink = volume.sink(&[name]);
+                    barrier.wait();
+                    for count in 0..20 {
+                        volume.write(&sink, &[(name, &count.to_string())], false);
+                        assert_eq!(volume.read(name).unwrap(), count.to_string());
+                    }
+                });
+            }
+        });
+        assert_eq!(names.map(|name| volume.read(name).unwrap()), ["19"; 3]);
+        let chains = fs::read_dir(&volume.path)
+            .unwrap()
+            .filter(|entry| entry.as_ref().unwrap().file_name().to_str().unwrap().starts_with("..data"));
+        assert_eq!(chains.count(), names.len());
+        assert!(volume.path.join("..data").exists());
+    }
 }

@@ -6,6 +6,7 @@ mod codes;
 mod events;
 mod hostile;
 mod init;
+mod leases;
 mod reload;
 mod sidecar;
 mod stop;

@@ -62,7 +62,8 @@ async fn a_restart_on_a_volume_that_cannot_be_written_keeps_leases_alive() {
     until(|| pod.secret("key").is_some() && pod.secret("db.json").is_some()).await;
     first.kill().await.unwrap();
     // For every user: where a link is to be made stands a directory.
-    let in_the_way = pod.path("secrets/..scaivault-link");
+    let in_the_way = pod.path("secrets/key");
+    fs::remove_file(&in_the_way).unwrap();
     fs::create_dir(&in_the_way).unwrap();
     pod.vault.write(&"app/stripe".parse().unwrap(), data("new"));
     let log = pod.path("log");

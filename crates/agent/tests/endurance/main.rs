@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by panicking")]
 
 mod application;
+mod chains;
 mod end;
 mod kill;
 mod neighbour;

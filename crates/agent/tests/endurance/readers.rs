@@ -98,10 +98,14 @@ pub(crate) fn generations(root: &Path) -> Vec<String> {
 
 /// Whether there is a generation that is newer than the current one: it is being written, or was when the agent ended.
 pub(crate) fn is_unfinished(root: &Path) -> bool {
-    let number = |name: &str| name.strip_prefix("..scaivault-").unwrap().parse::<u64>().unwrap();
     let current = fs::read_link(root.join("..data")).ok();
-    let current = current.map_or(0, |name| number(name.to_str().unwrap()));
-    generations(root).iter().any(|name| number(name) > current)
+    let current = current.map_or(0, |name| generation_number(name.to_str().unwrap()));
+    generations(root).iter().any(|name| generation_number(name) > current)
+}
+
+/// The number at the end of a generation's name.
+pub(crate) fn generation_number(name: &str) -> u64 {
+    name.rsplit_once('-').unwrap().1.parse().unwrap()
 }
 
 /// Whether any file can be found by its name.

@@ -6,7 +6,7 @@ use scaivault_devserver::{Category, Route};
 
 use crate::{
     application::{self, Application},
-    readers::{Readers, content, generation, generations, mapping, secret},
+    readers::{Readers, content, generation, generation_number, generations, mapping, secret},
     support::{Pod, Sidecar, until},
 };
 
@@ -66,7 +66,7 @@ async fn no_reader_sees_half_of_a_rotation_and_each_change_is_signalled_once() {
 
     let (by_path, by_generation) = readers.end();
     let last = fs::read_link(root.join("..data")).unwrap();
-    let changes: usize = last.to_str().unwrap().strip_prefix("..scaivault-").unwrap().parse().unwrap();
+    let changes = usize::try_from(generation_number(last.to_str().unwrap())).unwrap();
     println!(
         "{rotations} rotations and {ONE_BY_ONE} one by one: {changes} generations; by path {} rounds, {} versions, {} times gone; by generation {} rounds, {} versions, {} times gone; {} signals heard",
         by_path.rounds,

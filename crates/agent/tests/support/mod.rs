@@ -4,6 +4,7 @@
 use std::{
     env, fs,
     io::{self, Write as _},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Output, Stdio},
     sync::Arc,
@@ -44,7 +45,7 @@ engines:
 
 /// What a pod has.
 pub(crate) struct Pod {
-    _server: DevServer,
+    server: DevServer,
     url: String,
     pub(crate) vault: Handle,
     dir: TempDir,
@@ -64,7 +65,12 @@ impl Pod {
         let token = issuer.mint("billing", "web", "scaivault", jiff::Timestamp::now(), 3600).unwrap();
         fs::write(dir.path().join("token"), token).unwrap();
         fs::create_dir(dir.path().join("state")).unwrap();
-        Self { url: server.url(), vault: server.handle(), _server: server, dir }
+        Self { url: server.url(), vault: server.handle(), server, dir }
+    }
+
+    /// Where its ScaiVault listens.
+    pub(crate) fn server(&self) -> SocketAddr {
+        self.server.address()
     }
 
     /// A path in the pod's directory.
@@ -115,7 +121,7 @@ impl Pod {
     }
 
     pub(crate) fn live_leases(&self) -> usize {
-        self.vault.leases().iter().filter(|lease| lease.seconds_left > 0 && !lease.is_revoked).count()
+        self.vault.live_leases()
     }
 }
 

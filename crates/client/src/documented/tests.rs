@@ -68,8 +68,8 @@ fn an_event_needs_little() {
     assert_eq!(
         events,
         [
-            Event { id: "evt_1".parse().unwrap(), path: Some(path("a/b")), new_version: Some(4) },
-            Event { id: "evt_2".parse().unwrap(), path: None, new_version: None },
+            Event { id: "evt_1".parse().unwrap(), kind: Some(EventKind::Rotated), path: Some(path("a/b")), new_version: Some(4) },
+            Event { id: "evt_2".parse().unwrap(), kind: None, path: None, new_version: None },
         ]
     );
 }

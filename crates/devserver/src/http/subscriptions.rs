@@ -50,12 +50,22 @@ pub(super) async fn subscribe(
     if paths.is_empty() || events.is_empty() {
         return Err(ApiError::new("validation_error", "paths and events: at least one"));
     }
-    let new = NewSubscription { paths, events, buffer_size: delivery.buffer_size };
+    let new = NewSubscription { name: name.clone(), paths, events, buffer_size: delivery.buffer_size };
     let mut vault = shared.vault();
     let vault = &mut *vault;
     let id = vault.subscriptions.create(&caller, new, &mut vault.random);
     let made = json!({ "id": id, "name": name, "status": "active", "identity_id": caller.id });
     Ok((StatusCode::CREATED, Json(made)))
+}
+
+/// Guessed: the answer, which has one page here.
+pub(super) async fn list(
+    State(shared): State<Arc<Shared>>,
+    Extension(Caller(caller)): Extension<Caller>,
+) -> Json<Value> {
+    let named = shared.vault().subscriptions.named(&caller);
+    let listed: Vec<_> = named.into_iter().map(|(id, name)| json!({ "id": id, "name": name })).collect();
+    Json(json!({ "subscriptions": listed, "cursor": null, "has_more": false }))
 }
 
 #[derive(Deserialize)]

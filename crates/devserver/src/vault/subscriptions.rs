@@ -14,6 +14,7 @@ pub(crate) struct Subscriptions(BTreeMap<String, Subscription>);
 
 struct Subscription {
     owner: String,
+    name: String,
     paths: Vec<String>,
     events: Vec<String>,
     buffer_size: usize,
@@ -37,6 +38,7 @@ pub(super) struct NewEvent<'a> {
 
 /// Which events of which paths.
 pub(crate) struct NewSubscription {
+    pub(crate) name: String,
     pub(crate) paths: Vec<String>,
     pub(crate) events: Vec<String>,
     pub(crate) buffer_size: usize,
@@ -45,10 +47,10 @@ pub(crate) struct NewSubscription {
 impl Subscriptions {
     /// The new subscription's identifier.
     pub(crate) fn create(&mut self, owner: &Identity, new: NewSubscription, random: &mut Random) -> String {
-        let NewSubscription { paths, events, buffer_size } = new;
+        let NewSubscription { name, paths, events, buffer_size } = new;
         let id = format!("sub_{}", random.word());
         let owner = owner.id.clone();
-        let subscription = Subscription { owner, paths, events, buffer_size, waiting: VecDeque::new() };
+        let subscription = Subscription { owner, name, paths, events, buffer_size, waiting: VecDeque::new() };
         self.0.insert(id.clone(), subscription);
         id
     }
@@ -61,6 +63,12 @@ impl Subscriptions {
 
     pub(crate) fn count(&self) -> usize {
         self.0.len()
+    }
+
+    /// The caller's, each with its name.
+    pub(crate) fn named(&self, caller: &Identity) -> Vec<(String, String)> {
+        let own = self.0.iter().filter(|(_, subscription)| subscription.owner == caller.id);
+        own.map(|(id, subscription)| (id.clone(), subscription.name.clone())).collect()
     }
 
     /// What waits for the caller, and whether there is more of it. An event that was delivered and not acknowledged

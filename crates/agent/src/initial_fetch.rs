@@ -1,0 +1,90 @@
+//! The initial fetch of a pod: all or nothing, unless the pod may start with less.
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, SystemTime},
+};
+
+use scaivault_client::{Backoff, Client};
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use crate::{
+    delivery::Delivery,
+    exit::{Ending, leave_message},
+    failure::{Failure, Failures},
+    fetch::{Committed, Fetcher},
+};
+
+/// The first and the longest pause between two logins.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+
+/// What was there before this start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StartKind {
+    /// The application does not run yet: it waits for its files.
+    Cold,
+    /// An earlier start got as far as to let the application run. An outage now is no reason to stop, and nothing waits for a
+    /// fetch: leases have to be renewed.
+    Restart,
+}
+
+/// Fetches and writes. Without `FAIL_OPEN` no lease is generated if a secret is missing: nobody would use it.
+pub(crate) async fn initial_fetch(delivery: &mut Delivery, fetcher: &mut Fetcher) -> Result<(), Ending> {
+    let deadline = Instant::now() + delivery.config.fetch_timeout;
+    let fail_open = delivery.config.fail_open;
+    let mut failures = match log_in(&delivery.client, deadline).await {
+        Err(login) => vec![login],
+        Ok(()) => {
+            // Saved before the leases are generated, so that a restart in between does not log in again.
+            delivery.save().await?;
+            let missing = delivery.leases.missing(delivery.dynamics(), SystemTime::now(), Instant::now());
+            if fail_open {
+                // At the same time: what hangs must not take the time of the rest.
+                let generating = delivery.generate(missing, deadline);
+                tokio::join!(generating, fetcher.fetch_initially(deadline, true)).0?
+            } else {
+                fetcher.fetch_initially(deadline, false).await;
+                let is_lacking = !fetcher.failures().is_empty();
+                delivery.generate(if is_lacking { BTreeSet::new() } else { missing }, deadline).await?
+            }
+        }
+    };
+    fetcher.put_leases(&delivery.leases, Instant::now());
+    failures.extend_from_slice(fetcher.failures());
+    if !fail_open && !failures.is_empty() {
+        return Err(Failures(failures).into());
+    }
+    let Committed { changed, done, .. } = fetcher.commit(fail_open, Instant::now());
+    done?;
+    tracing::info!(changed = changed.len(), "secrets written");
+    if !failures.is_empty() {
+        warn_open(failures);
+    }
+    Ok(())
+}
+
+/// Logs in before anything is read: a login that is refused is sent once, and not once for each request that needs it.
+async fn log_in(client: &Client, deadline: Instant) -> Result<(), Failure> {
+    let mut backoff = Backoff::new(PAUSES.0, PAUSES.1);
+    loop {
+        let error = match timeout_at(deadline, client.login()).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => error,
+            Err(_) => return Err(Failure::late("the login")),
+        };
+        let now = Instant::now();
+        let Some(due) = backoff.failed(now, error.retry()).filter(|due| *due < deadline) else {
+            return Err(Failure::of_error("the login", &error));
+        };
+        tracing::warn!(%error, pause_seconds = (due - now).as_secs_f64(), "trying again");
+        sleep_until(due).await;
+    }
+}
+
+/// Reports what the pod starts without.
+fn warn_open(failures: Vec<Failure>) {
+    for failure in &failures {
+        tracing::error!(%failure, "the pod starts without it, because FAIL_OPEN is true");
+    }
+    leave_message(&format!("started without all secrets (FAIL_OPEN): {}", Failures(failures)));
+}

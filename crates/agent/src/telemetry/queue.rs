@@ -1,0 +1,196 @@
+//! The queue between the agent and stderr: a log that nobody reads must not stop the agent.
+
+use std::{
+    io::{self, Write},
+    mem,
+    sync::{
+        Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+/// The most bytes that wait to be written; as many again may be on their way.
+const MAX_BYTES: usize = 64 * 1024;
+/// How long [`LogQueue::flush`] waits before it asks whether the log can be written at all.
+const PATIENCE: Duration = Duration::from_millis(100);
+/// How often it waits for a log that can be written: the writing thread may lack processor time.
+const MAX_WAITS: usize = 20;
+
+/// Lines on their way to the log. Never blocks who writes: what does not fit is dropped and counted.
+#[derive(Debug)]
+pub(super) struct LogQueue {
+    lines: Mutex<Lines>,
+    has_changed: Condvar,
+    dropped: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Lines {
+    /// Whole lines, in order.
+    waiting: Vec<u8>,
+    /// Whether lines have been taken and are not written yet.
+    is_writing: bool,
+}
+
+impl Lines {
+    fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && !self.is_writing
+    }
+}
+
+impl LogQueue {
+    pub(super) const fn new() -> Self {
+        let lines = Lines { waiting: Vec::new(), is_writing: false };
+        Self { lines: Mutex::new(lines), has_changed: Condvar::new(), dropped: AtomicU64::new(0) }
+    }
+
+    /// How many lines were lost: the log was full, or could not be written.
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Writes lines as they come, and may block. Never returns: meant for a thread of its own.
+    pub(super) fn write_to(&self, mut log: impl Write) -> ! {
+        let mut lines = Vec::new();
+        loop {
+            let is_idle = |lines: &mut Lines| lines.waiting.is_empty();
+            let waited = self.has_changed.wait_while(self.lines(), is_idle);
+            let mut shared = waited.unwrap_or_else(PoisonError::into_inner);
+            mem::swap(&mut lines, &mut shared.waiting);
+            shared.is_writing = true;
+            drop(shared);
+            if log.write_all(&lines).is_err() {
+                self.drop_lines(lines.split(|byte| *byte == b'\n').count() - 1);
+            }
+            lines.clear();
+            self.lines().is_writing = false;
+            self.has_changed.notify_all();
+        }
+    }
+
+    /// Waits until all lines are written, or until `is_writable` says that the log does not take them.
+    pub(super) fn flush(&self, is_writable: impl Fn() -> bool) {
+        for _ in 0..MAX_WAITS {
+            let is_busy = |lines: &mut Lines| !lines.is_empty();
+            let waited = self.has_changed.wait_timeout_while(self.lines(), PATIENCE, is_busy);
+            if waited.unwrap_or_else(PoisonError::into_inner).0.is_empty() || !is_writable() {
+                return;
+            }
+        }
+    }
+
+    fn lines(&self) -> MutexGuard<'_, Lines> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn drop_lines(&self, count: usize) {
+        self.dropped.fetch_add(u64::try_from(count).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+}
+
+/// Takes whole lines: the logger writes each event at once.
+impl Write for &LogQueue {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let mut lines = self.lines();
+        if lines.waiting.len() + line.len() > MAX_BYTES {
+            self.drop_lines(1);
+        } else {
+            lines.waiting.extend_from_slice(line);
+            self.has_changed.notify_all();
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::{Arc, mpsc},
+        thread,
+        time::Instant,
+    };
+
+    use super::*;
+
+    /// A log that is written once the test lets it.
+    struct Gated {
+        gate: mpsc::Receiver<()>,
+        written: Arc<Mutex<Vec<u8>>>,
+    }
+
+    impl Write for Gated {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.gate.recv().map_err(io::Error::other)?;
+            self.written.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn start() -> (Arc<LogQueue>, mpsc::Sender<()>, Arc<Mutex<Vec<u8>>>) {
+        let (opened, gate) = mpsc::channel();
+        let (queue, written) = (Arc::new(LogQueue::new()), Arc::default());
+        let log = Gated { gate, written: Arc::clone(&written) };
+        let writer = Arc::clone(&queue);
+        thread::spawn(move || writer.write_to(log));
+        (queue, opened, written)
+    }
+
+    fn push(queue: &LogQueue, line: &[u8]) {
+        let mut writer = queue;
+        writer.write_all(line).unwrap();
+    }
+
+    #[test]
+    fn a_stuck_log_blocks_nobody_and_what_fits_is_written_in_order() {
+        let (queue, gate, written) = start();
+        let line = |number: usize| format!("{number:0>1023}\n");
+        let lines = 4 * MAX_BYTES / 1024;
+        for number in 0..lines {
+            push(&queue, line(number).as_bytes());
+        }
+        let dropped = usize::try_from(queue.dropped()).unwrap();
+        // One buffer waits, and one more may have been taken.
+        assert!((lines / 2..=lines * 3 / 4).contains(&dropped), "{dropped} of {lines}");
+        let started = Instant::now();
+        queue.flush(|| false);
+        assert!(started.elapsed() < 10 * PATIENCE, "a stuck log ends the waiting");
+        (0..2).for_each(|_| gate.send(()).unwrap());
+        queue.flush(|| true);
+        let expected: String = (0..lines - dropped).map(line).collect();
+        assert_eq!(String::from_utf8(written.lock().unwrap().clone()).unwrap(), expected);
+    }
+
+    #[test]
+    fn flush_waits_for_a_slow_log_that_can_be_written() {
+        let (queue, gate, written) = start();
+        push(&queue, b"last words\n");
+        // The log takes it after the second look.
+        let looks = AtomicU64::new(0);
+        queue.flush(|| {
+            if looks.fetch_add(1, Ordering::Relaxed) == 1 {
+                gate.send(()).unwrap();
+            }
+            true
+        });
+        assert_eq!(*written.lock().unwrap(), b"last words\n");
+        assert_eq!(queue.dropped(), 0);
+    }
+
+    #[test]
+    fn lines_that_cannot_be_written_are_counted() {
+        let (queue, gate, _) = start();
+        push(&queue, b"one\ntwo\n");
+        drop(gate);
+        queue.flush(|| true);
+        assert_eq!(queue.dropped(), 2);
+    }
+}

@@ -1,0 +1,224 @@
+//! Leases and subscriptions of pods whose servers, clocks and processes fail.
+
+use std::{fs, time::Duration};
+
+use scaivault_devserver::{Effect, Fault, Route};
+use serde_json::Value;
+
+use crate::support::{Pod, Sidecar, data, start, terminate, until};
+
+const ROLE: &str = "engine=postgres role=readonly";
+
+/// The variables of a pod with one lease whose state is kept.
+struct Keeping {
+    dynamic: String,
+    state: String,
+}
+
+impl Keeping {
+    fn new(pod: &Pod, source: &str) -> Self {
+        let state = pod.path("state").to_str().unwrap().to_owned();
+        Self { dynamic: pod.mapping(&[(source, "db.json")]), state }
+    }
+
+    fn variables(&self) -> [(&str, &str); 2] {
+        [("DYNAMIC", &self.dynamic), ("SCAIVAULT_STATE_DIR", &self.state)]
+    }
+
+    /// Changes the kept lease as if the clock had been set forward by so many seconds since it was generated.
+    fn age(&self, seconds: u64) {
+        self.change(|state| {
+            for time in ["issued", "renewed", "ends"] {
+                let moved = state["leases"][0][time].as_u64().unwrap() - seconds;
+                state["leases"][0][time] = moved.into();
+            }
+        });
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Value)) {
+        let file = format!("{}/state.json", self.state);
+        let mut state = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+        change(&mut state);
+        fs::write(&file, state.to_string()).unwrap();
+    }
+}
+
+/// Starts a sidecar, kills it when its lease is written, and leaves its state.
+async fn killed(pod: &Pod, keeping: &Keeping) {
+    let sidecar = Sidecar::start(pod, &keeping.variables());
+    let file = pod.path("secrets/db.json");
+    sidecar.kill_when(move || file.exists()).await;
+}
+
+#[tokio::test]
+async fn a_broken_engine_makes_no_user_per_restart() {
+    let pod = Pod::new().await;
+    let keeping = Keeping::new(&pod, ROLE);
+    let answer = Effect::Answer { body: "<html>".to_owned() };
+    pod.vault.add_fault(Fault::on(Route::Generate, answer));
+    let variables = [&keeping.variables()[..], &[("FETCH_TIMEOUT", "5s")]].concat();
+    pod.run("init", &variables).await.check(1, &["the answer cannot be used"]);
+    for _ in 0..3 {
+        pod.run("init", &variables).await.check(1, &["were never handed out"]);
+    }
+    assert_eq!(pod.vault.requests(Route::Generate), 1);
+    // Its time is up; after a usable lease there is no pause any more.
+    pod.vault.clear_faults();
+    keeping.change(|state| state["generations"][0]["due"] = 0.into());
+    pod.run("init", &keeping.variables()).await.check(0, &["secrets written"]);
+    assert_eq!((pod.vault.requests(Route::Generate), pod.live_leases()), (2, 1));
+}
+
+#[tokio::test]
+async fn a_killed_generation_delays_the_next_start() {
+    let pod = Pod::new().await;
+    let keeping = Keeping::new(&pod, ROLE);
+    pod.vault.add_fault(Fault::hang(Route::Generate));
+    let vault = pod.vault.clone();
+    let sidecar = Sidecar::start(&pod, &keeping.variables());
+    sidecar.kill_when(move || vault.requests(Route::Generate) == 1).await;
+    pod.vault.clear_faults();
+    let variables = [&keeping.variables()[..], &[("FETCH_TIMEOUT", "5s")]].concat();
+    pod.run("init", &variables).await.check(1, &["were never handed out"]);
+    assert_eq!(pod.vault.requests(Route::Generate), 1);
+}
+
+#[tokio::test]
+async fn a_refused_generation_is_no_reason_for_a_long_pause() {
+    let pod = Pod::new().await;
+    let keeping = Keeping::new(&pod, ROLE);
+    pod.vault.add_fault(Fault::refuse(Route::Generate, "service_unavailable", 2));
+    pod.run("init", &keeping.variables()).await.check(0, &["no lease yet, trying again"]);
+    assert_eq!(pod.vault.requests(Route::Generate), 3);
+}
+
+#[tokio::test]
+async fn a_replaced_lease_is_revoked_after_a_crash() {
+    let pod = Pod::new().await;
+    let keeping = Keeping::new(&pod, ROLE);
+    killed(&pod, &keeping).await;
+    keeping.age(3000);
+    pod.vault.add_fault(Fault::always(Route::Renew, "access_denied"));
+    let before = pod.secret("db.json");
+    let state = pod.path("state/state.json");
+    let sidecar = Sidecar::start(&pod, &keeping.variables());
+    until(|| pod.secret("db.json") != before).await;
+    assert_eq!(pod.live_leases(), 2, "the application may still use the one before");
+    sidecar
+        .kill_when(move || fs::read_to_string(&state).is_ok_and(|state| state.contains("\"retired\":[{")))
+        .await;
+    let sidecar = Sidecar::start(&pod, &keeping.variables());
+    sidecar.line("files").await;
+    assert_eq!(pod.live_leases(), 2);
+    sidecar.end().await.check(0, &["lease revoked"]);
+    assert_eq!(pod.live_leases(), 0);
+}
+
+#[tokio::test]
+async fn a_clock_step_forwards_costs_no_lease() {
+    let pod = Pod::new().await;
+    let keeping = Keeping::new(&pod, ROLE);
+    killed(&pod, &keeping).await;
+    keeping.age(7200);
+    let before = pod.secret("db.json");
+    let sidecar = Sidecar::start(&pod, &keeping.variables());
+    sidecar.line("lease renewed").await;
+    sidecar.end().await.check(0, &["lease revoked"]);
+    assert_eq!((pod.vault.requests(Route::Generate), pod.live_leases()), (1, 0));
+    assert!(before.is_some());
+}
+
+#[tokio::test]
+async fn leases_are_renewed_while_the_application_drains() {
+    let pod = Pod::new().await;
+    let dynamic = pod.mapping(&[("engine=postgres role=readonly ttl=6s", "db.json")]);
+    let variables = [("DYNAMIC", dynamic.as_str()), ("SCAIVAULT_REVOKE_DELAY", "12s")];
+    let sidecar = start(&mut pod.agent("sidecar", &variables));
+    until(|| pod.secret("db.json").is_some()).await;
+    let ended = tokio::spawn(terminate(sidecar));
+    // After the second one the lease is older than its first term.
+    pod.requested(Route::Renew, 2).await;
+    until(|| pod.vault.leases()[0].seconds_left > 3).await;
+    assert!(!ended.is_finished() && pod.live_leases() == 1);
+    ended.await.unwrap().check(0, &["lease renewed", "lease revoked"]);
+    assert_eq!((pod.vault.requests(Route::Generate), pod.live_leases()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_revoked_token_at_the_end_leaves_no_lease() {
+    let pod = Pod::new().await;
+    let dynamic = pod.mapping(&[(ROLE, "db.json")]);
+    let sidecar = start(&mut pod.agent("sidecar", &[("DYNAMIC", &dynamic)]));
+    until(|| pod.secret("db.json").is_some()).await;
+    pod.vault.revoke_tokens();
+    terminate(sidecar).await.check(0, &["lease revoked"]);
+    assert_eq!(pod.live_leases(), 0);
+}
+
+#[tokio::test]
+async fn a_start_that_fails_waits_for_its_generation() {
+    let pod = Pod::new().await;
+    let keeping = Keeping::new(&pod, ROLE);
+    pod.vault.add_fault(Fault::on(Route::Generate, Effect::Late { milliseconds: 17_000 }));
+    let variables = [&keeping.variables()[..], &[("FETCH_TIMEOUT", "1s")]].concat();
+    pod.run("init", &variables).await.check(1, &["it was not answered in time", "lease revoked"]);
+    assert_eq!((pod.vault.requests(Route::Generate), pod.live_leases()), (1, 0));
+}
+
+fn listening<'a>(watch: &'a str, pod: &'a str) -> [(&'a str, &'a str); 4] {
+    [
+        ("WATCH_PATHS", watch),
+        ("REFRESH_INTERVAL", "1d"),
+        ("REFRESH_ON_EVENT", "true"),
+        ("SCAIVAULT_POD", pod),
+    ]
+}
+
+#[tokio::test]
+async fn a_killed_sidecar_takes_up_its_subscription_without_a_state() {
+    let pod = Pod::new().await;
+    let watch = pod.mapping(&[("app/stripe#key", "key")]);
+    let variables = listening(&watch, "web-0");
+    let mut polls = 0;
+    for _ in 0..3 {
+        let vault = pod.vault.clone();
+        let sidecar = Sidecar::start(&pod, &variables);
+        sidecar.kill_when(move || vault.requests(Route::Poll) > polls).await;
+        polls = pod.vault.requests(Route::Poll);
+    }
+    // Another pod of the same workload does not.
+    let sidecar = Sidecar::start(&pod, &listening(&watch, "web-1"));
+    pod.requested(Route::Poll, polls + 1).await;
+    sidecar.end().await.check(0, &["subscribed to events"]);
+    assert_eq!((pod.vault.subscriptions(), pod.vault.requests(Route::Subscribe)), (1, 2));
+    let sidecar = Sidecar::start(&pod, &variables);
+    pod.requested(Route::Poll, polls + 2).await;
+    sidecar.end().await.check(0, &["subscription of an earlier start taken up"]);
+    assert_eq!(pod.vault.subscriptions(), 0);
+}
+
+#[tokio::test]
+async fn a_subscription_that_is_gone_by_any_code_is_made_again() {
+    let pod = Pod::new().await;
+    let watch = pod.mapping(&[("app/stripe#key", "key")]);
+    // A code that no version of the client knows for this.
+    pod.vault.add_fault(Fault::refuse(Route::Poll, "consumer_not_found", 1));
+    let sidecar = Sidecar::start(&pod, &listening(&watch, "web-0"));
+    pod.requested(Route::Poll, 2).await;
+    assert_eq!(pod.vault.requests(Route::Subscribe), 2);
+    pod.vault.rotate(&"app/stripe".parse().unwrap(), data("rotated"));
+    until(|| pod.secret("key").as_deref() == Some("rotated")).await;
+    sidecar.end().await.check(0, &["no events for a while"]);
+}
+
+#[tokio::test]
+async fn refused_events_are_asked_for_again_later() {
+    let pod = Pod::new().await;
+    let watch = pod.mapping(&[("app/stripe#key", "key")]);
+    pod.vault.add_fault(Fault::always(Route::Subscribe, "access_denied"));
+    let sidecar = Sidecar::start(&pod, &listening(&watch, "web-0"));
+    let line = sidecar.line("no events, trying again later").await;
+    let pause = Duration::from_secs_f64(line["pause_seconds"].as_f64().unwrap());
+    assert!((Duration::from_mins(5)..=Duration::from_mins(10)).contains(&pause), "{pause:?}");
+    sidecar.end().await.check(0, &[]);
+}

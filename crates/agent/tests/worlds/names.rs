@@ -1,0 +1,58 @@
+//! Which process gets the signal, where the kernel cuts names at 15 bytes.
+
+use scaivault_devserver::Route;
+
+use crate::{
+    application::{Application, SIGNAL},
+    site::Site,
+    support::{data, until},
+};
+
+async fn signalled(target: &str, of: &[&str]) -> Vec<u32> {
+    let site = Site::new().await;
+    let watch = site.pod.mapping(&[("app/stripe#key", "key")]);
+    let mut applications = Vec::new();
+    for name in of {
+        applications.push(Application::start_program(name).await);
+    }
+    let variables = [
+        ("WATCH_PATHS", watch.as_str()),
+        ("REFRESH_INTERVAL", "1s"),
+        ("RELOAD_SIGNAL", SIGNAL),
+        ("RELOAD_TARGET", target),
+    ];
+    let sidecar = site.sidecar(&variables);
+    until(|| site.pod.secret("key").is_some()).await;
+    let reads = site.pod.vault.requests(Route::Read);
+    site.pod.requested(Route::Read, reads + 1).await;
+    site.pod.vault.write(&"app/stripe".parse().unwrap(), data("new"));
+    until(|| sidecar.said("application signalled") + sidecar.said("application not signalled") > 0).await;
+    until(|| {
+        sidecar.said("application not signalled") > 0 || applications.iter().any(|app| app.signals() > 0)
+    })
+    .await;
+    sidecar.end().await.check(0, &[]);
+    applications.iter().map(Application::signals).collect()
+}
+
+/// A prefix of the names in this run, so that no other run's processes are found. All are longer than 15 bytes, and the
+/// first 15 are the same.
+fn prefix() -> String {
+    format!("{:0<12}-svc-", format!("w{}", std::process::id()))
+}
+
+#[tokio::test]
+async fn a_name_that_is_cut_alike_is_another_process() {
+    let prefix = prefix();
+    let [web, worker] = ["web", "worker"].map(|name| format!("{prefix}{name}"));
+    assert_eq!(signalled(&worker, &[&web, &worker]).await, [0, 1]);
+    assert_eq!(signalled(&worker, &[&worker, &web]).await, [1, 0]);
+}
+
+/// With the other alone, nobody is signalled.
+#[tokio::test]
+async fn another_process_is_not_signalled_instead() {
+    let prefix = format!("x{}", prefix());
+    let [web, worker] = ["web", "worker"].map(|name| format!("{prefix}{name}"));
+    assert_eq!(signalled(&worker, &[&web]).await, [0]);
+}

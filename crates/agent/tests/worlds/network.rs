@@ -1,0 +1,274 @@
+//! Dead ends: addresses, name servers and log pipes that do not answer, and answers that take long.
+
+use std::{
+    fs::{self, File},
+    io::{ErrorKind, Read as _, Write as _},
+    net::{Ipv4Addr, SocketAddr, UdpSocket},
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use rustix::fs::OFlags;
+use scaivault_devserver::Route;
+use scaivault_testkit::world::{Calls, Chance, Misbehaviour};
+use tokio::{
+    net::{TcpSocket, TcpStream},
+    process::Command,
+};
+
+use crate::{
+    sandbox::Sandbox,
+    site::{Site, pass},
+    support::{AGENT, Ended, Pod, data, ended, skipped, start, terminate, until, within},
+};
+
+/// Where the world listens behind dead addresses: the C library sorts those first that have more bits in common with
+/// 127.0.0.1.
+const LIVE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 77);
+
+/// A program whose `/etc/NAME` is another file.
+fn with_etc(sandbox: Sandbox, name: &str, file: &Path, command: &Command) -> Command {
+    let script = format!("mount --bind \"$1\" /etc/{name} && shift && exec \"$@\"");
+    let mut unshare = Command::new("unshare");
+    unshare.args(sandbox.user_flags().0).args(["--mount", "sh", "-c", &script, "sh"]).arg(file);
+    let command = command.as_std();
+    unshare.arg(command.get_program()).args(command.get_args()).env_clear();
+    unshare.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    unshare.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").kill_on_drop(true);
+    unshare
+}
+
+/// An address at which connections are neither accepted nor refused: its queue is full.
+async fn dead(address: SocketAddr) -> Vec<TcpStream> {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind(address).unwrap();
+    let listener = socket.listen(0).unwrap().into_std().unwrap();
+    // Kept open, and never accepted from.
+    std::mem::forget(listener);
+    let mut connections = Vec::new();
+    while let Ok(Ok(connection)) =
+        tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(address)).await
+    {
+        connections.push(connection);
+    }
+    connections
+}
+
+#[tokio::test]
+async fn one_dead_address_does_not_make_a_host_unreachable() {
+    let Some(sandbox) = Sandbox::find() else { return };
+    for others in [&[2][..], &[2, 3], &[4, 2]] {
+        let site = Site::new().await;
+        let port = site.world.address().port();
+        site.world.listen_at(LIVE).await.unwrap();
+        let mut queues = Vec::new();
+        // At the fourth nothing listens.
+        for last in others.iter().filter(|last| **last != 4) {
+            queues.push(dead((Ipv4Addr::new(127, 0, 0, *last), port).into()).await);
+        }
+        let lines = others.iter().map(|last| format!("127.0.0.{last} vault.test\n"));
+        let hosts = site.pod.path("hosts");
+        fs::write(&hosts, lines.collect::<String>() + &format!("{LIVE} vault.test\n127.0.0.1 localhost\n")).unwrap();
+        let secrets = site.pod.mapping(&[("app/stripe#key", "key")]);
+        let url = format!("http://vault.test:{port}");
+        let variables =
+            [("SECRETS", secrets.as_str()), ("SCAIVAULT_URL", url.as_str()), ("SCAIVAULT_ALLOW_HTTP", "true")];
+        let began = Instant::now();
+        let mut agent = with_etc(sandbox, "hosts", &hosts, &site.agent("init", &variables));
+        let ended = ended(start(&mut agent)).await;
+        ended.check(0, &[]);
+        assert!(began.elapsed() < Duration::from_secs(10), "{others:?}: {:?}", began.elapsed());
+    }
+}
+
+/// An address that dies while the sidecar runs: the next connection goes to the other one.
+#[tokio::test]
+async fn an_address_that_dies_later_is_left() {
+    let Some(sandbox) = Sandbox::find() else { return };
+    let site = Site::new().await;
+    let port = site.world.address().port();
+    site.world.listen_at(LIVE).await.unwrap();
+    let hosts = site.pod.path("hosts");
+    fs::write(&hosts, format!("127.0.0.5 vault.test\n{LIVE} vault.test\n")).unwrap();
+    let watch = site.pod.mapping(&[("app/stripe#key", "key")]);
+    let url = format!("http://vault.test:{port}");
+    let variables = [
+        ("WATCH_PATHS", watch.as_str()),
+        ("SCAIVAULT_URL", url.as_str()),
+        ("SCAIVAULT_ALLOW_HTTP", "true"),
+        ("REFRESH_INTERVAL", "1s"),
+    ];
+    let sidecar = start(&mut with_etc(sandbox, "hosts", &hosts, &site.agent("sidecar", &variables)));
+    until(|| site.pod.secret("key").is_some()).await;
+    let _queue = dead((Ipv4Addr::new(127, 0, 0, 5), port).into()).await;
+    site.world.stop().await;
+    site.world.listen_at(LIVE).await.unwrap();
+    site.pod.vault.write(&"app/stripe".parse().unwrap(), data("new"));
+    until(|| site.pod.secret("key").as_deref() == Some("new")).await;
+    terminate(sidecar).await.check(0, &[]);
+}
+
+/// The C library waits for each name server and each search domain: the agent does not wait for it.
+#[tokio::test]
+async fn the_end_does_not_wait_for_name_servers() {
+    let Some(sandbox) = Sandbox::find() else { return };
+    // Nobody answers there.
+    let Ok(server) = UdpSocket::bind((Ipv4Addr::new(127, 0, 0, 9), 53)) else {
+        return skipped("only root can be a name server");
+    };
+    let pod = Pod::new().await;
+    let file = pod.path("resolv.conf");
+    let text = "nameserver 127.0.0.9\nsearch ns.svc.cluster.local svc.cluster.local cluster.local\noptions ndots:5\n";
+    fs::write(&file, text).unwrap();
+    let secrets = pod.mapping(&[("app/stripe#key", "key")]);
+    let variables = [
+        ("SECRETS", secrets.as_str()),
+        ("WATCH_PATHS", secrets.as_str()),
+        ("SCAIVAULT_URL", "https://scaivault.example"),
+    ];
+    let mut init = pod.agent("init", &variables);
+    let mut init = with_etc(sandbox, "resolv.conf", &file, init.env("FETCH_TIMEOUT", "2s"));
+    let began = Instant::now();
+    let output = within(init.output()).await.unwrap();
+    let took = began.elapsed();
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    Ended::new(output.status.code(), log).check(1, &[]);
+    assert!(took < Duration::from_secs(9), "init took {took:?}");
+
+    let sidecar = start(&mut with_etc(sandbox, "resolv.conf", &file, &pod.agent("sidecar", &variables)));
+    // It asks.
+    let mut packet = [0; 512];
+    let asked = tokio::task::spawn_blocking(move || server.recv(&mut packet).map(|_| server));
+    let _server = within(asked).await.unwrap().unwrap();
+    let began = Instant::now();
+    terminate(sidecar).await.check(1, &["SIGTERM"]);
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(5), "the end took {took:?}");
+}
+
+/// A pipe for a log that nobody reads, and that is full.
+struct StuckPipe {
+    end: File,
+    path: std::path::PathBuf,
+}
+
+impl StuckPipe {
+    async fn new(pod: &Pod) -> Self {
+        let path = pod.path("pipe");
+        assert!(Command::new("mkfifo").arg(&path).status().await.unwrap().success());
+        let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap();
+        let end = File::options().read(true).write(true).custom_flags(flags).open(&path).unwrap();
+        let mut pipe = Self { end, path };
+        for size in [4096, 1] {
+            let bytes = vec![b'\n'; size];
+            while pipe.end.write(&bytes).is_ok() {}
+        }
+        pipe
+    }
+
+    /// An end for a program, which waits where it writes: it is another open file.
+    fn writer(&self) -> File {
+        File::options().write(true).open(&self.path).unwrap()
+    }
+
+    /// What is in it now.
+    fn drain(&mut self) -> String {
+        let (mut text, mut bytes) = (Vec::new(), [0; 4096]);
+        loop {
+            match self.end.read(&mut bytes) {
+                Ok(count) => text.extend_from_slice(&bytes[..count]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        String::from_utf8(text).unwrap().trim_start_matches('\n').to_owned()
+    }
+}
+
+#[tokio::test]
+async fn a_full_log_pipe_holds_nothing_up() {
+    let site = Site::new().await;
+    let mut pipe = StuckPipe::new(&site.pod).await;
+    let watch = site.pod.mapping(&[("app/stripe#key", "key")]);
+    let dynamic = site.pod.mapping(&[("engine=postgres role=readonly ttl=9s", "db.json")]);
+    let variables = [
+        ("WATCH_PATHS", watch.as_str()),
+        ("DYNAMIC", dynamic.as_str()),
+        ("REFRESH_INTERVAL", "1s"),
+        ("LOG_LEVEL", "debug"),
+    ];
+    let mut agent = site.agent("sidecar", &variables);
+    let sidecar = agent.stdin(Stdio::null()).stdout(Stdio::null()).stderr(pipe.writer()).spawn().unwrap();
+    until(|| site.pod.secret("key").is_some() && site.pod.secret("db.json").is_some()).await;
+    site.pod.vault.write(&"app/stripe".parse().unwrap(), data("new"));
+    until(|| site.pod.secret("key").as_deref() == Some("new")).await;
+    site.pod.requested(Route::Renew, 1).await;
+    // With room again there are whole lines again.
+    pipe.drain();
+    let mut text = String::new();
+    let reads = site.pod.vault.requests(Route::Read);
+    for number in 0..20_u64 {
+        site.pod.vault.write(&"app/stripe".parse().unwrap(), data(&format!("again {number}")));
+        site.pod.requested(Route::Read, reads + number + 1).await;
+        pass(Duration::from_millis(50)).await;
+        text += &pipe.drain();
+        if text.matches('\n').count() > 2 {
+            break;
+        }
+    }
+    let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+    assert!(!whole.is_empty(), "nothing is logged any more");
+    for line in whole.lines() {
+        assert!(serde_json::from_str::<serde_json::Value>(line).is_ok(), "torn: {line}");
+    }
+    while pipe.end.write(&[b'\n']).is_ok() {}
+    let began = Instant::now();
+    let ended = terminate(sidecar).await;
+    assert_eq!((ended.code, site.pod.live_leases()), (Some(0), 0));
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+}
+
+/// The same for the short lives of `init` and `healthz`.
+#[tokio::test]
+async fn a_full_log_pipe_does_not_stop_a_start() {
+    let site = Site::new().await;
+    let pipe = StuckPipe::new(&site.pod).await;
+    let secrets = site.pod.mapping(&[("app/stripe#key", "key")]);
+    for (command, code) in [("healthz", 1), ("init", 0), ("healthz", 0)] {
+        let variables = [("SECRETS", secrets.as_str()), ("WATCH_PATHS", secrets.as_str()), ("LOG_LEVEL", "trace")];
+        let mut agent = site.agent(command, &variables);
+        let mut agent = agent.stdin(Stdio::null()).stderr(pipe.writer()).spawn().unwrap();
+        assert_eq!(within(agent.wait()).await.unwrap().code(), Some(code), "{command}");
+    }
+}
+
+/// Longer than any limit for a request as a whole ought to be, but never without progress for long.
+#[tokio::test]
+async fn a_slow_answer_that_makes_progress_arrives() {
+    let site = Site::new().await;
+    site.world.add(Calls::READ, Chance::First(1), Misbehaviour::Trickle(Duration::from_millis(1400)));
+    let secrets = site.pod.mapping(&[("app/stripe#key", "key")]);
+    site.run("init", &[("SECRETS", &secrets), ("FETCH_TIMEOUT", "50s")]).await.check(0, &[]);
+    assert_eq!(site.pod.vault.requests(Route::Read), 1, "it was read at the first try");
+}
+
+#[tokio::test]
+async fn an_answer_that_never_comes_is_asked_for_again() {
+    let site = Site::new().await;
+    site.world.add(Calls::READ, Chance::First(1), Misbehaviour::Hang);
+    let secrets = site.pod.mapping(&[("app/stripe#key", "key")]);
+    site.run("init", &[("SECRETS", &secrets), ("FETCH_TIMEOUT", "55s")]).await.check(0, &[]);
+}
+
+#[tokio::test]
+async fn an_empty_address_is_a_mistake() {
+    let pod = Pod::new().await;
+    let secrets = pod.mapping(&[("app/stripe#key", "key")]);
+    let mut agent = pod.agent_at(Path::new(AGENT), "init", &[("SECRETS", &secrets), ("SCAIVAULT_URL", "")]);
+    let output = within(agent.output()).await.unwrap();
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    Ended::new(output.status.code(), log).check(5, &["SCAIVAULT_URL"]);
+}

@@ -1,0 +1,181 @@
+//! Restarts while ScaiVault answers some requests and others not, and signals that are owed.
+
+use std::time::Duration;
+
+use scaivault_devserver::Route;
+use scaivault_testkit::world::{Answer, Calls, Chance, Misbehaviour};
+
+use crate::{
+    application::{Application, SIGNAL, unused_name},
+    site::Site,
+    support::{data, until},
+};
+
+fn unavailable() -> Misbehaviour {
+    Misbehaviour::Answer(Answer::error(503, "service_unavailable"))
+}
+
+/// Secrets cannot be read for longer than a lease lasts.
+#[tokio::test]
+async fn a_restart_keeps_leases_alive_though_nothing_can_be_read() {
+    for misbehaviour in [unavailable(), Misbehaviour::Hang] {
+        let site = Site::new().await;
+        let dynamic = site.pod.mapping(&[("engine=postgres role=readonly ttl=9s", "db.json")]);
+        let watch = site.pod.mapping(&[("app/stripe#key", "key")]);
+        let state = site.state();
+        let variables = [
+            ("DYNAMIC", dynamic.as_str()),
+            ("WATCH_PATHS", watch.as_str()),
+            ("SCAIVAULT_STATE_DIR", state.as_str()),
+            ("FETCH_TIMEOUT", "2m"),
+        ];
+        let sidecar = site.sidecar(&variables);
+        until(|| site.pod.secret("db.json").is_some() && site.pod.secret("key").is_some()).await;
+        let before = site.pod.secret("db.json");
+        sidecar.kill_after(Duration::ZERO).await;
+        site.world.add(Calls::READ, Chance::Always, misbehaviour);
+        let renewals = site.pod.vault.requests(Route::Renew);
+        let sidecar = site.sidecar(&variables);
+        site.pod.requested(Route::Renew, renewals + 2).await;
+        assert_eq!((site.pod.live_leases(), site.pod.vault.requests(Route::Generate)), (1, 1));
+        assert_eq!(site.pod.secret("db.json"), before);
+        site.world.clear();
+        site.pod.vault.write(&"app/stripe".parse().unwrap(), data("new"));
+        sidecar.end().await.check(0, &[]);
+        assert_eq!(site.pod.live_leases(), 0);
+    }
+}
+
+/// Nothing can be logged in to at all: the files of the start before are what there is.
+#[tokio::test]
+async fn a_restart_in_a_full_outage_refreshes_when_it_is_over() {
+    let site = Site::new().await;
+    let watch = site.pod.mapping(&[("app/stripe#key", "key")]);
+    let variables = [("WATCH_PATHS", watch.as_str()), ("REFRESH_INTERVAL", "1s")];
+    let sidecar = site.sidecar(&variables);
+    until(|| site.pod.secret("key").is_some()).await;
+    sidecar.kill_after(Duration::ZERO).await;
+    site.world.stop().await;
+    site.pod.vault.write(&"app/stripe".parse().unwrap(), data("new"));
+    let sidecar = site.sidecar(&variables);
+    site.pod.run("healthz", &variables).await.check(0, &[]);
+    until(|| sidecar.said("trying again") > 0).await;
+    assert_eq!(site.pod.secret("key").as_deref(), Some("sk-swordfish"));
+    site.world.resume().unwrap();
+    until(|| site.pod.secret("key").as_deref() == Some("new")).await;
+    sidecar.end().await.check(0, &[]);
+}
+
+/// The file has changed, nobody could be told, and the agent dies.
+#[tokio::test]
+async fn a_signal_that_is_owed_survives_the_agent() {
+    let site = Site::new().await;
+    let file = site.pod.path("secrets/key");
+    let watch = site.pod.mapping(&[("app/stripe#key", "key")]);
+    let application = Application::start(&[&file]).await;
+    let variables = |name: &str| {
+        [
+            ("WATCH_PATHS", watch.clone()),
+            ("REFRESH_INTERVAL", "1s".to_owned()),
+            ("RELOAD_SIGNAL", SIGNAL.to_owned()),
+            ("RELOAD_TARGET", name.to_owned()),
+        ]
+    };
+    let start = |name: &str| {
+        let variables = variables(name);
+        site.sidecar(&variables.each_ref().map(|(variable, value)| (*variable, value.as_str())))
+    };
+    // An agent that was started for an application that is not there.
+    let absent = unused_name("absent");
+    let sidecar = start(&absent);
+    until(|| site.pod.secret("key").is_some()).await;
+    let reads = site.pod.vault.requests(Route::Read);
+    site.pod.requested(Route::Read, reads + 2).await;
+    site.pod.vault.write(&"app/stripe".parse().unwrap(), data("new"));
+    until(|| site.pod.secret("key").as_deref() == Some("new")).await;
+    until(|| sidecar.said("application not signalled") > 0).await;
+    sidecar.kill_after(Duration::ZERO).await;
+
+    // The next one finds it. Nothing changes meanwhile.
+    let sidecar = start(application.name());
+    until(|| application.signals() == 1).await;
+    assert_eq!(application.read(), "new");
+    until(|| sidecar.said("application signalled") == 1).await;
+    sidecar.kill_after(Duration::ZERO).await;
+
+    // And is owed no more.
+    let reads = site.pod.vault.requests(Route::Read);
+    let sidecar = start(application.name());
+    site.pod.requested(Route::Read, reads + 3).await;
+    assert_eq!(application.signals(), 1);
+    sidecar.end().await.check(0, &[]);
+}
+
+/// The credentials of the agent before were revoked at its end; the application has to hear of the new ones.
+#[tokio::test]
+async fn new_credentials_after_a_restart_are_signalled() {
+    for has_secrets in [false, true] {
+        let site = Site::new().await;
+        let file = site.pod.path("secrets/user");
+        let dynamic = "engine=postgres role=readonly";
+        let template = "user template=\"{{ data.username }}\"";
+        let dynamic = site.pod.mapping(&[(dynamic, template)]);
+        let watch = if has_secrets { site.pod.mapping(&[("app/stripe#key", "key")]) } else { String::new() };
+        let state = site.state();
+        let application = Application::start(&[&file]).await;
+        let variables = [
+            ("DYNAMIC", dynamic.as_str()),
+            ("WATCH_PATHS", watch.as_str()),
+            ("SCAIVAULT_STATE_DIR", state.as_str()),
+            ("RELOAD_SIGNAL", SIGNAL),
+            ("RELOAD_TARGET", application.name()),
+        ];
+        let sidecar = site.sidecar(&variables);
+        until(|| site.pod.secret("user").is_some()).await;
+        let before = site.pod.secret("user");
+        until(|| sidecar.said("secrets written") > 0).await;
+        sidecar.end().await.check(0, &["lease revoked"]);
+        let sidecar = site.sidecar(&variables);
+        until(|| site.pod.secret("user").is_some()).await;
+        let after = site.pod.secret("user").unwrap();
+        assert_ne!(before.as_ref(), Some(&after));
+        until(|| application.read() == after).await;
+        assert!(application.signals() >= 1);
+        sidecar.end().await.check(0, &[]);
+    }
+}
+
+/// Killed at any moment around a change: in the end the application has read what stands in the file.
+#[tokio::test]
+async fn the_application_hears_of_the_last_change_whenever_the_agent_is_killed() {
+    let site = Site::new().await;
+    let file = site.pod.path("secrets/key");
+    let watch = site.pod.mapping(&[("app/stripe#key", "key")]);
+    let application = Application::start(&[&file]).await;
+    let variables = [
+        ("WATCH_PATHS", watch.as_str()),
+        ("REFRESH_INTERVAL", "1s"),
+        ("REFRESH_ON_EVENT", "true"),
+        ("RELOAD_SIGNAL", SIGNAL),
+        ("RELOAD_TARGET", application.name()),
+    ];
+    let mut random = scaivault_testkit::SplitMix::new(crate::site::seed());
+    for version in 0..12 {
+        let version = version.to_string();
+        let sidecar = site.sidecar(&variables);
+        let polls = site.pod.vault.requests(Route::Poll);
+        site.pod.requested(Route::Poll, polls + 1).await;
+        site.pod.vault.rotate(&"app/stripe".parse().unwrap(), data(&version));
+        if random.below(2) == 0 {
+            let (file, value) = (file.clone(), version.clone());
+            // Between the write and the signal, or right after it.
+            sidecar.kill_when(move || std::fs::read_to_string(&file).is_ok_and(|text| text == value)).await;
+        } else {
+            sidecar.kill_after(Duration::from_millis(random.below(20))).await;
+        }
+    }
+    let sidecar = site.sidecar(&variables);
+    until(|| site.pod.secret("key").as_deref() == Some("11")).await;
+    until(|| application.read() == "11").await;
+    sidecar.end().await.check(0, &[]);
+}

@@ -1,0 +1,122 @@
+//! Many agents for a long time: a server that is restarted, lags and answers anything, authorities that change, agents that
+//! are killed, applications that are told by signal or by a request.
+
+mod agents;
+mod readers;
+mod weather;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use scaivault_testkit::{SplitMix, world::Calls};
+
+use crate::{
+    site::{number, pass, project, seed},
+    support::until,
+};
+
+use agents::{Agent, Fleet};
+use readers::Readers;
+
+/// How long it lasts. Without the variable it is short, and with fewer agents.
+const MINUTES: &str = "SOAK_MINUTES";
+const SHORT: Duration = Duration::from_secs(25);
+const AGENTS: usize = 50;
+const SHORT_AGENTS: usize = 12;
+/// How soon everything has to be up to date when the weather is calm again.
+const CALM: Duration = Duration::from_mins(1);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn agents_are_up_to_date_after_any_weather() {
+    let minutes: Option<f64> = number(MINUTES);
+    let lasts = minutes.map_or(SHORT, |minutes| Duration::from_secs_f64(minutes * 60.0));
+    let size = if minutes.is_some() { AGENTS } else { SHORT_AGENTS };
+    let seed = seed();
+    println!("soak with seed {seed}");
+    let fleet = Arc::new(Fleet::new(size, seed).await);
+    let mut agents: Vec<_> = futures(size, &fleet).await;
+    let readers = Readers::start(&fleet);
+    until(|| fleet.files().all(|(_, file)| file.exists())).await;
+
+    let began = Instant::now();
+    let deadline = began + lasts;
+    let helpers = [
+        tokio::spawn(weather::change(Arc::clone(&fleet), deadline, SplitMix::new(seed))),
+        tokio::spawn(weather::write(Arc::clone(&fleet), deadline, SplitMix::new(seed ^ 1))),
+        tokio::spawn(weather::rotate_authorities(Arc::clone(&fleet), began, lasts)),
+    ];
+    let mut random = SplitMix::new(seed ^ 2);
+    while Instant::now() < deadline {
+        let which = random.below(agents.len());
+        agents[which].kill_and_restart(Duration::from_millis(random.below(1000))).await;
+        pass(Duration::from_millis(500 + random.below(1500))).await;
+    }
+    for helper in helpers {
+        helper.await.unwrap();
+    }
+    fleet.world.clear();
+
+    let calm = Instant::now();
+    let late = loop {
+        let late = fleet.late();
+        if late.is_empty() || calm.elapsed() > CALM {
+            break late;
+        }
+        pass(Duration::from_millis(100)).await;
+    };
+    let settled = calm.elapsed();
+    // The news follow the files.
+    until(|| calm.elapsed() > CALM || agents.iter().all(Agent::is_told)).await;
+    let untold: Vec<_> = agents.iter().filter(|agent| !agent.is_told()).map(Agent::describe).collect();
+    let seen = readers.end();
+    let mut codes = Vec::new();
+    let news: u32 = agents.iter().map(Agent::news).sum();
+    let kills: usize = agents.iter().map(Agent::kills).sum();
+    for agent in &mut agents {
+        codes.push(agent.end().await);
+    }
+    let left = fleet.live_leases(&agents);
+
+    println!("\n| figure | |\n|---|---:|");
+    for (name, figure) in [
+        ("agents", size as u64),
+        ("minutes, times 10", (lasts.as_secs_f64() / 6.0) as u64),
+        ("versions written", fleet.written()),
+        ("changes seen by readers", seen.changes),
+        ("signals and requests heard", u64::from(news)),
+        ("agents killed", kills as u64),
+        ("times the server was away", fleet.restarts()),
+        ("authorities", 3),
+        ("requests that were answered", fleet.world.seen(Calls::ALL).len() as u64),
+        ("leases generated", fleet.vault.leases().len() as u64),
+        ("versions that went backwards", seen.backwards.len() as u64),
+        ("times a file was absent", seen.absent),
+        ("files late after a minute of calm", late.len() as u64),
+        ("seconds until all were up to date, times 10", (settled.as_secs_f64() * 10.0) as u64),
+        ("applications not told of the last change", untold.len() as u64),
+        ("leases left", left.len() as u64),
+    ] {
+        println!("| {name} | {figure} |");
+    }
+    assert_eq!(seen.backwards, [] as [String; 0], "seed {seed}");
+    assert!(late.is_empty(), "seed {seed}: late: {late:?}");
+    assert!(untold.is_empty(), "seed {seed}: not told: {untold:?}");
+    assert!(left.is_empty(), "seed {seed}: leases: {left:?}");
+    assert!(codes.iter().all(|code| *code == Some(0)), "seed {seed}: {codes:?}");
+    assert_eq!(seen.absent, 0, "seed {seed}");
+}
+
+async fn futures(size: usize, fleet: &Arc<Fleet>) -> Vec<Agent> {
+    let mut agents = Vec::new();
+    for number in 0..size {
+        agents.push(Agent::start(fleet, number).await);
+    }
+    agents
+}
+
+/// The kubelet follows the ConfigMap after a while.
+fn publish(fleet: &Fleet, bundle: &str) {
+    project(&fleet.dir.path().join("ca"), "ca.crt", bundle);
+}

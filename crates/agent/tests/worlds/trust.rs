@@ -1,0 +1,132 @@
+//! Certificate authorities that change, and TLS that is not ready yet.
+
+use std::fs;
+
+use scaivault_testkit::world::Door;
+
+use crate::{
+    site::{Site, project},
+    support::{data, start, terminate, until, until_exists, within},
+};
+
+fn rotate(site: &Site, value: &str) {
+    site.pod.vault.rotate(&"app/stripe".parse().unwrap(), data(value));
+}
+
+/// The bundle gets the new authority first, then the server changes, then the old authority goes.
+#[tokio::test]
+async fn the_authority_changes_under_a_running_sidecar() {
+    let site = Site::tls().await;
+    let watch = site.pod.mapping(&[("app/stripe#key", "key")]);
+    let volume = site.pod.path("ca");
+    let sidecar = site.sidecar(&[("WATCH_PATHS", &watch), ("REFRESH_INTERVAL", "1s")]);
+    until(|| site.pod.secret("key").is_some()).await;
+    for value in ["2", "3"] {
+        let old = fs::read_to_string(volume.join("ca.crt")).unwrap();
+        // The server's new certificate comes with its restart.
+        site.world.stop().await;
+        let new = site.world.new_authority().unwrap();
+        project(&volume, "ca.crt", &format!("{old}{new}"));
+        site.world.resume().unwrap();
+        rotate(&site, value);
+        until(|| site.pod.secret("key").as_deref() == Some(value)).await;
+        project(&volume, "ca.crt", &new);
+    }
+    sidecar.end().await.check(0, &[]);
+}
+
+/// The server is first, and the ConfigMap follows: no restart of the agent is needed.
+#[tokio::test]
+async fn a_bundle_that_comes_late_is_taken() {
+    let site = Site::tls().await;
+    let watch = site.pod.mapping(&[("app/stripe#key", "key")]);
+    let sidecar = site.sidecar(&[("WATCH_PATHS", &watch), ("REFRESH_INTERVAL", "1s")]);
+    until(|| site.pod.secret("key").is_some()).await;
+    site.world.stop().await;
+    let new = site.world.new_authority().unwrap();
+    site.world.resume().unwrap();
+    rotate(&site, "2");
+    until(|| sidecar.said("ertificate") > 0).await;
+    assert_eq!(site.pod.secret("key").as_deref(), Some("sk-swordfish"));
+    project(&site.pod.path("ca"), "ca.crt", &new);
+    until(|| site.pod.secret("key").as_deref() == Some("2")).await;
+    sidecar.end().await.check(0, &[]);
+}
+
+#[tokio::test]
+async fn a_bad_bundle_leaves_the_authorities_of_before() {
+    for bad in ["", "no certificate", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+        let site = Site::tls().await;
+        let watch = site.pod.mapping(&[("app/stripe#key", "key")]);
+        let sidecar = site.sidecar(&[("WATCH_PATHS", &watch), ("REFRESH_INTERVAL", "1s")]);
+        until(|| site.pod.secret("key").is_some()).await;
+        project(&site.pod.path("ca"), "ca.crt", bad);
+        // Connections of before would hide it.
+        site.world.stop().await;
+        site.world.resume().unwrap();
+        rotate(&site, "2");
+        until(|| site.pod.secret("key").as_deref() == Some("2")).await;
+        sidecar.end().await.check(0, &[]);
+    }
+}
+
+/// One entry that cannot be used does not take the others along.
+#[tokio::test]
+async fn an_odd_certificate_in_a_bundle_is_skipped() {
+    let site = Site::tls().await;
+    let file = site.pod.path("ca/ca.crt");
+    let good = fs::read_to_string(&file).unwrap();
+    let odd = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
+    project(&site.pod.path("ca"), "ca.crt", &format!("# comment\r\n{odd}{good}"));
+    let secrets = site.pod.mapping(&[("app/stripe#key", "key")]);
+    site.run("init", &[("SECRETS", &secrets)]).await.check(0, &[]);
+}
+
+/// A server or what stands before it that has not got its certificate yet.
+#[tokio::test]
+async fn tls_that_is_not_ready_yet_is_retried() {
+    let doors = [
+        ("internal_error", Door::alert(80)),
+        ("unrecognized_name", Door::alert(112)),
+        ("handshake_failure", Door::alert(40)),
+        ("access_denied", Door::alert(49)),
+        ("end", Door::Closed),
+        ("plain HTTP", Door::Says(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n".to_vec())),
+    ];
+    for (name, door) in doors {
+        let site = Site::tls().await;
+        site.world.set_door(door);
+        let secrets = site.pod.mapping(&[("app/stripe#key", "key")]);
+        let mut agent = start(&mut site.agent("init", &[("SECRETS", &secrets), ("FETCH_TIMEOUT", "50s")]));
+        until(|| site.world.connections() > 0).await;
+        site.world.clear();
+        let status = within(agent.wait()).await.unwrap();
+        assert_eq!(status.code(), Some(0), "{name}");
+        assert!(site.pod.secret("key").is_some(), "{name}");
+    }
+}
+
+/// What is wrong with a certificate does not pass by itself: an init container says so at once.
+#[tokio::test]
+async fn an_unknown_authority_ends_init_at_once() {
+    let site = Site::tls().await;
+    site.world.new_authority().unwrap();
+    let secrets = site.pod.mapping(&[("app/stripe#key", "key")]);
+    let ended = site.run("init", &[("SECRETS", &secrets), ("FETCH_TIMEOUT", "1h")]).await;
+    ended.check(1, &["ertificate"]);
+}
+
+/// A lease is given back through a new connection to a server with a new certificate.
+#[tokio::test]
+async fn leases_are_revoked_after_the_authority_changed() {
+    let site = Site::tls().await;
+    let dynamic = site.pod.mapping(&[("engine=postgres role=readonly", "db.json")]);
+    let sidecar = start(&mut site.agent("sidecar", &[("DYNAMIC", &dynamic)]));
+    until_exists(&site.pod.path("secrets/db.json")).await;
+    site.world.stop().await;
+    let new = site.world.new_authority().unwrap();
+    project(&site.pod.path("ca"), "ca.crt", &new);
+    site.world.resume().unwrap();
+    terminate(sidecar).await.check(0, &["lease revoked"]);
+    assert_eq!(site.pod.live_leases(), 0);
+}

@@ -1,0 +1,158 @@
+//! Two agents with different users on one volume. Kubernetes makes it writable for all, or for a group.
+
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt as _, chown},
+    path::{Path, PathBuf},
+};
+
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use crate::{
+    site::Site,
+    support::{AGENT, Ended, Sidecar, data, skipped, until, within},
+};
+
+/// Two users whom nobody else is, and their group.
+const FIRST: u32 = 64_111;
+const SECOND: u32 = 64_112;
+const GROUP: u32 = 64_110;
+
+struct Volume {
+    site: Site,
+    agent: PathBuf,
+    /// Where others may start programs: the directory of the build may be closed to them.
+    _programs: TempDir,
+}
+
+impl Volume {
+    /// An `emptyDir`; none where the tests do not run as root.
+    async fn new() -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            skipped("only root can start processes of two users");
+            return None;
+        }
+        let site = Site::new().await;
+        let programs = tempfile::tempdir().unwrap();
+        let agent = programs.path().join("scaivault-agent");
+        fs::copy(AGENT, &agent).unwrap();
+        let volume = site.pod.path("secrets");
+        fs::create_dir(&volume).unwrap();
+        for (path, mode) in [
+            (programs.path(), 0o755),
+            (&agent, 0o755),
+            (&site.pod.path(""), 0o755),
+            (&site.pod.path("token"), 0o644),
+            (&volume, 0o777),
+        ] {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        }
+        Some(Self { site, agent, _programs: programs })
+    }
+
+    /// As with `fsGroup`: the group may write, new files are the group's, others may nothing.
+    fn is_of_group(&self) {
+        let volume = self.site.pod.path("secrets");
+        chown(&volume, None, Some(GROUP)).unwrap();
+        fs::set_permissions(&volume, fs::Permissions::from_mode(0o2770)).unwrap();
+    }
+
+    fn agent(&self, user: u32, command: &str, variables: &[(&str, &str)]) -> Command {
+        // By a program that takes the group along: the standard library's way leaves root's groups.
+        let mut agent = self.site.agent_at(Path::new("setpriv"), "--no-new-privs", variables);
+        agent.args([&format!("--reuid={user}"), &format!("--regid={user}"), &format!("--groups={GROUP}")]);
+        agent.arg("--bounding-set=-all").arg("--").arg(&self.agent).arg(command);
+        agent
+    }
+
+    async fn init(&self, user: u32, source: &str, file: &str) -> Ended {
+        let secrets = self.site.pod.mapping(&[(source, file)]);
+        let output = within(self.agent(user, "init", &[("SECRETS", &secrets)]).output()).await.unwrap();
+        Ended::new(output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    fn rotate(&self, value: &str) {
+        self.site.pod.vault.rotate(&"app/stripe".parse().unwrap(), data(value));
+    }
+}
+
+async fn a_sidecar_refreshes_what_init_wrote(volume: Volume) {
+    volume.init(FIRST, "app/stripe#key", "key").await.check(0, &[]);
+    let watch = volume.site.pod.mapping(&[("app/stripe#key", "key")]);
+    let variables = [("WATCH_PATHS", watch.as_str()), ("REFRESH_INTERVAL", "1s")];
+    let sidecar = Sidecar::run(&volume.site.pod, &mut volume.agent(SECOND, "sidecar", &variables));
+    for value in ["2", "3", "4", "5"] {
+        volume.rotate(value);
+        until(|| volume.site.pod.secret("key").as_deref() == Some(value)).await;
+    }
+    assert_eq!(sidecar.said("not refreshed"), 0);
+    sidecar.end().await.check(0, &[]);
+}
+
+/// The init container has the image's user, the sidecar the application's.
+#[tokio::test]
+async fn each_rotation_arrives_in_what_another_user_wrote_first() {
+    if let Some(volume) = Volume::new().await {
+        a_sidecar_refreshes_what_init_wrote(volume).await;
+    }
+}
+
+#[tokio::test]
+async fn each_rotation_arrives_in_a_volume_of_a_group() {
+    if let Some(volume) = Volume::new().await {
+        volume.is_of_group();
+        a_sidecar_refreshes_what_init_wrote(volume).await;
+    }
+}
+
+/// Each has a file of its own that the other may not read.
+#[tokio::test]
+async fn two_agents_with_closed_files_leave_each_other_alone() {
+    let Some(volume) = Volume::new().await else { return };
+    for value in ["2", "3", "4"] {
+        volume.rotate(value);
+        for (user, file) in [(FIRST, "a"), (SECOND, "b")] {
+            let mode = format!("{file} mode=0400");
+            // Twice: the second time with nothing new.
+            for _ in 0..2 {
+                volume.init(user, "app/stripe#key", &mode).await.check(0, &[]);
+            }
+            assert_eq!(volume.site.pod.secret(file).as_deref(), Some(value));
+        }
+    }
+    for (file, user) in [("a", FIRST), ("b", SECOND)] {
+        use std::os::unix::fs::MetadataExt as _;
+        let metadata = fs::metadata(volume.site.pod.path("secrets").join(file)).unwrap();
+        assert_eq!((metadata.uid(), metadata.mode() & 0o777), (user, 0o400), "{file}");
+    }
+}
+
+/// Two sidecars, both all the time.
+#[tokio::test]
+async fn two_sidecars_refresh_their_files_at_once() {
+    let Some(volume) = Volume::new().await else { return };
+    let pod = &volume.site.pod;
+    let mappings = [pod.mapping(&[("app/stripe#key", "a")]), pod.mapping(&[("app/stripe#key", "b")])];
+    let mut agents: Vec<_> = [FIRST, SECOND]
+        .iter()
+        .zip(&mappings)
+        .map(|(user, watch)| {
+            let variables = [("WATCH_PATHS", watch.as_str()), ("REFRESH_INTERVAL", "1s")];
+            volume.agent(*user, "sidecar", &variables).spawn().unwrap()
+        })
+        .collect();
+    for value in ["2", "3", "4", "5"] {
+        volume.rotate(value);
+        for file in ["a", "b"] {
+            until(|| pod.secret(file).as_deref() == Some(value)).await;
+        }
+    }
+    for agent in &mut agents {
+        agent.kill().await.unwrap();
+    }
+    // What is left is what is needed: two generations for each agent, at the most.
+    let entries = fs::read_dir(pod.path("secrets")).unwrap();
+    let generations = entries.filter(|entry| entry.as_ref().unwrap().file_type().unwrap().is_dir()).count();
+    assert!(generations <= 4, "{generations} directories are left");
+}

@@ -1,0 +1,653 @@
+//! The world between a client and its server: a proxy that misbehaves as networks, load balancers and servers do.
+//!
+//! It speaks HTTP/1.1 by hand, because a library would not send a wrong length or half a body. Which request suffers from
+//! what is drawn from a seed. The server behind it goes on when it is [stopped](World::stop), as a database does when the
+//! servers before it are restarted.
+
+use std::{
+    collections::HashMap,
+    io::{self, ErrorKind},
+    net::{Ipv4Addr, SocketAddr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant, SystemTime},
+};
+
+use scaivault_certs::{Authority, CertResolver, server_config};
+use serde_json::Value;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    net::{TcpListener, TcpSocket, TcpStream},
+    sync::oneshot,
+    task::JoinSet,
+    time::sleep,
+};
+use tokio_rustls::TlsAcceptor;
+
+use crate::SplitMix;
+
+/// How long a certificate of this world is valid.
+const CERTIFICATE_LIFETIME: Duration = Duration::from_hours(30 * 24);
+/// What a lagging replica remembers at most.
+const HISTORY_LIMIT: usize = 1000;
+/// How much of an answer that trickles is sent at once.
+const TRICKLE_BYTES: usize = 16;
+
+/// Some requests: those of a method (all if empty) whose path contains this text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Calls(pub &'static str, pub &'static str);
+
+impl Calls {
+    /// All.
+    pub const ALL: Self = Self("", "");
+    /// Logins with the token of a service account.
+    pub const EXCHANGE: Self = Self("POST", "/v1/auth/exchange");
+    /// Reads of single secrets.
+    pub const READ: Self = Self("GET", "/v1/secrets/");
+    /// Reads of many secrets at once.
+    pub const READ_BATCH: Self = Self("POST", "/v1/secrets/batch");
+    /// Generations of dynamic credentials.
+    pub const GENERATE: Self = Self("POST", "/creds/");
+    /// Renewals of leases.
+    pub const RENEW: Self = Self("POST", "/renew");
+    /// Revocations of leases.
+    pub const REVOKE: Self = Self("POST", "/revoke");
+    /// All that has to do with subscriptions.
+    pub const SUBSCRIPTIONS: Self = Self("", "/v1/subscriptions");
+
+    fn has(self, method: &str, path: &str) -> bool {
+        (self.0.is_empty() || self.0 == method) && path.contains(self.1)
+    }
+}
+
+/// What can go wrong with a request. Several may happen to one.
+#[derive(Clone, Debug)]
+pub enum Misbehaviour {
+    /// The answer takes a time between these two. The server acts at some moment within it.
+    Slow(Duration, Duration),
+    /// A replica that lags behind by so much answers: with what the server answered to the same request then.
+    Lag(Duration),
+    /// This is the answer. The server never gets the request.
+    Answer(Answer),
+    /// This is the answer, but the server has acted.
+    Replace(Answer),
+    /// The server's answer with another shape. The status stays.
+    Reshape(fn(&mut Value, &mut SplitMix)),
+    /// Half of the answer, with a length to match.
+    Truncate,
+    /// Half of the answer, with the length of all of it, and the end of the connection.
+    Cut,
+    /// The answer with a length that is so much too long (and the connection stays open), or too short.
+    WrongLength(i64),
+    /// The answer, a few bytes at a time with this pause between them.
+    Trickle(Duration),
+    /// Never an answer. The server has acted.
+    Hang,
+    /// The connection is reset. The server never gets the request.
+    Reset,
+    /// The connection is reset after the server has acted.
+    ResetAnswer,
+}
+
+/// An answer of HTTP.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The status line and the headers, but for the length, each with its line end.
+    head: String,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    /// A body of this type.
+    pub fn new(status: u16, content_type: &str, body: impl Into<Vec<u8>>) -> Self {
+        let head = format!("HTTP/1.1 {status} Status\r\nContent-Type: {content_type}\r\n");
+        Self { head, body: body.into() }
+    }
+
+    /// A body of JSON.
+    pub fn json(status: u16, body: impl Into<Vec<u8>>) -> Self {
+        Self::new(status, "application/json", body)
+    }
+
+    /// The published envelope of an error.
+    pub fn error(status: u16, code: &str) -> Self {
+        let body = serde_json::json!({
+            "error": { "code": code, "message": "the world misbehaves", "request_id": "req_world" },
+        });
+        Self::json(status, body.to_string())
+    }
+
+    /// The page of something that stands before the server.
+    pub fn html(status: u16) -> Self {
+        Self::new(status, "text/html", "<html><body><h1>Bad Gateway</h1></body></html>")
+    }
+
+    /// Adds a header.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.head.extend([name, ": ", value, "\r\n"]);
+        self
+    }
+
+    fn is_success(&self) -> bool {
+        self.head.get(9..10) == Some("2")
+    }
+}
+
+/// Which requests of some suffer.
+#[derive(Clone, Copy, Debug)]
+pub enum Chance {
+    /// Each of them.
+    Always,
+    /// Every other one, beginning with the second.
+    EveryOther,
+    /// So many of a hundred.
+    Percent(u64),
+    /// Only the first so many.
+    First(u64),
+}
+
+/// What happens to new connections.
+#[derive(Clone, Debug)]
+pub enum Door {
+    /// They are served.
+    Open,
+    /// They are closed.
+    Closed,
+    /// They hear nothing.
+    Silent,
+    /// What arrives is answered with these bytes, and the end. [`Door::alert`] is one of these.
+    Says(Vec<u8>),
+}
+
+impl Door {
+    /// A fatal TLS alert with this number, before any handshake: 80 is `internal_error`, 112 `unrecognized_name`.
+    pub fn alert(number: u8) -> Self {
+        Self::Says(vec![0x15, 3, 3, 0, 2, 2, number])
+    }
+}
+
+/// A request that was carried out.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// Such as `POST`.
+    pub method: String,
+    /// With its query.
+    pub path: String,
+    /// When it arrived.
+    pub from: Instant,
+    /// When the last byte of the answer was written, or the connection ended.
+    pub to: Instant,
+    /// The server's own answer; none if it was not asked.
+    pub answer: Option<String>,
+    /// Whether the whole answer went out as a complete message that has what the server said, in whatever shape.
+    pub is_told: bool,
+}
+
+/// A proxy. It ends, with all its connections, when this is dropped.
+pub struct World {
+    state: Arc<State>,
+    address: SocketAddr,
+}
+
+struct State {
+    upstream: SocketAddr,
+    inner: Mutex<Inner>,
+    tls: Option<Tls>,
+}
+
+struct Tls {
+    names: Vec<String>,
+    resolver: Arc<CertResolver>,
+    acceptor: TlsAcceptor,
+}
+
+struct Inner {
+    random: SplitMix,
+    rules: Vec<Rule>,
+    door: Door,
+    history: HashMap<Vec<u8>, Vec<(Instant, Answer)>>,
+    seen: Vec<Seen>,
+    connections: u64,
+    /// All that runs: accepting, connections, requests.
+    running: JoinSet<()>,
+}
+
+struct Rule {
+    calls: Calls,
+    chance: Chance,
+    misbehaviour: Misbehaviour,
+    count: u64,
+}
+
+impl World {
+    /// Stands before a server, on a free loopback port, without TLS on either side. Needs a tokio runtime, on which it runs.
+    pub async fn start(upstream: SocketAddr, seed: u64) -> io::Result<Self> {
+        Self::run(upstream, seed, None).await
+    }
+
+    /// The same with TLS, for these names. The first authority is the second result, PEM.
+    pub async fn start_tls(upstream: SocketAddr, seed: u64, names: &[&str]) -> io::Result<(Self, String)> {
+        let resolver = Arc::new(CertResolver::empty());
+        let config = server_config(Arc::clone(&resolver)).map_err(io::Error::other)?;
+        let names = names.iter().map(|&name| name.to_owned()).collect();
+        let tls = Tls { names, resolver, acceptor: TlsAcceptor::from(config) };
+        let pem = tls.new_authority()?;
+        Ok((Self::run(upstream, seed, Some(tls)).await?, pem))
+    }
+
+    async fn run(upstream: SocketAddr, seed: u64, tls: Option<Tls>) -> io::Result<Self> {
+        let inner = Inner {
+            random: SplitMix::new(seed),
+            rules: Vec::new(),
+            door: Door::Open,
+            history: HashMap::new(),
+            seen: Vec::new(),
+            connections: 0,
+            running: JoinSet::new(),
+        };
+        let state = Arc::new(State { upstream, inner: Mutex::new(inner), tls });
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        state.spawn(accept(listener, Arc::clone(&state)));
+        Ok(Self { state, address })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What a client is given as the server's address. The host is `localhost` with TLS.
+    pub fn url(&self) -> String {
+        match self.state.tls {
+            None => format!("http://{}", self.address),
+            Some(_) => format!("https://localhost:{}", self.address.port()),
+        }
+    }
+
+    /// Takes a certificate of a new authority for the connections that begin now; the authority, PEM.
+    ///
+    /// # Panics
+    ///
+    /// Without TLS.
+    pub fn new_authority(&self) -> io::Result<String> {
+        self.state.tls.as_ref().expect("it has TLS").new_authority()
+    }
+
+    /// From now on, some requests suffer, also from what they suffered before.
+    pub fn add(&self, calls: Calls, chance: Chance, misbehaviour: Misbehaviour) {
+        self.state.lock().rules.push(Rule { calls, chance, misbehaviour, count: 0 });
+    }
+
+    /// All is well again. Requests that suffer already go on to do so.
+    pub fn clear(&self) {
+        let mut inner = self.state.lock();
+        inner.rules.clear();
+        inner.door = Door::Open;
+    }
+
+    /// What happens to connections that begin now.
+    pub fn set_door(&self, door: Door) {
+        self.state.lock().door = door;
+    }
+
+    /// The requests so far that have ended.
+    pub fn seen(&self, calls: Calls) -> Vec<Seen> {
+        self.state.lock().seen.iter().filter(|seen| calls.has(&seen.method, &seen.path)).cloned().collect()
+    }
+
+    /// Listens at another loopback address too, with the same port, until it is stopped.
+    pub async fn listen_at(&self, ip: Ipv4Addr) -> io::Result<()> {
+        let listener = TcpListener::bind((ip, self.address.port())).await?;
+        self.state.spawn(accept(listener, Arc::clone(&self.state)));
+        Ok(())
+    }
+
+    /// Connections so far.
+    pub fn connections(&self) -> u64 {
+        self.state.lock().connections
+    }
+
+    /// Ends all connections, with the requests that are on their way, and refuses new ones.
+    pub async fn stop(&self) {
+        let mut running = std::mem::take(&mut self.state.lock().running);
+        running.shutdown().await;
+    }
+
+    /// Listens again on the same port.
+    pub fn resume(&self) -> io::Result<()> {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(self.address)?;
+        self.state.spawn(accept(socket.listen(1024)?, Arc::clone(&self.state)));
+        Ok(())
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.state.lock().running.abort_all();
+    }
+}
+
+impl Tls {
+    fn new_authority(&self) -> io::Result<String> {
+        let now = SystemTime::now();
+        let authority = Authority::new("world", now, CERTIFICATE_LIFETIME).map_err(io::Error::other)?;
+        let leaf = authority.issue(&self.names, now, CERTIFICATE_LIFETIME).map_err(io::Error::other)?;
+        self.resolver.replace(leaf.certified_key().map_err(io::Error::other)?);
+        Ok(authority.certificate_pem().to_owned())
+    }
+}
+
+/// What the rules make of one request.
+#[derive(Debug, Default)]
+struct Plan {
+    before: Duration,
+    after: Duration,
+    lag: Option<Duration>,
+    answer: Option<Answer>,
+    replacement: Option<Answer>,
+    reshapes: Vec<fn(&mut Value, &mut SplitMix)>,
+    truncates: bool,
+    cuts: bool,
+    length: i64,
+    trickle: Option<Duration>,
+    hangs: bool,
+    resets: bool,
+    resets_answer: bool,
+}
+
+impl Plan {
+    fn add(&mut self, misbehaviour: Misbehaviour, random: &mut SplitMix) {
+        match misbehaviour {
+            Misbehaviour::Slow(least, most) => {
+                let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX - 1);
+                let whole = millis(least) + random.below(millis(most.saturating_sub(least)) + 1);
+                let before = random.below(whole + 1);
+                self.before += Duration::from_millis(before);
+                self.after += Duration::from_millis(whole - before);
+            }
+            Misbehaviour::Lag(by) => self.lag = Some(by),
+            Misbehaviour::Answer(answer) => self.answer = Some(answer),
+            Misbehaviour::Replace(answer) => self.replacement = Some(answer),
+            Misbehaviour::Reshape(reshape) => self.reshapes.push(reshape),
+            Misbehaviour::Truncate => self.truncates = true,
+            Misbehaviour::Cut => self.cuts = true,
+            Misbehaviour::WrongLength(by) => self.length = by,
+            Misbehaviour::Trickle(pause) => self.trickle = Some(pause),
+            Misbehaviour::Hang => self.hangs = true,
+            Misbehaviour::Reset => self.resets = true,
+            Misbehaviour::ResetAnswer => self.resets_answer = true,
+        }
+    }
+
+    /// Whether what the server said arrives as a message that can be read.
+    fn tells(&self) -> bool {
+        let is_lost = self.truncates || self.cuts || self.resets_answer || self.lag.is_some();
+        !is_lost && self.length == 0 && self.answer.is_none() && self.replacement.is_none()
+    }
+}
+
+impl State {
+    /// The lock is never held while anything can panic.
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut inner = self.lock();
+        while inner.running.try_join_next().is_some() {}
+        inner.running.spawn(task);
+    }
+
+    fn plan(&self, request: &Request) -> Plan {
+        let Inner { random, rules, .. } = &mut *self.lock();
+        let mut plan = Plan::default();
+        for rule in rules.iter_mut().filter(|rule| rule.calls.has(&request.method, &request.path)) {
+            rule.count += 1;
+            let suffers = match rule.chance {
+                Chance::Always => true,
+                Chance::EveryOther => rule.count.is_multiple_of(2),
+                Chance::Percent(percent) => random.below(100_u64) < percent,
+                Chance::First(count) => rule.count <= count,
+            };
+            if suffers {
+                plan.add(rule.misbehaviour.clone(), random);
+            }
+        }
+        plan
+    }
+
+    /// Asks the server; the answer, and what the server said.
+    async fn carry_out(&self, request: &Request, plan: &Plan) -> io::Result<(Answer, Option<String>)> {
+        sleep(plan.before).await;
+        if let Some(answer) = &plan.answer {
+            sleep(plan.after).await;
+            return Ok((answer.clone(), None));
+        }
+        let mut answer = ask(self.upstream, request).await?;
+        let said = String::from_utf8_lossy(&answer.body).into_owned();
+        sleep(plan.after).await;
+        answer = self.remember(request, answer, plan.lag);
+        if let Some(replacement) = &plan.replacement {
+            answer = replacement.clone();
+        }
+        if answer.is_success()
+            && !plan.reshapes.is_empty()
+            && let Ok(mut value) = serde_json::from_slice::<Value>(&answer.body)
+        {
+            for reshape in &plan.reshapes {
+                reshape(&mut value, &mut self.lock().random);
+            }
+            answer.body = value.to_string().into_bytes();
+        }
+        Ok((answer, Some(said)))
+    }
+
+    /// Keeps an answer for replicas that lag, and gives theirs.
+    fn remember(&self, request: &Request, answer: Answer, lag: Option<Duration>) -> Answer {
+        if request.method != "GET" && !request.path.ends_with("/batch") || !answer.is_success() {
+            return answer;
+        }
+        let now = Instant::now();
+        let mut inner = self.lock();
+        let key = [request.method.as_bytes(), request.path.as_bytes(), &request.body].join(&b' ');
+        let history = inner.history.entry(key).or_default();
+        if history.last().is_none_or(|(_, last)| last.body != answer.body) {
+            history.push((now, answer.clone()));
+        }
+        if history.len() > HISTORY_LIMIT {
+            history.remove(0);
+        }
+        let Some(lag) = lag else { return answer };
+        let old = history.iter().rev().find(|(time, _)| now.duration_since(*time) >= lag);
+        old.or(history.first()).map_or(answer, |(_, answer)| answer.clone())
+    }
+}
+
+async fn accept(listener: TcpListener, state: Arc<State>) {
+    // A connection that could not be accepted has failed by itself; the next one need not.
+    loop {
+        if let Ok((stream, _)) = listener.accept().await {
+            state.spawn(connection(stream, Arc::clone(&state)));
+        }
+    }
+}
+
+async fn connection(mut stream: TcpStream, state: Arc<State>) {
+    let door = {
+        let mut inner = state.lock();
+        inner.connections += 1;
+        inner.door.clone()
+    };
+    match door {
+        Door::Open => {}
+        Door::Closed => return,
+        Door::Silent => return std::future::pending().await,
+        Door::Says(bytes) => {
+            let _ = stream.read(&mut [0; 4096]).await;
+            let _ = stream.write_all(&bytes).await;
+            return;
+        }
+    }
+    let is_reset = match &state.tls {
+        None => serve(&mut stream, &state).await,
+        Some(tls) => match tls.acceptor.clone().accept(&mut stream).await {
+            Ok(mut stream) => serve(&mut stream, &state).await,
+            Err(_) => return,
+        },
+    };
+    // An error is the end of the connection, which the client sees.
+    if is_reset.is_err() {
+        let _ = stream.set_zero_linger();
+    }
+}
+
+/// Serves requests until the client or the world ends the connection; an error where it is to be reset.
+async fn serve(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), state: &Arc<State>) -> io::Result<()> {
+    let mut buffered = Vec::new();
+    while let Some(request) = read_request(stream, &mut buffered).await? {
+        let plan = Arc::new(state.plan(&request));
+        if plan.resets {
+            return Err(ErrorKind::ConnectionReset.into());
+        }
+        // What a server has begun it ends, whether or not somebody waits for it.
+        let (done, outcome) = oneshot::channel();
+        let work = work(Arc::clone(state), request, Arc::clone(&plan), done);
+        state.spawn(work);
+        let (answer, number) = tokio::select! {
+            biased;
+            read = stream.read_buf(&mut buffered) => {
+                // The client has given up: nobody pipelines.
+                read?;
+                return Ok(());
+            }
+            outcome = outcome => outcome.map_err(|_| ErrorKind::ConnectionReset)?,
+        };
+        if plan.resets_answer {
+            return Err(ErrorKind::ConnectionReset.into());
+        }
+        if plan.hangs {
+            stream.read_buf(&mut buffered).await?;
+            return Ok(());
+        }
+        write_answer(stream, answer, &plan).await?;
+        let mut inner = state.lock();
+        inner.seen[number].to = Instant::now();
+        inner.seen[number].is_told = plan.tells();
+        if plan.cuts || plan.length < 0 {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Carries a request out, and hands over the answer and the number of what was seen. Without an answer it hands over
+/// nothing.
+async fn work(state: Arc<State>, request: Request, plan: Arc<Plan>, done: oneshot::Sender<(Answer, usize)>) {
+    let from = Instant::now();
+    let outcome = state.carry_out(&request, &plan).await;
+    let (answer, said) = match outcome {
+        Ok((answer, said)) => (Some(answer), said),
+        Err(_) => (None, None),
+    };
+    let Request { method, path, .. } = request;
+    let seen = Seen { method, path, from, to: Instant::now(), answer: said, is_told: false };
+    let number = {
+        let mut inner = state.lock();
+        inner.seen.push(seen);
+        inner.seen.len() - 1
+    };
+    if let Some(answer) = answer {
+        // Nobody waits for it any more.
+        let _ = done.send((answer, number));
+    }
+}
+
+async fn write_answer(stream: &mut (impl AsyncWrite + Unpin), answer: Answer, plan: &Plan) -> io::Result<()> {
+    let Answer { mut head, mut body } = answer;
+    let half = body.len() / 2;
+    if plan.truncates {
+        body.truncate(half);
+    }
+    let length = i64::try_from(body.len()).map_err(io::Error::other)?.saturating_add(plan.length).max(0);
+    head += &format!("Content-Length: {length}\r\n\r\n");
+    if plan.cuts {
+        body.truncate(half);
+    }
+    match plan.trickle {
+        None => {
+            let whole = [head.as_bytes(), &body].concat();
+            stream.write_all(&whole).await?;
+        }
+        Some(pause) => {
+            stream.write_all(head.as_bytes()).await?;
+            for bytes in body.chunks(TRICKLE_BYTES) {
+                stream.write_all(bytes).await?;
+                stream.flush().await?;
+                sleep(pause).await;
+            }
+        }
+    }
+    stream.flush().await
+}
+
+struct Request {
+    method: String,
+    path: String,
+    /// As it came, with the empty line.
+    head: String,
+    body: Vec<u8>,
+}
+
+async fn read_request(stream: &mut (impl AsyncRead + Unpin), buffered: &mut Vec<u8>) -> io::Result<Option<Request>> {
+    let Some((head, body)) = read_message(stream, buffered).await? else { return Ok(None) };
+    let mut words = head.split(' ');
+    let (method, path) = (words.next().unwrap_or_default().to_owned(), words.next().unwrap_or_default().to_owned());
+    Ok(Some(Request { method, path, head, body }))
+}
+
+/// Asks the server, on a connection of its own.
+async fn ask(upstream: SocketAddr, request: &Request) -> io::Result<Answer> {
+    let mut stream = TcpStream::connect(upstream).await?;
+    let whole = [request.head.as_bytes(), &request.body].concat();
+    stream.write_all(&whole).await?;
+    let answer = read_message(&mut stream, &mut Vec::new()).await?;
+    let (head, body) = answer.ok_or(ErrorKind::UnexpectedEof)?;
+    let is_kept = |line: &&str| !line.is_empty() && !line.to_ascii_lowercase().starts_with("content-length:");
+    let lines = head.split("\r\n").filter(is_kept);
+    Ok(Answer { head: lines.flat_map(|line| [line, "\r\n"]).collect(), body })
+}
+
+/// A head and its body; none where the stream ends before.
+async fn read_message(
+    stream: &mut (impl AsyncRead + Unpin),
+    buffered: &mut Vec<u8>,
+) -> io::Result<Option<(String, Vec<u8>)>> {
+    let head_end = loop {
+        if let Some(at) = buffered.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+            break at + 4;
+        }
+        if stream.read_buf(buffered).await? == 0 {
+            return Ok(None);
+        }
+    };
+    let head = String::from_utf8_lossy(&buffered[..head_end]).into_owned();
+    let length = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
+    });
+    let end = head_end + length.unwrap_or(0);
+    while buffered.len() < end {
+        if stream.read_buf(buffered).await? == 0 {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+    }
+    let body = buffered[head_end..end].to_vec();
+    buffered.drain(..end);
+    Ok(Some((head, body)))
+}
+
+#[cfg(test)]
+mod tests;
