@@ -245,6 +245,21 @@ fn a_change_that_another_one_overtakes_fails_and_harms_nothing() {
     }
 }
 
+/// The other change takes the pending generation for a leftover.
+#[test]
+fn a_generation_that_another_agent_removed_does_not_become_current() {
+    let volume = Volume::new();
+    let sink = volume.sink(&["a"]);
+    volume.write(&sink, &[("a", "1")], false);
+    let [mut pending, mut other] = [sink.begin(), sink.begin()];
+    pending.put(&volume.target("a"), FileMode::DEFAULT, b"2");
+    other.put(&volume.target("a"), FileMode::DEFAULT, b"3");
+    drop(other);
+    let Outcome { changed, done } = pending.commit(false);
+    assert!(done.is_err() && changed.is_empty());
+    assert_eq!(volume.read("a").unwrap(), "1");
+}
+
 #[test]
 fn modes_are_exact_whatever_the_umask() {
     let volume = Volume::new();
