@@ -144,7 +144,7 @@ fn each_server_has_its_authorities() {
             (env::SCAIVAULT_CREDENTIALS_DIR, "/credentials"),
             (env::SCAIVAULT_TRUST, vault),
             (env::SCAIKEY_TRUST, scaikey),
-            (env::SCAIVAULT_CA_FILE, if file { "/ca.crt" } else { "" }),
+            if file { (env::SCAIVAULT_CA_FILE, "/ca.crt") } else { (env::SCAIVAULT_TENANT_ID, "") },
         ];
         read(Container::Init, variables).map(|config| {
             let Login::ClientCredentials { trust, .. } = config.server.login else { panic!("another login") };
