@@ -277,7 +277,7 @@ mod tests {
         let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
         let [first, second, ended] =
             ["engine=pg role=ro", "engine=pg role=ro ttl=1h", "engine=pg role=rw"].map(|text| text.parse().unwrap());
-        metrics.set_leases([(&first, at(160)), (&second, at(130)), (&ended, at(90))].into_iter());
+        metrics.set_leases([(&second, at(130)), (&first, at(160)), (&ended, at(90))].into_iter());
         metrics.failed(class(Class::Denied), at(70));
         metrics.failed(class(Class::Denied), at(80));
         metrics.set_reload_owed(true);
