@@ -246,7 +246,10 @@ fn with_mounts(mounts: &str, command: &Command) -> Option<Command> {
     let mut wrapped = Command::new("unshare");
     wrapped.args(["--mount", "sh", "-ec", &format!("{mounts}\nexec \"$0\" \"$@\"")]);
     wrapped.arg(command.get_program()).args(command.get_args()).kill_on_drop(true);
-    wrapped.env_clear().env("PATH", PATH).envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    wrapped
+        .env_clear()
+        .env("PATH", PATH)
+        .envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     Some(wrapped)
 }
 
@@ -342,7 +345,11 @@ async fn a_neighbour_of_the_same_user_sees_nothing_of_the_agent() {
     let mut neighbour = Command::new("setpriv");
     neighbour.args([capabilities, "--inh-caps=-all", "sh", "-c", NEIGHBOUR]);
     neighbour.arg(&program).kill_on_drop(true);
-    neighbour.env_clear().env("PATH", PATH).env("FILE", pod.path("secrets/key")).envs(agent.as_std().get_envs().filter_map(|(name, value)| Some((name, value?))));
+    neighbour
+        .env_clear()
+        .env("PATH", PATH)
+        .env("FILE", pod.path("secrets/key"))
+        .envs(agent.as_std().get_envs().filter_map(|(name, value)| Some((name, value?))));
     let seen = within(neighbour.stdin(Stdio::null()).output()).await.unwrap();
     assert_eq!(String::from_utf8_lossy(&seen.stdout), "done\n");
 }
