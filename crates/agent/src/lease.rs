@@ -99,11 +99,7 @@ impl HeldLease {
             return LeaseStep::Wait(due);
         }
         let is_at_maximum = self.last_end.is_some_and(|last| last <= self.ends + WORTHWHILE);
-        if self.is_renewable && !is_at_maximum {
-            LeaseStep::Renew
-        } else {
-            LeaseStep::Replace
-        }
+        if self.is_renewable && !is_at_maximum { LeaseStep::Renew } else { LeaseStep::Replace }
     }
 }
 

@@ -13,6 +13,10 @@ use crate::lease::HeldLease;
 
 /// The first and the longest pause after a generation that may have made a database user without handing it out.
 const WASTED: (Duration, Duration) = (Duration::from_secs(40), Duration::from_mins(5));
+/// The same after one that failed and certainly made no user.
+const FAILED: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// The longest pause that ScaiVault can ask for before a generation: the application may have no database.
+const ASKED_LIMIT: Duration = Duration::from_mins(1);
 /// The first and the longest pause after a revocation that failed.
 const NOT_REVOKED: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(5));
 /// The most leases that are remembered to be revoked, should ScaiVault refuse to revoke any.
@@ -26,14 +30,16 @@ pub(crate) struct Leases {
     /// To be revoked, each when it is due. An entry is removed only when ScaiVault has confirmed that the lease is gone.
     retired: BTreeMap<LeaseId, Backoff>,
     /// Limits on generating, for each dynamic secret that has any.
-    generations: BTreeMap<DynamicRef, Generation>,
+    pub(crate) generations: BTreeMap<DynamicRef, Generation>,
 }
 
 /// The limit on generating leases for one dynamic secret.
 #[derive(Clone, Debug)]
 pub(crate) struct Generation {
-    /// Counts the generations since the last usable one that may have made a user, and holds when the next may be sent.
-    pub(crate) backoff: Backoff,
+    /// Generations since the last usable one that may have made a user.
+    wasted: Backoff,
+    /// Other failures.
+    failed: Backoff,
     /// Whether a request is under way. Should the process die now, its lease is lost.
     is_under_way: bool,
 }
@@ -41,16 +47,23 @@ pub(crate) struct Generation {
 impl Generation {
     /// After `failures` wasted generations.
     pub(crate) fn new(failures: u32, due: Instant) -> Self {
-        Self { backoff: Backoff::resumed(WASTED.0, WASTED.1, failures, due), is_under_way: false }
+        Self { wasted: Backoff::resumed(WASTED.0, WASTED.1, failures, due), ..Self::default() }
     }
 
-    /// As it is for a process that starts after this one was killed at `now`.
+    /// The wasted generations, seen by a process that starts after this one was killed at `now`.
     pub(crate) fn if_killed(&self, now: Instant) -> Backoff {
-        let mut backoff = self.backoff.clone();
+        let mut wasted = self.wasted.clone();
         if self.is_under_way {
-            backoff.failed(now, Retry::Backoff);
+            wasted.failed(now, Retry::Backoff);
         }
-        backoff
+        wasted
+    }
+}
+
+impl Default for Generation {
+    fn default() -> Self {
+        let new = |(first, longest)| Backoff::new(first, longest);
+        Self { wasted: new(WASTED), failed: new(FAILED), is_under_way: false }
     }
 }
 
@@ -132,6 +145,11 @@ impl Leases {
         self.retired().filter(|(_, due)| *due <= now).map(|(lease, _)| lease.clone()).collect()
     }
 
+    /// The leases whose revocation was tried and is not confirmed.
+    pub(crate) fn not_confirmed(&self) -> impl Iterator<Item = &LeaseId> {
+        self.retired.iter().filter(|(_, backoff)| backoff.failures() > 0).map(|(lease, _)| lease)
+    }
+
     /// ScaiVault has confirmed that a lease is gone.
     pub(crate) fn revoked(&mut self, lease: &LeaseId) {
         self.retired.remove(lease);
@@ -147,22 +165,13 @@ impl Leases {
 
     /// When a lease may be generated; none if at once.
     pub(crate) fn generation_due(&self, dynamic: &DynamicRef) -> Option<Instant> {
-        self.generations.get(dynamic)?.backoff.due()
-    }
-
-    /// The limits on generating.
-    pub(crate) fn generations(&self) -> impl Iterator<Item = (&DynamicRef, &Generation)> {
-        self.generations.iter()
-    }
-
-    /// Goes on with the limit of an earlier start.
-    pub(crate) fn limit(&mut self, dynamic: DynamicRef, generation: Generation) {
-        self.generations.insert(dynamic, generation);
+        let Generation { wasted, failed, .. } = self.generations.get(dynamic)?;
+        wasted.due().max(failed.due())
     }
 
     /// No lease is generated before `until`.
     pub(crate) fn postpone_generation(&mut self, dynamic: &DynamicRef, until: Instant) {
-        self.generation(dynamic).backoff.postpone(until);
+        self.generation(dynamic).failed.postpone(until);
     }
 
     /// A lease is going to be generated.
@@ -170,18 +179,26 @@ impl Leases {
         self.generation(dynamic).is_under_way = true;
     }
 
-    /// A generation failed at `now`; `is_wasted` says that it may have made a user.
-    pub(crate) fn not_generated(&mut self, dynamic: &DynamicRef, is_wasted: bool, now: Instant) {
+    /// A generation failed at `now`; `is_wasted` says that it may have made a user. No failure is final: people mend policies.
+    pub(crate) fn not_generated(
+        &mut self,
+        dynamic: &DynamicRef,
+        retry: Retry,
+        is_wasted: bool,
+        now: Instant,
+    ) {
         let generation = self.generation(dynamic);
         generation.is_under_way = false;
         if is_wasted {
-            generation.backoff.failed(now, Retry::Backoff);
+            generation.wasted.failed(now, Retry::Backoff);
+        } else {
+            let retry = retry.asked().map_or(Retry::Backoff, Retry::After);
+            generation.failed.failed(now, retry.at_most(ASKED_LIMIT));
         }
     }
 
     fn generation(&mut self, dynamic: &DynamicRef) -> &mut Generation {
-        let new = || Generation { backoff: Backoff::new(WASTED.0, WASTED.1), is_under_way: false };
-        self.generations.entry(dynamic.clone()).or_insert_with(new)
+        self.generations.entry(dynamic.clone()).or_default()
     }
 }
 
@@ -261,11 +278,14 @@ mod tests {
         let mut leases = Leases::default();
         let a = dynamic("a");
         assert_eq!(leases.generation_due(&a), None);
-        leases.not_generated(&a, false, now);
-        assert_eq!(leases.generation_due(&a), None, "no user was made");
+        leases.not_generated(&a, Retry::Never, false, now);
+        assert!(leases.generation_due(&a).unwrap() <= now + SECOND / 2, "no user was made");
+        leases.not_generated(&a, Retry::After(HOUR), false, now);
+        assert!(leases.generation_due(&a).unwrap() <= now + 66 * SECOND, "the application has no database");
+        leases.insert(a.clone(), lease("lease_0", TIME), now);
         for seconds in [40, 80, 160, 300, 300] {
             leases.generating(&a);
-            leases.not_generated(&a, true, now);
+            leases.not_generated(&a, Retry::Never, true, now);
             let pause = leases.generation_due(&a).unwrap() - now;
             assert!((SECOND * seconds / 2..=SECOND * seconds).contains(&pause), "{pause:?}");
         }
@@ -280,15 +300,15 @@ mod tests {
         let mut leases = Leases::default();
         leases.generating(&dynamic("a"));
         let of_next_start = |leases: &Leases| {
-            let (_, generation) = leases.generations().next().unwrap();
+            let (_, generation) = leases.generations.iter().next().unwrap();
             let backoff = generation.if_killed(now);
             Generation::new(backoff.failures(), backoff.due().unwrap())
         };
         let next = of_next_start(&leases);
-        assert_eq!(next.backoff.failures(), 1);
-        assert!(next.backoff.is_waiting(now));
-        leases.limit(dynamic("a"), next);
+        assert_eq!(next.wasted.failures(), 1);
+        assert!(next.wasted.is_waiting(now));
+        leases.generations.insert(dynamic("a"), next);
         leases.generating(&dynamic("a"));
-        assert_eq!(of_next_start(&leases).backoff.failures(), 2);
+        assert_eq!(of_next_start(&leases).wasted.failures(), 2);
     }
 }

@@ -13,7 +13,6 @@ mod exit;
 mod failure;
 mod fetch;
 mod gate;
-mod give_back;
 mod init;
 mod initial_fetch;
 mod lease;

@@ -16,8 +16,8 @@ use tokio::{
 mod cursor;
 mod quiet;
 
-pub(crate) use cursor::{Announced, Changes};
 use cursor::Cursor;
+pub(crate) use cursor::{Announced, Changes};
 use quiet::{Quiet, Step};
 
 /// The most events that are kept for the agent: each only says that a secret is to be read again.
@@ -42,28 +42,21 @@ pub(crate) enum Heard {
     Changed(Changes),
 }
 
-/// What a listener begins with.
-pub(crate) struct Beginning {
-    /// The name of the subscription, which says to people and to a next start whose it is.
-    pub(crate) name: String,
-    /// The secrets whose changes are to be heard of.
-    pub(crate) paths: BTreeSet<SecretPath>,
-    /// The subscription of an earlier start.
-    pub(crate) kept: Option<SubscriptionId>,
-    /// Whether an earlier start may have left one that was not kept.
-    pub(crate) may_have_left: bool,
-}
-
 /// Listens until nobody hears any more. Goes on with the subscription of an earlier start; returns the one that there is at
 /// the end.
 ///
 /// A subscription that is being made is always awaited: one whose answer is dropped could not be deleted.
+///
+/// `name` says to people and to a next start whose the subscription is. `may_have_left` if an earlier start of this pod may have
+/// made one that was not kept.
 pub(crate) async fn listen(
     client: Arc<Client>,
-    beginning: Beginning,
+    name: String,
+    paths: BTreeSet<SecretPath>,
+    kept: Option<SubscriptionId>,
+    may_have_left: bool,
     heard: Sender<Heard>,
 ) -> Option<SubscriptionId> {
-    let Beginning { name, paths, kept, may_have_left } = beginning;
     let new = NewSubscription {
         name,
         paths: paths.into_iter().collect(),
@@ -73,8 +66,7 @@ pub(crate) async fn listen(
     };
     let is_adopting = kept.is_none() && may_have_left;
     let (subscription, cursor) = (kept, Cursor::default());
-    let mut listener =
-        Listener { client, new, heard, subscription, cursor, is_hearing: false, codeless: 0 };
+    let mut listener = Listener { client, new, heard, subscription, cursor, is_hearing: false, codeless: 0 };
     let mut quiet = Quiet::default();
     if !is_adopting || listener.adopt().await.is_ok() {
         while let Ok(()) = listener.round(&mut quiet).await {}

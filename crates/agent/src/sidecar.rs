@@ -21,7 +21,7 @@ use crate::{
     exit::{Ending, end_signal, refresh_signal},
     fetch::{Committed, Fetcher},
     initial_fetch::{StartKind, initial_fetch},
-    listen::{self, Beginning, Changes, Heard},
+    listen::{self, Changes, Heard},
     metrics::{self, Counter, Metrics},
 };
 
@@ -79,8 +79,8 @@ struct Sidecar {
     fetcher: Fetcher,
     /// Leases that are being renewed.
     renewing: Requests<DynamicRef, Renewed>,
-    /// Renewals and generations that failed.
-    lease_failures: BTreeMap<DynamicRef, Backoff>,
+    /// Renewals that failed.
+    not_renewed: BTreeMap<DynamicRef, Backoff>,
     notifier: Notifier,
     /// What listens to events.
     listener: Option<JoinHandle<Option<SubscriptionId>>>,
@@ -103,18 +103,16 @@ impl Sidecar {
         let listener = upkeep.on_event.then(|| {
             tokio::spawn(listen::listen(
                 Arc::clone(&delivery.client),
-                Beginning {
-                    name: upkeep.subscription_name(),
-                    paths: fetcher.reads.keys().map(|key| key.path.clone()).collect(),
-                    kept: delivery.subscription.clone(),
-                    may_have_left: upkeep.pod.is_some() && is_restart,
-                },
+                upkeep.subscription_name(),
+                fetcher.reads.keys().map(|key| key.path.clone()).collect(),
+                delivery.subscription.clone(),
+                upkeep.pod.is_some() && is_restart,
                 sender,
             ))
         });
         let mut sidecar = Self {
             renewing: Requests::new(),
-            lease_failures: BTreeMap::new(),
+            not_renewed: BTreeMap::new(),
             notifier: Notifier::new(upkeep.reload.clone()),
             fetcher,
             listener,

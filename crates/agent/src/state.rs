@@ -1,6 +1,7 @@
 //! What the agent keeps for its next start: the login, the subscription, the leases, and limits on generating new ones.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, OpenOptions},
     io::{self, Write as _},
     os::unix::fs::OpenOptionsExt as _,
@@ -72,13 +73,14 @@ impl Store {
                 return Resumed::default();
             }
         };
-        let Ok(raw) = serde_json::from_slice::<Raw<'_>>(&bytes) else {
+        let Ok(members) = serde_json::from_slice(&bytes) else {
             tracing::warn!(dir = %dir.display(), "the state of the start before cannot be understood, starting anew");
             return Resumed::default();
         };
-        let (resumed, unreadable) = raw.restore(Clocks::now());
-        if unreadable > 0 {
-            tracing::warn!(dir = %dir.display(), entries = unreadable, "a part of the state of the start before cannot be understood, going on without it");
+        let mut raw = Raw { members, unreadable: Vec::new() };
+        let resumed = raw.restore(Clocks::now());
+        if !raw.unreadable.is_empty() {
+            tracing::warn!(dir = %dir.display(), entries = raw.unreadable.len(), "a part of the state of the start before cannot be understood, going on without it");
         }
         resumed
     }
@@ -151,20 +153,11 @@ struct Kept {
     generations: Vec<KeptGeneration>,
 }
 
-/// The same as it is read: each entry by itself, so that one that cannot be understood takes no other along.
-#[derive(Deserialize)]
-struct Raw<'a> {
-    #[serde(borrow, default)]
-    token: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    leases: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    subscription: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    retired: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    generations: Option<&'a RawValue>,
-}
+/// A lease that is to be revoked, and when.
+type KeptRetired = (LeaseId, u64);
+
+/// The limit on generating leases for one dynamic secret: how many were wasted, and when the next may be generated.
+type KeptGeneration = (DynamicRef, u32, u64);
 
 #[derive(Serialize, Deserialize)]
 struct KeptToken {
@@ -183,21 +176,6 @@ struct KeptLease {
     ends: u64,
     last_end: Option<u64>,
     is_renewable: bool,
-}
-
-/// A lease that is to be revoked.
-#[derive(Serialize, Deserialize)]
-struct KeptRetired {
-    id: LeaseId,
-    due: u64,
-}
-
-/// The limit on generating leases for one dynamic secret.
-#[derive(Serialize, Deserialize)]
-struct KeptGeneration {
-    dynamic: DynamicRef,
-    failures: u32,
-    due: u64,
 }
 
 impl Kept {
@@ -222,11 +200,10 @@ impl Kept {
             last_end: lease.last_end.map(seconds),
             is_renewable: lease.is_renewable,
         });
-        let retired = leases.retired().map(|(id, due)| KeptRetired { id: id.clone(), due: clocks.seconds(due) });
-        let generations = leases.generations().filter_map(|(dynamic, generation)| {
+        let retired = leases.retired().map(|(lease, due)| (lease.clone(), clocks.seconds(due)));
+        let generations = leases.generations.iter().filter_map(|(dynamic, generation)| {
             let backoff = generation.if_killed(clocks.now);
-            let due = clocks.seconds(backoff.due()?);
-            Some(KeptGeneration { dynamic: dynamic.clone(), failures: backoff.failures(), due })
+            Some((dynamic.clone(), backoff.failures(), clocks.seconds(backoff.due()?)))
         });
         Self {
             token,
@@ -238,25 +215,23 @@ impl Kept {
     }
 }
 
-impl Raw<'_> {
-    /// What can be understood, and how many entries cannot.
-    fn restore(self, clocks: Clocks) -> (Resumed, usize) {
-        let mut unreadable = Vec::new();
-        let mut resumed = Resumed {
-            token: entry(self.token, &mut unreadable).and_then(KeptToken::restore),
-            subscription: entry(self.subscription, &mut unreadable),
-            leases: Leases::default(),
-        };
-        let leases = &mut resumed.leases;
-        let mut unreadable_leases = Vec::new();
-        for kept in entries::<KeptLease>(self.leases, &mut unreadable_leases) {
+/// The file's members as they are read: each entry by itself, so that one that cannot be understood takes no other along.
+struct Raw<'a> {
+    members: BTreeMap<String, &'a RawValue>,
+    unreadable: Vec<&'a RawValue>,
+}
+
+impl<'a> Raw<'a> {
+    fn restore(&mut self, clocks: Clocks) -> Resumed {
+        let mut leases = Leases::default();
+        for kept in self.entries::<KeptLease>("leases") {
             let id = kept.id.clone();
             match kept.restore() {
                 Some((dynamic, lease)) => leases.insert(dynamic, lease, clocks.now),
                 None => leases.retire(id, clocks.now + UNREADABLE_LEASE),
             }
         }
-        for raw in &unreadable_leases {
+        for raw in &self.unreadable {
             #[derive(Deserialize)]
             struct Named {
                 id: LeaseId,
@@ -265,24 +240,31 @@ impl Raw<'_> {
                 leases.retire(id, clocks.now + UNREADABLE_LEASE);
             }
         }
-        for KeptRetired { id, due } in entries(self.retired, &mut unreadable) {
-            leases.retire(id, clocks.instant(due));
+        for (lease, due) in self.entries::<KeptRetired>("retired") {
+            leases.retire(lease, clocks.instant(due));
         }
-        for KeptGeneration { dynamic, failures, due } in entries(self.generations, &mut unreadable) {
-            leases.limit(dynamic, Generation::new(failures, clocks.instant(due)));
+        for (dynamic, failures, due) in self.entries::<KeptGeneration>("generations") {
+            leases.generations.insert(dynamic, Generation::new(failures, clocks.instant(due)));
         }
-        (resumed, unreadable.len() + unreadable_leases.len())
+        let token = self.members.get("token").copied();
+        let subscription = self.members.get("subscription").copied();
+        Resumed {
+            token: self.entry(token).and_then(KeptToken::restore),
+            subscription: self.entry(subscription),
+            leases,
+        }
     }
-}
 
-fn entry<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>, unreadable: &mut Vec<&'a RawValue>) -> Option<T> {
-    let raw = raw.filter(|raw| raw.get() != "null")?;
-    serde_json::from_str(raw.get()).inspect_err(|_| unreadable.push(raw)).ok()
-}
+    fn entries<T: Deserialize<'a>>(&mut self, name: &str) -> Vec<T> {
+        let member = self.members.get(name).copied();
+        let all: Vec<&RawValue> = self.entry(member).unwrap_or_default();
+        all.into_iter().filter_map(|raw| self.entry(Some(raw))).collect()
+    }
 
-fn entries<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>, unreadable: &mut Vec<&'a RawValue>) -> Vec<T> {
-    let all: Vec<&RawValue> = entry(raw, unreadable).unwrap_or_default();
-    all.into_iter().filter_map(|raw| entry(Some(raw), unreadable)).collect()
+    fn entry<T: Deserialize<'a>>(&mut self, raw: Option<&'a RawValue>) -> Option<T> {
+        let raw = raw.filter(|raw| raw.get() != "null")?;
+        serde_json::from_str(raw.get()).inspect_err(|_| self.unreadable.push(raw)).ok()
+    }
 }
 
 impl KeptToken {
@@ -423,7 +405,7 @@ mod tests {
         kept["token"] = 1.into();
         kept["subscription"] = "not / an identifier".into();
         kept["generations"] = "none".into();
-        kept["retired"][0]["due"] = u64::MAX.into();
+        kept["retired"][0][1] = u64::MAX.into();
         kept["retired"].as_array_mut().unwrap().push(Value::Null);
         fs::write(&file, kept.to_string()).unwrap();
 

@@ -28,8 +28,7 @@ impl Format {
     pub const ALLOWED: &'static str = "json, raw, env, dotenv, yaml or properties";
 
     /// All formats, in the order of [`Self::ALLOWED`].
-    pub const ALL: [Self; 6] =
-        [Self::Json, Self::Raw, Self::Env, Self::Dotenv, Self::Yaml, Self::Properties];
+    pub const ALL: [Self; 6] = [Self::Json, Self::Raw, Self::Env, Self::Dotenv, Self::Yaml, Self::Properties];
 
     /// The name as it is written.
     pub const fn name(self) -> &'static str {

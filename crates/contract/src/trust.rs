@@ -41,16 +41,6 @@ impl TrustPolicy {
     pub const fn default_for(has_ca_file: bool) -> Self {
         if has_ca_file { Self::Private } else { Self::Public }
     }
-
-    /// Whether the authorities of the CA file are trusted.
-    pub const fn has_private(self) -> bool {
-        matches!(self, Self::Private | Self::Both)
-    }
-
-    /// Whether the public authorities are trusted.
-    pub const fn has_public(self) -> bool {
-        matches!(self, Self::Public | Self::Both)
-    }
 }
 
 impl FromStr for TrustPolicy {

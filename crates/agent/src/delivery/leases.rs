@@ -7,18 +7,16 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use scaivault_client::{Backoff, Client, Error, ErrorKind, LeaseId, Operation, Timeouts};
+use scaivault_client::{Error, ErrorKind, LeaseId, Operation, Retry, Timeouts};
 use scaivault_contract::DynamicRef;
 use tokio::{
     signal::unix::Signal,
-    task::JoinSet,
     time::{Instant, sleep_until},
 };
 
 use super::Delivery;
 use crate::{
-    config::Source, exit::Exit, failure::Failure, give_back::give_back, lease::HeldLease,
-    state::StateError,
+    config::Source, exit::Exit, failure::Failure, lease::HeldLease, state::StateError,
 };
 
 /// How long one generation may take. Engines that make cloud credentials need minutes.
@@ -29,21 +27,12 @@ const LATE_TIMEOUT: Duration = Duration::from_mins(1);
 pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(25);
 /// How long giving back may take with all attempts once nothing else is awaited: with the default delay, less than the grace period.
 pub(crate) const GIVE_BACK_TIMEOUT: Duration = Duration::from_secs(8);
-/// The first and the longest pause after a generation that failed and certainly made no user.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
-
 /// How long to wait at the end for generations under way.
 pub(crate) enum Wait<'a> {
     /// Until then: SIGTERM has come.
     Until(Instant),
     /// A while, or less if SIGTERM comes.
     UnlessStopped(&'a mut Signal),
-}
-
-/// A dynamic secret that has no lease yet.
-struct Missing {
-    backoff: Backoff,
-    failure: Option<Failure>,
 }
 
 impl Delivery {
@@ -53,23 +42,18 @@ impl Delivery {
         dynamics: BTreeSet<DynamicRef>,
         deadline: Instant,
     ) -> Result<Vec<Failure>, StateError> {
-        let new = |dynamic| (dynamic, Missing { backoff: Backoff::new(PAUSE.0, PAUSE.1), failure: None });
-        let mut missing: BTreeMap<_, _> = dynamics.into_iter().map(new).collect();
+        // With the last failure of each.
+        let mut missing: BTreeMap<_, _> = dynamics.into_iter().map(|dynamic| (dynamic, None)).collect();
         let mut failures = Vec::new();
         loop {
             let now = Instant::now();
-            let (mut due, mut next) = (Vec::new(), None::<Instant>);
-            for (dynamic, Missing { backoff, .. }) in &missing {
-                let at = backoff.due().max(self.leases.generation_due(dynamic)).unwrap_or(now);
-                if self.generating.has(dynamic) || at >= deadline {
-                    continue;
-                }
-                match at <= now {
-                    true => due.push(dynamic.clone()),
-                    false => next = Some(next.map_or(at, |next| next.min(at))),
-                }
-            }
-            self.start_generating(due).await?;
+            let idle = missing.keys().filter(|dynamic| !self.generating.has(dynamic));
+            let dues =
+                idle.map(|dynamic| (dynamic.clone(), self.leases.generation_due(dynamic).unwrap_or(now)));
+            let dues = dues.filter(|(_, due)| *due < deadline);
+            let (due, later): (Vec<_>, Vec<_>) = dues.partition(|(_, due)| *due <= now);
+            self.start_generating(due.into_iter().map(|(dynamic, _)| dynamic).collect()).await?;
+            let next = later.into_iter().map(|(_, due)| due).min();
             if self.generating.is_empty() && next.is_none() {
                 break;
             }
@@ -88,20 +72,18 @@ impl Delivery {
                 Err(error) => {
                     self.not_generated(&dynamic, &error).await?;
                     let failure = Failure::of_error(&dynamic, &error);
-                    let Some(Missing { backoff, failure: last }) = missing.get_mut(&dynamic) else { continue };
-                    if backoff.failed(Instant::now(), error.retry()).is_some() {
-                        tracing::warn!(%failure, "no lease yet, trying again");
-                        *last = Some(failure);
-                    } else {
+                    if error.retry() == Retry::Never {
                         missing.remove(&dynamic);
                         failures.push(failure);
+                    } else {
+                        tracing::warn!(%failure, "no lease yet, trying again");
+                        missing.insert(dynamic, Some(failure));
                     }
                 }
             }
         }
-        for (dynamic, Missing { failure, .. }) in missing {
-            failures.push(failure.unwrap_or_else(|| self.not_yet(&dynamic)));
-        }
+        let late = missing.into_iter().map(|(dynamic, last)| last.unwrap_or_else(|| self.not_yet(&dynamic)));
+        failures.extend(late);
         Ok(failures)
     }
 
@@ -156,7 +138,7 @@ impl Delivery {
         if let Some(lease) = error.orphaned_lease() {
             self.leases.retire(lease.clone(), now);
         }
-        self.leases.not_generated(dynamic, may_have_made_user(error), now);
+        self.leases.not_generated(dynamic, error.retry(), may_have_made_user(error), now);
         self.save().await
     }
 
@@ -208,20 +190,15 @@ impl Delivery {
             Wait::Until(deadline) => *deadline,
             Wait::UnlessStopped(_) => Instant::now() + LATE_TIMEOUT,
         };
-        let mut requests = JoinSet::new();
-        let mut sent = BTreeSet::new();
         loop {
             let now = Instant::now();
-            for lease in self.leases.revocable(now) {
-                let deadline = match wait {
-                    Wait::Until(deadline) => deadline,
-                    Wait::UnlessStopped(_) => limit.min(now + GIVE_BACK_TIMEOUT),
-                };
-                if sent.insert(lease.clone()) {
-                    requests.spawn(revoke(Arc::clone(&self.client), lease, deadline));
-                }
+            self.start_revoking(now);
+            if self.generating.is_empty() && matches!(wait, Wait::UnlessStopped(_)) {
+                limit = limit.min(now + GIVE_BACK_TIMEOUT);
             }
-            if self.generating.is_empty() && requests.is_empty() {
+            let idle = self.leases.retired().filter(|(lease, _)| !self.revoking.has(lease));
+            let next = idle.map(|(_, due)| due).min().filter(|due| *due < limit);
+            if self.generating.is_empty() && self.revoking.is_empty() && next.is_none() || limit <= now {
                 break;
             }
             tokio::select! {
@@ -232,23 +209,19 @@ impl Delivery {
                     }
                     self.keep_revocations().await;
                 }
-                Some(done) = requests.join_next() => {
-                    if let Ok(Some(lease)) = done {
-                        self.leases.revoked(&lease);
-                    }
-                }
-                () = sleep_until(limit) => break,
+                Some((lease, answered)) = self.revoking.next() => self.revoked(&lease, answered),
+                () = sleep_until(next.unwrap_or(limit)) => {}
                 () = stopped(&mut wait) => {
                     limit = limit.min(Instant::now() + STOP_TIMEOUT);
                     wait = Wait::Until(limit);
                 }
             }
         }
+        for lease in self.leases.not_confirmed() {
+            tracing::warn!(%lease, "lease not revoked, it ends by itself");
+        }
         if !self.generating.is_empty() {
             tracing::warn!("a lease is still being generated, it ends by itself");
-        }
-        for lease in requests.join_all().await.into_iter().flatten() {
-            self.leases.revoked(&lease);
         }
         self.keep_revocations().await;
     }
@@ -268,26 +241,14 @@ async fn stopped(wait: &mut Wait<'_>) {
     }
 }
 
-/// The lease, if it is revoked.
-async fn revoke(client: Arc<Client>, lease: LeaseId, deadline: Instant) -> Option<LeaseId> {
-    match give_back(format!("the lease {lease}"), deadline, || client.revoke(&lease)).await {
-        Ok(()) => {
-            tracing::info!(%lease, "lease revoked");
-            Some(lease)
-        }
-        Err(failure) => {
-            tracing::warn!(%failure, "lease not revoked, it ends by itself");
-            None
-        }
-    }
-}
-
 /// Whether there may be a database user although the generation failed: the request was sent, and neither `ScaiVault` nor
 /// what stands before it says that nothing was done.
 fn may_have_made_user(error: &Error) -> bool {
     error.operation == Operation::Generate
         && match &error.kind {
-            ErrorKind::Refused(refusal) => refusal.status >= 500 && refusal.code.as_str() != "service_unavailable",
+            ErrorKind::Refused(refusal) => {
+                refusal.status >= 500 && refusal.code.as_str() != "service_unavailable"
+            }
             // A connection has its own, shorter limit.
             ErrorKind::Timeout { after, .. } => *after > Timeouts::default().connect,
             ErrorKind::Broken { .. } | ErrorKind::Answer(_) | ErrorKind::OrphanedLease { .. } => true,
@@ -306,7 +267,13 @@ mod tests {
         let check = |operation, kind: ErrorKind| may_have_made_user(&Error { operation, kind });
         let refused = |status, code| {
             let code = ErrorCode::new(code);
-            ErrorKind::Refused(Refusal { status, code, message: String::new(), request_id: None, retry_after: None })
+            ErrorKind::Refused(Refusal {
+                status,
+                code,
+                message: String::new(),
+                request_id: None,
+                retry_after: None,
+            })
         };
         let timeout = |seconds| {
             let after = Duration::from_secs(seconds);
@@ -315,7 +282,9 @@ mod tests {
         for (status, code) in [(500, "internal_error"), (504, ""), (502, ""), (500, "engine_failed")] {
             assert!(check(Operation::Generate, refused(status, code)), "{status} {code}");
         }
-        for (status, code) in [(503, "service_unavailable"), (429, "rate_limited"), (403, "access_denied"), (404, "")] {
+        for (status, code) in
+            [(503, "service_unavailable"), (429, "rate_limited"), (403, "access_denied"), (404, "")]
+        {
             assert!(!check(Operation::Generate, refused(status, code)), "{status} {code}");
         }
         assert!(check(Operation::Generate, AnswerFault::Json.into()));

@@ -40,7 +40,12 @@ pub(super) struct Quiet {
 impl Default for Quiet {
     fn default() -> Self {
         let new = |(first, longest)| Backoff::new(first, longest);
-        Self { failed: new(FAILED), refused: new(REFUSED), subscribing: new(SUBSCRIBING), polling: new(POLLING) }
+        Self {
+            failed: new(FAILED),
+            refused: new(REFUSED),
+            subscribing: new(SUBSCRIBING),
+            polling: new(POLLING),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Templates: bounded in size, in work and in output, because their author need not be who runs the agent.
 
-use std::{collections::BTreeMap, io};
+use std::{collections::BTreeMap, io, panic::resume_unwind, thread};
 
 use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value, context, syntax::SyntaxConfig};
 use scaivault_contract::{NamedSecret, SecretRef, SecretSource, TemplateSizeError, check_template_size};
@@ -22,6 +22,10 @@ const FUEL: u64 = 200_000;
 /// during a swap.
 const OUTPUT_MAX_BYTES: usize = 4 * 1024 * 1024;
 
+/// The stack of a rendering. The library recurses over values, at their end too, and with all fuel a template puts some
+/// 25,000 lists into each other. Only what is used becomes memory.
+const STACK_BYTES: usize = 128 * 1024 * 1024;
+
 /// A template whose syntax holds.
 #[derive(Clone, Debug)]
 pub(crate) struct Template(String);
@@ -38,6 +42,19 @@ impl Template {
 
     /// Renders it over what was read. A name or a key that is not there is an error, not an empty text.
     pub(super) fn render(
+        &self,
+        source: &Source,
+        contents: &[Content<'_>],
+    ) -> Result<Zeroizing<String>, TemplateError> {
+        thread::scope(|scope| {
+            let thread = thread::Builder::new().name("template".to_owned()).stack_size(STACK_BYTES);
+            let rendering = thread.spawn_scoped(scope, || self.render_here(source, contents));
+            let rendering = rendering.map_err(|error| TemplateError::Thread(error.kind()))?;
+            rendering.join().unwrap_or_else(|panic| resume_unwind(panic))
+        })
+    }
+
+    fn render_here(
         &self,
         source: &Source,
         contents: &[Content<'_>],
@@ -113,6 +130,9 @@ pub(crate) enum TemplateError {
     /// It decodes a value that is no text.
     #[error("line {0} of the template decodes a value whose bytes are not text; write these to a file of their own, with encoding=base64")]
     NotText(usize),
+    /// There is no thread to render it on.
+    #[error("the template cannot be rendered: no thread can be started: {0}")]
+    Thread(io::ErrorKind),
     /// Anything else while rendering.
     #[error("the template cannot be rendered: {0}")]
     Rendering(Fault),

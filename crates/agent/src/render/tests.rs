@@ -305,6 +305,8 @@ fn a_template_is_bounded_in_work_and_output() {
             "{growing}: {error}"
         );
     }
+    let deep = "{% set ns = namespace(s=[1]) %}{% for i in range(20000) %}{% set ns.s = [ns.s] %}{% endfor %}";
+    assert_eq!(templated(&format!("{deep}{{{{ (ns.s ~ '') | length }}}}"), &json!({})).unwrap(), "40003");
     assert!(matches!(Template::parse("{{".to_owned()), Err(TemplateError::Syntax(_))));
     assert!(matches!(Template::parse("-".repeat(2000)), Err(TemplateError::Size(_))));
 }

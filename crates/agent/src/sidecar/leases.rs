@@ -19,12 +19,10 @@ use crate::{
 
 /// How long the sidecar sleeps at most while it holds leases: their times are wall-clock times, and a clock may be set.
 const LOOK: Duration = Duration::from_mins(1);
-/// The first and the longest pause after a renewal or generation that failed.
+/// The first and the longest pause after a renewal that failed.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// The part of what is left of a lease that is the longest pause.
 const PART: u32 = 4;
-/// The longest pause that ScaiVault can ask for if there is no lease: the application has no database.
-const ASKED_LIMIT: Duration = Duration::from_mins(1);
 /// The pause between two generations: each makes a user in a database, whatever the answers say about its life.
 const GENERATED: Duration = Duration::from_secs(30);
 
@@ -59,11 +57,16 @@ impl Sidecar {
     }
 
     /// What is to be done with a lease, and when; none while a request is under way, whose answer wakes the loop.
-    fn lease_step(&self, dynamic: &DynamicRef, now: Instant, time: SystemTime) -> Option<(Instant, LeaseStep)> {
+    fn lease_step(
+        &self,
+        dynamic: &DynamicRef,
+        now: Instant,
+        time: SystemTime,
+    ) -> Option<(Instant, LeaseStep)> {
         if self.renewing.has(dynamic) || self.delivery.generating.has(dynamic) {
             return None;
         }
-        let failed = self.lease_failures.get(dynamic).and_then(Backoff::due);
+        let failed = self.not_renewed.get(dynamic).and_then(Backoff::due);
         let step = match self.delivery.leases.get(dynamic) {
             None => LeaseStep::Replace,
             Some(lease) => match lease.step(time, chance::of(&lease.id)) {
@@ -75,7 +78,7 @@ impl Sidecar {
         let due = match step {
             LeaseStep::Wait(until) => now + until.duration_since(time).unwrap_or_default().min(LOOK),
             LeaseStep::Renew => failed.unwrap_or(now),
-            LeaseStep::Replace => failed.max(self.delivery.leases.generation_due(dynamic)).unwrap_or(now),
+            LeaseStep::Replace => self.delivery.leases.generation_due(dynamic).unwrap_or(now),
         };
         Some((due, step))
     }
@@ -92,7 +95,7 @@ impl Sidecar {
         match answered {
             Ok((term, now)) => {
                 lease.renew(term, now);
-                self.lease_failures.remove(dynamic);
+                self.not_renewed.remove(dynamic);
                 self.metrics.count(Counter::LeaseRenewed);
                 tracing::info!(%dynamic, lease = %lease.id, ttl_seconds = term.ttl.as_secs(), "lease renewed");
                 self.keep_state().await;
@@ -103,7 +106,10 @@ impl Sidecar {
             }
             Err(error) => {
                 tracing::warn!(%dynamic, %error, "lease not renewed, trying again");
-                self.lease_failed(dynamic, &error);
+                let left = lease.ends.duration_since(SystemTime::now()).unwrap_or_default();
+                let next = after_failure(self.not_renewed.get(dynamic), error.retry(), left, Instant::now());
+                self.not_renewed.insert(dynamic.clone(), next);
+                self.lease_failed(&error);
             }
         }
     }
@@ -115,14 +121,14 @@ impl Sidecar {
             Err(error) => {
                 let failure = Failure::of_error(&dynamic, &error);
                 tracing::warn!(%failure, "no new lease, trying again");
-                self.lease_failed(&dynamic, &error);
+                self.lease_failed(&error);
                 if let Err(error) = self.delivery.not_generated(&dynamic, &error).await {
                     tracing::error!(%error, "state not kept");
                 }
                 return;
             }
         };
-        self.lease_failures.remove(&dynamic);
+        self.not_renewed.remove(&dynamic);
         self.delivery.leases.postpone_generation(&dynamic, Instant::now() + GENERATED);
         self.metrics.count(Counter::LeaseGenerated);
         if let Err(error) = kept {
@@ -138,26 +144,19 @@ impl Sidecar {
         self.keep_state().await;
     }
 
-    fn lease_failed(&mut self, dynamic: &DynamicRef, error: &Error) {
+    fn lease_failed(&self, error: &Error) {
         self.metrics.count(Counter::LeaseFailed);
         self.metrics.failed(metrics::class(error.class()), SystemTime::now());
-        let lease = self.delivery.leases.get(dynamic);
-        let left = lease.and_then(|lease| lease.ends.duration_since(SystemTime::now()).ok());
-        let failed = self.lease_failures.get(dynamic);
-        let next = after_failure(failed, error.retry(), left, Instant::now());
-        self.lease_failures.insert(dynamic.clone(), next);
     }
 }
 
-/// When to try again after a failure at `now`, with `left` of the lease, so that it is tried some times more before it ends.
-fn after_failure(failed: Option<&Backoff>, retry: Retry, left: Option<Duration>, now: Instant) -> Backoff {
-    // One that has ended is nobody's hurry any more.
-    let left = left.filter(|left| !left.is_zero());
-    let longest = left.map_or(PAUSE.1, |left| (left / PART).clamp(PAUSE.0, PAUSE.1));
+/// When to renew after a failure at `now`, with `left` of the lease, so that it is tried some times more before it ends.
+fn after_failure(failed: Option<&Backoff>, retry: Retry, left: Duration, now: Instant) -> Backoff {
+    let longest = (left / PART).clamp(PAUSE.0, PAUSE.1);
     let mut backoff = Backoff::resumed(PAUSE.0, longest, failed.map_or(0, Backoff::failures), now);
-    // What is asked for is obeyed, but not until the lease has lapsed. No failure is final: people mend policies.
+    // What is asked for is obeyed, but not until the lease has lapsed.
     let retry = retry.asked().map_or(Retry::Backoff, Retry::After);
-    backoff.failed(now, retry.at_most(left.map_or(ASKED_LIMIT, |left| left / 2)));
+    backoff.failed(now, retry.at_most(left / 2));
     backoff
 }
 
@@ -184,7 +183,7 @@ mod tests {
         // The last third of 45 s.
         let (mut failed, mut now, mut attempts) = (None, start, 0);
         while now < start + 15 * SECOND {
-            let backoff = after_failure(failed.as_ref(), Retry::Backoff, Some(start + 15 * SECOND - now), now);
+            let backoff = after_failure(failed.as_ref(), Retry::Backoff, start + 15 * SECOND - now, now);
             now = backoff.due().unwrap();
             failed = Some(backoff);
             attempts += 1;
@@ -195,14 +194,13 @@ mod tests {
     #[test]
     fn a_requested_pause_is_obeyed_but_not_until_the_lease_has_lapsed() {
         let now = Instant::now();
-        let pause = |asked: u32, left: Option<u32>| {
-            let left = left.map(|left| left * SECOND);
-            (after_failure(None, Retry::After(asked * SECOND), left, now).due().unwrap() - now).as_secs()
+        let pause = |asked: u32, left: u32| {
+            let backoff = after_failure(None, Retry::After(asked * SECOND), left * SECOND, now);
+            (backoff.due().unwrap() - now).as_secs()
         };
-        assert!((60..=66).contains(&pause(60, Some(3600))));
-        assert!((300..=330).contains(&pause(3600, Some(600))));
-        assert!((60..=66).contains(&pause(3600, None)));
-        assert_eq!(pause(0, Some(0)), 0);
+        assert!((60..=66).contains(&pause(60, 3600)));
+        assert!((300..=330).contains(&pause(3600, 600)));
+        assert!(pause(3600, 0) <= 1);
     }
 
     #[test]

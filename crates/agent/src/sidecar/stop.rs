@@ -2,19 +2,23 @@
 
 use std::time::Duration;
 
-use scaivault_client::SubscriptionId;
+use scaivault_client::{Backoff, Class, Error, Retry, SubscriptionId};
 use tokio::{
     sync::mpsc::Receiver,
     task::JoinHandle,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, sleep_until, timeout, timeout_at},
 };
 
 use super::Sidecar;
 use crate::{
+    chance,
     delivery::{Delivery, GIVE_BACK_TIMEOUT, STOP_TIMEOUT, Wait},
-    give_back::give_back,
+    failure::Failure,
     listen::Heard,
 };
+
+/// The first and the longest pause between two attempts to delete the subscription.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
 
 impl Sidecar {
     /// Gives back what ScaiVault holds for this pod: the subscription at once, leases after `SCAIVAULT_REVOKE_DELAY`. Until
@@ -64,8 +68,104 @@ fn unsubscribe(
         // A listener that does not end has told of its subscription, unless it is still making it.
         let Some(subscription) = last.unwrap_or(kept) else { return };
         let subject = format!("the subscription {subscription}");
-        if let Err(failure) = give_back(subject, deadline, || client.unsubscribe(&subscription)).await {
-            tracing::warn!(%failure, "subscription not deleted");
+        let mut backoff = Backoff::new(PAUSE.0, PAUSE.1);
+        let failure = loop {
+            let error = match timeout_at(deadline, client.unsubscribe(&subscription)).await {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => error,
+                Err(_) => break Failure::late(subject),
+            };
+            match next_attempt(&error, &mut backoff, Instant::now(), deadline, chance::any()) {
+                Some(due) => sleep_until(due).await,
+                None => break Failure::of_error(subject, &error),
+            }
+        };
+        tracing::warn!(%failure, "subscription not deleted");
+    }
+}
+
+/// The time of the next attempt after `error` at `now`; none if there should not be one. `chance` is from 0 to 1.
+///
+/// A throttled attempt is repeated at a random time of what is left. Replicas that end together then use all that the rate
+/// limit grants them in this time; with growing pauses most of them would give up before it does.
+fn next_attempt(
+    error: &Error,
+    backoff: &mut Backoff,
+    now: Instant,
+    deadline: Instant,
+    chance: f64,
+) -> Option<Instant> {
+    let left = deadline.saturating_duration_since(now);
+    let due = match error.retry() {
+        retry if error.class() == Class::Throttled => {
+            // A longer pause than what is left would be the same as to give up.
+            let asked = retry.asked().unwrap_or(PAUSE.0).min(left / 2);
+            Some(now + asked + (left - asked).mul_f64(chance.clamp(0.0, 1.0)))
+        }
+        // Only ScaiVault itself refuses for good. Other answers, a proxy's for example, may pass.
+        Retry::Never if error.code().is_some_and(|code| !code.is_empty()) => None,
+        Retry::Never => backoff.failed(now, Retry::Backoff),
+        retry => backoff.failed(now, retry.at_most(PAUSE.1)),
+    };
+    due.filter(|due| *due + PAUSE.0 / 2 < deadline)
+}
+
+#[cfg(test)]
+mod tests {
+    use scaivault_client::{AnswerFault, ErrorCode, ErrorKind, Operation, Refusal};
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn refused(status: u16, code: &str, retry_after: Option<Duration>) -> Error {
+        let code = ErrorCode::new(code);
+        let refusal = Refusal { status, code, message: String::new(), request_id: None, retry_after };
+        Error { operation: Operation::Unsubscribe, kind: ErrorKind::Refused(refusal) }
+    }
+
+    #[test]
+    fn only_scaivault_refuses_for_good() {
+        let now = Instant::now();
+        let next =
+            |error| next_attempt(&error, &mut Backoff::new(PAUSE.0, PAUSE.1), now, now + 10 * SECOND, 0.5);
+        assert_eq!(next(refused(403, "access_denied", None)), None);
+        assert!(next(refused(403, "", None)).is_some(), "a firewall's own");
+        let answer = ErrorKind::Answer(AnswerFault::Redirect(302));
+        assert!(next(Error { operation: Operation::Revoke, kind: answer }).is_some());
+        let asked = next(refused(503, "service_unavailable", Some(3600 * SECOND))).unwrap();
+        assert!(asked <= now + 6 * SECOND, "an hour is longer than what is left");
+    }
+
+    /// 200 replicas that end at once and share a bucket that grants 20 operations and one more every 3 s. The server says after
+    /// how many seconds it grants the next one, or after a minute.
+    #[test]
+    fn replicas_that_end_together_use_all_that_is_granted() {
+        for asked in [3, 60] {
+            let start = Instant::now();
+            let deadline = start + 25 * SECOND;
+            let mut pods: Vec<_> = (0..200).map(|pod| (pod, start, Backoff::new(PAUSE.0, PAUSE.1))).collect();
+            let (mut bucket, mut deleted, mut refused_requests) = (20.0_f64, 0, 0);
+            for tick in 0..250 {
+                let now = start + tick * SECOND / 10;
+                bucket = (bucket + 20.0 / 600.0).min(20.0);
+                pods.retain_mut(|(pod, due, backoff)| {
+                    if *due > now {
+                        return true;
+                    }
+                    if bucket >= 1.0 {
+                        bucket -= 1.0;
+                        deleted += 1;
+                        return false;
+                    }
+                    refused_requests += 1;
+                    let error = refused(429, "rate_limited", Some(asked * SECOND));
+                    let next = next_attempt(&error, backoff, now, deadline, chance::of(&(*pod, tick)));
+                    next.map(|next| *due = next).is_some()
+                });
+            }
+            assert!((27..=29).contains(&deleted), "asked for {asked} s: {deleted} of 200");
+            assert!(refused_requests < 2000, "{refused_requests}");
         }
     }
 }

@@ -337,6 +337,8 @@ fn versions_are_kept_with_the_files() {
     write("a", "1", &[("app/a", 7)]);
     write("b", "1", &[("app/b", u64::MAX)]);
     expect(&[("app/a", 7), ("app/b", u64::MAX)]);
+    // What a crash left of an earlier note.
+    fs::write(volume.path.join("..data/..versions.new"), "half").unwrap();
     // A version that changed no file makes no generation. One of a secret that was made anew is lower.
     write("a", "1", &[("app/a", 2)]);
     expect(&[("app/a", 2), ("app/b", u64::MAX)]);
@@ -501,6 +503,9 @@ fn nothing_is_written_through_links_that_somebody_left() {
     fifo(&current.join("..versions.json"));
     assert!(!sink.is_ready(false) && sink.versions().is_empty());
     assert_eq!(volume.write(&sink, &[("dir/b", "newer")], false), ["dir/b"]);
+    for file in ["a", "c"] {
+        assert!(fs::symlink_metadata(volume.generation(&sink, 3).join(file)).is_err(), "{file}");
+    }
     assert!(!sink.is_ready(false));
     assert_eq!(volume.write(&sink, &[("a", "untouched"), ("c", "new")], false), ["a", "c"]);
     assert!(sink.is_ready(false));

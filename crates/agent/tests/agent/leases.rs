@@ -3,7 +3,8 @@
 use std::{fs, time::Duration};
 
 use scaivault_devserver::{Effect, Fault, Route};
-use serde_json::Value;
+use scaivault_testkit::world::{Calls, Chance, Misbehaviour, World};
+use serde_json::{Value, json};
 
 use crate::support::{Pod, Sidecar, data, start, terminate, until};
 
@@ -28,7 +29,7 @@ impl Keeping {
     /// Changes the kept lease as if the clock had been set forward by so many seconds since it was generated.
     fn age(&self, seconds: u64) {
         self.change(|state| {
-            for time in ["issued", "renewed", "ends"] {
+            for time in ["issued", "renewed", "ends", "last_end"] {
                 let moved = state["leases"][0][time].as_u64().unwrap() - seconds;
                 state["leases"][0][time] = moved.into();
             }
@@ -64,7 +65,7 @@ async fn a_broken_engine_makes_no_user_per_restart() {
     assert_eq!(pod.vault.requests(Route::Generate), 1);
     // Its time is up; after a usable lease there is no pause any more.
     pod.vault.clear_faults();
-    keeping.change(|state| state["generations"][0]["due"] = 0.into());
+    keeping.change(|state| state["generations"][0][2] = 0.into());
     pod.run("init", &keeping.variables()).await.check(0, &["secrets written"]);
     assert_eq!((pod.vault.requests(Route::Generate), pod.live_leases()), (2, 1));
 }
@@ -105,7 +106,7 @@ async fn a_replaced_lease_is_revoked_after_a_crash() {
     until(|| pod.secret("db.json") != before).await;
     assert_eq!(pod.live_leases(), 2, "the application may still use the one before");
     sidecar
-        .kill_when(move || fs::read_to_string(&state).is_ok_and(|state| state.contains("\"retired\":[{")))
+        .kill_when(move || fs::read_to_string(&state).is_ok_and(|state| state.contains("\"retired\":[[")))
         .await;
     let sidecar = Sidecar::start(&pod, &keeping.variables());
     sidecar.line("files").await;
@@ -162,6 +163,31 @@ async fn a_start_that_fails_waits_for_its_generation() {
     pod.vault.add_fault(Fault::on(Route::Generate, Effect::Late { milliseconds: 17_000 }));
     let variables = [&keeping.variables()[..], &[("FETCH_TIMEOUT", "1s")]].concat();
     pod.run("init", &variables).await.check(1, &["it was not answered in time", "lease revoked"]);
+    assert_eq!((pod.vault.requests(Route::Generate), pod.live_leases()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_lease_whose_answer_cannot_be_understood_is_revoked_after_a_crash_too() {
+    let pod = Pod::new().await;
+    let keeping = Keeping::new(&pod, ROLE);
+    let world = World::start(pod.server(), 1).await.unwrap();
+    let unreadable = Misbehaviour::Reshape(|answer, _| {
+        *answer = json!({ "lease_id": answer["lease_id"], "credentials": "in the next answer" });
+    });
+    world.add(Calls::GENERATE, Chance::Always, unreadable);
+    pod.vault.add_fault(Fault::always(Route::Revoke, "service_unavailable"));
+    let url = world.url();
+    let other = [("SCAIVAULT_URL", url.as_str()), ("FAIL_OPEN", "true"), ("FETCH_TIMEOUT", "5s")];
+    let variables = [&keeping.variables()[..], &other].concat();
+    let vault = pod.vault.clone();
+    let sidecar = Sidecar::start(&pod, &variables);
+    sidecar.kill_when(move || vault.requests(Route::Revoke) > 0).await;
+    assert_eq!(pod.live_leases(), 1);
+    pod.vault.clear_faults();
+    let sidecar = Sidecar::start(&pod, &variables);
+    until(|| pod.live_leases() == 0).await;
+    sidecar.line("lease revoked").await;
+    sidecar.end().await.check(0, &[]);
     assert_eq!((pod.vault.requests(Route::Generate), pod.live_leases()), (1, 0));
 }
 

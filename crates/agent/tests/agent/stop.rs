@@ -39,7 +39,7 @@ async fn all_leases_are_revoked_beside_each_other() {
             agent
         };
         assert_eq!(pod.live_leases(), 20);
-        // One after the other they would take 60 s, and the agent gives up after 10 s.
+        // One after the other they would take 60 s, and the agent gives up after 25 s.
         pod.vault.add_fault(Fault::on(Route::Revoke, Effect::Delay { milliseconds: 3000 }));
         let ended = terminate(agent).await;
         assert_eq!((pod.live_leases(), pod.vault.subscriptions()), (0, 0), "{}", ended.log);

@@ -6,7 +6,7 @@ use scaivault_devserver::{Effect, Fault, Route};
 
 use crate::support::{Pod, Sidecar};
 
-/// The kubelet's default for a whole pod. Without its own limit of 10 s the agent would go on for ever in these tests.
+/// The kubelet's default for a whole pod. Without its own limit of 25 s the agent would go on for ever in these tests.
 const GRACE_PERIOD: Duration = Duration::from_secs(30);
 const LEASES: usize = 5;
 
@@ -37,9 +37,9 @@ async fn holding() -> (Pod, Sidecar) {
 #[tokio::test]
 async fn all_leases_are_revoked_and_the_subscription_is_deleted_beside_each_other() {
     let (pod, sidecar) = holding().await;
-    // One after the other they would take 18 s, and the agent gives up after 10 s.
+    // One after the other they would take 36 s, and the agent gives up after 25 s.
     for route in [Route::Revoke, Route::Unsubscribe] {
-        pod.vault.add_fault(Fault::on(route, Effect::Delay { milliseconds: 3000 }));
+        pod.vault.add_fault(Fault::on(route, Effect::Delay { milliseconds: 6000 }));
     }
     sidecar.end().await.check(0, &["stopped"]);
     assert_eq!((pod.live_leases(), pod.vault.subscriptions()), (0, 0));

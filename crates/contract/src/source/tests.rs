@@ -30,7 +30,10 @@ fn every_mistake_of_a_list_is_reported() {
         ("db=a db=c", &["the alias db stands twice"]),
         ("1=A", &["\"1\" is not an alias of a secret; allowed: 1 to 64", "\"A\" is not a secret path"]),
         ("role=a d-b=c", &["\"role\" is not an alias", "\"d-b\" is not an alias"]),
-        ("db = a", &["\"db\" has no alias", "\"\" is not an alias", "\"\" is not a secret path", "\"a\" has no"]),
+        (
+            "db = a",
+            &["\"db\" has no alias", "\"\" is not an alias", "\"\" is not a secret path", "\"a\" has no"],
+        ),
     ] {
         let errors = text.parse::<SecretSource>().unwrap_err();
         let said: Vec<_> = errors.0.iter().map(ToString::to_string).collect();

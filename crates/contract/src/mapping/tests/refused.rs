@@ -152,11 +152,7 @@ fn formats_of_several_secrets() {
             &format!("format={format} writes one line for each alias, and y names a whole secret"),
         );
     }
-    check(
-        parse_secrets,
-        "x=A y=b -> /a",
-        &["line 1: \"A\" is not a secret path: paths are lower case"],
-    );
+    check(parse_secrets, "x=A y=b -> /a", &["line 1: \"A\" is not a secret path: paths are lower case"]);
     check(parse_variables, "x=a#k -> A", &["line 1: \"x=a\" is not a secret path"]);
 }
 
