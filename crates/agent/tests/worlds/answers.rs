@@ -150,7 +150,9 @@ async fn the_lifetime_of_a_login_may_have_any_shape() {
 /// A token that the server does not take any more, whatever it calls that.
 #[tokio::test]
 async fn any_401_gets_a_new_login() {
-    for code in ["token_expired", "token_invalid", "token_revoked", "authentication_required", "something_new"] {
+    for code in
+        ["token_expired", "token_invalid", "token_revoked", "authentication_required", "something_new"]
+    {
         let site = Site::new().await;
         let watch = site.pod.mapping(&[("app/stripe#key", "key")]);
         let sidecar = site.sidecar(&[("WATCH_PATHS", &watch), ("REFRESH_INTERVAL", "1s")]);
