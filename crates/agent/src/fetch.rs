@@ -102,8 +102,7 @@ impl Fetcher {
     pub(crate) fn new(delivery: &Delivery, start: StartKind, now: Instant) -> Self {
         let upkeep = &delivery.config.upkeep;
         let composer = Composer::new(&delivery.config.wanted);
-        let schedule =
-            RefreshSchedule::new(upkeep.refresh_interval, upkeep.on_event, now, chance::any());
+        let schedule = RefreshSchedule::new(upkeep.refresh_interval, upkeep.on_event, now, chance::any());
         // At the start of a pod no application has seen anything yet.
         let versions = match start {
             StartKind::Cold => Default::default(),

@@ -196,7 +196,8 @@ impl Sidecar {
 
     /// Shows since when every file is known to be as ScaiVault has it.
     fn show_fresh(&self, now: Instant) {
-        let has_leases = self.delivery.dynamics().iter().all(|dynamic| self.delivery.leases.get(dynamic).is_some());
+        let has_leases =
+            self.delivery.dynamics().iter().all(|dynamic| self.delivery.leases.get(dynamic).is_some());
         if let Some(confirmed) = self.fetcher.reads.confirmed(now).filter(|_| has_leases) {
             self.metrics.fresh(SystemTime::now() - (now - confirmed));
         }

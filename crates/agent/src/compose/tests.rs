@@ -48,7 +48,8 @@ fn take(
 
 #[test]
 fn a_secret_is_written_to_all_of_its_files_and_not_kept() {
-    let mut composer = Composer::new(wanted([(env::SECRETS, "a/one#k -> /s/k\na/one#l -> /s/l\na/one#x -> /s/x")]));
+    let mut composer =
+        Composer::new(wanted([(env::SECRETS, "a/one#k -> /s/k\na/one#l -> /s/l\na/one#x -> /s/x")]));
     let (files, composed) = take(&mut composer, "a/one", secret(r#"{"k":"v","l":"w"}"#), true);
     assert_eq!(files, ["/s/k: v", "/s/l: w"]);
     assert_eq!(composed.failures.len(), 1);
@@ -119,7 +120,9 @@ fn variables_are_written_together_or_as_they_are() {
     };
     let [(first, _), (second, composed)] = all(false);
     assert_eq!((first.len(), second.len(), composed.failures.len()), (0, 0, 1));
-    assert!(composed.failures[0].to_string().starts_with("a/two#k@3 -> TWO: its field \"k\" has a single quote"));
+    assert!(
+        composed.failures[0].to_string().starts_with("a/two#k@3 -> TWO: its field \"k\" has a single quote")
+    );
     assert_eq!(all(true)[1].0, ["/e/variables: ONE='v'\n"]);
 
     let mut composer = Composer::new(wanted);
@@ -154,7 +157,10 @@ fn secrets_of_one_file_are_limited_together() {
 fn leases_are_written_by_themselves() {
     let wanted = wanted([
         (env::SECRETS, "a/one -> /s/one"),
-        (env::DYNAMIC, "engine=e role=r -> /s/db template=\"{{ path }} {{ data.username }}\"\nengine=e role=s -> /s/x"),
+        (
+            env::DYNAMIC,
+            "engine=e role=r -> /s/db template=\"{{ path }} {{ data.username }}\"\nengine=e role=s -> /s/x",
+        ),
     ]);
     let term = LeaseTerm { ttl: Duration::from_hours(1), is_renewable: true, max_ttl: None };
     let credentials = SecretData::new(r#"{"username":"u"}"#).unwrap();

@@ -90,7 +90,8 @@ impl Reads {
             written: None,
             confirmed: None,
         };
-        let states = keys.into_iter().map(|key| (state(&key), key)).map(|(state, key)| (key, state)).collect();
+        let states =
+            keys.into_iter().map(|key| (state(&key), key)).map(|(state, key)| (key, state)).collect();
         let login = pauses(FAILED_PAUSE, schedule.configured());
         let mut reads = Self { states, schedule, deadline: None, login };
         reads.reset_pauses();
