@@ -91,7 +91,7 @@ impl Composer {
 
     /// The files of a secret.
     pub(crate) fn targets(&self, key: &Key) -> impl Iterator<Item = &'static TargetFile> {
-        self.of(key).map(|output| output.target())
+        self.of(key).map(Output::target)
     }
 
     /// Whether all files of a secret may be left out.

@@ -1,7 +1,7 @@
 //! Reads secrets and writes their files, one secret at a time: a secret's data is dropped when its files are written.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fmt::{self, Display},
     num::NonZeroU32,
     sync::Arc,
@@ -105,7 +105,7 @@ impl Fetcher {
         let schedule = RefreshSchedule::new(upkeep.refresh_interval, upkeep.on_event, now, chance::any());
         // At the start of a pod no application has seen anything yet.
         let versions = match start {
-            StartKind::Cold => Default::default(),
+            StartKind::Cold => BTreeMap::new(),
             StartKind::Restart => delivery.sink.versions(),
         };
         Self {

@@ -324,7 +324,9 @@ impl Reads {
         for key in keys {
             if let Some(state) = self.states.get_mut(key) {
                 (state.written, state.confirmed) = (None, None);
-                at.into_iter().for_each(|at| state.ask(at));
+                if let Some(at) = at {
+                    state.ask(at);
+                }
             }
         }
     }
