@@ -257,6 +257,11 @@ impl Fetcher {
         Committed { changed, failures, done, has_answers: !keys.is_empty() }
     }
 
+    /// Whether a file of the answers so far could not be written.
+    pub(crate) fn has_failed_to_write(&self) -> bool {
+        self.pass.as_ref().is_some_and(|pass| pass.pending.has_failed())
+    }
+
     /// What failed since the last commit: it could not be read or composed, and during the initial fetch was given up.
     pub(crate) fn failures(&self) -> &[Failure] {
         self.pass.as_ref().map_or(&[], |pass| &pass.failures)
@@ -270,7 +275,8 @@ impl Fetcher {
         loop {
             let now = Instant::now();
             self.send_due(now);
-            if now >= deadline || self.reads.is_settled() {
+            // A volume that is full is no reason to read the rest, and may be the reason that it takes so long.
+            if now >= deadline || self.reads.is_settled() || self.has_failed_to_write() {
                 break;
             }
             let due = self.reads.due(now);

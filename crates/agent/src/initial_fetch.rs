@@ -44,13 +44,14 @@ pub(crate) async fn initial_fetch(delivery: &mut Delivery, fetcher: &mut Fetcher
             tokio::join!(generating, fetcher.fetch_initially(deadline, true)).0?
         } else {
             fetcher.fetch_initially(deadline, false).await;
-            let is_lacking = !fetcher.failures().is_empty();
+            let is_lacking = !fetcher.failures().is_empty() || fetcher.has_failed_to_write();
             delivery.generate(if is_lacking { BTreeSet::new() } else { missing }, deadline).await?
         }
     };
     fetcher.put_leases(&delivery.leases, Instant::now());
     failures.extend_from_slice(fetcher.failures());
-    if !fail_open && !failures.is_empty() {
+    // That a volume cannot be written goes first: the rest was not even read then.
+    if !fail_open && !failures.is_empty() && !fetcher.has_failed_to_write() {
         return Err(Failures(failures).into());
     }
     let Committed { changed, done, .. } = fetcher.commit(fail_open, Instant::now());

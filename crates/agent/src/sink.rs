@@ -198,6 +198,11 @@ impl Pending<'_> {
         }
     }
 
+    /// Whether a file could not be put: [`Self::commit`] will fail.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.changes.iter().any(|change| change.done.is_err())
+    }
+
     /// Notes which version of a secret was read. The notes are kept with the files.
     pub(crate) fn note_version(&mut self, path: &str, version: u64) {
         self.versions.insert(path.to_owned(), version);

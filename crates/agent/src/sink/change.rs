@@ -21,7 +21,7 @@ pub(super) struct Change<'s> {
     next: Option<Generation>,
     written: Vec<&'s Output>,
     /// The error of a file that was put.
-    done: Result<(), SinkError>,
+    pub(super) done: Result<(), SinkError>,
 }
 
 impl<'s> Change<'s> {
