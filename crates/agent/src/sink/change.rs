@@ -161,6 +161,7 @@ impl<'s> Change<'s> {
     fn publish(&mut self) -> Result<(), SinkError> {
         let root = self.root;
         let (Some(chain), Some(next)) = (&mut self.chain, &self.next) else { return Ok(()) };
+        chain.check_unchanged(next).at(&root.path)?;
         chain.claim().at(&root.path)?;
         // The first links are made before the swap, so that all files appear with it.
         chain.link_all(root, next, false)?;

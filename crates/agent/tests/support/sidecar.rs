@@ -2,9 +2,10 @@
 
 use std::{
     fs,
+    io::{self, Write as _},
     path::{Path, PathBuf},
     process::Stdio,
-    thread::yield_now,
+    thread::{panicking, yield_now},
     time::{Duration, Instant},
 };
 
@@ -94,6 +95,17 @@ impl Sidecar {
             panic!("it has not ended within {limit:?}: {}", log(&self.log));
         };
         Ended::new(ended.unwrap().code(), log(&self.log))
+    }
+}
+
+/// A test that fails says what the agent said.
+impl Drop for Sidecar {
+    fn drop(&mut self) {
+        if panicking() {
+            let log = fs::read_to_string(&self.log).unwrap_or_default();
+            // There is nowhere else to say it.
+            let _ = io::stderr().write_all(format!("the log of the agent:\n{log}").as_bytes());
+        }
     }
 }
 

@@ -62,7 +62,8 @@ fn malform(value: &mut Value, random: &mut SplitMix) {
         1..=3 => drop(object.insert("data".to_owned(), odd[random.below(odd.len())].clone())),
         4..=6 => {
             let member = ["ttl", "ttl_seconds", "expires_at", "renewable", "max_ttl_seconds"];
-            object.insert(member[random.below(member.len())].to_owned(), odd[random.below(odd.len())].clone());
+            object
+                .insert(member[random.below(member.len())].to_owned(), odd[random.below(odd.len())].clone());
         }
         7 => {
             object.retain(|name, _| name == "lease_id");

@@ -46,6 +46,60 @@ async fn a_restart_keeps_leases_alive_though_nothing_can_be_read() {
     }
 }
 
+/// A pause that the server asks for is longer than the lease: the credentials in the file are valid all the time.
+#[tokio::test]
+async fn a_long_pause_costs_no_lease() {
+    for calls in [Calls::RENEW, Calls::GENERATE, Calls::EXCHANGE] {
+        let site = Site::new().await;
+        let target = "user template=\"{{ data.username }}\"";
+        let dynamic = site.pod.mapping(&[("engine=postgres role=readonly ttl=12s", target)]);
+        let sidecar = site.sidecar(&[("DYNAMIC", &dynamic)]);
+        until(|| site.pod.secret("user").is_some()).await;
+        let throttled = Answer::error(429, "rate_limited").header("Retry-After", "600");
+        site.world.add(calls, Chance::First(2), Misbehaviour::Answer(throttled));
+        if calls == Calls::EXCHANGE {
+            site.pod.vault.revoke_tokens();
+        }
+        let first = site.pod.secret("user");
+        let progress = || site.pod.vault.requests(Route::Renew) >= 4 || site.pod.secret("user") != first;
+        until(|| {
+            // The file first: what is in it was alive before it was written.
+            let user = site.pod.secret("user").unwrap();
+            let leases = site.pod.vault.leases();
+            let lease = leases.iter().find(|lease| lease.username == user).unwrap();
+            assert!(lease.seconds_left > 0, "{calls:?}: {user} is no user any more");
+            progress()
+        })
+        .await;
+        sidecar.end().await.check(0, &[]);
+        assert_eq!(site.pod.live_leases(), 0, "{calls:?}");
+    }
+}
+
+/// Nothing can be kept for the next start: this one works, and gives back what it has.
+#[tokio::test]
+async fn a_state_directory_that_cannot_be_written_loses_no_lease() {
+    for is_file in [true, false] {
+        let site = Site::new().await;
+        let dynamic = site.pod.mapping(&[("engine=postgres role=readonly", "db.json")]);
+        let state = site.pod.path("state/none");
+        if is_file {
+            std::fs::write(&state, "").unwrap();
+        }
+        let variables = [("DYNAMIC", dynamic.as_str()), ("SCAIVAULT_STATE_DIR", state.to_str().unwrap())];
+        let mut agent = site.agent("sidecar", &variables);
+        let agent = crate::support::start(&mut agent);
+        until(|| !site.pod.vault.leases().is_empty()).await;
+        until(|| site.pod.secret("db.json").is_some() || site.pod.live_leases() == 0).await;
+        let ended = if site.pod.live_leases() == 0 {
+            crate::support::ended(agent).await
+        } else {
+            crate::support::terminate(agent).await
+        };
+        assert_eq!(site.pod.live_leases(), 0, "{}", ended.log);
+    }
+}
+
 /// Nothing can be logged in to at all: the files of the start before are what there is.
 #[tokio::test]
 async fn a_restart_in_a_full_outage_refreshes_when_it_is_over() {
@@ -59,7 +113,7 @@ async fn a_restart_in_a_full_outage_refreshes_when_it_is_over() {
     site.pod.vault.write(&"app/stripe".parse().unwrap(), data("new"));
     let sidecar = site.sidecar(&variables);
     site.pod.run("healthz", &variables).await.check(0, &[]);
-    until(|| sidecar.said("trying again") > 0).await;
+    until(|| sidecar.said("not refreshed") > 0).await;
     assert_eq!(site.pod.secret("key").as_deref(), Some("sk-swordfish"));
     site.world.resume().unwrap();
     until(|| site.pod.secret("key").as_deref() == Some("new")).await;
@@ -93,7 +147,7 @@ async fn a_signal_that_is_owed_survives_the_agent() {
     site.pod.requested(Route::Read, reads + 2).await;
     site.pod.vault.write(&"app/stripe".parse().unwrap(), data("new"));
     until(|| site.pod.secret("key").as_deref() == Some("new")).await;
-    until(|| sidecar.said("application not signalled") > 0).await;
+    until(|| sidecar.said("application not") > 0).await;
     sidecar.kill_after(Duration::ZERO).await;
 
     // The next one finds it. Nothing changes meanwhile.

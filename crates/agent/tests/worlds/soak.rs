@@ -59,23 +59,21 @@ async fn agents_are_up_to_date_after_any_weather() {
     fleet.world.clear();
 
     let calm = Instant::now();
-    let late = loop {
-        let late = fleet.late();
-        if late.is_empty() || calm.elapsed() > CALM {
-            break late;
-        }
+    while !fleet.late().is_empty() && calm.elapsed() < CALM {
         pass(Duration::from_millis(100)).await;
-    };
+    }
+    let late = fleet.late();
     let settled = calm.elapsed();
     // The news follow the files.
     until(|| calm.elapsed() > CALM || agents.iter().all(Agent::is_told)).await;
     let untold: Vec<_> = agents.iter().filter(|agent| !agent.is_told()).map(Agent::describe).collect();
     let seen = readers.end();
-    let mut codes = Vec::new();
     let news: u32 = agents.iter().map(Agent::news).sum();
     let kills: usize = agents.iter().map(Agent::kills).sum();
+    agents.iter().for_each(Agent::terminate);
+    let mut codes = Vec::new();
     for agent in &mut agents {
-        codes.push(agent.end().await);
+        codes.push(agent.ended().await);
     }
     let left = fleet.live_leases(&agents);
 
@@ -101,7 +99,9 @@ async fn agents_are_up_to_date_after_any_weather() {
         println!("| {name} | {figure} |");
     }
     assert_eq!(seen.backwards, [] as [String; 0], "seed {seed}");
-    assert!(late.is_empty(), "seed {seed}: late: {late:?}");
+    let logs = agents.iter().filter(|agent| late.iter().any(|file| file.contains(&agent.name())));
+    let logs: Vec<_> = logs.map(Agent::describe).collect();
+    assert!(late.is_empty(), "seed {seed}: late: {late:?}\n{}", logs.join("\n"));
     assert!(untold.is_empty(), "seed {seed}: not told: {untold:?}");
     assert!(left.is_empty(), "seed {seed}: leases: {left:?}");
     assert!(codes.iter().all(|code| *code == Some(0)), "seed {seed}: {codes:?}");

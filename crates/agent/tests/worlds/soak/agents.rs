@@ -131,7 +131,8 @@ impl Fleet {
                 Some((answer["lease_id"].as_str()?.to_owned(), seen))
             })
             .collect();
-        let live = self.vault.leases().into_iter().filter(|lease| lease.seconds_left > 0 && !lease.is_revoked);
+        let live =
+            self.vault.leases().into_iter().filter(|lease| lease.seconds_left > 0 && !lease.is_revoked);
         let known = live.filter(|lease| {
             let Some(seen) = generations.get(&lease.id).filter(|seen| seen.is_told) else { return false };
             let number: usize = lease.owner.strip_prefix("sa:agent-").unwrap().parse().unwrap();
@@ -254,7 +255,7 @@ impl Agent {
 
     pub(super) fn describe(&self) -> String {
         let log = fs::read_to_string(self.fleet.dir_of(self.number).join("log")).unwrap_or_default();
-        let lines: Vec<_> = log.lines().rev().take(5).collect();
+        let lines: Vec<_> = log.lines().rev().take(8).collect();
         format!("agent {}: has read {:?}; its log ends: {lines:?}", self.number, self.has_read())
     }
 
@@ -270,12 +271,20 @@ impl Agent {
         self.killed.len()
     }
 
-    /// SIGTERM, and its exit code.
-    pub(super) async fn end(&mut self) -> Option<i32> {
-        let pid = self.child.id().and_then(|pid| Pid::from_raw(pid.try_into().unwrap()));
-        if let Some(pid) = pid {
+    /// Part of the paths of its files.
+    pub(super) fn name(&self) -> String {
+        format!("/agent-{}/", self.number)
+    }
+
+    /// Sends SIGTERM.
+    pub(super) fn terminate(&self) {
+        if let Some(pid) = self.child.id().and_then(|pid| Pid::from_raw(pid.try_into().unwrap())) {
             kill_process(pid, Signal::TERM).unwrap();
         }
+    }
+
+    /// Waits for its end; the exit code.
+    pub(super) async fn ended(&mut self) -> Option<i32> {
         within(self.child.wait()).await.unwrap().code()
     }
 }
