@@ -11,12 +11,14 @@ mod cache;
 mod kubernetes;
 mod module;
 mod openapi;
+mod readers;
 
 use std::{env, fs, path::PathBuf, time::Instant};
 
 use anyhow::{Context, Result, bail};
 
 pub(crate) use kubernetes::Release;
+pub(crate) use readers::readers;
 
 use cache::Cache;
 use module::{MODULES, Module, Source};

@@ -66,6 +66,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let is_chosen = |feature: &&str| choice::is_chosen(args, feature);
         features.extend(POSTGRES_FEATURES.into_iter().filter(is_chosen));
     }
+    let formats = ["formats".to_owned()];
+    surroundings.readers = wanted(args, &formats, "formats", assets::readers, &mut left_out)?;
     let features = features.join(",");
     let with_features = if features.is_empty() { None } else { Some(["--features", &features]) };
     let scope = if choice::chooses_packages(args) { None } else { Some("--workspace") };
@@ -155,6 +157,8 @@ impl Programs {
 struct Surroundings {
     /// The directory with the programs of the cluster tests.
     assets: Option<PathBuf>,
+    /// The directory with what reads the agent's text formats.
+    readers: Option<PathBuf>,
     /// Directories that are searched before those of the PATH.
     path: Vec<PathBuf>,
 }
@@ -166,7 +170,10 @@ impl Surroundings {
     }
 
     fn show_to<'a>(&self, command: &'a mut Command) -> Result<&'a mut Command> {
-        let Self { assets, path } = self;
+        let Self { assets, readers, path } = self;
+        if let Some(directory) = readers {
+            command.env("SCAIVAULT_READERS", directory);
+        }
         if let Some(directory) = assets {
             println!("{ASSETS_VARIABLE}={}", directory.display());
             command.env(ASSETS_VARIABLE, directory);

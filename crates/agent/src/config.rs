@@ -4,8 +4,8 @@ use std::{fmt::Display, fs, net::SocketAddr, path::PathBuf, time::Duration};
 
 use scaivault_client::{Address, Login, PlainHttp, Proxy, TenantId, Trust};
 use scaivault_contract::{
-    Duration as ContractDuration, MappingErrors, ReloadUrl, Signal, TargetFile, VariableMapping, conflicts, env,
-    is_at_or_below,
+    Duration as ContractDuration, MappingErrors, ReloadUrl, Signal, TargetFile, VariableMapping, conflicts,
+    env, is_at_or_below,
     names::{CREDENTIALS_DIR, SIDECAR_CONTAINER, TOKEN_DIR},
     parse_dynamic, parse_secrets, parse_variables,
 };

@@ -90,7 +90,6 @@ pub(crate) struct Pending<'s> {
     versions: BTreeMap<String, u64>,
 }
 
-#[allow(dead_code, reason = "the sidecar will use all of it")]
 impl Sink {
     /// Finds the root of every file.
     pub(crate) fn new<'a>(targets: impl IntoIterator<Item = Target<'a>>) -> Self {
@@ -190,7 +189,6 @@ impl Sink {
     }
 }
 
-#[allow(dead_code, reason = "the sidecar will use all of it")]
 impl Pending<'_> {
     /// Writes a file if its content or mode differs from the current one. [`Self::commit`] returns the first error of each
     /// root.

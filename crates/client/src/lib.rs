@@ -4,8 +4,9 @@
 //! repeated, once; and where the server has closed a connection that was kept, a new one is taken. Whether anything else is worth another try is data, [`Error::retry`], and the caller's
 //! decision; [`Backoff`] computes the pauses.
 //!
-//! Values and tokens are wiped when dropped, as far as they are ours: what the HTTP and TLS layers buffer on the way is
-//! not. None of them has a `Debug` that shows it.
+//! Values and tokens are wiped when dropped. What the HTTP and TLS layers buffer on the way is freed a second after a
+//! connection's last use, and wiped by a program whose allocator does that, as the agent's does. None of them has a
+//! `Debug` that shows it.
 
 mod address;
 mod backoff;

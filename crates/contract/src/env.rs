@@ -119,7 +119,7 @@ pub static ENVIRONMENT: &[EnvSpec] = &[
         name: SECRETS,
         published: true,
         default: "",
-        doc: "Secrets to write once, one `path[#field][@version] -> file [format=…] [mode=…] [template=…]` a line.",
+        doc: "Secrets to write once, one `path[#field][@version] -> file [option=…]…` or `alias=path… -> file [option=…]…` a line.",
         containers: Containers::Init,
     },
     EnvSpec {
@@ -154,7 +154,7 @@ pub static ENVIRONMENT: &[EnvSpec] = &[
         name: DYNAMIC,
         published: true,
         default: "",
-        doc: "Dynamic secrets, one `engine=E role=R [ttl=D] -> file [format=…] [mode=…] [template=…]` a line.",
+        doc: "Dynamic secrets, one `engine=E role=R [ttl=D] -> file [option=…]…` a line.",
         containers: Containers::Both,
     },
     EnvSpec {

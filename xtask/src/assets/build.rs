@@ -52,7 +52,7 @@ pub(super) fn download(path: &str, version: &str, directory: &Path, into: Option
     serde_json::from_str(&text).context("`go mod download` wrote something unexpected")
 }
 
-fn run(command: &mut Command) -> Result<()> {
+pub(super) fn run(command: &mut Command) -> Result<()> {
     let line = process::line(command);
     let status = command
         // Go writes what it does to standard error; what else a tool says is not the answer either.

@@ -11,6 +11,12 @@ use zeroize::Zeroizing;
 
 use super::{RenderError, text};
 
+/// What no form takes.
+const NUL: &str = "a NUL character";
+const RETURN: &str = "a carriage return";
+const EXPANDED: &str = "${…}, which some of them expand";
+const MIXED: &str = "quotes or backslashes together with other characters that need quotes";
+
 /// One line a field.
 pub(super) fn lines(fields: &BTreeMap<String, JsonValue<'_>>) -> Result<Zeroizing<String>, RenderError> {
     let mut lines = Zeroizing::new(String::new());
@@ -35,15 +41,15 @@ pub(super) fn lines(fields: &BTreeMap<String, JsonValue<'_>>) -> Result<Zeroizin
 /// What stands around the value, or what of it no form takes.
 fn quote(value: &str) -> Result<&'static str, &'static str> {
     if value.contains('\0') {
-        return Err("a NUL character");
+        return Err(NUL);
     }
     // Node drops it.
     if value.contains('\r') {
-        return Err("a carriage return");
+        return Err(RETURN);
     }
     // python-dotenv replaces it, in every form.
     if value.split_once("${").is_some_and(|(_, rest)| rest.contains('}')) {
-        return Err("${…}, which some of them expand");
+        return Err(EXPANDED);
     }
     // python-dotenv takes an escaped backslash or quote for one character.
     if !value.contains('\'') && !value.contains(r"\\") && !value.ends_with('\\') {
@@ -57,5 +63,5 @@ fn quote(value: &str) -> Result<&'static str, &'static str> {
     if value.chars().all(is_plain) && value.trim_matches(' ') == value && !value.starts_with(['"', '\'', '`']) {
         return Ok("");
     }
-    Err("quotes or backslashes together with other characters that need quotes")
+    Err(MIXED)
 }

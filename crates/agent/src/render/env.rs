@@ -44,8 +44,8 @@ pub(super) fn lines(fields: &BTreeMap<String, JsonValue<'_>>) -> Result<Zeroizin
             return Err(RenderError::NotAVariable { field: name.to_owned(), format: Format::Env });
         }
         let value = text(*value);
-        if value.contains('\0') {
-            let (field, what) = (name.to_owned(), "a NUL character");
+        if let Some(what) = unreadable(&value) {
+            let field = name.to_owned();
             return Err(RenderError::NotRepresentable { field, what, format: Format::Env });
         }
         lines.push_str(name);
@@ -54,6 +54,16 @@ pub(super) fn lines(fields: &BTreeMap<String, JsonValue<'_>>) -> Result<Zeroizin
         lines.push('\n');
     }
     Ok(lines)
+}
+
+/// What no quotes help against.
+fn unreadable(value: &str) -> Option<&'static str> {
+    if value.contains('\0') {
+        return Some("a NUL character");
+    }
+    // systemd refuses the whole file.
+    let is_none = |c: char| u32::from(c) & 0xfffe == 0xfffe || ('\u{fdd0}'..='\u{fdef}').contains(&c);
+    value.contains(is_none).then_some("a code point that Unicode reserves as a noncharacter")
 }
 
 /// Single quotes if no character inside needs an escape. systemd reads no escape between two quoted parts, and its older

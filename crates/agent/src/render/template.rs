@@ -119,7 +119,7 @@ pub(crate) enum TemplateError {
     #[error("line {0} of the template names a value or a field that the secret does not have")]
     Undefined(usize),
     /// It takes too long.
-    #[error("the template does not end: more than {FUEL} steps")]
+    #[error("the template takes more than {FUEL} steps; 64 bytes of a text that it builds are a step too")]
     OutOfFuel,
     /// It writes too much.
     #[error("the template writes more than {OUTPUT_MAX_BYTES} bytes")]

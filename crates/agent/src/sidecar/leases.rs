@@ -188,7 +188,7 @@ mod tests {
             failed = Some(backoff);
             attempts += 1;
         }
-        assert!((5..=20).contains(&attempts), "{attempts}");
+        assert!((7..=20).contains(&attempts), "{attempts}");
     }
 
     #[test]

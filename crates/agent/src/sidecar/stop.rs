@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use scaivault_client::{Backoff, Class, Error, Retry, SubscriptionId};
+use scaivault_client::{Backoff, Error, ErrorCode, Retry, SubscriptionId};
 use tokio::{
     sync::mpsc::Receiver,
     task::JoinHandle,
@@ -11,7 +11,6 @@ use tokio::{
 
 use super::Sidecar;
 use crate::{
-    chance,
     delivery::{Delivery, GIVE_BACK_TIMEOUT, STOP_TIMEOUT, Wait},
     failure::Failure,
     listen::Heard,
@@ -75,7 +74,7 @@ fn unsubscribe(
                 Ok(Err(error)) => error,
                 Err(_) => break Failure::late(subject),
             };
-            match next_attempt(&error, &mut backoff, Instant::now(), deadline, chance::any()) {
+            match next_attempt(&error, &mut backoff, Instant::now(), deadline) {
                 Some(due) => sleep_until(due).await,
                 None => break Failure::of_error(subject, &error),
             }
@@ -84,35 +83,20 @@ fn unsubscribe(
     }
 }
 
-/// The time of the next attempt after `error` at `now`; none if there should not be one. `chance` is from 0 to 1.
-///
-/// A throttled attempt is repeated at a random time of what is left. Replicas that end together then use all that the rate
-/// limit grants them in this time; with growing pauses most of them would give up before it does.
-fn next_attempt(
-    error: &Error,
-    backoff: &mut Backoff,
-    now: Instant,
-    deadline: Instant,
-    chance: f64,
-) -> Option<Instant> {
-    let left = deadline.saturating_duration_since(now);
-    let due = match error.retry() {
-        retry if error.class() == Class::Throttled => {
-            // A longer pause than what is left would be the same as to give up.
-            let asked = retry.asked().unwrap_or(PAUSE.0).min(left / 2);
-            Some(now + asked + (left - asked).mul_f64(chance.clamp(0.0, 1.0)))
-        }
+/// The time of the next attempt after `error` at `now`; none if there should not be one. A server that asks for a longer pause is
+/// asked again nevertheless, as long as there is time: replicas that end together then use all that the rate limit grants.
+fn next_attempt(error: &Error, backoff: &mut Backoff, now: Instant, deadline: Instant) -> Option<Instant> {
+    let retry = match error.retry() {
         // Only ScaiVault itself refuses for good. Other answers, a proxy's for example, may pass.
-        Retry::Never if error.code().is_some_and(|code| !code.is_empty()) => None,
-        Retry::Never => backoff.failed(now, Retry::Backoff),
-        retry => backoff.failed(now, retry.at_most(PAUSE.1)),
+        Retry::Never if error.code().is_none_or(ErrorCode::is_empty) => Retry::Backoff,
+        retry => retry.at_most(PAUSE.1),
     };
-    due.filter(|due| *due + PAUSE.0 / 2 < deadline)
+    backoff.failed(now, retry).filter(|due| *due < deadline)
 }
 
 #[cfg(test)]
 mod tests {
-    use scaivault_client::{AnswerFault, ErrorCode, ErrorKind, Operation, Refusal};
+    use scaivault_client::{AnswerFault, ErrorKind, Operation, Refusal};
 
     use super::*;
 
@@ -128,7 +112,7 @@ mod tests {
     fn only_scaivault_refuses_for_good() {
         let now = Instant::now();
         let next =
-            |error| next_attempt(&error, &mut Backoff::new(PAUSE.0, PAUSE.1), now, now + 10 * SECOND, 0.5);
+            |error| next_attempt(&error, &mut Backoff::new(PAUSE.0, PAUSE.1), now, now + 10 * SECOND);
         assert_eq!(next(refused(403, "access_denied", None)), None);
         assert!(next(refused(403, "", None)).is_some(), "a firewall's own");
         let answer = ErrorKind::Answer(AnswerFault::Redirect(302));
@@ -144,12 +128,12 @@ mod tests {
         for asked in [3, 60] {
             let start = Instant::now();
             let deadline = start + 25 * SECOND;
-            let mut pods: Vec<_> = (0..200).map(|pod| (pod, start, Backoff::new(PAUSE.0, PAUSE.1))).collect();
+            let mut pods: Vec<_> = (0..200).map(|_| (start, Backoff::new(PAUSE.0, PAUSE.1))).collect();
             let (mut bucket, mut deleted, mut refused_requests) = (20.0_f64, 0, 0);
             for tick in 0..250 {
                 let now = start + tick * SECOND / 10;
                 bucket = (bucket + 20.0 / 600.0).min(20.0);
-                pods.retain_mut(|(pod, due, backoff)| {
+                pods.retain_mut(|(due, backoff)| {
                     if *due > now {
                         return true;
                     }
@@ -160,7 +144,7 @@ mod tests {
                     }
                     refused_requests += 1;
                     let error = refused(429, "rate_limited", Some(asked * SECOND));
-                    let next = next_attempt(&error, backoff, now, deadline, chance::of(&(*pod, tick)));
+                    let next = next_attempt(&error, backoff, now, deadline);
                     next.map(|next| *due = next).is_some()
                 });
             }

@@ -37,9 +37,9 @@ pub(super) fn make_dir(dir: impl AsFd, name: impl AsRef<Path>, mode: u32) -> Res
     let (dir, name) = (dir.as_fd(), name.as_ref());
     before_change()?;
     fs::mkdirat(dir, name, Mode::from_raw_mode(mode))?;
-    let made = open_dir(dir, name)?;
-    fs::fchmod(&made, Mode::from_raw_mode(mode))?;
-    Ok(made)
+    let opened = open_dir(dir, name)?;
+    fs::fchmod(&opened, Mode::from_raw_mode(mode))?;
+    Ok(opened)
 }
 
 /// Opens a directory, and makes it where it is not there.
@@ -47,7 +47,7 @@ pub(super) fn open_or_make_dir(dir: impl AsFd, name: impl AsRef<Path>, mode: u32
     let (dir, name) = (dir.as_fd(), name.as_ref());
     match make_dir(dir, name, mode) {
         Err(Errno::EXIST) => open_dir(dir, name),
-        made => made,
+        opened => opened,
     }
 }
 

@@ -50,8 +50,8 @@ pub(super) struct Chain<'s> {
     dir: OwnedFd,
     /// The name of the link to the current generation.
     pub(super) link: String,
-    /// The number of the generation that the link names, even if that generation does not exist.
-    number: Option<u64>,
+    /// The generation that the link names, even if it does not exist.
+    name: Option<String>,
     pub(super) current: Option<Generation>,
 }
 
@@ -73,10 +73,11 @@ impl<'s> Chain<'s> {
             None => &own,
         };
         let link = link.to_owned();
-        let number = found.as_ref().and_then(|(_, name)| number(id, name));
-        let current =
-            found.and_then(|(_, name)| Some(Generation { dir: at::open_dir(&dir, &name).ok()?, name }));
-        Ok(Self { id, dir, link, number, current })
+        let name = found.map(|(_, name)| name);
+        let open =
+            |name: &String| Some(Generation { dir: at::open_dir(&dir, name).ok()?, name: name.clone() });
+        let current = name.as_ref().and_then(open);
+        Ok(Self { id, dir, link, name, current })
     }
 
     /// Whether the current generation has a file.
@@ -112,7 +113,7 @@ impl<'s> Chain<'s> {
 
     /// Makes the next generation. Skips names that are taken, for example by a leftover of another user.
     pub(super) fn start(&self) -> Result<Generation> {
-        let mut number = self.number.unwrap_or(0);
+        let mut number = self.name.as_ref().and_then(|name| number(self.id, name)).unwrap_or(0);
         loop {
             number = number.wrapping_add(1);
             let name = format!("{GENERATION}{}-{number}", self.id);
@@ -125,11 +126,11 @@ impl<'s> Chain<'s> {
 
     /// Removes every generation but the current one. Goes on after an error and returns the last one.
     pub(super) fn remove_others(&self) -> Result<()> {
-        let mut done = Ok(());
+        let (mut done, current) = (Ok(()), own_target(&self.dir, &self.link, self.id));
         for entry in at::entries(&self.dir)? {
             let (name, kind) = entry?;
-            let is_current = self.current.as_ref().is_some_and(|current| current.name == name);
-            if kind == FileType::Directory && number(self.id, &name).is_some() && !is_current {
+            let is_other = current.as_ref() != Some(&name) && number(self.id, &name).is_some();
+            if is_other && kind == FileType::Directory {
                 done = at::remove_tree(&self.dir, &name).and(done);
             }
         }
@@ -138,12 +139,26 @@ impl<'s> Chain<'s> {
 
     /// Removes a pending generation. Best effort: the next change removes it too.
     pub(super) fn discard(&self, next: &Generation) {
-        let _ = at::remove_tree(&self.dir, &next.name);
+        if self.is_in_place(next) {
+            let _ = at::remove_tree(&self.dir, &next.name);
+        }
+    }
+
+    /// Fails if another change of this chain came between: it has removed what this one started from.
+    pub(super) fn check_unchanged(&self, next: &Generation) -> Result<()> {
+        let is_unchanged = own_target(&self.dir, &self.link, self.id) == self.name;
+        if is_unchanged && self.is_in_place(next) { Ok(()) } else { Err(Errno::BUSY) }
+    }
+
+    /// Whether a generation still has its name.
+    fn is_in_place(&self, generation: &Generation) -> bool {
+        let stat = fs::statat(&self.dir, generation.name.as_str(), AtFlags::SYMLINK_NOFOLLOW);
+        stat.is_ok_and(|named| fs::fstat(&generation.dir).is_ok_and(|opened| opened.st_ino == named.st_ino))
     }
 
     /// Reserves the link's name. Of two agents that start at once, only one gets `..data`.
     pub(super) fn claim(&mut self) -> Result<()> {
-        if self.number.is_some() || self.link != DATA {
+        if self.name.is_some() || self.link != DATA {
             return Ok(());
         }
         // A dangling link: the files appear with the swap.
@@ -306,9 +321,10 @@ impl Generation {
     fn parent<'p>(&self, path: &'p Path, makes: bool) -> Result<(OwnedFd, &'p str)> {
         let mut dir = at::open_dir(&self.dir, ".")?;
         for segment in path.parent().into_iter().flatten() {
-            dir = match makes {
-                true => at::open_or_make_dir(&dir, segment, at::DIR_MODE)?,
-                false => at::open_dir(&dir, segment)?,
+            dir = if makes {
+                at::open_or_make_dir(&dir, segment, at::DIR_MODE)?
+            } else {
+                at::open_dir(&dir, segment)?
             };
         }
         Ok((dir, file_name(path)?))

@@ -220,6 +220,46 @@ fn nothing_is_seen_before_the_commit_and_a_drop_leaves_nothing() {
     assert_eq!((volume.read("a").unwrap(), volume.read("b").unwrap()), ("3".into(), "1".into()));
 }
 
+/// Both within one process and of two agents with the same files.
+#[test]
+fn a_change_that_another_one_overtakes_fails_and_harms_nothing() {
+    for has_started in [false, true] {
+        for is_committed in [false, true] {
+            let volume = Volume::new();
+            let sink = volume.sink(&["a", "b"]);
+            volume.write(&sink, &[("a", "1"), ("b", "1")], false);
+            let mut pending = sink.begin();
+            let b = volume.target("b");
+            pending.put(&b, FileMode::DEFAULT, if has_started { b"2" } else { b"1" });
+            sink.remove([&volume.target("a")].into_iter()).unwrap();
+            pending.put(&b, FileMode::DEFAULT, b"3");
+            if is_committed {
+                assert!(pending.commit(true).done.is_err());
+            } else {
+                drop(pending);
+            }
+            assert_eq!((volume.read("a"), volume.read("b").as_deref()), (None, Some("1")));
+            volume.write(&sink, &[("a", "2"), ("b", "2")], false);
+            assert_eq!((volume.read("a").unwrap(), volume.read("b").unwrap()), ("2".into(), "2".into()));
+        }
+    }
+}
+
+/// The other change takes the pending generation for a leftover.
+#[test]
+fn a_generation_that_another_agent_removed_does_not_become_current() {
+    let volume = Volume::new();
+    let sink = volume.sink(&["a"]);
+    volume.write(&sink, &[("a", "1")], false);
+    let [mut pending, mut other] = [sink.begin(), sink.begin()];
+    pending.put(&volume.target("a"), FileMode::DEFAULT, b"2");
+    other.put(&volume.target("a"), FileMode::DEFAULT, b"3");
+    drop(other);
+    let Outcome { changed, done } = pending.commit(false);
+    assert!(done.is_err() && changed.is_empty());
+    assert_eq!(volume.read("a").unwrap(), "1");
+}
+
 #[test]
 fn modes_are_exact_whatever_the_umask() {
     let volume = Volume::new();
@@ -304,7 +344,9 @@ fn the_mark_tells_which_generation_the_application_knows() {
     assert!(!sink.is_told());
     sink.set_told().unwrap();
     sink.remove([&volume.target("a")].into_iter()).unwrap();
-    assert!(!sink.is_told() && sink.was_told(), "what comes back is new to it");
+    assert!(sink.is_told(), "it is told when there are new ones");
+    volume.write(&sink, &[("a", "4")], false);
+    assert!(!sink.is_told() && sink.was_told());
 }
 
 #[test]
@@ -517,7 +559,7 @@ fn nothing_is_written_through_links_that_somebody_left() {
 fn whatever_has_the_links_name_the_chain_has_its_own() {
     let puts: [&dyn Fn(&Path); 4] =
         [&|path| fs::create_dir(path).unwrap(), &|path| fs::write(path, "").unwrap(), &fifo, &|path| {
-            symlink("..scaivault-00000000-8", path).unwrap()
+            symlink("..scaivault-00000000-8", path).unwrap();
         }];
     for put in puts {
         let volume = Volume::new();

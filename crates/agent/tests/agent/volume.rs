@@ -4,7 +4,7 @@ use std::{fs, process::Stdio};
 
 use scaivault_devserver::{Fault, Route};
 
-use crate::support::{Pod, data, start, terminate, until};
+use crate::support::{Pod, Sidecar, data, start, terminate, until};
 
 /// A file of a lease and one of a secret, and state that is kept.
 struct Wanted {
@@ -87,8 +87,9 @@ async fn after_giving_back_a_start_brings_new_credentials_though_a_secret_is_den
     until(|| pod.secret("db.json").is_some()).await;
     terminate(sidecar).await.check(0, &["lease revoked"]);
     pod.vault.add_fault(Fault::always(Route::Read, "access_denied"));
-    let sidecar = start(&mut pod.agent("sidecar", &variables));
+    let sidecar = Sidecar::start(&pod, &variables);
     until(|| pod.secret("db.json").is_some()).await;
+    sidecar.line("keeping the file as it is").await;
     assert_eq!(pod.secret("key").as_deref(), Some("sk-swordfish"));
-    terminate(sidecar).await.check(0, &["keeping the file as it is"]);
+    sidecar.end().await.check(0, &[]);
 }

@@ -41,7 +41,6 @@ const TEXTS: &[&str] = &[
     "$(id)",
     "`id`",
     "${X",
-    "$\\",
     "a\nb",
     "\n",
     "a\n\nb\n",
@@ -51,7 +50,6 @@ const TEXTS: &[&str] = &[
     "\u{2028}\u{2029}\u{85}",
     "\u{a0}x\u{a0}",
     "\u{feff}x",
-    "\u{fffe}\u{ffff}",
     "\u{1}\u{1b}\u{7f}\u{b}\u{c}",
     "a=b",
     "=",
@@ -77,13 +75,14 @@ const NOT_DOTENV: &[&str] = &[
     "it's \"#1\"",
     "it's C:\\ ",
     "a\\\\\nb",
+    "$\\",
     "\n\\",
     "'$\"",
 ];
 
 /// Names that YAML and properties files take, and that no variable has.
 const NAMES: &[&str] =
-    &["a b", "a:b", "#x", "!x", "=", "", " lead", "<<", "yes", "1", "null", "-", "? x", "é", "a\nb", "\\", "a.b-c"];
+    &["a b", "a:b", "#x", "!x", "=", "", " lead", "<<", "1", "-", "? x", "é", "a\nb", "\\", "a.b-c"];
 
 /// A secret, and the formats that refuse it.
 pub(crate) struct Case {
@@ -117,13 +116,14 @@ pub(crate) fn cases() -> Vec<Case> {
     let mut cases: Vec<_> = TEXTS.iter().map(|text| Case::new("A", *text, &[])).collect();
     cases.extend(NOT_DOTENV.iter().map(|text| Case::new("A", *text, &["dotenv"])));
     cases.push(Case::new("A", "x\0y", &["env", "dotenv"]));
+    cases.extend(["\u{fffe}", "\u{fdd0}", "\u{10ffff}"].map(|text| Case::new("A", text, &["env"])));
     cases.push(Case::new("A", "x".repeat(200_000), &[]));
     cases.push(Case::new("A", "x'\n".repeat(50_000), &[]));
     cases.extend(NAMES.iter().map(|name| Case::new(name, "v", &["env", "dotenv"])));
-    cases.extend(["export", "if", "A1_", "null", "PATH_"].map(|name| Case::new(name, "v", &[])));
+    cases.extend(["export", "if", "A1_", "null", "yes", "PATH_"].map(|name| Case::new(name, "v", &[])));
     cases.extend(["UID", "RANDOM", "OPTIND", "_"].map(|name| Case::new(name, "v", &["env"])));
     cases.push(Case::new("__proto__", "v", &["dotenv"]));
-    cases.push(Case::new(&"k".repeat(1100), "v", &["yaml"]));
+    cases.push(Case::new(&"k".repeat(1100), "v", &["yaml", "env", "dotenv"]));
     let values = [
         json!(true),
         json!(null),
@@ -132,8 +132,10 @@ pub(crate) fn cases() -> Vec<Case> {
         json!([]),
         json!({}),
         json!([1, "a'b", null, [true]]),
-        json!({"a": {"b": "é\u{85}\"\\"}, "x y": "#"}),
+        json!({"a": {"b": "é\u{85}\n"}, "x y": "#"}),
+        json!({"a": "\"'"}),
     ];
+    cases.push(Case::new("A", json!({"a": "é'"}), &["dotenv"]));
     cases.extend(values.map(|value| Case::new("A", value, &[])));
     cases
 }

@@ -7,18 +7,10 @@ mod readers;
 #[path = "../support/mod.rs"]
 mod support;
 
-use std::path::PathBuf;
-
 use cases::{Case, FORMATS, cases};
-use readers::{Reader, readers};
+use readers::{File, Reader, readers};
 use serde_json::{Map, Value};
 use support::{Pod, skipped};
-
-/// A file that the agent has written, and what a reader has to find in it.
-struct File {
-    path: PathBuf,
-    data: Map<String, Value>,
-}
 
 #[tokio::test]
 async fn every_reader_finds_what_the_secret_holds() {
@@ -49,7 +41,7 @@ async fn every_reader_finds_what_the_secret_holds() {
     }
     for reader in readers() {
         let files = written(&pod, &cases, &reader);
-        match reader.read(&files.iter().map(|file| file.path.clone()).collect::<Vec<_>>()) {
+        match reader.read(&files) {
             None => skipped(&format!("no {}: {}", reader.name, reader.cure)),
             Some(read) => {
                 assert_eq!(read.len(), files.len(), "{}", reader.name);

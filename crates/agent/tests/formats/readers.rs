@@ -8,6 +8,12 @@ use std::{
 
 use serde_json::{Map, Value};
 
+/// A file that the agent has written, and what a reader has to find in it.
+pub(crate) struct File {
+    pub(crate) path: PathBuf,
+    pub(crate) data: Map<String, Value>,
+}
+
 /// What a reader found in each file; nothing in one that it refuses.
 type Read = Vec<Option<Map<String, Value>>>;
 
@@ -19,12 +25,12 @@ pub(crate) struct Reader {
     pub(crate) is_typed: bool,
     /// How to get it.
     pub(crate) cure: &'static str,
-    read: fn(&[PathBuf]) -> Option<Read>,
+    read: fn(&[File]) -> Option<Read>,
 }
 
 impl Reader {
     /// Nothing where there is no such reader on this machine.
-    pub(crate) fn read(&self, files: &[PathBuf]) -> Option<Read> {
+    pub(crate) fn read(&self, files: &[File]) -> Option<Read> {
         (self.read)(files)
     }
 }
@@ -53,14 +59,14 @@ pub(crate) fn readers() -> [Reader; 13] {
 }
 
 /// The shell's variables after it has read the file.
-fn shell(program: &str, files: &[PathBuf]) -> Option<Read> {
+fn shell(program: &str, files: &[File]) -> Option<Read> {
     const SCRIPT: &str =
         r#". "$1"; shift; for name do eval "value=\$$name"; printf '%s\0' "$value"; done"#;
     let mut read = Read::new();
     for file in files {
-        let names = names(file);
+        let names: Vec<_> = file.data.keys().cloned().collect();
         let mut command = Command::new(program);
-        command.args(["-c", SCRIPT, program]).arg(file).args(&names).env_clear();
+        command.args(["-c", SCRIPT, program]).arg(&file.path).args(&names).env_clear();
         let output = output(&mut command)?;
         let values = String::from_utf8(output.stdout).unwrap();
         let values: Vec<_> = values.split_terminator('\0').map(Value::from).collect();
@@ -69,53 +75,46 @@ fn shell(program: &str, files: &[PathBuf]) -> Option<Read> {
     Some(read)
 }
 
-/// The names of the file's variables: those before a `=` at the start of a line that was quoted by none before.
-fn names(file: &Path) -> Vec<String> {
-    let text = std::fs::read_to_string(file).unwrap();
-    let is_name = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    let mut names: Vec<String> =
-        text.lines().filter_map(|line| line.split_once('=')).map(|(name, _)| name.to_owned()).collect();
-    names.retain(|name| is_name(name));
-    names.dedup();
-    names
-}
-
-fn node(files: &[PathBuf]) -> Option<Read> {
+fn node(files: &[File]) -> Option<Read> {
     let script = "const { PATH, ...read } = process.env; process.stdout.write(JSON.stringify([read]))";
     let mut read = Read::new();
     for file in files {
         let mut command = Command::new("node");
-        command.arg(format!("--env-file={}", file.display())).args(["-e", script]);
+        command.arg(format!("--env-file={}", file.path.display())).args(["-e", script]);
         command.env_clear().env("PATH", variable("PATH"));
         read.extend(parsed(&output(&mut command)?)?);
     }
     Some(read)
 }
 
-fn node_json(files: &[PathBuf]) -> Option<Read> {
+fn node_json(files: &[File]) -> Option<Read> {
     let script = "process.stdout.write(JSON.stringify(process.argv.slice(1).map(file => \
                   JSON.parse(require('node:fs').readFileSync(file, 'utf8')))))";
-    parsed(&output(Command::new("node").args(["-e", script, "--"]).args(files))?)
+    parsed(&output(Command::new("node").args(["-e", script, "--"]).args(paths(files)))?)
 }
 
-fn npm_dotenv(files: &[PathBuf]) -> Option<Read> {
+fn npm_dotenv(files: &[File]) -> Option<Read> {
     let mut command = Command::new("node");
-    command.env("NODE_PATH", installed("node/node_modules")).arg(source("read.js")).args(files);
+    command.env("NODE_PATH", installed("node/node_modules")).arg(source("read.js")).args(paths(files));
     parsed(&output(&mut command)?)
 }
 
-fn python(reader: &str, files: &[PathBuf]) -> Option<Read> {
+fn python(reader: &str, files: &[File]) -> Option<Read> {
     let mut command = Command::new("python3");
     command.env("PYTHONPATH", installed("python")).env("PYTHONDONTWRITEBYTECODE", "1");
-    parsed(&output(command.arg(source("read.py")).arg(reader).args(files))?)
+    parsed(&output(command.arg(source("read.py")).arg(reader).args(paths(files)))?)
 }
 
-fn go(reader: &str, files: &[PathBuf]) -> Option<Read> {
-    parsed(&output(Command::new(installed("go/readers")).arg(reader).args(files))?)
+fn go(reader: &str, files: &[File]) -> Option<Read> {
+    parsed(&output(Command::new(installed("go/readers")).arg(reader).args(paths(files)))?)
 }
 
-fn java(files: &[PathBuf]) -> Option<Read> {
-    parsed(&output(Command::new("java").arg(source("ReadProperties.java")).args(files))?)
+fn java(files: &[File]) -> Option<Read> {
+    parsed(&output(Command::new("java").arg(source("ReadProperties.java")).args(paths(files)))?)
+}
+
+fn paths(files: &[File]) -> impl Iterator<Item = &Path> {
+    files.iter().map(|file| file.path.as_path())
 }
 
 /// What a program printed; nothing where it is not there.

@@ -1,10 +1,11 @@
 //! Filters of our own, and those of the library that write other types than text.
 
+use std::fmt;
+
 use minijinja::{
     Environment, Error, ErrorKind, Output, State, Value, filters,
     value::{Kwargs, StringInput, ValueKind},
 };
-use thiserror::Error as ThisError;
 
 use super::value::{Digits, as_json, text};
 use crate::render::base64;
@@ -13,15 +14,20 @@ use crate::render::base64;
 const INDENT_MAX: usize = 16;
 
 /// Why a filter refuses a value, for the template's error.
-#[derive(Clone, Copy, Debug, ThisError)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Refusal {
-    #[error("not base64")]
     NotBase64,
-    #[error("not text")]
     NotText,
-    #[error("too large")]
     TooLarge,
 }
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+impl std::error::Error for Refusal {}
 
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
