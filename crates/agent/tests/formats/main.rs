@@ -49,8 +49,10 @@ async fn every_reader_finds_what_the_secret_holds() {
                     if read.as_ref() != Some(&file.data) {
                         let (expected, read) =
                             (shortened(&file.data), read.map(|read| shortened(&read)).unwrap_or_default());
-                        mistakes
-                            .push(format!("{} reads format={}: {read}, not {expected}", reader.name, reader.format));
+                        mistakes.push(format!(
+                            "{} reads format={}: {read}, not {expected}",
+                            reader.name, reader.format
+                        ));
                     }
                 }
             }
