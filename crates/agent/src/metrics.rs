@@ -128,16 +128,33 @@ impl Metrics {
         let fresh = gauges.fresh.map_or_else(|| "0".to_owned(), timestamp);
         text.family("fresh_timestamp_seconds", "gauge", help, one(fresh));
         let left = gauges.lease_ends.iter().map(|(dynamic, end)| {
-            let left = end.duration_since(now).map_or_else(|past| -past.duration().as_secs_f64(), |left| left.as_secs_f64());
+            let left = end
+                .duration_since(now)
+                .map_or_else(|past| -past.duration().as_secs_f64(), |left| left.as_secs_f64());
             (format!("dynamic=\"{dynamic}\""), format!("{left:.1}"))
         });
         text.family("lease_remaining_seconds", "gauge", "Seconds until a lease ends.", left);
         let errors = gauges.errors.iter().map(|(class, at)| (format!("class=\"{class}\""), timestamp(*at)));
-        text.family("last_error_timestamp_seconds", "gauge", "When an error of this class was last met.", errors);
+        text.family(
+            "last_error_timestamp_seconds",
+            "gauge",
+            "When an error of this class was last met.",
+            errors,
+        );
         let owed = u8::from(gauges.is_reload_owed).to_string();
-        text.family("reload_owed", "gauge", "Whether the application has yet to be notified of a change.", one(owed));
+        text.family(
+            "reload_owed",
+            "gauge",
+            "Whether the application has yet to be notified of a change.",
+            one(owed),
+        );
         let dropped = telemetry::dropped_lines().to_string();
-        text.family("log_lines_dropped_total", "counter", "Lines of the log that were lost because nothing read it.", one(dropped));
+        text.family(
+            "log_lines_dropped_total",
+            "counter",
+            "Lines of the log that were lost because nothing read it.",
+            one(dropped),
+        );
         text.0
     }
 }
@@ -275,9 +292,9 @@ mod tests {
     fn state_is_shown_as_prometheus_reads_it() {
         let metrics = Metrics::default();
         let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-        let [first, second, ended] =
-            ["engine=pg role=ro", "engine=pg role=ro ttl=1h", "engine=pg role=rw"].map(|text| text.parse().unwrap());
-        metrics.set_leases([(&first, at(160)), (&second, at(130)), (&ended, at(90))].into_iter());
+        let [first, second, ended] = ["engine=pg role=ro", "engine=pg role=ro ttl=1h", "engine=pg role=rw"]
+            .map(|text| text.parse().unwrap());
+        metrics.set_leases([(&second, at(130)), (&first, at(160)), (&ended, at(90))].into_iter());
         metrics.failed(class(Class::Denied), at(70));
         metrics.failed(class(Class::Denied), at(80));
         metrics.set_reload_owed(true);

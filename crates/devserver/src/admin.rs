@@ -181,8 +181,7 @@ async fn delete(
     Query(DeleteQuery { permanent }): Query<DeleteQuery>,
 ) -> Result<StatusCode, (StatusCode, String)> {
     let path = parsed(&path)?;
-    let was_there =
-        if permanent { admin.handle.delete_for_good(&path) } else { admin.handle.delete(&path) };
+    let was_there = if permanent { admin.handle.delete_for_good(&path) } else { admin.handle.delete(&path) };
     Ok(if was_there { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND })
 }
 

@@ -601,10 +601,14 @@ struct Request {
     body: Vec<u8>,
 }
 
-async fn read_request(stream: &mut (impl AsyncRead + Unpin), buffered: &mut Vec<u8>) -> io::Result<Option<Request>> {
+async fn read_request(
+    stream: &mut (impl AsyncRead + Unpin),
+    buffered: &mut Vec<u8>,
+) -> io::Result<Option<Request>> {
     let Some((head, body)) = read_message(stream, buffered).await? else { return Ok(None) };
     let mut words = head.split(' ');
-    let (method, path) = (words.next().unwrap_or_default().to_owned(), words.next().unwrap_or_default().to_owned());
+    let (method, path) =
+        (words.next().unwrap_or_default().to_owned(), words.next().unwrap_or_default().to_owned());
     Ok(Some(Request { method, path, head, body }))
 }
 

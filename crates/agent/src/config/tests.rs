@@ -144,7 +144,7 @@ fn each_server_has_its_authorities() {
             (env::SCAIVAULT_CREDENTIALS_DIR, "/credentials"),
             (env::SCAIVAULT_TRUST, vault),
             (env::SCAIKEY_TRUST, scaikey),
-            (env::SCAIVAULT_CA_FILE, if file { "/ca.crt" } else { "" }),
+            if file { (env::SCAIVAULT_CA_FILE, "/ca.crt") } else { (env::SCAIVAULT_TENANT_ID, "") },
         ];
         read(Container::Init, variables).map(|config| {
             let Login::ClientCredentials { trust, .. } = config.server.login else { panic!("another login") };
@@ -205,7 +205,10 @@ fn one_way_to_notify_the_application() {
         assert!(problems.starts_with("RELOAD_URL: it excludes RELOAD_SIGNAL"), "{problems}");
     }
     let problems = upkeep([(env::RELOAD_URL, "http://10.0.0.1/"), (env::SCAIVAULT_POD, "")]).unwrap_err();
-    assert!(problems.to_string().contains("RELOAD_URL: \"http://10.0.0.1/\" is not a reload URL"), "{problems}");
+    assert!(
+        problems.to_string().contains("RELOAD_URL: \"http://10.0.0.1/\" is not a reload URL"),
+        "{problems}"
+    );
 }
 
 #[test]
@@ -218,7 +221,10 @@ fn an_empty_variable_is_malformed_where_the_default_would_be_dangerous() {
         env::SCAIKEY_TOKEN_URL,
     ] {
         let problems = read(Container::Init, [(env::SECRETS, "a/b -> /run/b"), (name, "")]).unwrap_err();
-        assert_eq!(problems.to_string(), format!("{name}: it is set but empty; give it a value or remove it"));
+        assert_eq!(
+            problems.to_string(),
+            format!("{name}: it is set but empty; give it a value or remove it")
+        );
     }
     let harmless = [(env::SECRETS, "a/b -> /run/b"), (env::DYNAMIC, ""), (env::FETCH_TIMEOUT, "")];
     assert!(read(Container::Init, harmless).is_ok());

@@ -29,7 +29,8 @@ pub(super) async fn post(url: &ReloadUrl) -> Result<StatusCode, ReloadError> {
         Ok(Ok(status)) => Err(ReloadError::Refused { url: without_query(url), status: status.as_u16() }),
         Ok(Err(error)) => {
             // hyper keeps the reason to the source.
-            let reason = error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"));
+            let reason =
+                error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"));
             Err(ReloadError::Call { url: without_query(url), reason })
         }
         Err(_) => Err(ReloadError::Late { url: without_query(url) }),
@@ -45,8 +46,7 @@ async fn exchange(url: &ReloadUrl) -> Result<StatusCode, Box<dyn std::error::Err
     let addresses: Vec<_> = url.addresses().collect();
     let stream = TcpStream::connect(addresses.as_slice()).await?;
     let mut connecting = http1::Builder::new();
-    let (mut sender, connection) =
-        connecting.max_buf_size(MAX_BYTES).handshake(TokioIo::new(stream)).await?;
+    let (mut sender, connection) = connecting.max_buf_size(MAX_BYTES).handshake(TokioIo::new(stream)).await?;
     // Aborted when it is dropped.
     let mut driver = JoinSet::new();
     driver.spawn(connection);
@@ -100,14 +100,19 @@ mod tests {
             assert!(asked.contains("\r\ncontent-length: 0\r\n"), "{asked}");
         }
         // The end of a body that never ends is not waited for.
-        let (_, done) = call("127.0.0.1", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n").await;
+        let (_, done) =
+            call("127.0.0.1", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n").await;
         assert_eq!(done.unwrap(), StatusCode::OK);
     }
 
     #[tokio::test]
     async fn other_answers_fail_and_the_query_is_not_said() {
         for (answer, said) in [
-            (b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n".as_slice(), "status 302"),
+            (
+                b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"
+                    .as_slice(),
+                "status 302",
+            ),
             (b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n", "status 503"),
             (b"hello\r\n\r\n", "cannot call"),
         ] {

@@ -253,7 +253,8 @@ mod tests {
     /// The process of `name` among those with these kernel's names and arguments, in the order of their start.
     #[track_caller]
     fn check_called(name: &str, processes: &[(&str, &str)], expected: Option<usize>) {
-        let processes: Vec<_> = (20..).zip(processes).map(|(pid, (comm, line))| process(pid, 0, comm, line)).collect();
+        let processes: Vec<_> =
+            (20..).zip(processes).map(|(pid, (comm, line))| process(pid, 0, comm, line)).collect();
         let expected = expected.map(|index| processes[index].pid);
         check(&processes, name, expected);
     }
@@ -261,13 +262,23 @@ mod tests {
     #[test]
     fn the_kernels_cut_name_is_not_taken_for_another() {
         let name = "billing-service-worker";
-        let (web, worker) = (("billing-service", "./billing-service-web"), ("billing-service", "/app/billing-service-worker"));
+        let (web, worker) = (
+            ("billing-service", "./billing-service-web"),
+            ("billing-service", "/app/billing-service-worker"),
+        );
         check_called(name, &[web, worker], Some(1));
         check_called(name, &[web], None);
         check_called("billing-service-w", &[web, worker], None);
         // Scripts that are executed themselves: the kernel has their name, and the interpreter stands first.
         let script = |line| ("billing-service", line);
-        check_called(name, &[script("/bin/sh\0-e\0/app/billing-service-web"), script("/bin/sh\0-e\0/app/billing-service-worker")], Some(1));
+        check_called(
+            name,
+            &[
+                script("/bin/sh\0-e\0/app/billing-service-web"),
+                script("/bin/sh\0-e\0/app/billing-service-worker"),
+            ],
+            Some(1),
+        );
         check_called(name, &[script("/bin/sh\0/app/billing-service-web")], None);
         // Nothing says how the name goes on.
         check_called(name, &[script("app")], Some(0));
@@ -281,7 +292,11 @@ mod tests {
     #[test]
     fn the_programs_name_goes_before_the_kernels() {
         check_called("billing", &[("billing", "/bin/sh\0/app/billing"), ("x", "/app/billing")], Some(1));
-        check_called("billing", &[("billing", "/bin/sh\0/app/billing"), ("python3", "python3\0billing")], Some(0));
+        check_called(
+            "billing",
+            &[("billing", "/bin/sh\0/app/billing"), ("python3", "python3\0billing")],
+            Some(0),
+        );
         check_called("worker", &[("worker", "java")], Some(0));
         check_called("shopapp", &[("sh", "shopapp\0-c\0loop")], Some(0));
     }
@@ -312,7 +327,12 @@ mod tests {
 
     #[test]
     fn names_are_those_of_the_other_processes() {
-        let processes = [process(1, 0, "pause", "/pause"), process(OWN, 0, "agent", "agent"), process(20, 0, "x", "/bin/java"), process(21, 0, "kernel", "")];
+        let processes = [
+            process(1, 0, "pause", "/pause"),
+            process(OWN, 0, "agent", "agent"),
+            process(20, 0, "x", "/bin/java"),
+            process(21, 0, "kernel", ""),
+        ];
         assert_eq!(names(&processes, OWN, 8), ["java", "kernel"]);
         assert_eq!(names(&processes, OWN, 1), ["java"]);
         assert_eq!(names(&processes[1..3], 1, 8), [""; 0]);

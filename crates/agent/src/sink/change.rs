@@ -103,9 +103,14 @@ impl<'s> Change<'s> {
             return Ok(());
         }
         self.chain = Some(chain);
+        let was_told = self.open()?.is_told();
         self.start()?.set_removed().at(&root.path)?;
         self.complete(is_removed, &BTreeMap::new())?;
         self.publish()?;
+        if let Some(chain) = self.chain.as_ref().filter(|_| was_told) {
+            // The application is told when there are new ones. Best effort, as in `finish`.
+            let _ = chain.set_told();
+        }
         // The files must not be found in the generation before either.
         self.remove_others();
         Ok(())

@@ -26,10 +26,10 @@ async fn a_log_that_nobody_reads_stops_nothing() {
     let pod = Pod::new().await;
     let dynamic = pod.mapping(&[("engine=postgres role=readonly", "db.json")]);
     let watch = pod.mapping(&[("app/stripe#key", "key")]);
-    let variables = [("DYNAMIC", dynamic.as_str()), ("WATCH_PATHS", watch.as_str()), ("REFRESH_INTERVAL", "1s")];
+    let variables =
+        [("DYNAMIC", dynamic.as_str()), ("WATCH_PATHS", watch.as_str()), ("REFRESH_INTERVAL", "1s")];
     let (reader, writer) = full_pipe();
-    let mut sidecar =
-        pod.agent("sidecar", &variables).stdout(Stdio::null()).stderr(writer).spawn().unwrap();
+    let mut sidecar = pod.agent("sidecar", &variables).stdout(Stdio::null()).stderr(writer).spawn().unwrap();
     until(|| pod.secret("key").is_some()).await;
     pod.vault.add_fault(Fault::refuse(Route::Read, "service_unavailable", 1));
     pod.vault.write(&"app/stripe".parse().unwrap(), data("new"));

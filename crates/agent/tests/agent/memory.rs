@@ -29,7 +29,9 @@ fn copies(pid: i32, text: &str) -> Option<usize> {
     let memory = File::open(format!("/proc/{pid}/mem")).ok()?;
     let mut count = 0;
     for line in fs::read_to_string(format!("/proc/{pid}/maps")).ok()?.lines() {
-        let Some((range, _)) = line.split_once(' ').filter(|(_, rest)| rest.starts_with("rw")) else { continue };
+        let Some((range, _)) = line.split_once(' ').filter(|(_, rest)| rest.starts_with("rw")) else {
+            continue;
+        };
         let (start, end) = range.split_once('-').unwrap();
         let [start, end] = [start, end].map(|address| u64::from_str_radix(address, 16).unwrap());
         let mut bytes = vec![0; usize::try_from(end - start).unwrap()];
@@ -62,7 +64,10 @@ async fn secrets_are_wiped_once_they_are_written() {
         .env("SCAIVAULT_TOKEN_FILE", path("token"))
         .env("SCAIVAULT_CA_FILE", path("ca.crt"))
         .env("SCAIVAULT_REVOKE_DELAY", "0s")
-        .env("WATCH_PATHS", format!("app/stripe#key -> {0}/key\napp/stripe -> {0}/all.yaml format=yaml", secrets.display()))
+        .env(
+            "WATCH_PATHS",
+            format!("app/stripe#key -> {0}/key\napp/stripe -> {0}/all.yaml format=yaml", secrets.display()),
+        )
         .env("DYNAMIC", format!("engine=postgres role=readonly -> {}/db.json", secrets.display()))
         .env("REFRESH_INTERVAL", "1d")
         .stdin(Stdio::null())

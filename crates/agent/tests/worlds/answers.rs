@@ -103,16 +103,20 @@ async fn a_lease_that_is_not_understood_is_revoked() {
     }
 }
 
-/// The first answer is not understood, the second is: one lease lives, and it is the one in the file.
+/// The kubelet starts the container again: one lease lives, and it is the one in the file.
 #[tokio::test]
-async fn a_sidecar_recovers_from_one_odd_lease() {
+async fn the_start_after_an_odd_lease_has_one_lease() {
     let site = Site::new().await;
     let dynamic = site.pod.mapping(&[("engine=postgres role=readonly", "db.json")]);
+    let state = site.state();
+    let variables = [("DYNAMIC", dynamic.as_str()), ("SCAIVAULT_STATE_DIR", state.as_str())];
     let odd: Reshape = |value, _| value["data"] = json!("none");
     site.world.add(Calls::GENERATE, Chance::First(1), Misbehaviour::Reshape(odd));
-    let sidecar = site.sidecar(&[("DYNAMIC", &dynamic)]);
+    site.run("sidecar", &variables).await.check(1, &["data"]);
+    assert_eq!(site.pod.live_leases(), 0);
+    let sidecar = site.sidecar(&variables);
     until(|| site.pod.secret("db.json").is_some()).await;
-    until(|| site.pod.live_leases() == 1).await;
+    assert_eq!(site.pod.live_leases(), 1);
     sidecar.end().await.check(0, &[]);
     assert_eq!(site.pod.live_leases(), 0);
 }
@@ -146,7 +150,9 @@ async fn the_lifetime_of_a_login_may_have_any_shape() {
 /// A token that the server does not take any more, whatever it calls that.
 #[tokio::test]
 async fn any_401_gets_a_new_login() {
-    for code in ["token_expired", "token_invalid", "token_revoked", "authentication_required", "something_new"] {
+    for code in
+        ["token_expired", "token_invalid", "token_revoked", "authentication_required", "something_new"]
+    {
         let site = Site::new().await;
         let watch = site.pod.mapping(&[("app/stripe#key", "key")]);
         let sidecar = site.sidecar(&[("WATCH_PATHS", &watch), ("REFRESH_INTERVAL", "1s")]);

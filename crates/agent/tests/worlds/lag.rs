@@ -117,8 +117,11 @@ async fn a_restart_does_not_go_back_either() {
     let site = Site::new().await;
     let watch = site.pod.mapping(&[("app/stripe#key", "key")]);
     let state = site.state();
-    let variables =
-        [("WATCH_PATHS", watch.as_str()), ("REFRESH_INTERVAL", "1s"), ("SCAIVAULT_STATE_DIR", state.as_str())];
+    let variables = [
+        ("WATCH_PATHS", watch.as_str()),
+        ("REFRESH_INTERVAL", "1s"),
+        ("SCAIVAULT_STATE_DIR", state.as_str()),
+    ];
     let sidecar = site.sidecar(&variables);
     until(|| site.pod.secret("key").is_some()).await;
     site.pod.vault.rotate(&"app/stripe".parse().unwrap(), data("2"));

@@ -221,6 +221,24 @@ async fn secrets_that_fit_arrive_within_the_limit() {
     secrets_grow(20, 1_000_000, true).await;
 }
 
+/// Together they are more than one answer may be, whether they are asked for at once or one by one.
+#[tokio::test]
+async fn many_secrets_of_a_middling_size_arrive() {
+    const SECRETS: usize = 30;
+    let Some(confined) = Confined::new(20, 20 + AGENT_MEBIBYTES, &seed(SECRETS)).await else { return };
+    let watch = confined.mapping(SECRETS);
+    let variables = [("WATCH_PATHS", watch.as_str()), ("REFRESH_INTERVAL", "1s")];
+    let sidecar = Sidecar::run(&confined.site.pod, &mut confined.agent("sidecar", &variables));
+    until(|| confined.secret("s29.json").is_some()).await;
+    for letter in ['a', 'b', 'c'] {
+        fill(&confined.site.pod.vault, SECRETS, letter, 200_000);
+        let arrived = || (0..SECRETS).all(|n| ends_with(confined.secret(&format!("s{n}.json")), letter));
+        until(|| arrived() || confined.group.kills() > 0).await;
+    }
+    assert_eq!(confined.group.kills(), 0, "killed for its memory");
+    sidecar.end().await.check(0, &[]);
+}
+
 /// Half of the default volume, which is what all files may have.
 #[tokio::test]
 async fn half_of_the_default_volume_can_be_used() {
@@ -237,7 +255,8 @@ async fn init_says_that_secrets_do_not_fit() {
         fill(&confined.site.pod.vault, secrets, 'x', 1_000_000);
         let watch = confined.mapping(secrets);
         let variables = [("SECRETS", watch.as_str()), ("FETCH_TIMEOUT", "20s")];
-        let ended = crate::support::ended(crate::support::start(&mut confined.agent("init", &variables))).await;
+        let ended =
+            crate::support::ended(crate::support::start(&mut confined.agent("init", &variables))).await;
         assert_eq!(confined.group.kills(), 0, "{volume} MiB: {}", ended.log);
         assert_eq!(ended.code, Some(i32::from(!fits)), "{volume} MiB: {}", ended.log);
         assert!(fits || ended.log.contains("full") || ended.log.contains("space"), "{}", ended.log);
@@ -249,7 +268,8 @@ async fn init_says_that_secrets_do_not_fit() {
 #[tokio::test]
 async fn fifty_secrets_need_little_memory() {
     const SECRETS: usize = 50;
-    let Some(confined) = Confined::new(DEFAULT_VOLUME, DEFAULT_VOLUME + AGENT_MEBIBYTES, &seed(SECRETS)).await
+    let Some(confined) =
+        Confined::new(DEFAULT_VOLUME, DEFAULT_VOLUME + AGENT_MEBIBYTES, &seed(SECRETS)).await
     else {
         return;
     };

@@ -27,10 +27,7 @@ async fn signalled(target: &str, of: &[&str]) -> Vec<u32> {
     site.pod.requested(Route::Read, reads + 1).await;
     site.pod.vault.write(&"app/stripe".parse().unwrap(), data("new"));
     until(|| sidecar.said("application signalled") + sidecar.said("application not") > 0).await;
-    until(|| {
-        sidecar.said("application not") > 0 || applications.iter().any(|app| app.signals() > 0)
-    })
-    .await;
+    until(|| sidecar.said("application not") > 0 || applications.iter().any(|app| app.signals() > 0)).await;
     sidecar.end().await.check(0, &[]);
     applications.iter().map(Application::signals).collect()
 }

@@ -12,7 +12,7 @@ use std::{
 
 use rustix::fs::OFlags;
 use scaivault_devserver::Route;
-use scaivault_testkit::world::{Calls, Chance, Misbehaviour};
+use scaivault_testkit::world::{Answer, Calls, Chance, Misbehaviour};
 use tokio::{
     net::{TcpSocket, TcpStream},
     process::Command,
@@ -71,11 +71,15 @@ async fn one_dead_address_does_not_make_a_host_unreachable() {
         }
         let lines = others.iter().map(|last| format!("127.0.0.{last} vault.test\n"));
         let hosts = site.pod.path("hosts");
-        fs::write(&hosts, lines.collect::<String>() + &format!("{LIVE} vault.test\n127.0.0.1 localhost\n")).unwrap();
+        fs::write(&hosts, lines.collect::<String>() + &format!("{LIVE} vault.test\n127.0.0.1 localhost\n"))
+            .unwrap();
         let secrets = site.pod.mapping(&[("app/stripe#key", "key")]);
         let url = format!("http://vault.test:{port}");
-        let variables =
-            [("SECRETS", secrets.as_str()), ("SCAIVAULT_URL", url.as_str()), ("SCAIVAULT_ALLOW_HTTP", "true")];
+        let variables = [
+            ("SECRETS", secrets.as_str()),
+            ("SCAIVAULT_URL", url.as_str()),
+            ("SCAIVAULT_ALLOW_HTTP", "true"),
+        ];
         let began = Instant::now();
         let mut agent = with_etc(sandbox, "hosts", &hosts, &site.agent("init", &variables));
         let ended = ended(start(&mut agent)).await;
@@ -242,7 +246,8 @@ async fn a_full_log_pipe_does_not_stop_a_start() {
     let pipe = StuckPipe::new(&site.pod).await;
     let secrets = site.pod.mapping(&[("app/stripe#key", "key")]);
     for (command, code) in [("healthz", 1), ("init", 0), ("healthz", 0)] {
-        let variables = [("SECRETS", secrets.as_str()), ("WATCH_PATHS", secrets.as_str()), ("LOG_LEVEL", "trace")];
+        let variables =
+            [("SECRETS", secrets.as_str()), ("WATCH_PATHS", secrets.as_str()), ("LOG_LEVEL", "trace")];
         let mut agent = site.agent(command, &variables);
         let mut agent = agent.stdin(Stdio::null()).stderr(pipe.writer()).spawn().unwrap();
         assert_eq!(within(agent.wait()).await.unwrap().code(), Some(code), "{command}");
@@ -260,11 +265,28 @@ async fn a_slow_answer_that_makes_progress_arrives() {
 }
 
 #[tokio::test]
-async fn an_answer_that_never_comes_is_asked_for_again() {
-    let site = Site::new().await;
-    site.world.add(Calls::READ, Chance::First(1), Misbehaviour::Hang);
-    let secrets = site.pod.mapping(&[("app/stripe#key", "key")]);
-    site.run("init", &[("SECRETS", &secrets), ("FETCH_TIMEOUT", "55s")]).await.check(0, &[]);
+async fn an_answer_that_never_ends_is_asked_for_again() {
+    for misbehaviour in [Misbehaviour::Hang, Misbehaviour::WrongLength(7)] {
+        let site = Site::new().await;
+        site.world.add(Calls::READ, Chance::First(1), misbehaviour);
+        let secrets = site.pod.mapping(&[("app/stripe#key", "key")]);
+        site.run("init", &[("SECRETS", &secrets), ("FETCH_TIMEOUT", "55s")]).await.check(0, &[]);
+    }
+}
+
+/// What is asked of one server never goes to another.
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let (site, other) = (Site::new().await, Site::new().await);
+    for status in [301, 302, 307, 308] {
+        let location = format!("{}/v1/secrets/app/stripe", other.world.url());
+        let redirect = Answer::json(status, "{}").header("Location", &location);
+        site.world.add(Calls::ALL, Chance::First(1), Misbehaviour::Answer(redirect));
+        let secrets = site.pod.mapping(&[("app/stripe#key", "key")]);
+        let ended = site.run("init", &[("SECRETS", &secrets), ("FETCH_TIMEOUT", "2s")]).await;
+        assert_eq!(other.world.connections(), 0, "{status}: {}", ended.log);
+        site.world.clear();
+    }
 }
 
 #[tokio::test]

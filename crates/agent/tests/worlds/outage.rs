@@ -8,7 +8,7 @@ use scaivault_testkit::world::{Answer, Calls, Chance, Misbehaviour};
 use crate::{
     application::{Application, SIGNAL, unused_name},
     site::Site,
-    support::{data, until},
+    support::{data, ended, start, terminate, until},
 };
 
 fn unavailable() -> Misbehaviour {
@@ -43,6 +43,60 @@ async fn a_restart_keeps_leases_alive_though_nothing_can_be_read() {
         site.pod.vault.write(&"app/stripe".parse().unwrap(), data("new"));
         sidecar.end().await.check(0, &[]);
         assert_eq!(site.pod.live_leases(), 0);
+    }
+}
+
+/// A pause that the server asks for is longer than the lease: the credentials in the file are valid all the time.
+#[tokio::test]
+async fn a_long_pause_costs_no_lease() {
+    for calls in [Calls::RENEW, Calls::GENERATE, Calls::EXCHANGE] {
+        let site = Site::new().await;
+        let target = "user template=\"{{ data.username }}\"";
+        let dynamic = site.pod.mapping(&[("engine=postgres role=readonly ttl=12s", target)]);
+        let sidecar = site.sidecar(&[("DYNAMIC", &dynamic)]);
+        until(|| site.pod.secret("user").is_some()).await;
+        let throttled = Answer::error(429, "rate_limited").header("Retry-After", "600");
+        site.world.add(calls, Chance::First(1), Misbehaviour::Answer(throttled));
+        if calls == Calls::EXCHANGE {
+            site.pod.vault.revoke_tokens();
+        }
+        let first = site.pod.secret("user");
+        let progress = || site.pod.vault.requests(Route::Renew) >= 4 || site.pod.secret("user") != first;
+        until(|| {
+            // The file first: what is in it was alive before it was written.
+            let user = site.pod.secret("user").unwrap();
+            let leases = site.pod.vault.leases();
+            let lease = leases.iter().find(|lease| lease.username == user).unwrap();
+            assert!(lease.seconds_left > 0, "{calls:?}: {user} is no user any more");
+            progress()
+        })
+        .await;
+        sidecar.end().await.check(0, &[]);
+        assert_eq!(site.pod.live_leases(), 0, "{calls:?}");
+    }
+}
+
+/// Nothing can be kept for the next start: this one works, and gives back what it has.
+#[tokio::test]
+async fn a_state_directory_that_cannot_be_written_loses_no_lease() {
+    for is_file in [true, false] {
+        let site = Site::new().await;
+        let dynamic = site.pod.mapping(&[("engine=postgres role=readonly", "db.json")]);
+        let state = site.pod.path("state/none");
+        if is_file {
+            std::fs::write(&state, "").unwrap();
+        }
+        let variables = [("DYNAMIC", dynamic.as_str()), ("SCAIVAULT_STATE_DIR", state.to_str().unwrap())];
+        let mut agent = start(&mut site.agent("sidecar", &variables));
+        let mut has_ended = false;
+        until(|| {
+            has_ended = agent.try_wait().unwrap().is_some();
+            has_ended || site.pod.secret("db.json").is_some()
+        })
+        .await;
+        let ended = if has_ended { ended(agent).await } else { terminate(agent).await };
+        println!("{:?}: {}", ended.code, ended.log);
+        assert_eq!(site.pod.live_leases(), 0, "{}", ended.log);
     }
 }
 

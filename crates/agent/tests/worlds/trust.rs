@@ -6,7 +6,7 @@ use scaivault_testkit::world::Door;
 
 use crate::{
     site::{Site, project},
-    support::{data, start, terminate, until, until_exists, within},
+    support::{data, ended, start, terminate, until, until_exists, within},
 };
 
 fn rotate(site: &Site, value: &str) {
@@ -106,14 +106,26 @@ async fn tls_that_is_not_ready_yet_is_retried() {
     }
 }
 
-/// What is wrong with a certificate does not pass by itself: an init container says so at once.
+/// What is wrong with a certificate itself does not pass: an init container says so at once.
 #[tokio::test]
-async fn an_unknown_authority_ends_init_at_once() {
+async fn a_certificate_for_another_name_ends_init_at_once() {
     let site = Site::tls().await;
-    site.world.new_authority().unwrap();
     let secrets = site.pod.mapping(&[("app/stripe#key", "key")]);
-    let ended = site.run("init", &[("SECRETS", &secrets), ("FETCH_TIMEOUT", "1h")]).await;
-    ended.check(1, &["ertificate"]);
+    let url = format!("https://{}", site.world.address());
+    let variables = [("SECRETS", secrets.as_str()), ("SCAIVAULT_URL", &url), ("FETCH_TIMEOUT", "1h")];
+    site.run("init", &variables).await.check(1, &["ertificate", "localhost", "127.0.0.1"]);
+}
+
+/// The ConfigMap may be about to get the authority: an init container waits for it as for anything else.
+#[tokio::test]
+async fn a_start_takes_the_bundle_that_comes_meanwhile() {
+    let site = Site::tls().await;
+    let new = site.world.new_authority().unwrap();
+    let secrets = site.pod.mapping(&[("app/stripe#key", "key")]);
+    let agent = start(&mut site.agent("init", &[("SECRETS", &secrets), ("FETCH_TIMEOUT", "50s")]));
+    until(|| site.world.connections() > 0).await;
+    project(&site.pod.path("ca"), "ca.crt", &new);
+    ended(agent).await.check(0, &[]);
 }
 
 /// A lease is given back through a new connection to a server with a new certificate.

@@ -131,7 +131,8 @@ impl Fleet {
                 Some((answer["lease_id"].as_str()?.to_owned(), seen))
             })
             .collect();
-        let live = self.vault.leases().into_iter().filter(|lease| lease.seconds_left > 0 && !lease.is_revoked);
+        let live =
+            self.vault.leases().into_iter().filter(|lease| lease.seconds_left > 0 && !lease.is_revoked);
         let known = live.filter(|lease| {
             let Some(seen) = generations.get(&lease.id).filter(|seen| seen.is_told) else { return false };
             let number: usize = lease.owner.strip_prefix("sa:agent-").unwrap().parse().unwrap();
