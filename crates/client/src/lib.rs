@@ -51,7 +51,8 @@ pub use login::{CLIENT_ID_FILE, CLIENT_SECRET_FILE, Login, LoginFileError, TOKEN
 pub use proxy::{Proxy, ProxyError};
 pub use rate_limit::{Category, RateLimit};
 pub use secret::{
-    DATA_DEPTH_LIMIT, DATA_SIZE_LIMIT, DATA_VALUES_LIMIT, DataFault, Fingerprint, Json, JsonValue, Secret, SecretData,
+    DATA_DEPTH_LIMIT, DATA_SIZE_LIMIT, DATA_VALUES_LIMIT, DataFault, Fingerprint, Json, JsonValue, Secret,
+    SecretData,
 };
 pub use settings::{Settings, SetupError, Timeouts};
 pub use tls::{Trust, TrustError};

@@ -92,7 +92,10 @@ async fn a_lease_whose_answer_is_of_no_use_is_named_with_the_member() {
         body["lease_id"] = json!("lease_1");
         let error = generate(ok(&body.to_string())).await.unwrap_err();
         assert_eq!(error.orphaned_lease().map(LeaseId::as_str), Some("lease_1"), "{rest}: {error}");
-        assert!(error.to_string().contains(named) && error.to_string().contains("lease_1"), "{rest}: {error}");
+        assert!(
+            error.to_string().contains(named) && error.to_string().contains("lease_1"),
+            "{rest}: {error}"
+        );
         assert!(!error.to_string().contains("swordfish"), "{error}");
         assert_eq!((error.class(), error.retry()), (Class::Unexpected, Retry::Never));
     }
@@ -224,7 +227,10 @@ async fn all_pages_of_subscriptions_are_read() {
 async fn a_subscription_that_is_gone_by_any_code_can_be_made_again() {
     for (status, code) in [(404, "subscription_not_found"), (404, "not_found"), (410, "gone")] {
         let body = json!({"error": {"code": code, "message": "no"}}).to_string();
-        let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        let answer = format!(
+            "HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
         let server = Scripted::start(answer.into_bytes()).await;
         let client = server.client().await;
         let id = "sub_1".parse().unwrap();

@@ -33,7 +33,8 @@ async fn a_name_without_an_address_is_worth_another_try() {
     let directory = tempfile::tempdir().unwrap();
     let token_file = directory.path().join("token");
     std::fs::write(&token_file, "ey.J").unwrap();
-    let login = scaivault_client::Login::Exchange { token_file, audience: "scaivault".to_owned(), role: None };
+    let login =
+        scaivault_client::Login::Exchange { token_file, audience: "scaivault".to_owned(), role: None };
     let error = Client::new(Settings { login, ..settings }).unwrap().login().await.unwrap_err();
     assert!(matches!(error.kind, ErrorKind::Unreachable { .. }), "{error}");
     assert_eq!(error.retry(), Retry::Backoff);

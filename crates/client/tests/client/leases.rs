@@ -10,7 +10,10 @@ use crate::fixture::{Fixture, PATIENCE};
 async fn a_lease_is_renewed_up_to_its_maximum() {
     let fixture = Fixture::new().await;
     let client = fixture.client();
-    let lease = client.generate(&"engine=postgres-prod role=readonly ttl=2h".parse().unwrap(), PATIENCE).await.unwrap();
+    let lease = client
+        .generate(&"engine=postgres-prod role=readonly ttl=2h".parse().unwrap(), PATIENCE)
+        .await
+        .unwrap();
     assert_eq!(lease.term.ttl, Duration::from_hours(2));
     assert_eq!((lease.term.is_renewable, lease.term.max_ttl), (true, Some(Duration::from_hours(24))));
     let credentials: serde_json::Value = serde_json::from_str(lease.credentials.json()).unwrap();
@@ -29,7 +32,8 @@ async fn a_lease_is_renewed_up_to_its_maximum() {
 async fn a_lease_that_has_ended_is_not_there() {
     let fixture = Fixture::new().await;
     let client = fixture.client();
-    let lease = client.generate(&"engine=postgres-prod role=readonly".parse().unwrap(), PATIENCE).await.unwrap();
+    let lease =
+        client.generate(&"engine=postgres-prod role=readonly".parse().unwrap(), PATIENCE).await.unwrap();
     assert_eq!(lease.term.ttl, Duration::from_hours(1));
     fixture.handle.advance(Duration::from_hours(1));
     let error = client.renew(&lease.id, None).await.unwrap_err();
@@ -41,7 +45,8 @@ async fn a_lease_that_has_ended_is_not_there() {
 async fn a_lease_is_revoked_and_twice_is_as_good() {
     let fixture = Fixture::new().await;
     let client = fixture.client();
-    let lease = client.generate(&"engine=postgres-prod role=readonly".parse().unwrap(), PATIENCE).await.unwrap();
+    let lease =
+        client.generate(&"engine=postgres-prod role=readonly".parse().unwrap(), PATIENCE).await.unwrap();
     client.revoke(&lease.id).await.unwrap();
     assert!(fixture.handle.leases()[0].is_revoked);
     client.revoke(&lease.id).await.unwrap();
