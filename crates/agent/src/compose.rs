@@ -64,9 +64,7 @@ impl Composer {
     /// Every file is to be written.
     pub(crate) fn new(wanted: &'static Wanted) -> Self {
         let files = wanted.files.iter().filter_map(|spec| match &spec.source {
-            Source::Secrets(source) => {
-                Some((source.secrets().map(Key::of).collect(), Contents::File(spec)))
-            }
+            Source::Secrets(source) => Some((source.secrets().map(Key::of).collect(), Contents::File(spec))),
             Source::Lease(_) => None,
         });
         let variables = wanted.variables_file.iter().map(|file| {
@@ -93,7 +91,7 @@ impl Composer {
 
     /// The files of a secret.
     pub(crate) fn targets(&self, key: &Key) -> impl Iterator<Item = &'static TargetFile> {
-        self.of(key).map(|output| output.target())
+        self.of(key).map(Output::target)
     }
 
     /// Whether all files of a secret may be left out.
@@ -138,7 +136,8 @@ impl Composer {
         let collecting = |output: &&mut Output| output.is_collecting && output.keys.contains(key);
         for output in outputs.iter_mut().filter(collecting) {
             let missing: Vec<_> = output.keys.iter().filter(|key| !held.contains_key(key)).cloned().collect();
-            let bytes = |key| held.get(key).and_then(|held| held.as_ref().ok()).map(|held| held.data.json().len());
+            let bytes =
+                |key| held.get(key).and_then(|held| held.as_ref().ok()).map(|held| held.data.json().len());
             if output.keys.iter().filter_map(bytes).sum::<usize>() > SOURCES_MAX_BYTES {
                 writer.composed.failures.push(too_large(output.target()));
                 output.is_collecting = false;

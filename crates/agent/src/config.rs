@@ -283,10 +283,10 @@ fn boolean(text: &str) -> Result<bool, &'static str> {
 
 fn pod_name(text: &str) -> Result<String, &'static str> {
     let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte);
-    match text.len() <= 253 && text.bytes().all(is_allowed) {
-        true => Ok(text.to_owned()),
-        false => Err("it is not the name of a pod; take it from the field metadata.name"),
+    if text.len() > 253 || !text.bytes().all(is_allowed) {
+        return Err("it is not the name of a pod; take it from the field metadata.name");
     }
+    Ok(text.to_owned())
 }
 
 fn process_name(text: &str) -> Result<String, &'static str> {

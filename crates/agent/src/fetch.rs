@@ -1,7 +1,7 @@
 //! Reads secrets and writes their files, one secret at a time: a secret's data is dropped when its files are written.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fmt::{self, Display},
     num::NonZeroU32,
     sync::Arc,
@@ -102,11 +102,10 @@ impl Fetcher {
     pub(crate) fn new(delivery: &Delivery, start: StartKind, now: Instant) -> Self {
         let upkeep = &delivery.config.upkeep;
         let composer = Composer::new(&delivery.config.wanted);
-        let schedule =
-            RefreshSchedule::new(upkeep.refresh_interval, upkeep.on_event, now, chance::any());
+        let schedule = RefreshSchedule::new(upkeep.refresh_interval, upkeep.on_event, now, chance::any());
         // At the start of a pod no application has seen anything yet.
         let versions = match start {
-            StartKind::Cold => Default::default(),
+            StartKind::Cold => BTreeMap::new(),
             StartKind::Restart => delivery.sink.versions(),
         };
         Self {

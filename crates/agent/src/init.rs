@@ -15,8 +15,8 @@ pub(crate) async fn run(config: Config) -> Result<(), Ending> {
     let mut end = end_signal()?;
     let mut delivery = Delivery::new(config).await?;
     let mut fetcher = Fetcher::new(&delivery, StartKind::Cold, Instant::now());
-    let fetched = tokio::select! {
-        fetched = initial_fetch(&mut delivery, &mut fetcher) => fetched,
+    let done = tokio::select! {
+        done = initial_fetch(&mut delivery, &mut fetcher) => done,
         _ = end.recv() => {
             let ending = Ending::stopped();
             ending.leave();
@@ -25,7 +25,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Ending> {
         }
     };
     let wait = Wait::UnlessStopped(&mut end);
-    match &fetched {
+    match &done {
         Ok(()) => {
             // The application starts after this container: it knows these files.
             delivery.set_told();
@@ -37,5 +37,5 @@ pub(crate) async fn run(config: Config) -> Result<(), Ending> {
             delivery.revoke_all(wait).await;
         }
     }
-    fetched
+    done
 }

@@ -32,21 +32,20 @@ pub(crate) enum StartKind {
 pub(crate) async fn initial_fetch(delivery: &mut Delivery, fetcher: &mut Fetcher) -> Result<(), Ending> {
     let deadline = Instant::now() + delivery.config.fetch_timeout;
     let fail_open = delivery.config.fail_open;
-    let mut failures = match log_in(&delivery.client, deadline).await {
-        Err(login) => vec![login],
-        Ok(()) => {
-            // Saved before the leases are generated, so that a restart in between does not log in again.
-            delivery.save().await?;
-            let missing = delivery.leases.missing(delivery.dynamics(), SystemTime::now(), Instant::now());
-            if fail_open {
-                // At the same time: what hangs must not take the time of the rest.
-                let generating = delivery.generate(missing, deadline);
-                tokio::join!(generating, fetcher.fetch_initially(deadline, true)).0?
-            } else {
-                fetcher.fetch_initially(deadline, false).await;
-                let is_lacking = !fetcher.failures().is_empty();
-                delivery.generate(if is_lacking { BTreeSet::new() } else { missing }, deadline).await?
-            }
+    let mut failures = if let Err(login) = log_in(&delivery.client, deadline).await {
+        vec![login]
+    } else {
+        // Saved before the leases are generated, so that a restart in between does not log in again.
+        delivery.save().await?;
+        let missing = delivery.leases.missing(delivery.dynamics(), SystemTime::now(), Instant::now());
+        if fail_open {
+            // At the same time: what hangs must not take the time of the rest.
+            let generating = delivery.generate(missing, deadline);
+            tokio::join!(generating, fetcher.fetch_initially(deadline, true)).0?
+        } else {
+            fetcher.fetch_initially(deadline, false).await;
+            let is_lacking = !fetcher.failures().is_empty();
+            delivery.generate(if is_lacking { BTreeSet::new() } else { missing }, deadline).await?
         }
     };
     fetcher.put_leases(&delivery.leases, Instant::now());

@@ -47,8 +47,8 @@ pub(crate) async fn run(config: Config) -> Result<(), Ending> {
     let start = delivery.start_kind();
     let mut fetcher = Fetcher::new(&delivery, start, Instant::now());
     if start == StartKind::Cold {
-        let fetched = tokio::select! {
-            fetched = initial_fetch(&mut delivery, &mut fetcher) => fetched,
+        let done = tokio::select! {
+            done = initial_fetch(&mut delivery, &mut fetcher) => done,
             _ = end.recv() => {
                 let ending = Ending::stopped();
                 ending.leave();
@@ -57,7 +57,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Ending> {
                 return Err(ending);
             }
         };
-        if let Err(ending) = fetched {
+        if let Err(ending) = done {
             ending.leave();
             delivery.revoke_all(Wait::UnlessStopped(&mut end)).await;
             return Err(ending);
@@ -196,7 +196,8 @@ impl Sidecar {
 
     /// Shows since when every file is known to be as ScaiVault has it.
     fn show_fresh(&self, now: Instant) {
-        let has_leases = self.delivery.dynamics().iter().all(|dynamic| self.delivery.leases.get(dynamic).is_some());
+        let has_leases =
+            self.delivery.dynamics().iter().all(|dynamic| self.delivery.leases.get(dynamic).is_some());
         if let Some(confirmed) = self.fetcher.reads.confirmed(now).filter(|_| has_leases) {
             self.metrics.fresh(SystemTime::now() - (now - confirmed));
         }

@@ -15,6 +15,7 @@ fn wanted<const N: usize>(pairs: [(&'static str, &str); N]) -> &'static Wanted {
     Box::leak(Box::new(Config::read(&Environment::from(pairs), Container::Init).unwrap().wanted))
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "it is an answer, beside those that are errors")]
 fn secret(json: &str) -> Result<Secret, Failure> {
     Ok(Secret { version: 1, data: SecretData::new(json).unwrap() })
 }
@@ -40,21 +41,22 @@ fn take(
     is_changed: bool,
 ) -> (Vec<String>, Composed) {
     let mut files = Vec::new();
-    let composed = composer.take(&key(path), answer, is_changed, |target, _mode, bytes| {
+    let outcome = composer.take(&key(path), answer, is_changed, |target, _mode, bytes| {
         files.push(format!("{}: {}", target.as_str(), String::from_utf8_lossy(bytes)));
     });
-    (files, composed)
+    (files, outcome)
 }
 
 #[test]
 fn a_secret_is_written_to_all_of_its_files_and_not_kept() {
-    let mut composer = Composer::new(wanted([(env::SECRETS, "a/one#k -> /s/k\na/one#l -> /s/l\na/one#x -> /s/x")]));
-    let (files, composed) = take(&mut composer, "a/one", secret(r#"{"k":"v","l":"w"}"#), true);
+    let mut composer =
+        Composer::new(wanted([(env::SECRETS, "a/one#k -> /s/k\na/one#l -> /s/l\na/one#x -> /s/x")]));
+    let (files, outcome) = take(&mut composer, "a/one", secret(r#"{"k":"v","l":"w"}"#), true);
     assert_eq!(files, ["/s/k: v", "/s/l: w"]);
-    assert_eq!(composed.failures.len(), 1);
-    let said = composed.failures[0].to_string();
+    assert_eq!(outcome.failures.len(), 1);
+    let said = outcome.failures[0].to_string();
     assert_eq!(said, "a/one#x -> /s/x: it has no field \"x\"; its fields: \"k\", \"l\"");
-    assert_eq!(composed.not_written, [key("a/one")].into());
+    assert_eq!(outcome.not_written, [key("a/one")].into());
     assert!(composer.held.is_empty());
     assert!(take(&mut composer, "a/one", secret(r#"{"k":"v"}"#), false).0.is_empty(), "nothing has changed");
 }
@@ -66,23 +68,23 @@ fn a_file_of_several_secrets_is_written_once_for_all_of_them() {
         "x=a/one#k y=a/two#k -> /s/both template=\"{{ secrets.x.data.k }}{{ secrets.y.data.k }}\"\na/one#k -> /s/one",
     )]);
     let mut composer = Composer::new(wanted);
-    let (files, composed) = take(&mut composer, "a/one", secret(r#"{"k":"1"}"#), true);
-    assert_eq!((files, composed.needed), (vec!["/s/one: 1".to_owned()], [key("a/two")].into()));
+    let (files, outcome) = take(&mut composer, "a/one", secret(r#"{"k":"1"}"#), true);
+    assert_eq!((files, outcome.needed), (vec!["/s/one: 1".to_owned()], [key("a/two")].into()));
     assert_eq!(take(&mut composer, "a/two", secret(r#"{"k":"2"}"#), true).0, ["/s/both: 12"]);
     assert!(composer.held.is_empty());
 
     // Nothing has changed, then one of them: the other is asked for, and is written with it.
     assert!(take(&mut composer, "a/two", secret(r#"{"k":"2"}"#), false).0.is_empty());
     assert!(composer.held.is_empty());
-    let (files, composed) = take(&mut composer, "a/two", secret(r#"{"k":"3"}"#), true);
-    assert_eq!((files.len(), composed.needed), (0, [key("a/one")].into()));
+    let (files, outcome) = take(&mut composer, "a/two", secret(r#"{"k":"3"}"#), true);
+    assert_eq!((files.len(), outcome.needed), (0, [key("a/one")].into()));
     assert_eq!(take(&mut composer, "a/one", secret(r#"{"k":"1"}"#), false).0, ["/s/both: 13"]);
 
     // One that cannot be read leaves the file as it is, and what was read is dropped.
     take(&mut composer, "a/two", secret(r#"{"k":"4"}"#), true);
-    let (files, composed) = take(&mut composer, "a/one", denied(), false);
+    let (files, outcome) = take(&mut composer, "a/one", denied(), false);
     assert!(files.is_empty() && composer.held.is_empty());
-    assert_eq!(composed.not_written, [key("a/one"), key("a/two")].into());
+    assert_eq!(outcome.not_written, [key("a/one"), key("a/two")].into());
 }
 
 #[test]
@@ -93,16 +95,16 @@ fn what_an_optional_file_lacks_is_no_failure() {
     )]);
     let mut composer = Composer::new(wanted);
     assert!(composer.is_optional(&key("a/two")));
-    let (_, composed) = take(&mut composer, "a/one", secret("{}"), true);
-    assert_eq!(composed.absent.iter().map(|file| file.as_str()).collect::<Vec<_>>(), ["/s/x"]);
-    let (files, composed) = take(&mut composer, "a/two", absent(), false);
-    assert_eq!((files.len(), composed.failures.len(), composed.not_written.len()), (0, 0, 0));
-    assert_eq!(composed.absent.len(), 2);
+    let (_, outcome) = take(&mut composer, "a/one", secret("{}"), true);
+    assert_eq!(outcome.absent.iter().map(|file| file.as_str()).collect::<Vec<_>>(), ["/s/x"]);
+    let (files, outcome) = take(&mut composer, "a/two", absent(), false);
+    assert_eq!((files.len(), outcome.failures.len(), outcome.not_written.len()), (0, 0, 0));
+    assert_eq!(outcome.absent.len(), 2);
     // Any other reason is one.
     let mut composer = Composer::new(wanted);
     take(&mut composer, "a/one", secret("{}"), true);
-    let (_, composed) = take(&mut composer, "a/two", denied(), false);
-    assert_eq!((composed.absent.len(), composed.not_written.len()), (0, 2));
+    let (_, outcome) = take(&mut composer, "a/two", denied(), false);
+    assert_eq!((outcome.absent.len(), outcome.not_written.len()), (0, 2));
 }
 
 #[test]
@@ -117,9 +119,11 @@ fn variables_are_written_together_or_as_they_are() {
         composer.set_partial_variables(is_partial);
         answers().map(|(path, answer)| take(&mut composer, path, answer, true))
     };
-    let [(first, _), (second, composed)] = all(false);
-    assert_eq!((first.len(), second.len(), composed.failures.len()), (0, 0, 1));
-    assert!(composed.failures[0].to_string().starts_with("a/two#k@3 -> TWO: its field \"k\" has a single quote"));
+    let [(first, _), (second, outcome)] = all(false);
+    assert_eq!((first.len(), second.len(), outcome.failures.len()), (0, 0, 1));
+    assert!(
+        outcome.failures[0].to_string().starts_with("a/two#k@3 -> TWO: its field \"k\" has a single quote")
+    );
     assert_eq!(all(true)[1].0, ["/e/variables: ONE='v'\n"]);
 
     let mut composer = Composer::new(wanted);
@@ -132,16 +136,16 @@ fn variables_are_written_together_or_as_they_are() {
 fn more_variables_than_a_kubelet_reads_are_refused() {
     let mut composer = Composer::new(wanted([(env::SECRET_ENV, "a/one#k -> K")]));
     let large = serde_json::json!({ "k": "x".repeat(VARIABLES_MAX_BYTES) }).to_string();
-    let (files, composed) = take(&mut composer, "a/one", secret(&large), true);
+    let (files, outcome) = take(&mut composer, "a/one", secret(&large), true);
     assert!(files.is_empty());
-    assert_eq!(composed.failures[0].exit(), Exit::Invalid);
+    assert_eq!(outcome.failures[0].exit(), Exit::Invalid);
 }
 
 #[test]
 fn secrets_of_one_file_are_limited_together() {
     let names = ["a", "b", "c", "d", "e"];
-    let sources: String = names.iter().map(|name| format!("{name}=s/{name} ")).collect();
-    let mut composer = Composer::new(wanted([(env::SECRETS, &format!("{sources}-> /s/all"))]));
+    let sources = names.map(|name| format!("{name}=s/{name}")).join(" ");
+    let mut composer = Composer::new(wanted([(env::SECRETS, &format!("{sources} -> /s/all"))]));
     let large = serde_json::json!({ "k": "x".repeat(900 * 1024) }).to_string();
     let taken = names.map(|name| take(&mut composer, &format!("s/{name}"), secret(&large), true).1.failures);
     let counts: Vec<_> = taken.iter().map(Vec::len).collect();
@@ -154,7 +158,10 @@ fn secrets_of_one_file_are_limited_together() {
 fn leases_are_written_by_themselves() {
     let wanted = wanted([
         (env::SECRETS, "a/one -> /s/one"),
-        (env::DYNAMIC, "engine=e role=r -> /s/db template=\"{{ path }} {{ data.username }}\"\nengine=e role=s -> /s/x"),
+        (
+            env::DYNAMIC,
+            "engine=e role=r -> /s/db template=\"{{ path }} {{ data.username }}\"\nengine=e role=s -> /s/x",
+        ),
     ]);
     let term = LeaseTerm { ttl: Duration::from_hours(1), is_renewable: true, max_ttl: None };
     let credentials = SecretData::new(r#"{"username":"u"}"#).unwrap();

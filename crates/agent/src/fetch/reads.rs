@@ -90,7 +90,8 @@ impl Reads {
             written: None,
             confirmed: None,
         };
-        let states = keys.into_iter().map(|key| (state(&key), key)).map(|(state, key)| (key, state)).collect();
+        let states =
+            keys.into_iter().map(|key| (state(&key), key)).map(|(state, key)| (key, state)).collect();
         let login = pauses(FAILED_PAUSE, schedule.configured());
         let mut reads = Self { states, schedule, deadline: None, login };
         reads.reset_pauses();
@@ -323,7 +324,9 @@ impl Reads {
         for key in keys {
             if let Some(state) = self.states.get_mut(key) {
                 (state.written, state.confirmed) = (None, None);
-                at.into_iter().for_each(|at| state.ask(at));
+                if let Some(at) = at {
+                    state.ask(at);
+                }
             }
         }
     }

@@ -20,7 +20,8 @@ fn write(pod: &Pod, path: &str, value: &str) {
 
 /// The highest number of these requests that were under way at once.
 fn at_once(seen: &[Seen]) -> usize {
-    let overlaps = |one: &Seen| seen.iter().filter(|other| other.from <= one.from && one.from < other.to).count();
+    let overlaps =
+        |one: &Seen| seen.iter().filter(|other| other.from <= one.from && one.from < other.to).count();
     seen.iter().map(overlaps).max().unwrap_or_default()
 }
 
@@ -192,7 +193,10 @@ async fn a_restart_does_not_go_back_behind_the_files_that_are_there() {
 async fn a_file_of_several_secrets_is_written_once_for_each_change() {
     let pod = Pod::new().await;
     let watch = pod.mapping(&[
-        ("db=app/database stripe=app/stripe", "both template=\"{{ secrets.db.data.port }} {{ secrets.stripe.data.key }}\""),
+        (
+            "db=app/database stripe=app/stripe",
+            "both template=\"{{ secrets.db.data.port }} {{ secrets.stripe.data.key }}\"",
+        ),
         ("app/stripe#key", "key"),
     ]);
     let sidecar = Sidecar::start(&pod, &[("WATCH_PATHS", &watch), ("REFRESH_INTERVAL", "1s")]);
@@ -240,7 +244,11 @@ async fn many_secrets_are_read_three_at_a_time() {
     for path in &paths {
         write(&pod, path, "there");
     }
-    world.add(Calls::READ, Chance::Always, Misbehaviour::Slow(Duration::from_millis(50), Duration::from_millis(100)));
+    world.add(
+        Calls::READ,
+        Chance::Always,
+        Misbehaviour::Slow(Duration::from_millis(50), Duration::from_millis(100)),
+    );
     let entries: Vec<_> = paths.iter().map(|path| (path.as_str(), path.as_str())).collect();
     let secrets = pod.mapping(&entries);
     let variables = [("SCAIVAULT_URL", url.as_str()), ("SECRETS", secrets.as_str())];

@@ -216,7 +216,11 @@ fn the_initial_fetch_gives_up_what_is_final_or_late() {
     assert_eq!(reads.failed(&key("a/denied"), &failed("access_denied"), now), None);
     assert!(reads.failed(&key("a/once"), &failed("internal_error"), now).is_some());
     let throttled = refused(Operation::Read, "rate_limited", Some(90 * SECOND));
-    assert_eq!(reads.failed(&key("a/late"), &throttled, now), None, "a pause that ends too late is not begun");
+    assert_eq!(
+        reads.failed(&key("a/late"), &throttled, now),
+        None,
+        "a pause that ends too late is not begun"
+    );
     let again = reads.due(now);
     assert!(again <= now + INITIAL_PAUSES.0);
     assert_eq!(send(&mut reads, again), ["a/once"]);
