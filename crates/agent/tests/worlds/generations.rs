@@ -72,7 +72,7 @@ fn malform(value: &mut Value, random: &mut SplitMix) {
         7 => {
             object.retain(|name, _| name == "lease_id");
         }
-        8 => drop(object.insert("data".to_owned(), json!({ "username": { "deep": [[[{}]]] } }))),
+        8 => drop(object.insert("data".to_owned(), json!({}))),
         _ => shuffle(value, random),
     }
 }
@@ -154,9 +154,10 @@ impl Run {
             format!("{} template=\"{{{{ data.username }}}}\"", secrets.display())
         };
         let ttl = TERM + 2 * number;
-        let mut dynamic = format!("engine=postgres role=readonly ttl={ttl}s -> {}\n", target("a"));
+        let line = |ttl: u64, file| format!("engine=postgres role=readonly ttl={ttl}s -> {}\n", target(file));
+        let mut dynamic = line(ttl, "a");
         if random.below(3) == 0 {
-            dynamic += &format!("engine=postgres role=readonly ttl={}s -> {}\n", ttl + 1, target("b"));
+            dynamic = [dynamic, line(ttl + 1, "b")].concat();
         }
         // As long as the default in relation to the latency, shorter, or longer.
         let patience = self.latency.as_secs() * [3, 2, 6][random.below(3)] / 2;
