@@ -183,7 +183,7 @@ async fn a_notification_that_is_owed_survives_a_crash() {
     sidecar.kill_after(Duration::ZERO).await;
     // It knows now: the next start has nothing to tell before the next change.
     let sidecar = Sidecar::start(&pod, &variables);
-    sidecar.line("an earlier start wrote the files").await;
+    sidecar.line("keeping them fresh").await;
     write(&pod, "newest");
     sidecar.line("application notified").await;
     assert_eq!((endpoint.calls(), pod.secret("key").as_deref()), (3, Some("newest")));
