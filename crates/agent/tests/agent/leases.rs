@@ -192,12 +192,7 @@ async fn a_lease_whose_answer_cannot_be_understood_is_revoked_after_a_crash_too(
 }
 
 fn listening<'a>(watch: &'a str, pod: &'a str) -> [(&'a str, &'a str); 4] {
-    [
-        ("WATCH_PATHS", watch),
-        ("REFRESH_INTERVAL", "1d"),
-        ("REFRESH_ON_EVENT", "true"),
-        ("SCAIVAULT_POD", pod),
-    ]
+    [("WATCH_PATHS", watch), ("REFRESH_INTERVAL", "1d"), ("REFRESH_ON_EVENT", "true"), ("SCAIVAULT_POD", pod)]
 }
 
 #[tokio::test]
