@@ -40,10 +40,7 @@ pub(crate) struct Content<'a> {
 
 /// The bytes of a file, wiped when they are no longer needed. `contents` has one for each secret of the file's source,
 /// in the source's order; of a lease the one.
-pub(crate) fn render(
-    spec: &FileSpec,
-    contents: &[Content<'_>],
-) -> Result<Zeroizing<Vec<u8>>, RenderError> {
+pub(crate) fn render(spec: &FileSpec, contents: &[Content<'_>]) -> Result<Zeroizing<Vec<u8>>, RenderError> {
     match &spec.style {
         // A template sees all fields: the field would only be another name for one of them.
         Style::Template(template) => Ok(into_bytes(template.render(&spec.source, contents)?)),

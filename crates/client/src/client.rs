@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     num::NonZeroU32,
     path::PathBuf,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -13,19 +13,24 @@ use hyper::{
     body::Bytes,
     header::{self, HeaderName, HeaderValue},
 };
-use scaivault_contract::{Duration as Ttl, DynamicRef, SecretPath};
+use scaivault_contract::{Duration as Ttl, DynamicRef, SecretPath, env};
 use secrecy::ExposeSecret as _;
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use crate::{
-    Batch, CLIENT_ID_FILE, CLIENT_SECRET_FILE, Category, Error, ErrorKind, Event, EventId, Lease,
-    LeaseId, LeaseTerm, Login, NewSubscription, Operation, Poll, RateLimit, Secret, Settings, SetupError,
-    SubscriptionId, TenantId, Token,
+    Backoff, Batch, Category, Error, ErrorKind, Event, EventId, Lease, LeaseId, LeaseTerm, Login,
+    NewSubscription, Operation, Poll, RateLimit, Retry, Secret, Settings, SetupError, SubscriptionId,
+    TenantId, Token,
     code::Class,
     connect::Connector,
     documented, envelope, guessed, login,
+    tls::Authorities,
     transport::{Answer, Content, Outgoing, Transport},
 };
+
+/// The first and the longest pause between logins whose tokens are refused at once.
+const REFUSED: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
 
 /// The header that names the tenant.
 const TENANT_HEADER: HeaderName = HeaderName::from_static("x-tenant-id");
@@ -39,6 +44,8 @@ pub struct Client {
     tenant: Option<TenantId>,
     /// Held while a login is under way, so that there is one and not as many as calls.
     token: tokio::sync::Mutex<Option<Token>>,
+    /// When to log in again after a token that was just made was refused.
+    refused: Mutex<Backoff>,
     rate_limits: Mutex<[Option<RateLimit>; Category::COUNT]>,
 }
 
@@ -46,30 +53,36 @@ impl Client {
     /// A client that has not connected yet. Reads the file of authorities.
     pub fn new(settings: Settings) -> Result<Self, SetupError> {
         let Settings { address, login, trust, proxy, tenant, timeouts } = settings;
-        let tls = trust.client_config()?;
-        let transport = |address| {
-            Ok::<_, SetupError>(Transport::new(Connector::new(address, proxy.as_ref(), &tls)?, timeouts))
+        let authorities = Arc::new(Authorities::new(trust)?);
+        let transport = |address, authorities, setting| {
+            let connector = Connector::new(address, proxy.as_ref(), authorities, setting)?;
+            Ok::<_, SetupError>(Transport::new(connector, timeouts))
         };
         let login = match login {
             Login::Exchange { token_file, audience, role } => {
                 LoginWay::Exchange { token_file, audience, role }
             }
-            Login::ClientCredentials { directory, token_url, trust: _ } => {
-                LoginWay::ClientCredentials { directory, scaikey: Box::new(transport(token_url)?) }
+            Login::ClientCredentials { directory, token_url, trust } => {
+                let same = *authorities.trust() == trust;
+                let authorities =
+                    if same { Arc::clone(&authorities) } else { Arc::new(Authorities::new(trust)?) };
+                let scaikey = Box::new(transport(token_url, authorities, env::SCAIKEY_TRUST)?);
+                LoginWay::ClientCredentials { directory, scaikey }
             }
         };
         Ok(Self {
-            vault: transport(address)?,
+            vault: transport(address, authorities, env::SCAIVAULT_TRUST)?,
             login,
             tenant,
             token: tokio::sync::Mutex::default(),
+            refused: Mutex::new(Backoff::new(REFUSED.0, REFUSED.1)),
             rate_limits: Mutex::default(),
         })
     }
 
     /// Logs in, unless a token that can be used is there.
     pub async fn login(&self) -> Result<(), Error> {
-        self.usable_token().await.map(drop)
+        self.usable_token(None).await.map(drop)
     }
 
     /// The token, where one is there that can be used: to [`Self::resume`] in a program that starts later.
@@ -128,12 +141,12 @@ impl Client {
     /// Waits up to `patience` for the answer: an engine may be slow, and a lease whose answer is dropped cannot be revoked.
     /// If the answer names a lease but cannot be used otherwise, the error has the [lease](Error::orphaned_lease).
     pub async fn generate(&self, dynamic: &DynamicRef, patience: Duration) -> Result<Lease, Error> {
-        let _ = patience;
-        let call = Call::new(Operation::Generate, Method::POST, guessed::generate_route(dynamic))
+        let mut call = Call::new(Operation::Generate, Method::POST, guessed::generate_route(dynamic))
             .with_body(guessed::generate(dynamic))
             .only_once();
-        let answer = self.call(call, Category::Dynamic).await?;
-        guessed::lease(&answer, SystemTime::now()).map_err(|kind| Error::new(Operation::Generate, kind))
+        call.outgoing.patience = Some(patience);
+        let answer = self.call_for_part(call, Category::Dynamic).await?;
+        guessed::lease(answer, SystemTime::now()).map_err(|kind| Error::new(Operation::Generate, kind))
     }
 
     /// Renews a lease for `increment` or its role's default. The server may give less, up to the lease's maximum.
@@ -195,8 +208,7 @@ impl Client {
         for _ in 0..guessed::SUBSCRIPTION_PAGES {
             let call = Call::new(operation, Method::GET, guessed::subscriptions_route(cursor.as_deref()));
             let answer = self.call(call, Category::Subscription).await?;
-            let (page, next) =
-                guessed::subscriptions(&answer).map_err(|kind| Error::new(operation, kind))?;
+            let (page, next) = guessed::subscriptions(&answer).map_err(|kind| Error::new(operation, kind))?;
             all.extend(page);
             if next.is_none() || next == cursor {
                 break;
@@ -206,21 +218,39 @@ impl Client {
         Ok(all)
     }
 
-    /// Sends a call with the token, and once more with a new one if `ScaiVault` says that the token has expired.
+    /// Sends a call with the token, for an answer whose body is whole.
     async fn call(&self, call: Call, category: Category) -> Result<Answer, Error> {
-        let token = self.usable_token().await?;
-        let answered = self.call_once(&call, category, &token).await;
-        match answered {
-            Err(error) if error.class() == Class::Authentication => {
-                // The others too are about this token; but only of an expired one a new one is known to help.
-                self.forget(&token).await;
-                if error.code().is_none_or(|code| code.as_str() != "token_expired") {
-                    return Err(error);
+        let operation = call.operation;
+        let answer = self.call_for_part(call, category).await?;
+        answer.whole().map_err(|kind| Error::new(operation, kind))
+    }
+
+    /// Sends a call with the token, and once more with another one if the token is refused: it may have expired, been revoked,
+    /// or be unknown to a server that was restarted. The body of the answer may be cut off.
+    async fn call_for_part(&self, call: Call, category: Category) -> Result<Answer, Error> {
+        let (mut token, mut is_new) = self.usable_token(None).await?;
+        loop {
+            match self.call_once(&call, category, &token).await {
+                Err(error) if error.class() == Class::Authentication => {
+                    let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+                    let now = Instant::now();
+                    if is_new && !refused.is_waiting(now) {
+                        // Another login would bring the same: not at each call, or there would be a storm of them.
+                        refused.failed(now, Retry::Backoff);
+                    }
+                    if is_new || refused.is_waiting(now) {
+                        return Err(error);
+                    }
                 }
-                let token = self.usable_token().await?;
-                self.call_once(&call, category, &token).await
+                answered => {
+                    if answered.is_ok() {
+                        self.refused.lock().unwrap_or_else(PoisonError::into_inner).succeeded();
+                    }
+                    return answered;
+                }
             }
-            answered => answered,
+            token = self.usable_token(Some(&token)).await?.0;
+            is_new = true;
         }
     }
 
@@ -241,21 +271,22 @@ impl Client {
         answered.map_err(|kind| Error::new(call.operation, kind.without(&[token.secret()])))
     }
 
-    async fn usable_token(&self) -> Result<Token, Error> {
+    /// The token that is there, or a new one, and whether it is new. `refused` is not usable any more: of calls that were
+    /// refused with the same one, the first logs in and the others get its token.
+    async fn usable_token(&self, refused: Option<&Token>) -> Result<(Token, bool), Error> {
         let mut held = self.token.lock().await;
-        if let Some(token) = held.as_ref().filter(|token| token.is_usable(SystemTime::now())) {
-            return Ok(token.clone());
+        let is_refused = |token: &Token| {
+            refused.is_some_and(|refused| refused.secret().expose_secret() == token.secret().expose_secret())
+        };
+        if let Some(token) =
+            held.as_ref().filter(|token| token.is_usable(SystemTime::now()) && !is_refused(token))
+        {
+            return Ok((token.clone(), false));
         }
         *held = None;
         let token = self.log_in().await?;
         *held = Some(token.clone());
-        Ok(token)
-    }
-
-    /// Forgets this token, if no other call has replaced it already.
-    async fn forget(&self, token: &Token) {
-        let mut held = self.token.lock().await;
-        held.take_if(|held| held.secret().expose_secret() == token.secret().expose_secret());
+        Ok((token, true))
     }
 
     async fn log_in(&self) -> Result<Token, Error> {
@@ -269,8 +300,8 @@ impl Client {
             }
             LoginWay::ClientCredentials { directory, scaikey } => {
                 let fail = |kind| Error::new(Operation::ClientCredentials, kind);
-                let read = |file| login::read_file(&directory.join(file)).map_err(|error| fail(error.into()));
-                let (id, secret) = (read(CLIENT_ID_FILE)?, read(CLIENT_SECRET_FILE)?);
+                let read = login::read_credentials(directory);
+                let [id, secret] = read.map_err(|error| fail(error.into()))?;
                 let asked = ask_for_token(scaikey, "", documented::client_credentials(&id, &secret)).await;
                 asked.map_err(|kind| fail(kind.without(&[&secret, &documented::form_encoded(&secret)])))
             }
@@ -287,7 +318,7 @@ enum LoginWay {
 async fn ask_for_token(server: &Transport, route: &str, body: Content) -> Result<Token, ErrorKind> {
     let mut outgoing = Outgoing::new(Method::POST, route.to_owned());
     outgoing.body = Some(body);
-    let answer = server.send(outgoing).await?;
+    let answer = server.send(outgoing).await?.whole()?;
     guessed::token(&answer, SystemTime::now())
 }
 

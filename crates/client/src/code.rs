@@ -76,8 +76,13 @@ impl ErrorCode {
             "internal_error" => (Class::Unavailable, Again::Once),
             "service_unavailable" => by_status(503),
             "rate_limited" => by_status(429),
-            "access_denied" | "forbidden" | "insufficient_scope" | "ip_not_allowed" | "mfa_required"
-            | "tenant_access_denied" | "time_window_violation" => by_status(403),
+            "access_denied"
+            | "forbidden"
+            | "insufficient_scope"
+            | "ip_not_allowed"
+            | "mfa_required"
+            | "tenant_access_denied"
+            | "time_window_violation" => by_status(403),
             "authentication_required" | "token_expired" | "token_invalid" | "token_revoked" => by_status(401),
             code if code.ends_with("_not_found") => by_status(404),
             code if status < 400 && code.starts_with("invalid_") => by_status(400),

@@ -1,18 +1,35 @@
-//! From an address to a stream that HTTP can be spoken on: TCP, the proxy, TLS.
+//! From an address to a stream that HTTP can be spoken on: name, TCP, the proxy, TLS.
 
-use std::{io, sync::Arc};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr, ToSocketAddrs as _},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use http_body_util::Empty;
 use hyper::{Request, body::Bytes, client::conn::http1, header, upgrade};
 use hyper_util::rt::TokioIo;
-use rustls::{ClientConfig, pki_types::ServerName};
+use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
+    sync::Semaphore,
+    task::{JoinSet, spawn_blocking},
+    time::{Instant, sleep, timeout_at},
 };
 use tokio_rustls::TlsConnector;
 
-use crate::{Address, ErrorKind, Proxy, SetupError, proxy::Way};
+use crate::{Address, ErrorKind, Proxy, SetupError, certificate, proxy::Way, tls::Authorities};
+
+/// How long an attempt to connect is given before the next address is tried beside it: as RFC 8305 recommends.
+const NEXT_ATTEMPT: Duration = Duration::from_millis(250);
+
+/// Lookups of a name that run at once. Each takes a thread, until the system's resolver gives up.
+const LOOKUPS: usize = 4;
+
+/// Addresses that are remembered because they failed.
+const FAILED_ADDRESSES: usize = 16;
 
 /// What HTTP is spoken on.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -24,48 +41,113 @@ pub(crate) struct Connector {
     address: Address,
     way: Option<Way>,
     /// None for plain HTTP.
-    tls: Option<(TlsConnector, ServerName<'static>)>,
+    tls: Option<Tls>,
+    lookups: Arc<Semaphore>,
+    /// Addresses that accepted a connection that was of no use, the latest last: others are tried first.
+    failed: Mutex<Vec<SocketAddr>>,
+}
+
+struct Tls {
+    name: ServerName<'static>,
+    authorities: Arc<Authorities>,
+    /// The variable that says whom to trust, for errors.
+    setting: &'static str,
 }
 
 impl Connector {
     pub(crate) fn new(
         address: Address,
         proxy: Option<&Proxy>,
-        tls: &Arc<ClientConfig>,
+        authorities: Arc<Authorities>,
+        setting: &'static str,
     ) -> Result<Self, SetupError> {
         let tls = if address.is_https() {
             let name = ServerName::try_from(address.host().to_owned())
                 .map_err(|_| SetupError::Host(address.host().to_owned()))?;
-            Some((TlsConnector::from(Arc::clone(tls)), name))
+            Some(Tls { name, authorities, setting })
         } else {
             None
         };
         let way = proxy.and_then(|proxy| proxy.way_to(&address));
-        Ok(Self { address, way, tls })
+        Ok(Self { address, way, tls, lookups: Arc::new(Semaphore::new(LOOKUPS)), failed: Mutex::default() })
     }
 
     pub(crate) fn address(&self) -> &Address {
         &self.address
     }
 
-    /// A new connection. Waits without a limit of its own.
-    pub(crate) async fn connect(&self) -> Result<Box<dyn Stream>, ErrorKind> {
+    /// A new connection and its other end, within `limit`.
+    pub(crate) async fn connect(&self, limit: Duration) -> Result<(Box<dyn Stream>, SocketAddr), ErrorKind> {
+        let deadline = Instant::now() + limit;
+        let late = |_| ErrorKind::Timeout { address: self.address.host_and_port(), after: limit };
+        let stream = timeout_at(deadline, self.dial()).await.map_err(late)??;
+        let peer = stream.peer_addr().map_err(|source| self.unreachable(source))?;
+        let secured = timeout_at(deadline, self.secure(stream)).await.map_err(late).flatten();
+        if secured.is_err() {
+            self.prefer_others(peer);
+        }
+        Ok((secured?, peer))
+    }
+
+    /// Tries the other addresses before this one from now on: it accepts connections, but they are of no use.
+    pub(crate) fn prefer_others(&self, peer: SocketAddr) {
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.retain(|address| *address != peer);
+        if failed.len() == FAILED_ADDRESSES {
+            failed.remove(0);
+        }
+        failed.push(peer);
+    }
+
+    /// A TCP connection to the server, or to the proxy in between.
+    async fn dial(&self) -> Result<TcpStream, ErrorKind> {
+        let (host, port) = self.next_hop();
+        let connect = async {
+            let mut addresses = interleaved(&self.look_up(host, port).await?);
+            let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            addresses
+                .sort_by_key(|address| failed.iter().position(|other| other == address).map(|at| at + 1));
+            let stream = connect_first(addresses).await?;
+            // Requests are small and each is waited for.
+            stream.set_nodelay(true)?;
+            Ok(stream)
+        };
+        connect.await.map_err(|source| self.unreachable(source))
+    }
+
+    fn next_hop(&self) -> (&str, u16) {
+        self.way.as_ref().map_or((self.address.host(), self.address.port()), |way| (&way.host, way.port))
+    }
+
+    async fn look_up(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        if let Ok(address) = host.parse::<IpAddr>() {
+            return Ok(vec![SocketAddr::new(address, port)]);
+        }
+        // Held by the thread, which may outlive its caller's patience.
+        let permit = Arc::clone(&self.lookups).acquire_owned().await.map_err(io::Error::other)?;
+        let host = host.to_owned();
+        let lookup = spawn_blocking(move || {
+            let _permit = permit;
+            (host.as_str(), port).to_socket_addrs().map(Iterator::collect)
+        });
+        lookup.await?
+    }
+
+    async fn secure(&self, stream: TcpStream) -> Result<Box<dyn Stream>, ErrorKind> {
         let stream: Box<dyn Stream> = match &self.way {
-            None => Box::new(tcp(self.address.host(), self.address.port()).await?),
-            Some(way) => Box::new(self.tunnel(way).await?),
+            None => Box::new(stream),
+            Some(way) => Box::new(self.tunnel(way, stream).await?),
         };
-        let Some((tls, name)) = &self.tls else {
-            return Ok(stream);
-        };
-        match tls.connect(name.clone(), stream).await {
+        let Some(tls) = &self.tls else { return Ok(stream) };
+        let connector = TlsConnector::from(tls.authorities.config());
+        match connector.connect(tls.name.clone(), stream).await {
             Ok(stream) => Ok(Box::new(stream)),
-            Err(error) => Err(self.tls_error(error)),
+            Err(error) => Err(self.tls_error(tls, error)),
         }
     }
 
     /// Asks the proxy for a tunnel.
-    async fn tunnel(&self, way: &Way) -> Result<TokioIo<upgrade::Upgraded>, ErrorKind> {
-        let stream = tcp(&way.host, way.port).await?;
+    async fn tunnel(&self, way: &Way, stream: TcpStream) -> Result<TokioIo<upgrade::Upgraded>, ErrorKind> {
         let refused = |status| ErrorKind::Proxy {
             proxy: format!("{}:{}", way.host, way.port),
             address: self.address.host_and_port(),
@@ -86,8 +168,7 @@ impl Connector {
             Ok(response) => return Err(refused(response.status().as_u16())),
             Err(error) => return Err(failed(error)),
         };
-        let upgraded = upgrade::on(response).await.map_err(failed)?;
-        Ok(TokioIo::new(upgraded))
+        Ok(TokioIo::new(upgrade::on(response).await.map_err(failed)?))
     }
 
     fn connect_request(&self, way: &Way) -> Request<Empty<Bytes>> {
@@ -99,21 +180,114 @@ impl Connector {
         request.body(Empty::new()).expect("an address is a host and a port")
     }
 
-    fn tls_error(&self, error: io::Error) -> ErrorKind {
+    fn unreachable(&self, source: io::Error) -> ErrorKind {
+        let (host, port) = self.next_hop();
+        ErrorKind::Unreachable { address: format!("{host}:{port}"), source }
+    }
+
+    fn tls_error(&self, tls: &Tls, error: io::Error) -> ErrorKind {
         let address = self.address.host_and_port();
+        let trust = tls.authorities.trust();
         match error.downcast::<rustls::Error>() {
+            Ok(rustls::Error::InvalidCertificate(error)) => ErrorKind::Certificate {
+                address,
+                fault: certificate::explain(&error, trust, tls.setting),
+                is_final: !certificate::may_be_trusted_later(&error, trust),
+            },
             Ok(source) => ErrorKind::Tls { address, source },
             Err(source) => ErrorKind::Unreachable { address, source },
         }
     }
 }
 
-async fn tcp(host: &str, port: u16) -> Result<TcpStream, ErrorKind> {
-    let connect = async {
-        let stream = TcpStream::connect((host, port)).await?;
-        // Requests are small and each is waited for.
-        stream.set_nodelay(true)?;
-        Ok(stream)
-    };
-    connect.await.map_err(|source| ErrorKind::Unreachable { address: format!("{host}:{port}"), source })
+/// The addresses with the families taking turns, beginning with the one that the system prefers (RFC 8305).
+fn interleaved(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
+    let is_first = |address: &&SocketAddr| address.is_ipv6() == addresses[0].is_ipv6();
+    let mut first = addresses.iter().filter(is_first);
+    let mut second = addresses.iter().filter(|address| !is_first(address));
+    let mut mixed = Vec::with_capacity(addresses.len());
+    while mixed.len() < addresses.len() {
+        mixed.extend(first.next());
+        mixed.extend(second.next());
+    }
+    mixed
+}
+
+/// Connects to the first address that accepts. The next attempt begins when one has failed or takes long.
+async fn connect_first(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+    let mut waiting = addresses.into_iter();
+    let mut attempts = JoinSet::new();
+    // The first failure is that of the address that the system prefers.
+    let mut failure = None;
+    loop {
+        if let Some(address) = waiting.next() {
+            attempts.spawn(TcpStream::connect(address));
+        }
+        let is_last = waiting.len() == 0;
+        tokio::select! {
+            attempt = attempts.join_next() => match attempt {
+                Some(Ok(Ok(stream))) => return Ok(stream),
+                Some(failed) => {
+                    failure.get_or_insert(failed.map_err(io::Error::from).and_then(|connected| connected).err());
+                }
+                None => {
+                    let unknown = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+                    return Err(failure.flatten().unwrap_or_else(unknown));
+                }
+            },
+            () = sleep(NEXT_ATTEMPT), if !is_last => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn the_families_take_turns() {
+        let [a, b, c, d] = ["[::1]:1", "[::2]:1", "127.0.0.1:1", "127.0.0.2:1"];
+        assert_eq!(interleaved(&addresses(&[a, b, c, d])), addresses(&[a, c, b, d]));
+        assert_eq!(interleaved(&addresses(&[c, a, b])), addresses(&[c, a, b]));
+        assert_eq!(interleaved(&addresses(&[c, d, a])), addresses(&[c, a, d]));
+        assert_eq!(interleaved(&addresses(&[])), []);
+    }
+
+    #[tokio::test]
+    async fn the_next_address_is_tried_at_once_when_one_refuses() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let refusing = std::net::TcpListener::bind("127.0.0.2:0").unwrap().local_addr().unwrap();
+        let alive = listener.local_addr().unwrap();
+        let started = Instant::now();
+        let stream = connect_first(vec![refusing, refusing, alive]).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), alive);
+        assert!(started.elapsed() < NEXT_ATTEMPT, "{:?}", started.elapsed());
+        let error = connect_first(vec![refusing, refusing]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        assert_eq!(connect_first(vec![]).await.unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[tokio::test]
+    async fn an_address_that_does_not_answer_delays_by_one_turn() {
+        // A queue that is full: the kernel answers no more attempts.
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.3:0".parse().unwrap()).unwrap();
+        let dead = socket.listen(0).unwrap();
+        let address = dead.local_addr().unwrap();
+        let mut queued = JoinSet::new();
+        for _ in 0..4 {
+            queued.spawn(TcpStream::connect(address));
+        }
+        queued.join_next().await.unwrap().unwrap().unwrap();
+        let alive = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let started = Instant::now();
+        let stream = connect_first(vec![address, alive.local_addr().unwrap()]).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), alive.local_addr().unwrap());
+        let took = started.elapsed();
+        assert!((NEXT_ATTEMPT..8 * NEXT_ATTEMPT).contains(&took), "{took:?}");
+    }
 }

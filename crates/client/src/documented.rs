@@ -1,7 +1,8 @@
 //! Routes, bodies and answers as published.
 
-use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
+use std::{collections::BTreeMap, fmt::Display, num::NonZeroU32, time::Duration};
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use scaivault_contract::SecretPath;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,9 @@ use crate::{
     envelope::{EnvelopeError, json},
     transport::{Answer, Content},
 };
+
+/// What RFC 3986 does not call unreserved.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Where a token is exchanged. The bodies are in `guessed`.
 pub(crate) const EXCHANGE_ROUTE: &str = "/v1/auth/exchange";
@@ -39,29 +43,19 @@ pub(crate) fn client_credentials(id: &SecretString, secret: &SecretString) -> Co
 
 /// A text as it stands in a form.
 pub(crate) fn form_encoded(text: &SecretString) -> SecretString {
-    let text = text.expose_secret();
-    let mut form = Zeroizing::new(Vec::with_capacity(3 * text.len()));
-    percent_encode(text, &mut form);
+    let mut form = Zeroizing::new(Vec::with_capacity(3 * text.expose_secret().len()));
+    percent_encode(text.expose_secret(), &mut form);
     str::from_utf8(&form).expect("percent-encoding is ASCII").into()
 }
 
 /// A text without secrets, as it stands in a query.
-pub(crate) fn percent_encoded(text: &str) -> String {
-    let mut encoded = Vec::with_capacity(3 * text.len());
-    percent_encode(text, &mut encoded);
-    String::from_utf8(encoded).expect("percent-encoding is ASCII")
+pub(crate) fn percent_encoded(text: &str) -> impl Display {
+    utf8_percent_encode(text, RESERVED)
 }
 
 /// All but what RFC 3986 calls unreserved becomes `%XX`.
 fn percent_encode(text: &str, form: &mut Vec<u8>) {
-    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            form.push(byte);
-        } else {
-            form.extend([b'%', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 0xf)]]);
-        }
-    }
+    utf8_percent_encode(text, RESERVED).for_each(|part| form.extend_from_slice(part.as_bytes()));
 }
 
 /// The route of one secret. A path's slashes stand in it as they are.
@@ -233,7 +227,7 @@ pub(crate) fn ack(events: &[EventId]) -> Content {
 }
 
 /// JSON without secrets in it.
-fn plain_json(value: &impl Serialize) -> Content {
+pub(crate) fn plain_json(value: &impl Serialize) -> Content {
     Content::json(Zeroizing::new(serde_json::to_vec(value).expect("a body's members are text and numbers")))
 }
 

@@ -1,11 +1,14 @@
 //! What all answers have in common: error, rate limits, JSON.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use hyper::{HeaderMap, header};
+use jiff::fmt::rfc2822;
 use serde::Deserialize;
 
-use crate::{AnswerFault, ErrorCode, ErrorKind, RateLimit, Refusal, guessed, transport::Answer};
+use crate::{
+    AnswerFault, ErrorCode, ErrorKind, RateLimit, Refusal, guessed, length::length_of, transport::Answer,
+};
 
 /// Nothing for a success, whatever its body.
 pub(crate) fn success(answer: &Answer) -> Result<(), ErrorKind> {
@@ -89,10 +92,17 @@ fn refusal(answer: &Answer, error: Option<EnvelopeError>) -> Refusal {
     refusal
 }
 
-/// Whole seconds, as published; the date that HTTP allows besides is not read.
+/// A number of seconds, as published, or a date, which HTTP allows too.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds).min(RETRY_AFTER_LIMIT))
+    let text = |name| Some(headers.get(name)?.to_str().ok()?.trim());
+    let date = |text: &str| rfc2822::parse(text).ok().map(|date| SystemTime::from(date.timestamp()));
+    let asked = text(header::RETRY_AFTER)?;
+    let pause = length_of(asked).or_else(|| {
+        // By the server's own clock, where it tells it.
+        let now = text(header::DATE).and_then(date).unwrap_or_else(SystemTime::now);
+        Some(date(asked)?.duration_since(now).unwrap_or_default())
+    });
+    Some(pause?.min(RETRY_AFTER_LIMIT))
 }
 
 /// The longest pause that a server is believed to ask for.
@@ -103,4 +113,33 @@ fn plain_id(id: &str) -> Option<String> {
     const MAX_CHARS: usize = 128;
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
     ((1..=MAX_CHARS).contains(&id.len()) && id.bytes().all(is_plain)).then(|| id.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_is_asked_for_in_seconds_or_by_a_date() {
+        let asked = |retry_after: &str, date: Option<&str>| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::RETRY_AFTER, retry_after.parse().unwrap());
+            date.map(|date| headers.insert(header::DATE, date.parse().unwrap()));
+            retry_after_seconds(&headers)
+        };
+        let now = Some("Thu, 26 Nov 2026 14:00:00 GMT");
+        assert_eq!(asked("7", None), Some(7.0));
+        assert_eq!(asked("1.5", None), Some(1.5));
+        assert_eq!(asked("Thu, 26 Nov 2026 14:01:30 GMT", now), Some(90.0));
+        assert_eq!(asked("Thu, 26 Nov 2026 13:00:00 GMT", now), Some(0.0));
+        assert_eq!(asked("Thu, 26 Nov 2099 14:00:00 GMT", None), Some(3600.0));
+        assert_eq!(asked("99999999999999999999", None), Some(3600.0));
+        for text in ["-1", "soon", "", "inf"] {
+            assert_eq!(asked(text, now), None, "{text}");
+        }
+    }
+
+    fn retry_after_seconds(headers: &HeaderMap) -> Option<f64> {
+        retry_after(headers).map(|pause| pause.as_secs_f64())
+    }
 }

@@ -32,10 +32,11 @@ impl Error {
             ErrorKind::Refused(refusal) => refusal.class(),
             ErrorKind::LoginFile(_) => Class::Authentication,
             ErrorKind::TooManyPaths(_) => Class::Invalid,
-            ErrorKind::Unreachable { .. } | ErrorKind::Timeout { .. } | ErrorKind::Broken { .. } => {
-                Class::Unavailable
-            }
-            ErrorKind::Tls { .. }
+            ErrorKind::Unreachable { .. }
+            | ErrorKind::Tls { .. }
+            | ErrorKind::Timeout { .. }
+            | ErrorKind::Broken { .. } => Class::Unavailable,
+            ErrorKind::Certificate { .. }
             | ErrorKind::Proxy { .. }
             | ErrorKind::Answer(_)
             | ErrorKind::OrphanedLease { .. } => Class::Unexpected,
@@ -44,20 +45,26 @@ impl Error {
 
     /// Whether the same request is worth another try.
     pub fn retry(&self) -> Retry {
-        match &self.kind {
+        let Self { operation, kind } = self;
+        match kind {
             // A subscription that is gone can be made again.
-            ErrorKind::Refused(refusal) if refusal.class() == Class::NotFound && self.operation.is_of_events() => {
+            ErrorKind::Refused(refusal) if refusal.class() == Class::NotFound && operation.is_of_events() => {
                 Retry::Backoff
             }
             ErrorKind::Refused(refusal) => refusal.retry(),
-            ErrorKind::Unreachable { .. } | ErrorKind::Timeout { .. } | ErrorKind::Broken { .. } => {
+            ErrorKind::Unreachable { .. }
+            | ErrorKind::Tls { .. }
+            | ErrorKind::Timeout { .. }
+            | ErrorKind::Broken { .. }
+            | ErrorKind::Certificate { is_final: false, .. } => Retry::Backoff,
+            ErrorKind::OrphanedLease { source, .. } if !matches!(**source, ErrorKind::Answer(_)) => {
                 Retry::Backoff
             }
             // A proxy that is up and says no is as final as a server that says so, but for its own outages and limits; one
             // that says nothing may be on its way down.
             ErrorKind::Proxy { status: 0 | 408 | 429 | 500..=599, .. } => Retry::Backoff,
             ErrorKind::Proxy { .. }
-            | ErrorKind::Tls { .. }
+            | ErrorKind::Certificate { .. }
             | ErrorKind::LoginFile(_)
             | ErrorKind::Answer(_)
             | ErrorKind::OrphanedLease { .. }
@@ -77,7 +84,8 @@ impl Error {
     /// by whatever code.
     pub fn is_gone(&self) -> bool {
         // These are about the caller.
-        let is_of_caller = |code: &ErrorCode| matches!(code.as_str(), "tenant_not_found" | "identity_not_found");
+        let is_of_caller =
+            |code: &ErrorCode| matches!(code.as_str(), "tenant_not_found" | "identity_not_found");
         self.class() == Class::NotFound && !self.code().is_some_and(is_of_caller)
     }
 
@@ -207,12 +215,22 @@ pub enum ErrorKind {
         /// The HTTP status, 0 for an answer that is not HTTP.
         status: u16,
     },
-    /// No trust.
-    #[error("{address} has no certificate that is trusted here: {source}; check the address and the CA file")]
+    /// The server's certificate is not accepted.
+    #[error("the certificate of {address} is not accepted: {fault}")]
+    Certificate {
+        /// Host and port.
+        address: String,
+        /// What is wrong with it, and what to do.
+        fault: String,
+        /// Whether it stays so until a person mends it. Otherwise the file of authorities may be about to change.
+        is_final: bool,
+    },
+    /// The TLS handshake failed for another reason, such as a server that is just starting.
+    #[error("the TLS handshake with {address} failed: {source}; check the port and the server's TLS")]
     Tls {
         /// Host and port.
         address: String,
-        /// What is wrong with it.
+        /// What happened.
         source: rustls::Error,
     },
     /// Not in time.
@@ -286,6 +304,14 @@ pub enum AnswerFault {
     /// Something is missing.
     #[error("it has no {0}")]
     Missing(&'static str),
+    /// A length of time, or an end, in a form that is not read.
+    #[error(
+        "its member {0} is no time; expected seconds, such as 3600, or text, such as 1h30m, PT1H30M or a timestamp"
+    )]
+    Time(&'static str),
+    /// The credentials of a lease are not what data may be.
+    #[error("its member {0} cannot be used: {1}")]
+    Credentials(&'static str, DataFault),
     /// A lease that has no time left.
     #[error("its lease has ended already by this host's clock; compare the clocks and the role's lifetime")]
     Ended,

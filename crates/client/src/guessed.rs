@@ -4,9 +4,8 @@
 //! errors follow the conventions of what is documented. Requests keep to the smallest form; answers are read
 //! tolerantly, by all names that are likely.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use jiff::Timestamp;
 use scaivault_contract::{Duration as Ttl, DynamicRef};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
@@ -14,9 +13,10 @@ use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
 use crate::{
-    AnswerFault, ErrorKind, Lease, LeaseId, LeaseTerm, SecretData, SubscriptionId, Token,
-    documented::{SUBSCRIPTIONS_ROUTE, percent_encoded},
+    AnswerFault, ErrorKind, IdError, Lease, LeaseId, LeaseTerm, SecretData, SubscriptionId, Token,
+    documented::{SUBSCRIPTIONS_ROUTE, percent_encoded, plain_json},
     envelope::{EnvelopeError, json, success, success_of_login},
+    length::{length, until},
     transport::{Answer, Content},
 };
 
@@ -40,13 +40,15 @@ pub(crate) fn exchange(token: &SecretString, audience: &str, role: Option<&str>)
         #[serde(skip_serializing_if = "Option::is_none")]
         role: Option<&'a str>,
     }
-    secret_json(&Exchange {
+    let secret = token.expose_secret().len() + audience.len() + role.map_or(0, str::len);
+    let body = Exchange {
         grant_type: "urn:ietf:params:oauth:grant-type:token-exchange",
         subject_token: token.expose_secret(),
         subject_token_type: "urn:ietf:params:oauth:token-type:jwt",
         audience,
         role,
-    })
+    };
+    secret_json(&body, secret)
 }
 
 /// The token of an exchange's answer; that of client credentials is documented and has the same form.
@@ -55,15 +57,17 @@ pub(crate) fn token(answer: &Answer, now: SystemTime) -> Result<Token, ErrorKind
     struct Answered<'a> {
         #[serde(borrow, default)]
         access_token: Option<&'a RawValue>,
-        #[serde(default)]
-        expires_in: Option<u64>,
+        #[serde(borrow, default)]
+        expires_in: Option<&'a RawValue>,
     }
     success_of_login(answer)?;
     let Answered { access_token, expires_in } = json(&answer.body)?;
+    // A lifetime that is not understood is as good as none: a token that ends early is replaced when it is refused.
+    let lifetime = expires_in.and_then(length);
     // The characters of a token need no escapes, so the text between the quotes is the token.
     let text = access_token.and_then(|raw| raw.get().strip_prefix('"')?.strip_suffix('"'));
     text.filter(|text| !text.contains('\\'))
-        .and_then(|text| Token::new(text.into(), expires_in.map(Duration::from_secs), now))
+        .and_then(|text| Token::new(text.into(), lifetime, now))
         .ok_or_else(|| AnswerFault::Missing("access_token that can be sent").into())
 }
 
@@ -93,7 +97,7 @@ pub(crate) fn generate(dynamic: &DynamicRef) -> Content {
         #[serde(skip_serializing_if = "Option::is_none")]
         ttl: Option<Ttl>,
     }
-    secret_json(&Generate { ttl: dynamic.ttl })
+    plain_json(&Generate { ttl: dynamic.ttl })
 }
 
 /// The route that renews a lease.
@@ -108,7 +112,7 @@ pub(crate) fn renew(increment: Option<Ttl>) -> Content {
         #[serde(skip_serializing_if = "Option::is_none")]
         increment: Option<Ttl>,
     }
-    secret_json(&Renew { increment })
+    plain_json(&Renew { increment })
 }
 
 /// The route that revokes a lease.
@@ -116,13 +120,56 @@ pub(crate) fn revoke_route(lease: &LeaseId) -> String {
     format!("/v1/dynamic/leases/{lease}/revoke")
 }
 
-/// A lease with its credentials: a member `data` or `credentials`, or `username` and `password` beside the others.
-pub(crate) fn lease(answer: &Answer, now: SystemTime) -> Result<Lease, ErrorKind> {
+/// A lease with its credentials. One whose answer names it, but is cut off or cannot be used otherwise, is an error that names
+/// it too: it exists.
+pub(crate) fn lease(answer: Answer, now: SystemTime) -> Result<Lease, ErrorKind> {
+    success(&answer)?;
+    let id = lease_id(&answer.body);
+    let rest = answer.whole().and_then(|answer| Ok((credentials(&answer)?, term(&answer, now)?)));
+    match (id, rest) {
+        (Some(Ok(id)), Ok((credentials, term))) => Ok(Lease { id, credentials, term }),
+        (Some(Ok(lease)), Err(source)) => Err(ErrorKind::OrphanedLease { lease, source: Box::new(source) }),
+        (Some(Err(fault)), Ok(_)) => Err(AnswerFault::from(fault).into()),
+        (_, Err(kind)) => Err(kind),
+        (None, Ok(_)) => Err(AnswerFault::Missing("lease_id").into()),
+    }
+}
+
+/// The name of a lease, wherever it stands in the answer, also of one that is cut off or is no JSON.
+fn lease_id(body: &[u8]) -> Option<Result<LeaseId, IdError>> {
     #[derive(Deserialize)]
     struct Named<'a> {
         // Not aliases of each other: an answer may have both.
-        lease_id: Option<String>,
-        id: Option<String>,
+        #[serde(borrow)]
+        lease_id: Option<&'a RawValue>,
+        #[serde(borrow)]
+        id: Option<&'a RawValue>,
+    }
+    let named = json(body).ok().and_then(|Named { lease_id, id }| lease_id.or(id));
+    let named = named.map(|id| id.get().trim_matches('"'));
+    let id = named.or_else(|| scan(body, "\"lease_id\"")).or_else(|| scan(body, "\"id\""))?;
+    Some(id.parse())
+}
+
+/// The text or number behind the first `key`.
+fn scan<'a>(body: &'a [u8], key: &str) -> Option<&'a str> {
+    let value = |at: usize| {
+        let value = body[at + key.len()..].trim_ascii_start().strip_prefix(b":")?.trim_ascii_start();
+        let (value, is_end): (_, fn(&u8) -> bool) = match value.strip_prefix(b"\"") {
+            Some(text) => (text, |byte| *byte == b'"'),
+            None => (value, |byte| !byte.is_ascii_digit()),
+        };
+        let end = value.iter().position(is_end).filter(|end| *end > 0)?;
+        str::from_utf8(&value[..end]).ok()
+    };
+    let keys = body.windows(key.len()).enumerate().filter(|(_, window)| *window == key.as_bytes());
+    keys.map(|(at, _)| at).find_map(value)
+}
+
+/// The credentials of a lease: a member `data` or `credentials`, or `username` and `password` beside the others.
+fn credentials(answer: &Answer) -> Result<SecretData, ErrorKind> {
+    #[derive(Deserialize)]
+    struct Credentials<'a> {
         #[serde(borrow)]
         data: Option<&'a RawValue>,
         #[serde(borrow)]
@@ -132,65 +179,69 @@ pub(crate) fn lease(answer: &Answer, now: SystemTime) -> Result<Lease, ErrorKind
         #[serde(borrow)]
         password: Option<&'a RawValue>,
     }
-    success(answer)?;
-    let Named { lease_id, id, data, credentials, username, password } = json(&answer.body)?;
-    let id = lease_id.or(id).ok_or(AnswerFault::Missing("lease_id"))?.parse().map_err(AnswerFault::from)?;
-    let credentials = match (data.or(credentials), username, password) {
-        (Some(data), _, _) => SecretData::new(data.get())?,
+    let found: Credentials<'_> = json(&answer.body)?;
+    let named = found.data.map(|data| ("data", data)).or(found.credentials.map(|data| ("credentials", data)));
+    match (named, found.username, found.password) {
+        (Some((name, data)), _, _) => {
+            Ok(SecretData::new(data.get()).map_err(|fault| AnswerFault::Credentials(name, fault))?)
+        }
         (None, Some(username), Some(password)) => {
             let text = Zeroizing::new(format!(r#"{{"username":{username},"password":{password}}}"#));
-            SecretData::new(&text)?
+            Ok(SecretData::new(&text)?)
         }
-        _ => return Err(AnswerFault::Missing("credentials").into()),
-    };
-    Ok(Lease { id, credentials, term: term(answer, now)? })
+        _ => Err(AnswerFault::Missing("data, credentials, or username and password").into()),
+    }
 }
 
 /// How long a lease lasts, of the answer to its generation or renewal. One without time left is refused: whoever took
 /// it for a lease would ask for the next at once, and so on.
 pub(crate) fn term(answer: &Answer, now: SystemTime) -> Result<LeaseTerm, ErrorKind> {
     #[derive(Deserialize)]
-    struct Term {
-        ttl_seconds: Option<Length>,
-        lease_duration: Option<Length>,
-        ttl: Option<Length>,
-        expires_at: Option<String>,
-        renewable: Option<bool>,
-        max_ttl_seconds: Option<Length>,
-        max_ttl: Option<Length>,
+    struct Term<'a> {
+        #[serde(borrow)]
+        ttl_seconds: Option<&'a RawValue>,
+        #[serde(borrow)]
+        lease_duration: Option<&'a RawValue>,
+        #[serde(borrow)]
+        ttl: Option<&'a RawValue>,
+        #[serde(borrow)]
+        expires_in: Option<&'a RawValue>,
+        #[serde(borrow)]
+        expires_at: Option<&'a RawValue>,
+        #[serde(borrow)]
+        renewable: Option<&'a RawValue>,
+        #[serde(borrow)]
+        max_ttl_seconds: Option<&'a RawValue>,
+        #[serde(borrow)]
+        max_ttl: Option<&'a RawValue>,
     }
     success(answer)?;
-    let term: Term = json(&answer.body)?;
-    let until = |end: Timestamp| SystemTime::from(end).duration_since(now).unwrap_or_default();
-    let end = || term.expires_at.as_deref().and_then(|end| end.parse().ok());
-    let ttl = term.ttl_seconds.or(term.lease_duration).or(term.ttl).map(Length::to_std);
-    let ttl = ttl.or_else(|| end().map(until)).ok_or(AnswerFault::Missing("ttl_seconds"))?;
-    if ttl.is_zero() {
-        return Err(AnswerFault::Ended.into());
-    }
+    let term: Term<'_> = json(&answer.body)?;
+    let told = [
+        ("ttl_seconds", term.ttl_seconds.map(length)),
+        ("lease_duration", term.lease_duration.map(length)),
+        ("ttl", term.ttl.map(length)),
+        ("expires_in", term.expires_in.map(length)),
+        ("expires_at", term.expires_at.map(|end| until(end, now))),
+    ];
+    let mut known = told.iter().filter_map(|(_, time)| time.flatten());
+    let Some(ttl) = known.clone().find(|ttl| !ttl.is_zero()) else {
+        let unreadable = told.iter().find(|(_, time)| *time == Some(None));
+        return Err(match unreadable {
+            _ if known.next().is_some() => AnswerFault::Ended,
+            Some((name, _)) => AnswerFault::Time(name),
+            None => AnswerFault::Missing("ttl_seconds, lease_duration, ttl, expires_in or expires_at"),
+        }
+        .into());
+    };
+    // None and less are what others write for no maximum. What is not read does no harm: ScaiVault knows its maximum.
+    let max_ttl = [term.max_ttl_seconds, term.max_ttl].into_iter().flatten().find_map(length);
+    let is_refused = |raw: &RawValue| matches!(raw.get().trim_matches('"'), "false" | "0");
     Ok(LeaseTerm {
         ttl,
-        is_renewable: term.renewable.unwrap_or(true),
-        max_ttl: term.max_ttl_seconds.or(term.max_ttl).map(Length::to_std),
+        is_renewable: !term.renewable.is_some_and(is_refused),
+        max_ttl: max_ttl.filter(|max| !max.is_zero()),
     })
-}
-
-/// A number of seconds, or a duration.
-#[derive(Clone, Copy, Deserialize)]
-#[serde(untagged)]
-enum Length {
-    Seconds(u64),
-    Text(Ttl),
-}
-
-impl Length {
-    fn to_std(self) -> Duration {
-        match self {
-            // A server's word, added to clocks later: no longer than any duration may be.
-            Self::Seconds(seconds) => Duration::from_secs(seconds.min(Ttl::MAX.as_secs())),
-            Self::Text(ttl) => ttl.to_std(),
-        }
-    }
 }
 
 /// The most pages of subscriptions that are read: each costs one of the 20 operations a minute.
@@ -234,27 +285,14 @@ pub(crate) fn subscriptions(answer: &Answer) -> Result<(SubscriptionPage, Option
     Ok((entries.into_iter().filter_map(named).collect(), next))
 }
 
-/// JSON that is wiped, written without a copy left behind.
-fn secret_json(value: &impl Serialize) -> Content {
-    let mut counted = Counted(0);
-    serde_json::to_writer(&mut counted, value).expect("a body's members are text");
-    let mut bytes = Zeroizing::new(Vec::with_capacity(counted.0));
+/// JSON that is wiped, written without a copy left behind: `secret` is how many bytes of it are text of others, which escapes
+/// make six times as long at most.
+fn secret_json(value: &impl Serialize, secret: usize) -> Content {
+    /// More than all names and fixed values of a body.
+    const FIXED: usize = 1024;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(FIXED + 6 * secret));
     serde_json::to_writer(&mut *bytes, value).expect("a body's members are text");
     Content::json(bytes)
-}
-
-/// How many bytes would be written.
-struct Counted(usize);
-
-impl std::io::Write for Counted {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0 += bytes.len();
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]

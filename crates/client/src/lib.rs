@@ -1,8 +1,13 @@
 //! ScaiVault's HTTP API, as far as pods need it: log in, read secrets, hold leases, listen to events.
 //!
-//! A [`Client`] sends each request once. Two exceptions: a token that ScaiVault calls expired is replaced and the request
-//! repeated, once; and where the server has closed a connection that was kept, a new one is taken. Whether anything else is worth another try is data, [`Error::retry`], and the caller's
-//! decision; [`Backoff`] computes the pauses.
+//! A [`Client`] sends each request once, with two exceptions. If the token is refused, the client logs in again and repeats
+//! the request, once, unless the call had logged in itself. If the server has closed a kept connection, the client opens another one. Whether
+//! anything else is worth another attempt is data, [`Error::retry`], and the caller's decision; [`Backoff`] computes the
+//! pauses.
+//!
+//! A file of certificate authorities is read again when it changed, at the next new connection, and connections live for about
+//! ten minutes. Of a host with several addresses all are tried (RFC 8305). The one message that has no caller, about such a file, goes to
+//! `tracing`.
 //!
 //! Values and tokens are wiped when dropped. What the HTTP and TLS layers buffer on the way is freed a second after a
 //! connection's last use, and wiped by a program whose allocator does that, as the agent's does. None of them has a
@@ -11,6 +16,7 @@
 mod address;
 mod backoff;
 mod batch;
+mod certificate;
 mod client;
 mod code;
 mod connect;
@@ -21,6 +27,7 @@ mod events;
 mod guessed;
 mod id;
 mod lease;
+mod length;
 mod login;
 mod proxy;
 mod rate_limit;
@@ -44,7 +51,8 @@ pub use login::{CLIENT_ID_FILE, CLIENT_SECRET_FILE, Login, LoginFileError, TOKEN
 pub use proxy::{Proxy, ProxyError};
 pub use rate_limit::{Category, RateLimit};
 pub use secret::{
-    DATA_DEPTH_LIMIT, DATA_SIZE_LIMIT, DATA_VALUES_LIMIT, DataFault, Fingerprint, Json, JsonValue, Secret, SecretData,
+    DATA_DEPTH_LIMIT, DATA_SIZE_LIMIT, DATA_VALUES_LIMIT, DataFault, Fingerprint, Json, JsonValue, Secret,
+    SecretData,
 };
 pub use settings::{Settings, SetupError, Timeouts};
 pub use tls::{Trust, TrustError};

@@ -3,10 +3,15 @@
 use std::{
     fs::File,
     io::{self, Read as _},
+    os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
-use secrecy::SecretString;
+use rustix::{
+    fs::{CWD, Mode, OFlags, openat},
+    path::Arg,
+};
+use secrecy::{ExposeSecret as _, SecretString};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -20,6 +25,9 @@ pub const CLIENT_SECRET_FILE: &str = "client_secret";
 
 /// The most bytes of a token or credential: a service account's token has about a thousand.
 pub const TOKEN_FILE_LIMIT: usize = 64 * 1024;
+
+/// So often credentials that change while they are read are read again.
+const CHANGES: usize = 3;
 
 /// How to log in. Files are read at each login, as the kubelet replaces them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,14 +54,62 @@ pub enum Login {
 
 /// The text of a file without the white space around it. Reads synchronously: such files live in memory.
 pub(crate) fn read_file(file: &Path) -> Result<SecretString, LoginFileError> {
+    read_open(File::open(file), file)
+}
+
+/// Identifier and secret of a directory, both of one generation. Another pair while a rotation is under way would be refused,
+/// and could lock the client out.
+pub(crate) fn read_credentials(directory: &Path) -> Result<[SecretString; 2], LoginFileError> {
+    let read = || -> Result<[SecretString; 2], LoginFileError> {
+        let [id, secret] = [CLIENT_ID_FILE, CLIENT_SECRET_FILE];
+        let generation = generation(directory).map_err(|source| LoginFileError {
+            file: directory.to_owned(),
+            fault: FileFault::Read(source),
+        })?;
+        let read = |name| {
+            read_open(open_at(&generation, name, OFlags::empty()).map(File::from), &directory.join(name))
+        };
+        Ok([read(id)?, read(secret)?])
+    };
+    let mut last = read();
+    // Where the kubelet replaces the directory as a whole, one look is consistent, unless the directory went away meanwhile.
+    // Elsewhere two looks in a row have to agree.
+    for _ in 0..CHANGES {
+        let again = read();
+        let exposed = |[id, secret]: &[SecretString; 2]| {
+            [id.expose_secret().to_owned(), secret.expose_secret().to_owned()].map(Zeroizing::new)
+        };
+        if matches!((&last, &again), (Ok(one), Ok(other)) if exposed(one) == exposed(other)) {
+            break;
+        }
+        last = again;
+    }
+    last
+}
+
+/// The directory that `..data` of a kubelet's volume leads to now, or else the directory itself.
+fn generation(directory: &Path) -> io::Result<OwnedFd> {
+    let root = open_at(CWD, directory, OFlags::DIRECTORY)?;
+    match open_at(&root, "..data", OFlags::DIRECTORY) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(root),
+        opened => opened,
+    }
+}
+
+fn open_at(directory: impl AsFd, path: impl Arg, flags: OFlags) -> io::Result<OwnedFd> {
+    Ok(openat(directory, path, flags | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// `file` names it in errors.
+fn read_open(opened: io::Result<File>, file: &Path) -> Result<SecretString, LoginFileError> {
     let fail = |fault| LoginFileError { file: file.to_owned(), fault };
-    let read = |file: &Path| -> io::Result<Zeroizing<Vec<u8>>> {
+    let read = || -> io::Result<Zeroizing<Vec<u8>>> {
         // Reserved at once: a buffer that grows leaves copies behind.
         let mut bytes = Zeroizing::new(Vec::with_capacity(TOKEN_FILE_LIMIT + 1));
-        File::open(file)?.take(TOKEN_FILE_LIMIT as u64 + 1).read_to_end(&mut bytes)?;
+        opened?.take(TOKEN_FILE_LIMIT as u64 + 1).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
-    let bytes = read(file).map_err(|source| fail(FileFault::Read(source)))?;
+    let bytes = read().map_err(|source| fail(FileFault::Read(source)))?;
     if bytes.len() > TOKEN_FILE_LIMIT {
         return Err(fail(FileFault::TooLarge));
     }

@@ -199,7 +199,8 @@ impl<'a> Decimal<'a> {
         let digits = format!("{whole}{fraction}");
         let significant = digits.trim_end_matches('0');
         // Both are at most as long as the data.
-        let shift = (digits.len() - significant.len()).cast_signed() as i64 - fraction.len().cast_signed() as i64;
+        let shift =
+            (digits.len() - significant.len()).cast_signed() as i64 - fraction.len().cast_signed() as i64;
         let significant = significant.trim_start_matches('0');
         if significant.is_empty() {
             return Self::Digits { is_negative: false, digits: String::new(), exponent: 0 };
@@ -291,7 +292,9 @@ mod tests {
         ] {
             assert_eq!(SecretData::new(json).unwrap_err(), DataFault::Unreadable, "{json}");
         }
-        for json in ["{\"a\":\"\n\"}", "{\"a\":\"\0\"}", r#"{"a":"\x"}"#, r#"{"a":01}"#, r#"{"a":.5}"#, r#"{"a":1,}"#] {
+        for json in
+            ["{\"a\":\"\n\"}", "{\"a\":\"\0\"}", r#"{"a":"\x"}"#, r#"{"a":01}"#, r#"{"a":.5}"#, r#"{"a":1,}"#]
+        {
             assert_eq!(SecretData::new(json).unwrap_err(), DataFault::NotAnObject, "{json}");
         }
     }

@@ -31,15 +31,22 @@ pub struct Settings {
 pub struct Timeouts {
     /// For a connection: name resolution, TCP, proxy and TLS together.
     pub connect: Duration,
-    /// For an answer's head, and then for each piece of its body: a server that makes progress is waited for, up to a
-    /// multiple of this in total. A poll has its own wait on top, a generation the patience of its caller.
+    /// For an answer's head, and then for each piece of its body: a server that makes progress is waited for, up to eight
+    /// times this in total. A poll has its own wait on top; a generation has the patience of its caller instead.
     pub idle: Duration,
+    /// The age, about, at which a connection is replaced, so that changes of DNS and of a load balancer take effect.
+    pub connection_age: Duration,
 }
 
 impl Default for Timeouts {
-    /// 5 s for a connection, 15 s without progress: federated secrets are as slow as the backend behind them.
+    /// 5 s for a connection, 15 s without progress: federated secrets are as slow as the backend behind them. Ten minutes
+    /// for a connection.
     fn default() -> Self {
-        Self { connect: Duration::from_secs(5), idle: Duration::from_secs(15) }
+        Self {
+            connect: Duration::from_secs(5),
+            idle: Duration::from_secs(15),
+            connection_age: Duration::from_mins(10),
+        }
     }
 }
 

@@ -1,6 +1,12 @@
-//! Whose certificates are believed.
+//! Whose certificates are believed, and what is wrong with one that is not.
 
-use std::{fs, io, path::PathBuf, sync::Arc};
+use std::{
+    fs::File,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use rustls::{
     ClientConfig, RootCertStore,
@@ -14,6 +20,9 @@ use crate::SetupError;
 
 /// Sessions that are kept to be resumed: there are two servers at most.
 const SESSIONS: usize = 4;
+
+/// The most bytes of a file of authorities: all public ones together have 250 KiB.
+const FILE_LIMIT: u64 = 4 * 1024 * 1024;
 
 /// Whose certificates are believed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,51 +48,180 @@ pub enum TrustError {
     /// The file is not PEM, or has something else in it.
     #[error("{} is not a PEM file of certificates; it needs at least one BEGIN CERTIFICATE", .0.display())]
     Pem(PathBuf),
+    /// Neither a file nor the public authorities.
+    #[error("no certificate authority is trusted; name a file of authorities or trust the public ones")]
+    Nobody,
 }
 
 impl Trust {
-    /// TLS 1.2 and newer with aws-lc-rs, HTTP/1.1 by ALPN.
-    pub(crate) fn client_config(&self) -> Result<Arc<ClientConfig>, SetupError> {
-        let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(self.roots()?)
-            .with_no_client_auth();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        config.resumption = Resumption::in_memory_sessions(SESSIONS);
-        Ok(Arc::new(config))
+    fn read(file: &Path) -> io::Result<Vec<u8>> {
+        let mut pem = Vec::new();
+        File::open(file)?.take(FILE_LIMIT).read_to_end(&mut pem)?;
+        Ok(pem)
     }
 
-    fn roots(&self) -> Result<RootCertStore, TrustError> {
-        let Some(file) = &self.file else {
-            return Ok(webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect());
-        };
-        let pem = fs::read(file).map_err(|source| TrustError::Read { file: file.clone(), source })?;
+    /// The authorities, with `pem` for what was read of the file.
+    fn roots(&self, pem: Option<io::Result<Vec<u8>>>) -> Result<RootCertStore, TrustError> {
         let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(&pem) {
-            let certificate = certificate.map_err(|_| TrustError::Pem(file.clone()))?;
-            roots.add(certificate).map_err(|_| TrustError::Pem(file.clone()))?;
+        if let (Some(file), Some(pem)) = (&self.file, pem) {
+            let pem = pem.map_err(|source| TrustError::Read { file: file.clone(), source })?;
+            let mut skipped = Vec::new();
+            for (index, certificate) in CertificateDer::pem_slice_iter(&pem).enumerate() {
+                if !certificate.is_ok_and(|certificate| roots.add(certificate).is_ok()) {
+                    skipped.push(index + 1);
+                }
+            }
+            if roots.is_empty() {
+                return Err(TrustError::Pem(file.clone()));
+            }
+            if !skipped.is_empty() {
+                tracing::warn!(file = %file.display(), certificates = ?skipped, "ignoring certificate authorities that cannot be read, using the others");
+            }
         }
-        if roots.is_empty() { Err(TrustError::Pem(file.clone())) } else { Ok(roots) }
+        if self.public {
+            roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        }
+        if roots.is_empty() { Err(TrustError::Nobody) } else { Ok(roots) }
     }
+}
+
+/// The TLS of a client whose authorities follow their file.
+pub(crate) struct Authorities {
+    trust: Trust,
+    current: Mutex<(Arc<ClientConfig>, Seen)>,
+}
+
+/// What the file was when it was read last: a hash of its bytes, or of the kind of error.
+type Seen = Option<u64>;
+
+impl Authorities {
+    /// Reads the file, which must be usable now.
+    pub(crate) fn new(trust: Trust) -> Result<Self, SetupError> {
+        let (pem, seen) = look(&trust);
+        let config = client_config(trust.roots(pem)?)?;
+        Ok(Self { trust, current: Mutex::new((config, seen)) })
+    }
+
+    pub(crate) fn trust(&self) -> &Trust {
+        &self.trust
+    }
+
+    /// The configuration for a new connection, with the authorities that the file has now. A file that became unusable
+    /// changes nothing: the kubelet may be replacing it, or a person made a mistake.
+    pub(crate) fn config(&self) -> Arc<ClientConfig> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let (pem, seen) = look(&self.trust);
+        if seen != current.1 {
+            current.1 = seen;
+            match self.trust.roots(pem).map_err(SetupError::from).and_then(client_config) {
+                Ok(config) => {
+                    tracing::info!("read the changed certificate authorities");
+                    current.0 = config;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "changed certificate authorities not usable, keeping the previous ones");
+                }
+            }
+        }
+        Arc::clone(&current.0)
+    }
+}
+
+/// Reads the file. Synchronously: it is small and lives in memory, and connections are rare.
+fn look(trust: &Trust) -> (Option<io::Result<Vec<u8>>>, Seen) {
+    let pem = trust.file.as_deref().map(Trust::read);
+    let seen = pem.as_ref().map(|pem| {
+        let mut hasher = DefaultHasher::new();
+        pem.as_ref().map_err(io::Error::kind).hash(&mut hasher);
+        hasher.finish()
+    });
+    (pem, seen)
+}
+
+/// TLS 1.2 and newer with aws-lc-rs, HTTP/1.1 by ALPN. Sessions of a configuration before are not resumed.
+fn client_config(roots: RootCertStore) -> Result<Arc<ClientConfig>, SetupError> {
+    let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.resumption = Resumption::in_memory_sessions(SESSIONS);
+    Ok(Arc::new(config))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
+    fn roots(file: Option<&Path>, public: bool) -> Result<usize, TrustError> {
+        let trust = Trust { file: file.map(Path::to_owned), public };
+        trust.roots(look(&trust).0).map(|roots| roots.len())
+    }
+
+    fn certificate() -> String {
+        let key = rcgen::KeyPair::generate().unwrap();
+        rcgen::CertificateParams::new(vec!["ca".to_owned()]).unwrap().self_signed(&key).unwrap().pem()
+    }
+
     #[test]
-    fn there_are_authorities_built_in() {
-        assert!(Trust { file: None, public: true }.roots().unwrap().len() > 50);
+    fn public_and_private_authorities_can_be_combined() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("ca.crt");
+        fs::write(&file, certificate()).unwrap();
+        let public = roots(None, true).unwrap();
+        assert!(public > 50);
+        assert_eq!(roots(Some(&file), false).unwrap(), 1);
+        assert_eq!(roots(Some(&file), true).unwrap(), public + 1);
+        assert!(matches!(roots(None, false), Err(TrustError::Nobody)));
     }
 
     #[test]
     fn a_file_without_a_certificate_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("ca.crt");
-        assert!(matches!(Trust { file: Some(file.clone()), public: false }.roots(), Err(TrustError::Read { .. })));
-        for text in ["", "not PEM", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
-            fs::write(&file, text).unwrap();
-            assert!(matches!(Trust { file: Some(file.clone()), public: false }.roots(), Err(TrustError::Pem(_))), "{text:?}");
+        for public in [true, false] {
+            assert!(matches!(
+                roots(Some(&directory.path().join("none")), public),
+                Err(TrustError::Read { .. })
+            ));
+            for text in ["", "not PEM", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+                fs::write(&file, text).unwrap();
+                assert!(matches!(roots(Some(&file), public), Err(TrustError::Pem(_))), "{text:?}");
+            }
         }
+    }
+
+    #[test]
+    fn an_odd_certificate_takes_no_other_along() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("ca.crt");
+        for odd in ["AAAA", "not base64!"] {
+            let odd = format!("-----BEGIN CERTIFICATE-----\n{odd}\n-----END CERTIFICATE-----\n");
+            let bundle = [certificate(), odd.clone(), certificate(), odd].join("# a comment\n");
+            fs::write(&file, bundle).unwrap();
+            assert_eq!(roots(Some(&file), false).unwrap(), 2);
+        }
+    }
+
+    #[test]
+    fn a_changed_file_is_read_again_and_a_bad_one_changes_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("ca.crt");
+        let (first, second) = (certificate(), certificate());
+        fs::write(&file, &first).unwrap();
+        let authorities = Authorities::new(Trust { file: Some(file.clone()), public: false }).unwrap();
+        let config = authorities.config();
+        assert!(Arc::ptr_eq(&config, &authorities.config()), "unchanged");
+        fs::write(&file, "not PEM").unwrap();
+        assert!(Arc::ptr_eq(&config, &authorities.config()), "a bad file");
+        fs::remove_file(&file).unwrap();
+        assert!(Arc::ptr_eq(&config, &authorities.config()), "no file");
+        fs::write(&file, &second).unwrap();
+        let changed = authorities.config();
+        assert!(!Arc::ptr_eq(&config, &changed));
+        fs::write(&file, &first).unwrap();
+        assert!(!Arc::ptr_eq(&changed, &authorities.config()), "and back");
     }
 }

@@ -5,6 +5,7 @@
 
 use std::{
     error::Error as StdError,
+    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -17,7 +18,7 @@ use hyper::{
     header::{self, HeaderValue},
 };
 use hyper_util::rt::TokioIo;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 use zeroize::Zeroizing;
 
 use crate::{AnswerFault, ErrorKind, Timeouts, connect::Connector};
@@ -39,6 +40,12 @@ const IDLE_LIMIT: usize = 10;
 /// received last: a token and a secret.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// So many times the idle limit an answer may take in total: a server that sends a byte now and then holds nothing for ever.
+const IDLES_IN_TOTAL: u32 = 8;
+
+/// The longest patience, so that the sum with a point in time cannot overflow.
+const PATIENCE_LIMIT: Duration = Duration::from_hours(24);
+
 const USER_AGENT: HeaderValue =
     HeaderValue::from_static(concat!("scaivault-client/", env!("CARGO_PKG_VERSION"), " (Rust)"));
 
@@ -52,8 +59,10 @@ pub(crate) struct Outgoing {
     pub(crate) body: Option<Content>,
     /// Whether it does no harm if it arrives twice.
     pub(crate) is_repeatable: bool,
-    /// How long to wait on top of the request's timeout.
+    /// How long to wait for the answer's head on top of the idle limit.
     pub(crate) wait: Duration,
+    /// How long to wait for the answer, in place of the idle limit and of the total.
+    pub(crate) patience: Option<Duration>,
 }
 
 impl Outgoing {
@@ -65,6 +74,7 @@ impl Outgoing {
             body: None,
             is_repeatable: true,
             wait: Duration::ZERO,
+            patience: None,
         }
     }
 }
@@ -91,6 +101,15 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Zeroizing<Vec<u8>>,
+    /// Why the body does not reach to its end.
+    pub(crate) cut: Option<ErrorKind>,
+}
+
+impl Answer {
+    /// An error unless the body is whole.
+    pub(crate) fn whole(mut self) -> Result<Self, ErrorKind> {
+        self.cut.take().map_or(Ok(self), Err)
+    }
 }
 
 /// One server.
@@ -101,8 +120,31 @@ pub(crate) struct Transport {
 }
 
 struct Idle {
-    sender: SendRequest<Full<Bytes>>,
+    connection: Connection,
     since: Instant,
+}
+
+struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    peer: SocketAddr,
+    /// When it is too old for another request.
+    ends: Instant,
+}
+
+impl Connection {
+    fn is_usable(&self) -> bool {
+        !self.sender.is_closed() && Instant::now() < self.ends
+    }
+}
+
+/// How long an answer is waited for.
+struct Limits {
+    /// For its head.
+    head: Duration,
+    /// For each piece of its body.
+    idle: Duration,
+    /// For all of it.
+    deadline: Instant,
 }
 
 impl Transport {
@@ -110,49 +152,56 @@ impl Transport {
         Self { connector, timeouts, idle: Arc::default() }
     }
 
-    /// Sends the request and reads the answer to its end.
+    /// Sends the request and reads the answer, to its end if it can be had.
     pub(crate) async fn send(&self, outgoing: Outgoing) -> Result<Answer, ErrorKind> {
-        let after = self.timeouts.idle + outgoing.wait;
-        let answered = timeout(after, self.send_without_limit(outgoing)).await;
-        answered.unwrap_or_else(|_elapsed| Err(self.timed_out(after)))
-    }
-
-    async fn send_without_limit(&self, outgoing: Outgoing) -> Result<Answer, ErrorKind> {
-        // The server may close a kept connection at any time, also while a request is on its way there: one that must
-        // not arrive twice takes a new connection at once.
-        while outgoing.is_repeatable
-            && let Some(mut sender) = self.take_idle()
-        {
-            match sender.send_request(self.request(outgoing.clone())).await {
-                Ok(response) => return self.receive(response, sender).await,
-                Err(error) if error.is_parse() => return Err(self.broken(error)),
-                Err(_closed) => {}
-            }
+        let limits = self.limits(&outgoing);
+        loop {
+            // The server may close a kept connection at any time, also while a request is on its way there: one that must
+            // not arrive twice takes a new connection at once.
+            let kept = if outgoing.is_repeatable { self.take_idle() } else { None };
+            let is_kept = kept.is_some();
+            let mut connection = match kept {
+                Some(connection) => connection,
+                None => self.connect().await?,
+            };
+            let response = connection.sender.send_request(self.request(outgoing.clone()));
+            let error = match timeout_at(limits.deadline.min(Instant::now() + limits.head), response).await {
+                Ok(Ok(response)) => return self.receive(response, connection, &limits).await,
+                Ok(Err(error)) if is_kept && !error.is_parse() => continue,
+                Ok(Err(error)) => self.broken(error),
+                Err(_) => self.timed_out(limits.head),
+            };
+            // The others that are kept probably go the same dead way.
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            self.connector.prefer_others(connection.peer);
+            return Err(error);
         }
-        let mut sender = self.connect().await?;
-        let sent = sender.send_request(self.request(outgoing)).await;
-        let response = sent.map_err(|error| self.broken(error))?;
-        self.receive(response, sender).await
     }
 
-    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, ErrorKind> {
-        let after = self.timeouts.connect;
-        let Ok(connected) = timeout(after, self.connector.connect()).await else {
-            return Err(self.timed_out(after));
-        };
+    fn limits(&self, outgoing: &Outgoing) -> Limits {
+        let idle = outgoing.patience.unwrap_or(self.timeouts.idle).min(PATIENCE_LIMIT);
+        let head = idle + outgoing.wait;
+        let total = if outgoing.patience.is_some() { idle } else { head + idle * (IDLES_IN_TOTAL - 1) };
+        Limits { head, idle, deadline: Instant::now() + total }
+    }
+
+    async fn connect(&self) -> Result<Connection, ErrorKind> {
+        let (stream, peer) = self.connector.connect(self.timeouts.connect).await?;
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(HEAD_LIMIT)
             .max_headers(HEADER_COUNT_LIMIT)
-            .handshake(TokioIo::new(connected?))
+            .handshake(TokioIo::new(stream))
             .await
             .map_err(|error| self.broken(error))?;
         // It ends with its sender. Its errors are those of the request that is under way.
         tokio::spawn(connection);
-        Ok(sender)
+        // Not all at the same moment, if all were made at the same moment.
+        let age = self.timeouts.connection_age.mul_f64(0.9 + 0.2 * fastrand::f64());
+        Ok(Connection { sender, peer, ends: Instant::now() + age })
     }
 
     fn request(&self, outgoing: Outgoing) -> Request<Full<Bytes>> {
-        let Outgoing { method, route, headers, body, is_repeatable: _, wait: _ } = outgoing;
+        let Outgoing { method, route, headers, body, is_repeatable: _, wait: _, patience: _ } = outgoing;
         let address = self.connector.address();
         let host = HeaderValue::from_str(&address.authority()).expect("an authority is plain text");
         let mut request = Request::new(Full::default());
@@ -175,7 +224,8 @@ impl Transport {
     async fn receive(
         &self,
         response: Response<Incoming>,
-        sender: SendRequest<Full<Bytes>>,
+        connection: Connection,
+        limits: &Limits,
     ) -> Result<Answer, ErrorKind> {
         let (head, mut body) = response.into_parts();
         let status = head.status.as_u16();
@@ -183,27 +233,35 @@ impl Transport {
             return Err(AnswerFault::Redirect(status).into());
         }
         let mut wiped = Wiped::with_capacity(body.size_hint().lower());
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| self.broken(error))?;
-            if let Some(data) = frame.data_ref() {
-                wiped.push(data)?;
+        let cut = loop {
+            match timeout_at(limits.deadline.min(Instant::now() + limits.idle), body.frame()).await {
+                Ok(None) => break None,
+                Ok(Some(Ok(frame))) => {
+                    if let Err(fault) = frame.data_ref().map_or(Ok(()), |data| wiped.push(data)) {
+                        break Some(fault.into());
+                    }
+                }
+                Ok(Some(Err(error))) => break Some(self.broken(error)),
+                Err(_) => break Some(self.timed_out(limits.idle)),
             }
+        };
+        if cut.is_none() {
+            self.keep(connection);
         }
-        self.keep(sender);
-        Ok(Answer { status, headers: head.headers, body: wiped.0 })
+        Ok(Answer { status, headers: head.headers, body: wiped.0, cut })
     }
 
-    fn take_idle(&self) -> Option<SendRequest<Full<Bytes>>> {
+    fn take_idle(&self) -> Option<Connection> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.retain(|idle| !idle.sender.is_closed() && idle.since.elapsed() < IDLE_TIMEOUT);
+        idle.retain(|Idle { connection, since }| connection.is_usable() && since.elapsed() < IDLE_TIMEOUT);
         // The youngest is the likeliest to be open still, and the others can age.
-        idle.pop().map(|idle| idle.sender)
+        idle.pop().map(|idle| idle.connection)
     }
 
-    fn keep(&self, sender: SendRequest<Full<Bytes>>) {
+    fn keep(&self, connection: Connection) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < IDLE_LIMIT && !sender.is_closed() {
-            idle.push(Idle { sender, since: Instant::now() });
+        if idle.len() < IDLE_LIMIT && connection.is_usable() {
+            idle.push(Idle { connection, since: Instant::now() });
             let kept = Arc::downgrade(&self.idle);
             tokio::spawn(async move {
                 sleep(IDLE_TIMEOUT).await;

@@ -25,6 +25,11 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::SplitMix;
 
+mod message;
+
+pub use message::Answer;
+use message::{Request, ask, read_request};
+
 /// How long a certificate of this world is valid.
 const CERTIFICATE_LIFETIME: Duration = Duration::from_hours(30 * 24);
 /// What a lagging replica remembers at most.
@@ -86,51 +91,6 @@ pub enum Misbehaviour {
     Reset,
     /// The connection is reset after the server has acted.
     ResetAnswer,
-}
-
-/// An answer of HTTP.
-#[derive(Clone, Debug)]
-pub struct Answer {
-    /// The status line and the headers, but for the length, each with its line end.
-    head: String,
-    body: Vec<u8>,
-}
-
-impl Answer {
-    /// A body of this type.
-    pub fn new(status: u16, content_type: &str, body: impl Into<Vec<u8>>) -> Self {
-        let head = format!("HTTP/1.1 {status} Status\r\nContent-Type: {content_type}\r\n");
-        Self { head, body: body.into() }
-    }
-
-    /// A body of JSON.
-    pub fn json(status: u16, body: impl Into<Vec<u8>>) -> Self {
-        Self::new(status, "application/json", body)
-    }
-
-    /// The published envelope of an error.
-    pub fn error(status: u16, code: &str) -> Self {
-        let body = serde_json::json!({
-            "error": { "code": code, "message": "the world misbehaves", "request_id": "req_world" },
-        });
-        Self::json(status, body.to_string())
-    }
-
-    /// The page of something that stands before the server.
-    pub fn html(status: u16) -> Self {
-        Self::new(status, "text/html", "<html><body><h1>Bad Gateway</h1></body></html>")
-    }
-
-    /// Adds a header.
-    #[must_use]
-    pub fn header(mut self, name: &str, value: &str) -> Self {
-        self.head.extend([name, ": ", value, "\r\n"]);
-        self
-    }
-
-    fn is_success(&self) -> bool {
-        self.head.get(9..10) == Some("2")
-    }
 }
 
 /// Which requests of some suffer.
@@ -349,13 +309,20 @@ struct Plan {
     answer: Option<Answer>,
     replacement: Option<Answer>,
     reshapes: Vec<fn(&mut Value, &mut SplitMix)>,
-    truncates: bool,
-    cuts: bool,
+    /// Of several such misbehaviours, the last one.
+    loss: Option<Loss>,
     length: i64,
     trickle: Option<Duration>,
-    hangs: bool,
-    resets: bool,
-    resets_answer: bool,
+}
+
+/// How an answer does not arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Loss {
+    Truncated,
+    Cut,
+    Hanging,
+    Reset,
+    ResetAnswer,
 }
 
 impl Plan {
@@ -372,20 +339,23 @@ impl Plan {
             Misbehaviour::Answer(answer) => self.answer = Some(answer),
             Misbehaviour::Replace(answer) => self.replacement = Some(answer),
             Misbehaviour::Reshape(reshape) => self.reshapes.push(reshape),
-            Misbehaviour::Truncate => self.truncates = true,
-            Misbehaviour::Cut => self.cuts = true,
+            Misbehaviour::Truncate => self.loss = Some(Loss::Truncated),
+            Misbehaviour::Cut => self.loss = Some(Loss::Cut),
             Misbehaviour::WrongLength(by) => self.length = by,
             Misbehaviour::Trickle(pause) => self.trickle = Some(pause),
-            Misbehaviour::Hang => self.hangs = true,
-            Misbehaviour::Reset => self.resets = true,
-            Misbehaviour::ResetAnswer => self.resets_answer = true,
+            Misbehaviour::Hang => self.loss = Some(Loss::Hanging),
+            Misbehaviour::Reset => self.loss = Some(Loss::Reset),
+            Misbehaviour::ResetAnswer => self.loss = Some(Loss::ResetAnswer),
         }
     }
 
     /// Whether what the server said arrives as a message that can be read.
     fn tells(&self) -> bool {
-        let is_lost = self.truncates || self.cuts || self.resets_answer || self.lag.is_some();
-        !is_lost && self.length == 0 && self.answer.is_none() && self.replacement.is_none()
+        self.loss.is_none()
+            && self.lag.is_none()
+            && self.length == 0
+            && self.answer.is_none()
+            && self.replacement.is_none()
     }
 }
 
@@ -509,7 +479,7 @@ async fn serve(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), state: &Arc<S
     let mut buffered = Vec::new();
     while let Some(request) = read_request(stream, &mut buffered).await? {
         let plan = Arc::new(state.plan(&request));
-        if plan.resets {
+        if plan.loss == Some(Loss::Reset) {
             return Err(ErrorKind::ConnectionReset.into());
         }
         // What a server has begun it ends, whether or not somebody waits for it.
@@ -525,10 +495,10 @@ async fn serve(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), state: &Arc<S
             }
             outcome = outcome => outcome.map_err(|_| ErrorKind::ConnectionReset)?,
         };
-        if plan.resets_answer {
+        if plan.loss == Some(Loss::ResetAnswer) {
             return Err(ErrorKind::ConnectionReset.into());
         }
-        if plan.hangs {
+        if plan.loss == Some(Loss::Hanging) {
             stream.read_buf(&mut buffered).await?;
             return Ok(());
         }
@@ -536,7 +506,7 @@ async fn serve(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), state: &Arc<S
         let mut inner = state.lock();
         inner.seen[number].to = Instant::now();
         inner.seen[number].is_told = plan.tells();
-        if plan.cuts || plan.length < 0 {
+        if plan.loss == Some(Loss::Cut) || plan.length < 0 {
             return Ok(());
         }
     }
@@ -568,12 +538,12 @@ async fn work(state: Arc<State>, request: Request, plan: Arc<Plan>, done: onesho
 async fn write_answer(stream: &mut (impl AsyncWrite + Unpin), answer: Answer, plan: &Plan) -> io::Result<()> {
     let Answer { mut head, mut body } = answer;
     let half = body.len() / 2;
-    if plan.truncates {
+    if plan.loss == Some(Loss::Truncated) {
         body.truncate(half);
     }
     let length = i64::try_from(body.len()).map_err(io::Error::other)?.saturating_add(plan.length).max(0);
-    head += &format!("Content-Length: {length}\r\n\r\n");
-    if plan.cuts {
+    head.extend(["Content-Length: ", &length.to_string(), "\r\n\r\n"]);
+    if plan.loss == Some(Loss::Cut) {
         body.truncate(half);
     }
     match plan.trickle {
@@ -591,66 +561,6 @@ async fn write_answer(stream: &mut (impl AsyncWrite + Unpin), answer: Answer, pl
         }
     }
     stream.flush().await
-}
-
-struct Request {
-    method: String,
-    path: String,
-    /// As it came, with the empty line.
-    head: String,
-    body: Vec<u8>,
-}
-
-async fn read_request(
-    stream: &mut (impl AsyncRead + Unpin),
-    buffered: &mut Vec<u8>,
-) -> io::Result<Option<Request>> {
-    let Some((head, body)) = read_message(stream, buffered).await? else { return Ok(None) };
-    let mut words = head.split(' ');
-    let (method, path) =
-        (words.next().unwrap_or_default().to_owned(), words.next().unwrap_or_default().to_owned());
-    Ok(Some(Request { method, path, head, body }))
-}
-
-/// Asks the server, on a connection of its own.
-async fn ask(upstream: SocketAddr, request: &Request) -> io::Result<Answer> {
-    let mut stream = TcpStream::connect(upstream).await?;
-    let whole = [request.head.as_bytes(), &request.body].concat();
-    stream.write_all(&whole).await?;
-    let answer = read_message(&mut stream, &mut Vec::new()).await?;
-    let (head, body) = answer.ok_or(ErrorKind::UnexpectedEof)?;
-    let is_kept = |line: &&str| !line.is_empty() && !line.to_ascii_lowercase().starts_with("content-length:");
-    let lines = head.split("\r\n").filter(is_kept);
-    Ok(Answer { head: lines.flat_map(|line| [line, "\r\n"]).collect(), body })
-}
-
-/// A head and its body; none where the stream ends before.
-async fn read_message(
-    stream: &mut (impl AsyncRead + Unpin),
-    buffered: &mut Vec<u8>,
-) -> io::Result<Option<(String, Vec<u8>)>> {
-    let head_end = loop {
-        if let Some(at) = buffered.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
-            break at + 4;
-        }
-        if stream.read_buf(buffered).await? == 0 {
-            return Ok(None);
-        }
-    };
-    let head = String::from_utf8_lossy(&buffered[..head_end]).into_owned();
-    let length = head.lines().find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
-    });
-    let end = head_end + length.unwrap_or(0);
-    while buffered.len() < end {
-        if stream.read_buf(buffered).await? == 0 {
-            return Err(ErrorKind::UnexpectedEof.into());
-        }
-    }
-    let body = buffered[head_end..end].to_vec();
-    buffered.drain(..end);
-    Ok(Some((head, body)))
 }
 
 #[cfg(test)]

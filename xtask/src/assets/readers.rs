@@ -21,11 +21,16 @@ pub(crate) fn readers() -> Result<PathBuf> {
         let path = source.join(name);
         parts.push(fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?);
     }
-    parts.push(build::go_version().context("Go builds the readers of Compose and YAML: https://go.dev/doc/install")?);
+    parts.push(
+        build::go_version()
+            .context("Go builds the readers of Compose and YAML: https://go.dev/doc/install")?,
+    );
     // A wheel is for one version of Python.
-    parts.push(process::output(Command::new("python3").arg("--version")).context("python3 is one of the readers")?);
+    parts.push(
+        process::output(Command::new("python3").arg("--version")).context("python3 is one of the readers")?,
+    );
     let key = cache::key(&parts.iter().map(String::as_str).collect::<Vec<_>>());
-    let cache = super::cache()?;
+    let cache = cache()?;
     let directory = cache.module("readers", &key);
     if directory.is_dir() {
         return Ok(directory);

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use scaivault_contract::{
-    DynamicMapping, DynamicRef, Encoding, FileMode, FileOptions, Format, SecretMapping, SecretSource, TargetFile,
+    DynamicMapping, DynamicRef, Encoding, FileMode, FileOptions, Format, SecretMapping, SecretSource,
+    TargetFile,
 };
 
 use crate::render::{Template, TemplateError};

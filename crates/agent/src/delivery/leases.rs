@@ -15,9 +15,7 @@ use tokio::{
 };
 
 use super::Delivery;
-use crate::{
-    config::Source, exit::Exit, failure::Failure, lease::HeldLease, state::StateError,
-};
+use crate::{config::Source, exit::Exit, failure::Failure, lease::HeldLease, state::StateError};
 
 /// How long one generation may take. Engines that make cloud credentials need minutes.
 const GENERATION_TIMEOUT: Duration = Duration::from_mins(5);

@@ -1,8 +1,7 @@
 //! Base64 as secrets hold it: in either alphabet, with or without padding, in lines of any length.
 
 use base64::{
-    Engine as _,
-    alphabet,
+    Engine as _, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose},
 };
 use zeroize::Zeroizing;

@@ -60,7 +60,8 @@ fn quote(value: &str) -> Result<&'static str, &'static str> {
         return Ok("\"");
     }
     let is_plain = |c: char| c.is_ascii_graphic() && !matches!(c, '#' | '$') || c == ' ';
-    if value.chars().all(is_plain) && value.trim_matches(' ') == value && !value.starts_with(['"', '\'', '`']) {
+    if value.chars().all(is_plain) && value.trim_matches(' ') == value && !value.starts_with(['"', '\'', '`'])
+    {
         return Ok("");
     }
     Err(MIXED)

@@ -9,38 +9,15 @@ use zeroize::Zeroizing;
 use super::{RenderError, text};
 
 /// Names whose value a shell refuses, calculates or replaces: in bash all of them, `OPTIND` in dash too.
-const SPECIAL: [&str; 24] = [
-    "BASHOPTS",
-    "BASHPID",
-    "BASH_ARGC",
-    "BASH_ARGV",
-    "BASH_COMMAND",
-    "BASH_LINENO",
-    "BASH_SOURCE",
-    "BASH_SUBSHELL",
-    "BASH_VERSINFO",
-    "DIRSTACK",
-    "EPOCHREALTIME",
-    "EPOCHSECONDS",
-    "EUID",
-    "FUNCNAME",
-    "GROUPS",
-    "HISTCMD",
-    "LINENO",
-    "OPTIND",
-    "PPID",
-    "RANDOM",
-    "SECONDS",
-    "SHELLOPTS",
-    "SRANDOM",
-    "UID",
-];
+const SPECIAL: &str = "BASHOPTS BASHPID BASH_ARGC BASH_ARGV BASH_COMMAND BASH_LINENO BASH_SOURCE BASH_SUBSHELL \
+    BASH_VERSINFO DIRSTACK EPOCHREALTIME EPOCHSECONDS EUID FUNCNAME GROUPS HISTCMD LINENO OPTIND PPID RANDOM SECONDS \
+    SHELLOPTS SRANDOM UID _";
 
 /// One line a field.
 pub(super) fn lines(fields: &BTreeMap<String, JsonValue<'_>>) -> Result<Zeroizing<String>, RenderError> {
     let mut lines = Zeroizing::new(String::new());
     for (name, value) in fields {
-        if name.parse::<VariableName>().is_err() || SPECIAL.contains(&name.as_str()) || name == "_" {
+        if name.parse::<VariableName>().is_err() || SPECIAL.split(' ').any(|special| special == name) {
             return Err(RenderError::NotAVariable { field: name.to_owned(), format: Format::Env });
         }
         let value = text(*value);

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, io, panic::resume_unwind, thread};
 
-use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value, context, syntax::SyntaxConfig};
+use minijinja::{
+    AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value, context, syntax::SyntaxConfig,
+};
 use scaivault_contract::{NamedSecret, SecretRef, SecretSource, TemplateSizeError, check_template_size};
 use thiserror::Error;
 use zeroize::Zeroizing;
@@ -92,9 +94,10 @@ fn names(source: &Source, contents: &[Content<'_>]) -> Value {
     };
     match (source, contents) {
         (Source::Secrets(SecretSource::Named(named)), _) => {
-            let secrets = named.iter().zip(contents).map(|(NamedSecret { alias, secret }, content)| {
-                (alias.as_str(), of_secret(secret, content))
-            });
+            let secrets = named
+                .iter()
+                .zip(contents)
+                .map(|(NamedSecret { alias, secret }, content)| (alias.as_str(), of_secret(secret, content)));
             context! { secrets => Value::from(secrets.collect::<BTreeMap<_, _>>()) }
         }
         (Source::Secrets(SecretSource::Single(secret)), [content, ..]) => of_secret(secret, content),
@@ -128,7 +131,9 @@ pub(crate) enum TemplateError {
     #[error("line {0} of the template decodes a value that is not base64")]
     NotBase64(usize),
     /// It decodes a value that is no text.
-    #[error("line {0} of the template decodes a value whose bytes are not text; write these to a file of their own, with encoding=base64")]
+    #[error(
+        "line {0} of the template decodes a value whose bytes are not text; write these to a file of their own, with encoding=base64"
+    )]
     NotText(usize),
     /// There is no thread to render it on.
     #[error("the template cannot be rendered: no thread can be started: {0}")]

@@ -132,8 +132,14 @@ fn numbers_keep_their_digits_and_fields_are_sorted() {
     let data = r#"{"pin":1.10,"id":18446744073709551616,"limit":1e3,"rate":0.1000000000000000055,"zero":-0,
                    "in":{"b":1E-7,"a":[123456789012345678901234567890,1.0]},"n":42,"half":0.5}"#;
     for (format, expected) in [
-        ("json", r#"{"half":0.5,"id":18446744073709551616,"in":{"a":[123456789012345678901234567890,1.0],"b":1E-7},"limit":1e3,"n":42,"pin":1.10,"rate":0.1000000000000000055,"zero":-0}"#),
-        ("env", "half='0.5'\nid='18446744073709551616'\nin='{\"a\":[123456789012345678901234567890,1.0],\"b\":1E-7}'\nlimit='1e3'\nn='42'\npin='1.10'\nrate='0.1000000000000000055'\nzero='-0'\n"),
+        (
+            "json",
+            r#"{"half":0.5,"id":18446744073709551616,"in":{"a":[123456789012345678901234567890,1.0],"b":1E-7},"limit":1e3,"n":42,"pin":1.10,"rate":0.1000000000000000055,"zero":-0}"#,
+        ),
+        (
+            "env",
+            "half='0.5'\nid='18446744073709551616'\nin='{\"a\":[123456789012345678901234567890,1.0],\"b\":1E-7}'\nlimit='1e3'\nn='42'\npin='1.10'\nrate='0.1000000000000000055'\nzero='-0'\n",
+        ),
     ] {
         assert_eq!(text_of(&format!("a/b -> /f format={format}"), &[data]).unwrap(), expected);
     }
@@ -143,11 +149,17 @@ fn numbers_keep_their_digits_and_fields_are_sorted() {
         ("{{ data.id }} {{ data.limit }} {{ data.pin }} {{ data.zero }}", "18446744073709551616 1e3 1.10 -0"),
         ("{{ data.pin ~ '/' ~ data.limit }} {{ data.limit | string }}", "1.10/1e3 1e3"),
         ("{{ [data.pin, data.n, true, none] | join(',') }}", "1.10,42,true,"),
-        ("{{ data.n + 1 }} {{ data.half * 3 }} {{ data.n / 2 }} {{ data.id + 1 }}", "43 1.5 21.0 18446744073709551617"),
+        (
+            "{{ data.n + 1 }} {{ data.half * 3 }} {{ data.n / 2 }} {{ data.id + 1 }}",
+            "43 1.5 21.0 18446744073709551617",
+        ),
         ("{{ data.limit | int + 1 }} {{ data.pin | float * 2 }}", "1001 2.2"),
         ("{% if data.pin is number and data.half is number and data.pin == data.pin %}yes{% endif %}", "yes"),
         ("{% for key, value in data | items %}{{ key }} {% endfor %}", "half id in limit n pin rate zero "),
-        ("{{ data['in'] | tojson(indent=1) }}", "{\n \"a\": [\n  123456789012345678901234567890,\n  1.0\n ],\n \"b\": 1E-7\n}"),
+        (
+            "{{ data['in'] | tojson(indent=1) }}",
+            "{\n \"a\": [\n  123456789012345678901234567890,\n  1.0\n ],\n \"b\": 1E-7\n}",
+        ),
     ] {
         assert_eq!(rendered(template, data).unwrap(), expected, "{template}");
     }
@@ -166,8 +178,18 @@ fn values_look_the_same_in_templates_as_in_formats() {
 
 #[test]
 fn the_order_and_spelling_of_the_server_change_nothing() {
-    let (one, other) = (r#"{"b":{"y":1,"x":[{"d":1,"c":2}]},"a":"é/"}"#, r#"{ "a":"\u00e9\/", "b":{"x":[{"c":2,"d":1}],"y":1}}"#);
-    for options in ["format=json", "format=yaml", "format=env", "format=dotenv", "format=properties", "template=\"{{ data }}{% for key in data %}{{ key }}{% endfor %}\""] {
+    let (one, other) = (
+        r#"{"b":{"y":1,"x":[{"d":1,"c":2}]},"a":"é/"}"#,
+        r#"{ "a":"\u00e9\/", "b":{"x":[{"c":2,"d":1}],"y":1}}"#,
+    );
+    for options in [
+        "format=json",
+        "format=yaml",
+        "format=env",
+        "format=dotenv",
+        "format=properties",
+        "template=\"{{ data }}{% for key in data %}{{ key }}{% endfor %}\"",
+    ] {
         let line = format!("a/b -> /f {options}");
         assert_eq!(text_of(&line, &[one]).unwrap(), text_of(&line, &[other]).unwrap(), "{options}");
     }
@@ -179,7 +201,10 @@ fn several_secrets_become_one_file() {
     for (line, expected) in [
         ("db=a/db api=a/api -> /f", r#"{"api":{"key":"k"},"db":{"password":"p","port":1,"user":"u"}}"#),
         ("db=a/db#user api=a/api -> /f", r#"{"api":{"key":"k"},"db":"u"}"#),
-        ("db=a/db api=a/api -> /f format=yaml", "\"api\": {\"key\":\"k\"}\n\"db\": {\"password\":\"p\",\"port\":1,\"user\":\"u\"}\n"),
+        (
+            "db=a/db api=a/api -> /f format=yaml",
+            "\"api\": {\"key\":\"k\"}\n\"db\": {\"password\":\"p\",\"port\":1,\"user\":\"u\"}\n",
+        ),
         ("DB=a/db#password API=a/api#key -> /f format=dotenv", "API='k'\nDB='p'\n"),
         ("DB=a/db#port API=a/api#key -> /f format=properties", "API=k\nDB=1\n"),
         (
@@ -206,7 +231,9 @@ fn base64_becomes_bytes() {
         let data = json!({ "k": text }).to_string();
         assert_eq!(text_of("a/b#k -> /f encoding=base64", &[&data]).unwrap(), expected);
     }
-    for value in [json!("hunter2!"), json!("YQ==="), json!("YR=="), json!("a"), json!("-/AA"), json!({"a": 1})] {
+    for value in
+        [json!("hunter2!"), json!("YQ==="), json!("YR=="), json!("a"), json!("-/AA"), json!({"a": 1})]
+    {
         let data = json!({ "k": value }).to_string();
         let error = text_of("a/b#k -> /f encoding=base64", &[&data]).unwrap_err();
         assert_eq!(
@@ -218,7 +245,8 @@ fn base64_becomes_bytes() {
 
 #[test]
 fn filters_encode_and_decode_text() {
-    let data = json!({"password": "p@ss/w#1%40? é~-._", "b64": "w6k", "binary": "/w==", "bad": "%", "n": 1.5});
+    let data =
+        json!({"password": "p@ss/w#1%40? é~-._", "b64": "w6k", "binary": "/w==", "bad": "%", "n": 1.5});
     for (template, expected) in [
         ("{{ data.password | urlencode }}", "p%40ss%2Fw%231%2540%3F%20%C3%A9~-._"),
         ("{{ data.n | urlencode }}", "1.5"),
@@ -243,7 +271,10 @@ fn yaml_escapes_what_yaml_reads_otherwise_than_json() {
     let long = json!({"k": {"a".repeat(998): [{"é\u{2028}".repeat(166): 1}]}});
     assert!(formatted_as("yaml", None, &json!({"a".repeat(998): long})).is_err());
     let error = formatted_as("yaml", None, &json!({"k": [{"a".repeat(999): 1}]})).unwrap_err();
-    assert!(error.to_string().starts_with("its field \"k\" has a name of more than 1000 characters"), "{error}");
+    assert!(
+        error.to_string().starts_with("its field \"k\" has a name of more than 1000 characters"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -259,7 +290,8 @@ fn a_template_sees_data_version_and_path_and_keeps_its_last_line_end() {
     let template = "{{ path }}@{{ version }} {{ data.user }}:{{ data.password }}{% for p in data.ports %} {{ p }}{% endfor %}\n";
     assert_eq!(templated(template, &value).unwrap(), "a/b@3 u:<&> 1 2\n");
     assert_eq!(templated("{{ data.ports | tojson }}", &value).unwrap(), "[1,2]");
-    let lease = text_of("engine=e role=r -> /f template=\"{{ path }} {{ data.user }}\"", &["{\"user\":\"u\"}"]);
+    let lease =
+        text_of("engine=e role=r -> /f template=\"{{ path }} {{ data.user }}\"", &["{\"user\":\"u\"}"]);
     assert_eq!(lease.unwrap(), "e/r u");
 }
 
@@ -301,11 +333,17 @@ fn a_template_is_bounded_in_work_and_output() {
     ] {
         let error = templated(growing, &json!({})).unwrap_err();
         assert!(
-            matches!(error, RenderError::Template(TemplateError::OutOfFuel | TemplateError::TooMuchOutput | TemplateError::Rendering(_))),
+            matches!(
+                error,
+                RenderError::Template(
+                    TemplateError::OutOfFuel | TemplateError::TooMuchOutput | TemplateError::Rendering(_)
+                )
+            ),
             "{growing}: {error}"
         );
     }
-    let deep = "{% set ns = namespace(s=[1]) %}{% for i in range(20000) %}{% set ns.s = [ns.s] %}{% endfor %}";
+    let deep =
+        "{% set ns = namespace(s=[1]) %}{% for i in range(20000) %}{% set ns.s = [ns.s] %}{% endfor %}";
     assert_eq!(templated(&format!("{deep}{{{{ (ns.s ~ '') | length }}}}"), &json!({})).unwrap(), "40003");
     assert!(matches!(Template::parse("{{".to_owned()), Err(TemplateError::Syntax(_))));
     assert!(matches!(Template::parse("-".repeat(2000)), Err(TemplateError::Size(_))));

@@ -55,9 +55,7 @@ fn check_names(field: &str, name: &str, value: JsonValue<'_>) -> Result<(), Rend
     }
     match value.read() {
         Json::List(items) => items.into_iter().try_for_each(|item| check_names(field, "", item)),
-        Json::Object(fields) => {
-            fields.iter().try_for_each(|(name, value)| check_names(field, name, *value))
-        }
+        Json::Object(fields) => fields.iter().try_for_each(|(name, value)| check_names(field, name, *value)),
         Json::Null | Json::Bool(_) | Json::Number(_) | Json::Text(_) => Ok(()),
     }
 }

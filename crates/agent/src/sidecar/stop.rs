@@ -25,10 +25,8 @@ impl Sidecar {
     pub(super) async fn stop(mut self, mut heard: Receiver<Heard>) {
         // What listens ends when nobody hears, so that nothing subscribes again.
         heard.close();
-        let delay = match self.delivery.leases.is_empty() {
-            true => Duration::ZERO,
-            false => self.delivery.config.upkeep.revoke_delay,
-        };
+        let has_leases = !self.delivery.leases.is_empty();
+        let delay = if has_leases { self.delivery.config.upkeep.revoke_delay } else { Duration::ZERO };
         let deadline = Instant::now() + STOP_TIMEOUT.max(delay + GIVE_BACK_TIMEOUT);
         let unsubscribe = unsubscribe(&mut self.delivery, self.listener.take(), deadline);
         let revoke = async {
@@ -111,8 +109,7 @@ mod tests {
     #[test]
     fn only_scaivault_refuses_for_good() {
         let now = Instant::now();
-        let next =
-            |error| next_attempt(&error, &mut Backoff::new(PAUSE.0, PAUSE.1), now, now + 10 * SECOND);
+        let next = |error| next_attempt(&error, &mut Backoff::new(PAUSE.0, PAUSE.1), now, now + 10 * SECOND);
         assert_eq!(next(refused(403, "access_denied", None)), None);
         assert!(next(refused(403, "", None)).is_some(), "a firewall's own");
         let answer = ErrorKind::Answer(AnswerFault::Redirect(302));

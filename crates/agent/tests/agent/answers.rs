@@ -5,7 +5,7 @@ use scaivault_devserver::{Effect, Fault, Route};
 use crate::support::{Pod, start, terminate, until};
 
 fn answer(route: Route, body: &str, times: u32) -> Fault {
-    Fault::on(route, Effect::Answer { body: body.to_owned() }).times(times)
+    Fault::on(route, Effect::Answer { status: 200, body: body.to_owned() }).times(times)
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::support::{Pod, Sidecar, data, start, terminate, until};
 
 fn answer(route: Route, body: &str) -> Fault {
-    Fault::on(route, Effect::Answer { body: body.to_owned() })
+    Fault::on(route, Effect::Answer { status: 200, body: body.to_owned() })
 }
 
 #[tokio::test]
@@ -53,7 +53,7 @@ async fn events_that_come_again_and_again_are_told_once() {
 async fn a_renewal_that_is_answered_with_nonsense_or_refused_the_login_makes_no_second_lease() {
     let pod = Pod::new().await;
     let dynamic = pod.mapping(&[("engine=postgres role=readonly ttl=12s", "db.json")]);
-    let nonsense = Effect::Answer { body: "<html>".to_owned() };
+    let nonsense = Effect::Answer { status: 200, body: "<html>".to_owned() };
     pod.vault.add_fault(Fault::on(Route::Renew, nonsense).times(1));
     pod.vault.add_fault(Fault::refuse(Route::Renew, "token_revoked", 1));
     let sidecar = start(&mut pod.agent("sidecar", &[("DYNAMIC", &dynamic)]));

@@ -55,7 +55,7 @@ async fn killed(pod: &Pod, keeping: &Keeping) {
 async fn a_broken_engine_makes_no_user_per_restart() {
     let pod = Pod::new().await;
     let keeping = Keeping::new(&pod, ROLE);
-    let answer = Effect::Answer { body: "<html>".to_owned() };
+    let answer = Effect::Answer { status: 200, body: "<html>".to_owned() };
     pod.vault.add_fault(Fault::on(Route::Generate, answer));
     let variables = [&keeping.variables()[..], &[("FETCH_TIMEOUT", "5s")]].concat();
     pod.run("init", &variables).await.check(1, &["the answer cannot be used"]);
@@ -192,12 +192,7 @@ async fn a_lease_whose_answer_cannot_be_understood_is_revoked_after_a_crash_too(
 }
 
 fn listening<'a>(watch: &'a str, pod: &'a str) -> [(&'a str, &'a str); 4] {
-    [
-        ("WATCH_PATHS", watch),
-        ("REFRESH_INTERVAL", "1d"),
-        ("REFRESH_ON_EVENT", "true"),
-        ("SCAIVAULT_POD", pod),
-    ]
+    [("WATCH_PATHS", watch), ("REFRESH_INTERVAL", "1d"), ("REFRESH_ON_EVENT", "true"), ("SCAIVAULT_POD", pod)]
 }
 
 #[tokio::test]

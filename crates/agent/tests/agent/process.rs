@@ -2,7 +2,8 @@
 
 use std::{
     fs,
-    net::UdpSocket,
+    io::{self, Write as _},
+    net::{TcpStream, UdpSocket},
     os::unix::fs::PermissionsExt as _,
     path::Path,
     process::{Command as StdCommand, Stdio, id},
@@ -51,6 +52,16 @@ impl Endpoint {
             }
         });
         endpoint
+    }
+
+    /// The variables of a sidecar that calls it.
+    fn variables<'v>(&'v self, mapping: &'v str, lines: &'v str) -> [(&'v str, &'v str); 4] {
+        [
+            (mapping, lines),
+            ("REFRESH_INTERVAL", "1s"),
+            ("RELOAD_URL", self.url.as_str()),
+            ("SCAIVAULT_METRICS_LISTEN", "127.0.0.1:0"),
+        ]
     }
 
     fn calls(&self) -> usize {
@@ -115,16 +126,9 @@ async fn a_process_whose_name_begins_alike_is_not_signalled() {
 async fn an_endpoint_is_called_until_it_accepts() {
     let (pod, endpoint) = (Pod::new().await, Endpoint::start(503).await);
     let watch = pod.mapping(&[("app/stripe#key", "key")]);
-    let variables = [
-        ("WATCH_PATHS", watch.as_str()),
-        ("REFRESH_INTERVAL", "1s"),
-        ("RELOAD_URL", endpoint.url.as_str()),
-        ("SCAIVAULT_METRICS_LISTEN", "127.0.0.1:0"),
-    ];
-    let sidecar = Sidecar::start(&pod, &variables);
+    let sidecar = Sidecar::start(&pod, &endpoint.variables("WATCH_PATHS", &watch));
     wait_for_value(&pod, "sk-swordfish").await;
-    let line = sidecar.line("showing metrics").await;
-    let metrics = || metrics(line["address"].as_str().unwrap());
+    let metrics = metrics(&sidecar).await;
     write(&pod, "new");
     until(|| endpoint.calls() == 1).await;
     until(|| metrics().contains("scaivault_agent_signals_total{outcome=\"failed\"} 1\n")).await;
@@ -155,22 +159,21 @@ async fn a_silent_endpoint_holds_nothing_up() {
     sidecar.end().await.check(0, &[]);
 }
 
-fn metrics(address: &str) -> String {
-    use std::io::Write as _;
-    let mut stream = std::net::TcpStream::connect(address).unwrap();
-    stream.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").unwrap();
-    std::io::read_to_string(stream).unwrap()
+/// Reads the metrics of a sidecar.
+async fn metrics(sidecar: &Sidecar) -> impl Fn() -> String + use<> {
+    let address = sidecar.line("showing metrics").await["address"].as_str().unwrap().to_owned();
+    move || {
+        let mut stream = TcpStream::connect(&address).unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").unwrap();
+        io::read_to_string(stream).unwrap()
+    }
 }
 
 #[tokio::test]
 async fn a_notification_that_is_owed_survives_a_crash() {
     let (pod, endpoint) = (Pod::new().await, Endpoint::start(503).await);
     let watch = pod.mapping(&[("app/stripe#key", "key")]);
-    let variables = [
-        ("WATCH_PATHS", watch.as_str()),
-        ("REFRESH_INTERVAL", "1s"),
-        ("RELOAD_URL", endpoint.url.as_str()),
-    ];
+    let variables = endpoint.variables("WATCH_PATHS", &watch);
     let sidecar = Sidecar::start(&pod, &variables);
     wait_for_value(&pod, "sk-swordfish").await;
     write(&pod, "new");
@@ -178,8 +181,9 @@ async fn a_notification_that_is_owed_survives_a_crash() {
     sidecar.kill_after(Duration::ZERO).await;
     endpoint.answer(200);
     let sidecar = Sidecar::start(&pod, &variables);
-    sidecar.line("application notified").await;
-    assert_eq!(endpoint.calls(), 2);
+    until(|| endpoint.calls() == 2).await;
+    let owes = metrics(&sidecar).await;
+    until(|| owes().contains("scaivault_agent_reload_owed 0\n")).await;
     sidecar.kill_after(Duration::ZERO).await;
     // It knows now: the next start has nothing to tell before the next change.
     let sidecar = Sidecar::start(&pod, &variables);
@@ -194,19 +198,15 @@ async fn a_notification_that_is_owed_survives_a_crash() {
 async fn an_application_with_dynamic_secrets_alone_hears_of_a_restart() {
     let (pod, endpoint) = (Pod::new().await, Endpoint::start(200).await);
     let dynamic = pod.mapping(&[("engine=postgres role=readonly", "db.json")]);
-    let state = pod.path("state");
-    let variables = [
-        ("DYNAMIC", dynamic.as_str()),
-        ("SCAIVAULT_STATE_DIR", state.to_str().unwrap()),
-        ("RELOAD_URL", endpoint.url.as_str()),
-    ];
+    let variables = endpoint.variables("DYNAMIC", &dynamic);
     let sidecar = Sidecar::start(&pod, &variables);
     sidecar.line("secrets written").await;
     let before = pod.secret("db.json").unwrap();
     sidecar.end().await.check(0, &[]);
     assert_eq!(endpoint.calls(), 0, "the application reads the first files at its start");
     let sidecar = Sidecar::start(&pod, &variables);
-    until(|| endpoint.calls() == 1).await;
+    sidecar.line("application notified").await;
+    assert_eq!(endpoint.calls(), 1, "once, when the new credentials are there");
     assert_ne!(pod.secret("db.json").unwrap(), before);
     sidecar.end().await.check(0, &[]);
 }
@@ -246,7 +246,10 @@ fn with_mounts(mounts: &str, command: &Command) -> Option<Command> {
     let mut wrapped = Command::new("unshare");
     wrapped.args(["--mount", "sh", "-ec", &format!("{mounts}\nexec \"$0\" \"$@\"")]);
     wrapped.arg(command.get_program()).args(command.get_args()).kill_on_drop(true);
-    wrapped.env_clear().env("PATH", PATH).envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    wrapped
+        .env_clear()
+        .env("PATH", PATH)
+        .envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     Some(wrapped)
 }
 
@@ -277,12 +280,14 @@ async fn the_end_does_not_wait_for_name_servers() {
 async fn the_termination_message_is_there_before_leases_are_given_back() {
     for (command, mapping) in [("init", "SECRETS"), ("sidecar", "WATCH_PATHS")] {
         let pod = Pod::new().await;
-        let (message, old) = (pod.path("message"), pod.path("dev"));
+        let (message, old) = (pod.path("message"), tempfile::tempdir().unwrap());
         fs::write(&message, "").unwrap();
+        // A `/dev` with the file, as in a container. The pod's own directory may be below the real one.
         let mounts = format!(
-            "mkdir -p {0}; mount --rbind /dev {0}; mount -t tmpfs none /dev; for file in null urandom; do : > /dev/$file; \
-             mount --bind {0}/$file /dev/$file; done; : > /dev/termination-log; mount --bind {1} /dev/termination-log",
-            old.display(),
+            "mount --rbind /dev {0}; mount -t tmpfs none /dev; mkdir /dev/shm; mount --rbind {0}/shm /dev/shm; \
+             for file in null urandom; do : > /dev/$file; mount --bind {0}/$file /dev/$file; done; \
+             : > /dev/termination-log; mount --bind {1} /dev/termination-log",
+            old.path().display(),
             message.display()
         );
         let dynamic = pod.mapping(&[("engine=postgres role=readonly", "db.json")]);
@@ -334,11 +339,17 @@ async fn a_neighbour_of_the_same_user_sees_nothing_of_the_agent() {
     fs::set_permissions(&program, fs::Permissions::from_mode(0o111)).unwrap();
     let watch = pod.mapping(&[("app/stripe#key", "key")]);
     let agent = pod.agent_at(&program, "sidecar", &[("WATCH_PATHS", &watch)]);
-    // All of root's usual rights but the one to trace.
+    // The capabilities that container runtimes give root by default.
+    let capabilities = "--bounding-set=-all,+audit_write,+chown,+dac_override,+fowner,+fsetid,+kill,+mknod,+net_bind_service,\
+                        +net_raw,+setfcap,+setgid,+setpcap,+setuid,+sys_chroot";
     let mut neighbour = Command::new("setpriv");
-    neighbour.args(["--bounding-set=-sys_ptrace,-sys_admin", "--inh-caps=-all", "sh", "-c", NEIGHBOUR]);
+    neighbour.args([capabilities, "--inh-caps=-all", "sh", "-c", NEIGHBOUR]);
     neighbour.arg(&program).kill_on_drop(true);
-    neighbour.env_clear().env("PATH", PATH).env("FILE", pod.path("secrets/key")).envs(agent.as_std().get_envs().filter_map(|(name, value)| Some((name, value?))));
+    neighbour
+        .env_clear()
+        .env("PATH", PATH)
+        .env("FILE", pod.path("secrets/key"))
+        .envs(agent.as_std().get_envs().filter_map(|(name, value)| Some((name, value?))));
     let seen = within(neighbour.stdin(Stdio::null()).output()).await.unwrap();
     assert_eq!(String::from_utf8_lossy(&seen.stdout), "done\n");
 }

@@ -67,18 +67,8 @@ const TEXTS: &[&str] = &[
 ];
 
 /// Texts that no form of dotenv carries to all of its readers.
-const NOT_DOTENV: &[&str] = &[
-    "a\r\nb",
-    "\r",
-    "a${X}b",
-    "${X:-y}",
-    "it's \"#1\"",
-    "it's C:\\ ",
-    "a\\\\\nb",
-    "$\\",
-    "\n\\",
-    "'$\"",
-];
+const NOT_DOTENV: &[&str] =
+    &["a\r\nb", "\r", "a${X}b", "${X:-y}", "it's \"#1\"", "it's C:\\ ", "a\\\\\nb", "$\\", "\n\\", "'$\""];
 
 /// Names that YAML and properties files take, and that no variable has.
 const NAMES: &[&str] =

@@ -24,8 +24,8 @@ async fn every_reader_finds_what_the_secret_holds() {
             entries.push((format!("{path} -> {}", target(&pod, index, format)), format));
         }
     }
-    let mapping: String =
-        entries.iter().map(|(entry, format)| format!("{entry} format={format}\n")).collect();
+    let lines = entries.iter().map(|(entry, format)| format!("{entry} format={format}"));
+    let mapping = lines.collect::<Vec<_>>().join("\n");
     let ended = pod.run("init", &[("SECRETS", &mapping), ("FAIL_OPEN", "true")]).await;
     ended.check(0, &[]);
 
@@ -49,8 +49,10 @@ async fn every_reader_finds_what_the_secret_holds() {
                     if read.as_ref() != Some(&file.data) {
                         let (expected, read) =
                             (shortened(&file.data), read.map(|read| shortened(&read)).unwrap_or_default());
-                        mistakes
-                            .push(format!("{} reads format={}: {read}, not {expected}", reader.name, reader.format));
+                        mistakes.push(format!(
+                            "{} reads format={}: {read}, not {expected}",
+                            reader.name, reader.format
+                        ));
                     }
                 }
             }

@@ -60,8 +60,7 @@ pub(crate) fn readers() -> [Reader; 13] {
 
 /// The shell's variables after it has read the file.
 fn shell(program: &str, files: &[File]) -> Option<Read> {
-    const SCRIPT: &str =
-        r#". "$1"; shift; for name do eval "value=\$$name"; printf '%s\0' "$value"; done"#;
+    const SCRIPT: &str = r#". "$1"; shift; for name do eval "value=\$$name"; printf '%s\0' "$value"; done"#;
     let mut read = Read::new();
     for file in files {
         let names: Vec<_> = file.data.keys().cloned().collect();
@@ -141,7 +140,10 @@ fn installed(name: &str) -> PathBuf {
     Path::new(&variable("SCAIVAULT_READERS")).join(name)
 }
 
-#[expect(clippy::disallowed_methods, reason = "what runs the tests says by the environment where programs are")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what runs the tests says by the environment where programs are"
+)]
 fn variable(name: &str) -> String {
     env::var(name).unwrap_or_default()
 }

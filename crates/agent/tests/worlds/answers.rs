@@ -27,7 +27,9 @@ fn with_time(value: &mut Value, member: &str, time: Value) {
 pub(crate) fn shuffle(value: &mut Value, random: &mut SplitMix) {
     if let Value::Object(object) = value {
         let mut members: Vec<_> = std::mem::take(object).into_iter().collect();
-        members.iter_mut().for_each(|(_, value)| shuffle(value, random));
+        for (_, value) in &mut members {
+            shuffle(value, random);
+        }
         while !members.is_empty() {
             let (name, value) = members.remove(random.below(members.len()));
             object.insert(name, value);

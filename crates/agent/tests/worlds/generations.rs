@@ -2,7 +2,7 @@
 //! ended, the only users left are those that an init container has handed to its application.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     sync::{
         Arc,
@@ -12,6 +12,7 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process};
+use scaivault_devserver::LeaseState;
 use scaivault_testkit::{
     SplitMix,
     world::{Calls, Chance, Misbehaviour},
@@ -19,7 +20,7 @@ use scaivault_testkit::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{
-    process::Child,
+    process::{Child, Command},
     time::{timeout, timeout_at},
 };
 
@@ -42,6 +43,9 @@ const AGENTS: usize = 100;
 const SHORT_AGENTS: usize = 12;
 /// How long an agent may take to end, besides the engine.
 const END: Duration = Duration::from_mins(2);
+
+/// The term of the first agent's first lease, in seconds.
+const TERM: u64 = 7200;
 
 /// One of many ways to be wrong. All keep the identifier of the lease.
 fn malform(value: &mut Value, random: &mut SplitMix) {
@@ -68,7 +72,7 @@ fn malform(value: &mut Value, random: &mut SplitMix) {
         7 => {
             object.retain(|name, _| name == "lease_id");
         }
-        8 => drop(object.insert("data".to_owned(), json!({ "username": { "deep": [[[{}]]] } }))),
+        8 => drop(object.insert("data".to_owned(), json!({}))),
         _ => shuffle(value, random),
     }
 }
@@ -90,6 +94,8 @@ struct Outcome {
     ended: [usize; 2],
     terminated: usize,
     unexpected: Vec<String>,
+    /// The logs, by the number of the agent.
+    logs: BTreeMap<u64, String>,
 }
 
 impl Run {
@@ -103,29 +109,35 @@ impl Run {
         while self.generations() < self.wanted {
             let number = self.started.fetch_add(1, Ordering::Relaxed);
             let mut random = SplitMix::new(self.seed.wrapping_add(number));
-            self.one(&mut random, &mut outcome).await;
+            self.one(number, &mut random, &mut outcome).await;
         }
         outcome
     }
 
-    async fn one(&self, random: &mut SplitMix, outcome: &mut Outcome) {
+    async fn one(&self, number: u64, random: &mut SplitMix, outcome: &mut Outcome) {
         let dir = tempfile::tempdir_in(self.site.pod.path("")).unwrap();
         let is_init = random.below(2) == 0;
         let log = fs::File::create(dir.path().join("log")).unwrap();
-        let mut agent = self.agent(&dir, is_init, random);
+        let mut agent = self.agent(number, &dir, is_init, random);
         let mut agent = agent.stderr(log).spawn().unwrap();
         let millis = u64::try_from(self.latency.as_millis()).unwrap();
         let life = Duration::from_millis(random.below(millis * 3 / 2));
         let has_signal = !is_init || random.below(2) == 0;
+        let mut signal = "no signal".to_owned();
         if has_signal && timeout(life, agent.wait()).await.is_err() {
             terminate(&agent);
             outcome.terminated += 1;
+            signal = format!("SIGTERM at {}", jiff::Timestamp::now());
         }
         let Ok(status) = timeout(self.latency * 2 + END, agent.wait()).await else {
             outcome.unexpected.push(format!("it does not end: {}", read(&dir, "log")));
             return;
         };
         let code = status.unwrap().code();
+        let log = read(&dir, "log");
+        let kind = if is_init { "init" } else { "sidecar" };
+        let log = format!("{kind}, {signal}, ended with {code:?} at {}:\n{log}", jiff::Timestamp::now());
+        outcome.logs.insert(number, log);
         outcome.ended[usize::from(code != Some(0))] += 1;
         if !matches!(code, Some(0 | 1 | 4 | 5)) {
             outcome.unexpected.push(format!("{code:?}: {}", read(&dir, "log")));
@@ -135,14 +147,17 @@ impl Run {
         }
     }
 
-    fn agent(&self, dir: &TempDir, is_init: bool, random: &mut SplitMix) -> tokio::process::Command {
+    /// The terms of its leases tell it from the others.
+    fn agent(&self, number: u64, dir: &TempDir, is_init: bool, random: &mut SplitMix) -> Command {
         let target = |file: &str| {
             let secrets = dir.path().join("secrets").join(file);
             format!("{} template=\"{{{{ data.username }}}}\"", secrets.display())
         };
-        let mut dynamic = format!("engine=postgres role=readonly -> {}\n", target("a"));
+        let ttl = TERM + 2 * number;
+        let line = |ttl: u64, file| format!("engine=postgres role=readonly ttl={ttl}s -> {}\n", target(file));
+        let mut dynamic = line(ttl, "a");
         if random.below(3) == 0 {
-            dynamic += &format!("engine=postgres role=readonly ttl=2h -> {}\n", target("b"));
+            dynamic = [dynamic, line(ttl + 1, "b")].concat();
         }
         // As long as the default in relation to the latency, shorter, or longer.
         let patience = self.latency.as_secs() * [3, 2, 6][random.below(3)] / 2;
@@ -155,6 +170,23 @@ impl Run {
         }
         agent
     }
+}
+
+/// What is known of leases that are left: the answer that told of each, and its agent's log.
+fn explain(run: &Run, left: &[&LeaseState], logs: &BTreeMap<u64, String>) -> String {
+    let seen = run.site.world.seen(Calls::GENERATE);
+    let explain = |lease: &&LeaseState| {
+        let Some(seen) = seen.iter().find(|seen| seen.answer.as_ref().is_some_and(|a| a.contains(&lease.id)))
+        else {
+            return format!("{}: its answer is not seen", lease.id);
+        };
+        let answer: Value = serde_json::from_str(seen.answer.as_ref().unwrap()).unwrap();
+        let number = (answer["ttl_seconds"].as_u64().unwrap() - TERM) / 2;
+        let log = logs.get(&number).map_or("it has not ended", String::as_str);
+        let took = seen.to.duration_since(seen.from).as_secs_f32();
+        format!("{}: answered after {took:.1} s, told: {}, agent {number}, {log}", lease.id, seen.is_told)
+    };
+    left.iter().map(explain).collect::<Vec<_>>().join("\n")
 }
 
 fn terminate(agent: &Child) {
@@ -190,7 +222,8 @@ async fn no_user_is_left_behind() {
     let workers: Vec<_> = (0..agents).map(|_| tokio::spawn(Arc::clone(&run).work())).collect();
     let mut all = Outcome::default();
     for worker in workers {
-        let Outcome { handed_over, ended, terminated, unexpected } = worker.await.unwrap();
+        let Outcome { handed_over, ended, terminated, unexpected, logs } = worker.await.unwrap();
+        all.logs.extend(logs);
         all.handed_over.extend(handed_over);
         all.ended = [all.ended[0] + ended[0], all.ended[1] + ended[1]];
         all.terminated += terminated;
@@ -219,5 +252,5 @@ async fn no_user_is_left_behind() {
         began.elapsed().as_secs(),
     );
     assert!(all.unexpected.is_empty(), "seed {seed}: {:?}", all.unexpected);
-    assert!(left.is_empty(), "seed {seed}: {} users are left: {left:?}", left.len());
+    assert!(left.is_empty(), "seed {seed}: {}", explain(&run, &left, &all.logs));
 }

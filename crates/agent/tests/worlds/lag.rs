@@ -87,7 +87,8 @@ async fn changes_arrive_once(more: &[(&str, &str)], secrets: usize) {
 }
 
 fn seed(secrets: usize) -> String {
-    let secrets: String = (0..secrets).map(|n| format!("  app/s{n}: {{data: {{key: \"1\"}}}}\n")).collect();
+    let secrets = (0..secrets).map(|n| format!("  app/s{n}: {{data: {{key: \"1\"}}}}\n"));
+    let secrets = secrets.collect::<Vec<_>>().concat();
     format!(
         "policies: {{billing: [{{path_pattern: 'app/**', permissions: [read]}}]}}\n\
          identities: [{{id: 'sa:billing', service_accounts: ['billing/web'], policies: [billing]}}]\n\

@@ -232,7 +232,7 @@ async fn a_full_log_pipe_holds_nothing_up() {
     for line in whole.lines() {
         assert!(serde_json::from_str::<serde_json::Value>(line).is_ok(), "torn: {line}");
     }
-    while pipe.end.write(&[b'\n']).is_ok() {}
+    while pipe.end.write(b"\n").is_ok() {}
     let began = Instant::now();
     let ended = terminate(sidecar).await;
     assert_eq!((ended.code, site.pod.live_leases()), (Some(0), 0));

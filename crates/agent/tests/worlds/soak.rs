@@ -67,7 +67,7 @@ async fn agents_are_up_to_date_after_any_weather() {
     // The news follow the files.
     until(|| calm.elapsed() > CALM || agents.iter().all(Agent::is_told)).await;
     let untold: Vec<_> = agents.iter().filter(|agent| !agent.is_told()).map(Agent::describe).collect();
-    let seen = readers.end();
+    let read = readers.end();
     let news: u32 = agents.iter().map(Agent::news).sum();
     let kills: usize = agents.iter().map(Agent::kills).sum();
     agents.iter().for_each(Agent::terminate);
@@ -79,33 +79,33 @@ async fn agents_are_up_to_date_after_any_weather() {
 
     println!("\n| figure | |\n|---|---:|");
     for (name, figure) in [
-        ("agents", size as u64),
-        ("minutes, times 10", (lasts.as_secs_f64() / 6.0) as u64),
-        ("versions written", fleet.written()),
-        ("changes seen by readers", seen.changes),
-        ("signals and requests heard", u64::from(news)),
-        ("agents killed", kills as u64),
-        ("times the server was away", fleet.restarts()),
-        ("authorities", 3),
-        ("requests that were answered", fleet.world.seen(Calls::ALL).len() as u64),
-        ("leases generated", fleet.vault.leases().len() as u64),
-        ("versions that went backwards", seen.backwards.len() as u64),
-        ("times a file was absent", seen.absent),
-        ("files late after a minute of calm", late.len() as u64),
-        ("seconds until all were up to date, times 10", (settled.as_secs_f64() * 10.0) as u64),
-        ("applications not told of the last change", untold.len() as u64),
-        ("leases left", left.len() as u64),
+        ("agents", size.to_string()),
+        ("minutes", format!("{:.1}", lasts.as_secs_f64() / 60.0)),
+        ("versions written", fleet.written().to_string()),
+        ("changes seen by readers", read.changes.to_string()),
+        ("signals and requests heard", news.to_string()),
+        ("agents killed", kills.to_string()),
+        ("times the server was away", fleet.restarts().to_string()),
+        ("authorities", "3".to_owned()),
+        ("requests that were carried out", fleet.world.seen(Calls::ALL).len().to_string()),
+        ("leases generated", fleet.vault.leases().len().to_string()),
+        ("versions that went backwards", read.backwards.len().to_string()),
+        ("times a file was absent", read.absent.to_string()),
+        ("files late after a minute of calm", late.len().to_string()),
+        ("seconds of calm until all were up to date", format!("{:.1}", settled.as_secs_f64())),
+        ("applications not told of the last change", untold.len().to_string()),
+        ("leases left", left.len().to_string()),
     ] {
         println!("| {name} | {figure} |");
     }
-    assert_eq!(seen.backwards, [] as [String; 0], "seed {seed}");
+    assert_eq!(read.backwards, [] as [String; 0], "seed {seed}");
     let logs = agents.iter().filter(|agent| late.iter().any(|file| file.contains(&agent.name())));
     let logs: Vec<_> = logs.map(Agent::describe).collect();
     assert!(late.is_empty(), "seed {seed}: late: {late:?}\n{}", logs.join("\n"));
     assert!(untold.is_empty(), "seed {seed}: not told: {untold:?}");
     assert!(left.is_empty(), "seed {seed}: leases: {left:?}");
     assert!(codes.iter().all(|code| *code == Some(0)), "seed {seed}: {codes:?}");
-    assert_eq!(seen.absent, 0, "seed {seed}");
+    assert_eq!(read.absent, 0, "seed {seed}");
 }
 
 async fn futures(size: usize, fleet: &Arc<Fleet>) -> Vec<Agent> {

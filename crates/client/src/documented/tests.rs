@@ -5,7 +5,7 @@ use super::*;
 
 fn answer(body: &Value) -> Answer {
     let body = Zeroizing::new(body.to_string().into_bytes());
-    Answer { status: 200, headers: HeaderMap::new(), body }
+    Answer { status: 200, headers: HeaderMap::new(), body, cut: None }
 }
 
 fn sent(content: &Content) -> Value {
@@ -68,7 +68,12 @@ fn an_event_needs_little() {
     assert_eq!(
         events,
         [
-            Event { id: "evt_1".parse().unwrap(), kind: Some(EventKind::Rotated), path: Some(path("a/b")), new_version: Some(4) },
+            Event {
+                id: "evt_1".parse().unwrap(),
+                kind: Some(EventKind::Rotated),
+                path: Some(path("a/b")),
+                new_version: Some(4)
+            },
             Event { id: "evt_2".parse().unwrap(), kind: None, path: None, new_version: None },
         ]
     );

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use hyper::HeaderMap;
 use serde_json::{Value, json};
 
@@ -7,7 +9,7 @@ const START: SystemTime = SystemTime::UNIX_EPOCH;
 
 fn answer(body: &Value) -> Answer {
     let body = Zeroizing::new(body.to_string().into_bytes());
-    Answer { status: 200, headers: HeaderMap::new(), body }
+    Answer { status: 200, headers: HeaderMap::new(), body, cut: None }
 }
 
 fn sent(content: &Content) -> Value {
@@ -67,7 +69,7 @@ fn a_lease_is_read_by_all_likely_names() {
         json!({"lease_id": "l-1", "username": "u", "password": "p", "ttl": 60, "renewable": null}),
         json!({"lease_id": "l-1", "data": credentials, "expires_at": "1970-01-01T00:01:00Z"}),
     ] {
-        let lease = lease(&answer(&body), START).unwrap();
+        let lease = lease(answer(&body), START).unwrap();
         assert_eq!(lease.id.as_str(), "l-1");
         assert_eq!(serde_json::from_str::<Value>(lease.credentials.json()).unwrap(), credentials);
         assert_eq!(
@@ -80,15 +82,20 @@ fn a_lease_is_read_by_all_likely_names() {
 
 #[test]
 fn a_lease_has_a_name_credentials_and_an_end() {
+    let nameless = lease(answer(&json!({"data": {}, "ttl": 60})), START).unwrap_err();
+    assert!(matches!(nameless, ErrorKind::Answer(AnswerFault::Missing(_))), "{nameless:?}");
+    // It exists, so the error has its name.
     for body in [
-        json!({"data": {}, "ttl": 60}),
         json!({"lease_id": "l", "ttl": 60}),
         json!({"lease_id": "l", "username": "u", "ttl": 60}),
         json!({"lease_id": "l", "data": {}}),
         json!({"lease_id": "l", "data": {}, "expires_at": "soon"}),
     ] {
-        let kind = lease(&answer(&body), START).unwrap_err();
-        assert!(matches!(kind, ErrorKind::Answer(AnswerFault::Missing(_))), "{body} {kind:?}");
+        let kind = lease(answer(&body), START).unwrap_err();
+        assert!(
+            matches!(&kind, ErrorKind::OrphanedLease { lease, .. } if lease.as_str() == "l"),
+            "{body} {kind:?}"
+        );
     }
 }
 

@@ -40,7 +40,7 @@ async fn the_wait_is_no_part_of_the_requests_timeout() {
     let patient = fixture.client();
     let id = patient.subscribe(&subscription()).await.unwrap();
     let short = Duration::from_millis(100);
-    let timeouts = Timeouts { request: short, ..fixture.settings().timeouts };
+    let timeouts = Timeouts { idle: short, ..fixture.settings().timeouts };
     let client = Client::new(Settings { timeouts, ..fixture.settings() }).unwrap();
     client.resume(patient.token().await.unwrap()).await;
 

@@ -9,6 +9,11 @@ use scaivault_devserver::{DevServer, Handle, Issuer, Seed, Settings as ServerSet
 use serde_json::{Map, Value};
 use tempfile::TempDir;
 
+/// The public authorities alone.
+pub(crate) const PUBLIC: Trust = Trust { file: None, public: true };
+/// How long a generation is waited for: never reached.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+
 pub(crate) const DATABASE: &str = "environments/production/billing/database";
 pub(crate) const STRIPE: &str = "environments/production/billing/stripe";
 
@@ -85,11 +90,15 @@ pub(crate) fn settings(url: &str) -> Settings {
     Settings {
         address: Address::new(url, PlainHttp::LoopbackOnly).unwrap(),
         login,
-        trust: Trust::BuiltIn,
+        trust: PUBLIC,
         proxy: None,
         tenant: None,
         // Long on a busy machine, and never reached where a test does not mean to.
-        timeouts: Timeouts { connect: Duration::from_secs(30), request: Duration::from_mins(1) },
+        timeouts: Timeouts {
+            connect: Duration::from_secs(30),
+            idle: Duration::from_mins(1),
+            ..Timeouts::default()
+        },
     }
 }
 

@@ -13,16 +13,16 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use crate::fixture::{DATABASE, path, settings};
+use crate::fixture::{DATABASE, PATIENCE, PUBLIC, path, settings};
 
 /// Answers every request with the same bytes and keeps the connection open. Notes the requests.
-struct Scripted {
-    url: String,
+pub(crate) struct Scripted {
+    pub(crate) url: String,
     heads: Arc<Mutex<Vec<String>>>,
 }
 
 impl Scripted {
-    async fn start(answer: Vec<u8>) -> Self {
+    pub(crate) async fn start(answer: Vec<u8>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let heads = Arc::new(Mutex::new(Vec::new()));
@@ -40,12 +40,17 @@ impl Scripted {
         Self { url, heads }
     }
 
+    /// Somewhere else.
+    pub(crate) fn at(url: String) -> Self {
+        Self { url, heads: Arc::default() }
+    }
+
     /// A client that is logged in already.
-    async fn client(&self) -> Client {
+    pub(crate) async fn client(&self) -> Client {
         self.client_with(settings(&self.url).timeouts).await
     }
 
-    async fn client_with(&self, timeouts: Timeouts) -> Client {
+    pub(crate) async fn client_with(&self, timeouts: Timeouts) -> Client {
         let client = Client::new(Settings { timeouts, ..settings(&self.url) }).unwrap();
         let now = std::time::SystemTime::now();
         let token = Token::restore("swordfish".into(), now, now + Duration::from_mins(10));
@@ -54,7 +59,7 @@ impl Scripted {
     }
 }
 
-async fn read_head(stream: &mut TcpStream) -> String {
+pub(crate) async fn read_head(stream: &mut TcpStream) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let Ok(byte) = stream.read_u8().await else { break };
@@ -63,7 +68,7 @@ async fn read_head(stream: &mut TcpStream) -> String {
     String::from_utf8(head).unwrap()
 }
 
-fn ok(body: &str) -> Vec<u8> {
+pub(crate) fn ok(body: &str) -> Vec<u8> {
     format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
@@ -211,6 +216,7 @@ async fn a_server_that_quotes_what_it_was_sent_is_not_repeated() {
         let credentials = Login::ClientCredentials {
             directory: directory.path().to_owned(),
             token_url: settings(&server.url).address,
+            trust: PUBLIC,
         };
         let logs_in = |login| Client::new(Settings { login, ..settings(&server.url) }).unwrap();
         let error = logs_in(exchange).login().await.unwrap_err().to_string();
@@ -236,7 +242,7 @@ async fn what_an_error_says_cannot_break_a_log_line() {
 
 #[tokio::test]
 async fn a_slow_body_and_a_silent_server_are_given_up() {
-    let timeouts = Timeouts { connect: Duration::from_secs(30), request: Duration::from_millis(200) };
+    let timeouts = Timeouts { idle: Duration::from_millis(200), ..settings("http://localhost").timeouts };
     for answer in ["", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"ver"] {
         let server = Scripted::start(answer.as_bytes().to_vec()).await;
         let error = server.client_with(timeouts).await.read(&path(DATABASE), None).await.unwrap_err();
@@ -282,7 +288,7 @@ async fn nobody_there_is_worth_another_try() {
 async fn a_lease_cannot_be_named_so_that_another_route_is_called() {
     let server = Scripted::start(ok("{\"lease_id\":\"../../secrets/x\",\"data\":{},\"ttl\":60}")).await;
     let dynamic = "engine=postgres-prod role=readonly".parse().unwrap();
-    let error = server.client().await.generate(&dynamic).await.unwrap_err();
+    let error = server.client().await.generate(&dynamic, PATIENCE).await.unwrap_err();
     assert!(matches!(error.kind, ErrorKind::Answer(AnswerFault::Id(_))), "{error}");
 }
 
@@ -335,6 +341,6 @@ async fn what_makes_something_new_is_not_sent_twice() {
     let (server, requests) = closing_server().await;
     let client = server.client().await;
     client.read(&path(DATABASE), None).await.unwrap();
-    client.generate(&"engine=postgres-prod role=readonly".parse().unwrap()).await.unwrap();
+    client.generate(&"engine=postgres-prod role=readonly".parse().unwrap(), PATIENCE).await.unwrap();
     assert_eq!(*requests.lock().unwrap(), [2, 0], "a new connection at once");
 }

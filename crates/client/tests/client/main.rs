@@ -1,6 +1,8 @@
 //! The client against a ScaiVault in the same process, and against servers that mean harm.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by panicking")]
 
+mod answers;
+mod connections;
 mod events;
 mod fixture;
 mod hostile;

@@ -62,7 +62,8 @@ async fn tunnel(mut client: TcpStream, status: &str, heads: Arc<Mutex<Vec<String
 async fn fixture() -> (Fixture, Settings) {
     let fixture = Fixture::with_tls(Tls::Generated(vec!["127.0.0.1".to_owned()])).await;
     fs::write(fixture.file("ca.crt"), fixture.server.ca_pem().unwrap()).unwrap();
-    let settings = Settings { trust: Trust::File(fixture.file("ca.crt")), ..fixture.settings() };
+    let settings =
+        Settings { trust: Trust { file: Some(fixture.file("ca.crt")), public: false }, ..fixture.settings() };
     (fixture, settings)
 }
 

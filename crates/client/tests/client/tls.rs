@@ -13,21 +13,27 @@ async fn fixture() -> Fixture {
     fixture
 }
 
+fn private(fixture: &Fixture) -> Trust {
+    Trust { file: Some(fixture.file("ca.crt")), public: false }
+}
+
 #[tokio::test]
 async fn an_authority_of_a_file_is_believed() {
     let fixture = fixture().await;
-    let settings = Settings { trust: Trust::File(fixture.file("ca.crt")), ..fixture.settings() };
+    let settings = Settings { trust: private(&fixture), ..fixture.settings() };
     Client::new(settings).unwrap().read(&path(DATABASE), None).await.unwrap();
 }
 
 #[tokio::test]
 async fn no_other_authority_is_believed() {
     let (fixture, other) = (fixture().await, fixture().await);
-    for trust in [Trust::BuiltIn, Trust::File(other.file("ca.crt"))] {
+    for (trust, is_final) in [(Trust { file: None, public: true }, true), (private(&other), false)] {
         let client = Client::new(Settings { trust, ..fixture.settings() }).unwrap();
         let error = client.read(&path(DATABASE), None).await.unwrap_err();
-        assert!(matches!(error.kind, ErrorKind::Tls { .. }), "{error}");
-        assert_eq!((error.class(), error.retry()), (Class::Unexpected, Retry::Never));
+        assert!(matches!(error.kind, ErrorKind::Certificate { .. }), "{error}");
+        // The file may get the authority in a moment, as in a rotation; the public list does not change.
+        let retry = if is_final { Retry::Never } else { Retry::Backoff };
+        assert_eq!((error.class(), error.retry()), (Class::Unexpected, retry));
     }
     assert_eq!(fixture.handle.requests(Route::Exchange), 0, "the token stayed here");
 }
@@ -36,7 +42,9 @@ async fn no_other_authority_is_believed() {
 async fn a_certificate_for_another_name_is_not_believed() {
     let fixture = Fixture::with_tls(Tls::Generated(vec!["scaivault.example".to_owned()])).await;
     fs::write(fixture.file("ca.crt"), fixture.server.ca_pem().unwrap()).unwrap();
-    let settings = Settings { trust: Trust::File(fixture.file("ca.crt")), ..fixture.settings() };
+    let settings = Settings { trust: private(&fixture), ..fixture.settings() };
     let error = Client::new(settings).unwrap().login().await.unwrap_err();
-    assert!(matches!(error.kind, ErrorKind::Tls { .. }), "{error}");
+    assert!(matches!(error.kind, ErrorKind::Certificate { .. }), "{error}");
+    assert!(error.to_string().contains("it is for scaivault.example and not for 127.0.0.1"), "{error}");
+    assert_eq!(error.retry(), Retry::Never);
 }

@@ -173,7 +173,8 @@ fn file_options() -> impl Strategy<Value = FileOptions> {
 fn secret_mapping() -> impl Strategy<Value = SecretMapping> {
     let secret = "[a-z0-9_-]{1,9}(/[a-z0-9_-]{1,9}){0,3}(#[A-Za-z0-9_.-]{1,9})?(@[1-9][0-9]{0,3})?";
     let secrets = prop::collection::vec(secret, 0..4).prop_map(|secrets| {
-        secrets.iter().enumerate().map(|(n, secret)| format!("s{n}={secret} ")).collect::<String>()
+        let named = secrets.iter().enumerate().map(|(n, secret)| format!("s{n}={secret}"));
+        named.collect::<Vec<_>>().join(" ")
     });
     let source = (secret, secrets).prop_map(|(one, several)| if several.is_empty() { one } else { several });
     let mapping = (source, target_file(), file_options()).prop_map(|(source, file, options)| SecretMapping {

@@ -5,7 +5,7 @@ use std::{future::pending, sync::Arc};
 use axum::{
     Json,
     extract::{Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -38,8 +38,9 @@ pub(super) async fn gate(
     if !delay.is_zero() {
         tokio::time::sleep(delay).await;
     }
-    if let Some(answer) = answer {
-        return complete(answer.into_response(), &request_id, None);
+    if let Some((status, body)) = answer {
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
+        return complete((status, body).into_response(), &request_id, None);
     }
     let mut level = None;
     let admitted = match refusal {

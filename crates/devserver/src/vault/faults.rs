@@ -42,13 +42,20 @@ pub enum Effect {
         /// Milliseconds.
         milliseconds: u64,
     },
-    /// It is answered with status 200 and this body, whatever was asked: what stands before a server may do so.
+    /// It is answered with this status and body, whatever was asked: what stands before a server may do so.
     Answer {
+        /// The HTTP status.
+        #[serde(default = "ok")]
+        status: u16,
         /// The body.
         body: String,
     },
     /// It is never answered.
     Hang,
+}
+
+fn ok() -> u16 {
+    200
 }
 
 impl Fault {
@@ -99,7 +106,7 @@ pub(crate) struct Faults(Vec<Fault>);
 pub(crate) struct Disturbance {
     pub(crate) delay: Duration,
     pub(crate) lateness: Duration,
-    pub(crate) answer: Option<String>,
+    pub(crate) answer: Option<(u16, String)>,
     pub(crate) hangs: bool,
     pub(crate) refusal: Option<ApiError>,
 }
@@ -131,7 +138,7 @@ impl Faults {
                 }
                 Effect::Delay { milliseconds } => disturbance.delay += Duration::from_millis(*milliseconds),
                 Effect::Late { milliseconds } => disturbance.lateness += Duration::from_millis(*milliseconds),
-                Effect::Answer { body } => disturbance.answer = Some(body.clone()),
+                Effect::Answer { status, body } => disturbance.answer = Some((*status, body.clone())),
                 Effect::Hang => disturbance.hangs = true,
             }
             fault.times = fault.times.map(|times| times.saturating_sub(1));

@@ -1,4 +1,4 @@
-use super::*;
+use super::{message::read_message, *};
 
 /// A server that counts its requests, and says the count as `{"count": n}`.
 async fn counter() -> SocketAddr {

@@ -95,6 +95,7 @@ fn b64decode(value: &Value) -> Result<Value, Error> {
     Ok(Value::from(text))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the library hands filters their arguments by value")]
 fn tojson(value: &Value, indent: Option<Value>, args: Kwargs) -> Result<Value, Error> {
     let indent = match indent {
         Some(indent) => Some(indent),

@@ -22,9 +22,9 @@ pub(super) fn new(value: JsonValue<'_>) -> Value {
         Json::Number(digits) => number(digits),
         Json::Text(text) => Value::from(text.as_str()),
         Json::List(items) => items.into_iter().map(new).collect(),
-        Json::Object(fields) => {
-            Value::from_object(fields.into_iter().map(|(name, value)| (name, new(value))).collect::<BTreeMap<_, _>>())
-        }
+        Json::Object(fields) => Value::from_object(
+            fields.into_iter().map(|(name, value)| (name, new(value))).collect::<BTreeMap<_, _>>(),
+        ),
     }
 }
 
@@ -89,9 +89,7 @@ impl Tree for Value {
             ValueKind::Plain if self.downcast_object_ref::<Digits>().is_some() => {
                 Node::Scalar(self.to_string())
             }
-            ValueKind::Seq | ValueKind::Iterable => {
-                Node::List(Box::new(self.try_iter()?.checked()))
-            }
+            ValueKind::Seq | ValueKind::Iterable => Node::List(Box::new(self.try_iter()?.checked())),
             ValueKind::Map => Node::Object(Box::new(self.try_iter()?.map(move |name| {
                 let value = self.get_item(&name)?;
                 Ok((text(&name)?.to_string(), value))

@@ -144,14 +144,14 @@ impl Fleet {
 }
 
 fn seed_text(size: usize) -> String {
-    let identities: String = (0..size)
-        .map(|n| {
-            format!(
-                "  - {{id: 'sa:agent-{n}', service_accounts: ['soak/agent-{n}'], policies: [all], dynamic: ['postgres/*']}}\n"
-            )
-        })
-        .collect();
-    let secrets: String = (0..SECRETS).map(|n| format!("  app/s{n}: {{data: {{value: \"1\"}}}}\n")).collect();
+    let identity = |n| {
+        format!(
+            "  - {{id: 'sa:agent-{n}', service_accounts: ['soak/agent-{n}'], policies: [all], dynamic: ['postgres/*']}}\n"
+        )
+    };
+    let identities = (0..size).map(identity).collect::<Vec<_>>().concat();
+    let secrets = (0..SECRETS).map(|n| format!("  app/s{n}: {{data: {{value: \"1\"}}}}\n"));
+    let secrets = secrets.collect::<Vec<_>>().concat();
     format!(
         "token_seconds: 120\n\
          policies: {{all: [{{path_pattern: 'app/**', permissions: [read]}}]}}\n\
@@ -171,7 +171,7 @@ pub(super) struct Agent {
 
 /// How the application hears of changes.
 enum Ear {
-    Signals(Application),
+    Signals(Box<Application>),
     Requests(Listener),
 }
 
@@ -225,7 +225,7 @@ impl Agent {
             Ear::Requests(Listener::start(files).await)
         } else {
             let files: Vec<_> = files.iter().map(PathBuf::as_path).collect();
-            Ear::Signals(Application::start(&files).await)
+            Ear::Signals(Box::new(Application::start(&files).await))
         };
         let child = command(fleet, number, &ear).spawn().unwrap();
         Self { fleet: Arc::clone(fleet), number, child, ear, killed: Vec::new() }

@@ -1,0 +1,41 @@
+//! Which addresses are tried, and how long a connection is kept.
+
+use std::time::Duration;
+
+use scaivault_client::{Address, Client, ErrorKind, PlainHttp, Retry, Settings, Timeouts};
+
+use crate::fixture::{DATABASE, Fixture, path, settings};
+
+#[tokio::test]
+async fn a_connection_is_replaced_when_it_is_old() {
+    let fixture = Fixture::new().await;
+    let timeouts = Timeouts { connection_age: Duration::ZERO, ..fixture.settings().timeouts };
+    let client = Client::new(Settings { timeouts, ..fixture.settings() }).unwrap();
+    for _ in 0..3 {
+        client.read(&path(DATABASE), None).await.unwrap();
+    }
+    assert_eq!(fixture.server.connections(), 4, "one for the login, one for each read");
+}
+
+#[tokio::test]
+async fn every_address_of_a_host_is_tried() {
+    // It listens on 127.0.0.1 alone, and `localhost` is ::1 too where there is IPv6.
+    let fixture = Fixture::new().await;
+    let port = fixture.server.address().port();
+    let address = Address::new(&format!("http://localhost:{port}"), PlainHttp::LoopbackOnly).unwrap();
+    let client = Client::new(Settings { address, ..fixture.settings() }).unwrap();
+    client.read(&path(DATABASE), None).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_name_without_an_address_is_worth_another_try() {
+    let settings = settings("https://scaivault.invalid");
+    let directory = tempfile::tempdir().unwrap();
+    let token_file = directory.path().join("token");
+    std::fs::write(&token_file, "ey.J").unwrap();
+    let login =
+        scaivault_client::Login::Exchange { token_file, audience: "scaivault".to_owned(), role: None };
+    let error = Client::new(Settings { login, ..settings }).unwrap().login().await.unwrap_err();
+    assert!(matches!(error.kind, ErrorKind::Unreachable { .. }), "{error}");
+    assert_eq!(error.retry(), Retry::Backoff);
+}
