@@ -247,13 +247,13 @@ async fn half_of_the_default_volume_can_be_used() {
 /// From the start: an init container that is killed would be started again for ever.
 #[tokio::test]
 async fn init_says_that_secrets_do_not_fit() {
-    for (volume, secrets, fits) in [(DEFAULT_VOLUME, 9, false), (20, 9, true), (DEFAULT_VOLUME, 40, false)] {
+    for (volume, secrets, fits) in [(DEFAULT_VOLUME, 9, false), (20, 9, true), (DEFAULT_VOLUME, 20, false)] {
         let Some(confined) = Confined::new(volume, volume + AGENT_MEBIBYTES, &seed(secrets)).await else {
             return;
         };
         fill(&confined.site.pod.vault, secrets, 'x', 1_000_000);
         let watch = confined.mapping(secrets);
-        let variables = [("SECRETS", watch.as_str()), ("FETCH_TIMEOUT", "20s")];
+        let variables = [("SECRETS", watch.as_str()), ("FETCH_TIMEOUT", "55s")];
         let ended =
             crate::support::ended(crate::support::start(&mut confined.agent("init", &variables))).await;
         assert_eq!(confined.group.kills(), 0, "{volume} MiB: {}", ended.log);
