@@ -139,6 +139,8 @@ async fn check(route: Route, subject: &str, code: &str, (exit, cure): (i32, &str
     match tries {
         WithNewLogin if !is_login => assert_eq!((sent, logins), (2, 2), "{code}"),
         One | WithNewLogin => assert_eq!((sent, logins), (1, 1), "{code}"),
+        // It may have made a user: the pause before the next one is longer than this start.
+        Two if route == Route::Generate => assert_eq!((sent, logins), (1, 1), "{code}"),
         Two => assert_eq!((sent, logins), (2, if is_login { 2 } else { 1 }), "{code}"),
         Many => assert!((2..=10).contains(&sent) && (is_login || logins == 1), "{code}: {sent}, {logins}"),
     }
