@@ -15,7 +15,7 @@ pub enum Format {
     Raw,
     /// Lines `KEY='value'` for POSIX shells and systemd.
     Env,
-    /// Lines `KEY=value` for dotenv libraries, Node, Docker and Compose.
+    /// Lines `KEY=value` for dotenv libraries, Node and Compose.
     Dotenv,
     /// A YAML mapping.
     Yaml,

@@ -205,7 +205,8 @@ fn contradictions(name: &str, faults: Vec<MappingFault>, findings: &mut Findings
             MappingFault::OptionalLease => (
                 "secret-optional-",
                 "dynamic credentials are generated, so there is no secret that may be missing".to_owned(),
-                "remove this annotation; fail-open starts the application without what could not be had".to_owned(),
+                "remove this annotation; fail-open starts the application without what could not be had"
+                    .to_owned(),
             ),
             other => ("inject-secret-", other.to_string(), "correct the annotation".to_owned()),
         };

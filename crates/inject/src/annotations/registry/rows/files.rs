@@ -29,7 +29,7 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         default: Words("`json`; `raw` with a `#field`"),
         layers: Layers::POD,
         doc: "How the file is written: the `data` object as JSON, one field as it is, or a file of all fields: `env` for \
-              shells and systemd, `dotenv` for Node, Docker, Compose and dotenv libraries, YAML or Java properties.",
+              shells and systemd, `dotenv` for Node, Compose and dotenv libraries, YAML or Java properties.",
         example: "env",
         set: |draft, entry| {
             file(draft, entry).format = Some(parse(entry)?);
