@@ -25,11 +25,13 @@ const LATE_TIMEOUT: Duration = Duration::from_mins(1);
 pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(25);
 /// How long giving back may take with all attempts once nothing else is awaited: with the default delay, less than the grace period.
 pub(crate) const GIVE_BACK_TIMEOUT: Duration = Duration::from_secs(8);
-/// How long to wait at the end for generations under way.
+
+/// How long to wait at the end.
 pub(crate) enum Wait<'a> {
-    /// Until then: SIGTERM has come.
+    /// SIGTERM has come: until then for revocations, and until they are answered for generations under way. If that takes longer
+    /// than the pod's grace period, the kubelet ends the process, and waiting was worth it until then.
     Until(Instant),
-    /// A while, or less if SIGTERM comes.
+    /// A while for generations under way, then a while for revocations; after SIGTERM as [`Self::Until`].
     UnlessStopped(&'a mut Signal),
 }
 
@@ -200,19 +202,22 @@ impl Delivery {
             }
             let idle = self.leases.retired().filter(|(lease, _)| !self.revoking.has(lease));
             let next = idle.map(|(_, due)| due).min().filter(|due| *due < limit);
-            if self.generating.is_empty() && self.revoking.is_empty() && next.is_none() || limit <= now {
+            let is_late = limit <= now && (self.generating.is_empty() || !matches!(wait, Wait::Until(_)));
+            if self.generating.is_empty() && self.revoking.is_empty() && next.is_none() || is_late {
                 break;
             }
+            let wake = next.unwrap_or(if now < limit { limit } else { now + GENERATION_TIMEOUT });
             tokio::select! {
                 Some((dynamic, answered)) = self.generating.next() => {
                     match answered {
                         Ok(lease) => self.leases.retire(lease.id, Instant::now()),
                         Err(error) => drop(self.not_generated(&dynamic, &error).await),
                     }
+                    limit = limit.max(Instant::now() + GIVE_BACK_TIMEOUT);
                     self.keep_revocations().await;
                 }
                 Some((lease, answered)) = self.revoking.next() => self.revoked(&lease, answered),
-                () = sleep_until(next.unwrap_or(limit)) => {}
+                () = sleep_until(wake) => {}
                 () = stopped(&mut wait) => {
                     limit = limit.min(Instant::now() + STOP_TIMEOUT);
                     wait = Wait::Until(limit);

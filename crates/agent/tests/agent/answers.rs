@@ -10,14 +10,12 @@ fn answer(route: Route, body: &str, times: u32) -> Fault {
 
 #[tokio::test]
 async fn a_value_that_no_parser_takes_fails_its_secret_and_no_other() {
-    for value in [r#""\ud800""#, "1e999"] {
-        let pod = Pod::new().await;
-        let secrets = pod.mapping(&[("app/stripe#key", "key")]);
-        pod.vault.add_fault(answer(Route::Read, &format!(r#"{{"version":1,"data":{{"key":{value}}}}}"#), 1));
-        let variables = [("SECRETS", secrets.as_str())];
-        pod.run("init", &variables).await.check(1, &["app/stripe", "the answer cannot be used"]);
-        pod.run("init", &variables).await.check(0, &[]);
-    }
+    let pod = Pod::new().await;
+    let secrets = pod.mapping(&[("app/stripe#key", "key")]);
+    pod.vault.add_fault(answer(Route::Read, r#"{"version":1,"data":{"key":"\ud800"}}"#, 1));
+    let variables = [("SECRETS", secrets.as_str())];
+    pod.run("init", &variables).await.check(1, &["app/stripe", "the answer cannot be used"]);
+    pod.run("init", &variables).await.check(0, &[]);
 }
 
 #[tokio::test]
