@@ -1,7 +1,6 @@
 //! The client: one method for each call.
 
 use std::{
-    collections::BTreeMap,
     num::NonZeroU32,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
@@ -19,9 +18,8 @@ use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use crate::{
-    Backoff, Batch, Category, Error, ErrorKind, Event, EventId, Lease, LeaseId, LeaseTerm, Login,
-    NewSubscription, Operation, Poll, RateLimit, Retry, Secret, Settings, SetupError, SubscriptionId,
-    TenantId, Token,
+    Backoff, Category, Error, ErrorKind, Event, EventId, Lease, LeaseId, LeaseTerm, Login, NewSubscription,
+    Operation, Poll, RateLimit, Retry, Secret, Settings, SetupError, SubscriptionId, TenantId, Token,
     code::Class,
     connect::Connector,
     documented, envelope, guessed, login,
@@ -101,11 +99,9 @@ impl Client {
         self.rate_limits.lock().unwrap_or_else(PoisonError::into_inner)[category as usize]
     }
 
-    /// The share of the reads that is left at `now`, of single ones or of batches, whichever is less; none where no answer said
-    /// so yet.
+    /// The share of the reads that is left at `now`; none if no answer said so yet.
     pub fn reads_left(&self, now: SystemTime) -> Option<f64> {
-        let of = |category| self.rate_limit(category).and_then(|limit| limit.left(now));
-        [of(Category::Read), of(Category::BatchRead)].into_iter().flatten().reduce(f64::min)
+        self.rate_limit(Category::Read).and_then(|limit| limit.left(now))
     }
 
     /// Reads a secret: the version asked for or the current one.
@@ -113,26 +109,6 @@ impl Client {
         let call = Call::new(Operation::Read, Method::GET, documented::read_route(path, version));
         let answer = self.call(call, Category::Read).await?;
         documented::secret(&answer).map_err(|kind| Error::new(Operation::Read, kind))
-    }
-
-    /// Reads up to [`BATCH_LIMIT`](crate::BATCH_LIMIT) secrets in one call, all of the version asked for or each in its
-    /// current one.
-    pub async fn read_batch(
-        &self,
-        paths: &[SecretPath],
-        version: Option<NonZeroU32>,
-    ) -> Result<Batch, Error> {
-        let fail = |kind| Error::new(Operation::ReadBatch, kind);
-        if paths.len() > crate::BATCH_LIMIT {
-            return Err(fail(ErrorKind::TooManyPaths(paths.len())));
-        }
-        if paths.is_empty() {
-            return Ok(Batch { answers: BTreeMap::new() });
-        }
-        let call = Call::new(Operation::ReadBatch, Method::POST, documented::BATCH_ROUTE.to_owned())
-            .with_body(documented::batch(paths, version));
-        let answer = self.call(call, Category::BatchRead).await?;
-        documented::batch_answer(&answer, paths).map_err(fail)
     }
 
     /// Generates credentials. Each call makes new ones: after a failure without an answer there may be a lease that

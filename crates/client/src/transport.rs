@@ -23,9 +23,9 @@ use zeroize::Zeroizing;
 
 use crate::{AnswerFault, ErrorKind, Timeouts, connect::Connector};
 
-/// The most bytes of an answer: what files may take together on a volume of the default size. All that is under way counts
-/// for the caller's memory, and so does what is made of it.
-pub(crate) const BODY_LIMIT: usize = 4 * 1024 * 1024;
+/// The most bytes of an answer: a secret of the largest size, and as much again for what else the answer says. All answers under
+/// way count for the caller's memory.
+pub(crate) const BODY_LIMIT: usize = 2 * crate::DATA_SIZE_LIMIT;
 
 /// The most bytes of an answer's head; hyper reads bodies in pieces of this size too.
 const HEAD_LIMIT: usize = 32 * 1024;

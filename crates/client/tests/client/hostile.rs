@@ -292,17 +292,6 @@ async fn a_lease_cannot_be_named_so_that_another_route_is_called() {
     assert!(matches!(error.kind, ErrorKind::Answer(AnswerFault::Id(_))), "{error}");
 }
 
-#[tokio::test]
-async fn an_answer_for_other_paths_than_asked_for_is_refused() {
-    let server =
-        Scripted::start(ok("{\"secrets\":{\"a/b\":{\"version\":1,\"data\":{}}},\"errors\":{}}")).await;
-    let batch = server.client().await.read_batch(&[path(DATABASE)], None).await.unwrap();
-    assert_eq!(batch.answers.len(), 1);
-    let error = batch.answers[&path(DATABASE)].as_ref().unwrap_err();
-    assert!(matches!(error.kind, ErrorKind::Answer(AnswerFault::Missing(_))), "{error}");
-    assert_eq!(batch.answers.len(), 1);
-}
-
 /// Answers the first request of each connection, and closes it when the second one has arrived. Counts both.
 async fn closing_server() -> (Scripted, Arc<Mutex<[u32; 2]>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
