@@ -40,8 +40,9 @@ pub struct Client {
     vault: Transport,
     login: LoginWay,
     tenant: Option<TenantId>,
+    token: Mutex<Option<Token>>,
     /// Held while a login is under way, so that there is one and not as many as calls.
-    token: tokio::sync::Mutex<Option<Token>>,
+    login_lock: tokio::sync::Mutex<()>,
     /// When to log in again after a token that was just made was refused.
     refused: Mutex<Backoff>,
     rate_limits: Mutex<[Option<RateLimit>; Category::COUNT]>,
@@ -72,7 +73,8 @@ impl Client {
             vault: transport(address, authorities, env::SCAIVAULT_TRUST)?,
             login,
             tenant,
-            token: tokio::sync::Mutex::default(),
+            token: Mutex::default(),
+            login_lock: tokio::sync::Mutex::default(),
             refused: Mutex::new(Backoff::new(REFUSED.0, REFUSED.1)),
             rate_limits: Mutex::default(),
         })
@@ -84,14 +86,14 @@ impl Client {
     }
 
     /// The token, where one is there that can be used: to [`Self::resume`] in a program that starts later.
-    pub async fn token(&self) -> Option<Token> {
-        let token = self.token.lock().await;
+    pub fn token(&self) -> Option<Token> {
+        let token = self.token.lock().unwrap_or_else(PoisonError::into_inner);
         token.as_ref().filter(|token| token.is_usable(SystemTime::now())).cloned()
     }
 
     /// Goes on with a token that was received earlier. One that cannot be used any more does no harm.
-    pub async fn resume(&self, token: Token) {
-        *self.token.lock().await = Some(token);
+    pub fn resume(&self, token: Token) {
+        *self.token.lock().unwrap_or_else(PoisonError::into_inner) = Some(token);
     }
 
     /// What was left of a category's bucket when the last answer came; none where no answer said so yet.
@@ -250,18 +252,16 @@ impl Client {
     /// The token that is there, or a new one, and whether it is new. `refused` is not usable any more: of calls that were
     /// refused with the same one, the first logs in and the others get its token.
     async fn usable_token(&self, refused: Option<&Token>) -> Result<(Token, bool), Error> {
-        let mut held = self.token.lock().await;
+        let _one_login = self.login_lock.lock().await;
         let is_refused = |token: &Token| {
             refused.is_some_and(|refused| refused.secret().expose_secret() == token.secret().expose_secret())
         };
-        if let Some(token) =
-            held.as_ref().filter(|token| token.is_usable(SystemTime::now()) && !is_refused(token))
-        {
-            return Ok((token.clone(), false));
+        if let Some(token) = self.token().filter(|token| !is_refused(token)) {
+            return Ok((token, false));
         }
-        *held = None;
+        *self.token.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let token = self.log_in().await?;
-        *held = Some(token.clone());
+        self.resume(token.clone());
         Ok((token, true))
     }
 

@@ -134,19 +134,20 @@ pub(crate) fn poll_route(subscription: &SubscriptionId, poll: &Poll) -> String {
 /// The events of an answer.
 pub(crate) fn events(answer: &Answer) -> Result<Vec<Event>, ErrorKind> {
     #[derive(Deserialize)]
-    struct Answered {
-        events: Vec<EventAnswer>,
+    struct Answered<'a> {
+        #[serde(borrow)]
+        events: Vec<&'a RawValue>,
     }
     #[derive(Deserialize)]
-    struct EventAnswer {
+    struct EventAnswer<'a> {
         event_id: String,
         #[serde(default)]
         event_type: Option<String>,
         // A path that is not one of ours to name is as good as none.
         #[serde(default)]
         path: Option<String>,
-        #[serde(default)]
-        data: Option<EventData>,
+        #[serde(borrow, default)]
+        data: Option<&'a RawValue>,
     }
     #[derive(Deserialize)]
     struct EventData {
@@ -156,16 +157,33 @@ pub(crate) fn events(answer: &Answer) -> Result<Vec<Event>, ErrorKind> {
         #[serde(default)]
         version: Option<u64>,
     }
-    let Answered { events } = json(&answer.body)?;
-    let events = events.into_iter().map(|EventAnswer { event_id, event_type, path, data }| {
+    let event = |event: &RawValue| -> Result<Event, AnswerFault> {
+        let EventAnswer { event_id, event_type, path, data } = json(event.get().as_bytes())?;
+        let data = data.and_then(|data| json::<EventData>(data.get().as_bytes()).ok());
         Ok(Event {
-            id: event_id.parse().map_err(AnswerFault::from)?,
+            id: event_id.parse()?,
             kind: EventKind::ALL.into_iter().find(|kind| Some(kind.as_str()) == event_type.as_deref()),
             path: path.and_then(|path| path.parse().ok()),
             new_version: data.and_then(|data| data.new_version.or(data.version)),
         })
-    });
-    Ok(events.collect::<Result<_, AnswerFault>>()?)
+    };
+    let Answered { events } = json(&answer.body)?;
+    let (mut read, mut unreadable) = (Vec::new(), None);
+    for event in events.into_iter().map(event) {
+        match event {
+            Ok(event) => read.push(event),
+            Err(fault) => unreadable = Some(fault),
+        }
+    }
+    match (unreadable, read.last_mut()) {
+        (None, _) => Ok(read),
+        // One event that is not understood must not hide the others. It may be about any secret.
+        (Some(_), Some(last)) => {
+            last.path = None;
+            Ok(read)
+        }
+        (Some(fault), None) => Err(fault.into()),
+    }
 }
 
 /// The route that acknowledges events.

@@ -59,6 +59,13 @@ impl Error {
             // A proxy that refuses is as final as a server that does, except for its own outages and limits. One that does
             // not answer may be restarting.
             | ErrorKind::Proxy { status: 0 | 408 | 429 | 500..=599, .. } => Retry::Backoff,
+            // Whatever stands before ScaiVault answers so while it is being replaced. A generation is not repeated at once: it may
+            // have made a user.
+            ErrorKind::Answer(AnswerFault::Redirect(_) | AnswerFault::NotHttp | AnswerFault::Json)
+                if *operation != Operation::Generate =>
+            {
+                Retry::Backoff
+            }
             ErrorKind::OrphanedLease { source, .. } if !matches!(**source, ErrorKind::Answer(_)) => {
                 Retry::Backoff
             }

@@ -73,3 +73,16 @@ fn an_event_needs_little() {
         ]
     );
 }
+
+#[test]
+fn an_event_that_is_not_understood_hides_no_other() {
+    let good = json!({"event_id": "evt_1", "event_type": "secret.rotated", "path": "a/b"});
+    let odd_version = json!({"event_id": "evt_2", "path": "a/b", "data": {"new_version": "7"}});
+    let found = events(&answer(&json!({"events": [good, odd_version]}))).unwrap();
+    assert_eq!(found.iter().map(|event| event.new_version).collect::<Vec<_>>(), [None, None]);
+    assert_eq!(found[1].path, Some(path("a/b")));
+    let odd_name = json!({"event_id": {"x": 1}, "path": "c/d"});
+    let found = events(&answer(&json!({"events": [odd_name, good]}))).unwrap();
+    assert_eq!((found.len(), found[0].path.as_ref()), (1, None), "any secret may have changed");
+    assert!(events(&answer(&json!({"events": [odd_name]}))).is_err());
+}

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use scaivault_client::{Category, Class, ErrorKind, Retry};
-use scaivault_contract::SecretPath;
 use scaivault_devserver::{Category as ServerCategory, Effect, Fault, Route};
 use serde_json::{Value, json};
 
