@@ -69,6 +69,16 @@ fn a_list_of_secrets_costs_at_most_its_limit() {
     assert!(cluster().refusal(&paths).len() < 1024);
 }
 
+#[test]
+fn secrets_of_one_file_count_each() {
+    let list = (0..16).map(|n| format!("a{n}=b")).collect::<Vec<_>>().join(" ");
+    let files = |count: usize| {
+        (0..count).fold(pod(), |pod, n| pod.ours(&format!("inject-secret-s{n}"), &list)).json()
+    };
+    refused(&files(17), &["272 secrets", "256", "too-large"]);
+    assert_eq!(cluster().injection(&files(16)).secrets, 256);
+}
+
 fn names(count: usize) -> String {
     (0..count).map(|n| format!("nobody{n}")).collect::<Vec<_>>().join(",")
 }
