@@ -155,8 +155,7 @@ fn after_failure(failed: Option<&Backoff>, retry: Retry, left: Duration, now: In
     let longest = (left / PART).clamp(PAUSE.0, PAUSE.1);
     let mut backoff = Backoff::resumed(PAUSE.0, longest, failed.map_or(0, Backoff::failures), now);
     // What is asked for is obeyed, but not until the lease has lapsed.
-    let retry = retry.asked().map_or(Retry::Backoff, Retry::After);
-    backoff.failed(now, retry.at_most(left / 2));
+    backoff.failed(now, retry.always(left / 2));
     backoff
 }
 
