@@ -130,6 +130,19 @@ async fn a_clock_step_forwards_costs_no_lease() {
 }
 
 #[tokio::test]
+async fn a_hanging_renewal_does_not_outlast_its_lease() {
+    let pod = Pod::new().await;
+    let dynamic = pod.mapping(&[("engine=postgres role=readonly ttl=15s", "db.json")]);
+    pod.vault.add_fault(Fault::hang(Route::Renew));
+    let sidecar = Sidecar::start(&pod, &[("DYNAMIC", &dynamic)]);
+    until(|| pod.secret("db.json").is_some()).await;
+    let before = pod.secret("db.json");
+    until(|| pod.secret("db.json") != before).await;
+    assert_eq!(pod.live_leases(), 2, "the new credentials are there before the old ones end");
+    sidecar.end().await.check(0, &["has not answered within"]);
+}
+
+#[tokio::test]
 async fn leases_are_renewed_while_the_application_drains() {
     let pod = Pod::new().await;
     let dynamic = pod.mapping(&[("engine=postgres role=readonly ttl=6s", "db.json")]);
