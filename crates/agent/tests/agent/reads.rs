@@ -281,3 +281,16 @@ async fn sighup_refreshes_now_whatever_pause_is_on() {
     until(|| pod.secret("key").as_deref() == Some("new")).await;
     sidecar.end().await.check(0, &["refreshing at SIGHUP"]);
 }
+
+#[tokio::test]
+async fn another_version_than_the_pinned_one_is_not_written() {
+    let pod = Pod::new().await;
+    let world = World::start(pod.server(), 1).await.unwrap();
+    let (url, secrets) = (world.url(), pod.mapping(&[("app/stripe#key@3", "key")]));
+    let newest = Answer::json(200, r#"{"version":9,"data":{"key":"sk-swordfish"}}"#);
+    world.add(STRIPE, Chance::Always, Misbehaviour::Answer(newest));
+    let variables = [("SCAIVAULT_URL", url.as_str()), ("SECRETS", &secrets), ("FETCH_TIMEOUT", "2s")];
+    let said = "version 3 was asked for and version 9 was answered; a proxy or cache ignores the query";
+    pod.run("init", &variables).await.check(1, &[said]);
+    assert_eq!(pod.secret("key"), None);
+}
