@@ -6,8 +6,9 @@ use scaivault_client::{Class, Client, Error, ErrorKind, Lease, LeaseId, Retry, T
 use scaivault_contract::DynamicRef;
 use serde_json::json;
 use tokio::{
-    io::AsyncWriteExt as _,
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
+    time::timeout,
 };
 
 use crate::{
@@ -41,11 +42,16 @@ async fn slow(pieces: Vec<(Duration, Vec<u8>)>) -> Scripted {
 async fn send(mut stream: TcpStream, pieces: Vec<(Duration, Vec<u8>)>) {
     read_head(&mut stream).await;
     for (pause, piece) in pieces {
-        tokio::time::sleep(pause).await;
-        if stream.write_all(&piece).await.is_err() {
+        // Stops where the client gives up.
+        if timeout(pause, closed(&mut stream)).await.is_ok() || stream.write_all(&piece).await.is_err() {
             return;
         }
     }
+}
+
+async fn closed(stream: &mut TcpStream) {
+    let mut bytes = [0; 1024];
+    while stream.read(&mut bytes).await.is_ok_and(|count| count > 0) {}
 }
 
 async fn impatient(server: &Scripted, idle: Duration) -> Client {
