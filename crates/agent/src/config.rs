@@ -141,8 +141,11 @@ impl Config {
     /// The name of the subscription to events. Pods of two namespaces may have the same name, so the UID tells them apart.
     pub(crate) fn subscription_name(&self) -> String {
         let pod = self.upkeep.pod.clone().or_else(|| fs::read_to_string(HOST_NAME).ok()).unwrap_or_default();
-        let uid = self.pod_uid.iter().map(|uid| format!("/{uid}")).collect::<String>();
-        format!("{SIDECAR_CONTAINER}/{}{uid}", pod.trim())
+        let pod = pod.trim();
+        match &self.pod_uid {
+            Some(uid) => format!("{SIDECAR_CONTAINER}/{pod}/{uid}"),
+            None => format!("{SIDECAR_CONTAINER}/{pod}"),
+        }
     }
 }
 

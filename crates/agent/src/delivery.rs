@@ -38,7 +38,7 @@ pub(crate) struct Delivery {
 
 impl Delivery {
     /// Resumes what the start before left.
-    pub(crate) async fn new(config: Config) -> Result<Self, Ending> {
+    pub(crate) fn new(config: Config) -> Result<Self, Ending> {
         let client = Arc::new(client(&config.server)?);
         // For the life of the process: files that are being written borrow from both, and there is one of each.
         let sink = &*Box::leak(Box::new(sink(&config)));
@@ -63,7 +63,7 @@ impl Delivery {
     }
 
     /// Keeps login and leases for the next start.
-    pub(crate) async fn save(&self) -> Result<(), StateError> {
+    pub(crate) fn save(&self) -> Result<(), StateError> {
         if self.store.keeps() {
             let token = self.client.token();
             self.store.save(token.as_ref(), &self.leases, self.subscription.as_ref())?;

@@ -13,7 +13,7 @@ use crate::{
 /// Fetches and writes all that is wanted.
 pub(crate) async fn run(config: Config) -> Result<(), Ending> {
     let mut end = end_signal()?;
-    let mut delivery = Delivery::new(config).await?;
+    let mut delivery = Delivery::new(config)?;
     let mut fetcher = Fetcher::new(&delivery, StartKind::Cold, Instant::now());
     let done = tokio::select! {
         done = initial_fetch(&mut delivery, &mut fetcher) => done,

@@ -36,7 +36,7 @@ pub(crate) async fn initial_fetch(delivery: &mut Delivery, fetcher: &mut Fetcher
         vec![login]
     } else {
         // Saved before the leases are generated, so that a restart in between does not log in again.
-        delivery.save().await?;
+        delivery.save()?;
         let missing = delivery.leases.missing(delivery.dynamics(), SystemTime::now(), Instant::now());
         if fail_open {
             // At the same time: what hangs must not take the time of the rest.

@@ -43,7 +43,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Ending> {
     if let Some(address) = config.upkeep.metrics_listen {
         tokio::spawn(metrics::serve(metrics::bind(address).await?, Arc::clone(&metrics)));
     }
-    let mut delivery = Delivery::new(config).await?;
+    let mut delivery = Delivery::new(config)?;
     let start = delivery.start_kind();
     let mut fetcher = Fetcher::new(&delivery, start, Instant::now());
     if start == StartKind::Cold {
@@ -136,19 +136,19 @@ impl Sidecar {
             self.show();
             let wake = self.wake(Instant::now(), SystemTime::now());
             tokio::select! {
-                Some(heard) = heard.recv() => self.hear(heard).await,
-                Some((dynamic, answered)) = self.renewing.next() => self.renewed(&dynamic, answered).await,
+                Some(heard) = heard.recv() => self.hear(heard),
+                Some((dynamic, answered)) = self.renewing.next() => self.renewed(&dynamic, answered),
                 Some((dynamic, answered)) = self.delivery.generating.next() => {
-                    self.generated(dynamic, answered).await;
+                    self.generated(&dynamic, answered);
                 }
-                Some((lease, answered)) = self.delivery.revoking.next() => self.revoked(&lease, answered).await,
+                Some((lease, answered)) = self.delivery.revoking.next() => self.revoked(&lease, answered),
                 Some(answer) = self.fetcher.answer() => self.fetcher.take(answer, Instant::now()),
                 done = self.notifier.finished() => self.notified(done),
                 Some(()) = self.refresh.recv() => {
                     tracing::info!("refreshing at SIGHUP");
                     self.fetcher.reads.refresh_now(Instant::now());
                 }
-                () = sleep_until(wake) => self.do_what_is_due().await,
+                () = sleep_until(wake) => self.do_what_is_due(),
             }
         }
     }
@@ -161,13 +161,13 @@ impl Sidecar {
 
     /// Starts or does each thing that is due, none of which waits for an answer. Leases come first: they end, and the rest
     /// only grows older.
-    async fn do_what_is_due(&mut self) {
-        self.keep_leases().await;
+    fn do_what_is_due(&mut self) {
+        self.keep_leases();
         let now = Instant::now();
         self.fetcher.send_due(now);
         if self.fetcher.is_commit_due(now) {
             self.commit(now);
-            self.keep_state().await;
+            self.keep_state();
         }
         self.notifier.start();
     }
@@ -209,7 +209,7 @@ impl Sidecar {
         self.metrics.set_reload_owed(self.notifier.is_owed());
     }
 
-    async fn hear(&mut self, heard: Heard) {
+    fn hear(&mut self, heard: Heard) {
         let now = Instant::now();
         let reads = &mut self.fetcher.reads;
         match heard {
@@ -218,7 +218,7 @@ impl Sidecar {
                 // What has changed since the last read and before the subscription is told by no event.
                 reads.announce(&Changes::Any, now);
                 self.delivery.subscription = Some(subscription);
-                self.keep_state().await;
+                self.keep_state();
             }
             Heard::Hearing => reads.set_connected(true, now),
             Heard::Deaf => reads.set_connected(false, now),
@@ -226,8 +226,8 @@ impl Sidecar {
         }
     }
 
-    async fn keep_state(&self) {
-        if let Err(error) = self.delivery.save().await {
+    fn keep_state(&self) {
+        if let Err(error) = self.delivery.save() {
             tracing::error!(%error, "state not kept");
         }
     }

@@ -178,9 +178,8 @@ fn leases_are_written_by_themselves() {
 
 #[test]
 fn what_is_held_for_all_files_is_bounded_and_asked_for_again() {
-    let files: String = (0..20)
-        .map(|n| format!("x=a/shared#k y=a/s{n}#k -> /s/f{n} template=\"{{{{ secrets.y.version }}}}\"\n"))
-        .collect();
+    let line = |n| format!("x=a/shared#k y=a/s{n}#k -> /s/f{n} template=\"{{{{ secrets.y.version }}}}\"\n");
+    let files = (0..20).map(line).collect::<Vec<_>>().concat();
     let mut composer = Composer::new(wanted([(env::SECRETS, Box::leak(files.into_boxed_str()))]));
     let large = |composer: &mut Composer, path: &str| {
         let json = format!(r#"{{"k":"{}"}}"#, "x".repeat(1023 * 1024));

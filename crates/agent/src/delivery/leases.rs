@@ -52,7 +52,7 @@ impl Delivery {
                 idle.map(|dynamic| (dynamic.clone(), self.leases.generation_due(dynamic).unwrap_or(now)));
             let dues = dues.filter(|(_, due)| *due < deadline);
             let (due, later): (Vec<_>, Vec<_>) = dues.partition(|(_, due)| *due <= now);
-            self.start_generating(due.into_iter().map(|(dynamic, _)| dynamic).collect()).await?;
+            self.start_generating(due.into_iter().map(|(dynamic, _)| dynamic).collect())?;
             let next = later.into_iter().map(|(_, due)| due).min();
             if self.generating.is_empty() && next.is_none() {
                 break;
@@ -67,10 +67,10 @@ impl Delivery {
             match answered {
                 Ok(lease) => {
                     missing.remove(&dynamic);
-                    self.hold(dynamic, lease).await?;
+                    self.hold(dynamic, lease)?;
                 }
                 Err(error) => {
-                    self.not_generated(&dynamic, &error).await?;
+                    self.not_generated(&dynamic, &error)?;
                     let failure = Failure::of_error(&dynamic, &error);
                     if error.retry() == Retry::Never {
                         missing.remove(&dynamic);
@@ -103,14 +103,14 @@ impl Delivery {
 
     /// Sends a request for a lease of each of `dynamics`, unless one is under way. The state tells the next start that they are
     /// sent, so that a process that is killed again and again does not make a user each time.
-    pub(crate) async fn start_generating(&mut self, dynamics: Vec<DynamicRef>) -> Result<(), StateError> {
+    pub(crate) fn start_generating(&mut self, dynamics: Vec<DynamicRef>) -> Result<(), StateError> {
         if dynamics.is_empty() {
             return Ok(());
         }
         for dynamic in &dynamics {
             self.leases.generating(dynamic);
         }
-        let saved = self.save().await;
+        let saved = self.save();
         for dynamic in dynamics {
             let (client, wanted) = (Arc::clone(&self.client), dynamic.clone());
             self.generating.start(&dynamic, async move {
@@ -122,24 +122,20 @@ impl Delivery {
     }
 
     /// Takes a generated lease into use, in place of another. It is saved before its credentials are written.
-    pub(crate) async fn hold(&mut self, dynamic: DynamicRef, lease: HeldLease) -> Result<(), StateError> {
+    pub(crate) fn hold(&mut self, dynamic: DynamicRef, lease: HeldLease) -> Result<(), StateError> {
         tracing::info!(%dynamic, lease = %lease.id, ttl_seconds = lease.term().as_secs(), "lease generated");
         self.leases.insert(dynamic, lease, Instant::now());
-        self.save().await
+        self.save()
     }
 
     /// Notes that a generation failed. If its answer names a lease nevertheless, that one is to be revoked.
-    pub(crate) async fn not_generated(
-        &mut self,
-        dynamic: &DynamicRef,
-        error: &Error,
-    ) -> Result<(), StateError> {
+    pub(crate) fn not_generated(&mut self, dynamic: &DynamicRef, error: &Error) -> Result<(), StateError> {
         let now = Instant::now();
         if let Some(lease) = error.orphaned_lease() {
             self.leases.retire(lease.clone(), now);
         }
         self.leases.not_generated(dynamic, error.retry(), may_have_made_user(error), now);
-        self.save().await
+        self.save()
     }
 
     /// Starts to revoke the leases that are due.
@@ -188,7 +184,7 @@ impl Delivery {
             tracing::info!("waiting for a generation that is still under way");
         }
         // A next start must not take up what is revoked.
-        self.keep_revocations().await;
+        self.keep_revocations();
         let mut limit = match &wait {
             Wait::Until(deadline) => *deadline,
             Wait::UnlessStopped(_) => Instant::now() + LATE_TIMEOUT,
@@ -210,10 +206,10 @@ impl Delivery {
                 Some((dynamic, answered)) = self.generating.next() => {
                     match answered {
                         Ok(lease) => self.leases.retire(lease.id, Instant::now()),
-                        Err(error) => drop(self.not_generated(&dynamic, &error).await),
+                        Err(error) => drop(self.not_generated(&dynamic, &error)),
                     }
                     limit = limit.max(Instant::now() + GIVE_BACK_TIMEOUT);
-                    self.keep_revocations().await;
+                    self.keep_revocations();
                 }
                 Some((lease, answered)) = self.revoking.next() => self.revoked(&lease, answered),
                 () = sleep_until(wake) => {}
@@ -229,11 +225,11 @@ impl Delivery {
         if !self.generating.is_empty() {
             tracing::warn!("a lease is still being generated, it ends by itself");
         }
-        self.keep_revocations().await;
+        self.keep_revocations();
     }
 
-    async fn keep_revocations(&self) {
-        if let Err(error) = self.save().await {
+    fn keep_revocations(&self) {
+        if let Err(error) = self.save() {
             tracing::warn!(%error, "the revoked leases could not be forgotten");
         }
     }

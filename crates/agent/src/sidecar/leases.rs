@@ -40,7 +40,7 @@ impl Sidecar {
     }
 
     /// Starts to renew, replace, generate and revoke the leases that it is time for.
-    pub(super) async fn keep_leases(&mut self) {
+    pub(super) fn keep_leases(&mut self) {
         let (now, time) = (Instant::now(), SystemTime::now());
         let mut missing = Vec::new();
         for dynamic in self.delivery.dynamics() {
@@ -50,7 +50,7 @@ impl Sidecar {
                 _ => {}
             }
         }
-        if let Err(error) = self.delivery.start_generating(missing).await {
+        if let Err(error) = self.delivery.start_generating(missing) {
             tracing::error!(%error, "state not kept");
         }
         self.delivery.start_revoking(now);
@@ -96,7 +96,7 @@ impl Sidecar {
     }
 
     /// A renewal was answered.
-    pub(super) async fn renewed(&mut self, dynamic: &DynamicRef, answered: Result<Renewed, Error>) {
+    pub(super) fn renewed(&mut self, dynamic: &DynamicRef, answered: Result<Renewed, Error>) {
         let Some(lease) = self.delivery.leases.get_mut(dynamic) else { return };
         match answered {
             Ok((term, now)) => {
@@ -104,7 +104,7 @@ impl Sidecar {
                 self.not_renewed.remove(dynamic);
                 self.metrics.count(Counter::LeaseRenewed);
                 tracing::info!(%dynamic, lease = %lease.id, ttl_seconds = term.ttl.as_secs(), "lease renewed");
-                self.keep_state().await;
+                self.keep_state();
             }
             Err(error) if is_about_the_lease(&error) => {
                 lease.refuse_renewal();
@@ -121,21 +121,21 @@ impl Sidecar {
     }
 
     /// A generation was answered.
-    pub(super) async fn generated(&mut self, dynamic: DynamicRef, answered: Result<HeldLease, Error>) {
+    pub(super) fn generated(&mut self, dynamic: &DynamicRef, answered: Result<HeldLease, Error>) {
         let kept = match answered {
-            Ok(lease) => self.delivery.hold(dynamic.clone(), lease).await,
+            Ok(lease) => self.delivery.hold(dynamic.clone(), lease),
             Err(error) => {
-                let failure = Failure::of_error(&dynamic, &error);
+                let failure = Failure::of_error(dynamic, &error);
                 tracing::warn!(%failure, "no new lease, trying again");
                 self.lease_failed(&error);
-                if let Err(error) = self.delivery.not_generated(&dynamic, &error).await {
+                if let Err(error) = self.delivery.not_generated(dynamic, &error) {
                     tracing::error!(%error, "state not kept");
                 }
                 return;
             }
         };
-        self.not_renewed.remove(&dynamic);
-        self.delivery.leases.postpone_generation(&dynamic, Instant::now() + GENERATED);
+        self.not_renewed.remove(dynamic);
+        self.delivery.leases.postpone_generation(dynamic, Instant::now() + GENERATED);
         self.metrics.count(Counter::LeaseGenerated);
         if let Err(error) = kept {
             // The credentials are valid all the same; after a restart others take their place.
@@ -145,9 +145,9 @@ impl Sidecar {
     }
 
     /// A revocation was answered.
-    pub(super) async fn revoked(&mut self, lease: &LeaseId, answered: Result<(), Error>) {
+    pub(super) fn revoked(&mut self, lease: &LeaseId, answered: Result<(), Error>) {
         self.delivery.revoked(lease, answered);
-        self.keep_state().await;
+        self.keep_state();
     }
 
     fn lease_failed(&self, error: &Error) {
