@@ -46,7 +46,7 @@ impl Delivery {
         let store = Store::new(config.state_dir.clone());
         let Resumed { token, leases, subscription } = store.load();
         if let Some(token) = token {
-            client.resume(token).await;
+            client.resume(token);
         }
         let (generating, revoking) = (Requests::new(), Requests::new());
         Ok(Self { config, client, sink, leases, generating, revoking, subscription, store })
@@ -65,7 +65,7 @@ impl Delivery {
     /// Keeps login and leases for the next start.
     pub(crate) async fn save(&self) -> Result<(), StateError> {
         if self.store.keeps() {
-            let token = self.client.token().await;
+            let token = self.client.token();
             self.store.save(token.as_ref(), &self.leases, self.subscription.as_ref())?;
         }
         Ok(())

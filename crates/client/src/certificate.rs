@@ -64,8 +64,13 @@ pub(crate) fn explain(certificate_error: &CertificateError, trust: &Trust, setti
 
 /// Whether another attempt may find the certificate trusted: the file may be about to get the authority, as in a rotation.
 pub(crate) fn may_be_trusted_later(error: &CertificateError, trust: &Trust) -> bool {
-    // An authority that was replaced by one of the same name shows as a bad signature.
-    trust.file.is_some() && matches!(error, CertificateError::UnknownIssuer | CertificateError::BadSignature)
+    match error {
+        // An authority that was replaced by one of the same name shows as a bad signature.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => trust.file.is_some(),
+        // Time passes, and the clock of a node that just started may be set soon.
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => true,
+        _ => false,
+    }
 }
 
 fn untrusted(begin: &str, trust: &Trust, setting: &str) -> String {

@@ -1,7 +1,6 @@
 //! The client: one method for each call.
 
 use std::{
-    collections::BTreeMap,
     num::NonZeroU32,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
@@ -19,9 +18,8 @@ use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use crate::{
-    Backoff, Batch, Category, Error, ErrorKind, Event, EventId, Lease, LeaseId, LeaseTerm, Login,
-    NewSubscription, Operation, Poll, RateLimit, Retry, Secret, Settings, SetupError, SubscriptionId,
-    TenantId, Token,
+    Backoff, Category, Error, ErrorKind, Event, EventId, Lease, LeaseId, LeaseTerm, Login, NewSubscription,
+    Operation, Poll, RateLimit, Retry, Secret, Settings, SetupError, SubscriptionId, TenantId, Token,
     code::Class,
     connect::Connector,
     documented, envelope, guessed, login,
@@ -42,8 +40,9 @@ pub struct Client {
     vault: Transport,
     login: LoginWay,
     tenant: Option<TenantId>,
+    token: Mutex<Option<Token>>,
     /// Held while a login is under way, so that there is one and not as many as calls.
-    token: tokio::sync::Mutex<Option<Token>>,
+    login_lock: tokio::sync::Mutex<()>,
     /// When to log in again after a token that was just made was refused.
     refused: Mutex<Backoff>,
     rate_limits: Mutex<[Option<RateLimit>; Category::COUNT]>,
@@ -74,7 +73,8 @@ impl Client {
             vault: transport(address, authorities, env::SCAIVAULT_TRUST)?,
             login,
             tenant,
-            token: tokio::sync::Mutex::default(),
+            token: Mutex::default(),
+            login_lock: tokio::sync::Mutex::default(),
             refused: Mutex::new(Backoff::new(REFUSED.0, REFUSED.1)),
             rate_limits: Mutex::default(),
         })
@@ -86,14 +86,14 @@ impl Client {
     }
 
     /// The token, where one is there that can be used: to [`Self::resume`] in a program that starts later.
-    pub async fn token(&self) -> Option<Token> {
-        let token = self.token.lock().await;
+    pub fn token(&self) -> Option<Token> {
+        let token = self.token.lock().unwrap_or_else(PoisonError::into_inner);
         token.as_ref().filter(|token| token.is_usable(SystemTime::now())).cloned()
     }
 
     /// Goes on with a token that was received earlier. One that cannot be used any more does no harm.
-    pub async fn resume(&self, token: Token) {
-        *self.token.lock().await = Some(token);
+    pub fn resume(&self, token: Token) {
+        *self.token.lock().unwrap_or_else(PoisonError::into_inner) = Some(token);
     }
 
     /// What was left of a category's bucket when the last answer came; none where no answer said so yet.
@@ -101,11 +101,9 @@ impl Client {
         self.rate_limits.lock().unwrap_or_else(PoisonError::into_inner)[category as usize]
     }
 
-    /// The share of the reads that is left at `now`, of single ones or of batches, whichever is less; none where no answer said
-    /// so yet.
+    /// The share of the reads that is left at `now`; none if no answer said so yet.
     pub fn reads_left(&self, now: SystemTime) -> Option<f64> {
-        let of = |category| self.rate_limit(category).and_then(|limit| limit.left(now));
-        [of(Category::Read), of(Category::BatchRead)].into_iter().flatten().reduce(f64::min)
+        self.rate_limit(Category::Read).and_then(|limit| limit.left(now))
     }
 
     /// Reads a secret: the version asked for or the current one.
@@ -113,26 +111,6 @@ impl Client {
         let call = Call::new(Operation::Read, Method::GET, documented::read_route(path, version));
         let answer = self.call(call, Category::Read).await?;
         documented::secret(&answer).map_err(|kind| Error::new(Operation::Read, kind))
-    }
-
-    /// Reads up to [`BATCH_LIMIT`](crate::BATCH_LIMIT) secrets in one call, all of the version asked for or each in its
-    /// current one.
-    pub async fn read_batch(
-        &self,
-        paths: &[SecretPath],
-        version: Option<NonZeroU32>,
-    ) -> Result<Batch, Error> {
-        let fail = |kind| Error::new(Operation::ReadBatch, kind);
-        if paths.len() > crate::BATCH_LIMIT {
-            return Err(fail(ErrorKind::TooManyPaths(paths.len())));
-        }
-        if paths.is_empty() {
-            return Ok(Batch { answers: BTreeMap::new() });
-        }
-        let call = Call::new(Operation::ReadBatch, Method::POST, documented::BATCH_ROUTE.to_owned())
-            .with_body(documented::batch(paths, version));
-        let answer = self.call(call, Category::BatchRead).await?;
-        documented::batch_answer(&answer, paths).map_err(fail)
     }
 
     /// Generates credentials. Each call makes new ones: after a failure without an answer there may be a lease that
@@ -274,18 +252,16 @@ impl Client {
     /// The token that is there, or a new one, and whether it is new. `refused` is not usable any more: of calls that were
     /// refused with the same one, the first logs in and the others get its token.
     async fn usable_token(&self, refused: Option<&Token>) -> Result<(Token, bool), Error> {
-        let mut held = self.token.lock().await;
+        let _one_login = self.login_lock.lock().await;
         let is_refused = |token: &Token| {
             refused.is_some_and(|refused| refused.secret().expose_secret() == token.secret().expose_secret())
         };
-        if let Some(token) =
-            held.as_ref().filter(|token| token.is_usable(SystemTime::now()) && !is_refused(token))
-        {
-            return Ok((token.clone(), false));
+        if let Some(token) = self.token().filter(|token| !is_refused(token)) {
+            return Ok((token, false));
         }
-        *held = None;
+        *self.token.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let token = self.log_in().await?;
-        *held = Some(token.clone());
+        self.resume(token.clone());
         Ok((token, true))
     }
 

@@ -63,8 +63,7 @@ impl ErrorCode {
         self.classify(status).1
     }
 
-    /// By the code where it says more than the status or the status is not its own, as in the parts of a batch (200) or
-    /// behind a gateway that replaces it. Any other code, also one that is not known, goes by the status.
+    /// By the code where it says more than the status, or where a gateway has replaced the status. Any other code, also one that is not known, goes by the status.
     fn classify(&self, status: u16) -> (Class, Again) {
         match self.as_str() {
             // Not from ScaiVault: an ingress that reloads answers 404 in its place, a firewall 403. It says nothing about
@@ -85,7 +84,6 @@ impl ErrorCode {
             | "time_window_violation" => by_status(403),
             "authentication_required" | "token_expired" | "token_invalid" | "token_revoked" => by_status(401),
             code if code.ends_with("_not_found") => by_status(404),
-            code if status < 400 && code.starts_with("invalid_") => by_status(400),
             _ => by_status(status),
         }
     }
@@ -125,12 +123,7 @@ mod tests {
         check("rate_limited", 503, Class::Throttled, Again::Yes);
         check("access_denied", 503, Class::Denied, Again::Never);
         check("internal_error", 503, Class::Unavailable, Again::Once);
-        // The parts of a batch have the status of the whole answer.
-        check("access_denied", 200, Class::Denied, Again::Never);
-        check("secret_not_found", 200, Class::NotFound, Again::Never);
-        check("invalid_path", 200, Class::Invalid, Again::Never);
-        check("service_unavailable", 200, Class::Unavailable, Again::Yes);
-        check("engine_on_fire", 200, Class::Unexpected, Again::Never);
+        check("secret_not_found", 502, Class::NotFound, Again::Never);
         // An OAuth error that begins like ScaiVault's.
         check("invalid_client", 401, Class::Authentication, Again::Never);
     }

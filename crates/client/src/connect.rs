@@ -99,6 +99,11 @@ impl Connector {
         failed.push(peer);
     }
 
+    /// This address answers.
+    pub(crate) fn answered(&self, peer: SocketAddr) {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).retain(|address| *address != peer);
+    }
+
     /// A TCP connection to the server, or to the proxy in between.
     async fn dial(&self) -> Result<TcpStream, ErrorKind> {
         let (host, port) = self.next_hop();
@@ -156,7 +161,8 @@ impl Connector {
             if error.is_parse() {
                 return refused(0);
             }
-            ErrorKind::Broken { address: format!("{}:{}", way.host, way.port), source: error.into() }
+            // Nothing was sent to the server yet.
+            self.unreachable(io::Error::other(error))
         };
         let (mut sender, connection) =
             http1::Builder::new().handshake::<_, Empty<Bytes>>(TokioIo::new(stream)).await.map_err(failed)?;

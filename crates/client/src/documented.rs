@@ -1,6 +1,6 @@
 //! Routes, bodies and answers as published.
 
-use std::{collections::BTreeMap, fmt::Display, num::NonZeroU32, time::Duration};
+use std::{fmt::Display, num::NonZeroU32, time::Duration};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use scaivault_contract::SecretPath;
@@ -10,9 +10,9 @@ use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
 use crate::{
-    AnswerFault, Batch, Error, ErrorKind, Event, EventId, EventKind, NewSubscription, Operation,
-    POLL_WAIT_LIMIT, Poll, Secret, SecretData, SubscriptionId,
-    envelope::{EnvelopeError, json},
+    AnswerFault, ErrorKind, Event, EventId, EventKind, NewSubscription, POLL_WAIT_LIMIT, Poll, Secret,
+    SecretData, SubscriptionId,
+    envelope::json,
     transport::{Answer, Content},
 };
 
@@ -21,9 +21,6 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b
 
 /// Where a token is exchanged. The bodies are in `guessed`.
 pub(crate) const EXCHANGE_ROUTE: &str = "/v1/auth/exchange";
-
-/// Where several secrets are read.
-pub(crate) const BATCH_ROUTE: &str = "/v1/secrets/batch";
 
 /// Where subscriptions are made.
 pub(crate) const SUBSCRIPTIONS_ROUTE: &str = "/v1/subscriptions";
@@ -83,47 +80,6 @@ fn secret_in(bytes: &[u8]) -> Result<Secret, AnswerFault> {
     Ok(Secret { version, data: SecretData::new(data.get())? })
 }
 
-/// The body that reads several secrets.
-pub(crate) fn batch(paths: &[SecretPath], version: Option<NonZeroU32>) -> Content {
-    #[derive(Serialize)]
-    struct Request<'a> {
-        paths: &'a [SecretPath],
-        #[serde(skip_serializing_if = "Option::is_none")]
-        options: Option<Options>,
-    }
-    #[derive(Serialize)]
-    struct Options {
-        version: NonZeroU32,
-    }
-    plain_json(&Request { paths, options: version.map(|version| Options { version }) })
-}
-
-/// What each of `paths` got.
-pub(crate) fn batch_answer(answer: &Answer, paths: &[SecretPath]) -> Result<Batch, ErrorKind> {
-    // Each member by itself: whoever may write one of the secrets must not keep the others from being read.
-    #[derive(Deserialize)]
-    struct BatchAnswer<'a> {
-        #[serde(borrow)]
-        secrets: BTreeMap<String, &'a RawValue>,
-        #[serde(borrow, default)]
-        errors: BTreeMap<String, &'a RawValue>,
-    }
-    let BatchAnswer { secrets, errors } = json(&answer.body)?;
-    let member = |path: &SecretPath| -> Result<Secret, ErrorKind> {
-        match (secrets.get(path.as_str()), errors.get(path.as_str())) {
-            (Some(secret), _) => Ok(secret_in(secret.get().as_bytes())?),
-            (None, Some(error)) => {
-                let error: EnvelopeError = json(error.get().as_bytes())?;
-                Err(error.into_refusal(answer.status, None).into())
-            }
-            (None, None) => Err(AnswerFault::Missing("answer for this path").into()),
-        }
-    };
-    let fail = |kind| Error::new(Operation::ReadBatch, kind);
-    let answers = paths.iter().map(|path| (path.clone(), member(path).map_err(fail)));
-    Ok(Batch { answers: answers.collect() })
-}
-
 /// The body that makes a subscription which is polled.
 pub(crate) fn subscribe(subscription: &NewSubscription) -> Content {
     #[derive(Serialize)]
@@ -178,19 +134,20 @@ pub(crate) fn poll_route(subscription: &SubscriptionId, poll: &Poll) -> String {
 /// The events of an answer.
 pub(crate) fn events(answer: &Answer) -> Result<Vec<Event>, ErrorKind> {
     #[derive(Deserialize)]
-    struct Answered {
-        events: Vec<EventAnswer>,
+    struct Answered<'a> {
+        #[serde(borrow)]
+        events: Vec<&'a RawValue>,
     }
     #[derive(Deserialize)]
-    struct EventAnswer {
+    struct EventAnswer<'a> {
         event_id: String,
         #[serde(default)]
         event_type: Option<String>,
         // A path that is not one of ours to name is as good as none.
         #[serde(default)]
         path: Option<String>,
-        #[serde(default)]
-        data: Option<EventData>,
+        #[serde(borrow, default)]
+        data: Option<&'a RawValue>,
     }
     #[derive(Deserialize)]
     struct EventData {
@@ -200,16 +157,33 @@ pub(crate) fn events(answer: &Answer) -> Result<Vec<Event>, ErrorKind> {
         #[serde(default)]
         version: Option<u64>,
     }
-    let Answered { events } = json(&answer.body)?;
-    let events = events.into_iter().map(|EventAnswer { event_id, event_type, path, data }| {
+    let event = |event: &RawValue| -> Result<Event, AnswerFault> {
+        let EventAnswer { event_id, event_type, path, data } = json(event.get().as_bytes())?;
+        let data = data.and_then(|data| json::<EventData>(data.get().as_bytes()).ok());
         Ok(Event {
-            id: event_id.parse().map_err(AnswerFault::from)?,
+            id: event_id.parse()?,
             kind: EventKind::ALL.into_iter().find(|kind| Some(kind.as_str()) == event_type.as_deref()),
             path: path.and_then(|path| path.parse().ok()),
             new_version: data.and_then(|data| data.new_version.or(data.version)),
         })
-    });
-    Ok(events.collect::<Result<_, AnswerFault>>()?)
+    };
+    let Answered { events } = json(&answer.body)?;
+    let (mut read, mut unreadable) = (Vec::new(), None);
+    for event in events.into_iter().map(event) {
+        match event {
+            Ok(event) => read.push(event),
+            Err(fault) => unreadable = Some(fault),
+        }
+    }
+    match (unreadable, read.last_mut()) {
+        (None, _) => Ok(read),
+        // One event that is not understood must not hide the others. It may be about any secret.
+        (Some(_), Some(last)) => {
+            last.path = None;
+            Ok(read)
+        }
+        (Some(fault), None) => Err(fault.into()),
+    }
 }
 
 /// The route that acknowledges events.

@@ -46,7 +46,6 @@ struct Envelope {
     error: EnvelopeError,
 }
 
-/// Also what a batch's paths get, without an identifier of the request.
 #[derive(Deserialize)]
 pub(crate) struct EnvelopeError {
     #[serde(default)]

@@ -31,7 +31,6 @@ impl Error {
         match &self.kind {
             ErrorKind::Refused(refusal) => refusal.class(),
             ErrorKind::LoginFile(_) => Class::Authentication,
-            ErrorKind::TooManyPaths(_) => Class::Invalid,
             ErrorKind::Unreachable { .. }
             | ErrorKind::Tls { .. }
             | ErrorKind::Timeout { .. }
@@ -56,19 +55,25 @@ impl Error {
             | ErrorKind::Tls { .. }
             | ErrorKind::Timeout { .. }
             | ErrorKind::Broken { .. }
-            | ErrorKind::Certificate { is_final: false, .. } => Retry::Backoff,
+            | ErrorKind::Certificate { is_final: false, .. }
+            // A proxy that refuses is as final as a server that does, except for its own outages and limits. One that does
+            // not answer may be restarting.
+            | ErrorKind::Proxy { status: 0 | 408 | 429 | 500..=599, .. } => Retry::Backoff,
+            // Whatever stands before ScaiVault answers so while it is being replaced. A generation is not repeated at once: it may
+            // have made a user.
+            ErrorKind::Answer(AnswerFault::Redirect(_) | AnswerFault::NotHttp | AnswerFault::Json)
+                if *operation != Operation::Generate =>
+            {
+                Retry::Backoff
+            }
             ErrorKind::OrphanedLease { source, .. } if !matches!(**source, ErrorKind::Answer(_)) => {
                 Retry::Backoff
             }
-            // A proxy that is up and says no is as final as a server that says so, but for its own outages and limits; one
-            // that says nothing may be on its way down.
-            ErrorKind::Proxy { status: 0 | 408 | 429 | 500..=599, .. } => Retry::Backoff,
             ErrorKind::Proxy { .. }
             | ErrorKind::Certificate { .. }
             | ErrorKind::LoginFile(_)
             | ErrorKind::Answer(_)
-            | ErrorKind::OrphanedLease { .. }
-            | ErrorKind::TooManyPaths(_) => Retry::Never,
+            | ErrorKind::OrphanedLease { .. } => Retry::Never,
         }
     }
 
@@ -140,8 +145,6 @@ pub enum Operation {
     ClientCredentials,
     /// Read of one secret.
     Read,
-    /// Read of several.
-    ReadBatch,
     /// Generation of dynamic credentials.
     Generate,
     /// Renewal of a lease.
@@ -172,7 +175,6 @@ impl fmt::Display for Operation {
             Self::Exchange => "exchange the service account's token",
             Self::ClientCredentials => "log in with client credentials",
             Self::Read => "read the secret",
-            Self::ReadBatch => "read the secrets",
             Self::Generate => "generate credentials",
             Self::Renew => "renew the lease",
             Self::Revoke => "revoke the lease",
@@ -260,9 +262,6 @@ pub enum ErrorKind {
         /// Why its answer cannot be used.
         source: Box<ErrorKind>,
     },
-    /// More paths than one call may have.
-    #[error("{0} paths are too many for one call; allowed are {limit}", limit = crate::BATCH_LIMIT)]
-    TooManyPaths(usize),
 }
 
 impl ErrorKind {
@@ -323,11 +322,11 @@ impl From<DataFault> for ErrorKind {
     }
 }
 
-/// An error that the server answered, or one of a batch's paths got.
+/// An error that the server answered.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{message:?} ({code}, status {status}{})", .request_id.as_deref().map(|id| format!(", request {id}")).unwrap_or_default())]
 pub struct Refusal {
-    /// The HTTP status; in a batch that of the whole answer.
+    /// The HTTP status.
     pub status: u16,
     /// The code.
     pub code: ErrorCode,

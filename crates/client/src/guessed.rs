@@ -169,7 +169,7 @@ fn scan<'a>(body: &'a [u8], key: &str) -> Option<&'a str> {
 /// The credentials of a lease: a member `data` or `credentials`, or `username` and `password` beside the others.
 fn credentials(answer: &Answer) -> Result<SecretData, ErrorKind> {
     #[derive(Deserialize)]
-    struct Credentials<'a> {
+    struct Members<'a> {
         #[serde(borrow)]
         data: Option<&'a RawValue>,
         #[serde(borrow)]
@@ -179,7 +179,7 @@ fn credentials(answer: &Answer) -> Result<SecretData, ErrorKind> {
         #[serde(borrow)]
         password: Option<&'a RawValue>,
     }
-    let found: Credentials<'_> = json(&answer.body)?;
+    let found: Members<'_> = json(&answer.body)?;
     let named = found.data.map(|data| ("data", data)).or(found.credentials.map(|data| ("credentials", data)));
     match (named, found.username, found.password) {
         (Some((name, data)), _, _) => {

@@ -15,7 +15,6 @@
 
 mod address;
 mod backoff;
-mod batch;
 mod certificate;
 mod client;
 mod code;
@@ -40,7 +39,6 @@ mod transport;
 
 pub use address::{Address, AddressError, PlainHttp};
 pub use backoff::Backoff;
-pub use batch::{BATCH_LIMIT, Batch};
 pub use client::Client;
 pub use code::{Class, ErrorCode};
 pub use error::{AnswerFault, Error, ErrorKind, Operation, Refusal, Retry};

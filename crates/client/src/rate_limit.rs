@@ -8,10 +8,8 @@ const BUCKET: Duration = Duration::from_mins(1);
 /// What requests are counted together, per identity: all replicas of a workload share each bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Category {
-    /// Single reads, 1000 a minute by default. Each secret of a batch counts here too.
+    /// Reads, 1000 a minute by default.
     Read,
-    /// Batch reads, 100 a minute.
-    BatchRead,
     /// Generation of dynamic credentials, 100 a minute.
     Dynamic,
     /// Renewals and revocations, 100 a minute.
@@ -23,7 +21,7 @@ pub enum Category {
 }
 
 impl Category {
-    pub(crate) const COUNT: usize = 6;
+    pub(crate) const COUNT: usize = 5;
 }
 
 /// What is left of a category's bucket, as an answer's headers said.

@@ -38,7 +38,7 @@ pub struct Trust {
 #[non_exhaustive]
 pub enum TrustError {
     /// The file cannot be read.
-    #[error("cannot read the authorities in {}: {source}", .file.display())]
+    #[error("cannot read the authorities in {}: {source}; mount the file that SCAIVAULT_CA_FILE names", .file.display())]
     Read {
         /// The file.
         file: PathBuf,

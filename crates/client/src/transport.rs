@@ -23,9 +23,9 @@ use zeroize::Zeroizing;
 
 use crate::{AnswerFault, ErrorKind, Timeouts, connect::Connector};
 
-/// The most bytes of an answer: what files may take together on a volume of the default size. All that is under way counts
-/// for the caller's memory, and so does what is made of it.
-pub(crate) const BODY_LIMIT: usize = 4 * 1024 * 1024;
+/// The most bytes of an answer: a secret of the largest size, and some for what else the answer says. All answers under way
+/// count for the caller's memory.
+pub(crate) const BODY_LIMIT: usize = crate::DATA_SIZE_LIMIT + 256 * 1024;
 
 /// The most bytes of an answer's head; hyper reads bodies in pieces of this size too.
 const HEAD_LIMIT: usize = 32 * 1024;
@@ -246,6 +246,7 @@ impl Transport {
             }
         };
         if cut.is_none() {
+            self.connector.answered(connection.peer);
             self.keep(connection);
         }
         Ok(Answer { status, headers: head.headers, body: wiped.0, cut })
@@ -307,7 +308,8 @@ impl Wiped {
             return Err(AnswerFault::TooLarge { limit: BODY_LIMIT });
         }
         if needed > bytes.capacity() {
-            let mut larger = Zeroizing::new(Vec::with_capacity(needed.max(bytes.capacity() * 2)));
+            let mut larger =
+                Zeroizing::new(Vec::with_capacity(needed.max((bytes.capacity() * 2).min(BODY_LIMIT))));
             larger.extend_from_slice(bytes);
             *bytes = larger;
         }

@@ -147,10 +147,12 @@ async fn answers_that_are_no_answers_end_the_start_with_a_cure() {
         let pod = Pod::new().await;
         let secrets = pod.mapping(&[("app/stripe", "x")]);
         pod.vault.add_fault(answer(Route::Read, body));
-        pod.run("init", &[("SECRETS", &secrets)])
+        pod.run("init", &[("SECRETS", &secrets), ("FETCH_TIMEOUT", "1s")])
             .await
             .check(1, &["app/stripe", said, "check SCAIVAULT_URL"]);
-        assert_eq!((pod.vault.requests(Route::Read), pod.secret("x")), (1, None));
+        // What is no JSON is an ingress's or a portal's, and may pass.
+        let may_pass = said.contains("not the JSON");
+        assert_eq!((pod.vault.requests(Route::Read) > 1, pod.secret("x")), (may_pass, None), "{said}");
     }
 }
 

@@ -30,11 +30,6 @@ fn routes_are_as_published() {
 
 #[test]
 fn bodies_are_as_published() {
-    assert_eq!(sent(&batch(&[path("a/b")], None)), json!({"paths": ["a/b"]}));
-    assert_eq!(
-        sent(&batch(&[path("a/b")], NonZeroU32::new(3))),
-        json!({"paths": ["a/b"], "options": {"version": 3}})
-    );
     let subscription = NewSubscription {
         name: "n".to_owned(),
         paths: vec![path("a/b")],
@@ -80,21 +75,14 @@ fn an_event_needs_little() {
 }
 
 #[test]
-fn a_part_of_a_batch_that_cannot_be_used_takes_no_other_along() {
-    let body = json!({
-        "secrets": {
-            "a/list": {"version": 1, "data": []}, "a/text": "x", "a/no-data": {"version": 1},
-            "a/no-version": {"data": {}}, "a/good": {"version": 1, "data": {"k": "v"}},
-        },
-        "errors": {"a/null": null, "a/denied": {"code": "access_denied"}},
-    });
-    let bad = ["a/list", "a/text", "a/no-data", "a/no-version", "a/null", "a/absent"].map(path);
-    let paths: Vec<_> = bad.iter().cloned().chain([path("a/good"), path("a/denied")]).collect();
-    let Batch { answers } = batch_answer(&answer(&body), &paths).unwrap();
-    for path in &bad {
-        let kind = &answers[path].as_ref().unwrap_err().kind;
-        assert!(matches!(kind, ErrorKind::Answer(_)), "{path}: {kind:?}");
-    }
-    assert!(answers[&path("a/good")].is_ok());
-    assert_eq!(answers[&path("a/denied")].as_ref().unwrap_err().class(), crate::Class::Denied);
+fn an_event_that_is_not_understood_hides_no_other() {
+    let good = json!({"event_id": "evt_1", "event_type": "secret.rotated", "path": "a/b"});
+    let odd_version = json!({"event_id": "evt_2", "path": "a/b", "data": {"new_version": "7"}});
+    let found = events(&answer(&json!({"events": [good, odd_version]}))).unwrap();
+    assert_eq!(found.iter().map(|event| event.new_version).collect::<Vec<_>>(), [None, None]);
+    assert_eq!(found[1].path, Some(path("a/b")));
+    let odd_name = json!({"event_id": {"x": 1}, "path": "c/d"});
+    let found = events(&answer(&json!({"events": [odd_name, good]}))).unwrap();
+    assert_eq!((found.len(), found[0].path.as_ref()), (1, None), "any secret may have changed");
+    assert!(events(&answer(&json!({"events": [odd_name]}))).is_err());
 }

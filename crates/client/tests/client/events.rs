@@ -42,7 +42,7 @@ async fn the_wait_is_no_part_of_the_requests_timeout() {
     let short = Duration::from_millis(100);
     let timeouts = Timeouts { idle: short, ..fixture.settings().timeouts };
     let client = Client::new(Settings { timeouts, ..fixture.settings() }).unwrap();
-    client.resume(patient.token().await.unwrap()).await;
+    client.resume(patient.token().unwrap());
 
     let poll = Poll { wait: Duration::from_mins(1), ..Poll::default() };
     let mut polled = pin!(client.poll(&id, &poll));

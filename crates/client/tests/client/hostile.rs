@@ -54,7 +54,7 @@ impl Scripted {
         let client = Client::new(Settings { timeouts, ..settings(&self.url) }).unwrap();
         let now = std::time::SystemTime::now();
         let token = Token::restore("swordfish".into(), now, now + Duration::from_mins(10));
-        client.resume(token.unwrap()).await;
+        client.resume(token.unwrap());
         client
     }
 }
@@ -77,8 +77,11 @@ async fn fault(answer: Vec<u8>) -> ErrorKind {
     let error = server.client().await.read(&path(DATABASE), None).await.unwrap_err();
     let text = format!("{error} {error:?}");
     assert!(!text.contains("swordfish"), "{text}");
-    if matches!(error.kind, ErrorKind::Answer(_)) {
-        assert_eq!((error.class(), error.retry()), (Class::Unexpected, Retry::Never));
+    if let ErrorKind::Answer(fault) = &error.kind {
+        // Whatever stands before ScaiVault answers so while it is being replaced.
+        let may_pass = matches!(fault, AnswerFault::Redirect(_) | AnswerFault::NotHttp | AnswerFault::Json);
+        let retry = if may_pass { Retry::Backoff } else { Retry::Never };
+        assert_eq!((error.class(), error.retry()), (Class::Unexpected, retry));
     }
     error.kind
 }
@@ -290,17 +293,6 @@ async fn a_lease_cannot_be_named_so_that_another_route_is_called() {
     let dynamic = "engine=postgres-prod role=readonly".parse().unwrap();
     let error = server.client().await.generate(&dynamic, PATIENCE).await.unwrap_err();
     assert!(matches!(error.kind, ErrorKind::Answer(AnswerFault::Id(_))), "{error}");
-}
-
-#[tokio::test]
-async fn an_answer_for_other_paths_than_asked_for_is_refused() {
-    let server =
-        Scripted::start(ok("{\"secrets\":{\"a/b\":{\"version\":1,\"data\":{}}},\"errors\":{}}")).await;
-    let batch = server.client().await.read_batch(&[path(DATABASE)], None).await.unwrap();
-    assert_eq!(batch.answers.len(), 1);
-    let error = batch.answers[&path(DATABASE)].as_ref().unwrap_err();
-    assert!(matches!(error.kind, ErrorKind::Answer(AnswerFault::Missing(_))), "{error}");
-    assert_eq!(batch.answers.len(), 1);
 }
 
 /// Answers the first request of each connection, and closes it when the second one has arrived. Counts both.

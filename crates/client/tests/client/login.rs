@@ -47,7 +47,7 @@ async fn a_token_that_lasts_no_time_is_not_kept() {
     client.login().await.unwrap();
     client.login().await.unwrap();
     assert_eq!(fixture.handle.requests(Route::Exchange), 2);
-    assert!(client.token().await.is_none());
+    assert!(client.token().is_none());
 }
 
 #[tokio::test]
@@ -124,17 +124,17 @@ async fn a_token_goes_on_in_the_next_client() {
     let fixture = Fixture::new().await;
     let first = fixture.client();
     first.login().await.unwrap();
-    let kept = first.token().await.unwrap();
+    let kept = first.token().unwrap();
     let restored = Token::restore(kept.secret().clone(), kept.received(), kept.use_until()).unwrap();
     let second = fixture.client();
-    second.resume(restored).await;
+    second.resume(restored);
     second.read(&path(DATABASE), None).await.unwrap();
     assert_eq!(fixture.handle.requests(Route::Exchange), 1);
 
     let hour = Duration::from_hours(1);
     let old = SystemTime::now() - hour;
     let third = fixture.client();
-    third.resume(Token::restore(kept.secret().clone(), old, old + hour / 2).unwrap()).await;
+    third.resume(Token::restore(kept.secret().clone(), old, old + hour / 2).unwrap());
     third.read(&path(DATABASE), None).await.unwrap();
     assert_eq!(fixture.handle.requests(Route::Exchange), 2, "an old token is not tried");
 }

@@ -1,9 +1,8 @@
-//! Reading, singly and by batch, and what each refusal means.
+//! Reading, and what each refusal means.
 
 use std::time::Duration;
 
-use scaivault_client::{BATCH_LIMIT, Category, Class, ErrorKind, Retry};
-use scaivault_contract::SecretPath;
+use scaivault_client::{Category, Class, ErrorKind, Retry};
 use scaivault_devserver::{Category as ServerCategory, Effect, Fault, Route};
 use serde_json::{Value, json};
 
@@ -45,41 +44,6 @@ async fn what_is_deleted_or_forbidden_is_refused() {
     assert_eq!((error.code().unwrap().as_str(), error.class()), ("secret_not_found", Class::NotFound));
     let text = error.to_string();
     assert!(text.starts_with("cannot read the secret: \"Secret 'environments/production/billing/stripe' not found\" (secret_not_found, status 404, request req_"), "{text}");
-}
-
-#[tokio::test]
-async fn a_batch_answers_each_path_by_itself() {
-    let fixture = Fixture::new().await;
-    let paths =
-        [DATABASE, "environments/production/other/key", "environments/production/billing/none"].map(path);
-    let mut batch = fixture.client().read_batch(&paths, None).await.unwrap();
-    let [found, denied, missing] = paths.map(|path| batch.answers.remove(&path).unwrap());
-    assert_eq!(value(found.unwrap().data.json())["username"], "billing");
-    assert_eq!(denied.unwrap_err().class(), Class::Denied);
-    assert_eq!(missing.unwrap_err().class(), Class::NotFound);
-    assert_eq!((fixture.handle.requests(Route::ReadBatch), fixture.handle.requests(Route::Read)), (1, 0));
-}
-
-#[tokio::test]
-async fn a_batch_may_ask_for_a_version_and_name_a_path_twice() {
-    let fixture = Fixture::new().await;
-    fixture.handle.write(&path(DATABASE), data(json!({"username": "other"})));
-    let paths = [path(DATABASE), path(DATABASE)];
-    let batch = fixture.client().read_batch(&paths, Some(1.try_into().unwrap())).await.unwrap();
-    assert_eq!(batch.answers.len(), 1);
-    assert_eq!(batch.answers[&paths[0]].as_ref().unwrap().version, 1);
-}
-
-#[tokio::test]
-async fn a_batch_has_its_limit_and_an_empty_one_is_not_sent() {
-    let fixture = Fixture::new().await;
-    let client = fixture.client();
-    let paths: Vec<SecretPath> = (0..=BATCH_LIMIT).map(|number| path(&format!("a/{number}"))).collect();
-    let error = client.read_batch(&paths, None).await.unwrap_err();
-    assert_eq!((error.class(), error.retry()), (Class::Invalid, Retry::Never));
-    assert!(client.read_batch(&[], None).await.unwrap().answers.is_empty());
-    assert_eq!(fixture.handle.requests(Route::ReadBatch), 0);
-    assert_eq!(client.read_batch(&paths[1..], None).await.unwrap().answers.len(), BATCH_LIMIT);
 }
 
 #[tokio::test]
@@ -137,9 +101,6 @@ async fn a_drained_bucket_throttles_until_time_has_passed() {
     assert_eq!(error.class(), Class::Throttled);
     let Retry::After(after) = error.retry() else { panic!("{error}") };
     assert!((25..=30).contains(&after.as_secs()), "{after:?}");
-    // Another purse, which the paths are charged to as well.
-    let error = client.read_batch(&[path(DATABASE)], None).await.unwrap_err();
-    assert_eq!(error.class(), Class::Throttled);
     fixture.handle.advance(after);
     client.read(&path(DATABASE), None).await.unwrap();
 }

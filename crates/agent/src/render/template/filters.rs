@@ -6,6 +6,7 @@ use minijinja::{
     Environment, Error, ErrorKind, Output, State, Value, filters,
     value::{Kwargs, StringInput, ValueKind},
 };
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::value::{Digits, as_json, text};
 use crate::render::base64;
@@ -68,21 +69,11 @@ fn as_text(value: &Value) -> Result<Value, Error> {
     text(value).map(|text| Value::from(text.as_str()))
 }
 
-/// By RFC 3986: every byte of UTF-8 that is not unreserved.
+/// All but what RFC 3986 calls unreserved.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
 fn urlencode(value: &Value) -> Result<String, Error> {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    let text = text(value)?;
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push('%');
-            encoded.push(char::from(HEX[usize::from(byte >> 4)]));
-            encoded.push(char::from(HEX[usize::from(byte & 15)]));
-        }
-    }
-    Ok(encoded)
+    Ok(utf8_percent_encode(&text(value)?, RESERVED).to_string())
 }
 
 fn b64encode(value: &Value) -> Result<String, Error> {
