@@ -83,7 +83,7 @@ fn a_new_client_authority_counts_without_a_restart() {
         event["message"] == "new authorities of --client-ca rejected, keeping the previous ones"
     });
     assert!(said["error"].as_str().is_some_and(|error| error.contains("clients.pem")), "{said}");
-    assert!(old.is_accepted(&server), "the authorities before stay");
+    assert!(old.is_accepted(&server), "the previous authorities are kept");
     server.wait_for_metric("scaivault_injector_client_ca_refused", 1.0);
 
     fs::write(

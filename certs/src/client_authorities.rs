@@ -162,7 +162,7 @@ pub enum CheckedClients {
         /// Those that are left out.
         skipped: Skipped,
     },
-    /// What is there cannot be used; the authorities before stay.
+    /// What is there cannot be used; the previous authorities are kept.
     Kept(ClientAuthoritiesError),
 }
 

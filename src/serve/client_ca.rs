@@ -46,7 +46,7 @@ impl ClientCaFollower {
                 warn_of(&skipped);
             }
             CheckedClients::Kept(error) => {
-                self.metrics.client_ca_kept();
+                self.metrics.client_ca_rejected();
                 let error = format!("{:#}", Error::new(error));
                 tracing::warn!(error, "new authorities of --client-ca rejected, keeping the previous ones");
             }
@@ -108,7 +108,7 @@ mod tests {
             };
             [
                 value("scaivault_injector_client_ca_refused"),
-                value("scaivault_injector_client_ca_reloads_total{result=\"kept\"}"),
+                value("scaivault_injector_client_ca_reloads_total{result=\"rejected\"}"),
                 value("scaivault_injector_client_ca_reloads_total{result=\"replaced\"}"),
             ]
         };

@@ -13,6 +13,9 @@ const PREFIX: &str = "scaivault_injector_";
 const FILES: &str = "certificates.mode=files,certificates.files.secretName=tls,\
     certificates.files.caBundle=-----BEGIN CERTIFICATE-----,certificates.files.warnBefore=2h";
 
+/// A ConfigMap with the authorities of callers.
+const CLIENTS: &str = "server.clientCa.configMap=clients";
+
 fn rules_with(set: &str) -> Value {
     let monitoring = "prometheusRule.enabled=true,serviceMonitor.enabled=true";
     let manifests = template(&["--set", monitoring, "--set", set]).unwrap();
@@ -21,7 +24,7 @@ fn rules_with(set: &str) -> Value {
 
 /// All rules that there are: those of certificates are not the same in every mode.
 fn rules() -> Vec<Value> {
-    ["", FILES].map(rules_with).iter().flat_map(rules_of).collect()
+    [CLIENTS, FILES].map(rules_with).iter().flat_map(rules_of).collect()
 }
 
 fn rules_of(spec: &Value) -> Vec<Value> {
@@ -91,6 +94,11 @@ fn alerts_know_what_is_installed() {
         expression("autoscaling.enabled=true,autoscaling.minReplicas=3", "ScaiVaultInjectorReplicaDown");
     assert!(replicas.unwrap().ends_with("< 3"));
     assert_eq!(expression("", "ScaiVaultInjectorCertificateBroken"), None, "nothing is read from files");
+    assert_eq!(
+        expression("", "ScaiVaultInjectorClientCaBroken"),
+        None,
+        "there are no authorities of clients"
+    );
     for (set, alert, end) in [
         ("certificates.self.leafLifetime=8h", "ScaiVaultInjectorCertificateExpires", "< 3600"),
         (
@@ -139,7 +147,7 @@ fn alerts_fire_when_they_should() {
     let Some(promtool) = asset("promtool") else {
         return left_out("promtool", "the alerts were not tried");
     };
-    for (set, series) in [("", "alerts.yaml"), (FILES, "alerts-of-files.yaml")] {
+    for (set, series) in [(CLIENTS, "alerts.yaml"), (FILES, "alerts-of-files.yaml")] {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("rules.yaml"), rules_with(set).to_string()).unwrap();
         fs::copy(root().join("tests/chart").join(series), directory.path().join(series)).unwrap();

@@ -98,9 +98,9 @@ metrics! {
     CERTIFICATE_LOOK_FAILURES = Counter "scaivault_injector_certificate_look_failures_total" ["reason"]
         "Looks at --tls-secret and the webhook configurations that failed; what was served stays";
     CLIENT_CA_RELOADS = Counter "scaivault_injector_client_ca_reloads_total" ["result"]
-        "Changes of the file of --client-ca; kept: a bad one, the authorities before stay";
+        "Changes of the file of --client-ca; rejected: it cannot be used, and the previous authorities are kept";
     CLIENT_CA_REFUSED = Gauge "scaivault_injector_client_ca_refused" []
-        "1 while the file of --client-ca cannot be used and the authorities before stay, else 0";
+        "1 while the file of --client-ca cannot be used and the previous authorities are kept, else 0";
     CONFIG_RELOADS = Counter "scaivault_injector_config_reloads_total" ["result"]
         "Changes of the configuration file; kept: a bad one, the settings before stay";
     CONFIG_REFUSED = Gauge "scaivault_injector_config_refused" []
@@ -240,8 +240,10 @@ impl Default for Metrics {
         }
         for result in ["replaced", "kept"] {
             drop(metrics.certificate_reloads.get_or_create(&ResultLabel { result }));
-            drop(metrics.client_ca_reloads.get_or_create(&ResultLabel { result }));
             drop(metrics.config_reloads.get_or_create(&ResultLabel { result }));
+        }
+        for result in ["replaced", "rejected"] {
+            drop(metrics.client_ca_reloads.get_or_create(&ResultLabel { result }));
         }
         for resource in WATCHED {
             drop(metrics.watched_objects.get_or_create(&ResourceLabel { resource }));
@@ -331,9 +333,9 @@ impl Metrics {
         self.client_ca_reloads.get_or_create(&ResultLabel { result: "replaced" }).inc();
     }
 
-    /// The file of `--client-ca` changed and is bad; the authorities before stay.
-    pub fn client_ca_kept(&self) {
-        self.client_ca_reloads.get_or_create(&ResultLabel { result: "kept" }).inc();
+    /// The file of `--client-ca` changed and cannot be used; the previous authorities are kept.
+    pub fn client_ca_rejected(&self) {
+        self.client_ca_reloads.get_or_create(&ResultLabel { result: "rejected" }).inc();
     }
 
     /// Whether the file of `--client-ca` as it is now cannot be used, counted or not.

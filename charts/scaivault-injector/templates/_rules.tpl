@@ -141,6 +141,16 @@ groups:
           summary: A changed configuration file cannot be used; the settings before stay.
           description: {{ `'{{ $labels.pod }} refuses the file; its log says what is wrong with it. A replica that restarts now does not come up.'` }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorconfigbroken
+      {{- if .Values.server.clientCa.configMap }}
+      - alert: ScaiVaultInjectorClientCaBroken
+        expr: scaivault_injector_client_ca_refused{ {{- $ours -}} } == 1
+        for: 5m
+        labels: {severity: warning}
+        annotations:
+          summary: Changed client authorities cannot be used; the previous ones are kept.
+          description: {{ `'{{ $labels.pod }} rejects the file of server.clientCa; its log says what is wrong with it. A replica that restarts now does not come up.'` }}
+          runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorclientcabroken
+      {{- end }}
       - alert: ScaiVaultInjectorWatchDown
         # 0: it works.
         expr: time() - (scaivault_injector_watch_down_since_timestamp_seconds{ {{- $ours -}} } > 0) > 300

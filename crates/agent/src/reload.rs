@@ -1,10 +1,15 @@
 //! Notifies the application of a change: one signal to one process of the pod, or one POST.
 
-use std::{fs, io, path::Path};
+use std::{
+    fs::{self, File},
+    io::{self, Read as _},
+    time::Duration,
+};
 
 use rustix::process::{Pid, PidfdFlags, Signal as RawSignal, geteuid, pidfd_open, pidfd_send_signal};
 use scaivault_contract::Signal;
 use thiserror::Error;
+use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
 
 use crate::config::Reload;
 
@@ -17,12 +22,23 @@ use process::{Process, choose};
 const PROC: &str = "/proc";
 /// The most names of processes that an error lists.
 const NAMES_SHOWN: usize = 8;
+/// The most processes that are looked at, those with the lowest numbers.
+const PROCESS_LIMIT: usize = 1000;
+/// The most bytes that are read of a process's arguments, which it chooses itself.
+const CMDLINE_LIMIT: u64 = 4096;
+/// The most bytes that are read of what the kernel writes: some 2 KiB, and six for each group of the process.
+const KERNEL_LIMIT: u64 = 64 * 1024;
+/// How long a search for a process may take. Arguments are read from the memory of their process, which may be a file of a
+/// file system that hangs.
+const SEARCH_TIMEOUT: Duration = Duration::from_secs(5);
+/// One search at a time: if it hangs, further attempts do not use up further threads.
+static SEARCH: Semaphore = Semaphore::const_new(1);
 
 /// Makes one attempt.
 pub(crate) async fn send(reload: &Reload) -> Result<(), ReloadError> {
     match reload {
         Reload::Signal { signal, target } => {
-            let pid = send_signal(*signal, target)?;
+            let pid = send_signal(*signal, target).await?;
             tracing::info!(%signal, target_process = target, pid, "application signalled");
         }
         Reload::Post(url) => {
@@ -34,9 +50,9 @@ pub(crate) async fn send(reload: &Reload) -> Result<(), ReloadError> {
 }
 
 /// Signals the process of this name, and returns its number.
-fn send_signal(signal: Signal, target: &str) -> Result<i32, ReloadError> {
+async fn send_signal(signal: Signal, target: &str) -> Result<i32, ReloadError> {
     let own = i32::try_from(std::process::id()).unwrap_or_default();
-    let processes = processes()?;
+    let processes = search().await?;
     let Some(chosen) = choose(&processes, target, own, geteuid().as_raw()) else {
         let names = process::names(&processes, own, NAMES_SHOWN);
         return Err(ReloadError::Absent { target: target.to_owned(), names });
@@ -45,7 +61,7 @@ fn send_signal(signal: Signal, target: &str) -> Result<i32, ReloadError> {
     let pid = Pid::from_raw(chosen.pid).ok_or_else(gone)?;
     // From here on the number cannot come to mean another process; whether it has meanwhile is looked up once more.
     let handle = pidfd_open(pid, PidfdFlags::empty()).map_err(|_| gone())?;
-    let now = read(Path::new(PROC), chosen.pid).filter(|now| now.started == chosen.started);
+    let now = read(chosen.pid, b"").filter(|now| now.started == chosen.started);
     let now = now.ok_or_else(gone)?;
     if ends_the_unready(signal) && !now.handles(signal.number()) {
         return Err(ReloadError::Unready { target: target.to_owned(), signal });
@@ -116,6 +132,11 @@ pub(crate) enum ReloadError {
         /// What the kernel says.
         source: io::Error,
     },
+    /// The search for it takes too long.
+    #[error(
+        "the processes of the pod were not read within {} s; one of them may wait for a file system that hangs", SEARCH_TIMEOUT.as_secs()
+    )]
+    Search,
     /// The list of processes.
     #[error("cannot read the list of processes: {0}")]
     List(#[from] io::Error),
@@ -143,21 +164,35 @@ pub(crate) enum ReloadError {
     },
 }
 
-fn processes() -> io::Result<Vec<Process>> {
-    let proc = Path::new(PROC);
-    let mut processes = Vec::new();
-    for entry in fs::read_dir(proc)? {
-        let pid = entry?.file_name().to_str().and_then(|name| name.parse().ok());
-        // One that ends while it is read is none.
-        processes.extend(pid.and_then(|pid| read(proc, pid)));
-    }
-    Ok(processes)
+/// [`processes`], in a thread of its own.
+async fn search() -> Result<Vec<Process>, ReloadError> {
+    let search = async {
+        let permit = SEARCH.acquire().await.expect("it is never closed");
+        let search = spawn_blocking(move || {
+            let _permit = permit;
+            processes()
+        });
+        search.await.map_err(io::Error::from)?
+    };
+    Ok(timeout(SEARCH_TIMEOUT, search).await.map_err(|_| ReloadError::Search)??)
 }
 
-fn read(proc: &Path, pid: i32) -> Option<Process> {
-    let dir = proc.join(pid.to_string());
-    let text = |file: &str| fs::read(dir.join(file)).ok();
-    Process::parse(pid, &text("stat")?, &text("status")?, &text("cmdline").unwrap_or_default())
+fn processes() -> io::Result<Vec<Process>> {
+    let pids = fs::read_dir(PROC)?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    // One that ends while it is read is none.
+    let read = |pid| read(pid, &head(pid, "cmdline", CMDLINE_LIMIT).unwrap_or_default());
+    Ok(pids.take(PROCESS_LIMIT).filter_map(read).collect())
+}
+
+fn read(pid: i32, cmdline: &[u8]) -> Option<Process> {
+    let text = |file| head(pid, file, KERNEL_LIMIT).ok();
+    Process::parse(pid, &text("stat")?, &text("status")?, cmdline)
+}
+
+fn head(pid: i32, file: &str, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(format!("{PROC}/{pid}/{file}"))?.take(limit).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Whether the signal is meant for a handler alone: a process that has none yet would be ended by it. What is there to end a
@@ -194,9 +229,9 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_process_that_is_not_there_is_said_with_a_cure() {
-        let error = send_signal(Signal::Hup, "no-such-program").unwrap_err();
+    #[tokio::test]
+    async fn a_process_that_is_not_there_is_said_with_a_cure() {
+        let error = send_signal(Signal::Hup, "no-such-program").await.unwrap_err();
         assert!(matches!(error, ReloadError::Absent { .. }), "{error}");
         let say = |names: &[&str]| {
             let names = names.iter().map(ToString::to_string).collect();
@@ -215,5 +250,27 @@ mod tests {
         // Rust's own handler of stack overflows, and what every program that Rust starts ignores.
         assert!(this.handles(RawSignal::SEGV.as_raw()) && !this.handles(RawSignal::PIPE.as_raw()));
         assert!(this.started > 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_search_that_hangs_ends_the_attempt_and_takes_one_thread() {
+        let permit = SEARCH.acquire().await.unwrap();
+        let error = send_signal(Signal::Hup, "no-such-program").await.unwrap_err();
+        assert!(matches!(error, ReloadError::Search), "{error}");
+        drop(permit);
+    }
+
+    #[test]
+    fn long_arguments_of_a_process_are_not_kept() {
+        let (large, small) = ("a".repeat(100_000), vec![""; 10_000]);
+        let mut command = std::process::Command::new("sh");
+        let command = command.args(["-c", "read line", "app"]).args(small).arg(large);
+        let mut child = command.stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let process = processes().unwrap().into_iter().find(|process| process.pid == pid).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!((3..=64).contains(&process.arguments.len()), "{}", process.arguments.len());
+        assert!(process.arguments.iter().map(Vec::len).sum::<usize>() <= 4096);
     }
 }

@@ -31,7 +31,7 @@ const TEMPORARY: &str = "state.json.new";
 const MODE: u32 = 0o600;
 /// The longest that a restored due time may be away, whatever the clock did meanwhile.
 const DUE_LIMIT: Duration = Duration::from_hours(24);
-/// When a lease is revoked of which only the identifier can be read: its application has new credentials by then.
+/// When a lease is revoked at the earliest whose time is not known: its application has new credentials by then.
 const UNREADABLE_LEASE: Duration = Duration::from_mins(5);
 
 /// What the start before left.
@@ -146,6 +146,7 @@ impl Clocks {
 /// The file's content. Times are seconds since 1970.
 #[derive(Serialize)]
 struct Kept {
+    saved: u64,
     token: Option<KeptToken>,
     leases: Vec<KeptLease>,
     subscription: Option<SubscriptionId>,
@@ -206,6 +207,7 @@ impl Kept {
             Some((dynamic.clone(), backoff.failures(), clocks.seconds(backoff.due()?)))
         });
         Self {
+            saved: seconds(clocks.time),
             token,
             leases: held.collect(),
             subscription: subscription.cloned(),
@@ -240,8 +242,12 @@ impl<'a> Raw<'a> {
                 leases.retire(id, clocks.now + UNREADABLE_LEASE);
             }
         }
+        let saved = self.members.get("saved").copied();
+        let saved: u64 = self.entry(saved).unwrap_or_default();
         for (lease, due) in self.entries::<KeptRetired>("retired") {
-            leases.retire(lease, clocks.instant(due));
+            // If the clock was set forward meanwhile, an application may still use a lease that was not yet due.
+            let left = Duration::from_secs(due.saturating_sub(saved)).min(UNREADABLE_LEASE);
+            leases.retire(lease, clocks.instant(due).max(clocks.now + left));
         }
         for (dynamic, failures, due) in self.entries::<KeptGeneration>("generations") {
             leases.generations.insert(dynamic, Generation::new(failures, clocks.instant(due)));
@@ -415,6 +421,19 @@ mod tests {
         assert_eq!(held, ["lease_1"]);
         let retired: Vec<_> = leases.retired().map(|(lease, _)| lease.as_str()).collect();
         assert_eq!(retired, ["lease_0", "lease_2", "lease_3"], "they are revoked");
+    }
+
+    #[test]
+    fn a_clock_step_leaves_a_lease_to_its_application() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(&dir);
+        for (saved, due, expected) in [(1000, 1000, 0), (1000, 1010, 10), (1000, 5000, 300)] {
+            let state = serde_json::json!({ "saved": saved, "retired": [["lease_0", due]] });
+            fs::write(dir.path().join(FILE), state.to_string()).unwrap();
+            let now = Instant::now();
+            let left = store.load().leases.retired().next().unwrap().1 - now;
+            assert_eq!(left.as_secs(), expected, "{due}");
+        }
     }
 
     #[test]

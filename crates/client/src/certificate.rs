@@ -49,7 +49,7 @@ pub(crate) fn explain(certificate_error: &CertificateError, trust: &Trust, setti
             "it is not for servers; issue one with the extended key usage serverAuth"
         }
         _ if other.contains(WEAK) => {
-            "it, or one in its chain, has a signature that is not accepted; issue one signed with SHA-256 or better"
+            "it, or one in its chain, is signed in a way that is not accepted; issue one signed with SHA-256 or better"
         }
         _ if other.contains(AUTHORITY_AS_SERVER) => {
             "it is an authority's and not a server's; issue a server's certificate, signed by that authority"

@@ -1,4 +1,4 @@
-//! What a field's text stands for, where it is not the file's content itself.
+//! How a field's text is encoded.
 
 use std::{fmt, str::FromStr};
 

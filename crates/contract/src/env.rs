@@ -217,7 +217,7 @@ pub static ENVIRONMENT: &[EnvSpec] = &[
         name: SCAIVAULT_CA_FILE,
         published: false,
         default: "",
-        doc: "PEM file with certificate authorities to trust instead of the built-in ones.",
+        doc: "PEM file with certificate authorities of your own; see `SCAIVAULT_TRUST`.",
         containers: Containers::Both,
     },
     EnvSpec {

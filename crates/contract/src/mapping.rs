@@ -114,7 +114,7 @@ pub struct FileOptions {
     pub format: Option<Format>,
     /// The permission bits.
     pub mode: Option<FileMode>,
-    /// What the field's text stands for; none for itself.
+    /// How the field's text is encoded; none where it is written as it is.
     pub encoding: Option<Encoding>,
     /// Whether the file is left out where what it is read from does not exist. Any other failure stays one.
     pub optional: bool,

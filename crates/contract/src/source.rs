@@ -9,6 +9,9 @@ use crate::{Excerpt, SecretRef, SecretRefError};
 /// The most secrets of one file: a template needs them in memory together.
 pub const SOURCES_LIMIT: usize = 16;
 
+/// The most errors of one list that are kept; the others are counted.
+const ERRORS_KEPT: usize = 8;
+
 /// The secrets of one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SecretSource {
@@ -21,7 +24,8 @@ pub enum SecretSource {
 impl SecretSource {
     /// What may stand there.
     pub const ALLOWED: &'static str = "path[#field][@version], or several as alias=path[#field][@version], \
-        separated by white space or commas, such as db=environments/production/billing/database";
+        separated by white space or commas, such as db=environments/production/billing/database (an alias has letters, \
+        digits and _, no hyphen, does not start with a digit, and is not engine, role or ttl)";
 
     /// Every secret that is read for the file.
     pub fn secrets(&self) -> impl Iterator<Item = &SecretRef> {
@@ -69,7 +73,7 @@ pub struct SecretAlias(String);
 impl SecretAlias {
     /// What may stand there.
     pub const ALLOWED: &'static str =
-        "1 to 64 of A-Z, a-z, 0-9 and _, not starting with a digit; not engine, role or ttl";
+        "1 to 64 of A-Z, a-z, 0-9 and _ (no hyphen), not starting with a digit; not engine, role or ttl";
 
     const MAX_CHARS: usize = 64;
 }
@@ -115,11 +119,10 @@ impl FromStr for SecretSource {
                 Err(error) => Err(SecretSourceErrors(vec![error.into()])),
             };
         }
+        let mut entries = entries(text);
         let mut errors = Vec::new();
         let mut named: Vec<NamedSecret> = Vec::new();
-        let mut entries = 0;
-        for entry in text.split(is_separator).filter(|entry| !entry.is_empty()) {
-            entries += 1;
+        for entry in entries.by_ref().take(SOURCES_LIMIT) {
             match parse_entry(entry) {
                 Ok(entry) if named.iter().any(|other| other.alias == entry.alias) => {
                     errors.push(SecretSourceError::AliasTwice(entry.alias));
@@ -128,11 +131,21 @@ impl FromStr for SecretSource {
                 Err(more) => errors.extend(more),
             }
         }
-        if entries > SOURCES_LIMIT {
-            errors.push(SecretSourceError::TooMany(entries));
+        // The text may have 256 KiB: what is beyond the limit is counted and not parsed.
+        let beyond = entries.count();
+        if beyond > 0 {
+            errors.insert(0, SecretSourceError::TooMany(SOURCES_LIMIT + beyond));
         }
-        if errors.is_empty() { Ok(Self::Named(NamedSecrets(named))) } else { Err(SecretSourceErrors(errors)) }
+        match SecretSourceErrors::new(errors) {
+            Some(errors) => Err(errors),
+            None => Ok(Self::Named(NamedSecrets(named))),
+        }
     }
+}
+
+/// What stands between the separators.
+fn entries(text: &str) -> impl Iterator<Item = &str> {
+    text.split(is_separator).filter(|entry| !entry.is_empty())
 }
 
 fn is_separator(c: char) -> bool {
@@ -141,8 +154,8 @@ fn is_separator(c: char) -> bool {
 
 /// Whether several secrets stand there and only their aliases are missing.
 fn is_list_of_paths(text: &str) -> bool {
-    let mut entries = text.split(is_separator).filter(|entry| !entry.is_empty());
-    entries.clone().count() > 1 && entries.all(|entry| entry.parse::<SecretRef>().is_ok())
+    entries(text).nth(1).is_some()
+        && entries(text).take(SOURCES_LIMIT).all(|entry| entry.parse::<SecretRef>().is_ok())
 }
 
 fn parse_entry(entry: &str) -> Result<NamedSecret, Vec<SecretSourceError>> {
@@ -175,9 +188,21 @@ impl fmt::Display for SecretSource {
 
 text_in_serde!(SecretSource);
 
-/// All that is wrong with the secrets of a file; at least one mistake.
+/// What is wrong with the secrets of a file: at least one error, and at most a few before [`SecretSourceError::More`].
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub struct SecretSourceErrors(Vec<SecretSourceError>);
+
+impl SecretSourceErrors {
+    /// None where nothing is wrong.
+    fn new(mut errors: Vec<SecretSourceError>) -> Option<Self> {
+        let more = errors.len().saturating_sub(ERRORS_KEPT);
+        if more > 0 {
+            errors.truncate(ERRORS_KEPT);
+            errors.push(SecretSourceError::More(more));
+        }
+        (!errors.is_empty()).then_some(Self(errors))
+    }
+}
 
 impl IntoIterator for SecretSourceErrors {
     type Item = SecretSourceError;
@@ -219,6 +244,9 @@ pub enum SecretSourceError {
     /// More than [`SOURCES_LIMIT`].
     #[error("{0} secrets are named for one file; allowed: {SOURCES_LIMIT}")]
     TooMany(usize),
+    /// Errors that are not kept.
+    #[error("{0} more errors in this list are not shown")]
+    More(usize),
 }
 
 #[cfg(test)]

@@ -64,9 +64,10 @@ impl Intent<'_> {
             && (self.init_before_sidecar || !self.dynamic.is_empty() || self.draft.refresh_on_event)
     }
 
-    /// How many secrets, dynamic credentials and variables.
+    /// How many secrets, dynamic credentials and variables; a file of several secrets counts each.
     pub(crate) fn count(&self) -> usize {
-        self.secrets.len() + self.dynamic.len() + self.variables.len()
+        let secrets: usize = self.secrets.iter().map(|mapping| mapping.source.secrets().count()).sum();
+        secrets + self.dynamic.len() + self.variables.len()
     }
 }
 

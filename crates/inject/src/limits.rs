@@ -55,7 +55,9 @@ pub(crate) fn of_pod(pod: &PodView<'_>) -> Option<Problem> {
 
 /// What is too large about a draft.
 pub(crate) fn of_draft(draft: &Draft) -> Option<Problem> {
-    let names = draft.secrets.len() + draft.dynamic.len() + draft.variables.len() + draft.files.len();
+    // A file of several secrets costs a read of each.
+    let secrets: usize = draft.secrets.values().map(|source| source.secrets().count()).sum();
+    let names = secrets + draft.dynamic.len() + draft.variables.len() + draft.files.len();
     too_large("secrets, variables and options of files", names, NAMES)
 }
 

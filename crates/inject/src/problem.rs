@@ -221,7 +221,7 @@ impl Code {
             ),
             Self::ReloadConflict => (
                 "reload-conflict",
-                "`reload-url` and `reload-signal` exclude each other: a change is told in one way.",
+                "`reload-url` and `reload-signal` exclude each other: choose one way to notify the application.",
             ),
             Self::NetworkNamespace => (
                 "network-namespace",

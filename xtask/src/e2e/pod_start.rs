@@ -55,7 +55,9 @@ pub(super) fn measure(world: &World<'_>) -> Result<String> {
             }
         }
     }
-    times.iter_mut().for_each(|times| times.sort_unstable());
+    for times in &mut times {
+        times.sort_unstable();
+    }
     let rows: Vec<_> = pods.iter().zip(&times).map(|((name, _), times)| row(name, times)).collect();
     println!("{}", table::render(["pod, ms", "min", "p25", "median", "p75", "p95", "max"], &rows));
     let ours: Vec<_> =

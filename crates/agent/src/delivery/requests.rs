@@ -1,20 +1,20 @@
 //! Requests that are under way.
 
-use std::collections::BTreeSet;
+use std::collections::HashMap;
 
 use scaivault_client::Error;
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinSet};
 
 /// Requests that are finished whatever becomes of their sender, at most one for each subject.
 #[derive(Debug)]
 pub(crate) struct Requests<S, T> {
-    tasks: JoinSet<(S, Result<T, Error>)>,
-    subjects: BTreeSet<S>,
+    tasks: JoinSet<Result<T, Error>>,
+    subjects: HashMap<Id, S>,
 }
 
-impl<S: Clone + Ord + Send + 'static, T: Send + 'static> Requests<S, T> {
+impl<S: Clone + Eq, T: Send + 'static> Requests<S, T> {
     pub(crate) fn new() -> Self {
-        Self { tasks: JoinSet::new(), subjects: BTreeSet::new() }
+        Self { tasks: JoinSet::new(), subjects: HashMap::new() }
     }
 
     /// Starts `request` for `subject`, unless one is under way.
@@ -23,15 +23,15 @@ impl<S: Clone + Ord + Send + 'static, T: Send + 'static> Requests<S, T> {
         subject: &S,
         request: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) {
-        if self.subjects.insert(subject.clone()) {
-            let subject = subject.clone();
-            self.tasks.spawn(async move { (subject, request.await) });
+        if !self.has(subject) {
+            let task = self.tasks.spawn(request);
+            self.subjects.insert(task.id(), subject.clone());
         }
     }
 
     /// Whether one for `subject` is under way.
     pub(crate) fn has(&self, subject: &S) -> bool {
-        self.subjects.contains(subject)
+        self.subjects.values().any(|other| other == subject)
     }
 
     /// Whether none is under way.
@@ -42,12 +42,31 @@ impl<S: Clone + Ord + Send + 'static, T: Send + 'static> Requests<S, T> {
     /// The next answer; none if nothing is under way. Cancel safe.
     pub(crate) async fn next(&mut self) -> Option<(S, Result<T, Error>)> {
         loop {
-            if let Ok((subject, answered)) = self.tasks.join_next().await? {
-                self.subjects.remove(&subject);
+            // A task that panicked has no answer: its subject may be requested again, the others are still under way.
+            let (task, answered) = match self.tasks.join_next_with_id().await? {
+                Ok((task, answered)) => (task, Some(answered)),
+                Err(error) => (error.id(), None),
+            };
+            if let (Some(subject), Some(answered)) = (self.subjects.remove(&task), answered) {
                 return Some((subject, answered));
             }
-            // A task that panicked does not say for what it was: better one request too many than none any more.
-            self.subjects.clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::pending, time::Duration};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_frees_only_its_own_subject() {
+        let mut requests = Requests::<_, ()>::new();
+        requests.start(&"a", async { panic!("a bug") });
+        requests.start(&"b", pending());
+        let next = tokio::time::timeout(Duration::from_millis(100), requests.next());
+        assert!(next.await.is_err(), "nothing is answered");
+        assert!(!requests.has(&"a") && requests.has(&"b"));
     }
 }

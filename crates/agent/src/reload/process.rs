@@ -5,6 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The most bytes of a process's name as the kernel keeps it: `proc(5)`, "comm".
 const COMM_BYTES: usize = 15;
 
+/// The most arguments that are kept: a script stands behind the options of its interpreter, of which `java` has many.
+const ARGUMENTS_KEPT: usize = 64;
+
 /// The user who may signal every process.
 const ROOT: u32 = 0;
 
@@ -29,8 +32,8 @@ pub(super) struct Process {
     comm: Vec<u8>,
     /// What the program may be called by `argv[0]`.
     programs: Vec<Vec<u8>>,
-    /// The base names of the arguments behind it.
-    arguments: Vec<Vec<u8>>,
+    /// The base names of the first arguments behind it.
+    pub(super) arguments: Vec<Vec<u8>>,
 }
 
 /// How a process comes to have a name, the surest first.
@@ -75,7 +78,7 @@ impl Process {
             is_zombie: matches!(state, "Z" | "X"),
             comm,
             programs,
-            arguments: arguments.map(base_name).collect(),
+            arguments: arguments.map(base_name).take(ARGUMENTS_KEPT).collect(),
         })
     }
 

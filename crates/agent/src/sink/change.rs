@@ -75,7 +75,6 @@ impl<'s> Change<'s> {
         }
         let has_pending = self.next.is_some();
         let chain = self.open()?;
-        let was_told = chain.is_told();
         if !has_pending && (chain.is_delivered() || !is_enough && !root.is_complete(chain)) {
             let Some(current) = &chain.current else { return Ok(()) };
             current.note(current, versions);
@@ -83,13 +82,7 @@ impl<'s> Change<'s> {
             return chain.link_all(root, current, true);
         }
         self.complete(|_| false, versions)?;
-        let published = self.publish();
-        let is_silent = !self.written.iter().any(|file| file.is_signalled);
-        if let Some(chain) = self.chain.as_ref().filter(|_| was_told && is_silent && self.next.is_none()) {
-            // Best effort: if it fails, the next start sends one signal too many.
-            let _ = chain.set_told();
-        }
-        published
+        self.publish(!self.written.iter().any(|file| file.is_signalled))
     }
 
     /// Makes a new generation without some files if the current one has any of them. Their links are left dangling.
@@ -103,14 +96,10 @@ impl<'s> Change<'s> {
             return Ok(());
         }
         self.chain = Some(chain);
-        let was_told = self.open()?.is_told();
         self.start()?.set_removed().at(&root.path)?;
         self.complete(is_removed, &BTreeMap::new())?;
-        self.publish()?;
-        if let Some(chain) = self.chain.as_ref().filter(|_| was_told) {
-            // The application is told when there are new ones. Best effort, as in `finish`.
-            let _ = chain.set_told();
-        }
+        // The application is notified when there are new files.
+        self.publish(true)?;
         // The files must not be found in the generation before either.
         self.remove_others();
         Ok(())
@@ -157,16 +146,22 @@ impl<'s> Change<'s> {
         next.sync().at(&self.root.path)
     }
 
-    /// Swaps the pending generation in. From the swap on `next` is none.
-    fn publish(&mut self) -> Result<(), SinkError> {
+    /// Swaps the pending generation in. From the swap on `next` is none. With `keeps_told`, the application need not be notified
+    /// of it if it was notified of the one before.
+    fn publish(&mut self, keeps_told: bool) -> Result<(), SinkError> {
         let root = self.root;
         let (Some(chain), Some(next)) = (&mut self.chain, &self.next) else { return Ok(()) };
         chain.check_unchanged(next).at(&root.path)?;
+        let stays_told = keeps_told && chain.is_told();
         chain.claim().at(&root.path)?;
         // The first links are made before the swap, so that all files appear with it.
         chain.link_all(root, next, false)?;
         chain.swap(next).at(&root.path.join(&chain.link))?;
         chain.current = self.next.take();
+        if stays_told {
+            // Best effort: if it fails, the next start sends one signal too many.
+            let _ = chain.set_told();
+        }
         let current = chain.current.as_ref().expect("it was just put there");
         chain.link_all(root, current, true)
     }

@@ -128,7 +128,11 @@ impl<'a> Line<'a> {
                 }
             };
             if seen.contains(&name) {
-                faults.push(MappingFault::RepeatedOption(name));
+                // Once for each name: a line may repeat an option thousands of times.
+                let fault = MappingFault::RepeatedOption(name);
+                if !faults.contains(&fault) {
+                    faults.push(fault);
+                }
                 continue;
             }
             seen.push(name);

@@ -46,3 +46,45 @@ fn every_mistake_of_a_list_is_reported() {
         "17 secrets are named for one file; allowed: 16"
     );
 }
+
+/// The most bytes of an object's annotations, and so of one list.
+const ANNOTATION_BYTES: usize = 256 * 1024;
+
+fn errors(text: &str) -> Vec<String> {
+    let errors = text.parse::<SecretSource>().unwrap_err();
+    errors.0.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn entries_beyond_the_limit_are_counted_not_parsed() {
+    let names = ('a'..='z').flat_map(|a| ('a'..='z').map(move |b| (a, b)));
+    let names = names.flat_map(|(a, b)| ('a'..='z').map(move |c| format!("{a}{b}{c}x=b")));
+    let many: Vec<_> = names.collect();
+    let mut text = many.join(",");
+    for bad in ["!", "1=b", "aaax=c", "x=A"] {
+        text = format!("{text},{bad}");
+    }
+    let count = many.len() + 4;
+    assert_eq!(errors(&text), [format!("{count} secrets are named for one file; allowed: 16")]);
+    let mut paths = "a/b ".repeat(ANNOTATION_BYTES / 4);
+    paths.push('!');
+    assert_eq!(errors(&paths).len(), 1);
+    assert!(errors(&paths)[0].contains("has no alias"), "{paths:.40}");
+}
+
+#[test]
+fn errors_of_one_list_are_capped() {
+    for entry in ["!,", "!=!,", "=,", "a=b,"] {
+        let text = format!("a=b,{}", entry.repeat(ANNOTATION_BYTES / entry.len()));
+        let all = text.parse::<SecretSource>().unwrap_err();
+        let count = ANNOTATION_BYTES / entry.len() + 1;
+        assert!(errors(&text)[0].starts_with(&format!("{count} secrets")), "{all}");
+        assert_eq!(errors(&text).len(), 9, "{all}");
+        assert!(all.to_string().len() < 4096, "{}", all.to_string().len());
+        assert!(errors(&text)[8].ends_with("more errors in this list are not shown"), "{all}");
+    }
+    let eight = "!,".repeat(7) + "!=b";
+    assert_eq!(errors(&eight).len(), 8);
+    let nine = errors(&(eight + " ! !"));
+    assert_eq!(nine[8], "2 more errors in this list are not shown");
+}

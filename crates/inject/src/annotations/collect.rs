@@ -6,7 +6,7 @@ use scaivault_contract::{Excerpt, names::ANNOTATION_PREFIX};
 
 use super::{
     draft::Draft,
-    registry::{Entry, Key, Layers, spec_of, specs},
+    registry::{Entry, EntryError, Key, Layers, Rejection, spec_of, specs},
     value::ValueKind,
 };
 use crate::problem::{Code, Layer, Problem, Problems, shown_key};
@@ -53,21 +53,36 @@ pub(crate) fn collect<'a>(
                     collected.draft.origins.push((key, layer));
                 }
             }
-            Err(reason) => collected.problems.push(Problem {
-                code: Code::InvalidValue,
-                key: Some(key.to_owned()),
-                layer,
-                value: (spec.value != ValueKind::Template).then(|| Excerpt::new(value)),
-                message: reason,
-                allowed: Some(spec.value.allowed()),
-                cure: cure(spec.value, entry.value, spec.example),
-            }),
+            Err(rejection) => {
+                let problem = |message, allowed| Problem {
+                    code: Code::InvalidValue,
+                    key: Some(key.to_owned()),
+                    layer,
+                    value: (spec.value != ValueKind::Template).then(|| Excerpt::new(value)),
+                    message,
+                    allowed,
+                    cure: cure(spec.value, entry.value, spec.example),
+                };
+                match rejection {
+                    Rejection::Value(reason) => {
+                        collected.problems.push(problem(reason, Some(spec.value.allowed())));
+                    }
+                    Rejection::Entries(errors) => {
+                        for EntryError { message, allowed } in errors {
+                            collected.problems.push(problem(message.into(), allowed.map(Cow::Owned)));
+                        }
+                    }
+                }
+            }
         }
     }
 }
 
 /// What to write instead: the word that was probably meant, or an example.
 fn cure(kind: ValueKind, value: &str, example: &str) -> Cow<'static, str> {
+    if kind == ValueKind::SecretSource && value.contains('=') {
+        return format!("write for example \"db={example}\"").into();
+    }
     let words: &[&str] = match kind {
         ValueKind::Choice(words) => words,
         ValueKind::Bool => &["true", "false"],

@@ -2,11 +2,12 @@
 
 mod rows;
 
-use std::borrow::Cow;
-
 pub use rows::REGISTRY;
 
-use super::{draft::Draft, value::ValueKind};
+use super::{
+    draft::Draft,
+    value::{Reason, ValueKind},
+};
 use crate::problem::Layer;
 
 /// One key and all there is to know about it.
@@ -25,7 +26,7 @@ pub struct AnnotationSpec {
     /// A value that is accepted.
     pub example: &'static str,
     /// Reads one value into its place in the draft and looks at nothing else.
-    pub(crate) set: fn(&mut Draft, &Entry<'_>) -> Result<(), Cow<'static, str>>,
+    pub(crate) set: fn(&mut Draft, &Entry<'_>) -> Result<(), Rejection>,
 }
 
 /// The keys that belong together.
@@ -161,6 +162,34 @@ pub(crate) struct Entry<'a> {
     /// What follows a [`Key::Named`].
     pub(crate) name: &'a str,
     pub(crate) value: &'a str,
+}
+
+/// Why a row does not take a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Rejection {
+    /// One error; what is allowed is that of the key's [`ValueKind`].
+    Value(Reason),
+    /// The errors of a list, each with what is allowed there.
+    Entries(Vec<EntryError>),
+}
+
+/// What is wrong with one entry of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct EntryError {
+    pub(crate) message: String,
+    pub(crate) allowed: Option<String>,
+}
+
+impl From<Reason> for Rejection {
+    fn from(reason: Reason) -> Self {
+        Self::Value(reason)
+    }
+}
+
+impl From<&'static str> for Rejection {
+    fn from(reason: &'static str) -> Self {
+        Self::Value(reason.into())
+    }
 }
 
 /// Every row, in the order of the documentation.

@@ -58,7 +58,7 @@ pub(super) fn resolve(
             Code::ReloadConflict,
             "reload-url",
             Some(url.as_str()),
-            format!("{key} is set too, and a change is told in one way"),
+            format!("{key} is set too; choose one way to notify the application"),
             "keep reload-url, or reload-signal with reload-target",
         );
     }

@@ -42,6 +42,43 @@ fn a_thousand_mistakes_are_counted_and_not_all_said() {
     refused(&annotated().ours("containers", &names(200)).json(), &["more than 100 names"]);
 }
 
+/// Each form costs a scan of the text, and says a few errors and how many entries there are.
+#[test]
+fn a_list_of_secrets_costs_at_most_its_limit() {
+    // All that annotations may have, less the key.
+    let bytes = 256 * 1024 - 64;
+    let letter = |n: usize| char::from(b'a' + u8::try_from(n % 26).unwrap());
+    let alias = |n: usize| [n / 17_576, n / 676, n / 26, n].map(letter).iter().collect::<String>();
+    let distinct = (0..bytes / 7 - 1).map(|n| format!("{}=b", alias(n))).collect::<Vec<_>>().join(",");
+    for (form, list, entries, problems) in [
+        ("distinct aliases, and one error after the limit", format!("{distinct},!"), bytes / 7, 1),
+        ("no aliases", format!("a=b{}", ",!".repeat(bytes / 2 - 2)), bytes / 2 - 1, 9),
+        ("the same alias", "a=b,".repeat(bytes / 4), bytes / 4, 9),
+        ("two errors in each", "!=!,".repeat(bytes / 4), bytes / 4, 9),
+    ] {
+        let denial = cluster().denial(&pod().ours("inject-secret-x", &list).json());
+        let text = denial.problems.to_string();
+        assert!(
+            text.contains(&format!("{entries} secrets are named for one file; allowed: 16")),
+            "{form}: {text:.900}"
+        );
+        assert_eq!(denial.problems.len(), problems, "{form}");
+        assert!(text.len() < 8192, "{form}: {} bytes", text.len());
+    }
+    let paths = pod().ours("inject-secret-x", &"a/b ".repeat(bytes / 4)).json();
+    assert!(cluster().refusal(&paths).len() < 1024);
+}
+
+#[test]
+fn secrets_of_one_file_count_each() {
+    let list = (0..16).map(|n| format!("a{n}=b")).collect::<Vec<_>>().join(" ");
+    let files = |count: usize| {
+        (0..count).fold(pod(), |pod, n| pod.ours(&format!("inject-secret-s{n}"), &list)).json()
+    };
+    refused(&files(17), &["272 secrets", "256", "too-large"]);
+    assert_eq!(cluster().injection(&files(16)).secrets, 256);
+}
+
 fn names(count: usize) -> String {
     (0..count).map(|n| format!("nobody{n}")).collect::<Vec<_>>().join(",")
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use scaivault_contract::SecretSource;
 use scaivault_inject::{Excerpt, Layer, Problem};
 use scaivault_testkit::{PodBuilder, container, look, pod};
 use serde_json::{Value, json};
@@ -55,6 +56,36 @@ fn six_mistakes_are_six_problems() {
         assert!(!cure.is_empty() && !message.is_empty(), "{problem}");
         assert!(text.contains(&problem.to_string()), "{problem} is not in: {text}");
     }
+}
+
+/// Each error of a list is a problem of its own, with what is allowed at that place.
+#[test]
+fn every_error_of_a_list_of_secrets_is_a_problem() {
+    let said = |list: &str| -> Vec<_> {
+        let denial = cluster().denial(&pod().ours("inject-secret-app.json", list).json());
+        let problems = denial.problems.iter();
+        problems
+            .map(|problem| (problem.message.to_string(), problem.allowed.clone(), problem.cure.clone()))
+            .collect()
+    };
+    let problems = said("my-db=a/b x=A c/d");
+    let [(alias, alias_allowed, cure), (path, path_allowed, _), (no_alias, None, _)] = &problems[..] else {
+        panic!("{problems:#?}")
+    };
+    assert_eq!(alias, "\"my-db\" is not an alias of a secret");
+    let alias_allowed = alias_allowed.as_ref().unwrap();
+    assert!(
+        alias_allowed.starts_with("1 to 64 of") && alias_allowed.contains("no hyphen"),
+        "{alias_allowed}"
+    );
+    assert!(path.starts_with("\"A\" is not a secret path"), "{path}");
+    assert!(path_allowed.as_ref().unwrap().starts_with("1 to 10 levels"), "{path_allowed:?}");
+    assert!(no_alias.starts_with("\"c/d\" has no alias"), "{no_alias}");
+    assert_eq!(cure, "write for example \"db=environments/production/billing/database\"");
+    let single = said("A; allowed: b");
+    assert_eq!(single.len(), 1);
+    assert!(single[0].0.starts_with("\"A; allowed: b\" is not a secret path: "), "{single:?}");
+    assert!(SecretSource::ALLOWED.contains("no hyphen"));
 }
 
 #[test]

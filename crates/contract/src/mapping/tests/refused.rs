@@ -209,3 +209,15 @@ fn every_mistake_is_reported() {
         "{said}"
     );
 }
+
+/// The text may have 96 KiB on one line.
+#[test]
+fn errors_of_one_line_are_capped() {
+    let errors = |text: &str| parse_secrets(text).unwrap_err();
+    let list = errors(&format!("a=b {}-> /a", "!=! ".repeat(20_000)));
+    assert_eq!(list.iter().count(), 9, "{list}");
+    assert!(list.to_string().contains("20001 secrets are named for one file"), "{list}");
+    assert!(list.to_string().ends_with("23 more errors in this list are not shown"), "{list}");
+    let options = errors(&format!("a -> /a {}", "mode=0400 mode=0444 format=env ".repeat(3_000)));
+    assert_eq!(options.iter().count(), 2, "{options}");
+}

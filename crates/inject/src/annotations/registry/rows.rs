@@ -12,7 +12,9 @@ mod written;
 
 use std::{borrow::Cow, str::FromStr};
 
-use super::{AnnotationSpec, Chapter, DefaultValue, Entry, Group, Key, Layers};
+use scaivault_contract::{SecretSource, SecretSourceError, SecretSourceErrors};
+
+use super::{AnnotationSpec, Chapter, DefaultValue, Entry, EntryError, Group, Key, Layers, Rejection};
 use crate::annotations::draft::{Draft, FileDraft};
 
 /// The longest `<name>`: a key has at most 63 characters after the slash, and `secret-template-` takes 16.
@@ -33,9 +35,26 @@ pub static REGISTRY: &[Chapter] = &[
 
 /// The errors of the shared types end with what is allowed; here the kind of the value says that.
 fn parse<T: FromStr<Err: ToString>>(entry: &Entry<'_>) -> Result<T, Cow<'static, str>> {
-    entry.value.parse().map_err(|error: T::Err| {
-        let text = error.to_string();
-        Cow::Owned(text.split("; allowed: ").next().unwrap_or_default().to_owned())
+    entry.value.parse().map_err(|error: T::Err| Cow::Owned(split_allowed(&error.to_string()).0.to_owned()))
+}
+
+/// An error of the shared types without and with what it says is allowed. A quoted value comes before that.
+fn split_allowed(error: &str) -> (&str, Option<&str>) {
+    match error.rsplit_once("; allowed: ") {
+        Some((message, allowed)) => (message, Some(allowed)),
+        None => (error, None),
+    }
+}
+
+/// One secret or a list: every error of it, each with what is allowed there.
+fn secret_source(entry: &Entry<'_>) -> Result<SecretSource, Rejection> {
+    entry.value.parse().map_err(|errors: SecretSourceErrors| {
+        let entry_error = |error: SecretSourceError| {
+            let text = error.to_string();
+            let (message, allowed) = split_allowed(&text);
+            EntryError { message: message.to_owned(), allowed: allowed.map(str::to_owned) }
+        };
+        Rejection::Entries(errors.into_iter().map(entry_error).collect())
     })
 }
 

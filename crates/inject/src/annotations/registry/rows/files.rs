@@ -67,7 +67,7 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::Encoding,
         default: Nothing,
         layers: Layers::POD,
-        doc: "What the field's text stands for, where it is not the file's content itself. `base64`: the file gets the decoded \
+        doc: "How the field's text is encoded. `base64`: the file gets the decoded \
               bytes, as keystores (PKCS#12, JKS) need. Needs a `#field`.",
         example: "base64",
         set: |draft, entry| {

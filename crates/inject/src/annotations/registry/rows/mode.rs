@@ -34,6 +34,6 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
               StatefulSet, DaemonSet, Job, CronJob) and namespace the strictest wins.",
         example: "ignore",
         // Read before any draft is made (see `mutation_mode`); here it is only checked.
-        set: |_, entry| parse::<MutationMode>(entry).map(drop),
+        set: |_, entry| Ok(parse::<MutationMode>(entry).map(drop)?),
     },
 ];

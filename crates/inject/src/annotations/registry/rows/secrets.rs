@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
-use super::{AnnotationSpec, DefaultValue::None as Nothing, Key::Named, Layers, file_name, parse};
+use super::{
+    AnnotationSpec, DefaultValue::None as Nothing, Key::Named, Layers, file_name, parse, secret_source,
+};
 use crate::annotations::value::ValueKind;
 use scaivault_contract::{SecretRef, VariableName};
 
@@ -17,7 +19,7 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
               other formats, `secrets.<alias>.data` in a template.",
         example: "environments/production/billing/database",
         set: |draft, entry| {
-            let secret = parse(entry)?;
+            let secret = secret_source(entry)?;
             let name = file_name(entry.name, draft.dynamic.contains_key(entry.name), "inject-dynamic-")?;
             draft.secrets.insert(name, secret);
             Ok(())
@@ -50,7 +52,7 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
             let variable: VariableName = entry
                 .name
                 .parse()
-                .map_err(|_| Cow::Owned(format!("{} cannot name a variable", entry.name)))?;
+                .map_err(|_| Cow::<str>::Owned(format!("{} cannot name a variable", entry.name)))?;
             let secret: SecretRef = parse(entry)?;
             if secret.field.is_none() {
                 return Err("a variable needs a #field".into());
