@@ -1,6 +1,9 @@
 //! From the secrets that were read to the files that are written: the core of a refresh. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
+};
 
 use scaivault_client::Secret;
 use scaivault_contract::{FileMode, TargetFile};
@@ -19,6 +22,9 @@ use crate::{
 const VARIABLES_MAX_BYTES: usize = 64 * 1024;
 /// The most bytes of JSON that the secrets of one file may have together: they are in memory at once.
 const SOURCES_MAX_BYTES: usize = 4 * 1024 * 1024;
+/// The most bytes of JSON that are held for all files together. At least [`SOURCES_MAX_BYTES`], so that the first file that
+/// waits is always held completely.
+const HELD_MAX_BYTES: usize = 2 * SOURCES_MAX_BYTES;
 
 /// Takes a file that is ready to be written.
 pub(crate) trait Put: FnMut(&'static TargetFile, FileMode, &[u8]) {}
@@ -30,6 +36,8 @@ pub(crate) struct Composer {
     outputs: Vec<Output>,
     /// Answers for files of several secrets, until the last secret of the file is there.
     held: BTreeMap<Key, Result<Secret, Failure>>,
+    /// The bytes of answers that were dropped because too much is held. They are asked for again when there is room.
+    dropped: BTreeMap<Key, usize>,
     /// Whether the variables' file is written without those that could not be read.
     has_partial_variables: bool,
 }
@@ -76,7 +84,8 @@ impl Composer {
             let keys: BTreeSet<Key> = keys;
             Output { is_collecting: keys.len() > 1, keys, content }
         });
-        Self { wanted, outputs: outputs.collect(), held: BTreeMap::new(), has_partial_variables: false }
+        let (held, dropped) = (BTreeMap::new(), BTreeMap::new());
+        Self { wanted, outputs: outputs.collect(), held, dropped, has_partial_variables: false }
     }
 
     /// Whether the variables' file is written without those that could not be read: the pod starts without them.
@@ -114,7 +123,7 @@ impl Composer {
     ) -> Composed {
         let mut composed = Composed::default();
         let mut is_held = false;
-        let Self { wanted, outputs, held, has_partial_variables } = self;
+        let Self { wanted, outputs, held, dropped, has_partial_variables } = self;
         let mut writer = Writer {
             wanted,
             has_partial_variables: *has_partial_variables,
@@ -133,24 +142,54 @@ impl Composer {
             return composed;
         }
         held.insert(key.clone(), answer);
+        dropped.remove(key);
         let collecting = |output: &&mut Output| output.is_collecting && output.keys.contains(key);
         for output in outputs.iter_mut().filter(collecting) {
             let missing: Vec<_> = output.keys.iter().filter(|key| !held.contains_key(key)).cloned().collect();
-            let bytes =
-                |key| held.get(key).and_then(|held| held.as_ref().ok()).map(|held| held.data.json().len());
-            if output.keys.iter().filter_map(bytes).sum::<usize>() > SOURCES_MAX_BYTES {
+            let bytes = |key| held.get(key).map_or(0, bytes);
+            if output.keys.iter().map(bytes).sum::<usize>() > SOURCES_MAX_BYTES {
                 writer.composed.failures.push(too_large(output.target()));
                 output.is_collecting = false;
             } else if missing.is_empty() {
                 writer.write(output, |key| held[key].as_ref());
                 output.is_collecting = false;
             } else {
-                writer.composed.needed.extend(missing);
+                writer.composed.needed.extend(missing.into_iter().filter(|key| !dropped.contains_key(key)));
             }
         }
-        held.retain(|key, _| outputs.iter().any(|output| output.is_collecting && output.keys.contains(key)));
+        self.limit_held(&mut composed.needed);
         composed
     }
+
+    /// Drops answers that no file waits for any more, and those that are too much. The files come in their order: the first
+    /// one that waits gets all it needs, so the files are written one after the other.
+    fn limit_held(&mut self, needed: &mut BTreeSet<Key>) {
+        let (mut held, mut dropped) = (mem::take(&mut self.held), mem::take(&mut self.dropped));
+        let mut room = HELD_MAX_BYTES;
+        for key in self.outputs.iter().filter(|output| output.is_collecting).flat_map(|output| &output.keys) {
+            if let Some((key, answer)) = held.remove_entry(key) {
+                let bytes = bytes(&answer);
+                if let Some(left) = room.checked_sub(bytes) {
+                    room = left;
+                    self.held.insert(key, answer);
+                } else {
+                    self.dropped.insert(key, bytes);
+                }
+            } else if let Some((key, bytes)) = dropped.remove_entry(key) {
+                if let Some(left) = room.checked_sub(bytes) {
+                    room = left;
+                    needed.insert(key);
+                } else {
+                    self.dropped.insert(key, bytes);
+                }
+            }
+        }
+    }
+}
+
+/// How much memory an answer takes, about.
+fn bytes(answer: &Result<Secret, Failure>) -> usize {
+    answer.as_ref().map_or(0, |secret| secret.data.json().len())
 }
 
 impl Output {

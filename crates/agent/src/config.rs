@@ -33,6 +33,10 @@ pub(crate) enum Container {
 /// All that the agent is told.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
+    /// Which container this is.
+    pub(crate) container: Container,
+    /// The pod's UID, if the injector or a manifest says it.
+    pub(crate) pod_uid: Option<String>,
     /// What is written.
     pub(crate) wanted: Wanted,
     /// How ScaiVault is reached.
@@ -97,14 +101,6 @@ pub(crate) struct Upkeep {
     pub(crate) pod: Option<String>,
 }
 
-impl Upkeep {
-    /// The name of the subscription to events.
-    pub(crate) fn subscription_name(&self) -> String {
-        let pod = self.pod.clone().or_else(|| fs::read_to_string(HOST_NAME).ok()).unwrap_or_default();
-        format!("{SIDECAR_CONTAINER}/{}", pod.trim())
-    }
-}
-
 /// How the application is notified of a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Reload {
@@ -130,6 +126,8 @@ impl Config {
             reader.problem(name, "it is set but empty; give it a value or remove it");
         }
         let config = Self {
+            container,
+            pod_uid: reader.optional(env::SCAIVAULT_POD_UID, pod_uid),
             wanted: wanted(&mut reader, container),
             server: server(&mut reader),
             fetch_timeout: reader.or_default(env::FETCH_TIMEOUT, positive),
@@ -138,6 +136,13 @@ impl Config {
             upkeep: upkeep(&mut reader),
         };
         Problems::or(reader.problems, config)
+    }
+
+    /// The name of the subscription to events. Pods of two namespaces may have the same name, so the UID tells them apart.
+    pub(crate) fn subscription_name(&self) -> String {
+        let pod = self.upkeep.pod.clone().or_else(|| fs::read_to_string(HOST_NAME).ok()).unwrap_or_default();
+        let uid = self.pod_uid.iter().map(|uid| format!("/{uid}")).collect::<String>();
+        format!("{SIDECAR_CONTAINER}/{}{uid}", pod.trim())
     }
 }
 
@@ -285,6 +290,14 @@ fn pod_name(text: &str) -> Result<String, &'static str> {
     let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte);
     if text.len() > 253 || !text.bytes().all(is_allowed) {
         return Err("it is not the name of a pod; take it from the field metadata.name");
+    }
+    Ok(text.to_owned())
+}
+
+fn pod_uid(text: &str) -> Result<String, &'static str> {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    if text.len() > 63 || !text.bytes().all(is_allowed) {
+        return Err("it is not the UID of a pod; take it from the field metadata.uid");
     }
     Ok(text.to_owned())
 }

@@ -6,12 +6,12 @@ use scaivault_client::{Client, LeaseId, Settings, SetupError, SubscriptionId, Ti
 use scaivault_contract::DynamicRef;
 
 use crate::{
-    config::{Config, Server, Source},
+    config::{Config, Container, Server, Source},
     exit::Ending,
     initial_fetch::StartKind,
     lease::HeldLease,
     leases::Leases,
-    sink::{Sink, Target},
+    sink::{Owner, Sink, Target},
     state::{Resumed, StateError, Store},
 };
 
@@ -91,7 +91,8 @@ pub(crate) fn sink(config: &Config) -> Sink {
     // Variables are read at the application's start alone.
     let variables = config.wanted.variables_file.iter().map(|file| (file, false, false));
     let target = |(file, is_optional, is_signalled)| Target { file, is_optional, is_signalled };
-    Sink::new(files.chain(variables).map(target))
+    let owner = Owner { is_sidecar: config.container == Container::Sidecar, pod_uid: config.pod_uid.clone() };
+    Sink::new(files.chain(variables).map(target), owner)
 }
 
 fn client(server: &Server) -> Result<Client, SetupError> {

@@ -69,6 +69,15 @@ impl Failure {
         Self { retry: Retry::Backoff, cause, class, ..Self::new(subject, reason, Exit::Failed) }
     }
 
+    /// `subject` was asked for in the version `asked`, and another one was answered.
+    pub(crate) fn wrong_version(subject: impl fmt::Display, version: u64, asked: u64) -> Self {
+        let reason = format!(
+            "version {asked} was asked for and version {version} was answered; a proxy or cache ignores the query, check it and SCAIVAULT_URL"
+        );
+        let class = metrics::class(Class::Unexpected);
+        Self { retry: Retry::Backoff, class, ..Self::new(subject, reason, Exit::Failed) }
+    }
+
     /// `subject` was read and cannot be written as it is asked for.
     pub(crate) fn of_render(subject: impl fmt::Display, error: &RenderError) -> Self {
         let cause = if error.exit() == Exit::NotFound { Cause::Absent } else { Cause::Other };

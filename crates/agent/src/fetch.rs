@@ -133,7 +133,8 @@ impl Fetcher {
     /// Sends the reads that are due at `now`.
     pub(crate) fn send_due(&mut self, now: Instant) {
         let Self { sink, composer, reads, .. } = self;
-        reads.refresh(now, chance::any(), |key| sink.has(composer.targets(key)));
+        let files = sink.files();
+        reads.refresh(now, chance::any(), |key| files.has(composer.targets(key)));
         while let Some(key) = self.reads.next(now) {
             let client = Arc::clone(&self.client);
             self.in_flight.spawn(async move {
@@ -159,12 +160,13 @@ impl Fetcher {
     pub(crate) fn take(&mut self, (key, answer): Answer, now: Instant) {
         let answer = answer.and_then(|secret| match self.reads.accept(&key, secret.version, now) {
             Ok(()) => Ok(secret),
+            Err(asked) if key.version.is_some() => Err(Failure::wrong_version(&key, secret.version, asked)),
             Err(expected) => Err(Failure::outdated(&key, secret.version, expected)),
         });
         let (is_changed, failed) = match &answer {
             Ok(secret) => {
-                let has_files = self.sink.has(self.composer.targets(&key));
-                (self.reads.succeeded(&key, secret, now) || !has_files, None)
+                let is_new = self.reads.succeeded(&key, secret, now);
+                (is_new || !self.sink.files().has(self.composer.targets(&key)), None)
             }
             Err(failure) if failure.cause() == Cause::Absent && self.composer.is_optional(&key) => {
                 self.reads.absent(&key, now);
@@ -245,7 +247,7 @@ impl Fetcher {
         let Pass { began: _, mut pending, keys, failures } =
             self.pass.take().unwrap_or_else(|| Pass::new(sink, now));
         for (key, version) in self.reads.versions() {
-            pending.note_version(key.path.as_str(), version);
+            pending.note_version(self.composer.targets(key), key.path.as_str(), version);
         }
         let Outcome { changed, done } = pending.commit(gives_up);
         if done.is_ok() {

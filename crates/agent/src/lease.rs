@@ -84,7 +84,17 @@ impl HeldLease {
     /// Whether less than a sixth of its term is left at `now`. A renewal that still fails then has failed for half of the time
     /// that there was for it, and new credentials need the rest to be there before the old ones end.
     pub(crate) fn is_nearly_over(&self, now: SystemTime) -> bool {
-        now + self.term() / 6 > self.ends
+        now > self.nearly_over()
+    }
+
+    /// How long a renewal that is sent at `now` may take: if it hangs, there is still time for new credentials.
+    pub(crate) fn renewal_timeout(&self, now: SystemTime) -> Duration {
+        // After a step of the clock forward, as long as the part of the term that is meant for it.
+        self.nearly_over().duration_since(now).unwrap_or(self.term() / 6)
+    }
+
+    fn nearly_over(&self) -> SystemTime {
+        self.ends - self.term() / 6
     }
 
     /// What is due at `now`. `jitter` is from 0 to 1 and the same for the whole life of the lease.
@@ -125,6 +135,8 @@ mod tests {
         let lease = lease(6 * HOUR, None);
         assert!(!lease.is_nearly_over(START + 5 * HOUR));
         assert!(lease.is_nearly_over(START + 5 * HOUR + Duration::from_secs(1)));
+        assert_eq!(lease.renewal_timeout(START + 4 * HOUR), HOUR);
+        assert_eq!(lease.renewal_timeout(START + 24 * HOUR), HOUR, "the clock may have been set");
     }
 
     #[test]

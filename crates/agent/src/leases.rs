@@ -158,8 +158,7 @@ impl Leases {
     /// A revocation failed at `now`. It is tried again whatever the reason: a policy may be changed.
     pub(crate) fn not_revoked(&mut self, lease: &LeaseId, retry: Retry, now: Instant) {
         if let Some(backoff) = self.retired.get_mut(lease) {
-            let asked = retry.asked().map_or(Retry::Backoff, Retry::After);
-            backoff.failed(now, asked.at_most(NOT_REVOKED.1));
+            backoff.failed(now, retry.always(NOT_REVOKED.1));
         }
     }
 
@@ -192,8 +191,7 @@ impl Leases {
         if is_wasted {
             generation.wasted.failed(now, Retry::Backoff);
         } else {
-            let retry = retry.asked().map_or(Retry::Backoff, Retry::After);
-            generation.failed.failed(now, retry.at_most(ASKED_LIMIT));
+            generation.failed.failed(now, retry.always(ASKED_LIMIT));
         }
     }
 

@@ -4,8 +4,8 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use scaivault_client::{
-    Class, Client, Error, ErrorCode, ErrorKind, EventKind, NewSubscription, Operation, POLL_WAIT_LIMIT, Poll,
-    Refusal, Retry, SubscriptionId,
+    Backoff, Class, Client, Error, ErrorCode, ErrorKind, EventKind, NewSubscription, Operation,
+    POLL_WAIT_LIMIT, Poll, Refusal, Retry, SubscriptionId,
 };
 use scaivault_contract::SecretPath;
 use tokio::{
@@ -24,6 +24,10 @@ use quiet::{Quiet, Step};
 const BUFFER_SIZE: u32 = 1000;
 /// The shortest time between two polls of which the first brought nothing new.
 const IDLE_PAUSE: Duration = Duration::from_secs(5);
+/// The shortest time between any two polls.
+const POLL_PAUSE: Duration = Duration::from_secs(1);
+/// The first and the longest pause after an acknowledgement that failed.
+const ACKNOWLEDGE_PAUSES: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(5));
 /// After so many answers in a row without a code that a subscription is not there, it is taken for gone.
 const CODELESS_BELIEVED: u32 = 3;
 /// The most subscriptions that are deleted at a start, of the few operations that all pods of an identity share.
@@ -66,7 +70,10 @@ pub(crate) async fn listen(
     };
     let is_adopting = kept.is_none() && may_have_left;
     let (subscription, cursor) = (kept, Cursor::default());
-    let mut listener = Listener { client, new, heard, subscription, cursor, is_hearing: false, codeless: 0 };
+    let acknowledging = Backoff::new(ACKNOWLEDGE_PAUSES.0, ACKNOWLEDGE_PAUSES.1);
+    let codeless = Codeless::default();
+    let mut listener =
+        Listener { client, new, heard, subscription, cursor, acknowledging, is_hearing: false, codeless };
     let mut quiet = Quiet::default();
     if !is_adopting || listener.adopt().await.is_ok() {
         while let Ok(()) = listener.round(&mut quiet).await {}
@@ -101,9 +108,25 @@ struct Listener {
     heard: Sender<Heard>,
     subscription: Option<SubscriptionId>,
     cursor: Cursor,
+    /// Acknowledgements that failed.
+    acknowledging: Backoff,
     is_hearing: bool,
-    /// How many polls in a row were answered that nothing is there, without a code.
-    codeless: u32,
+    codeless: Codeless,
+}
+
+/// How many polls in a row were answered 404 or 410 without a code.
+#[derive(Debug, Default)]
+struct Codeless(u32);
+
+impl Codeless {
+    /// Whether after this error of a poll the subscription is gone, so that a new one has to be made. An answer without a code is not
+    /// ScaiVault's own and is believed only when it is repeated.
+    fn is_gone(&mut self, error: &Error) -> bool {
+        let is_codeless = error.operation == Operation::Poll
+            && matches!(&error.kind, ErrorKind::Refused(Refusal { status: 404 | 410, code, .. }) if code.is_empty());
+        self.0 = if is_codeless { self.0 + 1 } else { 0 };
+        error.operation == Operation::Poll && error.is_gone() || self.0 >= CODELESS_BELIEVED
+    }
 }
 
 impl Listener {
@@ -146,17 +169,19 @@ impl Listener {
             Err(Undone::Failed(error)) => error,
         };
         self.tell(Heard::Deaf).await?;
-        let mut pause = quiet.after(step, error.class(), error.retry());
-        if step == Step::Poll && self.is_gone(&error) {
+        let is_gone = step == Step::Poll && self.codeless.is_gone(&error);
+        if is_gone {
             if error.code().is_some_and(ErrorCode::is_empty)
                 && let Some(subscription) = &self.subscription
             {
                 // If it is there after all, it must not stay.
                 drop(self.client.unsubscribe(subscription).await);
             }
-            (self.subscription, self.cursor, self.codeless) = (None, Cursor::default(), 0);
-            pause = quiet.after(step, Class::Unavailable, Retry::Backoff);
+            (self.subscription, self.cursor, self.codeless) = (None, Cursor::default(), Codeless::default());
         }
+        let (class, retry) =
+            if is_gone { (Class::Unavailable, Retry::Backoff) } else { (error.class(), error.retry()) };
+        let pause = quiet.after(step, class, retry);
         let pause_seconds = pause.as_secs_f64();
         if error.retry() == Retry::Never {
             tracing::warn!(%error, pause_seconds, "no events, trying again later; changes are found at the next refresh");
@@ -164,16 +189,6 @@ impl Listener {
             tracing::info!(%error, pause_seconds, "no events for a while; refreshing at intervals");
         }
         self.sleep_until(Instant::now() + pause).await
-    }
-
-    /// Whether the subscription is not there any more, so that a new one has to be made. Of an answer without a code, which is
-    /// not ScaiVault's own, that is believed when it stays.
-    fn is_gone(&mut self, error: &Error) -> bool {
-        let ErrorKind::Refused(Refusal { status: 404 | 410, code, .. }) = &error.kind else {
-            return error.operation == Operation::Poll && error.is_gone();
-        };
-        self.codeless += u32::from(code.is_empty());
-        error.operation == Operation::Poll && (error.is_gone() || self.codeless >= CODELESS_BELIEVED)
     }
 
     async fn subscribe(&mut self) -> Result<(), Undone> {
@@ -188,25 +203,27 @@ impl Listener {
         let asked = Instant::now();
         let poll = Poll { wait: POLL_WAIT_LIMIT, since: self.cursor.since().cloned(), ..Poll::default() };
         let events = self.unless_unheard(self.client.poll(subscription, &poll)).await??;
-        self.codeless = 0;
+        self.codeless = Codeless::default();
         let came = !events.is_empty();
         let changes = self.cursor.hear(events);
         let is_idle = changes.is_none();
         for heard in [Some(Heard::Hearing), changes.map(Heard::Changed)].into_iter().flatten() {
             self.tell(heard).await?;
         }
-        if let Some(events) = self.cursor.to_acknowledge(came && is_idle) {
+        if let Some(events) = self.cursor.to_acknowledge(came && is_idle)
+            && !self.acknowledging.is_waiting(Instant::now())
+        {
             let acknowledged = self.unless_unheard(self.client.acknowledge(subscription, events)).await?;
             if let Err(error) = acknowledged {
                 tracing::debug!(%error, "events not acknowledged");
+                self.acknowledging.failed(Instant::now(), Retry::Backoff);
+            } else {
+                self.acknowledging.succeeded();
+                self.cursor.acknowledged();
             }
-            self.cursor.acknowledged();
         }
-        // A server, or what stands before it, that does not wait with its answer is not asked in a circle.
-        if is_idle {
-            self.sleep_until(asked + IDLE_PAUSE).await?;
-        }
-        Ok(())
+        // Avoids a busy loop when the server or a proxy ignores the long-poll wait or `since`.
+        self.sleep_until(asked + if is_idle { IDLE_PAUSE } else { POLL_PAUSE }).await.map_err(Undone::from)
     }
 
     async fn tell(&mut self, what: Heard) -> Result<(), Ended> {
@@ -228,6 +245,36 @@ impl Listener {
         tokio::select! {
             done = future => Ok(done),
             () = self.heard.closed() => Err(Ended),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_codeless_answers_in_a_row_end_a_subscription() {
+        let error = |operation, status, code| {
+            let code = ErrorCode::new(code);
+            let refusal =
+                Refusal { status, code, message: String::new(), request_id: None, retry_after: None };
+            Error { operation, kind: refusal.into() }
+        };
+        let codeless = || error(Operation::Poll, 404, "");
+        let check = |errors: &[Error], expected: &[bool]| {
+            let mut count = Codeless::default();
+            let gone: Vec<_> = errors.iter().map(|error| count.is_gone(error)).collect();
+            assert_eq!(gone, expected);
+        };
+        check(&[codeless(), codeless(), codeless()], &[false, false, true]);
+        check(&[error(Operation::Poll, 404, "subscription_not_found")], &[true]);
+        for other in [
+            error(Operation::Poll, 503, "service_unavailable"),
+            error(Operation::Poll, 502, ""),
+            error(Operation::Exchange, 404, ""),
+        ] {
+            check(&[codeless(), codeless(), other, codeless()], &[false; 4]);
         }
     }
 }

@@ -103,10 +103,10 @@ impl Sidecar {
         let listener = upkeep.on_event.then(|| {
             tokio::spawn(listen::listen(
                 Arc::clone(&delivery.client),
-                upkeep.subscription_name(),
+                delivery.config.subscription_name(),
                 fetcher.reads.keys().map(|key| key.path.clone()).collect(),
                 delivery.subscription.clone(),
-                upkeep.pod.is_some() && is_restart,
+                delivery.sink.was_told_by_this_sidecar(),
                 sender,
             ))
         });

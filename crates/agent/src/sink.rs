@@ -5,7 +5,7 @@
 //! /run/secrets/..data                         -> ..scaivault-5e1f09c2-8
 //! /run/secrets/..scaivault-5e1f09c2-8/db.json    this generation
 //! /run/secrets/..scaivault-5e1f09c2-7/db.json    the one before, until the next
-//! /run/secrets/..told-5e1f09c2                -> the generation that the application was told of
+//! /run/secrets/..told-5e1f09c2                -> ..scaivault-5e1f09c2-8/sidecar/<the pod's UID>: what the application was told of
 //! ```
 //!
 //! A root is the volume a file lies in, or else the file's directory. One rename swaps all files of a root. Each agent
@@ -13,6 +13,7 @@
 //! second chain in a root has the link `..data-<id>` instead of `..data`.
 
 use std::{
+    cell::OnceCell,
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::Once,
@@ -39,10 +40,27 @@ use place::Place;
 pub(crate) struct Sink {
     /// Names the agent's chains. Depends only on the files' paths, so that a restart finds the same chain.
     id: String,
+    owner: Owner,
     roots: Vec<Root>,
     budget: Budget,
     /// A generation that cannot be removed is logged once.
     leftovers_logged: Once,
+}
+
+/// Who writes the files and tells the application of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Owner {
+    /// Whether it is the sidecar, and not the init container.
+    pub(crate) is_sidecar: bool,
+    /// The pod's UID, if it is known.
+    pub(crate) pod_uid: Option<String>,
+}
+
+impl Owner {
+    /// Whether `other` is known to be of another pod.
+    fn is_other_pod(&self, other: &Self) -> bool {
+        self.pod_uid.as_ref().zip(other.pod_uid.as_ref()).is_some_and(|(own, other)| own != other)
+    }
 }
 
 /// A file to be written.
@@ -86,14 +104,33 @@ pub(crate) struct Outcome {
 /// Files that are being written. Readers see them after [`Self::commit`]; without it they are removed.
 #[must_use]
 pub(crate) struct Pending<'s> {
-    changes: Vec<Change<'s>>,
-    versions: BTreeMap<String, u64>,
+    /// Of each root, with the versions of the secrets that its files are written from.
+    changes: Vec<(Change<'s>, BTreeMap<String, u64>)>,
+}
+
+/// Which files exist. The chain of each root is opened at most once.
+pub(crate) struct Files<'s> {
+    roots: Vec<(&'s Root, OnceCell<Option<Chain<'s>>>)>,
+    sink: &'s Sink,
+}
+
+impl Files<'_> {
+    /// Whether these files are there.
+    pub(crate) fn has<'t>(&self, targets: impl IntoIterator<Item = &'t TargetFile>) -> bool {
+        targets.into_iter().all(|target| {
+            self.roots.iter().any(|(root, chain)| {
+                let file = root.files.iter().find(|file| file.target == *target);
+                let chain = || chain.get_or_init(|| self.sink.chain(root)).as_ref();
+                file.is_some_and(|file| chain().is_some_and(|chain| chain.has(&file.path)))
+            })
+        })
+    }
 }
 
 impl Sink {
     /// Finds the root of every file.
-    pub(crate) fn new<'a>(targets: impl IntoIterator<Item = Target<'a>>) -> Self {
-        Self::build(targets, place::is_mount_point)
+    pub(crate) fn new<'a>(targets: impl IntoIterator<Item = Target<'a>>, owner: Owner) -> Self {
+        Self { owner, ..Self::build(targets, place::is_mount_point) }
     }
 
     fn build<'a>(
@@ -109,6 +146,7 @@ impl Sink {
         }
         Self {
             id: chain::id(names),
+            owner: Owner::default(),
             roots: roots.into_iter().map(|(path, files)| Root { path, files }).collect(),
             budget: Budget::default(),
             leftovers_logged: Once::new(),
@@ -117,8 +155,8 @@ impl Sink {
 
     /// Begins a change. Nothing is written before the first file that differs.
     pub(crate) fn begin(&self) -> Pending<'_> {
-        let changes = self.roots.iter().map(|root| Change::new(self, root)).collect();
-        Pending { changes, versions: BTreeMap::new() }
+        let change = |root| (Change::new(self, root), BTreeMap::new());
+        Pending { changes: self.roots.iter().map(change).collect() }
     }
 
     /// Removes files whose content is not valid any more, all files of a root at once. An error of one root does not stop the
@@ -129,21 +167,17 @@ impl Sink {
         self.roots.iter().map(remove).fold(Ok(()), Result::and)
     }
 
-    /// Whether these files are there.
-    pub(crate) fn has<'t>(&self, targets: impl IntoIterator<Item = &'t TargetFile>) -> bool {
-        targets.into_iter().all(|target| {
-            self.roots.iter().any(|root| {
-                let file = root.files.iter().find(|file| file.target == *target);
-                file.is_some_and(|file| self.chain(root).is_some_and(|chain| chain.has(&file.path)))
-            })
-        })
+    /// Which files exist now.
+    pub(crate) fn files(&self) -> Files<'_> {
+        Files { roots: self.roots.iter().map(|root| (root, OnceCell::new())).collect(), sink: self }
     }
 
     /// Whether every file exists that is not optional. With `fail_open` a current generation is enough that no file was removed
-    /// from: the agent has tried, and given up what is missing.
+    /// from: the agent has tried, and given up what is missing. Files that another pod left do not count.
     pub(crate) fn is_ready(&self, fail_open: bool) -> bool {
         self.roots.iter().all(|root| {
             self.chain(root)
+                .filter(|chain| !chain.is_of_other_pod())
                 .is_some_and(|chain| fail_open && chain.is_delivered() || root.is_complete(&chain))
         })
     }
@@ -158,6 +192,12 @@ impl Sink {
     /// Whether any generation was marked as told: an earlier start got as far as to let the application run.
     pub(crate) fn was_told(&self) -> bool {
         self.chains().any(|chain| chain.told().is_some())
+    }
+
+    /// Whether the sidecar of this very pod has marked one: it was started before.
+    pub(crate) fn was_told_by_this_sidecar(&self) -> bool {
+        let is_own = |chain: Chain<'_>| chain.told().is_some_and(|(_, owner)| owner == self.owner);
+        self.owner.is_sidecar && self.owner.pod_uid.is_some() && self.chains().any(is_own)
     }
 
     /// Marks the current generations as those that the application was told of.
@@ -181,7 +221,7 @@ impl Sink {
 
     /// The agent's chain in a root; none if the root cannot be opened.
     fn chain(&self, root: &Root) -> Option<Chain<'_>> {
-        Chain::open(&root.path, &self.id).ok()
+        Chain::open(&root.path, self).ok()
     }
 
     fn chains(&self) -> impl Iterator<Item = Chain<'_>> {
@@ -193,19 +233,30 @@ impl Pending<'_> {
     /// Writes a file if its content or mode differs from the current one. [`Self::commit`] returns the first error of each
     /// root.
     pub(crate) fn put(&mut self, target: &TargetFile, mode: FileMode, bytes: &[u8]) {
-        for change in &mut self.changes {
+        for (change, _) in &mut self.changes {
             change.put(target, mode, bytes);
         }
     }
 
     /// Whether a file could not be put: [`Self::commit`] will fail.
     pub(crate) fn has_failed(&self) -> bool {
-        self.changes.iter().any(|change| change.done.is_err())
+        self.changes.iter().any(|(change, _)| change.done.is_err())
     }
 
-    /// Notes which version of a secret was read. The notes are kept with the files.
-    pub(crate) fn note_version(&mut self, path: &str, version: u64) {
-        self.versions.insert(path.to_owned(), version);
+    /// Notes the lowest version of a secret that is accepted, in each root that has one of its files: a volume does not name
+    /// the secrets of another one.
+    pub(crate) fn note_version<'t>(
+        &mut self,
+        targets: impl IntoIterator<Item = &'t TargetFile>,
+        path: &str,
+        version: u64,
+    ) {
+        let targets: BTreeSet<_> = targets.into_iter().collect();
+        for (change, versions) in &mut self.changes {
+            if change.root.files.iter().any(|file| targets.contains(&file.target)) {
+                versions.insert(path.to_owned(), version);
+            }
+        }
     }
 
     /// Swaps in what was put, all files of a root at once. Files that were not put keep their content. An error of one root
@@ -214,8 +265,8 @@ impl Pending<'_> {
     /// With `gives_up` the pod may start without the files that are missing: a root gets a generation even if it is empty.
     pub(crate) fn commit(mut self, gives_up: bool) -> Outcome {
         let mut outcome = Outcome { changed: Vec::new(), done: Ok(()) };
-        for change in &mut self.changes {
-            let Outcome { changed, done } = change.commit(gives_up, &self.versions);
+        for (change, versions) in &mut self.changes {
+            let Outcome { changed, done } = change.commit(gives_up, versions);
             outcome.changed.extend(changed);
             outcome.done = outcome.done.and(done);
         }

@@ -117,15 +117,16 @@ pub enum Retry {
 }
 
 impl Retry {
-    /// How long the server asks to be left alone.
-    pub fn asked(self) -> Option<Duration> {
+    /// For a caller that never gives up: the requested pause, but at most `limit`, or else [`Self::Backoff`].
+    #[must_use]
+    pub fn always(self, limit: Duration) -> Self {
         match self {
-            Self::After(pause) => Some(pause),
-            Self::Backoff | Self::Once | Self::Never => None,
+            Self::After(pause) => Self::After(pause.min(limit)),
+            Self::Backoff | Self::Once | Self::Never => Self::Backoff,
         }
     }
 
-    /// The same, with a requested pause of at most `limit`.
+    /// Itself, with a requested pause of at most `limit`.
     #[must_use]
     pub fn at_most(self, limit: Duration) -> Self {
         match self {

@@ -51,6 +51,8 @@ pub const SCAIVAULT_METRICS_LISTEN: &str = "SCAIVAULT_METRICS_LISTEN";
 pub const RELOAD_URL: &str = "RELOAD_URL";
 /// Name of the pod.
 pub const SCAIVAULT_POD: &str = "SCAIVAULT_POD";
+/// UID of the pod.
+pub const SCAIVAULT_POD_UID: &str = "SCAIVAULT_POD_UID";
 /// Which authorities are trusted for ScaiVault.
 pub const SCAIVAULT_TRUST: &str = "SCAIVAULT_TRUST";
 /// Which authorities are trusted for ScaiKey.
@@ -275,6 +277,13 @@ pub static ENVIRONMENT: &[EnvSpec] = &[
         default: "",
         doc: "Name of the pod, which names its subscription to events; absent: the container's host name.",
         containers: Containers::Sidecar,
+    },
+    EnvSpec {
+        name: SCAIVAULT_POD_UID,
+        published: false,
+        default: "",
+        doc: "UID of the pod, which tells its subscription and its files from those of another pod; absent: no subscription is taken up again, and files must be in an `emptyDir`.",
+        containers: Containers::Both,
     },
     EnvSpec {
         name: SCAIVAULT_TRUST,

@@ -26,9 +26,12 @@ use tokio_rustls::TlsAcceptor;
 use crate::SplitMix;
 
 mod message;
+mod plan;
 
 pub use message::Answer;
 use message::{Request, ask, read_request};
+pub use plan::{Calls, Chance, Misbehaviour};
+use plan::{Loss, Plan, Rule};
 
 /// How long a certificate of this world is valid.
 const CERTIFICATE_LIFETIME: Duration = Duration::from_hours(30 * 24);
@@ -36,75 +39,6 @@ const CERTIFICATE_LIFETIME: Duration = Duration::from_hours(30 * 24);
 const HISTORY_LIMIT: usize = 1000;
 /// How much of an answer that trickles is sent at once.
 const TRICKLE_BYTES: usize = 16;
-
-/// Some requests: those of a method (all if empty) whose path contains this text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Calls(pub &'static str, pub &'static str);
-
-impl Calls {
-    /// All.
-    pub const ALL: Self = Self("", "");
-    /// Logins with the token of a service account.
-    pub const EXCHANGE: Self = Self("POST", "/v1/auth/exchange");
-    /// Reads of single secrets.
-    pub const READ: Self = Self("GET", "/v1/secrets/");
-    /// Reads of many secrets at once.
-    pub const READ_BATCH: Self = Self("POST", "/v1/secrets/batch");
-    /// Generations of dynamic credentials.
-    pub const GENERATE: Self = Self("POST", "/creds/");
-    /// Renewals of leases.
-    pub const RENEW: Self = Self("POST", "/renew");
-    /// Revocations of leases.
-    pub const REVOKE: Self = Self("POST", "/revoke");
-    /// All that has to do with subscriptions.
-    pub const SUBSCRIPTIONS: Self = Self("", "/v1/subscriptions");
-
-    fn has(self, method: &str, path: &str) -> bool {
-        (self.0.is_empty() || self.0 == method) && path.contains(self.1)
-    }
-}
-
-/// What can go wrong with a request. Several may happen to one.
-#[derive(Clone, Debug)]
-pub enum Misbehaviour {
-    /// The answer takes a time between these two. The server acts at some moment within it.
-    Slow(Duration, Duration),
-    /// A replica that lags behind by so much answers: with what the server answered to the same request then.
-    Lag(Duration),
-    /// This is the answer. The server never gets the request.
-    Answer(Answer),
-    /// This is the answer, but the server has acted.
-    Replace(Answer),
-    /// The server's answer with another shape. The status stays.
-    Reshape(fn(&mut Value, &mut SplitMix)),
-    /// Half of the answer, with a length to match.
-    Truncate,
-    /// Half of the answer, with the length of all of it, and the end of the connection.
-    Cut,
-    /// The answer with a length that is so much too long (and the connection stays open), or too short.
-    WrongLength(i64),
-    /// The answer, a few bytes at a time with this pause between them.
-    Trickle(Duration),
-    /// Never an answer. The server has acted.
-    Hang,
-    /// The connection is reset. The server never gets the request.
-    Reset,
-    /// The connection is reset after the server has acted.
-    ResetAnswer,
-}
-
-/// Which requests of some suffer.
-#[derive(Clone, Copy, Debug)]
-pub enum Chance {
-    /// Each of them.
-    Always,
-    /// Every other one, beginning with the second.
-    EveryOther,
-    /// So many of a hundred.
-    Percent(u64),
-    /// Only the first so many.
-    First(u64),
-}
 
 /// What happens to new connections.
 #[derive(Clone, Debug)]
@@ -170,13 +104,6 @@ struct Inner {
     connections: u64,
     /// All that runs: accepting, connections, requests.
     running: JoinSet<()>,
-}
-
-struct Rule {
-    calls: Calls,
-    chance: Chance,
-    misbehaviour: Misbehaviour,
-    count: u64,
 }
 
 impl World {
@@ -300,65 +227,6 @@ impl Tls {
     }
 }
 
-/// What the rules make of one request.
-#[derive(Debug, Default)]
-struct Plan {
-    before: Duration,
-    after: Duration,
-    lag: Option<Duration>,
-    answer: Option<Answer>,
-    replacement: Option<Answer>,
-    reshapes: Vec<fn(&mut Value, &mut SplitMix)>,
-    /// Of several such misbehaviours, the last one.
-    loss: Option<Loss>,
-    length: i64,
-    trickle: Option<Duration>,
-}
-
-/// How an answer does not arrive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Loss {
-    Truncated,
-    Cut,
-    Hanging,
-    Reset,
-    ResetAnswer,
-}
-
-impl Plan {
-    fn add(&mut self, misbehaviour: Misbehaviour, random: &mut SplitMix) {
-        match misbehaviour {
-            Misbehaviour::Slow(least, most) => {
-                let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX - 1);
-                let whole = millis(least) + random.below(millis(most.saturating_sub(least)) + 1);
-                let before = random.below(whole + 1);
-                self.before += Duration::from_millis(before);
-                self.after += Duration::from_millis(whole - before);
-            }
-            Misbehaviour::Lag(by) => self.lag = Some(by),
-            Misbehaviour::Answer(answer) => self.answer = Some(answer),
-            Misbehaviour::Replace(answer) => self.replacement = Some(answer),
-            Misbehaviour::Reshape(reshape) => self.reshapes.push(reshape),
-            Misbehaviour::Truncate => self.loss = Some(Loss::Truncated),
-            Misbehaviour::Cut => self.loss = Some(Loss::Cut),
-            Misbehaviour::WrongLength(by) => self.length = by,
-            Misbehaviour::Trickle(pause) => self.trickle = Some(pause),
-            Misbehaviour::Hang => self.loss = Some(Loss::Hanging),
-            Misbehaviour::Reset => self.loss = Some(Loss::Reset),
-            Misbehaviour::ResetAnswer => self.loss = Some(Loss::ResetAnswer),
-        }
-    }
-
-    /// Whether what the server said arrives as a message that can be read.
-    fn tells(&self) -> bool {
-        self.loss.is_none()
-            && self.lag.is_none()
-            && self.length == 0
-            && self.answer.is_none()
-            && self.replacement.is_none()
-    }
-}
-
 impl State {
     /// The lock is never held while anything can panic.
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -373,20 +241,7 @@ impl State {
 
     fn plan(&self, request: &Request) -> Plan {
         let Inner { random, rules, .. } = &mut *self.lock();
-        let mut plan = Plan::default();
-        for rule in rules.iter_mut().filter(|rule| rule.calls.has(&request.method, &request.path)) {
-            rule.count += 1;
-            let suffers = match rule.chance {
-                Chance::Always => true,
-                Chance::EveryOther => rule.count.is_multiple_of(2),
-                Chance::Percent(percent) => random.below(100_u64) < percent,
-                Chance::First(count) => rule.count <= count,
-            };
-            if suffers {
-                plan.add(rule.misbehaviour.clone(), random);
-            }
-        }
-        plan
+        Plan::new(rules, request, random)
     }
 
     /// Asks the server; the answer, and what the server said.
@@ -417,7 +272,7 @@ impl State {
 
     /// Keeps an answer for replicas that lag, and gives theirs.
     fn remember(&self, request: &Request, answer: Answer, lag: Option<Duration>) -> Answer {
-        if request.method != "GET" && !request.path.ends_with("/batch") || !answer.is_success() {
+        if request.method != "GET" || !answer.is_success() {
             return answer;
         }
         let now = Instant::now();

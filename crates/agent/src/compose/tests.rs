@@ -175,3 +175,38 @@ fn leases_are_written_by_themselves() {
     });
     assert_eq!((files, failures.len()), (vec!["/s/db: e/r u".to_owned()], 0));
 }
+
+#[test]
+fn what_is_held_for_all_files_is_bounded_and_asked_for_again() {
+    let files: String = (0..20)
+        .map(|n| format!("x=a/shared#k y=a/s{n}#k -> /s/f{n} template=\"{{{{ secrets.y.version }}}}\"\n"))
+        .collect();
+    let mut composer = Composer::new(wanted([(env::SECRETS, Box::leak(files.into_boxed_str()))]));
+    let large = |composer: &mut Composer, path: &str| {
+        let json = format!(r#"{{"k":"{}"}}"#, "x".repeat(1023 * 1024));
+        take(composer, path, secret(&json), true)
+    };
+    let held = |composer: &Composer| composer.held.values().map(bytes).sum::<usize>();
+    for n in 0..20 {
+        let (files, outcome) = large(&mut composer, &format!("a/s{n}"));
+        assert_eq!(
+            (files.len(), outcome.needed),
+            (0, [key("a/shared")].into()),
+            "nothing is asked for in a circle"
+        );
+        assert!(held(&composer) <= HELD_MAX_BYTES, "{n}");
+    }
+    assert_eq!(composer.held.len(), 8);
+    // The one that hung comes: the others are asked for as there is room for them.
+    let (files, outcome) = large(&mut composer, "a/shared");
+    assert_eq!(files.len(), 8);
+    let (mut written, mut asked) = (files.len(), outcome.needed);
+    while let Some(next) = asked.pop_first() {
+        let (files, outcome) = large(&mut composer, &next.to_string());
+        written += files.len();
+        asked.extend(outcome.needed);
+        assert!(held(&composer) <= HELD_MAX_BYTES);
+    }
+    assert_eq!(written, 20);
+    assert!(composer.held.is_empty() && composer.dropped.is_empty());
+}

@@ -212,6 +212,19 @@ fn one_way_to_notify_the_application() {
 }
 
 #[test]
+fn a_subscription_is_named_by_the_pod_and_its_uid() {
+    let named = |uid| {
+        let pod = [(env::WATCH_PATHS, "a/b -> /run/b"), (env::SCAIVAULT_POD, "web-0")];
+        read(Container::Sidecar, [pod[0], pod[1], (env::SCAIVAULT_POD_UID, uid)])
+            .map(|config| config.subscription_name())
+    };
+    assert_eq!(named("1b4e-28ba").unwrap(), "scaivault-sidecar/web-0/1b4e-28ba");
+    assert_eq!(named("").unwrap(), "scaivault-sidecar/web-0");
+    let problems = named("a/b").unwrap_err().to_string();
+    assert!(problems.starts_with("SCAIVAULT_POD_UID: it is not the UID of a pod"), "{problems}");
+}
+
+#[test]
 fn an_empty_variable_is_malformed_where_the_default_would_be_dangerous() {
     for name in [
         env::SCAIVAULT_URL,

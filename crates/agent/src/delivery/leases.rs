@@ -177,17 +177,16 @@ impl Delivery {
     fn take_files_away(&self) {
         let files = self.config.wanted.files.iter();
         let of_leases = files.filter(|spec| matches!(spec.source, Source::Lease(_))).map(|spec| &spec.file);
-        // The application is not notified of it: the next start notifies it of the files that take their place.
-        let was_told = self.sink.is_told();
         if let Err(error) = self.sink.remove(of_leases) {
             tracing::warn!(%error, "files of revoked leases could not be taken away");
-        } else if was_told {
-            self.set_told();
         }
     }
 
     /// Revokes the leases that are not to be used, and those that are still being generated: they come too late.
     pub(crate) async fn revoke_due(&mut self, mut wait: Wait<'_>) {
+        if !self.generating.is_empty() {
+            tracing::info!("waiting for a generation that is still under way");
+        }
         // A next start must not take up what is revoked.
         self.keep_revocations().await;
         let mut limit = match &wait {

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 /// Lower versions for this long, and at least [`LOWER_ANSWERS`] of them and no other, are not a replica that lags: the
 /// secret was restored from a backup, or deleted and created again.
 const LOWER_FOR: Duration = Duration::from_mins(5);
-/// See [`LOWER_FOR`].
+/// See [`LOWER_FOR`]. They are enough if the secret was deleted or created within that time.
 const LOWER_ANSWERS: u32 = 3;
 
 /// The newest version that was seen or announced. A lower one comes from a replica or a cache that lags, and would take
@@ -17,12 +17,15 @@ pub(crate) struct Floor {
     version: u64,
     /// The first of the lower answers since the last one that was accepted, and their number.
     lower: Option<(Instant, u32)>,
+    /// When the secret was last known to be deleted or created: its versions may start again with 1. An event may be a replayed
+    /// one and a 404 may come from a replica that lags, so neither lowers the floor by itself.
+    new_history: Option<Instant>,
 }
 
 impl Floor {
     /// Accepts `version` and newer ones.
     pub(crate) fn new(version: u64) -> Self {
-        Self { version, lower: None }
+        Self { version, lower: None, new_history: None }
     }
 
     /// The lowest version that is accepted.
@@ -35,17 +38,27 @@ impl Floor {
         self.version = self.version.max(version);
     }
 
+    /// The secret was deleted or created, or was not there at `now`.
+    pub(crate) fn expect_new_history(&mut self, now: Instant) {
+        if self.new_history.is_none() {
+            self.lower = None;
+        }
+        self.new_history = Some(now);
+    }
+
     /// Whether `version`, answered at `now`, is accepted. It is the new floor then.
     pub(crate) fn accept(&mut self, version: u64, now: Instant) -> bool {
         if version < self.version {
             let (since, before) = self.lower.unwrap_or((now, 0));
             let answers = before.saturating_add(1);
             self.lower = Some((since, answers));
-            if answers < LOWER_ANSWERS || now < since + LOWER_FOR {
+            let is_new_history = self.new_history.is_some_and(|noted| now < noted + LOWER_FOR);
+            if answers < LOWER_ANSWERS || !is_new_history && now < since + LOWER_FOR {
                 return false;
             }
+            self.new_history = None;
         }
-        *self = Self::new(version);
+        (self.version, self.lower) = (version, None);
         true
     }
 }
@@ -75,6 +88,28 @@ mod tests {
         assert!(!floor.accept(1, later) && !floor.accept(1, later + LOWER_FOR), "two answers are too few");
         assert!(floor.accept(1, later + LOWER_FOR));
         assert!(!floor.accept(0, later + LOWER_FOR) && floor.accept(1, later + LOWER_FOR));
+    }
+
+    #[test]
+    fn a_new_history_takes_three_lower_answers() {
+        let now = Instant::now();
+        let mut floor = Floor::new(5);
+        for _ in 0..10 {
+            floor.expect_new_history(now);
+            assert!(!floor.accept(4, now) && !floor.accept(4, now), "a replica lags");
+            assert!(floor.accept(5, now));
+        }
+        assert!(!floor.accept(1, now) && !floor.accept(1, now) && floor.accept(1, now));
+        assert!(floor.accept(2, now));
+        for _ in 0..10 {
+            assert!(!floor.accept(1, now), "it has begun");
+        }
+        let mut floor = Floor::new(5);
+        floor.expect_new_history(now);
+        let later = now + LOWER_FOR;
+        for _ in 0..10 {
+            assert!(!floor.accept(4, later), "that is long ago");
+        }
     }
 
     proptest! {

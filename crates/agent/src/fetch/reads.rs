@@ -20,7 +20,7 @@ const IN_FLIGHT: usize = 3;
 /// A read without an answer for this long does not count, so that a few that hang do not keep the others waiting.
 const SLOW: Duration = Duration::from_secs(2);
 /// The most reads in flight, slow ones counted.
-const IN_FLIGHT_WITH_SLOW: usize = 2 * IN_FLIGHT;
+const IN_FLIGHT_WITH_SLOW: usize = IN_FLIGHT + 1;
 /// The first and the longest pause after a failure during the initial fetch.
 const INITIAL_PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 /// The first pause after a failure later, unless the refresh interval is shorter; the longest is the interval.
@@ -209,14 +209,15 @@ impl Reads {
                 },
             };
             let Announced { version, is_new_history } = announced;
-            if is_new_history && version.is_none_or(|version| version < state.floor.version()) {
-                (state.floor, state.version) = (Floor::default(), None);
+            if is_new_history {
+                state.floor.expect_new_history(now);
+                state.version = None;
             }
             if let Some(version) = version {
                 state.floor.raise(version);
                 let is_known = state.written.is_some() && state.version.is_some_and(|known| known >= version);
                 // A rotation is told twice, as an update too. The floor holds for the answer of a read in flight.
-                if is_known || state.started.is_some() {
+                if is_known || state.started.is_some() && !is_new_history {
                     continue;
                 }
             }
@@ -261,7 +262,8 @@ impl Reads {
     /// The secret does not exist at `now`, and need not.
     pub(crate) fn absent(&mut self, key: &Key, now: Instant) {
         if let Some(state) = self.confirm(key, now) {
-            (state.floor, state.version, state.written) = (Floor::default(), None, None);
+            state.floor.expect_new_history(now);
+            (state.version, state.written) = (None, None);
         }
     }
 
@@ -279,7 +281,8 @@ impl Reads {
         state.started = None;
         if failure.cause() == Cause::Absent {
             // Should it be created again, its versions start with 1.
-            (state.floor, state.version) = (Floor::default(), None);
+            state.floor.expect_new_history(now);
+            state.version = None;
         }
         let Some(deadline) = self.deadline else {
             let longest = self.schedule.configured();
@@ -341,10 +344,10 @@ impl Reads {
         self.schedule.set_share_left(left, now);
     }
 
-    /// The versions that were read last, but for pinned ones.
+    /// The lowest versions that are accepted, but for pinned ones and those of which nothing is known.
     pub(crate) fn versions(&self) -> impl Iterator<Item = (&Key, u64)> {
         let current = self.states.iter().filter(|(key, _)| key.version.is_none());
-        current.filter_map(|(key, state)| Some((key, state.version?)))
+        current.map(|(key, state)| (key, state.floor.version())).filter(|(_, version)| *version > 0)
     }
 
     /// The last moment at which all files were known to be as ScaiVault has them; none if there was none yet. `now` if

@@ -9,6 +9,9 @@ use scaivault_contract::SecretPath;
 /// all pods of one identity share, and the event before which nothing is new is named at each poll anyhow.
 const ACKNOWLEDGED_TOGETHER: usize = 100;
 
+/// The most identifiers that are kept to recognize events that come again: as many as a subscription buffers.
+const KEPT: usize = super::BUFFER_SIZE as usize;
+
 /// How far a subscription's events were heard.
 #[derive(Debug, Default)]
 pub(super) struct Cursor {
@@ -46,6 +49,7 @@ impl Cursor {
         let new: Vec<_> = events.into_iter().filter(is_new).collect();
         self.since = Some(new.last()?.id.clone());
         self.unacknowledged.extend(new.iter().map(|event| event.id.clone()));
+        self.unacknowledged.drain(..self.unacknowledged.len().saturating_sub(KEPT));
         Some(changes(new))
     }
 
@@ -55,7 +59,7 @@ impl Cursor {
         (is_time && !self.unacknowledged.is_empty()).then_some(&self.unacknowledged)
     }
 
-    /// They were acknowledged, or could not be; then they come again, which does no harm.
+    /// They were acknowledged and do not come again.
     pub(super) fn acknowledged(&mut self) {
         self.unacknowledged.clear();
     }
@@ -66,8 +70,13 @@ fn changes(events: Vec<Event>) -> Changes {
     for Event { id: _, kind, path, new_version } in events {
         let Some(path) = path else { return Changes::Any };
         let announced = of.entry(path).or_default();
-        announced.version = new_version;
         announced.is_new_history |= matches!(kind, Some(EventKind::Created | EventKind::Deleted));
+        announced.version = match kind {
+            Some(EventKind::Deleted) => None,
+            Some(EventKind::Created) => new_version,
+            // A change may be told twice, and not always with its version.
+            _ => announced.version.max(new_version),
+        };
     }
     Changes::Of(of)
 }
@@ -109,6 +118,28 @@ mod tests {
         let deleted = of(EventKind::Deleted, None);
         check(&[of(EventKind::Updated, Some(7)), deleted.clone()], None, true);
         check(&[deleted, of(EventKind::Created, Some(1)), of(EventKind::Updated, Some(2))], Some(2), true);
+        check(&[of(EventKind::Updated, Some(7)), of(EventKind::Created, Some(1))], Some(1), true);
+    }
+
+    #[test]
+    fn a_second_event_of_a_change_keeps_its_version() {
+        for versions in [[Some(5), None], [None, Some(5)], [Some(5), Some(4)]] {
+            let announced = Announced { version: Some(5), is_new_history: false };
+            let expected = Changes::Of([("a/b".parse().unwrap(), announced)].into());
+            let events = versions.map(|version| event(1, Some("a/b"), version));
+            assert_eq!(changes(events.to_vec()), expected, "{versions:?}");
+        }
+    }
+
+    #[test]
+    fn the_last_events_are_recognized_until_they_are_acknowledged() {
+        let mut cursor = Cursor::default();
+        let events: Vec<_> = (0..KEPT + 10).map(|number| event(number, Some("a/b"), None)).collect();
+        assert!(cursor.hear(events.clone()).is_some());
+        assert_eq!(cursor.hear(events[10..].to_vec()), None);
+        assert_eq!(cursor.to_acknowledge(true).unwrap().len(), KEPT);
+        cursor.acknowledged();
+        assert_eq!(cursor.to_acknowledge(true), None);
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::time::Duration;
 use scaivault_client::{Backoff, Class, Retry};
 use tokio::time::Instant;
 
+use crate::chance;
+
 /// After a failure, about: the first pause and the longest.
 const FAILED: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(5));
 /// After a subscription that was throttled. Of these ScaiVault grants 20 operations a minute to all pods of one identity
@@ -13,9 +15,9 @@ const FAILED: (Duration, Duration) = (Duration::from_secs(5), Duration::from_min
 const SUBSCRIBING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_mins(10));
 /// After a poll that was throttled, of which there are 240 a minute.
 const POLLING: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(5));
-
-/// After ScaiVault has refused: people mend policies, and a newer server may allow what it did not.
-const REFUSED: (Duration, Duration) = (Duration::from_mins(10), Duration::from_mins(10));
+/// The longest pause after a refusal, which is shortened at random by up to a half: policies may be changed, and a newer
+/// server may allow what it did not.
+const REFUSED: Duration = Duration::from_mins(10);
 /// The longest pause that a server can ask for.
 const ASKED_LIMIT: Duration = Duration::from_mins(10);
 
@@ -32,7 +34,6 @@ pub(super) enum Step {
 #[derive(Clone, Debug)]
 pub(super) struct Quiet {
     failed: Backoff,
-    refused: Backoff,
     subscribing: Backoff,
     polling: Backoff,
 }
@@ -40,12 +41,7 @@ pub(super) struct Quiet {
 impl Default for Quiet {
     fn default() -> Self {
         let new = |(first, longest)| Backoff::new(first, longest);
-        Self {
-            failed: new(FAILED),
-            refused: new(REFUSED),
-            subscribing: new(SUBSCRIBING),
-            polling: new(POLLING),
-        }
+        Self { failed: new(FAILED), subscribing: new(SUBSCRIBING), polling: new(POLLING) }
     }
 }
 
@@ -68,16 +64,15 @@ impl Quiet {
             (_, Class::Denied | Class::Invalid | Class::NotFound | Class::Conflict)
                 if retry == Retry::Never =>
             {
-                &mut self.refused
+                return REFUSED.mul_f64(f64::midpoint(1.0, chance::any()));
             }
             (Step::Subscribe, Class::Throttled) => &mut self.subscribing,
             (Step::Poll, Class::Throttled) => &mut self.polling,
             // What is no answer of ScaiVault's, or is about the login, may pass.
             _ => &mut self.failed,
         };
-        let retry = retry.asked().map_or(Retry::Backoff, Retry::After).at_most(ASKED_LIMIT);
         let now = Instant::now();
-        backoff.failed(now, retry).map_or(ASKED_LIMIT, |due| due - now)
+        backoff.failed(now, retry.always(ASKED_LIMIT)).map_or(ASKED_LIMIT, |due| due - now)
     }
 }
 

@@ -5,9 +5,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use scaivault_client::{Backoff, Class, Error, LeaseId, LeaseTerm, Retry};
+use scaivault_client::{Backoff, Class, Error, ErrorKind, LeaseId, LeaseTerm, Operation, Retry};
 use scaivault_contract::DynamicRef;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::Sidecar;
 use crate::{
@@ -86,7 +86,13 @@ impl Sidecar {
     fn renew(&mut self, dynamic: &DynamicRef) {
         let Some(lease) = self.delivery.leases.get(dynamic) else { return };
         let (client, id, ttl) = (Arc::clone(&self.delivery.client), lease.id.clone(), dynamic.ttl);
-        self.renewing.start(dynamic, async move { Ok((client.renew(&id, ttl).await?, SystemTime::now())) });
+        let after = lease.renewal_timeout(SystemTime::now());
+        let address = self.delivery.config.server.address.to_string();
+        let late = Error { operation: Operation::Renew, kind: ErrorKind::Timeout { address, after } };
+        self.renewing.start(dynamic, async move {
+            let term = timeout(after, client.renew(&id, ttl)).await.map_err(|_| late)??;
+            Ok((term, SystemTime::now()))
+        });
     }
 
     /// A renewal was answered.
@@ -155,8 +161,7 @@ fn after_failure(failed: Option<&Backoff>, retry: Retry, left: Duration, now: In
     let longest = (left / PART).clamp(PAUSE.0, PAUSE.1);
     let mut backoff = Backoff::resumed(PAUSE.0, longest, failed.map_or(0, Backoff::failures), now);
     // What is asked for is obeyed, but not until the lease has lapsed.
-    let retry = retry.asked().map_or(Retry::Backoff, Retry::After);
-    backoff.failed(now, retry.at_most(left / 2));
+    backoff.failed(now, retry.always(left / 2));
     backoff
 }
 
@@ -171,7 +176,7 @@ fn is_about_the_lease(error: &Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use scaivault_client::{ErrorCode, ErrorKind, Operation, Refusal};
+    use scaivault_client::{ErrorCode, Refusal};
 
     use super::*;
 

@@ -71,10 +71,11 @@ impl Sidecar {
     /// After the first fetch. An application that does not run yet reads the files at its start; one that runs is notified, also
     /// of what an earlier start wrote and could not tell any more.
     pub(super) fn begin_notifying(&mut self, is_running: bool) {
-        if !is_running {
-            self.delivery.set_told();
-        } else if !self.delivery.sink.is_told() {
+        if is_running && !self.delivery.sink.is_told() {
             self.notifier.owe();
+        } else {
+            // Where the init container has told it, the mark now says that the sidecar was started.
+            self.delivery.set_told();
         }
     }
 

@@ -14,14 +14,19 @@ use rustix::{
 };
 use scaivault_contract::{FileMode, names::SERVICE_ACCOUNT_DIR};
 
-use super::{Root, SinkError, at, budget::Budget, error::At as _};
+use super::{Owner, Root, Sink, SinkError, at, budget::Budget, error::At as _};
 
 /// The link to the current generation of the first chain in a root. Another chain's link has its id behind it.
 const DATA: &str = "..data";
 /// A generation's directory is this, the chain's id and a number.
 const GENERATION: &str = "..scaivault-";
-/// The link to the generation that the application was told of is this and the chain's id.
+/// The link to the generation that the application was told of is this and the chain's id. Behind the generation it names
+/// the container that told it and the pod.
 const TOLD: &str = "..told-";
+/// What that link calls the init container.
+const INIT: &str = "init";
+/// What that link calls the sidecar.
+const SIDECAR: &str = "sidecar";
 /// A generation's notes: the versions of the secrets that it was written from.
 const VERSIONS: &str = "..versions.json";
 /// The notes before they are renamed.
@@ -47,6 +52,7 @@ pub(super) fn id<'t>(paths: impl IntoIterator<Item = &'t str>) -> String {
 /// One agent's chain in an opened root.
 pub(super) struct Chain<'s> {
     id: &'s str,
+    owner: &'s Owner,
     dir: OwnedFd,
     /// The name of the link to the current generation.
     pub(super) link: String,
@@ -63,7 +69,8 @@ pub(super) struct Generation {
 
 impl<'s> Chain<'s> {
     /// Opens the chain in a root that exists.
-    pub(super) fn open(root: &Path, id: &'s str) -> Result<Self> {
+    pub(super) fn open(root: &Path, sink: &'s Sink) -> Result<Self> {
+        let Sink { id, owner, .. } = sink;
         let dir = at::open_path(root)?;
         let own = format!("{DATA}-{id}");
         let found = [DATA, &own].into_iter().find_map(|link| Some((link, own_target(&dir, link, id)?)));
@@ -77,7 +84,7 @@ impl<'s> Chain<'s> {
         let open =
             |name: &String| Some(Generation { dir: at::open_dir(&dir, name).ok()?, name: name.clone() });
         let current = name.as_ref().and_then(open);
-        Ok(Self { id, dir, link, name, current })
+        Ok(Self { id, owner, dir, link, name, current })
     }
 
     /// Whether the current generation has a file.
@@ -90,20 +97,41 @@ impl<'s> Chain<'s> {
         self.current.as_ref().is_some_and(|current| at::kind(&current.dir, REMOVED).is_none())
     }
 
-    /// The generation that the application was told of.
-    pub(super) fn told(&self) -> Option<String> {
-        at::link_target(&self.dir, &format!("{TOLD}{}", self.id))
+    /// The generation that the application was told of, and by whom; none if it was one of another pod.
+    pub(super) fn told(&self) -> Option<(String, Owner)> {
+        self.mark().filter(|(_, owner)| !self.owner.is_other_pod(owner))
     }
 
-    /// Whether that is the current one.
+    /// Whether the application of another pod was told: the volume has outlived that pod.
+    pub(super) fn is_of_other_pod(&self) -> bool {
+        self.mark().is_some_and(|(_, owner)| self.owner.is_other_pod(&owner))
+    }
+
+    fn mark(&self) -> Option<(String, Owner)> {
+        let text = at::link_target(&self.dir, &format!("{TOLD}{}", self.id))?;
+        let mut parts = text.split('/').map(str::to_owned);
+        let (generation, container, pod_uid) = (parts.next()?, parts.next(), parts.next());
+        let is_sidecar = container.is_some_and(|container| container == SIDECAR);
+        Some((generation, Owner { is_sidecar, pod_uid: pod_uid.filter(|uid| !uid.is_empty()) }))
+    }
+
+    /// Whether the application was told of the current generation.
     pub(super) fn is_told(&self) -> bool {
-        self.current.as_ref().is_some_and(|current| self.told().as_ref() == Some(&current.name))
+        let told = self.told().map(|(generation, _)| generation);
+        self.current.as_ref().is_some_and(|current| told.as_ref() == Some(&current.name))
     }
 
     /// Marks the current generation as told.
     pub(super) fn set_told(&self) -> Result<()> {
-        let Some(current) = self.current.as_ref().filter(|_| !self.is_told()) else { return Ok(()) };
-        at::replace_link(&self.dir, &current.name, &format!("{TOLD}{}", self.id), &self.temporary())
+        let Some(current) = &self.current else { return Ok(()) };
+        let Owner { is_sidecar, pod_uid } = self.owner;
+        let container = if *is_sidecar { SIDECAR } else { INIT };
+        let text = format!("{}/{container}/{}", current.name, pod_uid.as_deref().unwrap_or_default());
+        let link = format!("{TOLD}{}", self.id);
+        if at::link_target(&self.dir, &link).as_ref() == Some(&text) {
+            return Ok(());
+        }
+        at::replace_link(&self.dir, &text, &link, &self.temporary())
     }
 
     /// The notes of the current generation.
@@ -292,12 +320,11 @@ impl Generation {
         serde_json::from_slice(&bytes).unwrap_or_default()
     }
 
-    /// Keeps the notes of the generation before, together with new ones. Best effort: the files matter more.
+    /// Replaces the notes. Without new ones those of the generation before are kept. Best effort: the files matter more.
     pub(super) fn note(&self, before: &Self, new: &BTreeMap<String, u64>) {
-        let mut versions = before.versions();
-        versions.extend(new.iter().map(|(path, version)| (path.clone(), *version)));
-        if versions != self.versions()
-            && let Err(error) = self.replace_versions(&versions)
+        let versions = if new.is_empty() { &before.versions() } else { new };
+        if *versions != self.versions()
+            && let Err(error) = self.replace_versions(versions)
         {
             tracing::debug!(%error, "the versions of the secrets cannot be noted");
         }

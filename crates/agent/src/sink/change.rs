@@ -14,7 +14,7 @@ use super::{
 /// What is being written to a root.
 pub(super) struct Change<'s> {
     sink: &'s Sink,
-    root: &'s Root,
+    pub(super) root: &'s Root,
     /// Opened at the first use.
     chain: Option<Chain<'s>>,
     /// The pending generation, made when the first file differs.
@@ -88,7 +88,7 @@ impl<'s> Change<'s> {
     /// Makes a new generation without some files if the current one has any of them. Their links are left dangling.
     pub(super) fn remove(&mut self, is_removed: impl Fn(&Output) -> bool) -> Result<(), SinkError> {
         let root = self.root;
-        let chain = match Chain::open(&root.path, &self.sink.id) {
+        let chain = match Chain::open(&root.path, self.sink) {
             Err(Errno::NOENT) => return Ok(()),
             opened => opened.at(&root.path)?,
         };
@@ -110,7 +110,7 @@ impl<'s> Change<'s> {
         if self.chain.is_none() {
             let path = &self.root.path;
             fs::create_dir_all(path).map_err(|error| SinkError::from_io(path, error))?;
-            let chain = Chain::open(path, &self.sink.id).at(path)?;
+            let chain = Chain::open(path, self.sink).at(path)?;
             chain.make_service_account_dirs(path).at(path)?;
             self.chain = Some(chain);
         }

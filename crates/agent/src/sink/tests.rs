@@ -126,7 +126,8 @@ fn removed_files_are_in_no_generation_and_can_return() {
     for _ in 0..2 {
         sink.remove([&target].into_iter()).unwrap();
         assert!(!sink.is_ready(false) && !sink.is_ready(true));
-        assert!(sink.has([&volume.target("key")]) && !sink.has([&target]));
+        let files = sink.files();
+        assert!(files.has([&volume.target("key")]) && !files.has([&target]));
         assert_eq!((volume.read("key").as_deref(), volume.read("db/user.json")), (Some("k"), None));
         assert_eq!(volume.names(&sink), ["..data", "..scaivault-ID-3", "db", "key"]);
     }
@@ -360,6 +361,57 @@ fn a_root_of_variables_alone_is_always_told() {
 }
 
 #[test]
+fn what_another_pod_was_told_does_not_count() {
+    let volume = Volume::new();
+    let owned = |is_sidecar, uid: Option<&str>| {
+        let pod_uid = uid.map(str::to_owned);
+        Sink { owner: Owner { is_sidecar, pod_uid }, ..volume.sink(&["a"]) }
+    };
+    let (init, sidecar) = (owned(false, Some("one")), owned(true, Some("one")));
+    volume.write(&init, &[("a", "1")], false);
+    init.set_told().unwrap();
+    assert!(sidecar.is_told() && sidecar.is_ready(false) && !sidecar.was_told_by_this_sidecar());
+    sidecar.set_told().unwrap();
+    assert!(sidecar.is_told() && sidecar.was_told_by_this_sidecar());
+    // The pod is unknown, as without the variable.
+    let unknown = owned(true, None);
+    assert!(unknown.is_told() && unknown.is_ready(false) && !unknown.was_told_by_this_sidecar());
+
+    let other = owned(true, Some("two"));
+    assert!(!other.is_told() && !other.was_told() && !other.was_told_by_this_sidecar());
+    assert!(!other.is_ready(false) && !other.is_ready(true));
+    other.set_told().unwrap();
+    assert!(other.is_told() && other.was_told() && other.is_ready(false) && !sidecar.was_told());
+}
+
+#[test]
+fn each_volume_notes_the_secrets_of_its_own_files() {
+    let volume = Volume::new();
+    let [one, two] = ["one/a", "two/b"].map(|file| volume.target(file));
+    let targets = [(&one, false), (&two, false)];
+    let sink = build(targets.into_iter(), |path| path.parent() == Some(&volume.path));
+    let mut pending = sink.begin();
+    for (target, path) in [(&one, "app/a"), (&two, "app/b")] {
+        pending.put(target, FileMode::DEFAULT, b"text");
+        pending.note_version([target], path, 3);
+    }
+    pending.commit(false).done.unwrap();
+    let notes = |root: &str| volume.read(&format!("{root}/..data/..versions.json")).unwrap();
+    assert_eq!((notes("one"), notes("two")), (r#"{"app/a":3}"#.to_owned(), r#"{"app/b":3}"#.to_owned()));
+}
+
+#[test]
+fn a_volume_is_opened_once_for_all_of_its_files() {
+    let volume = Volume::new();
+    let sink = volume.sink(&["a", "b"]);
+    volume.write(&sink, &[("a", "1"), ("b", "1")], false);
+    let files = sink.files();
+    assert!(files.has([&volume.target("a")]));
+    fs::rename(&volume.path, volume.path.with_extension("moved")).unwrap();
+    assert!(files.has([&volume.target("b")]) && !sink.files().has([&volume.target("b")]));
+}
+
+#[test]
 fn versions_are_kept_with_the_files() {
     let volume = Volume::new();
     let sink = volume.sink(&["a", "b"]);
@@ -367,7 +419,7 @@ fn versions_are_kept_with_the_files() {
         let mut pending = sink.begin();
         pending.put(&volume.target(file), FileMode::DEFAULT, text.as_bytes());
         for (path, version) in versions {
-            pending.note_version(path, *version);
+            pending.note_version([&volume.target(file)], path, *version);
         }
         pending.commit(false).done.unwrap();
     };
@@ -377,16 +429,19 @@ fn versions_are_kept_with_the_files() {
     };
     expect(&[]);
     write("a", "1", &[("app/a", 7)]);
-    write("b", "1", &[("app/b", u64::MAX)]);
+    write("b", "1", &[("app/a", 7), ("app/b", u64::MAX)]);
     expect(&[("app/a", 7), ("app/b", u64::MAX)]);
     // What a crash left of an earlier note.
     fs::write(volume.path.join("..data/..versions.new"), "half").unwrap();
     // A version that changed no file makes no generation. One of a secret that was made anew is lower.
-    write("a", "1", &[("app/a", 2)]);
+    write("a", "1", &[("app/a", 2), ("app/b", u64::MAX)]);
     expect(&[("app/a", 2), ("app/b", u64::MAX)]);
     assert!(!volume.generation(&sink, 3).exists());
     sink.remove([&volume.target("a")].into_iter()).unwrap();
     expect(&[("app/a", 2), ("app/b", u64::MAX)]);
+
+    write("b", "1", &[("app/a", 2)]);
+    expect(&[("app/a", 2)]);
 
     let notes = volume.path.join("..data/..versions.json");
     let too_many = format!("{{{}\"x\":1}}", "\"app/a\":1,".repeat(40_000));
@@ -478,7 +533,7 @@ fn after_a_crash_at_any_step_the_next_start_goes_on() {
         for (file, text) in second {
             pending.put(&volume.target(file), FileMode::DEFAULT, text.as_bytes());
         }
-        pending.note_version("app/a", 2);
+        pending.note_version([&volume.target("a")], "app/a", 2);
         pending.commit(false).done.and_then(|()| sink.set_told()).is_ok()
     };
     let remove = |volume: &Volume, sink: &Sink| sink.remove([&volume.target("a")].into_iter()).is_ok();

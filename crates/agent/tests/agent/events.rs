@@ -1,6 +1,10 @@
 //! Events fall away under an outage or throttling and come back; changes arrive all the time.
 
+use std::time::Duration;
+
 use scaivault_devserver::{Effect, Fault, Route};
+use scaivault_testkit::world::{Answer, Calls, Chance, Misbehaviour, World};
+use serde_json::json;
 
 use crate::support::{Pod, Sidecar, data, until};
 
@@ -82,4 +86,27 @@ async fn a_throttled_subscription_leaves_the_bucket_to_the_other_replicas() {
     arrives_without_events(&pod, "not subscribed").await;
     assert_eq!((pod.vault.subscriptions(), pod.vault.requests(Route::Poll)), (0, 0));
     sidecar.end().await.check(0, &[]);
+}
+
+/// A proxy that ignores `since`, and acknowledgements that fail: the same hundred events come at once, again and again.
+#[tokio::test]
+async fn events_that_cannot_be_acknowledged_cause_no_busy_loop() {
+    const POLL: Calls = Calls("GET", "/poll");
+    const ACKNOWLEDGE: Calls = Calls("POST", "/ack");
+    let pod = Pod::new().await;
+    let world = World::start(pod.server(), 1).await.unwrap();
+    let event = |number| json!({"event_id": format!("evt_{number}"), "event_type": "secret.updated", "path": "app/x"});
+    let events = json!({"events": (0..100).map(event).collect::<Vec<_>>()}).to_string();
+    world.add(POLL, Chance::Always, Misbehaviour::Answer(Answer::json(200, events)));
+    let failed = Misbehaviour::Answer(Answer::error(503, "service_unavailable"));
+    world.add(ACKNOWLEDGE, Chance::Always, failed);
+    let (url, watch) = (world.url(), watch(&pod));
+    let variables = [&variables(&watch)[..], &[("SCAIVAULT_URL", url.as_str())]].concat();
+    let sidecar = Sidecar::start(&pod, &variables);
+    until(|| world.seen(POLL).len() >= 3).await;
+    sidecar.end().await.check(0, &[]);
+    let polls = world.seen(POLL);
+    let pause = |second: usize| polls[second].from - polls[second - 1].to;
+    assert!(pause(1) >= Duration::from_millis(900), "{:?}", pause(1));
+    assert!(pause(2) >= Duration::from_millis(4900), "nothing is new: {:?}", pause(2));
 }

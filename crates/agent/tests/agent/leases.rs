@@ -130,6 +130,19 @@ async fn a_clock_step_forwards_costs_no_lease() {
 }
 
 #[tokio::test]
+async fn a_hanging_renewal_does_not_outlast_its_lease() {
+    let pod = Pod::new().await;
+    let dynamic = pod.mapping(&[("engine=postgres role=readonly ttl=15s", "db.json")]);
+    pod.vault.add_fault(Fault::hang(Route::Renew));
+    let sidecar = Sidecar::start(&pod, &[("DYNAMIC", &dynamic)]);
+    until(|| pod.secret("db.json").is_some()).await;
+    let before = pod.secret("db.json");
+    until(|| pod.secret("db.json") != before).await;
+    assert_eq!(pod.live_leases(), 2, "the new credentials are there before the old ones end");
+    sidecar.end().await.check(0, &["has not answered within"]);
+}
+
+#[tokio::test]
 async fn leases_are_renewed_while_the_application_drains() {
     let pod = Pod::new().await;
     let dynamic = pod.mapping(&[("engine=postgres role=readonly ttl=6s", "db.json")]);
@@ -191,15 +204,21 @@ async fn a_lease_whose_answer_cannot_be_understood_is_revoked_after_a_crash_too(
     assert_eq!((pod.vault.requests(Route::Generate), pod.live_leases()), (1, 0));
 }
 
-fn listening<'a>(watch: &'a str, pod: &'a str) -> [(&'a str, &'a str); 4] {
-    [("WATCH_PATHS", watch), ("REFRESH_INTERVAL", "1d"), ("REFRESH_ON_EVENT", "true"), ("SCAIVAULT_POD", pod)]
+fn listening<'a>(watch: &'a str, uid: &'a str) -> [(&'a str, &'a str); 5] {
+    [
+        ("WATCH_PATHS", watch),
+        ("REFRESH_INTERVAL", "1d"),
+        ("REFRESH_ON_EVENT", "true"),
+        ("SCAIVAULT_POD", "web-0"),
+        ("SCAIVAULT_POD_UID", uid),
+    ]
 }
 
 #[tokio::test]
 async fn a_killed_sidecar_takes_up_its_subscription_without_a_state() {
     let pod = Pod::new().await;
     let watch = pod.mapping(&[("app/stripe#key", "key")]);
-    let variables = listening(&watch, "web-0");
+    let variables = listening(&watch, "uid-1");
     let mut polls = 0;
     for _ in 0..3 {
         let vault = pod.vault.clone();
@@ -207,15 +226,63 @@ async fn a_killed_sidecar_takes_up_its_subscription_without_a_state() {
         sidecar.kill_when(move || vault.requests(Route::Poll) > polls).await;
         polls = pod.vault.requests(Route::Poll);
     }
-    // Another pod of the same workload does not.
-    let sidecar = Sidecar::start(&pod, &listening(&watch, "web-1"));
-    pod.requested(Route::Poll, polls + 1).await;
-    sidecar.end().await.check(0, &["subscribed to events"]);
-    assert_eq!((pod.vault.subscriptions(), pod.vault.requests(Route::Subscribe)), (1, 2));
     let sidecar = Sidecar::start(&pod, &variables);
-    pod.requested(Route::Poll, polls + 2).await;
+    pod.requested(Route::Poll, polls + 1).await;
     sidecar.end().await.check(0, &["subscription of an earlier start taken up"]);
-    assert_eq!(pod.vault.subscriptions(), 0);
+    assert_eq!((pod.vault.subscriptions(), pod.vault.requests(Route::Subscribe)), (0, 1));
+}
+
+/// Of two namespaces, for example.
+#[tokio::test]
+async fn a_pod_of_the_same_name_keeps_its_subscription() {
+    let pod = Pod::new().await;
+    let watch = pod.mapping(&[("app/stripe#key", "key")]);
+    let vault = pod.vault.clone();
+    let sidecar = Sidecar::start(&pod, &listening(&watch, "uid-1"));
+    sidecar.kill_when(move || vault.requests(Route::Poll) > 0).await;
+    for start in [2, 3] {
+        let polls = pod.vault.requests(Route::Poll);
+        let (vault, sidecar) = (pod.vault.clone(), Sidecar::start(&pod, &listening(&watch, "uid-2")));
+        sidecar.kill_when(move || vault.requests(Route::Poll) > polls).await;
+        assert_eq!((pod.vault.subscriptions(), pod.vault.requests(Route::Subscribe)), (2, 2), "{start}");
+    }
+}
+
+/// The files of another pod on a volume that has outlived it are not this pod's.
+#[tokio::test]
+async fn a_volume_that_outlives_the_pod_is_fetched_anew() {
+    let pod = Pod::new().await;
+    let watch = pod.mapping(&[("app/stripe#key", "key")]);
+    let sidecar = Sidecar::start(&pod, &listening(&watch, "uid-1"));
+    until(|| pod.secret("key").is_some()).await;
+    pod.requested(Route::Poll, 1).await;
+    sidecar.end().await.check(0, &[]);
+    let (first, second) = (listening(&watch, "uid-1"), listening(&watch, "uid-2"));
+    pod.run("healthz", &first).await.check(0, &[]);
+    pod.run("healthz", &second).await.check(1, &["the secrets are not there yet"]);
+    let sidecar = Sidecar::start(&pod, &second);
+    sidecar.line("secrets written").await;
+    pod.run("wait", &second).await.check(0, &[]);
+    sidecar.end().await.check(0, &[]);
+}
+
+/// The files are told by the init container, and no sidecar was started before.
+#[tokio::test]
+async fn a_first_sidecar_after_an_init_container_lists_no_subscriptions() {
+    let pod = Pod::new().await;
+    let (mapping, listed) = (pod.mapping(&[("app/stripe#key", "key")]), Calls("GET", "/v1/subscriptions"));
+    let world = World::start(pod.server(), 1).await.unwrap();
+    let url = world.url();
+    pod.run("init", &[("SECRETS", &mapping), ("SCAIVAULT_POD_UID", "uid-1")]).await.check(0, &[]);
+    let variables = [&listening(&mapping, "uid-1")[..], &[("SCAIVAULT_URL", url.as_str())]].concat();
+    let lists = || world.seen(listed).iter().filter(|seen| !seen.path.contains("/poll")).count();
+    for expected in [0, 1] {
+        let (vault, polls) = (pod.vault.clone(), pod.vault.requests(Route::Poll));
+        let sidecar = Sidecar::start(&pod, &variables);
+        sidecar.kill_when(move || vault.requests(Route::Poll) > polls).await;
+        assert_eq!(lists(), expected);
+    }
+    assert_eq!((pod.vault.subscriptions(), pod.vault.requests(Route::Subscribe)), (1, 1));
 }
 
 #[tokio::test]
@@ -224,7 +291,10 @@ async fn a_subscription_that_is_gone_by_any_code_is_made_again() {
     let watch = pod.mapping(&[("app/stripe#key", "key")]);
     // A code that no version of the client knows for this.
     pod.vault.add_fault(Fault::refuse(Route::Poll, "consumer_not_found", 1));
-    let sidecar = Sidecar::start(&pod, &listening(&watch, "web-0"));
+    let sidecar = Sidecar::start(&pod, &listening(&watch, "uid-1"));
+    let line = sidecar.line("no events for a while").await;
+    let pause = line["pause_seconds"].as_f64().unwrap();
+    assert!(pause <= 5.0, "one failure is one step: {pause}");
     pod.requested(Route::Poll, 2).await;
     assert_eq!(pod.vault.requests(Route::Subscribe), 2);
     pod.vault.rotate(&"app/stripe".parse().unwrap(), data("rotated"));
@@ -237,7 +307,7 @@ async fn refused_events_are_asked_for_again_later() {
     let pod = Pod::new().await;
     let watch = pod.mapping(&[("app/stripe#key", "key")]);
     pod.vault.add_fault(Fault::always(Route::Subscribe, "access_denied"));
-    let sidecar = Sidecar::start(&pod, &listening(&watch, "web-0"));
+    let sidecar = Sidecar::start(&pod, &listening(&watch, "uid-1"));
     let line = sidecar.line("no events, trying again later").await;
     let pause = Duration::from_secs_f64(line["pause_seconds"].as_f64().unwrap());
     assert!((Duration::from_mins(5)..=Duration::from_mins(10)).contains(&pause), "{pause:?}");

@@ -1,17 +1,11 @@
 //! A log that nobody reads.
 
-use std::{
-    fs::File,
-    io::Read as _,
-    os::fd::OwnedFd,
-    process::Stdio,
-    time::{Duration, Instant},
-};
+use std::{fs::File, io::Read as _, os::fd::OwnedFd, process::Stdio};
 
 use rustix::pipe::{fcntl_setpipe_size, pipe};
 use scaivault_devserver::{Fault, Route};
 
-use crate::support::{Pod, data, until, within};
+use crate::support::{Pod, within};
 
 /// A pipe of one page that is full, whose reader reads nothing.
 fn full_pipe() -> (OwnedFd, OwnedFd) {
@@ -19,28 +13,6 @@ fn full_pipe() -> (OwnedFd, OwnedFd) {
     let size = fcntl_setpipe_size(&writer, 4096).unwrap();
     assert_eq!(rustix::io::write(&writer, &vec![b'x'; size]).unwrap(), size);
     (reader, writer)
-}
-
-#[tokio::test]
-async fn a_log_that_nobody_reads_stops_nothing() {
-    let pod = Pod::new().await;
-    let dynamic = pod.mapping(&[("engine=postgres role=readonly", "db.json")]);
-    let watch = pod.mapping(&[("app/stripe#key", "key")]);
-    let variables =
-        [("DYNAMIC", dynamic.as_str()), ("WATCH_PATHS", watch.as_str()), ("REFRESH_INTERVAL", "1s")];
-    let (reader, writer) = full_pipe();
-    let mut sidecar = pod.agent("sidecar", &variables).stdout(Stdio::null()).stderr(writer).spawn().unwrap();
-    until(|| pod.secret("key").is_some()).await;
-    pod.vault.add_fault(Fault::refuse(Route::Read, "service_unavailable", 1));
-    pod.vault.write(&"app/stripe".parse().unwrap(), data("new"));
-    until(|| pod.secret("key").as_deref() == Some("new")).await;
-    let pid = rustix::process::Pid::from_raw(sidecar.id().unwrap().try_into().unwrap()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-    let started = Instant::now();
-    assert_eq!(within(sidecar.wait()).await.unwrap().code(), Some(0));
-    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
-    assert_eq!(pod.live_leases(), 0);
-    drop(reader);
 }
 
 #[tokio::test]

@@ -3,74 +3,37 @@
 use std::{
     fs,
     io::{self, Write as _},
-    net::{TcpStream, UdpSocket},
+    net::TcpStream,
     os::unix::fs::PermissionsExt as _,
     path::Path,
-    process::{Command as StdCommand, Stdio, id},
+    process::Stdio,
     sync::{
         Arc,
-        atomic::{AtomicU16, AtomicUsize, Ordering},
+        atomic::{AtomicU16, Ordering},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use scaivault_devserver::{Effect, Fault, Route};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
     process::{Child, Command},
 };
 
-use crate::support::{AGENT, Pod, Sidecar, data, ended, skipped, start, terminate, until, within};
+use crate::support::{
+    AGENT, PATH, Pod, ReloadEndpoint, Sidecar, data, ended, skipped, start, terminate, until, with_mounts,
+    within,
+};
 
-/// Where shells find what they start.
-const PATH: &str = "/usr/bin:/bin:/usr/sbin:/sbin";
-
-/// An application with an endpoint that reloads it.
-struct Endpoint {
-    url: String,
-    calls: Arc<AtomicUsize>,
-    status: Arc<AtomicU16>,
-}
-
-impl Endpoint {
-    async fn start(status: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://localhost:{}/-/reload", listener.local_addr().unwrap().port());
-        let (calls, status) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicU16::new(status)));
-        let endpoint = Self { url, calls: Arc::clone(&calls), status: Arc::clone(&status) };
-        tokio::spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                let mut asked = Vec::new();
-                while !asked.ends_with(b"\r\n\r\n") && stream.read_buf(&mut asked).await.unwrap() > 0 {}
-                assert!(asked.starts_with(b"POST /-/reload HTTP/1.1\r\n"));
-                calls.fetch_add(1, Ordering::Relaxed);
-                let status = status.load(Ordering::Relaxed);
-                let answer = format!("HTTP/1.1 {status} Answer\r\nContent-Length: 0\r\n\r\n");
-                stream.write_all(answer.as_bytes()).await.unwrap();
-            }
-        });
-        endpoint
-    }
-
-    /// The variables of a sidecar that calls it.
-    fn variables<'v>(&'v self, mapping: &'v str, lines: &'v str) -> [(&'v str, &'v str); 4] {
-        [
-            (mapping, lines),
-            ("REFRESH_INTERVAL", "1s"),
-            ("RELOAD_URL", self.url.as_str()),
-            ("SCAIVAULT_METRICS_LISTEN", "127.0.0.1:0"),
-        ]
-    }
-
-    fn calls(&self) -> usize {
-        self.calls.load(Ordering::Relaxed)
-    }
-
-    fn answer(&self, status: u16) {
-        self.status.store(status, Ordering::Relaxed);
-    }
+/// The variables of a sidecar that calls an endpoint.
+fn variables<'v>(endpoint: &'v ReloadEndpoint, mapping: &'v str, lines: &'v str) -> [(&'v str, &'v str); 4] {
+    [
+        (mapping, lines),
+        ("REFRESH_INTERVAL", "1s"),
+        ("RELOAD_URL", endpoint.url()),
+        ("SCAIVAULT_METRICS_LISTEN", "127.0.0.1:0"),
+    ]
 }
 
 fn write(pod: &Pod, value: &str) {
@@ -81,59 +44,21 @@ async fn wait_for_value(pod: &Pod, value: &str) {
     until(|| pod.secret("key").as_deref() == Some(value)).await;
 }
 
-/// An application of this name, which writes a line for each SIGHUP. It is a copy of a shell: the kernel's name is its own, too.
-async fn start_application(pod: &Pod, name: &str) -> Child {
-    let (program, report) = (pod.path(name), pod.path(&format!("{name}.report")));
-    fs::copy("/bin/sh", &program).unwrap();
-    let script = format!(
-        "trap 'echo hangup >> {0}' HUP; echo ready > {0}; while :; do sleep 1 & wait; done",
-        report.display()
-    );
-    let application = Command::new(&program).args(["-c", &script]).kill_on_drop(true).spawn().unwrap();
-    until(|| fs::read_to_string(&report).is_ok_and(|text| text == "ready\n")).await;
-    application
-}
-
-fn hangups(pod: &Pod, name: &str) -> usize {
-    fs::read_to_string(pod.path(&format!("{name}.report"))).unwrap().matches("hangup").count()
-}
-
-#[tokio::test]
-async fn a_process_whose_name_begins_alike_is_not_signalled() {
-    let pod = Pod::new().await;
-    let watch = pod.mapping(&[("app/stripe#key", "key")]);
-    let [web, worker] = ["web", "worker"].map(|end| format!("billing-service-{end}-{}", id()));
-    let _web = start_application(&pod, &web).await;
-    let variables = [
-        ("WATCH_PATHS", watch.as_str()),
-        ("REFRESH_INTERVAL", "1s"),
-        ("RELOAD_SIGNAL", "SIGHUP"),
-        ("RELOAD_TARGET", worker.as_str()),
-    ];
-    let sidecar = Sidecar::start(&pod, &variables);
-    wait_for_value(&pod, "sk-swordfish").await;
-    write(&pod, "new");
-    let line = sidecar.line("application not notified").await;
-    let error = line["error"].as_str().unwrap();
-    assert!(error.starts_with(&format!("no process of the pod is called {worker}")), "{error}");
-    let _worker = start_application(&pod, &worker).await;
-    until(|| hangups(&pod, &worker) == 1).await;
-    assert_eq!(hangups(&pod, &web), 0);
-    sidecar.end().await.check(0, &["application signalled"]);
-}
-
 #[tokio::test]
 async fn an_endpoint_is_called_until_it_accepts() {
-    let (pod, endpoint) = (Pod::new().await, Endpoint::start(503).await);
+    let status = Arc::new(AtomicU16::new(503));
+    let answer = Arc::clone(&status);
+    let endpoint = ReloadEndpoint::start(move || answer.load(Ordering::Relaxed)).await;
+    let pod = Pod::new().await;
     let watch = pod.mapping(&[("app/stripe#key", "key")]);
-    let sidecar = Sidecar::start(&pod, &endpoint.variables("WATCH_PATHS", &watch));
+    let sidecar = Sidecar::start(&pod, &variables(&endpoint, "WATCH_PATHS", &watch));
     wait_for_value(&pod, "sk-swordfish").await;
     let metrics = metrics(&sidecar).await;
     write(&pod, "new");
     until(|| endpoint.calls() == 1).await;
     until(|| metrics().contains("scaivault_agent_signals_total{outcome=\"failed\"} 1\n")).await;
     assert!(metrics().contains("scaivault_agent_reload_owed 1\n"));
-    endpoint.answer(204);
+    status.store(204, Ordering::Relaxed);
     sidecar.line("application notified").await;
     assert_eq!(endpoint.calls(), 2);
     until(|| metrics().contains("scaivault_agent_reload_owed 0\n")).await;
@@ -170,35 +95,10 @@ async fn metrics(sidecar: &Sidecar) -> impl Fn() -> String + use<> {
 }
 
 #[tokio::test]
-async fn a_notification_that_is_owed_survives_a_crash() {
-    let (pod, endpoint) = (Pod::new().await, Endpoint::start(503).await);
-    let watch = pod.mapping(&[("app/stripe#key", "key")]);
-    let variables = endpoint.variables("WATCH_PATHS", &watch);
-    let sidecar = Sidecar::start(&pod, &variables);
-    wait_for_value(&pod, "sk-swordfish").await;
-    write(&pod, "new");
-    until(|| endpoint.calls() == 1).await;
-    sidecar.kill_after(Duration::ZERO).await;
-    endpoint.answer(200);
-    let sidecar = Sidecar::start(&pod, &variables);
-    until(|| endpoint.calls() == 2).await;
-    let owes = metrics(&sidecar).await;
-    until(|| owes().contains("scaivault_agent_reload_owed 0\n")).await;
-    sidecar.kill_after(Duration::ZERO).await;
-    // It knows now: the next start has nothing to tell before the next change.
-    let sidecar = Sidecar::start(&pod, &variables);
-    sidecar.line("keeping them fresh").await;
-    write(&pod, "newest");
-    sidecar.line("application notified").await;
-    assert_eq!((endpoint.calls(), pod.secret("key").as_deref()), (3, Some("newest")));
-    sidecar.end().await.check(0, &[]);
-}
-
-#[tokio::test]
 async fn an_application_with_dynamic_secrets_alone_hears_of_a_restart() {
-    let (pod, endpoint) = (Pod::new().await, Endpoint::start(200).await);
+    let (pod, endpoint) = (Pod::new().await, ReloadEndpoint::start(|| 200).await);
     let dynamic = pod.mapping(&[("engine=postgres role=readonly", "db.json")]);
-    let variables = endpoint.variables("DYNAMIC", &dynamic);
+    let variables = variables(&endpoint, "DYNAMIC", &dynamic);
     let sidecar = Sidecar::start(&pod, &variables);
     sidecar.line("secrets written").await;
     let before = pod.secret("db.json").unwrap();
@@ -232,48 +132,6 @@ async fn a_hangup_refreshes_the_sidecar_and_ends_nothing() {
 
 fn pid(child: &Child) -> Pid {
     Pid::from_raw(child.id().unwrap().try_into().unwrap()).unwrap()
-}
-
-/// The command, with these mounts made first in a mount namespace of its own; none where that is not possible here.
-fn with_mounts(mounts: &str, command: &Command) -> Option<Command> {
-    let mut unshare = StdCommand::new("unshare");
-    let tried = unshare.args(["--mount", "sh", "-ec", mounts]).stderr(Stdio::null()).status();
-    if !tried.is_ok_and(|status| status.success()) {
-        skipped("only root can make a mount namespace, with unshare of util-linux");
-        return None;
-    }
-    let command = command.as_std();
-    let mut wrapped = Command::new("unshare");
-    wrapped.args(["--mount", "sh", "-ec", &format!("{mounts}\nexec \"$0\" \"$@\"")]);
-    wrapped.arg(command.get_program()).args(command.get_args()).kill_on_drop(true);
-    wrapped
-        .env_clear()
-        .env("PATH", PATH)
-        .envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    Some(wrapped)
-}
-
-#[tokio::test]
-async fn the_end_does_not_wait_for_name_servers() {
-    // It takes the questions and answers none.
-    let Ok(_silent) = UdpSocket::bind("127.98.76.54:53") else {
-        return skipped("only root can be a name server");
-    };
-    let pod = Pod::new().await;
-    let configuration = pod.path("resolv.conf");
-    fs::write(&configuration, "nameserver 127.98.76.54\noptions timeout:30 attempts:5\n").unwrap();
-    let mounts = format!("mount --bind {} /etc/resolv.conf", configuration.display());
-    let watch = pod.mapping(&[("app/stripe#key", "key")]);
-    let variables = [
-        ("SECRETS", watch.as_str()),
-        ("SCAIVAULT_URL", "https://scaivault.example"),
-        ("FETCH_TIMEOUT", "2s"),
-    ];
-    let Some(mut init) = with_mounts(&mounts, &pod.agent("init", &variables)) else { return };
-    let started = Instant::now();
-    ended(start(&mut init)).await.check(1, &["not answered in time"]);
-    // The lookup itself takes 150 s.
-    assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
 }
 
 #[tokio::test]

@@ -1,17 +1,18 @@
-//! Reading: replicas that lag, reads that hang, restarts in an outage, files of several secrets, secrets that may be missing.
+//! Reading: announced versions, reads that hang, restarts in an outage, files of several secrets, secrets that may be missing.
 
 use std::{
     fs,
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
 use scaivault_devserver::{Fault, Route};
 use scaivault_testkit::world::{Answer, Calls, Chance, Misbehaviour, Seen, World};
 use serde_json::json;
 
 use crate::support::{Pod, Sidecar, data, start, terminate, until, within};
 
+/// How long the client waits for progress of a request.
+const IDLE: Duration = Duration::from_secs(15);
 const STRIPE: Calls = Calls("GET", "/v1/secrets/app/stripe");
 
 fn write(pod: &Pod, path: &str, value: &str) {
@@ -23,41 +24,6 @@ fn at_once(seen: &[Seen]) -> usize {
     let overlaps =
         |one: &Seen| seen.iter().filter(|other| other.from <= one.from && one.from < other.to).count();
     seen.iter().map(overlaps).max().unwrap_or_default()
-}
-
-#[tokio::test]
-async fn a_lagging_replica_takes_no_file_back() {
-    let pod = Pod::new().await;
-    let world = World::start(pod.server(), 1).await.unwrap();
-    let url = world.url();
-    let watch = pod.mapping(&[("app/stripe", "version template=\"{{ version }}\"")]);
-    let variables =
-        [("SCAIVAULT_URL", url.as_str()), ("WATCH_PATHS", watch.as_str()), ("REFRESH_INTERVAL", "1s")];
-    let sidecar = Sidecar::start(&pod, &variables);
-    until(|| pod.secret("version").is_some()).await;
-    world.add(STRIPE, Chance::EveryOther, Misbehaviour::Lag(Duration::from_secs(3)));
-    let mut seen = vec![1];
-    let mut note = || {
-        let version = pod.secret("version").unwrap().parse::<u64>().unwrap();
-        if *seen.last().unwrap() != version {
-            seen.push(version);
-        }
-        version
-    };
-    for version in 2..=4 {
-        write(&pod, "app/stripe", "new");
-        until(|| note() == version).await;
-    }
-    // The lagging replica has answered with older ones, and answers again.
-    let reads = world.seen(STRIPE).len();
-    until(|| {
-        note();
-        world.seen(STRIPE).len() >= reads + 6
-    })
-    .await;
-    assert_eq!(seen, [1, 2, 3, 4]);
-    assert_eq!(sidecar.said("file changed"), 3);
-    sidecar.end().await.check(0, &["ScaiVault answered version"]);
 }
 
 #[tokio::test]
@@ -114,14 +80,23 @@ async fn a_read_that_hangs_holds_up_neither_leases_nor_other_secrets() {
     let sidecar = start(&mut pod.agent("sidecar", &variables));
     until(|| pod.secret("db.json").is_some()).await;
     world.add(STRIPE, Chance::Always, Misbehaviour::Hang);
-    let (reads, began) = (world.seen(STRIPE).len(), Instant::now());
-    until(|| world.seen(STRIPE).len() > reads).await;
-    let renewals = pod.vault.requests(Route::Renew);
-    pod.vault.write(&"app/database".parse().unwrap(), json!({"port": 6432}).as_object().unwrap().clone());
-    until(|| pod.secret("port").as_deref() == Some("6432")).await;
-    pod.requested(Route::Renew, renewals + 1).await;
-    // The client gives a request up that has no progress for 15 s: if the read had ended, this would show nothing.
-    assert!(began.elapsed() < Duration::from_secs(15) || world.seen(STRIPE).len() == reads + 1);
+    let database = "app/database".parse().unwrap();
+    within(async {
+        for port in 6432.. {
+            let reads = world.seen(STRIPE).len();
+            until(|| world.seen(STRIPE).len() > reads).await;
+            let (began, renewals) = (Instant::now(), pod.vault.requests(Route::Renew));
+            pod.vault.write(&database, json!({ "port": port }).as_object().unwrap().clone());
+            until(|| pod.secret("port") == Some(port.to_string())).await;
+            pod.requested(Route::Renew, renewals + 1).await;
+            // The client gives up a request without progress for 15 s. On a busy machine the read may have ended by then,
+            // which shows nothing: try again with the next one.
+            if began.elapsed() < IDLE {
+                break;
+            }
+        }
+    })
+    .await;
     terminate(sidecar).await.check(0, &[]);
 }
 
@@ -271,13 +246,14 @@ async fn a_pinned_version_is_read_again_only_if_its_file_is_gone() {
 }
 
 #[tokio::test]
-async fn sighup_refreshes_now_whatever_pause_is_on() {
+async fn another_version_than_the_pinned_one_is_not_written() {
     let pod = Pod::new().await;
-    let watch = pod.mapping(&[("app/stripe#key", "key")]);
-    let sidecar = Sidecar::start(&pod, &[("WATCH_PATHS", &watch), ("REFRESH_INTERVAL", "1d")]);
-    until(|| pod.secret("key").is_some()).await;
-    write(&pod, "app/stripe", "new");
-    kill_process(Pid::from_raw(sidecar.pid()).unwrap(), Signal::HUP).unwrap();
-    until(|| pod.secret("key").as_deref() == Some("new")).await;
-    sidecar.end().await.check(0, &["refreshing at SIGHUP"]);
+    let world = World::start(pod.server(), 1).await.unwrap();
+    let (url, secrets) = (world.url(), pod.mapping(&[("app/stripe#key@3", "key")]));
+    let newest = Answer::json(200, r#"{"version":9,"data":{"key":"sk-swordfish"}}"#);
+    world.add(STRIPE, Chance::Always, Misbehaviour::Answer(newest));
+    let variables = [("SCAIVAULT_URL", url.as_str()), ("SECRETS", &secrets), ("FETCH_TIMEOUT", "2s")];
+    let said = "version 3 was asked for and version 9 was answered; a proxy or cache ignores the query";
+    pod.run("init", &variables).await.check(1, &[said]);
+    assert_eq!(pod.secret("key"), None);
 }

@@ -80,7 +80,7 @@ fn node(files: &[File]) -> Option<Read> {
     for file in files {
         let mut command = Command::new("node");
         command.arg(format!("--env-file={}", file.path.display())).args(["-e", script]);
-        command.env_clear().env("PATH", variable("PATH"));
+        command.env_clear().envs(variable("PATH").map(|path| ("PATH", path)));
         read.extend(parsed(&output(&mut command)?)?);
     }
     Some(read)
@@ -94,18 +94,19 @@ fn node_json(files: &[File]) -> Option<Read> {
 
 fn npm_dotenv(files: &[File]) -> Option<Read> {
     let mut command = Command::new("node");
-    command.env("NODE_PATH", installed("node/node_modules")).arg(source("read.js")).args(paths(files));
+    command.envs(installed("node/node_modules").map(|path| ("NODE_PATH", path)));
+    command.arg(source("read.js")).args(paths(files));
     parsed(&output(&mut command)?)
 }
 
 fn python(reader: &str, files: &[File]) -> Option<Read> {
     let mut command = Command::new("python3");
-    command.env("PYTHONPATH", installed("python")).env("PYTHONDONTWRITEBYTECODE", "1");
+    command.envs(installed("python").map(|path| ("PYTHONPATH", path))).env("PYTHONDONTWRITEBYTECODE", "1");
     parsed(&output(command.arg(source("read.py")).arg(reader).args(paths(files)))?)
 }
 
 fn go(reader: &str, files: &[File]) -> Option<Read> {
-    parsed(&output(Command::new(installed("go/readers")).arg(reader).args(paths(files)))?)
+    parsed(&output(Command::new(installed("go/readers")?).arg(reader).args(paths(files)))?)
 }
 
 fn java(files: &[File]) -> Option<Read> {
@@ -135,15 +136,15 @@ fn source(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/assets/readers").join(name)
 }
 
-/// Where a reader is that had to be installed.
-fn installed(name: &str) -> PathBuf {
-    Path::new(&variable("SCAIVAULT_READERS")).join(name)
+/// Where a reader is that had to be installed; none if none was.
+fn installed(name: &str) -> Option<PathBuf> {
+    Some(Path::new(&variable("SCAIVAULT_READERS")?).join(name))
 }
 
 #[expect(
     clippy::disallowed_methods,
     reason = "what runs the tests says by the environment where programs are"
 )]
-fn variable(name: &str) -> String {
-    env::var(name).unwrap_or_default()
+fn variable(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
 }

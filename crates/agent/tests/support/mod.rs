@@ -18,8 +18,10 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 mod sidecar;
+mod system;
 
 pub(crate) use sidecar::Sidecar;
+pub(crate) use system::{PATH, ReloadEndpoint, with_mounts};
 
 /// The built agent.
 pub(crate) const AGENT: &str = env!("CARGO_BIN_EXE_scaivault-agent");

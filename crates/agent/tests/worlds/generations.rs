@@ -26,7 +26,7 @@ use tokio::{
 
 use crate::{
     answers::shuffle,
-    site::{Site, number, pass, seed},
+    site::{Site, number, seed, soak_for},
 };
 
 /// How many generations there are at least. With this variable latencies are not shortened either.
@@ -233,7 +233,7 @@ async fn no_user_is_left_behind() {
     let deadline = tokio::time::Instant::now() + latency * 2;
     let asked = || run.site.pod.vault.leases().len();
     let mut before = asked();
-    while timeout_at(deadline, pass(latency)).await.is_ok() && asked() != before {
+    while timeout_at(deadline, soak_for(latency)).await.is_ok() && asked() != before {
         before = asked();
     }
     let live = run.site.pod.vault.leases().into_iter();

@@ -64,13 +64,11 @@ async fn changes_arrive_once(more: &[(&str, &str)], secrets: usize) {
         ("RELOAD_TARGET", application.name()),
     ];
     variables.extend(more);
-    for calls in [Calls::READ, Calls::READ_BATCH] {
-        site.world.add(calls, Chance::EveryOther, Misbehaviour::Lag(Duration::from_secs(4)));
-    }
+    site.world.add(Calls::READ, Chance::EveryOther, Misbehaviour::Lag(Duration::from_secs(4)));
     let sidecar = site.sidecar(&variables);
     until(|| site.pod.secret("s0").as_deref() == Some("1")).await;
     let reader = Reader::start(file);
-    let reads = || site.pod.vault.requests(Route::Read) + site.pod.vault.requests(Route::ReadBatch);
+    let reads = || site.pod.vault.requests(Route::Read);
     for version in ["2", "3", "4"] {
         site.pod.vault.rotate(&"app/s0".parse().unwrap(), data(version));
         until(|| site.pod.secret("s0").as_deref() == Some(version)).await;
@@ -99,11 +97,6 @@ fn seed(secrets: usize) -> String {
 #[tokio::test]
 async fn a_file_never_goes_back_to_an_older_version() {
     changes_arrive_once(&[], 1).await;
-}
-
-#[tokio::test]
-async fn a_file_of_a_batch_never_goes_back() {
-    changes_arrive_once(&[], 12).await;
 }
 
 /// The event names the version; the replica that is asked then does not have it yet.

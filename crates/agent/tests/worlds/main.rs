@@ -10,9 +10,6 @@ mod memory;
 mod names;
 mod network;
 mod outage;
-#[path = "../published/sandbox.rs"]
-#[allow(dead_code, reason = "the tests here need no user in the sandbox")]
-mod sandbox;
 mod site;
 mod soak;
 #[path = "../support/mod.rs"]

@@ -1,13 +1,16 @@
 //! The memory that the injector grants: a limit of a cgroup, in which the files of the volume count too.
 
 use std::{
-    fs, io,
+    fs,
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio, id},
     sync::atomic::{AtomicU32, Ordering},
+    thread,
+    time::Duration,
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use scaivault_devserver::Handle;
 use serde_json::{Map, Value};
 
@@ -36,8 +39,11 @@ impl Cgroup {
         let (dir, is_v2) = if root.join("memory").is_dir() {
             (root.join("memory").join(name), false)
         } else {
-            // Where the controller is handed on already, this changes nothing; where it cannot be, there is no limit below.
-            let _: io::Result<()> = fs::write(root.join("cgroup.subtree_control"), "+memory");
+            let delegated = fs::read_to_string(root.join("cgroup.subtree_control"));
+            let delegated = delegated.map_err(|error| format!("cgroup.subtree_control: {error}"))?;
+            if !delegated.split_whitespace().any(|controller| controller == "memory") {
+                return Err(format!("no memory controller in {}/cgroup.subtree_control", root.display()));
+            }
             (root.join(name), true)
         };
         fs::create_dir(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
@@ -71,8 +77,17 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        // Fails as long as somebody is in it, which the test has killed; then it stays, empty.
-        let _ = fs::remove_dir(&self.dir);
+        // It can only be removed when its processes have ended, which takes a moment.
+        for _ in 0..500 {
+            if fs::remove_dir(&self.dir).is_ok() {
+                return;
+            }
+            let processes = fs::read_to_string(self.dir.join("cgroup.procs")).unwrap_or_default();
+            for pid in processes.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?)) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+            thread::park_timeout(Duration::from_millis(10));
+        }
     }
 }
 

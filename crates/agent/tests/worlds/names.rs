@@ -28,7 +28,10 @@ async fn signalled(target: &str, of: &[&str]) -> Vec<u32> {
     site.pod.vault.write(&"app/stripe".parse().unwrap(), data("new"));
     until(|| sidecar.said("application signalled") + sidecar.said("application not") > 0).await;
     until(|| sidecar.said("application not") > 0 || applications.iter().any(|app| app.signals() > 0)).await;
-    sidecar.end().await.check(0, &[]);
+    let ended = sidecar.end().await;
+    ended.check(0, &[]);
+    let missing = format!("no process of the pod is called {target}");
+    assert!(!ended.log.contains("application not") || ended.log.contains(&missing), "{}", ended.log);
     applications.iter().map(Application::signals).collect()
 }
 

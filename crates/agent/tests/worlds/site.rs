@@ -83,9 +83,9 @@ pub(crate) fn project(volume: &Path, file: &str, content: &str) {
     }
 }
 
-/// Lets time pass in which other processes do something, or do not.
-pub(crate) async fn pass(time: Duration) {
-    // Nothing ends it before.
+/// Waits for a fixed time: the load of a soak is spread over time, and that an engine does nothing more is no event. Only
+/// `soak` and `generations` may use it; all other tests wait for what happens.
+pub(crate) async fn soak_for(time: Duration) {
     let _: Result<(), _> = timeout(time, pending()).await;
 }
 

@@ -61,6 +61,7 @@ fn defaults_parse() {
             | RELOAD_TARGET
             | RELOAD_URL
             | SCAIVAULT_POD
+            | SCAIVAULT_POD_UID
             | SCAIVAULT_TRUST
             | SCAIKEY_TRUST
             | SCAIVAULT_ROLE

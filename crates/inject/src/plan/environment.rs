@@ -54,6 +54,7 @@ pub(super) fn of(intent: &Intent<'_>, settings: &Settings, container: Pattern) -
         variables.unless_default(env::REFRESH_ON_EVENT, intent.draft.refresh_on_event);
         if intent.draft.refresh_on_event {
             variables.field(env::SCAIVAULT_POD, "metadata.name");
+            variables.field(env::SCAIVAULT_POD_UID, "metadata.uid");
         }
         match &intent.reload {
             None => {}

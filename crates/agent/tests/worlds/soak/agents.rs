@@ -16,21 +16,17 @@ use rustix::process::{Pid, Signal, kill_process};
 use scaivault_devserver::{DevServer, Handle, Issuer, Seed, Settings};
 use scaivault_testkit::world::{Calls, World};
 use tempfile::TempDir;
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpListener,
-    process::{Child, Command},
-};
+use tokio::process::{Child, Command};
 
 use crate::{
     application::{Application, SIGNAL},
-    site::{pass, project},
-    support::{AGENT, within},
+    site::{project, soak_for},
+    support::{AGENT, ReloadEndpoint, within},
 };
 
 /// All secrets. An agent watches some of them.
 pub(super) const SECRETS: usize = 24;
-/// An agent with so many reads them at once.
+/// Every fifth agent has many secrets, which it reads one by one.
 const MANY: usize = 12;
 const FEW: usize = 3;
 /// How long after the server's last word an agent may still be killed before it has written it down.
@@ -111,7 +107,7 @@ impl Fleet {
     pub(super) async fn restart(&self, away: Duration) {
         self.restarts.fetch_add(1, Ordering::Relaxed);
         self.world.stop().await;
-        pass(away).await;
+        soak_for(away).await;
         self.world.resume().unwrap();
     }
 
@@ -119,9 +115,10 @@ impl Fleet {
         self.restarts.load(Ordering::Relaxed)
     }
 
-    /// Leases that live though all agents have ended. A lease whose generation nobody could learn of, because the answer was
-    /// lost or its agent was killed at that moment, ends by itself and is not among them.
-    pub(super) fn live_leases(&self, agents: &[Agent]) -> Vec<String> {
+    /// Leases that live though all agents have ended: first those that their agents knew, then those that no agent could
+    /// know of. The latter are those whose answer was lost, cut, delayed for ever or replaced, or whose agent was killed
+    /// during the generation or up to [`UNWRITTEN`] after it. They end by their TTL.
+    pub(super) fn live_leases(&self, agents: &[Agent]) -> [Vec<String>; 2] {
         let generations: BTreeMap<String, _> = self
             .world
             .seen(Calls::GENERATE)
@@ -133,13 +130,15 @@ impl Fleet {
             .collect();
         let live =
             self.vault.leases().into_iter().filter(|lease| lease.seconds_left > 0 && !lease.is_revoked);
-        let known = live.filter(|lease| {
+        let (known, unknown): (Vec<_>, Vec<_>) = live.partition(|lease| {
             let Some(seen) = generations.get(&lease.id).filter(|seen| seen.is_told) else { return false };
             let number: usize = lease.owner.strip_prefix("sa:agent-").unwrap().parse().unwrap();
             let killed = |at: &Instant| (seen.from..seen.to + UNWRITTEN).contains(at);
             !agents[number].killed.iter().any(killed)
         });
-        known.map(|lease| format!("{} of {}", lease.id, lease.owner)).collect()
+        [known, unknown].map(|leases| {
+            leases.into_iter().map(|lease| format!("{} of {}", lease.id, lease.owner)).collect()
+        })
     }
 }
 
@@ -177,33 +176,25 @@ enum Ear {
 
 /// What an application that reloads by a request has heard.
 struct Listener {
-    port: u16,
+    endpoint: ReloadEndpoint,
     heard: Arc<Mutex<(u32, String)>>,
 }
 
 impl Listener {
     /// Reads the files at each request, and refuses some requests.
     async fn start(files: Vec<PathBuf>) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let port = listener.local_addr().unwrap().port();
         let heard = Arc::new(Mutex::new((0, read(&files))));
-        let told = Arc::clone(&heard);
-        tokio::spawn(async move {
-            for count in 1_u64.. {
-                let (mut stream, _) = listener.accept().await.unwrap();
-                let mut bytes = [0; 4096];
-                let _: Result<_, _> = stream.read(&mut bytes).await;
-                let refuses = count.is_multiple_of(7);
-                if !refuses {
-                    let mut told = told.lock().unwrap();
-                    *told = (told.0 + 1, read(&files));
-                }
-                let status = if refuses { "503 Service Unavailable" } else { "200 OK" };
-                let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-                let _: Result<_, _> = stream.write_all(answer.as_bytes()).await;
+        let (told, mut count) = (Arc::clone(&heard), 0_u64);
+        let endpoint = ReloadEndpoint::start(move || {
+            count += 1;
+            if count.is_multiple_of(7) {
+                return 503;
             }
+            let mut told = told.lock().unwrap();
+            *told = (told.0 + 1, read(&files));
+            200
         });
-        Self { port, heard }
+        Self { endpoint: endpoint.await, heard }
     }
 }
 
@@ -236,7 +227,7 @@ impl Agent {
         self.killed.push(Instant::now());
         self.child.kill().await.unwrap();
         // Up to its last moment it could write down what it knew.
-        pass(pause).await;
+        soak_for(pause).await;
         self.child = command(&self.fleet, self.number, &self.ear).spawn().unwrap();
     }
 
@@ -317,7 +308,7 @@ fn command(fleet: &Fleet, number: usize, ear: &Ear) -> Command {
             command.env("RELOAD_SIGNAL", SIGNAL).env("RELOAD_TARGET", application.name());
         }
         Ear::Requests(listener) => {
-            command.env("RELOAD_URL", format!("http://127.0.0.1:{}/-/reload", listener.port));
+            command.env("RELOAD_URL", listener.endpoint.url());
         }
     }
     let log = fs::File::options().create(true).append(true).open(dir.join("log")).unwrap();

@@ -15,7 +15,7 @@ use super::{
     agents::{Fleet, SECRETS},
     publish,
 };
-use crate::{answers::shuffle, site::pass};
+use crate::{answers::shuffle, site::soak_for};
 
 /// Another weather every few seconds.
 pub(super) async fn change(fleet: Arc<Fleet>, deadline: Instant, mut random: SplitMix) {
@@ -32,7 +32,7 @@ pub(super) async fn change(fleet: Arc<Fleet>, deadline: Instant, mut random: Spl
                 }
             }
         }
-        pass(Duration::from_millis(1000 + random.below(4000))).await;
+        soak_for(Duration::from_millis(1000 + random.below(4000))).await;
     }
 }
 
@@ -41,7 +41,6 @@ fn calls(random: &mut SplitMix) -> Calls {
         Calls::ALL,
         Calls::EXCHANGE,
         Calls::READ,
-        Calls::READ_BATCH,
         Calls::GENERATE,
         Calls::RENEW,
         Calls::REVOKE,
@@ -80,19 +79,19 @@ fn misbehaviour(random: &mut SplitMix) -> Misbehaviour {
 pub(super) async fn write(fleet: Arc<Fleet>, deadline: Instant, mut random: SplitMix) {
     while Instant::now() < deadline {
         fleet.write(random.below(SECRETS), random.below(2) == 0);
-        pass(Duration::from_millis(100 + random.below(600))).await;
+        soak_for(Duration::from_millis(100 + random.below(600))).await;
     }
 }
 
 /// Twice, at a third and at two thirds: both authorities in the bundle, then the server's certificate, then the new one alone.
 pub(super) async fn rotate_authorities(fleet: Arc<Fleet>, began: Instant, lasts: Duration) {
     for part in [1, 2] {
-        pass((lasts * part / 3).saturating_sub(began.elapsed())).await;
+        soak_for((lasts * part / 3).saturating_sub(began.elapsed())).await;
         let old = fs::read_to_string(fleet.dir.path().join("ca/ca.crt")).unwrap();
         let new = fleet.world.new_authority().unwrap();
         publish(&fleet, &format!("{old}{new}"));
         fleet.restart(Duration::from_millis(100)).await;
-        pass(lasts / 20).await;
+        soak_for(lasts / 20).await;
         publish(&fleet, &new);
     }
 }
