@@ -1,4 +1,4 @@
-//! What is wrong with a server's certificate, in the words of whoever has to mend it.
+//! What is wrong with a server's certificate, and how to fix it.
 
 use jiff::Timestamp;
 use rustls::{CertificateError, pki_types::UnixTime};
@@ -10,69 +10,59 @@ const WEAK: &str = "UnsupportedSignatureAlgorithm";
 const AUTHORITY_AS_SERVER: &str = "CaUsedAsEndEntity";
 const NAME_CONSTRAINT: &str = "NameConstraint";
 
-/// What is wrong, and what to do about it. `trust` is whom the client believes, `setting` the variable that says so.
+/// The fault and the fix. `setting` is the variable that `trust` comes from.
 pub(crate) fn explain(certificate_error: &CertificateError, trust: &Trust, setting: &str) -> String {
     use CertificateError as Is;
     let other = format!("{certificate_error:?}");
-    match certificate_error {
-        Is::ExpiredContext { time, not_after } => format!(
-            "it, or one in its chain, expired on {}; renew it, or set this node's clock, which says {}",
-            date(*not_after),
-            date(*time)
-        ),
-        Is::Expired => "it, or one in its chain, expired; renew it, or set this node's clock".to_owned(),
-        Is::NotValidYetContext { time, not_before } => format!(
-            "it, or one in its chain, is not valid before {}; set this node's clock, which says {}, or issue another one",
-            date(*not_before),
-            date(*time)
-        ),
+    let fixed = match certificate_error {
+        Is::ExpiredContext { time, not_after } => {
+            let (end, now) = (date(*not_after), date(*time));
+            return format!(
+                "it, or one in its chain, expired on {end}; renew it, or set this node's clock, which says {now}"
+            );
+        }
+        Is::NotValidYetContext { time, not_before } => {
+            let (start, now) = (date(*not_before), date(*time));
+            return format!(
+                "it, or one in its chain, is not valid before {start}; set this node's clock, which says {now}, or issue another one"
+            );
+        }
+        Is::NotValidForNameContext { expected, presented } => {
+            let (names, host) = (names(presented), expected.to_str());
+            return format!(
+                "it is for {names} and not for {host}; use one of its names in the address, or issue one for that name"
+            );
+        }
+        Is::UnknownIssuer => return untrusted("its issuer is", trust, setting),
+        Is::BadSignature => return untrusted("its signature is not of the key of", trust, setting),
+        Is::Expired => "it, or one in its chain, expired; renew it, or set this node's clock",
         Is::NotValidYet => {
             "it, or one in its chain, is not valid yet; set this node's clock, or issue another one"
-                .to_owned()
         }
-        Is::NotValidForNameContext { expected, presented } => format!(
-            "it is for {} and not for {}; use one of its names in the address, or issue one for that name",
-            names(presented),
-            expected.to_str()
-        ),
-        Is::NotValidForName => {
-            "it is for another name; use that name in the address, or issue another one".to_owned()
-        }
-        Is::UnknownIssuer => untrusted("its issuer is", trust, setting),
-        Is::BadSignature => untrusted("its signature is not of the key of", trust, setting),
-        Is::Revoked => "it was revoked; issue another one".to_owned(),
+        Is::NotValidForName => "it is for another name; use that name in the address, or issue another one",
+        Is::Revoked => "it was revoked; issue another one",
         Is::UnknownRevocationStatus | Is::ExpiredRevocationList | Is::ExpiredRevocationListContext { .. } => {
-            "whether it was revoked is not known; renew the revocation list".to_owned()
+            "whether it was revoked is not known; renew the revocation list"
         }
-        Is::InvalidOcspResponse => {
-            "it comes with a bad OCSP response; correct the server's OCSP stapling".to_owned()
-        }
+        Is::InvalidOcspResponse => "it comes with a bad OCSP response; correct the server's OCSP stapling",
         Is::InvalidPurpose | Is::InvalidPurposeContext { .. } => {
-            "it is not for servers; issue one with the extended key usage serverAuth".to_owned()
+            "it is not for servers; issue one with the extended key usage serverAuth"
         }
-        Is::UnsupportedSignatureAlgorithmContext { .. }
-        | Is::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => weak(),
-        Is::BadEncoding | Is::UnhandledCriticalExtension => {
-            format!("it is malformed or has an extension that is not understood ({other}); issue another one")
+        _ if other.contains(WEAK) => {
+            "it, or one in its chain, is signed in a way that is not accepted; issue one signed with SHA-256 or better"
         }
-        _ if other.contains(WEAK) => weak(),
         _ if other.contains(AUTHORITY_AS_SERVER) => {
             "it is an authority's and not a server's; issue a server's certificate, signed by that authority"
-                .to_owned()
         }
         _ if other.contains(NAME_CONSTRAINT) => {
-            "its authority is limited to other names; issue one by an authority that may sign for this name"
-                .to_owned()
+            "its authority is limited to other names; use an authority that may sign for this name"
         }
-        _ => format!("it breaks a rule of X.509 ({other}); issue another one"),
-    }
+        _ => return format!("it is malformed or breaks a rule of X.509 ({other}); issue another one"),
+    };
+    fixed.to_owned()
 }
 
-fn weak() -> String {
-    "it, or one in its chain, is signed in a way that is not accepted; issue one signed with SHA-256 or better".to_owned()
-}
-
-/// Whether another attempt may find the certificate believed: the file may be about to get the authority, as in a rotation.
+/// Whether another attempt may find the certificate trusted: the file may be about to get the authority, as in a rotation.
 pub(crate) fn may_be_trusted_later(error: &CertificateError, trust: &Trust) -> bool {
     match error {
         // An authority that was replaced by one of the same name shows as a bad signature.
@@ -84,34 +74,32 @@ pub(crate) fn may_be_trusted_later(error: &CertificateError, trust: &Trust) -> b
 }
 
 fn untrusted(begin: &str, trust: &Trust, setting: &str) -> String {
-    match &trust.file {
+    let chain = "and let the server send all intermediate certificates";
+    match trust.file.as_deref().map(std::path::Path::display) {
         Some(file) if trust.public => format!(
-            "{begin} neither a public authority nor one in {}; add the authority that signed it to that file, and let the server send all intermediate certificates",
-            file.display()
+            "{begin} neither a public authority nor one in {file}; add the authority that signed it to that file, {chain}"
         ),
         Some(file) => format!(
-            "{begin} none of the authorities in {}; add the one that signed it to that file, let the server send all intermediate certificates, or set {setting}=both if a public authority signed it",
-            file.display()
+            "{begin} none of the authorities in {file}; add the one that signed it to that file (or set {setting}=both if it is public), {chain}"
         ),
         None => format!(
-            "{begin} not a public authority; name a file with the authority that signed it in SCAIVAULT_CA_FILE (and {setting}=private or both), and let the server send all intermediate certificates"
+            "{begin} not a public authority; name a file with the authority that signed it in SCAIVAULT_CA_FILE (and {setting}=private or both), {chain}"
         ),
     }
 }
 
-/// Up to some names, without the parser's own words around them (`DnsName("a.example")`).
+/// The first names, without the parser's own words around them (`DnsName("a.example")`).
 fn names(presented: &[String]) -> String {
     const SHOWN: usize = 5;
-    if presented.is_empty() {
-        return "no name at all".to_owned();
-    }
     let plain = |name: &String| match name.split_once('(') {
         Some((_, name)) => name.trim_end_matches(')').trim_matches('"').to_owned(),
         None => name.clone(),
     };
     let mut shown: Vec<_> = presented.iter().take(SHOWN).map(plain).collect();
-    if presented.len() > SHOWN {
-        shown.push("more".to_owned());
+    match presented.len() {
+        0 => shown.push("no name".to_owned()),
+        all if all > SHOWN => shown.push(format!("{} more", all - SHOWN)),
+        _ => {}
     }
     shown.join(", ").chars().filter(|c| !c.is_control()).collect()
 }
@@ -119,4 +107,106 @@ fn names(presented: &[String]) -> String {
 fn date(time: UnixTime) -> String {
     let seconds = i64::try_from(time.as_secs()).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
     seconds.map_or_else(|| format!("{} s after 1970", time.as_secs()), |date| date.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use rustls::{ExtendedKeyPurpose, OtherError, pki_types::ServerName};
+
+    use super::*;
+
+    fn trust(file: bool, public: bool) -> Trust {
+        Trust { file: file.then(|| "/ca.crt".into()), public }
+    }
+
+    fn at(seconds: u64) -> UnixTime {
+        UnixTime::since_unix_epoch(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn every_fault_is_explained_with_a_fix_and_most_are_final() {
+        use CertificateError as Is;
+        let other = |text: &'static str| Is::Other(OtherError(Arc::new(std::io::Error::other(text))));
+        let name = ServerName::try_from("vault.example").unwrap();
+        let presented: Vec<_> = (1..8).map(|number| format!("DnsName(\"{number}.example\")")).collect();
+        for (error, expected) in [
+            (Is::BadEncoding, "it is malformed or breaks a rule of X.509 (BadEncoding); issue another one"),
+            (Is::Expired, "expired; renew it"),
+            (
+                Is::ExpiredContext { time: at(90), not_after: at(60) },
+                "expired on 1970-01-01T00:01:00Z; renew it, or set this node's clock, which says 1970-01-01T00:01:30Z",
+            ),
+            (Is::NotValidYet, "not valid yet; set this node's clock"),
+            (
+                Is::NotValidYetContext { time: at(60), not_before: at(90) },
+                "not valid before 1970-01-01T00:01:30Z; set",
+            ),
+            (Is::Revoked, "it was revoked; issue another one"),
+            (Is::UnhandledCriticalExtension, "(UnhandledCriticalExtension); issue another one"),
+            (Is::UnknownRevocationStatus, "renew the revocation list"),
+            (Is::ExpiredRevocationList, "renew the revocation list"),
+            (
+                Is::ExpiredRevocationListContext { time: at(2), next_update: at(1) },
+                "renew the revocation list",
+            ),
+            #[expect(deprecated, reason = "rustls still makes it")]
+            (Is::UnsupportedSignatureAlgorithm, "signed with SHA-256 or better"),
+            (
+                Is::UnsupportedSignatureAlgorithmContext {
+                    signature_algorithm_id: vec![],
+                    supported_algorithms: vec![],
+                },
+                "signed with SHA-256 or better",
+            ),
+            (Is::NotValidForName, "use that name in the address"),
+            (
+                Is::NotValidForNameContext { expected: name.clone(), presented },
+                "it is for 1.example, 2.example, 3.example, 4.example, 5.example, 2 more and not for vault.example; use",
+            ),
+            (
+                Is::NotValidForNameContext { expected: name, presented: vec![] },
+                "it is for no name and not for",
+            ),
+            (Is::InvalidPurpose, "serverAuth"),
+            (
+                Is::InvalidPurposeContext { required: ExtendedKeyPurpose::ServerAuth, presented: vec![] },
+                "serverAuth",
+            ),
+            (Is::InvalidOcspResponse, "OCSP stapling"),
+            (Is::ApplicationVerificationFailure, "(ApplicationVerificationFailure); issue another one"),
+            (other("CaUsedAsEndEntity"), "it is an authority's and not a server's; issue"),
+            (other("NameConstraintViolation"), "its authority is limited to other names; use"),
+        ] {
+            let text = explain(&error, &trust(true, false), "SCAIVAULT_TRUST");
+            assert!(text.contains(expected), "{error:?}: {text}");
+            let is_early = matches!(error, Is::NotValidYet | Is::NotValidYetContext { .. });
+            assert_eq!(may_be_trusted_later(&error, &trust(true, false)), is_early, "{error:?}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_issuer_names_the_setting_and_is_final_without_a_file() {
+        for error in [CertificateError::UnknownIssuer, CertificateError::BadSignature] {
+            for (file, public, expected) in [
+                (
+                    true,
+                    false,
+                    "none of the authorities in /ca.crt; add the one that signed it to that file (or set SCAIKEY_TRUST=both",
+                ),
+                (true, true, "neither a public authority nor one in /ca.crt; add"),
+                (
+                    false,
+                    true,
+                    "not a public authority; name a file with the authority that signed it in SCAIVAULT_CA_FILE (and SCAIKEY_TRUST=private or both)",
+                ),
+            ] {
+                let trust = trust(file, public);
+                let text = explain(&error, &trust, "SCAIKEY_TRUST");
+                assert!(text.contains(expected), "{text}");
+                assert_eq!(may_be_trusted_later(&error, &trust), file);
+            }
+        }
+    }
 }

@@ -108,11 +108,9 @@ impl Connector {
     async fn dial(&self) -> Result<TcpStream, ErrorKind> {
         let (host, port) = self.next_hop();
         let connect = async {
-            let mut addresses = interleaved(&self.look_up(host, port).await?);
+            let addresses = self.look_up(host, port).await?;
             let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            addresses
-                .sort_by_key(|address| failed.iter().position(|other| other == address).map(|at| at + 1));
-            let stream = connect_first(addresses).await?;
+            let stream = connect_first(ordered(&addresses, &failed)).await?;
             // Requests are small and each is waited for.
             stream.set_nodelay(true)?;
             Ok(stream)
@@ -206,8 +204,9 @@ impl Connector {
     }
 }
 
-/// The addresses with the families taking turns, beginning with the one that the system prefers (RFC 8305).
-fn interleaved(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
+/// The addresses with the families taking turns, beginning with the one that the system prefers (RFC 8305). Those that
+/// have `failed` come last, the latest at the end.
+fn ordered(addresses: &[SocketAddr], failed: &[SocketAddr]) -> Vec<SocketAddr> {
     let is_first = |address: &&SocketAddr| address.is_ipv6() == addresses[0].is_ipv6();
     let mut first = addresses.iter().filter(is_first);
     let mut second = addresses.iter().filter(|address| !is_first(address));
@@ -216,6 +215,7 @@ fn interleaved(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
         mixed.extend(first.next());
         mixed.extend(second.next());
     }
+    mixed.sort_by_key(|address| failed.iter().position(|other| other == address));
     mixed
 }
 
@@ -255,12 +255,19 @@ mod tests {
     }
 
     #[test]
-    fn the_families_take_turns() {
+    fn the_families_take_turns_and_what_failed_comes_last() {
         let [a, b, c, d] = ["[::1]:1", "[::2]:1", "127.0.0.1:1", "127.0.0.2:1"];
-        assert_eq!(interleaved(&addresses(&[a, b, c, d])), addresses(&[a, c, b, d]));
-        assert_eq!(interleaved(&addresses(&[c, a, b])), addresses(&[c, a, b]));
-        assert_eq!(interleaved(&addresses(&[c, d, a])), addresses(&[c, a, d]));
-        assert_eq!(interleaved(&addresses(&[])), []);
+        let check = |given: &[&str], failed: &[&str], expected: &[&str]| {
+            let found = ordered(&addresses(given), &addresses(failed));
+            assert_eq!(found, addresses(expected), "{given:?} {failed:?}");
+        };
+        check(&[a, b, c, d], &[], &[a, c, b, d]);
+        check(&[c, a, b], &[], &[c, a, b]);
+        check(&[c, d, a], &[], &[c, a, d]);
+        check(&[], &[], &[]);
+        check(&[a, b, c], &[a], &[c, b, a]);
+        check(&[a, b, c], &[a, c], &[b, a, c]);
+        check(&[a, b, c], &[d, c, b, a], &[c, b, a]);
     }
 
     #[tokio::test]

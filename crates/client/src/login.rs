@@ -144,9 +144,7 @@ enum FileFault {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
-    use secrecy::ExposeSecret as _;
+    use std::{fs, os::unix::fs::symlink};
 
     use super::*;
 
@@ -156,6 +154,61 @@ mod tests {
         let file = directory.path().join("token");
         fs::write(&file, " ey.J\n\n").unwrap();
         assert_eq!(read_file(&file).unwrap().expose_secret(), "ey.J");
+    }
+
+    fn write_pair(directory: &Path, text: &str) {
+        for file in [CLIENT_ID_FILE, CLIENT_SECRET_FILE] {
+            fs::write(directory.join(file), text).unwrap();
+        }
+    }
+
+    fn read_pair(directory: &Path) -> [String; 2] {
+        read_credentials(directory).unwrap().map(|text| text.expose_secret().to_owned())
+    }
+
+    #[test]
+    fn credentials_are_of_one_generation() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        // As the kubelet lays out a volume: the files lead into a directory that is replaced as a whole.
+        let publish = |generation: usize| {
+            let name = format!("..{generation}");
+            fs::create_dir(root.join(&name)).unwrap();
+            write_pair(&root.join(&name), &generation.to_string());
+            symlink(&name, root.join("..data_tmp")).unwrap();
+            fs::rename(root.join("..data_tmp"), root.join("..data")).unwrap();
+            if let Some(before) = generation.checked_sub(1) {
+                fs::remove_dir_all(root.join(format!("..{before}"))).unwrap();
+            }
+        };
+        publish(0);
+        for file in [CLIENT_ID_FILE, CLIENT_SECRET_FILE] {
+            symlink(Path::new("..data").join(file), root.join(file)).unwrap();
+        }
+        assert_eq!(read_pair(root), ["0", "0"]);
+        std::thread::scope(|scope| {
+            scope.spawn(|| (1..500).for_each(publish));
+            for _ in 0..500 {
+                // One that went away during every attempt is an error, and the login is tried again.
+                if let Ok(pair) = read_credentials(root) {
+                    let [id, secret] = pair.map(|text| text.expose_secret().to_owned());
+                    assert_eq!(id, secret);
+                }
+            }
+        });
+        assert_eq!(read_pair(root), ["499", "499"]);
+    }
+
+    #[test]
+    fn credentials_of_plain_files_and_what_is_missing() {
+        let directory = tempfile::tempdir().unwrap();
+        write_pair(directory.path(), "app\n");
+        assert_eq!(read_pair(directory.path()), ["app", "app"]);
+        fs::remove_file(directory.path().join(CLIENT_SECRET_FILE)).unwrap();
+        let error = read_credentials(directory.path()).unwrap_err().to_string();
+        assert!(error.contains("client_secret cannot be read"), "{error}");
+        let error = read_credentials(&directory.path().join("none")).unwrap_err().to_string();
+        assert!(error.contains("none cannot be read"), "{error}");
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! Answers in other forms than the development server's: leases, lengths of time, lists, and answers that are cut off.
 
-use std::time::{Duration, Instant};
+use std::{
+    future::pending,
+    time::{Duration, Instant},
+};
 
 use scaivault_client::{Class, Client, Error, ErrorKind, Lease, LeaseId, Retry, Timeouts};
 use scaivault_contract::DynamicRef;
@@ -8,6 +11,7 @@ use serde_json::json;
 use tokio::{
     io::AsyncWriteExt as _,
     net::{TcpListener, TcpStream},
+    time::timeout,
 };
 
 use crate::{
@@ -23,7 +27,7 @@ fn dynamic() -> DynamicRef {
 
 async fn generate(answer: Vec<u8>) -> Result<Lease, Error> {
     let server = Scripted::start(answer).await;
-    server.client().await.generate(&dynamic(), PATIENCE).await
+    server.client().generate(&dynamic(), PATIENCE).await
 }
 
 /// A server that sends `pieces`, each that long after the one before, and closes the connection.
@@ -41,16 +45,15 @@ async fn slow(pieces: Vec<(Duration, Vec<u8>)>) -> Scripted {
 async fn send(mut stream: TcpStream, pieces: Vec<(Duration, Vec<u8>)>) {
     read_head(&mut stream).await;
     for (pause, piece) in pieces {
-        // A slow server's pause, which the client must bear or end.
-        drop(tokio::time::timeout(pause, std::future::pending::<()>()).await);
+        timeout(pause, pending::<()>()).await.ok();
         if stream.write_all(&piece).await.is_err() {
             return;
         }
     }
 }
 
-async fn impatient(server: &Scripted, idle: Duration) -> Client {
-    server.client_with(Timeouts { idle, ..settings(&server.url).timeouts }).await
+fn impatient(server: &Scripted, idle: Duration) -> Client {
+    server.client_with(Timeouts { idle, ..settings(&server.url).timeouts })
 }
 
 #[tokio::test]
@@ -110,7 +113,7 @@ async fn a_lease_is_found_in_an_answer_that_is_no_json_or_cut_off() {
     let cut = format!("HTTP/1.1 201 Created\r\nContent-Length: 1000\r\n\r\n{lease}").into_bytes();
     for pieces in [vec![(Duration::ZERO, cut)], vec![(Duration::ZERO, chunked)]] {
         let server = slow(pieces).await;
-        let error = server.client().await.generate(&dynamic(), PATIENCE).await.unwrap_err();
+        let error = server.client().generate(&dynamic(), PATIENCE).await.unwrap_err();
         assert_eq!(error.orphaned_lease().map(LeaseId::as_str), Some("lease_1"), "{error}");
         assert!(error.to_string().contains("broke") && !error.to_string().contains("swordf"), "{error}");
         assert_eq!(error.retry(), Retry::Backoff);
@@ -140,11 +143,11 @@ async fn a_lease_in_an_answer_that_stalls_or_is_too_large_is_found_too() {
     let stalling = large.clone();
     large.resize(9_000_000, b'x');
     let server = slow(vec![(Duration::ZERO, large)]).await;
-    let error = server.client().await.generate(&dynamic(), PATIENCE).await.unwrap_err();
+    let error = server.client().generate(&dynamic(), PATIENCE).await.unwrap_err();
     assert_eq!(error.orphaned_lease().map(LeaseId::as_str), Some("lease_1"), "{error}");
 
     let server = slow(vec![(Duration::ZERO, stalling), (PATIENCE, Vec::new())]).await;
-    let error = server.client().await.generate(&dynamic(), SECOND / 4).await.unwrap_err();
+    let error = server.client().generate(&dynamic(), SECOND / 4).await.unwrap_err();
     assert_eq!(error.orphaned_lease().map(LeaseId::as_str), Some("lease_1"), "{error}");
     assert!(error.to_string().contains("has not answered"), "{error}");
 }
@@ -153,7 +156,7 @@ async fn a_lease_in_an_answer_that_stalls_or_is_too_large_is_found_too() {
 async fn a_generation_is_waited_for_with_the_callers_patience() {
     let answer = ok(r#"{"lease_id":"lease_1","data":{"username":"u"},"ttl":60}"#);
     let server = slow(vec![(SECOND, answer)]).await;
-    let client = impatient(&server, SECOND / 10).await;
+    let client = impatient(&server, SECOND / 10);
     client.generate(&dynamic(), 30 * SECOND).await.unwrap();
     let error = client.generate(&dynamic(), SECOND / 5).await.unwrap_err();
     assert!(matches!(error.kind, ErrorKind::Timeout { .. }), "{error}");
@@ -167,7 +170,7 @@ async fn progress_is_waited_for_but_not_for_ever() {
     // 30 bytes: longer than the idle limit in total.
     pieces.extend(body.bytes().map(|byte| (SECOND / 50, vec![byte])));
     let server = slow(pieces).await;
-    impatient(&server, SECOND / 4).await.read(&path(DATABASE), None).await.unwrap();
+    impatient(&server, SECOND / 4).read(&path(DATABASE), None).await.unwrap();
 
     let mut dripping = vec![(Duration::ZERO, b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n".to_vec())];
     dripping.extend((0..9999).map(|_| (SECOND / 20, b" ".to_vec())));
@@ -175,7 +178,7 @@ async fn progress_is_waited_for_but_not_for_ever() {
     for pieces in [dripping, head] {
         let server = slow(pieces).await;
         let started = Instant::now();
-        let error = impatient(&server, SECOND / 5).await.read(&path(DATABASE), None).await.unwrap_err();
+        let error = impatient(&server, SECOND / 5).read(&path(DATABASE), None).await.unwrap_err();
         assert!(matches!(error.kind, ErrorKind::Timeout { .. } | ErrorKind::Answer(_)), "{error}");
         assert!(started.elapsed() < 10 * SECOND, "{:?}", started.elapsed());
     }
@@ -194,12 +197,12 @@ async fn subscriptions_are_listed_in_every_likely_form() {
         json!({"subscriptions": entries, "cursor": null, "has_more": true}),
     ] {
         let server = Scripted::start(ok(&body.to_string())).await;
-        let found = server.client().await.subscriptions().await.unwrap();
+        let found = server.client().subscriptions().await.unwrap();
         let found: Vec<_> = found.iter().map(|(id, name)| (id.as_str(), name.as_str())).collect();
         assert_eq!(found, expected, "{body}");
     }
     let server = Scripted::start(ok("{}")).await;
-    assert_eq!(server.client().await.subscriptions().await.unwrap_err().class(), Class::Unexpected);
+    assert_eq!(server.client().subscriptions().await.unwrap_err().class(), Class::Unexpected);
 }
 
 #[tokio::test]
@@ -219,7 +222,7 @@ async fn all_pages_of_subscriptions_are_read() {
             stream.write_all(answer.as_bytes()).await.unwrap();
         }
     });
-    let found = server.client().await.subscriptions().await.unwrap();
+    let found = server.client().subscriptions().await.unwrap();
     let found: Vec<_> = found.iter().map(|(id, _)| id.as_str()).collect();
     assert_eq!(found, ["sub_0", "sub_1", "sub_2"]);
 }
@@ -233,7 +236,7 @@ async fn a_subscription_that_is_gone_by_any_code_can_be_made_again() {
             body.len()
         );
         let server = Scripted::start(answer.into_bytes()).await;
-        let client = server.client().await;
+        let client = server.client();
         let id = "sub_1".parse().unwrap();
         let error = client.poll(&id, &scaivault_client::Poll::default()).await.unwrap_err();
         assert!(error.is_gone(), "{error}");

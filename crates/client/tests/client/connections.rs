@@ -39,3 +39,19 @@ async fn a_name_without_an_address_is_worth_another_try() {
     assert!(matches!(error.kind, ErrorKind::Unreachable { .. }), "{error}");
     assert_eq!(error.retry(), Retry::Backoff);
 }
+
+#[tokio::test]
+async fn an_address_that_accepts_and_does_nothing_is_not_tried_for_ever() {
+    let fixture = Fixture::new().await;
+    let port = fixture.server.address().port();
+    // Where there is no IPv6, `localhost` has one address.
+    let Ok(useless) = tokio::net::TcpListener::bind(("::1", port)).await else { return };
+    tokio::spawn(async move { while useless.accept().await.is_ok() {} });
+    let address = Address::new(&format!("http://localhost:{port}"), PlainHttp::LoopbackOnly).unwrap();
+    let client = Client::new(Settings { address, ..fixture.settings() }).unwrap();
+    let mut tries = Vec::new();
+    for _ in 0..2 {
+        tries.push(client.read(&path(DATABASE), None).await.is_ok());
+    }
+    assert!(tries[1], "the other address at the second attempt: {tries:?}");
+}

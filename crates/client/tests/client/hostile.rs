@@ -9,8 +9,8 @@ use scaivault_client::{
     AnswerFault, Class, Client, DataFault, ErrorKind, Login, Retry, Settings, Timeouts, Token,
 };
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
 };
 
 use crate::fixture::{DATABASE, PATIENCE, PUBLIC, path, settings};
@@ -46,11 +46,11 @@ impl Scripted {
     }
 
     /// A client that is logged in already.
-    pub(crate) async fn client(&self) -> Client {
-        self.client_with(settings(&self.url).timeouts).await
+    pub(crate) fn client(&self) -> Client {
+        self.client_with(settings(&self.url).timeouts)
     }
 
-    pub(crate) async fn client_with(&self, timeouts: Timeouts) -> Client {
+    pub(crate) fn client_with(&self, timeouts: Timeouts) -> Client {
         let client = Client::new(Settings { timeouts, ..settings(&self.url) }).unwrap();
         let now = std::time::SystemTime::now();
         let token = Token::restore("swordfish".into(), now, now + Duration::from_mins(10));
@@ -59,7 +59,7 @@ impl Scripted {
     }
 }
 
-pub(crate) async fn read_head(stream: &mut TcpStream) -> String {
+pub(crate) async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let Ok(byte) = stream.read_u8().await else { break };
@@ -74,7 +74,7 @@ pub(crate) fn ok(body: &str) -> Vec<u8> {
 
 async fn fault(answer: Vec<u8>) -> ErrorKind {
     let server = Scripted::start(answer).await;
-    let error = server.client().await.read(&path(DATABASE), None).await.unwrap_err();
+    let error = server.client().read(&path(DATABASE), None).await.unwrap_err();
     let text = format!("{error} {error:?}");
     assert!(!text.contains("swordfish"), "{text}");
     if let ErrorKind::Answer(fault) = &error.kind {
@@ -159,7 +159,7 @@ async fn data_is_an_object_of_bounded_depth() {
     let beside =
         format!("{{\"version\":1,\"data\":{{}},\"x\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
     let server = Scripted::start(ok(&beside)).await;
-    let read = server.client().await.read(&path(DATABASE), None).await;
+    let read = server.client().read(&path(DATABASE), None).await;
     assert!(read.is_ok_and(|secret| secret.data.json() == "{}"));
 }
 
@@ -174,7 +174,7 @@ async fn an_error_without_an_envelope_is_no_answer_of_the_servers() {
     ] {
         let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: 9\r\n\r\nswordfish");
         let server = Scripted::start(answer.into_bytes()).await;
-        let error = server.client().await.read(&path(DATABASE), None).await.unwrap_err();
+        let error = server.client().read(&path(DATABASE), None).await.unwrap_err();
         assert_eq!((error.class(), error.retry()), (class, retry), "{error}");
         assert!(!error.to_string().contains("swordfish"), "{error}");
     }
@@ -190,7 +190,7 @@ async fn an_error_of_another_form_is_no_answer_of_the_servers() {
     ] {
         let answer = format!("HTTP/1.1 404 X\r\nContent-Length: {}\r\n\r\n{body}", body.len());
         let server = Scripted::start(answer.into_bytes()).await;
-        let error = server.client().await.read(&path(DATABASE), None).await.unwrap_err();
+        let error = server.client().read(&path(DATABASE), None).await.unwrap_err();
         assert_eq!((error.class(), error.retry()), (Class::Unexpected, Retry::Backoff), "{body}: {error}");
     }
 }
@@ -226,7 +226,7 @@ async fn a_server_that_quotes_what_it_was_sent_is_not_repeated() {
         assert!(!error.contains("eyJh") && !error.contains("claims") && error.contains(" or "), "{error}");
         let error = logs_in(credentials).login().await.unwrap_err().to_string();
         assert!(!error.contains("sword fish") && !error.contains("sword%20"), "{error}");
-        let error = server.client().await.read(&path(DATABASE), None).await.unwrap_err().to_string();
+        let error = server.client().read(&path(DATABASE), None).await.unwrap_err().to_string();
         assert!(!error.contains("swordfish"), "{error}");
     }
 }
@@ -238,7 +238,7 @@ async fn what_an_error_says_cannot_break_a_log_line() {
         format!("{{\"error\":{{\"code\":\"a\\nb\",\"message\":\"{message}\",\"request_id\":\"r\\nq\"}}}}");
     let answer = format!("HTTP/1.1 500 X\r\nContent-Length: {}\r\n\r\n{body}", body.len());
     let server = Scripted::start(answer.into_bytes()).await;
-    let error = server.client().await.read(&path(DATABASE), None).await.unwrap_err();
+    let error = server.client().read(&path(DATABASE), None).await.unwrap_err();
     let text = error.to_string();
     assert!(!text.contains(char::is_control) && text.len() < 500, "{text}");
 }
@@ -248,7 +248,7 @@ async fn a_slow_body_and_a_silent_server_are_given_up() {
     let timeouts = Timeouts { idle: Duration::from_millis(200), ..settings("http://localhost").timeouts };
     for answer in ["", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"ver"] {
         let server = Scripted::start(answer.as_bytes().to_vec()).await;
-        let error = server.client_with(timeouts).await.read(&path(DATABASE), None).await.unwrap_err();
+        let error = server.client_with(timeouts).read(&path(DATABASE), None).await.unwrap_err();
         assert!(matches!(error.kind, ErrorKind::Timeout { .. }), "{error}");
         assert_eq!((error.class(), error.retry()), (Class::Unavailable, Retry::Backoff));
     }
@@ -265,7 +265,7 @@ async fn a_connection_that_breaks_is_worth_another_try() {
         }
     });
     let server = Scripted { url, heads: Arc::default() };
-    let error = server.client().await.read(&path(DATABASE), None).await.unwrap_err();
+    let error = server.client().read(&path(DATABASE), None).await.unwrap_err();
     assert!(matches!(error.kind, ErrorKind::Broken { .. }), "{error}");
     assert_eq!(error.retry(), Retry::Backoff);
 }
@@ -282,7 +282,7 @@ async fn nobody_there_is_worth_another_try() {
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
     let server = Scripted { url, heads: Arc::default() };
-    let error = server.client().await.read(&path(DATABASE), None).await.unwrap_err();
+    let error = server.client().read(&path(DATABASE), None).await.unwrap_err();
     assert!(matches!(error.kind, ErrorKind::Unreachable { .. }), "{error}");
     assert_eq!(error.retry(), Retry::Backoff);
 }
@@ -291,7 +291,7 @@ async fn nobody_there_is_worth_another_try() {
 async fn a_lease_cannot_be_named_so_that_another_route_is_called() {
     let server = Scripted::start(ok("{\"lease_id\":\"../../secrets/x\",\"data\":{},\"ttl\":60}")).await;
     let dynamic = "engine=postgres-prod role=readonly".parse().unwrap();
-    let error = server.client().await.generate(&dynamic, PATIENCE).await.unwrap_err();
+    let error = server.client().generate(&dynamic, PATIENCE).await.unwrap_err();
     assert!(matches!(error.kind, ErrorKind::Answer(AnswerFault::Id(_))), "{error}");
 }
 
@@ -321,7 +321,7 @@ async fn closing_server() -> (Scripted, Arc<Mutex<[u32; 2]>>) {
 #[tokio::test]
 async fn a_connection_closed_under_a_read_is_replaced() {
     let (server, requests) = closing_server().await;
-    let client = server.client().await;
+    let client = server.client();
     for _ in 0..3 {
         client.read(&path(DATABASE), None).await.unwrap();
     }
@@ -331,7 +331,7 @@ async fn a_connection_closed_under_a_read_is_replaced() {
 #[tokio::test]
 async fn what_makes_something_new_is_not_sent_twice() {
     let (server, requests) = closing_server().await;
-    let client = server.client().await;
+    let client = server.client();
     client.read(&path(DATABASE), None).await.unwrap();
     client.generate(&"engine=postgres-prod role=readonly".parse().unwrap(), PATIENCE).await.unwrap();
     assert_eq!(*requests.lock().unwrap(), [2, 0], "a new connection at once");

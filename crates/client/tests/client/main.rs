@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by panicking")]
 
 mod answers;
+mod certificates;
 mod connections;
 mod events;
 mod fixture;
