@@ -85,7 +85,12 @@ async fn a_server_that_hangs_at_the_end_holds_the_pod_no_longer_than_it_may() {
 #[tokio::test]
 async fn the_first_fetch_is_given_up() {
     for route in [Route::Exchange, Route::Read, Route::Generate] {
-        for effect in [Effect::refuse("service_unavailable"), Effect::Hang] {
+        // A generation under way is awaited until it is answered, or until the kubelet ends the agent.
+        let slow = match route {
+            Route::Generate => Effect::Late { milliseconds: 3000 },
+            _ => Effect::Hang,
+        };
+        for effect in [Effect::refuse("service_unavailable"), slow] {
             let pod = Pod::new().await;
             let dynamic = pod.mapping(&[("engine=postgres role=readonly", "db.json")]);
             let watch = pod.mapping(&[("app/stripe#key", "key")]);
