@@ -1,8 +1,8 @@
-//! A volume that is too small.
+//! Agents of several users on one volume: each change of each of them arrives.
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -14,15 +14,15 @@ use crate::{
     user::User,
 };
 
-/// A user without any right besides its own.
-const USER: u32 = 64_105;
+/// Two users without any right besides their own.
+const USERS: [u32; 2] = [64_105, 64_106];
 
-/// A pod whose volume is mounted and open to every user, and a user.
+/// A pod whose volume is mounted and open to every user, and its users.
 struct Shared {
     // Unmounted before the pod's directory is removed.
     _volume: Mount,
     pod: Pod,
-    user: User,
+    users: [User; 2],
 }
 
 /// A tmpfs of 1 MiB, unmounted at the end.
@@ -30,8 +30,8 @@ struct Mount(PathBuf);
 
 impl Shared {
     async fn new() -> Option<Self> {
-        let Some(user) = User::other(USER) else {
-            skipped("only root can mount a volume and start an agent of another user");
+        let [Some(first), Some(second)] = USERS.map(User::other) else {
+            skipped("only root can mount a volume and start agents of several users");
             return None;
         };
         let pod = Pod::new().await;
@@ -46,7 +46,7 @@ impl Shared {
         for (path, mode) in [(pod.path(""), 0o755), (pod.path("token"), 0o644)] {
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
         }
-        Some(Self { _volume: Mount(volume), pod, user })
+        Some(Self { _volume: Mount(volume), pod, users: [first, second] })
     }
 }
 
@@ -56,9 +56,55 @@ impl Drop for Mount {
     }
 }
 
+async fn init(pod: &Pod, user: &User, variables: &[(&str, &str)]) {
+    let program = user.program(Path::new(AGENT));
+    let output = user.start_as(&mut pod.agent_at(&program, "init", variables)).output().await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn owner(pod: &Pod, file: &str) -> u32 {
+    fs::metadata(pod.path("secrets").join(file)).unwrap().uid()
+}
+
+/// An init container and a sidecar with the same files.
+#[tokio::test]
+async fn a_sidecar_takes_over_from_an_init_container_of_another_user() {
+    let Some(Shared { _volume, pod, users: [first, second] }) = Shared::new().await else { return };
+    let mapping = pod.mapping(&[("app/stripe#key", "key"), ("app/database#username", "db/user mode=0400")]);
+    init(&pod, &first, &[("SECRETS", &mapping)]).await;
+    assert_eq!((owner(&pod, "key"), owner(&pod, "db/user")), (USERS[0], USERS[0]));
+    let program = second.program(Path::new(AGENT));
+    let variables = [("WATCH_PATHS", mapping.as_str()), ("REFRESH_ON_EVENT", "true")];
+    let sidecar = Sidecar::run(&pod, second.start_as(&mut pod.agent_at(&program, "sidecar", &variables)));
+    for number in 0..4 {
+        pod.vault.write(&"app/stripe".parse().unwrap(), data(&format!("new-{number}")));
+        until(|| pod.secret("key") == Some(format!("new-{number}"))).await;
+    }
+    // What could not be linked was written anew, and the first user's generation stays.
+    assert_eq!((owner(&pod, "key"), owner(&pod, "db/user")), (USERS[1], USERS[1]));
+    sidecar.end().await.check(0, &["stopped"]);
+}
+
+/// Agents with other files, which they may not even read of each other.
+#[tokio::test]
+async fn agents_with_files_of_their_own_do_not_need_each_other() {
+    let Some(Shared { _volume, pod, users: [first, second] }) = Shared::new().await else { return };
+    let files = [("tls/a", &first), ("tls/b", &second)];
+    for value in ["1", "2", "3"] {
+        pod.vault.write(&"app/stripe".parse().unwrap(), data(value));
+        for (file, user) in files {
+            let mapping = pod.mapping(&[("app/stripe#key", &format!("{file} mode=0400"))]);
+            init(&pod, user, &[("SECRETS", &mapping)]).await;
+        }
+        assert_eq!(files.map(|(file, _)| pod.secret(file).unwrap()), [value; 2]);
+    }
+    assert_eq!(files.map(|(file, _)| owner(&pod, file)), USERS);
+    assert!(pod.path("secrets/..data/tls/a").exists());
+}
+
 #[tokio::test]
 async fn what_does_not_fit_into_the_volume_is_refused_before_it_is_written() {
-    let Some(Shared { _volume, pod, user }) = Shared::new().await else { return };
+    let Some(Shared { _volume, pod, users: [user, _] }) = Shared::new().await else { return };
     let (mapping, program) = (pod.mapping(&[("app/stripe#key", "key")]), user.program(Path::new(AGENT)));
     let variables = [("WATCH_PATHS", mapping.as_str()), ("REFRESH_ON_EVENT", "true")];
     let sidecar = Sidecar::run(&pod, user.start_as(&mut pod.agent_at(&program, "sidecar", &variables)));
