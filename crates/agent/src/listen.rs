@@ -24,8 +24,9 @@ use quiet::{Quiet, Step};
 const BUFFER_SIZE: u32 = 1000;
 /// The shortest time between two polls of which the first brought nothing new.
 const IDLE_PAUSE: Duration = Duration::from_secs(5);
-/// The shortest time between any two polls.
-const POLL_PAUSE: Duration = Duration::from_secs(1);
+/// The shortest time between the starts of any two polls. It bounds what a server that never waits can cause, and delays changes
+/// that follow one another by no more than this.
+const POLL_PAUSE: Duration = Duration::from_millis(100);
 /// The first and the longest pause after an acknowledgement that failed.
 const ACKNOWLEDGE_PAUSES: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(5));
 /// After so many answers in a row without a code that a subscription is not there, it is taken for gone.
