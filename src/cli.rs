@@ -52,6 +52,7 @@ What is written:
   - The manifests go to standard output, the report to standard error.
   - A document that does not change is written back byte for byte. A changed one keeps
     the comments before and after its content; those inside are lost. JSON stays JSON.
+    Numbers that are not changed keep their digits.
   - If a manifest has problems, nothing goes to standard output, so that no half of it is
     applied. Problems that the configuration lets through (onProblem: warn) are reported,
     and the manifests are written.

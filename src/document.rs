@@ -1,11 +1,12 @@
 //! One document's text to a value and back, so that `kubectl` reads the same before and after.
 
-use serde::{Serialize, Serializer};
+use serde::{Serialize, Serializer, de::DeserializeSeed};
 use serde_json::{Value, ser::PrettyFormatter};
 use serde_saphyr::DoubleQuoted;
 use thiserror::Error;
 
 use crate::{
+    digits::{self, MarkDigits},
     strict_json,
     yaml_stream::{Content, Document, Format},
 };
@@ -48,20 +49,40 @@ pub(crate) fn parse(document: &Document<'_>) -> Result<Option<Value>, ParseError
     };
     let source = document.source();
     match content.format {
-        Format::Json => strict_json::parse(source).map_err(|error| ParseError {
-            line: content.line + error.line().saturating_sub(1),
-            column: error.column(),
-            message: without_place(error.to_string()),
-            hint: None,
-        }),
+        Format::Json => strict_json::parse(source).map_err(|error| json_error(content.line, &error)),
         Format::Yaml => parse_yaml(source).map_err(|error| yaml_error(document.line, source, &error)),
     }
     .map(Some)
 }
 
+/// The value of a document as it is to be written again: with the digits that its numbers have in the source.
+pub(crate) fn with_digits(mut value: Value, document: &Document<'_>) -> Result<Value, ParseError> {
+    let Some(content) = &document.content else {
+        return Ok(value);
+    };
+    let source = document.source();
+    let marks = MarkDigits { value: &mut value, source, format: content.format };
+    match content.format {
+        Format::Json => marks
+            .deserialize(&mut serde_json::Deserializer::from_str(source))
+            .map_err(|error| json_error(content.line, &error)),
+        Format::Yaml => {
+            serde_saphyr::with_deserializer_from_str_with_options(source, yaml_options(), |yaml| {
+                marks.deserialize(yaml)
+            })
+            .map_err(|error| yaml_error(document.line, source, &error))
+        }
+    }?;
+    Ok(value)
+}
+
 /// Reads YAML as `kubectl` does: YAML 1.1 booleans and octal numbers, merge keys; a key twice is an error.
 pub(crate) fn parse_yaml(text: &str) -> Result<Value, serde_saphyr::Error> {
-    let options = serde_saphyr::options! {
+    serde_saphyr::from_str_with_options(text, yaml_options())
+}
+
+fn yaml_options() -> serde_saphyr::Options {
+    serde_saphyr::options! {
         legacy_octal_numbers: true,
         with_snippet: false,
         budget: serde_saphyr::budget! {
@@ -69,8 +90,7 @@ pub(crate) fn parse_yaml(text: &str) -> Result<Value, serde_saphyr::Error> {
             max_nodes: MAX_NODES,
             max_events: 2 * MAX_NODES,
         },
-    };
-    serde_saphyr::from_str_with_options(text, options)
+    }
 }
 
 /// Writes a value in the way the document was written: YAML as block style, JSON with its indentation.
@@ -88,7 +108,7 @@ pub(crate) fn emit_yaml(value: &Value) -> Result<String, EmitError> {
         // Never `>`: a folded block changes where a person sees line breaks.
         folded_wrap_chars: usize::MAX,
     };
-    Ok(serde_saphyr::to_string_with_options(&Emitted(value), options)?)
+    Ok(digits::restore(&serde_saphyr::to_string_with_options(&Emitted(value), options)?, Format::Yaml))
 }
 
 /// A value as it is written: text that would be a literal block beginning with a tab is quoted instead, because
@@ -112,12 +132,13 @@ impl Serialize for Emitted<'_> {
 
 fn emit_json(value: &Value, indentation: Option<&str>) -> Result<String, EmitError> {
     let Some(indentation) = indentation else {
-        return Ok(serde_json::to_string(value)?);
+        return Ok(digits::restore(&serde_json::to_string(value)?, Format::Json));
     };
     let mut bytes = Vec::new();
     let formatter = PrettyFormatter::with_indent(indentation.as_bytes());
     value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, formatter))?;
-    Ok(String::from_utf8(bytes).expect("serde_json writes UTF-8"))
+    let text = String::from_utf8(bytes).expect("serde_json writes UTF-8");
+    Ok(digits::restore(&text, Format::Json))
 }
 
 /// The white space before the first key of a JSON text; none if the text stands on one line.
@@ -125,6 +146,15 @@ fn indentation(json: &str) -> Option<&str> {
     let (_, rest) = json.split_once('\n')?;
     let content = rest.trim_start_matches([' ', '\t']);
     Some(&rest[..rest.len() - content.len()])
+}
+
+fn json_error(first_line: usize, error: &serde_json::Error) -> ParseError {
+    ParseError {
+        line: first_line + error.line().saturating_sub(1),
+        column: error.column(),
+        message: without_place(error.to_string()),
+        hint: None,
+    }
 }
 
 fn yaml_error(first_line: usize, source: &str, error: &serde_saphyr::Error) -> ParseError {

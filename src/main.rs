@@ -8,6 +8,7 @@ mod cluster;
 mod config;
 mod demo;
 mod diff;
+mod digits;
 mod document;
 mod input;
 mod manifest_cmd;

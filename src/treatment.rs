@@ -1,7 +1,7 @@
 //! What happens to each object of a document: the core's decision, and its patch applied.
 
 use scaivault_inject::{
-    Context, Decision, Explanation, MutationMode, PodView, SkipReason, explain,
+    Context, Decision, Explanation, MutationMode, PodView, SkipReason, explain, manifest,
     workload::{WorkloadKind, WorkloadView},
 };
 use serde_json::Value;
@@ -96,24 +96,17 @@ impl Outcome {
     }
 }
 
-/// Treats all objects of a document. The second value is the changed document; none if nothing changes.
+/// Treats all objects of a document.
 pub(crate) fn treat(
     document: &Value,
     verb: Verb,
     surroundings: &Surroundings,
     with_settings: bool,
     decide: impl Fn(&Subject<'_>, &Context<'_>) -> Decision,
-) -> Result<(Vec<Treated>, Option<Value>), ApplyError> {
-    let mut changed: Option<Value> = None;
+) -> Vec<Treated> {
     let mut treated = Vec::new();
     for object in objects(document) {
         let (outcome, settings) = outcome(&object, verb, surroundings, with_settings, &decide);
-        if let (Outcome::Decided(decision), Some(pod_pointer)) = (&outcome, object.pod_pointer())
-            && let Some(patch) = decision.patch().filter(|patch| !patch.is_empty())
-        {
-            let patch = patch.clone().below(&format!("{}{pod_pointer}", object.pointer));
-            apply(changed.get_or_insert_with(|| document.clone()), &patch)?;
-        }
         treated.push(Treated {
             api_version: object.api_version.to_owned(),
             kind: object.kind.to_owned(),
@@ -124,7 +117,22 @@ pub(crate) fn treat(
             settings,
         });
     }
-    Ok((treated, changed))
+    treated
+}
+
+/// The document with the patches of its objects; none if nothing changes.
+pub(crate) fn patched(document: &Value, treated: &[Treated]) -> Result<Option<Value>, ApplyError> {
+    let mut changed: Option<Value> = None;
+    for Treated { pointer, api_version, kind, outcome, .. } in treated {
+        if let (Outcome::Decided(decision), Some(pod_pointer)) =
+            (outcome, manifest::pod_pointer(api_version, kind))
+            && let Some(patch) = decision.patch().filter(|patch| !patch.is_empty())
+        {
+            let patch = patch.clone().below(&format!("{pointer}{pod_pointer}"));
+            apply(changed.get_or_insert_with(|| document.clone()), &patch)?;
+        }
+    }
+    Ok(changed)
 }
 
 fn outcome(

@@ -297,3 +297,52 @@ fn every_workload_among_the_examples_is_injected() {
 fn a_pod_without_annotations_is_left_alone() {
     assert_eq!(inject(POD).exits(0).stdout, POD);
 }
+
+#[test]
+fn unchanged_numbers_keep_their_digits() {
+    let pod = r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a","annotations":{"scaivault.scailabs.ai/inject-secret-a":"demo/a"}},"spec":{"containers":[{"name":"app","image":"x"}]}}"#;
+    let list = |numbers: &[&str]| {
+        let spec: Vec<_> =
+            numbers.iter().enumerate().map(|(index, digits)| format!("\"k{index}\": {digits}")).collect();
+        format!(
+            r#"{{"apiVersion":"v1","kind":"List","items":[{{"apiVersion":"example.com/v1","kind":"Price","spec":{{{}}}}},{pod}]}}"#,
+            spec.join(", ")
+        )
+    };
+    let json = [
+        "1.10",
+        "1e3",
+        "-0",
+        "1E+2",
+        "123456789012345678901234567890",
+        "0.1000000000000000055",
+        "18446744073709551616",
+        "-9223372036854775809",
+        "7",
+    ];
+    let yaml = [&json[..], &["0400", "0o17", "0x1F", "0b11", "1_000", ".5", "5.", "+1", "\"1.10\""]].concat();
+    let has = |text: &str, numbers: &[&str]| {
+        for (index, digits) in numbers.iter().enumerate() {
+            let lines = [format!("k{index}: {digits}"), format!("\"k{index}\": {digits}")];
+            let is_there = text.lines().map(|line| line.trim().trim_end_matches(','));
+            assert!(
+                is_there.clone().any(|line| lines.iter().any(|wanted| line == wanted)),
+                "{digits}: {text}"
+            );
+        }
+    };
+    let json_list = list(&json)
+        .replace("{\"apiVersion\":\"v1\",\"kind\":\"List\"", "{\n  \"apiVersion\":\"v1\",\"kind\":\"List\"");
+    let injected = inject(&json_list).exits(0);
+    has(&injected.stdout, &json);
+    has(&run_with(&injected.stdout, ["detach"]).exits(0).stdout, &json);
+    has(&run_with(&json_list, ["inject", "--output", "json"]).exits(0).stdout, &json);
+
+    let yaml_list = format!("# a comment makes it YAML\n--- # so\n{}", list(&yaml));
+    let injected = inject(&yaml_list).exits(0);
+    has(&injected.stdout, &yaml);
+    has(&run_with(&injected.stdout, ["detach"]).exits(0).stdout, &yaml);
+    let as_json = run_with(&yaml_list, ["inject", "--output", "json"]).exits(0).stdout;
+    has(&as_json, &json);
+    assert!(serde_json::from_str::<Value>(&as_json).is_ok(), "{as_json}");
+}

@@ -262,3 +262,27 @@ fn a_document_without_content_has_no_value() {
         assert_eq!(parse(&only(stream)), Ok(None), "{stream:?}");
     }
 }
+
+#[test]
+fn numbers_are_written_with_their_own_digits() {
+    for (stream, expected) in [
+        ("{\"a\":1.10,\"b\":[1e3,{\"c\":18446744073709551616}],\"d\":\"1.10\"}", None),
+        ("a: 1.10\nb:\n- 0x1F\n- 1_000\n- 1e3\nc: \"1.10\"\n", None),
+        // Where a number is one only by its tag, its digits are not kept; those of others are.
+        ("a: !!int \"0012\"\nb: !!float 5\nc: 1.10 # é\n", Some("a: 10\nb: 5.0\nc: 1.10\n")),
+        ("# é\n---\né: {ü: 1.10, <<: {ü: 1e3, d: 1e3}}\n", Some("é:\n  ü: 1.10\n  d: 1e3\n")),
+        ("a: &n 1.10\nb: *n\nc:\n  <<: {d: 1e3}\n", Some("a: 1.10\nb: 1.10\nc:\n  d: 1e3\n")),
+    ] {
+        let document = only(stream);
+        let value = parse(&document).unwrap().unwrap();
+        let written = emit(&with_digits(value, &document).unwrap(), &document).unwrap();
+        assert_eq!(written, expected.unwrap_or(stream));
+    }
+}
+
+#[test]
+fn yaml_numbers_are_numbers_in_json() {
+    let document = only("a: 0x1F\nb: 1.10\n");
+    let value = with_digits(parse(&document).unwrap().unwrap(), &document).unwrap();
+    assert_eq!(emit_json(&value, None).unwrap(), "{\"a\":31,\"b\":1.10}");
+}

@@ -6,14 +6,14 @@ use scaivault_inject::{Context, Decision, workload};
 use serde_json::{Value, json};
 
 use crate::{
-    diff,
+    diff, digits,
     document::{self, emit_yaml},
     input::{self, Found, ReadError, Source},
     object::objects,
     report::{Entry, Place, Report, Unreadable},
     surroundings::Surroundings,
-    treatment::{Subject, Treated, Verb, treat},
-    yaml_stream::{self, Document},
+    treatment::{Subject, Treated, Verb, patched, treat},
+    yaml_stream::{self, Document, Format},
 };
 
 /// From this many files on, a bar shows how far the work is.
@@ -94,11 +94,11 @@ impl Job {
             return Ok(document.text.to_owned());
         };
         let place = || format!("{}:{}", source.name, content.line);
-        let (treated, changed) =
-            treat(&value, self.verb, surroundings, self.with_settings, |subject, context| {
-                self.decide(subject, context)
-            })
-            .with_context(place)?;
+        let treated = treat(&value, self.verb, surroundings, self.with_settings, |subject, context| {
+            self.decide(subject, context)
+        });
+        let value = document::with_digits(value, &document).with_context(place)?;
+        let changed = patched(&value, &treated).with_context(place)?;
 
         for treated in treated {
             let diff = match &changed {
@@ -136,8 +136,9 @@ impl Worked {
     pub(super) fn list(&self) -> Result<String, serde_json::Error> {
         let items: Vec<Value> =
             self.values.iter().flat_map(objects).map(|object| object.standalone()).collect();
-        let mut list =
+        let list =
             serde_json::to_string_pretty(&json!({"apiVersion": "v1", "kind": "List", "items": items}))?;
+        let mut list = digits::restore(&list, Format::Json);
         list.push('\n');
         Ok(list)
     }

@@ -20,6 +20,15 @@ fn skip(_subject: &Subject<'_>, _context: &Context<'_>) -> Decision {
     Decision::Skip(SkipReason::NotAnnotated.into())
 }
 
+fn treat_and_patch(
+    document: &Value,
+    decide: impl Fn(&Subject<'_>, &Context<'_>) -> Decision,
+) -> (Vec<Treated>, Option<Value>) {
+    let treated = treat(document, Verb::Inject, &Surroundings::default(), false, decide);
+    let changed = patched(document, &treated).unwrap();
+    (treated, changed)
+}
+
 fn object(api_version: &str, kind: &str, rest: Value) -> Value {
     let mut object = json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": "app"}});
     let Value::Object(rest) = rest else { panic!("an object") };
@@ -52,13 +61,12 @@ fn the_patch_lands_in_the_pod_of_every_kind() {
         ),
     ] {
         let document = object(api_version, kind, rest);
-        let (treated, changed) =
-            treat(&document, Verb::Inject, &Surroundings::default(), false, mark).unwrap();
+        let (treated, changed) = treat_and_patch(&document, mark);
         assert_eq!(treated.len(), 1, "{kind}");
         assert_eq!(changed.unwrap().pointer(pointer), Some(&json!("set")), "{kind}");
 
         let list = json!({"apiVersion": "v1", "kind": "List", "items": [{"kind": "x"}, document]});
-        let (_, changed) = treat(&list, Verb::Inject, &Surroundings::default(), false, mark).unwrap();
+        let (_, changed) = treat_and_patch(&list, mark);
         let pointer = format!("/items/1{pointer}");
         assert_eq!(changed.unwrap().pointer(&pointer), Some(&json!("set")), "{kind} in a list");
     }
@@ -71,15 +79,14 @@ fn what_has_no_pod_or_no_patch_does_not_change() {
         object("apps/v1", "Deployment", json!({"spec": {"replicas": 2}})),
         object("apps/v1beta1", "Deployment", json!({"spec": {"template": {"spec": {}}}})),
     ] {
-        let (treated, changed) =
-            treat(&document, Verb::Inject, &Surroundings::default(), false, mark).unwrap();
+        let (treated, changed) = treat_and_patch(&document, mark);
         assert_eq!((&treated[0].outcome, changed), (&Outcome::NoPod, None), "{document}");
     }
     let pod = object("v1", "Pod", json!({"spec": {}}));
-    let (treated, changed) = treat(&pod, Verb::Inject, &Surroundings::default(), false, skip).unwrap();
+    let (treated, changed) = treat_and_patch(&pod, skip);
     assert!(matches!(treated[0].outcome, Outcome::Decided(_)));
     assert_eq!(changed, None);
-    let (treated, changed) = treat(&json!([1]), Verb::Inject, &Surroundings::default(), false, mark).unwrap();
+    let (treated, changed) = treat_and_patch(&json!([1]), mark);
     assert_eq!((&treated[0].outcome, changed), (&Outcome::NoObject, None));
 }
 
@@ -118,8 +125,7 @@ fn the_context_is_that_of_the_object() {
                 context.workload_mutation_mode.or(own),
             ));
             Decision::Skip(SkipReason::NotAnnotated.into())
-        })
-        .unwrap();
+        });
         seen.into_inner().unwrap()
     };
     let role = Some("billing-reader".to_owned());
@@ -140,8 +146,7 @@ fn what_has_no_own_mode_is_a_pod() {
         treat(&document, verb, &Surroundings::default(), false, |subject, _| {
             assert_eq!(matches!(subject, Subject::Workload(_)), expected, "{kind}");
             Decision::Skip(SkipReason::NotAnnotated.into())
-        })
-        .unwrap();
+        });
     }
 }
 
@@ -152,8 +157,7 @@ fn a_pods_own_mode_is_not_a_workloads() {
     treat(&pod, Verb::Inject, &Surroundings::default(), false, |_, context| {
         assert_eq!(context.workload_mutation_mode, None);
         Decision::Skip(SkipReason::NotAnnotated.into())
-    })
-    .unwrap();
+    });
 }
 
 #[test]
@@ -166,7 +170,7 @@ fn a_mode_that_is_no_string_is_malformed() {
             "spec": {"template": {"spec": {}}},
         }),
     );
-    let (treated, _) = treat(&deployment, Verb::Inject, &Surroundings::default(), false, mark).unwrap();
+    let treated = treat(&deployment, Verb::Inject, &Surroundings::default(), false, mark);
     let Outcome::Malformed(message) = &treated[0].outcome else { panic!("{treated:?}") };
     assert!(message.contains("mutation-mode") && message.contains("quotes"), "{message}");
 }
@@ -176,7 +180,7 @@ fn a_missing_receipt_is_a_problem_only_for_who_wants_to_detach() {
     let pod = object("v1", "Pod", json!({"spec": {}}));
     let no_receipt = |_: &Subject<'_>, _: &Context<'_>| Decision::Skip(SkipReason::NoReceipt.into());
     for (verb, refused) in [(Verb::Detach, true), (Verb::Inject, false)] {
-        let (treated, _) = treat(&pod, verb, &Surroundings::default(), false, no_receipt).unwrap();
+        let treated = treat(&pod, verb, &Surroundings::default(), false, no_receipt);
         assert_eq!(treated[0].outcome.is_refused(), refused, "{verb:?}");
     }
 }
