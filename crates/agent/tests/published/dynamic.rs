@@ -38,7 +38,7 @@ async fn with_exactly_the_pages_variables_a_draining_application_keeps_its_user(
     let sidecar = pod.start_agent(&container, VarRun::Directory, &[]);
     until(|| pod.secret("db.json").is_some()).await;
     sidecar.terminate();
-    until(|| sidecar.log().contains("leaving the application its leases for a while")).await;
+    until(|| sidecar.log().contains("waiting before revoking leases")).await;
     assert!(sidecar.log().contains("\"delay_seconds\":20"), "{}", sidecar.log());
     assert_eq!((only_lease(&pod).is_revoked, pod.vault.requests(Route::Revoke)), (false, 0));
 }

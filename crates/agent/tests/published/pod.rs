@@ -41,7 +41,7 @@ engines:
   postgres-prod: {roles: {readonly: {default_ttl: 1h, max_ttl: 24h}}}
 "#;
 /// `db.json` as the page says: the secret's data as JSON.
-pub(crate) const DATABASE: &str = r#"{"username":"billing","password":"swordfish","port":5432}"#;
+pub(crate) const DATABASE: &str = r#"{"password":"swordfish","port":5432,"username":"billing"}"#;
 /// `stripe.json`.
 pub(crate) const STRIPE: &str = r#"{"secret_key":"sk-swordfish"}"#;
 /// The volume that the API server adds to each container of a pod, and where.

@@ -29,7 +29,7 @@ async fn with_exactly_the_pages_variables_both_files_are_there_and_it_stays() {
     let ended = sidecar.ended().await;
     // Without a lease there is nothing to wait for.
     ended.check(0, &["stopped"]);
-    assert!(!ended.log.contains("leaving the application its leases"), "{}", ended.log);
+    assert!(!ended.log.contains("waiting before revoking leases"), "{}", ended.log);
     assert_eq!((pod.vault.requests(Route::Exchange), pod.vault.requests(Route::Read)), (1, 2));
 }
 
@@ -43,7 +43,7 @@ async fn a_rotation_reaches_the_file_and_billing_is_told_once() {
     let app = pod.start_app(&["/tmp/billing"]);
     until(|| pod.read_by_billing().len() == 1).await;
 
-    let rotated = json!({"username": "billing", "password": "tunafish"});
+    let rotated = json!({"password": "tunafish", "username": "billing"});
     let path = "environments/production/billing/database".parse().unwrap();
     pod.vault.rotate(&path, rotated.as_object().unwrap().clone());
     until(|| pod.read_by_billing().len() == 2).await;
