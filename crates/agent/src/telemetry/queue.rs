@@ -154,7 +154,12 @@ mod tests {
         let (queue, gate, written) = start();
         let line = |number: usize| format!("{number:0>1023}\n");
         let lines = 4 * MAX_BYTES / 1024;
-        for number in 0..lines {
+        push(&queue, line(0).as_bytes());
+        // Taken while there is room: a line that is dropped in between would leave a gap.
+        while !queue.lines().waiting.is_empty() {
+            thread::yield_now();
+        }
+        for number in 1..lines {
             push(&queue, line(number).as_bytes());
         }
         let dropped = usize::try_from(queue.dropped()).unwrap();
