@@ -4,8 +4,8 @@ use std::{fmt::Display, fs, net::SocketAddr, path::PathBuf, time::Duration};
 
 use scaivault_client::{Address, Login, PlainHttp, Proxy, TenantId, Trust};
 use scaivault_contract::{
-    Duration as ContractDuration, MappingErrors, ReloadUrl, Signal, TargetFile, VariableMapping, conflicts,
-    env, is_at_or_below,
+    Duration as ContractDuration, MappingErrors, ReloadUrl, Signal, TargetFile, TrustPolicy, VariableMapping,
+    conflicts, env, is_at_or_below,
     names::{CREDENTIALS_DIR, SIDECAR_CONTAINER, TOKEN_DIR},
     parse_dynamic, parse_secrets, parse_variables,
 };
@@ -233,12 +233,13 @@ fn server(reader: &mut Reader<'_>) -> Server {
 
 /// Whose certificates are believed, by the word of the variable `name`; none if it is not set.
 fn trust(reader: &mut Reader<'_>, name: &'static str, private: &Trust) -> Option<Trust> {
-    reader.optional(name, |word| match (word, &private.file) {
-        ("public", _) => Ok(Trust { file: None, public: true }),
-        ("private" | "both", None) => Err("it needs the authorities in SCAIVAULT_CA_FILE; set it too"),
-        ("private", file) => Ok(Trust { file: file.clone(), public: false }),
-        ("both", file) => Ok(Trust { file: file.clone(), public: true }),
-        _ => Err("allowed are private, public and both"),
+    reader.optional(name, |word| {
+        let policy = word.parse::<TrustPolicy>().map_err(|_| "allowed are private, public and both")?;
+        match (policy, &private.file) {
+            (TrustPolicy::Public, _) => Ok(Trust { file: None, public: true }),
+            (_, None) => Err("it needs the authorities in SCAIVAULT_CA_FILE; set it too"),
+            (policy, file) => Ok(Trust { file: file.clone(), public: policy == TrustPolicy::Both }),
+        }
     })
 }
 
