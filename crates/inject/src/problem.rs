@@ -7,6 +7,8 @@ use scaivault_contract::names::ANNOTATION_PREFIX;
 
 /// The most problems one answer spells out. The API server's clients show the text on one line.
 const PROBLEMS_KEPT: usize = 32;
+/// The problems that say what was probably meant; a search for it costs more than the problem itself.
+const PROBLEMS_HINTED: usize = 8;
 
 /// Where a setting was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -300,9 +302,18 @@ impl Problems {
         self.kept.len() + self.more
     }
 
-    /// Whether further ones are only counted, so that finding a hint for them is wasted.
-    pub(crate) fn is_full(&self) -> bool {
-        self.kept.len() == PROBLEMS_KEPT
+    /// Adds one that is only made where it is kept: a pod may have thousands of the same kind.
+    pub(crate) fn push_with(&mut self, problem: impl FnOnce() -> Problem) {
+        if self.kept.len() < PROBLEMS_KEPT {
+            self.kept.push(problem());
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// Whether it is worth while to look for what the next one may have meant: only for the first problems.
+    pub(crate) fn takes_hint(&self) -> bool {
+        self.kept.len() < PROBLEMS_HINTED
     }
 
     /// One by one, as far as they are kept.

@@ -6,6 +6,7 @@ use scaivault_contract::{Excerpt, names::ANNOTATION_PREFIX};
 
 use super::{
     draft::Draft,
+    nearest::distance_within,
     registry::{Entry, EntryError, Key, Layers, Rejection, spec_of, specs},
     value::ValueKind,
 };
@@ -54,6 +55,7 @@ pub(crate) fn collect<'a>(
                 }
             }
             Err(rejection) => {
+                let hints = collected.problems.takes_hint();
                 let problem = |message, allowed| Problem {
                     code: Code::InvalidValue,
                     key: Some(key.to_owned()),
@@ -61,15 +63,15 @@ pub(crate) fn collect<'a>(
                     value: (spec.value != ValueKind::Template).then(|| Excerpt::new(value)),
                     message,
                     allowed,
-                    cure: cure(spec.value, entry.value, spec.example),
+                    cure: cure(spec.value, entry.value, spec.example, hints),
                 };
                 match rejection {
                     Rejection::Value(reason) => {
-                        collected.problems.push(problem(reason, Some(spec.value.allowed())));
+                        collected.problems.push_with(|| problem(reason, Some(spec.value.allowed())));
                     }
                     Rejection::Entries(errors) => {
                         for EntryError { message, allowed } in errors {
-                            collected.problems.push(problem(message.into(), allowed.map(Cow::Owned)));
+                            collected.problems.push_with(|| problem(message.into(), allowed.map(Cow::Owned)));
                         }
                     }
                 }
@@ -79,16 +81,16 @@ pub(crate) fn collect<'a>(
 }
 
 /// What to write instead: the word that was probably meant, or an example.
-fn cure(kind: ValueKind, value: &str, example: &str) -> Cow<'static, str> {
+fn cure(kind: ValueKind, value: &str, example: &str, hints: bool) -> Cow<'static, str> {
     if kind == ValueKind::SecretSource && value.contains('=') {
         return format!("write for example \"db={example}\"").into();
     }
     let words: &[&str] = match kind {
-        ValueKind::Choice(words) => words,
-        ValueKind::Bool => &["true", "false"],
+        ValueKind::Choice(words) if hints => words,
+        ValueKind::Bool if hints => &["true", "false"],
         _ => &[],
     };
-    match super::nearest(&value.to_lowercase(), words.iter().copied()) {
+    match super::nearest(&value.to_ascii_lowercase(), words.iter().copied()) {
         Some(word) => format!("did you mean \"{word}\"?").into(),
         None => format!("write for example {example:?}").into(),
     }
@@ -143,8 +145,8 @@ fn meant(key: &str) -> Option<String> {
                 let words = prefix.matches('-').count();
                 if let Some((cut, _)) = key.match_indices('-').nth(words - 1) {
                     let name = &key[cut + 1..];
-                    let distance = strsim::osa_distance(&key[..=cut], prefix);
-                    if !name.is_empty() && distance <= 3 {
+                    let is_near = distance_within(&key[..=cut], prefix, 3).is_some();
+                    if !name.is_empty() && is_near {
                         candidates.push(format!("{prefix}{name}"));
                     }
                 }

@@ -1,18 +1,66 @@
-//! "Did you mean": the nearest of some words.
+//! "Did you mean": the nearest of some words, at a bounded cost whatever a pod says.
+
+/// The longest word and candidate that are compared, bytes: the longest name of an annotation and of a container.
+const WORD_BYTES: usize = 64;
+/// The most candidates that are compared with one word.
+const CANDIDATES: usize = 64;
+/// The most edits between a word and what was meant.
+const EDITS: usize = 5;
 
 /// The candidate with the smallest edit distance to `word`, if it is near enough to be what was meant.
+///
+/// Compares at most [`CANDIDATES`] words of at most [`WORD_BYTES`] bytes, each up to [`EDITS`] edits. Callers ask for
+/// the first problems only ([`crate::Problems::takes_hint`]).
 pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if word.is_empty() || word.len() > WORD_BYTES {
+        return None;
+    }
     candidates
         .into_iter()
-        .map(|candidate| (strsim::osa_distance(word, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= (candidate.len() / 3).max(1) && *distance < word.len())
+        .filter(|candidate| candidate.len() <= WORD_BYTES && candidate.len().abs_diff(word.len()) <= EDITS)
+        .take(CANDIDATES)
+        .filter_map(|candidate| {
+            let most = (candidate.len() / 3).max(1).min(word.len() - 1);
+            Some((distance_within(word, candidate, most)?, candidate))
+        })
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }
 
+/// The number of edits (insertions, deletions, substitutions and swaps of neighbours, in bytes) between two words of at
+/// most [`WORD_BYTES`]; none where it is more than `most` or [`EDITS`].
+pub(super) fn distance_within(one: &str, other: &str, most: usize) -> Option<usize> {
+    let (one, other, most) = (one.as_bytes(), other.as_bytes(), most.min(EDITS));
+    if one.len().max(other.len()) > WORD_BYTES || one.len().abs_diff(other.len()) > most {
+        return None;
+    }
+    // Rows of the table of distances between beginnings of both. Only cells at most `most` off the diagonal can lead to
+    // a result, so no other is computed.
+    let far = most + 1;
+    let mut before_last = [far; WORD_BYTES + 1];
+    let mut last: [usize; WORD_BYTES + 1] = std::array::from_fn(|column| column.min(far));
+    for row in 1..=one.len() {
+        let mut current = [far; WORD_BYTES + 1];
+        if row <= most {
+            current[0] = row;
+        }
+        for column in row.saturating_sub(most).max(1)..=(row + most).min(other.len()) {
+            let (byte, wanted) = (one[row - 1], other[column - 1]);
+            let mut cell = last[column - 1] + usize::from(byte != wanted);
+            cell = cell.min(last[column] + 1).min(current[column - 1] + 1);
+            if row > 1 && column > 1 && byte == other[column - 2] && one[row - 2] == wanted {
+                cell = cell.min(before_last[column - 2] + 1);
+            }
+            current[column] = cell.min(far);
+        }
+        (before_last, last) = (last, current);
+    }
+    Some(last[other.len()]).filter(|distance| *distance <= most)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::nearest;
+    use super::*;
 
     #[test]
     fn near_is_a_third_of_the_word() {
@@ -20,5 +68,42 @@ mod tests {
         assert_eq!(nearest("sidcar", words), Some("sidecar"));
         assert_eq!(nearest("int", words), Some("init"));
         assert_eq!(nearest("daemon", words), None);
+        assert_eq!(nearest("", words), None);
+    }
+
+    #[test]
+    fn edits_are_counted_up_to_the_most() {
+        for (one, other, most, expected) in [
+            ("same", "same", 0, Some(0)),
+            ("", "ab", 2, Some(2)),
+            ("ab", "", 1, None),
+            ("kitten", "sitting", 3, Some(3)),
+            ("kitten", "sitting", 2, None),
+            ("secert", "secret", 1, Some(1)),
+            ("ca", "abc", 3, Some(3)),
+            ("abcdefgh", "bcdefghi", 2, Some(2)),
+            ("äöü", "aou", 5, None),
+        ] {
+            assert_eq!(distance_within(one, other, most), expected, "{one:?} {other:?} {most}");
+            assert_eq!(distance_within(other, one, most), expected, "{other:?} {one:?} {most}");
+        }
+    }
+
+    #[test]
+    fn long_words_are_not_compared() {
+        let word = "x".repeat(WORD_BYTES);
+        let longer = "x".repeat(WORD_BYTES + 1);
+        let near = "x".repeat(WORD_BYTES - 1);
+        assert_eq!(nearest(&word, [longer.as_str(), &near]), Some(near.as_str()));
+        assert_eq!(nearest(&longer, [word.as_str()]), None);
+        assert_eq!(distance_within(&longer, &longer, 5), None);
+    }
+
+    #[test]
+    fn only_the_first_candidates_are_compared() {
+        let names: Vec<String> = (0..CANDIDATES).map(|n| format!("other-{n:02}-name")).collect();
+        let candidates = |skipped| names[skipped..].iter().map(String::as_str).chain(["worker-name"]);
+        assert_eq!(nearest("wroker-name", candidates(1)), Some("worker-name"));
+        assert_eq!(nearest("wroker-name", candidates(0)), None);
     }
 }

@@ -13,8 +13,6 @@ use crate::{
     problem::Code,
 };
 
-/// A longer name is no misspelt one.
-const HINTED_BYTES: usize = 64;
 /// The most keys that one problem names.
 const KEYS_SHOWN: usize = 4;
 
@@ -107,9 +105,7 @@ fn orphans(draft: &Draft, findings: &mut Findings<'_>) {
     for (name, file) in draft.files.iter().filter(|(name, _)| !is_selected(name)) {
         let FileDraft { file, format, template, mode, encoding, optional } = file;
         let names = draft.secrets.keys().chain(draft.dynamic.keys()).map(String::as_str);
-        let hinted = (!findings.problems.is_full() && name.len() <= HINTED_BYTES)
-            .then(|| nearest(name, names))
-            .flatten();
+        let hinted = findings.problems.takes_hint().then(|| nearest(name, names)).flatten();
         let cure = hinted.map_or_else(
             || "add inject-secret-<name> with this name, or remove the option".to_owned(),
             |name| format!("did you mean {name:?}?"),

@@ -113,7 +113,7 @@ pub(super) fn unknown(
     containers: &[ContainerView<'_>],
     findings: &mut Findings<'_>,
 ) {
-    let hinted = (!findings.problems.is_full())
+    let hinted = (findings.problems.takes_hint())
         .then(|| nearest(name, containers.iter().map(|container| &*container.name)))
         .flatten();
     let cure = if let Some(name) = hinted {
