@@ -10,18 +10,19 @@ mod port;
 mod registry;
 mod sources;
 
-use std::{io, net::SocketAddr, panic::resume_unwind, sync::Arc};
+use std::{io, net::SocketAddr, panic::resume_unwind, sync::Arc, thread};
 
 use axum::Router;
 use rustls::ServerConfig;
 use thiserror::Error;
 use tokio::{
     net::{TcpListener, TcpSocket},
+    runtime::{Builder, Handle},
     task::JoinHandle,
     time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
     context::AdmissionContext, limits::Limits, metrics::Metrics, notices::Notices, ops, readiness::Readiness,
@@ -71,8 +72,13 @@ impl Server {
     /// Takes both addresses. Nothing is accepted yet. Needs a tokio runtime.
     pub fn bind(self) -> Result<Bound, BindError> {
         let https = bind(self.listen, "--listen")?;
-        let ops = bind(self.ops_listen, "--ops-listen")?;
-        Ok(Bound { server: self, https, ops })
+        let failed = |source| BindError { address: self.ops_listen, flag: "--ops-listen", source };
+        let ops_thread = OpsThread::start().map_err(failed)?;
+        let ops = {
+            let _on = ops_thread.handle.enter();
+            bind(self.ops_listen, "--ops-listen")?
+        };
+        Ok(Bound { server: self, https, ops, ops_thread })
     }
 }
 
@@ -91,6 +97,24 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
+/// A thread with a runtime of its own, for probes and metrics: whatever load there is on admission, the kubelet gets its
+/// answer and does not restart the container.
+struct OpsThread {
+    handle: Handle,
+    /// Ends the thread.
+    _stop: DropGuard,
+}
+
+impl OpsThread {
+    fn start() -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let (handle, stop) = (runtime.handle().clone(), CancellationToken::new());
+        let stopped = stop.clone().cancelled_owned();
+        thread::Builder::new().name("ops".to_owned()).spawn(move || runtime.block_on(stopped))?;
+        Ok(Self { handle, _stop: stop.drop_guard() })
+    }
+}
+
 struct Listener {
     listener: TcpListener,
     address: SocketAddr,
@@ -101,6 +125,7 @@ pub struct Bound {
     server: Server,
     https: Listener,
     ops: Listener,
+    ops_thread: OpsThread,
 }
 
 impl Bound {
@@ -123,8 +148,9 @@ impl Bound {
 
     /// The same server with other routes on the admission port: what a benchmark compares with.
     pub fn serve_routes(self, routes: Router, shutdown: Shutdown) -> Running {
-        let Self { server, https, ops } = self;
-        Running { task: tokio::spawn(run(server, routes, https.listener, ops.listener, shutdown)) }
+        let Self { server, https, ops, ops_thread } = self;
+        let ops = OpsServer::start(&server, ops.listener, ops_thread);
+        Running { task: tokio::spawn(run(server, routes, https.listener, ops, shutdown)) }
     }
 }
 
@@ -151,16 +177,50 @@ pub struct Stopped {
     pub aborted: usize,
 }
 
+/// Probes and metrics, answered from the moment it is made.
+struct OpsServer {
+    port: Arc<Port>,
+    accepting: JoinHandle<()>,
+    stop: CancellationToken,
+    _thread: OpsThread,
+}
+
+impl OpsServer {
+    fn start(server: &Server, listener: impl Accept, thread: OpsThread) -> Self {
+        let port = {
+            let _on = thread.handle.enter();
+            Port::new(PortSettings {
+                name: "ops",
+                tls: None,
+                routes: ops::router(server.readiness.clone(), Arc::clone(&server.metrics)),
+                limits: server.limits.ops(),
+                // The kubelet's probes come from the node's address, which nobody knows beforehand.
+                sources: AllowedSources::default(),
+                readiness: server.readiness.clone(),
+                metrics: Arc::clone(&server.metrics),
+            })
+        };
+        let stop = CancellationToken::new();
+        let accepting = thread.handle.spawn(accept_loop(listener, Arc::clone(&port), stop.clone()));
+        Self { port, accepting, stop, _thread: thread }
+    }
+
+    async fn close(self, shutdown: &Shutdown) {
+        self.stop.cancel();
+        let _ = self.accepting.await;
+        self.port.close(port::LAST_CALL, shutdown).await;
+    }
+}
+
 async fn run(
     server: Server,
     routes: Router,
     https: impl Accept,
-    ops: impl Accept,
+    ops: OpsServer,
     shutdown: Shutdown,
 ) -> Stopped {
     let Server { listen: _, ops_listen: _, tls, context: _, metrics, readiness, limits, sources, notices: _ } =
         server;
-    let ops_routes = ops::router(readiness.clone(), Arc::clone(&metrics));
     let https_port = Port::new(PortSettings {
         name: "https",
         tls: Some(TlsAcceptor::from(tls)),
@@ -168,21 +228,10 @@ async fn run(
         limits,
         sources,
         readiness: readiness.clone(),
-        metrics: Arc::clone(&metrics),
-    });
-    let ops_port = Port::new(PortSettings {
-        name: "ops",
-        tls: None,
-        routes: ops_routes,
-        limits: limits.ops(),
-        // The kubelet's probes come from the node's address, which nobody knows beforehand.
-        sources: AllowedSources::default(),
-        readiness: readiness.clone(),
         metrics,
     });
-    let (stop_https, stop_ops) = (CancellationToken::new(), CancellationToken::new());
+    let stop_https = CancellationToken::new();
     let accepting = tokio::spawn(accept_loop(https, Arc::clone(&https_port), stop_https.clone()));
-    let ops_accepting = tokio::spawn(accept_loop(ops, Arc::clone(&ops_port), stop_ops.clone()));
 
     shutdown.draining().await;
     readiness.drain();
@@ -194,9 +243,7 @@ async fn run(
     let _ = accepting.await;
     let aborted = https_port.close(limits.drain_timeout, &shutdown).await;
     // Last, so that probes and metrics tell of the drain to its end.
-    stop_ops.cancel();
-    let _ = ops_accepting.await;
-    ops_port.close(port::LAST_CALL, &shutdown).await;
+    ops.close(&shutdown).await;
     tracing::info!(aborted, "stopped");
     Stopped { aborted }
 }

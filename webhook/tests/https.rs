@@ -4,6 +4,7 @@
 
 use std::{
     fs,
+    io::{Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr},
     os::unix::fs::symlink,
     path::Path,
@@ -171,6 +172,21 @@ async fn two_thousand_idle_connections_do_not_keep_a_request_out() {
     tokio::spawn(connection);
     let response = sender.send_request(post(UPDATE)).await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
+}
+
+/// The admission port runs on the test's own thread, which does nothing else until the probe is answered.
+#[tokio::test]
+async fn probes_are_answered_while_admission_is_busy() {
+    let authority = authority();
+    let server = start(resolver(&authority), limits());
+    for path in ["/livez", "/readyz", "/metrics"] {
+        let mut stream = std::net::TcpStream::connect(server.ops).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: ops\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{path}: {answer}");
+    }
 }
 
 #[tokio::test]

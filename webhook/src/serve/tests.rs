@@ -46,12 +46,15 @@ fn start(limits: Limits) -> Fixture {
     let (https, https_accept) = channel(4096);
     let (ops, ops_accept) = channel(4096);
     let shutdown = Shutdown::new();
+    // On the test's own runtime, whose time is the test's.
+    let thread = OpsThread { handle: Handle::current(), _stop: CancellationToken::new().drop_guard() };
+    let ops_server = OpsServer::start(&server, ops_accept, thread);
     Fixture {
         https,
         ops,
         connector,
         metrics,
-        stopped: tokio::spawn(run(server, routes, https_accept, ops_accept, shutdown.clone())),
+        stopped: tokio::spawn(run(server, routes, https_accept, ops_server, shutdown.clone())),
         shutdown,
     }
 }
