@@ -7,7 +7,6 @@ use std::{
 
 use scaivault_client::Secret;
 use scaivault_contract::{FileMode, TargetFile};
-use zeroize::Zeroizing;
 
 use crate::{
     config::{FileSpec, Source, Wanted},
@@ -221,8 +220,6 @@ enum Unwritten {
     Failed,
 }
 
-type Bytes = Zeroizing<Vec<u8>>;
-
 impl<P: Put> Writer<'_, P> {
     fn write<'s>(&mut self, output: &Output, answers: impl Fn(&Key) -> Result<&'s Secret, &'s Failure>) {
         let content = match output.content {
@@ -242,7 +239,7 @@ impl<P: Put> Writer<'_, P> {
         &mut self,
         spec: &FileSpec,
         answers: impl Fn(&Key) -> Result<&'s Secret, &'s Failure>,
-    ) -> Result<Bytes, Unwritten> {
+    ) -> Result<Vec<u8>, Unwritten> {
         let unwritten = |failure: &Failure| match failure.cause() {
             Cause::Absent if spec.optional => Unwritten::Absent,
             _ => Unwritten::Failed,
@@ -268,8 +265,8 @@ impl<P: Put> Writer<'_, P> {
         &mut self,
         target: &TargetFile,
         answers: impl Fn(&Key) -> Result<&'s Secret, &'s Failure>,
-    ) -> Result<Bytes, Unwritten> {
-        let mut bytes = Zeroizing::new(Vec::new());
+    ) -> Result<Vec<u8>, Unwritten> {
+        let mut bytes = Vec::new();
         let mut is_complete = true;
         for mapping in &self.wanted.variables {
             let Ok(secret) = answers(&Key::of(&mapping.secret)) else {

@@ -6,8 +6,8 @@ use scaivault_client::{Json, JsonValue, SecretData};
 use scaivault_contract::{
     Encoding, Excerpt, FieldName, Format, NamedSecret, SecretAlias, SecretRef, SecretSource,
 };
+use serde::Serialize;
 use thiserror::Error;
-use zeroize::Zeroizing;
 
 use crate::{
     config::{FileSpec, Source, Style},
@@ -17,7 +17,6 @@ use crate::{
 mod base64;
 mod dotenv;
 mod env;
-mod json;
 mod properties;
 mod template;
 mod variables;
@@ -38,13 +37,13 @@ pub(crate) struct Content<'a> {
     pub(crate) data: &'a SecretData,
 }
 
-/// The bytes of a file, wiped when they are no longer needed. `contents` has one for each secret of the file's source,
+/// The bytes of a file. `contents` has one for each secret of the file's source,
 /// in the source's order; of a lease the one.
-pub(crate) fn render(spec: &FileSpec, contents: &[Content<'_>]) -> Result<Zeroizing<Vec<u8>>, RenderError> {
+pub(crate) fn render(spec: &FileSpec, contents: &[Content<'_>]) -> Result<Vec<u8>, RenderError> {
     match &spec.style {
         // A template sees all fields: the field would only be another name for one of them.
-        Style::Template(template) => Ok(into_bytes(template.render(&spec.source, contents)?)),
-        Style::Format(format) => selected(&spec.source, contents)?.format(*format).map(into_bytes),
+        Style::Template(template) => Ok(template.render(&spec.source, contents)?.into_bytes()),
+        Style::Format(format) => Ok(selected(&spec.source, contents)?.format(*format)?.into_bytes()),
         Style::Decoded(Encoding::Base64) => {
             let (name, value) = selected(&spec.source, contents)?.only()?;
             base64::decode(&text(value)).map_err(|_| RenderError::NotBase64(name))
@@ -81,10 +80,10 @@ fn selected<'a>(source: &'a Source, contents: &[Content<'a>]) -> Result<Selected
 }
 
 impl<'a> Selected<'a> {
-    fn format(self, format: Format) -> Result<Zeroizing<String>, RenderError> {
+    fn format(self, format: Format) -> Result<String, RenderError> {
         match (format, self) {
-            (Format::Json, Self::Fields(fields)) => Ok(object(fields)),
-            (Format::Json, Self::Field(_, value)) => Ok(json_of(value)),
+            (Format::Json, Self::Fields(fields)) => Ok(json(&fields)),
+            (Format::Json, Self::Field(_, value)) => Ok(json(&value)),
             (Format::Raw, selected) => selected.only().map(|(_, value)| text(value)),
             (Format::Yaml, Self::Fields(fields)) => yaml::mapping(&fields),
             (Format::Yaml, Self::Field(name, value)) => yaml::document(name.as_str(), value),
@@ -126,32 +125,17 @@ fn field<'a>(
 }
 
 /// A value as plain text: a string as it is, nothing for null, lists and objects as JSON.
-fn text(value: JsonValue<'_>) -> Zeroizing<String> {
+fn text(value: JsonValue<'_>) -> String {
     match value.read() {
-        Json::Null => Zeroizing::default(),
+        Json::Null => String::new(),
         Json::Text(text) => text,
-        Json::Bool(_) | Json::Number(_) | Json::List(_) | Json::Object(_) => json_of(value),
+        Json::Bool(_) | Json::Number(_) | Json::List(_) | Json::Object(_) => json(&value),
     }
 }
 
-fn json_of(value: JsonValue<'_>) -> Zeroizing<String> {
-    let mut json = Zeroizing::new(String::new());
-    let Ok(()) = json::write(&mut json, value, None);
-    json
-}
-
-fn object(fields: BTreeMap<String, JsonValue<'_>>) -> Zeroizing<String> {
-    let mut json = Zeroizing::new("{".to_owned());
-    for (index, (name, value)) in fields.into_iter().enumerate() {
-        if index > 0 {
-            json.push(',');
-        }
-        json::push_text(&mut json, &name);
-        json.push(':');
-        let Ok(()) = json::write(&mut json, value, None);
-    }
-    json.push('}');
-    json
+/// JSON on one line without spaces.
+fn json(value: &(impl Serialize + ?Sized)) -> String {
+    serde_json::to_string(value).expect("what was read as JSON can be written as JSON")
 }
 
 fn names(fields: &BTreeMap<String, JsonValue<'_>>) -> String {
@@ -164,10 +148,6 @@ fn names(fields: &BTreeMap<String, JsonValue<'_>>) -> String {
         names.push("…".to_owned());
     }
     names.join(", ")
-}
-
-fn into_bytes(mut text: Zeroizing<String>) -> Zeroizing<Vec<u8>> {
-    Zeroizing::new(std::mem::take(&mut *text).into_bytes())
 }
 
 /// A secret that cannot be written as it is asked for. Names fields, never a value.

@@ -16,7 +16,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use thiserror::Error;
 use tokio::time::Instant;
-use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::{
     lease::HeldLease,
@@ -65,7 +64,7 @@ impl Store {
     pub(crate) fn load(&self) -> Resumed {
         let Some(dir) = &self.dir else { return Resumed::default() };
         let bytes = match fs::read(dir.join(FILE)) {
-            Ok(bytes) => Zeroizing::new(bytes),
+            Ok(bytes) => bytes,
             Err(error) => {
                 if error.kind() != io::ErrorKind::NotFound {
                     tracing::warn!(dir = %dir.display(), %error, "the state of the start before cannot be read, starting anew");
@@ -95,7 +94,7 @@ impl Store {
         let Some(dir) = &self.dir else { return Ok(()) };
         let kept = Kept::new(token, leases, subscription, Clocks::now());
         let json = serde_json::to_vec(&kept).expect("text and numbers can be written as JSON");
-        write(dir, &Zeroizing::new(json)).map_err(|source| StateError { dir: dir.clone(), source })
+        write(dir, &json).map_err(|source| StateError { dir: dir.clone(), source })
     }
 }
 
@@ -274,16 +273,15 @@ impl<'a> Raw<'a> {
 }
 
 impl KeptToken {
-    fn restore(mut self) -> Option<Token> {
-        let secret = std::mem::take(&mut self.secret).into();
-        Token::restore(secret, time(self.received), time(self.use_until))
+    fn restore(self) -> Option<Token> {
+        Token::restore(self.secret.into(), time(self.received), time(self.use_until))
     }
 }
 
 impl KeptLease {
     fn restore(self) -> Option<(DynamicRef, HeldLease)> {
         let lease = HeldLease {
-            id: self.id.clone(),
+            id: self.id,
             credentials: SecretData::new(&self.credentials).ok()?,
             issued: time(self.issued),
             renewed: time(self.renewed),
@@ -291,19 +289,7 @@ impl KeptLease {
             last_end: self.last_end.map(time),
             is_renewable: self.is_renewable,
         };
-        Some((self.dynamic.clone(), lease))
-    }
-}
-
-impl Drop for KeptToken {
-    fn drop(&mut self) {
-        self.secret.zeroize();
-    }
-}
-
-impl Drop for KeptLease {
-    fn drop(&mut self) {
-        self.credentials.zeroize();
+        Some((self.dynamic, lease))
     }
 }
 

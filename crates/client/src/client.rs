@@ -3,26 +3,25 @@
 use std::{
     num::NonZeroU32,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::{Duration, SystemTime},
 };
 
 use hyper::{
     Method,
-    body::Bytes,
     header::{self, HeaderName, HeaderValue},
 };
 use scaivault_contract::{Duration as Ttl, DynamicRef, SecretPath, env};
 use secrecy::ExposeSecret as _;
 use tokio::time::Instant;
-use zeroize::Zeroizing;
 
 use crate::{
-    Backoff, Category, Error, ErrorKind, Event, EventId, Lease, LeaseId, LeaseTerm, Login, NewSubscription,
-    Operation, Poll, RateLimit, Retry, Secret, Settings, SetupError, SubscriptionId, TenantId, Token,
+    Backoff, Error, ErrorKind, Event, EventId, Lease, LeaseId, LeaseTerm, Login, NewSubscription, Operation,
+    Poll, Retry, Secret, Settings, SetupError, SubscriptionId, TenantId, Token,
     code::Class,
     connect::Connector,
-    documented, envelope, guessed, login,
+    documented, envelope, guessed, lock, login,
+    rate_limit::RateLimit,
     tls::Authorities,
     transport::{Answer, Content, Outgoing, Transport},
 };
@@ -45,7 +44,8 @@ pub struct Client {
     login_lock: tokio::sync::Mutex<()>,
     /// When to log in again after a token that was just made was refused.
     refused: Mutex<Backoff>,
-    rate_limits: Mutex<[Option<RateLimit>; Category::COUNT]>,
+    /// What the last answer to a read said about the rate limit.
+    read_limit: Mutex<Option<RateLimit>>,
 }
 
 impl Client {
@@ -76,7 +76,7 @@ impl Client {
             token: Mutex::default(),
             login_lock: tokio::sync::Mutex::default(),
             refused: Mutex::new(Backoff::new(REFUSED.0, REFUSED.1)),
-            rate_limits: Mutex::default(),
+            read_limit: Mutex::default(),
         })
     }
 
@@ -87,30 +87,23 @@ impl Client {
 
     /// The token, where one is there that can be used: to [`Self::resume`] in a program that starts later.
     pub fn token(&self) -> Option<Token> {
-        let token = self.token.lock().unwrap_or_else(PoisonError::into_inner);
-        token.as_ref().filter(|token| token.is_usable(SystemTime::now())).cloned()
+        lock(&self.token).as_ref().filter(|token| token.is_usable(SystemTime::now())).cloned()
     }
 
     /// Goes on with a token that was received earlier. One that cannot be used any more does no harm.
     pub fn resume(&self, token: Token) {
-        *self.token.lock().unwrap_or_else(PoisonError::into_inner) = Some(token);
-    }
-
-    /// What was left of a category's bucket when the last answer came; none where no answer said so yet.
-    pub fn rate_limit(&self, category: Category) -> Option<RateLimit> {
-        self.rate_limits.lock().unwrap_or_else(PoisonError::into_inner)[category as usize]
+        *lock(&self.token) = Some(token);
     }
 
     /// The share of the reads that is left at `now`; none if no answer said so yet.
     pub fn reads_left(&self, now: SystemTime) -> Option<f64> {
-        self.rate_limit(Category::Read).and_then(|limit| limit.left(now))
+        lock(&self.read_limit).and_then(|limit| limit.left(now))
     }
 
     /// Reads a secret: the version asked for or the current one.
     pub async fn read(&self, path: &SecretPath, version: Option<NonZeroU32>) -> Result<Secret, Error> {
         let call = Call::new(Operation::Read, Method::GET, documented::read_route(path, version));
-        let answer = self.call(call, Category::Read).await?;
-        documented::secret(&answer).map_err(|kind| Error::new(Operation::Read, kind))
+        self.call(call, documented::secret).await
     }
 
     /// Generates credentials. Each call makes new ones: after a failure without an answer there may be a lease that
@@ -123,7 +116,7 @@ impl Client {
             .with_body(guessed::generate(dynamic))
             .only_once();
         call.outgoing.patience = Some(patience);
-        let answer = self.call_for_part(call, Category::Dynamic).await?;
+        let answer = self.send(&call).await?;
         guessed::lease(answer, SystemTime::now()).map_err(|kind| Error::new(Operation::Generate, kind))
     }
 
@@ -131,17 +124,12 @@ impl Client {
     pub async fn renew(&self, lease: &LeaseId, increment: Option<Ttl>) -> Result<LeaseTerm, Error> {
         let call = Call::new(Operation::Renew, Method::POST, guessed::renew_route(lease))
             .with_body(guessed::renew(increment));
-        let answer = self.call(call, Category::Lease).await?;
-        guessed::term(&answer, SystemTime::now()).map_err(|kind| Error::new(Operation::Renew, kind))
+        self.call(call, |answer| guessed::term(answer, SystemTime::now())).await
     }
 
     /// Revokes a lease. One that is not there any more is as good as revoked.
     pub async fn revoke(&self, lease: &LeaseId) -> Result<(), Error> {
-        let call = Call::new(Operation::Revoke, Method::POST, guessed::revoke_route(lease));
-        match self.call(call, Category::Lease).await {
-            Err(error) if error.is_gone() => Ok(()),
-            answered => answered.map(drop),
-        }
+        self.delete(Call::new(Operation::Revoke, Method::POST, guessed::revoke_route(lease))).await
     }
 
     /// Subscribes to events. A subscription nobody deletes stays.
@@ -149,44 +137,37 @@ impl Client {
         let call = Call::new(Operation::Subscribe, Method::POST, documented::SUBSCRIPTIONS_ROUTE.to_owned())
             .with_body(documented::subscribe(subscription))
             .only_once();
-        let answer = self.call(call, Category::Subscription).await?;
-        documented::subscription(&answer).map_err(|kind| Error::new(Operation::Subscribe, kind))
+        self.call(call, documented::subscription).await
     }
 
     /// Waits for events, oldest first. None after the wait is no error; one that is not acknowledged comes again.
     pub async fn poll(&self, subscription: &SubscriptionId, poll: &Poll) -> Result<Vec<Event>, Error> {
         let mut call = Call::new(Operation::Poll, Method::GET, documented::poll_route(subscription, poll));
         call.outgoing.wait = documented::poll_wait(poll);
-        let answer = self.call(call, Category::Poll).await?;
-        documented::events(&answer).map_err(|kind| Error::new(Operation::Poll, kind))
+        self.call(call, documented::events).await
     }
 
     /// Acknowledges events, so that they do not come again.
     pub async fn acknowledge(&self, subscription: &SubscriptionId, events: &[EventId]) -> Result<(), Error> {
         let call = Call::new(Operation::Acknowledge, Method::POST, documented::ack_route(subscription))
             .with_body(documented::ack(events));
-        self.call(call, Category::Subscription).await.map(drop)
+        self.call(call, |_| Ok(())).await
     }
 
     /// Deletes a subscription. One that is not there any more is as good as deleted.
     pub async fn unsubscribe(&self, subscription: &SubscriptionId) -> Result<(), Error> {
-        let call =
-            Call::new(Operation::Unsubscribe, Method::DELETE, documented::subscription_route(subscription));
-        match self.call(call, Category::Subscription).await {
-            Err(error) if error.is_gone() => Ok(()),
-            answered => answered.map(drop),
-        }
+        let route = documented::subscription_route(subscription);
+        self.delete(Call::new(Operation::Unsubscribe, Method::DELETE, route)).await
     }
 
     /// The subscriptions that ScaiVault lists for this identity, with their names.
     pub async fn subscriptions(&self) -> Result<Vec<(SubscriptionId, String)>, Error> {
-        let operation = Operation::ListSubscriptions;
         let mut cursor: Option<String> = None;
         let mut all = Vec::new();
         for _ in 0..guessed::SUBSCRIPTION_PAGES {
-            let call = Call::new(operation, Method::GET, guessed::subscriptions_route(cursor.as_deref()));
-            let answer = self.call(call, Category::Subscription).await?;
-            let (page, next) = guessed::subscriptions(&answer).map_err(|kind| Error::new(operation, kind))?;
+            let route = guessed::subscriptions_route(cursor.as_deref());
+            let call = Call::new(Operation::ListSubscriptions, Method::GET, route);
+            let (page, next) = self.call(call, guessed::subscriptions).await?;
             all.extend(page);
             if next.is_none() || next == cursor {
                 break;
@@ -196,21 +177,32 @@ impl Client {
         Ok(all)
     }
 
-    /// Sends a call with the token, for an answer whose body is whole.
-    async fn call(&self, call: Call, category: Category) -> Result<Answer, Error> {
-        let operation = call.operation;
-        let answer = self.call_for_part(call, category).await?;
-        answer.whole().map_err(|kind| Error::new(operation, kind))
+    /// Sends a call with the token, and reads the answer, whose body must be whole.
+    async fn call<T>(
+        &self,
+        call: Call,
+        read: impl FnOnce(&Answer) -> Result<T, ErrorKind>,
+    ) -> Result<T, Error> {
+        let answer = self.send(&call).await?.whole();
+        answer.and_then(|answer| read(&answer)).map_err(|kind| Error::new(call.operation, kind))
+    }
+
+    /// Sends a call that deletes something. What is not there any more is as good as deleted.
+    async fn delete(&self, call: Call) -> Result<(), Error> {
+        match self.call(call, |_| Ok(())).await {
+            Err(error) if error.is_gone() => Ok(()),
+            answered => answered,
+        }
     }
 
     /// Sends a call with the token, and once more with another one if the token is refused: it may have expired, been revoked,
     /// or be unknown to a server that was restarted. The body of the answer may be cut off.
-    async fn call_for_part(&self, call: Call, category: Category) -> Result<Answer, Error> {
+    async fn send(&self, call: &Call) -> Result<Answer, Error> {
         let (mut token, mut is_new) = self.usable_token(None).await?;
         loop {
-            match self.call_once(&call, category, &token).await {
+            match self.send_once(call, &token).await {
                 Err(error) if error.class() == Class::Authentication => {
-                    let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut refused = lock(&self.refused);
                     let now = Instant::now();
                     if is_new && !refused.is_waiting(now) {
                         // Another login would bring the same: not at each call, or there would be a storm of them.
@@ -222,7 +214,7 @@ impl Client {
                 }
                 answered => {
                     if answered.is_ok() {
-                        self.refused.lock().unwrap_or_else(PoisonError::into_inner).succeeded();
+                        lock(&self.refused).succeeded();
                     }
                     return answered;
                 }
@@ -232,7 +224,7 @@ impl Client {
         }
     }
 
-    async fn call_once(&self, call: &Call, category: Category, token: &Token) -> Result<Answer, Error> {
+    async fn send_once(&self, call: &Call, token: &Token) -> Result<Answer, Error> {
         let mut outgoing = call.outgoing.clone();
         outgoing.headers.insert(header::AUTHORIZATION, bearer(token));
         if let Some(tenant) = &self.tenant {
@@ -240,10 +232,11 @@ impl Client {
             outgoing.headers.insert(TENANT_HEADER, tenant);
         }
         let sent = self.vault.send(outgoing).await;
-        if let Ok(answer) = &sent
+        if call.operation == Operation::Read
+            && let Ok(answer) = &sent
             && let Some(limit) = envelope::rate_limit(&answer.headers)
         {
-            self.rate_limits.lock().unwrap_or_else(PoisonError::into_inner)[category as usize] = Some(limit);
+            *lock(&self.read_limit) = Some(limit);
         }
         let answered = sent.and_then(|answer| envelope::success(&answer).map(|()| answer));
         answered.map_err(|kind| Error::new(call.operation, kind.without(&[token.secret()])))
@@ -259,7 +252,7 @@ impl Client {
         if let Some(token) = self.token().filter(|token| !is_refused(token)) {
             return Ok((token, false));
         }
-        *self.token.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *lock(&self.token) = None;
         let token = self.log_in().await?;
         self.resume(token.clone());
         Ok((token, true))
@@ -279,7 +272,8 @@ impl Client {
                 let read = login::read_credentials(directory);
                 let [id, secret] = read.map_err(|error| fail(error.into()))?;
                 let asked = ask_for_token(scaikey, "", documented::client_credentials(&id, &secret)).await;
-                asked.map_err(|kind| fail(kind.without(&[&secret, &documented::form_encoded(&secret)])))
+                let encoded = documented::percent_encoded(secret.expose_secret()).to_string().into();
+                asked.map_err(|kind| fail(kind.without(&[&secret, &encoded])))
             }
         }
     }
@@ -322,13 +316,8 @@ impl Call {
 }
 
 fn bearer(token: &Token) -> HeaderValue {
-    let secret = token.secret().expose_secret().as_bytes();
-    // Sized at once, and wiped with the header: the bytes are shared, not copied.
-    let mut text = Zeroizing::new(Vec::with_capacity("Bearer ".len() + secret.len()));
-    text.extend_from_slice(b"Bearer ");
-    text.extend_from_slice(secret);
-    let mut value =
-        HeaderValue::from_maybe_shared(Bytes::from_owner(text)).expect("a token is printable ASCII");
+    let text = format!("Bearer {}", token.secret().expose_secret());
+    let mut value = HeaderValue::try_from(text).expect("a token is printable ASCII");
     value.set_sensitive(true);
     value
 }

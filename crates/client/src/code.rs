@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::Retry;
+
 /// What kind of failure it is: what a program's exit code or a metric's label is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {
@@ -21,16 +23,6 @@ pub enum Class {
     Unavailable,
     /// Something that no `ScaiVault` answers.
     Unexpected,
-}
-
-/// What a refusal says about another attempt, before `Retry-After` is looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Again {
-    Never,
-    /// Back off, once.
-    Once,
-    /// Back off.
-    Yes,
 }
 
 /// The `code` of an error as the server sent it: at most 64 plain characters, empty if the answer had none.
@@ -55,24 +47,19 @@ impl ErrorCode {
         self.0.is_empty()
     }
 
-    pub(crate) fn class(&self, status: u16) -> Class {
-        self.classify(status).0
-    }
-
-    pub(crate) fn again(&self, status: u16) -> Again {
-        self.classify(status).1
-    }
-
-    /// By the code where it says more than the status, or where a gateway has replaced the status. Any other code, also one that is not known, goes by the status.
-    fn classify(&self, status: u16) -> (Class, Again) {
+    /// What kind of failure it is, and whether to try again, before `Retry-After` is looked at.
+    ///
+    /// By the code where it says more than the status, or where a gateway has replaced the status. Any other code, also one that
+    /// is not known, goes by the status.
+    pub(crate) fn classify(&self, status: u16) -> (Class, Retry) {
         match self.as_str() {
             // Not from ScaiVault: an ingress that reloads answers 404 in its place, a firewall 403. It says nothing about
             // what was asked for, and may pass.
             "" => match by_status(status) {
                 found @ (Class::Authentication | Class::Throttled | Class::Unavailable, _) => found,
-                _ => (Class::Unexpected, Again::Yes),
+                _ => (Class::Unexpected, Retry::Backoff),
             },
-            "internal_error" => (Class::Unavailable, Again::Once),
+            "internal_error" => (Class::Unavailable, Retry::Once),
             "service_unavailable" => by_status(503),
             "rate_limited" => by_status(429),
             "access_denied"
@@ -95,16 +82,16 @@ impl fmt::Display for ErrorCode {
     }
 }
 
-fn by_status(status: u16) -> (Class, Again) {
+fn by_status(status: u16) -> (Class, Retry) {
     match status {
-        401 => (Class::Authentication, Again::Never),
-        403 => (Class::Denied, Again::Never),
-        404 | 410 => (Class::NotFound, Again::Never),
-        400 | 422 => (Class::Invalid, Again::Never),
-        409 => (Class::Conflict, Again::Never),
-        429 => (Class::Throttled, Again::Yes),
-        500..=599 => (Class::Unavailable, Again::Yes),
-        _ => (Class::Unexpected, Again::Never),
+        401 => (Class::Authentication, Retry::Never),
+        403 => (Class::Denied, Retry::Never),
+        404 | 410 => (Class::NotFound, Retry::Never),
+        400 | 422 => (Class::Invalid, Retry::Never),
+        409 => (Class::Conflict, Retry::Never),
+        429 => (Class::Throttled, Retry::Backoff),
+        500..=599 => (Class::Unavailable, Retry::Backoff),
+        _ => (Class::Unexpected, Retry::Never),
     }
 }
 
@@ -113,51 +100,51 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(code: &str, status: u16, class: Class, again: Again) {
+    fn check(code: &str, status: u16, class: Class, retry: Retry) {
         let code = ErrorCode::new(code);
-        assert_eq!((code.class(status), code.again(status)), (class, again), "{code} {status}");
+        assert_eq!(code.classify(status), (class, retry), "{code} {status}");
     }
 
     #[test]
     fn a_code_decides_where_the_status_is_not_its_own() {
-        check("rate_limited", 503, Class::Throttled, Again::Yes);
-        check("access_denied", 503, Class::Denied, Again::Never);
-        check("internal_error", 503, Class::Unavailable, Again::Once);
-        check("secret_not_found", 502, Class::NotFound, Again::Never);
+        check("rate_limited", 503, Class::Throttled, Retry::Backoff);
+        check("access_denied", 503, Class::Denied, Retry::Never);
+        check("internal_error", 503, Class::Unavailable, Retry::Once);
+        check("secret_not_found", 502, Class::NotFound, Retry::Never);
         // An OAuth error that begins like ScaiVault's.
-        check("invalid_client", 401, Class::Authentication, Again::Never);
+        check("invalid_client", 401, Class::Authentication, Retry::Never);
     }
 
     #[test]
     fn an_unknown_code_goes_by_its_status() {
-        for (status, class, again) in [
-            (400, Class::Invalid, Again::Never),
-            (401, Class::Authentication, Again::Never),
-            (403, Class::Denied, Again::Never),
-            (404, Class::NotFound, Again::Never),
-            (409, Class::Conflict, Again::Never),
-            (410, Class::NotFound, Again::Never),
-            (418, Class::Unexpected, Again::Never),
-            (429, Class::Throttled, Again::Yes),
-            (502, Class::Unavailable, Again::Yes),
+        for (status, class, retry) in [
+            (400, Class::Invalid, Retry::Never),
+            (401, Class::Authentication, Retry::Never),
+            (403, Class::Denied, Retry::Never),
+            (404, Class::NotFound, Retry::Never),
+            (409, Class::Conflict, Retry::Never),
+            (410, Class::NotFound, Retry::Never),
+            (418, Class::Unexpected, Retry::Never),
+            (429, Class::Throttled, Retry::Backoff),
+            (502, Class::Unavailable, Retry::Backoff),
         ] {
-            check("engine_on_fire", status, class, again);
+            check("engine_on_fire", status, class, retry);
         }
     }
 
     #[test]
     fn without_a_code_only_the_login_is_final() {
-        for (status, class, again) in [
-            (400, Class::Unexpected, Again::Yes),
-            (401, Class::Authentication, Again::Never),
-            (403, Class::Unexpected, Again::Yes),
-            (404, Class::Unexpected, Again::Yes),
-            (408, Class::Unexpected, Again::Yes),
-            (409, Class::Unexpected, Again::Yes),
-            (429, Class::Throttled, Again::Yes),
-            (502, Class::Unavailable, Again::Yes),
+        for (status, class, retry) in [
+            (400, Class::Unexpected, Retry::Backoff),
+            (401, Class::Authentication, Retry::Never),
+            (403, Class::Unexpected, Retry::Backoff),
+            (404, Class::Unexpected, Retry::Backoff),
+            (408, Class::Unexpected, Retry::Backoff),
+            (409, Class::Unexpected, Retry::Backoff),
+            (429, Class::Throttled, Retry::Backoff),
+            (502, Class::Unavailable, Retry::Backoff),
         ] {
-            check("", status, class, again);
+            check("", status, class, retry);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr, ToSocketAddrs as _},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -20,7 +20,7 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use crate::{Address, ErrorKind, Proxy, SetupError, certificate, proxy::Way, tls::Authorities};
+use crate::{Address, ErrorKind, Proxy, SetupError, certificate, lock, proxy::Way, tls::Authorities};
 
 /// How long an attempt to connect is given before the next address is tried beside it: as RFC 8305 recommends.
 const NEXT_ATTEMPT: Duration = Duration::from_millis(250);
@@ -91,7 +91,7 @@ impl Connector {
 
     /// Tries the other addresses before this one from now on: it accepts connections, but they are of no use.
     pub(crate) fn prefer_others(&self, peer: SocketAddr) {
-        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failed = lock(&self.failed);
         failed.retain(|address| *address != peer);
         if failed.len() == FAILED_ADDRESSES {
             failed.remove(0);
@@ -101,7 +101,7 @@ impl Connector {
 
     /// This address answers.
     pub(crate) fn answered(&self, peer: SocketAddr) {
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner).retain(|address| *address != peer);
+        lock(&self.failed).retain(|address| *address != peer);
     }
 
     /// A TCP connection to the server, or to the proxy in between.
@@ -109,7 +109,7 @@ impl Connector {
         let (host, port) = self.next_hop();
         let connect = async {
             let addresses = self.look_up(host, port).await?;
-            let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let failed = lock(&self.failed).clone();
             let stream = connect_first(ordered(&addresses, &failed)).await?;
             // Requests are small and each is waited for.
             stream.set_nodelay(true)?;

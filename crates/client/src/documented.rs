@@ -7,7 +7,6 @@ use scaivault_contract::SecretPath;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use zeroize::Zeroizing;
 
 use crate::{
     AnswerFault, ErrorKind, Event, EventId, EventKind, NewSubscription, POLL_WAIT_LIMIT, Poll, Secret,
@@ -27,32 +26,13 @@ pub(crate) const SUBSCRIPTIONS_ROUTE: &str = "/v1/subscriptions";
 
 /// The body of a login with client credentials, which names no scope: `ScaiKey` gives all that the application has.
 pub(crate) fn client_credentials(id: &SecretString, secret: &SecretString) -> Content {
-    let (id, secret) = (id.expose_secret(), secret.expose_secret());
-    let fixed = "grant_type=client_credentials&client_id=&client_secret=";
-    // A byte becomes three at most: no growth, so no copy is left behind.
-    let mut form = Zeroizing::new(Vec::with_capacity(fixed.len() + 3 * (id.len() + secret.len())));
-    form.extend_from_slice(b"grant_type=client_credentials&client_id=");
-    percent_encode(id, &mut form);
-    form.extend_from_slice(b"&client_secret=");
-    percent_encode(secret, &mut form);
-    Content::form(form)
+    let [id, secret] = [id, secret].map(|text| percent_encoded(text.expose_secret()));
+    Content::form(format!("grant_type=client_credentials&client_id={id}&client_secret={secret}"))
 }
 
-/// A text as it stands in a form.
-pub(crate) fn form_encoded(text: &SecretString) -> SecretString {
-    let mut form = Zeroizing::new(Vec::with_capacity(3 * text.expose_secret().len()));
-    percent_encode(text.expose_secret(), &mut form);
-    str::from_utf8(&form).expect("percent-encoding is ASCII").into()
-}
-
-/// A text without secrets, as it stands in a query.
+/// A text as it stands in a form or a query: all but what RFC 3986 calls unreserved becomes `%XX`.
 pub(crate) fn percent_encoded(text: &str) -> impl Display {
     utf8_percent_encode(text, RESERVED)
-}
-
-/// All but what RFC 3986 calls unreserved becomes `%XX`.
-fn percent_encode(text: &str, form: &mut Vec<u8>) {
-    utf8_percent_encode(text, RESERVED).for_each(|part| form.extend_from_slice(part.as_bytes()));
 }
 
 /// The route of one secret. A path's slashes stand in it as they are.
@@ -72,11 +52,7 @@ struct SecretAnswer<'a> {
 
 /// The secret of an answer.
 pub(crate) fn secret(answer: &Answer) -> Result<Secret, ErrorKind> {
-    Ok(secret_in(&answer.body)?)
-}
-
-fn secret_in(bytes: &[u8]) -> Result<Secret, AnswerFault> {
-    let SecretAnswer { version, data } = json(bytes)?;
+    let SecretAnswer { version, data } = json(&answer.body)?;
     Ok(Secret { version, data: SecretData::new(data.get())? })
 }
 
@@ -86,7 +62,7 @@ pub(crate) fn subscribe(subscription: &NewSubscription) -> Content {
     struct Request<'a> {
         name: &'a str,
         paths: &'a [SecretPath],
-        events: Vec<&'a str>,
+        events: &'a [EventKind],
         delivery: Delivery,
     }
     #[derive(Serialize)]
@@ -95,10 +71,10 @@ pub(crate) fn subscribe(subscription: &NewSubscription) -> Content {
         buffer_size: u32,
     }
     let NewSubscription { name, paths, events, buffer_size } = subscription;
-    plain_json(&Request {
+    Content::json(&Request {
         name,
         paths,
-        events: events.iter().copied().map(EventKind::as_str).collect(),
+        events,
         delivery: Delivery { r#type: "polling", buffer_size: *buffer_size },
     })
 }
@@ -141,8 +117,8 @@ pub(crate) fn events(answer: &Answer) -> Result<Vec<Event>, ErrorKind> {
     #[derive(Deserialize)]
     struct EventAnswer<'a> {
         event_id: String,
-        #[serde(default)]
-        event_type: Option<String>,
+        #[serde(borrow, default)]
+        event_type: Option<&'a RawValue>,
         // A path that is not one of ours to name is as good as none.
         #[serde(default)]
         path: Option<String>,
@@ -162,7 +138,7 @@ pub(crate) fn events(answer: &Answer) -> Result<Vec<Event>, ErrorKind> {
         let data = data.and_then(|data| json::<EventData>(data.get().as_bytes()).ok());
         Ok(Event {
             id: event_id.parse()?,
-            kind: EventKind::ALL.into_iter().find(|kind| Some(kind.as_str()) == event_type.as_deref()),
+            kind: event_type.and_then(|kind| json(kind.get().as_bytes()).ok()),
             path: path.and_then(|path| path.parse().ok()),
             new_version: data.and_then(|data| data.new_version.or(data.version)),
         })
@@ -197,12 +173,7 @@ pub(crate) fn ack(events: &[EventId]) -> Content {
     struct Request<'a> {
         event_ids: &'a [EventId],
     }
-    plain_json(&Request { event_ids: events })
-}
-
-/// JSON without secrets in it.
-pub(crate) fn plain_json(value: &impl Serialize) -> Content {
-    Content::json(Zeroizing::new(serde_json::to_vec(value).expect("a body's members are text and numbers")))
+    Content::json(&Request { event_ids: events })
 }
 
 #[cfg(test)]

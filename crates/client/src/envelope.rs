@@ -7,7 +7,8 @@ use jiff::fmt::rfc2822;
 use serde::Deserialize;
 
 use crate::{
-    AnswerFault, ErrorCode, ErrorKind, RateLimit, Refusal, guessed, length::length_of, transport::Answer,
+    AnswerFault, ErrorCode, ErrorKind, Refusal, guessed, length::length_of, rate_limit::RateLimit,
+    transport::Answer,
 };
 
 /// Nothing for a success, whatever its body.

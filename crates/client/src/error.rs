@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::{
     DataFault, IdError, LeaseId, LoginFileError,
-    code::{Again, Class, ErrorCode},
+    code::{Class, ErrorCode},
     redact::redact,
 };
 
@@ -345,16 +345,14 @@ impl Refusal {
 
     /// What kind of failure it is.
     pub fn class(&self) -> Class {
-        self.code.class(self.status)
+        self.code.classify(self.status).0
     }
 
     /// Whether the same request is worth another try.
     pub fn retry(&self) -> Retry {
-        match (self.code.again(self.status), self.retry_after) {
-            (Again::Never, _) => Retry::Never,
-            (Again::Once, _) => Retry::Once,
-            (Again::Yes, Some(after)) => Retry::After(after),
-            (Again::Yes, None) => Retry::Backoff,
+        match (self.code.classify(self.status).1, self.retry_after) {
+            (Retry::Backoff, Some(after)) => Retry::After(after),
+            (retry, _) => retry,
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Subscriptions and the events they deliver.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 use scaivault_contract::SecretPath;
+use serde::{Deserialize, Serialize};
 
 use crate::EventId;
 
@@ -54,35 +55,23 @@ pub struct Event {
 }
 
 /// What happens to a secret.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EventKind {
     /// `secret.created`.
+    #[serde(rename = "secret.created")]
     Created,
     /// `secret.updated`: somebody wrote a version.
+    #[serde(rename = "secret.updated")]
     Updated,
     /// `secret.rotated`: a rotation policy made a version.
+    #[serde(rename = "secret.rotated")]
     Rotated,
     /// `secret.deleted`.
+    #[serde(rename = "secret.deleted")]
     Deleted,
 }
 
 impl EventKind {
     /// Every kind.
     pub const ALL: [Self; 4] = [Self::Created, Self::Updated, Self::Rotated, Self::Deleted];
-
-    /// The event as `ScaiVault` writes it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Created => "secret.created",
-            Self::Updated => "secret.updated",
-            Self::Rotated => "secret.rotated",
-            Self::Deleted => "secret.deleted",
-        }
-    }
-}
-
-impl fmt::Display for EventKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
 }

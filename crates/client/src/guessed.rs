@@ -4,18 +4,17 @@
 //! errors follow the conventions of what is documented. Requests keep to the smallest form; answers are read
 //! tolerantly, by all names that are likely.
 
-use std::time::SystemTime;
+use std::{collections::BTreeMap, time::SystemTime};
 
 use scaivault_contract::{Duration as Ttl, DynamicRef};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use zeroize::Zeroizing;
 
 use crate::{
     AnswerFault, ErrorKind, IdError, Lease, LeaseId, LeaseTerm, SecretData, SubscriptionId, Token,
-    documented::{SUBSCRIPTIONS_ROUTE, percent_encoded, plain_json},
-    envelope::{EnvelopeError, json, success, success_of_login},
+    documented::{SUBSCRIPTIONS_ROUTE, percent_encoded},
+    envelope::{EnvelopeError, json, success_of_login},
     length::{length, until},
     transport::{Answer, Content},
 };
@@ -40,32 +39,30 @@ pub(crate) fn exchange(token: &SecretString, audience: &str, role: Option<&str>)
         #[serde(skip_serializing_if = "Option::is_none")]
         role: Option<&'a str>,
     }
-    let secret = token.expose_secret().len() + audience.len() + role.map_or(0, str::len);
-    let body = Exchange {
+    Content::json(&Exchange {
         grant_type: "urn:ietf:params:oauth:grant-type:token-exchange",
         subject_token: token.expose_secret(),
         subject_token_type: "urn:ietf:params:oauth:token-type:jwt",
         audience,
         role,
-    };
-    secret_json(&body, secret)
+    })
+}
+
+/// The members of an answer, without those that are null.
+fn members(answer: &Answer) -> Result<BTreeMap<String, &RawValue>, AnswerFault> {
+    let mut members: BTreeMap<_, &RawValue> = json(&answer.body)?;
+    members.retain(|_, value| value.get() != "null");
+    Ok(members)
 }
 
 /// The token of an exchange's answer; that of client credentials is documented and has the same form.
 pub(crate) fn token(answer: &Answer, now: SystemTime) -> Result<Token, ErrorKind> {
-    #[derive(Deserialize)]
-    struct Answered<'a> {
-        #[serde(borrow, default)]
-        access_token: Option<&'a RawValue>,
-        #[serde(borrow, default)]
-        expires_in: Option<&'a RawValue>,
-    }
     success_of_login(answer)?;
-    let Answered { access_token, expires_in } = json(&answer.body)?;
+    let members = members(answer)?;
     // A lifetime that is not understood is as good as none: a token that ends early is replaced when it is refused.
-    let lifetime = expires_in.and_then(length);
+    let lifetime = members.get("expires_in").and_then(|raw| length(raw));
     // The characters of a token need no escapes, so the text between the quotes is the token.
-    let text = access_token.and_then(|raw| raw.get().strip_prefix('"')?.strip_suffix('"'));
+    let text = members.get("access_token").and_then(|raw| raw.get().strip_prefix('"')?.strip_suffix('"'));
     text.filter(|text| !text.contains('\\'))
         .and_then(|text| Token::new(text.into(), lifetime, now))
         .ok_or_else(|| AnswerFault::Missing("access_token that can be sent").into())
@@ -97,7 +94,7 @@ pub(crate) fn generate(dynamic: &DynamicRef) -> Content {
         #[serde(skip_serializing_if = "Option::is_none")]
         ttl: Option<Ttl>,
     }
-    plain_json(&Generate { ttl: dynamic.ttl })
+    Content::json(&Generate { ttl: dynamic.ttl })
 }
 
 /// The route that renews a lease.
@@ -112,7 +109,7 @@ pub(crate) fn renew(increment: Option<Ttl>) -> Content {
         #[serde(skip_serializing_if = "Option::is_none")]
         increment: Option<Ttl>,
     }
-    plain_json(&Renew { increment })
+    Content::json(&Renew { increment })
 }
 
 /// The route that revokes a lease.
@@ -123,8 +120,7 @@ pub(crate) fn revoke_route(lease: &LeaseId) -> String {
 /// A lease with its credentials. One whose answer names it, but is cut off or cannot be used otherwise, is an error that names
 /// it too: it exists.
 pub(crate) fn lease(answer: Answer, now: SystemTime) -> Result<Lease, ErrorKind> {
-    success(&answer)?;
-    let id = lease_id(&answer.body);
+    let id = lease_id(&answer);
     let rest = answer.whole().and_then(|answer| Ok((credentials(&answer)?, term(&answer, now)?)));
     match (id, rest) {
         (Some(Ok(id)), Ok((credentials, term))) => Ok(Lease { id, credentials, term }),
@@ -136,17 +132,9 @@ pub(crate) fn lease(answer: Answer, now: SystemTime) -> Result<Lease, ErrorKind>
 }
 
 /// The name of a lease, wherever it stands in the answer, also of one that is cut off or is no JSON.
-fn lease_id(body: &[u8]) -> Option<Result<LeaseId, IdError>> {
-    #[derive(Deserialize)]
-    struct Named<'a> {
-        // Not aliases of each other: an answer may have both.
-        #[serde(borrow)]
-        lease_id: Option<&'a RawValue>,
-        #[serde(borrow)]
-        id: Option<&'a RawValue>,
-    }
-    let named = json(body).ok().and_then(|Named { lease_id, id }| lease_id.or(id));
-    let named = named.map(|id| id.get().trim_matches('"'));
+fn lease_id(answer: &Answer) -> Option<Result<LeaseId, IdError>> {
+    let (members, body) = (members(answer).unwrap_or_default(), &answer.body);
+    let named = members.get("lease_id").or(members.get("id")).map(|id| id.get().trim_matches('"'));
     let id = named.or_else(|| scan(body, "\"lease_id\"")).or_else(|| scan(body, "\"id\""))?;
     Some(id.parse())
 }
@@ -168,26 +156,15 @@ fn scan<'a>(body: &'a [u8], key: &str) -> Option<&'a str> {
 
 /// The credentials of a lease: a member `data` or `credentials`, or `username` and `password` beside the others.
 fn credentials(answer: &Answer) -> Result<SecretData, ErrorKind> {
-    #[derive(Deserialize)]
-    struct Members<'a> {
-        #[serde(borrow)]
-        data: Option<&'a RawValue>,
-        #[serde(borrow)]
-        credentials: Option<&'a RawValue>,
-        #[serde(borrow)]
-        username: Option<&'a RawValue>,
-        #[serde(borrow)]
-        password: Option<&'a RawValue>,
-    }
-    let found: Members<'_> = json(&answer.body)?;
-    let named = found.data.map(|data| ("data", data)).or(found.credentials.map(|data| ("credentials", data)));
-    match (named, found.username, found.password) {
-        (Some((name, data)), _, _) => {
-            Ok(SecretData::new(data.get()).map_err(|fault| AnswerFault::Credentials(name, fault))?)
+    let members = members(answer)?;
+    for name in ["data", "credentials"] {
+        if let Some(data) = members.get(name) {
+            return Ok(SecretData::new(data.get()).map_err(|fault| AnswerFault::Credentials(name, fault))?);
         }
-        (None, Some(username), Some(password)) => {
-            let text = Zeroizing::new(format!(r#"{{"username":{username},"password":{password}}}"#));
-            Ok(SecretData::new(&text)?)
+    }
+    match (members.get("username"), members.get("password")) {
+        (Some(username), Some(password)) => {
+            Ok(SecretData::new(&format!(r#"{{"username":{username},"password":{password}}}"#))?)
         }
         _ => Err(AnswerFault::Missing("data, credentials, or username and password").into()),
     }
@@ -196,37 +173,14 @@ fn credentials(answer: &Answer) -> Result<SecretData, ErrorKind> {
 /// How long a lease lasts, of the answer to its generation or renewal. One without time left is refused: whoever took
 /// it for a lease would ask for the next at once, and so on.
 pub(crate) fn term(answer: &Answer, now: SystemTime) -> Result<LeaseTerm, ErrorKind> {
-    #[derive(Deserialize)]
-    struct Term<'a> {
-        #[serde(borrow)]
-        ttl_seconds: Option<&'a RawValue>,
-        #[serde(borrow)]
-        lease_duration: Option<&'a RawValue>,
-        #[serde(borrow)]
-        ttl: Option<&'a RawValue>,
-        #[serde(borrow)]
-        expires_in: Option<&'a RawValue>,
-        #[serde(borrow)]
-        expires_at: Option<&'a RawValue>,
-        #[serde(borrow)]
-        renewable: Option<&'a RawValue>,
-        #[serde(borrow)]
-        max_ttl_seconds: Option<&'a RawValue>,
-        #[serde(borrow)]
-        max_ttl: Option<&'a RawValue>,
-    }
-    success(answer)?;
-    let term: Term<'_> = json(&answer.body)?;
-    let told = [
-        ("ttl_seconds", term.ttl_seconds.map(length)),
-        ("lease_duration", term.lease_duration.map(length)),
-        ("ttl", term.ttl.map(length)),
-        ("expires_in", term.expires_in.map(length)),
-        ("expires_at", term.expires_at.map(|end| until(end, now))),
-    ];
-    let mut known = told.iter().filter_map(|(_, time)| time.flatten());
+    let members = members(answer)?;
+    let length_of = |name| members.get(name).map(|raw| length(raw));
+    let lengths = ["ttl_seconds", "lease_duration", "ttl", "expires_in"].map(|name| (name, length_of(name)));
+    let end = ("expires_at", members.get("expires_at").map(|raw| until(raw, now)));
+    let told = || lengths.iter().chain([&end]);
+    let mut known = told().filter_map(|(_, time)| time.flatten());
     let Some(ttl) = known.clone().find(|ttl| !ttl.is_zero()) else {
-        let unreadable = told.iter().find(|(_, time)| *time == Some(None));
+        let unreadable = told().find(|(_, time)| *time == Some(None));
         return Err(match unreadable {
             _ if known.next().is_some() => AnswerFault::Ended,
             Some((name, _)) => AnswerFault::Time(name),
@@ -235,11 +189,11 @@ pub(crate) fn term(answer: &Answer, now: SystemTime) -> Result<LeaseTerm, ErrorK
         .into());
     };
     // None and less are what others write for no maximum. What is not read does no harm: ScaiVault knows its maximum.
-    let max_ttl = [term.max_ttl_seconds, term.max_ttl].into_iter().flatten().find_map(length);
-    let is_refused = |raw: &RawValue| matches!(raw.get().trim_matches('"'), "false" | "0");
+    let max_ttl = ["max_ttl_seconds", "max_ttl"].into_iter().filter_map(length_of).flatten().next();
+    let is_refused = |raw: &&RawValue| matches!(raw.get().trim_matches('"'), "false" | "0");
     Ok(LeaseTerm {
         ttl,
-        is_renewable: !term.renewable.is_some_and(is_refused),
+        is_renewable: !members.get("renewable").is_some_and(is_refused),
         max_ttl: max_ttl.filter(|max| !max.is_zero()),
     })
 }
@@ -283,16 +237,6 @@ pub(crate) fn subscriptions(answer: &Answer) -> Result<(SubscriptionPage, Option
     };
     let named = |Entry { id, name }| Some((id?.parse().ok()?, name.unwrap_or_default()));
     Ok((entries.into_iter().filter_map(named).collect(), next))
-}
-
-/// JSON that is wiped, written without a copy left behind: `secret` is how many bytes of it are text of others, which escapes
-/// make six times as long at most.
-fn secret_json(value: &impl Serialize, secret: usize) -> Content {
-    /// More than all names and fixed values of a body.
-    const FIXED: usize = 1024;
-    let mut bytes = Zeroizing::new(Vec::with_capacity(FIXED + 6 * secret));
-    serde_json::to_writer(&mut *bytes, value).expect("a body's members are text");
-    Content::json(bytes)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use std::{fmt, str::FromStr};
 
 use scaivault_contract::Excerpt;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// The most characters of an identifier: well above every published one.
@@ -13,13 +13,11 @@ const MAX_CHARS: usize = 256;
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident;)*) => {$(
         $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String")]
         pub struct $name(Box<str>);
 
         impl $name {
-            /// What may stand there.
-            pub const ALLOWED: &'static str = IdError::ALLOWED;
-
             /// The text.
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -40,15 +38,11 @@ macro_rules! ids {
             }
         }
 
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str(&self.0)
-            }
-        }
+        impl TryFrom<String> for $name {
+            type Error = IdError;
 
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                <String as Deserialize>::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+            fn try_from(text: String) -> Result<Self, IdError> {
+                text.parse()
             }
         }
     )*};
@@ -76,14 +70,10 @@ fn check(text: &str) -> Result<Box<str>, IdError> {
 
 /// A text that is not an identifier.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{text} is not an identifier; allowed: {}", Self::ALLOWED)]
+#[error("{text} is not an identifier; allowed: 1 to 256 of A-Z, a-z, 0-9, -, _, ., ~ and :, not dots alone")]
 pub struct IdError {
     /// The text.
     pub text: Excerpt,
-}
-
-impl IdError {
-    const ALLOWED: &'static str = "1 to 256 of A-Z, a-z, 0-9, -, _, ., ~ and :, not dots alone";
 }
 
 #[cfg(test)]

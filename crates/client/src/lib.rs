@@ -9,9 +9,10 @@
 //! ten minutes. Of a host with several addresses all are tried (RFC 8305). The one message that has no caller, about such a file, goes to
 //! `tracing`.
 //!
-//! Values and tokens are wiped when dropped. What the HTTP and TLS layers buffer on the way is freed a second after a
-//! connection's last use, and wiped by a program whose allocator does that, as the agent's does. None of them has a
-//! `Debug` that shows it.
+//! Values and tokens are wiped by a program whose allocator wipes what is freed, as the agent's does; what the HTTP and TLS
+//! layers buffer is freed a second after a connection's last use. None of them has a `Debug` that shows it.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 mod address;
 mod backoff;
@@ -47,7 +48,6 @@ pub use id::{EventId, IdError, LeaseId, SubscriptionId, TenantId};
 pub use lease::{Lease, LeaseTerm};
 pub use login::{CLIENT_ID_FILE, CLIENT_SECRET_FILE, Login, LoginFileError, TOKEN_FILE_LIMIT};
 pub use proxy::{Proxy, ProxyError};
-pub use rate_limit::{Category, RateLimit};
 pub use secret::{
     DATA_DEPTH_LIMIT, DATA_SIZE_LIMIT, DATA_VALUES_LIMIT, DataFault, Fingerprint, Json, JsonValue, Secret,
     SecretData,
@@ -55,3 +55,8 @@ pub use secret::{
 pub use settings::{Settings, SetupError, Timeouts};
 pub use tls::{Trust, TrustError};
 pub use token::{TOKEN_LIFETIME_LIMIT, Token};
+
+/// Locks what a panic elsewhere has left whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -13,7 +13,6 @@ use rustix::{
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use thiserror::Error;
-use zeroize::Zeroizing;
 
 use crate::{Address, Trust};
 
@@ -76,9 +75,7 @@ pub(crate) fn read_credentials(directory: &Path) -> Result<[SecretString; 2], Lo
     // Elsewhere two looks in a row have to agree.
     for _ in 0..CHANGES {
         let again = read();
-        let exposed = |[id, secret]: &[SecretString; 2]| {
-            [id.expose_secret().to_owned(), secret.expose_secret().to_owned()].map(Zeroizing::new)
-        };
+        let exposed = |pair: &[SecretString; 2]| pair.each_ref().map(|text| text.expose_secret().to_owned());
         if matches!((&last, &again), (Ok(one), Ok(other)) if exposed(one) == exposed(other)) {
             break;
         }
@@ -103,9 +100,8 @@ fn open_at(directory: impl AsFd, path: impl Arg, flags: OFlags) -> io::Result<Ow
 /// `file` names it in errors.
 fn read_open(opened: io::Result<File>, file: &Path) -> Result<SecretString, LoginFileError> {
     let fail = |fault| LoginFileError { file: file.to_owned(), fault };
-    let read = || -> io::Result<Zeroizing<Vec<u8>>> {
-        // Reserved at once: a buffer that grows leaves copies behind.
-        let mut bytes = Zeroizing::new(Vec::with_capacity(TOKEN_FILE_LIMIT + 1));
+    let read = || -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
         opened?.take(TOKEN_FILE_LIMIT as u64 + 1).read_to_end(&mut bytes)?;
         Ok(bytes)
     };

@@ -5,39 +5,20 @@ use std::time::{Duration, SystemTime};
 /// How long an empty bucket takes to be full again, as published: limits are requests a minute.
 const BUCKET: Duration = Duration::from_mins(1);
 
-/// What requests are counted together, per identity: all replicas of a workload share each bucket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Category {
-    /// Reads, 1000 a minute by default.
-    Read,
-    /// Generation of dynamic credentials, 100 a minute.
-    Dynamic,
-    /// Renewals and revocations, 100 a minute.
-    Lease,
-    /// Creation and deletion of subscriptions and acknowledgements, 20 a minute.
-    Subscription,
-    /// Polls of a subscription, 240 a minute.
-    Poll,
-}
-
-impl Category {
-    pub(crate) const COUNT: usize = 5;
-}
-
-/// What is left of a category's bucket, as an answer's headers said.
+/// What is left of the bucket of a kind of requests, as an answer's headers said. All replicas of a workload share it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RateLimit {
+pub(crate) struct RateLimit {
     /// Requests a minute.
-    pub limit: Option<u64>,
+    pub(crate) limit: Option<u64>,
     /// Requests that are left.
-    pub remaining: Option<u64>,
+    pub(crate) remaining: Option<u64>,
     /// When the bucket is full again, in seconds since 1970.
-    pub reset: Option<u64>,
+    pub(crate) reset: Option<u64>,
 }
 
 impl RateLimit {
     /// The share of the bucket that is left at `now`, from 0 to 1; none where the headers do not say.
-    pub fn left(&self, now: SystemTime) -> Option<f64> {
+    pub(crate) fn left(&self, now: SystemTime) -> Option<f64> {
         let Self { limit, remaining, reset } = *self;
         let share = match (limit, remaining, reset) {
             (Some(limit @ 1..), Some(remaining), _) => share(remaining, limit),

@@ -8,10 +8,9 @@ use std::{
 };
 
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::de::Error as _;
+use serde::{Serialize, Serializer, de::Error as _};
 use serde_json::value::RawValue;
 use thiserror::Error;
-use zeroize::Zeroizing;
 
 /// How many objects and arrays may stand in each other in a secret's data, the data itself counted: far above what
 /// anyone writes, and low enough that no reader further on runs out of stack.
@@ -33,9 +32,9 @@ pub struct Secret {
     pub data: SecretData,
 }
 
-/// What a secret or a lease holds: the text of a JSON object, wiped when dropped.
+/// What a secret or a lease holds: the text of a JSON object.
 ///
-/// It stays text because a tree of values could not be wiped, and would not keep the digits of numbers.
+/// It stays text because a tree of values would not keep the digits of numbers, and would take more memory.
 #[derive(Clone)]
 pub struct SecretData {
     json: SecretString,
@@ -81,7 +80,7 @@ impl SecretData {
         self.fingerprint
     }
 
-    /// The text of the object, as the server wrote it. The caller keeps copies out of logs and wipes them.
+    /// The text of the object, as the server wrote it. The caller keeps copies out of logs.
     pub fn json(&self) -> &str {
         self.json.expose_secret()
     }
@@ -109,7 +108,7 @@ pub enum Json<'a> {
     /// A number, with the digits that it was sent with.
     Number(&'a str),
     /// A text, its escapes resolved.
-    Text(Zeroizing<String>),
+    Text(String),
     /// An array.
     List(Vec<JsonValue<'a>>),
     /// An object, sorted by name. Of a name that stands several times the last value counts.
@@ -128,12 +127,25 @@ impl<'a> JsonValue<'a> {
         Ok(match text.as_bytes().first() {
             Some(b'n') => Json::Null,
             Some(b't' | b'f') => Json::Bool(text == "true"),
-            Some(b'"') => Json::Text(Zeroizing::new(serde_json::from_str(text)?)),
+            Some(b'"') => Json::Text(serde_json::from_str(text)?),
             Some(b'[') => Json::List(serde_json::from_str(text)?),
             Some(b'{') => Json::Object(serde_json::from_str(text)?),
             Some(_) => Json::Number(text),
             None => return Err(serde_json::Error::custom("no value")),
         })
+    }
+}
+
+/// As JSON without spaces: the fields sorted by name, numbers with the digits they were sent with, and no more escapes in a text
+/// than JSON asks for.
+impl Serialize for JsonValue<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.read() {
+            Json::Null | Json::Bool(_) | Json::Number(_) => self.0.serialize(serializer),
+            Json::Text(text) => serializer.serialize_str(&text),
+            Json::List(items) => serializer.collect_seq(items),
+            Json::Object(fields) => serializer.collect_map(fields),
+        }
     }
 }
 
@@ -307,8 +319,8 @@ mod tests {
         let fields = data.fields();
         let names: Vec<_> = fields.keys().map(String::as_str).collect();
         assert_eq!(names, ["$serde_json::private::Number", "$serde_json::private::RawValue", "a", "b", "c"]);
-        assert!(matches!(fields[names[0]].read(), Json::Text(text) if *text == "1"));
-        assert!(matches!(fields["a"].read(), Json::Text(text) if *text == "😀\0/"));
+        assert!(matches!(fields[names[0]].read(), Json::Text(text) if text == "1"));
+        assert!(matches!(fields["a"].read(), Json::Text(text) if text == "😀\0/"));
         let Json::List(numbers) = fields["b"].read() else { panic!("a list") };
         let digits = numbers.into_iter().map(|number| match number.read() {
             Json::Number(text) => text,

@@ -5,7 +5,7 @@ use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
     io::{self, Read as _},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use rustls::{
@@ -16,7 +16,7 @@ use rustls::{
 };
 use thiserror::Error;
 
-use crate::SetupError;
+use crate::{SetupError, lock};
 
 /// Sessions that are kept to be resumed: there are two servers at most.
 const SESSIONS: usize = 4;
@@ -109,7 +109,7 @@ impl Authorities {
     /// The configuration for a new connection, with the authorities that the file has now. A file that became unusable
     /// changes nothing: the kubelet may be replacing it, or a person made a mistake.
     pub(crate) fn config(&self) -> Arc<ClientConfig> {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = lock(&self.current);
         let (pem, seen) = look(&self.trust);
         if seen != current.1 {
             current.1 = seen;

@@ -4,24 +4,23 @@
 //! No redirect is followed and no cookie kept, so a token cannot reach another host.
 
 use std::{
-    error::Error as StdError,
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use http_body_util::{BodyExt as _, Full};
 use hyper::{
     HeaderMap, Method, Request, Response,
-    body::{Body as _, Bytes, Incoming},
+    body::{Bytes, Incoming},
     client::conn::http1::{self, SendRequest},
     header::{self, HeaderValue},
 };
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
 use tokio::time::{Instant, sleep, timeout_at};
-use zeroize::Zeroizing;
 
-use crate::{AnswerFault, ErrorKind, Timeouts, connect::Connector};
+use crate::{AnswerFault, ErrorKind, Timeouts, connect::Connector, lock};
 
 /// The most bytes of an answer: a secret of the largest size, and some for what else the answer says. All answers under way
 /// count for the caller's memory.
@@ -49,7 +48,7 @@ const PATIENCE_LIMIT: Duration = Duration::from_hours(24);
 const USER_AGENT: HeaderValue =
     HeaderValue::from_static(concat!("scaivault-client/", env!("CARGO_PKG_VERSION"), " (Rust)"));
 
-/// A request to be sent. Its body is wiped with its last copy, and so is its token.
+/// A request to be sent.
 #[derive(Clone)]
 pub(crate) struct Outgoing {
     pub(crate) method: Method,
@@ -87,12 +86,13 @@ pub(crate) struct Content {
 }
 
 impl Content {
-    pub(crate) fn json(text: Zeroizing<Vec<u8>>) -> Self {
-        Self { kind: "application/json", bytes: Bytes::from_owner(text) }
+    pub(crate) fn json(value: &impl Serialize) -> Self {
+        let bytes = serde_json::to_vec(value).expect("a body's members are text and numbers").into();
+        Self { kind: "application/json", bytes }
     }
 
-    pub(crate) fn form(text: Zeroizing<Vec<u8>>) -> Self {
-        Self { kind: "application/x-www-form-urlencoded", bytes: Bytes::from_owner(text) }
+    pub(crate) fn form(text: String) -> Self {
+        Self { kind: "application/x-www-form-urlencoded", bytes: text.into() }
     }
 }
 
@@ -100,7 +100,7 @@ impl Content {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
-    pub(crate) body: Zeroizing<Vec<u8>>,
+    pub(crate) body: Vec<u8>,
     /// Why the body does not reach to its end.
     pub(crate) cut: Option<ErrorKind>,
 }
@@ -172,7 +172,7 @@ impl Transport {
                 Err(_) => self.timed_out(limits.head),
             };
             // The others that are kept probably go the same dead way.
-            self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            lock(&self.idle).clear();
             self.connector.prefer_others(connection.peer);
             return Err(error);
         }
@@ -232,14 +232,21 @@ impl Transport {
         if head.status.is_redirection() {
             return Err(AnswerFault::Redirect(status).into());
         }
-        let mut wiped = Wiped::with_capacity(body.size_hint().lower());
+        let mut bytes = Vec::new();
         let cut = loop {
             match timeout_at(limits.deadline.min(Instant::now() + limits.idle), body.frame()).await {
                 Ok(None) => break None,
                 Ok(Some(Ok(frame))) => {
-                    if let Err(fault) = frame.data_ref().map_or(Ok(()), |data| wiped.push(data)) {
-                        break Some(fault.into());
+                    let data = frame.into_data().unwrap_or_default();
+                    let length = bytes.len() + data.len();
+                    if length > BODY_LIMIT {
+                        break Some(AnswerFault::TooLarge { limit: BODY_LIMIT }.into());
                     }
+                    if length > bytes.capacity() {
+                        // Doubled as by itself, but never beyond the limit: all of it counts for the memory.
+                        bytes.reserve_exact(length.max(2 * bytes.len()).min(BODY_LIMIT) - bytes.len());
+                    }
+                    bytes.extend_from_slice(&data);
                 }
                 Ok(Some(Err(error))) => break Some(self.broken(error)),
                 Err(_) => break Some(self.timed_out(limits.idle)),
@@ -249,26 +256,25 @@ impl Transport {
             self.connector.answered(connection.peer);
             self.keep(connection);
         }
-        Ok(Answer { status, headers: head.headers, body: wiped.0, cut })
+        Ok(Answer { status, headers: head.headers, body: bytes, cut })
     }
 
     fn take_idle(&self) -> Option<Connection> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = lock(&self.idle);
         idle.retain(|Idle { connection, since }| connection.is_usable() && since.elapsed() < IDLE_TIMEOUT);
         // The youngest is the likeliest to be open still, and the others can age.
         idle.pop().map(|idle| idle.connection)
     }
 
     fn keep(&self, connection: Connection) {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = lock(&self.idle);
         if idle.len() < IDLE_LIMIT && connection.is_usable() {
             idle.push(Idle { connection, since: Instant::now() });
             let kept = Arc::downgrade(&self.idle);
             tokio::spawn(async move {
                 sleep(IDLE_TIMEOUT).await;
                 if let Some(idle) = kept.upgrade() {
-                    let mut idle = idle.lock().unwrap_or_else(PoisonError::into_inner);
-                    idle.retain(|idle| idle.since.elapsed() < IDLE_TIMEOUT);
+                    lock(&idle).retain(|idle| idle.since.elapsed() < IDLE_TIMEOUT);
                 }
             });
         }
@@ -286,34 +292,6 @@ impl Transport {
             return AnswerFault::NotHttp.into();
         }
         let address = self.connector.address().host_and_port();
-        ErrorKind::Broken { address, source: Box::<dyn StdError + Send + Sync>::from(error) }
-    }
-}
-
-/// Bytes that leave no copy behind when they grow.
-struct Wiped(Zeroizing<Vec<u8>>);
-
-impl Wiped {
-    /// `announced` is the server's word: believed up to a page, since it costs memory.
-    fn with_capacity(announced: u64) -> Self {
-        const BELIEVED: usize = 64 * 1024;
-        let capacity = usize::try_from(announced).map_or(BELIEVED, |announced| announced.min(BELIEVED));
-        Self(Zeroizing::new(Vec::with_capacity(capacity)))
-    }
-
-    fn push(&mut self, data: &[u8]) -> Result<(), AnswerFault> {
-        let Self(bytes) = self;
-        let needed = bytes.len() + data.len();
-        if needed > BODY_LIMIT {
-            return Err(AnswerFault::TooLarge { limit: BODY_LIMIT });
-        }
-        if needed > bytes.capacity() {
-            let mut larger =
-                Zeroizing::new(Vec::with_capacity(needed.max((bytes.capacity() * 2).min(BODY_LIMIT))));
-            larger.extend_from_slice(bytes);
-            *bytes = larger;
-        }
-        bytes.extend_from_slice(data);
-        Ok(())
+        ErrorKind::Broken { address, source: error.into() }
     }
 }

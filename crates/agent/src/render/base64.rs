@@ -4,7 +4,6 @@ use base64::{
     Engine as _, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose},
 };
-use zeroize::Zeroizing;
 
 const LENIENT: GeneralPurposeConfig =
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
@@ -15,10 +14,10 @@ const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIEN
 #[derive(Debug)]
 pub(super) struct NotBase64;
 
-pub(super) fn decode(text: &str) -> Result<Zeroizing<Vec<u8>>, NotBase64> {
-    let text: Zeroizing<String> = Zeroizing::new(text.split_ascii_whitespace().collect());
+pub(super) fn decode(text: &str) -> Result<Vec<u8>, NotBase64> {
+    let text: String = text.split_ascii_whitespace().collect();
     let engine = if text.contains(['-', '_']) { &URL_SAFE } else { &STANDARD };
-    engine.decode(text.as_bytes()).map(Zeroizing::new).map_err(|_| NotBase64)
+    engine.decode(text).map_err(|_| NotBase64)
 }
 
 pub(super) fn encode(bytes: &[u8]) -> String {

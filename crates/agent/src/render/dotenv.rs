@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 
 use scaivault_client::JsonValue;
 use scaivault_contract::{Format, VariableName};
-use zeroize::Zeroizing;
 
 use super::{RenderError, text};
 
@@ -18,8 +17,8 @@ const EXPANDED: &str = "${…}, which some of them expand";
 const MIXED: &str = "quotes or backslashes together with other characters that need quotes";
 
 /// One line a field.
-pub(super) fn lines(fields: &BTreeMap<String, JsonValue<'_>>) -> Result<Zeroizing<String>, RenderError> {
-    let mut lines = Zeroizing::new(String::new());
+pub(super) fn lines(fields: &BTreeMap<String, JsonValue<'_>>) -> Result<String, RenderError> {
+    let mut lines = String::new();
     for (name, value) in fields {
         // JavaScript's objects have no such key of their own.
         if name.parse::<VariableName>().is_err() || name == "__proto__" {

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use scaivault_client::JsonValue;
 use scaivault_contract::{Format, VariableName};
-use zeroize::Zeroizing;
 
 use super::{RenderError, text};
 
@@ -14,8 +13,8 @@ const SPECIAL: &str = "BASHOPTS BASHPID BASH_ARGC BASH_ARGV BASH_COMMAND BASH_LI
     SHELLOPTS SRANDOM UID _";
 
 /// One line a field.
-pub(super) fn lines(fields: &BTreeMap<String, JsonValue<'_>>) -> Result<Zeroizing<String>, RenderError> {
-    let mut lines = Zeroizing::new(String::new());
+pub(super) fn lines(fields: &BTreeMap<String, JsonValue<'_>>) -> Result<String, RenderError> {
+    let mut lines = String::new();
     for (name, value) in fields {
         if name.parse::<VariableName>().is_err() || SPECIAL.split(' ').any(|special| special == name) {
             return Err(RenderError::NotAVariable { field: name.to_owned(), format: Format::Env });

@@ -3,13 +3,12 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use scaivault_client::JsonValue;
-use zeroize::Zeroizing;
 
 use super::text;
 
 /// One line `key=value` a field.
-pub(super) fn lines(fields: &BTreeMap<String, JsonValue<'_>>) -> Zeroizing<String> {
-    let mut lines = Zeroizing::new(String::new());
+pub(super) fn lines(fields: &BTreeMap<String, JsonValue<'_>>) -> String {
+    let mut lines = String::new();
     for (name, value) in fields {
         push(&mut lines, name, |c| matches!(c, ' ' | '=' | ':' | '#' | '!'));
         lines.push('=');

@@ -7,7 +7,6 @@ use minijinja::{
 };
 use scaivault_contract::{NamedSecret, SecretRef, SecretSource, TemplateSizeError, check_template_size};
 use thiserror::Error;
-use zeroize::Zeroizing;
 
 use super::Content;
 use crate::config::Source;
@@ -43,11 +42,7 @@ impl Template {
     }
 
     /// Renders it over what was read. A name or a key that is not there is an error, not an empty text.
-    pub(super) fn render(
-        &self,
-        source: &Source,
-        contents: &[Content<'_>],
-    ) -> Result<Zeroizing<String>, TemplateError> {
+    pub(super) fn render(&self, source: &Source, contents: &[Content<'_>]) -> Result<String, TemplateError> {
         thread::scope(|scope| {
             let thread = thread::Builder::new().name("template".to_owned()).stack_size(STACK_BYTES);
             let rendering = thread.spawn_scoped(scope, || self.render_here(source, contents));
@@ -56,11 +51,7 @@ impl Template {
         })
     }
 
-    fn render_here(
-        &self,
-        source: &Source,
-        contents: &[Content<'_>],
-    ) -> Result<Zeroizing<String>, TemplateError> {
+    fn render_here(&self, source: &Source, contents: &[Content<'_>]) -> Result<String, TemplateError> {
         let mut environment = Environment::new();
         environment.set_auto_escape_callback(|_| AutoEscape::None);
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -81,8 +72,7 @@ impl Template {
             Err(_) if output.is_full => return Err(TemplateError::TooMuchOutput),
             Err(error) => return Err(TemplateError::of(&error)),
         }
-        let bytes = std::mem::take(&mut *output.bytes);
-        Ok(Zeroizing::new(String::from_utf8(bytes).expect("a template writes text")))
+        Ok(String::from_utf8(output.bytes).expect("a template writes text"))
     }
 }
 
@@ -175,7 +165,7 @@ impl Fault {
 /// Takes no more than [`OUTPUT_MAX_BYTES`].
 #[derive(Default)]
 struct Output {
-    bytes: Zeroizing<Vec<u8>>,
+    bytes: Vec<u8>,
     is_full: bool,
 }
 

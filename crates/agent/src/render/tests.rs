@@ -354,7 +354,7 @@ fn a_variable_is_one_line_and_what_the_kubelet_cannot_read_is_refused() {
     let data = json!({"a": "x #\"y\"\nz", "empty": "", "null": null, "quote": "hunter'2", "nul": "\0"});
     let data = SecretData::new(&data.to_string()).unwrap();
     let line = |field: &str| variable_line(&"VAR".parse().unwrap(), &data, &field.parse().unwrap());
-    assert_eq!(*line("a").unwrap(), "VAR='x #\"y\"\nz'\n");
+    assert_eq!(line("a").unwrap(), "VAR='x #\"y\"\nz'\n");
     assert!(matches!(line("empty"), Err(RenderError::EmptyVariable(_))));
     assert!(matches!(line("null"), Err(RenderError::EmptyVariable(_))));
     assert!(matches!(line("nul"), Err(RenderError::Nul(_))));

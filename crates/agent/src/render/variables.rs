@@ -2,7 +2,6 @@
 
 use scaivault_client::SecretData;
 use scaivault_contract::{FieldName, VariableName};
-use zeroize::Zeroizing;
 
 use super::{RenderError, field, text};
 
@@ -13,7 +12,7 @@ pub(crate) fn variable_line(
     variable: &VariableName,
     data: &SecretData,
     name: &FieldName,
-) -> Result<Zeroizing<String>, RenderError> {
+) -> Result<String, RenderError> {
     let value = text(field(data, name, None)?);
     if value.is_empty() {
         return Err(RenderError::EmptyVariable(name.as_str().to_owned()));
@@ -24,9 +23,5 @@ pub(crate) fn variable_line(
     if value.contains('\0') {
         return Err(RenderError::Nul(name.as_str().to_owned()));
     }
-    let mut line = Zeroizing::new(String::with_capacity(variable.as_str().len() + value.len() + 4));
-    for part in [variable.as_str(), "='", &value, "'\n"] {
-        line.push_str(part);
-    }
-    Ok(line)
+    Ok(format!("{variable}='{value}'\n"))
 }

@@ -5,16 +5,15 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use scaivault_client::{Json, JsonValue};
 use scaivault_contract::Format;
-use zeroize::Zeroizing;
 
-use super::{RenderError, json, json_of};
+use super::{RenderError, json};
 
 /// The longest key with quotes and escapes, characters: YAML allows a key without a mark before it 1024.
 const KEY_MAX_CHARS: usize = 1000;
 
 /// A mapping, one key a line; what is nested stands in flow style.
-pub(super) fn mapping(fields: &BTreeMap<String, JsonValue<'_>>) -> Result<Zeroizing<String>, RenderError> {
-    let mut mapping = Zeroizing::new(String::new());
+pub(super) fn mapping(fields: &BTreeMap<String, JsonValue<'_>>) -> Result<String, RenderError> {
+    let mut mapping = String::new();
     for (name, value) in fields {
         check_names(name, name, *value)?;
         mapping.push_str(&key(name));
@@ -28,22 +27,21 @@ pub(super) fn mapping(fields: &BTreeMap<String, JsonValue<'_>>) -> Result<Zeroiz
 }
 
 /// One value as a document.
-pub(super) fn document(name: &str, value: JsonValue<'_>) -> Result<Zeroizing<String>, RenderError> {
+pub(super) fn document(name: &str, value: JsonValue<'_>) -> Result<String, RenderError> {
     check_names(name, "", value)?;
-    let mut document = Zeroizing::new(String::new());
+    let mut document = String::new();
     push_value(&mut document, value);
     Ok(document)
 }
 
 fn push_value(yaml: &mut String, value: JsonValue<'_>) {
-    push(yaml, &json_of(value));
+    push(yaml, &json(&value));
     yaml.push('\n');
 }
 
-fn key(name: &str) -> Zeroizing<String> {
-    let (mut json, mut key) = (Zeroizing::default(), Zeroizing::default());
-    json::push_text(&mut json, name);
-    push(&mut key, &json);
+fn key(name: &str) -> String {
+    let mut key = String::new();
+    push(&mut key, &json(name));
     key
 }
 

@@ -11,7 +11,6 @@ use rustix::{
     fs::{self, AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat},
     io::{Errno, Result},
 };
-use zeroize::Zeroizing;
 
 /// Directories of secrets: all may look for the names, the files' own modes say who may read.
 pub(super) const DIR_MODE: u32 = 0o755;
@@ -109,7 +108,7 @@ pub(super) fn is_same_file(dir: impl AsFd, name: &str, mode: u16, bytes: &[u8]) 
     if stat.st_mode & 0o7777 != u32::from(mode) || usize::try_from(stat.st_size) != Ok(bytes.len()) {
         return false;
     }
-    let mut piece = Zeroizing::new(vec![0; PIECE_BYTES.min(bytes.len())]);
+    let mut piece = vec![0; PIECE_BYTES.min(bytes.len())];
     let mut rest = bytes;
     while !rest.is_empty() {
         match file.read(&mut piece) {

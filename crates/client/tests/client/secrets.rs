@@ -1,9 +1,9 @@
 //! Reading, and what each refusal means.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use scaivault_client::{Category, Class, ErrorKind, Retry};
-use scaivault_devserver::{Category as ServerCategory, Effect, Fault, Route};
+use scaivault_client::{Class, ErrorKind, Retry};
+use scaivault_devserver::{Category, Effect, Fault, Route};
 use serde_json::{Value, json};
 
 use crate::fixture::{DATABASE, Fixture, STRIPE, data, path};
@@ -89,13 +89,13 @@ async fn the_server_says_how_long_to_wait() {
 #[tokio::test]
 async fn a_drained_bucket_throttles_until_time_has_passed() {
     let fixture = Fixture::new().await;
-    fixture.handle.set_rate_limit(ServerCategory::Read, 2);
+    fixture.handle.set_rate_limit(Category::Read, 2);
     let client = fixture.client();
-    assert_eq!(client.rate_limit(Category::Read), None);
-    for remaining in [1, 0] {
+    let left = || client.reads_left(SystemTime::now());
+    assert_eq!(left(), None);
+    for remaining in [0.5, 0.0] {
         client.read(&path(DATABASE), None).await.unwrap();
-        let seen = client.rate_limit(Category::Read).unwrap();
-        assert_eq!((seen.limit, seen.remaining), (Some(2), Some(remaining)));
+        assert_eq!(left(), Some(remaining));
     }
     let error = client.read(&path(DATABASE), None).await.unwrap_err();
     assert_eq!(error.class(), Class::Throttled);

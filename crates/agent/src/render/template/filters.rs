@@ -66,7 +66,7 @@ fn as_text(value: &Value) -> Result<Value, Error> {
     if value.kind() == ValueKind::String {
         return Ok(value.clone());
     }
-    text(value).map(|text| Value::from(text.as_str()))
+    text(value).map(Value::from)
 }
 
 /// All but what RFC 3986 calls unreserved.
@@ -82,8 +82,7 @@ fn b64encode(value: &Value) -> Result<String, Error> {
 
 fn b64decode(value: &Value) -> Result<Value, Error> {
     let bytes = base64::decode(&text(value)?).map_err(|_| Refusal::NotBase64)?;
-    let text = std::str::from_utf8(&bytes).map_err(|_| Refusal::NotText)?;
-    Ok(Value::from(text))
+    Ok(String::from_utf8(bytes).map(Value::from).map_err(|_| Refusal::NotText)?)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the library hands filters their arguments by value")]
@@ -100,7 +99,7 @@ fn tojson(value: &Value, indent: Option<Value>, args: Kwargs) -> Result<Value, E
             Err(_) => Some(usize::try_from(indent)?.min(INDENT_MAX)),
         },
     };
-    as_json(value, indent).map(|json| Value::from_safe_string(json.to_string()))
+    as_json(value, indent).map(Value::from_safe_string)
 }
 
 fn join(

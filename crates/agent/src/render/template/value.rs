@@ -1,16 +1,15 @@
 //! A secret's values as the template library knows them, and as they are written.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, iter, mem, sync::Arc};
 
 use minijinja::{
     Error, ErrorKind, Value,
     value::{DynObject, Object, ObjectRepr, ValueKind},
 };
 use scaivault_client::{Json, JsonValue};
-use zeroize::Zeroizing;
 
 use super::{OUTPUT_MAX_BYTES, filters::Refusal};
-use crate::render::json::{self, Node, Tree};
+use crate::render::json as quoted;
 
 /// The most levels of a value that a template builds: more would need more stack than there is.
 const DEPTH_LIMIT: usize = 128;
@@ -56,48 +55,67 @@ fn number(digits: &str) -> Value {
 }
 
 /// As the formats write it: a text as it is, nothing for null, lists and objects as JSON.
-pub(super) fn text(value: &Value) -> Result<Zeroizing<String>, Error> {
+pub(super) fn text(value: &Value) -> Result<String, Error> {
     match value.kind() {
-        ValueKind::None => Ok(Zeroizing::default()),
-        ValueKind::String => Ok(Zeroizing::new(value.as_str().unwrap_or_default().to_owned())),
-        ValueKind::Plain => Ok(Zeroizing::new(value.to_string())),
+        ValueKind::None => Ok(String::new()),
+        ValueKind::String => Ok(value.as_str().unwrap_or_default().to_owned()),
+        ValueKind::Plain => Ok(value.to_string()),
         _ => as_json(value, None),
     }
 }
 
-pub(super) fn as_json(value: &Value, indent: Option<usize>) -> Result<Zeroizing<String>, Error> {
-    let mut json = Zeroizing::new(String::new());
-    json::write(&mut json, value.clone(), indent)?;
+pub(super) fn as_json(value: &Value, indent: Option<usize>) -> Result<String, Error> {
+    let mut json = String::new();
+    write_json(&mut json, value, indent, 0)?;
     Ok(json)
 }
 
-impl Tree for Value {
-    type Error = Error;
-
-    fn node<'t>(self, level: usize, written: usize) -> Result<Node<'t, Self>, Error>
-    where
-        Self: 't,
-    {
-        if level > DEPTH_LIMIT || written > OUTPUT_MAX_BYTES {
-            return Err(Refusal::TooLarge.into());
+/// On one line without spaces, or one item a line, `indent` spaces for each level. `level` says how deep the value stands.
+fn write_json(json: &mut String, value: &Value, indent: Option<usize>, level: usize) -> Result<(), Error> {
+    if level > DEPTH_LIMIT || json.len() > OUTPUT_MAX_BYTES {
+        return Err(Refusal::TooLarge.into());
+    }
+    match value.kind() {
+        ValueKind::None => json.push_str("null"),
+        ValueKind::Bool => json.push_str(&value.is_true().to_string()),
+        ValueKind::Number => json.push_str(&value.to_string()),
+        ValueKind::Plain if value.downcast_object_ref::<Digits>().is_some() => {
+            json.push_str(&value.to_string());
         }
-        Ok(match self.kind() {
-            ValueKind::None => Node::Scalar("null".to_owned()),
-            ValueKind::Bool => Node::Scalar(self.is_true().to_string()),
-            ValueKind::Number => Node::Scalar(self.to_string()),
-            ValueKind::String => Node::Text(Zeroizing::new(self.as_str().unwrap_or_default().to_owned())),
-            ValueKind::Plain if self.downcast_object_ref::<Digits>().is_some() => {
-                Node::Scalar(self.to_string())
+        ValueKind::String => json.push_str(&quoted(value.as_str().unwrap_or_default())),
+        kind @ (ValueKind::Seq | ValueKind::Iterable | ValueKind::Map) => {
+            let is_map = kind == ValueKind::Map;
+            json.push(if is_map { '{' } else { '[' });
+            let mut is_empty = true;
+            for item in value.try_iter()?.checked() {
+                if !mem::take(&mut is_empty) {
+                    json.push(',');
+                }
+                new_line(json, indent, level + 1);
+                let mut item = item?;
+                if is_map {
+                    json.push_str(&quoted(&text(&item)?));
+                    json.push_str(if indent.is_some() { ": " } else { ":" });
+                    item = value.get_item(&item)?;
+                }
+                write_json(json, &item, indent, level + 1)?;
             }
-            ValueKind::Seq | ValueKind::Iterable => Node::List(Box::new(self.try_iter()?.checked())),
-            ValueKind::Map => Node::Object(Box::new(self.try_iter()?.map(move |name| {
-                let value = self.get_item(&name)?;
-                Ok((text(&name)?.to_string(), value))
-            }))),
-            kind => {
-                let detail = format!("{kind} cannot be written");
-                return Err(Error::new(ErrorKind::InvalidOperation, detail));
+            if !is_empty {
+                new_line(json, indent, level);
             }
-        })
+            json.push(if is_map { '}' } else { ']' });
+        }
+        kind => {
+            let detail = format!("{kind} cannot be written");
+            return Err(Error::new(ErrorKind::InvalidOperation, detail));
+        }
+    }
+    Ok(())
+}
+
+fn new_line(json: &mut String, indent: Option<usize>, level: usize) {
+    if let Some(indent) = indent {
+        json.push('\n');
+        json.extend(iter::repeat_n(' ', indent * level));
     }
 }
