@@ -16,7 +16,12 @@ mod process;
 use std::{error::Error, io::Write as _, process::ExitCode};
 
 use client::{Load, Target};
+use mimalloc::MiMalloc;
 use process::Server;
+
+/// The injector's, so that the constant answer has it too.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
