@@ -31,7 +31,7 @@ const RULES: &[Rule] = &[
     Rule { id: "testkit-is-for-tests", check: dependencies::testkit_is_for_tests },
     Rule { id: "shipped-without-demo", check: dependencies::shipped_without_demo },
     Rule { id: "anyhow-in-binaries", check: dependencies::anyhow_in_binaries },
-    Rule { id: "typed-fragments-in-core", check: dependencies::typed_fragments_in_core },
+    Rule { id: "no-typed-pods", check: dependencies::no_typed_pods },
     Rule { id: "banned-crates", check: dependencies::banned_crates },
     Rule { id: "one-naming-rule", check: packages::one_naming_rule },
     Rule { id: "shared-manifest", check: packages::shared_manifest },

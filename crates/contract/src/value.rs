@@ -1,10 +1,12 @@
 //! The value of a container's environment variable, as the kubelet reads it.
 
+use std::borrow::Cow;
+
 /// Writes `text` so that the kubelet hands it to the container as it is: every `$` doubled.
 ///
 /// The kubelet replaces `$(NAME)` in a container's `env` by that variable's value and `$$` by `$`.
-pub fn escape_env_value(text: &str) -> String {
-    text.replace('$', "$$")
+pub fn escape_env_value(text: &str) -> Cow<'_, str> {
+    if text.contains('$') { text.replace('$', "$$").into() } else { text.into() }
 }
 
 /// What the kubelet makes of `text` where no variable of the container is referred to: `$$` becomes `$`, and a

@@ -1,11 +1,11 @@
 //! The operations that bring a pod to its plan: `add` only, and only what is missing.
 
-use k8s_openapi::api::core::v1::EnvVar;
+use scaivault_contract::names::SECRETS_VOLUME;
 
 use crate::{
     intent::Readers,
     ours::{self, RECEIPT, STATUS},
-    patch::{Operation, Value, annotation_pointer},
+    patch::{Fragment, Operation, Value, annotation_pointer},
     plan::Plan,
     pod::{ContainerView, List, PodView, Presence},
 };
@@ -16,7 +16,7 @@ pub(crate) const INJECTED: &str = "injected";
 /// What is missing. `document` is the pod as the operations will find it, `readers` count in `seen`, the pod without
 /// anything of ours, whose containers know their place in the document.
 pub(crate) fn additions(
-    plan: Plan,
+    plan: Plan<'_>,
     document: &PodView<'_>,
     seen: &PodView<'_>,
     readers: &Readers,
@@ -25,29 +25,28 @@ pub(crate) fn additions(
     let Plan { volumes, agents, insert_at, mount, variables, share_process_namespace, receipt } = plan;
     let missing = volumes
         .into_iter()
-        .filter(|planned| !document.spec.volumes.iter().any(|there| planned.name == *there.name))
-        .map(|volume| Value::Volume(Box::new(volume)));
+        .filter(|planned| !document.spec.volumes.iter().any(|there| planned.name == &*there.name))
+        .map(|volume| Fragment::new(&volume).into());
     additions.append("/spec/volumes", &document.spec.volumes, missing.collect());
 
+    let mount_fragment = mount.as_ref().map(Fragment::new);
     for (list, there, place) in places(document, seen, readers) {
         let pointer = format!("/spec/{list}/{place}");
-        if let Some(mount) = mount.as_ref().filter(|mount| !there.mounts(&mount.name)) {
-            let mount = vec![Value::Mount(Box::new(mount.clone()))];
+        if let Some(mount) = &mount_fragment
+            && !there.mounts(SECRETS_VOLUME)
+        {
+            let mount = vec![mount.clone().into()];
             additions.append(&format!("{pointer}/volumeMounts"), &there.volume_mounts, mount);
         }
-        let missing: Vec<&EnvVar> =
-            variables.iter().filter(|planned| !has_variable(there, &planned.name)).collect();
-        additions.prepend(
-            &format!("{pointer}/env"),
-            &there.env,
-            missing.into_iter().map(|variable| Value::Variable(Box::new(variable.clone()))).collect(),
-        );
+        let missing = variables.iter().filter(|planned| !has_variable(there, planned.name));
+        let missing = missing.map(|variable| Fragment::new(variable).into()).collect();
+        additions.prepend(&format!("{pointer}/env"), &there.env, missing);
     }
 
     let missing: Vec<Value> = agents
         .into_iter()
-        .filter(|planned| !document.spec.init_containers.iter().any(|there| planned.name == *there.name))
-        .map(|agent| Value::Container(Box::new(agent)))
+        .filter(|planned| !document.spec.init_containers.iter().any(|there| planned.name == &*there.name))
+        .map(|agent| Fragment::new(&agent).into())
         .collect();
     additions.insert("/spec/initContainers", &document.spec.init_containers, insert_at, missing);
 

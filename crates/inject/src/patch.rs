@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use k8s_openapi::api::core::v1::{Container, EnvVar, Volume, VolumeMount};
 use scaivault_contract::names::ANNOTATION_PREFIX;
 use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
 
 /// A JSON patch made of hand-picked operations. Serialises to the array the API server takes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -85,14 +85,8 @@ impl fmt::Display for Operation {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Value {
-    /// A volume.
-    Volume(Box<Volume>),
-    /// An init container, the native sidecar included.
-    Container(Box<Container>),
-    /// A mount.
-    Mount(Box<VolumeMount>),
-    /// A variable.
-    Variable(Box<EnvVar>),
+    /// A container, volume, mount or variable.
+    Fragment(Fragment),
     /// An annotation's text.
     Text(String),
     /// A switch.
@@ -103,6 +97,34 @@ pub enum Value {
     List(Vec<Value>),
     /// An object and its first members.
     Object(BTreeMap<String, Value>),
+}
+
+/// A part of a Kubernetes object as JSON text: an injection is written once and never read again by the server.
+#[derive(Clone, Debug, Serialize)]
+#[serde(transparent)]
+pub struct Fragment(Box<RawValue>);
+
+impl Fragment {
+    pub(crate) fn new(object: &impl Serialize) -> Self {
+        Self(to_raw_value(object).expect("planned objects have texts as keys"))
+    }
+
+    /// The JSON text.
+    pub fn text(&self) -> &str {
+        self.0.get()
+    }
+}
+
+impl PartialEq for Fragment {
+    fn eq(&self, other: &Self) -> bool {
+        self.text() == other.text()
+    }
+}
+
+impl From<Fragment> for Value {
+    fn from(fragment: Fragment) -> Self {
+        Self::Fragment(fragment)
+    }
 }
 
 /// Escapes one segment of a pointer (RFC 6901).

@@ -2,10 +2,15 @@
 
 mod container;
 mod environment;
+pub(crate) mod objects;
 mod volumes;
 
-use k8s_openapi::api::core::v1::{Container, EnvVar, EnvVarSource, FileKeySelector, Volume, VolumeMount};
-use scaivault_contract::names::{ENV_FILE, ENV_VOLUME, SECRETS_VOLUME};
+use scaivault_contract::{
+    VariableMapping,
+    names::{ENV_FILE, ENV_VOLUME, SECRETS_VOLUME},
+};
+
+use objects::{Container, EnvVar, EnvVarSource, FileKeySelector, Volume, VolumeMount};
 
 use crate::{
     intent::{Intent, Reload},
@@ -17,23 +22,23 @@ use crate::{
 
 /// All that is to be there. It says nothing about what already is.
 #[derive(Debug)]
-pub(crate) struct Plan {
-    pub(crate) volumes: Vec<Volume>,
+pub(crate) struct Plan<'i> {
+    pub(crate) volumes: Vec<Volume<'i>>,
     /// Our containers, in the order in which they start.
-    pub(crate) agents: Vec<Container>,
+    pub(crate) agents: Vec<Container<'i>>,
     /// Where the first of them goes, counted without ours.
     pub(crate) insert_at: usize,
     /// The mount of every reader; none where no secret becomes a file.
-    pub(crate) mount: Option<VolumeMount>,
+    pub(crate) mount: Option<VolumeMount<'i>>,
     /// The variables of every reader.
-    pub(crate) variables: Vec<EnvVar>,
+    pub(crate) variables: Vec<EnvVar<'i>>,
     pub(crate) share_process_namespace: bool,
     pub(crate) receipt: Receipt,
 }
 
-impl Plan {
+impl<'i> Plan<'i> {
     /// The plan of an intent for a pod that is seen without anything of ours.
-    pub(crate) fn of(intent: &Intent<'_>, pod: &PodView<'_>, settings: &Settings) -> Self {
+    pub(crate) fn of(intent: &'i Intent<'_>, pod: &PodView<'_>, settings: &'i Settings) -> Self {
         let mut agents = Vec::with_capacity(2);
         if intent.pattern == Pattern::Init || intent.init_before_sidecar {
             agents.push(container::init(intent, settings));
@@ -51,10 +56,9 @@ impl Plan {
             agents,
             insert_at: intent.insert_at,
             mount: intent.has_files().then(|| VolumeMount {
-                name: SECRETS_VOLUME.to_owned(),
-                mount_path: intent.draft.mount_path.as_str().to_owned(),
-                read_only: Some(true),
-                ..VolumeMount::default()
+                name: SECRETS_VOLUME,
+                mount_path: intent.draft.mount_path.as_str(),
+                read_only: true,
             }),
             variables: intent
                 .variables
@@ -68,19 +72,13 @@ impl Plan {
 }
 
 /// The variable is read from a file that the agent writes, so its value stands in no API object.
-fn variable(mapping: &scaivault_contract::VariableMapping, fail_open: bool) -> EnvVar {
-    let name = mapping.variable.as_str().to_owned();
-    EnvVar {
-        name: name.clone(),
-        value: None,
-        value_from: Some(EnvVarSource {
-            file_key_ref: Some(FileKeySelector {
-                key: name,
-                optional: fail_open.then_some(true),
-                path: ENV_FILE.to_owned(),
-                volume_name: ENV_VOLUME.to_owned(),
-            }),
-            ..EnvVarSource::default()
-        }),
-    }
+fn variable(mapping: &VariableMapping, fail_open: bool) -> EnvVar<'_> {
+    let name = mapping.variable.as_str();
+    let selector = FileKeySelector {
+        key: name,
+        optional: fail_open.then_some(true),
+        path: ENV_FILE,
+        volume_name: ENV_VOLUME,
+    };
+    EnvVar { name, value: None, value_from: Some(EnvVarSource::FileKeyRef(selector)) }
 }

@@ -224,7 +224,7 @@ proptest! {
     fn many_lines_read_back_through_the_kubelet(mappings in prop::collection::vec(secret_mapping(), 0..6)) {
         let files: Vec<_> = mappings.iter().map(|mapping| mapping.file.as_str()).collect();
         prop_assume!(file::clashes(&files).is_empty());
-        let written = crate::escape_env_value(&lines(&mappings).join("\n"));
+        let written = crate::escape_env_value(&lines(&mappings).join("\n")).into_owned();
         prop_assert_eq!(parse_secrets(&crate::expand_env_value(&written)), Ok(mappings));
     }
 

@@ -1,20 +1,18 @@
 //! Our containers. They set everything that matters themselves and pass Pod Security `restricted` in any pod.
 
-use std::collections::BTreeMap;
-
-use k8s_openapi::{
-    api::core::v1::{
-        Capabilities, Container, ExecAction, Lifecycle, LifecycleHandler, Probe, ResourceRequirements,
-        SeccompProfile, SecurityContext,
-    },
-    apimachinery::pkg::api::resource::Quantity as KubeQuantity,
-};
 use scaivault_contract::names::{
     AGENT_BINARY, GATE_SPARE_SECONDS, HEALTHZ_COMMAND, INIT_COMMAND, INIT_CONTAINER, SIDECAR_COMMAND,
     SIDECAR_CONTAINER, WAIT_COMMAND,
 };
 
-use super::{environment, volumes};
+use super::{
+    environment,
+    objects::{
+        Amounts, Capabilities, Container, ExecAction, Lifecycle, LifecycleHandler, Probe,
+        ResourceRequirements, SeccompProfile, SecurityContext,
+    },
+    volumes,
+};
 use crate::{
     annotations::StartGate,
     intent::{Identity, Intent, Resources},
@@ -23,55 +21,54 @@ use crate::{
     settings::{ImagePullPolicy, Settings},
 };
 
-pub(super) fn init(intent: &Intent<'_>, settings: &Settings) -> Container {
+pub(super) fn init<'i>(intent: &'i Intent<'_>, settings: &'i Settings) -> Container<'i> {
     agent(intent, settings, Pattern::Init)
 }
 
-pub(super) fn sidecar(intent: &Intent<'_>, settings: &Settings) -> Container {
+pub(super) fn sidecar<'i>(intent: &'i Intent<'_>, settings: &'i Settings) -> Container<'i> {
     let (lifecycle, startup_probe) = gate(intent);
     Container {
-        restart_policy: Some("Always".to_owned()),
+        restart_policy: Some("Always"),
         lifecycle,
         startup_probe,
         ..agent(intent, settings, Pattern::Sidecar)
     }
 }
 
-fn agent(intent: &Intent<'_>, settings: &Settings, pattern: Pattern) -> Container {
+fn agent<'i>(intent: &'i Intent<'_>, settings: &'i Settings, pattern: Pattern) -> Container<'i> {
     let (name, command, image) = match pattern {
         Pattern::Init => (INIT_CONTAINER, INIT_COMMAND, settings.init_image()),
         Pattern::Sidecar => (SIDECAR_CONTAINER, SIDECAR_COMMAND, settings.sidecar_image()),
     };
     Container {
-        name: name.to_owned(),
-        image: Some(intent.draft.image.as_deref().unwrap_or(image).to_owned()),
-        image_pull_policy: settings.config.image_pull_policy.map(ImagePullPolicy::name).map(str::to_owned),
-        command: Some(vec![AGENT_BINARY.to_owned()]),
-        args: Some(vec![command.to_owned()]),
-        env: Some(environment::of(intent, settings, pattern)),
-        volume_mounts: Some(volumes::mounts(intent)),
+        args: [command],
+        command: [AGENT_BINARY],
+        env: environment::of(intent, settings, pattern),
+        image: intent.draft.image.as_deref().unwrap_or(image),
+        image_pull_policy: settings.config.image_pull_policy.map(ImagePullPolicy::name),
+        lifecycle: None,
+        name,
         resources: resources(&intent.resources),
-        security_context: Some(security_context(intent.identity, pattern)),
-        ..Container::default()
+        restart_policy: None,
+        security_context: security_context(intent.identity, pattern),
+        startup_probe: None,
+        volume_mounts: volumes::mounts(intent),
     }
 }
 
 /// What holds back everything that starts after the sidecar until the secrets are on disk.
 fn gate(intent: &Intent<'_>) -> (Option<Lifecycle>, Option<Probe>) {
-    let exec =
-        |command: &str| ExecAction { command: Some(vec![AGENT_BINARY.to_owned(), command.to_owned()]) };
+    let exec = |command| ExecAction { command: [AGENT_BINARY, command] };
     match intent.draft.start_gate {
         StartGate::Hook => {
-            let hook = LifecycleHandler { exec: Some(exec(WAIT_COMMAND)), ..LifecycleHandler::default() };
-            (Some(Lifecycle { post_start: Some(hook), ..Lifecycle::default() }), None)
+            (Some(Lifecycle { post_start: LifecycleHandler { exec: exec(WAIT_COMMAND) } }), None)
         }
         StartGate::Probe => {
             let failures = intent.draft.fetch_timeout.as_secs() + GATE_SPARE_SECONDS;
             let probe = Probe {
-                exec: Some(exec(HEALTHZ_COMMAND)),
-                period_seconds: Some(1),
-                failure_threshold: Some(i32::try_from(failures).unwrap_or(i32::MAX)),
-                ..Probe::default()
+                exec: exec(HEALTHZ_COMMAND),
+                failure_threshold: i32::try_from(failures).unwrap_or(i32::MAX),
+                period_seconds: 1,
             };
             (None, Some(probe))
         }
@@ -81,34 +78,24 @@ fn gate(intent: &Intent<'_>) -> (Option<Lifecycle>, Option<Probe>) {
 fn security_context(identity: Identity, pattern: Pattern) -> SecurityContext {
     let may_signal = identity.kill && pattern == Pattern::Sidecar;
     SecurityContext {
-        allow_privilege_escalation: Some(false),
-        capabilities: Some(Capabilities {
-            add: may_signal.then(|| vec!["KILL".to_owned()]),
-            drop: Some(vec!["ALL".to_owned()]),
-        }),
-        read_only_root_filesystem: Some(true),
-        run_as_user: identity.uid,
+        allow_privilege_escalation: false,
+        capabilities: Capabilities { add: may_signal.then_some(["KILL"]), drop: ["ALL"] },
+        read_only_root_filesystem: true,
         run_as_group: identity.gid,
-        run_as_non_root: Some(identity.uid != Some(0)),
-        seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), localhost_profile: None }),
-        ..SecurityContext::default()
+        run_as_non_root: identity.uid != Some(0),
+        run_as_user: identity.uid,
+        seccomp_profile: SeccompProfile { kind: "RuntimeDefault" },
     }
 }
 
-fn resources(resources: &Resources) -> Option<ResourceRequirements> {
-    let amounts = |cpu: &Option<Quantity>, memory: &Option<Quantity>| {
-        let amounts: BTreeMap<String, KubeQuantity> = [("cpu", cpu), ("memory", memory)]
-            .into_iter()
-            .filter_map(|(name, amount)| Some((name.to_owned(), KubeQuantity(amount.as_ref()?.to_string()))))
-            .collect();
-        (!amounts.is_empty()).then_some(amounts)
-    };
+fn resources(resources: &Resources) -> Option<ResourceRequirements<'_>> {
     let Resources { requests_cpu, requests_memory, limits_cpu, limits_memory } = resources;
+    let amounts = |cpu, memory| {
+        let [cpu, memory] =
+            [cpu, memory].map(|amount: &Option<Quantity>| amount.as_ref().map(Quantity::as_str));
+        Amounts { cpu, memory }
+    };
     let requests = amounts(requests_cpu, requests_memory);
     let limits = amounts(limits_cpu, limits_memory);
-    (requests.is_some() || limits.is_some()).then(|| ResourceRequirements {
-        requests,
-        limits,
-        ..ResourceRequirements::default()
-    })
+    (!requests.is_empty() || !limits.is_empty()).then_some(ResourceRequirements { limits, requests })
 }

@@ -1,8 +1,10 @@
 //! The agent's environment: the published names first, then ours; what is the agent's own default is left out.
 
-use std::fmt::{Display, Write as _};
+use std::{
+    borrow::Cow,
+    fmt::{Display, Write as _},
+};
 
-use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, ObjectFieldSelector};
 use scaivault_contract::{
     Duration,
     env::{self, ENVIRONMENT},
@@ -10,6 +12,7 @@ use scaivault_contract::{
     names::{CA_DIR, CA_FILE, CREDENTIALS_DIR, ENV_DIR, ENV_FILE, STATE_DIR, TOKEN_DIR, TOKEN_FILE},
 };
 
+use super::objects::{EnvVar, EnvVarSource, ObjectFieldSelector};
 use crate::{
     intent::{Intent, Reload},
     pattern::Pattern,
@@ -17,12 +20,12 @@ use crate::{
 };
 
 /// The variables of the init container or of the sidecar.
-pub(super) fn of(intent: &Intent<'_>, settings: &Settings, container: Pattern) -> Vec<EnvVar> {
+pub(super) fn of<'i>(intent: &'i Intent<'_>, settings: &'i Settings, container: Pattern) -> Vec<EnvVar<'i>> {
     let is_sidecar = container == Pattern::Sidecar;
     let mut variables = Variables(Vec::with_capacity(12));
-    variables.always(env::SCAIVAULT_URL, &intent.draft.url);
+    variables.always(env::SCAIVAULT_URL, intent.draft.url.as_str());
     if intent.draft.client_credentials_secret.is_none() {
-        variables.always(env::SCAIVAULT_TOKEN_FILE, format_args!("{TOKEN_DIR}/{TOKEN_FILE}"));
+        variables.always(env::SCAIVAULT_TOKEN_FILE, format!("{TOKEN_DIR}/{TOKEN_FILE}"));
     } else {
         variables.always(env::SCAIVAULT_CREDENTIALS_DIR, CREDENTIALS_DIR);
         variables
@@ -30,28 +33,28 @@ pub(super) fn of(intent: &Intent<'_>, settings: &Settings, container: Pattern) -
     }
     variables.unless_default(env::SCAIVAULT_ROLE, intent.draft.role.as_deref().unwrap_or_default());
     variables.unless_default(env::SCAIVAULT_AUDIENCE, &intent.draft.audience);
-    variables.unless_default(env::SCAIVAULT_ALLOW_HTTP, intent.draft.url.is_plain_http());
+    variables.unless_default(env::SCAIVAULT_ALLOW_HTTP, word(intent.draft.url.is_plain_http()));
     if intent.draft.ca_configmap.is_some() {
-        variables.always(env::SCAIVAULT_CA_FILE, format_args!("{CA_DIR}/{CA_FILE}"));
+        variables.always(env::SCAIVAULT_CA_FILE, format!("{CA_DIR}/{CA_FILE}"));
     }
     if let Some(trust) = intent.trust.scaivault {
-        variables.always(env::SCAIVAULT_TRUST, trust);
+        variables.always(env::SCAIVAULT_TRUST, trust.to_string());
     }
     if let Some(trust) = intent.trust.scaikey {
-        variables.always(env::SCAIKEY_TRUST, trust);
+        variables.always(env::SCAIKEY_TRUST, trust.to_string());
     }
     variables.lines(if is_sidecar { env::WATCH_PATHS } else { env::SECRETS }, &intent.secrets);
     variables.lines(env::DYNAMIC, &intent.dynamic);
     variables.lines(env::SECRET_ENV, &intent.variables);
     if !intent.variables.is_empty() {
-        variables.always(env::SCAIVAULT_ENV_FILE, format_args!("{ENV_DIR}/{ENV_FILE}"));
+        variables.always(env::SCAIVAULT_ENV_FILE, format!("{ENV_DIR}/{ENV_FILE}"));
     }
     if intent.has_state() {
         variables.always(env::SCAIVAULT_STATE_DIR, STATE_DIR);
     }
     if is_sidecar {
-        variables.always(env::REFRESH_INTERVAL, intent.draft.refresh_interval);
-        variables.unless_default(env::REFRESH_ON_EVENT, intent.draft.refresh_on_event);
+        variables.always(env::REFRESH_INTERVAL, intent.draft.refresh_interval.to_string());
+        variables.unless_default(env::REFRESH_ON_EVENT, word(intent.draft.refresh_on_event));
         if intent.draft.refresh_on_event {
             variables.field(env::SCAIVAULT_POD, "metadata.name");
             variables.field(env::SCAIVAULT_POD_UID, "metadata.uid");
@@ -59,56 +62,61 @@ pub(super) fn of(intent: &Intent<'_>, settings: &Settings, container: Pattern) -
         match &intent.reload {
             None => {}
             Some(Reload::Signal(target)) => {
-                variables.always(env::RELOAD_SIGNAL, target.signal);
-                variables.always(env::RELOAD_TARGET, &target.process);
+                variables.always(env::RELOAD_SIGNAL, target.signal.to_string());
+                variables.always(env::RELOAD_TARGET, target.process.to_string());
             }
-            Some(Reload::Url(url)) => variables.always(env::RELOAD_URL, url),
+            Some(Reload::Url(url)) => variables.always(env::RELOAD_URL, url.to_string()),
         }
         // A native sidecar is stopped after the app: no draining app needs its database user any more.
-        variables.unless_default(env::SCAIVAULT_REVOKE_DELAY, Duration::ZERO);
+        variables.unless_default(env::SCAIVAULT_REVOKE_DELAY, Duration::ZERO.to_string());
     }
-    variables.unless_default(env::FETCH_TIMEOUT, intent.draft.fetch_timeout);
-    variables.unless_default(env::FAIL_OPEN, intent.draft.fail_open);
-    variables.unless_default(env::LOG_LEVEL, intent.draft.log_level.0);
+    variables.unless_default(env::FETCH_TIMEOUT, intent.draft.fetch_timeout.to_string());
+    variables.unless_default(env::FAIL_OPEN, word(intent.draft.fail_open));
+    variables.unless_default(env::LOG_LEVEL, intent.draft.log_level.0.to_string());
     variables.0
 }
 
-struct Variables(Vec<EnvVar>);
+/// A switch as the agent reads it.
+const fn word(is_on: bool) -> &'static str {
+    if is_on { "true" } else { "false" }
+}
 
-impl Variables {
-    fn always(&mut self, name: &str, value: impl Display) {
-        self.push(name, &value.to_string());
+struct Variables<'i>(Vec<EnvVar<'i>>);
+
+impl<'i> Variables<'i> {
+    fn always(&mut self, name: &'static str, value: impl Into<Cow<'i, str>>) {
+        let value = match value.into() {
+            Cow::Borrowed(value) => escape_env_value(value),
+            Cow::Owned(value) if value.contains('$') => escape_env_value(&value).into_owned().into(),
+            Cow::Owned(value) => value.into(),
+        };
+        self.0.push(EnvVar { name, value: Some(value), value_from: None });
     }
 
     /// Adds a variable whose value differs from what the agent takes without it.
-    fn unless_default(&mut self, name: &str, value: impl Display) {
-        let value = value.to_string();
-        if ENVIRONMENT.iter().find(|spec| spec.name == name).is_none_or(|spec| spec.default != value)
-            && !value.is_empty()
+    fn unless_default(&mut self, name: &'static str, value: impl Into<Cow<'i, str>>) {
+        let value = value.into();
+        if !value.is_empty()
+            && ENVIRONMENT.iter().find(|spec| spec.name == name).is_none_or(|spec| spec.default != value)
         {
-            self.push(name, &value);
+            self.always(name, value);
         }
     }
 
     /// Adds a mapping, an entry a line.
-    fn lines(&mut self, name: &str, entries: &[impl Display]) {
+    fn lines(&mut self, name: &'static str, entries: &[impl Display]) {
         let mut text = String::new();
         for entry in entries {
             writeln!(text, "{entry}").expect("writing into a String cannot fail");
         }
         if !text.is_empty() {
-            self.push(name, &text);
+            self.always(name, text);
         }
     }
 
     /// Adds a variable that the kubelet fills in from the pod.
-    fn field(&mut self, name: &str, path: &str) {
-        let field = ObjectFieldSelector { api_version: None, field_path: path.to_owned() };
-        let source = EnvVarSource { field_ref: Some(field), ..EnvVarSource::default() };
-        self.0.push(EnvVar { name: name.to_owned(), value: None, value_from: Some(source) });
-    }
-
-    fn push(&mut self, name: &str, value: &str) {
-        self.0.push(EnvVar { name: name.to_owned(), value: Some(escape_env_value(value)), value_from: None });
+    fn field(&mut self, name: &'static str, field_path: &'static str) {
+        let source = EnvVarSource::FieldRef(ObjectFieldSelector { field_path });
+        self.0.push(EnvVar { name, value: None, value_from: Some(source) });
     }
 }

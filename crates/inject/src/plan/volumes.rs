@@ -1,39 +1,34 @@
 //! The volumes, and how the agent's own containers mount them.
 
-use k8s_openapi::{
-    api::core::v1::{
-        ConfigMapVolumeSource, EmptyDirVolumeSource, KeyToPath, ProjectedVolumeSource, SecretVolumeSource,
-        ServiceAccountTokenProjection, Volume, VolumeMount, VolumeProjection,
-    },
-    apimachinery::pkg::api::resource::Quantity as KubeQuantity,
-};
 use scaivault_contract::names::{
     API_TOKEN_DIR, CA_DIR, CA_FILE, CA_VOLUME, CLIENT_ID_FILE, CLIENT_SECRET_FILE, CREDENTIALS_DIR,
     CREDENTIALS_VOLUME, ENV_DIR, ENV_VOLUME, SECRETS_VOLUME, STATE_DIR, STATE_VOLUME, TOKEN_DIR, TOKEN_FILE,
     TOKEN_VOLUME,
 };
 
+use super::objects::{
+    ConfigMapVolumeSource, EmptyDirVolumeSource, KeyToPath, ProjectedVolumeSource, SecretVolumeSource,
+    ServiceAccountTokenProjection, Volume, VolumeMount, VolumeProjection, VolumeSource,
+};
 use crate::{annotations::Draft, intent::Intent};
 
 /// Size of the volumes for variables and for state. A kubelet reads at most 64 KiB of a variables' file, and a state
 /// is a login and a few leases.
 const SMALL_VOLUME: &str = "1Mi";
 
-pub(super) fn of(intent: &Intent<'_>) -> Vec<Volume> {
-    let mut volumes = Vec::with_capacity(4);
+pub(super) fn of<'i>(intent: &'i Intent<'_>) -> Vec<Volume<'i>> {
+    let mut volumes = Vec::with_capacity(5);
     if intent.has_files() {
         volumes.push(memory(SECRETS_VOLUME, intent.draft.volume_size_limit.as_str()));
     }
     match &intent.draft.client_credentials_secret {
         None => volumes.push(token(intent)),
         Some(secret) => volumes.push(Volume {
-            name: CREDENTIALS_VOLUME.to_owned(),
-            secret: Some(SecretVolumeSource {
-                secret_name: Some(secret.clone()),
+            name: CREDENTIALS_VOLUME,
+            source: VolumeSource::Secret(SecretVolumeSource {
                 items: credentials_items(intent.draft),
-                ..SecretVolumeSource::default()
+                secret_name: secret,
             }),
-            ..Volume::default()
         }),
     }
     if !intent.variables.is_empty() {
@@ -44,13 +39,11 @@ pub(super) fn of(intent: &Intent<'_>) -> Vec<Volume> {
     }
     if let Some(name) = &intent.draft.ca_configmap {
         volumes.push(Volume {
-            name: CA_VOLUME.to_owned(),
-            config_map: Some(ConfigMapVolumeSource {
-                name: name.clone(),
-                items: Some(vec![item(&intent.draft.ca_configmap_key, CA_FILE)]),
-                ..ConfigMapVolumeSource::default()
+            name: CA_VOLUME,
+            source: VolumeSource::ConfigMap(ConfigMapVolumeSource {
+                items: vec![KeyToPath { key: &intent.draft.ca_configmap_key, path: CA_FILE }],
+                name,
             }),
-            ..Volume::default()
         });
     }
     volumes
@@ -58,30 +51,19 @@ pub(super) fn of(intent: &Intent<'_>) -> Vec<Volume> {
 
 /// The keys that become the files the agent reads; none where the Secret names them as the agent does, so that a missing
 /// key is reported by the agent instead of keeping the pod from starting without a word in its log.
-fn credentials_items(draft: &Draft) -> Option<Vec<KeyToPath>> {
-    let pairs = [
-        (draft.client_credentials_id_key.as_str(), CLIENT_ID_FILE),
-        (draft.client_credentials_secret_key.as_str(), CLIENT_SECRET_FILE),
+fn credentials_items(draft: &Draft) -> Vec<KeyToPath<'_>> {
+    let items = [
+        KeyToPath { key: &draft.client_credentials_id_key, path: CLIENT_ID_FILE },
+        KeyToPath { key: &draft.client_credentials_secret_key, path: CLIENT_SECRET_FILE },
     ];
-    let is_renamed = pairs.iter().any(|(key, file)| key != file);
-    is_renamed.then(|| pairs.into_iter().map(|(key, file)| item(key, file)).collect())
-}
-
-fn item(key: &str, path: &str) -> KeyToPath {
-    KeyToPath { key: key.to_owned(), path: path.to_owned(), mode: None }
+    let is_renamed = items.iter().any(|item| item.key != item.path);
+    if is_renamed { items.into() } else { Vec::new() }
 }
 
 /// The mounts of our own containers.
-pub(super) fn mounts(intent: &Intent<'_>) -> Vec<VolumeMount> {
+pub(super) fn mounts<'i>(intent: &'i Intent<'_>) -> Vec<VolumeMount<'i>> {
     let mut mounts = Vec::with_capacity(6);
-    let mut mount = |name: &str, path: &str, read_only: bool| {
-        mounts.push(VolumeMount {
-            name: name.to_owned(),
-            mount_path: path.to_owned(),
-            read_only: read_only.then_some(true),
-            ..VolumeMount::default()
-        });
-    };
+    let mut mount = |name, mount_path, read_only| mounts.push(VolumeMount { mount_path, name, read_only });
     if intent.has_files() {
         mount(SECRETS_VOLUME, intent.draft.mount_path.as_str(), false);
     }
@@ -105,29 +87,20 @@ pub(super) fn mounts(intent: &Intent<'_>) -> Vec<VolumeMount> {
     mounts
 }
 
-fn memory(name: &str, size_limit: &str) -> Volume {
-    Volume {
-        name: name.to_owned(),
-        empty_dir: Some(EmptyDirVolumeSource {
-            medium: Some("Memory".to_owned()),
-            size_limit: Some(KubeQuantity(size_limit.to_owned())),
-        }),
-        ..Volume::default()
-    }
+fn memory<'i>(name: &'static str, size_limit: &'i str) -> Volume<'i> {
+    Volume { name, source: VolumeSource::EmptyDir(EmptyDirVolumeSource { medium: "Memory", size_limit }) }
 }
 
-fn token(intent: &Intent<'_>) -> Volume {
+fn token<'i>(intent: &'i Intent<'_>) -> Volume<'i> {
     let projection = VolumeProjection {
-        service_account_token: Some(ServiceAccountTokenProjection {
-            audience: Some(intent.draft.audience.clone()),
-            expiration_seconds: Some(intent.draft.token_expiration_seconds),
-            path: TOKEN_FILE.to_owned(),
-        }),
-        ..VolumeProjection::default()
+        service_account_token: ServiceAccountTokenProjection {
+            audience: &intent.draft.audience,
+            expiration_seconds: intent.draft.token_expiration_seconds,
+            path: TOKEN_FILE,
+        },
     };
     Volume {
-        name: TOKEN_VOLUME.to_owned(),
-        projected: Some(ProjectedVolumeSource { sources: Some(vec![projection]), default_mode: None }),
-        ..Volume::default()
+        name: TOKEN_VOLUME,
+        source: VolumeSource::Projected(ProjectedVolumeSource { sources: [projection] }),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use k8s_openapi::api::core::v1::{Container, EnvVar, Volume, VolumeMount};
 use proptest::{
     prelude::*,
     strategy::ValueTree,
@@ -17,6 +18,7 @@ use scaivault_testkit::{
     },
     shuffle_keys, users_content,
 };
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::support::{after, cluster, detached_by_name, mount_api_token};
@@ -39,6 +41,12 @@ fn injected(pod: &Value) -> Option<Value> {
     matches!(decision, Decision::Inject(_)).then(|| after(pod, &decision))
 }
 
+/// Whether a typed object of Kubernetes reads all of this JSON and would write the same.
+fn is_typed<T: DeserializeOwned + Serialize>(json: &Value) -> bool {
+    serde_json::from_value::<T>(json.clone())
+        .is_ok_and(|object| serde_json::to_value(object).is_ok_and(|written| written == *json))
+}
+
 fn any_annotated_pod() -> impl Strategy<Value = Value> {
     prop_oneof![
         3 => annotated_pods(ordinary_pods()),
@@ -46,6 +54,40 @@ fn any_annotated_pod() -> impl Strategy<Value = Value> {
         1 => annotated_pods(colliding_pods()),
         2 => garbled_pods(any_pods()),
     ]
+}
+
+/// The objects of an injection are written without Kubernetes' types, which know every field.
+#[test]
+fn added_objects_are_those_of_kubernetes() {
+    let kinds: [(&str, fn(&Value) -> bool); 4] = [
+        ("volumes", is_typed::<Volume>),
+        ("initContainers", is_typed::<Container>),
+        ("volumeMounts", is_typed::<VolumeMount>),
+        ("env", is_typed::<EnvVar>),
+    ];
+    let mut runner = TestRunner::deterministic();
+    let mut checked = [0; 4];
+    for _ in 0..400 {
+        let pod = any_annotated_pod().new_tree(&mut runner).unwrap().current();
+        let Some(Value::Array(operations)) = injected_patch(&pod) else { continue };
+        for operation in &operations {
+            let (path, value) = (operation["path"].as_str().unwrap(), &operation["value"]);
+            let list = path.trim_end_matches(|c: char| c == '/' || c == '-' || c.is_ascii_digit());
+            let Some(kind) = kinds.iter().position(|(name, _)| list.ends_with(&format!("/{name}"))) else {
+                continue;
+            };
+            for object in value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice) {
+                assert!(kinds[kind].1(object), "{path}: {object}");
+                checked[kind] += 1;
+            }
+        }
+    }
+    assert!(checked.iter().all(|count| *count > 20), "{checked:?}");
+}
+
+fn injected_patch(pod: &Value) -> Option<Value> {
+    let decision = cluster().decide(pod);
+    matches!(&decision, Decision::Inject(injection) if !injection.replaced).then(|| patch_of(&decision))
 }
 
 /// The laws below say nothing about a pod that is refused: most of the random ones have to go in.
