@@ -4,8 +4,8 @@ use std::{fmt::Display, fs, net::SocketAddr, path::PathBuf, time::Duration};
 
 use scaivault_client::{Address, Login, PlainHttp, Proxy, TenantId, Trust};
 use scaivault_contract::{
-    Duration as ContractDuration, MappingErrors, ReloadUrl, Signal, TargetFile, TrustPolicy, VariableMapping,
-    conflicts, env, is_at_or_below,
+    Duration as ContractDuration, MappingErrors, MountPoint, ReloadUrl, Signal, TargetFile, TrustPolicy,
+    VariableMapping, conflicts, env, is_at_or_below, mount_point_conflicts,
     names::{CREDENTIALS_DIR, SIDECAR_CONTAINER, TOKEN_DIR},
     parse_dynamic, parse_secrets, parse_variables,
 };
@@ -60,6 +60,8 @@ pub(crate) struct Wanted {
     pub(crate) variables: Vec<VariableMapping>,
     /// The file of these variables; none where there are none.
     pub(crate) variables_file: Option<TargetFile>,
+    /// What applications need in the files' volume to mount other volumes there.
+    pub(crate) mount_points: Vec<MountPoint>,
 }
 
 impl Wanted {
@@ -180,7 +182,10 @@ fn wanted(reader: &mut Reader<'_>, container: Container) -> Wanted {
         };
         reader.problem(mine, cure);
     }
-    let wanted = Wanted { files, variables, variables_file };
+    let wanted = Wanted { files, variables, variables_file, mount_points: mount_points(reader) };
+    for conflict in mount_point_conflicts(wanted.targets().map(TargetFile::as_str), &wanted.mount_points) {
+        reader.problem(env::MOUNT_POINTS, conflict);
+    }
     // One mapping was compared with itself when it was read; here all are with each other.
     for conflict in conflicts(wanted.targets().map(TargetFile::as_str)) {
         reader.problem(mine, conflict);
@@ -193,6 +198,13 @@ fn wanted(reader: &mut Reader<'_>, container: Container) -> Wanted {
         }
     }
     wanted
+}
+
+fn mount_points(reader: &mut Reader<'_>) -> Vec<MountPoint> {
+    let lines = reader.environment.value(env::MOUNT_POINTS).lines().map(str::trim);
+    let parsed: Vec<_> = lines.filter(|line| !line.is_empty()).map(str::parse::<MountPoint>).collect();
+    let parse = |point: Result<_, _>| point.map_err(|error| reader.problem(env::MOUNT_POINTS, error)).ok();
+    parsed.into_iter().filter_map(parse).collect()
 }
 
 fn server(reader: &mut Reader<'_>) -> Server {

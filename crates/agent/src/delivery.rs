@@ -92,7 +92,7 @@ pub(crate) fn sink(config: &Config) -> Sink {
     let variables = config.wanted.variables_file.iter().map(|file| (file, false, false));
     let target = |(file, is_optional, is_signalled)| Target { file, is_optional, is_signalled };
     let owner = Owner { is_sidecar: config.container == Container::Sidecar, pod_uid: config.pod_uid.clone() };
-    Sink::new(files.chain(variables).map(target), owner)
+    Sink::new(files.chain(variables).map(target), &config.wanted.mount_points, owner)
 }
 
 fn client(server: &Server) -> Result<Client, SetupError> {

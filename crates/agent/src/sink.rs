@@ -19,7 +19,7 @@ use std::{
     sync::Once,
 };
 
-use scaivault_contract::{FileMode, TargetFile};
+use scaivault_contract::{FileMode, MountPoint, TargetFile};
 
 mod at;
 mod budget;
@@ -79,6 +79,8 @@ pub(crate) struct Target<'t> {
 struct Root {
     path: PathBuf,
     files: Vec<Output>,
+    /// Their paths below the root, and whether each is a file.
+    mount_points: Vec<(PathBuf, bool)>,
 }
 
 /// A file of a root.
@@ -128,13 +130,18 @@ impl Files<'_> {
 }
 
 impl Sink {
-    /// Finds the root of every file.
-    pub(crate) fn new<'a>(targets: impl IntoIterator<Item = Target<'a>>, owner: Owner) -> Self {
-        Self { owner, ..Self::build(targets, place::is_mount_point) }
+    /// Finds the root of every file and of every mount point.
+    pub(crate) fn new<'a>(
+        targets: impl IntoIterator<Item = Target<'a>>,
+        mount_points: &[MountPoint],
+        owner: Owner,
+    ) -> Self {
+        Self { owner, ..Self::build(targets, mount_points, place::is_mount_point) }
     }
 
     fn build<'a>(
         targets: impl IntoIterator<Item = Target<'a>>,
+        mount_points: &[MountPoint],
         is_mount_point: impl Fn(&Path) -> bool,
     ) -> Self {
         let (mut roots, mut names) = (BTreeMap::<PathBuf, Vec<Output>>::new(), BTreeSet::new());
@@ -144,10 +151,21 @@ impl Sink {
             let output = Output { path, target: file.clone(), is_optional, is_signalled };
             roots.entry(root).or_default().push(output);
         }
+        let root = |(path, files)| Root { path, files, mount_points: Vec::new() };
+        let mut roots: Vec<_> = roots.into_iter().map(root).collect();
+        for point in mount_points {
+            let Place { root, file: path } = place::locate(Path::new(point.path()), &is_mount_point);
+            match roots.iter_mut().find(|known| known.path == root) {
+                Some(root) => root.mount_points.push((path, point.is_file())),
+                None => {
+                    tracing::warn!(%point, "ignoring a mount point in a volume without files of this agent");
+                }
+            }
+        }
         Self {
             id: chain::id(names),
             owner: Owner::default(),
-            roots: roots.into_iter().map(|(path, files)| Root { path, files }).collect(),
+            roots,
             budget: Budget::default(),
             leftovers_logged: Once::new(),
         }

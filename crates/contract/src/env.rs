@@ -23,6 +23,8 @@ pub const FAIL_OPEN: &str = "FAIL_OPEN";
 pub const SECRET_ENV: &str = "SECRET_ENV";
 /// File the variables are written to.
 pub const SCAIVAULT_ENV_FILE: &str = "SCAIVAULT_ENV_FILE";
+/// Mount points that are made in the volume.
+pub const MOUNT_POINTS: &str = "MOUNT_POINTS";
 /// Whether ScaiVault's events are subscribed to.
 pub const REFRESH_ON_EVENT: &str = "REFRESH_ON_EVENT";
 /// How long the first fetch may take.
@@ -178,6 +180,13 @@ pub static ENVIRONMENT: &[EnvSpec] = &[
         published: false,
         default: "/var/run/scaivault/env/variables",
         doc: "File that the variables of `SECRET_ENV` are written to, for `fileKeyRef`.",
+        containers: Containers::Both,
+    },
+    EnvSpec {
+        name: MOUNT_POINTS,
+        published: false,
+        default: "",
+        doc: "Mount points to make in the files' volume for other volumes that applications mount below it, one absolute path a line, with a slash at the end of a directory.",
         containers: Containers::Both,
     },
     EnvSpec {

@@ -8,10 +8,14 @@ use crate::Excerpt;
 
 mod conflict;
 mod mount_path;
+mod mount_point;
 
 pub(crate) use conflict::clashes;
 pub use conflict::{Conflict, ConflictKind, conflicts};
 pub use mount_path::{MountPath, MountPathError, MountPathFault, is_at_or_below};
+pub use mount_point::{
+    MOUNT_POINTS_LIMIT, MountPoint, MountPointConflict, MountPointError, mount_point_conflicts,
+};
 
 /// The most bytes of one segment: the kernel's `NAME_MAX`.
 const SEGMENT_MAX_BYTES: usize = 255;
@@ -145,8 +149,17 @@ pub enum FileFault {
     TooLong,
 }
 
-/// Checks segments with single slashes between.
+/// Checks the segments of a path that the agent writes to.
 fn check_segments(path: &str, max_bytes: usize) -> Result<(), FileFault> {
+    check_path(path, max_bytes)?;
+    if path.split('/').any(|segment| segment == KUBERNETES_DIR) {
+        return Err(FileFault::Kubernetes);
+    }
+    Ok(())
+}
+
+/// Checks segments with single slashes between.
+fn check_path(path: &str, max_bytes: usize) -> Result<(), FileFault> {
     if path.chars().any(char::is_control) {
         return Err(FileFault::Control);
     }
@@ -160,7 +173,6 @@ fn check_segments(path: &str, max_bytes: usize) -> Result<(), FileFault> {
         match segment {
             "" => return Err(FileFault::EmptySegment),
             "." => return Err(FileFault::Dot),
-            KUBERNETES_DIR => return Err(FileFault::Kubernetes),
             _ if segment.starts_with("..") => return Err(FileFault::DotDot),
             _ if segment.len() > SEGMENT_MAX_BYTES => return Err(FileFault::LongSegment),
             _ => {}

@@ -35,8 +35,9 @@ pub use engine::{DynamicRef, DynamicRefError, EngineName, NameError, RoleName};
 pub use excerpt::{EXCERPT_CHARS, Excerpt};
 pub use field::{FieldName, FieldNameError, SecretRef, SecretRefError};
 pub use file::{
-    Conflict, ConflictKind, FileFault, MountPath, MountPathError, MountPathFault, RelativeFile,
-    RelativeFileError, TargetFile, TargetFileError, conflicts, is_at_or_below,
+    Conflict, ConflictKind, FileFault, MOUNT_POINTS_LIMIT, MountPath, MountPathError, MountPathFault,
+    MountPoint, MountPointConflict, MountPointError, RelativeFile, RelativeFileError, TargetFile,
+    TargetFileError, conflicts, is_at_or_below, mount_point_conflicts,
 };
 pub use format::{Format, FormatError};
 pub use mapping::{

@@ -1,13 +1,15 @@
 //! The operations that bring a pod to its plan: `add` only, and only what is missing.
 
-use scaivault_contract::names::SECRETS_VOLUME;
+use std::collections::BTreeSet;
+
+use scaivault_contract::{env::MOUNT_POINTS, expand_env_value, is_at_or_below, names::SECRETS_VOLUME};
 
 use crate::{
     intent::Readers,
     ours::{self, RECEIPT, STATUS},
     patch::{Fragment, Operation, Value, annotation_pointer},
-    plan::Plan,
-    pod::{ContainerView, List, PodView, Presence},
+    plan::{Plan, objects::Container},
+    pod::{ContainerView, List, PodView, Presence, VariableValue},
 };
 
 /// The annotation `status` of an injected pod.
@@ -32,17 +34,28 @@ pub(crate) fn additions(
     let mount_fragment = mount.as_ref().map(Fragment::new);
     for (list, there, place) in places(document, seen, readers) {
         let pointer = format!("/spec/{list}/{place}");
-        if let Some(mount) = &mount_fragment
+        if let (Some(mount), Some(fragment)) = (&mount, &mount_fragment)
             && !there.mounts(SECRETS_VOLUME)
         {
-            let mount = vec![mount.clone().into()];
-            additions.append(&format!("{pointer}/volumeMounts"), &there.volume_mounts, mount);
+            let value = vec![fragment.clone().into()];
+            let (mounts, list) = (&there.volume_mounts, format!("{pointer}/volumeMounts"));
+            if must_be_first(mount.mount_path, there) {
+                additions.prepend(&list, mounts, value);
+            } else {
+                additions.append(&list, mounts, value);
+            }
         }
         let missing = variables.iter().filter(|planned| !has_variable(there, planned.name));
         let missing = missing.map(|variable| Fragment::new(variable).into()).collect();
         additions.prepend(&format!("{pointer}/env"), &there.env, missing);
     }
 
+    for planned in &agents {
+        let found = document.spec.init_containers.iter().find(|there| planned.name == &*there.name);
+        if let Some(there) = found {
+            additions.mount_points(planned, there);
+        }
+    }
     let missing: Vec<Value> = agents
         .into_iter()
         .filter(|planned| !document.spec.init_containers.iter().any(|there| planned.name == &*there.name))
@@ -84,6 +97,15 @@ fn places<'a, 'p>(
     ))
 }
 
+/// Whether a mount of the container's that is below ours is written with no more segments, as `/run/secrets/x` below
+/// `/var/run/secrets`: container runtimes mount in the order of the segments' number, and of the list where that is equal.
+fn must_be_first(mount_path: &str, container: &ContainerView<'_>) -> bool {
+    let segments = |path: &str| path.split('/').filter(|segment| !matches!(*segment, "" | ".")).count();
+    container.volume_mounts.iter().any(|there| {
+        is_at_or_below(&there.mount_path, mount_path) && segments(&there.mount_path) <= segments(mount_path)
+    })
+}
+
 fn has_variable(container: &ContainerView<'_>, name: &str) -> bool {
     container.env.iter().any(|there| &*there.name == name && ours::is_our_variable(there))
 }
@@ -91,6 +113,28 @@ fn has_variable(container: &ContainerView<'_>, name: &str) -> bool {
 struct Additions(Vec<Operation>);
 
 impl Additions {
+    /// Adds the mount points that an agent in the document does not make yet.
+    fn mount_points(&mut self, planned: &Container<'_>, there: &ContainerView<'_>) {
+        let Some(planned) = planned.env.iter().find(|variable| variable.name == MOUNT_POINTS) else {
+            return;
+        };
+        let list = format!("/spec/initContainers/{}/env", there.index);
+        let place = there.env.iter().rposition(|variable| &*variable.name == MOUNT_POINTS);
+        let value = Fragment::new(planned).into();
+        match (place, there.variable(MOUNT_POINTS)) {
+            (Some(place), Some(VariableValue::Literal(found))) => {
+                let (found, planned) =
+                    (expand_env_value(found), expand_env_value(planned.value.as_deref().unwrap_or_default()));
+                let found: BTreeSet<&str> = found.lines().collect();
+                if !planned.lines().all(|line| found.contains(line)) {
+                    self.0.push(Operation::Remove { path: format!("{list}/{place}") });
+                    self.add(format!("{list}/{place}"), value);
+                }
+            }
+            _ => self.append(&list, &there.env, vec![value]),
+        }
+    }
+
     /// Adds behind what is there.
     fn append<T>(&mut self, pointer: &str, list: &List<T>, values: Vec<Value>) {
         match list {

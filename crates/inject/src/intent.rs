@@ -4,6 +4,7 @@ mod bounds;
 mod conflicts;
 mod files;
 mod identity;
+mod mount_points;
 mod readers;
 mod reload;
 mod resources;
@@ -11,7 +12,7 @@ mod trust;
 
 use std::borrow::Cow;
 
-use scaivault_contract::{DynamicMapping, SecretMapping, VariableMapping};
+use scaivault_contract::{DynamicMapping, MountPoint, SecretMapping, VariableMapping};
 
 use crate::{
     annotations::{Draft, Position},
@@ -42,6 +43,8 @@ pub(crate) struct Intent<'d> {
     pub(crate) dynamic: Vec<DynamicMapping>,
     pub(crate) variables: Vec<VariableMapping>,
     pub(crate) readers: Readers,
+    /// What the agent makes in the volume, so that readers can mount other volumes there.
+    pub(crate) mount_points: Vec<MountPoint>,
     /// Where the agent goes among the init containers (counted without ours).
     pub(crate) insert_at: usize,
     /// How the application is told of a change.
@@ -152,6 +155,7 @@ pub(crate) fn resolve<'d>(facts: &Facts<'d, '_>, findings: &mut Findings<'_>) ->
     let only_reader = identity.uid.filter(|uid| readers.all_run_as(pod, *uid));
     let files = files::resolve(draft, only_reader.is_some(), findings);
     conflicts::check(draft, pod, &readers, &files, findings);
+    let mount_points = mount_points::resolve(draft, pod, &readers, insert_at, &files, findings);
     let additions = (readers.init_containers.len() + readers.containers.len()) * (draft.variables.len() + 1);
     if let Some(problem) = limits::too_large("mounts and variables to add", additions, limits::ADDITIONS) {
         findings.problems.push(problem);
@@ -168,6 +172,7 @@ pub(crate) fn resolve<'d>(facts: &Facts<'d, '_>, findings: &mut Findings<'_>) ->
             .map(|(variable, secret)| VariableMapping { secret: secret.clone(), variable: variable.clone() })
             .collect(),
         readers,
+        mount_points,
         insert_at,
         reload,
         trust: trust::resolve(draft, findings),

@@ -19,7 +19,7 @@ pub(crate) use container::{
 };
 pub(crate) use list::List;
 pub(crate) use read::{Annotations, Presence, QuantityText, Text, object};
-pub(crate) use volume::{ItemView, VolumeView};
+pub(crate) use volume::{ItemView, MountKind, VolumeView};
 
 use crate::limits;
 use read::Selector;

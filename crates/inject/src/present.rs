@@ -3,7 +3,10 @@
 //! Between two calls other webhooks may have changed our containers: registry, resources, security context, added
 //! variables, the API server's defaults. None of that is another intent. What the agent is told to do is.
 
-use scaivault_contract::{env::ENVIRONMENT, names::SECRETS_VOLUME};
+use scaivault_contract::{
+    env::{ENVIRONMENT, MOUNT_POINTS},
+    names::SECRETS_VOLUME,
+};
 
 use crate::{
     ours,
@@ -45,7 +48,11 @@ fn is_same_agent(planned: &Container<'_>, there: &ContainerView<'_>) -> bool {
         && planned.args.iter().copied().eq(there.args.iter().map(|text| &**text))
         && planned.restart_policy.is_some() == there.is_native_sidecar()
         && has_planned_mounts(&planned.volume_mounts, there)
-        && ENVIRONMENT.iter().all(|spec| value(spec.name) == there.variable(spec.name))
+        && ENVIRONMENT.iter().all(|spec| match there.variable(spec.name) {
+            // Those that are missing are added: other webhooks add mounts behind the first call.
+            None | Some(VariableValue::Literal(_)) if spec.name == MOUNT_POINTS => true,
+            found => found == value(spec.name),
+        })
         && planned.lifecycle.is_some() == there.has_post_start()
         && planned.startup_probe.is_some() == there.has_startup_probe()
 }

@@ -241,9 +241,10 @@ impl Code {
             Self::Resources => {
                 ("resources", "The agent's requests and limits contradict one another or the volume's size.")
             }
-            Self::MountConflict => {
-                ("mount-conflict", "A container already mounts something at or below the mount path.")
-            }
+            Self::MountConflict => (
+                "mount-conflict",
+                "A container mounts something at the mount path, or below it where the agent cannot make the mount point.",
+            ),
             Self::VariableConflict => {
                 ("variable-conflict", "A container already has a variable of that name.")
             }

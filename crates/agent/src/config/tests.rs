@@ -242,3 +242,18 @@ fn an_empty_variable_is_malformed_where_the_default_would_be_dangerous() {
     let harmless = [(env::SECRETS, "a/b -> /run/b"), (env::DYNAMIC, ""), (env::FETCH_TIMEOUT, "")];
     assert!(read(Container::Init, harmless).is_ok());
 }
+
+#[test]
+fn mount_points_are_read_line_by_line() {
+    let secrets = (env::SECRETS, "a/b -> /run/secrets/db.json");
+    let points = "/run/secrets/eks.amazonaws.com/serviceaccount/\n\n  /run/secrets/license.key\n";
+    let config = read(Container::Init, [secrets, (env::MOUNT_POINTS, points)]).unwrap();
+    let read_back: Vec<_> = config.wanted.mount_points.iter().map(ToString::to_string).collect();
+    assert_eq!(read_back, ["/run/secrets/eks.amazonaws.com/serviceaccount/", "/run/secrets/license.key"]);
+
+    let wrong = "eks/\n/run/secrets/..data/\n/run/secrets/db.json/x/";
+    let problems = read(Container::Init, [secrets, (env::MOUNT_POINTS, wrong)]).unwrap_err().to_string();
+    for word in ["\"eks/\"", "..data", "/run/secrets/db.json/x/"] {
+        assert!(problems.contains(word), "{word}: {problems}");
+    }
+}

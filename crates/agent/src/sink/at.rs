@@ -31,10 +31,12 @@ pub(super) fn open_dir(dir: impl AsFd, name: impl AsRef<Path>) -> Result<OwnedFd
     fs::openat(dir, name.as_ref(), flags, Mode::empty())
 }
 
-/// Makes a directory with these permission bits and opens it.
+/// Makes a directory with these permission bits and opens it. It keeps the parent's setgid bit, with which the kubelet gives
+/// all files of a volume to the pod's `fsGroup`.
 pub(super) fn make_dir(dir: impl AsFd, name: impl AsRef<Path>, mode: u32) -> Result<OwnedFd> {
     let (dir, name) = (dir.as_fd(), name.as_ref());
     before_change()?;
+    let mode = mode | fs::fstat(dir)?.st_mode & Mode::SGID.bits();
     fs::mkdirat(dir, name, Mode::from_raw_mode(mode))?;
     let opened = open_dir(dir, name)?;
     fs::fchmod(&opened, Mode::from_raw_mode(mode))?;

@@ -255,11 +255,27 @@ impl<'s> Chain<'s> {
         at::open_or_make_dir(dir, name, fs::fstat(&self.dir)?.st_mode & 0o7777)
     }
 
-    pub(super) fn make_service_account_dirs(&self, root: &Path) -> Result<()> {
-        for path in service_account_dirs(root) {
-            let mut dir = at::open_dir(&self.dir, ".")?;
-            for segment in &path {
-                dir = self.make_shared_dir(&dir, segment)?;
+    /// Makes the mount points of other volumes. The container runtime cannot make them in the applications' read-only
+    /// mount.
+    pub(super) fn make_mount_points(&self, root: &Root) -> std::result::Result<(), SinkError> {
+        let service_account = service_account_dirs(&root.path).map(|path| (path, false));
+        for (path, is_file) in service_account.chain(root.mount_points.iter().cloned()) {
+            self.make_mount_point(&path, is_file)
+                .map_err(|errno| SinkError::of_mount_point(&root.path.join(&path), errno))?;
+        }
+        Ok(())
+    }
+
+    fn make_mount_point(&self, path: &Path, is_file: bool) -> Result<()> {
+        let mut dir = at::open_dir(&self.dir, ".")?;
+        for segment in if is_file { path.parent() } else { Some(path) }.into_iter().flatten() {
+            dir = self.make_shared_dir(&dir, segment)?;
+        }
+        if is_file {
+            let name = file_name(path)?;
+            match at::make_file(&dir, name, 0o444, b"") {
+                Err(Errno::EXIST) if at::kind(&dir, name) == Some(FileType::RegularFile) => {}
+                made => made?,
             }
         }
         Ok(())

@@ -111,7 +111,7 @@ impl<'s> Change<'s> {
             let path = &self.root.path;
             fs::create_dir_all(path).map_err(|error| SinkError::from_io(path, error))?;
             let chain = Chain::open(path, self.sink).at(path)?;
-            chain.make_service_account_dirs(path).at(path)?;
+            chain.make_mount_points(self.root)?;
             self.chain = Some(chain);
         }
         Ok(self.chain.as_ref().expect("it was opened above"))

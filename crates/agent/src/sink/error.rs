@@ -60,6 +60,12 @@ pub(crate) enum SinkError {
     /// A directory stands where a file is to be.
     #[error("{} is a directory, so no file can be written there; rename one of them", .0.display())]
     InTheWay(PathBuf),
+    /// A file or link stands where an application mounts another volume.
+    #[error(
+        "another volume is to be mounted at {}, and a file is in the way; write that file elsewhere, or move the mount",
+        .0.display()
+    )]
+    MountPoint(PathBuf),
     /// Anything else.
     #[error("cannot write {}: {source}", .path.display())]
     Io {
@@ -80,6 +86,14 @@ impl SinkError {
             Errno::ACCESS | Errno::PERM => Self::Denied { path, uid: rustix::process::geteuid().as_raw() },
             Errno::ISDIR | Errno::EXIST | Errno::NOTDIR => Self::InTheWay(path),
             _ => Self::Io { path, source: errno.into() },
+        }
+    }
+
+    /// The same for a mount point.
+    pub(super) fn of_mount_point(path: &Path, errno: Errno) -> Self {
+        match errno {
+            Errno::EXIST | Errno::NOTDIR | Errno::LOOP | Errno::ISDIR => Self::MountPoint(path.to_owned()),
+            _ => Self::new(path, errno),
         }
     }
 

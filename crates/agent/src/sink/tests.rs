@@ -55,6 +55,17 @@ impl Volume {
         build(targets.iter().map(|(file, is_optional)| (file, *is_optional)), |path| path == self.path)
     }
 
+    /// With mount points, a slash at the end of a directory.
+    fn sink_mounting(&self, files: &[&str], mount_points: &[&str]) -> Sink {
+        let targets: Vec<_> = files.iter().map(|file| self.target(file)).collect();
+        let points: Vec<MountPoint> = mount_points
+            .iter()
+            .map(|point| format!("{}/{point}", self.path.display()).parse().unwrap())
+            .collect();
+        let target = |file| Target { file, is_optional: false, is_signalled: true };
+        Sink::build(targets.iter().map(target), &points, |path| path == self.path)
+    }
+
     /// Writes with mode 0444.
     fn try_write(&self, sink: &Sink, files: &[(&str, &str)], gives_up: bool) -> Outcome {
         let mut pending = sink.begin();
@@ -98,7 +109,7 @@ fn build<'t>(
     is_mount_point: impl Fn(&Path) -> bool,
 ) -> Sink {
     let target = |(file, is_optional)| Target { file, is_optional, is_signalled: !is_silent(file) };
-    Sink::build(targets.map(target), is_mount_point)
+    Sink::build(targets.map(target), &[], is_mount_point)
 }
 
 /// The application is not told of this file.
@@ -779,5 +790,80 @@ fn agents_that_share_a_volume_leave_each_others_files_alone() {
             .filter(|entry| entry.as_ref().unwrap().file_name().to_str().unwrap().starts_with("..data"));
         assert_eq!(chains.count(), names.len());
         assert!(volume.path.join("..data").exists());
+    }
+}
+
+#[test]
+fn mount_points_are_made_before_the_files_appear() {
+    let volume = Volume::new();
+    let sink = volume.sink_mounting(
+        &["db.json", "eks.amazonaws.com/own.json"],
+        &["eks.amazonaws.com/serviceaccount/", "eks.amazonaws.com/other/deep/", "license.key"],
+    );
+    let files = [("db.json", "d"), ("eks.amazonaws.com/own.json", "o")];
+    volume.write(&sink, &files, false);
+    for directory in ["eks.amazonaws.com/serviceaccount", "eks.amazonaws.com/other/deep"] {
+        let metadata = fs::symlink_metadata(volume.path.join(directory)).unwrap();
+        assert!(metadata.is_dir());
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&volume.path.join(directory)), mode(&volume.path));
+    }
+    assert_eq!(volume.read("license.key").as_deref(), Some(""));
+    assert_eq!(volume.read("eks.amazonaws.com/own.json").as_deref(), Some("o"));
+
+    // A restart finds them, and makes what another process removed.
+    fs::remove_dir(volume.path.join("eks.amazonaws.com/serviceaccount")).unwrap();
+    assert_eq!(volume.write(&sink, &files, false), [""; 0]);
+    assert!(volume.path.join("eks.amazonaws.com/serviceaccount").is_dir());
+}
+
+/// Another agent of the pod may write to the same volume.
+#[test]
+fn a_mount_point_is_not_made_through_a_link() {
+    let volume = Volume::new();
+    let outside = volume.dir.path().join("outside");
+    fs::create_dir(&outside).unwrap();
+    for (link, mount_points) in [("a", ["a/b/"]), ("a", ["a/"]), ("b", ["b/"]), ("b", ["b"])] {
+        symlink(&outside, volume.path.join(link)).unwrap();
+        let sink = volume.sink_mounting(&["db.json"], &mount_points);
+        let error = volume.try_write(&sink, &[("db.json", "d")], false).done.unwrap_err();
+        assert!(matches!(&error, SinkError::MountPoint(_)), "{error}");
+        assert!(error.to_string().contains(&format!("{}/{link}", volume.path.display())), "{error}");
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
+        fs::remove_file(volume.path.join(link)).unwrap();
+    }
+}
+
+#[test]
+fn two_agents_make_mount_points_in_one_volume() {
+    let volume = Volume::new();
+    let one = volume.sink_mounting(&["one"], &["cloud/one/", "cloud/both/"]);
+    let other = volume.sink_mounting(&["other"], &["cloud/other/", "cloud/both/"]);
+    volume.write(&one, &[("one", "1")], false);
+    volume.write(&other, &[("other", "2")], false);
+    for directory in ["cloud/one", "cloud/other", "cloud/both"] {
+        assert!(volume.path.join(directory).is_dir(), "{directory}");
+    }
+    assert_eq!((volume.read("one").as_deref(), volume.read("other").as_deref()), (Some("1"), Some("2")));
+    // The other agent's file is in the way.
+    let late = volume.sink_mounting(&["late"], &["one/"]);
+    let error = volume.try_write(&late, &[("late", "3")], false).done.unwrap_err();
+    assert!(matches!(&error, SinkError::MountPoint(_)), "{error}");
+}
+
+/// The kubelet gives a volume to the pod's `fsGroup` by its group and the setgid bit.
+#[test]
+fn files_belong_to_the_group_of_a_setgid_volume() {
+    use std::os::unix::fs::MetadataExt as _;
+    let volume = Volume::new();
+    fs::set_permissions(&volume.path, fs::Permissions::from_mode(0o2777)).unwrap();
+    let is_root = rustix::process::geteuid().is_root();
+    let gid = if is_root { 4242 } else { rustix::process::getegid().as_raw() };
+    std::os::unix::fs::chown(&volume.path, None, Some(gid)).unwrap();
+    fs::set_permissions(&volume.path, fs::Permissions::from_mode(0o2777)).unwrap();
+    let sink = volume.sink(&["db.json", "tls/key.pem"]);
+    volume.write(&sink, &[("db.json", "d"), ("tls/key.pem", "k")], false);
+    for file in ["db.json", "tls/key.pem"] {
+        assert_eq!(fs::metadata(volume.path.join(file)).unwrap().gid(), gid, "{file}");
     }
 }

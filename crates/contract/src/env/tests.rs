@@ -57,7 +57,8 @@ fn defaults_parse() {
             SCAIVAULT_AUDIENCE => default == "scaivault",
             LOG_LEVEL => default == "info",
             LOG_FORMAT => default == "json",
-            RELOAD_SIGNAL
+            MOUNT_POINTS
+            | RELOAD_SIGNAL
             | RELOAD_TARGET
             | RELOAD_URL
             | SCAIVAULT_POD

@@ -21,6 +21,15 @@ impl MountPath {
     pub fn covers(&self, other: &str) -> bool {
         is_at_or_below(other, &self.0)
     }
+
+    /// The path of `other`, as a container's `mountPath` may be written, below this directory: empty if it is this
+    /// directory, none if it is elsewhere. `/var/run` is taken for `/run`.
+    pub fn below(&self, other: &str) -> Option<String> {
+        [false, true].into_iter().find_map(|link| {
+            let (path, directory) = (resolve(other, link), resolve(&self.0, link));
+            path.starts_with(&directory).then(|| path[directory.len()..].join("/"))
+        })
+    }
 }
 
 checked_string!(MountPath);

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use scaivault_contract::{
-    VariableName, is_at_or_below,
-    names::{AGENT_BINARY, SERVICE_ACCOUNT_DIR, TOKEN_DIR},
+    VariableName,
+    names::{AGENT_BINARY, TOKEN_DIR},
 };
 
 use super::{Findings, Readers, files::Files};
@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Below here the agent's containers have mounts of their own.
-const AGENT_DIR: &str = "/var/run/scaivault";
+pub(super) const AGENT_DIR: &str = "/var/run/scaivault";
 
 pub(super) fn check(
     draft: &Draft,
@@ -25,24 +25,9 @@ pub(super) fn check(
     findings: &mut Findings<'_>,
 ) {
     own_places(draft, files, findings);
-    let mount_path = &draft.mount_path;
-    // The agent makes this directory in the volume, so that the runtime finds it in the read-only mount.
-    let account = format!("{mount_path}/{SERVICE_ACCOUNT_DIR}");
     let variables: BTreeSet<&str> = draft.variables.keys().map(VariableName::as_str).collect();
     for container in readers.of(pod) {
         let name = Excerpt::new(&container.name);
-        let paths = container.volume_mounts.iter().map(|mount| &*mount.mount_path);
-        for path in paths
-            .filter(|path| !files.is_empty() && mount_path.covers(path) && !is_at_or_below(path, &account))
-        {
-            findings.problem(
-                Code::MountConflict,
-                "mount-path",
-                Some(mount_path.as_str()),
-                format!("container {name} mounts something at {}, which is at or below it", Excerpt::new(path)),
-                "choose another mount-path, move the mount, or leave the container out by containers or init-containers",
-            );
-        }
         for variable in
             container.env.iter().map(|variable| &*variable.name).filter(|name| variables.contains(name))
         {

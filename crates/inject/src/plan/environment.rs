@@ -73,6 +73,8 @@ pub(super) fn of<'i>(intent: &'i Intent<'_>, settings: &'i Settings, container: 
     variables.unless_default(env::FETCH_TIMEOUT, intent.draft.fetch_timeout.to_string());
     variables.unless_default(env::FAIL_OPEN, word(intent.draft.fail_open));
     variables.unless_default(env::LOG_LEVEL, intent.draft.log_level.0.to_string());
+    // Last: in a pod that was injected before another webhook added a mount, it is added behind the others.
+    variables.lines(env::MOUNT_POINTS, &intent.mount_points);
     variables.0
 }
 

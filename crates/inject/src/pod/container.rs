@@ -159,7 +159,7 @@ pub(crate) struct MountView<'a> {
     pub(crate) mount_path: Text<'a>,
     pub(crate) read_only: Option<bool>,
     #[serde(borrow)]
-    sub_path: Option<Text<'a>>,
+    pub(super) sub_path: Option<Text<'a>>,
     #[serde(borrow)]
     sub_path_expr: Option<Text<'a>>,
 }

@@ -151,9 +151,16 @@ fn a_variable_cannot_go_where_the_agent_has_not_run() {
 #[test]
 fn places_that_no_container_could_start_with() {
     refused(&annotated().ours("mount-path", "/etc").json(), &["mount-path"]);
-    let account = json!([{"name": "t", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"}]);
-    let below = annotated().ours("mount-path", "/var").app_field(0, "volumeMounts", account);
-    refused(&below.json(), &["mount-path", "/var/run/secrets"]);
+    // The runtime makes the directories around the agent's own mounts, so the agent cannot add to them.
+    for (mount_path, path) in [
+        ("/var", "/var/run/secrets/x"),
+        ("/var/run", "/var/run/secrets/x"),
+        ("/var/run/secrets", "/run/secrets/kubernetes.io/x"),
+    ] {
+        let mounts = json!([{"name": "t", "mountPath": path}]);
+        let below = annotated().ours("mount-path", mount_path).app_field(0, "volumeMounts", mounts);
+        refused(&below.json(), &["mount-path", path, "own container"]);
+    }
     let over_token = pod().ours("mount-path", "/var/run/secrets").ours("inject-secret-scaivault", "a/b");
     refused(&over_token.json(), &["/var/run/secrets/scaivault"]);
     let in_token = pod()

@@ -280,6 +280,26 @@ proptest! {
         prop_assert_eq!(second_look, answered);
     }
 
+    /// The container runtime makes no mount point in a read-only mount.
+    #[test]
+    fn every_mount_below_ours_has_its_mount_point(pod in annotated_pods(any_pods())) {
+        let Some(injected) = injected(&pod) else { return Ok(()) };
+        let made: Vec<&str> = look::injected_containers(&injected)
+            .into_iter()
+            .flat_map(|agent| look::env(agent, "MOUNT_POINTS").unwrap_or_default().lines())
+            .collect();
+        let readers = ["containers", "initContainers"].into_iter().flat_map(|list| look::entries(&injected, list));
+        for container in readers.filter(|container| !look::injected_containers(&injected).contains(container)) {
+            let Some(ours) = look::mount(container, "scaivault-secrets") else { continue };
+            let mount_path: scaivault_contract::MountPath = ours["mountPath"].as_str().unwrap().parse().unwrap();
+            for mount in container["volumeMounts"].as_array().unwrap().iter().filter(|mount| *mount != ours) {
+                let Some(below) = mount_path.below(mount["mountPath"].as_str().unwrap()) else { continue };
+                let is_token = format!("{mount_path}/{below}").ends_with("/run/secrets/kubernetes.io/serviceaccount");
+                prop_assert!(is_token || made.contains(&format!("{mount_path}/{below}/").as_str()), "{below}: {made:?}");
+            }
+        }
+    }
+
     #[test]
     fn every_reader_sees_every_mount_once(pod in annotated_pods(any_pods())) {
         let Some(injected) = injected(&pod) else { return Ok(()) };

@@ -5,6 +5,7 @@
 mod configuration;
 mod hostile;
 mod laws;
+mod mount_points;
 mod opt_out;
 mod problems;
 mod reinvocation;

@@ -106,9 +106,23 @@ fn variable() -> impl Strategy<Value = Value> {
 }
 
 fn mounts(manners: Manners) -> impl Strategy<Value = Vec<Value>> {
-    let mut paths = vec!["/data", "/var/run/secrets/kubernetes.io/serviceaccount", "/var/lib/ünï"];
+    let mut paths = vec![
+        "/data",
+        "/var/run/secrets/kubernetes.io/serviceaccount",
+        "/var/lib/ünï",
+        "/var/run/secrets/eks.amazonaws.com/serviceaccount",
+        "/run/secrets/mine/",
+    ];
     if manners == Manners::Any {
-        paths.extend(["/run/secrets", "/run/secrets/", "/run/secrets/mine", "/var/run/secrets", "/run"]);
+        paths.extend([
+            "/run/secrets",
+            "/run/secrets/",
+            "/var/run/secrets",
+            "/run",
+            "/run/secrets/db.json",
+            "/run/secrets/..data",
+            "/run//secrets/./mine/deeper",
+        ]);
     }
     vec((select(paths), unknown_fields()), 1..3).prop_map(|mounts| {
         let mounts = mounts.into_iter().enumerate().map(|(index, (path, unknown))| {

@@ -58,7 +58,8 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::MountPath,
         default: Value("/run/secrets"),
         layers: Layers::ANY,
-        doc: "The directory in the containers, mounted read-only.",
+        doc: "The directory in the containers, mounted read-only. Containers may mount other volumes below it, such as the token of \
+              a cloud provider at `/var/run/secrets/…`: the agent makes their mount points.",
         example: "/run/secrets",
         set: |draft, entry| {
             draft.mount_path = parse(entry)?;

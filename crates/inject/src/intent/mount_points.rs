@@ -1,0 +1,192 @@
+//! Mounts of the user's at and below the mount path.
+//!
+//! Readers mount the volume of the secrets read-only, so the container runtime cannot make the mount points of other
+//! volumes in it, such as the tokens that cloud providers mount below `/var/run/secrets`. The agent makes them.
+
+use std::{cell::OnceCell, collections::BTreeMap};
+
+use scaivault_contract::{
+    MOUNT_POINTS_LIMIT, MountPoint, is_at_or_below, mount_point_conflicts,
+    names::{API_TOKEN_DIR, TOKEN_DIR},
+};
+
+use super::{Findings, Readers, conflicts::AGENT_DIR, files::Files};
+use crate::{
+    annotations::{Draft, Position},
+    pod::{ContainerView, MountKind, MountView, PodView, VolumeView},
+    problem::{Code, Excerpt},
+};
+
+pub(super) fn resolve(
+    draft: &Draft,
+    pod: &PodView<'_>,
+    readers: &Readers,
+    insert_at: usize,
+    files: &Files,
+    findings: &mut Findings<'_>,
+) -> Vec<MountPoint> {
+    if files.is_empty() {
+        return Vec::new();
+    }
+    let volumes = Volumes::new(pod);
+    // By the container that needs it; the first one is named in problems.
+    let mut found: BTreeMap<MountPoint, Excerpt> = BTreeMap::new();
+    for container in readers.of(pod) {
+        let name = Excerpt::new(&container.name);
+        for mount in container.volume_mounts.iter() {
+            match mount_point(draft, &volumes, mount) {
+                Place::Elsewhere => {}
+                Place::Around => findings.warn(around(draft, &name, mount)),
+                Place::Below(Ok(point)) => {
+                    found.entry(point).or_insert_with(|| name.clone());
+                }
+                Place::Below(Err(reason)) => problem(draft, &name, mount, &reason, findings),
+            }
+        }
+    }
+    for place in readers.init_containers.iter().filter(|place| **place < insert_at) {
+        early(draft, &pod.spec.init_containers.as_slice()[*place], findings);
+    }
+    let mut points: Vec<MountPoint> = found.keys().cloned().collect();
+    for conflict in mount_point_conflicts(files.paths(), &points) {
+        let name = found.get(&conflict.mount_point).map(ToString::to_string).unwrap_or_default();
+        findings.problem(
+            Code::MountConflict,
+            "mount-path",
+            Some(&conflict.other),
+            format!(
+                "container {name} mounts a volume at {}, and both cannot exist",
+                Excerpt::new(conflict.mount_point.path())
+            ),
+            "choose another file by secret-file-<name>, another mount-path, or move the mount",
+        );
+    }
+    let bytes: usize = points.iter().map(|point| point.to_string().len() + 1).sum();
+    if bytes > MOUNT_POINTS_LIMIT {
+        findings.problem(
+            Code::TooLarge,
+            "mount-path",
+            None,
+            format!(
+                "the paths of all mounts below it take {bytes} bytes, and {} KiB fit",
+                MOUNT_POINTS_LIMIT / 1024
+            ),
+            "choose another mount-path",
+        );
+    }
+    // The agent always makes this one: the API server may mount its token behind the injector's answer.
+    points.retain(|point| point.is_file() || !is_api_token(point.path()));
+    points
+}
+
+/// Where a mount is, seen from the mount path.
+enum Place {
+    Elsewhere,
+    /// Above it, and read-only.
+    Around,
+    /// At it or below it: what the agent has to make, or why that is not possible.
+    Below(Result<MountPoint, String>),
+}
+
+fn mount_point(draft: &Draft, volumes: &Volumes<'_, '_>, mount: &MountView<'_>) -> Place {
+    let Some(below) = draft.mount_path.below(&mount.mount_path) else {
+        let is_around = is_at_or_below(draft.mount_path.as_str(), &mount.mount_path);
+        return if is_around && mount.read_only == Some(true) { Place::Around } else { Place::Elsewhere };
+    };
+    if below.is_empty() {
+        return Place::Below(Err("which is the mount path itself".to_owned()));
+    }
+    let is_file = match volumes.kind_of(mount) {
+        MountKind::Directory => false,
+        MountKind::File => true,
+        MountKind::Unknown => {
+            return Place::Below(Err(
+                "which is below it and may be a file or a directory: a subPath, or a hostPath without a type"
+                    .to_owned(),
+            ));
+        }
+    };
+    Place::Below(match MountPoint::new(&draft.mount_path, &below, is_file) {
+        Ok(point) if is_in_agents_mount(draft, &point) => {
+            Err("which is below it and beside mounts of the agent's own container".to_owned())
+        }
+        Ok(point) => Ok(point),
+        Err(fault) => Err(format!("which is below it, and {fault}")),
+    })
+}
+
+/// Whether the agent cannot make a mount point, because the runtime has made the directory around it as root: in the
+/// volume, for a mount of the agent's own container.
+fn is_in_agents_mount(draft: &Draft, point: &MountPoint) -> bool {
+    let first = |path: &str| {
+        let below = path.strip_prefix(draft.mount_path.as_str())?.strip_prefix('/')?;
+        below.split('/').next().map(str::to_owned)
+    };
+    let mut own = [TOKEN_DIR, API_TOKEN_DIR, AGENT_DIR].into_iter().filter_map(first);
+    !is_api_token(point.path()) && own.any(|own| first(point.path()).as_ref() == Some(&own))
+}
+
+fn problem(draft: &Draft, name: &Excerpt, mount: &MountView<'_>, reason: &str, findings: &mut Findings<'_>) {
+    findings.problem(
+        Code::MountConflict,
+        "mount-path",
+        Some(draft.mount_path.as_str()),
+        format!("container {name} mounts something at {}, {reason}", Excerpt::new(&mount.mount_path)),
+        "choose another mount-path, move the mount, or leave the container out by containers or init-containers",
+    );
+}
+
+/// The mount path is in a volume of the user's, in which the runtime has to make a directory.
+fn around(draft: &Draft, name: &Excerpt, mount: &MountView<'_>) -> String {
+    format!(
+        "container {name} mounts a read-only volume at {}: it only starts if that has the directory for mount-path {}; \
+         choose another mount-path if it does not",
+        Excerpt::new(&mount.mount_path),
+        Excerpt::new(draft.mount_path.as_str())
+    )
+}
+
+/// A reader that starts before the agent: nothing has made its mount points, so it cannot start.
+fn early(draft: &Draft, container: &ContainerView<'_>, findings: &mut Findings<'_>) {
+    let is_below = |mount: &&MountView<'_>| {
+        draft.mount_path.below(&mount.mount_path).is_some_and(|below| !below.is_empty())
+    };
+    let Some(mount) = container.volume_mounts.iter().find(is_below) else { return };
+    let cure = match draft.position {
+        Position::Last => "set position: first, leave the container out, or choose another mount-path",
+        Position::First => "leave the container out, or choose another mount-path",
+    };
+    findings.problem(
+        Code::MountConflict,
+        "init-containers",
+        Some(&container.name),
+        format!(
+            "it starts before the agent and mounts something at {}, below the mount path: it could not start, because \
+             the agent makes that mount point",
+            Excerpt::new(&mount.mount_path)
+        ),
+        cure,
+    );
+}
+
+fn is_api_token(path: &str) -> bool {
+    is_at_or_below(path, API_TOKEN_DIR) && is_at_or_below(API_TOKEN_DIR, path)
+}
+
+/// The pod's volumes by name, collected at the first use: most pods mount nothing below the mount path.
+struct Volumes<'a, 'p> {
+    pod: &'a PodView<'p>,
+    by_name: OnceCell<BTreeMap<&'a str, &'a VolumeView<'p>>>,
+}
+
+impl<'a, 'p> Volumes<'a, 'p> {
+    fn new(pod: &'a PodView<'p>) -> Self {
+        Self { pod, by_name: OnceCell::new() }
+    }
+
+    fn kind_of(&self, mount: &MountView<'_>) -> MountKind {
+        let volumes = || self.pod.spec.volumes.iter().map(|volume| (&*volume.name, volume)).collect();
+        let volume = self.by_name.get_or_init(volumes).get(&*mount.name);
+        volume.map_or(MountKind::Directory, |volume| volume.kind_of(mount))
+    }
+}

@@ -1,0 +1,260 @@
+//! Mounts of other volumes below the read-only one: the agent makes their mount points.
+
+use scaivault_testkit::{PodBuilder, container, look, pod};
+use serde_json::{Value, json};
+
+use crate::support::{API_TOKEN, DATABASE, agent, cluster, mount_api_token, paths};
+
+const IRSA: &str = "/var/run/secrets/eks.amazonaws.com/serviceaccount";
+
+fn annotated() -> PodBuilder {
+    pod().ours("inject-secret-db.json", DATABASE)
+}
+
+fn token(path: &str) -> Value {
+    json!({"name": "cloud-token", "mountPath": path, "readOnly": true})
+}
+
+fn projected(name: &str) -> Value {
+    json!({"name": name, "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}})
+}
+
+/// What the webhook of a cloud provider does to a pod.
+fn mount_everywhere(pod: &mut Value, path: &str) {
+    for list in ["initContainers", "containers"] {
+        for container in pod["spec"][list].as_array_mut().into_iter().flatten() {
+            if !container["volumeMounts"].is_array() {
+                container["volumeMounts"] = json!([]);
+            }
+            container["volumeMounts"].as_array_mut().unwrap().push(token(path));
+        }
+    }
+    if !pod["spec"]["volumes"].is_array() {
+        pod["spec"]["volumes"] = json!([]);
+    }
+    pod["spec"]["volumes"].as_array_mut().unwrap().push(projected("cloud-token"));
+}
+
+fn mount_points(pod: &Value) -> Vec<Option<&str>> {
+    look::injected_containers(pod).into_iter().map(|agent| look::env(agent, "MOUNT_POINTS")).collect()
+}
+
+#[track_caller]
+fn refused(pod: PodBuilder, words: &[&str]) {
+    let problems = cluster().denial(&pod.json()).problems;
+    let text = problems.to_string();
+    assert_eq!(problems.len(), 1, "{text}");
+    for word in words {
+        assert!(text.contains(word), "{word:?} is not in: {text}");
+    }
+}
+
+#[test]
+fn tokens_of_cloud_providers_are_mounted_beside_the_secrets() {
+    for (path, expected) in [
+        (IRSA, "/run/secrets/eks.amazonaws.com/serviceaccount/\n"),
+        (
+            "/var/run/secrets/pods.eks.amazonaws.com/serviceaccount",
+            "/run/secrets/pods.eks.amazonaws.com/serviceaccount/\n",
+        ),
+        ("/var/run/secrets/azure/tokens", "/run/secrets/azure/tokens/\n"),
+        ("/run/secrets/tokens/gcp-ksa/", "/run/secrets/tokens/gcp-ksa/\n"),
+        ("/var/run//secrets/./a/../b", "/run/secrets/b/\n"),
+    ] {
+        let mut called = annotated().json();
+        mount_api_token(&mut called);
+        mount_everywhere(&mut called, path);
+        let injected = cluster().inject(&called);
+        assert_eq!(mount_points(&injected), [Some(expected)], "{path}");
+        let app = look::app_container(&injected, "app").unwrap();
+        assert_eq!(look::volume_at(app, "/run/secrets"), Some("scaivault-secrets"));
+        assert_eq!(look::volume_at(app, path), Some("cloud-token"));
+        assert_eq!(look::volume_at(app, API_TOKEN), Some("kube-api-access-x7k2p"));
+        cluster().expect_untouched(&injected, "already-injected");
+    }
+}
+
+/// The other webhook comes behind ours, and the API server calls us again.
+#[test]
+fn a_mount_that_came_later_is_added_to_the_agents() {
+    let kinds = [
+        annotated(),
+        annotated().ours("refresh-interval", "5m"),
+        annotated().ours("refresh-interval", "5m").spec("restartPolicy", "Never"),
+    ];
+    for kind in kinds {
+        let mut first_call = kind.json();
+        mount_api_token(&mut first_call);
+        let mut between = cluster().inject(&first_call);
+        assert!(mount_points(&between).iter().all(Option::is_none));
+        between["spec"]["initContainers"][0]["image"] = json!("mirror.example/scaivault-init:1.0");
+        mount_everywhere(&mut between, IRSA);
+
+        let injection = cluster().injection(&between);
+        assert!(!injection.replaced);
+        let touched = paths(&injection);
+        assert!(
+            touched.iter().all(|path| path.starts_with("/spec/initContainers/") && path.ends_with("/env/-"))
+        );
+
+        let after = cluster().outcome(&between);
+        let agents = mount_points(&after);
+        assert!(!agents.is_empty());
+        for points in agents {
+            assert_eq!(points, Some("/run/secrets/eks.amazonaws.com/serviceaccount/\n"));
+        }
+        assert_eq!(after["spec"]["initContainers"][0]["image"], "mirror.example/scaivault-init:1.0");
+        cluster().expect_untouched(&after, "already-injected");
+    }
+}
+
+#[test]
+fn a_second_mount_is_added_to_the_first() {
+    let mut called = annotated().json();
+    mount_everywhere(&mut called, IRSA);
+    let mut between = cluster().inject(&called);
+    let more = json!({"name": "LOG_LEVEL_OF_OTHERS", "value": "x"});
+    between["spec"]["initContainers"][0]["env"].as_array_mut().unwrap().push(more);
+    let app = between["spec"]["containers"][0]["volumeMounts"].as_array_mut().unwrap();
+    app.push(json!({"name": "cloud-token", "mountPath": "/run/secrets/azure/tokens"}));
+    let after = cluster().outcome(&between);
+    let expected = "/run/secrets/azure/tokens/\n/run/secrets/eks.amazonaws.com/serviceaccount/\n";
+    assert_eq!(mount_points(&after), [Some(expected)]);
+    assert_eq!(look::env_names(agent(&after)), look::env_names(agent(&between)));
+    cluster().expect_untouched(&after, "already-injected");
+    // A mount that went away leaves an empty directory and is no new plan.
+    let mut without = after;
+    without["spec"]["containers"][0]["volumeMounts"].as_array_mut().unwrap().pop();
+    cluster().expect_untouched(&without, "already-injected");
+}
+
+#[test]
+fn an_injected_pod_with_mount_points_is_detached_to_what_it_was() {
+    let mut called = annotated().json();
+    mount_everywhere(&mut called, IRSA);
+    let told = PodBuilder::from(cluster().inject(&called)).ours("mutation-mode", "ignore-and-detach").json();
+    let detached = PodBuilder::from(cluster().outcome(&told)).without("mutation-mode").json();
+    assert_eq!(detached, called);
+}
+
+#[test]
+fn all_readers_share_the_mount_points_and_others_have_none() {
+    let mount = |name: &str, path: &str| {
+        let mut container = container(name);
+        container["volumeMounts"] = json!([token(path)]);
+        container
+    };
+    let pod = || {
+        annotated().container(mount("a", "/run/secrets/a/token")).init_container(mount("b", "/run/secrets/b"))
+    };
+    let injected = cluster().inject(&pod().json());
+    assert_eq!(mount_points(&injected), [Some("/run/secrets/a/token/\n/run/secrets/b/\n")]);
+    let injected = cluster().inject(&pod().ours("containers", "app").ours("init-containers", "").json());
+    assert_eq!(mount_points(&injected), [None]);
+    // Without files nothing is mounted at the mount path.
+    let variable = pod().without("inject-secret-db.json").ours("inject-env-X", "a/b#c");
+    assert_eq!(mount_points(&cluster().inject(&variable.json())), [None]);
+}
+
+#[test]
+fn a_mount_at_the_path_itself_is_refused() {
+    for path in ["/run/secrets", "/run/secrets/", "/var/run/secrets", "/run/./secrets", "/run/secrets/a/.."] {
+        let pod = annotated().app_field(0, "volumeMounts", json!([token(path)]));
+        refused(pod, &["container \"app\"", path, "mount path itself", "mount-conflict"]);
+    }
+}
+
+#[test]
+fn a_file_of_ours_cannot_be_where_something_is_mounted() {
+    let mounted = |path: &str| annotated().app_field(0, "volumeMounts", json!([token(path)]));
+    refused(mounted("/run/secrets/db.json"), &["db.json", "\"app\"", "secret-file-", "mount-conflict"]);
+    refused(mounted("/run/secrets/db.json/x"), &["db.json/x", "mount-conflict"]);
+    let file = |file: &str| mounted("/var/run/secrets/azure/tokens").ours("secret-file-db.json", file);
+    refused(file("azure/tokens/db.json"), &["/run/secrets/azure/tokens/db.json", "mount-conflict"]);
+    refused(file("azure"), &["/run/secrets/azure", "mount-conflict"]);
+    cluster().inject(&file("azure/db.json").json());
+    // The agent's own names.
+    refused(mounted("/run/secrets/..data"), &["..data", "no segment may start with ..", "mount-conflict"]);
+    refused(mounted("/run/secrets/a\nb"), &["control character", "mount-conflict"]);
+}
+
+#[test]
+fn a_mounted_file_gets_an_empty_file_to_be_mounted_at() {
+    let mount =
+        |volume: Value, mount: Value| annotated().app_field(0, "volumeMounts", json!([mount])).volume(volume);
+    let key = |path: &str, sub_path: &str| json!({"name": "v", "mountPath": path, "subPath": sub_path});
+    let secret = json!({"name": "v", "secret": {"secretName": "license"}});
+    let items =
+        json!({"name": "v", "configMap": {"name": "c", "items": [{"key": "k", "path": "tls/ca.crt"}]}});
+    let socket = |kind: &str| json!({"name": "v", "hostPath": {"path": "/run/x", "type": kind}});
+    let whole = json!({"name": "v", "mountPath": "/run/secrets/x"});
+    for (volume, mounted, expected) in [
+        (secret, key("/run/secrets/license.key", "license.key"), "/run/secrets/license.key\n"),
+        (projected("v"), key("/run/secrets/aws/token", "token"), "/run/secrets/aws/token\n"),
+        (items.clone(), key("/run/secrets/ca", "tls"), "/run/secrets/ca/\n"),
+        (items, key("/run/secrets/ca.crt", "tls/ca.crt"), "/run/secrets/ca.crt\n"),
+        (socket("Socket"), whole.clone(), "/run/secrets/x\n"),
+        (socket("Directory"), whole.clone(), "/run/secrets/x/\n"),
+        (json!({"name": "v", "csi": {"driver": "d"}}), whole.clone(), "/run/secrets/x/\n"),
+        (json!({"name": "v", "emptyDir": {}}), whole.clone(), "/run/secrets/x/\n"),
+    ] {
+        let injected = cluster().inject(&mount(volume, mounted).json());
+        assert_eq!(mount_points(&injected), [Some(expected)]);
+    }
+    let claim = json!({"name": "v", "persistentVolumeClaim": {"claimName": "c"}});
+    for (volume, mounted) in [
+        (claim.clone(), key("/run/secrets/x", "sub")),
+        (claim, json!({"name": "v", "mountPath": "/run/secrets/x", "subPathExpr": "$(POD)"})),
+        (json!({"name": "v", "hostPath": {"path": "/run/x"}}), whole),
+    ] {
+        refused(mount(volume, mounted), &["/run/secrets/x", "a file or a directory", "mount-conflict"]);
+    }
+}
+
+/// Container runtimes mount what has fewer segments first, and else what stands first in the list.
+#[test]
+fn the_secrets_are_mounted_before_what_is_mounted_in_them() {
+    let order = |path: &str, mount_path: &str| {
+        let pod =
+            annotated().app_field(0, "volumeMounts", json!([token(path)])).ours("mount-path", mount_path);
+        let injected = cluster().inject(&pod.json());
+        look::names(injected["spec"]["containers"][0]["volumeMounts"].as_array().unwrap())
+            .into_iter()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(order("/run/secrets/x", "/var/run/secrets"), ["scaivault-secrets", "cloud-token"]);
+    assert_eq!(order("/var/run/secrets/x", "/run/secrets"), ["cloud-token", "scaivault-secrets"]);
+    assert_eq!(order("/data", "/run/secrets"), ["cloud-token", "scaivault-secrets"]);
+}
+
+/// Its mount points would not exist when it starts.
+#[test]
+fn an_early_init_container_cannot_mount_below_the_path() {
+    let migrate = |mounts: Value| {
+        let mut migrate = container("migrate");
+        migrate["volumeMounts"] = mounts;
+        annotated().init_container(migrate).ours("position", "last").ours("init-containers", "migrate")
+    };
+    for path in [IRSA, API_TOKEN] {
+        refused(
+            migrate(json!([token(path)])),
+            &["init-containers", "\"migrate\"", "position: first", "mount-conflict"],
+        );
+        cluster().inject(&migrate(json!([token(path)])).ours("mount-path", "/secrets").json());
+        cluster().inject(&migrate(json!([token(path)])).ours("position", "first").json());
+        cluster().inject(&migrate(json!([token(path)])).ours("init-containers", "*").json());
+    }
+    let injection = cluster().injection(&migrate(json!([token("/data")])).json());
+    assert!(injection.warnings.iter().any(|text| text.contains("migrate")), "{:?}", injection.warnings);
+}
+
+#[test]
+fn a_read_only_mount_around_the_secrets_is_worth_a_warning() {
+    let warnings = |read_only: bool| {
+        let mount = json!({"name": "run", "mountPath": "/run", "readOnly": read_only});
+        cluster().injection(&annotated().app_field(0, "volumeMounts", json!([mount])).json()).warnings
+    };
+    assert!(warnings(true).iter().any(|text| text.contains("\"/run\"")), "{:?}", warnings(true));
+    assert_eq!(warnings(false), [""; 0]);
+}
