@@ -52,7 +52,11 @@ pub use source::{
     NamedSecret, NamedSecrets, SOURCES_LIMIT, SecretAlias, SecretAliasError, SecretSource, SecretSourceError,
     SecretSourceErrors,
 };
-pub use template::{TEMPLATE_MAX_BYTES, TEMPLATE_MAX_OPERATORS, TemplateSizeError, check_template_size};
+pub use template::{
+    NameFault, TEMPLATE_FILTERS, TEMPLATE_FUEL, TEMPLATE_FUNCTIONS, TEMPLATE_MAX_BYTES,
+    TEMPLATE_MAX_OPERATORS, TEMPLATE_TESTS, TemplateError, TemplateNames, TemplateSizeError, TemplateWarning,
+    UnknownName, check_template, template_environment,
+};
 pub use trust::{TrustPolicy, TrustPolicyError};
 pub use value::{escape_env_value, expand_env_value};
 pub use variable::{VariableName, VariableNameError};

@@ -1,65 +1,196 @@
-//! How large a template may be, for whoever parses it.
+//! The template language of files, declared once: the injector checks with it what the agent renders with it.
+//!
+//! [`check_template`] reads a template with the parser of the template library and resolves every name in it, in
+//! branches that are rarely taken too. The library itself finds unknown names only while it renders.
 
-use thiserror::Error;
+use minijinja::{AutoEscape, Environment, UndefinedBehavior, syntax::SyntaxConfig};
+
+#[cfg(test)]
+use crate::Excerpt;
+use crate::SecretSource;
+
+mod error;
+mod names;
+mod tags;
+
+pub use error::{NameFault, TemplateError, TemplateSizeError, TemplateWarning, UnknownName};
 
 /// The longest template, bytes.
 pub const TEMPLATE_MAX_BYTES: usize = 32 * 1024;
-/// The most operators in a template, counted in its text too.
+/// The most operators in one tag, and the most `elif` in a template. Text outside of tags is not counted.
 ///
 /// The parser of minijinja 3.1 recurses over unary operators and builds trees that are as deep as a chain of binary
-/// ones, of attributes or of `elif` is long, and code generation and drop recurse over these. A thread of 2 MiB
+/// ones, of attributes or of `elif` is long. Code generation and drop recurse over these trees. A thread of 2 MiB
 /// overflows its stack, which ends the process, at some thousands.
-pub const TEMPLATE_MAX_OPERATORS: usize = 1000;
+pub const TEMPLATE_MAX_OPERATORS: usize = 500;
+/// The most steps of one rendering. Loops over a secret's fields need some thousands. Each may hold some 64 bytes until
+/// the end: 12 MiB at most.
+pub const TEMPLATE_FUEL: u64 = 200_000;
 
-/// Whether a template is small enough to be given to the parser.
-pub fn check_template_size(text: &str) -> Result<(), TemplateSizeError> {
-    if text.len() > TEMPLATE_MAX_BYTES {
-        return Err(TemplateSizeError::TooLong(text.len()));
+/// The filters of a template, sorted: those of the template library without `pprint`, which writes without a bound,
+/// and the agent's own.
+pub const TEMPLATE_FILTERS: &[&str] = &[
+    "abs",
+    "attr",
+    "b64decode",
+    "b64encode",
+    "batch",
+    "bool",
+    "capitalize",
+    "chain",
+    "count",
+    "d",
+    "default",
+    "dictsort",
+    "e",
+    "escape",
+    "first",
+    "float",
+    "format",
+    "groupby",
+    "indent",
+    "int",
+    "items",
+    "join",
+    "last",
+    "length",
+    "lines",
+    "list",
+    "lower",
+    "map",
+    "max",
+    "min",
+    "reject",
+    "rejectattr",
+    "replace",
+    "reverse",
+    "round",
+    "safe",
+    "select",
+    "selectattr",
+    "slice",
+    "sort",
+    "split",
+    "string",
+    "sum",
+    "title",
+    "tojson",
+    "trim",
+    "unique",
+    "upper",
+    "urlencode",
+    "zip",
+];
+
+/// The tests (`is …`) of a template, sorted.
+pub const TEMPLATE_TESTS: &[&str] = &[
+    "!=",
+    "<",
+    "<=",
+    "==",
+    ">",
+    ">=",
+    "boolean",
+    "defined",
+    "divisibleby",
+    "endingwith",
+    "eq",
+    "equalto",
+    "escaped",
+    "even",
+    "false",
+    "filter",
+    "float",
+    "ge",
+    "greaterthan",
+    "gt",
+    "in",
+    "int",
+    "integer",
+    "iterable",
+    "le",
+    "lessthan",
+    "lower",
+    "lt",
+    "mapping",
+    "ne",
+    "none",
+    "number",
+    "odd",
+    "safe",
+    "sameas",
+    "sequence",
+    "startingwith",
+    "string",
+    "test",
+    "true",
+    "undefined",
+    "upper",
+];
+
+/// The functions of a template, sorted: those of the template library without `debug`, which writes without a bound.
+pub const TEMPLATE_FUNCTIONS: &[&str] = &["dict", "namespace", "range"];
+
+/// The environment of all templates. The agent adds the filters that it implements itself.
+pub fn template_environment() -> Environment<'static> {
+    let mut environment = Environment::new();
+    environment.set_auto_escape_callback(|_| AutoEscape::None);
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_syntax(syntax());
+    environment.set_fuel(Some(TEMPLATE_FUEL));
+    environment.remove_filter("pprint");
+    environment.remove_global("debug");
+    environment
+}
+
+/// The last line end is kept: a file ends as it is written in the annotation.
+fn syntax() -> SyntaxConfig {
+    SyntaxConfig::builder().keep_trailing_newline(true).build().expect("only the delimiters could be wrong")
+}
+
+/// What a template is rendered over: the variables that it can name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TemplateNames<'a> {
+    /// One secret: `data`, `version` and `path`.
+    Secret,
+    /// The credentials of a lease: `data` and `path`.
+    Lease,
+    /// Several secrets: `secrets.<alias>`, each with the three of one secret.
+    Secrets(Vec<&'a str>),
+}
+
+impl<'a> TemplateNames<'a> {
+    /// The names of a file that is written from secrets.
+    pub fn of_source(source: &'a SecretSource) -> Self {
+        match source {
+            SecretSource::Single(_) => Self::Secret,
+            SecretSource::Named(named) => {
+                Self::Secrets(named.iter().map(|named| named.alias.as_str()).collect())
+            }
+        }
     }
-    match operators(text) {
-        count if count > TEMPLATE_MAX_OPERATORS => Err(TemplateSizeError::TooManyOperators(count)),
-        _ => Ok(()),
-    }
-}
 
-/// A template that must not be parsed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum TemplateSizeError {
-    /// Its bytes are more than [`TEMPLATE_MAX_BYTES`].
-    #[error("the template has {0} bytes, and {TEMPLATE_MAX_BYTES} are allowed")]
-    TooLong(usize),
-    /// Its operators are more than [`TEMPLATE_MAX_OPERATORS`].
-    #[error("the template has {0} operators, and {TEMPLATE_MAX_OPERATORS} are allowed")]
-    TooManyOperators(usize),
-}
-
-/// Everything that could make the parser go one level deeper, wherever it stands: telling tags from text would need a
-/// lexer that agrees with minijinja's in every corner.
-fn operators(text: &str) -> usize {
-    let signs = text.bytes().filter(|byte| b"+-*/%~.|=!<>([{:".contains(byte)).count();
-    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    let named =
-        words.filter(|word| matches!(*word, "not" | "and" | "or" | "in" | "is" | "if" | "elif" | "else"));
-    signs + named.count()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn counts_bytes_and_operators_up_to_the_limits() {
-        assert_eq!(check_template_size(&"a".repeat(TEMPLATE_MAX_BYTES)), Ok(()));
-        let long = check_template_size(&"a".repeat(TEMPLATE_MAX_BYTES + 1));
-        assert_eq!(long, Err(TemplateSizeError::TooLong(TEMPLATE_MAX_BYTES + 1)));
-        assert_eq!(check_template_size(&"-".repeat(TEMPLATE_MAX_OPERATORS)), Ok(()));
-        for operator in ["-", ".", "not ", " and a", " elif"] {
-            let deep = check_template_size(&operator.repeat(TEMPLATE_MAX_OPERATORS + 1));
-            assert_eq!(
-                deep,
-                Err(TemplateSizeError::TooManyOperators(TEMPLATE_MAX_OPERATORS + 1)),
-                "{operator:?}"
-            );
+    /// The variables.
+    pub fn variables(&self) -> &'static [&'static str] {
+        match self {
+            Self::Secret => names::SECRET_MEMBERS,
+            Self::Lease => &["data", "path"],
+            Self::Secrets(_) => &["secrets"],
         }
     }
 }
+
+/// Checks that the agent can compile a template and knows every name in it. The warnings are about text that would be
+/// lost.
+///
+/// The work is linear in the length of the template, which is at most [`TEMPLATE_MAX_BYTES`].
+pub fn check_template(text: &str, names: &TemplateNames<'_>) -> Result<Vec<TemplateWarning>, TemplateError> {
+    let mut warnings = tags::check(text)?;
+    let template =
+        minijinja::machinery::parse(text, "", syntax()).map_err(|error| TemplateError::syntax(&error))?;
+    warnings.append(&mut names::check(&template, names)?);
+    Ok(warnings)
+}
+
+#[cfg(test)]
+mod tests;

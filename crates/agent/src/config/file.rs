@@ -63,7 +63,7 @@ impl FileSpec {
     ) -> Result<Self, TemplateError> {
         let FileOptions { format: _, mode, encoding, optional, template } = options;
         let style = match (template, encoding) {
-            (Some(template), _) => Style::Template(Template::parse(template)?),
+            (Some(template), _) => Style::Template(Template::parse(template, &source)?),
             (None, Some(encoding)) => Style::Decoded(encoding),
             (None, None) => Style::Format(format.unwrap_or(Format::Json)),
         };

@@ -2,10 +2,11 @@
 
 use std::{collections::BTreeMap, io, panic::resume_unwind, thread};
 
-use minijinja::{
-    AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value, context, syntax::SyntaxConfig,
+use minijinja::{ErrorKind, Value, context};
+use scaivault_contract::{
+    NamedSecret, SecretRef, SecretSource, TEMPLATE_FUEL, TemplateError as InvalidTemplate, TemplateNames,
+    check_template, template_environment,
 };
-use scaivault_contract::{NamedSecret, SecretRef, SecretSource, TemplateSizeError, check_template_size};
 use thiserror::Error;
 
 use super::Content;
@@ -16,9 +17,6 @@ mod value;
 
 use filters::Refusal;
 
-/// The most instructions of one rendering: loops over a secret's fields need some thousands. Each may hold some 64 bytes until
-/// the end: 12 MiB at most.
-const FUEL: u64 = 200_000;
 /// The most bytes a template may write: half the default size of the secrets' volume, of which two generations exist
 /// during a swap.
 const OUTPUT_MAX_BYTES: usize = 4 * 1024 * 1024;
@@ -27,18 +25,19 @@ const OUTPUT_MAX_BYTES: usize = 4 * 1024 * 1024;
 /// 25,000 lists into each other. Only what is used becomes memory.
 const STACK_BYTES: usize = 128 * 1024 * 1024;
 
-/// A template whose syntax holds.
+/// A template that compiles and names only what exists.
 #[derive(Clone, Debug)]
 pub(crate) struct Template(String);
 
 impl Template {
-    /// Checks the syntax.
-    pub(crate) fn parse(source: String) -> Result<Self, TemplateError> {
-        check_template_size(&source)?;
-        match Environment::new().template_from_str(&source) {
-            Ok(_) => Ok(Self(source)),
-            Err(error) => Err(TemplateError::Syntax(Fault::of(&error))),
-        }
+    /// Checks it as the injector does; its warnings are for whoever writes it.
+    pub(crate) fn parse(text: String, source: &Source) -> Result<Self, TemplateError> {
+        let names = match source {
+            Source::Secrets(source) => TemplateNames::of_source(source),
+            Source::Lease(_) => TemplateNames::Lease,
+        };
+        check_template(&text, &names)?;
+        Ok(Self(text))
     }
 
     /// Renders it over what was read. A name or a key that is not there is an error, not an empty text.
@@ -52,20 +51,11 @@ impl Template {
     }
 
     fn render_here(&self, source: &Source, contents: &[Content<'_>]) -> Result<String, TemplateError> {
-        let mut environment = Environment::new();
-        environment.set_auto_escape_callback(|_| AutoEscape::None);
-        environment.set_undefined_behavior(UndefinedBehavior::Strict);
-        environment.set_syntax(
-            SyntaxConfig::builder()
-                .keep_trailing_newline(true)
-                .build()
-                .expect("only the delimiters could be wrong"),
-        );
-        environment.set_fuel(Some(FUEL));
+        let mut environment = template_environment();
         filters::install(&mut environment);
         let template = environment
             .template_from_str(&self.0)
-            .map_err(|error| TemplateError::Syntax(Fault::of(&error)))?;
+            .map_err(|error| TemplateError::Rendering(Fault::of(&error)))?;
         let mut output = Output::default();
         match template.render_captured_to(names(source, contents), &mut output) {
             Ok(_) => {}
@@ -102,17 +92,16 @@ fn names(source: &Source, contents: &[Content<'_>]) -> Value {
 /// A template that cannot be rendered. Never quotes it, nor what it was given.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(crate) enum TemplateError {
-    /// It is too large to be parsed.
+    /// The injector refuses it too.
     #[error(transparent)]
-    Size(#[from] TemplateSizeError),
-    /// Its syntax is broken.
-    #[error("the template does not parse: {0}")]
-    Syntax(Fault),
-    /// It names something that is not there.
+    Invalid(#[from] InvalidTemplate),
+    /// It names something that the secret does not have.
     #[error("line {0} of the template names a value or a field that the secret does not have")]
     Undefined(usize),
     /// It takes too long.
-    #[error("the template takes more than {FUEL} steps; 64 bytes of a text that it builds are a step too")]
+    #[error(
+        "the template takes more than {TEMPLATE_FUEL} steps; 64 bytes of a text that it builds are a step too"
+    )]
     OutOfFuel,
     /// It writes too much.
     #[error("the template writes more than {OUTPUT_MAX_BYTES} bytes")]
@@ -183,3 +172,6 @@ impl io::Write for Output {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -319,11 +319,11 @@ fn a_template_is_bounded_in_work_and_output() {
         "{{ '%99000000d' | format(1) | length }}",
         "{{ 'x' | replace('x', 'y' * 3000) | replace('y', 'z' * 100000) | length }}",
         "{{ range(99999) | join('x' * 10000) | length }}",
-        "{{ [1] * 100000000 }}",
-        "{{ ([1] * 100000000) | tojson | length }}",
-        "{{ ([1] * 100000000) | string | length }}",
-        "{{ ([1] * 100000000) | join | length }}",
-        "{{ ([1] * 100000000) | list | length }}",
+        "{% set one = [1] %}{{ one * 100000000 }}",
+        "{% set one = [1] %}{{ (one * 100000000) | tojson | length }}",
+        "{% set one = [1] %}{{ (one * 100000000) | string | length }}",
+        "{% set one = [1] %}{{ (one * 100000000) | join | length }}",
+        "{% set one = [1] %}{{ (one * 100000000) | list | length }}",
         "{{ [[[[1]]]] | tojson(indent=1000000000) | length }}{% for i in range(200001) %}{% endfor %}",
         "{% set ns = namespace(s=[1]) %}{% for i in range(40) %}{% set ns.s = [ns.s, ns.s] %}{% endfor %}{{ ns.s }}",
         "{% set ns = namespace(s=[1]) %}{% for i in range(40) %}{% set ns.s = [ns.s, ns.s] %}{% endfor %}{{ ns.s | tojson | length }}",
@@ -345,8 +345,6 @@ fn a_template_is_bounded_in_work_and_output() {
     let deep =
         "{% set ns = namespace(s=[1]) %}{% for i in range(20000) %}{% set ns.s = [ns.s] %}{% endfor %}";
     assert_eq!(templated(&format!("{deep}{{{{ (ns.s ~ '') | length }}}}"), &json!({})).unwrap(), "40003");
-    assert!(matches!(Template::parse("{{".to_owned()), Err(TemplateError::Syntax(_))));
-    assert!(matches!(Template::parse("-".repeat(2000)), Err(TemplateError::Size(_))));
 }
 
 #[test]

@@ -1,0 +1,196 @@
+//! What can be wrong with a template, in the words of the injector and of the agent.
+
+use std::fmt;
+
+use thiserror::Error;
+
+use super::{
+    TEMPLATE_FILTERS, TEMPLATE_FUNCTIONS, TEMPLATE_MAX_BYTES, TEMPLATE_MAX_OPERATORS, TEMPLATE_TESTS, names,
+};
+use crate::Excerpt;
+
+/// The most unknown names that one text lists.
+const NAMES_SHOWN: usize = 4;
+/// The most bytes of the template library's description of an error.
+const DETAIL_BYTES: usize = 120;
+
+/// A template that the agent cannot render. Names in tags are quoted, text never is.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum TemplateError {
+    /// It is too large to be parsed.
+    #[error(transparent)]
+    Size(#[from] TemplateSizeError),
+    /// Its syntax is broken.
+    #[error("the template does not parse: line {line}: {detail}")]
+    Syntax {
+        /// The line of the template, from 1.
+        line: usize,
+        /// What is wrong.
+        detail: String,
+    },
+    /// It names what does not exist; at least one.
+    #[error("{}", list(.0))]
+    Names(Vec<UnknownName>),
+}
+
+impl TemplateError {
+    pub(super) fn syntax(error: &minijinja::Error) -> Self {
+        let kind = error.kind().to_string();
+        // The library's details name tokens by their kind, and quote nothing but the name of an unknown statement.
+        let detail = error.detail().filter(|detail| detail.len() <= DETAIL_BYTES).map_or(kind, str::to_owned);
+        Self::Syntax { line: error.line().unwrap_or(1), detail }
+    }
+}
+
+fn list(unknown: &[UnknownName]) -> String {
+    let mut texts: Vec<String> = unknown.iter().take(NAMES_SHOWN).map(ToString::to_string).collect();
+    if let Some(more) = unknown.len().checked_sub(NAMES_SHOWN).filter(|more| *more > 0) {
+        texts.push(format!("and {more} more"));
+    }
+    texts.join("; ")
+}
+
+/// A template that must not be parsed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum TemplateSizeError {
+    /// Its bytes are more than [`TEMPLATE_MAX_BYTES`].
+    #[error("the template has {0} bytes, and {TEMPLATE_MAX_BYTES} are allowed")]
+    TooLong(usize),
+    /// The operators of a tag are more than [`TEMPLATE_MAX_OPERATORS`].
+    #[error(
+        "line {0} of the template has a tag with more than {TEMPLATE_MAX_OPERATORS} operators; split it up with set"
+    )]
+    TooManyOperators(usize),
+    /// Its `elif` are more than [`TEMPLATE_MAX_OPERATORS`].
+    #[error("line {0} of the template: more than {TEMPLATE_MAX_OPERATORS} elif are not allowed")]
+    TooManyBranches(usize),
+}
+
+/// A name in a template that cannot be resolved.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("line {line} of the template: {fault}")]
+pub struct UnknownName {
+    /// The line of the template, from 1.
+    pub line: usize,
+    /// What is not there.
+    pub fault: NameFault,
+    /// The name.
+    pub name: String,
+    /// What could stand there; empty where that cannot be listed.
+    pub known: Vec<String>,
+}
+
+/// What a name should be and is not.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum NameFault {
+    /// No filter.
+    #[error("there is no filter {0}")]
+    Filter(Excerpt),
+    /// No test.
+    #[error("there is no test {0}")]
+    Test(Excerpt),
+    /// No function.
+    #[error("there is no function {0}")]
+    Function(Excerpt),
+    /// A method; none exist.
+    #[error("{0} is called as a method, and values have no methods; write a filter behind a |")]
+    Method(Excerpt),
+    /// No variable.
+    #[error("there is no variable {0}")]
+    Variable(Excerpt),
+    /// A variable that is set elsewhere.
+    #[error(
+        "the variable {0} is not set here: what is set in a loop, a with or a macro ends with it; use a namespace, or set it before"
+    )]
+    Scope(Excerpt),
+    /// No such secret.
+    #[error("the file has no secret with the alias {0}")]
+    Alias(Excerpt),
+    /// No member of a secret.
+    #[error("a secret of secrets.<alias> has no {0}")]
+    Member(Excerpt),
+    /// A field of a text or number.
+    #[error("path and version have no fields, and {0} is read as one")]
+    Field(Excerpt),
+    /// No field of `loop`.
+    #[error("loop has no {0}")]
+    Loop(Excerpt),
+    /// A name of a filter or test that is computed.
+    #[error("the name that {0} is given has to be written in quotes, so that it can be checked")]
+    Computed(Excerpt),
+    /// Macros in macros.
+    #[error("the macro {0} stands in too many others; declare macros beside each other")]
+    Nested(Excerpt),
+    /// A list that is repeated.
+    #[error("the operator {0} repeats a list; write a loop over range")]
+    Repeated(Excerpt),
+}
+
+impl NameFault {
+    /// What could stand there instead, for faults whose names are always the same.
+    pub(super) fn known(&self) -> &'static [&'static str] {
+        match self {
+            Self::Filter(_) | Self::Method(_) => TEMPLATE_FILTERS,
+            Self::Test(_) => TEMPLATE_TESTS,
+            Self::Function(_) => TEMPLATE_FUNCTIONS,
+            Self::Member(_) => names::SECRET_MEMBERS,
+            Self::Loop(_) => names::LOOP_MEMBERS,
+            Self::Variable(_)
+            | Self::Scope(_)
+            | Self::Alias(_)
+            | Self::Field(_)
+            | Self::Computed(_)
+            | Self::Nested(_)
+            | Self::Repeated(_) => &[],
+        }
+    }
+}
+
+/// Text or a definition of a template that has no effect on the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TemplateWarning {
+    /// A comment in this line.
+    Comment(usize),
+    /// A `-` in a tag of this line, or of the next, removes the line break between two lines that are both written.
+    Joined(usize),
+    /// A macro in this line that is never called.
+    UnusedMacro(usize, Excerpt),
+    /// A variable that is set in this line and never read.
+    UnusedVariable(usize, Excerpt),
+    /// `autoescape` in this line.
+    AutoEscape(usize),
+    /// Nothing of the secret is used; what could be written.
+    NoSecret(&'static str),
+}
+
+impl fmt::Display for TemplateWarning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Comment(line) => write!(
+                f,
+                "line {line} of the template has a comment, {{# … #}}, which is not written to the file; if it is meant as \
+                 text, put it between {{% raw %}} and {{% endraw %}}"
+            ),
+            Self::Joined(line) => write!(
+                f,
+                "line {line} of the template and the next become one line, because the - in a tag removes the line break; \
+                 remove the - if there should be two"
+            ),
+            Self::UnusedMacro(line, name) => write!(
+                f,
+                "line {line} of the template defines the macro {name}, which is never called, so its text is not written"
+            ),
+            Self::UnusedVariable(line, name) => {
+                write!(f, "line {line} of the template sets {name}, which is never read")
+            }
+            Self::AutoEscape(line) => write!(
+                f,
+                "line {line} of the template has autoescape, which has no effect: values are written as they are; use the \
+                 filter escape"
+            ),
+            Self::NoSecret(example) => {
+                write!(f, "the template writes nothing of the secret; write for example {{{{ {example} }}}}")
+            }
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The templates of files, checked as the agent checks them.
+
+use scaivault_contract::{MAPPINGS_LIMIT, NameFault, TemplateError, TemplateNames, UnknownName, check_template};
+
+use super::Findings;
+use crate::{
+    annotations::{Draft, nearest},
+    problem::{Code, Layer, Problem, shown_key},
+};
+
+/// The most warnings about templates in one answer.
+const WARNINGS_SHOWN: usize = 8;
+/// The most names that one problem lists.
+const NAMES_SHOWN: usize = 64;
+
+/// Checks the template of each file that is written. What is larger than all mappings may be is not parsed.
+pub(super) fn check(draft: &Draft, findings: &mut Findings<'_>) {
+    let bytes: usize = draft.files.values().filter_map(|file| Some(file.template.as_ref()?.len())).sum();
+    if bytes > MAPPINGS_LIMIT {
+        return;
+    }
+    let mut warnings = 0;
+    for (name, template) in draft.files.iter().filter_map(|(name, file)| Some((name, file.template.as_ref()?))) {
+        let names = match (draft.secrets.get(name), draft.dynamic.get(name)) {
+            (Some(source), _) => TemplateNames::of_source(source),
+            (None, Some(_)) => TemplateNames::Lease,
+            // An option without a file is a problem of its own.
+            (None, None) => continue,
+        };
+        let key = format!("secret-template-{name}");
+        match check_template(template, &names) {
+            Ok(found) => {
+                for warning in found {
+                    warnings += 1;
+                    if warnings <= WARNINGS_SHOWN {
+                        findings.warn(format!("{}: {warning}", shown_key(&key)));
+                    }
+                }
+            }
+            Err(TemplateError::Names(unknown)) => {
+                unknown.into_iter().for_each(|one| findings.problems.push(unknown_name(&key, one)));
+            }
+            Err(error) => {
+                let cure = match &error {
+                    TemplateError::Syntax { .. } if is_go_template(template) => GO_CURE,
+                    TemplateError::Syntax { .. } => SYNTAX_CURE,
+                    _ => "shorten the template",
+                };
+                findings.problems.push(problem(&key, error.to_string(), None, cure.to_owned()));
+            }
+        }
+    }
+}
+
+const SYNTAX_CURE: &str =
+    "correct the tag in this line; text that contains {{, {% or {# goes between {% raw %} and {% endraw %}";
+const GO_CURE: &str = "write it in minijinja's language, such as {{ data.password }}; {{ .Data }} and {{ range }} are Go \
+                       templates of Helm, consul-template or vault-k8s";
+
+/// Whether a template is probably one of Go, as Helm's and vault-k8s' are.
+fn is_go_template(template: &str) -> bool {
+    template.split("{{").skip(1).any(|tag| {
+        let tag = tag.trim_start_matches('-').trim_start();
+        [".", "$", "range ", "with ", "if ", "end", "else", "template ", "include "]
+            .iter()
+            .any(|word| tag.starts_with(word))
+    })
+}
+
+fn unknown_name(key: &str, unknown: UnknownName) -> Problem {
+    let message = unknown.to_string();
+    let UnknownName { line: _, fault, name, known } = unknown;
+    let meant = nearest(&name, known.iter().map(String::as_str));
+    let cure = match (&fault, meant) {
+        (NameFault::Method(_), Some(filter)) => format!("write {{{{ value | {filter} }}}}"),
+        (_, Some(meant)) => format!("did you mean {meant:?}?"),
+        (NameFault::Variable(_), None) if name == "secrets" => {
+            "a file of one secret has data, version and path; secrets.<alias> is for a file of several, each named as \
+             alias=path"
+                .to_owned()
+        }
+        (NameFault::Variable(_), None) if name == "data" => {
+            "a file of several secrets has them below their alias: write secrets.<alias>.data".to_owned()
+        }
+        (NameFault::Scope(_), None) => "set the variable before, or use a namespace".to_owned(),
+        (NameFault::Field(_), None) => "write path or version alone".to_owned(),
+        (NameFault::Computed(_), None) => "write the name in quotes, such as map('upper')".to_owned(),
+        (NameFault::Repeated(_), None) => "write {% for i in range(3) %}…{% endfor %}".to_owned(),
+        (NameFault::Nested(_), None) => "declare the macro outside of the others".to_owned(),
+        (_, None) => "use one of the allowed names".to_owned(),
+    };
+    let mut allowed = known.iter().take(NAMES_SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    if known.len() > NAMES_SHOWN {
+        allowed.push_str(", …");
+    }
+    problem(key, message, Some(allowed).filter(|allowed| !allowed.is_empty()), cure)
+}
+
+fn problem(key: &str, message: String, allowed: Option<String>, cure: String) -> Problem {
+    Problem {
+        code: Code::InvalidValue,
+        key: Some(key.to_owned()),
+        layer: Layer::Pod,
+        // A template is never quoted: it may have a password in its text.
+        value: None,
+        message: message.into(),
+        allowed: allowed.map(Into::into),
+        cure: cure.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn go_templates_are_recognised() {
+        for text in ["{{ .Data.a }}", "{{- with secret \"a\" }}", "x{{ range $k, $v := .Data }}", "{{ $x }}"] {
+            assert!(is_go_template(text), "{text}");
+        }
+        for text in ["{{ data.a }}", "{{ without }}", "a.b $x", "{{ 'a' if data.b"] {
+            assert!(!is_go_template(text), "{text}");
+        }
+    }
+}
