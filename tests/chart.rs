@@ -9,6 +9,7 @@ mod server;
 mod chart {
     pub(crate) mod helm;
 
+    mod escaped_templates;
     mod monitoring;
     mod objects;
     mod refusals;

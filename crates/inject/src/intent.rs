@@ -8,6 +8,7 @@ mod mount_points;
 mod readers;
 mod reload;
 mod resources;
+mod templates;
 mod trust;
 
 use std::borrow::Cow;
@@ -154,6 +155,7 @@ pub(crate) fn resolve<'d>(facts: &Facts<'d, '_>, findings: &mut Findings<'_>) ->
     let resources = resources::resolve(draft, pod, findings);
     let only_reader = identity.uid.filter(|uid| readers.all_run_as(pod, *uid));
     let files = files::resolve(draft, only_reader.is_some(), findings);
+    templates::check(draft, findings);
     conflicts::check(draft, pod, &readers, &files, findings);
     let mount_points = mount_points::resolve(draft, pod, &readers, insert_at, &files, findings);
     let additions = (readers.init_containers.len() + readers.containers.len()) * (draft.variables.len() + 1);

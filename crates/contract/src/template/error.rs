@@ -93,7 +93,7 @@ pub enum NameFault {
     #[error("there is no function {0}")]
     Function(Excerpt),
     /// A method; none exist.
-    #[error("{0} is called as a method, and values have no methods; write a filter behind a |")]
+    #[error("{0} is called as a method, and values have no methods; use a filter")]
     Method(Excerpt),
     /// No variable.
     #[error("there is no variable {0}")]

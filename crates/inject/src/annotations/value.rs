@@ -1,7 +1,6 @@
 //! The types that annotation values become, and what may stand where.
 
 mod image;
-mod template;
 mod url;
 
 use std::{borrow::Cow, str::FromStr};
@@ -14,7 +13,6 @@ use scaivault_contract::{
 use crate::quantity::Quantity;
 
 pub(crate) use image::{image, image_is_below};
-pub(crate) use template::template;
 pub(crate) use url::Url;
 
 /// What kind of value a key takes: its name, what is allowed, and its JSON schema.

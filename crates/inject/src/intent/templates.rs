@@ -1,6 +1,8 @@
 //! The templates of files, checked as the agent checks them.
 
-use scaivault_contract::{MAPPINGS_LIMIT, NameFault, TemplateError, TemplateNames, UnknownName, check_template};
+use scaivault_contract::{
+    MAPPINGS_LIMIT, NameFault, TemplateError, TemplateNames, UnknownName, check_template,
+};
 
 use super::Findings;
 use crate::{
@@ -20,7 +22,9 @@ pub(super) fn check(draft: &Draft, findings: &mut Findings<'_>) {
         return;
     }
     let mut warnings = 0;
-    for (name, template) in draft.files.iter().filter_map(|(name, file)| Some((name, file.template.as_ref()?))) {
+    for (name, template) in
+        draft.files.iter().filter_map(|(name, file)| Some((name, file.template.as_ref()?)))
+    {
         let names = match (draft.secrets.get(name), draft.dynamic.get(name)) {
             (Some(source), _) => TemplateNames::of_source(source),
             (None, Some(_)) => TemplateNames::Lease,
@@ -38,7 +42,10 @@ pub(super) fn check(draft: &Draft, findings: &mut Findings<'_>) {
                 }
             }
             Err(TemplateError::Names(unknown)) => {
-                unknown.into_iter().for_each(|one| findings.problems.push(unknown_name(&key, one)));
+                for one in unknown {
+                    let with_hint = findings.problems.takes_hint();
+                    findings.problems.push(unknown_name(&key, one, with_hint));
+                }
             }
             Err(error) => {
                 let cure = match &error {
@@ -67,10 +74,10 @@ fn is_go_template(template: &str) -> bool {
     })
 }
 
-fn unknown_name(key: &str, unknown: UnknownName) -> Problem {
+fn unknown_name(key: &str, unknown: UnknownName, with_hint: bool) -> Problem {
     let message = unknown.to_string();
     let UnknownName { line: _, fault, name, known } = unknown;
-    let meant = nearest(&name, known.iter().map(String::as_str));
+    let meant = with_hint.then(|| nearest(&name, known.iter().map(String::as_str))).flatten();
     let cure = match (&fault, meant) {
         (NameFault::Method(_), Some(filter)) => format!("write {{{{ value | {filter} }}}}"),
         (_, Some(meant)) => format!("did you mean {meant:?}?"),
@@ -115,7 +122,8 @@ mod tests {
 
     #[test]
     fn go_templates_are_recognised() {
-        for text in ["{{ .Data.a }}", "{{- with secret \"a\" }}", "x{{ range $k, $v := .Data }}", "{{ $x }}"] {
+        for text in ["{{ .Data.a }}", "{{- with secret \"a\" }}", "x{{ range $k, $v := .Data }}", "{{ $x }}"]
+        {
             assert!(is_go_template(text), "{text}");
         }
         for text in ["{{ data.a }}", "{{ without }}", "a.b $x", "{{ 'a' if data.b"] {

@@ -11,4 +11,5 @@ mod problems;
 mod reinvocation;
 mod security;
 mod support;
+mod templates;
 mod workload;

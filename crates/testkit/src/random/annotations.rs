@@ -153,7 +153,15 @@ fn secret() -> BoxedStrategy<Pairs> {
             reference.extend(version.map(|version| format!("@{version}")));
             let mut pairs = vec![("inject-secret-", several.clone().unwrap_or(reference))];
             match (several, field) {
-                (Some(_), _) => pairs.extend(form.filter(|(_, form)| !LINES.contains(&form.as_str()))),
+                // Each of several is named by its alias, so a template of one secret is none of theirs.
+                (Some(_), _) => pairs.extend(form.filter(|(_, form)| !LINES.contains(&form.as_str())).map(
+                    |(key, form)| match key {
+                        "secret-template-" => {
+                            (key, "{{ secrets.s_0.data.user }}@{{ secrets['s_0'].path }}".into())
+                        }
+                        _ => (key, form),
+                    },
+                )),
                 (None, Some(_)) => {
                     pairs.extend((number % 2 == 0).then(|| ("secret-format-", "raw".into())));
                     pairs.extend((number % 3 == 0).then(|| ("secret-encoding-", "base64".into())));

@@ -46,7 +46,7 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
               `secret-format-<name>`.",
         example: "postgres://{{ data.username|urlencode }}:{{ data.password|urlencode }}@db:5432/billing",
         set: |draft, entry| {
-            file(draft, entry).template = Some(value::template(entry.value)?);
+            file(draft, entry).template = Some(entry.value.to_owned());
             Ok(())
         },
     },
