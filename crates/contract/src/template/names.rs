@@ -309,7 +309,9 @@ impl<'t> Resolver<'t, '_> {
         declared.args.iter().for_each(|parameter| targets(parameter, &mut own));
         assigned(&declared.body, &mut own);
         self.scoped(|this| {
-            own.into_iter().for_each(|name| this.hide(name));
+            for name in own {
+                this.hide(name);
+            }
             this.macros.push(this.scopes.len());
             // Parameters are filled from the last to the first, and a default sees those behind it.
             let mut defaults = declared.defaults.iter().rev();

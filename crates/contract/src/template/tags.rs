@@ -152,7 +152,7 @@ impl<'a> Lost<'a> {
     }
 
     fn line(&self, offset: usize) -> usize {
-        1 + self.text.as_bytes()[..offset].iter().filter(|byte| **byte == b'\n').count()
+        1 + self.text[..offset].matches('\n').count()
     }
 
     fn into_warnings(self) -> Vec<TemplateWarning> {

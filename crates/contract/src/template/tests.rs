@@ -138,7 +138,7 @@ fn unknown_names_are_named_in_every_branch() {
 #[test]
 fn macros_are_not_nested_without_a_bound() {
     let nested = |depth: usize| {
-        let open: String = (0..depth).map(|level| format!("{{% macro m{level}() %}}")).collect();
+        let open = (0..depth).map(|level| format!("{{% macro m{level}() %}}")).collect::<Vec<_>>().concat();
         format!("{open}{{{{ data.a }}}}{}", "{% endmacro %}".repeat(depth))
     };
     assert!(check(&nested(8)).is_ok());
@@ -155,7 +155,7 @@ fn all_unknown_names_are_said_at_once() {
     assert_eq!(unknown[2].line, 2);
     assert!(unknown[0].known.contains(&"upper".to_owned()));
     assert_eq!(unknown[1].known, ["data", "path", "version"]);
-    let many: String = (0..50).map(|index| format!("{{{{ x{index} }}}}")).collect();
+    let many = (0..50).map(|index| format!("{{{{ x{index} }}}}")).collect::<Vec<_>>().concat();
     assert!(refused(&many).ends_with("; and 4 more"));
 }
 
