@@ -123,8 +123,9 @@ impl Cli {
             Command::Serve(command) => {
                 let ServeCommand { log, serve } = *command;
                 telemetry::init(&log)?;
-                serve::run(&serve)?;
-                Ok(ExitCode::SUCCESS)
+                let served = serve::run(&serve);
+                telemetry::flush();
+                served.map(|()| ExitCode::SUCCESS)
             }
             Command::Inject(args) => manifest_cmd::inject(&args),
             Command::Detach(args) => manifest_cmd::detach(&args),

@@ -32,6 +32,7 @@ pub(crate) use args::ServeArgs;
 use crate::{
     cluster::{self, Memory},
     config::Follower,
+    telemetry,
 };
 use args::ClusterArgs;
 use certificate::{Keeper, SelfSigned};
@@ -64,6 +65,7 @@ async fn serve(args: &ServeArgs) -> anyhow::Result<Stopped> {
     let signals = Signals::install()?;
     let (metrics, readiness) = (Metrics::new(), Readiness::new());
     let (follower, settings) = Follower::new(config.config.clone(), namespace.clone())?;
+    metrics.read_dropped_log_lines(telemetry::dropped_lines);
     metrics.config_loaded(unix_seconds(SystemTime::now()));
     let (client_ca, clients) = tls
         .client_ca()

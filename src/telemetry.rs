@@ -8,7 +8,11 @@ use std::{
 
 use anyhow::Context as _;
 use clap::{Arg, Args, ValueEnum, builder::Resettable};
+use scaivault_log_queue::LogQueue;
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
+
+/// The log of `serve`. A thread writes it, so that a reader that stops reading does not stop admissions.
+static LOG: LogQueue = LogQueue::new(1024 * 1024);
 
 /// How to log.
 #[derive(Args, Clone, Debug)]
@@ -95,12 +99,13 @@ pub(crate) fn init(args: &LogArgs) -> anyhow::Result<()> {
             format!("{filter:?} is no log filter; write a level (info) or module=level pairs")
         })?,
     };
+    LOG.start().context("cannot start the thread that writes the log")?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         // A line that cannot be written is lost. The report of that would go to the same place, and panic there.
         .log_internal_errors(false)
         .with_ansi(io::stderr().is_terminal())
-        .with_writer(io::stderr);
+        .with_writer(|| &LOG);
     let installed = match format {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
@@ -109,6 +114,18 @@ pub(crate) fn init(args: &LogArgs) -> anyhow::Result<()> {
     panic::set_hook(Box::new(|panic| {
         let location = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(location, "panic");
+        // It may be the end of the process.
+        LOG.flush();
     }));
     Ok(())
+}
+
+/// Waits until the log is written, for at most 100 ms where nothing reads it.
+pub(crate) fn flush() {
+    LOG.flush();
+}
+
+/// How many lines of the log were lost, because nothing read it.
+pub(crate) fn dropped_lines() -> u64 {
+    LOG.dropped()
 }

@@ -4,7 +4,13 @@
 
 mod server;
 
-use std::{fs, net::TcpStream, path::PathBuf};
+use std::{
+    fs,
+    net::TcpStream,
+    path::PathBuf,
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
 use serde_json::Value;
 use server::{Connection, Server, head};
@@ -132,8 +138,24 @@ fn a_termination_loses_no_request() {
 
 #[test]
 fn a_log_that_cannot_be_written_costs_no_request() {
-    let server = Server::start_without_log();
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let server = Server::start_unread(full);
     assert_injects(&server);
+    server.terminate();
+    assert_eq!(server.ended().code(), Some(0));
+}
+
+#[test]
+fn a_log_that_nobody_reads_stops_no_admission() {
+    let server = Server::start_unread(Stdio::piped());
+    let dropped = || server.metric("scaivault_injector_log_lines_dropped_total");
+    let mut connection = server.connect();
+    let started = Instant::now();
+    // The pipe holds 64 KiB, the queue 1 MiB twice; a line has about 400 bytes.
+    while dropped() < 1.0 {
+        (0..200).for_each(|_| assert_patched(&connection.post(MUTATE, &review())));
+        assert!(started.elapsed() < Duration::from_secs(120), "no line was dropped");
+    }
     server.terminate();
     assert_eq!(server.ended().code(), Some(0));
 }

@@ -42,12 +42,13 @@ impl Server {
     pub(crate) fn start_with(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let authority = directory.path().join("ca.crt");
-        let mut process = command(&authority, (Ipv4Addr::LOCALHOST, 0).into())
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut process =
+            command(&authority, (Ipv4Addr::LOCALHOST, 0).into(), (Ipv4Addr::LOCALHOST, 0).into())
+                .args(arguments)
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
         let (sender, lines) = mpsc::channel();
         follow(process.stdout.take().unwrap(), sender.clone());
         follow(process.stderr.take().unwrap(), sender);
@@ -69,21 +70,23 @@ impl Server {
         }
     }
 
-    /// Starts the program with a standard error that cannot be written to, and waits until it accepts.
-    pub(crate) fn start_without_log() -> Self {
+    /// Starts the program with a standard error that nobody reads here, and waits until it accepts.
+    pub(crate) fn start_unread(log: impl Into<Stdio>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let authority = directory.path().join("ca.crt");
         // Without a log nobody says which port was taken, so it is chosen before: on an address of its own, or a server of
         // another test takes it meanwhile.
         let loopback = Ipv4Addr::new(127, 0, 0, 2);
-        let address = TcpListener::bind((loopback, 0)).unwrap().local_addr().unwrap();
-        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-        let process = command(&authority, address).stdout(Stdio::null()).stderr(full).spawn().unwrap();
+        let free = || TcpListener::bind((loopback, 0)).unwrap().local_addr().unwrap();
+        let (address, ops_address) = (free(), free());
+        let process =
+            command(&authority, address, ops_address).stdout(Stdio::null()).stderr(log).spawn().unwrap();
         let (_, lines) = mpsc::channel();
         let log = Log { lines, text: String::new() };
-        let mut server = Self { process, address, ops_address: None, log, authority, _directory: directory };
+        let known = Some(ops_address);
+        let mut server = Self { process, address, ops_address: known, log, authority, _directory: directory };
         let started = Instant::now();
-        while TcpStream::connect(address).is_err() {
+        while [server.address, ops_address].iter().any(|port| TcpStream::connect(port).is_err()) {
             assert_eq!(server.process.try_wait().unwrap(), None, "the server has ended");
             assert!(started.elapsed() < PATIENCE, "the server does not listen");
             thread::yield_now();
@@ -176,19 +179,11 @@ pub(crate) fn program() -> Command {
     Command::new(env!("CARGO_BIN_EXE_scaivault-injector"))
 }
 
-fn command(authority: &Path, address: SocketAddr) -> Command {
+fn command(authority: &Path, address: SocketAddr, ops_address: SocketAddr) -> Command {
     let mut command = program();
     command
-        .args([
-            "serve",
-            "--ops-listen",
-            "127.0.0.1:0",
-            "--drain-delay",
-            "0s",
-            "--tls-self-signed",
-            "--listen",
-        ])
-        .arg(address.to_string())
+        .args(["serve", "--drain-delay", "0s", "--tls-self-signed"])
+        .args(["--listen", &address.to_string(), "--ops-listen", &ops_address.to_string()])
         .arg("--ca-out")
         .arg(authority)
         .env("LOG_FORMAT", "json")

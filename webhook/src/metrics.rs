@@ -3,7 +3,11 @@
 mod labels;
 mod latency;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock, atomic::Ordering},
+    time::Duration,
+};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
@@ -77,6 +81,8 @@ metrics! {
         "Requests answered 503 and connections refused because a limit was reached; source: its address may not connect";
     HTTP_ERRORS = Counter "scaivault_injector_http_errors_total" ["status"]
         "Requests answered with an HTTP status of 400 or more";
+    LOG_LINES_DROPPED = Counter "scaivault_injector_log_lines_dropped_total" []
+        "Log lines that were lost because nothing read the log";
     PANICS = Counter "scaivault_injector_panics_total" []
         "Requests answered 500 because of a bug";
     CONNECTIONS = Gauge "scaivault_injector_connections" ["port"]
@@ -166,6 +172,9 @@ pub struct Metrics {
     pub(crate) buffered_bytes: Gauge,
     shed: Vec<(Shed, Counter)>,
     http_errors: Family<StatusLabel, Counter>,
+    log_lines_dropped: Counter,
+    /// The count that the log keeps.
+    dropped_log_lines: OnceLock<fn() -> u64>,
     pub(crate) panics: Counter,
     connections: Family<PortLabel, Gauge>,
     closed: Vec<(Closed, Counter)>,
@@ -209,6 +218,8 @@ impl Default for Metrics {
             buffered_bytes: Gauge::default(),
             shed: by_reason(&mut registry, SHED),
             http_errors: Family::default(),
+            log_lines_dropped: Counter::default(),
+            dropped_log_lines: OnceLock::new(),
             panics: Counter::default(),
             connections: Family::default(),
             closed: by_reason(&mut registry, CONNECTIONS_CLOSED),
@@ -256,6 +267,7 @@ impl Default for Metrics {
         register(&mut registry, REQUESTS_IN_FLIGHT, metrics.requests_in_flight.clone());
         register(&mut registry, BUFFERED_BYTES, metrics.buffered_bytes.clone());
         register(&mut registry, HTTP_ERRORS, metrics.http_errors.clone());
+        register(&mut registry, LOG_LINES_DROPPED, metrics.log_lines_dropped.clone());
         register(&mut registry, PANICS, metrics.panics.clone());
         register(&mut registry, CONNECTIONS, metrics.connections.clone());
         register(&mut registry, CERTIFICATE_EXPIRY, metrics.certificate_expiry.clone());
@@ -283,9 +295,18 @@ impl Metrics {
 
     /// The exposition in the text format of `OpenMetrics`.
     pub fn encode(&self) -> Result<String, fmt::Error> {
+        if let Some(read) = self.dropped_log_lines.get() {
+            self.log_lines_dropped.inner().store(read(), Ordering::Relaxed);
+        }
         let mut text = String::with_capacity(16 * 1024);
         text::encode(&mut text, &self.registry)?;
         Ok(text)
+    }
+
+    /// Where the count of lost log lines is read.
+    pub fn read_dropped_log_lines(&self, read: fn() -> u64) {
+        // Once is enough: a process has one log.
+        let _ = self.dropped_log_lines.set(read);
     }
 
     /// Whether requests are wanted now.

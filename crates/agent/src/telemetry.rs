@@ -1,13 +1,9 @@
 //! The log: to stderr, one line an event, only of our own packages. What libraries would say may quote what they send.
 
-use std::{io, panic, thread};
-
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    stdio,
-};
+use std::{io, panic};
 
 use scaivault_contract::env::{LOG_FORMAT, LOG_LEVEL};
+use scaivault_log_queue::LogQueue;
 use tracing_subscriber::{
     Layer as _,
     filter::{LevelFilter, Targets},
@@ -18,12 +14,8 @@ use tracing_subscriber::{
 
 use crate::{config::Problem, environment::Environment};
 
-mod queue;
-
-use queue::LogQueue;
-
 /// The log of this process. A thread writes it, so that a reader that stops reading does not stop the agent.
-static LOG: LogQueue = LogQueue::new();
+static LOG: LogQueue = LogQueue::new(64 * 1024);
 /// Every package of ours starts with this.
 const OURS: &str = "scaivault";
 
@@ -43,9 +35,8 @@ pub(crate) fn init(environment: &Environment) -> Vec<Problem> {
             true
         }
     };
-    let thread = thread::Builder::new().name("log".to_owned()).spawn(|| LOG.write_to(io::stderr()));
-    let writer = match thread {
-        Ok(_) => BoxMakeWriter::new(|| &LOG),
+    let writer = match LOG.start() {
+        Ok(()) => BoxMakeWriter::new(|| &LOG),
         // At the limit of processes: a log that may block is better than none.
         Err(_) => BoxMakeWriter::new(io::stderr),
     };
@@ -66,11 +57,7 @@ pub(crate) fn init(environment: &Environment) -> Vec<Problem> {
 
 /// Waits until the log is written, for at most 100 ms where nothing reads it.
 pub(crate) fn flush() {
-    LOG.flush(|| {
-        let mut stderr = [PollFd::from_borrowed_fd(stdio::stderr(), PollFlags::OUT)];
-        // A pipe that is full says nothing; one whose reader is gone reports an error, which the thread gets as well.
-        poll(&mut stderr, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
-    });
+    LOG.flush();
 }
 
 /// How many lines of the log were lost, because nothing read it.

@@ -8,6 +8,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("scaivault-inject", &["scaivault-contract"]),
     ("scaivault-webhook", &["scaivault-inject", "scaivault-contract"]),
     ("scaivault-certs", &[]),
+    ("scaivault-log-queue", &[]),
     ("scaivault-client", &["scaivault-contract"]),
     ("scaivault-devserver", &["scaivault-certs", "scaivault-contract"]),
     (
@@ -17,13 +18,14 @@ const ARROWS: &[(&str, &[&str])] = &[
             "scaivault-certs",
             "scaivault-inject",
             "scaivault-contract",
+            "scaivault-log-queue",
             // With its feature `demo`.
             "scaivault-agent",
             "scaivault-client",
             "scaivault-devserver",
         ],
     ),
-    ("scaivault-agent", &["scaivault-client", "scaivault-contract"]),
+    ("scaivault-agent", &["scaivault-client", "scaivault-contract", "scaivault-log-queue"]),
     // With its feature `control-plane`: the certificates of a control plane that tests start.
     ("scaivault-testkit", &["scaivault-certs"]),
     ("xtask", &[]),

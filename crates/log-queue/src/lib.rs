@@ -1,4 +1,4 @@
-//! The queue between the agent and stderr: a log that nobody reads must not stop the agent.
+//! A queue between a process and its log: a log that nobody reads must not stop an agent or an admission webhook.
 
 use std::{
     io::{self, Write},
@@ -7,11 +7,17 @@ use std::{
         Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    thread,
     time::Duration,
 };
 
-/// The most bytes that wait to be written; as many again may be on their way.
-const MAX_BYTES: usize = 64 * 1024;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    stdio,
+};
+
+/// How long lines are gathered before they are written together: a system call for each costs as much as making it.
+const GATHER: Duration = Duration::from_millis(5);
 /// How long [`LogQueue::flush`] waits before it asks whether the log can be written at all.
 const PATIENCE: Duration = Duration::from_millis(100);
 /// How often it waits for a log that can be written: the writing thread may lack processor time.
@@ -19,7 +25,9 @@ const MAX_WAITS: usize = 20;
 
 /// Lines on their way to the log. Never blocks who writes: what does not fit is dropped and counted.
 #[derive(Debug)]
-pub(super) struct LogQueue {
+pub struct LogQueue {
+    /// The most bytes that wait to be written; as many again may be on their way.
+    max_bytes: usize,
     lines: Mutex<Lines>,
     has_changed: Condvar,
     dropped: AtomicU64,
@@ -31,6 +39,8 @@ struct Lines {
     waiting: Vec<u8>,
     /// Whether lines have been taken and are not written yet.
     is_writing: bool,
+    /// Whether somebody waits until all is written.
+    is_flushing: bool,
 }
 
 impl Lines {
@@ -40,23 +50,41 @@ impl Lines {
 }
 
 impl LogQueue {
-    pub(super) const fn new() -> Self {
-        let lines = Lines { waiting: Vec::new(), is_writing: false };
-        Self { lines: Mutex::new(lines), has_changed: Condvar::new(), dropped: AtomicU64::new(0) }
+    /// A queue of at most `max_bytes` that nobody writes out yet.
+    pub const fn new(max_bytes: usize) -> Self {
+        let lines = Lines { waiting: Vec::new(), is_writing: false, is_flushing: false };
+        Self { max_bytes, lines: Mutex::new(lines), has_changed: Condvar::new(), dropped: AtomicU64::new(0) }
     }
 
     /// How many lines were lost: the log was full, or could not be written.
-    pub(super) fn dropped(&self) -> u64 {
+    pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// Writes lines as they come, and may block. Never returns: meant for a thread of its own.
-    pub(super) fn write_to(&self, mut log: impl Write) -> ! {
+    /// Writes the lines to stderr from a thread of its own. The error is that of starting a thread.
+    pub fn start(&'static self) -> io::Result<()> {
+        thread::Builder::new().name("log".to_owned()).spawn(|| self.write_to(io::stderr())).map(drop)
+    }
+
+    /// Waits until all lines are written, for at most 100 ms where nothing reads stderr.
+    pub fn flush(&self) {
+        self.flush_while(|| {
+            let mut stderr = [PollFd::from_borrowed_fd(stdio::stderr(), PollFlags::OUT)];
+            // A full pipe says nothing; one whose reader is gone reports an error, which the thread gets as well.
+            poll(&mut stderr, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
+        });
+    }
+
+    /// Writes lines as they come, and may block. Never returns.
+    fn write_to(&self, mut log: impl Write) -> ! {
         let mut lines = Vec::new();
         loop {
             let is_idle = |lines: &mut Lines| lines.waiting.is_empty();
-            let waited = self.has_changed.wait_while(self.lines(), is_idle);
-            let mut shared = waited.unwrap_or_else(PoisonError::into_inner);
+            let idle =
+                self.has_changed.wait_while(self.lines(), is_idle).unwrap_or_else(PoisonError::into_inner);
+            let has_room = |lines: &mut Lines| lines.waiting.len() < self.max_bytes / 2 && !lines.is_flushing;
+            let gathered = self.has_changed.wait_timeout_while(idle, GATHER, has_room);
+            let mut shared = gathered.unwrap_or_else(PoisonError::into_inner).0;
             mem::swap(&mut lines, &mut shared.waiting);
             shared.is_writing = true;
             drop(shared);
@@ -70,14 +98,17 @@ impl LogQueue {
     }
 
     /// Waits until all lines are written, or until `is_writable` says that the log does not take them.
-    pub(super) fn flush(&self, is_writable: impl Fn() -> bool) {
+    fn flush_while(&self, is_writable: impl Fn() -> bool) {
+        self.lines().is_flushing = true;
+        self.has_changed.notify_all();
         for _ in 0..MAX_WAITS {
             let is_busy = |lines: &mut Lines| !lines.is_empty();
             let waited = self.has_changed.wait_timeout_while(self.lines(), PATIENCE, is_busy);
             if waited.unwrap_or_else(PoisonError::into_inner).0.is_empty() || !is_writable() {
-                return;
+                break;
             }
         }
+        self.lines().is_flushing = false;
     }
 
     fn lines(&self) -> MutexGuard<'_, Lines> {
@@ -89,15 +120,20 @@ impl LogQueue {
     }
 }
 
-/// Takes whole lines: the logger writes each event at once.
+/// Takes whole lines: a logger writes each event at once.
 impl Write for &LogQueue {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let mut lines = self.lines();
-        if lines.waiting.len() + line.len() > MAX_BYTES {
+        let before = lines.waiting.len();
+        let after = before + line.len();
+        if after > self.max_bytes {
             self.drop_lines(1);
         } else {
             lines.waiting.extend_from_slice(line);
-            self.has_changed.notify_all();
+            // The thread sleeps until the first line, and then until the queue is half full.
+            if before == 0 || (before < self.max_bytes / 2 && after >= self.max_bytes / 2) {
+                self.has_changed.notify_all();
+            }
         }
         Ok(line.len())
     }
@@ -111,11 +147,12 @@ impl Write for &LogQueue {
 mod tests {
     use std::{
         sync::{Arc, mpsc},
-        thread,
         time::Instant,
     };
 
     use super::*;
+
+    const MAX_BYTES: usize = 64 * 1024;
 
     /// A log that is written once the test lets it.
     struct Gated {
@@ -137,7 +174,7 @@ mod tests {
 
     fn start() -> (Arc<LogQueue>, mpsc::Sender<()>, Arc<Mutex<Vec<u8>>>) {
         let (opened, gate) = mpsc::channel();
-        let (queue, written) = (Arc::new(LogQueue::new()), Arc::default());
+        let (queue, written) = (Arc::new(LogQueue::new(MAX_BYTES)), Arc::default());
         let log = Gated { gate, written: Arc::clone(&written) };
         let writer = Arc::clone(&queue);
         thread::spawn(move || writer.write_to(log));
@@ -166,10 +203,10 @@ mod tests {
         // One buffer waits, and one more may have been taken.
         assert!((lines / 2..=lines * 3 / 4).contains(&dropped), "{dropped} of {lines}");
         let started = Instant::now();
-        queue.flush(|| false);
+        queue.flush_while(|| false);
         assert!(started.elapsed() < 10 * PATIENCE, "a stuck log ends the waiting");
         (0..2).for_each(|_| gate.send(()).unwrap());
-        queue.flush(|| true);
+        queue.flush_while(|| true);
         let expected: String = (0..lines - dropped).map(line).collect();
         assert_eq!(String::from_utf8(written.lock().unwrap().clone()).unwrap(), expected);
     }
@@ -180,7 +217,7 @@ mod tests {
         push(&queue, b"last words\n");
         // The log takes it after the second look.
         let looks = AtomicU64::new(0);
-        queue.flush(|| {
+        queue.flush_while(|| {
             if looks.fetch_add(1, Ordering::Relaxed) == 1 {
                 gate.send(()).unwrap();
             }
@@ -195,7 +232,7 @@ mod tests {
         let (queue, gate, _) = start();
         push(&queue, b"one\ntwo\n");
         drop(gate);
-        queue.flush(|| true);
+        queue.flush_while(|| true);
         assert_eq!(queue.dropped(), 2);
     }
 }
