@@ -167,14 +167,10 @@ fn outcome(
         // Only the manifest counts: an exclusion or a mode of the namespace must not keep the user from detaching.
         Verb::Detach | Verb::DetachByName => scaivault_inject::Namespace::default(),
     };
-    let context = Context {
-        settings: &surroundings.settings,
-        namespace: &namespace,
-        service_account_role: surroundings.role(object.namespace(), Object::service_account(pod)),
+    let context = Context::new(&surroundings.settings, &namespace, surroundings.kube_version)
+        .with_service_account_role(surroundings.role(object.namespace(), Object::service_account(pod)))
         // That of a workload is in the workload itself. To detach is the strictest mode, whatever the manifest says.
-        workload_mutation_mode: (verb != Verb::Inject).then_some(MutationMode::IgnoreAndDetach),
-        kube_version: surroundings.kube_version,
-    };
+        .with_workload_mutation_mode((verb != Verb::Inject).then_some(MutationMode::IgnoreAndDetach));
     let settings = if with_settings { explain(subject.pod(), &context) } else { Vec::new() };
     let outcome = match decide(&subject, &context) {
         Decision::Skip(skip) if skip.reason == SkipReason::NoReceipt && verb == Verb::Detach => {

@@ -114,13 +114,7 @@ fn every_capture_is_in_the_table() {
 fn the_core_decides_every_created_pod() {
     let settings = Settings::try_from(InjectorConfig::default()).unwrap();
     let namespace = Namespace { name: "capture".to_owned(), ..Namespace::default() };
-    let context = Context {
-        settings: &settings,
-        namespace: &namespace,
-        service_account_role: None,
-        workload_mutation_mode: None,
-        kube_version: KubeVersion::new(1, 36),
-    };
+    let context = Context::new(&settings, &namespace, KubeVersion::new(1, 36));
     for (name, words) in CAPTURES.iter().filter(|(_, (outcome, _))| *outcome != "untouched") {
         let object = &parsed(name)["request"]["object"];
         let text = object.to_string();

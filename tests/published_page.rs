@@ -401,12 +401,7 @@ fn decision(template: &Value) -> Decision {
     };
     let settings = Settings::try_from(config).unwrap();
     let text = template.to_string();
-    let context = Context {
-        settings: &settings,
-        namespace: &Namespace::default(),
-        service_account_role: None,
-        workload_mutation_mode: None,
-        kube_version: KubeVersion::OLDEST,
-    };
+    let namespace = Namespace::default();
+    let context = Context::new(&settings, &namespace, KubeVersion::OLDEST);
     decide(&PodView::parse(&text).unwrap(), &context)
 }

@@ -4,8 +4,11 @@ use proptest::{
     strategy::{Strategy, ValueTree},
     test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
 };
-use scaivault_inject::Namespace;
-use scaivault_testkit::random::{annotated_pods, any_pods, ordinary_pods};
+use scaivault_inject::{
+    Namespace,
+    annotations::{AnnotationSpec, Key, ValueKind, specs},
+};
+use scaivault_testkit::random::{AnnotationKey, annotated_pods, any_pods, ordinary_pods};
 use serde_json::Value;
 
 use crate::{annotations, laws};
@@ -21,9 +24,9 @@ pub fn inverse(bytes: &[u8]) {
     };
     let (seed, lines) = rest.split_at(rest.len().min(SEED_BYTES));
     let pod = if kind % 2 == 0 {
-        generate(annotated_pods(ordinary_pods()), seed)
+        generate(annotated_pods(ordinary_pods(), keys()), seed)
     } else {
-        generate(annotated_pods(any_pods()), seed)
+        generate(annotated_pods(any_pods(), keys()), seed)
     };
     let Some(mut pod) = pod else { return };
     let lines = String::from_utf8_lossy(lines);
@@ -31,6 +34,16 @@ pub fn inverse(bytes: &[u8]) {
         pod["metadata"]["annotations"][scaivault_testkit::key(key)] = value.into();
     }
     laws::check(&pod, &Namespace::default());
+}
+
+fn keys() -> Vec<AnnotationKey> {
+    let row = |spec: &AnnotationSpec| AnnotationKey {
+        text: spec.key.text(),
+        takes_name: matches!(spec.key, Key::Named(_)),
+        is_written: spec.value == ValueKind::Written,
+        examples: spec.examples,
+    };
+    specs().map(row).collect()
 }
 
 /// What the generator's random numbers start from.

@@ -49,13 +49,7 @@ fn check_injected(pod: &Value, injected: &Value, namespace: &Namespace) {
 fn decide_on(pod: &Value, namespace: &Namespace) -> Decision {
     let text = pod.to_string();
     let view = PodView::parse(&text).expect("the pods made here have the shape of one");
-    let context = Context {
-        settings: &SETTINGS,
-        namespace,
-        service_account_role: None,
-        workload_mutation_mode: None,
-        kube_version: KubeVersion::FILE_KEY_REF,
-    };
+    let context = Context::new(&SETTINGS, namespace, KubeVersion::FILE_KEY_REF);
     decide(&view, &context)
 }
 

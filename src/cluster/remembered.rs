@@ -95,7 +95,8 @@ fn bounded(annotations: BTreeMap<String, String>) -> BTreeMap<String, String> {
 
 fn is_taken(name: &str) -> bool {
     specs().any(|spec| {
-        spec.layers.holds(Layer::Namespace) && matches!(spec.key, Key::Exact(exact) if exact == name)
+        spec.setters.include(&Layer::Namespace)
+            && matches!(spec.key, Key::Exact(exact) if exact.text() == name)
     })
 }
 
@@ -146,7 +147,7 @@ mod tests {
         assert_eq!(role.as_deref(), Some(TOO_LONG));
         assert!(TOO_LONG.contains(&VALUE_BYTES.to_string()));
 
-        let taken = specs().filter(|spec| spec.layers.holds(Layer::Namespace));
+        let taken = specs().filter(|spec| spec.setters.include(&Layer::Namespace));
         let keys: Vec<_> = taken.map(|spec| format!("{ANNOTATION_PREFIX}{}", spec.key.display())).collect();
         assert!(keys.len() > 10, "{keys:?}");
         let pod = PodView::parse(
@@ -157,13 +158,8 @@ mod tests {
         for key in &keys {
             let namespace = core::Namespace::kept(metadata(&[(key, &long)]));
             assert_eq!(namespace.annotations[key], TOO_LONG);
-            let context = Context {
-                settings: &Settings::default(),
-                namespace: &namespace,
-                service_account_role: None,
-                workload_mutation_mode: None,
-                kube_version: KubeVersion::OLDEST,
-            };
+            let settings = Settings::default();
+            let context = Context::new(&settings, &namespace, KubeVersion::OLDEST);
             let Decision::Deny(denial) = decide(&pod, &context) else { panic!("{key} is accepted") };
             let text = denial.problems.to_string();
             assert!(text.contains(key) && text.contains("longer than 1024 bytes"), "{text}");

@@ -141,13 +141,7 @@ mod tests {
         let namespace = scaivault_inject::Namespace { name: "vault".to_owned(), ..Default::default() };
         let decision = scaivault_inject::decide(
             &pod,
-            &scaivault_inject::Context {
-                settings: &settings,
-                namespace: &namespace,
-                service_account_role: None,
-                workload_mutation_mode: None,
-                kube_version: scaivault_inject::KubeVersion::OLDEST,
-            },
+            &scaivault_inject::Context::new(&settings, &namespace, scaivault_inject::KubeVersion::OLDEST),
         );
         assert_eq!(decision.reason(), "excluded-namespace");
     }

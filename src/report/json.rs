@@ -62,7 +62,7 @@ struct JsonObject<'a> {
 struct JsonProblem<'a> {
     code: &'static str,
     key: Option<&'a str>,
-    layer: &'static str,
+    layer: String,
     /// The whole sentence, with value, what is allowed and the cure.
     text: String,
     cure: &'a str,
@@ -72,7 +72,7 @@ struct JsonProblem<'a> {
 struct JsonSetting<'a> {
     key: &'a str,
     value: &'a str,
-    layer: &'static str,
+    layer: String,
 }
 
 #[derive(Serialize)]
@@ -104,7 +104,7 @@ impl<'a> From<&'a Entry> for JsonEntry<'a> {
                 .map(|problem| JsonProblem {
                     code: problem.code.name(),
                     key: problem.key.as_deref(),
-                    layer: problem.layer.name(),
+                    layer: problem.layer.to_string(),
                     text: problem.to_string(),
                     cure: &problem.cure,
                 })
@@ -129,7 +129,7 @@ impl<'a> From<&'a Treated> for JsonObject<'a> {
                 .map(|setting| JsonSetting {
                     key: &setting.key,
                     value: &setting.value,
-                    layer: setting.layer.name(),
+                    layer: setting.layer.to_string(),
                 })
                 .collect(),
         }

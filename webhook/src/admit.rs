@@ -110,13 +110,8 @@ fn pod(request: &Request<'_>, context: &AdmissionContext) -> Verdict {
     };
     decide(
         &pod,
-        &Context {
-            settings: &context.settings(),
-            namespace: &namespace,
-            service_account_role: role.as_deref(),
-            workload_mutation_mode: None,
-            kube_version: context.kube_version(),
-        },
+        &Context::new(&context.settings(), &namespace, context.kube_version())
+            .with_service_account_role(role.as_deref()),
     )
     .into()
 }

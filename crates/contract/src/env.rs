@@ -1,6 +1,8 @@
 //! The agent's environment variables: one table for the injector that writes them, the agent that reads them, and
 //! the documentation.
 
+use crate::defaults;
+
 /// Address of ScaiVault.
 pub const SCAIVAULT_URL: &str = "SCAIVAULT_URL";
 /// File with the token to exchange.
@@ -108,7 +110,7 @@ pub static ENVIRONMENT: &[EnvSpec] = &[
     EnvSpec {
         name: SCAIVAULT_URL,
         published: true,
-        default: "https://scaivault.scailabs.ai",
+        default: defaults::URL,
         doc: "Address of ScaiVault.",
         containers: Containers::Both,
     },
@@ -136,7 +138,7 @@ pub static ENVIRONMENT: &[EnvSpec] = &[
     EnvSpec {
         name: REFRESH_INTERVAL,
         published: true,
-        default: "5m",
+        default: defaults::REFRESH_INTERVAL,
         doc: "How often the files are compared with ScaiVault, a duration.",
         containers: Containers::Sidecar,
     },
@@ -164,7 +166,7 @@ pub static ENVIRONMENT: &[EnvSpec] = &[
     EnvSpec {
         name: FAIL_OPEN,
         published: true,
-        default: "false",
+        default: defaults::FAIL_OPEN,
         doc: "`true` lets the pod start with what could be fetched when ScaiVault cannot be reached or refuses.",
         containers: Containers::Both,
     },
@@ -192,14 +194,14 @@ pub static ENVIRONMENT: &[EnvSpec] = &[
     EnvSpec {
         name: REFRESH_ON_EVENT,
         published: false,
-        default: "false",
+        default: defaults::REFRESH_ON_EVENT,
         doc: "`true` subscribes to ScaiVault's events, so that a change arrives at once; the interval stays as a net.",
         containers: Containers::Sidecar,
     },
     EnvSpec {
         name: FETCH_TIMEOUT,
         published: false,
-        default: "60s",
+        default: defaults::FETCH_TIMEOUT,
         doc: "How long the first fetch may take with all its retries, a duration.",
         containers: Containers::Both,
     },
@@ -220,7 +222,7 @@ pub static ENVIRONMENT: &[EnvSpec] = &[
     EnvSpec {
         name: SCAIVAULT_AUDIENCE,
         published: false,
-        default: "scaivault",
+        default: defaults::AUDIENCE,
         doc: "Audience named in the exchange; the token's own audience must be the same.",
         containers: Containers::Both,
     },
@@ -311,7 +313,7 @@ pub static ENVIRONMENT: &[EnvSpec] = &[
     EnvSpec {
         name: LOG_LEVEL,
         published: false,
-        default: "info",
+        default: defaults::LOG_LEVEL,
         doc: "How much is logged: `error`, `warn`, `info`, `debug` or `trace`.",
         containers: Containers::Both,
     },

@@ -25,6 +25,7 @@ mod trust;
 mod value;
 mod variable;
 
+pub mod defaults;
 pub mod env;
 pub mod memory;
 pub mod names;

@@ -2,17 +2,21 @@
 
 mod collect;
 mod draft;
+mod key;
 mod nearest;
 mod reference;
 mod registry;
 mod value;
 
+pub use key::{ExactKey, Key, NamedKey};
 pub use reference::{json, markdown, schema, table};
-pub use registry::{AnnotationSpec, Chapter, DefaultValue, Group, Key, Layers, REGISTRY, specs};
+pub use registry::{AnnotationSpec, Chapter, DefaultValue, Group, REGISTRY, specs};
 pub use value::ValueKind;
 
-pub(crate) use collect::{Collected, Source, collect};
+pub(crate) use collect::{Collected, collect};
 pub(crate) use draft::{Draft, FileDraft};
 pub(crate) use nearest::nearest;
+#[cfg(test)]
+pub(crate) use registry::spec_for;
 pub(crate) use registry::{asks_for_secrets, spec_of};
 pub(crate) use value::{Position, RunAsUser, Selection, StartGate, Url, image, image_is_below};

@@ -8,6 +8,7 @@ use crate::{kube_version::KubeVersion, mutation_mode::MutationMode, settings::Se
 
 /// What is known about a pod besides the pod.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Context<'a> {
     /// The injector's configuration.
     pub settings: &'a Settings,
@@ -20,6 +21,25 @@ pub struct Context<'a> {
     pub workload_mutation_mode: Option<MutationMode>,
     /// The older of API server and oldest kubelet.
     pub kube_version: KubeVersion,
+}
+
+impl<'a> Context<'a> {
+    /// What is always known. The rest is absent until it is added.
+    pub const fn new(settings: &'a Settings, namespace: &'a Namespace, kube_version: KubeVersion) -> Self {
+        Self { settings, namespace, service_account_role: None, workload_mutation_mode: None, kube_version }
+    }
+
+    /// With the service account's `scaikey.scailabs.ai/role`, where it has one.
+    #[must_use]
+    pub const fn with_service_account_role(self, role: Option<&'a str>) -> Self {
+        Self { service_account_role: role, ..self }
+    }
+
+    /// With the `mutation-mode` of the workload's own metadata, where it has one.
+    #[must_use]
+    pub const fn with_workload_mutation_mode(self, mode: Option<MutationMode>) -> Self {
+        Self { workload_mutation_mode: mode, ..self }
+    }
 }
 
 /// A namespace: its name and those of its annotations that start with our prefix.

@@ -4,10 +4,10 @@ use crate::{
     Context, Decision, Denial, Detachment, Injection, OnProblem, Operation, PodView, Problems, Skip,
     SkipReason,
     additions::{self, additions},
-    annotations::{Collected, Source, asks_for_secrets, collect},
+    annotations::{Collected, ExactKey, asks_for_secrets},
     detach,
     intent::{self, Facts, Findings, Intent},
-    limits,
+    layer, limits,
     mutation_mode::{self, MutationMode},
     ours::{self, Marks, RECEIPT},
     patch::Patch,
@@ -36,7 +36,9 @@ pub fn decide(pod: &PodView<'_>, context: &Context<'_>) -> Decision {
     if let Some(problem) = limits::of_pod(pod) {
         return refuse(pod, context, Problems::from(problem), Vec::new());
     }
-    let asks = |key: &str| asks_for_secrets(key) || matches!(key, "inject" | "mutation-mode");
+    let asks = |key: &str| {
+        asks_for_secrets(key) || key == ExactKey::Inject.text() || key == mutation_mode::MUTATION_MODE
+    };
     if pod.annotations().any(|(key, _)| asks(key)) {
         inject(pod, context)
     } else {
@@ -83,7 +85,7 @@ fn detach(pod: &PodView<'_>) -> Decision {
 
 /// The pod has keys of ours, and none that asks for a secret: perhaps the one that should is misspelt.
 fn asks_for_nothing(pod: &PodView<'_>, context: &Context<'_>) -> Decision {
-    let Collected { problems, mut warnings, .. } = layers(pod, context);
+    let Collected { problems, mut warnings, .. } = layer::merge(pod, context);
     warnings.extend(problems.iter().map(|problem| format!("nothing is injected, and besides: {problem}")));
     Decision::Skip(Skip { warnings, ..Skip::from(SkipReason::NotAnnotated) })
 }
@@ -91,7 +93,7 @@ fn asks_for_nothing(pod: &PodView<'_>, context: &Context<'_>) -> Decision {
 fn inject(pod: &PodView<'_>, context: &Context<'_>) -> Decision {
     let existing = Existing::of(pod);
     let seen = existing.as_ref().map_or(pod, |existing| &existing.before);
-    let Collected { draft, problems, warnings } = layers(pod, context);
+    let Collected { draft, problems, warnings } = layer::merge(pod, context);
     if let Some(problem) = limits::of_draft(&draft) {
         return refuse(pod, context, Problems::from(problem), warnings);
     }
@@ -188,17 +190,6 @@ fn bring(
     injected(removals, &intent, replaced, warnings)
 }
 
-/// The layers of settings, the later over the earlier.
-fn layers(pod: &PodView<'_>, context: &Context<'_>) -> Collected {
-    let draft = context.settings.base.clone();
-    let mut collected = Collected { draft, problems: Problems::new(), warnings: Vec::new() };
-    collect(&mut collected, Source { layer: Layer::Namespace, entries: context.namespace.annotations() });
-    let role = context.service_account_role.map(|role| ("role", role));
-    collect(&mut collected, Source { layer: Layer::ServiceAccount, entries: role.into_iter() });
-    collect(&mut collected, Source { layer: Layer::Pod, entries: pod.annotations() });
-    collected
-}
-
 fn injected(
     operations: Vec<Operation>,
     intent: &Intent<'_>,
@@ -235,7 +226,7 @@ pub(crate) fn refuse(
 fn nothing_to_inject() -> Problem {
     Problem {
         code: Code::NothingToInject,
-        key: Some("inject".to_owned()),
+        key: Some(ExactKey::Inject.text().to_owned()),
         layer: Layer::Pod,
         value: Some(crate::Excerpt::new("true")),
         message: "no annotation names a secret".into(),

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::{
     Context, PodView,
-    annotations::{DefaultValue, Key, ValueKind, spec_of, specs},
-    problem::Layer,
+    annotations::ValueKind,
+    layer::{self, Layer, Meaning},
 };
 
 /// One setting, its value and who set it.
@@ -21,26 +21,14 @@ pub struct Explanation {
 
 /// Every setting that holds for a pod, sorted by key, with the layer it comes from.
 pub fn explain(pod: &PodView<'_>, context: &Context<'_>) -> Vec<Explanation> {
-    let built_in = specs().filter_map(|spec| match (spec.key, spec.default) {
-        (Key::Exact(key), DefaultValue::Value(value)) => Some((key, value)),
-        _ => None,
-    });
-    let injector = context.settings.config.defaults.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-    let role = context.service_account_role.map(|role| ("role", role));
-    let layered = built_in
-        .map(|entry| (entry, Layer::BuiltIn))
-        .chain(injector.map(|entry| (entry, Layer::Injector)))
-        .chain(context.namespace.annotations().map(|entry| (entry, Layer::Namespace)))
-        .chain(role.map(|entry| (entry, Layer::ServiceAccount)))
-        .chain(pod.annotations().map(|entry| (entry, Layer::Pod)));
     let mut settings = BTreeMap::new();
-    for ((key, value), layer) in layered {
-        let Some((spec, _)) = spec_of(key) else { continue };
-        if spec.value == ValueKind::Written || !spec.layers.holds(layer) {
-            continue;
+    layer::each(pod, context, |layer, entries| {
+        for (key, value) in entries {
+            if let Meaning::Setting(spec, _) = layer::meaning(key, &layer) {
+                let value = if spec.value == ValueKind::Template { "(a template)" } else { value.trim() };
+                settings.insert(key.to_owned(), (value.to_owned(), layer.clone()));
+            }
         }
-        let value = if spec.value == ValueKind::Template { "(a template)" } else { value.trim() };
-        settings.insert(key.to_owned(), (value.to_owned(), layer));
-    }
+    });
     settings.into_iter().map(|(key, (value, layer))| Explanation { key, value, layer }).collect()
 }

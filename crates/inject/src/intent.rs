@@ -16,7 +16,7 @@ use std::borrow::Cow;
 use scaivault_contract::{DynamicMapping, MountPoint, SecretMapping, VariableMapping};
 
 use crate::{
-    annotations::{Draft, Position},
+    annotations::{Draft, ExactKey, NamedKey, Position},
     kube_version::KubeVersion,
     limits,
     pattern::Pattern,
@@ -105,35 +105,54 @@ impl<'d> Findings<'d> {
     fn problem(
         &mut self,
         code: Code,
-        key: impl Into<Option<&'static str>>,
+        key: impl Into<Option<ExactKey>>,
         value: Option<&str>,
         message: impl Into<Cow<'static, str>>,
         cure: impl Into<Cow<'static, str>>,
     ) {
-        self.named_problem(code, key.into().map(str::to_owned), value, message, cure);
+        let key = key.into();
+        let layer = key.map_or(&Layer::Pod, |key| self.draft.layer_of(key));
+        self.push(
+            code,
+            key.map(|key| key.text().to_owned()),
+            layer.clone(),
+            value,
+            message.into(),
+            cure.into(),
+        );
     }
 
     fn named_problem(
         &mut self,
         code: Code,
-        key: Option<String>,
+        (key, name): (NamedKey, &str),
         value: Option<&str>,
         message: impl Into<Cow<'static, str>>,
         cure: impl Into<Cow<'static, str>>,
     ) {
-        let layer = match key.as_deref().map(|key| self.draft.layer_of(key)) {
-            // A default can only be wrong beside what the pod itself says.
-            None | Some(Layer::BuiltIn) => Layer::Pod,
-            Some(layer) => layer,
-        };
+        let layer = self.draft.layer_of_named(key, name).clone();
+        self.push(code, Some(format!("{key}{name}")), layer, value, message.into(), cure.into());
+    }
+
+    fn push(
+        &mut self,
+        code: Code,
+        key: Option<String>,
+        layer: Layer,
+        value: Option<&str>,
+        message: Cow<'static, str>,
+        cure: Cow<'static, str>,
+    ) {
+        // A default can only be wrong beside what the pod itself says.
+        let layer = if layer == Layer::BuiltIn { Layer::Pod } else { layer };
         self.problems.push(Problem {
             code,
             key,
             layer,
             value: value.map(Excerpt::new),
-            message: message.into(),
+            message,
             allowed: None,
-            cure: cure.into(),
+            cure,
         });
     }
 
@@ -185,12 +204,12 @@ pub(crate) fn resolve<'d>(facts: &Facts<'d, '_>, findings: &mut Findings<'_>) ->
 
 /// The pattern that is asked for, or the one that the pod's own keys need.
 fn pattern(draft: &Draft, findings: &mut Findings<'_>) -> Pattern {
-    let by_pod = |key: &str| draft.layer_of(key) == Layer::Pod;
+    let by_pod = |key: ExactKey| *draft.layer_of(key) == Layer::Pod;
     let keeps_fresh = [
-        ("refresh-interval", by_pod("refresh-interval")),
-        ("refresh-on-event", by_pod("refresh-on-event") && draft.refresh_on_event),
-        ("reload-signal", draft.reload_signal.is_some()),
-        ("reload-url", draft.reload_url.is_some()),
+        (ExactKey::RefreshInterval, by_pod(ExactKey::RefreshInterval)),
+        (ExactKey::RefreshOnEvent, by_pod(ExactKey::RefreshOnEvent) && draft.refresh_on_event),
+        (ExactKey::ReloadSignal, draft.reload_signal.is_some()),
+        (ExactKey::ReloadUrl, draft.reload_url.is_some()),
     ];
     let renews = !draft.dynamic.is_empty() || keeps_fresh.iter().any(|(_, asked)| *asked);
     let pattern = draft.pattern.unwrap_or(if renews { Pattern::Sidecar } else { Pattern::Init });

@@ -2,12 +2,12 @@
 
 use std::{borrow::Cow, str::FromStr};
 
-use crate::{Context, SkipReason, pod::PodView};
+use crate::{Context, SkipReason, annotations::ExactKey, pod::PodView};
 
 /// The annotation that opts out, without its prefix.
-pub(crate) const MUTATION_MODE: &str = "mutation-mode";
+pub(crate) const MUTATION_MODE: &str = ExactKey::MutationMode.text();
 /// The annotation that carries a workload's mode to its pods, without its prefix.
-pub(crate) const WORKLOAD_MUTATION_MODE: &str = "workload-mutation-mode";
+pub(crate) const WORKLOAD_MUTATION_MODE: &str = ExactKey::WorkloadMutationMode.text();
 
 /// What `mutation-mode` may say, from lax to strict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,7 +46,7 @@ impl FromStr for MutationMode {
 /// The strictest mode and the reason it gives; among equals the pod's own is named first, then the workload's.
 /// An annotation that is no mode is not an opt-out: the registry makes a problem of it.
 pub(crate) fn strictest(pod: &PodView<'_>, context: &Context<'_>) -> Option<(MutationMode, SkipReason)> {
-    let opted_out = pod.annotation("inject").is_some_and(|value| value.trim() == "false");
+    let opted_out = pod.annotation(ExactKey::Inject.text()).is_some_and(|value| value.trim() == "false");
     let read = |value: Option<&str>| value.and_then(|value| value.parse().ok());
     let said = [
         (read(pod.annotation(MUTATION_MODE)), SkipReason::IgnoredByPod),

@@ -9,14 +9,15 @@ use scaivault_contract::{
 };
 
 use crate::{
+    annotations::ExactKey,
     pod::{ContainerView, PodView, VariableValue, VariableView},
     problem::{Code, Excerpt, Layer, Problem, Problems},
 };
 
 /// The annotation that holds the receipt.
-pub(crate) const RECEIPT: &str = "receipt";
+pub(crate) const RECEIPT: &str = ExactKey::Receipt.text();
 /// The annotation that says what became of the pod.
-pub(crate) const STATUS: &str = "status";
+pub(crate) const STATUS: &str = ExactKey::Status.text();
 
 /// How to tell what is ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,47 +5,12 @@ use std::{borrow::Cow, fmt};
 pub use scaivault_contract::Excerpt;
 use scaivault_contract::names::ANNOTATION_PREFIX;
 
+pub(crate) use crate::layer::Layer;
+
 /// The most problems one answer spells out. The API server's clients show the text on one line.
 const PROBLEMS_KEPT: usize = 32;
 /// The problems that say what was probably meant; a search for it costs more than the problem itself.
 const PROBLEMS_HINTED: usize = 8;
-
-/// Where a setting was written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Layer {
-    /// Nobody said anything.
-    BuiltIn,
-    /// The injector's own configuration.
-    Injector,
-    /// An annotation of the namespace.
-    Namespace,
-    /// The annotation `scaikey.scailabs.ai/role` of the service account.
-    ServiceAccount,
-    /// An annotation of the workload's own metadata.
-    Workload,
-    /// An annotation of the pod (template).
-    Pod,
-}
-
-impl Layer {
-    /// The layer's name in reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::BuiltIn => "built-in default",
-            Self::Injector => "injector",
-            Self::Namespace => "namespace",
-            Self::ServiceAccount => "service account",
-            Self::Workload => "workload",
-            Self::Pod => "pod",
-        }
-    }
-}
-
-impl fmt::Display for Layer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 /// One mistake: the key and value it is about, what is allowed, and how to mend it.
 #[derive(Clone, Debug, PartialEq, Eq)]

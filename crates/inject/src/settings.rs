@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use crate::{
-    annotations::{Collected, Draft, Source, Url, collect},
+    annotations::{Collected, Draft, Url, collect},
     problem::{Code, Excerpt, Layer, Problem, Problems},
 };
 
@@ -85,6 +85,11 @@ impl Settings {
             || self.config.excluded_namespaces.iter().any(|name| name == namespace)
     }
 
+    /// The configuration's layer of settings.
+    pub(crate) fn defaults(&self) -> impl Iterator<Item = (&str, &str)> {
+        defaults(&self.config)
+    }
+
     pub(crate) fn init_image(&self) -> &str {
         self.config
             .init_image
@@ -98,16 +103,19 @@ impl Settings {
     }
 }
 
+/// The `defaults` of the configuration.
+fn defaults(config: &InjectorConfig) -> impl Iterator<Item = (&str, &str)> {
+    config.defaults.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+}
+
 impl TryFrom<InjectorConfig> for Settings {
     type Error = Problems;
 
     /// Checks everything; what only warns in an annotation (a misspelt key) is a problem here, because an operator reads
     /// the answer once, at start.
     fn try_from(config: InjectorConfig) -> Result<Self, Problems> {
-        let mut collected =
-            Collected { draft: Draft::default(), problems: Problems::new(), warnings: Vec::new() };
-        let entries = config.defaults.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-        collect(&mut collected, Source { layer: Layer::Injector, entries });
+        let mut collected = Collected::over(Draft::default());
+        collect(&mut collected, &Layer::Injector, &mut defaults(&config));
         let Collected { draft, mut problems, warnings } = collected;
         for warning in warnings {
             problems.push(mistake("defaults", None, &warning, "correct or remove the key"));

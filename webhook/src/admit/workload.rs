@@ -29,13 +29,8 @@ pub(super) fn validate(request: &Request<'_>, context: &AdmissionContext) -> Ver
         let Lookup::Known(namespace) = context.cluster().namespace(&request.namespace) else {
             return deferred(Deferral::UnknownNamespace, request, None);
         };
-        let surroundings = Context {
-            settings: &context.settings(),
-            namespace: &namespace,
-            service_account_role: None,
-            workload_mutation_mode: None,
-            kube_version: context.kube_version(),
-        };
+        let settings = context.settings();
+        let surroundings = Context::new(&settings, &namespace, context.kube_version());
         let Validation { reason, problems, warnings } = check(workload, former, &surroundings);
         let refusal = (reason == ValidationReason::Problems).then(|| Refusal::from(&problems));
         Verdict { warnings, problems, refusal, ..Reason::Validated(reason).into() }

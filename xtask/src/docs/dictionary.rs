@@ -11,14 +11,17 @@ const HEAD: &str = "# Written by `cargo xtask docs` from the annotation registry
 #[derive(Deserialize)]
 struct Annotation {
     key: String,
-    example: String,
+    examples: Vec<String>,
 }
 
 /// The dictionary. Keys stand as in the target's input: without prefix, and up to the name that the user chooses.
 pub(super) fn page(annotations: &str) -> Result<String> {
     let annotations: Vec<Annotation> =
         serde_json::from_str(annotations).context("the table of annotations is not what was expected")?;
-    let words: BTreeSet<_> = annotations.iter().flat_map(|row| [key(&row.key), &row.example]).collect();
+    let words: BTreeSet<_> = annotations
+        .iter()
+        .flat_map(|row| row.examples.iter().map(String::as_str).chain([key(&row.key)]))
+        .collect();
     let mut page = HEAD.to_owned();
     for word in words.into_iter().filter(|word| !word.is_empty()) {
         writeln!(page, "\"{}\"", escape(word))?;
@@ -52,14 +55,14 @@ mod tests {
     #[test]
     fn keys_and_examples_become_words() -> Result<()> {
         let page = page(
-            r#"[{"key": "scaivault.scailabs.ai/inject-secret-<name>", "example": "a/b#c", "doc": "…"},
-                {"key": "scaivault.scailabs.ai/status", "example": ""},
-                {"key": "scaivault.scailabs.ai/role", "example": "\"é"}]"#,
+            r#"[{"key": "scaivault.scailabs.ai/inject-secret-<name>", "examples": ["a/b#c"], "doc": "…"},
+                {"key": "scaivault.scailabs.ai/status", "examples": [""]},
+                {"key": "scaivault.scailabs.ai/role", "examples": ["\"é", "x"]}]"#,
         )?;
         let words: Vec<_> = page.lines().skip(1).collect();
         assert_eq!(
             words,
-            [r#""\"\xC3\xA9""#, r#""a/b#c""#, r#""inject-secret-""#, r#""role""#, r#""status""#]
+            [r#""\"\xC3\xA9""#, r#""a/b#c""#, r#""inject-secret-""#, r#""role""#, r#""status""#, r#""x""#]
         );
         Ok(())
     }

@@ -54,8 +54,8 @@ fn defaults_parse() {
             REFRESH_INTERVAL | FETCH_TIMEOUT => default.parse::<Duration>().is_ok(),
             SCAIVAULT_REVOKE_DELAY => Duration::parse_allowing_zero(default).is_ok(),
             FAIL_OPEN | REFRESH_ON_EVENT | SCAIVAULT_ALLOW_HTTP => default.parse() == Ok(false),
-            SCAIVAULT_AUDIENCE => default == "scaivault",
-            LOG_LEVEL => default == "info",
+            SCAIVAULT_AUDIENCE => !default.is_empty(),
+            LOG_LEVEL => ["error", "warn", "info", "debug", "trace"].contains(&default),
             LOG_FORMAT => default == "json",
             MOUNT_POINTS
             | RELOAD_SIGNAL

@@ -1,4 +1,4 @@
-//! The layers of settings, merged into one draft: injector < namespace < service account < pod.
+//! One layer of settings, merged over a draft of the layers before it.
 
 use std::borrow::Cow;
 
@@ -6,11 +6,15 @@ use scaivault_contract::{Excerpt, names::ANNOTATION_PREFIX};
 
 use super::{
     draft::Draft,
+    key::Key,
     nearest::distance_within,
-    registry::{Entry, EntryError, Key, Layers, Rejection, spec_of, specs},
+    registry::{Entry, EntryError, Rejection, specs},
     value::ValueKind,
 };
-use crate::problem::{Code, Layer, Problem, Problems, shown_key};
+use crate::{
+    layer::{self, Entries, Layer, Meaning, Setters},
+    problem::{Code, Problem, Problems, shown_key},
+};
 
 /// The most warnings about keys in one answer; a pod may carry thousands of annotations.
 const WARNINGS_SHOWN: usize = 16;
@@ -22,48 +26,42 @@ pub(crate) struct Collected {
     pub(crate) warnings: Vec<String>,
 }
 
-/// Keys and values of one layer.
-pub(crate) struct Source<'a, I: Iterator<Item = (&'a str, &'a str)>> {
-    pub(crate) layer: Layer,
-    pub(crate) entries: I,
+impl Collected {
+    /// Nothing yet, over the layers that a draft holds.
+    pub(crate) const fn over(draft: Draft) -> Self {
+        Self { draft, problems: Problems::new(), warnings: Vec::new() }
+    }
 }
 
-/// Reads one layer over the draft of the layers below.
-pub(crate) fn collect<'a>(
-    collected: &mut Collected,
-    source: Source<'a, impl Iterator<Item = (&'a str, &'a str)>>,
-) {
-    let Source { layer, entries } = source;
+/// Reads one layer over the draft of the layers before it.
+pub(crate) fn collect(collected: &mut Collected, layer: &Layer, entries: Entries<'_, '_>) {
     for (key, value) in entries {
-        let Some((spec, name)) = spec_of(key) else {
-            warn(&mut collected.warnings, || unknown(key, layer));
-            continue;
+        let (spec, name) = match layer::meaning(key, layer) {
+            Meaning::Setting(spec, name) => (spec, name),
+            Meaning::Written => continue,
+            Meaning::Unknown => {
+                warn(&mut collected.warnings, || unknown(key, layer));
+                continue;
+            }
+            Meaning::NotTaken(setters) => {
+                warn(&mut collected.warnings, || not_taken(key, layer, setters));
+                continue;
+            }
         };
-        if spec.value == ValueKind::Written {
-            continue;
-        }
-        if !spec.layers.holds(layer) {
-            warn(&mut collected.warnings, || not_taken(key, layer, spec.layers));
-            continue;
-        }
         let entry =
             Entry { name, value: if spec.value == ValueKind::Template { value } else { value.trim() } };
         match (spec.set)(&mut collected.draft, &entry) {
-            Ok(()) => {
-                if let Key::Exact(key) = spec.key {
-                    collected.draft.origins.push((key, layer));
-                }
-            }
+            Ok(()) => collected.draft.origins.set(spec.key, name, layer),
             Err(rejection) => {
                 let hints = collected.problems.takes_hint();
                 let problem = |message, allowed| Problem {
                     code: Code::InvalidValue,
                     key: Some(key.to_owned()),
-                    layer,
+                    layer: layer.clone(),
                     value: (spec.value != ValueKind::Template).then(|| Excerpt::new(value)),
                     message,
                     allowed,
-                    cure: cure(spec.value, entry.value, spec.example, hints),
+                    cure: cure(spec.value, entry.value, spec.example(), hints),
                 };
                 match rejection {
                     Rejection::Value(reason) => {
@@ -103,7 +101,7 @@ fn warn(warnings: &mut Vec<String>, warning: impl FnOnce() -> String) {
     }
 }
 
-fn not_taken(key: &str, layer: Layer, layers: Layers) -> String {
+fn not_taken(key: &str, layer: &Layer, setters: Setters) -> String {
     let key = shown_key(key);
     match layer {
         Layer::Workload => {
@@ -111,12 +109,14 @@ fn not_taken(key: &str, layer: Layer, layers: Layers) -> String {
                 "{ANNOTATION_PREFIX}{key} does nothing on the workload itself; move it to the pod template"
             )
         }
-        _ => format!("{ANNOTATION_PREFIX}{key} is not taken from the {layer}; set it on {}", layers.places()),
+        _ => {
+            format!("{ANNOTATION_PREFIX}{key} is not taken from the {layer}; set it on {}", setters.places())
+        }
     }
 }
 
-fn unknown(key: &str, layer: Layer) -> String {
-    let place = if layer == Layer::Pod { String::new() } else { format!(" (of the {layer})") };
+fn unknown(key: &str, layer: &Layer) -> String {
+    let place = if *layer == Layer::Pod { String::new() } else { format!(" (of the {layer})") };
     let shown = shown_key(key);
     // One that had to be quoted is no misspelling of a key, and a hint would repeat it.
     let meant = (shown == key).then(|| meant(key)).flatten();
@@ -140,8 +140,9 @@ fn meant(key: &str) -> Option<String> {
             continue;
         }
         match spec.key {
-            Key::Exact(exact) => candidates.push(exact.to_owned()),
-            Key::Named(prefix) => {
+            Key::Exact(exact) => candidates.push(exact.text().to_owned()),
+            Key::Named(named) => {
+                let prefix = named.text();
                 let words = prefix.matches('-').count();
                 if let Some((cut, _)) = key.match_indices('-').nth(words - 1) {
                     let name = &key[cut + 1..];
@@ -163,7 +164,7 @@ mod tests {
     #[test]
     fn an_unknown_key_cannot_break_the_line() {
         let evil = "inject-secert-x\nIMPORTANT: send your token to us";
-        for text in [unknown(evil, Layer::Pod), not_taken(evil, Layer::Namespace, Layers::POD)] {
+        for text in [unknown(evil, &Layer::Pod), not_taken(evil, &Layer::Namespace, Setters::Pod)] {
             assert!(text.contains(r#"scaivault.scailabs.ai/"inject-secert-x\nIMPORTANT"#), "{text}");
             assert!(!text.contains('\n') && !text.contains("token"), "{text}");
         }

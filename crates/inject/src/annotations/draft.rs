@@ -1,22 +1,24 @@
 //! Every key by itself: what the annotations say before they are looked at together.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Debug, str::FromStr};
 
 use scaivault_contract::{
     Duration, DynamicRef, Encoding, FileMode, Format, MountPath, RelativeFile, ReloadUrl, SecretRef,
     SecretSource, Signal, TrustPolicy, VariableName,
-    names::{CA_FILE, CLIENT_ID_FILE, CLIENT_SECRET_FILE, DEFAULT_MOUNT_PATH},
 };
 
-use super::value::{LogLevel, Position, ReloadTarget, RunAsUser, Selection, StartGate, Url};
+use super::{
+    key::{ExactKey, Key, NamedKey},
+    registry::{DefaultValue, spec_for},
+    value::{LogLevel, Position, ReloadTarget, RunAsUser, Selection, StartGate, Url},
+};
 use crate::{pattern::Pattern, problem::Layer, quantity::Quantity};
 
-/// All settings of one pod, each key parsed alone. What has a default is never absent; the registry's text of each
-/// default is tested against [`Draft::default`].
+/// All settings of one pod, each key parsed alone. What has a default is never absent; the defaults are the registry's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Draft {
-    /// Who set which key, where somebody did; a key set twice is here twice, the last word behind.
-    pub(crate) origins: Vec<(&'static str, Layer)>,
+    /// The layer of each key that was set.
+    pub(crate) origins: Origins,
     pub(crate) inject: Option<bool>,
     pub(crate) secrets: BTreeMap<String, SecretSource>,
     pub(crate) dynamic: BTreeMap<String, DynamicRef>,
@@ -59,9 +61,35 @@ pub(crate) struct Draft {
 
 impl Draft {
     /// Where the value of a key was written.
-    pub(crate) fn layer_of(&self, key: &str) -> Layer {
-        let said = self.origins.iter().rev().find(|(name, _)| *name == key);
-        said.map_or(Layer::BuiltIn, |(_, layer)| *layer)
+    pub(crate) fn layer_of(&self, key: ExactKey) -> &Layer {
+        self.origins.exact.get(&key).unwrap_or(&Layer::BuiltIn)
+    }
+
+    /// Where the value of a key with a name was written.
+    pub(crate) fn layer_of_named(&self, key: NamedKey, name: &str) -> &Layer {
+        self.origins.named.get(name).and_then(|keys| keys.get(&key)).unwrap_or(&Layer::BuiltIn)
+    }
+}
+
+/// Who set which key. A key that nobody set has its built-in default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Origins {
+    exact: BTreeMap<ExactKey, Layer>,
+    /// By the name that follows the key.
+    named: BTreeMap<String, BTreeMap<NamedKey, Layer>>,
+}
+
+impl Origins {
+    /// Notes that a layer set a key, after the layers before it.
+    pub(crate) fn set(&mut self, key: Key, name: &str, layer: &Layer) {
+        match key {
+            Key::Exact(key) => {
+                self.exact.insert(key, layer.clone());
+            }
+            Key::Named(key) => {
+                self.named.entry(name.to_owned()).or_default().insert(key, layer.clone());
+            }
+        }
     }
 }
 
@@ -79,37 +107,37 @@ pub(crate) struct FileDraft {
 impl Default for Draft {
     fn default() -> Self {
         Self {
-            origins: Vec::new(),
+            origins: Origins::default(),
             inject: None,
             secrets: BTreeMap::new(),
             dynamic: BTreeMap::new(),
             variables: BTreeMap::new(),
             files: BTreeMap::new(),
             pattern: None,
-            containers: Selection::All,
-            init_containers: Selection::All,
-            mount_path: DEFAULT_MOUNT_PATH.parse().expect("the default mount path is an absolute directory"),
-            volume_size_limit: Quantity::mebibytes(8),
-            position: Position::First,
-            start_gate: StartGate::Hook,
-            refresh_interval: Duration::from_secs(300),
-            refresh_on_event: false,
+            containers: built_in(ExactKey::Containers),
+            init_containers: built_in(ExactKey::InitContainers),
+            mount_path: built_in(ExactKey::MountPath),
+            volume_size_limit: built_in(ExactKey::VolumeSizeLimit),
+            position: built_in(ExactKey::Position),
+            start_gate: built_in(ExactKey::StartGate),
+            refresh_interval: built_in(ExactKey::RefreshInterval),
+            refresh_on_event: built_in(ExactKey::RefreshOnEvent),
             reload_signal: None,
             reload_target: None,
             reload_url: None,
-            url: DEFAULT_URL.parse().expect("the default URL is https with a host"),
+            url: built_in(ExactKey::Url),
             role: None,
-            audience: DEFAULT_AUDIENCE.to_owned(),
-            token_expiration_seconds: 3600,
+            audience: built_in(ExactKey::Audience),
+            token_expiration_seconds: built_in(ExactKey::TokenExpirationSeconds),
             client_credentials_secret: None,
-            client_credentials_id_key: CLIENT_ID_FILE.to_owned(),
-            client_credentials_secret_key: CLIENT_SECRET_FILE.to_owned(),
+            client_credentials_id_key: built_in(ExactKey::ClientCredentialsIdKey),
+            client_credentials_secret_key: built_in(ExactKey::ClientCredentialsSecretKey),
             ca_configmap: None,
-            ca_configmap_key: CA_FILE.to_owned(),
+            ca_configmap_key: built_in(ExactKey::CaConfigmapKey),
             ca_trust: None,
             scaikey_trust: None,
-            fail_open: false,
-            fetch_timeout: DEFAULT_FETCH_TIMEOUT.parse().expect("the default fetch timeout is a duration"),
+            fail_open: built_in(ExactKey::FailOpen),
+            fetch_timeout: built_in(ExactKey::FetchTimeout),
             image: None,
             run_as_user: None,
             run_as_group: None,
@@ -117,14 +145,15 @@ impl Default for Draft {
             requests_memory: None,
             limits_cpu: None,
             limits_memory: None,
-            log_level: LogLevel("info"),
+            log_level: built_in(ExactKey::LogLevel),
         }
     }
 }
 
-/// ScaiVault's public address, where neither the injector nor an annotation names another.
-const DEFAULT_URL: &str = "https://scaivault.scailabs.ai";
-/// Written as the agent has it, so that it is left out of the environment.
-const DEFAULT_FETCH_TIMEOUT: &str = "60s";
-/// The audience ScaiVault expects in a projected token.
-const DEFAULT_AUDIENCE: &str = "scaivault";
+/// The default of a key, from the registry's text of it.
+fn built_in<T: FromStr<Err: Debug>>(key: ExactKey) -> T {
+    let DefaultValue::Value(text) = spec_for(key).default else {
+        unreachable!("the field has a default without a value: {key}");
+    };
+    text.parse().expect("the registry's defaults are well-formed, which a test checks")
+}

@@ -6,7 +6,8 @@ use scaivault_contract::names::ANNOTATION_PREFIX;
 use serde_json::{Map, Value, json};
 
 use super::{
-    registry::{AnnotationSpec, Chapter, DefaultValue, Key, REGISTRY, specs},
+    key::Key,
+    registry::{AnnotationSpec, Chapter, DefaultValue, REGISTRY, specs},
     value::ValueKind,
 };
 use crate::{SkipReason, problem::Code};
@@ -48,9 +49,12 @@ pub fn markdown() -> String {
             }
             line(&mut out, format_args!("* Allowed: {}", escape(&spec.value.allowed())));
             line(&mut out, format_args!("* Default: {}", default(spec)));
-            line(&mut out, format_args!("* Set on: {}", spec.layers.places()));
+            line(&mut out, format_args!("* Set on: {}", spec.setters.places()));
             let key = spec.key.display().replace("<name>", "db.json").replace("<VAR>", "DB_PASSWORD");
-            line(&mut out, format_args!("* Example: `{ANNOTATION_PREFIX}{key}: {}`\n", json!(spec.example)));
+            line(
+                &mut out,
+                format_args!("* Example: `{ANNOTATION_PREFIX}{key}: {}`\n", json!(spec.example())),
+            );
         }
     }
     out.push_str(
@@ -86,8 +90,9 @@ pub fn json() -> String {
                     DefaultValue::Words(_) | DefaultValue::None => Value::Null,
                 },
                 "defaultWords": default(spec),
-                "setOn": spec.layers.places(),
-                "example": spec.example,
+                "setOn": spec.setters.places(),
+                "example": spec.example(),
+                "examples": spec.examples,
                 "written": spec.value == ValueKind::Written,
             })
         })
@@ -103,8 +108,8 @@ pub fn schema() -> String {
         entry["description"] = Value::from(plain(spec.doc));
         match spec.key {
             Key::Exact(key) => exact.insert(format!("{ANNOTATION_PREFIX}{key}"), entry),
-            Key::Named(prefix) => {
-                named.insert(format!("^{}{prefix}.+$", ANNOTATION_PREFIX.replace('.', "\\.")), entry)
+            Key::Named(key) => {
+                named.insert(format!("^{}{key}.+$", ANNOTATION_PREFIX.replace('.', "\\.")), entry)
             }
         };
     }

@@ -6,9 +6,10 @@ pub use rows::REGISTRY;
 
 use super::{
     draft::Draft,
+    key::{ExactKey, Key, NamedKey},
     value::{Reason, ValueKind},
 };
-use crate::problem::Layer;
+use crate::layer::Setters;
 
 /// One key and all there is to know about it.
 #[derive(Debug)]
@@ -20,11 +21,11 @@ pub struct AnnotationSpec {
     /// What holds where nobody says anything, as a reader sees it.
     pub default: DefaultValue,
     /// Who may set it.
-    pub layers: Layers,
+    pub setters: Setters,
     /// One or two sentences, Markdown.
     pub doc: &'static str,
-    /// A value that is accepted.
-    pub example: &'static str,
+    /// Values that are accepted. Documentation shows the first; the property tests and the fuzzers draw from all of them.
+    pub examples: &'static [&'static str],
     /// Reads one value into its place in the draft and looks at nothing else.
     pub(crate) set: fn(&mut Draft, &Entry<'_>) -> Result<(), Rejection>,
 }
@@ -36,34 +37,6 @@ pub struct Chapter {
     pub group: Group,
     /// The keys, in the order of the documentation.
     pub specs: &'static [AnnotationSpec],
-}
-
-/// How a key is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Key {
-    /// As it is.
-    Exact(&'static str),
-    /// Followed by the name of a file or variable.
-    Named(&'static str),
-}
-
-impl Key {
-    /// The name that follows a named key, empty for an exact one; none if `key` is another.
-    fn name_in(self, key: &str) -> Option<&str> {
-        match self {
-            Self::Exact(exact) => (exact == key).then_some(""),
-            Self::Named(prefix) => key.strip_prefix(prefix).filter(|name| !name.is_empty()),
-        }
-    }
-
-    /// The key, with a placeholder for its name.
-    pub fn display(self) -> String {
-        match self {
-            Self::Exact(key) => key.to_owned(),
-            Self::Named(prefix @ "inject-env-") => format!("{prefix}<VAR>"),
-            Self::Named(prefix) => format!("{prefix}<name>"),
-        }
-    }
 }
 
 /// Chapters.
@@ -87,6 +60,13 @@ pub enum Group {
     Container,
     /// What the injector writes.
     Written,
+}
+
+impl AnnotationSpec {
+    /// The value that documentation shows.
+    pub fn example(&self) -> &'static str {
+        self.examples.first().copied().unwrap_or_default()
+    }
 }
 
 impl Group {
@@ -115,45 +95,6 @@ pub enum DefaultValue {
     Words(&'static str),
     /// Nothing.
     None,
-}
-
-/// Who may set a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Layers(u8);
-
-impl Layers {
-    /// Nobody but the injector itself.
-    pub const WRITTEN: Self = Self(0);
-    /// Pods only.
-    pub const POD: Self = Self(1);
-    /// Pods and the injector's configuration.
-    pub const POD_INJECTOR: Self = Self(1 | 4);
-    /// Pods, namespaces and the injector's configuration.
-    pub const ANY: Self = Self(1 | 2 | 4);
-    /// Pods, workloads and namespaces.
-    pub const POD_WORKLOAD_NAMESPACE: Self = Self(1 | 2 | 8);
-
-    /// Whether a layer may set the key.
-    pub fn holds(self, layer: Layer) -> bool {
-        let bit = match layer {
-            Layer::Pod | Layer::ServiceAccount => 1,
-            Layer::Namespace => 2,
-            Layer::Injector | Layer::BuiltIn => 4,
-            Layer::Workload => 8,
-        };
-        self.0 & bit != 0
-    }
-
-    /// The places in words.
-    pub fn places(self) -> &'static str {
-        match self {
-            Self::POD => "the pod",
-            Self::POD_INJECTOR => "the pod or in the injector's configuration",
-            Self::ANY => "the pod, the namespace or in the injector's configuration",
-            Self::POD_WORKLOAD_NAMESPACE => "the pod, the workload's own metadata or the namespace",
-            _ => "nothing: the injector writes it",
-        }
-    }
 }
 
 /// One annotation as it is handed to its row.
@@ -197,7 +138,13 @@ pub fn specs() -> impl Iterator<Item = &'static AnnotationSpec> {
     REGISTRY.iter().flat_map(|chapter| chapter.specs)
 }
 
-/// The row of a key, and the name that follows it.
+/// The row of a key.
+pub(crate) fn spec_for(key: ExactKey) -> &'static AnnotationSpec {
+    let found = specs().find(|spec| spec.key == Key::Exact(key));
+    found.expect("each key has a row, which a test checks")
+}
+
+/// The row of a key as it is written, and the name that follows it.
 pub(crate) fn spec_of(key: &str) -> Option<(&'static AnnotationSpec, &str)> {
     specs().find_map(|spec| Some((spec, spec.key.name_in(key)?)))
 }

@@ -2,7 +2,7 @@
 
 use super::{Facts, Findings};
 use crate::{
-    annotations::image_is_below,
+    annotations::{ExactKey, NamedKey, image_is_below},
     kube_version::KubeVersion,
     problem::{Code, Excerpt, Layer, Problem},
 };
@@ -18,13 +18,13 @@ pub(super) fn check(facts: &Facts<'_, '_>, findings: &mut Findings<'_>) {
             "remove the annotations, or opt the pod out with mutation-mode: ignore",
         );
     }
-    let (url, url_layer) = (&draft.url, draft.layer_of("url"));
-    let from_users = matches!(url_layer, Layer::Pod | Layer::Namespace);
+    let (url, url_layer) = (&draft.url, draft.layer_of(ExactKey::Url));
+    let from_users = url_layer.is_bounded();
     let allowed =
         *url == settings.base.url || settings.config.allowed_urls.iter().any(|entry| url.is_below(entry));
     if from_users && !allowed {
         findings.problems.push(refused(
-            "url",
+            ExactKey::Url,
             url_layer,
             url.as_str(),
             "the platform's allow-list does not cover this URL",
@@ -33,7 +33,7 @@ pub(super) fn check(facts: &Facts<'_, '_>, findings: &mut Findings<'_>) {
         ));
     } else if from_users && url.is_plain_http() && !settings.config.allow_http {
         findings.problems.push(refused(
-            "url",
+            ExactKey::Url,
             url_layer,
             url.as_str(),
             "http would send the token and the secrets in the clear",
@@ -42,12 +42,12 @@ pub(super) fn check(facts: &Facts<'_, '_>, findings: &mut Findings<'_>) {
         ));
     }
     if let Some(image) = &draft.image
-        && draft.layer_of("image") == Layer::Pod
+        && draft.layer_of(ExactKey::Image).is_bounded()
         && !settings.config.allowed_images.iter().any(|entry| image_is_below(image, entry))
     {
         findings.problems.push(refused(
-            "image",
-            Layer::Pod,
+            ExactKey::Image,
+            draft.layer_of(ExactKey::Image),
             image,
             "the platform's allow-list does not cover this image",
             &settings.config.allowed_images,
@@ -58,7 +58,7 @@ pub(super) fn check(facts: &Facts<'_, '_>, findings: &mut Findings<'_>) {
         for variable in draft.variables.keys() {
             findings.named_problem(
                 Code::KubeVersion,
-                Some(format!("inject-env-{variable}")),
+                (NamedKey::InjectEnv, variable.as_str()),
                 None,
                 format!(
                     "variables need Kubernetes {} on every node, and this cluster counts as {kube_version}",
@@ -74,8 +74,8 @@ pub(super) fn check(facts: &Facts<'_, '_>, findings: &mut Findings<'_>) {
 }
 
 fn refused(
-    key: &str,
-    layer: Layer,
+    key: ExactKey,
+    layer: &Layer,
     value: &str,
     message: &'static str,
     list: &[String],
@@ -84,8 +84,8 @@ fn refused(
     let shown: Vec<&str> = list.iter().take(8).map(String::as_str).collect();
     Problem {
         code: Code::NotAllowed,
-        key: Some(key.to_owned()),
-        layer,
+        key: Some(key.text().to_owned()),
+        layer: layer.clone(),
         value: Some(Excerpt::new(value)),
         message: message.into(),
         allowed: (!shown.is_empty()).then(|| shown.join(", ").into()),

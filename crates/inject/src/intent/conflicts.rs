@@ -9,7 +9,7 @@ use scaivault_contract::{
 
 use super::{Findings, Readers, files::Files};
 use crate::{
-    annotations::Draft,
+    annotations::{Draft, ExactKey, NamedKey},
     pod::PodView,
     problem::{Code, Excerpt},
 };
@@ -33,7 +33,7 @@ pub(super) fn check(
         {
             findings.named_problem(
                 Code::VariableConflict,
-                Some(format!("inject-env-{variable}")),
+                (NamedKey::InjectEnv, variable),
                 None,
                 format!("container {name} already sets this variable"),
                 "remove the variable from the container, or choose another name",
@@ -52,7 +52,7 @@ fn own_places(draft: &Draft, files: &Files, findings: &mut Findings<'_>) {
         if is_below(draft.mount_path.as_str(), own) {
             findings.problem(
                 Code::MountConflict,
-                "mount-path",
+                ExactKey::MountPath,
                 Some(draft.mount_path.as_str()),
                 format!("the agent's own container uses {own}"),
                 "choose another directory",

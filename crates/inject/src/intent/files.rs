@@ -9,7 +9,7 @@ use scaivault_contract::{
 
 use super::Findings;
 use crate::{
-    annotations::{Draft, FileDraft, nearest},
+    annotations::{Draft, FileDraft, NamedKey, nearest},
     problem::Code,
 };
 
@@ -37,20 +37,17 @@ impl Files {
 pub(super) fn resolve(draft: &Draft, only_reader: bool, findings: &mut Findings<'_>) -> Files {
     orphans(draft, findings);
     let mut keys_by_file = BTreeMap::new();
-    let mut target = |prefix: &str, name: &str, findings: &mut Findings<'_>| {
+    let mut target = |key: NamedKey, name: &str, findings: &mut Findings<'_>| {
         let file = file_of(draft, name, findings)?;
         let target = TargetFile::below(draft.mount_path.as_str(), &file);
-        keys_by_file
-            .entry(target.as_str().to_owned())
-            .or_insert_with(Vec::new)
-            .push(format!("{prefix}{name}"));
+        keys_by_file.entry(target.as_str().to_owned()).or_insert_with(Vec::new).push(format!("{key}{name}"));
         Some(target)
     };
     let secrets: Vec<SecretMapping> = draft
         .secrets
         .iter()
         .filter_map(|(name, source)| {
-            let file = target("inject-secret-", name, findings)?;
+            let file = target(NamedKey::InjectSecret, name, findings)?;
             let options = options(draft, name, only_reader);
             let mut mapping = SecretMapping { source: source.clone(), file, options };
             contradictions(name, mapping.faults(), findings);
@@ -66,7 +63,7 @@ pub(super) fn resolve(draft: &Draft, only_reader: bool, findings: &mut Findings<
         .dynamic
         .iter()
         .filter_map(|(name, dynamic)| {
-            let file = target("inject-dynamic-", name, findings)?;
+            let file = target(NamedKey::InjectDynamic, name, findings)?;
             let options = options(draft, name, only_reader);
             let mut mapping = DynamicMapping { dynamic: dynamic.clone(), file, options };
             contradictions(name, mapping.faults(), findings);
@@ -110,18 +107,18 @@ fn orphans(draft: &Draft, findings: &mut Findings<'_>) {
             || "add inject-secret-<name> with this name, or remove the option".to_owned(),
             |name| format!("did you mean {name:?}?"),
         );
-        for (prefix, is_set) in [
-            ("secret-file-", file.is_some()),
-            ("secret-format-", format.is_some()),
-            ("secret-template-", template.is_some()),
-            ("secret-mode-", mode.is_some()),
-            ("secret-encoding-", encoding.is_some()),
-            ("secret-optional-", optional.is_some()),
+        for (key, is_set) in [
+            (NamedKey::SecretFile, file.is_some()),
+            (NamedKey::SecretFormat, format.is_some()),
+            (NamedKey::SecretTemplate, template.is_some()),
+            (NamedKey::SecretMode, mode.is_some()),
+            (NamedKey::SecretEncoding, encoding.is_some()),
+            (NamedKey::SecretOptional, optional.is_some()),
         ] {
             if is_set {
                 findings.named_problem(
                     Code::UnknownName,
-                    Some(format!("{prefix}{name}")),
+                    (key, name.as_str()),
                     None,
                     "no inject-secret-… or inject-dynamic-… annotation has this name",
                     cure.clone(),
@@ -174,14 +171,14 @@ fn without_default(options: &mut FileOptions, default: Format) {
 /// Options that contradict each other or what is written, in the words of annotations.
 fn contradictions(name: &str, faults: Vec<MappingFault>, findings: &mut Findings<'_>) {
     for fault in faults {
-        let (prefix, message, cure) = match &fault {
+        let (key, message, cure) = match &fault {
             MappingFault::FormatAndTemplate => (
-                "secret-format-",
+                NamedKey::SecretFormat,
                 "a template writes the file already".to_owned(),
                 format!("keep one of secret-format-{name} and secret-template-{name}"),
             ),
             MappingFault::EncodingNotRaw => (
-                "secret-encoding-",
+                NamedKey::SecretEncoding,
                 "it decodes one field that is written as it is".to_owned(),
                 format!(
                     "name one path#field in inject-secret-{name}, without a format or template of its own; in a template \
@@ -189,24 +186,24 @@ fn contradictions(name: &str, faults: Vec<MappingFault>, findings: &mut Findings
                 ),
             ),
             MappingFault::RawOfSeveral => (
-                "secret-format-",
+                NamedKey::SecretFormat,
                 "raw writes one field, and several secrets are named".to_owned(),
                 "choose json or yaml, or write a template".to_owned(),
             ),
             MappingFault::WholeInLines { format, alias } => (
-                "secret-format-",
+                NamedKey::SecretFormat,
                 format!("{format} writes one line for each alias, and {alias} names a whole secret"),
                 format!("write {alias}=path#field, choose json or yaml, or write a template"),
             ),
             MappingFault::OptionalLease => (
-                "secret-optional-",
+                NamedKey::SecretOptional,
                 "dynamic credentials are generated, so there is no secret that may be missing".to_owned(),
                 "remove this annotation; fail-open starts the application without what could not be had"
                     .to_owned(),
             ),
-            other => ("inject-secret-", other.to_string(), "correct the annotation".to_owned()),
+            other => (NamedKey::InjectSecret, other.to_string(), "correct the annotation".to_owned()),
         };
-        findings.named_problem(Code::FormatConflict, Some(format!("{prefix}{name}")), None, message, cure);
+        findings.named_problem(Code::FormatConflict, (key, name), None, message, cure);
     }
 }
 
@@ -214,7 +211,7 @@ fn raw_of_whole(name: &str, options: &FileOptions, findings: &mut Findings<'_>) 
     if options.format == Some(Format::Raw) {
         findings.named_problem(
             Code::FormatConflict,
-            Some(format!("secret-format-{name}")),
+            (NamedKey::SecretFormat, name),
             Some("raw"),
             "raw writes one field, and the secret is named without a #field",
             "add a #field to the path, or choose json, env, dotenv, yaml or properties",

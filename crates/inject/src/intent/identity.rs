@@ -2,7 +2,7 @@
 
 use super::{Findings, reload::Target};
 use crate::{
-    annotations::{Draft, RunAsUser},
+    annotations::{Draft, ExactKey, RunAsUser},
     pod::PodView,
     problem::{Code, Layer},
 };
@@ -37,7 +37,7 @@ pub(super) fn resolve(
     let target_uid = target.and_then(|container| pod.uid_of(container));
     // A default of the platform's gives way to what a signal needs; the pod's own word does not.
     let gives_way = |user: &RunAsUser| {
-        target.is_some() && *user != RunAsUser::Unset && draft.layer_of("run-as-user") != Layer::Pod
+        target.is_some() && *user != RunAsUser::Unset && *draft.layer_of(ExactKey::RunAsUser) != Layer::Pod
     };
     let identity = match (draft.run_as_user.filter(|user| !gives_way(user)), target) {
         (Some(RunAsUser::Uid(uid)), _) => chosen(uid, pod, target.is_some(), target_uid, findings),
@@ -49,7 +49,7 @@ pub(super) fn resolve(
             {
                 findings.problem(
                     Code::RunAsUser,
-                    "reload-signal",
+                    ExactKey::ReloadSignal,
                     None,
                     "the target's uid is not in the manifest, and the pod runs as non-root, so the agent cannot be given \
                      a user that may send the signal",
@@ -88,7 +88,7 @@ fn chosen(
     if uid == 0 && pod.spec.security_context.non_root == Some(true) {
         findings.problem(
             Code::RunAsUser,
-            "run-as-user",
+            ExactKey::RunAsUser,
             Some("0"),
             "the pod's securityContext says runAsNonRoot",
             "choose another uid, or remove runAsNonRoot",
@@ -100,7 +100,7 @@ fn chosen(
     {
         findings.problem(
             Code::RunAsUser,
-            "run-as-user",
+            ExactKey::RunAsUser,
             Some(&uid.to_string()),
             format!("the reload target runs as uid {target_uid}, and only the same uid may signal it"),
             format!("set run-as-user to {target_uid}, or remove it"),
@@ -119,4 +119,16 @@ fn shared<'a, 'p>(
     let mut values = pod.all_containers().map(|container| value(pod, container));
     let first = values.next()??;
     values.all(|other| other == Some(first)).then_some(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::annotations::{DefaultValue, spec_for};
+
+    #[test]
+    fn the_documented_user_is_the_default() {
+        let DefaultValue::Words(words) = spec_for(ExactKey::RunAsUser).default else { panic!() };
+        assert!(words.ends_with(&format!("else {AGENT_ID}")), "{words}");
+    }
 }

@@ -12,7 +12,7 @@ use scaivault_contract::{
 
 use super::{Findings, Readers, conflicts::AGENT_DIR, files::Files};
 use crate::{
-    annotations::{Draft, Position},
+    annotations::{Draft, ExactKey, Position},
     pod::{ContainerView, MountKind, MountView, PodView, VolumeView},
     problem::{Code, Excerpt},
 };
@@ -52,7 +52,7 @@ pub(super) fn resolve(
         let name = found.get(&conflict.mount_point).map(ToString::to_string).unwrap_or_default();
         findings.problem(
             Code::MountConflict,
-            "mount-path",
+            ExactKey::MountPath,
             Some(&conflict.other),
             format!(
                 "container {name} mounts a volume at {}, and both cannot exist",
@@ -65,7 +65,7 @@ pub(super) fn resolve(
     if bytes > MOUNT_POINTS_LIMIT {
         findings.problem(
             Code::TooLarge,
-            "mount-path",
+            ExactKey::MountPath,
             None,
             format!(
                 "the paths of all mounts below it take {bytes} bytes, and {} KiB fit",
@@ -129,7 +129,7 @@ fn is_in_agents_mount(draft: &Draft, point: &MountPoint) -> bool {
 fn problem(draft: &Draft, name: &Excerpt, mount: &MountView<'_>, reason: &str, findings: &mut Findings<'_>) {
     findings.problem(
         Code::MountConflict,
-        "mount-path",
+        ExactKey::MountPath,
         Some(draft.mount_path.as_str()),
         format!("container {name} mounts something at {}, {reason}", Excerpt::new(&mount.mount_path)),
         "choose another mount-path, move the mount, or leave the container out by containers or init-containers",
@@ -158,7 +158,7 @@ fn early(draft: &Draft, container: &ContainerView<'_>, findings: &mut Findings<'
     };
     findings.problem(
         Code::MountConflict,
-        "init-containers",
+        ExactKey::InitContainers,
         Some(&container.name),
         format!(
             "it starts before the agent and mounts something at {}, below the mount path: it could not start, because \

@@ -2,7 +2,7 @@
 
 use super::Findings;
 use crate::{
-    annotations::{Draft, Selection, nearest},
+    annotations::{Draft, ExactKey, Selection, nearest},
     pod::{ContainerView, PodView},
     problem::{Code, Excerpt},
 };
@@ -45,14 +45,14 @@ pub(super) fn resolve(
     let init_containers = pod.spec.init_containers.as_slice();
     let readers = Readers {
         containers: select(
-            "containers",
+            ExactKey::Containers,
             &draft.containers,
             pod.spec.containers.as_slice(),
             |_| true,
             findings,
         ),
         init_containers: select(
-            "init-containers",
+            ExactKey::InitContainers,
             &draft.init_containers,
             init_containers,
             |place| place >= insert_at,
@@ -70,7 +70,7 @@ pub(super) fn resolve(
             // The kubelet does not start a container whose variable's file is missing, `optional` or not.
             findings.problem(
                 Code::UnknownContainer,
-                "init-containers",
+                ExactKey::InitContainers,
                 None,
                 format!("{name} starts before the agent, so its inject-env variables could never be read"),
                 "set position: first, or leave the container out",
@@ -84,7 +84,7 @@ pub(super) fn resolve(
 }
 
 fn select(
-    key: &'static str,
+    key: ExactKey,
     selection: &Selection,
     containers: &[ContainerView<'_>],
     may_all: impl Fn(usize) -> bool,
@@ -108,7 +108,7 @@ fn select(
 }
 
 pub(super) fn unknown(
-    key: &'static str,
+    key: ExactKey,
     name: &str,
     containers: &[ContainerView<'_>],
     findings: &mut Findings<'_>,

@@ -4,7 +4,7 @@ use scaivault_contract::{ReloadUrl, Signal};
 
 use super::{Findings, Readers, readers};
 use crate::{
-    annotations::Draft,
+    annotations::{Draft, ExactKey},
     pod::{PodView, Presence},
     problem::{Code, Excerpt},
 };
@@ -47,8 +47,8 @@ pub(super) fn resolve(
         return target(draft, pod, readers, findings).map(Reload::Signal);
     };
     if let Some(key) = [
-        draft.reload_signal.is_some().then_some("reload-signal"),
-        draft.reload_target.is_some().then_some("reload-target"),
+        draft.reload_signal.is_some().then_some(ExactKey::ReloadSignal),
+        draft.reload_target.is_some().then_some(ExactKey::ReloadTarget),
     ]
     .into_iter()
     .flatten()
@@ -56,7 +56,7 @@ pub(super) fn resolve(
     {
         findings.problem(
             Code::ReloadConflict,
-            "reload-url",
+            ExactKey::ReloadUrl,
             Some(url.as_str()),
             format!("{key} is set too; choose one way to notify the application"),
             "keep reload-url, or reload-signal with reload-target",
@@ -65,7 +65,7 @@ pub(super) fn resolve(
     if pod.spec.host_network == Some(true) {
         findings.problem(
             Code::NetworkNamespace,
-            "reload-url",
+            ExactKey::ReloadUrl,
             Some(url.as_str()),
             "the pod sets hostNetwork, so its loopback is the node's and the POST could reach any process of the node",
             "remove hostNetwork from the pod, or use reload-signal",
@@ -86,7 +86,7 @@ fn target(
         (Some(_), None) => {
             findings.problem(
                 Code::IncompleteReload,
-                "reload-signal",
+                ExactKey::ReloadSignal,
                 None,
                 "there is no reload-target to send the signal to",
                 "add reload-target: [container/]process",
@@ -96,7 +96,7 @@ fn target(
         (None, Some(_)) => {
             findings.problem(
                 Code::IncompleteReload,
-                "reload-target",
+                ExactKey::ReloadTarget,
                 None,
                 "there is no reload-signal to send",
                 "add reload-signal, for example SIGHUP",
@@ -107,7 +107,7 @@ fn target(
     if pod.spec.share_process_namespace == Presence::Value(false) {
         findings.problem(
             Code::ProcessNamespace,
-            "reload-signal",
+            ExactKey::ReloadSignal,
             None,
             "the pod sets shareProcessNamespace: false, and a signal needs it true",
             "remove shareProcessNamespace from the pod, or remove reload-signal",
@@ -116,7 +116,7 @@ fn target(
     if pod.spec.host_pid == Some(true) {
         findings.problem(
             Code::ProcessNamespace,
-            "reload-signal",
+            ExactKey::ReloadSignal,
             None,
             "the pod sets hostPID, so the target's name could be any process of the node",
             "remove hostPID from the pod, or remove reload-signal",
@@ -127,7 +127,7 @@ fn target(
         (Some(name), _) => {
             let place = containers.iter().position(|container| &*container.name == name);
             if place.is_none() {
-                readers::unknown("reload-target", name, containers, findings);
+                readers::unknown(ExactKey::ReloadTarget, name, containers, findings);
             }
             place?
         }
@@ -140,7 +140,7 @@ fn target(
                 .collect();
             findings.problem(
                 Code::AmbiguousReload,
-                "reload-target",
+                ExactKey::ReloadTarget,
                 Some(&target.process),
                 match names.as_slice() {
                     [] => "no app container reads the secrets".to_owned(),

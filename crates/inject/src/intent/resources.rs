@@ -4,7 +4,7 @@ use scaivault_contract::memory::{AGENT_MEMORY_MIB, AGENT_MEMORY_RESERVE_MIB};
 
 use super::Findings;
 use crate::{
-    annotations::Draft,
+    annotations::{Draft, ExactKey},
     pod::{ContainerView, PodView, QuantityText, ResourcesView},
     problem::{Code, Layer},
     quantity::Quantity,
@@ -29,7 +29,7 @@ pub(super) fn resolve(draft: &Draft, pod: &PodView<'_>, findings: &mut Findings<
     if let Some(limit) = draft.limits_memory.as_ref().filter(|limit| **limit < floor) {
         findings.problem(
             Code::Resources,
-            "limits-memory",
+            ExactKey::LimitsMemory,
             Some(limit.as_str()),
             format!(
                 "the files count in the agent's memory: volume-size-limit + {AGENT_MEMORY_MIB}Mi is {floor}"
@@ -38,8 +38,8 @@ pub(super) fn resolve(draft: &Draft, pod: &PodView<'_>, findings: &mut Findings<
         );
     }
     for (what, request, limit) in [
-        ("requests-cpu", &draft.requests_cpu, &draft.limits_cpu),
-        ("requests-memory", &draft.requests_memory, &draft.limits_memory),
+        (ExactKey::RequestsCpu, &draft.requests_cpu, &draft.limits_cpu),
+        (ExactKey::RequestsMemory, &draft.requests_memory, &draft.limits_memory),
     ] {
         if let (Some(request), Some(limit)) = (request, limit)
             && request > limit
@@ -56,14 +56,14 @@ pub(super) fn resolve(draft: &Draft, pod: &PodView<'_>, findings: &mut Findings<
     // Pod-level requests and limits are a budget that the user divided up without us: only what the pod itself gives us
     // counts.
     if pod.spec.resources.as_ref().is_some_and(ResourcesView::is_set) {
-        let own = |key: &str, amount: &Option<Quantity>| {
-            amount.clone().filter(|_| draft.layer_of(key) == Layer::Pod)
+        let own = |key: ExactKey, amount: &Option<Quantity>| {
+            amount.clone().filter(|_| *draft.layer_of(key) == Layer::Pod)
         };
         return Resources {
-            requests_cpu: own("requests-cpu", &draft.requests_cpu),
-            requests_memory: own("requests-memory", &draft.requests_memory),
-            limits_cpu: own("limits-cpu", &draft.limits_cpu),
-            limits_memory: own("limits-memory", &draft.limits_memory),
+            requests_cpu: own(ExactKey::RequestsCpu, &draft.requests_cpu),
+            requests_memory: own(ExactKey::RequestsMemory, &draft.requests_memory),
+            limits_cpu: own(ExactKey::LimitsCpu, &draft.limits_cpu),
+            limits_memory: own(ExactKey::LimitsMemory, &draft.limits_memory),
         };
     }
     let limits_memory = draft.limits_memory.clone().unwrap_or_else(|| {
@@ -112,4 +112,27 @@ fn is_guaranteed(pod: &PodView<'_>) -> bool {
         )
     };
     !pod.spec.containers.as_slice().is_empty() && pod.all_containers().all(holds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::annotations::{DefaultValue, spec_for};
+
+    #[test]
+    fn documented_requests_are_the_defaults() {
+        let cpu = Quantity::millis(REQUESTS_CPU_MILLIS);
+        let memory = Quantity::mebibytes(REQUESTS_MEMORY_MEBIBYTES);
+        let guaranteed = Quantity::millis(GUARANTEED_CPU_MILLIS);
+        for (key, words) in [
+            (ExactKey::RequestsCpu, format!("`{cpu}`; in a Guaranteed pod the limit")),
+            (ExactKey::RequestsMemory, format!("`{memory}`; in a Guaranteed pod the limit")),
+            (ExactKey::LimitsCpu, format!("none; `{guaranteed}` in a Guaranteed pod")),
+        ] {
+            assert!(
+                matches!(spec_for(key).default, DefaultValue::Words(text) if text == words),
+                "{key}: {words}"
+            );
+        }
+    }
 }

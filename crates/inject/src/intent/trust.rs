@@ -4,7 +4,7 @@ use scaivault_contract::TrustPolicy;
 
 use super::Findings;
 use crate::{
-    annotations::Draft,
+    annotations::{Draft, ExactKey},
     problem::{Code, Layer},
 };
 
@@ -17,14 +17,15 @@ pub(crate) struct Trust {
 
 pub(super) fn resolve(draft: &Draft, findings: &mut Findings<'_>) -> Trust {
     let (has_ca, has_credentials) = (draft.ca_configmap.is_some(), draft.client_credentials_secret.is_some());
-    let ca_keys = ["ca-configmap-key", "ca-trust"];
-    let credentials_keys = ["client-credentials-id-key", "client-credentials-secret-key", "scaikey-trust"];
+    let ca_keys = [ExactKey::CaConfigmapKey, ExactKey::CaTrust];
+    let credentials_keys =
+        [ExactKey::ClientCredentialsIdKey, ExactKey::ClientCredentialsSecretKey, ExactKey::ScaikeyTrust];
     let without_effect = ca_keys
-        .map(|key| (key, "ca-configmap", has_ca || needs_ca(draft.ca_trust)))
+        .map(|key| (key, ExactKey::CaConfigmap, has_ca || needs_ca(draft.ca_trust)))
         .into_iter()
-        .chain(credentials_keys.map(|key| (key, "client-credentials-secret", has_credentials)));
+        .chain(credentials_keys.map(|key| (key, ExactKey::ClientCredentialsSecret, has_credentials)));
     for (key, needed, _) in
-        without_effect.filter(|(key, _, is_used)| !is_used && draft.layer_of(key) == Layer::Pod)
+        without_effect.filter(|(key, _, is_used)| !is_used && *draft.layer_of(*key) == Layer::Pod)
     {
         findings.warn(format!("{key} does nothing without {needed}"));
     }
@@ -37,7 +38,7 @@ pub(super) fn resolve(draft: &Draft, findings: &mut Findings<'_>) -> Trust {
         };
     }
     // Without a private authority, `both` is `public`, the agent's default.
-    for (key, trust) in [("ca-trust", draft.ca_trust), ("scaikey-trust", scaikey_trust)] {
+    for (key, trust) in [(ExactKey::CaTrust, draft.ca_trust), (ExactKey::ScaikeyTrust, scaikey_trust)] {
         if needs_ca(trust) {
             findings.problem(
                 Code::TrustConflict,

@@ -3,7 +3,7 @@
 use super::{Former, WorkloadView};
 use crate::{
     Context, Decision, Denial, PodView, Problems, Skip, SkipReason,
-    annotations::{Collected, Draft, Source, collect},
+    annotations::{Collected, Draft, collect},
     decide::refuse,
     mutation_mode::MUTATION_MODE,
     problem::Layer,
@@ -106,12 +106,11 @@ pub fn decide(workload: &WorkloadView<'_>, context: &Context<'_>) -> Decision {
 
 /// What is to be said about the workload's own annotations.
 fn own(workload: &WorkloadView<'_>) -> (Problems, Vec<String>) {
-    let mut collected =
-        Collected { draft: Draft::default(), problems: Problems::new(), warnings: Vec::new() };
+    let mut collected = Collected::over(Draft::default());
     // Copied to both places, a key has its effect from the template.
     let misplaced = |key: &str| key == MUTATION_MODE || workload.in_template(key).is_none();
-    let entries = workload.own_annotations().filter(|(key, _)| misplaced(key));
-    collect(&mut collected, Source { layer: Layer::Workload, entries });
+    let mut entries = workload.own_annotations().filter(|(key, _)| misplaced(key));
+    collect(&mut collected, &Layer::Workload, &mut entries);
     let Collected { draft: _, problems, mut warnings } = collected;
     let is_by_hand = workload.own(MUTATION_MODE).is_none() && !workload.is_from_cron_job;
     if is_by_hand && workload.carried_mode().is_some() {

@@ -86,17 +86,12 @@ fn the_later_layer_wins_and_explain_says_which() {
         .ours("audience", "pod")
         .json()
         .to_string();
-    let context = Context {
-        settings: &settings,
-        namespace: &namespace,
-        service_account_role: Some("sa:billing"),
-        workload_mutation_mode: None,
-        kube_version: KubeVersion::OLDEST,
-    };
+    let context = Context::new(&settings, &namespace, KubeVersion::OLDEST)
+        .with_service_account_role(Some("sa:billing"));
     let explained = explain(&PodView::parse(&pod).unwrap(), &context);
     let find = |key: &str| {
         let found = explained.iter().find(|setting| setting.key == key).unwrap();
-        (found.value.as_str(), found.layer)
+        (found.value.as_str(), found.layer.clone())
     };
     assert_eq!(find("audience"), ("pod", Layer::Pod));
     assert_eq!(find("log-level"), ("warn", Layer::Namespace));

@@ -21,7 +21,7 @@ use scaivault_testkit::{
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::support::{after, cluster, detached_by_name, mount_api_token};
+use crate::support::{after, cluster, detached_by_name, keys, mount_api_token};
 
 fn cases() -> ProptestConfig {
     // The default looks for a `lib.rs` above the test. What fails is kept beside it and tried first the next time.
@@ -49,10 +49,10 @@ fn is_typed<T: DeserializeOwned + Serialize>(json: &Value) -> bool {
 
 fn any_annotated_pod() -> impl Strategy<Value = Value> {
     prop_oneof![
-        3 => annotated_pods(ordinary_pods()),
-        2 => annotated_pods(any_pods()),
-        1 => annotated_pods(colliding_pods()),
-        2 => garbled_pods(any_pods()),
+        3 => annotated_pods(ordinary_pods(), keys()),
+        2 => annotated_pods(any_pods(), keys()),
+        1 => annotated_pods(colliding_pods(), keys()),
+        2 => garbled_pods(any_pods(), keys()),
     ]
 }
 
@@ -97,7 +97,7 @@ fn most_ordinary_pods_are_injected() {
     let mut outcomes: BTreeMap<&str, usize> = BTreeMap::new();
     let mut refusals = Vec::new();
     for _ in 0..200 {
-        let pod = annotated_pods(ordinary_pods()).new_tree(&mut runner).unwrap().current();
+        let pod = annotated_pods(ordinary_pods(), keys()).new_tree(&mut runner).unwrap().current();
         let decision = cluster().decide(&pod);
         *outcomes.entry(decision.outcome()).or_default() += 1;
         if let Decision::Deny(denial) = decision {
@@ -136,7 +136,7 @@ proptest! {
     }
 
     #[test]
-    fn a_first_injection_only_adds(pod in annotated_pods(any_pods())) {
+    fn a_first_injection_only_adds(pod in annotated_pods(any_pods(), keys())) {
         if let Decision::Inject(injection) = cluster().decide(&pod) {
             let patch = serde_json::to_value(&injection.patch).unwrap();
             prop_assert!(patch.as_array().unwrap().iter().all(|operation| operation["op"] == "add"), "{}", patch);
@@ -168,7 +168,7 @@ proptest! {
     }
 
     #[test]
-    fn decide_is_total_over_pods_with_one_thing_wrong(pod in annotated_pods(any_pods()), json in arbitrary_json(), place: prop::sample::Index) {
+    fn decide_is_total_over_pods_with_one_thing_wrong(pod in annotated_pods(any_pods(), keys()), json in arbitrary_json(), place: prop::sample::Index) {
         let mut pod = pod;
         let pointers = pointers(&pod);
         *pod.pointer_mut(place.get(&pointers).as_str()).unwrap() = json;
@@ -179,7 +179,7 @@ proptest! {
 
     /// What is accepted here can be read there: the agent's own parsers take every line.
     #[test]
-    fn the_agent_reads_what_it_is_told(pod in annotated_pods(any_pods())) {
+    fn the_agent_reads_what_it_is_told(pod in annotated_pods(any_pods(), keys())) {
         for agent in injected(&pod).iter().flat_map(look::injected_containers) {
             let told = |name: &str| scaivault_contract::expand_env_value(look::env(agent, name).unwrap_or_default());
             let secrets = ["SECRETS", "WATCH_PATHS"].map(|name| scaivault_contract::parse_secrets(&told(name)));
@@ -193,7 +193,7 @@ proptest! {
     }
 
     #[test]
-    fn injecting_twice_is_injecting_once(pod in annotated_pods(any_pods())) {
+    fn injecting_twice_is_injecting_once(pod in annotated_pods(any_pods(), keys())) {
         if let Some(injected) = injected(&pod) {
             let again = cluster().decide(&injected);
             prop_assert_eq!((again.outcome(), again.reason()), ("skipped", "already-injected"));
@@ -202,7 +202,7 @@ proptest! {
     }
 
     #[test]
-    fn detach_is_the_inverse_of_inject(pod in annotated_pods(any_pods())) {
+    fn detach_is_the_inverse_of_inject(pod in annotated_pods(any_pods(), keys())) {
         if let Some(injected) = injected(&pod) {
             let told = PodBuilder::from(injected.clone()).ours("mutation-mode", "ignore-and-detach").json();
             let decision = cluster().decide(&told);
@@ -214,7 +214,7 @@ proptest! {
     }
 
     #[test]
-    fn a_detached_pod_can_be_injected_again(pod in annotated_pods(ordinary_pods())) {
+    fn a_detached_pod_can_be_injected_again(pod in annotated_pods(ordinary_pods(), keys())) {
         if let Some(injected) = injected(&pod) {
             let detached = detached_by_name(&injected);
             prop_assert_eq!(cluster().outcome(&detached), injected);
@@ -222,7 +222,7 @@ proptest! {
     }
 
     #[test]
-    fn changed_annotations_give_what_a_fresh_injection_gives((before, changed) in two_selections(any_pods())) {
+    fn changed_annotations_give_what_a_fresh_injection_gives((before, changed) in two_selections(any_pods(), keys())) {
         let Some(injected) = injected(&before) else { return Ok(()) };
         let edited = edited(&injected, &changed);
         let decision = cluster().decide(&edited);
@@ -237,7 +237,7 @@ proptest! {
     }
 
     #[test]
-    fn every_injected_container_is_restricted_or_root_with_kill(pod in annotated_pods(any_pods())) {
+    fn every_injected_container_is_restricted_or_root_with_kill(pod in annotated_pods(any_pods(), keys())) {
         let Decision::Inject(injection) = cluster().decide(&pod) else { return Ok(()) };
         let injected = after(&pod, &Decision::Inject(injection.clone()));
         prop_assert!(!look::injected_containers(&injected).is_empty());
@@ -264,7 +264,7 @@ proptest! {
     }
 
     #[test]
-    fn a_guaranteed_pod_stays_guaranteed(pod in annotated_pods(ordinary_pods())) {
+    fn a_guaranteed_pod_stays_guaranteed(pod in annotated_pods(ordinary_pods(), keys())) {
         if qos::class(&pod) == Class::Guaranteed && let Some(injected) = injected(&pod) {
             prop_assert_eq!(qos::class(&injected), Class::Guaranteed);
         }
@@ -272,7 +272,7 @@ proptest! {
 
     /// Else it calls again, for every pod.
     #[test]
-    fn the_api_server_finds_no_container_for_its_token_behind_an_injection(mut pod in annotated_pods(any_pods())) {
+    fn the_api_server_finds_no_container_for_its_token_behind_an_injection(mut pod in annotated_pods(any_pods(), keys())) {
         mount_api_token(&mut pod);
         let Some(answered) = injected(&pod) else { return Ok(()) };
         let mut second_look = answered.clone();
@@ -282,7 +282,7 @@ proptest! {
 
     /// The container runtime makes no mount point in a read-only mount.
     #[test]
-    fn every_mount_below_ours_has_its_mount_point(pod in annotated_pods(any_pods())) {
+    fn every_mount_below_ours_has_its_mount_point(pod in annotated_pods(any_pods(), keys())) {
         let Some(injected) = injected(&pod) else { return Ok(()) };
         let made: Vec<&str> = look::injected_containers(&injected)
             .into_iter()
@@ -301,7 +301,7 @@ proptest! {
     }
 
     #[test]
-    fn every_reader_sees_every_mount_once(pod in annotated_pods(any_pods())) {
+    fn every_reader_sees_every_mount_once(pod in annotated_pods(any_pods(), keys())) {
         let Some(injected) = injected(&pod) else { return Ok(()) };
         for list in ["containers", "initContainers"] {
             for container in look::entries(&injected, list) {

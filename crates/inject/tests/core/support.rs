@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use scaivault_inject::annotations::{AnnotationSpec, Key, ValueKind, specs};
 use scaivault_inject::{
     Context, Decision, Denial, Injection, InjectorConfig, KubeVersion, Namespace, OnProblem, PodView,
     Settings, decide, detach_by_name,
 };
-use scaivault_testkit::{apply, key, look};
+use scaivault_testkit::{apply, key, look, random::AnnotationKey};
 use serde_json::{Value, json};
 
 /// Where the API server mounts a token for itself.
@@ -62,7 +63,7 @@ pub(crate) fn config() -> InjectorConfig {
         init_image: Some("scailabs/scaivault-init:1.0".to_owned()),
         sidecar_image: Some("scailabs/scaivault-sidecar:1.0".to_owned()),
         allowed_urls: vec!["https://scaivault.example".to_owned()],
-        allowed_images: vec!["registry.example/agent".to_owned()],
+        allowed_images: vec!["registry.example/agent".to_owned(), "scailabs/scaivault-sidecar".to_owned()],
         token_url: Some("https://scaikey.example/oauth/token".to_owned()),
         ..InjectorConfig::default()
     }
@@ -108,15 +109,10 @@ impl Cluster {
     }
 
     pub(crate) fn context(&self) -> Context<'_> {
-        Context {
-            settings: &self.settings,
-            namespace: &self.namespace,
-            service_account_role: self.service_account_role,
-            workload_mutation_mode: self
-                .workload_mutation_mode
-                .map(|mode| mode.parse().expect("a mutation mode")),
-            kube_version: self.kube_version,
-        }
+        let mode = self.workload_mutation_mode.map(|mode| mode.parse().expect("a mutation mode"));
+        Context::new(&self.settings, &self.namespace, self.kube_version)
+            .with_service_account_role(self.service_account_role)
+            .with_workload_mutation_mode(mode)
     }
 
     pub(crate) fn decide(&self, pod: &Value) -> Decision {
@@ -203,6 +199,17 @@ pub(crate) fn paths(injection: &Injection) -> Vec<&str> {
 
 fn patched(pod: &Value, patch: &Value) -> Value {
     apply(pod, patch).unwrap_or_else(|error| panic!("{error}\npatch: {patch}\npod: {pod}"))
+}
+
+/// The registry's keys, for random annotations.
+pub(crate) fn keys() -> Vec<AnnotationKey> {
+    let row = |spec: &AnnotationSpec| AnnotationKey {
+        text: spec.key.text(),
+        takes_name: matches!(spec.key, Key::Named(_)),
+        is_written: spec.value == ValueKind::Written,
+        examples: spec.examples,
+    };
+    specs().map(row).collect()
 }
 
 /// The one injected container of a pod that has one.

@@ -1,6 +1,10 @@
 //! Annotations: valid ones over every key, and anything at all.
+//!
+//! Keys and values come from the injector's registry, which the caller passes as [`AnnotationKey`]s. A key of which this
+//! file knows nothing is drawn from its examples like the others. What is written here are the keys whose values depend on the
+//! pod or on each other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use serde_json::{Value, json};
@@ -10,6 +14,71 @@ use super::{
     text::{name_tail, odd_text},
 };
 use crate::{key, look};
+
+/// A row of the injector's registry.
+#[derive(Clone, Copy, Debug)]
+pub struct AnnotationKey {
+    /// The key without the prefix, up to the name that may follow.
+    pub text: &'static str,
+    /// Whether the name of a file or variable follows.
+    pub takes_name: bool,
+    /// Whether the injector writes it and nobody else.
+    pub is_written: bool,
+    /// Values that are accepted.
+    pub examples: &'static [&'static str],
+}
+
+/// Keys whose values depend on the pod: the containers that it has, and who may be signalled.
+const OF_THE_POD: [&str; 5] =
+    ["containers", "init-containers", "reload-signal", "reload-target", "reload-url"];
+/// Keys that switch the injection off.
+const SWITCHES: [&str; 2] = ["inject", "mutation-mode"];
+/// Keys that [`secret`], [`dynamic`] and [`variable`] write, because they depend on each other.
+const OF_A_SECRET: [&str; 9] = [
+    "inject-secret-",
+    "inject-dynamic-",
+    "inject-env-",
+    "secret-file-",
+    "secret-format-",
+    "secret-template-",
+    "secret-mode-",
+    "secret-encoding-",
+    "secret-optional-",
+];
+
+/// The registry, by key.
+#[derive(Debug)]
+pub(super) struct Keys(BTreeMap<&'static str, AnnotationKey>);
+
+impl Keys {
+    /// Panics where the registry lacks a key that is written here, or a key has no example to be tried with.
+    pub(super) fn new(rows: impl IntoIterator<Item = AnnotationKey>) -> Self {
+        let keys = Self(rows.into_iter().map(|row| (row.text, row)).collect());
+        for text in OF_THE_POD.iter().chain(&SWITCHES).chain(&OF_A_SECRET) {
+            assert!(keys.0.contains_key(text), "the registry has no key {text} any more");
+        }
+        for row in keys.0.values() {
+            assert!(
+                !row.examples.is_empty(),
+                "{} has no example, so no law would be tried with it",
+                row.text
+            );
+        }
+        keys
+    }
+
+    fn examples(&self, text: &str) -> &'static [&'static str] {
+        self.0.get(text).map_or(&[], |row| row.examples)
+    }
+
+    /// The settings of which any example goes with any other key, by whether a name follows.
+    fn independent(&self, takes_name: bool) -> impl Iterator<Item = &AnnotationKey> {
+        let known: BTreeSet<&str> = OF_THE_POD.into_iter().chain(SWITCHES).chain(OF_A_SECRET).collect();
+        self.0
+            .values()
+            .filter(move |row| row.takes_name == takes_name && !row.is_written && !known.contains(row.text))
+    }
+}
 
 /// Annotations that ask for at least one secret, with no two at odds. Keys are without the prefix.
 #[derive(Clone, Debug)]
@@ -23,7 +92,7 @@ pub(super) struct Selection {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reload {
     None,
-    Signal,
+    Signal(&'static str),
     Url(&'static str),
 }
 
@@ -56,8 +125,8 @@ impl Selection {
         }
         match self.reload {
             Reload::None => {}
-            Reload::Signal => {
-                all.insert("reload-signal".into(), "SIGHUP".into());
+            Reload::Signal(signal) => {
+                all.insert("reload-signal".into(), signal.into());
                 all.insert("reload-target".into(), format!("{first}/billing"));
             }
             // The loopback of such a pod is the node's.
@@ -77,104 +146,126 @@ impl Selection {
 }
 
 /// Valid selections over every key a pod may set.
-pub(super) fn selections() -> impl Strategy<Value = Selection> {
-    let secrets = (vec(secret(), 0..4), vec(dynamic(), 0..3), vec(variable(), 0..3));
-    (
-        secrets,
-        refreshing(),
-        delivery(),
-        identity(),
-        agent(),
-        select(vec![Readers::Default, Readers::All, Readers::First]),
-    )
-        .prop_map(
-            |((mut secrets, dynamics, variables), (refresh, reload), delivery, identity, agent, readers)| {
-                if secrets.is_empty() && dynamics.is_empty() && variables.is_empty() {
-                    secrets.push(vec![("inject-secret-", "environments/production/billing/database".into())]);
-                }
-                let mut annotations = BTreeMap::new();
-                for (index, secret) in secrets.into_iter().chain(dynamics).enumerate() {
-                    annotations.extend(
-                        secret.into_iter().map(|(key, value)| (format!("{key}s{index}.json"), value)),
-                    );
-                }
-                for (index, value) in variables.into_iter().enumerate() {
-                    annotations.insert(format!("inject-env-SV_{index}"), value);
-                }
-                let renews = !refresh.is_empty() || reload != Reload::None;
-                let all = refresh.into_iter().chain(delivery).chain(identity).chain(agent);
-                annotations.extend(all.filter_map(|(key, value)| {
-                    // What is fetched once is neither refreshed nor signalled; who signals must be the target's user.
-                    let at_odds = (renews && key == "pattern")
-                        || (reload == Reload::Signal && key.starts_with("run-as-"));
-                    (!at_odds).then(|| (key.to_owned(), value))
-                }));
-                Selection { annotations, readers, reload }
-            },
-        )
+pub(super) fn selections(keys: &Keys) -> BoxedStrategy<Selection> {
+    let secrets = (vec(secret(keys), 0..4), vec(dynamic(), 0..3), vec(variable(), 0..3));
+    let settings: Vec<_> = keys.independent(false).map(|row| one(row.examples, row.text)).collect();
+    // Most selections do not reload: a target's user is often unknown, and then the pod is refused.
+    let url = select(keys.examples("reload-url")).prop_map(Reload::Url);
+    let signal = select(keys.examples("reload-signal")).prop_map(Reload::Signal);
+    let reload = prop_oneof![6 => Just(Reload::None), 2 => signal, 1 => url];
+    let readers = select(vec![Readers::Default, Readers::All, Readers::First]);
+    let drawn = (secrets, settings, one(&["*", ""], "init-containers"), reload, readers);
+    let selections =
+        drawn.prop_map(|((mut secrets, dynamics, variables), settings, init_containers, reload, readers)| {
+            if secrets.is_empty() && dynamics.is_empty() && variables.is_empty() {
+                secrets.push(vec![("inject-secret-", "environments/production/billing/database".into())]);
+            }
+            let mut annotations = BTreeMap::new();
+            for (index, secret) in secrets.into_iter().chain(dynamics).enumerate() {
+                annotations
+                    .extend(secret.into_iter().map(|(key, value)| (format!("{key}s{index}.json"), value)));
+            }
+            for (index, value) in variables.into_iter().enumerate() {
+                annotations.insert(format!("inject-env-SV_{index}"), value);
+            }
+            let settings: Pairs = settings.into_iter().chain([init_containers]).flatten().collect();
+            let renews =
+                reload != Reload::None || settings.iter().any(|(key, _)| key.starts_with("refresh-"));
+            annotations.extend(settings.into_iter().filter_map(|(key, value)| {
+                // What is fetched once is neither refreshed nor signalled; who signals must be the target's user.
+                let at_odds = (renews && key == "pattern")
+                    || (matches!(reload, Reload::Signal(_)) && key.starts_with("run-as-"));
+                (!at_odds).then(|| (key.to_owned(), value))
+            }));
+            Selection { annotations, readers, reload }
+        });
+    selections.boxed()
 }
 
 /// Anything under our prefix: known keys with any value, keys of nobody. Keys are whole.
-pub(super) fn garbage() -> impl Strategy<Value = BTreeMap<String, String>> {
-    let known = select(KEYS).prop_map(str::to_owned);
-    let per_name = (select(PER_NAME_KEYS), odd_text()).prop_map(|(prefix, name)| format!("{prefix}{name}"));
-    let keys = one_of([known.boxed(), per_name.boxed(), odd_text().boxed()]);
+pub(super) fn garbage(keys: &Keys) -> BoxedStrategy<BTreeMap<String, String>> {
+    let texts = |takes_name: bool| -> Vec<&'static str> {
+        keys.0.values().filter(|row| row.takes_name == takes_name).map(|row| row.text).collect()
+    };
+    let known = select(texts(false)).prop_map(str::to_owned);
+    let per_name = (select(texts(true)), odd_text()).prop_map(|(prefix, name)| format!("{prefix}{name}"));
+    let examples: Vec<&str> = keys.0.values().flat_map(|row| row.examples).copied().collect();
     let values = one_of([
         odd_text().boxed(),
+        select(examples).prop_map(str::to_owned).boxed(),
         select(PLAUSIBLE_VALUES).prop_map(str::to_owned).boxed(),
         (0..5000_usize).prop_map(|length| "x".repeat(length)).boxed(),
     ]);
     // Opting out by luck would take thousands of tries.
-    let switch = select(SWITCHES).prop_map(|(key, value)| (key.to_owned(), value.to_owned()));
-    (vec((keys, values), 0..7), option::weighted(0.25, switch)).prop_map(|(pairs, switch)| {
-        pairs.into_iter().chain(switch).map(|(name, value)| (key(&name), value)).collect()
-    })
+    let modes = keys.examples("mutation-mode").iter().copied();
+    let switches: Vec<(&str, &str)> = [("inject", "false")]
+        .into_iter()
+        .chain(modes.flat_map(|mode| [("mutation-mode", mode), ("workload-mutation-mode", mode)]))
+        .collect();
+    let switch = select(switches).prop_map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let names = one_of([known.boxed(), per_name.boxed(), odd_text().boxed()]);
+    let pairs = (vec((names, values), 0..7), option::weighted(0.25, switch));
+    pairs
+        .prop_map(|(pairs, switch)| {
+            pairs.into_iter().chain(switch).map(|(name, value)| (key(&name), value)).collect()
+        })
+        .boxed()
 }
 
 type Pairs = Vec<(&'static str, String)>;
 
 /// The keys of one static secret, each before its name.
-fn secret() -> BoxedStrategy<Pairs> {
+fn secret(keys: &Keys) -> BoxedStrategy<Pairs> {
+    let raw = |format: &&&str| **format == "raw";
+    let formats: Vec<&'static str> =
+        keys.examples("secret-format-").iter().filter(|format| !raw(format)).copied().collect();
     let form = one_of([
         Just(None).boxed(),
-        select(vec!["json", "env", "dotenv", "yaml", "properties"])
-            .prop_map(|format| Some(("secret-format-", format.into())))
-            .boxed(),
-        select(vec!["{{ data.user }}:{{ data.password }}\n", "$(HOME) {{ version }} -> \"x\"", "{{ path }}"])
+        select(formats).prop_map(|format| Some(("secret-format-", format.to_owned()))).boxed(),
+        select(keys.examples("secret-template-"))
             .prop_map(|template| Some(("secret-template-", template.to_owned())))
             .boxed(),
     ]);
-    let optional = one(&["true", "false"], "secret-optional-");
-    let file = (option::of(select(FILES)), option::of(select(MODES)), optional, any::<u16>());
-    (path(), option::of(select(FIELDS)), option::of(1..9_u32), form, several(), file)
-        .prop_map(|(path, field, version, form, several, (file, mode, optional, number))| {
-            let mut reference = path;
-            reference.extend(field.map(|field| format!("#{field}")));
-            reference.extend(version.map(|version| format!("@{version}")));
-            let mut pairs = vec![("inject-secret-", several.clone().unwrap_or(reference))];
-            match (several, field) {
-                // Each of several is named by its alias, so a template of one secret is none of theirs.
-                (Some(_), _) => pairs.extend(form.filter(|(_, form)| !LINES.contains(&form.as_str())).map(
-                    |(key, form)| match key {
-                        "secret-template-" => {
-                            (key, "{{ secrets.s_0.data.user }}@{{ secrets['s_0'].path }}".into())
-                        }
-                        _ => (key, form),
-                    },
-                )),
-                (None, Some(_)) => {
-                    pairs.extend((number % 2 == 0).then(|| ("secret-format-", "raw".into())));
-                    pairs.extend((number % 3 == 0).then(|| ("secret-encoding-", "base64".into())));
+    let some = |text: &'static str| one(keys.examples(text), text);
+    let others: Vec<_> = keys.independent(true).map(|row| one(row.examples, row.text)).collect();
+    let encodings = select(keys.examples("secret-encoding-"));
+    let file = (
+        option::of(select(keys.examples("secret-file-"))),
+        some("secret-mode-"),
+        some("secret-optional-"),
+        others,
+        any::<u16>(),
+    );
+    (path(), option::of(select(FIELDS)), option::of(1..9_u32), form, several(), encodings, file)
+        .prop_map(
+            |(path, field, version, form, several, encoding, (file, mode, optional, others, number))| {
+                let mut reference = path;
+                reference.extend(field.map(|field| format!("#{field}")));
+                reference.extend(version.map(|version| format!("@{version}")));
+                let mut pairs = vec![("inject-secret-", several.clone().unwrap_or(reference))];
+                match (several, field) {
+                    (Some(_), _) => pairs.extend(form.and_then(form_of_several)),
+                    (None, Some(_)) => {
+                        pairs.extend((number % 2 == 0).then(|| ("secret-format-", "raw".into())));
+                        pairs.extend((number % 3 == 0).then(|| ("secret-encoding-", encoding.into())));
+                    }
+                    (None, None) => pairs.extend(form),
                 }
-                (None, None) => pairs.extend(form),
-            }
-            // The number keeps two secrets from one file.
-            pairs.extend(file.map(|file| ("secret-file-", format!("f{number}/{file}"))));
-            pairs.extend(mode.map(|mode| ("secret-mode-", mode.into())));
-            pairs.extend(optional);
-            pairs
-        })
+                // The number keeps two secrets from one file.
+                pairs.extend(file.map(|file| ("secret-file-", format!("f{number}/{file}"))));
+                pairs.extend([mode, optional].into_iter().chain(others).flatten());
+                pairs
+            },
+        )
         .boxed()
+}
+
+/// The form of one secret as it may be for several: each is named by its alias, so a template of one is none of theirs.
+fn form_of_several((key, form): (&'static str, String)) -> Option<(&'static str, String)> {
+    match key {
+        "secret-template-" => Some((key, "{{ secrets.s_0.data.user }}@{{ secrets['s_0'].path }}".into())),
+        _ => (!LINES.contains(&form.as_str())).then_some((key, form)),
+    }
 }
 
 /// One file in four is written from several secrets.
@@ -206,77 +297,6 @@ fn path() -> impl Strategy<Value = String> {
     vec(name_tail(0..6), 1..8).prop_map(|segments| segments.join("/"))
 }
 
-fn refreshing() -> BoxedStrategy<(Pairs, Reload)> {
-    let interval = one(&["30s", "5m", "1h"], "refresh-interval");
-    let on_event = one(&["true", "false"], "refresh-on-event");
-    // Most selections do not reload: a target's user is often unknown, and then the pod is refused.
-    let url = select(RELOAD_URLS).prop_map(Reload::Url);
-    let reload = prop_oneof![6 => Just(Reload::None), 2 => Just(Reload::Signal), 1 => url];
-    (flat([interval, on_event]), reload).boxed()
-}
-
-fn delivery() -> BoxedStrategy<Pairs> {
-    flat([
-        one(&["init", "sidecar"], "pattern"),
-        one(&["/run/secrets", "/secrets", "/etc/app/credentials"], "mount-path"),
-        one(&["4Mi", "8Mi", "16Mi"], "volume-size-limit"),
-        one(&["first", "last"], "position"),
-        one(&["hook", "probe"], "start-gate"),
-        one(&["*", ""], "init-containers"),
-    ])
-    .boxed()
-}
-
-fn identity() -> BoxedStrategy<Pairs> {
-    let trust = flat([
-        one(&["scaivault", "vault.example"], "audience"),
-        one(&["600", "7200"], "token-expiration-seconds"),
-    ]);
-    let credentials = flat([
-        one(&["billing-client"], "client-credentials-secret"),
-        one(&["client_id", "clientId"], "client-credentials-id-key"),
-        one(&["client-secret"], "client-credentials-secret-key"),
-        one(&["public", "both"], "scaikey-trust"),
-    ]);
-    let who = flat([
-        one(&["sa:billing-prod", "billing"], "role"),
-        one(&["https://scaivault.example"], "url"),
-        one(&["scaivault-ca"], "ca-configmap"),
-        one(&["ca.crt", "ca-bundle.crt"], "ca-configmap-key"),
-        one(&["public", "both"], "ca-trust"),
-    ]);
-    (one_of([trust.boxed(), credentials.boxed()]), who)
-        .prop_map(|(mut trust, who)| {
-            trust.extend(who);
-            trust
-        })
-        .boxed()
-}
-
-fn agent() -> BoxedStrategy<Pairs> {
-    let user = one_of([
-        Just(None).boxed(),
-        select(vec!["1000", "unset"]).prop_map(|user| Some(("run-as-user", user.to_owned()))).boxed(),
-    ]);
-    let rest = flat([
-        one(&["true", "false"], "fail-open"),
-        one(&["10s", "2m"], "fetch-timeout"),
-        one(&["registry.example/agent:2"], "image"),
-        one(&["1000"], "run-as-group"),
-        one(&["10m"], "requests-cpu"),
-        one(&["16Mi"], "requests-memory"),
-        one(&["100m"], "limits-cpu"),
-        one(&["64Mi", "128Mi"], "limits-memory"),
-        one(&["debug", "info"], "log-level"),
-    ]);
-    (user, rest)
-        .prop_map(|(user, mut rest)| {
-            rest.extend(user);
-            rest
-        })
-        .boxed()
-}
-
 /// One key in four is set.
 fn one(values: &'static [&'static str], key: &'static str) -> BoxedStrategy<Option<(&'static str, String)>> {
     option::weighted(0.25, select(values))
@@ -284,79 +304,8 @@ fn one(values: &'static [&'static str], key: &'static str) -> BoxedStrategy<Opti
         .boxed()
 }
 
-fn flat<const N: usize>(
-    keys: [BoxedStrategy<Option<(&'static str, String)>>; N],
-) -> impl Strategy<Value = Pairs> {
-    Vec::from(keys).prop_map(|pairs| pairs.into_iter().flatten().collect())
-}
-
 const FIELDS: &[&str] = &["secret_key", "password"];
-const FILES: &[&str] = &["db.json", "deep/er/key", "with space", "ünï"];
 const LINES: &[&str] = &["env", "dotenv", "properties"];
-const RELOAD_URLS: &[&str] =
-    &["http://127.0.0.1:9090/-/reload", "http://localhost/", "http://[::1]:8080/a?b=$(HOME)"];
-const MODES: &[&str] = &["0400", "0440", "0640", "444"];
-
-const KEYS: &[&str] = &[
-    "inject",
-    "mutation-mode",
-    "workload-mutation-mode",
-    "pattern",
-    "containers",
-    "init-containers",
-    "mount-path",
-    "volume-size-limit",
-    "position",
-    "start-gate",
-    "refresh-interval",
-    "refresh-on-event",
-    "reload-signal",
-    "reload-target",
-    "reload-url",
-    "url",
-    "role",
-    "audience",
-    "token-expiration-seconds",
-    "client-credentials-secret",
-    "client-credentials-id-key",
-    "client-credentials-secret-key",
-    "ca-configmap",
-    "ca-configmap-key",
-    "ca-trust",
-    "scaikey-trust",
-    "fail-open",
-    "fetch-timeout",
-    "image",
-    "run-as-user",
-    "run-as-group",
-    "requests-cpu",
-    "requests-memory",
-    "limits-cpu",
-    "limits-memory",
-    "log-level",
-    "status",
-    "receipt",
-];
-
-const SWITCHES: &[(&str, &str)] = &[
-    ("inject", "false"),
-    ("mutation-mode", "ignore"),
-    ("mutation-mode", "ignore-and-detach"),
-    ("workload-mutation-mode", "ignore"),
-    ("workload-mutation-mode", "ignore-and-detach"),
-];
-
-const PER_NAME_KEYS: &[&str] = &[
-    "inject-secret-",
-    "inject-dynamic-",
-    "inject-env-",
-    "secret-file-",
-    "secret-format-",
-    "secret-template-",
-    "secret-mode-",
-    "secret-encoding-",
-    "secret-optional-",
-];
 
 const PLAUSIBLE_VALUES: &[&str] = &[
     "true",
@@ -394,3 +343,45 @@ const PLAUSIBLE_VALUES: &[&str] = &[
     "*,*",
     ",",
 ];
+
+#[cfg(test)]
+mod tests {
+    use proptest::strategy::ValueTree;
+
+    use super::*;
+
+    fn registry() -> Vec<AnnotationKey> {
+        let named = OF_A_SECRET.into_iter().map(|text| (text, true));
+        let exact = OF_THE_POD.into_iter().chain(SWITCHES).map(|text| (text, false));
+        let row =
+            |(text, takes_name)| AnnotationKey { text, takes_name, is_written: false, examples: &["x"] };
+        named.chain(exact).map(row).collect()
+    }
+
+    #[test]
+    fn a_key_that_is_not_known_here_is_drawn() {
+        let mut rows = registry();
+        rows.push(AnnotationKey {
+            text: "new-key",
+            takes_name: false,
+            is_written: false,
+            examples: &["only"],
+        });
+        let mut runner = proptest::test_runner::TestRunner::deterministic();
+        let selections = selections(&Keys::new(rows));
+        let drawn = (0..100).filter(|_| {
+            let tree = selections.new_tree(&mut runner);
+            tree.is_ok_and(|tree| {
+                tree.current().annotations.get("new-key").is_some_and(|value| value == "only")
+            })
+        });
+        assert!(drawn.count() > 5);
+    }
+
+    #[test]
+    #[should_panic(expected = "new-key has no example")]
+    fn a_key_without_an_example_is_refused() {
+        let new = AnnotationKey { text: "new-key", takes_name: false, is_written: false, examples: &[] };
+        Keys::new(registry().into_iter().chain([new]));
+    }
+}

@@ -14,7 +14,10 @@ use std::{borrow::Cow, str::FromStr};
 
 use scaivault_contract::{SecretSource, SecretSourceError, SecretSourceErrors};
 
-use super::{AnnotationSpec, Chapter, DefaultValue, Entry, EntryError, Group, Key, Layers, Rejection};
+use super::{
+    AnnotationSpec, Chapter, DefaultValue, Entry, EntryError, ExactKey, Group, Key, NamedKey, Rejection,
+    Setters,
+};
 use crate::annotations::draft::{Draft, FileDraft};
 
 /// The longest `<name>`: a key has at most 63 characters after the slash, and `secret-template-` takes 16.

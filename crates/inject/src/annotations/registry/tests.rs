@@ -1,6 +1,12 @@
 use std::collections::BTreeSet;
 
+use scaivault_contract::{
+    FileMode,
+    memory::{AGENT_MEMORY_MIB, AGENT_MEMORY_RESERVE_MIB},
+};
+
 use super::*;
+use crate::layer::Layer;
 
 fn reason(result: Result<(), Rejection>) -> String {
     match result.unwrap_err() {
@@ -19,9 +25,23 @@ fn no_key_stands_twice_or_hides_another() {
     assert_eq!(keys.len(), specs().count());
     for spec in specs() {
         if let Key::Exact(key) = spec.key {
-            assert_eq!(spec_of(key).map(|(found, _)| found.key), Some(spec.key), "{key}");
+            assert_eq!(spec_of(key.text()).map(|(found, _)| found.key), Some(spec.key), "{key}");
         }
     }
+}
+
+#[test]
+fn every_key_has_its_row() {
+    for key in ExactKey::ALL {
+        assert_eq!(spec_for(*key).key, Key::Exact(*key));
+    }
+    let named: BTreeSet<NamedKey> = specs()
+        .filter_map(|spec| match spec.key {
+            Key::Named(key) => Some(key),
+            Key::Exact(_) => None,
+        })
+        .collect();
+    assert!(named.iter().eq(NamedKey::ALL));
 }
 
 #[test]
@@ -33,7 +53,9 @@ fn no_chapter_stands_twice() {
 fn every_example_is_accepted_and_every_row_says_what_it_does() {
     for spec in specs() {
         let key = spec.key.display();
-        assert_eq!(set(&mut Draft::default(), spec, spec.example), Ok(()), "{key}");
+        for example in spec.examples {
+            assert_eq!(set(&mut Draft::default(), spec, example), Ok(()), "{key}: {example}");
+        }
         assert!(!spec.doc.is_empty() && !spec.value.allowed().is_empty(), "{key}");
     }
 }
@@ -50,16 +72,18 @@ fn documented_defaults_are_the_defaults() {
     }
 }
 
-/// What is written into a row does arrive: an example that differs from the default changes the draft.
+/// What is written into a row does arrive: each has an example that changes the draft, so that the property tests try it.
 #[test]
 fn every_row_sets_something() {
     for spec in specs() {
-        let checked_only = matches!(spec.key, Key::Exact("mutation-mode"));
-        let is_default = spec.default == DefaultValue::Value(spec.example);
-        if spec.value != ValueKind::Written && !checked_only && !is_default {
-            let mut draft = Draft::default();
-            set(&mut draft, spec, spec.example).unwrap();
-            assert_ne!(draft, Draft::default(), "{}", spec.key.display());
+        let is_only_checked = spec.key == Key::Exact(ExactKey::MutationMode);
+        if spec.value != ValueKind::Written && !is_only_checked {
+            let changes = |example: &&str| {
+                let mut draft = Draft::default();
+                set(&mut draft, spec, example).unwrap();
+                draft != Draft::default()
+            };
+            assert!(spec.examples.iter().any(changes), "{} needs such an example", spec.key.display());
         }
     }
 }
@@ -67,9 +91,9 @@ fn every_row_sets_something() {
 #[test]
 fn namespaces_never_name_secrets_or_images() {
     let chapters = REGISTRY.iter().filter(|chapter| matches!(chapter.group, Group::Secrets | Group::Files));
-    let named = specs().filter(|spec| matches!(spec.key, Key::Exact("image" | "inject")));
+    let named = specs().filter(|spec| matches!(spec.key, Key::Exact(ExactKey::Image | ExactKey::Inject)));
     for spec in chapters.flat_map(|chapter| chapter.specs).chain(named) {
-        assert!(!spec.layers.holds(Layer::Namespace), "{}", spec.key.display());
+        assert!(!spec.setters.include(&Layer::Namespace), "{}", spec.key.display());
     }
 }
 
@@ -84,4 +108,26 @@ fn a_name_has_at_most_47_characters_and_stands_once() {
     let (dynamic, _) = spec_of("inject-dynamic-x").unwrap();
     let entry = Entry { name: "db", value: "engine=e role=r" };
     assert!(reason((dynamic.set)(&mut draft, &entry)).contains("inject-secret-db"));
+}
+
+/// Defaults in words repeat constants of the code, and pages written by hand repeat them once more.
+#[test]
+fn defaults_in_words_name_the_constants() {
+    let words = |key| match spec_for(key).default {
+        DefaultValue::Words(words) => words,
+        other => panic!("{key}: {other:?}"),
+    };
+    let least = format!("`volume-size-limit` + {AGENT_MEMORY_MIB}Mi");
+    let usual = format!("`volume-size-limit` + {}Mi", AGENT_MEMORY_MIB + AGENT_MEMORY_RESERVE_MIB);
+    assert_eq!(words(ExactKey::LimitsMemory), usual);
+    assert!(spec_for(ExactKey::LimitsMemory).doc.contains(&least));
+    for page in
+        [include_str!("../../../../../docs/agent.md"), include_str!("../../../../../docs/troubleshooting.md")]
+    {
+        assert!(page.contains(&usual), "a page names another default than {usual}");
+    }
+    let (spec, _) = spec_of("secret-mode-x").unwrap();
+    let [default, owner] = [FileMode::DEFAULT, FileMode::OWNER_ONLY];
+    let expected = format!("`{default}`; `{owner}` when the agent and every reader share one uid");
+    assert!(matches!(spec.default, DefaultValue::Words(text) if text == expected), "{expected}");
 }

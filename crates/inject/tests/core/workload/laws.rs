@@ -10,7 +10,7 @@ use scaivault_testkit::{
 use serde_json::{Value, json};
 
 use super::{Workload, job, suspended_job};
-use crate::support::cluster;
+use crate::support::{cluster, keys};
 
 fn cases() -> ProptestConfig {
     ProptestConfig {
@@ -24,7 +24,8 @@ fn modes() -> impl Strategy<Value = Option<&'static str>> {
 }
 
 fn templates() -> impl Strategy<Value = Value> {
-    let pods = prop_oneof![annotated_pods(any_pods()), garbled_pods(any_pods()), any_pods().boxed()];
+    let pods =
+        prop_oneof![annotated_pods(any_pods(), keys()), garbled_pods(any_pods(), keys()), any_pods().boxed()];
     (pods, modes()).prop_map(|(mut pod, carried)| {
         if let (Some(carried), Some(annotations)) =
             (carried, pod["metadata"].get_mut("annotations").and_then(Value::as_object_mut))

@@ -3,108 +3,111 @@
 use super::{
     AnnotationSpec,
     DefaultValue::{Value, Words},
+    ExactKey,
     Key::Exact,
-    Layers, parse, quantity,
+    Setters, parse, quantity,
 };
+use scaivault_contract::defaults;
+
 use crate::annotations::value::{self, LARGEST_ID, LogLevel, ValueKind};
 
 const ID: ValueKind = ValueKind::Number { least: 0, most: LARGEST_ID };
 
 pub(super) static ROWS: &[AnnotationSpec] = &[
     AnnotationSpec {
-        key: Exact("image"),
+        key: Exact(ExactKey::Image),
         value: ValueKind::Image,
         default: Words("the injector's `initImage` or `sidecarImage`"),
-        layers: Layers::POD,
+        setters: Setters::Pod,
         doc: "The agent's image, for both containers. Only what the injector's `allowedImages` cover.",
-        example: "scailabs/scaivault-sidecar:1.0",
+        examples: &["scailabs/scaivault-sidecar:1.0", "registry.example/agent:2"],
         set: |draft, entry| {
             draft.image = Some(value::image(entry.value)?);
             Ok(())
         },
     },
     AnnotationSpec {
-        key: Exact("run-as-user"),
+        key: Exact(ExactKey::RunAsUser),
         value: ValueKind::RunAsUser,
         default: Words(
             "the reload target's uid; else the one non-zero uid that all containers share; else 65532",
         ),
-        layers: Layers::ANY,
+        setters: Setters::PodAndDefaults,
         doc: "The agent's uid. `unset` leaves it to the platform, as OpenShift's SCCs want.",
-        example: "10001",
+        examples: &["10001", "1000", "unset"],
         set: |draft, entry| {
             draft.run_as_user = Some(parse(entry)?);
             Ok(())
         },
     },
     AnnotationSpec {
-        key: Exact("run-as-group"),
+        key: Exact(ExactKey::RunAsGroup),
         value: ID,
         default: Words("the gid that belongs to the uid above"),
-        layers: Layers::ANY,
+        setters: Setters::PodAndDefaults,
         doc: "The agent's gid.",
-        example: "10001",
+        examples: &["10001", "1000"],
         set: |draft, entry| {
             draft.run_as_group = Some(value::id(entry.value)?);
             Ok(())
         },
     },
     AnnotationSpec {
-        key: Exact("requests-cpu"),
+        key: Exact(ExactKey::RequestsCpu),
         value: ValueKind::Quantity,
         default: Words("`10m`; in a Guaranteed pod the limit"),
-        layers: Layers::ANY,
+        setters: Setters::PodAndDefaults,
         doc: "CPU the scheduler sets aside for the agent.",
-        example: "10m",
+        examples: &["10m"],
         set: |draft, entry| {
             draft.requests_cpu = Some(quantity(entry)?);
             Ok(())
         },
     },
     AnnotationSpec {
-        key: Exact("requests-memory"),
+        key: Exact(ExactKey::RequestsMemory),
         value: ValueKind::Quantity,
         default: Words("`16Mi`; in a Guaranteed pod the limit"),
-        layers: Layers::ANY,
+        setters: Setters::PodAndDefaults,
         doc: "Memory the scheduler sets aside for the agent.",
-        example: "16Mi",
+        examples: &["16Mi"],
         set: |draft, entry| {
             draft.requests_memory = Some(quantity(entry)?);
             Ok(())
         },
     },
     AnnotationSpec {
-        key: Exact("limits-cpu"),
+        key: Exact(ExactKey::LimitsCpu),
         value: ValueKind::Quantity,
         default: Words("none; `50m` in a Guaranteed pod"),
-        layers: Layers::ANY,
+        setters: Setters::PodAndDefaults,
         doc: "CPU the agent may use.",
-        example: "100m",
+        examples: &["100m"],
         set: |draft, entry| {
             draft.limits_cpu = Some(quantity(entry)?);
             Ok(())
         },
     },
     AnnotationSpec {
-        key: Exact("limits-memory"),
+        key: Exact(ExactKey::LimitsMemory),
         value: ValueKind::Quantity,
         default: Words("`volume-size-limit` + 24Mi"),
-        layers: Layers::ANY,
+        setters: Setters::PodAndDefaults,
         doc: "Memory the agent may use, its files included: at least `volume-size-limit` + 16Mi. The volume is in memory and \
               holds two generations of the files during a refresh; 16Mi is what the agent needs besides.",
-        example: "64Mi",
+        examples: &["64Mi", "128Mi"],
         set: |draft, entry| {
             draft.limits_memory = Some(quantity(entry)?);
             Ok(())
         },
     },
     AnnotationSpec {
-        key: Exact("log-level"),
+        key: Exact(ExactKey::LogLevel),
         value: ValueKind::Choice(LogLevel::ALL),
-        default: Value("info"),
-        layers: Layers::ANY,
+        default: Value(defaults::LOG_LEVEL),
+        setters: Setters::PodAndDefaults,
         doc: "How much the agent logs. No level logs a secret.",
-        example: "debug",
+        examples: &["debug", "info"],
         set: |draft, entry| {
             draft.log_level = parse(entry)?;
             Ok(())

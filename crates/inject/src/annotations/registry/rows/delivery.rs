@@ -3,9 +3,12 @@
 use super::{
     AnnotationSpec,
     DefaultValue::{Value, Words},
+    ExactKey,
     Key::Exact,
-    Layers, parse, quantity,
+    Setters, parse, quantity,
 };
+use scaivault_contract::names;
+
 use crate::{
     annotations::value::{Position, StartGate, ValueKind},
     pattern::Pattern,
@@ -17,63 +20,63 @@ const MOST_VOLUME_MEBIBYTES: u32 = 1024;
 
 pub(super) static ROWS: &[AnnotationSpec] = &[
     AnnotationSpec {
-        key: Exact("pattern"),
+        key: Exact(ExactKey::Pattern),
         value: ValueKind::Choice(Pattern::ALL),
         default: Words("`sidecar` if the pod asks for dynamic credentials, refresh or reload, else `init`"),
-        layers: Layers::POD,
+        setters: Setters::Pod,
         doc: "`init`: fetched once by an init container. `sidecar`: fetched and kept fresh by a native sidecar.",
-        example: "sidecar",
+        examples: &["sidecar", "init"],
         set: |draft, entry| {
             draft.pattern = Some(parse(entry)?);
             Ok(())
         },
     },
     AnnotationSpec {
-        key: Exact("containers"),
+        key: Exact(ExactKey::Containers),
         value: ValueKind::Selection,
         default: Value("*"),
-        layers: Layers::POD,
+        setters: Setters::Pod,
         doc: "Which app containers get the mount and the variables. `*` leaves the proxies of known service meshes out.",
-        example: "app, worker",
+        examples: &["app, worker", "*", ""],
         set: |draft, entry| {
             draft.containers = parse(entry)?;
             Ok(())
         },
     },
     AnnotationSpec {
-        key: Exact("init-containers"),
+        key: Exact(ExactKey::InitContainers),
         value: ValueKind::Selection,
         default: Value("*"),
-        layers: Layers::POD,
+        setters: Setters::Pod,
         doc: "Which init containers get the mount and the variables. `*` means those that start after the agent, without \
               the proxies of known service meshes; a name always may.",
-        example: "migrate",
+        examples: &["migrate", "*", ""],
         set: |draft, entry| {
             draft.init_containers = parse(entry)?;
             Ok(())
         },
     },
     AnnotationSpec {
-        key: Exact("mount-path"),
+        key: Exact(ExactKey::MountPath),
         value: ValueKind::MountPath,
-        default: Value("/run/secrets"),
-        layers: Layers::ANY,
+        default: Value(names::DEFAULT_MOUNT_PATH),
+        setters: Setters::PodAndDefaults,
         doc: "The directory in the containers, mounted read-only. Containers may mount other volumes below it, such as the token of \
               a cloud provider at `/var/run/secrets/…`: the agent makes their mount points.",
-        example: "/run/secrets",
+        examples: &["/run/secrets", "/secrets", "/etc/app/credentials"],
         set: |draft, entry| {
             draft.mount_path = parse(entry)?;
             Ok(())
         },
     },
     AnnotationSpec {
-        key: Exact("volume-size-limit"),
+        key: Exact(ExactKey::VolumeSizeLimit),
         value: ValueKind::Quantity,
         default: Value("8Mi"),
-        layers: Layers::ANY,
+        setters: Setters::PodAndDefaults,
         doc: "Size of the memory-backed volume. Two generations exist during a refresh, so data may take half of it; what \
               is written counts in the agent's memory.",
-        example: "16Mi",
+        examples: &["16Mi", "4Mi", "8Mi"],
         set: |draft, entry| {
             let limit = quantity(entry)?;
             if limit > Quantity::mebibytes(MOST_VOLUME_MEBIBYTES) {
@@ -84,27 +87,27 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         },
     },
     AnnotationSpec {
-        key: Exact("position"),
+        key: Exact(ExactKey::Position),
         value: ValueKind::Choice(Position::ALL),
         default: Value("first"),
-        layers: Layers::ANY,
+        setters: Setters::PodAndDefaults,
         doc: "Where the agent stands among the init containers. `first` is behind the proxies of known service meshes that \
               are native sidecars: without them there is no network.",
-        example: "last",
+        examples: &["last", "first"],
         set: |draft, entry| {
             draft.position = parse(entry)?;
             Ok(())
         },
     },
     AnnotationSpec {
-        key: Exact("start-gate"),
+        key: Exact(ExactKey::StartGate),
         value: ValueKind::Choice(StartGate::ALL),
         default: Value("hook"),
-        layers: Layers::ANY,
+        setters: Setters::PodAndDefaults,
         doc: "What holds the app back until the sidecar has fetched. `hook`: a `postStart` hook, about 0.2 s of pod start; \
               a kubelet that restarts while it runs may start the app early. `probe`: a `startupProbe`, one to two seconds, \
               without that hole.",
-        example: "probe",
+        examples: &["probe", "hook"],
         set: |draft, entry| {
             draft.start_gate = parse(entry)?;
             Ok(())

@@ -1,8 +1,8 @@
 //! What happens when ScaiVault does not answer.
 
-use scaivault_contract::Duration;
+use scaivault_contract::{Duration, defaults};
 
-use super::{AnnotationSpec, DefaultValue::Value, Key::Exact, Layers, parse};
+use super::{AnnotationSpec, DefaultValue::Value, ExactKey, Key::Exact, Setters, parse};
 use crate::annotations::value::{self, ValueKind};
 
 /// The longest first fetch: a pod that waits longer than an hour is better told so.
@@ -10,25 +10,25 @@ const MOST_FETCH_SECONDS: u64 = 3600;
 
 pub(super) static ROWS: &[AnnotationSpec] = &[
     AnnotationSpec {
-        key: Exact("fail-open"),
+        key: Exact(ExactKey::FailOpen),
         value: ValueKind::Bool,
-        default: Value("false"),
-        layers: Layers::ANY,
+        default: Value(defaults::FAIL_OPEN),
+        setters: Setters::PodAndDefaults,
         doc: "`true` starts the app with what could be fetched, whatever network or server say. The app needs a way to do \
               without.",
-        example: "true",
+        examples: &["true", "false"],
         set: |draft, entry| {
             draft.fail_open = value::boolean(entry.value)?;
             Ok(())
         },
     },
     AnnotationSpec {
-        key: Exact("fetch-timeout"),
+        key: Exact(ExactKey::FetchTimeout),
         value: ValueKind::Duration,
-        default: Value("60s"),
-        layers: Layers::ANY,
+        default: Value(defaults::FETCH_TIMEOUT),
+        setters: Setters::PodAndDefaults,
         doc: "How long the first fetch may take, retries included.",
-        example: "2m",
+        examples: &["2m", "10s"],
         set: |draft, entry| {
             let timeout: Duration = parse(entry)?;
             if timeout.as_secs() > MOST_FETCH_SECONDS {

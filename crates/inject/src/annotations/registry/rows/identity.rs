@@ -3,11 +3,15 @@
 use super::{
     AnnotationSpec,
     DefaultValue::{None as Nothing, Value, Words},
+    ExactKey,
     Key::Exact,
-    Layers, parse,
+    Setters, parse,
 };
 use crate::annotations::value::{self, ValueKind};
-use scaivault_contract::TrustPolicy;
+use scaivault_contract::{
+    TrustPolicy, defaults,
+    names::{CA_FILE, CLIENT_ID_FILE, CLIENT_SECRET_FILE},
+};
 
 /// The shortest life of a projected token (Kubernetes API validation).
 const LEAST_TOKEN_SECONDS: u64 = 600;
@@ -16,48 +20,48 @@ const MOST_TOKEN_SECONDS: u64 = 1 << 32;
 
 pub(super) static ROWS: &[AnnotationSpec] = &[
     AnnotationSpec {
-        key: Exact("url"),
+        key: Exact(ExactKey::Url),
         value: ValueKind::Url,
-        default: Value("https://scaivault.scailabs.ai"),
-        layers: Layers::ANY,
+        default: Value(defaults::URL),
+        setters: Setters::PodAndDefaults,
         doc: "ScaiVault's address. From pods and namespaces only what the injector's `allowedUrls` cover.",
-        example: "https://scaivault.scailabs.ai",
+        examples: &["https://scaivault.scailabs.ai", "https://scaivault.example"],
         set: |draft, entry| {
             draft.url = parse(entry)?;
             Ok(())
         },
     },
     AnnotationSpec {
-        key: Exact("role"),
+        key: Exact(ExactKey::Role),
         value: ValueKind::Line,
         default: Words("the service account's annotation `scaikey.scailabs.ai/role`"),
-        layers: Layers::ANY,
+        setters: Setters::PodAndDefaults,
         doc: "The ScaiKey identity to take when the token is exchanged.",
-        example: "sa:billing-prod",
+        examples: &["sa:billing-prod", "billing"],
         set: |draft, entry| {
             draft.role = Some(value::line(entry.value)?);
             Ok(())
         },
     },
     AnnotationSpec {
-        key: Exact("audience"),
+        key: Exact(ExactKey::Audience),
         value: ValueKind::Line,
-        default: Value("scaivault"),
-        layers: Layers::ANY,
+        default: Value(defaults::AUDIENCE),
+        setters: Setters::PodAndDefaults,
         doc: "The audience of the projected service-account token.",
-        example: "scaivault",
+        examples: &["scaivault", "vault.example"],
         set: |draft, entry| {
             draft.audience = value::line(entry.value)?;
             Ok(())
         },
     },
     AnnotationSpec {
-        key: Exact("token-expiration-seconds"),
+        key: Exact(ExactKey::TokenExpirationSeconds),
         value: ValueKind::Number { least: LEAST_TOKEN_SECONDS, most: MOST_TOKEN_SECONDS },
         default: Value("3600"),
-        layers: Layers::ANY,
+        setters: Setters::PodAndDefaults,
         doc: "Life of the projected token, in seconds. The kubelet renews it.",
-        example: "3600",
+        examples: &["3600", "600", "7200"],
         set: |draft, entry| {
             let seconds: i64 = entry.value.parse().map_err(|_| "not a number")?;
             if !u64::try_from(seconds).is_ok_and(|s| (LEAST_TOKEN_SECONDS..=MOST_TOKEN_SECONDS).contains(&s))
@@ -69,85 +73,85 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         },
     },
     AnnotationSpec {
-        key: Exact("client-credentials-secret"),
+        key: Exact(ExactKey::ClientCredentialsSecret),
         value: ValueKind::ObjectName,
         default: Nothing,
-        layers: Layers::ANY,
+        setters: Setters::PodAndDefaults,
         doc: "A Secret of the pod's namespace with client id and client secret: the fallback where ScaiKey does not trust the \
               cluster's tokens. Replaces the projected token.",
-        example: "billing-scaikey",
+        examples: &["billing-scaikey"],
         set: |draft, entry| {
             draft.client_credentials_secret = Some(value::object_name(entry.value)?);
             Ok(())
         },
     },
     AnnotationSpec {
-        key: Exact("client-credentials-id-key"),
+        key: Exact(ExactKey::ClientCredentialsIdKey),
         value: ValueKind::ObjectKey,
-        default: Value("client_id"),
-        layers: Layers::ANY,
+        default: Value(CLIENT_ID_FILE),
+        setters: Setters::PodAndDefaults,
         doc: "The key of `client-credentials-secret` that holds the client id.",
-        example: "clientId",
+        examples: &["clientId", "client_id"],
         set: |draft, entry| {
             draft.client_credentials_id_key = value::object_key(entry.value)?;
             Ok(())
         },
     },
     AnnotationSpec {
-        key: Exact("client-credentials-secret-key"),
+        key: Exact(ExactKey::ClientCredentialsSecretKey),
         value: ValueKind::ObjectKey,
-        default: Value("client_secret"),
-        layers: Layers::ANY,
+        default: Value(CLIENT_SECRET_FILE),
+        setters: Setters::PodAndDefaults,
         doc: "The key of `client-credentials-secret` that holds the client secret.",
-        example: "clientSecret",
+        examples: &["clientSecret", "client-secret"],
         set: |draft, entry| {
             draft.client_credentials_secret_key = value::object_key(entry.value)?;
             Ok(())
         },
     },
     AnnotationSpec {
-        key: Exact("ca-configmap"),
+        key: Exact(ExactKey::CaConfigmap),
         value: ValueKind::ObjectName,
         default: Nothing,
-        layers: Layers::ANY,
+        setters: Setters::PodAndDefaults,
         doc: "A ConfigMap of the pod's namespace with the authorities (PEM) that sign ScaiVault's certificate.",
-        example: "scaivault-ca",
+        examples: &["scaivault-ca"],
         set: |draft, entry| {
             draft.ca_configmap = Some(value::object_name(entry.value)?);
             Ok(())
         },
     },
     AnnotationSpec {
-        key: Exact("ca-configmap-key"),
+        key: Exact(ExactKey::CaConfigmapKey),
         value: ValueKind::ObjectKey,
-        default: Value("ca.crt"),
-        layers: Layers::ANY,
+        default: Value(CA_FILE),
+        setters: Setters::PodAndDefaults,
         doc: "The key of `ca-configmap` that holds the authorities, such as `ca-bundle.crt` or `service-ca.crt` on OpenShift.",
-        example: "ca-bundle.crt",
+        examples: &["ca-bundle.crt", "ca.crt"],
         set: |draft, entry| {
             draft.ca_configmap_key = value::object_key(entry.value)?;
             Ok(())
         },
     },
     AnnotationSpec {
-        key: Exact("ca-trust"),
+        key: Exact(ExactKey::CaTrust),
         value: ValueKind::Choice(TrustPolicy::NAMES),
         default: Words("`private` with a `ca-configmap`, else `public`"),
-        layers: Layers::ANY,
+        setters: Setters::PodAndDefaults,
         doc: "Which authorities may sign ScaiVault's certificate: those of `ca-configmap`, the public ones, or both.",
-        example: "both",
+        examples: &["both", "public", "private"],
         set: |draft, entry| {
             draft.ca_trust = Some(parse(entry)?);
             Ok(())
         },
     },
     AnnotationSpec {
-        key: Exact("scaikey-trust"),
+        key: Exact(ExactKey::ScaikeyTrust),
         value: ValueKind::Choice(TrustPolicy::NAMES),
         default: Words("the same as `ca-trust`"),
-        layers: Layers::ANY,
+        setters: Setters::PodAndDefaults,
         doc: "The same for ScaiKey's token endpoint, which is used with `client-credentials-secret`.",
-        example: "public",
+        examples: &["public", "both"],
         set: |draft, entry| {
             draft.scaikey_trust = Some(parse(entry)?);
             Ok(())

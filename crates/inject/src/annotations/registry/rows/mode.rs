@@ -3,8 +3,9 @@
 use super::{
     AnnotationSpec,
     DefaultValue::{None as Nothing, Words},
+    ExactKey,
     Key::Exact,
-    Layers, parse,
+    Setters, parse,
 };
 use crate::{
     annotations::value::{self, ValueKind},
@@ -13,26 +14,26 @@ use crate::{
 
 pub(super) static ROWS: &[AnnotationSpec] = &[
     AnnotationSpec {
-        key: Exact("inject"),
+        key: Exact(ExactKey::Inject),
         value: ValueKind::Bool,
         default: Words("`true` as soon as a secret is named"),
-        layers: Layers::POD,
+        setters: Setters::Pod,
         doc: "`false` leaves the pod alone, the same as `mutation-mode: ignore`.",
-        example: "true",
+        examples: &["true", "false"],
         set: |draft, entry| {
             draft.inject = Some(value::boolean(entry.value)?);
             Ok(())
         },
     },
     AnnotationSpec {
-        key: Exact("mutation-mode"),
+        key: Exact(ExactKey::MutationMode),
         value: ValueKind::Choice(MutationMode::ALL),
         default: Nothing,
-        layers: Layers::POD_WORKLOAD_NAMESPACE,
+        setters: Setters::PodWorkloadAndNamespace,
         doc: "`ignore`: nothing is added, what the manifest carries stays; on a workload's own metadata it freezes what was \
               attached before. `ignore-and-detach`: what was injected is taken out as well. Of pod, workload (Deployment, \
               StatefulSet, DaemonSet, Job, CronJob) and namespace the strictest wins.",
-        example: "ignore",
+        examples: &["ignore", "ignore-and-detach"],
         // Read before any draft is made (see `mutation_mode`); here it is only checked.
         set: |_, entry| Ok(parse::<MutationMode>(entry).map(drop)?),
     },

@@ -3,70 +3,72 @@
 use super::{
     AnnotationSpec,
     DefaultValue::{None as Nothing, Value},
+    ExactKey,
     Key::Exact,
-    Layers, parse,
+    Setters, parse,
 };
 use crate::annotations::value::{self, ValueKind};
+use scaivault_contract::defaults;
 
 pub(super) static ROWS: &[AnnotationSpec] = &[
     AnnotationSpec {
-        key: Exact("refresh-interval"),
+        key: Exact(ExactKey::RefreshInterval),
         value: ValueKind::Duration,
-        default: Value("5m"),
-        layers: Layers::ANY,
+        default: Value(defaults::REFRESH_INTERVAL),
+        setters: Setters::PodAndDefaults,
         doc: "How often the sidecar asks for new versions. On a pod it selects the pattern `sidecar`.",
-        example: "5m",
+        examples: &["5m", "30s", "1h"],
         set: |draft, entry| {
             draft.refresh_interval = parse(entry)?;
             Ok(())
         },
     },
     AnnotationSpec {
-        key: Exact("refresh-on-event"),
+        key: Exact(ExactKey::RefreshOnEvent),
         value: ValueKind::Bool,
-        default: Value("false"),
-        layers: Layers::ANY,
+        default: Value(defaults::REFRESH_ON_EVENT),
+        setters: Setters::PodAndDefaults,
         doc: "The sidecar subscribes to rotations and updates and fetches when one arrives. On a pod it selects the pattern \
               `sidecar`.",
-        example: "true",
+        examples: &["true", "false"],
         set: |draft, entry| {
             draft.refresh_on_event = value::boolean(entry.value)?;
             Ok(())
         },
     },
     AnnotationSpec {
-        key: Exact("reload-signal"),
+        key: Exact(ExactKey::ReloadSignal),
         value: ValueKind::Signal,
         default: Nothing,
-        layers: Layers::POD,
+        setters: Setters::Pod,
         doc: "The signal sent to `reload-target` once per change. Selects the pattern `sidecar` and sets \
               `shareProcessNamespace`.",
-        example: "SIGHUP",
+        examples: &["SIGHUP", "SIGUSR1"],
         set: |draft, entry| {
             draft.reload_signal = Some(parse(entry)?);
             Ok(())
         },
     },
     AnnotationSpec {
-        key: Exact("reload-target"),
+        key: Exact(ExactKey::ReloadTarget),
         value: ValueKind::ReloadTarget,
         default: Nothing,
-        layers: Layers::POD,
+        setters: Setters::Pod,
         doc: "The process that gets `reload-signal`, with its container where several read the secrets.",
-        example: "app/nginx",
+        examples: &["app/nginx", "nginx"],
         set: |draft, entry| {
             draft.reload_target = Some(parse(entry)?);
             Ok(())
         },
     },
     AnnotationSpec {
-        key: Exact("reload-url"),
+        key: Exact(ExactKey::ReloadUrl),
         value: ValueKind::ReloadUrl,
         default: Nothing,
-        layers: Layers::POD,
+        setters: Setters::Pod,
         doc: "The address that gets an HTTP POST after a change: an endpoint of the application on the pod's own loopback. \
               Selects the pattern `sidecar`; needs no shared process namespace. Excludes `reload-signal`.",
-        example: "http://127.0.0.1:9090/-/reload",
+        examples: &["http://127.0.0.1:9090/-/reload", "http://localhost/", "http://[::1]:8080/a?b=$(HOME)"],
         set: |draft, entry| {
             draft.reload_url = Some(parse(entry)?);
             Ok(())

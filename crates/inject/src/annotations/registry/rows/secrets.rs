@@ -3,21 +3,26 @@
 use std::borrow::Cow;
 
 use super::{
-    AnnotationSpec, DefaultValue::None as Nothing, Key::Named, Layers, file_name, parse, secret_source,
+    AnnotationSpec, DefaultValue::None as Nothing, Key::Named, NamedKey, Setters, file_name, parse,
+    secret_source,
 };
 use crate::annotations::value::ValueKind;
 use scaivault_contract::{SecretRef, VariableName};
 
 pub(super) static ROWS: &[AnnotationSpec] = &[
     AnnotationSpec {
-        key: Named("inject-secret-"),
+        key: Named(NamedKey::InjectSecret),
         value: ValueKind::SecretSource,
         default: Nothing,
-        layers: Layers::POD,
+        setters: Setters::Pod,
         doc: "Writes a secret, or one field of it, into the file `<name>` below the mount path. `@version` pins a version. \
               Several secrets, each as `alias=path`, become one file: JSON or YAML by alias, one line for each alias in the \
               other formats, `secrets.<alias>.data` in a template.",
-        example: "environments/production/billing/database",
+        examples: &[
+            "environments/production/billing/database",
+            "environments/production/billing/stripe#secret_key@3",
+            "db=environments/production/billing/database, api=a/b#key",
+        ],
         set: |draft, entry| {
             let secret = secret_source(entry)?;
             let name = file_name(entry.name, draft.dynamic.contains_key(entry.name), "inject-dynamic-")?;
@@ -26,13 +31,13 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         },
     },
     AnnotationSpec {
-        key: Named("inject-dynamic-"),
+        key: Named(NamedKey::InjectDynamic),
         value: ValueKind::DynamicRef,
         default: Nothing,
-        layers: Layers::POD,
+        setters: Setters::Pod,
         doc: "Issues dynamic credentials, writes them into the file `<name>` and keeps the lease alive for the pod's life. \
               The sidecar revokes the lease when the pod ends.",
-        example: "engine=postgres-prod role=readonly ttl=2h",
+        examples: &["engine=postgres-prod role=readonly ttl=2h", "engine=postgres-prod role=read-write"],
         set: |draft, entry| {
             let dynamic = parse(entry)?;
             let name = file_name(entry.name, draft.secrets.contains_key(entry.name), "inject-secret-")?;
@@ -41,13 +46,13 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         },
     },
     AnnotationSpec {
-        key: Named("inject-env-"),
+        key: Named(NamedKey::InjectEnv),
         value: ValueKind::FieldRef,
         default: Nothing,
-        layers: Layers::POD,
+        setters: Setters::Pod,
         doc: "Sets the variable `<VAR>` in the containers by `fileKeyRef`: the value stands in no API object. \
               Needs Kubernetes 1.35 on every node. Read when a container starts, not refreshed in it.",
-        example: "environments/production/billing/stripe#secret_key",
+        examples: &["environments/production/billing/stripe#secret_key"],
         set: |draft, entry| {
             let variable: VariableName = entry
                 .name

@@ -1,35 +1,35 @@
 //! What the injector writes.
 
-use super::{AnnotationSpec, DefaultValue::None as Nothing, Key::Exact, Layers};
+use super::{AnnotationSpec, DefaultValue::None as Nothing, ExactKey, Key::Exact, Setters};
 use crate::annotations::value::ValueKind;
 
 pub(super) static ROWS: &[AnnotationSpec] = &[
     AnnotationSpec {
-        key: Exact("status"),
+        key: Exact(ExactKey::Status),
         value: ValueKind::Written,
         default: Nothing,
-        layers: Layers::WRITTEN,
+        setters: Setters::Nobody,
         doc: "`injected`, or `skipped/<reason>` where a pod with problems was let through.",
-        example: "injected",
+        examples: &["injected"],
         set: |_, _| Ok(()),
     },
     AnnotationSpec {
-        key: Exact("receipt"),
+        key: Exact(ExactKey::Receipt),
         value: ValueKind::Written,
         default: Nothing,
-        layers: Layers::WRITTEN,
+        setters: Setters::Nobody,
         doc: "What cannot be seen in the pod otherwise and detaching has to know.",
-        example: "{\"v\":1}",
+        examples: &["{\"v\":1}"],
         set: |_, _| Ok(()),
     },
     AnnotationSpec {
-        key: Exact("workload-mutation-mode"),
+        key: Exact(ExactKey::WorkloadMutationMode),
         value: ValueKind::Written,
         default: Nothing,
-        layers: Layers::WRITTEN,
+        setters: Setters::Nobody,
         doc: "Carries the `mutation-mode` of the workload's own metadata to its pods: put into the pod template with it, taken \
               away with it, and absent where a frozen workload keeps what was attached before.",
-        example: "ignore",
+        examples: &["ignore"],
         set: |_, _| Ok(()),
     },
 ];

@@ -1,0 +1,133 @@
+//! The keys as types: whoever asks for a setting names it by a variant, which a misspelling cannot compile.
+
+use std::fmt;
+
+macro_rules! keys {
+    ($(#[$doc:meta])* $name:ident { $($variant:ident = $text:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name {
+            $(#[doc = concat!("`", $text, "`")] $variant,)+
+        }
+
+        impl $name {
+            /// Every variant, in the order of the declaration.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The text in an annotation, without the prefix.
+            pub const fn text(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.text())
+            }
+        }
+    };
+}
+
+keys! {
+    /// A key that is complete as it is. Each has a row in the registry.
+    ExactKey {
+        Inject = "inject",
+        MutationMode = "mutation-mode",
+        Pattern = "pattern",
+        Containers = "containers",
+        InitContainers = "init-containers",
+        MountPath = "mount-path",
+        VolumeSizeLimit = "volume-size-limit",
+        Position = "position",
+        StartGate = "start-gate",
+        RefreshInterval = "refresh-interval",
+        RefreshOnEvent = "refresh-on-event",
+        ReloadSignal = "reload-signal",
+        ReloadTarget = "reload-target",
+        ReloadUrl = "reload-url",
+        Url = "url",
+        Role = "role",
+        Audience = "audience",
+        TokenExpirationSeconds = "token-expiration-seconds",
+        ClientCredentialsSecret = "client-credentials-secret",
+        ClientCredentialsIdKey = "client-credentials-id-key",
+        ClientCredentialsSecretKey = "client-credentials-secret-key",
+        CaConfigmap = "ca-configmap",
+        CaConfigmapKey = "ca-configmap-key",
+        CaTrust = "ca-trust",
+        ScaikeyTrust = "scaikey-trust",
+        FailOpen = "fail-open",
+        FetchTimeout = "fetch-timeout",
+        Image = "image",
+        RunAsUser = "run-as-user",
+        RunAsGroup = "run-as-group",
+        RequestsCpu = "requests-cpu",
+        RequestsMemory = "requests-memory",
+        LimitsCpu = "limits-cpu",
+        LimitsMemory = "limits-memory",
+        LogLevel = "log-level",
+        Status = "status",
+        Receipt = "receipt",
+        WorkloadMutationMode = "workload-mutation-mode",
+    }
+}
+
+keys! {
+    /// A key that is followed by the name of a file or variable. Each has a row in the registry.
+    NamedKey {
+        InjectSecret = "inject-secret-",
+        InjectDynamic = "inject-dynamic-",
+        InjectEnv = "inject-env-",
+        SecretFile = "secret-file-",
+        SecretFormat = "secret-format-",
+        SecretTemplate = "secret-template-",
+        SecretMode = "secret-mode-",
+        SecretEncoding = "secret-encoding-",
+        SecretOptional = "secret-optional-",
+    }
+}
+
+impl NamedKey {
+    /// The placeholder for the name in documentation.
+    pub const fn placeholder(self) -> &'static str {
+        match self {
+            Self::InjectEnv => "<VAR>",
+            _ => "<name>",
+        }
+    }
+}
+
+/// How a key is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Key {
+    /// As it is.
+    Exact(ExactKey),
+    /// Followed by the name of a file or variable.
+    Named(NamedKey),
+}
+
+impl Key {
+    /// The name that follows a named key, empty for an exact one; none if `key` is another.
+    pub(crate) fn name_in(self, key: &str) -> Option<&str> {
+        match self {
+            Self::Exact(exact) => (exact.text() == key).then_some(""),
+            Self::Named(named) => key.strip_prefix(named.text()).filter(|name| !name.is_empty()),
+        }
+    }
+
+    /// The text of the key, up to the name that may follow.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Exact(key) => key.text(),
+            Self::Named(key) => key.text(),
+        }
+    }
+
+    /// The key, with a placeholder for its name.
+    pub fn display(self) -> String {
+        match self {
+            Self::Exact(key) => key.text().to_owned(),
+            Self::Named(key) => format!("{key}{}", key.placeholder()),
+        }
+    }
+}

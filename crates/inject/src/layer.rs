@@ -1,0 +1,224 @@
+//! Where settings come from: one ordered list of layers, which `decide` merges and `explain` shows.
+
+use std::fmt;
+
+use crate::{
+    Context, PodView,
+    annotations::{
+        AnnotationSpec, Collected, DefaultValue, ExactKey, Key, ValueKind, collect, spec_of, specs,
+    },
+};
+
+/// Where a setting was written. The order is that of precedence: a later layer replaces what an earlier one says.
+///
+/// Not `Copy`, so that a layer of which a pod can have several may carry its name; reports use [`fmt::Display`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Layer {
+    /// Nobody said anything.
+    #[default]
+    BuiltIn,
+    /// The injector's own configuration.
+    Injector,
+    /// An annotation of the namespace.
+    Namespace,
+    /// The annotation `scaikey.scailabs.ai/role` of the service account.
+    ServiceAccount,
+    /// An annotation of the workload's own metadata. It gives a pod no setting but `mutation-mode`.
+    Workload,
+    /// An annotation of the pod (template).
+    Pod,
+}
+
+impl Layer {
+    /// Whether tenants write it, so that the platform's allow-lists bound what it says.
+    pub(crate) fn is_bounded(&self) -> bool {
+        match self {
+            Self::BuiltIn | Self::Injector | Self::ServiceAccount => false,
+            Self::Namespace | Self::Workload | Self::Pod => true,
+        }
+    }
+
+    /// Whether it says the same for every pod. `Settings` has merged these layers once.
+    pub(crate) fn is_in_base(&self) -> bool {
+        matches!(self, Self::BuiltIn | Self::Injector)
+    }
+}
+
+impl fmt::Display for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::BuiltIn => "built-in default",
+            Self::Injector => "injector",
+            Self::Namespace => "namespace",
+            Self::ServiceAccount => "service account",
+            Self::Workload => "workload",
+            Self::Pod => "pod",
+        })
+    }
+}
+
+/// Who may set a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setters {
+    /// Nobody: the injector writes it.
+    Nobody,
+    /// Pods alone.
+    Pod,
+    /// Pods, namespaces and the injector's configuration; for a role also the service account.
+    PodAndDefaults,
+    /// Pods, workloads and namespaces.
+    PodWorkloadAndNamespace,
+}
+
+impl Setters {
+    /// Whether a layer is one of them.
+    pub fn include(self, layer: &Layer) -> bool {
+        match (self, layer) {
+            (Self::Nobody, _) => false,
+            (_, Layer::BuiltIn | Layer::Pod) => true,
+            (Self::PodAndDefaults, layer) => *layer != Layer::Workload,
+            (Self::PodWorkloadAndNamespace, layer) => matches!(layer, Layer::Workload | Layer::Namespace),
+            (Self::Pod, _) => false,
+        }
+    }
+
+    /// The places in words.
+    pub const fn places(self) -> &'static str {
+        match self {
+            Self::Nobody => "nothing: the injector writes it",
+            Self::Pod => "the pod",
+            Self::PodAndDefaults => "the pod, the namespace or in the injector's configuration",
+            Self::PodWorkloadAndNamespace => "the pod, the workload's own metadata or the namespace",
+        }
+    }
+}
+
+/// What a key means in a layer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Meaning<'k> {
+    /// A setting, with what follows a named key.
+    Setting(&'static AnnotationSpec, &'k str),
+    /// A key that the injector writes and nobody sets.
+    Written,
+    /// A known key that this layer may not set.
+    NotTaken(Setters),
+    /// No key of ours.
+    Unknown,
+}
+
+/// Looks a key up, for whoever reads a layer.
+pub(crate) fn meaning<'k>(key: &'k str, layer: &Layer) -> Meaning<'k> {
+    match spec_of(key) {
+        None => Meaning::Unknown,
+        Some((spec, _)) if spec.value == ValueKind::Written => Meaning::Written,
+        Some((spec, _)) if !spec.setters.include(layer) => Meaning::NotTaken(spec.setters),
+        Some((spec, name)) => Meaning::Setting(spec, name),
+    }
+}
+
+/// The keys, without the prefix, and values of one layer.
+pub(crate) type Entries<'e, 'a> = &'e mut dyn Iterator<Item = (&'a str, &'a str)>;
+
+/// Hands the layers of a pod's settings to `read`, in the order of precedence, the strongest last. This is the one list of them.
+pub(crate) fn each<'a>(
+    pod: &'a PodView<'_>,
+    context: &Context<'a>,
+    mut read: impl FnMut(Layer, Entries<'_, 'a>),
+) {
+    let role = context.service_account_role.map(|role| (ExactKey::Role.text(), role));
+    read(Layer::BuiltIn, &mut built_in());
+    read(Layer::Injector, &mut context.settings.defaults());
+    read(Layer::Namespace, &mut context.namespace.annotations());
+    read(Layer::ServiceAccount, &mut role.into_iter());
+    read(Layer::Pod, &mut pod.annotations());
+}
+
+/// The layers of a pod merged into one draft.
+pub(crate) fn merge(pod: &PodView<'_>, context: &Context<'_>) -> Collected {
+    let mut collected = Collected::over(context.settings.base.clone());
+    each(pod, context, |layer, entries| {
+        if !layer.is_in_base() {
+            collect(&mut collected, &layer, entries);
+        }
+    });
+    collected
+}
+
+/// The defaults that are values, as annotations would write them.
+fn built_in<'a>() -> impl Iterator<Item = (&'a str, &'a str)> {
+    specs().filter_map(|spec| match (spec.key, spec.default) {
+        (Key::Exact(key), DefaultValue::Value(value)) => Some((key.text(), value)),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use scaivault_contract::names::ANNOTATION_PREFIX;
+
+    use super::*;
+    use crate::{InjectorConfig, KubeVersion, Namespace, Settings, annotations::NamedKey, explain};
+
+    /// Sets every third key in the configuration, the namespace and the pod, so that each has another strongest layer.
+    #[test]
+    fn what_is_explained_is_what_is_decided() {
+        let settable = |layer: Layer, turn: usize| {
+            specs().enumerate().filter(move |(index, spec)| {
+                spec.setters.include(&layer) && spec.value != ValueKind::Written && index % 3 >= turn
+            })
+        };
+        let defaults = settable(Layer::Injector, 0).map(|(_, spec)| entry(spec)).collect();
+        let config = InjectorConfig { defaults, ..InjectorConfig::default() };
+        let settings = Settings::try_from(config).unwrap();
+        let prefixed = |(_, spec)| {
+            let (key, value) = entry(spec);
+            (format!("{ANNOTATION_PREFIX}{key}"), value)
+        };
+        let annotations = settable(Layer::Namespace, 1).map(prefixed).collect();
+        let namespace = Namespace { name: String::new(), annotations };
+        let annotations: BTreeMap<_, _> = settable(Layer::Pod, 2).map(prefixed).collect();
+        let pod = serde_json::json!({"metadata": {"annotations": annotations}, "spec": {}}).to_string();
+        let pod = PodView::parse(&pod).unwrap();
+        let context = Context::new(&settings, &namespace, KubeVersion::OLDEST);
+
+        let draft = merge(&pod, &context).draft;
+        let explained = explain(&pod, &context);
+        for setting in &explained {
+            let (spec, name) = spec_of(&setting.key).unwrap();
+            let layer = match spec.key {
+                Key::Exact(key) => draft.layer_of(key),
+                Key::Named(key) => draft.layer_of_named(key, name),
+            };
+            assert_eq!(setting.layer, *layer, "{}", setting.key);
+        }
+        for layer in [Layer::BuiltIn, Layer::Injector, Layer::Namespace, Layer::Pod] {
+            assert!(explained.iter().any(|setting| setting.layer == layer), "nothing is of the {layer}");
+        }
+        assert!(explained.iter().any(|setting| setting.key.starts_with(NamedKey::InjectEnv.text())));
+    }
+
+    fn entry(spec: &AnnotationSpec) -> (String, String) {
+        let name = if matches!(spec.key, Key::Named(_)) { "NAME" } else { "" };
+        (format!("{}{name}", spec.key.text()), spec.example().to_owned())
+    }
+
+    #[test]
+    fn only_the_pod_may_set_everything_that_is_not_written() {
+        let layers = [
+            Layer::BuiltIn,
+            Layer::Injector,
+            Layer::Namespace,
+            Layer::ServiceAccount,
+            Layer::Workload,
+            Layer::Pod,
+        ];
+        assert!(layers.is_sorted());
+        let allowed = |setters: Setters| layers.iter().map(move |layer| setters.include(layer));
+        assert!(allowed(Setters::Nobody).eq([false; 6]));
+        assert!(allowed(Setters::Pod).eq([true, false, false, false, false, true]));
+        assert!(allowed(Setters::PodAndDefaults).eq([true, true, true, true, false, true]));
+        assert!(allowed(Setters::PodWorkloadAndNamespace).eq([true, false, true, false, true, true]));
+    }
+}
