@@ -44,8 +44,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             if !is_hook {
                 ending.leave();
             }
-            let Ending { exit, message } = ending;
-            tracing::error!(exit_code = exit.number(), reason = message, "failed");
+            let exit = ending.exit();
+            tracing::error!(exit_code = exit as u8, reason = %ending, "failed");
             exit
         }
     };
@@ -61,12 +61,7 @@ fn command(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, End
         [SIDECAR_COMMAND] => Ok(Command::Sidecar),
         [WAIT_COMMAND] => Ok(Command::Wait),
         [HEALTHZ_COMMAND] => Ok(Command::Healthz),
-        _ => Err(Ending {
-            exit: Exit::Invalid,
-            message: format!(
-                "the agent takes one word: {INIT_COMMAND}, {SIDECAR_COMMAND}, {WAIT_COMMAND} or {HEALTHZ_COMMAND}; all else is said by environment variables"
-            ),
-        }),
+        _ => Err(Ending::Command),
     }
 }
 
@@ -77,9 +72,8 @@ fn execute(command: Command, environment: &Environment) -> Result<(), Ending> {
     };
     let config = Config::read(environment, container)?;
     // One thread is enough, and small.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
-        Ending { exit: Exit::Failed, message: format!("cannot start the runtime: {error}") }
-    })?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(Ending::Runtime)?;
     let ended = runtime.block_on(async {
         // The sidecar refreshes at SIGHUP. Elsewhere there is nothing to refresh, and it must not end the process.
         let _refresh = refresh_signal()?;

@@ -240,7 +240,7 @@ impl<P: Put> Writer<'_, P> {
         spec: &FileSpec,
         answers: impl Fn(&Key) -> Result<&'s Secret, &'s Failure>,
     ) -> Result<Vec<u8>, Unwritten> {
-        let unwritten = |failure: &Failure| match failure.cause() {
+        let unwritten = |failure: &Failure| match failure.cause {
             Cause::Absent if spec.optional => Unwritten::Absent,
             _ => Unwritten::Failed,
         };

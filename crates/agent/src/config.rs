@@ -2,7 +2,7 @@
 
 use std::{fmt::Display, fs, net::SocketAddr, path::PathBuf, time::Duration};
 
-use scaivault_client::{Address, Login, PlainHttp, Proxy, TenantId, Trust};
+use scaivault_client::{Address, Login, PlainHttp, Proxy, Settings, TenantId, Timeouts, Trust};
 use scaivault_contract::{
     Duration as ContractDuration, MappingErrors, MountPoint, ReloadUrl, Signal, TargetFile, TrustPolicy,
     VariableMapping, conflicts, env, is_at_or_below, mount_point_conflicts,
@@ -40,7 +40,7 @@ pub(crate) struct Config {
     /// What is written.
     pub(crate) wanted: Wanted,
     /// How ScaiVault is reached.
-    pub(crate) server: Server,
+    pub(crate) server: Settings,
     /// How long the first fetch may take with all its retries.
     pub(crate) fetch_timeout: Duration,
     /// Whether the pod may start with what could be fetched.
@@ -69,21 +69,6 @@ impl Wanted {
     pub(crate) fn targets(&self) -> impl Iterator<Item = &TargetFile> {
         self.files.iter().map(|spec| &spec.file).chain(&self.variables_file)
     }
-}
-
-/// How ScaiVault is reached.
-#[derive(Clone, Debug)]
-pub(crate) struct Server {
-    /// Where it is.
-    pub(crate) address: Address,
-    /// How the agent says who it is.
-    pub(crate) login: Login,
-    /// Whose certificates are believed.
-    pub(crate) trust: Trust,
-    /// The proxy in between.
-    pub(crate) proxy: Option<Proxy>,
-    /// The tenant to act in; none for the identity's own.
-    pub(crate) tenant: Option<TenantId>,
 }
 
 /// What is done after the first fetch.
@@ -120,13 +105,7 @@ pub(crate) enum Reload {
 impl Config {
     /// Reads the variables of one container.
     pub(crate) fn read(environment: &Environment, container: Container) -> Result<Self, Problems> {
-        let mut reader = Reader { environment, problems: Vec::new() };
-        for name in environment.not_utf8().iter().copied() {
-            reader.problem(name, "its value is not UTF-8");
-        }
-        for name in environment.empty().iter().copied() {
-            reader.problem(name, "it is set but empty; give it a value or remove it");
-        }
+        let mut reader = Reader { environment, problems: environment.problems.clone() };
         let config = Self {
             container,
             pod_uid: reader.optional(env::SCAIVAULT_POD_UID, pod_uid),
@@ -207,7 +186,7 @@ fn mount_points(reader: &mut Reader<'_>) -> Vec<MountPoint> {
     parsed.into_iter().filter_map(parse).collect()
 }
 
-fn server(reader: &mut Reader<'_>) -> Server {
+fn server(reader: &mut Reader<'_>) -> Settings {
     let plain_http = if reader.or_default(env::SCAIVAULT_ALLOW_HTTP, boolean) {
         PlainHttp::Anywhere
     } else {
@@ -230,16 +209,18 @@ fn server(reader: &mut Reader<'_>) -> Server {
             role: reader.environment.given(env::SCAIVAULT_ROLE).map(str::to_owned),
         },
     };
-    let proxy = Proxy::from_variables(|name| reader.environment.proxy(name)).unwrap_or_else(|error| {
-        reader.problem("HTTPS_PROXY", error);
-        None
-    });
-    Server {
+    let proxy = Proxy::from_variables(|name| reader.environment.given(name).map(str::to_owned))
+        .unwrap_or_else(|error| {
+            reader.problem("HTTPS_PROXY", error);
+            None
+        });
+    Settings {
         address: reader.or_default(env::SCAIVAULT_URL, address),
         login,
         trust,
         proxy,
         tenant: reader.optional(env::SCAIVAULT_TENANT_ID, str::parse::<TenantId>),
+        timeouts: Timeouts::default(),
     }
 }
 

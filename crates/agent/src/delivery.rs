@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use scaivault_client::{Client, LeaseId, Settings, SetupError, SubscriptionId, Timeouts};
+use scaivault_client::{Client, LeaseId, SubscriptionId};
 use scaivault_contract::DynamicRef;
 
 use crate::{
-    config::{Config, Container, Server, Source},
+    config::{Config, Container, Source},
     exit::Ending,
     initial_fetch::StartKind,
     lease::HeldLease,
@@ -39,7 +39,7 @@ pub(crate) struct Delivery {
 impl Delivery {
     /// Resumes what the start before left.
     pub(crate) fn new(config: Config) -> Result<Self, Ending> {
-        let client = Arc::new(client(&config.server)?);
+        let client = Arc::new(Client::new(config.server.clone())?);
         // For the life of the process: files that are being written borrow from both, and there is one of each.
         let sink = &*Box::leak(Box::new(sink(&config)));
         let config = &*Box::leak(Box::new(config));
@@ -93,9 +93,4 @@ pub(crate) fn sink(config: &Config) -> Sink {
     let target = |(file, is_optional, is_signalled)| Target { file, is_optional, is_signalled };
     let owner = Owner { is_sidecar: config.container == Container::Sidecar, pod_uid: config.pod_uid.clone() };
     Sink::new(files.chain(variables).map(target), &config.wanted.mount_points, owner)
-}
-
-fn client(server: &Server) -> Result<Client, SetupError> {
-    let Server { address, login, trust, proxy, tenant } = server.clone();
-    Client::new(Settings { address, login, trust, proxy, tenant, timeouts: Timeouts::default() })
 }

@@ -7,14 +7,15 @@ use scaivault_contract::env::{
     SCAIVAULT_URL,
 };
 
-/// The values of the contract's variables. An empty one counts as not set, because a manifest's template writes it so; where
+use crate::config::Problem;
+
+/// The values of the contract's variables, and of those that name a proxy. An empty one counts as not set, because a manifest's template writes it so; where
 /// that would be dangerous it is an error ([`NEVER_EMPTY`]).
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Environment {
     values: BTreeMap<&'static str, String>,
-    not_utf8: Vec<&'static str>,
-    empty: Vec<&'static str>,
-    proxy: BTreeMap<&'static str, String>,
+    /// Values that cannot be used, whatever their variable is for.
+    pub(crate) problems: Vec<Problem>,
 }
 
 /// Where the default would log in at another server, with other credentials, or trust more than was meant: set and empty, they
@@ -33,12 +34,12 @@ impl Environment {
             match variable(spec.name).map(OsString::into_string) {
                 None => {}
                 Some(Ok(value)) => environment.set(spec.name, value),
-                Some(Err(_)) => environment.not_utf8.push(spec.name),
+                Some(Err(_)) => environment.problems.push(Problem::new(spec.name, "its value is not UTF-8")),
             }
         }
         for name in PROXY_VARIABLES {
             if let Some(Ok(value)) = variable(name).map(OsString::into_string) {
-                environment.proxy.insert(name, value);
+                environment.set(name, value);
             }
         }
         environment
@@ -54,26 +55,11 @@ impl Environment {
         self.values.get(name).map(String::as_str)
     }
 
-    /// The variables whose values are not UTF-8.
-    pub(crate) fn not_utf8(&self) -> &[&'static str] {
-        &self.not_utf8
-    }
-
-    /// The variables that are set and empty and must not be.
-    pub(crate) fn empty(&self) -> &[&'static str] {
-        &self.empty
-    }
-
-    /// A variable that names a proxy or what goes past it.
-    pub(crate) fn proxy(&self, name: &str) -> Option<String> {
-        self.proxy.get(name).cloned()
-    }
-
     fn set(&mut self, name: &'static str, value: String) {
         if !value.is_empty() {
             self.values.insert(name, value);
         } else if NEVER_EMPTY.contains(&name) {
-            self.empty.push(name);
+            self.problems.push(Problem::new(name, "it is set but empty; give it a value or remove it"));
         }
     }
 }

@@ -1,9 +1,17 @@
 //! How the agent ends: its exit codes, which are those of ScaiVault's own command line, the message that it leaves, and the
 //! signals that it obeys.
 
-use std::{fs::OpenOptions, io::Write as _, path::Path, process::ExitCode};
+use std::{
+    fs::OpenOptions,
+    io::{self, Write as _},
+    net::SocketAddr,
+    path::Path,
+    process::ExitCode,
+};
 
 use scaivault_client::SetupError;
+use scaivault_contract::names::{HEALTHZ_COMMAND, INIT_COMMAND, SIDECAR_COMMAND, WAIT_COMMAND};
+use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{config::Problems, failure::Failures, sink::SinkError, state::StateError};
@@ -17,88 +25,70 @@ const MESSAGE_MAX_BYTES: usize = 4096;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Exit {
     /// All was done.
-    Done,
+    Done = 0,
     /// Anything that is none of the others: ScaiVault cannot be reached, the volume is full.
-    Failed,
+    Failed = 1,
     /// ScaiVault does not accept the login.
-    Authentication,
+    Authentication = 2,
     /// The identity may not read a secret.
-    Denied,
+    Denied = 3,
     /// A secret, a version, a field, an engine or a role is not there.
-    NotFound,
+    NotFound = 4,
     /// A variable is malformed, or a secret cannot be written as it is asked for.
-    Invalid,
-}
-
-impl Exit {
-    /// The number.
-    pub(crate) const fn number(self) -> u8 {
-        match self {
-            Self::Done => 0,
-            Self::Failed => 1,
-            Self::Authentication => 2,
-            Self::Denied => 3,
-            Self::NotFound => 4,
-            Self::Invalid => 5,
-        }
-    }
+    Invalid = 5,
 }
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(exit.number())
+        Self::from(exit as u8)
     }
 }
 
-/// Why a subcommand did not do what it is for.
-#[derive(Debug)]
-pub(crate) struct Ending {
-    /// How the process ends.
-    pub(crate) exit: Exit,
-    /// What a person reads, with the cure.
-    pub(crate) message: String,
+/// Why a subcommand did not do what it is for, with the cure.
+#[derive(Debug, Error)]
+pub(crate) enum Ending {
+    #[error(
+        "the agent takes one word: {INIT_COMMAND}, {SIDECAR_COMMAND}, {WAIT_COMMAND} or {HEALTHZ_COMMAND}; all else is said by environment variables"
+    )]
+    Command,
+    #[error(transparent)]
+    Environment(#[from] Problems),
+    #[error(transparent)]
+    Client(#[from] SetupError),
+    #[error("cannot start the runtime: {0}")]
+    Runtime(#[source] io::Error),
+    #[error("cannot wait for {0}: {1}")]
+    Signal(&'static str, #[source] io::Error),
+    #[error("cannot listen on SCAIVAULT_METRICS_LISTEN={0}: {1}; choose a free port")]
+    Metrics(SocketAddr, #[source] io::Error),
+    #[error(transparent)]
+    State(#[from] StateError),
+    #[error(transparent)]
+    Volume(#[from] SinkError),
+    #[error(transparent)]
+    Fetch(#[from] Failures),
+    #[error("stopped by SIGTERM before all was fetched")]
+    Stopped,
+    #[error("the secrets are not there in time; see the log of the sidecar")]
+    NotInTime,
+    #[error("the secrets are not there yet")]
+    NotYet,
 }
 
 impl Ending {
-    /// Stopped before its files were there.
-    pub(crate) fn stopped() -> Self {
-        Self { exit: Exit::Failed, message: "stopped by SIGTERM before all was fetched".to_owned() }
+    /// How the process ends.
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            Self::Command | Self::Environment(_) | Self::Client(_) => Exit::Invalid,
+            Self::Fetch(failures) => failures.exit(),
+            _ => Exit::Failed,
+        }
     }
 
     /// Leaves the message for `kubectl describe pod`. Called before anything that takes time, such as revoking leases: the
     /// kubelet may kill the process meanwhile.
     pub(crate) fn leave(&self) {
-        leave_message(&self.message);
-    }
-}
-
-impl From<Problems> for Ending {
-    fn from(problems: Problems) -> Self {
-        Self { exit: Exit::Invalid, message: problems.to_string() }
-    }
-}
-
-impl From<SetupError> for Ending {
-    fn from(error: SetupError) -> Self {
-        Self { exit: Exit::Invalid, message: error.to_string() }
-    }
-}
-
-impl From<StateError> for Ending {
-    fn from(error: StateError) -> Self {
-        Self { exit: Exit::Failed, message: error.to_string() }
-    }
-}
-
-impl From<SinkError> for Ending {
-    fn from(error: SinkError) -> Self {
-        Self { exit: Exit::Failed, message: error.to_string() }
-    }
-}
-
-impl From<Failures> for Ending {
-    fn from(failures: Failures) -> Self {
-        Self { exit: failures.exit(), message: failures.to_string() }
+        leave_message(&self.to_string());
     }
 }
 
@@ -125,9 +115,8 @@ pub(crate) fn refresh_signal() -> Result<Signal, Ending> {
     receive(SignalKind::hangup(), "SIGHUP")
 }
 
-fn receive(kind: SignalKind, name: &str) -> Result<Signal, Ending> {
-    signal(kind)
-        .map_err(|error| Ending { exit: Exit::Failed, message: format!("cannot wait for {name}: {error}") })
+fn receive(kind: SignalKind, name: &'static str) -> Result<Signal, Ending> {
+    signal(kind).map_err(|error| Ending::Signal(name, error))
 }
 
 #[cfg(test)]

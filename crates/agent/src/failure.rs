@@ -3,6 +3,7 @@
 use std::fmt;
 
 use scaivault_client::{Class, Error, Operation, Retry};
+use thiserror::Error as ThisError;
 
 use crate::{exit::Exit, metrics, render::RenderError};
 
@@ -14,10 +15,14 @@ const FAILURES_SHOWN: usize = 8;
 pub(crate) struct Failure {
     subject: String,
     reason: String,
-    exit: Exit,
-    retry: Retry,
-    cause: Cause,
-    class: &'static str,
+    /// How the agent ends for it.
+    pub(crate) exit: Exit,
+    /// Whether the same request is worth another try.
+    pub(crate) retry: Retry,
+    /// What matters about it besides its text.
+    pub(crate) cause: Cause,
+    /// What kind of failure it is, as a label of the metrics.
+    pub(crate) class: &'static str,
 }
 
 /// What matters about a failure besides its text.
@@ -102,26 +107,6 @@ impl Failure {
             class: "content",
         }
     }
-
-    /// How the agent ends for it.
-    pub(crate) fn exit(&self) -> Exit {
-        self.exit
-    }
-
-    /// Whether the same request is worth another try.
-    pub(crate) fn retry(&self) -> Retry {
-        self.retry
-    }
-
-    /// What kind of failure it is, as a label of the metrics.
-    pub(crate) fn class(&self) -> &'static str {
-        self.class
-    }
-
-    /// What matters about it besides its text.
-    pub(crate) fn cause(&self) -> Cause {
-        self.cause
-    }
 }
 
 impl fmt::Display for Failure {
@@ -131,13 +116,13 @@ impl fmt::Display for Failure {
 }
 
 /// All that could not be delivered; at least one failure.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, ThisError)]
 pub(crate) struct Failures(pub(crate) Vec<Failure>);
 
 impl Failures {
     /// How the agent ends: what a person has to mend goes before what may pass by itself.
     pub(crate) fn exit(&self) -> Exit {
-        let mut exits = self.0.iter().map(Failure::exit);
+        let mut exits = self.0.iter().map(|failure| failure.exit);
         exits.find(|exit| *exit != Exit::Failed).unwrap_or(Exit::Failed)
     }
 }

@@ -16,7 +16,6 @@ use tokio::{
 };
 
 use crate::{
-    chance,
     compose::{Composed, Composer, compose_leases},
     config::Wanted,
     delivery::Delivery,
@@ -102,7 +101,7 @@ impl Fetcher {
     pub(crate) fn new(delivery: &Delivery, start: StartKind, now: Instant) -> Self {
         let upkeep = &delivery.config.upkeep;
         let composer = Composer::new(&delivery.config.wanted);
-        let schedule = RefreshSchedule::new(upkeep.refresh_interval, upkeep.on_event, now, chance::any());
+        let schedule = RefreshSchedule::new(upkeep.refresh_interval, upkeep.on_event, now, fastrand::f64());
         // At the start of a pod no application has seen anything yet.
         let versions = match start {
             StartKind::Cold => BTreeMap::new(),
@@ -116,7 +115,7 @@ impl Fetcher {
             composer,
             in_flight: JoinSet::new(),
             pass: None,
-            writing: Backoff::new(WRITE_PAUSES.0, WRITE_PAUSES.1),
+            writing: Backoff::new(WRITE_PAUSES),
             absent: BTreeSet::new(),
         }
     }
@@ -134,7 +133,7 @@ impl Fetcher {
     pub(crate) fn send_due(&mut self, now: Instant) {
         let Self { sink, composer, reads, .. } = self;
         let files = sink.files();
-        reads.refresh(now, chance::any(), |key| files.has(composer.targets(key)));
+        reads.refresh(now, fastrand::f64(), |key| files.has(composer.targets(key)));
         while let Some(key) = self.reads.next(now) {
             let client = Arc::clone(&self.client);
             self.in_flight.spawn(async move {
@@ -168,7 +167,7 @@ impl Fetcher {
                 let is_new = self.reads.succeeded(&key, secret, now);
                 (is_new || !self.sink.files().has(self.composer.targets(&key)), None)
             }
-            Err(failure) if failure.cause() == Cause::Absent && self.composer.is_optional(&key) => {
+            Err(failure) if failure.cause == Cause::Absent && self.composer.is_optional(&key) => {
                 self.reads.absent(&key, now);
                 let absent: Vec<_> = self.composer.targets(&key).collect();
                 self.report_absent(absent);
@@ -294,7 +293,7 @@ impl Fetcher {
             let late = Failure::late(&key);
             self.compose(&key, Err(late.clone()), false, Some(late), now);
         }
-        self.reads.end_initial(now, chance::any());
+        self.reads.end_initial(now, fastrand::f64());
         self.composer.set_partial_variables(false);
     }
 }

@@ -5,11 +5,7 @@ use std::time::Duration;
 use scaivault_contract::names::GATE_SPARE_SECONDS;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::{
-    config::Config,
-    delivery,
-    exit::{Ending, Exit},
-};
+use crate::{config::Config, delivery, exit::Ending};
 
 /// How often the files are looked for: a look is a few system calls, and each delays the pod's start.
 const INTERVAL: Duration = Duration::from_millis(20);
@@ -25,7 +21,7 @@ pub(crate) async fn wait(config: &Config) -> Result<(), Ending> {
             return Ok(());
         }
         if ticks.tick().await >= deadline {
-            return Err(not_ready("the secrets are not there in time; see the log of the sidecar"));
+            return Err(Ending::NotInTime);
         }
     }
 }
@@ -33,9 +29,5 @@ pub(crate) async fn wait(config: &Config) -> Result<(), Ending> {
 /// Says whether every file is there.
 pub(crate) fn healthz(config: &Config) -> Result<(), Ending> {
     let sink = delivery::sink(config);
-    if sink.is_ready(config.fail_open) { Ok(()) } else { Err(not_ready("the secrets are not there yet")) }
-}
-
-fn not_ready(message: &str) -> Ending {
-    Ending { exit: Exit::Failed, message: message.to_owned() }
+    if sink.is_ready(config.fail_open) { Ok(()) } else { Err(Ending::NotYet) }
 }

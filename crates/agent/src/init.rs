@@ -18,7 +18,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Ending> {
     let done = tokio::select! {
         done = initial_fetch(&mut delivery, &mut fetcher) => done,
         _ = end.recv() => {
-            let ending = Ending::stopped();
+            let ending = Ending::Stopped;
             ending.leave();
             delivery.revoke_all(Wait::Until(Instant::now() + STOP_TIMEOUT)).await;
             return Err(ending);

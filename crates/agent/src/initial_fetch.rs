@@ -65,7 +65,7 @@ pub(crate) async fn initial_fetch(delivery: &mut Delivery, fetcher: &mut Fetcher
 
 /// Logs in before anything is read: a login that is refused is sent once, and not once for each request that needs it.
 async fn log_in(client: &Client, deadline: Instant) -> Result<(), Failure> {
-    let mut backoff = Backoff::new(PAUSES.0, PAUSES.1);
+    let mut backoff = Backoff::new(PAUSES);
     loop {
         let error = match timeout_at(deadline, client.login()).await {
             Ok(Ok(())) => return Ok(()),

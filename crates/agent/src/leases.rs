@@ -47,7 +47,7 @@ pub(crate) struct Generation {
 impl Generation {
     /// After `failures` wasted generations.
     pub(crate) fn new(failures: u32, due: Instant) -> Self {
-        Self { wasted: Backoff::resumed(WASTED.0, WASTED.1, failures, due), ..Self::default() }
+        Self { wasted: Backoff::resumed(WASTED, failures, due), ..Self::default() }
     }
 
     /// The wasted generations, seen by a process that starts after this one was killed at `now`.
@@ -62,8 +62,7 @@ impl Generation {
 
 impl Default for Generation {
     fn default() -> Self {
-        let new = |(first, longest)| Backoff::new(first, longest);
-        Self { wasted: new(WASTED), failed: new(FAILED), is_under_way: false }
+        Self { wasted: Backoff::new(WASTED), failed: Backoff::new(FAILED), is_under_way: false }
     }
 }
 
@@ -116,7 +115,7 @@ impl Leases {
 
     /// A lease is to be revoked `at` this time.
     pub(crate) fn retire(&mut self, lease: LeaseId, at: Instant) {
-        let mut backoff = Backoff::new(NOT_REVOKED.0, NOT_REVOKED.1);
+        let mut backoff = Backoff::new(NOT_REVOKED);
         backoff.start(at);
         self.retired.insert(lease, backoff);
         while self.retired.len() > RETIRED_LIMIT {

@@ -3,7 +3,6 @@
 //!
 //! A library of one function, so that the injector's demonstration can run the agent without its image.
 
-mod chance;
 mod cli;
 mod compose;
 mod config;

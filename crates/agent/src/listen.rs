@@ -10,7 +10,7 @@ use scaivault_client::{
 use scaivault_contract::SecretPath;
 use tokio::{
     sync::mpsc::Sender,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 
 mod cursor;
@@ -70,37 +70,31 @@ pub(crate) async fn listen(
         buffer_size: BUFFER_SIZE,
     };
     let is_adopting = kept.is_none() && may_have_left;
-    let (subscription, cursor) = (kept, Cursor::default());
-    let acknowledging = Backoff::new(ACKNOWLEDGE_PAUSES.0, ACKNOWLEDGE_PAUSES.1);
-    let codeless = Codeless::default();
-    let mut listener =
-        Listener { client, new, heard, subscription, cursor, acknowledging, is_hearing: false, codeless };
-    let mut quiet = Quiet::default();
-    if !is_adopting || listener.adopt().await.is_ok() {
-        while let Ok(()) = listener.round(&mut quiet).await {}
+    let mut listener = Listener {
+        client,
+        new,
+        heard: heard.clone(),
+        subscription: kept,
+        cursor: Cursor::default(),
+        acknowledging: Backoff::new(ACKNOWLEDGE_PAUSES),
+        is_hearing: false,
+        codeless: Codeless::default(),
+        quiet: Quiet::default(),
+    };
+    if is_adopting {
+        tokio::select! {
+            () = listener.adopt() => {}
+            () = heard.closed() => {}
+        }
+    }
+    while !heard.is_closed() {
+        let subscribed = listener.subscribe().await;
+        tokio::select! {
+            () = listener.round(subscribed) => {}
+            () = heard.closed() => {}
+        }
     }
     listener.subscription
-}
-
-/// Nobody hears any more.
-struct Ended;
-
-/// Why a step was not done.
-enum Undone {
-    Ended,
-    Failed(Error),
-}
-
-impl From<Ended> for Undone {
-    fn from(Ended: Ended) -> Self {
-        Self::Ended
-    }
-}
-
-impl From<Error> for Undone {
-    fn from(error: Error) -> Self {
-        Self::Failed(error)
-    }
 }
 
 struct Listener {
@@ -113,6 +107,7 @@ struct Listener {
     acknowledging: Backoff,
     is_hearing: bool,
     codeless: Codeless,
+    quiet: Quiet,
 }
 
 /// How many polls in a row were answered 404 or 410 without a code.
@@ -133,43 +128,50 @@ impl Codeless {
 impl Listener {
     /// Takes up a subscription that an earlier start of the same pod left, and deletes others that it left. Without a list of
     /// them a new one is made.
-    async fn adopt(&mut self) -> Result<(), Ended> {
-        let listed = match self.unless_unheard(self.client.subscriptions()).await? {
+    async fn adopt(&mut self) {
+        let listed = match self.client.subscriptions().await {
             Ok(listed) => listed,
             Err(error) => {
                 tracing::debug!(%error, "subscriptions not listed");
-                return Ok(());
+                return;
             }
         };
-        let name = self.new.name.clone();
-        let mut left = listed.into_iter().filter(|(_, listed)| *listed == name).map(|(id, _)| id);
-        let Some(subscription) = left.next() else { return Ok(()) };
+        let mut left = listed.into_iter().filter(|(_, name)| *name == self.new.name).map(|(id, _)| id);
+        let Some(subscription) = left.next() else { return };
+        let extra: Vec<_> = left.take(EXTRA_LIMIT).collect();
         tracing::info!(%subscription, "subscription of an earlier start taken up");
         self.subscription = Some(subscription.clone());
-        self.tell(Heard::Subscribed(subscription)).await?;
-        for extra in left.take(EXTRA_LIMIT) {
-            if let Err(error) = self.unless_unheard(self.client.unsubscribe(&extra)).await? {
+        self.tell(Heard::Subscribed(subscription)).await;
+        for subscription in extra {
+            if let Err(error) = self.client.unsubscribe(&subscription).await {
                 tracing::debug!(%error, "subscription not deleted");
             }
+        }
+    }
+
+    /// Makes a subscription if there is none. Must be awaited to its end.
+    async fn subscribe(&mut self) -> Result<(), Error> {
+        if self.subscription.is_none() {
+            let id = self.client.subscribe(&self.new).await?;
+            tracing::info!(subscription = %id, "subscribed to events");
+            self.quiet.worked(Step::Subscribe);
+            self.subscription = Some(id.clone());
+            self.tell(Heard::Subscribed(id)).await;
         }
         Ok(())
     }
 
-    /// One step, and the pause after it where it failed.
-    async fn round(&mut self, quiet: &mut Quiet) -> Result<(), Ended> {
-        let (step, stepped) = match self.subscription.clone() {
-            None => (Step::Subscribe, self.subscribe().await),
-            Some(subscription) => (Step::Poll, self.poll(&subscription).await),
+    /// One poll, and the pause after a step that failed. May be dropped at any time.
+    async fn round(&mut self, subscribed: Result<(), Error>) {
+        let (step, error) = match (subscribed, self.subscription.clone()) {
+            (Err(error), _) => (Step::Subscribe, error),
+            (Ok(()), None) => return,
+            (Ok(()), Some(subscription)) => match self.poll(&subscription).await {
+                Ok(()) => return self.quiet.worked(Step::Poll),
+                Err(error) => (Step::Poll, error),
+            },
         };
-        let error = match stepped {
-            Ok(()) => {
-                quiet.worked(step);
-                return Ok(());
-            }
-            Err(Undone::Ended) => return Err(Ended),
-            Err(Undone::Failed(error)) => error,
-        };
-        self.tell(Heard::Deaf).await?;
+        self.tell(Heard::Deaf).await;
         let is_gone = step == Step::Poll && self.codeless.is_gone(&error);
         if is_gone {
             if error.code().is_some_and(ErrorCode::is_empty)
@@ -182,40 +184,33 @@ impl Listener {
         }
         let (class, retry) =
             if is_gone { (Class::Unavailable, Retry::Backoff) } else { (error.class(), error.retry()) };
-        let pause = quiet.after(step, class, retry);
+        let pause = self.quiet.after(step, class, retry);
         let pause_seconds = pause.as_secs_f64();
         if error.retry() == Retry::Never {
             tracing::warn!(%error, pause_seconds, "no events, trying again later; changes are found at the next refresh");
         } else {
             tracing::info!(%error, pause_seconds, "no events for a while; refreshing at intervals");
         }
-        self.sleep_until(Instant::now() + pause).await
-    }
-
-    async fn subscribe(&mut self) -> Result<(), Undone> {
-        let id = self.client.subscribe(&self.new).await?;
-        tracing::info!(subscription = %id, "subscribed to events");
-        self.subscription = Some(id.clone());
-        Ok(self.tell(Heard::Subscribed(id)).await?)
+        sleep(pause).await;
     }
 
     /// Waits for the next events and tells them.
-    async fn poll(&mut self, subscription: &SubscriptionId) -> Result<(), Undone> {
+    async fn poll(&mut self, subscription: &SubscriptionId) -> Result<(), Error> {
         let asked = Instant::now();
         let poll = Poll { wait: POLL_WAIT_LIMIT, since: self.cursor.since().cloned(), ..Poll::default() };
-        let events = self.unless_unheard(self.client.poll(subscription, &poll)).await??;
+        let events = self.client.poll(subscription, &poll).await?;
         self.codeless = Codeless::default();
         let came = !events.is_empty();
         let changes = self.cursor.hear(events);
         let is_idle = changes.is_none();
-        for heard in [Some(Heard::Hearing), changes.map(Heard::Changed)].into_iter().flatten() {
-            self.tell(heard).await?;
+        self.tell(Heard::Hearing).await;
+        if let Some(changes) = changes {
+            self.tell(Heard::Changed(changes)).await;
         }
         if let Some(events) = self.cursor.to_acknowledge(came && is_idle)
             && !self.acknowledging.is_waiting(Instant::now())
         {
-            let acknowledged = self.unless_unheard(self.client.acknowledge(subscription, events)).await?;
-            if let Err(error) = acknowledged {
+            if let Err(error) = self.client.acknowledge(subscription, events).await {
                 tracing::debug!(%error, "events not acknowledged");
                 self.acknowledging.failed(Instant::now(), Retry::Backoff);
             } else {
@@ -224,29 +219,20 @@ impl Listener {
             }
         }
         // Avoids a busy loop when the server or a proxy ignores the long-poll wait or `since`.
-        self.sleep_until(asked + if is_idle { IDLE_PAUSE } else { POLL_PAUSE }).await.map_err(Undone::from)
+        sleep_until(asked + if is_idle { IDLE_PAUSE } else { POLL_PAUSE }).await;
+        Ok(())
     }
 
-    async fn tell(&mut self, what: Heard) -> Result<(), Ended> {
+    async fn tell(&mut self, what: Heard) {
         match what {
-            Heard::Hearing if self.is_hearing => return Ok(()),
-            Heard::Deaf if !self.is_hearing => return Ok(()),
+            Heard::Hearing if self.is_hearing => return,
+            Heard::Deaf if !self.is_hearing => return,
             Heard::Hearing | Heard::Subscribed(_) => self.is_hearing = true,
             Heard::Deaf => self.is_hearing = false,
             Heard::Changed(_) => {}
         }
-        self.heard.send(what).await.map_err(|_| Ended)
-    }
-
-    async fn sleep_until(&self, until: Instant) -> Result<(), Ended> {
-        self.unless_unheard(sleep_until(until)).await
-    }
-
-    async fn unless_unheard<T>(&self, future: impl Future<Output = T>) -> Result<T, Ended> {
-        tokio::select! {
-            done = future => Ok(done),
-            () = self.heard.closed() => Err(Ended),
-        }
+        // Fails only if nobody hears any more, which ends the listening.
+        drop(self.heard.send(what).await);
     }
 }
 

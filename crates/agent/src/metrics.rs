@@ -20,10 +20,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{
-    exit::{Ending, Exit},
-    telemetry,
-};
+use crate::{exit::Ending, telemetry};
 
 /// How long one caller may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -59,6 +56,11 @@ const COUNTERS: [(Counter, &str, &str, &str); 8] = [
 const REFRESHES: &str = "Comparisons of the files with ScaiVault.";
 const LEASES: &str = "Leases generated and renewed, and attempts that failed.";
 const SIGNALS: &str = "Notifications of the application after a change: signals, or calls of RELOAD_URL.";
+const FRESH: &str = "When all files were last known to be as ScaiVault has them.";
+const REMAINING: &str = "Seconds until a lease ends.";
+const LAST_ERROR: &str = "When an error of this class was last met.";
+const OWED: &str = "Whether the application has yet to be notified of a change.";
+const DROPPED: &str = "Lines of the log that were lost because nothing read it.";
 /// Before every name.
 const PREFIX: &str = "scaivault_agent_";
 
@@ -124,37 +126,20 @@ impl Metrics {
         }
         let one = |value: String| [(String::new(), value)];
         let gauges = self.gauges();
-        let help = "When all files were last known to be as ScaiVault has them.";
         let fresh = gauges.fresh.map_or_else(|| "0".to_owned(), timestamp);
-        text.family("fresh_timestamp_seconds", "gauge", help, one(fresh));
+        text.family("fresh_timestamp_seconds", "gauge", FRESH, one(fresh));
         let left = gauges.lease_ends.iter().map(|(dynamic, end)| {
-            let left = end
-                .duration_since(now)
-                .map_or_else(|past| -past.duration().as_secs_f64(), |left| left.as_secs_f64());
+            let left = end.duration_since(now).map(|left| left.as_secs_f64());
+            let left = left.unwrap_or_else(|past| -past.duration().as_secs_f64());
             (format!("dynamic=\"{dynamic}\""), format!("{left:.1}"))
         });
-        text.family("lease_remaining_seconds", "gauge", "Seconds until a lease ends.", left);
+        text.family("lease_remaining_seconds", "gauge", REMAINING, left);
         let errors = gauges.errors.iter().map(|(class, at)| (format!("class=\"{class}\""), timestamp(*at)));
-        text.family(
-            "last_error_timestamp_seconds",
-            "gauge",
-            "When an error of this class was last met.",
-            errors,
-        );
+        text.family("last_error_timestamp_seconds", "gauge", LAST_ERROR, errors);
         let owed = u8::from(gauges.is_reload_owed).to_string();
-        text.family(
-            "reload_owed",
-            "gauge",
-            "Whether the application has yet to be notified of a change.",
-            one(owed),
-        );
+        text.family("reload_owed", "gauge", OWED, one(owed));
         let dropped = telemetry::dropped_lines().to_string();
-        text.family(
-            "log_lines_dropped_total",
-            "counter",
-            "Lines of the log that were lost because nothing read it.",
-            one(dropped),
-        );
+        text.family("log_lines_dropped_total", "counter", DROPPED, one(dropped));
         text.0
     }
 }
@@ -200,10 +185,7 @@ impl Text {
 
 /// Opens the port; a port that cannot be had is found at the start.
 pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, Ending> {
-    let listener = TcpListener::bind(address).await.map_err(|error| Ending {
-        exit: Exit::Failed,
-        message: format!("cannot listen on SCAIVAULT_METRICS_LISTEN={address}: {error}; choose a free port"),
-    })?;
+    let listener = TcpListener::bind(address).await.map_err(|error| Ending::Metrics(address, error))?;
     // With port 0 it is another one than the configured.
     let bound = listener.local_addr().unwrap_or(address);
     tracing::info!(address = %bound, "showing metrics");

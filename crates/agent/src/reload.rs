@@ -81,7 +81,7 @@ async fn send_signal(signal: Signal, target: &str) -> Result<i32, ReloadError> {
 /// An application that was not notified. All are worth another try: it may start later.
 #[derive(Debug, Error)]
 pub(crate) enum ReloadError {
-    /// No process has the name.
+    /// No process has the name. `names` are of processes that the pod has; none where the agent sees no other container's.
     #[error(
         "no process of the pod is called {target}{}",
         if names.is_empty() {
@@ -90,48 +90,23 @@ pub(crate) enum ReloadError {
             format!("; RELOAD_TARGET is the base name of its program; the pod runs {}", names.join(", "))
         }
     )]
-    Absent {
-        /// The name.
-        target: String,
-        /// Names of processes that the pod has; none where the agent sees no other container's.
-        names: Vec<String>,
-    },
+    Absent { target: String, names: Vec<String> },
     /// It ended while it was looked at.
     #[error("the process {target} has just ended")]
-    Gone {
-        /// The name.
-        target: String,
-    },
+    Gone { target: String },
     /// It has no handler for the signal, or not yet.
     #[error(
         "the process {target} does not handle {signal}, which would end it or be lost; it may be starting, or RELOAD_SIGNAL is not for it"
     )]
-    Unready {
-        /// The name.
-        target: String,
-        /// The signal.
-        signal: Signal,
-    },
+    Unready { target: String, signal: Signal },
     /// It belongs to another user.
     #[error(
         "user {own_uid} may not signal the process {target} of user {uid}; run the agent as user {uid} (annotation run-as-user)"
     )]
-    Denied {
-        /// The name.
-        target: String,
-        /// Its user.
-        uid: u32,
-        /// The agent's.
-        own_uid: u32,
-    },
+    Denied { target: String, uid: u32, own_uid: u32 },
     /// Anything else.
     #[error("cannot signal the process {target}: {source}")]
-    Kernel {
-        /// The name.
-        target: String,
-        /// What the kernel says.
-        source: io::Error,
-    },
+    Kernel { target: String, source: io::Error },
     /// The search for it takes too long.
     #[error(
         "the processes of the pod were not read within {} s; one of them may wait for a file system that hangs", SEARCH_TIMEOUT.as_secs()
@@ -142,26 +117,13 @@ pub(crate) enum ReloadError {
     List(#[from] io::Error),
     /// The application answers a POST with another status than 2xx.
     #[error("{url} answered with status {status}; expected 2xx, and redirects are not followed")]
-    Refused {
-        /// The address.
-        url: String,
-        /// Its status.
-        status: u16,
-    },
+    Refused { url: String, status: u16 },
     /// The application did not answer.
     #[error("{url} did not answer within {} s", post::TIMEOUT.as_secs())]
-    Late {
-        /// The address.
-        url: String,
-    },
+    Late { url: String },
     /// The application cannot be reached, or its answer is not HTTP.
     #[error("cannot call {url}: {reason}")]
-    Call {
-        /// The address.
-        url: String,
-        /// What went wrong.
-        reason: String,
-    },
+    Call { url: String, reason: String },
 }
 
 /// [`processes`], in a thread of its own.

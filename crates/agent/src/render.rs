@@ -153,46 +153,24 @@ fn names(fields: &BTreeMap<String, JsonValue<'_>>) -> String {
 /// A secret that cannot be written as it is asked for. Names fields, never a value.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(crate) enum RenderError {
-    /// The field that is asked for is not there.
+    /// The field that is asked for is not there. `secret` is `it`, or its alias.
     #[error("{secret} has no field {}; its fields: {present}", Excerpt::new(.field))]
-    NoField {
-        /// Which secret: `it`, or its alias.
-        secret: String,
-        /// The field.
-        field: String,
-        /// Those that are there.
-        present: String,
-    },
+    NoField { secret: String, field: String, present: String },
     /// `format=raw` for all of a secret with more fields than one, or with none.
     #[error("format=raw takes one field; name it with path#field; its fields: {present}")]
-    NotOneField {
-        /// Those that are there.
-        present: String,
-    },
+    NotOneField { present: String },
     /// A field whose name no reader takes for a variable.
     #[error(
         "its field {} cannot be the name of a variable in format={format}; use another format or a template",
         Excerpt::new(.field)
     )]
-    NotAVariable {
-        /// The field.
-        field: String,
-        /// The format.
-        format: Format,
-    },
+    NotAVariable { field: String, format: Format },
     /// A value that the format's readers do not read, or not alike.
     #[error(
         "its field {} has {what}, which the readers of format={format} do not read alike; use another format or a template",
         Excerpt::new(.field)
     )]
-    NotRepresentable {
-        /// The field.
-        field: String,
-        /// What of it.
-        what: &'static str,
-        /// The format.
-        format: Format,
-    },
+    NotRepresentable { field: String, what: &'static str, format: Format },
     /// A value that is not base64.
     #[error(
         "its field {} is not base64, which encoding=base64 decodes; correct the value or remove the option",

@@ -50,7 +50,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Ending> {
         let done = tokio::select! {
             done = initial_fetch(&mut delivery, &mut fetcher) => done,
             _ = end.recv() => {
-                let ending = Ending::stopped();
+                let ending = Ending::Stopped;
                 ending.leave();
                 // The pod ends: there is no next start that would take up what is kept.
                 stop_start(delivery).await;
@@ -182,7 +182,7 @@ impl Sidecar {
             self.metrics.failed("volume", time);
         }
         for failure in &failures {
-            self.metrics.failed(failure.class(), time);
+            self.metrics.failed(failure.class, time);
         }
         let is_refreshed = done.is_ok() && failures.is_empty();
         if has_answers {

@@ -106,8 +106,7 @@ pub(crate) struct Outcome {
 /// Files that are being written. Readers see them after [`Self::commit`]; without it they are removed.
 #[must_use]
 pub(crate) struct Pending<'s> {
-    /// Of each root, with the versions of the secrets that its files are written from.
-    changes: Vec<(Change<'s>, BTreeMap<String, u64>)>,
+    changes: Vec<Change<'s>>,
 }
 
 /// Which files exist. The chain of each root is opened at most once.
@@ -173,8 +172,7 @@ impl Sink {
 
     /// Begins a change. Nothing is written before the first file that differs.
     pub(crate) fn begin(&self) -> Pending<'_> {
-        let change = |root| (Change::new(self, root), BTreeMap::new());
-        Pending { changes: self.roots.iter().map(change).collect() }
+        Pending { changes: self.roots.iter().map(|root| Change::new(self, root)).collect() }
     }
 
     /// Removes files whose content is not valid any more, all files of a root at once. An error of one root does not stop the
@@ -251,14 +249,14 @@ impl Pending<'_> {
     /// Writes a file if its content or mode differs from the current one. [`Self::commit`] returns the first error of each
     /// root.
     pub(crate) fn put(&mut self, target: &TargetFile, mode: FileMode, bytes: &[u8]) {
-        for (change, _) in &mut self.changes {
+        for change in &mut self.changes {
             change.put(target, mode, bytes);
         }
     }
 
     /// Whether a file could not be put: [`Self::commit`] will fail.
     pub(crate) fn has_failed(&self) -> bool {
-        self.changes.iter().any(|(change, _)| change.done.is_err())
+        self.changes.iter().any(|change| change.done.is_err())
     }
 
     /// Notes the lowest version of a secret that is accepted, in each root that has one of its files: a volume does not name
@@ -270,9 +268,9 @@ impl Pending<'_> {
         version: u64,
     ) {
         let targets: BTreeSet<_> = targets.into_iter().collect();
-        for (change, versions) in &mut self.changes {
+        for change in &mut self.changes {
             if change.root.files.iter().any(|file| targets.contains(&file.target)) {
-                versions.insert(path.to_owned(), version);
+                change.versions.insert(path.to_owned(), version);
             }
         }
     }
@@ -283,8 +281,8 @@ impl Pending<'_> {
     /// With `gives_up` the pod may start without the files that are missing: a root gets a generation even if it is empty.
     pub(crate) fn commit(mut self, gives_up: bool) -> Outcome {
         let mut outcome = Outcome { changed: Vec::new(), done: Ok(()) };
-        for (change, versions) in &mut self.changes {
-            let Outcome { changed, done } = change.commit(gives_up, versions);
+        for change in &mut self.changes {
+            let Outcome { changed, done } = change.commit(gives_up);
             outcome.changed.extend(changed);
             outcome.done = outcome.done.and(done);
         }

@@ -24,13 +24,13 @@ pub struct Backoff {
 
 impl Backoff {
     /// No attempt is scheduled. Pauses are at most `first`, then twice that, and so on up to `max`.
-    pub const fn new(first: Duration, max: Duration) -> Self {
+    pub const fn new((first, max): (Duration, Duration)) -> Self {
         Self { first, max, failures: 0, is_once_spent: false, due: None }
     }
 
     /// Continues after `failures` in an earlier process, with the next attempt `due`.
-    pub fn resumed(first: Duration, max: Duration, failures: u32, due: Instant) -> Self {
-        Self { failures, due: Some(due), ..Self::new(first, max) }
+    pub fn resumed(pauses: (Duration, Duration), failures: u32, due: Instant) -> Self {
+        Self { failures, due: Some(due), ..Self::new(pauses) }
     }
 
     /// The time of the next attempt; none if no attempt is scheduled.
@@ -88,7 +88,7 @@ impl Backoff {
 
     /// The attempt succeeded: none is scheduled, and pauses start again with the first one.
     pub fn succeeded(&mut self) {
-        *self = Self::new(self.first, self.max);
+        *self = Self::new((self.first, self.max));
     }
 
     /// From half of the current pause to all of it.
@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn doubles_up_to_its_limit_and_starts_again() {
         for _ in 0..100 {
-            let mut backoff = Backoff::new(SECOND, 5 * SECOND);
+            let mut backoff = Backoff::new((SECOND, 5 * SECOND));
             for (failures, whole) in [1, 2, 4, 5, 5, 1].into_iter().enumerate() {
                 if failures == 5 {
                     backoff.succeeded();
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn never_overflows() {
-        let mut backoff = Backoff::new(SECOND, Duration::from_mins(5));
+        let mut backoff = Backoff::new((SECOND, Duration::from_mins(5)));
         for _ in 0..100 {
             assert!(pause(&mut backoff, Retry::Backoff) <= Duration::from_mins(5));
         }
@@ -138,13 +138,13 @@ mod tests {
     fn replicas_do_not_retry_together() {
         let now = Instant::now();
         let dues: std::collections::BTreeSet<_> =
-            (0..100).map(|_| Backoff::new(SECOND, SECOND).failed(now, Retry::Backoff)).collect();
+            (0..100).map(|_| Backoff::new((SECOND, SECOND)).failed(now, Retry::Backoff)).collect();
         assert!(dues.len() > 90, "{}", dues.len());
     }
 
     #[test]
     fn a_requested_pause_is_not_shortened() {
-        let mut backoff = Backoff::new(SECOND, SECOND);
+        let mut backoff = Backoff::new((SECOND, SECOND));
         for _ in 0..100 {
             let pause = pause(&mut backoff, Retry::After(20 * SECOND));
             assert!((20 * SECOND..=22 * SECOND).contains(&pause), "{pause:?}");
@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn a_short_requested_pause_causes_no_busy_loop() {
         for asked in [Duration::ZERO, SECOND] {
-            let mut backoff = Backoff::new(SECOND / 2, 10 * SECOND);
+            let mut backoff = Backoff::new((SECOND / 2, 10 * SECOND));
             let total: Duration = (0..10).map(|_| pause(&mut backoff, Retry::After(asked))).sum();
             assert!((25 * SECOND..80 * SECOND).contains(&total), "{asked:?}: {total:?}");
         }
@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn once_is_granted_once_and_never_is_final() {
         let now = Instant::now();
-        let mut backoff = Backoff::new(SECOND, SECOND);
+        let mut backoff = Backoff::new((SECOND, SECOND));
         assert!(backoff.failed(now, Retry::Once).is_some());
         assert!(backoff.failed(now, Retry::Backoff).is_some());
         assert_eq!(backoff.failed(now, Retry::Once), None);
@@ -177,7 +177,7 @@ mod tests {
     #[test]
     fn a_due_time_is_held() {
         let now = Instant::now();
-        let mut backoff = Backoff::new(SECOND, SECOND);
+        let mut backoff = Backoff::new((SECOND, SECOND));
         assert!(!backoff.is_due(now) && !backoff.is_waiting(now) && backoff.due().is_none());
         backoff.start(now + 2 * SECOND);
         backoff.start(now + 3 * SECOND);

@@ -75,7 +75,7 @@ impl Client {
             tenant,
             token: Mutex::default(),
             login_lock: tokio::sync::Mutex::default(),
-            refused: Mutex::new(Backoff::new(REFUSED.0, REFUSED.1)),
+            refused: Mutex::new(Backoff::new(REFUSED)),
             read_limit: Mutex::default(),
         })
     }

@@ -138,7 +138,7 @@ fn more_variables_than_a_kubelet_reads_are_refused() {
     let large = serde_json::json!({ "k": "x".repeat(VARIABLES_MAX_BYTES) }).to_string();
     let (files, outcome) = take(&mut composer, "a/one", secret(&large), true);
     assert!(files.is_empty());
-    assert_eq!(outcome.failures[0].exit(), Exit::Invalid);
+    assert_eq!(outcome.failures[0].exit, Exit::Invalid);
 }
 
 #[test]

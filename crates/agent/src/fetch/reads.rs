@@ -81,7 +81,7 @@ impl Reads {
     ) -> Self {
         let state = |key: &Key| State {
             floor: Floor::new(versions.get(key.path.as_str()).copied().unwrap_or(0)),
-            backoff: Backoff::new(Duration::ZERO, Duration::ZERO),
+            backoff: Backoff::new(INITIAL_PAUSES),
             is_outdated: false,
             asked: Some(now),
             not_before: None,
@@ -137,7 +137,7 @@ impl Reads {
         for state in self.states.values_mut() {
             state.is_outdated = false;
             state.backoff = match self.deadline {
-                Some(_) => Backoff::new(INITIAL_PAUSES.0, INITIAL_PAUSES.1),
+                Some(_) => Backoff::new(INITIAL_PAUSES),
                 None => pauses(FAILED_PAUSE, self.schedule.configured()),
             };
         }
@@ -279,7 +279,7 @@ impl Reads {
     pub(crate) fn failed(&mut self, key: &Key, failure: &Failure, now: Instant) -> Option<Instant> {
         let state = self.states.get_mut(key)?;
         state.started = None;
-        if failure.cause() == Cause::Absent {
+        if failure.cause == Cause::Absent {
             // Should it be created again, its versions start with 1.
             state.floor.expect_new_history(now);
             state.version = None;
@@ -287,16 +287,16 @@ impl Reads {
         let Some(deadline) = self.deadline else {
             let longest = self.schedule.configured();
             // What a person has to mend is mended some time.
-            let retry = match failure.retry() {
+            let retry = match failure.retry {
                 Retry::Never | Retry::Once => Retry::Backoff,
                 retry => retry.at_most(longest),
             };
-            if failure.cause() == Cause::Login {
+            if failure.cause == Cause::Login {
                 state.ask(now);
                 return self.login.failed(now, retry);
             }
             self.login.succeeded();
-            let is_outdated = failure.cause() == Cause::Outdated;
+            let is_outdated = failure.cause == Cause::Outdated;
             if is_outdated != state.is_outdated {
                 state.is_outdated = is_outdated;
                 state.backoff = pauses(if is_outdated { OUTDATED_PAUSE } else { FAILED_PAUSE }, longest);
@@ -305,7 +305,7 @@ impl Reads {
             state.not_before = due.filter(|_| matches!(retry, Retry::After(_)));
             return due;
         };
-        let due = state.backoff.failed(now, failure.retry()).filter(|due| *due < deadline);
+        let due = state.backoff.failed(now, failure.retry).filter(|due| *due < deadline);
         if due.is_none() {
             state.backoff.succeeded();
             state.asked = None;
@@ -366,7 +366,7 @@ impl Reads {
 }
 
 fn pauses(first: Duration, longest: Duration) -> Backoff {
-    Backoff::new(first.min(longest), longest)
+    Backoff::new((first.min(longest), longest))
 }
 
 #[cfg(test)]

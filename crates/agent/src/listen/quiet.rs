@@ -5,8 +5,6 @@ use std::time::Duration;
 use scaivault_client::{Backoff, Class, Retry};
 use tokio::time::Instant;
 
-use crate::chance;
-
 /// After a failure, about: the first pause and the longest.
 const FAILED: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(5));
 /// After a subscription that was throttled. Of these ScaiVault grants 20 operations a minute to all pods of one identity
@@ -40,8 +38,8 @@ pub(super) struct Quiet {
 
 impl Default for Quiet {
     fn default() -> Self {
-        let new = |(first, longest)| Backoff::new(first, longest);
-        Self { failed: new(FAILED), subscribing: new(SUBSCRIBING), polling: new(POLLING) }
+        let [failed, subscribing, polling] = [FAILED, SUBSCRIBING, POLLING].map(Backoff::new);
+        Self { failed, subscribing, polling }
     }
 }
 
@@ -64,7 +62,7 @@ impl Quiet {
             (_, Class::Denied | Class::Invalid | Class::NotFound | Class::Conflict)
                 if retry == Retry::Never =>
             {
-                return REFUSED.mul_f64(f64::midpoint(1.0, chance::any()));
+                return REFUSED.mul_f64(f64::midpoint(1.0, fastrand::f64()));
             }
             (Step::Subscribe, Class::Throttled) => &mut self.subscribing,
             (Step::Poll, Class::Throttled) => &mut self.polling,

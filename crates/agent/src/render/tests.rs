@@ -14,7 +14,7 @@ fn written(line: &str, data: &[&str]) -> Result<Vec<u8>, RenderError> {
     let version = matches!(spec.source, Source::Secrets(_)).then_some(3);
     let data: Vec<_> = data.iter().map(|json| SecretData::new(json).unwrap()).collect();
     let contents: Vec<_> = data.iter().map(|data| Content { version, data }).collect();
-    render(&spec, &contents).map(|bytes| bytes.to_vec())
+    render(&spec, &contents)
 }
 
 fn text_of(line: &str, data: &[&str]) -> Result<String, RenderError> {

@@ -1,6 +1,7 @@
 //! Keeping leases: renewed, replaced, generated, and revoked once they are replaced.
 
 use std::{
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -11,7 +12,6 @@ use tokio::time::{Instant, timeout};
 
 use super::Sidecar;
 use crate::{
-    chance,
     failure::Failure,
     lease::{HeldLease, LeaseStep},
     metrics::{self, Counter},
@@ -69,7 +69,7 @@ impl Sidecar {
         let failed = self.not_renewed.get(dynamic).and_then(Backoff::due);
         let step = match self.delivery.leases.get(dynamic) {
             None => LeaseStep::Replace,
-            Some(lease) => match lease.step(time, chance::of(&lease.id)) {
+            Some(lease) => match lease.step(time, jitter(&lease.id)) {
                 // Whatever the reason is: without new credentials the application soon has none.
                 LeaseStep::Renew if failed.is_some() && lease.is_nearly_over(time) => LeaseStep::Replace,
                 step => step,
@@ -156,10 +156,17 @@ impl Sidecar {
     }
 }
 
+/// From 0 to 1, always the same for a lease, so that the replicas of a workload do not renew together.
+fn jitter(lease: &LeaseId) -> f64 {
+    let mut hasher = DefaultHasher::new();
+    lease.hash(&mut hasher);
+    fastrand::Rng::with_seed(hasher.finish()).f64()
+}
+
 /// When to renew after a failure at `now`, with `left` of the lease, so that it is tried some times more before it ends.
 fn after_failure(failed: Option<&Backoff>, retry: Retry, left: Duration, now: Instant) -> Backoff {
     let longest = (left / PART).clamp(PAUSE.0, PAUSE.1);
-    let mut backoff = Backoff::resumed(PAUSE.0, longest, failed.map_or(0, Backoff::failures), now);
+    let mut backoff = Backoff::resumed((PAUSE.0, longest), failed.map_or(0, Backoff::failures), now);
     // What is asked for is obeyed, but not until the lease has lapsed.
     backoff.failed(now, retry.always(left / 2));
     backoff

@@ -27,7 +27,7 @@ pub(super) struct Notifier {
 impl Notifier {
     /// Nothing is owed yet.
     pub(super) fn new(reload: Option<Reload>) -> Self {
-        Self { reload, attempts: Backoff::new(TRY_AGAIN.0, TRY_AGAIN.1), running: None, has_changed: false }
+        Self { reload, attempts: Backoff::new(TRY_AGAIN), running: None, has_changed: false }
     }
 
     /// Whether the application has yet to be notified.

@@ -65,7 +65,7 @@ fn unsubscribe(
         // A listener that does not end has told of its subscription, unless it is still making it.
         let Some(subscription) = last.unwrap_or(kept) else { return };
         let subject = format!("the subscription {subscription}");
-        let mut backoff = Backoff::new(PAUSE.0, PAUSE.1);
+        let mut backoff = Backoff::new(PAUSE);
         let failure = loop {
             let error = match timeout_at(deadline, client.unsubscribe(&subscription)).await {
                 Ok(Ok(())) => return,
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn only_scaivault_refuses_for_good() {
         let now = Instant::now();
-        let next = |error| next_attempt(&error, &mut Backoff::new(PAUSE.0, PAUSE.1), now, now + 10 * SECOND);
+        let next = |error| next_attempt(&error, &mut Backoff::new(PAUSE), now, now + 10 * SECOND);
         assert_eq!(next(refused(403, "access_denied", None)), None);
         assert!(next(refused(403, "", None)).is_some(), "a firewall's own");
         let answer = ErrorKind::Answer(AnswerFault::Redirect(302));
@@ -125,7 +125,7 @@ mod tests {
         for asked in [3, 60] {
             let start = Instant::now();
             let deadline = start + 25 * SECOND;
-            let mut pods: Vec<_> = (0..200).map(|_| (start, Backoff::new(PAUSE.0, PAUSE.1))).collect();
+            let mut pods: Vec<_> = (0..200).map(|_| (start, Backoff::new(PAUSE))).collect();
             let (mut bucket, mut deleted, mut refused_requests) = (20.0_f64, 0, 0);
             for tick in 0..250 {
                 let now = start + tick * SECOND / 10;

@@ -20,13 +20,16 @@ pub(super) struct Change<'s> {
     /// The pending generation, made when the first file differs.
     next: Option<Generation>,
     written: Vec<&'s Output>,
+    /// The versions of the secrets that the root's files are written from.
+    pub(super) versions: BTreeMap<String, u64>,
     /// The error of a file that was put.
     pub(super) done: Result<(), SinkError>,
 }
 
 impl<'s> Change<'s> {
     pub(super) fn new(sink: &'s Sink, root: &'s Root) -> Self {
-        Self { sink, root, chain: None, next: None, written: Vec::new(), done: Ok(()) }
+        let (written, versions) = (Vec::new(), BTreeMap::new());
+        Self { sink, root, chain: None, next: None, written, versions, done: Ok(()) }
     }
 
     /// Writes a file of this root if it differs.
@@ -59,29 +62,30 @@ impl<'s> Change<'s> {
     }
 
     /// Makes what was put the current generation, together with all other files of the one before.
-    pub(super) fn commit(&mut self, gives_up: bool, versions: &BTreeMap<String, u64>) -> Outcome {
-        let done = mem::replace(&mut self.done, Ok(())).and_then(|()| self.finish(gives_up, versions));
+    pub(super) fn commit(&mut self, gives_up: bool) -> Outcome {
+        let done = mem::replace(&mut self.done, Ok(())).and_then(|()| self.finish(gives_up));
         // After an error before the swap the generation is still pending, and nothing has changed.
         self.discard();
         let changed = mem::take(&mut self.written).into_iter().map(|file| file.target.clone()).collect();
         Outcome { changed, done }
     }
 
-    fn finish(&mut self, gives_up: bool, versions: &BTreeMap<String, u64>) -> Result<(), SinkError> {
+    fn finish(&mut self, gives_up: bool) -> Result<(), SinkError> {
         let root = self.root;
         let is_enough = gives_up || root.files.iter().all(|file| file.is_optional);
         if self.chain.is_none() && !is_enough && !root.path.exists() {
             return Ok(());
         }
         let has_pending = self.next.is_some();
-        let chain = self.open()?;
+        self.open()?;
+        let Self { chain: Some(chain), versions, .. } = &*self else { return Ok(()) };
         if !has_pending && (chain.is_delivered() || !is_enough && !root.is_complete(chain)) {
             let Some(current) = &chain.current else { return Ok(()) };
             current.note(current, versions);
             // Replaces links that were deleted or changed by another process.
             return chain.link_all(root, current, true);
         }
-        self.complete(|_| false, versions)?;
+        self.complete(|_| false)?;
         self.publish(!self.written.iter().any(|file| file.is_signalled))
     }
 
@@ -97,7 +101,7 @@ impl<'s> Change<'s> {
         }
         self.chain = Some(chain);
         self.start()?.set_removed().at(&root.path)?;
-        self.complete(is_removed, &BTreeMap::new())?;
+        self.complete(is_removed)?;
         // The application is notified when there are new files.
         self.publish(true)?;
         // The files must not be found in the generation before either.
@@ -130,11 +134,7 @@ impl<'s> Change<'s> {
     }
 
     /// Brings all other files of the current generation into the pending one.
-    fn complete(
-        &mut self,
-        is_left_out: impl Fn(&Output) -> bool,
-        versions: &BTreeMap<String, u64>,
-    ) -> Result<(), SinkError> {
+    fn complete(&mut self, is_left_out: impl Fn(&Output) -> bool) -> Result<(), SinkError> {
         self.start()?;
         let (Some(chain), Some(next)) = (&self.chain, &self.next) else { return Ok(()) };
         if let Some(current) = &chain.current {
@@ -142,7 +142,7 @@ impl<'s> Change<'s> {
                 next.take_over(current, &file.path, &self.root.path.join(&file.path), &self.sink.budget)?;
             }
         }
-        next.note(chain.current.as_ref().unwrap_or(next), versions);
+        next.note(chain.current.as_ref().unwrap_or(next), &self.versions);
         next.sync().at(&self.root.path)
     }
 

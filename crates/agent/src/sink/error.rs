@@ -22,27 +22,13 @@ pub(crate) enum SinkError {
         "the volume of {} is full: {needed} bytes needed, {left} left; raise the annotation volume-size-limit (or the emptyDir's sizeLimit) above twice the size of all its files",
         .file.display()
     )]
-    NoSpace {
-        /// The file.
-        file: PathBuf,
-        /// Its size.
-        needed: u64,
-        /// What is left.
-        left: u64,
-    },
+    NoSpace { file: PathBuf, needed: u64, left: u64 },
     /// A file in memory does not fit below the container's memory limit.
     #[error(
         "the container's memory limit has no room for {}: {needed} bytes needed, {left} left beside the agent itself; raise the annotation limits-memory (or resources.limits.memory) to volume-size-limit + 16Mi",
         .file.display()
     )]
-    NoMemory {
-        /// The file.
-        file: PathBuf,
-        /// Its size.
-        needed: u64,
-        /// What is left.
-        left: u64,
-    },
+    NoMemory { file: PathBuf, needed: u64, left: u64 },
     /// The agent's own mount is read-only.
     #[error("{} is read-only; the agent's mount of the volume must not have readOnly", .0.display())]
     ReadOnly(PathBuf),
@@ -51,12 +37,7 @@ pub(crate) enum SinkError {
         "the agent's user {uid} may not write to {}; run it as the volume's owner or set the pod's fsGroup",
         .path.display()
     )]
-    Denied {
-        /// Where.
-        path: PathBuf,
-        /// The agent's user.
-        uid: u32,
-    },
+    Denied { path: PathBuf, uid: u32 },
     /// A directory stands where a file is to be.
     #[error("{} is a directory, so no file can be written there; rename one of them", .0.display())]
     InTheWay(PathBuf),
@@ -68,12 +49,7 @@ pub(crate) enum SinkError {
     MountPoint(PathBuf),
     /// Anything else.
     #[error("cannot write {}: {source}", .path.display())]
-    Io {
-        /// Where.
-        path: PathBuf,
-        /// What the kernel says.
-        source: io::Error,
-    },
+    Io { path: PathBuf, source: io::Error },
 }
 
 impl SinkError {
