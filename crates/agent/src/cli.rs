@@ -55,8 +55,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn command(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, Ending> {
     let arguments: Vec<_> = arguments.into_iter().collect();
-    let words: Vec<_> = arguments.iter().map(|argument| argument.to_string_lossy()).collect();
-    match words.iter().map(AsRef::as_ref).collect::<Vec<&str>>().as_slice() {
+    match arguments.iter().map(|word| word.to_str().unwrap_or_default()).collect::<Vec<_>>().as_slice() {
         [INIT_COMMAND] => Ok(Command::Init),
         [SIDECAR_COMMAND] => Ok(Command::Sidecar),
         [WAIT_COMMAND] => Ok(Command::Wait),

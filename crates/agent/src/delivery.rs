@@ -17,6 +17,7 @@ use crate::{
 
 mod leases;
 mod requests;
+mod subscription;
 
 pub(crate) use leases::{GIVE_BACK_TIMEOUT, STOP_TIMEOUT, Wait};
 pub(crate) use requests::Requests;

@@ -6,10 +6,13 @@ use std::{
 };
 
 use scaivault_client::{Backoff, Client};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::{
+    signal::unix::Signal,
+    time::{Instant, sleep_until, timeout_at},
+};
 
 use crate::{
-    delivery::Delivery,
+    delivery::{Delivery, STOP_TIMEOUT, Wait},
     exit::{Ending, leave_message},
     failure::{Failure, Failures},
     fetch::{Committed, Fetcher},
@@ -28,8 +31,31 @@ pub(crate) enum StartKind {
     Restart,
 }
 
-/// Fetches and writes. Without `FAIL_OPEN` no lease is generated if a secret is missing: nobody would use it.
-pub(crate) async fn initial_fetch(delivery: &mut Delivery, fetcher: &mut Fetcher) -> Result<(), Ending> {
+/// Fetches and writes, unless SIGTERM comes. What a start holds that fails is given back: nobody uses it, and there may be no
+/// next one (a Job's pod has none).
+pub(crate) async fn initial_fetch(
+    delivery: &mut Delivery,
+    fetcher: &mut Fetcher,
+    end: &mut Signal,
+) -> Result<(), Ending> {
+    let done = tokio::select! {
+        done = fetch(delivery, fetcher) => done,
+        _ = end.recv() => Err(Ending::Stopped),
+    };
+    let Err(ending) = done else { return Ok(()) };
+    ending.leave();
+    if matches!(ending, Ending::Stopped) {
+        let deadline = Instant::now() + STOP_TIMEOUT;
+        let unsubscribe = delivery.unsubscribe(None, deadline);
+        tokio::join!(delivery.revoke_all(Wait::Until(deadline)), unsubscribe);
+    } else {
+        delivery.revoke_all(Wait::UnlessStopped(end)).await;
+    }
+    Err(ending)
+}
+
+/// Without `FAIL_OPEN` no lease is generated if a secret is missing: nobody would use it.
+async fn fetch(delivery: &mut Delivery, fetcher: &mut Fetcher) -> Result<(), Ending> {
     let deadline = Instant::now() + delivery.config.fetch_timeout;
     let fail_open = delivery.config.fail_open;
     let mut failures = if let Err(login) = log_in(&delivery.client, deadline).await {

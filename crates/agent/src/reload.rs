@@ -66,7 +66,9 @@ async fn send_signal(signal: Signal, target: &str) -> Result<i32, ReloadError> {
     if ends_the_unready(signal) && !now.handles(signal.number()) {
         return Err(ReloadError::Unready { target: target.to_owned(), signal });
     }
-    match pidfd_send_signal(&handle, raw(signal)) {
+    let number =
+        RawSignal::from_named_raw(signal.number()).expect("the kernel has every signal of the contract");
+    match pidfd_send_signal(&handle, number) {
         Ok(()) => Ok(chosen.pid),
         Err(rustix::io::Errno::PERM) => Err(ReloadError::Denied {
             target: target.to_owned(),
@@ -166,28 +168,25 @@ fn ends_the_unready(signal: Signal) -> bool {
     }
 }
 
-fn raw(signal: Signal) -> RawSignal {
-    match signal {
-        Signal::Hup => RawSignal::HUP,
-        Signal::Int => RawSignal::INT,
-        Signal::Quit => RawSignal::QUIT,
-        Signal::Usr1 => RawSignal::USR1,
-        Signal::Usr2 => RawSignal::USR2,
-        Signal::Alrm => RawSignal::ALARM,
-        Signal::Term => RawSignal::TERM,
-        Signal::Cont => RawSignal::CONT,
-        Signal::Winch => RawSignal::WINCH,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn numbers_are_those_of_the_contract() {
-        for signal in Signal::ALL {
-            assert_eq!(raw(signal).as_raw(), signal.number(), "{signal}");
+        let raw = [
+            RawSignal::HUP,
+            RawSignal::INT,
+            RawSignal::QUIT,
+            RawSignal::USR1,
+            RawSignal::USR2,
+            RawSignal::ALARM,
+            RawSignal::TERM,
+            RawSignal::CONT,
+            RawSignal::WINCH,
+        ];
+        for (signal, raw) in Signal::ALL.into_iter().zip(raw) {
+            assert_eq!(RawSignal::from_named_raw(signal.number()), Some(raw), "{signal}");
         }
     }
 

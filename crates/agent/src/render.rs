@@ -197,17 +197,7 @@ pub(crate) enum RenderError {
 impl RenderError {
     /// How the agent ends for it.
     pub(crate) fn exit(&self) -> Exit {
-        match self {
-            Self::NoField { .. } => Exit::NotFound,
-            Self::NotOneField { .. }
-            | Self::NotAVariable { .. }
-            | Self::NotRepresentable { .. }
-            | Self::NotBase64(_)
-            | Self::Nul(_)
-            | Self::EmptyVariable(_)
-            | Self::QuoteInVariable(_)
-            | Self::Template(_) => Exit::Invalid,
-        }
+        if matches!(self, Self::NoField { .. }) { Exit::NotFound } else { Exit::Invalid }
     }
 }
 

@@ -17,12 +17,13 @@ use tokio::{
 
 use crate::{
     config::Config,
-    delivery::{Delivery, Requests, Wait},
+    delivery::{Delivery, Requests},
     exit::{Ending, end_signal, refresh_signal},
     fetch::{Committed, Fetcher},
     initial_fetch::{StartKind, initial_fetch},
     listen::{self, Changes, Heard},
     metrics::{self, Counter, Metrics},
+    state::StateError,
 };
 
 mod leases;
@@ -31,7 +32,6 @@ mod stop;
 
 use leases::Renewed;
 use reload::Notifier;
-use stop::stop_start;
 
 /// The first and the longest pause after an attempt to notify the application that failed: it may be starting.
 const TRY_AGAIN: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(5));
@@ -47,21 +47,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Ending> {
     let start = delivery.start_kind();
     let mut fetcher = Fetcher::new(&delivery, start, Instant::now());
     if start == StartKind::Cold {
-        let done = tokio::select! {
-            done = initial_fetch(&mut delivery, &mut fetcher) => done,
-            _ = end.recv() => {
-                let ending = Ending::Stopped;
-                ending.leave();
-                // The pod ends: there is no next start that would take up what is kept.
-                stop_start(delivery).await;
-                return Err(ending);
-            }
-        };
-        if let Err(ending) = done {
-            ending.leave();
-            delivery.revoke_all(Wait::UnlessStopped(&mut end)).await;
-            return Err(ending);
-        }
+        initial_fetch(&mut delivery, &mut fetcher, &mut end).await?;
     } else {
         tracing::info!("an earlier start wrote the files, keeping them fresh");
     }
@@ -227,8 +213,13 @@ impl Sidecar {
     }
 
     fn keep_state(&self) {
-        if let Err(error) = self.delivery.save() {
-            tracing::error!(%error, "state not kept");
-        }
+        log_unkept(self.delivery.save());
+    }
+}
+
+/// Of a sidecar that runs: the next write may succeed, and the application is served until then.
+fn log_unkept(saved: Result<(), StateError>) {
+    if let Err(error) = saved {
+        tracing::error!(%error, "state not kept");
     }
 }

@@ -117,20 +117,17 @@ pub(crate) fn events(answer: &Answer) -> Result<Vec<Event>, ErrorKind> {
     #[derive(Deserialize)]
     struct EventAnswer<'a> {
         event_id: String,
-        #[serde(borrow, default)]
+        #[serde(borrow)]
         event_type: Option<&'a RawValue>,
         // A path that is not one of ours to name is as good as none.
-        #[serde(default)]
         path: Option<String>,
-        #[serde(borrow, default)]
+        #[serde(borrow)]
         data: Option<&'a RawValue>,
     }
     #[derive(Deserialize)]
     struct EventData {
-        #[serde(default)]
         new_version: Option<u64>,
         /// Of `secret.created`.
-        #[serde(default)]
         version: Option<u64>,
     }
     let event = |event: &RawValue| -> Result<Event, AnswerFault> {

@@ -53,7 +53,6 @@ pub(crate) struct EnvelopeError {
     code: String,
     #[serde(default)]
     message: String,
-    #[serde(default)]
     request_id: Option<String>,
 }
 

@@ -216,9 +216,7 @@ pub(crate) fn subscriptions(answer: &Answer) -> Result<(SubscriptionPage, Option
             // Documented for subscriptions is none; these are the names of other lists.
             #[serde(alias = "data", alias = "items")]
             subscriptions: Vec<Entry>,
-            #[serde(default)]
             cursor: Option<String>,
-            #[serde(default)]
             has_more: Option<bool>,
         },
         Bare(Vec<Entry>),

@@ -287,10 +287,7 @@ impl Reads {
         let Some(deadline) = self.deadline else {
             let longest = self.schedule.configured();
             // What a person has to mend is mended some time.
-            let retry = match failure.retry {
-                Retry::Never | Retry::Once => Retry::Backoff,
-                retry => retry.at_most(longest),
-            };
+            let retry = failure.retry.always(longest);
             if failure.cause == Cause::Login {
                 state.ask(now);
                 return self.login.failed(now, retry);

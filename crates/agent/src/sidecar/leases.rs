@@ -10,7 +10,7 @@ use scaivault_client::{Backoff, Class, Error, ErrorKind, LeaseId, LeaseTerm, Ope
 use scaivault_contract::DynamicRef;
 use tokio::time::{Instant, timeout};
 
-use super::Sidecar;
+use super::{Sidecar, log_unkept};
 use crate::{
     failure::Failure,
     lease::{HeldLease, LeaseStep},
@@ -50,9 +50,7 @@ impl Sidecar {
                 _ => {}
             }
         }
-        if let Err(error) = self.delivery.start_generating(missing) {
-            tracing::error!(%error, "state not kept");
-        }
+        log_unkept(self.delivery.start_generating(missing));
         self.delivery.start_revoking(now);
     }
 
@@ -128,10 +126,7 @@ impl Sidecar {
                 let failure = Failure::of_error(dynamic, &error);
                 tracing::warn!(%failure, "no new lease, trying again");
                 self.lease_failed(&error);
-                if let Err(error) = self.delivery.not_generated(dynamic, &error) {
-                    tracing::error!(%error, "state not kept");
-                }
-                return;
+                return log_unkept(self.delivery.not_generated(dynamic, &error));
             }
         };
         self.not_renewed.remove(dynamic);

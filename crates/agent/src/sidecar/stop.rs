@@ -2,22 +2,16 @@
 
 use std::time::Duration;
 
-use scaivault_client::{Backoff, Error, ErrorCode, Retry, SubscriptionId};
 use tokio::{
     sync::mpsc::Receiver,
-    task::JoinHandle,
-    time::{Instant, sleep_until, timeout, timeout_at},
+    time::{Instant, timeout},
 };
 
 use super::Sidecar;
 use crate::{
-    delivery::{Delivery, GIVE_BACK_TIMEOUT, STOP_TIMEOUT, Wait},
-    failure::Failure,
+    delivery::{GIVE_BACK_TIMEOUT, STOP_TIMEOUT, Wait},
     listen::Heard,
 };
-
-/// The first and the longest pause between two attempts to delete the subscription.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
 
 impl Sidecar {
     /// Gives back what ScaiVault holds for this pod: the subscription at once, leases after `SCAIVAULT_REVOKE_DELAY`. Until
@@ -28,7 +22,7 @@ impl Sidecar {
         let has_leases = !self.delivery.leases.is_empty();
         let delay = if has_leases { self.delivery.config.upkeep.revoke_delay } else { Duration::ZERO };
         let deadline = Instant::now() + STOP_TIMEOUT.max(delay + GIVE_BACK_TIMEOUT);
-        let unsubscribe = unsubscribe(&mut self.delivery, self.listener.take(), deadline);
+        let unsubscribe = self.delivery.unsubscribe(self.listener.take(), deadline);
         let revoke = async {
             if !delay.is_zero() {
                 tracing::info!(delay_seconds = delay.as_secs(), "waiting before revoking leases");
@@ -39,114 +33,5 @@ impl Sidecar {
         // A subscription costs little, and must not take the time of the leases.
         tokio::join!(revoke, unsubscribe);
         tracing::info!("stopped");
-    }
-}
-
-/// Gives back what a start holds that was stopped in its first fetch: there is no application that needs it.
-pub(super) async fn stop_start(mut delivery: Delivery) {
-    let deadline = Instant::now() + STOP_TIMEOUT;
-    let unsubscribe = unsubscribe(&mut delivery, None, deadline);
-    tokio::join!(delivery.revoke_all(Wait::Until(deadline)), unsubscribe);
-    tracing::info!("stopped");
-}
-
-/// Deletes the subscription, also one that is being made.
-fn unsubscribe(
-    delivery: &mut Delivery,
-    listener: Option<JoinHandle<Option<SubscriptionId>>>,
-    deadline: Instant,
-) -> impl Future<Output = ()> + use<> {
-    let (client, kept) = (delivery.client.clone(), delivery.subscription.take());
-    async move {
-        let last = match listener {
-            Some(listener) => timeout_at(deadline, listener).await.ok().and_then(Result::ok),
-            None => None,
-        };
-        // A listener that does not end has told of its subscription, unless it is still making it.
-        let Some(subscription) = last.unwrap_or(kept) else { return };
-        let subject = format!("the subscription {subscription}");
-        let mut backoff = Backoff::new(PAUSE);
-        let failure = loop {
-            let error = match timeout_at(deadline, client.unsubscribe(&subscription)).await {
-                Ok(Ok(())) => return,
-                Ok(Err(error)) => error,
-                Err(_) => break Failure::late(subject),
-            };
-            match next_attempt(&error, &mut backoff, Instant::now(), deadline) {
-                Some(due) => sleep_until(due).await,
-                None => break Failure::of_error(subject, &error),
-            }
-        };
-        tracing::warn!(%failure, "subscription not deleted");
-    }
-}
-
-/// The time of the next attempt after `error` at `now`; none if there should not be one. A server that asks for a longer pause is
-/// asked again nevertheless, as long as there is time: replicas that end together then use all that the rate limit grants.
-fn next_attempt(error: &Error, backoff: &mut Backoff, now: Instant, deadline: Instant) -> Option<Instant> {
-    let retry = match error.retry() {
-        // Only ScaiVault itself refuses for good. Other answers, a proxy's for example, may pass.
-        Retry::Never if error.code().is_none_or(ErrorCode::is_empty) => Retry::Backoff,
-        retry => retry.at_most(PAUSE.1),
-    };
-    backoff.failed(now, retry).filter(|due| *due < deadline)
-}
-
-#[cfg(test)]
-mod tests {
-    use scaivault_client::{AnswerFault, ErrorKind, Operation, Refusal};
-
-    use super::*;
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    fn refused(status: u16, code: &str, retry_after: Option<Duration>) -> Error {
-        let code = ErrorCode::new(code);
-        let refusal = Refusal { status, code, message: String::new(), request_id: None, retry_after };
-        Error { operation: Operation::Unsubscribe, kind: ErrorKind::Refused(refusal) }
-    }
-
-    #[test]
-    fn only_scaivault_refuses_for_good() {
-        let now = Instant::now();
-        let next = |error| next_attempt(&error, &mut Backoff::new(PAUSE), now, now + 10 * SECOND);
-        assert_eq!(next(refused(403, "access_denied", None)), None);
-        assert!(next(refused(403, "", None)).is_some(), "a firewall's own");
-        let answer = ErrorKind::Answer(AnswerFault::Redirect(302));
-        assert!(next(Error { operation: Operation::Revoke, kind: answer }).is_some());
-        let asked = next(refused(503, "service_unavailable", Some(3600 * SECOND))).unwrap();
-        assert!(asked <= now + 6 * SECOND, "an hour is longer than what is left");
-    }
-
-    /// 200 replicas that end at once and share a bucket that grants 20 operations and one more every 3 s. The server says after
-    /// how many seconds it grants the next one, or after a minute.
-    #[test]
-    fn replicas_that_end_together_use_all_that_is_granted() {
-        for asked in [3, 60] {
-            let start = Instant::now();
-            let deadline = start + 25 * SECOND;
-            let mut pods: Vec<_> = (0..200).map(|_| (start, Backoff::new(PAUSE))).collect();
-            let (mut bucket, mut deleted, mut refused_requests) = (20.0_f64, 0, 0);
-            for tick in 0..250 {
-                let now = start + tick * SECOND / 10;
-                bucket = (bucket + 20.0 / 600.0).min(20.0);
-                pods.retain_mut(|(due, backoff)| {
-                    if *due > now {
-                        return true;
-                    }
-                    if bucket >= 1.0 {
-                        bucket -= 1.0;
-                        deleted += 1;
-                        return false;
-                    }
-                    refused_requests += 1;
-                    let error = refused(429, "rate_limited", Some(asked * SECOND));
-                    let next = next_attempt(&error, backoff, now, deadline);
-                    next.map(|next| *due = next).is_some()
-                });
-            }
-            assert!((27..=29).contains(&deleted), "asked for {asked} s: {deleted} of 200");
-            assert!(refused_requests < 2000, "{refused_requests}");
-        }
     }
 }
