@@ -65,11 +65,7 @@ impl Delivery {
 
     /// Keeps login and leases for the next start.
     pub(crate) fn save(&self) -> Result<(), StateError> {
-        if self.store.keeps() {
-            let token = self.client.token();
-            self.store.save(token.as_ref(), &self.leases, self.subscription.as_ref())?;
-        }
-        Ok(())
+        self.store.save(self.client.token().as_ref(), &self.leases, self.subscription.as_ref())
     }
 
     /// Marks the files as those that the application knows: a next start does not need to notify it.

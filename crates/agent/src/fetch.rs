@@ -186,7 +186,7 @@ impl Fetcher {
         };
         self.compose(&key, answer, is_changed, failed, now);
         let left = self.client.reads_left(SystemTime::now());
-        self.reads.set_share_left(left, now);
+        self.reads.schedule.set_share_left(left, now);
     }
 
     fn compose(

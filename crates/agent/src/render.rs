@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use scaivault_client::{Json, JsonValue, SecretData};
 use scaivault_contract::{
-    Encoding, Excerpt, FieldName, Format, NamedSecret, SecretAlias, SecretRef, SecretSource,
+    Encoding, Excerpt, FieldName, Format, NamedSecret, SecretAlias, SecretRef, SecretSource, VariableName,
 };
 use serde::Serialize;
 use thiserror::Error;
@@ -19,11 +19,9 @@ mod dotenv;
 mod env;
 mod properties;
 mod template;
-mod variables;
 mod yaml;
 
 pub(crate) use template::{Template, TemplateError};
-pub(crate) use variables::variable_line;
 
 /// The most names of fields that an error lists.
 const FIELDS_SHOWN: usize = 12;
@@ -108,6 +106,27 @@ impl<'a> Selected<'a> {
             _ => Err(RenderError::NotOneField { present: names(&fields) }),
         }
     }
+}
+
+/// The line `VARIABLE='value'` of the file that the kubelet reads `fileKeyRef` variables from.
+///
+/// The kubelet knows no escape inside the quotes and takes an empty value for a missing key, so both are refused.
+pub(crate) fn variable_line(
+    variable: &VariableName,
+    data: &SecretData,
+    name: &FieldName,
+) -> Result<String, RenderError> {
+    let value = text(field(data, name, None)?);
+    if value.is_empty() {
+        return Err(RenderError::EmptyVariable(name.as_str().to_owned()));
+    }
+    if value.contains('\'') {
+        return Err(RenderError::QuoteInVariable(name.as_str().to_owned()));
+    }
+    if value.contains('\0') {
+        return Err(RenderError::Nul(name.as_str().to_owned()));
+    }
+    Ok(format!("{variable}='{value}'\n"))
 }
 
 /// A field of the data, which stand under an alias where the file is of several secrets.

@@ -200,14 +200,14 @@ impl Sidecar {
         let reads = &mut self.fetcher.reads;
         match heard {
             Heard::Subscribed(subscription) => {
-                reads.set_connected(true, now);
+                reads.schedule.set_connected(true, now);
                 // What has changed since the last read and before the subscription is told by no event.
                 reads.announce(&Changes::Any, now);
                 self.delivery.subscription = Some(subscription);
                 self.keep_state();
             }
-            Heard::Hearing => reads.set_connected(true, now),
-            Heard::Deaf => reads.set_connected(false, now),
+            Heard::Hearing => reads.schedule.set_connected(true, now),
+            Heard::Deaf => reads.schedule.set_connected(false, now),
             Heard::Changed(changes) => reads.announce(&changes, now),
         }
     }

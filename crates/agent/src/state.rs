@@ -55,11 +55,6 @@ impl Store {
         Self { dir }
     }
 
-    /// Whether anything survives the process.
-    pub(crate) fn keeps(&self) -> bool {
-        self.dir.is_some()
-    }
-
     /// What the start before left. A file that cannot be read or understood is as good as none: the agent starts anew.
     pub(crate) fn load(&self) -> Resumed {
         let Some(dir) = &self.dir else { return Resumed::default() };

@@ -9,12 +9,12 @@ use thiserror::Error;
 /// Address of a server: `https://host[:port][/path]`, for `ScaiVault` the part before `/v1/`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
-    is_https: bool,
+    pub(crate) is_https: bool,
     /// An IPv6 address has no brackets here.
-    host: String,
-    port: u16,
-    /// Empty, or with a slash at its start and none at its end.
-    path: String,
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    /// What stands before each route: empty, or with a slash at its start and none at its end.
+    pub(crate) path: String,
 }
 
 /// Where plain HTTP may go. Secrets and tokens travel in the clear there.
@@ -74,23 +74,6 @@ impl Address {
             return Err(error("plain HTTP would show the secrets to everyone on the way; use https://"));
         }
         Ok(address)
-    }
-
-    pub(crate) fn is_https(&self) -> bool {
-        self.is_https
-    }
-
-    pub(crate) fn host(&self) -> &str {
-        &self.host
-    }
-
-    pub(crate) fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// What stands before each route.
-    pub(crate) fn path(&self) -> &str {
-        &self.path
     }
 
     /// `host:port`, for people and for `CONNECT`.

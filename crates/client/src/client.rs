@@ -23,7 +23,7 @@ use crate::{
     documented, envelope, guessed, lock, login,
     rate_limit::RateLimit,
     tls::Authorities,
-    transport::{Answer, Content, Outgoing, Transport},
+    transport::{Answer, Outgoing, Transport},
 };
 
 /// The first and the longest pause between logins whose tokens are refused at once.
@@ -62,7 +62,7 @@ impl Client {
                 LoginWay::Exchange { token_file, audience, role }
             }
             Login::ClientCredentials { directory, token_url, trust } => {
-                let same = *authorities.trust() == trust;
+                let same = authorities.trust == trust;
                 let authorities =
                     if same { Arc::clone(&authorities) } else { Arc::new(Authorities::new(trust)?) };
                 let scaikey = Box::new(transport(token_url, authorities, env::SCAIKEY_TRUST)?);
@@ -102,7 +102,7 @@ impl Client {
 
     /// Reads a secret: the version asked for or the current one.
     pub async fn read(&self, path: &SecretPath, version: Option<NonZeroU32>) -> Result<Secret, Error> {
-        let call = Call::new(Operation::Read, Method::GET, documented::read_route(path, version));
+        let call = Outgoing::new(Operation::Read, Method::GET, documented::read_route(path, version));
         self.call(call, documented::secret).await
     }
 
@@ -112,44 +112,46 @@ impl Client {
     /// Waits up to `patience` for the answer: an engine may be slow, and a lease whose answer is dropped cannot be revoked.
     /// If the answer names a lease but cannot be used otherwise, the error has the [lease](Error::orphaned_lease).
     pub async fn generate(&self, dynamic: &DynamicRef, patience: Duration) -> Result<Lease, Error> {
-        let mut call = Call::new(Operation::Generate, Method::POST, guessed::generate_route(dynamic))
+        let mut call = Outgoing::new(Operation::Generate, Method::POST, guessed::generate_route(dynamic))
             .with_body(guessed::generate(dynamic))
             .only_once();
-        call.outgoing.patience = Some(patience);
+        call.patience = Some(patience);
         let answer = self.send(&call).await?;
         guessed::lease(answer, SystemTime::now()).map_err(|kind| Error::new(Operation::Generate, kind))
     }
 
     /// Renews a lease for `increment` or its role's default. The server may give less, up to the lease's maximum.
     pub async fn renew(&self, lease: &LeaseId, increment: Option<Ttl>) -> Result<LeaseTerm, Error> {
-        let call = Call::new(Operation::Renew, Method::POST, guessed::renew_route(lease))
+        let call = Outgoing::new(Operation::Renew, Method::POST, guessed::renew_route(lease))
             .with_body(guessed::renew(increment));
         self.call(call, |answer| guessed::term(answer, SystemTime::now())).await
     }
 
     /// Revokes a lease. One that is not there any more is as good as revoked.
     pub async fn revoke(&self, lease: &LeaseId) -> Result<(), Error> {
-        self.delete(Call::new(Operation::Revoke, Method::POST, guessed::revoke_route(lease))).await
+        self.delete(Outgoing::new(Operation::Revoke, Method::POST, guessed::revoke_route(lease))).await
     }
 
     /// Subscribes to events. A subscription nobody deletes stays.
     pub async fn subscribe(&self, subscription: &NewSubscription) -> Result<SubscriptionId, Error> {
-        let call = Call::new(Operation::Subscribe, Method::POST, documented::SUBSCRIPTIONS_ROUTE.to_owned())
-            .with_body(documented::subscribe(subscription))
-            .only_once();
+        let call =
+            Outgoing::new(Operation::Subscribe, Method::POST, documented::SUBSCRIPTIONS_ROUTE.to_owned())
+                .with_body(documented::subscribe(subscription))
+                .only_once();
         self.call(call, documented::subscription).await
     }
 
     /// Waits for events, oldest first. None after the wait is no error; one that is not acknowledged comes again.
     pub async fn poll(&self, subscription: &SubscriptionId, poll: &Poll) -> Result<Vec<Event>, Error> {
-        let mut call = Call::new(Operation::Poll, Method::GET, documented::poll_route(subscription, poll));
-        call.outgoing.wait = documented::poll_wait(poll);
+        let mut call =
+            Outgoing::new(Operation::Poll, Method::GET, documented::poll_route(subscription, poll));
+        call.wait = documented::poll_wait(poll);
         self.call(call, documented::events).await
     }
 
     /// Acknowledges events, so that they do not come again.
     pub async fn acknowledge(&self, subscription: &SubscriptionId, events: &[EventId]) -> Result<(), Error> {
-        let call = Call::new(Operation::Acknowledge, Method::POST, documented::ack_route(subscription))
+        let call = Outgoing::new(Operation::Acknowledge, Method::POST, documented::ack_route(subscription))
             .with_body(documented::ack(events));
         self.call(call, |_| Ok(())).await
     }
@@ -157,7 +159,7 @@ impl Client {
     /// Deletes a subscription. One that is not there any more is as good as deleted.
     pub async fn unsubscribe(&self, subscription: &SubscriptionId) -> Result<(), Error> {
         let route = documented::subscription_route(subscription);
-        self.delete(Call::new(Operation::Unsubscribe, Method::DELETE, route)).await
+        self.delete(Outgoing::new(Operation::Unsubscribe, Method::DELETE, route)).await
     }
 
     /// The subscriptions that ScaiVault lists for this identity, with their names.
@@ -166,7 +168,7 @@ impl Client {
         let mut all = Vec::new();
         for _ in 0..guessed::SUBSCRIPTION_PAGES {
             let route = guessed::subscriptions_route(cursor.as_deref());
-            let call = Call::new(Operation::ListSubscriptions, Method::GET, route);
+            let call = Outgoing::new(Operation::ListSubscriptions, Method::GET, route);
             let (page, next) = self.call(call, guessed::subscriptions).await?;
             all.extend(page);
             if next.is_none() || next == cursor {
@@ -180,7 +182,7 @@ impl Client {
     /// Sends a call with the token, and reads the answer, whose body must be whole.
     async fn call<T>(
         &self,
-        call: Call,
+        call: Outgoing,
         read: impl FnOnce(&Answer) -> Result<T, ErrorKind>,
     ) -> Result<T, Error> {
         let answer = self.send(&call).await?.whole();
@@ -188,7 +190,7 @@ impl Client {
     }
 
     /// Sends a call that deletes something. What is not there any more is as good as deleted.
-    async fn delete(&self, call: Call) -> Result<(), Error> {
+    async fn delete(&self, call: Outgoing) -> Result<(), Error> {
         match self.call(call, |_| Ok(())).await {
             Err(error) if error.is_gone() => Ok(()),
             answered => answered,
@@ -197,7 +199,7 @@ impl Client {
 
     /// Sends a call with the token, and once more with another one if the token is refused: it may have expired, been revoked,
     /// or be unknown to a server that was restarted. The body of the answer may be cut off.
-    async fn send(&self, call: &Call) -> Result<Answer, Error> {
+    async fn send(&self, call: &Outgoing) -> Result<Answer, Error> {
         let (mut token, mut is_new) = self.usable_token(None).await?;
         loop {
             match self.send_once(call, &token).await {
@@ -224,8 +226,8 @@ impl Client {
         }
     }
 
-    async fn send_once(&self, call: &Call, token: &Token) -> Result<Answer, Error> {
-        let mut outgoing = call.outgoing.clone();
+    async fn send_once(&self, call: &Outgoing, token: &Token) -> Result<Answer, Error> {
+        let mut outgoing = call.clone();
         outgoing.headers.insert(header::AUTHORIZATION, bearer(token));
         if let Some(tenant) = &self.tenant {
             let tenant = HeaderValue::from_str(tenant.as_str()).expect("an identifier is plain text");
@@ -264,16 +266,18 @@ impl Client {
                 let fail = |kind| Error::new(Operation::Exchange, kind);
                 let token = login::read_file(token_file).map_err(|error| fail(error.into()))?;
                 let body = guessed::exchange(&token, audience, role.as_deref());
-                let asked = ask_for_token(&self.vault, documented::EXCHANGE_ROUTE, body).await;
-                asked.map_err(|kind| fail(kind.without(&[&token])))
+                let route = documented::EXCHANGE_ROUTE.to_owned();
+                let call = Outgoing::new(Operation::Exchange, Method::POST, route).with_body(body);
+                ask_for_token(&self.vault, call).await.map_err(|kind| fail(kind.without(&[&token])))
             }
             LoginWay::ClientCredentials { directory, scaikey } => {
                 let fail = |kind| Error::new(Operation::ClientCredentials, kind);
                 let read = login::read_credentials(directory);
                 let [id, secret] = read.map_err(|error| fail(error.into()))?;
-                let asked = ask_for_token(scaikey, "", documented::client_credentials(&id, &secret)).await;
+                let call = Outgoing::new(Operation::ClientCredentials, Method::POST, String::new())
+                    .with_body(documented::client_credentials(&id, &secret));
                 let encoded = documented::percent_encoded(secret.expose_secret()).to_string().into();
-                asked.map_err(|kind| fail(kind.without(&[&secret, &encoded])))
+                ask_for_token(scaikey, call).await.map_err(|kind| fail(kind.without(&[&secret, &encoded])))
             }
         }
     }
@@ -285,34 +289,9 @@ enum LoginWay {
     ClientCredentials { directory: PathBuf, scaikey: Box<Transport> },
 }
 
-async fn ask_for_token(server: &Transport, route: &str, body: Content) -> Result<Token, ErrorKind> {
-    let mut outgoing = Outgoing::new(Method::POST, route.to_owned());
-    outgoing.body = Some(body);
+async fn ask_for_token(server: &Transport, outgoing: Outgoing) -> Result<Token, ErrorKind> {
     let answer = server.send(outgoing).await?.whole()?;
     guessed::token(&answer, SystemTime::now())
-}
-
-/// A request that can be sent again.
-struct Call {
-    operation: Operation,
-    outgoing: Outgoing,
-}
-
-impl Call {
-    fn new(operation: Operation, method: Method, route: String) -> Self {
-        Self { operation, outgoing: Outgoing::new(method, route) }
-    }
-
-    fn with_body(mut self, body: Content) -> Self {
-        self.outgoing.body = Some(body);
-        self
-    }
-
-    /// For what makes something new each time.
-    fn only_once(mut self) -> Self {
-        self.outgoing.is_repeatable = false;
-        self
-    }
 }
 
 fn bearer(token: &Token) -> HeaderValue {

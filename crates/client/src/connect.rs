@@ -38,7 +38,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// Opens connections to one address.
 pub(crate) struct Connector {
-    address: Address,
+    pub(crate) address: Address,
     way: Option<Way>,
     /// None for plain HTTP.
     tls: Option<Tls>,
@@ -61,19 +61,15 @@ impl Connector {
         authorities: Arc<Authorities>,
         setting: &'static str,
     ) -> Result<Self, SetupError> {
-        let tls = if address.is_https() {
-            let name = ServerName::try_from(address.host().to_owned())
-                .map_err(|_| SetupError::Host(address.host().to_owned()))?;
+        let tls = if address.is_https {
+            let host = address.host.clone();
+            let name = ServerName::try_from(host.clone()).map_err(|_| SetupError::Host(host))?;
             Some(Tls { name, authorities, setting })
         } else {
             None
         };
         let way = proxy.and_then(|proxy| proxy.way_to(&address));
         Ok(Self { address, way, tls, lookups: Arc::new(Semaphore::new(LOOKUPS)), failed: Mutex::default() })
-    }
-
-    pub(crate) fn address(&self) -> &Address {
-        &self.address
     }
 
     /// A new connection and its other end, within `limit`.
@@ -119,7 +115,7 @@ impl Connector {
     }
 
     fn next_hop(&self) -> (&str, u16) {
-        self.way.as_ref().map_or((self.address.host(), self.address.port()), |way| (&way.host, way.port))
+        self.way.as_ref().map_or((&self.address.host, self.address.port), |way| (&way.host, way.port))
     }
 
     async fn look_up(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
@@ -191,7 +187,7 @@ impl Connector {
 
     fn tls_error(&self, tls: &Tls, error: io::Error) -> ErrorKind {
         let address = self.address.host_and_port();
-        let trust = tls.authorities.trust();
+        let trust = &tls.authorities.trust;
         match error.downcast::<rustls::Error>() {
             Ok(rustls::Error::InvalidCertificate(error)) => ErrorKind::Certificate {
                 address,

@@ -87,7 +87,7 @@ impl Trust {
 
 /// The TLS of a client whose authorities follow their file.
 pub(crate) struct Authorities {
-    trust: Trust,
+    pub(crate) trust: Trust,
     current: Mutex<(Arc<ClientConfig>, Seen)>,
 }
 
@@ -100,10 +100,6 @@ impl Authorities {
         let (pem, seen) = look(&trust);
         let config = client_config(trust.roots(pem)?)?;
         Ok(Self { trust, current: Mutex::new((config, seen)) })
-    }
-
-    pub(crate) fn trust(&self) -> &Trust {
-        &self.trust
     }
 
     /// The configuration for a new connection, with the authorities that the file has now. A file that became unusable

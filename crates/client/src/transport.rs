@@ -20,7 +20,7 @@ use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::{AnswerFault, ErrorKind, Timeouts, connect::Connector, lock};
+use crate::{AnswerFault, ErrorKind, Operation, Timeouts, connect::Connector, lock};
 
 /// The most bytes of an answer: a secret of the largest size, and some for what else the answer says. All answers under way
 /// count for the caller's memory.
@@ -51,6 +51,7 @@ const USER_AGENT: HeaderValue =
 /// A request to be sent.
 #[derive(Clone)]
 pub(crate) struct Outgoing {
+    pub(crate) operation: Operation,
     pub(crate) method: Method,
     /// Behind the address: a path with a slash at its start, and a query.
     pub(crate) route: String,
@@ -65,8 +66,9 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
-    pub(crate) fn new(method: Method, route: String) -> Self {
+    pub(crate) fn new(operation: Operation, method: Method, route: String) -> Self {
         Self {
+            operation,
             method,
             route,
             headers: HeaderMap::new(),
@@ -75,6 +77,17 @@ impl Outgoing {
             wait: Duration::ZERO,
             patience: None,
         }
+    }
+
+    pub(crate) fn with_body(mut self, body: Content) -> Self {
+        self.body = Some(body);
+        self
+    }
+
+    /// For what makes something new each time.
+    pub(crate) fn only_once(mut self) -> Self {
+        self.is_repeatable = false;
+        self
     }
 }
 
@@ -201,13 +214,14 @@ impl Transport {
     }
 
     fn request(&self, outgoing: Outgoing) -> Request<Full<Bytes>> {
-        let Outgoing { method, route, headers, body, is_repeatable: _, wait: _, patience: _ } = outgoing;
-        let address = self.connector.address();
+        let Outgoing { operation: _, method, route, headers, body, is_repeatable: _, wait: _, patience: _ } =
+            outgoing;
+        let address = &self.connector.address;
         let host = HeaderValue::from_str(&address.authority()).expect("an authority is plain text");
         let mut request = Request::new(Full::default());
         *request.method_mut() = method;
         // A token endpoint may be an address without a path.
-        let path = format!("{}{route}", address.path());
+        let path = format!("{}{route}", address.path);
         let path = if path.is_empty() { "/" } else { &path };
         *request.uri_mut() = path.parse().expect("routes are made of checked words");
         *request.headers_mut() = headers;
@@ -281,7 +295,7 @@ impl Transport {
     }
 
     fn timed_out(&self, after: Duration) -> ErrorKind {
-        ErrorKind::Timeout { address: self.connector.address().host_and_port(), after }
+        ErrorKind::Timeout { address: self.connector.address.host_and_port(), after }
     }
 
     fn broken(&self, error: hyper::Error) -> ErrorKind {
@@ -291,7 +305,7 @@ impl Transport {
         if error.is_parse() {
             return AnswerFault::NotHttp.into();
         }
-        let address = self.connector.address().host_and_port();
+        let address = self.connector.address.host_and_port();
         ErrorKind::Broken { address, source: error.into() }
     }
 }

@@ -31,7 +31,7 @@ const OUTDATED_PAUSE: Duration = Duration::from_secs(1);
 /// What is known of each secret, and what is to be read.
 pub(crate) struct Reads {
     states: BTreeMap<Key, State>,
-    schedule: RefreshSchedule,
+    pub(crate) schedule: RefreshSchedule,
     /// The end of the initial fetch, while that runs: what fails for good is not read again before its end.
     deadline: Option<Instant>,
     /// Nothing is read before its due time: all reads need the same login.
@@ -329,16 +329,6 @@ impl Reads {
                 }
             }
         }
-    }
-
-    /// Events arrive from `now` on, or do not.
-    pub(crate) fn set_connected(&mut self, is_connected: bool, now: Instant) {
-        self.schedule.set_connected(is_connected, now);
-    }
-
-    /// The share of ScaiVault's rate limit that is left at `now`, where it says so.
-    pub(crate) fn set_share_left(&mut self, left: Option<f64>, now: Instant) {
-        self.schedule.set_share_left(left, now);
     }
 
     /// The lowest versions that are accepted, but for pinned ones and those of which nothing is known.
