@@ -34,7 +34,8 @@ pub(crate) fn apply(document: &mut Value, patch: &Patch) -> Result<(), ApplyErro
     Ok(())
 }
 
-fn add(document: &mut Value, path: &str, value: Value) -> Option<()> {
+/// Puts a value at a path; none if the place is not there.
+pub(crate) fn add(document: &mut Value, path: &str, value: Value) -> Option<()> {
     let (parent, key) = parent(document, path)?;
     match parent {
         Value::Object(map) => {
@@ -49,7 +50,8 @@ fn add(document: &mut Value, path: &str, value: Value) -> Option<()> {
     Some(())
 }
 
-fn remove(document: &mut Value, path: &str) -> Option<()> {
+/// Takes the value at a path away; none if there is none.
+pub(crate) fn remove(document: &mut Value, path: &str) -> Option<()> {
     let (parent, key) = parent(document, path)?;
     match parent {
         Value::Object(map) => {
@@ -67,8 +69,12 @@ fn remove(document: &mut Value, path: &str) -> Option<()> {
 /// What holds the place that an RFC 6901 pointer names, and the place's key in it.
 fn parent<'a>(document: &'a mut Value, path: &str) -> Option<(&'a mut Value, String)> {
     let (parent, key) = path.rsplit_once('/')?;
-    let key = key.replace("~1", "/").replace("~0", "~");
-    Some((document.pointer_mut(parent)?, key))
+    Some((document.pointer_mut(parent)?, unescape(key)))
+}
+
+/// One segment of an RFC 6901 pointer as a key.
+pub(crate) fn unescape(segment: &str) -> String {
+    segment.replace("~1", "/").replace("~0", "~")
 }
 
 /// RFC 6901: digits without a leading zero.

@@ -69,7 +69,7 @@ pub(crate) struct InjectArgs {
     #[command(flatten)]
     pub(crate) layers: LayerArgs,
 
-    /// What goes to standard output: the manifests, one JSON List of them, or only the report
+    /// What goes to standard output: the manifests, the same as JSON, or only the report
     #[arg(short, long, value_enum, default_value_t = ManifestOutput::Yaml)]
     pub(crate) output: ManifestOutput,
 
@@ -92,7 +92,7 @@ pub(crate) struct DetachArgs {
     #[arg(long)]
     pub(crate) by_name: bool,
 
-    /// What goes to standard output: the manifests, one JSON List of them, or only the report
+    /// What goes to standard output: the manifests, the same as JSON, or only the report
     #[arg(short, long, value_enum, default_value_t = ManifestOutput::Yaml)]
     pub(crate) output: ManifestOutput,
 
@@ -127,7 +127,7 @@ pub(crate) struct CheckArgs {
 pub(crate) enum ManifestOutput {
     /// The manifests as they were written, YAML or JSON
     Yaml,
-    /// One JSON List of all objects
+    /// JSON: a single object as it is, several as one List
     Json,
     /// No manifests, only the report
     Report,

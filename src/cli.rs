@@ -50,13 +50,15 @@ What changes:
 
 What is written:
   - The manifests go to standard output, the report to standard error.
-  - A document that does not change is written back byte for byte. A changed one keeps
-    the comments before and after its content; those inside are lost. JSON stays JSON.
-    Numbers that are not changed keep their digits.
+  - Only what changes is edited in the text: comments, layout, line ends and the digits of
+    numbers stay, in YAML and in JSON. Where an alias, a merge key or an unusual layout is
+    in the way, the document is written anew, without the comments inside it, and a
+    warning says why.
   - If a manifest has problems, nothing goes to standard output, so that no half of it is
     applied. Problems that the configuration lets through (onProblem: warn) are reported,
     and the manifests are written.
-  - With --output json: one v1 List of all objects, also for a single one.
+  - With --output json: the object, if there is one and it is in no List; else one v1 List
+    of all objects.
   - Namespaces and service accounts in the same input count as those of the cluster: their
     annotations are defaults for the workloads in them, or that use them.";
 
@@ -69,7 +71,8 @@ Examples:
 The exact inverse of `inject`: what the annotation scaivault.scailabs.ai/receipt marks is
 taken out. A manifest with the injector's names but without a receipt is left alone and
 reported as a problem; --by-name takes out everything that carries a name of the injector,
-receipt or not. Output is as for `inject`.";
+receipt or not. Output is as for `inject`, and what `inject` was given comes back byte for
+byte, but for `volumes: null`, which becomes `volumes:`.";
 
 const CHECK_HELP: &str = "\
 Examples:

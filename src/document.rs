@@ -1,12 +1,14 @@
 //! One document's text to a value and back, so that `kubectl` reads the same before and after.
 
+pub(crate) mod digits;
+
 use serde::{Serialize, Serializer, de::DeserializeSeed};
 use serde_json::{Value, ser::PrettyFormatter};
 use serde_saphyr::DoubleQuoted;
 use thiserror::Error;
 
+use self::digits::MarkDigits;
 use crate::{
-    digits::{self, MarkDigits},
     strict_json,
     yaml_stream::{Content, Document, Format},
 };
@@ -142,7 +144,7 @@ fn emit_json(value: &Value, indentation: Option<&str>) -> Result<String, EmitErr
 }
 
 /// The white space before the first key of a JSON text; none if the text stands on one line.
-fn indentation(json: &str) -> Option<&str> {
+pub(crate) fn indentation(json: &str) -> Option<&str> {
     let (_, rest) = json.split_once('\n')?;
     let content = rest.trim_start_matches([' ', '\t']);
     Some(&rest[..rest.len() - content.len()])

@@ -21,14 +21,15 @@ use crate::{
     yaml_stream,
 };
 
-use self::job::{Job, Worked};
+use self::job::{Job, Product, Worked};
 
 mod job;
 
 /// Runs `inject`.
 pub(crate) fn inject(args: &InjectArgs) -> anyhow::Result<ExitCode> {
     let InjectArgs { files, layers, output, diff, explain } = args;
-    let job = Job { verb: Verb::Inject, with_diff: *diff, with_settings: *explain };
+    let product = product(*output);
+    let job = Job { verb: Verb::Inject, with_diff: *diff, with_settings: *explain, product };
     let worked = job.run(&find(&files.filenames, Some(layers))?, surroundings(layers)?)?;
     write_manifests(&worked, *output)
 }
@@ -40,6 +41,7 @@ pub(crate) fn detach(args: &DetachArgs) -> anyhow::Result<ExitCode> {
         verb: if *by_name { Verb::DetachByName } else { Verb::Detach },
         with_diff: *diff,
         with_settings: false,
+        product: product(*output),
     };
     let surroundings = Surroundings::new(config::read(None)?, KubeVersion::default());
     let worked = job.run(&find(&files.filenames, None)?, surroundings)?;
@@ -49,9 +51,18 @@ pub(crate) fn detach(args: &DetachArgs) -> anyhow::Result<ExitCode> {
 /// Runs `check`.
 pub(crate) fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let CheckArgs { files, layers, output, diff, explain } = args;
-    let job = Job { verb: Verb::Inject, with_diff: *diff, with_settings: *explain };
+    let product = Product::None;
+    let job = Job { verb: Verb::Inject, with_diff: *diff, with_settings: *explain, product };
     let worked = job.run(&find(&files.filenames, Some(layers))?, surroundings(layers)?)?;
     write_report(&worked.report, *output)
+}
+
+fn product(output: ManifestOutput) -> Product {
+    match output {
+        ManifestOutput::Yaml => Product::Text,
+        ManifestOutput::Json => Product::Values,
+        ManifestOutput::Report => Product::None,
+    }
 }
 
 /// Finds the manifests, before anything is read: standard input is there once.
@@ -104,7 +115,7 @@ fn write_manifests(worked: &Worked, output: ManifestOutput) -> anyhow::Result<Ex
     match output {
         ManifestOutput::Report => return write_report(report, ReportOutput::Report),
         _ if withheld => {}
-        ManifestOutput::Json => until_closed(output::write_stdout(worked.list()?.as_bytes()))?,
+        ManifestOutput::Json => until_closed(output::write_stdout(worked.json()?.as_bytes()))?,
         ManifestOutput::Yaml => {
             until_closed(output::write_stdout(yaml_stream::join(&worked.streams).as_bytes()))?;
         }

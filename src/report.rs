@@ -9,6 +9,7 @@ use scaivault_inject::{Decision, MalformedPod, Problem, SkipReason};
 
 use crate::{
     diff,
+    edit::Obstacle,
     output::{ADDED, PLACE, REMOVED, STRONG, WARNED},
     printable::Printable,
     treatment::{Outcome, Treated},
@@ -34,6 +35,8 @@ pub(crate) struct Entry {
     pub(crate) line: usize,
     /// The object.
     pub(crate) treated: Treated,
+    /// Why its document was written anew, without its comments and its layout.
+    pub(crate) rewritten: Option<Obstacle>,
     /// The change as a unified diff, where asked for.
     pub(crate) diff: Option<String>,
 }
@@ -161,7 +164,7 @@ impl Entry {
     }
 
     fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
-        let Self { file, line, treated, diff } = self;
+        let Self { file, line, treated, rewritten, diff } = self;
         let Reported { word, reason, note, problems, warnings } = self.outcome();
 
         write!(out, "{PLACE}{}:{line}{PLACE:#} ", Printable(file))?;
@@ -190,6 +193,12 @@ impl Entry {
         }
         for warning in warnings {
             writeln!(out, "    {WARNED}warning:{WARNED:#} {}", Printable(warning))?;
+        }
+        if let Some(obstacle) = rewritten {
+            writeln!(
+                out,
+                "    {WARNED}warning:{WARNED:#} the document is written anew, without its comments and layout: {obstacle}"
+            )?;
         }
         for setting in &treated.settings {
             writeln!(out, "    {} = {} ({})", setting.key, Printable(&setting.value), setting.layer)?;

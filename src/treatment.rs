@@ -1,13 +1,12 @@
 //! What happens to each object of a document: the core's decision, and its patch applied.
 
 use scaivault_inject::{
-    Context, Decision, Explanation, MutationMode, PodView, SkipReason, explain, manifest,
+    Context, Decision, Explanation, MutationMode, Patch, PodView, SkipReason, explain, manifest,
     workload::{WorkloadKind, WorkloadView},
 };
 use serde_json::Value;
 
 use crate::{
-    apply::{ApplyError, apply},
     object::{Object, objects},
     surroundings::Surroundings,
 };
@@ -56,6 +55,16 @@ pub(crate) struct Treated {
     pub(crate) outcome: Outcome,
     /// Where the settings come from; empty unless asked for.
     pub(crate) settings: Vec<Explanation>,
+}
+
+impl Treated {
+    /// Whether its text changes.
+    pub(crate) fn is_changed(&self) -> bool {
+        match &self.outcome {
+            Outcome::Decided(decision) => decision.patch().is_some_and(|patch| !patch.is_empty()),
+            _ => false,
+        }
+    }
 }
 
 /// What came out for an object.
@@ -120,19 +129,14 @@ pub(crate) fn treat(
     treated
 }
 
-/// The document with the patches of its objects; none if nothing changes.
-pub(crate) fn patched(document: &Value, treated: &[Treated]) -> Result<Option<Value>, ApplyError> {
-    let mut changed: Option<Value> = None;
-    for Treated { pointer, api_version, kind, outcome, .. } in treated {
-        if let (Outcome::Decided(decision), Some(pod_pointer)) =
-            (outcome, manifest::pod_pointer(api_version, kind))
-            && let Some(patch) = decision.patch().filter(|patch| !patch.is_empty())
-        {
-            let patch = patch.clone().below(&format!("{pointer}{pod_pointer}"));
-            apply(changed.get_or_insert_with(|| document.clone()), &patch)?;
-        }
-    }
-    Ok(changed)
+/// The patches of all objects as one of their document.
+pub(crate) fn patch(treated: &[Treated]) -> Patch {
+    let patches = treated.iter().filter_map(|Treated { pointer, api_version, kind, outcome, .. }| {
+        let Outcome::Decided(decision) = outcome else { return None };
+        let pod_pointer = manifest::pod_pointer(api_version, kind)?;
+        Some(decision.patch()?.clone().below(&format!("{pointer}{pod_pointer}")))
+    });
+    Patch::new(patches.flat_map(|patch| patch.operations().to_vec()).collect())
 }
 
 fn outcome(

@@ -60,6 +60,15 @@ impl<'a> Document<'a> {
         }
     }
 
+    /// The document with another text in the place of its [`source`](Self::source).
+    pub(crate) fn with_source(&self, source: &str) -> String {
+        let Some(Content { range, .. }) = &self.content else {
+            return self.text.to_owned();
+        };
+        let begin = range.end - self.source().len();
+        [&self.text[..begin], source, &self.text[range.end..]].concat()
+    }
+
     /// The document with another content. Keeps the comments, directives and markers around it and the kind of
     /// line break.
     pub(crate) fn with_content(&self, content: &str) -> String {
@@ -84,7 +93,8 @@ impl<'a> Document<'a> {
         text
     }
 
-    fn has_crlf(&self) -> bool {
+    /// Whether its lines end as on Windows.
+    pub(crate) fn has_crlf(&self) -> bool {
         lines(self.text).next().is_some_and(|line| line.ends_with("\r\n"))
     }
 }

@@ -22,8 +22,9 @@ spec:
       annotations:
         scaivault.scailabs.ai/inject-secret-db.json: environments/production/billing/database
     spec:
+      # One container, on purpose.
       containers:
-      - name: app
+      - name: app   # the only one
         image: registry.example.com/billing
         args: [\"yes\", \"0400\", \"12:30:45\", \"null\"]
         env:
@@ -76,11 +77,47 @@ fn detach_is_the_inverse_of_inject() {
     let injected = inject(MANIFEST).exits(0).stdout;
     let detached =
         run_with(&injected, ["detach"]).exits(0).says("deployment/billing: detached (mutation-mode)").stdout;
-    assert_eq!(values(&detached), values(MANIFEST));
-    // Nor does the order of the keys change for who reads the diff in version control.
-    let once = run_with(&detached, ["inject"]).exits(0).stdout;
-    assert_eq!(once, injected);
-    assert_eq!(run_with(&once, ["detach"]).exits(0).stdout, detached);
+    assert_eq!(detached, MANIFEST);
+    for text in
+        [MANIFEST.replace('\n', "\r\n"), MANIFEST.trim_end().to_owned(), format!("\u{FEFF}{MANIFEST}")]
+    {
+        let injected = inject(&text).exits(0).stdout;
+        assert_eq!(run_with(&injected, ["detach"]).exits(0).stdout, text);
+    }
+}
+
+#[test]
+fn json_keeps_its_layout_and_its_digits() {
+    let value = &values(MANIFEST)[0];
+    for json in [
+        serde_json::to_string(value).unwrap(),
+        format!("{}\n", serde_json::to_string_pretty(value).unwrap()),
+        "{\"apiVersion\": \"v1\",  \"kind\": \"Pod\", \"metadata\": {\"annotations\": {\n\
+         \"scaivault.scailabs.ai/inject-secret-a\": \"a/b/c/d\" }},\n\"spec\": {\"containers\": [{\n\
+         \"name\": \"a\", \"x\": 1.10}], \"volumes\": []}}\n"
+            .to_owned(),
+    ] {
+        let injected = inject(&json).exits(0).says("injected");
+        assert!(!injected.stderr.contains("warning"), "{}", injected.stderr);
+        serde_json::from_str::<Value>(&injected.stdout).expect(&injected.stdout);
+        assert_eq!(run_with(&injected.stdout, ["detach"]).exits(0).stdout, json);
+    }
+}
+
+#[test]
+fn where_an_alias_is_in_the_way_the_document_is_rewritten_with_a_warning() {
+    let manifest = MANIFEST.replace(
+        "containers:\n",
+        "initContainers: &list\n      - {name: prepare, image: x}\n      containers: *list\n      other:\n",
+    );
+    let injected = inject(&manifest).exits(0).says("stdin:3 deployment/billing: injected").says(
+        "warning: the document is written anew, without its comments and layout: the change is inside an a",
+    );
+    let spec = &values(&injected.stdout)[0]["spec"]["template"]["spec"];
+    assert_eq!(spec["containers"][0]["volumeMounts"][0]["mountPath"], "/run/secrets");
+    assert!(!injected.stdout.contains("on purpose"), "{}", injected.stdout);
+    let check = run_with(&manifest, ["check"]).exits(0);
+    assert!(!check.stdout.contains("written anew"), "{}", check.stdout);
 }
 
 #[test]
@@ -147,6 +184,18 @@ fn the_json_list_holds_the_result() {
     let written = run_with(MANIFEST, ["inject", "--output", "json"]).exits(0).stdout;
     let list: Value = serde_json::from_str(&written).unwrap();
     assert_eq!(list["items"], Value::from(values(&inject(MANIFEST).stdout)));
+}
+
+#[test]
+fn one_object_as_json_is_that_object() {
+    let deployment = &MANIFEST[..MANIFEST.find("---\n# Stays").unwrap()];
+    let written = run_with(deployment, ["inject", "--output", "json"]).exits(0).stdout;
+    let object: Value = serde_json::from_str(&written).unwrap();
+    assert_eq!(object, values(&inject(deployment).stdout)[0]);
+    let list = "apiVersion: v1\nkind: List\nitems: [{apiVersion: v1, kind: Pod, spec: {containers: []}}]\n";
+    let written = run_with(list, ["detach", "--output", "json"]).exits(0).stdout;
+    let list: Value = serde_json::from_str(&written).unwrap();
+    assert_eq!((&list["kind"], &list["items"][0]["kind"]), (&"List".into(), &"Pod".into()));
 }
 
 #[test]
@@ -324,7 +373,7 @@ fn unchanged_numbers_keep_their_digits() {
     let has = |text: &str, numbers: &[&str]| {
         for (index, digits) in numbers.iter().enumerate() {
             let lines = [format!("k{index}: {digits}"), format!("\"k{index}\": {digits}")];
-            let is_there = text.lines().map(|line| line.trim().trim_end_matches(','));
+            let is_there = text.split(['\n', ',', '{', '}']).map(str::trim);
             assert!(
                 is_there.clone().any(|line| lines.iter().any(|wanted| line == wanted)),
                 "{digits}: {text}"
@@ -342,6 +391,9 @@ fn unchanged_numbers_keep_their_digits() {
     let injected = inject(&yaml_list).exits(0);
     has(&injected.stdout, &yaml);
     has(&run_with(&injected.stdout, ["detach"]).exits(0).stdout, &yaml);
+    let containers = r#"[{"name":"app","image":"x"}]"#;
+    let with_alias = yaml_list.replace(containers, &format!("&list {containers}, \"other\": *list"));
+    has(&inject(&with_alias).exits(0).says("written anew").stdout, &yaml);
     let as_json = run_with(&yaml_list, ["inject", "--output", "json"]).exits(0).stdout;
     has(&as_json, &json);
     assert!(serde_json::from_str::<Value>(&as_json).is_ok(), "{as_json}");

@@ -2,17 +2,19 @@
 
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
-use scaivault_inject::{Context, Decision, workload};
+use scaivault_inject::{Context, Decision, Patch, workload};
 use serde_json::{Value, json};
 
 use crate::{
-    diff, digits,
-    document::{self, emit_yaml},
+    apply::{ApplyError, apply},
+    diff,
+    document::{self, digits, emit_yaml},
+    edit::edit,
     input::{self, Found, ReadError, Source},
-    object::objects,
+    object::{Object, objects},
     report::{Entry, Place, Report, Unreadable},
     surroundings::Surroundings,
-    treatment::{Subject, Treated, Verb, patched, treat},
+    treatment::{Subject, Treated, Verb, patch, treat},
     yaml_stream::{self, Document, Format},
 };
 
@@ -24,6 +26,18 @@ pub(super) struct Job {
     pub(super) verb: Verb,
     pub(super) with_diff: bool,
     pub(super) with_settings: bool,
+    pub(super) product: Product,
+}
+
+/// What is made besides the report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Product {
+    /// Nothing.
+    None,
+    /// The text of each file.
+    Text,
+    /// The value of each document.
+    Values,
 }
 
 /// What came out.
@@ -33,7 +47,7 @@ pub(super) struct Worked {
     pub(super) report: Report,
     /// The resulting text of each file.
     pub(super) streams: Vec<String>,
-    /// The resulting value of each document that has one.
+    /// The resulting value of each document that has one, where these are asked for.
     values: Vec<Value>,
 }
 
@@ -97,9 +111,22 @@ impl Job {
         let treated = treat(&value, self.verb, surroundings, self.with_settings, |subject, context| {
             self.decide(subject, context)
         });
-        let value = document::with_digits(value, &document).with_context(place)?;
-        let changed = patched(&value, &treated).with_context(place)?;
-
+        let patch = patch(&treated);
+        let changed = patched(&value, &patch).with_context(place)?;
+        let edited = match &changed {
+            Some(changed) if self.product == Product::Text => Some(edit(&document, &patch, changed)),
+            _ => None,
+        };
+        let rewritten = edited.as_ref().and_then(|edited| edited.as_ref().err().copied());
+        // Values hold no digits such as those of `1.10`.
+        let is_written = rewritten.is_some() || self.with_diff || self.product == Product::Values;
+        let (value, changed) = if is_written {
+            let value = document::with_digits(value, &document).with_context(place)?;
+            let changed = patched(&value, &patch).with_context(place)?;
+            (value, changed)
+        } else {
+            (value, changed)
+        };
         for treated in treated {
             let diff = match &changed {
                 Some(changed) if self.with_diff => {
@@ -110,15 +137,21 @@ impl Job {
             worked.report.entries.push(Entry {
                 file: source.name.clone(),
                 line: content.line,
+                rewritten: rewritten.filter(|_| treated.is_changed()),
                 treated,
                 diff,
             });
         }
-        let text = match &changed {
-            Some(changed) => document.with_content(&document::emit(changed, &document).with_context(place)?),
-            None => document.text.to_owned(),
+        let text = match (edited, &changed) {
+            (Some(Ok(text)), _) => text,
+            (Some(Err(_)), Some(changed)) => {
+                document.with_content(&document::emit(changed, &document).with_context(place)?)
+            }
+            _ => document.text.to_owned(),
         };
-        worked.values.push(changed.unwrap_or(value));
+        if self.product == Product::Values {
+            worked.values.push(changed.unwrap_or(value));
+        }
         Ok(text)
     }
 
@@ -132,16 +165,30 @@ impl Job {
 }
 
 impl Worked {
-    /// All objects as one JSON `List`, whatever the number, so that a script has one case.
-    pub(super) fn list(&self) -> Result<String, serde_json::Error> {
-        let items: Vec<Value> =
-            self.values.iter().flat_map(objects).map(|object| object.standalone()).collect();
-        let list =
-            serde_json::to_string_pretty(&json!({"apiVersion": "v1", "kind": "List", "items": items}))?;
-        let mut list = digits::restore(&list, Format::Json);
-        list.push('\n');
-        Ok(list)
+    /// All objects as JSON: one that stands for itself as it is, any other number as one `List`.
+    pub(super) fn json(&self) -> Result<String, serde_json::Error> {
+        let objects: Vec<Object<'_>> = self.values.iter().flat_map(objects).collect();
+        let json = match objects.as_slice() {
+            [only] if only.pointer.is_empty() => serde_json::to_string_pretty(only.value)?,
+            _ => {
+                let items: Vec<Value> = objects.iter().map(Object::standalone).collect();
+                serde_json::to_string_pretty(&json!({"apiVersion": "v1", "kind": "List", "items": items}))?
+            }
+        };
+        let mut json = digits::restore(&json, Format::Json);
+        json.push('\n');
+        Ok(json)
     }
+}
+
+/// The value with the patch; none if nothing changes.
+fn patched(value: &Value, patch: &Patch) -> Result<Option<Value>, ApplyError> {
+    if patch.is_empty() {
+        return Ok(None);
+    }
+    let mut changed = value.clone();
+    apply(&mut changed, patch)?;
+    Ok(Some(changed))
 }
 
 /// Reads all documents of a file. What cannot be read is noted and left out.

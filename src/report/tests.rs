@@ -16,7 +16,7 @@ fn treated(kind: &str, name: &str, outcome: Outcome) -> Treated {
 }
 
 fn entry(line: usize, treated: Treated) -> Entry {
-    Entry { file: "all.yaml".into(), line, treated, diff: None }
+    Entry { file: "all.yaml".into(), line, treated, rewritten: None, diff: None }
 }
 
 fn decided(decision: Decision) -> Outcome {

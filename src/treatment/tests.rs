@@ -25,7 +25,10 @@ fn treat_and_patch(
     decide: impl Fn(&Subject<'_>, &Context<'_>) -> Decision,
 ) -> (Vec<Treated>, Option<Value>) {
     let treated = treat(document, Verb::Inject, &Surroundings::default(), false, decide);
-    let changed = patched(document, &treated).unwrap();
+    let patch = patch(&treated);
+    let mut changed = document.clone();
+    crate::apply::apply(&mut changed, &patch).unwrap();
+    let changed = (!patch.is_empty()).then_some(changed);
     (treated, changed)
 }
 

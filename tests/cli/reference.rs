@@ -19,8 +19,8 @@ fn help_shows_examples_and_exit_codes() {
         );
     }
     assert!(
-        run(["inject", "--help"]).stdout.contains("those inside are lost"),
-        "the loss of comments is said"
+        run(["inject", "--help"]).stdout.contains("the document is written anew"),
+        "where comments are lost is said"
     );
 }
 

@@ -1,4 +1,5 @@
-//! Real manifests through the built program: injected, injected again and detached, the laws checked at each step.
+//! Real manifests through the built program: injected, injected again and detached, the laws checked at each step, and
+//! each file as it is written injected and detached again, byte for byte.
 //!
 //! It drives the command line and not the library, so that reading and writing YAML is part of what is proven. The
 //! manifests are not kept here; any directory of published ones will do.
@@ -15,6 +16,7 @@ use serde_json::Value;
 use crate::{docs::Injector, table};
 
 mod laws;
+mod round_trip;
 mod variants;
 
 /// What to read, and how to inject.
@@ -39,6 +41,17 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             tally.count("file", "not YAML (a template?)");
             continue;
         };
+        for variant in variants::ALL {
+            let Some(outcome) = round_trip::check(&injector.program, &args.inject, &text, variant)? else {
+                tally.count("file", "without a pod");
+                break;
+            };
+            if !["byte-identical", "untouched"].contains(&outcome.as_str()) && !outcome.starts_with("refused")
+            {
+                println!("{}: {}: {outcome}", file.display(), variant.name);
+            }
+            tally.count(&format!("file as written, {}", variant.name), &outcome);
+        }
         for document in documents {
             let Some(pointer) = pod_pointer(&document) else {
                 tally.count("document", "without a pod");
@@ -71,7 +84,9 @@ impl Tally {
     }
 
     fn broken(&self) -> usize {
-        let broken = self.0.iter().filter(|((_, outcome), _)| outcome.starts_with(laws::BROKEN));
+        let broken = self.0.iter().filter(|((_, outcome), _)| {
+            outcome.starts_with(laws::BROKEN) || outcome.starts_with(round_trip::DIFFERS)
+        });
         broken.map(|(_, count)| count).sum()
     }
 
@@ -106,10 +121,12 @@ fn documents(text: &str) -> Result<Vec<Value>, serde_saphyr::Error> {
     serde_saphyr::from_multiple_with_options(text, serde_saphyr::options! { legacy_octal_numbers: true })
 }
 
+/// Where workloads have their pod.
+const POINTERS: &[&str] = &["", "/spec/template", "/spec/jobTemplate/spec/template", "/template"];
+
 /// Where the document has a pod, judged by its shape: which kinds are workloads is the injector's knowledge.
 fn pod_pointer(document: &Value) -> Option<&'static str> {
-    let pointers = ["", "/spec/template", "/spec/jobTemplate/spec/template", "/template"];
-    pointers.into_iter().find(|pointer| {
+    POINTERS.iter().copied().find(|pointer| {
         let pod = document.pointer(pointer);
         pod.and_then(|pod| pod.pointer("/spec/containers")).is_some_and(Value::is_array)
     })

@@ -45,7 +45,7 @@ impl fmt::Display for Outcome {
 pub(super) fn check(program: &Path, inject_args: &[String], document: &Value) -> Result<Outcome> {
     let inject = |input: &Value| {
         let args = ["inject", "-f", "-"].into_iter().chain(inject_args.iter().map(String::as_str));
-        call(program, args, input)
+        call(program, args, input.to_string().as_bytes())
     };
     let first = inject(document)?;
     let injected = match answer(&first) {
@@ -65,7 +65,7 @@ pub(super) fn check(program: &Path, inject_args: &[String], document: &Value) ->
     Ok(match answer(&inject(&injected)?) {
         Err(said) => Outcome::Broken(format!("a second inject fails: {said}")),
         Ok(again) if again != injected => Outcome::Broken("a second inject changes something".into()),
-        Ok(_) => match answer(&call(program, ["detach", "-f", "-"], &injected)?) {
+        Ok(_) => match answer(&call(program, ["detach", "-f", "-"], injected.to_string().as_bytes())?) {
             Err(said) => Outcome::Broken(format!("detach fails: {said}")),
             Ok(detached) if detached != *document => {
                 Outcome::Broken("detach does not give back what was injected".into())
@@ -75,7 +75,12 @@ pub(super) fn check(program: &Path, inject_args: &[String], document: &Value) ->
     })
 }
 
-fn call<'a>(program: &Path, args: impl IntoIterator<Item = &'a str>, input: &Value) -> Result<Output> {
+/// Runs the program with that input.
+pub(super) fn call<'a>(
+    program: &Path,
+    args: impl IntoIterator<Item = &'a str>,
+    input: &[u8],
+) -> Result<Output> {
     let mut child = Command::new(program)
         .args(args)
         .stdin(Stdio::piped())
@@ -83,9 +88,9 @@ fn call<'a>(program: &Path, args: impl IntoIterator<Item = &'a str>, input: &Val
         .stderr(Stdio::piped())
         .spawn()
         .with_context(|| format!("{} does not start", program.display()))?;
-    // JSON is YAML. The pipe is closed at the end of the statement, so that the program sees the end of its input; if it
-    // stops reading early, its exit code says why.
-    let _ = child.stdin.take().context("standard input is piped")?.write_all(input.to_string().as_bytes());
+    // The pipe is closed at the end of the statement, so that the program sees the end of its input; if it stops reading
+    // early, its exit code says why.
+    let _ = child.stdin.take().context("standard input is piped")?.write_all(input);
     Ok(child.wait_with_output()?)
 }
 
@@ -104,7 +109,7 @@ fn answer(output: &Output) -> Result<Value, String> {
 }
 
 /// Every `[code]` in the text of problems.
-fn problem_codes(text: &str) -> BTreeSet<String> {
+pub(super) fn problem_codes(text: &str) -> BTreeSet<String> {
     let is_code = |code: &str| {
         code.starts_with(|c: char| c.is_ascii_lowercase())
             && code.chars().all(|c| c.is_ascii_lowercase() || c == '-')

@@ -77,6 +77,13 @@ impl Variant {
         }
         document
     }
+
+    /// Full keys, and values as YAML and JSON write them.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (String, String)> {
+        self.annotations
+            .iter()
+            .map(|(key, value)| (format!("{PREFIX}{key}"), Value::from(*value).to_string()))
+    }
 }
 
 /// The object under `key`, made where there is none.
