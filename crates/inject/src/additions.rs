@@ -32,6 +32,7 @@ pub(crate) fn additions(
     additions.append("/spec/volumes", &document.spec.volumes, missing.collect());
 
     let mount_fragment = mount.as_ref().map(Fragment::new);
+    let variable_fragments: Vec<Fragment> = variables.iter().map(Fragment::new).collect();
     for (list, there, place) in places(document, seen, readers) {
         let pointer = format!("/spec/{list}/{place}");
         if let (Some(mount), Some(fragment)) = (&mount, &mount_fragment)
@@ -45,8 +46,10 @@ pub(crate) fn additions(
                 additions.append(&list, mounts, value);
             }
         }
-        let missing = variables.iter().filter(|planned| !has_variable(there, planned.name));
-        let missing = missing.map(|variable| Fragment::new(variable).into()).collect();
+        let ours = there.env.iter().filter(|variable| ours::is_our_variable(variable));
+        let has: BTreeSet<&str> = ours.map(|variable| &*variable.name).collect();
+        let missing = variables.iter().zip(&variable_fragments).filter(|(planned, _)| !has.contains(planned.name));
+        let missing = missing.map(|(_, fragment)| fragment.clone().into()).collect();
         additions.prepend(&format!("{pointer}/env"), &there.env, missing);
     }
 
@@ -104,10 +107,6 @@ fn must_be_first(mount_path: &str, container: &ContainerView<'_>) -> bool {
     container.volume_mounts.iter().any(|there| {
         is_at_or_below(&there.mount_path, mount_path) && segments(&there.mount_path) <= segments(mount_path)
     })
-}
-
-fn has_variable(container: &ContainerView<'_>, name: &str) -> bool {
-    container.env.iter().any(|there| &*there.name == name && ours::is_our_variable(there))
 }
 
 struct Additions(Vec<Operation>);

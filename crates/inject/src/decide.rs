@@ -157,8 +157,9 @@ impl<'a> Existing<'a> {
         let mut there = Findings::new(facts.draft, Problems::new(), findings.warnings.clone());
         let intent = intent::resolve(&Facts { agent_at, ..*facts }, &mut there);
         let plan = Plan::of(&intent, &self.before, facts.settings);
+        let readers = intent.readers.names(&self.before);
         if !there.problems.is_empty()
-            || !present::is_same(&plan, pod, |container| intent.readers.has(&self.before, container))
+            || !present::is_same(&plan, pod, |container| readers.contains(&*container.name))
         {
             return None;
         }

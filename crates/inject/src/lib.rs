@@ -29,6 +29,9 @@ mod quantity;
 mod receipt;
 mod settings;
 
+#[cfg(test)]
+mod work;
+
 pub mod annotations;
 pub mod manifest;
 pub mod workload;

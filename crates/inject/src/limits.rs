@@ -11,6 +11,12 @@ use crate::{
 
 /// Bytes of our annotations together: the API server's bound for all annotations of an object.
 const ANNOTATION_BYTES: usize = 256 * 1024;
+/// Annotations of ours that are read of one object: more do not fit into [`ANNOTATION_BYTES`].
+pub(crate) const ANNOTATIONS_READ: usize = 12_000;
+/// Annotations that name a secret, a variable or a file, before each is read: a template has to be compiled.
+const NAMED_ANNOTATIONS: usize = 1_000;
+/// Lists that a receipt names: two of each container that is handled, and a few of the pod.
+pub(crate) const RECEIPT_LISTS: usize = 2 * CONTAINERS + 16;
 /// Containers of all kinds. A kubelet runs some hundred in a whole node.
 const CONTAINERS: usize = 500;
 /// Containers of one list that are read at all: more than are handled, so that a problem can count them.
@@ -49,8 +55,11 @@ pub(crate) fn too_many_members(json: &str) -> Option<usize> {
 pub(crate) fn of_pod(pod: &PodView<'_>) -> Option<Problem> {
     let bytes: usize = pod.annotations().map(|(key, value)| key.len() + value.len()).sum();
     let containers = pod.all_containers().count();
+    let is_named = |key: &str| key.starts_with("inject-") || key.starts_with("secret-");
+    let named = pod.annotations().filter(|(key, _)| is_named(key)).count();
     too_large("bytes of scaivault.scailabs.ai annotations", bytes, ANNOTATION_BYTES)
         .or_else(|| too_large("containers", containers, CONTAINERS))
+        .or_else(|| too_large("annotations inject-… and secret-…", named, NAMED_ANNOTATIONS))
 }
 
 /// What is too large about a draft.

@@ -70,6 +70,9 @@ pub(crate) fn has_reserved_names(pod: &PodView<'_>) -> bool {
 /// and agents under any name, beside which a second one would be started.
 pub(crate) fn strangers(pod: &PodView<'_>, problems: &mut Problems) {
     for container in pod.all_containers().filter(|container| is_reserved(container) || is_agent(container)) {
+        if problems.only_counts() {
+            continue;
+        }
         let message = format!(
             "container {} is a ScaiVault agent that the injector did not add",
             Excerpt::new(&container.name)
@@ -79,7 +82,9 @@ pub(crate) fn strangers(pod: &PodView<'_>, problems: &mut Problems) {
     for container in pod.all_containers() {
         let mounts = container.volume_mounts.iter().map(|mount| &*mount.name);
         let reads = container.env.iter().filter_map(|variable| variable.file_volume());
-        if let Some(volume) = mounts.chain(reads).find(|name| is_reserved_volume(name)) {
+        if let Some(volume) = mounts.chain(reads).find(|name| is_reserved_volume(name))
+            && !problems.only_counts()
+        {
             let message = format!(
                 "container {} uses volume {volume}, which is the injector's",
                 Excerpt::new(&container.name)
@@ -88,6 +93,9 @@ pub(crate) fn strangers(pod: &PodView<'_>, problems: &mut Problems) {
         }
     }
     for volume in pod.spec.volumes.iter().filter(|volume| is_reserved_volume(&volume.name)) {
+        if problems.only_counts() {
+            continue;
+        }
         let message =
             format!("volume {} has a name of the injector's, and the injector did not add it", &*volume.name);
         problems.push(stranger(&volume.name, message));

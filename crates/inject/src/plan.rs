@@ -30,7 +30,7 @@ pub(crate) struct Plan<'i> {
     pub(crate) insert_at: usize,
     /// The mount of every reader; none where no secret becomes a file.
     pub(crate) mount: Option<VolumeMount<'i>>,
-    /// The variables of every reader.
+    /// The variables of every reader, sorted by name.
     pub(crate) variables: Vec<EnvVar<'i>>,
     pub(crate) share_process_namespace: bool,
     pub(crate) receipt: Receipt,

@@ -18,7 +18,7 @@ pub(crate) use container::{
     ContainerView, MountView, ResourcesView, SecurityView, VariableValue, VariableView,
 };
 pub(crate) use list::List;
-pub(crate) use read::{Annotations, Presence, QuantityText, Text, object};
+pub(crate) use read::{Annotations, Presence, QuantityText, Text, object, shown_error};
 pub(crate) use volume::{ItemView, MountKind, VolumeView};
 
 use crate::limits;
@@ -35,7 +35,7 @@ pub struct PodView<'a> {
 
 /// The text is not a pod as the API knows it.
 #[derive(Debug, Error)]
-#[error("not a pod: {0}")]
+#[error("not a pod: {}", read::shown_error(.0))]
 pub struct MalformedPod(#[from] serde_json::Error);
 
 impl MalformedPod {
@@ -70,12 +70,7 @@ impl<'a> PodView<'a> {
 
     /// The value of one of our annotations, by its key without the prefix.
     pub(crate) fn annotation(&self, key: &str) -> Option<&str> {
-        self.metadata
-            .annotations
-            .ours
-            .iter()
-            .find(|(name, _)| name_of(name) == key)
-            .map(|(_, value)| &**value)
+        self.metadata.annotations.get(key)
     }
 
     /// Our annotations by key without the prefix, sorted.

@@ -123,11 +123,8 @@ fn has_planned_place(plan: &Plan<'_>, container: &ContainerView<'_>) -> bool {
 
 /// A reader's variables of ours are all wanted.
 fn has_planned_variables(plan: &Plan<'_>, container: &ContainerView<'_>) -> bool {
-    container
-        .env
-        .iter()
-        .filter(|variable| ours::is_our_variable(variable))
-        .all(|there| plan.variables.iter().any(|planned| planned.name == &*there.name))
+    let mut ours = container.env.iter().filter(|variable| ours::is_our_variable(variable));
+    ours.all(|there| plan.variables.binary_search_by(|planned| planned.name.cmp(&there.name)).is_ok())
 }
 
 fn has_our_variables(container: &ContainerView<'_>) -> bool {

@@ -9,6 +9,8 @@ pub(crate) use crate::layer::Layer;
 
 /// The most problems one answer spells out. The API server's clients show the text on one line.
 const PROBLEMS_KEPT: usize = 32;
+/// The most bytes of all problems in one text, but that the first is always there.
+const TEXT_BYTES: usize = 16 * 1024;
 /// The problems that say what was probably meant; a search for it costs more than the problem itself.
 const PROBLEMS_HINTED: usize = 8;
 
@@ -270,11 +272,16 @@ impl Problems {
 
     /// Adds one that is only made where it is kept: a pod may have thousands of the same kind.
     pub(crate) fn push_with(&mut self, problem: impl FnOnce() -> Problem) {
-        if self.kept.len() < PROBLEMS_KEPT {
+        if !self.only_counts() {
             self.kept.push(problem());
-        } else {
-            self.more += 1;
         }
+    }
+
+    /// Counts one where no more are kept, and says so: its texts need not be made.
+    pub(crate) fn only_counts(&mut self) -> bool {
+        let is_full = self.kept.len() >= PROBLEMS_KEPT;
+        self.more += usize::from(is_full);
+        is_full
     }
 
     /// Whether it is worth while to look for what the next one may have meant: only for the first problems.
@@ -310,8 +317,14 @@ impl fmt::Display for Problems {
             return write!(f, "{only}");
         }
         write!(f, "{} problems", self.len())?;
+        let mut bytes = 0;
         for (index, problem) in self.kept.iter().enumerate() {
-            write!(f, " ({}) {problem}", index + 1)?;
+            let text = problem.to_string();
+            bytes += text.len();
+            if index > 0 && bytes > TEXT_BYTES {
+                return write!(f, " and {} more", self.len() - index);
+            }
+            write!(f, " ({}) {text}", index + 1)?;
         }
         match self.more {
             0 => Ok(()),

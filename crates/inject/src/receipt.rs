@@ -3,10 +3,14 @@
 //! It is written by the injector but may be written by anybody, so it is believed for these bits alone: in what state
 //! a parent was left behind, and whose `shareProcessNamespace` is. What is ours is told by reserved names.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt};
 
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{Error as _, SeqAccess, Visitor},
+};
 
+use crate::limits::RECEIPT_LISTS;
 use crate::pod::{ContainerView, List, PodView, Presence};
 
 /// The lists an injection may add to, by the names they have in a receipt.
@@ -23,14 +27,39 @@ pub(crate) struct Receipt {
     #[serde(rename = "v")]
     version: u8,
     /// Lists that were null.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    #[serde(default, deserialize_with = "few", skip_serializing_if = "BTreeSet::is_empty")]
     null: BTreeSet<String>,
     /// Lists that were there and empty.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    #[serde(default, deserialize_with = "few", skip_serializing_if = "BTreeSet::is_empty")]
     empty: BTreeSet<String>,
     /// Switches that the injector turned on.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    #[serde(default, deserialize_with = "few", skip_serializing_if = "BTreeSet::is_empty")]
     added: BTreeSet<String>,
+}
+
+/// As many names as an injection can leave: anybody may write a receipt, of any length.
+fn few<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<String>, D::Error> {
+    struct NamesVisitor;
+    impl<'de> Visitor<'de> for NamesVisitor {
+        type Value = BTreeSet<String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list of names")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let (mut names, mut read) = (BTreeSet::new(), 0);
+            while let Some(name) = list.next_element()? {
+                read += 1;
+                if read > RECEIPT_LISTS {
+                    return Err(A::Error::custom(format_args!("more than {RECEIPT_LISTS} names")));
+                }
+                names.insert(name);
+            }
+            Ok(names)
+        }
+    }
+    deserializer.deserialize_seq(NamesVisitor)
 }
 
 /// How a list without our entries is left behind.

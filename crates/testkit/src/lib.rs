@@ -15,6 +15,7 @@ mod users;
 pub mod balancer;
 #[cfg(feature = "control-plane")]
 pub mod control_plane;
+pub mod hostile;
 pub mod look;
 pub mod pod_security;
 #[cfg(feature = "postgres")]

@@ -62,7 +62,8 @@ pub(crate) struct Clash {
 pub(crate) fn clashes(files: &[&str]) -> Vec<Clash> {
     let mut order: Vec<usize> = (0..files.len()).collect();
     // By segments, not by bytes: so whatever lies inside a file follows it at once (`-` sorts before `/`).
-    order.sort_by(|&a, &b| files[a].split('/').cmp(files[b].split('/')));
+    // No path has a NUL, and comparing bytes costs less than walking segments.
+    order.sort_by_cached_key(|&index| files[index].replace('/', "\0"));
 
     let mut clashes = Vec::new();
     let mut previous: Option<usize> = None;

@@ -45,6 +45,8 @@ pub(super) fn distance_within(one: &str, other: &str, most: usize) -> Option<usi
             current[0] = row;
         }
         for column in row.saturating_sub(most).max(1)..=(row + most).min(other.len()) {
+            #[cfg(test)]
+            crate::work::look(0);
             let (byte, wanted) = (one[row - 1], other[column - 1]);
             let mut cell = last[column - 1] + usize::from(byte != wanted);
             cell = cell.min(last[column] + 1).min(current[column - 1] + 1);

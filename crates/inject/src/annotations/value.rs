@@ -3,7 +3,7 @@
 mod image;
 mod url;
 
-use std::{borrow::Cow, str::FromStr};
+use std::{borrow::Cow, collections::BTreeSet, str::FromStr};
 
 use scaivault_contract::{
     Duration, DynamicRef, Encoding, FileMode, Format, MountPath, RelativeFile, ReloadUrl, SecretSource,
@@ -154,8 +154,9 @@ impl FromStr for Selection {
 
     fn from_str(text: &str) -> Result<Self, Reason> {
         let mut names: Vec<String> = Vec::new();
+        let mut seen = BTreeSet::new();
         for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
-            if names.iter().any(|other| other == name) {
+            if !seen.insert(name) {
                 continue;
             }
             if names.len() == SELECTION_NAMES {

@@ -31,6 +31,9 @@ pub(super) fn check(
         for variable in
             container.env.iter().map(|variable| &*variable.name).filter(|name| variables.contains(name))
         {
+            if findings.problems.only_counts() {
+                continue;
+            }
             findings.named_problem(
                 Code::VariableConflict,
                 (NamedKey::InjectEnv, variable),

@@ -10,7 +10,7 @@ use scaivault_contract::{
 use super::Findings;
 use crate::{
     annotations::{Draft, FileDraft, NamedKey, nearest},
-    problem::Code,
+    problem::{Code, shown_key},
 };
 
 /// The most keys that one problem names.
@@ -81,7 +81,7 @@ pub(super) fn resolve(draft: &Draft, only_reader: bool, findings: &mut Findings<
             .map(String::as_str)
             .collect();
         keys.dedup();
-        let shown = keys.iter().take(KEYS_SHOWN).copied().collect::<Vec<_>>().join(" and ");
+        let shown = keys.iter().take(KEYS_SHOWN).map(|key| shown_key(key)).collect::<Vec<_>>().join(" and ");
         let more = keys.len().saturating_sub(KEYS_SHOWN);
         let who = if more == 0 { shown } else { format!("{shown} and {more} more") };
         findings.problem(
@@ -142,7 +142,7 @@ fn file_of(draft: &Draft, name: &str, findings: &mut Findings<'_>) -> Option<Rel
                 None,
                 Some(name),
                 format!("the name cannot be a file: {error}"),
-                format!("add secret-file-{name} with the file's path"),
+                format!("add secret-file-{} with the file's path", shown_key(name)),
             );
             None
         }
@@ -170,18 +170,19 @@ fn without_default(options: &mut FileOptions, default: Format) {
 
 /// Options that contradict each other or what is written, in the words of annotations.
 fn contradictions(name: &str, faults: Vec<MappingFault>, findings: &mut Findings<'_>) {
+    let shown = shown_key(name);
     for fault in faults {
         let (key, message, cure) = match &fault {
             MappingFault::FormatAndTemplate => (
                 NamedKey::SecretFormat,
                 "a template writes the file already".to_owned(),
-                format!("keep one of secret-format-{name} and secret-template-{name}"),
+                format!("keep one of secret-format-{shown} and secret-template-{shown}"),
             ),
             MappingFault::EncodingNotRaw => (
                 NamedKey::SecretEncoding,
                 "it decodes one field that is written as it is".to_owned(),
                 format!(
-                    "name one path#field in inject-secret-{name}, without a format or template of its own; in a template \
+                    "name one path#field in inject-secret-{shown}, without a format or template of its own; in a template \
                      write the filter b64decode"
                 ),
             ),

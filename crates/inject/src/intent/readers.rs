@@ -1,5 +1,7 @@
 //! Who gets the mount and the variables.
 
+use std::collections::BTreeSet;
+
 use super::Findings;
 use crate::{
     annotations::{Draft, ExactKey, Selection, nearest},
@@ -24,9 +26,9 @@ impl Readers {
             .chain(pick(&self.containers, pod.spec.containers.as_slice()))
     }
 
-    /// Whether a container is one of them. Names are unique among all containers of a pod.
-    pub(crate) fn has(&self, pod: &PodView<'_>, container: &ContainerView<'_>) -> bool {
-        self.of(pod).any(|reader| reader.name == container.name)
+    /// Their names, which are unique among all containers of a pod.
+    pub(crate) fn names<'a>(&'a self, pod: &'a PodView<'_>) -> BTreeSet<&'a str> {
+        self.of(pod).map(|reader| &*reader.name).collect()
     }
 
     /// Whether every reader is known to run as this uid; not where there is none.
@@ -95,14 +97,12 @@ fn select(
             (0..containers.len()).filter(|place| may_all(*place) && !containers[*place].is_mesh()).collect()
         }
         Selection::Names(names) => {
-            for name in
-                names.iter().filter(|name| !containers.iter().any(|container| &*container.name == *name))
-            {
+            let there: BTreeSet<&str> = containers.iter().map(|container| &*container.name).collect();
+            for name in names.iter().filter(|name| !there.contains(name.as_str())) {
                 unknown(key, name, containers, findings);
             }
-            (0..containers.len())
-                .filter(|place| names.iter().any(|name| *name == *containers[*place].name))
-                .collect()
+            let named: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+            (0..containers.len()).filter(|place| named.contains(&*containers[*place].name)).collect()
         }
     }
 }

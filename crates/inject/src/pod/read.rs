@@ -1,12 +1,14 @@
 //! How JSON is borrowed: texts, members that may be null, and the few maps that are filtered while they are read.
 
-use std::{borrow::Cow, fmt, marker::PhantomData, ops::Deref};
+use std::{borrow::Cow, cmp::Ordering, fmt, marker::PhantomData, ops::Deref};
 
-use scaivault_contract::names::ANNOTATION_PREFIX;
+use scaivault_contract::{EXCERPT_CHARS, names::ANNOTATION_PREFIX};
 use serde::{
     Deserialize, Deserializer,
     de::{Error as _, IgnoredAny, MapAccess, Visitor, value::MapAccessDeserializer},
 };
+
+use crate::limits;
 
 /// The annotation that the kubelet puts on the API's image of a static pod.
 const MIRROR_POD_ANNOTATION: &str = "kubernetes.io/config.mirror";
@@ -15,14 +17,36 @@ const MIRROR_POD_ANNOTATION: &str = "kubernetes.io/config.mirror";
 const KEY_SHOWN: usize = 85;
 
 /// A string, borrowed unless it has escapes. (serde's derive borrows a bare `Cow`, but none inside an `Option`.)
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Text<'a>(Cow<'a, str>);
 
 impl Deref for Text<'_> {
     type Target = str;
 
     fn deref(&self) -> &str {
+        #[cfg(test)]
+        crate::work::look(self.0.len());
         &self.0
+    }
+}
+
+impl PartialEq for Text<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Text<'_> {}
+
+impl PartialOrd for Text<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Text<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (**self).cmp(&**other)
     }
 }
 
@@ -86,6 +110,24 @@ impl<'de: 'a, 'a> Deserialize<'de> for QuantityText<'a> {
     }
 }
 
+/// What the parser says, with no more of a value than a problem quotes: it repeats a text of any length.
+pub(crate) fn shown_error(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let Some((before, quoted)) = text.split_once('"') else { return text };
+    // The quoted text is escaped, so the first quote without a backslash ends it.
+    let mut escaped = false;
+    let end = quoted.find(|c| {
+        let is_end = c == '"' && !escaped;
+        escaped = c == '\\' && !escaped;
+        is_end
+    });
+    let value = &quoted[..end.unwrap_or(quoted.len())];
+    match value.char_indices().nth(EXCERPT_CHARS) {
+        Some((cut, _)) => format!("{before}\"{}…{}", &value[..cut], &quoted[value.len()..]),
+        None => text,
+    }
+}
+
 /// A member that may be absent, null or there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Presence<T> {
@@ -144,6 +186,16 @@ pub(crate) struct Annotations<'a> {
     pub(crate) present: bool,
 }
 
+impl Annotations<'_> {
+    /// The value of one of ours, by its key without the prefix. By bisection: whoever writes an object may put thousands
+    /// of keys on it.
+    pub(crate) fn get(&self, key: &str) -> Option<&str> {
+        let name = |text: &str| text.strip_prefix(ANNOTATION_PREFIX).unwrap_or(text).cmp(key);
+        let at = self.ours.binary_search_by(|(found, _)| name(found)).ok()?;
+        self.ours.get(at).map(|(_, value)| &**value)
+    }
+}
+
 impl<'de: 'a, 'a> Deserialize<'de> for Annotations<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct AnnotationsVisitor;
@@ -167,6 +219,12 @@ impl<'de: 'a, 'a> Deserialize<'de> for Annotations<'a> {
                             A::Error::custom(format_args!("{key}: {error}"))
                         };
                         let value = map.next_value::<Option<Text<'de>>>().map_err(named)?;
+                        if read.ours.len() == limits::ANNOTATIONS_READ {
+                            let most = limits::ANNOTATIONS_READ;
+                            return Err(A::Error::custom(format_args!(
+                                "more than {most} annotations that start with {ANNOTATION_PREFIX}"
+                            )));
+                        }
                         read.ours.push((key, value.unwrap_or_default()));
                     } else {
                         read.others += 1;

@@ -13,7 +13,7 @@ use thiserror::Error;
 use super::WorkloadKind;
 use crate::{
     mutation_mode::{MUTATION_MODE, MutationMode, WORKLOAD_MUTATION_MODE},
-    pod::{Annotations, MalformedPod, PodView, Text, object},
+    pod::{Annotations, MalformedPod, PodView, Text, object, shown_error},
 };
 
 /// What the core looks at of a workload, borrowed from the text of the review.
@@ -48,7 +48,7 @@ pub(super) enum Parents {
 #[non_exhaustive]
 pub enum MalformedWorkload {
     /// It is not an object, or a member has another type.
-    #[error("not a {kind}: {error}")]
+    #[error("not a {kind}: {}", shown_error(error))]
     Object {
         /// The kind it should be.
         kind: &'static str,
@@ -118,7 +118,7 @@ impl<'a> WorkloadView<'a> {
 
     /// The value of one of our annotations on its own metadata, by its key without the prefix.
     pub(super) fn own(&self, key: &str) -> Option<&str> {
-        find(&self.annotations, key)
+        self.annotations.get(key)
     }
 
     /// Our annotations on its own metadata by key without the prefix, sorted.
@@ -131,20 +131,13 @@ impl<'a> WorkloadView<'a> {
 
     /// The value of one of our annotations in the template, by its key without the prefix.
     pub(super) fn in_template(&self, key: &str) -> Option<&str> {
-        find(&self.template.metadata.annotations, key)
+        self.template.annotation(key)
     }
 
     /// The mode that the template carries to the pods, as it is written.
     pub(super) fn carried_mode(&self) -> Option<&str> {
         self.in_template(WORKLOAD_MUTATION_MODE)
     }
-}
-
-/// By bisection: whoever writes an object may put thousands of keys on it.
-fn find<'v>(annotations: &'v Annotations<'_>, key: &str) -> Option<&'v str> {
-    let name = |text: &'v Text<'_>| text.strip_prefix(ANNOTATION_PREFIX).unwrap_or(text);
-    let at = annotations.ours.binary_search_by(|(found, _)| name(found).cmp(key)).ok()?;
-    Some(&annotations.ours[at].1)
 }
 
 /// A second look at the text, for a template in which the first one saw no annotations.

@@ -1,0 +1,93 @@
+//! Counts how often the texts of a pod are looked at, so that a test sees work that grows faster than the review.
+//!
+//! In tests only. A count does not depend on the machine, as a time does.
+
+use std::cell::Cell;
+
+thread_local! {
+    static STEPS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Bytes that count as one more look: long texts that are equal at their beginning cost more to compare.
+const BYTES_A_STEP: usize = 16;
+
+/// One look at a text of so many bytes.
+pub(crate) fn look(bytes: usize) {
+    STEPS.set(STEPS.get() + 1 + (bytes / BYTES_A_STEP) as u64);
+}
+
+/// The looks since the last call.
+fn take() -> u64 {
+    STEPS.take()
+}
+
+mod tests {
+    use scaivault_testkit::hostile::{Hostile, Kind, SHAPES};
+
+    use super::take;
+    use crate::{
+        Context, KubeVersion, Namespace, PodView, Settings, decide,
+        workload::{Former, WorkloadKind, WorkloadView, adjust, validate},
+    };
+
+    /// The most steps for each byte, and for a review of any size. Hints take the most of what does not grow: the
+    /// distances of 8 names to 64 others.
+    const STEPS_A_BYTE: u64 = 2;
+    const STEPS_ALWAYS: u64 = 400_000;
+
+    fn steps(hostile: &Hostile, settings: &Settings) -> (u64, u64) {
+        let Hostile { kind, object, old_object } = hostile;
+        let namespace = Namespace { name: "shop".to_owned(), ..Namespace::default() };
+        let context = Context {
+            settings,
+            namespace: &namespace,
+            service_account_role: None,
+            workload_mutation_mode: None,
+            kube_version: KubeVersion::FILE_KEY_REF,
+        };
+        let bytes = object.len() + old_object.as_ref().map_or(0, String::len);
+        take();
+        match kind {
+            Kind::Pod => drop(PodView::parse(object).map(|pod| decide(&pod, &context))),
+            Kind::Deployment => {
+                let parse = |json| WorkloadView::parse(WorkloadKind::Deployment, json).ok();
+                let former = old_object.as_deref().and_then(parse);
+                let former = former.as_ref().map_or(Former::Unknown, Former::Workload);
+                if let Some(workload) = parse(object) {
+                    drop(adjust(&workload, former));
+                    drop(validate(&workload, former, &context));
+                }
+            }
+        }
+        (take(), bytes as u64)
+    }
+
+    #[test]
+    fn work_grows_no_faster_than_the_review() {
+        let settings = Settings::default();
+        for (name, shape) in SHAPES {
+            for size in [4, 32, 256].map(|kib| kib * 1024) {
+                let (steps, bytes) = steps(&shape(size), &settings);
+                let most = STEPS_ALWAYS + STEPS_A_BYTE * bytes;
+                assert!(steps <= most, "{name}: {bytes} bytes take {steps} steps, and {most} are allowed");
+            }
+        }
+    }
+
+    /// The growth itself, where the allowance for every review could hide it.
+    #[test]
+    fn a_review_of_twice_the_size_takes_twice_the_work() {
+        let settings = Settings::default();
+        for (name, shape) in SHAPES {
+            for size in [8, 32, 128].map(|kib| kib * 1024) {
+                let ((before, small), (after, large)) =
+                    (steps(&shape(size), &settings), steps(&shape(2 * size), &settings));
+                let most = (before + 10_000) * large * 5 / (small * 4);
+                assert!(
+                    after <= most,
+                    "{name}: {small} bytes take {before} steps, and {large} bytes {after}; {most} are allowed"
+                );
+            }
+        }
+    }
+}
