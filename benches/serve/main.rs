@@ -7,10 +7,12 @@
 //! ```text
 //! cargo bench --bench serve                         # all of it, some minutes
 //! cargo bench --bench serve -- --reviews 100000     # fewer reviews for the memory figure
+//! cargo bench --bench serve -- --hostile            # an ordinary client beside 64 hostile ones
 //! ```
 
 mod client;
 mod constant;
+mod hostile;
 mod process;
 
 use std::{error::Error, io::Write as _, process::ExitCode};
@@ -41,8 +43,11 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
     let done = match args.first().map(String::as_str) {
         Some(constant::MODE) => constant::serve(&args[1..]),
+        Some(hostile::MODE) => hostile::attack(&args[1..]),
+        Some(hostile::ONLY) => attacked(),
         Some(process::PINNED) => measure(&args[1..]),
-        _ => process::on_core(LOAD_CORE, &args),
+        // Not on one core only: the hostile clients get what the server leaves of both.
+        _ => process::on_core(LOAD_CORE, &args).and_then(|()| attacked()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -51,6 +56,11 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The measurement beside hostile clients, alone.
+fn attacked() -> Result<()> {
+    hostile::measure(&mut std::io::stdout().lock(), tempfile::tempdir()?.path())
 }
 
 fn measure(args: &[String]) -> Result<()> {

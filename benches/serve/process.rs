@@ -19,6 +19,8 @@ const START: Duration = Duration::from_secs(20);
 pub(crate) struct Server {
     child: Child,
     pub(crate) address: SocketAddr,
+    /// Where probes are answered, if that is known.
+    pub(crate) ops: Option<SocketAddr>,
     pub(crate) ca: PathBuf,
 }
 
@@ -39,6 +41,17 @@ impl Server {
         Self::start(command, address, ca)
     }
 
+    /// The injector on all cores, with a known operations port.
+    pub(crate) fn with_ops(directory: &Path) -> Result<Self> {
+        let (address, ops, ca) = (free_address()?, free_address()?, directory.join("ca-ops.pem"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_scaivault-injector"));
+        command.args(["serve", "--tls-self-signed", "--listen", &address.to_string()]);
+        command.args(["--ops-listen", &ops.to_string()]).arg("--ca-out").arg(&ca);
+        let mut server = Self::start(command, address, ca)?;
+        server.ops = Some(ops);
+        Ok(server)
+    }
+
     /// The same stack with a constant answer.
     pub(crate) fn constant(directory: &Path, answer: &[u8]) -> Result<Self> {
         let (address, ca, body) =
@@ -51,7 +64,7 @@ impl Server {
 
     fn start(mut command: Command, address: SocketAddr, ca: PathBuf) -> Result<Self> {
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-        let server = Self { child, address, ca };
+        let server = Self { child, address, ops: None, ca };
         let deadline = Instant::now() + START;
         while TcpStream::connect(address).is_err() {
             if Instant::now() > deadline {

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod annotations;
+mod cost;
 mod inverse;
 mod laws;
 mod mapping;
@@ -12,6 +13,7 @@ mod review;
 mod workload;
 
 pub use annotations::annotations;
+pub use cost::cost;
 pub use inverse::inverse;
 pub use mapping::mapping;
 pub use review::review;
@@ -39,6 +41,11 @@ mod tests {
     #[test]
     fn review_seeds() {
         run_seeds("review", super::review);
+    }
+
+    #[test]
+    fn cost_seeds() {
+        run_seeds("cost", super::cost);
     }
 
     #[test]

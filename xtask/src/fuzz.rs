@@ -10,6 +10,9 @@ use anyhow::{Context, Result, bail};
 
 use crate::{process, table};
 
+/// The longest body that the injector reads: `Limits::default().body_bytes`.
+const BODY_BYTES: usize = 7 * 1024 * 1024;
+
 /// What libFuzzer is told besides the target.
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -78,7 +81,9 @@ fn run_target(target: &str, seconds: u32) -> Result<Stats> {
     let seeds = format!("fuzz/seeds/{target}");
     let mut command = nightly_cargo();
     command.args(["fuzz", "run", target, &corpus, &seeds, "--"]);
-    command.args([&format!("-max_total_time={seconds}"), "-print_final_stats=1"]);
+    // libFuzzer's own limit is the longest seed, and what costs too much is long.
+    command.args([&format!("-max_len={BODY_BYTES}"), &format!("-max_total_time={seconds}")]);
+    command.arg("-print_final_stats=1");
     let dictionary = format!("fuzz/dictionaries/{target}.dict");
     if process::root().join(&dictionary).is_file() {
         command.arg(format!("-dict={dictionary}"));

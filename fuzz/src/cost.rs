@@ -1,0 +1,109 @@
+//! What an answer costs.
+
+use std::{fmt::Write as _, fs, hint::black_box, sync::Arc, sync::LazyLock, time::Duration};
+
+use scaivault_inject::{KubeVersion, Settings};
+use scaivault_testkit::PREFIX;
+use scaivault_webhook::{AdmissionContext, Entry, NoCluster, review_to_response};
+
+static CONTEXT: LazyLock<AdmissionContext> = LazyLock::new(|| {
+    AdmissionContext::new(Settings::default(), KubeVersion::FILE_KEY_REF, Arc::new(NoCluster))
+});
+
+/// The longest body that the injector reads.
+const BODY_BYTES: usize = 7 * 1024 * 1024;
+/// The most of one line: more are no pod that the core handles.
+const MOST: usize = 20_000;
+/// What a review may cost: ten times the injector's own bound (20 ns a byte), and as much again for the sanitizer.
+const NANOS_A_BYTE: u64 = 400;
+/// A review of any size may cost this, and noise hides less than this.
+const ALWAYS: Duration = Duration::from_millis(100);
+/// The least time of so many runs counts: everything else only adds to it.
+const RUNS: usize = 3;
+
+/// Makes a review of lines and of the same lines twice as often, and says where its cost is out of proportion.
+///
+/// A line is `<how often> <where> <what>`, where `#` in the last is the number of the copy: `a` is an annotation
+/// `key=value`, `c` a container, `i` an init container, `v` a volume, `s` a member of the spec, and `e` or `m` what each
+/// container has of variables and mounts. So a short input says much, and the fuzzer finds what grows.
+pub fn cost(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let (small, large) = (review(&text, 1), review(&text, 2));
+    if large.len() > BODY_BYTES {
+        return;
+    }
+    let (before, after) = (cheapest(&small), cheapest(&large));
+    let most = ALWAYS + Duration::from_nanos(NANOS_A_BYTE * large.len() as u64);
+    assert!(after <= most, "{} bytes cost {after:?}, and {most:?} are allowed", large.len());
+    // Twice the lines may be four times the bytes: so many variables in so many containers.
+    let growth = u32::try_from(large.len() / small.len() + 1).unwrap_or(u32::MAX);
+    assert!(
+        after <= ALWAYS + 2 * growth * before,
+        "{} bytes cost {before:?}, and {} bytes {after:?}",
+        small.len(),
+        large.len()
+    );
+}
+
+fn review(text: &str, times: usize) -> String {
+    let copies = |wanted: &str| {
+        let mut copies = Vec::new();
+        for line in text.lines() {
+            let mut words = line.splitn(3, ' ');
+            let (Some(count), Some(place), Some(what)) = (words.next(), words.next(), words.next()) else {
+                continue;
+            };
+            let count = count.parse::<usize>().unwrap_or(1).saturating_mul(times).min(MOST);
+            if place == wanted {
+                copies.extend((0..count).map(|n| what.replace('#', &n.to_string())));
+            }
+        }
+        copies
+    };
+    let joined = |wanted: &str| copies(wanted).join(",");
+    let (variables, mounts) = (joined("e"), joined("m"));
+    let containers = |wanted: &str| {
+        let with = |container: String| {
+            container.replacen('{', &format!(r#"{{"env":[{variables}],"volumeMounts":[{mounts}],"#), 1)
+        };
+        copies(wanted).into_iter().map(with).collect::<Vec<_>>().join(",")
+    };
+    let annotations = copies("a").into_iter().map(|annotation| {
+        let (key, value) = annotation.split_once('=').unwrap_or((&annotation, ""));
+        format!("{}:{}", json(&format!("{PREFIX}{key}")), json(value))
+    });
+    let mut spec = format!(
+        r#""containers":[{}],"initContainers":[{}],"volumes":[{}]"#,
+        containers("c"),
+        containers("i"),
+        joined("v")
+    );
+    for member in copies("s") {
+        write!(spec, ",{member}").expect("writing into a String cannot fail");
+    }
+    format!(
+        r#"{{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{{"uid":"u-1","kind":{{"group":"","version":"v1","kind":"Pod"}},"namespace":"shop","operation":"CREATE","object":{{"metadata":{{"annotations":{{{}}}}},"spec":{{{spec}}}}}}}}}"#,
+        annotations.collect::<Vec<_>>().join(",")
+    )
+}
+
+fn json(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+fn cheapest(review: &str) -> Duration {
+    let once = || {
+        let started = cpu_time();
+        black_box(review_to_response(Entry::Mutate, black_box(review.as_bytes()), &CONTEXT));
+        cpu_time() - started
+    };
+    (0..RUNS).map(|_| once()).min().unwrap_or_default()
+}
+
+/// The time that this thread has run. The kernel brings its account up to date when the thread gives way.
+fn cpu_time() -> Duration {
+    std::thread::yield_now();
+    let text = fs::read_to_string("/proc/thread-self/schedstat").expect("the kernel accounts for threads");
+    let nanoseconds = text.split_whitespace().next().and_then(|number| number.parse().ok());
+    Duration::from_nanos(nanoseconds.expect("the first number is the time on a CPU"))
+}
