@@ -250,11 +250,11 @@ pub(crate) struct LimitArgs {
     #[arg(long, env = "SCAIVAULT_INJECTOR_MAX_CONNECTIONS_PER_SOURCE", default_value_t = Limits::default().connections_per_source, value_parser = at_least_one, value_name = "NUMBER")]
     pub(crate) max_connections_per_source: usize,
 
-    /// How long a connection may be idle between requests.
+    /// How long a connection may take from one request to the next; longer than the 90s after which API servers close it.
     #[arg(long, env = "SCAIVAULT_INJECTOR_KEEP_ALIVE", default_value_t = default(Limits::default().keep_alive), value_parser = positive, value_name = "DURATION")]
     pub(crate) keep_alive: Duration,
 
-    /// How long a TLS handshake, a request's head, its body, and the first request of a connection may each take.
+    /// How long a TLS handshake, the head of a connection's first request, and each request's body may take.
     #[arg(long, env = "SCAIVAULT_INJECTOR_READ_TIMEOUT", default_value_t = default(Limits::default().body_timeout), value_parser = positive, value_name = "DURATION")]
     pub(crate) read_timeout: Duration,
 
@@ -294,7 +294,6 @@ impl LimitArgs {
             keep_alive: keep_alive.to_std(),
             handshake_timeout: read_timeout,
             first_request_timeout: read_timeout,
-            header_timeout: read_timeout,
             body_timeout: read_timeout,
             drain_delay: drain_delay.to_std(),
             drain_timeout: drain_timeout.to_std(),

@@ -13,6 +13,7 @@ mod admit;
 mod body;
 mod context;
 mod entry;
+mod lanes;
 mod limits;
 mod metrics;
 mod notices;

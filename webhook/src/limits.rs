@@ -21,18 +21,17 @@ pub struct Limits {
     /// Bytes of all bodies being read or answered, together, not counting the first 32 KiB of each; more
     /// are answered 503 with `Retry-After`. One source gets a quarter of them at most, but always one body's worth.
     pub buffered_bytes: usize,
-    /// Connections at once. Beyond, one that is idle is closed: first one that has never sent a request.
+    /// Connections at once. Beyond, one of an address that has many is closed: first one that has never sent a request.
     pub connections: usize,
     /// Connections at once from one address: one caller cannot take all.
     pub connections_per_source: usize,
     /// How long a TLS handshake may take.
     pub handshake_timeout: Duration,
-    /// How long a connection may stay without ever sending a request.
+    /// How long a connection may stay without ever sending the complete head of a request.
     pub first_request_timeout: Duration,
-    /// How long an HTTP/1.1 request's head may take from its first byte to its last.
-    pub header_timeout: Duration,
-    /// How long a connection may be idle between requests. The API server re-uses connections and gives them up
-    /// after 90 s itself (Go's `IdleConnTimeout`), so the same value closes few under its hands.
+    /// How long it may take from the end of a request to the complete head of the next. The API server re-uses
+    /// connections and gives them up after 90 s (Go's `IdleConnTimeout`): with a longer time here it is always the client
+    /// that closes, and no request meets a connection that is just being closed.
     pub keep_alive: Duration,
     /// How long, after the signal to stop, requests are still taken, while the endpoints' change spreads.
     pub drain_delay: Duration,
@@ -51,8 +50,7 @@ impl Default for Limits {
             connections_per_source: 512,
             handshake_timeout: Duration::from_secs(10),
             first_request_timeout: Duration::from_secs(10),
-            header_timeout: Duration::from_secs(10),
-            keep_alive: Duration::from_secs(90),
+            keep_alive: Duration::from_secs(120),
             drain_delay: Duration::from_secs(5),
             drain_timeout: Duration::from_secs(20),
         }

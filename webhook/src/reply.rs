@@ -10,6 +10,7 @@ use crate::{
     context::AdmissionContext,
     entry::Entry,
     reason::{Deferral, Reason},
+    record::shown,
     review::{DecodeError, Request, Response, Status},
 };
 
@@ -70,7 +71,7 @@ impl<'a> Answer<'a> {
         let request = match Request::decode(bytes) {
             Ok(request) => request,
             Err(error) => {
-                let uid = error.uid().map_or_else(String::new, |uid| format!(" (request {uid})"));
+                let uid = error.uid().map_or_else(String::new, |uid| format!(" (request {})", shown(uid)));
                 return Self {
                     reply: Reply::text(StatusCode::BAD_REQUEST, format!("{error}{uid}\n")),
                     from: Err(error),
@@ -95,7 +96,7 @@ impl<'a> Answer<'a> {
 fn reply(request: &Request<'_>, verdict: &Verdict, patch: &[u8], codes: &str) -> Reply {
     let Verdict { reason, patch: _, warnings, problems: _, refusal, awaited: _ } = verdict;
     if let Reason::Deferred(deferral) = reason {
-        let (namespace, uid) = (&*request.namespace, &request.uid);
+        let (namespace, uid) = (shown(&request.namespace), &request.uid);
         let what = match deferral {
             Deferral::UnknownNamespace => "namespace",
             Deferral::UnknownServiceAccount => "the pod's service account in namespace",

@@ -18,6 +18,9 @@ pub(crate) use text::Text;
 /// The `kind` of both directions.
 const KIND: &str = "AdmissionReview";
 
+/// The longest uid; that of an API server has 36 bytes.
+const UID_BYTES: usize = 128;
+
 /// The versions of `admission.k8s.io` that are understood. The answer is in the version of the question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ReviewVersion {
@@ -138,8 +141,10 @@ impl<'a> Request<'a> {
             return Err(DecodeError::Version { found: review.api_version.excerpt(), uid: uid() });
         };
         let request = review.request.ok_or(DecodeError::NoRequest)?;
-        if request.uid.is_empty() {
-            return Err(DecodeError::NoUid);
+        match request.uid.len() {
+            0 => return Err(DecodeError::NoUid),
+            length if length > UID_BYTES => return Err(DecodeError::LongUid(length)),
+            _ => {}
         }
         let WireRequest { uid, kind, subresource, operation, name, namespace, dry_run, object, old_object } =
             request;
@@ -197,6 +202,9 @@ pub(crate) enum DecodeError {
     /// No `request`, as in a review that is an answer.
     #[error("the AdmissionReview has no request; send one with request set")]
     NoRequest,
+    /// A `request.uid` that no API server sends: it is repeated in the answer.
+    #[error("request.uid has {0} bytes, and {UID_BYTES} are allowed; set it to a unique text")]
+    LongUid(usize),
     /// No `request.uid`, so no answer could be matched.
     #[error("request.uid is empty; set it to a unique text")]
     NoUid,
@@ -207,9 +215,12 @@ impl DecodeError {
     pub(crate) fn uid(&self) -> Option<&str> {
         match self {
             Self::Kind { uid, .. } | Self::Version { uid, .. } => uid.as_deref(),
-            Self::NotUtf8 | Self::NotJson(_) | Self::NotAReview { .. } | Self::NoRequest | Self::NoUid => {
-                None
-            }
+            Self::NotUtf8
+            | Self::NotJson(_)
+            | Self::NotAReview { .. }
+            | Self::NoRequest
+            | Self::NoUid
+            | Self::LongUid(_) => None,
         }
     }
 }

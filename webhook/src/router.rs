@@ -26,6 +26,7 @@ use crate::{
     body::{BodyError, Budget, Buffered, SourceBytes},
     context::AdmissionContext,
     entry::Entry,
+    lanes::{Lanes, Unfinished},
     limits::Limits,
     metrics::{Metrics, Shed},
     notices::Notices,
@@ -35,10 +36,6 @@ use crate::{
     warnings::Cause,
 };
 
-/// A body of this size or more is decided on a thread of its own: it takes milliseconds, in which a worker would
-/// answer a hundred others.
-const LARGE_BODY_BYTES: usize = 256 * 1024;
-
 /// How long a review waits for its namespace and service account to come into memory. A pod is often created right
 /// behind them, and the news of a watch takes milliseconds; the API server gives the whole call five seconds.
 const KNOWN_WITHIN: Duration = Duration::from_secs(1);
@@ -46,9 +43,6 @@ const KNOWN_WITHIN: Duration = Duration::from_secs(1);
 /// How many reviews may wait for that at once. Whoever names a namespace that does not exist waits in vain, and a
 /// review that finds no place is answered "ask again" at once, which the API server does.
 const WAITING: usize = 256;
-
-/// How many large bodies are decided at once: each may take some dozens of times its bytes.
-const LARGE_AT_ONCE: usize = 4;
 
 /// How long the changes that make a review look again are gathered: many reviews may wait while many objects come.
 const CHANGES_PAUSE: Duration = Duration::from_millis(20);
@@ -87,7 +81,7 @@ struct App {
     limits: Limits,
     budget: Arc<Budget>,
     waiting: Semaphore,
-    large: Arc<Semaphore>,
+    lanes: Lanes,
 }
 
 /// The routes of the admission port.
@@ -116,7 +110,7 @@ pub(crate) fn router(
             limits,
             budget,
             waiting: Semaphore::new(WAITING),
-            large: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
+            lanes: Lanes::default(),
         }))
 }
 
@@ -170,7 +164,7 @@ impl App {
         }
     }
 
-    /// Decides once, on a thread of its own where that takes long. The error is none that is final.
+    /// Decides once, when it is its turn. The error is none that is final.
     async fn attempt(self: &Arc<Self>, posted: &Arc<Posted>, attempt: Attempt) -> Result<Reply, Deferred> {
         // Only now: this step is ours, while a body comes as slowly as its client likes, and so does the cluster's news.
         let Some(_slot) = Slot::take(&self.metrics.requests_in_flight, self.limits.requests) else {
@@ -178,20 +172,10 @@ impl App {
             let text = "too many requests at once; ask again\n";
             return Ok(Reply::text(StatusCode::SERVICE_UNAVAILABLE, text));
         };
-        if posted.body.bytes.len() < LARGE_BODY_BYTES {
-            return self.decide(posted, attempt);
-        }
-        let Ok(turn) = Arc::clone(&self.large).acquire_owned().await else {
-            // Nobody closes it.
-            return Ok(internal_error());
-        };
         let (app, posted) = (Arc::clone(self), Arc::clone(posted));
-        let decided = tokio::task::spawn_blocking(move || {
-            // Until it is done, also where nobody waits for the answer any more.
-            let _turn = turn;
-            app.decide(&posted, attempt)
-        });
-        decided.await.unwrap_or_else(|_| Ok(internal_error()))
+        let decided = self.lanes.run(posted.body.bytes.len(), move || app.decide(&posted, attempt)).await;
+        // It catches its panics itself.
+        decided.unwrap_or_else(|Unfinished| Ok(internal_error()))
     }
 
     /// Decides, and records what is final. A panic, which would be a bug, costs one request and not the connection.

@@ -47,7 +47,6 @@ pub(crate) enum Closed {
     Evicted,
     Idle,
     NoRequest,
-    SlowHeader,
 }
 
 /// Why a look at the Secret and the webhook configurations failed.
@@ -110,7 +109,6 @@ labels! {
         Evicted = "evicted",
         Idle = "idle",
         NoRequest = "no-request",
-        SlowHeader = "slow-header",
     }
     LookFailure {
         Secret = "secret",

@@ -11,6 +11,7 @@ use super::*;
 use crate::{
     MUTATE_PATH,
     context::{Cluster, Lookup, NoCluster},
+    lanes::{LARGE_BODY_BYTES, MEDIUM_BODY_BYTES},
     testing::{asking, context, review},
 };
 
@@ -344,6 +345,37 @@ async fn too_many_requests_are_shed() {
     go.send(()).unwrap();
     assert_eq!(first.await.unwrap().unwrap().status(), StatusCode::OK);
     assert_eq!(server.send(post_json(review(&[]))).await.0, StatusCode::OK, "the place is free again");
+}
+
+#[tokio::test]
+async fn large_reviews_take_turns_and_keep_no_other_out() {
+    let (entered, mut has_entered) = tokio::sync::mpsc::channel(1);
+    let (go, go_on) = std::sync::mpsc::channel();
+    let namespaces = Arc::new(Waiting { entered, go_on: go_on.into() });
+    let context = Arc::new(AdmissionContext::new(Settings::default(), KubeVersion::OLDEST, namespaces));
+    let metrics = Metrics::new();
+    let router = router(context, Arc::clone(&metrics), Notices::default(), Limits::default());
+    let server = Server { router, metrics };
+    let padded = |bytes: usize, namespace: &str| {
+        let padding = format!("\"app\":\"{}\"", "x".repeat(bytes));
+        post_json(review(&[("\"app\":\"web\"", &padding), ("\"shop\"", namespace)]))
+    };
+    let large: Vec<_> = (0..3)
+        .map(|_| tokio::spawn(server.router.clone().oneshot(padded(LARGE_BODY_BYTES, "\"slow\""))))
+        .collect();
+    has_entered.recv().await.unwrap();
+    for other in [post_json(review(&[])), padded(MEDIUM_BODY_BYTES, "\"shop\"")] {
+        assert_eq!(server.send(other).await.0, StatusCode::OK);
+    }
+    assert!(has_entered.try_recv().is_err(), "one large review is decided at a time");
+    for _ in 0..3 {
+        go.send(()).unwrap();
+    }
+    has_entered.recv().await.unwrap();
+    has_entered.recv().await.unwrap();
+    for one in large {
+        assert_eq!(one.await.unwrap().unwrap().status(), StatusCode::OK);
+    }
 }
 
 #[tokio::test]

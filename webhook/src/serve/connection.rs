@@ -1,12 +1,6 @@
 //! One connection: handshake, requests, end.
 
-use std::{
-    convert::Infallible,
-    io,
-    pin::{Pin, pin},
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::{convert::Infallible, future::pending, io, pin::pin, sync::Arc};
 
 use axum::{
     extract::Request,
@@ -16,7 +10,7 @@ use axum::{
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite},
     time::{sleep, timeout},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
@@ -26,7 +20,10 @@ use super::{
     port::{LAST_CALL, Port},
     registry::{Busy, Connection, Ticket},
 };
-use crate::{metrics::HandshakeFailure, router::Source};
+use crate::{
+    metrics::{Closed, HandshakeFailure},
+    router::Source,
+};
 
 pub(super) async fn serve_connection<S>(port: Arc<Port>, ticket: Ticket, stream: S)
 where
@@ -36,12 +33,12 @@ where
     let connection = Arc::clone(ticket.connection());
     let served = async {
         match &port.settings.tls {
-            None => serve_http(&port, Watched::new(stream, &connection), &connection).await,
+            None => serve_http(&port, stream, &connection).await,
             Some(acceptor) => {
                 let Some(stream) = handshake(acceptor, stream, &port, &connection).await else {
                     return;
                 };
-                serve_http(&port, Watched::new(stream, &connection), &connection).await;
+                serve_http(&port, stream, &connection).await;
             }
         }
     };
@@ -94,6 +91,12 @@ where
         }
     });
     let mut http = pin!(port.http.serve_connection(TokioIo::new(stream), service));
+    let no_request = async {
+        sleep(port.settings.limits.first_request_timeout).await;
+        if connection.has_served() {
+            pending().await
+        }
+    };
     let told = async {
         tokio::select! {
             () = connection.evicted().cancelled() => {}
@@ -107,6 +110,7 @@ where
     let ended = tokio::select! {
         biased;
         ended = http.as_mut() => ended,
+        () = no_request => return port.settings.metrics.closed(Closed::NoRequest),
         () = told => {
             http.as_mut().graceful_shutdown();
             // Requests under way have limits of their own; what is left is a client that does not read.
@@ -117,6 +121,9 @@ where
         }
     };
     if let Err(error) = ended {
+        if error.is_timeout() {
+            port.settings.metrics.closed(Closed::Idle);
+        }
         tracing::debug!(%error, "connection ended");
     }
 }
@@ -129,58 +136,4 @@ async fn answer(port: Arc<Port>, busy: Busy, request: Request<Incoming>) -> Resu
         response.headers_mut().insert(header::CONNECTION, close);
     }
     Ok(response)
-}
-
-/// Notes when the head of a request begins to arrive.
-struct Watched<S> {
-    stream: S,
-    connection: Arc<Connection>,
-}
-
-impl<S> Watched<S> {
-    fn new(stream: S, connection: &Arc<Connection>) -> Self {
-        Self { stream, connection: Arc::clone(connection) }
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let before = buffer.filled().len();
-        let polled = Pin::new(&mut this.stream).poll_read(cx, buffer);
-        if buffer.filled().len() > before {
-            this.connection.received();
-        }
-        polled
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffers: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, buffers)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
 }

@@ -4,9 +4,10 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use axum::Router;
 use hyper::server::conn::http1;
+use hyper_util::rt::TokioTimer;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    time::{MissedTickBehavior, interval, timeout},
+    time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -50,31 +51,17 @@ pub(super) struct Port {
 }
 
 impl Port {
-    /// Needs a tokio runtime: starts the task that closes connections whose time is over.
     pub(super) fn new(settings: PortSettings) -> Arc<Self> {
         let PortSettings { name, limits, metrics, .. } = &settings;
         let registry = Registry::new(limits, Arc::clone(metrics), metrics.connections(name));
-        let port = Arc::new(Self {
-            http: builder(),
+        Arc::new(Self {
+            http: builder(limits),
             registry,
             closing: CancellationToken::new(),
             aborting: CancellationToken::new(),
             tasks: TaskTracker::new(),
             settings,
-        });
-        let registry = Arc::clone(&port.registry);
-        let period = registry.sweep_period();
-        let sweep = async move {
-            let mut ticks = interval(period);
-            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            loop {
-                ticks.tick().await;
-                registry.sweep();
-            }
-        };
-        // Ends with the port: the token outlives every connection.
-        tokio::spawn(port.aborting.clone().run_until_cancelled_owned(sweep));
-        port
+        })
     }
 
     /// Serves a new connection, unless its source may not connect or a limit is reached and nothing can make room for
@@ -125,11 +112,12 @@ impl Port {
     }
 }
 
-fn builder() -> http1::Builder {
+fn builder(limits: &Limits) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
-        // The registry keeps the time: hyper's timer would run between requests too, and be set anew for each.
-        .header_read_timeout(None)
+        .timer(TokioTimer::new())
+        // hyper counts it from the end of the request before: it is the time between two requests.
+        .header_read_timeout(limits.keep_alive)
         .max_buf_size(READ_BUFFER_BYTES);
     builder
 }

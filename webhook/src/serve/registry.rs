@@ -1,4 +1,4 @@
-//! Which connections are open, and which of them has to go.
+//! Which connections are open: a cap for all, and one for each address.
 
 use std::{
     cmp::Reverse,
@@ -6,13 +6,11 @@ use std::{
     net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use prometheus_client::metrics::gauge::Gauge;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -21,171 +19,107 @@ use crate::{
     metrics::{Closed, Metrics, Shed},
 };
 
-/// The open connections of one port. The lock is taken when a connection comes or goes and once in a while to look
-/// for those whose time is over; never for a request.
+/// The open connections of one port. The lock is taken when a connection comes or goes, never for a request.
 pub(super) struct Registry {
-    open: Mutex<Open>,
+    open: Mutex<HashMap<IpAddr, Account>>,
     limits: Limits,
     metrics: Arc<Metrics>,
     count: Gauge,
-    clock: Clock,
-}
-
-#[derive(Default)]
-struct Open {
-    next: u64,
-    connections: HashMap<u64, Arc<Connection>>,
-    sources: HashMap<IpAddr, Arc<Account>>,
+    /// Orders the moments at which connections became idle.
+    moments: Arc<AtomicU64>,
 }
 
 /// What one address has.
 #[derive(Default)]
 struct Account {
-    /// Written with the registry's lock held.
-    connections: AtomicUsize,
+    connections: Vec<Arc<Connection>>,
     bytes: SourceBytes,
-}
-
-impl Account {
-    fn connections(&self) -> usize {
-        self.connections.load(Ordering::Relaxed)
-    }
-}
-
-impl Open {
-    fn add(&mut self, source: IpAddr, clock: Clock) -> (u64, Arc<Connection>) {
-        let account = self.sources.entry(source).or_default();
-        account.connections.fetch_add(1, Ordering::Relaxed);
-        let connection = Arc::new(Connection::new(source, Arc::clone(account), clock));
-        let id = self.next;
-        self.next += 1;
-        self.connections.insert(id, Arc::clone(&connection));
-        (id, connection)
-    }
-
-    /// None if it is gone already.
-    fn remove(&mut self, id: u64) -> Option<Arc<Connection>> {
-        let connection = self.connections.remove(&id)?;
-        if connection.account.connections.fetch_sub(1, Ordering::Relaxed) == 1 {
-            self.sources.remove(&connection.source);
-        }
-        Some(connection)
-    }
-
-    fn of(&self, source: IpAddr) -> usize {
-        self.sources.get(&source).map_or(0, |account| account.connections())
-    }
-
-    /// What each source would have if `newcomer` and all others had the same.
-    fn share(&self, newcomer: IpAddr) -> usize {
-        let sources = self.sources.len() + usize::from(!self.sources.contains_key(&newcomer));
-        self.connections.len().div_ceil(sources)
-    }
-
-    /// Of the candidates one that has never sent a request, else one of the source with the most connections; of
-    /// those the one that has been idle longest. The API servers are few, and what they open they use.
-    fn first_to_go(&self, is_candidate: impl Fn(&Connection) -> bool) -> Option<u64> {
-        let candidates = self.connections.iter().filter(|(_, connection)| is_candidate(connection));
-        let first = candidates.min_by_key(|&(&id, connection)| {
-            let idle_since = connection.active.load(Ordering::Relaxed);
-            // Of two that became idle at once, the older connection.
-            (connection.has_served(), Reverse(connection.account.connections()), idle_since, id)
-        });
-        first.map(|(&id, _)| id)
-    }
 }
 
 impl Registry {
     pub(super) fn new(limits: &Limits, metrics: Arc<Metrics>, count: Gauge) -> Arc<Self> {
-        Arc::new(Self {
-            open: Mutex::default(),
-            limits: *limits,
-            metrics,
-            count,
-            clock: Clock { epoch: Instant::now() },
-        })
+        Arc::new(Self { open: Mutex::default(), limits: *limits, metrics, count, moments: Arc::default() })
     }
 
-    /// Counts a new connection in. Where that is one too many, an idle one makes room: of the same source if that has
-    /// as many as one may or more than its share, else of all. If all are busy, one of a source that has more than
-    /// its share. So a client that opens connections neither keeps others out nor ends theirs.
+    /// Counts a new connection in. An address that has as many as one may have closes an idle one of its own. Where all
+    /// are too many, one of an address that has at least as many as the newcomer's makes room: so a client that opens
+    /// connections neither keeps others out nor closes theirs.
     pub(super) fn admit(self: &Arc<Self>, source: IpAddr) -> Result<Ticket, Shed> {
         let mut guard = self.open();
         let open = &mut *guard;
-        let own_idle = |other: &Connection| other.source == source && other.is_idle();
-        if open.of(source) >= self.limits.connections_per_source {
-            let id = open.first_to_go(own_idle).ok_or(Shed::ConnectionsPerSource)?;
-            self.evict(open, id);
-        } else if open.connections.len() >= self.limits.connections {
-            let share = open.share(source);
-            let first = if open.of(source) > share {
-                open.first_to_go(own_idle)
-            } else {
-                open.first_to_go(Connection::is_idle)
-                    .or_else(|| open.first_to_go(|other| other.account.connections() > share))
-            };
-            self.evict(open, first.ok_or(Shed::Connections)?);
+        let own = open.get(&source).map_or(0, |account| account.connections.len());
+        let all: usize = open.values().map(|account| account.connections.len()).sum();
+        let is_own = |address: IpAddr| address == source;
+        if own >= self.limits.connections_per_source {
+            self.evict(open, |address, _, is_idle| is_own(address) && is_idle)
+                .ok_or(Shed::ConnectionsPerSource)?;
+        } else if all >= self.limits.connections {
+            self.evict(open, |address, theirs, is_idle| is_idle && (is_own(address) || theirs > own))
+                .or_else(|| self.evict(open, |_, theirs, _| theirs > own + 1))
+                .ok_or(Shed::Connections)?;
         }
-        let (id, connection) = open.add(source, self.clock);
+        let account = open.entry(source).or_default();
+        let connection = Arc::new(Connection::new(source, account.bytes.clone(), Arc::clone(&self.moments)));
+        account.connections.push(Arc::clone(&connection));
         drop(guard);
         self.count.inc();
-        Ok(Ticket { registry: Arc::clone(self), id, connection })
+        Ok(Ticket { registry: Arc::clone(self), connection })
     }
 
     /// Closes an idle connection, if there is one.
     pub(super) fn make_room(&self) {
-        let mut open = self.open();
-        if let Some(id) = open.first_to_go(Connection::is_idle) {
-            self.evict(&mut open, id);
-        }
+        self.evict(&mut self.open(), |_, _, is_idle| is_idle);
     }
 
     /// How many connections have a request under way.
     pub(super) fn busy(&self) -> usize {
-        self.open().connections.values().filter(|connection| !connection.is_idle()).count()
+        let is_busy = |connection: &&Arc<Connection>| !connection.is_idle();
+        self.open().values().flat_map(|account| &account.connections).filter(is_busy).count()
     }
 
-    /// How often [`Self::sweep`] has to run for limits to be kept within a quarter of the shortest.
-    pub(super) fn sweep_period(&self) -> Duration {
-        let Limits { first_request_timeout, header_timeout, keep_alive, .. } = self.limits;
-        let shortest = first_request_timeout.min(header_timeout).min(keep_alive);
-        (shortest / 4).clamp(Duration::from_millis(10), Duration::from_secs(1))
+    /// Closes one of the candidates, which are told by address, how many it has, and whether the connection is idle:
+    /// first one that has never sent a request, then one of the address with the most, then the one that has been idle
+    /// longest. It gives up its place at once; a request under way is answered.
+    fn evict(
+        &self,
+        open: &mut HashMap<IpAddr, Account>,
+        is_candidate: impl Fn(IpAddr, usize, bool) -> bool,
+    ) -> Option<()> {
+        let all = open.iter().flat_map(|(address, account)| {
+            let theirs = account.connections.len();
+            account.connections.iter().map(move |connection| (*address, theirs, connection))
+        });
+        let candidates =
+            all.filter(|(address, theirs, connection)| is_candidate(*address, *theirs, connection.is_idle()));
+        let first = candidates.min_by_key(|(_, theirs, connection)| {
+            (connection.has_served(), Reverse(*theirs), connection.idle_since())
+        });
+        let connection = Arc::clone(first?.2);
+        remove(open, &connection);
+        self.metrics.closed(Closed::Evicted);
+        connection.evicted.cancel();
+        Some(())
     }
 
-    /// Closes the connections whose time is over.
-    pub(super) fn sweep(&self) {
-        let now = self.clock.now();
-        for connection in self.open().connections.values() {
-            if let Some(reason) = connection.overdue(now, &self.limits) {
-                self.close(connection, reason);
-            }
-        }
-    }
-
-    /// It gives up its place at once, though it may take a moment to end: a request under way is answered.
-    fn evict(&self, open: &mut Open, id: u64) {
-        if let Some(evicted) = open.remove(id) {
-            self.close(&evicted, Closed::Evicted);
-        }
-    }
-
-    fn close(&self, connection: &Connection, reason: Closed) {
-        if !connection.evicted.is_cancelled() {
-            self.metrics.closed(reason);
-            connection.evicted.cancel();
-        }
-    }
-
-    fn open(&self) -> MutexGuard<'_, Open> {
+    fn open(&self) -> MutexGuard<'_, HashMap<IpAddr, Account>> {
         // Nothing panics while it is held; if something did, the map would still be one.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Without effect where it is gone already.
+fn remove(open: &mut HashMap<IpAddr, Account>, connection: &Arc<Connection>) {
+    if let Some(account) = open.get_mut(&connection.source) {
+        account.connections.retain(|other| !Arc::ptr_eq(other, connection));
+        if account.connections.is_empty() {
+            open.remove(&connection.source);
+        }
     }
 }
 
 /// A place in the registry; given back when it is dropped.
 pub(super) struct Ticket {
     registry: Arc<Registry>,
-    id: u64,
     connection: Arc<Connection>,
 }
 
@@ -197,65 +131,37 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.registry.open().remove(self.id);
+        remove(&mut self.registry.open(), &self.connection);
         self.registry.count.dec();
-    }
-}
-
-/// Times as numbers that fit an atomic: nanoseconds since the port was made, which lasts for 584 years.
-#[derive(Clone, Copy)]
-struct Clock {
-    epoch: Instant,
-}
-
-impl Clock {
-    /// Counts from 1: 0 stands for "not".
-    fn now(self) -> u64 {
-        u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX).saturating_add(1)
     }
 }
 
 /// What is known about one connection. Written by its task, read by the registry.
 pub(super) struct Connection {
     source: IpAddr,
-    account: Arc<Account>,
-    clock: Clock,
+    bytes: SourceBytes,
     evicted: CancellationToken,
-    requests: AtomicU32,
     served: AtomicBool,
-    /// When it was opened or the last request ended.
-    active: AtomicU64,
-    /// When the first byte of a request's head came, 0 between requests.
-    head: AtomicU64,
+    moments: Arc<AtomicU64>,
+    /// The moment at which it was opened or its last request ended; [`BUSY`] while a request is under way.
+    idle_since: AtomicU64,
 }
 
+/// No moment.
+const BUSY: u64 = u64::MAX;
+
 impl Connection {
-    fn new(source: IpAddr, account: Arc<Account>, clock: Clock) -> Self {
-        Self {
-            source,
-            account,
-            clock,
-            evicted: CancellationToken::new(),
-            requests: AtomicU32::new(0),
-            served: AtomicBool::new(false),
-            active: AtomicU64::new(clock.now()),
-            head: AtomicU64::new(0),
-        }
+    fn new(source: IpAddr, bytes: SourceBytes, moments: Arc<AtomicU64>) -> Self {
+        let idle_since = AtomicU64::new(moments.fetch_add(1, Ordering::Relaxed));
+        let (evicted, served) = (CancellationToken::new(), AtomicBool::new(false));
+        Self { source, bytes, evicted, served, moments, idle_since }
     }
 
     /// A request's head is complete. It is under way until the guard is dropped.
     pub(super) fn begin(self: &Arc<Self>) -> Busy {
-        self.requests.fetch_add(1, Ordering::Relaxed);
         self.served.store(true, Ordering::Relaxed);
-        self.head.store(0, Ordering::Relaxed);
+        self.idle_since.store(BUSY, Ordering::Relaxed);
         Busy(Arc::clone(self))
-    }
-
-    /// Bytes came: of a request's head, if none is under way.
-    pub(super) fn received(&self) {
-        if self.is_idle() && self.head.load(Ordering::Relaxed) == 0 {
-            self.head.store(self.clock.now(), Ordering::Relaxed);
-        }
     }
 
     /// Where it comes from.
@@ -265,7 +171,7 @@ impl Connection {
 
     /// What the bodies of its source have drawn.
     pub(super) fn bytes(&self) -> &SourceBytes {
-        &self.account.bytes
+        &self.bytes
     }
 
     /// Whether a request has ever come.
@@ -279,24 +185,11 @@ impl Connection {
     }
 
     fn is_idle(&self) -> bool {
-        self.requests.load(Ordering::Relaxed) == 0
+        self.idle_since() != BUSY
     }
 
-    fn overdue(&self, now: u64, limits: &Limits) -> Option<Closed> {
-        if !self.is_idle() {
-            return None;
-        }
-        let over = |since: u64, limit: Duration| u128::from(now.saturating_sub(since)) >= limit.as_nanos();
-        let (active, head) = (self.active.load(Ordering::Relaxed), self.head.load(Ordering::Relaxed));
-        if head != 0 && over(head, limits.header_timeout) {
-            Some(Closed::SlowHeader)
-        } else if !self.has_served() && over(active, limits.first_request_timeout) {
-            Some(Closed::NoRequest)
-        } else if over(active, limits.keep_alive) {
-            Some(Closed::Idle)
-        } else {
-            None
-        }
+    fn idle_since(&self) -> u64 {
+        self.idle_since.load(Ordering::Relaxed)
     }
 }
 
@@ -305,9 +198,8 @@ pub(super) struct Busy(Arc<Connection>);
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        let connection = &*self.0;
-        connection.active.store(connection.clock.now(), Ordering::Relaxed);
-        connection.requests.fetch_sub(1, Ordering::Relaxed);
+        let now = self.0.moments.fetch_add(1, Ordering::Relaxed);
+        self.0.idle_since.store(now, Ordering::Relaxed);
     }
 }
 

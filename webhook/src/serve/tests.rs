@@ -94,7 +94,6 @@ async fn closed_after(stream: &mut (impl tokio::io::AsyncRead + Unpin), since: I
     since.elapsed()
 }
 
-/// The registry looks once a second.
 fn assert_about(elapsed: Duration, limit: Duration) {
     assert!(elapsed >= limit && elapsed <= limit + 2 * SECOND, "{elapsed:?} is not about {limit:?}");
 }
@@ -107,7 +106,8 @@ async fn a_connection_is_used_again_until_it_is_idle_too_long() {
         let answer = ask(&mut stream).await.unwrap();
         assert_eq!(answer.status, 200);
         assert!(!answer.head.contains("connection: close"));
-        sleep(60 * SECOND).await;
+        // API servers keep an idle connection for 90 s.
+        sleep(91 * SECOND).await;
     }
     assert_eq!(ask(&mut stream).await.unwrap().status, 200);
     assert_about(closed_after(&mut stream, Instant::now()).await, Limits::default().keep_alive);
@@ -129,25 +129,32 @@ async fn a_silent_client_is_closed() {
     server.assert_metric(r#"scaivault_injector_connections_closed_total{reason="no-request"} 1"#);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_slow_head_is_cut_off() {
-    let server = start(Limits::default());
-    let mut stream = server.connect().await;
-    assert_eq!(ask(&mut stream).await.unwrap().status, 200);
-    sleep(30 * SECOND).await;
+/// Sends the head of a request so slowly that it does not end before the connection does.
+async fn closed_while_dripping(stream: tokio_rustls::client::TlsStream<DuplexStream>) -> Duration {
     let started = Instant::now();
     let (mut reader, mut writer) = tokio::io::split(stream);
-    let drip = async move {
+    tokio::spawn(async move {
         for byte in head(10).into_bytes() {
             if writer.write_all(&[byte]).await.is_err() || writer.flush().await.is_err() {
                 break;
             }
-            sleep(SECOND).await;
+            sleep(2 * SECOND).await;
         }
-    };
-    tokio::spawn(drip);
-    assert_about(closed_after(&mut reader, started).await, Limits::default().header_timeout);
-    server.assert_metric(r#"scaivault_injector_connections_closed_total{reason="slow-header"} 1"#);
+    });
+    closed_after(&mut reader, started).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_head_is_cut_off() {
+    let server = start(Limits::default());
+    let first = closed_while_dripping(server.connect().await).await;
+    assert_about(first, Limits::default().first_request_timeout);
+    server.assert_metric(r#"scaivault_injector_connections_closed_total{reason="no-request"} 1"#);
+    // Later ones have the time that a connection may be idle.
+    let mut stream = server.connect().await;
+    assert_eq!(ask(&mut stream).await.unwrap().status, 200);
+    assert_about(closed_while_dripping(stream).await, Limits::default().keep_alive);
+    server.assert_metric(r#"scaivault_injector_connections_closed_total{reason="idle"} 1"#);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,5 @@
 use std::net::Ipv4Addr;
 
-use tokio::time::advance;
-
 use super::*;
 
 const A: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
@@ -18,15 +16,14 @@ fn is_evicted(ticket: &Ticket) -> bool {
     ticket.connection.evicted.is_cancelled()
 }
 
-#[tokio::test(start_paused = true)]
-async fn the_longest_idle_makes_room() {
+#[test]
+fn the_longest_idle_makes_room() {
     let registry = registry(3, 3);
     let mut tickets = Vec::new();
     for _ in 0..3 {
         let ticket = registry.admit(A).unwrap();
         drop(ticket.connection.begin());
         tickets.push(ticket);
-        advance(Duration::from_millis(10)).await;
     }
     // The first was opened first, but was used last; the second has a request under way.
     drop(tickets[0].connection.begin());
@@ -37,19 +34,18 @@ async fn the_longest_idle_makes_room() {
     drop(busy);
 }
 
-#[tokio::test(start_paused = true)]
-async fn one_that_never_sent_a_request_goes_before_one_that_did() {
+#[test]
+fn one_that_never_sent_a_request_goes_before_one_that_did() {
     let registry = registry(2, 2);
     let used = registry.admit(A).unwrap();
     drop(used.connection.begin());
-    advance(Duration::from_millis(10)).await;
     let silent = registry.admit(B).unwrap();
     let _new = registry.admit(C).unwrap();
     assert_eq!([&used, &silent].map(is_evicted), [false, true]);
 }
 
-#[tokio::test(start_paused = true)]
-async fn who_has_the_most_gives_way() {
+#[test]
+fn who_has_the_most_gives_way() {
     let registry = registry(8, 8);
     let served = |source| {
         let ticket = registry.admit(source).unwrap();
@@ -65,19 +61,18 @@ async fn who_has_the_most_gives_way() {
     assert_eq!([&few[0], &few[1], &young].map(is_evicted), [false; 3]);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_source_makes_room_among_its_own() {
+#[test]
+fn a_source_makes_room_among_its_own() {
     let registry = registry(10, 2);
     let other = registry.admit(B).unwrap();
-    advance(Duration::from_millis(10)).await;
     let first = registry.admit(A).unwrap();
     let second = registry.admit(A).unwrap();
     let _third = registry.admit(A).unwrap();
     assert_eq!([&other, &first, &second].map(is_evicted), [false, true, false]);
 }
 
-#[tokio::test(start_paused = true)]
-async fn busy_connections_are_not_evicted() {
+#[test]
+fn busy_connections_are_not_evicted() {
     let registry = registry(2, 1);
     let a = registry.admit(A).unwrap();
     let busy_a = a.connection.begin();
@@ -90,8 +85,8 @@ async fn busy_connections_are_not_evicted() {
     assert_eq!([&a, &b].map(is_evicted), [true, false]);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_source_whose_connections_are_all_busy_keeps_no_other_out() {
+#[test]
+fn a_source_whose_connections_are_all_busy_keeps_no_other_out() {
     let registry = registry(4, 8);
     let greedy = [(); 4].map(|()| registry.admit(B).unwrap());
     let _requests = greedy.each_ref().map(|ticket| ticket.connection.begin());
@@ -101,44 +96,12 @@ async fn a_source_whose_connections_are_all_busy_keeps_no_other_out() {
     assert!(!is_evicted(&api_server));
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_place_is_given_back() {
+#[test]
+fn a_place_is_given_back() {
     let registry = registry(1, 1);
     let first = registry.admit(A).unwrap();
     drop(first);
     assert_eq!(registry.count.get(), 0);
     let second = registry.admit(A).unwrap();
     assert!(!is_evicted(&second));
-}
-
-#[tokio::test(start_paused = true)]
-async fn times_are_over_when_they_are_over() {
-    let limits = Limits::default();
-    let second = Duration::from_secs(1);
-    let registry = registry(4, 4);
-    let overdue = |ticket: &Ticket| ticket.connection.overdue(registry.clock.now(), &limits);
-
-    let silent = registry.admit(A).unwrap();
-    let used = registry.admit(A).unwrap();
-    drop(used.connection.begin());
-    let slow = registry.admit(A).unwrap();
-    drop(slow.connection.begin());
-    let busy = registry.admit(A).unwrap();
-    let _request = busy.connection.begin();
-
-    advance(5 * second).await;
-    slow.connection.received();
-    advance(Duration::from_nanos(4_999_999_999)).await;
-    assert_eq!([&silent, &used, &slow, &busy].map(&overdue), [None; 4]);
-    advance(Duration::from_nanos(1)).await;
-    assert_eq!([&silent, &used, &slow, &busy].map(&overdue), [Some(Closed::NoRequest), None, None, None]);
-    // More bytes of the same head do not buy more time.
-    slow.connection.received();
-    advance(5 * second).await;
-    assert_eq!([&used, &slow, &busy].map(&overdue), [None, Some(Closed::SlowHeader), None]);
-    advance(75 * second).await;
-    assert_eq!([&used, &busy].map(&overdue), [Some(Closed::Idle), None]);
-
-    registry.sweep();
-    assert_eq!([&silent, &used, &slow, &busy].map(is_evicted), [true, true, true, false]);
 }
