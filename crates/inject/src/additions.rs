@@ -48,7 +48,8 @@ pub(crate) fn additions(
         }
         let ours = there.env.iter().filter(|variable| ours::is_our_variable(variable));
         let has: BTreeSet<&str> = ours.map(|variable| &*variable.name).collect();
-        let missing = variables.iter().zip(&variable_fragments).filter(|(planned, _)| !has.contains(planned.name));
+        let missing =
+            variables.iter().zip(&variable_fragments).filter(|(planned, _)| !has.contains(planned.name));
         let missing = missing.map(|(_, fragment)| fragment.clone().into()).collect();
         additions.prepend(&format!("{pointer}/env"), &there.env, missing);
     }
