@@ -95,7 +95,9 @@ fn all_that_is_malformed_is_said_at_once() {
 fn a_broken_template_is_malformed_and_not_quoted() {
     let problems =
         read(Container::Init, [(env::SECRETS, "a/t -> /run/secrets/t template=\"{{ hunter2\"")]).unwrap_err();
-    assert_eq!(problems.to_string(), "SECRETS: the template does not parse: syntax error in line 1");
+    let problems = problems.to_string();
+    assert!(problems.starts_with("SECRETS: the template does not parse: line 1: "), "{problems}");
+    assert!(!problems.contains("hunter2"), "{problems}");
 }
 
 #[test]
