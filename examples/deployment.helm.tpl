@@ -1,5 +1,5 @@
-# Templates of files inside a Helm chart. Helm reads `{{ }}` first, so what is meant for the agent is escaped: text between
-# backquotes in a tag of Helm is written as it is. Put this file into a chart as templates/deployment.yaml.
+# Templates of files inside a Helm chart. Helm reads double braces first, so what is meant for the agent is escaped: text
+# between backquotes in a tag of Helm is written as it is. Put this file into a chart as templates/deployment.yaml.
 apiVersion: v1
 kind: ServiceAccount
 metadata:

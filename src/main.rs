@@ -14,6 +14,7 @@ mod input;
 mod manifest_cmd;
 mod object;
 mod output;
+mod own_text;
 mod printable;
 mod reference_cmd;
 mod report;

@@ -8,6 +8,7 @@ mod cli {
     mod examples;
     mod inputs;
     mod migration_page;
+    mod not_text;
     mod pass_through;
     mod reference;
     mod reports;

@@ -12,6 +12,7 @@ use crate::{
     edit::edit,
     input::{self, Found, ReadError, Source},
     object::{Object, objects},
+    own_text,
     report::{Entry, Place, Report, Unreadable},
     surroundings::Surroundings,
     treatment::{Subject, Treated, Verb, patch, treat},
@@ -108,9 +109,10 @@ impl Job {
             return Ok(document.text.to_owned());
         };
         let place = || format!("{}:{}", source.name, content.line);
-        let treated = treat(&value, self.verb, surroundings, self.with_settings, |subject, context| {
+        let mut treated = treat(&value, self.verb, surroundings, self.with_settings, |subject, context| {
             self.decide(subject, context)
         });
+        own_text::quote(&mut treated, &document);
         let patch = patch(&treated);
         let changed = patched(&value, &patch).with_context(place)?;
         let edited = match &changed {

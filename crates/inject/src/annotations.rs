@@ -4,6 +4,7 @@ mod collect;
 mod draft;
 mod key;
 mod nearest;
+mod not_text;
 mod reference;
 mod registry;
 mod value;
@@ -16,6 +17,7 @@ pub use value::ValueKind;
 pub(crate) use collect::{Collected, collect};
 pub(crate) use draft::{Draft, FileDraft};
 pub(crate) use nearest::nearest;
+pub(crate) use not_text::not_text;
 #[cfg(test)]
 pub(crate) use registry::spec_for;
 pub(crate) use registry::{asks_for_secrets, spec_of};

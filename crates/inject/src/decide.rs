@@ -30,7 +30,7 @@ pub fn decide(pod: &PodView<'_>, context: &Context<'_>) -> Decision {
         Some((MutationMode::IgnoreAndDetach, _)) => return detach(pod),
         None => {}
     }
-    if pod.metadata.annotations.ours.is_empty() {
+    if !pod.is_annotated() {
         return skip(SkipReason::NotAnnotated);
     }
     if let Some(problem) = limits::of_pod(pod) {
@@ -39,7 +39,7 @@ pub fn decide(pod: &PodView<'_>, context: &Context<'_>) -> Decision {
     let asks = |key: &str| {
         asks_for_secrets(key) || key == ExactKey::Inject.text() || key == mutation_mode::MUTATION_MODE
     };
-    if pod.annotations().any(|(key, _)| asks(key)) {
+    if pod.annotations().map(|(key, _)| key).chain(pod.keys_without_text()).any(asks) {
         inject(pod, context)
     } else {
         asks_for_nothing(pod, context)

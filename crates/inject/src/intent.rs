@@ -5,6 +5,7 @@ mod conflicts;
 mod files;
 mod identity;
 mod mount_points;
+mod pod_settings;
 mod readers;
 mod reload;
 mod resources;
@@ -167,6 +168,7 @@ pub(crate) fn resolve<'d>(facts: &Facts<'d, '_>, findings: &mut Findings<'_>) ->
     let Facts { draft, pod, .. } = *facts;
     bounds::check(facts, findings);
     let pattern = pattern(draft, findings);
+    pod_settings::check(draft, pod, pattern, findings);
     let insert_at = facts.agent_at.unwrap_or_else(|| place(pod, draft.position));
     let readers = readers::resolve(draft, pod, insert_at, findings);
     let reload = reload::resolve(draft, pod, &readers, findings);

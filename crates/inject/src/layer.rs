@@ -5,7 +5,7 @@ use std::fmt;
 use crate::{
     Context, PodView,
     annotations::{
-        AnnotationSpec, Collected, DefaultValue, ExactKey, Key, ValueKind, collect, spec_of, specs,
+        AnnotationSpec, Collected, DefaultValue, ExactKey, Key, ValueKind, collect, not_text, spec_of, specs,
     },
 };
 
@@ -141,6 +141,9 @@ pub(crate) fn merge(pod: &PodView<'_>, context: &Context<'_>) -> Collected {
             collect(&mut collected, &layer, entries);
         }
     });
+    for problem in not_text(&pod.metadata.annotations, &Layer::Pod) {
+        collected.problems.push(problem);
+    }
     collected
 }
 

@@ -18,7 +18,7 @@ pub(crate) use container::{
     ContainerView, MountView, ResourcesView, SecurityView, VariableValue, VariableView,
 };
 pub(crate) use list::List;
-pub(crate) use read::{Annotations, Presence, QuantityText, Text, object, shown_error};
+pub(crate) use read::{Annotations, NotText, Presence, QuantityText, Text, object, shown_error};
 pub(crate) use volume::{ItemView, MountKind, VolumeView};
 
 use crate::limits;
@@ -65,7 +65,7 @@ impl<'a> PodView<'a> {
 
     /// Whether it carries an annotation of ours. Without one it gets nothing, whatever the cluster says.
     pub fn is_annotated(&self) -> bool {
-        !self.metadata.annotations.ours.is_empty()
+        !self.metadata.annotations.ours.is_empty() || !self.metadata.annotations.not_text.is_empty()
     }
 
     /// The value of one of our annotations, by its key without the prefix.
@@ -76,6 +76,11 @@ impl<'a> PodView<'a> {
     /// Our annotations by key without the prefix, sorted.
     pub(crate) fn annotations(&self) -> impl Iterator<Item = (&str, &str)> {
         self.metadata.annotations.ours.iter().map(|(key, value)| (name_of(key), &**value))
+    }
+
+    /// The keys of our annotations whose value is no text, without the prefix.
+    pub(crate) fn keys_without_text(&self) -> impl Iterator<Item = &str> {
+        self.metadata.annotations.not_text.iter().map(|(key, _)| name_of(key))
     }
 
     /// Init containers and app containers.
@@ -140,6 +145,8 @@ pub(crate) struct SpecView<'a> {
     #[serde(rename = "hostPID")]
     pub(crate) host_pid: Option<bool>,
     pub(crate) host_network: Option<bool>,
+    pub(crate) active_deadline_seconds: Option<i64>,
+    pub(crate) termination_grace_period_seconds: Option<i64>,
     #[serde(deserialize_with = "read::nullable")]
     pub(crate) security_context: SecurityView,
     #[serde(borrow)]

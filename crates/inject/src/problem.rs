@@ -78,6 +78,8 @@ pub fn shown_key(key: &str) -> Cow<'_, str> {
 pub enum Code {
     /// A value that its key does not take.
     InvalidValue,
+    /// A value that is no string.
+    NotAString,
     /// `inject: "true"` and nothing named.
     NothingToInject,
     /// `secret-…-<name>` for a name that no `inject-…-<name>` selects.
@@ -128,6 +130,7 @@ impl Code {
     /// Every code, for documentation.
     pub const ALL: &'static [Self] = &[
         Self::InvalidValue,
+        Self::NotAString,
         Self::NothingToInject,
         Self::UnknownName,
         Self::FileConflict,
@@ -165,6 +168,10 @@ impl Code {
     const fn entry(self) -> (&'static str, &'static str) {
         match self {
             Self::InvalidValue => ("invalid-value", "The key does not take this value."),
+            Self::NotAString => (
+                "not-a-string",
+                "The value is a number, a truth value, null, a list or an object. The API server takes strings only.",
+            ),
             Self::NothingToInject => {
                 ("nothing-to-inject", "`inject` is `true` and no annotation names a secret.")
             }
@@ -292,6 +299,11 @@ impl Problems {
     /// One by one, as far as they are kept.
     pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
         self.kept.iter()
+    }
+
+    /// One by one, for who knows better how a value is written.
+    pub fn iter_mut(&mut self) -> std::slice::IterMut<'_, Problem> {
+        self.kept.iter_mut()
     }
 }
 

@@ -3,6 +3,7 @@
 //!
 //! Pure functions of the object and of what it was before, like [`crate::decide()`] of a pod.
 
+mod failure_policy;
 mod mode;
 mod validate;
 mod view;

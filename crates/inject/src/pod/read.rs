@@ -5,7 +5,7 @@ use std::{borrow::Cow, cmp::Ordering, fmt, marker::PhantomData, ops::Deref};
 use scaivault_contract::{EXCERPT_CHARS, names::ANNOTATION_PREFIX};
 use serde::{
     Deserialize, Deserializer,
-    de::{Error as _, IgnoredAny, MapAccess, Visitor, value::MapAccessDeserializer},
+    de::{Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
 };
 
 use crate::limits;
@@ -13,8 +13,8 @@ use crate::limits;
 /// The annotation that the kubelet puts on the API's image of a static pod.
 const MIRROR_POD_ANNOTATION: &str = "kubernetes.io/config.mirror";
 
-/// The longest key in an error, characters: an annotation's name has 63, and our prefix 22.
-const KEY_SHOWN: usize = 85;
+/// The most annotations without a text that are kept: a problem is made of each.
+const NOT_TEXT_KEPT: usize = 32;
 
 /// A string, borrowed unless it has escapes. (serde's derive borrows a bare `Cow`, but none inside an `Option`.)
 #[derive(Clone, Debug, Default)]
@@ -57,7 +57,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
             type Value = Text<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string (in YAML, put the value into quotes)")
+                f.write_str("a string")
             }
 
             fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
@@ -178,6 +178,8 @@ pub(crate) fn object<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
 pub(crate) struct Annotations<'a> {
     /// Full key and value, sorted by key, each key once.
     pub(crate) ours: Vec<(Text<'a>, Text<'a>)>,
+    /// Full key of ours and what stands there in place of a text, at most [`NOT_TEXT_KEPT`].
+    pub(crate) not_text: Vec<(Text<'a>, NotText)>,
     /// How many keys are not ours.
     pub(crate) others: usize,
     /// Whether the pod is a static pod's image.
@@ -214,18 +216,19 @@ impl<'de: 'a, 'a> Deserialize<'de> for Annotations<'a> {
                 let mut read = Annotations { present: true, ..Annotations::default() };
                 while let Some(key) = map.next_key::<Text<'de>>()? {
                     if key.starts_with(ANNOTATION_PREFIX) {
-                        let named = |error| {
-                            let key: String = key.chars().take(KEY_SHOWN).collect();
-                            A::Error::custom(format_args!("{key}: {error}"))
-                        };
-                        let value = map.next_value::<Option<Text<'de>>>().map_err(named)?;
                         if read.ours.len() == limits::ANNOTATIONS_READ {
                             let most = limits::ANNOTATIONS_READ;
                             return Err(A::Error::custom(format_args!(
                                 "more than {most} annotations that start with {ANNOTATION_PREFIX}"
                             )));
                         }
-                        read.ours.push((key, value.unwrap_or_default()));
+                        match map.next_value::<AnnotationValue<'de>>()? {
+                            AnnotationValue::Text(value) => read.ours.push((key, value)),
+                            AnnotationValue::Other(value) if read.not_text.len() < NOT_TEXT_KEPT => {
+                                read.not_text.push((key, value));
+                            }
+                            AnnotationValue::Other(_) => {}
+                        }
                     } else {
                         read.others += 1;
                         read.mirror |= &*key == MIRROR_POD_ANNOTATION;
@@ -241,6 +244,75 @@ impl<'de: 'a, 'a> Deserialize<'de> for Annotations<'a> {
             }
         }
         deserializer.deserialize_any(AnnotationsVisitor)
+    }
+}
+
+/// What is not the text that an annotation's value has to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NotText {
+    /// Nothing.
+    Null,
+    /// A number or truth value, as JSON writes it.
+    Scalar(String),
+    /// A list or an object.
+    Tree,
+}
+
+/// The value of an annotation, whatever it is. The API server sends texts only; a manifest may have anything.
+enum AnnotationValue<'a> {
+    Text(Text<'a>),
+    Other(NotText),
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for AnnotationValue<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ValueVisitor;
+        impl<'de> Visitor<'de> for ValueVisitor {
+            type Value = AnnotationValue<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a value")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(AnnotationValue::Text(Text(Cow::Borrowed(text))))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(AnnotationValue::Text(Text(Cow::Owned(text.to_owned()))))
+            }
+
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(AnnotationValue::Other(NotText::Null))
+            }
+
+            fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
+                Ok(AnnotationValue::Other(NotText::Scalar(value.to_string())))
+            }
+
+            fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
+                Ok(AnnotationValue::Other(NotText::Scalar(number.to_string())))
+            }
+
+            fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
+                Ok(AnnotationValue::Other(NotText::Scalar(number.to_string())))
+            }
+
+            fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
+                Ok(AnnotationValue::Other(NotText::Scalar(number.to_string())))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                while list.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(AnnotationValue::Other(NotText::Tree))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(AnnotationValue::Other(NotText::Tree))
+            }
+        }
+        deserializer.deserialize_any(ValueVisitor)
     }
 }
 

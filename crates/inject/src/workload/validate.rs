@@ -1,9 +1,9 @@
 //! The check at `kubectl apply`: what the pods of a workload would be told when they are created.
 
-use super::{Former, WorkloadView};
+use super::{Former, WorkloadView, failure_policy};
 use crate::{
     Context, Decision, Denial, PodView, Problems, Skip, SkipReason,
-    annotations::{Collected, Draft, collect},
+    annotations::{Collected, Draft, collect, not_text},
     decide::refuse,
     mutation_mode::MUTATION_MODE,
     problem::Layer,
@@ -96,7 +96,10 @@ pub fn validate(workload: &WorkloadView<'_>, former: Former<'_, '_>, context: &C
 pub fn decide(workload: &WorkloadView<'_>, context: &Context<'_>) -> Decision {
     let template = workload.template();
     let context = Context { workload_mutation_mode: workload.mutation_mode(), ..*context };
-    let decision = crate::decide(template, &context);
+    let mut decision = crate::decide(template, &context);
+    if let Decision::Inject(injection) = &mut decision {
+        injection.warnings.append(&mut failure_policy::warnings(workload.pod_failure_policy));
+    }
     if context.settings.excludes(&context.namespace.name) {
         return decision;
     }
@@ -111,6 +114,9 @@ fn own(workload: &WorkloadView<'_>) -> (Problems, Vec<String>) {
     let misplaced = |key: &str| key == MUTATION_MODE || workload.in_template(key).is_none();
     let mut entries = workload.own_annotations().filter(|(key, _)| misplaced(key));
     collect(&mut collected, &Layer::Workload, &mut entries);
+    for problem in not_text(&workload.annotations, &Layer::Workload) {
+        collected.problems.push(problem);
+    }
     let Collected { draft: _, problems, mut warnings } = collected;
     let is_by_hand = workload.own(MUTATION_MODE).is_none() && !workload.is_from_cron_job;
     if is_by_hand && workload.carried_mode().is_some() {

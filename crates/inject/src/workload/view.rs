@@ -30,6 +30,8 @@ pub struct WorkloadView<'a> {
     pub(super) template_parents: Parents,
     /// The API server refuses another template, annotations included.
     pub(super) is_template_fixed: bool,
+    /// Of a Job, or of the Jobs of a CronJob.
+    pub(super) pod_failure_policy: Option<&'a RawValue>,
 }
 
 /// What of `metadata.annotations` the template has.
@@ -75,10 +77,10 @@ impl<'a> WorkloadView<'a> {
         struct Document<'b>(#[serde(borrow, deserialize_with = "object")] Wire<'b>);
         let malformed = |error| MalformedWorkload::Object { kind: kind.name(), error };
         let Document(Wire { metadata, spec, status }) = serde_json::from_str(json).map_err(malformed)?;
-        let Spec { template, suspend, job_template } = spec;
-        let template = match kind {
-            WorkloadKind::CronJob => job_template.spec.template,
-            _ => template,
+        let Spec { template, suspend, pod_failure_policy, job_template } = spec;
+        let (template, pod_failure_policy) = match kind {
+            WorkloadKind::CronJob => (job_template.spec.template, job_template.spec.pod_failure_policy),
+            _ => (template, pod_failure_policy),
         };
         let Some(template) = template else {
             return Err(MalformedWorkload::NoTemplate {
@@ -103,6 +105,7 @@ impl<'a> WorkloadView<'a> {
             template: view,
             template_parents,
             is_template_fixed: is_job && (suspend != Some(true) || status.start_time.is_some()),
+            pod_failure_policy,
         })
     }
 
@@ -219,6 +222,8 @@ struct Spec<'a> {
     #[serde(borrow)]
     template: Option<&'a RawValue>,
     suspend: Option<bool>,
+    #[serde(borrow)]
+    pod_failure_policy: Option<&'a RawValue>,
     #[serde(borrow, deserialize_with = "object")]
     job_template: JobTemplate<'a>,
 }
@@ -231,10 +236,12 @@ struct JobTemplate<'a> {
 }
 
 #[derive(Default, Deserialize)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 struct JobSpec<'a> {
     #[serde(borrow)]
     template: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pod_failure_policy: Option<&'a RawValue>,
 }
 
 #[derive(Default, Deserialize)]

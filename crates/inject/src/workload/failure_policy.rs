@@ -1,0 +1,115 @@
+//! A Job's `podFailurePolicy`, which counts the exit codes of injected containers too.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::pod::Text;
+
+/// The agent's exit codes for a secret that could not be fetched.
+const AGENT_CODES: std::ops::RangeInclusive<i64> = 1..=5;
+/// A longer policy is not read: Kubernetes allows 20 rules of 255 codes.
+const POLICY_BYTES: usize = 64 * 1024;
+/// The most rules that are warned about.
+const RULES_SHOWN: usize = 4;
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Policy<'a> {
+    #[serde(borrow)]
+    rules: Option<Vec<Rule<'a>>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Rule<'a> {
+    #[serde(borrow)]
+    action: Option<Text<'a>>,
+    #[serde(borrow)]
+    on_exit_codes: Option<ExitCodes<'a>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct ExitCodes<'a> {
+    #[serde(borrow)]
+    container_name: Option<Text<'a>>,
+    #[serde(borrow)]
+    operator: Option<Text<'a>>,
+    values: Option<Vec<i64>>,
+}
+
+impl ExitCodes<'_> {
+    fn counts_the_agents(&self) -> bool {
+        let values = self.values.as_deref().unwrap_or_default();
+        let is_named = self.container_name.as_deref().is_some_and(|name| !name.is_empty());
+        !is_named
+            && match self.operator.as_deref() {
+                Some("In") => values.iter().any(|value| AGENT_CODES.contains(value)),
+                Some("NotIn") => AGENT_CODES.into_iter().any(|code| !values.contains(&code)),
+                _ => false,
+            }
+    }
+}
+
+/// What is to be said about rules that apply to the agent's init container. A policy that cannot be read is the API
+/// server's to refuse.
+pub(super) fn warnings(policy: Option<&RawValue>) -> Vec<String> {
+    let Some(policy) = policy.filter(|policy| policy.get().len() <= POLICY_BYTES) else { return Vec::new() };
+    let Policy { rules } = serde_json::from_str(policy.get()).unwrap_or_default();
+    let rules = rules.unwrap_or_default();
+    let counted = rules
+        .iter()
+        .enumerate()
+        .filter(|(_, rule)| rule.on_exit_codes.as_ref().is_some_and(ExitCodes::counts_the_agents));
+    counted
+        .take(RULES_SHOWN)
+        .map(|(index, rule)| {
+            let effect = match rule.action.as_deref() {
+                Some("FailJob") => "fails the Job without a retry",
+                Some("FailIndex") => "fails the index without a retry",
+                Some("Ignore") => "is retried for ever",
+                _ => "counts as a failure",
+            };
+            format!(
+                "podFailurePolicy: rule {} has onExitCodes without containerName, so it applies to the injected init container \
+                 too: a secret that cannot be fetched (exit codes {} to {}) {effect}; set containerName",
+                index + 1,
+                AGENT_CODES.start(),
+                AGENT_CODES.end()
+            )
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(rule: &str) -> Vec<String> {
+        let text = format!(
+            r#"{{"rules":[{{"action":"Ignore","onPodConditions":[{{"type":"DisruptionTarget"}}]}},{rule}]}}"#
+        );
+        warnings(Some(&RawValue::from_string(text).unwrap()))
+    }
+
+    #[test]
+    fn rules_that_count_the_agents_exit_codes_are_found() {
+        for (codes, expected) in [
+            (r#"{"operator":"In","values":[1,42]}"#, true),
+            (r#"{"operator":"In","values":[42]}"#, false),
+            (r#"{"operator":"NotIn","values":[42]}"#, true),
+            (r#"{"operator":"NotIn","values":[1,2,3,4,5]}"#, false),
+            (r#"{"containerName":"app","operator":"In","values":[1]}"#, false),
+            (r#"{"containerName":null,"operator":"In","values":[3]}"#, true),
+        ] {
+            let said = said(&format!(r#"{{"action":"FailJob","onExitCodes":{codes}}}"#));
+            assert_eq!(!said.is_empty(), expected, "{codes}: {said:?}");
+            assert!(
+                said.iter().all(|said| said.contains("rule 2") && said.contains("fails the Job")),
+                "{said:?}"
+            );
+        }
+        assert!(said(r#"{"onExitCodes":7}"#).is_empty());
+        assert!(warnings(None).is_empty());
+    }
+}

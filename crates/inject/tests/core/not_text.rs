@@ -1,0 +1,51 @@
+//! Values of annotations that are no strings.
+
+use scaivault_inject::{Code, Layer};
+use scaivault_testkit::{key, pod};
+use serde_json::{Value, json};
+
+use crate::support::{DATABASE, cluster};
+
+fn with(values: &[(&str, Value)]) -> Value {
+    let mut pod = pod().ours("inject-secret-db", DATABASE).ours("mount-path", "relative").json();
+    for (name, value) in values {
+        pod["metadata"]["annotations"][key(name)] = value.clone();
+    }
+    pod
+}
+
+#[test]
+fn values_that_are_no_strings_are_refused_with_the_others() {
+    let pod = with(&[
+        ("secret-mode-db", json!(288)),
+        ("fail-open", json!(true)),
+        ("role", Value::Null),
+        ("url", json!(["a"])),
+    ]);
+    let problems = cluster().denial(&pod).problems;
+    let text = problems.to_string();
+    assert_eq!(problems.len(), 5, "{text}");
+    for (name, said, fix) in [
+        ("secret-mode-db: \"288\"", "a number or a truth value without quotes", "put the value into quotes"),
+        ("fail-open: \"true\"", "a number or a truth value", "put the value into quotes"),
+        ("role", "is null and no string", "or remove the key"),
+        ("url", "a list or an object", "one string in quotes"),
+    ] {
+        let said = format!("{name}: it is {said}");
+        assert!(text.contains(fix), "{text}");
+        assert!(text.contains(said.trim_start_matches(name)) && text.contains(name), "{said}: {text}");
+    }
+    assert_eq!(problems.iter().filter(|problem| problem.code == Code::NotAString).count(), 4);
+    assert!(problems.iter().all(|problem| problem.layer == Layer::Pod));
+    assert!(text.contains("mount-path"), "{text}");
+}
+
+#[test]
+fn a_pod_whose_only_key_has_no_text_is_refused() {
+    for value in [json!(5), Value::Null] {
+        let mut pod = pod().json();
+        pod["metadata"]["annotations"] = json!({ key("inject-secret-x"): value });
+        let text = cluster().denial(&pod).problems.to_string();
+        assert!(text.contains("inject-secret-x") && text.contains("not-a-string"), "{text}");
+    }
+}
