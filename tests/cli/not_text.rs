@@ -32,7 +32,7 @@ fn values_without_quotes_are_shown_as_written_with_their_line() {
             "(line 10)",
             "inject-secret-x: \"5\"",
             "(line 11)",
-            "inject-secret-y: it is empty, which is null",
+            "inject-secret-y: it is null",
             "(line 12)",
             "refresh-interval: \"soon\"",
         ] {

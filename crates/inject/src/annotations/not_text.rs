@@ -18,7 +18,7 @@ pub(crate) fn not_text(annotations: &Annotations<'_>, layer: &Layer) -> impl Ite
             ),
             NotText::Null => (
                 None,
-                "it is empty, which is null and no string; the API server drops the key",
+                "it is null, which is no string and may be dropped before it is stored",
                 "write the value in quotes, or remove the key",
             ),
             NotText::Tree => (
