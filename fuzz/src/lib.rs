@@ -10,6 +10,7 @@ mod inverse;
 mod laws;
 mod mapping;
 mod review;
+mod template;
 mod workload;
 
 pub use annotations::annotations;
@@ -17,6 +18,7 @@ pub use cost::cost;
 pub use inverse::inverse;
 pub use mapping::mapping;
 pub use review::review;
+pub use template::template;
 pub use workload::workload;
 
 #[cfg(test)]
@@ -56,6 +58,11 @@ mod tests {
     #[test]
     fn mapping_seeds() {
         run_seeds("mapping", super::mapping);
+    }
+
+    #[test]
+    fn template_seeds() {
+        run_seeds("template", super::template);
     }
 
     #[test]

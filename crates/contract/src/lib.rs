@@ -54,9 +54,9 @@ pub use source::{
     SecretSourceErrors,
 };
 pub use template::{
-    NameFault, TEMPLATE_FILTERS, TEMPLATE_FUEL, TEMPLATE_FUNCTIONS, TEMPLATE_MAX_BYTES,
-    TEMPLATE_MAX_OPERATORS, TEMPLATE_TESTS, TemplateError, TemplateNames, TemplateSizeError, TemplateWarning,
-    UnknownName, check_template, template_environment,
+    CheckedTemplate, NameFault, TEMPLATE_FILTERS, TEMPLATE_FUEL, TEMPLATE_FUNCTIONS, TEMPLATE_MAX_BYTES,
+    TEMPLATE_MAX_OPERATORS, TEMPLATE_MAX_TOKENS, TEMPLATE_TESTS, TemplateError, TemplateNames,
+    TemplateSizeError, TemplateWarning, UnknownName, check_template, template_environment,
 };
 pub use trust::{TrustPolicy, TrustPolicyError};
 pub use value::{escape_env_value, expand_env_value};

@@ -5,7 +5,8 @@ use std::fmt;
 use thiserror::Error;
 
 use super::{
-    TEMPLATE_FILTERS, TEMPLATE_FUNCTIONS, TEMPLATE_MAX_BYTES, TEMPLATE_MAX_OPERATORS, TEMPLATE_TESTS, names,
+    TEMPLATE_FILTERS, TEMPLATE_FUNCTIONS, TEMPLATE_MAX_BYTES, TEMPLATE_MAX_OPERATORS, TEMPLATE_MAX_TOKENS,
+    TEMPLATE_TESTS, names,
 };
 use crate::Excerpt;
 
@@ -61,6 +62,11 @@ pub enum TemplateSizeError {
         "line {0} of the template has a tag with more than {TEMPLATE_MAX_OPERATORS} operators; split it up with set"
     )]
     TooManyOperators(usize),
+    /// Its tags have more than [`TEMPLATE_MAX_TOKENS`] words and signs.
+    #[error(
+        "line {0} of the template: its tags have more than {TEMPLATE_MAX_TOKENS} words and signs; write several files"
+    )]
+    TooManyTokens(usize),
     /// Its `elif` are more than [`TEMPLATE_MAX_OPERATORS`].
     #[error("line {0} of the template: more than {TEMPLATE_MAX_OPERATORS} elif are not allowed")]
     TooManyBranches(usize),

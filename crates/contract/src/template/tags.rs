@@ -6,14 +6,16 @@
 use minijinja::machinery::{Span, Token, tokenize};
 
 use super::{
-    TEMPLATE_MAX_BYTES, TEMPLATE_MAX_OPERATORS, TemplateError, TemplateSizeError, TemplateWarning, syntax,
+    CheckedTemplate, TEMPLATE_MAX_BYTES, TEMPLATE_MAX_OPERATORS, TEMPLATE_MAX_TOKENS, TemplateError,
+    TemplateSizeError, TemplateWarning, syntax,
 };
 
 /// Refuses what the parser must not be given.
-pub(super) fn check(text: &str) -> Result<Vec<TemplateWarning>, TemplateError> {
+pub(super) fn check(text: &str) -> Result<CheckedTemplate, TemplateError> {
     if text.len() > TEMPLATE_MAX_BYTES {
         return Err(TemplateSizeError::TooLong(text.len()).into());
     }
+    let mut tokens = 0;
     let mut branches = 0;
     let mut operators = 0;
     let mut lost = Lost::new(text);
@@ -25,7 +27,11 @@ pub(super) fn check(text: &str) -> Result<Vec<TemplateWarning>, TemplateError> {
             ref other if deepens(other) => operators += 1,
             _ => {}
         }
+        tokens += usize::from(!matches!(token, Token::TemplateData(_)));
         let line = usize::from(span.start_line);
+        if tokens > TEMPLATE_MAX_TOKENS {
+            return Err(TemplateSizeError::TooManyTokens(line).into());
+        }
         if operators > TEMPLATE_MAX_OPERATORS {
             return Err(TemplateSizeError::TooManyOperators(line).into());
         }
@@ -35,7 +41,7 @@ pub(super) fn check(text: &str) -> Result<Vec<TemplateWarning>, TemplateError> {
         lost.token(&token, span);
     }
     lost.end();
-    Ok(lost.into_warnings())
+    Ok(CheckedTemplate { warnings: lost.into_warnings(), tokens })
 }
 
 /// Whether a token can make the tree of an expression one level deeper.

@@ -1,7 +1,7 @@
 use super::*;
 
 fn check(text: &str) -> Result<Vec<TemplateWarning>, TemplateError> {
-    check_template(text, &TemplateNames::Secret)
+    check_template(text, &TemplateNames::Secret).map(|checked| checked.warnings)
 }
 
 #[track_caller]
@@ -60,6 +60,14 @@ fn deep_templates_are_refused_before_they_are_parsed() {
         let _ = check(&text);
         let _ = template_environment().template_from_str(&text);
     }
+}
+
+#[test]
+fn the_tags_of_a_template_are_bounded_together() {
+    let tokens = |count: usize| format!("{}{{{{ data.a }}}}", "{{ 7 }}".repeat((count - 5) / 3));
+    let checked = check_template(&tokens(9_998), &TemplateNames::Secret);
+    assert_eq!(checked, Ok(CheckedTemplate { warnings: vec![], tokens: 9_998 }));
+    assert!(refused(&tokens(10_001)).contains("more than 10000 words and signs"));
 }
 
 #[test]
@@ -162,7 +170,7 @@ fn all_unknown_names_are_said_at_once() {
 #[test]
 fn names_depend_on_what_the_file_is_written_from() {
     let of = |text: &str, names: &TemplateNames<'_>| {
-        check_template(text, names).map_err(|error| error.to_string())
+        check_template(text, names).map(|checked| checked.warnings).map_err(|error| error.to_string())
     };
     let named = TemplateNames::Secrets(vec!["db", "tls"]);
     assert_eq!(of("{{ secrets.db.data.a }}{{ secrets['tls'].version }}", &named), Ok(vec![]));

@@ -1,7 +1,7 @@
 //! The templates of files, checked as the agent checks them.
 
 use scaivault_contract::{
-    MAPPINGS_LIMIT, NameFault, TemplateError, TemplateNames, UnknownName, check_template,
+    MAPPINGS_LIMIT, NameFault, TEMPLATE_MAX_TOKENS, TemplateError, TemplateNames, UnknownName, check_template,
 };
 
 use super::Findings;
@@ -14,6 +14,10 @@ use crate::{
 const WARNINGS_SHOWN: usize = 8;
 /// The most names that one problem lists.
 const NAMES_SHOWN: usize = 64;
+/// The most words and signs in the tags of all templates of a pod: what their check costs is counted in them.
+const TOKENS: usize = 20_000;
+/// With so many problems the rest is not looked for.
+const ENOUGH_PROBLEMS: usize = 64;
 
 /// Checks the template of each file that is written. What is larger than all mappings may be is not parsed.
 pub(super) fn check(draft: &Draft, findings: &mut Findings<'_>) {
@@ -21,10 +25,10 @@ pub(super) fn check(draft: &Draft, findings: &mut Findings<'_>) {
     if bytes > MAPPINGS_LIMIT {
         return;
     }
-    let mut warnings = 0;
-    for (name, template) in
-        draft.files.iter().filter_map(|(name, file)| Some((name, file.template.as_ref()?)))
-    {
+    let mut tokens = 0;
+    let mut warnings = Vec::new();
+    for (name, file) in &draft.files {
+        let Some(template) = &file.template else { continue };
         let names = match (draft.secrets.get(name), draft.dynamic.get(name)) {
             (Some(source), _) => TemplateNames::of_source(source),
             (None, Some(_)) => TemplateNames::Lease,
@@ -32,29 +36,50 @@ pub(super) fn check(draft: &Draft, findings: &mut Findings<'_>) {
             (None, None) => continue,
         };
         let key = format!("secret-template-{name}");
-        match check_template(template, &names) {
-            Ok(found) => {
-                for warning in found {
-                    warnings += 1;
-                    if warnings <= WARNINGS_SHOWN {
-                        findings.warn(format!("{}: {warning}", shown_key(&key)));
-                    }
-                }
+        let checked = check_template(template, &names);
+        // The check of one that is refused has cost no more than its bytes.
+        tokens += checked.as_ref().map_or(template.len().min(TEMPLATE_MAX_TOKENS), |checked| checked.tokens);
+        match checked {
+            Ok(checked) => {
+                let shown = checked.warnings.into_iter().take(WARNINGS_SHOWN - warnings.len());
+                warnings.extend(shown.map(|warning| format!("{}: {warning}", shown_key(&key))));
             }
-            Err(TemplateError::Names(unknown)) => {
-                for one in unknown {
-                    let with_hint = findings.problems.takes_hint();
-                    findings.problems.push(unknown_name(&key, one, with_hint));
-                }
+            Err(error) => refuse(&key, template, error, findings),
+        }
+        if tokens > TOKENS {
+            let message =
+                format!("the tags of all templates have more than {TOKENS} words and signs together");
+            findings.problem(
+                Code::TooLarge,
+                None,
+                None,
+                message,
+                "shorten the templates, or render in the app",
+            );
+            break;
+        }
+        if findings.problems.len() >= ENOUGH_PROBLEMS {
+            break;
+        }
+    }
+    findings.warnings.append(&mut warnings);
+}
+
+fn refuse(key: &str, template: &str, error: TemplateError, findings: &mut Findings<'_>) {
+    match error {
+        TemplateError::Names(unknown) => {
+            for one in unknown {
+                let with_hint = findings.problems.takes_hint();
+                findings.problems.push(unknown_name(key, one, with_hint));
             }
-            Err(error) => {
-                let cure = match &error {
-                    TemplateError::Syntax { .. } if is_go_template(template) => GO_CURE,
-                    TemplateError::Syntax { .. } => SYNTAX_CURE,
-                    _ => "shorten the template",
-                };
-                findings.problems.push(problem(&key, error.to_string(), None, cure.to_owned()));
-            }
+        }
+        TemplateError::Syntax { .. } => {
+            let cure = if is_go_template(template) { GO_CURE } else { SYNTAX_CURE };
+            findings.problems.push(problem(key, error.to_string(), None, cure.to_owned()));
+        }
+        TemplateError::Size(_) => {
+            let cure = "shorten the template, or write several files";
+            findings.problems.push(problem(key, error.to_string(), None, cure.to_owned()));
         }
     }
 }
