@@ -1,8 +1,8 @@
 # The product's images, one target each:
 #
 #   injector   scailabs/scaivault-injector   the admission webhook and the command line
-#   init       scailabs/scaivault-init       the agent, run before the application
-#   sidecar    scailabs/scaivault-sidecar    the same agent, kept beside it
+#   init       scailabs/scaivault-init       the agent; what the injector adds to pods, for both containers
+#   sidecar    scailabs/scaivault-sidecar    the same agent as root, for sidecars in manifests written by hand
 #
 #   docker buildx build --target injector --platform linux/amd64,linux/arm64 \
 #     --build-arg VERSION=0.1.0 --build-arg REVISION="$(git rev-parse HEAD)" \
@@ -94,7 +94,7 @@ LABEL org.opencontainers.image.title="scaivault-sidecar" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.revision="$REVISION"
-# A manifest written by hand may ask for a signal to a process of any user. What the injector writes always names a user.
+# A manifest written by hand may ask for a signal to a process of any user. The injector does not use this image.
 USER 0:0
 ENTRYPOINT ["/scaivault-agent", "sidecar"]
 

@@ -249,6 +249,7 @@ fn the_injector_reads_the_configuration_that_is_rendered() {
         injector.imagePullPolicy=Always,injector.onProblem=warn,injector.allowedUrls={https://b.example.com},\
         injector.allowedImages={registry.example.com/agents},injector.allowHttp=true,\
         injector.tokenUrl=https://key.example.com/token,injector.excludedNamespaces={monitoring,logging},\
+        injector.sidecars.containers={team-proxy},injector.sidecars.images={team/log-shipper},\
         imageRegistry=mirror.example.com";
     for set in ["", everything] {
         let manifests = template(&["--set", set]).unwrap();
@@ -263,9 +264,12 @@ fn the_injector_reads_the_configuration_that_is_rendered() {
         let (stdout, stderr) =
             (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success(), "{configuration}\n{stderr}");
-        let image =
-            if set.is_empty() { "scailabs/scaivault-" } else { "mirror.example.com/scailabs/scaivault-" };
-        assert!(stdout.contains(&format!("image: {image}")), "{stdout}");
+        let image = if set.is_empty() {
+            "scailabs/scaivault-init:"
+        } else {
+            "mirror.example.com/scailabs/scaivault-init:"
+        };
+        assert!(stdout.contains(&format!("\"image\": \"{image}")), "{stdout}");
     }
 }
 

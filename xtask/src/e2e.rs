@@ -24,7 +24,9 @@ mod jobs;
 mod kubectl;
 mod lease;
 mod load;
+mod mounts;
 mod patterns;
+mod platforms;
 mod pod_start;
 mod published_page;
 mod release;
@@ -41,10 +43,10 @@ pub(crate) struct Args {
     /// The injector's image, as the pods name it
     #[arg(long, value_name = "REPOSITORY:TAG", default_value = concat!("scailabs/scaivault-injector:", env!("CARGO_PKG_VERSION")))]
     image: ImageName,
-    /// The init container's image
+    /// The agent's image
     #[arg(long, value_name = "REPOSITORY:TAG", default_value = concat!("scailabs/scaivault-init:", env!("CARGO_PKG_VERSION")))]
     init_image: ImageName,
-    /// The sidecar's image
+    /// The sidecar's image of manifests written by hand
     #[arg(long, value_name = "REPOSITORY:TAG", default_value = concat!("scailabs/scaivault-sidecar:", env!("CARGO_PKG_VERSION")))]
     sidecar_image: ImageName,
     /// The applications' image: it needs a shell, cat, pidof, readlink and sleep
@@ -87,6 +89,9 @@ const STEPS: &[Step] = &[
     Step { name: "webhook calls", run: calls::for_a_pod },
     Step { name: "start", run: patterns::start },
     Step { name: "variables", run: patterns::variables },
+    Step { name: "mounts below", run: mounts::below_the_path },
+    Step { name: "assigned users", run: platforms::assigned_users },
+    Step { name: "quota", run: platforms::quota },
     Step { name: "rotate", run: rotation::arrives },
     Step { name: "published page", run: published_page::by_hand },
     Step { name: "jobs", run: jobs::complete },

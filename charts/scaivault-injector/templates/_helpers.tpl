@@ -138,7 +138,9 @@ caBundle: {{ b64enc . }}
 {{- define "injector.config" -}}
 {{- $injector := .Values.injector -}}
 initImage: {{ $injector.initImage | default (printf "%s:%s" (include "injector.repository" (list . "scailabs/scaivault-init")) .Chart.AppVersion) | quote }}
-sidecarImage: {{ $injector.sidecarImage | default (printf "%s:%s" (include "injector.repository" (list . "scailabs/scaivault-sidecar")) .Chart.AppVersion) | quote }}
+{{- with $injector.sidecarImage }}
+sidecarImage: {{ quote . }}
+{{- end }}
 {{- with $injector.imagePullPolicy }}
 imagePullPolicy: {{ . }}
 {{- end }}
@@ -150,6 +152,9 @@ allowHttp: {{ $injector.allowHttp }}
 tokenUrl: {{ quote . }}
 {{- end }}
 excludedNamespaces: {{ toJson $injector.excludedNamespaces }}
+{{- if or $injector.sidecars.containers $injector.sidecars.images }}
+sidecars: {{ toJson $injector.sidecars }}
+{{- end }}
 {{- if $injector.defaults }}
 defaults:
   {{- range $key, $value := $injector.defaults }}

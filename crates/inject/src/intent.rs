@@ -5,6 +5,7 @@ mod conflicts;
 mod files;
 mod identity;
 mod mount_points;
+mod permissions;
 mod pod_settings;
 mod readers;
 mod reload;
@@ -18,6 +19,7 @@ use scaivault_contract::{DynamicMapping, MountPoint, SecretMapping, VariableMapp
 
 use crate::{
     annotations::{Draft, ExactKey, NamedKey, Position},
+    known_sidecars::{SidecarKind, SidecarsConfig},
     kube_version::KubeVersion,
     limits,
     pattern::Pattern,
@@ -165,18 +167,20 @@ impl<'d> Findings<'d> {
 /// Looks at all keys together. Problems are collected, so what is returned beside some is only good for finding
 /// more: the caller drops it.
 pub(crate) fn resolve<'d>(facts: &Facts<'d, '_>, findings: &mut Findings<'_>) -> Intent<'d> {
-    let Facts { draft, pod, .. } = *facts;
+    let Facts { draft, pod, settings, .. } = *facts;
+    let sidecars = &settings.config.sidecars;
     bounds::check(facts, findings);
     let pattern = pattern(draft, findings);
     pod_settings::check(draft, pod, pattern, findings);
-    let insert_at = facts.agent_at.unwrap_or_else(|| place(pod, draft.position));
-    let readers = readers::resolve(draft, pod, insert_at, findings);
-    let reload = reload::resolve(draft, pod, &readers, findings);
-    let identity = identity::resolve(draft, pod, reload.as_ref().and_then(Reload::target), findings);
+    let insert_at = facts.agent_at.unwrap_or_else(|| place(pod, sidecars, draft.position));
+    let readers = readers::resolve(facts, insert_at, findings);
+    let reload = reload::resolve(facts, &readers, findings);
+    let identity = identity::resolve(facts, reload.as_ref().and_then(Reload::target), findings);
     let resources = resources::resolve(draft, pod, findings);
     let only_reader = identity.uid.filter(|uid| readers.all_run_as(pod, *uid));
     let files = files::resolve(draft, only_reader.is_some(), findings);
     templates::check(draft, findings);
+    permissions::check(draft, pod, &readers, identity, findings);
     conflicts::check(draft, pod, &readers, &files, findings);
     let mount_points = mount_points::resolve(draft, pod, &readers, insert_at, &files, findings);
     let additions = (readers.init_containers.len() + readers.containers.len()) * (draft.variables.len() + 1);
@@ -244,12 +248,14 @@ const LEAST_CALM_SECONDS: u64 = 10;
 
 /// Where a new agent goes: first, but behind the native sidecars of service meshes, without which there is no network;
 /// or last.
-fn place(pod: &PodView<'_>, position: Position) -> usize {
+fn place(pod: &PodView<'_>, sidecars: &SidecarsConfig, position: Position) -> usize {
     let init_containers = pod.spec.init_containers.as_slice();
     match position {
         Position::First => init_containers
             .iter()
-            .rposition(|container| container.is_mesh() && container.is_native_sidecar())
+            .rposition(|container| {
+                container.is_native_sidecar() && sidecars.kind_of(container) == Some(SidecarKind::Mesh)
+            })
             .map_or(0, |last| last + 1),
         Position::Last => init_containers.len(),
     }

@@ -110,6 +110,8 @@ pub enum Code {
     Resources,
     /// A mount of the pod's at or below the mount path.
     MountConflict,
+    /// A reader that cannot read a file of this mode.
+    UnreadableFile,
     /// A variable of that name is already there.
     VariableConflict,
     /// The cluster is too old.
@@ -146,6 +148,7 @@ impl Code {
         Self::RunAsUser,
         Self::Resources,
         Self::MountConflict,
+        Self::UnreadableFile,
         Self::VariableConflict,
         Self::KubeVersion,
         Self::NotAllowed,
@@ -219,6 +222,9 @@ impl Code {
                 "mount-conflict",
                 "A container mounts something at the mount path, or below it where the agent cannot make the mount point.",
             ),
+            Self::UnreadableFile => {
+                ("unreadable-file", "A container runs as a user who could not read a file of this mode.")
+            }
             Self::VariableConflict => {
                 ("variable-conflict", "A container already has a variable of that name.")
             }

@@ -30,6 +30,42 @@ impl Quantity {
         Self { nanos: i128::from(count) * (1 << 20) * NANOS, text: format!("{count}Mi") }
     }
 
+    /// Whole kibibytes.
+    pub(crate) fn kibibytes(count: u32) -> Self {
+        Self { nanos: i128::from(count) * (1 << 10) * NANOS, text: format!("{count}Ki") }
+    }
+
+    /// Whole units: CPUs or bytes.
+    pub(crate) fn whole(count: u32) -> Self {
+        Self { nanos: i128::from(count) * NANOS, text: count.to_string() }
+    }
+
+    /// The quantity that a text was probably meant to be, such as `8Mi` for `8 MiB` and `1G` for `1gb`.
+    pub(crate) fn meant(text: &str) -> Option<String> {
+        if text.len() > 32 {
+            return None;
+        }
+        let text: String = text.chars().filter(|c| !c.is_whitespace()).collect::<String>().replace(',', ".");
+        let digits_end = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, suffix) = text.split_at(digits_end);
+        let suffix = suffix.to_ascii_lowercase();
+        let suffix = suffix.strip_suffix("bytes").or_else(|| suffix.strip_suffix('b')).unwrap_or(&suffix);
+        let scale = match suffix {
+            "" => "",
+            "k" => "k",
+            "m" => "M",
+            "g" => "G",
+            "t" => "T",
+            "ki" => "Ki",
+            "mi" => "Mi",
+            "gi" => "Gi",
+            "ti" => "Ti",
+            _ => return None,
+        };
+        let meant = format!("{number}{scale}");
+        meant.parse::<Self>().is_ok().then_some(meant)
+    }
+
     /// Thousandths of a CPU.
     pub(crate) fn millis(count: u32) -> Self {
         Self { nanos: i128::from(count) * 1_000_000, text: format!("{count}m") }
@@ -173,6 +209,25 @@ mod tests {
             ["", ".", "Mi", "1 Mi", "1mi", "1MiB", "0x10", "1e", "e3", "--1", "1.2.3", "9Ei", "1e40", "1e-40"]
         {
             assert!(text.parse::<Quantity>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_unit_has_a_quantity_that_was_meant() {
+        for (text, meant) in [
+            ("8mi", Some("8Mi")),
+            ("8MB", Some("8M")),
+            ("8 MiB", Some("8Mi")),
+            ("1g", Some("1G")),
+            ("64K", Some("64k")),
+            ("64kb", Some("64k")),
+            ("1,5Gi", Some("1.5Gi")),
+            ("512 bytes", Some("512")),
+            ("much", None),
+            ("8 miles", None),
+            ("", None),
+        ] {
+            assert_eq!(Quantity::meant(text).as_deref(), meant, "{text}");
         }
     }
 

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use crate::{
     annotations::{Collected, Draft, Url, collect},
+    known_sidecars::SidecarsConfig,
     problem::{Code, Excerpt, Layer, Problem, Problems},
 };
 
@@ -18,9 +19,9 @@ const EXCLUDED_NAMESPACES: [&str; 3] = ["kube-node-lease", "kube-public", "kube-
 pub struct InjectorConfig {
     /// Defaults by annotation key without the prefix: the lowest layer of every pod's settings.
     pub defaults: BTreeMap<String, String>,
-    /// Image of the init container.
+    /// Image of the agent, for both containers. Its user must not be root.
     pub init_image: Option<String>,
-    /// Image of the sidecar.
+    /// Another image for the sidecar; [`Self::init_image`] where absent.
     pub sidecar_image: Option<String>,
     /// `imagePullPolicy` of both; left to the API server where absent.
     pub image_pull_policy: Option<ImagePullPolicy>,
@@ -36,6 +37,8 @@ pub struct InjectorConfig {
     pub token_url: Option<String>,
     /// Namespaces whose pods are left alone whatever they say, besides Kubernetes' own.
     pub excluded_namespaces: Vec<String>,
+    /// Containers that count as sidecars of other products, besides those that the injector knows.
+    pub sidecars: SidecarsConfig,
 }
 
 /// When the kubelet pulls the agent's image.
@@ -90,6 +93,7 @@ impl Settings {
         defaults(&self.config)
     }
 
+    /// The image of both containers, whose user is not root. It has both subcommands.
     pub(crate) fn init_image(&self) -> &str {
         self.config
             .init_image
@@ -97,9 +101,9 @@ impl Settings {
             .unwrap_or(concat!("scailabs/scaivault-init:", env!("CARGO_PKG_VERSION")))
     }
 
+    /// The image of a sidecar whose user the injector sets: the published sidecar image has the user root.
     pub(crate) fn sidecar_image(&self) -> &str {
-        let built_in = concat!("scailabs/scaivault-sidecar:", env!("CARGO_PKG_VERSION"));
-        self.config.sidecar_image.as_deref().unwrap_or(built_in)
+        self.config.sidecar_image.as_deref().unwrap_or_else(|| self.init_image())
     }
 }
 
@@ -143,6 +147,9 @@ impl TryFrom<InjectorConfig> for Settings {
                 let cure = "write [registry/]repository[:tag][@digest]";
                 problems.push(mistake(field, Some(image), "not an image", cure));
             }
+        }
+        for (field, value, message) in config.sidecars.mistakes() {
+            problems.push(mistake(field, Some(value), message, "correct or remove the entry"));
         }
         if !problems.is_empty() {
             return Err(problems);

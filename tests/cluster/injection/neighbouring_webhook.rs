@@ -38,6 +38,43 @@ async fn a_container_that_another_webhook_adds_gets_its_mount_too() {
     }
 }
 
+/// Where EKS mounts the token of an IAM role, below the default mount path.
+const CLOUD_TOKEN: &str = "/var/run/secrets/eks.amazonaws.com/serviceaccount";
+
+/// The token of a cloud provider, in every container, once.
+fn mount_cloud_token(pod: &mut Value) {
+    let spec = &mut pod["spec"];
+    for list in ["initContainers", "containers"] {
+        for container in spec[list].as_array_mut().into_iter().flatten() {
+            if look::volume_at(container, CLOUD_TOKEN).is_none() {
+                let mut mounts = container["volumeMounts"].as_array().cloned().unwrap_or_default();
+                mounts.push(json!({"name": "cloud-token", "mountPath": CLOUD_TOKEN, "readOnly": true}));
+                container["volumeMounts"] = mounts.into();
+            }
+        }
+    }
+    let mut volumes = spec["volumes"].as_array().cloned().unwrap_or_default();
+    if look::named(&volumes, "cloud-token").is_none() {
+        let source = json!({"serviceAccountToken": {"audience": "sts.amazonaws.com", "path": "token"}});
+        volumes.push(json!({"name": "cloud-token", "projected": {"sources": [source]}}));
+        spec["volumes"] = volumes.into();
+    }
+}
+
+#[tokio::test]
+async fn a_cloud_providers_token_is_mounted_below_the_secrets() {
+    for place in PLACES {
+        let team = Team::new("token").await;
+        let _other = OtherWebhook::start(&team.client, &team.namespace, place, mount_cloud_token).await;
+        let pod = bare("app", &template("app", &annotations()));
+        let is_mounted = |pod: &Value| look::volume_at(&pod["spec"]["containers"][0], CLOUD_TOKEN).is_some();
+        let pod = made(&team, &pod, is_mounted).await;
+        assert_injected(&pod, &[INIT]);
+        let points = look::env(look::init_container(&pod, INIT).unwrap(), "MOUNT_POINTS");
+        assert_eq!(points, Some("/run/secrets/eks.amazonaws.com/serviceaccount/\n"), "{place}");
+    }
+}
+
 fn add_native_sidecar(pod: &mut Value) {
     let spec = &mut pod["spec"];
     if look::named(spec["initContainers"].as_array().map_or(&[], Vec::as_slice), "istio-proxy").is_none() {
@@ -84,7 +121,7 @@ async fn images_that_another_webhook_rewrites_stay_rewritten() {
         let pod = made(&team, &pod, is_rewritten).await;
         assert_injected(&pod, &[SIDECAR]);
         let image = look::init_container(&pod, SIDECAR).unwrap()["image"].as_str().unwrap();
-        assert!(image.starts_with("mirror.example/scailabs/scaivault-sidecar:"), "{image}");
+        assert!(image.starts_with("mirror.example/scailabs/scaivault-init:"), "{image}");
     }
 }
 

@@ -23,12 +23,11 @@ impl Helm {
 
     /// Installs the chart, or upgrades what is installed, and waits until all replicas are ready.
     pub(super) fn upgrade(&self, world: &World<'_>, values: &[&str]) -> Result<()> {
-        let Args { image, init_image, sidecar_image, set, .. } = world.args;
+        let Args { image, init_image, set, .. } = world.args;
         let own = [
             format!("image.repository={}", image.repository),
             format!("replicas={REPLICAS}"),
             format!("injector.initImage={init_image}"),
-            format!("injector.sidecarImage={sidecar_image}"),
             format!("injector.defaults.url={}", world.vault.url()),
         ];
         // A tag may look like a number.

@@ -10,7 +10,11 @@ use super::{
     registry::{AnnotationSpec, Chapter, DefaultValue, REGISTRY, specs},
     value::ValueKind,
 };
-use crate::{SkipReason, problem::Code};
+use crate::{
+    SkipReason,
+    known_sidecars::{PRODUCTS, Product},
+    problem::Code,
+};
 
 /// Columns of text for a terminal.
 pub fn table() -> String {
@@ -63,6 +67,22 @@ pub fn markdown() -> String {
     );
     for code in Code::ALL {
         line(&mut out, format_args!("| <a id=\"{0}\"></a>`{0}` | {1} |", code.name(), code.doc()));
+    }
+    out.push_str(
+        "\n## Sidecars of other products\n\n`containers: *` and `init-containers: *` leave these containers out, and they are \
+         no candidates for a `reload-target` without a container. They are recognised by their name (`…` stands for any end), or \
+         by the end of their image's repository, whatever the registry. An app container counts if the pod has no other. The \
+         injector's configuration adds more (`sidecars`). A name in `containers` or `init-containers` always counts. With \
+         `position: first` the agent starts behind service meshes that are native sidecars.\n\n\
+         | product | kind | containers | images |\n|---|---|---|---|\n",
+    );
+    for Product { name, kind, containers, images } in PRODUCTS {
+        let list = |texts: &[&str]| {
+            let texts: Vec<_> = texts.iter().map(|text| format!("`{}`", text.replace('*', "…"))).collect();
+            texts.join(", ")
+        };
+        let (containers, images) = (list(containers), list(images));
+        line(&mut out, format_args!("| {name} | {} | {containers} | {images} |", kind.name()));
     }
     out.push_str(
         "\n## Reasons for leaving a pod alone\n\nThey stand in the log, the metrics and the audit annotations.\n\n\

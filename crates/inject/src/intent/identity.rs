@@ -1,8 +1,9 @@
 //! Who the agent runs as.
 
-use super::{Findings, reload::Target};
+use super::{Facts, Findings, reload::Target};
 use crate::{
-    annotations::{Draft, ExactKey, RunAsUser},
+    annotations::{ExactKey, RunAsUser},
+    known_sidecars::SidecarsConfig,
     pod::PodView,
     problem::{Code, Layer},
 };
@@ -28,11 +29,12 @@ impl Identity {
 }
 
 pub(super) fn resolve(
-    draft: &Draft,
-    pod: &PodView<'_>,
+    facts: &Facts<'_, '_>,
     target: Option<&Target>,
     findings: &mut Findings<'_>,
 ) -> Identity {
+    let Facts { draft, pod, settings, .. } = *facts;
+    let sidecars = &settings.config.sidecars;
     let target = target.and_then(|target| pod.spec.containers.as_slice().get(target.container));
     let target_uid = target.and_then(|container| pod.uid_of(container));
     // A default of the platform's gives way to what a signal needs; the pod's own word does not.
@@ -40,7 +42,7 @@ pub(super) fn resolve(
         target.is_some() && *user != RunAsUser::Unset && *draft.layer_of(ExactKey::RunAsUser) != Layer::Pod
     };
     let identity = match (draft.run_as_user.filter(|user| !gives_way(user)), target) {
-        (Some(RunAsUser::Uid(uid)), _) => chosen(uid, pod, target.is_some(), target_uid, findings),
+        (Some(RunAsUser::Uid(uid)), _) => chosen(uid, facts, target.is_some(), target_uid, findings),
         (Some(RunAsUser::Unset), _) => Identity::unprivileged(None, None),
         (None, Some(container)) => match target_uid {
             Some(uid) => Identity::unprivileged(Some(uid), pod.gid_of(container)),
@@ -59,8 +61,8 @@ pub(super) fn resolve(
             }
             None => Identity { uid: Some(0), gid: Some(0), kill: true },
         },
-        (None, None) => match shared(pod, PodView::uid_of).filter(|uid| *uid != 0) {
-            Some(uid) => Identity::unprivileged(Some(uid), shared(pod, PodView::gid_of)),
+        (None, None) => match shared(pod, sidecars, PodView::uid_of).filter(|uid| *uid != 0) {
+            Some(uid) => Identity::unprivileged(Some(uid), shared(pod, sidecars, PodView::gid_of)),
             None => Identity::unprivileged(Some(AGENT_ID), Some(AGENT_ID)),
         },
     };
@@ -80,11 +82,12 @@ pub(super) fn resolve(
 /// What the pod's annotation asks for, if it can be.
 fn chosen(
     uid: i64,
-    pod: &PodView<'_>,
+    facts: &Facts<'_, '_>,
     signals: bool,
     target_uid: Option<i64>,
     findings: &mut Findings<'_>,
 ) -> Identity {
+    let pod = facts.pod;
     if uid == 0 && pod.spec.security_context.non_root == Some(true) {
         findings.problem(
             Code::RunAsUser,
@@ -107,16 +110,20 @@ fn chosen(
         );
     }
     let kill = signals && uid == 0 && target_uid != Some(0);
-    let gid = shared(pod, PodView::gid_of).or((uid == AGENT_ID).then_some(AGENT_ID));
+    let gid = shared(pod, &facts.settings.config.sidecars, PodView::gid_of)
+        .or((uid == AGENT_ID).then_some(AGENT_ID));
     Identity { uid: Some(uid), gid, kill }
 }
 
-/// The one value that all containers of the pod have.
+/// The one value that all containers of the pod have. Sidecars of other products do not count: they have users of their
+/// own, and may come before or behind the injector.
 fn shared<'a, 'p>(
     pod: &'a PodView<'p>,
+    sidecars: &SidecarsConfig,
     value: impl Fn(&PodView<'p>, &crate::pod::ContainerView<'p>) -> Option<i64>,
 ) -> Option<i64> {
-    let mut values = pod.all_containers().map(|container| value(pod, container));
+    let applications = pod.all_containers().filter(|container| sidecars.kind_of(container).is_none());
+    let mut values = applications.map(|container| value(pod, container));
     let first = values.next()??;
     values.all(|other| other == Some(first)).then_some(first)
 }

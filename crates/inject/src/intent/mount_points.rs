@@ -101,7 +101,8 @@ fn mount_point(draft: &Draft, volumes: &Volumes<'_, '_>, mount: &MountView<'_>) 
         MountKind::File => true,
         MountKind::Unknown => {
             return Place::Below(Err(
-                "which is below it and may be a file or a directory: a subPath, or a hostPath without a type"
+                "which is below it and may be a file or a directory, as a subPath of this volume or a hostPath without a type is: \
+                     the agent has to make the one or the other"
                     .to_owned(),
             ));
         }

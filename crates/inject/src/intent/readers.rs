@@ -2,9 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::Findings;
+use scaivault_contract::names::API_TOKEN_DIR;
+
+use super::{Facts, Findings};
 use crate::{
-    annotations::{Draft, ExactKey, Selection, nearest},
+    annotations::{ExactKey, Selection, nearest},
+    known_sidecars::{SidecarKind, SidecarsConfig},
     pod::{ContainerView, PodView},
     problem::{Code, Excerpt},
 };
@@ -38,35 +41,41 @@ impl Readers {
     }
 }
 
-pub(super) fn resolve(
-    draft: &Draft,
-    pod: &PodView<'_>,
-    insert_at: usize,
-    findings: &mut Findings<'_>,
-) -> Readers {
+pub(super) fn resolve(facts: &Facts<'_, '_>, insert_at: usize, findings: &mut Findings<'_>) -> Readers {
+    let Facts { draft, pod, settings, .. } = *facts;
+    let sidecars = &settings.config.sidecars;
     let init_containers = pod.spec.init_containers.as_slice();
     let readers = Readers {
         containers: select(
             ExactKey::Containers,
             &draft.containers,
             pod.spec.containers.as_slice(),
-            |_| true,
+            |containers, findings| applications(containers, sidecars, findings),
             findings,
         ),
         init_containers: select(
             ExactKey::InitContainers,
             &draft.init_containers,
             init_containers,
-            |place| place >= insert_at,
+            |containers, _| {
+                let is_ours = |place: &usize| sidecars.kind_of(&containers[*place]).is_none();
+                (insert_at..containers.len()).filter(is_ours).collect()
+            },
             findings,
         ),
     };
     for place in readers.init_containers.iter().filter(|place| **place < insert_at) {
         let name = Excerpt::new(&init_containers[*place].name);
         if draft.variables.is_empty() {
+            // In a template nobody has mounted the token yet; in the pod this is a problem of its mounts.
+            let token = if draft.mount_path.covers(API_TOKEN_DIR) {
+                ", and cannot start if the service account's token is mounted into it"
+            } else {
+                ""
+            };
             findings.warn(format!(
-                "init-containers: {name} starts before the agent and finds the mount empty; position: first starts the agent \
-                 earlier"
+                "init-containers: {name} starts before the agent and finds the mount empty{token}; position: first starts the \
+                 agent earlier"
             ));
         } else {
             // The kubelet does not start a container whose variable's file is missing, `optional` or not.
@@ -89,13 +98,11 @@ fn select(
     key: ExactKey,
     selection: &Selection,
     containers: &[ContainerView<'_>],
-    may_all: impl Fn(usize) -> bool,
+    all: impl Fn(&[ContainerView<'_>], &mut Findings<'_>) -> Vec<usize>,
     findings: &mut Findings<'_>,
 ) -> Vec<usize> {
     match selection {
-        Selection::All => {
-            (0..containers.len()).filter(|place| may_all(*place) && !containers[*place].is_mesh()).collect()
-        }
+        Selection::All => all(containers, findings),
         Selection::Names(names) => {
             let there: BTreeSet<&str> = containers.iter().map(|container| &*container.name).collect();
             for name in names.iter().filter(|name| !there.contains(name.as_str())) {
@@ -105,6 +112,37 @@ fn select(
             (0..containers.len()).filter(|place| named.contains(&*containers[*place].name)).collect()
         }
     }
+}
+
+/// The containers that are no sidecars of other products. In a pod that has nothing else, such as a gateway of a mesh, one
+/// of these is the application.
+fn applications(
+    containers: &[ContainerView<'_>],
+    sidecars: &SidecarsConfig,
+    findings: &mut Findings<'_>,
+) -> Vec<usize> {
+    let kinds: Vec<Option<SidecarKind>> =
+        containers.iter().map(|container| sidecars.kind_of(container)).collect();
+    let chosen = likeliest(&kinds);
+    if let Some(first) = chosen.first().filter(|first| kinds[**first].is_some()) {
+        findings.warn(format!(
+            "containers: all app containers are known sidecars of other products; {} gets the secrets, name the containers to \
+             choose others",
+            Excerpt::new(&containers[*first].name)
+        ));
+    }
+    chosen
+}
+
+/// The places that are applications, or that most likely are: a sidecar of any kind rather than a mesh's.
+pub(super) fn likeliest(kinds: &[Option<SidecarKind>]) -> Vec<usize> {
+    let rank = |kind: &Option<SidecarKind>| match kind {
+        None => 0,
+        Some(SidecarKind::Mesh) => 2,
+        Some(_) => 1,
+    };
+    let least = kinds.iter().map(rank).min();
+    (0..kinds.len()).filter(|place| Some(rank(&kinds[*place])) == least).collect()
 }
 
 pub(super) fn unknown(

@@ -2,10 +2,10 @@
 
 use scaivault_contract::{ReloadUrl, Signal};
 
-use super::{Findings, Readers, readers};
+use super::{Facts, Findings, Readers, readers};
 use crate::{
-    annotations::{Draft, ExactKey},
-    pod::{PodView, Presence},
+    annotations::ExactKey,
+    pod::Presence,
     problem::{Code, Excerpt},
 };
 
@@ -38,13 +38,13 @@ pub(crate) struct Target {
 }
 
 pub(super) fn resolve(
-    draft: &Draft,
-    pod: &PodView<'_>,
+    facts: &Facts<'_, '_>,
     readers: &Readers,
     findings: &mut Findings<'_>,
 ) -> Option<Reload> {
+    let Facts { draft, pod, .. } = *facts;
     let Some(url) = &draft.reload_url else {
-        return target(draft, pod, readers, findings).map(Reload::Signal);
+        return target(facts, readers, findings).map(Reload::Signal);
     };
     if let Some(key) = [
         draft.reload_signal.is_some().then_some(ExactKey::ReloadSignal),
@@ -74,12 +74,8 @@ pub(super) fn resolve(
     Some(Reload::Url(url.clone()))
 }
 
-fn target(
-    draft: &Draft,
-    pod: &PodView<'_>,
-    readers: &Readers,
-    findings: &mut Findings<'_>,
-) -> Option<Target> {
+fn target(facts: &Facts<'_, '_>, readers: &Readers, findings: &mut Findings<'_>) -> Option<Target> {
+    let Facts { draft, pod, settings, .. } = *facts;
     let (signal, target) = match (draft.reload_signal, &draft.reload_target) {
         (Some(signal), Some(target)) => (signal, target),
         (None, None) => return None,
@@ -123,7 +119,12 @@ fn target(
         );
     }
     let containers = pod.spec.containers.as_slice();
-    let container = match (&target.container, readers.containers.as_slice()) {
+    let sidecars = &settings.config.sidecars;
+    let kinds: Vec<_> =
+        readers.containers.iter().map(|place| sidecars.kind_of(&containers[*place])).collect();
+    let candidates: Vec<usize> =
+        readers::likeliest(&kinds).into_iter().map(|place| readers.containers[place]).collect();
+    let container = match (&target.container, candidates.as_slice()) {
         (Some(name), _) => {
             let place = containers.iter().position(|container| &*container.name == name);
             if place.is_none() {

@@ -12,16 +12,22 @@ use crate::{
 
 const REQUESTS_CPU_MILLIS: u32 = 10;
 const REQUESTS_MEMORY_MEBIBYTES: u32 = 16;
-/// A Guaranteed pod needs a CPU limit on every container; this much never throttles a start noticeably.
-const GUARANTEED_CPU_MILLIS: u32 = 50;
+/// The CPU limit where one is needed, by a Guaranteed pod or a quota; this much never throttles a start noticeably.
+const LIMITS_CPU_MILLIS: u32 = 50;
+/// The agent writes nothing to the node's disk but its log.
+const REQUESTS_EPHEMERAL_STORAGE_MEBIBYTES: u32 = 16;
+/// Above what the kubelet keeps of a container's log by default (five files of 10Mi): beyond its limit a pod is evicted.
+const LIMITS_EPHEMERAL_STORAGE_MEBIBYTES: u32 = 64;
 
 /// Requests and limits of each of our containers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Resources {
     pub(crate) requests_cpu: Option<Quantity>,
     pub(crate) requests_memory: Option<Quantity>,
+    pub(crate) requests_ephemeral_storage: Option<Quantity>,
     pub(crate) limits_cpu: Option<Quantity>,
     pub(crate) limits_memory: Option<Quantity>,
+    pub(crate) limits_ephemeral_storage: Option<Quantity>,
 }
 
 pub(super) fn resolve(draft: &Draft, pod: &PodView<'_>, findings: &mut Findings<'_>) -> Resources {
@@ -64,20 +70,38 @@ pub(super) fn resolve(draft: &Draft, pod: &PodView<'_>, findings: &mut Findings<
             requests_memory: own(ExactKey::RequestsMemory, &draft.requests_memory),
             limits_cpu: own(ExactKey::LimitsCpu, &draft.limits_cpu),
             limits_memory: own(ExactKey::LimitsMemory, &draft.limits_memory),
+            ..Resources::default()
         };
     }
     let limits_memory = draft.limits_memory.clone().unwrap_or_else(|| {
         let default = draft.volume_size_limit.plus_mebibytes(AGENT_MEMORY_MIB + AGENT_MEMORY_RESERVE_MIB);
         draft.requests_memory.clone().map_or(default.clone(), |request| request.max(default))
     });
+    let storage = |has: fn(&ContainerView<'_>) -> bool, mebibytes| {
+        every_container(pod, has).then(|| Quantity::mebibytes(mebibytes))
+    };
+    let limits_ephemeral_storage = storage(
+        |container| container.resources.limits.ephemeral_storage.is_some(),
+        LIMITS_EPHEMERAL_STORAGE_MEBIBYTES,
+    );
+    // The API server takes the limit for a request that is missing.
+    let requests_ephemeral_storage = storage(
+        |container| {
+            let ResourcesView { requests, limits } = &container.resources;
+            requests.ephemeral_storage.is_some() || limits.ephemeral_storage.is_some()
+        },
+        REQUESTS_EPHEMERAL_STORAGE_MEBIBYTES,
+    );
     if is_guaranteed(pod) {
         let cpu = draft.limits_cpu.clone().or_else(|| draft.requests_cpu.clone());
-        let cpu = Some(cpu.unwrap_or_else(|| Quantity::millis(GUARANTEED_CPU_MILLIS)));
+        let cpu = Some(cpu.unwrap_or_else(|| Quantity::millis(LIMITS_CPU_MILLIS)));
         return Resources {
             requests_cpu: cpu.clone(),
             limits_cpu: cpu,
             requests_memory: Some(limits_memory.clone()),
             limits_memory: Some(limits_memory),
+            requests_ephemeral_storage,
+            limits_ephemeral_storage,
         };
     }
     let requests_cpu = draft.requests_cpu.clone().unwrap_or_else(|| {
@@ -88,12 +112,23 @@ pub(super) fn resolve(draft: &Draft, pod: &PodView<'_>, findings: &mut Findings<
         .requests_memory
         .clone()
         .unwrap_or_else(|| limits_memory.clone().min(Quantity::mebibytes(REQUESTS_MEMORY_MEBIBYTES)));
+    // A quota on limits.cpu refuses a pod of which one container has none.
+    let limits_cpu = draft.limits_cpu.clone().or_else(|| {
+        let is_limited = every_container(pod, |container| container.resources.limits.cpu.is_some());
+        is_limited.then(|| requests_cpu.clone().max(Quantity::millis(LIMITS_CPU_MILLIS)))
+    });
     Resources {
         requests_cpu: Some(requests_cpu),
         requests_memory: Some(requests_memory),
-        limits_cpu: draft.limits_cpu.clone(),
+        requests_ephemeral_storage,
+        limits_cpu,
         limits_memory: Some(limits_memory),
+        limits_ephemeral_storage,
     }
+}
+
+fn every_container(pod: &PodView<'_>, has: impl Fn(&ContainerView<'_>) -> bool) -> bool {
+    !pod.spec.containers.as_slice().is_empty() && pod.all_containers().all(has)
 }
 
 /// Whether the kubelet would class the pod as Guaranteed: every container has CPU and memory limits, and requests that
@@ -111,7 +146,7 @@ fn is_guaranteed(pod: &PodView<'_>) -> bool {
             },
         )
     };
-    !pod.spec.containers.as_slice().is_empty() && pod.all_containers().all(holds)
+    every_container(pod, holds)
 }
 
 #[cfg(test)]
@@ -123,11 +158,11 @@ mod tests {
     fn documented_requests_are_the_defaults() {
         let cpu = Quantity::millis(REQUESTS_CPU_MILLIS);
         let memory = Quantity::mebibytes(REQUESTS_MEMORY_MEBIBYTES);
-        let guaranteed = Quantity::millis(GUARANTEED_CPU_MILLIS);
+        let limit = Quantity::millis(LIMITS_CPU_MILLIS);
         for (key, words) in [
             (ExactKey::RequestsCpu, format!("`{cpu}`; in a Guaranteed pod the limit")),
             (ExactKey::RequestsMemory, format!("`{memory}`; in a Guaranteed pod the limit")),
-            (ExactKey::LimitsCpu, format!("none; `{guaranteed}` in a Guaranteed pod")),
+            (ExactKey::LimitsCpu, format!("none; `{limit}` in a pod whose containers all have one")),
         ] {
             assert!(
                 matches!(spec_for(key).default, DefaultValue::Words(text) if text == words),

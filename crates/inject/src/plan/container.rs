@@ -38,6 +38,10 @@ pub(super) fn sidecar<'i>(intent: &'i Intent<'_>, settings: &'i Settings) -> Con
 fn agent<'i>(intent: &'i Intent<'_>, settings: &'i Settings, pattern: Pattern) -> Container<'i> {
     let (name, command, image) = match pattern {
         Pattern::Init => (INIT_CONTAINER, INIT_COMMAND, settings.init_image()),
+        // The platform chooses the user, or else the image does: then it must not be root, which the container refuses.
+        Pattern::Sidecar if intent.identity.uid.is_none() => {
+            (SIDECAR_CONTAINER, SIDECAR_COMMAND, settings.init_image())
+        }
         Pattern::Sidecar => (SIDECAR_CONTAINER, SIDECAR_COMMAND, settings.sidecar_image()),
     };
     Container {
@@ -54,6 +58,11 @@ fn agent<'i>(intent: &'i Intent<'_>, settings: &'i Settings, pattern: Pattern) -
         startup_probe: None,
         volume_mounts: volumes::mounts(intent),
     }
+}
+
+/// Amounts as Kubernetes writes them.
+fn texts<const N: usize>(amounts: [&Option<Quantity>; N]) -> [Option<&str>; N] {
+    amounts.map(|amount| amount.as_ref().map(Quantity::as_str))
 }
 
 /// What holds back everything that starts after the sidecar until the secrets are on disk.
@@ -89,13 +98,17 @@ fn security_context(identity: Identity, pattern: Pattern) -> SecurityContext {
 }
 
 fn resources(resources: &Resources) -> Option<ResourceRequirements<'_>> {
-    let Resources { requests_cpu, requests_memory, limits_cpu, limits_memory } = resources;
-    let amounts = |cpu, memory| {
-        let [cpu, memory] =
-            [cpu, memory].map(|amount: &Option<Quantity>| amount.as_ref().map(Quantity::as_str));
-        Amounts { cpu, memory }
-    };
-    let requests = amounts(requests_cpu, requests_memory);
-    let limits = amounts(limits_cpu, limits_memory);
+    let Resources {
+        requests_cpu,
+        requests_memory,
+        requests_ephemeral_storage,
+        limits_cpu,
+        limits_memory,
+        limits_ephemeral_storage,
+    } = resources;
+    let [cpu, memory, ephemeral_storage] = texts([requests_cpu, requests_memory, requests_ephemeral_storage]);
+    let requests = Amounts { cpu, ephemeral_storage, memory };
+    let [cpu, memory, ephemeral_storage] = texts([limits_cpu, limits_memory, limits_ephemeral_storage]);
+    let limits = Amounts { cpu, ephemeral_storage, memory };
     (!requests.is_empty() || !limits.is_empty()).then_some(ResourceRequirements { limits, requests })
 }

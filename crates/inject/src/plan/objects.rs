@@ -110,13 +110,15 @@ pub(crate) struct ResourceRequirements<'a> {
 pub(crate) struct Amounts<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cpu: Option<&'a str>,
+    #[serde(rename = "ephemeral-storage", skip_serializing_if = "Option::is_none")]
+    pub(crate) ephemeral_storage: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) memory: Option<&'a str>,
 }
 
 impl Amounts<'_> {
     pub(crate) fn is_empty(&self) -> bool {
-        self.cpu.is_none() && self.memory.is_none()
+        self.cpu.is_none() && self.ephemeral_storage.is_none() && self.memory.is_none()
     }
 }
 

@@ -7,21 +7,6 @@ use super::{
     read::{self, QuantityText, Text},
 };
 
-/// Containers of service meshes, by the names their injectors give them: they need no secret of the app's, and one
-/// that is a native sidecar must be up before anything else may use the network.
-const MESH_CONTAINERS: &[&str] = &[
-    "consul-connect-inject-init",
-    "consul-dataplane",
-    "istio-init",
-    "istio-proxy",
-    "istio-validation",
-    "kuma-init",
-    "kuma-sidecar",
-    "linkerd-init",
-    "linkerd-network-validator",
-    "linkerd-proxy",
-];
-
 /// A container or init container.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -31,6 +16,8 @@ pub(crate) struct ContainerView<'a> {
     pub(crate) index: usize,
     #[serde(borrow, deserialize_with = "read::nullable")]
     pub(crate) name: Text<'a>,
+    #[serde(borrow)]
+    pub(crate) image: Option<Text<'a>>,
     #[serde(borrow)]
     pub(crate) command: List<Text<'a>>,
     #[serde(borrow)]
@@ -51,11 +38,6 @@ pub(crate) struct ContainerView<'a> {
 }
 
 impl ContainerView<'_> {
-    /// Whether it belongs to a known service mesh.
-    pub(crate) fn is_mesh(&self) -> bool {
-        MESH_CONTAINERS.binary_search(&&*self.name).is_ok()
-    }
-
     /// Whether it is an init container that keeps running: a native sidecar.
     pub(crate) fn is_native_sidecar(&self) -> bool {
         self.restart_policy.as_deref() == Some("Always")
@@ -181,6 +163,12 @@ pub(crate) struct SecurityView {
     pub(crate) group: Option<i64>,
     #[serde(rename = "runAsNonRoot")]
     pub(crate) non_root: Option<bool>,
+    /// Of a pod alone: the group that the kubelet gives its volumes to.
+    #[serde(rename = "fsGroup")]
+    pub(crate) fs_group: Option<i64>,
+    /// Of a pod alone: further groups of all its processes.
+    #[serde(rename = "supplementalGroups")]
+    pub(crate) supplemental_groups: Option<IgnoredAny>,
 }
 
 /// Requests and limits, of a container or of the whole pod.
@@ -209,14 +197,6 @@ pub(crate) struct AmountsView<'a> {
     pub(crate) cpu: Option<QuantityText<'a>>,
     #[serde(borrow)]
     pub(crate) memory: Option<QuantityText<'a>>,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn mesh_names_are_sorted_for_the_search() {
-        assert!(MESH_CONTAINERS.is_sorted());
-    }
+    #[serde(borrow, rename = "ephemeral-storage")]
+    pub(crate) ephemeral_storage: Option<QuantityText<'a>>,
 }

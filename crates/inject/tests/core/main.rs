@@ -4,10 +4,12 @@
 
 mod configuration;
 mod hostile;
+mod known_sidecars;
 mod laws;
 mod mount_points;
 mod not_text;
 mod opt_out;
+mod permissions;
 mod pod_settings;
 mod problems;
 mod reinvocation;

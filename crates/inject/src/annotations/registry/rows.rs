@@ -18,10 +18,18 @@ use super::{
     AnnotationSpec, Chapter, DefaultValue, Entry, EntryError, ExactKey, Group, Key, NamedKey, Rejection,
     Setters,
 };
-use crate::annotations::draft::{Draft, FileDraft};
+use crate::{
+    annotations::draft::{Draft, FileDraft},
+    quantity::Quantity,
+};
 
 /// The longest `<name>`: a key has at most 63 characters after the slash, and `secret-template-` takes 16.
 const LONGEST_NAME: usize = 47;
+
+/// CPUs of the largest machines, rounded up.
+const LARGEST_CPU: u32 = 4096;
+/// The smallest amount of memory that the kernel hands out.
+const LEAST_MEMORY_KIBIBYTES: u32 = 4;
 
 /// Every annotation under `scaivault.scailabs.ai/`.
 pub static REGISTRY: &[Chapter] = &[
@@ -61,9 +69,41 @@ fn secret_source(entry: &Entry<'_>) -> Result<SecretSource, Rejection> {
     })
 }
 
-fn quantity(entry: &Entry<'_>) -> Result<crate::quantity::Quantity, Cow<'static, str>> {
-    let quantity: crate::quantity::Quantity = parse(entry)?;
-    if quantity.is_positive() { Ok(quantity) } else { Err("nothing or less than nothing".into()) }
+fn quantity(entry: &Entry<'_>) -> Result<Quantity, Cow<'static, str>> {
+    let Ok(quantity) = entry.value.parse::<Quantity>() else {
+        return Err(with_meant("not a quantity".to_owned(), Quantity::meant(entry.value)));
+    };
+    if quantity.is_positive() { Ok(quantity) } else { Err("it must be greater than zero".into()) }
+}
+
+/// An amount of CPU. More than a machine has is an amount of memory, or a wrong `M`.
+fn cpu(entry: &Entry<'_>) -> Result<Quantity, Cow<'static, str>> {
+    let quantity = quantity(entry)?;
+    if quantity > Quantity::whole(LARGEST_CPU) {
+        let meant = entry.value.strip_suffix('M').map(|number| format!("{number}m"));
+        return Err(with_meant(format!("more than {LARGEST_CPU} CPUs"), meant));
+    }
+    Ok(quantity)
+}
+
+/// An amount of memory. Less than a page is a wrong `m`, which means thousandths of a byte.
+fn memory(entry: &Entry<'_>) -> Result<Quantity, Cow<'static, str>> {
+    let quantity = quantity(entry)?;
+    if let Some(number) = entry.value.strip_suffix('m') {
+        let meant = Some(format!("{number}M"));
+        return Err(with_meant("the suffix m means thousandths of a byte".to_owned(), meant));
+    }
+    if quantity < Quantity::kibibytes(LEAST_MEMORY_KIBIBYTES) {
+        return Err(with_meant("less than one page of memory (4Ki)".to_owned(), None));
+    }
+    Ok(quantity)
+}
+
+fn with_meant(message: String, meant: Option<String>) -> Cow<'static, str> {
+    match meant.filter(|meant| meant.parse::<Quantity>().is_ok()) {
+        Some(meant) => format!("{message}; did you mean {meant}?").into(),
+        None => message.into(),
+    }
 }
 
 fn file<'a>(draft: &'a mut Draft, entry: &Entry<'_>) -> &'a mut FileDraft {

@@ -5,7 +5,7 @@ use super::{
     DefaultValue::{Value, Words},
     ExactKey,
     Key::Exact,
-    Setters, parse, quantity,
+    Setters, cpu, memory, parse,
 };
 use scaivault_contract::defaults;
 
@@ -17,10 +17,11 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
     AnnotationSpec {
         key: Exact(ExactKey::Image),
         value: ValueKind::Image,
-        default: Words("the injector's `initImage` or `sidecarImage`"),
+        default: Words("the injector's `initImage`, for the sidecar its `sidecarImage` if that is set"),
         setters: Setters::Pod,
-        doc: "The agent's image, for both containers. Only what the injector's `allowedImages` cover.",
-        examples: &["scailabs/scaivault-sidecar:1.0", "registry.example/agent:2"],
+        doc: "The agent's image, for both containers. Only what the injector's `allowedImages` cover. With `run-as-user: unset` \
+              its user must be a number other than 0.",
+        examples: &["scailabs/scaivault-init:1.0", "registry.example/agent:2"],
         set: |draft, entry| {
             draft.image = Some(value::image(entry.value)?);
             Ok(())
@@ -30,10 +31,10 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         key: Exact(ExactKey::RunAsUser),
         value: ValueKind::RunAsUser,
         default: Words(
-            "the reload target's uid; else the one non-zero uid that all containers share; else 65532",
+            "the reload target's uid; else the one non-zero uid that all containers but known sidecars share; else 65532",
         ),
         setters: Setters::PodAndDefaults,
-        doc: "The agent's uid. `unset` leaves it to the platform, as OpenShift's SCCs want.",
+        doc: "The agent's uid. `unset` leaves it to the platform, as OpenShift's SCCs want, or to the image, whose user is 65532.",
         examples: &["10001", "1000", "unset"],
         set: |draft, entry| {
             draft.run_as_user = Some(parse(entry)?);
@@ -60,7 +61,7 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         doc: "CPU the scheduler sets aside for the agent.",
         examples: &["10m"],
         set: |draft, entry| {
-            draft.requests_cpu = Some(quantity(entry)?);
+            draft.requests_cpu = Some(cpu(entry)?);
             Ok(())
         },
     },
@@ -72,19 +73,19 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         doc: "Memory the scheduler sets aside for the agent.",
         examples: &["16Mi"],
         set: |draft, entry| {
-            draft.requests_memory = Some(quantity(entry)?);
+            draft.requests_memory = Some(memory(entry)?);
             Ok(())
         },
     },
     AnnotationSpec {
         key: Exact(ExactKey::LimitsCpu),
         value: ValueKind::Quantity,
-        default: Words("none; `50m` in a Guaranteed pod"),
+        default: Words("none; `50m` in a pod whose containers all have one"),
         setters: Setters::PodAndDefaults,
         doc: "CPU the agent may use.",
         examples: &["100m"],
         set: |draft, entry| {
-            draft.limits_cpu = Some(quantity(entry)?);
+            draft.limits_cpu = Some(cpu(entry)?);
             Ok(())
         },
     },
@@ -97,7 +98,7 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
               holds two generations of the files during a refresh; 16Mi is what the agent needs besides.",
         examples: &["64Mi", "128Mi"],
         set: |draft, entry| {
-            draft.limits_memory = Some(quantity(entry)?);
+            draft.limits_memory = Some(memory(entry)?);
             Ok(())
         },
     },

@@ -5,7 +5,7 @@ use super::{
     DefaultValue::{Value, Words},
     ExactKey,
     Key::Exact,
-    Setters, parse, quantity,
+    Setters, memory, parse, with_meant,
 };
 use scaivault_contract::names;
 
@@ -17,6 +17,9 @@ use crate::{
 
 /// The largest volume: it is memory of the node, and a secret has kilobytes.
 const MOST_VOLUME_MEBIBYTES: u32 = 1024;
+
+/// The smallest volume that holds two generations of one small file with the notes of each.
+const LEAST_VOLUME_KIBIBYTES: u32 = 16;
 
 pub(super) static ROWS: &[AnnotationSpec] = &[
     AnnotationSpec {
@@ -36,7 +39,8 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::Selection,
         default: Value("*"),
         setters: Setters::Pod,
-        doc: "Which app containers get the mount and the variables. `*` leaves the proxies of known service meshes out.",
+        doc: "Which app containers get the mount and the variables. `*` leaves out the known sidecars of other \
+              products, such as the proxies of service meshes, where the pod has another container; a name always counts.",
         examples: &["app, worker", "*", ""],
         set: |draft, entry| {
             draft.containers = parse(entry)?;
@@ -49,7 +53,7 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         default: Value("*"),
         setters: Setters::Pod,
         doc: "Which init containers get the mount and the variables. `*` means those that start after the agent, without \
-              the proxies of known service meshes; a name always may.",
+              the known sidecars of other products; a name always counts.",
         examples: &["migrate", "*", ""],
         set: |draft, entry| {
             draft.init_containers = parse(entry)?;
@@ -78,9 +82,15 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
               is written counts in the agent's memory.",
         examples: &["16Mi", "4Mi", "8Mi"],
         set: |draft, entry| {
-            let limit = quantity(entry)?;
+            let limit = memory(entry)?;
             if limit > Quantity::mebibytes(MOST_VOLUME_MEBIBYTES) {
                 return Err("more than 1Gi of memory".into());
+            }
+            if limit < Quantity::kibibytes(LEAST_VOLUME_KIBIBYTES) {
+                let least =
+                    "less than 16Ki, and two generations of a file with their notes take four pages of 4Ki";
+                let meant = entry.value.strip_suffix('k').map(|number| format!("{number}M"));
+                return Err(with_meant(least.to_owned(), meant).into());
             }
             draft.volume_size_limit = limit;
             Ok(())

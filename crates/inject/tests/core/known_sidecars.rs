@@ -1,0 +1,126 @@
+//! Containers of other products in `containers: "*"`, in `init-containers: "*"` and beside a reload target.
+
+use scaivault_inject::{InjectorConfig, SidecarsConfig};
+use scaivault_testkit::{PodBuilder, container, look, pod};
+use serde_json::{Value, json};
+
+use crate::support::{Cluster, DATABASE, agent, cluster, config};
+
+fn annotated() -> PodBuilder {
+    pod().ours("inject-secret-db.json", DATABASE)
+}
+
+fn with_image(name: &str, image: &str) -> Value {
+    let mut container = container(name);
+    container["image"] = json!(image);
+    container
+}
+
+fn readers(cluster: &Cluster, pod: PodBuilder) -> Vec<String> {
+    let injected = cluster.inject(&pod.json());
+    let all = ["initContainers", "containers"].into_iter().flat_map(|list| look::entries(&injected, list));
+    all.filter(|container| {
+        look::mount(container, "scaivault-secrets").is_some_and(|mount| mount["readOnly"] == true)
+    })
+    .map(|container| container["name"].as_str().unwrap().to_owned())
+    .collect()
+}
+
+#[test]
+fn sidecars_of_other_products_get_nothing_unless_named() {
+    let pod = || {
+        annotated()
+            .container(container("daprd"))
+            .container(container("csql-billing-db"))
+            .container(with_image("collector", "registry.example/otel/opentelemetry-collector:0.1"))
+            .container(with_image("logs", "registry.example/team/log-shipper:1"))
+            .init_container(container("datadog-lib-java-init"))
+            .init_container(container("vault-agent-init"))
+            .init_container(container("migrate"))
+    };
+    assert_eq!(readers(&cluster(), pod()), ["migrate", "app", "logs"]);
+    assert_eq!(
+        readers(
+            &cluster(),
+            pod().ours("containers", "app, daprd").ours("init-containers", "vault-agent-init")
+        ),
+        ["vault-agent-init", "app", "daprd"]
+    );
+    let sidecars = SidecarsConfig { containers: Vec::new(), images: vec!["team/log-shipper".to_owned()] };
+    let configured = Cluster::with(InjectorConfig { sidecars, ..config() });
+    assert_eq!(readers(&configured, pod()), ["migrate", "app"]);
+}
+
+#[test]
+fn a_pod_of_sidecars_alone_has_an_application_among_them() {
+    let alone = |names: &[&str]| {
+        let mut pod = annotated().json();
+        pod["spec"]["containers"] = names.iter().map(|name| container(name)).collect();
+        pod
+    };
+    for (names, expected) in [
+        (&["istio-proxy"] as &[&str], "istio-proxy"),
+        (&["fluent-bit", "istio-proxy"], "fluent-bit"),
+        (&["istio-proxy", "otc-container"], "otc-container"),
+    ] {
+        assert_eq!(readers(&cluster(), PodBuilder::from(alone(names))), [expected]);
+        let warnings = cluster().injection(&alone(names)).warnings;
+        assert!(warnings.iter().any(|text| text.contains(expected)), "{warnings:?}");
+    }
+    assert_eq!(cluster().injection(&annotated().container(container("envoy")).json()).warnings, [""; 0]);
+}
+
+#[test]
+fn a_sidecar_that_came_later_is_no_new_plan() {
+    let mut app = container("app");
+    app["securityContext"] = json!({"runAsUser": 1000});
+    let mut called = annotated().json();
+    called["spec"]["containers"][0] = app;
+    let mut between = cluster().inject(&called);
+    assert_eq!(agent(&between)["securityContext"]["runAsUser"], 1000);
+    let mut proxy = container("istio-proxy");
+    proxy["securityContext"] = json!({"runAsUser": 1337});
+    between["spec"]["containers"].as_array_mut().unwrap().push(proxy);
+    between["spec"]["containers"].as_array_mut().unwrap().push(container("queue-proxy"));
+    cluster().expect_untouched(&between, "already-injected");
+}
+
+#[test]
+fn a_reload_target_is_not_looked_for_in_sidecars() {
+    let reload = |containers: &str| {
+        annotated()
+            .container(container("istio-proxy"))
+            .container(container("fluent-bit"))
+            .container(container("worker"))
+            .ours("containers", containers)
+            .ours("reload-signal", "SIGHUP")
+            .ours("reload-target", "billing")
+            .json()
+    };
+    assert_eq!(
+        look::env(agent(&cluster().inject(&reload("app, istio-proxy, fluent-bit"))), "RELOAD_TARGET"),
+        Some("billing")
+    );
+    let ambiguous = cluster().refusal(&reload("*"));
+    assert!(ambiguous.contains("\"app\", \"worker\" read the secrets"), "{ambiguous}");
+}
+
+#[test]
+fn the_agent_starts_behind_a_mesh_known_by_its_image() {
+    let mut proxy = with_image("proxy", "registry.example/istio/proxyv2:1.24");
+    proxy["restartPolicy"] = json!("Always");
+    let mut collector = container("otc-container");
+    collector["restartPolicy"] = json!("Always");
+    let injected = cluster().inject(&annotated().init_container(proxy).init_container(collector).json());
+    let order = look::names(look::entries(&injected, "initContainers"));
+    assert_eq!(order, ["proxy", "scaivault-init", "otc-container"]);
+}
+
+#[test]
+fn mistakes_in_the_configured_sidecars_are_said_at_start() {
+    let text = "{\"sidecars\": {\"containers\": [\"*\"], \"images\": [\"a:1\"]}}";
+    let wrong: InjectorConfig = serde_json::from_str(text).unwrap();
+    let problems = scaivault_inject::Settings::try_from(wrong).unwrap_err().to_string();
+    assert!(problems.contains("sidecars.containers") && problems.contains("sidecars.images"), "{problems}");
+    assert!(serde_json::from_str::<InjectorConfig>("{\"sidecars\": {\"names\": []}}").is_err());
+}
