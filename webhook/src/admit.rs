@@ -13,7 +13,7 @@ use crate::{
     entry::Entry,
     reason::{Deferral, Reason, Refused, Untouched},
     record::shown,
-    review::{Operation, Request},
+    review::{Object, Operation, Request},
 };
 
 /// What a request gets.
@@ -96,20 +96,25 @@ fn pod(request: &Request<'_>, context: &AdmissionContext) -> Verdict {
     if let Some(untouched) = untouched(request) {
         return Reason::Untouched(untouched).into();
     }
-    let Some(object) = request.object else {
-        return malformed("the request of a pod's creation has no object".to_owned());
+    let parsed;
+    let pod = match &request.object {
+        None => return malformed("the request of a pod's creation has no object".to_owned()),
+        Some(Object::Pod(pod)) => &**pod,
+        Some(Object::Text(text)) => {
+            parsed = match PodView::parse(text.get()) {
+                Ok(pod) => pod,
+                Err(error) => return malformed(error.to_string()),
+            };
+            &parsed
+        }
     };
-    let pod = match PodView::parse(object.get()) {
-        Ok(pod) => pod,
-        Err(error) => return malformed(error.to_string()),
-    };
-    let Surroundings { namespace, role } = match Surroundings::of(&pod, &request.namespace, context.cluster())
+    let Surroundings { namespace, role } = match Surroundings::of(pod, &request.namespace, context.cluster())
     {
         Ok(surroundings) => surroundings,
         Err(deferral) => return deferred(deferral, request, Some(pod.service_account())),
     };
     decide(
-        &pod,
+        pod,
         &Context::new(&context.settings(), &namespace, context.kube_version())
             .with_service_account_role(role.as_deref()),
     )

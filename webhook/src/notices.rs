@@ -94,7 +94,7 @@ impl Notice {
             Reason::Skipped(_) | Reason::Injected(_) | Reason::Detached => NoticeReason::InjectionWarning,
             _ => return None,
         };
-        let subject = Subject::of(request.object?.get());
+        let subject = Subject::new(request.object.as_ref()?);
         let owner = subject.controller()?;
         let is_plausible = is_label(&request.namespace)
             && is_word(&owner.api_version, 317, b"./-")

@@ -40,7 +40,7 @@ macro_rules! admission {
     ($level:expr, $decided:expr, $source:expr, $duration:expr) => {
         if tracing::enabled!($level) {
             let Decided { entry, request, verdict, patch_bytes, codes } = $decided;
-            let subject = request.object.map(|object| Subject::of(object.get())).unwrap_or_default();
+            let subject = request.object.as_ref().map(Subject::new).unwrap_or_default();
             let owner = subject.owner();
             tracing::event!(
                 $level,

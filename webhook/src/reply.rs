@@ -68,7 +68,7 @@ pub(crate) struct Decided<'a> {
 
 impl<'a> Answer<'a> {
     pub(crate) fn new(entry: Entry, bytes: &'a [u8], context: &AdmissionContext) -> Self {
-        let request = match Request::decode(bytes) {
+        let request = match Request::decode(entry, bytes) {
             Ok(request) => request,
             Err(error) => {
                 let uid = error.uid().map_or_else(String::new, |uid| format!(" (request {})", shown(uid)));
@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn the_patch_decodes_and_applies() {
         let text = review(&[]);
-        let request = Request::decode(text.as_bytes()).unwrap();
+        let request = Request::decode(Entry::Mutate, text.as_bytes()).unwrap();
         let added = Operation::Add { path: "/metadata/labels/added".into(), value: Value::Text("ä".into()) };
         let decision = scaivault_inject::Decision::Detach(Detachment {
             patch: Patch::new(vec![added]),
@@ -205,7 +205,7 @@ mod tests {
 
         let patch = STANDARD.decode(answer["response"]["patch"].as_str().unwrap()).unwrap();
         let patch: json_patch::Patch = serde_json::from_slice(&patch).unwrap();
-        let mut pod: Json = serde_json::from_str(request.object.unwrap().get()).unwrap();
+        let mut pod = serde_json::from_str::<Json>(&text).unwrap()["request"]["object"].take();
         json_patch::patch(&mut pod, &patch).unwrap();
         assert_eq!(pod["metadata"]["labels"], json!({"app": "web", "added": "ä"}));
     }
@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn an_empty_patch_is_no_patch() {
         let text = review(&[]);
-        let request = Request::decode(text.as_bytes()).unwrap();
+        let request = Request::decode(Entry::Mutate, text.as_bytes()).unwrap();
         let decision =
             scaivault_inject::Decision::Detach(Detachment { patch: Patch::default(), warnings: vec![] });
         let verdict = Verdict::from(decision);

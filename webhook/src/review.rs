@@ -1,16 +1,19 @@
 //! The wire types of an `AdmissionReview`: decoded borrowed, encoded straight into a buffer.
 //!
-//! Only what is used is read. `object` and `oldObject` stay the text that the API server sent: no document of a
-//! pod is ever built here.
+//! Only what is used is read: no document of an object is ever built here. A pod is read in the same pass as its review;
+//! other objects, and `oldObject`, stay the text that the API server sent.
 
 mod response;
 mod text;
 
 use std::fmt;
 
+use scaivault_inject::PodView;
 use serde::Deserialize;
 use serde_json::{error::Category, value::RawValue};
 use thiserror::Error;
+
+use crate::entry::Entry;
 
 pub(crate) use response::{Response, Status};
 pub(crate) use text::Text;
@@ -103,6 +106,19 @@ pub(crate) struct GroupVersionKind<'a> {
     pub(crate) kind: Text<'a>,
 }
 
+/// An object, borrowed from the bytes of its review.
+#[derive(Clone, Debug)]
+pub(crate) enum Object<'a> {
+    /// As the API server sent it.
+    Text(&'a RawValue),
+    /// Read together with the review.
+    Pod(Box<PodView<'a>>),
+}
+
+/// Reviews below this size are read once. In a larger one the pod's members are counted before it is read: each takes
+/// some dozen times its bytes in memory.
+const READ_ONCE_BYTES: usize = 64 * 1024;
+
 /// One admission request, borrowed from the bytes of its review.
 #[derive(Clone, Debug)]
 pub(crate) struct Request<'a> {
@@ -122,25 +138,38 @@ pub(crate) struct Request<'a> {
     pub(crate) namespace: Text<'a>,
     /// Whether nothing will be stored.
     pub(crate) dry_run: bool,
-    /// The object as it would be stored, JSON.
-    pub(crate) object: Option<&'a RawValue>,
+    /// The object as it would be stored.
+    pub(crate) object: Option<Object<'a>>,
     /// The object as it is stored; none where it is created.
     pub(crate) old_object: Option<&'a RawValue>,
 }
 
 impl<'a> Request<'a> {
-    /// Reads a review.
-    pub(crate) fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+    /// Reads a review, the pod that an entry for pods is asked about included.
+    pub(crate) fn decode(entry: Entry, bytes: &'a [u8]) -> Result<Self, DecodeError> {
         let text = std::str::from_utf8(bytes).map_err(|_| DecodeError::NotUtf8)?;
-        let review: WireReview<'a> = serde_json::from_str(text)?;
-        let uid = || review.request.as_ref().map(|request| request.uid.to_string());
-        if &*review.kind != KIND {
-            return Err(DecodeError::Kind { found: review.kind.excerpt(), uid: uid() });
+        if entry == Entry::Mutate
+            && text.len() < READ_ONCE_BYTES
+            && let Ok(review) = serde_json::from_str::<WireReview<'a, Box<PodView<'a>>>>(text)
+        {
+            return review.request(Object::Pod);
         }
-        let Some(version) = ReviewVersion::parse(&review.api_version) else {
-            return Err(DecodeError::Version { found: review.api_version.excerpt(), uid: uid() });
+        // Also where the pod alone is malformed: the request is answered, with its uid.
+        serde_json::from_str::<WireReview<'a, &'a RawValue>>(text)?.request(Object::Text)
+    }
+}
+
+impl<'a, O> WireReview<'a, O> {
+    fn request(self, object_of: impl FnOnce(O) -> Object<'a>) -> Result<Request<'a>, DecodeError> {
+        let Self { api_version, kind, request } = self;
+        let uid = || request.as_ref().map(|request| request.uid.to_string());
+        if &*kind != KIND {
+            return Err(DecodeError::Kind { found: kind.excerpt(), uid: uid() });
+        }
+        let Some(version) = ReviewVersion::parse(&api_version) else {
+            return Err(DecodeError::Version { found: api_version.excerpt(), uid: uid() });
         };
-        let request = review.request.ok_or(DecodeError::NoRequest)?;
+        let request = request.ok_or(DecodeError::NoRequest)?;
         match request.uid.len() {
             0 => return Err(DecodeError::NoUid),
             length if length > UID_BYTES => return Err(DecodeError::LongUid(length)),
@@ -148,7 +177,7 @@ impl<'a> Request<'a> {
         }
         let WireRequest { uid, kind, subresource, operation, name, namespace, dry_run, object, old_object } =
             request;
-        Ok(Self {
+        Ok(Request {
             version,
             uid,
             kind,
@@ -157,7 +186,7 @@ impl<'a> Request<'a> {
             name,
             namespace,
             dry_run: dry_run.unwrap_or(false),
-            object,
+            object: object.map(object_of),
             old_object,
         })
     }
@@ -235,36 +264,41 @@ impl From<serde_json::Error> for DecodeError {
     }
 }
 
+/// A review whose object is read as an `O`.
 #[derive(Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-#[derive(Default)]
-struct WireReview<'a> {
+#[serde(default, rename_all = "camelCase", bound(deserialize = "O: Deserialize<'de>"))]
+struct WireReview<'a, O> {
     #[serde(borrow)]
     api_version: Text<'a>,
     #[serde(borrow)]
     kind: Text<'a>,
     #[serde(borrow)]
-    request: Option<WireRequest<'a>>,
+    request: Option<WireRequest<'a, O>>,
 }
 
-#[derive(Deserialize, Default)]
-#[serde(default, rename_all = "camelCase")]
-struct WireRequest<'a> {
-    #[serde(borrow)]
+impl<O> Default for WireReview<'_, O> {
+    fn default() -> Self {
+        Self { api_version: Text::default(), kind: Text::default(), request: None }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", bound(deserialize = "O: Deserialize<'de>"))]
+struct WireRequest<'a, O> {
+    #[serde(borrow, default)]
     uid: Text<'a>,
-    #[serde(borrow)]
+    #[serde(borrow, default)]
     kind: GroupVersionKind<'a>,
-    #[serde(borrow, rename = "subResource")]
+    #[serde(borrow, default, rename = "subResource")]
     subresource: Text<'a>,
-    #[serde(borrow)]
+    #[serde(borrow, default)]
     operation: Text<'a>,
-    #[serde(borrow)]
+    #[serde(borrow, default)]
     name: Text<'a>,
-    #[serde(borrow)]
+    #[serde(borrow, default)]
     namespace: Text<'a>,
     dry_run: Option<bool>,
-    #[serde(borrow)]
-    object: Option<&'a RawValue>,
+    object: Option<O>,
     #[serde(borrow)]
     old_object: Option<&'a RawValue>,
 }

@@ -200,7 +200,7 @@ impl App {
             self.metrics.panics.inc();
             // Not the panic's text: it may quote the pod.
             tracing::error!(
-                uid = uid(&body.bytes),
+                uid = uid(*entry, &body.bytes),
                 entry = entry.name(),
                 body_bytes = body.bytes.len(),
                 "an admission panicked and was answered 500; this is a bug in the injector"
@@ -252,8 +252,10 @@ impl App {
 }
 
 /// The uid in bytes that something panicked on, which may have been their decoding.
-fn uid(bytes: &[u8]) -> Option<String> {
-    catch_unwind(|| Request::decode(bytes).ok().map(|request| shown(&request.uid).to_owned())).ok().flatten()
+fn uid(entry: Entry, bytes: &[u8]) -> Option<String> {
+    catch_unwind(|| Request::decode(entry, bytes).ok().map(|request| shown(&request.uid).to_owned()))
+        .ok()
+        .flatten()
 }
 
 fn internal_error() -> Reply {

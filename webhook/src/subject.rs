@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, de};
 
-use crate::review::Text;
+use crate::review::{Object, Text};
 
 /// The names in a pod's metadata. A pod that a controller creates has no name yet when it is admitted.
 #[derive(Debug, Default, Deserialize)]
@@ -39,9 +39,20 @@ pub(crate) struct Owner<'a> {
 }
 
 impl<'a> Subject<'a> {
+    /// Of an object that was read with its review, or that is read for this.
+    pub(crate) fn new(object: &'a Object<'a>) -> Self {
+        match object {
+            Object::Text(text) => Self::parse(text.get()),
+            Object::Pod(pod) => Self {
+                generate_name: pod.generate_name().into(),
+                owner_references: pod.owner_references().and_then(|owners| serde_json::from_str(owners).ok()),
+            },
+        }
+    }
+
     /// Reads the metadata of a JSON object and stops behind it: the API server writes it before the long `spec`.
     /// What cannot be read is left empty.
-    pub(crate) fn of(object: &'a str) -> Self {
+    fn parse(object: &'a str) -> Self {
         let mut found = Self::default();
         let mut deserializer = serde_json::Deserializer::from_str(object);
         // Stopping early is an error to serde, and an unreadable object is none to a log line.
@@ -116,7 +127,7 @@ mod tests {
 
     #[test]
     fn the_controller_is_the_owner() {
-        let subject = Subject::of(
+        let subject = Subject::parse(
             r#"{"kind":"Pod","metadata":{"generateName":"web-5d-","labels":{},"ownerReferences":[
                  {"kind":"Node","name":"n"},{"kind":"ReplicaSet","name":"web-5d","controller":true}]},"spec": not read"#,
         );
@@ -131,7 +142,7 @@ mod tests {
             r#"{{"metadata":{{"ownerReferences":[{}{{"controller":true}}],"generateName":"web-"}}}}"#,
             "{},".repeat(OWNERS_READ)
         );
-        let subject = Subject::of(&object);
+        let subject = Subject::parse(&object);
         assert_eq!((subject.owners().len(), &*subject.generate_name), (OWNERS_READ, "web-"));
         assert!(subject.controller().is_none());
     }
@@ -139,7 +150,7 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_empty() {
         for object in ["", "[]", "{}", r#"{"metadata":7}"#, r#"{"metadata":{"ownerReferences":null}}"#] {
-            let subject = Subject::of(object);
+            let subject = Subject::parse(object);
             assert!(subject.generate_name.is_empty() && subject.owner().is_none(), "{object}");
         }
     }

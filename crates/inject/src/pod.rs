@@ -11,7 +11,8 @@ mod volume;
 use std::borrow::Cow;
 
 use scaivault_contract::names::ANNOTATION_PREFIX;
-use serde::{Deserialize, de::Error as _};
+use serde::{Deserialize, Deserializer, de::Error as _};
+use serde_json::value::RawValue;
 use thiserror::Error;
 
 pub(crate) use container::{
@@ -25,12 +26,28 @@ use crate::limits;
 use read::Selector;
 
 /// What the core looks at of a pod (or a pod template).
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default)]
 pub struct PodView<'a> {
-    #[serde(borrow, default, deserialize_with = "read::object")]
     pub(crate) metadata: MetadataView<'a>,
-    #[serde(borrow, default, deserialize_with = "read::object")]
     pub(crate) spec: SpecView<'a>,
+}
+
+/// Reads a pod where it stands in a larger document, such as a review. The caller bounds how many members that has:
+/// see [`PodView::parse`].
+impl<'de: 'a, 'a> Deserialize<'de> for PodView<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Default, Deserialize)]
+        struct Parts<'b> {
+            #[serde(borrow, default, deserialize_with = "read::object")]
+            metadata: MetadataView<'b>,
+            #[serde(borrow, default, deserialize_with = "read::object")]
+            spec: SpecView<'b>,
+        }
+        let Parts { metadata, spec } = object(deserializer)?;
+        let mut pod = Self { metadata, spec };
+        pod.renumber();
+        Ok(pod)
+    }
 }
 
 /// The text is not a pod as the API knows it.
@@ -46,14 +63,20 @@ impl MalformedPod {
 impl<'a> PodView<'a> {
     /// Reads a pod or a pod template (`metadata` and `spec`) from JSON.
     pub fn parse(json: &'a str) -> Result<Self, MalformedPod> {
-        #[derive(Deserialize)]
-        struct Document<'b>(#[serde(borrow, deserialize_with = "read::object")] PodView<'b>);
         if let Some(most) = limits::too_many_members(json) {
             return Err(serde_json::Error::custom(format_args!("more than {most} members and items")).into());
         }
-        let Document(mut pod) = serde_json::from_str(json)?;
-        pod.renumber();
-        Ok(pod)
+        Ok(serde_json::from_str(json)?)
+    }
+
+    /// What a controller's pod is named after; empty where the pod has a name.
+    pub fn generate_name(&self) -> &str {
+        &self.metadata.generate_name
+    }
+
+    /// `metadata.ownerReferences` as JSON: nothing here depends on them.
+    pub fn owner_references(&self) -> Option<&'a str> {
+        self.metadata.owner_references.map(RawValue::get)
     }
 
     /// The name of the service account that the pod runs as; `default` where it does not say.
@@ -123,6 +146,10 @@ fn name_of(key: &str) -> &str {
 pub(crate) struct MetadataView<'a> {
     #[serde(borrow)]
     pub(crate) annotations: Annotations<'a>,
+    #[serde(borrow, deserialize_with = "read::nullable")]
+    generate_name: Text<'a>,
+    #[serde(borrow)]
+    owner_references: Option<&'a RawValue>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -7,7 +7,7 @@ use super::*;
 use crate::testing::{asking, context, review};
 
 fn verdict(edit: &[(&str, &str)]) -> Verdict {
-    admit(Entry::Mutate, &Request::decode(review(edit).as_bytes()).unwrap(), &context())
+    admit(Entry::Mutate, &Request::decode(Entry::Mutate, review(edit).as_bytes()).unwrap(), &context())
 }
 
 #[test]
@@ -61,7 +61,8 @@ fn annotations_with_problems_are_refused_with_all_of_them() {
 #[test]
 fn an_unknown_namespace_is_deferred() {
     let asks = |edit: &[(&str, &str)]| {
-        admit(Entry::Mutate, &Request::decode(asking(edit).as_bytes()).unwrap(), &context()).reason
+        admit(Entry::Mutate, &Request::decode(Entry::Mutate, asking(edit).as_bytes()).unwrap(), &context())
+            .reason
     };
     let unknown = ("\"shop\"", "\"unknown\"");
     assert_eq!(asks(&[unknown]), Reason::Deferred(Deferral::UnknownNamespace));
@@ -76,7 +77,8 @@ fn the_service_account_brings_its_role() {
     let account = ("\"spec\":{", "\"spec\":{\"serviceAccountName\":\"billing\",");
     let patch = |edit: &[(&str, &str)]| {
         let text = asking(edit);
-        let verdict = admit(Entry::Mutate, &Request::decode(text.as_bytes()).unwrap(), &context());
+        let verdict =
+            admit(Entry::Mutate, &Request::decode(Entry::Mutate, text.as_bytes()).unwrap(), &context());
         serde_json::to_string(&verdict.patch.unwrap()).unwrap()
     };
     assert!(patch(&[account]).contains("billing-role"));
@@ -87,7 +89,9 @@ fn the_service_account_brings_its_role() {
 fn settings_and_version_can_be_replaced() {
     let context = context();
     let misspelt = asking(&[("apps/db", "a//b")]);
-    let decide = || admit(Entry::Mutate, &Request::decode(misspelt.as_bytes()).unwrap(), &context).reason;
+    let decide = || {
+        admit(Entry::Mutate, &Request::decode(Entry::Mutate, misspelt.as_bytes()).unwrap(), &context).reason
+    };
     assert_eq!(decide(), Reason::Denied(Refused::Problems));
     let config = InjectorConfig { on_problem: OnProblem::Warn, ..InjectorConfig::default() };
     context.replace_settings(config.try_into().unwrap());

@@ -12,7 +12,7 @@ use super::{Refusal, Verdict, deferred};
 use crate::{
     context::{AdmissionContext, Lookup},
     reason::{Deferral, Reason, Untouched},
-    review::{Operation, Request},
+    review::{Object, Operation, Request},
 };
 
 /// Brings the pod template in step with the workload's own `mutation-mode`.
@@ -50,7 +50,7 @@ fn look(
     if context.settings().excludes(&request.namespace) {
         return Reason::Skipped(SkipReason::ExcludedNamespace).into();
     }
-    let Some(object) = request.object else {
+    let Some(Object::Text(object)) = &request.object else {
         return Reason::Untouched(Untouched::MalformedWorkload).into();
     };
     let workload = match WorkloadView::parse(kind, object.get()) {

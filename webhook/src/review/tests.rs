@@ -7,21 +7,22 @@ const REVIEW: &str = r#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io
 
 #[test]
 fn a_review_is_read() {
-    let request = Request::decode(REVIEW.as_bytes()).unwrap();
+    let request = Request::decode(Entry::Validate, REVIEW.as_bytes()).unwrap();
     assert_eq!(request.version, ReviewVersion::V1);
     assert_eq!(&*request.uid, "u-1");
     assert_eq!((&*request.kind.group, &*request.kind.version, &*request.kind.kind), ("", "v1", "Pod"));
     assert_eq!((&*request.name, &*request.namespace), ("web", "shop"));
     assert_eq!(request.operation, Operation::Create);
     assert!(request.dry_run && request.subresource.is_empty());
-    assert_eq!(request.object.unwrap().get(), r#"{"kind":"Pod","spec":{}}"#);
+    let Some(Object::Text(object)) = request.object else { panic!("an entry for workloads keeps the text") };
+    assert_eq!(object.get(), r#"{"kind":"Pod","spec":{}}"#);
     assert!(request.old_object.is_none());
 }
 
 #[test]
 fn the_former_object_is_read() {
     let text = REVIEW.replace(r#""oldObject":null"#, r#""oldObject":{"kind":"Pod"}"#);
-    let request = Request::decode(text.as_bytes()).unwrap();
+    let request = Request::decode(Entry::Validate, text.as_bytes()).unwrap();
     assert_eq!(request.old_object.unwrap().get(), r#"{"kind":"Pod"}"#);
 }
 
@@ -29,7 +30,7 @@ fn the_former_object_is_read() {
 fn escapes_and_nulls_are_read() {
     let text =
         REVIEW.replace("\"web\"", r#""w\u0065b\n""#).replace("\"shop\"", "null").replace("true", "null");
-    let request = Request::decode(text.as_bytes()).unwrap();
+    let request = Request::decode(Entry::Validate, text.as_bytes()).unwrap();
     assert_eq!((&*request.name, &*request.namespace), ("web\n", ""));
     assert!(!request.dry_run);
 }
@@ -37,11 +38,11 @@ fn escapes_and_nulls_are_read() {
 #[test]
 fn v1beta1_is_understood() {
     let text = REVIEW.replace("k8s.io/v1", "k8s.io/v1beta1");
-    assert_eq!(Request::decode(text.as_bytes()).unwrap().version, ReviewVersion::V1Beta1);
+    assert_eq!(Request::decode(Entry::Validate, text.as_bytes()).unwrap().version, ReviewVersion::V1Beta1);
 }
 
 fn error(text: impl AsRef<[u8]>) -> DecodeError {
-    Request::decode(text.as_ref()).expect_err("it must be refused")
+    Request::decode(Entry::Validate, text.as_ref()).expect_err("it must be refused")
 }
 
 #[test]
@@ -83,4 +84,24 @@ fn a_request_with_a_uid_is_needed() {
     assert!(matches!(error(format!("{start}}}")), DecodeError::NoRequest));
     assert!(matches!(error(format!(r#"{start},"request":null}}"#)), DecodeError::NoRequest));
     assert!(matches!(error(REVIEW.replace("u-1", "")), DecodeError::NoUid));
+}
+
+#[test]
+fn a_pod_is_read_with_its_review_unless_it_is_large() {
+    let read_once = |text: &str| {
+        let request = Request::decode(Entry::Mutate, text.as_bytes()).unwrap();
+        matches!(request.object, Some(Object::Pod(_)))
+    };
+    assert!(read_once(REVIEW));
+    let large = REVIEW.replace("\"x\"", &format!("\"{}\"", "x".repeat(READ_ONCE_BYTES)));
+    assert!(!read_once(&large));
+    let malformed = REVIEW.replace(r#""spec":{}"#, r#""spec":[]"#);
+    assert!(!read_once(&malformed), "a malformed pod is kept as text, so that the request can be answered");
+}
+
+#[test]
+fn a_uid_that_no_api_server_sends_is_refused() {
+    let text = REVIEW.replace("u-1", &"u".repeat(UID_BYTES + 1));
+    let error = Request::decode(Entry::Mutate, text.as_bytes()).unwrap_err();
+    assert!(matches!(error, DecodeError::LongUid(length) if length == UID_BYTES + 1));
 }

@@ -27,7 +27,7 @@ fn review(edit: &[(&str, &str)]) -> String {
 }
 
 fn verdict(entry: Entry, edit: &[(&str, &str)]) -> Verdict {
-    admit(entry, &Request::decode(review(edit).as_bytes()).unwrap(), &context())
+    admit(entry, &Request::decode(entry, review(edit).as_bytes()).unwrap(), &context())
 }
 
 const BOTH: [Entry; 2] = [Entry::Mode, Entry::Validate];
