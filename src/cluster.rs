@@ -3,6 +3,7 @@
 
 mod client;
 mod events;
+mod list;
 mod remembered;
 mod table;
 #[cfg(test)]

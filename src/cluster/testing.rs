@@ -70,10 +70,16 @@ impl ApiServer {
         }
     }
 
-    /// Answers the next request, whose target begins so.
-    pub(super) async fn answer(&mut self, target: &str, body: &Value) {
-        let asked = self.next(target).await;
-        asked.answer.send(response(StatusCode::OK, Body::from(body.to_string()))).unwrap();
+    /// Answers the next request, whose target begins so, and gives the target.
+    pub(super) async fn answer(&mut self, target: &str, body: &Value) -> String {
+        self.answer_text(target, &body.to_string()).await
+    }
+
+    /// The same with any text.
+    pub(super) async fn answer_text(&mut self, target: &str, body: &str) -> String {
+        let Asked { target, answer, .. } = self.next(target).await;
+        answer.send(response(StatusCode::OK, Body::from(body.to_owned()))).unwrap();
+        target
     }
 
     /// Answers the next request with what it sent.

@@ -1,13 +1,16 @@
 use axum::http::StatusCode;
-use futures_util::stream;
 use k8s_openapi::api::core::v1 as core;
 use scaivault_webhook::{Cluster as _, Lookup};
 use serde_json::{Value, json};
 
+use tokio::time::timeout;
+
 use super::*;
 use crate::cluster::testing::{ApiServer, failure};
 
-const LIST: &str = "/api/v1/namespaces?&limit=20";
+/// The fake API server answers only what a test expects, in its order: each list that is not expected fails it.
+const WATCH: &str = "/api/v1/namespaces?&watch=true";
+const LIST: &str = "/api/v1/namespaces?&limit=500";
 
 fn namespace(name: &str, version: &str, url: &str) -> Value {
     json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": {
@@ -45,7 +48,10 @@ async fn until(memory: &Memory, name: &str, url: Option<&str>) {
 async fn start() -> Fixture {
     let server = ApiServer::start().await;
     let (memory, readiness, metrics) = (Memory::new(), Readiness::new(), Metrics::new());
-    tokio::spawn(follow::<core::Namespace>(server.client(), &memory, &readiness, &metrics));
+    let backoff = Backoff::new(Duration::from_millis(1));
+    let gate = readiness.gate("namespaces");
+    let follower = Follower::<core::Namespace>::new(Arc::clone(&memory), gate, Arc::clone(&metrics), backoff);
+    tokio::spawn(follower.run(server.client()));
     Fixture { server, memory, readiness, metrics }
 }
 
@@ -86,11 +92,10 @@ async fn pages_events_and_bookmarks_are_followed() {
 async fn what_is_known_survives_a_disconnect_and_what_was_missed_comes_with_the_next_list() {
     let Fixture { mut server, memory, readiness, metrics } = start().await;
     server.answer(LIST, &list("5", "", &[namespace("a", "1", "a1"), namespace("b", "2", "b2")])).await;
-    server.watch("/api/v1/namespaces?&watch=true").await.disconnect().await;
-    let watch = server.watch("/api/v1/namespaces?&watch=true").await;
+    server.watch(WATCH).await.disconnect().await;
+    let watch = server.watch(WATCH).await;
     until(&memory, "a", Some("a1")).await;
-    let gone = failure(StatusCode::GONE, "too old resource version");
-    watch.send("ERROR", &gone).await;
+    watch.send("ERROR", &gone()).await;
     // What is in memory stays until the list is complete.
     server.answer(LIST, &list("90", "more", &[namespace("c", "80", "c80")])).await;
     until(&memory, "c", Some("c80")).await;
@@ -101,6 +106,94 @@ async fn what_is_known_survives_a_disconnect_and_what_was_missed_comes_with_the_
     until(&memory, "b", None).await;
     let text = metrics.encode().unwrap();
     assert!(text.contains("watch_down_since_timestamp_seconds{resource=\"namespaces\"} 0\n"), "{text}");
+}
+
+fn gone() -> Value {
+    failure(StatusCode::GONE, "too old resource version")
+}
+
+#[tokio::test]
+async fn disconnects_and_failures_cost_no_list() {
+    let Fixture { mut server, memory, metrics, .. } = start().await;
+    server.answer(LIST, &list("5", "", &[namespace("a", "1", "a1")])).await;
+    for version in 6..26 {
+        let watch = server
+            .watch(&format!(
+                "{WATCH}&timeoutSeconds=290&allowWatchBookmarks=true&resourceVersion={}",
+                version - 1
+            ))
+            .await;
+        watch.send("MODIFIED", &namespace("a", &version.to_string(), &format!("a{version}"))).await;
+        until(&memory, "a", Some(&format!("a{version}"))).await;
+        match version % 3 {
+            0 => watch.disconnect().await,
+            1 => watch.send("ERROR", &failure(StatusCode::INTERNAL_SERVER_ERROR, "etcd is away")).await,
+            _ => drop(watch),
+        }
+        if version % 5 == 0 {
+            server.refuse(WATCH, StatusCode::TOO_MANY_REQUESTS, "too many requests").await;
+            server.refuse(WATCH, StatusCode::SERVICE_UNAVAILABLE, "starting").await;
+        }
+    }
+    let watch = server
+        .watch(&format!("{WATCH}&timeoutSeconds=290&allowWatchBookmarks=true&resourceVersion=25"))
+        .await;
+    watch.send("ADDED", &namespace("z", "30", "z30")).await;
+    until(&memory, "z", Some("z30")).await;
+    let text = metrics.encode().unwrap();
+    assert!(text.contains("watch_down_since_timestamp_seconds{resource=\"namespaces\"} 0\n"), "{text}");
+}
+
+#[tokio::test]
+async fn a_version_that_is_gone_is_listed_anew() {
+    let Fixture { mut server, memory, .. } = start().await;
+    server.answer(LIST, &list("5", "", &[namespace("a", "1", "a1"), namespace("b", "1", "b1")])).await;
+    // As the answer itself, and as an event.
+    server.refuse(WATCH, StatusCode::GONE, "too old resource version").await;
+    server.answer(LIST, &list("50", "", &[namespace("a", "1", "a1")])).await;
+    until(&memory, "b", None).await;
+    let watch = server
+        .watch(&format!("{WATCH}&timeoutSeconds=290&allowWatchBookmarks=true&resourceVersion=50"))
+        .await;
+    watch.send("ERROR", &gone()).await;
+    server.answer(LIST, &list("90", "", &[namespace("c", "80", "c80")])).await;
+    until(&memory, "c", Some("c80")).await;
+    server.watch(&format!("{WATCH}&timeoutSeconds=290&allowWatchBookmarks=true&resourceVersion=90")).await;
+}
+
+#[tokio::test]
+async fn a_page_that_fails_is_the_only_one_asked_again() {
+    let Fixture { mut server, memory, readiness, .. } = start().await;
+    server.answer(LIST, &list("5", "one", &[namespace("a", "1", "a1")])).await;
+    let second = format!("{LIST}&continue=one");
+    server.refuse(&second, StatusCode::TOO_MANY_REQUESTS, "too many requests").await;
+    server.refuse(&second, StatusCode::INTERNAL_SERVER_ERROR, "etcd is away").await;
+    // An answer that breaks off behind an item.
+    let text = list("5", "two", &[namespace("b", "2", "b2"), namespace("c", "2", "c2")]).to_string();
+    server.answer_text(&second, &text[..text.len() - 10]).await;
+    assert!(readiness.check().is_err());
+    server.answer_text(&second, &text).await;
+    server.answer(&format!("{LIST}&continue=two"), &list("5", "", &[namespace("d", "3", "d3")])).await;
+    server.watch(WATCH).await;
+    for (name, url) in [("a", "a1"), ("b", "b2"), ("c", "c2"), ("d", "d3")] {
+        until(&memory, name, Some(url)).await;
+    }
+    assert_eq!(readiness.check(), Ok(()));
+}
+
+#[tokio::test]
+async fn an_expired_continue_token_is_answered_with_one_whole_list() {
+    let Fixture { mut server, memory, .. } = start().await;
+    server.answer(LIST, &list("5", "one", &[namespace("old", "1", "old"), namespace("a", "1", "a1")])).await;
+    server.refuse(&format!("{LIST}&continue=one"), StatusCode::GONE, "continue token expired").await;
+    // What was on the first page may be gone since.
+    let whole = list("90", "", &[namespace("a", "70", "a70"), namespace("b", "80", "b80")]);
+    let asked = server.answer("/api/v1/namespaces?", &whole).await;
+    assert!(!asked.contains("limit") && !asked.contains("continue"), "{asked}");
+    until(&memory, "a", Some("a70")).await;
+    until(&memory, "b", Some("b80")).await;
+    until(&memory, "old", None).await;
+    server.watch(&format!("{WATCH}&timeoutSeconds=290&allowWatchBookmarks=true&resourceVersion=90")).await;
 }
 
 #[tokio::test]
@@ -119,69 +212,46 @@ async fn without_the_right_the_server_is_not_ready_and_says_so() {
 }
 
 /// A follower, and what its metric says of the watch.
-fn follower() -> (Follower<core::Namespace>, Arc<Memory>, impl Fn(&str) -> bool) {
+fn follower() -> (Follower<core::Namespace>, impl Fn(&str) -> bool) {
     let (memory, metrics) = (Memory::new(), Metrics::new());
     let gate = Readiness::new().gate("namespaces");
-    let follower = Follower::new(Arc::clone(&memory), gate, Arc::clone(&metrics));
+    let follower = Follower::new(Arc::clone(&memory), gate, Arc::clone(&metrics), Backoff::default());
     let shows = move |value: &str| {
         let line = format!("watch_down_since_timestamp_seconds{{resource=\"namespaces\"}} {value}\n");
         metrics.encode().unwrap().contains(&line)
     };
-    (follower, memory, shows)
+    (follower, shows)
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_watch_that_hangs_after_a_failure_does_not_work() {
-    let (mut follower, _, shows) = follower();
-    let hanging = stream::iter([Err(watcher::Error::NoResourceVersion)]).chain(stream::pending());
-    let following = async { follower.follow(hanging).await };
-    let mut following = pin!(following);
-    assert!(timeout(READ_TIMEOUT, &mut following).await.is_err());
-    assert!(!shows("0"), "it may be hanging");
-    assert!(timeout(WORKS_AFTER, &mut following).await.is_err());
-    assert!(shows("0"));
-}
-
-#[tokio::test(start_paused = true)]
-async fn all_is_listed_anew_now_and_then() {
-    let (mut follower, memory, _) = follower();
-    let list = |name| {
-        let object = serde_json::from_value(namespace(name, "1", "x")).unwrap();
-        let events = [Event::Init, Event::InitApply(object), Event::InitDone];
-        stream::iter(events.map(Ok)).chain(stream::pending())
-    };
-    let started = Instant::now();
-    follower.follow(list("restored-away")).await;
-    assert_eq!(started.elapsed(), RELIST);
-    until(&memory, "restored-away", Some("x")).await;
-    follower.follow(list("there")).await;
-    until(&memory, "there", Some("x")).await;
-    until(&memory, "restored-away", None).await;
+fn api_error(code: StatusCode) -> kube::Error {
+    kube::Error::Api(serde_json::from_value(failure(code, "user cannot")).map(Box::new).unwrap())
 }
 
 #[test]
-fn a_complaint_names_verb_and_cure() {
-    let status = |code| serde_json::from_value(failure(code, "user cannot")).map(Box::new).unwrap();
-    let forbidden = kube::Error::Api(status(StatusCode::FORBIDDEN));
-    let Complaint { verb, error, cure } = complaint(&watcher::Error::InitialListFailed(forbidden));
-    assert_eq!((verb, &*error), ("list", "user cannot"));
-    assert!(cure.contains("list and watch"), "{cure}");
-    let down = kube::Error::Api(status(StatusCode::SERVICE_UNAVAILABLE));
-    let Complaint { verb, cure, .. } = complaint(&watcher::Error::WatchStartFailed(down));
-    assert_eq!(verb, "watch");
-    assert!(cure.contains("tried again"), "{cure}");
+fn a_failure_names_what_to_do() {
+    assert!(cure(&api_error(StatusCode::FORBIDDEN)).contains("list and watch"));
+    assert!(cure(&api_error(StatusCode::SERVICE_UNAVAILABLE)).contains("tried again"));
+}
+
+#[test]
+fn an_overloaded_api_server_says_how_long_to_wait() {
+    let mut status = failure(StatusCode::TOO_MANY_REQUESTS, "too many requests");
+    status["details"] = json!({"retryAfterSeconds": 7});
+    let error = kube::Error::Api(serde_json::from_value(status).map(Box::new).unwrap());
+    assert_eq!(retry_after(&error), Some(Duration::from_secs(7)));
+    assert_eq!(retry_after(&api_error(StatusCode::FORBIDDEN)), None);
 }
 
 #[test]
 fn a_failing_watch_has_an_age_until_it_works() {
-    let (mut follower, _, shows) = follower();
+    let (mut follower, shows) = follower();
     let (now, time) = (Instant::now(), SystemTime::UNIX_EPOCH + Duration::from_secs(1_000));
     assert!(shows("0"));
-    let error = watcher::Error::NoResourceVersion;
-    follower.fail(&error, now, time);
-    follower.fail(&error, now + REMINDER / 2, time + REMINDER / 2);
+    let error = api_error(StatusCode::SERVICE_UNAVAILABLE);
+    follower.fail("watch", &error, now, time);
+    follower.fail("watch", &error, now + REMINDER / 2, time + REMINDER / 2);
     assert_eq!(follower.told, Some(now), "said once in a while");
-    follower.fail(&error, now + REMINDER, time + REMINDER);
+    follower.fail("watch", &error, now + REMINDER, time + REMINDER);
     assert_eq!(follower.told, Some(now + REMINDER));
     assert!(shows("1000"), "since the first failure");
     follower.works();

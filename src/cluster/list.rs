@@ -1,0 +1,193 @@
+//! One page of a list, read object by object: a tenant may write 256 KiB of annotations on each of its objects, and a page of
+//! them must not be in memory at once.
+
+use futures_util::AsyncBufReadExt as _;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
+use kube::{
+    Client,
+    api::ListParams,
+    core::{PartialObjectMeta, Request},
+};
+use serde::Deserialize;
+
+use super::remembered::Remembered;
+
+/// Where a page ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Page {
+    /// More follows behind this token.
+    Continues(String),
+    /// It was the last one. A watch goes on from this version.
+    Last { resource_version: String },
+}
+
+/// Asks for a page and hands over each of its objects. If it fails, some objects may have been handed over.
+pub(super) async fn page<K: Remembered>(
+    client: &Client,
+    params: &ListParams,
+    mut each: impl FnMut(PartialObjectMeta<K>),
+) -> kube::Result<Page> {
+    let request =
+        Request::new(K::url_path(&(), None)).list_metadata(params).map_err(kube::Error::BuildRequest)?;
+    let mut body = std::pin::pin!(client.request_stream(request).await?);
+    let mut splitter = Splitter::default();
+    loop {
+        let bytes = body.fill_buf().await.map_err(kube::Error::ReadEvents)?;
+        if bytes.is_empty() {
+            break;
+        }
+        for &byte in bytes {
+            if let Some(item) = splitter.push(byte) {
+                each(serde_json::from_slice(item).map_err(kube::Error::SerdeError)?);
+            }
+        }
+        let read = bytes.len();
+        body.consume_unpin(read);
+    }
+    splitter.page().map_err(kube::Error::SerdeError)
+}
+
+/// Splits the JSON of a list, which arrives in pieces, into its items and what is around them.
+#[derive(Debug, Default)]
+struct Splitter {
+    /// The list without its items.
+    list: Vec<u8>,
+    /// The item that is being read.
+    item: Vec<u8>,
+    is_complete: bool,
+    /// Open brackets.
+    depth: usize,
+    is_in_items: bool,
+    is_in_string: bool,
+    is_escaped: bool,
+}
+
+impl Splitter {
+    /// Takes in one byte; gives the item that ends with it.
+    fn push(&mut self, byte: u8) -> Option<&[u8]> {
+        /// Inside the array `items`: the list's own bracket and that of the array.
+        const IN_ITEMS: usize = 2;
+
+        if std::mem::take(&mut self.is_complete) {
+            self.item.clear();
+        }
+        let is_bracket = !self.is_in_string && matches!(byte, b'{' | b'[' | b'}' | b']');
+        let is_opening = is_bracket && matches!(byte, b'{' | b'[');
+        if is_opening {
+            self.is_in_items |= self.depth == 1 && self.is_behind_items_key();
+            self.depth += 1;
+        }
+        let is_item = self.is_in_items && self.depth > IN_ITEMS;
+        if is_item {
+            self.item.push(byte);
+        } else if !self.is_in_items || is_bracket {
+            self.list.push(byte);
+        }
+        if is_bracket && !is_opening {
+            self.depth = self.depth.saturating_sub(1);
+            self.is_complete = is_item && self.depth == IN_ITEMS;
+            self.is_in_items &= self.depth >= IN_ITEMS;
+        }
+        self.step_string(byte);
+        self.is_complete.then_some(&self.item)
+    }
+
+    fn step_string(&mut self, byte: u8) {
+        let was_escaped = std::mem::take(&mut self.is_escaped);
+        match byte {
+            b'"' if !was_escaped => self.is_in_string = !self.is_in_string,
+            b'\\' if self.is_in_string => self.is_escaped = !was_escaped,
+            _ => {}
+        }
+    }
+
+    fn is_behind_items_key(&self) -> bool {
+        let before = self.list.trim_ascii_end().strip_suffix(b":").unwrap_or_default();
+        before.trim_ascii_end().ends_with(b"\"items\"")
+    }
+
+    /// What the list says of itself, when all of it was taken in.
+    fn page(&self) -> serde_json::Result<Page> {
+        #[derive(Deserialize)]
+        struct List {
+            metadata: ListMeta,
+        }
+        let List { metadata } = serde_json::from_slice(&self.list)?;
+        let token = metadata.continue_.filter(|token| !token.is_empty());
+        Ok(match token {
+            Some(token) => Page::Continues(token),
+            None => Page::Last { resource_version: metadata.resource_version.unwrap_or_default() },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn split(text: &str) -> (Vec<Value>, serde_json::Result<Page>) {
+        let mut splitter = Splitter::default();
+        let mut items = Vec::new();
+        for byte in text.bytes() {
+            if let Some(item) = splitter.push(byte) {
+                items.push(serde_json::from_slice(item).unwrap());
+            }
+        }
+        (items, splitter.page())
+    }
+
+    #[test]
+    fn items_are_found_wherever_they_are_in_the_list() {
+        let items = [
+            json!({"metadata": {"name": "a", "annotations": {"b": "]}\"\\", "items": "{["}}, "items": [{"c": []}]}),
+            json!({}),
+        ];
+        let metadata = json!({"resourceVersion": "7", "items": [1], "note": "\"items\":["});
+        for text in [
+            json!({"kind": "List", "metadata": metadata, "items": items}).to_string(),
+            json!({"items": items, "metadata": metadata}).to_string(),
+            serde_json::to_string_pretty(&json!({"metadata": metadata, "items": items, "x": [{"y": 1}]}))
+                .unwrap(),
+        ] {
+            let (found, page) = split(&text);
+            assert_eq!(found, items, "{text}");
+            assert_eq!(page.unwrap(), Page::Last { resource_version: "7".to_owned() });
+        }
+    }
+
+    #[test]
+    fn an_empty_token_ends_the_list() {
+        for (token, expected) in
+            [("t", Page::Continues("t".to_owned())), ("", Page::Last { resource_version: "7".to_owned() })]
+        {
+            let metadata = json!({"resourceVersion": "7", "continue": token});
+            for list in
+                [json!({"metadata": metadata, "items": []}), json!({"metadata": metadata, "items": null})]
+            {
+                let (items, page) = split(&list.to_string());
+                assert_eq!((items.len(), page.unwrap()), (0, expected.clone()));
+            }
+        }
+    }
+
+    #[test]
+    fn a_page_of_large_items_is_not_in_memory_at_once() {
+        let items: Vec<_> =
+            (0..500).map(|number| json!({"a": "x".repeat(1_000), "number": number})).collect();
+        let text = json!({"metadata": {"resourceVersion": "7"}, "items": items}).to_string();
+        let mut splitter = Splitter::default();
+        let found = text.bytes().filter(|byte| splitter.push(*byte).is_some()).count();
+        assert_eq!(found, 500);
+        assert!(splitter.list.capacity() + splitter.item.capacity() < 4_096);
+    }
+
+    #[test]
+    fn a_list_that_breaks_off_is_an_error() {
+        let text = json!({"metadata": {"resourceVersion": "7"}, "items": [{"a": 1}, {"b": 2}]}).to_string();
+        for end in 0..text.len() {
+            assert!(split(&text[..end]).1.is_err(), "{}", &text[..end]);
+        }
+    }
+}
