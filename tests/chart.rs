@@ -11,6 +11,7 @@ mod chart {
 
     mod escaped_templates;
     mod monitoring;
+    mod names;
     mod objects;
     mod refusals;
     mod releases;

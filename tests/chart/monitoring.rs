@@ -16,9 +16,28 @@ const FILES: &str = "certificates.mode=files,certificates.files.secretName=tls,\
 /// A ConfigMap with the authorities of callers.
 const CLIENTS: &str = "server.clientCa.configMap=clients";
 
+/// How Prometheus may find the pods, and the labels that each way gives to the series of the pod `POD`. The first one is that
+/// of the chart's ServiceMonitor.
+const SCRAPES: [(&str, &str); 4] = [
+    (
+        "ServiceMonitor",
+        r#"namespace="scaivault-system",service="scaivault-injector",pod="POD",instance="POD:8080""#,
+    ),
+    ("PodMonitor", r#"namespace="scaivault-system",container="injector",pod="POD",instance="POD:8080""#),
+    (
+        "annotations",
+        r#"kubernetes_namespace="scaivault-system",kubernetes_pod_name="POD",instance="POD:8080""#,
+    ),
+    ("static addresses", r#"instance="POD:8080""#),
+];
+
 fn rules_with(set: &str) -> Value {
-    let monitoring = "prometheusRule.enabled=true,serviceMonitor.enabled=true";
-    let manifests = template(&["--set", monitoring, "--set", set]).unwrap();
+    rules_for(set, true)
+}
+
+fn rules_for(set: &str, is_service_monitor: bool) -> Value {
+    let monitoring = format!("prometheusRule.enabled=true,serviceMonitor.enabled={is_service_monitor}");
+    let manifests = template(&["--set", &monitoring, "--set", set]).unwrap();
     manifests.only("PrometheusRule")["spec"].clone()
 }
 
@@ -84,12 +103,13 @@ fn every_alert_has_its_section() {
 /// An alert that always fires, or never, is worse than none.
 #[test]
 fn alerts_know_what_is_installed() {
-    for alert in ["ScaiVaultInjectorDown", "ScaiVaultInjectorReplicaDown"] {
-        assert!(expression("", alert).is_some());
-        for set in ["serviceMonitor.enabled=false", "webhook.url=https://injector.example.com"] {
-            assert_eq!(expression(set, alert), None, "{set}");
-        }
+    let down = |set: &str| expression(set, "ScaiVaultInjectorDown").unwrap();
+    assert!(!down("").contains(" and "), "the ServiceMonitor has it scraped");
+    for set in ["serviceMonitor.enabled=false", "webhook.url=https://injector.example.com"] {
+        assert!(down(set).contains(" and on () count(present_over_time("), "{set}");
     }
+    assert!(expression("serviceMonitor.enabled=false", "ScaiVaultInjectorReplicaDown").is_some());
+    assert_eq!(expression("webhook.url=https://injector.example.com", "ScaiVaultInjectorReplicaDown"), None);
     let replicas =
         expression("autoscaling.enabled=true,autoscaling.minReplicas=3", "ScaiVaultInjectorReplicaDown");
     assert!(replicas.unwrap().ends_with("< 3"));
@@ -141,20 +161,30 @@ fn the_dashboard_is_the_file() {
     assert_eq!(shown, kept);
 }
 
-/// The alerts over made-up series (`tests/chart/alerts.yaml`, and `alerts-of-files.yaml`).
+/// The alerts over made-up series (the `alerts*.yaml` of this directory), with the labels of every way to be scraped.
 #[test]
 fn alerts_fire_when_they_should() {
     let Some(promtool) = asset("promtool") else {
         return left_out("promtool", "the alerts were not tried");
     };
-    for (set, series) in [(CLIENTS, "alerts.yaml"), (FILES, "alerts-of-files.yaml")] {
-        let directory = tempfile::tempdir().unwrap();
-        fs::write(directory.path().join("rules.yaml"), rules_with(set).to_string()).unwrap();
-        fs::copy(root().join("tests/chart").join(series), directory.path().join(series)).unwrap();
-        for arguments in [["check", "rules", "rules.yaml"], ["test", "rules", series]] {
-            let output = Command::new(&promtool).current_dir(&directory).args(arguments).output().unwrap();
-            let said = [output.stdout, output.stderr].concat();
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
+    for (set, series) in
+        [(CLIENTS, "alerts.yaml"), (CLIENTS, "alerts-attack.yaml"), (FILES, "alerts-of-files.yaml")]
+    {
+        let text = fs::read_to_string(root().join("tests/chart").join(series)).unwrap();
+        for (scrape, labels) in SCRAPES {
+            let directory = tempfile::tempdir().unwrap();
+            let rules = rules_for(set, scrape == "ServiceMonitor");
+            fs::write(directory.path().join("rules.yaml"), rules.to_string()).unwrap();
+            let tests = ["a", "b", "c"].iter().fold(text.clone(), |text, pod| {
+                text.replace(&format!("SCRAPED=\"{pod}\""), &labels.replace("POD", pod))
+            });
+            fs::write(directory.path().join(series), tests).unwrap();
+            for arguments in [["check", "rules", "rules.yaml"], ["test", "rules", series]] {
+                let output =
+                    Command::new(&promtool).current_dir(&directory).args(arguments).output().unwrap();
+                let said = [output.stdout, output.stderr].concat();
+                assert!(output.status.success(), "{series}, {scrape}:\n{}", String::from_utf8_lossy(&said));
+            }
         }
     }
 }

@@ -91,11 +91,57 @@ fn a_rollout_in_the_nodes_network_needs_no_free_node() {
     assert_eq!(strategy("hostNetwork=true"), json!({"maxUnavailable": 1, "maxSurge": 0}));
 }
 
+/// The CEL of an entry's conditions, by the entry's name.
+fn conditions(manifests: &Manifests, entry: &str) -> String {
+    let webhooks = webhooks(manifests);
+    let name = format!("{entry}.injector.scaivault.scailabs.ai");
+    let webhook = webhooks.iter().find(|webhook| webhook["name"] == name).unwrap();
+    list(&webhook["matchConditions"])
+        .iter()
+        .map(|condition| condition["expression"].as_str().unwrap())
+        .collect()
+}
+
+/// kube-system also holds service accounts that apply what people write: those of k3s' HelmCharts, for one.
 #[test]
-fn no_quota_is_laid_upon_kube_system() {
-    let quotas =
-        |namespace: &str| template(&["--namespace", namespace]).unwrap().of_kind("ResourceQuota").len();
-    assert_eq!((quotas("scaivault-system"), quotas("kube-system")), (1, 0));
+fn built_in_controllers_are_named_and_no_namespace_is() {
+    let manifests = template(&[]).unwrap();
+    for entry in ["mode", "validate"] {
+        let conditions = conditions(&manifests, entry);
+        assert!(!conditions.contains("startsWith('system:"), "{conditions}");
+        for name in [
+            "deployment",
+            "replicaset",
+            "statefulset",
+            "daemon-set",
+            "job",
+            "cronjob",
+            "replication",
+            "namespace",
+        ] {
+            let user = format!("'system:serviceaccount:kube-system:{name}-controller'");
+            assert!(conditions.contains(&user), "{entry}: {user}");
+        }
+        for user in
+            ["system:kube-controller-manager", "system:serviceaccount:kube-system:generic-garbage-collector"]
+        {
+            assert!(conditions.contains(&format!("'{user}'")), "{entry}: {user}");
+        }
+    }
+}
+
+/// A renewed CA with another key would not verify what the pods still serve.
+#[test]
+fn the_ca_of_cert_manager_keeps_its_key() {
+    let manifests = template(&["--set", "certificates.mode=cert-manager"]).unwrap();
+    let certificates = manifests.of_kind("Certificate");
+    let policies: Vec<_> = certificates
+        .iter()
+        .map(|certificate| {
+            (certificate["spec"]["isCA"] == true, &certificate["spec"]["privateKey"]["rotationPolicy"])
+        })
+        .collect();
+    assert_eq!(policies, [(false, &json!("Always")), (true, &json!("Never"))]);
 }
 
 #[test]
@@ -137,9 +183,10 @@ fn every_entry_asks_for_no_more_than_it_needs() {
     let entries = webhooks(&template(&[]).unwrap());
     let of = |field: &str| entries.iter().map(|entry| entry[field].clone()).collect::<Vec<_>>();
     let suffix = "injector.scaivault.scailabs.ai";
-    assert_eq!(of("name"), ["pods", "mode", "validate"].map(|name| json!(format!("{name}.{suffix}"))));
-    assert_eq!(of("failurePolicy"), ["Fail", "Fail", "Ignore"]);
-    assert_eq!(of("sideEffects"), ["NoneOnDryRun", "None", "None"]);
+    let names = ["pods", "opted-out", "mode", "validate"];
+    assert_eq!(of("name"), names.map(|name| json!(format!("{name}.{suffix}"))));
+    assert_eq!(of("failurePolicy"), ["Fail", "Ignore", "Fail", "Ignore"]);
+    assert_eq!(of("sideEffects"), ["NoneOnDryRun", "NoneOnDryRun", "None", "None"]);
     for entry in &entries {
         assert!((1..=MATCH_CONDITIONS).contains(&list(&entry["matchConditions"]).len()), "{entry}");
         for rule in list(&entry["rules"]) {
@@ -158,7 +205,10 @@ fn both_configurations_are_there_whatever_is_switched_off() {
     let manifests =
         template(&["--set", "webhook.mode.enabled=false,webhook.validate.enabled=false"]).unwrap();
     let names: Vec<_> = webhooks(&manifests).iter().map(|entry| entry["name"].clone()).collect();
-    assert_eq!(names, ["pods.injector.scaivault.scailabs.ai"]);
+    assert_eq!(
+        names,
+        ["pods", "opted-out"].map(|name| json!(format!("{name}.injector.scaivault.scailabs.ai")))
+    );
     assert_eq!(manifests.only("ValidatingWebhookConfiguration")["webhooks"], json!([]));
 }
 
@@ -235,7 +285,8 @@ fn an_injector_elsewhere_gets_its_rights_and_no_pods() {
         webhooks(&manifests).iter().map(|webhook| webhook["clientConfig"]["url"].clone()).collect();
     assert_eq!(
         urls,
-        ["mutate", "mode", "validate"].map(|path| json!(format!("https://injector.example.com:8443/{path}")))
+        ["mutate", "mutate", "mode", "validate"]
+            .map(|path| json!(format!("https://injector.example.com:8443/{path}")))
     );
     let both =
         template(&["--set", "webhook.url=https://injector.example.com,deployment.enabled=true"]).unwrap();

@@ -4,14 +4,94 @@ use super::helm::{template, template_as};
 
 #[track_caller]
 fn refused(set: &str, words: &[&str]) {
-    match template(&["--set", set]) {
-        Ok(_) => panic!("{set} is let through"),
+    refused_with(&["--set", set], words);
+}
+
+#[track_caller]
+fn refused_with(arguments: &[&str], words: &[&str]) {
+    match template(arguments) {
+        Ok(_) => panic!("{arguments:?} is let through"),
         Err(said) => {
             for word in words {
-                assert!(said.contains(word), "{set}: {word} is not in\n{said}");
+                assert!(said.contains(word), "{arguments:?}: {word} is not in\n{said}");
             }
         }
     }
+}
+
+#[test]
+fn namespaces_that_are_not_the_injectors_own() {
+    refused_with(
+        &["--namespace", "default"],
+        &["namespace is default", "no pod in default would get secrets", "--namespace scaivault-system"],
+    );
+    for namespace in ["kube-system", "kube-public", "kube-node-lease"] {
+        refused_with(
+            &["--namespace", namespace],
+            &[namespace, "belongs to Kubernetes", "--namespace scaivault-system"],
+        );
+        refused(&format!("test.namespace={namespace}"), &["test.namespace is", namespace, "never called"]);
+    }
+    refused("test.namespace=scaivault-system", &["test.namespace is scaivault-system"]);
+}
+
+/// With the injector's rights, a pod may trust any CA for the webhooks of the cluster.
+#[test]
+fn a_service_account_that_other_pods_have() {
+    refused(
+        "serviceAccount.create=false",
+        &["serviceAccount.create is false", "`default` would get the injector's rights"],
+    );
+    for create in [true, false] {
+        let set = format!("serviceAccount.create={create},serviceAccount.name=default");
+        refused(&set, &["serviceAccount.name is default", "leave it empty"]);
+    }
+    let named = template(&["--set", "serviceAccount.create=false,serviceAccount.name=injector"]).unwrap();
+    assert_eq!(named.only("ClusterRoleBinding")["subjects"][0]["name"], "injector");
+}
+
+/// `null` makes Helm delete a value with its default.
+#[test]
+fn values_that_are_taken_away() {
+    for value in [
+        "networkPolicy.apiServerPorts",
+        "networkPolicy",
+        "serviceAccount.name",
+        "podSecurityContext",
+        "securityContext",
+        "webhook.failurePolicy",
+        "injector.allowedUrls",
+        "replicas",
+        "certificates.self",
+    ] {
+        let key = value.rsplit('.').next().unwrap();
+        refused(&format!("{value}=null"), &["missing property", key]);
+    }
+    // Where the schema is not asked.
+    let ports = "networkPolicy.enabled=true,networkPolicy.apiServerPorts=";
+    for empty in ["null", "{}"] {
+        let set = format!("{ports}{empty}");
+        refused_with(
+            &["--skip-schema-validation", "--set", &set],
+            &["networkPolicy.apiServerPorts is empty", "[443, 6443]"],
+        );
+    }
+}
+
+#[test]
+fn labels_that_the_chart_sets_itself() {
+    for value in ["commonLabels", "podLabels"] {
+        for key in [
+            "app\\.kubernetes\\.io/name",
+            "app\\.kubernetes\\.io/instance",
+            "helm\\.sh/chart",
+            "pod-template-hash",
+        ] {
+            refused(&format!("{value}.{key}=x"), &[value, &key.replace('\\', ""), "remove it"]);
+        }
+        refused(&format!("{value}.a=-b"), &["/a", value]);
+    }
+    refused("commonLabels.a=b,podLabels.a=c", &["podLabels and commonLabels both set a"]);
 }
 
 #[test]
@@ -44,6 +124,11 @@ fn values_of_another_kind_or_out_of_bounds() {
     refused("server.kubeVersion=1.29", &["/server/kubeVersion"]);
     refused("fullnameOverride=injector.v2", &["/fullnameOverride"]);
     refused("injector.defaults.start-gate=maybe", &["/injector/defaults/start-gate", "'hook', 'probe'"]);
+    refused("networkPolicy.apiServerPorts={}", &["/networkPolicy/apiServerPorts"]);
+    refused("networkPolicy.opsFrom[0]=null", &["/networkPolicy/opsFrom/0"]);
+    refused("replicas=0", &["/replicas"]);
+    refused("certificates.self.settleDelay=0s", &["/certificates/self/settleDelay"]);
+    refused("injector.allowedUrls={https://}", &["/injector/allowedUrls/0"]);
     refused("injector.defaults.fail-open=true", &["/injector/defaults/fail-open", "want string"]);
 }
 
@@ -82,6 +167,19 @@ fn values_that_need_each_other() {
     refused(
         "certificates.mode=cert-manager,certificates.certManager.duration=720h",
         &["certificates.certManager.renewBefore"],
+    );
+    refused(
+        "certificates.mode=cert-manager,certificates.certManager.caDuration=2160h",
+        &["certificates.certManager.caDuration is 2160h", "three times"],
+    );
+    refused(
+        "certificates.mode=cert-manager,certificates.certManager.issuerRef.kind=ClusterIssuer",
+        &["certificates.certManager.issuerRef has no name"],
+    );
+    let key = "-----BEGIN CERTIFICATE-----\n-----BEGIN PRIVATE KEY-----";
+    refused(
+        &format!("certificates.mode=files,certificates.files.secretName=a,certificates.files.caBundle={key}"),
+        &["certificates.files.caBundle contains a private key"],
     );
     refused("server.opsPort=8443", &["server.port and server.opsPort"]);
     refused("autoscaling.enabled=true,autoscaling.maxReplicas=1", &["autoscaling.maxReplicas is less"]);

@@ -25,13 +25,19 @@ fn opted_out(key_name: &str, value: &str) -> Value {
 }
 
 /// Pods that never wait for the injector.
-fn others() -> [(&'static str, Value); 5] {
+fn others() -> [(&'static str, Value); 7] {
+    let with_receipt = |mut annotations: Value| {
+        annotations[key("receipt")] = "{}".into();
+        annotations
+    };
     [
         ("plain", json!({})),
         ("somebody-elses", json!({"example.com/inject": "true"})),
         ("off", opted_out("inject", "false")),
         ("ignored", opted_out("mutation-mode", "ignore")),
         ("of-workload", opted_out("workload-mutation-mode", "ignore-and-detach")),
+        ("off-with-receipt", with_receipt(opted_out("inject", "false"))),
+        ("ignored-with-receipt", with_receipt(opted_out("mutation-mode", "ignore"))),
     ]
 }
 

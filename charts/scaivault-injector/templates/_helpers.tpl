@@ -1,23 +1,33 @@
 {{/* The name that stands in the label app.kubernetes.io/name. */}}
 {{- define "injector.name" -}}
-{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- include "injector.shortened" (list (default .Chart.Name .Values.nameOverride) 63) -}}
 {{- end -}}
 
 {{/*
-The name of the objects. At most 48 characters: the names that are made from it (`-<suffix>`) and the label of a pod's
-template hash have to fit into 63.
+A name of at most so many characters: (list name length). A longer one keeps its beginning and gets a hash of the whole, so
+that two long names with the same beginning stay different.
+*/}}
+{{- define "injector.shortened" -}}
+{{- $name := index . 0 -}}
+{{- $length := index . 1 | int -}}
+{{- if le (len $name) $length -}}
+{{- $name -}}
+{{- else -}}
+{{- printf "%s-%s" (trunc (int (sub $length 9)) $name | trimSuffix "-") (sha256sum $name | trunc 8) -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+The name of the objects. At most 48 characters: the longest suffix of a name that is made from it (`-critical-pods`) has
+to fit into 63.
 */}}
 {{- define "injector.fullname" -}}
-{{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 48 | trimSuffix "-" -}}
-{{- else -}}
 {{- $name := include "injector.name" . -}}
-{{- if contains $name .Release.Name -}}
-{{- .Release.Name | trunc 48 | trimSuffix "-" -}}
-{{- else -}}
-{{- printf "%s-%s" .Release.Name $name | trunc 48 | trimSuffix "-" -}}
+{{- $fullname := .Values.fullnameOverride -}}
+{{- if not $fullname -}}
+{{- $fullname = ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
 {{- end -}}
-{{- end -}}
+{{- include "injector.shortened" (list $fullname 48) -}}
 {{- end -}}
 
 {{- define "injector.selectorLabels" -}}
@@ -39,7 +49,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if .Values.serviceAccount.create -}}
 {{- default (include "injector.fullname" .) .Values.serviceAccount.name -}}
 {{- else -}}
-{{- default "default" .Values.serviceAccount.name -}}
+{{- .Values.serviceAccount.name -}}
 {{- end -}}
 {{- end -}}
 
@@ -88,13 +98,18 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
+{{/* Kubernetes' own namespaces, as a JSON list. */}}
+{{- define "injector.systemNamespaces" -}}
+["kube-node-lease", "kube-public", "kube-system"]
+{{- end -}}
+
 {{/*
 Which namespaces the API server calls for. The injector leaves the excluded ones alone by itself, too; here they are left out
 so that they can be set up and repaired while it is away. The release's own is among them: the injector's pods must never wait
 for the injector.
 */}}
 {{- define "injector.namespaceSelector" -}}
-{{- $excluded := concat (list "kube-node-lease" "kube-public" "kube-system" .Release.Namespace) .Values.injector.excludedNamespaces -}}
+{{- $excluded := concat (include "injector.systemNamespaces" . | fromJsonArray) (list .Release.Namespace) .Values.injector.excludedNamespaces -}}
 {{- with .Values.webhook.namespaceSelector.matchLabels -}}
 matchLabels:
   {{- toYaml . | nindent 2 }}
@@ -167,10 +182,16 @@ defaults: {}
 
 {{/* What a schema cannot say: values that need each other. */}}
 {{- define "injector.check" -}}
+{{- include "injector.checkNamespaces" . -}}
+{{- include "injector.checkRights" . -}}
+{{- include "injector.checkLabels" . -}}
 {{- $certificates := .Values.certificates -}}
 {{- if eq $certificates.mode "files" -}}
 {{- if and (include "injector.deployed" .) (not $certificates.files.secretName) -}}
 {{- fail "certificates.mode is files: name the Secret in certificates.files.secretName" -}}
+{{- end -}}
+{{- if contains "PRIVATE KEY" $certificates.files.caBundle -}}
+{{- fail "certificates.files.caBundle contains a private key, which everybody who may read webhook configurations would see: keep only the CERTIFICATE blocks, and replace the key" -}}
 {{- end -}}
 {{- if and (not .Values.webhook.url) (not $certificates.files.caBundle) -}}
 {{- fail "certificates.mode is files: write the CA (PEM) that signed the certificate into certificates.files.caBundle; no public CA signs the name of a Service" -}}
@@ -201,13 +222,69 @@ defaults: {}
 {{- fail (printf "%s is %s; the longest is 366d" $key $duration) -}}
 {{- end -}}
 {{- end -}}
-{{- if and (eq $certificates.mode "cert-manager") (ge (include "injector.seconds" $certificates.certManager.renewBefore | int64) (include "injector.seconds" $certificates.certManager.duration | int64)) -}}
+{{- if eq $certificates.mode "cert-manager" -}}
+{{- $manager := $certificates.certManager -}}
+{{- $duration := include "injector.seconds" $manager.duration | int64 -}}
+{{- if ge (include "injector.seconds" $manager.renewBefore | int64) $duration -}}
 {{- fail "certificates.certManager.renewBefore is not less than certificates.certManager.duration" -}}
+{{- end -}}
+{{- if and $manager.issuerRef (not $manager.issuerRef.name) -}}
+{{- fail "certificates.certManager.issuerRef has no name: set issuerRef.name to the issuer's name, or set issuerRef to {} for a CA of this release" -}}
+{{- end -}}
+{{- if and (not $manager.issuerRef) (lt (include "injector.seconds" $manager.caDuration | int64) (mul 3 $duration)) -}}
+{{- fail (printf "certificates.certManager.caDuration is %s: it must be at least three times certificates.certManager.duration (%s), because cert-manager renews the CA when a third of its life is left, and no certificate may outlive the CA that signed it" $manager.caDuration $manager.duration) -}}
+{{- end -}}
 {{- end -}}
 {{- if eq (int .Values.server.port) (int .Values.server.opsPort) -}}
 {{- fail "server.port and server.opsPort are the same; choose two" -}}
 {{- end -}}
 {{- if and .Values.autoscaling.enabled (lt (int .Values.autoscaling.maxReplicas) (int .Values.autoscaling.minReplicas)) -}}
 {{- fail "autoscaling.maxReplicas is less than autoscaling.minReplicas" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "injector.checkNamespaces" -}}
+{{- $system := include "injector.systemNamespaces" . | fromJsonArray -}}
+{{- $own := "install into a namespace of its own: --namespace scaivault-system --create-namespace" -}}
+{{- if eq .Release.Namespace "default" -}}
+{{- fail (printf "the release's namespace is default: the injector's own namespace is excluded from injection, so no pod in default would get secrets; %s" $own) -}}
+{{- end -}}
+{{- if has .Release.Namespace $system -}}
+{{- fail (printf "the release's namespace is %s, which belongs to Kubernetes itself; %s" .Release.Namespace $own) -}}
+{{- end -}}
+{{- if has .Values.test.namespace (append $system .Release.Namespace) -}}
+{{- fail (printf "test.namespace is %s, for which the webhook is never called, so helm test would always fail; set it to a namespace that gets injections" .Values.test.namespace) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Settings whose empty value would widen rights. A null, which takes a value away, is caught here as well. */}}
+{{- define "injector.checkRights" -}}
+{{- $account := .Values.serviceAccount.name -}}
+{{- if and (not .Values.serviceAccount.create) (not $account) -}}
+{{- fail "serviceAccount.create is false and serviceAccount.name is empty: the service account `default` would get the injector's rights, and with it every pod of the namespace; set serviceAccount.name to an existing service account of the injector alone, or serviceAccount.create to true" -}}
+{{- end -}}
+{{- if eq (default "" $account) "default" -}}
+{{- fail "serviceAccount.name is default: every pod of the namespace without a service account of its own would get the injector's rights; set it to a service account of the injector alone, or leave it empty with serviceAccount.create true" -}}
+{{- end -}}
+{{- if and .Values.networkPolicy.enabled (or (not .Values.networkPolicy.apiServerPorts) (has "" .Values.networkPolicy.apiServerPorts)) -}}
+{{- fail "networkPolicy.apiServerPorts is empty, which in a NetworkPolicy allows every port: list the ports of the API servers, such as [443, 6443]" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Labels of the user's that the chart or Kubernetes sets: with another value, selectors would miss the pods. */}}
+{{- define "injector.checkLabels" -}}
+{{- $own := keys (include "injector.selectorLabels" . | fromYaml) -}}
+{{- $own = concat $own (list "app.kubernetes.io/version" "app.kubernetes.io/managed-by" "helm.sh/chart" "pod-template-hash") -}}
+{{- range $value := list "commonLabels" "podLabels" -}}
+{{- range $key, $label := get $.Values $value -}}
+{{- if has $key $own -}}
+{{- fail (printf "%s sets %s, which the chart or Kubernetes sets; remove it" $value $key) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- range $key, $label := .Values.podLabels -}}
+{{- if hasKey $.Values.commonLabels $key -}}
+{{- fail (printf "podLabels and commonLabels both set %s; remove one of them" $key) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}

@@ -1,9 +1,15 @@
 {{/*
 The alerts. Each has a section of its name in docs/operations.md. Those about the server read its metrics, those about what
 users feel read the API server's: only it knows of calls that never arrived.
+
+Series are selected by metric name and by the namespace, where the scrape configuration adds such a label: a ServiceMonitor, a
+PodMonitor and scraping by annotations add different ones. `|` at the end of a pattern also matches a series without the label.
+
+Any pod may connect to the admission port and post reviews, so a counter of the injector alone must not raise a critical alert.
 */}}
 {{- define "injector.rules" -}}
-{{- $ours := printf "namespace=%q,service=%q" .Release.Namespace (include "injector.fullname" .) -}}
+{{- $ours := printf "namespace=~\"%[1]s|\",kubernetes_namespace=~\"%[1]s|\"" .Release.Namespace -}}
+{{- $pod := "{{ or $labels.pod $labels.kubernetes_pod_name $labels.instance }}" -}}
 {{- $webhooks := "name=~\".+[.]injector[.]scaivault[.]scailabs[.]ai\"" -}}
 {{- $leaf := include "injector.seconds" .Values.certificates.self.leafLifetime | int64 -}}
 {{- $reload := include "injector.seconds" .Values.certificates.reloadInterval | int64 -}}
@@ -12,18 +18,23 @@ users feel read the API server's: only it knows of calls that never arrived.
 groups:
   - name: scaivault-injector
     rules:
-      {{- /* They ask for what should be there, so they are for those who have it scraped by the ServiceMonitor. */}}
-      {{- if and (include "injector.deployed" .) .Values.serviceMonitor.enabled }}
       - alert: ScaiVaultInjectorDown
+        {{- if and (include "injector.deployed" .) .Values.serviceMonitor.enabled }}
         expr: absent(scaivault_injector_ready{ {{- $ours -}} } == 1)
+        {{- else }}
+        # Only where the injector was scraped within the last day: nothing here says that it is scraped at all.
+        expr: absent(scaivault_injector_ready{ {{- $ours -}} } == 1) and on () count(present_over_time(scaivault_injector_ready{ {{- $ours -}} }[1d])) > 0
+        {{- end }}
         for: 2m
         labels: {severity: critical}
         annotations:
           summary: No injector is ready.
           description: Prometheus reaches no pod of the injector that is ready. With failurePolicy Fail, annotated pods are refused.
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectordown
+      {{- if include "injector.deployed" . }}
       - alert: ScaiVaultInjectorReplicaDown
-        expr: count(scaivault_injector_ready{ {{- $ours -}} } == 1) < {{ $replicas }}
+        # Two scrape configurations may find the same pod.
+        expr: count(max by (pod, kubernetes_pod_name, instance) (scaivault_injector_ready{ {{- $ours -}} }) == 1) < {{ $replicas }}
         for: 15m
         labels: {severity: warning}
         annotations:
@@ -31,29 +42,52 @@ groups:
           description: {{ printf "'{{ $value }} of %d pods have been ready for 15 minutes.'" $replicas }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorreplicadown
       {{- end }}
+      {{- $failures := printf "apiserver_admission_webhook_rejection_count{%s,error_type!=\"no_error\"}" $webhooks }}
+      {{- $calls := printf "apiserver_admission_webhook_admission_duration_seconds_count{%s}" $webhooks }}
       - alert: ScaiVaultInjectorCallsFail
-        expr: sum by (name) (increase(apiserver_admission_webhook_rejection_count{ {{- $webhooks -}} ,error_type!="no_error"}[10m])) > 0
+        # A client that gives up during a call counts as one failure.
+        expr: sum by (name) (increase({{ $failures }}[5m])) > 2 unless on (name) sum by (name) (increase({{ $failures }}[5m])) / sum by (name) (increase({{ $calls }}[5m])) <= 0.5
         for: 1m
         labels: {severity: critical}
         annotations:
           summary: The API server refuses pods because it gets no answer from the injector.
-          description: {{ `'Calls of {{ $labels.name }} failed {{ $value | humanize }} times in 10 minutes: no connection, no trust in the certificate, or no answer in time.'` }}
+          description: {{ `'More than half of the calls of {{ $labels.name }} fail, {{ $value | humanize }} in 5 minutes: no connection, no trust in the certificate, or no answer in time.'` }}
+          runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorcallsfail
+      - alert: ScaiVaultInjectorCallsFail
+        expr: sum by (name) (increase({{ $failures }}[5m])) > 0
+        for: 10m
+        labels: {severity: warning}
+        annotations:
+          summary: Some calls of the injector fail.
+          description: {{ `'Calls of {{ $labels.name }} have failed for 10 minutes, {{ $value | humanize }} in the last 5; others may succeed.'` }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorcallsfail
       - alert: ScaiVaultInjectorFailedOpen
-        expr: sum by (name) (increase(apiserver_admission_webhook_fail_open_count{ {{- $webhooks -}} }[10m])) > 0
+        expr: sum by (name) (increase(apiserver_admission_webhook_fail_open_count{ {{- $webhooks -}} }[10m])) > 2
         for: 1m
         labels: {severity: warning}
         annotations:
           summary: The API server goes on without an answer from the injector.
           description: {{ `'Calls of {{ $labels.name }} failed open {{ $value | humanize }} times in 10 minutes.'` }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorfailedopen
+      {{- $rejected := printf "sum(increase(scaivault_injector_tls_handshake_failures_total{%s,reason=\"rejected\"}[10m])) > 0" $ours }}
+      {{- $admissions := printf "scaivault_injector_admissions_total{%s}" $ours }}
       - alert: ScaiVaultInjectorCertificateRejected
-        expr: sum(increase(scaivault_injector_tls_handshake_failures_total{ {{- $ours -}} ,reason="rejected"}[10m])) > 0
+        # Any client can reject a certificate: it matters where the API server reports failures.
+        expr: {{ $rejected }} and on () (sum(increase({{ $failures }}[10m])) > 0 or sum(increase(apiserver_admission_webhook_fail_open_count{ {{- $webhooks -}} }[10m])) > 0)
         for: 5m
         labels: {severity: critical}
         annotations:
           summary: Clients do not trust the injector's certificate.
-          description: {{ `'{{ $value | humanize }} TLS handshakes in 10 minutes ended because the client rejected the certificate; most likely the caBundle is not that of its CA.'` }}
+          description: {{ `'{{ $value | humanize }} TLS handshakes in 10 minutes ended because the client rejected the certificate, and calls of the API server fail; most likely the caBundle is not that of its CA.'` }}
+          runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorcertificaterejected
+      - alert: ScaiVaultInjectorCertificateRejected
+        # Without the API server's metrics: no review arrives any more.
+        expr: {{ $rejected }} and on () sum(increase({{ $admissions }}[10m])) == 0 and on () sum(increase({{ $admissions }}[1d] offset 10m)) > 0 unless on () count({{ $calls }})
+        for: 5m
+        labels: {severity: warning}
+        annotations:
+          summary: Clients do not trust the injector's certificate, and no reviews arrive.
+          description: {{ `'{{ $value | humanize }} TLS handshakes in 10 minutes ended because the client rejected the certificate, and no review was answered; perhaps the caBundle is not that of its CA.'` }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorcertificaterejected
       - alert: ScaiVaultInjectorCertificateExpires
         {{- if eq .Values.certificates.mode "self" }}
@@ -69,7 +103,7 @@ groups:
         labels: {severity: critical}
         annotations:
           summary: The injector's certificate is about to expire.
-          description: {{ `'The certificate of {{ $labels.pod }} expires in {{ $value | humanizeDuration }} and was not renewed.'` }}
+          description: {{ printf `'The certificate of %[1]s expires in {{ $value | humanizeDuration }} and was not renewed.'` $pod }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorcertificateexpires
       {{- if ne .Values.certificates.mode "self" }}
       - alert: ScaiVaultInjectorCertificateBroken
@@ -78,7 +112,7 @@ groups:
         labels: {severity: warning}
         annotations:
           summary: A renewed certificate cannot be used; the one before is served on.
-          description: {{ `'{{ $labels.pod }} refuses what is in the Secret; its log says what is wrong with it.'` }}
+          description: {{ printf `'%[1]s refuses what is in the Secret; its log says what is wrong with it.'` $pod }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorcertificatebroken
       {{- end }}
       {{- if eq .Values.certificates.mode "self" }}
@@ -89,7 +123,7 @@ groups:
         labels: {severity: warning}
         annotations:
           summary: The injector's certificate authority is about to expire.
-          description: {{ `'The authority of {{ $labels.pod }} expires in {{ $value | humanizeDuration }} and was not renewed.'` }}
+          description: {{ printf `'The authority of %[1]s expires in {{ $value | humanizeDuration }} and was not renewed.'` $pod }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorauthorityexpires
       - alert: ScaiVaultInjectorCaBundleUnchecked
         expr: time() - (scaivault_injector_ca_bundle_checked_timestamp_seconds{ {{- $ours -}} } > 0) > {{ max 600 (mul 3 $reload) }}
@@ -97,7 +131,7 @@ groups:
         labels: {severity: warning}
         annotations:
           summary: The injector does not get to look after its caBundle.
-          description: {{ `'{{ $labels.pod }} last found the caBundle of every webhook right {{ $value | humanizeDuration }} ago.'` }}
+          description: {{ printf `'%[1]s last found the caBundle of every webhook right {{ $value | humanizeDuration }} ago.'` $pod }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorcabundleunchecked
       - alert: ScaiVaultInjectorCertificateLookFails
         # Two replicas that write at once are a conflict for a moment: it has to last.
@@ -110,7 +144,8 @@ groups:
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorcertificatelookfails
       {{- end }}
       - alert: ScaiVaultInjectorOverloaded
-        expr: sum by (reason) (rate(scaivault_injector_shed_total{ {{- $ours -}} ,reason!="source"}[5m])) > 0
+        # Any pod can reach the limits of one source: it matters where it is the API server's source.
+        expr: sum by (reason) (rate(scaivault_injector_shed_total{ {{- $ours -}} ,reason!~"source|.+-per-source"}[5m])) > 0 or sum by (reason) (rate(scaivault_injector_shed_total{ {{- $ours -}} ,reason=~".+-per-source"}[5m])) > 0 and on () (sum(increase({{ $failures }}[5m])) > 0 or absent({{ $calls }}))
         for: 5m
         labels: {severity: warning}
         annotations:
@@ -118,7 +153,8 @@ groups:
           description: {{ `'{{ $value | humanize }} a second reach the limit "{{ $labels.reason }}". The API server asks again, until its timeout.'` }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectoroverloaded
       - alert: ScaiVaultInjectorSlow
-        expr: histogram_quantile(0.99, sum by (le) (rate(scaivault_injector_admission_duration_seconds_bucket{ {{- $ours -}} }[5m]))) > 0.1
+        # Any pod can post a review that takes long: it matters where the API server waits, too.
+        expr: histogram_quantile(0.99, sum by (le) (rate(scaivault_injector_admission_duration_seconds_bucket{ {{- $ours -}} }[5m]))) > 0.1 and on () (histogram_quantile(0.99, sum by (le) (rate(apiserver_admission_webhook_admission_duration_seconds_bucket{ {{- $webhooks -}} }[5m]))) > 0.1 or absent(apiserver_admission_webhook_admission_duration_seconds_bucket{ {{- $webhooks -}} }))
         for: 10m
         labels: {severity: warning}
         annotations:
@@ -139,7 +175,7 @@ groups:
         labels: {severity: warning}
         annotations:
           summary: A changed configuration file cannot be used; the settings before stay.
-          description: {{ `'{{ $labels.pod }} refuses the file; its log says what is wrong with it. A replica that restarts now does not come up.'` }}
+          description: {{ printf `'%[1]s refuses the file; its log says what is wrong with it. A replica that restarts now does not come up.'` $pod }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorconfigbroken
       {{- if .Values.server.clientCa.configMap }}
       - alert: ScaiVaultInjectorClientCaBroken
@@ -148,7 +184,7 @@ groups:
         labels: {severity: warning}
         annotations:
           summary: Changed client authorities cannot be used; the previous ones are kept.
-          description: {{ `'{{ $labels.pod }} rejects the file of server.clientCa; its log says what is wrong with it. A replica that restarts now does not come up.'` }}
+          description: {{ printf `'%[1]s rejects the file of server.clientCa; its log says what is wrong with it. A replica that restarts now does not come up.'` $pod }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorclientcabroken
       {{- end }}
       - alert: ScaiVaultInjectorWatchDown
@@ -158,7 +194,7 @@ groups:
         labels: {severity: warning}
         annotations:
           summary: What the injector knows of the cluster grows old.
-          description: {{ `'The watch of {{ $labels.resource }} in {{ $labels.pod }} has failed for {{ $value | humanizeDuration }}.'` }}
+          description: {{ printf `'The watch of {{ $labels.resource }} in %[1]s has failed for {{ $value | humanizeDuration }}.'` $pod }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorwatchdown
       - alert: ScaiVaultInjectorEventsLost
         expr: sum by (result) (increase(scaivault_injector_events_total{ {{- $ours -}} ,result=~"failed|dropped"}[15m])) > 0

@@ -192,7 +192,7 @@ fn with_defaults(mut values: Value, name: &str) -> Value {
     values["replicas"] = 1.into();
     values["webhook"]["namespaceSelector"] = json!({"matchLabels": {name: "served"}});
     // One API server, which is asked until it knows.
-    values["certificates"]["self"]["settleDelay"] = "0s".into();
+    values["certificates"]["self"]["settleDelay"] = "1s".into();
     values
 }
 

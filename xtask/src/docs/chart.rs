@@ -49,14 +49,19 @@ pub(super) fn schema(schema: &str, values: &str, registry: &Registry) -> Result<
     }
     let maps = items.iter().filter(|item| item.default.is_none()).map(Item::pointer);
     for map in maps.chain([String::new()]) {
-        let allowed = schema.pointer(&format!("{map}/properties")).and_then(Value::as_object);
-        for key in allowed.into_iter().flat_map(Map::keys).filter(|key| *key != GLOBAL) {
+        let Some(map_schema) = schema.pointer_mut(&map).and_then(Value::as_object_mut) else { continue };
+        let allowed = map_schema.get("properties").and_then(Value::as_object);
+        let keys: Vec<_> =
+            allowed.into_iter().flat_map(Map::keys).filter(|key| *key != GLOBAL).cloned().collect();
+        for key in &keys {
             let pointer = format!("{map}/properties/{key}");
             ensure!(
                 items.iter().any(|item| item.pointer() == pointer),
                 "values.schema.json allows {pointer}, which values.yaml does not have"
             );
         }
+        // `null` makes helm delete a value, default and all, and a template that finds none may render something laxer.
+        map_schema.insert("required".to_owned(), Value::from(keys));
     }
     Ok(format!("{schema:#}\n"))
 }
@@ -127,6 +132,8 @@ mod tests {
         let defaults = &written["properties"]["injector"]["properties"]["defaults"];
         assert_eq!(defaults["properties"], json!({"url": {"type": "string"}}));
         assert_eq!(defaults["additionalProperties"], false);
+        assert_eq!(written["required"], json!(["name", "injector"]));
+        assert_eq!(written["properties"]["injector"]["required"], json!(["defaults"]));
         assert_eq!(schema(&text, VALUES, &registry())?, text, "a second time changes nothing");
         Ok(())
     }
