@@ -58,8 +58,17 @@ struct Splitter {
     /// Open brackets.
     depth: usize,
     is_in_items: bool,
-    is_in_string: bool,
-    is_escaped: bool,
+    string: StringState,
+}
+
+/// Where a byte is: brackets inside a string are text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum StringState {
+    #[default]
+    Outside,
+    Inside,
+    /// Behind a backslash.
+    Escaped,
 }
 
 impl Splitter {
@@ -71,7 +80,7 @@ impl Splitter {
         if std::mem::take(&mut self.is_complete) {
             self.item.clear();
         }
-        let is_bracket = !self.is_in_string && matches!(byte, b'{' | b'[' | b'}' | b']');
+        let is_bracket = self.string == StringState::Outside && matches!(byte, b'{' | b'[' | b'}' | b']');
         let is_opening = is_bracket && matches!(byte, b'{' | b'[');
         if is_opening {
             self.is_in_items |= self.depth == 1 && self.is_behind_items_key();
@@ -88,17 +97,13 @@ impl Splitter {
             self.is_complete = is_item && self.depth == IN_ITEMS;
             self.is_in_items &= self.depth >= IN_ITEMS;
         }
-        self.step_string(byte);
+        self.string = match (self.string, byte) {
+            (StringState::Inside, b'"') => StringState::Outside,
+            (StringState::Outside, b'"') | (StringState::Escaped, _) => StringState::Inside,
+            (StringState::Inside, b'\\') => StringState::Escaped,
+            (state, _) => state,
+        };
         self.is_complete.then_some(&self.item)
-    }
-
-    fn step_string(&mut self, byte: u8) {
-        let was_escaped = std::mem::take(&mut self.is_escaped);
-        match byte {
-            b'"' if !was_escaped => self.is_in_string = !self.is_in_string,
-            b'\\' if self.is_in_string => self.is_escaped = !was_escaped,
-            _ => {}
-        }
     }
 
     fn is_behind_items_key(&self) -> bool {

@@ -17,7 +17,7 @@ const FILES: &str = "certificates.mode=files,certificates.files.secretName=tls,\
 const CLIENTS: &str = "server.clientCa.configMap=clients";
 
 /// How Prometheus may find the pods, and the labels that each way gives to the series of the pod `POD`. The first one is that
-/// of the chart's ServiceMonitor.
+/// of the chart's `ServiceMonitor`.
 const SCRAPES: [(&str, &str); 4] = [
     (
         "ServiceMonitor",

@@ -102,7 +102,7 @@ fn conditions(manifests: &Manifests, entry: &str) -> String {
         .collect()
 }
 
-/// kube-system also holds service accounts that apply what people write: those of k3s' HelmCharts, for one.
+/// kube-system also holds service accounts that apply what people write: those of k3s' `HelmChart`s, for one.
 #[test]
 fn built_in_controllers_are_named_and_no_namespace_is() {
     let manifests = template(&[]).unwrap();
