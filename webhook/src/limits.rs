@@ -50,7 +50,7 @@ impl Default for Limits {
             connections_per_source: 512,
             handshake_timeout: Duration::from_secs(10),
             first_request_timeout: Duration::from_secs(10),
-            keep_alive: Duration::from_secs(120),
+            keep_alive: Duration::from_mins(2),
             drain_delay: Duration::from_secs(5),
             drain_timeout: Duration::from_secs(20),
         }

@@ -94,7 +94,7 @@ where
     let no_request = async {
         sleep(port.settings.limits.first_request_timeout).await;
         if connection.has_served() {
-            pending().await
+            pending::<()>().await;
         }
     };
     let told = async {

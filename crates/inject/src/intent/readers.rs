@@ -108,8 +108,8 @@ fn select(
             for name in names.iter().filter(|name| !there.contains(name.as_str())) {
                 unknown(key, name, containers, findings);
             }
-            let named: BTreeSet<&str> = names.iter().map(String::as_str).collect();
-            (0..containers.len()).filter(|place| named.contains(&*containers[*place].name)).collect()
+            let wanted: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+            (0..containers.len()).filter(|place| wanted.contains(&*containers[*place].name)).collect()
         }
     }
 }
