@@ -173,22 +173,24 @@ async fn connect(tls: &TlsConnector, address: SocketAddr) -> Result<TlsStream<Tc
 }
 
 /// Sends a request and reads the answer to its end; gives its status.
-async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), request: &[u8]) -> Result<u16> {
+async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), request: &[u8]) -> std::io::Result<u16> {
+    let broken = std::io::Error::other;
     stream.write_all(request).await?;
     stream.flush().await?;
     let (mut answer, mut buffer) = (Vec::new(), vec![0; 64 * 1024]);
     loop {
         let read = stream.read(&mut buffer).await?;
         if read == 0 {
-            return Err("the server closed the connection".into());
+            return Err(broken("the server closed the connection"));
         }
         answer.extend_from_slice(&buffer[..read]);
         let Some(end) = answer.windows(4).position(|window| window == b"\r\n\r\n") else { continue };
         let head = String::from_utf8_lossy(&answer[..end]).to_ascii_lowercase();
         let length =
             head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse::<usize>().ok());
-        if answer.len() >= end + 4 + length.ok_or("no Content-Length")? {
-            return Ok(head.split(' ').nth(1).ok_or("no status")?.parse()?);
+        if answer.len() >= end + 4 + length.ok_or_else(|| broken("no Content-Length"))? {
+            let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+            return status.ok_or_else(|| broken("no status"));
         }
     }
 }

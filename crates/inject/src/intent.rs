@@ -90,6 +90,9 @@ pub(crate) struct Facts<'a, 'p> {
     pub(crate) agent_at: Option<usize>,
 }
 
+/// The most warnings of one answer: the API server shows 4,096 characters of all together.
+const WARNINGS_KEPT: usize = 64;
+
 /// What was said while the keys were looked at together.
 #[derive(Debug)]
 pub(crate) struct Findings<'d> {
@@ -160,7 +163,14 @@ impl<'d> Findings<'d> {
     }
 
     fn warn(&mut self, warning: impl Into<String>) {
-        self.warnings.push(warning.into());
+        self.warn_with(|| warning.into());
+    }
+
+    /// Adds a warning that is only made where it is kept.
+    fn warn_with(&mut self, warning: impl FnOnce() -> String) {
+        if self.warnings.len() < WARNINGS_KEPT {
+            self.warnings.push(warning());
+        }
     }
 }
 

@@ -30,7 +30,7 @@ const MEMBERS: usize = 50_000;
 /// Secrets, dynamic credentials, variables and options of files.
 const NAMES: usize = 256;
 /// Mounts and variables that one patch may add.
-pub(crate) const ADDITIONS: usize = 10_000;
+pub(crate) const ADDITIONS: usize = 5_000;
 
 /// The most members and items that JSON may have, where this text has more.
 pub(crate) fn too_many_members(json: &str) -> Option<usize> {

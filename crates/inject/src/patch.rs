@@ -127,9 +127,15 @@ impl From<Fragment> for Value {
     }
 }
 
-/// Escapes one segment of a pointer (RFC 6901).
-fn escape_pointer(segment: &str) -> String {
-    segment.replace('~', "~0").replace('/', "~1")
+/// Appends one segment of a pointer, escaped (RFC 6901).
+fn escape_pointer(segment: &str, pointer: &mut String) {
+    for part in segment.split_inclusive(['~', '/']) {
+        match part.as_bytes().last() {
+            Some(b'~') => pointer.extend([&part[..part.len() - 1], "~0"]),
+            Some(b'/') => pointer.extend([&part[..part.len() - 1], "~1"]),
+            _ => pointer.push_str(part),
+        }
+    }
 }
 
 /// The pointer of a pod's annotations.
@@ -137,5 +143,9 @@ pub(crate) const ANNOTATIONS: &str = "/metadata/annotations";
 
 /// The pointer of one of our annotations.
 pub(crate) fn annotation_pointer(key: &str) -> String {
-    format!("{ANNOTATIONS}/{}", escape_pointer(&format!("{ANNOTATION_PREFIX}{key}")))
+    let mut pointer = String::with_capacity(3 * ANNOTATIONS.len() + key.len());
+    pointer.extend([ANNOTATIONS, "/"]);
+    escape_pointer(ANNOTATION_PREFIX, &mut pointer);
+    escape_pointer(key, &mut pointer);
+    pointer
 }

@@ -86,6 +86,59 @@ pub const SHAPES: &[(&str, Shape)] = &[
     ("variables that are set already", |bytes| in_containers(bytes, "env", r#"{"name":"V"}"#)),
     ("mounts in the way", |bytes| in_containers(bytes, "volumeMounts", r#"{"mountPath":"/run/secrets/a"}"#)),
     ("mounts of our volume", |bytes| in_containers(bytes, "volumeMounts", r#"{"name":"scaivault-secrets"}"#)),
+    ("mounts around", |bytes| {
+        in_containers(bytes, "volumeMounts", r#"{"mountPath":"/run","readOnly":true}"#)
+    }),
+    ("mounts of parts of a volume", |bytes| {
+        let items = list((bytes / 3 / 13).min(2_000), |n| format!(r#"{{"path":"{n}/a"}}"#), ",");
+        let mounts = list(
+            (bytes / 2 / 60).min(4_500),
+            |n| format!(r#"{{"name":"v","mountPath":"/run/secrets/{n}","subPath":"b{n}"}}"#),
+            ",",
+        );
+        pod(
+            &[("inject-secret-a", "a")],
+            &format!(r#"{{"name":"a","volumeMounts":[{mounts}]}}"#),
+            &format!(r#","volumes":[{{"name":"v","secret":{{"items":[{items}]}}}}]"#),
+        )
+    }),
+    ("mounts deep below the mount path", |bytes| {
+        let deep = "/a".repeat(400);
+        let mounts = list(
+            (bytes / 850).min(4_500),
+            |n| format!(r#"{{"name":"v","mountPath":"/run/secrets{deep}/{n}"}}"#),
+            ",",
+        );
+        pod(&[("inject-secret-a", "a")], &format!(r#"{{"name":"a","volumeMounts":[{mounts}]}}"#), "")
+    }),
+    ("files in deep directories", |bytes| {
+        let deep = "a/".repeat(450);
+        annotated(bytes.min(120 * 2_000), |n| {
+            if n % 2 == 0 {
+                (format!("inject-secret-{}", n / 2), "a".to_owned())
+            } else {
+                (format!("secret-file-{}", n / 2), format!("{deep}{n}"))
+            }
+        })
+    }),
+    ("templates of secrets", |bytes| {
+        annotated(bytes.min(250 * 60), |n| {
+            if n % 2 == 0 {
+                (format!("inject-secret-{}", n / 2), "a".to_owned())
+            } else {
+                (format!("secret-template-{}", n / 2), "{{ dat.a | nofilter }}".to_owned())
+            }
+        })
+    }),
+    ("long templates of secrets", |bytes| {
+        annotated(bytes.min(90_000), |n| {
+            if n % 2 == 0 {
+                (format!("inject-secret-{}", n / 2), "a".to_owned())
+            } else {
+                (format!("secret-template-{}", n / 2), "{{ a }}{% if b %}c{% endif %} ".repeat(140))
+            }
+        })
+    }),
     ("an injection in many containers", |bytes| injected(&containers((bytes / 70).min(499), 40), "{}", &[])),
     ("an injection and long names", |bytes| injected(&containers(400, bytes / 400), "{}", &[])),
     ("a receipt of many lists", |bytes| {

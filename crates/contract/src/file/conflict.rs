@@ -62,8 +62,7 @@ pub(crate) struct Clash {
 pub(crate) fn clashes(files: &[&str]) -> Vec<Clash> {
     let mut order: Vec<usize> = (0..files.len()).collect();
     // By segments, not by bytes: so whatever lies inside a file follows it at once (`-` sorts before `/`).
-    // No path has a NUL, and comparing bytes costs less than walking segments.
-    order.sort_by_cached_key(|&index| files[index].replace('/', "\0"));
+    order.sort_by_cached_key(|&index| by_segments(files[index]));
 
     let mut clashes = Vec::new();
     let mut previous: Option<usize> = None;
@@ -82,6 +81,12 @@ pub(crate) fn clashes(files: &[&str]) -> Vec<Clash> {
         }
     }
     clashes
+}
+
+/// A text whose order in bytes is that of a path's segments: no path has a NUL, and comparing bytes costs less than walking
+/// segments.
+pub(super) fn by_segments(path: &str) -> String {
+    path.replace('/', "\0")
 }
 
 fn is_inside(file: &str, other: &str) -> bool {

@@ -25,6 +25,9 @@ impl MountPath {
     /// The path of `other`, as a container's `mountPath` may be written, below this directory: empty if it is this
     /// directory, none if it is elsewhere. `/var/run` is taken for `/run`.
     pub fn below(&self, other: &str) -> Option<String> {
+        if !self.covers(other) {
+            return None;
+        }
         [false, true].into_iter().find_map(|link| {
             let (path, directory) = (resolve(other, link), resolve(&self.0, link));
             path.starts_with(&directory).then(|| path[directory.len()..].join("/"))
@@ -70,7 +73,23 @@ fn check_mount_path(text: &str, trimmed: &str) -> Result<(), MountPathFault> {
 
 /// Whether an absolute path is a directory or lies below it, as it is written or where `/var/run` is a link to `/run`.
 pub fn is_at_or_below(path: &str, directory: &str) -> bool {
-    [false, true].into_iter().any(|link| resolve(path, link).starts_with(&resolve(directory, link)))
+    if [path, directory].iter().any(|path| path.contains("..")) {
+        return [false, true]
+            .into_iter()
+            .any(|link| resolve(path, link).starts_with(&resolve(directory, link)));
+    }
+    // A pod may have tens of thousands of mounts: no list is made of each.
+    [false, true].into_iter().any(|link| {
+        let mut path = segments(path, link);
+        segments(directory, link).all(|segment| path.next() == Some(segment))
+    })
+}
+
+/// What [`resolve`] gives for a path in which no segment leads upwards.
+fn segments(path: &str, is_linked: bool) -> impl Iterator<Item = &str> {
+    let all = path.split('/').filter(|segment| !matches!(*segment, "" | "."));
+    let is_link = is_linked && all.clone().take(2).eq(["var", "run"]);
+    all.skip(usize::from(is_link))
 }
 
 /// The segments of an absolute path as the kernel would walk them in an image, where `/var/run` may be a link to `/run`.

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 
 use thiserror::Error;
 
-use super::{FileFault, MountPath, TARGET_MAX_BYTES, check_path};
+use super::{FileFault, MountPath, TARGET_MAX_BYTES, check_path, conflict::by_segments};
 use crate::Excerpt;
 
 /// The most bytes of all mount points, as lines. They are one environment variable.
@@ -98,10 +98,7 @@ pub fn mount_point_conflicts<'a>(
     entries.extend(mount_points.iter().map(|point| (point.path(), Some(point))));
     let is_file = |point: Option<&MountPoint>| point.is_none_or(MountPoint::is_file);
     // By segments, so that a path is followed by what is below it; of two equal paths the file first.
-    entries.sort_by(|(one, one_point), (other, other_point)| {
-        let paths = one.split('/').cmp(other.split('/'));
-        paths.then(is_file(*other_point).cmp(&is_file(*one_point)))
-    });
+    entries.sort_by_cached_key(|(path, point)| (by_segments(path), !is_file(*point)));
 
     let mut conflicts = Vec::new();
     let (mut file_above, mut directory_above) = (None::<(&str, Option<&MountPoint>)>, None::<&MountPoint>);

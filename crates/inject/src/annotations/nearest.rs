@@ -36,19 +36,20 @@ pub(super) fn distance_within(one: &str, other: &str, most: usize) -> Option<usi
     }
     // Rows of the table of distances between beginnings of both. Only cells at most `most` off the diagonal can lead to
     // a result, so no other is computed.
-    let far = most + 1;
+    let far = u8::try_from(most + 1).ok()?;
+    let cut = |cells: usize| u8::try_from(cells).map_or(far, |cells| cells.min(far));
     let mut before_last = [far; WORD_BYTES + 1];
-    let mut last: [usize; WORD_BYTES + 1] = std::array::from_fn(|column| column.min(far));
+    let mut last: [u8; WORD_BYTES + 1] = std::array::from_fn(cut);
     for row in 1..=one.len() {
         let mut current = [far; WORD_BYTES + 1];
         if row <= most {
-            current[0] = row;
+            current[0] = cut(row);
         }
         for column in row.saturating_sub(most).max(1)..=(row + most).min(other.len()) {
             #[cfg(test)]
             crate::work::look(0);
             let (byte, wanted) = (one[row - 1], other[column - 1]);
-            let mut cell = last[column - 1] + usize::from(byte != wanted);
+            let mut cell = last[column - 1] + u8::from(byte != wanted);
             cell = cell.min(last[column] + 1).min(current[column - 1] + 1);
             if row > 1 && column > 1 && byte == other[column - 2] && one[row - 2] == wanted {
                 cell = cell.min(before_last[column - 2] + 1);
@@ -57,7 +58,7 @@ pub(super) fn distance_within(one: &str, other: &str, most: usize) -> Option<usi
         }
         (before_last, last) = (last, current);
     }
-    Some(last[other.len()]).filter(|distance| *distance <= most)
+    Some(usize::from(last[other.len()])).filter(|distance| *distance <= most)
 }
 
 #[cfg(test)]

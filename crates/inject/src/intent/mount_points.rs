@@ -36,7 +36,7 @@ pub(super) fn resolve(
         for mount in container.volume_mounts.iter() {
             match mount_point(draft, &volumes, mount) {
                 Place::Elsewhere => {}
-                Place::Around => findings.warn(around(draft, &name, mount)),
+                Place::Around => findings.warn_with(|| around(draft, &name, mount)),
                 Place::Below(Ok(point)) => {
                     found.entry(point).or_insert_with(|| name.clone());
                 }
@@ -128,6 +128,9 @@ fn is_in_agents_mount(draft: &Draft, point: &MountPoint) -> bool {
 }
 
 fn problem(draft: &Draft, name: &Excerpt, mount: &MountView<'_>, reason: &str, findings: &mut Findings<'_>) {
+    if findings.problems.only_counts() {
+        return;
+    }
     findings.problem(
         Code::MountConflict,
         ExactKey::MountPath,
@@ -174,10 +177,16 @@ fn is_api_token(path: &str) -> bool {
     is_at_or_below(path, API_TOKEN_DIR) && is_at_or_below(API_TOKEN_DIR, path)
 }
 
+/// A volume and, once a part of it is mounted, its files, sorted: both mounts and files may be thousands.
+struct Volume<'a, 'p> {
+    view: &'a VolumeView<'p>,
+    files: OnceCell<Vec<&'a str>>,
+}
+
 /// The pod's volumes by name, collected at the first use: most pods mount nothing below the mount path.
 struct Volumes<'a, 'p> {
     pod: &'a PodView<'p>,
-    by_name: OnceCell<BTreeMap<&'a str, &'a VolumeView<'p>>>,
+    by_name: OnceCell<BTreeMap<&'a str, Volume<'a, 'p>>>,
 }
 
 impl<'a, 'p> Volumes<'a, 'p> {
@@ -186,8 +195,16 @@ impl<'a, 'p> Volumes<'a, 'p> {
     }
 
     fn kind_of(&self, mount: &MountView<'_>) -> MountKind {
-        let volumes = || self.pod.spec.volumes.iter().map(|volume| (&*volume.name, volume)).collect();
+        let volume = |view| Volume { view, files: OnceCell::new() };
+        let volumes = || self.pod.spec.volumes.iter().map(|view| (&*view.name, volume(view))).collect();
         let volume = self.by_name.get_or_init(volumes).get(&*mount.name);
-        volume.map_or(MountKind::Directory, |volume| volume.kind_of(mount))
+        volume.map_or(MountKind::Directory, |Volume { view, files }| {
+            let sorted = || {
+                let mut files: Vec<&str> = view.files().collect();
+                files.sort_unstable();
+                files
+            };
+            view.kind_of(mount, || files.get_or_init(sorted))
+        })
     }
 }

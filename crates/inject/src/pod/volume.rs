@@ -38,7 +38,12 @@ pub(crate) enum MountKind {
 }
 
 impl VolumeView<'_> {
-    pub(crate) fn kind_of(&self, mount: &MountView<'_>) -> MountKind {
+    /// What a mount of the volume is in the container; `files` are those that [`Self::files`] gives, sorted.
+    pub(crate) fn kind_of<'f>(
+        &self,
+        mount: &MountView<'_>,
+        files: impl FnOnce() -> &'f [&'f str],
+    ) -> MountKind {
         if !mount.is_partial() {
             return self.host_path.as_ref().map_or(MountKind::Directory, HostPathView::kind);
         }
@@ -46,26 +51,29 @@ impl VolumeView<'_> {
             return MountKind::Unknown;
         };
         // Volumes of keys: a key is a file, unless an item puts it into a directory.
-        let is_directory = match self {
-            Self { config_map: Some(volume), .. } => has_file_in(&volume.items, sub_path),
-            Self { secret: Some(volume), .. } => has_file_in(&volume.items, sub_path),
-            Self { downward_api: Some(volume), .. } => has_file_in(&volume.items, sub_path),
-            Self { projected: Some(volume), .. } => {
-                volume.sources.iter().any(|source| source.puts_files_into(sub_path))
-            }
-            _ => return MountKind::Unknown,
-        };
+        let has_keys = self.config_map.is_some()
+            || self.secret.is_some()
+            || self.downward_api.is_some()
+            || self.projected.is_some();
+        if !has_keys {
+            return MountKind::Unknown;
+        }
+        let (files, directory) = (files(), format!("{}/", sub_path.trim_end_matches('/')));
+        let first = files.partition_point(|file| *file < directory.as_str());
+        let is_directory = files.get(first).is_some_and(|file| file.starts_with(&directory));
         if is_directory { MountKind::Directory } else { MountKind::File }
     }
-}
 
-fn has_file_in(items: &List<ItemView<'_>>, directory: &str) -> bool {
-    items.iter().any(|item| is_in(&item.path, directory))
-}
-
-/// Whether a file's path is below a directory.
-fn is_in(path: &str, directory: &str) -> bool {
-    path.strip_prefix(directory.trim_end_matches('/')).is_some_and(|rest| rest.starts_with('/'))
+    /// The paths of the files that its items name.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &str> {
+        let Self { config_map, secret, downward_api, projected, .. } = self;
+        let config_map = config_map.iter().flat_map(|volume| volume.items.iter());
+        let secret = secret.iter().flat_map(|volume| volume.items.iter());
+        let downward_api = downward_api.iter().flat_map(|volume| volume.items.iter());
+        let items = config_map.chain(secret).chain(downward_api).map(|item| &*item.path);
+        let sources = projected.iter().flat_map(|volume| volume.sources.iter());
+        items.chain(sources.flat_map(ProjectionView::files))
+    }
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -133,12 +141,13 @@ pub(crate) struct ProjectionView<'a> {
 }
 
 impl ProjectionView<'_> {
-    fn puts_files_into(&self, directory: &str) -> bool {
+    fn files(&self) -> impl Iterator<Item = &str> {
         let items = [&self.config_map, &self.secret, &self.downward_api];
         let token = self.service_account_token.as_ref().and_then(|token| token.path.as_deref());
         let bundle = self.cluster_trust_bundle.as_ref().and_then(|bundle| bundle.path.as_deref());
-        items.into_iter().flatten().any(|source| has_file_in(&source.items, directory))
-            || [token, bundle].into_iter().flatten().any(|path| is_in(path, directory))
+        let items =
+            items.into_iter().flatten().flat_map(|source| source.items.iter().map(|item| &*item.path));
+        items.chain([token, bundle].into_iter().flatten())
     }
 }
 

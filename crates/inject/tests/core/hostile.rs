@@ -32,7 +32,7 @@ fn only_so_many_names_containers_and_bytes_are_handled() {
 fn what_one_patch_adds_is_bounded() {
     let variables = (0..100).fold(pod(), |pod, n| pod.ours(&format!("inject-env-V{n}"), "a/b#c"));
     let both = (0..200).fold(variables, |pod, n| pod.container(container(&format!("c{n}"))));
-    refused(&both.json(), &["mounts and variables", "10000", "too-large"]);
+    refused(&both.json(), &["mounts and variables", "5000", "too-large"]);
 }
 
 #[test]
