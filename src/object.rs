@@ -102,6 +102,14 @@ impl<'a> Object<'a> {
             .filter_map(|(key, value)| Some((key.as_str(), value.as_str()?)))
     }
 
+    /// A key of ours on its own metadata whose value is no string.
+    pub(crate) fn key_without_text(&self) -> Option<&'a str> {
+        let annotations = self.value.pointer("/metadata/annotations").and_then(Value::as_object)?;
+        let wrong =
+            annotations.iter().find(|(key, value)| key.starts_with(ANNOTATION_PREFIX) && !value.is_string());
+        wrong.map(|(key, _)| key.as_str())
+    }
+
     /// The pointer to the pod (template) in this object; none for kinds without one.
     pub(crate) fn pod_pointer(&self) -> Option<&'static str> {
         manifest::pod_pointer(self.api_version, self.kind)

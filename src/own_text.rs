@@ -38,7 +38,7 @@ fn problems(treated: &mut Treated) -> impl Iterator<Item = &mut Problem> {
         },
         Outcome::NoObject | Outcome::NoPod | Outcome::Malformed(_) | Outcome::NoReceipt => None,
     };
-    problems.into_iter().flat_map(|problems| problems.iter_mut())
+    problems.into_iter().flatten()
 }
 
 /// Where a key has a value without quotes: the line of the stream, and the value as it is written.

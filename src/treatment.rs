@@ -151,7 +151,14 @@ fn outcome(
     }
     let pod = object.pod_pointer().and_then(|pointer| object.value.pointer(pointer));
     let Some(pod) = pod.filter(|pod| !pod.is_null()) else {
-        return (Outcome::NoPod, Vec::new());
+        // Such as a namespace, whose annotations are defaults of its pods.
+        let wrong = object.key_without_text().filter(|_| verb == Verb::Inject);
+        let malformed = wrong.map(|key| {
+            Outcome::Malformed(format!(
+                "{key} is no string, and values of annotations are; put the value into quotes"
+            ))
+        });
+        return (malformed.unwrap_or(Outcome::NoPod), Vec::new());
     };
     // To detach, nothing but the template is looked at.
     let kind = WorkloadKind::of(object.api_version, object.kind).filter(|_| verb == Verb::Inject);

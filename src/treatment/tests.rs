@@ -164,7 +164,7 @@ fn a_pods_own_mode_is_not_a_workloads() {
 }
 
 #[test]
-fn a_mode_that_is_no_string_is_malformed() {
+fn a_mode_that_is_no_string_is_a_problem() {
     let deployment = object(
         "apps/v1",
         "Deployment",
@@ -173,9 +173,31 @@ fn a_mode_that_is_no_string_is_malformed() {
             "spec": {"template": {"spec": {}}},
         }),
     );
-    let treated = treat(&deployment, Verb::Inject, &Surroundings::default(), false, mark);
-    let Outcome::Malformed(message) = &treated[0].outcome else { panic!("{treated:?}") };
+    let treated = treat(&deployment, Verb::Inject, &Surroundings::default(), false, |subject, context| {
+        let Subject::Workload(workload) = subject else { panic!("{subject:?}") };
+        scaivault_inject::workload::decide(workload, context)
+    });
+    let Outcome::Decided(decision) = &treated[0].outcome else { panic!("{treated:?}") };
+    let Decision::Deny(denial) = &**decision else { panic!("{treated:?}") };
+    let message = denial.problems.to_string();
     assert!(message.contains("mutation-mode") && message.contains("quotes"), "{message}");
+}
+
+#[test]
+fn a_namespaces_value_that_is_no_string_is_malformed() {
+    let namespace = |value: Value| {
+        object(
+            "v1",
+            "Namespace",
+            json!({"metadata": {"annotations": {"scaivault.scailabs.ai/fail-open": value}}}),
+        )
+    };
+    let outcome = |value| {
+        treat(&namespace(value), Verb::Inject, &Surroundings::default(), false, mark).remove(0).outcome
+    };
+    let Outcome::Malformed(message) = outcome(json!(true)) else { panic!("accepted") };
+    assert!(message.contains("fail-open") && message.contains("quotes"), "{message}");
+    assert_eq!(outcome(json!("true")), Outcome::NoPod);
 }
 
 #[test]

@@ -306,16 +306,21 @@ impl Problems {
     pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
         self.kept.iter()
     }
-
-    /// One by one, for who knows better how a value is written.
-    pub fn iter_mut(&mut self) -> std::slice::IterMut<'_, Problem> {
-        self.kept.iter_mut()
-    }
 }
 
 impl From<Problem> for Problems {
     fn from(problem: Problem) -> Self {
         Self { kept: vec![problem], more: 0 }
+    }
+}
+
+/// For who knows better how a value is written.
+impl<'a> IntoIterator for &'a mut Problems {
+    type Item = &'a mut Problem;
+    type IntoIter = std::slice::IterMut<'a, Problem>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.kept.iter_mut()
     }
 }
 
