@@ -29,11 +29,10 @@ mod yaml_stream;
 use std::process::ExitCode;
 
 use clap::Parser;
-use mimalloc::MiMalloc;
 
-/// An admission allocates some hundred small objects, and musl's allocator, which a static binary has otherwise, is slow.
+/// musl's own, which a static binary has otherwise, is slow.
 #[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     demo::instead().unwrap_or_else(|| cli::Cli::parse().run().unwrap_or_else(|error| output::failure(&error)))
