@@ -21,4 +21,4 @@ pub(crate) use not_text::not_text;
 #[cfg(test)]
 pub(crate) use registry::spec_for;
 pub(crate) use registry::{asks_for_secrets, spec_of};
-pub(crate) use value::{Position, RunAsUser, Selection, StartGate, Url, image, image_is_below};
+pub(crate) use value::{LogLevel, Position, RunAsUser, Selection, StartGate, Url, image, image_is_below};

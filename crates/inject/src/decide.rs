@@ -159,6 +159,7 @@ impl<'a> Existing<'a> {
         let plan = Plan::of(&intent, &self.before, facts.settings);
         let readers = intent.readers.names(&self.before);
         if !there.problems.is_empty()
+            || !plan.receipt.has_plan_of(&self.receipt)
             || !present::is_same(&plan, pod, |container| readers.contains(&*container.name))
         {
             return None;

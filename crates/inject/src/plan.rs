@@ -1,6 +1,7 @@
 //! What is to be in the pod: an intent spelled out as Kubernetes objects.
 
 mod container;
+mod digest;
 mod environment;
 pub(crate) mod objects;
 mod volumes;
@@ -50,7 +51,8 @@ impl<'i> Plan<'i> {
         let has_variables = !intent.variables.is_empty();
         let touched = intent.readers.of(pod).map(|container| (container, has_variables));
         // A container without files to mount keeps its mounts; only its variables are touched.
-        let receipt = Receipt::of(pod, touched, share_process_namespace);
+        let receipt = Receipt::of(pod, touched, share_process_namespace)
+            .with_plan(digest::digest(intent.draft, &agents));
         Self {
             volumes: volumes::of(intent),
             agents,

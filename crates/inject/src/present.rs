@@ -1,14 +1,22 @@
 //! A plan beside a pod that already carries an injection: the same intent, or another one.
 //!
 //! Between two calls other webhooks may have changed our containers: registry, resources, security context, added
-//! variables, the API server's defaults. None of that is another intent. What the agent is told to do is.
+//! variables, the API server's defaults. None of that is another intent. What the agent is told to do is. What is not
+//! compared here and comes from our plan is in the digest of the receipt.
+//!
+//! A variable of the contract's table that our plan does not set is another intent, because it could lead the agent elsewhere:
+//! `SCAIVAULT_ALLOW_HTTP`, `SCAIVAULT_TENANT_ID`. Those that only change how the agent is observed are left to whoever sets them
+//! ([`is_of_observation`]), and variables outside of the table (`HTTPS_PROXY`, `OTEL_…`) are not looked at.
+
+use std::net::SocketAddr;
 
 use scaivault_contract::{
-    env::{ENVIRONMENT, MOUNT_POINTS},
+    env::{ENVIRONMENT, LOG_FORMAT, LOG_LEVEL, MOUNT_POINTS, SCAIVAULT_METRICS_LISTEN},
     names::SECRETS_VOLUME,
 };
 
 use crate::{
+    annotations::LogLevel,
     ours,
     plan::{
         Plan,
@@ -51,10 +59,27 @@ fn is_same_agent(planned: &Container<'_>, there: &ContainerView<'_>) -> bool {
         && ENVIRONMENT.iter().all(|spec| match there.variable(spec.name) {
             // Those that are missing are added: other webhooks add mounts behind the first call.
             None | Some(VariableValue::Literal(_)) if spec.name == MOUNT_POINTS => true,
+            Some(VariableValue::Literal(text)) if is_observable(spec.name, text) => true,
             found => found == value(spec.name),
         })
         && planned.lifecycle.is_some() == there.has_post_start()
         && planned.startup_probe.is_some() == there.has_startup_probe()
+}
+
+/// Whether a variable changes nothing but how the agent is observed. Webhooks set such variables in all containers of a pod.
+pub(crate) fn is_of_observation(name: &str) -> bool {
+    matches!(name, LOG_FORMAT | LOG_LEVEL | SCAIVAULT_METRICS_LISTEN)
+}
+
+/// Whether such a variable has a value that the agent takes. With another one (`LOG_LEVEL=notice`) it would not start, so that one
+/// is taken out.
+fn is_observable(name: &str, text: &str) -> bool {
+    match name {
+        LOG_FORMAT => matches!(text, "" | "json" | "text"),
+        LOG_LEVEL => text.is_empty() || LogLevel::ALL.iter().any(|level| level.eq_ignore_ascii_case(text)),
+        SCAIVAULT_METRICS_LISTEN => text.is_empty() || text.parse::<SocketAddr>().is_ok(),
+        _ => false,
+    }
 }
 
 /// Where a planned variable's value comes from, in the words of the read model. What the API server fills in (the version

@@ -1,7 +1,9 @@
 //! The receipt: what detach must know and cannot see.
 //!
 //! It is written by the injector but may be written by anybody, so it is believed for these bits alone: in what state
-//! a parent was left behind, and whose `shareProcessNamespace` is. What is ours is told by reserved names.
+//! a parent was left behind, whose `shareProcessNamespace` is, and which plan the injection came from. What is ours is
+//! told by reserved names. A digest that is absent or wrong makes the injector replace the injection by its own plan; a right one
+//! says no more than that nothing has to be replaced because of what cannot be compared with the pod.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -35,6 +37,9 @@ pub(crate) struct Receipt {
     /// Switches that the injector turned on.
     #[serde(default, deserialize_with = "few", skip_serializing_if = "BTreeSet::is_empty")]
     added: BTreeSet<String>,
+    /// The digest of the plan (see `plan::digest`); absent in receipts of older injectors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    plan: Option<String>,
 }
 
 /// As many names as an injection can leave: anybody may write a receipt, of any length.
@@ -77,8 +82,7 @@ impl Receipt {
         touched: impl Iterator<Item = (&'a ContainerView<'b>, bool)>,
         shares_processes: bool,
     ) -> Self {
-        let mut receipt =
-            Self { version: VERSION, null: BTreeSet::new(), empty: BTreeSet::new(), added: BTreeSet::new() };
+        let mut receipt = Self::new();
         receipt.note(VOLUMES.to_owned(), &pod.spec.volumes);
         receipt.note(INIT_CONTAINERS.to_owned(), &pod.spec.init_containers);
         for (container, gets_variables) in touched {
@@ -104,12 +108,30 @@ impl Receipt {
 
     /// Reads what a pod carries. What cannot be read says nothing.
     pub(crate) fn parse(text: &str) -> Self {
-        let unreadable =
-            Self { version: VERSION, null: BTreeSet::new(), empty: BTreeSet::new(), added: BTreeSet::new() };
         serde_json::from_str(text)
             .ok()
             .filter(|receipt: &Self| receipt.version == VERSION)
-            .unwrap_or(unreadable)
+            .unwrap_or_else(Self::new)
+    }
+
+    /// The same with the digest of the plan.
+    pub(crate) fn with_plan(self, digest: String) -> Self {
+        Self { plan: Some(digest), ..self }
+    }
+
+    /// Whether both are of the same plan. A receipt without a digest is of none.
+    pub(crate) fn has_plan_of(&self, other: &Self) -> bool {
+        self.plan.is_some() && self.plan == other.plan
+    }
+
+    const fn new() -> Self {
+        Self {
+            version: VERSION,
+            null: BTreeSet::new(),
+            empty: BTreeSet::new(),
+            added: BTreeSet::new(),
+            plan: None,
+        }
     }
 
     /// The annotation's value.

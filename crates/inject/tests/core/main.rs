@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by panicking")]
 
+mod changed_plan;
 mod configuration;
 mod hostile;
 mod known_sidecars;
