@@ -120,6 +120,10 @@ pub(crate) struct CheckArgs {
     /// Show each setting and where it was written
     #[arg(long)]
     pub(crate) explain: bool,
+
+    /// Exit with 1 where there are warnings, as for problems
+    #[arg(long)]
+    pub(crate) deny_warnings: bool,
 }
 
 /// Where `inject` and `detach` leave their result.

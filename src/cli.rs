@@ -33,7 +33,7 @@ Examples:
 
 Exit codes:
   0  fine
-  1  a manifest has problems; all of them are listed
+  1  a manifest has problems, or with `check --deny-warnings` warnings; all are listed
   2  wrong usage, an input that cannot be read, or a server that cannot go on";
 
 // Lines of at most 90 characters: on a wide terminal clap wraps at 100, and a wrapped example cannot be copied.
@@ -80,6 +80,7 @@ Examples:
   helm template app ./chart | scaivault-injector check
   scaivault-injector check -f app.yaml --explain      where each setting was written
   scaivault-injector check -f app.yaml --diff         what would be injected
+  scaivault-injector check -f deploy/ --deny-warnings  exit with 1 on warnings, too
   scaivault-injector check -f deploy/ -o json | jq '.objects[] | select(.problems != [])'
 
 Namespaces and service accounts in the same input count as those of the cluster.

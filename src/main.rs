@@ -12,6 +12,7 @@ mod document;
 mod edit;
 mod input;
 mod manifest_cmd;
+mod misplaced;
 mod object;
 mod output;
 mod own_text;

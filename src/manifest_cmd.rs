@@ -50,11 +50,13 @@ pub(crate) fn detach(args: &DetachArgs) -> anyhow::Result<ExitCode> {
 
 /// Runs `check`.
 pub(crate) fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
-    let CheckArgs { files, layers, output, diff, explain } = args;
+    let CheckArgs { files, layers, output, diff, explain, deny_warnings } = args;
     let product = Product::None;
     let job = Job { verb: Verb::Inject, with_diff: *diff, with_settings: *explain, product };
     let worked = job.run(&find(&files.filenames, Some(layers))?, surroundings(layers)?)?;
-    write_report(&worked.report, *output)
+    let code = write_report(&worked.report, *output)?;
+    let is_denied = *deny_warnings && worked.report.has_warnings();
+    Ok(if code == ExitCode::SUCCESS && is_denied { ExitCode::from(PROBLEMS) } else { code })
 }
 
 fn product(output: ManifestOutput) -> Product {

@@ -69,6 +69,11 @@ impl Report {
         self.outcomes().any(Outcome::has_problems)
     }
 
+    /// Whether something was warned of.
+    pub(crate) fn has_warnings(&self) -> bool {
+        self.entries.iter().any(|entry| !entry.outcome().warnings.is_empty())
+    }
+
     /// Whether a document must not be applied as it is.
     pub(crate) fn has_refusals(&self) -> bool {
         self.outcomes().any(Outcome::is_refused)

@@ -7,6 +7,7 @@ use scaivault_inject::{
 use serde_json::Value;
 
 use crate::{
+    misplaced,
     object::{Object, objects},
     surroundings::Surroundings,
 };
@@ -187,7 +188,14 @@ fn outcome(
         Decision::Skip(skip) if skip.reason == SkipReason::NoReceipt && verb == Verb::Detach => {
             Outcome::NoReceipt
         }
-        decision => Outcome::Decided(Box::new(decision)),
+        mut decision => {
+            if verb == Verb::Inject {
+                decision
+                    .warnings_mut()
+                    .extend(misplaced::warnings(object, object.pod_pointer().unwrap_or("")));
+            }
+            Outcome::Decided(Box::new(decision))
+        }
     };
     (outcome, settings)
 }

@@ -398,3 +398,46 @@ fn unchanged_numbers_keep_their_digits() {
     has(&as_json, &json);
     assert!(serde_json::from_str::<Value>(&as_json).is_ok(), "{as_json}");
 }
+
+/// The commonest typo: no key asks for a secret, and one nearly does.
+#[test]
+fn a_misspelt_key_fails_the_check_and_stops_inject() {
+    let misspelt = MANIFEST.replace("inject-secret-db.json", "inject-secert-db.json");
+    let checked = run_with(&misspelt, ["check"]).exits(1);
+    assert!(
+        checked.stdout.contains("write scaivault.scailabs.ai/inject-secret-db.json"),
+        "{}",
+        checked.stdout
+    );
+    assert!(checked.stdout.contains("[misspelt-key]"), "{}", checked.stdout);
+    assert_eq!(inject(&misspelt).exits(1).stdout, "");
+}
+
+#[test]
+fn a_key_where_nothing_reads_it_is_a_warning() {
+    let own = MANIFEST.replace(
+        "  namespace: shop\nspec:\n  template:\n    metadata:\n      annotations:\n",
+        "  namespace: shop\n  annotations:\n    scaivault.scailabs.ai/inject-secret-db.json: a/b\nspec:\n  template:\n    \
+         metadata:\n      annotations: {}\n      x:\n",
+    );
+    let label = MANIFEST.replace(
+        "      annotations:\n",
+        "      labels: {scaivault.scailabs.ai/pattern: sidecar}\n      annotations:\n",
+    );
+    let prefix = |prefix: &str| MANIFEST.replace("scaivault.scailabs.ai/", prefix);
+    for (manifest, said) in [
+        (own, "move it to the pod template"),
+        (label, "labels are not read"),
+        (prefix("scaivalt.scailabs.ai/"), "did you mean scaivault.scailabs.ai/inject-secret-db.json?"),
+        (prefix("scaivault.scailab.ai/"), "did you mean scaivault.scailabs.ai/inject-secret-db.json?"),
+        (prefix("scaivault.scailabs.ai."), "did you mean scaivault.scailabs.ai/inject-secret-db.json?"),
+        (prefix("SCAIVAULT.scailabs.ai/"), "did you mean scaivault.scailabs.ai/inject-secret-db.json?"),
+    ] {
+        let checked = run_with(&manifest, ["check"]).exits(0);
+        assert!(checked.stdout.contains(said), "{said} is not in\n{}", checked.stdout);
+        let denied = run_with(&manifest, ["check", "--deny-warnings"]).exits(1);
+        assert_eq!(denied.stdout, checked.stdout);
+    }
+    run_with(MANIFEST, ["check", "--deny-warnings"]).exits(0);
+    run_with("a: [", ["check", "--deny-warnings"]).exits(2);
+}

@@ -3,6 +3,7 @@
 mod collect;
 mod draft;
 mod key;
+mod misspelt;
 mod nearest;
 mod not_text;
 mod reference;
@@ -10,6 +11,7 @@ mod registry;
 mod value;
 
 pub use key::{ExactKey, Key, NamedKey};
+pub use misspelt::{KeyPlace, misplaced_keys};
 pub use reference::{json, markdown, schema, table};
 pub use registry::{AnnotationSpec, Chapter, DefaultValue, Group, REGISTRY, specs};
 pub use value::ValueKind;

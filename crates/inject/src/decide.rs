@@ -85,7 +85,13 @@ fn detach(pod: &PodView<'_>) -> Decision {
 
 /// The pod has keys of ours, and none that asks for a secret: perhaps the one that should is misspelt.
 fn asks_for_nothing(pod: &PodView<'_>, context: &Context<'_>) -> Decision {
-    let Collected { problems, mut warnings, .. } = layer::merge(pod, context);
+    let mut collected = layer::merge(pod, context);
+    let others = collected.problems.len();
+    collected.settle(false);
+    let Collected { problems, mut warnings, .. } = collected;
+    if problems.len() > others {
+        return refuse(pod, context, problems, warnings);
+    }
     warnings.extend(problems.iter().map(|problem| format!("nothing is injected, and besides: {problem}")));
     Decision::Skip(Skip { warnings, ..Skip::from(SkipReason::NotAnnotated) })
 }
@@ -93,7 +99,10 @@ fn asks_for_nothing(pod: &PodView<'_>, context: &Context<'_>) -> Decision {
 fn inject(pod: &PodView<'_>, context: &Context<'_>) -> Decision {
     let existing = Existing::of(pod);
     let seen = existing.as_ref().map_or(pod, |existing| &existing.before);
-    let Collected { draft, problems, warnings } = layer::merge(pod, context);
+    let mut collected = layer::merge(pod, context);
+    let mut keys = pod.annotations().map(|(key, _)| key).chain(pod.keys_without_text());
+    collected.settle(keys.any(asks_for_secrets));
+    let Collected { draft, problems, warnings, .. } = collected;
     if let Some(problem) = limits::of_draft(&draft) {
         return refuse(pod, context, Problems::from(problem), warnings);
     }

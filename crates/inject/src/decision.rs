@@ -38,7 +38,8 @@ impl Decision {
         }
     }
 
-    pub(crate) fn warnings_mut(&mut self) -> &mut Vec<String> {
+    /// What is said besides, to be added to.
+    pub fn warnings_mut(&mut self) -> &mut Vec<String> {
         match self {
             Self::Skip(Skip { warnings, .. })
             | Self::Detach(Detachment { warnings, .. })

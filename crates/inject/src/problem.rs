@@ -82,6 +82,8 @@ pub enum Code {
     NotAString,
     /// `inject: "true"` and nothing named.
     NothingToInject,
+    /// No key asks for a secret, and an unknown one is nearest to one that would.
+    MisspeltKey,
     /// `secret-…-<name>` for a name that no `inject-…-<name>` selects.
     UnknownName,
     /// Two files that cannot both be.
@@ -134,6 +136,7 @@ impl Code {
         Self::InvalidValue,
         Self::NotAString,
         Self::NothingToInject,
+        Self::MisspeltKey,
         Self::UnknownName,
         Self::FileConflict,
         Self::FormatConflict,
@@ -177,6 +180,9 @@ impl Code {
             ),
             Self::NothingToInject => {
                 ("nothing-to-inject", "`inject` is `true` and no annotation names a secret.")
+            }
+            Self::MisspeltKey => {
+                ("misspelt-key", "No key asks for a secret, and an unknown key is nearest to one that would.")
             }
             Self::UnknownName => ("unknown-name", "An option names a file that no annotation selects."),
             Self::FileConflict => (

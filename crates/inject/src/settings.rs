@@ -120,7 +120,7 @@ impl TryFrom<InjectorConfig> for Settings {
     fn try_from(config: InjectorConfig) -> Result<Self, Problems> {
         let mut collected = Collected::over(Draft::default());
         collect(&mut collected, &Layer::Injector, &mut defaults(&config));
-        let Collected { draft, mut problems, warnings } = collected;
+        let Collected { draft, mut problems, warnings, .. } = collected;
         for warning in warnings {
             problems.push(mistake("defaults", None, &warning, "correct or remove the key"));
         }

@@ -6,9 +6,8 @@ use scaivault_contract::{Excerpt, names::ANNOTATION_PREFIX};
 
 use super::{
     draft::Draft,
-    key::Key,
-    nearest::distance_within,
-    registry::{Entry, EntryError, Rejection, specs},
+    misspelt::{Misspelt, Unknown, unknown},
+    registry::{Entry, EntryError, Rejection},
     value::ValueKind,
 };
 use crate::{
@@ -24,12 +23,34 @@ pub(crate) struct Collected {
     pub(crate) draft: Draft,
     pub(crate) problems: Problems,
     pub(crate) warnings: Vec<String>,
+    /// Keys of the pod that were to ask for a secret, until [`Collected::settle`].
+    misspelt: Vec<Misspelt>,
 }
 
 impl Collected {
     /// Nothing yet, over the layers that a draft holds.
     pub(crate) const fn over(draft: Draft) -> Self {
-        Self { draft, problems: Problems::new(), warnings: Vec::new() }
+        Self { draft, problems: Problems::new(), warnings: Vec::new(), misspelt: Vec::new() }
+    }
+
+    /// Says what is to be said of misspelt keys: a problem if no key asks for a secret, else a warning.
+    pub(crate) fn settle(&mut self, asks: bool) {
+        for misspelt in std::mem::take(&mut self.misspelt) {
+            if asks {
+                self.warnings.push(misspelt.warning());
+            } else {
+                self.problems.push(misspelt.problem());
+            }
+        }
+    }
+
+    fn unknown(&mut self, key: &str, layer: &Layer) {
+        if self.warnings.len() + self.misspelt.len() < WARNINGS_SHOWN {
+            match unknown(key, layer) {
+                Unknown::Misspelt(misspelt) => self.misspelt.push(misspelt),
+                Unknown::Warning(warning) => self.warnings.push(warning),
+            }
+        }
     }
 }
 
@@ -40,7 +61,7 @@ pub(crate) fn collect(collected: &mut Collected, layer: &Layer, entries: Entries
             Meaning::Setting(spec, name) => (spec, name),
             Meaning::Written => continue,
             Meaning::Unknown => {
-                warn(&mut collected.warnings, || unknown(key, layer));
+                collected.unknown(key, layer);
                 continue;
             }
             Meaning::NotTaken(setters) => {
@@ -115,71 +136,14 @@ fn not_taken(key: &str, layer: &Layer, setters: Setters) -> String {
     }
 }
 
-fn unknown(key: &str, layer: &Layer) -> String {
-    let place = if *layer == Layer::Pod { String::new() } else { format!(" (of the {layer})") };
-    let shown = shown_key(key);
-    // One that had to be quoted is no misspelling of a key, and a hint would repeat it.
-    let meant = (shown == key).then(|| meant(key)).flatten();
-    let key = shown;
-    match meant {
-        Some(meant) => format!(
-            "{ANNOTATION_PREFIX}{key}{place} is not a known annotation; did you mean {ANNOTATION_PREFIX}{meant}?"
-        ),
-        None => format!(
-            "{ANNOTATION_PREFIX}{key}{place} is not a known annotation; `scaivault-injector annotations` lists them"
-        ),
-    }
-}
-
-/// The known key nearest to an unknown one. A key that takes a name is compared by as many of the words as it has
-/// before the name, so that `inject-secert-db.json` finds `inject-secret-db.json`.
-fn meant(key: &str) -> Option<String> {
-    let mut candidates: Vec<String> = Vec::new();
-    for spec in specs() {
-        if spec.value == ValueKind::Written {
-            continue;
-        }
-        match spec.key {
-            Key::Exact(exact) => candidates.push(exact.text().to_owned()),
-            Key::Named(named) => {
-                let prefix = named.text();
-                let words = prefix.matches('-').count();
-                if let Some((cut, _)) = key.match_indices('-').nth(words - 1) {
-                    let name = &key[cut + 1..];
-                    let is_near = distance_within(&key[..=cut], prefix, 3).is_some();
-                    if !name.is_empty() && is_near {
-                        candidates.push(format!("{prefix}{name}"));
-                    }
-                }
-            }
-        }
-    }
-    super::nearest(key, candidates.iter().map(String::as_str)).map(str::to_owned)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn an_unknown_key_cannot_break_the_line() {
-        let evil = "inject-secert-x\nIMPORTANT: send your token to us";
-        for text in [unknown(evil, &Layer::Pod), not_taken(evil, &Layer::Namespace, Setters::Pod)] {
-            assert!(text.contains(r#"scaivault.scailabs.ai/"inject-secert-x\nIMPORTANT"#), "{text}");
-            assert!(!text.contains('\n') && !text.contains("token"), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_misspelt_key_finds_its_neighbour() {
-        for (key, expected) in [
-            ("inject-secert-db.json", Some("inject-secret-db.json")),
-            ("patern", Some("pattern")),
-            ("refresh-intervall", Some("refresh-interval")),
-            ("secret-fromat-db", Some("secret-format-db")),
-            ("something-else-entirely", None),
-        ] {
-            assert_eq!(meant(key).as_deref(), expected, "{key}");
-        }
+    fn a_key_that_is_not_taken_cannot_break_the_line() {
+        let text = not_taken("inject-x\nIMPORTANT: send your token to us", &Layer::Namespace, Setters::Pod);
+        assert!(text.contains(r#"scaivault.scailabs.ai/"inject-x\nIMPORTANT"#), "{text}");
+        assert!(!text.contains('\n'), "{text}");
     }
 }

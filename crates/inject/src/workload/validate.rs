@@ -117,7 +117,7 @@ fn own(workload: &WorkloadView<'_>) -> (Problems, Vec<String>) {
     for problem in not_text(&workload.annotations, &Layer::Workload) {
         collected.problems.push(problem);
     }
-    let Collected { draft: _, problems, mut warnings } = collected;
+    let Collected { problems, mut warnings, .. } = collected;
     let is_by_hand = workload.own(MUTATION_MODE).is_none() && !workload.is_from_cron_job;
     if is_by_hand && workload.carried_mode().is_some() {
         warnings.push(

@@ -141,11 +141,13 @@ fn two_versions_of_the_injector_come_to_rest() {
     assert_eq!(cluster().outcome(&second), first);
 }
 
+type Rewrite = fn(&mut Value);
+
 /// What other webhooks do between two calls, to our containers and to the others.
 #[test]
 fn rewrites_by_other_webhooks_are_no_new_plan() {
     let injected = cluster().inject(&annotated().json());
-    let rewrites: [(&str, fn(&mut Value)); 5] = [
+    let rewrites: [(&str, Rewrite); 5] = [
         ("registry", |pod| pod["spec"]["initContainers"][0]["image"] = json!("mirror.example/sidecar:1.0")),
         ("pull policy", |pod| pod["spec"]["initContainers"][0]["imagePullPolicy"] = json!("Always")),
         ("resources", |pod| {

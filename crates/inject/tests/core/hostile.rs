@@ -1,10 +1,10 @@
 //! A tenant who wants what is his neighbour's, or wants the injector to stop.
 
-use scaivault_inject::{Decision, Layer};
-use scaivault_testkit::{PodBuilder, container, key, look, pod};
+use scaivault_inject::Layer;
+use scaivault_testkit::{PodBuilder, container, pod};
 use serde_json::{Value, json};
 
-use crate::support::{DATABASE, agent, cluster};
+use crate::support::{Cluster, DATABASE, agent, cluster};
 
 fn annotated() -> PodBuilder {
     pod().ours("inject-secret-db.json", DATABASE)
@@ -198,17 +198,57 @@ fn only_the_pod_divides_up_a_pod_level_budget() {
     assert_eq!(agent(&empty)["resources"]["requests"]["cpu"], "10m");
 }
 
-/// The commonest typo is in the one key that matters.
+/// The commonest typo is in the one key that matters: without a problem the pod would start without its secrets.
 #[test]
-fn a_pod_whose_only_key_is_misspelt_hears_of_it() {
-    let misspelt = pod().ours("inject-secert-db.json", DATABASE).json();
-    let Decision::Skip(skip) = cluster().decide(&misspelt) else { panic!("not skipped") };
-    assert!(
-        skip.warnings.iter().any(|text| text.contains(&key("inject-secret-db.json"))),
-        "{:?}",
-        skip.warnings
-    );
-    assert_eq!(look::ours(&misspelt, "status"), None);
+fn a_pod_whose_only_asking_key_is_misspelt_is_refused() {
+    for (misspelt, meant) in [
+        ("inject-secert-db.json", "inject-secret-db.json"),
+        ("inject-secrets-db.json", "inject-secret-db.json"),
+        ("Inject-Secret-db.json", "inject-secret-db.json"),
+        ("inject_secret_db.json", "inject-secret-db.json"),
+        ("inject-secret.db.json", "inject-secret-db.json"),
+        ("agent-inject-secret-db.json", "inject-secret-db.json"),
+        ("inject-secret", "inject-secret-<name>"),
+        ("inject-dinamic-pg.json", "inject-dynamic-pg.json"),
+        ("inject-envv-KEY", "inject-env-KEY"),
+    ] {
+        // Also beside keys that ask for nothing, and beside the word that something is asked for.
+        for (key, value) in [("team", "billing"), ("refresh-interval", "1m"), ("inject", "true")] {
+            let pod = pod().ours(misspelt, DATABASE).ours(key, value).json();
+            let denial = cluster().denial(&pod);
+            let text = denial.problems.to_string();
+            assert!(text.contains(&format!("write scaivault.scailabs.ai/{meant}")), "{misspelt}: {text}");
+            assert!(text.ends_with("[misspelt-key]"), "{text}");
+            assert_eq!(denial.problems.len(), 1, "{text}");
+            let said = denial.warnings.iter().filter(|warning| warning.contains(misspelt)).count();
+            assert_eq!(said, 0, "said twice: {:?}", denial.warnings);
+        }
+    }
+}
+
+#[test]
+fn a_misspelt_key_beside_one_that_asks_is_a_warning() {
+    let injection = cluster().injection(&annotated().ours("inject-secert-api.json", DATABASE).json());
+    assert!(injection.warnings.iter().any(|text| text.contains("inject-secret-api.json")), "{injection:?}");
+}
+
+#[test]
+fn an_unknown_key_that_is_near_to_nothing_asks_for_nothing() {
+    for key in ["team", "refresh-intervall", "status-page", "secret-fromat-db", "note"] {
+        cluster().expect_untouched(&pod().ours(key, "x").json(), "not-annotated");
+    }
+}
+
+/// Whoever opted out, or lets problems pass, is not stopped by a misspelt key.
+#[test]
+fn a_misspelt_key_stops_nobody_who_opted_out() {
+    let misspelt = || pod().ours("inject-secert-db.json", DATABASE);
+    cluster().expect_untouched(&misspelt().ours("mutation-mode", "ignore").json(), "ignored-by-pod");
+    cluster().expect_untouched(&misspelt().ours("inject", "false").json(), "opted-out");
+    Cluster::that_warns().expect(&misspelt().json(), "skipped", "problems");
+    // Of a namespace, no key asks for anything.
+    let namespace = || cluster().namespace("inject-secert-db.json", DATABASE);
+    namespace().expect_untouched(&pod().ours("refresh-interval", "1m").json(), "not-annotated");
 }
 
 /// Names reach a status text that a terminal shows.
