@@ -32,8 +32,7 @@ fn with(mut annotations: Value, name: &str, value: &str) -> Value {
 fn injected_by_hand(pod: &Value) -> Value {
     let mut command = Command::new(env!("CARGO_BIN_EXE_scaivault-injector"));
     command.args(["inject", "--output=json"]);
-    let list: Value = serde_json::from_str(&said(command, Some(pod)).ok().out).unwrap();
-    list["items"][0].clone()
+    serde_json::from_str(&said(command, Some(pod)).ok().out).unwrap()
 }
 
 /// The secrets that the agent of a pod fetches, as the container's variable has them.
