@@ -15,7 +15,6 @@ mod manifest_cmd;
 mod misplaced;
 mod object;
 mod output;
-mod own_text;
 mod printable;
 mod reference_cmd;
 mod report;

@@ -1,5 +1,7 @@
 //! What happens to each object of a document: the core's decision, and its patch applied.
 
+pub(crate) mod own_text;
+
 use scaivault_inject::{
     Context, Decision, Explanation, MutationMode, Patch, PodView, SkipReason, explain, manifest,
     workload::{WorkloadKind, WorkloadView},

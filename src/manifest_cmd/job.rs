@@ -12,10 +12,9 @@ use crate::{
     edit::edit,
     input::{self, Found, ReadError, Source},
     object::{Object, objects},
-    own_text,
     report::{Entry, Place, Report, Unreadable},
     surroundings::Surroundings,
-    treatment::{Subject, Treated, Verb, patch, treat},
+    treatment::{Subject, Treated, Verb, own_text, patch, treat},
     yaml_stream::{self, Document, Format},
 };
 

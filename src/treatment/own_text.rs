@@ -5,10 +5,8 @@ use std::collections::BTreeMap;
 use scaivault_contract::names::ANNOTATION_PREFIX;
 use scaivault_inject::{Code, Decision, Excerpt, Problem};
 
-use crate::{
-    treatment::{Outcome, Treated},
-    yaml_stream::Document,
-};
+use super::{Outcome, Treated};
+use crate::yaml_stream::Document;
 
 /// Puts the text and the line of the file into the problems about such values.
 pub(crate) fn quote(treated: &mut [Treated], document: &Document<'_>) {
