@@ -79,7 +79,9 @@ pub(crate) struct Target<'t> {
 struct Root {
     path: PathBuf,
     files: Vec<Output>,
-    /// Their paths below the root, and whether each is a file.
+    /// What is mounted at the root or above it, even if many share it; the root itself if nothing is.
+    volume: PathBuf,
+    /// Their paths below the volume, and whether each is a file.
     mount_points: Vec<(PathBuf, bool)>,
 }
 
@@ -150,16 +152,24 @@ impl Sink {
             let output = Output { path, target: file.clone(), is_optional, is_signalled };
             roots.entry(root).or_default().push(output);
         }
-        let root = |(path, files)| Root { path, files, mount_points: Vec::new() };
+        let root = |(path, files): (PathBuf, _)| {
+            let volume = place::mounted_at(&path, &is_mount_point).unwrap_or_else(|| path.clone());
+            Root { path, files, volume, mount_points: Vec::new() }
+        };
         let mut roots: Vec<_> = roots.into_iter().map(root).collect();
         for point in mount_points {
-            let Place { root, file: path } = place::locate(Path::new(point.path()), &is_mount_point);
-            match roots.iter_mut().find(|known| known.path == root) {
-                Some(root) => root.mount_points.push((path, point.is_file())),
-                None => {
-                    tracing::warn!(%point, "ignoring a mount point in a volume without files of this agent");
-                }
-            }
+            let path = place::resolve(Path::new(point.path()), &is_mount_point);
+            let volume = place::mounted_at(&path, &is_mount_point);
+            let is_volume = |root: &&mut Root| match &volume {
+                Some(volume) => root.volume == *volume,
+                None => path.starts_with(&root.volume),
+            };
+            let Some(root) = roots.iter_mut().find(is_volume) else {
+                tracing::warn!(%point, "ignoring a mount point in a volume without files of this agent");
+                continue;
+            };
+            let below = path.strip_prefix(&root.volume).expect("it is in the volume");
+            root.mount_points.push((below.to_owned(), point.is_file()));
         }
         Self {
             id: chain::id(names),

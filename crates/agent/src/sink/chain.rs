@@ -258,16 +258,16 @@ impl<'s> Chain<'s> {
     /// Makes the mount points of other volumes. The container runtime cannot make them in the applications' read-only
     /// mount.
     pub(super) fn make_mount_points(&self, root: &Root) -> std::result::Result<(), SinkError> {
-        let service_account = service_account_dirs(&root.path).map(|path| (path, false));
+        let service_account = service_account_dirs(&root.volume).map(|path| (path, false));
         for (path, is_file) in service_account.chain(root.mount_points.iter().cloned()) {
-            self.make_mount_point(&path, is_file)
-                .map_err(|errno| SinkError::of_mount_point(&root.path.join(&path), errno))?;
+            self.make_mount_point(&root.volume, &path, is_file)
+                .map_err(|errno| SinkError::of_mount_point(&root.volume.join(&path), errno))?;
         }
         Ok(())
     }
 
-    fn make_mount_point(&self, path: &Path, is_file: bool) -> Result<()> {
-        let mut dir = at::open_dir(&self.dir, ".")?;
+    fn make_mount_point(&self, volume: &Path, path: &Path, is_file: bool) -> Result<()> {
+        let mut dir = at::open_path(volume)?;
         for segment in if is_file { path.parent() } else { Some(path) }.into_iter().flatten() {
             dir = self.make_shared_dir(&dir, segment)?;
         }

@@ -48,6 +48,24 @@ pub(super) fn locate(target: &Path, is_mount_point: &impl Fn(&Path) -> bool) -> 
     }
 }
 
+/// An absolute path whose links on the way to its volume are followed, and none inside the volume.
+pub(super) fn resolve(path: &Path, is_mount_point: &impl Fn(&Path) -> bool) -> PathBuf {
+    let mut resolved = PathBuf::from("/");
+    for segment in path.strip_prefix("/").unwrap_or(path) {
+        let next = resolved.join(segment);
+        let is_link = fs::symlink_metadata(&next).is_ok_and(|metadata| metadata.is_symlink());
+        let follows = is_link && mounted_at(&resolved, is_mount_point).is_none();
+        resolved = if follows { fs::canonicalize(&next).unwrap_or(next) } else { next };
+    }
+    resolved
+}
+
+/// The nearest mount point at or above a directory, but for the image's own root.
+pub(super) fn mounted_at(dir: &Path, is_mount_point: &impl Fn(&Path) -> bool) -> Option<PathBuf> {
+    let mount_point = dir.ancestors().find(|path| is_mount_point(path))?;
+    (mount_point != Path::new("/")).then(|| mount_point.to_owned())
+}
+
 /// The volume that a directory lies in: the nearest mount point. The image's own root and shared directories are none.
 fn volume_of<'d>(dir: &'d Path, is_mount_point: &impl Fn(&Path) -> bool) -> Option<&'d Path> {
     let is_shared = |path: &Path| fs::metadata(path).is_ok_and(|metadata| metadata.mode() & STICKY != 0);

@@ -817,6 +817,25 @@ fn mount_points_are_made_before_the_files_appear() {
     assert!(volume.path.join("eks.amazonaws.com/serviceaccount").is_dir());
 }
 
+/// The kubelet's volumes in memory have the sticky bit, so that each directory of files is a root of its own.
+#[test]
+fn mount_points_are_made_in_the_volume_of_the_files() {
+    let volume = Volume::new();
+    fs::set_permissions(&volume.path, fs::Permissions::from_mode(0o1777)).unwrap();
+    let sink = volume.sink_mounting(&["tls/key.pem", "db/user.json"], &["cloud/token/", "license"]);
+    assert_eq!(sink.roots.len(), 2);
+    volume.write(&sink, &[("tls/key.pem", "k"), ("db/user.json", "u")], false);
+    assert!(volume.path.join("cloud/token").is_dir() && volume.path.join("license").is_file());
+    let linked = volume.dir.path().join("linked");
+    symlink(&volume.path, &linked).unwrap();
+    let points = [format!("{}/other/", linked.display()).parse().unwrap(), "/elsewhere/x/".parse().unwrap()];
+    let (key, target) =
+        (volume.target("tls/key.pem"), |file| Target { file, is_optional: false, is_signalled: true });
+    let sink = Sink::build([target(&key)], &points, |path| path == volume.path);
+    assert!(put(&sink, &key, "0444").done.is_ok());
+    assert!(volume.path.join("other").is_dir() && !Path::new("/elsewhere").exists());
+}
+
 /// Another agent of the pod may write to the same volume.
 #[test]
 fn a_mount_point_is_not_made_through_a_link() {
