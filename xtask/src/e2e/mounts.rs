@@ -34,7 +34,7 @@ pub(super) fn below_the_path(world: &World<'_>) -> Result<String> {
             bail!("the pod {after} was not injected");
         }
         mount(&mut answered);
-        world.kubectl.create(World::APPS, &unstored(&after, answered))?;
+        world.kubectl.create(World::APPS, &unstored(&after, &answered))?;
         names.extend([before, after]);
     }
     for name in &names {
@@ -74,7 +74,7 @@ fn push(list: &mut Value, entry: Value) {
 }
 
 /// A pod as one would create it, from what the API server answered.
-fn unstored(name: &str, answered: Value) -> Value {
+fn unstored(name: &str, answered: &Value) -> Value {
     let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}});
     merge(
         &mut pod["metadata"],

@@ -13,7 +13,7 @@ use super::{
     world::World,
 };
 
-/// A uid as OpenShift gives one to a namespace.
+/// A uid as `OpenShift` gives one to a namespace.
 const ASSIGNED_UID: u32 = 1_000_650_000;
 const QUOTA: &str = "scaivault-e2e";
 
