@@ -308,6 +308,11 @@ impl Problems {
         self.kept.len() < PROBLEMS_HINTED
     }
 
+    /// One by one, as far as they are kept, to be changed.
+    pub fn iter_mut(&mut self) -> std::slice::IterMut<'_, Problem> {
+        self.kept.iter_mut()
+    }
+
     /// One by one, as far as they are kept.
     pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
         self.kept.iter()
@@ -326,7 +331,7 @@ impl<'a> IntoIterator for &'a mut Problems {
     type IntoIter = std::slice::IterMut<'a, Problem>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.kept.iter_mut()
+        self.iter_mut()
     }
 }
 

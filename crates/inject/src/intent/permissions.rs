@@ -25,14 +25,13 @@ pub(super) fn check(
     for (name, file) in draft.files.iter().filter(|(name, _)| is_selected(name)) {
         let Some(mode) = file.mode.filter(|mode| mode.bits() & OTHERS_READ == 0) else { continue };
         let mut unknown = None;
-        let unable =
-            readers.of(pod).find(|container| match can_read(mode, owner, identity, pod, container) {
-                Some(can) => !can,
-                None => {
-                    unknown = unknown.or(Some(&container.name));
-                    false
-                }
-            });
+        let unable = readers.of(pod).find(|container| {
+            let can = can_read(mode, owner, identity, pod, container);
+            if can.is_none() {
+                unknown = unknown.or(Some(&container.name));
+            }
+            can == Some(false)
+        });
         if let Some(container) = unable {
             let uid = pod.uid_of(container).unwrap_or_default();
             findings.named_problem(

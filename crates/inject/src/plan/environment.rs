@@ -63,7 +63,7 @@ pub(super) fn of<'i>(intent: &'i Intent<'_>, settings: &'i Settings, container: 
             None => {}
             Some(Reload::Signal(target)) => {
                 variables.always(env::RELOAD_SIGNAL, target.signal.to_string());
-                variables.always(env::RELOAD_TARGET, target.process.to_string());
+                variables.always(env::RELOAD_TARGET, target.process.clone());
             }
             Some(Reload::Url(url)) => variables.always(env::RELOAD_URL, url.to_string()),
         }
