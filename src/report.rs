@@ -128,12 +128,12 @@ struct Reported<'a> {
     reason: &'static str,
     note: Option<&'a str>,
     problems: Vec<&'a Problem>,
-    warnings: &'a [String],
+    warnings: Vec<&'a str>,
 }
 
 impl<'a> Reported<'a> {
     fn new(word: &'static str, reason: &'static str, note: Option<&'a str>) -> Self {
-        Self { word, reason, note, problems: Vec::new(), warnings: &[] }
+        Self { word, reason, note, problems: Vec::new(), warnings: Vec::new() }
     }
 
     fn decided(decision: &'a Decision) -> Self {
@@ -147,7 +147,7 @@ impl<'a> Reported<'a> {
         };
         Self {
             problems,
-            warnings: decision.warnings(),
+            warnings: decision.warnings().iter().map(String::as_str).collect(),
             ..Self::new(decision.outcome(), decision.reason(), note)
         }
     }
@@ -155,6 +155,12 @@ impl<'a> Reported<'a> {
 
 impl Entry {
     fn outcome(&self) -> Reported<'_> {
+        let mut reported = self.decided();
+        reported.warnings.splice(..0, self.treated.warnings.iter().map(String::as_str));
+        reported
+    }
+
+    fn decided(&self) -> Reported<'_> {
         match &self.treated.outcome {
             Outcome::NoObject => Reported::new("skipped", "no-object", None),
             Outcome::NoPod => Reported::new("skipped", "no-pod", None),
@@ -177,7 +183,11 @@ impl Entry {
             write!(out, "({pointer}) ")?;
         }
         if treated.outcome != Outcome::NoObject {
-            write!(out, "{}: ", treated.display_name())?;
+            write!(out, "{}", treated.display_name())?;
+            if let Some(template) = &treated.template {
+                write!(out, " ({})", Printable(template.trim_start_matches('/')))?;
+            }
+            write!(out, ": ")?;
         }
         let style = match word {
             "injected" | "detached" => ADDED,

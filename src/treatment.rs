@@ -2,17 +2,21 @@
 
 pub(crate) mod own_text;
 
+use scaivault_contract::names::ANNOTATION_PREFIX;
 use scaivault_inject::{
     Context, Decision, Explanation, MutationMode, Patch, PodView, SkipReason, explain, manifest,
     workload::{WorkloadKind, WorkloadView},
 };
 use serde_json::Value;
 
+use self::unread::unread_keys;
 use crate::{
     misplaced,
     object::{Object, objects},
     surroundings::Surroundings,
 };
+
+mod unread;
 
 /// What is to be done with pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,11 +48,13 @@ impl<'a> Subject<'a> {
     }
 }
 
-/// An object after its treatment.
+/// An object, or one of its pod templates, after its treatment.
 #[derive(Clone, Debug)]
 pub(crate) struct Treated {
     /// RFC 6901 pointer to the object in its document.
     pub(crate) pointer: String,
+    /// RFC 6901 pointer to the pod template in the object, where it was found by its shape.
+    pub(crate) template: Option<String>,
     /// `apiVersion`, `kind`, `metadata.namespace`, `metadata.name`; empty where absent.
     pub(crate) api_version: String,
     pub(crate) kind: String,
@@ -56,11 +62,20 @@ pub(crate) struct Treated {
     pub(crate) name: String,
     /// What came out.
     pub(crate) outcome: Outcome,
+    /// What is to be said besides the decision.
+    pub(crate) warnings: Vec<String>,
     /// Where the settings come from; empty unless asked for.
     pub(crate) settings: Vec<Explanation>,
 }
 
 impl Treated {
+    /// RFC 6901 pointer to the pod (template) in the document.
+    pub(crate) fn pod_pointer(&self) -> Option<String> {
+        let in_object =
+            self.template.as_deref().or_else(|| manifest::pod_pointer(&self.api_version, &self.kind))?;
+        Some(format!("{}{in_object}", self.pointer))
+    }
+
     /// Whether its text changes.
     pub(crate) fn is_changed(&self) -> bool {
         match &self.outcome {
@@ -116,90 +131,153 @@ pub(crate) fn treat(
     with_settings: bool,
     decide: impl Fn(&Subject<'_>, &Context<'_>) -> Decision,
 ) -> Vec<Treated> {
-    let mut treated = Vec::new();
-    for object in objects(document) {
-        let (outcome, settings) = outcome(&object, verb, surroundings, with_settings, &decide);
-        treated.push(Treated {
-            api_version: object.api_version.to_owned(),
-            kind: object.kind.to_owned(),
-            namespace: object.namespace().to_owned(),
-            name: object.name().to_owned(),
-            pointer: object.pointer,
-            outcome,
-            settings,
-        });
-    }
-    treated
+    let decide: &dyn Fn(&Subject<'_>, &Context<'_>) -> Decision = &decide;
+    let work = Work { verb, surroundings, with_settings, decide };
+    objects(document).iter().flat_map(|object| work.object(object)).collect()
 }
 
 /// The patches of all objects as one of their document.
 pub(crate) fn patch(treated: &[Treated]) -> Patch {
-    let patches = treated.iter().filter_map(|Treated { pointer, api_version, kind, outcome, .. }| {
-        let Outcome::Decided(decision) = outcome else { return None };
-        let pod_pointer = manifest::pod_pointer(api_version, kind)?;
-        Some(decision.patch()?.clone().below(&format!("{pointer}{pod_pointer}")))
+    let patches = treated.iter().filter_map(|treated| {
+        let Outcome::Decided(decision) = &treated.outcome else { return None };
+        Some(decision.patch()?.clone().below(&treated.pod_pointer()?))
     });
     Patch::new(patches.flat_map(|patch| patch.operations().to_vec()).collect())
 }
 
-fn outcome(
-    object: &Object<'_>,
+/// What is the same for all objects.
+struct Work<'a> {
     verb: Verb,
-    surroundings: &Surroundings,
+    surroundings: &'a Surroundings,
     with_settings: bool,
-    decide: impl Fn(&Subject<'_>, &Context<'_>) -> Decision,
-) -> (Outcome, Vec<Explanation>) {
-    if object.kind.is_empty() {
-        return (Outcome::NoObject, Vec::new());
+    decide: &'a dyn Fn(&Subject<'_>, &Context<'_>) -> Decision,
+}
+
+impl Work<'_> {
+    /// The object, or each of its templates if it is of a kind that is not known.
+    fn object(&self, object: &Object<'_>) -> Vec<Treated> {
+        let alone = |outcome, warnings| vec![treated(object, outcome, warnings)];
+        if object.kind.is_empty() {
+            return alone(Outcome::NoObject, Vec::new());
+        }
+        if let Some(pointer) = object.pod_pointer() {
+            let Some(pod) = object.value.pointer(pointer).filter(|pod| !pod.is_null()) else {
+                return alone(self.no_pod(object), self.without_template(object));
+            };
+            // To detach, nothing but the template is looked at.
+            let kind =
+                WorkloadKind::of(object.api_version, object.kind).filter(|_| self.verb == Verb::Inject);
+            let (outcome, settings) = self.pod(object, pointer, pod, kind);
+            return vec![Treated { settings, ..treated(object, outcome, Vec::new()) }];
+        }
+        let text = object.value.to_string();
+        let templates = manifest::find_templates(object.api_version, &text);
+        let pointers: Vec<&str> = templates.iter().map(|template| template.pointer.as_str()).collect();
+        let mut unread = self.unread(object, &pointers);
+        if templates.is_empty() {
+            return alone(self.no_pod(object), unread);
+        }
+        let templates = templates.into_iter().filter_map(|template| {
+            let pod = object.value.pointer(&template.pointer)?;
+            let (outcome, settings) = self.pod(object, &template.pointer, pod, None);
+            let mut treated = treated(object, outcome, std::mem::take(&mut unread));
+            if let Outcome::Malformed(error) = &treated.outcome
+                && !template.json.contains(ANNOTATION_PREFIX)
+            {
+                treated.warnings.push(format!("not checked: {error}"));
+                treated.outcome = Outcome::NoPod;
+            }
+            Some(Treated { template: Some(template.pointer), settings, ..treated })
+        });
+        templates.collect()
     }
-    let pod = object.pod_pointer().and_then(|pointer| object.value.pointer(pointer));
-    let Some(pod) = pod.filter(|pod| !pod.is_null()) else {
-        // Such as a namespace, whose annotations are defaults of its pods.
-        let wrong = object.key_without_text().filter(|_| verb == Verb::Inject);
-        let malformed = wrong.map(|key| {
+
+    /// What comes of an object without a pod, such as a namespace, whose annotations are defaults of its pods.
+    fn no_pod(&self, object: &Object<'_>) -> Outcome {
+        let wrong = object.key_without_text().filter(|_| self.verb == Verb::Inject);
+        wrong.map_or(Outcome::NoPod, |key| {
             Outcome::Malformed(format!(
                 "{key} is no string, and values of annotations are; put the value into quotes"
             ))
-        });
-        return (malformed.unwrap_or(Outcome::NoPod), Vec::new());
-    };
-    // To detach, nothing but the template is looked at.
-    let kind = WorkloadKind::of(object.api_version, object.kind).filter(|_| verb == Verb::Inject);
-    let json = kind.map_or(pod, |_| object.value).to_string();
-    let subject = match kind {
-        Some(kind) => {
-            WorkloadView::parse(kind, &json).map(Subject::Workload).map_err(|error| error.to_string())
-        }
-        None => PodView::parse(&json).map(Subject::Pod).map_err(|error| error.to_string()),
-    };
-    let subject = match subject {
-        Ok(subject) => subject,
-        Err(message) => return (Outcome::Malformed(message), Vec::new()),
-    };
-    let namespace = match verb {
-        Verb::Inject => surroundings.namespace(object.namespace()),
-        // Only the manifest counts: an exclusion or a mode of the namespace must not keep the user from detaching.
-        Verb::Detach | Verb::DetachByName => scaivault_inject::Namespace::default(),
-    };
-    let context = Context::new(&surroundings.settings, &namespace, surroundings.kube_version)
-        .with_service_account_role(surroundings.role(object.namespace(), Object::service_account(pod)))
-        // That of a workload is in the workload itself. To detach is the strictest mode, whatever the manifest says.
-        .with_workload_mutation_mode((verb != Verb::Inject).then_some(MutationMode::IgnoreAndDetach));
-    let settings = if with_settings { explain(subject.pod(), &context) } else { Vec::new() };
-    let outcome = match decide(&subject, &context) {
-        Decision::Skip(skip) if skip.reason == SkipReason::NoReceipt && verb == Verb::Detach => {
-            Outcome::NoReceipt
-        }
-        mut decision => {
-            if verb == Verb::Inject {
-                decision
-                    .warnings_mut()
-                    .extend(misplaced::warnings(object, object.pod_pointer().unwrap_or("")));
+        })
+    }
+
+    /// What is to be said about an object of a known kind in which there is no pod template.
+    fn without_template(&self, object: &Object<'_>) -> Vec<String> {
+        let other = object.value.pointer("/spec/workloadRef/name").and_then(Value::as_str);
+        let Some(other) = other.filter(|_| self.verb == Verb::Inject) else {
+            // Such as a kustomize patch.
+            return Vec::new();
+        };
+        let mut warnings =
+            vec![format!("its pod template is that of the workload {other} (spec.workloadRef)")];
+        warnings.extend(self.unread(object, &[]));
+        warnings
+    }
+
+    fn unread(&self, object: &Object<'_>, templates: &[&str]) -> Vec<String> {
+        if self.verb == Verb::Inject { unread_keys(object, templates) } else { Vec::new() }
+    }
+}
+
+fn treated(object: &Object<'_>, outcome: Outcome, warnings: Vec<String>) -> Treated {
+    Treated {
+        pointer: object.pointer.clone(),
+        template: None,
+        api_version: object.api_version.to_owned(),
+        kind: object.kind.to_owned(),
+        namespace: object.namespace().to_owned(),
+        name: object.name().to_owned(),
+        outcome,
+        warnings,
+        settings: Vec::new(),
+    }
+}
+
+impl Work<'_> {
+    /// The decision on the pod (template) at `pointer`, or on the workload of that kind that it is in.
+    fn pod(
+        &self,
+        object: &Object<'_>,
+        pointer: &str,
+        pod: &Value,
+        kind: Option<WorkloadKind>,
+    ) -> (Outcome, Vec<Explanation>) {
+        let Self { verb, surroundings, with_settings, decide } = *self;
+        let json = kind.map_or(pod, |_| object.value).to_string();
+        let subject = match kind {
+            Some(kind) => {
+                WorkloadView::parse(kind, &json).map(Subject::Workload).map_err(|error| error.to_string())
             }
-            Outcome::Decided(Box::new(decision))
-        }
-    };
-    (outcome, settings)
+            None => PodView::parse(&json).map(Subject::Pod).map_err(|error| error.to_string()),
+        };
+        let subject = match subject {
+            Ok(subject) => subject,
+            Err(message) => return (Outcome::Malformed(message), Vec::new()),
+        };
+        let namespace = match verb {
+            Verb::Inject => surroundings.namespace(object.namespace()),
+            // Only the manifest counts: an exclusion or a mode of the namespace must not keep the user from detaching.
+            Verb::Detach | Verb::DetachByName => scaivault_inject::Namespace::default(),
+        };
+        let context = Context::new(&surroundings.settings, &namespace, surroundings.kube_version)
+            .with_service_account_role(surroundings.role(object.namespace(), Object::service_account(pod)))
+            // That of a workload is in the workload itself. To detach is the strictest mode, whatever the manifest says.
+            .with_workload_mutation_mode((verb != Verb::Inject).then_some(MutationMode::IgnoreAndDetach));
+        let settings = if with_settings { explain(subject.pod(), &context) } else { Vec::new() };
+        let outcome = match decide(&subject, &context) {
+            Decision::Skip(skip) if skip.reason == SkipReason::NoReceipt && verb == Verb::Detach => {
+                Outcome::NoReceipt
+            }
+            mut decision => {
+                if verb == Verb::Inject {
+                    decision.warnings_mut().extend(misplaced::warnings(object, pointer));
+                }
+                Outcome::Decided(Box::new(decision))
+            }
+        };
+        (outcome, settings)
+    }
 }
 
 #[cfg(test)]

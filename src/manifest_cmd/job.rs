@@ -210,8 +210,8 @@ fn parse<'a>(source: &'a Source, report: &mut Report) -> Vec<Parsed<'a>> {
 }
 
 fn object_diff(treated: &Treated, before: &Value, after: &Value) -> anyhow::Result<Option<String>> {
-    let (Some(before), Some(after)) = (before.pointer(&treated.pointer), after.pointer(&treated.pointer))
-    else {
+    let pointer = format!("{}{}", treated.pointer, treated.template.as_deref().unwrap_or_default());
+    let (Some(before), Some(after)) = (before.pointer(&pointer), after.pointer(&pointer)) else {
         return Ok(None);
     };
     // Both as this program writes them: what only the format does is no change.

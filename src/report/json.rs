@@ -33,6 +33,9 @@ struct JsonEntry<'a> {
     line: usize,
     #[serde(skip_serializing_if = "str::is_empty")]
     pointer: &'a str,
+    /// The place of the pod template in an object of a kind that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    template: Option<&'a str>,
     #[serde(flatten)]
     object: Option<JsonObject<'a>>,
     outcome: &'static str,
@@ -40,7 +43,7 @@ struct JsonEntry<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<&'a str>,
     problems: Vec<JsonProblem<'a>>,
-    warnings: &'a [String],
+    warnings: Vec<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     diff: Option<&'a str>,
 }
@@ -94,6 +97,7 @@ impl<'a> From<&'a Entry> for JsonEntry<'a> {
             file: &entry.file,
             line: entry.line,
             pointer: &entry.treated.pointer,
+            template: entry.treated.template.as_deref(),
             object: (entry.treated.outcome != Outcome::NoObject).then(|| JsonObject::from(&entry.treated)),
             outcome: outcome.word,
             reason: outcome.reason,
@@ -117,7 +121,17 @@ impl<'a> From<&'a Entry> for JsonEntry<'a> {
 
 impl<'a> From<&'a Treated> for JsonObject<'a> {
     fn from(treated: &'a Treated) -> Self {
-        let Treated { pointer: _, api_version, kind, namespace, name, outcome: _, settings } = treated;
+        let Treated {
+            pointer: _,
+            template: _,
+            api_version,
+            kind,
+            namespace,
+            name,
+            outcome: _,
+            warnings: _,
+            settings,
+        } = treated;
         Self {
             api_version,
             kind,

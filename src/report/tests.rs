@@ -6,11 +6,13 @@ use super::*;
 fn treated(kind: &str, name: &str, outcome: Outcome) -> Treated {
     Treated {
         pointer: String::new(),
+        template: None,
         api_version: "v1".into(),
         kind: kind.into(),
         namespace: "shop".into(),
         name: name.into(),
         outcome,
+        warnings: Vec::new(),
         settings: Vec::new(),
     }
 }

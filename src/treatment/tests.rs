@@ -57,6 +57,24 @@ fn the_patch_lands_in_the_pod_of_every_kind() {
         ("apps/v1", "ReplicaSet", json!({"spec": {"template": template()}}), "/spec/template/spec/mark"),
         ("batch/v1", "Job", json!({"spec": {"template": template()}}), "/spec/template/spec/mark"),
         (
+            "argoproj.io/v1alpha1",
+            "Rollout",
+            json!({"spec": {"template": template()}}),
+            "/spec/template/spec/mark",
+        ),
+        (
+            "apps.openshift.io/v1",
+            "DeploymentConfig",
+            json!({"spec": {"template": template()}}),
+            "/spec/template/spec/mark",
+        ),
+        (
+            "keda.sh/v1alpha1",
+            "ScaledJob",
+            json!({"spec": {"jobTargetRef": {"template": {"spec": {"containers": [{"name": "a"}]}}}}}),
+            "/spec/jobTargetRef/template/spec/mark",
+        ),
+        (
             "batch/v1",
             "CronJob",
             json!({"spec": {"jobTemplate": {"spec": {"template": template()}}}}),
@@ -91,6 +109,71 @@ fn what_has_no_pod_or_no_patch_does_not_change() {
     assert_eq!(changed, None);
     let (treated, changed) = treat_and_patch(&json!([1]), mark);
     assert_eq!((&treated[0].outcome, changed), (&Outcome::NoObject, None));
+}
+
+#[test]
+fn each_template_of_an_unknown_kind_is_treated() {
+    let template = || json!({"spec": {"containers": [{"name": "a", "image": "x"}]}});
+    let document = object(
+        "kubeflow.org/v1",
+        "PyTorchJob",
+        json!({"spec": {"replicaSpecs": {"Master": {"template": template()}, "Worker": {"template": template()}}}}),
+    );
+    let (treated, changed) = treat_and_patch(&document, mark);
+    let templates: Vec<_> = treated.iter().map(|treated| treated.template.as_deref().unwrap()).collect();
+    assert_eq!(templates, ["/spec/replicaSpecs/Master/template", "/spec/replicaSpecs/Worker/template"]);
+    for template in templates {
+        assert_eq!(changed.as_ref().unwrap().pointer(&format!("{template}/spec/mark")), Some(&json!("set")));
+    }
+}
+
+#[test]
+fn keys_that_nothing_reads_are_warned_about() {
+    let key = "scaivault.scailabs.ai/inject-secret-a";
+    let keys = || json!({key: "a/b"});
+    let own = || json!({"metadata": {"name": "x", "annotations": keys(), "labels": {"scaivault.scailabs.ai/b": "c"}}});
+    let with = |spec| {
+        let mut object = own();
+        object["spec"] = spec;
+        object
+    };
+    let template =
+        json!({"metadata": {"annotations": keys()}, "spec": {"containers": [{"name": "a", "image": "x"}]}});
+    let annotations = format!("nothing reads {key} in metadata.annotations");
+    let labels = "nothing reads scaivault.scailabs.ai/b in metadata.labels".to_owned();
+    let both = [annotations.clone(), labels.clone()];
+    for (api_version, kind, rest, expected) in [
+        ("v1", "Service", own(), both.to_vec()),
+        ("v1", "Namespace", own(), vec![]),
+        ("apps/v1", "Deployment", own(), vec![]),
+        ("keda.sh/v1alpha1", "ScaledJob", with(json!({"template": template})), vec![]),
+        (
+            "argoproj.io/v1alpha1",
+            "Rollout",
+            with(json!({"workloadRef": {"name": "web"}})),
+            vec![
+                "its pod template is that of the workload web".to_owned(),
+                annotations.clone(),
+                labels.clone(),
+            ],
+        ),
+        (
+            "monitoring.coreos.com/v1",
+            "Prometheus",
+            json!({"spec": {"x": [{"podMetadata": {"annotations": keys()}}]}}),
+            vec![format!("not checked: {key} in spec/x/0/podMetadata/annotations")],
+        ),
+    ] {
+        let document = object(api_version, kind, rest);
+        let (treated, _) = treat_and_patch(&document, skip);
+        let warnings = &treated[0].warnings;
+        assert_eq!(warnings.len(), expected.len(), "{kind}: {warnings:?}");
+        for (warning, expected) in warnings.iter().zip(&expected) {
+            assert!(warning.starts_with(expected.as_str()), "{kind}: {warning}");
+        }
+        let detached = treat(&document, Verb::Detach, &Surroundings::default(), false, skip);
+        assert!(detached[0].warnings.is_empty(), "{kind}");
+    }
 }
 
 /// The core sees, for each workload, what the cluster would show it.

@@ -119,6 +119,17 @@ pub(crate) enum Object<'a> {
 /// some dozen times its bytes in memory.
 const READ_ONCE_BYTES: usize = 64 * 1024;
 
+impl GroupVersionKind<'_> {
+    /// `apiVersion` as it stands in manifests.
+    pub(crate) fn api_version(&self) -> String {
+        if self.group.is_empty() {
+            self.version.to_string()
+        } else {
+            format!("{}/{}", &*self.group, &*self.version)
+        }
+    }
+}
+
 /// One admission request, borrowed from the bytes of its review.
 #[derive(Clone, Debug)]
 pub(crate) struct Request<'a> {

@@ -1,5 +1,25 @@
 //! Where the pod template stands in a workload's manifest.
 
+use std::ops::Range;
+
+use crate::patch::escape_pointer;
+
+/// The deepest template that is looked for: so many keys and indices lead to it. A Kubeflow job's stands four deep,
+/// one in a `ManifestWork` six.
+const MAX_DEPTH: usize = 12;
+
+/// The most templates of one object that are looked at.
+const MAX_TEMPLATES: usize = 64;
+
+/// How deep a template's containers stand at most; what is deeper is passed over without memory of it.
+const MAX_STACK: usize = MAX_DEPTH + 4;
+
+/// API groups whose objects contain pod templates that make no pods: schemas, rules and patterns.
+const NO_PODS: &[&str] = &["admissionregistration.k8s.io", "apiextensions.k8s.io", "kyverno.io"];
+
+/// What may stand beside `spec` in a pod template.
+const TEMPLATE_KEYS: &[&str] = &["apiVersion", "kind", "metadata", "spec"];
+
 /// The RFC 6901 pointer to what is a pod or holds one's `metadata` and `spec`; none for kinds without a pod.
 /// A `List` has no pointer of its own: walk its `items`.
 pub fn pod_pointer(api_version: &str, kind: &str) -> Option<&'static str> {
@@ -8,8 +28,309 @@ pub fn pod_pointer(api_version: &str, kind: &str) -> Option<&'static str> {
         ("v1", "PodTemplate") => Some("/template"),
         ("v1", "ReplicationController")
         | ("apps/v1", "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet")
-        | ("batch/v1", "Job") => Some("/spec/template"),
+        | ("batch/v1", "Job")
+        | ("argoproj.io/v1alpha1", "Rollout")
+        | ("apps.openshift.io/v1", "DeploymentConfig") => Some("/spec/template"),
         ("batch/v1", "CronJob") => Some("/spec/jobTemplate/spec/template"),
         _ => None,
+    }
+}
+
+/// A pod template in an object of a kind that is not known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundTemplate<'a> {
+    /// The RFC 6901 pointer to it in the object.
+    pub pointer: String,
+    /// Its text.
+    pub json: &'a str,
+}
+
+/// Finds the pod templates of an object by their shape: an object with `spec.containers`, a list of objects that have a
+/// `name` or an `image`, and with nothing besides but `metadata`. One look at each byte, whatever the object is.
+///
+/// `json` has to be well-formed; of anything else, no template or a wrong one may be found.
+pub fn find_templates<'a>(api_version: &str, json: &'a str) -> Vec<FoundTemplate<'a>> {
+    let group = api_version.split_once('/').map_or("", |(group, _)| group);
+    if NO_PODS.contains(&group) || !json.contains("\"containers\"") {
+        return Vec::new();
+    }
+    let mut scanner = Scanner { json, stack: Vec::new(), passed_over: 0, found: Vec::new() };
+    scanner.run();
+    let found = scanner.found.into_iter();
+    found.map(|(pointer, range)| FoundTemplate { pointer, json: &json[range] }).collect()
+}
+
+/// What a value was, as far as templates are concerned.
+#[derive(Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "an object can be all of it")]
+struct Shape {
+    is_text: bool,
+    /// An object with a name or an image.
+    is_container: bool,
+    /// A list of such objects.
+    is_containers: bool,
+    /// An object with such a list as `containers`.
+    is_spec: bool,
+}
+
+/// An object or an array that has begun.
+struct Frame<'a> {
+    start: usize,
+    is_object: bool,
+    /// The last key of an object, as it is written between its quotes.
+    key: &'a str,
+    /// The number of items of an array before the last one.
+    index: usize,
+    /// What it is if it ends here.
+    shape: Shape,
+    /// A member `spec` is one of a pod, and no member is none of a template.
+    has_spec: bool,
+    has_other_keys: bool,
+    /// Its `kind` is another one than a pod's.
+    is_other_kind: bool,
+}
+
+/// Goes over a JSON text once.
+struct Scanner<'a> {
+    json: &'a str,
+    stack: Vec<Frame<'a>>,
+    /// How many objects and arrays have begun beyond a full stack.
+    passed_over: usize,
+    found: Vec<(String, Range<usize>)>,
+}
+
+impl<'a> Scanner<'a> {
+    fn run(&mut self) {
+        let bytes = self.json.as_bytes();
+        let mut at = 0;
+        while let Some(&byte) = bytes.get(at) {
+            match byte {
+                b'{' | b'[' => self.begin(at, byte == b'{'),
+                b'}' | b']' => self.end(at + 1),
+                b',' => {
+                    if let Some(frame) = self.stack.last_mut().filter(|_| self.passed_over == 0) {
+                        frame.index += 1;
+                    }
+                }
+                b'"' => {
+                    let end = string_end(bytes, at);
+                    self.string(at + 1, end);
+                    at = end;
+                }
+                b't' | b'f' | b'n' | b'-' | b'0'..=b'9' => {
+                    self.value(Shape::default(), "");
+                    while bytes.get(at + 1).is_some_and(|byte| !b",]}".contains(byte)) {
+                        at += 1;
+                    }
+                }
+                _ => {}
+            }
+            at += 1;
+        }
+    }
+
+    fn begin(&mut self, start: usize, is_object: bool) {
+        if self.passed_over > 0 || self.stack.len() == MAX_STACK {
+            self.passed_over += 1;
+            return;
+        }
+        self.stack.push(Frame {
+            start,
+            is_object,
+            key: "",
+            index: 0,
+            shape: Shape::default(),
+            has_spec: false,
+            has_other_keys: false,
+            is_other_kind: false,
+        });
+    }
+
+    fn end(&mut self, end: usize) {
+        if self.passed_over > 0 {
+            self.passed_over -= 1;
+            return self.value(Shape::default(), "");
+        }
+        let Some(frame) = self.stack.pop() else { return };
+        let is_template = frame.has_spec && !frame.has_other_keys && !frame.is_other_kind;
+        if is_template && (1..=MAX_DEPTH).contains(&self.stack.len()) && !self.is_about_the_object() {
+            // What is inside of a template belongs to it.
+            while self.found.last().is_some_and(|(_, range)| range.start > frame.start) {
+                self.found.pop();
+            }
+            if self.found.len() < MAX_TEMPLATES {
+                self.found.push((self.pointer(), frame.start..end));
+            }
+        }
+        self.value(frame.shape, "");
+    }
+
+    /// Whether the place is below the object's own `metadata` or `status`.
+    fn is_about_the_object(&self) -> bool {
+        self.stack.first().is_some_and(|root| ["metadata", "status"].contains(&root.key))
+    }
+
+    /// A string: a key if an object's colon follows, else a value.
+    fn string(&mut self, start: usize, end: usize) {
+        if self.passed_over > 0 {
+            return;
+        }
+        let text = self.json.get(start..end).unwrap_or_default();
+        let after = self.json.get(end + 1..).unwrap_or_default();
+        let is_key = after.trim_ascii_start().starts_with(':');
+        match self.stack.last_mut() {
+            Some(frame) if frame.is_object && is_key => {
+                frame.key = text;
+                frame.has_other_keys |= !TEMPLATE_KEYS.contains(&text);
+            }
+            _ => self.value(Shape { is_text: true, ..Shape::default() }, text),
+        }
+    }
+
+    /// A value has ended: what that makes of the object or array around it.
+    fn value(&mut self, value: Shape, text: &str) {
+        let Some(frame) = self.stack.last_mut().filter(|_| self.passed_over == 0) else { return };
+        if frame.is_object {
+            match frame.key {
+                "containers" => frame.shape.is_spec = value.is_containers,
+                "name" | "image" => frame.shape.is_container |= value.is_text,
+                "spec" => frame.has_spec = value.is_spec,
+                "kind" => frame.is_other_kind = text != "Pod",
+                _ => {}
+            }
+        } else {
+            let is_first = frame.index == 0;
+            frame.shape.is_containers = value.is_container && (is_first || frame.shape.is_containers);
+        }
+    }
+
+    fn pointer(&self) -> String {
+        let mut pointer = String::new();
+        for frame in &self.stack {
+            pointer.push('/');
+            if frame.is_object {
+                let key = serde_json::from_str::<String>(&format!("\"{}\"", frame.key));
+                escape_pointer(&key.unwrap_or_default(), &mut pointer);
+            } else {
+                pointer.push_str(&frame.index.to_string());
+            }
+        }
+        pointer
+    }
+}
+
+/// The place of the quote that ends a string.
+fn string_end(bytes: &[u8], start: usize) -> usize {
+    let mut at = start + 1;
+    while let Some(&byte) = bytes.get(at) {
+        match byte {
+            b'"' => break,
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+    at
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[track_caller]
+    fn check(object: &Value, expected: &[&str]) {
+        for text in [object.to_string(), serde_json::to_string_pretty(object).unwrap()] {
+            let found = find_templates("example.com/v1", &text);
+            let pointers: Vec<_> = found.iter().map(|template| template.pointer.as_str()).collect();
+            assert_eq!(pointers, expected, "{text}");
+            for FoundTemplate { pointer, json } in found {
+                let template: Value = serde_json::from_str(json).unwrap();
+                assert_eq!(Some(&template), object.pointer(&pointer));
+            }
+        }
+    }
+
+    fn template() -> Value {
+        json!({"metadata": {"annotations": {"a\"b": "c\\"}}, "spec": {"containers": [{"image": "x", "name": "a"}]}})
+    }
+
+    #[test]
+    fn templates_are_found_wherever_they_stand() {
+        let bare = json!({"spec": {"x": [1, [2, -3.5e1], true, null], "containers": [{"name": "a"}, {"image": "b"}]}});
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "spec": template()["spec"]});
+        for (object, expected) in [
+            (
+                json!({"spec": {"jobTargetRef": {"template": template()}}}),
+                vec!["/spec/jobTargetRef/template"],
+            ),
+            (
+                json!({"spec": {"replicaSpecs": {"Worker": {"replicas": 2, "template": bare}, "a/b~": {"template": bare}}}}),
+                vec!["/spec/replicaSpecs/Worker/template", "/spec/replicaSpecs/a~1b~0/template"],
+            ),
+            (
+                json!({"spec": {"headGroupSpec": {"template": bare}, "workerGroupSpecs": [{}, {"template": bare}]}}),
+                vec!["/spec/headGroupSpec/template", "/spec/workerGroupSpecs/1/template"],
+            ),
+            (
+                json!({"spec": {"replicatedJobs": [{"template": {"spec": {"template": template()}}}]}}),
+                vec!["/spec/replicatedJobs/0/template/spec/template"],
+            ),
+            (json!({"spec": {"manifests": ["x,{", pod]}}), vec!["/spec/manifests/1"]),
+        ] {
+            check(&object, &expected);
+        }
+    }
+
+    #[test]
+    fn what_only_looks_like_a_template_is_none() {
+        let spec = template()["spec"].clone();
+        for object in [
+            // The object itself: `containers` of a `Prometheus` are changes of its operator's.
+            json!({"kind": "Prometheus", "spec": spec}),
+            json!({"metadata": {"x": template()}, "status": {"x": template()}}),
+            json!({"spec": {"template": {"spec": {"containers": []}}}}),
+            json!({"spec": {"template": {"spec": {"containers": {"type": "array"}}}}}),
+            json!({"spec": {"template": {"spec": {"containers": ["a"]}}}}),
+            json!({"spec": {"template": {"spec": {"containers": [{"name": "a"}, {"env": []}]}}}}),
+            json!({"spec": {"x": {"kind": "Prometheus", "spec": spec}}}),
+            json!({"spec": {"x": {"replicas": 1, "spec": spec}}}),
+            json!({"data": {"pod.json": template().to_string()}}),
+            json!("containers"),
+        ] {
+            check(&object, &[]);
+        }
+        let schema = json!({"spec": {"template": template()}}).to_string();
+        assert_eq!(find_templates("apiextensions.k8s.io/v1", &schema), []);
+    }
+
+    #[test]
+    fn depth_and_number_are_bounded() {
+        let nested = |depth: usize| (0..depth).fold(template(), |inner, _| json!({"x": inner}));
+        check(&nested(MAX_DEPTH), &["/x".repeat(MAX_DEPTH).as_str()]);
+        check(&nested(MAX_DEPTH + 1), &[]);
+        let mut deep_inside = template();
+        deep_inside["spec"]["x"] =
+            (0..100).fold(json!({"containers": []}), |inner, _| json!([inner, {"name": 1}]));
+        check(&json!({"spec": {"template": deep_inside, "y": template()}}), &["/spec/template", "/spec/y"]);
+        let many = json!({"spec": vec![template(); MAX_TEMPLATES + 1]}).to_string();
+        assert_eq!(find_templates("example.com/v1", &many).len(), MAX_TEMPLATES);
+    }
+
+    #[test]
+    fn a_template_inside_a_template_belongs_to_it() {
+        let mut outer = template();
+        outer["spec"]["nested"] = template();
+        check(&json!({"spec": {"template": outer}}), &["/spec/template"]);
+    }
+
+    #[test]
+    fn broken_text_does_no_harm() {
+        let text = json!({"spec": {"template": template()}}).to_string();
+        for end in 0..text.len() {
+            assert!(find_templates("example.com/v1", &text[..end]).len() <= 1);
+            let turned = format!("{}{}", &text[end..], &text[..end]);
+            assert!(find_templates("example.com/v1", &turned).len() <= 1);
+        }
     }
 }

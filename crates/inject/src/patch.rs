@@ -128,7 +128,7 @@ impl From<Fragment> for Value {
 }
 
 /// Appends one segment of a pointer, escaped (RFC 6901).
-fn escape_pointer(segment: &str, pointer: &mut String) {
+pub(crate) fn escape_pointer(segment: &str, pointer: &mut String) {
     for part in segment.split_inclusive(['~', '/']) {
         match part.as_bytes().last() {
             Some(b'~') => pointer.extend([&part[..part.len() - 1], "~0"]),

@@ -5,10 +5,12 @@
 
 mod failure_policy;
 mod mode;
+mod templates;
 mod validate;
 mod view;
 
 pub use mode::{Adjustment, AdjustmentReason, adjust};
+pub use templates::{FormerObject, validate_object};
 pub use validate::{Validation, ValidationReason, decide, validate};
 pub use view::{MalformedWorkload, WorkloadView};
 
@@ -25,12 +27,23 @@ pub enum WorkloadKind {
     Job,
     /// `batch/v1` CronJob.
     CronJob,
+    /// `argoproj.io/v1alpha1` Rollout.
+    Rollout,
+    /// `apps.openshift.io/v1` `DeploymentConfig`.
+    DeploymentConfig,
 }
 
 impl WorkloadKind {
     /// Every kind.
-    pub const ALL: &'static [Self] =
-        &[Self::Deployment, Self::StatefulSet, Self::DaemonSet, Self::Job, Self::CronJob];
+    pub const ALL: &'static [Self] = &[
+        Self::Deployment,
+        Self::StatefulSet,
+        Self::DaemonSet,
+        Self::Job,
+        Self::CronJob,
+        Self::Rollout,
+        Self::DeploymentConfig,
+    ];
 
     /// The kind of that name; none for every other object. A `ReplicaSet` is none: what owns it is.
     pub fn of(api_version: &str, kind: &str) -> Option<Self> {
@@ -45,7 +58,12 @@ impl WorkloadKind {
     /// The RFC 6901 pointer to the pod template.
     pub const fn template_pointer(self) -> &'static str {
         match self {
-            Self::Deployment | Self::StatefulSet | Self::DaemonSet | Self::Job => "/spec/template",
+            Self::Deployment
+            | Self::StatefulSet
+            | Self::DaemonSet
+            | Self::Job
+            | Self::Rollout
+            | Self::DeploymentConfig => "/spec/template",
             Self::CronJob => "/spec/jobTemplate/spec/template",
         }
     }
@@ -58,6 +76,8 @@ impl WorkloadKind {
             Self::DaemonSet => ("apps/v1", "DaemonSet"),
             Self::Job => ("batch/v1", "Job"),
             Self::CronJob => ("batch/v1", "CronJob"),
+            Self::Rollout => ("argoproj.io/v1alpha1", "Rollout"),
+            Self::DeploymentConfig => ("apps.openshift.io/v1", "DeploymentConfig"),
         }
     }
 }

@@ -2,9 +2,10 @@
 
 use scaivault_inject::{
     Context, SkipReason,
+    manifest::{find_templates, pod_pointer},
     workload::{
-        Adjustment, Former, Validation, ValidationReason, WorkloadKind, WorkloadView, adjust,
-        validate as check,
+        Adjustment, Former, FormerObject, Validation, ValidationReason, WorkloadKind, WorkloadView, adjust,
+        validate as check, validate_object,
     },
 };
 
@@ -25,16 +26,56 @@ pub(super) fn mode(request: &Request<'_>, context: &AdmissionContext) -> Verdict
 
 /// Checks the annotations, and refuses what the request brings.
 pub(super) fn validate(request: &Request<'_>, context: &AdmissionContext) -> Verdict {
+    if kind(request) == Err(Untouched::NotAWorkload) {
+        return validate_templates(request, context);
+    }
     look(request, context, |workload, former| {
-        let Lookup::Known(namespace) = context.cluster().namespace(&request.namespace) else {
-            return deferred(Deferral::UnknownNamespace, request, None);
-        };
-        let settings = context.settings();
-        let surroundings = Context::new(&settings, &namespace, context.kube_version());
-        let Validation { reason, problems, warnings } = check(workload, former, &surroundings);
-        let refusal = (reason == ValidationReason::Problems).then(|| Refusal::from(&problems));
-        Verdict { warnings, problems, refusal, ..Reason::Validated(reason).into() }
+        with_surroundings(request, context, |surroundings| check(workload, former, surroundings))
     })
+}
+
+/// Checks the pod templates in an object of a kind that is not known. Kinds whose objects are made by a workload's
+/// controller are known, and are not checked: their makers are.
+fn validate_templates(request: &Request<'_>, context: &AdmissionContext) -> Verdict {
+    let not_a_workload = || Reason::Untouched(Untouched::NotAWorkload).into();
+    let api_version = request.kind.api_version();
+    let is_written = matches!(request.operation, Operation::Create | Operation::Update);
+    let Some(Object::Text(object)) = &request.object else { return not_a_workload() };
+    if !is_written
+        || pod_pointer(&api_version, &request.kind.kind).is_some()
+        || request.namespace.is_empty()
+        || find_templates(&api_version, object.get()).is_empty()
+    {
+        return not_a_workload();
+    }
+    if context.settings().excludes(&request.namespace) {
+        return Reason::Skipped(SkipReason::ExcludedNamespace).into();
+    }
+    let former = match (request.operation, request.old_object) {
+        (Operation::Create, _) => FormerObject::Nothing,
+        (_, Some(former)) => FormerObject::Object(former.get()),
+        (_, None) => FormerObject::Unknown,
+    };
+    with_surroundings(request, context, |surroundings| {
+        validate_object(&api_version, object.get(), former, surroundings)
+            .unwrap_or_else(|| ValidationReason::Valid.into())
+    })
+}
+
+/// The verdict of a check that needs the namespace.
+fn with_surroundings(
+    request: &Request<'_>,
+    context: &AdmissionContext,
+    check: impl FnOnce(&Context<'_>) -> Validation,
+) -> Verdict {
+    let Lookup::Known(namespace) = context.cluster().namespace(&request.namespace) else {
+        return deferred(Deferral::UnknownNamespace, request, None);
+    };
+    let settings = context.settings();
+    let surroundings = Context::new(&settings, &namespace, context.kube_version());
+    let Validation { reason, problems, warnings } = check(&surroundings);
+    let refusal = (reason == ValidationReason::Problems).then(|| Refusal::from(&problems));
+    Verdict { warnings, problems, refusal, ..Reason::Validated(reason).into() }
 }
 
 /// Reads the workload and what it was before. What is none is let through: its pods are judged when they come.
@@ -71,8 +112,8 @@ fn kind(request: &Request<'_>) -> Result<WorkloadKind, Untouched> {
     if !request.subresource.is_empty() {
         return Err(Untouched::Subresource);
     }
-    let group_version = format!("{}/{}", request.kind.group, request.kind.version);
-    let kind = WorkloadKind::of(&group_version, &request.kind.kind).ok_or(Untouched::NotAWorkload)?;
+    let kind =
+        WorkloadKind::of(&request.kind.api_version(), &request.kind.kind).ok_or(Untouched::NotAWorkload)?;
     match request.operation {
         Operation::Create | Operation::Update => Ok(kind),
         Operation::Delete => Err(Untouched::Delete),

@@ -166,10 +166,10 @@ struct Wire<'a> {
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct Metadata<'a> {
+pub(super) struct Metadata<'a> {
     #[serde(borrow)]
-    annotations: Annotations<'a>,
-    deletion_timestamp: Option<IgnoredAny>,
+    pub(super) annotations: Annotations<'a>,
+    pub(super) deletion_timestamp: Option<IgnoredAny>,
     owner_references: Option<Owners>,
 }
 

@@ -36,8 +36,6 @@ const BOTH: [Entry; 2] = [Entry::Mode, Entry::Validate];
 fn only_the_creation_and_update_of_a_workload_is_decided() {
     for (from, to, expected) in [
         ("\"kind\":\"Deployment\"", "\"kind\":\"ReplicaSet\"", Untouched::NotAWorkload),
-        ("\"group\":\"apps\"", "\"group\":\"\"", Untouched::NotAWorkload),
-        ("\"version\":\"v1\"", "\"version\":\"v2\"", Untouched::NotAWorkload),
         ("\"name\":\"web\"", "\"name\":\"web\",\"subResource\":\"scale\"", Untouched::Subresource),
         ("UPDATE", "DELETE", Untouched::Delete),
         ("UPDATE", "CONNECT", Untouched::Connect),
@@ -51,6 +49,47 @@ fn only_the_creation_and_update_of_a_workload_is_decided() {
             assert_eq!(verdict.reason, Reason::Untouched(expected), "{to}");
             assert!(verdict.refusal.is_none() && verdict.patch.is_none(), "{to}");
         }
+    }
+}
+
+/// A kind that is not known has no mode of its own, and its pod templates are found by their shape.
+#[test]
+fn the_templates_of_other_kinds_are_validated() {
+    let other = ("\"kind\":\"Deployment\"", "\"kind\":\"CloneSet\"");
+    let wrong = ("inject-secret-b\":\"a/b\"", "pattern\":\"x\"");
+    assert_eq!(verdict(Entry::Mode, &[other]).reason, Reason::Untouched(Untouched::NotAWorkload));
+    let valid = verdict(Entry::Validate, &[other]);
+    assert_eq!(valid.reason, Reason::Validated(ValidationReason::Valid));
+    assert!(valid.warnings[0].contains("nothing reads mutation-mode"), "{:?}", valid.warnings);
+    let refused = verdict(Entry::Validate, &[other, wrong]);
+    assert_eq!(refused.reason, Reason::Validated(ValidationReason::Problems));
+    assert!(refused.refusal.unwrap().message.contains("pattern"));
+    for (edit, expected) in [
+        (("\"shop\"", "\"kube-system\""), Reason::Skipped(SkipReason::ExcludedNamespace)),
+        (("\"shop\"", "\"unknown\""), Reason::Deferred(Deferral::UnknownNamespace)),
+        (("UPDATE", "DELETE"), Reason::Untouched(Untouched::NotAWorkload)),
+        (("\"containers\"", "\"vessels\""), Reason::Untouched(Untouched::NotAWorkload)),
+    ] {
+        assert_eq!(verdict(Entry::Validate, &[other, wrong, edit]).reason, expected);
+    }
+}
+
+#[test]
+fn the_mode_of_rollouts_and_deployment_configs_is_carried() {
+    for (group, version, kind) in
+        [("argoproj.io", "v1alpha1", "Rollout"), ("apps.openshift.io", "v1", "DeploymentConfig")]
+    {
+        let edit = [
+            ("\"apps\"", format!("{group:?}")),
+            ("\"version\":\"v1\"", format!("\"version\":{version:?}")),
+            ("\"Deployment\"", format!("{kind:?}")),
+            ("UPDATE", "CREATE".to_owned()),
+        ];
+        let edit: Vec<_> = edit.iter().map(|(from, to)| (*from, to.as_str())).collect();
+        let created = verdict(Entry::Mode, &edit);
+        assert_eq!(created.reason.name(), "mode-carried", "{kind}");
+        assert_eq!(created.patch.unwrap().operations().len(), 1);
+        assert_eq!(verdict(Entry::Validate, &edit).reason, Reason::Validated(ValidationReason::Valid));
     }
 }
 

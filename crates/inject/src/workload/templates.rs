@@ -1,0 +1,239 @@
+//! The check of objects of kinds that are not known: each pod template that is found in one.
+
+use scaivault_contract::names::ANNOTATION_PREFIX;
+use serde::Deserialize;
+
+use super::{Validation, ValidationReason, view::Metadata};
+use crate::{
+    Context, Decision, PodView, Problem, Problems, SkipReason,
+    manifest::{FoundTemplate, find_templates},
+    pod::object,
+    problem::shown_key,
+};
+
+/// The most keys that a warning names.
+const KEYS_SHOWN: usize = 4;
+
+/// What an object was before the request.
+#[derive(Clone, Copy, Debug)]
+pub enum FormerObject<'a> {
+    /// It was not: the request creates it.
+    Nothing,
+    /// This.
+    Object(&'a str),
+    /// The request does not say.
+    Unknown,
+}
+
+/// Checks the pod templates of an object; none if it has none. As for a workload, refused is only what the request
+/// brings itself.
+pub fn validate_object(
+    api_version: &str,
+    json: &str,
+    former: FormerObject<'_>,
+    context: &Context<'_>,
+) -> Option<Validation> {
+    let templates = find_templates(api_version, json);
+    let own = Own::read(json);
+    if templates.is_empty() {
+        return None;
+    }
+    if own.metadata.deletion_timestamp.is_some() {
+        return Some(ValidationReason::Deleting.into());
+    }
+    let before = match former {
+        FormerObject::Object(json) => find_templates(api_version, json),
+        FormerObject::Nothing | FormerObject::Unknown => Vec::new(),
+    };
+    let is_one = templates.len() == 1;
+    let mut found = Findings { warnings: own.warnings(), ..Findings::default() };
+    for template in &templates {
+        let place = if is_one { "" } else { template.pointer.as_str() };
+        let brings = match former {
+            FormerObject::Nothing => true,
+            FormerObject::Unknown => false,
+            FormerObject::Object(_) => is_changed(template, &before),
+        };
+        found.add(template, place, brings, context);
+    }
+    Some(found.into())
+}
+
+/// Whether our annotations of a template are others than before.
+fn is_changed(template: &FoundTemplate<'_>, before: &[FoundTemplate<'_>]) -> bool {
+    let Some(former) = before.iter().find(|former| former.pointer == template.pointer) else { return true };
+    match (PodView::parse(template.json), PodView::parse(former.json)) {
+        (Ok(template), Ok(former)) => !template.annotations().eq(former.annotations()),
+        _ => true,
+    }
+}
+
+/// What all templates of an object come to.
+#[derive(Default)]
+struct Findings {
+    refused: Problems,
+    allowed: Problems,
+    unchanged: Problems,
+    warnings: Vec<String>,
+}
+
+impl Findings {
+    /// `place` is what tells the template from the object's others.
+    fn add(&mut self, template: &FoundTemplate<'_>, place: &str, brings: bool, context: &Context<'_>) {
+        let pod = match PodView::parse(template.json) {
+            Ok(pod) => pod,
+            Err(error) => {
+                // Its controller may complete it.
+                self.warnings.push(format!("not checked: {}: {error}", &template.pointer));
+                return;
+            }
+        };
+        let decision = crate::decide(&pod, context);
+        let warnings = decision.warnings().iter().map(|warning| match place {
+            "" => warning.clone(),
+            place => format!("{place}: {warning}"),
+        });
+        self.warnings.extend(warnings);
+        let (target, problems) = match decision {
+            Decision::Deny(denial) if brings => (&mut self.refused, denial.problems),
+            Decision::Deny(denial) => (&mut self.unchanged, denial.problems),
+            Decision::Skip(skip) if skip.reason == SkipReason::Problems => (&mut self.allowed, skip.problems),
+            _ => return,
+        };
+        for problem in problems.iter() {
+            let mut problem: Problem = problem.clone();
+            if !place.is_empty() {
+                problem.message = format!("{} (pod template {place})", problem.message).into();
+            }
+            target.push(problem);
+        }
+    }
+}
+
+impl From<Findings> for Validation {
+    fn from(found: Findings) -> Self {
+        let Findings { refused, allowed, unchanged, mut warnings } = found;
+        let (reason, problems, others) = if !refused.is_empty() {
+            (ValidationReason::Problems, refused, [unchanged, allowed])
+        } else if !allowed.is_empty() {
+            (ValidationReason::ProblemsAllowed, allowed, [unchanged, Problems::new()])
+        } else if !unchanged.is_empty() {
+            warnings.extend(unchanged.iter().map(ToString::to_string));
+            (ValidationReason::ProblemsUnchanged, unchanged, [Problems::new(), Problems::new()])
+        } else {
+            return Self { warnings, ..ValidationReason::Valid.into() };
+        };
+        warnings.extend(others.iter().flat_map(Problems::iter).map(ToString::to_string));
+        Self { reason, problems, warnings }
+    }
+}
+
+/// What the object says of itself.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Own<'a> {
+    #[serde(borrow, deserialize_with = "object")]
+    metadata: Metadata<'a>,
+}
+
+impl<'a> Own<'a> {
+    /// Nothing if that cannot be read: it is not what is checked.
+    fn read(json: &'a str) -> Self {
+        serde_json::from_str(json).unwrap_or_default()
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let ours = &self.metadata.annotations.ours;
+        let name = |key: &str| shown_key(key.strip_prefix(ANNOTATION_PREFIX).unwrap_or(key)).into_owned();
+        let shown: Vec<_> = ours.iter().take(KEYS_SHOWN).map(|(key, _)| name(key)).collect();
+        if shown.is_empty() {
+            return Vec::new();
+        }
+        let more = match ours.len() - shown.len() {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        vec![format!(
+            "nothing reads {}{more} in the object's own metadata: write it in the annotations of the pod template",
+            shown.join(", ")
+        )]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{KubeVersion, Namespace, Settings};
+
+    const TEMPLATE: &str = "/spec/jobTargetRef/template";
+
+    fn object(own: Value, templates: &[Value]) -> String {
+        let template = |annotations: &Value| json!({"metadata": {"annotations": annotations}, "spec": {"containers": [{"name": "app", "image": "x"}]}});
+        let mut spec: Value = templates
+            .iter()
+            .skip(1)
+            .enumerate()
+            .map(|(index, t)| (format!("t{index}"), template(t)))
+            .collect();
+        spec["jobTargetRef"] = json!({"template": template(&templates[0])});
+        json!({"metadata": own, "spec": spec}).to_string()
+    }
+
+    fn good() -> Value {
+        json!({"scaivault.scailabs.ai/inject-secret-a": "a/b"})
+    }
+
+    fn bad() -> Value {
+        json!({"scaivault.scailabs.ai/inject-secret-a": "a/b", "scaivault.scailabs.ai/refresh-interval": "soon"})
+    }
+
+    fn check(object: &str, former: FormerObject<'_>) -> Option<Validation> {
+        let (settings, namespace) = (Settings::default(), Namespace::default());
+        let context = Context::new(&settings, &namespace, KubeVersion::default());
+        validate_object("keda.sh/v1alpha1", object, former, &context)
+    }
+
+    #[test]
+    fn what_the_request_brings_is_refused() {
+        let (was_good, is_bad) = (object(json!({}), &[good()]), object(json!({}), &[bad()]));
+        for (former, reason) in [
+            (FormerObject::Nothing, ValidationReason::Problems),
+            (FormerObject::Object(&was_good), ValidationReason::Problems),
+            (FormerObject::Object("{}"), ValidationReason::Problems),
+            (FormerObject::Object(&is_bad), ValidationReason::ProblemsUnchanged),
+            (FormerObject::Unknown, ValidationReason::ProblemsUnchanged),
+        ] {
+            let validation = check(&is_bad, former).unwrap();
+            assert_eq!(validation.reason, reason, "{former:?}");
+            let problems = validation.problems.to_string();
+            assert!(problems.contains("refresh-interval") && !problems.contains(TEMPLATE), "{problems}");
+        }
+        assert_eq!(check(&was_good, FormerObject::Nothing).unwrap().reason, ValidationReason::Valid);
+        assert_eq!(check(r#"{"spec":{"containers":[]}}"#, FormerObject::Nothing), None);
+    }
+
+    #[test]
+    fn each_of_several_templates_is_checked_and_named() {
+        let both = object(json!({}), &[good(), bad()]);
+        let validation = check(&both, FormerObject::Nothing).unwrap();
+        let problems = validation.problems.to_string();
+        assert!(problems.contains("(pod template /spec/t0)"), "{problems}");
+        // The other template is as bad as it was.
+        let changed = object(json!({}), &[bad(), bad()]);
+        let validation = check(&changed, FormerObject::Object(&both)).unwrap();
+        assert_eq!((validation.reason, validation.problems.iter().count()), (ValidationReason::Problems, 1));
+        assert!(validation.warnings.iter().any(|warning| warning.contains("/spec/t0")), "{validation:?}");
+    }
+
+    #[test]
+    fn own_metadata_is_looked_at() {
+        let validation =
+            check(&object(json!({"annotations": good()}), &[good()]), FormerObject::Nothing).unwrap();
+        assert_eq!(validation.reason, ValidationReason::Valid);
+        assert!(validation.warnings[0].contains("nothing reads"), "{validation:?}");
+        let deleting = object(json!({"deletionTimestamp": "2026-01-01T00:00:00Z"}), &[bad()]);
+        assert_eq!(check(&deleting, FormerObject::Nothing).unwrap().reason, ValidationReason::Deleting);
+    }
+}

@@ -1,0 +1,68 @@
+//! Keys of the injector in places where nothing reads them, or where that cannot be known.
+
+use scaivault_contract::names::ANNOTATION_PREFIX;
+use serde_json::{Map, Value};
+
+use crate::object::Object;
+
+/// How deep annotations are looked for.
+const MAX_DEPTH: usize = 32;
+
+/// A warning for each place outside of the pod templates where an object of a kind that is not known has keys of the
+/// injector. A namespace's own are read.
+pub(super) fn unread_keys(object: &Object<'_>, templates: &[&str]) -> Vec<String> {
+    if (object.api_version, object.kind) == ("v1", "Namespace") {
+        return Vec::new();
+    }
+    let mut warnings = Vec::new();
+    // Of keys on the way to a template, [`crate::misplaced`] says where they belong.
+    let places = if templates.is_empty() { &["/metadata/annotations", "/metadata/labels"][..] } else { &[] };
+    for place in places {
+        let keys = object.value.pointer(place).and_then(Value::as_object).map(our_keys).unwrap_or_default();
+        if !keys.is_empty() {
+            warnings.push(format!(
+                "nothing reads {} in {}: keys take effect in the annotations of a pod template",
+                keys.join(", "),
+                place.trim_start_matches('/').replace('/', ".")
+            ));
+        }
+    }
+    for (key, value) in object.value.as_object().into_iter().flatten() {
+        if key != "metadata" && key != "status" {
+            deeper(value, &format!("/{key}"), templates, 0, &mut warnings);
+        }
+    }
+    warnings
+}
+
+fn deeper(value: &Value, pointer: &str, templates: &[&str], depth: usize, warnings: &mut Vec<String>) {
+    if depth > MAX_DEPTH || templates.contains(&pointer) {
+        return;
+    }
+    match value {
+        Value::Object(map) => {
+            let keys = if pointer.ends_with("/annotations") { our_keys(map) } else { Vec::new() };
+            if !keys.is_empty() {
+                warnings.push(format!(
+                    "not checked: {} in {}: there is no pod template with containers; the keys take effect if they are copied to pods",
+                    keys.join(", "),
+                    pointer.trim_start_matches('/')
+                ));
+            }
+            for (key, value) in map {
+                let key = key.replace('~', "~0").replace('/', "~1");
+                deeper(value, &format!("{pointer}/{key}"), templates, depth + 1, warnings);
+            }
+        }
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                deeper(item, &format!("{pointer}/{index}"), templates, depth + 1, warnings);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn our_keys(map: &Map<String, Value>) -> Vec<&str> {
+    map.keys().map(String::as_str).filter(|key| key.starts_with(ANNOTATION_PREFIX)).collect()
+}
