@@ -46,9 +46,9 @@ Examples:
 
 What changes:
   The pods of Pod, PodTemplate, Deployment, StatefulSet, DaemonSet, ReplicaSet,
-  ReplicationController, Job, CronJob, Rollout and DeploymentConfig, and every pod template
-  in an object of another kind, found by its shape: `spec.containers`, and beside `spec`
-  only `metadata`. Alone or in a List. The rest passes through.
+  ReplicationController, Job, CronJob, Rollout and DeploymentConfig, and every pod
+  template in an object of another kind, found by its shape: `spec.containers`, and
+  beside `spec` only `metadata`. Alone or in a List. The rest passes through.
 
 What is written:
   - The manifests go to standard output, the report to standard error.
@@ -88,8 +88,8 @@ Examples:
 Namespaces and service accounts in the same input count as those of the cluster.
 
 With --output json: one object with `objects` (file, line, kind, name, template, outcome,
-reason, problems, warnings), `errors` (what cannot be read) and `summary` (how many of each
-outcome).";
+reason, problems, warnings), `errors` (what cannot be read) and `summary` (how many of
+each outcome).";
 
 /// The program.
 #[derive(Debug, Parser)]

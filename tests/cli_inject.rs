@@ -8,6 +8,8 @@ use std::fs;
 use program::{Outcome, POD, run, run_with};
 use serde_json::Value;
 
+const PREFIX: &str = "scaivault.scailabs.ai/";
+
 const MANIFEST: &str = "\
 # Billing, owned by the payments team.
 ---
@@ -340,6 +342,70 @@ fn every_workload_among_the_examples_is_injected() {
     ] {
         assert!(report.contains(expected), "{expected} is not in\n{report}");
     }
+}
+
+/// Kinds with a pod template of their own, each with the same mistake.
+#[test]
+fn the_templates_of_other_kinds_are_checked_injected_and_detached() {
+    let template = |column: usize| {
+        let indent = " ".repeat(column);
+        format!(
+            "{indent}template: # the pod\n{indent}  metadata:\n{indent}    annotations:\n{indent}      {PREFIX}inject-secret-a: a/b\n{indent}      {PREFIX}refresh-interval: 1m\n{indent}  spec:\n{indent}    containers:\n{indent}    - name: app\n{indent}      image: x\n"
+        )
+    };
+    for (api_version, kind, path, template) in [
+        ("argoproj.io/v1alpha1", "Rollout", "", template(2)),
+        ("apps.openshift.io/v1", "DeploymentConfig", "", template(2)),
+        (
+            "keda.sh/v1alpha1",
+            "ScaledJob",
+            "spec/jobTargetRef/template",
+            format!("  jobTargetRef:\n{}", template(4)),
+        ),
+        ("serving.knative.dev/v1", "Service", "spec/template", template(2)),
+        (
+            "batch/v1beta1",
+            "CronJob",
+            "spec/jobTemplate/spec/template",
+            format!("  jobTemplate:\n    spec:\n{}", template(6)),
+        ),
+        (
+            "ray.io/v1",
+            "RayCluster",
+            "spec/headGroupSpec/template",
+            format!("  headGroupSpec:\n{}", template(4)),
+        ),
+    ] {
+        let manifest =
+            format!("apiVersion: {api_version}\nkind: {kind}\nmetadata: {{name: web}}\nspec:\n{template}");
+        let place = if path.is_empty() { String::new() } else { format!(" ({path})") };
+        let name = format!("{}/web{place}: ", kind.to_lowercase());
+        let injected = inject(&manifest).exits(0).says(&format!("{name}injected (sidecar, 1 secret)")).stdout;
+        assert!(injected.contains("scaivault-sidecar") && injected.contains("# the pod"), "{injected}");
+        assert_eq!(run_with(&injected, ["detach"]).exits(0).stdout, manifest);
+        let wrong = run_with(manifest.replace("1m", "soon"), ["check", "-o", "json"]).exits(1).stdout;
+        let report: Value = serde_json::from_str(&wrong).unwrap();
+        assert_eq!(
+            report["objects"][0]["template"].as_str().unwrap_or_default().trim_start_matches('/'),
+            path
+        );
+        assert_eq!(report["objects"][0]["problems"][0]["key"], "refresh-interval");
+    }
+}
+
+#[test]
+fn the_mode_of_a_rollout_is_its_own() {
+    let rollout =
+        MANIFEST.replace("apps/v1", "argoproj.io/v1alpha1").replace("kind: Deployment", "kind: Rollout");
+    let frozen = rollout
+        .replace("  namespace: shop\n", &format!("  annotations: {{{PREFIX}mutation-mode: ignore}}\n"));
+    inject(&frozen).exits(0).says("rollout/billing: skipped (ignored-by-workload)");
+    let elsewhere = frozen.replace("  template:\n", "  workloadRef: {name: web}\n  other:\n");
+    inject(&elsewhere)
+        .exits(0)
+        .says("skipped (no-pod)")
+        .says("its pod template is that of the workload web")
+        .says(&format!("nothing reads {PREFIX}mutation-mode in metadata.annotations"));
 }
 
 #[test]
