@@ -12,7 +12,6 @@ mod document;
 mod edit;
 mod input;
 mod manifest_cmd;
-mod misplaced;
 mod object;
 mod output;
 mod printable;

@@ -11,11 +11,11 @@ use serde_json::Value;
 
 use self::unread::unread_keys;
 use crate::{
-    misplaced,
     object::{Object, objects},
     surroundings::Surroundings,
 };
 
+mod misplaced;
 mod unread;
 
 /// What is to be done with pods.

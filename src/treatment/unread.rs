@@ -15,7 +15,7 @@ pub(super) fn unread_keys(object: &Object<'_>, templates: &[&str]) -> Vec<String
         return Vec::new();
     }
     let mut warnings = Vec::new();
-    // Of keys on the way to a template, [`crate::misplaced`] says where they belong.
+    // Of keys on the way to a template, [`super::misplaced`] says where they belong.
     let places = if templates.is_empty() { &["/metadata/annotations", "/metadata/labels"][..] } else { &[] };
     for place in places {
         let keys = object.value.pointer(place).and_then(Value::as_object).map(our_keys).unwrap_or_default();
