@@ -239,6 +239,42 @@ mod tests {
         assert!(String::from_utf8(reply.body).unwrap().contains("(request u-1)"));
     }
 
+    /// Whatever a review says: its patch is bounded by what is injected, and all else by these bytes.
+    #[test]
+    fn an_answer_is_short_however_long_the_review() {
+        const MOST: usize = 64 * 1024;
+        for (name, shape) in scaivault_testkit::hostile::SHAPES {
+            let (review, path) = shape(1024 * 1024).review();
+            for entry in Entry::ALL.into_iter().filter(|entry| entry.path() == path || path != "/mutate") {
+                let mut body = review_to_response(entry, review.as_bytes(), &context()).body;
+                if let Ok(mut answer) = serde_json::from_slice::<Json>(&body) {
+                    answer["response"].as_object_mut().unwrap().remove("patch");
+                    body = answer.to_string().into_bytes();
+                }
+                assert!(body.len() <= MOST, "{name}: {} bytes", body.len());
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_uid_is_refused_and_not_repeated() {
+        let long = "u".repeat(100_000);
+        let reply = review_to_response(Entry::Mutate, review(&[("u-1", &long)]).as_bytes(), &context());
+        assert_eq!(reply.status, StatusCode::BAD_REQUEST);
+        assert!(reply.body.len() < 200, "{} bytes", reply.body.len());
+    }
+
+    #[test]
+    fn a_malformed_pod_is_quoted_no_further_than_a_value() {
+        let secret = format!("{}hunter2{}", "s".repeat(40), "x".repeat(100_000));
+        let pod = format!(r#""spec":{{"securityContext":{{"runAsUser":"{secret}"}},"#);
+        let text = review(&[(r#""spec":{"#, &pod)]);
+        let answer = json(&review_to_response(Entry::Mutate, text.as_bytes(), &context()));
+        let message = answer["response"]["status"]["message"].as_str().unwrap();
+        assert!(message.contains("ssss…\"") && message.contains("column"), "{message}");
+        assert!(!message.contains("hunter2") && message.len() < 300, "{message}");
+    }
+
     #[test]
     fn codes_are_not_repeated() {
         assert_eq!(codes(["a", "b", "a"].into_iter()), "a,b");
