@@ -74,6 +74,7 @@ struct Shape {
 }
 
 /// An object or an array that has begun.
+#[expect(clippy::struct_excessive_bools, reason = "each is one thing that was seen")]
 struct Frame<'a> {
     start: usize,
     is_object: bool,
@@ -99,7 +100,7 @@ struct Scanner<'a> {
     found: Vec<(String, Range<usize>)>,
 }
 
-impl<'a> Scanner<'a> {
+impl Scanner<'_> {
     fn run(&mut self) {
         let bytes = self.json.as_bytes();
         let mut at = 0;

@@ -100,7 +100,7 @@ impl Findings {
             Decision::Skip(skip) if skip.reason == SkipReason::Problems => (&mut self.allowed, skip.problems),
             _ => return,
         };
-        for problem in problems.iter() {
+        for problem in &problems {
             let mut problem: Problem = problem.clone();
             if !place.is_empty() {
                 problem.message = format!("{} (pod template {place})", problem.message).into();
@@ -169,7 +169,7 @@ mod tests {
 
     const TEMPLATE: &str = "/spec/jobTargetRef/template";
 
-    fn object(own: Value, templates: &[Value]) -> String {
+    fn object(own: &Value, templates: &[Value]) -> String {
         let template = |annotations: &Value| json!({"metadata": {"annotations": annotations}, "spec": {"containers": [{"name": "app", "image": "x"}]}});
         let mut spec: Value = templates
             .iter()
@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn what_the_request_brings_is_refused() {
-        let (was_good, is_bad) = (object(json!({}), &[good()]), object(json!({}), &[bad()]));
+        let (was_good, is_bad) = (object(&json!({}), &[good()]), object(&json!({}), &[bad()]));
         for (former, reason) in [
             (FormerObject::Nothing, ValidationReason::Problems),
             (FormerObject::Object(&was_good), ValidationReason::Problems),
@@ -216,12 +216,12 @@ mod tests {
 
     #[test]
     fn each_of_several_templates_is_checked_and_named() {
-        let both = object(json!({}), &[good(), bad()]);
+        let both = object(&json!({}), &[good(), bad()]);
         let validation = check(&both, FormerObject::Nothing).unwrap();
         let problems = validation.problems.to_string();
         assert!(problems.contains("(pod template /spec/t0)"), "{problems}");
         // The other template is as bad as it was.
-        let changed = object(json!({}), &[bad(), bad()]);
+        let changed = object(&json!({}), &[bad(), bad()]);
         let validation = check(&changed, FormerObject::Object(&both)).unwrap();
         assert_eq!((validation.reason, validation.problems.iter().count()), (ValidationReason::Problems, 1));
         assert!(validation.warnings.iter().any(|warning| warning.contains("/spec/t0")), "{validation:?}");
@@ -230,10 +230,10 @@ mod tests {
     #[test]
     fn own_metadata_is_looked_at() {
         let validation =
-            check(&object(json!({"annotations": good()}), &[good()]), FormerObject::Nothing).unwrap();
+            check(&object(&json!({"annotations": good()}), &[good()]), FormerObject::Nothing).unwrap();
         assert_eq!(validation.reason, ValidationReason::Valid);
         assert!(validation.warnings[0].contains("nothing reads"), "{validation:?}");
-        let deleting = object(json!({"deletionTimestamp": "2026-01-01T00:00:00Z"}), &[bad()]);
+        let deleting = object(&json!({"deletionTimestamp": "2026-01-01T00:00:00Z"}), &[bad()]);
         assert_eq!(check(&deleting, FormerObject::Nothing).unwrap().reason, ValidationReason::Deleting);
     }
 }
