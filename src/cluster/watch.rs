@@ -208,7 +208,7 @@ impl<K: Remembered> Follower<K> {
                 verb,
                 error = reason(error),
                 cure,
-                "watch fails, what is in memory stays"
+                "the Kubernetes API cannot be followed, keeping the cached objects"
             );
         }
     }

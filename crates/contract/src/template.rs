@@ -23,7 +23,7 @@ pub const TEMPLATE_MAX_BYTES: usize = 32 * 1024;
 /// ones, of attributes or of `elif` is long. Code generation and drop recurse over these trees. A thread of 2 MiB
 /// overflows its stack, which ends the process, at some thousands.
 pub const TEMPLATE_MAX_OPERATORS: usize = 500;
-/// The most words and signs in the tags of a template: what its check costs is counted in them.
+/// The most tokens (names, values, operators, brackets) in the tags of a template: what its check costs is counted in them.
 pub const TEMPLATE_MAX_TOKENS: usize = 10_000;
 /// The most steps of one rendering. Loops over a secret's fields need some thousands. Each may hold some 64 bytes until
 /// the end: 12 MiB at most.
@@ -187,13 +187,13 @@ impl<'a> TemplateNames<'a> {
 pub struct CheckedTemplate {
     /// Text and definitions that have no effect on the file.
     pub warnings: Vec<TemplateWarning>,
-    /// How many words and signs its tags have.
+    /// How many tokens its tags have.
     pub tokens: usize,
 }
 
 /// Checks that the agent can compile a template and knows every name in it.
 ///
-/// The work is linear in the words and signs of its tags, at most [`TEMPLATE_MAX_TOKENS`], and in the length of its text,
+/// The work is linear in the tokens of its tags, at most [`TEMPLATE_MAX_TOKENS`], and in the length of its text,
 /// at most [`TEMPLATE_MAX_BYTES`].
 pub fn check_template(text: &str, names: &TemplateNames<'_>) -> Result<CheckedTemplate, TemplateError> {
     let mut checked = tags::check(text)?;

@@ -33,8 +33,8 @@ impl Layer {
     /// Whether tenants write it, so that the platform's allow-lists bound what it says.
     pub(crate) fn is_bounded(&self) -> bool {
         match self {
-            Self::BuiltIn | Self::Injector | Self::ServiceAccount => false,
-            Self::Namespace | Self::Workload | Self::Pod => true,
+            Self::BuiltIn | Self::Injector => false,
+            Self::Namespace | Self::ServiceAccount | Self::Workload | Self::Pod => true,
         }
     }
 
@@ -64,8 +64,10 @@ pub enum Setters {
     Nobody,
     /// Pods alone.
     Pod,
-    /// Pods, namespaces and the injector's configuration; for a role also the service account.
+    /// Pods, namespaces and the injector's configuration.
     PodAndDefaults,
+    /// The same and service accounts.
+    PodServiceAccountAndDefaults,
     /// Pods, workloads and namespaces.
     PodWorkloadAndNamespace,
 }
@@ -76,7 +78,8 @@ impl Setters {
         match (self, layer) {
             (Self::Nobody, _) => false,
             (_, Layer::BuiltIn | Layer::Pod) => true,
-            (Self::PodAndDefaults, layer) => *layer != Layer::Workload,
+            (Self::PodAndDefaults, layer) => matches!(layer, Layer::Namespace | Layer::Injector),
+            (Self::PodServiceAccountAndDefaults, layer) => *layer != Layer::Workload,
             (Self::PodWorkloadAndNamespace, layer) => matches!(layer, Layer::Workload | Layer::Namespace),
             (Self::Pod, _) => false,
         }
@@ -88,6 +91,9 @@ impl Setters {
             Self::Nobody => "nothing: the injector writes it",
             Self::Pod => "the pod",
             Self::PodAndDefaults => "the pod, the namespace or in the injector's configuration",
+            Self::PodServiceAccountAndDefaults => {
+                "the pod, its service account, the namespace or in the injector's configuration"
+            }
             Self::PodWorkloadAndNamespace => "the pod, the workload's own metadata or the namespace",
         }
     }
@@ -221,7 +227,8 @@ mod tests {
         let allowed = |setters: Setters| layers.iter().map(move |layer| setters.include(layer));
         assert!(allowed(Setters::Nobody).eq([false; 6]));
         assert!(allowed(Setters::Pod).eq([true, false, false, false, false, true]));
-        assert!(allowed(Setters::PodAndDefaults).eq([true, true, true, true, false, true]));
+        assert!(allowed(Setters::PodAndDefaults).eq([true, true, true, false, false, true]));
+        assert!(allowed(Setters::PodServiceAccountAndDefaults).eq([true, true, true, true, false, true]));
         assert!(allowed(Setters::PodWorkloadAndNamespace).eq([true, false, true, false, true, true]));
     }
 }

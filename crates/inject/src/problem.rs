@@ -176,7 +176,7 @@ impl Code {
             Self::InvalidValue => ("invalid-value", "The key does not take this value."),
             Self::NotAString => (
                 "not-a-string",
-                "The value is a number, a truth value, null, a list or an object. The API server takes strings only.",
+                "The value is a number, true or false, null, a list or an object. The API server takes strings only.",
             ),
             Self::NothingToInject => {
                 ("nothing-to-inject", "`inject` is `true` and no annotation names a secret.")
@@ -236,7 +236,10 @@ impl Code {
             }
             Self::KubeVersion => ("kube-version", "The cluster's Kubernetes is too old for a key."),
             Self::NotAllowed => ("not-allowed", "The platform's allow-list does not cover the value."),
-            Self::TooLarge => ("too-large", "The mappings do not fit into one environment variable."),
+            Self::TooLarge => (
+                "too-large",
+                "Something of the pod is larger than the injector handles; the message names it and the limit.",
+            ),
             Self::ReservedName => {
                 ("reserved-name", "A name that belongs to the injector is taken by something it did not add.")
             }

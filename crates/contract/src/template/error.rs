@@ -62,13 +62,15 @@ pub enum TemplateSizeError {
         "line {0} of the template has a tag with more than {TEMPLATE_MAX_OPERATORS} operators; split it up with set"
     )]
     TooManyOperators(usize),
-    /// Its tags have more than [`TEMPLATE_MAX_TOKENS`] words and signs.
+    /// Its tags have more than [`TEMPLATE_MAX_TOKENS`] tokens.
     #[error(
-        "line {0} of the template: its tags have more than {TEMPLATE_MAX_TOKENS} words and signs; write several files"
+        "line {0} of the template: its tags have more than {TEMPLATE_MAX_TOKENS} tokens (names, values, operators, brackets); write several files"
     )]
     TooManyTokens(usize),
     /// Its `elif` are more than [`TEMPLATE_MAX_OPERATORS`].
-    #[error("line {0} of the template: more than {TEMPLATE_MAX_OPERATORS} elif are not allowed")]
+    #[error(
+        "line {0} of the template: it has more than {TEMPLATE_MAX_OPERATORS} elif; look the value up in a dictionary instead"
+    )]
     TooManyBranches(usize),
 }
 
@@ -122,10 +124,10 @@ pub enum NameFault {
     #[error("loop has no {0}")]
     Loop(Excerpt),
     /// A name of a filter or test that is computed.
-    #[error("the name that {0} is given has to be written in quotes, so that it can be checked")]
+    #[error("{0} needs the name of a filter or test in quotes, such as map('upper')")]
     Computed(Excerpt),
     /// Macros in macros.
-    #[error("the macro {0} stands in too many others; declare macros beside each other")]
+    #[error("the macro {0} is nested too deeply in other macros; declare macros beside each other")]
     Nested(Excerpt),
     /// A list that is repeated.
     #[error("the operator {0} repeats a list; write a loop over range")]

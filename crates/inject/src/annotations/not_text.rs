@@ -13,18 +13,18 @@ pub(crate) fn not_text(annotations: &Annotations<'_>, layer: &Layer) -> impl Ite
         let (value, message, cure) = match value {
             NotText::Scalar(text) => (
                 Some(Excerpt::new(text)),
-                "it is a number or a truth value without quotes, and values of annotations are strings",
-                "put the value into quotes",
+                "the value is a number or true/false; annotation values must be strings",
+                "put the value in quotes",
             ),
             NotText::Null => (
                 None,
-                "it is null, which is no string and may be dropped before it is stored",
+                "the value is null; annotation values must be strings, and Kubernetes may remove this key",
                 "write the value in quotes, or remove the key",
             ),
             NotText::Tree => (
                 None,
-                "it is a list or an object, and values of annotations are strings",
-                "write the value as one string in quotes, or as a block after |",
+                "the value is a list or an object; annotation values must be strings",
+                "put the value in quotes, or write it as a block after |",
             ),
         };
         Problem {

@@ -124,11 +124,12 @@ fn applications(
     let kinds: Vec<Option<SidecarKind>> =
         containers.iter().map(|container| sidecars.kind_of(container)).collect();
     let chosen = likeliest(&kinds);
-    if let Some(first) = chosen.first().filter(|first| kinds[**first].is_some()) {
+    if chosen.first().is_some_and(|first| kinds[*first].is_some()) {
+        let names: Vec<&str> = chosen.iter().map(|place| &*containers[*place].name).collect();
+        let names = Excerpt::new(&names.join(","));
         findings.warn(format!(
-            "containers: all app containers are known sidecars of other products; {} gets the secrets, name the containers to \
-             choose others",
-            Excerpt::new(&containers[*first].name)
+            "containers: all app containers are known sidecars of other products; these get the secrets: {names}; to choose \
+             others, set containers to their names"
         ));
     }
     chosen

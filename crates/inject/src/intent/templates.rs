@@ -14,7 +14,7 @@ use crate::{
 const WARNINGS_SHOWN: usize = 8;
 /// The most names that one problem lists.
 const NAMES_SHOWN: usize = 64;
-/// The most words and signs in the tags of all templates of a pod: what their check costs is counted in them.
+/// The most tokens in the tags of all templates of a pod: what their check costs is counted in them.
 const TOKENS: usize = 20_000;
 /// With so many problems the rest is not looked for.
 const ENOUGH_PROBLEMS: usize = 64;
@@ -47,8 +47,9 @@ pub(super) fn check(draft: &Draft, findings: &mut Findings<'_>) {
             Err(error) => refuse(&key, template, error, findings),
         }
         if tokens > TOKENS {
-            let message =
-                format!("the tags of all templates have more than {TOKENS} words and signs together");
+            let message = format!(
+                "the tags of all templates have more than {TOKENS} tokens (names, values, operators, brackets) together"
+            );
             findings.problem(
                 Code::TooLarge,
                 None,

@@ -26,10 +26,10 @@ fn values_that_are_no_strings_are_refused_with_the_others() {
     let text = problems.to_string();
     assert_eq!(problems.len(), 5, "{text}");
     for (said, fix) in [
-        ("secret-mode-db: \"288\": it is a number or a truth value", "put the value into quotes"),
-        ("fail-open: \"true\": it is a number or a truth value", "put the value into quotes"),
-        ("role: it is null", "or remove the key"),
-        ("url: it is a list or an object", "one string in quotes"),
+        ("secret-mode-db: \"288\": the value is a number or true/false", "put the value in quotes"),
+        ("fail-open: \"true\": the value is a number or true/false", "put the value in quotes"),
+        ("role: the value is null", "or remove the key"),
+        ("url: the value is a list or an object", "as a block after"),
     ] {
         assert!(text.contains(said) && text.contains(fix), "{said}: {text}");
     }

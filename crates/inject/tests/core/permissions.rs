@@ -148,7 +148,7 @@ fn a_wrong_unit_of_memory_or_cpu_has_a_hint() {
         ("volume-size-limit", "8MB", "did you mean 8M?"),
         ("volume-size-limit", "8 MiB", "did you mean 8Mi?"),
         ("volume-size-limit", "1", "4Ki"),
-        ("volume-size-limit", "2G", "more than 1Gi"),
+        ("volume-size-limit", "2G", "at most 1Gi"),
         ("limits-memory", "64m", "did you mean 64M?"),
         ("requests-memory", "16m", "did you mean 16M?"),
         ("limits-memory", "1g", "did you mean 1G?"),

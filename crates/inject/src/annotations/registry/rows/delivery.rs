@@ -84,11 +84,11 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         set: |draft, entry| {
             let limit = memory(entry)?;
             if limit > Quantity::mebibytes(MOST_VOLUME_MEBIBYTES) {
-                return Err("more than 1Gi of memory".into());
+                return Err("it must be at most 1Gi".into());
             }
             if limit < Quantity::kibibytes(LEAST_VOLUME_KIBIBYTES) {
                 let least =
-                    "less than 16Ki, and two generations of a file with their notes take four pages of 4Ki";
+                    "it must be at least 16Ki: during a refresh the volume holds the old and the new files";
                 let meant = entry.value.strip_suffix('k').map(|number| format!("{number}M"));
                 return Err(with_meant(least.to_owned(), meant).into());
             }

@@ -35,7 +35,7 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         key: Exact(ExactKey::Role),
         value: ValueKind::Line,
         default: Words("the service account's annotation `scaikey.scailabs.ai/role`"),
-        setters: Setters::PodAndDefaults,
+        setters: Setters::PodServiceAccountAndDefaults,
         doc: "The ScaiKey identity to take when the token is exchanged.",
         examples: &["sa:billing-prod", "billing"],
         set: |draft, entry| {
