@@ -84,9 +84,12 @@ fn measure(args: &[String]) -> Result<()> {
         first.body.len()
     )?;
     writeln!(out, "\n| figure | median | min | max |\n|---|---|---|---|")?;
-    let loads = [&injector, &quiet, &constant]
-        .map(|server| Target::of(server).and_then(|target| Load::new(&target, REVIEW, CONNECTIONS)));
-    let [mut logging, mut silent, mut plain] = loads;
+    let [mut logging, mut silent, mut plain] = [&injector, &quiet, &constant].map(|server| {
+        let mut load = Load::new(&Target::of(server)?, REVIEW, CONNECTIONS)?;
+        // A connection that waits for its server's turn without a request would be closed.
+        load.run(CONNECTIONS)?;
+        Result::Ok(load)
+    });
     let (mut cpu, mut ratios, mut quiet_ratios, mut rates) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut latencies = Vec::new();
     for turn in 0..=PAIRS {
