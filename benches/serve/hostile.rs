@@ -19,7 +19,7 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     runtime::Builder,
-    time::{interval, sleep},
+    time::interval,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
@@ -82,8 +82,8 @@ fn latencies(server: &Server, ops: SocketAddr, measured: Duration) -> Result<Lat
     let request = request("/mutate", REVIEW);
     let runtime = Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        sleep(WARM_UP).await;
-        let end = Instant::now() + measured;
+        let begin = Instant::now() + WARM_UP;
+        let end = begin + measured;
         let reviews = async {
             let (mut times, mut ticks) = (Vec::new(), interval(REVIEW_PERIOD));
             let mut stream = connect(&tls, server.address).await?;
@@ -91,7 +91,9 @@ fn latencies(server: &Server, ops: SocketAddr, measured: Duration) -> Result<Lat
                 ticks.tick().await;
                 let asked = Instant::now();
                 let status = ask(&mut stream, &request).await?;
-                times.push(asked.elapsed());
+                if asked >= begin {
+                    times.push(asked.elapsed());
+                }
                 if status != 200 {
                     return Err(format!("an ordinary review is answered {status}").into());
                 }
@@ -105,7 +107,9 @@ fn latencies(server: &Server, ops: SocketAddr, measured: Duration) -> Result<Lat
                 let asked = Instant::now();
                 let mut stream = TcpStream::connect(ops).await?;
                 let status = ask(&mut stream, b"GET /livez HTTP/1.1\r\nHost: ops\r\n\r\n").await?;
-                times.push(asked.elapsed());
+                if asked >= begin {
+                    times.push(asked.elapsed());
+                }
                 if status != 200 {
                     return Err(format!("/livez is answered {status}").into());
                 }
