@@ -57,6 +57,17 @@ impl Budget {
         Arc::new(Self { limits: *limits, buffered: buffered.clone(), drawn: AtomicUsize::new(0) })
     }
 
+    /// Counts an answer for `source` until it is written or dropped: a short review may have a long one, and a client need
+    /// not read it.
+    pub(crate) fn hold(self: &Arc<Self>, bytes: Vec<u8>, source: &SourceBytes) -> Result<Bytes, BodyError> {
+        if bytes.len() <= FREE_BODY_BYTES {
+            return Ok(bytes.into());
+        }
+        let mut share = Share::none(self, source);
+        share.grow(bytes.len())?;
+        Ok(Bytes::from_owner(Held { bytes, _share: share }))
+    }
+
     /// Reads `body` for `source`. What a client announces is not reserved: memory is counted as it arrives, so that
     /// empty promises take none.
     pub(crate) async fn read(
@@ -76,6 +87,18 @@ impl Budget {
             discard(body, limits).await;
         }
         read
+    }
+}
+
+/// An answer and its share of the memory, until it is written.
+struct Held {
+    bytes: Vec<u8>,
+    _share: Share,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 

@@ -1,6 +1,7 @@
 //! `POST` to an entry's path: from an HTTP request to its answer.
 
 use std::{
+    mem,
     net::IpAddr,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
@@ -9,7 +10,7 @@ use std::{
 
 use axum::{
     Router,
-    body::Body,
+    body::{Body, Bytes},
     extract::{self, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::Response,
@@ -128,8 +129,11 @@ async fn review(entry: Entry, State(app): State<Arc<App>>, request: extract::Req
         Ok(body) => body,
         Err(error) => return app.not_read(error),
     };
-    let reply = app.answer(Posted { entry, source, body }).await;
-    app.respond(reply)
+    let mut reply = app.answer(Posted { entry, source, body }).await;
+    match app.budget.hold(mem::take(&mut reply.body), &account) {
+        Ok(body) => app.respond_with(&reply, body),
+        Err(error) => app.not_read(error),
+    }
 }
 
 impl App {
@@ -234,13 +238,19 @@ impl App {
         Reply::text(StatusCode::SERVICE_UNAVAILABLE, "too many large requests at once; ask again\n")
     }
 
-    fn respond(&self, reply: Reply) -> Response {
+    fn respond(&self, mut reply: Reply) -> Response {
+        let body = mem::take(&mut reply.body);
+        self.respond_with(&reply, body.into())
+    }
+
+    /// Answers with this body instead of the reply's own.
+    fn respond_with(&self, reply: &Reply, body: Bytes) -> Response {
         if reply.status.is_client_error() || reply.status.is_server_error() {
             self.metrics.http_error(reply.status.as_u16());
         }
         let content_type = reply.content_type();
         let retry_after = reply.retry_after_seconds();
-        let mut response = Response::new(Body::from(reply.body));
+        let mut response = Response::new(Body::from(body));
         *response.status_mut() = reply.status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));

@@ -174,3 +174,18 @@ async fn discarding_ends() {
     discard(body([&b"x"[..]; 9], Duration::from_secs(1)), &limits()).await;
     assert_eq!(started.elapsed(), limits().body_timeout);
 }
+
+#[test]
+fn an_answer_that_is_not_read_counts_against_its_source() {
+    let one = FREE_BODY_BYTES + 100;
+    let limits = Limits { body_bytes: 150, buffered_bytes: 600, ..Limits::default() };
+    let (budget, source, other) = (budget(&limits), SourceBytes::default(), SourceBytes::default());
+    let first = budget.hold(vec![b'x'; one], &source).unwrap();
+    assert_eq!((first.len(), budget.buffered.get()), (one, signed(one)));
+    assert_eq!(budget.hold(vec![b'x'; one], &source), Err(BodyError::MemoryPerSource));
+    assert!(budget.hold(vec![b'x'; FREE_BODY_BYTES], &source).is_ok(), "a short one needs no room");
+    assert!(budget.hold(vec![b'x'; one], &other).is_ok());
+    drop(first);
+    assert_eq!(budget.buffered.get(), 0);
+    assert!(budget.hold(vec![b'x'; one], &source).is_ok());
+}

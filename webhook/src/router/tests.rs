@@ -276,7 +276,7 @@ async fn only_so_many_reviews_wait() {
 struct Never;
 
 impl hyper::body::Body for Never {
-    type Data = axum::body::Bytes;
+    type Data = Bytes;
     type Error = std::convert::Infallible;
 
     fn poll_frame(
