@@ -33,6 +33,8 @@ pub struct Limits {
     /// connections and gives them up after 90 s (Go's `IdleConnTimeout`): with a longer time here it is always the client
     /// that closes, and no request meets a connection that is just being closed.
     pub keep_alive: Duration,
+    /// How long a client may leave an answer unread, counted anew whenever it reads some of it.
+    pub write_timeout: Duration,
     /// How long, after the signal to stop, requests are still taken, while the endpoints' change spreads.
     pub drain_delay: Duration,
     /// How long, after that, requests under way may take. Together below the pod's grace period (30 s).
@@ -51,6 +53,7 @@ impl Default for Limits {
             handshake_timeout: Duration::from_secs(10),
             first_request_timeout: Duration::from_secs(10),
             keep_alive: Duration::from_mins(2),
+            write_timeout: Duration::from_secs(10),
             drain_delay: Duration::from_secs(5),
             drain_timeout: Duration::from_secs(20),
         }

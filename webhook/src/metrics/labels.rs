@@ -47,6 +47,7 @@ pub(crate) enum Closed {
     Evicted,
     Idle,
     NoRequest,
+    Unread,
 }
 
 /// Why a look at the Secret and the webhook configurations failed.
@@ -109,6 +110,7 @@ labels! {
         Evicted = "evicted",
         Idle = "idle",
         NoRequest = "no-request",
+        Unread = "unread",
     }
     LookFailure {
         Secret = "secret",

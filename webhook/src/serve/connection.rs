@@ -1,6 +1,6 @@
 //! One connection: handshake, requests, end.
 
-use std::{convert::Infallible, future::pending, io, pin::pin, sync::Arc};
+use std::{convert::Infallible, error::Error as _, future::pending, io, pin::pin, sync::Arc};
 
 use axum::{
     extract::Request,
@@ -13,6 +13,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::{sleep, timeout},
 };
+use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tower::Service as _;
 
@@ -30,6 +31,9 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let aborting = port.aborting.clone();
+    let mut stream = Box::pin(TimeoutStream::new(stream));
+    // An answer that nobody reads keeps its memory, and behind it hyper counts no other time.
+    stream.as_mut().set_write_timeout_pinned(Some(port.settings.limits.write_timeout));
     let connection = Arc::clone(ticket.connection());
     let served = async {
         match &port.settings.tls {
@@ -123,9 +127,17 @@ where
     if let Err(error) = ended {
         if error.is_timeout() {
             port.settings.metrics.closed(Closed::Idle);
+        } else if is_unread(&error) {
+            port.settings.metrics.closed(Closed::Unread);
         }
         tracing::debug!(%error, "connection ended");
     }
+}
+
+/// Whether a write made no progress in time.
+fn is_unread(error: &hyper::Error) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+    cause.is_some_and(|cause| cause.kind() == io::ErrorKind::TimedOut)
 }
 
 async fn answer(port: Arc<Port>, busy: Busy, request: Request<Incoming>) -> Result<Response, Infallible> {

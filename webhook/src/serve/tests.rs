@@ -10,7 +10,7 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use super::*;
-use crate::testing::{answer, ask, connect, context, head, review, tls};
+use crate::testing::{answer, ask, asking, connect, context, head, review, tls};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Just before the end of the drain below.
@@ -127,6 +127,29 @@ async fn a_silent_client_is_closed() {
     let mut stream = server.connect().await;
     assert_about(closed_after(&mut stream, started).await, Limits::default().first_request_timeout);
     server.assert_metric(r#"scaivault_injector_connections_closed_total{reason="no-request"} 1"#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_nobody_reads_ends_its_connection() {
+    let limits = Limits { write_timeout: 5 * SECOND, ..Limits::default() };
+    let server = start(limits);
+    // Smaller than an answer.
+    let (client, accepted) = duplex(1024);
+    server.https.try_send((accepted, CLIENT)).unwrap();
+    let mut stream = connect(&server.connector, client).await;
+    // Behind a second request hyper no longer counts the time between two of them.
+    let review = asking(&[]);
+    let request = (head(review.len()) + &review).repeat(2);
+    let client = tokio::spawn(async move {
+        let _ = stream.write_all(request.as_bytes()).await;
+        let _ = stream.flush().await;
+        std::future::pending::<()>().await;
+    });
+    sleep(limits.write_timeout + SECOND).await;
+    server.assert_metric(r#"scaivault_injector_connections_closed_total{reason="unread"} 1"#);
+    server.assert_metric(r#"scaivault_injector_connections{port="https"} 0"#);
+    server.assert_metric("scaivault_injector_buffered_bytes 0");
+    client.abort();
 }
 
 /// Sends the head of a request so slowly that it does not end before the connection does.
