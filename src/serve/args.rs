@@ -297,6 +297,7 @@ impl LimitArgs {
             body_timeout: read_timeout,
             drain_delay: drain_delay.to_std(),
             drain_timeout: drain_timeout.to_std(),
+            write_timeout: Limits::default().write_timeout,
         })
     }
 }
