@@ -40,14 +40,14 @@ impl Cost {
 }
 
 /// What a review of that size may cost: 20 µs a KiB up to 256 KiB, beyond that along a line to 100 ms at 7 MiB. A small one
-/// costs at least what the answer to a small pod costs.
+/// may have an answer that is much longer.
 fn allowed(bytes: usize) -> Duration {
     let line = if bytes <= 256 * KIB {
         5_000 * bytes / (256 * KIB)
     } else {
         5_000 + 95_000 * (bytes - 256 * KIB) / (LONGEST - 256 * KIB)
     };
-    Duration::from_micros(line.max(1_000) as u64)
+    Duration::from_micros(line.max(2_000) as u64)
 }
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "a report for a person")]

@@ -3,7 +3,10 @@
 //! Readers mount the volume of the secrets read-only, so the container runtime cannot make the mount points of other
 //! volumes in it, such as the tokens that cloud providers mount below `/var/run/secrets`. The agent makes them.
 
-use std::{cell::OnceCell, collections::BTreeMap};
+use std::{
+    cell::OnceCell,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use scaivault_contract::{
     MOUNT_POINTS_LIMIT, MountPoint, is_at_or_below, mount_point_conflicts,
@@ -16,6 +19,9 @@ use crate::{
     pod::{ContainerView, MountKind, MountView, PodView, VolumeView},
     problem::{Code, Excerpt},
 };
+
+/// Bytes of mounts below the mount path that are read: of different ones, no more than half can be carried out.
+const READ_BYTES: usize = 2 * MOUNT_POINTS_LIMIT;
 
 pub(super) fn resolve(
     draft: &Draft,
@@ -31,13 +37,25 @@ pub(super) fn resolve(
     let volumes = Volumes::new(pod);
     // By the container that needs it; the first one is named in problems.
     let mut found: BTreeMap<MountPoint, Excerpt> = BTreeMap::new();
+    // What has its mount point already costs nothing again, and what is beyond all limits is not read.
+    let (mut made, mut read) = (BTreeSet::<(&str, &str)>::new(), 0);
     for container in readers.of(pod) {
         let name = Excerpt::new(&container.name);
         for mount in container.volume_mounts.iter() {
+            let is_repeated = !mount.is_partial() && made.contains(&(&*mount.mount_path, &*mount.name));
+            if is_repeated || read > READ_BYTES {
+                continue;
+            }
+            if draft.mount_path.covers(&mount.mount_path) {
+                read += mount.mount_path.len();
+            }
             match mount_point(draft, &volumes, mount) {
                 Place::Elsewhere => {}
                 Place::Around => findings.warn_with(|| around(draft, &name, mount)),
                 Place::Below(Ok(point)) => {
+                    if !mount.is_partial() {
+                        made.insert((&mount.mount_path, &mount.name));
+                    }
                     found.entry(point).or_insert_with(|| name.clone());
                 }
                 Place::Below(Err(reason)) => problem(draft, &name, mount, &reason, findings),
@@ -62,6 +80,7 @@ pub(super) fn resolve(
         );
     }
     let bytes: usize = points.iter().map(|point| point.to_string().len() + 1).sum();
+    let bytes = if read > READ_BYTES { read } else { bytes };
     if bytes > MOUNT_POINTS_LIMIT {
         findings.problem(
             Code::TooLarge,
