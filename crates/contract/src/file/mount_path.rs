@@ -75,18 +75,24 @@ fn check_mount_path(text: &str, trimmed: &str) -> Result<(), MountPathFault> {
 pub fn is_at_or_below(path: &str, directory: &str) -> bool {
     // Nearly all paths are written plainly, and a pod may have tens of thousands of them.
     if is_plain(path) && is_plain(directory) {
-        return path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        return is_prefix(path, directory) || is_prefix(linked(path), linked(directory));
     }
     [false, true].into_iter().any(|link| resolve(path, link).starts_with(&resolve(directory, link)))
 }
 
-/// Whether a path has neither empty segments nor such that begin with a dot, and does not lead through `/var`.
+/// Whether a path has neither empty segments nor such that begin with a dot.
 fn is_plain(path: &str) -> bool {
     let is_odd = |pair: &[u8]| pair[0] == b'/' && matches!(pair[1], b'/' | b'.');
-    path.starts_with('/')
-        && !path.ends_with('/')
-        && !path.starts_with("/var/")
-        && !path.as_bytes().windows(2).any(is_odd)
+    path.starts_with('/') && !path.ends_with('/') && !path.as_bytes().windows(2).any(is_odd)
+}
+
+fn is_prefix(path: &str, directory: &str) -> bool {
+    path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Where a plain path leads if `/var/run` is a link to `/run`.
+fn linked(path: &str) -> &str {
+    if is_prefix(path, "/var/run") { &path["/var".len()..] } else { path }
 }
 
 /// The segments of an absolute path as the kernel would walk them in an image, where `/var/run` may be a link to `/run`.
