@@ -11,6 +11,10 @@ const MAX_DEPTH: usize = 12;
 /// The most templates of one object that are looked at.
 const MAX_TEMPLATES: usize = 64;
 
+/// The longest pointer of a template, bytes of its keys as they are written. What is deeper below longer keys is no
+/// template: nothing real is, and texts about it would be as long.
+const MAX_POINTER: usize = 1024;
+
 /// How deep a template's containers stand at most; what is deeper is passed over without memory of it.
 const MAX_STACK: usize = MAX_DEPTH + 4;
 
@@ -46,7 +50,8 @@ pub struct FoundTemplate<'a> {
 }
 
 /// Finds the pod templates of an object by their shape: an object with `spec.containers`, a list of objects that have a
-/// `name` or an `image`, and with nothing besides but `metadata`. One look at each byte, whatever the object is.
+/// `name` or an `image`, and with nothing besides but `metadata`. At most 64, each with a pointer of about 1 KiB at most.
+/// One look at each byte, and no copy of one until all are found.
 ///
 /// `json` has to be well-formed; of anything else, no template or a wrong one may be found.
 pub fn find_templates<'a>(api_version: &str, json: &'a str) -> Vec<FoundTemplate<'a>> {
@@ -54,10 +59,12 @@ pub fn find_templates<'a>(api_version: &str, json: &'a str) -> Vec<FoundTemplate
     if NO_PODS.contains(&group) || !json.contains("\"containers\"") {
         return Vec::new();
     }
+    #[cfg(test)]
+    crate::work::look(json.len());
     let mut scanner = Scanner { json, stack: Vec::new(), passed_over: 0, found: Vec::new() };
     scanner.run();
     let found = scanner.found.into_iter();
-    found.map(|(pointer, range)| FoundTemplate { pointer, json: &json[range] }).collect()
+    found.map(|Place { path, range }| FoundTemplate { pointer: pointer(&path), json: &json[range] }).collect()
 }
 
 /// What a value was, as far as templates are concerned.
@@ -97,10 +104,24 @@ struct Scanner<'a> {
     stack: Vec<Frame<'a>>,
     /// How many objects and arrays have begun beyond a full stack.
     passed_over: usize,
-    found: Vec<(String, Range<usize>)>,
+    found: Vec<Place<'a>>,
 }
 
-impl Scanner<'_> {
+/// Where a template was found.
+struct Place<'a> {
+    path: Vec<Step<'a>>,
+    range: Range<usize>,
+}
+
+/// One step from a value into a value inside it.
+#[derive(Clone, Copy)]
+enum Step<'a> {
+    /// To the member of that key, as it is written between its quotes.
+    Key(&'a str),
+    Index(usize),
+}
+
+impl<'a> Scanner<'a> {
     fn run(&mut self) {
         let bytes = self.json.as_bytes();
         let mut at = 0;
@@ -156,11 +177,11 @@ impl Scanner<'_> {
         let is_template = frame.has_spec && !frame.has_other_keys && !frame.is_other_kind;
         if is_template && (1..=MAX_DEPTH).contains(&self.stack.len()) && !self.is_about_the_object() {
             // What is inside of a template belongs to it.
-            while self.found.last().is_some_and(|(_, range)| range.start > frame.start) {
+            while self.found.last().is_some_and(|inner| inner.range.start > frame.start) {
                 self.found.pop();
             }
-            if self.found.len() < MAX_TEMPLATES {
-                self.found.push((self.pointer(), frame.start..end));
+            if self.found.len() < MAX_TEMPLATES && self.pointer_bytes() <= MAX_POINTER {
+                self.found.push(Place { path: self.path().collect(), range: frame.start..end });
             }
         }
         self.value(frame.shape, "");
@@ -205,19 +226,39 @@ impl Scanner<'_> {
         }
     }
 
-    fn pointer(&self) -> String {
-        let mut pointer = String::new();
-        for frame in &self.stack {
-            pointer.push('/');
-            if frame.is_object {
-                let key = serde_json::from_str::<String>(&format!("\"{}\"", frame.key));
-                escape_pointer(&key.unwrap_or_default(), &mut pointer);
-            } else {
-                pointer.push_str(&frame.index.to_string());
-            }
-        }
-        pointer
+    /// The way to the value that comes next.
+    fn path(&self) -> impl Iterator<Item = Step<'a>> {
+        self.stack
+            .iter()
+            .map(|frame| if frame.is_object { Step::Key(frame.key) } else { Step::Index(frame.index) })
     }
+
+    fn pointer_bytes(&self) -> usize {
+        let bytes = self.path().map(|step| match step {
+            Step::Key(key) => 1 + key.len(),
+            // A slash and a few digits.
+            Step::Index(_) => 4,
+        });
+        bytes.sum()
+    }
+}
+
+/// The RFC 6901 pointer of a path.
+fn pointer(path: &[Step<'_>]) -> String {
+    let mut pointer = String::new();
+    for step in path {
+        pointer.push('/');
+        match step {
+            Step::Key(key) => {
+                let key = serde_json::from_str::<String>(&format!("\"{key}\""));
+                escape_pointer(&key.unwrap_or_default(), &mut pointer);
+            }
+            Step::Index(index) => pointer.push_str(&index.to_string()),
+        }
+    }
+    #[cfg(test)]
+    crate::work::look(pointer.len());
+    pointer
 }
 
 /// The place of the quote that ends a string.
@@ -316,6 +357,19 @@ mod tests {
         check(&json!({"spec": {"template": deep_inside, "y": template()}}), &["/spec/template", "/spec/y"]);
         let many = json!({"spec": vec![template(); MAX_TEMPLATES + 1]}).to_string();
         assert_eq!(find_templates("example.com/v1", &many).len(), MAX_TEMPLATES);
+    }
+
+    #[test]
+    fn below_a_long_key_nothing_is_a_template() {
+        let key = |bytes: usize| "k".repeat(bytes);
+        // A slash for each of the two keys.
+        let longest = key(MAX_POINTER - 2 - "spec".len());
+        check(&json!({"spec": {longest.as_str(): template()}}), &[format!("/spec/{longest}").as_str()]);
+        let longer = format!("{longest}k");
+        check(
+            &json!({"spec": {longer.as_str(): {"x": template()}, "x": template(), "y": {key(5_000): [template()]}}}),
+            &["/spec/x"],
+        );
     }
 
     #[test]

@@ -12,6 +12,8 @@ pub enum Kind {
     Pod,
     /// A Deployment, updated.
     Deployment,
+    /// An object of a kind that is not known; updated if there is a former one, else created.
+    Custom,
 }
 
 /// An object of about the size that was asked for.
@@ -235,6 +237,48 @@ pub const SHAPES: &[(&str, Shape)] = &[
             ),
         )
     }),
+    ("pod templates below a long key", |bytes| {
+        let templates = list(64, |_| template("{}", 1, 1), ",");
+        custom(&format!(r#""{}":[{templates}]"#, long(bytes, 'k')), None)
+    }),
+    ("pod templates below keys of equal beginning", |bytes| {
+        // In the former object each stands where the search comes to it last.
+        let key = long((bytes / 2 / 64).min(1_000), 'k');
+        let member = |n| format!(r#""{key}{n:04}":{}"#, template("{}", 1, 1));
+        let count = (bytes / 2 / key.len().max(1)).clamp(1, 20_000);
+        custom(&list(count, member, ","), Some(&list(count, |n| member(count - 1 - n), ",")))
+    }),
+    ("pod templates inside pod templates", |bytes| {
+        let key = long(bytes.min(900), 'k');
+        let inner = list(64, |_| template("{}", 1, 1), ",");
+        let outer = format!(r#"{{"spec":{{"containers":[{{"name":"a"}}],"x":[{inner}]}}}}"#);
+        custom(&format!(r#""{key}":[{}]"#, list((bytes / outer.len()).max(1), |_| outer.clone(), ",")), None)
+    }),
+    ("a pod template again and again", |bytes| {
+        let member = |n| format!(r#""a":{}"#, template("{}", n, 60));
+        custom(&list(64, |_| member(bytes / 2 / 64 / 80), ","), Some(&member(bytes / 2 / 80)))
+    }),
+    ("pod templates with misspelt keys", |bytes| {
+        let keys: Vec<_> = (0..20).map(|n| (format!("inject-secert-{n}"), String::new())).collect();
+        let keys = format!(r#"{{"{PREFIX}inject-secret-a":"a",{}}}"#, annotations(&keys));
+        templates(bytes, &template(&keys, 1, 1))
+    }),
+    ("pod templates with unknown containers", |bytes| {
+        let names = list(20, |n| format!("{}{n}", long(55, 'a')), ",");
+        let keys = [("inject-secret-a".to_owned(), "a".to_owned()), ("containers".to_owned(), names)];
+        templates(bytes, &template(&format!("{{{}}}", annotations(&keys)), 64, 60))
+    }),
+    ("pod templates with an unknown container each", |bytes| {
+        let keys = [
+            ("inject-secret-a".to_owned(), "a".to_owned()),
+            ("containers".to_owned(), format!("{}1", long(55, 'a'))),
+        ];
+        templates(bytes, &template(&format!("{{{}}}", annotations(&keys)), 64, 60))
+    }),
+    ("pod templates with variables for every container", |bytes| {
+        let keys: Vec<_> = (0..20).map(|n| (format!("inject-env-V{n}"), "a#b".to_owned())).collect();
+        templates(bytes, &template(&format!("{{{}}}", annotations(&keys)), 240, 1))
+    }),
     ("spaces", |bytes| {
         pod(&[("inject-secret-a", "a")], &format!("{}{}", containers(1, 1), " ".repeat(bytes)), "")
     }),
@@ -246,6 +290,8 @@ impl Hostile {
         let (group, kind, operation, path) = match self.kind {
             Kind::Pod => ("", "Pod", "CREATE", "/mutate"),
             Kind::Deployment => ("apps", "Deployment", "UPDATE", "/mode"),
+            Kind::Custom if self.old_object.is_some() => ("example.com", "Tasks", "UPDATE", "/validate"),
+            Kind::Custom => ("example.com", "Tasks", "CREATE", "/validate"),
         };
         let old = self.old_object.as_deref().unwrap_or("null");
         let text = format!(
@@ -296,6 +342,29 @@ fn workload(own: &[(&str, &str)], template: &str, former: Option<&str>) -> Hosti
     };
     let (object, old_object) = (deployment(template), former.map(deployment));
     Hostile { kind: Kind::Deployment, object, old_object }
+}
+
+/// An object of an unknown kind with these members in its `spec`, and what they were before.
+fn custom(spec: &str, former: Option<&str>) -> Hostile {
+    let object = |spec: &str| format!(r#"{{"spec":{{{spec}}}}}"#);
+    let (object, old_object) = (object(spec), former.map(object));
+    Hostile { kind: Kind::Custom, object, old_object }
+}
+
+/// At most 64 of a pod template.
+fn templates(bytes: usize, template: &str) -> Hostile {
+    custom(
+        &format!(r#""x":[{}]"#, list((bytes / template.len()).clamp(1, 64), |_| template.to_owned(), ",")),
+        None,
+    )
+}
+
+/// A pod template with these annotations, JSON, and so many containers.
+fn template(annotations: &str, count: usize, name_bytes: usize) -> String {
+    format!(
+        r#"{{"metadata":{{"annotations":{annotations}}},"spec":{{"containers":[{}]}}}}"#,
+        containers(count, name_bytes)
+    )
 }
 
 /// A pod that says it was injected, with its receipt (as the inside of a JSON string).

@@ -41,11 +41,12 @@ fn validate_templates(request: &Request<'_>, context: &AdmissionContext) -> Verd
     let api_version = request.kind.api_version();
     let is_written = matches!(request.operation, Operation::Create | Operation::Update);
     let Some(Object::Text(object)) = &request.object else { return not_a_workload() };
-    if !is_written
-        || pod_pointer(&api_version, &request.kind.kind).is_some()
-        || request.namespace.is_empty()
-        || find_templates(&api_version, object.get()).is_empty()
+    if !is_written || pod_pointer(&api_version, &request.kind.kind).is_some() || request.namespace.is_empty()
     {
+        return not_a_workload();
+    }
+    let templates = find_templates(&api_version, object.get());
+    if templates.is_empty() {
         return not_a_workload();
     }
     if context.settings().excludes(&request.namespace) {
@@ -57,8 +58,7 @@ fn validate_templates(request: &Request<'_>, context: &AdmissionContext) -> Verd
         (_, None) => FormerObject::Unknown,
     };
     with_surroundings(request, context, |surroundings| {
-        validate_object(&api_version, object.get(), former, surroundings)
-            .unwrap_or_else(|| ValidationReason::Valid.into())
+        validate_object(&api_version, object.get(), &templates, former, surroundings)
     })
 }
 

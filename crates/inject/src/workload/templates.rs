@@ -1,11 +1,13 @@
 //! The check of objects of kinds that are not known: each pod template that is found in one.
 
+use std::{borrow::Cow, collections::BTreeMap};
+
 use scaivault_contract::names::ANNOTATION_PREFIX;
 use serde::Deserialize;
 
 use super::{Validation, ValidationReason, view::Metadata};
 use crate::{
-    Context, Decision, PodView, Problem, Problems, SkipReason,
+    Context, Decision, Excerpt, PodView, Problems, SkipReason,
     manifest::{FoundTemplate, find_templates},
     pod::object,
     problem::shown_key,
@@ -13,6 +15,14 @@ use crate::{
 
 /// The most keys that a warning names.
 const KEYS_SHOWN: usize = 4;
+
+/// The most templates with annotations of ours that are checked, because each may cost as much as a pod.
+const MAX_ANNOTATED: usize = 8;
+/// After so many problems no further template is checked: each may make as many hints.
+const PROBLEMS_SOUGHT: usize = 8;
+
+/// The longest pointer that a text shows in full, bytes.
+const PLACE_BYTES: usize = 128;
 
 /// What an object was before the request.
 #[derive(Clone, Copy, Debug)]
@@ -25,46 +35,70 @@ pub enum FormerObject<'a> {
     Unknown,
 }
 
-/// Checks the pod templates of an object; none if it has none. As for a workload, refused is only what the request
-/// brings itself.
+/// Checks the pod templates that were found in an object. As for a workload, refused is only what the request brings
+/// itself.
 pub fn validate_object(
     api_version: &str,
     json: &str,
+    templates: &[FoundTemplate<'_>],
     former: FormerObject<'_>,
     context: &Context<'_>,
-) -> Option<Validation> {
-    let templates = find_templates(api_version, json);
+) -> Validation {
     let own = Own::read(json);
-    if templates.is_empty() {
-        return None;
-    }
     if own.metadata.deletion_timestamp.is_some() {
-        return Some(ValidationReason::Deleting.into());
+        return ValidationReason::Deleting.into();
     }
     let before = match former {
         FormerObject::Object(json) => find_templates(api_version, json),
         FormerObject::Nothing | FormerObject::Unknown => Vec::new(),
     };
-    let is_one = templates.len() == 1;
+    let mut before: BTreeMap<&str, &str> =
+        before.iter().map(|template| (template.pointer.as_str(), template.json)).collect();
     let mut found = Findings { warnings: own.warnings(), ..Findings::default() };
-    for template in &templates {
-        let place = if is_one { "" } else { template.pointer.as_str() };
+    let mut annotated = 0;
+    for template in templates {
+        let place = shown_place(&template.pointer);
+        let pod = match PodView::parse(template.json) {
+            Ok(pod) => pod,
+            Err(error) => {
+                // Its controller may complete it.
+                found.warnings.push(format!("not checked: {place}: {error}"));
+                continue;
+            }
+        };
+        annotated += usize::from(pod.is_annotated());
+        if pod.is_annotated() && (annotated > MAX_ANNOTATED || found.problems() >= PROBLEMS_SOUGHT) {
+            found.warnings.push(format!(
+                "not checked: {place} and what follows: an object is checked up to {PROBLEMS_SOUGHT} problems or \
+                 {MAX_ANNOTATED} pod templates with annotations of the injector"
+            ));
+            break;
+        }
         let brings = match former {
             FormerObject::Nothing => true,
             FormerObject::Unknown => false,
-            FormerObject::Object(_) => is_changed(template, &before),
+            // Taken out, so that each is read once, however often a key is repeated.
+            FormerObject::Object(_) => {
+                before.remove(template.pointer.as_str()).is_none_or(|former| is_changed(&pod, former))
+            }
         };
-        found.add(template, place, brings, context);
+        found.add(&pod, if templates.len() == 1 { "" } else { &place }, brings, context);
     }
-    Some(found.into())
+    found.into()
 }
 
 /// Whether our annotations of a template are others than before.
-fn is_changed(template: &FoundTemplate<'_>, before: &[FoundTemplate<'_>]) -> bool {
-    let Some(former) = before.iter().find(|former| former.pointer == template.pointer) else { return true };
-    match (PodView::parse(template.json), PodView::parse(former.json)) {
-        (Ok(template), Ok(former)) => !template.annotations().eq(former.annotations()),
-        _ => true,
+fn is_changed(pod: &PodView<'_>, former: &str) -> bool {
+    PodView::parse(former).map_or(true, |former| !pod.annotations().eq(former.annotations()))
+}
+
+/// A pointer as it may stand in a text: as it is if it is short and plain, else quoted and cut.
+fn shown_place(pointer: &str) -> Cow<'_, str> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.~".contains(&byte);
+    if pointer.len() <= PLACE_BYTES && pointer.bytes().all(plain) {
+        Cow::Borrowed(pointer)
+    } else {
+        Cow::Owned(Excerpt::new(pointer).to_string())
     }
 }
 
@@ -78,17 +112,13 @@ struct Findings {
 }
 
 impl Findings {
+    fn problems(&self) -> usize {
+        self.refused.len() + self.allowed.len() + self.unchanged.len()
+    }
+
     /// `place` is what tells the template from the object's others.
-    fn add(&mut self, template: &FoundTemplate<'_>, place: &str, brings: bool, context: &Context<'_>) {
-        let pod = match PodView::parse(template.json) {
-            Ok(pod) => pod,
-            Err(error) => {
-                // Its controller may complete it.
-                self.warnings.push(format!("not checked: {}: {error}", &template.pointer));
-                return;
-            }
-        };
-        let decision = crate::decide(&pod, context);
+    fn add(&mut self, pod: &PodView<'_>, place: &str, brings: bool, context: &Context<'_>) {
+        let decision = crate::decide(pod, context);
         let warnings = decision.warnings().iter().map(|warning| match place {
             "" => warning.clone(),
             place => format!("{place}: {warning}"),
@@ -101,11 +131,13 @@ impl Findings {
             _ => return,
         };
         for problem in &problems {
-            let mut problem: Problem = problem.clone();
-            if !place.is_empty() {
-                problem.message = format!("{} (pod template {place})", problem.message).into();
-            }
-            target.push(problem);
+            target.push_with(|| {
+                let mut problem = problem.clone();
+                if !place.is_empty() {
+                    problem.message = format!("{} (pod template {place})", problem.message).into();
+                }
+                problem
+            });
         }
     }
 }
@@ -192,7 +224,9 @@ mod tests {
     fn check(object: &str, former: FormerObject<'_>) -> Option<Validation> {
         let (settings, namespace) = (Settings::default(), Namespace::default());
         let context = Context::new(&settings, &namespace, KubeVersion::default());
-        validate_object("keda.sh/v1alpha1", object, former, &context)
+        let templates = find_templates("keda.sh/v1alpha1", object);
+        let check = || validate_object("keda.sh/v1alpha1", object, &templates, former, &context);
+        (!templates.is_empty()).then(check)
     }
 
     #[test]
@@ -225,6 +259,41 @@ mod tests {
         let validation = check(&changed, FormerObject::Object(&both)).unwrap();
         assert_eq!((validation.reason, validation.problems.iter().count()), (ValidationReason::Problems, 1));
         assert!(validation.warnings.iter().any(|warning| warning.contains("/spec/t0")), "{validation:?}");
+    }
+
+    #[test]
+    fn so_many_annotated_templates_are_checked() {
+        let with = |first: usize| {
+            let mut all = vec![json!({}); 30];
+            all.extend(vec![good(); first]);
+            all.push(bad());
+            object(&json!({}), &all)
+        };
+        let validation = check(&with(MAX_ANNOTATED - 1), FormerObject::Nothing).unwrap();
+        assert_eq!(validation.reason, ValidationReason::Problems, "those without annotations are free");
+        let validation = check(&with(MAX_ANNOTATED), FormerObject::Nothing).unwrap();
+        assert_eq!(validation.reason, ValidationReason::Valid);
+        assert!(validation.warnings[0].contains("not checked: /spec/t"), "{validation:?}");
+    }
+
+    #[test]
+    fn no_template_is_checked_after_eight_problems() {
+        let mut bad = good();
+        bad["scaivault.scailabs.ai/containers"] = "b,c,d,e,f,g,h,i".into();
+        let validation = check(&object(&json!({}), &[bad.clone(), bad]), FormerObject::Nothing).unwrap();
+        assert_eq!(validation.problems.len(), PROBLEMS_SOUGHT, "{}", validation.problems);
+        assert!(validation.warnings.iter().any(|warning| warning.contains("not checked: /spec/")));
+    }
+
+    #[test]
+    fn a_long_pointer_is_cut_in_texts() {
+        let (long, odd) = ("k".repeat(500), "a\nb");
+        let template =
+            |keys| json!({"metadata": {"annotations": keys}, "spec": {"containers": [{"name": "a"}]}});
+        let object = json!({"spec": {long.as_str(): template(bad()), odd: template(bad())}}).to_string();
+        let problems = check(&object, FormerObject::Nothing).unwrap().problems.to_string();
+        assert!(problems.contains("kkk…\")") && !problems.contains(&"k".repeat(41)), "{problems}");
+        assert!(problems.contains("(pod template \"/spec/a\\nb\")"), "{problems}");
     }
 
     #[test]
