@@ -5,11 +5,13 @@
 //! a text that this module misreads is never written, it is only a reason to rewrite the document.
 
 mod changes;
+mod places;
 mod tree;
 mod writer;
 
 mod splice;
 
+pub(crate) use places::Places;
 use scaivault_inject::Patch;
 use serde_json::Value;
 use thiserror::Error;

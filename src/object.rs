@@ -1,7 +1,7 @@
 //! The Kubernetes objects of a document, and what matters of them here.
 
-use scaivault_contract::names::ANNOTATION_PREFIX;
-use scaivault_inject::manifest;
+use scaivault_contract::names::{ANNOTATION_PREFIX, SERVICE_ACCOUNT_ROLE_ANNOTATION};
+use scaivault_inject::{Layer, Problems, annotations::not_text_problems, manifest};
 use serde_json::{Map, Value};
 
 /// An object: the document itself or an item of a list. `kind` is empty for a value that is none.
@@ -102,12 +102,28 @@ impl<'a> Object<'a> {
             .filter_map(|(key, value)| Some((key.as_str(), value.as_str()?)))
     }
 
-    /// A key of ours on its own metadata whose value is no string.
-    pub(crate) fn key_without_text(&self) -> Option<&'a str> {
-        let annotations = self.value.pointer("/metadata/annotations").and_then(Value::as_object)?;
-        let wrong =
-            annotations.iter().find(|(key, value)| key.starts_with(ANNOTATION_PREFIX) && !value.is_string());
-        wrong.map(|(key, _)| key.as_str())
+    /// Problems about the annotations of its own metadata that concern the injector and whose values are no strings.
+    pub(crate) fn not_text_problems(&self) -> Problems {
+        let layer = match (self.api_version, self.kind) {
+            ("v1", "Namespace") => Layer::Namespace,
+            ("v1", "ServiceAccount") => Layer::ServiceAccount,
+            _ if self.pod_pointer().is_some() => Layer::Workload,
+            _ => Layer::Pod,
+        };
+        let annotations = self.value.pointer("/metadata/annotations").and_then(Value::as_object);
+        let relevant = annotations.into_iter().flatten().filter_map(|(key, value)| {
+            let key = match key.as_str() {
+                // For its value, this key is the setting `role` of the pods.
+                SERVICE_ACCOUNT_ROLE_ANNOTATION if layer == Layer::ServiceAccount => {
+                    format!("{ANNOTATION_PREFIX}role")
+                }
+                key if key.starts_with(ANNOTATION_PREFIX) => key.to_owned(),
+                _ => return None,
+            };
+            Some((key, value.clone()))
+        });
+        let relevant: Map<_, _> = relevant.collect();
+        not_text_problems(&Value::Object(relevant).to_string(), &layer)
     }
 
     /// The pointer to the pod (template) in this object; none for kinds without one.

@@ -4,7 +4,7 @@ pub(crate) mod own_text;
 
 use scaivault_contract::names::ANNOTATION_PREFIX;
 use scaivault_inject::{
-    Context, Decision, Explanation, MutationMode, Patch, PodView, SkipReason, explain, manifest,
+    Context, Decision, Denial, Explanation, MutationMode, Patch, PodView, SkipReason, explain, manifest,
     workload::{WorkloadKind, WorkloadView},
 };
 use serde_json::Value;
@@ -194,12 +194,11 @@ impl Work<'_> {
 
     /// What comes of an object without a pod, such as a namespace, whose annotations are defaults of its pods.
     fn no_pod(&self, object: &Object<'_>) -> Outcome {
-        let wrong = object.key_without_text().filter(|_| self.verb == Verb::Inject);
-        wrong.map_or(Outcome::NoPod, |key| {
-            Outcome::Malformed(format!(
-                "{key} is no string, and values of annotations are; put the value into quotes"
-            ))
-        })
+        let problems = object.not_text_problems();
+        if problems.is_empty() || self.verb != Verb::Inject {
+            return Outcome::NoPod;
+        }
+        Outcome::Decided(Box::new(Decision::Deny(Denial { problems, warnings: Vec::new() })))
     }
 
     /// What is to be said about an object of a known kind in which there is no pod template.

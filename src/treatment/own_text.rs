@@ -1,30 +1,54 @@
 //! Values of annotations that are no strings, as the file has them: `0440`, where YAML reads the number 288.
 
-use std::collections::BTreeMap;
-
-use scaivault_contract::names::ANNOTATION_PREFIX;
-use scaivault_inject::{Code, Decision, Excerpt, Problem};
+use scaivault_contract::{
+    EXCERPT_CHARS,
+    names::{ANNOTATION_PREFIX, SERVICE_ACCOUNT_ROLE_ANNOTATION},
+};
+use scaivault_inject::{Code, Decision, Excerpt, Layer, Problem};
 
 use super::{Outcome, Treated};
-use crate::yaml_stream::Document;
+use crate::{edit::Places, yaml_stream::Document};
 
 /// Puts the text and the line of the file into the problems about such values.
 pub(crate) fn quote(treated: &mut [Treated], document: &Document<'_>) {
-    let mut seen = BTreeMap::new();
-    for problem in treated.iter_mut().flat_map(problems).filter(|problem| problem.code == Code::NotAString) {
-        let Some(key) = &problem.key else { continue };
-        // Several objects of a document may have the same key.
-        let nth = seen.entry(key.clone()).or_insert(0);
-        let Some((line, text)) = unquoted(document, &format!("{ANNOTATION_PREFIX}{key}")).nth(*nth) else {
-            continue;
-        };
-        *nth += 1;
-        problem.message = format!("{} (line {line})", problem.message).into();
-        if problem.value.is_some() && !text.is_empty() {
-            problem.value = Some(Excerpt::new(text));
-            problem.cure = format!("write {key}: \"{text}\"").into();
+    let mut places = None;
+    for treated in treated {
+        let (object, template) = (treated.pointer.clone(), treated.pod_pointer());
+        for problem in problems(treated).filter(|problem| problem.code == Code::NotAString) {
+            let places = places.get_or_insert_with(|| Places::parse(document));
+            let pointer = match (&problem.layer, &template) {
+                (Layer::Pod, Some(template)) => template,
+                _ => &object,
+            };
+            let Some(key) = full_key(problem) else { continue };
+            if let Some((line, text)) = places.as_ref().and_then(|places| places.annotation(pointer, &key)) {
+                describe(problem, &key, line, text);
+            }
         }
     }
+}
+
+/// The key as it stands in the file.
+fn full_key(problem: &Problem) -> Option<String> {
+    let key = problem.key.as_deref()?;
+    Some(if problem.layer == Layer::ServiceAccount && key == "role" {
+        SERVICE_ACCOUNT_ROLE_ANNOTATION.to_owned()
+    } else {
+        format!("{ANNOTATION_PREFIX}{key}")
+    })
+}
+
+fn describe(problem: &mut Problem, key: &str, line: usize, text: &str) {
+    problem.message = format!("{} (line {line})", problem.message).into();
+    // Of null, lists and objects there is no text; what has a tag (`!!int "5"`) may be quoted already.
+    if problem.value.is_none() || text.is_empty() || text.starts_with(['"', '\'', '|', '>']) {
+        return;
+    }
+    let excerpt = Excerpt::new(text);
+    if text.chars().nth(EXCERPT_CHARS).is_none() {
+        problem.cure = format!("write {key}: {excerpt}").into();
+    }
+    problem.value = Some(excerpt);
 }
 
 fn problems(treated: &mut Treated) -> impl Iterator<Item = &mut Problem> {
@@ -37,35 +61,4 @@ fn problems(treated: &mut Treated) -> impl Iterator<Item = &mut Problem> {
         Outcome::NoObject | Outcome::NoPod | Outcome::Malformed(_) | Outcome::NoReceipt => None,
     };
     problems.into_iter().flatten()
-}
-
-/// Where a key has a value without quotes: the line of the stream, and the value as it is written.
-fn unquoted<'d>(document: &Document<'d>, key: &str) -> impl Iterator<Item = (usize, &'d str)> {
-    let first = document.line;
-    document.text.lines().enumerate().filter_map(move |(index, line)| {
-        let (before, rest) = line.split_once(key)?;
-        if before.contains('#') || before.ends_with(|c: char| c.is_alphanumeric() || "./-_".contains(c)) {
-            return None;
-        }
-        let value = rest.strip_prefix(['"', '\'']).unwrap_or(rest).trim_start().strip_prefix(':')?;
-        let value = value.split(" #").next().unwrap_or_default();
-        let end = value.find([',', '}']).unwrap_or(value.len());
-        let value = value[..end].trim();
-        (!value.starts_with(['"', '\'', '|', '>'])).then_some((first + index, value))
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::yaml_stream;
-
-    #[test]
-    fn values_without_quotes_are_found_with_their_line() {
-        let text = "# scaivault.scailabs.ai/a: 1\nx: {scaivault.scailabs.ai/a: 0440, b: 2}\n\
-                    y:\n  \"scaivault.scailabs.ai/a\" : yes  # no\n  scaivault.scailabs.ai/a: '3'\n  scaivault.scailabs.ai/ab: 4\n";
-        let documents = yaml_stream::split(text);
-        let found: Vec<_> = unquoted(&documents[0], "scaivault.scailabs.ai/a").collect();
-        assert_eq!(found, [(2, "0440"), (4, "yes")]);
-    }
 }

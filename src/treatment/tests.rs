@@ -267,20 +267,37 @@ fn a_mode_that_is_no_string_is_a_problem() {
 }
 
 #[test]
-fn a_namespaces_value_that_is_no_string_is_malformed() {
-    let namespace = |value: Value| {
-        object(
-            "v1",
-            "Namespace",
-            json!({"metadata": {"annotations": {"scaivault.scailabs.ai/fail-open": value}}}),
-        )
+fn all_values_of_a_namespace_that_are_no_strings_are_problems() {
+    let outcome = |api_version, kind, annotations| {
+        let object = object(api_version, kind, json!({"metadata": {"annotations": annotations}}));
+        treat(&object, Verb::Inject, &Surroundings::default(), false, mark).remove(0).outcome
     };
-    let outcome = |value| {
-        treat(&namespace(value), Verb::Inject, &Surroundings::default(), false, mark).remove(0).outcome
+    let (prefix, role) = ("scaivault.scailabs.ai", "scaikey.scailabs.ai/role");
+    for (api_version, kind, layer) in [
+        ("v1", "Namespace", " (of the namespace)"),
+        ("v1", "ServiceAccount", " (of the service account)"),
+        ("apps/v1", "Deployment", " (of the workload)"),
+        ("v1", "ConfigMap", ""),
+    ] {
+        let annotations =
+            json!({format!("{prefix}/fail-open"): true, format!("{prefix}/url"): null, "other": 1});
+        let Outcome::Decided(decision) = outcome(api_version, kind, annotations) else {
+            panic!("{kind}: accepted")
+        };
+        let Decision::Deny(denial) = &*decision else { panic!("{kind}: {decision:?}") };
+        let text = denial.problems.to_string();
+        assert_eq!(denial.problems.len(), 2, "{text}");
+        assert!(text.contains(&format!("{prefix}/fail-open{layer}: \"true\": the value is")), "{text}");
+        assert!(text.contains(&format!("{prefix}/url{layer}: the value is null")), "{text}");
+        assert_eq!(outcome(api_version, kind, json!({format!("{prefix}/url"): "x"})), Outcome::NoPod);
+    }
+    let Outcome::Decided(decision) = outcome("v1", "ServiceAccount", json!({role: 5})) else {
+        panic!("accepted")
     };
-    let Outcome::Malformed(message) = outcome(json!(true)) else { panic!("accepted") };
-    assert!(message.contains("fail-open") && message.contains("quotes"), "{message}");
-    assert_eq!(outcome(json!("true")), Outcome::NoPod);
+    assert!(
+        matches!(&*decision, Decision::Deny(denial) if denial.problems.to_string().contains("/role (of the service account): \"5\""))
+    );
+    assert_eq!(outcome("v1", "Namespace", json!({role: 5})), Outcome::NoPod);
 }
 
 #[test]

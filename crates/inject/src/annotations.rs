@@ -20,6 +20,7 @@ pub(crate) use collect::{Collected, collect};
 pub(crate) use draft::{Draft, FileDraft};
 pub(crate) use nearest::nearest;
 pub(crate) use not_text::not_text;
+pub use not_text::not_text_problems;
 #[cfg(test)]
 pub(crate) use registry::spec_for;
 pub(crate) use registry::{asks_for_secrets, spec_of};

@@ -4,8 +4,18 @@ use scaivault_contract::names::ANNOTATION_PREFIX;
 
 use crate::{
     pod::{Annotations, NotText},
-    problem::{Code, Excerpt, Layer, Problem},
+    problem::{Code, Excerpt, Layer, Problem, Problems},
 };
+
+/// A problem for each of them, in an object's `metadata.annotations` as JSON. None if that is no object.
+pub fn not_text_problems(annotations: &str, layer: &Layer) -> Problems {
+    let annotations: Annotations<'_> = serde_json::from_str(annotations).unwrap_or_default();
+    let mut problems = Problems::new();
+    for problem in not_text(&annotations, layer) {
+        problems.push(problem);
+    }
+    problems
+}
 
 /// A problem for each of them.
 pub(crate) fn not_text(annotations: &Annotations<'_>, layer: &Layer) -> impl Iterator<Item = Problem> {
