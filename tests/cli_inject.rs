@@ -277,6 +277,15 @@ fn the_diff_shows_what_is_added() {
         !checked.lines().any(|line| is_change(&line, '-')),
         "nothing of the user's is taken away:\n{checked}"
     );
+    assert!(checked.lines().any(|line| line == "       # One container, on purpose."), "{checked}");
+    let detached = run_with(inject(MANIFEST).stdout, ["detach", "--diff", "--output=report"]).exits(0).stdout;
+    assert!(detached.lines().any(|line| line == "       # One container, on purpose."), "{detached}");
+    assert!(!detached.lines().any(|line| is_change(&line, '+')), "{detached}");
+    // Of a text that cannot be edited, and of several objects in one, the values are shown.
+    let anchored =
+        MANIFEST.replace("    spec:\n", "    spec: &spec\n").replace("run\n---", "run\nx: *spec\n---");
+    let checked = run_with(anchored, ["check", "--diff"]).exits(0).stdout;
+    assert!(checked.contains("name: scaivault-init") && !checked.contains("written anew"), "{checked}");
 }
 
 #[test]

@@ -45,7 +45,7 @@ pub(super) enum Product {
 pub(super) struct Worked {
     /// What happened to each object.
     pub(super) report: Report,
-    /// The resulting text of each file.
+    /// The resulting text of each file, where texts are asked for.
     pub(super) streams: Vec<String>,
     /// The resulting value of each document that has one, where these are asked for.
     values: Vec<Value>,
@@ -96,7 +96,7 @@ impl Job {
         Ok(worked)
     }
 
-    /// Treats one document and gives its resulting text.
+    /// Treats one document and gives its resulting text, where texts are asked for.
     fn work(
         &self,
         parsed: Parsed<'_>,
@@ -115,10 +115,13 @@ impl Job {
         let patch = patch(&treated);
         let changed = patched(&value, &patch).with_context(place)?;
         let edited = match &changed {
-            Some(changed) if self.product == Product::Text => Some(edit(&document, &patch, changed)),
+            Some(changed) if self.product == Product::Text || self.with_diff => {
+                Some(edit(&document, &patch, changed))
+            }
             _ => None,
         };
-        let rewritten = edited.as_ref().and_then(|edited| edited.as_ref().err().copied());
+        let obstacle = edited.as_ref().and_then(|edited| edited.as_ref().err().copied());
+        let rewritten = obstacle.filter(|_| self.product == Product::Text);
         // Values hold no digits such as those of `1.10`.
         let is_written = rewritten.is_some() || self.with_diff || self.product == Product::Values;
         let (value, changed) = if is_written {
@@ -128,13 +131,15 @@ impl Job {
         } else {
             (value, changed)
         };
+        let change = Change {
+            document: &document,
+            value: &value,
+            changed: changed.as_ref(),
+            edited: edited.and_then(Result::ok),
+            is_single: treated.iter().filter(|treated| treated.is_changed()).count() == 1,
+        };
         for treated in treated {
-            let diff = match &changed {
-                Some(changed) if self.with_diff => {
-                    object_diff(&treated, &value, changed).with_context(place)?
-                }
-                _ => None,
-            };
+            let diff = if self.with_diff { change.diff(&treated).with_context(place)? } else { None };
             worked.report.entries.push(Entry {
                 file: source.name.clone(),
                 line: content.line,
@@ -143,12 +148,9 @@ impl Job {
                 diff,
             });
         }
-        let text = match (edited, &changed) {
-            (Some(Ok(text)), _) => text,
-            (Some(Err(_)), Some(changed)) => {
-                document.with_content(&document::emit(changed, &document).with_context(place)?)
-            }
-            _ => document.text.to_owned(),
+        let text = match self.product {
+            Product::Text => change.text().with_context(place)?,
+            Product::None | Product::Values => String::new(),
         };
         if self.product == Product::Values {
             worked.values.push(changed.unwrap_or(value));
@@ -209,14 +211,41 @@ fn parse<'a>(source: &'a Source, report: &mut Report) -> Vec<Parsed<'a>> {
     parsed
 }
 
-fn object_diff(treated: &Treated, before: &Value, after: &Value) -> anyhow::Result<Option<String>> {
-    let pointer = format!("{}{}", treated.pointer, treated.template.as_deref().unwrap_or_default());
-    let (Some(before), Some(after)) = (before.pointer(&pointer), after.pointer(&pointer)) else {
-        return Ok(None);
-    };
-    // Both as this program writes them: what only the format does is no change.
-    let (before, after) = (emit_yaml(before)?, emit_yaml(after)?);
-    Ok((before != after).then(|| diff::unified(&before, &after, &treated.display_name())))
+/// A document and what it becomes.
+struct Change<'a> {
+    document: &'a Document<'a>,
+    value: &'a Value,
+    /// None if nothing changes.
+    changed: Option<&'a Value>,
+    /// The text after the change; none if it was not asked for or cannot be edited.
+    edited: Option<String>,
+    /// One object changes: the change of the text is its own.
+    is_single: bool,
+}
+
+impl Change<'_> {
+    fn text(&self) -> anyhow::Result<String> {
+        Ok(match (&self.edited, self.changed) {
+            (Some(text), _) => text.clone(),
+            (None, Some(changed)) => self.document.with_content(&document::emit(changed, self.document)?),
+            (None, None) => self.document.text.to_owned(),
+        })
+    }
+
+    /// What changes of an object: in its text, or else in its value as this program writes it.
+    fn diff(&self, treated: &Treated) -> anyhow::Result<Option<String>> {
+        let Some(changed) = self.changed.filter(|_| treated.is_changed()) else { return Ok(None) };
+        let is_yaml = self.document.content.as_ref().is_some_and(|content| content.format == Format::Yaml);
+        if let Some(text) = self.edited.as_ref().filter(|_| self.is_single && is_yaml) {
+            return Ok(Some(diff::unified(self.document.text, text, &treated.display_name())));
+        }
+        let pointer = format!("{}{}", treated.pointer, treated.template.as_deref().unwrap_or_default());
+        let (Some(before), Some(after)) = (self.value.pointer(&pointer), changed.pointer(&pointer)) else {
+            return Ok(None);
+        };
+        let (before, after) = (emit_yaml(before)?, emit_yaml(after)?);
+        Ok((before != after).then(|| diff::unified(&before, &after, &treated.display_name())))
+    }
 }
 
 impl From<&ReadError> for Unreadable {
