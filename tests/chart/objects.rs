@@ -130,6 +130,52 @@ fn built_in_controllers_are_named_and_no_namespace_is() {
     }
 }
 
+/// The service account's namespace may be anyone's where there is no OpenShift.
+#[test]
+fn openshifts_controller_is_let_through_for_its_own_kind() {
+    let manifests = template(&[]).unwrap();
+    for entry in ["mode", "validate"] {
+        let conditions = conditions(&manifests, entry);
+        let user = "'system:serviceaccount:openshift-infra:deploymentconfig-controller'";
+        assert_eq!(conditions.matches("openshift-infra").count(), 1, "{entry}: {conditions}");
+        let expected = format!(
+            "!(request.resource.group == 'apps.openshift.io' && request.userInfo.username == {user})"
+        );
+        assert!(conditions.contains(&expected), "{entry}: {conditions}");
+    }
+}
+
+/// Volcano's `jobs` are not those of `batch`: their templates are elsewhere.
+#[test]
+fn an_extra_resource_is_known_by_group_and_name() {
+    let manifests = template(&[
+        "--set",
+        "webhook.validate.extraResources[0].apiGroups={batch.volcano.sh},\
+        webhook.validate.extraResources[0].apiVersions={v1alpha1},webhook.validate.extraResources[0].resources={jobs}",
+    ])
+    .unwrap();
+    let conditions = conditions(&manifests, "validate");
+    let (_, known) =
+        conditions.split_once("!(request.resource.group + '/' + request.resource.resource in [").unwrap();
+    let known: BTreeSet<_> = known.split(']').next().unwrap().split(", ").collect();
+    let webhooks = webhooks(&manifests);
+    let rules = list(&webhooks.last().unwrap()["rules"]);
+    let words = |rule: &Value, key: &str| {
+        list(&rule[key]).iter().map(|word| word.as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let resources: Vec<_> = rules
+        .iter()
+        .map(|rule| {
+            let [group] = &words(rule, "apiGroups")[..] else { panic!("{rule}") };
+            words(rule, "resources").iter().map(|name| format!("'{group}/{name}'")).collect::<Vec<_>>()
+        })
+        .collect();
+    let (extra, own) = resources.split_last().unwrap();
+    assert_eq!(extra[..], ["'batch.volcano.sh/jobs'"]);
+    assert_eq!(own.iter().flatten().map(String::as_str).collect::<BTreeSet<_>>(), known);
+    assert!(!known.contains(&*extra[0]));
+}
+
 /// A renewed CA with another key would not verify what the pods still serve.
 #[test]
 fn the_ca_of_cert_manager_keeps_its_key() {
