@@ -154,7 +154,7 @@ fn a_log_that_nobody_reads_stops_no_admission() {
     // The pipe holds 64 KiB, the queue 1 MiB twice; a line has about 400 bytes.
     while dropped() < 1.0 {
         (0..200).for_each(|_| assert_patched(&connection.post(MUTATE, &review())));
-        assert!(started.elapsed() < Duration::from_secs(120), "no line was dropped");
+        assert!(started.elapsed() < Duration::from_mins(2), "no line was dropped");
     }
     server.terminate();
     assert_eq!(server.ended().code(), Some(0));
