@@ -8,7 +8,9 @@ mod settings;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
+    num::NonZeroUsize,
     sync::Arc,
+    thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -41,12 +43,18 @@ use client_ca::ClientCaFollower;
 /// How long Events that are already queued may take when the server stops.
 const LAST_EVENTS: Duration = Duration::from_secs(2);
 
+/// The most workers of the runtime. Each decides small reviews, so their number bounds the memory that these take on a node
+/// with many cores.
+const MOST_WORKERS: usize = 8;
+
 /// Serves until SIGTERM or SIGINT; a second signal cuts what is under way.
 pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     // The Kubernetes client takes the process's default; everything of ours names its provider itself.
     CryptoProvider::install_default((*provider()).clone())
         .map_err(|_| anyhow!("a crypto provider is installed already; this is a bug"))?;
+    let workers = thread::available_parallelism().map_or(1, NonZeroUsize::get).min(MOST_WORKERS);
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
         .enable_all()
         .build()
         .context("cannot start the runtime")?;

@@ -239,14 +239,16 @@ mod tests {
         assert!(String::from_utf8(reply.body).unwrap().contains("(request u-1)"));
     }
 
-    /// Whatever a review says: its patch is bounded by what is injected, and all else by these bytes.
+    /// Whatever a review says: a patch (in base64) and all else are bounded by these bytes.
     #[test]
     fn an_answer_is_short_however_long_the_review() {
         const MOST: usize = 64 * 1024;
+        const PATCH: usize = 700 * 1024;
         for (name, shape) in scaivault_testkit::hostile::SHAPES {
             let (review, path) = shape(1024 * 1024).review();
             for entry in Entry::ALL.into_iter().filter(|entry| entry.path() == path || path != "/mutate") {
                 let mut body = review_to_response(entry, review.as_bytes(), &context()).body;
+                assert!(body.len() <= MOST + PATCH, "{name}: {} bytes with the patch", body.len());
                 if let Ok(mut answer) = serde_json::from_slice::<Json>(&body) {
                     answer["response"].as_object_mut().unwrap().remove("patch");
                     body = answer.to_string().into_bytes();

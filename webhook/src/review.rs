@@ -115,9 +115,9 @@ pub(crate) enum Object<'a> {
     Pod(Box<PodView<'a>>),
 }
 
-/// Reviews below this size are read once. In a larger one the pod's members are counted before it is read: each takes
-/// some dozen times its bytes in memory.
-const READ_ONCE_BYTES: usize = 64 * 1024;
+/// Reviews below this size are read once: they cannot have more members than a pod may have. In a larger one the pod's
+/// members are counted before it is read, because each takes some dozen times its bytes in memory.
+const READ_ONCE_BYTES: usize = PodView::UNCOUNTED_BYTES;
 
 impl GroupVersionKind<'_> {
     /// `apiVersion` as it stands in manifests.

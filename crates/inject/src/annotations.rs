@@ -24,4 +24,6 @@ pub use not_text::not_text_problems;
 #[cfg(test)]
 pub(crate) use registry::spec_for;
 pub(crate) use registry::{asks_for_secrets, spec_of};
-pub(crate) use value::{LogLevel, Position, RunAsUser, Selection, StartGate, Url, image, image_is_below};
+pub(crate) use value::{
+    LogLevel, Position, ReloadTarget, RunAsUser, Selection, StartGate, Url, image, image_is_below,
+};

@@ -19,6 +19,15 @@ use crate::{
 
 /// Decides what a pod gets. Total: every pod gets an answer, whatever its annotations say.
 pub fn decide(pod: &PodView<'_>, context: &Context<'_>) -> Decision {
+    let decision = choose(pod, context);
+    match decision.patch().and_then(limits::of_patch) {
+        Some(problem) => refuse(pod, context, Problems::from(problem), Vec::new()),
+        None => decision,
+    }
+}
+
+/// The decision, whatever the size of its patch.
+fn choose(pod: &PodView<'_>, context: &Context<'_>) -> Decision {
     if context.settings.excludes(&context.namespace.name) {
         return skip(SkipReason::ExcludedNamespace);
     }
@@ -98,7 +107,6 @@ fn asks_for_nothing(pod: &PodView<'_>, context: &Context<'_>) -> Decision {
 
 fn inject(pod: &PodView<'_>, context: &Context<'_>) -> Decision {
     let existing = Existing::of(pod);
-    let seen = existing.as_ref().map_or(pod, |existing| &existing.before);
     let mut collected = layer::merge(pod, context);
     let mut keys = pod.annotations().map(|(key, _)| key).chain(pod.keys_without_text());
     collected.settle(keys.any(asks_for_secrets));
@@ -107,7 +115,7 @@ fn inject(pod: &PodView<'_>, context: &Context<'_>) -> Decision {
         return refuse(pod, context, Problems::from(problem), warnings);
     }
     let mut findings = Findings::new(&draft, problems, warnings);
-    ours::strangers(seen, &mut findings.problems);
+    ours::strangers(existing.as_ref().map_or(pod, |existing| &existing.before), &mut findings.problems);
     if draft.secrets.is_empty() && draft.dynamic.is_empty() && draft.variables.is_empty() {
         if draft.inject == Some(true) && findings.problems.is_empty() {
             findings.problems.push(nothing_to_inject());
@@ -119,22 +127,18 @@ fn inject(pod: &PodView<'_>, context: &Context<'_>) -> Decision {
             });
         }
     }
-    let facts = Facts {
-        draft: &draft,
-        pod: seen,
-        settings: context.settings,
-        kube_version: context.kube_version,
-        agent_at: None,
+    let Some(existing) = existing else {
+        return bring(Vec::new(), &Facts::new(&draft, pod, context), findings, pod, context);
     };
-    let Some(existing) = &existing else { return bring(Vec::new(), &facts, findings, pod, context) };
-    if let Some(decision) = existing.complete(pod, &facts, &findings) {
+    if let Some(decision) = existing.complete(pod, &Facts::new(&draft, &existing.before, context), &findings)
+    {
         return decision;
     }
     // Another intent: out with the old and in with the new, in one patch.
-    let removals = detach::removals(pod, &existing.receipt, Marks::Receipt);
-    let mut bare = existing.before.clone();
+    let Existing { receipt, before: mut bare } = existing;
+    let removals = detach::removals(pod, &receipt, Marks::Receipt);
     bare.renumber();
-    bring(removals, &Facts { pod: &bare, ..facts }, findings, pod, context)
+    bring(removals, &Facts::new(&draft, &bare, context), findings, pod, context)
 }
 
 /// An injection that the pod carries already.
@@ -162,9 +166,8 @@ impl<'a> Existing<'a> {
         if !findings.problems.is_empty() {
             return None;
         }
-        let agent_at = pod.spec.init_containers.iter().position(ours::is_marked);
         let mut there = Findings::new(facts.draft, Problems::new(), findings.warnings.clone());
-        let intent = intent::resolve(&Facts { agent_at, ..*facts }, &mut there);
+        let intent = intent::resolve(&Facts { injected: Some(pod), ..*facts }, &mut there);
         let plan = Plan::of(&intent, &self.before, facts.settings);
         let readers = intent.readers.names(&self.before);
         if !there.problems.is_empty()

@@ -18,10 +18,11 @@ use std::borrow::Cow;
 use scaivault_contract::{DynamicMapping, MountPoint, SecretMapping, VariableMapping};
 
 use crate::{
+    Context,
     annotations::{Draft, ExactKey, NamedKey, Position},
     known_sidecars::{SidecarKind, SidecarsConfig},
     kube_version::KubeVersion,
-    limits,
+    limits, ours,
     pattern::Pattern,
     pod::PodView,
     problem::{Code, Excerpt, Layer, Problem, Problems},
@@ -86,8 +87,16 @@ pub(crate) struct Facts<'a, 'p> {
     pub(crate) pod: &'a PodView<'p>,
     pub(crate) settings: &'a Settings,
     pub(crate) kube_version: KubeVersion,
-    /// Where an agent that is already there stands among the init containers.
-    pub(crate) agent_at: Option<usize>,
+    /// The pod as it is, where it carries an injection that is to be completed.
+    pub(crate) injected: Option<&'a PodView<'p>>,
+}
+
+impl<'a, 'p> Facts<'a, 'p> {
+    /// The facts about a pod without an injection, or seen without it.
+    pub(crate) fn new(draft: &'a Draft, pod: &'a PodView<'p>, context: &Context<'a>) -> Self {
+        let Context { settings, kube_version, .. } = *context;
+        Self { draft, pod, settings, kube_version, injected: None }
+    }
 }
 
 /// The most warnings of one answer: the API server shows 4,096 characters of all together.
@@ -182,7 +191,9 @@ pub(crate) fn resolve<'d>(facts: &Facts<'d, '_>, findings: &mut Findings<'_>) ->
     bounds::check(facts, findings);
     let pattern = pattern(draft, findings);
     pod_settings::check(draft, pod, pattern, findings);
-    let insert_at = facts.agent_at.unwrap_or_else(|| place(pod, sidecars, draft.position));
+    // The agent is judged where it is: other webhooks may have put containers before it.
+    let agent_at = facts.injected.and_then(|pod| pod.spec.init_containers.iter().position(ours::is_marked));
+    let insert_at = agent_at.unwrap_or_else(|| place(pod, sidecars, draft.position));
     let readers = readers::resolve(facts, insert_at, findings);
     let reload = reload::resolve(facts, &readers, findings);
     let identity = identity::resolve(facts, reload.as_ref().and_then(Reload::target), findings);

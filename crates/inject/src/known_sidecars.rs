@@ -9,7 +9,7 @@ use crate::pod::ContainerView;
 /// What a known sidecar is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum SidecarKind {
-    /// A kind that the operator added to the settings.
+    /// A container that the configuration lists.
     Configured,
     DatabaseProxy,
     Identity,
@@ -41,6 +41,8 @@ impl SidecarKind {
 pub(crate) struct Product {
     pub(crate) name: &'static str,
     pub(crate) kind: SidecarKind,
+    /// Whether people also deploy it on its own, under the same names and images: such a container may be the application.
+    pub(crate) is_standalone: bool,
     /// Names; one that ends with `*` is the beginning of names.
     pub(crate) containers: &'static [&'static str],
     /// Ends of repositories, without tag and digest.
@@ -53,7 +55,16 @@ const fn product(
     containers: &'static [&'static str],
     images: &'static [&'static str],
 ) -> Product {
-    Product { name, kind, containers, images }
+    Product { name, kind, is_standalone: false, containers, images }
+}
+
+const fn standalone(
+    kind: SidecarKind,
+    name: &'static str,
+    containers: &'static [&'static str],
+    images: &'static [&'static str],
+) -> Product {
+    Product { is_standalone: true, ..product(kind, name, containers, images) }
 }
 
 use SidecarKind::{DatabaseProxy, Identity, Mesh, Runtime, SecretAgent, Storage, Telemetry};
@@ -87,7 +98,7 @@ pub(crate) static PRODUCTS: &[Product] = &[
     ),
     product(Mesh, "NGINX Service Mesh", &["nginx-mesh-init", "nginx-mesh-sidecar"], &["nginx-mesh-sidecar"]),
     product(Mesh, "Open Service Mesh", &["osm-healthcheck", "osm-init"], &["osm-healthcheck"]),
-    product(Mesh, "other meshes with Envoy", &["envoy", "envoy-sidecar"], &[]),
+    standalone(Mesh, "other meshes with Envoy", &["envoy", "envoy-sidecar"], &[]),
     product(DatabaseProxy, "Google AlloyDB Auth Proxy", &["alloydb-auth-proxy"], &["alloydb-auth-proxy"]),
     product(
         DatabaseProxy,
@@ -95,30 +106,31 @@ pub(crate) static PRODUCTS: &[Product] = &[
         &["cloud-sql-proxy", "cloudsql-proxy", "csql-*"],
         &["cloud-sql-proxy", "cloudsql-docker/gce-proxy"],
     ),
-    product(Telemetry, "Amazon CloudWatch agent", &["cloudwatch-agent"], &["cloudwatch-agent"]),
+    standalone(Telemetry, "Amazon CloudWatch agent", &["cloudwatch-agent"], &["cloudwatch-agent"]),
     product(Telemetry, "AppDynamics", &["appd-agent-attach*", "appd-analytics-agent"], &[]),
-    product(Telemetry, "AWS Distro for OpenTelemetry", &["aws-otel-collector"], &["aws-otel-collector"]),
-    product(Telemetry, "AWS X-Ray", &["xray-daemon"], &["aws-xray-daemon"]),
+    standalone(Telemetry, "AWS Distro for OpenTelemetry", &["aws-otel-collector"], &["aws-otel-collector"]),
+    standalone(Telemetry, "AWS X-Ray", &["xray-daemon"], &["aws-xray-daemon"]),
     product(
         Telemetry,
-        "Datadog",
-        &["datadog-agent", "datadog-agent-injected", "datadog-init-apm-inject", "datadog-lib-*"],
-        &["datadog/agent", "datadoghq/agent"],
+        "Datadog admission controller",
+        &["datadog-agent-injected", "datadog-init-apm-inject", "datadog-lib-*"],
+        &[],
     ),
+    standalone(Telemetry, "Datadog agent", &["datadog-agent"], &["datadog/agent", "datadoghq/agent"]),
     product(Telemetry, "Dynatrace", &["dynatrace-operator", "install-oneagent"], &[]),
-    product(
+    standalone(
         Telemetry,
         "Elastic",
         &["elastic-agent", "filebeat", "metricbeat"],
         &["elastic-agent", "filebeat", "metricbeat"],
     ),
-    product(
+    standalone(
         Telemetry,
         "Fluent Bit, Fluentd",
         &["fluent-bit", "fluentbit", "fluentd"],
         &["aws-for-fluent-bit", "fluent-bit", "fluent/fluentd"],
     ),
-    product(
+    standalone(
         Telemetry,
         "Grafana",
         &["grafana-agent", "promtail"],
@@ -127,20 +139,27 @@ pub(crate) static PRODUCTS: &[Product] = &[
     product(Telemetry, "Instana", &["instana-instrumentation-init"], &[]),
     product(Telemetry, "Jaeger", &["jaeger-agent"], &["jaeger-agent"]),
     product(Telemetry, "New Relic", &["newrelic-infrastructure-sidecar", "newrelic-instrumentation*"], &[]),
+    standalone(
+        Telemetry,
+        "OpenTelemetry Collector",
+        &[],
+        &["opentelemetry-collector", "opentelemetry-collector-contrib", "opentelemetry-collector-k8s"],
+    ),
     product(
         Telemetry,
         "OpenTelemetry operator",
         &["opentelemetry-auto-instrumentation*", "otc-container"],
-        &["opentelemetry-collector", "opentelemetry-collector-contrib", "opentelemetry-collector-k8s"],
+        &[],
     ),
-    product(
+    standalone(
         Telemetry,
         "Splunk",
         &["splunk-otel-collector"],
         &["splunk-otel-collector", "splunk/universalforwarder"],
     ),
-    product(Telemetry, "Telegraf operator", &["telegraf", "telegraf-istio"], &[]),
-    product(Telemetry, "Vector", &[], &["timberio/vector"]),
+    standalone(Telemetry, "Telegraf", &["telegraf"], &[]),
+    product(Telemetry, "Telegraf operator", &["telegraf-istio"], &[]),
+    standalone(Telemetry, "Vector", &[], &["timberio/vector"]),
     product(SecretAgent, "1Password injector", &["copy-op-bin"], &[]),
     product(SecretAgent, "Akeyless", &["akeyless-init", "akeyless-sidecar"], &[]),
     product(
@@ -170,8 +189,8 @@ pub(crate) static PRODUCTS: &[Product] = &[
         &["azwi-proxy", "azwi-proxy-init"],
         &["workload-identity/proxy", "workload-identity/proxy-init"],
     ),
-    product(Identity, "cloudflared", &["cloudflared"], &["cloudflare/cloudflared"]),
-    product(Identity, "Tailscale", &["tailscale"], &["tailscale/tailscale"]),
+    standalone(Identity, "cloudflared", &["cloudflared"], &["cloudflare/cloudflared"]),
+    standalone(Identity, "Tailscale", &["tailscale"], &["tailscale/tailscale"]),
     product(
         Storage,
         "Google Cloud Storage FUSE",
@@ -180,6 +199,23 @@ pub(crate) static PRODUCTS: &[Product] = &[
     ),
     product(Storage, "Kanister", &["kanister-sidecar"], &[]),
 ];
+
+/// How a container was recognised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sidecar {
+    pub(crate) kind: SidecarKind,
+    /// Whether the product is also deployed on its own.
+    pub(crate) is_standalone: bool,
+    by_image: bool,
+}
+
+impl Sidecar {
+    /// Whether a user may well have meant it by `*`: neither the controller of another product nor the operator chose its name.
+    pub(crate) fn may_be_meant(&self) -> bool {
+        let is_known = matches!(self.kind, SidecarKind::Configured | Mesh | Runtime);
+        !is_known && (self.is_standalone || self.by_image)
+    }
+}
 
 /// Containers that the operator counts as sidecars, besides those that the injector knows.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -226,9 +262,18 @@ impl SidecarsConfig {
             })
     }
 
-    /// What a container is, if it is a sidecar of another product.
+    /// What a container is, if it is a sidecar of another product. The operator's word counts before the table.
+    pub(crate) fn recognise(&self, container: &ContainerView<'_>) -> Option<Sidecar> {
+        let configured = Sidecar { kind: SidecarKind::Configured, is_standalone: false, by_image: false };
+        match INDEX.find(container) {
+            Some(known) if !known.may_be_meant() => Some(known),
+            known => self.has(container).then_some(configured).or(known),
+        }
+    }
+
+    /// Its kind.
     pub(crate) fn kind_of(&self, container: &ContainerView<'_>) -> Option<SidecarKind> {
-        INDEX.find(container).or_else(|| self.has(container).then_some(SidecarKind::Configured))
+        self.recognise(container).map(|sidecar| sidecar.kind)
     }
 }
 
@@ -236,42 +281,44 @@ impl SidecarsConfig {
 static INDEX: LazyLock<Index> = LazyLock::new(Index::new);
 
 struct Index {
-    names: BTreeMap<&'static str, SidecarKind>,
-    beginnings: Vec<(&'static str, SidecarKind)>,
-    images: BTreeMap<&'static str, Vec<(&'static str, SidecarKind)>>,
+    names: BTreeMap<&'static str, Sidecar>,
+    beginnings: Vec<(&'static str, Sidecar)>,
+    images: BTreeMap<&'static str, Vec<(&'static str, Sidecar)>>,
 }
 
 impl Index {
     fn new() -> Self {
         let mut index = Self { names: BTreeMap::new(), beginnings: Vec::new(), images: BTreeMap::new() };
-        for Product { kind, containers, images, .. } in PRODUCTS {
+        for Product { kind, is_standalone, containers, images, .. } in PRODUCTS {
+            let sidecar = Sidecar { kind: *kind, is_standalone: *is_standalone, by_image: false };
             for name in *containers {
                 match name.strip_suffix('*') {
-                    Some(beginning) => index.beginnings.push((beginning, *kind)),
+                    Some(beginning) => index.beginnings.push((beginning, sidecar)),
                     None => {
-                        index.names.insert(name, *kind);
+                        index.names.insert(name, sidecar);
                     }
                 }
             }
             for image in *images {
-                index.images.entry(last_segment(image)).or_default().push((image, *kind));
+                let sidecar = Sidecar { by_image: true, ..sidecar };
+                index.images.entry(last_segment(image)).or_default().push((image, sidecar));
             }
         }
         index
     }
 
-    fn find(&self, container: &ContainerView<'_>) -> Option<SidecarKind> {
+    fn find(&self, container: &ContainerView<'_>) -> Option<Sidecar> {
         let name = &*container.name;
         let by_name = || self.names.get(name).copied();
         let by_beginning = || {
             let found = self.beginnings.iter().find(|(beginning, _)| name.starts_with(beginning));
-            found.map(|(_, kind)| *kind)
+            found.map(|(_, sidecar)| *sidecar)
         };
         let by_image = || {
             let repository = repository(container.image.as_deref()?);
             let candidates = self.images.get(last_segment(repository))?;
             let found = candidates.iter().find(|(end, _)| ends_with_repository(repository, end));
-            found.map(|(_, kind)| *kind)
+            found.map(|(_, sidecar)| *sidecar)
         };
         by_name().or_else(by_beginning).or_else(by_image)
     }

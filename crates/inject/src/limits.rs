@@ -5,6 +5,7 @@
 
 use crate::{
     annotations::Draft,
+    patch::Patch,
     pod::PodView,
     problem::{Code, Layer, Problem},
 };
@@ -25,17 +26,24 @@ pub(crate) const CONTAINERS_READ: usize = 1_000;
 pub(crate) const VOLUMES_READ: usize = 2_000;
 /// Variables, mounts and words of a command that are read of one container.
 pub(crate) const ITEMS_READ: usize = 5_000;
-/// Members of objects and items of lists in a whole pod. Each takes about a hundred bytes in memory.
-const MEMBERS: usize = 50_000;
+/// Members of objects and items of lists in a whole pod. Each takes about a hundred bytes in memory, and in a pod with an
+/// injection twice that.
+const MEMBERS: usize = 20_000;
+/// JSON of fewer bytes cannot have more members and items than are handled: each but the first of a list or an object takes
+/// two bytes or more, a comma and what follows it.
+pub(crate) const UNCOUNTED_BYTES: usize = 2 * MEMBERS;
 /// Secrets, dynamic credentials, variables and options of files.
 const NAMES: usize = 256;
 /// Mounts and variables that one patch may add.
 pub(crate) const ADDITIONS: usize = 5_000;
+/// Bytes of a container's or volume's name. Kubernetes takes 63; names are repeated in the receipt.
+const NAME_BYTES: usize = 253;
+/// Bytes of a patch as JSON. A response is kept in memory until the other side has read it.
+const PATCH_BYTES: usize = 512 * 1024;
 
 /// The most members and items that JSON may have, where this text has more.
 pub(crate) fn too_many_members(json: &str) -> Option<usize> {
-    // All but the first of an object or list have a comma before them, and something between two commas.
-    if json.len() / 2 <= MEMBERS {
+    if json.len() < UNCOUNTED_BYTES {
         return None;
     }
     let (mut commas, mut in_string, mut escaped) = (0, false, false);
@@ -60,6 +68,25 @@ pub(crate) fn of_pod(pod: &PodView<'_>) -> Option<Problem> {
     too_large("bytes of scaivault.scailabs.ai annotations", bytes, ANNOTATION_BYTES)
         .or_else(|| too_large("containers", containers, CONTAINERS))
         .or_else(|| too_large("annotations inject-… and secret-…", named, NAMED_ANNOTATIONS))
+        .or_else(|| long_name("container", pod.all_containers().map(|container| &*container.name)))
+        .or_else(|| long_name("volume", pod.spec.volumes.iter().map(|volume| &*volume.name)))
+}
+
+/// What is too large about a patch.
+pub(crate) fn of_patch(patch: &Patch) -> Option<Problem> {
+    let bytes = patch.bytes();
+    let message =
+        || format!("the changes to the pod take {bytes} bytes, and at most {PATCH_BYTES} are handled");
+    (bytes > PATCH_BYTES).then(|| problem(message(), SPLIT))
+}
+
+/// A problem where a name is longer than any that Kubernetes takes.
+fn long_name<'n>(what: &str, mut names: impl Iterator<Item = &'n str>) -> Option<Problem> {
+    let bytes = names.find(|name| name.len() > NAME_BYTES)?.len();
+    Some(problem(
+        format!("a {what}'s name has {bytes} bytes, and at most {NAME_BYTES} are handled"),
+        "choose a name of at most 63 characters, as Kubernetes requires",
+    ))
 }
 
 /// What is too large about a draft.
@@ -72,15 +99,22 @@ pub(crate) fn of_draft(draft: &Draft) -> Option<Problem> {
 
 /// A problem where there is more than the limit.
 pub(crate) fn too_large(what: &'static str, count: usize, limit: usize) -> Option<Problem> {
-    (count > limit).then(|| Problem {
+    let message = || format!("the pod has {count} {what}, and at most {limit} are handled");
+    (count > limit).then(|| problem(message(), SPLIT))
+}
+
+const SPLIT: &str = "split the pod, or opt it out with mutation-mode: ignore";
+
+fn problem(message: String, cure: &'static str) -> Problem {
+    Problem {
         code: Code::TooLarge,
         key: None,
         layer: Layer::Pod,
         value: None,
-        message: format!("the pod has {count} {what}, and at most {limit} are handled").into(),
+        message: message.into(),
         allowed: None,
-        cure: "split the pod, or opt it out with mutation-mode: ignore".into(),
-    })
+        cure: cure.into(),
+    }
 }
 
 #[cfg(test)]

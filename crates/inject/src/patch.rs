@@ -24,6 +24,11 @@ impl Patch {
         self.operations.is_empty()
     }
 
+    /// How many bytes it takes as JSON, or a few more.
+    pub(crate) fn bytes(&self) -> usize {
+        self.operations.iter().map(Operation::bytes).sum()
+    }
+
     /// The operations in order.
     pub fn operations(&self) -> &[Operation] {
         &self.operations
@@ -65,6 +70,15 @@ impl Operation {
         }
     }
 
+    fn bytes(&self) -> usize {
+        const AROUND: usize = r#"{"op":"remove","path":"","value":},"#.len();
+        let value = match self {
+            Self::Add { value, .. } => value.bytes(),
+            Self::Remove { .. } => 0,
+        };
+        AROUND + self.path().len() + value
+    }
+
     fn path_mut(&mut self) -> &mut String {
         match self {
             Self::Add { path, .. } | Self::Remove { path } => path,
@@ -97,6 +111,31 @@ pub enum Value {
     List(Vec<Value>),
     /// An object and its first members.
     Object(BTreeMap<String, Value>),
+}
+
+impl Value {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Fragment(fragment) => fragment.text().len(),
+            Self::Text(text) => quoted_bytes(text),
+            Self::Switch(_) | Self::Null => 5,
+            Self::List(values) => 2 + values.iter().map(|value| value.bytes() + 1).sum::<usize>(),
+            Self::Object(members) => {
+                let member = |(key, value): (&String, &Self)| quoted_bytes(key) + value.bytes() + 2;
+                2 + members.iter().map(member).sum::<usize>()
+            }
+        }
+    }
+}
+
+/// The length of a text as a JSON string.
+fn quoted_bytes(text: &str) -> usize {
+    let escaped = |byte| match byte {
+        b'"' | b'\\' => 2,
+        0..0x20 => 6,
+        _ => 1,
+    };
+    2 + text.bytes().map(escaped).sum::<usize>()
 }
 
 /// A part of a Kubernetes object as JSON text: an injection is written once and never read again by the server.

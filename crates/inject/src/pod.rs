@@ -32,8 +32,8 @@ pub struct PodView<'a> {
     pub(crate) spec: SpecView<'a>,
 }
 
-/// Reads a pod where it stands in a larger document, such as a review. The caller bounds how many members that has:
-/// see [`PodView::parse`].
+/// Reads a pod as a part of a larger document, such as a review. Members are not counted, so the document must be shorter
+/// than [`PodView::UNCOUNTED_BYTES`]; for longer ones there is [`PodView::parse`].
 impl<'de: 'a, 'a> Deserialize<'de> for PodView<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Default, Deserialize)]
@@ -61,6 +61,9 @@ impl MalformedPod {
 }
 
 impl<'a> PodView<'a> {
+    /// A text of fewer bytes cannot have more members and items than a pod may have.
+    pub const UNCOUNTED_BYTES: usize = limits::UNCOUNTED_BYTES;
+
     /// Reads a pod or a pod template (`metadata` and `spec`) from JSON.
     pub fn parse(json: &'a str) -> Result<Self, MalformedPod> {
         if let Some(most) = limits::too_many_members(json) {

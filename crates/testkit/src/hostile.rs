@@ -141,6 +141,15 @@ pub const SHAPES: &[(&str, Shape)] = &[
             }
         })
     }),
+    ("a long container name in the receipt", |bytes| {
+        let name = long(bytes, 'c');
+        pod(&[("inject-secret-a", "a")], &format!(r#"{{"name":"{name}","volumeMounts":null}}"#), "")
+    }),
+    ("many variables in many containers", |bytes| {
+        let keys: Vec<_> = (0..250.min(bytes / 50)).map(|n| (format!("inject-env-V{n}"), "a#b")).collect();
+        let keys: Vec<_> = keys.iter().map(|(key, value)| (key.as_str(), *value)).collect();
+        pod(&keys, &containers(19, 1), "")
+    }),
     ("an injection in many containers", |bytes| injected(&containers((bytes / 70).min(499), 40), "{}", &[])),
     ("an injection and long names", |bytes| injected(&containers(400, bytes / 400), "{}", &[])),
     ("a receipt of many lists", |bytes| {
@@ -394,7 +403,7 @@ fn annotated(bytes: usize, annotation: impl Fn(usize) -> (String, String)) -> Ho
 
 /// Items of one list in each of some containers.
 fn in_containers(bytes: usize, field: &str, item: &str) -> Hostile {
-    let all = (bytes / (item.len() + 1)).min(45_000);
+    let all = (bytes / (item.len() + 1)).min(9_000);
     let each = all.min(4_500);
     let items = list(each, |_| item.to_owned(), ",");
     let containers =

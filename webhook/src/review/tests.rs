@@ -99,6 +99,16 @@ fn a_pod_is_read_with_its_review_unless_it_is_large() {
     assert!(!read_once(&malformed), "a malformed pod is kept as text, so that the request can be answered");
 }
 
+/// Members are counted in larger ones only.
+#[test]
+fn a_review_that_is_read_once_has_few_members() {
+    let items = vec!["0"; 25_000].join(",");
+    let many = REVIEW.replace(r#""spec":{}"#, &format!(r#""spec":{{"x":[{items}]}}"#));
+    let request = Request::decode(Entry::Mutate, many.as_bytes()).unwrap();
+    let Some(Object::Text(pod)) = request.object else { panic!("the pod is read without a count") };
+    assert!(PodView::parse(pod.get()).is_err());
+}
+
 #[test]
 fn a_uid_that_no_api_server_sends_is_refused() {
     let text = REVIEW.replace("u-1", &"u".repeat(UID_BYTES + 1));

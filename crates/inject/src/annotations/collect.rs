@@ -18,6 +18,12 @@ use crate::{
 /// The most warnings about keys in one answer; a pod may carry thousands of annotations.
 const WARNINGS_SHOWN: usize = 16;
 
+/// The most unknown keys of a pod that are compared with those that ask for a secret.
+const MISSPELT_SOUGHT: usize = 64;
+
+/// The most keys that were to ask for a secret and are kept.
+const MISSPELT_KEPT: usize = 16;
+
 /// A draft and what was said on the way.
 pub(crate) struct Collected {
     pub(crate) draft: Draft,
@@ -25,12 +31,14 @@ pub(crate) struct Collected {
     pub(crate) warnings: Vec<String>,
     /// Keys of the pod that were to ask for a secret, until [`Collected::settle`].
     misspelt: Vec<Misspelt>,
+    /// The unknown keys of the pod that were looked up: warnings about other keys, such as the namespace's, do not count.
+    sought: usize,
 }
 
 impl Collected {
     /// Nothing yet, over the layers that a draft holds.
     pub(crate) const fn over(draft: Draft) -> Self {
-        Self { draft, problems: Problems::new(), warnings: Vec::new(), misspelt: Vec::new() }
+        Self { draft, problems: Problems::new(), warnings: Vec::new(), misspelt: Vec::new(), sought: 0 }
     }
 
     /// Says what is to be said of misspelt keys: a problem if no key asks for a secret, else a warning.
@@ -45,11 +53,18 @@ impl Collected {
     }
 
     fn unknown(&mut self, key: &str, layer: &Layer) {
-        if self.warnings.len() + self.misspelt.len() < WARNINGS_SHOWN {
-            match unknown(key, layer) {
-                Unknown::Misspelt(misspelt) => self.misspelt.push(misspelt),
-                Unknown::Warning(warning) => self.warnings.push(warning),
+        let may_ask = *layer == Layer::Pod && self.sought < MISSPELT_SOUGHT;
+        let warns = self.warnings.len() + self.misspelt.len() < WARNINGS_SHOWN;
+        if !may_ask && !warns {
+            return;
+        }
+        self.sought += usize::from(*layer == Layer::Pod);
+        match unknown(key, layer) {
+            Unknown::Misspelt(misspelt) if self.misspelt.len() < MISSPELT_KEPT => {
+                self.misspelt.push(misspelt);
             }
+            Unknown::Warning(warning) if warns => self.warnings.push(warning),
+            _ => {}
         }
     }
 }

@@ -71,18 +71,22 @@ pub fn markdown() -> String {
     out.push_str(
         "\n## Sidecars of other products\n\n`containers: *` and `init-containers: *` leave these containers out, and they are \
          no candidates for a `reload-target` without a container. They are recognised by their name (`…` stands for any end), or \
-         by the end of their image's repository, whatever the registry. An app container counts if the pod has no other. The \
-         injector's configuration adds more (`sidecars`). A name in `containers` or `init-containers` always counts. With \
-         `position: first` the agent starts behind service meshes that are native sidecars.\n\n\
-         | product | kind | containers | images |\n|---|---|---|---|\n",
+         by the end of their image's repository, whatever the registry. An app container counts if the pod has no other. Products \
+         that are also deployed on their own are left out behind an application only: where the pod's first container, not \
+         counting sidecars that are always left out, is of such a product, all of them count. A warning names the containers that are left out and may \
+         have been meant. A name in `containers` or `init-containers` always counts. The injector's configuration adds more \
+         sidecars (`sidecars`), which are always left out. With `position: first` the agent starts behind service meshes that are native \
+         sidecars.\n\n\
+         | product | kind | left out | containers | images |\n|---|---|---|---|---|\n",
     );
-    for Product { name, kind, containers, images } in PRODUCTS {
+    for Product { name, kind, is_standalone, containers, images } in PRODUCTS {
         let list = |texts: &[&str]| {
             let texts: Vec<_> = texts.iter().map(|text| format!("`{}`", text.replace('*', "…"))).collect();
             texts.join(", ")
         };
         let (containers, images) = (list(containers), list(images));
-        line(&mut out, format_args!("| {name} | {} | {containers} | {images} |", kind.name()));
+        let left_out = if *is_standalone { "behind an application" } else { "always" };
+        line(&mut out, format_args!("| {name} | {} | {left_out} | {containers} | {images} |", kind.name()));
     }
     out.push_str(
         "\n## Reasons for leaving a pod alone\n\nThey stand in the log, the metrics and the audit annotations.\n\n\

@@ -199,7 +199,7 @@ fn is_api_token(path: &str) -> bool {
 /// A volume and, once a part of it is mounted, its files, sorted: both mounts and files may be thousands.
 struct Volume<'a, 'p> {
     view: &'a VolumeView<'p>,
-    files: OnceCell<Vec<&'a str>>,
+    files: OnceCell<Vec<String>>,
 }
 
 /// The pod's volumes by name, collected at the first use: most pods mount nothing below the mount path.
@@ -219,7 +219,7 @@ impl<'a, 'p> Volumes<'a, 'p> {
         let volume = self.by_name.get_or_init(volumes).get(&*mount.name);
         volume.map_or(MountKind::Directory, |Volume { view, files }| {
             let sorted = || {
-                let mut files: Vec<&str> = view.files().collect();
+                let mut files: Vec<String> = view.files().collect();
                 files.sort_unstable();
                 files
             };

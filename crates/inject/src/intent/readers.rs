@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use scaivault_contract::names::API_TOKEN_DIR;
+use scaivault_contract::names::{API_TOKEN_DIR, SECRETS_VOLUME};
 
 use super::{Facts, Findings};
 use crate::{
     annotations::{ExactKey, Selection, nearest},
-    known_sidecars::{SidecarKind, SidecarsConfig},
+    known_sidecars::{Sidecar, SidecarKind},
+    ours,
     pod::{ContainerView, PodView},
     problem::{Code, Excerpt},
 };
@@ -42,25 +43,21 @@ impl Readers {
 }
 
 pub(super) fn resolve(facts: &Facts<'_, '_>, insert_at: usize, findings: &mut Findings<'_>) -> Readers {
-    let Facts { draft, pod, settings, .. } = *facts;
-    let sidecars = &settings.config.sidecars;
+    let Facts { draft, pod, .. } = *facts;
     let init_containers = pod.spec.init_containers.as_slice();
     let readers = Readers {
         containers: select(
             ExactKey::Containers,
             &draft.containers,
             pod.spec.containers.as_slice(),
-            |containers, findings| applications(containers, sidecars, findings),
+            |findings| all_containers(facts, findings),
             findings,
         ),
         init_containers: select(
             ExactKey::InitContainers,
             &draft.init_containers,
             init_containers,
-            |containers, _| {
-                let is_ours = |place: &usize| sidecars.kind_of(&containers[*place]).is_none();
-                (insert_at..containers.len()).filter(is_ours).collect()
-            },
+            |findings| all_init_containers(facts, insert_at, findings),
             findings,
         ),
     };
@@ -98,11 +95,11 @@ fn select(
     key: ExactKey,
     selection: &Selection,
     containers: &[ContainerView<'_>],
-    all: impl Fn(&[ContainerView<'_>], &mut Findings<'_>) -> Vec<usize>,
+    all: impl Fn(&mut Findings<'_>) -> Vec<usize>,
     findings: &mut Findings<'_>,
 ) -> Vec<usize> {
     match selection {
-        Selection::All => all(containers, findings),
+        Selection::All => all(findings),
         Selection::Names(names) => {
             let there: BTreeSet<&str> = containers.iter().map(|container| &*container.name).collect();
             for name in names.iter().filter(|name| !there.contains(name.as_str())) {
@@ -114,36 +111,99 @@ fn select(
     }
 }
 
-/// The containers that are no sidecars of other products. In a pod that has nothing else, such as a gateway of a mesh, one
-/// of these is the application.
-fn applications(
-    containers: &[ContainerView<'_>],
-    sidecars: &SidecarsConfig,
-    findings: &mut Findings<'_>,
-) -> Vec<usize> {
-    let kinds: Vec<Option<SidecarKind>> =
-        containers.iter().map(|container| sidecars.kind_of(container)).collect();
-    let chosen = likeliest(&kinds);
-    if chosen.first().is_some_and(|first| kinds[*first].is_some()) {
-        let names: Vec<&str> = chosen.iter().map(|place| &*containers[*place].name).collect();
-        let names = Excerpt::new(&names.join(","));
+/// `containers: *`: the applications, and whoever has the mount already.
+fn all_containers(facts: &Facts<'_, '_>, findings: &mut Findings<'_>) -> Vec<usize> {
+    let containers = facts.pod.spec.containers.as_slice();
+    let injected = facts.injected.map_or(&[][..], |pod| pod.spec.containers.as_slice());
+    let sidecars = recognise(containers, facts);
+    let applications = applications(&sidecars);
+    if applications.first().is_some_and(|first| sidecars[*first].is_some_and(|it| !it.is_standalone)) {
         findings.warn(format!(
-            "containers: all app containers are known sidecars of other products; these get the secrets: {names}; to choose \
-             others, set containers to their names"
+            "containers: all app containers are known sidecars of other products; these get the secrets: {}; to choose \
+             others, set containers to their names",
+            joined(containers, &applications)
         ));
     }
+    let is_chosen = |place: &usize| {
+        applications.binary_search(place).is_ok() || is_reader_already(injected, &containers[*place])
+    };
+    let chosen: Vec<usize> = (0..containers.len()).filter(is_chosen).collect();
+    warn_of_left_out(ExactKey::Containers, containers, &sidecars, &chosen, findings);
     chosen
 }
 
-/// The places that are applications, or that most likely are: a sidecar of any kind rather than a mesh's.
-pub(super) fn likeliest(kinds: &[Option<SidecarKind>]) -> Vec<usize> {
-    let rank = |kind: &Option<SidecarKind>| match kind {
-        None => 0,
-        Some(SidecarKind::Mesh) => 2,
-        Some(_) => 1,
-    };
-    let least = kinds.iter().map(rank).min();
-    (0..kinds.len()).filter(|place| Some(rank(&kinds[*place])) == least).collect()
+/// `init-containers: *`: those behind the agent that are no sidecars, and whoever has the mount already.
+fn all_init_containers(facts: &Facts<'_, '_>, insert_at: usize, findings: &mut Findings<'_>) -> Vec<usize> {
+    let containers = facts.pod.spec.init_containers.as_slice();
+    let injected = facts.injected.map_or(&[][..], |pod| pod.spec.init_containers.as_slice());
+    let mut sidecars = recognise(containers, facts);
+    let is_chosen =
+        |place: &usize| sidecars[*place].is_none() || is_reader_already(injected, &containers[*place]);
+    let chosen: Vec<usize> = (insert_at..containers.len()).filter(is_chosen).collect();
+    sidecars[..insert_at.min(containers.len())].fill(None);
+    warn_of_left_out(ExactKey::InitContainers, containers, &sidecars, &chosen, findings);
+    chosen
+}
+
+fn recognise(containers: &[ContainerView<'_>], facts: &Facts<'_, '_>) -> Vec<Option<Sidecar>> {
+    let sidecars = &facts.settings.config.sidecars;
+    containers.iter().map(|container| sidecars.recognise(container)).collect()
+}
+
+/// Whether a container got the secrets from the injection that is completed: other webhooks may have put containers before
+/// it since, so that it looks like a sidecar.
+fn is_reader_already(injected: &[ContainerView<'_>], container: &ContainerView<'_>) -> bool {
+    injected.get(container.index).is_some_and(|container| {
+        container.mounts(SECRETS_VOLUME) || container.env.iter().any(ours::is_our_variable)
+    })
+}
+
+/// Names those that `*` leaves out and that the user may have meant.
+fn warn_of_left_out(
+    key: ExactKey,
+    containers: &[ContainerView<'_>],
+    sidecars: &[Option<Sidecar>],
+    chosen: &[usize],
+    findings: &mut Findings<'_>,
+) {
+    let may_be_meant = |place: &usize| sidecars[*place].is_some_and(|sidecar| sidecar.may_be_meant());
+    let is_left_out = |place: &usize| may_be_meant(place) && chosen.binary_search(place).is_err();
+    let left_out: Vec<usize> = (0..containers.len()).filter(is_left_out).collect();
+    if left_out.is_empty() {
+        return;
+    }
+    let mut all: Vec<usize> = chosen.iter().chain(&left_out).copied().collect();
+    all.sort_unstable();
+    findings.warn(format!(
+        "{key}: * leaves out {}, by name or image a sidecar of another product; where it needs the secrets, name all containers \
+         that do, for example {key}: {}",
+        joined(containers, &left_out),
+        joined(containers, &all)
+    ));
+}
+
+/// The names of some containers, as a value of `containers`.
+fn joined(containers: &[ContainerView<'_>], places: &[usize]) -> Excerpt {
+    let names: Vec<&str> = places.iter().take(16).map(|place| &*containers[*place].name).collect();
+    Excerpt::new(&names.join(","))
+}
+
+/// The places of the containers that are applications.
+///
+/// A container of a product that is also deployed on its own is a sidecar only behind an application: where it is the first
+/// container but for what other webhooks add, the pod is that product's own. In a pod that has nothing else than sidecars, such as a gateway
+/// of a mesh, one of these is the application: one of any kind rather than a mesh's.
+pub(super) fn applications(sidecars: &[Option<Sidecar>]) -> Vec<usize> {
+    let is_certain = |sidecar: &Option<Sidecar>| sidecar.is_some_and(|sidecar| !sidecar.is_standalone);
+    let places = 0..sidecars.len();
+    if let Some(first) = sidecars.iter().find(|sidecar| !is_certain(sidecar)) {
+        let is_application =
+            |place: &usize| sidecars[*place].is_none() || first.is_some() && !is_certain(&sidecars[*place]);
+        return places.filter(is_application).collect();
+    }
+    let is_mesh = |place: &usize| sidecars[*place].is_some_and(|sidecar| sidecar.kind == SidecarKind::Mesh);
+    let has_others = !places.clone().all(|place| is_mesh(&place));
+    places.filter(|place| !(has_others && is_mesh(place))).collect()
 }
 
 pub(super) fn unknown(

@@ -4,8 +4,8 @@ use scaivault_contract::{ReloadUrl, Signal};
 
 use super::{Facts, Findings, Readers, readers};
 use crate::{
-    annotations::ExactKey,
-    pod::Presence,
+    annotations::{ExactKey, ReloadTarget},
+    pod::{PodView, Presence},
     problem::{Code, Excerpt},
 };
 
@@ -75,31 +75,33 @@ pub(super) fn resolve(
 }
 
 fn target(facts: &Facts<'_, '_>, readers: &Readers, findings: &mut Findings<'_>) -> Option<Target> {
-    let Facts { draft, pod, settings, .. } = *facts;
-    let (signal, target) = match (draft.reload_signal, &draft.reload_target) {
-        (Some(signal), Some(target)) => (signal, target),
+    let (signal, target) = asked(facts, findings)?;
+    check_process_namespace(facts.pod, findings);
+    let container = container(target, facts, readers, findings)?;
+    Some(Target { signal, process: target.process.clone(), container })
+}
+
+/// The signal and its target, where both are set.
+fn asked<'d>(facts: &Facts<'d, '_>, findings: &mut Findings<'_>) -> Option<(Signal, &'d ReloadTarget)> {
+    let (key, message, cure) = match (facts.draft.reload_signal, &facts.draft.reload_target) {
+        (Some(signal), Some(target)) => return Some((signal, target)),
         (None, None) => return None,
-        (Some(_), None) => {
-            findings.problem(
-                Code::IncompleteReload,
-                ExactKey::ReloadSignal,
-                None,
-                "there is no reload-target to send the signal to",
-                "add reload-target: [container/]process",
-            );
-            return None;
-        }
-        (None, Some(_)) => {
-            findings.problem(
-                Code::IncompleteReload,
-                ExactKey::ReloadTarget,
-                None,
-                "there is no reload-signal to send",
-                "add reload-signal, for example SIGHUP",
-            );
-            return None;
-        }
+        (Some(_), None) => (
+            ExactKey::ReloadSignal,
+            "there is no reload-target to send the signal to",
+            "add reload-target: [container/]process",
+        ),
+        (None, Some(_)) => (
+            ExactKey::ReloadTarget,
+            "there is no reload-signal to send",
+            "add reload-signal, for example SIGHUP",
+        ),
     };
+    findings.problem(Code::IncompleteReload, key, None, message, cure);
+    None
+}
+
+fn check_process_namespace(pod: &PodView<'_>, findings: &mut Findings<'_>) {
     if pod.spec.share_process_namespace == Presence::Value(false) {
         findings.problem(
             Code::ProcessNamespace,
@@ -118,42 +120,43 @@ fn target(facts: &Facts<'_, '_>, readers: &Readers, findings: &mut Findings<'_>)
             "remove hostPID from the pod, or remove reload-signal",
         );
     }
-    let containers = pod.spec.containers.as_slice();
-    let sidecars = &settings.config.sidecars;
-    let kinds: Vec<_> =
-        readers.containers.iter().map(|place| sidecars.kind_of(&containers[*place])).collect();
-    let candidates: Vec<usize> =
-        readers::likeliest(&kinds).into_iter().map(|place| readers.containers[place]).collect();
-    let container = match (&target.container, candidates.as_slice()) {
-        (Some(name), _) => {
-            let place = containers.iter().position(|container| &*container.name == name);
-            if place.is_none() {
-                readers::unknown(ExactKey::ReloadTarget, name, containers, findings);
-            }
-            place?
+}
+
+/// The place of the target's container: the one that is named, or the only application that reads the secrets.
+fn container(
+    target: &ReloadTarget,
+    facts: &Facts<'_, '_>,
+    readers: &Readers,
+    findings: &mut Findings<'_>,
+) -> Option<usize> {
+    let containers = facts.pod.spec.containers.as_slice();
+    if let Some(name) = &target.container {
+        let place = containers.iter().position(|container| &*container.name == name);
+        if place.is_none() {
+            readers::unknown(ExactKey::ReloadTarget, name, containers, findings);
         }
-        (None, [only]) => *only,
-        (None, several) => {
-            let names: Vec<String> = several
-                .iter()
-                .map(|place| Excerpt::new(&containers[*place].name).to_string())
-                .take(8)
-                .collect();
-            findings.problem(
-                Code::AmbiguousReload,
-                ExactKey::ReloadTarget,
-                Some(&target.process),
-                match names.as_slice() {
-                    [] => "no app container reads the secrets".to_owned(),
-                    names => format!(
-                        "{} read the secrets, and the process may be in any of them",
-                        names.join(", ")
-                    ),
-                },
-                "name the container: reload-target: <container>/<process>",
-            );
-            return None;
-        }
+        return place;
+    }
+    let known = &facts.settings.config.sidecars;
+    let sidecars: Vec<_> =
+        readers.containers.iter().map(|place| known.recognise(&containers[*place])).collect();
+    let applications = readers::applications(&sidecars);
+    if let [only] = applications.as_slice() {
+        return Some(readers.containers[*only]);
+    }
+    let several = applications.iter().take(8).map(|place| &containers[readers.containers[*place]].name);
+    let names: Vec<String> = several.map(|name| Excerpt::new(name).to_string()).collect();
+    let message = if names.is_empty() {
+        "no app container reads the secrets".to_owned()
+    } else {
+        format!("{} read the secrets, and the process may be in any of them", names.join(", "))
     };
-    Some(Target { signal, process: target.process.clone(), container })
+    findings.problem(
+        Code::AmbiguousReload,
+        ExactKey::ReloadTarget,
+        Some(&target.process),
+        message,
+        "name the container: reload-target: <container>/<process>",
+    );
+    None
 }

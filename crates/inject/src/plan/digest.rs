@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::objects::{Container, Lifecycle, Probe, SecurityContext};
 use crate::{
-    annotations::{Draft, Position},
+    annotations::{Draft, Position, Selection},
     present::is_of_observation,
 };
 
@@ -16,6 +16,9 @@ use crate::{
 #[derive(Serialize)]
 struct Content<'a> {
     position: &'static str,
+    /// `containers` and `init-containers` as they are set, none for `*`: with the same ones, a container keeps the mount that
+    /// it has.
+    readers: [Option<&'a [String]>; 2],
     /// As configured: the amounts that follow from other containers change when other webhooks change those.
     resources: [Option<&'a str>; 4],
     containers: Vec<ContainerContent<'a>>,
@@ -34,13 +37,27 @@ struct ContainerContent<'a> {
 }
 
 /// The digest of a plan's containers: 16 hexadecimal digits.
-pub(super) fn digest(draft: &Draft, agents: &[Container<'_>]) -> String {
-    let Draft { position, requests_cpu, requests_memory, limits_cpu, limits_memory, .. } = draft;
+pub(super) fn digest<'a>(draft: &'a Draft, agents: &[Container<'_>]) -> String {
+    let names = |selection: &'a Selection| match selection {
+        Selection::All => None,
+        Selection::Names(names) => Some(names.as_slice()),
+    };
+    let Draft {
+        position,
+        containers,
+        init_containers,
+        requests_cpu,
+        requests_memory,
+        limits_cpu,
+        limits_memory,
+        ..
+    } = draft;
     let content = Content {
         position: match position {
             Position::First => "first",
             Position::Last => "last",
         },
+        readers: [names(containers), names(init_containers)],
         resources: [requests_cpu, requests_memory, limits_cpu, limits_memory]
             .map(|amount| amount.as_ref().map(crate::quantity::Quantity::as_str)),
         containers: agents.iter().map(container).collect(),

@@ -78,5 +78,5 @@ fn lists_that_nobody_writes_are_not_read_to_their_end() {
     let env = list("{}", 4_000);
     let containers = list(&format!(r#"{{"env":{env}}}"#), 100);
     let error = PodView::parse(&format!(r#"{{"spec":{{"containers":{containers}}}}}"#)).unwrap_err();
-    assert!(error.to_string().starts_with("not a pod: more than 50000 members and items"), "{error}");
+    assert!(error.to_string().starts_with("not a pod: more than 20000 members and items"), "{error}");
 }

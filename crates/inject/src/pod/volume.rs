@@ -42,14 +42,19 @@ impl VolumeView<'_> {
     pub(crate) fn kind_of<'f>(
         &self,
         mount: &MountView<'_>,
-        files: impl FnOnce() -> &'f [&'f str],
+        files: impl FnOnce() -> &'f [String],
     ) -> MountKind {
+        let whole = || self.host_path.as_ref().map_or(MountKind::Directory, HostPathView::kind);
         if !mount.is_partial() {
-            return self.host_path.as_ref().map_or(MountKind::Directory, HostPathView::kind);
+            return whole();
         }
         let Some(sub_path) = mount.sub_path.as_deref().filter(|path| !path.is_empty()) else {
             return MountKind::Unknown;
         };
+        let sub_path = normalised(sub_path);
+        if sub_path.is_empty() {
+            return whole();
+        }
         // Volumes of keys: a key is a file, unless an item puts it into a directory.
         let has_keys = self.config_map.is_some()
             || self.secret.is_some()
@@ -58,22 +63,28 @@ impl VolumeView<'_> {
         if !has_keys {
             return MountKind::Unknown;
         }
-        let (files, directory) = (files(), format!("{}/", sub_path.trim_end_matches('/')));
-        let first = files.partition_point(|file| *file < directory.as_str());
+        let (files, directory) = (files(), format!("{sub_path}/"));
+        let first = files.partition_point(|file| *file < directory);
         let is_directory = files.get(first).is_some_and(|file| file.starts_with(&directory));
         if is_directory { MountKind::Directory } else { MountKind::File }
     }
 
-    /// The paths of the files that its items name.
-    pub(crate) fn files(&self) -> impl Iterator<Item = &str> {
+    /// The paths of the files that its items name, normalised.
+    pub(crate) fn files(&self) -> impl Iterator<Item = String> {
         let Self { config_map, secret, downward_api, projected, .. } = self;
         let config_map = config_map.iter().flat_map(|volume| volume.items.iter());
         let secret = secret.iter().flat_map(|volume| volume.items.iter());
         let downward_api = downward_api.iter().flat_map(|volume| volume.items.iter());
         let items = config_map.chain(secret).chain(downward_api).map(|item| &*item.path);
         let sources = projected.iter().flat_map(|volume| volume.sources.iter());
-        items.chain(sources.flat_map(ProjectionView::files))
+        items.chain(sources.flat_map(ProjectionView::files)).map(normalised)
     }
+}
+
+/// A path below a volume's root without empty segments and `.`; `..` is not allowed in it.
+fn normalised(path: &str) -> String {
+    let segments: Vec<&str> = path.split('/').filter(|segment| !matches!(*segment, "" | ".")).collect();
+    segments.join("/")
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -1,6 +1,6 @@
 //! A tenant who wants what is his neighbour's, or wants the injector to stop.
 
-use scaivault_inject::Layer;
+use scaivault_inject::{Layer, PodView};
 use scaivault_testkit::{PodBuilder, container, pod};
 use serde_json::{Value, json};
 
@@ -33,6 +33,54 @@ fn what_one_patch_adds_is_bounded() {
     let variables = (0..100).fold(pod(), |pod, n| pod.ours(&format!("inject-env-V{n}"), "a/b#c"));
     let both = (0..200).fold(variables, |pod, n| pod.container(container(&format!("c{n}"))));
     refused(&both.json(), &["mounts and variables", "5000", "too-large"]);
+}
+
+#[test]
+fn a_name_longer_than_any_in_kubernetes_is_refused() {
+    let long = "c".repeat(300);
+    refused(
+        &annotated().container(container(&long)).json(),
+        &["a container's name has 300 bytes", "253", "too-large"],
+    );
+    refused(
+        &annotated().init_container(container(&long)).json(),
+        &["a container's name has 300 bytes", "too-large"],
+    );
+    let volume = json!({"name": long, "emptyDir": {}});
+    refused(&annotated().volume(volume).json(), &["a volume's name has 300 bytes", "too-large"]);
+    cluster().inject(&annotated().container(container(&"c".repeat(253))).json());
+}
+
+/// The response is held in memory until it is written.
+#[test]
+fn a_patch_has_at_most_so_many_bytes() {
+    let variables = (0..250).fold(pod(), |pod, n| pod.ours(&format!("inject-env-V{n}"), "a/b#c"));
+    let both = (0..18).fold(variables, |pod, n| pod.container(container(&format!("c{n}"))));
+    refused(&both.json(), &["the changes to the pod take", "524288", "too-large"]);
+    // Mounts that say they are of an injection: all would be taken out one by one.
+    let mounts: Vec<_> = (0..4_900).map(|_| json!({"name": "scaivault-secrets"})).collect();
+    let forged = (0..3).fold(pod(), |pod, n| {
+        let mut container = container(&format!("c{n}"));
+        container["volumeMounts"] = json!(mounts.clone());
+        container["volumeMounts"].as_array_mut().unwrap().push(json!({"name": "other"}));
+        pod.container(container)
+    });
+    let forged = forged
+        .ours("receipt", "{}")
+        .ours("mutation-mode", "ignore-and-detach")
+        .volume(json!({"name": "scaivault-secrets"}));
+    refused(&forged.json(), &["the changes to the pod take", "524288", "too-large"]);
+}
+
+#[test]
+fn a_pod_has_at_most_so_many_members() {
+    let parse = |items: usize| {
+        let items = vec!["{}"; items].join(",");
+        PodView::parse(&format!(r#"{{"spec":{{"containers":[{{"volumeMounts":[{items}]}}]}}}}"#)).map(drop)
+    };
+    assert!(parse(4_900).is_ok());
+    let text = parse(21_000).unwrap_err().to_string();
+    assert!(text.contains("more than 20000 members"), "{text}");
 }
 
 #[test]
@@ -259,4 +307,16 @@ fn control_characters_in_names_do_not_reach_the_text() {
     odd["spec"]["containers"][0]["volumeMounts"] = json!([{"name": "x", "mountPath": "/run/secrets/\u{7}"}]);
     let text = cluster().refusal(&odd);
     assert!(!text.chars().any(char::is_control), "{text:?}");
+}
+
+/// Keys of a template that somebody put on the namespace, and keys of the pod that sort before it.
+#[test]
+fn other_keys_do_not_hide_a_misspelt_one() {
+    let misspelt = || pod().ours("inject-secert-db.json", DATABASE);
+    let namespace =
+        (0..20).fold(cluster(), |cluster, n| cluster.namespace(&format!("inject-secret-s{n}"), "a"));
+    let refusal = namespace.refusal(&misspelt().json());
+    assert!(refusal.contains("write scaivault.scailabs.ai/inject-secret-db.json"), "{refusal}");
+    let strays = (0..40).fold(misspelt(), |pod, n| pod.ours(&format!("a-stray-{n}"), ""));
+    refused(&strays.json(), &["write scaivault.scailabs.ai/inject-secret-db.json", "misspelt-key"]);
 }

@@ -58,16 +58,89 @@ fn a_pod_of_sidecars_alone_has_an_application_among_them() {
         pod["spec"]["containers"] = names.iter().map(|name| container(name)).collect();
         pod
     };
-    for (names, expected) in [
-        (&["istio-proxy"] as &[&str], "istio-proxy"),
-        (&["fluent-bit", "istio-proxy"], "fluent-bit"),
-        (&["istio-proxy", "otc-container"], "otc-container"),
-    ] {
+    for (names, expected) in
+        [(&["istio-proxy"] as &[&str], "istio-proxy"), (&["istio-proxy", "otc-container"], "otc-container")]
+    {
         assert_eq!(readers(&cluster(), PodBuilder::from(alone(names))), [expected]);
         let warnings = cluster().injection(&alone(names)).warnings;
         assert!(warnings.iter().any(|text| text.contains(expected)), "{warnings:?}");
     }
     assert_eq!(cluster().injection(&annotated().container(container("envoy")).json()).warnings, [""; 0]);
+}
+
+/// The containers of a chart, the first one first.
+fn only(containers: &[Value]) -> PodBuilder {
+    let mut pod = annotated().json();
+    pod["spec"]["containers"] = json!(containers);
+    PodBuilder::from(pod)
+}
+
+/// Charts of collectors and proxies add helpers behind the application.
+#[test]
+fn a_product_in_front_of_the_pod_is_the_application() {
+    let alloy = || with_image("alloy", "docker.io/grafana/alloy:v1");
+    let reloader =
+        || with_image("config-reloader", "quay.io/prometheus-operator/prometheus-config-reloader:1");
+    for (containers, expected) in [
+        (vec![alloy(), reloader()], vec!["alloy", "config-reloader"]),
+        (vec![container("istio-proxy"), alloy(), reloader()], vec!["alloy", "config-reloader"]),
+        (vec![container("fluent-bit"), container("exporter")], vec!["fluent-bit", "exporter"]),
+        (vec![container("fluent-bit"), container("istio-proxy")], vec!["fluent-bit"]),
+        (vec![container("daprd"), container("fluent-bit")], vec!["fluent-bit"]),
+        (vec![container("envoy"), container("shutdown-manager")], vec!["envoy", "shutdown-manager"]),
+        (
+            vec![with_image("agent", "datadog/agent:7"), with_image("trace-agent", "datadog/agent:7")],
+            vec!["agent", "trace-agent"],
+        ),
+    ] {
+        assert_eq!(readers(&cluster(), only(&containers)), expected);
+        assert_eq!(cluster().injection(&only(&containers).json()).warnings, [""; 0], "{expected:?}");
+    }
+    let reload = only(&[alloy(), reloader()]).ours("reload-signal", "SIGHUP").ours("reload-target", "alloy");
+    let ambiguous = cluster().refusal(&reload.json());
+    assert!(ambiguous.contains(r#""alloy", "config-reloader" read the secrets"#), "{ambiguous}");
+}
+
+#[test]
+fn who_is_left_out_by_image_is_named_in_a_warning() {
+    let collector = || with_image("collector", "registry.example/otel/opentelemetry-collector:0.1");
+    for left_out in [collector(), container("fluent-bit"), with_image("sql", "cloud-sql-proxy:2")] {
+        let pod = only(&[container("app"), container("istio-proxy"), left_out.clone()]);
+        assert_eq!(readers(&cluster(), pod), ["app"]);
+        let pod = only(&[container("app"), container("istio-proxy"), left_out.clone()]).json();
+        let warnings = cluster().injection(&pod).warnings;
+        let name = left_out["name"].as_str().unwrap();
+        let [warning] = warnings.as_slice() else { panic!("{warnings:?}") };
+        for words in [format!("* leaves out \"{name}\""), format!("containers: \"app,{name}\"")] {
+            assert!(warning.contains(&words), "{words} is not in: {warning}");
+        }
+        let named = PodBuilder::from(pod).ours("containers", &format!("app, {name}"));
+        assert_eq!(cluster().injection(&named.json()).warnings, [""; 0]);
+    }
+    let early = annotated().init_container(with_image("ship", "fluent/fluent-bit:3")).json();
+    let warnings = cluster().injection(&early).warnings;
+    assert!(
+        warnings.iter().any(|text| text.starts_with("init-containers: * leaves out \"ship\"")),
+        "{warnings:?}"
+    );
+}
+
+/// Another webhook puts a container before it, and the API server calls again.
+#[test]
+fn an_application_that_has_its_mount_keeps_it() {
+    let called = only(&[container("fluent-bit")]).json();
+    let mut between = cluster().inject(&called);
+    between["spec"]["containers"].as_array_mut().unwrap().insert(0, container("stranger"));
+    let after = cluster().outcome(&between);
+    let mounts =
+        |name: &str| look::mount(look::app_container(&after, name).unwrap(), "scaivault-secrets").is_some();
+    assert!(mounts("fluent-bit") && mounts("stranger"));
+    // Another selection is another intent.
+    let named = |names: &str| only(&[container("app"), container("fluent-bit")]).ours("containers", names);
+    let both = cluster().inject(&named("app, fluent-bit").json());
+    let changed = PodBuilder::from(both).ours("containers", "*").json();
+    let fresh = cluster().inject(&named("*").json());
+    assert_eq!(cluster().outcome(&changed)["spec"], fresh["spec"]);
 }
 
 #[test]

@@ -188,9 +188,15 @@ fn a_mounted_file_gets_an_empty_file_to_be_mounted_at() {
         json!({"name": "v", "configMap": {"name": "c", "items": [{"key": "k", "path": "tls/ca.crt"}]}});
     let socket = |kind: &str| json!({"name": "v", "hostPath": {"path": "/run/x", "type": kind}});
     let whole = json!({"name": "v", "mountPath": "/run/secrets/x"});
+    let claim = json!({"name": "v", "persistentVolumeClaim": {"claimName": "c"}});
     for (volume, mounted, expected) in [
         (secret, key("/run/secrets/license.key", "license.key"), "/run/secrets/license.key\n"),
         (projected("v"), key("/run/secrets/aws/token", "token"), "/run/secrets/aws/token\n"),
+        (projected("v"), key("/run/secrets/aws/token", "./token"), "/run/secrets/aws/token\n"),
+        (projected("v"), key("/run/secrets/x", "."), "/run/secrets/x/\n"),
+        (claim.clone(), key("/run/secrets/x", "./"), "/run/secrets/x/\n"),
+        (socket("File"), key("/run/secrets/x", "."), "/run/secrets/x\n"),
+        (items.clone(), key("/run/secrets/ca", ".//tls/"), "/run/secrets/ca/\n"),
         (items.clone(), key("/run/secrets/ca", "tls"), "/run/secrets/ca/\n"),
         (items, key("/run/secrets/ca.crt", "tls/ca.crt"), "/run/secrets/ca.crt\n"),
         (socket("Socket"), whole.clone(), "/run/secrets/x\n"),
@@ -201,13 +207,20 @@ fn a_mounted_file_gets_an_empty_file_to_be_mounted_at() {
         let injected = cluster().inject(&mount(volume, mounted).json());
         assert_eq!(mount_points(&injected), [Some(expected)]);
     }
-    let claim = json!({"name": "v", "persistentVolumeClaim": {"claimName": "c"}});
-    for (volume, mounted) in [
-        (claim.clone(), key("/run/secrets/x", "sub")),
-        (claim, json!({"name": "v", "mountPath": "/run/secrets/x", "subPathExpr": "$(POD)"})),
-        (json!({"name": "v", "hostPath": {"path": "/run/x"}}), whole),
+    for (volume, mounted, fix) in [
+        (claim.clone(), key("/run/secrets/x", "sub"), "mount the whole volume"),
+        (
+            claim,
+            json!({"name": "v", "mountPath": "/run/secrets/x", "subPathExpr": "$(POD)"}),
+            "mount the whole volume",
+        ),
+        (
+            json!({"name": "v", "hostPath": {"path": "/run/x"}}),
+            whole,
+            "set hostPath.type to Directory or File",
+        ),
     ] {
-        refused(mount(volume, mounted), &["/run/secrets/x", "a file or a directory", "mount-conflict"]);
+        refused(mount(volume, mounted), &["/run/secrets/x", "a file or a directory", fix, "mount-conflict"]);
     }
 }
 

@@ -40,7 +40,8 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         default: Value("*"),
         setters: Setters::Pod,
         doc: "Which app containers get the mount and the variables. `*` leaves out the known sidecars of other \
-              products, such as the proxies of service meshes, where the pod has another container; a name always counts.",
+              products, such as the proxies of service meshes, where the pod has another container. A warning names those \
+              that are left out and may have been meant; a name always counts.",
         examples: &["app, worker", "*", ""],
         set: |draft, entry| {
             draft.containers = parse(entry)?;
