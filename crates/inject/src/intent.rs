@@ -126,15 +126,7 @@ impl<'d> Findings<'d> {
         cure: impl Into<Cow<'static, str>>,
     ) {
         let key = key.into();
-        let layer = key.map_or(&Layer::Pod, |key| self.draft.layer_of(key));
-        self.push(
-            code,
-            key.map(|key| key.text().to_owned()),
-            layer.clone(),
-            value,
-            message.into(),
-            cure.into(),
-        );
+        self.problem_with(|draft| about(draft, code, key, value, message.into(), cure.into()));
     }
 
     fn named_problem(
@@ -145,30 +137,12 @@ impl<'d> Findings<'d> {
         message: impl Into<Cow<'static, str>>,
         cure: impl Into<Cow<'static, str>>,
     ) {
-        let layer = self.draft.layer_of_named(key, name).clone();
-        self.push(code, Some(format!("{key}{name}")), layer, value, message.into(), cure.into());
+        self.problem_with(|draft| about_named(draft, code, (key, name), value, message.into(), cure.into()));
     }
 
-    fn push(
-        &mut self,
-        code: Code,
-        key: Option<String>,
-        layer: Layer,
-        value: Option<&str>,
-        message: Cow<'static, str>,
-        cure: Cow<'static, str>,
-    ) {
-        // A default can only be wrong beside what the pod itself says.
-        let layer = if layer == Layer::BuiltIn { Layer::Pod } else { layer };
-        self.problems.push(Problem {
-            code,
-            key,
-            layer,
-            value: value.map(Excerpt::new),
-            message,
-            allowed: None,
-            cure,
-        });
+    /// Adds a problem that is only made where it is kept.
+    fn problem_with(&mut self, problem: impl FnOnce(&Draft) -> Problem) {
+        self.problems.push_with(|| problem(self.draft));
     }
 
     fn warn(&mut self, warning: impl Into<String>) {
@@ -181,6 +155,47 @@ impl<'d> Findings<'d> {
             self.warnings.push(warning());
         }
     }
+}
+
+/// A problem about a key, or about the pod.
+fn about(
+    draft: &Draft,
+    code: Code,
+    key: Option<ExactKey>,
+    value: Option<&str>,
+    message: Cow<'static, str>,
+    cure: Cow<'static, str>,
+) -> Problem {
+    Problem {
+        code,
+        key: key.map(|key| key.text().to_owned()),
+        layer: key.map_or(Layer::Pod, |key| shown_layer(draft.layer_of(key))),
+        value: value.map(Excerpt::new),
+        message,
+        allowed: None,
+        cure,
+    }
+}
+
+/// A problem about a key with a name.
+fn about_named(
+    draft: &Draft,
+    code: Code,
+    (key, name): (NamedKey, &str),
+    value: Option<&str>,
+    message: Cow<'static, str>,
+    cure: Cow<'static, str>,
+) -> Problem {
+    Problem {
+        key: Some(format!("{key}{name}")),
+        layer: shown_layer(draft.layer_of_named(key, name)),
+        ..about(draft, code, None, value, message, cure)
+    }
+}
+
+/// The layer that a problem names. A default can only be wrong beside what the pod itself says.
+fn shown_layer(layer: &Layer) -> Layer {
+    if *layer == Layer::BuiltIn { Layer::Pod } else { layer.clone() }
 }
 
 /// Looks at all keys together. Problems are collected, so what is returned beside some is only good for finding

@@ -70,35 +70,32 @@ pub(crate) fn has_reserved_names(pod: &PodView<'_>) -> bool {
 /// and agents under any name, beside which a second one would be started.
 pub(crate) fn strangers(pod: &PodView<'_>, problems: &mut Problems) {
     for container in pod.all_containers().filter(|container| is_reserved(container) || is_agent(container)) {
-        if problems.only_counts() {
-            continue;
-        }
-        let message = format!(
-            "container {} is a ScaiVault agent that the injector did not add",
-            Excerpt::new(&container.name)
-        );
-        problems.push(stranger(&container.name, message));
+        problems.push_with(|| {
+            let name = Excerpt::new(&container.name);
+            stranger(
+                &container.name,
+                format!("container {name} is a ScaiVault agent that the injector did not add"),
+            )
+        });
     }
     for container in pod.all_containers() {
         let mounts = container.volume_mounts.iter().map(|mount| &*mount.name);
         let reads = container.env.iter().filter_map(|variable| variable.file_volume());
-        if let Some(volume) = mounts.chain(reads).find(|name| is_reserved_volume(name))
-            && !problems.only_counts()
-        {
-            let message = format!(
-                "container {} uses volume {volume}, which is the injector's",
-                Excerpt::new(&container.name)
-            );
-            problems.push(stranger(volume, message));
+        if let Some(volume) = mounts.chain(reads).find(|name| is_reserved_volume(name)) {
+            problems.push_with(|| {
+                let name = Excerpt::new(&container.name);
+                stranger(volume, format!("container {name} uses volume {volume}, which is the injector's"))
+            });
         }
     }
     for volume in pod.spec.volumes.iter().filter(|volume| is_reserved_volume(&volume.name)) {
-        if problems.only_counts() {
-            continue;
-        }
-        let message =
-            format!("volume {} has a name of the injector's, and the injector did not add it", &*volume.name);
-        problems.push(stranger(&volume.name, message));
+        problems.push_with(|| {
+            let name = &*volume.name;
+            stranger(
+                name,
+                format!("volume {name} has a name of the injector's, and the injector did not add it"),
+            )
+        });
     }
 }
 

@@ -299,8 +299,8 @@ impl Problems {
         }
     }
 
-    /// Counts one where no more are kept, and says so: its texts need not be made.
-    pub(crate) fn only_counts(&mut self) -> bool {
+    /// Counts one where no more are kept, and says so.
+    fn only_counts(&mut self) -> bool {
         let is_full = self.kept.len() >= PROBLEMS_KEPT;
         self.more += usize::from(is_full);
         is_full
@@ -328,7 +328,7 @@ impl From<Problem> for Problems {
     }
 }
 
-/// For who knows better how a value is written.
+/// Lets the CLI replace a value by the file's own text.
 impl<'a> IntoIterator for &'a mut Problems {
     type Item = &'a mut Problem;
     type IntoIter = std::slice::IterMut<'a, Problem>;

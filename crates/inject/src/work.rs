@@ -41,13 +41,7 @@ mod tests {
     fn steps(hostile: &Hostile, settings: &Settings) -> (u64, u64) {
         let Hostile { kind, object, old_object } = hostile;
         let namespace = Namespace { name: "shop".to_owned(), ..Namespace::default() };
-        let context = Context {
-            settings,
-            namespace: &namespace,
-            service_account_role: None,
-            workload_mutation_mode: None,
-            kube_version: KubeVersion::FILE_KEY_REF,
-        };
+        let context = Context::new(settings, &namespace, KubeVersion::FILE_KEY_REF);
         let bytes = object.len() + old_object.as_ref().map_or(0, String::len);
         take();
         match kind {

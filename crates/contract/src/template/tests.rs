@@ -198,9 +198,7 @@ fn what_the_agent_can_render_is_accepted() {
         "{% if data.tls == 'on' %}{% set s = 'https' %}{% else %}{% set s = 'http' %}{% endif %}{{ s }}",
         "{% for key, value in data | items if value %}{{ loop.index }}{{ loop.cycle(1, 2) }}{{ key }}{{ value }}{% else %}-{% endfor %}",
         "{% for a in data.tree recursive %}{{ loop(a.children) }}{% endfor %}",
-        "{% macro m(a, b='x') %}{{ a }}{{ b }}{{ path }}{{ m2 is defined }}{% endmacro %}{{ m(1) }}"
-            .replace("{{ m2 is defined }}", "")
-            .as_str(),
+        "{% macro m(a, b='x') %}{{ a }}{{ b }}{{ path }}{% endmacro %}{{ m(1) }}",
         "{% macro m() %}{{ caller() }}{% endmacro %}{% call m() %}{{ data.a }}{% endcall %}",
         "{% set ns = namespace(n=0) %}{% for a in data %}{% set ns.n = ns.n + 1 %}{% endfor %}{{ ns.n }}",
         "{% set x = 'a' %}{% macro m(y) %}{{ x }}{{ y[0:1] }}{{ data.a[0:1] }}{% endmacro %}{{ m('b') }}",

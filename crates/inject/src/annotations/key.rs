@@ -1,4 +1,4 @@
-//! The keys as types: whoever asks for a setting names it by a variant, which a misspelling cannot compile.
+//! Annotation keys as enums, so that a misspelt key does not compile.
 
 use std::fmt;
 

@@ -8,8 +8,7 @@ use crate::{
 };
 
 pub(super) fn check(facts: &Facts<'_, '_>, findings: &mut Findings<'_>) {
-    let Facts { draft, settings, pod, kube_version, .. } = *facts;
-    if pod.is_windows() {
+    if facts.pod.is_windows() {
         findings.problem(
             Code::Windows,
             None,
@@ -18,29 +17,42 @@ pub(super) fn check(facts: &Facts<'_, '_>, findings: &mut Findings<'_>) {
             "remove the annotations, or opt the pod out with mutation-mode: ignore",
         );
     }
-    let (url, url_layer) = (&draft.url, draft.layer_of(ExactKey::Url));
-    let from_users = url_layer.is_bounded();
+    url(facts, findings);
+    image(facts, findings);
+    variables(facts, findings);
+}
+
+fn url(facts: &Facts<'_, '_>, findings: &mut Findings<'_>) {
+    let Facts { draft, settings, .. } = *facts;
+    let (url, layer) = (&draft.url, draft.layer_of(ExactKey::Url));
+    if !layer.is_bounded() {
+        return;
+    }
     let allowed =
         *url == settings.base.url || settings.config.allowed_urls.iter().any(|entry| url.is_below(entry));
-    if from_users && !allowed {
+    if !allowed {
         findings.problems.push(refused(
             ExactKey::Url,
-            url_layer,
+            layer,
             url.as_str(),
             "the platform's allow-list does not cover this URL",
             &settings.config.allowed_urls,
             "remove the annotation, or have the URL added to the injector's allowedUrls",
         ));
-    } else if from_users && url.is_plain_http() && !settings.config.allow_http {
+    } else if url.is_plain_http() && !settings.config.allow_http {
         findings.problems.push(refused(
             ExactKey::Url,
-            url_layer,
+            layer,
             url.as_str(),
             "http would send the token and the secrets in the clear",
             &[],
             "use https",
         ));
     }
+}
+
+fn image(facts: &Facts<'_, '_>, findings: &mut Findings<'_>) {
+    let Facts { draft, settings, .. } = *facts;
     if let Some(image) = &draft.image
         && draft.layer_of(ExactKey::Image).is_bounded()
         && !settings.config.allowed_images.iter().any(|entry| image_is_below(image, entry))
@@ -54,22 +66,27 @@ pub(super) fn check(facts: &Facts<'_, '_>, findings: &mut Findings<'_>) {
             "remove the annotation, or have the image added to the injector's allowedImages",
         ));
     }
-    if !kube_version.has_file_key_ref() {
-        for variable in draft.variables.keys() {
-            findings.named_problem(
-                Code::KubeVersion,
-                (NamedKey::InjectEnv, variable.as_str()),
-                None,
-                format!(
-                    "variables need Kubernetes {} on every node, and this cluster counts as {kube_version}",
-                    KubeVersion::FILE_KEY_REF
-                ),
-                format!(
-                    "read a file instead (inject-secret-<name>), upgrade the nodes, or offline set --kube-version {}",
-                    KubeVersion::FILE_KEY_REF
-                ),
-            );
-        }
+}
+
+fn variables(facts: &Facts<'_, '_>, findings: &mut Findings<'_>) {
+    let Facts { draft, kube_version, .. } = *facts;
+    if kube_version.has_file_key_ref() {
+        return;
+    }
+    for variable in draft.variables.keys() {
+        findings.named_problem(
+            Code::KubeVersion,
+            (NamedKey::InjectEnv, variable.as_str()),
+            None,
+            format!(
+                "variables need Kubernetes {} on every node, and this cluster counts as {kube_version}",
+                KubeVersion::FILE_KEY_REF
+            ),
+            format!(
+                "read a file instead (inject-secret-<name>), upgrade the nodes, or offline set --kube-version {}",
+                KubeVersion::FILE_KEY_REF
+            ),
+        );
     }
 }
 

@@ -7,7 +7,7 @@ use scaivault_contract::{
     names::{AGENT_BINARY, TOKEN_DIR},
 };
 
-use super::{Findings, Readers, files::Files};
+use super::{Findings, Readers, about_named, files::Files};
 use crate::{
     annotations::{Draft, ExactKey, NamedKey},
     pod::PodView,
@@ -31,16 +31,18 @@ pub(super) fn check(
         for variable in
             container.env.iter().map(|variable| &*variable.name).filter(|name| variables.contains(name))
         {
-            if findings.problems.only_counts() {
-                continue;
-            }
-            findings.named_problem(
-                Code::VariableConflict,
-                (NamedKey::InjectEnv, variable),
-                None,
-                format!("container {name} already sets this variable"),
-                "remove the variable from the container, or choose another name",
-            );
+            findings.problem_with(|draft| {
+                let message = format!("container {name} already sets this variable").into();
+                let cure = "remove the variable from the container, or choose another name".into();
+                about_named(
+                    draft,
+                    Code::VariableConflict,
+                    (NamedKey::InjectEnv, variable),
+                    None,
+                    message,
+                    cure,
+                )
+            });
         }
     }
 }

@@ -13,7 +13,7 @@ use scaivault_contract::{
     names::{API_TOKEN_DIR, TOKEN_DIR},
 };
 
-use super::{Findings, Readers, conflicts::AGENT_DIR, files::Files};
+use super::{Findings, Readers, about, conflicts::AGENT_DIR, files::Files};
 use crate::{
     annotations::{Draft, ExactKey, Position},
     pod::{ContainerView, MountKind, MountView, PodView, VolumeView},
@@ -58,7 +58,18 @@ pub(super) fn resolve(
                     }
                     found.entry(point).or_insert_with(|| name.clone());
                 }
-                Place::Below(Err(reason)) => problem(draft, &name, mount, &reason, findings),
+                Place::Below(Err(obstacle)) => findings.problem_with(|draft| {
+                    let (message, cure) = obstacle.texts(&name, &Excerpt::new(&mount.mount_path));
+                    let value = Some(draft.mount_path.as_str());
+                    about(
+                        draft,
+                        Code::MountConflict,
+                        Some(ExactKey::MountPath),
+                        value,
+                        message.into(),
+                        cure.into(),
+                    )
+                }),
             }
         }
     }
@@ -104,7 +115,56 @@ enum Place {
     /// Above it, and read-only.
     Around,
     /// At it or below it: what the agent has to make, or why that is not possible.
-    Below(Result<MountPoint, String>),
+    Below(Result<MountPoint, Obstacle>),
+}
+
+/// Why the agent cannot make a mount point.
+enum Obstacle {
+    /// The mount is at the mount path.
+    MountPath,
+    /// A part of a volume may be a file or a directory.
+    Part,
+    /// A hostPath without a type may be a file or a directory.
+    HostPath,
+    /// The agent's container has a mount of its own in the same directory.
+    AgentsMount,
+    /// A path that the agent does not take.
+    Path(String),
+}
+
+impl Obstacle {
+    /// What is wrong with a mount, and how to mend it.
+    fn texts(&self, name: &Excerpt, path: &Excerpt) -> (String, &'static str) {
+        const UNKNOWN: &str = "The agent must create this mount point, and the manifest does not say whether it is a file or \
+                               a directory";
+        const ELSEWHERE: &str = "choose another mount-path, move the mount, or leave the container out by containers or \
+                                 init-containers";
+        match self {
+            Self::MountPath => (
+                format!("container {name} mounts a volume at {path}, which is the mount path itself"),
+                ELSEWHERE,
+            ),
+            Self::Part => (
+                format!("container {name} mounts a part of a volume (subPath) at {path}. {UNKNOWN}"),
+                "mount the whole volume, or move the mount out of the mount path",
+            ),
+            Self::HostPath => (
+                format!("container {name} mounts a hostPath without a type at {path}. {UNKNOWN}"),
+                "set hostPath.type to Directory or File, or move the mount out of the mount path",
+            ),
+            Self::AgentsMount => (
+                format!(
+                    "container {name} mounts a volume at {path}. The agent's own container has a mount in the same directory, so \
+                     the agent cannot create this mount point"
+                ),
+                ELSEWHERE,
+            ),
+            Self::Path(fault) => (
+                format!("container {name} mounts a volume at {path}, below the mount path, and {fault}"),
+                ELSEWHERE,
+            ),
+        }
+    }
 }
 
 fn mount_point(draft: &Draft, volumes: &Volumes<'_, '_>, mount: &MountView<'_>) -> Place {
@@ -113,25 +173,18 @@ fn mount_point(draft: &Draft, volumes: &Volumes<'_, '_>, mount: &MountView<'_>) 
         return if is_around && mount.read_only == Some(true) { Place::Around } else { Place::Elsewhere };
     };
     if below.is_empty() {
-        return Place::Below(Err("which is the mount path itself".to_owned()));
+        return Place::Below(Err(Obstacle::MountPath));
     }
     let is_file = match volumes.kind_of(mount) {
         MountKind::Directory => false,
         MountKind::File => true,
-        MountKind::Unknown => {
-            return Place::Below(Err(
-                "which is below it and may be a file or a directory, as a subPath of this volume or a hostPath without a type is: \
-                     the agent has to make the one or the other"
-                    .to_owned(),
-            ));
-        }
+        MountKind::UnknownPart => return Place::Below(Err(Obstacle::Part)),
+        MountKind::UnknownHostPath => return Place::Below(Err(Obstacle::HostPath)),
     };
     Place::Below(match MountPoint::new(&draft.mount_path, &below, is_file) {
-        Ok(point) if is_in_agents_mount(draft, &point) => {
-            Err("which is below it and beside mounts of the agent's own container".to_owned())
-        }
+        Ok(point) if is_in_agents_mount(draft, &point) => Err(Obstacle::AgentsMount),
         Ok(point) => Ok(point),
-        Err(fault) => Err(format!("which is below it, and {fault}")),
+        Err(fault) => Err(Obstacle::Path(fault.to_string())),
     })
 }
 
@@ -144,19 +197,6 @@ fn is_in_agents_mount(draft: &Draft, point: &MountPoint) -> bool {
     };
     let mut own = [TOKEN_DIR, API_TOKEN_DIR, AGENT_DIR].into_iter().filter_map(first);
     !is_api_token(point.path()) && own.any(|own| first(point.path()).as_ref() == Some(&own))
-}
-
-fn problem(draft: &Draft, name: &Excerpt, mount: &MountView<'_>, reason: &str, findings: &mut Findings<'_>) {
-    if findings.problems.only_counts() {
-        return;
-    }
-    findings.problem(
-        Code::MountConflict,
-        ExactKey::MountPath,
-        Some(draft.mount_path.as_str()),
-        format!("container {name} mounts something at {}, {reason}", Excerpt::new(&mount.mount_path)),
-        "choose another mount-path, move the mount, or leave the container out by containers or init-containers",
-    );
 }
 
 /// The mount path is in a volume of the user's, in which the runtime has to make a directory.

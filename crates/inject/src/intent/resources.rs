@@ -31,6 +31,25 @@ pub(crate) struct Resources {
 }
 
 pub(super) fn resolve(draft: &Draft, pod: &PodView<'_>, findings: &mut Findings<'_>) -> Resources {
+    check(draft, findings);
+    // Pod-level requests and limits are a budget that the user divided up without us: only what the pod itself gives us
+    // counts.
+    if pod.spec.resources.as_ref().is_some_and(ResourcesView::is_set) {
+        return set_by_the_pod(draft);
+    }
+    let limits_memory = draft.limits_memory.clone().unwrap_or_else(|| {
+        let default = draft.volume_size_limit.plus_mebibytes(AGENT_MEMORY_MIB + AGENT_MEMORY_RESERVE_MIB);
+        draft.requests_memory.clone().map_or(default.clone(), |request| request.max(default))
+    });
+    let amounts = if is_guaranteed(pod) {
+        guaranteed(draft, limits_memory)
+    } else {
+        not_guaranteed(draft, pod, limits_memory)
+    };
+    with_ephemeral_storage(amounts, pod)
+}
+
+fn check(draft: &Draft, findings: &mut Findings<'_>) {
     let floor = draft.volume_size_limit.plus_mebibytes(AGENT_MEMORY_MIB);
     if let Some(limit) = draft.limits_memory.as_ref().filter(|limit| **limit < floor) {
         findings.problem(
@@ -59,51 +78,36 @@ pub(super) fn resolve(draft: &Draft, pod: &PodView<'_>, findings: &mut Findings<
             );
         }
     }
-    // Pod-level requests and limits are a budget that the user divided up without us: only what the pod itself gives us
-    // counts.
-    if pod.spec.resources.as_ref().is_some_and(ResourcesView::is_set) {
-        let own = |key: ExactKey, amount: &Option<Quantity>| {
-            amount.clone().filter(|_| *draft.layer_of(key) == Layer::Pod)
-        };
-        return Resources {
-            requests_cpu: own(ExactKey::RequestsCpu, &draft.requests_cpu),
-            requests_memory: own(ExactKey::RequestsMemory, &draft.requests_memory),
-            limits_cpu: own(ExactKey::LimitsCpu, &draft.limits_cpu),
-            limits_memory: own(ExactKey::LimitsMemory, &draft.limits_memory),
-            ..Resources::default()
-        };
-    }
-    let limits_memory = draft.limits_memory.clone().unwrap_or_else(|| {
-        let default = draft.volume_size_limit.plus_mebibytes(AGENT_MEMORY_MIB + AGENT_MEMORY_RESERVE_MIB);
-        draft.requests_memory.clone().map_or(default.clone(), |request| request.max(default))
-    });
-    let storage = |has: fn(&ContainerView<'_>) -> bool, mebibytes| {
-        every_container(pod, has).then(|| Quantity::mebibytes(mebibytes))
+}
+
+/// The amounts in the pod's own annotations alone.
+fn set_by_the_pod(draft: &Draft) -> Resources {
+    let own = |key: ExactKey, amount: &Option<Quantity>| {
+        amount.clone().filter(|_| *draft.layer_of(key) == Layer::Pod)
     };
-    let limits_ephemeral_storage = storage(
-        |container| container.resources.limits.ephemeral_storage.is_some(),
-        LIMITS_EPHEMERAL_STORAGE_MEBIBYTES,
-    );
-    // The API server takes the limit for a request that is missing.
-    let requests_ephemeral_storage = storage(
-        |container| {
-            let ResourcesView { requests, limits } = &container.resources;
-            requests.ephemeral_storage.is_some() || limits.ephemeral_storage.is_some()
-        },
-        REQUESTS_EPHEMERAL_STORAGE_MEBIBYTES,
-    );
-    if is_guaranteed(pod) {
-        let cpu = draft.limits_cpu.clone().or_else(|| draft.requests_cpu.clone());
-        let cpu = Some(cpu.unwrap_or_else(|| Quantity::millis(LIMITS_CPU_MILLIS)));
-        return Resources {
-            requests_cpu: cpu.clone(),
-            limits_cpu: cpu,
-            requests_memory: Some(limits_memory.clone()),
-            limits_memory: Some(limits_memory),
-            requests_ephemeral_storage,
-            limits_ephemeral_storage,
-        };
+    Resources {
+        requests_cpu: own(ExactKey::RequestsCpu, &draft.requests_cpu),
+        requests_memory: own(ExactKey::RequestsMemory, &draft.requests_memory),
+        limits_cpu: own(ExactKey::LimitsCpu, &draft.limits_cpu),
+        limits_memory: own(ExactKey::LimitsMemory, &draft.limits_memory),
+        ..Resources::default()
     }
+}
+
+/// Requests that are equal to the limits: the pod stays Guaranteed.
+fn guaranteed(draft: &Draft, limits_memory: Quantity) -> Resources {
+    let cpu = draft.limits_cpu.clone().or_else(|| draft.requests_cpu.clone());
+    let cpu = Some(cpu.unwrap_or_else(|| Quantity::millis(LIMITS_CPU_MILLIS)));
+    Resources {
+        requests_cpu: cpu.clone(),
+        limits_cpu: cpu,
+        requests_memory: Some(limits_memory.clone()),
+        limits_memory: Some(limits_memory),
+        ..Resources::default()
+    }
+}
+
+fn not_guaranteed(draft: &Draft, pod: &PodView<'_>, limits_memory: Quantity) -> Resources {
     let requests_cpu = draft.requests_cpu.clone().unwrap_or_else(|| {
         let default = Quantity::millis(REQUESTS_CPU_MILLIS);
         draft.limits_cpu.clone().map_or(default.clone(), |limit| limit.min(default))
@@ -120,10 +124,31 @@ pub(super) fn resolve(draft: &Draft, pod: &PodView<'_>, findings: &mut Findings<
     Resources {
         requests_cpu: Some(requests_cpu),
         requests_memory: Some(requests_memory),
-        requests_ephemeral_storage,
         limits_cpu,
         limits_memory: Some(limits_memory),
-        limits_ephemeral_storage,
+        ..Resources::default()
+    }
+}
+
+/// Ephemeral storage where every container of the pod has some, as a quota may ask for.
+fn with_ephemeral_storage(amounts: Resources, pod: &PodView<'_>) -> Resources {
+    let storage = |has: fn(&ContainerView<'_>) -> bool, mebibytes| {
+        every_container(pod, has).then(|| Quantity::mebibytes(mebibytes))
+    };
+    Resources {
+        limits_ephemeral_storage: storage(
+            |container| container.resources.limits.ephemeral_storage.is_some(),
+            LIMITS_EPHEMERAL_STORAGE_MEBIBYTES,
+        ),
+        // The API server takes the limit for a request that is missing.
+        requests_ephemeral_storage: storage(
+            |container| {
+                let ResourcesView { requests, limits } = &container.resources;
+                requests.ephemeral_storage.is_some() || limits.ephemeral_storage.is_some()
+            },
+            REQUESTS_EPHEMERAL_STORAGE_MEBIBYTES,
+        ),
+        ..amounts
     }
 }
 

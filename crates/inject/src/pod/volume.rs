@@ -33,8 +33,10 @@ pub(crate) struct VolumeView<'a> {
 pub(crate) enum MountKind {
     Directory,
     File,
-    /// The manifest does not say.
-    Unknown,
+    /// A part of a volume: the manifest does not say what it is.
+    UnknownPart,
+    /// A hostPath without a type.
+    UnknownHostPath,
 }
 
 impl VolumeView<'_> {
@@ -49,7 +51,7 @@ impl VolumeView<'_> {
             return whole();
         }
         let Some(sub_path) = mount.sub_path.as_deref().filter(|path| !path.is_empty()) else {
-            return MountKind::Unknown;
+            return MountKind::UnknownPart;
         };
         let sub_path = normalised(sub_path);
         if sub_path.is_empty() {
@@ -61,7 +63,7 @@ impl VolumeView<'_> {
             || self.downward_api.is_some()
             || self.projected.is_some();
         if !has_keys {
-            return MountKind::Unknown;
+            return MountKind::UnknownPart;
         }
         let (files, directory) = (files(), format!("{sub_path}/"));
         let first = files.partition_point(|file| *file < directory);
@@ -99,7 +101,7 @@ impl HostPathView<'_> {
         match self.kind.as_deref() {
             Some("Directory" | "DirectoryOrCreate") => MountKind::Directory,
             Some("File" | "FileOrCreate" | "Socket" | "CharDevice" | "BlockDevice") => MountKind::File,
-            _ => MountKind::Unknown,
+            _ => MountKind::UnknownHostPath,
         }
     }
 }

@@ -55,7 +55,11 @@ fn a_name_longer_than_any_in_kubernetes_is_refused() {
 #[test]
 fn a_patch_has_at_most_so_many_bytes() {
     let variables = (0..250).fold(pod(), |pod, n| pod.ours(&format!("inject-env-V{n}"), "a/b#c"));
-    let both = (0..18).fold(variables, |pod, n| pod.container(container(&format!("c{n}"))));
+    let both = (0..18).fold(variables, |pod, n| {
+        let mut container = container(&format!("c{n}"));
+        container["env"] = json!([{"name": "OTHER", "value": "x"}]);
+        pod.container(container)
+    });
     refused(&both.json(), &["the changes to the pod take", "524288", "too-large"]);
     // Mounts that say they are of an injection: all would be taken out one by one.
     let mounts: Vec<_> = (0..4_900).map(|_| json!({"name": "scaivault-secrets"})).collect();

@@ -59,7 +59,8 @@ fn any_annotated_pod() -> impl Strategy<Value = Value> {
 /// The objects of an injection are written without Kubernetes' types, which know every field.
 #[test]
 fn added_objects_are_those_of_kubernetes() {
-    let kinds: [(&str, fn(&Value) -> bool); 4] = [
+    type IsTyped = fn(&Value) -> bool;
+    let kinds: [(&str, IsTyped); 4] = [
         ("volumes", is_typed::<Volume>),
         ("initContainers", is_typed::<Container>),
         ("volumeMounts", is_typed::<VolumeMount>),

@@ -81,7 +81,7 @@ fn cpu(entry: &Entry<'_>) -> Result<Quantity, Cow<'static, str>> {
     let quantity = quantity(entry)?;
     if quantity > Quantity::whole(LARGEST_CPU) {
         let meant = entry.value.strip_suffix('M').map(|number| format!("{number}m"));
-        return Err(with_meant(format!("more than {LARGEST_CPU} CPUs"), meant));
+        return Err(with_meant(format!("it must be at most {LARGEST_CPU} CPUs"), meant));
     }
     Ok(quantity)
 }
@@ -94,7 +94,7 @@ fn memory(entry: &Entry<'_>) -> Result<Quantity, Cow<'static, str>> {
         return Err(with_meant("the suffix m means thousandths of a byte".to_owned(), meant));
     }
     if quantity < Quantity::kibibytes(LEAST_MEMORY_KIBIBYTES) {
-        return Err(with_meant("less than one page of memory (4Ki)".to_owned(), None));
+        return Err(with_meant(format!("it must be at least {LEAST_MEMORY_KIBIBYTES}Ki"), None));
     }
     Ok(quantity)
 }
