@@ -211,7 +211,7 @@ pub(crate) struct Sidecar {
 
 impl Sidecar {
     /// Whether a user may well have meant it by `*`: neither the controller of another product nor the operator chose its name.
-    pub(crate) fn may_be_meant(&self) -> bool {
+    pub(crate) fn may_be_meant(self) -> bool {
         let is_known = matches!(self.kind, SidecarKind::Configured | Mesh | Runtime);
         !is_known && (self.is_standalone || self.by_image)
     }

@@ -166,7 +166,7 @@ fn warn_of_left_out(
     chosen: &[usize],
     findings: &mut Findings<'_>,
 ) {
-    let may_be_meant = |place: &usize| sidecars[*place].is_some_and(|sidecar| sidecar.may_be_meant());
+    let may_be_meant = |place: &usize| sidecars[*place].is_some_and(Sidecar::may_be_meant);
     let is_left_out = |place: &usize| may_be_meant(place) && chosen.binary_search(place).is_err();
     let left_out: Vec<usize> = (0..containers.len()).filter(is_left_out).collect();
     if left_out.is_empty() {
