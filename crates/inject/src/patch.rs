@@ -34,6 +34,15 @@ impl Patch {
         &self.operations
     }
 
+    /// How many entries of lists and other values it adds or removes.
+    pub(crate) fn entries(&self) -> usize {
+        let entries = |operation: &Operation| match operation {
+            Operation::Add { value: Value::List(entries), .. } => entries.len(),
+            _ => 1,
+        };
+        self.operations.iter().map(entries).sum()
+    }
+
     /// The same patch for a document that holds the pod (template) at `pointer`, such as `/spec/template`.
     #[must_use]
     pub fn below(mut self, pointer: &str) -> Self {

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::{Validation, ValidationReason, view::Metadata};
 use crate::{
-    Context, Decision, Excerpt, PodView, Problems, SkipReason,
+    Context, Decision, Excerpt, Patch, PodView, Problems, SkipReason,
     manifest::{FoundTemplate, find_templates},
     pod::object,
     problem::shown_key,
@@ -20,6 +20,9 @@ const KEYS_SHOWN: usize = 4;
 const MAX_ANNOTATED: usize = 8;
 /// After so many problems no further template is checked: each may make as many hints.
 const PROBLEMS_SOUGHT: usize = 8;
+/// After so many additions to all pods no further template is checked: a variable for each of some containers is written once
+/// and makes many.
+const MAX_ADDITIONS: usize = 1_000;
 
 /// The longest pointer that a text shows in full, bytes.
 const PLACE_BYTES: usize = 128;
@@ -67,10 +70,10 @@ pub fn validate_object(
             }
         };
         annotated += usize::from(pod.is_annotated());
-        if pod.is_annotated() && (annotated > MAX_ANNOTATED || found.problems() >= PROBLEMS_SOUGHT) {
+        if pod.is_annotated() && (annotated > MAX_ANNOTATED || found.is_full()) {
             found.warnings.push(format!(
-                "not checked: {place} and what follows: an object is checked up to {PROBLEMS_SOUGHT} problems or \
-                 {MAX_ANNOTATED} pod templates with annotations of the injector"
+                "not checked: {place} and what follows: an object is checked up to {PROBLEMS_SOUGHT} problems, \
+                 {MAX_ANNOTATED} pod templates with annotations of the injector, and {MAX_ADDITIONS} additions to them"
             ));
             break;
         }
@@ -109,11 +112,15 @@ struct Findings {
     allowed: Problems,
     unchanged: Problems,
     warnings: Vec<String>,
+    /// To all pods.
+    additions: usize,
 }
 
 impl Findings {
-    fn problems(&self) -> usize {
-        self.refused.len() + self.allowed.len() + self.unchanged.len()
+    /// Whether no further template is to be checked.
+    fn is_full(&self) -> bool {
+        let problems = self.refused.len() + self.allowed.len() + self.unchanged.len();
+        problems >= PROBLEMS_SOUGHT || self.additions >= MAX_ADDITIONS
     }
 
     /// `place` is what tells the template from the object's others.
@@ -124,6 +131,7 @@ impl Findings {
             place => format!("{place}: {warning}"),
         });
         self.warnings.extend(warnings);
+        self.additions += decision.patch().map_or(0, Patch::entries);
         let (target, problems) = match decision {
             Decision::Deny(denial) if brings => (&mut self.refused, denial.problems),
             Decision::Deny(denial) => (&mut self.unchanged, denial.problems),
@@ -144,7 +152,7 @@ impl Findings {
 
 impl From<Findings> for Validation {
     fn from(found: Findings) -> Self {
-        let Findings { refused, allowed, unchanged, mut warnings } = found;
+        let Findings { refused, allowed, unchanged, mut warnings, additions: _ } = found;
         let (reason, problems, others) = if !refused.is_empty() {
             (ValidationReason::Problems, refused, [unchanged, allowed])
         } else if !allowed.is_empty() {
@@ -213,6 +221,10 @@ mod tests {
         json!({"metadata": own, "spec": spec}).to_string()
     }
 
+    fn key(name: &str) -> String {
+        format!("{ANNOTATION_PREFIX}{name}")
+    }
+
     fn good() -> Value {
         json!({"scaivault.scailabs.ai/inject-secret-a": "a/b"})
     }
@@ -223,7 +235,7 @@ mod tests {
 
     fn check(object: &str, former: FormerObject<'_>) -> Option<Validation> {
         let (settings, namespace) = (Settings::default(), Namespace::default());
-        let context = Context::new(&settings, &namespace, KubeVersion::default());
+        let context = Context::new(&settings, &namespace, KubeVersion::FILE_KEY_REF);
         let templates = find_templates("keda.sh/v1alpha1", object);
         let check = || validate_object("keda.sh/v1alpha1", object, &templates, former, &context);
         (!templates.is_empty()).then(check)
@@ -283,6 +295,20 @@ mod tests {
         let validation = check(&object(&json!({}), &[bad.clone(), bad]), FormerObject::Nothing).unwrap();
         assert_eq!(validation.problems.len(), PROBLEMS_SOUGHT, "{}", validation.problems);
         assert!(validation.warnings.iter().any(|warning| warning.contains("not checked: /spec/")));
+    }
+
+    #[test]
+    fn no_template_is_checked_after_many_additions() {
+        let variables: Value = (0..25).map(|n| (key(&format!("inject-env-V{n}")), json!("a/b#c"))).collect();
+        let containers: Vec<_> = (0..MAX_ADDITIONS / 25).map(|n| json!({"name": format!("c{n}")})).collect();
+        let large = json!({"metadata": {"annotations": variables}, "spec": {"containers": containers}});
+        let small = json!({"metadata": {"annotations": bad()}, "spec": {"containers": [{"name": "a"}]}});
+        let reason = |object: Value| {
+            let validation = check(&object.to_string(), FormerObject::Nothing).unwrap();
+            (validation.reason, validation.warnings.iter().any(|text| text.contains("not checked: /spec/b")))
+        };
+        assert_eq!(reason(json!({"spec": {"a": large, "b": small}})), (ValidationReason::Valid, true));
+        assert_eq!(reason(json!({"spec": {"a": small, "b": large}})), (ValidationReason::Problems, false));
     }
 
     #[test]
