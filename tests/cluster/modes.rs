@@ -345,3 +345,44 @@ async fn a_job_follows_its_mode_until_it_has_started() {
     kubectl.apply(&created).ok();
     all_pods(&client, &namespace, "created", 1, is_untouched).await;
 }
+
+/// The kind of Argo Rollouts, as far as the API server has to know it.
+fn rollouts() -> Value {
+    let spec = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    let schema = json!({"openAPIV3Schema": {"type": "object", "properties": {"spec": spec}}});
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": "rollouts.argoproj.io"},
+        "spec": {
+            "group": "argoproj.io",
+            "scope": "Namespaced",
+            "names": {"plural": "rollouts", "singular": "rollout", "kind": "Rollout", "listKind": "RolloutList"},
+            "versions": [{"name": "v1alpha1", "served": true, "storage": true, "schema": schema}],
+        },
+    })
+}
+
+#[tokio::test]
+async fn argo_rollouts_are_checked_and_have_a_mode() {
+    let release = Release::shared().await;
+    let (client, namespace) = (release.client().await, release.namespace("rollouts").await);
+    let kubectl = Kubectl { plane: release.plane, namespace: &namespace };
+    kubectl.apply(&rollouts()).ok();
+    eventually("the kind", async || kubectl.run("get rollouts.argoproj.io").is_success.then_some(())).await;
+    let rollout = |annotations: &Value| {
+        let mut rollout = workload("Deployment", "web", annotations);
+        rollout["apiVersion"] = "argoproj.io/v1alpha1".into();
+        rollout["kind"] = "Rollout".into();
+        rollout
+    };
+    kubectl.apply(&rollout(&with(annotations(), "mount-path", "run/secrets"))).refused(&[
+        "validate.injector.scaivault.scailabs.ai",
+        &key("mount-path"),
+        "\"run/secrets\"",
+    ]);
+    kubectl.apply(&with_own(rollout(&annotations()), &key("mutation-mode"), "ignore")).quiet();
+    let stored = api(&client, "argoproj.io/v1alpha1", "Rollout", &namespace).get("web").await.unwrap();
+    let in_template = &stored.data["spec"]["template"]["metadata"]["annotations"];
+    assert_eq!(in_template[key("workload-mutation-mode")], "ignore", "{in_template}");
+}
