@@ -79,8 +79,8 @@ async fn a_limit_range_finds_nothing_to_refuse() {
     for pattern in ["init", "sidecar"] {
         let (pod, resources) = made(&team, pattern).await;
         assert_eq!(resources["requests"], json!({"cpu": "10m", "memory": "16Mi"}));
-        // The limit of the CPU is the range's: the injector sets none.
-        assert_eq!(resources["limits"], json!({"cpu": "100m", "memory": "32Mi"}));
+        // The injector's own CPU limit, because the range has given one to every container of the pod.
+        assert_eq!(resources["limits"], json!({"cpu": "50m", "memory": "32Mi"}));
         assert_eq!(pod["status"]["qosClass"], "Burstable");
     }
 }
