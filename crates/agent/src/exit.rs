@@ -123,7 +123,23 @@ fn receive(kind: SignalKind, name: &'static str) -> Result<Signal, Ending> {
 mod tests {
     use std::fs;
 
+    use scaivault_contract::names::FAILURE_EXIT_CODES;
+
     use super::*;
+
+    /// The injector warns of rules in a Job's `podFailurePolicy` that count these codes.
+    #[test]
+    fn failures_have_the_exit_codes_of_the_contract() {
+        let failures = |exit| match exit {
+            Exit::Done => None,
+            Exit::Failed | Exit::Authentication | Exit::Denied | Exit::NotFound | Exit::Invalid => {
+                Some(i64::from(exit as u8))
+            }
+        };
+        let codes =
+            [Exit::Done, Exit::Failed, Exit::Authentication, Exit::Denied, Exit::NotFound, Exit::Invalid];
+        assert!(codes.into_iter().filter_map(failures).eq(FAILURE_EXIT_CODES));
+    }
 
     #[test]
     fn a_message_takes_the_place_of_the_one_before_and_is_cut_between_characters() {

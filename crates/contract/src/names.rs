@@ -1,5 +1,7 @@
 //! Names that are fixed between the injector, the agent and users' manifests.
 
+use std::ops::RangeInclusive;
+
 /// Every annotation of ours starts with this.
 pub const ANNOTATION_PREFIX: &str = "scaivault.scailabs.ai/";
 /// The service account's annotation with its ScaiKey identity, the default of `role`.
@@ -39,6 +41,8 @@ pub const WAIT_COMMAND: &str = "wait";
 pub const HEALTHZ_COMMAND: &str = "healthz";
 /// How long either gate outlives `FETCH_TIMEOUT`, seconds: the agent gives up first, so that its own message is seen.
 pub const GATE_SPARE_SECONDS: u64 = 10;
+/// The exit codes of an agent that failed, a process's status as in `podFailurePolicy`. Their meanings are in docs/agent.md.
+pub const FAILURE_EXIT_CODES: RangeInclusive<i64> = 1..=5;
 
 /// Where the secrets' files are mounted unless `mount-path` says otherwise.
 pub const DEFAULT_MOUNT_PATH: &str = "/run/secrets";

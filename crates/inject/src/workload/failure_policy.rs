@@ -1,12 +1,11 @@
 //! A Job's `podFailurePolicy`, which counts the exit codes of injected containers too.
 
+use scaivault_contract::names::FAILURE_EXIT_CODES;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::pod::Text;
 
-/// The agent's exit codes for a secret that could not be fetched.
-const AGENT_CODES: std::ops::RangeInclusive<i64> = 1..=5;
 /// A longer policy is not read: Kubernetes allows 20 rules of 255 codes.
 const POLICY_BYTES: usize = 64 * 1024;
 /// The most rules that are warned about.
@@ -44,8 +43,8 @@ impl ExitCodes<'_> {
         let is_named = self.container_name.as_deref().is_some_and(|name| !name.is_empty());
         !is_named
             && match self.operator.as_deref() {
-                Some("In") => values.iter().any(|value| AGENT_CODES.contains(value)),
-                Some("NotIn") => AGENT_CODES.into_iter().any(|code| !values.contains(&code)),
+                Some("In") => values.iter().any(|value| FAILURE_EXIT_CODES.contains(value)),
+                Some("NotIn") => FAILURE_EXIT_CODES.into_iter().any(|code| !values.contains(&code)),
                 _ => false,
             }
     }
@@ -74,8 +73,8 @@ pub(super) fn warnings(policy: Option<&RawValue>) -> Vec<String> {
                 "podFailurePolicy: rule {} has onExitCodes without containerName, so it applies to the injected init container \
                  too: a secret that cannot be fetched (exit codes {} to {}) {effect}; set containerName",
                 index + 1,
-                AGENT_CODES.start(),
-                AGENT_CODES.end()
+                FAILURE_EXIT_CODES.start(),
+                FAILURE_EXIT_CODES.end()
             )
         })
         .collect()
