@@ -6,6 +6,7 @@ use super::{Finding, has_word, tree::Tree};
 const ARROWS: &[(&str, &[&str])] = &[
     ("scaivault-contract", &[]),
     ("scaivault-inject", &["scaivault-contract"]),
+    ("scaivault-usage", &[]),
     ("scaivault-webhook", &["scaivault-inject", "scaivault-contract"]),
     ("scaivault-certs", &[]),
     ("scaivault-log-queue", &[]),
@@ -19,6 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "scaivault-inject",
             "scaivault-contract",
             "scaivault-log-queue",
+            "scaivault-usage",
             // With its feature `demo`.
             "scaivault-agent",
             "scaivault-client",
@@ -35,7 +37,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 const FOR_THE_DEMO: [&str; 3] = ["scaivault-agent", "scaivault-client", "scaivault-devserver"];
 
 /// The packages of the pure core.
-const CORE: [&str; 2] = ["scaivault-contract", "scaivault-inject"];
+const CORE: [&str; 3] = ["scaivault-contract", "scaivault-inject", "scaivault-usage"];
 
 /// Crates that do I/O, take time or log, or that the core must not know for another reason. YAML crates besides.
 const NOT_IN_CORE: &[&str] = &[
