@@ -72,6 +72,7 @@ fn namespace(object: &Object<'_>) -> Option<Namespace> {
             .our_annotations()
             .map(|(key, value)| (key.to_owned(), value.to_owned()))
             .collect(),
+        ..Namespace::default()
     })
 }
 

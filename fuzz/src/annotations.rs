@@ -21,7 +21,7 @@ pub fn annotations(bytes: &[u8]) {
             None => pod = pod.ours(key, value),
         }
     }
-    let namespace = Namespace { name: "billing".to_owned(), annotations: namespace };
+    let namespace = Namespace { name: "billing".to_owned(), annotations: namespace, ..Namespace::default() };
     laws::check(&pod.json(), &namespace);
 }
 

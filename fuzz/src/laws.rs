@@ -40,7 +40,7 @@ fn check_injected(pod: &Value, injected: &Value, namespace: &Namespace) {
     }
     let mut annotations: BTreeMap<_, _> = namespace.annotations.clone();
     annotations.insert(format!("{PREFIX}mutation-mode"), "ignore-and-detach".to_owned());
-    let detaching = Namespace { name: namespace.name.clone(), annotations };
+    let detaching = Namespace { annotations, ..namespace.clone() };
     let detach = decide_on(injected, &detaching);
     assert!(matches!(detach, Decision::Detach(_)), "detach comes to {detach:?}");
     assert_eq!(patched(injected, &detach), *pod, "detach gives back what was injected");

@@ -55,7 +55,7 @@ impl Remembered for core::Namespace {
     fn kept(metadata: ObjectMeta) -> Arc<Namespace> {
         let ObjectMeta { name, annotations, .. } = metadata;
         let annotations = annotations.map(bounded).unwrap_or_default();
-        Arc::new(Namespace { name: name.unwrap_or_default(), annotations })
+        Arc::new(Namespace { name: name.unwrap_or_default(), annotations, ..Namespace::default() })
     }
 
     fn table(memory: &Memory) -> &Table<Arc<Namespace>> {

@@ -1,6 +1,6 @@
 //! What an admission needs to know besides the review.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
 use scaivault_inject::{KubeVersion, Namespace, Settings};
@@ -75,7 +75,7 @@ pub struct NoCluster;
 
 impl Cluster for NoCluster {
     fn namespace(&self, name: &str) -> Lookup<Arc<Namespace>> {
-        Lookup::Known(Arc::new(Namespace { name: name.to_owned(), annotations: BTreeMap::new() }))
+        Lookup::Known(Arc::new(Namespace { name: name.to_owned(), ..Namespace::default() }))
     }
 
     fn service_account_role(&self, _namespace: &str, _service_account: &str) -> Lookup<Option<Arc<str>>> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use scaivault_contract::names::ANNOTATION_PREFIX;
 
-use crate::{kube_version::KubeVersion, mutation_mode::MutationMode, settings::Settings};
+use crate::{kube_version::KubeVersion, mutation_mode::MutationMode, policy::PolicySet, settings::Settings};
 
 /// What is known about a pod besides the pod.
 #[derive(Clone, Copy, Debug)]
@@ -21,12 +21,30 @@ pub struct Context<'a> {
     pub workload_mutation_mode: Option<MutationMode>,
     /// The older of API server and oldest kubelet.
     pub kube_version: KubeVersion,
+    /// The cluster's policies.
+    pub policies: &'a PolicySet,
+    /// The time by which exceptions of policies are over, Unix seconds.
+    pub now: i64,
 }
 
 impl<'a> Context<'a> {
     /// What is always known. The rest is absent until it is added.
-    pub const fn new(settings: &'a Settings, namespace: &'a Namespace, kube_version: KubeVersion) -> Self {
-        Self { settings, namespace, service_account_role: None, workload_mutation_mode: None, kube_version }
+    pub fn new(settings: &'a Settings, namespace: &'a Namespace, kube_version: KubeVersion) -> Self {
+        Self {
+            settings,
+            namespace,
+            service_account_role: None,
+            workload_mutation_mode: None,
+            kube_version,
+            policies: PolicySet::empty(),
+            now: 0,
+        }
+    }
+
+    /// With the cluster's policies and the time, in Unix seconds, by which their exceptions are over.
+    #[must_use]
+    pub const fn with_policies(self, policies: &'a PolicySet, now: i64) -> Self {
+        Self { policies, now, ..self }
     }
 
     /// With the service account's `scaikey.scailabs.ai/role`, where it has one.
@@ -42,13 +60,15 @@ impl<'a> Context<'a> {
     }
 }
 
-/// A namespace: its name and those of its annotations that start with our prefix.
+/// A namespace: its name, those of its annotations that start with our prefix, and its labels.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Namespace {
     /// The name; empty where it is not known (offline, in a manifest without one).
     pub name: String,
     /// Annotations by full key; keys of others are ignored.
     pub annotations: BTreeMap<String, String>,
+    /// Labels by full key, which policies select by. `kubernetes.io/metadata.name` is added by whoever makes the namespace.
+    pub labels: BTreeMap<String, String>,
 }
 
 impl Namespace {

@@ -1,8 +1,8 @@
 //! The way from a pod to a decision.
 
 use crate::{
-    Context, Decision, Denial, Detachment, Injection, OnProblem, Operation, PodView, Problems, Skip,
-    SkipReason,
+    Context, Decision, Denial, Detachment, Injection, OnProblem, Operation, PodView, PolicyReport, Problems,
+    Skip, SkipReason,
     additions::{self, additions},
     annotations::{Collected, ExactKey, asks_for_secrets},
     detach,
@@ -19,6 +19,15 @@ use crate::{
 
 /// Decides what a pod gets. Total: every pod gets an answer, whatever its annotations say.
 pub fn decide(pod: &PodView<'_>, context: &Context<'_>) -> Decision {
+    decide_with_policies(pod, context).0
+}
+
+/// The same, with what policies had to do with it.
+pub fn decide_with_policies(pod: &PodView<'_>, context: &Context<'_>) -> (Decision, PolicyReport) {
+    (bounded(pod, context), PolicyReport::default())
+}
+
+fn bounded(pod: &PodView<'_>, context: &Context<'_>) -> Decision {
     let decision = choose(pod, context);
     match decision.patch().and_then(limits::of_patch) {
         Some(problem) => refuse(pod, context, Problems::from(problem), Vec::new()),

@@ -102,6 +102,8 @@ pub enum SkipReason {
     IgnoredByWorkload,
     /// `mutation-mode: ignore` on the namespace.
     IgnoredByNamespace,
+    /// A policy's `mutationMode` is `ignore`.
+    IgnoredByPolicy,
     /// All that the annotations ask for is there.
     AlreadyInjected,
     /// Told to detach, and there is nothing of ours.
@@ -124,6 +126,7 @@ impl SkipReason {
         Self::IgnoredByPod,
         Self::IgnoredByWorkload,
         Self::IgnoredByNamespace,
+        Self::IgnoredByPolicy,
         Self::AlreadyInjected,
         Self::NothingToDetach,
         Self::NoReceipt,
@@ -140,6 +143,7 @@ impl SkipReason {
             Self::IgnoredByPod => "ignored-by-pod",
             Self::IgnoredByWorkload => "ignored-by-workload",
             Self::IgnoredByNamespace => "ignored-by-namespace",
+            Self::IgnoredByPolicy => "ignored-by-policy",
             Self::AlreadyInjected => "already-injected",
             Self::NothingToDetach => "nothing-to-detach",
             Self::NoReceipt => "no-receipt",
@@ -157,6 +161,7 @@ impl SkipReason {
             Self::IgnoredByPod => "the pod's mutation-mode is ignore",
             Self::IgnoredByWorkload => "the workload's mutation-mode is ignore",
             Self::IgnoredByNamespace => "the namespace's mutation-mode is ignore",
+            Self::IgnoredByPolicy => "a policy's mutationMode is ignore",
             Self::AlreadyInjected => "everything the annotations ask for is already there",
             Self::NothingToDetach => "told to detach, and nothing of ours is there",
             Self::NoReceipt => "told to detach, and without a receipt nothing says which parts are ours",

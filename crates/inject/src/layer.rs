@@ -1,6 +1,6 @@
 //! Where settings come from: one ordered list of layers, which `decide` merges and `explain` shows.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use crate::{
     Context, PodView,
@@ -19,6 +19,8 @@ pub enum Layer {
     BuiltIn,
     /// The injector's own configuration.
     Injector,
+    /// The policy of this name.
+    Policy(Arc<str>),
     /// An annotation of the namespace.
     Namespace,
     /// The annotation `scaikey.scailabs.ai/role` of the service account.
@@ -33,7 +35,7 @@ impl Layer {
     /// Whether tenants write it, so that the platform's allow-lists bound what it says.
     pub(crate) fn is_bounded(&self) -> bool {
         match self {
-            Self::BuiltIn | Self::Injector => false,
+            Self::BuiltIn | Self::Injector | Self::Policy(_) => false,
             Self::Namespace | Self::ServiceAccount | Self::Workload | Self::Pod => true,
         }
     }
@@ -49,6 +51,7 @@ impl fmt::Display for Layer {
         f.write_str(match self {
             Self::BuiltIn => "built-in default",
             Self::Injector => "injector",
+            Self::Policy(name) => return write!(f, "policy {name}"),
             Self::Namespace => "namespace",
             Self::ServiceAccount => "service account",
             Self::Workload => "workload",
@@ -78,7 +81,11 @@ impl Setters {
         match (self, layer) {
             (Self::Nobody, _) => false,
             (_, Layer::BuiltIn | Layer::Pod) => true,
-            (Self::PodAndDefaults, layer) => matches!(layer, Layer::Namespace | Layer::Injector),
+            // What a namespace may set is checked when the policy is compiled.
+            (Self::Pod, Layer::Policy(_)) => true,
+            (Self::PodAndDefaults, layer) => {
+                matches!(layer, Layer::Namespace | Layer::Policy(_) | Layer::Injector)
+            }
             (Self::PodServiceAccountAndDefaults, layer) => *layer != Layer::Workload,
             (Self::PodWorkloadAndNamespace, layer) => matches!(layer, Layer::Workload | Layer::Namespace),
             (Self::Pod, _) => false,
@@ -186,7 +193,7 @@ mod tests {
             (format!("{ANNOTATION_PREFIX}{key}"), value)
         };
         let annotations = settable(Layer::Namespace, 1).map(prefixed).collect();
-        let namespace = Namespace { name: String::new(), annotations };
+        let namespace = Namespace { annotations, ..Namespace::default() };
         let annotations: BTreeMap<_, _> = settable(Layer::Pod, 2).map(prefixed).collect();
         let pod = serde_json::json!({"metadata": {"annotations": annotations}, "spec": {}}).to_string();
         let pod = PodView::parse(&pod).unwrap();
@@ -218,6 +225,7 @@ mod tests {
         let layers = [
             Layer::BuiltIn,
             Layer::Injector,
+            Layer::Policy("billing".into()),
             Layer::Namespace,
             Layer::ServiceAccount,
             Layer::Workload,
@@ -225,10 +233,12 @@ mod tests {
         ];
         assert!(layers.is_sorted());
         let allowed = |setters: Setters| layers.iter().map(move |layer| setters.include(layer));
-        assert!(allowed(Setters::Nobody).eq([false; 6]));
-        assert!(allowed(Setters::Pod).eq([true, false, false, false, false, true]));
-        assert!(allowed(Setters::PodAndDefaults).eq([true, true, true, false, false, true]));
-        assert!(allowed(Setters::PodServiceAccountAndDefaults).eq([true, true, true, true, false, true]));
-        assert!(allowed(Setters::PodWorkloadAndNamespace).eq([true, false, true, false, true, true]));
+        assert!(allowed(Setters::Nobody).eq([false; 7]));
+        assert!(allowed(Setters::Pod).eq([true, false, true, false, false, false, true]));
+        assert!(allowed(Setters::PodAndDefaults).eq([true, true, true, true, false, false, true]));
+        assert!(
+            allowed(Setters::PodServiceAccountAndDefaults).eq([true, true, true, true, true, false, true])
+        );
+        assert!(allowed(Setters::PodWorkloadAndNamespace).eq([true, false, false, true, false, true, true]));
     }
 }

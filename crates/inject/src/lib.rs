@@ -24,6 +24,7 @@ mod patch;
 mod pattern;
 mod plan;
 mod pod;
+mod policy;
 mod present;
 mod problem;
 mod quantity;
@@ -38,7 +39,7 @@ pub mod manifest;
 pub mod workload;
 
 pub use context::{Context, Namespace};
-pub use decide::{decide, detach_by_name};
+pub use decide::{decide, decide_with_policies, detach_by_name};
 pub use decision::{Decision, Denial, Detachment, Injection, Skip, SkipReason};
 pub use explain::{Explanation, explain};
 pub use known_sidecars::SidecarsConfig;
@@ -48,5 +49,9 @@ pub use mutation_mode::MutationMode;
 pub use patch::{Operation, Patch, Value};
 pub use pattern::Pattern;
 pub use pod::{MalformedPod, PodView};
+pub use policy::{
+    Allow, Enforcement, Exception, Expression, Operator, Policy, PolicyConflict, PolicyEffect, PolicyMode,
+    PolicyParts, PolicyReport, PolicySet, PolicyUse, Selector,
+};
 pub use problem::{Code, Excerpt, Problem, Problems, shown_key};
 pub use settings::{ImagePullPolicy, InjectorConfig, OnProblem, Settings};

@@ -128,6 +128,16 @@ pub enum Code {
     Windows,
     /// The injector's configuration file.
     Configuration,
+    /// A policy that cannot be compiled.
+    InvalidPolicy,
+    /// A policy's limits do not cover a value.
+    PolicyLimit,
+    /// Two policies that disagree.
+    PolicyConflict,
+    /// A variable that cannot be filled.
+    PolicyVariable,
+    /// Opting out where a policy forbids it.
+    PolicyOptOut,
 }
 
 impl Code {
@@ -159,6 +169,11 @@ impl Code {
         Self::ReservedName,
         Self::Windows,
         Self::Configuration,
+        Self::InvalidPolicy,
+        Self::PolicyLimit,
+        Self::PolicyConflict,
+        Self::PolicyVariable,
+        Self::PolicyOptOut,
     ];
 
     /// The code's word.
@@ -247,6 +262,16 @@ impl Code {
             Self::Configuration => {
                 ("configuration", "The injector's configuration file says something it cannot mean.")
             }
+            Self::InvalidPolicy => ("invalid-policy", "A policy says something that no policy can say."),
+            Self::PolicyLimit => ("policy-limit", "The policies that limit the pod do not allow the value."),
+            Self::PolicyConflict => {
+                ("policy-conflict", "Two policies that select the pod contradict one another.")
+            }
+            Self::PolicyVariable => (
+                "policy-variable",
+                "A variable such as `${label:app}` has no value, or none that a path takes.",
+            ),
+            Self::PolicyOptOut => ("policy-opt-out", "A policy forbids the pod to opt out of injection."),
         }
     }
 }

@@ -79,6 +79,7 @@ fn the_later_layer_wins_and_explain_says_which() {
         name: "billing".to_owned(),
         annotations: [(key("audience"), "namespace".to_owned()), (key("log-level"), "warn".to_owned())]
             .into(),
+        ..Namespace::default()
     };
     let pod = pod()
         .ours("inject-secret-db.json", DATABASE)

@@ -73,7 +73,7 @@ impl Cluster {
     pub(crate) fn with(config: InjectorConfig) -> Self {
         Self {
             settings: Settings::try_from(config).expect("the tests' configuration has no problems"),
-            namespace: Namespace { name: "billing".to_owned(), annotations: BTreeMap::new() },
+            namespace: Namespace { name: "billing".to_owned(), ..Namespace::default() },
             workload_mutation_mode: None,
             service_account_role: None,
             kube_version: KubeVersion::new(1, 36),
