@@ -27,6 +27,7 @@ struct Rule {
 const RULES: &[Rule] = &[
     Rule { id: "arrows-point-down", check: dependencies::arrows_point_down },
     Rule { id: "core-is-pure", check: dependencies::core_is_pure },
+    Rule { id: "policies-are-pure", check: dependencies::policies_are_pure },
     Rule { id: "webhook-knows-no-cluster", check: dependencies::webhook_knows_no_cluster },
     Rule { id: "testkit-is-for-tests", check: dependencies::testkit_is_for_tests },
     Rule { id: "shipped-without-demo", check: dependencies::shipped_without_demo },

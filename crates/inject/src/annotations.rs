@@ -18,7 +18,7 @@ pub use value::ValueKind;
 
 pub(crate) use collect::{Collected, collect};
 pub(crate) use draft::{Draft, FileDraft};
-pub(crate) use nearest::nearest;
+pub use nearest::nearest;
 pub(crate) use not_text::not_text;
 pub use not_text::not_text_problems;
 #[cfg(test)]

@@ -7,6 +7,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("scaivault-contract", &[]),
     ("scaivault-inject", &["scaivault-contract"]),
     ("scaivault-usage", &[]),
+    ("scaivault-policy", &["scaivault-inject", "scaivault-contract"]),
     ("scaivault-webhook", &["scaivault-inject", "scaivault-contract"]),
     ("scaivault-certs", &[]),
     ("scaivault-log-queue", &[]),
@@ -18,6 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "scaivault-webhook",
             "scaivault-certs",
             "scaivault-inject",
+            "scaivault-policy",
             "scaivault-contract",
             "scaivault-log-queue",
             "scaivault-usage",
@@ -72,8 +74,9 @@ const FORBIDDEN_IN_CORE: [&str; 8] = [
 const MAY_USE_ANYHOW: [&str; 2] = ["scaivault-injector", "xtask"];
 
 /// The packages that may have typed Kubernetes objects at all: the core for what it builds, the others for objects of
-/// their own (a Secret, an Event).
-const MAY_USE_K8S_OPENAPI: [&str; 3] = ["scaivault-certs", "scaivault-injector", "scaivault-testkit"];
+/// their own (a Secret, an Event, the definition of a custom resource).
+const MAY_USE_K8S_OPENAPI: [&str; 4] =
+    ["scaivault-certs", "scaivault-injector", "scaivault-policy", "scaivault-testkit"];
 
 /// Where a typed pod or workload may be named: the tests of the core and the test kit are not shipped.
 const MAY_NAME_TYPED_PODS: [&str; 2] = ["crates/inject/tests/", "crates/testkit/"];
@@ -134,6 +137,16 @@ pub(super) fn core_is_pure(tree: &Tree) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// The crate of the custom resource has the types of the Kubernetes client, not the client.
+pub(super) fn policies_are_pure(tree: &Tree) -> Vec<Finding> {
+    const PACKAGE: &str = "scaivault-policy";
+    let built_in = tree.built_into.get(PACKAGE).into_iter().flatten();
+    let found = built_in.filter(|name| NOT_IN_CORE.contains(&name.as_str()) || is_yaml(name));
+    found
+        .map(|name| Finding::new(PACKAGE, format!("must not have {name} built into it: it is pure")))
+        .collect()
 }
 
 pub(super) fn webhook_knows_no_cluster(tree: &Tree) -> Vec<Finding> {
@@ -296,6 +309,20 @@ mod tests {
         );
         let without = Tree::default().and_member("scaivault-contract", "crates/contract", &[]);
         assert_eq!(core_is_pure(&without).len(), FORBIDDEN_IN_CORE.len());
+    }
+
+    #[test]
+    fn the_policy_crate_gets_no_client() {
+        let built_in = ["kube-core", "kube-client", "serde-saphyr"];
+        let tree = Tree::default().and_member("scaivault-policy", "crates/policy", &built_in);
+        check(
+            policies_are_pure,
+            &tree,
+            &[
+                "scaivault-policy: must not have kube-client built into it: it is pure",
+                "scaivault-policy: must not have serde-saphyr built into it: it is pure",
+            ],
+        );
     }
 
     #[test]

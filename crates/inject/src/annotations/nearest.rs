@@ -11,7 +11,7 @@ const EDITS: usize = 5;
 ///
 /// Compares at most [`CANDIDATES`] words of at most [`WORD_BYTES`] bytes, each up to [`EDITS`] edits. Callers ask for
 /// the first problems only ([`crate::Problems::takes_hint`]).
-pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if word.is_empty() || word.len() > WORD_BYTES {
         return None;
     }

@@ -1,0 +1,90 @@
+//! What namespaces and pods may ask for, and exceptions from it.
+
+use kube_derive::KubeSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{Date, LabelSelector, rules, text};
+
+/// Limits, one list for each subject. A list that is left out does not limit; an empty list allows nothing. The lists of
+/// all policies that select a pod add up: a value passes if one of them covers it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(crates(kube_core = "::kube_core"), validation = rules::UID_RANGES.cel())]
+#[serde(rename_all = "camelCase")]
+pub struct Allow {
+    /// Secret paths. `*` is one level or a part of one, `**` any number of levels, `?` one character. Variables such as
+    /// `${namespace}` are filled when a pod is created.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 512)))]
+    #[x_kube(validation = text::PATH_GLOB.list_rule())]
+    pub paths: Option<Vec<String>>,
+    /// Dynamic credentials as `engine/role`, with the same wildcards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 512)))]
+    pub dynamic: Option<Vec<String>>,
+    /// Roles that the annotation `role` may name, with the same wildcards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 512)))]
+    pub roles: Option<Vec<String>>,
+    /// Addresses that the annotation `url` may name: the same, or below one. Stands in place of the injector's
+    /// `allowedUrls`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 512)))]
+    pub urls: Option<Vec<String>>,
+    /// Images that the annotation `image` may name: the same, or a tag, digest or sub-repository of one. Stands in place
+    /// of the injector's `allowedImages`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 512)))]
+    pub images: Option<Vec<String>>,
+    /// User IDs that the annotation `run-as-user` may name: a uid or a range, in quotes, such as `"1000-1999"`,
+    /// or `unset`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 21)))]
+    #[x_kube(validation = text::UIDS.list_rule())]
+    pub uids: Option<Vec<String>>,
+    /// ConfigMaps that the annotation `ca-configmap` may name, with `*` and `?`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 253)))]
+    #[x_kube(validation = text::OBJECT_GLOB.list_rule())]
+    pub ca_config_maps: Option<Vec<String>>,
+    /// Secrets that the annotation `client-credentials-secret` may name, with `*` and `?`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 253)))]
+    #[x_kube(validation = text::OBJECT_GLOB.list_rule())]
+    pub client_credentials_secrets: Option<Vec<String>>,
+}
+
+/// Values that some of the selected pods may use until a date, although no `allow` list covers them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(crates(kube_core = "::kube_core"))]
+#[serde(rename_all = "camelCase")]
+pub struct Exception {
+    /// The name, which warnings and reports show.
+    #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = text::EXCEPTION_NAME.rule())]
+    pub name: String,
+    /// Names of namespaces, with `*` and `?`. Left out: all that the policy selects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 253)))]
+    #[x_kube(validation = text::NAME_GLOB.list_rule())]
+    pub namespaces: Option<Vec<String>>,
+    /// Names of service accounts, with `*` and `?`. Left out: all that the policy selects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 253)))]
+    #[x_kube(validation = text::NAME_GLOB.list_rule())]
+    pub service_accounts: Option<Vec<String>>,
+    /// Labels of pods. Left out: all that the policy selects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = StructMerge::Atomic)]
+    pub pod_selector: Option<LabelSelector>,
+    /// What is allowed besides the policy's own `allow`.
+    #[schemars(extend("minProperties" = 1))]
+    pub allow: Allow,
+    /// Who asked for it.
+    #[schemars(length(min = 1, max = 253))]
+    pub owner: String,
+    /// Why it is needed.
+    #[schemars(length(min = 1, max = 1024))]
+    pub reason: String,
+    /// The last day on which it holds, in UTC, such as `"2027-01-31"`.
+    pub expires: Date,
+}

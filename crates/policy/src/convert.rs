@@ -1,0 +1,293 @@
+//! From the resource to what the core compiles.
+
+use std::collections::BTreeMap;
+
+use scaivault_inject as core;
+use scaivault_inject::{
+    Policy, PolicyParts, Problem,
+    annotations::{ExactKey, NamedKey},
+};
+use serde_json::Value;
+
+use crate::{
+    Allow, Date, Delivery, Dynamic, Enforcement, Exception, Expression, Inject, InjectionPolicy,
+    InjectionPolicySpec, LabelSelector, MutationMode, Operator, PolicyProblem, PolicyProblems, Secret,
+    Variable, check_resource, schema::entry,
+};
+
+/// Compiles an `InjectionPolicy`, an object of that kind. Returns everything that is wrong with it, by field.
+pub fn compile(object: &Value) -> Result<Policy, PolicyProblems> {
+    let mut problems = check_resource(object);
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let policy: InjectionPolicy = match serde_json::from_value(object.clone()) {
+        Ok(policy) => policy,
+        Err(error) => {
+            problems.add("spec", error.to_string());
+            return Err(problems);
+        }
+    };
+    let Converted { parts, fields } = Converted::new(policy)?;
+    Policy::compile(parts).map_err(|found| {
+        for problem in &found {
+            problems.push(fields.locate(problem));
+        }
+        problems
+    })
+}
+
+/// What a policy is compiled from. The policy is as [`check_resource`] accepts it.
+pub fn parts(policy: InjectionPolicy) -> Result<PolicyParts, PolicyProblems> {
+    Converted::new(policy).map(|converted| converted.parts)
+}
+
+struct Converted {
+    parts: PolicyParts,
+    fields: Fields,
+}
+
+impl Converted {
+    fn new(policy: InjectionPolicy) -> Result<Self, PolicyProblems> {
+        let InjectionPolicy { metadata, spec, status: _ } = policy;
+        let InjectionPolicySpec {
+            priority,
+            namespace_selector,
+            pod_selector,
+            service_accounts,
+            containers,
+            init_containers,
+            environment,
+            inject,
+            delivery,
+            // For the restart controller.
+            restart: _,
+            defaults,
+            allow,
+            mutation_mode,
+            pods_may_override,
+            enforcement,
+            exceptions,
+        } = spec;
+        let mut writer = Writer::default();
+        for (key, list, field) in [
+            (ExactKey::Containers, containers, "spec.containers"),
+            (ExactKey::InitContainers, init_containers, "spec.initContainers"),
+        ] {
+            if let Some(names) = list {
+                writer.write(key.text().to_owned(), names.join(","), field.to_owned());
+            }
+        }
+        writer.inject(inject.unwrap_or_default(), delivery);
+        let Writer { inject, mut fields, problems } = writer;
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        for key in defaults.keys() {
+            fields.0.insert(key.clone(), entry("spec.defaults", key));
+        }
+        let parts = PolicyParts {
+            name: metadata.name.unwrap_or_default(),
+            generation: metadata.generation.unwrap_or_default(),
+            priority,
+            namespaces: namespace_selector.into(),
+            pods: pod_selector.unwrap_or_default().into(),
+            service_accounts: service_accounts.unwrap_or_default(),
+            environment,
+            inject,
+            defaults: defaults.into_iter().collect(),
+            allow: allow.unwrap_or_default().into(),
+            mutation_mode: mutation_mode.map(Into::into),
+            pods_may_override,
+            enforcement: enforcement.into(),
+            exceptions: exceptions.into_iter().map(Into::into).collect(),
+        };
+        Ok(Self { parts, fields })
+    }
+}
+
+/// The field of each annotation key that a policy is compiled from.
+#[derive(Default)]
+struct Fields(BTreeMap<String, String>);
+
+impl Fields {
+    /// The problem at the field that its author wrote.
+    fn locate(&self, problem: &Problem) -> PolicyProblem {
+        let field = match &problem.key {
+            Some(key) => self.0.get(key).cloned().unwrap_or_else(|| format!("spec.{key}")),
+            None => "spec".to_owned(),
+        };
+        PolicyProblem::new(field, Problem { key: None, ..problem.clone() }.to_string())
+    }
+}
+
+/// Writes the annotations that stand for a policy's `inject`.
+#[derive(Default)]
+struct Writer {
+    inject: Vec<(String, String)>,
+    fields: Fields,
+    problems: PolicyProblems,
+}
+
+impl Writer {
+    fn write(&mut self, key: String, value: String, field: String) {
+        self.fields.0.insert(key.clone(), field);
+        self.inject.push((key, value));
+    }
+
+    fn named(&mut self, key: NamedKey, name: &str, value: Option<String>, field: String) {
+        if let Some(value) = value {
+            self.write(format!("{key}{name}"), value, field);
+        }
+    }
+
+    fn inject(&mut self, inject: Inject, delivery: Option<Delivery>) {
+        let Inject { secrets, dynamic, variables } = inject;
+        for (index, secret) in secrets.into_iter().enumerate() {
+            let field = format!("spec.inject.secrets[{index}]");
+            match delivery {
+                Some(Delivery::Variables) => self.secret_as_variable(secret, &field),
+                Some(Delivery::Files) | None => self.secret(secret, &field),
+            }
+        }
+        for (index, dynamic) in dynamic.into_iter().enumerate() {
+            self.dynamic(dynamic, &format!("spec.inject.dynamic[{index}]"));
+        }
+        for (index, variable) in variables.into_iter().enumerate() {
+            let Variable { name, secret } = variable;
+            let field = format!("spec.inject.variables[{index}]");
+            let key = match delivery {
+                Some(Delivery::Files) => NamedKey::InjectSecret,
+                Some(Delivery::Variables) | None => NamedKey::InjectEnv,
+            };
+            self.variable(key, &name, secret, &field, ".secret");
+        }
+    }
+
+    fn secret(&mut self, secret: Secret, field: &str) {
+        let Secret { name, path, file, format, template, mode, encoding, optional } = secret;
+        self.named(NamedKey::InjectSecret, &name, Some(path), format!("{field}.path"));
+        self.named(NamedKey::SecretFile, &name, file, format!("{field}.file"));
+        self.named(NamedKey::SecretFormat, &name, format, format!("{field}.format"));
+        self.named(NamedKey::SecretTemplate, &name, template, format!("{field}.template"));
+        self.named(NamedKey::SecretMode, &name, mode, format!("{field}.mode"));
+        self.named(NamedKey::SecretEncoding, &name, encoding, format!("{field}.encoding"));
+        let optional = optional.map(|optional| optional.to_string());
+        self.named(NamedKey::SecretOptional, &name, optional, format!("{field}.optional"));
+    }
+
+    /// Where the file would be and which mode it would have does not matter to a variable.
+    fn secret_as_variable(&mut self, secret: Secret, field: &str) {
+        let Secret { name, path, file: _, format: _, template: _, mode: _, encoding: _, optional: _ } =
+            secret;
+        self.variable(NamedKey::InjectEnv, &variable_name(&name), path, field, ".path");
+    }
+
+    fn variable(&mut self, key: NamedKey, name: &str, secret: String, field: &str, source: &str) {
+        let full = format!("{key}{name}");
+        if let Some(other) = self.fields.0.get(&full) {
+            let message = format!(
+                "becomes {name}, which {other} becomes too; give one of them another name, or remove spec.delivery"
+            );
+            self.problems.add(format!("{field}.name"), message);
+            return;
+        }
+        self.write(full, secret, format!("{field}{source}"));
+    }
+
+    fn dynamic(&mut self, dynamic: Dynamic, field: &str) {
+        let Dynamic { name, engine, role, ttl, file, format, template, mode } = dynamic;
+        let ttl = ttl.map(|ttl| format!(" ttl={ttl}")).unwrap_or_default();
+        let source = format!("engine={engine} role={role}{ttl}");
+        self.named(NamedKey::InjectDynamic, &name, Some(source), field.to_owned());
+        self.named(NamedKey::SecretFile, &name, file, format!("{field}.file"));
+        self.named(NamedKey::SecretFormat, &name, format, format!("{field}.format"));
+        self.named(NamedKey::SecretTemplate, &name, template, format!("{field}.template"));
+        self.named(NamedKey::SecretMode, &name, mode, format!("{field}.mode"));
+    }
+}
+
+/// The variable that a file of that name becomes: `db.password` becomes `DB_PASSWORD`.
+fn variable_name(file: &str) -> String {
+    let word = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
+    let digit = file.starts_with(|first: char| first.is_ascii_digit());
+    let prefix = if digit { "_" } else { "" };
+    format!("{prefix}{}", file.chars().map(word).collect::<String>())
+}
+
+impl From<LabelSelector> for core::Selector {
+    fn from(selector: LabelSelector) -> Self {
+        let LabelSelector { match_labels, match_expressions } = selector;
+        Self { match_labels, match_expressions: match_expressions.into_iter().map(Into::into).collect() }
+    }
+}
+
+impl From<Expression> for core::Expression {
+    fn from(expression: Expression) -> Self {
+        let Expression { key, operator, values } = expression;
+        let operator = match operator {
+            Operator::In => core::Operator::In,
+            Operator::NotIn => core::Operator::NotIn,
+            Operator::Exists => core::Operator::Exists,
+            Operator::DoesNotExist => core::Operator::DoesNotExist,
+        };
+        Self { key, operator, values }
+    }
+}
+
+impl From<Allow> for core::Allow {
+    fn from(allow: Allow) -> Self {
+        let Allow { paths, dynamic, roles, urls, images, uids, ca_config_maps, client_credentials_secrets } =
+            allow;
+        Self {
+            paths,
+            dynamic,
+            roles,
+            urls,
+            images,
+            uids,
+            ca_configmaps: ca_config_maps,
+            client_credentials_secrets,
+        }
+    }
+}
+
+impl From<Exception> for core::Exception {
+    fn from(exception: Exception) -> Self {
+        let Exception { name, namespaces, service_accounts, pod_selector, allow, owner, reason, expires } =
+            exception;
+        Self {
+            name,
+            namespaces: namespaces.unwrap_or_default(),
+            service_accounts: service_accounts.unwrap_or_default(),
+            pods: pod_selector.unwrap_or_default().into(),
+            allow: allow.into(),
+            owner,
+            reason,
+            expires: Date::end(expires),
+        }
+    }
+}
+
+impl From<MutationMode> for core::PolicyMode {
+    fn from(mode: MutationMode) -> Self {
+        match mode {
+            MutationMode::Inject => Self::Inject,
+            MutationMode::Ignore => Self::Ignore,
+            MutationMode::IgnoreAndDetach => Self::IgnoreAndDetach,
+        }
+    }
+}
+
+impl From<Enforcement> for core::Enforcement {
+    fn from(enforcement: Enforcement) -> Self {
+        match enforcement {
+            Enforcement::Enforce => Self::Enforce,
+            Enforcement::Warn => Self::Warn,
+            Enforcement::Audit => Self::Audit,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,36 @@
+//! `InjectionPolicy`, the custom resource: its types, the definition that the API server validates with, the same
+//! validation without an API server, and the conversion into what the core compiles.
+//!
+//! No I/O and no clock. The core does not know this crate: it gets [`scaivault_inject::PolicyParts`].
+//!
+//! ```text
+//! Value -> schema + rules (all problems, by field) -> InjectionPolicy -> PolicyParts -> Policy
+//! ```
+
+#![expect(unreachable_pub, reason = "the derive of a schema copies each type into a function")]
+
+mod allow;
+mod convert;
+mod date;
+mod definition;
+mod inject;
+mod problem;
+mod resource;
+mod rules;
+mod schema;
+mod selector;
+mod status;
+mod text;
+
+pub use allow::{Allow, Exception};
+pub use convert::{compile, parts};
+pub use date::Date;
+pub use definition::definition;
+pub use inject::{Dynamic, Inject, Secret, Variable};
+pub use problem::{PolicyProblem, PolicyProblems};
+pub use resource::{
+    Delivery, Enforcement, InjectionPolicy, InjectionPolicySpec, MutationMode, Restart, VERSION,
+};
+pub use rules::check_resource;
+pub use selector::{Expression, LabelSelector, Operator};
+pub use status::{Condition, InForce, InjectionPolicyStatus, LastRefusal, PodCounts, condition};

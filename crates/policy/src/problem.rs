@@ -1,0 +1,96 @@
+//! What is wrong with a policy.
+
+use std::fmt;
+
+/// The most problems that are spelled out; the others are counted.
+const PROBLEMS_KEPT: usize = 32;
+
+/// One mistake in a policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyProblem {
+    /// The field, such as `spec.inject.secrets[2].path`.
+    pub field: String,
+    /// What is wrong, what is expected and how to fix it; lower case, no full stop.
+    pub message: String,
+}
+
+impl PolicyProblem {
+    pub(crate) fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { field: field.into(), message: message.into() }
+    }
+}
+
+impl fmt::Display for PolicyProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { field, message } = self;
+        write!(f, "{field}: {message}")
+    }
+}
+
+/// Everything that is wrong with a policy, in the order of its fields.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PolicyProblems {
+    kept: Vec<PolicyProblem>,
+    more: usize,
+}
+
+impl PolicyProblems {
+    /// None yet.
+    pub const fn new() -> Self {
+        Self { kept: Vec::new(), more: 0 }
+    }
+
+    /// Adds one; beyond the first 32 it is only counted.
+    pub fn push(&mut self, problem: PolicyProblem) {
+        if self.kept.len() < PROBLEMS_KEPT {
+            self.kept.push(problem);
+        } else {
+            self.more += 1;
+        }
+    }
+
+    pub(crate) fn add(&mut self, field: impl Into<String>, message: impl Into<String>) {
+        self.push(PolicyProblem::new(field, message));
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.kept.is_empty()
+    }
+
+    /// How many there are, those that are only counted included.
+    pub fn len(&self) -> usize {
+        self.kept.len() + self.more
+    }
+
+    /// One by one, as far as they are kept.
+    pub fn iter(&self) -> std::slice::Iter<'_, PolicyProblem> {
+        self.kept.iter()
+    }
+}
+
+impl<'a> IntoIterator for &'a PolicyProblems {
+    type Item = &'a PolicyProblem;
+    type IntoIter = std::slice::Iter<'a, PolicyProblem>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl fmt::Display for PolicyProblems {
+    /// One problem as itself; more as a numbered list on one line, because `kubectl` shows one line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let [only] = self.kept.as_slice() {
+            return write!(f, "{only}");
+        }
+        write!(f, "{} problems", self.len())?;
+        for (index, problem) in self.kept.iter().enumerate() {
+            write!(f, " ({}) {problem}", index + 1)?;
+        }
+        match self.more {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
+}

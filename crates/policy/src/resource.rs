@@ -1,0 +1,179 @@
+//! The resource itself.
+
+use std::collections::BTreeMap;
+
+use kube_derive::{CustomResource, KubeSchema};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+use crate::{Allow, Exception, Inject, InjectionPolicyStatus, LabelSelector, rules, text};
+
+/// `apiVersion` of the resource.
+pub const VERSION: &str = "scaivault.scailabs.ai/v1alpha1";
+
+/// Which pods get which secrets without annotations, and what namespaces and pods may ask for.
+#[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "scaivault.scailabs.ai",
+    version = "v1alpha1",
+    kind = "InjectionPolicy",
+    plural = "injectionpolicies",
+    category = "scaivault",
+    status = "InjectionPolicyStatus",
+    derive = "PartialEq",
+    doc = "Which pods get which secrets without annotations, and what namespaces and pods may ask for.",
+    crates(kube_core = "::kube_core"),
+    selectable = ".spec.environment",
+    printcolumn(name = "Environment", type_ = "string", json_path = ".spec.environment"),
+    printcolumn(name = "Enforcement", type_ = "string", json_path = ".spec.enforcement"),
+    printcolumn(
+        name = "Accepted",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Accepted")].status"#
+    ),
+    printcolumn(name = "Namespaces", type_ = "integer", json_path = ".status.namespaces"),
+    printcolumn(name = "Injected", type_ = "integer", json_path = ".status.pods.injected"),
+    printcolumn(name = "Refused", type_ = "integer", json_path = ".status.pods.refused"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Priority", type_ = "integer", json_path = ".spec.priority", priority = 1),
+    printcolumn(name = "Mode", type_ = "string", json_path = ".spec.mutationMode", priority = 1),
+    printcolumn(name = "Warned", type_ = "integer", json_path = ".status.pods.warned", priority = 1),
+    printcolumn(name = "Audited", type_ = "integer", json_path = ".status.pods.audited", priority = 1),
+    printcolumn(
+        name = "Conflicted",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Conflicted")].status"#,
+        priority = 1
+    )
+)]
+#[x_kube(
+    crates(kube_core = "::kube_core"),
+    validation = rules::DELIVERED_AS_VARIABLES.cel(),
+    validation = rules::CREDENTIALS_AS_VARIABLES.cel(),
+    validation = rules::DELIVERED_AS_FILES.cel()
+)]
+#[serde(rename_all = "camelCase")]
+pub struct InjectionPolicySpec {
+    /// Which policy wins where several give the same setting: the highest priority, then the name that sorts first.
+    #[serde(default)]
+    #[schemars(range(min = -1_000_000, max = 1_000_000))]
+    pub priority: i32,
+    /// The namespaces, by their labels. `{}` selects all. A namespace has the label `kubernetes.io/metadata.name`.
+    #[x_kube(merge_strategy = StructMerge::Atomic)]
+    pub namespace_selector: LabelSelector,
+    /// The pods, by their labels. Left out: all pods of the namespaces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = StructMerge::Atomic)]
+    pub pod_selector: Option<LabelSelector>,
+    /// Names of the service accounts that the pods use, with `*` and `?`. Left out: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 253)))]
+    #[x_kube(validation = text::NAME_GLOB.list_rule())]
+    pub service_accounts: Option<Vec<String>>,
+    /// The containers that get the files and variables, as the annotation `containers` names them. Left out: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 63)))]
+    #[x_kube(validation = text::CONTAINER.list_rule())]
+    pub containers: Option<Vec<String>>,
+    /// The init containers that get them, as the annotation `init-containers` names them. Left out: those that start after
+    /// the agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 63)))]
+    #[x_kube(validation = text::CONTAINER.list_rule())]
+    pub init_containers: Option<Vec<String>>,
+    /// The environment that the namespaces belong to, the value of `${environment}`. A namespace has at most one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = text::ENVIRONMENT.rule())]
+    pub environment: Option<String>,
+    /// What the selected pods get.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inject: Option<Inject>,
+    /// Delivers everything under `inject` in one way: `files`, also what is listed under `variables`; or `variables`, also
+    /// the fields listed under `secrets`. Left out: as listed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<Delivery>,
+    /// Whether workloads are restarted when their secrets change. The injector stores it for the restart controller.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart: Option<Restart>,
+    /// Defaults for the selected pods, by annotation key without the prefix: any key that a namespace may set.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "defaults")]
+    #[x_kube(validation = rules::default_keys())]
+    pub defaults: BTreeMap<String, String>,
+    /// What namespaces, service accounts and pods may ask for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("minProperties" = 1))]
+    pub allow: Option<Allow>,
+    /// `inject`: the selected pods are injected. `ignore`: they are left alone. `ignore-and-detach`: and what was injected
+    /// into their templates is removed. Left out: the policy does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mutation_mode: Option<MutationMode>,
+    /// Whether a pod, workload or namespace may choose otherwise. Default: `true`, which means that pods may opt out;
+    /// `false` where `mutationMode` is `ignore` or `ignore-and-detach`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pods_may_override: Option<bool>,
+    /// `enforce` injects, and refuses what `allow` does not cover. `warn` injects, and warns of it. `audit` changes nothing
+    /// and reports what the policy would have done.
+    #[serde(default)]
+    pub enforcement: Enforcement,
+    /// Values that some pods may use until a date.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub exceptions: Vec<Exception>,
+}
+
+/// How everything is delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Delivery {
+    /// As files.
+    Files,
+    /// As environment variables.
+    Variables,
+}
+
+/// Whether workloads are restarted when their secrets change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Restart {
+    /// They are.
+    Auto,
+    /// Their owners restart them.
+    Manual,
+}
+
+/// What happens to the selected pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum MutationMode {
+    /// They are injected.
+    Inject,
+    /// They are left alone.
+    Ignore,
+    /// They are left alone, and what was injected is removed.
+    IgnoreAndDetach,
+}
+
+/// What happens where a value is not allowed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Enforcement {
+    /// The pod is refused.
+    #[default]
+    Enforce,
+    /// The pod goes through with a warning.
+    Warn,
+    /// The policy changes nothing, and what it would have done is reported.
+    Audit,
+}
+
+fn defaults(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "description": "Defaults for the selected pods, by annotation key without the prefix: any key that a namespace may set.",
+        "maxProperties": 64,
+        "additionalProperties": {"type": "string", "maxLength": 4096},
+    })
+}

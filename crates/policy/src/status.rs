@@ -1,0 +1,117 @@
+//! What the injector reports about a policy.
+
+use kube_derive::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// Types of conditions.
+pub mod condition {
+    /// The policy of this generation is in force.
+    pub const ACCEPTED: &str = "Accepted";
+    /// Another policy says something else about the same namespaces or files.
+    pub const CONFLICTED: &str = "Conflicted";
+}
+
+/// What the injector reports about a policy.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(crates(kube_core = "::kube_core"))]
+#[serde(rename_all = "camelCase")]
+pub struct InjectionPolicyStatus {
+    /// The generation of the policy that this status is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// `Accepted`: this generation is in force. `Conflicted`: another policy contradicts it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+    /// The number of namespaces that the policy selects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespaces: Option<i64>,
+    /// The number of pods by what the policy did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pods: Option<PodCounts>,
+    /// The last pod that the policy refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_refusal: Option<LastRefusal>,
+    /// The version that is in force while the present one cannot be used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_force: Option<InForce>,
+}
+
+/// One aspect of the policy's state.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    /// The aspect, such as `Accepted`.
+    #[serde(rename = "type")]
+    #[schemars(length(max = 316))]
+    pub type_: String,
+    /// `True`, `False` or `Unknown`.
+    #[schemars(length(max = 16))]
+    pub status: String,
+    /// Why, as one word.
+    #[schemars(length(max = 1024))]
+    pub reason: String,
+    /// Why, for readers.
+    #[schemars(length(max = 32768))]
+    pub message: String,
+    /// When the status changed.
+    #[schemars(extend("format" = "date-time"))]
+    pub last_transition_time: String,
+    /// The generation of the policy that the condition is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+}
+
+/// The number of pods by what the policy did, of all replicas together.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PodCounts {
+    /// Pods that got a value of the policy.
+    #[serde(default)]
+    pub injected: i64,
+    /// Pods that were refused.
+    #[serde(default)]
+    pub refused: i64,
+    /// Pods that were let through with a warning.
+    #[serde(default)]
+    pub warned: i64,
+    /// Pods for which `enforcement: audit` found something.
+    #[serde(default)]
+    pub audited: i64,
+    /// Since when pods are counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "date-time"))]
+    pub since: Option<String>,
+}
+
+/// A pod that the policy refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LastRefusal {
+    /// When.
+    #[schemars(extend("format" = "date-time"))]
+    pub time: String,
+    /// The pod's namespace.
+    #[schemars(length(max = 253))]
+    pub namespace: String,
+    /// The pod's name, or the beginning of it that its controller gave.
+    #[schemars(length(max = 253))]
+    pub pod: String,
+    /// Why it was refused.
+    #[schemars(length(max = 32768))]
+    pub message: String,
+}
+
+/// The version of a policy that is in force while the present one cannot be used.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct InForce {
+    /// Its generation.
+    pub generation: i64,
+    /// Its `spec`.
+    #[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
+    pub spec: Map<String, Value>,
+}
