@@ -4,18 +4,18 @@ use std::{fmt::Display, fs, net::SocketAddr, path::PathBuf, time::Duration};
 
 use scaivault_client::{Address, Login, PlainHttp, Proxy, Settings, TenantId, Timeouts, Trust};
 use scaivault_contract::{
-    Duration as ContractDuration, MappingErrors, MountPoint, ReloadUrl, Signal, TargetFile, TrustPolicy,
-    VariableMapping, conflicts, env, is_at_or_below, mount_point_conflicts,
+    Duration as ContractDuration, MappingErrors, MountPoint, ObjectName, PodValues, PodVariable, ReloadUrl,
+    Signal, TargetFile, TrustPolicy, conflicts, env, is_at_or_below, mount_point_conflicts,
     names::{CREDENTIALS_DIR, SIDECAR_CONTAINER, TOKEN_DIR},
     parse_dynamic, parse_secrets, parse_variables,
 };
 
 use crate::environment::{Environment, default};
 
-mod file;
+pub(crate) mod file;
 mod problem;
 
-pub(crate) use file::{FileSpec, Source, Style};
+pub(crate) use file::{FileSpec, Source, Style, VariableSpec};
 pub(crate) use problem::{Problem, Problems};
 
 /// The host name of this container, which is the pod's name unless the pod is in the node's network.
@@ -57,7 +57,7 @@ pub(crate) struct Wanted {
     /// The files of secrets and of leases.
     pub(crate) files: Vec<FileSpec>,
     /// Fields that become variables.
-    pub(crate) variables: Vec<VariableMapping>,
+    pub(crate) variables: Vec<VariableSpec>,
     /// The file of these variables; none where there are none.
     pub(crate) variables_file: Option<TargetFile>,
     /// What applications need in the files' volume to mount other volumes there.
@@ -85,7 +85,7 @@ pub(crate) struct Upkeep {
     /// Where metrics are served.
     pub(crate) metrics_listen: Option<SocketAddr>,
     /// The pod's name. Only the injector or a manifest knows it for sure: the host name may be the node's.
-    pub(crate) pod: Option<String>,
+    pub(crate) pod: Option<ObjectName>,
 }
 
 /// How the application is notified of a change.
@@ -106,22 +106,24 @@ impl Config {
     /// Reads the variables of one container.
     pub(crate) fn read(environment: &Environment, container: Container) -> Result<Self, Problems> {
         let mut reader = Reader { environment, problems: environment.problems.clone() };
+        let values = pod_values(&mut reader);
         let config = Self {
             container,
             pod_uid: reader.optional(env::SCAIVAULT_POD_UID, pod_uid),
-            wanted: wanted(&mut reader, container),
+            wanted: wanted(&mut reader, container, &values),
             server: server(&mut reader),
             fetch_timeout: reader.or_default(env::FETCH_TIMEOUT, positive),
             fail_open: reader.or_default(env::FAIL_OPEN, boolean),
             state_dir: reader.path(env::SCAIVAULT_STATE_DIR),
-            upkeep: upkeep(&mut reader),
+            upkeep: upkeep(&mut reader, values.pod),
         };
         Problems::or(reader.problems, config)
     }
 
     /// The name of the subscription to events. Pods of two namespaces may have the same name, so the UID tells them apart.
     pub(crate) fn subscription_name(&self) -> String {
-        let pod = self.upkeep.pod.clone().or_else(|| fs::read_to_string(HOST_NAME).ok()).unwrap_or_default();
+        let pod = self.upkeep.pod.as_ref().map(ToString::to_string);
+        let pod = pod.or_else(|| fs::read_to_string(HOST_NAME).ok()).unwrap_or_default();
         let pod = pod.trim();
         match &self.pod_uid {
             Some(uid) => format!("{SIDECAR_CONTAINER}/{pod}/{uid}"),
@@ -130,7 +132,20 @@ impl Config {
     }
 }
 
-fn wanted(reader: &mut Reader<'_>, container: Container) -> Wanted {
+/// What `${pod}` and `${node}` are filled with. A malformed one is replaced, so that reading can go on.
+fn pod_values(reader: &mut Reader<'_>) -> PodValues {
+    let mut name = |variable: PodVariable| {
+        let parsed = reader.environment.given(variable.env())?.parse::<ObjectName>();
+        let parsed = parsed.or_else(|error| {
+            reader.problem(variable.env(), error);
+            "x".parse()
+        });
+        parsed.ok()
+    };
+    PodValues { pod: name(PodVariable::Pod), node: name(PodVariable::Node) }
+}
+
+fn wanted(reader: &mut Reader<'_>, container: Container, values: &PodValues) -> Wanted {
     let (mine, other) = match container {
         Container::Init => (env::SECRETS, env::WATCH_PATHS),
         Container::Sidecar => (env::WATCH_PATHS, env::SECRETS),
@@ -144,14 +159,19 @@ fn wanted(reader: &mut Reader<'_>, container: Container) -> Wanted {
     let mut files = Vec::with_capacity(secrets.len() + dynamic.len());
     for (name, spec) in secrets
         .into_iter()
-        .map(|mapping| (mine, FileSpec::of_secret(mapping)))
-        .chain(dynamic.into_iter().map(|mapping| (env::DYNAMIC, FileSpec::of_lease(mapping))))
+        .map(|mapping| (mine, FileSpec::of_secret(mapping, values)))
+        .chain(dynamic.into_iter().map(|mapping| (env::DYNAMIC, FileSpec::of_lease(mapping, values))))
     {
         match spec {
             Ok(spec) => files.push(spec),
             Err(problem) => reader.problem(name, problem),
         }
     }
+    let variables = variables.into_iter().filter_map(|mapping| {
+        let spec = VariableSpec::new(mapping, values);
+        spec.map_err(|problem| reader.problem(env::SECRET_ENV, problem)).ok()
+    });
+    let variables: Vec<_> = variables.collect();
     let is_set = |name| reader.environment.given(name).is_some();
     if !is_set(mine) && !is_set(env::DYNAMIC) && !is_set(env::SECRET_ENV) {
         let cure = if is_set(other) {
@@ -236,7 +256,7 @@ fn trust(reader: &mut Reader<'_>, name: &'static str, private: &Trust) -> Option
     })
 }
 
-fn upkeep(reader: &mut Reader<'_>) -> Upkeep {
+fn upkeep(reader: &mut Reader<'_>, pod: Option<ObjectName>) -> Upkeep {
     Upkeep {
         refresh_interval: reader.or_default(env::REFRESH_INTERVAL, positive),
         on_event: reader.or_default(env::REFRESH_ON_EVENT, boolean),
@@ -247,7 +267,7 @@ fn upkeep(reader: &mut Reader<'_>) -> Upkeep {
         metrics_listen: reader.optional(env::SCAIVAULT_METRICS_LISTEN, |text| {
             text.parse().map_err(|_| "it is not an address and a port, such as 0.0.0.0:9102")
         }),
-        pod: reader.optional(env::SCAIVAULT_POD, pod_name),
+        pod,
     }
 }
 
@@ -281,14 +301,6 @@ fn boolean(text: &str) -> Result<bool, &'static str> {
         _ if text.eq_ignore_ascii_case("false") => Ok(false),
         _ => Err("it is neither true nor false"),
     }
-}
-
-fn pod_name(text: &str) -> Result<String, &'static str> {
-    let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte);
-    if text.len() > 253 || !text.bytes().all(is_allowed) {
-        return Err("it is not the name of a pod; take it from the field metadata.name");
-    }
-    Ok(text.to_owned())
 }
 
 fn pod_uid(text: &str) -> Result<String, &'static str> {

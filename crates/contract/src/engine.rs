@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use thiserror::Error;
 
-use crate::{Duration, DurationError, Excerpt};
+use crate::{Deferrable, Deferred, Duration, DurationError, Excerpt, FillError, PodValues, VariableFault};
 
 /// The most characters of an engine's or a role's name.
 const NAME_MAX_CHARS: usize = 128;
@@ -53,15 +53,17 @@ fn check_name(text: &str) -> Result<String, NameError> {
     if (1..=NAME_MAX_CHARS).contains(&text.len()) && text.bytes().all(is_allowed) {
         return Ok(text.to_owned());
     }
-    Err(NameError { text: Excerpt::new(text) })
+    Err(NameError { text: Excerpt::new(text), variable: None })
 }
 
 /// A text that is not the name of an engine or a role.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{text} is not a name; allowed: {}", Self::ALLOWED)]
+#[error("{text} is not a name{}; allowed: {}", .variable.as_ref().map_or(String::new(), |fault| format!(": {fault}")), Self::ALLOWED)]
 pub struct NameError {
     /// The text.
     pub text: Excerpt,
+    /// A `$` that starts no variable, where variables may stand.
+    pub variable: Option<VariableFault>,
 }
 
 impl NameError {
@@ -70,11 +72,11 @@ impl NameError {
 
 /// A dynamic secret: whose credentials, for which role, for how long.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct DynamicRef {
+pub struct DynamicRef<E = EngineName, R = RoleName> {
     /// The engine.
-    pub engine: EngineName,
+    pub engine: E,
     /// The role of that engine.
-    pub role: RoleName,
+    pub role: R,
     /// How long a lease lasts; none for the role's own default.
     pub ttl: Option<Duration>,
 }
@@ -85,7 +87,18 @@ impl DynamicRef {
         "engine=E role=R [ttl=D], such as engine=postgres-prod role=readonly ttl=2h";
 }
 
-impl FromStr for DynamicRef {
+/// A dynamic secret of a mapping, in whose names variables may stand that the agent fills.
+pub type DeferredDynamic = DynamicRef<Deferred<EngineName>, Deferred<RoleName>>;
+
+impl<E: Deferrable<Err = NameError>, R: Deferrable<Err = NameError>> DynamicRef<Deferred<E>, Deferred<R>> {
+    /// The dynamic secret, with the variables filled.
+    pub fn fill(self, values: &PodValues) -> Result<DynamicRef<E, R>, FillError<NameError>> {
+        let Self { engine, role, ttl } = self;
+        Ok(DynamicRef { engine: engine.fill(values)?, role: role.fill(values)?, ttl })
+    }
+}
+
+impl<E: FromStr<Err = NameError>, R: FromStr<Err = NameError>> FromStr for DynamicRef<E, R> {
     type Err = DynamicRefError;
 
     /// The words in any order, each once.
@@ -113,7 +126,7 @@ impl FromStr for DynamicRef {
     }
 }
 
-impl fmt::Display for DynamicRef {
+impl<E: fmt::Display, R: fmt::Display> fmt::Display for DynamicRef<E, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { engine, role, ttl } = self;
         write!(f, "engine={engine} role={role}")?;

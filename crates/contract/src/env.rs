@@ -55,6 +55,8 @@ pub const SCAIVAULT_METRICS_LISTEN: &str = "SCAIVAULT_METRICS_LISTEN";
 pub const RELOAD_URL: &str = "RELOAD_URL";
 /// Name of the pod.
 pub const SCAIVAULT_POD: &str = "SCAIVAULT_POD";
+/// Name of the pod's node.
+pub const SCAIVAULT_NODE: &str = "SCAIVAULT_NODE";
 /// UID of the pod.
 pub const SCAIVAULT_POD_UID: &str = "SCAIVAULT_POD_UID";
 /// Which authorities are trusted for ScaiVault.
@@ -286,8 +288,15 @@ pub static ENVIRONMENT: &[EnvSpec] = &[
         name: SCAIVAULT_POD,
         published: false,
         default: "",
-        doc: "Name of the pod, which names its subscription to events; absent: the container's host name.",
-        containers: Containers::Sidecar,
+        doc: "Name of the pod, which fills `${pod}` and names its subscription to events; absent: the subscription has the container's host name.",
+        containers: Containers::Both,
+    },
+    EnvSpec {
+        name: SCAIVAULT_NODE,
+        published: false,
+        default: "",
+        doc: "Name of the node that the pod runs on, which fills `${node}`.",
+        containers: Containers::Both,
     },
     EnvSpec {
         name: SCAIVAULT_POD_UID,

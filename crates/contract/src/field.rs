@@ -4,7 +4,7 @@ use std::{fmt, num::NonZeroU32, str::FromStr};
 
 use thiserror::Error;
 
-use crate::{Excerpt, SecretPath, SecretPathError};
+use crate::{Deferred, Excerpt, FillError, PodValues, SecretPath, SecretPathError};
 
 /// A key of a secret's `data`, written after `#`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,9 +42,9 @@ pub struct FieldNameError {
 
 /// What to read: a secret, all of it or one field, its current version or a pinned one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SecretRef {
+pub struct SecretRef<P = SecretPath> {
     /// Where the secret is.
-    pub path: SecretPath,
+    pub path: P,
     /// The one field of `data`; none for the whole.
     pub field: Option<FieldName>,
     /// The pinned version; none for the current one.
@@ -57,7 +57,18 @@ impl SecretRef {
         "path[#field][@version], such as environments/production/billing/stripe#secret_key@3";
 }
 
-impl FromStr for SecretRef {
+/// A secret of a mapping, in whose path variables may stand that the agent fills.
+pub type DeferredSecret = SecretRef<Deferred<SecretPath>>;
+
+impl DeferredSecret {
+    /// The secret, with the variables filled.
+    pub fn fill(self, values: &PodValues) -> Result<SecretRef, FillError<SecretPathError>> {
+        let Self { path, field, version } = self;
+        Ok(SecretRef { path: path.fill(values)?, field, version })
+    }
+}
+
+impl<P: FromStr<Err = SecretPathError>> FromStr for SecretRef<P> {
     type Err = SecretRefError;
 
     fn from_str(text: &str) -> Result<Self, SecretRefError> {
@@ -79,7 +90,7 @@ impl FromStr for SecretRef {
     }
 }
 
-impl fmt::Display for SecretRef {
+impl<P: fmt::Display> fmt::Display for SecretRef<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { path, field, version } = self;
         write!(f, "{path}")?;

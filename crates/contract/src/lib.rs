@@ -7,6 +7,7 @@
 #[macro_use]
 mod word;
 
+mod deferred;
 mod duration;
 mod encoding;
 mod engine;
@@ -30,11 +31,15 @@ pub mod env;
 pub mod memory;
 pub mod names;
 
+pub use deferred::{
+    Deferrable, Deferred, FillError, ObjectName, ObjectNameError, OpenText, PodValues, PodVariable, TextPart,
+    VariableFault, text_parts,
+};
 pub use duration::{Duration, DurationError, DurationFault};
 pub use encoding::{Encoding, EncodingError};
-pub use engine::{DynamicRef, DynamicRefError, EngineName, NameError, RoleName};
+pub use engine::{DeferredDynamic, DynamicRef, DynamicRefError, EngineName, NameError, RoleName};
 pub use excerpt::{EXCERPT_CHARS, Excerpt};
-pub use field::{FieldName, FieldNameError, SecretRef, SecretRefError};
+pub use field::{DeferredSecret, FieldName, FieldNameError, SecretRef, SecretRefError};
 pub use file::{
     Conflict, ConflictKind, FileFault, MOUNT_POINTS_LIMIT, MountPath, MountPathError, MountPathFault,
     MountPoint, MountPointConflict, MountPointError, RelativeFile, RelativeFileError, TargetFile,
@@ -50,8 +55,8 @@ pub use reload_url::{ReloadUrl, ReloadUrlError, ReloadUrlFault};
 pub use secret_path::{SecretPath, SecretPathError, SecretPathFault};
 pub use signal::{Signal, SignalError, SignalFault};
 pub use source::{
-    NamedSecret, NamedSecrets, SOURCES_LIMIT, SecretAlias, SecretAliasError, SecretSource, SecretSourceError,
-    SecretSourceErrors,
+    DeferredSource, NamedSecret, NamedSecrets, SOURCES_LIMIT, SecretAlias, SecretAliasError, SecretSource,
+    SecretSourceError, SecretSourceErrors,
 };
 pub use template::{
     CheckedTemplate, NameFault, TEMPLATE_FILTERS, TEMPLATE_FUEL, TEMPLATE_FUNCTIONS, TEMPLATE_MAX_BYTES,

@@ -7,6 +7,8 @@
 //! path#field[@version] -> VARIABLE                     SECRET_ENV
 //! ```
 //!
+//! `${pod}` and `${node}` may stand in a path, an engine and a role: the agent fills them when it starts.
+//!
 //! The options are `format`, `mode`, `encoding`, `optional` and `template`.
 //!
 //! Spaces and tabs around the parts and blank lines mean nothing. A file or a value with other characters than
@@ -16,8 +18,8 @@
 use std::{fmt, fmt::Write as _};
 
 use crate::{
-    DynamicRef, Encoding, FileMode, Format, SecretRef, SecretSource, TargetFile, VariableName, file,
-    file::ConflictKind,
+    DeferredDynamic, DeferredSecret, DeferredSource, Encoding, FileMode, Format, PodVariable, SecretRef,
+    SecretSource, TargetFile, VariableName, file, file::ConflictKind,
 };
 
 mod error;
@@ -34,7 +36,7 @@ pub const MAPPINGS_LIMIT: usize = 96 * 1024;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretMapping {
     /// What is read.
-    pub source: SecretSource,
+    pub source: DeferredSource,
     /// Where it is written.
     pub file: TargetFile,
     /// How it is written.
@@ -42,6 +44,11 @@ pub struct SecretMapping {
 }
 
 impl SecretMapping {
+    /// The variables that the agent fills in it.
+    pub fn variables(&self) -> impl Iterator<Item = PodVariable> {
+        self.source.secrets().flat_map(|secret| secret.path.variables())
+    }
+
     /// The format the file is written in; none where a template writes it.
     pub fn format(&self) -> Option<Format> {
         self.options.format_or(default_format(&self.source))
@@ -77,7 +84,7 @@ impl fmt::Display for SecretMapping {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DynamicMapping {
     /// What is generated.
-    pub dynamic: DynamicRef,
+    pub dynamic: DeferredDynamic,
     /// Where it is written.
     pub file: TargetFile,
     /// How it is written.
@@ -85,6 +92,11 @@ pub struct DynamicMapping {
 }
 
 impl DynamicMapping {
+    /// The variables that the agent fills in it.
+    pub fn variables(&self) -> impl Iterator<Item = PodVariable> {
+        self.dynamic.engine.variables().chain(self.dynamic.role.variables())
+    }
+
     /// The format the file is written in; none where a template writes it.
     pub fn format(&self) -> Option<Format> {
         self.options.format_or(Format::Json)
@@ -142,7 +154,7 @@ impl FileOptions {
     }
 }
 
-fn default_format(source: &SecretSource) -> Format {
+fn default_format(source: &DeferredSource) -> Format {
     match source {
         SecretSource::Single(SecretRef { field: Some(_), .. }) => Format::Raw,
         _ => Format::Json,
@@ -176,7 +188,7 @@ impl fmt::Display for FileOptions {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VariableMapping {
     /// What is read; the field is there.
-    pub secret: SecretRef,
+    pub secret: DeferredSecret,
     /// The variable.
     pub variable: VariableName,
 }

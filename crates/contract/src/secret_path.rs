@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-use crate::Excerpt;
+use crate::{Excerpt, VariableFault};
 
 /// Path of a secret, such as `environments/production/billing/database`, by ScaiVault's own rules.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -95,6 +95,9 @@ pub enum SecretPathFault {
     /// A character ScaiVault refuses.
     #[error("it has the character {0:?}")]
     Character(char),
+    /// A `$` that starts no variable, where variables may stand.
+    #[error(transparent)]
+    Variable(VariableFault),
     /// More than [`SecretPath::MAX_CHARS`].
     #[error("it has {0} characters")]
     TooLong(usize),

@@ -4,7 +4,9 @@ use std::{fmt, str::FromStr};
 
 use thiserror::Error;
 
-use crate::{Excerpt, SecretRef, SecretRefError};
+use crate::{
+    Deferred, Excerpt, FillError, PodValues, SecretPath, SecretPathError, SecretRef, SecretRefError,
+};
 
 /// The most secrets of one file: a template needs them in memory together.
 pub const SOURCES_LIMIT: usize = 16;
@@ -14,21 +16,26 @@ const ERRORS_KEPT: usize = 8;
 
 /// The secrets of one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SecretSource {
+pub enum SecretSource<P = SecretPath> {
     /// One secret, or a field of it.
-    Single(SecretRef),
+    Single(SecretRef<P>),
     /// Several, each under an alias.
-    Named(NamedSecrets),
+    Named(NamedSecrets<P>),
 }
+
+/// The secrets of a mapping, in whose paths variables may stand that the agent fills.
+pub type DeferredSource = SecretSource<Deferred<SecretPath>>;
 
 impl SecretSource {
     /// What may stand there.
     pub const ALLOWED: &'static str = "path[#field][@version], or several as alias=path[#field][@version], \
         separated by white space or commas, such as db=environments/production/billing/database (an alias has letters, \
         digits and _, no hyphen, does not start with a digit, and is not engine, role or ttl)";
+}
 
+impl<P> SecretSource<P> {
     /// Every secret that is read for the file.
-    pub fn secrets(&self) -> impl Iterator<Item = &SecretRef> {
+    pub fn secrets(&self) -> impl Iterator<Item = &SecretRef<P>> {
         let (single, named) = match self {
             Self::Single(secret) => (Some(secret), None),
             Self::Named(named) => (None, Some(named)),
@@ -37,20 +44,36 @@ impl SecretSource {
     }
 }
 
+impl DeferredSource {
+    /// The secrets, with the variables filled.
+    pub fn fill(self, values: &PodValues) -> Result<SecretSource, FillError<SecretPathError>> {
+        Ok(match self {
+            Self::Single(secret) => SecretSource::Single(secret.fill(values)?),
+            Self::Named(NamedSecrets(named)) => {
+                let fill = |NamedSecret { alias, secret }: NamedSecret<_>| {
+                    Ok(NamedSecret { alias, secret: secret.fill(values)? })
+                };
+                let filled: Result<_, FillError<SecretPathError>> = named.into_iter().map(fill).collect();
+                SecretSource::Named(NamedSecrets(filled?))
+            }
+        })
+    }
+}
+
 /// Secrets with different aliases, in the order they were written; at least one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NamedSecrets(Vec<NamedSecret>);
+pub struct NamedSecrets<P = SecretPath>(Vec<NamedSecret<P>>);
 
-impl NamedSecrets {
+impl<P> NamedSecrets<P> {
     /// One by one.
-    pub fn iter(&self) -> std::slice::Iter<'_, NamedSecret> {
+    pub fn iter(&self) -> std::slice::Iter<'_, NamedSecret<P>> {
         self.0.iter()
     }
 }
 
-impl<'a> IntoIterator for &'a NamedSecrets {
-    type Item = &'a NamedSecret;
-    type IntoIter = std::slice::Iter<'a, NamedSecret>;
+impl<'a, P> IntoIterator for &'a NamedSecrets<P> {
+    type Item = &'a NamedSecret<P>;
+    type IntoIter = std::slice::Iter<'a, NamedSecret<P>>;
 
     fn into_iter(self) -> Self::IntoIter {
         self.iter()
@@ -59,11 +82,11 @@ impl<'a> IntoIterator for &'a NamedSecrets {
 
 /// A secret and the name that its file knows it by.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NamedSecret {
+pub struct NamedSecret<P = SecretPath> {
     /// The name.
     pub alias: SecretAlias,
     /// What is read.
-    pub secret: SecretRef,
+    pub secret: SecretRef<P>,
 }
 
 /// Name of a secret in the file that is written from several: a key of JSON and YAML, `secrets.<alias>` in a template.
@@ -104,7 +127,7 @@ pub struct SecretAliasError {
     pub text: Excerpt,
 }
 
-impl FromStr for SecretSource {
+impl<P: FromStr<Err = SecretPathError>> FromStr for SecretSource<P> {
     type Err = SecretSourceErrors;
 
     /// Reads a mapping's left side and the value of an annotation `inject-secret-<name>` alike.
@@ -113,7 +136,7 @@ impl FromStr for SecretSource {
         if !text.contains('=') {
             return match text.parse() {
                 Ok(secret) => Ok(Self::Single(secret)),
-                Err(_) if is_list_of_paths(text) => {
+                Err(_) if is_list_of_paths::<P>(text) => {
                     Err(SecretSourceErrors(vec![SecretSourceError::NoAlias(Excerpt::new(text))]))
                 }
                 Err(error) => Err(SecretSourceErrors(vec![error.into()])),
@@ -121,7 +144,7 @@ impl FromStr for SecretSource {
         }
         let mut entries = entries(text);
         let mut errors = Vec::new();
-        let mut named: Vec<NamedSecret> = Vec::new();
+        let mut named: Vec<NamedSecret<P>> = Vec::new();
         for entry in entries.by_ref().take(SOURCES_LIMIT) {
             match parse_entry(entry) {
                 Ok(entry) if named.iter().any(|other| other.alias == entry.alias) => {
@@ -153,12 +176,14 @@ fn is_separator(c: char) -> bool {
 }
 
 /// Whether several secrets stand there and only their aliases are missing.
-fn is_list_of_paths(text: &str) -> bool {
+fn is_list_of_paths<P: FromStr<Err = SecretPathError>>(text: &str) -> bool {
     entries(text).nth(1).is_some()
-        && entries(text).take(SOURCES_LIMIT).all(|entry| entry.parse::<SecretRef>().is_ok())
+        && entries(text).take(SOURCES_LIMIT).all(|entry| entry.parse::<SecretRef<P>>().is_ok())
 }
 
-fn parse_entry(entry: &str) -> Result<NamedSecret, Vec<SecretSourceError>> {
+fn parse_entry<P: FromStr<Err = SecretPathError>>(
+    entry: &str,
+) -> Result<NamedSecret<P>, Vec<SecretSourceError>> {
     let Some((alias, secret)) = entry.split_once('=') else {
         return Err(vec![SecretSourceError::NoAlias(Excerpt::new(entry))]);
     };
@@ -171,7 +196,7 @@ fn parse_entry(entry: &str) -> Result<NamedSecret, Vec<SecretSourceError>> {
     }
 }
 
-impl fmt::Display for SecretSource {
+impl<P: fmt::Display> fmt::Display for SecretSource<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Single(secret) => secret.fmt(f),

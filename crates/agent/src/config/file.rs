@@ -3,9 +3,10 @@
 use std::fmt;
 
 use scaivault_contract::{
-    DynamicMapping, DynamicRef, Encoding, FileMode, FileOptions, Format, SecretMapping, SecretSource,
-    TargetFile,
+    DynamicMapping, DynamicRef, Encoding, FileMode, FileOptions, FillError, Format, NameError, PodValues,
+    SecretMapping, SecretPathError, SecretRef, SecretSource, TargetFile, VariableMapping, VariableName,
 };
+use thiserror::Error;
 
 use crate::render::{Template, TemplateError};
 
@@ -44,15 +45,44 @@ pub(crate) enum Style {
     Template(Template),
 }
 
+/// One field that becomes a variable.
+#[derive(Clone, Debug)]
+pub(crate) struct VariableSpec {
+    /// What is read; the field is there.
+    pub(crate) secret: SecretRef,
+    /// The variable.
+    pub(crate) variable: VariableName,
+}
+
+impl VariableSpec {
+    pub(crate) fn new(mapping: VariableMapping, values: &PodValues) -> Result<Self, SpecError> {
+        let VariableMapping { secret, variable } = mapping;
+        Ok(Self { secret: secret.fill(values)?, variable })
+    }
+}
+
+/// Why a mapping that was parsed cannot be carried out.
+#[derive(Debug, Error)]
+pub(crate) enum SpecError {
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    #[error(transparent)]
+    Path(#[from] FillError<SecretPathError>),
+    #[error(transparent)]
+    Name(#[from] FillError<NameError>),
+}
+
 impl FileSpec {
-    pub(crate) fn of_secret(mapping: SecretMapping) -> Result<Self, TemplateError> {
+    pub(crate) fn of_secret(mapping: SecretMapping, values: &PodValues) -> Result<Self, SpecError> {
         let format = mapping.format();
-        Self::new(Source::Secrets(mapping.source), mapping.file, mapping.options, format)
+        let source = Source::Secrets(mapping.source.fill(values)?);
+        Ok(Self::new(source, mapping.file, mapping.options, format)?)
     }
 
-    pub(crate) fn of_lease(mapping: DynamicMapping) -> Result<Self, TemplateError> {
+    pub(crate) fn of_lease(mapping: DynamicMapping, values: &PodValues) -> Result<Self, SpecError> {
         let format = mapping.format();
-        Self::new(Source::Lease(mapping.dynamic), mapping.file, mapping.options, format)
+        let source = Source::Lease(mapping.dynamic.fill(values)?);
+        Ok(Self::new(source, mapping.file, mapping.options, format)?)
     }
 
     fn new(
@@ -68,6 +98,13 @@ impl FileSpec {
             (None, None) => Style::Format(format.unwrap_or(Format::Json)),
         };
         Ok(Self { source, file, mode: mode.unwrap_or(FileMode::DEFAULT), optional, style })
+    }
+}
+
+impl fmt::Display for VariableSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { secret, variable } = self;
+        write!(f, "{secret} -> {variable}")
     }
 }
 

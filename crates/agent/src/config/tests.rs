@@ -201,7 +201,7 @@ fn one_way_to_notify_the_application() {
     let url = (env::RELOAD_URL, "http://127.0.0.1:9090/-/reload");
     let reload = upkeep([url, (env::SCAIVAULT_POD, "billing-1")]).unwrap();
     assert_eq!(reload.reload, Some(Reload::Post(url.1.parse().unwrap())));
-    assert_eq!(reload.pod.as_deref(), Some("billing-1"));
+    assert_eq!(reload.pod.as_ref().map(ObjectName::as_str), Some("billing-1"));
     for other in [(env::RELOAD_SIGNAL, "SIGHUP"), (env::RELOAD_TARGET, "nginx")] {
         let problems = upkeep([url, other]).unwrap_err().to_string();
         assert!(problems.starts_with("RELOAD_URL: it excludes RELOAD_SIGNAL"), "{problems}");
@@ -258,4 +258,53 @@ fn mount_points_are_read_line_by_line() {
     for word in ["\"eks/\"", "..data", "/run/secrets/db.json/x/"] {
         assert!(problems.contains(word), "{word}: {problems}");
     }
+}
+
+#[test]
+fn pod_and_node_fill_what_is_read() {
+    let config = read(
+        Container::Init,
+        [
+            (env::SECRETS, "pods/${pod}/db -> /run/secrets/db\na=x/${node} b=y -> /run/secrets/c"),
+            (env::DYNAMIC, "engine=pg role=app-${pod} -> /run/secrets/pg"),
+            (env::SECRET_ENV, "nodes/${node}#key -> KEY"),
+            (env::SCAIVAULT_POD, "web-0"),
+            (env::SCAIVAULT_NODE, "node-1"),
+        ],
+    )
+    .unwrap();
+    let read: Vec<_> = config.wanted.files.iter().map(|file| file.source.to_string()).collect();
+    assert_eq!(read, ["pods/web-0/db", "a=x/node-1 b=y", "engine=pg role=app-web-0"]);
+    assert_eq!(config.wanted.variables[0].secret.to_string(), "nodes/node-1#key");
+}
+
+#[test]
+fn a_variable_without_a_fitting_value_is_malformed() {
+    let problems = |pairs: [_; 3]| read(Container::Sidecar, pairs).unwrap_err().to_string();
+    let (watch, variables) = (
+        (env::WATCH_PATHS, "pods/${pod} -> /run/secrets/db\nnodes/${node} -> /run/secrets/n"),
+        (env::SECRET_ENV, "pods/${pod}#a -> A"),
+    );
+    let said = problems([watch, variables, (env::LOG_LEVEL, "")]);
+    for word in [
+        "the environment has 3 mistakes",
+        "WATCH_PATHS: ${pod} is in it, and the environment variable SCAIVAULT_POD is not set; set it from the field metadata.name",
+        "WATCH_PATHS: ${node} is in it, and the environment variable SCAIVAULT_NODE is not set",
+        "SECRET_ENV: ${pod} is in it",
+    ] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    let said = problems([watch, (env::SCAIVAULT_POD, "../neighbour"), (env::SCAIVAULT_NODE, "n")]);
+    assert_eq!(
+        said,
+        "SCAIVAULT_POD: it is not the name of a pod or a node; take it from the field metadata.name or spec.nodeName"
+    );
+    let said = problems([watch, (env::SCAIVAULT_POD, "p"), (env::SCAIVAULT_NODE, "ip-10-0-0-1.eu")]);
+    assert!(
+        said.starts_with("WATCH_PATHS: \"nodes/${node}\" does not become a path or a name here: "),
+        "{said}"
+    );
+    // A template is text: nothing is filled in it.
+    let template = (env::WATCH_PATHS, "a/b -> /run/secrets/t template=\"${pod}\"");
+    assert!(read(Container::Sidecar, [template]).is_ok());
 }

@@ -1,16 +1,22 @@
 use proptest::prelude::*;
-use scaivault_contract::{parse_dynamic, parse_secrets};
+use scaivault_contract::{PodValues, parse_dynamic, parse_secrets};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::config::file::SpecError;
 
 /// What the line of a mapping writes of secrets or a lease, each version 3.
 fn written(line: &str, data: &[&str]) -> Result<Vec<u8>, RenderError> {
     let spec = if line.starts_with("engine=") {
-        FileSpec::of_lease(parse_dynamic(line).unwrap().remove(0))
+        FileSpec::of_lease(parse_dynamic(line).unwrap().remove(0), &PodValues::default())
     } else {
-        FileSpec::of_secret(parse_secrets(line).unwrap().remove(0))
-    }?;
+        FileSpec::of_secret(parse_secrets(line).unwrap().remove(0), &PodValues::default())
+    };
+    let spec = match spec {
+        Ok(spec) => spec,
+        Err(SpecError::Template(error)) => return Err(error.into()),
+        Err(other) => panic!("{other}"),
+    };
     let version = matches!(spec.source, Source::Secrets(_)).then_some(3);
     let data: Vec<_> = data.iter().map(|json| SecretData::new(json).unwrap()).collect();
     let contents: Vec<_> = data.iter().map(|data| Content { version, data }).collect();

@@ -62,6 +62,7 @@ fn defaults_parse() {
             | RELOAD_TARGET
             | RELOAD_URL
             | SCAIVAULT_POD
+            | SCAIVAULT_NODE
             | SCAIVAULT_POD_UID
             | SCAIVAULT_TRUST
             | SCAIKEY_TRUST

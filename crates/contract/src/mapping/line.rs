@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use super::{FileOptions, MappingFault, error::MappingPart};
-use crate::{DynamicRef, Excerpt, SecretRef, SecretSource, TargetFile, VariableName};
+use crate::{DeferredDynamic, DeferredSecret, DeferredSource, Excerpt, SecretRef, TargetFile, VariableName};
 
 /// What the two sides of an entry are parted by.
 const ARROW: &str = "->";
@@ -49,9 +49,10 @@ impl<'a> Line<'a> {
         if line.starts_with('#') {
             return Err(MappingFault::Comment);
         }
-        // No left side has a `>`, a quote or a brace: the first arrow is the one, unless it stands in a template.
+        // No left side has a `>`, a quote or a brace but those of a variable: the first arrow is the one, unless it
+        // stands in a template.
         let (source, target) = match line.split_once(ARROW) {
-            Some(sides @ (source, _)) if !source.contains(['"', '{']) => sides,
+            Some(sides @ (source, _)) if !may_be_template(source) => sides,
             _ => return Err(no_arrow(line)),
         };
         if source.is_empty() {
@@ -67,16 +68,17 @@ impl<'a> Line<'a> {
     }
 
     /// The left side as the secrets of a file.
-    pub(super) fn source(&self) -> Result<SecretSource, Vec<MappingFault>> {
+    pub(super) fn source(&self) -> Result<DeferredSource, Vec<MappingFault>> {
         self.not_dynamic()?;
-        let source = self.source.parse::<SecretSource>();
+        let source = self.source.parse::<DeferredSource>();
         source.map_err(|errors| errors.into_iter().map(MappingFault::Source).collect())
     }
 
     /// The left side as one field of a secret.
-    pub(super) fn secret_field(&self) -> Result<SecretRef, Vec<MappingFault>> {
+    pub(super) fn secret_field(&self) -> Result<DeferredSecret, Vec<MappingFault>> {
         self.not_dynamic()?;
-        let secret: SecretRef = self.source.parse().map_err(|error| vec![MappingFault::Secret(error)])?;
+        let secret: DeferredSecret =
+            self.source.parse().map_err(|error| vec![MappingFault::Secret(error)])?;
         if secret.field.is_none() {
             return Err(vec![MappingFault::NoField(Excerpt::new(self.source))]);
         }
@@ -91,7 +93,7 @@ impl<'a> Line<'a> {
     }
 
     /// The left side as a dynamic secret.
-    pub(super) fn dynamic(&self) -> Result<DynamicRef, Vec<MappingFault>> {
+    pub(super) fn dynamic(&self) -> Result<DeferredDynamic, Vec<MappingFault>> {
         self.source.parse().map_err(|error| vec![MappingFault::Dynamic(error)])
     }
 
@@ -163,6 +165,22 @@ pub(super) const TEMPLATE: &str = "template";
 
 fn is_space(c: char) -> bool {
     matches!(c, ' ' | '\t')
+}
+
+/// Whether the text before an arrow has a quote or a brace of something other than a variable: then the arrow may stand
+/// in a template, of which nothing is quoted.
+fn may_be_template(source: &str) -> bool {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || "-_./:${".contains(c);
+    let mut rest = source;
+    while let Some(at) = rest.find(['"', '{']) {
+        let (before, from) = rest.split_at(at);
+        let inner = from.strip_prefix('{').filter(|_| before.ends_with('$'));
+        match inner.and_then(|inner| inner.split_once('}')) {
+            Some((name, after)) if name.chars().all(is_name) => rest = after,
+            _ => return true,
+        }
+    }
+    false
 }
 
 /// What is wrong with a line without an arrow.

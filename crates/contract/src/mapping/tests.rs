@@ -26,7 +26,7 @@ fn reads_the_published_manifests() {
     assert_eq!(secrets[0].options, FileOptions::default());
 
     let dynamic = parse_dynamic(PUBLISHED_DYNAMIC).unwrap();
-    assert_eq!(dynamic[0].dynamic.role.as_str(), "readonly");
+    assert_eq!(dynamic[0].dynamic.role.to_string(), "readonly");
     assert_eq!(lines(&dynamic), [PUBLISHED_DYNAMIC.trim_end()]);
 }
 

@@ -1,0 +1,319 @@
+//! Variables of a mapping that only the pod itself can fill: `${pod}` and `${node}`.
+//!
+//! A controller's pod has neither a name nor a node when it is admitted. The injector leaves these variables in the
+//! mapping, and the agent fills them once when it starts. An agent of a release without them refuses such a mapping:
+//! no path, engine or role has a `$`.
+
+use std::{convert::Infallible, fmt, marker::PhantomData, str::FromStr};
+
+use thiserror::Error;
+
+use crate::{EngineName, Excerpt, NameError, RoleName, SecretPath, SecretPathError, SecretPathFault, env};
+
+/// A variable that the agent fills.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PodVariable {
+    /// The pod's name.
+    Pod,
+    /// The name of the node it runs on.
+    Node,
+}
+
+impl PodVariable {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Pod, Self::Node];
+
+    /// What is written between the braces.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pod => "pod",
+            Self::Node => "node",
+        }
+    }
+
+    /// The environment variable that holds its value in the agent's container.
+    pub const fn env(self) -> &'static str {
+        match self {
+            Self::Pod => env::SCAIVAULT_POD,
+            Self::Node => env::SCAIVAULT_NODE,
+        }
+    }
+
+    /// The pod's field that the environment variable is set from.
+    pub const fn field_path(self) -> &'static str {
+        match self {
+            Self::Pod => "metadata.name",
+            Self::Node => "spec.nodeName",
+        }
+    }
+}
+
+impl fmt::Display for PodVariable {
+    /// As it is written: `${pod}`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "${{{}}}", self.name())
+    }
+}
+
+/// A part of a text with variables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TextPart<'a> {
+    /// Text that stays as it is.
+    Literal(&'a str),
+    /// What stands between `${` and `}`.
+    Variable(&'a str),
+}
+
+/// A `$` that starts no variable.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum VariableFault {
+    /// A `$` without a brace.
+    #[error("a $ only starts a variable, such as ${{pod}}")]
+    Bare,
+    /// No `}` follows.
+    #[error("a variable starts with ${{ and has no }}")]
+    Unclosed,
+    /// `${` between `${` and `}`.
+    #[error("a variable cannot stand inside another, and what a variable is filled with is not read again")]
+    Nested,
+    /// A name that is none of the agent's variables.
+    #[error("the agent fills ${{pod}} and ${{node}}, and {0} is neither")]
+    Unknown(Excerpt),
+}
+
+/// Takes a text apart into literals and variables. What stands between braces is not looked at, except that no `$` and
+/// no `{` may be there.
+pub fn text_parts(text: &str) -> Result<Vec<TextPart<'_>>, VariableFault> {
+    let mut parts = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        let (literal, from) = rest.split_at(at);
+        if !literal.is_empty() {
+            parts.push(TextPart::Literal(literal));
+        }
+        let inner = from.strip_prefix("${").ok_or(VariableFault::Bare)?;
+        let (name, after) = inner.split_once('}').ok_or(VariableFault::Unclosed)?;
+        if name.contains(['$', '{']) {
+            return Err(VariableFault::Nested);
+        }
+        parts.push(TextPart::Variable(name));
+        rest = after;
+    }
+    if !rest.is_empty() {
+        parts.push(TextPart::Literal(rest));
+    }
+    Ok(parts)
+}
+
+/// Name of a pod or a node, by Kubernetes' rule: it can neither end a path's level nor start one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectName(String);
+
+impl ObjectName {
+    /// What may stand there.
+    pub const ALLOWED: &'static str = "1 to 253 of a-z, 0-9, - and .";
+}
+
+checked_string!(ObjectName);
+
+impl FromStr for ObjectName {
+    type Err = ObjectNameError;
+
+    fn from_str(text: &str) -> Result<Self, ObjectNameError> {
+        let is_allowed =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte);
+        if (1..=253).contains(&text.len()) && text.bytes().all(is_allowed) {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(ObjectNameError)
+    }
+}
+
+/// A text that is not the name of a pod or a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("it is not the name of a pod or a node; take it from the field metadata.name or spec.nodeName")]
+pub struct ObjectNameError;
+
+/// What the agent fills the variables with, as far as its container is told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PodValues {
+    /// The pod's name.
+    pub pod: Option<ObjectName>,
+    /// The node's name.
+    pub node: Option<ObjectName>,
+}
+
+impl PodValues {
+    fn get(&self, variable: PodVariable) -> Option<&ObjectName> {
+        match variable {
+            PodVariable::Pod => self.pod.as_ref(),
+            PodVariable::Node => self.node.as_ref(),
+        }
+    }
+}
+
+/// A text that variables may stand in.
+pub trait Deferrable: FromStr {
+    /// The error of a `$` that starts no variable.
+    fn variable_error(text: &str, fault: VariableFault) -> Self::Err;
+
+    /// The error about the text as it was written, in place of the one that was looked at.
+    fn about(error: Self::Err, text: &str) -> Self::Err;
+}
+
+impl Deferrable for SecretPath {
+    fn variable_error(text: &str, fault: VariableFault) -> SecretPathError {
+        SecretPathError { text: Excerpt::new(text), fault: SecretPathFault::Variable(fault) }
+    }
+
+    fn about(error: SecretPathError, text: &str) -> SecretPathError {
+        SecretPathError { text: Excerpt::new(text), ..error }
+    }
+}
+
+macro_rules! deferrable_name {
+    ($name:ident) => {
+        impl Deferrable for $name {
+            fn variable_error(text: &str, fault: VariableFault) -> NameError {
+                NameError { text: Excerpt::new(text), variable: Some(fault) }
+            }
+
+            fn about(error: NameError, text: &str) -> NameError {
+                NameError { text: Excerpt::new(text), ..error }
+            }
+        }
+    };
+}
+
+deferrable_name!(EngineName);
+deferrable_name!(RoleName);
+
+/// A value, or the text that becomes one when the agent fills `${pod}` and `${node}`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Deferred<T> {
+    /// No variable is in it.
+    Fixed(T),
+    /// At least one variable is in it.
+    Open(OpenText<T>),
+}
+
+/// A text with `${pod}` or `${node}` that is well-formed whatever name a variable is filled with, but for the characters
+/// and the length of that name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OpenText<T> {
+    text: String,
+    of: PhantomData<T>,
+}
+
+impl<T> Deferred<T> {
+    /// The variables in it, each as often as it stands there.
+    pub fn variables(&self) -> impl Iterator<Item = PodVariable> {
+        let text = match self {
+            Self::Fixed(_) => "",
+            Self::Open(open) => &open.text,
+        };
+        let parts = text_parts(text).unwrap_or_default();
+        parts.into_iter().filter_map(|part| match part {
+            TextPart::Literal(_) => None,
+            TextPart::Variable(name) => pod_variable(name),
+        })
+    }
+}
+
+impl<T: Deferrable> Deferred<T> {
+    /// The value, with the variables filled. A name has no slash, so the levels of a path stay those that were written.
+    pub fn fill(self, values: &PodValues) -> Result<T, FillError<T::Err>> {
+        let open = match self {
+            Self::Fixed(value) => return Ok(value),
+            Self::Open(open) => open.text,
+        };
+        let name =
+            |variable| values.get(variable).map(ObjectName::as_str).ok_or(FillError::Missing(variable));
+        let filled = replace(&open, name).unwrap_or(Ok(String::new()))?;
+        filled.parse().map_err(|error| FillError::Unfit { written: Excerpt::new(&open), error })
+    }
+}
+
+impl<T: Deferrable> FromStr for Deferred<T> {
+    type Err = T::Err;
+
+    fn from_str(text: &str) -> Result<Self, T::Err> {
+        if !text.contains('$') {
+            return text.parse().map(Self::Fixed);
+        }
+        // One letter is the shortest name: what is wrong with it is wrong with every other.
+        let sample = replace(text, |_| Ok::<_, Infallible>("x"));
+        let Ok(sample) = sample.map_err(|fault| T::variable_error(text, fault))?;
+        match sample.parse::<T>() {
+            Ok(_) => Ok(Self::Open(OpenText { text: text.to_owned(), of: PhantomData })),
+            Err(error) => Err(T::about(error, text)),
+        }
+    }
+}
+
+/// The text with each variable replaced.
+fn replace<'v, E>(
+    text: &str,
+    value: impl Fn(PodVariable) -> Result<&'v str, E>,
+) -> Result<Result<String, E>, VariableFault> {
+    let mut filled = String::with_capacity(text.len());
+    for part in text_parts(text)? {
+        match part {
+            TextPart::Literal(literal) => filled.push_str(literal),
+            TextPart::Variable(name) => {
+                let variable =
+                    pod_variable(name).ok_or_else(|| VariableFault::Unknown(Excerpt::new(name)))?;
+                match value(variable) {
+                    Ok(value) => filled.push_str(value),
+                    Err(error) => return Ok(Err(error)),
+                }
+            }
+        }
+    }
+    Ok(Ok(filled))
+}
+
+fn pod_variable(name: &str) -> Option<PodVariable> {
+    PodVariable::ALL.into_iter().find(|variable| variable.name() == name)
+}
+
+impl<T> From<T> for Deferred<T> {
+    fn from(value: T) -> Self {
+        Self::Fixed(value)
+    }
+}
+
+impl<T: fmt::Display> fmt::Display for Deferred<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fixed(value) => value.fmt(f),
+            Self::Open(open) => f.write_str(&open.text),
+        }
+    }
+}
+
+/// Why a variable cannot be filled.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum FillError<E> {
+    /// Nothing says what it is filled with.
+    #[error(
+        "{0} is in it, and the environment variable {env} is not set; set it from the field {field}",
+        env = .0.env(),
+        field = .0.field_path()
+    )]
+    Missing(PodVariable),
+    /// What it is filled with does not fit.
+    #[error(
+        "{written} does not become a path or a name here: {error}; remove the variable whose value does not fit"
+    )]
+    Unfit {
+        /// The text before it was filled.
+        written: Excerpt,
+        /// What is wrong with the filled text.
+        error: E,
+    },
+}
+
+#[cfg(test)]
+mod tests;
