@@ -163,7 +163,7 @@ pub enum TemplateNames<'a> {
 
 impl<'a> TemplateNames<'a> {
     /// The names of a file that is written from secrets.
-    pub fn of_source(source: &'a SecretSource) -> Self {
+    pub fn of_source<P>(source: &'a SecretSource<P>) -> Self {
         match source {
             SecretSource::Single(_) => Self::Secret,
             SecretSource::Named(named) => {

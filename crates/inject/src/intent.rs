@@ -15,7 +15,7 @@ mod trust;
 
 use std::borrow::Cow;
 
-use scaivault_contract::{DynamicMapping, MountPoint, SecretMapping, VariableMapping};
+use scaivault_contract::{DynamicMapping, MountPoint, PodVariable, SecretMapping, VariableMapping};
 
 use crate::{
     Context,
@@ -70,6 +70,14 @@ impl Intent<'_> {
     pub(crate) fn has_state(&self) -> bool {
         self.pattern == Pattern::Sidecar
             && (self.init_before_sidecar || !self.dynamic.is_empty() || self.draft.refresh_on_event)
+    }
+
+    /// Whether the agent fills this variable in what it reads.
+    pub(crate) fn uses(&self, variable: PodVariable) -> bool {
+        let secrets = self.secrets.iter().flat_map(SecretMapping::variables);
+        let dynamic = self.dynamic.iter().flat_map(DynamicMapping::variables);
+        let fields = self.variables.iter().flat_map(|mapping| mapping.secret.path.variables());
+        secrets.chain(dynamic).chain(fields).any(|used| used == variable)
     }
 
     /// How many secrets, dynamic credentials and variables; a file of several secrets counts each.

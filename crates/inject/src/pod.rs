@@ -99,6 +99,11 @@ impl<'a> PodView<'a> {
         self.metadata.annotations.get(key)
     }
 
+    /// The value of any annotation that is a text, by its full key.
+    pub(crate) fn any_annotation(&self, key: &str) -> Option<Cow<'_, str>> {
+        self.metadata.annotations.get_any(key)
+    }
+
     /// Our annotations by key without the prefix, sorted.
     pub(crate) fn annotations(&self) -> impl Iterator<Item = (&str, &str)> {
         self.metadata.annotations.ours.iter().map(|(key, value)| (name_of(key), &**value))

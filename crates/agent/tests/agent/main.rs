@@ -17,4 +17,5 @@ mod stop;
 #[path = "../support/mod.rs"]
 mod support;
 mod trouble;
+mod variables;
 mod volume;

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, fmt::Debug, str::FromStr};
 
 use scaivault_contract::{
-    Duration, DynamicRef, Encoding, FileMode, Format, MountPath, RelativeFile, ReloadUrl, SecretRef,
-    SecretSource, Signal, TrustPolicy, VariableName,
+    DeferredDynamic, DeferredSecret, DeferredSource, Duration, Encoding, FileMode, Format, MountPath,
+    RelativeFile, ReloadUrl, Signal, TrustPolicy, VariableName,
 };
 
 use super::{
@@ -20,9 +20,9 @@ pub(crate) struct Draft {
     /// The layer of each key that was set.
     pub(crate) origins: Origins,
     pub(crate) inject: Option<bool>,
-    pub(crate) secrets: BTreeMap<String, SecretSource>,
-    pub(crate) dynamic: BTreeMap<String, DynamicRef>,
-    pub(crate) variables: BTreeMap<VariableName, SecretRef>,
+    pub(crate) secrets: BTreeMap<String, DeferredSource>,
+    pub(crate) dynamic: BTreeMap<String, DeferredDynamic>,
+    pub(crate) variables: BTreeMap<VariableName, DeferredSecret>,
     pub(crate) files: BTreeMap<String, FileDraft>,
     pub(crate) pattern: Option<Pattern>,
     pub(crate) containers: Selection,

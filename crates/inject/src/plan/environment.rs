@@ -6,7 +6,7 @@ use std::{
 };
 
 use scaivault_contract::{
-    Duration,
+    Duration, PodVariable,
     env::{self, ENVIRONMENT},
     escape_env_value,
     names::{CA_DIR, CA_FILE, CREDENTIALS_DIR, ENV_DIR, ENV_FILE, STATE_DIR, TOKEN_DIR, TOKEN_FILE},
@@ -56,7 +56,7 @@ pub(super) fn of<'i>(intent: &'i Intent<'_>, settings: &'i Settings, container: 
         variables.always(env::REFRESH_INTERVAL, intent.draft.refresh_interval.to_string());
         variables.unless_default(env::REFRESH_ON_EVENT, word(intent.draft.refresh_on_event));
         if intent.draft.refresh_on_event {
-            variables.field(env::SCAIVAULT_POD, "metadata.name");
+            variables.pod_variable(PodVariable::Pod);
             variables.field(env::SCAIVAULT_POD_UID, "metadata.uid");
         }
         match &intent.reload {
@@ -69,6 +69,9 @@ pub(super) fn of<'i>(intent: &'i Intent<'_>, settings: &'i Settings, container: 
         }
         // A native sidecar is stopped after the app: no draining app needs its database user any more.
         variables.unless_default(env::SCAIVAULT_REVOKE_DELAY, Duration::ZERO.to_string());
+    }
+    for variable in PodVariable::ALL.into_iter().filter(|variable| intent.uses(*variable)) {
+        variables.pod_variable(variable);
     }
     variables.unless_default(env::FETCH_TIMEOUT, intent.draft.fetch_timeout.to_string());
     variables.unless_default(env::FAIL_OPEN, word(intent.draft.fail_open));
@@ -113,6 +116,13 @@ impl<'i> Variables<'i> {
         }
         if !text.is_empty() {
             self.always(name, text);
+        }
+    }
+
+    /// Adds what the agent fills a variable with, unless it is there for something else.
+    fn pod_variable(&mut self, variable: PodVariable) {
+        if self.0.iter().all(|there| there.name != variable.env()) {
+            self.field(variable.env(), variable.field_path());
         }
     }
 

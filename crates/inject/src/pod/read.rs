@@ -7,6 +7,7 @@ use serde::{
     Deserialize, Deserializer,
     de::{Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
 };
+use serde_json::value::RawValue;
 
 use crate::limits;
 
@@ -173,7 +174,7 @@ pub(crate) fn object<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
     deserializer.deserialize_any(ObjectVisitor(PhantomData))
 }
 
-/// The pod's annotations, those of others only counted: `last-applied-configuration` alone may be as large as the pod.
+/// The pod's annotations, those of others unread: `last-applied-configuration` alone may be as large as the pod.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Annotations<'a> {
     /// Full key and value, sorted by key, each key once.
@@ -182,6 +183,8 @@ pub(crate) struct Annotations<'a> {
     pub(crate) not_text: Vec<(Text<'a>, NotText)>,
     /// How many keys are not ours.
     pub(crate) others: usize,
+    /// Full key and JSON of those that are not ours, sorted by key, each key once; at most [`limits::ANNOTATIONS_READ`].
+    foreign: Vec<(Text<'a>, &'a RawValue)>,
     /// Whether the pod is a static pod's image.
     pub(crate) mirror: bool,
     /// Whether the map itself is there.
@@ -196,6 +199,28 @@ impl Annotations<'_> {
         let at = self.ours.binary_search_by(|(found, _)| name(found)).ok()?;
         self.ours.get(at).map(|(_, value)| &**value)
     }
+
+    /// The value of any annotation that is a text, by its full key.
+    pub(crate) fn get_any(&self, key: &str) -> Option<Cow<'_, str>> {
+        if let Some(name) = key.strip_prefix(ANNOTATION_PREFIX) {
+            return self.get(name).map(Cow::Borrowed);
+        }
+        let at = self.foreign.binary_search_by(|(found, _)| (**found).cmp(key)).ok()?;
+        let (_, json) = self.foreign.get(at)?;
+        match serde_json::from_str(json.get()) {
+            Ok(AnnotationValue::Text(Text(value))) => Some(value),
+            _ => None,
+        }
+    }
+}
+
+/// Sorted by key, each key once: the last one of a repeated key counts, as in any JSON object.
+fn last_of_each<V>(entries: &mut Vec<(Text<'_>, V)>) {
+    // Stable, so that the last of a repeated key stands last.
+    entries.sort_by(|(one, _), (other, _)| one.cmp(other));
+    entries.reverse();
+    entries.dedup_by(|(one, _), (other, _)| one == other);
+    entries.reverse();
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Annotations<'a> {
@@ -232,14 +257,14 @@ impl<'de: 'a, 'a> Deserialize<'de> for Annotations<'a> {
                     } else {
                         read.others += 1;
                         read.mirror |= &*key == MIRROR_POD_ANNOTATION;
-                        map.next_value::<IgnoredAny>()?;
+                        let json = map.next_value::<&RawValue>()?;
+                        if read.foreign.len() < limits::ANNOTATIONS_READ {
+                            read.foreign.push((key, json));
+                        }
                     }
                 }
-                // Stable, so that the last of a repeated key stands last: it counts, as in any JSON object.
-                read.ours.sort_by(|(one, _), (other, _)| one.cmp(other));
-                read.ours.reverse();
-                read.ours.dedup_by(|(one, _), (other, _)| one == other);
-                read.ours.reverse();
+                last_of_each(&mut read.ours);
+                last_of_each(&mut read.foreign);
                 Ok(read)
             }
         }

@@ -1,18 +1,98 @@
 //! Variables in paths, dynamic engines and roles: `${namespace}`, `${label:app}`.
+//!
+//! A text is taken apart once, into literals and variables. A value then fills its place as it is: it is never read
+//! again, and it has no character that means something in a path, a list or a glob. So a filled text has the levels,
+//! fields and aliases that were written, whatever a pod's author puts into a label. `${pod}` and `${node}` are left in
+//! the text for the agent, because a controller's pod has neither when it is admitted.
 
-#![expect(dead_code, reason = "called when policies are evaluated")]
+#![allow(dead_code, reason = "called when policies are evaluated")]
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
-use crate::{Namespace, pod::PodView};
+use scaivault_contract::{PodVariable, TextPart, VariableFault as SyntaxFault, text_parts};
+
+use crate::{
+    Namespace,
+    annotations::{AnnotationSpec, ExactKey, Key, ValueKind, nearest},
+    pod::PodView,
+    problem::Excerpt,
+};
+
+/// The most characters of a value: those of a label's value and of a namespace's name.
+const VALUE_CHARS: usize = 63;
+/// The most variables of one text. A path has ten levels, and a file at most sixteen secrets.
+const VARIABLES: usize = 64;
+/// The most faults of one text that are told.
+const FAULTS_TOLD: usize = 4;
 
 /// What variables are filled from.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Values<'a> {
     pub(crate) pod: &'a PodView<'a>,
+    pub(crate) labels: &'a dyn Texts,
     pub(crate) namespace: &'a Namespace,
     /// The environment of the namespace, if the policies that select it agree on one.
     pub(crate) environment: Option<&'a str>,
+}
+
+/// Texts by key.
+pub(crate) trait Texts: fmt::Debug {
+    fn get(&self, key: &str) -> Option<&str>;
+}
+
+/// What a text is, and with that where variables may stand in it and which characters their values may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// `path[#field][@version]`, or several with aliases.
+    Secrets,
+    /// `engine=E role=R [ttl=D]`.
+    Dynamic,
+    /// The name of a ScaiKey identity.
+    Role,
+    /// A glob of paths.
+    PathGlob,
+    /// A glob of `engine/role`.
+    DynamicGlob,
+    /// A glob of identities.
+    RoleGlob,
+}
+
+impl Place {
+    /// The place that an annotation's value is; none where variables are not filled.
+    pub(crate) fn of_key(spec: &AnnotationSpec) -> Option<Self> {
+        match spec.value {
+            ValueKind::SecretSource | ValueKind::FieldRef => Some(Self::Secrets),
+            ValueKind::DynamicRef => Some(Self::Dynamic),
+            _ if spec.key == Key::Exact(ExactKey::Role) => Some(Self::Role),
+            _ => None,
+        }
+    }
+
+    const fn is_glob(self) -> bool {
+        matches!(self, Self::PathGlob | Self::DynamicGlob | Self::RoleGlob)
+    }
+
+    /// Whether the agent's variables may be left in the text.
+    const fn takes_pod_variables(self) -> bool {
+        !matches!(self, Self::Role | Self::RoleGlob)
+    }
+
+    /// Whether a value may have this character.
+    fn allows(self, c: char) -> bool {
+        match self {
+            Self::Secrets | Self::PathGlob => matches!(c, 'a'..='z' | '0'..='9' | '-' | '_'),
+            Self::Dynamic | Self::DynamicGlob => c.is_ascii_alphanumeric() || matches!(c, '-' | '_'),
+            Self::Role | Self::RoleGlob => c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'),
+        }
+    }
+
+    const fn allowed(self) -> &'static str {
+        match self {
+            Self::Secrets | Self::PathGlob => "1 to 63 of a-z, 0-9, - and _",
+            Self::Dynamic | Self::DynamicGlob => "1 to 63 of A-Z, a-z, 0-9, - and _",
+            Self::Role | Self::RoleGlob => "1 to 63 of A-Z, a-z, 0-9, -, _ and .",
+        }
+    }
 }
 
 /// A text whose variables are filled.
@@ -30,13 +110,415 @@ pub(crate) struct VariableFault {
     pub(crate) cure: Cow<'static, str>,
 }
 
-/// Fills the variables of a text.
-pub(crate) fn fill<'t>(text: &'t str, values: &Values<'_>) -> Result<Filled<'t>, VariableFault> {
-    let _ = values;
-    Ok(Filled { text: Cow::Borrowed(text), has_variables: false })
+impl VariableFault {
+    fn new(message: impl Into<Cow<'static, str>>, cure: impl Into<Cow<'static, str>>) -> Self {
+        Self { message: message.into(), cure: cure.into() }
+    }
+
+    /// Several as one, in the order in which they were found.
+    fn all(faults: Vec<Self>) -> Option<Self> {
+        let mut told = faults.into_iter();
+        let mut all = told.next()?;
+        for fault in told.by_ref().take(FAULTS_TOLD - 1) {
+            all.message = format!("{}; {}", all.message, fault.message).into();
+            if !all.cure.contains(&*fault.cure) {
+                all.cure = format!("{}; {}", all.cure, fault.cure).into();
+            }
+        }
+        match told.count() {
+            0 => Some(all),
+            more => Some(Self { message: format!("{}; and {more} more", all.message).into(), ..all }),
+        }
+    }
 }
 
-/// A text with a plain value in place of each variable, for checks while no pod is known.
-pub(crate) fn sample(text: &str) -> Result<Filled<'_>, VariableFault> {
-    Ok(Filled { text: Cow::Borrowed(text), has_variables: false })
+/// Fills the variables of a text.
+pub(crate) fn fill<'t>(
+    text: &'t str,
+    place: Place,
+    values: &Values<'_>,
+) -> Result<Filled<'t>, VariableFault> {
+    match Template::parse(text, place)? {
+        None => Ok(Filled { text: Cow::Borrowed(text), has_variables: false }),
+        Some(template) => Ok(Filled { text: template.fill(values)?.into(), has_variables: true }),
+    }
 }
+
+/// A text with a plain value in place of each variable, for checks while no pod is known. Also refuses a text that two
+/// pods may fill to the same path though none of their values is the same.
+pub(crate) fn sample(text: &str, place: Place) -> Result<Filled<'_>, VariableFault> {
+    match Template::parse(text, place)? {
+        None => Ok(Filled { text: Cow::Borrowed(text), has_variables: false }),
+        Some(template) => match template.ambiguity() {
+            Some(fault) => Err(fault),
+            None => Ok(Filled { text: template.join(|_| Cow::Borrowed("x")).into(), has_variables: true }),
+        },
+    }
+}
+
+/// A text with at least one variable, taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Template<'t> {
+    parts: Vec<Part<'t>>,
+    place: Place,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part<'t> {
+    Literal(&'t str),
+    Variable(Variable<'t>),
+}
+
+/// What stands between `${` and `}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Variable<'t> {
+    Namespace,
+    ServiceAccount,
+    Environment,
+    /// The value of a pod's label.
+    Label(&'t str),
+    /// The value of a pod's annotation.
+    Annotation(&'t str),
+    /// Left to the agent.
+    Pod(PodVariable),
+}
+
+/// The variables as they are written, for hints and for what is allowed.
+const NAMES: [&str; 7] =
+    ["namespace", "service-account", "environment", "label:KEY", "annotation:KEY", "pod", "node"];
+
+impl<'t> Variable<'t> {
+    fn parse(name: &'t str) -> Result<Self, VariableFault> {
+        let keyed = name.split_once(':').map_or((name, None), |(name, key)| (name, Some(key)));
+        match keyed {
+            ("namespace", None) => Ok(Self::Namespace),
+            ("service-account", None) => Ok(Self::ServiceAccount),
+            ("environment", None) => Ok(Self::Environment),
+            ("label", Some(key)) if is_key(key) => Ok(Self::Label(key)),
+            ("annotation", Some(key)) if is_key(key) => Ok(Self::Annotation(key)),
+            ("label" | "annotation", _) => Err(VariableFault::new(
+                format!("{} names no key", shown(name)),
+                format!("write ${{{}:KEY}} with the key of one of the pod's {0}s", keyed.0),
+            )),
+            _ => match PodVariable::ALL.into_iter().find(|variable| variable.name() == name) {
+                Some(variable) => Ok(Self::Pod(variable)),
+                None => Err(unknown(name)),
+            },
+        }
+    }
+
+    /// Whether its value may have a character. Kubernetes allows less in the names of objects than in labels.
+    fn may_have(self, c: char, place: Place) -> bool {
+        let is_name = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '-' | '.');
+        place.allows(c)
+            && match self {
+                Self::Namespace | Self::ServiceAccount | Self::Pod(_) => is_name(c),
+                Self::Environment | Self::Label(_) | Self::Annotation(_) => true,
+            }
+    }
+
+    /// Its value, `Err` with why there is none.
+    fn value<'v>(self, values: &Values<'v>) -> Result<Cow<'v, str>, VariableFault> {
+        let Values { pod, labels, namespace, environment } = *values;
+        let absent = |what: String, cure: &'static str| {
+            VariableFault::new(format!("{self} has no value: {what}"), cure)
+        };
+        match self {
+            Self::Namespace if namespace.name.is_empty() => {
+                Err(absent("the namespace is not known".to_owned(), "set metadata.namespace, or offline --namespace"))
+            }
+            Self::Namespace => Ok(Cow::Borrowed(&*namespace.name)),
+            Self::ServiceAccount => Ok(Cow::Borrowed(pod.service_account())),
+            Self::Environment => environment.map(Cow::Borrowed).ok_or_else(|| {
+                absent(
+                    "no policy gives the namespace an environment".to_owned(),
+                    "set environment in the policy that selects the namespace, or write the path without the variable",
+                )
+            }),
+            Self::Label(key) => labels.get(key).map(Cow::Borrowed).ok_or_else(|| {
+                absent(format!("the pod has no label {key}"), "set it in the pod template's labels")
+            }),
+            Self::Annotation(key) => pod.any_annotation(key).ok_or_else(|| {
+                absent(format!("the pod has no annotation {key}"), "set it in the pod template's annotations")
+            }),
+            Self::Pod(_) => unreachable!("what the agent fills is left in the text"),
+        }
+    }
+
+    /// Its value, if it may stand in this place.
+    fn fitting<'v>(self, place: Place, values: &Values<'v>) -> Result<Cow<'v, str>, VariableFault> {
+        let value = self.value(values)?;
+        if value.is_empty() {
+            let what = format!("{self} has an empty value");
+            return Err(VariableFault::new(what, "give it a value, or write the path without the variable"));
+        }
+        let fits = value.chars().all(|c| place.allows(c)) && value.len() <= VALUE_CHARS;
+        if fits {
+            return Ok(value);
+        }
+        let allowed = place.allowed();
+        Err(VariableFault::new(
+            format!("{self} has the value {}, and allowed is {allowed}", Excerpt::new(&value)),
+            "change the value, or write the path without the variable",
+        ))
+    }
+}
+
+impl fmt::Display for Variable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Namespace => f.write_str("${namespace}"),
+            Self::ServiceAccount => f.write_str("${service-account}"),
+            Self::Environment => f.write_str("${environment}"),
+            Self::Label(key) => write!(f, "${{label:{key}}}"),
+            Self::Annotation(key) => write!(f, "${{annotation:{key}}}"),
+            Self::Pod(variable) => variable.fmt(f),
+        }
+    }
+}
+
+impl<'t> Template<'t> {
+    /// None where the text has no variable.
+    fn parse(text: &'t str, place: Place) -> Result<Option<Self>, VariableFault> {
+        // A role is any line of text, with a `$` in it or not.
+        let marker = if matches!(place, Place::Role | Place::RoleGlob) { "${" } else { "$" };
+        if !text.contains(marker) {
+            return Ok(None);
+        }
+        let parts = text_parts(text).map_err(|fault| syntax(&fault))?;
+        let (mut faults, mut variables) = (Vec::new(), 0);
+        let mut position = Position::new(place);
+        let mut read = Vec::with_capacity(parts.len());
+        for part in parts {
+            match part {
+                TextPart::Literal(literal) => {
+                    faults.extend(position.pass(literal));
+                    read.push(Part::Literal(literal));
+                }
+                TextPart::Variable(name) => {
+                    variables += 1;
+                    match Variable::parse(name).and_then(|variable| position.at(variable)) {
+                        Ok(variable) => read.push(Part::Variable(variable)),
+                        Err(fault) if variables <= VARIABLES => faults.push(fault),
+                        Err(_) => {}
+                    }
+                }
+            }
+        }
+        if variables > VARIABLES {
+            let what = format!("it has {variables} variables, and at most {VARIABLES} are filled");
+            return Err(VariableFault::new(what, "write the path without some of them"));
+        }
+        match VariableFault::all(faults) {
+            Some(fault) => Err(fault),
+            None => Ok(Some(Self { parts: read, place })),
+        }
+    }
+
+    fn fill(&self, values: &Values<'_>) -> Result<String, VariableFault> {
+        let mut faults = Vec::new();
+        let filled = self.join(|variable| match variable.fitting(self.place, values) {
+            Ok(value) => value,
+            Err(fault) => {
+                if !faults.contains(&fault) {
+                    faults.push(fault);
+                }
+                Cow::Borrowed("")
+            }
+        });
+        VariableFault::all(faults).map_or(Ok(filled), Err)
+    }
+
+    /// The text with each variable but the agent's replaced.
+    fn join<'v>(&self, mut value: impl FnMut(Variable<'t>) -> Cow<'v, str>) -> String {
+        let mut text = String::new();
+        for part in &self.parts {
+            match part {
+                Part::Literal(literal) => text.push_str(literal),
+                Part::Variable(variable @ Variable::Pod(_)) => text.push_str(&variable.to_string()),
+                Part::Variable(variable) => text.push_str(&value(*variable)),
+            }
+        }
+        text
+    }
+
+    /// Two values of one level between which nothing stands that ends the first: `${namespace}-${service-account}` is
+    /// the same for `a-b` with `c` and for `a` with `b-c`. In a glob a wildcard is such a value, too.
+    fn ambiguity(&self) -> Option<VariableFault> {
+        let Self { parts, place } = self;
+        // The values of the level, none for a wildcard, each with the text before it.
+        let mut level: Vec<(Option<Variable<'_>>, String)> = Vec::new();
+        let mut literal = String::new();
+        for part in parts {
+            match part {
+                Part::Variable(variable) => level.push((Some(*variable), std::mem::take(&mut literal))),
+                Part::Literal(text) => {
+                    for c in text.chars() {
+                        if ends_level(c, *place) {
+                            if let Some(fault) = ambiguous_pair(&level, *place) {
+                                return Some(fault);
+                            }
+                            level.clear();
+                            literal.clear();
+                        } else if place.is_glob() && matches!(c, '*' | '?') {
+                            level.push((None, std::mem::take(&mut literal)));
+                        } else {
+                            literal.push(c);
+                        }
+                    }
+                }
+            }
+        }
+        ambiguous_pair(&level, *place)
+    }
+}
+
+/// The first two neighbours in a level whose values cannot be told apart.
+fn ambiguous_pair(level: &[(Option<Variable<'_>>, String)], place: Place) -> Option<VariableFault> {
+    let ends = |value: Option<Variable<'_>>, c| value.is_some_and(|variable| !variable.may_have(c, place));
+    let pairs = level.windows(2).enumerate();
+    let mut pairs = pairs.filter_map(|(at, pair)| match pair {
+        [(None, _), (None, _)] => None,
+        [(left, _), (right, between)] => {
+            // What the right one cannot have tells where it starts, unless more follows that may have it.
+            let is_last = at + 2 == level.len();
+            let is_clear = between.chars().any(|c| ends(*left, c) || is_last && ends(*right, c));
+            (!is_clear).then(|| ambiguous(*left, *right, between))
+        }
+        _ => None,
+    });
+    pairs.next()
+}
+
+fn ends_level(c: char, place: Place) -> bool {
+    match place {
+        Place::Role | Place::RoleGlob => c == '/',
+        _ => c == '/' || c == ',' || c == '=' || c.is_ascii_whitespace(),
+    }
+}
+
+fn ambiguous(left: Option<Variable<'_>>, right: Option<Variable<'_>>, between: &str) -> VariableFault {
+    let shown =
+        |value: Option<Variable<'_>>| value.map_or("a wildcard".to_owned(), |variable| variable.to_string());
+    let with = if between.is_empty() { "nothing".to_owned() } else { Excerpt::new(between).to_string() };
+    VariableFault::new(
+        format!(
+            "{} and {} stand in one level with {with} between, so that what one pod gets and what another gets may be the \
+             same text",
+            shown(left),
+            shown(right)
+        ),
+        "put a / between them, or a character that the value cannot have, such as _ behind ${namespace}",
+    )
+}
+
+/// Where in a text a variable stands.
+struct Position {
+    place: Place,
+    /// Of a list of secrets: whether a path is being read. Of a dynamic secret: whether an engine or a role is.
+    takes: bool,
+    /// The word that is being read, up to its `=`.
+    word: String,
+    /// Whether a variable stands in that word.
+    has_variable: bool,
+}
+
+impl Position {
+    fn new(place: Place) -> Self {
+        Self { place, takes: place != Place::Dynamic, word: String::new(), has_variable: false }
+    }
+
+    /// Reads on, behind a literal.
+    fn pass(&mut self, literal: &str) -> Option<VariableFault> {
+        let mut fault = None;
+        for c in literal.chars() {
+            match self.place {
+                Place::Secrets => match c {
+                    '=' if self.has_variable => fault = fault.or_else(|| Some(misplaced("an alias"))),
+                    '=' => self.takes = true,
+                    '#' | '@' => self.takes = false,
+                    _ if c == ',' || c.is_ascii_whitespace() => {
+                        (self.takes, self.has_variable) = (true, false)
+                    }
+                    _ => {}
+                },
+                Place::Dynamic => match c {
+                    _ if c.is_ascii_whitespace() => {
+                        self.word.clear();
+                        self.takes = false;
+                    }
+                    '=' => self.takes = matches!(&*self.word, "engine" | "role"),
+                    // Longer than any of the words.
+                    _ if self.word.len() < 8 => self.word.push(c),
+                    _ => {}
+                },
+                Place::Role | Place::PathGlob | Place::DynamicGlob | Place::RoleGlob => {}
+            }
+        }
+        fault
+    }
+
+    /// The variable, if it may stand here.
+    fn at<'t>(&mut self, variable: Variable<'t>) -> Result<Variable<'t>, VariableFault> {
+        self.has_variable = true;
+        if !self.takes {
+            return Err(misplaced(match self.place {
+                Place::Dynamic => "anything but engine= and role=",
+                _ => "a field or a version",
+            }));
+        }
+        match variable {
+            Variable::Pod(_) if !self.place.takes_pod_variables() => Err(VariableFault::new(
+                format!("{variable} is only known to the agent, which logs in before it fills it"),
+                "use ${service-account}, ${namespace} or a label",
+            )),
+            _ => Ok(variable),
+        }
+    }
+}
+
+fn misplaced(part: &str) -> VariableFault {
+    VariableFault::new(
+        format!("a variable cannot stand in {part}"),
+        "use variables in paths, dynamic engines and roles only",
+    )
+}
+
+/// A key of a label or annotation: `[prefix/]name`.
+fn is_key(key: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte);
+    (1..=317).contains(&key.len()) && key.bytes().all(is_allowed) && key.split('/').count() <= 2
+}
+
+fn unknown(name: &str) -> VariableFault {
+    let meant = name.to_ascii_lowercase().replace('_', "-");
+    let meant = meant.trim();
+    let hint = NAMES.into_iter().find(|known| *known == meant).or_else(|| nearest(meant, NAMES));
+    let known = NAMES.map(|known| format!("${{{known}}}")).join(", ");
+    VariableFault::new(
+        format!("{} is not a variable; these are {known}", shown(name)),
+        match hint {
+            Some(hint) => format!("did you mean ${{{hint}}}?"),
+            None => "write one of them, or the path itself".to_owned(),
+        },
+    )
+}
+
+fn syntax(fault: &SyntaxFault) -> VariableFault {
+    match fault {
+        SyntaxFault::Bare => VariableFault::new(
+            "a $ only starts a variable",
+            "write for example ${namespace}, or remove the $",
+        ),
+        SyntaxFault::Unclosed => VariableFault::new("a variable starts with ${ and has no }", "add the }"),
+        other => VariableFault::new(other.to_string(), "name one variable between ${ and }"),
+    }
+}
+
+/// A variable's text as it may stand in a problem.
+fn shown(name: &str) -> String {
+    Excerpt::new(&format!("${{{name}}}")).to_string()
+}
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@ mod written;
 
 use std::{borrow::Cow, str::FromStr};
 
-use scaivault_contract::{SecretSource, SecretSourceError, SecretSourceErrors};
+use scaivault_contract::{DeferredSource, SecretSourceError, SecretSourceErrors};
 
 use super::{
     AnnotationSpec, Chapter, DefaultValue, Entry, EntryError, ExactKey, Group, Key, NamedKey, Rejection,
@@ -58,7 +58,7 @@ fn split_allowed(error: &str) -> (&str, Option<&str>) {
 }
 
 /// One secret or a list: every error of it, each with what is allowed there.
-fn secret_source(entry: &Entry<'_>) -> Result<SecretSource, Rejection> {
+fn secret_source(entry: &Entry<'_>) -> Result<DeferredSource, Rejection> {
     entry.value.parse().map_err(|errors: SecretSourceErrors| {
         let entry_error = |error: SecretSourceError| {
             let text = error.to_string();

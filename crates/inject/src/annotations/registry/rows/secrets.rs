@@ -7,7 +7,7 @@ use super::{
     secret_source,
 };
 use crate::annotations::value::ValueKind;
-use scaivault_contract::{SecretRef, VariableName};
+use scaivault_contract::{DeferredSecret, VariableName};
 
 pub(super) static ROWS: &[AnnotationSpec] = &[
     AnnotationSpec {
@@ -58,7 +58,7 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
                 .name
                 .parse()
                 .map_err(|_| Cow::<str>::Owned(format!("{} cannot name a variable", entry.name)))?;
-            let secret: SecretRef = parse(entry)?;
+            let secret: DeferredSecret = parse(entry)?;
             if secret.field.is_none() {
                 return Err("a variable needs a #field".into());
             }
