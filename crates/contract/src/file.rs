@@ -77,7 +77,7 @@ impl TargetFile {
 
     /// The file `file` below `mount_path`, which is the text of a [`MountPath`].
     pub fn below(mount_path: &str, file: &RelativeFile) -> Self {
-        Self(format!("{}/{file}", mount_path.trim_end_matches('/')))
+        Self([mount_path.trim_end_matches('/'), "/", file.as_str()].concat())
     }
 }
 

@@ -34,24 +34,27 @@ pub(crate) fn additions(
     let mount_fragment = mount.as_ref().map(Fragment::new);
     let variable_fragments: Vec<Fragment> = variables.iter().map(Fragment::new).collect();
     for (list, there, place) in places(document, seen, readers) {
-        let pointer = format!("/spec/{list}/{place}");
+        let pointer = ["/spec/", list, "/", &place.to_string()].concat();
         if let (Some(mount), Some(fragment)) = (&mount, &mount_fragment)
             && !there.mounts(SECRETS_VOLUME)
         {
             let value = vec![fragment.clone().into()];
-            let (mounts, list) = (&there.volume_mounts, format!("{pointer}/volumeMounts"));
+            let (mounts, list) = (&there.volume_mounts, [&pointer, "/volumeMounts"].concat());
             if must_be_first(mount.mount_path, there) {
                 additions.prepend(&list, mounts, value);
             } else {
                 additions.append(&list, mounts, value);
             }
         }
+        if variables.is_empty() {
+            continue;
+        }
         let ours = there.env.iter().filter(|variable| ours::is_our_variable(variable));
         let has: BTreeSet<&str> = ours.map(|variable| &*variable.name).collect();
         let missing =
             variables.iter().zip(&variable_fragments).filter(|(planned, _)| !has.contains(planned.name));
         let missing = missing.map(|(_, fragment)| fragment.clone().into()).collect();
-        additions.prepend(&format!("{pointer}/env"), &there.env, missing);
+        additions.prepend(&[&pointer, "/env"].concat(), &there.env, missing);
     }
 
     for planned in &agents {
@@ -140,7 +143,7 @@ impl Additions {
         match list {
             List::Items(_) => {
                 for value in values {
-                    self.add(format!("{pointer}/-"), value);
+                    self.add([pointer, "/-"].concat(), value);
                 }
             }
             List::Absent | List::Null => self.list(pointer, values),
@@ -158,7 +161,7 @@ impl Additions {
             List::Items(items) => {
                 let at = at.min(items.len());
                 for (offset, value) in values.into_iter().enumerate() {
-                    self.add(format!("{pointer}/{}", at + offset), value);
+                    self.add([pointer, "/", &(at + offset).to_string()].concat(), value);
                 }
             }
             List::Absent | List::Null => self.list(pointer, values),

@@ -29,6 +29,7 @@ use crate::{
     settings::Settings,
 };
 
+pub(crate) use files::{MappingTexts, lines};
 pub(crate) use identity::Identity;
 pub(crate) use readers::Readers;
 pub(crate) use reload::Reload;
@@ -47,6 +48,7 @@ pub(crate) struct Intent<'d> {
     pub(crate) secrets: Vec<SecretMapping>,
     pub(crate) dynamic: Vec<DynamicMapping>,
     pub(crate) variables: Vec<VariableMapping>,
+    pub(crate) mappings: MappingTexts,
     pub(crate) readers: Readers,
     /// What the agent makes in the volume, so that readers can mount other volumes there.
     pub(crate) mount_points: Vec<MountPoint>,
@@ -223,6 +225,12 @@ pub(crate) fn resolve<'d>(facts: &Facts<'d, '_>, findings: &mut Findings<'_>) ->
     let resources = resources::resolve(draft, pod, findings);
     let only_reader = identity.uid.filter(|uid| readers.all_run_as(pod, *uid));
     let files = files::resolve(draft, only_reader.is_some(), findings);
+    let variables: Vec<VariableMapping> = draft
+        .variables
+        .iter()
+        .map(|(variable, secret)| VariableMapping { secret: secret.clone(), variable: variable.clone() })
+        .collect();
+    let mappings = files::texts(&files, &variables, findings);
     templates::check(draft, findings);
     permissions::check(draft, pod, &readers, identity, findings);
     conflicts::check(draft, pod, &readers, &files, findings);
@@ -237,11 +245,8 @@ pub(crate) fn resolve<'d>(facts: &Facts<'d, '_>, findings: &mut Findings<'_>) ->
         init_before_sidecar: pattern == Pattern::Sidecar && pod.spec.restart_policy() == "Never",
         secrets: files.secrets,
         dynamic: files.dynamic,
-        variables: draft
-            .variables
-            .iter()
-            .map(|(variable, secret)| VariableMapping { secret: secret.clone(), variable: variable.clone() })
-            .collect(),
+        variables,
+        mappings,
         readers,
         mount_points,
         insert_at,

@@ -25,7 +25,7 @@ impl MountPoint {
 
     /// The mount point `below`, which is a result of [`MountPath::below`], in the volume at `mount_path`.
     pub fn new(mount_path: &MountPath, below: &str, is_file: bool) -> Result<Self, FileFault> {
-        Self::checked(format!("{mount_path}/{below}"), is_file)
+        Self::checked([mount_path.as_str(), "/", below].concat(), is_file)
     }
 
     fn checked(path: String, is_file: bool) -> Result<Self, FileFault> {

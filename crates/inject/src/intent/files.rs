@@ -1,10 +1,13 @@
 //! Which secret becomes which file.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    fmt::{Display, Write as _},
+};
 
 use scaivault_contract::{
     DynamicMapping, FileMode, FileOptions, Format, MAPPINGS_LIMIT, MappingFault, RelativeFile, SecretMapping,
-    SecretRef, SecretSource, TargetFile, conflicts,
+    SecretRef, SecretSource, TargetFile, VariableMapping, conflicts,
 };
 
 use super::Findings;
@@ -22,6 +25,14 @@ pub(super) struct Files {
     pub(super) dynamic: Vec<DynamicMapping>,
 }
 
+/// All mappings as the agent reads them, an entry a line. Written once: for their size, and for each container's variables.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct MappingTexts {
+    pub(crate) secrets: String,
+    pub(crate) dynamic: String,
+    pub(crate) variables: String,
+}
+
 impl Files {
     pub(super) fn is_empty(&self) -> bool {
         self.secrets.is_empty() && self.dynamic.is_empty()
@@ -34,14 +45,13 @@ impl Files {
     }
 }
 
-pub(super) fn resolve(draft: &Draft, only_reader: bool, findings: &mut Findings<'_>) -> Files {
+pub(super) fn resolve<'d>(draft: &'d Draft, only_reader: bool, findings: &mut Findings<'_>) -> Files {
     orphans(draft, findings);
-    let mut keys_by_file = BTreeMap::new();
-    let mut target = |key: NamedKey, name: &str, findings: &mut Findings<'_>| {
+    let mut keys: Vec<(NamedKey, &str)> = Vec::new();
+    let mut target = |key: NamedKey, name: &'d str, findings: &mut Findings<'_>| {
         let file = file_of(draft, name, findings)?;
-        let target = TargetFile::below(draft.mount_path.as_str(), &file);
-        keys_by_file.entry(target.as_str().to_owned()).or_insert_with(Vec::new).push(format!("{key}{name}"));
-        Some(target)
+        keys.push((key, name));
+        Some(TargetFile::below(draft.mount_path.as_str(), &file))
     };
     let secrets: Vec<SecretMapping> = draft
         .secrets
@@ -73,10 +83,24 @@ pub(super) fn resolve(draft: &Draft, only_reader: bool, findings: &mut Findings<
         })
         .collect();
     let files = Files { secrets, dynamic };
-    for conflict in conflicts(files.paths()) {
+    refuse_conflicts(&files, &keys, findings);
+    files
+}
+
+/// Files that cannot exist beside each other; `keys` selected them, in the same order.
+fn refuse_conflicts(files: &Files, keys: &[(NamedKey, &str)], findings: &mut Findings<'_>) {
+    let conflicts = conflicts(files.paths());
+    if conflicts.is_empty() {
+        return;
+    }
+    let mut keys_by_file = BTreeMap::new();
+    for (file, (key, name)) in files.paths().zip(keys) {
+        keys_by_file.entry(file).or_insert_with(Vec::new).push(format!("{key}{name}"));
+    }
+    for conflict in conflicts {
         let mut keys: Vec<&str> = [&conflict.first, &conflict.second]
             .into_iter()
-            .filter_map(|file| keys_by_file.get(file))
+            .filter_map(|file| keys_by_file.get(file.as_str()))
             .flatten()
             .map(String::as_str)
             .collect();
@@ -92,8 +116,6 @@ pub(super) fn resolve(draft: &Draft, only_reader: bool, findings: &mut Findings<
             "give each a file of its own by secret-file-<name>",
         );
     }
-    size(draft, &files, findings);
-    files
 }
 
 /// Options for names that nothing selects: a misspelt name would otherwise be lost without a word.
@@ -220,11 +242,18 @@ fn raw_of_whole(name: &str, options: &FileOptions, findings: &mut Findings<'_>) 
     }
 }
 
-/// All mappings together go into environment variables, which the kernel bounds.
-fn size(draft: &Draft, files: &Files, findings: &mut Findings<'_>) {
-    let bytes: usize = files.secrets.iter().map(|mapping| mapping.to_string().len() + 1).sum::<usize>()
-        + files.dynamic.iter().map(|mapping| mapping.to_string().len() + 1).sum::<usize>()
-        + draft.variables.iter().map(|(name, secret)| format!("{secret} -> {name}\n").len()).sum::<usize>();
+/// Writes the mappings. All together go into environment variables, which the kernel bounds.
+pub(super) fn texts(
+    files: &Files,
+    variables: &[VariableMapping],
+    findings: &mut Findings<'_>,
+) -> MappingTexts {
+    let texts = MappingTexts {
+        secrets: lines(&files.secrets),
+        dynamic: lines(&files.dynamic),
+        variables: lines(variables),
+    };
+    let bytes = texts.secrets.len() + texts.dynamic.len() + texts.variables.len();
     if bytes > MAPPINGS_LIMIT {
         findings.problem(
             Code::TooLarge,
@@ -237,4 +266,14 @@ fn size(draft: &Draft, files: &Files, findings: &mut Findings<'_>) {
             "shorten the templates, or render in the app",
         );
     }
+    texts
+}
+
+/// An entry a line.
+pub(crate) fn lines(entries: &[impl Display]) -> String {
+    let mut text = String::new();
+    for entry in entries {
+        writeln!(text, "{entry}").expect("writing into a String cannot fail");
+    }
+    text
 }

@@ -46,10 +46,11 @@ pub(super) fn resolve(
             if is_repeated || read > READ_BYTES {
                 continue;
             }
-            if draft.mount_path.covers(&mount.mount_path) {
+            let below = draft.mount_path.below(&mount.mount_path);
+            if below.is_some() {
                 read += mount.mount_path.len();
             }
-            match mount_point(draft, &volumes, mount) {
+            match mount_point(draft, &volumes, mount, below) {
                 Place::Elsewhere => {}
                 Place::Around => findings.warn_with(|| around(draft, &name, mount)),
                 Place::Below(Ok(point)) => {
@@ -167,8 +168,13 @@ impl Obstacle {
     }
 }
 
-fn mount_point(draft: &Draft, volumes: &Volumes<'_, '_>, mount: &MountView<'_>) -> Place {
-    let Some(below) = draft.mount_path.below(&mount.mount_path) else {
+fn mount_point(
+    draft: &Draft,
+    volumes: &Volumes<'_, '_>,
+    mount: &MountView<'_>,
+    below: Option<String>,
+) -> Place {
+    let Some(below) = below else {
         let is_around = is_at_or_below(draft.mount_path.as_str(), &mount.mount_path);
         return if is_around && mount.read_only == Some(true) { Place::Around } else { Place::Elsewhere };
     };

@@ -3,6 +3,8 @@
 //! Between two calls other webhooks rewrite images, resources and security contexts, so those cannot be compared with what was
 //! planned. The digest can: it is made of our plan alone. What it says differently is another intent.
 
+use std::io;
+
 use serde::Serialize;
 
 use super::objects::{Container, Lifecycle, Probe, SecurityContext};
@@ -62,8 +64,9 @@ pub(super) fn digest<'a>(draft: &'a Draft, agents: &[Container<'_>]) -> String {
             .map(|amount| amount.as_ref().map(crate::quantity::Quantity::as_str)),
         containers: agents.iter().map(container).collect(),
     };
-    let json = serde_json::to_vec(&content).expect("texts and numbers are JSON");
-    format!("{:016x}", fnv1a(&json))
+    let mut hash = Fnv1a::default();
+    serde_json::to_writer(&mut hash, &content).expect("texts and numbers are JSON");
+    format!("{:016x}", hash.0)
 }
 
 fn container<'a>(container: &'a Container<'_>) -> ContainerContent<'a> {
@@ -96,14 +99,30 @@ fn container<'a>(container: &'a Container<'_>) -> ContainerContent<'a> {
 
 /// FNV-1a of 64 bits: tells two plans apart, and is the same in every version of the injector. It protects nothing: whoever
 /// may write a receipt could compute any digest, and what a receipt can do by that is nothing (see [`crate::receipt`]).
-fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
+struct Fnv1a(u64);
+
+impl Default for Fnv1a {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl io::Write for Fnv1a {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        self.0 = bytes.iter().fold(self.0, step);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
 
     /// The published test vectors.
@@ -112,7 +131,9 @@ mod tests {
         for (text, expected) in
             [("", 0xcbf2_9ce4_8422_2325), ("a", 0xaf63_dc4c_8601_ec8c), ("foobar", 0x8594_4171_f739_67e8)]
         {
-            assert_eq!(fnv1a(text.as_bytes()), expected, "{text:?}");
+            let mut hash = Fnv1a::default();
+            hash.write_all(text.as_bytes()).unwrap();
+            assert_eq!(hash.0, expected, "{text:?}");
         }
     }
 }

@@ -1,9 +1,6 @@
 //! The agent's environment: the published names first, then ours; what is the agent's own default is left out.
 
-use std::{
-    borrow::Cow,
-    fmt::{Display, Write as _},
-};
+use std::borrow::Cow;
 
 use scaivault_contract::{
     Duration, PodVariable,
@@ -14,7 +11,7 @@ use scaivault_contract::{
 
 use super::objects::{EnvVar, EnvVarSource, ObjectFieldSelector};
 use crate::{
-    intent::{Intent, Reload},
+    intent::{Intent, Reload, lines},
     pattern::Pattern,
     settings::Settings,
 };
@@ -25,7 +22,7 @@ pub(super) fn of<'i>(intent: &'i Intent<'_>, settings: &'i Settings, container: 
     let mut variables = Variables(Vec::with_capacity(12));
     variables.always(env::SCAIVAULT_URL, intent.draft.url.as_str());
     if intent.draft.client_credentials_secret.is_none() {
-        variables.always(env::SCAIVAULT_TOKEN_FILE, format!("{TOKEN_DIR}/{TOKEN_FILE}"));
+        variables.always(env::SCAIVAULT_TOKEN_FILE, [TOKEN_DIR, "/", TOKEN_FILE].concat());
     } else {
         variables.always(env::SCAIVAULT_CREDENTIALS_DIR, CREDENTIALS_DIR);
         variables
@@ -35,7 +32,7 @@ pub(super) fn of<'i>(intent: &'i Intent<'_>, settings: &'i Settings, container: 
     variables.unless_default(env::SCAIVAULT_AUDIENCE, &intent.draft.audience);
     variables.unless_default(env::SCAIVAULT_ALLOW_HTTP, word(intent.draft.url.is_plain_http()));
     if intent.draft.ca_configmap.is_some() {
-        variables.always(env::SCAIVAULT_CA_FILE, format!("{CA_DIR}/{CA_FILE}"));
+        variables.always(env::SCAIVAULT_CA_FILE, [CA_DIR, "/", CA_FILE].concat());
     }
     if let Some(trust) = intent.trust.scaivault {
         variables.always(env::SCAIVAULT_TRUST, trust.to_string());
@@ -43,11 +40,11 @@ pub(super) fn of<'i>(intent: &'i Intent<'_>, settings: &'i Settings, container: 
     if let Some(trust) = intent.trust.scaikey {
         variables.always(env::SCAIKEY_TRUST, trust.to_string());
     }
-    variables.lines(if is_sidecar { env::WATCH_PATHS } else { env::SECRETS }, &intent.secrets);
-    variables.lines(env::DYNAMIC, &intent.dynamic);
-    variables.lines(env::SECRET_ENV, &intent.variables);
+    variables.unless_empty(if is_sidecar { env::WATCH_PATHS } else { env::SECRETS }, &intent.mappings.secrets);
+    variables.unless_empty(env::DYNAMIC, &intent.mappings.dynamic);
+    variables.unless_empty(env::SECRET_ENV, &intent.mappings.variables);
     if !intent.variables.is_empty() {
-        variables.always(env::SCAIVAULT_ENV_FILE, format!("{ENV_DIR}/{ENV_FILE}"));
+        variables.always(env::SCAIVAULT_ENV_FILE, [ENV_DIR, "/", ENV_FILE].concat());
     }
     if intent.has_state() {
         variables.always(env::SCAIVAULT_STATE_DIR, STATE_DIR);
@@ -77,7 +74,7 @@ pub(super) fn of<'i>(intent: &'i Intent<'_>, settings: &'i Settings, container: 
     variables.unless_default(env::FAIL_OPEN, word(intent.draft.fail_open));
     variables.unless_default(env::LOG_LEVEL, intent.draft.log_level.0.to_string());
     // Last: in a pod that was injected before another webhook added a mount, it is added behind the others.
-    variables.lines(env::MOUNT_POINTS, &intent.mount_points);
+    variables.unless_empty(env::MOUNT_POINTS, lines(&intent.mount_points));
     variables.0
 }
 
@@ -108,14 +105,10 @@ impl<'i> Variables<'i> {
         }
     }
 
-    /// Adds a mapping, an entry a line.
-    fn lines(&mut self, name: &'static str, entries: &[impl Display]) {
-        let mut text = String::new();
-        for entry in entries {
-            writeln!(text, "{entry}").expect("writing into a String cannot fail");
-        }
-        if !text.is_empty() {
-            self.always(name, text);
+    fn unless_empty(&mut self, name: &'static str, value: impl Into<Cow<'i, str>>) {
+        let value = value.into();
+        if !value.is_empty() {
+            self.always(name, value);
         }
     }
 
