@@ -2,12 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use scaivault_contract::{env::MOUNT_POINTS, expand_env_value, is_at_or_below, names::SECRETS_VOLUME};
+use scaivault_contract::{
+    env::MOUNT_POINTS,
+    expand_env_value, is_at_or_below,
+    names::{ANNOTATION_PREFIX, SECRETS_VOLUME},
+};
 
 use crate::{
     intent::Readers,
     ours::{self, RECEIPT, STATUS},
-    patch::{Fragment, Operation, Value, annotation_pointer},
+    patch::{ANNOTATIONS, Fragment, Operation, Value, annotation_pointer},
     plan::{Plan, objects::Container},
     pod::{ContainerView, List, PodView, Presence, VariableValue},
 };
@@ -73,11 +77,7 @@ pub(crate) fn additions(
     if share_process_namespace && document.spec.share_process_namespace != Presence::Value(true) {
         additions.add("/spec/shareProcessNamespace".to_owned(), Value::Switch(true));
     }
-    for (key, value) in [(RECEIPT, receipt.text()), (STATUS, INJECTED.to_owned())] {
-        if document.annotation(key) != Some(&value) {
-            additions.add(annotation_pointer(key), Value::Text(value));
-        }
-    }
+    additions.annotations(document, [(RECEIPT, receipt.text()), (STATUS, INJECTED.to_owned())]);
     additions.0
 }
 
@@ -138,6 +138,28 @@ impl Additions {
         }
     }
 
+    /// Writes annotations, and their parents where a pod without any has none.
+    fn annotations(&mut self, document: &PodView<'_>, annotations: [(&str, String); 2]) {
+        let metadata = &document.metadata;
+        if metadata.annotations.presence == Presence::Value(()) {
+            for (key, value) in annotations {
+                if document.annotation(key) != Some(&value) {
+                    self.add(annotation_pointer(key), Value::Text(value));
+                }
+            }
+            return;
+        }
+        let members =
+            annotations.map(|(key, value)| (format!("{ANNOTATION_PREFIX}{key}"), Value::Text(value)));
+        let annotations = Value::Object(members.into());
+        if metadata.presence == Presence::Value(()) {
+            self.add(ANNOTATIONS.to_owned(), annotations);
+        } else {
+            let members = [("annotations".to_owned(), annotations)];
+            self.add("/metadata".to_owned(), Value::Object(members.into()));
+        }
+    }
+
     /// Adds behind what is there.
     fn append<T>(&mut self, pointer: &str, list: &List<T>, values: Vec<Value>) {
         match list {
@@ -183,6 +205,6 @@ impl Additions {
 /// Marks a pod that is let through with problems.
 pub(crate) fn skipped(pod: &PodView<'_>, reason: &str) -> Option<Operation> {
     let value = format!("skipped/{reason}");
-    (pod.metadata.annotations.present && pod.annotation(STATUS) != Some(&value))
+    (pod.metadata.annotations.presence == Presence::Value(()) && pod.annotation(STATUS) != Some(&value))
         .then(|| Operation::Add { path: annotation_pointer(STATUS), value: Value::Text(value) })
 }

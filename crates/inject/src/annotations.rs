@@ -16,7 +16,7 @@ pub use reference::{json, markdown, schema, table};
 pub use registry::{AnnotationSpec, Chapter, DefaultValue, Group, REGISTRY, specs};
 pub use value::ValueKind;
 
-pub(crate) use collect::{Collected, collect};
+pub(crate) use collect::{Collected, Fill, collect};
 pub(crate) use draft::{Draft, FileDraft};
 pub use nearest::nearest;
 pub(crate) use not_text::not_text;
@@ -25,5 +25,6 @@ pub use not_text::not_text_problems;
 pub(crate) use registry::spec_for;
 pub(crate) use registry::{asks_for_secrets, spec_of};
 pub(crate) use value::{
-    LogLevel, Position, ReloadTarget, RunAsUser, Selection, StartGate, Url, image, image_is_below,
+    LogLevel, Position, ReloadTarget, RunAsUser, Selection, StartGate, Url, id, image, image_is_below,
+    object_name,
 };

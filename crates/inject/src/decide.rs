@@ -12,6 +12,7 @@ use crate::{
     ours::{self, Marks, RECEIPT},
     patch::Patch,
     plan::Plan,
+    policy::{self, Applied, Mode, Notes, variables::Values},
     present,
     problem::{Code, Layer, Problem},
     receipt::Receipt,
@@ -24,43 +25,63 @@ pub fn decide(pod: &PodView<'_>, context: &Context<'_>) -> Decision {
 
 /// The same, with what policies had to do with it.
 pub fn decide_with_policies(pod: &PodView<'_>, context: &Context<'_>) -> (Decision, PolicyReport) {
-    (bounded(pod, context), PolicyReport::default())
+    if context.policies.is_empty() || is_left_alone(pod, context).is_some() {
+        let decision = bounded(pod, context, &Applied::none(), &mut Notes::none());
+        return (decision, PolicyReport::default());
+    }
+    policy::evaluate(pod, context, |applied, notes| bounded(pod, context, applied, notes))
 }
 
-fn bounded(pod: &PodView<'_>, context: &Context<'_>) -> Decision {
-    let decision = choose(pod, context);
+/// The decision, if the patch is not too large.
+fn bounded(pod: &PodView<'_>, context: &Context<'_>, applied: &Applied<'_>, notes: &mut Notes) -> Decision {
+    let decision = choose(pod, context, applied, notes);
     match decision.patch().and_then(limits::of_patch) {
         Some(problem) => refuse(pod, context, Problems::from(problem), Vec::new()),
         None => decision,
     }
 }
 
-/// The decision, whatever the size of its patch.
-fn choose(pod: &PodView<'_>, context: &Context<'_>) -> Decision {
+/// Why a pod is left alone whatever anybody says.
+fn is_left_alone(pod: &PodView<'_>, context: &Context<'_>) -> Option<SkipReason> {
     if context.settings.excludes(&context.namespace.name) {
-        return skip(SkipReason::ExcludedNamespace);
+        return Some(SkipReason::ExcludedNamespace);
     }
-    if pod.metadata.annotations.mirror {
-        return skip(SkipReason::MirrorPod);
+    pod.metadata.annotations.mirror.then_some(SkipReason::MirrorPod)
+}
+
+/// The decision, whatever the size of its patch.
+fn choose(pod: &PodView<'_>, context: &Context<'_>, applied: &Applied<'_>, notes: &mut Notes) -> Decision {
+    if let Some(reason) = is_left_alone(pod, context) {
+        return skip(reason);
     }
-    match mutation_mode::strictest(pod, context) {
-        Some((MutationMode::Ignore, reason)) => return skip(reason),
-        Some((MutationMode::IgnoreAndDetach, _)) => return detach(pod),
-        None => {}
-    }
-    if !pod.is_annotated() {
-        return skip(SkipReason::NotAnnotated);
-    }
-    if let Some(problem) = limits::of_pod(pod) {
-        return refuse(pod, context, Problems::from(problem), Vec::new());
-    }
-    let asks = |key: &str| {
+    let is_request = |key: &str| {
         asks_for_secrets(key) || key == ExactKey::Inject.text() || key == mutation_mode::MUTATION_MODE
     };
-    if pod.annotations().map(|(key, _)| key).chain(pod.keys_without_text()).any(asks) {
-        inject(pod, context)
+    let asks = || pod.annotations().map(|(key, _)| key).chain(pod.keys_without_text()).any(is_request);
+    match policy::mode(mutation_mode::strictest(pod, context), pod, asks, applied, notes) {
+        Mode::Inject => {}
+        Mode::OptOut(mode, reason, warning) => {
+            let mut decision = match mode {
+                MutationMode::Ignore => skip(reason),
+                MutationMode::IgnoreAndDetach => detach(pod),
+            };
+            decision.warnings_mut().extend(warning);
+            return decision;
+        }
+        Mode::Refused(problem) => {
+            return refuse(pod, context, Problems::from(*problem), Vec::new());
+        }
+    }
+    if !pod.is_annotated() && !applied.injects() {
+        return skip(SkipReason::NotAnnotated);
+    }
+    if let Some(problem) = limits::of_pod(pod).or_else(|| limits::of_policies(applied)) {
+        return refuse(pod, context, Problems::from(problem), Vec::new());
+    }
+    if applied.injects() || asks() {
+        inject(pod, context, applied, notes)
     } else {
-        asks_for_nothing(pod, context)
+        asks_for_nothing(pod, context, applied)
     }
 }
 
@@ -102,8 +123,8 @@ fn detach(pod: &PodView<'_>) -> Decision {
 }
 
 /// The pod has keys of ours, and none that asks for a secret: perhaps the one that should is misspelt.
-fn asks_for_nothing(pod: &PodView<'_>, context: &Context<'_>) -> Decision {
-    let mut collected = layer::merge(pod, context);
+fn asks_for_nothing(pod: &PodView<'_>, context: &Context<'_>, applied: &Applied<'_>) -> Decision {
+    let mut collected = layer::merge(pod, context, applied, &Values::new(pod, context, applied));
     let others = collected.problems.len();
     collected.settle(false);
     let Collected { problems, mut warnings, .. } = collected;
@@ -114,17 +135,21 @@ fn asks_for_nothing(pod: &PodView<'_>, context: &Context<'_>) -> Decision {
     Decision::Skip(Skip { warnings, ..Skip::from(SkipReason::NotAnnotated) })
 }
 
-fn inject(pod: &PodView<'_>, context: &Context<'_>) -> Decision {
+fn inject(pod: &PodView<'_>, context: &Context<'_>, applied: &Applied<'_>, notes: &mut Notes) -> Decision {
     let existing = Existing::of(pod);
-    let mut collected = layer::merge(pod, context);
+    let values = Values::new(pod, context, applied);
+    let mut collected = layer::merge(pod, context, applied, &values);
     let mut keys = pod.annotations().map(|(key, _)| key).chain(pod.keys_without_text());
-    collected.settle(keys.any(asks_for_secrets));
+    collected.settle(applied.injects() || keys.any(asks_for_secrets));
     let Collected { draft, problems, warnings, .. } = collected;
     if let Some(problem) = limits::of_draft(&draft) {
         return refuse(pod, context, Problems::from(problem), warnings);
     }
     let mut findings = Findings::new(&draft, problems, warnings);
     ours::strangers(existing.as_ref().map_or(pod, |existing| &existing.before), &mut findings.problems);
+    policy::check_conflicts(pod, applied, &values, &mut findings, notes);
+    let base = &context.settings.base;
+    let lists = policy::check_limits(&draft, base, applied, &values, &mut findings, notes);
     if draft.secrets.is_empty() && draft.dynamic.is_empty() && draft.variables.is_empty() {
         if draft.inject == Some(true) && findings.problems.is_empty() {
             findings.problems.push(nothing_to_inject());
@@ -137,17 +162,17 @@ fn inject(pod: &PodView<'_>, context: &Context<'_>) -> Decision {
         }
     }
     let Some(existing) = existing else {
-        return bring(Vec::new(), &Facts::new(&draft, pod, context), findings, pod, context);
+        return bring(Vec::new(), &Facts::new(&draft, pod, context, lists), findings, pod, context, applied);
     };
-    if let Some(decision) = existing.complete(pod, &Facts::new(&draft, &existing.before, context), &findings)
-    {
+    let facts = Facts::new(&draft, &existing.before, context, lists);
+    if let Some(decision) = existing.complete(pod, &facts, &findings, applied) {
         return decision;
     }
     // Another intent: out with the old and in with the new, in one patch.
     let Existing { receipt, before: mut bare } = existing;
     let removals = detach::removals(pod, &receipt, Marks::Receipt);
     bare.renumber();
-    bring(removals, &Facts::new(&draft, &bare, context), findings, pod, context)
+    bring(removals, &Facts::new(&draft, &bare, context, lists), findings, pod, context, applied)
 }
 
 /// An injection that the pod carries already.
@@ -171,13 +196,14 @@ impl<'a> Existing<'a> {
         pod: &PodView<'_>,
         facts: &Facts<'_, '_>,
         findings: &Findings<'_>,
+        applied: &Applied<'_>,
     ) -> Option<Decision> {
         if !findings.problems.is_empty() {
             return None;
         }
         let mut there = Findings::new(facts.draft, Problems::new(), findings.warnings.clone());
         let intent = intent::resolve(&Facts { injected: Some(pod), ..*facts }, &mut there);
-        let plan = Plan::of(&intent, &self.before, facts.settings);
+        let plan = Plan::of(&intent, &self.before, facts.settings, applied);
         let readers = intent.readers.names(&self.before);
         if !there.problems.is_empty()
             || !plan.receipt.has_plan_of(&self.receipt)
@@ -201,16 +227,35 @@ fn bring(
     mut findings: Findings<'_>,
     pod: &PodView<'_>,
     context: &Context<'_>,
+    applied: &Applied<'_>,
 ) -> Decision {
     let intent = intent::resolve(facts, &mut findings);
-    let Findings { problems, warnings, .. } = findings;
+    let Findings { mut problems, warnings, .. } = findings;
     if !problems.is_empty() {
+        if !asks_itself(pod) {
+            blame_policies(&mut problems, applied);
+        }
         return refuse(pod, context, problems, warnings);
     }
     let replaced = !removals.is_empty();
-    let plan = Plan::of(&intent, facts.pod, facts.settings);
+    let plan = Plan::of(&intent, facts.pod, facts.settings, applied);
     removals.append(&mut additions(plan, facts.pod, facts.pod, &intent.readers));
     injected(removals, &intent, replaced, warnings)
+}
+
+/// Whether the pod's own keys ask for secrets.
+fn asks_itself(pod: &PodView<'_>) -> bool {
+    pod.annotations().map(|(key, _)| key).any(asks_for_secrets)
+}
+
+/// Says of problems of a pod that asked for nothing why it was to get something.
+fn blame_policies(problems: &mut Problems, applied: &Applied<'_>) {
+    let Some(policies) = applied.injectors() else { return };
+    for problem in problems.iter_mut() {
+        if !matches!(problem.layer, Layer::Policy(_)) && !problem.message.contains("polic") {
+            problem.message = format!("{} ({policies} injects into this pod)", problem.message).into();
+        }
+    }
 }
 
 fn injected(

@@ -4,8 +4,8 @@ use scaivault_contract::names::ANNOTATION_PREFIX;
 
 use crate::{
     ours::{self, Marks, RECEIPT, STATUS},
-    patch::{Operation, Value, annotation_pointer},
-    pod::{ContainerView, List, PodView, Presence},
+    patch::{ANNOTATIONS, Operation, Value, annotation_pointer},
+    pod::{ContainerView, List, MetadataView, PodView, Presence},
     receipt::{self, Leftover, Receipt},
 };
 
@@ -30,12 +30,27 @@ pub(crate) fn without_ours<'a>(pod: &PodView<'a>, receipt: &Receipt, marks: Mark
     if let Some(presence) = former_process_namespace(pod, receipt) {
         spec.share_process_namespace = presence;
     }
+    before.metadata.annotations.ours.retain(|(key, _)| !is_written(key));
+    former_metadata(&mut before.metadata, &pod.metadata, receipt);
     before
-        .metadata
-        .annotations
-        .ours
-        .retain(|(key, _)| !matches!(key.strip_prefix(ANNOTATION_PREFIX), Some(RECEIPT | STATUS)));
-    before
+}
+
+/// What is left of the metadata without our annotations.
+fn former_metadata(metadata: &mut MetadataView<'_>, injected: &MetadataView<'_>, receipt: &Receipt) {
+    if injected.annotations.is_empty() || !metadata.annotations.is_empty() {
+        return;
+    }
+    metadata.annotations.presence = match receipt.leftover(receipt::ANNOTATIONS) {
+        Leftover::Absent => Presence::Absent,
+        Leftover::Null => Presence::Null,
+        Leftover::Empty => Presence::Value(()),
+    };
+    if receipt.added(receipt::METADATA) && metadata.others == 0 {
+        metadata.presence = match receipt.leftover(receipt::METADATA) {
+            Leftover::Null => Presence::Null,
+            Leftover::Absent | Leftover::Empty => Presence::Absent,
+        };
+    }
 }
 
 /// The operations that lead from the pod to [`without_ours`].
@@ -59,17 +74,13 @@ pub(crate) fn removals(pod: &PodView<'_>, receipt: &Receipt, marks: Marks) -> Ve
         Some(_) => removals.remove("/spec/shareProcessNamespace".into()),
         None => {}
     }
-    let written: Vec<&str> =
-        pod.annotations().map(|(key, _)| key).filter(|key| matches!(*key, RECEIPT | STATUS)).collect();
-    let all = &pod.metadata.annotations;
-    if !written.is_empty() && written.len() == all.ours.len() && all.others == 0 {
-        removals.remove("/metadata/annotations".into());
-    } else {
-        for key in written {
-            removals.remove(annotation_pointer(key));
-        }
-    }
+    removals.annotations(pod, receipt);
     removals.0
+}
+
+/// Whether a full key is one that the injector writes when it injects.
+fn is_written(key: &str) -> bool {
+    matches!(key.strip_prefix(ANNOTATION_PREFIX), Some(RECEIPT | STATUS))
 }
 
 fn is_our_container(container: &ContainerView<'_>, marks: Marks) -> bool {
@@ -120,6 +131,29 @@ impl Removals {
             ours::is_our_variable,
             receipt.leftover(&receipt::variables_of(container)),
         );
+    }
+
+    fn annotations(&mut self, pod: &PodView<'_>, receipt: &Receipt) {
+        let written: Vec<&str> =
+            pod.annotations().map(|(key, _)| key).filter(|key| matches!(*key, RECEIPT | STATUS)).collect();
+        let (now, mut then) = (&pod.metadata, pod.metadata.clone());
+        then.annotations.ours.retain(|(key, _)| !is_written(key));
+        former_metadata(&mut then, now, receipt);
+        if now.presence != then.presence {
+            match then.presence {
+                Presence::Null => self.put("/metadata".into(), Value::Null),
+                _ => self.remove("/metadata".into()),
+            }
+        } else if now.annotations.presence != then.annotations.presence {
+            match then.annotations.presence {
+                Presence::Null => self.put(ANNOTATIONS.into(), Value::Null),
+                _ => self.remove(ANNOTATIONS.into()),
+            }
+        } else {
+            for key in written {
+                self.remove(annotation_pointer(key));
+            }
+        }
     }
 
     fn in_list<T>(

@@ -1,11 +1,12 @@
 //! Where each setting of a pod comes from.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use crate::{
     Context, PodView,
-    annotations::ValueKind,
+    annotations::{Fill, ValueKind},
     layer::{self, Layer, Meaning},
+    policy::{self, Applied, variables::Values},
 };
 
 /// One setting, its value and who set it.
@@ -13,7 +14,7 @@ use crate::{
 pub struct Explanation {
     /// The annotation without its prefix.
     pub key: String,
-    /// The value as it is written there; a template is not shown.
+    /// The value as it is written there, with its variables filled; a template is not shown.
     pub value: String,
     /// The layer that won.
     pub layer: Layer,
@@ -21,12 +22,20 @@ pub struct Explanation {
 
 /// Every setting that holds for a pod, sorted by key, with the layer it comes from.
 pub fn explain(pod: &PodView<'_>, context: &Context<'_>) -> Vec<Explanation> {
+    policy::with_applied(pod, context, |applied| explain_under(pod, context, applied))
+}
+
+fn explain_under(pod: &PodView<'_>, context: &Context<'_>, applied: &Applied<'_>) -> Vec<Explanation> {
+    let values = Values::new(pod, context, applied);
+    let fill = Fill::From(&values);
     let mut settings = BTreeMap::new();
-    layer::each(pod, context, |layer, entries| {
+    layer::each(pod, context, applied, |layer, entries| {
         for (key, value) in entries {
             if let Meaning::Setting(spec, _) = layer::meaning(key, &layer) {
                 let value = if spec.value == ValueKind::Template { "(a template)" } else { value.trim() };
-                settings.insert(key.to_owned(), (value.to_owned(), layer.clone()));
+                let filled = fill.fill(spec.key, spec.value, value).map(|filled| filled.text);
+                let value = filled.unwrap_or(Cow::Borrowed(value)).into_owned();
+                settings.insert(key.to_owned(), (value, layer.clone()));
             }
         }
     });

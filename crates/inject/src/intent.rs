@@ -25,6 +25,7 @@ use crate::{
     limits, ours,
     pattern::Pattern,
     pod::PodView,
+    policy::ReplacedLists,
     problem::{Code, Excerpt, Layer, Problem, Problems},
     settings::Settings,
 };
@@ -97,15 +98,22 @@ pub(crate) struct Facts<'a, 'p> {
     pub(crate) pod: &'a PodView<'p>,
     pub(crate) settings: &'a Settings,
     pub(crate) kube_version: KubeVersion,
+    /// The allow-lists of the injector that policies have taken the place of.
+    pub(crate) replaced_lists: ReplacedLists,
     /// The pod as it is, where it carries an injection that is to be completed.
     pub(crate) injected: Option<&'a PodView<'p>>,
 }
 
 impl<'a, 'p> Facts<'a, 'p> {
     /// The facts about a pod without an injection, or seen without it.
-    pub(crate) fn new(draft: &'a Draft, pod: &'a PodView<'p>, context: &Context<'a>) -> Self {
+    pub(crate) fn new(
+        draft: &'a Draft,
+        pod: &'a PodView<'p>,
+        context: &Context<'a>,
+        replaced_lists: ReplacedLists,
+    ) -> Self {
         let Context { settings, kube_version, .. } = *context;
-        Self { draft, pod, settings, kube_version, injected: None }
+        Self { draft, pod, settings, kube_version, replaced_lists, injected: None }
     }
 }
 
@@ -155,7 +163,7 @@ impl<'d> Findings<'d> {
         self.problems.push_with(|| problem(self.draft));
     }
 
-    fn warn(&mut self, warning: impl Into<String>) {
+    pub(crate) fn warn(&mut self, warning: impl Into<String>) {
         self.warn_with(|| warning.into());
     }
 
@@ -206,6 +214,12 @@ fn about_named(
 /// The layer that a problem names. A default can only be wrong beside what the pod itself says.
 fn shown_layer(layer: &Layer) -> Layer {
     if *layer == Layer::BuiltIn { Layer::Pod } else { layer.clone() }
+}
+
+/// Looks at the files of a draft alone, while no pod is known.
+pub(crate) fn check_files(draft: &Draft, findings: &mut Findings<'_>) {
+    files::resolve(draft, false, findings);
+    templates::check(draft, findings);
 }
 
 /// Looks at all keys together. Problems are collected, so what is returned beside some is only good for finding

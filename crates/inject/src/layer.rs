@@ -5,8 +5,10 @@ use std::{fmt, sync::Arc};
 use crate::{
     Context, PodView,
     annotations::{
-        AnnotationSpec, Collected, DefaultValue, ExactKey, Key, ValueKind, collect, not_text, spec_of, specs,
+        AnnotationSpec, Collected, DefaultValue, ExactKey, Fill, Key, ValueKind, collect, not_text, spec_of,
+        specs,
     },
+    policy::{Applied, variables::Values},
 };
 
 /// Where a setting was written. The order is that of precedence: a later layer replaces what an earlier one says.
@@ -136,22 +138,31 @@ pub(crate) type Entries<'e, 'a> = &'e mut dyn Iterator<Item = (&'a str, &'a str)
 pub(crate) fn each<'a>(
     pod: &'a PodView<'_>,
     context: &Context<'a>,
+    applied: &'a Applied<'a>,
     mut read: impl FnMut(Layer, Entries<'_, 'a>),
 ) {
     let role = context.service_account_role.map(|role| (ExactKey::Role.text(), role));
     read(Layer::BuiltIn, &mut built_in());
     read(Layer::Injector, &mut context.settings.defaults());
+    for policy in applied.giving() {
+        read(Layer::Policy(policy.name().clone()), &mut policy.entries());
+    }
     read(Layer::Namespace, &mut context.namespace.annotations());
     read(Layer::ServiceAccount, &mut role.into_iter());
     read(Layer::Pod, &mut pod.annotations());
 }
 
 /// The layers of a pod merged into one draft.
-pub(crate) fn merge(pod: &PodView<'_>, context: &Context<'_>) -> Collected {
+pub(crate) fn merge(
+    pod: &PodView<'_>,
+    context: &Context<'_>,
+    applied: &Applied<'_>,
+    values: &Values<'_>,
+) -> Collected {
     let mut collected = Collected::over(context.settings.base.clone());
-    each(pod, context, |layer, entries| {
+    each(pod, context, applied, |layer, entries| {
         if !layer.is_in_base() {
-            collect(&mut collected, &layer, entries);
+            collect(&mut collected, &layer, Fill::From(values), entries);
         }
     });
     for problem in not_text(&pod.metadata.annotations, &Layer::Pod) {
@@ -199,7 +210,8 @@ mod tests {
         let pod = PodView::parse(&pod).unwrap();
         let context = Context::new(&settings, &namespace, KubeVersion::OLDEST);
 
-        let draft = merge(&pod, &context).draft;
+        let values = Values { pod: &pod, namespace: &namespace, environment: None };
+        let draft = merge(&pod, &context, &Applied::none(), &values).draft;
         let explained = explain(&pod, &context);
         for setting in &explained {
             let (spec, name) = spec_of(&setting.key).unwrap();

@@ -7,6 +7,7 @@ use crate::{
     annotations::Draft,
     patch::Patch,
     pod::PodView,
+    policy::Applied,
     problem::{Code, Layer, Problem},
 };
 
@@ -34,6 +35,8 @@ const MEMBERS: usize = 20_000;
 pub(crate) const UNCOUNTED_BYTES: usize = 2 * MEMBERS;
 /// Secrets, dynamic credentials, variables and options of files.
 const NAMES: usize = 256;
+/// Policies that may select one pod.
+const POLICIES: usize = 256;
 /// Mounts and variables that one patch may add.
 pub(crate) const ADDITIONS: usize = 5_000;
 /// Bytes of a container's or volume's name. Kubernetes takes 63; names are repeated in the receipt.
@@ -70,6 +73,18 @@ pub(crate) fn of_pod(pod: &PodView<'_>) -> Option<Problem> {
         .or_else(|| too_large("annotations inject-… and secret-…", named, NAMED_ANNOTATIONS))
         .or_else(|| long_name("container", pod.all_containers().map(|container| &*container.name)))
         .or_else(|| long_name("volume", pod.spec.volumes.iter().map(|volume| &*volume.name)))
+}
+
+/// What is too large about the policies that select a pod.
+pub(crate) fn of_policies(applied: &Applied<'_>) -> Option<Problem> {
+    let keys = applied.giving().map(|policy| policy.entries().count()).sum();
+    let found =
+        [("policies that select it", applied.len(), POLICIES), ("keys of policies", keys, NAMED_ANNOTATIONS)];
+    let cure = "narrow the selectors of the policies";
+    found
+        .into_iter()
+        .find_map(|(what, count, limit)| too_large(what, count, limit))
+        .map(|problem| Problem { cure: cure.into(), ..problem })
 }
 
 /// What is too large about a patch.

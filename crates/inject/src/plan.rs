@@ -17,6 +17,7 @@ use crate::{
     intent::{Intent, Reload},
     pattern::Pattern,
     pod::PodView,
+    policy::{Applied, Policy},
     receipt::Receipt,
     settings::Settings,
 };
@@ -39,7 +40,12 @@ pub(crate) struct Plan<'i> {
 
 impl<'i> Plan<'i> {
     /// The plan of an intent for a pod that is seen without anything of ours.
-    pub(crate) fn of(intent: &'i Intent<'_>, pod: &PodView<'_>, settings: &'i Settings) -> Self {
+    pub(crate) fn of(
+        intent: &'i Intent<'_>,
+        pod: &PodView<'_>,
+        settings: &'i Settings,
+        applied: &Applied<'_>,
+    ) -> Self {
         let mut agents = Vec::with_capacity(2);
         if intent.pattern == Pattern::Init || intent.init_before_sidecar {
             agents.push(container::init(intent, settings));
@@ -52,7 +58,8 @@ impl<'i> Plan<'i> {
         let touched = intent.readers.of(pod).map(|container| (container, has_variables));
         // A container without files to mount keeps its mounts; only its variables are touched.
         let receipt = Receipt::of(pod, touched, share_process_namespace)
-            .with_plan(digest::digest(intent.draft, &agents));
+            .with_plan(digest::digest(intent.draft, &agents))
+            .with_policies(applied.giving().map(Policy::reference));
         Self {
             volumes: volumes::of(intent),
             agents,

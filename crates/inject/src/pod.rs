@@ -8,10 +8,13 @@ mod list;
 mod read;
 mod volume;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
 use scaivault_contract::names::ANNOTATION_PREFIX;
-use serde::{Deserialize, Deserializer, de::Error as _};
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, IgnoredAny, MapAccess, Visitor},
+};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
@@ -38,7 +41,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for PodView<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Default, Deserialize)]
         struct Parts<'b> {
-            #[serde(borrow, default, deserialize_with = "read::object")]
+            #[serde(borrow, default)]
             metadata: MetadataView<'b>,
             #[serde(borrow, default, deserialize_with = "read::object")]
             spec: SpecView<'b>,
@@ -149,15 +152,63 @@ fn name_of(key: &str) -> &str {
     key.strip_prefix(ANNOTATION_PREFIX).unwrap_or(key)
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct MetadataView<'a> {
-    #[serde(borrow)]
     pub(crate) annotations: Annotations<'a>,
-    #[serde(borrow, deserialize_with = "read::nullable")]
+    /// As JSON: policies read them, and without policies nobody does.
+    pub(crate) labels: Option<&'a RawValue>,
     generate_name: Text<'a>,
-    #[serde(borrow)]
     owner_references: Option<&'a RawValue>,
+    /// Whether it is there itself.
+    pub(crate) presence: Presence<()>,
+    /// How many members it has besides the annotations.
+    pub(crate) others: usize,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for MetadataView<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MetadataVisitor;
+        impl<'de> Visitor<'de> for MetadataVisitor {
+            type Value = MetadataView<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(MetadataView { presence: Presence::Null, ..MetadataView::default() })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut read = MetadataView { presence: Presence::Value(()), ..MetadataView::default() };
+                let mut seen = [false; 4];
+                while let Some(key) = map.next_key::<Text<'de>>()? {
+                    let known = ["annotations", "labels", "generateName", "ownerReferences"];
+                    let known = known.into_iter().zip(&mut seen).find(|(known, _)| *known == &*key);
+                    read.others += usize::from(known.as_ref().is_none_or(|(key, _)| *key != "annotations"));
+                    if let Some((known, seen)) = &known
+                        && **seen
+                    {
+                        return Err(A::Error::duplicate_field(known));
+                    }
+                    match known.map(|(known, seen)| {
+                        *seen = true;
+                        known
+                    }) {
+                        Some("annotations") => read.annotations = map.next_value()?,
+                        Some("labels") => read.labels = map.next_value()?,
+                        Some("generateName") => {
+                            read.generate_name = map.next_value::<Option<_>>()?.unwrap_or_default();
+                        }
+                        Some(_) => read.owner_references = map.next_value()?,
+                        None => drop(map.next_value::<IgnoredAny>()?),
+                    }
+                }
+                Ok(read)
+            }
+        }
+        deserializer.deserialize_any(MetadataVisitor)
+    }
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

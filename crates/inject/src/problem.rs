@@ -37,10 +37,11 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { code, key, layer, value, message, allowed, cure } = self;
         if let Some(key) = key {
-            write!(f, "{ANNOTATION_PREFIX}{}", shown_key(key))?;
             match layer {
-                Layer::Pod => {}
-                other => write!(f, " (of the {other})")?,
+                Layer::Pod => write!(f, "{ANNOTATION_PREFIX}{}", shown_key(key))?,
+                // Not an annotation, though the words are the same.
+                Layer::Policy(name) => write!(f, "{} (of the policy {name})", shown_key(key))?,
+                other => write!(f, "{ANNOTATION_PREFIX}{} (of the {other})", shown_key(key))?,
             }
             f.write_str(": ")?;
         }

@@ -13,15 +13,19 @@ use serde::{
 };
 
 use crate::limits::RECEIPT_LISTS;
-use crate::pod::{ContainerView, List, PodView, Presence};
+use crate::pod::{ContainerView, List, MetadataView, PodView, Presence};
 
 /// The lists an injection may add to, by the names they have in a receipt.
+pub(crate) const METADATA: &str = "metadata";
+pub(crate) const ANNOTATIONS: &str = "annotations";
 pub(crate) const VOLUMES: &str = "volumes";
 pub(crate) const INIT_CONTAINERS: &str = "initContainers";
 pub(crate) const SHARE_PROCESS_NAMESPACE: &str = "shareProcessNamespace";
 
 /// The version of the receipt's form.
 const VERSION: u8 = 1;
+/// The most policies that a receipt names.
+const POLICIES: usize = 64;
 
 /// What cannot be seen in an injected pod. A list that is empty without our entries was absent, unless it stands here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +44,10 @@ pub(crate) struct Receipt {
     /// The digest of the plan (see `plan::digest`); absent in receipts of older injectors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     plan: Option<String>,
+    /// The policies that gave the pod something, as `name@generation`: for people and programs that look for pods of an
+    /// older policy. It is no part of the plan.
+    #[serde(default, deserialize_with = "few", skip_serializing_if = "BTreeSet::is_empty")]
+    policies: BTreeSet<String>,
 }
 
 /// As many names as an injection can leave: anybody may write a receipt, of any length.
@@ -83,6 +91,7 @@ impl Receipt {
         shares_processes: bool,
     ) -> Self {
         let mut receipt = Self::new();
+        receipt.note_metadata(&pod.metadata);
         receipt.note(VOLUMES.to_owned(), &pod.spec.volumes);
         receipt.note(INIT_CONTAINERS.to_owned(), &pod.spec.init_containers);
         for (container, gets_variables) in touched {
@@ -119,6 +128,11 @@ impl Receipt {
         Self { plan: Some(digest), ..self }
     }
 
+    /// The same with the policies that gave the pod something.
+    pub(crate) fn with_policies(self, policies: impl Iterator<Item = String>) -> Self {
+        Self { policies: policies.take(POLICIES).collect(), ..self }
+    }
+
     /// Whether both are of the same plan. A receipt without a digest is of none.
     pub(crate) fn has_plan_of(&self, other: &Self) -> bool {
         self.plan.is_some() && self.plan == other.plan
@@ -131,6 +145,7 @@ impl Receipt {
             empty: BTreeSet::new(),
             added: BTreeSet::new(),
             plan: None,
+            policies: BTreeSet::new(),
         }
     }
 
@@ -153,6 +168,22 @@ impl Receipt {
     /// Whether the injector turned a switch on.
     pub(crate) fn added(&self, switch: &str) -> bool {
         self.added.contains(switch)
+    }
+
+    /// In what state the annotations were, where the pod had none. Metadata that was absent or null is a switch.
+    fn note_metadata(&mut self, metadata: &MetadataView<'_>) {
+        let has_none = metadata.annotations.is_empty();
+        match metadata.annotations.presence {
+            Presence::Null => drop(self.null.insert(ANNOTATIONS.to_owned())),
+            Presence::Value(()) if has_none => drop(self.empty.insert(ANNOTATIONS.to_owned())),
+            Presence::Value(()) | Presence::Absent => {}
+        }
+        if metadata.presence != Presence::Value(()) {
+            self.added.insert(METADATA.to_owned());
+        }
+        if metadata.presence == Presence::Null {
+            self.null.insert(METADATA.to_owned());
+        }
     }
 
     fn note<T>(&mut self, name: String, list: &List<T>) {

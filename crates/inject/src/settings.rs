@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use crate::{
-    annotations::{Collected, Draft, Url, collect},
+    annotations::{Collected, Draft, Fill, Url, collect},
     known_sidecars::SidecarsConfig,
     problem::{Code, Excerpt, Layer, Problem, Problems},
 };
@@ -119,7 +119,7 @@ impl TryFrom<InjectorConfig> for Settings {
     /// the answer once, at start.
     fn try_from(config: InjectorConfig) -> Result<Self, Problems> {
         let mut collected = Collected::over(Draft::default());
-        collect(&mut collected, &Layer::Injector, &mut defaults(&config));
+        collect(&mut collected, &Layer::Injector, Fill::Nothing, &mut defaults(&config));
         let Collected { draft, mut problems, warnings, .. } = collected;
         for warning in warnings {
             problems.push(mistake("defaults", None, &warning, "correct or remove the key"));

@@ -17,7 +17,7 @@ pub(crate) fn look(bytes: usize) {
 }
 
 /// The looks since the last call.
-fn take() -> u64 {
+pub(crate) fn take() -> u64 {
     STEPS.take()
 }
 

@@ -11,7 +11,9 @@ use super::{
     value::ValueKind,
 };
 use crate::{
+    annotations::key::{ExactKey, Key},
     layer::{self, Entries, Layer, Meaning, Setters},
+    policy::variables::{self, Filled, Values, VariableFault},
     problem::{Code, Problem, Problems, shown_key},
 };
 
@@ -69,8 +71,37 @@ impl Collected {
     }
 }
 
+/// What variables in values are filled from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Fill<'v> {
+    /// They are left as they are.
+    Nothing,
+    /// A plain text in place of each, while no pod is known.
+    Sample,
+    /// What is known of a pod.
+    From(&'v Values<'v>),
+}
+
+impl Fill<'_> {
+    /// A value with its variables filled, where its key takes any.
+    pub(crate) fn fill<'t>(
+        self,
+        key: Key,
+        kind: ValueKind,
+        value: &'t str,
+    ) -> Result<Filled<'t>, VariableFault> {
+        let takes = matches!(kind, ValueKind::SecretSource | ValueKind::FieldRef | ValueKind::DynamicRef)
+            || key == Key::Exact(ExactKey::Role);
+        match self {
+            Self::From(values) if takes && value.contains('$') => variables::fill(value, values),
+            Self::Sample if takes && value.contains('$') => variables::sample(value),
+            _ => Ok(Filled { text: Cow::Borrowed(value), has_variables: false }),
+        }
+    }
+}
+
 /// Reads one layer over the draft of the layers before it.
-pub(crate) fn collect(collected: &mut Collected, layer: &Layer, entries: Entries<'_, '_>) {
+pub(crate) fn collect(collected: &mut Collected, layer: &Layer, fill: Fill<'_>, entries: Entries<'_, '_>) {
     for (key, value) in entries {
         let (spec, name) = match layer::meaning(key, layer) {
             Meaning::Setting(spec, name) => (spec, name),
@@ -84,10 +115,17 @@ pub(crate) fn collect(collected: &mut Collected, layer: &Layer, entries: Entries
                 continue;
             }
         };
-        let entry =
-            Entry { name, value: if spec.value == ValueKind::Template { value } else { value.trim() } };
+        let written = if spec.value == ValueKind::Template { value } else { value.trim() };
+        let filled = match fill.fill(spec.key, spec.value, written) {
+            Ok(filled) => filled,
+            Err(fault) => {
+                collected.problems.push_with(|| unfilled(key, layer, value, fault));
+                continue;
+            }
+        };
+        let entry = Entry { name, value: &filled.text };
         match (spec.set)(&mut collected.draft, &entry) {
-            Ok(()) => collected.draft.origins.set(spec.key, name, layer),
+            Ok(()) => collected.draft.origins.set(spec.key, name, layer, filled.has_variables),
             Err(rejection) => {
                 let hints = collected.problems.takes_hint();
                 let problem = |message, allowed| Problem {
@@ -111,6 +149,19 @@ pub(crate) fn collect(collected: &mut Collected, layer: &Layer, entries: Entries
                 }
             }
         }
+    }
+}
+
+fn unfilled(key: &str, layer: &Layer, value: &str, fault: VariableFault) -> Problem {
+    let VariableFault { message, cure } = fault;
+    Problem {
+        code: Code::PolicyVariable,
+        key: Some(key.to_owned()),
+        layer: layer.clone(),
+        value: Some(Excerpt::new(value)),
+        message,
+        allowed: None,
+        cure,
     }
 }
 

@@ -1,6 +1,10 @@
 //! Every key by itself: what the annotations say before they are looked at together.
 
-use std::{collections::BTreeMap, fmt::Debug, str::FromStr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Debug,
+    str::FromStr,
+};
 
 use scaivault_contract::{
     DeferredDynamic, DeferredSecret, DeferredSource, Duration, Encoding, FileMode, Format, MountPath,
@@ -77,11 +81,18 @@ pub(crate) struct Origins {
     exact: BTreeMap<ExactKey, Layer>,
     /// By the name that follows the key.
     named: BTreeMap<String, BTreeMap<NamedKey, Layer>>,
+    /// Keys, with the name that follows, whose value came of a variable.
+    filled: BTreeSet<String>,
 }
 
 impl Origins {
     /// Notes that a layer set a key, after the layers before it.
-    pub(crate) fn set(&mut self, key: Key, name: &str, layer: &Layer) {
+    pub(crate) fn set(&mut self, key: Key, name: &str, layer: &Layer, has_variables: bool) {
+        if has_variables {
+            self.filled.insert(format!("{}{name}", key.text()));
+        } else if !self.filled.is_empty() {
+            self.filled.remove(&*format!("{}{name}", key.text()));
+        }
         match key {
             Key::Exact(key) => {
                 self.exact.insert(key, layer.clone());
@@ -90,6 +101,24 @@ impl Origins {
                 self.named.entry(name.to_owned()).or_default().insert(key, layer.clone());
             }
         }
+    }
+}
+
+impl Draft {
+    /// Whether policies do not limit the value of a key: the platform wrote it, and nothing of the pod is in it.
+    pub(crate) fn is_free(&self, key: ExactKey) -> bool {
+        self.origins.is_free(self.layer_of(key), key.text(), "")
+    }
+
+    /// The same of a key with a name.
+    pub(crate) fn is_free_named(&self, key: NamedKey, name: &str) -> bool {
+        self.origins.is_free(self.layer_of_named(key, name), key.text(), name)
+    }
+}
+
+impl Origins {
+    fn is_free(&self, layer: &Layer, key: &str, name: &str) -> bool {
+        !layer.is_bounded() && (self.filled.is_empty() || !self.filled.contains(&*format!("{key}{name}")))
     }
 }
 

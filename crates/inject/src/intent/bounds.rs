@@ -23,13 +23,15 @@ pub(super) fn check(facts: &Facts<'_, '_>, findings: &mut Findings<'_>) {
 }
 
 fn url(facts: &Facts<'_, '_>, findings: &mut Findings<'_>) {
-    let Facts { draft, settings, .. } = *facts;
+    let Facts { draft, settings, replaced_lists, .. } = *facts;
     let (url, layer) = (&draft.url, draft.layer_of(ExactKey::Url));
-    if !layer.is_bounded() {
+    if layer.is_in_base() {
         return;
     }
-    let allowed =
-        *url == settings.base.url || settings.config.allowed_urls.iter().any(|entry| url.is_below(entry));
+    let allowed = !layer.is_bounded()
+        || replaced_lists.urls
+        || *url == settings.base.url
+        || settings.config.allowed_urls.iter().any(|entry| url.is_below(entry));
     if !allowed {
         findings.problems.push(refused(
             ExactKey::Url,
@@ -52,8 +54,9 @@ fn url(facts: &Facts<'_, '_>, findings: &mut Findings<'_>) {
 }
 
 fn image(facts: &Facts<'_, '_>, findings: &mut Findings<'_>) {
-    let Facts { draft, settings, .. } = *facts;
-    if let Some(image) = &draft.image
+    let Facts { draft, settings, replaced_lists, .. } = *facts;
+    if !replaced_lists.images
+        && let Some(image) = &draft.image
         && draft.layer_of(ExactKey::Image).is_bounded()
         && !settings.config.allowed_images.iter().any(|entry| image_is_below(image, entry))
     {

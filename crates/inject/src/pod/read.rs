@@ -188,10 +188,16 @@ pub(crate) struct Annotations<'a> {
     /// Whether the pod is a static pod's image.
     pub(crate) mirror: bool,
     /// Whether the map itself is there.
-    pub(crate) present: bool,
+    pub(crate) presence: Presence<()>,
 }
 
 impl Annotations<'_> {
+    /// Whether there is no annotation at all, of ours or of others.
+    pub(crate) fn is_empty(&self) -> bool {
+        let Self { ours, not_text, others, mirror: _, presence: _ } = self;
+        ours.is_empty() && not_text.is_empty() && *others == 0
+    }
+
     /// The value of one of ours, by its key without the prefix. By bisection: whoever writes an object may put thousands
     /// of keys on it.
     pub(crate) fn get(&self, key: &str) -> Option<&str> {
@@ -234,11 +240,11 @@ impl<'de: 'a, 'a> Deserialize<'de> for Annotations<'a> {
             }
 
             fn visit_unit<E>(self) -> Result<Self::Value, E> {
-                Ok(Annotations::default())
+                Ok(Annotations { presence: Presence::Null, ..Annotations::default() })
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut read = Annotations { present: true, ..Annotations::default() };
+                let mut read = Annotations { presence: Presence::Value(()), ..Annotations::default() };
                 while let Some(key) = map.next_key::<Text<'de>>()? {
                     if key.starts_with(ANNOTATION_PREFIX) {
                         if read.ours.len() == limits::ANNOTATIONS_READ {

@@ -2,8 +2,13 @@
 
 use std::sync::Arc;
 
-use super::parts::{Enforcement, PolicyParts};
-use crate::problem::Problems;
+use super::{
+    compile,
+    glob::{self, Subject},
+    labels::{self, PodLabels},
+    parts::{Allow, Enforcement, Exception, PolicyParts},
+};
+use crate::{Namespace, annotations::NamedKey, problem::Problems};
 
 /// A policy that was checked. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -12,12 +17,23 @@ pub struct Policy(Arc<Compiled>);
 #[derive(Debug)]
 struct Compiled {
     name: Arc<str>,
+    /// With the values of expressions sorted.
     parts: PolicyParts,
+}
+
+/// What a policy gives a file or a variable from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Source<'p> {
+    pub(super) key: NamedKey,
+    /// The name of the file or variable.
+    pub(super) name: &'p str,
+    pub(super) value: &'p str,
 }
 
 impl Policy {
     /// Checks a policy, and returns all that is wrong with it.
     pub fn compile(parts: PolicyParts) -> Result<Self, Problems> {
+        let parts = compile::checked(parts)?;
         Ok(Self(Arc::new(Compiled { name: parts.name.as_str().into(), parts })))
     }
 
@@ -48,11 +64,85 @@ impl Policy {
 
     /// Whether it gives pods secrets.
     pub fn injects(&self) -> bool {
-        !self.0.parts.inject.is_empty()
+        self.sources().next().is_some()
     }
 
-    /// What it was compiled from.
+    /// What it was compiled from, with the values of expressions sorted.
     pub fn parts(&self) -> &PolicyParts {
         &self.0.parts
     }
+
+    /// Name and generation, as a receipt has them.
+    pub(crate) fn reference(&self) -> String {
+        format!("{}@{}", self.name(), self.generation())
+    }
+
+    /// Whether its namespace selector matches.
+    pub fn selects_namespace(&self, namespace: &Namespace) -> bool {
+        labels::matches(&self.0.parts.namespaces, &namespace.labels)
+    }
+
+    pub(crate) fn selects_pod(
+        &self,
+        namespace: &Namespace,
+        labels: &PodLabels<'_>,
+        service_account: &str,
+    ) -> bool {
+        let PolicyParts { pods, service_accounts, .. } = &self.0.parts;
+        self.selects_namespace(namespace)
+            && labels::matches(pods, labels)
+            && is_named(service_accounts, service_account)
+    }
+
+    /// The keys and values that it gives a pod, `defaults` first.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&str, &str)> {
+        let PolicyParts { inject, defaults, .. } = &self.0.parts;
+        defaults.iter().chain(inject).map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
+    /// All texts in which variables are filled.
+    pub(super) fn texts(&self) -> impl Iterator<Item = &str> {
+        let Allow { paths, dynamic, roles, .. } = &self.0.parts.allow;
+        let globs = [paths, dynamic, roles].into_iter().flatten().flatten().map(String::as_str);
+        self.entries().map(|(_, value)| value).chain(globs)
+    }
+
+    /// What it gives files and variables from.
+    pub(super) fn sources(&self) -> impl Iterator<Item = Source<'_>> {
+        self.0.parts.inject.iter().filter_map(|(key, value)| source(key, value))
+    }
+
+    /// What its exceptions allow that are running and meant for the pod.
+    pub(super) fn exceptions(
+        &self,
+        namespace: &str,
+        labels: &PodLabels<'_>,
+        service_account: &str,
+        now: i64,
+    ) -> Vec<&Allow> {
+        let is_for_pod = |exception: &&Exception| {
+            now < exception.expires
+                && is_named(&exception.namespaces, namespace)
+                && is_named(&exception.service_accounts, service_account)
+                && labels::matches(&exception.pods, labels)
+        };
+        let exceptions = self.0.parts.exceptions.iter().filter(is_for_pod);
+        exceptions.map(|exception| &exception.allow).collect()
+    }
+}
+
+fn source<'p>(key: &'p str, value: &'p str) -> Option<Source<'p>> {
+    [NamedKey::InjectSecret, NamedKey::InjectDynamic, NamedKey::InjectEnv].into_iter().find_map(|named| {
+        let name = key.strip_prefix(named.text()).filter(|name| !name.is_empty())?;
+        Some(Source { key: named, name, value: value.trim() })
+    })
+}
+
+/// Whether a name is covered by one of these globs, or there is none.
+fn is_named(globs: &[String], name: &str) -> bool {
+    if globs.is_empty() {
+        return true;
+    }
+    let subject = Subject::new(name);
+    globs.iter().any(|glob| glob::covers(glob, &subject))
 }

@@ -32,9 +32,10 @@ pub struct PolicyUse {
 }
 
 /// What a policy did to a pod, from weak to strong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PolicyEffect {
     /// It selects the pod, and neither gave it anything nor objected.
+    #[default]
     Selected,
     /// Under `audit`: what it would have done.
     Audited,
@@ -59,5 +60,64 @@ impl PolicyEffect {
             Self::Warned => "warned",
             Self::Refused => "refused",
         }
+    }
+}
+
+/// The most bytes of one message.
+const MESSAGE_BYTES: usize = 1024;
+
+/// What is noted of the policies that are in force for a pod, while it is decided on, by their place.
+#[derive(Debug, Default)]
+pub(crate) struct Notes(Vec<Note>);
+
+/// What one policy did.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Note {
+    pub(super) effect: PolicyEffect,
+    pub(super) message: Option<String>,
+}
+
+impl Notes {
+    /// Of no policy.
+    pub(crate) const fn none() -> Self {
+        Self(Vec::new())
+    }
+
+    pub(super) fn new(policies: usize) -> Self {
+        Self(vec![Note::default(); policies])
+    }
+
+    /// Notes an effect; of several the strongest stays, of equal ones the first.
+    pub(super) fn add(&mut self, at: usize, effect: PolicyEffect, message: impl FnOnce() -> String) {
+        if let Some(note) = self.0.get_mut(at)
+            && (effect > note.effect || effect == note.effect && note.message.is_none())
+        {
+            let mut message = message();
+            if message.len() > MESSAGE_BYTES {
+                message.truncate(message.floor_char_boundary(MESSAGE_BYTES));
+                message.push('…');
+            }
+            *note = Note { effect, message: Some(message) };
+        }
+    }
+
+    pub(super) fn has(&self, effect: PolicyEffect) -> bool {
+        self.0.iter().any(|note| note.effect == effect)
+    }
+
+    /// Lets no effect be stronger than this one.
+    pub(super) fn soften(&mut self, most: PolicyEffect) {
+        for note in &mut self.0 {
+            note.effect = note.effect.min(most);
+        }
+    }
+}
+
+impl IntoIterator for Notes {
+    type Item = Note;
+    type IntoIter = std::vec::IntoIter<Note>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
     }
 }

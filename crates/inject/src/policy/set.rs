@@ -1,15 +1,29 @@
-//! All policies of a cluster.
+//! All policies of a cluster, and which of them select a namespace or a pod.
 
-use super::compiled::Policy;
-use crate::{Namespace, problem::Problem};
+use super::{
+    compiled::Policy,
+    conflicts::{self, PolicyConflict},
+    index::Index,
+    labels::PodLabels,
+};
+use crate::Namespace;
 
 /// All policies of a cluster, the weakest first. Names are expected to be unique.
 #[derive(Clone, Debug, Default)]
 pub struct PolicySet {
     policies: Vec<Policy>,
+    by_namespace: Index,
+    by_pod: Index,
+    /// Of those with an environment.
+    by_environment: Index,
 }
 
-static EMPTY: PolicySet = PolicySet { policies: Vec::new() };
+static EMPTY: PolicySet = PolicySet {
+    policies: Vec::new(),
+    by_namespace: Index::new(),
+    by_pod: Index::new(),
+    by_environment: Index::new(),
+};
 
 impl PolicySet {
     /// A set of these policies, in any order.
@@ -17,7 +31,9 @@ impl PolicySet {
         policies.sort_by(|one, other| {
             one.priority().cmp(&other.priority()).then_with(|| other.name().cmp(one.name()))
         });
-        Self { policies }
+        let (by_namespace, by_pod) = (Index::by_namespace(&policies), Index::by_pod(&policies));
+        let by_environment = Index::by_environment(&policies);
+        Self { policies, by_namespace, by_pod, by_environment }
     }
 
     /// The set of no policy.
@@ -40,17 +56,43 @@ impl PolicySet {
         self.policies.iter()
     }
 
-    /// The policies whose namespace selector matches, the weakest first.
-    pub fn selects_namespace(&self, namespace: &Namespace) -> impl Iterator<Item = &Policy> {
-        let _ = namespace;
-        self.policies.iter()
+    /// The policies whose namespace selector matches, the weakest first. A policy that cannot match is not looked at, but
+    /// for those whose selector names no label that must be there.
+    pub fn selects_namespace<'s>(
+        &'s self,
+        namespace: &Namespace,
+    ) -> impl Iterator<Item = &'s Policy> + use<'s> {
+        let found = self.by_namespace.candidates(&namespace.labels, &PodLabels::new(), "");
+        self.pick(found, |policy| policy.selects_namespace(namespace)).into_iter()
+    }
+
+    /// The policies that give a namespace an environment, the weakest first.
+    pub(crate) fn environments<'s>(&'s self, namespace: &Namespace) -> Vec<&'s Policy> {
+        let found = self.by_environment.candidates(&namespace.labels, &PodLabels::new(), "");
+        self.pick(found, |policy| policy.selects_namespace(namespace))
+    }
+
+    /// The policies that select a pod, the weakest first.
+    pub(crate) fn selects_pod<'s>(
+        &'s self,
+        namespace: &Namespace,
+        labels: &PodLabels<'_>,
+        service_account: &str,
+    ) -> Vec<&'s Policy> {
+        let found = self.by_pod.candidates(&namespace.labels, labels, service_account);
+        self.pick(found, |policy| policy.selects_pod(namespace, labels, service_account))
+    }
+
+    fn pick(&self, found: Vec<u32>, is_selected: impl Fn(&Policy) -> bool) -> Vec<&Policy> {
+        let found = found.into_iter().filter_map(|at| self.policies.get(usize::try_from(at).ok()?));
+        found.filter(|policy| is_selected(policy)).collect()
     }
 
     /// The policies that disagree about a namespace: two environments, or one file or variable of different sources for pods
-    /// that both may select.
+    /// that both may select. Each stronger policy is compared with the weaker ones of the same name of a file or variable,
+    /// at most eight.
     pub fn conflicts(&self, namespace: &Namespace) -> Vec<PolicyConflict<'_>> {
-        let _ = namespace;
-        Vec::new()
+        conflicts::in_namespace(&self.selects_namespace(namespace).collect::<Vec<_>>())
     }
 }
 
@@ -61,15 +103,4 @@ impl<'a> IntoIterator for &'a PolicySet {
     fn into_iter(self) -> Self::IntoIter {
         self.iter()
     }
-}
-
-/// Two policies that disagree.
-#[derive(Clone, Debug)]
-pub struct PolicyConflict<'a> {
-    /// The stronger one.
-    pub first: &'a Policy,
-    /// The weaker one.
-    pub second: &'a Policy,
-    /// What they disagree about; it names both.
-    pub problem: Problem,
 }

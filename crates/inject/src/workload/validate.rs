@@ -2,8 +2,8 @@
 
 use super::{Former, WorkloadView, failure_policy};
 use crate::{
-    Context, Decision, Denial, PodView, Problems, Skip, SkipReason,
-    annotations::{Collected, Draft, collect, not_text},
+    Context, Decision, Denial, PodView, PolicyReport, Problems, Skip, SkipReason,
+    annotations::{Collected, Draft, Fill, collect, not_text},
     decide::refuse,
     mutation_mode::MUTATION_MODE,
     problem::Layer,
@@ -94,17 +94,22 @@ pub fn validate(workload: &WorkloadView<'_>, former: Former<'_, '_>, context: &C
 /// Decides what the pods of a workload get, with what is to be said about its own annotations. The mode in the context
 /// is not looked at: it is the workload's own.
 pub fn decide(workload: &WorkloadView<'_>, context: &Context<'_>) -> Decision {
+    decide_with_policies(workload, context).0
+}
+
+/// The same, with what policies have to do with it.
+pub fn decide_with_policies(workload: &WorkloadView<'_>, context: &Context<'_>) -> (Decision, PolicyReport) {
     let template = workload.template();
     let context = Context { workload_mutation_mode: workload.mutation_mode(), ..*context };
-    let mut decision = crate::decide(template, &context);
+    let (mut decision, report) = crate::decide_with_policies(template, &context);
     if let Decision::Inject(injection) = &mut decision {
         injection.warnings.append(&mut failure_policy::warnings(workload.pod_failure_policy));
     }
     if context.settings.excludes(&context.namespace.name) {
-        return decision;
+        return (decision, report);
     }
     let (problems, warnings) = own(workload);
-    with(decision, problems, warnings, template, &context)
+    (with(decision, problems, warnings, template, &context), report)
 }
 
 /// What is to be said about the workload's own annotations.
@@ -113,7 +118,7 @@ fn own(workload: &WorkloadView<'_>) -> (Problems, Vec<String>) {
     // Copied to both places, a key has its effect from the template.
     let misplaced = |key: &str| key == MUTATION_MODE || workload.in_template(key).is_none();
     let mut entries = workload.own_annotations().filter(|(key, _)| misplaced(key));
-    collect(&mut collected, &Layer::Workload, &mut entries);
+    collect(&mut collected, &Layer::Workload, Fill::Nothing, &mut entries);
     for problem in not_text(&workload.annotations, &Layer::Workload) {
         collected.problems.push(problem);
     }

@@ -13,7 +13,7 @@ use thiserror::Error;
 use super::WorkloadKind;
 use crate::{
     mutation_mode::{MUTATION_MODE, MutationMode, WORKLOAD_MUTATION_MODE},
-    pod::{Annotations, MalformedPod, PodView, Text, object, shown_error},
+    pod::{Annotations, MalformedPod, PodView, Presence, Text, object, shown_error},
 };
 
 /// What the core looks at of a workload, borrowed from the text of the review.
@@ -90,7 +90,7 @@ impl<'a> WorkloadView<'a> {
         };
         let is_job = kind == WorkloadKind::Job;
         let view = PodView::parse(template.get())?;
-        let template_parents = if view.metadata.annotations.present {
+        let template_parents = if view.metadata.annotations.presence == Presence::Value(()) {
             Parents::Annotations
         } else if has_metadata(template) {
             Parents::Metadata

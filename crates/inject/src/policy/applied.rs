@@ -1,0 +1,177 @@
+//! The policies that are in force for one pod.
+
+use super::{
+    compiled::Policy,
+    conflicts::EnvironmentConflict,
+    labels::PodLabels,
+    parts::{Enforcement, PolicyMode},
+};
+use crate::{Context, PodView};
+
+/// The policies that select a pod, and those that give its namespace an environment.
+#[derive(Debug)]
+pub(crate) struct Selected<'a> {
+    labels: PodLabels<'a>,
+    /// The weakest first.
+    pub(super) policies: Vec<&'a Policy>,
+    /// The policies with an environment that select the namespace, the weakest first.
+    environments: Vec<&'a Policy>,
+    now: i64,
+}
+
+/// Which policies are in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Force {
+    /// All but those that only audit.
+    Real,
+    /// The same, but those that only warn give the pod nothing.
+    WithoutWarning,
+    /// All, as if those that only audit were enforced.
+    Audit,
+}
+
+impl<'a> Selected<'a> {
+    pub(super) fn new(pod: &PodView<'a>, context: &Context<'a>) -> Self {
+        let Context { namespace, policies, now, .. } = *context;
+        let labels = PodLabels::parse(pod.metadata.labels);
+        let environments = policies.environments(namespace);
+        let policies = policies.selects_pod(namespace, &labels, pod.service_account());
+        Self { labels, policies, environments, now }
+    }
+
+    /// Whether no policy has anything to do with the pod.
+    pub(super) fn is_empty(&self) -> bool {
+        self.policies.is_empty() && self.environments.is_empty()
+    }
+
+    pub(super) fn has_audit(&self) -> bool {
+        self.policies.iter().any(|policy| policy.enforcement() == Enforcement::Audit)
+    }
+
+    pub(super) fn applied(&self, force: Force) -> Applied<'_> {
+        let is_in_force =
+            |policy: &&&Policy| force == Force::Audit || policy.enforcement() != Enforcement::Audit;
+        let policies = self.policies.iter().filter(is_in_force).map(|policy| AppliedPolicy {
+            policy,
+            enforcement: match policy.enforcement() {
+                Enforcement::Audit => Enforcement::Enforce,
+                other => other,
+            },
+            gives: force != Force::WithoutWarning || policy.enforcement() == Enforcement::Enforce,
+        });
+        let environments: Vec<&Policy> = self.environments.iter().filter(is_in_force).copied().collect();
+        Applied {
+            policies: policies.collect(),
+            environment: environments.last().and_then(|policy| policy.environment()),
+            environment_conflict: EnvironmentConflict::find(&environments),
+            labels: &self.labels,
+            now: self.now,
+        }
+    }
+}
+
+/// The policies that are in force for one pod, and what they say of its namespace.
+#[derive(Debug)]
+pub(crate) struct Applied<'s> {
+    /// The weakest first.
+    pub(super) policies: Vec<AppliedPolicy<'s>>,
+    /// The namespace's environment.
+    pub(crate) environment: Option<&'s str>,
+    pub(super) environment_conflict: Option<EnvironmentConflict<'s>>,
+    pub(super) labels: &'s PodLabels<'s>,
+    pub(super) now: i64,
+}
+
+/// A policy that is in force.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AppliedPolicy<'s> {
+    pub(crate) policy: &'s Policy,
+    /// Enforce or warn.
+    pub(super) enforcement: Enforcement,
+    /// Whether it gives the pod its keys.
+    pub(super) gives: bool,
+}
+
+/// The most policies that a text names.
+const NAMES_SHOWN: usize = 3;
+
+/// Policies in words.
+pub(super) fn in_words(names: &[&str]) -> String {
+    match names.get(..NAMES_SHOWN) {
+        Some(shown) if names.len() > NAMES_SHOWN => {
+            format!("policies {} and {} more", shown.join(", "), names.len() - NAMES_SHOWN)
+        }
+        _ => match names {
+            [only] => format!("policy {only}"),
+            [others @ .., last] => format!("policies {} and {last}", others.join(", ")),
+            [] => "no policy".to_owned(),
+        },
+    }
+}
+
+static NO_LABELS: PodLabels<'static> = PodLabels::new();
+
+impl<'s> Applied<'s> {
+    /// No policy.
+    pub(crate) const fn none() -> Self {
+        Self {
+            policies: Vec::new(),
+            environment: None,
+            environment_conflict: None,
+            labels: &NO_LABELS,
+            now: 0,
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.policies.is_empty() && self.environment.is_none()
+    }
+
+    /// How many policies select the pod.
+    pub(crate) fn len(&self) -> usize {
+        self.policies.len()
+    }
+
+    /// The policies that give the pod keys, the weakest first.
+    pub(crate) fn giving(&self) -> impl Iterator<Item = &'s Policy> {
+        let gives = |applied: &&AppliedPolicy<'s>| applied.gives && applied.policy.entries().next().is_some();
+        self.policies.iter().filter(gives).map(|applied| applied.policy)
+    }
+
+    /// The places of the policies that give the pod secrets.
+    pub(super) fn injecting(&self) -> impl Iterator<Item = usize> {
+        let injects = |at: &usize| {
+            self.policies.get(*at).is_some_and(|applied| applied.gives && applied.policy.injects())
+        };
+        (0..self.policies.len()).filter(injects)
+    }
+
+    /// Whether a policy gives the pod secrets.
+    pub(crate) fn injects(&self) -> bool {
+        self.injecting().next().is_some()
+    }
+
+    /// The policies that give the pod secrets, in words: at most three.
+    pub(crate) fn injectors(&self) -> Option<String> {
+        let places: Vec<usize> = self.injecting().collect();
+        let names: Vec<&str> = places.iter().rev().map(|at| &**self.policies[*at].policy.name()).collect();
+        (!names.is_empty()).then(|| in_words(&names))
+    }
+
+    /// The place of a policy.
+    pub(super) fn place(&self, name: &str) -> Option<usize> {
+        self.policies.iter().position(|applied| **applied.policy.name() == *name)
+    }
+
+    /// What the strongest policy says that says something about the mode: its place, the mode, whether pods may override it.
+    pub(super) fn mode(&self) -> Option<(usize, PolicyMode, bool)> {
+        self.policies.iter().enumerate().rev().find_map(|(at, applied)| {
+            let parts = applied.policy.parts();
+            if parts.mutation_mode.is_none() && parts.pods_may_override.is_none() {
+                return None;
+            }
+            let mode = parts.mutation_mode.unwrap_or_default();
+            Some((at, mode, parts.pods_may_override.unwrap_or(mode == PolicyMode::Inject)))
+        })
+    }
+}

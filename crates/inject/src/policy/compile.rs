@@ -1,0 +1,330 @@
+//! The check of a policy. The API server checks much of it as well, but a policy in a file does not pass there.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use super::{
+    glob,
+    limits::Field,
+    parts::{Allow, Exception, Expression, Operator, PolicyParts, Selector},
+    variables,
+};
+use crate::{
+    annotations::{Collected, Draft, ExactKey, Fill, Key, Url, collect, image, spec_of},
+    intent::{self, Findings},
+    problem::{Code, Excerpt, Layer, Problem, Problems},
+};
+
+/// The most bytes of a name (an object's, an exception's) and of a label's key.
+const NAME_BYTES: usize = 253;
+/// The most entries of a list.
+const ENTRIES: usize = 64;
+/// The most values of one expression of a selector.
+const VALUES: usize = 256;
+/// The most exceptions.
+const EXCEPTIONS: usize = 32;
+/// The most keys that a policy gives, options of files included.
+const KEYS: usize = 800;
+/// The most bytes of all texts: more does not fit into an object of the API server beside its managed fields.
+const BYTES: usize = 512 * 1024;
+/// The most bytes of an exception's reason.
+const REASON_BYTES: usize = 1024;
+/// The most characters of an environment and of a label's value.
+const LABEL_CHARS: usize = 63;
+
+/// The policy with sorted values, if nothing is wrong with it.
+pub(super) fn checked(mut parts: PolicyParts) -> Result<PolicyParts, Problems> {
+    let mut checks = Checks { policy: parts.name.as_str().into(), problems: Problems::new() };
+    if checks.size(&parts) {
+        checks.identity(&parts);
+        checks.selector("namespaceSelector", &mut parts.namespaces);
+        checks.selector("podSelector", &mut parts.pods);
+        checks.globs("serviceAccounts", &parts.service_accounts);
+        checks.keys(&parts);
+        checks.allow("allow", &parts.allow);
+        checks.exceptions(&mut parts.exceptions);
+    }
+    if checks.problems.is_empty() { Ok(parts) } else { Err(checks.problems) }
+}
+
+struct Checks {
+    policy: Arc<str>,
+    problems: Problems,
+}
+
+impl Checks {
+    fn problem(&mut self, field: &str, value: Option<&str>, message: &str, cure: &str) {
+        let policy = self.policy.clone();
+        self.problems.push_with(|| Problem {
+            code: Code::InvalidPolicy,
+            key: None,
+            value: value.map(Excerpt::new),
+            message: format!("{field} of policy {}: {message}", Excerpt::new(&policy)).into(),
+            layer: Layer::Policy(policy),
+            allowed: None,
+            cure: cure.to_owned().into(),
+        });
+    }
+
+    fn at_most(&mut self, field: &str, count: usize, most: usize) -> bool {
+        if count > most {
+            let message = format!("{count} entries, and at most {most} are allowed");
+            self.problem(field, None, &message, "split the policy");
+        }
+        count <= most
+    }
+
+    /// Whether the rest is worth a look.
+    fn size(&mut self, parts: &PolicyParts) -> bool {
+        let PolicyParts { service_accounts, inject, defaults, exceptions, .. } = parts;
+        let bytes: usize = inject.iter().chain(defaults).map(|(key, value)| key.len() + value.len()).sum();
+        if bytes > BYTES {
+            let message = format!("{bytes} bytes, and at most {BYTES} are allowed");
+            self.problem("inject", None, &message, "split the policy");
+        }
+        self.at_most("serviceAccounts", service_accounts.len(), ENTRIES)
+            & self.at_most("inject", inject.len(), KEYS)
+            & self.at_most("defaults", defaults.len(), ENTRIES)
+            & self.at_most("exceptions", exceptions.len(), EXCEPTIONS)
+            & (bytes <= BYTES)
+    }
+
+    fn identity(&mut self, parts: &PolicyParts) {
+        if !is_object_name(&parts.name) {
+            let cure = "write lower-case letters, digits, - and ., at most 253 characters";
+            self.problem("metadata.name", Some(&parts.name), "not the name of an object", cure);
+        }
+        let is_level = |text: &str| {
+            let is_allowed =
+                |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte);
+            (1..=LABEL_CHARS).contains(&text.len()) && text.bytes().all(is_allowed)
+        };
+        if let Some(environment) = parts.environment.as_deref().filter(|text| !is_level(text)) {
+            let cure = "write one level of a path: 1 to 63 of a-z, 0-9, - and _, such as production";
+            self.problem("environment", Some(environment), "not the name of an environment", cure);
+        }
+    }
+
+    fn selector(&mut self, field: &str, selector: &mut Selector) {
+        let Selector { match_labels, match_expressions } = selector;
+        if !self.at_most(&format!("{field}.matchLabels"), match_labels.len(), ENTRIES)
+            | !self.at_most(&format!("{field}.matchExpressions"), match_expressions.len(), ENTRIES)
+        {
+            return;
+        }
+        for (key, value) in match_labels.iter() {
+            self.label_key(field, key);
+            self.label_value(field, value);
+        }
+        for expression in match_expressions {
+            self.expression(field, expression);
+        }
+    }
+
+    fn expression(&mut self, field: &str, expression: &mut Expression) {
+        let Expression { key, operator, values } = expression;
+        self.label_key(field, key);
+        let has_values = matches!(operator, Operator::In | Operator::NotIn);
+        if has_values == values.is_empty() {
+            let (message, cure) = if has_values {
+                ("In and NotIn compare with values, and there is none", "add values")
+            } else {
+                ("Exists and DoesNotExist take no values", "remove the values, or write In or NotIn")
+            };
+            self.problem(&format!("{field}.matchExpressions"), Some(key), message, cure);
+        }
+        if self.at_most(&format!("{field}.matchExpressions.values"), values.len(), VALUES) {
+            for value in values.iter() {
+                self.label_value(field, value);
+            }
+            values.sort_unstable();
+            values.dedup();
+        }
+    }
+
+    fn label_key(&mut self, field: &str, key: &str) {
+        let (prefix, name) = match key.split_once('/') {
+            Some((prefix, name)) => (Some(prefix), name),
+            None => (None, key),
+        };
+        if name.is_empty() || !is_label_text(name) || prefix.is_some_and(|prefix| !is_object_name(prefix)) {
+            let cure = "write a key as labels have it: [prefix/]name, the name of at most 63 characters";
+            self.problem(field, Some(key), "not the key of a label", cure);
+        }
+    }
+
+    fn label_value(&mut self, field: &str, value: &str) {
+        if !is_label_text(value) {
+            let cure = "write at most 63 letters, digits, -, _ and ., a letter or digit first and last";
+            self.problem(field, Some(value), "not the value of a label", cure);
+        }
+    }
+
+    /// Globs of names.
+    fn globs(&mut self, field: &str, globs: &[String]) {
+        for glob in globs {
+            let has_variable = glob.contains('$').then_some("variables are not filled here");
+            if let Some(fault) = glob::fault(glob).or(has_variable) {
+                self.problem(field, Some(glob), fault, "write a name, or a glob such as team-*");
+            }
+        }
+    }
+
+    /// What a policy gives is read as annotations are, with a plain value in place of each variable.
+    fn keys(&mut self, parts: &PolicyParts) {
+        let mut seen = BTreeSet::new();
+        for (field, entries) in [("inject", &parts.inject), ("defaults", &parts.defaults)] {
+            for (key, _) in entries {
+                if !is_taken(field, key) {
+                    let cure = match field {
+                        "inject" => {
+                            "name what is injected (inject-secret-…, inject-dynamic-…, inject-env-…), the options of files \
+                             (secret-…), containers or init-containers"
+                        }
+                        _ => "remove it: defaults are what a namespace may set, but mutation-mode",
+                    };
+                    self.problem(field, Some(key), "no key that may stand here", cure);
+                }
+                if !seen.insert(key.as_str()) {
+                    self.problem(field, Some(key), "stands twice", "keep one");
+                }
+            }
+        }
+        if !self.problems.is_empty() {
+            return;
+        }
+        let mut collected = Collected::over(Draft::default());
+        let layer = Layer::Policy(self.policy.clone());
+        let entries = parts.defaults.iter().chain(&parts.inject);
+        let mut entries = entries.map(|(key, value)| (key.as_str(), value.as_str()));
+        collect(&mut collected, &layer, Fill::Sample, &mut entries);
+        let Collected { draft, problems, warnings, .. } = collected;
+        self.problems.append(&problems);
+        for warning in warnings {
+            self.problem("inject", None, &warning, "correct or remove the key");
+        }
+        let mut findings = Findings::new(&draft, Problems::new(), Vec::new());
+        intent::check_files(&draft, &mut findings);
+        self.problems.append(&findings.problems);
+    }
+
+    fn allow(&mut self, field: &str, allow: &Allow) {
+        for kind in Field::ALL {
+            let Some(entries) = kind.list(allow) else { continue };
+            let field = format!("{field}.{}", kind.name());
+            if self.at_most(&field, entries.len(), ENTRIES) {
+                for entry in entries {
+                    if let Some((fault, cure)) = entry_fault(kind, entry) {
+                        self.problem(&field, Some(entry), &fault, cure);
+                    }
+                }
+            }
+        }
+    }
+
+    fn exceptions(&mut self, exceptions: &mut [Exception]) {
+        let mut seen = BTreeSet::new();
+        for exception in exceptions {
+            let Exception { name, namespaces, service_accounts, pods, allow, owner, reason, expires: _ } =
+                exception;
+            if name.is_empty() || name.len() > NAME_BYTES || name.chars().any(char::is_control) {
+                self.problem("exceptions.name", Some(name), "not a name", "write 1 to 253 characters");
+            }
+            if !seen.insert(name.clone()) {
+                self.problem(
+                    "exceptions.name",
+                    Some(name),
+                    "stands twice",
+                    "give each exception its own name",
+                );
+            }
+            let field = format!("exceptions[{}]", Excerpt::new(name));
+            for (part, text, most) in [("owner", owner, NAME_BYTES), ("reason", reason, REASON_BYTES)] {
+                if text.trim().is_empty() || text.len() > most {
+                    let message = format!("write 1 to {most} characters");
+                    self.problem(&format!("{field}.{part}"), Some(text), "is missing or too long", &message);
+                }
+            }
+            if self.at_most(&format!("{field}.namespaces"), namespaces.len(), ENTRIES)
+                & self.at_most(&format!("{field}.serviceAccounts"), service_accounts.len(), ENTRIES)
+            {
+                self.globs(&format!("{field}.namespaces"), namespaces);
+                self.globs(&format!("{field}.serviceAccounts"), service_accounts);
+            }
+            self.selector(&format!("{field}.podSelector"), pods);
+            if Field::ALL.iter().all(|kind| kind.list(allow).is_none_or(|list| list.is_empty())) {
+                let cure = "add what it allows, such as paths, or remove the exception";
+                self.problem(&format!("{field}.allow"), None, "allows nothing", cure);
+            }
+            self.allow(&format!("{field}.allow"), allow);
+        }
+    }
+}
+
+/// Whether a key may stand in this part of a policy.
+fn is_taken(field: &str, key: &str) -> bool {
+    let Some((spec, _)) = spec_of(key) else { return false };
+    match (field, spec.key) {
+        ("inject", Key::Named(_)) => true,
+        ("inject", Key::Exact(key)) => matches!(
+            key,
+            ExactKey::Containers
+                | ExactKey::InitContainers
+                | ExactKey::Pattern
+                | ExactKey::ReloadSignal
+                | ExactKey::ReloadTarget
+                | ExactKey::ReloadUrl
+        ),
+        (_, key) => spec.setters.include(&Layer::Namespace) && key != Key::Exact(ExactKey::MutationMode),
+    }
+}
+
+/// What is wrong with an entry of an allow list, and what to do.
+fn entry_fault(field: Field, entry: &str) -> Option<(String, &'static str)> {
+    let cure = field.example();
+    let text = match variables::sample(entry) {
+        Ok(filled) if filled.has_variables && !field.takes_variables() => {
+            return Some(("variables are not filled here".to_owned(), cure));
+        }
+        Ok(filled) => filled.text,
+        Err(fault) => return Some((fault.message.into_owned(), cure)),
+    };
+    let is_path = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_/*?".contains(&byte);
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_/*?".contains(&byte);
+    let fault = match field {
+        Field::Paths
+            if !text.bytes().all(|byte| is_path(byte) || byte == b'$' || byte == b'{' || byte == b'}') =>
+        {
+            Some("paths have a-z, 0-9, -, _ and /".to_owned())
+        }
+        Field::Dynamic if !text.bytes().all(is_name) => {
+            Some("engines and roles have A-Z, a-z, 0-9, - and _".to_owned())
+        }
+        Field::Dynamic if text != "**" && text.split('/').count() != 2 => {
+            Some("an engine and its role have one slash between".to_owned())
+        }
+        Field::Paths
+        | Field::Dynamic
+        | Field::Roles
+        | Field::CaConfigmaps
+        | Field::ClientCredentialsSecrets => glob::fault(&text).map(str::to_owned),
+        Field::Urls => text.parse::<Url>().err().map(std::borrow::Cow::into_owned),
+        Field::Images => image(&text).err().map(std::borrow::Cow::into_owned),
+        Field::Uids => super::limits::uids(&text).is_none().then(|| "neither a uid nor a range".to_owned()),
+    };
+    fault.map(|fault| (fault, cure))
+}
+
+/// The name of an object (a DNS subdomain, RFC 1123).
+fn is_object_name(text: &str) -> bool {
+    crate::annotations::object_name(text).is_ok()
+}
+
+/// The value of a label, or the name in its key.
+fn is_label_text(text: &str) -> bool {
+    let is_edge = |byte: Option<&u8>| byte.is_none_or(u8::is_ascii_alphanumeric);
+    let bytes = text.as_bytes();
+    bytes.len() <= LABEL_CHARS
+        && is_edge(bytes.first())
+        && is_edge(bytes.last())
+        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte))
+}

@@ -1,0 +1,144 @@
+//! A decision under policies: the real one, and those that say what policies would do.
+
+use std::sync::Arc;
+
+use super::{
+    applied::{Applied, Force, Selected},
+    compiled::Policy,
+    parts::Enforcement,
+    report::{Note, Notes, PolicyEffect, PolicyReport, PolicyUse},
+};
+use crate::{
+    Context, Decision, PodView, SkipReason,
+    problem::{Layer, Problems, shown_key},
+};
+
+/// The most names of files and variables in one text.
+const NAMES_SHOWN: usize = 8;
+
+/// Decides on a pod with the policies that select it. `decide` is the decision under those that are given to it.
+pub(crate) fn evaluate<'a>(
+    pod: &PodView<'a>,
+    context: &Context<'a>,
+    decide: impl Fn(&Applied<'_>, &mut Notes) -> Decision,
+) -> (Decision, PolicyReport) {
+    let selected = Selected::new(pod, context);
+    if selected.is_empty() {
+        return (decide(&Applied::none(), &mut Notes::none()), PolicyReport::default());
+    }
+    let run = |force: Force| {
+        let applied = selected.applied(force);
+        let mut notes = Notes::new(applied.policies.len());
+        let decision = decide(&applied, &mut notes);
+        notes.conclude(&decision, &applied);
+        (decision, applied, notes)
+    };
+    let (mut decision, applied, mut notes) = run(Force::Real);
+    let warns = |at: usize| applied.policies[at].enforcement == Enforcement::Warn;
+    if let Some(problems) = refusal(&decision)
+        && applied.injecting().any(warns)
+    {
+        // A policy that only warns refuses nobody: without what it gives, the pod may be in order.
+        let (without, _, notes_without) = run(Force::WithoutWarning);
+        let text = format!("policies that only warn do not inject the pod: {problems}");
+        notes = notes_without;
+        for at in applied.injecting().filter(|at| warns(*at)) {
+            notes.add(at, PolicyEffect::Warned, || text.clone());
+        }
+        decision = without;
+        decision.warnings_mut().push(text);
+    }
+    let environment = applied.environment.map(Arc::from);
+    let mut real = applied.policies.iter().zip(notes.into_iter());
+    let shadow = selected.has_audit().then(|| run(Force::Audit).2);
+    let mut shadow = shadow.map(|notes| notes.into_iter());
+    let mut uses: Vec<PolicyUse> = Vec::with_capacity(selected.policies.len());
+    for policy in &selected.policies {
+        let shadow = shadow.as_mut().and_then(Iterator::next);
+        let note = if policy.enforcement() == Enforcement::Audit {
+            audited(shadow)
+        } else {
+            real.next().map(|(_, note)| note).unwrap_or_default()
+        };
+        uses.push(used(policy, note));
+    }
+    uses.reverse();
+    (decision, PolicyReport { uses, environment })
+}
+
+/// Calls with the policies that are in force for a pod.
+pub(crate) fn with_applied<T>(
+    pod: &PodView<'_>,
+    context: &Context<'_>,
+    read: impl FnOnce(&Applied<'_>) -> T,
+) -> T {
+    if context.policies.is_empty() {
+        return read(&Applied::none());
+    }
+    read(&Selected::new(pod, context).applied(Force::Real))
+}
+
+fn used(policy: &Policy, note: Note) -> PolicyUse {
+    let Note { effect, message } = note;
+    PolicyUse { name: policy.name().clone(), generation: policy.generation(), effect, message }
+}
+
+/// What a policy would have done, as a note of one that did nothing.
+fn audited(note: Option<Note>) -> Note {
+    let Note { effect, message } = note.unwrap_or_default();
+    let would = match effect {
+        PolicyEffect::Selected | PolicyEffect::Audited if message.is_none() => return Note::default(),
+        PolicyEffect::Selected | PolicyEffect::Audited => "would apply",
+        PolicyEffect::Injected => "would inject",
+        PolicyEffect::Warned => "would warn",
+        PolicyEffect::Refused => "would refuse",
+    };
+    let message = message.unwrap_or_default();
+    Note { effect: PolicyEffect::Audited, message: Some(format!("{would}: {message}")) }
+}
+
+/// The problems of a pod that does not get what it is to get.
+fn refusal(decision: &Decision) -> Option<&Problems> {
+    match decision {
+        Decision::Deny(denial) => Some(&denial.problems),
+        Decision::Skip(skip) if skip.reason == SkipReason::Problems => Some(&skip.problems),
+        _ => None,
+    }
+}
+
+impl Notes {
+    /// Adds what the decision itself says.
+    fn conclude(&mut self, decision: &Decision, applied: &Applied<'_>) {
+        if matches!(decision, Decision::Inject(_)) {
+            for at in applied.injecting() {
+                self.add(at, PolicyEffect::Injected, || names(applied.policies[at].policy));
+            }
+        }
+        let Some(problems) = refusal(decision) else { return };
+        for problem in problems {
+            if let Layer::Policy(name) = &problem.layer
+                && let Some(at) = applied.place(name)
+            {
+                self.add(at, PolicyEffect::Refused, || problem.to_string());
+            }
+        }
+        if !self.has(PolicyEffect::Refused) {
+            for at in applied.injecting() {
+                self.add(at, PolicyEffect::Refused, || problems.to_string());
+            }
+        }
+        if !matches!(decision, Decision::Deny(_)) {
+            self.soften(PolicyEffect::Warned);
+        }
+    }
+}
+
+/// The files and variables that a policy gives.
+fn names(policy: &Policy) -> String {
+    let mut sources = policy.sources().map(|source| shown_key(source.name));
+    let shown: Vec<_> = sources.by_ref().take(NAMES_SHOWN).collect();
+    match sources.count() {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}

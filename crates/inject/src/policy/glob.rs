@@ -1,0 +1,184 @@
+//! Globs of paths and names, as in ScaiVault's own policies: `*` is one segment or a part of it, `**` zero or more
+//! segments, `?` one character. They cover a text as a whole.
+
+/// The most bytes of a glob.
+const MAX_BYTES: usize = 512;
+
+/// What stands for the value of a variable that is filled in the pod: only `*` and `**` cover it.
+const UNKNOWN: u8 = 0;
+
+/// What is wrong with a glob, if anything. Variables stand for a part of a segment.
+pub(super) fn fault(glob: &str) -> Option<&'static str> {
+    if glob.is_empty() {
+        return Some("it is empty");
+    }
+    if glob.len() > MAX_BYTES {
+        return Some("it has more than 512 bytes");
+    }
+    if glob.chars().any(char::is_control) {
+        return Some("it has a control character");
+    }
+    if glob.split('/').any(str::is_empty) {
+        return Some("it has an empty segment: single slashes stand between segments only");
+    }
+    if glob.split('/').any(|segment| segment.contains("**") && segment != "**") {
+        return Some("** stands alone between slashes; within a segment write *");
+    }
+    None
+}
+
+/// A text to compare with globs. A variable that is left for the pod to fill becomes one unknown character.
+pub(super) struct Subject(Vec<u8>);
+
+impl Subject {
+    pub(super) fn new(text: &str) -> Self {
+        let mut bytes = Vec::with_capacity(text.len());
+        let mut rest = text;
+        while let Some((before, behind)) = rest.split_once("${") {
+            bytes.extend_from_slice(before.as_bytes());
+            bytes.push(UNKNOWN);
+            rest = behind.split_once('}').map_or("", |(_, rest)| rest);
+        }
+        bytes.extend_from_slice(rest.as_bytes());
+        Self(bytes)
+    }
+}
+
+/// Whether a glob covers a text. Looks at each pair of characters once at most, whatever the glob.
+pub(super) fn covers(glob: &str, subject: &Subject) -> bool {
+    let is_slash = |byte: &u8| *byte == b'/';
+    let (mut pattern, mut segments) = (glob.as_bytes().split(is_slash), subject.0.split(is_slash));
+    // Behind the last `**`, and the segment from which on that was tried. An earlier `**` need not take more: whatever
+    // it took, the last one can.
+    let mut retry = None;
+    loop {
+        let mut rest = pattern.clone();
+        match rest.next() {
+            Some(b"**") => {
+                retry = Some((rest.clone(), segments.clone()));
+                pattern = rest;
+                continue;
+            }
+            Some(part) => {
+                let mut behind = segments.clone();
+                let Some(segment) = behind.next() else { return false };
+                if covers_segment(part, segment) {
+                    (pattern, segments) = (rest, behind);
+                    continue;
+                }
+            }
+            None if segments.clone().next().is_none() => return true,
+            None => {}
+        }
+        let Some((after, from)) = &mut retry else { return false };
+        if from.next().is_none() {
+            return false;
+        }
+        (pattern, segments) = (after.clone(), from.clone());
+    }
+}
+
+/// The same within a segment, with `*` in place of `**`.
+fn covers_segment(pattern: &[u8], segment: &[u8]) -> bool {
+    let (mut at, mut read) = (0, 0);
+    let mut retry = None;
+    loop {
+        #[cfg(test)]
+        crate::work::look(0);
+        match (pattern.get(at), segment.get(read)) {
+            (None, None) => return true,
+            (Some(b'*'), _) => {
+                at += 1;
+                retry = Some((at, read));
+                continue;
+            }
+            (Some(expected), Some(found))
+                if *found != UNKNOWN && (expected == found || *expected == b'?') =>
+            {
+                (at, read) = (at + 1, read + 1);
+                continue;
+            }
+            (Some(_), None) => return false,
+            _ => {}
+        }
+        let Some((after, from)) = &mut retry else { return false };
+        *from += 1;
+        (at, read) = (*after, *from);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(glob: &str, text: &str) -> bool {
+        covers(glob, &Subject::new(text))
+    }
+
+    #[test]
+    fn stars_cover_segments_and_parts() {
+        for (glob, text, expected) in [
+            ("app/**", "app/db", true),
+            ("app/**", "app/db/main", true),
+            ("app/**", "app", true),
+            ("app/**", "apps/db", false),
+            ("app/*", "app/db", true),
+            ("app/*", "app/db/main", false),
+            ("app/*", "app", false),
+            ("**/ssl/*", "a/b/ssl/cert", true),
+            ("**/ssl/*", "ssl/cert", true),
+            ("**/a/**/b", "a/x/a/y/b", true),
+            ("**/a/**/b", "a/x/a/y/c", false),
+            ("app/d?", "app/db", true),
+            ("app/d?", "app/d", false),
+            ("app/d?", "app/d/b", false),
+            ("app/*-prod", "app/a-prod-prod", true),
+            ("app/*a*b", "app/aabab", true),
+            ("app/*a*b", "app/aabac", false),
+            ("app", "app/db", false),
+            ("app/db", "app", false),
+            ("**", "a/b/c", true),
+            ("*", "a", true),
+            ("*", "a/b", false),
+        ] {
+            assert_eq!(check(glob, text), expected, "{glob} {text}");
+        }
+    }
+
+    #[test]
+    fn only_stars_cover_what_the_pod_fills_in() {
+        for (glob, expected) in [
+            ("hosts/*/key", true),
+            ("hosts/**", true),
+            ("hosts/n-*/key", true),
+            ("hosts/n-?/key", false),
+            ("hosts/n-???????/key", false),
+            ("hosts/n-${node}/key", false),
+            ("hosts/n-?*/key", false),
+        ] {
+            assert_eq!(check(glob, "hosts/n-${node}/key"), expected, "{glob}");
+        }
+    }
+
+    #[test]
+    fn malformed_globs_say_what_is_wrong() {
+        for glob in ["a/**", "**", "a-${label:app}/*", "?"] {
+            assert_eq!(fault(glob), None, "{glob}");
+        }
+        for glob in ["", "/a", "a/", "a//b", "a**", "a/**b", "a\n", &"a".repeat(513)] {
+            assert!(fault(glob).is_some(), "{glob}");
+        }
+    }
+
+    /// Of the shapes that make backtracking globs take for ever.
+    #[test]
+    fn work_is_bounded_by_the_two_lengths() {
+        let glob = format!("{}*a*a*a*a*a*a*b", "**/".repeat(100));
+        let text = format!("{}{}", "a/".repeat(9), "a".repeat(490));
+        let subject = Subject::new(&text);
+        crate::work::take();
+        assert!(!covers(&glob, &subject));
+        let steps = crate::work::take();
+        assert!(steps <= (glob.len() * text.len()) as u64, "{steps} steps");
+    }
+}

@@ -1,0 +1,277 @@
+//! Labels, and which of them a selector matches.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+use super::parts::{Expression, Operator, Selector};
+
+/// The labels of an object.
+pub(crate) trait Labels {
+    fn get(&self, key: &str) -> Option<&str>;
+}
+
+impl Labels for BTreeMap<String, String> {
+    fn get(&self, key: &str) -> Option<&str> {
+        self.get(key).map(String::as_str)
+    }
+}
+
+/// The labels of a pod, sorted by key, each key once.
+#[derive(Debug, Default)]
+pub(crate) struct PodLabels<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
+
+impl<'a> PodLabels<'a> {
+    /// No label.
+    pub(super) const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Reads `metadata.labels`. What is no text is no label: the API server takes texts only.
+    pub(crate) fn parse(json: Option<&'a RawValue>) -> Self {
+        json.and_then(|json| serde_json::from_str(json.get()).ok()).unwrap_or_default()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(key, value)| (&**key, &**value))
+    }
+}
+
+impl Labels for PodLabels<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        let at = self.0.binary_search_by(|(found, _)| (**found).cmp(key)).ok()?;
+        self.0.get(at).map(|(_, value)| &**value)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for PodLabels<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct LabelsVisitor;
+        impl<'de> Visitor<'de> for LabelsVisitor {
+            type Value = PodLabels<'de>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a map of labels")
+            }
+
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(PodLabels::default())
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut labels = Vec::new();
+                while let Some(key) = map.next_key::<Label<'de>>()? {
+                    match map.next_value::<Label<'de>>()? {
+                        Label::Text(value) => labels.extend(key.text().map(|key| (key, value))),
+                        Label::Other => {}
+                    }
+                }
+                // Stable, so that the last of a repeated key stands last: it counts, as in any JSON object.
+                labels.sort_by(|(one, _), (other, _)| one.cmp(other));
+                labels.reverse();
+                labels.dedup_by(|(one, _), (other, _)| one == other);
+                labels.reverse();
+                Ok(PodLabels(labels))
+            }
+        }
+        deserializer.deserialize_any(LabelsVisitor)
+    }
+}
+
+/// A key or value of a label, whatever stands there.
+enum Label<'a> {
+    Text(Cow<'a, str>),
+    Other,
+}
+
+impl<'a> Label<'a> {
+    fn text(self) -> Option<Cow<'a, str>> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Other => None,
+        }
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Label<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct LabelVisitor;
+        impl<'de> Visitor<'de> for LabelVisitor {
+            type Value = Label<'de>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a label")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Label::Text(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Label::Text(Cow::Owned(text.to_owned())))
+            }
+
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(Label::Other)
+            }
+
+            fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+                Ok(Label::Other)
+            }
+
+            fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+                Ok(Label::Other)
+            }
+
+            fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+                Ok(Label::Other)
+            }
+
+            fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+                Ok(Label::Other)
+            }
+
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                while list.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Label::Other)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Label::Other)
+            }
+        }
+        deserializer.deserialize_any(LabelVisitor)
+    }
+}
+
+/// Whether a selector matches labels. The values of its expressions are sorted.
+pub(super) fn matches(selector: &Selector, labels: &dyn Labels) -> bool {
+    let Selector { match_labels, match_expressions } = selector;
+    match_labels.iter().all(|(key, value)| labels.get(key) == Some(value))
+        && match_expressions.iter().all(|expression| holds(expression, labels))
+}
+
+fn holds(expression: &Expression, labels: &dyn Labels) -> bool {
+    let Expression { key, operator, values } = expression;
+    let found = labels.get(key);
+    let is_listed = |found: &str| values.binary_search_by(|value| value.as_str().cmp(found)).is_ok();
+    match operator {
+        Operator::In => found.is_some_and(is_listed),
+        Operator::NotIn => !found.is_some_and(is_listed),
+        Operator::Exists => found.is_some(),
+        Operator::DoesNotExist => found.is_none(),
+    }
+}
+
+/// Whether two selectors may match the same labels: not if they ask for different values of one label.
+pub(super) fn may_overlap(one: &Selector, other: &Selector) -> bool {
+    let is_apart = |one: &Selector, other: &Selector| {
+        required(one).any(|(key, values)| {
+            let forbidden = other.match_expressions.iter().any(|expression| {
+                expression.key == key
+                    && match expression.operator {
+                        Operator::DoesNotExist => true,
+                        Operator::NotIn => {
+                            !values.is_empty() && values.iter().all(|value| expression.values.contains(value))
+                        }
+                        Operator::In | Operator::Exists => false,
+                    }
+            });
+            let differs = !values.is_empty()
+                && required(other).any(|(found, others)| {
+                    found == key && !others.is_empty() && values.iter().all(|value| !others.contains(value))
+                });
+            forbidden || differs
+        })
+    };
+    !is_apart(one, other) && !is_apart(other, one)
+}
+
+/// The labels that must be there, and the values that they may have; none where any value will do.
+fn required(selector: &Selector) -> impl Iterator<Item = (&str, &[String])> {
+    let labels = selector.match_labels.iter().map(|(key, value)| (key.as_str(), std::slice::from_ref(value)));
+    let expressions = selector.match_expressions.iter().filter_map(|expression| match expression.operator {
+        Operator::In => Some((expression.key.as_str(), expression.values.as_slice())),
+        Operator::Exists => Some((expression.key.as_str(), &[][..])),
+        Operator::NotIn | Operator::DoesNotExist => None,
+    });
+    labels.chain(expressions)
+}
+
+/// The one label whose value decides most: each is a key and the values that it may have. Empty where any will do.
+pub(super) fn equalities(selector: &Selector) -> impl Iterator<Item = (&str, &[String])> {
+    required(selector).filter(|(_, values)| !values.is_empty())
+}
+
+/// A key that must be there.
+pub(super) fn required_key(selector: &Selector) -> Option<&str> {
+    required(selector).map(|(key, _)| key).next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn selector(labels: &[(&str, &str)], expressions: &[(&str, Operator, &[&str])]) -> Selector {
+        Selector {
+            match_labels: labels
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect(),
+            match_expressions: expressions
+                .iter()
+                .map(|(key, operator, values)| Expression {
+                    key: (*key).to_owned(),
+                    operator: *operator,
+                    values: values.iter().map(|value| (*value).to_owned()).collect(),
+                })
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn selectors_match_as_in_kubernetes() {
+        let json = RawValue::from_string(r#"{"app":"web","tier":"f\u0072ont","n":1,"app":"api"}"#.to_owned());
+        let json = json.unwrap();
+        let labels = PodLabels::parse(Some(&json));
+        for (selector, expected) in [
+            (selector(&[], &[]), true),
+            (selector(&[("app", "api")], &[]), true),
+            (selector(&[("app", "web")], &[]), false),
+            (selector(&[("app", "api"), ("tier", "front")], &[]), true),
+            (selector(&[("n", "1")], &[]), false),
+            (selector(&[], &[("app", Operator::In, &["api", "web"])]), true),
+            (selector(&[], &[("app", Operator::NotIn, &["api", "web"])]), false),
+            (selector(&[], &[("team", Operator::NotIn, &["a"])]), true),
+            (selector(&[], &[("app", Operator::Exists, &[])]), true),
+            (selector(&[], &[("app", Operator::DoesNotExist, &[])]), false),
+            (selector(&[], &[("team", Operator::In, &["a"])]), false),
+        ] {
+            assert_eq!(matches(&selector, &labels), expected, "{selector:?}");
+        }
+    }
+
+    #[test]
+    fn selectors_are_apart_if_a_label_decides() {
+        let api = selector(&[("app", "api")], &[]);
+        for (other, expected) in [
+            (selector(&[], &[]), true),
+            (selector(&[("app", "web")], &[]), false),
+            (selector(&[("tier", "front")], &[]), true),
+            (selector(&[], &[("app", Operator::In, &["api", "web"])]), true),
+            (selector(&[], &[("app", Operator::In, &["web"])]), false),
+            (selector(&[], &[("app", Operator::NotIn, &["api"])]), false),
+            (selector(&[], &[("app", Operator::NotIn, &["web"])]), true),
+            (selector(&[], &[("app", Operator::DoesNotExist, &[])]), false),
+            (selector(&[], &[("app", Operator::Exists, &[])]), true),
+        ] {
+            assert_eq!(may_overlap(&api, &other), expected, "{other:?}");
+            assert_eq!(may_overlap(&other, &api), expected, "{other:?}");
+        }
+    }
+}

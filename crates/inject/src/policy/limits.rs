@@ -1,0 +1,349 @@
+//! What policies allow: the values of a pod's keys beside the lists of all policies that select it.
+
+use std::borrow::Cow;
+
+use scaivault_contract::SecretSource;
+
+use super::{
+    applied::{Applied, in_words},
+    glob::{self, Subject},
+    parts::{Allow, Enforcement},
+    report::{Notes, PolicyEffect},
+    variables::{self, Values},
+};
+use crate::{
+    annotations::{Draft, ExactKey, NamedKey, RunAsUser, image_is_below},
+    intent::Findings,
+    problem::{Code, Excerpt, Layer, Problem},
+};
+
+/// A field of [`Allow`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Field {
+    Paths,
+    Dynamic,
+    Roles,
+    Urls,
+    Images,
+    Uids,
+    CaConfigmaps,
+    ClientCredentialsSecrets,
+}
+
+impl Field {
+    pub(super) const ALL: [Self; 8] = [
+        Self::Paths,
+        Self::Dynamic,
+        Self::Roles,
+        Self::Urls,
+        Self::Images,
+        Self::Uids,
+        Self::CaConfigmaps,
+        Self::ClientCredentialsSecrets,
+    ];
+
+    /// The list's name in a policy.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Paths => "paths",
+            Self::Dynamic => "dynamic",
+            Self::Roles => "roles",
+            Self::Urls => "urls",
+            Self::Images => "images",
+            Self::Uids => "uids",
+            Self::CaConfigmaps => "caConfigMaps",
+            Self::ClientCredentialsSecrets => "clientCredentialsSecrets",
+        }
+    }
+
+    /// One of what the list allows.
+    const fn singular(self) -> &'static str {
+        match self {
+            Self::Paths => "path",
+            Self::Dynamic => "engine and role",
+            Self::Roles => "role",
+            Self::Urls => "URL",
+            Self::Images => "image",
+            Self::Uids => "user",
+            Self::CaConfigmaps => "ConfigMap",
+            Self::ClientCredentialsSecrets => "Secret",
+        }
+    }
+
+    /// What an entry looks like.
+    pub(super) const fn example(self) -> &'static str {
+        match self {
+            Self::Paths => "write a glob of paths, such as environments/production/${namespace}/**",
+            Self::Dynamic => "write a glob of engine/role, such as postgres/readonly-*",
+            Self::Roles => "write a role, or a glob such as sa:billing-*",
+            Self::Urls => "write a URL, such as https://scaivault.example",
+            Self::Images => {
+                "write an image or a part of one up to a slash, such as registry.example/scaivault"
+            }
+            Self::Uids => "write a uid, a range such as 1000-1999, or unset",
+            Self::CaConfigmaps | Self::ClientCredentialsSecrets => {
+                "write a name, or a glob such as scaivault-*"
+            }
+        }
+    }
+
+    /// Whether variables are filled in the list's entries.
+    pub(super) const fn takes_variables(self) -> bool {
+        matches!(self, Self::Paths | Self::Dynamic | Self::Roles)
+    }
+
+    pub(super) fn list(self, allow: &Allow) -> Option<&[String]> {
+        let Allow { paths, dynamic, roles, urls, images, uids, ca_configmaps, client_credentials_secrets } =
+            allow;
+        match self {
+            Self::Paths => paths,
+            Self::Dynamic => dynamic,
+            Self::Roles => roles,
+            Self::Urls => urls,
+            Self::Images => images,
+            Self::Uids => uids,
+            Self::CaConfigmaps => ca_configmaps,
+            Self::ClientCredentialsSecrets => client_credentials_secrets,
+        }
+        .as_deref()
+    }
+}
+
+/// Which of the injector's own lists policies have taken the place of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ReplacedLists {
+    pub(crate) urls: bool,
+    pub(crate) images: bool,
+}
+
+/// Checks what pods, service accounts and namespaces ask for, and what policies ask for with a variable in it.
+pub(crate) fn check(
+    draft: &Draft,
+    base: &Draft,
+    applied: &Applied<'_>,
+    values: &Values<'_>,
+    findings: &mut Findings<'_>,
+    notes: &mut Notes,
+) -> ReplacedLists {
+    if applied.is_empty() {
+        return ReplacedLists::default();
+    }
+    let mut check = Check { draft, applied, values, findings, notes };
+    check.sources();
+    check.exact(Field::Roles, ExactKey::Role, draft.role.as_deref());
+    check.exact(Field::CaConfigmaps, ExactKey::CaConfigmap, draft.ca_configmap.as_deref());
+    let secret = draft.client_credentials_secret.as_deref();
+    check.exact(Field::ClientCredentialsSecrets, ExactKey::ClientCredentialsSecret, secret);
+    let uid = draft.run_as_user.map(|user| match user {
+        RunAsUser::Uid(uid) => uid.to_string(),
+        RunAsUser::Unset => UNSET.to_owned(),
+    });
+    check.exact(Field::Uids, ExactKey::RunAsUser, uid.as_deref());
+    ReplacedLists {
+        // The platform's own address may be repeated by anybody.
+        urls: draft.url != base.url && check.exact(Field::Urls, ExactKey::Url, Some(draft.url.as_str())),
+        images: check.exact(Field::Images, ExactKey::Image, draft.image.as_deref()),
+    }
+}
+
+struct Check<'c, 'f, 'd> {
+    draft: &'c Draft,
+    applied: &'c Applied<'c>,
+    values: &'c Values<'c>,
+    findings: &'f mut Findings<'d>,
+    notes: &'f mut Notes,
+}
+
+impl Check<'_, '_, '_> {
+    fn sources(&mut self) {
+        let (draft, applied) = (self.draft, self.applied);
+        if let Some(limit) = Limit::new(Field::Paths, applied, self.values) {
+            let secrets =
+                draft.secrets.iter().map(|(name, source)| (NamedKey::InjectSecret, name.as_str(), source));
+            for (key, name, source) in secrets {
+                self.paths(&limit, (key, name), source);
+            }
+            for (name, secret) in &draft.variables {
+                let source = SecretSource::Single(secret.clone());
+                self.paths(&limit, (NamedKey::InjectEnv, name.as_str()), &source);
+            }
+        }
+        if draft.dynamic.is_empty() {
+            return;
+        }
+        if let Some(limit) = Limit::new(Field::Dynamic, applied, self.values) {
+            for (name, dynamic) in &draft.dynamic {
+                let text = format!("{}/{}", dynamic.engine, dynamic.role);
+                self.named(&limit, (NamedKey::InjectDynamic, name), &text);
+            }
+        }
+    }
+
+    fn paths(&mut self, limit: &Limit<'_>, key: (NamedKey, &str), source: &SecretSource) {
+        for secret in source.secrets() {
+            self.named(limit, key, secret.path.as_str());
+        }
+    }
+
+    fn named(&mut self, limit: &Limit<'_>, (key, name): (NamedKey, &str), value: &str) {
+        if self.draft.is_free_named(key, name) || limit.covers(value) {
+            return;
+        }
+        let layer = self.draft.layer_of_named(key, name).clone();
+        self.refuse(limit, format!("{key}{name}"), layer, value);
+    }
+
+    /// Whether a list of policies that enforce stands in place of the injector's.
+    fn exact(&mut self, field: Field, key: ExactKey, value: Option<&str>) -> bool {
+        let Some(value) = value.filter(|_| !self.draft.is_free(key)) else { return false };
+        let Some(limit) = Limit::new(field, self.applied, self.values) else { return false };
+        let is_covered = limit.covers(value);
+        if !is_covered {
+            self.refuse(&limit, key.text().to_owned(), self.draft.layer_of(key).clone(), value);
+        }
+        // What policies only warn about has to be allowed by the injector.
+        is_covered || limit.enforces()
+    }
+
+    fn refuse(&mut self, limit: &Limit<'_>, key: String, layer: Layer, value: &str) {
+        let problem = limit.problem(key, layer, value);
+        let text = problem.to_string();
+        let enforces = limit.enforces();
+        for at in limit.limiting.iter().copied() {
+            let is_enforced = self.applied.policies[at].enforcement == Enforcement::Enforce;
+            let effect = if is_enforced { PolicyEffect::Refused } else { PolicyEffect::Warned };
+            self.notes.add(at, effect, || text.clone());
+        }
+        if enforces {
+            self.findings.problems.push(problem);
+        } else {
+            self.findings.warn(text);
+        }
+    }
+}
+
+/// The lists of one field.
+struct Limit<'a> {
+    field: Field,
+    /// The policies that have a list, the strongest first, by their place among the applied ones.
+    limiting: Vec<usize>,
+    applied: &'a Applied<'a>,
+    /// All entries of all lists, variables filled.
+    entries: Vec<Cow<'a, str>>,
+}
+
+impl<'a> Limit<'a> {
+    /// None where no policy has a list.
+    fn new(field: Field, applied: &'a Applied<'a>, values: &Values<'_>) -> Option<Self> {
+        let policies = &applied.policies;
+        let list = |at: &usize| field.list(&policies[*at].policy.parts().allow);
+        let limiting: Vec<usize> = (0..policies.len()).rev().filter(|at| list(at).is_some()).collect();
+        if limiting.is_empty() {
+            return None;
+        }
+        let exceptions = policies.iter().flat_map(|found| {
+            let service_account = values.pod.service_account();
+            let namespace = values.namespace.name.as_str();
+            found.policy.exceptions(namespace, applied.labels, service_account, applied.now)
+        });
+        let exceptions = exceptions.filter_map(|allow| field.list(allow));
+        let lists = limiting.iter().filter_map(list).chain(exceptions);
+        // An entry whose variable has no value covers nothing.
+        let fill = |entry: &'a String| {
+            if !field.takes_variables() {
+                return Some(Cow::Borrowed(entry.as_str()));
+            }
+            variables::fill(entry, values).ok().map(|filled| filled.text)
+        };
+        let entries = lists.flatten().filter_map(fill).collect();
+        Some(Self { field, limiting, applied, entries })
+    }
+
+    fn enforces(&self) -> bool {
+        let policies = &self.applied.policies;
+        self.limiting.iter().any(|at| policies[*at].enforcement == Enforcement::Enforce)
+    }
+
+    fn covers(&self, value: &str) -> bool {
+        let mut entries = self.entries.iter().map(|entry| &**entry);
+        match self.field {
+            Field::Urls => entries.any(|entry| url_is_below(value, entry)),
+            Field::Images => entries.any(|entry| image_is_below(value, entry)),
+            Field::Uids => entries.any(|entry| uid_is_in(value, entry)),
+            Field::Paths
+            | Field::Dynamic
+            | Field::Roles
+            | Field::CaConfigmaps
+            | Field::ClientCredentialsSecrets => {
+                let subject = Subject::new(value);
+                entries.any(|entry| glob::covers(entry, &subject))
+            }
+        }
+    }
+
+    fn problem(&self, key: String, layer: Layer, value: &str) -> Problem {
+        let (what, list) = (self.field.singular(), self.field.name());
+        let who = self.who();
+        let is_one = self.limiting.len() == 1;
+        let (message, allowed) = match self.nearest(value) {
+            None => (format!("{who} {} no {what}", if is_one { "allows" } else { "allow" }), None),
+            Some(nearest) => {
+                let more = self.entries.len() - 1;
+                let rest = if more == 0 { String::new() } else { format!(" and {more} more") };
+                let verb = if is_one { "does" } else { "do" };
+                (format!("{who} {verb} not allow this {what}"), Some(format!("{nearest}{rest}")))
+            }
+        };
+        Problem {
+            code: Code::PolicyLimit,
+            key: Some(key),
+            layer,
+            value: Some(Excerpt::new(value)),
+            message: message.into(),
+            allowed: allowed.map(Cow::Owned),
+            cure: format!(
+                "name another {what}, or have it added to allow.{list} of the policy or to an exception"
+            )
+            .into(),
+        }
+    }
+
+    /// The policies in words.
+    fn who(&self) -> String {
+        let name = |at: &usize| &**self.applied.policies[*at].policy.name();
+        in_words(&self.limiting.iter().map(name).collect::<Vec<_>>())
+    }
+
+    /// The entry that has the longest beginning in common with a value; of equal ones, the shorter.
+    fn nearest(&self, value: &str) -> Option<&str> {
+        let common =
+            |entry: &str| value.bytes().zip(entry.bytes()).take_while(|(one, other)| one == other).count();
+        let entries = self.entries.iter().map(|entry| &**entry);
+        entries.min_by_key(|entry| (std::cmp::Reverse(common(entry)), entry.len()))
+    }
+}
+
+fn url_is_below(url: &str, entry: &str) -> bool {
+    let entry = entry.trim_end_matches('/');
+    url.strip_prefix(entry).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// The word for a user that the platform chooses.
+const UNSET: &str = "unset";
+
+/// The uids that an entry allows; none where it is no entry, an empty range for [`UNSET`].
+pub(super) fn uids(entry: &str) -> Option<std::ops::RangeInclusive<i64>> {
+    let id = |text: &str| crate::annotations::id(text).ok();
+    match entry.split_once('-') {
+        _ if entry == UNSET => Some(1..=0),
+        Some((first, last)) => Some(id(first)?..=id(last)?).filter(|range| !range.is_empty()),
+        None => id(entry).map(|uid| uid..=uid),
+    }
+}
+
+fn uid_is_in(value: &str, entry: &str) -> bool {
+    match value.parse() {
+        Ok(uid) => uids(entry).is_some_and(|range| range.contains(&uid)),
+        Err(_) => value == entry,
+    }
+}
