@@ -12,7 +12,7 @@ use crate::{
     ours::{self, Marks, RECEIPT},
     patch::Patch,
     plan::Plan,
-    policy::{self, Applied, Mode, Notes, variables::Values},
+    policy::{self, Applied, Mode, Notes, PodLabels},
     present,
     problem::{Code, Layer, Problem},
     receipt::Receipt,
@@ -26,7 +26,8 @@ pub fn decide(pod: &PodView<'_>, context: &Context<'_>) -> Decision {
 /// The same, with what policies had to do with it.
 pub fn decide_with_policies(pod: &PodView<'_>, context: &Context<'_>) -> (Decision, PolicyReport) {
     if context.policies.is_empty() || is_left_alone(pod, context).is_some() {
-        let decision = bounded(pod, context, &Applied::none(), &mut Notes::none());
+        let labels = PodLabels::of(pod);
+        let decision = bounded(pod, context, &Applied::none(&labels), &mut Notes::none());
         return (decision, PolicyReport::default());
     }
     policy::evaluate(pod, context, |applied, notes| bounded(pod, context, applied, notes))
@@ -58,7 +59,8 @@ fn choose(pod: &PodView<'_>, context: &Context<'_>, applied: &Applied<'_>, notes
         asks_for_secrets(key) || key == ExactKey::Inject.text() || key == mutation_mode::MUTATION_MODE
     };
     let asks = || pod.annotations().map(|(key, _)| key).chain(pod.keys_without_text()).any(is_request);
-    match policy::mode(mutation_mode::strictest(pod, context), pod, asks, applied, notes) {
+    let said = mutation_mode::strictest(pod, context);
+    match policy::mode(said, pod, || asks_itself(pod), applied, notes) {
         Mode::Inject => {}
         Mode::OptOut(mode, reason, warning) => {
             let mut decision = match mode {
@@ -124,7 +126,7 @@ fn detach(pod: &PodView<'_>) -> Decision {
 
 /// The pod has keys of ours, and none that asks for a secret: perhaps the one that should is misspelt.
 fn asks_for_nothing(pod: &PodView<'_>, context: &Context<'_>, applied: &Applied<'_>) -> Decision {
-    let mut collected = layer::merge(pod, context, applied, &Values::new(pod, context, applied));
+    let mut collected = layer::merge(pod, context, applied, &applied.values(pod, context));
     let others = collected.problems.len();
     collected.settle(false);
     let Collected { problems, mut warnings, .. } = collected;
@@ -137,10 +139,9 @@ fn asks_for_nothing(pod: &PodView<'_>, context: &Context<'_>, applied: &Applied<
 
 fn inject(pod: &PodView<'_>, context: &Context<'_>, applied: &Applied<'_>, notes: &mut Notes) -> Decision {
     let existing = Existing::of(pod);
-    let values = Values::new(pod, context, applied);
+    let values = applied.values(pod, context);
     let mut collected = layer::merge(pod, context, applied, &values);
-    let mut keys = pod.annotations().map(|(key, _)| key).chain(pod.keys_without_text());
-    collected.settle(applied.injects() || keys.any(asks_for_secrets));
+    collected.settle(applied.injects() || asks_itself(pod));
     let Collected { draft, problems, warnings, .. } = collected;
     if let Some(problem) = limits::of_draft(&draft) {
         return refuse(pod, context, Problems::from(problem), warnings);
@@ -245,7 +246,7 @@ fn bring(
 
 /// Whether the pod's own keys ask for secrets.
 fn asks_itself(pod: &PodView<'_>) -> bool {
-    pod.annotations().map(|(key, _)| key).any(asks_for_secrets)
+    pod.annotations().map(|(key, _)| key).chain(pod.keys_without_text()).any(asks_for_secrets)
 }
 
 /// Says of problems of a pod that asked for nothing why it was to get something.

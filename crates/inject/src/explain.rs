@@ -6,7 +6,7 @@ use crate::{
     Context, PodView,
     annotations::{Fill, ValueKind},
     layer::{self, Layer, Meaning},
-    policy::{self, Applied, variables::Values},
+    policy::{self, Applied},
 };
 
 /// One setting, its value and who set it.
@@ -26,14 +26,14 @@ pub fn explain(pod: &PodView<'_>, context: &Context<'_>) -> Vec<Explanation> {
 }
 
 fn explain_under(pod: &PodView<'_>, context: &Context<'_>, applied: &Applied<'_>) -> Vec<Explanation> {
-    let values = Values::new(pod, context, applied);
+    let values = applied.values(pod, context);
     let fill = Fill::From(&values);
     let mut settings = BTreeMap::new();
     layer::each(pod, context, applied, |layer, entries| {
         for (key, value) in entries {
             if let Meaning::Setting(spec, _) = layer::meaning(key, &layer) {
                 let value = if spec.value == ValueKind::Template { "(a template)" } else { value.trim() };
-                let filled = fill.fill(spec.key, spec.value, value).map(|filled| filled.text);
+                let filled = fill.fill(spec, value).map(|filled| filled.text);
                 let value = filled.unwrap_or(Cow::Borrowed(value)).into_owned();
                 settings.insert(key.to_owned(), (value, layer.clone()));
             }

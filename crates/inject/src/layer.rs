@@ -186,7 +186,9 @@ mod tests {
     use scaivault_contract::names::ANNOTATION_PREFIX;
 
     use super::*;
-    use crate::{InjectorConfig, KubeVersion, Namespace, Settings, annotations::NamedKey, explain};
+    use crate::{
+        InjectorConfig, KubeVersion, Namespace, Settings, annotations::NamedKey, explain, policy::PodLabels,
+    };
 
     /// Sets every third key in the configuration, the namespace and the pod, so that each has another strongest layer.
     #[test]
@@ -210,8 +212,9 @@ mod tests {
         let pod = PodView::parse(&pod).unwrap();
         let context = Context::new(&settings, &namespace, KubeVersion::OLDEST);
 
-        let values = Values { pod: &pod, namespace: &namespace, environment: None };
-        let draft = merge(&pod, &context, &Applied::none(), &values).draft;
+        let labels = PodLabels::of(&pod);
+        let applied = Applied::none(&labels);
+        let draft = merge(&pod, &context, &applied, &applied.values(&pod, &context)).draft;
         let explained = explain(&pod, &context);
         for setting in &explained {
             let (spec, name) = spec_of(&setting.key).unwrap();

@@ -27,6 +27,7 @@ pub use set::PolicySet;
 pub(crate) use applied::Applied;
 pub(crate) use conflicts::check as check_conflicts;
 pub(crate) use evaluate::{evaluate, with_applied};
+pub(crate) use labels::PodLabels;
 pub(crate) use limits::{ReplacedLists, check as check_limits};
 pub(crate) use mode::{Mode, mode};
 pub(crate) use report::Notes;

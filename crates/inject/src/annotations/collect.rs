@@ -7,13 +7,12 @@ use scaivault_contract::{Excerpt, names::ANNOTATION_PREFIX};
 use super::{
     draft::Draft,
     misspelt::{Misspelt, Unknown, unknown},
-    registry::{Entry, EntryError, Rejection},
+    registry::{AnnotationSpec, Entry, EntryError, Rejection},
     value::ValueKind,
 };
 use crate::{
-    annotations::key::{ExactKey, Key},
     layer::{self, Entries, Layer, Meaning, Setters},
-    policy::variables::{self, Filled, Values, VariableFault},
+    policy::variables::{self, Filled, Place, Values, VariableFault},
     problem::{Code, Problem, Problems, shown_key},
 };
 
@@ -84,18 +83,12 @@ pub(crate) enum Fill<'v> {
 
 impl Fill<'_> {
     /// A value with its variables filled, where its key takes any.
-    pub(crate) fn fill<'t>(
-        self,
-        key: Key,
-        kind: ValueKind,
-        value: &'t str,
-    ) -> Result<Filled<'t>, VariableFault> {
-        let takes = matches!(kind, ValueKind::SecretSource | ValueKind::FieldRef | ValueKind::DynamicRef)
-            || key == Key::Exact(ExactKey::Role);
-        match self {
-            Self::From(values) if takes && value.contains('$') => variables::fill(value, values),
-            Self::Sample if takes && value.contains('$') => variables::sample(value),
-            _ => Ok(Filled { text: Cow::Borrowed(value), has_variables: false }),
+    pub(crate) fn fill<'t>(self, spec: &AnnotationSpec, value: &'t str) -> Result<Filled<'t>, VariableFault> {
+        let place = Place::of_key(spec).filter(|_| value.contains('$'));
+        match (self, place) {
+            (Self::From(values), Some(place)) => variables::fill(value, place, values),
+            (Self::Sample, Some(place)) => variables::sample(value, place),
+            (Self::Nothing, _) | (_, None) => Ok(Filled { text: Cow::Borrowed(value), has_variables: false }),
         }
     }
 }
@@ -116,7 +109,7 @@ pub(crate) fn collect(collected: &mut Collected, layer: &Layer, fill: Fill<'_>, 
             }
         };
         let written = if spec.value == ValueKind::Template { value } else { value.trim() };
-        let filled = match fill.fill(spec.key, spec.value, written) {
+        let filled = match fill.fill(spec, written) {
             Ok(filled) => filled,
             Err(fault) => {
                 collected.problems.push_with(|| unfilled(key, layer, value, fault));

@@ -13,7 +13,7 @@ use scaivault_contract::{
 use super::Findings;
 use crate::{
     annotations::{Draft, FileDraft, NamedKey, nearest},
-    problem::{Code, shown_key},
+    problem::{Code, Layer, shown_key},
 };
 
 /// The most keys that one problem names.
@@ -83,19 +83,19 @@ pub(super) fn resolve<'d>(draft: &'d Draft, only_reader: bool, findings: &mut Fi
         })
         .collect();
     let files = Files { secrets, dynamic };
-    refuse_conflicts(&files, &keys, findings);
+    refuse_conflicts(draft, &files, &keys, findings);
     files
 }
 
 /// Files that cannot exist beside each other; `keys` selected them, in the same order.
-fn refuse_conflicts(files: &Files, keys: &[(NamedKey, &str)], findings: &mut Findings<'_>) {
+fn refuse_conflicts(draft: &Draft, files: &Files, keys: &[(NamedKey, &str)], findings: &mut Findings<'_>) {
     let conflicts = conflicts(files.paths());
     if conflicts.is_empty() {
         return;
     }
     let mut keys_by_file = BTreeMap::new();
     for (file, (key, name)) in files.paths().zip(keys) {
-        keys_by_file.entry(file).or_insert_with(Vec::new).push(format!("{key}{name}"));
+        keys_by_file.entry(file).or_insert_with(Vec::new).push(whose(draft, *key, name));
     }
     for conflict in conflicts {
         let mut keys: Vec<&str> = [&conflict.first, &conflict.second]
@@ -105,7 +105,7 @@ fn refuse_conflicts(files: &Files, keys: &[(NamedKey, &str)], findings: &mut Fin
             .map(String::as_str)
             .collect();
         keys.dedup();
-        let shown = keys.iter().take(KEYS_SHOWN).map(|key| shown_key(key)).collect::<Vec<_>>().join(" and ");
+        let shown = keys.iter().take(KEYS_SHOWN).copied().collect::<Vec<_>>().join(" and ");
         let more = keys.len().saturating_sub(KEYS_SHOWN);
         let who = if more == 0 { shown } else { format!("{shown} and {more} more") };
         findings.problem(
@@ -115,6 +115,15 @@ fn refuse_conflicts(files: &Files, keys: &[(NamedKey, &str)], findings: &mut Fin
             format!("{who} cannot all be: {conflict}"),
             "give each a file of its own by secret-file-<name>",
         );
+    }
+}
+
+/// A key in words, with the policy that it is of.
+fn whose(draft: &Draft, key: NamedKey, name: &str) -> String {
+    let text = format!("{key}{name}");
+    match draft.layer_of_named(key, name) {
+        Layer::Policy(policy) => format!("{} (of the policy {policy})", shown_key(&text)),
+        _ => shown_key(&text).into_owned(),
     }
 }
 

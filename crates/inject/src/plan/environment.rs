@@ -40,7 +40,8 @@ pub(super) fn of<'i>(intent: &'i Intent<'_>, settings: &'i Settings, container: 
     if let Some(trust) = intent.trust.scaikey {
         variables.always(env::SCAIKEY_TRUST, trust.to_string());
     }
-    variables.unless_empty(if is_sidecar { env::WATCH_PATHS } else { env::SECRETS }, &intent.mappings.secrets);
+    variables
+        .unless_empty(if is_sidecar { env::WATCH_PATHS } else { env::SECRETS }, &intent.mappings.secrets);
     variables.unless_empty(env::DYNAMIC, &intent.mappings.dynamic);
     variables.unless_empty(env::SECRET_ENV, &intent.mappings.variables);
     if !intent.variables.is_empty() {

@@ -194,7 +194,7 @@ pub(crate) struct Annotations<'a> {
 impl Annotations<'_> {
     /// Whether there is no annotation at all, of ours or of others.
     pub(crate) fn is_empty(&self) -> bool {
-        let Self { ours, not_text, others, mirror: _, presence: _ } = self;
+        let Self { ours, not_text, foreign: _, others, mirror: _, presence: _ } = self;
         ours.is_empty() && not_text.is_empty() && *others == 0
     }
 

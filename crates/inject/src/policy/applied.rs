@@ -5,6 +5,7 @@ use super::{
     conflicts::EnvironmentConflict,
     labels::PodLabels,
     parts::{Enforcement, PolicyMode},
+    variables::{Texts, Values},
 };
 use crate::{Context, PodView};
 
@@ -33,7 +34,7 @@ pub(super) enum Force {
 impl<'a> Selected<'a> {
     pub(super) fn new(pod: &PodView<'a>, context: &Context<'a>) -> Self {
         let Context { namespace, policies, now, .. } = *context;
-        let labels = PodLabels::parse(pod.metadata.labels);
+        let labels = PodLabels::of(pod);
         let environments = policies.environments(namespace);
         let policies = policies.selects_pod(namespace, &labels, pod.service_account());
         Self { labels, policies, environments, now }
@@ -78,7 +79,7 @@ pub(crate) struct Applied<'s> {
     /// The namespace's environment.
     pub(crate) environment: Option<&'s str>,
     pub(super) environment_conflict: Option<EnvironmentConflict<'s>>,
-    pub(super) labels: &'s PodLabels<'s>,
+    pub(super) labels: &'s dyn Texts,
     pub(super) now: i64,
 }
 
@@ -109,22 +110,20 @@ pub(super) fn in_words(names: &[&str]) -> String {
     }
 }
 
-static NO_LABELS: PodLabels<'static> = PodLabels::new();
-
 impl<'s> Applied<'s> {
-    /// No policy.
-    pub(crate) const fn none() -> Self {
-        Self {
-            policies: Vec::new(),
-            environment: None,
-            environment_conflict: None,
-            labels: &NO_LABELS,
-            now: 0,
-        }
+    /// No policy, for a pod with these labels.
+    pub(crate) const fn none(labels: &'s PodLabels<'s>) -> Self {
+        Self { policies: Vec::new(), environment: None, environment_conflict: None, labels, now: 0 }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.policies.is_empty() && self.environment.is_none()
+    }
+
+    /// What variables of a pod's keys are filled from.
+    pub(crate) fn values<'v>(&'v self, pod: &'v PodView<'v>, context: &Context<'v>) -> Values<'v> {
+        let Self { environment, labels, .. } = self;
+        Values { pod, labels: *labels, namespace: context.namespace, environment: *environment }
     }
 
     /// How many policies select the pod.

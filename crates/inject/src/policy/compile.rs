@@ -1,6 +1,6 @@
 //! The check of a policy. The API server checks much of it as well, but a policy in a file does not pass there.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
 
 use super::{
     glob,
@@ -214,7 +214,7 @@ impl Checks {
             if self.at_most(&field, entries.len(), ENTRIES) {
                 for entry in entries {
                     if let Some((fault, cure)) = entry_fault(kind, entry) {
-                        self.problem(&field, Some(entry), &fault, cure);
+                        self.problem(&field, Some(entry), &fault, &cure);
                     }
                 }
             }
@@ -279,14 +279,15 @@ fn is_taken(field: &str, key: &str) -> bool {
 }
 
 /// What is wrong with an entry of an allow list, and what to do.
-fn entry_fault(field: Field, entry: &str) -> Option<(String, &'static str)> {
+fn entry_fault(field: Field, entry: &str) -> Option<(String, Cow<'static, str>)> {
     let cure = field.example();
-    let text = match variables::sample(entry) {
-        Ok(filled) if filled.has_variables && !field.takes_variables() => {
-            return Some(("variables are not filled here".to_owned(), cure));
+    let text = match field.place().map(|place| variables::sample(entry, place)) {
+        None if entry.contains("${") => {
+            return Some(("variables are not filled here".to_owned(), cure.into()));
         }
-        Ok(filled) => filled.text,
-        Err(fault) => return Some((fault.message.into_owned(), cure)),
+        None => Cow::Borrowed(entry),
+        Some(Ok(filled)) => filled.text,
+        Some(Err(fault)) => return Some((fault.message.into_owned(), fault.cure)),
     };
     let is_path = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_/*?".contains(&byte);
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_/*?".contains(&byte);
@@ -307,11 +308,11 @@ fn entry_fault(field: Field, entry: &str) -> Option<(String, &'static str)> {
         | Field::Roles
         | Field::CaConfigmaps
         | Field::ClientCredentialsSecrets => glob::fault(&text).map(str::to_owned),
-        Field::Urls => text.parse::<Url>().err().map(std::borrow::Cow::into_owned),
-        Field::Images => image(&text).err().map(std::borrow::Cow::into_owned),
+        Field::Urls => text.parse::<Url>().err().map(Cow::into_owned),
+        Field::Images => image(&text).err().map(Cow::into_owned),
         Field::Uids => super::limits::uids(&text).is_none().then(|| "neither a uid nor a range".to_owned()),
     };
-    fault.map(|fault| (fault, cure))
+    fault.map(|fault| (fault, cure.into()))
 }
 
 /// The name of an object (a DNS subdomain, RFC 1123).

@@ -7,6 +7,7 @@ use super::{
     glob::{self, Subject},
     labels::{self, PodLabels},
     parts::{Allow, Enforcement, Exception, PolicyParts},
+    variables::Texts,
 };
 use crate::{Namespace, annotations::NamedKey, problem::Problems};
 
@@ -116,7 +117,7 @@ impl Policy {
     pub(super) fn exceptions(
         &self,
         namespace: &str,
-        labels: &PodLabels<'_>,
+        labels: &dyn Texts,
         service_account: &str,
         now: i64,
     ) -> Vec<&Allow> {

@@ -8,7 +8,7 @@ use super::{
     labels,
     parts::{Enforcement, PolicyParts},
     report::{Notes, PolicyEffect},
-    variables::{self, Values},
+    variables::{self, Place, Values},
 };
 use crate::{
     annotations::NamedKey,
@@ -202,7 +202,8 @@ fn is_other_when_filled(one: &Source<'_>, other: &Source<'_>, values: &Values<'_
         return false;
     }
     let filled = |source: &Source<'_>| {
-        variables::fill(source.value, values).map(|filled| filled.text.into_owned()).ok()
+        let place = if source.key == NamedKey::InjectDynamic { Place::Dynamic } else { Place::Secrets };
+        variables::fill(source.value, place, values).map(|filled| filled.text.into_owned()).ok()
     };
     one.key != other.key || filled(one) != filled(other)
 }

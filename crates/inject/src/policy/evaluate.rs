@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{
     applied::{Applied, Force, Selected},
     compiled::Policy,
+    labels::PodLabels,
     parts::Enforcement,
     report::{Note, Notes, PolicyEffect, PolicyReport, PolicyUse},
 };
@@ -24,7 +25,8 @@ pub(crate) fn evaluate<'a>(
 ) -> (Decision, PolicyReport) {
     let selected = Selected::new(pod, context);
     if selected.is_empty() {
-        return (decide(&Applied::none(), &mut Notes::none()), PolicyReport::default());
+        let labels = PodLabels::of(pod);
+        return (decide(&Applied::none(&labels), &mut Notes::none()), PolicyReport::default());
     }
     let run = |force: Force| {
         let applied = selected.applied(force);
@@ -73,7 +75,7 @@ pub(crate) fn with_applied<T>(
     read: impl FnOnce(&Applied<'_>) -> T,
 ) -> T {
     if context.policies.is_empty() {
-        return read(&Applied::none());
+        return read(&Applied::none(&PodLabels::of(pod)));
     }
     read(&Selected::new(pod, context).applied(Force::Real))
 }

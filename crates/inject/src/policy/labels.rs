@@ -1,6 +1,6 @@
 //! Labels, and which of them a selector matches.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, cell::OnceCell, collections::BTreeMap};
 
 use serde::{
     Deserialize, Deserializer,
@@ -8,58 +8,75 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::parts::{Expression, Operator, Selector};
+use super::{
+    parts::{Expression, Operator, Selector},
+    variables::Texts,
+};
+use crate::pod::PodView;
 
-/// The labels of an object.
-pub(crate) trait Labels {
-    fn get(&self, key: &str) -> Option<&str>;
-}
-
-impl Labels for BTreeMap<String, String> {
+impl Texts for BTreeMap<String, String> {
     fn get(&self, key: &str) -> Option<&str> {
         self.get(key).map(String::as_str)
     }
 }
 
-/// The labels of a pod, sorted by key, each key once.
-#[derive(Debug, Default)]
-pub(crate) struct PodLabels<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
+/// The labels of a pod. They are read when they are asked for: without policies and variables nobody does.
+#[derive(Debug)]
+pub(crate) struct PodLabels<'a> {
+    json: Option<&'a RawValue>,
+    read: OnceCell<Map<'a>>,
+}
 
 impl<'a> PodLabels<'a> {
-    /// No label.
-    pub(super) const fn new() -> Self {
-        Self(Vec::new())
+    /// The labels of a pod.
+    pub(crate) const fn of(pod: &PodView<'a>) -> Self {
+        Self::new(pod.metadata.labels)
     }
 
-    /// Reads `metadata.labels`. What is no text is no label: the API server takes texts only.
-    pub(crate) fn parse(json: Option<&'a RawValue>) -> Self {
-        json.and_then(|json| serde_json::from_str(json.get()).ok()).unwrap_or_default()
+    /// No label.
+    pub(super) const fn none() -> Self {
+        Self::new(None)
+    }
+
+    /// `metadata.labels`. What is no text is no label: the API server takes texts only.
+    const fn new(json: Option<&'a RawValue>) -> Self {
+        Self { json, read: OnceCell::new() }
+    }
+
+    fn read(&self) -> &[(Cow<'a, str>, Cow<'a, str>)] {
+        let parse = || self.json.and_then(|json| serde_json::from_str(json.get()).ok()).unwrap_or_default();
+        &self.read.get_or_init(parse).0
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(key, value)| (&**key, &**value))
+        self.read().iter().map(|(key, value)| (&**key, &**value))
     }
 }
 
-impl Labels for PodLabels<'_> {
+impl Texts for PodLabels<'_> {
     fn get(&self, key: &str) -> Option<&str> {
-        let at = self.0.binary_search_by(|(found, _)| (**found).cmp(key)).ok()?;
-        self.0.get(at).map(|(_, value)| &**value)
+        let labels = self.read();
+        let at = labels.binary_search_by(|(found, _)| (**found).cmp(key)).ok()?;
+        labels.get(at).map(|(_, value)| &**value)
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for PodLabels<'a> {
+/// Labels sorted by key, each key once.
+#[derive(Debug, Default)]
+struct Map<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Map<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct LabelsVisitor;
         impl<'de> Visitor<'de> for LabelsVisitor {
-            type Value = PodLabels<'de>;
+            type Value = Map<'de>;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str("a map of labels")
             }
 
             fn visit_unit<E>(self) -> Result<Self::Value, E> {
-                Ok(PodLabels::default())
+                Ok(Map::default())
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
@@ -75,7 +92,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for PodLabels<'a> {
                 labels.reverse();
                 labels.dedup_by(|(one, _), (other, _)| one == other);
                 labels.reverse();
-                Ok(PodLabels(labels))
+                Ok(Map(labels))
             }
         }
         deserializer.deserialize_any(LabelsVisitor)
@@ -150,13 +167,13 @@ impl<'de: 'a, 'a> Deserialize<'de> for Label<'a> {
 }
 
 /// Whether a selector matches labels. The values of its expressions are sorted.
-pub(super) fn matches(selector: &Selector, labels: &dyn Labels) -> bool {
+pub(super) fn matches(selector: &Selector, labels: &dyn Texts) -> bool {
     let Selector { match_labels, match_expressions } = selector;
     match_labels.iter().all(|(key, value)| labels.get(key) == Some(value))
         && match_expressions.iter().all(|expression| holds(expression, labels))
 }
 
-fn holds(expression: &Expression, labels: &dyn Labels) -> bool {
+fn holds(expression: &Expression, labels: &dyn Texts) -> bool {
     let Expression { key, operator, values } = expression;
     let found = labels.get(key);
     let is_listed = |found: &str| values.binary_search_by(|value| value.as_str().cmp(found)).is_ok();
@@ -238,7 +255,7 @@ mod tests {
     fn selectors_match_as_in_kubernetes() {
         let json = RawValue::from_string(r#"{"app":"web","tier":"f\u0072ont","n":1,"app":"api"}"#.to_owned());
         let json = json.unwrap();
-        let labels = PodLabels::parse(Some(&json));
+        let labels = PodLabels::new(Some(&json));
         for (selector, expected) in [
             (selector(&[], &[]), true),
             (selector(&[("app", "api")], &[]), true),

@@ -2,14 +2,12 @@
 
 use std::borrow::Cow;
 
-use scaivault_contract::SecretSource;
-
 use super::{
     applied::{Applied, in_words},
     glob::{self, Subject},
     parts::{Allow, Enforcement},
     report::{Notes, PolicyEffect},
-    variables::{self, Values},
+    variables::{self, Place, Values},
 };
 use crate::{
     annotations::{Draft, ExactKey, NamedKey, RunAsUser, image_is_below},
@@ -87,9 +85,14 @@ impl Field {
         }
     }
 
-    /// Whether variables are filled in the list's entries.
-    pub(super) const fn takes_variables(self) -> bool {
-        matches!(self, Self::Paths | Self::Dynamic | Self::Roles)
+    /// What its entries are, where variables are filled in them.
+    pub(super) const fn place(self) -> Option<Place> {
+        match self {
+            Self::Paths => Some(Place::PathGlob),
+            Self::Dynamic => Some(Place::DynamicGlob),
+            Self::Roles => Some(Place::RoleGlob),
+            _ => None,
+        }
     }
 
     pub(super) fn list(self, allow: &Allow) -> Option<&[String]> {
@@ -158,14 +161,13 @@ impl Check<'_, '_, '_> {
     fn sources(&mut self) {
         let (draft, applied) = (self.draft, self.applied);
         if let Some(limit) = Limit::new(Field::Paths, applied, self.values) {
-            let secrets =
-                draft.secrets.iter().map(|(name, source)| (NamedKey::InjectSecret, name.as_str(), source));
-            for (key, name, source) in secrets {
-                self.paths(&limit, (key, name), source);
+            for (name, source) in &draft.secrets {
+                for secret in source.secrets() {
+                    self.named(&limit, (NamedKey::InjectSecret, name), &secret.path.to_string());
+                }
             }
             for (name, secret) in &draft.variables {
-                let source = SecretSource::Single(secret.clone());
-                self.paths(&limit, (NamedKey::InjectEnv, name.as_str()), &source);
+                self.named(&limit, (NamedKey::InjectEnv, name.as_str()), &secret.path.to_string());
             }
         }
         if draft.dynamic.is_empty() {
@@ -176,12 +178,6 @@ impl Check<'_, '_, '_> {
                 let text = format!("{}/{}", dynamic.engine, dynamic.role);
                 self.named(&limit, (NamedKey::InjectDynamic, name), &text);
             }
-        }
-    }
-
-    fn paths(&mut self, limit: &Limit<'_>, key: (NamedKey, &str), source: &SecretSource) {
-        for secret in source.secrets() {
-            self.named(limit, key, secret.path.as_str());
         }
     }
 
@@ -249,11 +245,9 @@ impl<'a> Limit<'a> {
         let exceptions = exceptions.filter_map(|allow| field.list(allow));
         let lists = limiting.iter().filter_map(list).chain(exceptions);
         // An entry whose variable has no value covers nothing.
-        let fill = |entry: &'a String| {
-            if !field.takes_variables() {
-                return Some(Cow::Borrowed(entry.as_str()));
-            }
-            variables::fill(entry, values).ok().map(|filled| filled.text)
+        let fill = |entry: &'a String| match field.place() {
+            None => Some(Cow::Borrowed(entry.as_str())),
+            Some(place) => variables::fill(entry, place, values).ok().map(|filled| filled.text),
         };
         let entries = lists.flatten().filter_map(fill).collect();
         Some(Self { field, limiting, applied, entries })

@@ -62,13 +62,13 @@ impl PolicySet {
         &'s self,
         namespace: &Namespace,
     ) -> impl Iterator<Item = &'s Policy> + use<'s> {
-        let found = self.by_namespace.candidates(&namespace.labels, &PodLabels::new(), "");
+        let found = self.by_namespace.candidates(&namespace.labels, &PodLabels::none(), "");
         self.pick(found, |policy| policy.selects_namespace(namespace)).into_iter()
     }
 
     /// The policies that give a namespace an environment, the weakest first.
     pub(crate) fn environments<'s>(&'s self, namespace: &Namespace) -> Vec<&'s Policy> {
-        let found = self.by_environment.candidates(&namespace.labels, &PodLabels::new(), "");
+        let found = self.by_environment.candidates(&namespace.labels, &PodLabels::none(), "");
         self.pick(found, |policy| policy.selects_namespace(namespace))
     }
 

@@ -5,8 +5,6 @@
 //! fields and aliases that were written, whatever a pod's author puts into a label. `${pod}` and `${node}` are left in
 //! the text for the agent, because a controller's pod has neither when it is admitted.
 
-#![allow(dead_code, reason = "called when policies are evaluated")]
-
 use std::{borrow::Cow, fmt};
 
 use scaivault_contract::{PodVariable, TextPart, VariableFault as SyntaxFault, text_parts};

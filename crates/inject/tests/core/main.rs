@@ -12,6 +12,7 @@ mod not_text;
 mod opt_out;
 mod permissions;
 mod pod_settings;
+mod policies;
 mod problems;
 mod reinvocation;
 mod security;

@@ -1,0 +1,306 @@
+//! Policies: what they give pods, what they allow, and what they report.
+
+mod allow;
+mod compile;
+mod laws;
+mod mode;
+mod support;
+
+use scaivault_inject::{Decision, Enforcement, Layer, PolicyEffect, PolicySet};
+use scaivault_testkit::{PodBuilder, look, pod};
+use serde_json::{Value, json};
+
+use crate::support::{DATABASE, agent, cluster};
+use support::{World, named, policy};
+
+/// A pod with labels and nothing of ours.
+fn plain() -> Value {
+    let mut pod = pod().json();
+    pod["metadata"]["labels"] = json!({"app": "invoices"});
+    pod
+}
+
+#[test]
+fn a_pod_without_annotations_gets_files_and_variables() {
+    let world = World::new([policy("billing")
+        .inject("inject-secret-db.json", DATABASE)
+        .inject("inject-env-DB_PASSWORD", &format!("{DATABASE}#password"))]);
+    let injected = world.inject(&plain());
+    assert_eq!(
+        look::env(agent(&injected), "SECRETS").unwrap().trim(),
+        format!("{DATABASE} -> /run/secrets/db.json")
+    );
+    let app = &injected["spec"]["containers"][0];
+    assert!(look::mount(app, "scaivault-secrets").is_some(), "{app}");
+    assert_eq!(look::env_names(app), ["DB_PASSWORD"]);
+    assert_eq!(look::ours(&injected, "status"), Some("injected"));
+    let uses = world.report(&plain()).uses;
+    assert_eq!(uses.len(), 1);
+    assert_eq!((&*uses[0].name, uses[0].generation), ("billing", 1));
+    assert_eq!(uses[0].effect, PolicyEffect::Injected);
+    assert_eq!(uses[0].message.as_deref(), Some("db.json, DB_PASSWORD"));
+}
+
+#[test]
+fn a_receipt_names_the_policies_that_gave_something() {
+    let world = World::new([
+        policy("billing").inject("inject-secret-db.json", DATABASE),
+        policy("limits").allow(|allow| allow.paths = named(["**"])),
+    ]);
+    let receipt: Value =
+        serde_json::from_str(look::ours(&world.inject(&plain()), "receipt").unwrap()).unwrap();
+    assert_eq!(receipt["policies"], json!(["billing@1"]));
+    let annotated =
+        cluster().inject(&PodBuilder::from(plain()).ours("inject-secret-db.json", DATABASE).json());
+    assert!(!look::ours(&annotated, "receipt").unwrap().contains("policies"), "{annotated}");
+}
+
+#[test]
+fn only_selected_pods_are_injected() {
+    let select = [
+        policy("by-namespace").select_namespaces("team", "billing"),
+        policy("by-label").select_pods("app", "invoices"),
+        policy("by-account").service_account("invo*"),
+    ];
+    for policy in select {
+        let world =
+            World::new([policy.inject("inject-secret-db.json", DATABASE)]).namespace_label("team", "billing");
+        let mut selected = plain();
+        selected["spec"]["serviceAccountName"] = "invoices".into();
+        world.expect(&selected, "injected", "init");
+        let mut other = world.namespace_label("team", "shop");
+        let mut pod = selected.clone();
+        pod["metadata"]["labels"]["app"] = "web".into();
+        pod["spec"]["serviceAccountName"] = "web".into();
+        other.expect(&pod, "skipped", "not-annotated");
+        other = other.namespace_label("team", "billing");
+        let report = other.report(&selected);
+        assert_eq!(report.uses.len(), 1, "{report:?}");
+    }
+}
+
+#[test]
+fn of_two_policies_the_stronger_sets_a_default() {
+    let weak = policy("weak").defaults("log-level", "debug").inject("inject-secret-db.json", DATABASE);
+    let strong = policy("strong").defaults("log-level", "warn").priority(1);
+    let level = |pod: &Value| look::env(agent(pod), "LOG_LEVEL").map(str::to_owned);
+    for policies in [[weak.clone(), strong.clone()], [strong, weak.clone()]] {
+        let injected = World::new(policies).inject(&plain());
+        assert_eq!(level(&injected).as_deref(), Some("warn"));
+    }
+    // Of equal priority, the name that sorts first is the stronger.
+    let first = policy("a-first").defaults("log-level", "error");
+    let injected = World::new([first, weak]).inject(&plain());
+    assert_eq!(level(&injected).as_deref(), Some("error"));
+}
+
+#[test]
+fn namespace_and_pod_replace_what_a_policy_says() {
+    let giving =
+        || policy("billing").defaults("log-level", "debug").inject("inject-secret-db.json", DATABASE);
+    let world = World::new([giving()]).namespace_annotation("log-level", "error");
+    let pod = PodBuilder::from(plain()).ours("inject-secret-db.json", "other/path").json();
+    let explained = world.explain(&pod);
+    let find = |key: &str| {
+        let found = explained.iter().find(|setting| setting.key == key).unwrap();
+        (found.value.as_str(), found.layer.clone())
+    };
+    assert_eq!(find("log-level"), ("error", Layer::Namespace));
+    assert_eq!(find("inject-secret-db.json"), ("other/path", Layer::Pod));
+    let explained = World::new([giving()]).explain(&plain());
+    let found = explained.iter().find(|setting| setting.key == "inject-secret-db.json").unwrap();
+    assert_eq!(found.layer, Layer::Policy("billing".into()));
+    assert_eq!(found.layer.to_string(), "policy billing");
+}
+
+#[test]
+fn two_sources_of_one_file_name_both_policies() {
+    let one = policy("one").inject("inject-secret-db.json", DATABASE);
+    let two = policy("two").inject("inject-secret-db.json", "environments/staging/database");
+    let refusal = World::new([one.clone(), two.clone()]).refusal(&plain());
+    assert!(
+        refusal.contains("policies one and two give the file db.json from different sources"),
+        "{refusal}"
+    );
+    assert!(refusal.contains("[policy-conflict]"), "{refusal}");
+    // A dynamic secret of the same name wants the same file.
+    let dynamic = policy("two").inject("inject-dynamic-db.json", "engine=pg role=reader");
+    let refusal = World::new([one.clone(), dynamic]).refusal(&plain());
+    assert!(refusal.contains("[policy-conflict]"), "{refusal}");
+    // The same source is no conflict, nor are pods that only one of them selects.
+    let same = policy("two").inject("inject-secret-db.json", &format!(" {DATABASE} "));
+    World::new([one.clone(), same]).inject(&plain());
+    World::new([one.clone(), two.clone().select_pods("app", "web")]).inject(&plain());
+    // One that only warns refuses nobody; the stronger one holds.
+    let world = World::new([one, two.enforcement(Enforcement::Warn)]);
+    let decision = world.expect(&plain(), "injected", "init");
+    assert!(decision.warnings().iter().any(|text| text.contains("policies one and two")), "{decision:?}");
+    let injected = world.inject(&plain());
+    assert!(look::env(agent(&injected), "SECRETS").unwrap().starts_with(DATABASE));
+}
+
+#[test]
+fn two_files_of_one_path_name_their_policies() {
+    let one = policy("one").inject("inject-secret-db.json", DATABASE);
+    let two = policy("two")
+        .inject("inject-secret-other", "environments/staging/database")
+        .inject("secret-file-other", "db.json");
+    let refusal = World::new([one, two]).refusal(&plain());
+    for part in ["inject-secret-db.json (of the policy one)", "inject-secret-other (of the policy two)"] {
+        assert!(refusal.contains(part), "{refusal}");
+    }
+}
+
+#[test]
+fn two_environments_of_one_namespace_name_both() {
+    let one = policy("one").environment("production").inject("inject-secret-db.json", DATABASE);
+    let two = policy("two").environment("staging").select_pods("app", "other");
+    let world = World::new([one.clone(), two.clone()]);
+    let refusal = world.refusal(&plain());
+    let parts = "policy one gives the namespace the environment production, and policy two gives it staging";
+    assert!(refusal.contains(parts), "{refusal}");
+    let conflicts = world.conflicts();
+    assert_eq!(conflicts, [("one".to_owned(), "two".to_owned())]);
+    // Who has nothing to do with the environment is not refused.
+    let annotated = PodBuilder::from(plain()).ours("inject-secret-db.json", DATABASE).json();
+    let elsewhere = one.select_pods("app", "other");
+    World::new([elsewhere, two.clone()]).inject(&annotated);
+    let same = policy("one").environment("staging").inject("inject-secret-db.json", DATABASE);
+    let world = World::new([same, two]);
+    world.inject(&plain());
+    assert_eq!(world.report(&plain()).environment.as_deref(), Some("staging"));
+}
+
+#[test]
+fn conflicts_of_a_namespace_are_found_without_pods() {
+    let one = policy("one").inject("inject-env-PASSWORD", "a/b#c").select_pods("app", "web");
+    let two = policy("two").inject("inject-env-PASSWORD", "a/b#d");
+    let three = policy("three").inject("inject-env-PASSWORD", "a/b#e").select_pods("app", "api");
+    let found = World::new([one, two, three]).conflicts();
+    assert_eq!(found, [("one".to_owned(), "two".to_owned())]);
+}
+
+#[test]
+fn what_a_policy_injects_and_cannot_be_is_its_refusal() {
+    let world = World::new([policy("billing").inject("inject-secret-db.json", DATABASE)]);
+    let windows = PodBuilder::from(plain()).spec("os", json!({"name": "windows"})).json();
+    let refusal = world.refusal(&windows);
+    assert!(refusal.contains("policy billing injects into this pod"), "{refusal}");
+    let report = world.report(&windows);
+    assert_eq!(report.uses[0].effect, PolicyEffect::Refused);
+}
+
+#[test]
+fn a_policy_that_warns_never_refuses() {
+    let warning = policy("billing").inject("inject-secret-db.json", DATABASE).enforcement(Enforcement::Warn);
+    let world = World::new([warning]);
+    world.inject(&plain());
+    let windows = PodBuilder::from(plain()).spec("os", json!({"name": "windows"})).json();
+    let decision = world.expect(&windows, "skipped", "not-annotated");
+    assert!(decision.warnings().iter().any(|text| text.contains("only warn")), "{decision:?}");
+    assert_eq!(world.report(&windows).uses[0].effect, PolicyEffect::Warned);
+}
+
+#[test]
+fn a_policy_that_audits_changes_nothing_and_says_what_it_would() {
+    let auditing =
+        policy("billing").inject("inject-secret-db.json", DATABASE).enforcement(Enforcement::Audit);
+    let world = World::new([auditing]);
+    let decision = world.expect(&plain(), "skipped", "not-annotated");
+    assert!(decision.warnings().is_empty() && decision.patch().is_none(), "{decision:?}");
+    let used = &world.report(&plain()).uses[0];
+    assert_eq!(used.effect, PolicyEffect::Audited);
+    assert_eq!(used.message.as_deref(), Some("would inject: db.json"));
+    let windows = PodBuilder::from(plain()).spec("os", json!({"name": "windows"})).json();
+    let used = &world.report(&windows).uses[0];
+    assert!(used.message.as_deref().unwrap().starts_with("would refuse: the pod is for Windows"), "{used:?}");
+}
+
+#[test]
+fn the_empty_set_changes_nothing() {
+    let annotated = PodBuilder::from(plain()).ours("inject-secret-db.json", DATABASE).json();
+    let world = World::new([]);
+    assert_eq!(world.inject(&annotated), cluster().inject(&annotated));
+    assert!(world.report(&annotated).uses.is_empty());
+    assert!(PolicySet::empty().is_empty());
+}
+
+#[test]
+fn too_many_policies_for_one_pod_are_a_problem() {
+    let policies = |count: usize| {
+        (0..count)
+            .map(|n| policy(&format!("p{n}")))
+            .chain([policy("q").inject("inject-secret-db.json", DATABASE)])
+    };
+    World::new(policies(255)).inject(&plain());
+    let refusal = World::new(policies(256)).refusal(&plain());
+    assert!(refusal.contains("257 policies that select it, and at most 256"), "{refusal}");
+    // Whoever gets nothing is not refused.
+    let none = World::new((0..300).map(|n| policy(&format!("p{n}"))));
+    none.expect(&plain(), "skipped", "not-annotated");
+}
+
+/// Only the policies that may select a pod are looked at; this compares the index with looking at all.
+#[test]
+fn the_index_finds_what_a_look_at_all_finds() {
+    let values = ["a", "b", "c"];
+    let mut policies = Vec::new();
+    for (n, value) in values.iter().cycle().take(60).enumerate() {
+        let mut found = policy(&format!("p{n}"));
+        if n % 2 == 0 {
+            found = found.select_namespaces("team", value);
+        }
+        if n % 3 == 0 {
+            found = found.select_pods("app", value);
+        }
+        if n % 5 == 0 {
+            found = found.service_account(value);
+        }
+        policies.push(found);
+    }
+    let world = World::new(policies);
+    for team in values {
+        let world = world.clone().namespace_label("team", team);
+        for app in values {
+            for account in values {
+                let mut pod = plain();
+                pod["metadata"]["labels"]["app"] = app.into();
+                pod["spec"]["serviceAccountName"] = account.into();
+                let found: Vec<_> =
+                    world.report(&pod).uses.iter().map(|used| used.name.to_string()).collect();
+                assert_eq!(found, world.selected_by_all(&pod), "{team} {app} {account}");
+            }
+        }
+    }
+}
+
+#[test]
+fn metadata_that_was_not_there_is_gone_again() {
+    let world = World::new([policy("billing").inject("inject-secret-db.json", DATABASE)]);
+    for metadata in [
+        None,
+        Some(Value::Null),
+        Some(json!({})),
+        Some(json!({"annotations": null})),
+        Some(json!({"annotations": {}})),
+        Some(json!({"annotations": {"a": "b"}})),
+        Some(json!({"name": "x"})),
+    ] {
+        let mut bare = plain();
+        match metadata {
+            Some(metadata) => bare["metadata"] = metadata,
+            None => drop(bare.as_object_mut().unwrap().remove("metadata")),
+        }
+        let injected = world.inject(&bare);
+        assert_eq!(look::ours(&injected, "status"), Some("injected"), "{bare}");
+        assert_eq!(world.detach(&injected), bare);
+        world.expect(&injected, "skipped", "already-injected");
+    }
+}
+
+#[test]
+fn decisions_of_templates_know_policies() {
+    let world = World::new([policy("billing").inject("inject-secret-db.json", DATABASE)]);
+    let Decision::Inject(injection) = world.decide(&plain()) else { panic!() };
+    assert_eq!(injection.secrets, 1);
+}

@@ -1,0 +1,99 @@
+//! Whether pods are injected at all, and who may decide.
+
+use scaivault_inject::{Enforcement, PolicyEffect, PolicyMode};
+use scaivault_testkit::{PodBuilder, pod};
+
+use super::support::{Draft, World, policy};
+use crate::support::DATABASE;
+
+fn giving(name: &str) -> Draft {
+    policy(name).inject("inject-secret-db.json", DATABASE)
+}
+
+fn annotated() -> PodBuilder {
+    pod().ours("inject-secret-own.json", DATABASE)
+}
+
+#[test]
+fn pods_opt_out_of_a_policy_unless_it_forbids_it() {
+    let out = pod().ours("inject", "false").json();
+    World::new([giving("billing")]).expect(&out, "skipped", "opted-out");
+    let world = World::new([giving("billing").pods_may_override(false)]);
+    let refusal = world.refusal(&out);
+    assert!(refusal.contains("policy billing does not let pods opt out"), "{refusal}");
+    assert!(refusal.contains("[policy-opt-out]"), "{refusal}");
+    assert_eq!(world.report(&out).uses[0].effect, PolicyEffect::Refused);
+    for (key, value) in [("mutation-mode", "ignore"), ("workload-mutation-mode", "ignore-and-detach")] {
+        assert!(world.refusal(&pod().ours(key, value).json()).contains("policy-opt-out"));
+    }
+    let refusal = world.namespace_annotation("mutation-mode", "ignore").refusal(&pod().json());
+    assert!(refusal.contains("mutation-mode (of the namespace)"), "{refusal}");
+    // Where nothing would be injected, nothing is kept from anybody.
+    let world = World::new([policy("limits").pods_may_override(false)]);
+    world.expect(&out, "skipped", "opted-out");
+    world.refusal(&annotated().ours("inject", "false").json());
+}
+
+#[test]
+fn opting_out_under_warn_and_audit() {
+    let out = pod().ours("inject", "false").json();
+    let forbidding = |enforcement| giving("billing").pods_may_override(false).enforcement(enforcement);
+    let world = World::new([forbidding(Enforcement::Warn)]);
+    let decision = world.expect(&out, "skipped", "opted-out");
+    assert!(decision.warnings()[0].contains("policy billing does not let"), "{decision:?}");
+    assert_eq!(world.report(&out).uses[0].effect, PolicyEffect::Warned);
+    let world = World::new([forbidding(Enforcement::Audit)]);
+    let decision = world.expect(&out, "skipped", "opted-out");
+    assert!(decision.warnings().is_empty(), "{decision:?}");
+    assert_eq!(world.report(&out).uses[0].effect, PolicyEffect::Audited);
+}
+
+#[test]
+fn a_policy_can_leave_pods_alone() {
+    let ignoring = policy("frozen").mode(PolicyMode::Ignore);
+    let world = World::new([ignoring.clone()]);
+    world.expect(&annotated().json(), "skipped", "ignored-by-policy");
+    world.expect(&annotated().ours("inject", "true").json(), "skipped", "ignored-by-policy");
+    let world = World::new([ignoring.clone().pods_may_override(true)]);
+    world.expect(&annotated().json(), "skipped", "ignored-by-policy");
+    world.inject(&annotated().ours("inject", "true").json());
+    let both = annotated().ours("inject", "true").ours("mutation-mode", "ignore").json();
+    world.expect(&both, "skipped", "ignored-by-pod");
+    let world = World::new([ignoring.enforcement(Enforcement::Audit)]);
+    world.inject(&annotated().json());
+    let used = &world.report(&annotated().json()).uses[0];
+    assert_eq!(used.message.as_deref(), Some("would apply: mutationMode: ignore"));
+}
+
+#[test]
+fn a_policy_can_take_out_what_was_injected() {
+    let injected = World::new([]).inject(&annotated().json());
+    let detaching = policy("leave").mode(PolicyMode::IgnoreAndDetach);
+    let world = World::new([detaching.clone()]);
+    let decision = world.expect(&injected, "detached", "mutation-mode");
+    assert_eq!(crate::support::after(&injected, &decision), annotated().json());
+    // The strictest of pod and policy.
+    let strict = PodBuilder::from(injected.clone()).ours("mutation-mode", "ignore").json();
+    world.expect(&strict, "detached", "mutation-mode");
+    let ignoring = World::new([policy("frozen").mode(PolicyMode::Ignore)]);
+    let strict = PodBuilder::from(injected).ours("mutation-mode", "ignore-and-detach").json();
+    ignoring.expect(&strict, "detached", "mutation-mode");
+}
+
+#[test]
+fn the_strongest_policy_with_a_mode_decides() {
+    let ignoring = policy("frozen").mode(PolicyMode::Ignore);
+    let injecting = giving("billing").mode(PolicyMode::Inject).priority(1);
+    World::new([ignoring.clone(), injecting.clone()]).inject(&pod().json());
+    World::new([ignoring.clone().priority(2), injecting]).expect(
+        &pod().json(),
+        "skipped",
+        "ignored-by-policy",
+    );
+    // One that says nothing of the mode decides nothing.
+    World::new([ignoring, giving("billing").priority(1)]).expect(
+        &pod().json(),
+        "skipped",
+        "ignored-by-policy",
+    );
+}
