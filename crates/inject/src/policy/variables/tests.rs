@@ -6,12 +6,6 @@ use serde_json::json;
 
 use super::*;
 
-impl Texts for BTreeMap<String, String> {
-    fn get(&self, key: &str) -> Option<&str> {
-        self.get(key).map(String::as_str)
-    }
-}
-
 /// A pod of the service account `invoices` in `billing`, environment `production`.
 fn filled_with(
     text: &str,
@@ -172,7 +166,7 @@ fn a_variable_without_a_value_is_named() {
     refused("a/${annotation:absent}", Place::Secrets, &["the pod has no annotation absent"]);
     refused("${label:a}/${label:b}/${label:a}", Place::Secrets, &["no label a; ${label:b} has no value"]);
     let pod = PodView::default();
-    let (namespace, labels) = (Namespace::default(), BTreeMap::new());
+    let (namespace, labels) = (Namespace::default(), BTreeMap::<String, String>::new());
     let values = Values { pod: &pod, labels: &labels, namespace: &namespace, environment: None };
     let fault = |text| fill(text, Place::Secrets, &values).unwrap_err().message;
     assert_eq!(fault("${namespace}"), "${namespace} has no value: the namespace is not known");
