@@ -13,6 +13,7 @@ use super::{
 use crate::{
     SkipReason,
     known_sidecars::{PRODUCTS, Product},
+    policy::variables::KNOWN,
     problem::Code,
 };
 
@@ -44,6 +45,7 @@ pub fn markdown() -> String {
          `scaikey.scailabs.ai/role` (for `role`), then the pod's annotations; the later wins. \
          `scaivault-injector check --explain` shows where each value came from.\n"
     );
+    variables(&mut out);
     for Chapter { group, specs } in REGISTRY {
         line(&mut out, format_args!("\n## {}\n", group.title()));
         for spec in *specs {
@@ -96,6 +98,31 @@ pub fn markdown() -> String {
         line(&mut out, format_args!("| `{}` | {} |", reason.name(), reason.sentence()));
     }
     out
+}
+
+/// What may stand between `${` and `}`.
+fn variables(out: &mut String) {
+    out.push_str(
+        "\n## Variables\n\nThe paths of `inject-secret-` and `inject-env-`, the engine and role of `inject-dynamic-` and the key \
+         `role` may have variables, such as `environments/production/${namespace}/database`. Fields, versions and aliases \
+         may not.\n\n| variable | filled with |\n|---|---|\n",
+    );
+    for (name, doc) in KNOWN {
+        line(out, format_args!("| `${{{name}}}` | {doc} |"));
+    }
+    out.push_str(
+        "\n* A value has 1 to 63 of `a-z`, `0-9`, `-` and `_` in a path, also `A-Z` in an engine or role of \
+         `inject-dynamic-`, and also `.` in the key `role`. Another value is a problem: it is neither cut nor escaped, and it \
+         never has a slash or a wildcard.\n\
+         * A variable without a value is a problem that names it ([`policy-variable`](#policy-variable)).\n\
+         * What a variable is filled with is not read again.\n\
+         * `${pod}` and `${node}` are not known when a pod is admitted: the agent fills them when it starts, from \
+         `SCAIVAULT_POD` and `SCAIVAULT_NODE`, which the injector adds where they are used. Only `*` and `**` of a policy's \
+         globs cover them. The agent needs an image of this release: an older one refuses the mapping with exit code 5. The \
+         names of nodes often have dots, which no path may have; then the agent says so and exits with code 5.\n\
+         * Labels set by a controller when it creates pods (such as `apps.kubernetes.io/pod-index`) are not known offline \
+         and at `kubectl apply` of the workload.\n",
+    );
 }
 
 /// The table as JSON, for other tools.

@@ -181,9 +181,16 @@ enum Variable<'t> {
     Pod(PodVariable),
 }
 
-/// The variables as they are written, for hints and for what is allowed.
-const NAMES: [&str; 7] =
-    ["namespace", "service-account", "environment", "label:KEY", "annotation:KEY", "pod", "node"];
+/// The variables as they are written and what fills them, for hints, for what is allowed, and for documentation.
+pub(crate) const KNOWN: [(&str, &str); 7] = [
+    ("namespace", "the pod's namespace"),
+    ("service-account", "the name of the pod's service account"),
+    ("environment", "the environment that a policy gives the namespace"),
+    ("label:KEY", "the pod's label `KEY`, such as `${label:app.kubernetes.io/name}`"),
+    ("annotation:KEY", "the pod's annotation `KEY`, of any prefix"),
+    ("pod", "the pod's name; filled by the agent, not in roles"),
+    ("node", "the name of the pod's node; filled by the agent, not in roles"),
+];
 
 impl<'t> Variable<'t> {
     fn parse(name: &'t str) -> Result<Self, VariableFault> {
@@ -491,8 +498,9 @@ fn is_key(key: &str) -> bool {
 fn unknown(name: &str) -> VariableFault {
     let meant = name.to_ascii_lowercase().replace('_', "-");
     let meant = meant.trim();
-    let hint = NAMES.into_iter().find(|known| *known == meant).or_else(|| nearest(meant, NAMES));
-    let known = NAMES.map(|known| format!("${{{known}}}")).join(", ");
+    let names = KNOWN.map(|(name, _)| name);
+    let hint = names.into_iter().find(|known| *known == meant).or_else(|| nearest(meant, names));
+    let known = names.map(|known| format!("${{{known}}}")).join(", ");
     VariableFault::new(
         format!("{} is not a variable; these are {known}", shown(name)),
         match hint {
