@@ -15,6 +15,7 @@ mod invariants;
 mod packages;
 mod rust_text;
 mod sources;
+mod threats;
 mod tree;
 
 /// One rule.
@@ -44,6 +45,7 @@ const RULES: &[Rule] = &[
     Rule { id: "no-leftovers", check: files::no_leftovers },
     Rule { id: "small-text-files", check: files::small_text_files },
     Rule { id: "one-toolchain", check: files::one_toolchain },
+    Rule { id: "threats-have-tests", check: threats::threats_have_tests },
     Rule { id: "invariants-are-checked", check: invariants::invariants_are_checked },
 ];
 

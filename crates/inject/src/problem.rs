@@ -137,6 +137,8 @@ pub enum Code {
     PolicyConflict,
     /// A variable that cannot be filled.
     PolicyVariable,
+    /// A variable whose label or annotation the pod does not have.
+    VariableWithoutValue,
     /// Opting out where a policy forbids it.
     PolicyOptOut,
 }
@@ -174,6 +176,7 @@ impl Code {
         Self::PolicyLimit,
         Self::PolicyConflict,
         Self::PolicyVariable,
+        Self::VariableWithoutValue,
         Self::PolicyOptOut,
     ];
 
@@ -270,7 +273,11 @@ impl Code {
             }
             Self::PolicyVariable => (
                 "policy-variable",
-                "A variable such as `${label:app}` has no value, or none that a path takes.",
+                "A variable such as `${namespace}` is unknown, cannot stand there, or has a value that no path takes.",
+            ),
+            Self::VariableWithoutValue => (
+                "variable-without-value",
+                "The pod lacks the label or annotation of a variable. When a workload is applied this is a warning: a controller may set it on the pods.",
             ),
             Self::PolicyOptOut => ("policy-opt-out", "A policy forbids the pod to opt out of injection."),
         }
@@ -316,6 +323,11 @@ impl Problems {
     /// How many there are, those that are only counted included.
     pub fn len(&self) -> usize {
         self.kept.len() + self.more
+    }
+
+    /// Whether all are of one kind, and all are kept.
+    pub(crate) fn are_all(&self, code: Code) -> bool {
+        self.more == 0 && self.kept.iter().all(|problem| problem.code == code)
     }
 
     /// Adds one that is only made where it is kept: a pod may have thousands of the same kind.

@@ -73,7 +73,7 @@ impl Collected {
 /// What variables in values are filled from.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Fill<'v> {
-    /// They are left as they are.
+    /// Nothing: a variable is refused.
     Nothing,
     /// A plain text in place of each, while no pod is known.
     Sample,
@@ -88,6 +88,7 @@ impl Fill<'_> {
         match (self, place) {
             (Self::From(values), Some(place)) => variables::fill(value, place, values),
             (Self::Sample, Some(place)) => variables::sample(value, place),
+            (Self::Nothing, Some(_)) if value.contains("${") => Err(variables::not_here()),
             (Self::Nothing, _) | (_, None) => Ok(Filled { text: Cow::Borrowed(value), has_variables: false }),
         }
     }
@@ -146,9 +147,9 @@ pub(crate) fn collect(collected: &mut Collected, layer: &Layer, fill: Fill<'_>, 
 }
 
 fn unfilled(key: &str, layer: &Layer, value: &str, fault: VariableFault) -> Problem {
-    let VariableFault { message, cure } = fault;
+    let VariableFault { message, cure, is_absent } = fault;
     Problem {
-        code: Code::PolicyVariable,
+        code: if is_absent { Code::VariableWithoutValue } else { Code::PolicyVariable },
         key: Some(key.to_owned()),
         layer: layer.clone(),
         value: Some(Excerpt::new(value)),

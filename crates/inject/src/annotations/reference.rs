@@ -114,14 +114,15 @@ fn variables(out: &mut String) {
         "\n* A value has 1 to 63 of `a-z`, `0-9`, `-` and `_` in a path, also `A-Z` in an engine or role of \
          `inject-dynamic-`, and also `.` in the key `role`. Another value is a problem: it is neither cut nor escaped, and it \
          never has a slash or a wildcard.\n\
-         * A variable without a value is a problem that names it ([`policy-variable`](#policy-variable)).\n\
+         * A variable without a value is a problem that names it ([`policy-variable`](#policy-variable), \
+         [`variable-without-value`](#variable-without-value)).\n\
          * What a variable is filled with is not read again.\n\
          * `${pod}` and `${node}` are not known when a pod is admitted: the agent fills them when it starts, from \
-         `SCAIVAULT_POD` and `SCAIVAULT_NODE`, which the injector adds where they are used. Only `*` and `**` of a policy's \
-         globs cover them. The agent needs an image of this release: an older one refuses the mapping with exit code 5. The \
+         `SCAIVAULT_POD` and `SCAIVAULT_NODE`, which the injector adds where they are used. Only `*`, `**` and the same \
+         variable in a policy's globs cover them. The agent needs an image of this release: an older one refuses the mapping with exit code 5. The \
          names of nodes often have dots, which no path may have; then the agent says so and exits with code 5.\n\
-         * Labels set by a controller when it creates pods (such as `apps.kubernetes.io/pod-index`) are not known offline \
-         and at `kubectl apply` of the workload.\n",
+         * Labels set by a controller when it creates pods (such as `apps.kubernetes.io/pod-index`) are known when the pods \
+         are admitted, but neither offline nor at `kubectl apply` of the workload, which answers with a warning.\n",
     );
 }
 

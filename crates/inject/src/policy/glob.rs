@@ -1,11 +1,17 @@
 //! Globs of paths and names, as in ScaiVault's own policies: `*` is one segment or a part of it, `**` zero or more
 //! segments, `?` one character. They cover a text as a whole.
 
+use std::borrow::Cow;
+
+use scaivault_contract::{PodVariable, TextPart, text_parts};
+
 /// The most bytes of a glob.
 const MAX_BYTES: usize = 512;
 
-/// What stands for the value of a variable that is filled in the pod: only `*` and `**` cover it.
-const UNKNOWN: u8 = 0;
+/// What stands for the value of `${pod}`, which the agent fills: only `*`, `**` and `${pod}` cover it.
+const POD: u8 = 1;
+/// The same of `${node}`.
+const NODE: u8 = 2;
 
 /// What is wrong with a glob, if anything. Variables stand for a part of a segment.
 pub(super) fn fault(glob: &str) -> Option<&'static str> {
@@ -27,19 +33,19 @@ pub(super) fn fault(glob: &str) -> Option<&'static str> {
     None
 }
 
-/// A text to compare with globs. A variable that is left for the pod to fill becomes one unknown character.
+/// A text to compare with globs. A variable that is left for the agent to fill becomes one character of its own.
 pub(super) struct Subject(Vec<u8>);
 
 impl Subject {
     pub(super) fn new(text: &str) -> Self {
         let mut bytes = Vec::with_capacity(text.len());
-        let mut rest = text;
-        while let Some((before, behind)) = rest.split_once("${") {
-            bytes.extend_from_slice(before.as_bytes());
-            bytes.push(UNKNOWN);
-            rest = behind.split_once('}').map_or("", |(_, rest)| rest);
+        for part in text_parts(text).unwrap_or_else(|_| vec![TextPart::Literal(text)]) {
+            match part {
+                TextPart::Literal(literal) => bytes.extend_from_slice(literal.as_bytes()),
+                TextPart::Variable(name) if name == PodVariable::Pod.name() => bytes.push(POD),
+                TextPart::Variable(_) => bytes.push(NODE),
+            }
         }
-        bytes.extend_from_slice(rest.as_bytes());
         Self(bytes)
     }
 }
@@ -47,7 +53,9 @@ impl Subject {
 /// Whether a glob covers a text. Looks at each pair of characters once at most, whatever the glob.
 pub(super) fn covers(glob: &str, subject: &Subject) -> bool {
     let is_slash = |byte: &u8| *byte == b'/';
-    let (mut pattern, mut segments) = (glob.as_bytes().split(is_slash), subject.0.split(is_slash));
+    let glob: Cow<'_, [u8]> =
+        if glob.contains('$') { Subject::new(glob).0.into() } else { glob.as_bytes().into() };
+    let (mut pattern, mut segments) = (glob.split(is_slash), subject.0.split(is_slash));
     // Behind the last `**`, and the segment from which on that was tried. An earlier `**` need not take more: whatever
     // it took, the last one can.
     let mut retry = None;
@@ -93,7 +101,7 @@ fn covers_segment(pattern: &[u8], segment: &[u8]) -> bool {
                 continue;
             }
             (Some(expected), Some(found))
-                if *found != UNKNOWN && (expected == found || *expected == b'?') =>
+                if expected == found || *expected == b'?' && !matches!(*found, POD | NODE) =>
             {
                 (at, read) = (at + 1, read + 1);
                 continue;
@@ -146,14 +154,16 @@ mod tests {
     }
 
     #[test]
-    fn only_stars_cover_what_the_pod_fills_in() {
+    fn what_the_agent_fills_is_covered_by_itself_and_stars() {
         for (glob, expected) in [
             ("hosts/*/key", true),
             ("hosts/**", true),
             ("hosts/n-*/key", true),
             ("hosts/n-?/key", false),
             ("hosts/n-???????/key", false),
-            ("hosts/n-${node}/key", false),
+            ("hosts/n-${node}/key", true),
+            ("hosts/n-${pod}/key", false),
+            ("hosts/${node}/key", false),
             ("hosts/n-?*/key", false),
         ] {
             assert_eq!(check(glob, "hosts/n-${node}/key"), expected, "{glob}");

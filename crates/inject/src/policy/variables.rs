@@ -106,17 +106,21 @@ pub(crate) struct Filled<'t> {
 pub(crate) struct VariableFault {
     pub(crate) message: Cow<'static, str>,
     pub(crate) cure: Cow<'static, str>,
+    /// Whether all that is wrong is a label or annotation that the pod does not have. A controller may set it on the
+    /// pods that it creates.
+    pub(crate) is_absent: bool,
 }
 
 impl VariableFault {
     fn new(message: impl Into<Cow<'static, str>>, cure: impl Into<Cow<'static, str>>) -> Self {
-        Self { message: message.into(), cure: cure.into() }
+        Self { message: message.into(), cure: cure.into(), is_absent: false }
     }
 
     /// Several as one, in the order in which they were found.
     fn all(faults: Vec<Self>) -> Option<Self> {
+        let is_absent = faults.iter().all(|fault| fault.is_absent);
         let mut told = faults.into_iter();
-        let mut all = told.next()?;
+        let mut all = Self { is_absent, ..told.next()? };
         for fault in told.by_ref().take(FAULTS_TOLD - 1) {
             all.message = format!("{}; {}", all.message, fault.message).into();
             if !all.cure.contains(&*fault.cure) {
@@ -240,11 +244,13 @@ impl<'t> Variable<'t> {
                     "set environment in the policy that selects the namespace, or write the path without the variable",
                 )
             }),
-            Self::Label(key) => labels.get(key).map(Cow::Borrowed).ok_or_else(|| {
-                absent(format!("the pod has no label {key}"), "set it in the pod template's labels")
+            Self::Label(key) => labels.get(key).map(Cow::Borrowed).ok_or_else(|| VariableFault {
+                is_absent: true,
+                ..absent(format!("the pod has no label {key}"), "set it in the pod template's labels")
             }),
-            Self::Annotation(key) => pod.any_annotation(key).ok_or_else(|| {
-                absent(format!("the pod has no annotation {key}"), "set it in the pod template's annotations")
+            Self::Annotation(key) => pod.any_annotation(key).ok_or_else(|| VariableFault {
+                is_absent: true,
+                ..absent(format!("the pod has no annotation {key}"), "set it in the pod template's annotations")
             }),
             Self::Pod(_) => unreachable!("what the agent fills is left in the text"),
         }
@@ -486,6 +492,14 @@ fn misplaced(part: &str) -> VariableFault {
     VariableFault::new(
         format!("a variable cannot stand in {part}"),
         "use variables in paths, dynamic engines and roles only",
+    )
+}
+
+/// A variable where none is filled.
+pub(crate) fn not_here() -> VariableFault {
+    VariableFault::new(
+        "variables are not filled here",
+        "use it in a policy, or in annotations of pods and namespaces",
     )
 }
 

@@ -10,7 +10,7 @@ use crate::{
     Context, Decision, Excerpt, Patch, PodView, Problems, SkipReason,
     manifest::{FoundTemplate, find_templates},
     pod::object,
-    problem::shown_key,
+    problem::{Code, shown_key},
 };
 
 /// The most keys that a warning names.
@@ -133,7 +133,9 @@ impl Findings {
         self.warnings.extend(warnings);
         self.additions += decision.patch().map_or(0, Patch::entries);
         let (target, problems) = match decision {
-            Decision::Deny(denial) if brings => (&mut self.refused, denial.problems),
+            Decision::Deny(denial) if brings && !denial.problems.are_all(Code::VariableWithoutValue) => {
+                (&mut self.refused, denial.problems)
+            }
             Decision::Deny(denial) => (&mut self.unchanged, denial.problems),
             Decision::Skip(skip) if skip.reason == SkipReason::Problems => (&mut self.allowed, skip.problems),
             _ => return,
@@ -320,6 +322,17 @@ mod tests {
         let problems = check(&object, FormerObject::Nothing).unwrap().problems.to_string();
         assert!(problems.contains("kkk…\")") && !problems.contains(&"k".repeat(41)), "{problems}");
         assert!(problems.contains("(pod template \"/spec/a\\nb\")"), "{problems}");
+    }
+
+    #[test]
+    fn a_label_that_a_controller_may_set_is_a_warning() {
+        let with = |path: &str| json!({"scaivault.scailabs.ai/inject-secret-a": path});
+        let absent = object(&json!({}), &[with("pods/${label:apps.kubernetes.io/pod-index}")]);
+        let validation = check(&absent, FormerObject::Nothing).unwrap();
+        assert_eq!(validation.reason, ValidationReason::ProblemsUnchanged);
+        assert!(validation.warnings[0].contains("the pod has no label"), "{validation:?}");
+        let unknown = object(&json!({}), &[with("pods/${lable:x}")]);
+        assert_eq!(check(&unknown, FormerObject::Nothing).unwrap().reason, ValidationReason::Problems);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::{
     annotations::{Collected, Draft, Fill, collect, not_text},
     decide::refuse,
     mutation_mode::MUTATION_MODE,
-    problem::Layer,
+    problem::{Code, Layer},
 };
 
 /// The answer for a workload that is applied.
@@ -32,7 +32,8 @@ impl From<ValidationReason> for Validation {
 pub enum ValidationReason {
     /// Nothing is wrong.
     Valid,
-    /// There are problems, and the request did not bring them: to refuse it could keep a controller from its work.
+    /// There are problems, and the request did not bring them (to refuse it could keep a controller from its work), or its
+    /// pods may not have them: a controller may set a label that a variable needs.
     ProblemsUnchanged,
     /// There are problems, and the injector is set to warn.
     ProblemsAllowed,
@@ -74,7 +75,9 @@ pub fn validate(workload: &WorkloadView<'_>, former: Former<'_, '_>, context: &C
         return ValidationReason::Deleting.into();
     }
     match decide(workload, context) {
-        Decision::Deny(Denial { problems, warnings }) if brings_keys(workload, former) => {
+        Decision::Deny(Denial { problems, warnings })
+            if brings_keys(workload, former) && !problems.are_all(Code::VariableWithoutValue) =>
+        {
             Validation { reason: ValidationReason::Problems, problems, warnings }
         }
         Decision::Deny(Denial { problems, warnings }) => Validation {

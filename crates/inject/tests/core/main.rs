@@ -18,4 +18,5 @@ mod reinvocation;
 mod security;
 mod support;
 mod templates;
+mod tenant;
 mod workload;

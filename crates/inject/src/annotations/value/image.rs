@@ -7,7 +7,8 @@ pub(crate) fn image(text: &str) -> Result<String, Reason> {
     let fits = !text.is_empty()
         && text.len() <= 512
         && text.chars().all(|c| c.is_ascii_alphanumeric() || "./:@_-".contains(c))
-        && text.starts_with(|c: char| c.is_ascii_alphanumeric());
+        // A `..` would lead out of what an allow-list's entry names.
+        && text.trim_end_matches('/').split('/').all(|part| part.starts_with(|c: char| c.is_ascii_alphanumeric()));
     if fits { Ok(text.to_owned()) } else { Err("not an image".into()) }
 }
 
@@ -23,6 +24,18 @@ pub(crate) fn image_is_below(image: &str, entry: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_part_of_an_image_leads_out_of_another() {
+        for text in ["agent", "r.example:5000/team/agent:1.0", "r.example/a@sha256:0", "r.example/"] {
+            assert!(image(text).is_ok(), "{text}");
+        }
+        for text in
+            ["", "r.example/a/../b", "r.example/./b", "r.example//b", "../b", "r.example/-b", "r.example/a b"]
+        {
+            assert!(image(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn an_allow_list_does_not_let_lookalikes_through() {

@@ -1,0 +1,188 @@
+//! Who the tenant claims to be: another service account, another team, another environment.
+
+use super::*;
+
+/// Threat 19.
+#[test]
+fn another_service_account_gives_no_environment() {
+    let allow = Allow { paths: named(["accounts/${service-account}/**"]), ..Allow::default() };
+    let own = PolicyParts { allow, ..policy("accounts") };
+    let payments = PolicyParts {
+        service_accounts: vec!["payments".to_owned()],
+        environment: Some("production".to_owned()),
+        inject: vec![("inject-secret-p".to_owned(), "environments/${environment}/payments/key".to_owned())],
+        namespaces: selects("kubernetes.io/metadata.name", "payments"),
+        ..policy("payments")
+    };
+    let target = target([own, payments]);
+    let of = |fields: &[(&str, &str)], source: &str| {
+        fields.iter().fold(asks(source), |pod, (field, name)| pod.spec(field, *name)).json()
+    };
+    let web = "accounts/web/x";
+    assert!(target.reads(&of(&[("serviceAccountName", "web")], web)).contains(web));
+    // Kubernetes runs the pod as `serviceAccountName`; the former field only counts where that is absent.
+    for fields in [
+        &[("serviceAccountName", "other")][..],
+        &[("serviceAccountName", "other"), ("serviceAccount", "web")],
+        &[("serviceAccount", "other")],
+        &[],
+    ] {
+        target.refuses(&of(fields, web), &["policy-limit", "policy accounts"]);
+    }
+    assert!(target.reads(&of(&[("serviceAccount", "web")], web)).contains(web));
+    // The name of the neighbour's account in the tenant's own namespace selects nothing of the neighbour's.
+    let payments = of(&[("serviceAccountName", "payments")], "accounts/payments/x");
+    assert!(!target.reads(&payments).contains("environments/"));
+    target.refuses(
+        &of(&[("serviceAccountName", "payments")], "accounts/${environment}/x"),
+        &["no policy gives the namespace an environment"],
+    );
+    // Neither does an annotation, a label or a node name say who the pod is.
+    let claims = asks(web)
+        .annotation("scaikey.scailabs.ai/role", "sa:web")
+        .annotation("kubernetes.io/service-account.name", "web")
+        .ours("service-account", "web")
+        .ours("environment", "production");
+    target.refuses(&claims.json(), &["policy-limit"]);
+}
+
+/// Threat 19: the identity that the agent asks for at its login.
+#[test]
+fn a_role_is_limited_wherever_it_was_written() {
+    let allow = Allow { roles: named(["sa:${namespace}"]), ..Allow::default() };
+    let mut target = target([PolicyParts { allow, ..policy("roles") }]);
+    target.service_account_role = Some("sa:payments");
+    target.refuses(&asks(OWN).json(), &["role", "service account", "policy roles"]);
+    target.service_account_role = Some("sa:${namespace}");
+    let injected = target.injects(&asks(OWN).json());
+    assert_eq!(look::env(look::injected_containers(&injected)[0], "SCAIVAULT_ROLE"), Some("sa:billing"));
+}
+
+/// Threat 20: with a label, the tenant comes under the policies of that label. Their globs are still of his namespace.
+#[test]
+fn who_labels_his_namespace_stays_in_his_namespace() {
+    let team = PolicyParts { namespaces: selects("team", "payments"), ..limits() };
+    let pinned = PolicyParts {
+        namespaces: selects("kubernetes.io/metadata.name", "payments"),
+        inject: vec![("inject-secret-p".to_owned(), THEIRS.to_owned())],
+        ..policy("pinned")
+    };
+    let mut target = target([team, pinned]);
+    target.namespace.labels.insert("team".to_owned(), "payments".to_owned());
+    target.namespace.labels.insert("metadata.name".to_owned(), "payments".to_owned());
+    target.refuses(&asks(THEIRS).json(), &["policy-limit", "environments/production/billing/**"]);
+    assert!(!target.reads(&asks(OWN).json()).contains("payments"));
+    // An annotation is no label, and a pod's label is none of the namespace.
+    target.namespace.annotations.insert("kubernetes.io/metadata.name".to_owned(), "payments".to_owned());
+    let pod = labelled(asks(OWN), "kubernetes.io/metadata.name", "payments");
+    assert!(!target.reads(&pod).contains("payments"));
+}
+
+/// Threat 21: where no policy limits, none does; one for all namespaces denies by default.
+#[test]
+fn a_namespace_without_policies_is_denied_by_default() {
+    let team = PolicyParts { namespaces: selects("team", "payments"), ..limits() };
+    assert!(target([team.clone()]).reads(&asks(THEIRS).json()).contains(THEIRS));
+    let allow = Allow { paths: Some(Vec::new()), dynamic: Some(Vec::new()), ..Allow::default() };
+    let target = target([team, PolicyParts { allow, ..policy("default-deny") }]);
+    for pod in [
+        asks(THEIRS),
+        asks(OWN),
+        pod().ours("inject-env-X", "a/b#c"),
+        pod().ours("inject-dynamic-x", "engine=e role=r"),
+        asks("a=b/c"),
+    ] {
+        target.refuses(&pod.json(), &["policy default-deny allows no"]);
+    }
+    // Also for a pod that has lost its labels, for one without a service account and for a workload's template.
+    let mut bare = asks(OWN).json();
+    bare["metadata"].as_object_mut().unwrap().remove("namespace");
+    target.refuses(&bare, &["policy default-deny"]);
+}
+
+/// Threat 22: a policy that only audits or that is over widens nothing.
+#[test]
+fn only_policies_in_force_allow_something() {
+    let wide = || Allow { paths: named(["**"]), ..Allow::default() };
+    let audit =
+        PolicyParts { enforcement: Enforcement::Audit, allow: wide(), priority: 1000, ..policy("audit") };
+    let with_audit = target([limits(), audit]);
+    with_audit.refuses(&asks(THEIRS).json(), &["policy limits"]);
+
+    let exception = |expires: i64| Exception {
+        name: "legacy".to_owned(),
+        namespaces: vec!["billing".to_owned()],
+        service_accounts: vec!["legacy".to_owned()],
+        allow: wide(),
+        owner: "team-billing".to_owned(),
+        reason: "moves in spring".to_owned(),
+        expires,
+        ..Exception::default()
+    };
+    let with = |exception| target([PolicyParts { exceptions: vec![exception], ..limits() }]);
+    let legacy = asks(THEIRS).spec("serviceAccountName", "legacy").json();
+    assert!(with(exception(NOW + 1)).reads(&legacy).contains(THEIRS));
+    with(exception(NOW)).refuses(&legacy, &["policy-limit"]);
+    with(exception(NOW - 1)).refuses(&legacy, &["policy-limit"]);
+    with(exception(NOW + 1)).refuses(&asks(THEIRS).json(), &["policy-limit"]);
+    let elsewhere = Exception { namespaces: vec!["payments".to_owned()], ..exception(NOW + 1) };
+    with(elsewhere).refuses(&legacy, &["policy-limit"]);
+}
+
+/// Threat 23: a pod opts out only where it may, and without an injection it has no secrets either.
+#[test]
+fn an_opt_out_avoids_no_policy_that_forbids_it() {
+    let inject = vec![("inject-secret-x".to_owned(), OWN.to_owned())];
+    let parts = PolicyParts {
+        inject,
+        mutation_mode: Some(PolicyMode::Inject),
+        pods_may_override: Some(false),
+        ..policy("always")
+    };
+    let target = target([parts]);
+    for (name, value) in [
+        ("inject", "false"),
+        ("mutation-mode", "ignore"),
+        ("mutation-mode", "ignore-and-detach"),
+        ("workload-mutation-mode", "ignore"),
+    ] {
+        let problems = target.refuses(&pod().ours(name, value).json(), &["policy-opt-out", "always"]);
+        assert!(!problems.is_empty());
+    }
+    let report = target.decide(&pod().json()).1;
+    assert_eq!(report.uses[0].effect, PolicyEffect::Injected);
+}
+
+/// Threat 24: what a policy gives is replaced within its limits only.
+#[test]
+fn a_pod_replaces_what_a_policy_gives_within_its_limits() {
+    let inject = vec![
+        ("inject-secret-db.json".to_owned(), OWN.to_owned()),
+        ("inject-env-PASSWORD".to_owned(), format!("{OWN}#password")),
+    ];
+    let target = target([PolicyParts { inject, ..limits() }]);
+    for (name, value) in
+        [("inject-secret-db.json", THEIRS), ("inject-env-PASSWORD", &format!("{THEIRS}#password"))]
+    {
+        target.refuses(&pod().ours(name, value).json(), &["policy-limit", name]);
+    }
+    let other = "environments/production/billing/other";
+    assert!(target.reads(&pod().ours("inject-secret-db.json", other).json()).contains(other));
+}
+
+/// Threat 25.
+#[test]
+fn a_pods_label_neither_avoids_nor_widens_a_limit_of_its_namespace() {
+    let wide = Allow { paths: named(["environments/production/payments/**"]), ..Allow::default() };
+    let pinned = PolicyParts {
+        namespaces: selects("kubernetes.io/metadata.name", "payments"),
+        pods: selects("app", "admin"),
+        allow: wide,
+        ..policy("payments-admin")
+    };
+    let target = target([limits(), pinned]);
+    for label in ["admin", "web", "", "invoices"] {
+        target.refuses(&labelled(asks(THEIRS), "app", label), &["policy limits does not allow this path"]);
+    }
+    target.refuses(&asks(THEIRS).json(), &["policy limits does not allow this path"]);
+}
