@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum, ValueHint};
+use clap::{Args, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use scaivault_inject::KubeVersion;
+use scaivault_policy::Date;
 
 /// The cluster that is decided for: the same flags, variables and words in every subcommand that decides offline.
 #[derive(Args, Clone, Debug)]
@@ -59,6 +60,25 @@ pub(crate) struct LayerArgs {
     /// without one.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) namespace_file: Option<PathBuf>,
+
+    /// Policies (`InjectionPolicy`) that hold in the cluster: a file, or a directory with such files
+    ///
+    /// May be given more than once. Objects of other kinds in it are left out. Policies select namespaces by their
+    /// labels, which are those of --namespace-file and of namespaces among the manifests.
+    #[arg(long = "policy", value_name = "FILE|DIR", value_hint = ValueHint::AnyPath)]
+    pub(crate) policies: Vec<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) date: DateArgs,
+}
+
+/// The day.
+#[derive(Args, Clone, Copy, Debug)]
+#[group(skip)]
+pub(crate) struct DateArgs {
+    /// The day for which exceptions of policies are looked at, such as 2027-01-31 (UTC); without it, today
+    #[arg(long, value_name = "DATE")]
+    pub(crate) date: Option<Date>,
 }
 
 /// `inject`.
@@ -165,6 +185,86 @@ pub(crate) enum AnnotationsFormat {
     Json,
     /// A JSON schema of a map of annotations, with their full keys
     Schema,
+}
+
+/// `policy`.
+#[derive(Debug, Args)]
+pub(crate) struct PolicyArgs {
+    #[command(subcommand)]
+    pub(crate) command: PolicyCommand,
+}
+
+/// What `policy` does.
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// Run the test cases of policies
+    #[command(after_help = POLICY_TEST_HELP)]
+    Test(PolicyTestArgs),
+    /// Print the CustomResourceDefinition of InjectionPolicy
+    Crd(PolicyCrdArgs),
+}
+
+// Lines of at most 90 characters: on a wide terminal clap wraps at 100, and a wrapped example cannot be copied.
+const POLICY_TEST_HELP: &str = "\
+Examples:
+  scaivault-injector policy test policies/
+  scaivault-injector policy test billing.test.yaml --output json
+
+A file has objects of the kind InjectionPolicyTest, and may have the policies, too:
+
+    apiVersion: scaivault.scailabs.ai/v1alpha1
+    kind: InjectionPolicyTest
+    policies: [billing.yaml]                    # files or directories, relative to this file
+    namespaces:
+    - {name: billing, labels: {team: billing}}
+    cases:
+    - name: an invoice pod gets the database
+      namespace: billing
+      pod: {metadata: {labels: {app: invoices}}}
+      expect:
+        outcome: injected
+        secrets: {db.json: environments/production/billing/database}
+
+docs/policies.md describes all fields.
+
+Exit codes:
+  0  all cases passed
+  1  a case failed, or a policy or test has problems
+  2  wrong usage, or an input that cannot be read";
+
+/// `policy test`.
+#[derive(Debug, Args)]
+pub(crate) struct PolicyTestArgs {
+    /// Files with test cases, or directories with such files
+    #[arg(value_name = "FILE|DIR", required = true, value_hint = ValueHint::AnyPath)]
+    pub(crate) files: Vec<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+
+    #[command(flatten)]
+    pub(crate) date: DateArgs,
+
+    /// The result for a person or for a program
+    #[arg(short, long, value_enum, default_value_t = ReportOutput::Report)]
+    pub(crate) output: ReportOutput,
+}
+
+/// `policy crd`.
+#[derive(Debug, Args)]
+pub(crate) struct PolicyCrdArgs {
+    /// How it is written
+    #[arg(long, value_enum, default_value_t = PolicyCrdFormat::Yaml)]
+    pub(crate) format: PolicyCrdFormat,
+}
+
+/// The forms of the definition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PolicyCrdFormat {
+    /// YAML for `kubectl apply`
+    Yaml,
+    /// The fields as a table, Markdown
+    Md,
 }
 
 /// `demo`.

@@ -5,8 +5,11 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::{
-    args::{AnnotationsArgs, CheckArgs, CompletionsArgs, DemoArgs, DetachArgs, InjectArgs, SelfTestArgs},
-    demo, manifest_cmd, reference_cmd, self_test,
+    args::{
+        AnnotationsArgs, CheckArgs, CompletionsArgs, DemoArgs, DetachArgs, InjectArgs, PolicyArgs,
+        SelfTestArgs,
+    },
+    demo, manifest_cmd, policy, reference_cmd, self_test,
     serve::{self, ServeArgs},
     telemetry::{self, LogArgs},
 };
@@ -62,7 +65,8 @@ What is written:
   - With --output json: the object, if there is one and it is in no List; else one v1 List
     of all objects.
   - Namespaces and service accounts in the same input count as those of the cluster: their
-    annotations are defaults for the workloads in them, or that use them.";
+    annotations are defaults for the workloads in them, or that use them. So do policies,
+    beside those of --policy.";
 
 const DETACH_HELP: &str = "\
 Examples:
@@ -83,9 +87,11 @@ Examples:
   scaivault-injector check -f app.yaml --explain      where each setting was written
   scaivault-injector check -f app.yaml --diff         what would be injected
   scaivault-injector check -f deploy/ --deny-warnings  exit with 1 on warnings, too
+  scaivault-injector check -f deploy/ --policy policies/  with the cluster's policies
   scaivault-injector check -f deploy/ -o json | jq '.objects[] | select(.problems != [])'
 
-Namespaces and service accounts in the same input count as those of the cluster.
+Namespaces and service accounts in the same input count as those of the cluster. So do
+policies, beside those of --policy; a policy that the cluster would refuse is a problem.
 
 With --output json: one object with `objects` (file, line, kind, name, template, outcome,
 reason, problems, warnings), `errors` (what cannot be read) and `summary` (how many of
@@ -114,6 +120,8 @@ enum Command {
     Check(CheckArgs),
     /// Print the reference of all annotations
     Annotations(AnnotationsArgs),
+    /// Test policies, and print their definition
+    Policy(PolicyArgs),
     /// Show on this machine what happens: an injection, files, a rotation, the end
     Demo(DemoArgs),
     /// Ask a cluster for an annotated pod, as a dry run, and see whether it comes back injected
@@ -137,6 +145,7 @@ impl Cli {
             Command::Detach(args) => manifest_cmd::detach(&args),
             Command::Check(args) => manifest_cmd::check(&args),
             Command::Annotations(args) => reference_cmd::annotations(&args),
+            Command::Policy(args) => policy::run(&args),
             Command::Demo(args) => demo::run(&args),
             Command::SelfTest(args) => self_test::run(&args),
             Command::Completions(args) => reference_cmd::completions(&args, &mut Self::command()),

@@ -11,11 +11,13 @@ const CONTEXT_LINES: usize = 3;
 
 /// A unified diff of two texts.
 pub(crate) fn unified(before: &str, after: &str, name: &str) -> String {
-    TextDiff::from_lines(before, after)
-        .unified_diff()
-        .context_radius(CONTEXT_LINES)
-        .header(&format!("{name} (before)"), &format!("{name} (after)"))
-        .to_string()
+    named(before, after, [&format!("{name} (before)"), &format!("{name} (after)")])
+}
+
+/// A unified diff of two texts with these names.
+pub(crate) fn named(one: &str, other: &str, names: [&str; 2]) -> String {
+    let diff = TextDiff::from_lines(one, other);
+    diff.unified_diff().context_radius(CONTEXT_LINES).header(names[0], names[1]).to_string()
 }
 
 /// Writes a unified diff with colours.

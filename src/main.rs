@@ -14,6 +14,7 @@ mod input;
 mod manifest_cmd;
 mod object;
 mod output;
+mod policy;
 mod printable;
 mod reference_cmd;
 mod report;

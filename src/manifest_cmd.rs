@@ -15,6 +15,7 @@ use crate::{
     input::{self, Found, UsageError},
     object::objects,
     output::{self, PROBLEMS, UNREADABLE, until_closed},
+    policy::PolicyFiles,
     report::Report,
     surroundings::Surroundings,
     treatment::Verb,
@@ -72,21 +73,24 @@ fn find(filenames: &[PathBuf], layers: Option<&LayerArgs>) -> Result<Found, Usag
     let found = input::find(filenames)?;
     let manifests = found.files.iter().map(|path| ("the manifests", path));
     let layers = layers.into_iter().flat_map(|layers| {
-        let LayerArgs { cluster, namespace_file } = layers;
-        [("--config", &cluster.config.config), ("--namespace-file", namespace_file)]
+        let LayerArgs { cluster, namespace_file, policies, date: _ } = layers;
+        let files = [("--config", &cluster.config.config), ("--namespace-file", namespace_file)];
+        let files = files.into_iter().filter_map(|(flag, path)| Some((flag, path.as_ref()?)));
+        files.chain(policies.iter().map(|path| ("--policy", path)))
     });
-    let layers = layers.filter_map(|(flag, path)| Some((flag, path.as_ref()?)));
     input::stdin_once(manifests.chain(layers).map(|(purpose, path)| (purpose, path.as_path())))?;
     Ok(found)
 }
 
 fn surroundings(layers: &LayerArgs) -> anyhow::Result<Surroundings> {
-    let LayerArgs { cluster: ClusterArgs { config, kube_version }, namespace_file } = layers;
+    let LayerArgs { cluster: ClusterArgs { config, kube_version }, namespace_file, policies, date } = layers;
     let mut surroundings =
         Surroundings::new(config::read(config.config.as_deref())?, kube_version.kube_version);
     if let Some(path) = namespace_file {
         note_namespaces(path, &mut surroundings)?;
     }
+    surroundings.policies = PolicyFiles::read(policies)?;
+    surroundings.now = date.now();
     Ok(surroundings)
 }
 

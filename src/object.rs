@@ -102,6 +102,12 @@ impl<'a> Object<'a> {
             .filter_map(|(key, value)| Some((key.as_str(), value.as_str()?)))
     }
 
+    /// The labels. What is no string is left out.
+    pub(crate) fn labels(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let labels = self.value.pointer("/metadata/labels").and_then(Value::as_object);
+        labels.into_iter().flatten().filter_map(|(key, value)| Some((key.as_str(), value.as_str()?)))
+    }
+
     /// Problems about the annotations of its own metadata that concern the injector and whose values are no strings.
     pub(crate) fn not_text_problems(&self) -> Problems {
         let layer = match (self.api_version, self.kind) {

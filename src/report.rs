@@ -5,7 +5,8 @@ use std::{
     io::{self, Write},
 };
 
-use scaivault_inject::{Decision, MalformedPod, Problem, SkipReason};
+use scaivault_inject::{Code, Decision, MalformedPod, PolicyEffect, PolicyUse, Problem, SkipReason};
+use scaivault_policy::PolicyProblem;
 
 use crate::{
     diff,
@@ -128,12 +129,14 @@ struct Reported<'a> {
     reason: &'static str,
     note: Option<&'a str>,
     problems: Vec<&'a Problem>,
+    /// Those of a policy itself.
+    policy_problems: Vec<&'a PolicyProblem>,
     warnings: Vec<&'a str>,
 }
 
 impl<'a> Reported<'a> {
     fn new(word: &'static str, reason: &'static str, note: Option<&'a str>) -> Self {
-        Self { word, reason, note, problems: Vec::new(), warnings: Vec::new() }
+        Self { word, reason, note, problems: Vec::new(), policy_problems: Vec::new(), warnings: Vec::new() }
     }
 
     fn decided(decision: &'a Decision) -> Self {
@@ -165,6 +168,10 @@ impl Entry {
             Outcome::NoObject => Reported::new("skipped", "no-object", None),
             Outcome::NoPod => Reported::new("skipped", "no-pod", None),
             Outcome::Malformed(message) => Reported::new("denied", MalformedPod::REASON, Some(message)),
+            Outcome::InvalidPolicy(problems) => Reported {
+                policy_problems: problems.iter().collect(),
+                ..Reported::new("denied", Code::InvalidPolicy.name(), None)
+            },
             Outcome::NoReceipt => Reported::new(
                 "kept",
                 SkipReason::NoReceipt.name(),
@@ -176,7 +183,7 @@ impl Entry {
 
     fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
         let Self { file, line, treated, rewritten, diff } = self;
-        let Reported { word, reason, note, problems, warnings } = self.outcome();
+        let Reported { word, reason, note, problems, policy_problems, warnings } = self.outcome();
 
         write!(out, "{PLACE}{}:{line}{PLACE:#} ", Printable(file))?;
         if let Some(pointer) = treated.pointer.strip_prefix('/') {
@@ -206,6 +213,9 @@ impl Entry {
         for problem in problems {
             writeln!(out, "    {REMOVED}problem:{REMOVED:#} {}", Printable(&problem.to_string()))?;
         }
+        for problem in policy_problems {
+            writeln!(out, "    {REMOVED}problem:{REMOVED:#} {}", Printable(&problem.to_string()))?;
+        }
         for warning in warnings {
             writeln!(out, "    {WARNED}warning:{WARNED:#} {}", Printable(warning))?;
         }
@@ -214,6 +224,10 @@ impl Entry {
                 out,
                 "    {WARNED}warning:{WARNED:#} the document is written anew, without its comments and layout: {obstacle}"
             )?;
+        }
+        for PolicyUse { name, generation: _, effect, message } in treated.policies_shown() {
+            let message = message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();
+            writeln!(out, "    policy {}: {}{}", Printable(name), effect.name(), Printable(&message))?;
         }
         for setting in &treated.settings {
             writeln!(out, "    {} = {} ({})", setting.key, Printable(&setting.value), setting.layer)?;
@@ -230,6 +244,12 @@ impl Treated {
     pub(crate) fn display_name(&self) -> String {
         let name = if self.name.is_empty() { "(no name)" } else { &self.name };
         format!("{}/{}", Printable(&self.kind.to_lowercase()), Printable(name))
+    }
+
+    /// The policies that are worth a line: with the settings all, else those under `audit`, which nothing else tells of.
+    fn policies_shown(&self) -> impl Iterator<Item = &PolicyUse> {
+        let is_shown = |found: &&PolicyUse| self.with_policies || found.effect == PolicyEffect::Audited;
+        self.policies.iter().filter(is_shown)
     }
 
     /// How many secrets an injection brings; none for other outcomes.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use scaivault_contract::names::SERVICE_ACCOUNT_ROLE_ANNOTATION;
-use scaivault_inject::{KubeVersion, Namespace, Settings};
+use scaivault_inject::{KubeVersion, Namespace, PolicySet, Settings};
 
 use crate::object::Object;
 
@@ -14,6 +14,10 @@ pub(crate) struct Surroundings {
     pub(crate) settings: Settings,
     /// The cluster's version.
     pub(crate) kube_version: KubeVersion,
+    /// The cluster's policies.
+    pub(crate) policies: PolicySet,
+    /// The time at which exceptions of policies are looked at, Unix seconds.
+    pub(crate) now: i64,
     /// From a file of their own: these win, and a single one is also that of manifests without a namespace.
     given: BTreeMap<String, Namespace>,
     /// Among the manifests.
@@ -54,7 +58,16 @@ impl Surroundings {
             Some((_, only)) if name.is_empty() && self.given.len() == 1 => Some(only),
             _ => self.given.get(name).or_else(|| self.found.get(name)),
         };
-        known.cloned().unwrap_or_else(|| Namespace { name: name.to_owned(), ..Namespace::default() })
+        known.cloned().unwrap_or_else(|| {
+            let labels = named_label(name).into_iter().collect();
+            Namespace { name: name.to_owned(), labels, ..Namespace::default() }
+        })
+    }
+
+    /// Whether there is a manifest of the namespace of that name.
+    pub(crate) fn knows_namespace(&self, name: &str) -> bool {
+        let is_only = name.is_empty() && self.given.len() == 1;
+        is_only || self.given.contains_key(name) || self.found.contains_key(name)
     }
 
     /// The role of a service account, as `(metadata.namespace, name)` stand in the manifests.
@@ -72,8 +85,20 @@ fn namespace(object: &Object<'_>) -> Option<Namespace> {
             .our_annotations()
             .map(|(key, value)| (key.to_owned(), value.to_owned()))
             .collect(),
-        ..Namespace::default()
+        labels: object
+            .labels()
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .chain(named_label(object.name()))
+            .collect(),
     })
+}
+
+/// The label that the API server gives every namespace.
+pub(crate) const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
+
+/// That label of a namespace; none where the name is not known.
+pub(crate) fn named_label(name: &str) -> Option<(String, String)> {
+    (!name.is_empty()).then(|| (NAMESPACE_NAME_LABEL.to_owned(), name.to_owned()))
 }
 
 #[cfg(test)]

@@ -4,15 +4,18 @@ pub(crate) mod own_text;
 
 use scaivault_contract::names::ANNOTATION_PREFIX;
 use scaivault_inject::{
-    Context, Decision, Denial, Explanation, MutationMode, Patch, PodView, SkipReason, explain, manifest,
+    Context, Decision, Denial, Explanation, MutationMode, Patch, PodView, Policy, PolicyReport, PolicySet,
+    PolicyUse, Selector, SkipReason, explain, manifest,
     workload::{WorkloadKind, WorkloadView},
 };
+use scaivault_policy::{PolicyProblems, compile};
 use serde_json::Value;
 
 use self::unread::unread_keys;
 use crate::{
     object::{Object, objects},
-    surroundings::Surroundings,
+    policy::is_policy,
+    surroundings::{NAMESPACE_NAME_LABEL, Surroundings},
 };
 
 mod misplaced;
@@ -66,6 +69,10 @@ pub(crate) struct Treated {
     pub(crate) warnings: Vec<String>,
     /// Where the settings come from; empty unless asked for.
     pub(crate) settings: Vec<Explanation>,
+    /// What the policies did that select the pod.
+    pub(crate) policies: Vec<PolicyUse>,
+    /// Whether all of them are asked for.
+    pub(crate) with_policies: bool,
 }
 
 impl Treated {
@@ -94,6 +101,8 @@ pub(crate) enum Outcome {
     NoPod,
     /// The API server would refuse it; what is wrong.
     Malformed(String),
+    /// A policy that the API server or the injector would refuse.
+    InvalidPolicy(PolicyProblems),
     /// The core decided.
     Decided(Box<Decision>),
     /// Told to detach; what is there looks like ours, and nothing proves it.
@@ -105,7 +114,7 @@ impl Outcome {
     pub(crate) fn has_problems(&self) -> bool {
         match self {
             Self::NoObject | Self::NoPod => false,
-            Self::Malformed(_) | Self::NoReceipt => true,
+            Self::Malformed(_) | Self::InvalidPolicy(_) | Self::NoReceipt => true,
             Self::Decided(decision) => match &**decision {
                 Decision::Deny(_) => true,
                 Decision::Skip(skip) => !skip.problems.is_empty(),
@@ -129,9 +138,9 @@ pub(crate) fn treat(
     verb: Verb,
     surroundings: &Surroundings,
     with_settings: bool,
-    decide: impl Fn(&Subject<'_>, &Context<'_>) -> Decision,
+    decide: impl Fn(&Subject<'_>, &Context<'_>) -> (Decision, PolicyReport),
 ) -> Vec<Treated> {
-    let decide: &dyn Fn(&Subject<'_>, &Context<'_>) -> Decision = &decide;
+    let decide: &Decide<'_> = &decide;
     let work = Work { verb, surroundings, with_settings, decide };
     objects(document).iter().flat_map(|object| work.object(object)).collect()
 }
@@ -150,8 +159,10 @@ struct Work<'a> {
     verb: Verb,
     surroundings: &'a Surroundings,
     with_settings: bool,
-    decide: &'a dyn Fn(&Subject<'_>, &Context<'_>) -> Decision,
+    decide: &'a Decide<'a>,
 }
+
+type Decide<'a> = dyn Fn(&Subject<'_>, &Context<'_>) -> (Decision, PolicyReport) + 'a;
 
 impl Work<'_> {
     /// The object, or each of its templates if it is of a kind that is not known.
@@ -160,6 +171,10 @@ impl Work<'_> {
         if object.kind.is_empty() {
             return alone(Outcome::NoObject, Vec::new());
         }
+        if self.verb == Verb::Inject && is_policy(object) {
+            let compiled = compile(&object.standalone());
+            return alone(compiled.err().map_or(Outcome::NoPod, Outcome::InvalidPolicy), Vec::new());
+        }
         if let Some(pointer) = object.pod_pointer() {
             let Some(pod) = object.value.pointer(pointer).filter(|pod| !pod.is_null()) else {
                 return alone(self.no_pod(object), self.without_template(object));
@@ -167,8 +182,8 @@ impl Work<'_> {
             // To detach, nothing but the template is looked at.
             let kind =
                 WorkloadKind::of(object.api_version, object.kind).filter(|_| self.verb == Verb::Inject);
-            let (outcome, settings) = self.pod(object, pointer, pod, kind);
-            return vec![Treated { settings, ..treated(object, outcome, Vec::new()) }];
+            let decided = self.pod(object, pointer, pod, kind);
+            return vec![decided.treated(object, self.unknown_namespace(object))];
         }
         let text = object.value.to_string();
         let templates = manifest::find_templates(object.api_version, &text);
@@ -179,15 +194,15 @@ impl Work<'_> {
         }
         let templates = templates.into_iter().filter_map(|template| {
             let pod = object.value.pointer(&template.pointer)?;
-            let (outcome, settings) = self.pod(object, &template.pointer, pod, None);
-            let mut treated = treated(object, outcome, std::mem::take(&mut unread));
+            let decided = self.pod(object, &template.pointer, pod, None);
+            let mut treated = decided.treated(object, std::mem::take(&mut unread));
             if let Outcome::Malformed(error) = &treated.outcome
                 && !template.json.contains(ANNOTATION_PREFIX)
             {
                 treated.warnings.push(format!("not checked: {error}"));
                 treated.outcome = Outcome::NoPod;
             }
-            Some(Treated { template: Some(template.pointer), settings, ..treated })
+            Some(Treated { template: Some(template.pointer), ..treated })
         });
         templates.collect()
     }
@@ -214,6 +229,29 @@ impl Work<'_> {
         warnings
     }
 
+    /// A warning where policies select namespaces by labels, and those of this object's namespace are not known.
+    fn unknown_namespace(&self, object: &Object<'_>) -> Vec<String> {
+        let Surroundings { policies, .. } = self.surroundings;
+        let namespace = object.namespace();
+        if self.verb != Verb::Inject || self.surroundings.knows_namespace(namespace) {
+            return Vec::new();
+        }
+        let needs_label = |policy: &Policy| {
+            let Selector { match_labels, match_expressions } = &policy.parts().namespaces;
+            let mut keys =
+                match_labels.keys().chain(match_expressions.iter().map(|expression| &expression.key));
+            keys.any(|key| namespace.is_empty() || key != NAMESPACE_NAME_LABEL)
+        };
+        let Some(policy) = policies.iter().find(|policy| needs_label(policy)) else { return Vec::new() };
+        let namespace =
+            if namespace.is_empty() { "its namespace".to_owned() } else { format!("namespace {namespace}") };
+        vec![format!(
+            "the labels of {namespace} are not known, and policies such as {} select by them; give the namespace's \
+             manifest with --namespace-file",
+            policy.name()
+        )]
+    }
+
     fn unread(&self, object: &Object<'_>, templates: &[&str]) -> Vec<String> {
         if self.verb == Verb::Inject { unread_keys(object, templates) } else { Vec::new() }
     }
@@ -230,18 +268,38 @@ fn treated(object: &Object<'_>, outcome: Outcome, warnings: Vec<String>) -> Trea
         outcome,
         warnings,
         settings: Vec::new(),
+        policies: Vec::new(),
+        with_policies: false,
+    }
+}
+
+/// What came out for a pod (template).
+struct Decided {
+    outcome: Outcome,
+    settings: Vec<Explanation>,
+    policies: Vec<PolicyUse>,
+    with_policies: bool,
+}
+
+impl Decided {
+    fn malformed(message: String) -> Self {
+        Self {
+            outcome: Outcome::Malformed(message),
+            settings: Vec::new(),
+            policies: Vec::new(),
+            with_policies: false,
+        }
+    }
+
+    fn treated(self, object: &Object<'_>, warnings: Vec<String>) -> Treated {
+        let Self { outcome, settings, policies, with_policies } = self;
+        Treated { settings, policies, with_policies, ..treated(object, outcome, warnings) }
     }
 }
 
 impl Work<'_> {
     /// The decision on the pod (template) at `pointer`, or on the workload of that kind that it is in.
-    fn pod(
-        &self,
-        object: &Object<'_>,
-        pointer: &str,
-        pod: &Value,
-        kind: Option<WorkloadKind>,
-    ) -> (Outcome, Vec<Explanation>) {
+    fn pod(&self, object: &Object<'_>, pointer: &str, pod: &Value, kind: Option<WorkloadKind>) -> Decided {
         let Self { verb, surroundings, with_settings, decide } = *self;
         let json = kind.map_or(pod, |_| object.value).to_string();
         let subject = match kind {
@@ -252,19 +310,23 @@ impl Work<'_> {
         };
         let subject = match subject {
             Ok(subject) => subject,
-            Err(message) => return (Outcome::Malformed(message), Vec::new()),
+            Err(message) => return Decided::malformed(message),
         };
         let namespace = match verb {
             Verb::Inject => surroundings.namespace(object.namespace()),
             // Only the manifest counts: an exclusion or a mode of the namespace must not keep the user from detaching.
             Verb::Detach | Verb::DetachByName => scaivault_inject::Namespace::default(),
         };
+        let no_policies = PolicySet::empty();
+        let policies = if verb == Verb::Inject { &surroundings.policies } else { no_policies };
         let context = Context::new(&surroundings.settings, &namespace, surroundings.kube_version)
+            .with_policies(policies, surroundings.now)
             .with_service_account_role(surroundings.role(object.namespace(), Object::service_account(pod)))
             // That of a workload is in the workload itself. To detach is the strictest mode, whatever the manifest says.
             .with_workload_mutation_mode((verb != Verb::Inject).then_some(MutationMode::IgnoreAndDetach));
         let settings = if with_settings { explain(subject.pod(), &context) } else { Vec::new() };
-        let outcome = match decide(&subject, &context) {
+        let (decision, report) = decide(&subject, &context);
+        let outcome = match decision {
             Decision::Skip(skip) if skip.reason == SkipReason::NoReceipt && verb == Verb::Detach => {
                 Outcome::NoReceipt
             }
@@ -275,7 +337,7 @@ impl Work<'_> {
                 Outcome::Decided(Box::new(decision))
             }
         };
-        (outcome, settings)
+        Decided { outcome, settings, policies: report.uses, with_policies: with_settings }
     }
 }
 

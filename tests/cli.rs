@@ -1,5 +1,5 @@
-//! The command line as a user has it: the built program, its streams and its exit code. Nothing here injects; that is
-//! in `cli_inject.rs`.
+//! The command line as a user has it: the built program, its streams and its exit code. What is injected is
+//! in `cli_inject.rs`, but for what policies do.
 
 mod cli {
     pub(crate) mod program;
@@ -10,6 +10,7 @@ mod cli {
     mod migration_page;
     mod not_text;
     mod pass_through;
+    mod policies;
     mod reference;
     mod reports;
 }

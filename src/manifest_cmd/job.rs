@@ -2,7 +2,9 @@
 
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
-use scaivault_inject::{Context, Decision, Patch, workload};
+use scaivault_inject::{
+    Context, Decision, Patch, Policy, PolicyReport, PolicySet, decide_with_policies, workload,
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -12,6 +14,7 @@ use crate::{
     edit::edit,
     input::{self, Found, ReadError, Source},
     object::{Object, objects},
+    policy::PolicyFiles,
     report::{Entry, Place, Report, Unreadable},
     surroundings::Surroundings,
     treatment::{Subject, Treated, Verb, own_text, patch, treat},
@@ -84,6 +87,7 @@ impl Job {
                 surroundings.note(&object);
             }
         }
+        surroundings.policies = self.policies(&sources, &surroundings.policies);
         for documents in parsed_files {
             let mut stream = String::new();
             for parsed in documents {
@@ -94,6 +98,19 @@ impl Job {
         }
         bar.finish_and_clear();
         Ok(worked)
+    }
+
+    /// The policies that hold: those that are given, and those among the manifests that can be used. What is wrong with the
+    /// others is reported where they are.
+    fn policies(&self, sources: &[Source], given: &PolicySet) -> PolicySet {
+        let mut found = PolicyFiles::default();
+        if self.verb == Verb::Inject {
+            sources.iter().for_each(|source| found.add_source(source));
+        }
+        let found = found.into_set();
+        let is_given = |policy: &&Policy| given.iter().any(|other| other.name() == policy.name());
+        let others = found.iter().filter(|policy| !is_given(policy));
+        PolicySet::new(given.iter().chain(others).cloned().collect())
     }
 
     /// Treats one document and gives its resulting text, where texts are asked for.
@@ -158,11 +175,13 @@ impl Job {
         Ok(text)
     }
 
-    fn decide(&self, subject: &Subject<'_>, context: &Context<'_>) -> Decision {
+    fn decide(&self, subject: &Subject<'_>, context: &Context<'_>) -> (Decision, PolicyReport) {
         match (self.verb, subject) {
-            (Verb::DetachByName, subject) => scaivault_inject::detach_by_name(subject.pod()),
-            (_, Subject::Workload(workload)) => workload::decide(workload, context),
-            (_, Subject::Pod(pod)) => scaivault_inject::decide(pod, context),
+            (Verb::DetachByName, subject) => {
+                (scaivault_inject::detach_by_name(subject.pod()), PolicyReport::default())
+            }
+            (_, Subject::Workload(workload)) => workload::decide_with_policies(workload, context),
+            (_, Subject::Pod(pod)) => decide_with_policies(pod, context),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use scaivault_inject::Code;
 use serde::Serialize;
 
 use super::{Entry, Report, Unreadable};
@@ -59,6 +60,17 @@ struct JsonObject<'a> {
     secrets: Option<usize>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     settings: Vec<JsonSetting<'a>>,
+    /// The policies that select the pod.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    policies: Vec<JsonPolicy<'a>>,
+}
+
+#[derive(Serialize)]
+struct JsonPolicy<'a> {
+    name: &'a str,
+    effect: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -68,7 +80,8 @@ struct JsonProblem<'a> {
     layer: String,
     /// The whole sentence, with value, what is allowed and the cure.
     text: String,
-    cure: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cure: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -110,8 +123,15 @@ impl<'a> From<&'a Entry> for JsonEntry<'a> {
                     key: problem.key.as_deref(),
                     layer: problem.layer.to_string(),
                     text: problem.to_string(),
-                    cure: &problem.cure,
+                    cure: Some(&problem.cure),
                 })
+                .chain(outcome.policy_problems.into_iter().map(|problem| JsonProblem {
+                    code: Code::InvalidPolicy.name(),
+                    key: Some(&problem.field),
+                    layer: "policy".to_owned(),
+                    text: problem.to_string(),
+                    cure: None,
+                }))
                 .collect(),
             warnings: outcome.warnings,
             diff: entry.diff.as_deref(),
@@ -131,6 +151,8 @@ impl<'a> From<&'a Treated> for JsonObject<'a> {
             outcome: _,
             warnings: _,
             settings,
+            policies,
+            with_policies: _,
         } = treated;
         Self {
             api_version,
@@ -144,6 +166,14 @@ impl<'a> From<&'a Treated> for JsonObject<'a> {
                     key: &setting.key,
                     value: &setting.value,
                     layer: setting.layer.to_string(),
+                })
+                .collect(),
+            policies: policies
+                .iter()
+                .map(|found| JsonPolicy {
+                    name: &found.name,
+                    effect: found.effect.name(),
+                    message: found.message.as_deref(),
                 })
                 .collect(),
         }

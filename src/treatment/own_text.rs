@@ -58,7 +58,11 @@ fn problems(treated: &mut Treated) -> impl Iterator<Item = &mut Problem> {
             Decision::Skip(skip) => Some(&mut skip.problems),
             Decision::Inject(_) | Decision::Detach(_) => None,
         },
-        Outcome::NoObject | Outcome::NoPod | Outcome::Malformed(_) | Outcome::NoReceipt => None,
+        Outcome::NoObject
+        | Outcome::NoPod
+        | Outcome::Malformed(_)
+        | Outcome::InvalidPolicy(_)
+        | Outcome::NoReceipt => None,
     };
     problems.into_iter().flatten()
 }

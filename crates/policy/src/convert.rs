@@ -2,39 +2,46 @@
 
 use std::collections::BTreeMap;
 
+use scaivault_contract::Excerpt;
 use scaivault_inject as core;
 use scaivault_inject::{
     Policy, PolicyParts, Problem,
     annotations::{ExactKey, NamedKey},
 };
+
 use serde_json::Value;
 
 use crate::{
     Allow, Date, Delivery, Dynamic, Enforcement, Exception, Expression, Inject, InjectionPolicy,
-    InjectionPolicySpec, LabelSelector, MutationMode, Operator, PolicyProblem, PolicyProblems, Secret,
-    Variable, check_resource, schema::entry,
+    InjectionPolicySpec, LabelSelector, MutationMode, Operator, PolicyProblem, PolicyProblems, Reload,
+    Secret, Variable, check_resource, problem::WHOLE, schema::entry,
 };
 
 /// Compiles an `InjectionPolicy`, an object of that kind. Returns everything that is wrong with it, by field.
 pub fn compile(object: &Value) -> Result<Policy, PolicyProblems> {
     let mut problems = check_resource(object);
-    if !problems.is_empty() {
-        return Err(problems);
-    }
     let policy: InjectionPolicy = match serde_json::from_value(object.clone()) {
         Ok(policy) => policy,
-        Err(error) => {
-            problems.add("spec", error.to_string());
+        // What the schema has not found, such as a wrong field of the metadata.
+        Err(error) if problems.is_empty() => {
+            problems.add("metadata", error.to_string());
             return Err(problems);
         }
+        Err(_) => return Err(problems),
     };
-    let Converted { parts, fields } = Converted::new(policy)?;
-    Policy::compile(parts).map_err(|found| {
-        for problem in &found {
-            problems.push(fields.locate(problem));
+    let converted = Converted::new(policy).and_then(|Converted { parts, fields }| {
+        Policy::compile(parts).map_err(|found| {
+            found.iter().map(|problem| fields.locate(problem, object)).collect::<PolicyProblems>()
+        })
+    });
+    match converted {
+        Ok(policy) if problems.is_empty() => Ok(policy),
+        Ok(_) => Err(problems),
+        Err(found) => {
+            problems.append_new(&found);
+            Err(problems)
         }
-        problems
-    })
+    }
 }
 
 /// What a policy is compiled from. The policy is as [`check_resource`] accepts it.
@@ -60,6 +67,8 @@ impl Converted {
             environment,
             inject,
             delivery,
+            pattern,
+            reload,
             // For the restart controller.
             restart: _,
             defaults,
@@ -79,6 +88,18 @@ impl Converted {
             }
         }
         writer.inject(inject.unwrap_or_default(), delivery);
+        let Reload { signal, target, url } = reload.unwrap_or_default();
+        let pattern = pattern.map(|pattern| pattern.name().to_owned());
+        for (key, value, field) in [
+            (ExactKey::Pattern, pattern, "spec.pattern"),
+            (ExactKey::ReloadSignal, signal, "spec.reload.signal"),
+            (ExactKey::ReloadTarget, target, "spec.reload.target"),
+            (ExactKey::ReloadUrl, url, "spec.reload.url"),
+        ] {
+            if let Some(value) = value {
+                writer.write(key.text().to_owned(), value, field.to_owned());
+            }
+        }
         let Writer { inject, mut fields, problems } = writer;
         if !problems.is_empty() {
             return Err(problems);
@@ -112,12 +133,62 @@ struct Fields(BTreeMap<String, String>);
 
 impl Fields {
     /// The problem at the field that its author wrote.
-    fn locate(&self, problem: &Problem) -> PolicyProblem {
-        let field = match &problem.key {
-            Some(key) => self.0.get(key).cloned().unwrap_or_else(|| format!("spec.{key}")),
-            None => "spec".to_owned(),
+    fn locate(&self, problem: &Problem, object: &Value) -> PolicyProblem {
+        let Problem { code: _, key, layer: _, value, message, allowed, cure } = problem;
+        // What is about no annotation begins with the field: `allow.paths of policy "billing": …`.
+        let (field, message) = match (key, message.split_once(OF_POLICY)) {
+            (Some(key), _) => (self.0.get(key).cloned().unwrap_or_else(|| WHOLE.to_owned()), &**message),
+            (None, Some((field, rest))) if !field.contains(' ') => {
+                let message = rest.split_once(": ").map_or(rest, |(_, message)| message);
+                (
+                    self.0.get(field).cloned().unwrap_or_else(|| at_item(field, value.as_ref(), object)),
+                    message,
+                )
+            }
+            (None, _) => (WHOLE.to_owned(), &**message),
         };
-        PolicyProblem::new(field, Problem { key: None, ..problem.clone() }.to_string())
+        let mut text = String::new();
+        if let Some(value) =
+            value.as_ref().map(ToString::to_string).filter(|value| !message.starts_with(value))
+        {
+            text = format!("{value}: ");
+        }
+        text.push_str(message);
+        if let Some(allowed) = allowed {
+            text.push_str("; allowed: ");
+            text.push_str(allowed);
+        }
+        text.push_str("; to fix: ");
+        text.push_str(cure);
+        PolicyProblem::new(field, text)
+    }
+}
+
+/// How the core says which policy a field belongs to.
+const OF_POLICY: &str = " of policy ";
+
+/// A field below `spec` as the core names it, with the numbers of the items that it means.
+fn at_item(field: &str, value: Option<&Excerpt>, object: &Value) -> String {
+    if field.starts_with("metadata.") {
+        return field.to_owned();
+    }
+    let exceptions = object["spec"]["exceptions"].as_array().map_or(&[][..], Vec::as_slice);
+    let is_quoted = |name: &Value, quoted: &str| {
+        name.as_str().is_some_and(|name| Excerpt::new(name).to_string() == quoted)
+    };
+    let exception = field.strip_prefix("exceptions[").and_then(|rest| {
+        let (quoted, rest) = rest.split_once("].")?;
+        let index = exceptions.iter().position(|exception| is_quoted(&exception["name"], quoted))?;
+        Some((format!("spec.exceptions[{index}]"), &exceptions[index], rest))
+    });
+    let (path, value_at, field) = exception.unwrap_or_else(|| ("spec".to_owned(), &object["spec"], field));
+    let list = field.split('.').try_fold(value_at, |value, name| value.get(name)).and_then(Value::as_array);
+    let index = list
+        .zip(value)
+        .and_then(|(items, value)| items.iter().position(|item| is_quoted(item, &value.to_string())));
+    match index {
+        Some(index) => format!("{path}.{field}[{index}]"),
+        None => format!("{path}.{field}"),
     }
 }
 

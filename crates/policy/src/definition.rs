@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use kube_core::CustomResourceExt as _;
+use kube_core::{CustomResourceExt as _, Rule};
 use serde_json::{Value, json};
 
 use crate::{InjectionPolicy, rules};
@@ -15,10 +15,17 @@ static DEFINITION: LazyLock<Value> = LazyLock::new(|| {
         .expect("a definition consists of maps with text keys, lists and scalars");
     forbid_null(&mut definition);
     let schema = definition.pointer_mut(SCHEMA).expect("the definition has one version, with a schema");
+    refuse_null(&mut schema["properties"]["spec"]);
     // The derived root type takes rules only where the whole client is built in.
-    schema["x-kubernetes-validations"] = json!([rules::NAME_LENGTH.cel()]);
+    schema[RULES] = json!([rules::NAME_LENGTH.cel()]);
     definition
 });
+
+/// Where a schema has its rules.
+const RULES: &str = "x-kubernetes-validations";
+
+/// What a rule says about `null`.
+const NO_NULL: &str = "null is no value; remove the field, or write [] for an empty list";
 
 /// The `CustomResourceDefinition` that the chart installs.
 pub fn definition() -> &'static Value {
@@ -31,9 +38,8 @@ pub(crate) fn schema() -> &'static Value {
     schema.expect("the definition has one version, with a schema")
 }
 
-/// The schemas of Rust's optional fields take `null`. A `null` in `allow` would mean "not limited" where its author may
-/// have meant an empty list, so it is refused.
-fn forbid_null(value: &mut Value) {
+/// The schemas of Rust's optional fields take `null`, which is refused instead.
+pub(crate) fn forbid_null(value: &mut Value) {
     match value {
         Value::Object(fields) => {
             fields.remove("nullable");
@@ -41,6 +47,38 @@ fn forbid_null(value: &mut Value) {
         }
         Value::Array(items) => items.iter_mut().for_each(forbid_null),
         _ => {}
+    }
+}
+
+/// Makes the API server refuse `null`. It would drop it without a word, and a field that is left out often selects or allows
+/// more: `paths:` with nothing behind it, as templates write an empty list, would not limit, and `team:` in `matchLabels` would
+/// select everything. What may be `null` is kept, and a rule of the object around it can see it.
+fn refuse_null(schema: &mut Value) {
+    let required = schema["required"].clone();
+    let is_required = |name: &str| required.as_array().is_some_and(|names| names.iter().any(|n| n == name));
+    let mut rule = None;
+    for (name, field) in schema.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten() {
+        refuse_null(field);
+        // `null` is a required field that is missing, or becomes the default.
+        if !is_required(name) && field.get("default").is_none() {
+            field["nullable"] = true.into();
+            // A field with `null` is among the keys, and counts as absent.
+            rule = Some("dyn(self).all(key, key in dyn(self))");
+        }
+    }
+    for inner in ["items", "additionalProperties"] {
+        if let Some(inner) = schema.get_mut(inner) {
+            refuse_null(inner);
+        }
+    }
+    if let Some(values) = schema.get_mut("additionalProperties").filter(|values| values.is_object()) {
+        values["nullable"] = true.into();
+        rule = Some("self.all(key, dyn(self[key]) != null)");
+    }
+    let Some(rule) = rule.map(|rule| json!(Rule::new(rule).message(NO_NULL))) else { return };
+    match schema.get_mut(RULES).and_then(Value::as_array_mut) {
+        Some(rules) => rules.insert(0, rule),
+        None => schema[RULES] = json!([rule]),
     }
 }
 
@@ -57,9 +95,18 @@ mod tests {
     }
 
     #[test]
-    fn no_field_takes_null() {
-        let text = definition().to_string();
-        assert!(!text.contains("nullable"), "{text}");
+    fn every_field_that_keeps_null_is_under_a_rule() {
+        let allow = &schema()["properties"]["spec"]["properties"]["allow"];
+        assert_eq!(allow["properties"]["paths"]["nullable"], true);
+        let rule = &allow[RULES][0];
+        assert!(
+            rule["rule"].as_str().unwrap().contains("(!has(self.paths) || dyn(self.paths) != null)"),
+            "{rule}"
+        );
+        let labels = "/properties/spec/properties/namespaceSelector/properties/matchLabels";
+        let labels = schema().pointer(labels).unwrap();
+        assert_eq!(labels["additionalProperties"]["nullable"], true);
+        assert_eq!(labels[RULES][0]["rule"], "self.all(key, dyn(self[key]) != null)");
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! ```
 
 #![expect(unreachable_pub, reason = "the derive of a schema copies each type into a function")]
+#![expect(clippy::duplicated_attributes, reason = "columns of one type")]
 
 mod allow;
 mod convert;
@@ -15,11 +16,13 @@ mod date;
 mod definition;
 mod inject;
 mod problem;
+mod reference;
 mod resource;
 mod rules;
 mod schema;
 mod selector;
 mod status;
+mod testing;
 mod text;
 
 pub use allow::{Allow, Exception};
@@ -28,9 +31,12 @@ pub use date::Date;
 pub use definition::definition;
 pub use inject::{Dynamic, Inject, Secret, Variable};
 pub use problem::{PolicyProblem, PolicyProblems};
+pub use reference::markdown as fields_markdown;
 pub use resource::{
-    Delivery, Enforcement, InjectionPolicy, InjectionPolicySpec, MutationMode, Restart, VERSION,
+    Delivery, Enforcement, InjectionPolicy, InjectionPolicySpec, KIND, MutationMode, Pattern, Reload,
+    Restart, VERSION,
 };
 pub use rules::check_resource;
 pub use selector::{Expression, LabelSelector, Operator};
 pub use status::{Condition, InForce, InjectionPolicyStatus, LastRefusal, PodCounts, condition};
+pub use testing::{Case, Expectation, ExpectedOutcome, PolicyTest, TEST_KIND, TestNamespace};

@@ -5,6 +5,9 @@ use std::fmt;
 /// The most problems that are spelled out; the others are counted.
 const PROBLEMS_KEPT: usize = 32;
 
+/// The field of a problem that is about several fields.
+pub(crate) const WHOLE: &str = "spec";
+
 /// One mistake in a policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyProblem {
@@ -49,8 +52,29 @@ impl PolicyProblems {
         }
     }
 
+    /// Whether one is about this field.
+    pub(crate) fn has_field(&self, field: &str) -> bool {
+        self.kept.iter().any(|problem| problem.field == field)
+    }
+
     pub(crate) fn add(&mut self, field: impl Into<String>, message: impl Into<String>) {
         self.push(PolicyProblem::new(field, message));
+    }
+
+    /// Adds those of `others` that are about other fields than those that are known, or about no field.
+    pub(crate) fn append_new(&mut self, others: &Self) {
+        let known = self.kept.len();
+        for problem in others {
+            let is_other = |known: &PolicyProblem| {
+                // With a wrong name, an item is wrong as a whole.
+                let item = known.field.strip_suffix(".name").unwrap_or(&known.field);
+                !item.starts_with(&problem.field) && !problem.field.starts_with(item)
+            };
+            if problem.field == WHOLE || self.kept[..known].iter().all(is_other) {
+                self.push(problem.clone());
+            }
+        }
+        self.more += others.more;
     }
 
     /// Whether there is none.
@@ -66,6 +90,14 @@ impl PolicyProblems {
     /// One by one, as far as they are kept.
     pub fn iter(&self) -> std::slice::Iter<'_, PolicyProblem> {
         self.kept.iter()
+    }
+}
+
+impl FromIterator<PolicyProblem> for PolicyProblems {
+    fn from_iter<I: IntoIterator<Item = PolicyProblem>>(problems: I) -> Self {
+        let mut all = Self::new();
+        problems.into_iter().for_each(|problem| all.push(problem));
+        all
     }
 }
 

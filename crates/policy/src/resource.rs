@@ -11,6 +11,9 @@ use crate::{Allow, Exception, Inject, InjectionPolicyStatus, LabelSelector, rule
 /// `apiVersion` of the resource.
 pub const VERSION: &str = "scaivault.scailabs.ai/v1alpha1";
 
+/// `kind` of the resource.
+pub const KIND: &str = "InjectionPolicy";
+
 /// Which pods get which secrets without annotations, and what namespaces and pods may ask for.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
@@ -89,11 +92,16 @@ pub struct InjectionPolicySpec {
     /// What the selected pods get.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inject: Option<Inject>,
-    /// Delivers everything under `inject` in one way: `files`, also what is listed under `variables`; or `variables`, also
-    /// the fields listed under `secrets`. Left out: as listed.
+    /// How everything is delivered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery: Option<Delivery>,
-    /// Whether workloads are restarted when their secrets change. The injector stores it for the restart controller.
+    /// Which container brings the files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pattern: Option<Pattern>,
+    /// How the application is notified of changed files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reload: Option<Reload>,
+    /// Whether workloads are restarted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart: Option<Restart>,
     /// Defaults for the selected pods, by annotation key without the prefix: any key that a namespace may set.
@@ -105,8 +113,7 @@ pub struct InjectionPolicySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("minProperties" = 1))]
     pub allow: Option<Allow>,
-    /// `inject`: the selected pods are injected. `ignore`: they are left alone. `ignore-and-detach`: and what was injected
-    /// into their templates is removed. Left out: the policy does not say.
+    /// What happens to the selected pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mutation_mode: Option<MutationMode>,
     /// Whether a pod, workload or namespace may choose otherwise. Default: `true`, which means that pods may opt out;
@@ -124,7 +131,8 @@ pub struct InjectionPolicySpec {
     pub exceptions: Vec<Exception>,
 }
 
-/// How everything is delivered.
+/// Delivers everything under `inject` in one way: `files`, also what is listed under `variables`; or `variables`, also
+/// the fields listed under `secrets`. Left out: as listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Delivery {
@@ -134,7 +142,48 @@ pub enum Delivery {
     Variables,
 }
 
-/// Whether workloads are restarted when their secrets change.
+/// How the files come into the pod, as the annotation `pattern` says: `init` once, before the application starts; `sidecar`
+/// keeps them fresh. Left out: what the other settings need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pattern {
+    /// An init container.
+    Init,
+    /// A sidecar.
+    Sidecar,
+}
+
+impl Pattern {
+    /// The word.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Init => "init",
+            Self::Sidecar => "sidecar",
+        }
+    }
+}
+
+/// How the application is notified of changed files: by a signal to a process, or by a POST to a URL.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(crates(kube_core = "::kube_core"), validation = rules::ONE_RELOAD.cel())]
+#[serde(rename_all = "camelCase")]
+pub struct Reload {
+    /// The signal, such as `SIGHUP`, as the annotation `reload-signal` names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32))]
+    pub signal: Option<String>,
+    /// The process, as the annotation `reload-target` names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub target: Option<String>,
+    /// The address on the pod's own loopback, as the annotation `reload-url` names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    pub url: Option<String>,
+}
+
+/// Whether workloads are restarted when their secrets change: `auto`, or `manual` by their owners. The injector stores it for
+/// the restart controller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Restart {
@@ -144,7 +193,8 @@ pub enum Restart {
     Manual,
 }
 
-/// What happens to the selected pods.
+/// `inject`: the selected pods are injected. `ignore`: they are left alone. `ignore-and-detach`: and what was injected
+/// into their templates is removed. Left out: the policy does not say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum MutationMode {

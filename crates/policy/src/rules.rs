@@ -12,7 +12,7 @@ use scaivault_inject::{
 use serde_json::Value;
 
 use crate::{
-    PolicyProblems, VERSION, definition,
+    KIND, PolicyProblems, VERSION, definition,
     schema::{self, child, entry},
     text::{self, Text},
 };
@@ -36,7 +36,7 @@ pub(crate) const NAME_LENGTH: CelRule = CelRule {
 };
 
 pub(crate) const EXPRESSION_VALUES: CelRule = CelRule {
-    rule: "self.operator in ['In', 'NotIn'] ? has(self.values) && self.values.size() > 0 : !has(self.values) || self.values.size() == 0",
+    rule: "has(self.values) && self.values.size() > 0 ? self.operator in ['In', 'NotIn'] : self.operator in ['Exists', 'DoesNotExist']",
     message: "In and NotIn need values; Exists and DoesNotExist take none",
 };
 
@@ -88,6 +88,11 @@ pub(crate) const CREDENTIALS_AS_VARIABLES: CelRule = CelRule {
 pub(crate) const DELIVERED_AS_FILES: CelRule = CelRule {
     rule: "!has(self.delivery) || self.delivery != 'files' || !has(self.inject) || !has(self.inject.variables) || self.inject.variables.all(v, v.name.size() <= 47 && (!has(self.inject.secrets) || !self.inject.secrets.exists(s, s.name == v.name)) && (!has(self.inject.dynamic) || !self.inject.dynamic.exists(d, d.name == v.name)))",
     message: "delivery: files makes each variable a file of its name: use names of at most 47 characters that no secret has",
+};
+
+pub(crate) const ONE_RELOAD: CelRule = CelRule {
+    rule: "has(self.signal) == has(self.target) && (has(self.signal) != has(self.url))",
+    message: "reload needs signal and target, or url alone",
 };
 
 /// The keys of `defaults`, sorted. `mutation-mode` has a field of its own.
@@ -172,9 +177,8 @@ fn check_outer_fields(object: &Value, problems: &mut PolicyProblems) {
             problems.add(name, message);
         }
     }
-    if object["apiVersion"] != VERSION {
-        problems.add("apiVersion", format!("expected {VERSION}"));
-    }
+    check_text_field(object, "apiVersion", VERSION, problems);
+    check_text_field(object, "kind", KIND, problems);
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
     if name.is_empty() {
         problems.add("metadata.name", "is required");
@@ -193,6 +197,13 @@ fn check_outer_fields(object: &Value, problems: &mut PolicyProblems) {
             Excerpt::new(namespace)
         );
         problems.add("metadata.namespace", message);
+    }
+}
+
+/// A field that has one value.
+pub(crate) fn check_text_field(object: &Value, field: &str, expected: &str, problems: &mut PolicyProblems) {
+    if object[field] != expected {
+        problems.add(field, format!("expected {expected}"));
     }
 }
 
@@ -216,6 +227,12 @@ fn check_rules(spec: &Node<'_>, problems: &mut PolicyProblems) {
         check_inject(&inject, problems);
         check_delivery(spec, &inject, problems);
     }
+    if let Some(reload) = spec.field("reload") {
+        let [signal, target, url] = ["signal", "target", "url"].map(|field| reload.has(field));
+        if signal != target || signal == url {
+            problems.add(reload.path, ONE_RELOAD.message);
+        }
+    }
     check_defaults(spec, problems);
     check_allow(spec, problems);
     for exception in spec.items("exceptions") {
@@ -228,17 +245,23 @@ fn check_rules(spec: &Node<'_>, problems: &mut PolicyProblems) {
 }
 
 fn check_text(node: &Node<'_>, field: &str, text: &Text, problems: &mut PolicyProblems) {
-    // The schema has said it of an empty text.
-    if let Some(value) = node.text(field).filter(|value| !value.is_empty() && !text.matches(value)) {
-        problems.add(child(&node.path, field), format!("{}: {}", Excerpt::new(value), text.expected));
+    if let Some(node) = node.field(field) {
+        check_item(&node, text, problems);
     }
 }
 
 fn check_list(node: &Node<'_>, field: &str, text: &Text, problems: &mut PolicyProblems) {
     for item in node.items(field) {
-        if let Some(value) = item.value.as_str().filter(|value| !value.is_empty() && !text.matches(value)) {
-            problems.add(item.path, format!("{}: {}", Excerpt::new(value), text.expected));
-        }
+        check_item(&item, text, problems);
+    }
+}
+
+fn check_item(node: &Node<'_>, text: &Text, problems: &mut PolicyProblems) {
+    // The schema may have said that a text is empty or too long.
+    if let Some(value) = node.value.as_str().filter(|value| !text.matches(value))
+        && !problems.has_field(&node.path)
+    {
+        problems.add(node.path.as_str(), format!("{}: {}", Excerpt::new(value), text.expected));
     }
 }
 

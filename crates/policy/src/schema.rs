@@ -66,7 +66,7 @@ fn check_list(schema: &Value, items: &[Value], path: &str, problems: &mut Policy
         if let Some(name) = item[key].as_str().filter(|name| !seen.insert(*name)) {
             let message =
                 format!("duplicate {key} {}; give each item a {key} of its own", Excerpt::new(name));
-            problems.add(format!("{path}[{index}].{key}"), message);
+            problems.add(format!("{path}[{index}]"), message);
         }
     }
 }
@@ -177,6 +177,7 @@ fn shown(name: &str) -> String {
     }
 }
 
+/// The path of a field.
 pub(crate) fn child(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }

@@ -171,6 +171,7 @@ impl Checks {
 
     /// What a policy gives is read as annotations are, with a plain value in place of each variable.
     fn keys(&mut self, parts: &PolicyParts) {
+        let before = self.problems.len();
         let mut seen = BTreeSet::new();
         for (field, entries) in [("inject", &parts.inject), ("defaults", &parts.defaults)] {
             for (key, _) in entries {
@@ -189,7 +190,7 @@ impl Checks {
                 }
             }
         }
-        if !self.problems.is_empty() {
+        if self.problems.len() > before {
             return;
         }
         let mut collected = Collected::over(Draft::default());

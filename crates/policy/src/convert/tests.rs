@@ -39,6 +39,8 @@ fn all_fields_reach_the_core() {
             "dynamic": [{"name": "pg", "engine": "postgres", "role": "readonly", "ttl": "1h"}],
             "variables": [{"name": "DB_PASSWORD", "secret": "a/db#password"}],
         },
+        "pattern": "sidecar",
+        "reload": {"signal": "SIGHUP", "target": "app/nginx"},
         "restart": "manual",
         "defaults": {"refresh-interval": "60s"},
         "allow": {"paths": ["a/**"], "uids": ["1000-1999"], "caConfigMaps": [], "clientCredentialsSecrets": ["x"]},
@@ -65,6 +67,9 @@ fn all_fields_reach_the_core() {
         ("secret-optional-db.json", "false"),
         ("inject-dynamic-pg", "engine=postgres role=readonly ttl=1h"),
         ("inject-env-DB_PASSWORD", "a/db#password"),
+        ("pattern", "sidecar"),
+        ("reload-signal", "SIGHUP"),
+        ("reload-target", "app/nginx"),
     ]);
     assert_eq!(parts.inject, expected);
     assert_eq!(parts.defaults, pairs(&[("refresh-interval", "60s")]));

@@ -1,0 +1,111 @@
+//! The policies in files.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use anyhow::bail;
+use scaivault_inject::{Policy, PolicySet};
+use scaivault_policy::{KIND, TEST_KIND, VERSION, compile};
+
+use crate::{
+    document,
+    input::{self, Source},
+    object::{Object, objects},
+    yaml_stream,
+};
+
+/// Policies, with what is wrong with those that cannot be used.
+#[derive(Debug, Default)]
+pub(crate) struct PolicyFiles {
+    policies: Vec<Policy>,
+    /// Where each was found, by name.
+    places: BTreeMap<String, String>,
+    /// One line each, with its place.
+    pub(crate) mistakes: Vec<String>,
+}
+
+/// Whether an object is a policy, or was meant to be one.
+pub(crate) fn is_policy(object: &Object<'_>) -> bool {
+    let group = |api_version: &str| api_version.split('/').next().unwrap_or_default().to_owned();
+    object.kind == KIND || (group(object.api_version) == group(VERSION) && object.kind != TEST_KIND)
+}
+
+impl PolicyFiles {
+    /// The policies in these files and directories. Objects of other kinds are left out.
+    pub(crate) fn read(paths: &[PathBuf]) -> anyhow::Result<PolicySet> {
+        let mut files = Self::default();
+        for path in paths {
+            files.add_path(path)?;
+        }
+        if !files.mistakes.is_empty() {
+            bail!("policies that cannot be used\n{}", files.mistakes.join("\n"));
+        }
+        Ok(files.into_set())
+    }
+
+    /// Adds the policies of a file or directory, of which there is at least one.
+    pub(crate) fn add_path(&mut self, path: &Path) -> anyhow::Result<()> {
+        let found = input::find(&[path.to_owned()])?;
+        if let Some(error) = found.errors.into_iter().next() {
+            return Err(error.into());
+        }
+        let before = self.count();
+        for file in &found.files {
+            self.add_source(&input::read(file)?);
+        }
+        if self.count() == before {
+            bail!(
+                "{}: no {KIND} ({VERSION}) is here; name a file or directory with policies",
+                path.display()
+            );
+        }
+        Ok(())
+    }
+
+    /// Adds the policies of a text, if there are some.
+    pub(crate) fn add_source(&mut self, source: &Source) {
+        for document in yaml_stream::split(&source.text) {
+            let Some(content) = &document.content else { continue };
+            match document::parse(&document) {
+                Ok(value) => {
+                    for object in objects(&value.unwrap_or_default()) {
+                        if is_policy(&object) {
+                            self.add(&object, &format!("{}:{}", source.name, content.line));
+                        }
+                    }
+                }
+                Err(error) => {
+                    let place = format!("{}:{}:{}", source.name, error.line, error.column);
+                    self.mistakes.push(format!("{place}: {error}"));
+                }
+            }
+        }
+    }
+
+    fn add(&mut self, object: &Object<'_>, place: &str) {
+        let name = object.name();
+        let mut mistake = |text: &str| self.mistakes.push(format!("{place} injectionpolicy/{name}: {text}"));
+        match compile(&object.standalone()) {
+            Ok(policy) => match self.places.get(name).filter(|other| *other != place) {
+                Some(other) => mistake(&format!("metadata.name: {other} has a policy of this name, too")),
+                None => {
+                    self.places.insert(name.to_owned(), place.to_owned());
+                    self.policies.push(policy);
+                }
+            },
+            Err(problems) => problems.iter().for_each(|problem| mistake(&problem.to_string())),
+        }
+    }
+
+    /// Policies and mistakes.
+    pub(crate) fn count(&self) -> usize {
+        self.policies.len() + self.mistakes.len()
+    }
+
+    /// The policies that can be used.
+    pub(crate) fn into_set(self) -> PolicySet {
+        PolicySet::new(self.policies)
+    }
+}
