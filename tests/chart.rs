@@ -13,6 +13,7 @@ mod chart {
     mod monitoring;
     mod names;
     mod objects;
+    mod policies;
     mod refusals;
     mod releases;
     mod renderings;

@@ -11,10 +11,11 @@ const RELEASE: &str = "a-release-name-that-is-as-long-as-helm-lets-it-be-abc";
 /// As long as a label may be.
 const LABEL: &str = "a-name-that-is-as-long-as-a-label-of-kubernetes-may-be-12345678";
 
-/// All that a release of this name is made of, with everything on and in the mode that makes the most objects.
+/// All that a release of this name is made of, with everything on and in the mode that makes the most objects. The definition of
+/// policies is one for the cluster.
 fn objects(release: &str, set: &str) -> Vec<Value> {
     let all = "certificates.mode=cert-manager,networkPolicy.enabled=true,autoscaling.enabled=true,safetyNet.enabled=true,\
-        serviceMonitor.enabled=true,prometheusRule.enabled=true,dashboard.enabled=true";
+        serviceMonitor.enabled=true,prometheusRule.enabled=true,dashboard.enabled=true,policies.installCrd=false";
     template_as(release, &["--set", all, "--set", set]).unwrap().objects()
 }
 

@@ -9,5 +9,6 @@ mod injection;
 mod mistakes;
 mod modes;
 mod outage;
+mod policy_definition;
 mod support;
 mod webhook;

@@ -10,10 +10,13 @@ use crate::process;
 mod chart;
 mod cli;
 mod dictionary;
+mod policies;
 
 const CHART_README: &str = "charts/scaivault-injector/README.md";
+const CHART_CRD: &str = "charts/scaivault-injector/templates/crd.yaml";
 const CHART_SCHEMA: &str = "charts/scaivault-injector/values.schema.json";
 const CHART_VALUES: &str = "charts/scaivault-injector/values.yaml";
+const POLICIES: &str = "docs/policies.md";
 
 /// A page and what writes it.
 struct Page {
@@ -29,6 +32,13 @@ const PAGES: &[Page] = &[
     Page {
         path: "fuzz/dictionaries/annotations.dict",
         write: |injector| dictionary::page(&injector.say(&["annotations", "--format", "json"])?),
+    },
+    Page { path: CHART_CRD, write: |injector| policies::template(&injector.say(&["policy", "crd"])?) },
+    Page {
+        path: POLICIES,
+        write: |injector| {
+            policies::page(&read(POLICIES)?, &injector.say(&["policy", "crd", "--format", "md"])?)
+        },
     },
     Page { path: CHART_README, write: |_| chart::readme(&read(CHART_README)?, &read(CHART_VALUES)?) },
     Page {

@@ -89,7 +89,8 @@ impl Fleet {
         let (ours, theirs) =
             (self.write("ours.json", &ours.to_string()), self.write("values.json", &values.to_string()));
         let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts").join(FULLNAME);
-        let mut helm = self.helm(&["upgrade", "--install", FULLNAME]);
+        // The definition of policies is one for the cluster, and belongs to the release that installed it first.
+        let mut helm = self.helm(&["upgrade", "--install", FULLNAME, "--set", "policies.installCrd=false"]);
         helm.arg(chart).args(words).arg("--values").arg(ours).arg("--values").arg(theirs);
         block_in_place(|| run(&mut helm));
     }

@@ -20,7 +20,8 @@ pub(crate) fn install(plane: &ControlPlane, namespace: &str, values: &Value) {
     let file = plane.path().join(format!("{namespace}-values.json"));
     std::fs::write(&file, values.to_string()).unwrap();
     let mut helm = plane.helm().unwrap();
-    helm.args(["upgrade", "--install", FULLNAME]).arg(&chart);
+    // The definition of policies is one for the cluster, and belongs to the release that installed it first.
+    helm.args(["upgrade", "--install", FULLNAME, "--set", "policies.installCrd=false"]).arg(&chart);
     helm.args(["--namespace", namespace, "--create-namespace", "--values"]).arg(&file);
     run(&mut helm);
 }

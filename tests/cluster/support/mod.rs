@@ -9,6 +9,7 @@ pub(crate) mod injector;
 pub(crate) mod install;
 pub(crate) mod kubectl;
 pub(crate) mod other_webhook;
+pub(crate) mod policies;
 pub(crate) mod release;
 pub(crate) mod workload;
 

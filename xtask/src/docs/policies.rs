@@ -1,0 +1,63 @@
+//! What is written from the definition of `InjectionPolicy`: the chart's template, and the reference in `docs/policies.md`.
+
+use anyhow::{Context, Result, ensure};
+
+/// Where the reference of the fields is in `docs/policies.md`.
+const FIELDS_START: &str =
+    "<!-- Written by `cargo xtask docs` from the definition, down to the next mark. -->\n";
+const FIELDS_END: &str = "<!-- End of the fields. -->\n";
+
+/// What helm needs beside the definition. The definition stays when a release is uninstalled: without it, the API server
+/// deletes all policies.
+const TEMPLATE_METADATA: &str = r#"metadata:
+  annotations:
+    helm.sh/resource-policy: keep
+  labels:
+    {{- include "injector.labels" . | nindent 4 }}
+"#;
+
+/// The definition as a template of the chart.
+pub(super) fn template(definition: &str) -> Result<String> {
+    ensure!(
+        !definition.contains("{{"),
+        "the definition has a pair of braces, which helm would take for its own"
+    );
+    let (head, rest) = definition.split_once("metadata:\n").context("the definition has no metadata")?;
+    Ok(format!(
+        "{{{{- /* Written by `cargo xtask docs` from crates/policy. */ -}}}}\n\
+         {{{{- if and .Values.policies.enabled .Values.policies.installCrd }}}}\n\
+         {head}{TEMPLATE_METADATA}{rest}{{{{- end }}}}\n"
+    ))
+}
+
+/// The page anew: `page` is the file as it is, of which all but the fields is kept.
+pub(super) fn page(page: &str, fields: &str) -> Result<String> {
+    let (head, rest) =
+        page.split_once(FIELDS_START).context("docs/policies.md has no mark for the fields")?;
+    let (_, tail) =
+        rest.split_once(FIELDS_END).context("docs/policies.md has no mark for the end of the fields")?;
+    Ok(format!("{head}{FIELDS_START}\n{fields}\n{FIELDS_END}{tail}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_kept_and_labelled() -> Result<()> {
+        let template = template("apiVersion: a\nmetadata:\n  name: b\nspec: {}\n")?;
+        let lines: Vec<_> = template.lines().collect();
+        assert_eq!(lines[1], "{{- if and .Values.policies.enabled .Values.policies.installCrd }}");
+        assert_eq!(
+            lines[2..6],
+            ["apiVersion: a", "metadata:", "  annotations:", "    helm.sh/resource-policy: keep"]
+        );
+        assert_eq!(lines[8..], ["  name: b", "spec: {}", "{{- end }}"]);
+        Ok(())
+    }
+
+    #[test]
+    fn braces_of_helm_are_refused() {
+        assert!(template("metadata:\n  a: '{{ b }}'\n").is_err());
+    }
+}
