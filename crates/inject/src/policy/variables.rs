@@ -449,7 +449,8 @@ impl Position {
                     '=' => self.takes = true,
                     '#' | '@' => self.takes = false,
                     _ if c == ',' || c.is_ascii_whitespace() => {
-                        (self.takes, self.has_variable) = (true, false)
+                        self.takes = true;
+                        self.has_variable = false;
                     }
                     _ => {}
                 },

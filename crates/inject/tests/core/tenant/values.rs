@@ -162,6 +162,7 @@ fn a_pod_named_like_a_neighbours_gets_no_more() {
         "pods/billing/db-0/**",
         "pods/payments/**",
         "pods/billing/????/key",
+        "pods/billing/?/key",
         "pods/*/key",
         "pods/billing/${node}/key",
     ] {
