@@ -9,6 +9,7 @@ mod cost;
 mod inverse;
 mod laws;
 mod mapping;
+mod policy;
 mod review;
 mod template;
 mod workload;
@@ -17,6 +18,7 @@ pub use annotations::annotations;
 pub use cost::cost;
 pub use inverse::inverse;
 pub use mapping::mapping;
+pub use policy::policy;
 pub use review::review;
 pub use template::template;
 pub use workload::workload;
@@ -53,6 +55,11 @@ mod tests {
     #[test]
     fn annotations_seeds() {
         run_seeds("annotations", super::annotations);
+    }
+
+    #[test]
+    fn policy_seeds() {
+        run_seeds("policy", super::policy);
     }
 
     #[test]

@@ -44,6 +44,12 @@ pub fn strip_ours(pod: &Value) -> Value {
 #[must_use]
 pub fn users_content(pod: &Value) -> Value {
     let mut pod = strip_ours(pod);
+    if let Some(metadata) = pod.pointer_mut("/metadata").and_then(Value::as_object_mut) {
+        drop_empty(metadata, &["annotations"]);
+    }
+    if let Some(pod) = pod.as_object_mut() {
+        drop_empty(pod, &["metadata"]);
+    }
     let Some(spec) = pod.pointer_mut("/spec").and_then(Value::as_object_mut) else {
         return pod;
     };
@@ -73,9 +79,9 @@ pub fn path_not_allowed(patch: &Value) -> Option<&str> {
 fn is_allowed(path: &str) -> bool {
     let segments: Vec<_> = path.split('/').skip(1).collect();
     match segments.as_slice() {
-        ["metadata", "annotations"] | ["spec", "volumes" | "initContainers" | "shareProcessNamespace"] => {
-            true
-        }
+        ["metadata"]
+        | ["metadata", "annotations"]
+        | ["spec", "volumes" | "initContainers" | "shareProcessNamespace"] => true,
         ["metadata", "annotations", key] => key.starts_with("scaivault.scailabs.ai~1"),
         ["spec", "volumes" | "initContainers", entry] => is_entry(entry),
         ["spec", "containers" | "initContainers", container, "volumeMounts" | "env"] => is_index(container),
@@ -109,6 +115,7 @@ fn drop_empty(object: &mut Map<String, Value>, fields: &[&str]) {
         let empty = match object.get(*field) {
             Some(Value::Null) => true,
             Some(Value::Array(entries)) => entries.is_empty(),
+            Some(Value::Object(members)) => members.is_empty(),
             _ => false,
         };
         if empty {

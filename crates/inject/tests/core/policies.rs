@@ -4,6 +4,7 @@ mod allow;
 mod compile;
 mod laws;
 mod mode;
+mod random;
 mod support;
 
 use scaivault_inject::{Decision, Enforcement, Layer, PolicyEffect, PolicySet};
