@@ -126,7 +126,9 @@ fn detach(pod: &PodView<'_>) -> Decision {
 
 /// The pod has keys of ours, and none that asks for a secret: perhaps the one that should is misspelt.
 fn asks_for_nothing(pod: &PodView<'_>, context: &Context<'_>, applied: &Applied<'_>) -> Decision {
-    let mut collected = layer::merge(pod, context, applied, &applied.values(pod, context));
+    // What policies would add is nothing to this pod.
+    let none = applied.without_policies();
+    let mut collected = layer::merge(pod, context, &none, &none.values(pod, context));
     let others = collected.problems.len();
     collected.settle(false);
     let Collected { problems, mut warnings, .. } = collected;

@@ -37,6 +37,8 @@ pub(crate) const UNCOUNTED_BYTES: usize = 2 * MEMBERS;
 const NAMES: usize = 256;
 /// Policies that may select one pod.
 const POLICIES: usize = 256;
+/// Entries in the allow lists of these policies. Each path of the pod is compared with each.
+const ALLOWED: usize = 4_096;
 /// Mounts and variables that one patch may add.
 pub(crate) const ADDITIONS: usize = 5_000;
 /// Bytes of a container's or volume's name. Kubernetes takes 63; names are repeated in the receipt.
@@ -78,13 +80,13 @@ pub(crate) fn of_pod(pod: &PodView<'_>) -> Option<Problem> {
 /// What is too large about the policies that select a pod.
 pub(crate) fn of_policies(applied: &Applied<'_>) -> Option<Problem> {
     let keys = applied.giving().map(|policy| policy.entries().count()).sum();
-    let found =
-        [("policies that select it", applied.len(), POLICIES), ("keys of policies", keys, NAMED_ANNOTATIONS)];
-    let cure = "narrow the selectors of the policies";
-    found
-        .into_iter()
-        .find_map(|(what, count, limit)| too_large(what, count, limit))
-        .map(|problem| Problem { cure: cure.into(), ..problem })
+    let found = [
+        ("policies that select it", applied.len(), POLICIES),
+        ("keys of policies", keys, NAMED_ANNOTATIONS),
+        ("entries in the allow lists of policies", applied.allowed(), ALLOWED),
+    ];
+    let problem = found.into_iter().find_map(|(what, count, limit)| too_large(what, count, limit))?;
+    Some(Problem { cure: "narrow the selectors of the policies".into(), ..problem })
 }
 
 /// What is too large about a patch.

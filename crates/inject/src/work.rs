@@ -26,7 +26,8 @@ mod tests {
 
     use super::take;
     use crate::{
-        Context, KubeVersion, Namespace, PodView, Settings, decide,
+        Allow, Context, Expression, KubeVersion, Namespace, Operator, PodView, Policy, PolicyParts,
+        PolicySet, Settings, decide,
         manifest::find_templates,
         workload::{Former, FormerObject, WorkloadKind, WorkloadView, adjust, validate, validate_object},
     };
@@ -39,9 +40,14 @@ mod tests {
     const API_VERSION: &str = "example.com/v1";
 
     fn steps(hostile: &Hostile, settings: &Settings) -> (u64, u64) {
+        steps_under(hostile, settings, PolicySet::empty())
+    }
+
+    fn steps_under(hostile: &Hostile, settings: &Settings, policies: &PolicySet) -> (u64, u64) {
         let Hostile { kind, object, old_object } = hostile;
         let namespace = Namespace { name: "shop".to_owned(), ..Namespace::default() };
-        let context = Context::new(settings, &namespace, KubeVersion::FILE_KEY_REF);
+        let context =
+            Context::new(settings, &namespace, KubeVersion::FILE_KEY_REF).with_policies(policies, 0);
         let bytes = object.len() + old_object.as_ref().map_or(0, String::len);
         take();
         match kind {
@@ -87,6 +93,37 @@ mod tests {
             for size in [8, 32, 128].map(|kib| kib * 1024) {
                 let ((before, small), (after, large)) =
                     (steps(&shape(size), &settings), steps(&shape(2 * size), &settings));
+                let most = (before + 10_000) * large * 5 / (small * 4);
+                assert!(
+                    after <= most,
+                    "{name}: {small} bytes take {before} steps, and {large} bytes {after}; {most} are allowed"
+                );
+            }
+        }
+    }
+
+    /// Policies with the globs and selectors that cost most.
+    fn policies() -> PolicySet {
+        let policy = |n: usize| {
+            let globs = (0..16).map(|k| format!("**/**/**/*a*a*a*b{k}/**/*a*a*c"));
+            let values = (0..256).map(|value| format!("v{value:03}")).collect();
+            let mut parts = PolicyParts { name: format!("p{n}"), ..PolicyParts::default() };
+            parts.allow = Allow { paths: Some(globs.chain(["**".to_owned()]).collect()), ..Allow::default() };
+            let expression = Expression { key: format!("label-{n}"), operator: Operator::NotIn, values };
+            parts.pods.match_expressions.push(expression);
+            Policy::compile(parts).unwrap_or_else(|problems| panic!("{problems}"))
+        };
+        PolicySet::new((0..64).map(policy).collect())
+    }
+
+    #[test]
+    fn policies_multiply_no_work_of_a_review() {
+        let (settings, policies) = (Settings::default(), policies());
+        for (name, shape) in SHAPES {
+            for size in [8, 128].map(|kib| kib * 1024) {
+                let (one, two) = (shape(size), shape(2 * size));
+                let (before, small) = steps_under(&one, &settings, &policies);
+                let (after, large) = steps_under(&two, &settings, &policies);
                 let most = (before + 10_000) * large * 5 / (small * 4);
                 assert!(
                     after <= most,

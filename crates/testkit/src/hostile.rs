@@ -57,6 +57,15 @@ pub const SHAPES: &[(&str, Shape)] = &[
         annotated(bytes, |n| (format!("secret-mode-{n}"), "x".to_owned()))
     }),
     ("secrets", |bytes| annotated(bytes, |n| (format!("inject-secret-{n}"), "a/b#c".to_owned()))),
+    ("labels", |bytes| {
+        let labels = list(bytes / 24, |n| format!(r#""label-{n}":"{n}""#), ",");
+        let pod = format!(
+            r#"{{"metadata":{{"labels":{{{labels}}},"annotations":{{{}}}}},"spec":{{"containers":[{}]}}}}"#,
+            annotations(&[("inject-secret-a".to_owned(), "apps/${label:label-1}".to_owned())]),
+            containers(1, 1)
+        );
+        object(Kind::Pod, pod)
+    }),
     ("templates", |bytes| annotated(bytes, |n| (format!("secret-template-{n}"), "{{ data.a }}".to_owned()))),
     ("long templates", |bytes| {
         annotated(bytes, |n| (format!("secret-template-{n}"), "{{ a }}{% if b %}c{% endif %} ".repeat(140)))

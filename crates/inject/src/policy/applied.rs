@@ -120,6 +120,11 @@ impl<'s> Applied<'s> {
         self.policies.is_empty() && self.environment.is_none()
     }
 
+    /// The same pod and namespace without the policies.
+    pub(crate) const fn without_policies(&self) -> Self {
+        Self { policies: Vec::new(), environment_conflict: None, ..*self }
+    }
+
     /// What variables of a pod's keys are filled from.
     pub(crate) fn values<'v>(&'v self, pod: &'v PodView<'v>, context: &Context<'v>) -> Values<'v> {
         let Self { environment, labels, .. } = self;
@@ -129,6 +134,11 @@ impl<'s> Applied<'s> {
     /// How many policies select the pod.
     pub(crate) fn len(&self) -> usize {
         self.policies.len()
+    }
+
+    /// The entries of all lists of what is allowed.
+    pub(crate) fn allowed(&self) -> usize {
+        self.policies.iter().map(|applied| applied.policy.allowed()).sum()
     }
 
     /// The policies that give the pod keys, the weakest first.

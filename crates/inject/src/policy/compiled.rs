@@ -6,6 +6,7 @@ use super::{
     compile,
     glob::{self, Subject},
     labels::{self, PodLabels},
+    limits::Field,
     parts::{Allow, Enforcement, Exception, PolicyParts},
     variables::Texts,
 };
@@ -111,6 +112,15 @@ impl Policy {
     /// What it gives files and variables from.
     pub(super) fn sources(&self) -> impl Iterator<Item = Source<'_>> {
         self.0.parts.inject.iter().filter_map(|(key, value)| source(key, value))
+    }
+
+    /// The entries of all its lists of what is allowed, its exceptions' included.
+    pub(super) fn allowed(&self) -> usize {
+        let PolicyParts { allow, exceptions, .. } = &self.0.parts;
+        let entries = |allow: &Allow| -> usize {
+            Field::ALL.iter().filter_map(|field| field.list(allow)).map(<[String]>::len).sum()
+        };
+        entries(allow) + exceptions.iter().map(|exception| entries(&exception.allow)).sum::<usize>()
     }
 
     /// What its exceptions allow that are running and meant for the pod.

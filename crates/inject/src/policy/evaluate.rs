@@ -41,14 +41,14 @@ pub(crate) fn evaluate<'a>(
         && applied.injecting().any(warns)
     {
         // A policy that only warns refuses nobody: without what it gives, the pod may be in order.
-        let (without, _, notes_without) = run(Force::WithoutWarning);
         let text = format!("policies that only warn do not inject the pod: {problems}");
-        notes = notes_without;
-        for at in applied.injecting().filter(|at| warns(*at)) {
-            notes.add(at, PolicyEffect::Warned, || text.clone());
+        (decision, _, notes) = run(Force::WithoutWarning);
+        if refusal(&decision).is_none() {
+            for at in applied.injecting().filter(|at| warns(*at)) {
+                notes.add(at, PolicyEffect::Warned, || text.clone());
+            }
+            decision.warnings_mut().push(text);
         }
-        decision = without;
-        decision.warnings_mut().push(text);
     }
     let environment = applied.environment.map(Arc::from);
     let mut real = applied.policies.iter().zip(notes.into_iter());
