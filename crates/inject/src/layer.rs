@@ -82,9 +82,8 @@ impl Setters {
     pub fn include(self, layer: &Layer) -> bool {
         match (self, layer) {
             (Self::Nobody, _) => false,
-            (_, Layer::BuiltIn | Layer::Pod) => true,
-            // What a namespace may set is checked when the policy is compiled.
-            (Self::Pod, Layer::Policy(_)) => true,
+            // What a policy may set is checked when it is compiled.
+            (_, Layer::BuiltIn | Layer::Pod) | (Self::Pod, Layer::Policy(_)) => true,
             (Self::PodAndDefaults, layer) => {
                 matches!(layer, Layer::Namespace | Layer::Policy(_) | Layer::Injector)
             }

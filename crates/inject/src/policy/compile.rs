@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
 
 use super::{
     glob,
-    limits::Field,
+    limits::{Field, Users},
     parts::{Allow, Exception, Expression, Operator, PolicyParts, Selector},
     variables,
 };
@@ -81,11 +81,16 @@ impl Checks {
             let message = format!("{bytes} bytes, and at most {BYTES} are allowed");
             self.problem("inject", None, &message, "split the policy");
         }
-        self.at_most("serviceAccounts", service_accounts.len(), ENTRIES)
-            & self.at_most("inject", inject.len(), KEYS)
-            & self.at_most("defaults", defaults.len(), ENTRIES)
-            & self.at_most("exceptions", exceptions.len(), EXCEPTIONS)
-            & (bytes <= BYTES)
+        let lists = [
+            ("serviceAccounts", service_accounts.len(), ENTRIES),
+            ("inject", inject.len(), KEYS),
+            ("defaults", defaults.len(), ENTRIES),
+            ("exceptions", exceptions.len(), EXCEPTIONS),
+        ];
+        for (field, count, most) in lists {
+            self.at_most(field, count, most);
+        }
+        self.problems.is_empty()
     }
 
     fn identity(&mut self, parts: &PolicyParts) {
@@ -252,7 +257,7 @@ impl Checks {
                 self.globs(&format!("{field}.serviceAccounts"), service_accounts);
             }
             self.selector(&format!("{field}.podSelector"), pods);
-            if Field::ALL.iter().all(|kind| kind.list(allow).is_none_or(|list| list.is_empty())) {
+            if Field::ALL.iter().all(|kind| kind.list(allow).is_none_or(<[String]>::is_empty)) {
                 let cure = "add what it allows, such as paths, or remove the exception";
                 self.problem(&format!("{field}.allow"), None, "allows nothing", cure);
             }
@@ -311,7 +316,7 @@ fn entry_fault(field: Field, entry: &str) -> Option<(String, Cow<'static, str>)>
         | Field::ClientCredentialsSecrets => glob::fault(&text).map(str::to_owned),
         Field::Urls => text.parse::<Url>().err().map(Cow::into_owned),
         Field::Images => image(&text).err().map(Cow::into_owned),
-        Field::Uids => super::limits::uids(&text).is_none().then(|| "neither a uid nor a range".to_owned()),
+        Field::Uids => Users::parse(&text).is_none().then(|| "neither a uid nor a range".to_owned()),
     };
     fault.map(|fault| (fault, cure.into()))
 }

@@ -51,9 +51,9 @@ pub(crate) fn evaluate<'a>(
         }
     }
     let environment = applied.environment.map(Arc::from);
-    let mut real = applied.policies.iter().zip(notes.into_iter());
+    let mut real = applied.policies.iter().zip(notes);
     let shadow = selected.has_audit().then(|| run(Force::Audit).2);
-    let mut shadow = shadow.map(|notes| notes.into_iter());
+    let mut shadow = shadow.map(IntoIterator::into_iter);
     let mut uses: Vec<PolicyUse> = Vec::with_capacity(selected.policies.len());
     for policy in &selected.policies {
         let shadow = shadow.as_mut().and_then(Iterator::next);

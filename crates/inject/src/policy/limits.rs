@@ -1,6 +1,6 @@
 //! What policies allow: the values of a pod's keys beside the lists of all policies that select it.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::RangeInclusive};
 
 use super::{
     applied::{Applied, in_words},
@@ -13,6 +13,7 @@ use crate::{
     annotations::{Draft, ExactKey, NamedKey, RunAsUser, image_is_below},
     intent::Findings,
     problem::{Code, Excerpt, Layer, Problem},
+    settings::Settings,
 };
 
 /// A field of [`Allow`].
@@ -122,7 +123,7 @@ pub(crate) struct ReplacedLists {
 /// Checks what pods, service accounts and namespaces ask for, and what policies ask for with a variable in it.
 pub(crate) fn check(
     draft: &Draft,
-    base: &Draft,
+    settings: &Settings,
     applied: &Applied<'_>,
     values: &Values<'_>,
     findings: &mut Findings<'_>,
@@ -144,7 +145,8 @@ pub(crate) fn check(
     check.exact(Field::Uids, ExactKey::RunAsUser, uid.as_deref());
     ReplacedLists {
         // The platform's own address may be repeated by anybody.
-        urls: draft.url != base.url && check.exact(Field::Urls, ExactKey::Url, Some(draft.url.as_str())),
+        urls: draft.url != settings.base.url
+            && check.exact(Field::Urls, ExactKey::Url, Some(draft.url.as_str())),
         images: check.exact(Field::Images, ExactKey::Image, draft.image.as_deref()),
     }
 }
@@ -263,7 +265,7 @@ impl<'a> Limit<'a> {
         match self.field {
             Field::Urls => entries.any(|entry| url_is_below(value, entry)),
             Field::Images => entries.any(|entry| image_is_below(value, entry)),
-            Field::Uids => entries.any(|entry| uid_is_in(value, entry)),
+            Field::Uids => entries.any(|entry| Users::parse(entry).is_some_and(|users| users.cover(value))),
             Field::Paths
             | Field::Dynamic
             | Field::Roles
@@ -325,19 +327,31 @@ fn url_is_below(url: &str, entry: &str) -> bool {
 /// The word for a user that the platform chooses.
 const UNSET: &str = "unset";
 
-/// The uids that an entry allows; none where it is no entry, an empty range for [`UNSET`].
-pub(super) fn uids(entry: &str) -> Option<std::ops::RangeInclusive<i64>> {
-    let id = |text: &str| crate::annotations::id(text).ok();
-    match entry.split_once('-') {
-        _ if entry == UNSET => Some(1..=0),
-        Some((first, last)) => Some(id(first)?..=id(last)?).filter(|range| !range.is_empty()),
-        None => id(entry).map(|uid| uid..=uid),
-    }
+/// The users that an entry allows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Users {
+    /// The one that the platform chooses.
+    Unset,
+    /// These uids.
+    Uids(RangeInclusive<i64>),
 }
 
-fn uid_is_in(value: &str, entry: &str) -> bool {
-    match value.parse() {
-        Ok(uid) => uids(entry).is_some_and(|range| range.contains(&uid)),
-        Err(_) => value == entry,
+impl Users {
+    /// None where it is no entry.
+    pub(super) fn parse(entry: &str) -> Option<Self> {
+        let id = |text: &str| crate::annotations::id(text).ok();
+        let uids = match entry.split_once('-') {
+            _ if entry == UNSET => return Some(Self::Unset),
+            Some((first, last)) => id(first)?..=id(last)?,
+            None => id(entry).map(|uid| uid..=uid)?,
+        };
+        (!uids.is_empty()).then_some(Self::Uids(uids))
+    }
+
+    fn cover(&self, value: &str) -> bool {
+        match self {
+            Self::Unset => value == UNSET,
+            Self::Uids(uids) => value.parse().is_ok_and(|uid| uids.contains(&uid)),
+        }
     }
 }

@@ -84,7 +84,7 @@ pub struct Allow {
     pub images: Option<Vec<String>>,
     /// Users: `1000`, `1000-1999`, `unset`.
     pub uids: Option<Vec<String>>,
-    /// Globs of names of ConfigMaps with authorities.
+    /// Globs of names of `ConfigMap`s with authorities.
     pub ca_configmaps: Option<Vec<String>>,
     /// Globs of names of Secrets with client credentials.
     pub client_credentials_secrets: Option<Vec<String>>,

@@ -187,7 +187,7 @@ fn annotations_of_all_keys_are_values() {
         value(json!({"scaivault.scailabs.ai/role": "r"}), "scaivault.scailabs.ai/role").as_deref(),
         Ok("a/r")
     );
-    assert_eq!(value(json!({"t": "x\u{41}"}), "t").unwrap_err().contains("\"xA\""), true);
+    assert!(value(json!({"t": "x\u{41}"}), "t").unwrap_err().contains("\"xA\""));
     for other in [json!(1), json!(null), json!(["x"]), json!({"x": "y"}), json!(true)] {
         assert!(value(json!({"t": other}), "t").unwrap_err().contains("the pod has no annotation t"));
     }

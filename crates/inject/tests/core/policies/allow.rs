@@ -181,3 +181,57 @@ fn lists_of_urls_stand_in_place_of_the_injectors() {
     let allowed = InjectorConfig { allow_http: true, ..config() };
     World::with(allowed, [http]).inject(&asking(DATABASE));
 }
+
+#[test]
+fn what_a_variable_fills_is_limited_though_a_policy_wrote_it() {
+    let labelled = |app: &str| {
+        let mut pod = pod().json();
+        pod["metadata"]["labels"] = serde_json::json!({"app": app});
+        pod
+    };
+    let giving = policy("apps").inject("inject-secret-db.json", "apps/${label:app}/db");
+    let world = World::new([giving, policy("limits").allow(paths(["apps/web/**", "teams/**"]))]);
+    world.inject(&labelled("web"));
+    let refusal = world.refusal(&labelled("shop"));
+    assert!(refusal.contains("inject-secret-db.json (of the policy apps): \"apps/shop/db\""), "{refusal}");
+    assert!(
+        refusal.contains("policy limits does not allow this path; allowed: apps/web/** and 1 more"),
+        "{refusal}"
+    );
+    // A value of the pod in its place is the pod's.
+    let own = PodBuilder::from(labelled("shop")).ours("inject-secret-db.json", "teams/db").json();
+    world.inject(&own);
+}
+
+#[test]
+fn variables_of_lists_are_filled_for_each_pod() {
+    let limits = paths(["apps/${label:app}/**", "teams/${namespace}/*"]);
+    let world = World::new([policy("limits").allow(limits)]);
+    let mut pod = asking("apps/web/db");
+    let refusal = world.refusal(&pod);
+    assert!(refusal.contains("allowed: teams/billing/*;"), "{refusal}");
+    pod["metadata"]["labels"] = serde_json::json!({"app": "web"});
+    world.inject(&pod);
+    world.inject(&asking("teams/billing/db"));
+    world.refusal(&asking("teams/shop/db"));
+    world.inject(&asking("teams/${namespace}/db"));
+    world.refusal(&asking("teams/billing/${service-account}/db"));
+    world.refusal(&asking("teams/shop/${pod}"));
+    world.inject(&asking("teams/billing/${pod}"));
+}
+
+#[test]
+fn a_variable_without_a_value_is_a_problem_of_its_policy() {
+    let giving = |enforcement| {
+        policy("apps").inject("inject-secret-db.json", "apps/${label:app}/db").enforcement(enforcement)
+    };
+    let refusal = World::new([giving(Enforcement::Enforce)]).refusal(&pod().json());
+    assert!(refusal.contains("(of the policy apps)") && refusal.contains("[policy-variable]"), "{refusal}");
+    let world = World::new([giving(Enforcement::Warn)]);
+    let decision = world.expect(&pod().json(), "skipped", "not-annotated");
+    assert!(decision.warnings()[0].contains("${label:app}"), "{decision:?}");
+    let world = World::new([giving(Enforcement::Audit)]);
+    world.expect(&pod().json(), "skipped", "not-annotated");
+    let message = world.report(&pod().json()).uses[0].message.clone().unwrap();
+    assert!(message.starts_with("would refuse: inject-secret-db.json (of the policy apps)"), "{message}");
+}

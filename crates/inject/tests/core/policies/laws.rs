@@ -117,7 +117,8 @@ proptest! {
         let is_denied = |policies: &[Draft]| matches!(world(policies).decide(&pod), Decision::Deny(_));
         let mut without = warning.clone();
         for draft in &mut without {
-            (draft.0.inject.clear(), draft.0.defaults.clear());
+            draft.0.inject.clear();
+            draft.0.defaults.clear();
         }
         prop_assert!(!is_denied(&warning) || is_denied(&without));
     }

@@ -22,7 +22,8 @@ pub(crate) fn policy(name: &str) -> Draft {
     Draft(PolicyParts { name: name.to_owned(), generation: 1, ..PolicyParts::default() })
 }
 
-/// A list.
+/// A list, as a policy that limits a field has one.
+#[expect(clippy::unnecessary_wraps, reason = "it is assigned to fields that may have no list")]
 pub(crate) fn named<const N: usize>(entries: [&str; N]) -> Option<Vec<String>> {
     Some(entries.map(str::to_owned).to_vec())
 }
