@@ -98,8 +98,8 @@ pub(crate) struct Facts<'a, 'p> {
     pub(crate) pod: &'a PodView<'p>,
     pub(crate) settings: &'a Settings,
     pub(crate) kube_version: KubeVersion,
-    /// The allow-lists of the injector that policies have taken the place of.
-    pub(crate) replaced_lists: ReplacedLists,
+    /// The allow-lists of the injector that policies have taken the place of, and the users they allow.
+    pub(crate) replaced_lists: &'a ReplacedLists,
     /// The pod as it is, where it carries an injection that is to be completed.
     pub(crate) injected: Option<&'a PodView<'p>>,
 }
@@ -110,7 +110,7 @@ impl<'a, 'p> Facts<'a, 'p> {
         draft: &'a Draft,
         pod: &'a PodView<'p>,
         context: &Context<'a>,
-        replaced_lists: ReplacedLists,
+        replaced_lists: &'a ReplacedLists,
     ) -> Self {
         let Context { settings, kube_version, .. } = *context;
         Self { draft, pod, settings, kube_version, replaced_lists, injected: None }

@@ -66,6 +66,7 @@ pub(super) fn resolve(
             None => Identity::unprivileged(Some(AGENT_ID), Some(AGENT_ID)),
         },
     };
+    limited(facts, identity, findings);
     if identity.kill {
         findings.warn(
             "reload-signal: the sidecar runs as uid 0 with the one capability KILL, which passes Pod Security baseline, \
@@ -77,6 +78,30 @@ pub(super) fn resolve(
         );
     }
     Identity { gid: draft.run_as_group.or(identity.gid), ..identity }
+}
+
+/// Whether policies allow the user that follows from the containers or the reload target. A user that a key names was
+/// compared with their lists where all keys are, and that of the images is always allowed.
+fn limited(facts: &Facts<'_, '_>, identity: Identity, findings: &mut Findings<'_>) {
+    let Some(limit) = &facts.replaced_lists.users else { return };
+    let Some(uid) = identity.uid.filter(|uid| {
+        let is_named = facts.draft.run_as_user == Some(RunAsUser::Uid(*uid));
+        *uid != AGENT_ID && !is_named && !limit.covers(*uid)
+    }) else {
+        return;
+    };
+    let from =
+        if identity.kill { "the reload signal needs" } else { "the agent takes from the pod's containers" };
+    let message = format!("{} does not cover this user, which {from}", limit.who);
+    let cure = format!(
+        "set run-as-user to one that is allowed ({}), or have it added to allow.uids",
+        limit.allowed()
+    );
+    if limit.enforces {
+        findings.problem(Code::PolicyLimit, ExactKey::RunAsUser, Some(&uid.to_string()), message, cure);
+    } else {
+        findings.warn(format!("run-as-user: {uid}: {message}; to fix: {cure}"));
+    }
 }
 
 /// What the pod's annotation asks for, if it can be.

@@ -16,6 +16,9 @@ use crate::{
     settings::Settings,
 };
 
+/// The most entries of a list of users that a problem shows.
+const ENTRIES_SHOWN: usize = 8;
+
 /// A field of [`Allow`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Field {
@@ -113,11 +116,39 @@ impl Field {
     }
 }
 
-/// Which of the injector's own lists policies have taken the place of.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Which of the injector's own lists policies have taken the place of, and what is only known with the intent.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct ReplacedLists {
     pub(crate) urls: bool,
     pub(crate) images: bool,
+    /// The users that the agent may run as, where a policy limits them.
+    pub(crate) users: Option<UserLimit>,
+}
+
+/// The users that policies allow the agent, for the one that follows from the pod's containers.
+#[derive(Clone, Debug)]
+pub(crate) struct UserLimit {
+    entries: Vec<String>,
+    /// The policies in words.
+    pub(crate) who: String,
+    /// Whether another user refuses the pod.
+    pub(crate) enforces: bool,
+}
+
+impl UserLimit {
+    pub(crate) fn covers(&self, uid: i64) -> bool {
+        let uid = uid.to_string();
+        self.entries.iter().any(|entry| Users::parse(entry).is_some_and(|users| users.cover(&uid)))
+    }
+
+    /// What is allowed, in words.
+    pub(crate) fn allowed(&self) -> String {
+        match self.entries.get(..ENTRIES_SHOWN) {
+            _ if self.entries.is_empty() => "none".to_owned(),
+            Some(shown) => format!("{}, …", shown.join(", ")),
+            None => self.entries.join(", "),
+        }
+    }
 }
 
 /// Checks what pods, service accounts and namespaces ask for, and what policies ask for with a variable in it.
@@ -143,7 +174,13 @@ pub(crate) fn check(
         RunAsUser::Unset => UNSET.to_owned(),
     });
     check.exact(Field::Uids, ExactKey::RunAsUser, uid.as_deref());
+    let users = Limit::new(Field::Uids, applied, values).map(|limit| UserLimit {
+        who: limit.who(),
+        enforces: limit.enforces(),
+        entries: limit.entries.iter().map(|entry| entry.clone().into_owned()).collect(),
+    });
     ReplacedLists {
+        users,
         // The platform's own address may be repeated by anybody.
         urls: draft.url != settings.base.url
             && check.exact(Field::Urls, ExactKey::Url, Some(draft.url.as_str())),

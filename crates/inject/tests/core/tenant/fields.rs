@@ -93,6 +93,20 @@ fn a_namespace_sets_nothing_outside_of_the_lists() {
     assert!(!target.reads(&asks(OWN).json()).contains("payments"));
 }
 
+/// Threat 26: the user that the agent takes from the containers, or that a signal needs.
+#[test]
+fn a_container_gives_the_agent_no_other_user() {
+    let target = target([PolicyParts { allow: allow(), ..policy("limits") }]);
+    let of = |uid: i64| asks(OWN).app_field(0, "securityContext", json!({"runAsUser": uid}));
+    let signals = |pod: PodBuilder| pod.ours("reload-signal", "SIGHUP").ours("reload-target", "app");
+    for pod in [of(2000), signals(of(2000)), signals(of(0)), signals(asks(OWN))] {
+        target.refuses(&pod.json(), &["policy-limit", "policy limits does not cover this user", "1000-1999"]);
+    }
+    for pod in [asks(OWN), of(1500), of(0), signals(of(1500)), of(2000).ours("run-as-user", "1500")] {
+        target.injects(&pod.json());
+    }
+}
+
 /// Threat 14.
 #[test]
 fn no_mount_or_file_covers_the_pods_token() {
