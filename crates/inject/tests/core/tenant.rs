@@ -56,6 +56,7 @@ fn limits() -> PolicyParts {
     PolicyParts { environment, allow: Allow { paths, ..Allow::default() }, ..policy("limits") }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "the lists of `Allow` may be absent")]
 fn named<const N: usize>(entries: [&str; N]) -> Option<Vec<String>> {
     Some(entries.map(str::to_owned).to_vec())
 }

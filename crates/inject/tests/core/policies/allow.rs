@@ -226,7 +226,10 @@ fn a_variable_without_a_value_is_a_problem_of_its_policy() {
         policy("apps").inject("inject-secret-db.json", "apps/${label:app}/db").enforcement(enforcement)
     };
     let refusal = World::new([giving(Enforcement::Enforce)]).refusal(&pod().json());
-    assert!(refusal.contains("(of the policy apps)") && refusal.contains("[variable-without-value]"), "{refusal}");
+    assert!(
+        refusal.contains("(of the policy apps)") && refusal.contains("[variable-without-value]"),
+        "{refusal}"
+    );
     let world = World::new([giving(Enforcement::Warn)]);
     let decision = world.expect(&pod().json(), "skipped", "not-annotated");
     assert!(decision.warnings()[0].contains("${label:app}"), "{decision:?}");
