@@ -200,7 +200,7 @@ pub(crate) enum PolicyCommand {
     /// Run the test cases of policies
     #[command(after_help = POLICY_TEST_HELP)]
     Test(PolicyTestArgs),
-    /// Print the CustomResourceDefinition of InjectionPolicy
+    /// Print the definition (`CustomResourceDefinition`) of `InjectionPolicy`
     Crd(PolicyCrdArgs),
 }
 

@@ -65,8 +65,8 @@ What is written:
   - With --output json: the object, if there is one and it is in no List; else one v1 List
     of all objects.
   - Namespaces and service accounts in the same input count as those of the cluster: their
-    annotations are defaults for the workloads in them, or that use them. So do policies,
-    beside those of --policy.";
+    annotations are defaults for the workloads in them, or that use them. Policies do not:
+    they are those of --policy.";
 
 const DETACH_HELP: &str = "\
 Examples:
@@ -90,8 +90,8 @@ Examples:
   scaivault-injector check -f deploy/ --policy policies/  with the cluster's policies
   scaivault-injector check -f deploy/ -o json | jq '.objects[] | select(.problems != [])'
 
-Namespaces and service accounts in the same input count as those of the cluster. So do
-policies, beside those of --policy; a policy that the cluster would refuse is a problem.
+Namespaces and service accounts in the same input count as those of the cluster. Policies
+do not: they are those of --policy, and one that the cluster would refuse is a problem.
 
 With --output json: one object with `objects` (file, line, kind, name, template, outcome,
 reason, problems, warnings), `errors` (what cannot be read) and `summary` (how many of

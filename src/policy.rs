@@ -34,7 +34,7 @@ fn crd(args: &PolicyCrdArgs) -> anyhow::Result<ExitCode> {
 
 impl DateArgs {
     /// The moment at which exceptions of policies are looked at, Unix seconds.
-    pub(crate) fn now(&self) -> i64 {
+    pub(crate) fn now(self) -> i64 {
         self.date.map_or_else(|| Zoned::now().timestamp().as_second(), scaivault_policy::Date::start)
     }
 }

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use scaivault_inject::{Decision, Operation, Value as Added};
+use scaivault_inject::{Decision, Operation, PolicyReport, Value as Added};
 use serde_json::json;
 
 use super::*;
@@ -254,7 +254,7 @@ fn run(stream: &str, verb: Verb) -> Result<String, Obstacle> {
                 Subject::Pod(pod) => scaivault_inject::decide(pod, context),
             };
             assert!(!matches!(decision, Decision::Deny(_)), "{decision:?}\n{stream}");
-            decision
+            (decision, PolicyReport::default())
         });
         let patch = treatment::patch(&treated);
         if patch.is_empty() {

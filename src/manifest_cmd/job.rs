@@ -2,9 +2,7 @@
 
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
-use scaivault_inject::{
-    Context, Decision, Patch, Policy, PolicyReport, PolicySet, decide_with_policies, workload,
-};
+use scaivault_inject::{Context, Decision, Patch, PolicyReport, decide_with_policies, workload};
 use serde_json::{Value, json};
 
 use crate::{
@@ -14,7 +12,6 @@ use crate::{
     edit::edit,
     input::{self, Found, ReadError, Source},
     object::{Object, objects},
-    policy::PolicyFiles,
     report::{Entry, Place, Report, Unreadable},
     surroundings::Surroundings,
     treatment::{Subject, Treated, Verb, own_text, patch, treat},
@@ -87,7 +84,6 @@ impl Job {
                 surroundings.note(&object);
             }
         }
-        surroundings.policies = self.policies(&sources, &surroundings.policies);
         for documents in parsed_files {
             let mut stream = String::new();
             for parsed in documents {
@@ -98,19 +94,6 @@ impl Job {
         }
         bar.finish_and_clear();
         Ok(worked)
-    }
-
-    /// The policies that hold: those that are given, and those among the manifests that can be used. What is wrong with the
-    /// others is reported where they are.
-    fn policies(&self, sources: &[Source], given: &PolicySet) -> PolicySet {
-        let mut found = PolicyFiles::default();
-        if self.verb == Verb::Inject {
-            sources.iter().for_each(|source| found.add_source(source));
-        }
-        let found = found.into_set();
-        let is_given = |policy: &&Policy| given.iter().any(|other| other.name() == policy.name());
-        let others = found.iter().filter(|policy| !is_given(policy));
-        PolicySet::new(given.iter().chain(others).cloned().collect())
     }
 
     /// Treats one document and gives its resulting text, where texts are asked for.

@@ -104,6 +104,7 @@ impl Results {
     fn run_test(&mut self, test: &PolicyTest, place: &Place<'_>, cluster: &Cluster) -> anyhow::Result<()> {
         let PolicyTest { policies, namespaces, kube_version, cases } = test;
         let mut files = PolicyFiles::default();
+        files.is_read(place.path);
         files.add_source(place.source);
         for policy in policies {
             files.add_path(&place.beside(policy))?;

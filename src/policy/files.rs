@@ -1,7 +1,8 @@
 //! The policies in files.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
+    fs,
     path::{Path, PathBuf},
 };
 
@@ -20,6 +21,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct PolicyFiles {
     policies: Vec<Policy>,
+    /// What is read.
+    files: BTreeSet<PathBuf>,
     /// Where each was found, by name.
     places: BTreeMap<String, String>,
     /// One line each, with its place.
@@ -51,17 +54,26 @@ impl PolicyFiles {
         if let Some(error) = found.errors.into_iter().next() {
             return Err(error.into());
         }
-        let before = self.count();
+        let (before, mut is_known) = (self.count(), false);
         for file in &found.files {
-            self.add_source(&input::read(file)?);
+            if self.is_read(file) {
+                is_known = true;
+            } else {
+                self.add_source(&input::read(file)?);
+            }
         }
-        if self.count() == before {
+        if self.count() == before && !is_known {
             bail!(
                 "{}: no {KIND} ({VERSION}) is here; name a file or directory with policies",
                 path.display()
             );
         }
         Ok(())
+    }
+
+    /// Notes that a file is read, and says whether it was before, by this path or another.
+    pub(crate) fn is_read(&mut self, file: &Path) -> bool {
+        !self.files.insert(fs::canonicalize(file).unwrap_or_else(|_| file.to_owned()))
     }
 
     /// Adds the policies of a text, if there are some.
@@ -88,13 +100,14 @@ impl PolicyFiles {
         let name = object.name();
         let mut mistake = |text: &str| self.mistakes.push(format!("{place} injectionpolicy/{name}: {text}"));
         match compile(&object.standalone()) {
-            Ok(policy) => match self.places.get(name).filter(|other| *other != place) {
-                Some(other) => mistake(&format!("metadata.name: {other} has a policy of this name, too")),
-                None => {
+            Ok(policy) => {
+                if let Some(other) = self.places.get(name) {
+                    mistake(&format!("metadata.name: {other} has a policy of this name, too"));
+                } else {
                     self.places.insert(name.to_owned(), place.to_owned());
                     self.policies.push(policy);
                 }
-            },
+            }
             Err(problems) => problems.iter().for_each(|problem| mistake(&problem.to_string())),
         }
     }

@@ -14,6 +14,8 @@ fn treated(kind: &str, name: &str, outcome: Outcome) -> Treated {
         outcome,
         warnings: Vec::new(),
         settings: Vec::new(),
+        policies: Vec::new(),
+        with_policies: false,
     }
 }
 

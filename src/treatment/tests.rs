@@ -20,6 +20,19 @@ fn skip(_subject: &Subject<'_>, _context: &Context<'_>) -> Decision {
     Decision::Skip(SkipReason::NotAnnotated.into())
 }
 
+/// Without policies.
+fn treat(
+    document: &Value,
+    verb: Verb,
+    surroundings: &Surroundings,
+    with_settings: bool,
+    decide: impl Fn(&Subject<'_>, &Context<'_>) -> Decision,
+) -> Vec<Treated> {
+    super::treat(document, verb, surroundings, with_settings, |subject, context| {
+        (decide(subject, context), PolicyReport::default())
+    })
+}
+
 fn treat_and_patch(
     document: &Value,
     decide: impl Fn(&Subject<'_>, &Context<'_>) -> Decision,

@@ -1,4 +1,5 @@
 //! Policies in files: `--policy`, `policy test`, and policies among the manifests.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by panicking")]
 
 use std::{
     fs,
@@ -144,6 +145,8 @@ fn a_directory_of_policies_may_hold_other_kinds() {
     ]);
     let check = |policies: &str| files.run(&["check", "-f", "@pod.yaml", "--policy", policies]);
     check("@all").exits(0);
+    let words = ["check", "-f", "@pod.yaml", "--policy", "@all", "--policy", "@all/../all/policy.yaml"];
+    files.run(&words).exits(0);
     check("@empty").exits(2).says("no InjectionPolicy (scaivault.scailabs.ai/v1alpha1) is here");
     check("@twice")
         .exits(2)
@@ -154,11 +157,14 @@ fn a_directory_of_policies_may_hold_other_kinds() {
 }
 
 #[test]
-fn policies_among_the_manifests_are_used_and_checked() {
+fn policies_among_the_manifests_are_checked_and_not_used() {
     let together = [NAMESPACE, POLICY, POD].join("---");
     let files =
         Files::new(&[("all.yaml", &together), ("bad.yaml", &together.replace("podSelector", "podSelecter"))]);
     let report = files.run(&["check", "-f", "@all.yaml"]).exits(0).stdout;
+    assert!(report.contains("injectionpolicy/billing: skipped (no-pod)"), "{report}");
+    assert!(report.contains("pod/one: skipped (not-annotated)"), "{report}");
+    let report = files.run(&["check", "-f", "@all.yaml", "--policy", "@all.yaml"]).exits(0).stdout;
     assert!(report.contains("pod/one: injected"), "{report}");
     let report = files.run(&["check", "-f", "@bad.yaml"]).exits(1).stdout;
     assert!(report.contains("injectionpolicy/billing: denied (invalid-policy)"), "{report}");

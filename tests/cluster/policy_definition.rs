@@ -19,7 +19,7 @@ use crate::support::{self, policies, run};
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Mistake {
-    mistake: String,
+    name: String,
     spec: Value,
     field: String,
     message: String,
@@ -66,10 +66,10 @@ async fn the_api_server_and_files_refuse_the_same_policies() {
     let plane = support::control_plane().await;
     policies::define(plane).await;
     let mut wrong = Vec::new();
-    for Mistake { mistake, spec, field, message, seen_by, server } in mistakes() {
+    for Mistake { name, spec, field, message, seen_by, server } in mistakes() {
         let object = policy("mistaken", &spec);
         if compile(&object).is_ok() {
-            wrong.push(format!("{mistake}: accepted in a file"));
+            wrong.push(format!("{name}: accepted in a file"));
         }
         let said = refusal(plane, &object.to_string());
         let field = server.unwrap_or(field);
@@ -81,7 +81,7 @@ async fn the_api_server_and_files_refuse_the_same_policies() {
             _ => false,
         };
         if !is_expected {
-            wrong.push(format!("{mistake} ({seen_by:?}, {field}: {message}): {said:?}"));
+            wrong.push(format!("{name} ({seen_by:?}, {field}: {message}): {said:?}"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

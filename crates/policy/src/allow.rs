@@ -41,7 +41,7 @@ pub struct Allow {
     #[schemars(length(max = 64), inner(length(min = 1, max = 21)))]
     #[x_kube(validation = text::UIDS.list_rule())]
     pub uids: Option<Vec<String>>,
-    /// ConfigMaps that the annotation `ca-configmap` may name, with `*` and `?`.
+    /// `ConfigMaps` that the annotation `ca-configmap` may name, with `*` and `?`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 253)))]
     #[x_kube(validation = text::OBJECT_GLOB.list_rule())]

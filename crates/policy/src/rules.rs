@@ -217,7 +217,7 @@ fn is_subdomain(name: &str) -> bool {
 
 fn check_rules(spec: &Node<'_>, problems: &mut PolicyProblems) {
     for selector in ["namespaceSelector", "podSelector"] {
-        check_selector(spec.field(selector), problems);
+        check_selector(spec.field(selector).as_ref(), problems);
     }
     check_list(spec, "serviceAccounts", &text::NAME_GLOB, problems);
     check_list(spec, "containers", &text::CONTAINER, problems);
@@ -239,7 +239,7 @@ fn check_rules(spec: &Node<'_>, problems: &mut PolicyProblems) {
         check_text(&exception, "name", &text::EXCEPTION_NAME, problems);
         check_list(&exception, "namespaces", &text::NAME_GLOB, problems);
         check_list(&exception, "serviceAccounts", &text::NAME_GLOB, problems);
-        check_selector(exception.field("podSelector"), problems);
+        check_selector(exception.field("podSelector").as_ref(), problems);
         check_allow(&exception, problems);
     }
 }
@@ -265,8 +265,8 @@ fn check_item(node: &Node<'_>, text: &Text, problems: &mut PolicyProblems) {
     }
 }
 
-fn check_selector(selector: Option<Node<'_>>, problems: &mut PolicyProblems) {
-    for expression in selector.iter().flat_map(|selector| selector.items("matchExpressions")) {
+fn check_selector(selector: Option<&Node<'_>>, problems: &mut PolicyProblems) {
+    for expression in selector.into_iter().flat_map(|selector| selector.items("matchExpressions")) {
         let has_values = expression.items("values").next().is_some();
         let needs_values = match expression.text("operator") {
             Some("In" | "NotIn") => true,

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 /// A policy with a mistake.
 #[derive(Debug, Deserialize)]
 struct Mistake {
-    mistake: String,
+    name: String,
     spec: Value,
     /// The field that is named, and a part of the message.
     field: String,
@@ -27,15 +27,15 @@ fn policy(name: &str, spec: &Value) -> Value {
 #[test]
 fn every_mistake_is_named_with_its_field_and_alone() {
     let mut wrong = Vec::new();
-    for Mistake { mistake, spec, field, message } in mistakes() {
+    for Mistake { name, spec, field, message } in mistakes() {
         match compile(&policy("mistaken", &spec)) {
-            Ok(_) => wrong.push(format!("{mistake}: accepted")),
+            Ok(_) => wrong.push(format!("{name}: accepted")),
             Err(problems) => {
                 let found: Vec<_> = problems.iter().collect();
                 let is_right =
                     found.len() == 1 && found[0].field == field && found[0].message.contains(&message);
                 if !is_right {
-                    wrong.push(format!("{mistake}: expected {field}: {message}, found {found:#?}"));
+                    wrong.push(format!("{name}: expected {field}: {message}, found {found:#?}"));
                 }
             }
         }

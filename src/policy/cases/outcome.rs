@@ -22,7 +22,7 @@ const CONTAINER: &str = "app";
 /// What became of a pod.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
-    outcome: &'static str,
+    word: &'static str,
     secrets: BTreeMap<String, String>,
     variables: BTreeMap<String, String>,
     containers: Vec<String>,
@@ -41,12 +41,12 @@ impl Outcome {
         let view = match PodView::parse(&json) {
             Ok(view) => view,
             Err(error) => {
-                return Ok(Self { outcome: "denied", problems: vec![error.to_string()], ..Self::default() });
+                return Ok(Self { word: "denied", problems: vec![error.to_string()], ..Self::default() });
             }
         };
         let (decision, report) = decide_with_policies(&view, context);
         let mut outcome = Self {
-            outcome: decision.outcome(),
+            word: decision.outcome(),
             problems: problems(&decision),
             warnings: decision.warnings().to_vec(),
             settings: explain(&view, context).into_iter().map(setting).collect(),
@@ -120,7 +120,7 @@ impl Outcome {
 
     /// What was expected and what came out, as far as it was expected: equal if the case has passed.
     pub(super) fn compare(self, expectation: &Expectation) -> [Value; 2] {
-        let Self { outcome, secrets, variables, containers, settings, problems, warnings, audit, policies } =
+        let Self { word, secrets, variables, containers, settings, problems, warnings, audit, policies } =
             self;
         let Expectation {
             outcome: expected_outcome,
@@ -137,7 +137,7 @@ impl Outcome {
         // Without it, a refused pod would only show that its files are missing.
         let is_surprising = !problems.is_empty() && expected_problems.is_none();
         if let Some(expected) = expected_outcome {
-            sides.add("outcome", &expected.name(), &outcome);
+            sides.add("outcome", &expected.name(), &word);
         }
         if let Some(expected) = expected_secrets {
             sides.add("secrets", expected, &secrets);

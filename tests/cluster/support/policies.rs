@@ -5,6 +5,7 @@ use std::{
     process::{Command, Stdio},
 };
 
+use kube::api::ListParams;
 use scaivault_testkit::control_plane::ControlPlane;
 use serde_json::Value;
 
@@ -15,7 +16,7 @@ pub(crate) async fn define(plane: &ControlPlane) {
     apply(plane, scaivault_policy::definition());
     let client = plane.client().await.unwrap();
     let policies = cluster_api(&client, scaivault_policy::VERSION, scaivault_policy::KIND);
-    eventually("policies to be served", async || policies.list(&Default::default()).await.ok().map(drop))
+    eventually("policies to be served", async || policies.list(&ListParams::default()).await.ok().map(drop))
         .await;
 }
 
