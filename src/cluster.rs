@@ -4,40 +4,85 @@
 mod client;
 mod events;
 mod list;
+mod policies;
 mod remembered;
 mod table;
 #[cfg(test)]
 mod testing;
 mod version;
 mod watch;
+mod watched;
 
-use std::sync::Arc;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::SystemTime,
+};
+
+use jiff::Timestamp;
 
 use k8s_openapi::api::core::v1 as core;
 use kube::Client;
 use scaivault_inject::Namespace;
-use scaivault_webhook::{Cluster, Lookup, Metrics, Readiness};
+use scaivault_webhook::{
+    AdmissionContext, Cluster, Lookup, Metrics, Policies, PolicyReview, PolicyUsage, Readiness,
+};
 use tokio::{sync::watch as channel, task::JoinSet};
+
+use crate::serve::unix_seconds;
 
 pub(crate) use client::client;
 pub(crate) use events::{QUEUE, post as post_events};
 pub(crate) use version::follow as follow_version;
 
+use policies::{InjectionPolicies, PolicyMemory};
 use remembered::key;
 use table::Table;
+
+/// What of the cluster is followed besides namespaces and service accounts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Features {
+    /// `InjectionPolicies` are in force.
+    pub(crate) policies: bool,
+    /// The namespaces that they select are labelled.
+    pub(crate) label_namespaces: bool,
+}
 
 /// What is known of the cluster. Kept up to date by the watches of [`follow`].
 pub(crate) struct Memory {
     namespaces: Table<Arc<Namespace>>,
     /// `scaikey.scailabs.ai/role` of every service account, also of those without.
     roles: Table<Option<Arc<str>>>,
+    /// Without policies: none.
+    policies: Option<PolicyMemory>,
+    /// The newest time that the API server has written, Unix seconds: a clock that is behind it is wrong.
+    newest: AtomicI64,
     changes: channel::Sender<()>,
 }
 
 impl Memory {
     /// Nothing is known yet.
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { namespaces: Table::new(), roles: Table::new(), changes: channel::channel(()).0 })
+    pub(crate) fn new(features: Features) -> Arc<Self> {
+        Arc::new(Self {
+            namespaces: Table::new(),
+            roles: Table::new(),
+            policies: features.policies.then(PolicyMemory::new),
+            newest: AtomicI64::new(0),
+            changes: channel::channel(()).0,
+        })
+    }
+
+    /// The API server has written this time.
+    fn saw(&self, time: Timestamp) {
+        self.newest.fetch_max(time.as_second(), Ordering::Relaxed);
+    }
+
+    /// The time, Unix seconds. Where the clock is behind what the API server has written, that: an exception must not outlive its
+    /// date because of a wrong clock.
+    fn now(&self, clock: SystemTime) -> i64 {
+        unix_seconds(clock).max(self.newest.load(Ordering::Relaxed))
     }
 
     /// Tells those who wait for something that they should look again.
@@ -55,13 +100,31 @@ impl Cluster for Memory {
         self.roles.get(&key(Some(namespace), service_account)).map_or(Lookup::Unknown, Lookup::Known)
     }
 
+    fn policies(&self) -> Lookup<Policies> {
+        let Some(policies) = &self.policies else { return Lookup::Known(Policies::none()) };
+        match policies.in_force() {
+            Some(set) => Lookup::Known(Policies { set, now: self.now(SystemTime::now()) }),
+            None => Lookup::Unknown,
+        }
+    }
+
+    fn policies_used(&self, usage: &PolicyUsage<'_>) {
+        if let Some(policies) = &self.policies {
+            policies.count(usage, self.now(SystemTime::now()));
+        }
+    }
+
+    fn review_policy(&self, object: &str) -> PolicyReview {
+        policies::review(object)
+    }
+
     fn changes(&self) -> channel::Receiver<()> {
         self.changes.subscribe()
     }
 }
 
-/// Follows the cluster's namespaces and service accounts for ever, in two of `tasks`; readiness waits for both. Needs a
-/// tokio runtime.
+/// Follows the cluster's namespaces, service accounts and policies for ever, in some of `tasks`; readiness waits for the first list
+/// of each. Needs a tokio runtime.
 pub(crate) fn follow(
     client: &Client,
     memory: &Arc<Memory>,
@@ -71,4 +134,40 @@ pub(crate) fn follow(
 ) {
     tasks.spawn(watch::follow::<core::Namespace>(client.clone(), memory, readiness, metrics));
     tasks.spawn(watch::follow::<core::ServiceAccount>(client.clone(), memory, readiness, metrics));
+    if memory.policies.is_some() {
+        tasks.spawn(watch::follow::<InjectionPolicies>(client.clone(), memory, readiness, metrics));
+        tasks.spawn(policies::keep(
+            client.clone(),
+            Arc::clone(memory),
+            readiness.gate("policies in force"),
+            Arc::clone(metrics),
+        ));
+    }
+}
+
+/// Writes the status of policies, and the labels of namespaces that they select, for ever, in some of `tasks`.
+pub(crate) fn report(
+    client: &Client,
+    memory: &Arc<Memory>,
+    features: Features,
+    context: &Arc<AdmissionContext>,
+    metrics: &Arc<Metrics>,
+    tasks: &mut JoinSet<()>,
+) {
+    if features.policies {
+        tasks.spawn(policies::report_status(
+            client.clone(),
+            Arc::clone(memory),
+            Arc::clone(context),
+            Arc::clone(metrics),
+        ));
+    }
+    if features.label_namespaces {
+        tasks.spawn(policies::label_namespaces(
+            client.clone(),
+            Arc::clone(memory),
+            Arc::clone(context),
+            Arc::clone(metrics),
+        ));
+    }
 }

@@ -67,7 +67,9 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
 
 async fn serve(args: &ServeArgs) -> anyhow::Result<Stopped> {
     let ServeArgs { listen, ops_listen, tls, config, cluster, allow_source, limits } = args;
-    let ClusterArgs { cluster: in_cluster, namespace, kube_version } = cluster;
+    let ClusterArgs { cluster: in_cluster, namespace, kube_version, policies: _, label_namespaces: _ } =
+        cluster;
+    let features = cluster.features()?;
     let limits = limits.limits()?;
     let certificate = tls.certificate(namespace.as_deref())?;
     let signals = Signals::install()?;
@@ -92,10 +94,12 @@ async fn serve(args: &ServeArgs) -> anyhow::Result<Stopped> {
     let mut tasks = JoinSet::new();
     let mut posting = JoinSet::new();
     let known: Arc<dyn Cluster>;
+    let mut followed = None;
     let mut notices = Notices::default();
     if let Some(client) = &client {
-        let memory = Memory::new();
+        let memory = Memory::new(features);
         cluster::follow(client, &memory, &readiness, &metrics, &mut tasks);
+        followed = Some(Arc::clone(&memory));
         let (sender, receiver) = mpsc::channel(cluster::QUEUE);
         notices = Notices::new(sender);
         posting.spawn(cluster::post_events(client.clone(), receiver, Arc::clone(&metrics)));
@@ -105,6 +109,9 @@ async fn serve(args: &ServeArgs) -> anyhow::Result<Stopped> {
     }
     let context = Arc::new(AdmissionContext::new(settings, kube_version.unwrap_or_default(), known));
     metrics.kube_version_minor(context.kube_version().minor());
+    if let (Some(client), Some(memory)) = (&client, followed) {
+        cluster::report(client, &memory, features, &context, &metrics, &mut tasks);
+    }
     if let (Some(client), None) = (client, kube_version) {
         tasks.spawn(cluster::follow_version(client, Arc::clone(&context), &readiness, Arc::clone(&metrics)));
     }

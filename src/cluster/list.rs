@@ -3,14 +3,10 @@
 
 use futures_util::AsyncBufReadExt as _;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
-use kube::{
-    Client,
-    api::ListParams,
-    core::{PartialObjectMeta, Request},
-};
+use kube::{Client, api::ListParams, core::Request};
 use serde::Deserialize;
 
-use super::remembered::Remembered;
+use super::watched::Watched;
 
 /// Where a page ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,13 +18,14 @@ pub(super) enum Page {
 }
 
 /// Asks for a page and hands over each of its objects. If it fails, some objects may have been handed over.
-pub(super) async fn page<K: Remembered>(
+pub(super) async fn page<K: Watched>(
     client: &Client,
     params: &ListParams,
-    mut each: impl FnMut(PartialObjectMeta<K>),
+    mut each: impl FnMut(K::Item),
 ) -> kube::Result<Page> {
-    let request =
-        Request::new(K::url_path(&(), None)).list_metadata(params).map_err(kube::Error::BuildRequest)?;
+    let request = Request::new(K::url_path());
+    let request = if K::IS_METADATA { request.list_metadata(params) } else { request.list(params) };
+    let request = request.map_err(kube::Error::BuildRequest)?;
     let mut body = std::pin::pin!(client.request_stream(request).await?);
     let mut splitter = Splitter::default();
     loop {

@@ -1,9 +1,13 @@
 //! What is kept of each kind of object: its name and what the injector reads off it, nothing else.
 
-use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt::Debug,
+    sync::Arc,
+};
 
 use k8s_openapi::{api::core::v1 as core, apimachinery::pkg::apis::meta::v1::ObjectMeta};
-use kube::Resource;
+use kube::{Resource, core::PartialObjectMeta};
 use scaivault_contract::names::{ANNOTATION_PREFIX, SERVICE_ACCOUNT_ROLE_ANNOTATION};
 use scaivault_inject::{
     Layer, Namespace,
@@ -11,7 +15,7 @@ use scaivault_inject::{
 };
 use serde::de::DeserializeOwned;
 
-use super::{Memory, table::Table};
+use super::{Memory, table::Table, watched::Watched};
 
 /// The longest value that is kept, bytes: no annotation of a namespace or service account takes a longer one. A tenant
 /// may write 256 KiB on each of its service accounts, and every replica remembers all of them.
@@ -23,10 +27,16 @@ const TOO_LONG: &str = "\0(longer than 1024 bytes)";
 /// The longest key of ours that Kubernetes allows behind the prefix, bytes.
 const NAME_BYTES: usize = 63;
 
+/// The label with a namespace's name, which the API server sets on every namespace.
+const NAME_LABEL: &str = "kubernetes.io/metadata.name";
+
 /// Of the keys that do nothing on a namespace, how many are kept, without values: as many as a person is warned about.
 const OTHERS_KEPT: usize = 16;
 
-/// A kind of object that is watched into memory.
+/// The most bytes of a namespace's labels. A tenant may be allowed to label his namespace, and an object may have 1.5 MiB.
+const LABELS_BYTES: usize = 32 * 1024;
+
+/// A kind of object whose metadata is watched into memory.
 pub(super) trait Remembered:
     Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static
 {
@@ -39,11 +49,51 @@ pub(super) trait Remembered:
     /// What `/readyz` waits for until the first list is there.
     const GATE: &'static str;
 
-    /// What is kept of an object with this metadata.
-    fn kept(metadata: ObjectMeta) -> Self::Kept;
+    /// What is kept of an object with this metadata; none where it is unknown from now on.
+    fn kept(metadata: ObjectMeta) -> Option<Self::Kept>;
 
     /// Where it is kept.
     fn table(memory: &Memory) -> &Table<Self::Kept>;
+}
+
+/// Of these kinds the metadata alone is watched: neither the API server nor the injector handles the rest.
+impl<K: Remembered> Watched for K {
+    type Item = PartialObjectMeta<K>;
+
+    const RESOURCE: &'static str = <K as Remembered>::RESOURCE;
+    const GATE: &'static str = <K as Remembered>::GATE;
+    const IS_METADATA: bool = true;
+
+    fn url_path() -> String {
+        K::url_path(&(), None)
+    }
+
+    fn metadata(item: &Self::Item) -> &ObjectMeta {
+        &item.metadata
+    }
+
+    fn put(memory: &Memory, key: &Arc<str>, item: Self::Item) {
+        match K::kept(item.metadata) {
+            Some(kept) => {
+                if K::table(memory).insert(key, kept) {
+                    memory.changed();
+                }
+            }
+            None => K::table(memory).remove(key),
+        }
+    }
+
+    fn remove(memory: &Memory, key: &Arc<str>) {
+        K::table(memory).remove(key);
+    }
+
+    fn finish_list(memory: &Memory, listed: &HashSet<Arc<str>>) {
+        K::table(memory).retain(listed);
+    }
+
+    fn count(memory: &Memory) -> usize {
+        K::table(memory).len()
+    }
 }
 
 impl Remembered for core::Namespace {
@@ -52,10 +102,23 @@ impl Remembered for core::Namespace {
     const RESOURCE: &'static str = "namespaces";
     const GATE: &'static str = "namespaces";
 
-    fn kept(metadata: ObjectMeta) -> Arc<Namespace> {
-        let ObjectMeta { name, annotations, .. } = metadata;
+    fn kept(metadata: ObjectMeta) -> Option<Arc<Namespace>> {
+        let ObjectMeta { name, annotations, labels, .. } = metadata;
+        let name = name.unwrap_or_default();
+        let mut labels = labels.unwrap_or_default();
+        let bytes: usize = labels.iter().map(|(key, value)| key.len() + value.len()).sum();
+        if bytes > LABELS_BYTES {
+            // Without some of its labels, policies that limit it might no longer select it.
+            tracing::warn!(
+                namespace = name,
+                bytes,
+                "namespace has more than {LABELS_BYTES} bytes of labels, so its pods are refused; remove labels"
+            );
+            return None;
+        }
+        labels.insert(NAME_LABEL.to_owned(), name.clone());
         let annotations = annotations.map(bounded).unwrap_or_default();
-        Arc::new(Namespace { name: name.unwrap_or_default(), annotations, ..Namespace::default() })
+        Some(Arc::new(Namespace { name, annotations, labels }))
     }
 
     fn table(memory: &Memory) -> &Table<Arc<Namespace>> {
@@ -69,8 +132,9 @@ impl Remembered for core::ServiceAccount {
     const RESOURCE: &'static str = "serviceaccounts";
     const GATE: &'static str = "service accounts";
 
-    fn kept(metadata: ObjectMeta) -> Option<Arc<str>> {
-        metadata.annotations?.remove(SERVICE_ACCOUNT_ROLE_ANNOTATION).map(|role| Arc::from(short(&role)))
+    fn kept(metadata: ObjectMeta) -> Option<Option<Arc<str>>> {
+        let annotations = metadata.annotations.unwrap_or_default();
+        Some(annotations.get(SERVICE_ACCOUNT_ROLE_ANNOTATION).map(|role| Arc::from(short(role))))
     }
 
     fn table(memory: &Memory) -> &Table<Option<Arc<str>>> {
@@ -135,6 +199,7 @@ mod tests {
             ("scaivault.scailabs.ai/url", "https://vault.example"),
             ("kubectl.kubernetes.io/last-applied-configuration", "long"),
         ]));
+        let kept = kept.unwrap();
         assert_eq!(kept.name, "shop");
         assert_eq!(kept.annotations.keys().collect::<Vec<_>>(), ["scaivault.scailabs.ai/url"]);
     }
@@ -144,7 +209,7 @@ mod tests {
     fn long_values_are_not_kept_and_refused() {
         let long = "x".repeat(250 * 1024);
         let role = core::ServiceAccount::kept(metadata(&[(SERVICE_ACCOUNT_ROLE_ANNOTATION, &long)]));
-        assert_eq!(role.as_deref(), Some(TOO_LONG));
+        assert_eq!(role.unwrap().as_deref(), Some(TOO_LONG));
         assert!(TOO_LONG.contains(&VALUE_BYTES.to_string()));
 
         let taken = specs().filter(|spec| spec.setters.include(&Layer::Namespace));
@@ -156,7 +221,7 @@ mod tests {
         );
         let pod = pod.unwrap();
         for key in &keys {
-            let namespace = core::Namespace::kept(metadata(&[(key, &long)]));
+            let namespace = core::Namespace::kept(metadata(&[(key, &long)])).unwrap();
             assert_eq!(namespace.annotations[key], TOO_LONG);
             let settings = Settings::default();
             let context = Context::new(&settings, &namespace, KubeVersion::OLDEST);
@@ -171,7 +236,8 @@ mod tests {
         let long = "x".repeat(1024);
         let names: Vec<_> = (0..1_000).map(|n| format!("scaivault.scailabs.ai/inject-secret-{n}")).collect();
         let kept =
-            core::Namespace::kept(metadata(&names.iter().map(|name| (&**name, &*long)).collect::<Vec<_>>()));
+            core::Namespace::kept(metadata(&names.iter().map(|name| (&**name, &*long)).collect::<Vec<_>>()))
+                .unwrap();
         assert_eq!(kept.annotations.len(), OTHERS_KEPT);
         assert!(kept.annotations.values().all(String::is_empty));
     }
@@ -179,7 +245,21 @@ mod tests {
     #[test]
     fn of_a_service_account_the_role_is_kept() {
         let role = metadata(&[("scaikey.scailabs.ai/role", "billing"), ("other", "x")]);
-        assert_eq!(core::ServiceAccount::kept(role).as_deref(), Some("billing"));
-        assert_eq!(core::ServiceAccount::kept(metadata(&[])), None);
+        assert_eq!(core::ServiceAccount::kept(role).unwrap().as_deref(), Some("billing"));
+        assert_eq!(core::ServiceAccount::kept(metadata(&[])), Some(None));
+    }
+
+    #[test]
+    fn labels_of_a_namespace_are_kept_with_its_name() {
+        let labels = |count: usize| {
+            (0..count).map(|n| (format!("label-{n}"), "x".repeat(60))).collect::<BTreeMap<_, _>>()
+        };
+        let with = |labels| ObjectMeta { labels: Some(labels), ..metadata(&[]) };
+        let kept = core::Namespace::kept(with(labels(3))).unwrap();
+        assert_eq!(kept.labels[NAME_LABEL], "shop");
+        assert_eq!(kept.labels.len(), 4);
+        let forged = BTreeMap::from([(NAME_LABEL.to_owned(), "billing".to_owned())]);
+        assert_eq!(core::Namespace::kept(with(forged)).unwrap().labels[NAME_LABEL], "shop");
+        assert_eq!(core::Namespace::kept(with(labels(1_000))), None, "its pods wait, and none is missed");
     }
 }

@@ -70,6 +70,11 @@ impl<V: Clone + PartialEq> Table<V> {
         }
     }
 
+    /// All values, in no order.
+    pub(super) fn values(&self) -> Vec<V> {
+        self.parts.iter().flat_map(|part| part.load().values().cloned().collect::<Vec<_>>()).collect()
+    }
+
     /// How many keys there are.
     pub(super) fn len(&self) -> usize {
         self.parts.iter().map(|part| part.load().len()).sum()

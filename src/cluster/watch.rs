@@ -6,10 +6,11 @@ mod backoff;
 use std::{collections::HashSet, marker::PhantomData, pin::pin, sync::Arc, time::SystemTime};
 
 use futures_util::{Stream, StreamExt as _};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
-    Api, Client, ResourceExt as _,
+    Client,
     api::{ListParams, WatchParams},
-    core::{PartialObjectMeta, Status, WatchEvent},
+    core::{Request, Status, WatchEvent},
 };
 use scaivault_webhook::{Gate, Metrics, Readiness};
 use tokio::time::{Duration, Instant};
@@ -18,7 +19,8 @@ use super::{
     Memory,
     client::{is_forbidden, reason},
     list::{self, Page},
-    remembered::{Remembered, key},
+    remembered::key,
+    watched::Watched,
 };
 use crate::serve::unix_seconds;
 use backoff::Backoff;
@@ -33,7 +35,7 @@ const PAGE_SIZE: u32 = 500;
 const SHORTEST_WATCH: Duration = Duration::from_secs(1);
 
 /// Keeps all objects of one kind in memory, for ever. While the API server cannot be reached, what is in memory stays.
-pub(super) fn follow<K: Remembered>(
+pub(super) fn follow<K: Watched>(
     client: Client,
     memory: &Arc<Memory>,
     readiness: &Readiness,
@@ -44,7 +46,7 @@ pub(super) fn follow<K: Remembered>(
 }
 
 /// Takes lists and watches into memory.
-struct Follower<K: Remembered> {
+struct Follower<K: Watched> {
     memory: Arc<Memory>,
     gate: Gate,
     metrics: Arc<Metrics>,
@@ -63,7 +65,7 @@ enum End {
     Failed(kube::Error),
 }
 
-impl<K: Remembered> Follower<K> {
+impl<K: Watched> Follower<K> {
     fn new(memory: Arc<Memory>, gate: Gate, metrics: Arc<Metrics>, backoff: Backoff) -> Self {
         Self { memory, gate, metrics, backoff, told: None, kind: PhantomData }
     }
@@ -83,8 +85,8 @@ impl<K: Remembered> Follower<K> {
         let mut params = ListParams::default().limit(PAGE_SIZE);
         let mut listed = HashSet::new();
         loop {
-            let page = list::page(client, &params, |object| {
-                listed.insert(self.remember(object));
+            let page = list::page::<K>(client, &params, |object| {
+                listed.insert(self.put(object));
             });
             match page.await {
                 Ok(Page::Continues(token)) => params.continue_token = Some(token),
@@ -105,21 +107,19 @@ impl<K: Remembered> Follower<K> {
     }
 
     fn finish_list(&mut self, listed: &HashSet<Arc<str>>) {
-        let table = K::table(&self.memory);
-        table.retain(listed);
-        tracing::debug!(resource = K::RESOURCE, count = table.len(), "listed");
+        K::finish_list(&self.memory, listed);
+        let count = K::count(&self.memory);
+        tracing::debug!(resource = K::RESOURCE, count, "listed");
         self.gate.open();
-        self.metrics.watched_objects(K::RESOURCE, table.len());
+        self.metrics.watched_objects(K::RESOURCE, count);
         self.works();
     }
 
     /// Watches from this version on, until it is gone.
     async fn watch(&mut self, client: &Client, mut version: String) {
-        // Metadata alone: neither the API server nor we handle the rest.
-        let api = Api::<K>::all(client.clone());
         loop {
             let (started, before) = (Instant::now(), version.clone());
-            let end = match api.watch_metadata(&WatchParams::default(), &version).await {
+            let end = match watch::<K>(client, &version).await {
                 Ok(events) => {
                     self.works();
                     self.take_all(events, &mut version).await
@@ -146,7 +146,7 @@ impl<K: Remembered> Follower<K> {
     /// Takes in what a watch brings; `version` follows it.
     async fn take_all(
         &mut self,
-        events: impl Stream<Item = kube::Result<WatchEvent<PartialObjectMeta<K>>>>,
+        events: impl Stream<Item = kube::Result<WatchEvent<K::Item>>>,
         version: &mut String,
     ) -> End {
         let mut events = pin!(events);
@@ -154,13 +154,14 @@ impl<K: Remembered> Follower<K> {
             let seen = match event {
                 Ok(WatchEvent::Bookmark(bookmark)) => Some(bookmark.metadata.resource_version),
                 Ok(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
-                    let seen = object.resource_version();
-                    self.remember(object);
+                    let seen = K::metadata(&object).resource_version.clone();
+                    self.put(object);
                     seen
                 }
                 Ok(WatchEvent::Deleted(object)) => {
-                    K::table(&self.memory).remove(&key(object.namespace().as_deref(), &object.name_any()));
-                    object.resource_version()
+                    let metadata = K::metadata(&object);
+                    K::remove(&self.memory, &key_of(metadata));
+                    metadata.resource_version.clone()
                 }
                 Ok(WatchEvent::Error(status)) if is_gone_status(&status) => return End::Gone,
                 Ok(WatchEvent::Error(status)) => return End::Failed(kube::Error::Api(status)),
@@ -170,17 +171,18 @@ impl<K: Remembered> Follower<K> {
             if let Some(seen) = seen.filter(|seen| !seen.is_empty()) {
                 *version = seen;
             }
-            self.metrics.watched_objects(K::RESOURCE, K::table(&self.memory).len());
+            self.metrics.watched_objects(K::RESOURCE, K::count(&self.memory));
         }
         End::Closed
     }
 
-    fn remember(&self, object: PartialObjectMeta<K>) -> Arc<str> {
-        let key =
-            key(object.metadata.namespace.as_deref(), object.metadata.name.as_deref().unwrap_or_default());
-        if K::table(&self.memory).insert(&key, K::kept(object.metadata)) {
-            self.memory.changed();
+    fn put(&self, object: K::Item) -> Arc<str> {
+        let metadata = K::metadata(&object);
+        let key = key_of(metadata);
+        if let Some(created) = &metadata.creation_timestamp {
+            self.memory.saw(created.0);
         }
+        K::put(&self.memory, &key, object);
         key
     }
 
@@ -202,7 +204,7 @@ impl<K: Remembered> Follower<K> {
         }
         if self.told.is_none_or(|told| now.duration_since(told) >= REMINDER) {
             self.told = Some(now);
-            let (resource, cure) = (K::RESOURCE, cure(error));
+            let (resource, cure) = (K::RESOURCE, cure::<K>(error));
             tracing::warn!(
                 resource,
                 verb,
@@ -212,6 +214,24 @@ impl<K: Remembered> Follower<K> {
             );
         }
     }
+}
+
+/// Asks for all changes after this version.
+async fn watch<K: Watched>(
+    client: &Client,
+    version: &str,
+) -> kube::Result<impl Stream<Item = kube::Result<WatchEvent<K::Item>>> + use<K>> {
+    let (request, params) = (Request::new(K::url_path()), WatchParams::default());
+    let request = if K::IS_METADATA {
+        request.watch_metadata(&params, version)
+    } else {
+        request.watch(&params, version)
+    };
+    client.request_events::<K::Item>(request.map_err(kube::Error::BuildRequest)?).await
+}
+
+fn key_of(metadata: &ObjectMeta) -> Arc<str> {
+    key(metadata.namespace.as_deref(), metadata.name.as_deref().unwrap_or_default())
 }
 
 /// Whether a version or a continue token is no longer there.
@@ -231,8 +251,10 @@ fn retry_after(error: &kube::Error) -> Option<Duration> {
 }
 
 /// What a person can do about a failure.
-fn cure(error: &kube::Error) -> &'static str {
-    if is_forbidden(error) {
+fn cure<K: Watched>(error: &kube::Error) -> &'static str {
+    if matches!(error, kube::Error::Api(status) if status.code == 404) {
+        K::IF_MISSING
+    } else if is_forbidden(error) {
         "grant the injector's service account list and watch on this resource in the whole cluster"
     } else {
         "none needed if the API server comes back: it is tried again"

@@ -12,7 +12,7 @@ use scaivault_contract::{Duration, DurationError};
 use scaivault_inject::KubeVersion;
 use scaivault_webhook::{Limits, Network};
 
-use crate::{args::ConfigArgs, telemetry::ignore_empty_env};
+use crate::{args::ConfigArgs, cluster::Features, telemetry::ignore_empty_env};
 
 /// Serve admission reviews over HTTPS.
 #[derive(Args, Clone, Debug)]
@@ -63,6 +63,29 @@ pub(crate) struct ClusterArgs {
     /// The older of the cluster's API server and its oldest kubelet; default: detected with --cluster, else 1.30.
     #[arg(long, env = "SCAIVAULT_INJECTOR_KUBE_VERSION", value_name = "VERSION")]
     pub(crate) kube_version: Option<KubeVersion>,
+
+    /// Put the cluster's InjectionPolicies into force. Until they are known, pods that ask for secrets, and all pods of
+    /// namespaces for policies, are refused.
+    #[arg(long, env = "SCAIVAULT_INJECTOR_POLICIES", value_parser = BoolishValueParser::new())]
+    pub(crate) policies: bool,
+
+    /// Label the namespaces that a policy with inject selects (scaivault.scailabs.ai/injection-by-policy: enabled), so that
+    /// their pods are sent to the injector.
+    #[arg(long, env = "SCAIVAULT_INJECTOR_LABEL_NAMESPACES", value_parser = BoolishValueParser::new())]
+    pub(crate) label_namespaces: bool,
+}
+
+impl ClusterArgs {
+    /// What is followed. Not left to the parser, to which a flag that the environment sets to false is present.
+    pub(crate) fn features(&self) -> anyhow::Result<Features> {
+        let Self { cluster, policies, label_namespaces, .. } = self;
+        ensure!(
+            *cluster || !policies,
+            "--policies goes with --cluster: policies are objects of a cluster; for manifests, see `check --policy`"
+        );
+        ensure!(*policies || !label_namespaces, "--label-namespaces goes with --policies");
+        Ok(Features { policies: *policies, label_namespaces: *label_namespaces })
+    }
 }
 
 /// Where the certificate comes from.
@@ -399,6 +422,19 @@ mod tests {
             let error = refusal(refused);
             assert!(error.contains("--tls-dir"), "{error}");
         }
+    }
+
+    #[test]
+    fn policies_need_a_cluster() {
+        let features =
+            |args: &[&str]| parse(args).unwrap().cluster.features().map_err(|error| error.to_string());
+        assert_eq!(features(&["--cluster"]), Ok(Features::default()));
+        assert_eq!(
+            features(&["--cluster", "--policies", "--label-namespaces"]),
+            Ok(Features { policies: true, label_namespaces: true })
+        );
+        assert!(features(&["--policies"]).unwrap_err().contains("--policies goes with --cluster"));
+        assert!(features(&["--cluster", "--label-namespaces"]).unwrap_err().contains("--policies"));
     }
 
     #[test]

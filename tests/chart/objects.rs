@@ -206,10 +206,12 @@ fn every_entry_leaves_the_cluster_and_itself_alone() {
     each(|manifests, set| {
         let mut selectors: Vec<_> =
             webhooks(manifests).iter().map(|webhook| webhook["namespaceSelector"].clone()).collect();
+        // Policies are in no namespace, and labels of every namespace are protected.
+        selectors.retain(|selector| !selector.is_null());
         let policies = manifests.of_kind("ValidatingAdmissionPolicy");
-        selectors.extend(
-            policies.iter().map(|policy| policy["spec"]["matchConstraints"]["namespaceSelector"].clone()),
-        );
+        let policies = policies.iter().filter(|policy| policy["metadata"]["name"] == "scaivault-injector");
+        selectors
+            .extend(policies.map(|policy| policy["spec"]["matchConstraints"]["namespaceSelector"].clone()));
         assert!(selectors.len() >= 3, "{set:?}");
         for selector in selectors {
             let excluded = &selector["matchExpressions"][0];
@@ -229,14 +231,16 @@ fn every_entry_asks_for_no_more_than_it_needs() {
     let entries = webhooks(&template(&[]).unwrap());
     let of = |field: &str| entries.iter().map(|entry| entry[field].clone()).collect::<Vec<_>>();
     let suffix = "injector.scaivault.scailabs.ai";
-    let names = ["pods", "opted-out", "mode", "validate"];
+    let names = ["pods", "opted-out", "policies", "mode", "policy", "validate"];
     assert_eq!(of("name"), names.map(|name| json!(format!("{name}.{suffix}"))));
-    assert_eq!(of("failurePolicy"), ["Fail", "Ignore", "Fail", "Ignore"]);
-    assert_eq!(of("sideEffects"), ["NoneOnDryRun", "NoneOnDryRun", "None", "None"]);
+    assert_eq!(of("failurePolicy"), ["Fail", "Ignore", "Fail", "Fail", "Ignore", "Ignore"]);
+    let on_dry_run = "NoneOnDryRun";
+    assert_eq!(of("sideEffects"), [on_dry_run, on_dry_run, on_dry_run, "None", "None", "None"]);
     for entry in &entries {
         assert!((1..=MATCH_CONDITIONS).contains(&list(&entry["matchConditions"]).len()), "{entry}");
         for rule in list(&entry["rules"]) {
-            assert_eq!(rule["scope"], "Namespaced");
+            let is_of_policies = rule["resources"] == json!(["injectionpolicies"]);
+            assert_eq!(rule["scope"], if is_of_policies { "Cluster" } else { "Namespaced" });
             assert!(
                 !list(&rule["operations"]).contains(&json!("DELETE")) && !rule.to_string().contains('*'),
                 "{rule}"
@@ -248,8 +252,11 @@ fn every_entry_asks_for_no_more_than_it_needs() {
 /// The injector says in its log that one of the two is missing, and counts it as a failure.
 #[test]
 fn both_configurations_are_there_whatever_is_switched_off() {
-    let manifests =
-        template(&["--set", "webhook.mode.enabled=false,webhook.validate.enabled=false"]).unwrap();
+    let manifests = template(&[
+        "--set",
+        "webhook.mode.enabled=false,webhook.validate.enabled=false,policies.enabled=false",
+    ])
+    .unwrap();
     let names: Vec<_> = webhooks(&manifests).iter().map(|entry| entry["name"].clone()).collect();
     assert_eq!(
         names,
@@ -258,9 +265,55 @@ fn both_configurations_are_there_whatever_is_switched_off() {
     assert_eq!(manifests.only("ValidatingWebhookConfiguration")["webhooks"], json!([]));
 }
 
+/// Each pod of a namespace is posted by one entry at most, whatever labels the namespace has.
+#[test]
+fn no_pod_is_posted_by_two_entries() {
+    for set in ["policies.enabled=false", "policies.labelNamespaces=false", "policies.labelNamespaces=true"] {
+        let entries = webhooks(&template(&["--set", set]).unwrap());
+        let pods = |entry: &&Value| entry["rules"][0]["resources"] == json!(["pods"]);
+        let keys = ["scaivault.scailabs.ai/injection", "scaivault.scailabs.ai/injection-by-policy"];
+        for labels in [[false, false], [true, false], [false, true], [true, true]] {
+            let holds = |expression: &Value| {
+                let index = keys.iter().position(|key| expression["key"] == *key);
+                let is_set = index.is_none_or(|index| labels[index]);
+                index.is_none() || is_set == (expression["operator"] == "In")
+            };
+            let selects =
+                |entry: &&Value| list(&entry["namespaceSelector"]["matchExpressions"]).iter().all(holds);
+            let names: Vec<_> = entries
+                .iter()
+                .filter(pods)
+                .filter(selects)
+                .map(|entry| entry["name"].as_str().unwrap())
+                .collect();
+            let names: Vec<_> = names.iter().map(|name| name.split('.').next().unwrap()).collect();
+            let expected = match (set, labels) {
+                ("policies.enabled=false", _) | (_, [false, false]) => &["pods", "opted-out"][..],
+                ("policies.labelNamespaces=false", [false, true]) => &["pods", "opted-out"],
+                (_, [true, _]) => &["policies"],
+                (_, [false, true]) => &["policies-by-label"],
+            };
+            assert_eq!(names, expected, "{set} {labels:?}");
+        }
+    }
+}
+
+#[test]
+fn labels_of_namespaces_are_protected_unless_switched_off() {
+    let protects = |set: &str| {
+        let policies = template(&["--set", set]).unwrap().of_kind("ValidatingAdmissionPolicyBinding");
+        policies.iter().any(|policy| policy["metadata"]["name"] == "scaivault-injector-ns-labels")
+    };
+    assert!(protects("policies.enabled=true"));
+    assert!(!protects("policies.protectLabels=false") && !protects("policies.enabled=false"));
+}
+
 #[test]
 fn the_safety_net_is_there_where_the_webhook_fails_open() {
-    let nets = |set: &str| template(&["--set", set]).unwrap().of_kind("ValidatingAdmissionPolicy").len();
+    let nets = |set: &str| {
+        let policies = template(&["--set", set]).unwrap().of_kind("ValidatingAdmissionPolicy");
+        policies.iter().filter(|policy| policy["metadata"]["name"] == "scaivault-injector").count()
+    };
     assert_eq!(nets("webhook.failurePolicy=Fail"), 0);
     assert_eq!(nets("webhook.failurePolicy=Ignore"), 1);
     assert_eq!(nets("webhook.failurePolicy=Ignore,safetyNet.enabled=false"), 0);
@@ -299,13 +352,27 @@ fn the_rights_are_those_that_are_used() {
         let expected = expected.iter().map(|&right| right.to_owned()).collect::<BTreeSet<_>>();
         assert_eq!(rights(&template(&["--set", set]).unwrap()), expected, "{set}");
     }
-    check("", &[READS, NODES, EVENTS, CONFIGURATIONS, SECRET]);
-    check("server.kubeVersion=1.33", &[READS, EVENTS, CONFIGURATIONS, SECRET]);
+    const POLICIES: &str = "scaivault.scailabs.ai/injectionpolicies list,watch";
+    const STATUS: &str = "scaivault.scailabs.ai/injectionpolicies/status patch";
+    const LABEL: &str = "/namespaces patch";
+    const LABEL_RIGHT: &str = "scaivault.scailabs.ai/injectionpolicies label-namespaces";
+    check("policies.enabled=false", &[READS, NODES, EVENTS, CONFIGURATIONS, SECRET]);
+    check("", &[READS, NODES, EVENTS, POLICIES, STATUS, CONFIGURATIONS, SECRET]);
+    check(
+        "policies.labelNamespaces=true",
+        &[READS, NODES, EVENTS, POLICIES, STATUS, LABEL, LABEL_RIGHT, CONFIGURATIONS, SECRET],
+    );
+    // Without the policies there is no label either.
+    check(
+        "policies.labelNamespaces=true,policies.enabled=false",
+        &[READS, NODES, EVENTS, CONFIGURATIONS, SECRET],
+    );
+    check("server.kubeVersion=1.33", &[READS, EVENTS, POLICIES, STATUS, CONFIGURATIONS, SECRET]);
     // With certificates from elsewhere there is nothing to write.
-    check("certificates.mode=cert-manager", &[READS, NODES, EVENTS]);
+    check("certificates.mode=cert-manager", &[READS, NODES, EVENTS, POLICIES, STATUS]);
     check(
         "certificates.mode=files,certificates.files.secretName=a,certificates.files.caBundle=-----BEGIN CERTIFICATE-----",
-        &[READS, NODES, EVENTS],
+        &[READS, NODES, EVENTS, POLICIES, STATUS],
     );
     check("rbac.create=false", &[]);
 }
@@ -331,7 +398,7 @@ fn an_injector_elsewhere_gets_its_rights_and_no_pods() {
         webhooks(&manifests).iter().map(|webhook| webhook["clientConfig"]["url"].clone()).collect();
     assert_eq!(
         urls,
-        ["mutate", "mutate", "mode", "validate"]
+        ["mutate", "mutate", "mutate", "mode", "policy", "validate"]
             .map(|path| json!(format!("https://injector.example.com:8443/{path}")))
     );
     let both =

@@ -9,6 +9,7 @@ mod injection;
 mod mistakes;
 mod modes;
 mod outage;
+mod policies;
 mod policy_definition;
 mod support;
 mod webhook;

@@ -1,15 +1,17 @@
 //! What a request gets: synchronous, pure, no HTTP.
 
+mod policy;
 mod workload;
 
 use std::sync::Arc;
 
 use scaivault_inject::{
-    Context, Decision, Denial, Detachment, Namespace, Patch, PodView, Problems, Skip, decide,
+    Context, Decision, Denial, Detachment, Namespace, Patch, PodView, PolicyUse, Problems, Skip,
+    decide_with_policies,
 };
 
 use crate::{
-    context::{AdmissionContext, Cluster, Lookup},
+    context::{AdmissionContext, Cluster, Lookup, Policies},
     entry::Entry,
     reason::{Deferral, Reason, Refused, Untouched},
     record::shown,
@@ -27,6 +29,8 @@ pub(crate) struct Verdict {
     pub(crate) warnings: Vec<String>,
     /// What is wrong with the annotations; also where the pod goes through in spite of it.
     pub(crate) problems: Problems,
+    /// The policies that select the pod, and what each did.
+    pub(crate) policies: Vec<PolicyUse>,
     /// Set when the request is refused.
     pub(crate) refusal: Option<Refusal>,
     /// Set when the request is deferred.
@@ -45,7 +49,8 @@ impl Awaited {
     /// Whether all of it is in memory.
     pub(crate) fn is_known(&self, cluster: &dyn Cluster) -> bool {
         let Self { namespace, service_account } = self;
-        matches!(cluster.namespace(namespace), Lookup::Known(_))
+        matches!(cluster.policies(), Lookup::Known(_))
+            && matches!(cluster.namespace(namespace), Lookup::Known(_))
             && service_account.as_ref().is_none_or(|service_account| {
                 matches!(cluster.service_account_role(namespace, service_account), Lookup::Known(_))
             })
@@ -59,6 +64,7 @@ impl From<Reason> for Verdict {
             patch: None,
             warnings: Vec::new(),
             problems: Problems::new(),
+            policies: Vec::new(),
             refusal: None,
             awaited: None,
         }
@@ -88,6 +94,7 @@ pub(crate) fn admit(entry: Entry, request: &Request<'_>, context: &AdmissionCont
         Entry::Mutate => pod(request, context),
         Entry::Mode => workload::mode(request, context),
         Entry::Validate => workload::validate(request, context),
+        Entry::Policy => policy::review(request, context),
     }
 }
 
@@ -108,44 +115,50 @@ fn pod(request: &Request<'_>, context: &AdmissionContext) -> Verdict {
             &parsed
         }
     };
-    let Surroundings { namespace, role } = match Surroundings::of(pod, &request.namespace, context.cluster())
-    {
-        Ok(surroundings) => surroundings,
-        Err(deferral) => return deferred(deferral, request, Some(pod.service_account())),
-    };
-    decide(
+    let Surroundings { policies, namespace, role } =
+        match Surroundings::of(pod, &request.namespace, context.cluster()) {
+            Ok(surroundings) => surroundings,
+            Err(deferral) => return deferred(deferral, request, Some(pod.service_account())),
+        };
+    let (decision, report) = decide_with_policies(
         pod,
         &Context::new(&context.settings(), &namespace, context.kube_version())
-            .with_service_account_role(role.as_deref()),
-    )
-    .into()
+            .with_service_account_role(role.as_deref())
+            .with_policies(&policies.set, policies.now),
+    );
+    Verdict { policies: report.uses, ..decision.into() }
 }
 
 /// What the cluster says for a pod.
 struct Surroundings {
+    policies: Policies,
     namespace: Arc<Namespace>,
     /// The service account's.
     role: Option<Arc<str>>,
 }
 
 impl Surroundings {
-    /// From memory. For a pod that asks for nothing there is nothing to wait for.
+    /// From memory. A pod that asks for nothing, and that no policy can select, waits for nothing.
     fn of(pod: &PodView<'_>, namespace: &str, cluster: &dyn Cluster) -> Result<Self, Deferral> {
-        if !pod.is_annotated() {
-            let nameless = || Arc::new(Namespace { name: namespace.to_owned(), ..Namespace::default() });
-            let namespace = match cluster.namespace(namespace) {
-                Lookup::Known(namespace) => namespace,
-                Lookup::Unknown => nameless(),
-            };
-            return Ok(Self { namespace, role: None });
-        }
-        let Lookup::Known(known) = cluster.namespace(namespace) else {
-            return Err(Deferral::UnknownNamespace);
+        // Also for a pod without annotations: it is posted because of a policy that may give it secrets.
+        let Lookup::Known(policies) = cluster.policies() else {
+            return Err(Deferral::UnknownPolicies);
         };
+        let asks = pod.is_annotated();
+        let known = match cluster.namespace(namespace) {
+            Lookup::Known(known) => known,
+            Lookup::Unknown if asks || !policies.set.is_empty() => {
+                return Err(Deferral::UnknownNamespace);
+            }
+            Lookup::Unknown => Arc::new(Namespace { name: namespace.to_owned(), ..Namespace::default() }),
+        };
+        if !asks && policies.set.selects_namespace(&known).next().is_none() {
+            return Ok(Self { policies, namespace: known, role: None });
+        }
         let Lookup::Known(role) = cluster.service_account_role(namespace, pod.service_account()) else {
             return Err(Deferral::UnknownServiceAccount);
         };
-        Ok(Self { namespace: known, role })
+        Ok(Self { policies, namespace: known, role })
     }
 }
 

@@ -1,9 +1,9 @@
 //! What an admission needs to know besides the review.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use arc_swap::{ArcSwap, Guard};
-use scaivault_inject::{KubeVersion, Namespace, Settings};
+use scaivault_inject::{KubeVersion, Namespace, PolicySet, PolicyUse, Problems, Settings};
 use tokio::sync::watch;
 
 /// Settings, the Kubernetes version and what is known of the cluster. The first two can be replaced while requests are
@@ -39,6 +39,11 @@ impl AdmissionContext {
         **self.kube_version.load()
     }
 
+    /// Whether the settings in force exclude a namespace.
+    pub fn excludes(&self, namespace: &str) -> bool {
+        self.settings.load().excludes(namespace)
+    }
+
     pub(crate) fn settings(&self) -> Guard<Arc<Settings>> {
         self.settings.load()
     }
@@ -56,8 +61,69 @@ pub trait Cluster: Send + Sync {
     /// The annotation `scaikey.scailabs.ai/role` of a service account, if it has one.
     fn service_account_role(&self, namespace: &str, service_account: &str) -> Lookup<Option<Arc<str>>>;
 
+    /// The policies in force. Without policies, the empty set.
+    fn policies(&self) -> Lookup<Policies> {
+        Lookup::Known(Policies::none())
+    }
+
+    /// Takes in what policies did to a pod that is created; not called for dry runs.
+    fn policies_used(&self, usage: &PolicyUsage<'_>) {
+        let _ = usage;
+    }
+
+    /// What is wrong with an `InjectionPolicy`, as JSON.
+    fn review_policy(&self, object: &str) -> PolicyReview {
+        let _ = object;
+        PolicyReview::default()
+    }
+
     /// Tells when something has come into memory; its first news is the first after this call.
     fn changes(&self) -> watch::Receiver<()>;
+}
+
+/// The policies in force at a time.
+#[derive(Clone, Debug)]
+pub struct Policies {
+    /// The policies.
+    pub set: Arc<PolicySet>,
+    /// The time by which exceptions end, Unix seconds.
+    pub now: i64,
+}
+
+impl Policies {
+    /// No policy.
+    pub fn none() -> Self {
+        static NONE: LazyLock<Arc<PolicySet>> = LazyLock::new(|| Arc::new(PolicySet::new(Vec::new())));
+        Self { set: Arc::clone(&NONE), now: 0 }
+    }
+}
+
+impl PartialEq for Policies {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.set, &other.set) && self.now == other.now
+    }
+}
+
+/// What policies did to one pod. Anybody who reaches the port can post a review, so names may be anything.
+#[derive(Clone, Copy, Debug)]
+pub struct PolicyUsage<'a> {
+    /// The pod's namespace.
+    pub namespace: &'a str,
+    /// The pod's name, or what its name will start with.
+    pub pod: &'a str,
+    /// The policies that select the pod.
+    pub uses: &'a [PolicyUse],
+    /// What is wrong with the pod; also where it goes through in spite of it.
+    pub problems: &'a Problems,
+}
+
+/// What is said about a policy that is applied.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PolicyReview {
+    /// Why it cannot be used; none where it can.
+    pub problems: Vec<String>,
+    /// For the person who applies it.
+    pub warnings: Vec<String>,
 }
 
 /// What is known about one object.

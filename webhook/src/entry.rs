@@ -6,6 +6,8 @@ pub const MUTATE_PATH: &str = "/mutate";
 pub const MODE_PATH: &str = "/mode";
 /// Where workloads are posted to, for their annotations to be checked.
 pub const VALIDATE_PATH: &str = "/validate";
+/// Where `InjectionPolicies` are posted to, to be checked.
+pub const POLICY_PATH: &str = "/policy";
 
 /// One entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,11 +18,13 @@ pub enum Entry {
     Mode,
     /// Workloads, CREATE and UPDATE, validating.
     Validate,
+    /// `InjectionPolicies`, CREATE and UPDATE, validating.
+    Policy,
 }
 
 impl Entry {
     /// Every entry.
-    pub const ALL: [Self; 3] = [Self::Mutate, Self::Mode, Self::Validate];
+    pub const ALL: [Self; 4] = [Self::Mutate, Self::Mode, Self::Validate, Self::Policy];
 
     /// The path on the admission port.
     pub const fn path(self) -> &'static str {
@@ -28,6 +32,7 @@ impl Entry {
             Self::Mutate => MUTATE_PATH,
             Self::Mode => MODE_PATH,
             Self::Validate => VALIDATE_PATH,
+            Self::Policy => POLICY_PATH,
         }
     }
 
@@ -37,6 +42,7 @@ impl Entry {
             Self::Mutate => "mutate",
             Self::Mode => "mode",
             Self::Validate => "validate",
+            Self::Policy => "policy",
         }
     }
 }

@@ -15,6 +15,8 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use scaivault_inject::PolicyEffect;
+
 use crate::{
     entry::Entry,
     reason::Reason,
@@ -22,7 +24,7 @@ use crate::{
 };
 use labels::Label;
 pub(crate) use labels::{Closed, HandshakeFailure, Shed};
-pub use labels::{EventResult, LookFailure};
+pub use labels::{EventResult, LookFailure, PolicyState, PolicyWrite};
 use latency::Latency;
 
 /// One row of the table.
@@ -119,6 +121,14 @@ metrics! {
         "Since when a watch fails and what is in memory grows old, seconds since 1970; 0 while it works";
     KUBE_VERSION_MINOR = Gauge "scaivault_injector_kube_version_minor" []
         "Minor number of the Kubernetes version that features are chosen by, such as 35 of 1.35";
+    POLICIES = Gauge "scaivault_injector_policies" ["state"]
+        "InjectionPolicies by state; kept: not usable as written, the last good version is in force; rejected: no version is";
+    POLICY_SET_CHANGES = Counter "scaivault_injector_policy_set_changes_total" []
+        "How often another set of InjectionPolicies came into force";
+    POLICY_PODS = Counter "scaivault_injector_policy_pods_total" ["effect"]
+        "Admissions of pods by what at least one policy did to them, dry runs apart";
+    POLICY_WRITES = Counter "scaivault_injector_policy_writes_total" ["result"]
+        "Writes of the status of policies and of the label of namespaces that policies select, by result";
     EVENTS = Counter "scaivault_injector_events_total" ["result"]
         "Events for the owners of pods; limited and dropped: too many at once, not posted";
 }
@@ -156,8 +166,18 @@ struct ResourceLabel {
     resource: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabel {
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EffectLabel {
+    effect: &'static str,
+}
+
 /// The resources that are watched.
-const WATCHED: [&str; 2] = ["namespaces", "serviceaccounts"];
+const WATCHED: [&str; 3] = ["injectionpolicies", "namespaces", "serviceaccounts"];
 
 /// The metrics of one server. Everything on a request's path is an atomic that was found beforehand.
 pub struct Metrics {
@@ -193,6 +213,10 @@ pub struct Metrics {
     watched_objects: Family<ResourceLabel, Gauge>,
     watch_down_since: Family<ResourceLabel, Gauge>,
     kube_version_minor: Gauge,
+    policies: Family<StateLabel, Gauge>,
+    policy_set_changes: Counter,
+    policy_pods: Vec<(PolicyEffect, Counter)>,
+    policy_writes: Vec<(PolicyWrite, Counter)>,
     events: Vec<(EventResult, Counter)>,
 }
 
@@ -238,7 +262,11 @@ impl Default for Metrics {
             watched_objects: Family::default(),
             watch_down_since: Family::default(),
             kube_version_minor: Gauge::default(),
-            events: events(&mut registry),
+            policies: Family::default(),
+            policy_set_changes: Counter::default(),
+            policy_pods: by_effect(&mut registry),
+            policy_writes: by_result(&mut registry, POLICY_WRITES),
+            events: by_result(&mut registry, EVENTS),
             registry: Registry::default(),
             warnings: Warnings::default(),
         };
@@ -259,6 +287,9 @@ impl Default for Metrics {
         for resource in WATCHED {
             drop(metrics.watched_objects.get_or_create(&ResourceLabel { resource }));
             drop(metrics.watch_down_since.get_or_create(&ResourceLabel { resource }));
+        }
+        for &state in PolicyState::ALL {
+            drop(metrics.policies.get_or_create(&StateLabel { state: state.name() }));
         }
         register(&mut registry, READY, metrics.ready.clone());
         register(&mut registry, ADMISSIONS, admissions);
@@ -283,6 +314,8 @@ impl Default for Metrics {
         register(&mut registry, WATCHED_OBJECTS, metrics.watched_objects.clone());
         register(&mut registry, WATCH_DOWN_SINCE, metrics.watch_down_since.clone());
         register(&mut registry, KUBE_VERSION_MINOR, metrics.kube_version_minor.clone());
+        register(&mut registry, POLICIES, metrics.policies.clone());
+        register(&mut registry, POLICY_SET_CHANGES, metrics.policy_set_changes.clone());
         Self { registry, ..metrics }
     }
 }
@@ -401,6 +434,29 @@ impl Metrics {
         self.kube_version_minor.set(minor.into());
     }
 
+    /// How many policies are in a state.
+    pub fn policies(&self, state: PolicyState, count: usize) {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.policies.get_or_create(&StateLabel { state: state.name() }).set(count);
+    }
+
+    /// Another set of policies is in force.
+    pub fn policy_set_changed(&self) {
+        self.policy_set_changes.inc();
+    }
+
+    /// Counts what became of a write that a policy is the reason for.
+    pub fn policy_written(&self, result: PolicyWrite) {
+        count(&self.policy_writes, result);
+    }
+
+    /// Counts what a policy did to a pod.
+    pub(crate) fn policy_effect(&self, effect: PolicyEffect) {
+        if let Some((_, counter)) = self.policy_pods.iter().find(|(known, _)| *known == effect) {
+            counter.inc();
+        }
+    }
+
     /// Counts what became of an Event.
     pub fn event(&self, result: EventResult) {
         count(&self.events, result);
@@ -474,13 +530,23 @@ fn by_reason<L: Label>(registry: &mut Registry, row: Metric) -> Vec<(L, Counter)
     counters
 }
 
-fn events(registry: &mut Registry) -> Vec<(EventResult, Counter)> {
+fn by_result<L: Label>(registry: &mut Registry, row: Metric) -> Vec<(L, Counter)> {
     let family = Family::<ResultLabel, Counter>::default();
-    let counters = EventResult::ALL
+    let counters = L::ALL
         .iter()
         .map(|&value| (value, family.get_or_create(&ResultLabel { result: value.name() }).clone()))
         .collect();
-    register(registry, EVENTS, family);
+    register(registry, row, family);
+    counters
+}
+
+fn by_effect(registry: &mut Registry) -> Vec<(PolicyEffect, Counter)> {
+    let family = Family::<EffectLabel, Counter>::default();
+    let counters = PolicyEffect::ALL
+        .into_iter()
+        .map(|effect| (effect, family.get_or_create(&EffectLabel { effect: effect.name() }).clone()))
+        .collect();
+    register(registry, POLICY_PODS, family);
     counters
 }
 

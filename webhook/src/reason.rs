@@ -50,8 +50,16 @@ impl Reason {
             Entry::Validate => {
                 let validated = ValidationReason::ALL.iter().copied().map(Self::Validated);
                 // Of a workload's template no role is needed: it cannot be wrong.
-                let deferred = [Self::Deferred(Deferral::UnknownNamespace)];
+                let deferred = [Deferral::UnknownPolicies, Deferral::UnknownNamespace].map(Self::Deferred);
                 validated.chain(excluded).chain(untouched).chain(deferred).collect()
+            }
+            Entry::Policy => {
+                let validated = [
+                    ValidationReason::Valid,
+                    ValidationReason::ProblemsUnchanged,
+                    ValidationReason::Problems,
+                ];
+                validated.map(Self::Validated).into_iter().chain(untouched).collect()
             }
         }
     }
@@ -126,6 +134,8 @@ pub(crate) enum Untouched {
     NotAPod,
     /// The object is no workload.
     NotAWorkload,
+    /// The object is no `InjectionPolicy`.
+    NotAPolicy,
     /// The object is no workload of the kind it is said to be. It is let through: its pods are judged when they come.
     MalformedWorkload,
     /// A subresource (`status`, `scale`, `resize`, `ephemeralcontainers`, `binding`).
@@ -152,6 +162,9 @@ impl Untouched {
                 Self::Connect,
                 Self::OtherOperation,
             ],
+            Entry::Policy => {
+                &[Self::NotAPolicy, Self::Subresource, Self::Delete, Self::Connect, Self::OtherOperation]
+            }
             Entry::Mode | Entry::Validate => &[
                 Self::NotAWorkload,
                 Self::MalformedWorkload,
@@ -168,6 +181,7 @@ impl Untouched {
         match self {
             Self::NotAPod => "not-a-pod",
             Self::NotAWorkload => "not-a-workload",
+            Self::NotAPolicy => "not-a-policy",
             Self::MalformedWorkload => "malformed-workload",
             Self::Subresource => "subresource",
             Self::Update => "update",
@@ -181,6 +195,8 @@ impl Untouched {
 /// Why a request cannot be answered yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Deferral {
+    /// The policies are not in memory yet, so what they give and forbid is not known.
+    UnknownPolicies,
     /// The namespace is not in memory yet, so its annotations are not known.
     UnknownNamespace,
     /// The pod's service account is not in memory yet, so its role is not known.
@@ -189,11 +205,13 @@ pub(crate) enum Deferral {
 
 impl Deferral {
     /// Every one.
-    pub(crate) const ALL: [Self; 2] = [Self::UnknownNamespace, Self::UnknownServiceAccount];
+    pub(crate) const ALL: [Self; 3] =
+        [Self::UnknownPolicies, Self::UnknownNamespace, Self::UnknownServiceAccount];
 
     /// Its name in logs and metrics.
     pub(crate) const fn name(self) -> &'static str {
         match self {
+            Self::UnknownPolicies => "unknown-policies",
             Self::UnknownNamespace => "unknown-namespace",
             Self::UnknownServiceAccount => "unknown-service-account",
         }

@@ -1,4 +1,5 @@
-//! One log line and one set of counters for each decision. Never a pod's content or a value of an annotation.
+//! One log line and one set of counters for each decision. Never a pod's content or a value of an annotation, but for what
+//! policies say: that quotes values as problems do, at most 40 characters of each.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -6,6 +7,7 @@ use tracing::{Level, field::display};
 
 use crate::{
     metrics::Metrics,
+    policy_use,
     reply::{Answer, Decided},
     subject::Subject,
     warnings::Cause,
@@ -20,6 +22,9 @@ pub(crate) fn record(answer: &Answer<'_>, source: Option<IpAddr>, duration: Dura
         Ok(decided) => {
             let Decided { entry, request, verdict, patch_bytes, .. } = decided;
             metrics.admission(*entry, verdict.reason, request.dry_run, duration, *patch_bytes);
+            if !request.dry_run {
+                policy_use::effects(&verdict.policies).for_each(|effect| metrics.policy_effect(effect));
+            }
             log(decided, source, duration);
         }
         Err(error) => {
@@ -39,7 +44,8 @@ pub(crate) fn shown(name: &str) -> &str {
 macro_rules! admission {
     ($level:expr, $decided:expr, $source:expr, $duration:expr) => {
         if tracing::enabled!($level) {
-            let Decided { entry, request, verdict, patch_bytes, codes } = $decided;
+            let Decided { entry, request, verdict, patch_bytes, codes, policies } = $decided;
+            let policy_messages = policy_use::messages(&verdict.policies);
             let subject = request.object.as_ref().map(Subject::new).unwrap_or_default();
             let owner = subject.owner();
             tracing::event!(
@@ -59,6 +65,8 @@ macro_rules! admission {
                 reason = verdict.reason.name(),
                 problems = verdict.problems.len(),
                 problem_codes = &**codes,
+                policies = (!policies.is_empty()).then_some(&**policies),
+                policy_messages = (!policy_messages.is_empty()).then_some(&*policy_messages),
                 patch_bytes,
                 duration_us = u64::try_from($duration.as_micros()).unwrap_or(u64::MAX),
                 "admission"

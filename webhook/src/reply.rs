@@ -9,6 +9,7 @@ use crate::{
     admit::{Awaited, Verdict, admit},
     context::AdmissionContext,
     entry::Entry,
+    policy_use,
     reason::{Deferral, Reason},
     record::shown,
     review::{DecodeError, Request, Response, Status},
@@ -64,6 +65,8 @@ pub(crate) struct Decided<'a> {
     pub(crate) patch_bytes: usize,
     /// The problems' codes, separated by commas.
     pub(crate) codes: Cow<'static, str>,
+    /// The policies that select the pod, and what each did.
+    pub(crate) policies: String,
 }
 
 impl<'a> Answer<'a> {
@@ -81,9 +84,10 @@ impl<'a> Answer<'a> {
         let verdict = admit(entry, &request, context);
         let patch = patch_json(verdict.patch.as_ref());
         let codes = codes(verdict.problems.iter().map(|problem| problem.code.name()));
+        let policies = policy_use::list(&verdict.policies);
         Self {
-            reply: reply(&request, &verdict, &patch, &codes),
-            from: Ok(Decided { entry, request, verdict, patch_bytes: patch.len(), codes }),
+            reply: reply(&request, &verdict, &patch, &codes, &policies),
+            from: Ok(Decided { entry, request, verdict, patch_bytes: patch.len(), codes, policies }),
         }
     }
 
@@ -93,18 +97,22 @@ impl<'a> Answer<'a> {
     }
 }
 
-fn reply(request: &Request<'_>, verdict: &Verdict, patch: &[u8], codes: &str) -> Reply {
-    let Verdict { reason, patch: _, warnings, problems: _, refusal, awaited: _ } = verdict;
+fn reply(request: &Request<'_>, verdict: &Verdict, patch: &[u8], codes: &str, policies: &str) -> Reply {
+    let Verdict { reason, patch: _, warnings, problems: _, policies: uses, refusal, awaited: _ } = verdict;
     if let Reason::Deferred(deferral) = reason {
         let (namespace, uid) = (shown(&request.namespace), &request.uid);
         let what = match deferral {
+            Deferral::UnknownPolicies => "the injector's list of InjectionPolicies for namespace",
             Deferral::UnknownNamespace => "namespace",
             Deferral::UnknownServiceAccount => "the pod's service account in namespace",
         };
         let text = format!("{what} {namespace:?} is not known yet; ask again (request {uid})\n");
         return Reply::text(StatusCode::SERVICE_UNAVAILABLE, text);
     }
-    let audit = [("outcome", reason.outcome()), ("reason", reason.name()), ("problems", codes)];
+    let messages = policy_use::messages(uses);
+    let mut audit = vec![("outcome", reason.outcome()), ("reason", reason.name())];
+    let more = [("problems", codes), ("policies", policies), ("policy-messages", &messages)];
+    audit.extend(more.iter().filter(|(_, value)| !value.is_empty()));
     let body = Response {
         version: request.version,
         uid: &request.uid,
@@ -115,7 +123,7 @@ fn reply(request: &Request<'_>, verdict: &Verdict, patch: &[u8], codes: &str) ->
         }),
         patch,
         warnings,
-        audit_annotations: if codes.is_empty() { &audit[..2] } else { &audit },
+        audit_annotations: &audit,
     }
     .encode();
     Reply { status: StatusCode::OK, body }
@@ -200,7 +208,7 @@ mod tests {
             warnings: vec![],
         });
         let verdict = Verdict::from(decision);
-        let answer = json(&reply(&request, &verdict, &patch_json(verdict.patch.as_ref()), ""));
+        let answer = json(&reply(&request, &verdict, &patch_json(verdict.patch.as_ref()), "", ""));
         assert_eq!(answer["response"]["patchType"], "JSONPatch");
 
         let patch = STANDARD.decode(answer["response"]["patch"].as_str().unwrap()).unwrap();
@@ -217,7 +225,7 @@ mod tests {
         let decision =
             scaivault_inject::Decision::Detach(Detachment { patch: Patch::default(), warnings: vec![] });
         let verdict = Verdict::from(decision);
-        let answer = json(&reply(&request, &verdict, &patch_json(verdict.patch.as_ref()), ""));
+        let answer = json(&reply(&request, &verdict, &patch_json(verdict.patch.as_ref()), "", ""));
         assert!(answer["response"].get("patch").is_none() && answer["response"].get("patchType").is_none());
     }
 

@@ -25,15 +25,16 @@ use tokio::{
 use crate::{
     admit::Awaited,
     body::{BodyError, Budget, Buffered, SourceBytes},
-    context::AdmissionContext,
+    context::{AdmissionContext, PolicyUsage},
     entry::Entry,
     lanes::{Lanes, Unfinished},
     limits::Limits,
     metrics::{Metrics, Shed},
     notices::Notices,
     record::{record, shown},
-    reply::{Answer, Reply},
+    reply::{Answer, Decided, Reply},
     review::Request,
+    subject::Subject,
     warnings::Cause,
 };
 
@@ -197,6 +198,7 @@ impl App {
             record(&answer, *source, started.elapsed(), &self.metrics);
             if let Ok(decided) = &answer.from {
                 self.notices.offer(decided, &self.metrics);
+                self.report_policies(decided);
             }
             Ok(answer.reply)
         }));
@@ -211,6 +213,22 @@ impl App {
             );
             Ok(internal_error())
         })
+    }
+
+    /// Counts for each policy what it did. A dry run did nothing.
+    fn report_policies(&self, decided: &Decided<'_>) {
+        let Decided { request, verdict, .. } = decided;
+        if request.dry_run || verdict.policies.is_empty() {
+            return;
+        }
+        let subject = request.object.as_ref().map(Subject::new).unwrap_or_default();
+        let pod = if request.name.is_empty() { &*subject.generate_name } else { &*request.name };
+        self.context.cluster().policies_used(&PolicyUsage {
+            namespace: &request.namespace,
+            pod,
+            uses: &verdict.policies,
+            problems: &verdict.problems,
+        });
     }
 
     fn not_read(&self, error: BodyError) -> Response {

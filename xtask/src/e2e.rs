@@ -28,6 +28,7 @@ mod mounts;
 mod patterns;
 mod platforms;
 mod pod_start;
+mod policy;
 mod published_page;
 mod release;
 mod removal;
@@ -92,6 +93,7 @@ const STEPS: &[Step] = &[
     Step { name: "mounts below", run: mounts::below_the_path },
     Step { name: "assigned users", run: platforms::assigned_users },
     Step { name: "quota", run: platforms::quota },
+    Step { name: "policy", run: policy::gives_and_limits },
     Step { name: "rotate", run: rotation::arrives },
     Step { name: "published page", run: published_page::by_hand },
     Step { name: "jobs", run: jobs::complete },

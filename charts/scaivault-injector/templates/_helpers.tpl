@@ -109,6 +109,13 @@ so that they can be set up and repaired while it is away. The release's own is a
 for the injector.
 */}}
 {{- define "injector.namespaceSelector" -}}
+{{- include "injector.namespaceSelectorWith" (list . list) -}}
+{{- end -}}
+
+{{/* The same with further expressions: (list . expressions). */}}
+{{- define "injector.namespaceSelectorWith" -}}
+{{- $more := index . 1 -}}
+{{- with index . 0 -}}
 {{- $excluded := concat (include "injector.systemNamespaces" . | fromJsonArray) (list .Release.Namespace) .Values.injector.excludedNamespaces -}}
 {{- with .Values.webhook.namespaceSelector.matchLabels -}}
 matchLabels:
@@ -118,9 +125,22 @@ matchExpressions:
   - key: kubernetes.io/metadata.name
     operator: NotIn
     values: {{ $excluded | uniq | sortAlpha | toJson }}
-{{- with .Values.webhook.namespaceSelector.matchExpressions }}
+{{- with concat (default list .Values.webhook.namespaceSelector.matchExpressions) $more }}
   {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- end -}}
+{{- end -}}
+
+{{/* The labels of namespaces whose pods are all posted, as a JSON list: the first that a namespace has decides. */}}
+{{- define "injector.policyLabels" -}}
+{{- $labels := list -}}
+{{- if .Values.policies.enabled -}}
+{{- $labels = append $labels "scaivault.scailabs.ai/injection" -}}
+{{- if .Values.policies.labelNamespaces -}}
+{{- $labels = append $labels "scaivault.scailabs.ai/injection-by-policy" -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $labels -}}
 {{- end -}}
 
 {{/* How the API server finds the injector: (list . path). The caBundle is another's: see webhook-configurations. */}}

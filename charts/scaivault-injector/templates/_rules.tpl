@@ -200,6 +200,32 @@ groups:
           summary: What the injector knows of the cluster grows old.
           description: {{ printf `'The watch of {{ $labels.resource }} in %[1]s has failed for {{ $value | humanizeDuration }}.'` $pod }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorwatchdown
+      {{- if .Values.policies.enabled }}
+      - alert: ScaiVaultInjectorPolicyRejected
+        expr: max by (state) (scaivault_injector_policies{ {{- $ours -}} ,state=~"kept|rejected"}) > 0
+        for: 10m
+        labels: {severity: warning}
+        annotations:
+          summary: An InjectionPolicy is not in force as it is written.
+          description: {{ `'{{ $value }} policies cannot be used (state "{{ $labels.state }}"; kept: an earlier version stays in force). Their condition Accepted says why.'` }}
+          runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorpolicyrejected
+      - alert: ScaiVaultInjectorPolicyConflict
+        expr: max(scaivault_injector_policies{ {{- $ours -}} ,state="conflicted"}) > 0
+        for: 10m
+        labels: {severity: warning}
+        annotations:
+          summary: InjectionPolicies contradict each other.
+          description: {{ `'{{ $value }} policies contradict another one; pods that both select are refused. Their condition Conflicted names both.'` }}
+          runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorpolicyconflict
+      - alert: ScaiVaultInjectorPolicyWritesFail
+        expr: sum by (result) (increase(scaivault_injector_policy_writes_total{ {{- $ours -}} ,result=~"status-failed|label-failed"}[15m])) > 0
+        for: 15m
+        labels: {severity: info}
+        annotations:
+          summary: The injector cannot write the status of policies or the label of namespaces.
+          description: {{ `'{{ $value | humanize }} writes in 15 minutes ended as {{ $labels.result }}. The log of the injector says why.'` }}
+          runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorpolicywritesfail
+      {{- end }}
       - alert: ScaiVaultInjectorEventsLost
         expr: sum by (result) (increase(scaivault_injector_events_total{ {{- $ours -}} ,result=~"failed|dropped"}[15m])) > 0
         for: 15m

@@ -4,6 +4,12 @@ use std::ops::RangeInclusive;
 
 /// Every annotation of ours starts with this.
 pub const ANNOTATION_PREFIX: &str = "scaivault.scailabs.ai/";
+/// The label of namespaces whose pods are all sent to the injector, because policies may select them.
+pub const INJECTION_LABEL: &str = "scaivault.scailabs.ai/injection";
+/// The label with the same effect that the injector itself sets.
+pub const INJECTION_BY_POLICY_LABEL: &str = "scaivault.scailabs.ai/injection-by-policy";
+/// The value of both.
+pub const LABEL_ENABLED: &str = "enabled";
 /// The service account's annotation with its ScaiKey identity, the default of `role`.
 pub const SERVICE_ACCOUNT_ROLE_ANNOTATION: &str = "scaikey.scailabs.ai/role";
 

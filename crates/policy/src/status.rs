@@ -11,6 +11,8 @@ pub mod condition {
     pub const ACCEPTED: &str = "Accepted";
     /// Another policy says something else about the same namespaces or files.
     pub const CONFLICTED: &str = "Conflicted";
+    /// The selected namespaces send pods without annotations to the injector, if the policy gives them anything.
+    pub const REACHABLE: &str = "Reachable";
 }
 
 /// What the injector reports about a policy.

@@ -6,7 +6,10 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::*;
-use crate::cluster::testing::{ApiServer, failure};
+use crate::cluster::{
+    Features,
+    testing::{ApiServer, failure},
+};
 
 /// The fake API server answers only what a test expects, in its order: each list that is not expected fails it.
 const WATCH: &str = "/api/v1/namespaces?&watch=true";
@@ -47,7 +50,7 @@ async fn until(memory: &Memory, name: &str, url: Option<&str>) {
 
 async fn start() -> Fixture {
     let server = ApiServer::start().await;
-    let (memory, readiness, metrics) = (Memory::new(), Readiness::new(), Metrics::new());
+    let (memory, readiness, metrics) = (Memory::new(Features::default()), Readiness::new(), Metrics::new());
     let backoff = Backoff::new(Duration::from_millis(1));
     let gate = readiness.gate("namespaces");
     let follower = Follower::<core::Namespace>::new(Arc::clone(&memory), gate, Arc::clone(&metrics), backoff);
@@ -213,7 +216,7 @@ async fn without_the_right_the_server_is_not_ready_and_says_so() {
 
 /// A follower, and what its metric says of the watch.
 fn follower() -> (Follower<core::Namespace>, impl Fn(&str) -> bool) {
-    let (memory, metrics) = (Memory::new(), Metrics::new());
+    let (memory, metrics) = (Memory::new(Features::default()), Metrics::new());
     let gate = Readiness::new().gate("namespaces");
     let follower = Follower::new(Arc::clone(&memory), gate, Arc::clone(&metrics), Backoff::default());
     let shows = move |value: &str| {
@@ -229,8 +232,8 @@ fn api_error(code: StatusCode) -> kube::Error {
 
 #[test]
 fn a_failure_names_what_to_do() {
-    assert!(cure(&api_error(StatusCode::FORBIDDEN)).contains("list and watch"));
-    assert!(cure(&api_error(StatusCode::SERVICE_UNAVAILABLE)).contains("tried again"));
+    assert!(cure::<core::Namespace>(&api_error(StatusCode::FORBIDDEN)).contains("list and watch"));
+    assert!(cure::<core::Namespace>(&api_error(StatusCode::SERVICE_UNAVAILABLE)).contains("tried again"));
 }
 
 #[test]

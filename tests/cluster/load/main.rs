@@ -11,6 +11,7 @@ mod certificate;
 mod endpoints;
 mod fleet;
 mod lifecycle;
+mod policies;
 mod rotation;
 #[path = "../support/mod.rs"]
 mod support;

@@ -42,9 +42,19 @@ pub(crate) async fn control_plane() -> &'static ControlPlane {
     let options = Options { nodes: 2, ..Options::default() };
     // A failure is kept: every other test would wait for the same one.
     let started = SHARED
-        .get_or_init(|| async { ControlPlane::start(&options).await.map_err(|error| chain(&error)) })
+        .get_or_init(|| async {
+            let plane = ControlPlane::start(&options).await.map_err(|error| chain(&error))?;
+            policies::define(&plane).await;
+            Ok(plane)
+        })
         .await;
     started.as_ref().unwrap_or_else(|error| panic!("no control plane: {error}"))
+}
+
+/// All policies of the control plane: each test has those that select its own namespaces.
+pub(crate) fn injection_policies(client: &Client) -> Api<DynamicObject> {
+    let kind = GroupVersionKind::gvk("scaivault.scailabs.ai", "v1alpha1", "InjectionPolicy");
+    Api::all_with(client.clone(), &ApiResource::from_gvk_with_plural(&kind, "injectionpolicies"))
 }
 
 /// Objects of a kind in a namespace, `api(client, "apps/v1", "Deployment", namespace)`.

@@ -90,6 +90,7 @@ impl Release {
         install::install(plane, &name, &with_defaults(values, &name));
         let flags = vec![
             "--cluster".to_owned(),
+            "--policies".to_owned(),
             format!("--namespace={name}"),
             format!("--tls-dir={}", tls.path().display()),
         ];
@@ -115,6 +116,17 @@ impl Release {
     /// Starts the injector, and returns when it is ready.
     pub(crate) async fn start(&self) {
         let injector = Injector::start(Some(&self.kubeconfig), &self.flags).await;
+        self.balancer.set_backends([injector.address]);
+        *self.injector.lock().await = Some(injector);
+    }
+
+    /// Starts the injector where it does not reach the API server: it does not become ready, and is called all the same.
+    pub(crate) async fn start_cut_off(&self) {
+        let kubeconfig = fs::read_to_string(&self.kubeconfig).unwrap();
+        let kubeconfig = kubeconfig.replace(self.plane.server_url(), "https://127.0.0.1:1");
+        let kubeconfig = self.directory.write("cut-off", &kubeconfig).unwrap();
+        let injector = Injector::start_unready(Some(&kubeconfig), &self.flags).await;
+        assert!(!injector.is_ready().await, "it knows nothing");
         self.balancer.set_backends([injector.address]);
         *self.injector.lock().await = Some(injector);
     }

@@ -1,10 +1,15 @@
 use scaivault_inject::{
     Code, Injection, InjectorConfig, KubeVersion, Layer, OnProblem, Operation as PatchOperation, Pattern,
-    Problem, SkipReason, Value,
+    Policy, PolicyParts, PolicySet, Problem, Selector, Settings, SkipReason, Value,
+    workload::ValidationReason,
 };
+use tokio::sync::watch;
 
 use super::*;
-use crate::testing::{asking, context, review};
+use crate::{
+    context::{NoCluster, PolicyReview},
+    testing::{asking, context, review},
+};
 
 fn verdict(edit: &[(&str, &str)]) -> Verdict {
     admit(Entry::Mutate, &Request::decode(Entry::Mutate, review(edit).as_bytes()).unwrap(), &context())
@@ -147,4 +152,111 @@ fn injection_and_detachment_carry_their_patch() {
     assert_eq!((verdict.reason, verdict.patch), (Reason::Injected(Pattern::Sidecar), Some(patch.clone())));
     let verdict = Verdict::from(Decision::Detach(Detachment { patch: patch.clone(), warnings: Vec::new() }));
     assert_eq!((verdict.reason, verdict.patch), (Reason::Detached, Some(patch)));
+}
+
+/// A cluster with policies that a test gives.
+struct Governed {
+    policies: Lookup<Policies>,
+    namespace_is_known: bool,
+}
+
+impl Cluster for Governed {
+    fn namespace(&self, name: &str) -> Lookup<Arc<Namespace>> {
+        if self.namespace_is_known { NoCluster.namespace(name) } else { Lookup::Unknown }
+    }
+
+    fn service_account_role(&self, _namespace: &str, _service_account: &str) -> Lookup<Option<Arc<str>>> {
+        Lookup::Unknown
+    }
+
+    fn policies(&self) -> Lookup<Policies> {
+        self.policies.clone()
+    }
+
+    fn review_policy(&self, object: &str) -> PolicyReview {
+        let problems = object.contains("bad").then(|| "spec.priority: too high".to_owned());
+        PolicyReview { problems: problems.into_iter().collect(), warnings: vec!["w".to_owned()] }
+    }
+
+    fn changes(&self) -> watch::Receiver<()> {
+        NoCluster.changes()
+    }
+}
+
+fn governed(policies: Lookup<Policies>, namespace_is_known: bool, entry: Entry, review: &str) -> Verdict {
+    let cluster = Arc::new(Governed { policies, namespace_is_known });
+    let context = AdmissionContext::new(Settings::default(), KubeVersion::OLDEST, cluster);
+    admit(entry, &Request::decode(entry, review.as_bytes()).unwrap(), &context)
+}
+
+fn policies(selector: Selector) -> Lookup<Policies> {
+    let parts = PolicyParts { name: "billing".to_owned(), namespaces: selector, ..PolicyParts::default() };
+    let set = PolicySet::new(vec![Policy::compile(parts).unwrap()]);
+    Lookup::Known(Policies { set: Arc::new(set), now: 0 })
+}
+
+/// A replica that starts while the API server is away must let no pod through that a policy would change or refuse.
+#[test]
+fn pods_wait_while_policies_are_not_known() {
+    for review in [review(&[]), asking(&[])] {
+        let verdict = governed(Lookup::Unknown, true, Entry::Mutate, &review);
+        assert_eq!(verdict.reason, Reason::Deferred(Deferral::UnknownPolicies));
+        let awaited = verdict.awaited.unwrap();
+        let now_known = Governed { policies: Lookup::Known(Policies::none()), namespace_is_known: true };
+        assert!(!awaited.is_known(&now_known), "its service account is not");
+    }
+}
+
+#[test]
+fn a_pod_without_annotations_waits_only_for_what_a_policy_needs() {
+    let reason = |policies, is_known| governed(policies, is_known, Entry::Mutate, &review(&[])).reason;
+    let none = || Lookup::Known(Policies::none());
+    assert_eq!(reason(none(), false), Reason::Skipped(SkipReason::NotAnnotated));
+    assert_eq!(reason(policies(Selector::default()), false), Reason::Deferred(Deferral::UnknownNamespace));
+    assert_eq!(
+        reason(policies(Selector::default()), true),
+        Reason::Deferred(Deferral::UnknownServiceAccount)
+    );
+    let elsewhere =
+        Selector { match_labels: [("team".to_owned(), "a".to_owned())].into(), ..Selector::default() };
+    assert_eq!(reason(policies(elsewhere), true), Reason::Skipped(SkipReason::NotAnnotated));
+}
+
+fn policy_review(edit: &[(&str, &str)]) -> String {
+    let review = r#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{"uid":"u-1",
+        "kind":{"group":"scaivault.scailabs.ai","version":"v1alpha1","kind":"InjectionPolicy"},"name":"billing",
+        "operation":"UPDATE","object":{"metadata":{"labels":{"a":"b"}},"spec":{"priority":1}},
+        "oldObject":{"metadata":{},"spec":{"priority":1}}}}"#;
+    edit.iter().fold(review.to_owned(), |review, (from, to)| review.replacen(from, to, 1))
+}
+
+#[test]
+fn a_policy_that_cannot_be_used_is_refused_where_it_is_written() {
+    let verdict =
+        |edit: &[(&str, &str)]| governed(Lookup::Unknown, false, Entry::Policy, &policy_review(edit));
+    let good = verdict(&[]);
+    assert_eq!(good.reason, Reason::Validated(ValidationReason::Valid));
+    assert_eq!((good.warnings.len(), good.refusal), (1, None));
+
+    let refused = verdict(&[("\"priority\":1", "\"priority\":\"bad\"")]);
+    assert_eq!(refused.reason, Reason::Validated(ValidationReason::Problems));
+    let refusal = refused.refusal.unwrap();
+    assert_eq!((refusal.code, &*refusal.message), (422, "spec.priority: too high"));
+
+    // Its labels change, or a controller takes a finalizer away.
+    let unchanged = verdict(&[("\"a\":\"b\"", "\"a\":\"bad\"")]);
+    assert_eq!(unchanged.reason, Reason::Validated(ValidationReason::ProblemsUnchanged));
+    assert!(unchanged.refusal.is_none() && unchanged.warnings[1].contains("too high"));
+}
+
+#[test]
+fn only_policies_are_reviewed_as_policies() {
+    for (edit, expected) in [
+        (("UPDATE", "DELETE"), Untouched::Delete),
+        (("InjectionPolicy", "Pod"), Untouched::NotAPolicy),
+        (("\"name\":\"billing\"", "\"subResource\":\"status\""), Untouched::Subresource),
+    ] {
+        let verdict = governed(Lookup::Unknown, false, Entry::Policy, &policy_review(&[edit]));
+        assert_eq!(verdict.reason, Reason::Untouched(expected), "{edit:?}");
+    }
 }

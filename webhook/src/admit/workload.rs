@@ -68,11 +68,15 @@ fn with_surroundings(
     context: &AdmissionContext,
     check: impl FnOnce(&Context<'_>) -> Validation,
 ) -> Verdict {
+    let Lookup::Known(policies) = context.cluster().policies() else {
+        return deferred(Deferral::UnknownPolicies, request, None);
+    };
     let Lookup::Known(namespace) = context.cluster().namespace(&request.namespace) else {
         return deferred(Deferral::UnknownNamespace, request, None);
     };
     let settings = context.settings();
-    let surroundings = Context::new(&settings, &namespace, context.kube_version());
+    let surroundings = Context::new(&settings, &namespace, context.kube_version())
+        .with_policies(&policies.set, policies.now);
     let Validation { reason, problems, warnings } = check(&surroundings);
     let refusal = (reason == ValidationReason::Problems).then(|| Refusal::from(&problems));
     Verdict { warnings, problems, refusal, ..Reason::Validated(reason).into() }

@@ -41,6 +41,34 @@ pub enum EventResult {
     Dropped,
 }
 
+/// What holds for a policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PolicyState {
+    /// It is in force as it is written.
+    InForce,
+    /// It cannot be used as it is written, and its last good version is in force.
+    Kept,
+    /// It cannot be used, and no version of it is in force.
+    Rejected,
+    /// It is in force and disagrees with another one.
+    Conflicted,
+}
+
+/// What became of something that the injector writes because of policies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PolicyWrite {
+    /// The status of a policy is written.
+    Status,
+    /// Another replica wrote the status first; it is written again.
+    StatusConflict,
+    /// The API server did not take a status.
+    StatusFailed,
+    /// The label of a namespace is set or removed.
+    Label,
+    /// The API server did not take a label.
+    LabelFailed,
+}
+
 /// Why a connection was closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Closed {
@@ -105,6 +133,19 @@ labels! {
         Failed = "failed",
         Limited = "limited",
         Dropped = "dropped",
+    }
+    PolicyState {
+        InForce = "in-force",
+        Kept = "kept",
+        Rejected = "rejected",
+        Conflicted = "conflicted",
+    }
+    PolicyWrite {
+        Status = "status",
+        StatusConflict = "status-conflict",
+        StatusFailed = "status-failed",
+        Label = "label",
+        LabelFailed = "label-failed",
     }
     Closed {
         Evicted = "evicted",

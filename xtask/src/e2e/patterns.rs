@@ -84,16 +84,21 @@ fn reads_its_files(world: &World<'_>, pod: &Running) -> Result<()> {
     Ok(())
 }
 
-/// A variable by `fileKeyRef`, in both patterns; an older cluster refuses it.
-pub(super) fn variables(world: &World<'_>) -> Result<String> {
-    let variable = json!({"inject-env-DB_PASSWORD": format!("{}#password", seed::DATABASE)});
-    let sidecar = json!({"pattern": "sidecar"});
+/// Whether the cluster has `fileKeyRef`.
+pub(super) fn has_variables_of_files(world: &World<'_>) -> Result<bool> {
     let minor = world.kubectl.json(&["version", "--output=json"])?;
     let minor = minor.pointer("/serverVersion/minor").and_then(Value::as_str).and_then(|minor| {
         // Some providers write `35+`.
         minor.trim_end_matches('+').parse::<u64>().ok()
     });
-    if minor.is_some_and(|minor| minor < FILE_KEY_REF) {
+    Ok(minor.is_none_or(|minor| minor >= FILE_KEY_REF))
+}
+
+/// A variable by `fileKeyRef`, in both patterns; an older cluster refuses it.
+pub(super) fn variables(world: &World<'_>) -> Result<String> {
+    let variable = json!({"inject-env-DB_PASSWORD": format!("{}#password", seed::DATABASE)});
+    let sidecar = json!({"pattern": "sidecar"});
+    if !has_variables_of_files(world)? {
         return Ok(format!("not tried: fileKeyRef needs Kubernetes 1.{FILE_KEY_REF}"));
     }
     for (name, more) in [("variable-init", json!({})), ("variable-sidecar", sidecar)] {

@@ -21,11 +21,18 @@ pub(super) fn uninstall(world: &World<'_>) -> Result<String> {
         ["get", &all, "--all-namespaces", "--output=name", "--ignore-not-found", "--selector", &selector];
     let mut left = String::new();
     let gone = wait_for("nothing is left", Duration::from_mins(1), || {
-        left = world.kubectl.text(&ask)?;
-        Ok(left.trim().is_empty().then_some(()))
+        let found = world.kubectl.text(&ask)?;
+        let others = found.split_whitespace().filter(|object| *object != World::DEFINITION);
+        left = others.collect::<Vec<_>>().join("\n");
+        Ok(left.is_empty().then_some(()))
     });
     match gone {
-        Ok(()) => Ok(format!("nothing is left in {} kinds of objects", kinds.len())),
+        Ok(()) if !world.kubectl.exists(&[World::DEFINITION])? => {
+            bail!("the definition of policies is gone, and all policies with it")
+        }
+        Ok(()) => {
+            Ok(format!("nothing but the definition of policies is left in {} kinds of objects", kinds.len()))
+        }
         Err(error) if left.is_empty() => Err(error),
         Err(_) => bail!("left behind: {}", left.split_whitespace().collect::<Vec<_>>().join(", ")),
     }

@@ -22,13 +22,18 @@ impl<'a> World<'a> {
     pub(super) const WORKLOADS: &'static str = "scaivault-e2e";
     /// Injected pods that run. It enforces the Pod Security Standard `restricted`.
     pub(super) const APPS: &'static str = "scaivault-e2e-apps";
+    /// Pods without annotations that a policy selects. It enforces the Pod Security Standard `restricted`, too.
+    pub(super) const POLICIES: &'static str = "scaivault-e2e-policies";
     /// Pods that are created while a replica goes away.
     pub(super) const LOSS_LOAD: &'static str = "scaivault-e2e-loss";
     /// Pods that are created during an upgrade.
     pub(super) const UPGRADE_LOAD: &'static str = "scaivault-e2e-upgrade";
     /// Everything that this makes stands in these or belongs to the release.
-    pub(super) const NAMESPACES: [&'static str; 5] =
-        [Self::SYSTEM, Self::WORKLOADS, Self::APPS, Self::LOSS_LOAD, Self::UPGRADE_LOAD];
+    pub(super) const NAMESPACES: [&'static str; 6] =
+        [Self::SYSTEM, Self::WORKLOADS, Self::APPS, Self::POLICIES, Self::LOSS_LOAD, Self::UPGRADE_LOAD];
+    /// The definition of policies. It stays when the release is taken away, and all policies with it.
+    pub(super) const DEFINITION: &'static str =
+        "customresourcedefinition.apiextensions.k8s.io/injectionpolicies.scaivault.scailabs.ai";
 
     pub(super) fn new(args: &'a Args) -> Result<Self> {
         let (kubectl, helm) = (Kubectl::find()?, Helm::find()?);
@@ -50,6 +55,11 @@ impl<'a> World<'a> {
                      take it away, or use another cluster"
                 );
             }
+        }
+        if self.kubectl.exists(&[Self::DEFINITION])? {
+            bail!(
+                "there are InjectionPolicies in the cluster, and this run would delete them: use another cluster"
+            );
         }
         for namespace in &Self::NAMESPACES[1..] {
             self.kubectl.run(&["create", "namespace", namespace])?;
@@ -84,7 +94,8 @@ impl<'a> World<'a> {
         let uninstalled = self.helm.uninstall();
         let namespaces = ["delete", "namespace", "--ignore-not-found", "--wait=true", "--timeout=3m"];
         let deleted = self.kubectl.run(&[&namespaces[..], &Self::NAMESPACES].concat());
-        for error in [uninstalled, deleted].into_iter().filter_map(Result::err) {
+        let undefined = self.kubectl.run(&["delete", Self::DEFINITION, "--ignore-not-found", "--timeout=1m"]);
+        for error in [uninstalled, deleted, undefined].into_iter().filter_map(Result::err) {
             println!("not taken away: {error:#}");
         }
     }

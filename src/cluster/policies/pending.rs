@@ -1,0 +1,98 @@
+//! What the watch has brought and is not in force yet. However many changes come, it holds the last version of each policy.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    mem,
+    sync::Arc,
+};
+
+use kube::core::DynamicObject;
+
+/// Changes that wait to be put into force.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    /// The last version of each policy that changed; none where it was deleted.
+    changes: BTreeMap<Arc<str>, Option<Box<DynamicObject>>>,
+    /// Set by a complete list: whatever is not in it, and has not come since, was deleted.
+    listed: Option<HashSet<Arc<str>>>,
+}
+
+impl Pending {
+    /// A policy was made or changed.
+    pub(super) fn put(&mut self, name: &Arc<str>, object: DynamicObject) {
+        self.changes.insert(Arc::clone(name), Some(Box::new(object)));
+    }
+
+    /// A policy was deleted.
+    pub(super) fn remove(&mut self, name: &Arc<str>) {
+        self.changes.insert(Arc::clone(name), None);
+    }
+
+    /// These are all policies.
+    pub(super) fn finish_list(&mut self, listed: &HashSet<Arc<str>>) {
+        // What was deleted before the list is in it or not.
+        self.changes.retain(|_, change| change.is_some());
+        self.listed = Some(listed.clone());
+    }
+
+    /// Takes everything out.
+    pub(super) fn take(&mut self) -> Self {
+        mem::take(self)
+    }
+
+    /// Whether a list was completed.
+    pub(super) fn has_list(&self) -> bool {
+        self.listed.is_some()
+    }
+
+    /// Which of the known policies were deleted.
+    pub(super) fn removed<'a>(&self, known: impl Iterator<Item = &'a Arc<str>>) -> Vec<Arc<str>> {
+        let is_removed = |name: &Arc<str>| match self.changes.get(name) {
+            Some(change) => change.is_none(),
+            None => self.listed.as_ref().is_some_and(|listed| !listed.contains(name)),
+        };
+        known.filter(|name| is_removed(name)).cloned().collect()
+    }
+
+    /// The versions that are new.
+    pub(super) fn into_puts(self) -> impl Iterator<Item = (Arc<str>, DynamicObject)> {
+        self.changes.into_iter().filter_map(|(name, object)| Some((name, *object?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn object(generation: i64) -> DynamicObject {
+        serde_json::from_value(json!({"metadata": {"name": "a", "generation": generation}})).unwrap()
+    }
+
+    #[test]
+    fn of_many_changes_the_last_one_waits() {
+        let (mut pending, [a, b]) = (Pending::default(), ["a", "b"].map(Arc::from));
+        for generation in 1..1_000 {
+            pending.put(&a, object(generation));
+        }
+        pending.remove(&b);
+        assert!(!pending.has_list());
+        assert_eq!(pending.removed([&a, &b].into_iter()), [Arc::clone(&b)]);
+        let puts: Vec<_> = pending.take().into_puts().collect();
+        assert_eq!(puts.len(), 1);
+        assert_eq!(puts[0].1.metadata.generation, Some(999));
+        assert!(pending.removed([&a, &b].into_iter()).is_empty());
+    }
+
+    #[test]
+    fn what_is_not_listed_was_deleted_unless_it_came_since() {
+        let (mut pending, [a, b, c, d]) = (Pending::default(), ["a", "b", "c", "d"].map(Arc::from));
+        pending.put(&a, object(1));
+        pending.finish_list(&HashSet::from([Arc::clone(&a), Arc::clone(&d)]));
+        pending.put(&b, object(1));
+        pending.remove(&d);
+        assert!(pending.has_list());
+        assert_eq!(pending.removed([&a, &b, &c, &d].into_iter()), [c, d]);
+    }
+}

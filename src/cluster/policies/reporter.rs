@@ -1,0 +1,195 @@
+//! Writes the status of policies. All replicas do: each adds the pods that it has counted, and whoever is late sees that another one
+//! has written and reads first.
+
+use std::{ops::Bound, sync::Arc, time::SystemTime};
+
+use kube::{
+    Api, Client,
+    api::{ApiResource, DynamicObject, Patch, PatchParams},
+    core::GroupVersionKind,
+};
+use scaivault_policy::InjectionPolicyStatus;
+use scaivault_webhook::{AdmissionContext, Metrics, PolicyState, PolicyWrite};
+use serde_json::json;
+use tokio::{
+    task::spawn_blocking,
+    time::{Duration, Instant, sleep},
+};
+
+use super::{
+    API_VERSION, KIND, PLURAL,
+    labels::jitter,
+    status::{Overview, desired},
+    usage::Counts,
+};
+use crate::cluster::{
+    Memory,
+    client::{is_forbidden, reason},
+};
+
+/// Under which name the status and the labels are written.
+pub(super) const FIELD_MANAGER: &str = "scaivault-injector";
+
+/// How often it is looked at whether a status has to be written, if anything changed.
+const INTERVAL: Duration = Duration::from_secs(3);
+
+/// How often pods are added.
+const COUNTS_INTERVAL: Duration = Duration::from_secs(30);
+
+/// The pause behind each write: at most ten a second for each replica.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The most writes before it is looked at again what has to be written.
+const BATCH: usize = 50;
+
+/// How often a log line says that statuses are not taken.
+const REMINDER: Duration = Duration::from_mins(5);
+
+/// Keeps the status of all policies as it should be, for ever.
+pub(in super::super) async fn report_status(
+    client: Client,
+    memory: Arc<Memory>,
+    context: Arc<AdmissionContext>,
+    metrics: Arc<Metrics>,
+) {
+    let resource = ApiResource::from_gvk_with_plural(
+        &GroupVersionKind::try_from(&kube::core::TypeMeta {
+            api_version: API_VERSION.to_owned(),
+            kind: KIND.to_owned(),
+        })
+        .expect("the version of policies has a group"),
+        PLURAL,
+    );
+    let mut reporter =
+        Reporter { api: Api::all_with(client, &resource), memory, context, metrics, told: None, last: None };
+    let mut counts_due = Instant::now() + jitter(COUNTS_INTERVAL);
+    loop {
+        sleep(INTERVAL / 2 + jitter(INTERVAL)).await;
+        let with_counts = Instant::now() >= counts_due;
+        let is_complete = reporter.pass(with_counts).await;
+        if with_counts && is_complete {
+            counts_due = Instant::now() + COUNTS_INTERVAL;
+        }
+    }
+}
+
+struct Reporter {
+    api: Api<DynamicObject>,
+    memory: Arc<Memory>,
+    context: Arc<AdmissionContext>,
+    metrics: Arc<Metrics>,
+    /// When it was last said that statuses are not taken.
+    told: Option<Instant>,
+    /// Where the last pass ended, if it did not get to all policies.
+    last: Option<Arc<str>>,
+}
+
+/// A status that has to be written.
+struct Write {
+    name: Arc<str>,
+    uid: String,
+    resource_version: String,
+    status: InjectionPolicyStatus,
+    /// What of it was counted here.
+    counts: Counts,
+}
+
+impl Reporter {
+    /// True if it got to all policies.
+    async fn pass(&mut self, with_counts: bool) -> bool {
+        let last = self.last.take();
+        let (memory, context, metrics) =
+            (Arc::clone(&self.memory), Arc::clone(&self.context), Arc::clone(&self.metrics));
+        let writes =
+            spawn_blocking(move || due(&memory, &context, &metrics, with_counts, last.as_deref())).await;
+        let writes = writes.unwrap_or_default();
+        let is_complete = writes.len() < BATCH;
+        for write in writes {
+            self.last = (!is_complete).then(|| Arc::clone(&write.name));
+            self.write(write).await;
+            sleep(PAUSE).await;
+        }
+        is_complete
+    }
+
+    async fn write(&mut self, write: Write) {
+        let Write { name, uid, resource_version, status, counts } = write;
+        // With the version that was read, so that no replica overwrites what another one has added.
+        let object = json!({
+            "apiVersion": API_VERSION, "kind": KIND,
+            "metadata": {"name": &*name, "uid": uid, "resourceVersion": resource_version}, "status": status,
+        });
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        let result = match self.api.patch_status(&name, &params, &Patch::Apply(object)).await {
+            Ok(written) => {
+                let version = written.metadata.resource_version.unwrap_or_default();
+                let memory = Arc::clone(&self.memory);
+                let _ = spawn_blocking(move || {
+                    let Some(policies) = &memory.policies else { return };
+                    if let Some(usage) = policies.usage.get(&name) {
+                        usage.reported(counts);
+                    }
+                    policies.store().written(&name, &uid, version, status);
+                })
+                .await;
+                PolicyWrite::Status
+            }
+            // It was deleted.
+            Err(kube::Error::Api(status)) if status.code == 404 => return,
+            // Another replica was first; what it wrote comes with the watch.
+            Err(kube::Error::Api(status)) if status.code == 409 => PolicyWrite::StatusConflict,
+            Err(error) => {
+                self.tell(&name, &error);
+                PolicyWrite::StatusFailed
+            }
+        };
+        self.metrics.policy_written(result);
+    }
+
+    fn tell(&mut self, policy: &str, error: &kube::Error) {
+        let now = Instant::now();
+        if self.told.is_some_and(|told| now.duration_since(told) < REMINDER) {
+            return;
+        }
+        self.told = Some(now);
+        let cure = if is_forbidden(error) {
+            "grant the injector's service account patch on injectionpolicies/status"
+        } else {
+            "none needed if the API server comes back: it is tried again"
+        };
+        tracing::warn!(policy, error = reason(error), cure, "policy status not written");
+    }
+}
+
+/// The statuses that differ from what they should be.
+fn due(
+    memory: &Memory,
+    context: &AdmissionContext,
+    metrics: &Metrics,
+    with_counts: bool,
+    last: Option<&str>,
+) -> Vec<Write> {
+    let Some(policies) = &memory.policies else { return Vec::new() };
+    let Some(set) = policies.in_force() else { return Vec::new() };
+    let overview = Overview::new(&set, &memory.namespaces.values(), |namespace| context.excludes(namespace));
+    metrics.policies(PolicyState::Conflicted, overview.conflicts());
+    let now = memory.now(SystemTime::now());
+    let store = policies.store();
+    let behind = (last.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
+    let writes = store.range(behind).filter_map(|(name, entry)| {
+        let usage = policies.usage.get(name);
+        let (counts, refusal) = match &usage {
+            Some(usage) if with_counts => (usage.counts(), usage.last_refusal()),
+            _ => (Counts::default(), None),
+        };
+        let status = desired(name, entry, &overview, counts, refusal.as_deref(), now);
+        (status != entry.status).then(|| Write {
+            name: Arc::clone(name),
+            uid: entry.uid.clone(),
+            resource_version: entry.resource_version.clone(),
+            status,
+            counts,
+        })
+    });
+    writes.take(BATCH).collect()
+}

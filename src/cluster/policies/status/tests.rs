@@ -1,0 +1,108 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::cluster::policies::store::Store;
+
+const NOW: i64 = 1_800_000_000;
+
+fn store(spec: &Value, status: &Value) -> Store {
+    let object = json!({
+        "apiVersion": "scaivault.scailabs.ai/v1alpha1", "kind": "InjectionPolicy",
+        "metadata": {"name": "billing", "uid": "a", "generation": 3, "resourceVersion": "7"},
+        "spec": spec, "status": status,
+    });
+    let mut store = Store::default();
+    store.put(&"billing".into(), serde_json::from_value(object).unwrap());
+    store
+}
+
+fn injecting() -> Value {
+    json!({
+        "namespaceSelector": {"matchLabels": {"team": "billing"}},
+        "inject": {"secrets": [{"name": "db.json", "path": "environments/production/billing/database"}]},
+    })
+}
+
+fn namespace(name: &str, labels: &[(&str, &str)]) -> Arc<Namespace> {
+    let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    Arc::new(Namespace { name: name.to_owned(), labels, ..Namespace::default() })
+}
+
+fn status(store: &Store, namespaces: &[Arc<Namespace>], counts: Counts, refusal: Option<&Refusal>) -> Value {
+    let overview = Overview::new(&store.set(), namespaces, |name| name == "excluded");
+    let (name, entry) = store.range((std::ops::Bound::Unbounded, std::ops::Bound::Unbounded)).next().unwrap();
+    serde_json::to_value(desired(name, entry, &overview, counts, refusal, NOW)).unwrap()
+}
+
+fn condition_of<'a>(status: &'a Value, kind: &str) -> &'a Value {
+    let conditions = status["conditions"].as_array().unwrap();
+    conditions.iter().find(|condition| condition["type"] == kind).unwrap()
+}
+
+#[test]
+fn pods_are_added_and_the_last_refusal_stays() {
+    let former = json!({
+        "pods": {"injected": 5, "refused": 1, "warned": 0, "audited": 0, "since": "2026-01-01T00:00:00Z"},
+        "lastRefusal": {"time": "2026-01-02T00:00:00Z", "namespace": "a", "pod": "b", "message": "c"},
+    });
+    let store = store(&injecting(), &former);
+    let counts = Counts { injected: 2, audited: 1, ..Counts::default() };
+    let same = status(&store, &[], counts, None);
+    assert_eq!(
+        same["pods"],
+        json!({"injected": 7, "refused": 1, "warned": 0, "audited": 1, "since": "2026-01-01T00:00:00Z"})
+    );
+    assert_eq!(same["lastRefusal"]["pod"], "b");
+    let refusal = |time| Refusal { time, namespace: "shop".into(), pod: "web-".into(), message: "x".into() };
+    assert_eq!(status(&store, &[], counts, Some(&refusal(NOW)))["lastRefusal"]["pod"], "web-");
+    assert_eq!(status(&store, &[], counts, Some(&refusal(0)))["lastRefusal"]["pod"], "b", "an earlier one");
+}
+
+#[test]
+fn what_is_not_new_is_not_written() {
+    let first = status(&store(&injecting(), &json!({})), &[], Counts::default(), None);
+    let later = store(&injecting(), &first);
+    let (name, entry) = later.range((std::ops::Bound::Unbounded, std::ops::Bound::Unbounded)).next().unwrap();
+    let again = desired(name, entry, &Overview::default(), Counts::default(), None, NOW + 999);
+    assert_eq!(again, entry.status, "its times stay");
+}
+
+#[test]
+fn namespaces_whose_pods_do_not_come_are_named() {
+    let team = ("team", "billing");
+    let namespaces = [
+        namespace("labelled", &[team, ("scaivault.scailabs.ai/injection", "enabled")]),
+        namespace("by-policy", &[team, ("scaivault.scailabs.ai/injection-by-policy", "enabled")]),
+    ];
+    let store = store(&injecting(), &json!({}));
+    assert_eq!(
+        condition_of(&status(&store, &namespaces, Counts::default(), None), "Reachable")["status"],
+        "True"
+    );
+    let mut more = namespaces.to_vec();
+    more.extend(["z", "b", "c", "d", "excluded"].map(|name| namespace(name, &[team])));
+    let all = status(&store, &more, Counts::default(), None);
+    let reachable = condition_of(&all, "Reachable");
+    assert_eq!((&reachable["status"], &reachable["reason"]), (&json!("False"), &json!("NotLabelled")));
+    assert!(reachable["message"].as_str().unwrap().ends_with(": b, c, d and 1 more"), "{reachable}");
+    assert_eq!(all["namespaces"], 7);
+}
+
+#[test]
+fn a_version_that_cannot_be_used_says_which_one_is_in_force() {
+    let mut store = store(&injecting(), &json!({}));
+    let broken = json!({
+        "metadata": {"name": "billing", "uid": "a", "generation": 4}, "spec": {"enforcement": "sometimes"},
+    });
+    store.put(&"billing".into(), serde_json::from_value(broken).unwrap());
+    let kept = status(&store, &[], Counts::default(), None);
+    let accepted = condition_of(&kept, "Accepted");
+    assert_eq!((&accepted["status"], &accepted["reason"]), (&json!("False"), &json!("PreviousInForce")));
+    let message = accepted["message"].as_str().unwrap();
+    assert!(
+        message.starts_with("generation 4 cannot be used, and generation 3 stays in force: "),
+        "{message}"
+    );
+    assert!(message.contains("spec.enforcement"), "{message}");
+    assert_eq!((&kept["inForce"]["generation"], &kept["inForce"]["spec"]), (&json!(3), &injecting()));
+}

@@ -1,0 +1,70 @@
+//! What an `InjectionPolicy` gets that is applied: refused if it cannot be used, so that a person reads why.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{Refusal, Verdict};
+use crate::{
+    context::{AdmissionContext, PolicyReview},
+    reason::{Reason, Untouched},
+    review::{Object, Operation, Request},
+};
+use scaivault_inject::workload::ValidationReason;
+
+/// The API group of policies.
+const GROUP: &str = "scaivault.scailabs.ai";
+/// The kind of policies.
+const KIND: &str = "InjectionPolicy";
+
+/// The part of a policy that is checked, as text.
+#[derive(Deserialize)]
+struct Policy<'a> {
+    #[serde(borrow)]
+    spec: Option<&'a RawValue>,
+}
+
+/// Checks a policy that is created or changed. One whose `spec` stays is let through: labels and finalizers of a policy that is
+/// broken can be changed.
+pub(super) fn review(request: &Request<'_>, context: &AdmissionContext) -> Verdict {
+    if let Some(untouched) = untouched(request) {
+        return Reason::Untouched(untouched).into();
+    }
+    let Some(Object::Text(object)) = &request.object else {
+        return Reason::Untouched(Untouched::NotAPolicy).into();
+    };
+    let PolicyReview { problems, warnings } = context.cluster().review_policy(object.get());
+    let verdict = |reason| Verdict { warnings: warnings.clone(), ..Reason::Validated(reason).into() };
+    if problems.is_empty() {
+        return verdict(ValidationReason::Valid);
+    }
+    let message = problems.join("; ");
+    if request.old_object.is_some_and(|former| has_same_spec(object, former)) {
+        let mut verdict = verdict(ValidationReason::ProblemsUnchanged);
+        verdict.warnings.push(format!("this policy cannot be used: {message}"));
+        return verdict;
+    }
+    let refusal = Refusal { code: 422, reason: "Invalid", message };
+    Verdict { refusal: Some(refusal), ..verdict(ValidationReason::Problems) }
+}
+
+fn has_same_spec(object: &RawValue, former: &RawValue) -> bool {
+    let [now, before] = [object, former].map(|object| serde_json::from_str::<Policy<'_>>(object.get()));
+    // The API server writes both in the same form.
+    matches!((now, before), (Ok(Policy { spec: Some(now) }), Ok(Policy { spec: Some(before) }))
+        if now.get() == before.get())
+}
+
+fn untouched(request: &Request<'_>) -> Option<Untouched> {
+    if !request.subresource.is_empty() {
+        return Some(Untouched::Subresource);
+    }
+    if !(&*request.kind.group == GROUP && &*request.kind.kind == KIND) {
+        return Some(Untouched::NotAPolicy);
+    }
+    match request.operation {
+        Operation::Create | Operation::Update => None,
+        Operation::Delete => Some(Untouched::Delete),
+        Operation::Connect => Some(Untouched::Connect),
+        Operation::Other => Some(Untouched::OtherOperation),
+    }
+}
