@@ -24,6 +24,8 @@ use crate::{
 /// Edits of policies in a second, and for how long.
 const EDITS: u32 = 100;
 const STORM: Duration = Duration::from_secs(10);
+/// The most edits under way.
+const IN_FLIGHT: usize = 16;
 
 const CHANGES: &str = "scaivault_injector_policy_set_changes_total";
 const IN_FORCE: &str = "scaivault_injector_policies{state=\"in-force\"}";
@@ -150,6 +152,33 @@ async fn times_during(fleet: &Fleet, during: impl Future<Output = ()>) -> Vec<Du
     times
 }
 
+/// Reads or edits 50 policies as often as [`EDITS`] says, if the API server keeps up: so both cost it about the same.
+async fn busy(client: &Client, edits: bool) {
+    let mut requests = JoinSet::new();
+    let mut ticks = tokio::time::interval(Duration::from_secs(1) / EDITS);
+    let started = Instant::now();
+    let mut number = 0;
+    while started.elapsed() < STORM {
+        ticks.tick().await;
+        if requests.len() >= IN_FLIGHT {
+            requests.join_next().await;
+        }
+        number += 1;
+        let client = client.clone();
+        requests.spawn(async move {
+            let name = format!("storm-{}", number % 50);
+            if edits {
+                apply(&client, &name, &injecting("nowhere", &format!("b/{number}"))).await;
+            } else {
+                injection_policies(&client).get(&name).await.unwrap();
+            }
+        });
+    }
+    requests.join_all().await;
+    let what = if edits { "edits" } else { "reads" };
+    println!("{number} {what} in {:?}", started.elapsed());
+}
+
 fn quantiles(times: &[Duration]) -> [Duration; 2] {
     [50, 99].map(|percent| times[times.len() * percent / 100])
 }
@@ -179,28 +208,10 @@ async fn a_storm_of_edits_does_not_slow_admission() {
     }
 
     let first = admissions(&replicas).await;
-    let before = times_during(&fleet, tokio::time::sleep(STORM)).await;
+    let before = times_during(&fleet, busy(&fleet.client, false)).await;
     let second = admissions(&replicas).await;
     let changes: f64 = replicas[0].metric(CHANGES).await;
-    let client = fleet.client.clone();
-    let during = times_during(&fleet, async {
-        let mut edits = JoinSet::new();
-        let mut ticks = tokio::time::interval(Duration::from_secs(1) / EDITS);
-        let started = Instant::now();
-        let mut number = 0;
-        while started.elapsed() < STORM {
-            ticks.tick().await;
-            number += 1;
-            let client = client.clone();
-            edits.spawn(async move {
-                let path = format!("b/{number}");
-                apply(&client, &format!("storm-{}", number % 50), &injecting("nowhere", &path)).await;
-            });
-        }
-        edits.join_all().await;
-        println!("{number} edits in {:?}", started.elapsed());
-    })
-    .await;
+    let during = times_during(&fleet, busy(&fleet.client, true)).await;
     let third = admissions(&replicas).await;
     let sets = replicas[0].metric(CHANGES).await - changes;
     let share = |from: [f64; 2], to: [f64; 2]| (to[0] - from[0]) / (to[1] - from[1]);
