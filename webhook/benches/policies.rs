@@ -19,8 +19,8 @@ use scaivault_inject::{
 };
 use serde_json::json;
 
-const POLICIES: usize = 5_000;
-const NAMESPACES: usize = 2_000;
+const POLICIES: u32 = 5_000;
+const NAMESPACES: u32 = 2_000;
 /// The least time of so many rounds over all namespaces is the cost: everything else only adds to it.
 const ROUNDS: usize = 15;
 /// The most that the time with all policies may be of that with one.
@@ -55,17 +55,17 @@ fn main() -> ExitCode {
             *least = round(&pod, &namespaces, set).min(*least);
         }
     }
-    let each = least.map(|time| time.as_secs_f64() * 1e6 / NAMESPACES as f64);
+    let each = least.map(|time| time.as_secs_f64() * 1e6 / f64::from(NAMESPACES));
     println!("| policies | µs a pod |\n|---|---:|");
     for (name, time) in ["none", "1", "5,000"].iter().zip(each) {
         println!("| {name} | {time:.2} |");
     }
     println!("\n5,000 policies take {:.3} times the time of one", each[2] / each[1]);
-    println!("to compile one takes {:.1} µs", compiled.as_secs_f64() * 1e6 / POLICIES as f64);
+    println!("to compile one takes {:.1} µs", compiled.as_secs_f64() * 1e6 / f64::from(POLICIES));
     println!("to build a set of compiled ones takes {:.1} ms", built.as_secs_f64() * 1e3);
     println!(
         "a policy takes {} bytes of resident memory, its places in the index included",
-        memory / POLICIES
+        memory / POLICIES as usize
     );
     drop(policies);
     if each[2] <= MOST * each[1] {
@@ -87,7 +87,7 @@ fn round(pod: &PodView<'_>, namespaces: &[Namespace], policies: &PolicySet) -> D
     started.elapsed()
 }
 
-fn namespace(n: usize) -> Namespace {
+fn namespace(n: u32) -> Namespace {
     let name = format!("team-{n}");
     let labels = [
         ("kubernetes.io/metadata.name".to_owned(), name.clone()),
@@ -112,7 +112,7 @@ fn selecting() -> Policy {
 }
 
 /// One of the policies that select the same namespaces and none of the pods, each by another part.
-fn other(n: usize) -> Policy {
+fn other(n: u32) -> Policy {
     let team = format!("team-{}", n % NAMESPACES);
     let mut parts = PolicyParts { name: format!("policy-{n}"), ..parts(n) };
     match n % 4 {
@@ -131,7 +131,7 @@ fn other(n: usize) -> Policy {
     compile(parts)
 }
 
-fn parts(n: usize) -> PolicyParts {
+fn parts(n: u32) -> PolicyParts {
     let inject = [
         ("inject-secret-api.json", format!("environments/production/${{namespace}}/api-{n}")),
         ("secret-format-api.json", "json".to_owned()),
@@ -147,7 +147,7 @@ fn parts(n: usize) -> PolicyParts {
 }
 
 fn compile(parts: PolicyParts) -> Policy {
-    Policy::compile(parts).unwrap_or_else(|problems| panic!("{problems}"))
+    Policy::compile(parts).expect("the policies made here have no mistakes")
 }
 
 /// The resident memory of this process, bytes; 0 where the system does not say.
