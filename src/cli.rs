@@ -9,7 +9,9 @@ use crate::{
         AnnotationsArgs, CheckArgs, CompletionsArgs, DemoArgs, DetachArgs, InjectArgs, PolicyArgs,
         SelfTestArgs,
     },
-    demo, manifest_cmd, policy, reference_cmd, self_test,
+    demo, manifest_cmd,
+    migrate::{self, MigrateArgs, VerifyArgs},
+    policy, reference_cmd, self_test,
     serve::{self, ServeArgs},
     telemetry::{self, LogArgs},
 };
@@ -97,6 +99,41 @@ With --output json: one object with `objects` (file, line, kind, name, template,
 reason, problems, warnings), `errors` (what cannot be read) and `summary` (how many of
 each outcome).";
 
+const MIGRATE_HELP: &str = "\
+Examples:
+  scaivault-injector migrate -f deploy/ --map map.yaml --output-dir migration
+  scaivault-injector migrate -f deploy/ --path 'environments/prod/${namespace}/${secret}' \\
+    --output-dir migration
+  helm template app ./chart | scaivault-injector migrate --map map.yaml > migrated.yaml
+
+What is migrated:
+  - native Secrets that are mounted (also projected, or with subPath) or read as variables
+    (env, envFrom): the files keep their paths, the variables their names
+  - annotations of vault-k8s, with their templates, and variables of Bank-Vaults
+
+A workload is migrated whole or left as it is, with the reason and the fix. What `check`
+would refuse is left, too. Where the map does not say where a secret is, the missing entries
+are printed, to be filled in.
+
+What is written with --output-dir:
+  plan.md, plan.json  batches with their commands: compare, apply, wait, verify, go back
+  batches/            the manifests of each batch, before and after, and its Jobs
+  manifests/          the files with their changes; comments and layout stay
+  original/           the files as they were
+
+Exit codes: 0 all is migrated, 1 something is left as it is, 2 an input cannot be read.";
+
+const VERIFY_HELP: &str = "\
+Example:
+  scaivault-injector verify -f deploy/ --map map.yaml | kubectl apply -f -
+  kubectl wait --for=condition=Complete job/scaivault-verify-billing
+  kubectl logs job/scaivault-verify-billing --container=verify
+
+Give it the manifests from before the migration. In a Job's pod, the kubelet mounts the native
+Secrets, and the injector brings the files of ScaiVault, as the workload's service account.
+The agent compares them by a keyed hash and prints equal, different or missing for each file.
+Neither values nor hashes are printed, and this program sees neither.";
+
 /// The program.
 #[derive(Debug, Parser)]
 #[command(name = "scaivault-injector", version, about = ABOUT, long_about = LONG_ABOUT, after_help = AFTER_HELP)]
@@ -118,6 +155,12 @@ enum Command {
     /// Report what the webhook would do to manifests, and every problem
     #[command(after_help = CHECK_HELP)]
     Check(CheckArgs),
+    /// Write manifests that get their secrets from ScaiVault in place of native Secrets or Vault
+    #[command(after_help = MIGRATE_HELP)]
+    Migrate(Box<MigrateArgs>),
+    /// Write Jobs that compare what workloads get today with what ScaiVault gives them
+    #[command(after_help = VERIFY_HELP)]
+    Verify(Box<VerifyArgs>),
     /// Print the reference of all annotations
     Annotations(AnnotationsArgs),
     /// Test policies, and print their definition
@@ -144,6 +187,8 @@ impl Cli {
             Command::Inject(args) => manifest_cmd::inject(&args),
             Command::Detach(args) => manifest_cmd::detach(&args),
             Command::Check(args) => manifest_cmd::check(&args),
+            Command::Migrate(args) => migrate::run(&args),
+            Command::Verify(args) => migrate::verify(&args),
             Command::Annotations(args) => reference_cmd::annotations(&args),
             Command::Policy(args) => policy::run(&args),
             Command::Demo(args) => demo::run(&args),

@@ -1,5 +1,4 @@
-//! `scaivault-injector`: the admission webhook (`serve`) and the same core on manifests (`inject`, `detach`,
-//! `check`).
+//! `scaivault-injector`: the admission webhook (`serve`), and the same core on manifests (`inject`, `check`, …).
 
 mod apply;
 mod args;
@@ -12,6 +11,7 @@ mod document;
 mod edit;
 mod input;
 mod manifest_cmd;
+mod migrate;
 mod object;
 mod output;
 mod policy;

@@ -69,7 +69,7 @@ fn product(output: ManifestOutput) -> Product {
 }
 
 /// Finds the manifests, before anything is read: standard input is there once.
-fn find(filenames: &[PathBuf], layers: Option<&LayerArgs>) -> Result<Found, UsageError> {
+pub(crate) fn find(filenames: &[PathBuf], layers: Option<&LayerArgs>) -> Result<Found, UsageError> {
     let found = input::find(filenames)?;
     let manifests = found.files.iter().map(|path| ("the manifests", path));
     let layers = layers.into_iter().flat_map(|layers| {
@@ -82,7 +82,8 @@ fn find(filenames: &[PathBuf], layers: Option<&LayerArgs>) -> Result<Found, Usag
     Ok(found)
 }
 
-fn surroundings(layers: &LayerArgs) -> anyhow::Result<Surroundings> {
+/// What the cluster says, according to the arguments.
+pub(crate) fn surroundings(layers: &LayerArgs) -> anyhow::Result<Surroundings> {
     let LayerArgs { cluster: ClusterArgs { config, kube_version }, namespace_file, policies, date } = layers;
     let mut surroundings =
         Surroundings::new(config::read(config.config.as_deref())?, kube_version.kube_version);

@@ -10,6 +10,7 @@ use scaivault_policy::PolicyProblem;
 
 use crate::{
     diff,
+    document::ParseError,
     edit::Obstacle,
     output::{ADDED, PLACE, REMOVED, STRONG, WARNED},
     printable::Printable,
@@ -265,6 +266,12 @@ impl Treated {
 }
 
 impl Unreadable {
+    /// A document of a file that cannot be read.
+    pub(crate) fn from_document(file: &str, error: ParseError) -> Self {
+        let ParseError { line, column, message, hint } = error;
+        Self { file: file.to_owned(), place: Some(Place { line, column }), message, hint }
+    }
+
     /// Writes the error for a person.
     pub(crate) fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
         let Self { file, place, message, hint } = self;

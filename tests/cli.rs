@@ -7,6 +7,7 @@ mod cli {
     mod errors;
     mod examples;
     mod inputs;
+    mod migrate;
     mod migration_page;
     mod not_text;
     mod pass_through;

@@ -1,11 +1,12 @@
-//! Golden cases: `tests/golden/<case>/input.yaml` through the built program, its output beside it.
+//! Golden cases: `tests/golden/<case>/input.yaml` and `tests/migrations/<case>/input.yaml` through the built program, its
+//! output beside them.
 //!
 //! After an intended change: `INSTA_UPDATE=always cargo test --test golden`, then read the difference.
 
-use std::{path::Path, process::Output};
+use std::{fs, path::Path, process::Output};
 
 #[path = "cli/program.rs"]
-#[expect(dead_code, reason = "the golden cases need no more than how the program is started")]
+#[expect(dead_code, reason = "the golden cases do not need all of it")]
 mod program;
 
 #[test]
@@ -20,6 +21,36 @@ fn golden_cases() {
             insta::assert_snapshot!(format!("output-{name}"), shown);
         });
     });
+}
+
+#[test]
+fn migration_cases() {
+    insta::glob!("migrations/*/input.yaml", |input| {
+        let case = input.parent().expect("an input stands in the directory of its case");
+        let name = case.file_name().expect("a case has a name").to_string_lossy().into_owned();
+        let Output { status, stdout, stderr } = migrate(case);
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("the output is UTF-8");
+        let (migrated, report) = (text(stdout), text(stderr));
+        let checked = program::run_with(&migrated, ["check", "-f", "-", "--kube-version", "1.36"]);
+        // What is left as it is asks for nothing, and what is migrated has no problem.
+        assert_eq!(checked.code, 0, "{name}:\n{}", checked.stdout);
+        let shown = format!("{migrated}--- report, {status}\n{report}");
+        insta::with_settings!({ prepend_module_to_snapshot => false, snapshot_path => case, snapshot_suffix => "", omit_expression => true }, {
+            insta::assert_snapshot!(format!("output-{name}"), shown);
+        });
+    });
+}
+
+/// Runs with the map and the arguments of the case.
+fn migrate(case: &Path) -> Output {
+    let mut command = program::command(["migrate", "-f", "input.yaml", "--kube-version", "1.36"]);
+    command.current_dir(case);
+    if case.join("map.yaml").exists() {
+        command.args(["--map", "map.yaml"]);
+    }
+    let arguments = fs::read_to_string(case.join("arguments")).unwrap_or_default();
+    command.args(arguments.lines());
+    command.output().expect("the program starts")
 }
 
 /// Runs in the directory of the case, so that no path of a machine gets into the output.

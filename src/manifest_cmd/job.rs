@@ -12,7 +12,7 @@ use crate::{
     edit::edit,
     input::{self, Found, ReadError, Source},
     object::{Object, objects},
-    report::{Entry, Place, Report, Unreadable},
+    report::{Entry, Report, Unreadable},
     surroundings::Surroundings,
     treatment::{Subject, Treated, Verb, own_text, patch, treat},
     yaml_stream::{self, Document, Format},
@@ -202,12 +202,7 @@ fn parse<'a>(source: &'a Source, report: &mut Report) -> Vec<Parsed<'a>> {
     for document in yaml_stream::split(&source.text) {
         match document::parse(&document) {
             Ok(value) => parsed.push(Parsed { source, document, value: value.unwrap_or_default() }),
-            Err(error) => report.errors.push(Unreadable {
-                file: source.name.clone(),
-                place: Some(Place { line: error.line, column: error.column }),
-                message: error.message,
-                hint: error.hint,
-            }),
+            Err(error) => report.errors.push(Unreadable::from_document(&source.name, error)),
         }
     }
     parsed

@@ -2,7 +2,7 @@
 
 use super::program::{run, run_with};
 
-const PAGE: &str = include_str!("../../docs/migrate-from-vault-k8s.md");
+const PAGE: &str = include_str!("../../docs/migrate.md");
 const PREFIX: &str = "scaivault.scailabs.ai/";
 
 #[test]

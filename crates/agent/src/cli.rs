@@ -1,24 +1,31 @@
 //! The subcommands, and how each ends.
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
-use scaivault_contract::names::{HEALTHZ_COMMAND, INIT_COMMAND, SIDECAR_COMMAND, WAIT_COMMAND};
+use scaivault_contract::{
+    env::{SECRETS, WATCH_PATHS},
+    names::{HEALTHZ_COMMAND, INIT_COMMAND, SIDECAR_COMMAND, VERIFY_COMMAND, WAIT_COMMAND},
+};
 
 use crate::{
     config::{Config, Container, Problems},
     environment::Environment,
     exit::{Ending, Exit, refresh_signal},
-    gate, init, sidecar, telemetry,
+    gate, init, sidecar, telemetry, verify,
 };
 
 /// What the agent is told to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Command {
     Init,
     Sidecar,
     Wait,
     Healthz,
+    /// The files of this pod with ScaiVault.
+    VerifyPod,
+    /// Pairs of files, one behind the other.
+    VerifyFiles(Vec<PathBuf>),
 }
 
 /// Does what the arguments name, in a process that is the agent's alone: it takes over the logger, the panic hook and
@@ -32,8 +39,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let environment = Environment::of_process();
     let problems = telemetry::init(&environment);
     let command = command(arguments);
-    // A hook runs beside the container's own process, which has the message to itself.
-    let is_hook = matches!(command, Ok(Command::Wait | Command::Healthz));
+    // What runs beside the container's own process leaves the message to it.
+    let is_hook = matches!(command, Ok(Command::Wait | Command::Healthz | Command::VerifyPod));
     let ended = Problems::or(problems, ())
         .map_err(Ending::from)
         .and(command)
@@ -55,6 +62,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn command(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, Ending> {
     let arguments: Vec<_> = arguments.into_iter().collect();
+    if let [word, pairs @ ..] = arguments.as_slice()
+        && word == VERIFY_COMMAND
+        && pairs.len().is_multiple_of(2)
+    {
+        let pairs: Vec<PathBuf> = pairs.iter().map(PathBuf::from).collect();
+        return Ok(if pairs.is_empty() { Command::VerifyPod } else { Command::VerifyFiles(pairs) });
+    }
     match arguments.iter().map(|word| word.to_str().unwrap_or_default()).collect::<Vec<_>>().as_slice() {
         [INIT_COMMAND] => Ok(Command::Init),
         [SIDECAR_COMMAND] => Ok(Command::Sidecar),
@@ -65,9 +79,16 @@ fn command(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, End
 }
 
 fn execute(command: Command, environment: &Environment) -> Result<(), Ending> {
-    let container = match command {
+    let container = match &command {
+        Command::VerifyFiles(pairs) => return verify::files(pairs),
         Command::Init => Container::Init,
-        Command::Sidecar | Command::Wait | Command::Healthz => Container::Sidecar,
+        // It may run in either container.
+        Command::VerifyPod
+            if environment.value(WATCH_PATHS).is_empty() && !environment.value(SECRETS).is_empty() =>
+        {
+            Container::Init
+        }
+        Command::Sidecar | Command::Wait | Command::Healthz | Command::VerifyPod => Container::Sidecar,
     };
     let config = Config::read(environment, container)?;
     // One thread is enough, and small.
@@ -81,6 +102,8 @@ fn execute(command: Command, environment: &Environment) -> Result<(), Ending> {
             Command::Sidecar => sidecar::run(config).await,
             Command::Wait => gate::wait(&config).await,
             Command::Healthz => gate::healthz(&config),
+            Command::VerifyPod => verify::pod(config).await,
+            Command::VerifyFiles(_) => Ok(()),
         }
     });
     // A name lookup that hangs has a thread that cannot be stopped. The end does not wait for it.

@@ -10,7 +10,9 @@ use std::{
 };
 
 use scaivault_client::SetupError;
-use scaivault_contract::names::{HEALTHZ_COMMAND, INIT_COMMAND, SIDECAR_COMMAND, WAIT_COMMAND};
+use scaivault_contract::names::{
+    HEALTHZ_COMMAND, INIT_COMMAND, SIDECAR_COMMAND, VERIFY_COMMAND, WAIT_COMMAND,
+};
 use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -48,7 +50,7 @@ impl From<Exit> for ExitCode {
 #[derive(Debug, Error)]
 pub(crate) enum Ending {
     #[error(
-        "the agent takes one word: {INIT_COMMAND}, {SIDECAR_COMMAND}, {WAIT_COMMAND} or {HEALTHZ_COMMAND}; all else is said by environment variables"
+        "the agent takes one word: {INIT_COMMAND}, {SIDECAR_COMMAND}, {WAIT_COMMAND}, {HEALTHZ_COMMAND} or {VERIFY_COMMAND}, the last one with or without pairs of files; all else is said by environment variables"
     )]
     Command,
     #[error(transparent)]
@@ -73,6 +75,12 @@ pub(crate) enum Ending {
     NotInTime,
     #[error("the secrets are not there yet")]
     NotYet,
+    #[error("{wrong} of {compared} files differ or are missing; the lines above name them")]
+    Different { wrong: usize, compared: usize },
+    #[error("the system has no random numbers for the key of a comparison")]
+    Random,
+    #[error("the result of the comparison cannot be written: {0}")]
+    Output(#[source] io::Error),
 }
 
 impl Ending {

@@ -1,5 +1,5 @@
 //! `scaivault-agent`: what runs in the pods. `init` fetches secrets once, `sidecar` keeps them fresh, `wait` and
-//! `healthz` hold back what needs them.
+//! `healthz` hold back what needs them, `verify` compares them.
 //!
 //! A library of one function, so that the injector's demonstration can run the agent without its image.
 
@@ -25,5 +25,6 @@ mod sidecar;
 mod sink;
 mod state;
 mod telemetry;
+mod verify;
 
 pub use cli::run;

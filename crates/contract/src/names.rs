@@ -45,6 +45,8 @@ pub const SIDECAR_COMMAND: &str = "sidecar";
 pub const WAIT_COMMAND: &str = "wait";
 /// The subcommand that says at once whether a complete generation is on disk: the `startupProbe`.
 pub const HEALTHZ_COMMAND: &str = "healthz";
+/// The subcommand that compares files: with each other, or those of the pod with ScaiVault.
+pub const VERIFY_COMMAND: &str = "verify";
 /// How long either gate outlives `FETCH_TIMEOUT`, seconds: the agent gives up first, so that its own message is seen.
 pub const GATE_SPARE_SECONDS: u64 = 10;
 /// The exit codes of an agent that failed, a process's status as in `podFailurePolicy`. Their meanings are in docs/agent.md.

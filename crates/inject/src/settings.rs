@@ -94,7 +94,7 @@ impl Settings {
     }
 
     /// The image of both containers, whose user is not root. It has both subcommands.
-    pub(crate) fn init_image(&self) -> &str {
+    pub fn init_image(&self) -> &str {
         self.config
             .init_image
             .as_deref()

@@ -18,4 +18,5 @@ mod stop;
 mod support;
 mod trouble;
 mod variables;
+mod verify;
 mod volume;

@@ -1,0 +1,249 @@
+//! `verify`: compares files, without showing them. Either pairs of files, or the files of this pod with `ScaiVault`.
+//!
+//! A value is hashed with a key that is made for this run and never leaves it, and only hashes are compared. What is
+//! printed has neither a value nor a hash nor a length: nothing in it can be tried against guesses.
+
+use std::{
+    fmt,
+    fs::File,
+    io::{self, Read as _, Write},
+    path::{Path, PathBuf},
+};
+
+use aws_lc_rs::{
+    hmac::{self, HMAC_SHA256, Key, Tag},
+    rand::SystemRandom,
+};
+use scaivault_client::Client;
+use scaivault_contract::TargetFile;
+
+use crate::{
+    compose::Composer,
+    config::{Config, Source, Wanted},
+    exit::Ending,
+    failure::{Cause, Failure, Failures},
+};
+
+/// The largest file that is compared: no Secret and no volume of ours is larger.
+const MAX_BYTES: u64 = 8 * 1024 * 1024;
+
+/// What a comparison found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    Equal,
+    /// One of them has a line break at its end, the other has not.
+    LineEnd,
+    Different,
+    Missing,
+    Unreadable,
+    /// Dynamic credentials differ each time, an optional secret need not exist.
+    Skipped,
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Equal => "equal",
+            Self::LineEnd => "line-end",
+            Self::Different => "different",
+            Self::Missing => "missing",
+            Self::Unreadable => "unreadable",
+            Self::Skipped => "skipped",
+        })
+    }
+}
+
+/// Compares pairs of files.
+pub(crate) fn files(pairs: &[PathBuf]) -> Result<(), Ending> {
+    let hasher = Hasher::new()?;
+    let mut report = Report::new(io::stdout().lock());
+    for pair in pairs.chunks(2) {
+        let [new, today] = pair else { return Err(Ending::Command) };
+        report.add(hasher.compare(&hasher.file(new), &hasher.file(today)), &[new, today])?;
+    }
+    report.end()
+}
+
+/// Compares the files of this pod with what `ScaiVault` holds.
+pub(crate) async fn pod(config: Config) -> Result<(), Ending> {
+    let hasher = Hasher::new()?;
+    let client = Client::new(config.server.clone())?;
+    // For the life of the process, which is short: files borrow from it.
+    let wanted: &'static Wanted = &Box::leak(Box::new(config)).wanted;
+    let mut report = Report::new(io::stdout().lock());
+    let mut composer = Composer::new(wanted);
+    let mut failures = Vec::new();
+    for key in composer.keys() {
+        let read = client.read(&key.path, key.version).await;
+        let answer = read.map_err(|error| Failure::of_error(&key, &error));
+        if let Err(failure) = &answer
+            && !(failure.cause == Cause::Absent && composer.is_optional(&key))
+        {
+            failures.push(failure.clone());
+        }
+        let mut compared: Vec<(&'static TargetFile, Found)> = Vec::new();
+        let composed = composer.take(&key, answer, true, |target, _, bytes| {
+            compared
+                .push((target, hasher.compare(&hasher.bytes(bytes), &hasher.file(target.as_str().as_ref()))));
+        });
+        failures.extend(composed.failures);
+        let absent = composed.absent.into_iter().map(|target| (target, Found::Skipped));
+        for (target, found) in compared.into_iter().chain(absent) {
+            report.add(found, &[target.as_str().as_ref()])?;
+        }
+    }
+    for spec in wanted.files.iter().filter(|spec| matches!(spec.source, Source::Lease(_))) {
+        report.add(Found::Skipped, &[spec.file.as_str().as_ref()])?;
+    }
+    let ended = report.end();
+    if failures.is_empty() { ended } else { Err(Failures(failures).into()) }
+}
+
+/// What is known of a file.
+struct Digest {
+    state: Result<Tags, Found>,
+}
+
+/// The hash of a text, and of it without a line break at its end.
+struct Tags {
+    whole: Tag,
+    trimmed: Tag,
+}
+
+/// Hashes with a key of its own.
+struct Hasher {
+    key: Key,
+}
+
+impl Hasher {
+    fn new() -> Result<Self, Ending> {
+        let key = Key::generate(HMAC_SHA256, &SystemRandom::new());
+        key.map(|key| Self { key }).map_err(|_| Ending::Random)
+    }
+
+    fn bytes(&self, bytes: &[u8]) -> Digest {
+        let trimmed =
+            bytes.strip_suffix(b"\n").map_or(bytes, |rest| rest.strip_suffix(b"\r").unwrap_or(rest));
+        let tags = Tags { whole: hmac::sign(&self.key, bytes), trimmed: hmac::sign(&self.key, trimmed) };
+        Digest { state: Ok(tags) }
+    }
+
+    /// The content is gone from memory when this returns: the allocator wipes it.
+    fn file(&self, path: &Path) -> Digest {
+        let mut bytes = Vec::new();
+        let read = File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes));
+        match read {
+            Ok(_) if bytes.len() as u64 <= MAX_BYTES => self.bytes(&bytes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Digest { state: Err(Found::Missing) },
+            _ => Digest { state: Err(Found::Unreadable) },
+        }
+    }
+
+    fn compare(&self, new: &Digest, today: &Digest) -> Found {
+        match (&new.state, &today.state) {
+            (Ok(new), Ok(today)) if is_equal(&new.whole, &today.whole) => Found::Equal,
+            (Ok(new), Ok(today)) if is_equal(&new.trimmed, &today.trimmed) => Found::LineEnd,
+            (Ok(_), Ok(_)) => Found::Different,
+            (Err(found), _) | (_, Err(found)) => *found,
+        }
+    }
+}
+
+/// In a time that does not depend on where they differ.
+fn is_equal(left: &Tag, right: &Tag) -> bool {
+    aws_lc_rs::constant_time::verify_slices_are_equal(left.as_ref(), right.as_ref()).is_ok()
+}
+
+/// Prints a line for each comparison, and counts.
+struct Report<W> {
+    out: W,
+    compared: usize,
+    wrong: usize,
+}
+
+impl<W: Write> Report<W> {
+    fn new(out: W) -> Self {
+        Self { out, compared: 0, wrong: 0 }
+    }
+
+    fn add(&mut self, found: Found, paths: &[&Path]) -> Result<(), Ending> {
+        self.compared += usize::from(found != Found::Skipped);
+        self.wrong += usize::from(!matches!(found, Found::Equal | Found::Skipped));
+        // Names of files may come from others: a line stays a line.
+        let paths: Vec<String> =
+            paths.iter().map(|path| path.to_string_lossy().escape_debug().to_string()).collect();
+        writeln!(self.out, "{found:<10} {}", paths.join("  ")).map_err(Ending::Output)
+    }
+
+    fn end(mut self) -> Result<(), Ending> {
+        let Self { compared, wrong, .. } = self;
+        writeln!(self.out, "{} of {compared} equal", compared - wrong).map_err(Ending::Output)?;
+        if wrong == 0 { Ok(()) } else { Err(Ending::Different { wrong, compared }) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn report(found: &[(Found, &str)]) -> (String, Result<(), Ending>) {
+        let mut out = Vec::new();
+        let mut report = Report::new(&mut out);
+        for (found, path) in found {
+            report.add(*found, &[Path::new(path)]).unwrap();
+        }
+        let ended = report.end();
+        (String::from_utf8(out).unwrap(), ended)
+    }
+
+    #[test]
+    fn files_are_compared_byte_for_byte() {
+        let dir = tempfile::tempdir().unwrap();
+        let hasher = Hasher::new().unwrap();
+        let file = |name: &str, content: &[u8]| {
+            fs::write(dir.path().join(name), content).unwrap();
+            hasher.file(&dir.path().join(name))
+        };
+        let base = file("base", b"hunter2");
+        for (content, expected) in [
+            (&b"hunter2"[..], Found::Equal),
+            (b"hunter2\n", Found::LineEnd),
+            (b"hunter2\r\n", Found::LineEnd),
+            (b"hunter2\n\n", Found::Different),
+            (b"hunter3", Found::Different),
+            (b"", Found::Different),
+        ] {
+            assert_eq!(hasher.compare(&base, &file("other", content)), expected, "{content:?}");
+        }
+        assert_eq!(hasher.compare(&base, &hasher.file(&dir.path().join("absent"))), Found::Missing);
+        assert_eq!(hasher.compare(&base, &hasher.file(dir.path())), Found::Unreadable);
+    }
+
+    /// Two runs give other hashes for the same value: a hash that got out could not be tried against guesses.
+    #[test]
+    fn every_run_has_a_key_of_its_own() {
+        let tag = |hasher: &Hasher| match hasher.bytes(b"hunter2").state {
+            Ok(tags) => tags.whole,
+            Err(found) => panic!("{found}"),
+        };
+        let (first, second) = (Hasher::new().unwrap(), Hasher::new().unwrap());
+        assert!(!is_equal(&tag(&first), &tag(&second)));
+        assert!(is_equal(&tag(&first), &tag(&first)));
+    }
+
+    #[test]
+    fn a_difference_fails_and_what_is_skipped_does_not_count() {
+        let (text, ended) = report(&[(Found::Equal, "/a"), (Found::Skipped, "/b")]);
+        assert_eq!(text, "equal      /a\nskipped    /b\n1 of 1 equal\n");
+        assert!(ended.is_ok());
+        let (text, ended) =
+            report(&[(Found::Equal, "/a"), (Found::LineEnd, "/b\n/c"), (Found::Missing, "/d")]);
+        assert_eq!(text, "equal      /a\nline-end   /b\\n/c\nmissing    /d\n1 of 3 equal\n");
+        assert_eq!(
+            ended.unwrap_err().to_string(),
+            "2 of 3 files differ or are missing; the lines above name them"
+        );
+    }
+}

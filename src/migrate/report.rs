@@ -1,0 +1,216 @@
+//! What became of each workload, for a person.
+
+use std::{
+    collections::BTreeSet,
+    io::{self, Write},
+};
+
+use super::map::{Missing, skeleton};
+use crate::{
+    diff,
+    edit::Obstacle,
+    output::{ADDED, PLACE, REMOVED, STRONG, WARNED},
+    printable::Printable,
+    report::Unreadable,
+};
+
+/// Every workload that gets secrets, in the order of the input.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    pub(super) entries: Vec<Entry>,
+    pub(super) errors: Vec<Unreadable>,
+}
+
+/// A workload.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) file: String,
+    pub(super) line: usize,
+    pub(super) pointer: String,
+    pub(super) kind: String,
+    pub(super) namespace: String,
+    pub(super) name: String,
+    pub(super) outcome: Outcome,
+    /// Why its document was written anew, without its comments and layout.
+    pub(super) rewritten: Option<Obstacle>,
+    pub(super) diff: Option<String>,
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Migrated(Summary),
+    /// It is as it was.
+    Left {
+        problems: Vec<String>,
+        missing: BTreeSet<Missing>,
+    },
+}
+
+/// What a migrated workload gets.
+#[derive(Debug)]
+pub(super) struct Summary {
+    pub(super) files: usize,
+    pub(super) mount_path: Option<String>,
+    pub(super) variables: usize,
+    pub(super) has_sidecar: bool,
+    pub(super) warnings: Vec<String>,
+}
+
+impl Report {
+    /// Whether a workload is left as it is.
+    pub(super) fn has_left(&self) -> bool {
+        self.left().next().is_some()
+    }
+
+    /// The workloads that are left as they are.
+    pub(super) fn left(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(|entry| matches!(entry.outcome, Outcome::Left { .. }))
+    }
+
+    /// The entries that the map has to get, as a map to fill in; empty if none is missing.
+    pub(super) fn skeleton(&self) -> String {
+        let missing: BTreeSet<&Missing> = self
+            .entries
+            .iter()
+            .flat_map(|entry| match &entry.outcome {
+                Outcome::Left { missing, .. } => Some(missing),
+                Outcome::Migrated(_) => None,
+            })
+            .flatten()
+            .collect();
+        // Where a workload needs the keys, the entry with them is enough.
+        let has_keys = |namespace: &str, name: &str| {
+            missing.iter().any(|other| matches!(other, Missing::Keys { namespace: n, name: o } if n == namespace && o == name))
+        };
+        let needed = missing.iter().copied().filter(|entry| match entry {
+            Missing::Secret { namespace, name } => !has_keys(namespace, name),
+            _ => true,
+        });
+        skeleton(needed)
+    }
+
+    /// Everything.
+    pub(super) fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
+        for entry in &self.entries {
+            entry.write_text(out)?;
+        }
+        self.write_end(out)
+    }
+
+    /// Only what is left as it is.
+    pub(super) fn write_left(&self, out: &mut impl Write) -> io::Result<()> {
+        for entry in self.left() {
+            entry.write_text(out)?;
+        }
+        self.write_end(out)
+    }
+
+    fn write_end(&self, out: &mut impl Write) -> io::Result<()> {
+        for error in &self.errors {
+            error.write_text(out)?;
+        }
+        let skeleton = self.skeleton();
+        if !skeleton.is_empty() {
+            writeln!(
+                out,
+                "\nThe map (--map) has to say where these are; fill in:\n\n{}",
+                PrintableLines(&skeleton)
+            )?;
+        }
+        let (all, left) = (self.entries.len(), self.left().count());
+        let plural = if all == 1 { "" } else { "s" };
+        let unreadable = match self.errors.len() {
+            0 => String::new(),
+            number => format!("; {number} unreadable"),
+        };
+        writeln!(
+            out,
+            "\n{STRONG}{all} workload{plural} with secrets: {} migrated, {left} left as they are{unreadable}{STRONG:#}",
+            all - left
+        )
+    }
+}
+
+/// Text of several lines, each of which stays on its own.
+struct PrintableLines<'a>(&'a str);
+
+impl std::fmt::Display for PrintableLines<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.lines().try_for_each(|line| writeln!(f, "{}", Printable(line)))
+    }
+}
+
+impl Entry {
+    /// `deployment/billing`, as `kubectl` writes it.
+    pub(super) fn display_name(&self) -> String {
+        let name = if self.name.is_empty() { "(no name)" } else { &self.name };
+        format!("{}/{}", Printable(&self.kind.to_lowercase()), Printable(name))
+    }
+
+    /// Why it is left as it is, each reason in one line.
+    pub(super) fn reasons(&self) -> Vec<String> {
+        let Outcome::Left { problems, missing } = &self.outcome else { return Vec::new() };
+        let missing = missing.iter().map(|missing| match missing {
+            Missing::Secret { name, .. } => format!("the map has no entry for the Secret {name}; add one, or pass --path"),
+            Missing::Keys { name, .. } => format!(
+                "the keys of the Secret {name} are not known; list them under `keys` of its entry in the map, or pass its manifest, too"
+            ),
+            Missing::Vault(path) => format!("the map has no entry for the Vault path {path}; add one, or pass --vault-path"),
+        });
+        let mut reasons: Vec<String> = problems.iter().cloned().chain(missing).collect();
+        reasons.dedup();
+        reasons
+    }
+
+    fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
+        let Self { file, line, pointer, outcome, rewritten, diff, .. } = self;
+        write!(out, "{PLACE}{}:{line}{PLACE:#} ", Printable(file))?;
+        if let Some(pointer) = pointer.strip_prefix('/') {
+            write!(out, "({pointer}) ")?;
+        }
+        write!(out, "{}: ", self.display_name())?;
+        match outcome {
+            Outcome::Left { .. } => {
+                writeln!(out, "{REMOVED}left as it is{REMOVED:#}")?;
+                for reason in self.reasons() {
+                    writeln!(out, "    {REMOVED}problem:{REMOVED:#} {}", Printable(&reason))?;
+                }
+            }
+            Outcome::Migrated(summary) => {
+                writeln!(out, "{ADDED}migrated{ADDED:#} ({summary})")?;
+                let warnings: BTreeSet<&String> = summary.warnings.iter().collect();
+                for warning in warnings {
+                    writeln!(out, "    {WARNED}warning:{WARNED:#} {}", Printable(warning))?;
+                }
+            }
+        }
+        if let Some(obstacle) = rewritten {
+            writeln!(
+                out,
+                "    {WARNED}warning:{WARNED:#} the document is written anew, without its comments and layout: {obstacle}"
+            )?;
+        }
+        match diff {
+            Some(diff) => diff::write(diff, out),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::fmt::Display for Summary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { files, mount_path, variables, has_sidecar, warnings: _ } = self;
+        let number =
+            |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+        let mut parts = Vec::new();
+        if let Some(mount_path) = mount_path {
+            parts.push(format!("{} in {}", number(*files, "file"), Printable(mount_path)));
+        }
+        if *variables > 0 {
+            parts.push(number(*variables, "variable"));
+        }
+        parts.push(if *has_sidecar { "sidecar" } else { "init container" }.to_owned());
+        f.write_str(&parts.join(", "))
+    }
+}

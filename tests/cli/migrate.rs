@@ -1,0 +1,213 @@
+//! `migrate --output-dir` and `verify`: what is written, and what can be run from it.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use serde_json::Value;
+
+use super::program::{Outcome, run, run_with};
+
+/// A value that must not get anywhere but into the copies of its own manifest.
+const VALUE: &str = "c3dvcmRmaXNo";
+
+const MANIFESTS: &str = "\
+# Billing.
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: billing, namespace: shop}
+spec:
+  selector: {matchLabels: {app: billing}}
+  template:
+    metadata: {labels: {app: billing}}
+    spec:
+      serviceAccountName: billing
+      containers:
+      - name: app   # the only one
+        image: registry.example.com/billing:1
+        volumeMounts:
+        - {name: db, mountPath: /etc/db}
+      volumes:
+      - name: db
+        secret: {secretName: db}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: db, namespace: shop}
+data: {password: c3dvcmRmaXNo}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: other, namespace: shop}
+spec:
+  selector: {matchLabels: {app: other}}
+  template:
+    metadata: {labels: {app: other}}
+    spec:
+      containers:
+      - name: app
+        image: registry.example.com/other:1
+        env: [{name: P, valueFrom: {secretKeyRef: {name: db, key: password}}}]
+        volumeMounts: [{name: x, mountPath: /x, subPathExpr: $(P)}]
+      volumes: [{name: x, secret: {secretName: x}}]
+";
+
+const RULE: [&str; 2] = ["--path", "environments/prod/${namespace}/${secret}"];
+
+/// Every file below a directory, by its path in it.
+fn files(directory: &Path) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    let mut open = vec![directory.to_owned()];
+    while let Some(next) = open.pop() {
+        for entry in fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else {
+                let name = path.strip_prefix(directory).unwrap().to_str().unwrap().to_owned();
+                found.insert(name, fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+/// Migrates [`MANIFESTS`] into a directory.
+fn migrated(directory: &Path) -> (Outcome, BTreeMap<String, String>) {
+    let (input, output) = (directory.join("deploy"), directory.join("out"));
+    fs::create_dir(&input).unwrap();
+    fs::write(input.join("app.yaml"), MANIFESTS).unwrap();
+    let arguments = ["migrate", "-f", input.to_str().unwrap(), "--output-dir", output.to_str().unwrap()];
+    let outcome = run(arguments.into_iter().chain(RULE)).exits(1);
+    (outcome, files(&output))
+}
+
+#[test]
+fn the_directory_has_the_batches_and_both_sides() {
+    let directory = tempfile::tempdir().unwrap();
+    let (outcome, files) = migrated(directory.path());
+    let names: Vec<_> = files.keys().map(String::as_str).collect();
+    assert_eq!(
+        names,
+        [
+            "batches/01/apply/shop-deployment-billing.yaml",
+            "batches/01/rollback/shop-deployment-billing.yaml",
+            "batches/01/verify.yaml",
+            "manifests/app.yaml",
+            "original/app.yaml",
+            "plan.json",
+            "plan.md",
+        ]
+    );
+    assert_eq!(files["original/app.yaml"], MANIFESTS);
+    let (first, rest) = MANIFESTS.split_at(MANIFESTS.find("---").unwrap());
+    assert_eq!(files["batches/01/rollback/shop-deployment-billing.yaml"], first);
+    assert!(files["manifests/app.yaml"].ends_with(rest), "{}", files["manifests/app.yaml"]);
+    let apply = &files["batches/01/apply/shop-deployment-billing.yaml"];
+    assert!(apply.contains("# the only one") && !apply.contains("secretName"), "{apply}");
+    run_with(apply, ["check", "-f", "-", "--deny-warnings"]).exits(0);
+    // The plan names both, with the reason of the one that is left.
+    let plan: Value = serde_json::from_str(&files["plan.json"]).unwrap();
+    assert_eq!(plan["batches"][0]["workloads"][0]["name"], "billing");
+    assert!(plan["left"][0]["reasons"][0].as_str().unwrap().contains("subPathExpr"), "{plan}");
+    assert_eq!(plan["finish"], serde_json::json!([]), "the other workload still uses the Secret");
+    assert!(files["plan.md"].contains("kubectl rollout status"), "{}", files["plan.md"]);
+    assert!(
+        outcome.stdout.contains("2 workloads with secrets: 1 migrated, 1 left as they are"),
+        "{}",
+        outcome.stdout
+    );
+}
+
+#[test]
+fn no_value_of_a_secret_is_printed_or_planned() {
+    let directory = tempfile::tempdir().unwrap();
+    let (outcome, files) = migrated(directory.path());
+    assert!(!format!("{}{}", outcome.stdout, outcome.stderr).contains(VALUE));
+    for (name, text) in files.iter().filter(|(name, _)| !name.ends_with("app.yaml")) {
+        assert!(!text.contains(VALUE), "{name}: {text}");
+    }
+    let jobs = run_with(MANIFESTS, ["verify"].into_iter().chain(RULE)).exits(1);
+    assert!(!jobs.stdout.contains(VALUE));
+}
+
+#[test]
+fn an_earlier_result_is_not_overwritten() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = directory.path().to_str().unwrap();
+    fs::write(directory.path().join("note"), "").unwrap();
+    run_with(MANIFESTS, ["migrate", "--output-dir", output].into_iter().chain(RULE))
+        .exits(2)
+        .says("the directory is not empty");
+}
+
+#[test]
+fn what_cannot_be_read_leaves_everything_unwritten() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = directory.path().join("out");
+    let broken = format!("{MANIFESTS}---\na: [\n");
+    let arguments = ["migrate", "--output-dir", output.to_str().unwrap()];
+    run_with(&broken, arguments.into_iter().chain(RULE)).exits(2);
+    assert!(!output.exists());
+    let outcome = run_with(&broken, ["migrate"].into_iter().chain(RULE)).exits(2).says("nothing is written");
+    assert_eq!(outcome.stdout, "");
+}
+
+#[test]
+fn a_job_compares_each_key_as_the_workloads_account() {
+    let jobs = run_with(MANIFESTS, ["verify"].into_iter().chain(RULE)).exits(1);
+    let jobs: Vec<Value> = serde_saphyr::from_multiple(&jobs.stdout).unwrap();
+    let [job] = jobs.as_slice() else { panic!("{jobs:?}") };
+    let spec = &job["spec"]["template"]["spec"];
+    assert_eq!(
+        (&job["metadata"]["name"], &job["metadata"]["namespace"]),
+        (&"scaivault-verify-billing".into(), &"shop".into())
+    );
+    assert_eq!(spec["serviceAccountName"], "billing");
+    assert_eq!(
+        spec["containers"][0]["args"],
+        serde_json::json!(["verify", "/scaivault/new/db/password", "/scaivault/today/db/password"])
+    );
+    assert_eq!(spec["volumes"][0]["secret"]["secretName"], "db");
+    // The webhook brings the files of ScaiVault to the place that is compared.
+    let injected = run_with(job.to_string(), ["inject", "-o", "json"]).exits(0).stdout;
+    let pod: Value = serde_json::from_str(&injected).unwrap();
+    let pod = &pod["spec"]["template"]["spec"];
+    assert_eq!(pod["containers"][0]["volumeMounts"][1]["mountPath"], "/scaivault/new");
+    let secrets = &pod["initContainers"][0]["env"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|env| env["name"] == "SECRETS")
+        .unwrap()["value"];
+    assert!(
+        secrets
+            .as_str()
+            .unwrap()
+            .starts_with("environments/prod/shop/db#password -> /scaivault/new/db/password"),
+        "{secrets}"
+    );
+}
+
+#[test]
+fn a_rule_without_its_environment_is_refused() {
+    for (arguments, said) in [
+        (vec!["--path", "a/${environment}"], "name it with --environment"),
+        (vec!["--path", "a/${path}"], "${environment}, ${namespace}, ${secret}"),
+        (vec!["--map", "/does/not/exist"], "/does/not/exist"),
+        (vec!["--refresh", "soon"], "soon"),
+    ] {
+        let arguments = ["migrate"].into_iter().chain(arguments);
+        run_with(MANIFESTS, arguments).exits(2).says(said);
+    }
+}
+
+#[test]
+fn what_is_missing_is_printed_as_a_map() {
+    let outcome = run_with(MANIFESTS, ["migrate"]).exits(1);
+    assert_eq!(outcome.stdout, MANIFESTS);
+    for said in [
+        "secrets:\n- namespace: \"shop\"\n  name: \"db\"\n  path: \"\"",
+        "the map has no entry for the Secret db",
+    ] {
+        assert!(outcome.stderr.contains(said), "{}", outcome.stderr);
+    }
+}
