@@ -97,7 +97,10 @@ impl Plan {
             (rank, workload.namespace.clone(), kind_rank(&workload.kind), workload.name.clone())
         });
         let (canary, rest) = order.split_at(order.len().min(1));
-        let chunks = canary.chunks(1).chain(rest.chunks(size.max(1)));
+        // A batch is of one environment: staging is over before production begins.
+        let environment_of = |index: &usize| environment(&workloads[*index].namespace);
+        let of_environments = rest.chunk_by(|a, b| environment_of(a) == environment_of(b));
+        let chunks = canary.chunks(1).chain(of_environments.flat_map(|part| part.chunks(size.max(1))));
         let batches =
             chunks.enumerate().map(|(number, indices)| batch(number + 1, indices, workloads)).collect();
         let left = report.left().map(|entry| Left {

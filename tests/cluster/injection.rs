@@ -6,6 +6,7 @@ mod defaults;
 mod examples;
 mod golden;
 mod kinds;
+mod migration;
 mod neighbouring_webhook;
 mod node_versions;
 mod patterns;

@@ -45,10 +45,13 @@ fn one_workload_comes_first_and_production_last() {
         order(&plan),
         [
             vec!["shop-dev/e"],
-            vec!["shop-preprod/f", "shop-staging/d", "shop/c"],
-            vec!["shop/b", "shop-prod/a"]
+            vec!["shop-preprod/f", "shop-staging/d"],
+            vec!["shop/c", "shop/b"],
+            vec!["shop-prod/a"]
         ]
     );
+    let small = Plan::new(&migration, 1, &[]);
+    assert_eq!(small.batches.len(), 6);
     let plan = Plan::new(&migration, 10, &["shop-prod".to_owned()]);
     assert_eq!(order(&plan)[0], ["shop-prod/a"]);
 }
