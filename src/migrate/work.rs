@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context as _;
-use scaivault_inject::{Context, Decision, Operation, Patch, Pattern, PolicyReport, SkipReason, decide_with_policies, manifest, workload};
+use scaivault_inject::{
+    Context, Decision, Operation, Patch, Pattern, PolicyReport, SkipReason, decide_with_policies, manifest,
+    workload,
+};
 use scaivault_usage::{Product, ProductKind};
 use serde_json::Value;
 
