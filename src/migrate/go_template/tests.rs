@@ -28,7 +28,7 @@ fn check(template: &str, expected: &str) {
             .collect::<Vec<_>>()
             .join(" "),
     };
-    let source = source.parse().unwrap();
+    let source: scaivault_contract::SecretSource = source.parse().unwrap();
     let names = TemplateNames::of_source(&source);
     check_template(&translated.template, &names).unwrap();
 }
