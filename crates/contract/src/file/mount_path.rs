@@ -83,6 +83,7 @@ pub fn is_at_or_below(path: &str, directory: &str) -> bool {
 /// Whether a path has neither empty segments nor such that begin with a dot.
 fn is_plain(path: &str) -> bool {
     // All bytes, without an early end: so the compiler compares many at once.
+    #[expect(clippy::needless_bitwise_bool, reason = "lazy operators would end early")]
     let has_odd = |odd: bool, pair: &[u8]| odd | (pair[0] == b'/') & ((pair[1] == b'/') | (pair[1] == b'.'));
     path.starts_with('/') && !path.ends_with('/') && !path.as_bytes().windows(2).fold(false, has_odd)
 }
