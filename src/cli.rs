@@ -9,6 +9,7 @@ use crate::{
         AnnotationsArgs, CheckArgs, CompletionsArgs, DemoArgs, DetachArgs, InjectArgs, PolicyArgs,
         SelfTestArgs,
     },
+    audit::{self, AuditArgs},
     demo, manifest_cmd,
     migrate::{self, MigrateArgs, VerifyArgs},
     policy, reference_cmd, self_test,
@@ -155,6 +156,9 @@ enum Command {
     /// Report what the webhook would do to manifests, and every problem
     #[command(after_help = CHECK_HELP)]
     Check(CheckArgs),
+    /// List the workloads of manifests or a cluster with the secrets that they use, and what becomes of them here
+    #[command(after_help = audit::HELP)]
+    Audit(AuditArgs),
     /// Write manifests that get their secrets from ScaiVault in place of native Secrets or Vault
     #[command(after_help = MIGRATE_HELP)]
     Migrate(Box<MigrateArgs>),
@@ -187,6 +191,7 @@ impl Cli {
             Command::Inject(args) => manifest_cmd::inject(&args),
             Command::Detach(args) => manifest_cmd::detach(&args),
             Command::Check(args) => manifest_cmd::check(&args),
+            Command::Audit(args) => audit::run(&args),
             Command::Migrate(args) => migrate::run(&args),
             Command::Verify(args) => migrate::verify(&args),
             Command::Annotations(args) => reference_cmd::annotations(&args),

@@ -33,9 +33,10 @@ use tokio::{sync::watch as channel, task::JoinSet};
 
 use crate::serve::unix_seconds;
 
-pub(crate) use client::client;
+pub(crate) use client::{Named, client, is_forbidden, named, reason};
 pub(crate) use events::{QUEUE, post as post_events};
-pub(crate) use version::follow as follow_version;
+pub(crate) use list::{Content, ListEnd, Page, page_of_items};
+pub(crate) use version::{follow as follow_version, oldest as oldest_version};
 
 use policies::{InjectionPolicies, PolicyMemory};
 use remembered::key;

@@ -1,7 +1,8 @@
-//! `scaivault-injector`: the admission webhook (`serve`), and the same core on manifests (`inject`, `check`, …).
+//! `scaivault-injector`: the admission webhook (`serve`), and the same core on manifests and clusters.
 
 mod apply;
 mod args;
+mod audit;
 mod cli;
 mod cluster;
 mod config;
@@ -26,14 +27,12 @@ mod telemetry;
 mod treatment;
 mod yaml_stream;
 
-use std::process::ExitCode;
-
-use clap::Parser;
+use clap::Parser as _;
 
 /// musl's own, which a static binary has otherwise, is slow.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() -> ExitCode {
+fn main() -> std::process::ExitCode {
     demo::instead().unwrap_or_else(|| cli::Cli::parse().run().unwrap_or_else(|error| output::failure(&error)))
 }

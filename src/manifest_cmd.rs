@@ -95,7 +95,7 @@ pub(crate) fn surroundings(layers: &LayerArgs) -> anyhow::Result<Surroundings> {
     Ok(surroundings)
 }
 
-fn note_namespaces(path: &Path, surroundings: &mut Surroundings) -> anyhow::Result<()> {
+pub(crate) fn note_namespaces(path: &Path, surroundings: &mut Surroundings) -> anyhow::Result<()> {
     let source = input::read(path)?;
     let mut found = false;
     for document in yaml_stream::split(&source.text) {

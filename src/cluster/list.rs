@@ -10,7 +10,7 @@ use super::watched::Watched;
 
 /// Where a page ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Page {
+pub(crate) enum Page {
     /// More follows behind this token.
     Continues(String),
     /// It was the last one. A watch goes on from this version.
@@ -23,8 +23,47 @@ pub(super) async fn page<K: Watched>(
     params: &ListParams,
     mut each: impl FnMut(K::Item),
 ) -> kube::Result<Page> {
-    let request = Request::new(K::url_path());
-    let request = if K::IS_METADATA { request.list_metadata(params) } else { request.list(params) };
+    let content = if K::IS_METADATA { Content::Metadata } else { Content::Whole };
+    let path = K::url_path();
+    let list = page_of_items(client, &path, content, params, |item| {
+        each(serde_json::from_slice(item)?);
+        Ok(())
+    });
+    Ok(list.await?.page)
+}
+
+/// What a list says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ListEnd {
+    /// Whether more follows.
+    pub(crate) page: Page,
+    /// How many objects follow on other pages, if the API server says so.
+    pub(crate) remaining: Option<i64>,
+}
+
+/// What a list asks for of each object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// `metadata` alone.
+    Metadata,
+    /// All of it.
+    Whole,
+}
+
+/// Asks for a page of the list at this path and hands over the JSON of each of its objects. If it fails, some objects may have been
+/// handed over.
+pub(crate) async fn page_of_items(
+    client: &Client,
+    path: &str,
+    content: Content,
+    params: &ListParams,
+    mut each: impl FnMut(&[u8]) -> serde_json::Result<()>,
+) -> kube::Result<ListEnd> {
+    let request = Request::new(path);
+    let request = match content {
+        Content::Metadata => request.list_metadata(params),
+        Content::Whole => request.list(params),
+    };
     let request = request.map_err(kube::Error::BuildRequest)?;
     let mut body = std::pin::pin!(client.request_stream(request).await?);
     let mut splitter = Splitter::default();
@@ -35,13 +74,13 @@ pub(super) async fn page<K: Watched>(
         }
         for &byte in bytes {
             if let Some(item) = splitter.push(byte) {
-                each(serde_json::from_slice(item).map_err(kube::Error::SerdeError)?);
+                each(item).map_err(kube::Error::SerdeError)?;
             }
         }
         let read = bytes.len();
         body.consume_unpin(read);
     }
-    splitter.page().map_err(kube::Error::SerdeError)
+    splitter.end().map_err(kube::Error::SerdeError)
 }
 
 /// Splits the JSON of a list, which arrives in pieces, into its items and what is around them.
@@ -109,17 +148,18 @@ impl Splitter {
     }
 
     /// What the list says of itself, when all of it was taken in.
-    fn page(&self) -> serde_json::Result<Page> {
+    fn end(&self) -> serde_json::Result<ListEnd> {
         #[derive(Deserialize)]
         struct List {
             metadata: ListMeta,
         }
         let List { metadata } = serde_json::from_slice(&self.list)?;
         let token = metadata.continue_.filter(|token| !token.is_empty());
-        Ok(match token {
+        let page = match token {
             Some(token) => Page::Continues(token),
             None => Page::Last { resource_version: metadata.resource_version.unwrap_or_default() },
-        })
+        };
+        Ok(ListEnd { page, remaining: metadata.remaining_item_count })
     }
 }
 
@@ -137,7 +177,7 @@ mod tests {
                 items.push(serde_json::from_slice(item).unwrap());
             }
         }
-        (items, splitter.page())
+        (items, splitter.end().map(|end| end.page))
     }
 
     #[test]

@@ -58,6 +58,14 @@ pub(crate) fn follow(
     }
 }
 
+/// The version, asked once; else why it could not be detected.
+pub(crate) async fn oldest(client: &Client) -> Result<KubeVersion, String> {
+    let detected = detect(client).await;
+    detected
+        .map(|oldest| oldest.version)
+        .map_err(|failure| format!("{}: {}", failure.resource, failure.error))
+}
+
 /// What was detected before, and what was said of it.
 struct Detector {
     context: Arc<AdmissionContext>,

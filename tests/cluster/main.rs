@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, reason = "a test that is run as another process tells what it holds")]
 
 mod apply;
+mod audit;
 mod control_plane;
 mod injection;
 mod mistakes;

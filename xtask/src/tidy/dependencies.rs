@@ -7,6 +7,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("scaivault-contract", &[]),
     ("scaivault-inject", &["scaivault-contract"]),
     ("scaivault-usage", &[]),
+    ("scaivault-audit", &["scaivault-usage"]),
     ("scaivault-policy", &["scaivault-inject", "scaivault-contract"]),
     ("scaivault-webhook", &["scaivault-inject", "scaivault-contract"]),
     ("scaivault-certs", &[]),
@@ -22,6 +23,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "scaivault-policy",
             "scaivault-contract",
             "scaivault-log-queue",
+            "scaivault-audit",
             "scaivault-usage",
             // With its feature `demo`.
             "scaivault-agent",
@@ -39,7 +41,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 const FOR_THE_DEMO: [&str; 3] = ["scaivault-agent", "scaivault-client", "scaivault-devserver"];
 
 /// The packages of the pure core.
-const CORE: [&str; 3] = ["scaivault-contract", "scaivault-inject", "scaivault-usage"];
+const CORE: [&str; 4] = ["scaivault-contract", "scaivault-inject", "scaivault-usage", "scaivault-audit"];
 
 /// Crates that do I/O, take time or log, or that the core must not know for another reason. YAML crates besides.
 const NOT_IN_CORE: &[&str] = &[
