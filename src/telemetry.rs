@@ -1,11 +1,14 @@
 //! Logs: to stderr, as text or JSON, filtered by `LOG_LEVEL` or `RUST_LOG`.
 
+mod admission_line;
+
 use std::{
     env,
     io::{self, IsTerminal as _},
     panic,
 };
 
+use admission_line::AdmissionLine;
 use anyhow::Context as _;
 use clap::{Arg, Args, ValueEnum, builder::Resettable};
 use scaivault_log_queue::LogQueue;
@@ -107,8 +110,14 @@ pub(crate) fn init(args: &LogArgs) -> anyhow::Result<()> {
         .with_ansi(io::stderr().is_terminal())
         .with_writer(|| &LOG);
     let installed = match format {
-        LogFormat::Text => builder.try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        LogFormat::Text => {
+            builder.map_event_format(|others| AdmissionLine { others, format: LogFormat::Text }).try_init()
+        }
+        LogFormat::Json => builder
+            .json()
+            .flatten_event(true)
+            .map_event_format(|others| AdmissionLine { others, format: LogFormat::Json })
+            .try_init(),
     };
     installed.map_err(|error| anyhow::anyhow!("cannot install the logger: {error}"))?;
     panic::set_hook(Box::new(|panic| {

@@ -132,9 +132,7 @@ fn reply(request: &Request<'_>, verdict: &Verdict, patch: &[u8], codes: &str, po
 /// The patch's JSON, empty where nothing changes.
 fn patch_json(patch: Option<&Patch>) -> Vec<u8> {
     match patch {
-        Some(patch) if !patch.is_empty() => {
-            serde_json::to_vec(patch).expect("a patch is made of values that JSON can hold")
-        }
+        Some(patch) if !patch.is_empty() => patch.to_json().into_bytes(),
         _ => Vec::new(),
     }
 }

@@ -3,8 +3,10 @@
 use std::{collections::BTreeMap, fmt};
 
 use scaivault_contract::names::ANNOTATION_PREFIX;
-use serde::Serialize;
-use serde_json::value::{RawValue, to_raw_value};
+use serde::{Serialize, Serializer, ser::Error as _};
+use serde_json::value::RawValue;
+
+use crate::plan::json::{WriteJson, to_json};
 
 /// A JSON patch made of hand-picked operations. Serialises to the array the API server takes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -27,6 +29,13 @@ impl Patch {
     /// How many bytes it takes as JSON, or a few more.
     pub(crate) fn bytes(&self) -> usize {
         self.operations.iter().map(Operation::bytes).sum()
+    }
+
+    /// The patch as JSON, byte for byte what serde writes, in one buffer.
+    pub fn to_json(&self) -> String {
+        let mut json = String::with_capacity(self.bytes() + 2);
+        self.operations.write_json(&mut json);
+        json
     }
 
     /// The operations in order.
@@ -95,6 +104,24 @@ impl Operation {
     }
 }
 
+impl WriteJson for Operation {
+    fn write_json(&self, json: &mut String) {
+        match self {
+            Self::Add { path, value } => {
+                json.push_str(r#"{"op":"add","path":"#);
+                path.write_json(json);
+                json.push_str(r#","value":"#);
+                value.write_json(json);
+            }
+            Self::Remove { path } => {
+                json.push_str(r#"{"op":"remove","path":"#);
+                path.write_json(json);
+            }
+        }
+        json.push('}');
+    }
+}
+
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -137,6 +164,28 @@ impl Value {
     }
 }
 
+impl WriteJson for Value {
+    fn write_json(&self, json: &mut String) {
+        match self {
+            Self::Fragment(fragment) => json.push_str(fragment.text()),
+            Self::Text(text) => text.write_json(json),
+            Self::Switch(on) => on.write_json(json),
+            Self::Null => json.push_str("null"),
+            Self::List(values) => values.write_json(json),
+            Self::Object(members) => {
+                json.push('{');
+                for (index, (key, value)) in members.iter().enumerate() {
+                    json.push_str(if index > 0 { "," } else { "" });
+                    key.write_json(json);
+                    json.push(':');
+                    value.write_json(json);
+                }
+                json.push('}');
+            }
+        }
+    }
+}
+
 /// The length of a text as a JSON string.
 fn quoted_bytes(text: &str) -> usize {
     let escaped = |byte| match byte {
@@ -148,24 +197,23 @@ fn quoted_bytes(text: &str) -> usize {
 }
 
 /// A part of a Kubernetes object as JSON text: an injection is written once and never read again by the server.
-#[derive(Clone, Debug, Serialize)]
-#[serde(transparent)]
-pub struct Fragment(Box<RawValue>);
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fragment(String);
 
 impl Fragment {
-    pub(crate) fn new(object: &impl Serialize) -> Self {
-        Self(to_raw_value(object).expect("planned objects have texts as keys"))
+    pub(crate) fn new(object: &impl WriteJson) -> Self {
+        Self(to_json(object))
     }
 
     /// The JSON text.
     pub fn text(&self) -> &str {
-        self.0.get()
+        &self.0
     }
 }
 
-impl PartialEq for Fragment {
-    fn eq(&self, other: &Self) -> bool {
-        self.text() == other.text()
+impl Serialize for Fragment {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        RawValue::from_string(self.0.clone()).map_err(S::Error::custom)?.serialize(serializer)
     }
 }
 
@@ -177,6 +225,10 @@ impl From<Fragment> for Value {
 
 /// Appends one segment of a pointer, escaped (RFC 6901).
 pub(crate) fn escape_pointer(segment: &str, pointer: &mut String) {
+    if !segment.bytes().any(|byte| matches!(byte, b'~' | b'/')) {
+        pointer.push_str(segment);
+        return;
+    }
     for part in segment.split_inclusive(['~', '/']) {
         match part.as_bytes().last() {
             Some(b'~') => pointer.extend([&part[..part.len() - 1], "~0"]),
@@ -196,4 +248,34 @@ pub(crate) fn annotation_pointer(key: &str) -> String {
     escape_pointer(ANNOTATION_PREFIX, &mut pointer);
     escape_pointer(key, &mut pointer);
     pointer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_patch_is_written_as_serde_writes_it() {
+        let text = |text: &str| Value::Text(text.to_owned());
+        let values = [
+            Fragment::new(&[Some("a\"b"), None]).into(),
+            text("ä\n\u{1}"),
+            Value::Switch(true),
+            Value::Null,
+            Value::List(vec![text("a"), Value::List(Vec::new()), Value::Null]),
+            Value::Object([("a/b".to_owned(), text("")), ("c".to_owned(), Value::Switch(false))].into()),
+            Value::Object(BTreeMap::new()),
+        ];
+        let add = |value| Operation::Add { path: "/a~1b/\u{7f}".to_owned(), value };
+        let remove = Operation::Remove { path: "/spec".to_owned() };
+        let patch = Patch::new(values.into_iter().map(add).chain([remove]).collect());
+        let json = serde_json::to_string(&patch).unwrap();
+        assert_eq!(patch.to_json(), json);
+        assert!(
+            patch.bytes() + 2 >= json.len(),
+            "{} bytes are counted, and it has {}",
+            patch.bytes(),
+            json.len()
+        );
+    }
 }

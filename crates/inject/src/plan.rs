@@ -3,6 +3,7 @@
 mod container;
 mod digest;
 mod environment;
+pub(crate) mod json;
 pub(crate) mod objects;
 mod volumes;
 

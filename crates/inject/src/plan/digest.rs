@@ -3,39 +3,41 @@
 //! Between two calls other webhooks rewrite images, resources and security contexts, so those cannot be compared with what was
 //! planned. The digest can: it is made of our plan alone. What it says differently is another intent.
 
-use std::io;
-
-use serde::Serialize;
-
-use super::objects::{Container, Lifecycle, Probe, SecurityContext};
+use super::{
+    json::{OrNull, WriteJson, object, to_json},
+    objects::{Container, Lifecycle, Probe, SecurityContext},
+};
 use crate::{
     annotations::{Draft, Position, Selection},
     present::is_of_observation,
 };
 
-/// What goes into the digest. Its JSON is the digest's input, so a field is only added, renamed or moved on purpose: each such
-/// change replaces all injections that exist.
-#[derive(Serialize)]
-struct Content<'a> {
-    position: &'static str,
-    /// `containers` and `init-containers` as they are set, none for `*`: with the same ones, a container keeps the mount that
-    /// it has.
-    readers: [Option<&'a [String]>; 2],
-    /// As configured: the amounts that follow from other containers change when other webhooks change those.
-    resources: [Option<&'a str>; 4],
-    containers: Vec<ContainerContent<'a>>,
+object! {
+    /// What goes into the digest. Its JSON is the digest's input, so a field is only added, renamed or moved on purpose: each
+    /// such change replaces all injections that exist.
+    Content<'a> {
+        position: &'static str = "position",
+        // `containers` and `init-containers` as they are set, none for `*`: with the same ones, a container keeps the mount that
+        // it has.
+        readers: [Option<&'a [String]>; 2] = "readers",
+        // As configured: the amounts that follow from other containers change when other webhooks change those.
+        resources: [Option<&'a str>; 4] = "resources",
+        containers: Vec<ContainerContent<'a>> = "containers",
+    }
 }
 
-#[derive(Serialize)]
-struct ContainerContent<'a> {
-    name: &'a str,
-    image: &'a str,
-    image_pull_policy: Option<&'a str>,
-    security_context: &'a SecurityContext,
-    lifecycle: &'a Option<Lifecycle>,
-    startup_probe: &'a Option<Probe>,
-    /// Variables that another webhook may set as it likes, where ours are set.
-    observation: Vec<(&'a str, Option<&'a str>)>,
+object! {
+    /// What goes into the digest of one container.
+    ContainerContent<'a> {
+        name: &'a str = "name",
+        image: &'a str = "image",
+        image_pull_policy: OrNull<'a, &'static str> = "image_pull_policy",
+        security_context: &'a SecurityContext = "security_context",
+        lifecycle: OrNull<'a, Lifecycle> = "lifecycle",
+        startup_probe: OrNull<'a, Probe> = "startup_probe",
+        // Variables that another webhook may set as it likes, where ours are set.
+        observation: Vec<(&'a str, Option<&'a str>)> = "observation",
+    }
 }
 
 /// The digest of a plan's containers: 16 hexadecimal digits.
@@ -64,9 +66,7 @@ pub(super) fn digest<'a>(draft: &'a Draft, agents: &[Container<'_>]) -> String {
             .map(|amount| amount.as_ref().map(crate::quantity::Quantity::as_str)),
         containers: agents.iter().map(container).collect(),
     };
-    let mut hash = Fnv1a::default();
-    serde_json::to_writer(&mut hash, &content).expect("texts and numbers are JSON");
-    format!("{:016x}", hash.0)
+    format!("{:016x}", fnv1a(to_json(&content).as_bytes()))
 }
 
 fn container<'a>(container: &'a Container<'_>) -> ContainerContent<'a> {
@@ -89,40 +89,24 @@ fn container<'a>(container: &'a Container<'_>) -> ContainerContent<'a> {
     ContainerContent {
         name,
         image,
-        image_pull_policy: *image_pull_policy,
+        image_pull_policy: OrNull(image_pull_policy),
         security_context,
-        lifecycle,
-        startup_probe,
+        lifecycle: OrNull(lifecycle),
+        startup_probe: OrNull(startup_probe),
         observation: observation.map(|variable| (variable.name, variable.value.as_deref())).collect(),
     }
 }
 
 /// FNV-1a of 64 bits: tells two plans apart, and is the same in every version of the injector. It protects nothing: whoever
 /// may write a receipt could compute any digest, and what a receipt can do by that is nothing (see [`crate::receipt`]).
-struct Fnv1a(u64);
-
-impl Default for Fnv1a {
-    fn default() -> Self {
-        Self(0xcbf2_9ce4_8422_2325)
-    }
-}
-
-impl io::Write for Fnv1a {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        self.0 = bytes.iter().fold(self.0, step);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
-
     use super::*;
 
     /// The published test vectors.
@@ -131,9 +115,7 @@ mod tests {
         for (text, expected) in
             [("", 0xcbf2_9ce4_8422_2325), ("a", 0xaf63_dc4c_8601_ec8c), ("foobar", 0x8594_4171_f739_67e8)]
         {
-            let mut hash = Fnv1a::default();
-            hash.write_all(text.as_bytes()).unwrap();
-            assert_eq!(hash.0, expected, "{text:?}");
+            assert_eq!(fnv1a(text.as_bytes()), expected, "{text:?}");
         }
     }
 }

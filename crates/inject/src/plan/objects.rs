@@ -6,114 +6,119 @@
 
 use std::borrow::Cow;
 
-use serde::Serialize;
+use super::json::{WriteJson, object};
 
-/// `v1.Container`
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Container<'a> {
-    pub(crate) args: [&'static str; 1],
-    pub(crate) command: [&'static str; 1],
-    pub(crate) env: Vec<EnvVar<'a>>,
-    pub(crate) image: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) image_pull_policy: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) lifecycle: Option<Lifecycle>,
-    pub(crate) name: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) resources: Option<ResourceRequirements<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) restart_policy: Option<&'static str>,
-    pub(crate) security_context: SecurityContext,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) startup_probe: Option<Probe>,
-    pub(crate) volume_mounts: Vec<VolumeMount<'a>>,
+object! {
+    /// `v1.Container`
+    Container<'a> {
+        args: [&'static str; 1] = "args",
+        command: [&'static str; 1] = "command",
+        env: Vec<EnvVar<'a>> = "env",
+        image: &'a str = "image",
+        image_pull_policy: Option<&'static str> = "imagePullPolicy",
+        lifecycle: Option<Lifecycle> = "lifecycle",
+        name: &'static str = "name",
+        resources: Option<ResourceRequirements<'a>> = "resources",
+        restart_policy: Option<&'static str> = "restartPolicy",
+        security_context: SecurityContext = "securityContext",
+        startup_probe: Option<Probe> = "startupProbe",
+        volume_mounts: Vec<VolumeMount<'a>> = "volumeMounts",
+    }
 }
 
-/// `v1.EnvVar`
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct EnvVar<'a> {
-    pub(crate) name: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) value: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) value_from: Option<EnvVarSource<'a>>,
+object! {
+    /// `v1.EnvVar`
+    EnvVar<'a> {
+        name: &'a str = "name",
+        value: Option<Cow<'a, str>> = "value",
+        value_from: Option<EnvVarSource<'a>> = "valueFrom",
+    }
 }
 
 /// `v1.EnvVarSource`
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug)]
 pub(crate) enum EnvVarSource<'a> {
     FieldRef(ObjectFieldSelector),
     FileKeyRef(FileKeySelector<'a>),
 }
 
-/// `v1.ObjectFieldSelector`
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct ObjectFieldSelector {
-    pub(crate) field_path: &'static str,
+impl WriteJson for EnvVarSource<'_> {
+    fn write_json(&self, json: &mut String) {
+        match self {
+            Self::FieldRef(source) => member("{\"fieldRef\":", source, json),
+            Self::FileKeyRef(source) => member("{\"fileKeyRef\":", source, json),
+        }
+        json.push('}');
+    }
 }
 
-/// `v1.FileKeySelector`
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct FileKeySelector<'a> {
-    pub(crate) key: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) optional: Option<bool>,
-    pub(crate) path: &'static str,
-    pub(crate) volume_name: &'static str,
+fn member(key: &str, value: &impl WriteJson, json: &mut String) {
+    json.push_str(key);
+    value.write_json(json);
 }
 
-/// `v1.Lifecycle` with a hook behind the start.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Lifecycle {
-    pub(crate) post_start: LifecycleHandler,
+object! {
+    /// `v1.ObjectFieldSelector`
+    ObjectFieldSelector {
+        field_path: &'static str = "fieldPath",
+    }
 }
 
-/// `v1.LifecycleHandler` that runs a command.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct LifecycleHandler {
-    pub(crate) exec: ExecAction,
+object! {
+    /// `v1.FileKeySelector`
+    FileKeySelector<'a> {
+        key: &'a str = "key",
+        optional: Option<bool> = "optional",
+        path: &'static str = "path",
+        volume_name: &'static str = "volumeName",
+    }
 }
 
-/// `v1.ExecAction`
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct ExecAction {
-    pub(crate) command: [&'static str; 2],
+object! {
+    /// `v1.Lifecycle` with a hook behind the start.
+    Lifecycle {
+        post_start: LifecycleHandler = "postStart",
+    }
 }
 
-/// `v1.Probe` that runs a command.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Probe {
-    pub(crate) exec: ExecAction,
-    pub(crate) failure_threshold: i32,
-    pub(crate) period_seconds: i32,
+object! {
+    /// `v1.LifecycleHandler` that runs a command.
+    LifecycleHandler {
+        exec: ExecAction = "exec",
+    }
 }
 
-/// `v1.ResourceRequirements`
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct ResourceRequirements<'a> {
-    #[serde(skip_serializing_if = "Amounts::is_empty")]
-    pub(crate) limits: Amounts<'a>,
-    #[serde(skip_serializing_if = "Amounts::is_empty")]
-    pub(crate) requests: Amounts<'a>,
+object! {
+    /// `v1.ExecAction`
+    ExecAction {
+        command: [&'static str; 2] = "command",
+    }
 }
 
-/// Amounts by resource.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub(crate) struct Amounts<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) cpu: Option<&'a str>,
-    #[serde(rename = "ephemeral-storage", skip_serializing_if = "Option::is_none")]
-    pub(crate) ephemeral_storage: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) memory: Option<&'a str>,
+object! {
+    /// `v1.Probe` that runs a command.
+    Probe {
+        exec: ExecAction = "exec",
+        failure_threshold: i32 = "failureThreshold",
+        period_seconds: i32 = "periodSeconds",
+    }
+}
+
+object! {
+    /// `v1.ResourceRequirements`
+    ResourceRequirements<'a> {
+        limits: Amounts<'a> = "limits" unless Amounts::is_empty,
+        requests: Amounts<'a> = "requests" unless Amounts::is_empty,
+    }
+}
+
+object! {
+    /// Amounts by resource.
+    Amounts<'a> {
+        cpu: Option<&'a str> = "cpu",
+        ephemeral_storage: Option<&'a str> = "ephemeral-storage",
+        memory: Option<&'a str> = "memory",
+    }
 }
 
 impl Amounts<'_> {
@@ -122,62 +127,71 @@ impl Amounts<'_> {
     }
 }
 
-/// `v1.SecurityContext`
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct SecurityContext {
-    pub(crate) allow_privilege_escalation: bool,
-    pub(crate) capabilities: Capabilities,
-    pub(crate) read_only_root_filesystem: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) run_as_group: Option<i64>,
-    pub(crate) run_as_non_root: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) run_as_user: Option<i64>,
-    pub(crate) seccomp_profile: SeccompProfile,
+object! {
+    /// `v1.SecurityContext`
+    SecurityContext {
+        allow_privilege_escalation: bool = "allowPrivilegeEscalation",
+        capabilities: Capabilities = "capabilities",
+        read_only_root_filesystem: bool = "readOnlyRootFilesystem",
+        run_as_group: Option<i64> = "runAsGroup",
+        run_as_non_root: bool = "runAsNonRoot",
+        run_as_user: Option<i64> = "runAsUser",
+        seccomp_profile: SeccompProfile = "seccompProfile",
+    }
 }
 
-/// `v1.Capabilities`
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Capabilities {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) add: Option<[&'static str; 1]>,
-    pub(crate) drop: [&'static str; 1],
+object! {
+    /// `v1.Capabilities`
+    Capabilities {
+        add: Option<[&'static str; 1]> = "add",
+        drop: [&'static str; 1] = "drop",
+    }
 }
 
-/// `v1.SeccompProfile`
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct SeccompProfile {
-    #[serde(rename = "type")]
-    pub(crate) kind: &'static str,
+object! {
+    /// `v1.SeccompProfile`
+    SeccompProfile {
+        kind: &'static str = "type",
+    }
 }
 
-/// `v1.VolumeMount`
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct VolumeMount<'a> {
-    pub(crate) mount_path: &'a str,
-    pub(crate) name: &'static str,
-    #[serde(skip_serializing_if = "is_false")]
-    pub(crate) read_only: bool,
+object! {
+    /// `v1.VolumeMount`
+    VolumeMount<'a> {
+        mount_path: &'a str = "mountPath",
+        name: &'static str = "name",
+        read_only: bool = "readOnly" unless is_false,
+    }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "a member is handed over by reference")]
 fn is_false(value: &bool) -> bool {
     !value
 }
 
 /// `v1.Volume`
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub(crate) struct Volume<'a> {
     pub(crate) name: &'static str,
-    #[serde(flatten)]
     pub(crate) source: VolumeSource<'a>,
 }
 
+impl WriteJson for Volume<'_> {
+    fn write_json(&self, json: &mut String) {
+        let Self { name, source } = self;
+        member("{\"name\":", name, json);
+        match source {
+            VolumeSource::ConfigMap(source) => member(",\"configMap\":", source, json),
+            VolumeSource::EmptyDir(source) => member(",\"emptyDir\":", source, json),
+            VolumeSource::Projected(source) => member(",\"projected\":", source, json),
+            VolumeSource::Secret(source) => member(",\"secret\":", source, json),
+        }
+        json.push('}');
+    }
+}
+
 /// Where a volume's files come from.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug)]
 pub(crate) enum VolumeSource<'a> {
     ConfigMap(ConfigMapVolumeSource<'a>),
     EmptyDir(EmptyDirVolumeSource<'a>),
@@ -185,55 +199,57 @@ pub(crate) enum VolumeSource<'a> {
     Secret(SecretVolumeSource<'a>),
 }
 
-/// `v1.ConfigMapVolumeSource`
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct ConfigMapVolumeSource<'a> {
-    pub(crate) items: Vec<KeyToPath<'a>>,
-    pub(crate) name: &'a str,
+object! {
+    /// `v1.ConfigMapVolumeSource`
+    ConfigMapVolumeSource<'a> {
+        items: Vec<KeyToPath<'a>> = "items",
+        name: &'a str = "name",
+    }
 }
 
-/// `v1.EmptyDirVolumeSource`
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct EmptyDirVolumeSource<'a> {
-    pub(crate) medium: &'static str,
-    pub(crate) size_limit: &'a str,
+object! {
+    /// `v1.EmptyDirVolumeSource`
+    EmptyDirVolumeSource<'a> {
+        medium: &'static str = "medium",
+        size_limit: &'a str = "sizeLimit",
+    }
 }
 
-/// `v1.SecretVolumeSource`
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct SecretVolumeSource<'a> {
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) items: Vec<KeyToPath<'a>>,
-    pub(crate) secret_name: &'a str,
+object! {
+    /// `v1.SecretVolumeSource`
+    SecretVolumeSource<'a> {
+        items: Vec<KeyToPath<'a>> = "items" unless Vec::is_empty,
+        secret_name: &'a str = "secretName",
+    }
 }
 
-/// `v1.KeyToPath`
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct KeyToPath<'a> {
-    pub(crate) key: &'a str,
-    pub(crate) path: &'static str,
+object! {
+    /// `v1.KeyToPath`
+    KeyToPath<'a> {
+        key: &'a str = "key",
+        path: &'static str = "path",
+    }
 }
 
-/// `v1.ProjectedVolumeSource`
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct ProjectedVolumeSource<'a> {
-    pub(crate) sources: [VolumeProjection<'a>; 1],
+object! {
+    /// `v1.ProjectedVolumeSource`
+    ProjectedVolumeSource<'a> {
+        sources: [VolumeProjection<'a>; 1] = "sources",
+    }
 }
 
-/// `v1.VolumeProjection`
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct VolumeProjection<'a> {
-    pub(crate) service_account_token: ServiceAccountTokenProjection<'a>,
+object! {
+    /// `v1.VolumeProjection`
+    VolumeProjection<'a> {
+        service_account_token: ServiceAccountTokenProjection<'a> = "serviceAccountToken",
+    }
 }
 
-/// `v1.ServiceAccountTokenProjection`
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct ServiceAccountTokenProjection<'a> {
-    pub(crate) audience: &'a str,
-    pub(crate) expiration_seconds: i64,
-    pub(crate) path: &'static str,
+object! {
+    /// `v1.ServiceAccountTokenProjection`
+    ServiceAccountTokenProjection<'a> {
+        audience: &'a str = "audience",
+        expiration_seconds: i64 = "expirationSeconds",
+        path: &'static str = "path",
+    }
 }
