@@ -1,8 +1,8 @@
 //! What an answer costs.
 
-use std::{fmt::Write as _, fs, hint::black_box, sync::Arc, sync::LazyLock, time::Duration};
+use std::{fmt::Write as _, hint::black_box, sync::Arc, sync::LazyLock};
 
-use scaivault_inject::{KubeVersion, Settings};
+use scaivault_inject::{KubeVersion, Settings, work};
 use scaivault_testkit::PREFIX;
 use scaivault_webhook::{AdmissionContext, Entry, NoCluster, review_to_response};
 
@@ -14,12 +14,6 @@ static CONTEXT: LazyLock<AdmissionContext> = LazyLock::new(|| {
 const BODY_BYTES: usize = 7 * 1024 * 1024;
 /// The most of one line: more are no pod that the core handles.
 const MOST: usize = 20_000;
-/// What a review may cost: ten times the injector's own bound (20 ns a byte), and as much again for the sanitizer.
-const NANOS_A_BYTE: u64 = 400;
-/// A review of any size may cost this, and noise hides less than this.
-const ALWAYS: Duration = Duration::from_millis(100);
-/// The least time of so many runs counts: everything else only adds to it.
-const RUNS: usize = 3;
 
 /// Makes a review of lines and of the same lines twice as often, and says where its cost is out of proportion.
 ///
@@ -32,16 +26,15 @@ pub fn cost(bytes: &[u8]) {
     if large.len() > BODY_BYTES {
         return;
     }
-    let (before, after) = (cheapest(&small), cheapest(&large));
-    let most = ALWAYS + Duration::from_nanos(NANOS_A_BYTE * large.len() as u64);
-    assert!(after <= most, "{} bytes cost {after:?}, and {most:?} are allowed", large.len());
+    let (before, after) = (steps(&small), steps(&large));
+    let bytes = large.len() as u64;
+    assert!(after <= work::most(bytes), "{bytes} bytes take {after} steps, and {} are allowed", work::most(bytes));
     // Twice the lines may be four times the bytes: so many variables in so many containers.
-    let growth = u32::try_from(large.len() / small.len() + 1).unwrap_or(u32::MAX);
+    let growth = bytes / small.len() as u64 + 1;
     assert!(
-        after <= ALWAYS + 2 * growth * before,
-        "{} bytes cost {before:?}, and {} bytes {after:?}",
-        small.len(),
-        large.len()
+        after <= work::most(0) + 2 * growth * before,
+        "{} bytes take {before} steps, and {bytes} bytes {after}",
+        small.len()
     );
 }
 
@@ -91,19 +84,9 @@ fn json(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-fn cheapest(review: &str) -> Duration {
-    let once = || {
-        let started = cpu_time();
-        black_box(review_to_response(Entry::Mutate, black_box(review.as_bytes()), &CONTEXT));
-        cpu_time().saturating_sub(started)
-    };
-    (0..RUNS).map(|_| once()).min().unwrap_or_default()
-}
-
-/// The time that this thread has run. The kernel brings its account up to date when the thread gives way.
-fn cpu_time() -> Duration {
-    std::thread::yield_now();
-    let text = fs::read_to_string("/proc/thread-self/schedstat").expect("the kernel accounts for threads");
-    let nanoseconds = text.split_whitespace().next().and_then(|number| number.parse().ok());
-    Duration::from_nanos(nanoseconds.expect("the first number is the time on a CPU"))
+/// How often the core looks at the texts of a review: unlike a time, that is the same on every machine.
+fn steps(review: &str) -> u64 {
+    work::take();
+    black_box(review_to_response(Entry::Mutate, review.as_bytes(), &CONTEXT));
+    work::take()
 }

@@ -90,11 +90,17 @@ impl From<&Problems> for Refusal {
 
 /// Decides a request of an entry.
 pub(crate) fn admit(entry: Entry, request: &Request<'_>, context: &AdmissionContext) -> Verdict {
-    match entry {
+    let verdict = match entry {
         Entry::Mutate => pod(request, context),
         Entry::Mode => workload::mode(request, context),
         Entry::Validate => workload::validate(request, context),
         Entry::Policy => policy::review(request, context),
+    };
+    match verdict.patch.as_ref().and_then(Patch::too_large) {
+        Some(problem) => {
+            Decision::Deny(Denial { problems: Problems::from(problem), warnings: verdict.warnings }).into()
+        }
+        None => verdict,
     }
 }
 

@@ -16,7 +16,7 @@ pub(crate) enum Reason {
     Detached,
     /// A pod that goes through without an injection.
     Skipped(SkipReason),
-    /// A pod that is refused.
+    /// A pod that is refused, or a workload with too many changes.
     Denied(Refused),
     /// A workload whose template is brought in step with its mode, or needs not be.
     Adjusted(AdjustmentReason),
@@ -45,7 +45,8 @@ impl Reason {
                 .collect(),
             Entry::Mode => {
                 let adjusted = AdjustmentReason::ALL.iter().copied().map(Self::Adjusted);
-                adjusted.chain(excluded).chain(untouched).collect()
+                let denied = [Self::Denied(Refused::Problems)];
+                adjusted.chain(excluded).chain(denied).chain(untouched).collect()
             }
             Entry::Validate => {
                 let validated = ValidationReason::ALL.iter().copied().map(Self::Validated);
@@ -105,7 +106,7 @@ impl Reason {
     }
 }
 
-/// Why a pod is refused.
+/// Why a pod is refused. A workload may be for problems.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
     /// The annotations have problems.

@@ -93,7 +93,7 @@ impl<P: FromStr<Err = SecretPathError>> FromStr for SecretRef<P> {
 impl<P: fmt::Display> fmt::Display for SecretRef<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { path, field, version } = self;
-        write!(f, "{path}")?;
+        path.fmt(f)?;
         if let Some(field) = field {
             write!(f, "#{field}")?;
         }

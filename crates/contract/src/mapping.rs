@@ -76,7 +76,10 @@ impl SecretMapping {
 impl fmt::Display for SecretMapping {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { source, file, options } = self;
-        write!(f, "{source} -> {}{options}", Text(file.as_str()))
+        source.fmt(f)?;
+        f.write_str(" -> ")?;
+        Text(file.as_str()).fmt(f)?;
+        options.fmt(f)
     }
 }
 
@@ -302,7 +305,7 @@ struct Text<'a>(&'a str);
 impl fmt::Display for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(text) = *self;
-        if !text.is_empty() && text.chars().all(line::is_plain) {
+        if !text.is_empty() && text.bytes().all(|byte| line::is_plain(byte.into())) {
             return f.write_str(text);
         }
         f.write_char('"')?;

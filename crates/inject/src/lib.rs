@@ -31,11 +31,10 @@ mod quantity;
 mod receipt;
 mod settings;
 
-#[cfg(test)]
-mod work;
-
 pub mod annotations;
 pub mod manifest;
+#[cfg(any(test, feature = "count-work"))]
+pub mod work;
 pub mod workload;
 
 pub use context::{Context, Namespace};

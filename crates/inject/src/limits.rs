@@ -89,12 +89,23 @@ pub(crate) fn of_policies(applied: &Applied<'_>) -> Option<Problem> {
     Some(Problem { cure: "narrow the selectors of the policies".into(), ..problem })
 }
 
-/// What is too large about a patch.
+/// What is too large about a pod's patch.
 pub(crate) fn of_patch(patch: &Patch) -> Option<Problem> {
+    large_patch(patch, "pod", SPLIT)
+}
+
+/// What is too large about a workload's patch: it may put back all annotations that its template had.
+pub(crate) fn of_workload_patch(patch: &Patch) -> Option<Problem> {
+    let cure =
+        "leave the annotations of the pod template as they are, or remove mutation-mode from the workload";
+    large_patch(patch, "workload", cure)
+}
+
+fn large_patch(patch: &Patch, what: &str, cure: &'static str) -> Option<Problem> {
     let bytes = patch.bytes();
     let message =
-        || format!("the changes to the pod take {bytes} bytes, and at most {PATCH_BYTES} are handled");
-    (bytes > PATCH_BYTES).then(|| problem(message(), SPLIT))
+        || format!("the changes to the {what} take {bytes} bytes, and at most {PATCH_BYTES} are handled");
+    (bytes > PATCH_BYTES).then(|| problem(message(), cure))
 }
 
 /// A problem where a name is longer than any that Kubernetes takes.

@@ -59,7 +59,7 @@ pub fn find_templates<'a>(api_version: &str, json: &'a str) -> Vec<FoundTemplate
     if NO_PODS.contains(&group) || !json.contains("\"containers\"") {
         return Vec::new();
     }
-    #[cfg(test)]
+    #[cfg(any(test, feature = "count-work"))]
     crate::work::look(json.len());
     let mut scanner = Scanner { json, stack: Vec::new(), passed_over: 0, found: Vec::new() };
     scanner.run();
@@ -256,7 +256,7 @@ fn pointer(path: &[Step<'_>]) -> String {
             Step::Index(index) => pointer.push_str(&index.to_string()),
         }
     }
-    #[cfg(test)]
+    #[cfg(any(test, feature = "count-work"))]
     crate::work::look(pointer.len());
     pointer
 }

@@ -6,7 +6,11 @@ use scaivault_contract::names::ANNOTATION_PREFIX;
 use serde::{Serialize, Serializer, ser::Error as _};
 use serde_json::value::RawValue;
 
-use crate::plan::json::{WriteJson, to_json};
+use crate::{
+    limits,
+    plan::json::{WriteJson, to_json},
+    problem::Problem,
+};
 
 /// A JSON patch made of hand-picked operations. Serialises to the array the API server takes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -41,6 +45,11 @@ impl Patch {
     /// The operations in order.
     pub fn operations(&self) -> &[Operation] {
         &self.operations
+    }
+
+    /// What is wrong with a workload's patch that is longer than those that are sent. [`crate::decide`] checks a pod's.
+    pub fn too_large(&self) -> Option<Problem> {
+        limits::of_workload_patch(self)
     }
 
     /// How many entries of lists and other values it adds or removes.

@@ -27,12 +27,12 @@ impl Quantity {
 
     /// Whole mebibytes.
     pub(crate) fn mebibytes(count: u32) -> Self {
-        Self { nanos: i128::from(count) * (1 << 20) * NANOS, text: format!("{count}Mi") }
+        Self { nanos: i128::from(count) * (1 << 20) * NANOS, text: [&count.to_string(), "Mi"].concat() }
     }
 
     /// Whole kibibytes.
     pub(crate) fn kibibytes(count: u32) -> Self {
-        Self { nanos: i128::from(count) * (1 << 10) * NANOS, text: format!("{count}Ki") }
+        Self { nanos: i128::from(count) * (1 << 10) * NANOS, text: [&count.to_string(), "Ki"].concat() }
     }
 
     /// Whole units: CPUs or bytes.
@@ -68,7 +68,7 @@ impl Quantity {
 
     /// Thousandths of a CPU.
     pub(crate) fn millis(count: u32) -> Self {
-        Self { nanos: i128::from(count) * 1_000_000, text: format!("{count}m") }
+        Self { nanos: i128::from(count) * 1_000_000, text: [&count.to_string(), "m"].concat() }
     }
 
     /// The sum, written in mebibytes, rounded up.

@@ -1,6 +1,7 @@
-//! Counts how often the texts of a pod are looked at, so that a test sees work that grows faster than the review.
+//! Counts how often the texts of a pod are looked at, so that tests and the fuzz target `cost` see work that grows faster than
+//! the review. A count does not depend on the machine, as a time does.
 //!
-//! In tests only. A count does not depend on the machine, as a time does.
+//! In tests and with the feature `count-work` only.
 
 use std::cell::Cell;
 
@@ -16,26 +17,33 @@ pub(crate) fn look(bytes: usize) {
     STEPS.set(STEPS.get() + 1 + (bytes / BYTES_A_STEP) as u64);
 }
 
-/// The looks since the last call.
-pub(crate) fn take() -> u64 {
+/// The looks of this thread since the last call.
+pub fn take() -> u64 {
     STEPS.take()
 }
 
+/// The most steps for each byte, and for a review of any size. Hints take the most of what does not grow: the
+/// distances of 8 names to 64 others.
+const STEPS_A_BYTE: u64 = 2;
+/// See [`STEPS_A_BYTE`].
+const STEPS_ALWAYS: u64 = 400_000;
+
+/// The most steps that a review of so many bytes may take.
+pub const fn most(bytes: u64) -> u64 {
+    STEPS_ALWAYS + STEPS_A_BYTE * bytes
+}
+
+#[cfg(test)]
 mod tests {
     use scaivault_testkit::hostile::{Hostile, Kind, SHAPES};
 
-    use super::take;
+    use super::{STEPS_ALWAYS, most, take};
     use crate::{
         Allow, Context, Expression, KubeVersion, Namespace, Operator, PodView, Policy, PolicyParts,
         PolicySet, Settings, decide,
         manifest::find_templates,
         workload::{Former, FormerObject, WorkloadKind, WorkloadView, adjust, validate, validate_object},
     };
-
-    /// The most steps for each byte, and for a review of any size. Hints take the most of what does not grow: the
-    /// distances of 8 names to 64 others.
-    const STEPS_A_BYTE: u64 = 2;
-    const STEPS_ALWAYS: u64 = 400_000;
 
     const API_VERSION: &str = "example.com/v1";
 
@@ -78,8 +86,8 @@ mod tests {
                 let hostile = shape(size);
                 let (steps, bytes) = steps(&hostile, &settings);
                 // Before the last template that is checked there are almost as many hints as it makes itself.
-                let always = if hostile.kind == Kind::Custom { 2 * STEPS_ALWAYS } else { STEPS_ALWAYS };
-                let most = always + STEPS_A_BYTE * bytes;
+                let hints = if hostile.kind == Kind::Custom { STEPS_ALWAYS } else { 0 };
+                let most = hints + most(bytes);
                 assert!(steps <= most, "{name}: {bytes} bytes take {steps} steps, and {most} are allowed");
             }
         }

@@ -46,7 +46,7 @@ pub(super) fn distance_within(one: &str, other: &str, most: usize) -> Option<usi
             current[0] = cut(row);
         }
         for column in row.saturating_sub(most).max(1)..=(row + most).min(other.len()) {
-            #[cfg(test)]
+            #[cfg(any(test, feature = "count-work"))]
             crate::work::look(0);
             let (byte, wanted) = (one[row - 1], other[column - 1]);
             let mut cell = last[column - 1] + u8::from(byte != wanted);

@@ -91,7 +91,7 @@ fn covers_segment(pattern: &[u8], segment: &[u8]) -> bool {
     let (mut at, mut read) = (0, 0);
     let mut retry = None;
     loop {
-        #[cfg(test)]
+        #[cfg(any(test, feature = "count-work"))]
         crate::work::look(0);
         match (pattern.get(at), segment.get(read)) {
             (None, None) => return true,
