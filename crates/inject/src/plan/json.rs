@@ -54,34 +54,30 @@ pub(crate) fn to_json(value: &impl WriteJson) -> String {
 impl WriteJson for str {
     fn write_json(&self, json: &mut String) {
         json.push('"');
-        if has_escapes(self) {
-            for c in self.chars() {
-                escape(c, json);
+        let mut start = 0;
+        for (at, byte) in self.bytes().enumerate() {
+            if matches!(byte, 0..b' ' | b'"' | b'\\') {
+                json.push_str(&self[start..at]);
+                escape(byte, json);
+                start = at + 1;
             }
-        } else {
-            json.push_str(self);
         }
+        json.push_str(&self[start..]);
         json.push('"');
     }
 }
 
-fn escape(c: char, json: &mut String) {
-    match c {
-        '"' => json.push_str("\\\""),
-        '\\' => json.push_str("\\\\"),
-        '\n' => json.push_str("\\n"),
-        '\r' => json.push_str("\\r"),
-        '\t' => json.push_str("\\t"),
-        '\u{8}' => json.push_str("\\b"),
-        '\u{c}' => json.push_str("\\f"),
-        '\0'..' ' => write!(json, "\\u{:04x}", u32::from(c)).expect("writing into a String cannot fail"),
-        _ => json.push(c),
+fn escape(byte: u8, json: &mut String) {
+    match byte {
+        b'"' => json.push_str("\\\""),
+        b'\\' => json.push_str("\\\\"),
+        b'\n' => json.push_str("\\n"),
+        b'\r' => json.push_str("\\r"),
+        b'\t' => json.push_str("\\t"),
+        0x8 => json.push_str("\\b"),
+        0xc => json.push_str("\\f"),
+        _ => write!(json, "\\u{byte:04x}").expect("writing into a String cannot fail"),
     }
-}
-
-/// Looks at all bytes, without an early end: so the compiler compares many at once.
-fn has_escapes(text: &str) -> bool {
-    text.bytes().fold(false, |found, byte| found | (byte < b' ') | (byte == b'"') | (byte == b'\\'))
 }
 
 impl WriteJson for String {
