@@ -28,7 +28,11 @@ pub fn cost(bytes: &[u8]) {
     }
     let (before, after) = (steps(&small), steps(&large));
     let bytes = large.len() as u64;
-    assert!(after <= work::most(bytes), "{bytes} bytes take {after} steps, and {} are allowed", work::most(bytes));
+    assert!(
+        after <= work::most(bytes),
+        "{bytes} bytes take {after} steps, and {} are allowed",
+        work::most(bytes)
+    );
     // Twice the lines may be four times the bytes: so many variables in so many containers.
     let growth = bytes / small.len() as u64 + 1;
     assert!(

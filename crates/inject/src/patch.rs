@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     limits,
-    plan::json::{WriteJson, to_json},
+    plan::json::{WriteJson, has_escapes, to_json},
     problem::Problem,
 };
 
@@ -197,6 +197,9 @@ impl WriteJson for Value {
 
 /// The length of a text as a JSON string.
 fn quoted_bytes(text: &str) -> usize {
+    if !has_escapes(text) {
+        return 2 + text.len();
+    }
     let escaped = |byte| match byte {
         b'"' | b'\\' => 2,
         0..0x20 => 6,

@@ -54,9 +54,14 @@ pub(crate) fn to_json(value: &impl WriteJson) -> String {
 impl WriteJson for str {
     fn write_json(&self, json: &mut String) {
         json.push('"');
+        if !has_escapes(self) {
+            json.push_str(self);
+            json.push('"');
+            return;
+        }
         let mut start = 0;
         for (at, byte) in self.bytes().enumerate() {
-            if matches!(byte, 0..b' ' | b'"' | b'\\') {
+            if is_escaped(byte) {
                 json.push_str(&self[start..at]);
                 escape(byte, json);
                 start = at + 1;
@@ -65,6 +70,15 @@ impl WriteJson for str {
         json.push_str(&self[start..]);
         json.push('"');
     }
+}
+
+/// Looks at all bytes, without an early end: so the compiler compares many at once.
+pub(crate) fn has_escapes(text: &str) -> bool {
+    text.bytes().fold(false, |found, byte| found | is_escaped(byte))
+}
+
+fn is_escaped(byte: u8) -> bool {
+    (byte < b' ') | (byte == b'"') | (byte == b'\\')
 }
 
 fn escape(byte: u8, json: &mut String) {
