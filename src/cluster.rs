@@ -136,14 +136,21 @@ pub(crate) fn follow(
     tasks.spawn(watch::follow::<core::Namespace>(client.clone(), memory, readiness, metrics));
     tasks.spawn(watch::follow::<core::ServiceAccount>(client.clone(), memory, readiness, metrics));
     if memory.policies.is_some() {
-        tasks.spawn(watch::follow::<InjectionPolicies>(client.clone(), memory, readiness, metrics));
-        tasks.spawn(policies::keep(
-            client.clone(),
-            Arc::clone(memory),
-            readiness.gate("policies in force"),
-            Arc::clone(metrics),
-        ));
+        follow_policies(client, memory, readiness, metrics, tasks);
     }
+}
+
+/// Follows policies alone.
+fn follow_policies(
+    client: &Client,
+    memory: &Arc<Memory>,
+    readiness: &Readiness,
+    metrics: &Arc<Metrics>,
+    tasks: &mut JoinSet<()>,
+) {
+    tasks.spawn(watch::follow::<InjectionPolicies>(client.clone(), memory, readiness, metrics));
+    let gate = readiness.gate("policies in force");
+    tasks.spawn(policies::keep(client.clone(), Arc::clone(memory), gate, Arc::clone(metrics)));
 }
 
 /// Writes the status of policies, and the labels of namespaces that they select, for ever, in some of `tasks`.

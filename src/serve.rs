@@ -94,12 +94,12 @@ async fn serve(args: &ServeArgs) -> anyhow::Result<Stopped> {
     let mut tasks = JoinSet::new();
     let mut posting = JoinSet::new();
     let known: Arc<dyn Cluster>;
-    let mut followed = None;
+    let mut watched = None;
     let mut notices = Notices::default();
     if let Some(client) = &client {
         let memory = Memory::new(features);
         cluster::follow(client, &memory, &readiness, &metrics, &mut tasks);
-        followed = Some(Arc::clone(&memory));
+        watched = Some(Arc::clone(&memory));
         let (sender, receiver) = mpsc::channel(cluster::QUEUE);
         notices = Notices::new(sender);
         posting.spawn(cluster::post_events(client.clone(), receiver, Arc::clone(&metrics)));
@@ -109,7 +109,7 @@ async fn serve(args: &ServeArgs) -> anyhow::Result<Stopped> {
     }
     let context = Arc::new(AdmissionContext::new(settings, kube_version.unwrap_or_default(), known));
     metrics.kube_version_minor(context.kube_version().minor());
-    if let (Some(client), Some(memory)) = (&client, followed) {
+    if let (Some(client), Some(memory)) = (&client, watched) {
         cluster::report(client, &memory, features, &context, &metrics, &mut tasks);
     }
     if let (Some(client), None) = (client, kube_version) {

@@ -146,3 +146,6 @@ pub(super) fn review(object: &str) -> PolicyReview {
     };
     PolicyReview { problems: problems.into_iter().collect(), warnings: Vec::new() }
 }
+
+#[cfg(test)]
+mod tests;

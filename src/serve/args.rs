@@ -64,7 +64,7 @@ pub(crate) struct ClusterArgs {
     #[arg(long, env = "SCAIVAULT_INJECTOR_KUBE_VERSION", value_name = "VERSION")]
     pub(crate) kube_version: Option<KubeVersion>,
 
-    /// Put the cluster's InjectionPolicies into force. Until they are known, pods that ask for secrets, and all pods of
+    /// Put the cluster's policies into force. Until they are known, pods that ask for secrets, and all pods of
     /// namespaces for policies, are refused.
     #[arg(long, env = "SCAIVAULT_INJECTOR_POLICIES", value_parser = BoolishValueParser::new())]
     pub(crate) policies: bool,

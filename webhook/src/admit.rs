@@ -148,13 +148,13 @@ impl Surroundings {
     fn of(pod: &PodView<'_>, namespace: &str, cluster: &dyn Cluster) -> Result<Self, Deferral> {
         // Also for a pod without annotations: it is posted because of a policy that may give it secrets.
         let Lookup::Known(policies) = cluster.policies() else {
-            return Err(Deferral::UnknownPolicies);
+            return Err(Deferral::Policies);
         };
         let asks = pod.is_annotated();
         let known = match cluster.namespace(namespace) {
             Lookup::Known(known) => known,
             Lookup::Unknown if asks || !policies.set.is_empty() => {
-                return Err(Deferral::UnknownNamespace);
+                return Err(Deferral::Namespace);
             }
             Lookup::Unknown => Arc::new(Namespace { name: namespace.to_owned(), ..Namespace::default() }),
         };
@@ -162,7 +162,7 @@ impl Surroundings {
             return Ok(Self { policies, namespace: known, role: None });
         }
         let Lookup::Known(role) = cluster.service_account_role(namespace, pod.service_account()) else {
-            return Err(Deferral::UnknownServiceAccount);
+            return Err(Deferral::ServiceAccount);
         };
         Ok(Self { policies, namespace: known, role })
     }

@@ -39,11 +39,11 @@ pub(crate) fn messages(uses: &[PolicyUse]) -> String {
             break;
         }
     }
-    shortened(text)
+    shortened(&text)
 }
 
 /// Cut between characters, without control characters.
-fn shortened(text: String) -> String {
+fn shortened(text: &str) -> String {
     let is_long = text.len() > MESSAGES_BYTES;
     let end = if is_long { text.floor_char_boundary(MESSAGES_BYTES) } else { text.len() };
     let clean = |character: char| if character.is_control() { ' ' } else { character };

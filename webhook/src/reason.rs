@@ -51,7 +51,7 @@ impl Reason {
             Entry::Validate => {
                 let validated = ValidationReason::ALL.iter().copied().map(Self::Validated);
                 // Of a workload's template no role is needed: it cannot be wrong.
-                let deferred = [Deferral::UnknownPolicies, Deferral::UnknownNamespace].map(Self::Deferred);
+                let deferred = [Deferral::Policies, Deferral::Namespace].map(Self::Deferred);
                 validated.chain(excluded).chain(untouched).chain(deferred).collect()
             }
             Entry::Policy => {
@@ -197,24 +197,23 @@ impl Untouched {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Deferral {
     /// The policies are not in memory yet, so what they give and forbid is not known.
-    UnknownPolicies,
+    Policies,
     /// The namespace is not in memory yet, so its annotations are not known.
-    UnknownNamespace,
+    Namespace,
     /// The pod's service account is not in memory yet, so its role is not known.
-    UnknownServiceAccount,
+    ServiceAccount,
 }
 
 impl Deferral {
     /// Every one.
-    pub(crate) const ALL: [Self; 3] =
-        [Self::UnknownPolicies, Self::UnknownNamespace, Self::UnknownServiceAccount];
+    pub(crate) const ALL: [Self; 3] = [Self::Policies, Self::Namespace, Self::ServiceAccount];
 
     /// Its name in logs and metrics.
     pub(crate) const fn name(self) -> &'static str {
         match self {
-            Self::UnknownPolicies => "unknown-policies",
-            Self::UnknownNamespace => "unknown-namespace",
-            Self::UnknownServiceAccount => "unknown-service-account",
+            Self::Policies => "unknown-policies",
+            Self::Namespace => "unknown-namespace",
+            Self::ServiceAccount => "unknown-service-account",
         }
     }
 }

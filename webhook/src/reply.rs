@@ -102,9 +102,9 @@ fn reply(request: &Request<'_>, verdict: &Verdict, patch: &[u8], codes: &str, po
     if let Reason::Deferred(deferral) = reason {
         let (namespace, uid) = (shown(&request.namespace), &request.uid);
         let what = match deferral {
-            Deferral::UnknownPolicies => "the injector's list of InjectionPolicies for namespace",
-            Deferral::UnknownNamespace => "namespace",
-            Deferral::UnknownServiceAccount => "the pod's service account in namespace",
+            Deferral::Policies => "the injector's list of InjectionPolicies for namespace",
+            Deferral::Namespace => "namespace",
+            Deferral::ServiceAccount => "the pod's service account in namespace",
         };
         let text = format!("{what} {namespace:?} is not known yet; ask again (request {uid})\n");
         return Reply::text(StatusCode::SERVICE_UNAVAILABLE, text);

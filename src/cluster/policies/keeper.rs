@@ -176,7 +176,7 @@ fn apply(
         if !is_known || policies.usage.get(&name).is_none() {
             policies.usage.insert(&name, Arc::new(Usage::default()));
         }
-        is_changed |= store.put(&name, object) == Change::Set;
+        is_changed |= store.put(&name, &object) == Change::Set;
     }
     for name in gone {
         store.remove(name);

@@ -69,7 +69,7 @@ pub(super) struct Store {
 
 impl Store {
     /// Takes in what the API server has now.
-    pub(super) fn put(&mut self, name: &Arc<str>, object: DynamicObject) -> Change {
+    pub(super) fn put(&mut self, name: &Arc<str>, object: &DynamicObject) -> Change {
         let metadata = &object.metadata;
         let uid = metadata.uid.clone().unwrap_or_default();
         let generation = metadata.generation.unwrap_or_default();

@@ -1,6 +1,7 @@
 //! What a policy did since its status was last written. Counted on the way of each admission, so there is no lock.
 
 use std::{
+    fmt::Write as _,
     ptr,
     sync::{
         Arc,
@@ -106,7 +107,7 @@ impl Refusal {
             message.push_str(separator);
             message.push_str(problem.code.name());
             if let Some(key) = &problem.key {
-                message.push_str(&format!(" ({})", shown_key(key)));
+                let _ = write!(message, " ({})", shown_key(key));
             }
         }
         message.truncate(message.floor_char_boundary(MESSAGE_BYTES));

@@ -70,9 +70,9 @@ fn an_unknown_namespace_is_deferred() {
             .reason
     };
     let unknown = ("\"shop\"", "\"unknown\"");
-    assert_eq!(asks(&[unknown]), Reason::Deferred(Deferral::UnknownNamespace));
+    assert_eq!(asks(&[unknown]), Reason::Deferred(Deferral::Namespace));
     let account = ("\"spec\":{", "\"spec\":{\"serviceAccountName\":\"unknown\",");
-    assert_eq!(asks(&[account]), Reason::Deferred(Deferral::UnknownServiceAccount));
+    assert_eq!(asks(&[account]), Reason::Deferred(Deferral::ServiceAccount));
     let plain = verdict(&[unknown, account]).reason;
     assert_eq!(plain, Reason::Skipped(SkipReason::NotAnnotated), "who asks for nothing does not wait");
 }
@@ -200,7 +200,7 @@ fn policies(selector: Selector) -> Lookup<Policies> {
 fn pods_wait_while_policies_are_not_known() {
     for review in [review(&[]), asking(&[])] {
         let verdict = governed(Lookup::Unknown, true, Entry::Mutate, &review);
-        assert_eq!(verdict.reason, Reason::Deferred(Deferral::UnknownPolicies));
+        assert_eq!(verdict.reason, Reason::Deferred(Deferral::Policies));
         let awaited = verdict.awaited.unwrap();
         let now_known = Governed { policies: Lookup::Known(Policies::none()), namespace_is_known: true };
         assert!(!awaited.is_known(&now_known), "its service account is not");
@@ -212,11 +212,8 @@ fn a_pod_without_annotations_waits_only_for_what_a_policy_needs() {
     let reason = |policies, is_known| governed(policies, is_known, Entry::Mutate, &review(&[])).reason;
     let none = || Lookup::Known(Policies::none());
     assert_eq!(reason(none(), false), Reason::Skipped(SkipReason::NotAnnotated));
-    assert_eq!(reason(policies(Selector::default()), false), Reason::Deferred(Deferral::UnknownNamespace));
-    assert_eq!(
-        reason(policies(Selector::default()), true),
-        Reason::Deferred(Deferral::UnknownServiceAccount)
-    );
+    assert_eq!(reason(policies(Selector::default()), false), Reason::Deferred(Deferral::Namespace));
+    assert_eq!(reason(policies(Selector::default()), true), Reason::Deferred(Deferral::ServiceAccount));
     let elsewhere =
         Selector { match_labels: [("team".to_owned(), "a".to_owned())].into(), ..Selector::default() };
     assert_eq!(reason(policies(elsewhere), true), Reason::Skipped(SkipReason::NotAnnotated));

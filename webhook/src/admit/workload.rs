@@ -69,10 +69,10 @@ fn with_surroundings(
     check: impl FnOnce(&Context<'_>) -> Validation,
 ) -> Verdict {
     let Lookup::Known(policies) = context.cluster().policies() else {
-        return deferred(Deferral::UnknownPolicies, request, None);
+        return deferred(Deferral::Policies, request, None);
     };
     let Lookup::Known(namespace) = context.cluster().namespace(&request.namespace) else {
-        return deferred(Deferral::UnknownNamespace, request, None);
+        return deferred(Deferral::Namespace, request, None);
     };
     let settings = context.settings();
     let surroundings = Context::new(&settings, &namespace, context.kube_version())

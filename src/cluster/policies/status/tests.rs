@@ -12,7 +12,7 @@ fn store(spec: &Value, status: &Value) -> Store {
         "spec": spec, "status": status,
     });
     let mut store = Store::default();
-    store.put(&"billing".into(), serde_json::from_value(object).unwrap());
+    store.put(&"billing".into(), &serde_json::from_value(object).unwrap());
     store
 }
 
@@ -94,7 +94,7 @@ fn a_version_that_cannot_be_used_says_which_one_is_in_force() {
     let broken = json!({
         "metadata": {"name": "billing", "uid": "a", "generation": 4}, "spec": {"enforcement": "sometimes"},
     });
-    store.put(&"billing".into(), serde_json::from_value(broken).unwrap());
+    store.put(&"billing".into(), &serde_json::from_value(broken).unwrap());
     let kept = status(&store, &[], Counts::default(), None);
     let accepted = condition_of(&kept, "Accepted");
     assert_eq!((&accepted["status"], &accepted["reason"]), (&json!("False"), &json!("PreviousInForce")));

@@ -34,15 +34,15 @@ fn environments(store: &Store) -> Vec<(i64, String)> {
 #[test]
 fn the_last_good_version_stays_in_force() {
     let mut store = Store::default();
-    assert_eq!(store.put(&name(), policy("a", 1, &good("test"))), Change::Set);
-    assert_eq!(store.put(&name(), policy("a", 1, &good("test"))), Change::Nothing, "its status was written");
-    store.put(&name(), policy("a", 2, &broken()));
-    store.put(&name(), policy("a", 3, &broken()));
+    assert_eq!(store.put(&name(), &policy("a", 1, &good("test"))), Change::Set);
+    assert_eq!(store.put(&name(), &policy("a", 1, &good("test"))), Change::Nothing, "its status was written");
+    store.put(&name(), &policy("a", 2, &broken()));
+    store.put(&name(), &policy("a", 3, &broken()));
     assert_eq!(environments(&store), [(1, "test".to_owned())]);
     let (_, entry) = store.range((Bound::Unbounded, Bound::Unbounded)).next().unwrap();
     assert_eq!((entry.state(), entry.generation), (PolicyState::Kept, 3));
     assert!(entry.problems.as_ref().unwrap().contains("spec.enforcement"), "{:?}", entry.problems);
-    store.put(&name(), policy("a", 4, &good("production")));
+    store.put(&name(), &policy("a", 4, &good("production")));
     assert_eq!(environments(&store), [(4, "production".to_owned())]);
     store.remove("billing");
     assert_eq!((environments(&store), store.bytes), (vec![], 0));
@@ -51,28 +51,28 @@ fn the_last_good_version_stays_in_force() {
 #[test]
 fn after_a_start_the_status_says_what_was_in_force() {
     let mut store = Store::default();
-    store.put(&name(), policy("a", 1, &good("test")));
-    store.put(&name(), policy("a", 2, &broken()));
+    store.put(&name(), &policy("a", 1, &good("test")));
+    store.put(&name(), &policy("a", 2, &broken()));
     let (_, entry) = store.range((Bound::Unbounded, Bound::Unbounded)).next().unwrap();
     let in_force = entry.in_force.as_ref().unwrap().for_status();
 
     let mut restarted = Store::default();
     let mut object = policy("a", 2, &broken());
     object.data["status"] = json!({"inForce": in_force});
-    restarted.put(&name(), object);
+    restarted.put(&name(), &object);
     assert_eq!(environments(&restarted), [(1, "test".to_owned())]);
     let mut without = Store::default();
-    without.put(&name(), policy("a", 2, &broken()));
+    without.put(&name(), &policy("a", 2, &broken()));
     assert_eq!((environments(&without), without.count(PolicyState::Rejected)), (vec![], 1));
 }
 
 #[test]
 fn a_policy_that_is_made_again_is_another_one() {
     let mut store = Store::default();
-    store.put(&name(), policy("a", 1, &good("test")));
-    store.put(&name(), policy("b", 1, &broken()));
+    store.put(&name(), &policy("a", 1, &good("test")));
+    store.put(&name(), &policy("b", 1, &broken()));
     assert_eq!((environments(&store), store.bytes), (vec![], 0), "what was in force was deleted");
-    store.put(&name(), policy("c", 1, &good("test")));
+    store.put(&name(), &policy("c", 1, &good("test")));
     assert_eq!(environments(&store).len(), 1);
 }
 

@@ -66,7 +66,7 @@ fn the_templates_of_other_kinds_are_validated() {
     assert!(refused.refusal.unwrap().message.contains("pattern"));
     for (edit, expected) in [
         (("\"shop\"", "\"kube-system\""), Reason::Skipped(SkipReason::ExcludedNamespace)),
-        (("\"shop\"", "\"unknown\""), Reason::Deferred(Deferral::UnknownNamespace)),
+        (("\"shop\"", "\"unknown\""), Reason::Deferred(Deferral::Namespace)),
         (("UPDATE", "DELETE"), Reason::Untouched(Untouched::NotAWorkload)),
         (("\"containers\"", "\"vessels\""), Reason::Untouched(Untouched::NotAWorkload)),
     ] {
@@ -132,7 +132,7 @@ fn an_excluded_namespace_is_left_alone() {
 #[test]
 fn an_unknown_namespace_defers_the_check_alone() {
     let edit = [("\"shop\"", "\"unknown\"")];
-    assert_eq!(verdict(Entry::Validate, &edit).reason, Reason::Deferred(Deferral::UnknownNamespace));
+    assert_eq!(verdict(Entry::Validate, &edit).reason, Reason::Deferred(Deferral::Namespace));
     assert_eq!(verdict(Entry::Mode, &edit).reason.name(), "frozen");
 }
 

@@ -1,0 +1,215 @@
+//! Policies as an API server brings them, whose every answer is given by hand.
+
+use std::{
+    thread,
+    time::{Duration, Instant, UNIX_EPOCH},
+};
+
+use axum::http::StatusCode;
+use scaivault_inject::{KubeVersion, Namespace, Settings};
+use scaivault_webhook::{
+    AdmissionContext, Cluster as _, Entry, Lookup, Metrics, Readiness, review_to_response,
+};
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use super::*;
+use crate::cluster::{Features, follow_policies, testing::ApiServer};
+
+const LIST: &str = "/apis/scaivault.scailabs.ai/v1alpha1/injectionpolicies?&limit=500";
+const WATCH: &str = "/apis/scaivault.scailabs.ai/v1alpha1/injectionpolicies?&watch=true";
+const DISCOVERY: &str = "/apis/scaivault.scailabs.ai/v1alpha1";
+
+const REVIEW: &str = r#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{"uid":"u","namespace":"shop",
+    "kind":{"group":"","version":"v1","kind":"Pod"},"operation":"CREATE","object":{"metadata":{"name":"web"},
+    "spec":{"containers":[{"name":"app","image":"a"}]}}}}"#;
+
+fn policy(name: &str, generation: u64, spec: &Value) -> Value {
+    json!({
+        "apiVersion": API_VERSION, "kind": KIND,
+        "metadata": {"name": name, "uid": name, "generation": generation, "resourceVersion": generation.to_string()},
+        "spec": spec,
+    })
+}
+
+fn injecting(team: &str, path: &str) -> Value {
+    json!({
+        "namespaceSelector": {"matchLabels": {"team": team}},
+        "inject": {"secrets": [{"name": "db.json", "path": path}]},
+    })
+}
+
+fn list(items: &[Value]) -> Value {
+    json!({"apiVersion": API_VERSION, "kind": "InjectionPolicyList", "metadata": {"resourceVersion": "1"}, "items": items})
+}
+
+fn discovery(verbs: &[&str]) -> Value {
+    let resource =
+        json!({"name": PLURAL, "singularName": "", "namespaced": false, "kind": KIND, "verbs": verbs});
+    json!({"kind": "APIResourceList", "groupVersion": API_VERSION, "resources": [resource]})
+}
+
+struct Fixture {
+    server: ApiServer,
+    memory: Arc<Memory>,
+    readiness: Readiness,
+    metrics: Arc<Metrics>,
+    _tasks: JoinSet<()>,
+}
+
+/// Namespaces and service accounts are in memory; policies come from the server.
+async fn start() -> Fixture {
+    let server = ApiServer::start().await;
+    let (memory, readiness, metrics) =
+        (Memory::new(Features { policies: true, ..Features::default() }), Readiness::new(), Metrics::new());
+    let labels = [("team".to_owned(), "shop".to_owned())].into();
+    let shop = Namespace { name: "shop".to_owned(), labels, ..Namespace::default() };
+    memory.namespaces.insert(&"shop".into(), Arc::new(shop));
+    memory.roles.insert(&"shop/default".into(), None);
+    let mut tasks = JoinSet::new();
+    follow_policies(&server.client(), &memory, &readiness, &metrics, &mut tasks);
+    Fixture { server, memory, readiness, metrics, _tasks: tasks }
+}
+
+impl Fixture {
+    /// Waits until the set in force is like this.
+    async fn until(&self, what: &str, holds: impl Fn(&PolicySet) -> bool) {
+        let mut changes = self.memory.changes();
+        let waiting = async {
+            while !self.memory.policies.as_ref().unwrap().in_force().is_some_and(|set| holds(&set)) {
+                changes.changed().await.unwrap();
+            }
+        };
+        tokio::time::timeout(Duration::from_mins(1), waiting).await.expect(what);
+    }
+
+    fn context(&self) -> AdmissionContext {
+        let memory: Arc<Memory> = Arc::clone(&self.memory);
+        AdmissionContext::new(Settings::default(), KubeVersion::OLDEST, memory)
+    }
+}
+
+fn decide(context: &AdmissionContext) -> String {
+    String::from_utf8(review_to_response(Entry::Mutate, REVIEW.as_bytes(), context).body).unwrap()
+}
+
+#[tokio::test]
+async fn pods_wait_until_all_policies_are_listed() {
+    let mut fixture = start().await;
+    let context = fixture.context();
+    assert!(matches!(fixture.memory.policies(), Lookup::Unknown));
+    assert!(decide(&context).contains("is not known yet"));
+    assert_eq!(fixture.readiness.check(), Err("waiting for policies, policies in force".to_owned()));
+    let more = json!({"metadata": {"resourceVersion": "1", "continue": "more"}, "items": [policy("a", 1, &injecting("x", "a/b"))]});
+    fixture.server.answer(LIST, &more).await;
+    let broken = policy("broken", 1, &json!({"namespaceSelector": 7}));
+    let second = format!("{LIST}&continue=more");
+    fixture.server.answer(&second, &list(&[broken, policy("b", 1, &injecting("shop", "a/b"))])).await;
+    let _watch = fixture.server.watch(WATCH).await;
+    fixture.until("two policies", |set| set.len() == 2).await;
+    assert!(decide(&context).contains("b@1:injected"), "the broken one keeps no other out");
+    assert_eq!(fixture.readiness.check(), Ok(()));
+    let text = fixture.metrics.encode().unwrap();
+    assert!(text.contains("scaivault_injector_policies{state=\"rejected\"} 1\n"), "{text}");
+}
+
+#[tokio::test]
+async fn without_its_crd_a_replica_is_not_ready() {
+    let mut fixture = start().await;
+    fixture
+        .server
+        .refuse(LIST, StatusCode::NOT_FOUND, "the server could not find the requested resource")
+        .await;
+    assert!(fixture.readiness.check().is_err());
+    assert!(matches!(fixture.memory.policies(), Lookup::Unknown));
+}
+
+#[tokio::test]
+async fn a_deleted_policy_goes_unless_its_crd_does() {
+    let mut fixture = start().await;
+    let all: Vec<_> = ["a", "b"].iter().map(|name| policy(name, 1, &injecting("shop", "a/b"))).collect();
+    fixture.server.answer(LIST, &list(&all)).await;
+    let watch = fixture.server.watch(WATCH).await;
+    fixture.until("two policies", |set| set.len() == 2).await;
+    watch.send("DELETED", &all[0]).await;
+    fixture.server.answer(DISCOVERY, &discovery(&["create", "list", "watch"])).await;
+    fixture.until("the end of one", |set| set.len() == 1).await;
+
+    // The API server deletes what is left before the CRD itself.
+    watch.send("DELETED", &all[1]).await;
+    fixture.server.answer(DISCOVERY, &discovery(&["delete", "list", "watch"])).await;
+    watch.send("ADDED", &policy("c", 2, &injecting("shop", "a/c"))).await;
+    fixture.server.answer(DISCOVERY, &discovery(&["delete", "list", "watch"])).await;
+    fixture.until("another policy", |set| set.iter().any(|policy| &**policy.name() == "c")).await;
+    let set = fixture.memory.policies.as_ref().unwrap().in_force().unwrap();
+    assert!(set.iter().any(|policy| &**policy.name() == "b"), "it stays in force");
+}
+
+#[tokio::test]
+async fn a_clock_that_is_behind_lets_no_exception_live_on() {
+    let mut fixture = start().await;
+    let mut late = policy("late", 1, &injecting("shop", "a/b"));
+    late["metadata"]["creationTimestamp"] = json!("2027-01-31T00:00:00Z");
+    fixture.server.answer(LIST, &list(&[late])).await;
+    let _watch = fixture.server.watch(WATCH).await;
+    fixture.until("the policy", |set| set.len() == 1).await;
+    const WRITTEN: i64 = 1_801_353_600;
+    let now = |seconds: i64| fixture.memory.now(UNIX_EPOCH + Duration::from_secs(seconds.unsigned_abs()));
+    assert_eq!([now(0), now(WRITTEN + 7)], [WRITTEN, WRITTEN + 7]);
+}
+
+/// Decisions one behind the other, while something goes on: how long the slowest hundredth took at least.
+fn p99(context: &AdmissionContext, is_over: impl Fn(usize) -> bool) -> Duration {
+    let mut times = Vec::new();
+    while !is_over(times.len()) {
+        let started = Instant::now();
+        let answer = review_to_response(Entry::Mutate, REVIEW.as_bytes(), context);
+        times.push(started.elapsed());
+        assert!(answer.status.is_success());
+    }
+    times.sort_unstable();
+    times[times.len() * 99 / 100]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_storm_of_edits_does_not_slow_decisions() {
+    const POLICIES: u64 = 1_000;
+    const EDITS: u64 = 1_000;
+    let mut fixture = start().await;
+    let items: Vec<_> = (0..POLICIES)
+        .map(|n| policy(&format!("p-{n}"), 1, &injecting(&format!("team-{n}"), "a/b")))
+        .collect();
+    let mut all = items.clone();
+    all.push(policy("used", 1, &injecting("shop", "a/used")));
+    fixture.server.answer(LIST, &list(&all)).await;
+    let watch = fixture.server.watch(WATCH).await;
+    fixture.until("all policies", |set| set.len() > 1_000).await;
+    let context = Arc::new(fixture.context());
+    let before = p99(&context, |count| count >= 2_000);
+
+    let (over, is_over) = std::sync::mpsc::channel::<()>();
+    let asked = Arc::clone(&context);
+    let decisions = thread::spawn(move || p99(&asked, |count| count >= 2_000 && is_over.try_recv().is_ok()));
+    let started = Instant::now();
+    for edit in 0..EDITS {
+        let name = format!("p-{}", edit % POLICIES);
+        watch.send("MODIFIED", &policy(&name, edit + 2, &injecting("elsewhere", "a/c"))).await;
+    }
+    fixture
+        .until("the last edit", |set| {
+            set.iter().any(|policy| policy.generation() > i64::try_from(EDITS).unwrap())
+        })
+        .await;
+    let took = started.elapsed();
+    over.send(()).unwrap();
+    let during = tokio::task::spawn_blocking(move || decisions.join().unwrap()).await.unwrap();
+    let text = fixture.metrics.encode().unwrap();
+    let sets =
+        text.lines().find_map(|line| line.strip_prefix("scaivault_injector_policy_set_changes_total "));
+    let sets: u64 = sets.unwrap().parse().unwrap();
+    eprintln!(
+        "p99 of decisions: {before:?} before, {during:?} during {EDITS} edits in {took:?}; {sets} sets were built"
+    );
+    assert!(during < before * 20 + Duration::from_millis(20), "{during:?} instead of {before:?}");
+    assert!(sets < 100, "{sets} sets were built: changes are gathered");
+}
