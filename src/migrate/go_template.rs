@@ -68,7 +68,7 @@ pub(super) fn translate(text: &str, fields: &dyn Fields) -> Result<Translated, F
                 translator.text(text, is_before_tag);
             }
             Piece::Action { tokens, line } => {
-                translator.action(tokens).map_err(|message| Fault { line: *line, message })?
+                translator.action(tokens).map_err(|message| Fault { line: *line, message })?;
             }
         }
     }
@@ -114,7 +114,8 @@ fn alias(path: &str, taken: &[NamedPath]) -> String {
     if !is_taken(&name) {
         return name;
     }
-    (2..).map(|number| format!("{name}_{number}")).find(|name| !is_taken(name)).unwrap_or(name)
+    let numbered = (2..=taken.len() + 2).map(|number| format!("{name}_{number}"));
+    numbered.into_iter().find(|name| !is_taken(name)).unwrap_or(name)
 }
 
 /// A block that has begun.
@@ -182,8 +183,10 @@ impl Translator<'_> {
                 );
             }
         };
-        let base = self.names.secret(path)?;
-        self.names.scopes.push(base);
+        if path.is_empty() {
+            return Err("the path is empty".to_owned());
+        }
+        self.names.scopes.push(Base::Secret(path.clone()));
         self.blocks.push(Block::With);
         Ok(())
     }
@@ -197,7 +200,7 @@ impl Translator<'_> {
         let data = self.names.all_fields(rest).ok_or(EXPECTED)??;
         let (key, item) = (expression::variable(key), expression::variable(item));
         self.names.scopes.push(Base::Item { key: key.clone(), item: item.clone() });
-        self.output.push_str(&format!("{{% for {key}, {item} in {data}|items %}}"));
+        self.output.extend(["{% for ", &key, ", ", &item, " in ", &data, "|items %}"]);
         self.blocks.push(Block::Range);
         Ok(())
     }

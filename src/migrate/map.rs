@@ -379,15 +379,15 @@ pub(super) fn skeleton<'a>(missing: impl IntoIterator<Item = &'a Missing>) -> St
     use std::fmt::Write as _;
     let (mut secrets, mut vault) = (String::new(), String::new());
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    let begin = |text: &mut String, namespace: &str| match namespace {
+        "" => text.push('-'),
+        _ => text.extend(["- namespace: ", &quoted(namespace), "\n "]),
+    };
     for entry in missing {
         // Writing to a String does not fail.
         let _ = match entry {
             Missing::Secret { namespace, name } => {
-                if !namespace.is_empty() {
-                    let _ = write!(secrets, "- namespace: {}\n ", quoted(namespace));
-                } else {
-                    secrets.push('-');
-                }
+                begin(&mut secrets, namespace);
                 writeln!(
                     secrets,
                     " name: {}\n  path: \"\"   # the ScaiVault path, or `keep: true` in place of this line",
@@ -395,11 +395,7 @@ pub(super) fn skeleton<'a>(missing: impl IntoIterator<Item = &'a Missing>) -> St
                 )
             }
             Missing::Keys { namespace, name } => {
-                if !namespace.is_empty() {
-                    let _ = write!(secrets, "- namespace: {}\n ", quoted(namespace));
-                } else {
-                    secrets.push('-');
-                }
+                begin(&mut secrets, namespace);
                 writeln!(
                     secrets,
                     " name: {}\n  path: \"\"   # the ScaiVault path, or `keep: true` in place of this line and the next\n  keys: {{}}   # all keys of the Secret, each with its field in ScaiVault: {{username: username}}",

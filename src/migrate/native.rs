@@ -24,11 +24,10 @@ pub(super) fn add(pod: &Value, namespace: &str, map: &PathMap, known: &Known, wa
         match &secret_use.via {
             Via::Volume(volume) => volumes.entry(&volume.volume).or_default().push((secret_use, volume)),
             Via::Variable { container, variable, key } => {
-                reader.variable(secret_use, container, variable, key)
+                reader.variable(secret_use, container, variable, key);
             }
-            // Read below, because a later entry and `env` win over it.
-            Via::AllVariables { .. } => {}
-            Via::ImagePull => {}
+            // Variables are read below, because a later entry and `env` win over them.
+            Via::AllVariables { .. } | Via::ImagePull => {}
             Via::Storage { volume, driver } => reader.wants.warnings.push(format!(
                 "the Secret {} stays: the storage driver {driver} reads it for the volume {volume}",
                 secret_use.secret

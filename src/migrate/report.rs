@@ -73,7 +73,7 @@ impl Report {
         let missing: BTreeSet<&Missing> = self
             .entries
             .iter()
-            .flat_map(|entry| match &entry.outcome {
+            .filter_map(|entry| match &entry.outcome {
                 Outcome::Left { missing, .. } => Some(missing),
                 Outcome::Migrated(_) => None,
             })

@@ -237,7 +237,7 @@ impl Job<'_> {
             return Ok(None);
         }
         if all.problems.is_empty() && all.missing.is_empty() {
-            self.decide(object, surroundings, &mut all)?;
+            all.decide(object, surroundings)?;
         }
         let is_left = !all.problems.is_empty() || !all.missing.is_empty();
         let Templates { problems, missing, warnings, .. } = all;
@@ -326,21 +326,6 @@ impl Job<'_> {
             }
         }
     }
-
-    /// Asks the core what it would do to the result, and takes all its problems over.
-    fn decide(
-        &self,
-        object: &Object<'_>,
-        surroundings: &Surroundings,
-        all: &mut Templates,
-    ) -> anyhow::Result<()> {
-        let mut changed = object.standalone();
-        apply(&mut changed, &Patch::new(all.operations.clone()))?;
-        for treated in treat(&changed, Verb::Inject, surroundings, false, decide) {
-            all.take(&treated);
-        }
-        Ok(())
-    }
 }
 
 fn decide(subject: &Subject<'_>, context: &Context<'_>) -> (Decision, PolicyReport) {
@@ -384,6 +369,16 @@ impl Default for Templates {
 }
 
 impl Templates {
+    /// Asks the core what it would do to the result, and takes all its problems over.
+    fn decide(&mut self, object: &Object<'_>, surroundings: &Surroundings) -> anyhow::Result<()> {
+        let mut changed = object.standalone();
+        apply(&mut changed, &Patch::new(self.operations.clone()))?;
+        for treated in treat(&changed, Verb::Inject, surroundings, false, decide) {
+            self.take(&treated);
+        }
+        Ok(())
+    }
+
     fn take(&mut self, treated: &Treated) {
         let decision = match &treated.outcome {
             treatment::Outcome::Decided(decision) => decision,

@@ -57,13 +57,18 @@ fn files(directory: &Path) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     let mut open = vec![directory.to_owned()];
     while let Some(next) = open.pop() {
-        for entry in fs::read_dir(next).unwrap() {
-            let path = entry.unwrap().path();
+        for entry in fs::read_dir(next).expect("the directory can be read") {
+            let path = entry.expect("the directory can be read").path();
             if path.is_dir() {
                 open.push(path);
             } else {
-                let name = path.strip_prefix(directory).unwrap().to_str().unwrap().to_owned();
-                found.insert(name, fs::read_to_string(&path).unwrap());
+                let name = path
+                    .strip_prefix(directory)
+                    .expect("it is below")
+                    .to_str()
+                    .expect("it is UTF-8")
+                    .to_owned();
+                found.insert(name, fs::read_to_string(&path).expect("it is text"));
             }
         }
     }
@@ -73,9 +78,10 @@ fn files(directory: &Path) -> BTreeMap<String, String> {
 /// Migrates [`MANIFESTS`] into a directory.
 fn migrated(directory: &Path) -> (Outcome, BTreeMap<String, String>) {
     let (input, output) = (directory.join("deploy"), directory.join("out"));
-    fs::create_dir(&input).unwrap();
-    fs::write(input.join("app.yaml"), MANIFESTS).unwrap();
-    let arguments = ["migrate", "-f", input.to_str().unwrap(), "--output-dir", output.to_str().unwrap()];
+    fs::create_dir(&input).expect("it is new");
+    fs::write(input.join("app.yaml"), MANIFESTS).expect("it can be written");
+    let arguments =
+        ["migrate", "-f", input.to_str().expect("UTF-8"), "--output-dir", output.to_str().expect("UTF-8")];
     let outcome = run(arguments.into_iter().chain(RULE)).exits(1);
     (outcome, files(&output))
 }

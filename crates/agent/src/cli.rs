@@ -44,7 +44,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let ended = Problems::or(problems, ())
         .map_err(Ending::from)
         .and(command)
-        .and_then(|command| execute(command, &environment));
+        .and_then(|command| execute(&command, &environment));
     let exit = match ended {
         Ok(()) => Exit::Done,
         Err(ending) => {
@@ -78,8 +78,8 @@ fn command(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, End
     }
 }
 
-fn execute(command: Command, environment: &Environment) -> Result<(), Ending> {
-    let container = match &command {
+fn execute(command: &Command, environment: &Environment) -> Result<(), Ending> {
+    let container = match command {
         Command::VerifyFiles(pairs) => return verify::files(pairs),
         Command::Init => Container::Init,
         // It may run in either container.

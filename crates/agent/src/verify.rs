@@ -59,7 +59,7 @@ pub(crate) fn files(pairs: &[PathBuf]) -> Result<(), Ending> {
     let mut report = Report::new(io::stdout().lock());
     for pair in pairs.chunks(2) {
         let [new, today] = pair else { return Err(Ending::Command) };
-        report.add(hasher.compare(&hasher.file(new), &hasher.file(today)), &[new, today])?;
+        report.add(Hasher::compare(&hasher.file(new), &hasher.file(today)), &[new, today])?;
     }
     report.end()
 }
@@ -82,12 +82,14 @@ pub(crate) async fn pod(config: Config) -> Result<(), Ending> {
             failures.push(failure.clone());
         }
         let mut compared: Vec<(&'static TargetFile, Found)> = Vec::new();
-        let composed = composer.take(&key, answer, true, |target, _, bytes| {
-            compared
-                .push((target, hasher.compare(&hasher.bytes(bytes), &hasher.file(target.as_str().as_ref()))));
+        let taken = composer.take(&key, answer, true, |target, _, bytes| {
+            compared.push((
+                target,
+                Hasher::compare(&hasher.bytes(bytes), &hasher.file(target.as_str().as_ref())),
+            ));
         });
-        failures.extend(composed.failures);
-        let absent = composed.absent.into_iter().map(|target| (target, Found::Skipped));
+        failures.extend(taken.failures);
+        let absent = taken.absent.into_iter().map(|target| (target, Found::Skipped));
         for (target, found) in compared.into_iter().chain(absent) {
             report.add(found, &[target.as_str().as_ref()])?;
         }
@@ -139,7 +141,7 @@ impl Hasher {
         }
     }
 
-    fn compare(&self, new: &Digest, today: &Digest) -> Found {
+    fn compare(new: &Digest, today: &Digest) -> Found {
         match (&new.state, &today.state) {
             (Ok(new), Ok(today)) if is_equal(&new.whole, &today.whole) => Found::Equal,
             (Ok(new), Ok(today)) if is_equal(&new.trimmed, &today.trimmed) => Found::LineEnd,
@@ -215,10 +217,10 @@ mod tests {
             (b"hunter3", Found::Different),
             (b"", Found::Different),
         ] {
-            assert_eq!(hasher.compare(&base, &file("other", content)), expected, "{content:?}");
+            assert_eq!(Hasher::compare(&base, &file("other", content)), expected, "{content:?}");
         }
-        assert_eq!(hasher.compare(&base, &hasher.file(&dir.path().join("absent"))), Found::Missing);
-        assert_eq!(hasher.compare(&base, &hasher.file(dir.path())), Found::Unreadable);
+        assert_eq!(Hasher::compare(&base, &hasher.file(&dir.path().join("absent"))), Found::Missing);
+        assert_eq!(Hasher::compare(&base, &hasher.file(dir.path())), Found::Unreadable);
     }
 
     /// Two runs give other hashes for the same value: a hash that got out could not be tried against guesses.

@@ -74,10 +74,6 @@ pub(super) struct Names<'a> {
 }
 
 impl Names<'_> {
-    pub(super) fn secret(&self, path: &str) -> Result<Base, String> {
-        if path.is_empty() { Err("the path is empty".to_owned()) } else { Ok(Base::Secret(path.to_owned())) }
-    }
-
     /// The prefix of what a secret has: nothing if it is the only one.
     fn prefix(&self, path: &str) -> String {
         match self.secrets {
@@ -160,7 +156,7 @@ fn attribute(text: &mut String, name: &str) {
     if is_plain {
         text.extend([".", name]);
     } else {
-        text.push_str(&format!("[{}]", serde_json::Value::from(name)));
+        text.extend(["[", &serde_json::Value::from(name).to_string(), "]"]);
     }
 }
 
