@@ -78,7 +78,7 @@ pub(crate) fn has_escapes(text: &str) -> bool {
 }
 
 fn is_escaped(byte: u8) -> bool {
-    (byte < b' ') | (byte == b'"') | (byte == b'\\')
+    matches!(byte, 0..b' ' | b'"' | b'\\')
 }
 
 fn escape(byte: u8, json: &mut String) {
