@@ -291,7 +291,7 @@ pub(crate) struct CompletionsArgs {
 /// `self-test`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The cluster is that of the pod's service account, or of KUBECONFIG. The user needs the right to create pods in\nthe namespace, nothing else; no pod is made."
+    after_help = "The cluster is the one of KUBECONFIG (without it, of ~/.kube/config), else the one around this pod.\nThe user needs only the right to create pods in the namespace. No pod is made."
 )]
 pub(crate) struct SelfTestArgs {
     /// Namespace in which the pod is asked for; the webhook has to be called for it

@@ -2,7 +2,10 @@
 
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{
+    Args, CommandFactory, Parser, Subcommand,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 
 use crate::{
     args::{
@@ -96,9 +99,16 @@ Examples:
 Namespaces and service accounts in the same input count as those of the cluster. Policies
 do not: they are those of --policy, and one that the cluster would refuse is a problem.
 
-With --output json: one object with `objects` (file, line, kind, name, template, outcome,
-reason, problems, warnings), `errors` (what cannot be read) and `summary` (how many of
-each outcome).";
+Namespaces and service accounts are also checked by themselves.
+
+With --output json: one object with
+  objects   file, line, apiVersion, kind, namespace, name, outcome, reason, warnings,
+            problems (each with code, key, layer, text, cure). Where there are any:
+            pointer (the place in a List), template (the place of the pod template in an
+            object of another kind), secrets (how many are injected), note, settings
+            (with --explain: key, value, layer, rule), diff (with --diff)
+  errors    what cannot be read: file, message, and if known line, column, hint
+  summary   how many objects have each outcome";
 
 const MIGRATE_HELP: &str = "\
 Examples:
@@ -178,6 +188,11 @@ enum Command {
 }
 
 impl Cli {
+    /// Reads the program's arguments; ends the program where they are wrong or ask for help.
+    pub(crate) fn from_command_line() -> Self {
+        Self::try_parse().unwrap_or_else(|error| with_tip(error).exit())
+    }
+
     /// Does what the arguments say.
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
@@ -201,6 +216,19 @@ impl Cli {
             Command::Completions(args) => reference_cmd::completions(&args, &mut Self::command()),
         }
     }
+}
+
+/// A file without `-f` gets a tip.
+fn with_tip(mut error: clap::Error) -> clap::Error {
+    let takes_files = std::env::args()
+        .nth(1)
+        .is_some_and(|subcommand| ["inject", "detach", "check"].contains(&subcommand.as_str()));
+    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else { return error };
+    if takes_files && error.kind() == ErrorKind::UnknownArgument && !argument.starts_with('-') {
+        let tip = format!("write -f {argument}");
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    }
+    error
 }
 
 /// `serve`.

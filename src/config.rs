@@ -5,7 +5,7 @@ mod follow;
 use std::path::Path;
 
 use anyhow::{Context as _, anyhow};
-use scaivault_inject::{InjectorConfig, Settings};
+use scaivault_inject::{InjectorConfig, Settings, annotations::nearest};
 use serde_json::{Map, Value};
 
 use crate::input;
@@ -33,7 +33,18 @@ fn settings(text: &str, own: Option<&str>) -> anyhow::Result<Settings> {
 }
 
 fn checked(config: InjectorConfig) -> anyhow::Result<Settings> {
-    Settings::try_from(config).map_err(|problems| anyhow!("{problems}"))
+    Settings::try_from(config).map_err(|problems| {
+        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        anyhow!("{}", listed(&lines))
+    })
+}
+
+/// Each on a line of its own, where there are several.
+fn listed(problems: &[String]) -> String {
+    match problems {
+        [only] => only.clone(),
+        several => format!("{} problems\n  {}", several.len(), several.join("\n  ")),
+    }
 }
 
 /// Everything that is wrong with a file that cannot be read as a configuration: each key read by itself, so that one
@@ -45,13 +56,40 @@ fn all_problems(text: &str) -> Option<anyhow::Error> {
         let alone = Map::from_iter([(key.clone(), value.clone())]);
         match serde_json::from_value::<InjectorConfig>(alone.into()) {
             Ok(_) => drop(readable.insert(key, value)),
-            Err(error) if error.to_string().contains(&key) => problems.push(error.to_string()),
-            Err(error) => problems.push(format!("{key}: {error}")),
+            Err(error) => problems.push(problem(&key, &error.to_string(), text)),
         }
     }
-    let readable = serde_json::from_value(readable.into()).ok()?;
-    problems.extend(checked(readable).err().map(|error| error.to_string()));
-    (!problems.is_empty()).then(|| anyhow!("{}", problems.join("\n")))
+    let config: InjectorConfig = serde_json::from_value(readable.into()).ok()?;
+    if let Err(more) = Settings::try_from(config) {
+        problems.extend(more.iter().map(ToString::to_string));
+    }
+    (!problems.is_empty()).then(|| anyhow!("{}", listed(&problems)))
+}
+
+/// What is wrong with one key, with its line and what was probably meant.
+fn problem(key: &str, error: &str, text: &str) -> String {
+    let is_at_start = |line: &str| {
+        let rest = line.trim_start_matches(['"', '\'']).strip_prefix(key);
+        rest.is_some_and(|rest| rest.trim_start_matches(['"', '\'']).trim_start().starts_with(':'))
+    };
+    let line = text.lines().position(is_at_start).map_or_else(String::new, |at| format!("line {}: ", at + 1));
+    // serde lists the words that it knows in backquotes: the first one is the text's own.
+    let mut words = error.split('`').skip(1).step_by(2);
+    let meant = words.next().and_then(|word| {
+        let lower = word.to_ascii_lowercase();
+        let known: Vec<&str> = words.collect();
+        known
+            .iter()
+            .find(|known| known.to_ascii_lowercase() == lower)
+            .copied()
+            .or_else(|| nearest(word, known))
+    });
+    let cure = meant.map_or_else(String::new, |meant| format!("; did you mean {meant}?"));
+    let error = error
+        .replace("expected a sequence", "expected a list")
+        .replace("expected a map", "expected an object");
+    let name = if error.contains(&format!("`{key}`")) { String::new() } else { format!("{key}: ") };
+    format!("{line}{name}{error}{cure} [configuration]")
 }
 
 #[cfg(test)]
@@ -66,9 +104,32 @@ mod tests {
     fn a_misspelt_key_is_named_and_hides_no_other_mistake() {
         let text = "onProblem: wrn\nallowedUrl: []\nallowHttp: maybe\ninitImage: 'a b'\n";
         let error = parse(text).unwrap_err().to_string();
-        for mistake in ["wrn", "allowedUrl", "allowHttp", "initImage"] {
+        for mistake in [
+            "line 1: onProblem: unknown variant `wrn`",
+            "did you mean warn? [",
+            "line 2: unknown field `allowedUrl`",
+            "did you mean allowedUrls? [",
+            "line 3: allowHttp: ",
+            "initImage: not an image",
+        ] {
             assert!(error.contains(mistake), "{mistake}: {error}");
         }
+        assert_eq!(error.lines().count(), 5, "one line each: {error}");
+    }
+
+    #[test]
+    fn defaults_that_refuse_every_pod_are_refused() {
+        for (text, key) in [
+            ("defaults: {limits-memory: 8Mi}", "limits-memory"),
+            ("defaults: {requests-cpu: '2', limits-cpu: '1'}", "requests-cpu"),
+            ("defaults: {ca-trust: private}", "ca-trust"),
+            ("excludedNamespaces: [Shop_1]", "excludedNamespaces"),
+            ("initImage: x/UPPER:1", "initImage"),
+        ] {
+            let error = parse(text).unwrap_err().to_string();
+            assert!(error.contains(key), "{text}: {error}");
+        }
+        assert!(parse("defaults: {limits-memory: 64Mi, mount-path: /secrets}").is_ok());
     }
 
     #[test]

@@ -171,7 +171,7 @@ fn yaml_error(first_line: usize, source: &str, error: &serde_saphyr::Error) -> P
         message: without_place(rendered),
         hint: source
             .contains("{{")
-            .then_some("this looks like a template: render it first, for example with `helm template`"),
+            .then_some("a value with {{ needs quotes, or a block after |; if this is the template of another tool, render it first, for example with `helm template`"),
     }
 }
 

@@ -27,12 +27,11 @@ mod telemetry;
 mod treatment;
 mod yaml_stream;
 
-use clap::Parser as _;
-
 /// musl's own, which a static binary has otherwise, is slow.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> std::process::ExitCode {
-    demo::instead().unwrap_or_else(|| cli::Cli::parse().run().unwrap_or_else(|error| output::failure(&error)))
+    let run = || cli::Cli::from_command_line().run().unwrap_or_else(|error| output::failure(&error));
+    demo::instead().unwrap_or_else(run)
 }

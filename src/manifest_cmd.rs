@@ -16,9 +16,9 @@ use crate::{
     object::objects,
     output::{self, PROBLEMS, UNREADABLE, until_closed},
     policy::PolicyFiles,
-    report::Report,
+    report::{Entry, Report},
     surroundings::Surroundings,
-    treatment::Verb,
+    treatment::{Treated, Verb, treat_namespace},
     yaml_stream,
 };
 
@@ -31,7 +31,10 @@ pub(crate) fn inject(args: &InjectArgs) -> anyhow::Result<ExitCode> {
     let InjectArgs { files, layers, output, diff, explain } = args;
     let product = product(*output);
     let job = Job { verb: Verb::Inject, with_diff: *diff, with_settings: *explain, product };
-    let worked = job.run(&find(&files.filenames, Some(layers))?, surroundings(layers)?)?;
+    let found = find(&files.filenames, Some(layers))?;
+    let (surroundings, namespaces) = surroundings(layers)?;
+    let mut worked = job.run(&found, surroundings)?;
+    report_namespaces(namespaces, &mut worked.report);
     write_manifests(&worked, *output)
 }
 
@@ -54,7 +57,10 @@ pub(crate) fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let CheckArgs { files, layers, output, diff, explain, deny_warnings } = args;
     let product = Product::None;
     let job = Job { verb: Verb::Inject, with_diff: *diff, with_settings: *explain, product };
-    let worked = job.run(&find(&files.filenames, Some(layers))?, surroundings(layers)?)?;
+    let found = find(&files.filenames, Some(layers))?;
+    let (surroundings, namespaces) = surroundings(layers)?;
+    let mut worked = job.run(&found, surroundings)?;
+    report_namespaces(namespaces, &mut worked.report);
     let code = write_report(&worked.report, *output)?;
     let is_denied = *deny_warnings && worked.report.has_warnings();
     Ok(if code == ExitCode::SUCCESS && is_denied { ExitCode::from(PROBLEMS) } else { code })
@@ -82,36 +88,67 @@ pub(crate) fn find(filenames: &[PathBuf], layers: Option<&LayerArgs>) -> Result<
     Ok(found)
 }
 
-/// What the cluster says, according to the arguments.
-pub(crate) fn surroundings(layers: &LayerArgs) -> anyhow::Result<Surroundings> {
+/// What the cluster says, according to the arguments, and what is to be said about the namespaces of `--namespace-file`.
+pub(crate) fn surroundings(layers: &LayerArgs) -> anyhow::Result<(Surroundings, Vec<Entry>)> {
     let LayerArgs { cluster: ClusterArgs { config, kube_version }, namespace_file, policies, date } = layers;
     let mut surroundings =
         Surroundings::new(config::read(config.config.as_deref())?, kube_version.kube_version);
-    if let Some(path) = namespace_file {
-        note_namespaces(path, &mut surroundings)?;
-    }
+    let namespaces = match namespace_file {
+        Some(path) => note_namespaces(path, &mut surroundings)?,
+        None => Vec::new(),
+    };
     surroundings.policies = PolicyFiles::read(policies)?;
     surroundings.now = date.now();
-    Ok(surroundings)
+    Ok((surroundings, namespaces))
 }
 
-pub(crate) fn note_namespaces(path: &Path, surroundings: &mut Surroundings) -> anyhow::Result<()> {
+/// Notes the namespaces of a file, and gives each as an entry of a report.
+pub(crate) fn note_namespaces(path: &Path, surroundings: &mut Surroundings) -> anyhow::Result<Vec<Entry>> {
     let source = input::read(path)?;
-    let mut found = false;
+    let mut entries = Vec::new();
     for document in yaml_stream::split(&source.text) {
         let value = document::parse(&document)
             .map_err(|error| anyhow!("{}:{}:{}: {error}", source.name, error.line, error.column))?
             .unwrap_or_default();
         for object in objects(&value) {
-            found |= surroundings.give_namespace(&object);
+            if surroundings.give_namespace(&object) {
+                entries.push(Entry {
+                    file: source.name.clone(),
+                    line: document.content.as_ref().map_or(document.line, |content| content.line),
+                    treated: treat_namespace(&object, surroundings),
+                    rewritten: None,
+                    diff: None,
+                });
+            }
         }
     }
     ensure!(
-        found,
+        !entries.is_empty(),
         "{}: no manifest of kind Namespace: write one with `kubectl get namespace NAME -o yaml`",
         source.name
     );
-    Ok(())
+    Ok(entries)
+}
+
+/// Puts the namespaces of `--namespace-file` before the manifests, where there is something to be said about them.
+fn report_namespaces(mut namespaces: Vec<Entry>, report: &mut Report) {
+    let pods: Vec<&Treated> =
+        report.entries.iter().map(|entry| &entry.treated).filter(|treated| treated.has_pod()).collect();
+    let is_used = |namespace: &Entry| {
+        let is_only = namespaces.len() == 1;
+        let name = &namespace.treated.name;
+        pods.iter().any(|pod| pod.namespace == *name || is_only && pod.namespace.is_empty())
+    };
+    let is_unused = !pods.is_empty() && !namespaces.iter().any(is_used);
+    if is_unused && let Some(first) = namespaces.first_mut() {
+        first
+            .treated
+            .warnings
+            .push("no workload among the manifests is in a namespace of this file".to_owned());
+    }
+    let has_findings =
+        |entry: &Entry| entry.treated.outcome.has_problems() || !entry.treated.warnings.is_empty();
+    report.entries.splice(..0, namespaces.into_iter().filter(has_findings));
 }
 
 /// The manifests to standard output, the report to standard error. Nothing goes to standard output if a document

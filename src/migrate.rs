@@ -81,7 +81,7 @@ pub(crate) fn verify(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
 fn migrate(args: &SourceArgs, with_diff: bool) -> anyhow::Result<Migration> {
     let found = find(args)?;
     let map = PathMap::read(args)?;
-    let surroundings = manifest_cmd::surroundings(&args.layers)?;
+    let (surroundings, _) = manifest_cmd::surroundings(&args.layers)?;
     Job { args, map: &map, with_diff }.run(&found, surroundings)
 }
 

@@ -91,15 +91,19 @@ impl<'a> Object<'a> {
         self.value.get("metadata")?.get("annotations")?.get(key)?.as_str()
     }
 
-    /// Full key and value of the annotations under the injector's prefix. What is no string is left out.
-    pub(crate) fn our_annotations(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
+    /// Full key and value of its annotations. What is no string is left out.
+    pub(crate) fn annotations(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
         self.value
             .pointer("/metadata/annotations")
             .and_then(Value::as_object)
             .into_iter()
             .flatten()
-            .filter(|(key, _)| key.starts_with(ANNOTATION_PREFIX))
             .filter_map(|(key, value)| Some((key.as_str(), value.as_str()?)))
+    }
+
+    /// Those under the injector's prefix.
+    pub(crate) fn our_annotations(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.annotations().filter(|(key, _)| key.starts_with(ANNOTATION_PREFIX))
     }
 
     /// The labels. What is no string is left out.

@@ -5,7 +5,9 @@ use std::{
     io::{self, Write},
 };
 
-use scaivault_inject::{Code, Decision, MalformedPod, PolicyEffect, PolicyUse, Problem, SkipReason};
+use scaivault_inject::{
+    Code, Decision, MalformedPod, NOT_INJECTED, PolicyEffect, PolicyUse, Problem, SkipReason,
+};
 use scaivault_policy::PolicyProblem;
 
 use crate::{
@@ -14,7 +16,7 @@ use crate::{
     edit::Obstacle,
     output::{ADDED, PLACE, REMOVED, STRONG, WARNED},
     printable::Printable,
-    treatment::{Outcome, Treated},
+    treatment::{Outcome, Setting, Treated},
 };
 
 mod json;
@@ -149,12 +151,19 @@ impl<'a> Reported<'a> {
             Decision::Deny(denial) => (None, denial.problems.iter().collect()),
             Decision::Inject(_) | Decision::Detach(_) => (None, Vec::new()),
         };
-        Self {
-            problems,
-            warnings: decision.warnings().iter().map(String::as_str).collect(),
-            ..Self::new(decision.outcome(), decision.reason(), note)
-        }
+        // A pod that is let through has its problems among the warnings, too: there they are written for who applies it.
+        let is_problem = |warning: &&str| !problems.is_empty() && warning.starts_with(NOT_INJECTED);
+        let warnings = decision.warnings().iter().map(String::as_str);
+        let warnings = warnings.filter(|warning| !is_problem(warning)).collect();
+        Self { problems, warnings, ..Self::new(decision.outcome(), decision.reason(), note) }
     }
+}
+
+/// The reason where the command itself takes the injection out, whatever the manifest says.
+const TOLD_TO: &str = "told-to";
+
+fn is_detached(decision: &Decision) -> bool {
+    matches!(decision, Decision::Detach(detachment) if detachment.warnings.is_empty())
 }
 
 impl Entry {
@@ -178,6 +187,9 @@ impl Entry {
                 SkipReason::NoReceipt.name(),
                 Some("without a receipt nothing says which parts are ours; to fix: use detach --by-name"),
             ),
+            Outcome::Decided(decision) if self.treated.is_told_to_detach && is_detached(decision) => {
+                Reported::new(decision.outcome(), TOLD_TO, None)
+            }
             Outcome::Decided(decision) => Reported::decided(decision),
         }
     }
@@ -231,7 +243,12 @@ impl Entry {
             writeln!(out, "    policy {}: {}{}", Printable(name), effect.name(), Printable(&message))?;
         }
         for setting in &treated.settings {
-            writeln!(out, "    {} = {} ({})", setting.key, Printable(&setting.value), setting.layer)?;
+            let Setting { key, value, layer, rule } = setting;
+            write!(out, "    {key} = {} ({layer}", Printable(value))?;
+            match rule {
+                Some(rule) => writeln!(out, ": {rule})")?,
+                None => writeln!(out, ")")?,
+            }
         }
         if let Some(diff) = diff {
             diff::write(diff, out)?;

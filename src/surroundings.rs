@@ -77,7 +77,8 @@ impl Surroundings {
     }
 }
 
-fn namespace(object: &Object<'_>) -> Option<Namespace> {
+/// An object as a namespace, with its annotations that concern the injector; none of other kinds.
+pub(crate) fn namespace(object: &Object<'_>) -> Option<Namespace> {
     let is_namespace = object.api_version == "v1" && object.kind == "Namespace";
     is_namespace.then(|| Namespace {
         name: object.name().to_owned(),

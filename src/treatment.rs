@@ -4,13 +4,16 @@ pub(crate) mod own_text;
 
 use scaivault_contract::names::ANNOTATION_PREFIX;
 use scaivault_inject::{
-    Context, Decision, Denial, Explanation, MutationMode, Patch, PodView, Policy, PolicyReport, PolicySet,
-    PolicyUse, Selector, SkipReason, explain, manifest,
-    workload::{WorkloadKind, WorkloadView},
+    Context, Decision, DefaultsReport, Denial, MutationMode, Patch, PodView, Policy, PolicyReport, PolicySet,
+    PolicyUse, Problems, Selector, SkipReason,
+    annotations::MisplacedKey,
+    manifest,
+    workload::{self, WorkloadKind, WorkloadView},
 };
 use scaivault_policy::{PolicyProblems, compile};
 use serde_json::Value;
 
+pub(crate) use self::settings::Setting;
 use self::unread::unread_keys;
 use crate::{
     object::{Object, objects},
@@ -18,7 +21,9 @@ use crate::{
     surroundings::{NAMESPACE_NAME_LABEL, Surroundings},
 };
 
+mod defaults;
 mod misplaced;
+mod settings;
 mod unread;
 
 /// What is to be done with pods.
@@ -65,10 +70,12 @@ pub(crate) struct Treated {
     pub(crate) name: String,
     /// What came out.
     pub(crate) outcome: Outcome,
+    /// The command is to take the injection out.
+    pub(crate) is_told_to_detach: bool,
     /// What is to be said besides the decision.
     pub(crate) warnings: Vec<String>,
     /// Where the settings come from; empty unless asked for.
-    pub(crate) settings: Vec<Explanation>,
+    pub(crate) settings: Vec<Setting>,
     /// What the policies did that select the pod.
     pub(crate) policies: Vec<PolicyUse>,
     /// Whether all of them are asked for.
@@ -81,6 +88,11 @@ impl Treated {
         let in_object =
             self.template.as_deref().or_else(|| manifest::pod_pointer(&self.api_version, &self.kind))?;
         Some(format!("{}{in_object}", self.pointer))
+    }
+
+    /// Whether it is a pod, or has a template of one.
+    pub(crate) fn has_pod(&self) -> bool {
+        self.template.is_some() || manifest::pod_pointer(&self.api_version, &self.kind).is_some()
     }
 
     /// Whether its text changes.
@@ -177,25 +189,29 @@ impl Work<'_> {
         }
         if let Some(pointer) = object.pod_pointer() {
             let Some(pod) = object.value.pointer(pointer).filter(|pod| !pod.is_null()) else {
-                return alone(self.no_pod(object), self.without_template(object));
+                let (outcome, mut warnings) = self.no_pod(object);
+                warnings.extend(self.without_template(object));
+                return alone(outcome, warnings);
             };
             // To detach, nothing but the template is looked at.
             let kind =
                 WorkloadKind::of(object.api_version, object.kind).filter(|_| self.verb == Verb::Inject);
             let decided = self.pod(object, pointer, pod, kind);
-            return vec![decided.treated(object, self.unknown_namespace(object))];
+            return vec![self.decided(object, decided, self.unknown_namespace(object))];
         }
         let text = object.value.to_string();
         let templates = manifest::find_templates(object.api_version, &text);
         let pointers: Vec<&str> = templates.iter().map(|template| template.pointer.as_str()).collect();
         let mut unread = self.unread(object, &pointers);
         if templates.is_empty() {
-            return alone(self.no_pod(object), unread);
+            let (outcome, mut warnings) = self.no_pod(object);
+            warnings.append(&mut unread);
+            return alone(outcome, warnings);
         }
         let templates = templates.into_iter().filter_map(|template| {
             let pod = object.value.pointer(&template.pointer)?;
             let decided = self.pod(object, &template.pointer, pod, None);
-            let mut treated = decided.treated(object, std::mem::take(&mut unread));
+            let mut treated = self.decided(object, decided, std::mem::take(&mut unread));
             if let Outcome::Malformed(error) = &treated.outcome
                 && !template.json.contains(ANNOTATION_PREFIX)
             {
@@ -207,13 +223,12 @@ impl Work<'_> {
         templates.collect()
     }
 
-    /// What comes of an object without a pod, such as a namespace, whose annotations are defaults of its pods.
-    fn no_pod(&self, object: &Object<'_>) -> Outcome {
-        let problems = object.not_text_problems();
-        if problems.is_empty() || self.verb != Verb::Inject {
-            return Outcome::NoPod;
+    /// What comes of an object without a pod, such as a namespace, whose annotations are defaults of its pods, with warnings.
+    fn no_pod(&self, object: &Object<'_>) -> (Outcome, Vec<String>) {
+        match self.verb {
+            Verb::Inject => without_pod(object, self.surroundings),
+            Verb::Detach | Verb::DetachByName => (Outcome::NoPod, Vec::new()),
         }
-        Outcome::Decided(Box::new(Decision::Deny(Denial { problems, warnings: Vec::new() })))
     }
 
     /// What is to be said about an object of a known kind in which there is no pod template.
@@ -252,9 +267,33 @@ impl Work<'_> {
         )]
     }
 
+    fn decided(&self, object: &Object<'_>, decided: Decided, warnings: Vec<String>) -> Treated {
+        let Decided { outcome, settings, policies, with_policies } = decided;
+        let is_told_to_detach = self.verb != Verb::Inject;
+        let treated = treated(object, outcome, warnings);
+        Treated { is_told_to_detach, settings, policies, with_policies, ..treated }
+    }
+
     fn unread(&self, object: &Object<'_>, templates: &[&str]) -> Vec<String> {
         if self.verb == Verb::Inject { unread_keys(object, templates) } else { Vec::new() }
     }
+}
+
+/// A namespace that is none of the manifests, by itself.
+pub(crate) fn treat_namespace(object: &Object<'_>, surroundings: &Surroundings) -> Treated {
+    let (outcome, warnings) = without_pod(object, surroundings);
+    treated(object, outcome, warnings)
+}
+
+fn without_pod(object: &Object<'_>, surroundings: &Surroundings) -> (Outcome, Vec<String>) {
+    let DefaultsReport { mut problems, warnings } = defaults::check(object, surroundings);
+    for problem in &object.not_text_problems() {
+        problems.push(problem.clone());
+    }
+    if problems.is_empty() {
+        return (Outcome::NoPod, warnings);
+    }
+    (Outcome::Decided(Box::new(Decision::Deny(Denial { problems, warnings }))), Vec::new())
 }
 
 fn treated(object: &Object<'_>, outcome: Outcome, warnings: Vec<String>) -> Treated {
@@ -267,6 +306,7 @@ fn treated(object: &Object<'_>, outcome: Outcome, warnings: Vec<String>) -> Trea
         name: object.name().to_owned(),
         outcome,
         warnings,
+        is_told_to_detach: false,
         settings: Vec::new(),
         policies: Vec::new(),
         with_policies: false,
@@ -276,7 +316,7 @@ fn treated(object: &Object<'_>, outcome: Outcome, warnings: Vec<String>) -> Trea
 /// What came out for a pod (template).
 struct Decided {
     outcome: Outcome,
-    settings: Vec<Explanation>,
+    settings: Vec<Setting>,
     policies: Vec<PolicyUse>,
     with_policies: bool,
 }
@@ -289,11 +329,6 @@ impl Decided {
             policies: Vec::new(),
             with_policies: false,
         }
-    }
-
-    fn treated(self, object: &Object<'_>, warnings: Vec<String>) -> Treated {
-        let Self { outcome, settings, policies, with_policies } = self;
-        Treated { settings, policies, with_policies, ..treated(object, outcome, warnings) }
     }
 }
 
@@ -324,21 +359,44 @@ impl Work<'_> {
             .with_service_account_role(surroundings.role(object.namespace(), Object::service_account(pod)))
             // That of a workload is in the workload itself. To detach is the strictest mode, whatever the manifest says.
             .with_workload_mutation_mode((verb != Verb::Inject).then_some(MutationMode::IgnoreAndDetach));
-        let settings = if with_settings { explain(subject.pod(), &context) } else { Vec::new() };
         let (decision, report) = decide(&subject, &context);
+        let settings =
+            if with_settings { settings::all(subject.pod(), &context, &decision) } else { Vec::new() };
         let outcome = match decision {
             Decision::Skip(skip) if skip.reason == SkipReason::NoReceipt && verb == Verb::Detach => {
                 Outcome::NoReceipt
             }
             mut decision => {
                 if verb == Verb::Inject {
-                    decision.warnings_mut().extend(misplaced::warnings(object, pointer));
+                    decision = with_misplaced(decision, object, pointer, subject.pod(), &context);
                 }
                 Outcome::Decided(Box::new(decision))
             }
         };
         Decided { outcome, settings, policies: report.uses, with_policies: with_settings }
     }
+}
+
+/// The decision with what is to be said about keys that nothing reads: a problem where the pod would start without the secrets
+/// that they ask for, or with those that they opt out of.
+fn with_misplaced(
+    mut decision: Decision,
+    object: &Object<'_>,
+    pointer: &str,
+    pod: &PodView<'_>,
+    context: &Context<'_>,
+) -> Decision {
+    let is_copied = misplaced::is_made_by_a_controller(object);
+    let (asks_for_nothing, leaves_alone) = (decision.asks_for_nothing(), decision.leaves_alone());
+    let matters = |key: &MisplacedKey| key.asks() && asks_for_nothing || key.opts_out() && !leaves_alone;
+    let (relied_on, others): (Vec<_>, Vec<_>) =
+        misplaced::keys(object, pointer).into_iter().partition(|key| matters(key) && !is_copied);
+    decision.warnings_mut().extend(others.iter().map(MisplacedKey::warning));
+    let mut problems = Problems::new();
+    for key in relied_on {
+        problems.push(key.problem());
+    }
+    workload::add_problems(decision, problems, Vec::new(), pod, context)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod cli {
     mod inputs;
     mod migrate;
     mod migration_page;
+    mod misplaced;
     mod not_text;
     mod pass_through;
     mod policies;

@@ -78,7 +78,7 @@ fn inject_adds_and_keeps_what_it_does_not_change() {
 fn detach_is_the_inverse_of_inject() {
     let injected = inject(MANIFEST).exits(0).stdout;
     let detached =
-        run_with(&injected, ["detach"]).exits(0).says("deployment/billing: detached (mutation-mode)").stdout;
+        run_with(&injected, ["detach"]).exits(0).says("deployment/billing: detached (told-to)").stdout;
     assert_eq!(detached, MANIFEST);
     for text in
         [MANIFEST.replace('\n', "\r\n"), MANIFEST.trim_end().to_owned(), format!("\u{FEFF}{MANIFEST}")]
@@ -489,7 +489,7 @@ fn a_misspelt_key_fails_the_check_and_stops_inject() {
 }
 
 #[test]
-fn a_key_where_nothing_reads_it_is_a_warning() {
+fn the_only_wish_where_nothing_reads_it_is_a_problem() {
     let own = MANIFEST.replace(
         "  namespace: shop\nspec:\n  template:\n    metadata:\n      annotations:\n",
         "  namespace: shop\n  annotations:\n    scaivault.scailabs.ai/inject-secret-db.json: a/b\nspec:\n  template:\n    \
@@ -500,19 +500,45 @@ fn a_key_where_nothing_reads_it_is_a_warning() {
         "      labels: {scaivault.scailabs.ai/pattern: sidecar}\n      annotations:\n",
     );
     let prefix = |prefix: &str| MANIFEST.replace("scaivault.scailabs.ai/", prefix);
-    for (manifest, said) in [
-        (own, "move it to the pod template"),
-        (label, "labels are not read"),
-        (prefix("scaivalt.scailabs.ai/"), "did you mean scaivault.scailabs.ai/inject-secret-db.json?"),
-        (prefix("scaivault.scailab.ai/"), "did you mean scaivault.scailabs.ai/inject-secret-db.json?"),
-        (prefix("scaivault.scailabs.ai."), "did you mean scaivault.scailabs.ai/inject-secret-db.json?"),
-        (prefix("SCAIVAULT.scailabs.ai/"), "did you mean scaivault.scailabs.ai/inject-secret-db.json?"),
+    for (manifest, said, code) in [
+        (own, "move it to the pod template", 1),
+        (label, "labels are not read", 0),
+        (prefix("scaivalt.scailabs.ai/"), "did you mean scaivault.scailabs.ai/inject-secret-db.json?", 1),
+        (prefix("scaivault.scailab.ai/"), "did you mean scaivault.scailabs.ai/inject-secret-db.json?", 1),
+        (prefix("scaivault.scailabs.ai."), "did you mean scaivault.scailabs.ai/inject-secret-db.json?", 1),
+        (prefix("SCAIVAULT.scailabs.ai/"), "did you mean scaivault.scailabs.ai/inject-secret-db.json?", 1),
     ] {
-        let checked = run_with(&manifest, ["check"]).exits(0);
+        let checked = run_with(&manifest, ["check"]).exits(code);
         assert!(checked.stdout.contains(said), "{said} is not in\n{}", checked.stdout);
         let denied = run_with(&manifest, ["check", "--deny-warnings"]).exits(1);
         assert_eq!(denied.stdout, checked.stdout);
     }
     run_with(MANIFEST, ["check", "--deny-warnings"]).exits(0);
     run_with("a: [", ["check", "--deny-warnings"]).exits(2);
+}
+
+/// What depends on the pod is a setting, too.
+#[test]
+fn derived_settings_are_explained() {
+    let explained = run_with(MANIFEST, ["check", "--explain"]).exits(0).stdout;
+    for line in [
+        "    pattern = init (derived: sidecar if the pod asks for dynamic credentials, refresh or reload, else init)\n",
+        "    ca-trust = public (derived: private with a ca-configmap, else public)\n",
+        "    limits-memory = 32Mi (derived: volume-size-limit + 24Mi)\n",
+        "    requests-cpu = 10m (derived: ",
+        "    run-as-user = 65532 (derived: ",
+        "    secret-format-db.json = json (derived: ",
+        "    secret-mode-db.json = 0444 (derived: ",
+        "    mount-path = /run/secrets (built-in default)\n",
+    ] {
+        assert!(explained.contains(line), "{line} is not in\n{explained}");
+    }
+    let set =
+        run_with(with_annotation("pattern", "sidecar"), ["check", "--explain", "-o", "json"]).exits(0).stdout;
+    let set: Value = serde_json::from_str(&set).unwrap();
+    let settings = set["objects"][0]["settings"].as_array().unwrap();
+    let find = |key: &str| settings.iter().filter(|setting| setting["key"] == key).collect::<Vec<_>>();
+    assert_eq!(find("pattern").len(), 1, "{settings:?}");
+    assert_eq!(find("pattern")[0]["layer"], "pod");
+    assert_eq!(find("image")[0]["layer"], "derived");
 }

@@ -218,7 +218,7 @@ fn annotations_on_top_of_the_hand_written_block() {
         match decision(&annotated(&template(pattern), pattern)) {
             Decision::Deny(denial) => {
                 let text = denial.problems.to_string();
-                assert!(text.contains("remove the hand-written block"), "{}: {text}", pattern.manifest);
+                assert!(text.contains("opt the pod out with mutation-mode"), "{}: {text}", pattern.manifest);
             }
             other => panic!("{}: {}/{}", pattern.manifest, other.outcome(), other.reason()),
         }

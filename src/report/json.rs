@@ -88,7 +88,9 @@ struct JsonProblem<'a> {
 struct JsonSetting<'a> {
     key: &'a str,
     value: &'a str,
-    layer: String,
+    layer: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -149,6 +151,7 @@ impl<'a> From<&'a Treated> for JsonObject<'a> {
             namespace,
             name,
             outcome: _,
+            is_told_to_detach: _,
             warnings: _,
             settings,
             policies,
@@ -165,7 +168,8 @@ impl<'a> From<&'a Treated> for JsonObject<'a> {
                 .map(|setting| JsonSetting {
                     key: &setting.key,
                     value: &setting.value,
-                    layer: setting.layer.to_string(),
+                    layer: &setting.layer,
+                    rule: setting.rule.as_deref(),
                 })
                 .collect(),
             policies: policies

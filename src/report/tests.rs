@@ -1,4 +1,4 @@
-use scaivault_inject::{Code, Denial, Explanation, Injection, Layer, Patch, Pattern, Problems};
+use scaivault_inject::{Code, Denial, Injection, Layer, Patch, Pattern, Problems};
 use serde_json::{Value, json};
 
 use super::*;
@@ -13,6 +13,7 @@ fn treated(kind: &str, name: &str, outcome: Outcome) -> Treated {
         name: name.into(),
         outcome,
         warnings: Vec::new(),
+        is_told_to_detach: false,
         settings: Vec::new(),
         policies: Vec::new(),
         with_policies: false,
@@ -54,10 +55,11 @@ fn denial() -> Outcome {
 fn report() -> Report {
     let mut in_list = treated("Pod", "", denial());
     in_list.pointer = "/items/2".into();
-    in_list.settings.push(Explanation {
+    in_list.settings.push(Setting {
         key: "url".into(),
         value: "https://vault.example.com".into(),
-        layer: Layer::Injector,
+        layer: Layer::Injector.to_string(),
+        rule: None,
     });
     let mut shown = entry(9, treated("Job", "migrate", decided(Decision::Skip(SkipReason::OptedOut.into()))));
     shown.diff = Some("--- a\n+++ b\n".into());

@@ -1,28 +1,22 @@
 //! Keys that were meant for the injector and stand where it does not read them.
 
 use scaivault_inject::{
-    annotations::{KeyPlace, misplaced_keys},
+    annotations::{KeyPlace, MisplacedKey, misplaced_keys},
     workload::WorkloadKind,
 };
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::object::Object;
 
-/// Warnings of the labels and annotations on the way from an object to its pod template, which is at `pointer`.
-pub(crate) fn warnings(object: &Object<'_>, pointer: &str) -> Vec<String> {
+/// The keys on the way from an object to its pod template, which is at `pointer`: in labels, annotations that are not read, and
+/// other fields of metadata, such as `annotation`.
+pub(super) fn keys(object: &Object<'_>, pointer: &str) -> Vec<MisplacedKey> {
     // Of a workload's own annotations under the right prefix, the core says what they do.
     let is_read = WorkloadKind::of(object.api_version, object.kind).is_some();
-    let mut warnings = Vec::new();
-    let mut say = |place, owner: &str, keys: Option<&Map<String, Value>>| {
-        let keys = keys.into_iter().flat_map(Map::keys).map(String::as_str);
-        warnings.extend(misplaced_keys(place, owner, keys));
-    };
+    let mut found = Vec::new();
     for end in ends(pointer) {
         let above = &pointer[..end];
-        let Some(metadata) = object.value.pointer(above).and_then(|holder| holder.get("metadata")) else {
-            continue;
-        };
-        let members = |field| metadata.get(field).and_then(Value::as_object);
+        let Some(holder) = object.value.pointer(above) else { continue };
         let (place, owner) = match above {
             _ if end == pointer.len() && end == 0 => (KeyPlace::ReadAnnotations, object.kind),
             _ if end == pointer.len() => (KeyPlace::ReadAnnotations, "pod template"),
@@ -30,10 +24,42 @@ pub(crate) fn warnings(object: &Object<'_>, pointer: &str) -> Vec<String> {
             "" => (KeyPlace::OtherAnnotations, object.kind),
             above => (KeyPlace::OtherAnnotations, above.rsplit('/').next().unwrap_or_default()),
         };
-        say(place, owner, members("annotations"));
-        say(KeyPlace::Labels, owner, members("labels"));
+        found.extend(in_metadata(holder, place, owner));
+        // Without the metadata between: `spec.template.annotations`.
+        if let Some(annotations) = holder.get("annotations") {
+            found.extend(in_map(KeyPlace::OtherField("annotations"), owner, annotations));
+        }
     }
-    warnings
+    found
+}
+
+/// The keys in the labels, annotations and other fields of an object that `owner` names.
+pub(super) fn in_metadata(holder: &Value, place: KeyPlace<'_>, owner: &str) -> Vec<MisplacedKey> {
+    let fields = holder.get("metadata").and_then(Value::as_object).into_iter().flatten();
+    let keys = fields.flat_map(|(field, value)| match field.as_str() {
+        "annotations" => in_map(place, owner, value),
+        "labels" => in_map(KeyPlace::Labels, owner, value),
+        _ => in_map(KeyPlace::OtherField(&format!("metadata.{field}")), owner, value),
+    });
+    keys.collect()
+}
+
+fn in_map(place: KeyPlace<'_>, owner: &str, map: &Value) -> Vec<MisplacedKey> {
+    let entries = map.as_object().into_iter().flatten().map(|(key, value)| {
+        let value = match value {
+            Value::Bool(true) => "true",
+            Value::Bool(false) => "false",
+            value => value.as_str().unwrap_or_default(),
+        };
+        (key.as_str(), value)
+    });
+    misplaced_keys(place, owner, entries)
+}
+
+/// Whether a controller made the object, and copied what stands on its owner.
+pub(super) fn is_made_by_a_controller(object: &Object<'_>) -> bool {
+    let owners = object.value.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+    owners.into_iter().flatten().any(|owner| owner.get("controller") == Some(&Value::Bool(true)))
 }
 
 /// Where the beginnings of a pointer end that name a place on the way, itself included.
@@ -52,7 +78,7 @@ mod tests {
     fn check(document: &Value, expected: &[&str]) {
         let objects = objects(document);
         let pointer = objects[0].pod_pointer().unwrap();
-        let found = warnings(&objects[0], pointer);
+        let found: Vec<String> = keys(&objects[0], pointer).iter().map(MisplacedKey::warning).collect();
         assert_eq!(found.len(), expected.len(), "{found:#?}");
         for (found, expected) in found.iter().zip(expected) {
             assert!(found.contains(expected), "{found}\nis not\n{expected}");
@@ -90,6 +116,17 @@ mod tests {
         check(
             &json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"annotations": ours, "labels": {"app": "x"}}}),
             &[],
+        );
+        check(
+            &json!({
+                "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"annotation": ours},
+                "spec": {"template": {"metadata": {"Annotations": ours}, "annotations": ours, "spec": {"annotations": ours}}},
+            }),
+            &[
+                "(in metadata.annotation of the Deployment) does nothing there",
+                "(in metadata.Annotations of the pod template) does nothing there",
+                "(in annotations of the pod template) does nothing there",
+            ],
         );
     }
 }

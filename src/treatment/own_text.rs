@@ -4,7 +4,7 @@ use scaivault_contract::{
     EXCERPT_CHARS,
     names::{ANNOTATION_PREFIX, SERVICE_ACCOUNT_ROLE_ANNOTATION},
 };
-use scaivault_inject::{Code, Decision, Excerpt, Layer, Problem};
+use scaivault_inject::{Code, Decision, Excerpt, Layer, Problem, annotations::corrected};
 
 use super::{Outcome, Treated};
 use crate::{edit::Places, yaml_stream::Document};
@@ -46,7 +46,9 @@ fn describe(problem: &mut Problem, key: &str, line: usize, text: &str) {
     }
     let excerpt = Excerpt::new(text);
     if text.chars().nth(EXCERPT_CHARS).is_none() {
-        problem.cure = format!("write {key}: {excerpt}").into();
+        // A word such as `yes` is not what the key takes, in quotes either.
+        let meant = key.strip_prefix(ANNOTATION_PREFIX).and_then(|key| corrected(key, text));
+        problem.cure = format!("write {key}: {}", Excerpt::new(meant.as_deref().unwrap_or(text))).into();
     }
     problem.value = Some(excerpt);
 }

@@ -157,7 +157,7 @@ fn keys_that_nothing_reads_are_warned_about() {
     let both = [annotations.clone(), labels.clone()];
     for (api_version, kind, rest, expected) in [
         ("v1", "Service", own(), both.to_vec()),
-        ("v1", "Namespace", own(), vec![]),
+        ("v1", "Namespace", own(), vec![format!("{key} does nothing on the namespace itself")]),
         ("apps/v1", "Deployment", own(), vec![]),
         ("keda.sh/v1alpha1", "ScaledJob", with(json!({"template": template})), vec![]),
         (
@@ -271,7 +271,7 @@ fn a_mode_that_is_no_string_is_a_problem() {
     );
     let treated = treat(&deployment, Verb::Inject, &Surroundings::default(), false, |subject, context| {
         let Subject::Workload(workload) = subject else { panic!("{subject:?}") };
-        scaivault_inject::workload::decide(workload, context)
+        workload::decide(workload, context)
     });
     let Outcome::Decided(decision) = &treated[0].outcome else { panic!("{treated:?}") };
     let Decision::Deny(denial) = &**decision else { panic!("{treated:?}") };
@@ -302,7 +302,7 @@ fn all_values_of_a_namespace_that_are_no_strings_are_problems() {
         assert_eq!(denial.problems.len(), 2, "{text}");
         assert!(text.contains(&format!("{prefix}/fail-open{layer}: \"true\": the value is")), "{text}");
         assert!(text.contains(&format!("{prefix}/url{layer}: the value is null")), "{text}");
-        assert_eq!(outcome(api_version, kind, json!({format!("{prefix}/url"): "x"})), Outcome::NoPod);
+        assert_eq!(outcome(api_version, kind, json!({format!("{prefix}/role"): "x"})), Outcome::NoPod);
     }
     let Outcome::Decided(decision) = outcome("v1", "ServiceAccount", json!({role: 5})) else {
         panic!("accepted")

@@ -18,7 +18,12 @@ pub(super) fn unread_keys(object: &Object<'_>, templates: &[&str]) -> Vec<String
     // Of keys on the way to a template, [`super::misplaced`] says where they belong.
     let places = if templates.is_empty() { &["/metadata/annotations", "/metadata/labels"][..] } else { &[] };
     for place in places {
-        let keys = object.value.pointer(place).and_then(Value::as_object).map(our_keys).unwrap_or_default();
+        let mut keys =
+            object.value.pointer(place).and_then(Value::as_object).map(our_keys).unwrap_or_default();
+        if object.kind == "ServiceAccount" {
+            // Said in [`super::defaults`].
+            keys.retain(|key| key.strip_prefix(ANNOTATION_PREFIX) != Some("role"));
+        }
         if !keys.is_empty() {
             warnings.push(format!(
                 "nothing reads {} in {}: keys take effect in the annotations of a pod template",

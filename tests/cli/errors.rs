@@ -23,6 +23,7 @@ fn a_duplicate_key_is_an_error_in_yaml_and_in_json() {
 fn a_helm_template_gets_a_hint() {
     let template = "apiVersion: v1\n{{- if .Values.on }}\nkind: {{ .Values.kind }}\n{{- end }}\n";
     let outcome = run_with(template, ["check"]).exits(2);
+    assert!(outcome.stdout.contains("needs quotes"), "{}", outcome.stdout);
     assert!(outcome.stdout.contains("helm template"), "{}", outcome.stdout);
 }
 
@@ -40,6 +41,7 @@ fn wrong_usage_is_explained() {
     run(["check", "--kube-version", "1.20"]).exits(2).says("1.30 or newer is needed");
     run(["check", "--kube-version", "new"]).exits(2).says("write major.minor");
     run(["chekc"]).exits(2).says("check");
+    run(["check", "deploy/"]).exits(2).says("tip: write -f deploy/");
     run([] as [&str; 0]).exits(2).says("Usage:");
 }
 

@@ -134,7 +134,7 @@ metadata:
     let outcome = run_with(text, ["check"]).exits(1);
     for expected in [
         "fail-open (of the namespace): \"yes\": the value is a number or true/false; annotation values must be strings (line 6)",
-        "to fix: write scaivault.scailabs.ai/fail-open: \"yes\"",
+        "to fix: write scaivault.scailabs.ai/fail-open: \"true\"",
         "url (of the namespace): the value is a list or an object; annotation values must be strings (line 7)",
         "role (of the service account): \"007\": the value is a number or true/false; annotation values must be strings (line 14)",
         "to fix: write scaikey.scailabs.ai/role: \"007\"",

@@ -150,6 +150,7 @@ fn parse(text: &str) -> Result<Duration, DurationFault> {
         "d" => Unit::Day,
         "" => return Err(DurationFault::NoUnit),
         other if other.contains(|c: char| c.is_ascii_digit()) => return Err(DurationFault::Compound),
+        other if other.contains(char::is_whitespace) => return Err(DurationFault::Space),
         _ => return Err(DurationFault::UnknownUnit),
     };
     // The number is checked before it is multiplied, so that no text can overflow.
@@ -185,6 +186,9 @@ pub enum DurationFault {
     /// `1h30m`.
     #[error("it has more than one number; write the sum in the smaller unit, such as 90m for 1h30m")]
     Compound,
+    /// `5 m`.
+    #[error("it has a space in it")]
+    Space,
     /// `5min`, `500ms`, `2w`.
     #[error("its unit is not one of s, m, h and d")]
     UnknownUnit,

@@ -83,8 +83,7 @@ pub struct DynamicRef<E = EngineName, R = RoleName> {
 
 impl DynamicRef {
     /// What may stand there.
-    pub const ALLOWED: &'static str =
-        "engine=E role=R [ttl=D], such as engine=postgres-prod role=readonly ttl=2h";
+    pub const ALLOWED: &'static str = "engine=E role=R [ttl=D], without spaces around the =, such as engine=postgres-prod role=readonly ttl=2h";
 }
 
 /// A dynamic secret of a mapping, in whose names variables may stand that the agent fills.
@@ -144,13 +143,13 @@ text_in_serde!(DynamicRef);
 #[non_exhaustive]
 pub enum DynamicRefError {
     /// A word that is none of the three.
-    #[error("{0} is none of engine=, role= and ttl=; write {allowed}, without a space around the =", allowed = DynamicRef::ALLOWED)]
+    #[error("{0} is not of the form engine=E, role=R or ttl=D; allowed: {allowed}", allowed = DynamicRef::ALLOWED)]
     Unknown(Excerpt),
     /// One of the three stands twice.
     #[error("{0}= stands twice; keep one")]
     Repeated(&'static str),
     /// The engine or the role is not there.
-    #[error("{text} has no {name}=; write {}", DynamicRef::ALLOWED)]
+    #[error("{text} has no {name}=; allowed: {}", DynamicRef::ALLOWED)]
     Missing {
         /// `engine` or `role`.
         name: &'static str,

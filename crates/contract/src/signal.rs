@@ -31,8 +31,7 @@ pub enum Signal {
 
 impl Signal {
     /// What may stand there.
-    pub const ALLOWED: &'static str =
-        "SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGTERM, SIGCONT or SIGWINCH";
+    pub const ALLOWED: &'static str = "SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGTERM, SIGCONT or SIGWINCH, with or without SIG";
 
     /// All signals, in the order of [`Self::ALLOWED`].
     pub const ALL: [Self; 9] = [

@@ -260,7 +260,7 @@ pub enum SecretSourceError {
     Alias(SecretAliasError),
     /// One of several secrets without an alias.
     #[error(
-        "{0} has no alias; a file of several secrets needs one for each: write alias=path alias=path, such as db=environments/production/billing/database"
+        "{0} has no alias; a file of several secrets needs one for each; allowed: alias=path alias=path, such as db=environments/production/billing/database"
     )]
     NoAlias(Excerpt),
     /// An alias stands twice.

@@ -8,22 +8,25 @@ mod nearest;
 mod not_text;
 mod reference;
 mod registry;
+mod suggest;
 mod value;
 
 pub use key::{ExactKey, Key, NamedKey};
-pub use misspelt::{KeyPlace, misplaced_keys};
+pub use misspelt::{KeyPlace, MisplacedKey, misplaced_keys};
 pub use reference::{json, markdown, schema, table};
 pub use registry::{AnnotationSpec, Chapter, DefaultValue, Group, REGISTRY, specs};
 pub use value::ValueKind;
 
 pub(crate) use collect::{Collected, Fill, collect};
 pub(crate) use draft::{Draft, FileDraft};
+pub(crate) use misspelt::Intention;
 pub use nearest::nearest;
 pub(crate) use not_text::not_text;
 pub use not_text::not_text_problems;
 #[cfg(test)]
 pub(crate) use registry::spec_for;
 pub(crate) use registry::{asks_for_secrets, spec_of};
+pub use suggest::corrected;
 pub(crate) use value::{
     LogLevel, Position, ReloadTarget, RunAsUser, Selection, StartGate, Url, id, image, image_is_below,
     object_name,

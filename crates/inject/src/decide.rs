@@ -18,6 +18,9 @@ use crate::{
     receipt::Receipt,
 };
 
+/// The beginning of a warning that repeats a problem of a pod that is let through.
+pub const NOT_INJECTED: &str = "not injected: ";
+
 /// Decides what a pod gets. Total: every pod gets an answer, whatever its annotations say.
 pub fn decide(pod: &PodView<'_>, context: &Context<'_>) -> Decision {
     decide_with_policies(pod, context).0
@@ -286,7 +289,7 @@ pub(crate) fn refuse(
         OnProblem::Deny => Decision::Deny(Denial { problems, warnings }),
         OnProblem::Warn => {
             let reason = SkipReason::Problems;
-            warnings.extend(problems.iter().map(|problem| format!("not injected: {problem}")));
+            warnings.extend(problems.iter().map(|problem| format!("{NOT_INJECTED}{problem}")));
             let patch = additions::skipped(pod, reason.name()).map(|operation| Patch::new(vec![operation]));
             Decision::Skip(Skip { reason, patch, problems, warnings })
         }

@@ -48,6 +48,16 @@ impl Decision {
         }
     }
 
+    /// Whether the pod stays as it is because no annotation asks for a secret.
+    pub fn asks_for_nothing(&self) -> bool {
+        matches!(self, Self::Skip(skip) if skip.reason == SkipReason::NotAnnotated)
+    }
+
+    /// Whether the pod stays as it is, and carries no injection that annotations ask for.
+    pub fn leaves_alone(&self) -> bool {
+        matches!(self, Self::Skip(skip) if !matches!(skip.reason, SkipReason::AlreadyInjected | SkipReason::Problems))
+    }
+
     /// The word for the outcome in logs, metrics and audit annotations.
     pub fn outcome(&self) -> &'static str {
         match self {

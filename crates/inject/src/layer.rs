@@ -100,7 +100,7 @@ impl Setters {
             Self::Pod => "the pod",
             Self::PodAndDefaults => "the pod, the namespace or in the injector's configuration",
             Self::PodServiceAccountAndDefaults => {
-                "the pod, its service account, the namespace or in the injector's configuration"
+                "the pod, its service account (there `scaikey.scailabs.ai/role`), the namespace or in the injector's configuration"
             }
             Self::PodWorkloadAndNamespace => "the pod, the workload's own metadata or the namespace",
         }

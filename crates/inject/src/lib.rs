@@ -8,9 +8,11 @@
 //! ```
 
 mod additions;
+mod bare_pod;
 mod context;
 mod decide;
 mod decision;
+mod derived;
 mod detach;
 mod explain;
 mod intent;
@@ -37,9 +39,11 @@ pub mod manifest;
 pub mod work;
 pub mod workload;
 
+pub use bare_pod::{DefaultsReport, check_namespace, check_service_account_role};
 pub use context::{Context, Namespace};
-pub use decide::{decide, decide_with_policies, detach_by_name};
+pub use decide::{NOT_INJECTED, decide, decide_with_policies, detach_by_name};
 pub use decision::{Decision, Denial, Detachment, Injection, Skip, SkipReason};
+pub use derived::{Derived, derived};
 pub use explain::{Explanation, explain};
 pub use known_sidecars::SidecarsConfig;
 pub use kube_version::{KubeVersion, KubeVersionError};

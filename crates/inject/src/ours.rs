@@ -106,7 +106,16 @@ fn is_agent(container: &ContainerView<'_>) -> bool {
     has(env::SCAIVAULT_URL) && [env::SECRETS, env::WATCH_PATHS, env::DYNAMIC].into_iter().any(maps)
 }
 
+/// How to get rid of what carries a reserved name: written by hand, or injected and without its receipt.
+const BY_NAME: &str = "take it out with `scaivault-injector detach --by-name`, or by hand; or opt the pod out with mutation-mode: \
+                       ignore, which leaves all of it as it is";
+/// How to get rid of an agent under another name.
+const REMOVE: &str =
+    "remove this container, or opt the pod out with mutation-mode: ignore, which leaves all of it as it is";
+
 fn stranger(name: &str, message: String) -> Problem {
+    // `detach --by-name` takes out what has such a name; an agent under another is for its author to remove.
+    let has_name = is_reserved_volume(name) || matches!(name, INIT_CONTAINER | SIDECAR_CONTAINER);
     Problem {
         code: Code::ReservedName,
         key: None,
@@ -114,6 +123,6 @@ fn stranger(name: &str, message: String) -> Problem {
         value: Some(Excerpt::new(name)),
         message: message.into(),
         allowed: None,
-        cure: "remove the hand-written block, or opt the pod out with mutation-mode: ignore".into(),
+        cure: if has_name { BY_NAME } else { REMOVE }.into(),
     }
 }

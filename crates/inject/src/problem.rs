@@ -85,6 +85,8 @@ pub enum Code {
     NothingToInject,
     /// No key asks for a secret, and an unknown one is nearest to one that would.
     MisspeltKey,
+    /// A key that asks for a secret, or opts out, where nothing reads it.
+    MisplacedKey,
     /// `secret-…-<name>` for a name that no `inject-…-<name>` selects.
     UnknownName,
     /// Two files that cannot both be.
@@ -150,6 +152,7 @@ impl Code {
         Self::NotAString,
         Self::NothingToInject,
         Self::MisspeltKey,
+        Self::MisplacedKey,
         Self::UnknownName,
         Self::FileConflict,
         Self::FormatConflict,
@@ -200,9 +203,16 @@ impl Code {
             Self::NothingToInject => {
                 ("nothing-to-inject", "`inject` is `true` and no annotation names a secret.")
             }
-            Self::MisspeltKey => {
-                ("misspelt-key", "No key asks for a secret, and an unknown key is nearest to one that would.")
-            }
+            Self::MisspeltKey => (
+                "misspelt-key",
+                "An unknown key is nearest to one that asks for a secret, and no other key asks for one; or it is nearest to \
+                 `inject` or `mutation-mode`, was to opt out, and other keys ask for secrets.",
+            ),
+            Self::MisplacedKey => (
+                "misplaced-key",
+                "A key stands where the injector does not read it. It asks for a secret, and no key that is read does; or it \
+                 opts out, and the pod would be injected all the same.",
+            ),
             Self::UnknownName => ("unknown-name", "An option names a file that no annotation selects."),
             Self::FileConflict => (
                 "file-conflict",

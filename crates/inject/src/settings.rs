@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use crate::{
     annotations::{Collected, Draft, Fill, Url, collect},
+    bare_pod,
     known_sidecars::SidecarsConfig,
     problem::{Code, Excerpt, Layer, Problem, Problems},
 };
@@ -151,10 +152,23 @@ impl TryFrom<InjectorConfig> for Settings {
         for (field, value, message) in config.sidecars.mistakes() {
             problems.push(mistake(field, Some(value), message, "correct or remove the entry"));
         }
+        for namespace in &config.excluded_namespaces {
+            if !is_dns_label(namespace) {
+                let cure = "write lower-case letters, digits and -, at most 63 characters, as `kubectl get namespaces` shows them";
+                problems.push(mistake(
+                    "excludedNamespaces",
+                    Some(namespace),
+                    "no namespace can have this name",
+                    cure,
+                ));
+            }
+        }
         if !problems.is_empty() {
             return Err(problems);
         }
-        Ok(Self { config, base: draft })
+        let settings = Self { config, base: draft };
+        let problems = bare_pod::problems(&settings.base, &settings);
+        if problems.is_empty() { Ok(settings) } else { Err(problems) }
     }
 }
 
@@ -179,4 +193,13 @@ fn mistake(field: &'static str, value: Option<&str>, message: &str, cure: &'stat
         allowed: None,
         cure: cure.into(),
     }
+}
+
+/// Whether a text can name a namespace (RFC 1123).
+fn is_dns_label(text: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=63).contains(&text.len())
+        && text.bytes().all(is_allowed)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
 }

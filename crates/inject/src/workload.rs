@@ -11,7 +11,7 @@ mod view;
 
 pub use mode::{Adjustment, AdjustmentReason, adjust};
 pub use templates::{FormerObject, validate_object};
-pub use validate::{Validation, ValidationReason, decide, decide_with_policies, validate};
+pub use validate::{Validation, ValidationReason, add_problems, decide, decide_with_policies, validate};
 pub use view::{MalformedWorkload, WorkloadView};
 
 /// The kinds whose own `mutation-mode` counts.

@@ -24,7 +24,7 @@ fn reads_one_number_and_one_unit() {
 
 #[test]
 fn says_why_it_refuses() {
-    use DurationFault::{Compound, LeadingZero, NoNumber, NoUnit, TooLong, UnknownUnit, Zero};
+    use DurationFault::{Compound, LeadingZero, NoNumber, NoUnit, Space, TooLong, UnknownUnit, Zero};
     for (text, fault) in [
         ("", NoNumber),
         ("m", NoNumber),
@@ -39,7 +39,9 @@ fn says_why_it_refuses() {
         ("500ms", UnknownUnit),
         ("2w", UnknownUnit),
         ("5M", UnknownUnit),
-        ("5m ", UnknownUnit),
+        ("5m ", Space),
+        ("5 m", Space),
+        ("1h 30m", Compound),
         ("0s", Zero),
         ("0d", Zero),
         ("367d", TooLong),

@@ -20,15 +20,18 @@ fn says_what_is_wrong() {
         let said = text.parse::<DynamicRef>().unwrap_err().to_string();
         assert!(said.starts_with(expected), "{text:?}: {said}");
     }
-    let write = "write engine=E role=R [ttl=D], such as engine=postgres-prod role=readonly ttl=2h";
+    let write = format!("allowed: {}", DynamicRef::ALLOWED);
     check("", &format!("\"\" has no engine=; {write}"));
     check("engine=e", &format!("\"engine=e\" has no role=; {write}"));
     check("role=r ttl=1h", "\"role=r ttl=1h\" has no engine=");
     check("engine=e role=r ttl=1h ttl=1h", "ttl= stands twice");
     check("engine=e engine=f role=r", "engine= stands twice");
-    check("engine=e role=r max=1h", &format!("\"max=1h\" is none of engine=, role= and ttl=; {write}"));
-    check("engine = e role=r", "\"engine\" is none of");
-    check("Engine=e role=r", "\"Engine=e\" is none of");
+    check(
+        "engine=e role=r max=1h",
+        &format!("\"max=1h\" is not of the form engine=E, role=R or ttl=D; {write}"),
+    );
+    check("engine = e role=r", "\"engine\" is not of the form");
+    check("Engine=e role=r", "\"Engine=e\" is not of the form");
     check("engine= role=r", "engine: \"\" is not a name; allowed: 1 to 128 of A-Z, a-z, 0-9, - and _");
     check("engine=a/../b role=r", "engine: \"a/../b\" is not a name");
     check("engine=e role=r=s", "role: \"r=s\" is not a name");

@@ -13,7 +13,7 @@ pub struct MountPath(String);
 
 impl MountPath {
     /// What may stand there.
-    pub const ALLOWED: &'static str = "an absolute directory, such as /run/secrets: no colon, no segment that is . or kubernetes.io or starts with .., not /, /etc or in /proc, /sys or /dev, at most 512 bytes, 255 a segment";
+    pub const ALLOWED: &'static str = "an absolute directory, such as /run/secrets: no colon, no segment that is . or kubernetes.io or starts with .., not / or /etc themselves, and nothing in /proc, /sys or /dev, at most 512 bytes, 255 a segment";
 
     /// Whether `other`, as a container's `mountPath` may be written, is this directory or lies below it.
     ///

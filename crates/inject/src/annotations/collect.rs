@@ -6,8 +6,9 @@ use scaivault_contract::{Excerpt, names::ANNOTATION_PREFIX};
 
 use super::{
     draft::Draft,
-    misspelt::{Misspelt, Unknown, unknown},
-    registry::{AnnotationSpec, Entry, EntryError, Rejection},
+    misspelt::{Intention, Unknown, UnreadKey, unknown},
+    registry::{AnnotationSpec, Entry, EntryError, NameError, Rejection},
+    suggest,
     value::ValueKind,
 };
 use crate::{
@@ -19,53 +20,73 @@ use crate::{
 /// The most warnings about keys in one answer; a pod may carry thousands of annotations.
 const WARNINGS_SHOWN: usize = 16;
 
-/// The most unknown keys of a pod that are compared with those that ask for a secret.
-const MISSPELT_SOUGHT: usize = 64;
+/// The most unknown keys of a layer that are looked up, besides those that are warned of.
+const UNKNOWN_SOUGHT: usize = 64;
 
-/// The most keys that were to ask for a secret and are kept.
-const MISSPELT_KEPT: usize = 16;
+/// The most keys of a layer that [`Collected::unread`] keeps.
+const UNREAD_KEPT: usize = 16;
 
 /// A draft and what was said on the way.
 pub(crate) struct Collected {
     pub(crate) draft: Draft,
     pub(crate) problems: Problems,
     pub(crate) warnings: Vec<String>,
-    /// Keys of the pod that were to ask for a secret, until [`Collected::settle`].
-    misspelt: Vec<Misspelt>,
-    /// The unknown keys of the pod that were looked up: warnings about other keys, such as the namespace's, do not count.
+    /// Keys without an effect that were to ask for a secret or to opt out, until [`Collected::settle`].
+    unread: Vec<UnreadKey>,
+    /// The unknown keys of the layer that were looked up.
     sought: usize,
 }
 
 impl Collected {
     /// Nothing yet, over the layers that a draft holds.
     pub(crate) const fn over(draft: Draft) -> Self {
-        Self { draft, problems: Problems::new(), warnings: Vec::new(), misspelt: Vec::new(), sought: 0 }
+        Self { draft, problems: Problems::new(), warnings: Vec::new(), unread: Vec::new(), sought: 0 }
     }
 
-    /// Says what is to be said of misspelt keys: a problem if no key asks for a secret, else a warning.
+    /// Says what is to be said of keys without an effect. `asks` is whether other keys ask for a secret: then a key that was to
+    /// ask is a warning and one that was to opt out a problem; else it is the other way round.
     pub(crate) fn settle(&mut self, asks: bool) {
-        for misspelt in std::mem::take(&mut self.misspelt) {
-            if asks {
-                self.warnings.push(misspelt.warning());
+        self.settle_by(|layer, intention| match intention {
+            // A namespace that names a secret changes no pod that does not.
+            Intention::Ask => !asks && *layer != Layer::Namespace,
+            Intention::OptOut => asks,
+        });
+    }
+
+    /// Makes a problem of each key without an effect whose intention `matters`, of the others a warning.
+    pub(crate) fn settle_by(&mut self, matters: impl Fn(&Layer, Intention) -> bool) {
+        for unread in std::mem::take(&mut self.unread) {
+            if matters(&unread.layer, unread.intention) {
+                self.problems.push(unread.problem());
             } else {
-                self.problems.push(misspelt.problem());
+                self.warnings.push(unread.warning());
             }
         }
     }
 
-    fn unknown(&mut self, key: &str, layer: &Layer) {
-        let may_ask = *layer == Layer::Pod && self.sought < MISSPELT_SOUGHT;
-        let warns = self.warnings.len() + self.misspelt.len() < WARNINGS_SHOWN;
-        if !may_ask && !warns {
+    fn unknown(&mut self, key: &str, value: &str, layer: &Layer) {
+        let warns = self.warnings.len() + self.unread.len() < WARNINGS_SHOWN;
+        if !warns && self.sought >= UNKNOWN_SOUGHT {
             return;
         }
-        self.sought += usize::from(*layer == Layer::Pod);
-        match unknown(key, layer) {
-            Unknown::Misspelt(misspelt) if self.misspelt.len() < MISSPELT_KEPT => {
-                self.misspelt.push(misspelt);
-            }
+        self.sought += 1;
+        match unknown(key, value, layer) {
+            Unknown::Unread(unread) => self.keep(unread),
             Unknown::Warning(warning) if warns => self.warnings.push(warning),
-            _ => {}
+            Unknown::Warning(_) => {}
+        }
+    }
+
+    fn not_taken(&mut self, key: &str, value: &str, layer: &Layer, setters: Setters) {
+        match UnreadKey::not_taken(key, value, layer) {
+            Some(unread) => self.keep(unread),
+            None => warn(&mut self.warnings, || not_taken(key, layer, setters)),
+        }
+    }
+
+    fn keep(&mut self, unread: UnreadKey) {
+        if self.unread.iter().filter(|kept| kept.layer == unread.layer).count() < UNREAD_KEPT {
+            self.unread.push(unread);
         }
     }
 }
@@ -96,16 +117,17 @@ impl Fill<'_> {
 
 /// Reads one layer over the draft of the layers before it.
 pub(crate) fn collect(collected: &mut Collected, layer: &Layer, fill: Fill<'_>, entries: Entries<'_, '_>) {
+    collected.sought = 0;
     for (key, value) in entries {
         let (spec, name) = match layer::meaning(key, layer) {
             Meaning::Setting(spec, name) => (spec, name),
             Meaning::Written => continue,
             Meaning::Unknown => {
-                collected.unknown(key, layer);
+                collected.unknown(key, value, layer);
                 continue;
             }
             Meaning::NotTaken(setters) => {
-                warn(&mut collected.warnings, || not_taken(key, layer, setters));
+                collected.not_taken(key, value, layer, setters);
                 continue;
             }
         };
@@ -121,26 +143,9 @@ pub(crate) fn collect(collected: &mut Collected, layer: &Layer, fill: Fill<'_>, 
         match (spec.set)(&mut collected.draft, &entry) {
             Ok(()) => collected.draft.origins.set(spec.key, name, layer, filled.has_variables),
             Err(rejection) => {
-                let hints = collected.problems.takes_hint();
-                let problem = |message, allowed| Problem {
-                    code: Code::InvalidValue,
-                    key: Some(key.to_owned()),
-                    layer: layer.clone(),
-                    value: (spec.value != ValueKind::Template).then(|| Excerpt::new(value)),
-                    message,
-                    allowed,
-                    cure: cure(spec.value, entry.value, spec.example(), hints),
-                };
-                match rejection {
-                    Rejection::Value(reason) => {
-                        collected.problems.push_with(|| problem(reason, Some(spec.value.allowed())));
-                    }
-                    Rejection::Entries(errors) => {
-                        for EntryError { message, allowed } in errors {
-                            collected.problems.push_with(|| problem(message.into(), allowed.map(Cow::Owned)));
-                        }
-                    }
-                }
+                let is_hinted = collected.problems.takes_hint() && !filled.has_variables;
+                let cure = if is_hinted { suggest::cure } else { suggest::example };
+                refuse(collected, spec, (key, written), layer, rejection, || cure(spec, &entry));
             }
         }
     }
@@ -159,19 +164,44 @@ fn unfilled(key: &str, layer: &Layer, value: &str, fault: VariableFault) -> Prob
     }
 }
 
-/// What to write instead: the word that was probably meant, or an example.
-fn cure(kind: ValueKind, value: &str, example: &str, hints: bool) -> Cow<'static, str> {
-    if kind == ValueKind::SecretSource && value.contains('=') {
-        return format!("write for example \"db={example}\"").into();
-    }
-    let words: &[&str] = match kind {
-        ValueKind::Choice(words) if hints => words,
-        ValueKind::Bool if hints => &["true", "false"],
-        _ => &[],
+/// Adds the problems of a value that its row does not take.
+fn refuse(
+    collected: &mut Collected,
+    spec: &AnnotationSpec,
+    (key, written): (&str, &str),
+    layer: &Layer,
+    rejection: Rejection,
+    cure: impl Fn() -> String,
+) {
+    let problem = |code, message, allowed, cure: String| Problem {
+        code,
+        key: Some(key.to_owned()),
+        layer: layer.clone(),
+        value: (spec.value != ValueKind::Template).then(|| Excerpt::new(written)),
+        message,
+        allowed,
+        cure: cure.into(),
     };
-    match super::nearest(&value.to_ascii_lowercase(), words.iter().copied()) {
-        Some(word) => format!("did you mean \"{word}\"?").into(),
-        None => format!("write for example {example:?}").into(),
+    match rejection {
+        Rejection::Value(reason) => {
+            let allowed = Some(spec.value.allowed());
+            collected.problems.push_with(|| problem(Code::InvalidValue, reason, allowed, cure()));
+        }
+        Rejection::Entries(errors) => {
+            let cure = cure();
+            for EntryError { message, allowed } in errors {
+                let allowed = allowed.map(Cow::Owned);
+                collected
+                    .problems
+                    .push_with(|| problem(Code::InvalidValue, message.into(), allowed, cure.clone()));
+            }
+        }
+        Rejection::Name(NameError { code, message, allowed, cure }) => {
+            collected.problems.push_with(|| Problem {
+                value: None,
+                ..problem(code, message.into(), allowed.map(Cow::Borrowed), cure)
+            });
+        }
     }
 }
 

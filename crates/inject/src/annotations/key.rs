@@ -88,6 +88,16 @@ keys! {
 }
 
 impl NamedKey {
+    /// A name as it may follow the key, for examples in documentation.
+    pub(crate) const fn example_name(self) -> &'static str {
+        match self {
+            Self::InjectEnv => "DB_PASSWORD",
+            // Only a field can be encoded, and `db.json` is all of a secret in the other examples.
+            Self::SecretEncoding => "tls.p12",
+            _ => "db.json",
+        }
+    }
+
     /// The placeholder for the name in documentation.
     pub const fn placeholder(self) -> &'static str {
         match self {

@@ -5,9 +5,10 @@ use std::borrow::Cow;
 use scaivault_contract::names::ANNOTATION_PREFIX;
 
 use super::{
-    key::Key,
+    key::{ExactKey, Key, NamedKey},
     nearest::distance_within,
     registry::{asks_for_secrets, specs},
+    suggest::meant_bool,
     value::ValueKind,
 };
 use crate::problem::{Code, Excerpt, Layer, Problem, shown_key};
@@ -16,67 +17,151 @@ use crate::problem::{Code, Excerpt, Layer, Problem, shown_key};
 const NAME_BYTES: usize = 63;
 /// The most edits between the prefix of a key and ours.
 const PREFIX_EDITS: usize = 3;
+/// What the keys that ask for a secret begin with.
+const INJECT_DASH: &str = "inject-";
+/// More edits than between two keys that are taken for one another.
+const FAR: usize = 6;
 /// The longest key, bytes: a domain, a slash and a name.
 const KEY_BYTES: usize = 253 + 1 + NAME_BYTES;
 /// The most keys of one object that are warned of.
 const KEYS_SHOWN: usize = 16;
 
-/// An unknown key of a pod that is nearest to one that asks for a secret.
-#[derive(Clone, Debug)]
-pub(crate) struct Misspelt {
-    key: String,
-    meant: String,
+/// What the author of a key wants of it, where to leave it unread would do the opposite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Intention {
+    /// A secret.
+    Ask,
+    /// That pods are left alone, or that an injection is taken out.
+    OptOut,
 }
 
-impl Misspelt {
-    /// Where another key asks for a secret.
-    pub(crate) fn warning(&self) -> String {
-        let Self { key, meant } = self;
-        format!(
-            "{ANNOTATION_PREFIX}{key} is not a known annotation; did you mean {ANNOTATION_PREFIX}{meant}?"
-        )
+impl Intention {
+    /// That of a known key with this value; none where it matters little whether it is read.
+    fn new(key: &str, value: &str) -> Option<Self> {
+        if asks_for_secrets(key) {
+            return Some(Self::Ask);
+        }
+        match key {
+            _ if key == ExactKey::MutationMode.text() => Some(Self::OptOut),
+            _ if key == ExactKey::Inject.text() => match meant_bool(value) {
+                Some(true) => Some(Self::Ask),
+                Some(false) => Some(Self::OptOut),
+                None => None,
+            },
+            _ => None,
+        }
     }
 
-    /// Where no key asks for a secret: the pod would start without what it was annotated for.
+    /// What happens while the key is not read.
+    const fn effect(self) -> &'static str {
+        match self {
+            Self::Ask => "no annotation that is read asks for a secret, so the pods would start without any",
+            Self::OptOut => "it opts nothing out, so the pods would be injected all the same",
+        }
+    }
+}
+
+/// A key without an effect whose author relies on it.
+#[derive(Clone, Debug)]
+pub(crate) struct UnreadKey {
+    key: String,
+    pub(crate) layer: Layer,
+    pub(crate) intention: Intention,
+    /// Without the prefix, the known key that was meant; none where the key is known and not taken from its layer.
+    meant: Option<String>,
+}
+
+impl UnreadKey {
+    /// A known key that its layer may not set; none where it matters little.
+    pub(crate) fn not_taken(key: &str, value: &str, layer: &Layer) -> Option<Self> {
+        let is_operators = matches!(layer, Layer::BuiltIn | Layer::Injector | Layer::Policy(_));
+        let intention = Intention::new(key, value).filter(|_| !is_operators)?;
+        Some(Self { key: key.to_owned(), layer: layer.clone(), intention, meant: None })
+    }
+
+    /// Where it does no harm.
+    pub(crate) fn warning(&self) -> String {
+        let place =
+            if self.layer == Layer::Pod { String::new() } else { format!(" (of the {})", self.layer) };
+        let key = shown_key(&self.key);
+        if let Some(meant) = &self.meant {
+            return format!(
+                "{ANNOTATION_PREFIX}{key}{place} is not a known annotation; did you mean {ANNOTATION_PREFIX}{meant}?"
+            );
+        }
+        let layer = &self.layer;
+        format!("{ANNOTATION_PREFIX}{key} does nothing on the {layer} itself; {}", self.cure())
+    }
+
+    /// Where the opposite of what its author wants would happen.
     pub(crate) fn problem(self) -> Problem {
-        let Self { key, meant } = self;
+        let effect = self.intention.effect();
+        let cure = self.cure().into();
+        let Self { key, layer, meant, .. } = self;
+        let (code, fault) = match meant {
+            Some(_) => (Code::MisspeltKey, "not a known annotation".to_owned()),
+            None => (Code::MisplacedKey, format!("it is not read on the {layer}")),
+        };
         Problem {
-            code: Code::MisspeltKey,
+            code,
             key: Some(key),
-            layer: Layer::Pod,
+            layer,
             value: None,
-            message: "not a known annotation, and no other one asks for a secret, so the pod would start without any"
-                .into(),
+            message: format!("{fault}; {effect}").into(),
             allowed: None,
-            cure: format!("write {ANNOTATION_PREFIX}{meant}, or remove the annotation").into(),
+            cure,
+        }
+    }
+
+    fn cure(&self) -> String {
+        let mode = ExactKey::MutationMode.text();
+        match (&self.meant, self.intention) {
+            (Some(meant), _) if self.layer == Layer::Pod || meant == mode => {
+                format!("write {ANNOTATION_PREFIX}{meant}, or remove the annotation")
+            }
+            (Some(meant), Intention::Ask) => format!("write {ANNOTATION_PREFIX}{meant} on the pod template"),
+            (None, Intention::Ask) => "move it to the pod template".to_owned(),
+            (_, Intention::OptOut) => format!("write {ANNOTATION_PREFIX}{mode}: ignore there"),
         }
     }
 }
 
 /// What is said about an unknown key.
 pub(crate) enum Unknown {
-    /// It was to ask for a secret.
-    Misspelt(Misspelt),
+    /// It was to ask for a secret or to opt out.
+    Unread(UnreadKey),
     /// Anything else, in words.
     Warning(String),
 }
 
 /// Looks for what was meant by an unknown key.
-pub(crate) fn unknown(key: &str, layer: &Layer) -> Unknown {
+pub(crate) fn unknown(key: &str, value: &str, layer: &Layer) -> Unknown {
     let place = if *layer == Layer::Pod { String::new() } else { format!(" (of the {layer})") };
     let shown = shown_key(key);
     // One that had to be quoted is no misspelling of a key, and a hint would repeat it.
-    let meant = (shown == key).then(|| meant(key)).flatten();
-    match meant {
-        Some(meant) if *layer == Layer::Pod && asks_for_secrets(&meant) => {
-            Unknown::Misspelt(Misspelt { key: key.to_owned(), meant })
-        }
-        Some(meant) => Unknown::Warning(format!(
+    let Some(meant) = (shown == key).then(|| meant(key)).flatten() else {
+        return Unknown::Warning(format!(
+            "{ANNOTATION_PREFIX}{shown}{place} is not a known annotation; `scaivault-injector annotations` lists them"
+        ));
+    };
+    match Intention::new(&meant, value) {
+        Some(intention) if matters_in(layer, intention) => Unknown::Unread(UnreadKey {
+            key: key.to_owned(),
+            layer: layer.clone(),
+            intention,
+            meant: Some(meant),
+        }),
+        _ => Unknown::Warning(format!(
             "{ANNOTATION_PREFIX}{shown}{place} is not a known annotation; did you mean {ANNOTATION_PREFIX}{meant}?"
         )),
-        None => Unknown::Warning(format!(
-            "{ANNOTATION_PREFIX}{shown}{place} is not a known annotation; `scaivault-injector annotations` lists them"
-        )),
+    }
+}
+
+/// Whether the author of a misspelt key in this layer relies on it.
+fn matters_in(layer: &Layer, intention: Intention) -> bool {
+    match intention {
+        Intention::Ask => matches!(layer, Layer::Pod | Layer::Workload),
+        Intention::OptOut => matches!(layer, Layer::Pod | Layer::Workload | Layer::Namespace),
     }
 }
 
@@ -118,27 +203,87 @@ fn name_behind<'k>(plain: &str, key: &'k str, named: &str) -> Option<(usize, &'k
     });
     // Without its last dash: `inject-secretdb.json`.
     let glued = plain.starts_with(stem).then(|| (1, &key[stem.len()..]));
-    misspelt.chain(glued).min_by_key(|(distance, _)| *distance)
+    misspelt.chain(glued).chain(half(plain, key, named)).min_by_key(|(distance, _)| *distance)
+}
+
+/// The name in a key of which a word is missing: `secret-db.json`, or `inject-db.json`, for `inject-secret-db.json`. Any
+/// misspelling is nearer.
+fn half<'k>(plain: &str, key: &'k str, named: &str) -> Option<(usize, &'k str)> {
+    let second = named.strip_prefix(INJECT_DASH)?;
+    if plain.starts_with(second) {
+        return Some((FAR, &key[second.len()..]));
+    }
+    let is_first = plain.starts_with(INJECT_DASH) && named == NamedKey::InjectSecret.text();
+    is_first.then(|| (FAR + 1, &key[INJECT_DASH.len()..]))
 }
 
 /// Where keys stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyPlace {
+pub enum KeyPlace<'a> {
     /// Annotations that the injector reads.
     ReadAnnotations,
     /// Annotations that it does not read, such as those of the template of a CronJob's jobs.
     OtherAnnotations,
     /// Labels, which it never reads.
     Labels,
+    /// Another field, such as `metadata.annotation`.
+    OtherField(&'a str),
 }
 
-/// Warnings of full keys that were probably meant for the injector, and that it does not read where they stand: as labels, on
+/// A key that was probably meant for the injector, and that it does not read where it stands.
+#[derive(Clone, Debug)]
+pub struct MisplacedKey {
+    fault: String,
+    cure: String,
+    intention: Option<Intention>,
+}
+
+impl MisplacedKey {
+    /// Whether it asks for a secret.
+    pub fn asks(&self) -> bool {
+        self.intention == Some(Intention::Ask)
+    }
+
+    /// Whether it opts out.
+    pub fn opts_out(&self) -> bool {
+        self.intention == Some(Intention::OptOut)
+    }
+
+    /// Where it does no harm.
+    pub fn warning(&self) -> String {
+        let Self { fault, cure, .. } = self;
+        format!("{fault}; {cure}")
+    }
+
+    /// Where the opposite of what its author wants would happen.
+    pub fn problem(self) -> Problem {
+        let Self { fault, cure, intention } = self;
+        let effect = intention.map_or("", Intention::effect);
+        Problem {
+            code: Code::MisplacedKey,
+            // The text has the full key: its prefix may be another.
+            key: None,
+            layer: Layer::Pod,
+            value: None,
+            message: format!("{fault}; {effect}").into(),
+            allowed: None,
+            cure: cure.into(),
+        }
+    }
+}
+
+/// Finds full keys that were probably meant for the injector, and that it does not read where they stand: as labels, on
 /// an object instead of its pod template, or with a misspelt prefix. `owner` says in words whose they are. At most 16.
-pub fn misplaced_keys<'k>(place: KeyPlace, owner: &str, keys: impl Iterator<Item = &'k str>) -> Vec<String> {
-    let warnings = keys.filter(|key| key.len() <= KEY_BYTES).filter_map(|key| {
+pub fn misplaced_keys<'k>(
+    place: KeyPlace<'_>,
+    owner: &str,
+    entries: impl Iterator<Item = (&'k str, &'k str)>,
+) -> Vec<MisplacedKey> {
+    let found = entries.filter(|(key, _)| key.len() <= KEY_BYTES).filter_map(|(key, value)| {
         let whose = match place {
             KeyPlace::Labels => format!("label of the {owner}"),
             KeyPlace::ReadAnnotations | KeyPlace::OtherAnnotations => format!("of the {owner}"),
+            KeyPlace::OtherField(field) => format!("in {field} of the {owner}"),
         };
         let (name, is_prefix_right) = name_of(key)?;
         // Of what has our prefix, labels may select workloads, and what is unknown is warned of elsewhere.
@@ -148,21 +293,27 @@ pub fn misplaced_keys<'k>(place: KeyPlace, owner: &str, keys: impl Iterator<Item
             None => Cow::Borrowed(name),
         };
         let shown = shown_full(key);
-        match place {
-            KeyPlace::ReadAnnotations if is_prefix_right => None,
-            KeyPlace::Labels if is_prefix_right => Some(format!(
-                "{shown} ({whose}) does nothing: labels are not read; write an annotation of the pod template"
-            )),
-            KeyPlace::OtherAnnotations if is_prefix_right => {
-                Some(format!("{shown} ({whose}) does nothing there; move it to the pod template"))
+        let reader = if owner == "namespace" { "namespace" } else { "pod template" };
+        let (fault, cure) = match place {
+            KeyPlace::ReadAnnotations if is_prefix_right => return None,
+            KeyPlace::Labels if is_prefix_right => {
+                ("does nothing: labels are not read", format!("write an annotation of the {reader}"))
             }
-            _ => Some(format!(
-                "{shown} ({whose}) does not have the injector's prefix; did you mean {ANNOTATION_PREFIX}{}?",
-                shown_key(&name)
-            )),
-        }
+            KeyPlace::OtherAnnotations if is_prefix_right => {
+                ("does nothing there", "move it to the pod template".to_owned())
+            }
+            KeyPlace::OtherField(_) if is_prefix_right => {
+                ("does nothing there", format!("write it below metadata.annotations of the {reader}"))
+            }
+            _ => (
+                "does not have the injector's prefix",
+                format!("did you mean {ANNOTATION_PREFIX}{}?", shown_key(&name)),
+            ),
+        };
+        let fault = format!("{shown} ({whose}) {fault}");
+        Some(MisplacedKey { fault, cure, intention: Intention::new(&name, value) })
     });
-    warnings.take(KEYS_SHOWN).collect()
+    found.take(KEYS_SHOWN).collect()
 }
 
 /// The name behind a prefix that is ours or nearly ours, and whether it is ours; none of other keys.

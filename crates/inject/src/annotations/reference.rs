@@ -56,7 +56,10 @@ pub fn markdown() -> String {
             line(&mut out, format_args!("* Allowed: {}", escape(&spec.value.allowed())));
             line(&mut out, format_args!("* Default: {}", default(spec)));
             line(&mut out, format_args!("* Set on: {}", spec.setters.places()));
-            let key = spec.key.display().replace("<name>", "db.json").replace("<VAR>", "DB_PASSWORD");
+            let key = match spec.key {
+                Key::Exact(key) => key.text().to_owned(),
+                Key::Named(key) => format!("{key}{}", key.example_name()),
+            };
             line(
                 &mut out,
                 format_args!("* Example: `{ANNOTATION_PREFIX}{key}: {}`\n", json!(spec.example())),
@@ -73,12 +76,16 @@ pub fn markdown() -> String {
     out.push_str(
         "\n## Sidecars of other products\n\n`containers: *` and `init-containers: *` leave these containers out, and they are \
          no candidates for a `reload-target` without a container. They are recognised by their name (`…` stands for any end), or \
-         by the end of their image's repository, whatever the registry. An app container counts if the pod has no other. Products \
-         that are also deployed on their own are left out behind an application only: where the pod's first container, not \
-         counting sidecars that are always left out, is of such a product, all of them count. A warning names the containers that are left out and may \
-         have been meant. A name in `containers` or `init-containers` always counts. The injector's configuration adds more \
-         sidecars (`sidecars`), which are always left out. With `position: first` the agent starts behind service meshes that are native \
-         sidecars.\n\n\
+         by the end of their image's repository, whatever the registry. The injector's configuration adds more sidecars \
+         (`sidecars`).\n\n\
+         * A name in `containers` or `init-containers` always counts.\n\
+         * If all app containers of a pod are sidecars, one of them is taken for the application.\n\
+         * Some products are also deployed on their own (\"behind an application\" in the table). They are left out only if an \
+         application is the pod's first container. Containers that are always left out are not counted. Examples with the \
+         container names in order: in `app, redis` only `app` gets the secrets, in `istio-proxy, app, redis` as well; in `redis, \
+         app` both get them.\n\
+         * A warning names the containers that are left out and may have been meant.\n\
+         * With `position: first` the agent starts behind service meshes that are native sidecars.\n\n\
          | product | kind | left out | containers | images |\n|---|---|---|---|---|\n",
     );
     for Product { name, kind, is_standalone, containers, images } in PRODUCTS {

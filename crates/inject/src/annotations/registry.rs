@@ -9,7 +9,7 @@ use super::{
     key::{ExactKey, Key, NamedKey},
     value::{Reason, ValueKind},
 };
-use crate::layer::Setters;
+use crate::{layer::Setters, problem::Code};
 
 /// One key and all there is to know about it.
 #[derive(Debug)]
@@ -112,6 +112,18 @@ pub(crate) enum Rejection {
     Value(Reason),
     /// The errors of a list, each with what is allowed there.
     Entries(Vec<EntryError>),
+    /// The name in the key, whatever the value is.
+    Name(NameError),
+}
+
+/// What is wrong with the name that follows a [`Key::Named`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NameError {
+    pub(crate) code: Code,
+    pub(crate) message: String,
+    /// What may stand there.
+    pub(crate) allowed: Option<&'static str>,
+    pub(crate) cure: String,
 }
 
 /// What is wrong with one entry of a list.
@@ -119,6 +131,12 @@ pub(crate) enum Rejection {
 pub(crate) struct EntryError {
     pub(crate) message: String,
     pub(crate) allowed: Option<String>,
+}
+
+impl From<NameError> for Rejection {
+    fn from(error: NameError) -> Self {
+        Self::Name(error)
+    }
 }
 
 impl From<Reason> for Rejection {

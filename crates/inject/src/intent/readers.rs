@@ -86,7 +86,11 @@ pub(super) fn resolve(facts: &Facts<'_, '_>, insert_at: usize, findings: &mut Fi
         }
     }
     if readers == Readers::default() {
-        findings.warn("no container gets the secrets: check containers and init-containers");
+        findings.warn(if pod.spec.containers.as_slice().is_empty() {
+            "no container gets the secrets: the pod has none; check the spelling of spec.containers"
+        } else {
+            "no container gets the secrets: check the annotations containers and init-containers"
+        });
     }
     readers
 }
@@ -226,7 +230,10 @@ pub(super) fn unknown(
         Code::UnknownContainer,
         key,
         Some(name),
-        "the pod has no container of this name in that list",
+        match key {
+            ExactKey::InitContainers => "the pod has no container of this name among its init containers",
+            _ => "the pod has no container of this name among its app containers",
+        },
         cure,
     );
 }

@@ -1,7 +1,8 @@
 //! The templates of files, checked as the agent checks them.
 
 use scaivault_contract::{
-    MAPPINGS_LIMIT, NameFault, TEMPLATE_MAX_TOKENS, TemplateError, TemplateNames, UnknownName, check_template,
+    EXCERPT_CHARS, MAPPINGS_LIMIT, NameFault, TEMPLATE_MAX_TOKENS, TemplateError, TemplateNames, UnknownName,
+    check_template,
 };
 
 use super::Findings;
@@ -104,6 +105,7 @@ fn unknown_name(key: &str, unknown: UnknownName, with_hint: bool) -> Problem {
     let message = unknown.to_string();
     let UnknownName { line: _, fault, name, known } = unknown;
     let meant = with_hint.then(|| nearest(&name, known.iter().map(String::as_str))).flatten();
+    let is_short = name.len() <= EXCERPT_CHARS;
     let cure = match (&fault, meant) {
         (NameFault::Method(_), Some(filter)) => format!("write {{{{ value | {filter} }}}}"),
         (_, Some(meant)) => format!("did you mean {meant:?}?"),
@@ -114,6 +116,12 @@ fn unknown_name(key: &str, unknown: UnknownName, with_hint: bool) -> Problem {
         }
         (NameFault::Variable(_), None) if name == "data" => {
             "a file of several secrets has them below their alias: write secrets.<alias>.data".to_owned()
+        }
+        (NameFault::Variable(_), None) if is_short && known.iter().any(|known| known == "data") => {
+            format!("for a field of the secret write {{{{ data.{name} }}}}")
+        }
+        (NameFault::Variable(_), None) if is_short && known.iter().any(|known| known == "secrets") => {
+            format!("for a field of a secret write {{{{ secrets.<alias>.data.{name} }}}}")
         }
         (NameFault::Scope(_), None) => "set the variable before, or use a namespace".to_owned(),
         (NameFault::Field(_), None) => "write path or version alone".to_owned(),

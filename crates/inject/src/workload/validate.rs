@@ -3,7 +3,7 @@
 use super::{Former, WorkloadView, failure_policy};
 use crate::{
     Context, Decision, Denial, PodView, PolicyReport, Problems, Skip, SkipReason,
-    annotations::{Collected, Draft, Fill, collect, not_text},
+    annotations::{Collected, Draft, Fill, Intention, collect, not_text},
     decide::refuse,
     mutation_mode::MUTATION_MODE,
     problem::{Code, Layer},
@@ -111,17 +111,21 @@ pub fn decide_with_policies(workload: &WorkloadView<'_>, context: &Context<'_>) 
     if context.settings.excludes(&context.namespace.name) {
         return (decision, report);
     }
-    let (problems, warnings) = own(workload);
-    (with(decision, problems, warnings, template, &context), report)
+    let (problems, warnings) = own(workload, &decision);
+    (add_problems(decision, problems, warnings, template, &context), report)
 }
 
-/// What is to be said about the workload's own annotations.
-fn own(workload: &WorkloadView<'_>) -> (Problems, Vec<String>) {
+/// What is to be said about the workload's own annotations, beside the decision on its template.
+fn own(workload: &WorkloadView<'_>, decision: &Decision) -> (Problems, Vec<String>) {
     let mut collected = Collected::over(Draft::default());
     // Copied to both places, a key has its effect from the template.
     let misplaced = |key: &str| key == MUTATION_MODE || workload.in_template(key).is_none();
     let mut entries = workload.own_annotations().filter(|(key, _)| misplaced(key));
     collect(&mut collected, &Layer::Workload, Fill::Nothing, &mut entries);
+    collected.settle_by(|_, intention| match intention {
+        Intention::Ask => decision.asks_for_nothing(),
+        Intention::OptOut => !decision.leaves_alone(),
+    });
     for problem in not_text(&workload.annotations, &Layer::Workload) {
         collected.problems.push(problem);
     }
@@ -136,8 +140,9 @@ fn own(workload: &WorkloadView<'_>) -> (Problems, Vec<String>) {
     (problems, warnings)
 }
 
-/// The decision on the template together with the findings beside it.
-fn with(
+/// The decision on a pod (template) together with what is found beside it: with problems, the pod is refused, or let through
+/// as the configuration wants it.
+pub fn add_problems(
     mut decision: Decision,
     problems: Problems,
     mut warnings: Vec<String>,
@@ -168,7 +173,7 @@ fn brings_keys(workload: &WorkloadView<'_>, former: Former<'_, '_>) -> bool {
         Former::Unknown => false,
         Former::Workload(former) => {
             !workload.template.annotations().eq(former.template.annotations())
-                || workload.own(MUTATION_MODE) != former.own(MUTATION_MODE)
+                || !workload.own_annotations().eq(former.own_annotations())
         }
     }
 }

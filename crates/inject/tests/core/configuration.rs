@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use scaivault_inject::{Context, InjectorConfig, KubeVersion, Layer, Namespace, PodView, Settings, explain};
+use scaivault_inject::{
+    Context, DefaultsReport, InjectorConfig, KubeVersion, Layer, Namespace, PodView, Settings,
+    check_namespace, check_service_account_role, explain,
+};
 use scaivault_testkit::{key, look, pod};
 
 use crate::support::{Cluster, DATABASE, agent, cluster, config};
@@ -117,4 +120,51 @@ fn the_role_comes_from_the_service_account_unless_the_pod_has_one() {
         role(cluster().service_account("sa:a"), annotated().ours("role", "sa:b")).as_deref(),
         Some("sa:b")
     );
+}
+
+/// Each is valid by itself, and every pod that does not override them would be refused.
+#[test]
+fn defaults_are_checked_together() {
+    for (entries, wrong) in [
+        (defaults([("limits-memory", "8Mi")]), "limits-memory"),
+        (defaults([("requests-cpu", "2"), ("limits-cpu", "1")]), "requests-cpu"),
+        (defaults([("ca-trust", "private")]), "ca-trust"),
+    ] {
+        let texts = problems(InjectorConfig { defaults: entries.clone(), ..InjectorConfig::default() });
+        assert!(
+            texts.len() == 1 && texts[0].contains(wrong) && texts[0].contains("(of the injector)"),
+            "{texts:?}"
+        );
+        // The same on a namespace, which refuses its pods.
+        let annotations = entries.into_iter().map(|(name, value)| (key(&name), value)).collect();
+        let namespace = Namespace { annotations, ..Namespace::default() };
+        let report = check_namespace(&namespace, &Settings::default());
+        assert!(report.problems.to_string().contains(wrong), "{report:?}");
+    }
+}
+
+#[test]
+fn a_namespace_is_checked_by_itself() {
+    let check = |name: &str, value: &str| {
+        let annotations = BTreeMap::from([(key(name), value.to_owned())]);
+        check_namespace(&Namespace { annotations, ..Namespace::default() }, &Settings::default())
+    };
+    for (name, value, problem) in [
+        ("log-level", "warning", "did you mean \"warn\"?"),
+        ("mutation-mode", "ignored", "did you mean \"ignore\"?"),
+        ("inject", "false", "mutation-mode: ignore"),
+    ] {
+        let report = check(name, value);
+        assert!(report.problems.to_string().contains(problem), "{name}: {report:?}");
+    }
+    let unknown = check("refresh-intervall", "5m");
+    assert!(unknown.problems.is_empty() && unknown.warnings[0].contains("refresh-interval?"), "{unknown:?}");
+    let not_taken = check("inject-secret-db", DATABASE);
+    assert!(not_taken.problems.is_empty() && not_taken.warnings[0].contains("move it"), "{not_taken:?}");
+    let elsewhere = check("url", "https://elsewhere.example");
+    assert!(elsewhere.problems.is_empty() && elsewhere.warnings[0].contains("not-allowed"), "{elsewhere:?}");
+    assert_eq!(check("mutation-mode", "ignore"), DefaultsReport::default());
+    assert_eq!(check("refresh-interval", "5m"), DefaultsReport::default());
+    assert!(!check_service_account_role("a\nb").problems.is_empty());
+    assert_eq!(check_service_account_role("billing"), DefaultsReport::default());
 }

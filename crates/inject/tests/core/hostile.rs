@@ -151,10 +151,7 @@ fn a_template_that_overflows_the_parsers_stack() {
 fn a_volume_of_the_injectors_is_not_for_users_to_mount() {
     for volume in ["scaivault-secrets", "scaivault-token", "scaivault-state", "scaivault-credentials"] {
         let mounts = json!([{"name": volume, "mountPath": "/x"}]);
-        refused(
-            &annotated().app_field(0, "volumeMounts", mounts).json(),
-            &[volume, "remove the hand-written block"],
-        );
+        refused(&annotated().app_field(0, "volumeMounts", mounts).json(), &[volume, "detach --by-name"]);
     }
     let env = json!([{"name": "X", "valueFrom": {"fileKeyRef":
         {"volumeName": "scaivault-env", "path": "variables", "key": "X"}}}]);

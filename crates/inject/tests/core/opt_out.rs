@@ -219,3 +219,26 @@ fn a_users_container_with_a_reserved_name_is_not_removed() {
     let outcome = cluster().outcome(&told.json());
     assert_eq!(look::init_container(&outcome, "scaivault-init"), Some(&mine));
 }
+
+/// Such a pod would be injected against its author's word.
+#[test]
+fn an_opt_out_that_is_not_read_is_a_problem() {
+    for (name, value, meant) in [
+        ("injct", "false", "write scaivault.scailabs.ai/inject,"),
+        ("Inject", "no", "write scaivault.scailabs.ai/inject,"),
+        ("mutation_mode", "ignore", "write scaivault.scailabs.ai/mutation-mode,"),
+    ] {
+        let refusal = cluster().refusal(&annotated().ours(name, value).json());
+        assert!(refusal.contains(meant) && refusal.contains("[misspelt-key]"), "{refusal}");
+        // Nothing is lost where nothing would be injected.
+        cluster().expect(&pod().ours(name, value).json(), "skipped", "not-annotated");
+    }
+    for (name, value) in [("inject", "false"), ("injct", "false"), ("mutation-mod", "ignore")] {
+        let platform = cluster().namespace(name, value);
+        let refusal = platform.refusal(&annotated().json());
+        assert!(refusal.contains("mutation-mode") && refusal.contains("(of the namespace)"), "{refusal}");
+        platform.expect_untouched(&annotated().ours("inject", "false").json(), "opted-out");
+    }
+    let opted_in = annotated().ours("injct", "true");
+    assert_eq!(cluster().decide(&opted_in.json()).outcome(), "injected");
+}

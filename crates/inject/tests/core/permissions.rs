@@ -142,17 +142,17 @@ fn ephemeral_storage_is_named_where_every_container_names_it() {
 #[test]
 fn a_wrong_unit_of_memory_or_cpu_has_a_hint() {
     for (key, value, hint) in [
-        ("volume-size-limit", "8m", "did you mean 8M?"),
-        ("volume-size-limit", "8k", "did you mean 8M?"),
-        ("volume-size-limit", "8mi", "did you mean 8Mi?"),
-        ("volume-size-limit", "8MB", "did you mean 8M?"),
-        ("volume-size-limit", "8 MiB", "did you mean 8Mi?"),
+        ("volume-size-limit", "8m", "did you mean \"8M\"?"),
+        ("volume-size-limit", "8k", "did you mean \"8M\"?"),
+        ("volume-size-limit", "8mi", "did you mean \"8Mi\"?"),
+        ("volume-size-limit", "8MB", "did you mean \"8M\"?"),
+        ("volume-size-limit", "8 MiB", "did you mean \"8Mi\"?"),
         ("volume-size-limit", "1", "4Ki"),
         ("volume-size-limit", "2G", "at most 1Gi"),
-        ("limits-memory", "64m", "did you mean 64M?"),
-        ("requests-memory", "16m", "did you mean 16M?"),
-        ("limits-memory", "1g", "did you mean 1G?"),
-        ("limits-cpu", "100M", "did you mean 100m?"),
+        ("limits-memory", "64m", "did you mean \"64M\"?"),
+        ("requests-memory", "16m", "did you mean \"16M\"?"),
+        ("limits-memory", "1g", "did you mean \"1G\"?"),
+        ("limits-cpu", "100M", "did you mean \"100m\"?"),
         ("requests-cpu", "10Mi", "CPUs"),
         ("requests-cpu", "0", "greater than zero"),
     ] {

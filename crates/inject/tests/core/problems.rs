@@ -69,7 +69,8 @@ fn every_error_of_a_list_of_secrets_is_a_problem() {
             .collect()
     };
     let problems = said("my-db=a/b x=A c/d");
-    let [(alias, alias_allowed, cure), (path, path_allowed, _), (no_alias, None, _)] = &problems[..] else {
+    let [(alias, alias_allowed, cure), (path, path_allowed, _), (no_alias, Some(_), _)] = &problems[..]
+    else {
         panic!("{problems:#?}")
     };
     assert_eq!(alias, "\"my-db\" is not an alias of a secret");
@@ -81,7 +82,7 @@ fn every_error_of_a_list_of_secrets_is_a_problem() {
     assert!(path.starts_with("\"A\" is not a secret path"), "{path}");
     assert!(path_allowed.as_ref().unwrap().starts_with("1 to 10 levels"), "{path_allowed:?}");
     assert!(no_alias.starts_with("\"c/d\" has no alias"), "{no_alias}");
-    assert_eq!(cure, "write for example \"db=environments/production/billing/database\"");
+    assert_eq!(cure, "did you mean \"my_db=a/b x=a d=c/d\"?");
     let single = said("A; allowed: b");
     assert_eq!(single.len(), 1);
     assert!(single[0].0.starts_with("\"A; allowed: b\" is not a secret path: "), "{single:?}");
@@ -302,17 +303,14 @@ fn a_block_written_by_hand_after_the_published_page() {
             _ => annotated().container(block),
         }
     };
-    check(
-        by_hand("initContainers", "scaivault-init", "SECRETS"),
-        &["scaivault-init", "remove the hand-written block"],
-    );
+    check(by_hand("initContainers", "scaivault-init", "SECRETS"), &["scaivault-init", "detach --by-name"]);
     check(
         by_hand("containers", "scaivault-sidecar", "WATCH_PATHS"),
-        &["scaivault-sidecar", "remove the hand-written block"],
+        &["scaivault-sidecar", "detach --by-name"],
     );
     check(
         annotated().volume(json!({"name": "scaivault-secrets", "emptyDir": {"medium": "Memory"}})),
-        &["scaivault-secrets", "remove the hand-written block"],
+        &["scaivault-secrets", "detach --by-name"],
     );
 }
 

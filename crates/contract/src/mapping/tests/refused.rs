@@ -62,7 +62,7 @@ fn what_is_read() {
     check(
         parse_dynamic,
         "a/b -> /a",
-        &["line 1: \"a/b\" is none of engine=, role= and ttl=; write engine=E role=R"],
+        &["line 1: \"a/b\" is not of the form engine=E, role=R or ttl=D; allowed: engine=E role=R"],
     );
     check(
         parse_variables,

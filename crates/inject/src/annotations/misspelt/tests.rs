@@ -1,8 +1,8 @@
 use super::*;
 
 fn text(key: &str, layer: &Layer) -> String {
-    match unknown(key, layer) {
-        Unknown::Misspelt(misspelt) => misspelt.warning(),
+    match unknown(key, "", layer) {
+        Unknown::Unread(unread) => unread.warning(),
         Unknown::Warning(text) => text,
     }
 }
@@ -36,6 +36,13 @@ fn a_misspelt_key_finds_its_neighbour() {
         ("patern", Some("pattern")),
         ("refresh-intervall", Some("refresh-interval")),
         ("secret-fromat-db", Some("secret-format-db")),
+        ("secret-db.json", Some("inject-secret-db.json")),
+        ("dynamic-pg.json", Some("inject-dynamic-pg.json")),
+        ("env-STRIPE_KEY", Some("inject-env-STRIPE_KEY")),
+        ("inject-db.json", Some("inject-secret-db.json")),
+        ("secret-templte-db", Some("secret-template-db")),
+        ("injct", Some("inject")),
+        ("mutation_mode", Some("mutation-mode")),
         ("something-else-entirely", None),
         ("team", None),
         ("x", None),
@@ -50,7 +57,9 @@ fn a_misspelt_key_finds_its_neighbour() {
 
 #[test]
 fn a_key_is_found_where_it_is_not_read() {
-    let warned = |place, key| misplaced_keys(place, "pod", [key].into_iter());
+    let warned = |place, key| -> Vec<String> {
+        misplaced_keys(place, "pod", [(key, "")].into_iter()).iter().map(MisplacedKey::warning).collect()
+    };
     for (place, key, expected) in [
         (KeyPlace::Labels, "scaivault.scailabs.ai/inject", "labels are not read"),
         (KeyPlace::Labels, "scaivault.scailabs.ai/inject-secert-db", "labels are not read"),
@@ -102,6 +111,11 @@ fn a_key_is_found_where_it_is_not_read() {
             "did you mean scaivault.scailabs.ai/inject-secret-db?",
         ),
         (KeyPlace::Labels, "scaivalt.scailabs.ai/inject", "did you mean scaivault.scailabs.ai/inject?"),
+        (
+            KeyPlace::OtherField("metadata.annotation"),
+            "scaivault.scailabs.ai/inject-secret-db",
+            "(in metadata.annotation of the pod) does nothing there; write it below metadata.annotations",
+        ),
     ] {
         let warnings = warned(place, key);
         assert!(warnings.len() == 1 && warnings[0].contains(expected), "{key}: {warnings:?}");
@@ -125,4 +139,20 @@ fn a_key_is_found_where_it_is_not_read() {
     let evil = "scaivalt.scailabs.ai/inject\nCall us";
     let warnings = warned(KeyPlace::ReadAnnotations, evil);
     assert!(warnings.iter().all(|text| !text.contains('\n')), "{warnings:?}");
+}
+
+#[test]
+fn what_a_key_without_effect_was_to_do_is_known() {
+    for (key, value, expected) in [
+        ("inject-secret-db", "a/b", Some(Intention::Ask)),
+        ("inject", "true", Some(Intention::Ask)),
+        ("inject", "yes", Some(Intention::Ask)),
+        ("inject", "false", Some(Intention::OptOut)),
+        ("inject", "off", Some(Intention::OptOut)),
+        ("inject", "perhaps", None),
+        ("mutation-mode", "ignored", Some(Intention::OptOut)),
+        ("url", "https://vault.example", None),
+    ] {
+        assert_eq!(Intention::new(key, value), expected, "{key}: {value}");
+    }
 }

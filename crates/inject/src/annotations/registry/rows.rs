@@ -15,16 +15,20 @@ use std::{borrow::Cow, str::FromStr};
 use scaivault_contract::{DeferredSource, SecretSourceError, SecretSourceErrors};
 
 use super::{
-    AnnotationSpec, Chapter, DefaultValue, Entry, EntryError, ExactKey, Group, Key, NamedKey, Rejection,
-    Setters,
+    AnnotationSpec, Chapter, DefaultValue, Entry, EntryError, ExactKey, Group, Key, NameError, NamedKey,
+    Rejection, Setters,
 };
 use crate::{
     annotations::draft::{Draft, FileDraft},
+    problem::{Code, shown_key},
     quantity::Quantity,
 };
 
 /// The longest `<name>`: a key has at most 63 characters after the slash, and `secret-template-` takes 16.
 const LONGEST_NAME: usize = 47;
+
+/// What may be a `<name>`.
+const NAME_ALLOWED: &str = "a name of 1 to 47 letters, digits, -, _ and .";
 
 /// CPUs of the largest machines, rounded up.
 const LARGEST_CPU: u32 = 4096;
@@ -70,18 +74,15 @@ fn secret_source(entry: &Entry<'_>) -> Result<DeferredSource, Rejection> {
 }
 
 fn quantity(entry: &Entry<'_>) -> Result<Quantity, Cow<'static, str>> {
-    let Ok(quantity) = entry.value.parse::<Quantity>() else {
-        return Err(with_meant("not a quantity".to_owned(), Quantity::meant(entry.value)));
-    };
+    let quantity: Quantity = entry.value.parse().map_err(|_| "not a quantity")?;
     if quantity.is_positive() { Ok(quantity) } else { Err("it must be greater than zero".into()) }
 }
 
-/// An amount of CPU. More than a machine has is an amount of memory, or a wrong `M`.
+/// An amount of CPU.
 fn cpu(entry: &Entry<'_>) -> Result<Quantity, Cow<'static, str>> {
     let quantity = quantity(entry)?;
     if quantity > Quantity::whole(LARGEST_CPU) {
-        let meant = entry.value.strip_suffix('M').map(|number| format!("{number}m"));
-        return Err(with_meant(format!("it must be at most {LARGEST_CPU} CPUs"), meant));
+        return Err(format!("it must be at most {LARGEST_CPU} CPUs").into());
     }
     Ok(quantity)
 }
@@ -89,36 +90,37 @@ fn cpu(entry: &Entry<'_>) -> Result<Quantity, Cow<'static, str>> {
 /// An amount of memory. Less than a page is a wrong `m`, which means thousandths of a byte.
 fn memory(entry: &Entry<'_>) -> Result<Quantity, Cow<'static, str>> {
     let quantity = quantity(entry)?;
-    if let Some(number) = entry.value.strip_suffix('m') {
-        let meant = Some(format!("{number}M"));
-        return Err(with_meant("the suffix m means thousandths of a byte".to_owned(), meant));
+    if entry.value.ends_with('m') {
+        return Err("the suffix m means thousandths of a byte".into());
     }
     if quantity < Quantity::kibibytes(LEAST_MEMORY_KIBIBYTES) {
-        return Err(with_meant(format!("it must be at least {LEAST_MEMORY_KIBIBYTES}Ki"), None));
+        return Err(format!("it must be at least {LEAST_MEMORY_KIBIBYTES}Ki").into());
     }
     Ok(quantity)
-}
-
-fn with_meant(message: String, meant: Option<String>) -> Cow<'static, str> {
-    match meant.filter(|meant| meant.parse::<Quantity>().is_ok()) {
-        Some(meant) => format!("{message}; did you mean {meant}?").into(),
-        None => message.into(),
-    }
 }
 
 fn file<'a>(draft: &'a mut Draft, entry: &Entry<'_>) -> &'a mut FileDraft {
     draft.files.entry(entry.name.to_owned()).or_default()
 }
 
-fn file_name(name: &str, taken: bool, by: &str) -> Result<String, Cow<'static, str>> {
+/// The name of a file, unless it `is_taken` by the same name behind the key `other`.
+fn file_name(name: &str, is_taken: bool, other: NamedKey) -> Result<String, NameError> {
+    let error = |code, message, cure| Err(NameError { code, message, allowed: Some(NAME_ALLOWED), cure });
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     if name.len() > LONGEST_NAME {
-        return Err(format!("the name {name} has more than {LONGEST_NAME} characters").into());
+        let message = format!("the name {} has more than {LONGEST_NAME} characters", shown_key(name));
+        let cure = "shorten the name in the key; secret-file-<name> gives the file another path".to_owned();
+        return error(Code::InvalidValue, message, cure);
     }
-    if !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')) {
-        return Err("the name in the key has characters that an annotation key cannot hold".into());
+    if !name.bytes().all(is_plain) {
+        let message = "the name in the key has characters that an annotation key cannot hold".to_owned();
+        let cure = "rename the key; secret-file-<name> gives the file any other path".to_owned();
+        return error(Code::InvalidValue, message, cure);
     }
-    if taken {
-        return Err(format!("the name {name} also stands in {by}{name}").into());
+    if is_taken {
+        let message = format!("the name {name} also stands in {other}{name}, and one file cannot be both");
+        let cure = "rename one of the two keys: each file needs a name of its own".to_owned();
+        return Err(NameError { code: Code::FileConflict, message, allowed: None, cure });
     }
     Ok(name.to_owned())
 }

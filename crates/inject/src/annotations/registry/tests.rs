@@ -12,6 +12,7 @@ fn reason(result: Result<(), Rejection>) -> String {
     match result.unwrap_err() {
         Rejection::Value(reason) => reason.into_owned(),
         Rejection::Entries(errors) => panic!("{errors:?}"),
+        Rejection::Name(error) => error.message,
     }
 }
 

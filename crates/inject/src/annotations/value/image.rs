@@ -4,7 +4,13 @@ use super::Reason;
 
 /// A container image reference: no more is checked than that it cannot be anything else.
 pub(crate) fn image(text: &str) -> Result<String, Reason> {
+    let name = text.split_once('@').map_or(text, |(name, _)| name);
+    let slash = name.rfind('/').map_or(0, |at| at + 1);
+    let repository = name[slash..].split_once(':').map_or(name, |(last, _)| &name[..slash + last.len()]);
+    // A registry's host may have upper-case letters.
+    let path = repository.split_once('/').map_or(repository, |(_, path)| path);
     let fits = !text.is_empty()
+        && !path.contains(|c: char| c.is_ascii_uppercase())
         && text.len() <= 512
         && text.chars().all(|c| c.is_ascii_alphanumeric() || "./:@_-".contains(c))
         // A `..` would lead out of what an allow-list's entry names.

@@ -6,7 +6,7 @@ use scaivault_inject::{
 };
 
 use super::deployment;
-use crate::support::{Cluster, cluster};
+use crate::support::{Cluster, DATABASE, cluster};
 
 const WRONG: (&str, &str) = ("refresh-interval", "soon");
 
@@ -112,13 +112,13 @@ fn a_key_on_the_wrong_metadata_is_told_where_to_go() {
     assert_eq!(
         validation.warnings,
         [
-            "scaivault.scailabs.ai/inject-secret-new does nothing on the workload itself; move it to the pod template",
             "scaivault.scailabs.ai/refresh-interval does nothing on the workload itself; move it to the pod template",
+            "scaivault.scailabs.ai/inject-secret-new does nothing on the workload itself; move it to the pod template",
         ]
     );
     let typing_error = deployment().own("mutaton-mode", "ignore").validated(None, &cluster());
-    let [warning] = typing_error.warnings.as_slice() else { panic!("{typing_error:?}") };
-    assert!(warning.contains("did you mean scaivault.scailabs.ai/mutation-mode?"), "{warning}");
+    let problem = typing_error.problems.to_string();
+    assert!(problem.contains("write scaivault.scailabs.ai/mutation-mode"), "{problem}");
     let in_both = deployment().own("inject-secret-db.json", "a/b").validated(None, &cluster());
     assert!(in_both.warnings.is_empty(), "{in_both:?}");
 }
@@ -155,5 +155,37 @@ fn the_workloads_own_mode_decides_for_its_pods() {
         let decision = decide(&workload, &cluster().context());
         assert_eq!((decision.outcome(), decision.reason()), (outcome, reason), "{mode:?}");
         assert_eq!(matches!(decision, Decision::Deny(_)), mode == Some("ingore"));
+    }
+}
+
+/// What its author relies on stands where nothing reads it.
+#[test]
+fn a_wish_on_the_workload_itself_is_a_problem_where_it_matters() {
+    let bare = || deployment().without("inject-secret-db.json");
+    for (applied, problem) in [
+        (bare().own("inject-secret-db.json", DATABASE), "move it to the pod template"),
+        (bare().own("inject-secert-db.json", DATABASE), "inject-secret-db.json on the pod template"),
+        (deployment().own("inject", "false"), "write scaivault.scailabs.ai/mutation-mode: ignore"),
+        (deployment().own("injct", "false"), "write scaivault.scailabs.ai/mutation-mode: ignore"),
+        (deployment().own("mutation_mode", "ignore"), "write scaivault.scailabs.ai/mutation-mode"),
+    ] {
+        let former = deployment().own("inject", "true");
+        for former in [None, Some(former)] {
+            let validation = applied.validated(former.as_ref(), &cluster());
+            assert_eq!(validation.reason, ValidationReason::Problems, "{validation:?}");
+            assert!(validation.problems.to_string().contains(problem), "{validation:?}");
+        }
+        // A controller that writes the workload again brings nothing.
+        let again = applied.validated(Some(&applied), &cluster());
+        assert_eq!(again.reason, ValidationReason::ProblemsUnchanged);
+    }
+    for applied in [
+        deployment().own("inject-secret-other.json", DATABASE),
+        bare().own("inject", "false"),
+        deployment().wish("inject", "false").own("inject", "false"),
+        deployment().mode(Some("ignore")).own("inject", "false"),
+    ] {
+        let validation = applied.validated(None, &cluster());
+        assert_eq!(validation.reason, ValidationReason::Valid, "{validation:?}");
     }
 }

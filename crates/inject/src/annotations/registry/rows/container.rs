@@ -19,9 +19,12 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::Image,
         default: Words("the injector's `initImage`, for the sidecar its `sidecarImage` if that is set"),
         setters: Setters::Pod,
-        doc: "The agent's image, for both containers. Only what the injector's `allowedImages` cover. With `run-as-user: unset` \
+        doc: "The agent's image, for both containers. Only what the injector's `allowedImages` cover: none by default. With `run-as-user: unset` \
               its user must be a number other than 0.",
-        examples: &["scailabs/scaivault-init:1.0", "registry.example/agent:2"],
+        examples: &[
+            concat!("scailabs/scaivault-init:", env!("CARGO_PKG_VERSION")),
+            "registry.example/agent:2",
+        ],
         set: |draft, entry| {
             draft.image = Some(value::image(entry.value)?);
             Ok(())

@@ -5,7 +5,7 @@ use super::{
     DefaultValue::{Value, Words},
     ExactKey,
     Key::Exact,
-    Setters, memory, parse, with_meant,
+    Setters, memory, parse,
 };
 use scaivault_contract::names;
 
@@ -88,10 +88,10 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
                 return Err("it must be at most 1Gi".into());
             }
             if limit < Quantity::kibibytes(LEAST_VOLUME_KIBIBYTES) {
-                let least =
-                    "it must be at least 16Ki: during a refresh the volume holds the old and the new files";
-                let meant = entry.value.strip_suffix('k').map(|number| format!("{number}M"));
-                return Err(with_meant(least.to_owned(), meant).into());
+                return Err(
+                    "it must be at least 16Ki: during a refresh the volume holds the old and the new files"
+                        .into(),
+                );
             }
             draft.volume_size_limit = limit;
             Ok(())

@@ -32,7 +32,7 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         setters: Setters::PodWorkloadAndNamespace,
         doc: "`ignore`: nothing is added, what the manifest carries stays; on a workload's own metadata it freezes what was \
               attached before. `ignore-and-detach`: what was injected is taken out as well. Of pod, workload (Deployment, \
-              StatefulSet, DaemonSet, Job, CronJob) and namespace the strictest wins.",
+              StatefulSet, DaemonSet, Job, CronJob, Argo Rollout, OpenShift DeploymentConfig) and namespace the strictest wins.",
         examples: &["ignore", "ignore-and-detach"],
         // Read before any draft is made (see `mutation_mode`); here it is only checked.
         set: |_, entry| Ok(parse::<MutationMode>(entry).map(drop)?),

@@ -1,12 +1,13 @@
 //! What is injected.
 
-use std::borrow::Cow;
-
 use super::{
-    AnnotationSpec, DefaultValue::None as Nothing, Key::Named, NamedKey, Setters, file_name, parse,
-    secret_source,
+    AnnotationSpec, DefaultValue::None as Nothing, Key::Named, NameError, NamedKey, Setters, file_name,
+    parse, secret_source,
 };
-use crate::annotations::value::ValueKind;
+use crate::{
+    annotations::value::ValueKind,
+    problem::{Code, Excerpt},
+};
 use scaivault_contract::{DeferredSecret, VariableName};
 
 pub(super) static ROWS: &[AnnotationSpec] = &[
@@ -25,7 +26,8 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         ],
         set: |draft, entry| {
             let secret = secret_source(entry)?;
-            let name = file_name(entry.name, draft.dynamic.contains_key(entry.name), "inject-dynamic-")?;
+            let is_taken = draft.dynamic.contains_key(entry.name);
+            let name = file_name(entry.name, is_taken, NamedKey::InjectDynamic)?;
             draft.secrets.insert(name, secret);
             Ok(())
         },
@@ -40,7 +42,8 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         examples: &["engine=postgres-prod role=readonly ttl=2h", "engine=postgres-prod role=read-write"],
         set: |draft, entry| {
             let dynamic = parse(entry)?;
-            let name = file_name(entry.name, draft.secrets.contains_key(entry.name), "inject-secret-")?;
+            let is_taken = draft.secrets.contains_key(entry.name);
+            let name = file_name(entry.name, is_taken, NamedKey::InjectSecret)?;
             draft.dynamic.insert(name, dynamic);
             Ok(())
         },
@@ -52,12 +55,9 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         setters: Setters::Pod,
         doc: "Sets the variable `<VAR>` in the containers by `fileKeyRef`: the value stands in no API object. \
               Needs Kubernetes 1.35 on every node. Read when a container starts, not refreshed in it.",
-        examples: &["environments/production/billing/stripe#secret_key"],
+        examples: &["environments/production/billing/database#password"],
         set: |draft, entry| {
-            let variable: VariableName = entry
-                .name
-                .parse()
-                .map_err(|_| Cow::<str>::Owned(format!("{} cannot name a variable", entry.name)))?;
+            let variable: VariableName = entry.name.parse().map_err(|_| variable_name(entry.name))?;
             let secret: DeferredSecret = parse(entry)?;
             if secret.field.is_none() {
                 return Err("a variable needs a #field".into());
@@ -67,3 +67,20 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         },
     },
 ];
+
+fn variable_name(name: &str) -> NameError {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+    let digit = name.starts_with(|c: char| c.is_ascii_digit());
+    let meant: String = digit.then_some('_').into_iter().chain(name.chars().map(plain)).collect();
+    let is_name = meant.parse::<VariableName>().is_ok();
+    NameError {
+        code: Code::InvalidValue,
+        message: format!("{} cannot name a variable", Excerpt::new(name)),
+        allowed: Some(VariableName::ALLOWED),
+        cure: if is_name {
+            format!("rename the key to {}{meant}", NamedKey::InjectEnv)
+        } else {
+            "shorten the name in the key".to_owned()
+        },
+    }
+}

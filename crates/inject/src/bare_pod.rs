@@ -1,0 +1,67 @@
+//! What is wrong with defaults by themselves: each key, and all of them together for a pod that overrides none.
+
+use crate::{
+    Context, Namespace, PodView, Settings,
+    annotations::{Collected, Draft, ExactKey, Fill, Intention, collect},
+    intent::{self, Facts, Findings},
+    kube_version::KubeVersion,
+    layer::Layer,
+    policy::ReplacedLists,
+    problem::{Code, Problems},
+};
+
+/// A pod that says nothing.
+const BARE_POD: &str = r#"{"spec":{"containers":[{"name":"app"}]}}"#;
+
+/// What is said about defaults.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DefaultsReport {
+    /// What makes pods be refused, or is not understood.
+    pub problems: Problems,
+    /// What is only worth a word.
+    pub warnings: Vec<String>,
+}
+
+/// Checks the annotations of a namespace, which are defaults of its pods.
+pub fn check_namespace(namespace: &Namespace, settings: &Settings) -> DefaultsReport {
+    let mut collected = Collected::over(settings.base.clone());
+    collect(&mut collected, &Layer::Namespace, Fill::Sample, &mut namespace.annotations());
+    // A key that asks for a secret changes nothing there, as it changes nothing for the pods of the namespace.
+    collected.settle_by(|_, intention| intention == Intention::OptOut);
+    let Collected { draft, mut problems, mut warnings, .. } = collected;
+    if problems.is_empty() {
+        for problem in &self::problems(&draft, settings) {
+            // A policy may allow what the injector's own lists do not.
+            if problem.code == Code::NotAllowed {
+                warnings.push(problem.to_string());
+            } else {
+                problems.push(problem.clone());
+            }
+        }
+    }
+    DefaultsReport { problems, warnings }
+}
+
+/// Checks the annotation `scaikey.scailabs.ai/role` of a service account.
+pub fn check_service_account_role(role: &str) -> DefaultsReport {
+    let mut collected = Collected::over(Draft::default());
+    let mut entries = std::iter::once((ExactKey::Role.text(), role));
+    collect(&mut collected, &Layer::ServiceAccount, Fill::Nothing, &mut entries);
+    let Collected { problems, warnings, .. } = collected;
+    DefaultsReport { problems, warnings }
+}
+
+/// What is wrong with the defaults together.
+pub(crate) fn problems(draft: &Draft, settings: &Settings) -> Problems {
+    let pod = PodView::parse(BARE_POD).expect("the text is a pod");
+    let namespace = Namespace::default();
+    let context = Context::new(settings, &namespace, KubeVersion::OLDEST);
+    let mut findings = Findings::new(draft, Problems::new(), Vec::new());
+    intent::resolve(&Facts::new(draft, &pod, &context, &ReplacedLists::default()), &mut findings);
+    // What depends on the pod's containers is no fault of the defaults.
+    let mut problems = Problems::new();
+    for problem in findings.problems.iter().filter(|problem| problem.code != Code::UnknownContainer) {
+        problems.push(problem.clone());
+    }
+    problems
+}

@@ -1,0 +1,113 @@
+//! What the injector derives for a pod: the settings that no layer gives, and whose default depends on the pod.
+
+use scaivault_contract::{FileMode, FileOptions, Format, SecretRef, SecretSource, TrustPolicy};
+
+use crate::{
+    Context, PodView, Problems,
+    annotations::{DefaultValue, Draft, ExactKey, FileDraft, Key, NamedKey, specs},
+    detach,
+    intent::{self, Facts, Findings, Intent},
+    layer,
+    ours::{self, Marks, RECEIPT},
+    plan::Plan,
+    policy::{self, Applied, ReplacedLists},
+    quantity::Quantity,
+    receipt::Receipt,
+};
+
+/// A setting that no layer gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Derived {
+    /// The annotation that would set it, without its prefix.
+    pub key: String,
+    /// What the pod gets.
+    pub value: String,
+    /// How it is derived, Markdown.
+    pub rule: &'static str,
+}
+
+/// The derived settings of a pod that is injected, in the order of the documentation; none where it has problems.
+pub fn derived(pod: &PodView<'_>, context: &Context<'_>) -> Vec<Derived> {
+    policy::with_applied(pod, context, |applied| derive(pod, context, applied))
+}
+
+fn derive(pod: &PodView<'_>, context: &Context<'_>, applied: &Applied<'_>) -> Vec<Derived> {
+    let receipt = Receipt::parse(pod.annotation(RECEIPT).unwrap_or_default());
+    let before = ours::has_injection(pod).then(|| detach::without_ours(pod, &receipt, Marks::Receipt));
+    let pod = before.as_ref().unwrap_or(pod);
+    let values = applied.values(pod, context);
+    let draft = layer::merge(pod, context, applied, &values).draft;
+    let mut findings = Findings::new(&draft, Problems::new(), Vec::new());
+    let lists = ReplacedLists::default();
+    let facts = Facts::new(&draft, pod, context, &lists);
+    let intent = intent::resolve(&facts, &mut findings);
+    if !findings.problems.is_empty() {
+        return Vec::new();
+    }
+    let plan = Plan::of(&intent, pod, context.settings, applied);
+    let image = plan.agents.last().map(|agent| agent.image.to_owned());
+    let mut found = of_files(&draft, &intent);
+    found.extend(of_pod(&draft, &intent, image));
+    found
+}
+
+/// The keys without a name.
+fn of_pod(draft: &Draft, intent: &Intent<'_>, image: Option<String>) -> Vec<Derived> {
+    let Intent { identity, resources, pattern, .. } = intent;
+    let amount = |is_unset: bool, amount: &Option<Quantity>| {
+        amount.as_ref().filter(|_| is_unset).map(ToString::to_string)
+    };
+    let user = identity.uid.map_or_else(|| "unset".to_owned(), |uid| uid.to_string());
+    let trust = TrustPolicy::default_for(draft.ca_configmap.is_some()).name();
+    let values = [
+        (ExactKey::Pattern, draft.pattern.is_none().then(|| pattern.name().to_owned())),
+        (ExactKey::CaTrust, draft.ca_trust.is_none().then(|| trust.to_owned())),
+        (ExactKey::Image, image.filter(|_| draft.image.is_none())),
+        (ExactKey::RunAsUser, draft.run_as_user.is_none().then_some(user)),
+        (
+            ExactKey::RunAsGroup,
+            identity.gid.filter(|_| draft.run_as_group.is_none()).map(|gid| gid.to_string()),
+        ),
+        (ExactKey::RequestsCpu, amount(draft.requests_cpu.is_none(), &resources.requests_cpu)),
+        (ExactKey::RequestsMemory, amount(draft.requests_memory.is_none(), &resources.requests_memory)),
+        (ExactKey::LimitsCpu, amount(draft.limits_cpu.is_none(), &resources.limits_cpu)),
+        (ExactKey::LimitsMemory, amount(draft.limits_memory.is_none(), &resources.limits_memory)),
+    ];
+    let values = values.into_iter().filter_map(|(key, value)| Some((key, value?)));
+    values.map(|(key, value)| Derived { key: key.to_string(), value, rule: rule(Key::Exact(key)) }).collect()
+}
+
+/// Format and mode of each file.
+fn of_files(draft: &Draft, intent: &Intent<'_>) -> Vec<Derived> {
+    let secrets = draft.secrets.iter().zip(&intent.secrets).map(|((name, _), mapping)| {
+        let has_field = matches!(&mapping.source, SecretSource::Single(SecretRef { field: Some(_), .. }));
+        (name, &mapping.options, if has_field { Format::Raw } else { Format::Json })
+    });
+    let dynamic = draft.dynamic.keys().zip(&intent.dynamic);
+    let dynamic = dynamic.map(|(name, mapping)| (name, &mapping.options, Format::Json));
+    secrets.chain(dynamic).flat_map(|(name, options, format)| of_file(draft, name, options, format)).collect()
+}
+
+fn of_file(draft: &Draft, name: &str, options: &FileOptions, format: Format) -> Vec<Derived> {
+    let unset = FileDraft::default();
+    let file = draft.files.get(name).unwrap_or(&unset);
+    let has_form = file.format.is_some() || file.template.is_some();
+    let mode = options.mode.unwrap_or(FileMode::DEFAULT).to_string();
+    let values = [
+        (NamedKey::SecretFormat, (!has_form).then(|| format.name().to_owned())),
+        (NamedKey::SecretMode, file.mode.is_none().then_some(mode)),
+    ];
+    let values = values.into_iter().filter_map(|(key, value)| Some((key, value?)));
+    values
+        .map(|(key, value)| Derived { key: format!("{key}{name}"), value, rule: rule(Key::Named(key)) })
+        .collect()
+}
+
+/// The default of a key in words.
+fn rule(key: Key) -> &'static str {
+    let spec = specs().find(|spec| spec.key == key);
+    match spec.map(|spec| spec.default) {
+        Some(DefaultValue::Words(words)) => words,
+        _ => "",
+    }
+}
