@@ -147,7 +147,7 @@ mod tests {
     fn written(subscriber: impl Subscriber + Send + Sync + 'static, lines: &Lines) -> Vec<String> {
         tracing::subscriber::with_default(subscriber, || {
             for text in ["web", "", "a \"b\" \\ \n", "ä €\u{2028}\u{1b}[31m"] {
-                let source = Some(std::net::Ipv4Addr::LOCALHOST).map(tracing::field::display);
+                let source = Some(tracing::field::display(std::net::Ipv4Addr::LOCALHOST));
                 let owner = text.is_empty().then_some("owner");
                 tracing::info!(target: TARGET, uid = text, source, owner, dry_run = true, problems = 3_usize, "admission");
                 tracing::warn!(target: TARGET, uid = text, owner, dry_run = false, patch_bytes = &12_u64, "admission");

@@ -36,7 +36,7 @@ fn deployment(number: usize) -> Value {
     match number % 4 {
         0 => {
             annotations["scaivault.scailabs.ai/inject-secret-db.json"] =
-                "environments/production/billing/db".into()
+                "environments/production/billing/db".into();
         }
         1 => container["envFrom"] = json!([{"secretRef": {"name": format!("credentials-{number}")}}]),
         2 => annotations["vault.hashicorp.com/agent-inject-secret-db"] = "database/creds/app".into(),

@@ -17,7 +17,7 @@ fn finish(collector: Collector) -> Audit {
     collector.finish(Source::Manifests { files: 1 }, String::new())
 }
 
-fn deployment(name: &str, spec: Value) -> Value {
+fn deployment(name: &str, spec: &Value) -> Value {
     json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "namespace": "shop"},
         "spec": {"template": {"spec": spec}}})
 }
@@ -47,7 +47,7 @@ fn a_secret_is_joined_with_what_writes_it_and_with_its_token() {
         note(&mut collector, &object);
     }
     for (name, secret) in [("web", "db"), ("ci", "ci")] {
-        collector.document(&deployment(name, mounting(secret)), None);
+        collector.document(&deployment(name, &mounting(secret)), None);
     }
     let audit = finish(collector);
     let [ci, web] = audit.workloads.as_slice() else { panic!("{audit:?}") };
@@ -63,7 +63,7 @@ fn a_secret_is_joined_with_what_writes_it_and_with_its_token() {
 #[test]
 fn the_problems_are_those_of_check() {
     let mut collector = collector();
-    let mut document = deployment("web", mounting("db"));
+    let mut document = deployment("web", &mounting("db"));
     document["spec"]["template"]["metadata"] = json!({"annotations": {"scaivault.scailabs.ai/inject-secret-db": "../x", "scaivault.scailabs.ai/refresh-interval": "x"}});
     collector.document(&document, None);
     let audit = finish(collector);
@@ -83,7 +83,7 @@ fn a_workload_is_moved_by_a_policy_without_annotations() {
     let mut collector = collector();
     note(&mut collector, &policy(3, "environments/production/db"));
     collector.settle_policies();
-    collector.document(&deployment("web", json!({"containers": [{"name": "app", "image": "app:1"}]})), None);
+    collector.document(&deployment("web", &json!({"containers": [{"name": "app", "image": "app:1"}]})), None);
     let audit = finish(collector);
     let web = &audit.workloads[0];
     let row = PolicyRow {
@@ -103,7 +103,7 @@ fn the_generation_in_force_counts_where_the_present_one_is_wrong() {
     broken["status"] = json!({"inForce": {"generation": 3, "spec": good["spec"].take()}});
     note(&mut collector, &broken);
     collector.settle_policies();
-    collector.document(&deployment("web", json!({"containers": [{"name": "app", "image": "app:1"}]})), None);
+    collector.document(&deployment("web", &json!({"containers": [{"name": "app", "image": "app:1"}]})), None);
     let audit = finish(collector);
     assert_eq!(audit.workloads[0].policies[0].generation, 3);
     assert_eq!(audit.errors[0].what, "injectionpolicy/shop");
@@ -175,7 +175,7 @@ fn live_pod(collector: &mut Collector, name: &str, phase: &str, owner: Option<(&
 fn pods_are_counted_with_the_workload_at_the_end_of_their_owners() {
     let mut collector = collector();
     let key = |version: &str, kind: &str, name: &str| ObjectKey::new("shop", version, kind, name);
-    collector.live_workload(&deployment("web", mounting("db")), key("apps/v1", "Deployment", "web"));
+    collector.live_workload(&deployment("web", &mounting("db")), key("apps/v1", "Deployment", "web"));
     let set = json!({"metadata": {"name": "web-1", "namespace": "shop", "ownerReferences": [
         {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "controller": true}]}});
     assert!(collector.is_owned(&set, key("apps/v1", "ReplicaSet", "web-1")));

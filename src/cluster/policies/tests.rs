@@ -147,13 +147,13 @@ async fn a_deleted_policy_goes_unless_its_crd_does() {
 
 #[tokio::test]
 async fn a_clock_that_is_behind_lets_no_exception_live_on() {
+    const WRITTEN: i64 = 1_801_353_600;
     let mut fixture = start().await;
     let mut late = policy("late", 1, &injecting("shop", "a/b"));
     late["metadata"]["creationTimestamp"] = json!("2027-01-31T00:00:00Z");
     fixture.server.answer(LIST, &list(&[late])).await;
     let _watch = fixture.server.watch(WATCH).await;
     fixture.until("the policy", |set| set.len() == 1).await;
-    const WRITTEN: i64 = 1_801_353_600;
     let now = |seconds: i64| fixture.memory.now(UNIX_EPOCH + Duration::from_secs(seconds.unsigned_abs()));
     assert_eq!([now(0), now(WRITTEN + 7)], [WRITTEN, WRITTEN + 7]);
 }

@@ -65,8 +65,7 @@ async fn pairs_of_files_are_compared_without_a_server() {
     {
         fs::write(pod.path(name), content).unwrap();
     }
-    let path = |name: &str| pod.path(name).to_str().unwrap().to_owned();
-    let (a, b, c, d, e) = (path("a"), path("b"), path("c"), path("d"), path("e"));
+    let [a, b, c, d, e] = ["a", "b", "c", "d", "e"].map(|name| pod.path(name).to_str().unwrap().to_owned());
     let (code, stdout, _) = verify(&pod, &[], &[&a, &b]).await;
     assert_eq!((code, stdout), (0, format!("equal      {a}  {b}\n1 of 1 equal\n")));
     let (code, stdout, stderr) = verify(&pod, &[], &[&a, &b, &a, &c, &a, &d, &a, &e]).await;
