@@ -65,15 +65,17 @@ async fn pairs_of_files_are_compared_without_a_server() {
     {
         fs::write(pod.path(name), content).unwrap();
     }
-    let [a, b, c, d, e] = ["a", "b", "c", "d", "e"].map(|name| pod.path(name).to_str().unwrap().to_owned());
-    let (code, stdout, _) = verify(&pod, &[], &[&a, &b]).await;
-    assert_eq!((code, stdout), (0, format!("equal      {a}  {b}\n1 of 1 equal\n")));
-    let (code, stdout, stderr) = verify(&pod, &[], &[&a, &b, &a, &c, &a, &d, &a, &e]).await;
+    let [left, same, line, other, absent] =
+        ["a", "b", "c", "d", "e"].map(|name| pod.path(name).to_str().unwrap().to_owned());
+    let (code, stdout, _) = verify(&pod, &[], &[&left, &same]).await;
+    assert_eq!((code, stdout), (0, format!("equal      {left}  {same}\n1 of 1 equal\n")));
+    let (code, stdout, stderr) =
+        verify(&pod, &[], &[&left, &same, &left, &line, &left, &other, &left, &absent]).await;
     let expected = format!(
-        "equal      {a}  {b}\nline-end   {a}  {c}\ndifferent  {a}  {d}\nmissing    {a}  {e}\n1 of 4 equal\n"
+        "equal      {left}  {same}\nline-end   {left}  {line}\ndifferent  {left}  {other}\nmissing    {left}  {absent}\n1 of 4 equal\n"
     );
     assert_eq!((code, stdout), (1, expected));
     assert!(stderr.contains("3 of 4 files differ or are missing"), "{stderr}");
-    let (code, _, stderr) = verify(&pod, &[], &[&a]).await;
+    let (code, _, stderr) = verify(&pod, &[], &[&left]).await;
     assert!(code == 5 && stderr.contains("the agent takes one word"), "{stderr}");
 }
