@@ -23,7 +23,7 @@ fn mistakes() -> Value {
 const SAID: [&str; 3] =
     ["inject-secret-db.json", "\"environments//database\" is not a secret path", "mount-path"];
 /// How a refusal ends; a warning has no room for it.
-const CURE: &str = "to fix: write for example \"/run/secrets\" [invalid-value]";
+const CURE: &str = "to fix: did you mean \"/run/secrets\"? [invalid-value]";
 
 const BLOCK: &str = "{\"metadata\":{\"finalizers\":[\"example.com/block\"]}}";
 const UNBLOCK: &str = "{\"metadata\":{\"finalizers\":null}}";
