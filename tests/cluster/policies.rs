@@ -295,7 +295,7 @@ async fn a_tenant_cannot_label_his_namespace_for_a_policy() {
     let group = "rbac.authorization.k8s.io";
     let role = json!({
         "metadata": {"name": user},
-        "rules": [{"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get", "patch", "update"], "resourceNames": [governed.namespace]}],
+        "rules": [{"apiGroups": [""], "resources": ["namespaces", "namespaces/status"], "verbs": ["get", "patch", "update"], "resourceNames": [governed.namespace]}],
     });
     let binding = json!({
         "metadata": {"name": user}, "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": user},
@@ -320,6 +320,13 @@ async fn a_tenant_cannot_label_his_namespace_for_a_policy() {
     ] {
         label(words).refused(&["scaivault.scailabs.ai/ choose the InjectionPolicies", "label-namespaces"]);
     }
+    let mut status = governed.kubectl().command(&format!(
+        "patch namespace {} --subresource status --type merge --patch",
+        governed.namespace
+    ));
+    status.arg(r#"{"metadata": {"labels": {"scaivault.scailabs.ai/team": "billing"}}}"#);
+    status.arg("--kubeconfig").arg(&kubeconfig);
+    said(status, None).refused(&["scaivault.scailabs.ai/ choose the InjectionPolicies", "label-namespaces"]);
     label("mood-").ok();
     // Whoever may label namespaces for policies can be given just that.
     let roles = cluster_api(&governed.client, &format!("{group}/v1"), "ClusterRole");

@@ -1,6 +1,7 @@
 //! The label of namespaces that a policy gives secrets in: with it, the API server sends their pods to the injector.
 
 use std::{
+    collections::BTreeSet,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -44,15 +45,23 @@ pub(in super::super) async fn label_namespaces(
     let api = Api::<core::Namespace>::all(client);
     let mut changes = memory.changes.subscribe();
     let mut told: Option<Instant> = None;
+    // Those whose label a policy has asked for in the life of this process.
+    let mut wanted = BTreeSet::new();
     loop {
         let _ = timeout(INTERVAL, changes.changed()).await;
         sleep(GATHER + jitter(GATHER)).await;
         let Some(set) = memory.policies.as_ref().and_then(super::PolicyMemory::in_force) else { continue };
         for namespace in memory.namespaces.values() {
-            if context.excludes(&namespace.name) || wants_label(&set, &namespace) == has_label(&namespace) {
+            let is_wanted = wants_label(&set, &namespace);
+            if is_wanted {
+                wanted.insert(namespace.name.clone());
+            }
+            // A label too many costs a call, one too few the secrets: a replica that knows fewer policies than another one, such as
+            // a fresh one, takes none away.
+            let may_write = is_wanted || wanted.contains(&namespace.name);
+            if context.excludes(&namespace.name) || is_wanted == has_label(&namespace) || !may_write {
                 continue;
             }
-            let is_wanted = wants_label(&set, &namespace);
             match write(&api, &namespace.name, is_wanted).await {
                 Ok(()) => metrics.policy_written(PolicyWrite::Label),
                 Err(error) => {

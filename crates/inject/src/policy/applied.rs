@@ -174,9 +174,20 @@ impl<'s> Applied<'s> {
 
     /// What the strongest policy says that says something about the mode: its place, the mode, whether pods may override it.
     pub(super) fn mode(&self) -> Option<(usize, PolicyMode, bool)> {
-        self.policies.iter().enumerate().rev().find_map(|(at, applied)| {
+        self.mode_of(|_| true)
+    }
+
+    /// The same of the policies that refuse pods.
+    pub(super) fn enforced_mode(&self) -> Option<(usize, PolicyMode, bool)> {
+        self.mode_of(|enforcement| enforcement == Enforcement::Enforce)
+    }
+
+    fn mode_of(&self, counts: impl Fn(Enforcement) -> bool) -> Option<(usize, PolicyMode, bool)> {
+        let mut policies = self.policies.iter().enumerate().rev();
+        policies.find_map(|(at, applied)| {
             let parts = applied.policy.parts();
-            if parts.mutation_mode.is_none() && parts.pods_may_override.is_none() {
+            let is_silent = parts.mutation_mode.is_none() && parts.pods_may_override.is_none();
+            if is_silent || !counts(applied.enforcement) {
                 return None;
             }
             let mode = parts.mutation_mode.unwrap_or_default();

@@ -41,18 +41,23 @@ pub(crate) fn mode(
     let (name, enforcement) = (applied.policies[at].policy.name(), applied.policies[at].enforcement);
     match (policy_mode.opts_out(), said) {
         (None, None) => Mode::Inject,
-        (None, Some((mode, reason))) if may_override || !(applied.injects() || asks()) => {
-            Mode::OptOut(mode, reason, None)
-        }
+        (None, Some((mode, reason))) if !(applied.injects() || asks()) => Mode::OptOut(mode, reason, None),
         (None, Some((mode, reason))) => {
-            let problem = refused(name, reason);
-            let text = problem.to_string();
-            if enforcement == Enforcement::Enforce {
-                notes.add(at, PolicyEffect::Refused, || text);
-                Mode::Refused(Box::new(problem))
-            } else {
+            let only_warns = enforcement != Enforcement::Enforce;
+            let warning = (only_warns && !may_override).then(|| refused(name, reason).to_string());
+            if let Some(text) = &warning {
                 notes.add(at, PolicyEffect::Warned, || text.clone());
-                Mode::OptOut(mode, reason, Some(text))
+            }
+            // A policy that only warns lifts nothing that another one enforces.
+            let decides =
+                if only_warns { applied.enforced_mode() } else { Some((at, policy_mode, may_override)) };
+            match decides {
+                Some((at, PolicyMode::Inject, false)) => {
+                    let problem = refused(applied.policies[at].policy.name(), reason);
+                    notes.add(at, PolicyEffect::Refused, || problem.to_string());
+                    Mode::Refused(Box::new(problem))
+                }
+                _ => Mode::OptOut(mode, reason, warning),
             }
         }
         (Some(_), _) if may_override && pod.annotation(ExactKey::Inject.text()).is_some_and(is_true) => {

@@ -49,6 +49,17 @@ fn opting_out_under_warn_and_audit() {
 }
 
 #[test]
+fn a_policy_that_warns_lifts_no_ban_on_opting_out() {
+    let out = pod().ours("inject", "false").json();
+    let enforcing = giving("mandatory").pods_may_override(false);
+    let staged = policy("staged").priority(100).enforcement(Enforcement::Warn);
+    for staged in [staged.clone().pods_may_override(false), staged.pods_may_override(true)] {
+        let refusal = World::new([enforcing.clone(), staged]).refusal(&out);
+        assert!(refusal.contains("policy mandatory does not let pods opt out"), "{refusal}");
+    }
+}
+
+#[test]
 fn a_policy_can_leave_pods_alone() {
     let ignoring = policy("frozen").mode(PolicyMode::Ignore);
     let world = World::new([ignoring.clone()]);
