@@ -19,7 +19,7 @@ use tokio::{
 use super::{
     API_VERSION, KIND, PLURAL,
     labels::jitter,
-    status::{Overview, desired},
+    status::{Overview, desired, is_urgent},
     usage::Counts,
 };
 use crate::cluster::{
@@ -95,7 +95,7 @@ struct Write {
 }
 
 impl Reporter {
-    /// True if it got to all policies.
+    /// True if it got to all policies, and no other replica was in between.
     async fn pass(&mut self, with_counts: bool) -> bool {
         let last = self.last.take();
         let (memory, context, metrics) =
@@ -103,16 +103,17 @@ impl Reporter {
         let writes =
             spawn_blocking(move || due(&memory, &context, &metrics, with_counts, last.as_deref())).await;
         let writes = writes.unwrap_or_default();
-        let is_complete = writes.len() < BATCH;
+        let is_last = writes.len() < BATCH;
+        let mut is_complete = is_last;
         for write in writes {
-            self.last = (!is_complete).then(|| Arc::clone(&write.name));
-            self.write(write).await;
+            self.last = (!is_last).then(|| Arc::clone(&write.name));
+            is_complete &= self.write(write).await != Some(PolicyWrite::StatusConflict);
             sleep(PAUSE).await;
         }
         is_complete
     }
 
-    async fn write(&mut self, write: Write) {
+    async fn write(&mut self, write: Write) -> Option<PolicyWrite> {
         let Write { name, uid, resource_version, status, counts } = write;
         // With the version that was read, so that no replica overwrites what another one has added.
         let object = json!({
@@ -135,7 +136,7 @@ impl Reporter {
                 PolicyWrite::Status
             }
             // It was deleted.
-            Err(kube::Error::Api(status)) if status.code == 404 => return,
+            Err(kube::Error::Api(status)) if status.code == 404 => return None,
             // Another replica was first; what it wrote comes with the watch.
             Err(kube::Error::Api(status)) if status.code == 409 => PolicyWrite::StatusConflict,
             Err(error) => {
@@ -144,6 +145,7 @@ impl Reporter {
             }
         };
         self.metrics.policy_written(result);
+        Some(result)
     }
 
     fn tell(&mut self, policy: &str, error: &kube::Error) {
@@ -183,7 +185,9 @@ fn due(
             _ => (Counts::default(), None),
         };
         let status = desired(name, entry, &overview, counts, refusal.as_deref(), now);
-        (status != entry.status).then(|| Write {
+        // Texts and numbers can wait: two releases that exclude other namespaces would write by turns without end.
+        let is_due = if with_counts { status != entry.status } else { is_urgent(&entry.status, &status) };
+        is_due.then(|| Write {
             name: Arc::clone(name),
             uid: entry.uid.clone(),
             resource_version: entry.resource_version.clone(),

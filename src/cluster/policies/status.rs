@@ -119,6 +119,17 @@ pub(super) fn desired(
     }
 }
 
+/// Whether somebody may wait for it: another generation, version in force or verdict.
+pub(super) fn is_urgent(former: &InjectionPolicyStatus, status: &InjectionPolicyStatus) -> bool {
+    let verdicts = |status: &InjectionPolicyStatus| {
+        let each = status.conditions.iter();
+        each.map(|found| [&found.type_, &found.status, &found.reason].map(Clone::clone)).collect::<Vec<_>>()
+    };
+    former.observed_generation != status.observed_generation
+        || former.in_force != status.in_force
+        || verdicts(former) != verdicts(status)
+}
+
 type Verdict = (bool, &'static str, String);
 
 fn accepted(entry: &Entry) -> Verdict {

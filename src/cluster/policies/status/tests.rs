@@ -106,3 +106,17 @@ fn a_version_that_cannot_be_used_says_which_one_is_in_force() {
     assert!(message.contains("spec.enforcement"), "{message}");
     assert_eq!((&kept["inForce"]["generation"], &kept["inForce"]["spec"]), (&json!(3), &injecting()));
 }
+
+#[test]
+fn other_texts_and_numbers_are_not_urgent() {
+    let first = status(&store(&injecting(), &json!({})), &[], Counts::default(), None);
+    let former: InjectionPolicyStatus = serde_json::from_value(first).unwrap();
+    let mut other = former.clone();
+    other.conditions[2].message = "another text".to_owned();
+    other.namespaces = Some(70);
+    assert!(!is_urgent(&former, &other));
+    other.conditions[2].status = "False".to_owned();
+    assert!(is_urgent(&former, &other));
+    let next = InjectionPolicyStatus { observed_generation: Some(4), ..former.clone() };
+    assert!(is_urgent(&former, &next));
+}
