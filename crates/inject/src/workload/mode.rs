@@ -7,7 +7,7 @@
 //! | none | the template carries none | the same |
 //! | misspelt | the template carries none | it carries what it carried: a typing error neither opts out nor brings secrets back |
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, collections::BTreeMap, iter};
 
 use scaivault_contract::names::ANNOTATION_PREFIX;
 
@@ -154,8 +154,8 @@ fn carried<'v>(workload: &'v WorkloadView<'_>, former: Former<'v, '_>) -> Option
 /// Changes of our annotations in the template.
 #[derive(Default)]
 struct Edits<'a> {
-    /// By key without the prefix: the new value, none to take it away.
-    changes: BTreeMap<&'a str, Option<&'a str>>,
+    /// Sorted by key without the prefix: the new value, none to take it away.
+    changes: Vec<(&'a str, Option<&'a str>)>,
 }
 
 impl<'a> Edits<'a> {
@@ -168,17 +168,13 @@ impl<'a> Edits<'a> {
         warnings: &mut Vec<String>,
     ) -> bool {
         let (mut added, mut removed, mut changed) = (Vec::new(), Vec::new(), Vec::new());
-        for (key, _) in wishes(workload).filter(|(key, _)| former.in_template(key).is_none()) {
-            self.change(key, Some(key), None);
-            added.push(key);
-        }
-        for (key, before) in wishes(former) {
-            let now = workload.in_template(key);
-            self.change(key, now, Some(before));
-            match now {
-                None => removed.push(key),
-                Some(now) if now != before => changed.push(key),
-                Some(_) => {}
+        for (key, now, before) in pairs(wishes(workload), wishes(former)) {
+            self.change(key, now, before);
+            match (now, before) {
+                (Some(_), None) => added.push(key),
+                (None, _) => removed.push(key),
+                _ if now != before => changed.push(key),
+                _ => {}
             }
         }
         for (what, keys) in [("not added", &added), ("not removed", &removed), ("not changed", &changed)] {
@@ -191,7 +187,8 @@ impl<'a> Edits<'a> {
 
     fn change(&mut self, key: &'a str, from: Option<&str>, to: Option<&'a str>) {
         if from != to {
-            self.changes.insert(key, to);
+            let place = self.changes.partition_point(|(other, _)| *other < key);
+            self.changes.insert(place, (key, to));
         }
     }
 
@@ -204,7 +201,7 @@ impl<'a> Edits<'a> {
         if self.changes.is_empty() {
             return Vec::new();
         }
-        let annotations = |changes: BTreeMap<&str, Option<&str>>| {
+        let annotations = |changes: Vec<(&str, Option<&str>)>| {
             let members = changes.into_iter().filter_map(|(key, value)| {
                 Some((format!("{ANNOTATION_PREFIX}{key}"), Value::Text(value?.to_owned())))
             });
@@ -239,6 +236,21 @@ fn wishes<'v>(workload: &'v WorkloadView<'_>) -> impl Iterator<Item = (&'v str, 
         .template
         .annotations()
         .filter(|(key, _)| spec_of(key).is_none_or(|(spec, _)| spec.value != ValueKind::Written))
+}
+
+/// Each key of two lists that are sorted by key, with its value in the one and in the other: one walk along both, because an
+/// object may have thousands of keys.
+fn pairs<'v>(
+    one: impl Iterator<Item = (&'v str, &'v str)>,
+    other: impl Iterator<Item = (&'v str, &'v str)>,
+) -> impl Iterator<Item = (&'v str, Option<&'v str>, Option<&'v str>)> {
+    let (mut one, mut other) = (one.peekable(), other.peekable());
+    iter::from_fn(move || {
+        let keys = [one.peek(), other.peek()].map(|entry| entry.map(|(key, _)| *key));
+        let key = keys.into_iter().flatten().min()?;
+        let [one, other] = [one.next_if(|(next, _)| *next == key), other.next_if(|(next, _)| *next == key)];
+        Some((key, one.map(|(_, value)| value), other.map(|(_, value)| value)))
+    })
 }
 
 /// As many keys as a warning has room for, the first one always.
