@@ -81,6 +81,8 @@ pub struct Seen {
 pub struct World {
     state: Arc<State>,
     address: SocketAddr,
+    /// Bound and never listening: while the world is stopped, no connection gets the port as its own.
+    _port: TcpSocket,
 }
 
 struct State {
@@ -133,10 +135,10 @@ impl World {
             running: JoinSet::new(),
         };
         let state = Arc::new(State { upstream, inner: Mutex::new(inner), tls });
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let address = listener.local_addr()?;
-        state.spawn(accept(listener, Arc::clone(&state)));
-        Ok(Self { state, address })
+        let port = bound((Ipv4Addr::LOCALHOST, 0).into())?;
+        let world = Self { state, address: port.local_addr()?, _port: port };
+        world.resume()?;
+        Ok(world)
     }
 
     /// Where it listens.
@@ -203,12 +205,18 @@ impl World {
 
     /// Listens again on the same port.
     pub fn resume(&self) -> io::Result<()> {
-        let socket = TcpSocket::new_v4()?;
-        socket.set_reuseaddr(true)?;
-        socket.bind(self.address)?;
-        self.state.spawn(accept(socket.listen(1024)?, Arc::clone(&self.state)));
+        let listener = bound(self.address)?.listen(1024)?;
+        self.state.spawn(accept(listener, Arc::clone(&self.state)));
         Ok(())
     }
+}
+
+/// Several sockets may be bound to the address, of which one listens.
+fn bound(address: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
 }
 
 impl Drop for World {

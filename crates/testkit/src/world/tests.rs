@@ -85,3 +85,13 @@ async fn it_can_be_stopped_and_resumed() {
     stream.read_to_end(&mut said).await.unwrap();
     assert_eq!(said, [0x15, 3, 3, 0, 2, 2, 80]);
 }
+
+#[tokio::test]
+async fn nobody_gets_the_port_while_the_world_is_stopped() {
+    let world = world().await;
+    world.stop().await;
+    let taken = TcpSocket::new_v4().unwrap().bind(world.address());
+    assert_eq!(taken.unwrap_err().kind(), ErrorKind::AddrInUse);
+    world.resume().unwrap();
+    assert_eq!(body(&world).await, "{\"count\": 1}");
+}

@@ -41,6 +41,8 @@ pub(super) struct Fleet {
     issuer: Arc<Issuer>,
     size: usize,
     versions: Mutex<Vec<u64>>,
+    /// Of two restarts at once the second would listen where the first does already.
+    restarting: tokio::sync::Mutex<()>,
     restarts: AtomicU64,
 }
 
@@ -54,7 +56,8 @@ impl Fleet {
         project(&dir.path().join("ca"), "ca.crt", &pem);
         let vault = server.handle();
         let versions = Mutex::new(vec![1; SECRETS]);
-        Self { world, vault, dir, server, issuer, size, versions, restarts: AtomicU64::new(0) }
+        let restarting = tokio::sync::Mutex::default();
+        Self { world, vault, dir, server, issuer, size, versions, restarting, restarts: AtomicU64::new(0) }
     }
 
     /// Which secrets an agent watches.
@@ -105,6 +108,7 @@ impl Fleet {
 
     /// The server is away for a while.
     pub(super) async fn restart(&self, away: Duration) {
+        let _alone = self.restarting.lock().await;
         self.restarts.fetch_add(1, Ordering::Relaxed);
         self.world.stop().await;
         soak_for(away).await;
