@@ -42,8 +42,10 @@ pub(super) fn distance_within(one: &str, other: &str, most: usize) -> Option<usi
     let mut last: [u8; WORD_BYTES + 1] = std::array::from_fn(cut);
     for row in 1..=one.len() {
         let mut current = [far; WORD_BYTES + 1];
+        let mut least = far;
         if row <= most {
             current[0] = cut(row);
+            least = current[0];
         }
         for column in row.saturating_sub(most).max(1)..=(row + most).min(other.len()) {
             #[cfg(any(test, feature = "count-work"))]
@@ -55,6 +57,12 @@ pub(super) fn distance_within(one: &str, other: &str, most: usize) -> Option<usi
                 cell = cell.min(before_last[column - 2] + 1);
             }
             current[column] = cell.min(far);
+            least = least.min(cell);
+        }
+        // No cell below can be smaller, not even by a swap: its cell in the row before the last has a neighbour in this row
+        // that is at most one larger.
+        if least == far {
+            return None;
         }
         (before_last, last) = (last, current);
     }
@@ -89,6 +97,23 @@ mod tests {
         ] {
             assert_eq!(distance_within(one, other, most), expected, "{one:?} {other:?} {most}");
             assert_eq!(distance_within(other, one, most), expected, "{other:?} {one:?} {most}");
+        }
+    }
+
+    #[test]
+    fn a_lower_limit_changes_no_distance_within_it() {
+        let mut words = vec![String::new()];
+        for length in 0..5 {
+            let longer: Vec<_> = words.iter().filter(|word| word.len() == length).cloned().collect();
+            words.extend(longer.iter().flat_map(|word| ["a", "b"].map(|letter| format!("{word}{letter}"))));
+        }
+        for (one, other) in words.iter().flat_map(|one| words.iter().map(move |other| (one, other))) {
+            // Of two words of five letters no cell is above this limit, so it cuts nothing short.
+            let distance = distance_within(one, other, 5);
+            for most in 0..5 {
+                let expected = distance.filter(|distance| *distance <= most);
+                assert_eq!(distance_within(one, other, most), expected, "{one:?} {other:?} {most}");
+            }
         }
     }
 
