@@ -228,8 +228,11 @@ async fn the_application_hears_of_the_last_change_whenever_the_agent_is_killed()
             sidecar.kill_after(Duration::from_millis(random.below(20))).await;
         }
     }
+    let polls = site.pod.vault.requests(Route::Poll);
     let sidecar = site.sidecar(&variables);
     until(|| site.pod.secret("key").as_deref() == Some("11")).await;
     until(|| application.read() == "11").await;
+    // Both may be the work of the last one that was killed: this one must have begun before it is told to end.
+    site.pod.requested(Route::Poll, polls + 1).await;
     sidecar.end().await.check(0, &[]);
 }
