@@ -74,6 +74,9 @@ pub(super) fn controller_manager(
         // It is made where it is missing.
         format!("--flex-volume-plugin-dir={}", directory.join("volume-plugins").display()),
         "--leader-elect=false".to_owned(),
+        // With the default of 20 a second, a thousand Deployments of one test keep the controllers from the others for minutes.
+        "--kube-api-qps=1000".to_owned(),
+        "--kube-api-burst=1000".to_owned(),
         // No port of its own: nobody asks it anything.
         "--secure-port=0".to_owned(),
     ]
