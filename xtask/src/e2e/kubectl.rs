@@ -81,6 +81,22 @@ impl Kubectl {
         serde_json::from_str(&text).context("kubectl wrote something that is not JSON")
     }
 
+    /// The warnings with which the API server would store an object.
+    pub(super) fn warnings(&self, namespace: &str, object: &Value) -> Result<String> {
+        let namespace = format!("--namespace={namespace}");
+        let args = ["create", "--dry-run=server", "--warnings-as-errors", "--filename=-", &namespace];
+        // It has an error's text for what it writes beside its answer, and no other way to it.
+        let Err(error) = process::output_of(&mut self.command(&args), &object.to_string()) else {
+            return Ok(String::new());
+        };
+        let text = format!("{error:#}");
+        if text.contains("warning received") || text.contains("warnings received") {
+            Ok(text)
+        } else {
+            Err(error)
+        }
+    }
+
     /// Takes objects away and waits until they are gone.
     pub(super) fn delete(&self, namespace: &str, objects: &[&str]) -> Result<()> {
         let args = ["delete", "--ignore-not-found", "--wait=true", "--timeout=2m", "--namespace", namespace];

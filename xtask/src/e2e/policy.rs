@@ -44,11 +44,8 @@ pub(super) fn gives_and_limits(world: &World<'_>) -> Result<String> {
     });
     world.kubectl.create(World::POLICIES, &policy)?;
     let plain = deployment("plain", template(world, &json!({}), SCRIPT));
-    wait_for("the policy is in force", SOON, || {
-        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "probe"}, "spec": plain["spec"]["template"]["spec"]});
-        let made = world.kubectl.dry_run(World::POLICIES, &pod)?;
-        Ok(made.to_string().contains("scaivault-secrets").then_some(()))
-    })?;
+    let probe = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "probe"}, "spec": plain["spec"]["template"]["spec"]});
+    wait_for("the policy is in force", SOON, || Ok(is_injected(world, &probe)?.then_some(())))?;
 
     world.kubectl.create(World::POLICIES, &plain)?;
     let pod = ready(world)?;
@@ -62,9 +59,81 @@ pub(super) fn gives_and_limits(world: &World<'_>) -> Result<String> {
     }
     refuses(world)?;
     status(world)?;
+    is_not_stopped_by_a_broken_one(world, &policy, &probe)?;
+    disagrees(world, policy, &probe)?;
+    warns_and_audits(world, &probe)?;
     world.kubectl.delete(World::POLICIES, &["injectionpolicy", NAME])?;
     let what = if has_variables { "a file and a variable" } else { "a file" };
-    Ok(format!("a Deployment without annotations reads {what}, and a path outside of the limits is refused"))
+    Ok(format!(
+        "a Deployment without annotations reads {what}; limits refuse, warn and audit; two that disagree are named"
+    ))
+}
+
+fn is_injected(world: &World<'_>, pod: &Value) -> Result<bool> {
+    Ok(world.kubectl.dry_run(World::POLICIES, pod)?.to_string().contains("scaivault-secrets"))
+}
+
+/// A policy whose path is wrong is refused when it is applied, and the other one stays in force.
+fn is_not_stopped_by_a_broken_one(world: &World<'_>, policy: &Value, probe: &Value) -> Result<()> {
+    let mut broken = policy.clone();
+    broken["metadata"]["name"] = json!("scaivault-e2e-broken");
+    broken["spec"]["inject"]["secrets"][0]["path"] = json!("environments/../billing");
+    let Err(error) = world.kubectl.create(World::POLICIES, &broken) else {
+        bail!("a policy with `..` in a path was stored");
+    };
+    says(&format!("{error:#}"), &["scaivault-e2e-broken", "environments/../billing"])?;
+    if !is_injected(world, probe)? {
+        bail!("the policy does not inject any more");
+    }
+    Ok(())
+}
+
+/// A second policy gives the same file another source: pods that both select are refused until it is gone.
+fn disagrees(world: &World<'_>, mut policy: Value, probe: &Value) -> Result<()> {
+    const OTHER: &str = "scaivault-e2e-other";
+    policy["metadata"]["name"] = json!(OTHER);
+    policy["spec"]["inject"] =
+        json!({"secrets": [{"name": "db.json", "path": "environments/production/billing/api-keys"}]});
+    world.kubectl.create(World::POLICIES, &policy)?;
+    let refusal = wait_for("two policies that disagree refuse the pod", SOON, || {
+        Ok(world.kubectl.dry_run(World::POLICIES, probe).err().map(|error| format!("{error:#}")))
+    })?;
+    says(&refusal, &[NAME, OTHER, "db.json"])?;
+    world.kubectl.delete(World::POLICIES, &["injectionpolicy", OTHER])?;
+    let injects = || Ok(world.kubectl.dry_run(World::POLICIES, probe).is_ok().then_some(()));
+    wait_for("the pod is injected again", SOON, injects)
+}
+
+/// Under `warn` what is outside of the limits passes with a warning, under `audit` the policy changes nothing.
+fn warns_and_audits(world: &World<'_>, probe: &Value) -> Result<()> {
+    let outside = outside(world);
+    enforcement(world, "warn")?;
+    let warnings = wait_for("the policy warns", SOON, || {
+        Ok(world.kubectl.warnings(World::POLICIES, &outside).ok().filter(|warnings| !warnings.is_empty()))
+    })?;
+    says(&warnings, &[NAME, seed::DENIED])?;
+    if !is_injected(world, probe)? {
+        bail!("a policy under `warn` does not inject");
+    }
+    enforcement(world, "audit")?;
+    wait_for("the policy changes nothing", SOON, || Ok((!is_injected(world, probe)?).then_some(())))?;
+    let warnings = world.kubectl.warnings(World::POLICIES, &outside)?;
+    if warnings.contains(NAME) {
+        bail!("a policy under `audit` warns: {warnings}");
+    }
+    Ok(())
+}
+
+fn enforcement(world: &World<'_>, level: &str) -> Result<()> {
+    let patch = json!({"spec": {"enforcement": level}}).to_string();
+    world.kubectl.run(&["patch", "injectionpolicy", NAME, "--type=merge", "--patch", &patch])
+}
+
+fn says(text: &str, words: &[&str]) -> Result<()> {
+    match words.iter().find(|word| !text.contains(**word)) {
+        Some(word) => bail!("this does not name {word}: {text}"),
+        None => Ok(()),
+    }
 }
 
 /// The namespace: every pod of it is sent to the injector.
@@ -100,21 +169,19 @@ fn ready(world: &World<'_>) -> Result<Running> {
 }
 
 fn refuses(world: &World<'_>) -> Result<()> {
-    let annotations = json!({"inject-secret-payroll.json": seed::DENIED});
-    let mut pod = template(world, &annotations, SCRIPT);
+    let Err(error) = world.kubectl.create(World::POLICIES, &outside(world)) else {
+        bail!("a pod with a path outside of the policy's limits was created");
+    };
+    says(&format!("{error:#}"), &[NAME, seed::DENIED, &format!("{PREFIX}inject-secret-payroll.json")])
+}
+
+/// A pod that names a path outside of the policy's limits.
+fn outside(world: &World<'_>) -> Value {
+    let mut pod = template(world, &json!({"inject-secret-payroll.json": seed::DENIED}), SCRIPT);
     pod["apiVersion"] = json!("v1");
     pod["kind"] = json!("Pod");
     pod["metadata"]["name"] = json!("outside");
-    let Err(error) = world.kubectl.create(World::POLICIES, &pod) else {
-        bail!("a pod with a path outside of the policy's limits was created");
-    };
-    let said = format!("{error:#}");
-    for word in [NAME, seed::DENIED, &format!("{PREFIX}inject-secret-payroll.json")] {
-        if !said.contains(word) {
-            bail!("the refusal does not name {word}: {said}");
-        }
-    }
-    Ok(())
+    pod
 }
 
 fn status(world: &World<'_>) -> Result<()> {
