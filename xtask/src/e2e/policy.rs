@@ -81,7 +81,7 @@ fn is_not_stopped_by_a_broken_one(world: &World<'_>, policy: &Value, probe: &Val
     let Err(error) = world.kubectl.create(World::POLICIES, &broken) else {
         bail!("a policy with `..` in a path was stored");
     };
-    says(&format!("{error:#}"), &["scaivault-e2e-broken", "environments/../billing"])?;
+    says(&format!("{error:#}"), &["spec.inject.secrets[0].path", "environments/../billing"])?;
     if !is_injected(world, probe)? {
         bail!("the policy does not inject any more");
     }
