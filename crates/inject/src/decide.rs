@@ -153,7 +153,7 @@ fn inject(pod: &PodView<'_>, context: &Context<'_>, applied: &Applied<'_>, notes
     }
     let mut findings = Findings::new(&draft, problems, warnings);
     ours::strangers(existing.as_ref().map_or(pod, |existing| &existing.before), &mut findings.problems);
-    policy::check_conflicts(pod, applied, &values, &mut findings, notes);
+    policy::check_conflicts(applied, &values, &mut findings, notes);
     let lists = &policy::check_limits(&draft, context.settings, applied, &values, &mut findings, notes);
     if draft.secrets.is_empty() && draft.dynamic.is_empty() && draft.variables.is_empty() {
         if draft.inject == Some(true) && findings.problems.is_empty() {

@@ -42,10 +42,10 @@ pub(super) fn distance_within(one: &str, other: &str, most: usize) -> Option<usi
     let mut last: [u8; WORD_BYTES + 1] = std::array::from_fn(cut);
     for row in 1..=one.len() {
         let mut current = [far; WORD_BYTES + 1];
-        let mut least = far;
+        let mut nearest_cell = far;
         if row <= most {
             current[0] = cut(row);
-            least = current[0];
+            nearest_cell = current[0];
         }
         for column in row.saturating_sub(most).max(1)..=(row + most).min(other.len()) {
             #[cfg(any(test, feature = "count-work"))]
@@ -57,11 +57,11 @@ pub(super) fn distance_within(one: &str, other: &str, most: usize) -> Option<usi
                 cell = cell.min(before_last[column - 2] + 1);
             }
             current[column] = cell.min(far);
-            least = least.min(cell);
+            nearest_cell = nearest_cell.min(cell);
         }
         // No cell below can be smaller, not even by a swap: its cell in the row before the last has a neighbour in this row
         // that is at most one larger.
-        if least == far {
+        if nearest_cell == far {
             return None;
         }
         (before_last, last) = (last, current);

@@ -5,7 +5,7 @@ use super::{
     conflicts::EnvironmentConflict,
     labels::PodLabels,
     parts::{Enforcement, PolicyMode},
-    variables::{Texts, Values},
+    variables::{Environment, Texts, Values},
 };
 use crate::{Context, PodView};
 
@@ -61,10 +61,19 @@ impl<'a> Selected<'a> {
             gives: force != Force::WithoutWarning || policy.enforcement() == Enforcement::Enforce,
         });
         let environments: Vec<&Policy> = self.environments.iter().filter(is_in_force).copied().collect();
+        let enforced = environments.iter().filter(|policy| policy.enforcement() != Enforcement::Warn);
+        let enforced: Vec<&Policy> = enforced.copied().collect();
+        // A policy that only warns contests nothing that others enforce.
+        let decisive = if enforced.is_empty() { &environments } else { &enforced };
+        let conflict = EnvironmentConflict::find(decisive);
+        let known = decisive.last().and_then(|policy| policy.environment());
         Applied {
             policies: policies.collect(),
-            environment: environments.last().and_then(|policy| policy.environment()),
-            environment_conflict: EnvironmentConflict::find(&environments),
+            environment: match conflict {
+                Some(conflict) => Environment::Contested(conflict),
+                None => known.map_or(Environment::Unknown, Environment::Known),
+            },
+            environment_conflict: conflict.or_else(|| EnvironmentConflict::find(&environments)),
             labels: &self.labels,
             now: self.now,
         }
@@ -76,8 +85,8 @@ impl<'a> Selected<'a> {
 pub(crate) struct Applied<'s> {
     /// The weakest first.
     pub(super) policies: Vec<AppliedPolicy<'s>>,
-    /// The namespace's environment.
-    pub(crate) environment: Option<&'s str>,
+    pub(crate) environment: Environment<'s>,
+    /// Two policies that disagree about it, if only because one of them would warn.
     pub(super) environment_conflict: Option<EnvironmentConflict<'s>>,
     pub(super) labels: &'s dyn Texts,
     pub(super) now: i64,
@@ -113,11 +122,17 @@ pub(super) fn in_words(names: &[&str]) -> String {
 impl<'s> Applied<'s> {
     /// No policy, for a pod with these labels.
     pub(crate) const fn none(labels: &'s PodLabels<'s>) -> Self {
-        Self { policies: Vec::new(), environment: None, environment_conflict: None, labels, now: 0 }
+        Self {
+            policies: Vec::new(),
+            environment: Environment::Unknown,
+            environment_conflict: None,
+            labels,
+            now: 0,
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.policies.is_empty() && self.environment.is_none()
+        self.policies.is_empty() && matches!(self.environment, Environment::Unknown)
     }
 
     /// The same pod and namespace without the policies.
@@ -143,16 +158,22 @@ impl<'s> Applied<'s> {
 
     /// The policies that give the pod keys, the weakest first.
     pub(crate) fn giving(&self) -> impl Iterator<Item = &'s Policy> {
-        let gives = |applied: &&AppliedPolicy<'s>| applied.gives && applied.policy.entries().next().is_some();
-        self.policies.iter().filter(gives).map(|applied| applied.policy)
+        self.giving_at().map(|at| self.policies[at].policy)
+    }
+
+    /// The places of the policies that give the pod keys: secrets, or defaults alone.
+    pub(super) fn giving_at(&self) -> impl Iterator<Item = usize> {
+        self.places(|policy| policy.entries().next().is_some())
     }
 
     /// The places of the policies that give the pod secrets.
     pub(super) fn injecting(&self) -> impl Iterator<Item = usize> {
-        let injects = |at: &usize| {
-            self.policies.get(*at).is_some_and(|applied| applied.gives && applied.policy.injects())
-        };
-        (0..self.policies.len()).filter(injects)
+        self.places(Policy::injects)
+    }
+
+    fn places(&self, gives: impl Fn(&Policy) -> bool) -> impl Iterator<Item = usize> {
+        let policies = self.policies.iter().enumerate();
+        policies.filter(move |(_, applied)| applied.gives && gives(applied.policy)).map(|(at, _)| at)
     }
 
     /// Whether a policy gives the pod secrets.
@@ -172,17 +193,22 @@ impl<'s> Applied<'s> {
         self.policies.iter().position(|applied| **applied.policy.name() == *name)
     }
 
-    /// What the strongest policy says that says something about the mode: its place, the mode, whether pods may override it.
-    pub(super) fn mode(&self) -> Option<(usize, PolicyMode, bool)> {
+    /// Whether a policy refuses nobody.
+    pub(super) fn only_warns(&self, at: usize) -> bool {
+        self.policies.get(at).is_some_and(|applied| applied.enforcement != Enforcement::Enforce)
+    }
+
+    /// What the strongest policy says that says something about the mode.
+    pub(super) fn mode(&self) -> Option<PolicyWord> {
         self.mode_of(|_| true)
     }
 
     /// The same of the policies that refuse pods.
-    pub(super) fn enforced_mode(&self) -> Option<(usize, PolicyMode, bool)> {
+    pub(super) fn enforced_mode(&self) -> Option<PolicyWord> {
         self.mode_of(|enforcement| enforcement == Enforcement::Enforce)
     }
 
-    fn mode_of(&self, counts: impl Fn(Enforcement) -> bool) -> Option<(usize, PolicyMode, bool)> {
+    fn mode_of(&self, counts: impl Fn(Enforcement) -> bool) -> Option<PolicyWord> {
         let mut policies = self.policies.iter().enumerate().rev();
         policies.find_map(|(at, applied)| {
             let parts = applied.policy.parts();
@@ -191,7 +217,25 @@ impl<'s> Applied<'s> {
                 return None;
             }
             let mode = parts.mutation_mode.unwrap_or_default();
-            Some((at, mode, parts.pods_may_override.unwrap_or(mode == PolicyMode::Inject)))
+            let may_override = parts.pods_may_override.unwrap_or(mode == PolicyMode::Inject);
+            Some(PolicyWord { at, mode, may_override })
         })
+    }
+}
+
+/// What a policy says of the mode of pods.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PolicyWord {
+    /// The policy's place.
+    pub(super) at: usize,
+    pub(super) mode: PolicyMode,
+    /// Whether pods may say otherwise.
+    pub(super) may_override: bool,
+}
+
+impl PolicyWord {
+    /// Whether pods may not opt out.
+    pub(super) fn forbids(self) -> bool {
+        self.mode == PolicyMode::Inject && !self.may_override
     }
 }

@@ -19,6 +19,8 @@ pub struct Policy(Arc<Compiled>);
 #[derive(Debug)]
 struct Compiled {
     name: Arc<str>,
+    /// The places in `parts.inject` in the order of their keys.
+    by_key: Box<[u16]>,
     /// With the values of expressions sorted.
     parts: PolicyParts,
 }
@@ -36,7 +38,10 @@ impl Policy {
     /// Checks a policy, and returns all that is wrong with it.
     pub fn compile(parts: PolicyParts) -> Result<Self, Problems> {
         let parts = compile::checked(parts)?;
-        Ok(Self(Arc::new(Compiled { name: parts.name.as_str().into(), parts })))
+        let mut by_key: Vec<u16> = (0..).take(parts.inject.len()).collect();
+        by_key.sort_unstable_by_key(|at| parts.inject.get(usize::from(*at)).map(|(key, _)| key));
+        let by_key = by_key.into();
+        Ok(Self(Arc::new(Compiled { name: parts.name.as_str().into(), by_key, parts })))
     }
 
     /// The object's name.
@@ -102,16 +107,22 @@ impl Policy {
         defaults.iter().chain(inject).map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
-    /// All texts in which variables are filled.
-    pub(super) fn texts(&self) -> impl Iterator<Item = &str> {
-        let Allow { paths, dynamic, roles, .. } = &self.0.parts.allow;
-        let globs = [paths, dynamic, roles].into_iter().flatten().flatten().map(String::as_str);
-        self.entries().map(|(_, value)| value).chain(globs)
-    }
-
     /// What it gives files and variables from.
     pub(super) fn sources(&self) -> impl Iterator<Item = Source<'_>> {
         self.0.parts.inject.iter().filter_map(|(key, value)| source(key, value))
+    }
+
+    /// The value of one of the keys that it gives pods, but for `defaults`.
+    pub(super) fn injected(&self, key: &str) -> Option<&str> {
+        let Compiled { parts, by_key, .. } = &*self.0;
+        let entry = |at: &u16| parts.inject.get(usize::from(*at));
+        let place = by_key.binary_search_by(|at| entry(at).map(|(found, _)| found.as_str()).cmp(&Some(key)));
+        by_key.get(place.ok()?).and_then(entry).map(|(_, value)| value.trim())
+    }
+
+    /// An option of a file or variable.
+    pub(super) fn option(&self, key: NamedKey, name: &str) -> Option<&str> {
+        self.injected(&format!("{}{name}", key.text()))
     }
 
     /// The entries of all its lists of what is allowed, its exceptions' included.

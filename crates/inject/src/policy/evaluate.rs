@@ -8,6 +8,7 @@ use super::{
     labels::PodLabels,
     parts::Enforcement,
     report::{Note, Notes, PolicyEffect, PolicyReport, PolicyUse},
+    variables::Environment,
 };
 use crate::{
     Context, Decision, PodView, SkipReason,
@@ -38,19 +39,22 @@ pub(crate) fn evaluate<'a>(
     let (mut decision, applied, mut notes) = run(Force::Real);
     let warns = |at: usize| applied.policies[at].enforcement == Enforcement::Warn;
     if let Some(problems) = refusal(&decision)
-        && applied.injecting().any(warns)
+        && applied.giving_at().any(warns)
     {
         // A policy that only warns refuses nobody: without what it gives, the pod may be in order.
-        let text = format!("policies that only warn do not inject the pod: {problems}");
+        let text = format!("policies that only warn give the pod nothing: {problems}");
         (decision, _, notes) = run(Force::WithoutWarning);
         if refusal(&decision).is_none() {
-            for at in applied.injecting().filter(|at| warns(*at)) {
+            for at in applied.giving_at().filter(|at| warns(*at)) {
                 notes.add(at, PolicyEffect::Warned, || text.clone());
             }
             decision.warnings_mut().push(text);
         }
     }
-    let environment = applied.environment.map(Arc::from);
+    let environment = match applied.environment {
+        Environment::Known(environment) => Some(Arc::from(environment)),
+        Environment::Unknown | Environment::Contested(_) => None,
+    };
     let mut real = applied.policies.iter().zip(notes);
     let shadow = selected.has_audit().then(|| run(Force::Audit).2);
     let mut shadow = shadow.map(IntoIterator::into_iter);

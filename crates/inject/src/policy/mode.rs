@@ -1,8 +1,8 @@
 //! Whether a pod is injected at all: what policies say beside what pod, workload and namespace say.
 
 use super::{
-    applied::Applied,
-    parts::{Enforcement, PolicyMode},
+    applied::{Applied, PolicyWord},
+    parts::PolicyMode,
     report::{Notes, PolicyEffect},
 };
 use crate::{
@@ -37,40 +37,47 @@ pub(crate) fn mode(
         Some((mode, reason)) => Mode::OptOut(mode, reason, None),
         None => Mode::Inject,
     };
-    let Some((at, policy_mode, may_override)) = applied.mode() else { return opted_out(said) };
-    let (name, enforcement) = (applied.policies[at].policy.name(), applied.policies[at].enforcement);
+    let Some(strongest) = applied.mode() else { return opted_out(said) };
+    // A policy that only warns changes nothing that another one enforces.
+    let decisive = applied.enforced_mode().unwrap_or(strongest);
+    let PolicyWord { at, mode: policy_mode, may_override } = decisive;
     match (policy_mode.opts_out(), said) {
-        (None, None) => Mode::Inject,
-        (None, Some((mode, reason))) if !(applied.injects() || asks()) => Mode::OptOut(mode, reason, None),
+        (None, None) => {}
+        (None, Some((mode, reason))) if !(applied.injects() || asks()) => {
+            return Mode::OptOut(mode, reason, None);
+        }
         (None, Some((mode, reason))) => {
-            let only_warns = enforcement != Enforcement::Enforce;
-            let warning = (only_warns && !may_override).then(|| refused(name, reason).to_string());
+            let refusal = |word: PolicyWord| refused(applied.policies[word.at].policy.name(), reason);
+            let warning = (strongest.forbids() && applied.only_warns(strongest.at))
+                .then(|| refusal(strongest).to_string());
             if let Some(text) = &warning {
-                notes.add(at, PolicyEffect::Warned, || text.clone());
+                notes.add(strongest.at, PolicyEffect::Warned, || text.clone());
             }
-            // A policy that only warns lifts nothing that another one enforces.
-            let decides =
-                if only_warns { applied.enforced_mode() } else { Some((at, policy_mode, may_override)) };
-            match decides {
-                Some((at, PolicyMode::Inject, false)) => {
-                    let problem = refused(applied.policies[at].policy.name(), reason);
-                    notes.add(at, PolicyEffect::Refused, || problem.to_string());
-                    Mode::Refused(Box::new(problem))
-                }
-                _ => Mode::OptOut(mode, reason, warning),
+            if decisive.forbids() && !applied.only_warns(at) {
+                let problem = refusal(decisive);
+                notes.add(at, PolicyEffect::Refused, || problem.to_string());
+                return Mode::Refused(Box::new(problem));
             }
+            return Mode::OptOut(mode, reason, warning);
         }
         (Some(_), _) if may_override && pod.annotation(ExactKey::Inject.text()).is_some_and(is_true) => {
-            opted_out(said)
+            return opted_out(said);
         }
         (Some(policy_mode), said) => {
             notes.add(at, PolicyEffect::Selected, || format!("mutationMode: {}", policy_mode.name()));
-            match said {
+            return match said {
                 Some((mode, reason)) if mode >= policy_mode => Mode::OptOut(mode, reason, None),
                 _ => Mode::OptOut(policy_mode, SkipReason::IgnoredByPolicy, None),
-            }
+            };
         }
     }
+    if strongest.at != at && strongest.mode.opts_out().is_some() {
+        let (mode, name) = (strongest.mode.name(), applied.policies[at].policy.name());
+        notes.add(strongest.at, PolicyEffect::Warned, || {
+            format!("mutationMode: {mode} is not applied: policy {name} enforces another one")
+        });
+    }
+    Mode::Inject
 }
 
 fn is_true(value: &str) -> bool {

@@ -9,6 +9,7 @@ use std::{borrow::Cow, fmt};
 
 use scaivault_contract::{PodVariable, TextPart, VariableFault as SyntaxFault, text_parts};
 
+use super::conflicts::EnvironmentConflict;
 use crate::{
     Namespace,
     annotations::{AnnotationSpec, ExactKey, Key, ValueKind, nearest},
@@ -29,8 +30,18 @@ pub(crate) struct Values<'a> {
     pub(crate) pod: &'a PodView<'a>,
     pub(crate) labels: &'a dyn Texts,
     pub(crate) namespace: &'a Namespace,
-    /// The environment of the namespace, if the policies that select it agree on one.
-    pub(crate) environment: Option<&'a str>,
+    pub(crate) environment: Environment<'a>,
+}
+
+/// What the policies that select a namespace say of its environment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Environment<'a> {
+    /// Nothing.
+    Unknown,
+    /// They agree on it.
+    Known(&'a str),
+    /// They do not agree, so nothing may be filled with it.
+    Contested(EnvironmentConflict<'a>),
 }
 
 /// Texts by key.
@@ -233,24 +244,32 @@ impl<'t> Variable<'t> {
             VariableFault::new(format!("{self} has no value: {what}"), cure)
         };
         match self {
-            Self::Namespace if namespace.name.is_empty() => {
-                Err(absent("the namespace is not known".to_owned(), "set metadata.namespace, or offline --namespace"))
-            }
+            Self::Namespace if namespace.name.is_empty() => Err(absent(
+                "the namespace is not known".to_owned(),
+                "set metadata.namespace, or offline --namespace",
+            )),
             Self::Namespace => Ok(Cow::Borrowed(&*namespace.name)),
             Self::ServiceAccount => Ok(Cow::Borrowed(pod.service_account())),
-            Self::Environment => environment.map(Cow::Borrowed).ok_or_else(|| {
-                absent(
+            Self::Environment => match environment {
+                Environment::Known(environment) => Ok(Cow::Borrowed(environment)),
+                Environment::Unknown => Err(absent(
                     "no policy gives the namespace an environment".to_owned(),
                     "set environment in the policy that selects the namespace, or write the path without the variable",
-                )
-            }),
+                )),
+                Environment::Contested(conflict) => {
+                    Err(absent(conflict.to_string(), EnvironmentConflict::CURE))
+                }
+            },
             Self::Label(key) => labels.get(key).map(Cow::Borrowed).ok_or_else(|| VariableFault {
                 is_absent: true,
                 ..absent(format!("the pod has no label {key}"), "set it in the pod template's labels")
             }),
             Self::Annotation(key) => pod.any_annotation(key).ok_or_else(|| VariableFault {
                 is_absent: true,
-                ..absent(format!("the pod has no annotation {key}"), "set it in the pod template's annotations")
+                ..absent(
+                    format!("the pod has no annotation {key}"),
+                    "set it in the pod template's annotations",
+                )
             }),
             Self::Pod(_) => unreachable!("what the agent fills is left in the text"),
         }

@@ -173,6 +173,93 @@ fn two_environments_of_one_namespace_name_both() {
 }
 
 #[test]
+fn a_contested_environment_has_no_value() {
+    let [one, two] = [("one", "production"), ("two", "staging")]
+        .map(|(name, environment)| policy(name).environment(environment).select_pods("app", "other"));
+    let world = World::new([one.clone(), two.clone()]);
+    let both = "policy one gives the namespace the environment production, and policy two gives it staging";
+    let asking = PodBuilder::from(plain()).ours("inject-secret-a", "x/${environment}").json();
+    assert!(world.refusal(&asking).contains(both));
+    assert_eq!(world.report(&asking).environment, None);
+    // Wherever the variable stands.
+    let named = PodBuilder::from(plain()).ours("inject-secret-a", DATABASE).json();
+    let refusal = world.clone().role("sa-${environment}").refusal(&named);
+    assert!(refusal.contains(both), "{refusal}");
+    let lists =
+        policy("limits").allow(|allow| allow.paths = support::named(["none"])).exception(|exception| {
+            exception.allow.paths = support::named(["environments/${environment}/**"]);
+        });
+    assert!(World::new([one.clone(), two.clone(), lists]).refusal(&named).contains("[policy-limit]"));
+    // One that only warns contests nothing.
+    let world = World::new([one, two.clone().enforcement(Enforcement::Warn)]);
+    assert!(look::env(agent(&world.inject(&asking)), "SECRETS").unwrap().starts_with("x/production"));
+    let selecting = policy("three").environment("test").enforcement(Enforcement::Warn);
+    let decision = World::new([two, selecting]).expect(&plain(), "skipped", "not-annotated");
+    assert!(decision.warnings().iter().all(|text| !text.contains("environment")), "{decision:?}");
+}
+
+#[test]
+fn policies_with_other_containers_for_secrets_are_both_named() {
+    let pod = || plain();
+    let one = policy("one").inject("inject-secret-db.json", DATABASE).inject("containers", "app");
+    let other = || policy("two").priority(10).inject("inject-secret-token", "a/b");
+    for two in [other(), other().inject("containers", "exporter"), other().inject("init-containers", "app")] {
+        let world = World::new([one.clone(), two]);
+        let refusal = world.refusal(&pod());
+        for part in
+            ["[policy-conflict]", "policies two and one give the pod secrets for different containers"]
+        {
+            assert!(refusal.contains(part), "{refusal}");
+        }
+        assert!(world.conflicts().contains(&("two".to_owned(), "one".to_owned())));
+    }
+    World::new([one.clone(), other().inject("containers", " app ")]).inject(&pod());
+    // Whoever gives no secrets names no containers for them.
+    World::new([one, policy("limits").priority(10)]).inject(&pod());
+}
+
+#[test]
+fn policies_with_other_options_of_one_file_are_both_named() {
+    let one = policy("one").inject("inject-secret-db", DATABASE);
+    for (key, value) in [
+        ("secret-format-db", "env"),
+        ("secret-template-db", "{{ data.password }}"),
+        ("secret-mode-db", "0400"),
+        ("secret-file-db", "other"),
+        ("secret-optional-db", "true"),
+    ] {
+        let two = policy("two").inject("inject-secret-db", DATABASE).inject(key, value);
+        for (one, two) in [(one.clone(), two.clone()), (one.clone().priority(1), two.clone())] {
+            let world = World::new([one, two]);
+            let refusal = world.refusal(&plain());
+            for part in ["[policy-conflict]", "give the file db with different options", key.split_at(10).0] {
+                assert!(refusal.contains(part), "{refusal}");
+            }
+            assert_eq!(world.conflicts().len(), 1);
+        }
+        World::new([one.clone().inject(key, value), two]).inject(&plain());
+    }
+}
+
+#[test]
+fn a_conflict_with_a_policy_that_refuses_nobody_is_not_enforced() {
+    let one = policy("one").inject("inject-secret-db.json", DATABASE);
+    let other = |name| policy(name).inject("inject-secret-db.json", "a/b");
+    for enforcement in [Enforcement::Warn, Enforcement::Audit] {
+        let world = World::new([one.clone(), other("two").enforcement(enforcement)]);
+        assert_eq!(world.conflicts().len(), 1);
+        assert_eq!(world.enforced_conflicts(), []);
+        // An enforced one is not hidden behind it.
+        let world = World::new([
+            one.clone(),
+            other("two").enforcement(enforcement).priority(2),
+            other("z").priority(1),
+        ]);
+        assert_eq!(world.enforced_conflicts(), [("z".to_owned(), "one".to_owned())]);
+    }
+}
+
+#[test]
 fn conflicts_of_a_namespace_are_found_without_pods() {
     let one = policy("one").inject("inject-env-PASSWORD", "a/b#c").select_pods("app", "web");
     let two = policy("two").inject("inject-env-PASSWORD", "a/b#d");
@@ -200,6 +287,17 @@ fn a_policy_that_warns_never_refuses() {
     let decision = world.expect(&windows, "skipped", "not-annotated");
     assert!(decision.warnings().iter().any(|text| text.contains("only warn")), "{decision:?}");
     assert_eq!(world.report(&windows).uses[0].effect, PolicyEffect::Warned);
+}
+
+#[test]
+fn a_policy_that_warns_refuses_nobody_by_its_defaults() {
+    let warning =
+        policy("billing").defaults("url", "http://scaivault.example").enforcement(Enforcement::Warn);
+    let world = World::new([warning]);
+    let annotated = PodBuilder::from(plain()).ours("inject-secret-db.json", DATABASE).json();
+    let decision = world.expect(&annotated, "injected", "init");
+    assert!(decision.warnings().iter().any(|text| text.contains("give the pod nothing")), "{decision:?}");
+    assert_eq!(world.report(&annotated).uses[0].effect, PolicyEffect::Warned);
 }
 
 #[test]

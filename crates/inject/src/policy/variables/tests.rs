@@ -19,8 +19,12 @@ fn filled_with(
     let labels: BTreeMap<String, String> =
         labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     let namespace = Namespace { name: "billing".to_owned(), ..Namespace::default() };
-    let values =
-        Values { pod: &pod, labels: &labels, namespace: &namespace, environment: Some("production") };
+    let values = Values {
+        pod: &pod,
+        labels: &labels,
+        namespace: &namespace,
+        environment: Environment::Known("production"),
+    };
     let filled = fill(text, place, &values);
     filled
         .map(|filled| filled.text.into_owned())
@@ -167,7 +171,8 @@ fn a_variable_without_a_value_is_named() {
     refused("${label:a}/${label:b}/${label:a}", Place::Secrets, &["no label a; ${label:b} has no value"]);
     let pod = PodView::default();
     let (namespace, labels) = (Namespace::default(), BTreeMap::<String, String>::new());
-    let values = Values { pod: &pod, labels: &labels, namespace: &namespace, environment: None };
+    let values =
+        Values { pod: &pod, labels: &labels, namespace: &namespace, environment: Environment::Unknown };
     let fault = |text| fill(text, Place::Secrets, &values).unwrap_err().message;
     assert_eq!(fault("${namespace}"), "${namespace} has no value: the namespace is not known");
     assert_eq!(

@@ -53,9 +53,21 @@ fn a_policy_that_warns_lifts_no_ban_on_opting_out() {
     let out = pod().ours("inject", "false").json();
     let enforcing = giving("mandatory").pods_may_override(false);
     let staged = policy("staged").priority(100).enforcement(Enforcement::Warn);
-    for staged in [staged.clone().pods_may_override(false), staged.pods_may_override(true)] {
+    let modes = [PolicyMode::Ignore, PolicyMode::IgnoreAndDetach].map(|mode| staged.clone().mode(mode));
+    let words = [false, true].map(|may| staged.clone().pods_may_override(may));
+    for staged in modes.iter().chain(&words).cloned() {
         let refusal = World::new([enforcing.clone(), staged]).refusal(&out);
         assert!(refusal.contains("policy mandatory does not let pods opt out"), "{refusal}");
+    }
+    for staged in modes {
+        let world = World::new([enforcing.clone(), staged]);
+        world.inject(&pod().json());
+        let used = &world.report(&pod().json()).uses[0];
+        assert_eq!((&*used.name, used.effect), ("staged", PolicyEffect::Warned));
+        assert!(
+            used.message.as_deref().unwrap().contains("policy mandatory enforces another one"),
+            "{used:?}"
+        );
     }
 }
 

@@ -202,11 +202,19 @@ impl World {
 
     /// The policies that disagree about the namespace, in pairs.
     pub(crate) fn conflicts(&self) -> Vec<(String, String)> {
-        let conflicts = self.policies.conflicts(&self.namespace);
-        conflicts
-            .iter()
-            .map(|found| (found.first.name().to_string(), found.second.name().to_string()))
-            .collect()
+        self.all_conflicts().map(|(pair, _)| pair).collect()
+    }
+
+    /// Those because of which pods are refused.
+    pub(crate) fn enforced_conflicts(&self) -> Vec<(String, String)> {
+        self.all_conflicts().filter(|(_, is_enforced)| *is_enforced).map(|(pair, _)| pair).collect()
+    }
+
+    fn all_conflicts(&self) -> impl Iterator<Item = ((String, String), bool)> {
+        let conflicts = self.policies.conflicts(&self.namespace).into_iter();
+        conflicts.map(|found| {
+            ((found.first.name().to_string(), found.second.name().to_string()), found.is_enforced())
+        })
     }
 
     /// The names of the policies that select a pod, the strongest first, found by looking at each alone.
