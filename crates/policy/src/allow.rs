@@ -16,40 +16,48 @@ pub struct Allow {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 512)))]
     #[x_kube(validation = text::PATH_GLOB.list_rule())]
+    #[x_kube(merge_strategy = ListMerge::Set)]
     pub paths: Option<Vec<String>>,
     /// Dynamic credentials as `engine/role`, with the same wildcards.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 512)))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
     pub dynamic: Option<Vec<String>>,
     /// Roles that the annotation `role` may name, with the same wildcards.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 512)))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
     pub roles: Option<Vec<String>>,
     /// Addresses that the annotation `url` may name: the same, or below one. Stands in place of the injector's
     /// `allowedUrls`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 512)))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
     pub urls: Option<Vec<String>>,
     /// Images that the annotation `image` may name: the same, or a tag, digest or sub-repository of one. Stands in place
     /// of the injector's `allowedImages`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 512)))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
     pub images: Option<Vec<String>>,
     /// User IDs that the annotation `run-as-user` may name: a uid or a range, in quotes, such as `"1000-1999"`,
     /// or `unset`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 21)))]
     #[x_kube(validation = text::UIDS.list_rule())]
+    #[x_kube(merge_strategy = ListMerge::Set)]
     pub uids: Option<Vec<String>>,
     /// `ConfigMaps` that the annotation `ca-configmap` may name, with `*` and `?`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 253)))]
     #[x_kube(validation = text::OBJECT_GLOB.list_rule())]
+    #[x_kube(merge_strategy = ListMerge::Set)]
     pub ca_config_maps: Option<Vec<String>>,
     /// Secrets that the annotation `client-credentials-secret` may name, with `*` and `?`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 253)))]
     #[x_kube(validation = text::OBJECT_GLOB.list_rule())]
+    #[x_kube(merge_strategy = ListMerge::Set)]
     pub client_credentials_secrets: Option<Vec<String>>,
 }
 
@@ -66,11 +74,13 @@ pub struct Exception {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 253)))]
     #[x_kube(validation = text::NAME_GLOB.list_rule())]
+    #[x_kube(merge_strategy = ListMerge::Set)]
     pub namespaces: Option<Vec<String>>,
     /// Names of service accounts, with `*` and `?`. Left out: all that the policy selects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 253)))]
     #[x_kube(validation = text::NAME_GLOB.list_rule())]
+    #[x_kube(merge_strategy = ListMerge::Set)]
     pub service_accounts: Option<Vec<String>>,
     /// Labels of pods. Left out: all that the policy selects.
     #[serde(default, skip_serializing_if = "Option::is_none")]

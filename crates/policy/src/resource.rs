@@ -34,6 +34,11 @@ pub const KIND: &str = "InjectionPolicy";
         type_ = "string",
         json_path = r#".status.conditions[?(@.type=="Accepted")].status"#
     ),
+    printcolumn(
+        name = "Reachable",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Reachable")].status"#
+    ),
     printcolumn(name = "Namespaces", type_ = "integer", json_path = ".status.namespaces"),
     printcolumn(name = "Injected", type_ = "integer", json_path = ".status.pods.injected"),
     printcolumn(name = "Refused", type_ = "integer", json_path = ".status.pods.refused"),
@@ -72,17 +77,20 @@ pub struct InjectionPolicySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 253)))]
     #[x_kube(validation = text::NAME_GLOB.list_rule())]
+    #[x_kube(merge_strategy = ListMerge::Set)]
     pub service_accounts: Option<Vec<String>>,
     /// The containers that get the files and variables, as the annotation `containers` names them. Left out: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 63)))]
     #[x_kube(validation = text::CONTAINER.list_rule())]
+    #[x_kube(merge_strategy = ListMerge::Set)]
     pub containers: Option<Vec<String>>,
     /// The init containers that get them, as the annotation `init-containers` names them. Left out: those that start after
     /// the agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 63)))]
     #[x_kube(validation = text::CONTAINER.list_rule())]
+    #[x_kube(merge_strategy = ListMerge::Set)]
     pub init_containers: Option<Vec<String>>,
     /// The environment that the namespaces belong to, the value of `${environment}`. A namespace has at most one.
     #[serde(default, skip_serializing_if = "Option::is_none")]

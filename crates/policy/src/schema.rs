@@ -59,6 +59,15 @@ fn check_list(schema: &Value, items: &[Value], path: &str, problems: &mut Policy
     for (index, item) in items.iter().enumerate().take(ITEMS_CHECKED) {
         check(&schema["items"], item, &format!("{path}[{index}]"), problems);
     }
+    if schema["x-kubernetes-list-type"] == "set" {
+        let mut seen = HashSet::new();
+        for (index, item) in items.iter().enumerate().take(ITEMS_CHECKED) {
+            if let Some(text) = item.as_str().filter(|text| !seen.insert(*text)) {
+                let message = format!("duplicate item {}; remove it", Excerpt::new(text));
+                problems.add(format!("{path}[{index}]"), message);
+            }
+        }
+    }
     // A list that is a map has one item for each value of its key.
     let Some(key) = schema["x-kubernetes-list-map-keys"][0].as_str() else { return };
     let mut seen = HashSet::new();

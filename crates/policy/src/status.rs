@@ -15,6 +15,11 @@ pub mod condition {
     pub const REACHABLE: &str = "Reachable";
 }
 
+/// The type of a condition, as `metav1.Condition` has it.
+const TYPE_PATTERN: &str = r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])$";
+/// Its reason.
+const REASON_PATTERN: &str = "^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$";
+
 /// What the injector reports about a policy.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(crates(kube_core = "::kube_core"))]
@@ -23,7 +28,8 @@ pub struct InjectionPolicyStatus {
     /// The generation of the policy that this status is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// `Accepted`: this generation is in force. `Conflicted`: another policy contradicts it.
+    /// `Accepted`: this generation is in force. `Conflicted`: another policy contradicts it. `Reachable`: the selected namespaces
+    /// send pods without annotations to the injector, if the policy gives them anything.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
@@ -48,13 +54,13 @@ pub struct InjectionPolicyStatus {
 pub struct Condition {
     /// The aspect, such as `Accepted`.
     #[serde(rename = "type")]
-    #[schemars(length(max = 316))]
+    #[schemars(length(max = 316), extend("pattern" = TYPE_PATTERN))]
     pub type_: String,
     /// `True`, `False` or `Unknown`.
-    #[schemars(length(max = 16))]
+    #[schemars(extend("enum" = ["True", "False", "Unknown"]))]
     pub status: String,
     /// Why, as one word.
-    #[schemars(length(max = 1024))]
+    #[schemars(length(min = 1, max = 1024), extend("pattern" = REASON_PATTERN))]
     pub reason: String,
     /// Why, for readers.
     #[schemars(length(max = 32768))]
