@@ -101,6 +101,10 @@ impl Cluster for Memory {
         self.roles.get(&key(Some(namespace), service_account)).map_or(Lookup::Unknown, Lookup::Known)
     }
 
+    fn has_policies(&self) -> bool {
+        self.policies.is_some()
+    }
+
     fn policies(&self) -> Lookup<Policies> {
         let Some(policies) = &self.policies else { return Lookup::Known(Policies::none()) };
         match policies.in_force() {

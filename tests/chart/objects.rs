@@ -265,18 +265,20 @@ fn both_configurations_are_there_whatever_is_switched_off() {
     assert_eq!(manifests.only("ValidatingWebhookConfiguration")["webhooks"], json!([]));
 }
 
-/// Each pod of a namespace is posted by one entry at most, whatever labels the namespace has.
+/// Each pod of a namespace is posted by one entry at most, whatever labels the namespace has. Where there are two or three, their
+/// conditions take turns.
 #[test]
 fn no_pod_is_posted_by_two_entries() {
     for set in ["policies.enabled=false", "policies.labelNamespaces=false", "policies.labelNamespaces=true"] {
         let entries = webhooks(&template(&["--set", set]).unwrap());
         let pods = |entry: &&Value| entry["rules"][0]["resources"] == json!(["pods"]);
         let keys = ["scaivault.scailabs.ai/injection", "scaivault.scailabs.ai/injection-by-policy"];
-        for labels in [[false, false], [true, false], [false, true], [true, true]] {
+        let labels = ["", "enabled"].map(|own| ["", "audit", "enabled"].map(|by_policy| [own, by_policy]));
+        for labels in labels.into_iter().flatten() {
             let holds = |expression: &Value| {
-                let index = keys.iter().position(|key| expression["key"] == *key);
-                let is_set = index.is_none_or(|index| labels[index]);
-                index.is_none() || is_set == (expression["operator"] == "In")
+                let Some(index) = keys.iter().position(|key| expression["key"] == *key) else { return true };
+                let is_listed = list(&expression["values"]).contains(&json!(labels[index]));
+                is_listed == (expression["operator"] == "In")
             };
             let selects =
                 |entry: &&Value| list(&entry["namespaceSelector"]["matchExpressions"]).iter().all(holds);
@@ -288,10 +290,12 @@ fn no_pod_is_posted_by_two_entries() {
                 .collect();
             let names: Vec<_> = names.iter().map(|name| name.split('.').next().unwrap()).collect();
             let expected = match (set, labels) {
-                ("policies.enabled=false", _) | (_, [false, false]) => &["pods", "opted-out"][..],
-                ("policies.labelNamespaces=false", [false, true]) => &["pods", "opted-out"],
-                (_, [true, _]) => &["policies"],
-                (_, [false, true]) => &["policies-by-label"],
+                ("policies.enabled=false", _) | (_, ["", ""]) => &["pods", "opted-out"][..],
+                (_, ["enabled", _]) => &["policies"],
+                ("policies.labelNamespaces=false", _) => &["pods", "opted-out"],
+                // The third posts what the others leave out.
+                (_, [_, "audit"]) => &["pods", "opted-out", "policies-by-label-audit"],
+                _ => &["policies-by-label"],
             };
             assert_eq!(names, expected, "{set} {labels:?}");
         }
@@ -398,7 +402,7 @@ fn an_injector_elsewhere_gets_its_rights_and_no_pods() {
         webhooks(&manifests).iter().map(|webhook| webhook["clientConfig"]["url"].clone()).collect();
     assert_eq!(
         urls,
-        ["mutate", "mutate", "mutate", "mode", "policy", "validate"]
+        ["mutate", "mutate", "mutate/policies", "mode", "policy", "validate"]
             .map(|path| json!(format!("https://injector.example.com:8443/{path}")))
     );
     let both =

@@ -61,6 +61,11 @@ pub trait Cluster: Send + Sync {
     /// The annotation `scaikey.scailabs.ai/role` of a service account, if it has one.
     fn service_account_role(&self, namespace: &str, service_account: &str) -> Lookup<Option<Arc<str>>>;
 
+    /// Whether it follows policies at all.
+    fn has_policies(&self) -> bool {
+        false
+    }
+
     /// The policies in force. Without policies, the empty set.
     fn policies(&self) -> Lookup<Policies> {
         Lookup::Known(Policies::none())

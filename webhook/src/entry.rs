@@ -2,6 +2,9 @@
 
 /// Where pods that are created are posted to, to be injected.
 pub const MUTATE_PATH: &str = "/mutate";
+/// Where pods are posted to because of policies, whatever they say. A replica without policies does not have it: where the API server
+/// relies on its answer, it must not pass for one.
+pub const MUTATE_FOR_POLICIES_PATH: &str = "/mutate/policies";
 /// Where workloads with a `mutation-mode` are posted to, for their pod templates to carry it.
 pub const MODE_PATH: &str = "/mode";
 /// Where workloads are posted to, for their annotations to be checked.

@@ -33,7 +33,7 @@ mod testing;
 mod warnings;
 
 pub use context::{AdmissionContext, Cluster, Lookup, NoCluster, Policies, PolicyReview, PolicyUsage};
-pub use entry::{Entry, MODE_PATH, MUTATE_PATH, POLICY_PATH, VALIDATE_PATH};
+pub use entry::{Entry, MODE_PATH, MUTATE_FOR_POLICIES_PATH, MUTATE_PATH, POLICY_PATH, VALIDATE_PATH};
 pub use limits::Limits;
 pub use metrics::{EventResult, LookFailure, Metrics, PolicyState, PolicyWrite};
 pub use notices::{Notice, NoticeReason, Notices, Owner};

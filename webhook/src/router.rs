@@ -26,7 +26,7 @@ use crate::{
     admit::Awaited,
     body::{BodyError, Budget, Buffered, SourceBytes},
     context::{AdmissionContext, PolicyUsage},
-    entry::Entry,
+    entry::{Entry, MUTATE_FOR_POLICIES_PATH},
     lanes::{Lanes, Unfinished},
     limits::Limits,
     metrics::{Metrics, Shed},
@@ -98,6 +98,7 @@ pub(crate) fn router(
         router.route(entry.path(), post(move |app, request| review(entry, app, request)))
     });
     router
+        .route(MUTATE_FOR_POLICIES_PATH, post(review_for_policies))
         .method_not_allowed_fallback(async |State(app): State<Arc<App>>| {
             app.respond(Reply::text(StatusCode::METHOD_NOT_ALLOWED, "use POST\n"))
         })
@@ -114,6 +115,14 @@ pub(crate) fn router(
             waiting: Semaphore::new(WAITING),
             lanes: Lanes::default(),
         }))
+}
+
+async fn review_for_policies(app: State<Arc<App>>, request: extract::Request) -> Response {
+    if app.context.cluster().has_policies() {
+        return review(Entry::Mutate, app, request).await;
+    }
+    let text = "this replica does not follow policies (serve --policies)\n";
+    app.respond(Reply::text(StatusCode::NOT_FOUND, text))
 }
 
 async fn review(entry: Entry, State(app): State<Arc<App>>, request: extract::Request) -> Response {

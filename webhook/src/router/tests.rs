@@ -100,6 +100,44 @@ async fn other_routes_methods_and_types_are_refused() {
     }
 }
 
+/// Follows policies, of which there are none.
+struct Governed;
+
+impl Cluster for Governed {
+    fn namespace(&self, name: &str) -> Lookup<Arc<Namespace>> {
+        NoCluster.namespace(name)
+    }
+
+    fn service_account_role(&self, namespace: &str, service_account: &str) -> Lookup<Option<Arc<str>>> {
+        NoCluster.service_account_role(namespace, service_account)
+    }
+
+    fn has_policies(&self) -> bool {
+        true
+    }
+
+    fn changes(&self) -> watch::Receiver<()> {
+        NoCluster.changes()
+    }
+}
+
+/// During a roll-out the API server may ask a replica that does not know of policies: it must not take its answer for one.
+#[tokio::test]
+async fn only_a_replica_with_policies_answers_for_them() {
+    let post = |path| {
+        let request = HttpRequest::post(path).header(header::CONTENT_TYPE, "application/json");
+        request.body(Body::from(review(&[]))).unwrap()
+    };
+    let without = server(Limits::default());
+    assert_eq!(without.status(post(MUTATE_FOR_POLICIES_PATH)).await, StatusCode::NOT_FOUND);
+    let context = AdmissionContext::new(Settings::default(), KubeVersion::OLDEST, Arc::new(Governed));
+    let metrics = Metrics::new();
+    let router = router(Arc::new(context), Arc::clone(&metrics), Notices::default(), Limits::default());
+    let with = Server { router, metrics };
+    let (status, _, body) = with.send(post(MUTATE_FOR_POLICIES_PATH)).await;
+    assert_eq!((status, with.send(post(MUTATE_PATH)).await.2), (StatusCode::OK, body));
+}
+
 #[tokio::test]
 async fn twenty_mebibytes_are_413() {
     let server = server(Limits::default());
