@@ -24,6 +24,7 @@ mod jobs;
 mod kubectl;
 mod lease;
 mod load;
+mod migration;
 mod mounts;
 mod patterns;
 mod platforms;
@@ -94,6 +95,7 @@ const STEPS: &[Step] = &[
     Step { name: "assigned users", run: platforms::assigned_users },
     Step { name: "quota", run: platforms::quota },
     Step { name: "policy", run: policy::gives_and_limits },
+    Step { name: "migrate", run: migration::from_a_native_secret },
     Step { name: "rotate", run: rotation::arrives },
     Step { name: "published page", run: published_page::by_hand },
     Step { name: "jobs", run: jobs::complete },

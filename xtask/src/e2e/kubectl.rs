@@ -48,6 +48,11 @@ impl Kubectl {
         process::output(&mut self.command(args))
     }
 
+    /// What it answers to some input.
+    pub(super) fn text_of(&self, args: &[&str], input: &str) -> Result<String> {
+        process::output_of(&mut self.command(args), input)
+    }
+
     /// What it answers, as JSON: the arguments have to ask for it.
     pub(super) fn json(&self, args: &[&str]) -> Result<Value> {
         let text = self.text(args)?;
