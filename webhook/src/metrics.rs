@@ -122,13 +122,13 @@ metrics! {
     KUBE_VERSION_MINOR = Gauge "scaivault_injector_kube_version_minor" []
         "Minor number of the Kubernetes version that features are chosen by, such as 35 of 1.35";
     POLICIES = Gauge "scaivault_injector_policies" ["state"]
-        "InjectionPolicies by state; kept: not usable as written, the last good version is in force; rejected: no version is";
+        "InjectionPolicies by state; kept: not usable as written, the last good version is in force; rejected: no version is; held: deleted, and in force until it is known why";
     POLICY_SET_CHANGES = Counter "scaivault_injector_policy_set_changes_total" []
         "How often another set of InjectionPolicies came into force";
     POLICY_PODS = Counter "scaivault_injector_policy_pods_total" ["effect"]
         "Admissions of pods by what at least one policy did to them, dry runs apart";
     POLICY_WRITES = Counter "scaivault_injector_policy_writes_total" ["result"]
-        "Writes of the status of policies and of the label of namespaces that policies select, by result";
+        "Writes of the status of policies and of the label of namespaces that policies select, by result; label-late: the namespace was less than a minute old";
     EVENTS = Counter "scaivault_injector_events_total" ["result"]
         "Events for the owners of pods; limited and dropped: too many at once, not posted";
 }

@@ -10,6 +10,8 @@ pub const INJECTION_LABEL: &str = "scaivault.scailabs.ai/injection";
 pub const INJECTION_BY_POLICY_LABEL: &str = "scaivault.scailabs.ai/injection-by-policy";
 /// The value of both.
 pub const LABEL_ENABLED: &str = "enabled";
+/// The value of the second one where no policy that enforces gives secrets: pods do not depend on the injector's answer.
+pub const LABEL_AUDIT: &str = "audit";
 /// The service account's annotation with its ScaiKey identity, the default of `role`.
 pub const SERVICE_ACCOUNT_ROLE_ANNOTATION: &str = "scaikey.scailabs.ai/role";
 

@@ -1,18 +1,19 @@
 //! The label of namespaces that a policy gives secrets in: with it, the API server sends their pods to the injector.
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1 as core;
 use kube::{
     Api, Client,
     api::{Patch, PatchParams},
 };
-use scaivault_contract::names::{INJECTION_BY_POLICY_LABEL, LABEL_ENABLED};
-use scaivault_inject::{Namespace, PolicyMode, PolicySet};
+use scaivault_contract::names::{INJECTION_BY_POLICY_LABEL, LABEL_AUDIT, LABEL_ENABLED};
+use scaivault_inject::{Enforcement, Namespace, PolicyMode, PolicySet};
 use scaivault_webhook::{AdmissionContext, Metrics, PolicyWrite};
 use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
@@ -35,6 +36,67 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// How often a log line says that labels are not taken.
 const REMINDER: Duration = Duration::from_mins(5);
 
+/// A namespace that is labelled sooner after it was made may have pods that the API server has not sent to the injector.
+const YOUNG: SignedDuration = SignedDuration::from_mins(1);
+
+/// What the label says. The later, the more depends on the injector.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Label {
+    #[default]
+    None,
+    /// Pods are sent to the injector and do not depend on its answer.
+    Audit,
+    /// Pods are sent to the injector and depend on its answer, if the chart says so.
+    Enabled,
+}
+
+impl Label {
+    fn of_namespace(namespace: &Namespace) -> Self {
+        match namespace.labels.get(INJECTION_BY_POLICY_LABEL).map(String::as_str) {
+            Some(LABEL_ENABLED) => Self::Enabled,
+            Some(LABEL_AUDIT) => Self::Audit,
+            _ => Self::None,
+        }
+    }
+
+    fn value(self) -> Option<&'static str> {
+        match self {
+            Self::None => None,
+            Self::Audit => Some(LABEL_AUDIT),
+            Self::Enabled => Some(LABEL_ENABLED),
+        }
+    }
+}
+
+/// The most that a policy has asked for in the life of this process, by namespace.
+#[derive(Debug, Default)]
+struct Wanted(BTreeMap<String, Label>);
+
+impl Wanted {
+    /// What to write. A label too many costs a call, one too few the secrets: a replica that knows fewer policies than another one, such
+    /// as a fresh one, takes none away.
+    fn next(&mut self, namespace: &Namespace, wanted: Label) -> Option<Label> {
+        let present = Label::of_namespace(namespace);
+        let most = if wanted > Label::None {
+            let most = self.0.entry(namespace.name.clone()).or_default();
+            *most = wanted.max(*most);
+            *most
+        } else {
+            self.0.get(&namespace.name).copied().unwrap_or_default()
+        };
+        (wanted > present || (wanted < present && present <= most)).then_some(wanted)
+    }
+
+    /// A label was written.
+    fn written(&mut self, namespace: &str, label: Label) {
+        if label == Label::None {
+            self.0.remove(namespace);
+        } else {
+            self.0.insert(namespace.to_owned(), label);
+        }
+    }
+}
+
 /// Keeps the labels as the policies in force want them, for ever.
 pub(in super::super) async fn label_namespaces(
     client: Client,
@@ -45,25 +107,22 @@ pub(in super::super) async fn label_namespaces(
     let api = Api::<core::Namespace>::all(client);
     let mut changes = memory.changes.subscribe();
     let mut told: Option<Instant> = None;
-    // Those whose label a policy has asked for in the life of this process.
-    let mut wanted = BTreeSet::new();
+    let mut labels = Wanted::default();
     loop {
         let _ = timeout(INTERVAL, changes.changed()).await;
         sleep(GATHER + jitter(GATHER)).await;
         let Some(set) = memory.policies.as_ref().and_then(super::PolicyMemory::in_force) else { continue };
+        labels.0.retain(|name, _| memory.namespaces.get(name).is_some());
         for namespace in memory.namespaces.values() {
-            let is_wanted = wants_label(&set, &namespace);
-            if is_wanted {
-                wanted.insert(namespace.name.clone());
-            }
-            // A label too many costs a call, one too few the secrets: a replica that knows fewer policies than another one, such as
-            // a fresh one, takes none away.
-            let may_write = is_wanted || wanted.contains(&namespace.name);
-            if context.excludes(&namespace.name) || is_wanted == has_label(&namespace) || !may_write {
+            if context.excludes(&namespace.name) {
                 continue;
             }
-            match write(&api, &namespace.name, is_wanted).await {
-                Ok(()) => metrics.policy_written(PolicyWrite::Label),
+            let Some(label) = labels.next(&namespace, wanted_label(&set, &namespace)) else { continue };
+            match write(&api, &namespace.name, label).await {
+                Ok(result) => {
+                    labels.written(&namespace.name, label);
+                    metrics.policy_written(result);
+                }
                 Err(error) => {
                     metrics.policy_written(PolicyWrite::LabelFailed);
                     let now = Instant::now();
@@ -78,30 +137,42 @@ pub(in super::super) async fn label_namespaces(
     }
 }
 
-/// Whether pods of the namespace that ask for nothing may get secrets, or would get them if the policy were enforced.
-pub(super) fn wants_label(set: &PolicySet, namespace: &Namespace) -> bool {
+/// The label for a namespace in which pods that ask for nothing may get secrets, or would get them if the policy were enforced.
+fn wanted_label(set: &PolicySet, namespace: &Namespace) -> Label {
     let leaves_alone = |mode| matches!(mode, Some(PolicyMode::Ignore | PolicyMode::IgnoreAndDetach));
-    set.selects_namespace(namespace)
-        .any(|policy| policy.injects() && !leaves_alone(policy.parts().mutation_mode))
+    let giving = set
+        .selects_namespace(namespace)
+        .filter(|policy| policy.injects() && !leaves_alone(policy.parts().mutation_mode));
+    let labels = giving.map(|policy| match policy.enforcement() {
+        Enforcement::Enforce => Label::Enabled,
+        // It refuses no pod, so none should be refused because the injector does not answer.
+        Enforcement::Warn | Enforcement::Audit => Label::Audit,
+    });
+    labels.max().unwrap_or_default()
 }
 
-fn has_label(namespace: &Namespace) -> bool {
-    namespace.labels.get(INJECTION_BY_POLICY_LABEL).is_some_and(|value| value == LABEL_ENABLED)
-}
-
-async fn write(api: &Api<core::Namespace>, name: &str, is_wanted: bool) -> kube::Result<()> {
-    let value = is_wanted.then_some(LABEL_ENABLED);
+async fn write(api: &Api<core::Namespace>, name: &str, label: Label) -> kube::Result<PolicyWrite> {
+    let value = label.value();
     let patch = Patch::Merge(json!({"metadata": {"labels": {INJECTION_BY_POLICY_LABEL: value}}}));
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-    match api.patch_metadata(name, &params, &patch).await {
-        Ok(_) => {
-            tracing::info!(namespace = name, is_labelled = is_wanted, "namespace label written");
-            Ok(())
-        }
+    let written = match api.patch_metadata(name, &params, &patch).await {
+        Ok(written) => written,
         // It was deleted.
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-        Err(error) => Err(error),
+        Err(kube::Error::Api(status)) if status.code == 404 => return Ok(PolicyWrite::Label),
+        Err(error) => return Err(error),
+    };
+    tracing::info!(namespace = name, label = value.unwrap_or("none"), "namespace label written");
+    let age = written.metadata.creation_timestamp.map(|created| Timestamp::now().duration_since(created.0));
+    if label == Label::None || age.is_none_or(|age| age >= YOUNG) {
+        return Ok(PolicyWrite::Label);
     }
+    tracing::warn!(
+        namespace = name,
+        cure = "delete the pods without secrets, so that they are made again; or give the namespace the label \
+                scaivault.scailabs.ai/injection: enabled in its manifest",
+        "namespace labelled less than a minute after it was made: its first pods may have started without the secrets of policies"
+    );
+    Ok(PolicyWrite::LabelLate)
 }
 
 fn warn(namespace: &str, error: &kube::Error) {
@@ -119,3 +190,6 @@ pub(super) fn jitter(most: Duration) -> Duration {
     let random = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().subsec_nanos();
     most * (random % 1_000) / 1_000
 }
+
+#[cfg(test)]
+mod tests;

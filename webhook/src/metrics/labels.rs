@@ -52,6 +52,8 @@ pub enum PolicyState {
     Rejected,
     /// It is in force and disagrees with another one.
     Conflicted,
+    /// The API server has deleted it, and it stays in force: its CRD was deleted, too, or the API server does not say.
+    Held,
 }
 
 /// What became of something that the injector writes because of policies.
@@ -65,6 +67,8 @@ pub enum PolicyWrite {
     StatusFailed,
     /// The label of a namespace is set or removed.
     Label,
+    /// The label of a namespace is set that was made less than a minute before: its first pods may have missed it.
+    LabelLate,
     /// The API server did not take a label.
     LabelFailed,
 }
@@ -139,12 +143,14 @@ labels! {
         Kept = "kept",
         Rejected = "rejected",
         Conflicted = "conflicted",
+        Held = "held",
     }
     PolicyWrite {
         Status = "status",
         StatusConflict = "status-conflict",
         StatusFailed = "status-failed",
         Label = "label",
+        LabelLate = "label-late",
         LabelFailed = "label-failed",
     }
     Closed {
