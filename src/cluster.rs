@@ -42,6 +42,9 @@ use policies::{InjectionPolicies, PolicyMemory};
 use remembered::key;
 use table::Table;
 
+/// How far the clocks of the API server and of this replica may be apart before the log says so, seconds.
+const CLOCK_TOLERANCE: i64 = 5 * 60;
+
 /// What of the cluster is followed besides namespaces and service accounts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Features {
@@ -58,6 +61,7 @@ pub(crate) struct Memory {
     roles: Table<Option<Arc<str>>>,
     /// Without policies: none.
     policies: Option<PolicyMemory>,
+    features: Features,
     /// The newest time that the API server has written, Unix seconds: a clock that is behind it is wrong.
     newest: AtomicI64,
     changes: channel::Sender<()>,
@@ -70,14 +74,17 @@ impl Memory {
             namespaces: Table::new(),
             roles: Table::new(),
             policies: features.policies.then(PolicyMemory::new),
+            features,
             newest: AtomicI64::new(0),
             changes: channel::channel(()).0,
         })
     }
 
-    /// The API server has written this time.
-    fn saw(&self, time: Timestamp) {
-        self.newest.fetch_max(time.as_second(), Ordering::Relaxed);
+    /// The API server has written this time. True for the first one that is further ahead of this clock than clocks should differ.
+    fn saw(&self, time: Timestamp, clock: SystemTime) -> bool {
+        let (time, latest) = (time.as_second(), unix_seconds(clock).saturating_add(CLOCK_TOLERANCE));
+        let former = self.newest.fetch_max(time, Ordering::Relaxed);
+        former <= latest && latest < time
     }
 
     /// The time, Unix seconds. Where the clock is behind what the API server has written, that: an exception must not outlive its

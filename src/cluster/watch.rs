@@ -179,8 +179,14 @@ impl<K: Watched> Follower<K> {
     fn put(&self, object: K::Item) -> Arc<str> {
         let metadata = K::metadata(&object);
         let key = key_of(metadata);
-        if let Some(created) = &metadata.creation_timestamp {
-            self.memory.saw(created.0);
+        if let Some(created) = &metadata.creation_timestamp
+            && self.memory.saw(created.0, SystemTime::now())
+        {
+            tracing::warn!(
+                resource = K::RESOURCE, object = &*key, created = %created.0,
+                cure = "set the clock of this node; if the clock of the API server was ahead, make the object again and restart the injector",
+                "an object was created in the future: exceptions of policies end by its time"
+            );
         }
         K::put(&self.memory, &key, object);
         key
