@@ -336,7 +336,9 @@ fn rights(manifests: &Manifests) -> BTreeSet<String> {
     let right = |rule: &Value| {
         let [groups, resources, verbs, names] =
             ["apiGroups", "resources", "verbs", "resourceNames"].map(|key| words(rule, key));
-        format!("{groups}/{resources} {verbs} {names}").trim().to_owned()
+        let urls = words(rule, "nonResourceURLs");
+        let what = if urls.is_empty() { format!("{groups}/{resources}") } else { urls };
+        format!("{what} {verbs} {names}").trim().to_owned()
     };
     roles.flat_map(|role| list(&role["rules"])).map(right).collect()
 }
@@ -358,25 +360,26 @@ fn the_rights_are_those_that_are_used() {
     }
     const POLICIES: &str = "scaivault.scailabs.ai/injectionpolicies list,watch";
     const STATUS: &str = "scaivault.scailabs.ai/injectionpolicies/status patch";
+    const DISCOVERY: &str = "/apis/scaivault.scailabs.ai,/apis/scaivault.scailabs.ai/* get";
     const LABEL: &str = "/namespaces patch";
     const LABEL_RIGHT: &str = "scaivault.scailabs.ai/injectionpolicies label-namespaces";
     check("policies.enabled=false", &[READS, NODES, EVENTS, CONFIGURATIONS, SECRET]);
-    check("", &[READS, NODES, EVENTS, POLICIES, STATUS, CONFIGURATIONS, SECRET]);
+    check("", &[READS, NODES, EVENTS, POLICIES, DISCOVERY, STATUS, CONFIGURATIONS, SECRET]);
     check(
         "policies.labelNamespaces=true",
-        &[READS, NODES, EVENTS, POLICIES, STATUS, LABEL, LABEL_RIGHT, CONFIGURATIONS, SECRET],
+        &[READS, NODES, EVENTS, POLICIES, DISCOVERY, STATUS, LABEL, LABEL_RIGHT, CONFIGURATIONS, SECRET],
     );
     // Without the policies there is no label either.
     check(
         "policies.labelNamespaces=true,policies.enabled=false",
         &[READS, NODES, EVENTS, CONFIGURATIONS, SECRET],
     );
-    check("server.kubeVersion=1.33", &[READS, EVENTS, POLICIES, STATUS, CONFIGURATIONS, SECRET]);
+    check("server.kubeVersion=1.33", &[READS, EVENTS, POLICIES, DISCOVERY, STATUS, CONFIGURATIONS, SECRET]);
     // With certificates from elsewhere there is nothing to write.
-    check("certificates.mode=cert-manager", &[READS, NODES, EVENTS, POLICIES, STATUS]);
+    check("certificates.mode=cert-manager", &[READS, NODES, EVENTS, POLICIES, DISCOVERY, STATUS]);
     check(
         "certificates.mode=files,certificates.files.secretName=a,certificates.files.caBundle=-----BEGIN CERTIFICATE-----",
-        &[READS, NODES, EVENTS, POLICIES, STATUS],
+        &[READS, NODES, EVENTS, POLICIES, DISCOVERY, STATUS],
     );
     check("rbac.create=false", &[]);
 }

@@ -217,6 +217,14 @@ groups:
           summary: InjectionPolicies contradict each other.
           description: {{ `'{{ $value }} policies contradict another one; pods that both select are refused. Their condition Conflicted names both.'` }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorpolicyconflict
+      - alert: ScaiVaultInjectorPolicyHeld
+        expr: max(scaivault_injector_policies{ {{- $ours -}} ,state="held"}) > 0
+        for: 5m
+        labels: {severity: warning}
+        annotations:
+          summary: Deleted InjectionPolicies stay in force.
+          description: {{ `'{{ $value }} policies were deleted and stay in force: their CRD was deleted, too, or the API server does not say whether it was. The log of the injector says which.'` }}
+          runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorpolicyheld
       - alert: ScaiVaultInjectorPolicyWritesFail
         expr: sum by (result) (increase(scaivault_injector_policy_writes_total{ {{- $ours -}} ,result=~"status-failed|label-failed"}[15m])) > 0
         for: 15m
