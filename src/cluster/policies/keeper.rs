@@ -5,7 +5,11 @@ use std::{
     sync::{Arc, PoisonError},
 };
 
-use kube::Client;
+use kube::{
+    Client,
+    api::GetParams,
+    core::{DynamicObject, Request},
+};
 use scaivault_inject::PolicySet;
 use scaivault_webhook::{Gate, Metrics, PolicyState};
 use tokio::{
@@ -14,26 +18,42 @@ use tokio::{
 };
 
 use super::{
-    PolicyMemory,
+    InjectionPolicies, PolicyMemory,
     definition::{self, Definition},
     pending::Pending,
     store::{Change, Store},
     usage::Usage,
 };
-use crate::cluster::Memory;
+use crate::cluster::{Memory, client::reason, watched::Watched as _};
 
 /// How long changes are gathered: many may come at once, and each new set is built from all policies.
 const GATHER: Duration = Duration::from_millis(100);
 
-/// How often the API server is asked about the CRD while policies are held.
+/// How often the API server is asked again about the CRD, and about a policy that has to be read again.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
-/// How long after policies are seen again those that went with the CRD stay: time for all of them to be made again.
-const RESTORED: Duration = Duration::from_mins(1);
+/// How long policies that went with the CRD stay while it is served again and none of them comes back: time for all of them to be
+/// made again. A replica that starts does not know them, so they cannot stay for ever.
+const RESTORED: Duration = Duration::from_mins(10);
+
+/// How often a log line says that this replica does not become ready.
+const REMINDER: Duration = Duration::from_mins(1);
+
+/// How many policies that log line names.
+const NAMED: usize = 10;
 
 /// Puts policies into force for ever.
 pub(in super::super) async fn keep(client: Client, memory: Arc<Memory>, gate: Gate, metrics: Arc<Metrics>) {
-    let mut keeper = Keeper { client, memory, metrics, gate, held: Held::default(), is_listed: false };
+    let mut keeper = Keeper {
+        client,
+        memory,
+        metrics,
+        gate,
+        held: Held::default(),
+        is_listed: false,
+        has_more: false,
+        told: None,
+    };
     loop {
         keeper.wait().await;
         keeper.turn(Instant::now()).await;
@@ -48,6 +68,10 @@ struct Keeper {
     held: Held,
     /// Whether all policies were listed once.
     is_listed: bool,
+    /// Whether to look again without news.
+    has_more: bool,
+    /// When it was last said that this replica does not become ready.
+    told: Option<Instant>,
 }
 
 /// Policies that the API server has deleted and that stay in force nevertheless.
@@ -56,35 +80,34 @@ struct Held {
     names: BTreeSet<Arc<str>>,
     /// Whether they went with their CRD; else the API server could not be asked.
     is_leaving: bool,
-    /// When the first policy was seen behind that.
-    seen_again: Option<Instant>,
+    /// Since when the CRD is served again and none of them has come back.
+    quiet_since: Option<Instant>,
 }
 
 impl Held {
     /// Which of them are gone for good, from what the API server says of the CRD now.
-    fn release(&mut self, definition: Definition, now: Instant) -> BTreeSet<Arc<str>> {
+    fn release(&mut self, definition: &Definition, now: Instant) -> BTreeSet<Arc<str>> {
         match definition {
             Definition::Leaving => {
                 self.is_leaving = true;
-                self.seen_again = None;
+                self.quiet_since = None;
             }
             Definition::Served => {
-                let is_restored = self.seen_again.is_some_and(|seen| now.duration_since(seen) >= RESTORED);
-                if !self.is_leaving || is_restored {
+                let quiet_since = *self.quiet_since.get_or_insert(now);
+                if !self.is_leaving || now.duration_since(quiet_since) >= RESTORED {
                     return std::mem::take(self).names;
                 }
             }
-            Definition::Unknown => {}
+            Definition::Unknown(_) => {}
         }
         BTreeSet::new()
     }
 
     /// Policies came.
-    fn came<'a>(&mut self, names: impl Iterator<Item = &'a Arc<str>>, definition: Definition, now: Instant) {
+    fn came<'a>(&mut self, names: impl Iterator<Item = &'a Arc<str>>) {
         for name in names {
-            self.names.remove(name);
-            if self.is_leaving && definition == Definition::Served {
-                self.seen_again.get_or_insert(now);
+            if self.names.remove(name) {
+                self.quiet_since = None;
             }
         }
     }
@@ -98,10 +121,10 @@ impl Keeper {
     /// Until there is something to do.
     async fn wait(&self) {
         let news = self.policies().news.notified();
-        if self.held.names.is_empty() {
-            news.await;
-        } else {
+        if self.has_more || !self.held.names.is_empty() {
             let _ = timeout(LOOK_AGAIN, news).await;
+        } else {
+            news.await;
         }
         sleep(GATHER).await;
     }
@@ -110,24 +133,58 @@ impl Keeper {
         let pending = self.policies().pending.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.is_listed |= pending.has_list();
         let removed = self.removed(&pending).await;
-        let mut definition = Definition::Served;
-        if !removed.is_empty() || !self.held.names.is_empty() {
-            definition = definition::look(&self.client).await;
-        }
-        let was_held = self.held.names.len();
         let puts: Vec<_> = pending.into_puts().collect();
-        self.held.came(puts.iter().map(|(name, _)| name), definition, now);
-        self.held.names.extend(removed);
-        let gone = self.held.release(definition, now);
-        self.tell(was_held, definition);
+        self.held.came(puts.iter().map(|(name, _)| name));
+        // First what came: the API server may take long to say why others are gone.
+        self.apply(puts, BTreeSet::new(), now).await;
+        if !removed.is_empty() || !self.held.names.is_empty() {
+            let definition = definition::look(&self.client).await;
+            let (was_held, was_quiet) = (self.held.names.len(), self.held.quiet_since.is_some());
+            self.held.names.extend(removed);
+            let gone = self.held.release(&definition, now);
+            self.tell(was_held, was_quiet, &definition);
+            if !gone.is_empty() {
+                self.apply(Vec::new(), gone, now).await;
+            }
+        }
+        self.metrics.policies(PolicyState::Held, self.held.names.len());
+    }
+
+    async fn apply(&mut self, puts: Vec<(Arc<str>, DynamicObject)>, gone: BTreeSet<Arc<str>>, now: Instant) {
         let (memory, metrics, is_listed) =
             (Arc::clone(&self.memory), Arc::clone(&self.metrics), self.is_listed);
         let applied = spawn_blocking(move || apply(&memory, &metrics, puts, &gone, is_listed)).await;
-        if matches!(applied, Ok(true)) {
+        let Applied { is_set, lost, to_read } = match applied {
+            Ok(applied) => applied,
+            Err(error) => {
+                tracing::error!(%error, "policies not put into force, keeping the previous ones; this is a bug in the injector");
+                return;
+            }
+        };
+        if is_set {
             self.memory.changed();
             self.gate.open();
-        } else if let Err(error) = applied {
-            tracing::error!(%error, "policies not put into force, keeping the previous ones; this is a bug in the injector");
+        }
+        if !lost.is_empty() && self.told.is_none_or(|told| now.duration_since(told) >= REMINDER) {
+            self.told = Some(now);
+            tell_lost(&lost);
+        }
+        self.has_more = !lost.is_empty() || !to_read.is_empty();
+        for name in to_read {
+            self.read_again(&name).await;
+        }
+    }
+
+    /// Reads a policy that was left out for want of room.
+    async fn read_again(&self, name: &Arc<str>) {
+        let request = Request::new(InjectionPolicies::url_path()).get(name, &GetParams::default());
+        let Ok(request) = request else { return };
+        match timeout(LOOK_AGAIN, self.client.request::<DynamicObject>(request)).await {
+            Ok(Ok(object)) => self.policies().pend(|pending| pending.put_read(name, object)),
+            Ok(Err(error)) => {
+                tracing::debug!(policy = &**name, error = reason(&error), "policy not read, trying again");
+            }
+            Err(_) => tracing::debug!(policy = &**name, "policy not read in time, trying again"),
         }
     }
 
@@ -140,18 +197,28 @@ impl Keeper {
         pending.removed(names.iter().filter(|name| !self.held.names.contains(*name)))
     }
 
-    fn tell(&self, was_held: usize, definition: Definition) {
+    fn tell(&self, was_held: usize, was_quiet: bool, definition: &Definition) {
         let held = self.held.names.len();
-        if held > was_held && definition == Definition::Leaving {
+        if let (true, Definition::Unknown(error)) = (held > was_held, definition) {
+            tracing::warn!(
+                policies = held,
+                error,
+                cure = "none needed if the API server comes back; if it refuses, grant the injector's service account get on the \
+                        nonResourceURLs /apis/scaivault.scailabs.ai and /apis/scaivault.scailabs.ai/*",
+                "policies were deleted, and the API server does not say whether the CRD was; keeping them in force"
+            );
+        } else if held > was_held {
             tracing::error!(
                 policies = held,
                 "the CRD injectionpolicies.scaivault.scailabs.ai was deleted, and all policies with it; keeping them in force: install the \
                  CRD and the policies again, or turn policies off (policies.enabled false)"
             );
-        } else if held > was_held {
+        } else if self.held.is_leaving && self.held.quiet_since.is_some() && !was_quiet {
             tracing::warn!(
                 policies = held,
-                "policies were deleted, and the API server does not answer whether the CRD was; keeping them in force"
+                "the CRD injectionpolicies.scaivault.scailabs.ai is there again, without some policies: install them within {} minutes of \
+                 one another, then those that did not come back are dropped",
+                RESTORED.as_secs() / 60
             );
         } else if held < was_held {
             tracing::info!(policies = held, "policies whose deletion was not followed");
@@ -159,17 +226,42 @@ impl Keeper {
     }
 }
 
-/// Takes changes into the store and puts the new set into force. True where there is a set from now on.
+fn tell_lost(lost: &[(Arc<str>, String)]) {
+    for (name, problems) in lost.iter().take(NAMED) {
+        tracing::error!(
+            policy = &**name,
+            problems,
+            others = lost.len() - 1,
+            cure = "roll back to the former release, or correct the policy, or delete it",
+            "a policy that was in force cannot be used by this release; not becoming ready, so that its limits stay in force on the \
+             replicas of the former release"
+        );
+    }
+}
+
+/// What came of changes.
+struct Applied {
+    /// There is another set from now on.
+    is_set: bool,
+    /// Why there is no set yet: policies that were in force and of which no version can be used.
+    lost: Vec<(Arc<str>, String)>,
+    /// Policies that have to be read again.
+    to_read: Vec<Arc<str>>,
+}
+
+/// Takes changes into the store and puts the new set into force.
 fn apply(
     memory: &Memory,
     metrics: &Metrics,
-    puts: Vec<(Arc<str>, kube::core::DynamicObject)>,
+    puts: Vec<(Arc<str>, DynamicObject)>,
     gone: &BTreeSet<Arc<str>>,
     is_listed: bool,
-) -> bool {
-    let Some(policies) = &memory.policies else { return false };
+) -> Applied {
+    let mut applied = Applied { is_set: false, lost: Vec::new(), to_read: Vec::new() };
+    let Some(policies) = &memory.policies else { return applied };
     let mut store = policies.store();
-    let mut is_changed = policies.in_force().is_none();
+    let is_first = policies.in_force().is_none();
+    let mut is_changed = is_first || !gone.is_empty();
     for (name, object) in puts {
         let uid = object.metadata.uid.clone().unwrap_or_default();
         let is_known = store.uid(&name) == Some(&*uid);
@@ -181,13 +273,20 @@ fn apply(
     for name in gone {
         store.remove(name);
         policies.usage.remove(name);
-        is_changed = true;
     }
+    applied.to_read = store.settle();
     if !is_listed || !is_changed {
-        return false;
+        return applied;
     }
-    publish(policies, &store, metrics);
-    true
+    count(&store, metrics);
+    if is_first {
+        applied.lost = store.lost().map(|(name, problems)| (Arc::clone(name), problems.to_owned())).collect();
+    }
+    if applied.lost.is_empty() {
+        publish(policies, &store, metrics);
+        applied.is_set = true;
+    }
+    applied
 }
 
 fn publish(policies: &PolicyMemory, store: &Store, metrics: &Metrics) {
@@ -195,6 +294,9 @@ fn publish(policies: &PolicyMemory, store: &Store, metrics: &Metrics) {
     tracing::debug!(policies = set.len(), "policies in force");
     policies.in_force.store(Some(Arc::new(set)));
     metrics.policy_set_changed();
+}
+
+fn count(store: &Store, metrics: &Metrics) {
     for state in [PolicyState::InForce, PolicyState::Kept, PolicyState::Rejected] {
         metrics.policies(state, store.count(state));
     }
@@ -210,27 +312,39 @@ mod tests {
 
     fn held(now: Instant) -> (Held, [Instant; 3]) {
         let held = Held { names: names(&["a", "b"]), ..Held::default() };
-        (held, [now, now + RESTORED / 2, now + RESTORED + RESTORED / 2])
+        (held, [now, now + RESTORED / 2, now + RESTORED + RESTORED / 4])
     }
 
     #[test]
     fn a_deleted_policy_is_gone_while_its_kind_is_served() {
         let (mut held, [now, ..]) = held(Instant::now());
-        assert_eq!(held.release(Definition::Unknown, now), names(&[]), "nobody said why they went");
-        assert_eq!(held.release(Definition::Served, now), names(&["a", "b"]));
+        let unknown = Definition::Unknown("timeout".to_owned());
+        assert_eq!(held.release(&unknown, now), names(&[]), "nobody said why they went");
+        assert_eq!(held.release(&Definition::Served, now), names(&["a", "b"]));
         assert!(held.names.is_empty());
     }
 
     #[test]
-    fn policies_that_go_with_their_crd_stay_until_it_is_filled_again() {
+    fn policies_that_went_with_their_crd_have_time_to_come_back() {
         let (mut held, [now, soon, late]) = held(Instant::now());
-        assert_eq!(held.release(Definition::Leaving, now), names(&[]));
+        assert_eq!(held.release(&Definition::Leaving, now), names(&[]));
+        assert_eq!(held.release(&Definition::Leaving, late), names(&[]), "the CRD is away");
         // The CRD is there again, and empty.
-        assert_eq!(held.release(Definition::Served, late), names(&[]));
-        let came = names(&["a"]);
-        held.came(came.iter(), Definition::Served, now);
-        assert_eq!(held.release(Definition::Served, soon), names(&[]), "the others may follow");
-        assert_eq!(held.release(Definition::Served, late), names(&["b"]), "and this one did not");
+        assert_eq!(held.release(&Definition::Served, now), names(&[]));
+        held.came(names(&["a", "new"]).iter());
+        assert_eq!(held.release(&Definition::Served, soon), names(&[]), "the others may follow");
+        assert_eq!(held.release(&Definition::Served, late), names(&[]), "for a while after each");
+        held.came(names(&["new"]).iter());
+        assert_eq!(held.release(&Definition::Served, late + RESTORED), names(&["b"]), "it did not");
         assert!(!held.is_leaving);
+    }
+
+    #[test]
+    fn a_crd_that_comes_back_empty_ends_all_policies() {
+        let (mut held, [now, soon, late]) = held(Instant::now());
+        held.release(&Definition::Leaving, now);
+        assert_eq!(held.release(&Definition::Served, now), names(&[]));
+        assert_eq!(held.release(&Definition::Served, soon), names(&[]));
+        assert_eq!(held.release(&Definition::Served, late), names(&["a", "b"]), "as on new replicas");
     }
 }

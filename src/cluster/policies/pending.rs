@@ -23,6 +23,11 @@ impl Pending {
         self.changes.insert(Arc::clone(name), Some(Box::new(object)));
     }
 
+    /// A policy was read on demand: what the watch has brought meanwhile is newer.
+    pub(super) fn put_read(&mut self, name: &Arc<str>, object: DynamicObject) {
+        self.changes.entry(Arc::clone(name)).or_insert_with(|| Some(Box::new(object)));
+    }
+
     /// A policy was deleted.
     pub(super) fn remove(&mut self, name: &Arc<str>) {
         self.changes.insert(Arc::clone(name), None);

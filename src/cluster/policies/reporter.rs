@@ -19,7 +19,7 @@ use tokio::{
 use super::{
     API_VERSION, KIND, PLURAL,
     labels::jitter,
-    status::{Overview, desired, is_urgent},
+    status::{Overview, desired, is_urgent, without_dispute},
     usage::Counts,
 };
 use crate::cluster::{
@@ -92,6 +92,8 @@ struct Write {
     status: InjectionPolicyStatus,
     /// What of it was counted here.
     counts: Counts,
+    /// What this replica says in it that was not there.
+    verdict: Option<u64>,
 }
 
 impl Reporter {
@@ -114,7 +116,7 @@ impl Reporter {
     }
 
     async fn write(&mut self, write: Write) -> Option<PolicyWrite> {
-        let Write { name, uid, resource_version, status, counts } = write;
+        let Write { name, uid, resource_version, status, counts, verdict } = write;
         // With the version that was read, so that no replica overwrites what another one has added.
         let object = json!({
             "apiVersion": API_VERSION, "kind": KIND,
@@ -130,7 +132,7 @@ impl Reporter {
                     if let Some(usage) = policies.usage.get(&name) {
                         usage.reported(counts);
                     }
-                    policies.store().written(&name, &uid, version, status);
+                    policies.store().written(&name, &uid, version, status, verdict);
                 })
                 .await;
                 PolicyWrite::Status
@@ -173,7 +175,10 @@ fn due(
 ) -> Vec<Write> {
     let Some(policies) = &memory.policies else { return Vec::new() };
     let Some(set) = policies.in_force() else { return Vec::new() };
-    let overview = Overview::new(&set, &memory.namespaces.values(), |namespace| context.excludes(namespace));
+    let labels_namespaces = memory.features.label_namespaces;
+    let overview = Overview::new(&set, &memory.namespaces.values(), labels_namespaces, |namespace| {
+        context.excludes(namespace)
+    });
     metrics.policies(PolicyState::Conflicted, overview.conflicts());
     let now = memory.now(SystemTime::now());
     let store = policies.store();
@@ -185,6 +190,8 @@ fn due(
             _ => (Counts::default(), None),
         };
         let status = desired(name, entry, &overview, counts, refusal.as_deref(), now);
+        let (status, verdict) =
+            without_dispute(status, &entry.status, entry.written, Instant::now().into_std());
         // Texts and numbers can wait: two releases that exclude other namespaces would write by turns without end.
         let is_due = if with_counts { status != entry.status } else { is_urgent(&entry.status, &status) };
         is_due.then(|| Write {
@@ -193,6 +200,7 @@ fn due(
             resource_version: entry.resource_version.clone(),
             status,
             counts,
+            verdict,
         })
     });
     writes.take(BATCH).collect()

@@ -1,11 +1,17 @@
 //! What the status of a policy should say. Pure.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
-use scaivault_contract::names::{INJECTION_BY_POLICY_LABEL, INJECTION_LABEL, LABEL_ENABLED};
+use scaivault_contract::names::{INJECTION_BY_POLICY_LABEL, INJECTION_LABEL, LABEL_AUDIT, LABEL_ENABLED};
 use scaivault_inject::{Namespace, PolicySet};
-use scaivault_policy::{Condition, InjectionPolicyStatus, LastRefusal, PodCounts, condition};
+use scaivault_policy::{Condition, InForce, InjectionPolicyStatus, LastRefusal, PodCounts, condition};
+use serde_json::Value;
 
 use super::{
     store::{Entry, Version},
@@ -17,6 +23,12 @@ const NAMED: usize = 3;
 
 /// The longest text of a condition, bytes.
 const MESSAGE_BYTES: usize = 4 * 1024;
+
+/// How long a replica waits before it writes once more what another one has overwritten. Doubled each time.
+const FIRST_DISPUTE: Duration = Duration::from_mins(1);
+
+/// The longest such wait.
+const LONGEST_DISPUTE: Duration = Duration::from_mins(30);
 
 /// What is only known of all policies and namespaces together.
 #[derive(Debug, Default)]
@@ -35,10 +47,12 @@ struct Facts {
 }
 
 impl Overview {
-    /// Of these namespaces, without those that `is_excluded` names.
+    /// Of these namespaces, without those that `is_excluded` names. The webhook has an entry for the label that the injector sets only
+    /// if it `labels_namespaces`.
     pub(super) fn new(
         set: &PolicySet,
         namespaces: &[Arc<Namespace>],
+        labels_namespaces: bool,
         is_excluded: impl Fn(&str) -> bool,
     ) -> Self {
         let mut by_policy: HashMap<Arc<str>, Facts> = HashMap::new();
@@ -46,7 +60,10 @@ impl Overview {
             for policy in set.selects_namespace(namespace) {
                 let facts = by_policy.entry(Arc::clone(policy.name())).or_default();
                 facts.namespaces += 1;
-                if policy.injects() && !is_reached(namespace) && !is_excluded(&namespace.name) {
+                if policy.injects()
+                    && !is_reached(namespace, labels_namespaces)
+                    && !is_excluded(&namespace.name)
+                {
                     facts.unreached.push(namespace.name.clone());
                 }
             }
@@ -74,10 +91,12 @@ impl Overview {
 }
 
 /// Whether every pod of the namespace is sent to the injector.
-fn is_reached(namespace: &Namespace) -> bool {
-    [INJECTION_LABEL, INJECTION_BY_POLICY_LABEL]
-        .iter()
-        .any(|&label| namespace.labels.get(label).is_some_and(|value| value == LABEL_ENABLED))
+fn is_reached(namespace: &Namespace, labels_namespaces: bool) -> bool {
+    let has = |label, values: &[&str]| {
+        namespace.labels.get(label).is_some_and(|value| values.contains(&value.as_str()))
+    };
+    has(INJECTION_LABEL, &[LABEL_ENABLED])
+        || (labels_namespaces && has(INJECTION_BY_POLICY_LABEL, &[LABEL_ENABLED, LABEL_AUDIT]))
 }
 
 /// What the status of a policy should say, with these pods added.
@@ -90,7 +109,7 @@ pub(super) fn desired(
     now: i64,
 ) -> InjectionPolicyStatus {
     let facts = overview.by_policy.get(name);
-    let now = time(now);
+    let (unix_now, now) = (now, time(now));
     let condition = |type_: &str, (status, reason, message): (bool, &str, String)| {
         let status = if status { "True" } else { "False" };
         let former = entry.status.conditions.iter().find(|former| former.type_ == type_);
@@ -114,9 +133,83 @@ pub(super) fn desired(
         ],
         namespaces: Some(facts.map_or(0, |facts| facts.namespaces)),
         pods: Some(pods(entry.status.pods.clone().unwrap_or_default(), counts, &now)),
-        last_refusal: last_refusal(entry.status.last_refusal.clone(), refusal),
-        in_force: entry.problems.as_ref().and(entry.in_force.as_ref()).map(Version::for_status),
+        last_refusal: last_refusal(entry.status.last_refusal.clone(), refusal, unix_now),
+        in_force: in_force(entry),
     }
+}
+
+/// The version in force while the present one cannot be used.
+fn in_force(entry: &Entry) -> Option<InForce> {
+    entry.problems.as_ref()?;
+    // A replica that can use no version at all leaves the version that another one has saved.
+    entry.in_force.as_ref().map(Version::for_status).or_else(|| entry.status.in_force.clone())
+}
+
+/// What a replica has last written about a policy, but for pods.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Written {
+    verdict: u64,
+    at: Instant,
+    /// How long the same is not written again.
+    wait: Duration,
+}
+
+impl Written {
+    /// After this one and a former one were written.
+    pub(super) fn new(verdict: u64, former: Option<Self>, now: Instant) -> Self {
+        let former = former.filter(|former| former.verdict == verdict);
+        let wait = former.map_or(FIRST_DISPUTE, |former| (former.wait * 2).min(LONGEST_DISPUTE));
+        Self { verdict, at: now, wait }
+    }
+}
+
+/// What to write, and the verdict of this replica if that is in it. A verdict that another replica has overwritten, because it knows
+/// something else or is of another release, is not written again for a while: else they would write by turns without end. Pods are
+/// added in any case.
+pub(super) fn without_dispute(
+    status: InjectionPolicyStatus,
+    former: &InjectionPolicyStatus,
+    written: Option<Written>,
+    now: Instant,
+) -> (InjectionPolicyStatus, Option<u64>) {
+    let is_same = status.observed_generation == former.observed_generation
+        && status.conditions == former.conditions
+        && status.namespaces == former.namespaces
+        && status.in_force == former.in_force;
+    if is_same {
+        return (status, None);
+    }
+    let verdict = verdict(&status);
+    if written
+        .is_some_and(|written| written.verdict == verdict && now.duration_since(written.at) < written.wait)
+    {
+        let InjectionPolicyStatus { pods, last_refusal, .. } = status;
+        return (InjectionPolicyStatus { pods, last_refusal, ..former.clone() }, None);
+    }
+    (status, Some(verdict))
+}
+
+/// Everything but pods and times, as a hash.
+fn verdict(status: &InjectionPolicyStatus) -> u64 {
+    let InjectionPolicyStatus {
+        observed_generation,
+        conditions,
+        namespaces,
+        pods: _,
+        last_refusal: _,
+        in_force,
+    } = status;
+    let mut hasher = DefaultHasher::new();
+    (observed_generation, namespaces).hash(&mut hasher);
+    for Condition { type_, status, reason, message, last_transition_time: _, observed_generation } in
+        conditions
+    {
+        (type_, status, reason, message, observed_generation).hash(&mut hasher);
+    }
+    if let Some(InForce { generation, spec }) = in_force {
+        (generation, Value::Object(spec.clone()).to_string()).hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
 /// Whether somebody may wait for it: another generation, version in force or verdict.
@@ -189,12 +282,12 @@ fn pods(former: PodCounts, counts: Counts, now: &str) -> PodCounts {
     }
 }
 
-/// The later one.
-fn last_refusal(former: Option<LastRefusal>, refusal: Option<&Refusal>) -> Option<LastRefusal> {
+/// The later one. A former one in the future was written by a clock that was wrong.
+fn last_refusal(former: Option<LastRefusal>, refusal: Option<&Refusal>, now: i64) -> Option<LastRefusal> {
     let Some(Refusal { time: at, namespace, pod, message }) = refusal else { return former };
     let former_time =
         former.as_ref().and_then(|former| former.time.parse::<Timestamp>().ok()).map(Timestamp::as_second);
-    if former_time.is_some_and(|former| former >= *at) {
+    if former_time.is_some_and(|former| (*at..=now).contains(&former)) {
         return former;
     }
     let (namespace, pod, message) = (namespace.clone(), pod.clone(), message.clone());

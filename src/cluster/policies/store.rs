@@ -4,15 +4,16 @@ use std::{
     collections::{BTreeMap, btree_map},
     ops::Bound,
     sync::Arc,
+    time::Instant,
 };
 
 use kube::core::DynamicObject;
 use scaivault_inject::{Policy, PolicySet};
-use scaivault_policy::{InForce, InjectionPolicyStatus};
+use scaivault_policy::{Condition, InForce, InjectionPolicyStatus, condition};
 use scaivault_webhook::PolicyState;
 use serde_json::{Map, Value, json};
 
-use super::{API_VERSION, KIND};
+use super::{API_VERSION, KIND, status::Written};
 
 /// The longest policy, bytes of JSON. With the status, in which the version in force may stand besides, it fits into etcd.
 const POLICY_BYTES: usize = 256 * 1024;
@@ -32,6 +33,22 @@ pub(super) struct Entry {
     pub(super) in_force: Option<Version>,
     /// As the API server has it.
     pub(super) status: InjectionPolicyStatus,
+    /// What this replica wrote there last.
+    pub(super) written: Option<Written>,
+    /// When the policy was made, Unix seconds.
+    created: i64,
+    /// What was in force before, until [`Store::settle`] knows whether the present version has room.
+    former: Option<Version>,
+    /// The present version can be used and has no room.
+    waiting: Option<Waiting>,
+}
+
+/// A version that has no room among those in force. It is not in memory.
+#[derive(Debug)]
+struct Waiting {
+    bytes: usize,
+    /// Others were removed: it has to be read again.
+    has_room: bool,
 }
 
 /// A version that can be used.
@@ -43,6 +60,10 @@ pub(super) struct Version {
 }
 
 impl Version {
+    fn bytes(&self) -> usize {
+        self.spec.len()
+    }
+
     /// As the status has it.
     pub(super) fn for_status(&self) -> InForce {
         let spec: Map<String, Value> = serde_json::from_str(&self.spec).unwrap_or_default();
@@ -60,14 +81,27 @@ pub(super) enum Change {
 }
 
 /// All policies.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Store {
     entries: BTreeMap<Arc<str>, Entry>,
-    /// Of all versions in force.
+    /// Of all versions in memory, at most.
     bytes: usize,
+    /// How many bytes all versions in force may have.
+    limit: usize,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self::with_limit(ALL_BYTES)
+    }
 }
 
 impl Store {
+    /// Empty, for versions of so many bytes.
+    pub(super) fn with_limit(limit: usize) -> Self {
+        Self { entries: BTreeMap::new(), bytes: 0, limit }
+    }
+
     /// Takes in what the API server has now.
     pub(super) fn put(&mut self, name: &Arc<str>, object: &DynamicObject) -> Change {
         let metadata = &object.metadata;
@@ -79,35 +113,77 @@ impl Store {
             .get("status")
             .and_then(|status| serde_json::from_value(status.clone()).ok())
             .unwrap_or_default();
+        let created = metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second());
         let entry = self.entries.entry(Arc::clone(name)).or_default();
         let is_same_object = entry.uid == uid;
-        if is_same_object && entry.generation == generation {
+        let is_read_again = entry.waiting.as_ref().is_some_and(|waiting| waiting.has_room);
+        if is_same_object && entry.generation == generation && !is_read_again {
             entry.resource_version = resource_version;
+            let is_saved = entry.status.in_force != status.in_force;
             entry.status = status;
-            return Change::Nothing;
+            return if is_saved && entry.adopt(name, &mut self.bytes, self.limit) {
+                Change::Set
+            } else {
+                Change::Nothing
+            };
         }
-        if !is_same_object {
-            // Another policy of the same name: what was in force was deleted.
-            self.bytes -= entry.in_force.take().map_or(0, |version| version.spec.len());
-        }
-        let former = entry.in_force.take();
-        let former_bytes = former.as_ref().map_or(0, |version| version.spec.len());
-        let room = ALL_BYTES.saturating_sub(self.bytes - former_bytes);
-        let (problems, version) = match version(name, generation, &object.data["spec"], room) {
-            Ok(version) => (None, Some(version)),
+        // Another policy of the same name: what was in force was deleted.
+        let (former, written) =
+            if is_same_object { (entry.in_force.take(), entry.written) } else { (None, None) };
+        let (problems, in_force, former) = match version(name, generation, &object.data["spec"]) {
+            Ok(version) => (None, Some(version), former),
             // What was in force stays. After a start, the status says what that was.
-            Err(problems) => (Some(problems), former.or_else(|| from_status(name, &status, room))),
+            Err(problems) => (Some(problems), former.or_else(|| from_status(name, &status)), None),
         };
-        self.bytes = self.bytes - former_bytes + version.as_ref().map_or(0, |version| version.spec.len());
-        *entry = Entry { uid, generation, resource_version, problems, in_force: version, status };
+        self.bytes += in_force.as_ref().map_or(0, Version::bytes);
+        let waiting = None;
+        *entry = Entry {
+            uid,
+            generation,
+            resource_version,
+            problems,
+            in_force,
+            status,
+            written,
+            created,
+            former,
+            waiting,
+        };
+        if self.bytes > 2 * self.limit {
+            // What has no room must not fill the memory until all changes are taken in.
+            self.settle();
+        }
         Change::Set
     }
 
     /// A policy is gone.
     pub(super) fn remove(&mut self, name: &str) {
-        if let Some(entry) = self.entries.remove(name) {
-            self.bytes -= entry.in_force.map_or(0, |version| version.spec.len());
+        self.entries.remove(name);
+    }
+
+    /// Decides which policies have room, when all changes are taken in. Older policies come first: every replica decides the same,
+    /// whatever it has seen in which order, and a new policy takes no other one out of force. Returns those that have room now and
+    /// whose text has to be read again.
+    pub(super) fn settle(&mut self) -> Vec<Arc<str>> {
+        let mut order: Vec<_> = self.entries.iter_mut().collect();
+        order.sort_by_key(|(_, entry)| entry.created);
+        let mut room = self.limit;
+        let mut to_read = Vec::new();
+        for (name, entry) in order {
+            if entry.settle(name, &mut room) {
+                to_read.push(Arc::clone(name));
+            }
         }
+        self.bytes = self.limit - room;
+        to_read
+    }
+
+    /// Policies of which a version was in force, as their status says, and of which this replica can use none, with what is wrong.
+    /// After an upgrade, these are policies that the former release takes and this one does not.
+    pub(super) fn lost(&self) -> impl Iterator<Item = (&Arc<str>, &str)> {
+        let lost =
+            self.entries.iter().filter(|(_, entry)| entry.in_force.is_none() && was_in_force(&entry.status));
+        lost.map(|(name, entry)| (name, entry.problems.as_deref().unwrap_or_default()))
     }
 
     /// The names of all policies.
@@ -125,11 +201,21 @@ impl Store {
         self.entries.range::<str, _>(names)
     }
 
-    /// The status that was just written, with the version of the object that has it.
-    pub(super) fn written(&mut self, name: &str, uid: &str, version: String, status: InjectionPolicyStatus) {
+    /// The status that was just written, with the version of the object that has it, and with what this replica says in it.
+    pub(super) fn written(
+        &mut self,
+        name: &str,
+        uid: &str,
+        version: String,
+        status: InjectionPolicyStatus,
+        verdict: Option<u64>,
+    ) {
         if let Some(entry) = self.entries.get_mut(name).filter(|entry| entry.uid == uid) {
             entry.resource_version = version;
             entry.status = status;
+            if let Some(verdict) = verdict {
+                entry.written = Some(Written::new(verdict, entry.written, Instant::now()));
+            }
         }
     }
 
@@ -149,6 +235,40 @@ impl Store {
 }
 
 impl Entry {
+    /// Takes its versions out that have no room. True if the present one has room and is not in memory.
+    fn settle(&mut self, name: &str, room: &mut usize) -> bool {
+        let former = self.former.take();
+        if let Some(waiting) = &mut self.waiting {
+            waiting.has_room = waiting.bytes <= *room;
+            if waiting.has_room {
+                *room -= waiting.bytes;
+                return true;
+            }
+        }
+        if self.in_force.as_ref().is_some_and(|version| version.bytes() > *room) {
+            let version = self.in_force.take();
+            if self.problems.is_none() {
+                self.problems = Some(no_room());
+                self.waiting = version.map(|version| Waiting { bytes: version.bytes(), has_room: false });
+                let former = former.or_else(|| from_status(name, &self.status));
+                self.in_force = former.filter(|former| former.bytes() <= *room);
+            }
+        }
+        *room -= self.in_force.as_ref().map_or(0, Version::bytes);
+        false
+    }
+
+    /// Takes the version from the status that another replica has in force, if this one has none.
+    fn adopt(&mut self, name: &str, bytes: &mut usize, limit: usize) -> bool {
+        if self.in_force.is_none() && self.problems.is_some() {
+            let saved = from_status(name, &self.status);
+            self.in_force = saved.filter(|version| *bytes + version.bytes() <= limit);
+            *bytes += self.in_force.as_ref().map_or(0, Version::bytes);
+            return self.in_force.is_some();
+        }
+        false
+    }
+
     /// Its state, but for conflicts with others.
     pub(super) fn state(&self) -> PolicyState {
         match (&self.problems, &self.in_force) {
@@ -160,24 +280,41 @@ impl Entry {
 }
 
 /// The version that was in force when the status was written.
-fn from_status(name: &str, status: &InjectionPolicyStatus, room: usize) -> Option<Version> {
+fn from_status(name: &str, status: &InjectionPolicyStatus) -> Option<Version> {
     let InForce { generation, spec } = status.in_force.as_ref()?;
-    version(name, *generation, &Value::Object(spec.clone()), room).ok()
+    match version(name, *generation, &Value::Object(spec.clone())) {
+        Ok(version) => Some(version),
+        Err(problems) => {
+            tracing::warn!(
+                policy = name,
+                generation,
+                problems,
+                "the version in status.inForce cannot be used by this release"
+            );
+            None
+        }
+    }
 }
 
-fn version(name: &str, generation: i64, spec: &Value, room: usize) -> Result<Version, String> {
+/// Whether the status says that some version is or was in force.
+fn was_in_force(status: &InjectionPolicyStatus) -> bool {
+    let is_accepted = |found: &Condition| found.type_ == condition::ACCEPTED && found.status == "True";
+    status.in_force.is_some() || status.conditions.iter().any(is_accepted)
+}
+
+fn no_room() -> String {
+    format!(
+        "all policies in force together have more than {} MiB; split the others up or delete some",
+        ALL_BYTES / 1024 / 1024
+    )
+}
+
+fn version(name: &str, generation: i64, spec: &Value) -> Result<Version, String> {
     let object = json!({
         "apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": name, "generation": generation}, "spec": spec,
     });
     let policy = compile(&object)?;
-    let spec = spec.to_string();
-    if spec.len() > room {
-        return Err(format!(
-            "all policies in force together have more than {} MiB; split the others up or delete some",
-            ALL_BYTES / 1024 / 1024
-        ));
-    }
-    Ok(Version { policy, spec: spec.into() })
+    Ok(Version { policy, spec: spec.to_string().into() })
 }
 
 /// A policy that can be put into force, or everything that is wrong with it.

@@ -83,6 +83,17 @@ impl Fixture {
         tokio::time::timeout(Duration::from_mins(1), waiting).await.expect(what);
     }
 
+    /// Waits until one policy is counted in this state.
+    async fn until_counted(&self, state: &str) {
+        let line = format!("scaivault_injector_policies{{state=\"{state}\"}} 1\n");
+        let waiting = async {
+            while !self.metrics.encode().unwrap().contains(&line) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_mins(1), waiting).await.expect(state);
+    }
+
     fn context(&self) -> AdmissionContext {
         let memory: Arc<Memory> = Arc::clone(&self.memory);
         AdmissionContext::new(Settings::default(), KubeVersion::OLDEST, memory)
@@ -143,6 +154,65 @@ async fn a_deleted_policy_goes_unless_its_crd_does() {
     fixture.until("another policy", |set| set.iter().any(|policy| &**policy.name() == "c")).await;
     let set = fixture.memory.policies.as_ref().unwrap().in_force().unwrap();
     assert!(set.iter().any(|policy| &**policy.name() == "b"), "it stays in force");
+}
+
+/// After an upgrade: the former release has taken the policy, and this one does not.
+#[tokio::test]
+async fn a_replica_that_would_drop_a_policy_in_force_is_not_ready() {
+    let mut fixture = start().await;
+    let context = fixture.context();
+    let mut rejected = policy("limits", 1, &json!({"namespaceSelector": {}, "enforcement": "sometimes"}));
+    rejected["status"] = json!({"observedGeneration": 1, "conditions": [{"type": "Accepted", "status": "True",
+        "reason": "InForce", "message": "x", "lastTransitionTime": "2026-01-01T00:00:00Z", "observedGeneration": 1}]});
+    fixture.server.answer(LIST, &list(&[rejected, policy("b", 1, &injecting("shop", "a/b"))])).await;
+    let watch = fixture.server.watch(WATCH).await;
+    fixture.until_counted("rejected").await;
+    assert_eq!(fixture.readiness.check(), Err("waiting for policies in force".to_owned()));
+    assert!(decide(&context).contains("is not known yet"));
+    watch.send("MODIFIED", &policy("limits", 2, &json!({"namespaceSelector": {}}))).await;
+    fixture.until("both policies", |set| set.len() == 2).await;
+    assert_eq!(fixture.readiness.check(), Ok(()));
+}
+
+#[tokio::test]
+async fn a_changed_policy_waits_for_no_answer_about_another_one() {
+    let mut fixture = start().await;
+    let all: Vec<_> = ["a", "b"].iter().map(|name| policy(name, 1, &injecting("shop", "a/b"))).collect();
+    fixture.server.answer(LIST, &list(&all)).await;
+    let watch = fixture.server.watch(WATCH).await;
+    fixture.until("two policies", |set| set.len() == 2).await;
+    watch.send("DELETED", &all[0]).await;
+    watch.send("MODIFIED", &policy("b", 2, &injecting("shop", "a/c"))).await;
+    fixture.until("the change", |set| set.iter().any(|policy| policy.generation() == 2)).await;
+    assert_eq!(fixture.memory.policies.as_ref().unwrap().in_force().unwrap().len(), 2);
+    let refusal = "discovery is forbidden";
+    fixture.server.refuse(DISCOVERY, StatusCode::FORBIDDEN, refusal).await;
+    fixture.until_counted("held").await;
+    fixture.server.answer(DISCOVERY, &discovery(&["create"])).await;
+    fixture.until("the end of one", |set| set.len() == 1).await;
+}
+
+#[tokio::test]
+async fn a_policy_that_had_no_room_is_read_when_it_has() {
+    let mut fixture = start().await;
+    let spec = injecting("shop", "a/b");
+    *fixture.memory.policies.as_ref().unwrap().store() = Store::with_limit(spec.to_string().len() + 10);
+    let all: Vec<_> = ["a", "b"].iter().map(|name| policy(name, 1, &spec)).collect();
+    fixture.server.answer(LIST, &list(&all)).await;
+    let watch = fixture.server.watch(WATCH).await;
+    fixture.until("one policy", |set| set.len() == 1).await;
+    watch.send("DELETED", &all[0]).await;
+    fixture.server.answer(DISCOVERY, &discovery(&["create"])).await;
+    fixture.server.answer("/apis/scaivault.scailabs.ai/v1alpha1/injectionpolicies/b", &all[1]).await;
+    fixture.until("the other one", |set| set.iter().any(|policy| &**policy.name() == "b")).await;
+}
+
+#[test]
+fn a_time_in_the_future_is_said_once() {
+    let memory = Memory::new(Features::default());
+    let (clock, hours) = (UNIX_EPOCH + Duration::from_hours(500_000), 500_000 * 3_600);
+    let saw = |seconds: i64| memory.saw(jiff::Timestamp::from_second(hours + seconds).unwrap(), clock);
+    assert_eq!([saw(-9), saw(200), saw(400), saw(900), saw(400)], [false, false, true, false, false]);
 }
 
 #[tokio::test]

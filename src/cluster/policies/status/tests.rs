@@ -29,7 +29,7 @@ fn namespace(name: &str, labels: &[(&str, &str)]) -> Arc<Namespace> {
 }
 
 fn status(store: &Store, namespaces: &[Arc<Namespace>], counts: Counts, refusal: Option<&Refusal>) -> Value {
-    let overview = Overview::new(&store.set(), namespaces, |name| name == "excluded");
+    let overview = Overview::new(&store.set(), namespaces, true, |name| name == "excluded");
     let (name, entry) = store.range((std::ops::Bound::Unbounded, std::ops::Bound::Unbounded)).next().unwrap();
     serde_json::to_value(desired(name, entry, &overview, counts, refusal, NOW)).unwrap()
 }
@@ -56,6 +56,13 @@ fn pods_are_added_and_the_last_refusal_stays() {
     let refusal = |time| Refusal { time, namespace: "shop".into(), pod: "web-".into(), message: "x".into() };
     assert_eq!(status(&store, &[], counts, Some(&refusal(NOW)))["lastRefusal"]["pod"], "web-");
     assert_eq!(status(&store, &[], counts, Some(&refusal(0)))["lastRefusal"]["pod"], "b", "an earlier one");
+    let wrong_clock = json!({"lastRefusal": {"time": "2999-01-02T00:00:00Z", "namespace": "a", "pod": "b", "message": "c"}});
+    let store = self::store(&injecting(), &wrong_clock);
+    assert_eq!(
+        status(&store, &[], counts, Some(&refusal(NOW)))["lastRefusal"]["pod"],
+        "web-",
+        "it was no time yet"
+    );
 }
 
 #[test]
@@ -119,4 +126,61 @@ fn other_texts_and_numbers_are_not_urgent() {
     assert!(is_urgent(&former, &other));
     let next = InjectionPolicyStatus { observed_generation: Some(4), ..former.clone() };
     assert!(is_urgent(&former, &next));
+}
+
+#[test]
+fn the_injectors_label_counts_only_where_it_sets_it() {
+    let store = store(&injecting(), &json!({}));
+    for value in ["enabled", "audit"] {
+        let namespace =
+            namespace("shop", &[("team", "billing"), ("scaivault.scailabs.ai/injection-by-policy", value)]);
+        for (labels_namespaces, status) in [(true, "True"), (false, "False")] {
+            let overview =
+                Overview::new(&store.set(), &[Arc::clone(&namespace)], labels_namespaces, |_| false);
+            let (name, entry) =
+                store.range((std::ops::Bound::Unbounded, std::ops::Bound::Unbounded)).next().unwrap();
+            let status_now = desired(name, entry, &overview, Counts::default(), None, NOW);
+            assert_eq!(status_now.conditions[2].status, status, "{value} {labels_namespaces}");
+        }
+    }
+}
+
+#[test]
+fn a_replica_without_a_version_leaves_the_saved_one() {
+    let saved = json!({"generation": 2, "spec": {"enforcement": "never"}});
+    let lost = store(&json!({"enforcement": "sometimes"}), &json!({"inForce": saved}));
+    let left = status(&lost, &[], Counts::default(), None);
+    assert_eq!(left["inForce"], saved);
+    assert_eq!(condition_of(&left, "Accepted")["reason"], "NotInForce");
+    let good = store(&injecting(), &json!({"inForce": saved}));
+    assert_eq!(status(&good, &[], Counts::default(), None)["inForce"], Value::Null);
+}
+
+#[test]
+fn replicas_that_disagree_do_not_write_by_turns() {
+    let now = Instant::now();
+    let first = status(&store(&injecting(), &json!({})), &[], Counts::default(), None);
+    let others: InjectionPolicyStatus = serde_json::from_value(first).unwrap();
+    let mut own = others.clone();
+    own.conditions[1].status = "True".to_owned();
+    own.pods.as_mut().unwrap().injected = 7;
+    let (written, verdict) = without_dispute(own.clone(), &others, None, now);
+    assert_eq!(written, own, "nothing was written yet");
+    let mut last = Written::new(verdict.unwrap(), None, now);
+    // Another replica has overwritten it.
+    let soon = now + FIRST_DISPUTE / 2;
+    own.conditions[1].last_transition_time = "2027-01-01T00:00:00Z".to_owned();
+    let (written, verdict) = without_dispute(own.clone(), &others, Some(last), soon);
+    assert_eq!((&written.conditions, verdict), (&others.conditions, None));
+    assert_eq!(written.pods.unwrap().injected, 7, "pods are added");
+    let mut news = own.clone();
+    news.conditions[1].message = "something else".to_owned();
+    assert!(without_dispute(news, &others, Some(last), soon).1.is_some(), "it says something new");
+    let mut time = now;
+    for _ in 0..20 {
+        time += last.wait;
+        let (_, verdict) = without_dispute(own.clone(), &others, Some(last), time);
+        last = Written::new(verdict.unwrap(), Some(last), time);
+    }
+    assert_eq!(last.wait, LONGEST_DISPUTE);
 }
