@@ -363,6 +363,7 @@ async fn namespaces_that_a_policy_injects_into_are_labelled_if_the_chart_allows_
     governed.until_injected().await;
     governed.apply("inject", json!({"inject": secret("a/b"), "enforcement": "warn"})).await;
     eventually("the label for reports again", async || label().await.filter(|value| value == "audit")).await;
+    governed.until_injected().await;
     governed.delete("inject").await;
     eventually("no label", async || label().await.is_none().then_some(())).await;
 }
