@@ -69,8 +69,8 @@ pub(crate) struct ClusterArgs {
     #[arg(long, env = "SCAIVAULT_INJECTOR_POLICIES", value_parser = BoolishValueParser::new())]
     pub(crate) policies: bool,
 
-    /// Label the namespaces that a policy with inject selects (scaivault.scailabs.ai/injection-by-policy: enabled), so that
-    /// their pods are sent to the injector.
+    /// Label the namespaces that a policy with inject selects (scaivault.scailabs.ai/injection-by-policy: enabled, or audit where
+    /// no such policy is enforced), so that their pods are sent to the injector.
     #[arg(long, env = "SCAIVAULT_INJECTOR_LABEL_NAMESPACES", value_parser = BoolishValueParser::new())]
     pub(crate) label_namespaces: bool,
 }

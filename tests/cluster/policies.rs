@@ -364,6 +364,16 @@ async fn namespaces_that_a_policy_injects_into_are_labelled_if_the_chart_allows_
     governed.apply("inject", json!({"inject": secret("a/b"), "enforcement": "warn"})).await;
     eventually("the label for reports again", async || label().await.filter(|value| value == "audit")).await;
     governed.until_injected().await;
+    // Two other entries post some of the pods of such a namespace. Each pod is posted once.
+    let reviews = async || release.counter("scaivault_injector_admission_duration_seconds_count").await;
+    let (out, receipt) =
+        (json!({key("inject"): "false"}), json!({key("inject"): "false", key("receipt"): "{}"}));
+    let removal = json!({key("mutation-mode"): "ignore-and-detach", key("receipt"): "{}"});
+    for annotations in [json!({}), json!({"other": "a"}), asks_for("a/b"), out, receipt, removal] {
+        let before = reviews().await;
+        let made = governed.dry_run(&annotations).await;
+        assert_eq!(reviews().await - before, 1, "{annotations}: {made:?}");
+    }
     governed.delete("inject").await;
     eventually("no label", async || label().await.is_none().then_some(())).await;
 }

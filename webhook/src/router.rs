@@ -104,7 +104,8 @@ pub(crate) fn router(
         })
         .fallback(async |State(app): State<Arc<App>>| {
             let paths = Entry::ALL.map(Entry::path).join(", ");
-            app.respond(Reply::text(StatusCode::NOT_FOUND, format!("there is {paths} only\n")))
+            let text = format!("there is {paths} and {MUTATE_FOR_POLICIES_PATH} only\n");
+            app.respond(Reply::text(StatusCode::NOT_FOUND, text))
         })
         .with_state(Arc::new(App {
             context,
@@ -121,6 +122,7 @@ async fn review_for_policies(app: State<Arc<App>>, request: extract::Request) ->
     if app.context.cluster().has_policies() {
         return review(Entry::Mutate, app, request).await;
     }
+    app.metrics.warnings.raise(Cause::NoPolicies, None);
     let text = "this replica does not follow policies (serve --policies)\n";
     app.respond(Reply::text(StatusCode::NOT_FOUND, text))
 }

@@ -26,10 +26,11 @@ pub(crate) enum Cause {
     NotAReview,
     NotAccepted,
     Waiting,
+    NoPolicies,
 }
 
 impl Cause {
-    const COUNT: usize = Self::Waiting as usize + 1;
+    const COUNT: usize = Self::NoPolicies as usize + 1;
 
     const fn text(self) -> &'static str {
         match self {
@@ -45,11 +46,12 @@ impl Cause {
             Self::NotJson => "415: Content-Type is not application/json",
             Self::NotAReview => "400: not an AdmissionReview",
             Self::Waiting => "503: too many reviews wait for their namespace or service account at once",
+            Self::NoPolicies => "404: a pod for policies, which this replica does not follow",
             Self::NotAccepted => "cannot accept connections, closing an idle one",
         }
     }
 
-    /// The flag of the limit that was reached.
+    /// The flag of the limit that was reached, or of what is switched off.
     const fn flag(self) -> Option<&'static str> {
         match self {
             Self::Requests => Some("--max-requests"),
@@ -59,6 +61,7 @@ impl Cause {
             Self::Source => Some("--allow-source"),
             Self::BodyTooLong => Some("--max-body-bytes"),
             Self::BodyTooSlow => Some("--read-timeout"),
+            Self::NoPolicies => Some("--policies"),
             Self::NotJson | Self::NotAReview | Self::NotAccepted | Self::Waiting => None,
         }
     }
