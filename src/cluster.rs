@@ -8,7 +8,7 @@ mod policies;
 mod remembered;
 mod table;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod version;
 mod watch;
 mod watched;

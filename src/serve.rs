@@ -3,6 +3,7 @@
 mod args;
 mod certificate;
 mod client_ca;
+mod configuration_watch;
 mod managed_certificate;
 mod settings;
 

@@ -28,16 +28,16 @@ struct Asked {
     answer: oneshot::Sender<Response>,
 }
 
-pub(super) struct ApiServer {
+pub(crate) struct ApiServer {
     url: String,
     asked: mpsc::Receiver<Asked>,
 }
 
 /// The open answer to a watch.
-pub(super) struct WatchAnswer(mpsc::Sender<Result<Bytes, std::io::Error>>);
+pub(crate) struct WatchAnswer(mpsc::Sender<Result<Bytes, std::io::Error>>);
 
 impl ApiServer {
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (sender, asked) = mpsc::channel(16);
@@ -52,7 +52,7 @@ impl ApiServer {
         Self { url, asked }
     }
 
-    pub(super) fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         // What the program does when it starts; tests share one process.
         let _ = rustls::crypto::CryptoProvider::install_default((*scaivault_certs::provider()).clone());
         let mut config = Config::new(self.url.parse().unwrap());
@@ -71,33 +71,33 @@ impl ApiServer {
     }
 
     /// Answers the next request, whose target begins so, and gives the target.
-    pub(super) async fn answer(&mut self, target: &str, body: &Value) -> String {
+    pub(crate) async fn answer(&mut self, target: &str, body: &Value) -> String {
         self.answer_text(target, &body.to_string()).await
     }
 
     /// The same with any text.
-    pub(super) async fn answer_text(&mut self, target: &str, body: &str) -> String {
+    pub(crate) async fn answer_text(&mut self, target: &str, body: &str) -> String {
         let Asked { target, answer, .. } = self.next(target).await;
         answer.send(response(StatusCode::OK, Body::from(body.to_owned()))).unwrap();
         target
     }
 
     /// Answers the next request with what it sent.
-    pub(super) async fn echo(&mut self, target: &str) -> Bytes {
+    pub(crate) async fn echo(&mut self, target: &str) -> Bytes {
         let asked = self.next(target).await;
         asked.answer.send(response(StatusCode::CREATED, Body::from(asked.body.clone()))).unwrap();
         asked.body
     }
 
     /// Answers the next request with a failure.
-    pub(super) async fn refuse(&mut self, target: &str, status: StatusCode, message: &str) {
+    pub(crate) async fn refuse(&mut self, target: &str, status: StatusCode, message: &str) {
         let asked = self.next(target).await;
         let body = failure(status, message).to_string();
         asked.answer.send(response(status, Body::from(body))).unwrap();
     }
 
     /// Begins the answer to the next request, a watch.
-    pub(super) async fn watch(&mut self, target: &str) -> WatchAnswer {
+    pub(crate) async fn watch(&mut self, target: &str) -> WatchAnswer {
         let asked = self.next(target).await;
         let (sender, receiver) = mpsc::channel(16);
         let lines = stream::unfold(receiver, async |mut receiver: mpsc::Receiver<_>| {
@@ -109,19 +109,19 @@ impl ApiServer {
 }
 
 impl WatchAnswer {
-    pub(super) async fn send(&self, kind: &str, object: &Value) {
+    pub(crate) async fn send(&self, kind: &str, object: &Value) {
         let line = format!("{}\n", json!({"type": kind, "object": object}));
         self.0.send(Ok(Bytes::from(line))).await.unwrap();
     }
 
     /// Breaks the connection.
-    pub(super) async fn disconnect(self) {
+    pub(crate) async fn disconnect(self) {
         self.0.send(Err(std::io::Error::other("gone"))).await.unwrap();
     }
 }
 
 /// A `Status`.
-pub(super) fn failure(status: StatusCode, message: &str) -> Value {
+pub(crate) fn failure(status: StatusCode, message: &str) -> Value {
     let reason = status.canonical_reason().unwrap_or_default();
     json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message,
         "reason": reason, "code": status.as_u16()})

@@ -10,7 +10,12 @@ use kube::Client;
 use scaivault_certs::{CertResolver, Done, LookError, Looked, Managed, Rotator, Validity};
 use scaivault_webhook::{Gate, LookFailure, Metrics, Readiness};
 
-use super::{certificate::REMINDER, unix_seconds};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep, sleep_until},
+};
+
+use super::{certificate::REMINDER, configuration_watch, unix_seconds};
 
 /// What `/readyz` says before the API servers trust what is served.
 const GATE: &str = "a certificate that the API servers trust";
@@ -18,10 +23,15 @@ const GATE: &str = "a certificate that the API servers trust";
 const EARLY: &str = "the authority that signs is not valid yet by this node's clock, and what works stays; set the clocks of the nodes";
 /// Looks are at least this far apart.
 const SHORTEST_WAIT: Duration = Duration::from_millis(100);
+/// The same for looks because a configuration was written. Somebody who removes the `caBundle` again and again makes no more of them.
+const SHORTEST_WAIT_IF_WRITTEN: Duration = Duration::from_secs(1);
 
-/// Looks at the Secret and the webhook configurations now and then, and at the moments that the certificates name.
+/// Looks at the Secret and the webhook configurations now and then, when a configuration was written, and at the moments that the
+/// certificates name.
 pub(super) struct ManagedKeeper {
     rotator: Rotator,
+    client: Client,
+    webhook_configuration: String,
     interval: Duration,
     gate: Gate,
     metrics: Arc<Metrics>,
@@ -38,16 +48,33 @@ impl ManagedKeeper {
         readiness: &Readiness,
         metrics: &Arc<Metrics>,
     ) -> (Self, Arc<CertResolver>) {
-        let (rotator, resolver) = Rotator::new(client, managed);
+        let webhook_configuration = managed.webhook_configuration.clone();
+        let (rotator, resolver) = Rotator::new(client.clone(), managed);
         let (gate, metrics) = (readiness.gate(GATE), Arc::clone(metrics));
         let complaint = Complaint::default();
-        (Self { rotator, interval, gate, metrics, leaf: None, complaint }, resolver)
+        let keeper =
+            Self { rotator, client, webhook_configuration, interval, gate, metrics, leaf: None, complaint };
+        (keeper, resolver)
     }
 
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(self) {
+        let written = Arc::new(Notify::new());
+        let watch = configuration_watch::watch(
+            self.client.clone(),
+            self.webhook_configuration.clone(),
+            Arc::clone(&written),
+        );
+        tokio::join!(watch, self.look_again_and_again(&written));
+    }
+
+    async fn look_again_and_again(mut self, written: &Notify) {
         loop {
+            let started = Instant::now();
             let again_in = self.look(SystemTime::now()).await;
-            tokio::time::sleep(again_in).await;
+            tokio::select! {
+                () = sleep(again_in) => {}
+                () = written.notified() => sleep_until(started + SHORTEST_WAIT_IF_WRITTEN).await,
+            }
         }
     }
 
@@ -135,13 +162,13 @@ impl ManagedKeeper {
 
 /// What was said last, so that it is not repeated at every look.
 #[derive(Debug, Default)]
-struct Complaint {
+pub(super) struct Complaint {
     said: Option<(String, SystemTime)>,
 }
 
 impl Complaint {
     /// Whether `text` is to be said: it is another, or the last time is long ago.
-    fn is_due(&mut self, text: &str, now: SystemTime) -> bool {
+    pub(super) fn is_due(&mut self, text: &str, now: SystemTime) -> bool {
         let is_known = self.said.as_ref().is_some_and(|(said, at)| {
             // A clock that was set back is no reason for silence.
             said == text && now.duration_since(*at).is_ok_and(|since| since < REMINDER)
@@ -153,7 +180,7 @@ impl Complaint {
     }
 
     /// All is well; whether something was wrong before.
-    fn withdraw(&mut self) -> bool {
+    pub(super) fn withdraw(&mut self) -> bool {
         self.said.take().is_some()
     }
 }

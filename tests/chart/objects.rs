@@ -350,7 +350,7 @@ fn the_rights_are_those_that_are_used() {
     const NODES: &str = "/nodes list";
     const EVENTS: &str = "events.k8s.io/events create";
     const CONFIGURATIONS: &str = "admissionregistration.k8s.io/\
-        mutatingwebhookconfigurations,validatingwebhookconfigurations get,patch scaivault-injector";
+        mutatingwebhookconfigurations,validatingwebhookconfigurations get,patch,watch scaivault-injector";
     const SECRET: &str = "/secrets get,update scaivault-injector-ca";
 
     #[track_caller]

@@ -3,7 +3,7 @@
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use kube::{
     Client,
-    api::{DeleteParams, ListParams, PostParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
 use scaivault_testkit::{balancer::Balancer, look};
 use serde_json::{Value, json};
@@ -12,6 +12,7 @@ use crate::support::{
     self, api, cluster_api, create, eventually,
     injector::{Injector, tls_directory},
     install, object,
+    release::Release,
 };
 
 const PREFIX: &str = scaivault_testkit::PREFIX;
@@ -92,6 +93,33 @@ async fn a_pod_is_injected_by_a_webhook_with_an_address() {
 
     assert!(injector.log().contains("\"annotated\""), "{}", injector.log());
     assert!(injector.terminate().await.success());
+}
+
+/// As an upgrade does that brings an entry. Without the watch, it would be seen after an hour.
+#[tokio::test]
+async fn a_new_entry_gets_its_ca_bundle_at_once() {
+    let release = Release::install("new-entry", json!({"certificates": {"reloadInterval": "1h"}})).await;
+    for kind in ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"] {
+        let configurations = cluster_api(&release.client().await, "admissionregistration.k8s.io/v1", kind);
+        let entries = async || {
+            let found = configurations.get(&release.name).await.unwrap();
+            found.data["webhooks"].as_array().unwrap().clone()
+        };
+        let mut webhooks = entries().await;
+        let bundle = webhooks[0]["clientConfig"]["caBundle"].clone();
+        assert!(bundle.is_string(), "{webhooks:?}");
+        let mut added = webhooks[0].clone();
+        added["name"] = "added.injector.scaivault.scailabs.ai".into();
+        added["namespaceSelector"] = json!({"matchLabels": {"nobody": "has-it"}});
+        added["clientConfig"].as_object_mut().unwrap().remove("caBundle");
+        webhooks.push(added);
+        let patch = Patch::Merge(json!({"webhooks": webhooks}));
+        configurations.patch(&release.name, &PatchParams::default(), &patch).await.unwrap();
+        eventually("the bundle of the new entry", async || {
+            entries().await.iter().all(|entry| entry["clientConfig"]["caBundle"] == bundle).then_some(())
+        })
+        .await;
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,98 @@
+//! Notices that a webhook configuration was written, by a watch of its metadata. A new entry has no `caBundle`, and until it has
+//! one, API servers refuse the injector's certificate.
+
+use std::{
+    pin::pin,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use futures_util::StreamExt as _;
+use k8s_openapi::api::admissionregistration::v1::{
+    MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
+};
+use kube::{
+    Api, Client, Resource,
+    api::{WatchEvent, WatchParams},
+};
+use tokio::{sync::Notify, time::sleep};
+
+use super::managed_certificate::Complaint;
+use crate::cluster::{is_forbidden, reason};
+
+/// How long to wait before a watch is begun again.
+#[derive(Clone, Copy, Debug)]
+struct Pauses {
+    /// After the API server has ended it, as it does after some minutes.
+    ended: Duration,
+    /// After it failed. Meanwhile the configurations are read at the reload interval.
+    failed: Duration,
+}
+
+const PAUSES: Pauses = Pauses { ended: Duration::from_secs(1), failed: Duration::from_secs(10) };
+
+/// Watches the configurations called `name` for ever and notifies `written` of each change, and when a watch begins.
+pub(super) async fn watch(client: Client, name: String, written: Arc<Notify>) {
+    let mutating = Api::<MutatingWebhookConfiguration>::all(client.clone());
+    let validating = Api::<ValidatingWebhookConfiguration>::all(client);
+    tokio::join!(follow(&mutating, &name, &written, PAUSES), follow(&validating, &name, &written, PAUSES));
+}
+
+async fn follow<K>(api: &Api<K>, name: &str, written: &Notify, pauses: Pauses)
+where
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+{
+    let mut complaint = Complaint::default();
+    loop {
+        let pause = match take_all(api, name, written).await {
+            Ok(()) => {
+                complaint.withdraw();
+                pauses.ended
+            }
+            Err(error) => {
+                complain(&mut complaint, &K::kind(&()), &error);
+                pauses.failed
+            }
+        };
+        sleep(pause).await;
+    }
+}
+
+/// Watches until the watch ends. From version 0 on, the API server first brings the object as it is: nothing is missed between two
+/// watches.
+async fn take_all<K>(api: &Api<K>, name: &str, written: &Notify) -> kube::Result<()>
+where
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+{
+    // The role allows this name alone, which the API server takes from the field selector.
+    let params = WatchParams::default().fields(&format!("metadata.name={name}"));
+    let mut events = pin!(api.watch_metadata(&params, "0").await?);
+    while let Some(event) = events.next().await {
+        match event? {
+            WatchEvent::Added(_) | WatchEvent::Modified(_) => written.notify_one(),
+            WatchEvent::Deleted(_) | WatchEvent::Bookmark(_) => {}
+            WatchEvent::Error(status) => return Err(kube::Error::Api(status)),
+        }
+    }
+    Ok(())
+}
+
+fn complain(complaint: &mut Complaint, kind: &str, error: &kube::Error) {
+    let text = reason(error);
+    if complaint.is_due(&text, SystemTime::now()) {
+        let cure = if is_forbidden(error) {
+            "grant the injector's service account watch on the webhook configurations of this name"
+        } else {
+            "none needed if the API server comes back: it is tried again"
+        };
+        tracing::warn!(
+            kind,
+            error = text,
+            cure,
+            "a webhook configuration cannot be watched; it is read at the reload interval"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests;
