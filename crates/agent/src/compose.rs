@@ -7,14 +7,14 @@ use std::{
 
 use scaivault_client::Secret;
 use scaivault_contract::{FileMode, TargetFile};
+use scaivault_render::{self as render, Content, RenderError, Source};
 
 use crate::{
-    config::{FileSpec, Source, Wanted},
+    config::{FileSpec, Wanted},
     exit::Exit,
     failure::{Cause, Failure},
     fetch::Key,
     leases::Leases,
-    render::{self, Content, RenderError},
 };
 
 /// The most bytes of the variables' file: a kubelet reads no more of it.
@@ -251,7 +251,7 @@ impl<P: Put> Writer<'_, P> {
             let Secret { version, data } = answers(&Key::of(secret)).map_err(unwritten)?;
             contents.push(Content { version: Some(*version), data });
         }
-        render::render(spec, &contents).map_err(|error| {
+        render::render(&spec.source, &spec.style, &contents).map_err(|error| {
             let failure = of_render(spec, &error);
             let unwritten = unwritten(&failure);
             if matches!(unwritten, Unwritten::Failed) {
@@ -306,7 +306,11 @@ pub(crate) fn compose_leases(wanted: &'static Wanted, leases: &Leases, mut put: 
     for spec in &wanted.files {
         let Source::Lease(dynamic) = &spec.source else { continue };
         let Some(lease) = leases.get(dynamic) else { continue };
-        match render::render(spec, &[Content { version: None, data: &lease.credentials }]) {
+        match render::render(
+            &spec.source,
+            &spec.style,
+            &[Content { version: None, data: &lease.credentials }],
+        ) {
             Ok(bytes) => put(&spec.file, spec.mode, &bytes),
             Err(error) => failures.push(of_render(spec, &error)),
         }

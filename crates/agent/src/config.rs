@@ -15,7 +15,7 @@ use crate::environment::{Environment, default};
 pub(crate) mod file;
 mod problem;
 
-pub(crate) use file::{FileSpec, Source, Style, VariableSpec};
+pub(crate) use file::{FileSpec, VariableSpec};
 pub(crate) use problem::{Problem, Problems};
 
 /// The host name of this container, which is the pod's name unless the pod is in the node's network.

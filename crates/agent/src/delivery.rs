@@ -4,9 +4,10 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use scaivault_client::{Client, LeaseId, SubscriptionId};
 use scaivault_contract::DynamicRef;
+use scaivault_render::Source;
 
 use crate::{
-    config::{Config, Container, Source},
+    config::{Config, Container},
     exit::Ending,
     initial_fetch::StartKind,
     lease::HeldLease,

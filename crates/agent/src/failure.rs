@@ -3,9 +3,10 @@
 use std::fmt;
 
 use scaivault_client::{Class, Error, Operation, Retry};
+use scaivault_render::RenderError;
 use thiserror::Error as ThisError;
 
-use crate::{exit::Exit, metrics, render::RenderError};
+use crate::{exit::Exit, metrics};
 
 /// The most failures that are spelled out: the kubelet cuts a termination message at 4 KiB.
 const FAILURES_SHOWN: usize = 8;
@@ -85,8 +86,9 @@ impl Failure {
 
     /// `subject` was read and cannot be written as it is asked for.
     pub(crate) fn of_render(subject: impl fmt::Display, error: &RenderError) -> Self {
-        let cause = if error.exit() == Exit::NotFound { Cause::Absent } else { Cause::Other };
-        Self { cause, ..Self::new(subject, error, error.exit()) }
+        let (cause, exit) =
+            if error.is_absent() { (Cause::Absent, Exit::NotFound) } else { (Cause::Other, Exit::Invalid) };
+        Self { cause, ..Self::new(subject, error, exit) }
     }
 
     /// `subject` had no answer when time was up.

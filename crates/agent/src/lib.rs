@@ -19,7 +19,6 @@ mod leases;
 mod listen;
 mod metrics;
 mod reload;
-mod render;
 mod schedule;
 mod sidecar;
 mod sink;

@@ -16,10 +16,11 @@ use aws_lc_rs::{
 };
 use scaivault_client::Client;
 use scaivault_contract::TargetFile;
+use scaivault_render::Source;
 
 use crate::{
     compose::Composer,
-    config::{Config, Source, Wanted},
+    config::{Config, Wanted},
     exit::Ending,
     failure::{Cause, Failure, Failures},
 };

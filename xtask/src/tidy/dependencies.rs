@@ -13,6 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("scaivault-certs", &[]),
     ("scaivault-log-queue", &[]),
     ("scaivault-client", &["scaivault-contract"]),
+    ("scaivault-render", &["scaivault-client", "scaivault-contract"]),
     ("scaivault-devserver", &["scaivault-certs", "scaivault-contract"]),
     (
         "scaivault-injector",
@@ -29,16 +30,21 @@ const ARROWS: &[(&str, &[&str])] = &[
             "scaivault-agent",
             "scaivault-client",
             "scaivault-devserver",
+            "scaivault-render",
         ],
     ),
-    ("scaivault-agent", &["scaivault-client", "scaivault-contract", "scaivault-log-queue"]),
+    (
+        "scaivault-agent",
+        &["scaivault-client", "scaivault-contract", "scaivault-log-queue", "scaivault-render"],
+    ),
     // With its feature `control-plane`: the certificates of a control plane that tests start.
     ("scaivault-testkit", &["scaivault-certs"]),
     ("xtask", &[]),
 ];
 
 /// What the injector's demonstration starts and what ships must not have inside.
-const FOR_THE_DEMO: [&str; 3] = ["scaivault-agent", "scaivault-client", "scaivault-devserver"];
+const FOR_THE_DEMO: [&str; 4] =
+    ["scaivault-agent", "scaivault-client", "scaivault-devserver", "scaivault-render"];
 
 /// The packages of the pure core.
 const CORE: [&str; 4] = ["scaivault-contract", "scaivault-inject", "scaivault-usage", "scaivault-audit"];

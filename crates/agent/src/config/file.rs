@@ -3,12 +3,11 @@
 use std::fmt;
 
 use scaivault_contract::{
-    DynamicMapping, DynamicRef, Encoding, FileMode, FileOptions, FillError, Format, NameError, PodValues,
-    SecretMapping, SecretPathError, SecretRef, SecretSource, TargetFile, VariableMapping, VariableName,
+    DynamicMapping, FileMode, FileOptions, FillError, Format, NameError, PodValues, SecretMapping,
+    SecretPathError, SecretRef, TargetFile, VariableMapping, VariableName,
 };
+use scaivault_render::{Source, Style, TemplateError};
 use thiserror::Error;
-
-use crate::render::{Template, TemplateError};
 
 /// One file that the agent writes.
 #[derive(Clone, Debug)]
@@ -23,26 +22,6 @@ pub(crate) struct FileSpec {
     pub(crate) optional: bool,
     /// How it is written.
     pub(crate) style: Style,
-}
-
-/// What is read for a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Source {
-    /// Secrets.
-    Secrets(SecretSource),
-    /// The credentials of a lease.
-    Lease(DynamicRef),
-}
-
-/// How a file is written.
-#[derive(Clone, Debug)]
-pub(crate) enum Style {
-    /// In a format.
-    Format(Format),
-    /// One field, decoded.
-    Decoded(Encoding),
-    /// By a template.
-    Template(Template),
 }
 
 /// One field that becomes a variable.
@@ -92,11 +71,7 @@ impl FileSpec {
         format: Option<Format>,
     ) -> Result<Self, TemplateError> {
         let FileOptions { format: _, mode, encoding, optional, template } = options;
-        let style = match (template, encoding) {
-            (Some(template), _) => Style::Template(Template::parse(template, &source)?),
-            (None, Some(encoding)) => Style::Decoded(encoding),
-            (None, None) => Style::Format(format.unwrap_or(Format::Json)),
-        };
+        let style = Style::new(&source, template, encoding, format)?;
         Ok(Self { source, file, mode: mode.unwrap_or(FileMode::DEFAULT), optional, style })
     }
 }
@@ -105,14 +80,5 @@ impl fmt::Display for VariableSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { secret, variable } = self;
         write!(f, "{secret} -> {variable}")
-    }
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Secrets(source) => source.fmt(f),
-            Self::Lease(dynamic) => dynamic.fmt(f),
-        }
     }
 }

@@ -1,4 +1,5 @@
 use scaivault_contract::Format;
+use scaivault_render::{Source, Style};
 
 use super::*;
 

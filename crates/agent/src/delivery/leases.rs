@@ -9,13 +9,14 @@ use std::{
 
 use scaivault_client::{Error, ErrorKind, LeaseId, Operation, Retry, Timeouts};
 use scaivault_contract::DynamicRef;
+use scaivault_render::Source;
 use tokio::{
     signal::unix::Signal,
     time::{Instant, sleep_until},
 };
 
 use super::Delivery;
-use crate::{config::Source, exit::Exit, failure::Failure, lease::HeldLease, state::StateError};
+use crate::{exit::Exit, failure::Failure, lease::HeldLease, state::StateError};
 
 /// How long one generation may take. Engines that make cloud credentials need minutes.
 const GENERATION_TIMEOUT: Duration = Duration::from_mins(5);

@@ -1,4 +1,5 @@
-//! A secret's data as the bytes of a file. Pure: no file is read or written here.
+//! Turns a secret's data into the bytes of a file. The agent and the CSI provider share it, so both write the same bytes.
+//! Pure, except that a template is rendered on a thread of its own: no file is read or written here.
 
 use std::collections::BTreeMap;
 
@@ -9,41 +10,38 @@ use scaivault_contract::{
 use serde::Serialize;
 use thiserror::Error;
 
-use crate::{
-    config::{FileSpec, Source, Style},
-    exit::Exit,
-};
-
 mod base64;
 mod dotenv;
 mod env;
 mod properties;
+mod source;
 mod template;
 mod yaml;
 
-pub(crate) use template::{Template, TemplateError};
+pub use source::{Source, Style};
+pub use template::{Fault, Template, TemplateError};
 
 /// The most names of fields that an error lists.
 const FIELDS_SHOWN: usize = 12;
 
 /// What was read for one secret of a file, or for its lease.
 #[derive(Clone, Copy)]
-pub(crate) struct Content<'a> {
+pub struct Content<'a> {
     /// The secret's version; a lease has none.
-    pub(crate) version: Option<u64>,
+    pub version: Option<u64>,
     /// The secret's `data`, or a lease's credentials.
-    pub(crate) data: &'a SecretData,
+    pub data: &'a SecretData,
 }
 
 /// The bytes of a file. `contents` has one for each secret of the file's source,
 /// in the source's order; of a lease the one.
-pub(crate) fn render(spec: &FileSpec, contents: &[Content<'_>]) -> Result<Vec<u8>, RenderError> {
-    match &spec.style {
+pub fn render(source: &Source, style: &Style, contents: &[Content<'_>]) -> Result<Vec<u8>, RenderError> {
+    match style {
         // A template sees all fields: the field would only be another name for one of them.
-        Style::Template(template) => Ok(template.render(&spec.source, contents)?.into_bytes()),
-        Style::Format(format) => Ok(selected(&spec.source, contents)?.format(*format)?.into_bytes()),
+        Style::Template(template) => Ok(template.render(source, contents)?.into_bytes()),
+        Style::Format(format) => Ok(selected(source, contents)?.format(*format)?.into_bytes()),
         Style::Decoded(Encoding::Base64) => {
-            let (name, value) = selected(&spec.source, contents)?.only()?;
+            let (name, value) = selected(source, contents)?.only()?;
             base64::decode(&text(value)).map_err(|_| RenderError::NotBase64(name))
         }
     }
@@ -111,7 +109,7 @@ impl<'a> Selected<'a> {
 /// The line `VARIABLE='value'` of the file that the kubelet reads `fileKeyRef` variables from.
 ///
 /// The kubelet knows no escape inside the quotes and takes an empty value for a missing key, so both are refused.
-pub(crate) fn variable_line(
+pub fn variable_line(
     variable: &VariableName,
     data: &SecretData,
     name: &FieldName,
@@ -171,25 +169,47 @@ fn names(fields: &BTreeMap<String, JsonValue<'_>>) -> String {
 
 /// A secret that cannot be written as it is asked for. Names fields, never a value.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub(crate) enum RenderError {
+pub enum RenderError {
     /// The field that is asked for is not there. `secret` is `it`, or its alias.
     #[error("{secret} has no field {}; its fields: {present}", Excerpt::new(.field))]
-    NoField { secret: String, field: String, present: String },
+    NoField {
+        /// Which secret, in words.
+        secret: String,
+        /// The field.
+        field: String,
+        /// The names of its fields.
+        present: String,
+    },
     /// `format=raw` for all of a secret with more fields than one, or with none.
     #[error("format=raw takes one field; name it with path#field; its fields: {present}")]
-    NotOneField { present: String },
+    NotOneField {
+        /// The names of its fields.
+        present: String,
+    },
     /// A field whose name no reader takes for a variable.
     #[error(
         "its field {} cannot be the name of a variable in format={format}; use another format or a template",
         Excerpt::new(.field)
     )]
-    NotAVariable { field: String, format: Format },
+    NotAVariable {
+        /// The field.
+        field: String,
+        /// The format.
+        format: Format,
+    },
     /// A value that the format's readers do not read, or not alike.
     #[error(
         "its field {} has {what}, which the readers of format={format} do not read alike; use another format or a template",
         Excerpt::new(.field)
     )]
-    NotRepresentable { field: String, what: &'static str, format: Format },
+    NotRepresentable {
+        /// The field.
+        field: String,
+        /// What of its value.
+        what: &'static str,
+        /// The format.
+        format: Format,
+    },
     /// A value that is not base64.
     #[error(
         "its field {} is not base64, which encoding=base64 decodes; correct the value or remove the option",
@@ -214,9 +234,9 @@ pub(crate) enum RenderError {
 }
 
 impl RenderError {
-    /// How the agent ends for it.
-    pub(crate) fn exit(&self) -> Exit {
-        if matches!(self, Self::NoField { .. }) { Exit::NotFound } else { Exit::Invalid }
+    /// Whether the field that is asked for does not exist. Any other error is one of the data or of what is asked for.
+    pub fn is_absent(&self) -> bool {
+        matches!(self, Self::NoField { .. })
     }
 }
 

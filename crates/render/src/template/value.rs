@@ -9,7 +9,7 @@ use minijinja::{
 use scaivault_client::{Json, JsonValue};
 
 use super::{OUTPUT_MAX_BYTES, filters::Refusal};
-use crate::render::json as quoted;
+use crate::json as quoted;
 
 /// The most levels of a value that a template builds: more would need more stack than there is.
 const DEPTH_LIMIT: usize = 128;

@@ -9,7 +9,7 @@ use minijinja::{
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::value::{Digits, as_json, text};
-use crate::render::base64;
+use crate::base64;
 
 /// The most spaces of one level that `tojson` may be asked for.
 const INDENT_MAX: usize = 16;

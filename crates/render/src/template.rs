@@ -9,8 +9,7 @@ use scaivault_contract::{
 };
 use thiserror::Error;
 
-use super::Content;
-use crate::config::Source;
+use crate::{Content, Source};
 
 mod filters;
 mod value;
@@ -27,11 +26,11 @@ const STACK_BYTES: usize = 128 * 1024 * 1024;
 
 /// A template that compiles and names only what exists.
 #[derive(Clone, Debug)]
-pub(crate) struct Template(String);
+pub struct Template(String);
 
 impl Template {
     /// Checks it as the injector does; its warnings are for whoever writes it.
-    pub(crate) fn parse(text: String, source: &Source) -> Result<Self, TemplateError> {
+    pub fn parse(text: String, source: &Source) -> Result<Self, TemplateError> {
         let names = match source {
             Source::Secrets(source) => TemplateNames::of_source(source),
             Source::Lease(_) => TemplateNames::Lease,
@@ -91,7 +90,7 @@ fn names(source: &Source, contents: &[Content<'_>]) -> Value {
 
 /// A template that cannot be rendered. Never quotes it, nor what it was given.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub(crate) enum TemplateError {
+pub enum TemplateError {
     /// The injector refuses it too.
     #[error(transparent)]
     Invalid(#[from] InvalidTemplate),
@@ -140,7 +139,7 @@ impl TemplateError {
 /// The kind and the line of an error of the template library. Its detail may quote the template or a value.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{kind}{}", .line.map(|line| format!(" in line {line}")).unwrap_or_default())]
-pub(crate) struct Fault {
+pub struct Fault {
     kind: ErrorKind,
     line: Option<usize>,
 }
