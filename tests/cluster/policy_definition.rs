@@ -173,6 +173,7 @@ async fn policies_are_listed_with_columns_and_by_environment() {
         "ENVIRONMENT",
         "ENFORCEMENT",
         "ACCEPTED",
+        "REACHABLE",
         "NAMESPACES",
         "INJECTED",
         "REFUSED",
