@@ -12,5 +12,6 @@ mod modes;
 mod outage;
 mod policies;
 mod policy_definition;
+mod policy_upgrade;
 mod support;
 mod webhook;

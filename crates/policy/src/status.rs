@@ -1,7 +1,7 @@
 //! What the injector reports about a policy.
 
 use kube_derive::KubeSchema;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -116,10 +116,17 @@ pub struct LastRefusal {
 /// The version of a policy that is in force while the present one cannot be used.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+// One value: half of a version must never be left, and its fields need no owner each.
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct InForce {
     /// Its generation.
     pub generation: i64,
     /// Its `spec`.
-    #[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
+    #[schemars(schema_with = "any_object")]
     pub spec: Map<String, Value>,
+}
+
+/// An object with any content. Where a schema has `additionalProperties`, the API server drops what is deeper than one level.
+fn any_object(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
 }
