@@ -169,9 +169,23 @@ fn yaml_error(first_line: usize, source: &str, error: &serde_saphyr::Error) -> P
         line: first_line + line,
         column,
         message: without_place(rendered),
-        hint: source
-            .contains("{{")
-            .then_some("a value with {{ needs quotes, or a block after |; if this is the template of another tool, render it first, for example with `helm template`"),
+        hint: yaml_hint(source, line, column),
+    }
+}
+
+/// What to do about text that YAML reads in another way than its author, at the place of an error.
+fn yaml_hint(source: &str, line: usize, column: usize) -> Option<&'static str> {
+    if source.contains("{{") {
+        return Some(
+            "a value with {{ needs quotes, or a block after |; if this is the template of another tool, render it first, for example with `helm template`",
+        );
+    }
+    let mut rest = source.lines().nth(line)?.chars().skip(column.saturating_sub(2));
+    let before = if column > 1 { rest.next() } else { None };
+    match (before, rest.next()?) {
+        (_, '*') => Some("a value that starts with * needs quotes"),
+        (Some('$'), '{') => Some("a value with ${ between [ ] or { } needs quotes"),
+        _ => None,
     }
 }
 

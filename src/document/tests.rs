@@ -238,7 +238,6 @@ fn errors_name_line_and_column_of_the_stream() {
         ("a: 1\n---\n# c\nb: 1\nc: [\n", 5, 4, "bracket"),
         ("---\na: 1\nb: 2\na: 3\n", 4, 1, "duplicate"),
         ("\n{\"a\": 1,\n \"a\": 2}\n", 3, 4, "duplicate key \"a\""),
-        ("a: *unknown\n", 1, 4, "unknown"),
         ("a: 1\n\tb: 2\n", 1, 4, "tab"),
     ] {
         let error = split(stream).iter().find_map(|document| parse(document).err()).unwrap();
@@ -254,6 +253,20 @@ fn a_template_that_is_not_yaml_gets_a_hint() {
     let error = parse(&only("a: 1\n{{- if .Values.on }}\nb: {{ .Values.b }}\n{{- end }}\n")).unwrap_err();
     assert!(error.hint.unwrap().contains("helm template"));
     assert_eq!(error.line, 2, "{error}");
+}
+
+#[test]
+fn text_that_needs_quotes_gets_a_hint() {
+    for (stream, line, column, hint) in [
+        ("a: *unknown\n", 1, 4, "starts with * needs quotes"),
+        ("---\na:\n- **\n", 3, 3, "starts with * needs quotes"),
+        ("*\n", 1, 1, "starts with * needs quotes"),
+        ("a: [b/${c}/d]\n", 1, 8, "a value with ${ between [ ] or { } needs quotes"),
+    ] {
+        let error = split(stream).iter().find_map(|document| parse(document).err()).unwrap();
+        assert_eq!((error.line, error.column), (line, column), "{stream:?}: {error}");
+        assert!(error.hint.is_some_and(|text| text.contains(hint)), "{stream:?}: {error:?}");
+    }
 }
 
 #[test]

@@ -9,18 +9,19 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use scaivault_contract::Excerpt;
 use scaivault_inject::{Context, KubeVersion, Namespace, PolicySet, Settings};
-use scaivault_policy::{Case, PolicyTest, TEST_KIND, TestNamespace};
+use scaivault_policy::{Case, KIND, PolicyTest, TEST_KIND, TestNamespace};
 use serde::Serialize;
 
 use self::outcome::Outcome;
-use super::files::PolicyFiles;
+use super::files::{PolicyFiles, is_policy, parse_mistake};
 use crate::{
     args::{ClusterArgs, PolicyTestArgs, ReportOutput},
     config, diff,
     document::{self, emit_yaml},
     input::{self, Source},
-    object::objects,
+    object::{Object, objects},
     output::{self, ADDED, PLACE, PROBLEMS, REMOVED, STRONG, until_closed},
     printable::Printable,
     surroundings::named_label,
@@ -86,19 +87,49 @@ impl Results {
         let source = input::read(path)?;
         for document in yaml_stream::split(&source.text) {
             let Some(content) = &document.content else { continue };
-            let value = document::parse(&document).with_context(|| source.name.clone())?.unwrap_or_default();
-            for object in objects(&value).iter().filter(|object| object.kind == TEST_KIND) {
-                let place = Place { path, source: &source, line: content.line };
-                match PolicyTest::read(&object.standalone()) {
-                    Ok(test) => self.run_test(&test, &place, cluster)?,
-                    Err(problems) => {
-                        let mistakes = problems.iter().map(|problem| format!("{place}: {problem}"));
-                        self.mistakes.extend(mistakes);
-                    }
+            let value = match document::parse(&document) {
+                Ok(value) => value.unwrap_or_default(),
+                Err(error) => {
+                    self.add_mistakes([parse_mistake(&source, &error)]);
+                    continue;
                 }
+            };
+            let place = Place { path, source: &source, line: content.line };
+            for object in objects(&value) {
+                self.run_object(&object, &place, cluster)?;
             }
         }
         Ok(())
+    }
+
+    fn run_object(
+        &mut self,
+        object: &Object<'_>,
+        place: &Place<'_>,
+        cluster: &Cluster,
+    ) -> anyhow::Result<()> {
+        if object.kind == TEST_KIND {
+            match PolicyTest::read(&object.standalone()) {
+                Ok(test) => self.run_test(&test, place, cluster)?,
+                Err(problems) => {
+                    self.add_mistakes(problems.iter().map(|problem| format!("{place}: {problem}")));
+                }
+            }
+        } else if is_policy(object) && object.kind != KIND {
+            // A misspelt kind: its cases would be left out without a word.
+            let kind = Excerpt::new(object.kind);
+            self.add_mistakes([format!("{place}: kind: expected {TEST_KIND} or {KIND}, found {kind}")]);
+        }
+        Ok(())
+    }
+
+    /// Policies of several tests are read for each of them, and their mistakes are named once.
+    fn add_mistakes(&mut self, mistakes: impl IntoIterator<Item = String>) {
+        for mistake in mistakes {
+            if !self.mistakes.contains(&mistake) {
+                self.mistakes.push(mistake);
+            }
+        }
     }
 
     fn run_test(&mut self, test: &PolicyTest, place: &Place<'_>, cluster: &Cluster) -> anyhow::Result<()> {
@@ -113,7 +144,7 @@ impl Results {
             bail!("{place}: no policy to test; name its file under policies, or write it into this file");
         }
         if !files.mistakes.is_empty() {
-            self.mistakes.append(&mut files.mistakes);
+            self.add_mistakes(files.mistakes);
             return Ok(());
         }
         let kube_version = match kube_version {

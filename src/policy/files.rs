@@ -11,7 +11,7 @@ use scaivault_inject::{Policy, PolicySet};
 use scaivault_policy::{KIND, TEST_KIND, VERSION, compile};
 
 use crate::{
-    document,
+    document::{self, ParseError},
     input::{self, Source},
     object::{Object, objects},
     yaml_stream,
@@ -33,6 +33,13 @@ pub(crate) struct PolicyFiles {
 pub(crate) fn is_policy(object: &Object<'_>) -> bool {
     let group = |api_version: &str| api_version.split('/').next().unwrap_or_default().to_owned();
     object.kind == KIND || (group(object.api_version) == group(VERSION) && object.kind != TEST_KIND)
+}
+
+/// The line for a document that cannot be read.
+pub(crate) fn parse_mistake(source: &Source, error: &ParseError) -> String {
+    let ParseError { line, column, message, hint } = error;
+    let hint = hint.map(|hint| format!("; to fix: {hint}")).unwrap_or_default();
+    format!("{}:{line}:{column}: {message}{hint}", source.name)
 }
 
 impl PolicyFiles {
@@ -88,10 +95,7 @@ impl PolicyFiles {
                         }
                     }
                 }
-                Err(error) => {
-                    let place = format!("{}:{}:{}", source.name, error.line, error.column);
-                    self.mistakes.push(format!("{place}: {error}"));
-                }
+                Err(error) => self.mistakes.push(parse_mistake(source, &error)),
             }
         }
     }

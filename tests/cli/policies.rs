@@ -295,3 +295,50 @@ fn mistakes_of_a_test_are_named() {
     assert!(report.contains("spec.podSelecter: unknown field; did you mean podSelector?"), "{report}");
     assert!(report.contains("0 cases: 0 passed, 0 failed; 1 problem"), "{report}");
 }
+
+#[test]
+fn files_that_were_meant_as_tests_are_named() {
+    let typo = TEST.replace("InjectionPolicyTest", "InjectionPolicyTests");
+    let files = Files::new(&[
+        ("policy.yaml", POLICY),
+        ("a.yaml", &TEST.replace("app: reports", "app: invoices")),
+        ("b.yaml", &typo),
+        ("c.yaml", "kind: [InjectionPolicyTest\n"),
+        ("d.yaml", "paths: [apps/${namespace}/**]\n"),
+    ]);
+    let report = files.run(&["policy", "test", "@."]).exits(1).stdout;
+    for expected in [
+        "b.yaml:2: kind: expected InjectionPolicyTest or InjectionPolicy, found \"InjectionPolicyTests\"",
+        "c.yaml:1:7: unclosed bracket",
+        "; to fix: a value with ${ between [ ] or { } needs quotes",
+        "2 cases: 2 passed, 0 failed; 3 problems",
+    ] {
+        assert!(report.contains(expected), "{expected}: {report}");
+    }
+}
+
+#[test]
+fn mistakes_of_policies_of_several_tests_are_named_once() {
+    let files = Files::new(&[
+        ("policy.yaml", &POLICY.replace("podSelector", "podSelecter")),
+        ("one.yaml", TEST),
+        ("two.yaml", TEST),
+    ]);
+    let report = files.run(&["policy", "test", "@."]).exits(1).stdout;
+    assert!(report.contains("0 cases: 0 passed, 0 failed; 1 problem"), "{report}");
+}
+
+#[test]
+fn the_policy_of_the_page_passes_its_test() {
+    let page = include_str!("../../docs/policies.md");
+    let blocks: Vec<&str> = page
+        .split("```yaml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .filter(|block| block.starts_with("apiVersion"))
+        .collect();
+    let [policy, test] = blocks[..] else { panic!("a policy and a test: {blocks:?}") };
+    let files = Files::new(&[("billing.yaml", policy), ("billing.test.yaml", test)]);
+    let report = files.run(&["policy", "test", "@billing.test.yaml"]).exits(0).stdout;
+    assert!(report.contains("1 case: 1 passed, 0 failed"), "{report}");
+}

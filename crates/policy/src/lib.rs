@@ -39,4 +39,4 @@ pub use resource::{
 pub use rules::check_resource;
 pub use selector::{Expression, LabelSelector, Operator};
 pub use status::{Condition, InForce, InjectionPolicyStatus, LastRefusal, PodCounts, condition};
-pub use testing::{Case, Expectation, ExpectedOutcome, PolicyTest, TEST_KIND, TestNamespace};
+pub use testing::{Case, Expectation, ExpectedEffect, ExpectedOutcome, PolicyTest, TEST_KIND, TestNamespace};

@@ -3,8 +3,9 @@
 use std::{collections::BTreeMap, sync::LazyLock};
 
 use kube_core::schema::{OptionalEnum, StructuralSchemaRewriter};
+use scaivault_contract::Excerpt;
 use schemars::{JsonSchema, generate::SchemaSettings, transform::AddNullable};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{Date, PolicyProblems, VERSION, definition::forbid_null, rules::check_text_field, schema};
@@ -21,12 +22,13 @@ pub struct PolicyTest {
     pub policies: Vec<String>,
     /// The namespaces that the cases use.
     #[serde(default)]
+    #[schemars(length(max = 128), extend("x-kubernetes-list-map-keys" = ["name"]))]
     pub namespaces: Vec<TestNamespace>,
     /// The oldest Kubernetes of the cluster, in quotes, such as `"1.36"`. Default: that of the command line.
     #[serde(default)]
     pub kube_version: Option<String>,
     /// The cases. Each is looked at by itself.
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1, max = 128))]
     pub cases: Vec<Case>,
 }
 
@@ -63,10 +65,43 @@ pub struct Case {
     pub service_account_role: Option<String>,
     /// The pod: `metadata` and `spec`. Without containers it gets one that is called `app`.
     #[serde(default)]
+    #[schemars(with = "PodFields")]
     pub pod: Map<String, Value>,
     /// What becomes of it. What is left out is not compared.
     #[schemars(extend("minProperties" = 1))]
     pub expect: Expectation,
+}
+
+/// The fields of a pod in which a mistake would make another pod of it, one that no policy selects.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[expect(dead_code, reason = "only its schema is used")]
+struct PodFields {
+    #[schemars(extend("enum" = ["v1"]))]
+    api_version: Option<String>,
+    #[schemars(extend("enum" = ["Pod"]))]
+    kind: Option<String>,
+    metadata: Option<PodMetadata>,
+    spec: Option<Map<String, Value>>,
+    status: Option<Map<String, Value>>,
+}
+
+/// The metadata of a pod, as `kubectl get pod -o yaml` writes it, too.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[expect(dead_code, reason = "only its schema is used")]
+struct PodMetadata {
+    name: Option<String>,
+    generate_name: Option<String>,
+    namespace: Option<String>,
+    labels: Option<BTreeMap<String, String>>,
+    annotations: Option<BTreeMap<String, String>>,
+    owner_references: Option<Vec<Map<String, Value>>>,
+    finalizers: Option<Vec<String>>,
+    creation_timestamp: Option<String>,
+    generation: Option<i64>,
+    resource_version: Option<String>,
+    uid: Option<String>,
 }
 
 /// What becomes of a pod.
@@ -97,9 +132,25 @@ pub struct Expectation {
     /// A part of each text in which a policy with `enforcement: audit` says what it would have done.
     #[serde(default)]
     pub audit: Option<Vec<String>>,
-    /// What each policy that selects the pod did: `selected`, `injected`, `warned`, `refused` or `audited`.
+    /// What each policy that selects the pod did.
     #[serde(default)]
-    pub policies: Option<BTreeMap<String, String>>,
+    pub policies: Option<BTreeMap<String, ExpectedEffect>>,
+}
+
+/// What a policy did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExpectedEffect {
+    /// It selects the pod, and neither gave it anything nor objected.
+    Selected,
+    /// It gave the pod secrets.
+    Injected,
+    /// It warned.
+    Warned,
+    /// It refused the pod.
+    Refused,
+    /// Under `audit`: it would have done something.
+    Audited,
 }
 
 /// An outcome, as reports and logs name it.
@@ -151,6 +202,7 @@ impl PolicyTest {
             }
         }
         schema::check(&SCHEMA, &fields, "", &mut problems);
+        check_namespaces(&fields, &mut problems);
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -158,6 +210,23 @@ impl PolicyTest {
             problems.add("cases", error.to_string());
             problems
         })
+    }
+}
+
+/// A pod is looked at in the namespace of its case, so it may name no other.
+fn check_namespaces(fields: &Value, problems: &mut PolicyProblems) {
+    for (index, case) in fields["cases"].as_array().into_iter().flatten().enumerate() {
+        let namespace = case["namespace"].as_str().unwrap_or_default();
+        let of_pod = case["pod"]["metadata"]["namespace"].as_str().unwrap_or(namespace);
+        if of_pod != namespace {
+            problems.add(
+                format!("cases[{index}].pod.metadata.namespace"),
+                format!(
+                    "{} is not the namespace of the case; write it as the case's namespace",
+                    Excerpt::new(of_pod)
+                ),
+            );
+        }
     }
 }
 
@@ -191,6 +260,56 @@ mod tests {
         for (problem, expected) in problems.iter().zip(expected) {
             assert!(problem.starts_with(expected), "{problem}\n{expected}");
         }
+    }
+
+    #[test]
+    fn a_mistake_in_a_pod_is_named() {
+        let object = json!({
+            "apiVersion": VERSION,
+            "kind": TEST_KIND,
+            "namespaces": [{"name": "shop"}, {"name": "shop", "labels": {"team": "x"}}],
+            "cases": [
+                {"name": "one", "pod": {"metdata": {}}, "expect": {"outcome": "skipped"}},
+                {"name": "two", "pod": {"labels": {"app": "x"}}, "expect": {"outcome": "skipped"}},
+                {"name": "three", "pod": {"kind": "Deployment"}, "expect": {"outcome": "skipped"}},
+                {"name": "four", "pod": {"metadata": {"label": {}}}, "expect": {"outcome": "skipped"}},
+                {"name": "five", "pod": {"metadata": {"labels": {"app": 5}}}, "expect": {"outcome": "skipped"}},
+                {
+                    "name": "six",
+                    "namespace": "shop",
+                    "pod": {"metadata": {"namespace": "billing"}},
+                    "expect": {"policies": {"limits": "refuse"}},
+                },
+            ],
+        });
+        let problems = PolicyTest::read(&object).unwrap_err();
+        let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
+        let expected = [
+            "cases[0].pod.metdata: unknown field; did you mean metadata?",
+            "cases[1].pod.labels: unknown field; allowed: apiVersion, kind, metadata, spec, status",
+            "cases[2].pod.kind: \"Deployment\" is not one of Pod",
+            "cases[3].pod.metadata.label: unknown field; did you mean labels?",
+            "cases[4].pod.metadata.labels[app]: expected a string, found the number 5; put it in quotes",
+            "cases[5].expect.policies[limits]: \"refuse\" is not one of selected, injected, warned, refused, audited; did you mean refused?",
+            "namespaces[1]: duplicate name \"shop\"; give each item a name of its own",
+            "cases[5].pod.metadata.namespace: \"billing\" is not the namespace of the case; write it as the case's namespace",
+        ];
+        assert_eq!(problems, expected);
+    }
+
+    #[test]
+    fn a_pod_may_be_written_as_the_cluster_has_it() {
+        let pod = json!({
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "a", "namespace": "shop", "labels": {"app": "x"}, "uid": "1"},
+            "spec": {"containers": [{"name": "app", "image": "x"}], "nodeName": "n"},
+            "status": {"phase": "Running"},
+        });
+        let object = json!({"apiVersion": VERSION, "kind": TEST_KIND, "cases": [
+            {"name": "one", "namespace": "shop", "pod": pod, "expect": {"outcome": "skipped"}},
+        ]});
+        assert!(PolicyTest::read(&object).is_ok());
     }
 
     #[test]
