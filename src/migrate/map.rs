@@ -36,7 +36,10 @@ struct SecretText {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "a key must be the name of its field, or a map with path, field, version and base64"
+)]
 enum KeyText {
     Field(String),
     Full(FullKeyText),
@@ -94,7 +97,7 @@ pub(super) enum SecretTarget {
 pub(super) struct MovedSecret {
     path: SecretPath,
     version: Option<NonZeroU32>,
-    /// Keys whose field or path is given; where there are any, these are all keys of the Secret.
+    /// Keys whose field or path is given. Where no manifest says the keys of the Secret, these are all.
     keys: BTreeMap<String, KeySource>,
 }
 

@@ -85,18 +85,16 @@ impl Reader<'_> {
         self.map.secret(self.namespace, secret) == Ok(SecretTarget::Keep)
     }
 
-    /// All keys of a Secret.
+    /// All keys of a Secret: those that the map lists, and those that the manifests say.
     fn keys(&mut self, secret: &str, moved: &MovedSecret) -> Option<BTreeSet<String>> {
-        let listed: BTreeSet<String> = moved.listed_keys().map(str::to_owned).collect();
-        if !listed.is_empty() {
-            return Some(listed);
-        }
-        let keys = self.known.keys(self.namespace, secret).cloned();
-        if keys.is_none() {
+        let known = self.known.keys(self.namespace, secret).into_iter().flatten();
+        let keys: BTreeSet<String> = moved.listed_keys().map(str::to_owned).chain(known.cloned()).collect();
+        if keys.is_empty() {
             let (namespace, name) = (self.namespace.to_owned(), secret.to_owned());
             self.wants.missing.insert(Missing::Keys { namespace, name });
+            return None;
         }
-        keys
+        Some(keys)
     }
 
     /// Where a key moves.

@@ -1,7 +1,7 @@
 //! What became of each workload, for a person.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io::{self, Write},
 };
 
@@ -66,6 +66,26 @@ impl Report {
     /// The workloads that are left as they are.
     pub(super) fn left(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter().filter(|entry| matches!(entry.outcome, Outcome::Left { .. }))
+    }
+
+    /// Warns of a workload that several manifests describe, as overlays do: the plan would apply one after the other.
+    pub(super) fn warn_of_duplicates(&mut self) {
+        let key = |entry: &Entry| (entry.kind.clone(), entry.namespace.clone(), entry.name.clone());
+        let mut places: BTreeMap<_, Vec<String>> = BTreeMap::new();
+        for entry in &self.entries {
+            places.entry(key(entry)).or_default().push(format!("{}:{}", entry.file, entry.line));
+        }
+        for entry in &mut self.entries {
+            let places = places.get(&key(entry)).map_or(&[][..], Vec::as_slice);
+            if let Outcome::Migrated(summary) = &mut entry.outcome
+                && places.len() > 1
+            {
+                summary.warnings.push(format!(
+                    "several manifests describe this workload: {}; migrate those of one cluster at a time",
+                    places.join(", ")
+                ));
+            }
+        }
     }
 
     /// The entries that the map has to get, as a map to fill in; empty if none is missing.

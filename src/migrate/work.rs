@@ -63,6 +63,7 @@ pub(super) struct MigratedFile {
 pub(super) struct MigratedWorkload {
     pub(super) kind: String,
     pub(super) namespace: String,
+    /// Empty if the API server makes the name (`generateName`).
     pub(super) name: String,
     /// Its manifest, before and after.
     pub(super) original: String,
@@ -122,6 +123,7 @@ impl Job<'_> {
             let (name, original) = (source.name.clone(), source.text.clone());
             migration.files.push(MigratedFile { name, original, migrated });
         }
+        migration.report.warn_of_duplicates();
         Ok(migration)
     }
 
@@ -182,7 +184,7 @@ impl Job<'_> {
                 migration.workloads.push(MigratedWorkload {
                     kind: object.kind.to_owned(),
                     namespace: self.namespace_of(&object),
-                    name: object.name().to_owned(),
+                    name: own_name(object.value).to_owned(),
                     original,
                     migrated: migrated_text,
                     labels: labels(object.value),
@@ -233,7 +235,7 @@ impl Job<'_> {
         for (pointer, pod) in templates(object) {
             self.template(object, &pointer, pod, known, surroundings, &mut all);
         }
-        if all.is_empty {
+        if !all.has_secrets {
             return Ok(None);
         }
         if all.problems.is_empty() && all.missing.is_empty() {
@@ -281,7 +283,7 @@ impl Job<'_> {
         if wants.is_empty() {
             return;
         }
-        all.is_empty = false;
+        all.has_secrets = true;
         let own: Vec<_> = injector_keys(pod).into_iter().filter(|key| asks_for_secrets(key)).collect();
         if !own.is_empty() {
             wants.problems.push(format!(
@@ -336,8 +338,9 @@ fn decide(subject: &Subject<'_>, context: &Context<'_>) -> (Decision, PolicyRepo
 }
 
 /// The migration of all pod templates of an object.
+#[derive(Default)]
 struct Templates {
-    is_empty: bool,
+    has_secrets: bool,
     operations: Vec<Operation>,
     problems: Vec<String>,
     missing: BTreeSet<Missing>,
@@ -348,24 +351,6 @@ struct Templates {
     has_sidecar: bool,
     secrets: BTreeSet<String>,
     job: Option<Value>,
-}
-
-impl Default for Templates {
-    fn default() -> Self {
-        Self {
-            is_empty: true,
-            operations: Vec::new(),
-            problems: Vec::new(),
-            missing: BTreeSet::new(),
-            warnings: Vec::new(),
-            files: 0,
-            variables: 0,
-            mount_path: None,
-            has_sidecar: false,
-            secrets: BTreeSet::new(),
-            job: None,
-        }
-    }
 }
 
 impl Templates {
@@ -476,6 +461,10 @@ fn secret_names(value: &Value, names: &mut Vec<String>) {
         Value::Array(items) => items.iter().for_each(|item| secret_names(item, names)),
         _ => {}
     }
+}
+
+fn own_name(object: &Value) -> &str {
+    object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default()
 }
 
 fn labels(object: &Value) -> BTreeMap<String, String> {

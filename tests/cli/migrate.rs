@@ -217,3 +217,85 @@ fn what_is_missing_is_printed_as_a_map() {
         assert!(outcome.stderr.contains(said), "{}", outcome.stderr);
     }
 }
+
+#[test]
+fn keys_of_a_manifest_move_beside_those_of_the_map() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name);
+    fs::write(path("a.yaml"), MANIFESTS.replace("data: {password", "data: {username: eA==, password"))
+        .expect("written");
+    let map = "secrets:\n- {name: db, path: environments/prod/db, keys: {username: user}}\n";
+    fs::write(path("map.yaml"), map).expect("written");
+    let words = ["migrate".into(), "-f".into(), path("a.yaml"), "--map".into(), path("map.yaml")];
+    let output = run(words).exits(1).stdout;
+    for expected in [
+        r#"inject-secret-username": "environments/prod/db#user""#,
+        r#"inject-secret-password": "environments/prod/db#password""#,
+    ] {
+        assert!(output.contains(expected), "{expected}: {output}");
+    }
+}
+
+#[test]
+fn a_key_of_the_map_that_is_no_field_is_explained() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name);
+    fs::write(path("a.yaml"), MANIFESTS).expect("written");
+    let map = "secrets: [{name: db, path: a/b, keys: {password: {fild: x}}}]\n";
+    fs::write(path("map.yaml"), map).expect("written");
+    let words = ["migrate".into(), "-f".into(), path("a.yaml"), "--map".into(), path("map.yaml")];
+    let refused = run(words).exits(2);
+    assert!(
+        refused.stderr.contains("a key must be the name of its field, or a map with path"),
+        "{}",
+        refused.stderr
+    );
+}
+
+#[test]
+fn manifests_of_one_workload_are_warned_of() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name);
+    fs::create_dir(path("in")).expect("made");
+    fs::write(path("in/dev.yaml"), MANIFESTS).expect("written");
+    fs::write(path("in/prod.yaml"), MANIFESTS).expect("written");
+    let words = ["migrate".into(), "-f".into(), path("in"), RULE[0].into(), RULE[1].into()];
+    let report = run(words).exits(1).stderr;
+    let (dev, prod) = (path("in/dev.yaml"), path("in/prod.yaml"));
+    let warning = format!(
+        "several manifests describe this workload: {}:2, {}:2; migrate those of one cluster at a time",
+        dev.display(),
+        prod.display()
+    );
+    assert_eq!(report.matches(&warning).count(), 2, "{warning}: {report}");
+    let one = run(["migrate".into(), "-f".into(), dev, RULE[0].into(), RULE[1].into()]).exits(1).stderr;
+    assert!(!one.contains("several manifests"), "{one}");
+}
+
+#[test]
+fn a_job_without_a_name_is_created() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name);
+    let job = "\
+apiVersion: batch/v1
+kind: Job
+metadata: {generateName: once-, namespace: shop}
+spec:
+  template:
+    spec:
+      restartPolicy: Never
+      containers: [{name: a, image: x, volumeMounts: [{name: v, mountPath: /etc/db}]}]
+      volumes: [{name: v, secret: {secretName: db, items: [{key: a, path: a}]}}]
+";
+    fs::write(path("in.yaml"), job).expect("written");
+    let words = ["migrate".into(), "-f".into(), path("in.yaml"), "--output-dir".into(), path("out")];
+    run(words.into_iter().chain(RULE.map(Into::into))).exits(0);
+    let plan = fs::read_to_string(path("out/plan.md")).expect("a plan");
+    for expected in [
+        "kubectl create --namespace=shop -f batches/01/apply/shop-job.yaml",
+        "kubectl create --namespace=shop -f batches/01/rollback/shop-job.yaml",
+    ] {
+        assert!(plan.contains(expected), "{expected}: {plan}");
+    }
+    assert!(!plan.contains("once-"), "{plan}");
+}

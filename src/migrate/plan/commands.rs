@@ -79,9 +79,9 @@ fn times(phase: Phase, title: &str, workloads: &[PlannedWorkload]) -> Vec<Step> 
         let mut arguments = Vec::new();
         match (selector, kind.as_str()) {
             (Some(selector), _) => arguments.push(format!("--selector={selector}")),
-            (None, "Pod") => arguments.push(name.clone()),
-            (None, "Job") => arguments.push(format!("--selector=job-name={name}")),
-            // Pods of other kinds are not known by a label; all of the namespace are shown.
+            (None, "Pod") if !name.is_empty() => arguments.push(name.clone()),
+            (None, "Job") if !name.is_empty() => arguments.push(format!("--selector=job-name={name}")),
+            // Other pods are known by no label; all of the namespace are shown.
             (None, _) => {}
         }
         arguments.push(format!("--output={TIMES}"));
@@ -92,7 +92,7 @@ fn times(phase: Phase, title: &str, workloads: &[PlannedWorkload]) -> Vec<Step> 
     steps.collect()
 }
 
-/// Pods and Jobs cannot be changed: they are made anew.
+/// Pods and Jobs cannot be changed: they are made anew. What has no name yet is created.
 fn apply(phase: Phase, directory: &str, what: &str, workload: &PlannedWorkload) -> Step {
     let PlannedWorkload { kind, name, namespace, file, .. } = workload;
     let file = format!("{directory}/{what}/{file}");
@@ -119,7 +119,8 @@ fn rollout(phase: Phase, workload: &PlannedWorkload) -> Option<Step> {
 /// Asks the sidecar of one pod whether its files are what `ScaiVault` holds.
 fn verify(workload: &PlannedWorkload) -> Option<Step> {
     let kind = workload.kind.to_lowercase();
-    let is_known = ["deployment", "statefulset", "daemonset", "replicaset", "pod"].contains(&kind.as_str());
+    let is_known = ["deployment", "statefulset", "daemonset", "replicaset", "pod"].contains(&kind.as_str())
+        && !workload.name.is_empty();
     let target = is_known.then(|| format!("{kind}/{}", workload.name))?;
     let container = format!("--container={SIDECAR_CONTAINER}");
     let arguments = [&target, &container, "--", AGENT_BINARY, VERIFY_COMMAND];
