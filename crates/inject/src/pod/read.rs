@@ -113,7 +113,12 @@ impl<'de: 'a, 'a> Deserialize<'de> for QuantityText<'a> {
 
 /// What the parser says, with no more of a value than a problem quotes: it repeats a text of any length.
 pub(crate) fn shown_error(error: &serde_json::Error) -> String {
-    let text = error.to_string();
+    let mut text = error.to_string();
+    // serde names its Rust type, which says nothing to the author of a pod.
+    if let Some((before, rest)) = text.rsplit_once("expected struct ") {
+        let rest = rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric());
+        text = format!("{before}expected an object{rest}");
+    }
     let Some((before, quoted)) = text.split_once('"') else { return text };
     // The quoted text is escaped, so the first quote without a backslash ends it.
     let mut escaped = false;

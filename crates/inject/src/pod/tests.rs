@@ -80,3 +80,17 @@ fn lists_that_nobody_writes_are_not_read_to_their_end() {
     let error = PodView::parse(&format!(r#"{{"spec":{{"containers":{containers}}}}}"#)).unwrap_err();
     assert!(error.to_string().starts_with("not a pod: more than 20000 members and items"), "{error}");
 }
+
+#[test]
+fn a_refusal_names_no_type_of_this_program() {
+    for (pod, expected) in [
+        (
+            r#"{"spec":{"containers":["app"]}}"#,
+            r#"not a pod: invalid type: string "app", expected an object at line 1"#,
+        ),
+        (r#"{"spec":{"volumes":["x"]}}"#, r#"not a pod: invalid type: string "x", expected an object"#),
+    ] {
+        let error = PodView::parse(pod).unwrap_err().to_string();
+        assert!(error.starts_with(expected) && !error.contains("View"), "{error}");
+    }
+}
