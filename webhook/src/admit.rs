@@ -31,6 +31,8 @@ pub(crate) struct Verdict {
     pub(crate) problems: Problems,
     /// The policies that select the pod, and what each did.
     pub(crate) policies: Vec<PolicyUse>,
+    /// What policies did was counted before, at another review of the pod.
+    pub(crate) is_repeated: bool,
     /// Set when the request is refused.
     pub(crate) refusal: Option<Refusal>,
     /// Set when the request is deferred.
@@ -65,6 +67,7 @@ impl From<Reason> for Verdict {
             warnings: Vec::new(),
             problems: Problems::new(),
             policies: Vec::new(),
+            is_repeated: false,
             refusal: None,
             awaited: None,
         }
@@ -132,7 +135,7 @@ fn pod(request: &Request<'_>, context: &AdmissionContext) -> Verdict {
             .with_service_account_role(role.as_deref())
             .with_policies(&policies.set, policies.now),
     );
-    Verdict { policies: report.uses, ..decision.into() }
+    Verdict { policies: report.uses, is_repeated: report.is_repeated, ..decision.into() }
 }
 
 /// What the cluster says for a pod.

@@ -22,7 +22,7 @@ pub(crate) fn record(answer: &Answer<'_>, source: Option<IpAddr>, duration: Dura
         Ok(decided) => {
             let Decided { entry, request, verdict, patch_bytes, .. } = decided;
             metrics.admission(*entry, verdict.reason, request.dry_run, duration, *patch_bytes);
-            if !request.dry_run {
+            if !request.dry_run && !verdict.is_repeated {
                 policy_use::effects(&verdict.policies).for_each(|effect| metrics.policy_effect(effect));
             }
             log(decided, source, duration);

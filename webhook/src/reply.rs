@@ -98,7 +98,16 @@ impl<'a> Answer<'a> {
 }
 
 fn reply(request: &Request<'_>, verdict: &Verdict, patch: &[u8], codes: &str, policies: &str) -> Reply {
-    let Verdict { reason, patch: _, warnings, problems: _, policies: uses, refusal, awaited: _ } = verdict;
+    let Verdict {
+        reason,
+        patch: _,
+        warnings,
+        problems: _,
+        policies: uses,
+        is_repeated: _,
+        refusal,
+        awaited: _,
+    } = verdict;
     if let Reason::Deferred(deferral) = reason {
         let (namespace, uid) = (shown(&request.namespace), &request.uid);
         let what = match deferral {

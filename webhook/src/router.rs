@@ -226,10 +226,11 @@ impl App {
         })
     }
 
-    /// Counts for each policy what it did. A dry run did nothing.
+    /// Counts for each policy what it did. A dry run did nothing, and a pod counts once: the API server posts it again if a later
+    /// webhook has changed it.
     fn report_policies(&self, decided: &Decided<'_>) {
         let Decided { request, verdict, .. } = decided;
-        if request.dry_run || verdict.policies.is_empty() {
+        if request.dry_run || verdict.is_repeated || verdict.policies.is_empty() {
             return;
         }
         let subject = request.object.as_ref().map(Subject::new).unwrap_or_default();

@@ -4,13 +4,17 @@ use axum::http::{Method, Request as HttpRequest};
 use http_body_util::BodyExt as _;
 use tower::ServiceExt as _;
 
-use scaivault_inject::{KubeVersion, Namespace, Settings};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use scaivault_inject::{
+    Allow, Enforcement, KubeVersion, Namespace, Policy, PolicyParts, PolicySet, Settings,
+};
+use serde_json::Value;
 use tokio::sync::watch;
 
 use super::*;
 use crate::{
     MUTATE_PATH,
-    context::{Cluster, Lookup, NoCluster},
+    context::{Cluster, Lookup, NoCluster, Policies},
     lanes::{LARGE_BODY_BYTES, MEDIUM_BODY_BYTES},
     testing::{asking, context, review},
 };
@@ -136,6 +140,63 @@ async fn only_a_replica_with_policies_answers_for_them() {
     let with = Server { router, metrics };
     let (status, _, body) = with.send(post(MUTATE_FOR_POLICIES_PATH)).await;
     assert_eq!((status, with.send(post(MUTATE_PATH)).await.2), (StatusCode::OK, body));
+}
+
+/// A cluster with a policy that warns, and how often it is told what that did.
+struct Counting {
+    policies: Policies,
+    told: AtomicUsize,
+}
+
+impl Cluster for Counting {
+    fn namespace(&self, name: &str) -> Lookup<Arc<Namespace>> {
+        NoCluster.namespace(name)
+    }
+
+    fn service_account_role(&self, namespace: &str, service_account: &str) -> Lookup<Option<Arc<str>>> {
+        NoCluster.service_account_role(namespace, service_account)
+    }
+
+    fn policies(&self) -> Lookup<Policies> {
+        Lookup::Known(self.policies.clone())
+    }
+
+    fn policies_used(&self, _usage: &PolicyUsage<'_>) {
+        self.told.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn changes(&self) -> watch::Receiver<()> {
+        NoCluster.changes()
+    }
+}
+
+/// The API server posts a pod again that a later webhook has changed.
+#[tokio::test]
+async fn what_a_policy_did_to_a_pod_is_counted_once() {
+    let parts = PolicyParts {
+        name: "limits".to_owned(),
+        enforcement: Enforcement::Warn,
+        allow: Allow { paths: Some(Vec::new()), ..Allow::default() },
+        ..PolicyParts::default()
+    };
+    let set = Arc::new(PolicySet::new(vec![Policy::compile(parts).unwrap()]));
+    let cluster = Arc::new(Counting { policies: Policies { set, now: 0 }, told: AtomicUsize::new(0) });
+    let context = AdmissionContext::new(Settings::default(), KubeVersion::OLDEST, Arc::clone(&cluster) as _);
+    let metrics = Metrics::new();
+    let router = router(Arc::new(context), Arc::clone(&metrics), Notices::default(), Limits::default());
+    let server = Server { router, metrics };
+
+    let mut review: Value = serde_json::from_str(&asking(&[])).unwrap();
+    let (_, _, answer) = server.send(post_json(review.to_string())).await;
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    let patch = BASE64_STANDARD.decode(answer["response"]["patch"].as_str().unwrap()).unwrap();
+    let patch = serde_json::from_slice(&patch).unwrap();
+    let object = &mut review["request"]["object"];
+    *object = scaivault_testkit::apply(object, &patch).unwrap();
+    let (_, _, again) = server.send(post_json(review.to_string())).await;
+    assert!(again.contains("limits"), "it is still logged and warned about: {again}");
+    server.assert_metric(r#"scaivault_injector_policy_pods_total{effect="warned"} 1"#);
+    assert_eq!(cluster.told.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use super::{
     variables::Environment,
 };
 use crate::{
-    Context, Decision, PodView, SkipReason,
+    Context, Decision, PodView, SkipReason, ours,
     problem::{Layer, Problems, shown_key},
 };
 
@@ -69,7 +69,17 @@ pub(crate) fn evaluate<'a>(
         uses.push(used(policy, note));
     }
     uses.reverse();
-    (decision, PolicyReport { uses, environment })
+    let is_repeated = is_repeated(pod, &decision);
+    (decision, PolicyReport { uses, environment, is_repeated })
+}
+
+/// Whether the decision finds the pod's injection in place, or adds to it. Another plan would replace it.
+fn is_repeated(pod: &PodView<'_>, decision: &Decision) -> bool {
+    match decision {
+        Decision::Skip(skip) => skip.reason == SkipReason::AlreadyInjected,
+        Decision::Inject(injection) => !injection.replaced && ours::has_injection(pod),
+        Decision::Detach(_) | Decision::Deny(_) => false,
+    }
 }
 
 /// Calls with the policies that are in force for a pod.

@@ -9,6 +9,9 @@ pub struct PolicyReport {
     pub uses: Vec<PolicyUse>,
     /// The environment of the pod's namespace.
     pub environment: Option<Arc<str>>,
+    /// The pod carries an injection by the same plan: this is not its first review, or its manifest was injected before. What
+    /// policies did to it was reported then.
+    pub is_repeated: bool,
 }
 
 impl PolicyReport {

@@ -8,7 +8,7 @@ mod random;
 mod support;
 
 use scaivault_inject::{Decision, Enforcement, Layer, PolicyEffect, PolicySet};
-use scaivault_testkit::{PodBuilder, look, pod};
+use scaivault_testkit::{PREFIX, PodBuilder, look, pod};
 use serde_json::{Value, json};
 
 use crate::support::{DATABASE, agent, cluster};
@@ -287,6 +287,46 @@ fn a_policy_that_warns_never_refuses() {
     let decision = world.expect(&windows, "skipped", "not-annotated");
     assert!(decision.warnings().iter().any(|text| text.contains("only warn")), "{decision:?}");
     assert_eq!(world.report(&windows).uses[0].effect, PolicyEffect::Warned);
+}
+
+#[test]
+fn a_second_review_of_a_pod_is_reported_as_such() {
+    let warning = |generation: i64, secret: &str| {
+        let mut draft = policy("billing").inject(secret, DATABASE).enforcement(Enforcement::Warn);
+        draft.0.generation = generation;
+        draft.allow(|allow| allow.roles = named(["billing"]))
+    };
+    let world = World::new([warning(1, "inject-secret-db.json")]);
+    let annotated = PodBuilder::from(plain()).ours("role", "other").ours("containers", "*").json();
+    let report = world.report(&annotated);
+    assert_eq!((report.uses[0].effect, report.is_repeated), (PolicyEffect::Warned, false));
+
+    let injected = world.inject(&annotated);
+    let report = world.report(&injected);
+    assert_eq!((report.uses[0].effect, report.is_repeated), (PolicyEffect::Warned, true));
+
+    // Another webhook has added a container, which gets its mount.
+    let mut longer = injected.clone();
+    let added = json!({"name": "added", "image": "registry.invalid/added:1"});
+    longer["spec"]["containers"].as_array_mut().unwrap().push(added);
+    world.expect(&longer, "injected", "init");
+    assert!(world.report(&longer).is_repeated);
+
+    // What is there is by another plan, and is replaced. A receipt alone is no injection.
+    let changed = World::new([warning(2, "inject-secret-other.json")]);
+    changed.expect(&injected, "injected", "init");
+    assert!(!changed.report(&injected).is_repeated);
+    let receipt = injected["metadata"]["annotations"][format!("{PREFIX}receipt")].clone();
+    let forged = PodBuilder::from(annotated).ours("receipt", receipt.as_str().unwrap()).json();
+    assert!(!world.report(&forged).is_repeated);
+
+    // A refusal is news, whatever the pod carries.
+    let refusing = policy("limits").allow(|allow| allow.roles = named(["billing"]));
+    let enforced = policy("billing").inject("inject-secret-db.json", DATABASE);
+    let refusing = World::new([enforced, refusing]);
+    let report = refusing.report(&injected);
+    assert!(report.uses.iter().any(|found| found.effect == PolicyEffect::Refused), "{report:?}");
+    assert!(!report.is_repeated);
 }
 
 #[test]
