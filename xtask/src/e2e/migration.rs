@@ -28,7 +28,8 @@ pub(super) fn from_a_native_secret(world: &World<'_>) -> Result<String> {
         json!([{"name": "secret", "mountPath": "/etc/app/secrets", "readOnly": true}]);
     let mut native = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECRET}, "stringData": seed::database(1)});
     world.kubectl.create(World::APPS, &native)?;
-    world.kubectl.create(World::APPS, &workload)?;
+    // Not by `create`: what kubectl has not applied it does not remove either.
+    apply(world, &workload.to_string())?;
     ready(world, NAME)?;
 
     let jobs = written(world, "verify", &workload)?;
@@ -47,7 +48,7 @@ pub(super) fn from_a_native_secret(world: &World<'_>) -> Result<String> {
     }
 
     let migrated = written(world, "migrate", &workload)?;
-    world.kubectl.text_of(&["apply", "--filename=-", "--namespace", World::APPS], &migrated)?;
+    apply(world, &migrated)?;
     let pod = ready(world, NAME)?;
     let password = pod.said(world, "password: ")?;
     if password != seed::password(1) {
@@ -56,6 +57,10 @@ pub(super) fn from_a_native_secret(world: &World<'_>) -> Result<String> {
     world.kubectl.delete(World::APPS, &[&format!("deployment/{NAME}"), &format!("secret/{SECRET}")])?;
     Ok("a Job compares a native Secret with ScaiVault, and the migrated workload reads the same file"
         .to_owned())
+}
+
+fn apply(world: &World<'_>, manifest: &str) -> Result<()> {
+    world.kubectl.text_of(&["apply", "--filename=-", "--namespace", World::APPS], manifest).map(drop)
 }
 
 /// What a subcommand of the injector writes for a workload.
