@@ -402,6 +402,29 @@ async fn a_replica_that_knows_no_policies_refuses() {
     governed.until_injected().await;
 }
 
+/// In a roll-out, replicas of a release without policies are asked, too.
+#[tokio::test]
+async fn a_replica_without_policies_admits_no_pod_for_them() {
+    let release = Release::install_by_url("policy-older").await;
+    let governed = Governed::new(&release, "policy-rolls").await;
+    governed.apply("inject", json!({"inject": secret("a/b")})).await;
+    governed.until_injected().await;
+    release.stop().await;
+    release.start_without_policies().await;
+    let refused = eventually("a refusal for a pod that says nothing", async || {
+        governed.dry_run(&json!({})).await.err()
+    })
+    .await;
+    assert!(refused.contains("policies.injector.scaivault.scailabs.ai"), "{refused}");
+    assert!(refused.contains("could not find the requested resource"), "{refused}");
+    let unlabelled = release.namespace("policy-no").await;
+    let injected = create_pod(&governed.client, &unlabelled, pod("asks", &asks_for("a/b"))).await.unwrap();
+    assert!(is_injected(&injected), "other namespaces are served: {injected}");
+    release.stop().await;
+    release.start().await;
+    governed.until_injected().await;
+}
+
 /// Every metric that is about policies, from a replica that has seen some.
 #[tokio::test]
 async fn metrics_tell_of_policies() {

@@ -131,6 +131,14 @@ impl Release {
         *self.injector.lock().await = Some(injector);
     }
 
+    /// Starts the injector without policies, as one of an earlier release, and returns when it is ready.
+    pub(crate) async fn start_without_policies(&self) {
+        let flags: Vec<_> = self.flags.iter().filter(|flag| *flag != "--policies").collect();
+        let injector = Injector::start(Some(&self.kubeconfig), &flags).await;
+        self.balancer.set_backends([injector.address]);
+        *self.injector.lock().await = Some(injector);
+    }
+
     /// Stops the injector, as a node does that loses power.
     pub(crate) async fn stop(&self) {
         self.balancer.set_backends([]);
