@@ -110,21 +110,21 @@ struct Inner {
 
 impl World {
     /// Stands before a server, on a free loopback port, without TLS on either side. Needs a tokio runtime, on which it runs.
-    pub async fn start(upstream: SocketAddr, seed: u64) -> io::Result<Self> {
-        Self::run(upstream, seed, None).await
+    pub fn start(upstream: SocketAddr, seed: u64) -> io::Result<Self> {
+        Self::run(upstream, seed, None)
     }
 
     /// The same with TLS, for these names. The first authority is the second result, PEM.
-    pub async fn start_tls(upstream: SocketAddr, seed: u64, names: &[&str]) -> io::Result<(Self, String)> {
+    pub fn start_tls(upstream: SocketAddr, seed: u64, names: &[&str]) -> io::Result<(Self, String)> {
         let resolver = Arc::new(CertResolver::empty());
         let config = server_config(Arc::clone(&resolver)).map_err(io::Error::other)?;
         let names = names.iter().map(|&name| name.to_owned()).collect();
         let tls = Tls { names, resolver, acceptor: TlsAcceptor::from(config) };
         let pem = tls.new_authority()?;
-        Ok((Self::run(upstream, seed, Some(tls)).await?, pem))
+        Ok((Self::run(upstream, seed, Some(tls))?, pem))
     }
 
-    async fn run(upstream: SocketAddr, seed: u64, tls: Option<Tls>) -> io::Result<Self> {
+    fn run(upstream: SocketAddr, seed: u64, tls: Option<Tls>) -> io::Result<Self> {
         let inner = Inner {
             random: SplitMix::new(seed),
             rules: Vec::new(),

@@ -94,7 +94,7 @@ async fn events_that_cannot_be_acknowledged_cause_no_busy_loop() {
     const POLL: Calls = Calls("GET", "/poll");
     const ACKNOWLEDGE: Calls = Calls("POST", "/ack");
     let pod = Pod::new().await;
-    let world = World::start(pod.server(), 1).await.unwrap();
+    let world = World::start(pod.server(), 1).unwrap();
     let event = |number| json!({"event_id": format!("evt_{number}"), "event_type": "secret.updated", "path": "app/x"});
     let events = json!({"events": (0..100).map(event).collect::<Vec<_>>()}).to_string();
     world.add(POLL, Chance::Always, Misbehaviour::Answer(Answer::json(200, events)));

@@ -183,7 +183,7 @@ async fn a_start_that_fails_waits_for_its_generation() {
 async fn a_lease_whose_answer_cannot_be_understood_is_revoked_after_a_crash_too() {
     let pod = Pod::new().await;
     let keeping = Keeping::new(&pod, ROLE);
-    let world = World::start(pod.server(), 1).await.unwrap();
+    let world = World::start(pod.server(), 1).unwrap();
     let unreadable = Misbehaviour::Reshape(|answer, _| {
         *answer = json!({ "lease_id": answer["lease_id"], "credentials": "in the next answer" });
     });
@@ -271,7 +271,7 @@ async fn a_volume_that_outlives_the_pod_is_fetched_anew() {
 async fn a_first_sidecar_after_an_init_container_lists_no_subscriptions() {
     let pod = Pod::new().await;
     let (mapping, listed) = (pod.mapping(&[("app/stripe#key", "key")]), Calls("GET", "/v1/subscriptions"));
-    let world = World::start(pod.server(), 1).await.unwrap();
+    let world = World::start(pod.server(), 1).unwrap();
     let url = world.url();
     pod.run("init", &[("SECRETS", &mapping), ("SCAIVAULT_POD_UID", "uid-1")]).await.check(0, &[]);
     let variables = [&listening(&mapping, "uid-1")[..], &[("SCAIVAULT_URL", url.as_str())]].concat();

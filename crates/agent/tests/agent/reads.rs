@@ -29,7 +29,7 @@ fn at_once(seen: &[Seen]) -> usize {
 #[tokio::test]
 async fn an_announced_version_is_awaited_and_not_left_to_the_interval() {
     let pod = Pod::new().await;
-    let world = World::start(pod.server(), 1).await.unwrap();
+    let world = World::start(pod.server(), 1).unwrap();
     let url = world.url();
     let watch = pod.mapping(&[("app/stripe#key", "key")]);
     let variables = [
@@ -67,7 +67,7 @@ async fn a_secret_that_is_deleted_and_created_again_is_taken() {
 #[tokio::test]
 async fn a_read_that_hangs_holds_up_neither_leases_nor_other_secrets() {
     let pod = Pod::new().await;
-    let world = World::start(pod.server(), 1).await.unwrap();
+    let world = World::start(pod.server(), 1).unwrap();
     let url = world.url();
     let watch = pod.mapping(&[("app/stripe#key", "key"), ("app/database#port", "port")]);
     let dynamic = pod.mapping(&[("engine=postgres role=readonly ttl=6s", "db.json")]);
@@ -103,7 +103,7 @@ async fn a_read_that_hangs_holds_up_neither_leases_nor_other_secrets() {
 #[tokio::test]
 async fn a_throttled_secret_leaves_the_others_alone() {
     let pod = Pod::new().await;
-    let world = World::start(pod.server(), 1).await.unwrap();
+    let world = World::start(pod.server(), 1).unwrap();
     let url = world.url();
     let watch = pod.mapping(&[("app/stripe#key", "key"), ("app/database#port", "port")]);
     let variables =
@@ -147,7 +147,7 @@ async fn a_restart_in_an_outage_renews_leases_at_once() {
 #[tokio::test]
 async fn a_restart_does_not_go_back_behind_the_files_that_are_there() {
     let pod = Pod::new().await;
-    let world = World::start(pod.server(), 1).await.unwrap();
+    let world = World::start(pod.server(), 1).unwrap();
     let url = world.url();
     let watch = pod.mapping(&[("app/stripe#key", "key")]);
     let variables =
@@ -213,7 +213,7 @@ async fn an_optional_secret_may_be_missing_come_and_go() {
 #[tokio::test]
 async fn many_secrets_are_read_three_at_a_time() {
     let pod = Pod::new().await;
-    let world = World::start(pod.server(), 1).await.unwrap();
+    let world = World::start(pod.server(), 1).unwrap();
     let url = world.url();
     let paths: Vec<_> = (0..12).map(|number| format!("app/{number}")).collect();
     for path in &paths {
@@ -248,7 +248,7 @@ async fn a_pinned_version_is_read_again_only_if_its_file_is_gone() {
 #[tokio::test]
 async fn another_version_than_the_pinned_one_is_not_written() {
     let pod = Pod::new().await;
-    let world = World::start(pod.server(), 1).await.unwrap();
+    let world = World::start(pod.server(), 1).unwrap();
     let (url, secrets) = (world.url(), pod.mapping(&[("app/stripe#key@3", "key")]));
     let newest = Answer::json(200, r#"{"version":9,"data":{"key":"sk-swordfish"}}"#);
     world.add(STRIPE, Chance::Always, Misbehaviour::Answer(newest));

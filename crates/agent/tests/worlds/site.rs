@@ -20,21 +20,21 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) async fn new() -> Self {
-        Self::of(Pod::new().await).await
+        Self::of(Pod::new().await)
     }
 
     pub(crate) async fn with(seed: &str) -> Self {
-        Self::of(Pod::with(seed).await).await
+        Self::of(Pod::with(seed).await)
     }
 
-    async fn of(pod: Pod) -> Self {
-        Self { world: World::start(pod.server(), seed()).await.unwrap(), pod }
+    fn of(pod: Pod) -> Self {
+        Self { world: World::start(pod.server(), seed()).unwrap(), pod }
     }
 
     /// With TLS. The authority is in the file `ca/ca.crt`, below the pod's directory, as the kubelet projects it.
     pub(crate) async fn tls() -> Self {
         let pod = Pod::new().await;
-        let (world, pem) = World::start_tls(pod.server(), seed(), &["localhost"]).await.unwrap();
+        let (world, pem) = World::start_tls(pod.server(), seed(), &["localhost"]).unwrap();
         project(&pod.path("ca"), "ca.crt", &pem);
         Self { world, pod }
     }

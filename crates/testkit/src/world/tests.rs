@@ -27,7 +27,7 @@ async fn body(world: &World) -> String {
 }
 
 async fn world() -> World {
-    World::start(counter().await, 1).await.unwrap()
+    World::start(counter().await, 1).unwrap()
 }
 
 #[tokio::test]

@@ -51,7 +51,7 @@ impl Fleet {
         let issuer = Arc::new(Issuer::generate().unwrap());
         let settings = Settings::for_tests(Seed::new(&seed_text(size)).unwrap(), &issuer);
         let server = DevServer::start(settings).await.unwrap();
-        let (world, pem) = World::start_tls(server.address(), seed, &["localhost"]).await.unwrap();
+        let (world, pem) = World::start_tls(server.address(), seed, &["localhost"]).unwrap();
         let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         project(&dir.path().join("ca"), "ca.crt", &pem);
         let vault = server.handle();
