@@ -257,7 +257,7 @@ fn asks_itself(pod: &PodView<'_>) -> bool {
 fn blame_policies(problems: &mut Problems, applied: &Applied<'_>) {
     let Some(policies) = applied.injectors() else { return };
     for problem in problems.iter_mut() {
-        if !matches!(problem.layer, Layer::Policy(_)) && !problem.message.contains("polic") {
+        if !matches!(problem.layer, Layer::Policy(_)) && !problem.code.is_about_policies() {
             problem.message = format!("{} ({policies} injects into this pod)", problem.message).into();
         }
     }

@@ -188,6 +188,18 @@ impl Code {
         self.entry().0
     }
 
+    /// Whether its problems name the policies that they are about.
+    pub(crate) const fn is_about_policies(self) -> bool {
+        matches!(
+            self,
+            Self::InvalidPolicy
+                | Self::PolicyLimit
+                | Self::PolicyConflict
+                | Self::PolicyVariable
+                | Self::PolicyOptOut
+        )
+    }
+
     /// What the code stands for, one sentence.
     pub const fn doc(self) -> &'static str {
         self.entry().1

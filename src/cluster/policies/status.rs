@@ -42,8 +42,14 @@ struct Facts {
     namespaces: i64,
     /// Those whose pods are not sent to the injector unless they have an annotation.
     unreached: Vec<String>,
-    /// The first disagreement with another one.
-    conflict: Option<String>,
+    conflict: Option<Conflict>,
+}
+
+/// A disagreement with another policy, the first one; one because of which pods are refused comes before others.
+#[derive(Debug)]
+struct Conflict {
+    is_enforced: bool,
+    message: String,
 }
 
 impl Overview {
@@ -67,13 +73,18 @@ impl Overview {
                     facts.unreached.push(namespace.name.clone());
                 }
             }
-            for conflict in set.conflicts(namespace) {
-                for policy in [conflict.first, conflict.second] {
-                    let facts = by_policy.entry(Arc::clone(policy.name())).or_default();
-                    if facts.conflict.is_none() {
-                        facts.conflict =
-                            Some(format!("in namespace {}: {}", namespace.name, conflict.problem));
-                    }
+        }
+        let mut by_name: Vec<&Namespace> = namespaces.iter().map(|namespace| &**namespace).collect();
+        by_name.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        let mut conflicts = set.conflicts(&by_name);
+        conflicts.sort_by(|one, other| one.namespace.name.cmp(&other.namespace.name));
+        for conflict in conflicts {
+            let is_enforced = conflict.is_enforced();
+            for policy in [conflict.first, conflict.second] {
+                let facts = by_policy.entry(Arc::clone(policy.name())).or_default();
+                if facts.conflict.as_ref().is_none_or(|former| is_enforced && !former.is_enforced) {
+                    let message = format!("in namespace {}: {}", conflict.namespace.name, conflict.problem);
+                    facts.conflict = Some(Conflict { is_enforced, message });
                 }
             }
         }
@@ -84,9 +95,10 @@ impl Overview {
         Self { by_policy }
     }
 
-    /// How many policies disagree with another one.
+    /// How many policies disagree with another one so that pods are refused.
     pub(super) fn conflicts(&self) -> usize {
-        self.by_policy.values().filter(|facts| facts.conflict.is_some()).count()
+        let conflicts = self.by_policy.values().filter_map(|facts| facts.conflict.as_ref());
+        conflicts.filter(|conflict| conflict.is_enforced).count()
     }
 }
 
@@ -246,7 +258,12 @@ fn accepted(entry: &Entry) -> Verdict {
 
 fn conflicted(facts: Option<&Facts>) -> Verdict {
     match facts.and_then(|facts| facts.conflict.as_ref()) {
-        Some(conflict) => (true, "Contradiction", conflict.clone()),
+        Some(Conflict { is_enforced: true, message }) => (true, "Contradiction", message.clone()),
+        Some(Conflict { message, .. }) => {
+            let message =
+                format!("one of two policies only warns or audits, so no pod is refused: {message}");
+            (false, "NotEnforced", message)
+        }
         None => (false, "NoContradiction", "no other policy contradicts this one".to_owned()),
     }
 }

@@ -52,28 +52,21 @@ impl<'a> Selected<'a> {
     pub(super) fn applied(&self, force: Force) -> Applied<'_> {
         let is_in_force =
             |policy: &&&Policy| force == Force::Audit || policy.enforcement() != Enforcement::Audit;
+        let enforcement = |policy: &Policy| match policy.enforcement() {
+            Enforcement::Audit => Enforcement::Enforce,
+            other => other,
+        };
         let policies = self.policies.iter().filter(is_in_force).map(|policy| AppliedPolicy {
             policy,
-            enforcement: match policy.enforcement() {
-                Enforcement::Audit => Enforcement::Enforce,
-                other => other,
-            },
+            enforcement: enforcement(policy),
             gives: force != Force::WithoutWarning || policy.enforcement() == Enforcement::Enforce,
         });
         let environments: Vec<&Policy> = self.environments.iter().filter(is_in_force).copied().collect();
-        let enforced = environments.iter().filter(|policy| policy.enforcement() != Enforcement::Warn);
-        let enforced: Vec<&Policy> = enforced.copied().collect();
-        // A policy that only warns contests nothing that others enforce.
-        let decisive = if enforced.is_empty() { &environments } else { &enforced };
-        let conflict = EnvironmentConflict::find(decisive);
-        let known = decisive.last().and_then(|policy| policy.environment());
+        let (environment, environment_conflict) = Environment::of_namespace(&environments, enforcement);
         Applied {
             policies: policies.collect(),
-            environment: match conflict {
-                Some(conflict) => Environment::Contested(conflict),
-                None => known.map_or(Environment::Unknown, Environment::Known),
-            },
-            environment_conflict: conflict.or_else(|| EnvironmentConflict::find(&environments)),
+            environment,
+            environment_conflict,
             labels: &self.labels,
             now: self.now,
         }

@@ -1,6 +1,6 @@
 //! Policies that contradict one another.
 
-use std::{collections::BTreeMap, fmt};
+use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 use super::{
     applied::Applied,
@@ -8,9 +8,10 @@ use super::{
     labels,
     parts::{Enforcement, PolicyParts},
     report::{Notes, PolicyEffect},
-    variables::{self, Place, Values},
+    variables::{self, Environment, Place, Values},
 };
 use crate::{
+    Namespace,
     annotations::{ExactKey, NamedKey},
     intent::Findings,
     problem::{Code, Excerpt, Layer, Problem, shown_key},
@@ -18,8 +19,6 @@ use crate::{
 
 /// The most policies of one file's name that are compared with a further one.
 const COMPARED: usize = 8;
-/// The keys of a policy that are those of all secrets of a pod, also of the secrets that other policies give.
-const SHARED: [ExactKey; 2] = [ExactKey::Containers, ExactKey::InitContainers];
 /// The options of a file.
 const OPTIONS: [NamedKey; 6] = [
     NamedKey::SecretFile,
@@ -37,6 +36,8 @@ pub struct PolicyConflict<'a> {
     pub first: &'a Policy,
     /// The weaker one.
     pub second: &'a Policy,
+    /// The first of the namespaces in which they do.
+    pub namespace: &'a Namespace,
     /// What they disagree about; it names both.
     pub problem: Problem,
 }
@@ -61,7 +62,7 @@ pub(crate) struct EnvironmentConflict<'a> {
 
 impl<'a> EnvironmentConflict<'a> {
     /// Among policies with an environment that select one namespace, the weakest first.
-    pub(super) fn find(policies: &[&'a Policy]) -> Option<Self> {
+    fn find(policies: &[&'a Policy]) -> Option<Self> {
         let first = *policies.last()?;
         let second = policies.iter().rev().find(|policy| policy.environment() != first.environment())?;
         Some(Self { first, second })
@@ -90,59 +91,104 @@ impl fmt::Display for EnvironmentConflict<'_> {
     }
 }
 
-/// What disagrees among the policies that select a namespace, the weakest first.
-pub(super) fn in_namespace<'a>(policies: &[&'a Policy]) -> Vec<PolicyConflict<'a>> {
-    let mut conflicts = Vec::new();
-    let with_environment = |counts: fn(&Policy) -> bool| -> Vec<&'a Policy> {
-        let found = policies.iter().copied().filter(|policy| policy.environment().is_some());
-        found.filter(|policy| counts(policy)).collect()
-    };
-    let enforced = with_environment(|policy| policy.enforcement() == Enforcement::Enforce);
-    let environment = EnvironmentConflict::find(&enforced)
-        .or_else(|| EnvironmentConflict::find(&with_environment(|_| true)));
-    conflicts.extend(environment.map(|conflict| PolicyConflict {
+impl<'a> Environment<'a> {
+    /// The environment of a namespace that these policies select, the weakest first, and two that disagree about it. A policy contests
+    /// nothing that is enforced more strictly; whoever disagrees with it is told all the same.
+    pub(super) fn of_namespace(
+        policies: &[&'a Policy],
+        enforcement: impl Fn(&Policy) -> Enforcement,
+    ) -> (Self, Option<EnvironmentConflict<'a>>) {
+        let saying: Vec<&Policy> =
+            policies.iter().copied().filter(|policy| policy.environment().is_some()).collect();
+        let strictest = saying.iter().map(|policy| enforcement(policy)).max();
+        let decisive = saying.iter().filter(|policy| Some(enforcement(policy)) == strictest);
+        let decisive: Vec<&Policy> = decisive.copied().collect();
+        match EnvironmentConflict::find(&decisive) {
+            Some(conflict) => (Self::Contested(conflict), Some(conflict)),
+            None => {
+                let known = decisive.last().and_then(|policy| policy.environment());
+                (known.map_or(Self::Unknown, Self::Known), EnvironmentConflict::find(&saying))
+            }
+        }
+    }
+}
+
+/// What disagrees among policies, the weakest first, that select the same namespaces.
+pub(super) fn in_namespaces<'a>(
+    policies: &[&'a Policy],
+    namespaces: &[&'a Namespace],
+    conflicts: &mut Vec<PolicyConflict<'a>>,
+) {
+    let Some(first_namespace) = namespaces.first() else { return };
+    let (environment, conflict) = Environment::of_namespace(policies, Policy::enforcement);
+    conflicts.extend(conflict.map(|conflict| PolicyConflict {
         first: conflict.first,
         second: conflict.second,
+        namespace: first_namespace,
         problem: conflict.problem(),
     }));
-    let mut compare = |stronger: &[(&'a Policy, Subject<'a>)], policy: &'a Policy, subject: Subject<'a>| {
-        let differ = |(other, found): &&(&'a Policy, Subject<'a>)| {
-            may_select_the_same(other, policy) && found.differs(other, &subject, policy, None)
+    let namespaces = Namespaces { namespaces, environment };
+    let mut compare = |stronger: &[(&'a Policy, Subject<'a>)], policy: &'a Policy, subject: &Subject<'a>| {
+        let differ = |(other, found): &(&'a Policy, Subject<'a>)| {
+            let namespace = namespaces.first_difference((other, found), (policy, subject))?;
+            may_select_the_same(other, policy).then_some((*other, found.clone(), namespace))
         };
         // Pods are refused because of enforced ones, so these are shown first.
-        let is_enforced = |(other, _): &&(&'a Policy, Subject<'a>)| are_enforced(other, policy);
-        let mut others = stronger.iter().filter(differ);
-        let other = others.clone().find(is_enforced).or_else(|| others.next());
-        if let Some((first, found)) = other {
-            let problem = found.about(first, &subject, policy);
-            conflicts.push(PolicyConflict { first, second: policy, problem });
+        let mut others = stronger.iter().filter_map(differ).peekable();
+        let first = others.peek().cloned();
+        let found = others.find(|(other, ..)| are_enforced(other, policy)).or(first);
+        if let Some((first, found, namespace)) = found {
+            let problem = found.about(first, subject, policy);
+            conflicts.push(PolicyConflict { first, second: policy, namespace, problem });
         }
     };
     let mut seen: BTreeMap<Name<'a>, Vec<(&'a Policy, Subject<'a>)>> = BTreeMap::new();
     for policy in policies.iter().rev().copied() {
         for subject in Subject::of(policy) {
             let stronger = seen.entry(subject.name()).or_default();
-            compare(stronger, policy, subject);
+            compare(stronger, policy, &subject);
             if stronger.len() < COMPARED {
                 stronger.push((policy, subject));
             }
         }
     }
-    conflicts
+}
+
+/// Namespaces that the same policies select, and with that of one environment.
+struct Namespaces<'n, 'a> {
+    namespaces: &'n [&'a Namespace],
+    environment: Environment<'a>,
+}
+
+impl<'a> Namespaces<'_, 'a> {
+    /// The first namespace in which two policies say different things. What differs by pods stays as it is written.
+    fn first_difference(
+        &self,
+        (stronger, one): (&Policy, &Subject<'_>),
+        (weaker, other): (&Policy, &Subject<'_>),
+    ) -> Option<&'a Namespace> {
+        let has_name = [one, other].iter().any(|subject| subject.text().contains("${namespace}"));
+        // Without the variable, all of them are alike.
+        let count = if has_name { self.namespaces.len() } else { 1 };
+        let mut namespaces = self.namespaces.iter().take(count).copied();
+        namespaces.find(|namespace| {
+            let fill = |text, place| {
+                Some(variables::fill_in_namespace(text, place, &namespace.name, self.environment))
+            };
+            one.differs(stronger, other, weaker, fill)
+        })
+    }
 }
 
 /// Whether there may be pods that both select.
 fn may_select_the_same(one: &Policy, other: &Policy) -> bool {
-    let names = |policy: &Policy| {
-        let PolicyParts { service_accounts, .. } = policy.parts();
-        let is_exact = !service_accounts.iter().any(|name| name.contains(['*', '?']));
-        (is_exact && !service_accounts.is_empty()).then(|| service_accounts.clone())
-    };
-    let may_share_account = match (names(one), names(other)) {
-        (Some(one), Some(other)) => one.iter().any(|name| other.contains(name)),
-        _ => true,
-    };
-    may_share_account && labels::may_overlap(&one.parts().pods, &other.parts().pods)
+    let [PolicyParts { service_accounts: names, pods, .. }, other] = [one.parts(), other.parts()];
+    let are_exact =
+        |names: &[String]| !names.is_empty() && !names.iter().any(|name| name.contains(['*', '?']));
+    let may_share_account = !are_exact(names)
+        || !are_exact(&other.service_accounts)
+        || names.iter().any(|name| other.service_accounts.contains(name));
+    may_share_account && labels::may_overlap(pods, &other.pods)
 }
 
 /// Checks the policies of one pod.
@@ -154,22 +200,37 @@ pub(crate) fn check(
 ) {
     environment(applied, findings, notes);
     // Of one policy nothing can be at odds: it was checked when it was compiled.
-    if applied.injecting().nth(1).is_none() {
+    if applied.injecting().next().is_none() || applied.giving_at().nth(1).is_none() {
         return;
     }
-    let mut seen: BTreeMap<Name<'_>, (usize, Subject<'_>)> = BTreeMap::new();
-    for at in applied.injecting().collect::<Vec<_>>().into_iter().rev() {
-        let policy = applied.policies[at].policy;
-        for subject in Subject::of(policy) {
-            let Some((stronger, found)) = seen.get(&subject.name()) else {
-                seen.insert(subject.name(), (at, subject));
-                continue;
-            };
-            let other = applied.policies[*stronger].policy;
-            if found.differs(other, &subject, policy, Some(values)) {
-                let is_enforced = !applied.only_warns(at) && !applied.only_warns(*stronger);
-                report(found.about(other, &subject, policy), is_enforced, &[*stronger, at], findings, notes);
-            }
+    let mut compare = |stronger: usize, one: &Subject<'_>, weaker: usize, other: &Subject<'_>| {
+        let [first, second] = [stronger, weaker].map(|at| applied.policies[at].policy);
+        let fill = |text, place| variables::fill(text, place, values).ok().map(|filled| filled.text);
+        if one.differs(first, other, second, fill) {
+            // Where one of the two is enforced, what it gives holds: the pod is decided on again, without those that only warn.
+            let is_enforced = !applied.only_warns(stronger) || !applied.only_warns(weaker);
+            report(one.about(first, other, second), is_enforced, &[stronger, weaker], findings, notes);
+        }
+    };
+    let mut seen: BTreeMap<Name<'_>, Vec<(usize, Subject<'_>)>> = BTreeMap::new();
+    let mut giving: Vec<usize> = applied.giving_at().collect();
+    giving.reverse();
+    for at in giving {
+        for subject in Subject::of(applied.policies[at].policy) {
+            seen.entry(subject.name()).or_default().push((at, subject));
+        }
+    }
+    for subjects in seen.values() {
+        // The one that is in effect: of the strongest policy that says anything.
+        let Some(effective) = subjects.iter().position(|(_, subject)| subject.says_anything()) else {
+            continue;
+        };
+        let (at, subject) = &subjects[effective];
+        for (stronger, other) in &subjects[..effective] {
+            compare(*stronger, other, *at, subject);
+        }
+        for (weaker, other) in &subjects[effective + 1..] {
+            compare(*at, subject, *weaker, other);
         }
     }
 }
@@ -206,12 +267,12 @@ fn report(
 }
 
 /// What two policies may say differently.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Subject<'p> {
     /// What a file or a variable is made from, with its options.
     Source(Source<'p>),
-    /// A key of [`SHARED`], none where the policy does not say it.
-    Shared(ExactKey, Option<&'p str>),
+    /// What a pod has one of for all its secrets; none where the policy does not say it.
+    Shared(Shared, Option<String>),
 }
 
 /// Files share their names, whatever they are made from; so do variables.
@@ -219,76 +280,159 @@ enum Subject<'p> {
 enum Name<'p> {
     File(&'p str),
     Variable(&'p str),
-    Shared(&'static str),
+    Shared(Shared),
+}
+
+/// What a pod has one of for all its secrets, also for those that other policies give.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Shared {
+    Containers,
+    InitContainers,
+    Pattern,
+    Reload,
+}
+
+impl Shared {
+    const ALL: [Self; 4] = [Self::Containers, Self::InitContainers, Self::Pattern, Self::Reload];
+
+    const fn keys(self) -> &'static [ExactKey] {
+        match self {
+            Self::Containers => &[ExactKey::Containers],
+            Self::InitContainers => &[ExactKey::InitContainers],
+            Self::Pattern => &[ExactKey::Pattern],
+            Self::Reload => &[ExactKey::ReloadSignal, ExactKey::ReloadTarget, ExactKey::ReloadUrl],
+        }
+    }
+
+    /// The field of a policy.
+    const fn field(self) -> &'static str {
+        match self {
+            Self::Containers => "containers",
+            Self::InitContainers => "initContainers",
+            Self::Pattern => "pattern",
+            Self::Reload => "reload",
+        }
+    }
+
+    /// Whether a policy without it means certain containers, and not any setting.
+    const fn is_said_by_silence(self) -> bool {
+        matches!(self, Self::Containers | Self::InitContainers)
+    }
+
+    /// What a policy says, in one way of writing it.
+    fn said_by(self, policy: &Policy) -> Option<String> {
+        let values = self.keys().iter().filter_map(|key| policy.injected(key.text()));
+        let values: Vec<&str> = values.collect();
+        if values.is_empty() {
+            return None;
+        }
+        if !self.is_said_by_silence() {
+            return Some(values.join(" "));
+        }
+        let mut names: Vec<&str> = values.iter().flat_map(|value| value.split(',')).map(str::trim).collect();
+        names.sort_unstable();
+        names.dedup();
+        Some(names.join(","))
+    }
 }
 
 impl<'p> Subject<'p> {
-    /// Those of a policy that gives secrets; none of another one.
+    /// Those of a policy.
     fn of(policy: &'p Policy) -> impl Iterator<Item = Self> {
-        let shared = SHARED.into_iter().filter(|_| policy.injects());
-        let shared = shared.map(|key| Self::Shared(key, policy.injected(key.text())));
-        policy.sources().map(Self::Source).chain(shared)
+        let injects = policy.injects();
+        let shared = Shared::ALL.into_iter().map(|shared| (shared, shared.said_by(policy)));
+        // Where it gives no secrets, what it does not say is left to others.
+        let shared = shared.filter(move |(_, said)| injects || said.is_some());
+        policy.sources().map(Self::Source).chain(shared.map(|(shared, said)| Self::Shared(shared, said)))
     }
 
     fn name(&self) -> Name<'p> {
         match self {
             Self::Source(Source { key: NamedKey::InjectEnv, name, .. }) => Name::Variable(name),
             Self::Source(Source { name, .. }) => Name::File(name),
-            Self::Shared(key, _) => Name::Shared(key.text()),
+            Self::Shared(shared, _) => Name::Shared(*shared),
         }
     }
 
-    /// Whether two of one name say different things, for a pod with these values or as they are written.
-    fn differs(&self, policy: &Policy, other: &Self, of: &Policy, values: Option<&Values<'_>>) -> bool {
+    fn says_anything(&self) -> bool {
+        !matches!(self, Self::Shared(_, None))
+    }
+
+    /// The text in which variables are filled.
+    fn text(&self) -> &str {
+        match self {
+            Self::Source(source) => source.value,
+            Self::Shared(..) => "",
+        }
+    }
+
+    /// Whether two of one name say different things, so that pods would get something else than one of the policies says: the
+    /// weaker one, or a stronger one that says nothing. `fill` fills the variables of a text; none where that is not possible.
+    fn differs<'t>(
+        &'t self,
+        stronger: &Policy,
+        other: &'t Self,
+        weaker: &Policy,
+        fill: impl Fn(&'t str, Place) -> Option<Cow<'t, str>>,
+    ) -> bool {
         match (self, other) {
             (Self::Source(one), Self::Source(other)) => {
-                is_other(one, other, values) || first_option(one, policy, of).is_some()
+                is_other(one, other, fill) || first_option(one, stronger, weaker).is_some()
             }
-            (Self::Shared(_, one), Self::Shared(_, other)) => one != other,
+            (Self::Shared(shared, one), Self::Shared(_, other)) => {
+                let effective = one.as_ref().or(other.as_ref());
+                let loses = |policy: &Policy, own: Option<&String>| {
+                    policy.injects() && (own.is_some() || shared.is_said_by_silence()) && own != effective
+                };
+                loses(stronger, one.as_ref()) || loses(weaker, other.as_ref())
+            }
             _ => false,
         }
     }
 
     fn about(&self, first: &Policy, other: &Self, second: &Policy) -> Problem {
+        const OTHER_PODS: &str = "or let the policies select different pods";
         let names = format!("policies {} and {}", first.name(), second.name());
         let said = |value: Option<&str>| match value {
             Some(value) => Excerpt::new(value).to_string(),
             None => "not set".to_owned(),
         };
-        match (self, other) {
+        let (message, cure) = match (self, other) {
             (Self::Source(one), Self::Source(other)) => {
                 let what = if one.key == NamedKey::InjectEnv { "the variable" } else { "the file" };
                 let what = format!("{what} {}", shown_key(one.name));
-                let cure = "give one of them another name, or let the policies select different pods";
-                let message = match first_option(one, first, second) {
+                match first_option(one, first, second) {
                     Some((key, values)) if one.key == other.key && one.value == other.value => {
                         let [one, other] = values.map(said);
-                        format!(
-                            "{names} give {what} with different options: {} is {one} and {other}",
-                            key.text()
+                        let key = key.text().trim_end_matches('-');
+                        let message =
+                            format!("{names} give {what} with different options: {key} is {one} and {other}");
+                        (
+                            message,
+                            format!(
+                                "set the same options in both, give one of them another name, {OTHER_PODS}"
+                            ),
                         )
                     }
                     _ => {
                         let [one, other] = [one.value, other.value].map(Excerpt::new);
-                        format!("{names} give {what} from different sources: {one} and {other}")
+                        let message =
+                            format!("{names} give {what} from different sources: {one} and {other}");
+                        (message, format!("give one of them another name, {OTHER_PODS}"))
                     }
-                };
-                problem(first, message, cure)
+                }
             }
-            (Self::Shared(key, one), Self::Shared(_, other)) => {
-                let [one, other] = [*one, *other].map(said);
-                let key = key.text();
+            (Self::Shared(shared, one), Self::Shared(_, other)) => {
+                let [one, other] = [one, other].map(|value| said(value.as_deref()));
+                let field = shared.field();
                 let message = format!(
-                    "{names} give the pod secrets for different containers: {key} is {one} and {other}"
+                    "{names} disagree about {field}, which all secrets of a pod share: {one} and {other}"
                 );
-                problem(
-                    first,
-                    message,
-                    "name the same containers in both, or let the policies select different pods",
-                )
+                (message, format!("set the same {field} in both, {OTHER_PODS}"))
             }
             _ => unreachable!("what has one name is of one kind"),
-        }
+        };
+        problem(first, message, cure)
     }
 }
 
@@ -304,18 +448,17 @@ fn first_option<'p>(
     })
 }
 
-/// Whether two sources of one name differ when their variables are filled; without values, as they are written.
-fn is_other(one: &Source<'_>, other: &Source<'_>, values: Option<&Values<'_>>) -> bool {
-    let filled = |source: &Source<'_>, values: &Values<'_>| {
-        let place = if source.key == NamedKey::InjectDynamic { Place::Dynamic } else { Place::Secrets };
-        variables::fill(source.value, place, values).map(|filled| filled.text.into_owned()).ok()
-    };
-    one.key != other.key
-        || one.value != other.value
-            && values.is_none_or(|values| filled(one, values) != filled(other, values))
+/// Whether two sources of one name differ when their variables are filled.
+fn is_other<'t>(
+    one: &Source<'t>,
+    other: &Source<'t>,
+    fill: impl Fn(&'t str, Place) -> Option<Cow<'t, str>>,
+) -> bool {
+    let place = if one.key == NamedKey::InjectDynamic { Place::Dynamic } else { Place::Secrets };
+    one.key != other.key || one.value != other.value && fill(one.value, place) != fill(other.value, place)
 }
 
-fn problem(policy: &Policy, message: String, cure: &'static str) -> Problem {
+fn problem(policy: &Policy, message: String, cure: impl Into<Cow<'static, str>>) -> Problem {
     Problem {
         code: Code::PolicyConflict,
         key: None,

@@ -1,5 +1,7 @@
 //! All policies of a cluster, and which of them select a namespace or a pod.
 
+use std::collections::BTreeMap;
+
 use super::{
     compiled::Policy,
     conflicts::{self, PolicyConflict},
@@ -62,14 +64,19 @@ impl PolicySet {
         &'s self,
         namespace: &Namespace,
     ) -> impl Iterator<Item = &'s Policy> + use<'s> {
+        self.at(self.places(namespace)).collect::<Vec<_>>().into_iter()
+    }
+
+    /// The places of the policies that [`Self::selects_namespace`] finds.
+    fn places(&self, namespace: &Namespace) -> Vec<u32> {
         let found = self.by_namespace.candidates(&namespace.labels, &PodLabels::none(), "");
-        self.pick(found, |policy| policy.selects_namespace(namespace)).into_iter()
+        self.pick(found, |policy| policy.selects_namespace(namespace))
     }
 
     /// The policies that give a namespace an environment, the weakest first.
     pub(crate) fn environments<'s>(&'s self, namespace: &Namespace) -> Vec<&'s Policy> {
         let found = self.by_environment.candidates(&namespace.labels, &PodLabels::none(), "");
-        self.pick(found, |policy| policy.selects_namespace(namespace))
+        self.at(self.pick(found, |policy| policy.selects_namespace(namespace))).collect()
     }
 
     /// The policies that select a pod, the weakest first.
@@ -80,19 +87,36 @@ impl PolicySet {
         service_account: &str,
     ) -> Vec<&'s Policy> {
         let found = self.by_pod.candidates(&namespace.labels, labels, service_account);
-        self.pick(found, |policy| policy.selects_pod(namespace, labels, service_account))
+        self.at(self.pick(found, |policy| policy.selects_pod(namespace, labels, service_account))).collect()
     }
 
-    fn pick(&self, found: Vec<u32>, is_selected: impl Fn(&Policy) -> bool) -> Vec<&Policy> {
-        let found = found.into_iter().filter_map(|at| self.policies.get(usize::try_from(at).ok()?));
-        found.filter(|policy| is_selected(policy)).collect()
+    fn pick(&self, mut found: Vec<u32>, is_selected: impl Fn(&Policy) -> bool) -> Vec<u32> {
+        found.retain(|at| self.policy(*at).is_some_and(&is_selected));
+        found
     }
 
-    /// The policies that disagree about a namespace: two environments, or one file or variable of different sources for pods
-    /// that both may select. Each stronger policy is compared with the weaker ones of the same name of a file or variable,
-    /// at most eight.
-    pub fn conflicts(&self, namespace: &Namespace) -> Vec<PolicyConflict<'_>> {
-        conflicts::in_namespace(&self.selects_namespace(namespace).collect::<Vec<_>>())
+    fn at(&self, places: Vec<u32>) -> impl Iterator<Item = &Policy> {
+        places.into_iter().filter_map(|at| self.policy(at))
+    }
+
+    fn policy(&self, at: u32) -> Option<&Policy> {
+        self.policies.get(usize::try_from(at).ok()?)
+    }
+
+    /// The policies that disagree in one of these namespaces: two environments, or what pods that both may select would get. Two
+    /// policies are compared once for all namespaces that the same policies select, and each with the eight strongest that give
+    /// the same file or variable.
+    pub fn conflicts<'a>(&'a self, namespaces: &[&'a Namespace]) -> Vec<PolicyConflict<'a>> {
+        let mut groups: BTreeMap<Vec<u32>, Vec<&Namespace>> = BTreeMap::new();
+        for namespace in namespaces {
+            groups.entry(self.places(namespace)).or_default().push(namespace);
+        }
+        let mut conflicts = Vec::new();
+        for (places, namespaces) in groups {
+            let policies: Vec<&Policy> = self.at(places).collect();
+            conflicts::in_namespaces(&policies, &namespaces, &mut conflicts);
+        }
+        conflicts
     }
 }
 

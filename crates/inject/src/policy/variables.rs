@@ -157,6 +157,22 @@ pub(crate) fn fill<'t>(
     }
 }
 
+/// A text with what is the same for all pods of a namespace. Other variables stay as they are written.
+pub(super) fn fill_in_namespace<'t>(
+    text: &'t str,
+    place: Place,
+    namespace: &str,
+    environment: Environment<'_>,
+) -> Cow<'t, str> {
+    let Ok(Some(template)) = Template::parse(text, place) else { return Cow::Borrowed(text) };
+    let filled = template.join(|variable| match (variable, environment) {
+        (Variable::Namespace, _) => Cow::Borrowed(namespace),
+        (Variable::Environment, Environment::Known(environment)) => Cow::Borrowed(environment),
+        _ => Cow::Owned(variable.to_string()),
+    });
+    filled.into()
+}
+
 /// A text with a plain value in place of each variable, for checks while no pod is known. Also refuses a text that two
 /// pods may fill to the same path though none of their values is the same.
 pub(crate) fn sample(text: &str, place: Place) -> Result<Filled<'_>, VariableFault> {

@@ -7,7 +7,7 @@ mod mode;
 mod random;
 mod support;
 
-use scaivault_inject::{Decision, Enforcement, Layer, PolicyEffect, PolicySet};
+use scaivault_inject::{Decision, Enforcement, Layer, Namespace, Policy, PolicyEffect, PolicySet};
 use scaivault_testkit::{PREFIX, PodBuilder, look, pod};
 use serde_json::{Value, json};
 
@@ -200,22 +200,94 @@ fn a_contested_environment_has_no_value() {
 
 #[test]
 fn policies_with_other_containers_for_secrets_are_both_named() {
-    let pod = || plain();
     let one = policy("one").inject("inject-secret-db.json", DATABASE).inject("containers", "app");
-    let other = || policy("two").priority(10).inject("inject-secret-token", "a/b");
-    for two in [other(), other().inject("containers", "exporter"), other().inject("init-containers", "app")] {
-        let world = World::new([one.clone(), two]);
-        let refusal = world.refusal(&pod());
-        for part in
-            ["[policy-conflict]", "policies two and one give the pod secrets for different containers"]
-        {
+    let two = || policy("two").inject("inject-secret-token", "a/b");
+    let silent = || policy("two");
+    for (two, field) in [
+        (two(), "containers"),
+        (two().inject("containers", "exporter"), "containers"),
+        (two().inject("init-containers", "app"), "initContainers"),
+        (silent().inject("containers", "exporter"), "containers"),
+        (silent().inject("init-containers", "app"), "initContainers"),
+    ] {
+        let world = World::new([one.clone(), two.priority(10)]);
+        let refusal = world.refusal(&plain());
+        let names = format!("policies two and one disagree about {field}, which all secrets of a pod share");
+        for part in ["[policy-conflict]", &names] {
             assert!(refusal.contains(part), "{refusal}");
         }
+        assert_eq!(world.conflicts(), world.enforced_conflicts());
         assert!(world.conflicts().contains(&("two".to_owned(), "one".to_owned())));
     }
-    World::new([one.clone(), other().inject("containers", " app ")]).inject(&pod());
-    // Whoever gives no secrets names no containers for them.
-    World::new([one, policy("limits").priority(10)]).inject(&pod());
+    // A weaker one takes over the secrets of a policy that says nothing.
+    let weaker = policy("weaker").inject("containers", "app");
+    let refusal = World::new([two().priority(10), weaker.clone()]).refusal(&plain());
+    assert!(refusal.contains("policies two and weaker disagree about containers"), "{refusal}");
+    World::new([one.clone(), two().inject("containers", " app ").priority(10)]).inject(&plain());
+    let with_worker = || {
+        let mut pod = plain();
+        let mut worker = pod["spec"]["containers"][0].clone();
+        worker["name"] = "worker".into();
+        pod["spec"]["containers"].as_array_mut().unwrap().push(worker);
+        pod
+    };
+    World::new([
+        two().inject("containers", "app,worker"),
+        policy("b").inject("inject-secret-b", "b").inject("containers", "worker, app"),
+    ])
+    .inject(&with_worker());
+    // Whoever gives no secrets has no say where the stronger one speaks, nor whoever says nothing.
+    World::new([one.clone(), policy("limits").priority(10)]).inject(&plain());
+    World::new([one.priority(10), policy("weaker").inject("containers", "other")]).inject(&plain());
+}
+
+#[test]
+fn policies_with_another_pattern_or_reload_are_both_named() {
+    let one = || policy("one").inject("inject-secret-db.json", DATABASE);
+    let signal = |draft: support::Draft, signal: &str| {
+        draft.inject("reload-signal", signal).inject("reload-target", "nginx")
+    };
+    let url = |draft: support::Draft| draft.inject("reload-url", "http://127.0.0.1:80/reload");
+    let two = || policy("two").inject("inject-secret-token", "a/b").priority(10);
+    for (one, two, field) in [
+        (one().inject("pattern", "init"), two().inject("pattern", "sidecar"), "pattern"),
+        (one().inject("pattern", "init"), policy("two").inject("pattern", "sidecar").priority(10), "pattern"),
+        (signal(one(), "SIGHUP"), signal(two(), "SIGUSR1"), "reload"),
+        (signal(one(), "SIGHUP"), url(two()), "reload"),
+    ] {
+        let world = World::new([one, two]);
+        let refusal = world.refusal(&plain());
+        assert!(refusal.contains(&format!("policies two and one disagree about {field}")), "{refusal}");
+        assert_eq!(world.conflicts(), [("two".to_owned(), "one".to_owned())]);
+    }
+    // Whoever says nothing takes what others say.
+    World::new([one().inject("pattern", "sidecar"), two()]).inject(&plain());
+    let world = World::new([url(one()), two()]);
+    world.inject(&plain());
+    assert_eq!(world.conflicts(), []);
+}
+
+#[test]
+fn a_stronger_policy_that_warns_replaces_nothing_enforced() {
+    let enforced = policy("one").inject("inject-secret-db.json", DATABASE).inject("containers", "app");
+    let warning = policy("two").priority(10).enforcement(Enforcement::Warn);
+    for warning in [
+        warning.clone().inject("inject-secret-db.json", "a/b").inject("containers", "app"),
+        warning.clone().inject("inject-secret-token", "a/b"),
+        warning.clone().inject("containers", "other"),
+    ] {
+        let world = World::new([enforced.clone(), warning]);
+        let decision = world.expect(&plain(), "injected", "init");
+        assert!(decision.warnings().iter().any(|text| text.contains("policies two and one")), "{decision:?}");
+        let secrets = format!("{DATABASE} -> /run/secrets/db.json");
+        assert_eq!(look::env(agent(&world.inject(&plain())), "SECRETS").unwrap().trim(), secrets);
+        let effects: Vec<_> = world.report(&plain()).uses.iter().map(|used| used.effect).collect();
+        assert_eq!(effects, [PolicyEffect::Warned, PolicyEffect::Injected]);
+    }
+    // Of two that warn, the stronger one holds.
+    let weaker = policy("one").inject("inject-secret-db.json", DATABASE).enforcement(Enforcement::Warn);
+    let world = World::new([weaker, warning.inject("inject-secret-db.json", "a/b")]);
+    assert!(look::env(agent(&world.inject(&plain())), "SECRETS").unwrap().starts_with("a/b"));
 }
 
 #[test]
@@ -266,6 +338,33 @@ fn conflicts_of_a_namespace_are_found_without_pods() {
     let three = policy("three").inject("inject-env-PASSWORD", "a/b#e").select_pods("app", "api");
     let found = World::new([one, two, three]).conflicts();
     assert_eq!(found, [("one".to_owned(), "two".to_owned())]);
+}
+
+#[test]
+fn conflicts_are_those_of_the_filled_paths() {
+    let policies = PolicySet::new(
+        [
+            policy("one").environment("production").inject("inject-secret-a", "environments/production/a"),
+            policy("two").inject("inject-secret-a", "environments/${environment}/a"),
+            policy("three").inject("inject-secret-b", "teams/shop/b"),
+            policy("four").inject("inject-secret-b", "teams/${namespace}/b"),
+        ]
+        .map(|draft| Policy::compile(draft.0).unwrap())
+        .to_vec(),
+    );
+    let [shop, web] = ["shop", "web"].map(|name| Namespace { name: name.to_owned(), ..Namespace::default() });
+    assert!(policies.conflicts(&[&shop]).is_empty());
+    let found = policies.conflicts(&[&shop, &web]);
+    let names: Vec<_> = found.iter().map(|found| [&**found.first.name(), &*found.namespace.name]).collect();
+    assert_eq!(names, [["four", "web"]]);
+    // Pods say what the rest is.
+    let by_label = [
+        policy("one").inject("inject-secret-a", "apps/${label:app}/a"),
+        policy("two").inject("inject-secret-a", "apps/invoices/a"),
+    ];
+    let world = World::new(by_label);
+    assert_eq!(world.conflicts().len(), 1);
+    world.inject(&plain());
 }
 
 #[test]

@@ -96,6 +96,34 @@ fn namespaces_whose_pods_do_not_come_are_named() {
 }
 
 #[test]
+fn a_conflict_counts_if_pods_are_refused_because_of_it() {
+    let team = [("team", "billing")];
+    let namespaces = ["web", "shop", "api"].map(|name| namespace(name, &team));
+    for (enforcement, expected, count) in [
+        ("audit", ("False", "NotEnforced"), 0),
+        ("warn", ("False", "NotEnforced"), 0),
+        ("enforce", ("True", "Contradiction"), 2),
+    ] {
+        let mut store = store(&injecting(), &json!({}));
+        let mut spec = injecting();
+        spec["inject"]["secrets"][0]["path"] = "other".into();
+        spec["enforcement"] = enforcement.into();
+        let other = json!({"metadata": {"name": "staged", "uid": "b", "generation": 1}, "spec": spec});
+        store.put(&"staged".into(), &serde_json::from_value(other).unwrap());
+        let status = status(&store, &namespaces, Counts::default(), None);
+        let condition = condition_of(&status, "Conflicted");
+        assert_eq!([&condition["status"], &condition["reason"]], [expected.0, expected.1]);
+        let message = condition["message"].as_str().unwrap();
+        assert!(
+            message.contains("in namespace api: policies billing and staged give the file db.json"),
+            "{message}"
+        );
+        let overview = Overview::new(&store.set(), &namespaces, true, |_| false);
+        assert_eq!(overview.conflicts(), count, "{enforcement}");
+    }
+}
+
+#[test]
 fn a_version_that_cannot_be_used_says_which_one_is_in_force() {
     let mut store = store(&injecting(), &json!({}));
     let broken = json!({

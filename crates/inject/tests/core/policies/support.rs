@@ -211,7 +211,7 @@ impl World {
     }
 
     fn all_conflicts(&self) -> impl Iterator<Item = ((String, String), bool)> {
-        let conflicts = self.policies.conflicts(&self.namespace).into_iter();
+        let conflicts = self.policies.conflicts(&[&self.namespace]).into_iter();
         conflicts.map(|found| {
             ((found.first.name().to_string(), found.second.name().to_string()), found.is_enforced())
         })
