@@ -19,7 +19,8 @@ const PROBLEMS_HINTED: usize = 8;
 pub struct Problem {
     /// Stable identifier, the anchor in `docs/annotations.md`.
     pub code: Code,
-    /// The annotation without its prefix, where the problem is about one.
+    /// The annotation without its prefix, where the problem is about one; with [`Code::InvalidPolicy`] the field of the policy, below
+    /// its `spec` or `metadata`.
     pub key: Option<String>,
     /// Where the value was written.
     pub layer: Layer,
@@ -39,6 +40,9 @@ impl fmt::Display for Problem {
         if let Some(key) = key {
             match layer {
                 Layer::Pod => write!(f, "{ANNOTATION_PREFIX}{}", shown_key(key))?,
+                Layer::Policy(name) if *code == Code::InvalidPolicy => {
+                    write!(f, "{key} (of the policy {})", shown_key(name))?;
+                }
                 // Not an annotation, though the words are the same.
                 Layer::Policy(name) => write!(f, "{} (of the policy {name})", shown_key(key))?,
                 other => write!(f, "{ANNOTATION_PREFIX}{} (of the {other})", shown_key(key))?,

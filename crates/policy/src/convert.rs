@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use scaivault_contract::Excerpt;
 use scaivault_inject as core;
 use scaivault_inject::{
-    Policy, PolicyParts, Problem,
+    Code, Policy, PolicyParts, Problem,
     annotations::{ExactKey, NamedKey},
 };
 
@@ -31,7 +30,7 @@ pub fn compile(object: &Value) -> Result<Policy, PolicyProblems> {
     };
     let converted = Converted::new(policy).and_then(|Converted { parts, fields }| {
         Policy::compile(parts).map_err(|found| {
-            found.iter().map(|problem| fields.locate(problem, object)).collect::<PolicyProblems>()
+            found.iter().map(|problem| fields.locate(problem)).collect::<PolicyProblems>()
         })
     });
     match converted {
@@ -133,23 +132,17 @@ struct Fields(BTreeMap<String, String>);
 
 impl Fields {
     /// The problem at the field that its author wrote.
-    fn locate(&self, problem: &Problem, object: &Value) -> PolicyProblem {
-        let Problem { code: _, key, layer: _, value, message, allowed, cure } = problem;
-        // What is about no annotation begins with the field: `allow.paths of policy "billing": …`.
-        let (field, message) = match (key, message.split_once(OF_POLICY)) {
-            (Some(key), _) => (self.0.get(key).cloned().unwrap_or_else(|| WHOLE.to_owned()), &**message),
-            (None, Some((field, rest))) if !field.contains(' ') => {
-                let message = rest.split_once(": ").map_or(rest, |(_, message)| message);
-                (
-                    self.0.get(field).cloned().unwrap_or_else(|| at_item(field, value.as_ref(), object)),
-                    message,
-                )
-            }
-            (None, _) => (WHOLE.to_owned(), &**message),
+    fn locate(&self, problem: &Problem) -> PolicyProblem {
+        let Problem { code, key, layer: _, value, message, allowed, cure } = problem;
+        let field = match key {
+            Some(field) if *code == Code::InvalidPolicy && field.starts_with("metadata.") => field.clone(),
+            Some(field) if *code == Code::InvalidPolicy => format!("spec.{field}"),
+            Some(key) => self.0.get(key).cloned().unwrap_or_else(|| WHOLE.to_owned()),
+            None => WHOLE.to_owned(),
         };
         let mut text = String::new();
         if let Some(value) =
-            value.as_ref().map(ToString::to_string).filter(|value| !message.starts_with(value))
+            value.as_ref().map(ToString::to_string).filter(|value| !message.starts_with(value.as_str()))
         {
             text = format!("{value}: ");
         }
@@ -161,34 +154,6 @@ impl Fields {
         text.push_str("; to fix: ");
         text.push_str(cure);
         PolicyProblem::new(field, text)
-    }
-}
-
-/// How the core says which policy a field belongs to.
-const OF_POLICY: &str = " of policy ";
-
-/// A field below `spec` as the core names it, with the numbers of the items that it means.
-fn at_item(field: &str, value: Option<&Excerpt>, object: &Value) -> String {
-    if field.starts_with("metadata.") {
-        return field.to_owned();
-    }
-    let exceptions = object["spec"]["exceptions"].as_array().map_or(&[][..], Vec::as_slice);
-    let is_quoted = |name: &Value, quoted: &str| {
-        name.as_str().is_some_and(|name| Excerpt::new(name).to_string() == quoted)
-    };
-    let exception = field.strip_prefix("exceptions[").and_then(|rest| {
-        let (quoted, rest) = rest.split_once("].")?;
-        let index = exceptions.iter().position(|exception| is_quoted(&exception["name"], quoted))?;
-        Some((format!("spec.exceptions[{index}]"), &exceptions[index], rest))
-    });
-    let (path, value_at, field) = exception.unwrap_or_else(|| ("spec".to_owned(), &object["spec"], field));
-    let list = field.split('.').try_fold(value_at, |value, name| value.get(name)).and_then(Value::as_array);
-    let index = list
-        .zip(value)
-        .and_then(|(items, value)| items.iter().position(|item| is_quoted(item, &value.to_string())));
-    match index {
-        Some(index) => format!("{path}.{field}[{index}]"),
-        None => format!("{path}.{field}"),
     }
 }
 

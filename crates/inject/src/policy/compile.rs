@@ -56,9 +56,9 @@ impl Checks {
         let policy = self.policy.clone();
         self.problems.push_with(|| Problem {
             code: Code::InvalidPolicy,
-            key: None,
+            key: Some(field.to_owned()),
             value: value.map(Excerpt::new),
-            message: format!("{field} of policy {}: {message}", Excerpt::new(&policy)).into(),
+            message: message.to_owned().into(),
             layer: Layer::Policy(policy),
             allowed: None,
             cure: cure.to_owned().into(),
@@ -116,18 +116,19 @@ impl Checks {
         {
             return;
         }
+        let labels = format!("{field}.matchLabels");
         for (key, value) in match_labels.iter() {
-            self.label_key(field, key);
-            self.label_value(field, value);
+            self.label_key(&labels, key);
+            self.label_value(&labels, value);
         }
-        for expression in match_expressions {
-            self.expression(field, expression);
+        for (index, expression) in match_expressions.iter_mut().enumerate() {
+            self.expression(&format!("{field}.matchExpressions[{index}]"), expression);
         }
     }
 
     fn expression(&mut self, field: &str, expression: &mut Expression) {
         let Expression { key, operator, values } = expression;
-        self.label_key(field, key);
+        self.label_key(&format!("{field}.key"), key);
         let has_values = matches!(operator, Operator::In | Operator::NotIn);
         if has_values == values.is_empty() {
             let (message, cure) = if has_values {
@@ -135,11 +136,11 @@ impl Checks {
             } else {
                 ("Exists and DoesNotExist take no values", "remove the values, or write In or NotIn")
             };
-            self.problem(&format!("{field}.matchExpressions"), Some(key), message, cure);
+            self.problem(field, Some(key), message, cure);
         }
-        if self.at_most(&format!("{field}.matchExpressions.values"), values.len(), VALUES) {
-            for value in values.iter() {
-                self.label_value(field, value);
+        if self.at_most(&format!("{field}.values"), values.len(), VALUES) {
+            for (index, value) in values.iter().enumerate() {
+                self.label_value(&format!("{field}.values[{index}]"), value);
             }
             values.sort_unstable();
             values.dedup();
@@ -166,10 +167,11 @@ impl Checks {
 
     /// Globs of names.
     fn globs(&mut self, field: &str, globs: &[String]) {
-        for glob in globs {
+        for (index, glob) in globs.iter().enumerate() {
             let has_variable = glob.contains('$').then_some("variables are not filled here");
             if let Some(fault) = glob::fault(glob).or(has_variable) {
-                self.problem(field, Some(glob), fault, "write a name, or a glob such as team-*");
+                let field = format!("{field}[{index}]");
+                self.problem(&field, Some(glob), fault, "write a name, or a glob such as team-*");
             }
         }
     }
@@ -218,9 +220,9 @@ impl Checks {
             let Some(entries) = kind.list(allow) else { continue };
             let field = format!("{field}.{}", kind.name());
             if self.at_most(&field, entries.len(), ENTRIES) {
-                for entry in entries {
+                for (index, entry) in entries.iter().enumerate() {
                     if let Some((fault, cure)) = entry_fault(kind, entry) {
-                        self.problem(&field, Some(entry), &fault, &cure);
+                        self.problem(&format!("{field}[{index}]"), Some(entry), &fault, &cure);
                     }
                 }
             }
@@ -229,21 +231,18 @@ impl Checks {
 
     fn exceptions(&mut self, exceptions: &mut [Exception]) {
         let mut seen = BTreeSet::new();
-        for exception in exceptions {
+        for (index, exception) in exceptions.iter_mut().enumerate() {
+            let field = format!("exceptions[{index}]");
             let Exception { name, namespaces, service_accounts, pods, allow, owner, reason, expires: _ } =
                 exception;
             if name.is_empty() || name.len() > NAME_BYTES || name.chars().any(char::is_control) {
-                self.problem("exceptions.name", Some(name), "not a name", "write 1 to 253 characters");
+                let field = format!("{field}.name");
+                self.problem(&field, Some(name), "not a name", "write 1 to 253 characters");
             }
             if !seen.insert(name.clone()) {
-                self.problem(
-                    "exceptions.name",
-                    Some(name),
-                    "stands twice",
-                    "give each exception its own name",
-                );
+                let field = format!("{field}.name");
+                self.problem(&field, Some(name), "stands twice", "give each exception its own name");
             }
-            let field = format!("exceptions[{}]", Excerpt::new(name));
             for (part, text, most) in [("owner", owner, NAME_BYTES), ("reason", reason, REASON_BYTES)] {
                 if text.trim().is_empty() || text.len() > most {
                     let message = format!("write 1 to {most} characters");

@@ -103,13 +103,11 @@ impl<'a> Environment<'a> {
         let strictest = saying.iter().map(|policy| enforcement(policy)).max();
         let decisive = saying.iter().filter(|policy| Some(enforcement(policy)) == strictest);
         let decisive: Vec<&Policy> = decisive.copied().collect();
-        match EnvironmentConflict::find(&decisive) {
-            Some(conflict) => (Self::Contested(conflict), Some(conflict)),
-            None => {
-                let known = decisive.last().and_then(|policy| policy.environment());
-                (known.map_or(Self::Unknown, Self::Known), EnvironmentConflict::find(&saying))
-            }
+        if let Some(conflict) = EnvironmentConflict::find(&decisive) {
+            return (Self::Contested(conflict), Some(conflict));
         }
+        let known = decisive.last().and_then(|policy| policy.environment());
+        (known.map_or(Self::Unknown, Self::Known), EnvironmentConflict::find(&saying))
     }
 }
 

@@ -362,8 +362,11 @@ fn conflicts_are_those_of_the_filled_paths() {
         policy("one").inject("inject-secret-a", "apps/${label:app}/a"),
         policy("two").inject("inject-secret-a", "apps/invoices/a"),
     ];
-    let world = World::new(by_label);
+    let world = World::new(by_label.clone());
     assert_eq!(world.conflicts().len(), 1);
+    let policies = by_label.map(|draft| Policy::compile(draft.0).unwrap());
+    let found = PolicySet::new(policies.to_vec()).conflicts(&[&shop, &web]).len();
+    assert_eq!(found, 1, "once for both, which the same policies select");
     world.inject(&plain());
 }
 

@@ -26,16 +26,19 @@ fn expression(operator: Operator, values: &[&str]) -> Expression {
 
 #[test]
 fn each_mistake_names_field_and_value() {
-    check(policy("Billing"), &["metadata.name", "\"Billing\"", "[invalid-policy]"]);
+    check(
+        policy("Billing"),
+        &["metadata.name (of the policy Billing): \"Billing\": not", "[invalid-policy]"],
+    );
     check(
         policy("p").environment("pro/duction"),
-        &["environment of policy \"p\"", "pro/duction", "one level"],
+        &["environment (of the policy p): \"pro/duction\": ", "one level"],
     );
-    check(policy("p").select_pods("app", "a b"), &["podSelector", "\"a b\"", "63"]);
+    check(policy("p").select_pods("app", "a b"), &["podSelector.matchLabels (of", "\"a b\"", "63"]);
     check(policy("p").select_namespaces("app/", "a"), &["namespaceSelector", "app/", "key of a label"]);
-    check(policy("p").service_account("a//b"), &["serviceAccounts", "empty segment"]);
+    check(policy("p").service_account("a//b"), &["serviceAccounts[0] (of", "empty segment"]);
     check(policy("p").service_account("${namespace}"), &["serviceAccounts", "variables are not filled"]);
-    check(policy("p").inject("inject", "true"), &["inject of policy", "\"inject\"", "no key that may"]);
+    check(policy("p").inject("inject", "true"), &["inject (of the policy p): \"inject\": no key that may"]);
     check(policy("p").inject("image", "x"), &["\"image\""]);
     check(policy("p").inject("inject-secert-db", DATABASE), &["inject-secert-db"]);
     check(policy("p").defaults("mutation-mode", "ignore"), &["defaults", "mutation-mode"]);
@@ -57,10 +60,10 @@ fn each_mistake_names_field_and_value() {
 #[test]
 fn each_entry_of_a_list_is_checked() {
     check(
-        policy("p").allow(|allow| allow.paths = named(["a**", "b/**"])),
-        &["allow.paths", "\"a**\"", "alone"],
+        policy("p").allow(|allow| allow.paths = named(["b/**", "a**"])),
+        &["allow.paths[1]", "\"a**\"", "alone"],
     );
-    check(policy("p").allow(|allow| allow.paths = named(["A/*"])), &["allow.paths", "a-z"]);
+    check(policy("p").allow(|allow| allow.paths = named(["A/*"])), &["allow.paths[0] (of", "a-z"]);
     check(policy("p").allow(|allow| allow.paths = named(["/a"])), &["allow.paths", "empty segment"]);
     check(policy("p").allow(|allow| allow.dynamic = named(["pg"])), &["allow.dynamic", "one slash"]);
     check(policy("p").allow(|allow| allow.urls = named(["ftp://x"])), &["allow.urls", "https://"]);
@@ -84,11 +87,11 @@ fn selectors_and_exceptions_are_checked() {
     ] {
         let mut draft = policy("p");
         draft.0.pods.match_expressions.push(expression(operator, values));
-        check(draft, &["podSelector.matchExpressions", "\"app\""]);
+        check(draft, &["podSelector.matchExpressions[0] (of", "\"app\""]);
     }
     let exception = || policy("p").exception(|exception| exception.allow.paths = named(["a/**"]));
     assert!(Policy::compile(exception().0).is_ok());
-    check(policy("p").exception(|_| {}), &["exceptions[\"legacy\"].allow", "allows nothing"]);
+    check(policy("p").exception(|_| {}), &["exceptions[0].allow (of", "allows nothing"]);
     let changes: [fn(&mut Draft); 6] = [
         |draft| draft.0.exceptions[0].owner = " ".to_owned(),
         |draft| draft.0.exceptions[0].reason = String::new(),
