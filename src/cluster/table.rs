@@ -3,7 +3,10 @@
 use std::{
     collections::{HashMap, HashSet},
     hash::{BuildHasher as _, RandomState},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use arc_swap::ArcSwap;
@@ -17,6 +20,8 @@ const PARTS: usize = 256;
 pub(super) struct Table<V> {
     parts: Box<[Part<V>]>,
     hasher: RandomState,
+    /// How often something has changed.
+    version: AtomicU64,
 }
 
 /// The keys of one hash.
@@ -26,7 +31,7 @@ impl<V: Clone + PartialEq> Table<V> {
     /// Empty.
     pub(super) fn new() -> Self {
         let parts = (0..PARTS).map(|_| ArcSwap::default()).collect();
-        Self { parts, hasher: RandomState::new() }
+        Self { parts, hasher: RandomState::new(), version: AtomicU64::new(0) }
     }
 
     /// The value of a key.
@@ -43,7 +48,7 @@ impl<V: Clone + PartialEq> Table<V> {
         }
         let mut after = HashMap::clone(&before);
         after.insert(Arc::clone(key), value);
-        part.store(Arc::new(after));
+        self.store(part, after);
         true
     }
 
@@ -54,7 +59,7 @@ impl<V: Clone + PartialEq> Table<V> {
         if before.contains_key(key) {
             let mut after = HashMap::clone(&before);
             after.remove(key);
-            part.store(Arc::new(after));
+            self.store(part, after);
         }
     }
 
@@ -65,9 +70,19 @@ impl<V: Clone + PartialEq> Table<V> {
             if before.keys().any(|key| !keys.contains(key)) {
                 let mut after = HashMap::clone(&before);
                 after.retain(|key, _| keys.contains(key));
-                part.store(Arc::new(after));
+                self.store(part, after);
             }
         }
+    }
+
+    fn store(&self, part: &Part<V>, after: HashMap<Arc<str>, V>) {
+        part.store(Arc::new(after));
+        self.version.fetch_add(1, Ordering::Release);
+    }
+
+    /// A number that is another one after each change. To be read before the values.
+    pub(super) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
     }
 
     /// All values, in no order.
@@ -102,8 +117,11 @@ mod tests {
         assert!(table.insert(&keys[7], 70));
         assert_eq!((table.len(), table.get("key-7")), (1_000, Some(70)));
 
-        table.remove("key-7");
+        let version = table.version();
         table.remove("never there");
+        assert_eq!(table.version(), version);
+        table.remove("key-7");
+        assert_ne!(table.version(), version);
         assert_eq!((table.len(), table.get("key-7")), (999, None));
 
         let few: HashSet<_> = keys.iter().skip(990).cloned().collect();

@@ -44,6 +44,11 @@ impl AdmissionContext {
         self.settings.load().excludes(namespace)
     }
 
+    /// The settings in force.
+    pub fn current_settings(&self) -> Arc<Settings> {
+        self.settings.load_full()
+    }
+
     pub(crate) fn settings(&self) -> Guard<Arc<Settings>> {
         self.settings.load()
     }

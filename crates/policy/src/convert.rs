@@ -29,9 +29,8 @@ pub fn compile(object: &Value) -> Result<Policy, PolicyProblems> {
         Err(_) => return Err(problems),
     };
     let converted = Converted::new(policy).and_then(|Converted { parts, fields }| {
-        Policy::compile(parts).map_err(|found| {
-            found.iter().map(|problem| fields.locate(problem)).collect::<PolicyProblems>()
-        })
+        Policy::compile(parts)
+            .map_err(|found| found.iter().map(|problem| fields.locate(problem)).collect::<PolicyProblems>())
     });
     match converted {
         Ok(policy) if problems.is_empty() => Ok(policy),

@@ -70,6 +70,7 @@ pub struct Condition {
     pub last_transition_time: String,
     /// The generation of the policy that the condition is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
     pub observed_generation: Option<i64>,
 }
 
@@ -119,6 +120,10 @@ pub struct LastRefusal {
 // One value: half of a version must never be left, and its fields need no owner each.
 #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct InForce {
+    /// The `apiVersion` that its `spec` is written in: the API server converts the policy to another version, and not this copy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub api_version: Option<String>,
     /// Its generation.
     pub generation: i64,
     /// Its `spec`.

@@ -8,6 +8,7 @@ use kube::{
     api::{ApiResource, DynamicObject, Patch, PatchParams},
     core::GroupVersionKind,
 };
+use scaivault_inject::{PolicySet, Settings};
 use scaivault_policy::InjectionPolicyStatus;
 use scaivault_webhook::{AdmissionContext, Metrics, PolicyState, PolicyWrite};
 use serde_json::json;
@@ -60,8 +61,9 @@ pub(in super::super) async fn report_status(
         .expect("the version of policies has a group"),
         PLURAL,
     );
+    let api = Api::all_with(client, &resource);
     let mut reporter =
-        Reporter { api: Api::all_with(client, &resource), memory, context, metrics, told: None, last: None };
+        Reporter { api, memory, context, metrics, told: None, last: None, seen: Seen::default() };
     let mut counts_due = Instant::now() + jitter(COUNTS_INTERVAL);
     loop {
         sleep(INTERVAL / 2 + jitter(INTERVAL)).await;
@@ -82,6 +84,56 @@ struct Reporter {
     told: Option<Instant>,
     /// Where the last pass ended, if it did not get to all policies.
     last: Option<Arc<str>>,
+    seen: Seen,
+}
+
+/// What the last pass has found.
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    overview: Option<Arc<OverviewOf>>,
+    /// [`Store::changes`] when no status had to be written.
+    ///
+    /// [`Store::changes`]: super::store::Store::changes
+    clean: Option<u64>,
+}
+
+/// An overview, and what it was made of.
+#[derive(Debug)]
+struct OverviewOf {
+    set: Arc<PolicySet>,
+    settings: Arc<Settings>,
+    /// The version of the namespaces in memory.
+    namespaces: u64,
+    overview: Overview,
+}
+
+impl Seen {
+    /// The overview of now: the former one, unless something has changed.
+    fn overview(
+        &mut self,
+        set: Arc<PolicySet>,
+        memory: &Memory,
+        context: &AdmissionContext,
+        metrics: &Metrics,
+    ) -> Arc<OverviewOf> {
+        let (settings, version) = (context.current_settings(), memory.namespaces.version());
+        let is_current = |former: &&Arc<OverviewOf>| {
+            Arc::ptr_eq(&former.set, &set)
+                && Arc::ptr_eq(&former.settings, &settings)
+                && former.namespaces == version
+        };
+        if let Some(former) = self.overview.as_ref().filter(is_current) {
+            return Arc::clone(former);
+        }
+        let labels_namespaces = memory.features.label_namespaces;
+        let namespaces = memory.namespaces.values();
+        let overview =
+            Overview::new(&set, &namespaces, labels_namespaces, |namespace| settings.excludes(namespace));
+        metrics.policies(PolicyState::Conflicted, overview.conflicts());
+        let made = Arc::new(OverviewOf { set, settings, namespaces: version, overview });
+        *self = Self { overview: Some(Arc::clone(&made)), clean: None };
+        made
+    }
 }
 
 /// A status that has to be written.
@@ -102,9 +154,13 @@ impl Reporter {
         let last = self.last.take();
         let (memory, context, metrics) =
             (Arc::clone(&self.memory), Arc::clone(&self.context), Arc::clone(&self.metrics));
-        let writes =
-            spawn_blocking(move || due(&memory, &context, &metrics, with_counts, last.as_deref())).await;
-        let writes = writes.unwrap_or_default();
+        let mut seen = self.seen.clone();
+        let found = spawn_blocking(move || {
+            let writes = due(&memory, &context, &metrics, &mut seen, with_counts, last.as_deref());
+            (writes, seen)
+        });
+        let (writes, seen) = found.await.unwrap_or_default();
+        self.seen = seen;
         let is_last = writes.len() < BATCH;
         let mut is_complete = is_last;
         for write in writes {
@@ -170,18 +226,18 @@ fn due(
     memory: &Memory,
     context: &AdmissionContext,
     metrics: &Metrics,
+    seen: &mut Seen,
     with_counts: bool,
     last: Option<&str>,
 ) -> Vec<Write> {
     let Some(policies) = &memory.policies else { return Vec::new() };
     let Some(set) = policies.in_force() else { return Vec::new() };
-    let labels_namespaces = memory.features.label_namespaces;
-    let overview = Overview::new(&set, &memory.namespaces.values(), labels_namespaces, |namespace| {
-        context.excludes(namespace)
-    });
-    metrics.policies(PolicyState::Conflicted, overview.conflicts());
+    let found = seen.overview(set, memory, context, metrics);
     let now = memory.now(SystemTime::now());
     let store = policies.store();
+    if !with_counts && last.is_none() && seen.clean == Some(store.changes()) {
+        return Vec::new();
+    }
     let behind = (last.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
     let writes = store.range(behind).filter_map(|(name, entry)| {
         let usage = policies.usage.get(name);
@@ -189,7 +245,7 @@ fn due(
             Some(usage) if with_counts => (usage.counts(), usage.last_refusal()),
             _ => (Counts::default(), None),
         };
-        let status = desired(name, entry, &overview, counts, refusal.as_deref(), now);
+        let status = desired(name, entry, &found.overview, counts, refusal.as_deref(), now);
         let (status, verdict) =
             without_dispute(status, &entry.status, entry.written, Instant::now().into_std());
         // Texts and numbers can wait: two releases that exclude other namespaces would write by turns without end.
@@ -203,5 +259,64 @@ fn due(
             verdict,
         })
     });
-    writes.take(BATCH).collect()
+    let writes: Vec<_> = writes.take(BATCH).collect();
+    seen.clean = (writes.is_empty() && last.is_none()).then(|| store.changes());
+    writes
+}
+
+#[cfg(test)]
+mod tests {
+    use scaivault_inject::{KubeVersion, Namespace};
+    use serde_json::Value;
+
+    use super::*;
+    use crate::cluster::Features;
+
+    fn put(memory: &Memory, path: &str, generation: i64) {
+        let policies = memory.policies.as_ref().unwrap();
+        let object = json!({
+            "metadata": {"name": "billing", "uid": "a", "generation": generation},
+            "spec": {"namespaceSelector": {}, "inject": {"secrets": [{"name": "db.json", "path": path}]}},
+        });
+        let mut store = policies.store();
+        store.put(&"billing".into(), &serde_json::from_value(object).unwrap());
+        policies.in_force.store(Some(Arc::new(store.set())));
+    }
+
+    fn namespace(memory: &Memory, name: &str) {
+        let namespace = Namespace { name: name.to_owned(), ..Namespace::default() };
+        memory.namespaces.insert(&name.into(), Arc::new(namespace));
+    }
+
+    #[test]
+    fn nothing_is_compared_again_until_something_changes() {
+        let memory = Memory::new(Features { policies: true, ..Features::default() });
+        let cluster: Arc<Memory> = Arc::clone(&memory);
+        let context = AdmissionContext::new(Settings::default(), KubeVersion::OLDEST, cluster);
+        let metrics = Metrics::new();
+        let mut seen = Seen::default();
+        let mut pass = |with_counts| {
+            let former = seen.overview.clone();
+            let writes = due(&memory, &context, &metrics, &mut seen, with_counts, None);
+            let is_kept = former.is_some_and(|former| Arc::ptr_eq(&former, seen.overview.as_ref().unwrap()));
+            let clean = seen.clean.is_some();
+            (writes, is_kept, clean)
+        };
+        put(&memory, "a/b", 1);
+        namespace(&memory, "shop");
+        let (mut writes, ..) = pass(false);
+        let Write { name, uid, status, .. } = writes.pop().unwrap();
+        assert_eq!(serde_json::to_value(&status).unwrap()["namespaces"], Value::from(1));
+        memory.policies.as_ref().unwrap().store().written(&name, &uid, String::new(), status, None);
+        assert!(matches!(pass(false), (writes, true, true) if writes.is_empty()));
+        namespace(&memory, "shop");
+        assert!(matches!(pass(false), (_, true, true)), "the same namespace");
+        namespace(&memory, "web");
+        assert!(matches!(pass(false), (writes, false, _) if writes.is_empty()), "numbers can wait");
+        assert!(matches!(pass(true), (writes, true, false) if writes.len() == 1));
+        put(&memory, "a/c", 2);
+        assert!(matches!(pass(false), (writes, false, false) if writes.len() == 1));
+        context.replace_settings(Settings::default());
+        assert!(matches!(pass(false), (_, false, _)));
+    }
 }

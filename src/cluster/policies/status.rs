@@ -218,8 +218,8 @@ fn verdict(status: &InjectionPolicyStatus) -> u64 {
     {
         (type_, status, reason, message, observed_generation).hash(&mut hasher);
     }
-    if let Some(InForce { generation, spec }) = in_force {
-        (generation, Value::Object(spec.clone()).to_string()).hash(&mut hasher);
+    if let Some(InForce { api_version, generation, spec }) = in_force {
+        (api_version, generation, Value::Object(spec.clone()).to_string()).hash(&mut hasher);
     }
     hasher.finish()
 }

@@ -67,7 +67,7 @@ impl Version {
     /// As the status has it.
     pub(super) fn for_status(&self) -> InForce {
         let spec: Map<String, Value> = serde_json::from_str(&self.spec).unwrap_or_default();
-        InForce { generation: self.policy.generation(), spec }
+        InForce { api_version: Some(API_VERSION.to_owned()), generation: self.policy.generation(), spec }
     }
 }
 
@@ -88,6 +88,8 @@ pub(super) struct Store {
     bytes: usize,
     /// How many bytes all versions in force may have.
     limit: usize,
+    /// How often something has changed, statuses included.
+    changes: u64,
 }
 
 impl Default for Store {
@@ -99,11 +101,12 @@ impl Default for Store {
 impl Store {
     /// Empty, for versions of so many bytes.
     pub(super) fn with_limit(limit: usize) -> Self {
-        Self { entries: BTreeMap::new(), bytes: 0, limit }
+        Self { entries: BTreeMap::new(), bytes: 0, limit, changes: 0 }
     }
 
     /// Takes in what the API server has now.
     pub(super) fn put(&mut self, name: &Arc<str>, object: &DynamicObject) -> Change {
+        self.changes += 1;
         let metadata = &object.metadata;
         let uid = metadata.uid.clone().unwrap_or_default();
         let generation = metadata.generation.unwrap_or_default();
@@ -158,6 +161,7 @@ impl Store {
 
     /// A policy is gone.
     pub(super) fn remove(&mut self, name: &str) {
+        self.changes += 1;
         self.entries.remove(name);
     }
 
@@ -186,6 +190,11 @@ impl Store {
         lost.map(|(name, entry)| (name, entry.problems.as_deref().unwrap_or_default()))
     }
 
+    /// A number that is another one after each change of a policy or its status.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes
+    }
+
     /// The names of all policies.
     pub(super) fn names(&self) -> btree_map::Keys<'_, Arc<str>, Entry> {
         self.entries.keys()
@@ -210,6 +219,7 @@ impl Store {
         status: InjectionPolicyStatus,
         verdict: Option<u64>,
     ) {
+        self.changes += 1;
         if let Some(entry) = self.entries.get_mut(name).filter(|entry| entry.uid == uid) {
             entry.resource_version = version;
             entry.status = status;
@@ -281,8 +291,12 @@ impl Entry {
 
 /// The version that was in force when the status was written.
 fn from_status(name: &str, status: &InjectionPolicyStatus) -> Option<Version> {
-    let InForce { generation, spec } = status.in_force.as_ref()?;
-    match version(name, *generation, &Value::Object(spec.clone())) {
+    let InForce { api_version, generation, spec } = status.in_force.as_ref()?;
+    let saved = match api_version.as_deref() {
+        Some(API_VERSION) => version(name, *generation, &Value::Object(spec.clone())),
+        other => Err(format!("inForce.apiVersion is {}, expected {API_VERSION}", other.unwrap_or("not set"))),
+    };
+    match saved {
         Ok(version) => Some(version),
         Err(problems) => {
             tracing::warn!(

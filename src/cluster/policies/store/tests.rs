@@ -61,6 +61,12 @@ fn after_a_start_the_status_says_what_was_in_force() {
     object.data["status"] = json!({"inForce": in_force});
     restarted.put(&name(), &object);
     assert_eq!(environments(&restarted), [(1, "test".to_owned())]);
+    for other in [json!("scaivault.scailabs.ai/v1beta1"), Value::Null] {
+        let mut restarted = Store::default();
+        object.data["status"]["inForce"]["apiVersion"] = other;
+        restarted.put(&name(), &object);
+        assert_eq!(environments(&restarted), [], "another version may mean something else");
+    }
     let mut without = Store::default();
     without.put(&name(), &policy("a", 2, &broken()));
     assert_eq!((environments(&without), without.count(PolicyState::Rejected)), (vec![], 1));
@@ -101,7 +107,8 @@ fn a_version_that_another_replica_has_saved_is_adopted() {
     let mut object = policy("a", 2, &broken());
     store.put(&name(), &object);
     assert_eq!(environments(&store), []);
-    object.data["status"] = json!({"inForce": {"generation": 1, "spec": {"enforcement": "never"}}});
+    object.data["status"] =
+        json!({"inForce": {"apiVersion": API_VERSION, "generation": 1, "spec": {"enforcement": "never"}}});
     assert_eq!(store.put(&name(), &object), Change::Nothing, "it cannot be used either");
     object.data["status"] = json!({"inForce": saved("test")});
     assert_eq!(store.put(&name(), &object), Change::Set);
@@ -116,7 +123,8 @@ fn a_policy_that_was_in_force_and_cannot_be_used_is_lost() {
         json!({"conditions": [{"type": "Accepted", "status": status, "reason": "x", "message": "x",
         "lastTransitionTime": "2026-01-01T00:00:00Z"}]})
     };
-    let unusable = json!({"inForce": {"generation": 1, "spec": {"enforcement": "never"}}});
+    let unusable =
+        json!({"inForce": {"apiVersion": API_VERSION, "generation": 1, "spec": {"enforcement": "never"}}});
     for (spec, status, is_lost) in [
         (broken(), accepted("True"), true),
         (broken(), unusable, true),
