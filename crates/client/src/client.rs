@@ -12,12 +12,13 @@ use hyper::{
     header::{self, HeaderName, HeaderValue},
 };
 use scaivault_contract::{Duration as Ttl, DynamicRef, SecretPath, env};
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::Instant;
 
 use crate::{
-    Backoff, Error, ErrorKind, Event, EventId, Lease, LeaseId, LeaseTerm, Login, NewSubscription, Operation,
-    Poll, Retry, Secret, Settings, SetupError, SubscriptionId, TenantId, Token,
+    Address, Backoff, Error, ErrorKind, Event, EventId, Lease, LeaseId, LeaseTerm, Login, NewSubscription,
+    Operation, Poll, Proxy, Retry, Secret, Settings, SetupError, SubscriptionId, TenantId, Timeouts, Token,
+    Trust,
     code::Class,
     connect::Connector,
     documented, envelope, guessed, lock, login,
@@ -36,7 +37,7 @@ const TENANT_HEADER: HeaderName = HeaderName::from_static("x-tenant-id");
 ///
 /// Calls may run at once. Before the first ones do, call [`Self::login`]: where it fails, it fails once.
 pub struct Client {
-    vault: Transport,
+    vault: Arc<Transport>,
     login: LoginWay,
     tenant: Option<TenantId>,
     token: Mutex<Option<Token>>,
@@ -69,15 +70,20 @@ impl Client {
                 LoginWay::ClientCredentials { directory, scaikey }
             }
         };
-        Ok(Self {
-            vault: transport(address, authorities, env::SCAIVAULT_TRUST)?,
+        let vault = Arc::new(transport(address, authorities, env::SCAIVAULT_TRUST)?);
+        Ok(Self::over(vault, login, tenant))
+    }
+
+    fn over(vault: Arc<Transport>, login: LoginWay, tenant: Option<TenantId>) -> Self {
+        Self {
+            vault,
             login,
             tenant,
             token: Mutex::default(),
             login_lock: tokio::sync::Mutex::default(),
             refused: Mutex::new(Backoff::new(REFUSED)),
             read_limit: Mutex::default(),
-        })
+        }
     }
 
     /// Logs in, unless a token that can be used is there.
@@ -260,15 +266,28 @@ impl Client {
         Ok((token, true))
     }
 
+    async fn exchange(
+        &self,
+        token: &SecretString,
+        audience: &str,
+        role: Option<&str>,
+    ) -> Result<Token, Error> {
+        let body = guessed::exchange(token, audience, role);
+        let route = documented::EXCHANGE_ROUTE.to_owned();
+        let call = Outgoing::new(Operation::Exchange, Method::POST, route).with_body(body);
+        let asked = ask_for_token(&self.vault, call).await;
+        asked.map_err(|kind| Error::new(Operation::Exchange, kind.without(&[token])))
+    }
+
     async fn log_in(&self) -> Result<Token, Error> {
         match &self.login {
             LoginWay::Exchange { token_file, audience, role } => {
-                let fail = |kind| Error::new(Operation::Exchange, kind);
-                let token = login::read_file(token_file).map_err(|error| fail(error.into()))?;
-                let body = guessed::exchange(&token, audience, role.as_deref());
-                let route = documented::EXCHANGE_ROUTE.to_owned();
-                let call = Outgoing::new(Operation::Exchange, Method::POST, route).with_body(body);
-                ask_for_token(&self.vault, call).await.map_err(|kind| fail(kind.without(&[&token])))
+                let token =
+                    login::read_file(token_file).map_err(|error| Error::new(Operation::Exchange, error))?;
+                self.exchange(&token, audience, role.as_deref()).await
+            }
+            LoginWay::Presented { token, audience, role } => {
+                self.exchange(token, audience, role.as_deref()).await
             }
             LoginWay::ClientCredentials { directory, scaikey } => {
                 let fail = |kind| Error::new(Operation::ClientCredentials, kind);
@@ -283,8 +302,37 @@ impl Client {
     }
 }
 
+/// Connections to one server for clients of many identities, such as all pods of a node.
+pub struct Connections(Arc<Transport>);
+
+impl Connections {
+    /// Connects when it has to. Reads the file of authorities.
+    pub fn new(
+        address: Address,
+        trust: Trust,
+        proxy: Option<&Proxy>,
+        timeouts: Timeouts,
+    ) -> Result<Self, SetupError> {
+        let authorities = Arc::new(Authorities::new(trust)?);
+        let connector = Connector::new(address, proxy, authorities, env::SCAIVAULT_TRUST)?;
+        Ok(Self(Arc::new(Transport::new(connector, timeouts))))
+    }
+
+    /// A client that exchanges this service account's token. `role` is the `ScaiKey` identity to ask for.
+    pub fn client(
+        &self,
+        token: SecretString,
+        audience: String,
+        role: Option<String>,
+        tenant: Option<TenantId>,
+    ) -> Client {
+        Client::over(Arc::clone(&self.0), LoginWay::Presented { token, audience, role }, tenant)
+    }
+}
+
 /// How to log in, with the server that it takes.
 enum LoginWay {
+    Presented { token: SecretString, audience: String, role: Option<String> },
     Exchange { token_file: PathBuf, audience: String, role: Option<String> },
     ClientCredentials { directory: PathBuf, scaikey: Box<Transport> },
 }

@@ -40,7 +40,7 @@ mod transport;
 
 pub use address::{Address, AddressError, PlainHttp};
 pub use backoff::Backoff;
-pub use client::Client;
+pub use client::{Client, Connections};
 pub use code::{Class, ErrorCode};
 pub use error::{AnswerFault, Error, ErrorKind, Operation, Refusal, Retry};
 pub use events::{Event, EventKind, NewSubscription, POLL_WAIT_LIMIT, Poll};

@@ -107,7 +107,7 @@ pub fn text_parts(text: &str) -> Result<Vec<TextPart<'_>>, VariableFault> {
 }
 
 /// Name of a pod or a node, by Kubernetes' rule: it can neither end a path's level nor start one.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectName(String);
 
 impl ObjectName {

@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
-use serde_json::json;
+use serde_json::{Value, json};
 use thiserror::Error;
 
 use crate::keys::Keys;
@@ -50,16 +50,37 @@ impl Issuer {
         now: Timestamp,
         seconds: i64,
     ) -> Result<String, IssuerError> {
-        let now = now.as_second();
-        let claims = json!({
-            "iss": ISSUER, "aud": [audience], "sub": format!("system:serviceaccount:{namespace}:{service_account}"),
-            "iat": now, "nbf": now.min(now + seconds), "exp": now + seconds,
-            "kubernetes.io": {"namespace": namespace, "serviceaccount": {"name": service_account}},
-        });
+        self.sign(&claims(namespace, service_account, audience, now, seconds))
+    }
+
+    /// The same, bound to a pod, as the kubelet hands it to a CSI driver.
+    pub fn mint_for_pod(
+        &self,
+        namespace: &str,
+        service_account: &str,
+        audience: &str,
+        now: Timestamp,
+        (name, uid): (&str, &str),
+    ) -> Result<String, IssuerError> {
+        let mut claims = claims(namespace, service_account, audience, now, 3600);
+        claims["kubernetes.io"]["pod"] = json!({"name": name, "uid": uid});
+        self.sign(&claims)
+    }
+
+    fn sign(&self, claims: &Value) -> Result<String, IssuerError> {
         let mut header = Header::new(Algorithm::ES256);
         header.kid = Some(KEY_ID.to_owned());
-        encode(&header, &claims, &self.key).map_err(|_| IssuerError)
+        encode(&header, claims, &self.key).map_err(|_| IssuerError)
     }
+}
+
+fn claims(namespace: &str, service_account: &str, audience: &str, now: Timestamp, seconds: i64) -> Value {
+    let now = now.as_second();
+    json!({
+        "iss": ISSUER, "aud": [audience], "sub": format!("system:serviceaccount:{namespace}:{service_account}"),
+        "iat": now, "nbf": now.min(now + seconds), "exp": now + seconds,
+        "kubernetes.io": {"namespace": namespace, "serviceaccount": {"name": service_account}},
+    })
 }
 
 /// The crypto provider could not make a key or signature.

@@ -37,6 +37,16 @@ const ARROWS: &[(&str, &[&str])] = &[
         "scaivault-agent",
         &["scaivault-client", "scaivault-contract", "scaivault-log-queue", "scaivault-render"],
     ),
+    (
+        "scaivault-csi-provider",
+        &[
+            "scaivault-client",
+            "scaivault-contract",
+            "scaivault-inject",
+            "scaivault-log-queue",
+            "scaivault-render",
+        ],
+    ),
     // With its feature `control-plane`: the certificates of a control plane that tests start.
     ("scaivault-testkit", &["scaivault-certs"]),
     ("xtask", &[]),

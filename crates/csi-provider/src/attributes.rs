@@ -1,0 +1,167 @@
+//! Reads a mount request into types. Everything in it is the word of a pod's author: the pod's `volumeAttributes` override
+//! the parameters of its class. Only the keys of the kubelet itself (`csi.storage.k8s.io/pod.*`) cannot be overridden.
+
+use std::collections::BTreeMap;
+
+use scaivault_contract::{Excerpt, ObjectName};
+use scaivault_inject::annotations::nearest;
+
+use crate::failure::Failure;
+
+/// The most bytes of the attributes. A Kubernetes object has less than 1.5 MiB.
+const ATTRIBUTES_MAX_BYTES: usize = 1024 * 1024;
+
+/// The parameters of a class.
+pub(crate) const PARAMETERS: [&str; 4] = ["audience", "base_url", "objects", "role"];
+
+/// Keys that the driver and the pod's volume have besides.
+const DRIVER_KEYS: [&str; 2] = ["secretProviderClass", "providerName"];
+
+/// What every key of the kubelet starts with.
+const KUBELET_PREFIX: &str = "csi.storage.k8s.io/";
+
+/// A mount that is asked for.
+pub(crate) struct Attributes {
+    pub(crate) pod: Pod,
+    pub(crate) class: String,
+    /// Tokens by audience, as JSON. None where the driver requests none.
+    pub(crate) tokens: Option<String>,
+    parameters: BTreeMap<String, String>,
+}
+
+/// The pod that mounts the volume, by the kubelet's word.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Pod {
+    pub(crate) namespace: ObjectName,
+    pub(crate) name: ObjectName,
+    pub(crate) uid: ObjectName,
+    pub(crate) service_account: ObjectName,
+}
+
+impl Attributes {
+    /// Reads the field `attributes` of a request.
+    pub(crate) fn read(text: &str) -> Result<Self, Failure> {
+        if text.len() > ATTRIBUTES_MAX_BYTES {
+            return Err(Failure::invalid(format!(
+                "the attributes have {} bytes; allowed: {ATTRIBUTES_MAX_BYTES}; use several SecretProviderClasses",
+                text.len()
+            )));
+        }
+        let mut all: BTreeMap<String, String> = serde_json::from_str(text)
+            .map_err(|_| Failure::invalid("the attributes are not a JSON object of strings"))?;
+        let mut problems = Vec::new();
+        let pod = Pod {
+            namespace: take_name(&mut all, "pod.namespace", &mut problems),
+            name: take_name(&mut all, "pod.name", &mut problems),
+            uid: take_name(&mut all, "pod.uid", &mut problems),
+            service_account: take_name(&mut all, "serviceAccount.name", &mut problems),
+        };
+        let tokens = all.remove(&format!("{KUBELET_PREFIX}serviceAccount.tokens"));
+        let class = all.remove("secretProviderClass").unwrap_or_default();
+        all.retain(|key, _| !key.starts_with(KUBELET_PREFIX) && !DRIVER_KEYS.contains(&key.as_str()));
+        problems.extend(all.keys().filter(|key| !PARAMETERS.contains(&key.as_str())).map(|key| {
+            format!(
+                "the parameter {} is not known{}; allowed: {}",
+                Excerpt::new(key),
+                hint(key),
+                PARAMETERS.join(", ")
+            )
+        }));
+        Failure::unless(problems)?;
+        Ok(Self { pod, class, tokens, parameters: all })
+    }
+
+    /// A parameter; none where it is not set.
+    pub(crate) fn parameter(&self, name: &'static str) -> Option<&str> {
+        self.parameters.get(name).map(String::as_str)
+    }
+}
+
+/// What an unknown parameter may have been meant to be.
+fn hint(key: &str) -> String {
+    let known = match key {
+        "vaultAddress" | "address" | "url" => Some("base_url"),
+        "roleName" => Some("role"),
+        _ => nearest(key, PARAMETERS),
+    };
+    known.map_or(String::new(), |known| format!("; did you mean {known}?"))
+}
+
+/// Takes a name that the kubelet says. The placeholder after an error is never used: the caller returns the problems.
+fn take_name(all: &mut BTreeMap<String, String>, key: &str, problems: &mut Vec<String>) -> ObjectName {
+    let text = all.remove(&format!("{KUBELET_PREFIX}{key}")).unwrap_or_default();
+    text.parse().unwrap_or_else(|_| {
+        problems.push(format!(
+            "the attribute {KUBELET_PREFIX}{key} is {}; expected {}; set `podInfoOnMount: true` in the CSIDriver secrets-store.csi.k8s.io",
+            Excerpt::new(&text),
+            ObjectName::ALLOWED
+        ));
+        "unknown".parse().expect("it is a name")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn attributes(more: &serde_json::Value) -> String {
+        let mut all = json!({
+            "csi.storage.k8s.io/pod.name": "web-0",
+            "csi.storage.k8s.io/pod.namespace": "billing",
+            "csi.storage.k8s.io/pod.uid": "0f3c",
+            "csi.storage.k8s.io/serviceAccount.name": "web",
+            "csi.storage.k8s.io/ephemeral": "true",
+            "secretProviderClass": "billing-secrets",
+            "objects": "[]",
+        });
+        all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        all.to_string()
+    }
+
+    #[track_caller]
+    fn problem(text: &str) -> String {
+        Attributes::read(text).err().unwrap().to_string()
+    }
+
+    #[test]
+    fn reads_the_pod_and_the_parameters() {
+        let read = Attributes::read(&attributes(&json!({"base_url": "https://vault.example"}))).ok().unwrap();
+        assert_eq!(read.pod.namespace.as_str(), "billing");
+        assert_eq!(
+            (read.class.as_str(), read.parameter("base_url")),
+            ("billing-secrets", Some("https://vault.example"))
+        );
+        assert_eq!(read.parameter("audience"), None);
+    }
+
+    #[test]
+    fn an_unknown_parameter_gets_the_nearest_name() {
+        let said = problem(&attributes(&json!({"object": "", "roleName": "x", "swordfish": "x"})));
+        assert!(said.contains("\"object\" is not known; did you mean objects?"), "{said}");
+        assert!(said.contains("did you mean role?"), "{said}");
+        assert!(
+            said.contains("\"swordfish\" is not known; allowed: audience, base_url, objects, role"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn what_the_kubelet_must_say_is_named() {
+        let said = problem("{}");
+        assert!(said.contains("pod.uid") && said.contains("podInfoOnMount"), "{said}");
+        let said = problem(&attributes(&json!({"csi.storage.k8s.io/pod.name": "../x"})));
+        assert!(said.contains("pod.name"), "{said}");
+    }
+
+    #[test]
+    fn attributes_are_bounded() {
+        assert!(
+            problem(&attributes(&json!({"objects": "x".repeat(ATTRIBUTES_MAX_BYTES)})))
+                .contains("allowed: 1048576")
+        );
+        assert!(problem("[]").contains("not a JSON object"));
+        assert!(problem(&attributes(&json!({"objects": ["not", "text"]}))).contains("not a JSON object"));
+    }
+}

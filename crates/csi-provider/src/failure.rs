@@ -1,0 +1,177 @@
+//! Why a mount fails, and what the driver is told.
+
+use std::fmt::{self, Write as _};
+
+use scaivault_client::{Class, Error};
+use tonic::{Code, Status};
+
+/// The most problems that are spelled out: an event of a pod has 1 KiB.
+const PROBLEMS_SHOWN: usize = 6;
+
+/// Why a mount fails. Never quotes a token or a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) kind: FailureKind,
+    text: String,
+}
+
+/// Kinds of failures: a label of the metrics, and a status that is safe.
+///
+/// The driver mounts an **empty directory** after `Unavailable`, `DeadlineExceeded`, `Canceled`, `ResourceExhausted` and
+/// `Aborted`, so no kind becomes one of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum FailureKind {
+    /// The class, the pod's attributes or the data cannot be used.
+    Invalid,
+    /// The token is missing, is another's, or was refused.
+    Unauthenticated,
+    /// ScaiVault or the operator's allow-list forbids it.
+    Denied,
+    /// A secret, a version or a field does not exist.
+    NotFound,
+    /// ScaiVault cannot be reached, or has a problem that may pass.
+    Transient,
+    /// The deadline of the mount has passed.
+    Late,
+    /// The provider itself has a fault.
+    Internal,
+}
+
+impl FailureKind {
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Invalid,
+        Self::Unauthenticated,
+        Self::Denied,
+        Self::NotFound,
+        Self::Transient,
+        Self::Late,
+        Self::Internal,
+    ];
+
+    /// The label of the metrics.
+    pub(crate) const fn label(self) -> &'static str {
+        match self {
+            Self::Invalid => "invalid",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Denied => "denied",
+            Self::NotFound => "not_found",
+            Self::Transient => "transient",
+            Self::Late => "late",
+            Self::Internal => "internal",
+        }
+    }
+
+    const fn code(self) -> Code {
+        match self {
+            Self::Invalid => Code::InvalidArgument,
+            Self::Unauthenticated => Code::Unauthenticated,
+            Self::Denied => Code::PermissionDenied,
+            Self::NotFound => Code::NotFound,
+            Self::Transient => Code::FailedPrecondition,
+            Self::Late | Self::Internal => Code::Internal,
+        }
+    }
+}
+
+impl Failure {
+    pub(crate) fn new(kind: FailureKind, text: impl Into<String>) -> Self {
+        Self { kind, text: text.into() }
+    }
+
+    pub(crate) fn invalid(text: impl Into<String>) -> Self {
+        Self::new(FailureKind::Invalid, text)
+    }
+
+    /// Nothing where there is no problem.
+    pub(crate) fn unless(problems: Vec<String>) -> Result<(), Self> {
+        if problems.is_empty() {
+            return Ok(());
+        }
+        Err(Self::invalid(listed(problems)))
+    }
+
+    /// `subject` could not be had, because of the client's error.
+    pub(crate) fn from_error(subject: impl fmt::Display, error: &Error) -> Self {
+        let (kind, fix) = match error.class() {
+            Class::Authentication => (
+                FailureKind::Unauthenticated,
+                "check ScaiKey's trust in this cluster, the audience and the role that is asked for",
+            ),
+            Class::Denied => (
+                FailureKind::Denied,
+                "give the identity of the pod's service account a policy in ScaiVault that allows it",
+            ),
+            Class::NotFound => (FailureKind::NotFound, "check its name and version in ScaiVault"),
+            Class::Invalid => (FailureKind::Invalid, "check `objects` in the SecretProviderClass"),
+            Class::Throttled => (FailureKind::Transient, "raise ScaiVault's rate limit"),
+            Class::Conflict | Class::Unavailable => (
+                FailureKind::Transient,
+                "check that ScaiVault is up and that the provider's network reaches it",
+            ),
+            Class::Unexpected => (FailureKind::Transient, "check base_url, the CA file and the proxy"),
+        };
+        Self::new(kind, format!("{subject}: {error}; {fix}"))
+    }
+
+    /// All failures as one; the kind is the first's, in the order of [`FailureKind`].
+    pub(crate) fn joined(failures: Vec<Self>) -> Option<Self> {
+        let kind = failures.iter().map(|failure| failure.kind).min()?;
+        let mut texts: Vec<_> = failures.into_iter().map(|failure| failure.text).collect();
+        texts.sort();
+        texts.dedup();
+        Some(Self::new(kind, listed(texts)))
+    }
+
+    /// What the driver is told. Its text becomes an event of the pod.
+    pub(crate) fn status(&self) -> Status {
+        Status::new(self.kind.code(), &self.text)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+fn listed(mut problems: Vec<String>) -> String {
+    let more = problems.len().saturating_sub(PROBLEMS_SHOWN);
+    problems.truncate(PROBLEMS_SHOWN);
+    let mut text = problems.join("; ");
+    if more > 0 {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "; {more} more problems are not shown");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_status_makes_the_driver_mount_an_empty_volume() {
+        let harmful = [
+            Code::Unavailable,
+            Code::DeadlineExceeded,
+            Code::Cancelled,
+            Code::ResourceExhausted,
+            Code::Aborted,
+        ];
+        for kind in FailureKind::ALL {
+            let code = Failure::new(kind, "x").status().code();
+            assert!(!harmful.contains(&code) && code != Code::Ok, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn of_many_problems_some_are_shown() {
+        let failures = (0..9).map(|index| Failure::new(FailureKind::NotFound, format!("secret {index}")));
+        let mut failures: Vec<_> = failures.collect();
+        failures.push(Failure::new(FailureKind::Denied, "secret 0"));
+        let joined = Failure::joined(failures).unwrap();
+        assert_eq!(joined.kind, FailureKind::Denied);
+        assert!(joined.to_string().ends_with("; secret 5; 3 more problems are not shown"), "{joined}");
+        assert_eq!(Failure::joined(Vec::new()), None);
+    }
+}

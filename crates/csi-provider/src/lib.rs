@@ -1,0 +1,43 @@
+//! `scaivault-csi-provider`: a provider of the Secrets Store CSI driver. The driver calls it over a Unix socket, once for
+//! each volume of a pod and again about every minute, and writes what it answers into the volume.
+//!
+//! One mount goes through the modules in this order: [`attributes`] reads the request, [`token`] compares the pod's token
+//! with the pod, [`objects`] reads what is asked for, [`logins`] exchanges the token, [`secrets`] reads the secrets, and
+//! [`mount`] composes the files and their versions.
+
+mod attributes;
+mod cli;
+mod config;
+mod failure;
+#[allow(
+    clippy::pedantic,
+    dead_code,
+    missing_docs,
+    unreachable_pub,
+    unused_qualifications,
+    reason = "written by crates/csi-provider/generate"
+)]
+mod generated;
+mod logins;
+mod metrics;
+mod mount;
+mod objects;
+mod ops;
+mod secrets;
+mod serve;
+mod socket;
+mod telemetry;
+mod token;
+mod variables;
+mod versions;
+
+pub use cli::run;
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn generated_code_belongs_to_the_contract() {
+        // After a change of the contract: `cargo run` in crates/csi-provider/generate.
+        assert_eq!(include_str!("../proto/service.proto"), include_str!("generated.proto"));
+    }
+}

@@ -1,0 +1,278 @@
+//! One mount: from the request's bytes to the files of the volume.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use futures_util::{StreamExt as _, stream};
+use scaivault_client::{Backoff, Client, Error, Secret, SetupError};
+use scaivault_contract::SecretRef;
+use scaivault_render::{Content, Source, render};
+use secrecy::SecretString;
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tonic::{Request, Response, Status};
+
+use crate::{
+    attributes::{Attributes, Pod},
+    config::{Config, LoginTarget},
+    failure::{Failure, FailureKind},
+    generated::{
+        File, MountRequest, MountResponse, ObjectVersion, VersionRequest, VersionResponse,
+        csi_driver_provider_server::CsiDriverProvider,
+    },
+    logins::Logins,
+    metrics::Metrics,
+    objects::{self, Object},
+    secrets::{Identity, Secrets},
+    token,
+    versions::Versions,
+};
+
+/// How long a mount may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadlines {
+    /// The whole mount. The kubelet gives up after two minutes, and after a mount that is cut off there the container
+    /// starts with an empty directory.
+    pub(crate) mount: Duration,
+    /// When requests are no longer repeated: the last error is told, and not only that time was up.
+    pub(crate) repeat: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self { mount: Duration::from_secs(25), repeat: Duration::from_secs(20) }
+    }
+}
+
+/// The first and the longest pause between two attempts.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(4));
+/// How many secrets of one mount are read at once.
+const READS_AT_ONCE: usize = 8;
+/// How many objects an error about the deadline names.
+const LATE_SOURCES: usize = 4;
+/// The most bytes of all files: what a native Secret may have, to which the driver can write them.
+const FILES_MAX_BYTES: usize = 1024 * 1024;
+
+/// The provider, as the driver calls it.
+#[derive(Clone)]
+pub(crate) struct Provider(Arc<Inner>);
+
+struct Inner {
+    config: Arc<Config>,
+    deadlines: Deadlines,
+    logins: Logins,
+    secrets: Secrets,
+    versions: Versions,
+    metrics: Metrics,
+}
+
+impl Provider {
+    pub(crate) fn new(config: Config, versions: Versions, deadlines: Deadlines) -> Result<Self, SetupError> {
+        let config = Arc::new(config);
+        let (logins, secrets) = (Logins::new(Arc::clone(&config))?, Secrets::new(config.refresh_interval));
+        Ok(Self(Arc::new(Inner {
+            config,
+            deadlines,
+            logins,
+            secrets,
+            versions,
+            metrics: Metrics::default(),
+        })))
+    }
+
+    /// The text of the metrics.
+    pub(crate) fn metrics(&self) -> String {
+        let Inner { logins, secrets, metrics, .. } = &*self.0;
+        metrics.text(logins.count(), secrets.count())
+    }
+
+    /// Forgets what no pod has used for a while.
+    pub(crate) fn forget_idle(&self) {
+        let now = Instant::now();
+        self.0.logins.forget_idle(now);
+        self.0.secrets.forget_idle(now);
+    }
+}
+
+#[tonic::async_trait]
+impl CsiDriverProvider for Provider {
+    async fn version(&self, _: Request<VersionRequest>) -> Result<Response<VersionResponse>, Status> {
+        Ok(Response::new(VersionResponse {
+            version: "v1alpha1".to_owned(),
+            runtime_name: "scaivault-csi-provider".to_owned(),
+            runtime_version: env!("CARGO_PKG_VERSION").to_owned(),
+        }))
+    }
+
+    async fn mount(&self, request: Request<MountRequest>) -> Result<Response<MountResponse>, Status> {
+        let began = Instant::now();
+        let request = request.into_inner();
+        // In a task of its own: a panic becomes an error of this mount, and a driver that hangs up does not end a login
+        // that other calls wait for.
+        let inner = Arc::clone(&self.0);
+        let mounting = tokio::spawn(async move { inner.mount(&request, began).await });
+        let answer = mounting.await.unwrap_or_else(|_| {
+            Err(Failure::new(FailureKind::Internal, "the provider has an internal error; see its log"))
+        });
+        self.0.metrics.mounted(answer.as_ref().map(drop).map_err(|failure| failure.kind), began.elapsed());
+        answer.map(Response::new).map_err(|failure| failure.status())
+    }
+}
+
+impl Inner {
+    async fn mount(&self, request: &MountRequest, began: Instant) -> Result<MountResponse, Failure> {
+        let attributes = Attributes::read(&request.attributes)?;
+        let answer = self.files(&attributes, began).await;
+        let Attributes { pod, class, .. } = &attributes;
+        match &answer {
+            Ok(_) => tracing::debug!(namespace = %pod.namespace, pod = %pod.name, class, "mounted"),
+            Err(failure) => {
+                tracing::warn!(namespace = %pod.namespace, pod = %pod.name, class, %failure, "mount failed");
+            }
+        }
+        answer
+    }
+
+    async fn files(&self, attributes: &Attributes, began: Instant) -> Result<MountResponse, Failure> {
+        let pod = &attributes.pod;
+        let target = self.config.login_target(attributes)?;
+        let objects = objects::read(attributes.parameter("objects"), pod)?;
+        let token = token::choose(attributes.tokens.as_deref(), &target.audience, pod, SystemTime::now())?;
+        let reading = self.read_files(pod, target, &objects, token, began + self.deadlines.repeat);
+        let answer = timeout_at(began + self.deadlines.mount, reading).await;
+        answer.unwrap_or_else(|_| Err(late(self.deadlines.mount, pod, &objects)))
+    }
+
+    async fn read_files(
+        &self,
+        pod: &Pod,
+        target: LoginTarget,
+        objects: &[Object],
+        token: SecretString,
+        deadline: Instant,
+    ) -> Result<MountResponse, Failure> {
+        let client = self.logins.client(pod, &target, token, deadline).await?;
+        let identity = Identity::new(pod, &target);
+        let reads: Vec<_> =
+            objects.iter().map(|object| self.file(object, &client, &identity, deadline)).collect();
+        let files: Vec<_> = stream::iter(reads).buffered(READS_AT_ONCE).collect().await;
+        let (mut response, mut failures) = (MountResponse::default(), Vec::new());
+        for file in files {
+            match file {
+                Ok(Some(file)) => {
+                    let version = self.versions.version(&file.path, &file.contents);
+                    response.object_version.push(ObjectVersion { id: file.path.clone(), version });
+                    response.files.push(file);
+                }
+                Ok(None) => {}
+                Err(failure) => failures.push(failure),
+            }
+        }
+        // The files of an answer are the whole volume: a shorter list would take files away.
+        if let Some(failure) = Failure::joined(failures) {
+            return Err(failure);
+        }
+        check_size(&response)?;
+        Ok(response)
+    }
+
+    /// One file; none for an optional one whose secret does not exist.
+    async fn file(
+        &self,
+        object: &Object,
+        client: &Client,
+        identity: &Identity,
+        deadline: Instant,
+    ) -> Result<Option<File>, Failure> {
+        let Object { source, file, mode, is_optional, style } = object;
+        let absent = |failure: Failure| match failure.kind {
+            FailureKind::NotFound if *is_optional => Ok(None),
+            _ => Err(failure),
+        };
+        let mut secrets = Vec::new();
+        for secret in source_secrets(source) {
+            match self.secrets.read(client, identity, secret, deadline).await {
+                Ok(answer) => secrets.push(answer),
+                Err(error) => {
+                    let mut failure = Failure::from_error(secret, &error);
+                    // The identity or the tenant does not exist: that says nothing about the secret.
+                    if failure.kind == FailureKind::NotFound && !error.is_gone() {
+                        failure.kind = FailureKind::Denied;
+                    }
+                    return absent(failure);
+                }
+            }
+        }
+        let contents: Vec<_> = secrets.iter().map(|secret| content(secret)).collect();
+        match render(source, style, &contents) {
+            Ok(contents) => Ok(Some(File { path: file.to_string(), mode: i32::from(mode.bits()), contents })),
+            Err(error) => {
+                let kind = if error.is_absent() { FailureKind::NotFound } else { FailureKind::Invalid };
+                absent(Failure::new(kind, format!("{source} -> {file}: {error}")))
+            }
+        }
+    }
+}
+
+/// The deadline of the mount has passed.
+fn late(after: Duration, pod: &Pod, objects: &[Object]) -> Failure {
+    let sources: Vec<_> = objects.iter().take(LATE_SOURCES).map(|object| object.source.to_string()).collect();
+    let text = format!(
+        "ScaiVault has not answered within {} s for service account {}/{}: {}; check that it is up and that the provider's network reaches it",
+        after.as_secs(),
+        pod.namespace,
+        pod.service_account,
+        sources.join(", ")
+    );
+    Failure::new(FailureKind::Late, text)
+}
+
+fn source_secrets(source: &Source) -> impl Iterator<Item = &SecretRef> {
+    let secrets = match source {
+        Source::Secrets(secrets) => Some(secrets.secrets()),
+        Source::Lease(_) => None,
+    };
+    secrets.into_iter().flatten()
+}
+
+fn content(secret: &Secret) -> Content<'_> {
+    Content { version: Some(secret.version), data: &secret.data }
+}
+
+/// An empty answer would make the driver think that the provider has written the files itself.
+fn check_size(response: &MountResponse) -> Result<(), Failure> {
+    if response.files.is_empty() {
+        let text = "all objects are optional and none of their secrets exists, and a volume needs a file; create a secret or make an object mandatory";
+        return Err(Failure::new(FailureKind::NotFound, text));
+    }
+    let bytes: usize = response.files.iter().map(|file| file.contents.len()).sum();
+    if bytes > FILES_MAX_BYTES {
+        return Err(Failure::invalid(format!(
+            "the files have {bytes} bytes together; allowed: {FILES_MAX_BYTES}; use fields instead of whole secrets, or several volumes"
+        )));
+    }
+    Ok(())
+}
+
+/// Repeats a request that may succeed later, until `deadline`. Returns the last error.
+pub(crate) async fn repeat<T, F: Future<Output = Result<T, Error>>>(
+    deadline: Instant,
+    request: impl Fn() -> F,
+) -> Result<T, Error> {
+    let mut backoff = Backoff::new(PAUSES);
+    loop {
+        let error = match request().await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        // A server that asks for a longer pause than there is time for gets it: the kubelet calls again.
+        match backoff.failed(Instant::now(), error.retry()) {
+            Some(again) if again < deadline => sleep_until(again).await,
+            _ => return Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

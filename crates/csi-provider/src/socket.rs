@@ -1,0 +1,139 @@
+//! The sockets that the driver calls: their files are the provider's registration.
+
+use std::{
+    fs, io,
+    os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+    pin::Pin,
+};
+
+use futures_util::{Stream, StreamExt as _, stream};
+use rustix::process::geteuid;
+use thiserror::Error;
+use tokio::net::{UnixListener, UnixStream};
+use tokio_stream::wrappers::UnixListenerStream;
+
+/// Connections of the driver.
+pub(crate) type Incoming = Pin<Box<dyn Stream<Item = io::Result<UnixStream>> + Send>>;
+
+/// A socket cannot be listened at.
+#[derive(Debug, Error)]
+pub(crate) enum SocketError {
+    #[error("{} is not a name that the driver looks for; expected NAME.sock, where NAME has at most 30 of A-Z, a-z, 0-9, - and _, such as scaivault.sock", .0.display())]
+    Name(PathBuf),
+    #[error("{} exists and is not a socket; remove it", .0.display())]
+    NotSocket(PathBuf),
+    #[error("cannot listen at {}: {source}; check that its directory is mounted and writable", .socket.display())]
+    Bind { socket: PathBuf, source: io::Error },
+}
+
+/// A socket that is listened at. Its file is removed at the end, unless another process has replaced it.
+pub(crate) struct BoundSocket {
+    path: PathBuf,
+    inode: (u64, u64),
+}
+
+impl BoundSocket {
+    /// Listens at `path`, in place of what an earlier process left there.
+    pub(crate) fn bind(path: &Path) -> Result<(Self, Incoming), SocketError> {
+        check_name(path)?;
+        match fs::symlink_metadata(path) {
+            Ok(metadata) if !metadata.file_type().is_socket() => {
+                return Err(SocketError::NotSocket(path.to_owned()));
+            }
+            _ => {}
+        }
+        let (listener, inode) =
+            bind(path).map_err(|source| SocketError::Bind { socket: path.to_owned(), source })?;
+        let incoming = UnixListenerStream::new(listener).filter(|stream| {
+            let is_allowed = stream.as_ref().map_or(true, is_allowed);
+            async move { is_allowed }
+        });
+        Ok((Self { path: path.to_owned(), inode }, Box::pin(incoming)))
+    }
+}
+
+impl Drop for BoundSocket {
+    fn drop(&mut self) {
+        if inode(&self.path).is_ok_and(|inode| inode == self.inode) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// The connections of all sockets.
+pub(crate) fn merge(incoming: Vec<Incoming>) -> Incoming {
+    Box::pin(stream::select_all(incoming))
+}
+
+/// Binds under another name and renames: while one process replaces another there is always a socket, and never one with
+/// the permissions of the umask.
+fn bind(path: &Path) -> io::Result<(UnixListener, (u64, u64))> {
+    let unfinished = path.with_extension("new");
+    match fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&unfinished)?;
+    fs::set_permissions(&unfinished, fs::Permissions::from_mode(0o600))?;
+    fs::rename(&unfinished, path)?;
+    Ok((listener, inode(path)?))
+}
+
+fn inode(path: &Path) -> io::Result<(u64, u64)> {
+    let metadata = fs::symlink_metadata(path)?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
+fn check_name(path: &Path) -> Result<(), SocketError> {
+    let name = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".sock"));
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    match name {
+        Some(name) if (1..=30).contains(&name.len()) && name.bytes().all(is_allowed) => Ok(()),
+        _ => Err(SocketError::Name(path.to_owned())),
+    }
+}
+
+/// The driver runs as root. Another user of the node, or of a pod that has the directory mounted, is not answered.
+fn is_allowed(stream: &UnixStream) -> bool {
+    let peer = stream.peer_cred().map(|peer| peer.uid());
+    let is_allowed = peer.as_ref().is_ok_and(|uid| *uid == 0 || *uid == geteuid().as_raw());
+    if !is_allowed {
+        tracing::warn!(uid = ?peer.ok(), "connection refused: the driver runs as root");
+    }
+    is_allowed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stale_socket_is_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("scaivault.sock");
+        let (first, first_incoming) = BoundSocket::bind(&path).unwrap();
+        let (second, mut incoming) = BoundSocket::bind(&path).unwrap();
+        drop((first, first_incoming));
+        let _client = UnixStream::connect(&path).await.expect("the end of the first leaves the second");
+        assert!(incoming.next().await.unwrap().is_ok());
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        drop(second);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn what_is_not_a_socket_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("scaivault.sock");
+        fs::write(&path, "x").unwrap();
+        assert!(matches!(BoundSocket::bind(&path), Err(SocketError::NotSocket(_))));
+        assert!(path.exists());
+        for name in ["scaivault", "sc.ai.sock", ".sock", "a-name-that-has-more-than-30-chars.sock"] {
+            assert!(
+                matches!(BoundSocket::bind(&directory.path().join(name)), Err(SocketError::Name(_))),
+                "{name}"
+            );
+        }
+    }
+}
