@@ -171,6 +171,9 @@ fn meant(key: &str) -> Option<String> {
     if key.len() > NAME_BYTES {
         return None;
     }
+    if let Some(meant) = VAULT_K8S.iter().find_map(|(theirs, ours)| translated(key, theirs, ours)) {
+        return Some(meant);
+    }
     // Same length as the key, so that places in one are places in the other.
     let plain = key.to_ascii_lowercase().replace('_', "-");
     let near = specs().filter(|spec| spec.value != ValueKind::Written).filter_map(|spec| match spec.key {
@@ -186,6 +189,30 @@ fn meant(key: &str) -> Option<String> {
         }
     });
     near.min_by_key(|(distance, _)| *distance).map(|(_, key)| key)
+}
+
+/// Keys of vault-k8s of which only the prefix was replaced, and what they are here. With a dash at its end, a key takes a name.
+/// `agent-inject-secret-<name>` is found by its spelling.
+const VAULT_K8S: &[(&str, &str)] = &[
+    ("agent-inject", "inject"),
+    ("agent-inject-containers", "containers"),
+    ("agent-inject-default-template", "secret-format-<name>"),
+    ("agent-inject-file-", "secret-file-"),
+    ("agent-inject-perms-", "secret-mode-"),
+    ("agent-inject-template-", "secret-template-"),
+    ("agent-limits-mem", "limits-memory"),
+    ("agent-pre-populate-only", "pattern"),
+    ("agent-requests-mem", "requests-memory"),
+    ("auth-type", "client-credentials-secret"),
+    ("secret-volume-path", "mount-path"),
+    ("secret-volume-path-", "secret-file-"),
+    ("service", "url"),
+    ("template-static-secret-render-interval", "refresh-interval"),
+];
+
+fn translated(key: &str, theirs: &str, ours: &str) -> Option<String> {
+    let name = key.strip_prefix(theirs)?;
+    (name.is_empty() != theirs.ends_with('-')).then(|| format!("{ours}{name}"))
 }
 
 /// The name that follows a named key in one that is misspelt, and how far that is from it. `plain` is the key in lower case.
