@@ -179,7 +179,12 @@ fn check_outer_fields(object: &Value, problems: &mut PolicyProblems) {
     }
     check_text_field(object, "apiVersion", VERSION, problems);
     check_text_field(object, "kind", KIND, problems);
-    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+    let name = &object["metadata"]["name"];
+    if !name.is_null() && !name.is_string() {
+        problems.add("metadata.name", schema::wrong_type("string", name));
+        return;
+    }
+    let name = name.as_str().unwrap_or_default();
     if name.is_empty() {
         problems.add("metadata.name", "is required");
     } else if name.len() > 63 {
@@ -202,9 +207,13 @@ fn check_outer_fields(object: &Value, problems: &mut PolicyProblems) {
 
 /// A field that has one value.
 pub(crate) fn check_text_field(object: &Value, field: &str, expected: &str, problems: &mut PolicyProblems) {
-    if object[field] != expected {
-        problems.add(field, format!("expected {expected}"));
-    }
+    let found = match &object[field] {
+        Value::String(text) if text == expected => return,
+        Value::Null => "nothing".to_owned(),
+        Value::String(text) => Excerpt::new(text).to_string(),
+        _ => "a value that is no string".to_owned(),
+    };
+    problems.add(field, format!("expected {expected}, found {found}"));
 }
 
 /// A DNS subdomain, as names of objects are.

@@ -22,6 +22,13 @@ pub(crate) fn check(schema: &Value, value: &Value, path: &str, problems: &mut Po
             check_number(schema, number.as_i64().unwrap_or_default(), path, problems);
         }
         ("boolean", Value::Bool(_)) => {}
+        // YAML reads `0400` as the number 256.
+        ("string", Value::Number(_)) if path.ends_with(".mode") => {
+            problems.add(
+                path,
+                "expected a string, found a number; put the octal digits in quotes, such as \"0400\"",
+            );
+        }
         _ => problems.add(path, wrong_type(expected, value)),
     }
 }
@@ -136,7 +143,8 @@ fn check_length(
     }
 }
 
-fn wrong_type(expected: &str, value: &Value) -> String {
+/// What is wrong with a value of another type.
+pub(crate) fn wrong_type(expected: &str, value: &Value) -> String {
     let expected_words = match expected {
         "object" => "a map",
         "array" => "a list",

@@ -4,11 +4,17 @@ use std::{collections::BTreeMap, sync::LazyLock};
 
 use kube_core::schema::{OptionalEnum, StructuralSchemaRewriter};
 use scaivault_contract::Excerpt;
+use scaivault_inject::annotations::{Key, nearest, specs};
 use schemars::{JsonSchema, generate::SchemaSettings, transform::AddNullable};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Date, PolicyProblems, VERSION, definition::forbid_null, rules::check_text_field, schema};
+use crate::{
+    Date, PolicyProblems, VERSION,
+    definition::forbid_null,
+    rules::check_text_field,
+    schema::{self, entry},
+};
 
 /// `kind` of a file with cases. The API server does not know it.
 pub const TEST_KIND: &str = "InjectionPolicyTest";
@@ -203,6 +209,7 @@ impl PolicyTest {
         }
         schema::check(&SCHEMA, &fields, "", &mut problems);
         check_namespaces(&fields, &mut problems);
+        check_settings(&fields, &mut problems);
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -230,6 +237,27 @@ fn check_namespaces(fields: &Value, problems: &mut PolicyProblems) {
     }
 }
 
+/// Settings are named by the keys of annotations, without the prefix.
+fn check_settings(fields: &Value, problems: &mut PolicyProblems) {
+    let is_key = |name: &str| {
+        specs().any(|spec| match spec.key {
+            Key::Exact(exact) => exact.text() == name,
+            Key::Named(named) => name.starts_with(named.text()),
+        })
+    };
+    for (index, case) in fields["cases"].as_array().into_iter().flatten().enumerate() {
+        let settings = case["expect"]["settings"].as_object();
+        for name in settings.into_iter().flat_map(Map::keys).filter(|name| !is_key(name)) {
+            let meant = nearest(name, specs().map(|spec| spec.key.text()));
+            let meant = meant.map(|meant| format!("; did you mean {meant}?")).unwrap_or_default();
+            problems.add(
+                entry(&format!("cases[{index}].expect.settings"), name),
+                format!("unknown setting{meant}"),
+            );
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -249,7 +277,7 @@ mod tests {
         let problems = PolicyTest::read(&object).unwrap_err();
         let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
         let expected = [
-            "apiVersion: expected scaivault.scailabs.ai/v1alpha1",
+            "apiVersion: expected scaivault.scailabs.ai/v1alpha1, found \"v1\"",
             "cases[0].expected: unknown field; did you mean expect?",
             "cases[0].expect: must have at least 1 of",
             r#"cases[1].date: "tomorrow" is no date: expected a date such as 2027-01-31"#,
@@ -310,6 +338,15 @@ mod tests {
             {"name": "one", "namespace": "shop", "pod": pod, "expect": {"outcome": "skipped"}},
         ]});
         assert!(PolicyTest::read(&object).is_ok());
+    }
+
+    #[test]
+    fn a_setting_that_does_not_exist_is_named() {
+        let settings = json!({"rol": "a", "role": "a", "inject-secret-x": "a"});
+        let object = json!({"apiVersion": VERSION, "kind": TEST_KIND,
+            "cases": [{"name": "one", "expect": {"settings": settings}}]});
+        let problems = PolicyTest::read(&object).unwrap_err().to_string();
+        assert_eq!(problems, "cases[0].expect.settings[rol]: unknown setting; did you mean role?");
     }
 
     #[test]

@@ -94,7 +94,7 @@ fn a_namespace_without_policies_is_denied_by_default() {
     ] {
         target.refuses(&pod.json(), &["policy default-deny allows no"]);
     }
-    // Also for a pod that has lost its labels, for one without a service account and for a workload's template.
+    // Also for a pod without `metadata.namespace`, as a controller posts it: the review names the namespace.
     let mut bare = asks(OWN).json();
     bare["metadata"].as_object_mut().unwrap().remove("namespace");
     target.refuses(&bare, &["policy default-deny"]);
