@@ -132,7 +132,7 @@ What is written with --output-dir:
   manifests/          the files with their changes; comments and layout stay
   original/           the files as they were
 
-Exit codes: 0 all is migrated, 1 something is left as it is, 2 an input cannot be read.";
+Exit codes: 0 all is migrated, 1 something is left as it is or has problems, 2 an input cannot be read.";
 
 const VERIFY_HELP: &str = "\
 Example:

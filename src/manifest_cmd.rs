@@ -1,6 +1,7 @@
 //! `inject`, `detach` and `check`: manifests in, manifests and a report out.
 
 use std::{
+    collections::BTreeSet,
     io::{self, Write as _},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -18,7 +19,7 @@ use crate::{
     policy::PolicyFiles,
     report::{Entry, Report},
     surroundings::Surroundings,
-    treatment::{Treated, Verb, treat_namespace},
+    treatment::{Verb, treat_namespace},
     yaml_stream,
 };
 
@@ -105,16 +106,24 @@ pub(crate) fn surroundings(layers: &LayerArgs) -> anyhow::Result<(Surroundings, 
 /// Notes the namespaces of a file, and gives each as an entry of a report.
 pub(crate) fn note_namespaces(path: &Path, surroundings: &mut Surroundings) -> anyhow::Result<Vec<Entry>> {
     let source = input::read(path)?;
-    let mut entries = Vec::new();
+    let mut entries: Vec<Entry> = Vec::new();
     for document in yaml_stream::split(&source.text) {
         let value = document::parse(&document)
             .map_err(|error| anyhow!("{}:{}:{}: {error}", source.name, error.line, error.column))?
             .unwrap_or_default();
         for object in objects(&value) {
             if surroundings.give_namespace(&object) {
+                let line = document.content.as_ref().map_or(document.line, |content| content.line);
+                let place = format!("{}:{line}", source.name);
+                let name = object.name();
+                ensure!(!name.is_empty(), "{place}: metadata.name: is required; write the namespace's name");
+                ensure!(
+                    entries.iter().all(|entry| entry.treated.name != name),
+                    "{place}: the namespace {name} is in this file twice; remove one of the two"
+                );
                 entries.push(Entry {
                     file: source.name.clone(),
-                    line: document.content.as_ref().map_or(document.line, |content| content.line),
+                    line,
                     treated: treat_namespace(&object, surroundings),
                     rewritten: None,
                     diff: None,
@@ -131,24 +140,27 @@ pub(crate) fn note_namespaces(path: &Path, surroundings: &mut Surroundings) -> a
 }
 
 /// Puts the namespaces of `--namespace-file` before the manifests, where there is something to be said about them.
-fn report_namespaces(mut namespaces: Vec<Entry>, report: &mut Report) {
-    let pods: Vec<&Treated> =
-        report.entries.iter().map(|entry| &entry.treated).filter(|treated| treated.has_pod()).collect();
+fn report_namespaces(namespaces: Vec<Entry>, report: &mut Report) {
+    let pods = report.entries.iter().map(|entry| &entry.treated).filter(|treated| treated.has_pod());
+    let used = pods.map(|treated| treated.namespace.clone()).collect();
+    report.entries.splice(..0, namespace_findings(namespaces, &used));
+}
+
+/// The namespaces of `--namespace-file` that have problems or warnings. `used` has the namespaces of all workloads, an empty name
+/// for those that name none.
+pub(crate) fn namespace_findings(mut namespaces: Vec<Entry>, used: &BTreeSet<String>) -> Vec<Entry> {
     let is_used = |namespace: &Entry| {
-        let is_only = namespaces.len() == 1;
-        let name = &namespace.treated.name;
-        pods.iter().any(|pod| pod.namespace == *name || is_only && pod.namespace.is_empty())
+        used.contains(&namespace.treated.name) || namespaces.len() == 1 && used.contains("")
     };
-    let is_unused = !pods.is_empty() && !namespaces.iter().any(is_used);
+    let is_unused = !used.is_empty() && !namespaces.iter().any(is_used);
     if is_unused && let Some(first) = namespaces.first_mut() {
         first
             .treated
             .warnings
             .push("no workload among the manifests is in a namespace of this file".to_owned());
     }
-    let has_findings =
-        |entry: &Entry| entry.treated.outcome.has_problems() || !entry.treated.warnings.is_empty();
-    report.entries.splice(..0, namespaces.into_iter().filter(has_findings));
+    namespaces.retain(|entry| entry.treated.has_findings());
+    namespaces
 }
 
 /// The manifests to standard output, the report to standard error. Nothing goes to standard output if a document

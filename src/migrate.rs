@@ -81,8 +81,11 @@ pub(crate) fn verify(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
 fn migrate(args: &SourceArgs, with_diff: bool) -> anyhow::Result<Migration> {
     let found = find(args)?;
     let map = PathMap::read(args)?;
-    let (surroundings, _) = manifest_cmd::surroundings(&args.layers)?;
-    Job { args, map: &map, with_diff }.run(&found, surroundings)
+    let (surroundings, namespaces) = manifest_cmd::surroundings(&args.layers)?;
+    let mut migration = Job { args, map: &map, with_diff }.run(&found, surroundings)?;
+    let findings = manifest_cmd::namespace_findings(namespaces, &migration.namespaces);
+    migration.report.others.splice(..0, findings);
+    Ok(migration)
 }
 
 /// Finds the manifests, before anything is read: standard input is there once.
@@ -124,7 +127,7 @@ fn write_report(report: &Report, directory: Option<&Path>) -> anyhow::Result<()>
 fn exit_code(report: &Report) -> ExitCode {
     if !report.errors.is_empty() {
         ExitCode::from(UNREADABLE)
-    } else if report.has_left() {
+    } else if report.has_problems() {
         ExitCode::from(PROBLEMS)
     } else {
         ExitCode::SUCCESS

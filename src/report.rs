@@ -194,7 +194,8 @@ impl Entry {
         }
     }
 
-    fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
+    /// Writes it for a person.
+    pub(crate) fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
         let Self { file, line, treated, rewritten, diff } = self;
         let Reported { word, reason, note, problems, policy_problems, warnings } = self.outcome();
 

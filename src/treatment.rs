@@ -95,6 +95,11 @@ impl Treated {
         self.template.is_some() || manifest::pod_pointer(&self.api_version, &self.kind).is_some()
     }
 
+    /// Whether something is wrong with it, or worth a look.
+    pub(crate) fn has_findings(&self) -> bool {
+        self.outcome.has_problems() || !self.warnings.is_empty()
+    }
+
     /// Whether its text changes.
     pub(crate) fn is_changed(&self) -> bool {
         match &self.outcome {

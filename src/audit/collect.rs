@@ -1,6 +1,6 @@
 //! What is found of each object, put together into the report. No I/O.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use scaivault_audit::{
     Audit, AuditError, LongLivedToken, NativeUse, PodDrift, Pods, PolicyRow, Source, Stage, Tokens, Workload,
@@ -22,6 +22,7 @@ use super::{
 use crate::{
     object::Object,
     policy::is_policy,
+    report::Entry,
     surroundings::Surroundings,
     treatment::{Subject, Treated, Verb, treat},
 };
@@ -69,10 +70,10 @@ impl Collector {
 
     /// Notes what an object says about others: a namespace, a service account, a Secret's metadata, or an object that writes
     /// Secrets.
-    pub(super) fn note(&mut self, object: &Object<'_>) {
+    pub(super) fn note(&mut self, object: &Object<'_>, place: Option<&Place>) {
         self.surroundings.note(object);
         if is_policy(object) {
-            return self.note_policy(object);
+            return self.note_policy(object, place);
         }
         match (object.api_version, object.kind) {
             ("v1", "ServiceAccount") => self.note_account(object),
@@ -84,7 +85,7 @@ impl Collector {
         }
     }
 
-    fn note_policy(&mut self, object: &Object<'_>) {
+    fn note_policy(&mut self, object: &Object<'_>, place: Option<&Place>) {
         let value = object.standalone();
         let problems = match compile(&value) {
             Ok(policy) => return self.policies.push(policy),
@@ -96,7 +97,7 @@ impl Collector {
             .as_ref()
             .map(|policy| format!("correct it; generation {} is in force", policy.generation()));
         self.policies.extend(in_force);
-        let what = format!("injectionpolicy/{}", object.name());
+        let what = format!("{}injectionpolicy/{}", before_name(place), object.name());
         self.errors.push(AuditError { what, message: texts.join("; "), fix });
     }
 
@@ -137,9 +138,29 @@ impl Collector {
             }
         });
         for treated in treated {
-            if let Some(workload) = self.workload(document, treated, place) {
-                self.workloads.push(workload);
-            }
+            self.treated(document, treated, place);
+        }
+    }
+
+    /// The namespaces of the workloads so far.
+    pub(super) fn namespaces(&self) -> BTreeSet<String> {
+        self.workloads.iter().map(|workload| workload.namespace.clone()).collect()
+    }
+
+    /// Takes in a namespace of `--namespace-file`.
+    pub(super) fn given_namespace(&mut self, entry: Entry) {
+        let Entry { file, line, treated, .. } = entry;
+        let treated = Treated { pointer: String::new(), ..treated };
+        self.treated(&Value::Null, treated, Some(&Place { file, line }));
+    }
+
+    fn treated(&mut self, document: &Value, treated: Treated, place: Option<&Place>) {
+        if !treated.has_pod() && !treated.outcome.has_problems() {
+            let object = format!("{}{}", before_name(place), treated.display_name());
+            self.notes.extend(treated.warnings.iter().map(|warning| format!("{object}: {warning}")));
+        }
+        if let Some(workload) = self.workload(document, treated, place) {
+            self.workloads.push(workload);
         }
     }
 
@@ -304,6 +325,11 @@ impl Collector {
         let tokens = tokens.into_values().collect();
         Audit::new(source, time, workloads, tokens, errors, notes)
     }
+}
+
+/// A place as it is written before an object's name; empty in a cluster.
+fn before_name(place: Option<&Place>) -> String {
+    place.map(|Place { file, line }| format!("{file}:{line} ")).unwrap_or_default()
 }
 
 fn policy_row(used: PolicyUse) -> PolicyRow {

@@ -152,7 +152,7 @@ impl Reader {
         let request = Request::new("/api/v1/namespaces").get_metadata(&name, &GetParams::default());
         let request = request.context("the namespace's address")?;
         match timeout(ANSWER, self.client.request::<Value>(request)).await {
-            Ok(Ok(value)) => self.collector.note(&list.object(&value)),
+            Ok(Ok(value)) => self.collector.note(&list.object(&value), None),
             Ok(Err(kube::Error::Api(status))) if status.is_not_found() => {
                 bail!("--namespace {name}: there is no such namespace");
             }
@@ -165,7 +165,8 @@ impl Reader {
     /// Objects that say something about workloads.
     async fn read_noted(&mut self, list: &List, content: Content) {
         let params = ListParams::default();
-        self.list(list, content, params, |collector, _, value| collector.note(&list.object(value))).await;
+        self.list(list, content, params, |collector, _, value| collector.note(&list.object(value), None))
+            .await;
     }
 
     /// The metadata of the Secrets with long-lived tokens. Values are never asked for.
@@ -173,7 +174,7 @@ impl Reader {
         let list = standard("v1", "Secret", "secrets");
         let params = ListParams::default().fields(&format!("type={SERVICE_ACCOUNT_TOKEN}"));
         self.list(&list, Content::Metadata, params, |collector, _, value| {
-            collector.note(&list.object(value));
+            collector.note(&list.object(value), None);
         })
         .await;
     }

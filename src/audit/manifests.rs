@@ -9,8 +9,12 @@ use super::{
     collect::{Collector, Place},
 };
 use crate::{
-    config, document, input, manifest_cmd::note_namespaces, object::objects, policy::PolicyFiles,
-    surroundings::Surroundings, yaml_stream,
+    config, document, input,
+    manifest_cmd::{namespace_findings, note_namespaces},
+    object::objects,
+    policy::PolicyFiles,
+    surroundings::Surroundings,
+    yaml_stream,
 };
 
 /// Audits the manifests that the arguments name.
@@ -23,9 +27,10 @@ pub(super) fn audit(args: &AuditArgs) -> anyhow::Result<Audit> {
     input::stdin_once(read_for.chain(config).chain(namespaces).chain(policies))?;
     let settings = config::read(args.config.config.as_deref())?;
     let mut surroundings = Surroundings::new(settings, args.kube_version.unwrap_or_default());
-    if let Some(path) = &args.namespace_file {
-        note_namespaces(path, &mut surroundings)?;
-    }
+    let namespaces = match &args.namespace_file {
+        Some(path) => note_namespaces(path, &mut surroundings)?,
+        None => Vec::new(),
+    };
     surroundings.policies = PolicyFiles::read(&args.policies)?;
     surroundings.now = args.date.now();
     let mut collector = Collector::new(surroundings);
@@ -39,13 +44,16 @@ pub(super) fn audit(args: &AuditArgs) -> anyhow::Result<Audit> {
         parse(path, &mut parsed, &mut collector);
     }
     // A workload may come before its namespace and what else is noted, also in another file.
-    for (value, _) in &parsed {
+    for (value, place) in &parsed {
         for object in objects(value) {
-            collector.note(&object);
+            collector.note(&object, Some(place));
         }
     }
     for (value, place) in &parsed {
         collector.document(value, Some(place));
+    }
+    for namespace in namespace_findings(namespaces, &collector.namespaces()) {
+        collector.given_namespace(namespace);
     }
     let source = Source::Manifests { files: found.files.len() };
     Ok(collector.finish(source, jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()))

@@ -1,6 +1,6 @@
 //! Where the values of a document stand in its text.
 
-use super::tree::{self, Node, Tree};
+use super::tree::{self, Node, Place, Tree};
 use crate::{
     apply::unescape,
     yaml_stream::{Document, Format},
@@ -30,20 +30,41 @@ impl<'a> Places<'a> {
     /// pointer to what has the annotation. None if it stands elsewhere, as behind an alias.
     pub(crate) fn annotation(&self, object: &str, key: &str) -> Option<(usize, &'a str)> {
         let steps = object.split('/').skip(1).map(unescape);
-        let steps = steps.chain(["metadata", "annotations", key].map(str::to_owned));
+        let mut steps = steps.chain(["metadata", "annotations", key].map(str::to_owned));
+        let (place, is_all) = self.find(&mut steps)?;
+        Some((self.line_of(place)?, self.source.get(place.value.clone())?)).filter(|_| is_all)
+    }
+
+    /// The line of the stream on which a field stands, or the nearest one above it that is written. `object` is the RFC 6901
+    /// pointer to its object, `field` a path such as `spec.allow.paths[0]`. None if not even the object is found.
+    pub(crate) fn field(&self, object: &str, field: &str) -> Option<usize> {
+        let steps = object.split('/').skip(1).map(unescape);
+        let steps = steps.chain(field.split(['.', '[']).map(|step| step.trim_end_matches(']').to_owned()));
+        self.line_of(self.find(&mut steps.into_iter())?.0)
+    }
+
+    /// Where the last of these steps stands that is written, and whether it is the last of all.
+    fn find(&self, steps: &mut dyn Iterator<Item = String>) -> Option<(&Place, bool)> {
         let (mut node, mut place) = (&self.tree.root, None);
         for step in steps {
-            let Node::Collection(collection) = node else { return None };
-            let (item, at) = if collection.is_mapping {
-                collection.written().find(|(item, _)| item.key.as_deref() == Some(&step))?
-            } else {
-                collection.written().nth(step.parse().ok()?)?
+            let found = match node {
+                Node::Collection(collection) if collection.is_mapping => {
+                    collection.written().find(|(item, _)| item.key.as_deref() == Some(&step))
+                }
+                Node::Collection(collection) => {
+                    step.parse().ok().and_then(|index| collection.written().nth(index))
+                }
+                _ => None,
             };
+            let Some((item, at)) = found else { return place.map(|place| (place, false)) };
             (node, place) = (&item.node, Some(at));
         }
-        let place = place?;
+        place.map(|place| (place, true))
+    }
+
+    fn line_of(&self, place: &Place) -> Option<usize> {
         let before = self.source.get(..place.start)?;
-        Some((self.line + before.matches('\n').count(), self.source.get(place.value.clone())?))
+        Some(self.line + before.matches('\n').count())
     }
 }
 
@@ -51,6 +72,24 @@ impl<'a> Places<'a> {
 mod tests {
     use super::*;
     use crate::yaml_stream;
+
+    #[test]
+    fn a_field_is_found_by_its_path_or_what_is_above_it() {
+        let text = "kind: A\n---\nkind: B\nspec:\n  allow:\n    paths:\n    - a/b\n    - {x: 1,\n       y: 2}\n  map: {a.b: 1}\n";
+        let documents = yaml_stream::split(text);
+        let places = Places::parse(&documents[1]).unwrap();
+        for (field, line) in [
+            ("kind", Some(3)),
+            ("spec.allow.paths[0]", Some(7)),
+            ("spec.allow.paths[1].y", Some(9)),
+            ("spec.allow.paths[2]", Some(6)),
+            ("spec.allow.urls[0]", Some(5)),
+            ("spec.map[a.b]", Some(10)),
+            ("metadata.name", None),
+        ] {
+            assert_eq!(places.field("", field), line, "{field}");
+        }
+    }
 
     const KEY: &str = "scaivault.scailabs.ai/a";
 

@@ -11,13 +11,15 @@ use crate::{
     edit::Obstacle,
     output::{ADDED, PLACE, REMOVED, STRONG, WARNED},
     printable::Printable,
-    report::Unreadable,
+    report::{self, Unreadable},
 };
 
 /// Every workload that gets secrets, in the order of the input.
 #[derive(Debug, Default)]
 pub(super) struct Report {
     pub(super) entries: Vec<Entry>,
+    /// Objects that are not migrated and have problems or warnings, as `check` reports them.
+    pub(super) others: Vec<report::Entry>,
     pub(super) errors: Vec<Unreadable>,
 }
 
@@ -58,9 +60,9 @@ pub(super) struct Summary {
 }
 
 impl Report {
-    /// Whether a workload is left as it is.
-    pub(super) fn has_left(&self) -> bool {
-        self.left().next().is_some()
+    /// Whether a workload is left as it is, or another object has problems.
+    pub(super) fn has_problems(&self) -> bool {
+        self.left().next().is_some() || self.others.iter().any(|other| other.treated.outcome.has_problems())
     }
 
     /// The workloads that are left as they are.
@@ -127,6 +129,9 @@ impl Report {
     }
 
     fn write_end(&self, out: &mut impl Write) -> io::Result<()> {
+        for other in &self.others {
+            other.write_text(out)?;
+        }
         for error in &self.errors {
             error.write_text(out)?;
         }

@@ -48,6 +48,8 @@ pub(super) struct Migration {
     pub(super) files: Vec<MigratedFile>,
     /// The workloads that are migrated, in the order of the input.
     pub(super) workloads: Vec<MigratedWorkload>,
+    /// The namespaces of all workloads, as they are written in the manifests.
+    pub(super) namespaces: BTreeSet<String>,
     /// Native Secrets, by namespace and name, that something in the manifests still needs.
     pub(super) still_used: BTreeSet<(String, String)>,
 }
@@ -157,7 +159,11 @@ impl Job<'_> {
         let (text, changed, rewritten) =
             rewrite_document(&document, &value, &Patch::new(operations)).with_context(place)?;
         for (object, migrated) in results {
-            let Some(migrated) = migrated else { continue };
+            let Some(migrated) = migrated else {
+                let others = others(&object, surroundings, source, content.line);
+                migration.report.others.extend(others);
+                continue;
+            };
             let is_alone = object.pointer.is_empty();
             let is_migrated = matches!(migrated.outcome, Outcome::Migrated(_));
             let entry = Entry {
@@ -207,6 +213,9 @@ impl Job<'_> {
         let namespace = self.namespace_of(object);
         let mut names = Vec::new();
         let templates = templates(object);
+        if !templates.is_empty() {
+            migration.namespaces.insert(object.namespace().to_owned());
+        }
         for (_, pod) in &templates {
             for secret_use in scaivault_usage::secrets(pod) {
                 let is_gone = migrated.is_some_and(|migrated| {
@@ -328,6 +337,29 @@ impl Job<'_> {
             }
         }
     }
+}
+
+/// An object that is not migrated, if it has problems; one without a pod, such as a namespace or policy, also if it has warnings.
+fn others<'a>(
+    object: &Object<'_>,
+    surroundings: &Surroundings,
+    source: &'a Source,
+    line: usize,
+) -> impl Iterator<Item = crate::report::Entry> + use<'a> {
+    let mut all = treat(&object.standalone(), Verb::Inject, surroundings, false, decide);
+    all.retain(
+        |treated| {
+            if treated.has_pod() { treated.outcome.has_problems() } else { treated.has_findings() }
+        },
+    );
+    let pointer = object.pointer.clone();
+    all.into_iter().map(move |treated| crate::report::Entry {
+        file: source.name.clone(),
+        line,
+        treated: Treated { pointer: pointer.clone(), ..treated },
+        rewritten: None,
+        diff: None,
+    })
 }
 
 fn decide(subject: &Subject<'_>, context: &Context<'_>) -> (Decision, PolicyReport) {

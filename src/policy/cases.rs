@@ -20,6 +20,7 @@ use crate::{
     args::{ClusterArgs, PolicyTestArgs, ReportOutput},
     config, diff,
     document::{self, emit_yaml},
+    edit::Places,
     input::{self, Source},
     object::{Object, objects},
     output::{self, ADDED, PLACE, PROBLEMS, REMOVED, STRONG, until_closed},
@@ -73,7 +74,7 @@ struct Results {
 #[derive(Serialize)]
 struct CaseResult {
     file: String,
-    /// The line on which its object begins, from 1.
+    /// The line on which it begins, from 1.
     line: usize,
     name: String,
     passed: bool,
@@ -94,8 +95,15 @@ impl Results {
                     continue;
                 }
             };
-            let place = Place { path, source: &source, line: content.line };
+            let places = Places::parse(&document);
             for object in objects(&value) {
+                let place = Place {
+                    path,
+                    source: &source,
+                    line: content.line,
+                    places: places.as_ref(),
+                    object: &object.pointer,
+                };
                 self.run_object(&object, &place, cluster)?;
             }
         }
@@ -108,16 +116,19 @@ impl Results {
         place: &Place<'_>,
         cluster: &Cluster,
     ) -> anyhow::Result<()> {
-        if object.kind == TEST_KIND {
+        if object.value["kind"] == TEST_KIND || object.kind == TEST_KIND {
             match PolicyTest::read(&object.standalone()) {
                 Ok(test) => self.run_test(&test, place, cluster)?,
                 Err(problems) => {
-                    self.add_mistakes(problems.iter().map(|problem| format!("{place}: {problem}")));
+                    let named =
+                        problems.iter().map(|problem| format!("{}: {problem}", place.of(&problem.field)));
+                    self.add_mistakes(named);
                 }
             }
         } else if is_policy(object) && object.kind != KIND {
             // A misspelt kind: its cases would be left out without a word.
             let kind = Excerpt::new(object.kind);
+            let place = place.of("kind");
             self.add_mistakes([format!("{place}: kind: expected {TEST_KIND} or {KIND}, found {kind}")]);
         }
         Ok(())
@@ -152,8 +163,8 @@ impl Results {
             None => cluster.kube_version,
         };
         let world = World { cluster, kube_version, policies: files.into_set(), namespaces };
-        for case in cases {
-            self.cases.push(world.run(case, place)?);
+        for (index, case) in cases.iter().enumerate() {
+            self.cases.push(world.run(case, &place.of(&format!("cases[{index}]")))?);
         }
         Ok(())
     }
@@ -193,14 +204,24 @@ impl Results {
     }
 }
 
-/// Where a test is written.
+/// Where a test, or a part of it, is written.
+#[derive(Clone)]
 struct Place<'a> {
     path: &'a Path,
     source: &'a Source,
     line: usize,
+    places: Option<&'a Places<'a>>,
+    /// RFC 6901 pointer to the test in its document.
+    object: &'a str,
 }
 
 impl Place<'_> {
+    /// That of a field of the test.
+    fn of(&self, field: &str) -> Self {
+        let line = self.places.and_then(|places| places.field(self.object, field));
+        Self { line: line.unwrap_or(self.line), ..self.clone() }
+    }
+
     /// A path that the test names, from where the test is.
     fn beside(&self, path: &str) -> PathBuf {
         self.path.parent().map_or_else(|| PathBuf::from(path), |directory| directory.join(path))

@@ -12,9 +12,10 @@ use scaivault_policy::{KIND, TEST_KIND, VERSION, compile};
 
 use crate::{
     document::{self, ParseError},
+    edit::Places,
     input::{self, Source},
     object::{Object, objects},
-    yaml_stream,
+    yaml_stream::{self, Document},
 };
 
 /// Policies, with what is wrong with those that cannot be used.
@@ -90,8 +91,9 @@ impl PolicyFiles {
             match document::parse(&document) {
                 Ok(value) => {
                     for object in objects(&value.unwrap_or_default()) {
-                        if is_policy(&object) {
-                            self.add(&object, &format!("{}:{}", source.name, content.line));
+                        // Also one without an apiVersion.
+                        if is_policy(&object) || object.value["kind"] == KIND {
+                            self.add(&object, source, &document, content.line);
                         }
                     }
                 }
@@ -100,19 +102,27 @@ impl PolicyFiles {
         }
     }
 
-    fn add(&mut self, object: &Object<'_>, place: &str) {
+    fn add(&mut self, object: &Object<'_>, source: &Source, document: &Document<'_>, line: usize) {
         let name = object.name();
-        let mut mistake = |text: &str| self.mistakes.push(format!("{place} injectionpolicy/{name}: {text}"));
+        let mut mistake = |line, text: &str| {
+            self.mistakes.push(format!("{}:{line} injectionpolicy/{name}: {text}", source.name));
+        };
         match compile(&object.standalone()) {
             Ok(policy) => {
                 if let Some(other) = self.places.get(name) {
-                    mistake(&format!("metadata.name: {other} has a policy of this name, too"));
+                    mistake(line, &format!("metadata.name: {other} has a policy of this name, too"));
                 } else {
-                    self.places.insert(name.to_owned(), place.to_owned());
+                    self.places.insert(name.to_owned(), format!("{}:{line}", source.name));
                     self.policies.push(policy);
                 }
             }
-            Err(problems) => problems.iter().for_each(|problem| mistake(&problem.to_string())),
+            Err(problems) => {
+                let places = Places::parse(document);
+                for problem in &problems {
+                    let at = places.as_ref().and_then(|places| places.field(&object.pointer, &problem.field));
+                    mistake(at.unwrap_or(line), &problem.to_string());
+                }
+            }
         }
     }
 

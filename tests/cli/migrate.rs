@@ -299,3 +299,48 @@ spec:
     }
     assert!(!plan.contains("once-"), "{plan}");
 }
+
+/// A namespace whose defaults are wrong, one that is not given, a policy that cannot be used, and a broken pod template.
+#[test]
+fn problems_of_other_objects_are_reported() {
+    const NAMESPACE: &str = "
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop, annotations: {scaivault.scailabs.ai/token-expiration-seconds: 60, scaivault.scailabs.ai/refresh-intervall: 5m}}
+";
+    const OTHERS: &str = "
+---
+apiVersion: scaivault.scailabs.ai/v1alpha1
+kind: InjectionPolicy
+metadata: {name: billing}
+spec: {namespaceSelector: {}, enviroment: production}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: broken, namespace: shop}
+spec: {template: {spec: {containers: [{name: app, image: app}], volumes: {name: db}}}}
+";
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("namespaces.yaml");
+    fs::write(&file, NAMESPACE).unwrap();
+    let words = ["migrate", "--kube-version", "1.36", "--namespace-file", file.to_str().unwrap()];
+    let (billing, _) = MANIFESTS.rsplit_once("---").unwrap();
+    let outcome = run_with(&format!("{billing}{OTHERS}"), words.into_iter().chain(RULE)).exits(1);
+    for part in [
+        "namespace/shop: denied (problems)",
+        "token-expiration-seconds (of the namespace): \"60\": the value is a number",
+        "did you mean scaivault.scailabs.ai/refresh-interval?",
+        "injectionpolicy/billing: denied (invalid-policy)",
+        "spec.enviroment: unknown field; did you mean environment?",
+        "deployment/broken: denied (malformed-pod)",
+        "1 workload with secrets: 1 migrated, 0 left as they are",
+    ] {
+        assert!(outcome.stderr.contains(part), "{part}\n{}", outcome.stderr);
+    }
+    let audit = ["audit", "-f", "-", "--namespace-file", file.to_str().unwrap()];
+    let audited = run_with(billing, audit).exits(1).stdout;
+    assert!(audited.contains("token-expiration-seconds (of the namespace): \"60\""), "{audited}");
+    fs::write(&file, NAMESPACE.replace("shop, annotations", "shopp, labels")).unwrap();
+    let outcome = run_with(billing, words.into_iter().chain(RULE)).exits(0);
+    assert!(outcome.stderr.contains("no workload among the manifests is in a namespace of this file"));
+}

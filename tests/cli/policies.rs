@@ -122,9 +122,9 @@ fn a_policy_that_cannot_be_used_is_named_with_all_fields() {
     let files = Files::new(&[("bad.yaml", &bad), ("pod.yaml", POD)]);
     let outcome = files.run(&["check", "-f", "@pod.yaml", "--policy", "@bad.yaml"]).exits(2);
     for expected in [
-        "bad.yaml:2 injectionpolicy/billing: spec.podSelecter: unknown field; did you mean podSelector?",
-        "bad.yaml:2 injectionpolicy/billing: spec.allow.paths[0]: \"/x\": expected secret paths",
-        "bad.yaml:2 injectionpolicy/billing: spec.allow.paths[1]: \"a//b\": expected secret paths",
+        "bad.yaml:7 injectionpolicy/billing: spec.podSelecter: unknown field; did you mean podSelector?",
+        "bad.yaml:11 injectionpolicy/billing: spec.allow.paths[0]: \"/x\": expected secret paths",
+        "bad.yaml:11 injectionpolicy/billing: spec.allow.paths[1]: \"a//b\": expected secret paths",
     ] {
         assert!(outcome.stderr.contains(expected), "{expected}: {}", outcome.stderr);
     }
@@ -141,6 +141,8 @@ fn a_directory_of_policies_may_hold_other_kinds() {
         ("twice/one.yaml", POLICY),
         ("twice/two.yaml", POLICY),
         ("newer/policy.yaml", &POLICY.replace("v1alpha1", "v2")),
+        ("bare.yaml", &POLICY.replace("apiVersion: scaivault.scailabs.ai/v1alpha1\n", "")),
+        ("braces.yaml", &POLICY.replace("name: db.json,", "name: db.json, template: {{ data.url }},")),
         ("pod.yaml", POD),
     ]);
     let check = |policies: &str| files.run(&["check", "-f", "@pod.yaml", "--policy", policies]);
@@ -152,7 +154,9 @@ fn a_directory_of_policies_may_hold_other_kinds() {
         .exits(2)
         .says("two.yaml:2 injectionpolicy/billing: metadata.name: ")
         .says("one.yaml:2 has a policy of this name");
-    check("@newer").exits(2).says("apiVersion: expected scaivault.scailabs.ai/v1alpha1");
+    check("@newer").exits(2).says("apiVersion: expected scaivault.scailabs.ai/v1alpha1, found \"scaivault");
+    check("@bare.yaml").exits(2).says("bare.yaml:2 injectionpolicy/billing: apiVersion: expected scaivault.scailabs.ai/v1alpha1, found nothing");
+    check("@braces.yaml").exits(2).says("a value with {{ needs quotes");
     check("@nowhere").exits(2).says("nowhere");
 }
 
@@ -249,7 +253,7 @@ cases:
 fn a_failing_case_shows_what_differs() {
     let files = Files::new(&[("policy.yaml", POLICY), ("test.yaml", TEST)]);
     let report = files.run(&["policy", "test", "@test.yaml"]).exits(1).stdout;
-    let (_, report) = report.split_once("test.yaml:2 invoices get their file: passed\n").expect(&report);
+    let (_, report) = report.split_once("test.yaml:7 invoices get their file: passed\n").expect(&report);
     let (_, diff) = report.split_once("reports get it too: failed\n").expect(report);
     let expected = "--- expected\n+++ actual\n@@ -1,3 +1,2 @@\n-outcome: injected\n-secrets:\n\
                     -  db.json: environments/production/billing/database\n+outcome: skipped\n+secrets: {}\n\n\
@@ -278,6 +282,7 @@ fn mistakes_of_a_test_are_named() {
         ("alone.yaml", &TEST.replace("policies: [policy.yaml]\n", "")),
         ("together.yaml", &format!("{POLICY}---{}", TEST.replace("policies: [policy.yaml]\n", ""))),
         ("none.yaml", NAMESPACE),
+        ("kind.yaml", &TEST.replace("PolicyTest", "PolicyTests")),
         ("broken/policy.yaml", &POLICY.replace("podSelector", "podSelecter")),
         ("broken/test.yaml", TEST),
     ]);
@@ -291,6 +296,11 @@ fn mistakes_of_a_test_are_named() {
     let report = files.run(&["policy", "test", "@together.yaml"]).exits(1).stdout;
     assert!(report.contains("2 cases: 1 passed, 1 failed"), "{report}");
     files.run(&["policy", "test", "@none.yaml"]).exits(2).says("no InjectionPolicyTest is in these files");
+    let report = files.run(&["policy", "test", "@kind.yaml"]).exits(1).stdout;
+    assert!(
+        report.contains("kind.yaml:3: kind: expected InjectionPolicyTest or InjectionPolicy, found"),
+        "{report}"
+    );
     let report = files.run(&["policy", "test", "@broken/test.yaml"]).exits(1).stdout;
     assert!(report.contains("spec.podSelecter: unknown field; did you mean podSelector?"), "{report}");
     assert!(report.contains("0 cases: 0 passed, 0 failed; 1 problem"), "{report}");
@@ -308,7 +318,7 @@ fn files_that_were_meant_as_tests_are_named() {
     ]);
     let report = files.run(&["policy", "test", "@."]).exits(1).stdout;
     for expected in [
-        "b.yaml:2: kind: expected InjectionPolicyTest or InjectionPolicy, found \"InjectionPolicyTests\"",
+        "b.yaml:3: kind: expected InjectionPolicyTest or InjectionPolicy, found \"InjectionPolicyTests\"",
         "c.yaml:1:7: unclosed bracket",
         "; to fix: a value with ${ between [ ] or { } needs quotes",
         "2 cases: 2 passed, 0 failed; 3 problems",

@@ -9,7 +9,7 @@ fn collector() -> Collector {
 
 fn note(collector: &mut Collector, value: &Value) {
     for object in crate::object::objects(value) {
-        collector.note(&object);
+        collector.note(&object, None);
     }
 }
 
