@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use scaivault_client::{Client, LeaseId, SubscriptionId};
+use scaivault_client::{Client, HeldLease, LeaseId, SubscriptionId};
 use scaivault_contract::DynamicRef;
 use scaivault_render::Source;
 
@@ -10,7 +10,6 @@ use crate::{
     config::{Config, Container},
     exit::Ending,
     initial_fetch::StartKind,
-    lease::HeldLease,
     leases::Leases,
     sink::{Owner, Sink, Target},
     state::{Resumed, StateError, Store},

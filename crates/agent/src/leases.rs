@@ -9,7 +9,7 @@ use scaivault_client::{Backoff, LeaseId, Retry};
 use scaivault_contract::DynamicRef;
 use tokio::time::Instant;
 
-use crate::lease::HeldLease;
+use scaivault_client::HeldLease;
 
 /// The first and the longest pause after a generation that may have made a database user without handing it out.
 const WASTED: (Duration, Duration) = (Duration::from_secs(40), Duration::from_mins(5));

@@ -14,7 +14,6 @@ mod fetch;
 mod gate;
 mod init;
 mod initial_fetch;
-mod lease;
 mod leases;
 mod listen;
 mod metrics;

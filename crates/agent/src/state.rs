@@ -9,7 +9,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use scaivault_client::{LeaseId, SecretData, SubscriptionId, Token};
+use scaivault_client::{HeldLease, LeaseId, SecretData, SubscriptionId, Token};
 use scaivault_contract::DynamicRef;
 use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
@@ -17,10 +17,7 @@ use serde_json::value::RawValue;
 use thiserror::Error;
 use tokio::time::Instant;
 
-use crate::{
-    lease::HeldLease,
-    leases::{Generation, Leases},
-};
+use crate::leases::{Generation, Leases};
 
 /// The file in the state's directory.
 const FILE: &str = "state.json";

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use scaivault_contract::{Excerpt, ObjectName};
 use scaivault_inject::annotations::nearest;
+use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
 
@@ -30,7 +31,7 @@ pub(crate) struct Attributes {
 }
 
 /// The pod that mounts the volume, by the kubelet's word.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Pod {
     pub(crate) namespace: ObjectName,
     pub(crate) name: ObjectName,

@@ -46,9 +46,12 @@ struct ServeArgs {
     /// YAML file with what classes may name: audiences, roles, addresses with their own authorities
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Directory for the key of object versions; kept over restarts, in memory if possible
+    /// Directory for the key of object versions, and for leases with their credentials; kept over restarts, in memory
     #[arg(long, value_name = "DIR", default_value = "/run/scaivault-csi-provider")]
     state_dir: PathBuf,
+    /// Name of this node, whose pods are watched to revoke leases; without it, dynamic credentials are refused
+    #[arg(long, value_name = "NAME")]
+    node_name: Option<String>,
     /// What is logged: error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     log_level: LevelFilter,
@@ -76,9 +79,25 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn run_serve(args: ServeArgs) -> Result<(), ServeError> {
-    let ServeArgs { sockets, ops_listen, url, allow_urls, ca_file, config, state_dir, log_level: _ } = args;
+    let ServeArgs {
+        sockets,
+        ops_listen,
+        url,
+        allow_urls,
+        ca_file,
+        config,
+        state_dir,
+        node_name,
+        log_level: _,
+    } = args;
     // A template is rendered on a thread of its own, for which one of these waits; the other goes on.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let given = Given { url, allow_urls, ca_file, file: config };
-    runtime.map_err(ServeError::Runtime)?.block_on(serve(Settings { sockets, ops_listen, state_dir, given }))
+    runtime.map_err(ServeError::Runtime)?.block_on(serve(Settings {
+        sockets,
+        ops_listen,
+        state_dir,
+        node_name,
+        given,
+    }))
 }

@@ -2,8 +2,8 @@
 //! each volume of a pod and again about every minute, and writes what it answers into the volume.
 //!
 //! One mount goes through the modules in this order: [`attributes`] reads the request, [`token`] compares the pod's token
-//! with the pod, [`objects`] reads what is asked for, [`logins`] exchanges the token, [`secrets`] reads the secrets, and
-//! [`mount`] composes the files and their versions.
+//! with the pod, [`objects`] reads what is asked for, [`logins`] exchanges the token, [`secrets`] and [`leases`] read the secrets and hold the
+//! leases, and [`mount`] composes the files and their versions.
 
 mod attributes;
 mod cli;
@@ -18,14 +18,17 @@ mod failure;
     reason = "written by crates/csi-provider/generate"
 )]
 mod generated;
+mod leases;
 mod logins;
 mod metrics;
 mod mount;
 mod objects;
 mod ops;
+mod pods;
 mod secrets;
 mod serve;
 mod socket;
+mod state;
 mod telemetry;
 mod token;
 mod variables;

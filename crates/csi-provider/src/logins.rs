@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use scaivault_client::{Client, Connections, SetupError, Timeouts};
+use scaivault_client::{Client, Connections, SetupError, Timeouts, Token};
 use secrecy::SecretString;
 use tokio::time::Instant;
 
@@ -79,6 +79,17 @@ impl Logins {
         // A token of the kubelet replaces the one before, which ends soon.
         *accepted = Some(Accepted { token: hash, client: Arc::clone(&client) });
         Ok(client)
+    }
+
+    /// A client with the login of an earlier process, which ends when its token does.
+    pub(crate) fn restored(&self, target: &LoginTarget, token: Option<Token>) -> Arc<Client> {
+        let LoginTarget { server, audience, role } = target.clone();
+        let none = SecretString::default();
+        let client = self.connections[server].client(none, audience, role, self.config.tenant.clone());
+        if let Some(token) = token {
+            client.resume(token);
+        }
+        Arc::new(client)
     }
 
     fn pod(&self, pod: &Pod, target: &LoginTarget) -> Arc<PodLogin> {

@@ -40,14 +40,14 @@ impl Metrics {
     }
 
     /// All of them.
-    pub(crate) fn text(&self, logins: usize, secrets: usize) -> String {
+    pub(crate) fn text(&self, logins: usize, secrets: usize, leases: usize) -> String {
         let mut text = String::new();
         // Writing to a String cannot fail.
-        let _ = self.write(&mut text, logins, secrets);
+        let _ = self.write(&mut text, logins, secrets, leases);
         text
     }
 
-    fn write(&self, text: &mut String, logins: usize, secrets: usize) -> std::fmt::Result {
+    fn write(&self, text: &mut String, logins: usize, secrets: usize, leases: usize) -> std::fmt::Result {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         writeln!(text, "# HELP {PREFIX}mounts_total Mount calls of the driver by outcome.")?;
         writeln!(text, "# TYPE {PREFIX}mounts_total counter")?;
@@ -68,9 +68,11 @@ impl Metrics {
         let seconds = Duration::from_micros(read(&self.microseconds)).as_secs_f64();
         writeln!(text, "{PREFIX}mount_duration_seconds_sum {seconds}")?;
         writeln!(text, "{PREFIX}mount_duration_seconds_count {total}")?;
-        for (name, help, value) in
-            [("logins", "Pods that have a login.", logins), ("cached_secrets", "Secrets in memory.", secrets)]
-        {
+        for (name, help, value) in [
+            ("logins", "Pods that have a login.", logins),
+            ("cached_secrets", "Secrets in memory.", secrets),
+            ("leases", "Leases of dynamic credentials that are held for pods.", leases),
+        ] {
             writeln!(
                 text,
                 "# HELP {PREFIX}{name} {help}\n# TYPE {PREFIX}{name} gauge\n{PREFIX}{name} {value}"
@@ -95,7 +97,7 @@ mod tests {
         metrics.mounted(Ok(()), Duration::from_millis(3));
         metrics.mounted(Err(FailureKind::NotFound), Duration::from_millis(60));
         metrics.mounted(Err(FailureKind::Late), Duration::from_secs(26));
-        let text = metrics.text(2, 5);
+        let text = metrics.text(2, 5, 3);
         for line in [
             "mounts_total{outcome=\"done\"} 1",
             "mounts_total{outcome=\"not_found\"} 1",
@@ -106,6 +108,7 @@ mod tests {
             "mount_duration_seconds_count 3",
             "logins 2",
             "cached_secrets 5",
+            "leases 3",
         ] {
             assert!(text.contains(&format!("\n{PREFIX}{line}\n")), "{line}: {text}");
         }

@@ -6,8 +6,7 @@ use std::{
 };
 
 use futures_util::{StreamExt as _, stream};
-use scaivault_client::{Backoff, Client, Error, Secret, SetupError};
-use scaivault_contract::SecretRef;
+use scaivault_client::{Backoff, Client, Error, SecretData, SetupError};
 use scaivault_render::{Content, Source, render};
 use secrecy::SecretString;
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -21,10 +20,12 @@ use crate::{
         File, MountRequest, MountResponse, ObjectVersion, VersionRequest, VersionResponse,
         csi_driver_provider_server::CsiDriverProvider,
     },
+    leases::{LeaseKey, Leases},
     logins::Logins,
     metrics::Metrics,
     objects::{self, Object},
     secrets::{Identity, Secrets},
+    state::{Restored, StateFile},
     token,
     versions::Versions,
 };
@@ -61,6 +62,7 @@ pub(crate) struct Provider(Arc<Inner>);
 struct Inner {
     config: Arc<Config>,
     deadlines: Deadlines,
+    leases: Option<Leases>,
     logins: Logins,
     secrets: Secrets,
     versions: Versions,
@@ -68,23 +70,37 @@ struct Inner {
 }
 
 impl Provider {
-    pub(crate) fn new(config: Config, versions: Versions, deadlines: Deadlines) -> Result<Self, SetupError> {
-        let config = Arc::new(config);
-        let (logins, secrets) = (Logins::new(Arc::clone(&config))?, Secrets::new(config.refresh_interval));
-        Ok(Self(Arc::new(Inner {
-            config,
-            deadlines,
-            logins,
-            secrets,
-            versions,
-            metrics: Metrics::default(),
-        })))
+    /// Without `leases`, classes with dynamic credentials are refused.
+    pub(crate) fn new(
+        config: Arc<Config>,
+        versions: Versions,
+        leases: Option<StateFile>,
+        deadlines: Deadlines,
+    ) -> Result<Self, SetupError> {
+        let logins = Logins::new(Arc::clone(&config))?;
+        let leases = leases.map(|state| {
+            let restored = state.load(&config);
+            let leases = Leases::new(Arc::clone(&config), state);
+            for Restored { key, leases: kept, token } in restored {
+                let client = logins.restored(&key.target, token);
+                leases.restore(key, client, kept);
+            }
+            leases
+        });
+        let secrets = Secrets::new(config.refresh_interval);
+        let metrics = Metrics::default();
+        Ok(Self(Arc::new(Inner { config, deadlines, leases, logins, secrets, versions, metrics })))
+    }
+
+    /// The leases of this node's pods; none if dynamic credentials are refused.
+    pub(crate) fn leases(&self) -> Option<&Leases> {
+        self.0.leases.as_ref()
     }
 
     /// The text of the metrics.
     pub(crate) fn metrics(&self) -> String {
-        let Inner { logins, secrets, metrics, .. } = &*self.0;
-        metrics.text(logins.count(), secrets.count())
+        let Inner { leases, logins, secrets, metrics, .. } = &*self.0;
+        metrics.text(logins.count(), secrets.count(), leases.as_ref().map_or(0, Leases::count))
     }
 
     /// Forgets what no pod has used for a while.
@@ -153,9 +169,8 @@ impl Inner {
         deadline: Instant,
     ) -> Result<MountResponse, Failure> {
         let client = self.logins.client(pod, &target, token, deadline).await?;
-        let identity = Identity::new(pod, &target);
-        let reads: Vec<_> =
-            objects.iter().map(|object| self.file(object, &client, &identity, deadline)).collect();
+        let reader = Reader { identity: Identity::new(pod, &target), pod, target, client, deadline };
+        let reads: Vec<_> = objects.iter().map(|object| self.file(object, &reader)).collect();
         let files: Vec<_> = stream::iter(reads).buffered(READS_AT_ONCE).collect().await;
         let (mut response, mut failures) = (MountResponse::default(), Vec::new());
         for file in files {
@@ -178,41 +193,68 @@ impl Inner {
     }
 
     /// One file; none for an optional one whose secret does not exist.
-    async fn file(
-        &self,
-        object: &Object,
-        client: &Client,
-        identity: &Identity,
-        deadline: Instant,
-    ) -> Result<Option<File>, Failure> {
+    async fn file(&self, object: &Object, reader: &Reader<'_>) -> Result<Option<File>, Failure> {
         let Object { source, file, mode, is_optional, style } = object;
-        let absent = |failure: Failure| match failure.kind {
-            FailureKind::NotFound if *is_optional => Ok(None),
-            _ => Err(failure),
-        };
-        let mut secrets = Vec::new();
-        for secret in source_secrets(source) {
-            match self.secrets.read(client, identity, secret, deadline).await {
-                Ok(answer) => secrets.push(answer),
-                Err(error) => {
-                    let mut failure = Failure::from_error(secret, &error);
-                    // The identity or the tenant does not exist: that says nothing about the secret.
-                    if failure.kind == FailureKind::NotFound && !error.is_gone() {
-                        failure.kind = FailureKind::Denied;
-                    }
-                    return absent(failure);
-                }
-            }
-        }
-        let contents: Vec<_> = secrets.iter().map(|secret| content(secret)).collect();
-        match render(source, style, &contents) {
-            Ok(contents) => Ok(Some(File { path: file.to_string(), mode: i32::from(mode.bits()), contents })),
-            Err(error) => {
+        let composed = self.read(source, reader).await.and_then(|data| {
+            let contents: Vec<_> =
+                data.iter().map(|(version, data)| Content { version: *version, data }).collect();
+            render(source, style, &contents).map_err(|error| {
                 let kind = if error.is_absent() { FailureKind::NotFound } else { FailureKind::Invalid };
-                absent(Failure::new(kind, format!("{source} -> {file}: {error}")))
-            }
+                Failure::new(kind, format!("{source} -> {file}: {error}"))
+            })
+        });
+        match composed {
+            Ok(contents) => Ok(Some(File { path: file.to_string(), mode: i32::from(mode.bits()), contents })),
+            Err(failure) if *is_optional && failure.kind == FailureKind::NotFound => Ok(None),
+            Err(failure) => Err(failure),
         }
     }
+
+    /// The data of each secret of a file, with its version, or the credentials of its lease.
+    async fn read(
+        &self,
+        source: &Source,
+        reader: &Reader<'_>,
+    ) -> Result<Vec<(Option<u64>, SecretData)>, Failure> {
+        let Reader { identity, pod, target, client, deadline } = reader;
+        let secrets = match source {
+            Source::Secrets(secrets) => secrets,
+            Source::Lease(dynamic) => {
+                let leases = self.leases.as_ref().ok_or_else(no_leases)?;
+                let (pod, target) = ((*pod).clone(), target.clone());
+                let key = LeaseKey { pod, target, dynamic: dynamic.clone() };
+                return Ok(vec![(None, leases.credentials(key, client).await?)]);
+            }
+        };
+        let mut read = Vec::new();
+        for secret in secrets.secrets() {
+            let answer = self.secrets.read(client, identity, secret, *deadline).await.map_err(|error| {
+                let mut failure = Failure::from_error(secret, &error);
+                // The identity or the tenant does not exist: that says nothing about the secret.
+                if failure.kind == FailureKind::NotFound && !error.is_gone() {
+                    failure.kind = FailureKind::Denied;
+                }
+                failure
+            })?;
+            read.push((Some(answer.version), answer.data.clone()));
+        }
+        Ok(read)
+    }
+}
+
+/// As whom the secrets of a mount are read.
+struct Reader<'a> {
+    identity: Identity,
+    pod: &'a Pod,
+    target: LoginTarget,
+    client: Arc<Client>,
+    deadline: Instant,
+}
+
+fn no_leases() -> Failure {
+    Failure::invalid(
+        "dynamic credentials need a provider that knows which pods are gone; set --node-name and allow its service account to list and watch pods",
+    )
 }
 
 /// The deadline of the mount has passed.
@@ -226,18 +268,6 @@ fn late(after: Duration, pod: &Pod, objects: &[Object]) -> Failure {
         sources.join(", ")
     );
     Failure::new(FailureKind::Late, text)
-}
-
-fn source_secrets(source: &Source) -> impl Iterator<Item = &SecretRef> {
-    let secrets = match source {
-        Source::Secrets(secrets) => Some(secrets.secrets()),
-        Source::Lease(_) => None,
-    };
-    secrets.into_iter().flatten()
-}
-
-fn content(secret: &Secret) -> Content<'_> {
-    Content { version: Some(secret.version), data: &secret.data }
 }
 
 /// An empty answer would make the driver think that the provider has written the files itself.

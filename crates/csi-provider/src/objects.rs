@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt::Display, str::FromStr};
 
 use scaivault_contract::{
-    Encoding, Excerpt, FileMode, Format, RelativeFile, SecretRef, SecretSource, conflicts,
+    DynamicRef, Encoding, Excerpt, FileMode, Format, RelativeFile, SecretRef, SecretSource, conflicts,
 };
 use scaivault_inject::annotations::nearest;
 use scaivault_render::{Source, Style};
@@ -14,8 +14,10 @@ use crate::{attributes::Pod, failure::Failure, variables};
 const OBJECTS_MAX: usize = 256;
 
 /// The keys of an object.
-const KEYS: [&str; 9] =
-    ["encoding", "field", "file", "format", "mode", "optional", "path", "template", "version"];
+const KEYS: [&str; 12] = [
+    "encoding", "engine", "field", "file", "format", "mode", "optional", "path", "role", "template", "ttl",
+    "version",
+];
 
 /// One file of the volume.
 #[derive(Debug)]
@@ -111,6 +113,9 @@ fn read_object(written: &Written, pod: &Pod) -> Result<Object, Vec<String>> {
 
 /// The secrets of an object: `path` in the grammar of the agent's mappings, with `field` and `version` beside it.
 fn read_source(written: &Written, pod: &Pod) -> Result<Source, String> {
+    if ["engine", "role", "ttl"].into_iter().any(|key| written.contains_key(key)) {
+        return read_lease(written, pod).map(Source::Lease);
+    }
     let path =
         written.get("path").ok_or("path is missing; name a secret, such as environments/production/app")?;
     let path = variables::fill(path, pod).map_err(|fault| format!("path: {fault}"))?;
@@ -137,6 +142,26 @@ fn read_source(written: &Written, pod: &Pod) -> Result<Source, String> {
         secret.version = pinned.version;
     }
     Ok(Source::Secrets(source))
+}
+
+/// The dynamic credentials of an object.
+fn read_lease(written: &Written, pod: &Pod) -> Result<DynamicRef, String> {
+    if let Some(key) =
+        ["path", "field", "version", "optional"].into_iter().find(|key| written.contains_key(*key))
+    {
+        return Err(format!("{key} and engine exclude each other; remove {key} for dynamic credentials"));
+    }
+    let filled = |key: &str| {
+        let text = written
+            .get(key)
+            .ok_or_else(|| format!("{key} is missing; dynamic credentials need engine and role"))?;
+        variables::fill(text, pod).map_err(|fault| format!("{key}: {fault}"))
+    };
+    Ok(DynamicRef {
+        engine: filled("engine")?.parse().map_err(|error| format!("engine: {error}"))?,
+        role: filled("role")?.parse().map_err(|error| format!("role: {error}"))?,
+        ttl: parse(written, "ttl")?,
+    })
 }
 
 /// How the file is written: a field as it is, and the whole secret as JSON, unless the object says something else.
@@ -221,6 +246,23 @@ mod tests {
         let objects = read(Some(text), &pod()).unwrap();
         assert_eq!(objects[0].source.to_string(), "db=a/web-0 api=c/d#key");
         assert!(matches!(objects[0].style, Style::Template(_)));
+    }
+
+    #[test]
+    fn dynamic_credentials() {
+        let objects =
+            read(Some("[{engine: postgres, role: '${namespace}', ttl: 1h, file: c}]"), &pod()).unwrap();
+        assert_eq!(objects[0].source.to_string(), "engine=postgres role=billing ttl=1h");
+        for (object, expected) in [
+            ("engine: postgres, file: c", "role is missing"),
+            ("role: x, file: c", "engine is missing"),
+            ("engine: postgres, role: x, path: a/b, file: c", "path and engine exclude"),
+            ("engine: postgres, role: x, file: c, optional: true", "optional and engine exclude"),
+            ("engine: postgres, role: 'a/b', file: c", "role: \"a/b\" is not a name"),
+        ] {
+            let said = problem(&format!("[{{{object}}}]"));
+            assert!(said.contains(expected), "{object}: {said}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The process: binds, serves until SIGTERM, and ends when all mounts are answered.
 
-use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use scaivault_client::SetupError;
 use thiserror::Error;
@@ -15,8 +15,9 @@ use crate::{
     config::{Config, ConfigError, Given},
     generated::csi_driver_provider_server::CsiDriverProviderServer,
     mount::{Deadlines, Provider},
-    ops,
+    ops, pods,
     socket::{BoundSocket, Incoming, SocketError, merge},
+    state::StateFile,
     versions::{VersionKeyError, Versions},
 };
 
@@ -30,6 +31,7 @@ pub(crate) struct Settings {
     pub(crate) sockets: Vec<PathBuf>,
     pub(crate) ops_listen: SocketAddr,
     pub(crate) state_dir: PathBuf,
+    pub(crate) node_name: Option<String>,
     pub(crate) given: Given,
 }
 
@@ -46,6 +48,10 @@ pub(crate) enum ServeError {
     Socket(#[from] SocketError),
     #[error("cannot listen at {address} (--ops-listen): {source}")]
     Ops { address: SocketAddr, source: io::Error },
+    #[error(
+        "no Kubernetes API found, which --node-name needs: {0}; run in a pod with a service account's token"
+    )]
+    Kubernetes(Box<dyn std::error::Error + Send + Sync>),
     #[error("cannot wait for signals: {0}")]
     Signal(io::Error),
     #[error("cannot start: {0}")]
@@ -56,8 +62,15 @@ pub(crate) enum ServeError {
 
 /// Serves until SIGTERM or SIGINT.
 pub(crate) async fn serve(settings: Settings) -> Result<(), ServeError> {
-    let Settings { sockets, ops_listen, state_dir, given } = settings;
-    let provider = Provider::new(Config::read(given)?, Versions::open(&state_dir)?, Deadlines::default())?;
+    let Settings { sockets, ops_listen, state_dir, node_name, given } = settings;
+    let versions = Versions::open(&state_dir)?;
+    let state = node_name.is_some().then(|| StateFile::new(&state_dir));
+    let provider = Provider::new(Arc::new(Config::read(given)?), versions, state, Deadlines::default())?;
+    if let Some((node, leases)) = node_name.zip(provider.leases()) {
+        let client = pods::client().await.map_err(ServeError::Kubernetes)?;
+        tokio::spawn(pods::follow(client, node, leases.clone()));
+        tokio::spawn(leases.clone().run());
+    }
     let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Signal)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Signal)?;
     let listener = TcpListener::bind(ops_listen)

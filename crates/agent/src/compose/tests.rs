@@ -1,6 +1,6 @@
 use std::time::{Duration, SystemTime};
 
-use scaivault_client::{Lease, LeaseTerm, SecretData};
+use scaivault_client::{HeldLease, Lease, LeaseTerm, SecretData};
 use scaivault_contract::env;
 use tokio::time::Instant;
 
@@ -8,7 +8,6 @@ use super::*;
 use crate::{
     config::{Config, Container},
     environment::Environment,
-    lease::HeldLease,
 };
 
 fn wanted<const N: usize>(pairs: [(&'static str, &str); N]) -> &'static Wanted {

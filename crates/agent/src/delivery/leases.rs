@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use scaivault_client::{Error, ErrorKind, LeaseId, Operation, Retry, Timeouts};
+use scaivault_client::{Error, ErrorKind, HeldLease, LeaseId, Operation, Retry, Timeouts};
 use scaivault_contract::DynamicRef;
 use scaivault_render::Source;
 use tokio::{
@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use super::Delivery;
-use crate::{exit::Exit, failure::Failure, lease::HeldLease, state::StateError};
+use crate::{exit::Exit, failure::Failure, state::StateError};
 
 /// How long one generation may take. Engines that make cloud credentials need minutes.
 const GENERATION_TIMEOUT: Duration = Duration::from_mins(5);

@@ -6,14 +6,15 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use scaivault_client::{Backoff, Class, Error, ErrorKind, LeaseId, LeaseTerm, Operation, Retry};
+use scaivault_client::{
+    Backoff, Class, Error, ErrorKind, HeldLease, LeaseId, LeaseStep, LeaseTerm, Operation, Retry,
+};
 use scaivault_contract::DynamicRef;
 use tokio::time::{Instant, timeout};
 
 use super::{Sidecar, log_unkept};
 use crate::{
     failure::Failure,
-    lease::{HeldLease, LeaseStep},
     metrics::{self, Counter},
 };
 

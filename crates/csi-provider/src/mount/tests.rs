@@ -1,6 +1,9 @@
 //! Over a real Unix socket, against the development server: what the driver gets, and what a pod's author cannot get.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use scaivault_devserver::{DevServer, Effect, Fault, Handle, Issuer, Route, Seed, Settings};
 use scaivault_testkit::world::{Door, World};
@@ -22,6 +25,9 @@ identities:
   - id: sa:billing
     service_accounts: [billing/web]
     policies: [billing]
+    dynamic: [postgres/readonly]
+engines:
+  postgres: {roles: {readonly: {default_ttl: 1h, max_ttl: 24h}}}
 secrets:
   app/database: {data: {username: billing, password: "swordfish 'quoted'", port: 5432}}
   app/stripe: {data: {key: "sk-swordfish"}}
@@ -45,7 +51,7 @@ struct Node {
     world: World,
     _server: DevServer,
     _stop: oneshot::Sender<()>,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Node {
@@ -58,23 +64,12 @@ impl Node {
         let server = DevServer::start(Settings::for_tests(Seed::new(seed).unwrap(), &issuer)).await.unwrap();
         let world = World::start(server.address(), 1).unwrap();
         let dir = tempfile::tempdir().unwrap();
-        let given = Given { url: world.url(), allow_urls: Vec::new(), ca_file: None, file: None };
-        let versions = Versions::open(dir.path()).unwrap();
-        let provider = Provider::new(Config::read(given).unwrap(), versions, DEADLINES).unwrap();
+        let provider = node_provider(&world, dir.path());
         let path = dir.path().join("scaivault.sock");
         let (stop, stopped) = oneshot::channel();
         tokio::spawn(run(provider.clone(), path.clone(), stopped));
         let driver = CsiDriverProviderClient::new(connect(path).await);
-        Self {
-            driver,
-            provider,
-            issuer,
-            vault: server.handle(),
-            world,
-            _server: server,
-            _stop: stop,
-            _dir: dir,
-        }
+        Self { driver, provider, issuer, vault: server.handle(), world, _server: server, _stop: stop, dir }
     }
 
     fn token(&self, service_account: &str, pod: (&str, &str)) -> String {
@@ -123,6 +118,14 @@ impl Node {
     fn check_requests(&self, logins: u64, reads: u64) {
         assert_eq!((self.vault.requests(Route::Exchange), self.vault.requests(Route::Read)), (logins, reads));
     }
+}
+
+/// A provider with the state of `dir`, which knows of no pod that is gone.
+fn node_provider(world: &World, dir: &Path) -> Provider {
+    let given = Given { url: world.url(), allow_urls: Vec::new(), ca_file: None, file: None };
+    let config = Arc::new(Config::read(given).unwrap());
+    let (versions, state) = (Versions::open(dir).unwrap(), StateFile::new(dir));
+    Provider::new(config, versions, Some(state), DEADLINES).unwrap()
 }
 
 async fn run(provider: Provider, path: PathBuf, stopped: oneshot::Receiver<()>) {
@@ -380,4 +383,135 @@ async fn what_no_pod_uses_is_forgotten() {
     node.provider.0.logins.forget_idle(later);
     node.provider.0.secrets.forget_idle(later);
     assert_eq!((node.provider.0.logins.count(), node.provider.0.secrets.count()), (0, 0));
+}
+
+const DYNAMIC: &str = "[{engine: postgres, role: readonly, ttl: 30m, file: db.json}]";
+
+#[tokio::test]
+async fn one_lease_for_each_pod() {
+    let node = Node::new().await;
+    let attributes = node.attributes(("web-0", "u-0"), DYNAMIC);
+    let mounts: Vec<_> = (0..16).map(|_| node.mount(attributes.clone())).collect();
+    let answers = stream::iter(mounts).buffer_unordered(16).collect::<Vec<_>>().await;
+    let first = answers[0].as_ref().unwrap();
+    assert!(answers.iter().all(|answer| answer.as_ref().unwrap() == first));
+    assert!(contents(first, "db.json").contains("\"username\":"));
+    let other = node.mount(node.attributes(("web-1", "u-1"), DYNAMIC)).await.unwrap();
+    assert_ne!(contents(&other, "db.json"), contents(first, "db.json"));
+    assert_eq!((node.vault.live_leases(), node.vault.requests(Route::Generate)), (2, 2));
+}
+
+#[tokio::test]
+async fn the_leases_of_a_pod_that_is_gone_are_revoked() {
+    let node = Node::new().await;
+    let leases = node.provider.leases().unwrap();
+    for pod in [("web-0", "u-0"), ("web-1", "u-1"), ("web-2", "u-2")] {
+        node.mount(node.attributes(pod, DYNAMIC)).await.unwrap();
+    }
+    leases.end_pod("u-0");
+    leases.start_due(SystemTime::now());
+    node.vault.requested(Route::Revoke, 1).await;
+    // A list that began before a pod was mounted says nothing about it.
+    leases.keep_pods(&["u-2".to_owned()].into(), Instant::now() - Duration::from_hours(1));
+    leases.start_due(SystemTime::now());
+    assert_eq!(node.vault.requests(Route::Revoke), 1);
+    leases.keep_pods(&["u-2".to_owned()].into(), Instant::now());
+    leases.start_due(SystemTime::now());
+    node.vault.requested(Route::Revoke, 2).await;
+    until(|| node.vault.live_leases() == 1 && leases.count() == 1).await;
+}
+
+#[tokio::test]
+async fn a_restart_generates_nothing_twice() {
+    let node = Node::new().await;
+    let attributes = node.attributes(("web-0", "u-0"), DYNAMIC);
+    let first = node.mount(attributes.clone()).await.unwrap();
+    node.mount(node.attributes(("web-1", "u-1"), DYNAMIC)).await.unwrap();
+    let restarted = node_provider(&node.world, node.dir.path());
+    let request = MountRequest { attributes: Value::from(attributes).to_string(), ..MountRequest::default() };
+    assert_eq!(restarted.mount(Request::new(request)).await.unwrap().into_inner(), first);
+    assert_eq!(node.vault.requests(Route::Generate), 2);
+    // Pods that went meanwhile.
+    let leases = restarted.leases().unwrap();
+    leases.keep_pods(&std::collections::BTreeSet::new(), Instant::now());
+    leases.start_due(SystemTime::now());
+    until(|| node.vault.live_leases() == 0).await;
+}
+
+#[tokio::test]
+async fn a_lease_that_is_due_is_renewed_once() {
+    let node = Node::new().await;
+    let first = node.mount_objects(DYNAMIC).await.unwrap();
+    let leases = node.provider.leases().unwrap();
+    // The term is 30 min: nothing is due before two thirds of it.
+    leases.start_due(SystemTime::now() + Duration::from_mins(10));
+    assert_eq!(node.vault.requests(Route::Renew), 0);
+    leases.start_due(SystemTime::now() + Duration::from_mins(21));
+    leases.start_due(SystemTime::now() + Duration::from_mins(21));
+    node.vault.requested(Route::Renew, 1).await;
+    assert_eq!(node.mount_objects(DYNAMIC).await.unwrap(), first);
+    assert_eq!((node.vault.requests(Route::Renew), node.vault.requests(Route::Generate)), (1, 1));
+}
+
+#[tokio::test]
+async fn a_generation_that_fails_is_not_repeated_at_once() {
+    let node = Node::new().await;
+    node.vault.add_fault(Fault::always(Route::Generate, "internal_error"));
+    for _ in 0..5 {
+        let status = node.mount_objects(DYNAMIC).await.unwrap_err();
+        assert!(status.message().contains("engine=postgres role=readonly"), "{status}");
+        assert!(!is_harmful(status.code()), "{status}");
+    }
+    assert_eq!(node.vault.requests(Route::Generate), 1);
+}
+
+#[tokio::test]
+async fn leases_follow_the_pods_of_the_node() {
+    let node = Node::new().await;
+    for pod in [("web-0", "u-0"), ("web-1", "u-1"), ("web-2", "u-2")] {
+        node.mount(node.attributes(pod, DYNAMIC)).await.unwrap();
+    }
+    let leases = node.provider.leases().unwrap();
+    // Gone before the list, gone during the watch, and there.
+    let api = api_server(&["u-1", "u-2"], "u-1").await;
+    let following = tokio::spawn(crate::pods::follow(api, "node-a".to_owned(), leases.clone()));
+    let renewing = tokio::spawn(leases.clone().run());
+    until(|| node.vault.live_leases() == 1 && leases.count() == 1).await;
+    let last = node.mount(node.attributes(("web-2", "u-2"), DYNAMIC)).await.unwrap();
+    assert_eq!((last.files.len(), node.vault.requests(Route::Generate)), (1, 3));
+    following.abort();
+    renewing.abort();
+}
+
+/// An API server that lists these pods of `node-a`, says that one is deleted, and then nothing.
+async fn api_server(listed: &'static [&'static str], deleted: &'static str) -> kube::Client {
+    let answer = async move |request: axum::extract::Request| {
+        let query = request.uri().query().unwrap_or_default();
+        assert!(query.contains("fieldSelector=spec.nodeName%3Dnode-a"), "{query}");
+        if query.contains("watch=true") {
+            let metadata = json!({"name": "web", "uid": deleted, "resourceVersion": "8"});
+            let event = json!({"type": "DELETED", "object": {"metadata": metadata}}).to_string() + "\n";
+            let event = stream::iter([Ok::<_, std::io::Error>(event)]);
+            return axum::body::Body::from_stream(event.chain(stream::pending()));
+        }
+        let items: Vec<_> = listed.iter().map(|uid| json!({"metadata": {"uid": uid}})).collect();
+        json!({"metadata": {"resourceVersion": "7"}, "items": items}).to_string().into()
+    };
+    let listener = tokio::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let router = axum::Router::new().fallback(answer);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    kube::Client::try_from(kube::Config::new(url.parse().unwrap())).unwrap()
+}
+
+/// Waits until something is so.
+async fn until(mut is_so: impl FnMut() -> bool) {
+    let waiting = async {
+        let mut ticks = tokio::time::interval(Duration::from_millis(10));
+        while !is_so() {
+            ticks.tick().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), waiting).await.expect("it takes too long");
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use scaivault_client::{Lease, LeaseId, LeaseTerm, SecretData};
+use crate::{Lease, LeaseId, LeaseTerm, SecretData};
 
 /// A lease this close to its end is not taken up again: its credentials would end before they are used.
 const USABLE_MARGIN: Duration = Duration::from_secs(10);
@@ -11,26 +11,26 @@ const WORTHWHILE: Duration = Duration::from_secs(1);
 
 /// A lease and what is known of its life.
 #[derive(Clone, Debug)]
-pub(crate) struct HeldLease {
+pub struct HeldLease {
     /// Names it.
-    pub(crate) id: LeaseId,
+    pub id: LeaseId,
     /// Its credentials.
-    pub(crate) credentials: SecretData,
+    pub credentials: SecretData,
     /// When it was generated.
-    pub(crate) issued: SystemTime,
+    pub issued: SystemTime,
     /// When its current term began: at the last renewal.
-    pub(crate) renewed: SystemTime,
+    pub renewed: SystemTime,
     /// When it ends, unless it is renewed.
-    pub(crate) ends: SystemTime,
+    pub ends: SystemTime,
     /// When it ends with all renewals; none where ScaiVault does not say.
-    pub(crate) last_end: Option<SystemTime>,
+    pub last_end: Option<SystemTime>,
     /// Whether it can be renewed at all.
-    pub(crate) is_renewable: bool,
+    pub is_renewable: bool,
 }
 
 /// What is to be done with a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LeaseStep {
+pub enum LeaseStep {
     /// Nothing until then.
     Wait(SystemTime),
     /// Its term is to be renewed.
@@ -41,7 +41,7 @@ pub(crate) enum LeaseStep {
 
 impl HeldLease {
     /// A lease that was generated at `now`.
-    pub(crate) fn generated(lease: Lease, now: SystemTime) -> Self {
+    pub fn generated(lease: Lease, now: SystemTime) -> Self {
         let Lease { id, credentials, term: LeaseTerm { ttl, is_renewable, max_ttl } } = lease;
         Self {
             id,
@@ -55,7 +55,7 @@ impl HeldLease {
     }
 
     /// Takes over the term of a renewal at `now`.
-    pub(crate) fn renew(&mut self, term: LeaseTerm, now: SystemTime) {
+    pub fn renew(&mut self, term: LeaseTerm, now: SystemTime) {
         let LeaseTerm { ttl, is_renewable, max_ttl } = term;
         let ends = now + ttl;
         // A server that gives no more time says so by its answer alone.
@@ -67,28 +67,28 @@ impl HeldLease {
     }
 
     /// It is not renewed any more: from here on it is to be replaced.
-    pub(crate) fn refuse_renewal(&mut self) {
+    pub fn refuse_renewal(&mut self) {
         self.is_renewable = false;
     }
 
     /// Whether its credentials can be handed out at `now`.
-    pub(crate) fn is_usable(&self, now: SystemTime) -> bool {
+    pub fn is_usable(&self, now: SystemTime) -> bool {
         self.issued <= now && now + USABLE_MARGIN < self.ends
     }
 
     /// How long its current term is in all. Does not depend on the clock of now.
-    pub(crate) fn term(&self) -> Duration {
+    pub fn term(&self) -> Duration {
         self.ends.duration_since(self.renewed).unwrap_or_default()
     }
 
     /// Whether less than a sixth of its term is left at `now`. A renewal that still fails then has failed for half of the time
     /// that there was for it, and new credentials need the rest to be there before the old ones end.
-    pub(crate) fn is_nearly_over(&self, now: SystemTime) -> bool {
+    pub fn is_nearly_over(&self, now: SystemTime) -> bool {
         now > self.nearly_over()
     }
 
     /// How long a renewal that is sent at `now` may take: if it hangs, there is still time for new credentials.
-    pub(crate) fn renewal_timeout(&self, now: SystemTime) -> Duration {
+    pub fn renewal_timeout(&self, now: SystemTime) -> Duration {
         // After a step of the clock forward, as long as the part of the term that is meant for it.
         self.nearly_over().duration_since(now).unwrap_or(self.term() / 6)
     }
@@ -103,7 +103,7 @@ impl HeldLease {
     /// together. At its maximum a lease is replaced at that moment, so that the new credentials overlap the old ones.
     /// After a step of the clock the times that are held say nothing: a renewal tells new ones, also of a lease that seems to
     /// have ended. If it has, ScaiVault refuses, and it is replaced then.
-    pub(crate) fn step(&self, now: SystemTime, jitter: f64) -> LeaseStep {
+    pub fn step(&self, now: SystemTime, jitter: f64) -> LeaseStep {
         let due = self.renewed + self.term().mul_f64(2.0 / 3.0 - jitter.clamp(0.0, 1.0) / 10.0);
         if self.renewed <= now && now < due {
             return LeaseStep::Wait(due);

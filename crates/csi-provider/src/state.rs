@@ -1,0 +1,180 @@
+//! Leases over a restart of the provider: a file in the state directory, which should be in memory, because it has
+//! credentials and tokens.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use scaivault_client::{Client, HeldLease, LeaseId, SecretData, Token};
+use scaivault_contract::DynamicRef;
+use secrecy::ExposeSecret as _;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::{
+    attributes::Pod,
+    config::{Config, LoginTarget},
+    leases::{KeptLeases, LeaseKey},
+};
+
+/// The file in the state directory.
+const FILE: &str = "leases.json";
+
+/// Where leases are kept.
+pub(crate) struct StateFile(PathBuf);
+
+/// Leases that cannot be kept: after a restart nobody could revoke them.
+#[derive(Debug, Error)]
+#[error("cannot keep leases in {}: {source}; check the directory of --state-dir", .file.display())]
+pub(crate) struct StateError {
+    file: PathBuf,
+    source: io::Error,
+}
+
+/// One pod and dynamic secret. Times are seconds since 1970.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    pod: Pod,
+    /// The address of the server: its place in the configuration may change.
+    url: String,
+    audience: String,
+    role: Option<String>,
+    dynamic: DynamicRef,
+    lease: Option<KeptLease>,
+    replaced: BTreeSet<LeaseId>,
+    token: Option<KeptToken>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeptLease {
+    id: LeaseId,
+    credentials: String,
+    issued: u64,
+    renewed: u64,
+    ends: u64,
+    last_end: Option<u64>,
+    is_renewable: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeptToken {
+    secret: String,
+    received: u64,
+    use_until: u64,
+}
+
+/// Leases that an earlier process held, with the login of their pod.
+pub(crate) struct Restored {
+    pub(crate) key: LeaseKey,
+    pub(crate) leases: KeptLeases,
+    pub(crate) token: Option<Token>,
+}
+
+impl StateFile {
+    pub(crate) fn new(state_dir: &Path) -> Self {
+        Self(state_dir.join(FILE))
+    }
+
+    /// What an earlier process held. A file that cannot be understood is reported, and its leases end by themselves.
+    pub(crate) fn load(&self, config: &Config) -> Vec<Restored> {
+        let kept = match fs::read(&self.0) {
+            Ok(bytes) => serde_json::from_slice::<Vec<Kept>>(&bytes).map_err(io::Error::other),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
+            Err(error) => Err(error),
+        };
+        match kept {
+            Ok(kept) => kept.into_iter().filter_map(|kept| kept.restore(config)).collect(),
+            Err(error) => {
+                // The text of a parser may quote what it reads.
+                tracing::warn!(file = %self.0.display(), kind = ?error.kind(), "leases of the previous process cannot be read, they end by themselves");
+                Vec::new()
+            }
+        }
+    }
+
+    /// Writes all of them, in one step: a crash leaves what was there before.
+    pub(crate) fn save<'a>(
+        &self,
+        config: &Config,
+        entries: impl Iterator<Item = (&'a LeaseKey, &'a Client, &'a Option<HeldLease>, &'a BTreeSet<LeaseId>)>,
+    ) -> Result<(), StateError> {
+        let kept: Vec<_> = entries
+            .filter(|(_, _, lease, replaced)| lease.is_some() || !replaced.is_empty())
+            .map(|(key, client, lease, replaced)| Kept::new(config, key, client, lease.as_ref(), replaced))
+            .collect();
+        let json = serde_json::to_vec(&kept).expect("text and numbers can be written as JSON");
+        write(&self.0, &json).map_err(|source| StateError { file: self.0.clone(), source })
+    }
+}
+
+fn write(file: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = file.with_extension("new");
+    match fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?.write_all(bytes)?;
+    fs::rename(&temporary, file)
+}
+
+impl Kept {
+    fn new(
+        config: &Config,
+        key: &LeaseKey,
+        client: &Client,
+        lease: Option<&HeldLease>,
+        replaced: &BTreeSet<LeaseId>,
+    ) -> Self {
+        let LeaseKey { pod, target: LoginTarget { server, audience, role }, dynamic } = key.clone();
+        let lease = lease.map(|lease| KeptLease {
+            id: lease.id.clone(),
+            credentials: lease.credentials.json().to_owned(),
+            issued: seconds(lease.issued),
+            renewed: seconds(lease.renewed),
+            ends: seconds(lease.ends),
+            last_end: lease.last_end.map(seconds),
+            is_renewable: lease.is_renewable,
+        });
+        let token = client.token().map(|token| KeptToken {
+            secret: token.secret().expose_secret().to_owned(),
+            received: seconds(token.received()),
+            use_until: seconds(token.use_until()),
+        });
+        let url = config.servers()[server].address.to_string();
+        Self { pod, url, audience, role, dynamic, lease, replaced: replaced.clone(), token }
+    }
+
+    /// None if the configuration has no such server any more, or the entry is malformed.
+    fn restore(self, config: &Config) -> Option<Restored> {
+        let Self { pod, url, audience, role, dynamic, lease, replaced, token } = self;
+        let server = config.servers().iter().position(|server| server.address.to_string() == url)?;
+        let lease = lease.and_then(|kept| {
+            Some(HeldLease {
+                credentials: SecretData::new(&kept.credentials).ok()?,
+                id: kept.id,
+                issued: time(kept.issued),
+                renewed: time(kept.renewed),
+                ends: time(kept.ends),
+                last_end: kept.last_end.map(time),
+                is_renewable: kept.is_renewable,
+            })
+        });
+        let token = token
+            .and_then(|kept| Token::restore(kept.secret.into(), time(kept.received), time(kept.use_until)));
+        let key = LeaseKey { pod, target: LoginTarget { server, audience, role }, dynamic };
+        Some(Restored { key, leases: KeptLeases { lease, replaced }, token })
+    }
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+fn time(seconds: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.min(u64::from(u32::MAX)))
+}
