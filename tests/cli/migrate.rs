@@ -325,7 +325,7 @@ spec: {template: {spec: {containers: [{name: app, image: app}], volumes: {name: 
     fs::write(&file, NAMESPACE).unwrap();
     let words = ["migrate", "--kube-version", "1.36", "--namespace-file", file.to_str().unwrap()];
     let (billing, _) = MANIFESTS.rsplit_once("---").unwrap();
-    let outcome = run_with(&format!("{billing}{OTHERS}"), words.into_iter().chain(RULE)).exits(1);
+    let outcome = run_with(format!("{billing}{OTHERS}"), words.into_iter().chain(RULE)).exits(1);
     for part in [
         "namespace/shop: denied (problems)",
         "token-expiration-seconds (of the namespace): \"60\": the value is a number",

@@ -23,7 +23,7 @@ pub(crate) fn check(schema: &Value, value: &Value, path: &str, problems: &mut Po
         }
         ("boolean", Value::Bool(_)) => {}
         // YAML reads `0400` as the number 256.
-        ("string", Value::Number(_)) if path.ends_with(".mode") => {
+        ("string", Value::Number(_)) if path.rsplit_once('.').is_some_and(|(_, field)| field == "mode") => {
             problems.add(
                 path,
                 "expected a string, found a number; put the octal digits in quotes, such as \"0400\"",

@@ -133,7 +133,7 @@ fn what_is_left_is_listed_as_text() {
         rewritten: None,
         diff: None,
     };
-    let report = Report { entries: vec![entry], errors: Vec::new() };
+    let report = Report { entries: vec![entry], ..Report::default() };
     let page = markdown(&Plan::new(&Migration { report, ..Migration::default() }, 10, &[]));
     assert!(
         page.contains("* `shop/deployment/x'<script>` (`a.yaml:3`)\n  * it has \\<b\\>\\\\n\\# x\n"),
