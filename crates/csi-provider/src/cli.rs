@@ -1,13 +1,22 @@
 //! The command line.
 
-use std::{ffi::OsString, net::SocketAddr, path::PathBuf, process::ExitCode};
+use std::{
+    error::Error,
+    ffi::OsString,
+    io::{self, Write as _},
+    net::SocketAddr,
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use clap::{Args, Parser, Subcommand};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::{
+    check::{self, Finding},
     config::Given,
+    pods,
     serve::{ServeError, Settings, serve},
     telemetry,
 };
@@ -24,6 +33,15 @@ struct Cli {
 enum Command {
     /// Serve the driver of this node
     Serve(ServeArgs),
+    /// Say what is missing in the cluster for mounts to work
+    Check(CheckArgs),
+}
+
+#[derive(Args)]
+struct CheckArgs {
+    /// Audience of the tokens that the driver must request
+    #[arg(long, value_name = "AUDIENCE", default_value = "scaivault")]
+    audience: String,
 }
 
 #[derive(Args)]
@@ -62,20 +80,42 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     // First of all: another process of the same user could read tokens and secrets through /proc. Where the kernel
     // refuses, nothing is lost that was there before.
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
-    let Cli { command: Command::Serve(args) } = match Cli::try_parse_from(arguments) {
-        Ok(cli) => cli,
+    let command = match Cli::try_parse_from(arguments) {
+        Ok(Cli { command }) => command,
         Err(error) => {
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    telemetry::init(args.log_level);
-    let ended = run_serve(args);
+    let ended = match command {
+        Command::Serve(args) => {
+            telemetry::init(args.log_level);
+            run_serve(args).map_err(Into::into)
+        }
+        Command::Check(args) => {
+            telemetry::init(LevelFilter::WARN);
+            run_check(&args)
+        }
+    };
     if let Err(error) = &ended {
         tracing::error!(%error, "failed");
     }
     telemetry::flush();
     if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn run_check(args: &CheckArgs) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let findings = runtime.block_on(async {
+        let client = pods::client().await?;
+        Ok::<_, Box<dyn Error + Send + Sync>>(check::check(&client, &args.audience).await?)
+    })?;
+    let mut stdout = io::stdout().lock();
+    for finding in &findings {
+        writeln!(stdout, "{finding}")?;
+    }
+    let missing = findings.iter().filter(|finding| matches!(finding, Finding::Missing(_))).count();
+    if missing == 0 { Ok(()) } else { Err(format!("{missing} requirements are not met").into()) }
 }
 
 fn run_serve(args: ServeArgs) -> Result<(), ServeError> {

@@ -6,6 +6,7 @@
 //! leases, and [`mount`] composes the files and their versions.
 
 mod attributes;
+mod check;
 mod cli;
 mod config;
 mod failure;

@@ -412,7 +412,7 @@ async fn the_leases_of_a_pod_that_is_gone_are_revoked() {
     leases.start_due(SystemTime::now());
     node.vault.requested(Route::Revoke, 1).await;
     // A list that began before a pod was mounted says nothing about it.
-    leases.keep_pods(&["u-2".to_owned()].into(), Instant::now() - Duration::from_hours(1));
+    leases.keep_pods(&std::collections::BTreeSet::new(), Instant::now() - Duration::from_hours(1));
     leases.start_due(SystemTime::now());
     assert_eq!(node.vault.requests(Route::Revoke), 1);
     leases.keep_pods(&["u-2".to_owned()].into(), Instant::now());

@@ -1,0 +1,157 @@
+//! What is missing in the cluster for the provider to work: the subcommand `check`.
+
+use std::fmt;
+
+use kube::{Client, api::GetParams, core::Request};
+use serde::{Deserialize, de::DeserializeOwned};
+
+/// The name under which the driver is registered.
+const DRIVER: &str = "secrets-store.csi.k8s.io";
+
+/// What was found about one requirement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Finding {
+    /// It is met.
+    Met(String),
+    /// The provider works, with what is said here.
+    Limited(String),
+    /// Mounts fail until it is mended.
+    Missing(String),
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Met(text) => write!(f, "ok       {text}"),
+            Self::Limited(text) => write!(f, "warning  {text}"),
+            Self::Missing(text) => write!(f, "missing  {text}"),
+        }
+    }
+}
+
+/// A `CSIDriver`, as far as it is looked at.
+#[derive(Debug, Deserialize)]
+struct CsiDriver {
+    spec: CsiDriverSpec,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct CsiDriverSpec {
+    pod_info_on_mount: bool,
+    requires_republish: bool,
+    token_requests: Vec<TokenRequest>,
+}
+
+#[derive(Debug, Deserialize)]
+struct TokenRequest {
+    audience: String,
+}
+
+/// Any object: that it exists is enough.
+#[derive(Debug, Deserialize)]
+struct Object {}
+
+/// Looks at the driver's object and at the class's definition. The error is that of reaching the API server.
+pub(crate) async fn check(client: &Client, audience: &str) -> kube::Result<Vec<Finding>> {
+    let driver = get::<CsiDriver>(client, "/apis/storage.k8s.io/v1/csidrivers", DRIVER).await?;
+    let class = "secretproviderclasses.secrets-store.csi.x-k8s.io";
+    let definition =
+        get::<Object>(client, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", class).await?;
+    let mut findings = check_driver(driver.map(|driver| driver.spec), audience);
+    findings.push(match definition {
+        Some(_) => Finding::Met(format!("the CustomResourceDefinition {class} exists")),
+        None => Finding::Missing(format!(
+            "the CustomResourceDefinition {class} does not exist; install the Secrets Store CSI driver"
+        )),
+    });
+    Ok(findings)
+}
+
+fn check_driver(spec: Option<CsiDriverSpec>, audience: &str) -> Vec<Finding> {
+    let Some(CsiDriverSpec { pod_info_on_mount, requires_republish, token_requests }) = spec else {
+        let text = format!("the CSIDriver {DRIVER} does not exist; install the Secrets Store CSI driver");
+        return vec![Finding::Missing(text)];
+    };
+    let has_audience = token_requests.iter().any(|request| request.audience == audience);
+    vec![
+        if pod_info_on_mount {
+            Finding::Met("the driver says which pod mounts a volume".to_owned())
+        } else {
+            Finding::Missing(format!("the CSIDriver {DRIVER} has no `podInfoOnMount: true`; set it"))
+        },
+        if has_audience {
+            Finding::Met(format!("the driver requests tokens with the audience {audience}"))
+        } else {
+            Finding::Missing(format!(
+                "the CSIDriver {DRIVER} requests no token with the audience {audience}; set `tokenRequests[0].audience={audience}` in the values of the driver's chart"
+            ))
+        },
+        if requires_republish {
+            Finding::Met("the driver updates volumes".to_owned())
+        } else {
+            Finding::Limited(format!(
+                "the CSIDriver {DRIVER} has no `requiresRepublish: true`, so files are never updated, and leases end an hour after the pod's start; set `enableSecretRotation=true` in the values of the driver's chart"
+            ))
+        },
+    ]
+}
+
+/// An object of the cluster; none if it does not exist.
+async fn get<T: DeserializeOwned>(client: &Client, collection: &str, name: &str) -> kube::Result<Option<T>> {
+    let request = Request::new(collection).get(name, &GetParams::default());
+    match client.request::<T>(request.map_err(kube::Error::BuildRequest)?).await {
+        Ok(object) => Ok(Some(object)),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn checked(spec: &serde_json::Value) -> Vec<Finding> {
+        let driver: CsiDriver = serde_json::from_value(json!({"spec": spec})).unwrap();
+        check_driver(Some(driver.spec), "scaivault")
+    }
+
+    #[test]
+    fn a_complete_driver_has_no_findings() {
+        let spec = json!({
+            "podInfoOnMount": true, "requiresRepublish": true,
+            "tokenRequests": [{"audience": "vault"}, {"audience": "scaivault", "expirationSeconds": 3600}],
+        });
+        assert!(checked(&spec).iter().all(|finding| matches!(finding, Finding::Met(_))));
+    }
+
+    #[test]
+    fn what_is_missing_is_said_with_its_fix() {
+        let findings = checked(&json!({"tokenRequests": [{"audience": "vault"}]}));
+        let [pod, token, republish] = findings.as_slice() else { panic!("{findings:?}") };
+        assert!(matches!(pod, Finding::Missing(text) if text.contains("podInfoOnMount: true")), "{pod}");
+        assert!(matches!(token, Finding::Missing(text) if text.contains("audience=scaivault")), "{token}");
+        assert!(matches!(republish, Finding::Limited(text) if text.contains("enableSecretRotation")));
+        assert!(matches!(check_driver(None, "scaivault").as_slice(), [Finding::Missing(_)]));
+    }
+
+    #[tokio::test]
+    async fn a_cluster_without_the_driver() {
+        let not_found = json!({"kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404});
+        let answer = (axum::http::StatusCode::NOT_FOUND, not_found.to_string());
+        let listener = tokio::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let router = axum::Router::new().fallback(async move || answer.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let client = Client::try_from(kube::Config::new(url.parse().unwrap())).unwrap();
+        let findings = check(&client, "scaivault").await.unwrap();
+        assert!(findings.len() == 2, "{findings:?}");
+        assert!(
+            findings.iter().all(|finding| finding.to_string().starts_with("missing  the C")),
+            "{findings:?}"
+        );
+    }
+}
