@@ -228,7 +228,10 @@ mod tests {
         let command = command.args(["-c", "read line", "app"]).args(small).arg(large);
         let mut child = command.stdin(std::process::Stdio::piped()).spawn().unwrap();
         let pid = i32::try_from(child.id()).unwrap();
-        let process = processes().unwrap().into_iter().find(|process| process.pid == pid).unwrap();
+        // The kernel shows the arguments a moment after the program has begun.
+        let has_begun = |process: &Process| process.pid == pid && !process.arguments.is_empty();
+        let mut looks = (0..10_000).filter_map(|_| processes().unwrap().into_iter().find(has_begun));
+        let process = looks.next().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
         assert!((3..=64).contains(&process.arguments.len()), "{}", process.arguments.len());
