@@ -7,9 +7,10 @@ use std::{
     path::Path,
 };
 
-/// What is printed of the agent's own packages: the agent, and the errors of client, templates and variables, which it quotes.
-const SOURCES: [&str; 7] = [
+/// What the agent prints: its own messages, and the errors of rendering, client, templates and variables, which it quotes.
+const SOURCES: [&str; 8] = [
     "crates/agent/src",
+    "crates/render/src",
     "crates/contract/src/deferred.rs",
     "crates/contract/src/template/error.rs",
     "crates/client/src/error.rs",
