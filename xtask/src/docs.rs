@@ -16,6 +16,9 @@ const CHART_README: &str = "charts/scaivault-injector/README.md";
 const CHART_CRD: &str = "charts/scaivault-injector/templates/crd.yaml";
 const CHART_SCHEMA: &str = "charts/scaivault-injector/values.schema.json";
 const CHART_VALUES: &str = "charts/scaivault-injector/values.yaml";
+const CSI_CHART_README: &str = "charts/secrets-store-csi-driver-scaivault/README.md";
+const CSI_CHART_SCHEMA: &str = "charts/secrets-store-csi-driver-scaivault/values.schema.json";
+const CSI_CHART_VALUES: &str = "charts/secrets-store-csi-driver-scaivault/values.yaml";
 const POLICIES: &str = "docs/policies.md";
 
 /// A page and what writes it.
@@ -48,8 +51,16 @@ const PAGES: &[Page] = &[
                 table: injector.say(&["annotations", "--format", "json"])?,
                 schema: injector.say(&["annotations", "--format", "schema"])?,
             };
-            chart::schema(&read(CHART_SCHEMA)?, &read(CHART_VALUES)?, &registry)
+            chart::schema(&read(CHART_SCHEMA)?, &read(CHART_VALUES)?, Some(&registry))
         },
+    },
+    Page {
+        path: CSI_CHART_README,
+        write: |_| chart::readme(&read(CSI_CHART_README)?, &read(CSI_CHART_VALUES)?),
+    },
+    Page {
+        path: CSI_CHART_SCHEMA,
+        write: |_| chart::schema(&read(CSI_CHART_SCHEMA)?, &read(CSI_CHART_VALUES)?, None),
     },
 ];
 

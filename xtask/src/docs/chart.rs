@@ -1,5 +1,6 @@
-//! The parts of the Helm chart that are written from others: `values.schema.json` gets its descriptions from the comments
-//! in `values.yaml` and the keys of `injector.defaults` from the annotation registry, `README.md` its table of values.
+//! The parts of a Helm chart that are written from others: `values.schema.json` gets its descriptions from the comments
+//! in `values.yaml`, and the injector's chart the keys of `injector.defaults` from the annotation registry; `README.md` gets
+//! its table of values.
 
 use std::fmt::Write as _;
 
@@ -29,14 +30,17 @@ pub(super) struct Registry {
     pub(super) schema: String,
 }
 
-/// The schema anew: `schema` is the file as it is, of which types and bounds are kept.
-pub(super) fn schema(schema: &str, values: &str, registry: &Registry) -> Result<String> {
+/// The schema anew: `schema` is the file as it is, of which types and bounds are kept. With a registry,
+/// `injector.defaults` gets its keys.
+pub(super) fn schema(schema: &str, values: &str, registry: Option<&Registry>) -> Result<String> {
     let mut schema: Value = serde_json::from_str(schema).context("values.schema.json is not JSON")?;
     let items: Vec<_> = values::read(values)?.into_iter().flat_map(|chapter| chapter.items).collect();
-    let defaults = schema
-        .pointer_mut("/properties/injector/properties/defaults")
-        .context("values.schema.json has no injector.defaults")?;
-    *defaults = self::defaults(registry)?;
+    if let Some(registry) = registry {
+        let defaults = schema
+            .pointer_mut("/properties/injector/properties/defaults")
+            .context("values.schema.json has no injector.defaults")?;
+        *defaults = self::defaults(registry)?;
+    }
     for item in &items {
         let entry = schema.pointer_mut(&item.pointer()).with_context(|| {
             format!("values.yaml has {}, which values.schema.json does not allow", item.name())
@@ -123,7 +127,7 @@ mod tests {
 
     #[test]
     fn the_schema_gets_comments_and_keys() -> Result<()> {
-        let text = schema(SCHEMA, VALUES, &registry())?;
+        let text = schema(SCHEMA, VALUES, Some(&registry()))?;
         let written: Value = serde_json::from_str(&text)?;
         assert_eq!(
             written["properties"]["name"],
@@ -134,17 +138,26 @@ mod tests {
         assert_eq!(defaults["additionalProperties"], false);
         assert_eq!(written["required"], json!(["name", "injector"]));
         assert_eq!(written["properties"]["injector"]["required"], json!(["defaults"]));
-        assert_eq!(schema(&text, VALUES, &registry())?, text, "a second time changes nothing");
+        assert_eq!(schema(&text, VALUES, Some(&registry()))?, text, "a second time changes nothing");
+        Ok(())
+    }
+
+    #[test]
+    fn another_chart_has_no_defaults_of_annotations() -> Result<()> {
+        let (values, bare) = ("# Names\n\n# Its name.\nname: \"\"\n", r#"{"properties": {"name": {}}}"#);
+        let written: Value = serde_json::from_str(&schema(bare, values, None)?)?;
+        assert_eq!(written["properties"], json!({"name": {"description": "Its name."}}));
+        assert!(schema(bare, values, Some(&registry())).is_err());
         Ok(())
     }
 
     #[test]
     fn values_and_schema_have_the_same_keys() {
         let more = format!("{VALUES}# Another.\nother: 1\n");
-        let error = schema(SCHEMA, &more, &registry()).unwrap_err().to_string();
+        let error = schema(SCHEMA, &more, Some(&registry())).unwrap_err().to_string();
         assert!(error.contains("other"), "{error}");
         let more = SCHEMA.replace(r#""global""#, r#""extra": {}, "global""#);
-        let error = schema(&more, VALUES, &registry()).unwrap_err().to_string();
+        let error = schema(&more, VALUES, Some(&registry())).unwrap_err().to_string();
         assert!(error.contains("extra"), "{error}");
     }
 
