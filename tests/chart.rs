@@ -1,4 +1,4 @@
-//! The Helm chart, rendered by the real helm, which is looked for in `KUBEBUILDER_ASSETS` and then in `PATH`.
+//! The Helm charts, rendered by the real helm, which is looked for in `KUBEBUILDER_ASSETS` and then in `PATH`.
 //!
 //! After an intended change: `INSTA_UPDATE=always cargo test --features cluster-tests --test chart`, then read the difference.
 
@@ -9,6 +9,7 @@ mod server;
 mod chart {
     pub(crate) mod helm;
 
+    mod csi;
     mod escaped_templates;
     mod monitoring;
     mod names;

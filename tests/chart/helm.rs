@@ -1,4 +1,4 @@
-//! Runs helm on the chart.
+//! Runs helm on the charts.
 
 use std::{
     env,
@@ -9,15 +9,17 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// The chart, as a path from the workspace's directory.
+/// The injector's chart, as a path from the workspace's directory.
 const CHART: &str = "charts/scaivault-injector";
+/// The chart of the CSI provider.
+pub(crate) const CSI_CHART: &str = "charts/secrets-store-csi-driver-scaivault";
 
 /// The workspace's directory.
 pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A file of the chart.
+/// A file of the injector's chart.
 pub(crate) fn file(path: &str) -> String {
     let path = root().join(CHART).join(path);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
@@ -58,9 +60,9 @@ pub(crate) fn helm(arguments: &[&str]) -> Output {
     command.output().unwrap()
 }
 
-/// Checks the chart's form.
+/// Checks the form of both charts.
 pub(crate) fn lint() -> Output {
-    helm(&["lint", "--strict", CHART])
+    helm(&["lint", "--strict", CHART, CSI_CHART])
 }
 
 /// The manifests for these arguments (`--set`, `--values`), or what helm says against them.
@@ -70,7 +72,17 @@ pub(crate) fn template(arguments: &[&str]) -> Result<Manifests, String> {
 
 /// The same for a release of this name.
 pub(crate) fn template_as(release: &str, arguments: &[&str]) -> Result<Manifests, String> {
-    let fixed = ["template", release, CHART, "--namespace", "scaivault-system"];
+    render(CHART, release, "scaivault-system", arguments)
+}
+
+/// The manifests of a chart for a release in a namespace.
+pub(crate) fn render(
+    chart: &str,
+    release: &str,
+    namespace: &str,
+    arguments: &[&str],
+) -> Result<Manifests, String> {
+    let fixed = ["template", release, chart, "--namespace", namespace];
     let Output { status, stdout, stderr } = helm(&[&fixed, arguments].concat());
     if !status.success() {
         return Err(String::from_utf8(stderr).unwrap());

@@ -7,9 +7,9 @@ use serde_json::Value;
 use super::helm::template_as;
 
 /// As long as Helm lets the name of a release be.
-const RELEASE: &str = "a-release-name-that-is-as-long-as-helm-lets-it-be-abc";
+pub(super) const RELEASE: &str = "a-release-name-that-is-as-long-as-helm-lets-it-be-abc";
 /// As long as a label may be.
-const LABEL: &str = "a-name-that-is-as-long-as-a-label-of-kubernetes-may-be-12345678";
+pub(super) const LABEL: &str = "a-name-that-is-as-long-as-a-label-of-kubernetes-may-be-12345678";
 
 /// All that a release of this name is made of, with everything on and in the mode that makes the most objects. The definition of
 /// policies is one for the cluster.
@@ -20,7 +20,7 @@ fn objects(release: &str, set: &str) -> Vec<Value> {
 }
 
 /// Every label and selector in a document.
-fn labels(value: &Value) -> Vec<(String, String)> {
+pub(super) fn labels(value: &Value) -> Vec<(String, String)> {
     match value {
         Value::Object(fields) => {
             let own =
@@ -34,7 +34,7 @@ fn labels(value: &Value) -> Vec<(String, String)> {
     }
 }
 
-fn is_label(value: &str) -> bool {
+pub(super) fn is_label(value: &str) -> bool {
     let is_end = |end: Option<char>| end.is_none_or(|end| end.is_ascii_alphanumeric());
     let is_inner = |inner: char| inner.is_ascii_alphanumeric() || "-_.".contains(inner);
     value.len() <= 63
@@ -43,7 +43,7 @@ fn is_label(value: &str) -> bool {
         && value.chars().all(is_inner)
 }
 
-fn is_name(name: &str) -> bool {
+pub(super) fn is_name(name: &str) -> bool {
     is_label(name) && !name.chars().any(|inner| inner.is_ascii_uppercase() || "_.".contains(inner))
 }
 

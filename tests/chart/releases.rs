@@ -30,7 +30,7 @@ fn oldest() -> u16 {
 }
 
 /// The `OpenAPI` documents of all releases from the oldest on, with their minor versions, among the assets.
-fn documents() -> Vec<(u16, PathBuf)> {
+pub(super) fn documents() -> Vec<(u16, PathBuf)> {
     let document = |minor| Some((minor, asset(&format!("kubernetes-openapi-1.{minor}.json"))?));
     let documents: Vec<_> = (oldest()..).map_while(document).collect();
     if documents.is_empty() {

@@ -32,7 +32,7 @@ fn without_definition(text: &str) -> String {
 }
 
 #[test]
-fn the_chart_passes_helms_own_check() {
+fn the_charts_pass_helms_own_check() {
     let output = helm::lint();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }

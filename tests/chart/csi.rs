@@ -1,0 +1,255 @@
+//! The chart of the CSI provider.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+};
+
+use serde_json::{Value, json};
+use similar::TextDiff;
+
+use super::{
+    helm::{CSI_CHART, Manifests, render, root},
+    names::{LABEL, RELEASE, is_label, is_name, labels},
+    releases::documents,
+    schema::Api,
+};
+
+mod monitoring;
+mod page;
+mod refusals;
+
+/// Sets of values that differ in what is asserted here.
+const SETS: [&str; 4] = [
+    "",
+    "dynamicCredentials.enabled=false",
+    "socketDirs={/a,/etc/kubernetes/b},stateDir=/run/c",
+    "providerName=other,scaivault.allowedRoles={*}",
+];
+
+fn template(arguments: &[&str]) -> Result<Manifests, String> {
+    render(CSI_CHART, "scaivault-csi", "kube-system", arguments)
+}
+
+fn with(set: &str) -> Manifests {
+    template(&["--set", set]).unwrap()
+}
+
+/// A file of the chart.
+fn file(path: &str) -> String {
+    fs::read_to_string(root().join(CSI_CHART).join(path)).unwrap()
+}
+
+/// A source of the provider, without its tests.
+fn source(name: &str) -> String {
+    let text = fs::read_to_string(root().join("crates/csi-provider/src").join(name)).unwrap();
+    text.split("#[cfg(test)]").next().unwrap().to_owned()
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+/// The pod of the DaemonSet.
+fn pod_spec(manifests: &Manifests) -> Value {
+    manifests.only("DaemonSet")["spec"]["template"]["spec"].clone()
+}
+
+fn arguments(manifests: &Manifests) -> Vec<String> {
+    let arguments = pod_spec(manifests)["containers"][0]["args"].clone();
+    list(&arguments).iter().map(|argument| argument.as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn golden_renderings() {
+    let default = template(&[]).unwrap().text;
+    insta::glob!("csi/cases/*/values.yaml", |values| {
+        let case = values.parent().expect("values are in the directory of their case");
+        let name = case.file_name().expect("a case has a name").to_string_lossy().into_owned();
+        let text = template(&["--values", values.to_str().unwrap()]).unwrap().text;
+        let shown = if name == "default" {
+            text
+        } else {
+            let diff = TextDiff::from_lines(&default, &text);
+            diff.unified_diff().context_radius(4).header("default", &name).to_string()
+        };
+        insta::with_settings!({ prepend_module_to_snapshot => false, snapshot_path => case, snapshot_suffix => "", omit_expression => true }, {
+            insta::assert_snapshot!(format!("manifests-{name}"), shown);
+        });
+    });
+}
+
+#[test]
+fn nothing_is_random() {
+    assert_eq!(with("").text, with("").text);
+}
+
+#[test]
+fn the_provider_has_no_privilege() {
+    for set in SETS {
+        let spec = pod_spec(&with(set));
+        let [container] = list(&spec["containers"]) else { panic!("{set}: {spec}") };
+        let context = &container["securityContext"];
+        assert_eq!(context["privileged"], false, "{set}");
+        assert_eq!(context["allowPrivilegeEscalation"], false, "{set}");
+        assert_eq!(context["readOnlyRootFilesystem"], true, "{set}");
+        assert_eq!(context["capabilities"], json!({"drop": ["ALL"]}), "{set}");
+        assert_eq!(spec["securityContext"]["seccompProfile"]["type"], "RuntimeDefault", "{set}");
+        for namespace in ["hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace"] {
+            assert_eq!(spec[namespace], Value::Null, "{set}: {namespace}");
+        }
+    }
+}
+
+#[test]
+fn only_directories_of_sockets_and_state_are_the_nodes() {
+    for (set, expected) in [
+        ("", ["/var/run/secrets-store-csi-providers", "/run/scaivault-csi-provider"].as_slice()),
+        ("providerName=other", &["/var/run/secrets-store-csi-providers", "/run/other-csi-provider"]),
+        (SETS[2], &["/a", "/etc/kubernetes/b", "/run/c"]),
+    ] {
+        let spec = pod_spec(&with(set));
+        let paths: Vec<_> =
+            list(&spec["volumes"]).iter().filter_map(|volume| volume["hostPath"]["path"].as_str()).collect();
+        assert_eq!(paths, expected, "{set}");
+        // What is written is what is mounted.
+        let mounts = list(&spec["containers"][0]["volumeMounts"]);
+        let mounted: BTreeSet<_> = mounts.iter().filter_map(|mount| mount["mountPath"].as_str()).collect();
+        assert!(paths.iter().all(|path| mounted.contains(path)), "{set}: {mounted:?}");
+    }
+}
+
+#[test]
+fn sockets_are_named_after_the_provider() {
+    let given = arguments(&with("providerName=other,socketDirs={/a,/b}"));
+    let sockets: Vec<_> = given.iter().filter(|argument| argument.starts_with("--socket=")).collect();
+    assert_eq!(sockets, ["--socket=/a/other.sock", "--socket=/b/other.sock"]);
+    assert!(given.contains(&"--state-dir=/run/other-csi-provider".to_owned()), "{given:?}");
+}
+
+#[test]
+fn the_role_lists_and_watches_pods() {
+    let manifests = with("");
+    let rules = json!([{"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}]);
+    assert_eq!(manifests.only("ClusterRole")["rules"], rules);
+    let subject = &manifests.only("ClusterRoleBinding")["subjects"][0];
+    assert_eq!(subject["name"], pod_spec(&manifests)["serviceAccountName"]);
+    assert_eq!(subject["namespace"], "kube-system");
+}
+
+#[test]
+fn without_dynamic_credentials_there_are_no_rights() {
+    let manifests = with("dynamicCredentials.enabled=false,networkPolicy.enabled=true");
+    let roles = ["ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"];
+    assert!(roles.iter().all(|kind| manifests.of_kind(kind).is_empty()));
+    assert_eq!(pod_spec(&manifests)["automountServiceAccountToken"], false);
+    assert!(!arguments(&manifests).iter().any(|argument| argument.starts_with("--node-name")));
+    assert_eq!(list(&manifests.only("NetworkPolicy")["spec"]["egress"]).len(), 2, "DNS and ScaiVault");
+}
+
+/// An argument that the provider does not know would keep it from starting on every node.
+#[test]
+fn every_argument_and_key_is_the_providers() {
+    let (flags, keys) = (source("cli.rs"), source("config.rs"));
+    let everything = ["--values", "tests/chart/csi/cases/everything-on/values.yaml"];
+    let manifests = template(&everything).unwrap();
+    let given = arguments(&manifests);
+    assert_eq!(given[0], "serve");
+    for argument in &given[1..] {
+        let flag = argument.strip_prefix("--").and_then(|flag| flag.split('=').next()).unwrap();
+        let field = format!(" {}: ", flag.replace('-', "_"));
+        assert!(flags.contains(&field) || flags.contains(&format!("long = \"{flag}\"")), "{argument}");
+    }
+    let maps = manifests.of_kind("ConfigMap");
+    let text = maps.iter().find_map(|map| map["data"]["config.yaml"].as_str()).unwrap();
+    let config: BTreeMap<String, Value> = serde_saphyr::from_str(text).unwrap();
+    let nested = list(&config["allow-urls"]).iter().flat_map(|url| url.as_object().unwrap().keys());
+    for key in config.keys().chain(nested) {
+        assert!(keys.contains(&format!("\n    {}: ", key.replace('-', "_"))), "{key}");
+    }
+    assert_eq!(config.len(), 6, "{text}");
+}
+
+#[test]
+fn authorities_are_files_of_the_config_map() {
+    let manifests = template(&["--values", "tests/chart/csi/cases/everything-on/values.yaml"]).unwrap();
+    let maps = manifests.of_kind("ConfigMap");
+    let data = maps.iter().map(|map| &map["data"]).find(|data| data["config.yaml"].is_string()).unwrap();
+    assert!(arguments(&manifests).contains(&"--ca-file=/etc/scaivault-csi-provider/ca.pem".to_owned()));
+    assert!(data["ca.pem"].as_str().unwrap().contains("\nAAAA\n"), "{data}");
+    let config: Value = serde_saphyr::from_str(data["config.yaml"].as_str().unwrap()).unwrap();
+    assert_eq!(config["allow-urls"][0], json!({"url": "https://vault-staging.example.com"}));
+    let ca_file = config["allow-urls"][1]["ca-file"].as_str().unwrap();
+    let name = ca_file.strip_prefix("/etc/scaivault-csi-provider/").unwrap();
+    assert!(data[name].as_str().unwrap().contains("\nBBBB\n"), "{name}: {data}");
+}
+
+/// The provider reads its files when it starts.
+#[test]
+fn another_configuration_is_another_pod_template() {
+    let annotations = |set: &str| with(set).only("DaemonSet")["spec"]["template"]["metadata"].clone();
+    let default = annotations("");
+    for set in ["scaivault.allowedRoles={a}", "scaivault.caBundle=-----BEGIN CERTIFICATE-----"] {
+        assert_ne!(annotations(set), default, "{set}");
+    }
+    assert_eq!(annotations("daemonSet.maxUnavailable=2"), default);
+}
+
+#[test]
+fn the_way_to_every_address_is_open() {
+    let ports = |set: &str| {
+        let policy = with(&format!("networkPolicy.enabled=true,{set}")).only("NetworkPolicy");
+        let ports = policy["spec"]["egress"][1]["ports"].clone();
+        list(&ports).iter().map(|port| port["port"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(ports("scaivault.url=https://a.example"), [443]);
+    let several = "scaivault.url=https://a.example:8443,scaivault.allowedUrls[0].url=https://[fd00::1],\
+        scaivault.allowedUrls[1].url=https://[fd00::1]:9443/vault";
+    assert_eq!(ports(several), [8443, 443, 9443]);
+}
+
+#[test]
+fn two_releases_share_no_name_and_no_directory() {
+    let all = "networkPolicy.enabled=true,podMonitor.enabled=true,prometheusRule.enabled=true,dashboard.enabled=true";
+    let release = |name: &str, set: &str| {
+        render(CSI_CHART, name, "kube-system", &["--set", all, "--set", set]).unwrap()
+    };
+    let other = RELEASE.replace("abc", "abd");
+    let (one, other) = (release(RELEASE, ""), release(&other, "providerName=other"));
+    let names = |manifests: &Manifests| -> BTreeSet<String> {
+        let objects = manifests.objects();
+        objects.iter().map(|object| format!("{} {}", object["kind"], object["metadata"]["name"])).collect()
+    };
+    assert!(names(&one).is_disjoint(&names(&other)));
+    assert_eq!(names(&one).len(), one.objects().len());
+    let sockets = |manifests: &Manifests| arguments(manifests)[1].clone();
+    assert_ne!(sockets(&one), sockets(&other));
+    for set in ["", &format!("nameOverride={LABEL}"), "nameOverride=b"] {
+        for object in release(RELEASE, set).objects() {
+            let name = object["metadata"]["name"].as_str().unwrap();
+            assert!(is_name(name) && name.len() <= 58, "{set}: {name}");
+            for (key, value) in labels(&object) {
+                assert!(is_label(&value), "{set}: {name}: {key}: {value:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_release_knows_what_is_rendered_for_it() {
+    let mut wrong = Vec::new();
+    for (minor, document) in documents() {
+        let api = Api::new(&fs::read_to_string(document).unwrap());
+        let version = format!("1.{minor}.0");
+        for case in fs::read_dir(root().join("tests/chart/csi/cases")).unwrap() {
+            let values = case.unwrap().path().join("values.yaml");
+            let manifests =
+                template(&["--values", values.to_str().unwrap(), "--kube-version", &version]).unwrap();
+            let objects = manifests.objects();
+            let own = objects.iter().filter(|object| object["apiVersion"] != "monitoring.coreos.com/v1");
+            let problems = own.flat_map(|object| api.problems(object));
+            wrong.extend(problems.map(|problem| format!("{version}, {}: {problem}", values.display())));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
