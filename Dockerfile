@@ -1,8 +1,9 @@
 # The product's images, one target each:
 #
-#   injector   scailabs/scaivault-injector   the admission webhook and the command line
-#   init       scailabs/scaivault-init       the agent; what the injector adds to pods, for both containers
-#   sidecar    scailabs/scaivault-sidecar    the same agent as root, for sidecars in manifests written by hand
+#   injector       scailabs/scaivault-injector       the admission webhook and the command line
+#   init           scailabs/scaivault-init           the agent; what the injector adds to pods, for both containers
+#   sidecar        scailabs/scaivault-sidecar        the same agent as root, for sidecars in manifests written by hand
+#   csi-provider   scailabs/scaivault-csi-provider   the provider of the Secrets Store CSI driver
 #
 #   docker buildx build --target injector --platform linux/amd64,linux/arm64 \
 #     --build-arg VERSION=0.1.0 --build-arg REVISION="$(git rev-parse HEAD)" \
@@ -69,6 +70,14 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     cargo auditable build --locked --release --target "$(cat /target)" --package scaivault-agent \
  && install -D --mode=0111 "target/$(cat /target)/release/scaivault-agent" /out/scaivault-agent
 
+FROM toolchain AS build-csi-provider
+# 0111 for the same reason: it runs as root on each node, with the tokens of the node's pods, and without the capability
+# to read what its owner may not read.
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/src/target,sharing=locked \
+    cargo auditable build --locked --release --target "$(cat /target)" --package scaivault-csi-provider \
+ && install -D --mode=0111 "target/$(cat /target)/release/scaivault-csi-provider" /out/scaivault-csi-provider
+
 # ------------------------------------------------------------------- images
 FROM scratch AS agent
 COPY --from=build-agent /out/ /
@@ -97,6 +106,21 @@ LABEL org.opencontainers.image.title="scaivault-sidecar" \
 # A manifest written by hand may ask for a signal to a process of any user. The injector does not use this image.
 USER 0:0
 ENTRYPOINT ["/scaivault-agent", "sidecar"]
+
+FROM scratch AS csi-provider
+ARG VERSION=unknown
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="scaivault-csi-provider" \
+      org.opencontainers.image.description="Provider of the Secrets Store CSI driver that mounts ScaiVault secrets as volumes" \
+      org.opencontainers.image.source="https://github.com/scailabs/scaivault-injector" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION"
+COPY --from=build-csi-provider /out/ /
+# Only root may write into the driver's directory of sockets. The chart takes all capabilities away.
+USER 0:0
+EXPOSE 8080
+ENTRYPOINT ["/scaivault-csi-provider"]
 
 # The last target is what a build without --target makes.
 FROM scratch AS injector
