@@ -73,7 +73,7 @@ fn every_alert_has_its_section() {
     }
 }
 
-/// Without the PodMonitor, nothing says that the provider is scraped at all.
+/// Without the `PodMonitor`, nothing says that the provider is scraped at all.
 #[test]
 fn an_alert_that_would_always_fire_is_not_made() {
     let down = |monitor: bool| {
