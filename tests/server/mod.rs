@@ -148,7 +148,7 @@ impl Server {
         self.log.wait_for(is_it).unwrap_or_else(|| panic!("not in the log:\n{}", self.log.text))
     }
 
-    /// Resident memory, MiB.
+    /// Resident memory of its own, MiB.
     pub(crate) fn resident_mib(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
         // Not VmRSS, which has the pages of the program's file, too: those of a build for tests are many times those of a release.

@@ -1,9 +1,9 @@
 //! `scaivault-csi-provider`: a provider of the Secrets Store CSI driver. The driver calls it over a Unix socket, once for
 //! each volume of a pod and again about every minute, and writes what it answers into the volume.
 //!
-//! One mount goes through the modules in this order: [`attributes`] reads the request, [`token`] compares the pod's token
-//! with the pod, [`objects`] reads what is asked for, [`logins`] exchanges the token, [`secrets`] and [`leases`] read the secrets and hold the
-//! leases, and [`mount`] composes the files and their versions.
+//! One mount goes through the modules in this order: `attributes` reads the request, `token` compares the pod's token
+//! with the pod, `objects` reads what is asked for, `logins` exchanges the token, `secrets` and `leases` read the secrets and hold the
+//! leases, and `mount` composes the files and their versions.
 
 mod attributes;
 mod check;
