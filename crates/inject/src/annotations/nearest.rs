@@ -9,8 +9,8 @@ const EDITS: usize = 5;
 
 /// The candidate with the smallest edit distance to `word`, if it is near enough to be what was meant.
 ///
-/// Compares at most [`CANDIDATES`] words of at most [`WORD_BYTES`] bytes, each up to [`EDITS`] edits. Callers ask for
-/// the first problems only ([`crate::Problems::takes_hint`]).
+/// Compares at most `CANDIDATES` words of at most `WORD_BYTES` bytes, each up to `EDITS` edits. Callers ask for
+/// the first problems only (`Problems::takes_hint`).
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if word.is_empty() || word.len() > WORD_BYTES {
         return None;
