@@ -93,8 +93,14 @@ const MAY_USE_ANYHOW: [&str; 2] = ["scaivault-injector", "xtask"];
 
 /// The packages that may have typed Kubernetes objects at all: the core for what it builds, the others for objects of
 /// their own (a Secret, an Event, the definition of a custom resource).
-const MAY_USE_K8S_OPENAPI: [&str; 4] =
-    ["scaivault-certs", "scaivault-injector", "scaivault-policy", "scaivault-testkit"];
+const MAY_USE_K8S_OPENAPI: [&str; 5] = [
+    "scaivault-certs",
+    // For a feature that `kube` needs; it names no type.
+    "scaivault-csi-provider",
+    "scaivault-injector",
+    "scaivault-policy",
+    "scaivault-testkit",
+];
 
 /// Where a typed pod or workload may be named: the tests of the core and the test kit are not shipped.
 const MAY_NAME_TYPED_PODS: [&str; 2] = ["crates/inject/tests/", "crates/testkit/"];
