@@ -102,10 +102,21 @@ fn take_name(all: &mut BTreeMap<String, String>, key: &str, problems: &mut Vec<S
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use serde_json::json;
 
     use super::*;
+
+    /// The pod of the tests of this crate's parts.
+    pub(crate) fn pod() -> Pod {
+        let name = |text: &str| text.parse().unwrap();
+        Pod {
+            namespace: name("billing"),
+            name: name("web-0"),
+            uid: name("u-1"),
+            service_account: name("web"),
+        }
+    }
 
     fn attributes(more: &serde_json::Value) -> String {
         let mut all = json!({

@@ -201,16 +201,7 @@ fn unknown_key(key: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn pod() -> Pod {
-        let name = |text: &str| text.parse().unwrap();
-        Pod {
-            namespace: name("billing"),
-            name: name("web-0"),
-            uid: name("u-1"),
-            service_account: name("web"),
-        }
-    }
+    use crate::attributes::tests::pod;
 
     #[track_caller]
     fn problem(text: &str) -> String {

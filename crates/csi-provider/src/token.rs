@@ -161,16 +161,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-
-    fn pod() -> Pod {
-        let name = |text: &str| text.parse().unwrap();
-        Pod {
-            namespace: name("billing"),
-            name: name("web-0"),
-            uid: name("u-1"),
-            service_account: name("web"),
-        }
-    }
+    use crate::attributes::tests::pod;
 
     fn payload() -> Value {
         json!({

@@ -43,16 +43,7 @@ pub(crate) fn fill(text: &str, pod: &Pod) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn pod() -> Pod {
-        let name = |text: &str| text.parse().unwrap();
-        Pod {
-            namespace: name("billing"),
-            name: name("web-0"),
-            uid: name("u-1"),
-            service_account: name("web"),
-        }
-    }
+    use crate::attributes::tests::pod;
 
     #[test]
     fn fills_the_names_of_the_pod() {

@@ -17,7 +17,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .compile_fds(set)?;
     let code = fs::read_to_string(scratch.join("v1alpha1.rs"))?;
     fs::write(root.join("src/generated.rs"), code)?;
-    // A test compares it: whoever changes the contract has to generate again.
+    // A test compares the two, and fails after a change of the contract until this program is run again.
     fs::copy(&proto, root.join("src/generated.proto"))?;
     Ok(())
 }
