@@ -74,15 +74,14 @@ impl Kubectl {
     /// Creates an object, or a list of them; an error has what the API server said.
     pub(super) fn create(&self, namespace: &str, object: &Value) -> Result<()> {
         let namespace = format!("--namespace={namespace}");
-        let mut command = self.command(&["create", "--filename=-", "--output=name", &namespace]);
-        process::output_of(&mut command, &object.to_string()).map(drop)
+        self.text_of(&["create", "--filename=-", "--output=name", &namespace], &object.to_string()).map(drop)
     }
 
     /// What the API server would store of an object, after all admission.
     pub(super) fn dry_run(&self, namespace: &str, object: &Value) -> Result<Value> {
         let namespace = format!("--namespace={namespace}");
         let args = ["create", "--dry-run=server", "--filename=-", "--output=json", &namespace];
-        let text = process::output_of(&mut self.command(&args), &object.to_string())?;
+        let text = self.text_of(&args, &object.to_string())?;
         serde_json::from_str(&text).context("kubectl wrote something that is not JSON")
     }
 
@@ -91,7 +90,7 @@ impl Kubectl {
         let namespace = format!("--namespace={namespace}");
         let args = ["create", "--dry-run=server", "--warnings-as-errors", "--filename=-", &namespace];
         // It has an error's text for what it writes beside its answer, and no other way to it.
-        let Err(error) = process::output_of(&mut self.command(&args), &object.to_string()) else {
+        let Err(error) = self.text_of(&args, &object.to_string()) else {
             return Ok(String::new());
         };
         let text = format!("{error:#}");
