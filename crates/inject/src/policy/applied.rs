@@ -186,7 +186,7 @@ impl<'s> Applied<'s> {
         self.policies.iter().position(|applied| **applied.policy.name() == *name)
     }
 
-    /// Whether a policy refuses nobody.
+    /// Whether a policy refuses no pod.
     pub(super) fn only_warns(&self, at: usize) -> bool {
         self.policies.get(at).is_some_and(|applied| applied.enforcement != Enforcement::Enforce)
     }

@@ -79,21 +79,20 @@ impl<'a> EnvironmentConflict<'a> {
 impl fmt::Display for EnvironmentConflict<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { first, second } = self;
-        let environment = |policy: &'_ Policy| policy.environment().unwrap_or_default().to_owned();
         write!(
             f,
             "policy {} gives the namespace the environment {}, and policy {} gives it {}",
             first.name(),
-            environment(first),
+            first.environment().unwrap_or_default(),
             second.name(),
-            environment(second),
+            second.environment().unwrap_or_default(),
         )
     }
 }
 
 impl<'a> Environment<'a> {
     /// The environment of a namespace that these policies select, the weakest first, and two that disagree about it. A policy contests
-    /// nothing that is enforced more strictly; whoever disagrees with it is told all the same.
+    /// nothing that is enforced more strictly; a disagreement with it is returned all the same.
     pub(super) fn of_namespace(
         policies: &[&'a Policy],
         enforcement: impl Fn(&Policy) -> Enforcement,
@@ -233,8 +232,7 @@ pub(crate) fn check(
     }
 }
 
-/// Whoever has nothing to do with the environment is not refused because of it: the pod has, if one of the two policies
-/// selects it. If its keys or those of another policy have the variable, that has no value.
+/// A pod is refused because of the environment only if one of the two policies selects it. If its keys or those of another policy have the variable, that has no value.
 fn environment(applied: &Applied<'_>, findings: &mut Findings<'_>, notes: &mut Notes) {
     let Some(conflict) = applied.environment_conflict else { return };
     let both = [conflict.first, conflict.second];
