@@ -1,8 +1,8 @@
-//! Every check that a change must pass, in the order in which it is cheapest to fail.
+//! Every check that a change must pass, the cheapest first.
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::builder::PossibleValuesParser;
 
 use crate::{docs, process, table, test, tidy, workspace};
@@ -23,7 +23,7 @@ const STEPS: &[Step] = &[
     Step { name: "tidy", run: || tidy::run().map(|()| Outcome::Passed) },
     // All targets: examples and benchmarks are compiled here, and nowhere else.
     Step { name: "clippy", run: clippy },
-    Step { name: "test", run: || test::run(&test::Args::default()).map(|()| Outcome::Passed) },
+    Step { name: "test", run: || test::run(&test::Args::everything()).map(|()| Outcome::Passed) },
     Step { name: "docs", run: || docs::run(true).map(|()| Outcome::Passed) },
     Step { name: "rustdoc", run: rustdoc },
     Step { name: "alone", run: each_package_alone },
@@ -36,10 +36,10 @@ pub(crate) fn step_names() -> PossibleValuesParser {
     STEPS.iter().map(|step| step.name).into()
 }
 
-/// Runs the named steps, or all of them. Stops at the first that fails.
+/// Runs the named steps, or all of them. All are run, so that one run shows all that is wrong.
 pub(crate) fn run(names: &[String]) -> Result<()> {
     let chosen = STEPS.iter().filter(|step| names.is_empty() || names.iter().any(|name| name == step.name));
-    let mut rows = Vec::new();
+    let (mut rows, mut failures) = (Vec::new(), Vec::new());
     for step in chosen {
         println!("\n== {}", step.name);
         let started = Instant::now();
@@ -53,15 +53,11 @@ pub(crate) fn run(names: &[String]) -> Result<()> {
         println!("== {} {said} ({took})", step.name);
         rows.push([step.name.to_owned(), took, said]);
         if let Err(error) = result {
-            println!("\n{}", table::render(["step", "time", "result"], &rows));
-            return Err(error.context(format!(
-                "step {name} failed; run it alone with: cargo xtask ci {name}",
-                name = step.name
-            )));
+            failures.push(format!("step {0} failed; run it alone with: cargo xtask ci {0}: {error:#}", step.name));
         }
     }
     println!("\n{}", table::render(["step", "time", "result"], &rows));
-    Ok(())
+    if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("\n")) }
 }
 
 fn seconds(duration: Duration) -> String {

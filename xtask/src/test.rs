@@ -27,7 +27,7 @@ pub(crate) const POSTGRES_FEATURES: [&str; 2] =
 const ASSETS_VARIABLE: &str = "KUBEBUILDER_ASSETS";
 
 /// Which tests run.
-#[derive(Default, clap::Args)]
+#[derive(clap::Args)]
 pub(crate) struct Args {
     /// Run only the tests of cluster and chart, with another Kubernetes release: 1.31
     #[arg(long, value_name = "MINOR")]
@@ -35,6 +35,13 @@ pub(crate) struct Args {
     /// Passed on to `cargo test`, for example `-p scaivault-inject detach`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     args: Vec<String>,
+}
+
+impl Args {
+    /// All tests, also those after a failure.
+    pub(crate) fn everything() -> Self {
+        Self { kube: None, args: vec!["--no-fail-fast".to_owned()] }
+    }
 }
 
 /// Runs every test of every package, doc tests included. What is passed on goes to `cargo test` as it is; packages chosen
