@@ -53,7 +53,10 @@ pub(crate) fn run(names: &[String]) -> Result<()> {
         println!("== {} {said} ({took})", step.name);
         rows.push([step.name.to_owned(), took, said]);
         if let Err(error) = result {
-            failures.push(format!("step {0} failed; run it alone with: cargo xtask ci {0}: {error:#}", step.name));
+            failures.push(format!(
+                "step {0} failed; run it alone with: cargo xtask ci {0}: {error:#}",
+                step.name
+            ));
         }
     }
     println!("\n{}", table::render(["step", "time", "result"], &rows));
