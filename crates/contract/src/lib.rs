@@ -14,6 +14,7 @@ mod engine;
 mod excerpt;
 mod field;
 mod file;
+mod file_source;
 mod format;
 mod mapping;
 mod mode;
@@ -45,6 +46,7 @@ pub use file::{
     MountPoint, MountPointConflict, MountPointError, RelativeFile, RelativeFileError, TargetFile,
     TargetFileError, conflicts, is_at_or_below, mount_point_conflicts,
 };
+pub use file_source::Source;
 pub use format::{Format, FormatError};
 pub use mapping::{
     DynamicMapping, FileOptions, MAPPINGS_LIMIT, MappingError, MappingErrors, MappingFault, MappingPart,

@@ -4,22 +4,13 @@
 use std::collections::BTreeMap;
 
 use scaivault_contract::{Excerpt, ObjectName};
-use scaivault_inject::annotations::nearest;
+use scaivault_csi_class::{KUBELET_PREFIX, VOLUME_ATTRIBUTES, check_parameter};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
 
 /// The most bytes of the attributes. A Kubernetes object has less than 1.5 MiB.
 const ATTRIBUTES_MAX_BYTES: usize = 1024 * 1024;
-
-/// The parameters of a class.
-pub(crate) const PARAMETERS: [&str; 4] = ["audience", "base_url", "objects", "role"];
-
-/// Keys that the driver and the pod's volume have besides.
-const DRIVER_KEYS: [&str; 2] = ["secretProviderClass", "providerName"];
-
-/// What every key of the kubelet starts with.
-const KUBELET_PREFIX: &str = "csi.storage.k8s.io/";
 
 /// A mount that is asked for.
 pub(crate) struct Attributes {
@@ -59,15 +50,8 @@ impl Attributes {
         };
         let tokens = all.remove(&format!("{KUBELET_PREFIX}serviceAccount.tokens"));
         let class = all.remove("secretProviderClass").unwrap_or_default();
-        all.retain(|key, _| !key.starts_with(KUBELET_PREFIX) && !DRIVER_KEYS.contains(&key.as_str()));
-        problems.extend(all.keys().filter(|key| !PARAMETERS.contains(&key.as_str())).map(|key| {
-            format!(
-                "the parameter {} is not known{}; allowed: {}",
-                Excerpt::new(key),
-                hint(key),
-                PARAMETERS.join(", ")
-            )
-        }));
+        all.retain(|key, _| !key.starts_with(KUBELET_PREFIX) && !VOLUME_ATTRIBUTES.contains(&key.as_str()));
+        problems.extend(all.keys().filter_map(|key| Some(check_parameter(key).err()?.to_string())));
         Failure::unless(problems)?;
         Ok(Self { pod, class, tokens, parameters: all })
     }
@@ -76,16 +60,6 @@ impl Attributes {
     pub(crate) fn parameter(&self, name: &'static str) -> Option<&str> {
         self.parameters.get(name).map(String::as_str)
     }
-}
-
-/// What an unknown parameter may have been meant to be.
-fn hint(key: &str) -> String {
-    let known = match key {
-        "vaultAddress" | "address" | "url" => Some("base_url"),
-        "roleName" => Some("role"),
-        _ => nearest(key, PARAMETERS),
-    };
-    known.map_or(String::new(), |known| format!("; did you mean {known}?"))
 }
 
 /// Takes a name that the kubelet says. The placeholder after an error is never used: the caller returns the problems.

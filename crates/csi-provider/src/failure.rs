@@ -84,10 +84,12 @@ impl Failure {
 
     /// Nothing where there is no problem.
     pub(crate) fn unless(problems: Vec<String>) -> Result<(), Self> {
-        if problems.is_empty() {
-            return Ok(());
-        }
-        Err(Self::invalid(listed(problems)))
+        if problems.is_empty() { Ok(()) } else { Err(Self::all_invalid(problems)) }
+    }
+
+    /// Several problems as one failure.
+    pub(crate) fn all_invalid(problems: Vec<String>) -> Self {
+        Self::invalid(listed(problems))
     }
 
     /// `subject` could not be had, because of the client's error.

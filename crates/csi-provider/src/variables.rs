@@ -2,16 +2,13 @@
 //! has the levels that were written.
 
 use scaivault_contract::{Excerpt, TextPart, text_parts};
+use scaivault_csi_class::VARIABLES;
 use scaivault_inject::annotations::nearest;
 
 use crate::attributes::Pod;
 
 /// The most bytes of a filled text: a file has at most 16 secrets, whose paths have 512 characters.
 const FILLED_MAX_BYTES: usize = 16 * 1024;
-
-/// The names, in the words of policies and in those of the downward API.
-const NAMES: [&str; 7] =
-    ["POD_NAME", "POD_NAMESPACE", "POD_UID", "SERVICE_ACCOUNT", "namespace", "pod", "service-account"];
 
 /// The text with its variables filled.
 pub(crate) fn fill(text: &str, pod: &Pod) -> Result<String, String> {
@@ -24,9 +21,9 @@ pub(crate) fn fill(text: &str, pod: &Pod) -> Result<String, String> {
             TextPart::Variable("POD_UID") => pod.uid.as_str(),
             TextPart::Variable("SERVICE_ACCOUNT" | "service-account") => pod.service_account.as_str(),
             TextPart::Variable(other) => {
-                let near = nearest(other, NAMES)
+                let near = nearest(other, VARIABLES)
                     .map_or(String::new(), |near| format!("; did you mean ${{{near}}}?"));
-                let allowed = NAMES.map(|name| format!("${{{name}}}")).join(", ");
+                let allowed = VARIABLES.map(|name| format!("${{{name}}}")).join(", ");
                 return Err(format!("{} is not a variable{near}; allowed: {allowed}", Excerpt::new(other)));
             }
         });

@@ -14,11 +14,12 @@ mod base64;
 mod dotenv;
 mod env;
 mod properties;
-mod source;
+mod style;
 mod template;
 mod yaml;
 
-pub use source::{Source, Style};
+pub use scaivault_contract::Source;
+pub use style::Style;
 pub use template::{Fault, Template, TemplateError};
 
 /// The most names of fields that an error lists.

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, io, panic::resume_unwind, thread};
 
 use minijinja::{ErrorKind, Value, context};
 use scaivault_contract::{
-    NamedSecret, SecretRef, SecretSource, TEMPLATE_FUEL, TemplateError as InvalidTemplate, TemplateNames,
-    check_template, template_environment,
+    NamedSecret, SecretRef, SecretSource, TEMPLATE_FUEL, TemplateError as InvalidTemplate, check_template,
+    template_environment,
 };
 use thiserror::Error;
 
@@ -31,11 +31,7 @@ pub struct Template(String);
 impl Template {
     /// Checks it as the injector does; its warnings are for whoever writes it.
     pub fn parse(text: String, source: &Source) -> Result<Self, TemplateError> {
-        let names = match source {
-            Source::Secrets(source) => TemplateNames::of_source(source),
-            Source::Lease(_) => TemplateNames::Lease,
-        };
-        check_template(&text, &names)?;
+        check_template(&text, &source.template_names())?;
         Ok(Self(text))
     }
 

@@ -9,6 +9,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("scaivault-usage", &[]),
     ("scaivault-audit", &["scaivault-usage"]),
     ("scaivault-policy", &["scaivault-inject", "scaivault-contract"]),
+    ("scaivault-csi-class", &["scaivault-inject", "scaivault-contract"]),
     ("scaivault-webhook", &["scaivault-inject", "scaivault-contract"]),
     ("scaivault-certs", &[]),
     ("scaivault-log-queue", &[]),
@@ -42,6 +43,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "scaivault-client",
             "scaivault-contract",
+            "scaivault-csi-class",
             "scaivault-inject",
             "scaivault-log-queue",
             "scaivault-render",

@@ -1,28 +1,8 @@
-//! What is read for a file, and how it is written.
+//! How a file is written.
 
-use std::fmt;
-
-use scaivault_contract::{DynamicRef, Encoding, Format, SecretSource};
+use scaivault_contract::{Encoding, Format, Source};
 
 use crate::{Template, TemplateError};
-
-/// What is read for a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// Secrets.
-    Secrets(SecretSource),
-    /// The credentials of a lease.
-    Lease(DynamicRef),
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Secrets(source) => source.fmt(f),
-            Self::Lease(dynamic) => dynamic.fmt(f),
-        }
-    }
-}
 
 /// How a file is written.
 #[derive(Clone, Debug)]

@@ -1,0 +1,33 @@
+//! What is read for a file: secrets, or the credentials of a lease.
+
+use std::fmt;
+
+use crate::{DynamicRef, SecretSource, TemplateNames};
+
+/// What is read for a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Secrets.
+    Secrets(SecretSource),
+    /// The credentials of a lease.
+    Lease(DynamicRef),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Secrets(source) => source.fmt(f),
+            Self::Lease(dynamic) => dynamic.fmt(f),
+        }
+    }
+}
+
+impl Source {
+    /// What a template of such a file can name.
+    pub fn template_names(&self) -> TemplateNames<'_> {
+        match self {
+            Self::Secrets(source) => TemplateNames::of_source(source),
+            Self::Lease(_) => TemplateNames::Lease,
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! What is wrong with a class, and where.
+
+use std::fmt;
+
+/// One mistake. Quotes at most an excerpt of a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Index of the object in the parameter `objects`; none for the parameter as a whole.
+    pub object: Option<usize>,
+    /// The object's key, or the name of a parameter.
+    pub key: Option<String>,
+    /// The line of the parameter's YAML, from 1, where that cannot be read.
+    pub line: Option<usize>,
+    /// What is wrong, what is allowed and how to fix it.
+    pub text: String,
+}
+
+impl Fault {
+    /// A fault of the parameter as a whole.
+    pub(crate) fn of_all(text: impl Into<String>) -> Self {
+        Self { object: None, key: None, line: None, text: text.into() }
+    }
+
+    /// A fault of a key, whose text names it.
+    pub(crate) fn at_key(key: &str, text: impl Into<String>) -> Self {
+        Self { key: Some(key.to_owned()), ..Self::of_all(text) }
+    }
+
+    /// A fault of a key's value.
+    pub(crate) fn of_key(key: &str, text: impl fmt::Display) -> Self {
+        Self::at_key(key, format!("{key}: {text}"))
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(index) = self.object {
+            write!(f, "objects[{index}]: ")?;
+        }
+        f.write_str(&self.text)
+    }
+}

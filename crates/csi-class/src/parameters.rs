@@ -1,0 +1,57 @@
+//! The parameters of a class, and what else stands beside them.
+
+use scaivault_contract::Excerpt;
+use scaivault_inject::annotations::nearest;
+
+use crate::Fault;
+
+/// The parameters of a class. A pod's `volumeAttributes` override them.
+pub const PARAMETERS: [&str; 4] = ["audience", "base_url", "objects", "role"];
+
+/// Keys of a pod's `volumeAttributes` that are no parameters.
+pub const VOLUME_ATTRIBUTES: [&str; 2] = ["secretProviderClass", "providerName"];
+
+/// What every key of the kubelet starts with. The kubelet replaces what a pod's author writes there.
+pub const KUBELET_PREFIX: &str = "csi.storage.k8s.io/";
+
+/// The variables in an object's `path`, `engine` and `role`: in the words of policies and in those of the downward API.
+pub const VARIABLES: [&str; 7] =
+    ["POD_NAME", "POD_NAMESPACE", "POD_UID", "SERVICE_ACCOUNT", "namespace", "pod", "service-account"];
+
+/// What is wrong with the name of a parameter.
+pub fn check_parameter(name: &str) -> Result<(), Fault> {
+    if PARAMETERS.contains(&name) {
+        return Ok(());
+    }
+    let known = match name {
+        "vaultAddress" | "address" | "url" => Some("base_url"),
+        "roleName" => Some("role"),
+        _ => nearest(name, PARAMETERS),
+    };
+    let hint = known.map_or(String::new(), |known| format!("; did you mean {known}?"));
+    let text = format!(
+        "the parameter {} is not known{hint}; allowed: {}",
+        Excerpt::new(name),
+        PARAMETERS.join(", ")
+    );
+    Err(Fault::at_key(name, text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_parameter_gets_the_nearest_name() {
+        for (name, expected) in [
+            ("object", "\"object\" is not known; did you mean objects?"),
+            ("roleName", "did you mean role?"),
+            ("vaultAddress", "did you mean base_url?"),
+            ("swordfish", "\"swordfish\" is not known; allowed: audience, base_url, objects, role"),
+        ] {
+            let fault = check_parameter(name).unwrap_err();
+            assert!(fault.to_string().contains(expected), "{fault}");
+        }
+        assert_eq!(check_parameter("objects"), Ok(()));
+    }
+}
