@@ -5,14 +5,16 @@ use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use scaivault_contract::{
     env::{SECRETS, WATCH_PATHS},
-    names::{HEALTHZ_COMMAND, INIT_COMMAND, SIDECAR_COMMAND, VERIFY_COMMAND, WAIT_COMMAND},
+    names::{
+        HEALTHZ_COMMAND, INIT_COMMAND, SIDECAR_COMMAND, SYNC_SECRET_COMMAND, VERIFY_COMMAND, WAIT_COMMAND,
+    },
 };
 
 use crate::{
-    config::{Config, Container, Problems},
+    config::{Config, Container, Problems, SyncConfig},
     environment::Environment,
     exit::{Ending, Exit, refresh_signal},
-    gate, init, sidecar, telemetry, verify,
+    gate, init, sidecar, sync_secret, telemetry, verify,
 };
 
 /// What the agent is told to do.
@@ -22,6 +24,7 @@ enum Command {
     Sidecar,
     Wait,
     Healthz,
+    SyncSecret,
     /// The files of this pod with ScaiVault.
     VerifyPod,
     /// Pairs of files, one behind the other.
@@ -74,37 +77,43 @@ fn command(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, End
         [SIDECAR_COMMAND] => Ok(Command::Sidecar),
         [WAIT_COMMAND] => Ok(Command::Wait),
         [HEALTHZ_COMMAND] => Ok(Command::Healthz),
+        [SYNC_SECRET_COMMAND] => Ok(Command::SyncSecret),
         _ => Err(Ending::Command),
     }
 }
 
 fn execute(command: &Command, environment: &Environment) -> Result<(), Ending> {
-    let container = match command {
-        Command::VerifyFiles(pairs) => return verify::files(pairs),
-        Command::Init => Container::Init,
-        // It may run in either container.
-        Command::VerifyPod
-            if environment.value(WATCH_PATHS).is_empty() && !environment.value(SECRETS).is_empty() =>
-        {
-            Container::Init
+    match command {
+        Command::VerifyFiles(pairs) => verify::files(pairs),
+        Command::SyncSecret => run_to_end(sync_secret::run(SyncConfig::read(environment)?)),
+        Command::Init => run_to_end(init::run(Config::read(environment, Container::Init)?)),
+        Command::Sidecar => run_to_end(sidecar::run(Config::read(environment, Container::Sidecar)?)),
+        Command::Wait => {
+            let config = Config::read(environment, Container::Sidecar)?;
+            run_to_end(gate::wait(&config))
         }
-        Command::Sidecar | Command::Wait | Command::Healthz | Command::VerifyPod => Container::Sidecar,
-    };
-    let config = Config::read(environment, container)?;
-    // One thread is enough, and small.
+        Command::Healthz => {
+            let config = Config::read(environment, Container::Sidecar)?;
+            run_to_end(async { gate::healthz(&config) })
+        }
+        Command::VerifyPod => {
+            // It may run in either container.
+            let is_init =
+                environment.value(WATCH_PATHS).is_empty() && !environment.value(SECRETS).is_empty();
+            let container = if is_init { Container::Init } else { Container::Sidecar };
+            run_to_end(verify::pod(Config::read(environment, container)?))
+        }
+    }
+}
+
+/// One thread is enough, and small.
+fn run_to_end(subcommand: impl Future<Output = Result<(), Ending>>) -> Result<(), Ending> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(Ending::Runtime)?;
     let ended = runtime.block_on(async {
         // The sidecar refreshes at SIGHUP. Elsewhere there is nothing to refresh, and it must not end the process.
         let _refresh = refresh_signal()?;
-        match command {
-            Command::Init => init::run(config).await,
-            Command::Sidecar => sidecar::run(config).await,
-            Command::Wait => gate::wait(&config).await,
-            Command::Healthz => gate::healthz(&config),
-            Command::VerifyPod => verify::pod(config).await,
-            Command::VerifyFiles(_) => Ok(()),
-        }
+        subcommand.await
     });
     // A name lookup that hangs has a thread that cannot be stopped. The end does not wait for it.
     runtime.shutdown_background();

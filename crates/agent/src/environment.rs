@@ -9,7 +9,7 @@ use scaivault_contract::env::{
 
 use crate::config::Problem;
 
-/// The values of the contract's variables, and of those that name a proxy. An empty one counts as not set, because a manifest's template writes it so; where
+/// The values of the contract's variables, and of those that name a proxy and the API server. An empty one counts as not set, because a manifest's template writes it so; where
 /// that would be dangerous it is an error ([`NEVER_EMPTY`]).
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Environment {
@@ -22,9 +22,22 @@ pub(crate) struct Environment {
 /// come from a template that was not filled.
 const NEVER_EMPTY: [&str; 5] =
     [SCAIVAULT_URL, SCAIVAULT_TOKEN_FILE, SCAIVAULT_CA_FILE, SCAIVAULT_CREDENTIALS_DIR, SCAIKEY_TOKEN_URL];
-/// What other programs obey too, so it stands in no table of ours.
-const PROXY_VARIABLES: [&str; 6] =
-    ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY"];
+/// What other programs read, too, so it is not in the contract's table.
+const OTHER_VARIABLES: [&str; 8] = [
+    "https_proxy",
+    "HTTPS_PROXY",
+    "all_proxy",
+    "ALL_PROXY",
+    "no_proxy",
+    "NO_PROXY",
+    KUBERNETES_SERVICE_HOST,
+    KUBERNETES_SERVICE_PORT,
+];
+
+/// The API server's host, which Kubernetes sets in every container.
+pub(crate) const KUBERNETES_SERVICE_HOST: &str = "KUBERNETES_SERVICE_HOST";
+/// Its port, likewise.
+pub(crate) const KUBERNETES_SERVICE_PORT: &str = "KUBERNETES_SERVICE_PORT";
 
 impl Environment {
     /// Of this process.
@@ -37,7 +50,7 @@ impl Environment {
                 Some(Err(_)) => environment.problems.push(Problem::new(spec.name, "its value is not UTF-8")),
             }
         }
-        for name in PROXY_VARIABLES {
+        for name in OTHER_VARIABLES {
             if let Some(Ok(value)) = variable(name).map(OsString::into_string) {
                 environment.set(name, value);
             }
@@ -102,6 +115,7 @@ mod tests {
                 Containers::Init => "init",
                 Containers::Sidecar => "sidecar",
                 Containers::Both => "both",
+                Containers::SyncSecret => "sync-secret",
             };
             let default = if spec.default.is_empty() { String::new() } else { format!("`{}`", spec.default) };
             let doc = spec.doc.replace('|', "\\|");

@@ -11,12 +11,14 @@ use std::{
 
 use scaivault_client::SetupError;
 use scaivault_contract::names::{
-    HEALTHZ_COMMAND, INIT_COMMAND, SIDECAR_COMMAND, VERIFY_COMMAND, WAIT_COMMAND,
+    HEALTHZ_COMMAND, INIT_COMMAND, SIDECAR_COMMAND, SYNC_SECRET_COMMAND, VERIFY_COMMAND, WAIT_COMMAND,
 };
 use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::{config::Problems, failure::Failures, sink::SinkError, state::StateError};
+use crate::{
+    config::Problems, failure::Failures, sink::SinkError, state::StateError, sync_secret::SyncError,
+};
 
 /// Where the kubelet reads the termination message: the default of `terminationMessagePath`.
 const MESSAGE_FILE: &str = "/dev/termination-log";
@@ -50,7 +52,7 @@ impl From<Exit> for ExitCode {
 #[derive(Debug, Error)]
 pub(crate) enum Ending {
     #[error(
-        "the agent takes one word: {INIT_COMMAND}, {SIDECAR_COMMAND}, {WAIT_COMMAND}, {HEALTHZ_COMMAND} or {VERIFY_COMMAND}, the last one with or without pairs of files; all else is said by environment variables"
+        "the agent takes one word: {INIT_COMMAND}, {SIDECAR_COMMAND}, {WAIT_COMMAND}, {HEALTHZ_COMMAND}, {SYNC_SECRET_COMMAND} or {VERIFY_COMMAND}, the last one with or without pairs of files; all else is said by environment variables"
     )]
     Command,
     #[error(transparent)]
@@ -69,6 +71,8 @@ pub(crate) enum Ending {
     Volume(#[from] SinkError),
     #[error(transparent)]
     Fetch(#[from] Failures),
+    #[error(transparent)]
+    Sync(#[from] SyncError),
     #[error("stopped by SIGTERM before all was fetched")]
     Stopped,
     #[error("the secrets are not there in time; see the log of the sidecar")]
@@ -89,6 +93,7 @@ impl Ending {
         match self {
             Self::Command | Self::Environment(_) | Self::Client(_) => Exit::Invalid,
             Self::Fetch(failures) => failures.exit(),
+            Self::Sync(error) => error.exit(),
             _ => Exit::Failed,
         }
     }

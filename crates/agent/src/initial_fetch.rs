@@ -1,25 +1,17 @@
 //! The initial fetch of a pod: all or nothing, unless the pod may start with less.
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, SystemTime},
-};
+use std::{collections::BTreeSet, time::SystemTime};
 
-use scaivault_client::{Backoff, Client};
-use tokio::{
-    signal::unix::Signal,
-    time::{Instant, sleep_until, timeout_at},
-};
+use scaivault_client::Client;
+use tokio::{signal::unix::Signal, time::Instant};
 
 use crate::{
     delivery::{Delivery, STOP_TIMEOUT, Wait},
     exit::{Ending, leave_message},
     failure::{Failure, Failures},
     fetch::{Committed, Fetcher},
+    retry::{GaveUp, retried},
 };
-
-/// The first and the longest pause between two logins.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 
 /// What was there before this start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,21 +82,11 @@ async fn fetch(delivery: &mut Delivery, fetcher: &mut Fetcher) -> Result<(), End
 }
 
 /// Logs in before anything is read: a login that is refused is sent once, and not once for each request that needs it.
-async fn log_in(client: &Client, deadline: Instant) -> Result<(), Failure> {
-    let mut backoff = Backoff::new(PAUSES);
-    loop {
-        let error = match timeout_at(deadline, client.login()).await {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(error)) => error,
-            Err(_) => return Err(Failure::late("the login")),
-        };
-        let now = Instant::now();
-        let Some(due) = backoff.failed(now, error.retry()).filter(|due| *due < deadline) else {
-            return Err(Failure::of_error("the login", &error));
-        };
-        tracing::warn!(%error, pause_seconds = (due - now).as_secs_f64(), "trying again");
-        sleep_until(due).await;
-    }
+pub(crate) async fn log_in(client: &Client, deadline: Instant) -> Result<(), Failure> {
+    retried(deadline, async || client.login().await).await.map_err(|gave_up| match gave_up {
+        GaveUp::Failed(error) => Failure::of_error("the login", &error),
+        GaveUp::Late => Failure::late("the login"),
+    })
 }
 
 /// Reports what the pod starts without.

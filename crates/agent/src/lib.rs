@@ -1,5 +1,5 @@
 //! `scaivault-agent`: what runs in the pods. `init` fetches secrets once, `sidecar` keeps them fresh, `wait` and
-//! `healthz` hold back what needs them, `verify` compares them.
+//! `healthz` hold back what needs them, `verify` compares them, `sync-secret` writes them to a Secret of Kubernetes.
 //!
 //! A library of one function, so that the injector's demonstration can run the agent without its image.
 
@@ -18,10 +18,12 @@ mod leases;
 mod listen;
 mod metrics;
 mod reload;
+mod retry;
 mod schedule;
 mod sidecar;
 mod sink;
 mod state;
+mod sync_secret;
 mod telemetry;
 mod verify;
 

@@ -50,6 +50,7 @@ pub use id::{EventId, IdError, LeaseId, SubscriptionId, TenantId};
 pub use lease::{Lease, LeaseTerm};
 pub use login::{CLIENT_ID_FILE, CLIENT_SECRET_FILE, Login, LoginFileError, TOKEN_FILE_LIMIT};
 pub use proxy::{Proxy, ProxyError};
+pub use redact::redact;
 pub use secret::{
     DATA_DEPTH_LIMIT, DATA_SIZE_LIMIT, DATA_VALUES_LIMIT, DataFault, Fingerprint, Json, JsonValue, Secret,
     SecretData,

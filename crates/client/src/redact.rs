@@ -7,8 +7,8 @@ const CUT: &str = "…";
 /// are found in any text.
 const PIECE_CHARS: usize = 8;
 
-/// The text without the pieces of any of `secrets`.
-pub(crate) fn redact(text: &str, secrets: &[&str]) -> String {
+/// The text without the pieces of any of `secrets`: for what a server says about a request that held them.
+pub fn redact(text: &str, secrets: &[&str]) -> String {
     let chars: Vec<_> = text.chars().collect();
     let mut is_secret = vec![false; chars.len()];
     for secret in secrets.iter().filter(|secret| !secret.is_empty()) {

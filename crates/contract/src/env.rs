@@ -1,7 +1,7 @@
 //! The agent's environment variables: one table for the injector that writes them, the agent that reads them, and
 //! the documentation.
 
-use crate::defaults;
+use crate::{defaults, names};
 
 /// Address of ScaiVault.
 pub const SCAIVAULT_URL: &str = "SCAIVAULT_URL";
@@ -63,6 +63,18 @@ pub const SCAIVAULT_POD_UID: &str = "SCAIVAULT_POD_UID";
 pub const SCAIVAULT_TRUST: &str = "SCAIVAULT_TRUST";
 /// Which authorities are trusted for ScaiKey.
 pub const SCAIKEY_TRUST: &str = "SCAIKEY_TRUST";
+/// Name of the Secret that is written.
+pub const SYNC_SECRET_NAME: &str = "SYNC_SECRET_NAME";
+/// Type of that Secret.
+pub const SYNC_SECRET_TYPE: &str = "SYNC_SECRET_TYPE";
+/// Labels of that Secret.
+pub const SYNC_SECRET_LABELS: &str = "SYNC_SECRET_LABELS";
+/// Annotations of that Secret.
+pub const SYNC_SECRET_ANNOTATIONS: &str = "SYNC_SECRET_ANNOTATIONS";
+/// Whether that Secret is immutable.
+pub const SYNC_SECRET_IMMUTABLE: &str = "SYNC_SECRET_IMMUTABLE";
+/// Directory with what it takes to call the API server.
+pub const SYNC_SECRET_API_DIR: &str = "SYNC_SECRET_API_DIR";
 /// How much is logged.
 pub const LOG_LEVEL: &str = "LOG_LEVEL";
 /// How the log is written.
@@ -92,6 +104,8 @@ pub enum Containers {
     Sidecar,
     /// Both.
     Both,
+    /// Neither: the Job that runs `sync-secret`.
+    SyncSecret,
 }
 
 impl Containers {
@@ -318,6 +332,48 @@ pub static ENVIRONMENT: &[EnvSpec] = &[
         default: "",
         doc: "Authorities trusted for ScaiKey's token endpoint, in the words of `SCAIVAULT_TRUST`; absent: the same as for ScaiVault.",
         containers: Containers::Both,
+    },
+    EnvSpec {
+        name: SYNC_SECRET_NAME,
+        published: false,
+        default: "",
+        doc: "Name of the Secret to write, in the pod's own namespace.",
+        containers: Containers::SyncSecret,
+    },
+    EnvSpec {
+        name: SYNC_SECRET_TYPE,
+        published: false,
+        default: "Opaque",
+        doc: "Type of the Secret, such as `kubernetes.io/tls`.",
+        containers: Containers::SyncSecret,
+    },
+    EnvSpec {
+        name: SYNC_SECRET_LABELS,
+        published: false,
+        default: "",
+        doc: "Labels of the Secret, one `key=value` a line.",
+        containers: Containers::SyncSecret,
+    },
+    EnvSpec {
+        name: SYNC_SECRET_ANNOTATIONS,
+        published: false,
+        default: "",
+        doc: "Annotations of the Secret, one `key=value` a line.",
+        containers: Containers::SyncSecret,
+    },
+    EnvSpec {
+        name: SYNC_SECRET_IMMUTABLE,
+        published: false,
+        default: "false",
+        doc: "`true` makes the Secret immutable: its content can never be changed.",
+        containers: Containers::SyncSecret,
+    },
+    EnvSpec {
+        name: SYNC_SECRET_API_DIR,
+        published: false,
+        default: names::API_TOKEN_DIR,
+        doc: "Directory with `token`, `ca.crt` and `namespace` for the Kubernetes API server.",
+        containers: Containers::SyncSecret,
     },
     EnvSpec {
         name: LOG_LEVEL,

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-use crate::Excerpt;
+use crate::{Excerpt, SecretKey};
 
 mod conflict;
 mod mount_path;
@@ -78,6 +78,16 @@ impl TargetFile {
     /// The file `file` below `mount_path`, which is the text of a [`MountPath`].
     pub fn below(mount_path: &str, file: &RelativeFile) -> Self {
         Self([mount_path.trim_end_matches('/'), "/", file.as_str()].concat())
+    }
+
+    /// The value of a key, as if it were a file.
+    pub fn for_key(key: &SecretKey) -> Self {
+        Self(["/", key.as_str()].concat())
+    }
+
+    /// Whether it is the value of this key.
+    pub fn is_key(&self, key: &str) -> bool {
+        self.0.strip_prefix('/') == Some(key)
     }
 }
 

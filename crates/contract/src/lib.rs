@@ -19,6 +19,7 @@ mod format;
 mod mapping;
 mod mode;
 mod reload_url;
+mod secret_key;
 mod secret_path;
 mod signal;
 mod source;
@@ -50,10 +51,11 @@ pub use file_source::Source;
 pub use format::{Format, FormatError};
 pub use mapping::{
     DynamicMapping, FileOptions, MAPPINGS_LIMIT, MappingError, MappingErrors, MappingFault, MappingPart,
-    SecretMapping, VariableMapping, parse_dynamic, parse_secrets, parse_variables,
+    SecretMapping, VariableMapping, parse_dynamic, parse_secret_keys, parse_secrets, parse_variables,
 };
 pub use mode::{FileMode, FileModeError, FileModeFault};
 pub use reload_url::{ReloadUrl, ReloadUrlError, ReloadUrlFault};
+pub use secret_key::{SecretKey, SecretKeyError};
 pub use secret_path::{SecretPath, SecretPathError, SecretPathFault};
 pub use signal::{Signal, SignalError, SignalFault};
 pub use source::{

@@ -5,6 +5,7 @@
 //! alias=path[#field][@version]… -> file [option=…]…    SECRETS, WATCH_PATHS
 //! engine=E role=R [ttl=D] -> file [option=…]…          DYNAMIC
 //! path#field[@version] -> VARIABLE                     SECRET_ENV
+//! path[#field][@version] -> KEY [option=…]…            SECRETS of `sync-secret`
 //! ```
 //!
 //! `${pod}` and `${node}` may stand in a path, an engine and a role: the agent fills them when it starts.
@@ -18,7 +19,7 @@
 use std::{fmt, fmt::Write as _};
 
 use crate::{
-    DeferredDynamic, DeferredSecret, DeferredSource, Encoding, FileMode, Format, PodVariable, SecretRef,
+    DeferredDynamic, DeferredSecret, DeferredSource, Encoding, FileMode, Format, PodVariable, SecretKey, SecretRef,
     SecretSource, TargetFile, VariableName, file, file::ConflictKind,
 };
 
@@ -32,18 +33,18 @@ use line::Line;
 /// (the kernel's `MAX_ARG_STRLEN`); the rest is left for the doubled `$`.
 pub const MAPPINGS_LIMIT: usize = 96 * 1024;
 
-/// A secret, or several, that become a file.
+/// A secret, or several, that become a file, or the value of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SecretMapping {
+pub struct SecretMapping<T = TargetFile> {
     /// What is read.
     pub source: DeferredSource,
     /// Where it is written.
-    pub file: TargetFile,
+    pub file: T,
     /// How it is written.
     pub options: FileOptions,
 }
 
-impl SecretMapping {
+impl<T> SecretMapping<T> {
     /// The variables that the agent fills in it.
     pub fn variables(&self) -> impl Iterator<Item = PodVariable> {
         self.source.secrets().flat_map(|secret| secret.path.variables())
@@ -73,12 +74,12 @@ impl SecretMapping {
     }
 }
 
-impl fmt::Display for SecretMapping {
+impl<T: AsRef<str>> fmt::Display for SecretMapping<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { source, file, options } = self;
         source.fmt(f)?;
         f.write_str(" -> ")?;
-        Text(file.as_str()).fmt(f)?;
+        Text(file.as_ref()).fmt(f)?;
         options.fmt(f)
     }
 }
@@ -211,6 +212,25 @@ pub fn parse_secrets(text: &str) -> Result<Vec<SecretMapping>, MappingErrors> {
         line::unless(mapping.faults(), mapping)
     });
     finish_files(parsed, |mapping| &mapping.file)
+}
+
+/// Reads `SECRETS` of `sync-secret`.
+pub fn parse_secret_keys(text: &str) -> Result<Vec<SecretMapping<SecretKey>>, MappingErrors> {
+    let Parsed { entries, mut errors } = parse(text, |line| {
+        let (source, (file, options)) = line::both(line.source(), line.key())?;
+        let mapping = SecretMapping { source, file, options };
+        line::unless(mapping.faults(), mapping)
+    });
+    let keys: Vec<_> = entries.iter().map(|(_, entry)| entry.file.as_str()).collect();
+    // A key has no slash, so of the two kinds of clashes only the same key twice can come of it.
+    for clash in file::clashes(&keys) {
+        let (key, other) = (entries[clash.second].1.file.clone(), entries[clash.first].0);
+        errors.push(MappingError {
+            line: entries[clash.second].0,
+            fault: MappingFault::KeyTwice { key, other },
+        });
+    }
+    finish(entries, errors)
 }
 
 /// Reads `DYNAMIC`.

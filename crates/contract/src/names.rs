@@ -49,6 +49,12 @@ pub const WAIT_COMMAND: &str = "wait";
 pub const HEALTHZ_COMMAND: &str = "healthz";
 /// The subcommand that compares files: with each other, or those of the pod with ScaiVault.
 pub const VERIFY_COMMAND: &str = "verify";
+/// The subcommand that writes one Secret of Kubernetes and exits: for Jobs.
+pub const SYNC_SECRET_COMMAND: &str = "sync-secret";
+/// The label of the Secrets that [`SYNC_SECRET_COMMAND`] may write, with that as its value.
+pub const MANAGED_BY_LABEL: &str = "scaivault.scailabs.ai/managed-by";
+/// The annotation of these Secrets with a random text that changes when their content does.
+pub const CONTENT_VERSION_ANNOTATION: &str = "scaivault.scailabs.ai/content-version";
 /// How long either gate outlives `FETCH_TIMEOUT`, seconds: the agent gives up first, so that its own message is seen.
 pub const GATE_SPARE_SECONDS: u64 = 10;
 /// The exit codes of an agent that failed, a process's status as in `podFailurePolicy`. Their meanings are in docs/agent.md.

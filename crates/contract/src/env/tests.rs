@@ -53,11 +53,18 @@ fn defaults_parse() {
             SECRET_ENV => parse_variables(default).is_ok_and(|entries| entries.is_empty()),
             REFRESH_INTERVAL | FETCH_TIMEOUT => default.parse::<Duration>().is_ok(),
             SCAIVAULT_REVOKE_DELAY => Duration::parse_allowing_zero(default).is_ok(),
-            FAIL_OPEN | REFRESH_ON_EVENT | SCAIVAULT_ALLOW_HTTP => default.parse() == Ok(false),
+            FAIL_OPEN | REFRESH_ON_EVENT | SCAIVAULT_ALLOW_HTTP | SYNC_SECRET_IMMUTABLE => {
+                default.parse() == Ok(false)
+            }
+            SYNC_SECRET_TYPE => default == "Opaque",
+            SYNC_SECRET_API_DIR => default.starts_with('/'),
             SCAIVAULT_AUDIENCE => !default.is_empty(),
             LOG_LEVEL => ["error", "warn", "info", "debug", "trace"].contains(&default),
             LOG_FORMAT => default == "json",
-            MOUNT_POINTS
+            SYNC_SECRET_NAME
+            | SYNC_SECRET_LABELS
+            | SYNC_SECRET_ANNOTATIONS
+            | MOUNT_POINTS
             | RELOAD_SIGNAL
             | RELOAD_TARGET
             | RELOAD_URL

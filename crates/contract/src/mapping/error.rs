@@ -6,8 +6,8 @@ use thiserror::Error;
 
 use super::{MAPPINGS_LIMIT, line::TEMPLATE};
 use crate::{
-    DynamicRefError, EncodingError, Excerpt, FileModeError, Format, FormatError, SecretAlias, SecretRefError,
-    SecretSourceError, TargetFile, TargetFileError, VariableName, VariableNameError,
+    DynamicRefError, EncodingError, Excerpt, FileModeError, Format, FormatError, SecretAlias, SecretKey,
+    SecretKeyError, SecretRefError, SecretSourceError, TargetFile, TargetFileError, VariableName, VariableNameError,
 };
 
 /// The most mistakes that are spelled out: the kubelet cuts a termination message at 4 KiB.
@@ -134,6 +134,12 @@ pub enum MappingFault {
     /// The variable.
     #[error(transparent)]
     Variable(VariableNameError),
+    /// The key of a Secret.
+    #[error(transparent)]
+    Key(SecretKeyError),
+    /// A mode where there is no file.
+    #[error("mode= is for files, and the value of a key in a Secret has none; remove it")]
+    KeyMode,
     /// The format.
     #[error(transparent)]
     Format(FormatError),
@@ -210,6 +216,14 @@ pub enum MappingFault {
         /// The file it would lie inside.
         outer: TargetFile,
         /// The line of the outer one.
+        other: usize,
+    },
+    /// Two lines set one key.
+    #[error("the key {} is also set by line {other}; give each its own", Excerpt::new(.key.as_str()))]
+    KeyTwice {
+        /// The key.
+        key: SecretKey,
+        /// The line that sets it too.
         other: usize,
     },
     /// Two lines set one variable.

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use super::{FileOptions, MappingFault, error::MappingPart};
-use crate::{DeferredDynamic, DeferredSecret, DeferredSource, Excerpt, SecretRef, TargetFile, VariableName};
+use crate::{DeferredDynamic, DeferredSecret, DeferredSource, Excerpt, SecretKey, SecretRef, TargetFile, VariableName};
 
 /// What the two sides of an entry are parted by.
 const ARROW: &str = "->";
@@ -104,9 +104,24 @@ impl<'a> Line<'a> {
 
     /// The right side as a file with its options.
     pub(super) fn file(&self) -> Result<(TargetFile, FileOptions), Vec<MappingFault>> {
+        self.target_with_options(FILE, MappingFault::File)
+    }
+
+    /// The right side as a key of a Secret with its options.
+    pub(super) fn key(&self) -> Result<(SecretKey, FileOptions), Vec<MappingFault>> {
+        let (key, options) = self.target_with_options(KEY, MappingFault::Key)?;
+        let has_mode = options.mode.is_some();
+        unless(has_mode.then_some(MappingFault::KeyMode).into_iter().collect(), (key, options))
+    }
+
+    fn target_with_options<T: FromStr>(
+        &self,
+        what: &'static str,
+        fault: impl Fn(T::Err) -> MappingFault,
+    ) -> Result<(T, FileOptions), Vec<MappingFault>> {
         let mut faults = Vec::new();
-        let (file, mut rest) = word(FILE, self.target).map_err(|fault| vec![fault])?;
-        let file = keep(&mut faults, file.parse().map_err(MappingFault::File));
+        let (file, mut rest) = word(what, self.target).map_err(|fault| vec![fault])?;
+        let file = keep(&mut faults, file.parse().map_err(fault));
 
         let mut options = FileOptions::default();
         let mut seen = Vec::new();
@@ -157,6 +172,7 @@ impl<'a> Line<'a> {
 }
 
 const FILE: &str = "the file";
+const KEY: &str = "the key";
 const FORMAT: &str = "format";
 const MODE: &str = "mode";
 const ENCODING: &str = "encoding";
