@@ -346,6 +346,8 @@ fn every_workload_among_the_examples_is_injected() {
         "cronjob/backup: injected (init, 1 secret)",
         "deployment/storefront: injected (init, 2 secrets)",
         "deployment/invoices: skipped (not-annotated)",
+        "job/pricing-secret: skipped (not-annotated)",
+        "deployment/pricing: skipped (not-annotated)",
         "deployment/reports: injected (sidecar, 1 secret)",
         "namespace/shop: skipped (no-pod)",
     ] {

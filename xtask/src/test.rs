@@ -18,8 +18,10 @@ use crate::{
 };
 use choice::{Choice, Machine, Wanted, choose};
 
-/// What the tests of cluster and chart are built with.
-pub(crate) const CLUSTER_FEATURE: &str = "scaivault-injector/cluster-tests";
+/// What the tests with a control plane, and those of the charts, are built with.
+pub(crate) const CLUSTER_FEATURES: [&str; 2] = [INJECTOR_CLUSTER_FEATURE, "scaivault-agent/cluster-tests"];
+/// Of these, what can run with any release of Kubernetes.
+const INJECTOR_CLUSTER_FEATURE: &str = "scaivault-injector/cluster-tests";
 /// What the tests with a PostgreSQL server are built with.
 pub(crate) const POSTGRES_FEATURES: [&str; 2] =
     ["scaivault-agent/postgres-tests", "scaivault-devserver/postgres-tests"];
@@ -51,26 +53,22 @@ impl Args {
 /// there are none the tests are left out, which is said at the end, and is a failure where `CI=true`.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let Args { kube, args } = args;
-    let cluster_tests = tests_behind(CLUSTER_FEATURE)?;
     if kube.is_some() {
-        return with_release(*kube, &cluster_tests, args);
+        return with_release(*kube, &tests_behind(&[INJECTOR_CLUSTER_FEATURE])?, args);
     }
+    let is_chosen = |feature: &&str| choice::is_chosen(args, feature);
     let (mut features, mut left_out) = (Vec::new(), Vec::new());
     let mut surroundings = Surroundings::default();
     let find = || Programs::find().context("with Go on the PATH, `cargo xtask assets` builds what they need");
+    let cluster_tests = tests_behind(&CLUSTER_FEATURES)?;
     if let Some(programs) = wanted(args, &cluster_tests, "cluster-tests", find, &mut left_out)? {
         surroundings.take(programs);
-        features.push(CLUSTER_FEATURE);
+        features.extend(CLUSTER_FEATURES.into_iter().filter(is_chosen));
     }
-    let mut postgres_tests = Vec::new();
-    for feature in POSTGRES_FEATURES {
-        postgres_tests.extend(tests_behind(feature)?);
-    }
-    postgres_tests.dedup();
+    let postgres_tests = tests_behind(&POSTGRES_FEATURES)?;
     let directory = wanted(args, &postgres_tests, "postgres-tests", postgres::find, &mut left_out)?;
     if let Some(directory) = directory {
         surroundings.path.push(directory);
-        let is_chosen = |feature: &&str| choice::is_chosen(args, feature);
         features.extend(POSTGRES_FEATURES.into_iter().filter(is_chosen));
     }
     let formats = ["formats".to_owned()];
@@ -121,17 +119,23 @@ fn wanted<T>(
     }
 }
 
-/// The names of the test programs that are only built with a feature, `package/feature`.
-fn tests_behind(feature: &str) -> Result<Vec<String>> {
-    let (package, feature) = feature.split_once('/').context("a package and its feature")?;
-    workspace::tests_behind(package, feature)
+/// The names of the test programs that are only built with one of these features, `package/feature`.
+fn tests_behind(features: &[&str]) -> Result<Vec<String>> {
+    let mut tests = Vec::new();
+    for feature in features {
+        let (package, feature) = feature.split_once('/').context("a package and its feature")?;
+        tests.extend(workspace::tests_behind(package, feature)?);
+    }
+    tests.dedup();
+    Ok(tests)
 }
 
 /// Runs the cluster tests with a release of Kubernetes.
 fn with_release(kube: Option<Release>, tests: &[String], extra: &[String]) -> Result<()> {
     let mut surroundings = Surroundings::default();
     surroundings.take(Programs { directory: assets::directory(kube)?, more: Vec::new() });
-    let words = ["test", "--locked", "--package", "scaivault-injector", "--features", CLUSTER_FEATURE];
+    let words =
+        ["test", "--locked", "--package", "scaivault-injector", "--features", INJECTOR_CLUSTER_FEATURE];
     let tests = tests.iter().flat_map(|test| ["--test", test]);
     let words = words.into_iter().chain(tests).chain(extra.iter().map(String::as_str));
     process::run(surroundings.show_to(&mut process::cargo(words))?)

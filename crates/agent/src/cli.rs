@@ -98,8 +98,7 @@ fn execute(command: &Command, environment: &Environment) -> Result<(), Ending> {
         }
         Command::VerifyPod => {
             // It may run in either container.
-            let is_init =
-                environment.value(WATCH_PATHS).is_empty() && !environment.value(SECRETS).is_empty();
+            let is_init = environment.value(WATCH_PATHS).is_empty() && !environment.value(SECRETS).is_empty();
             let container = if is_init { Container::Init } else { Container::Sidecar };
             run_to_end(verify::pod(Config::read(environment, container)?))
         }

@@ -68,7 +68,7 @@ impl Environment {
         self.values.get(name).map(String::as_str)
     }
 
-    fn set(&mut self, name: &'static str, value: String) {
+    pub(crate) fn set(&mut self, name: &'static str, value: String) {
         if !value.is_empty() {
             self.values.insert(name, value);
         } else if NEVER_EMPTY.contains(&name) {

@@ -38,7 +38,9 @@ pub(crate) enum SecretFault {
         "the API server did not answer in time; check that the pod's network policies allow the connection, or raise FETCH_TIMEOUT"
     )]
     Late,
-    #[error("the value of its key {key} is not JSON, which the type {secret_type} needs; correct it in ScaiVault")]
+    #[error(
+        "the value of its key {key} is not JSON, which the type {secret_type} needs; correct it in ScaiVault"
+    )]
     NotJson { key: &'static str, secret_type: String },
 }
 

@@ -19,8 +19,8 @@
 use std::{fmt, fmt::Write as _};
 
 use crate::{
-    DeferredDynamic, DeferredSecret, DeferredSource, Encoding, FileMode, Format, PodVariable, SecretKey, SecretRef,
-    SecretSource, TargetFile, VariableName, file, file::ConflictKind,
+    DeferredDynamic, DeferredSecret, DeferredSource, Encoding, FileMode, Format, PodVariable, SecretKey,
+    SecretRef, SecretSource, TargetFile, VariableName, file, file::ConflictKind,
 };
 
 mod error;

@@ -59,6 +59,9 @@ mod tests {
             assert!(key.parse::<SecretKey>().is_err(), "{key:?}");
         }
         let error = "/run/secrets/db.json".parse::<SecretKey>().unwrap_err().to_string();
-        assert!(error.starts_with("\"/run/secrets/db.json\" is not a key of a Secret; allowed: 1"), "{error}");
+        assert!(
+            error.starts_with("\"/run/secrets/db.json\" is not a key of a Secret; allowed: 1"),
+            "{error}"
+        );
     }
 }

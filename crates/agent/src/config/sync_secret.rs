@@ -168,7 +168,8 @@ fn wanted(reader: &mut Reader<'_>) -> Wanted {
 
 fn secret(reader: &mut Reader<'_>) -> SecretSpec {
     if reader.environment.given(env::SYNC_SECRET_NAME).is_none() {
-        reader.problem(env::SYNC_SECRET_NAME, "no Secret is named; set it to the name of the Secret to write");
+        reader
+            .problem(env::SYNC_SECRET_NAME, "no Secret is named; set it to the name of the Secret to write");
     }
     SecretSpec {
         name: reader.optional(env::SYNC_SECRET_NAME, secret_name).unwrap_or_default(),
@@ -222,7 +223,8 @@ fn pairs(
         if !is_qualified_name(key) {
             reader.problem(name, format!("line {number}: {excerpt} is not a key; allowed: [prefix/]name, with 1 to 63 of A-Z a-z 0-9 - _ . in the name, a letter or digit at each end, and a DNS name as the prefix"));
         } else if [MANAGED_BY_LABEL, CONTENT_VERSION_ANNOTATION].contains(&key) {
-            reader.problem(name, format!("line {number}: sync-secret sets {excerpt} itself; remove the line"));
+            reader
+                .problem(name, format!("line {number}: sync-secret sets {excerpt} itself; remove the line"));
         } else if !is_value(value) {
             let value = Excerpt::new(value);
             reader.problem(name, format!("line {number}: {value} is not the value of a label; allowed: at most 63 of A-Z a-z 0-9 - _ ., with a letter or digit at each end"));

@@ -64,23 +64,29 @@ pub(crate) enum ApiFileError {
 pub(crate) enum ApiError {
     #[error(transparent)]
     File(#[from] ApiFileError),
-    #[error("the API server {address} cannot be reached: {source}; check that the pod's network policies allow it")]
+    #[error(
+        "the API server {address} cannot be reached: {source}; check that the pod's network policies allow it"
+    )]
     Unreachable { address: String, source: io::Error },
-    #[error("the TLS handshake with the API server {address} failed: {source}; ca.crt in SYNC_SECRET_API_DIR must have the authority of its certificate")]
+    #[error(
+        "the TLS handshake with the API server {address} failed: {source}; ca.crt in SYNC_SECRET_API_DIR must have the authority of its certificate"
+    )]
     Tls { address: String, source: io::Error },
     #[error("the API server {address} did not answer within {} s", TIMEOUT.as_secs())]
     Timeout { address: String },
     #[error("the connection to the API server {address} broke: {source}")]
     Broken { address: String, source: hyper::Error },
-    #[error("{address} answers with status {status} and not as an API server does")]
+    #[error(
+        "{address} answered status {status} without an object of Kubernetes; check what is at KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT"
+    )]
     NotApi { address: String, status: u16 },
     #[error("the API server does not accept the token {} (status 401); it must be a service account's token for the API server", .0.display())]
     Unauthorized(PathBuf),
     #[error(
-        "the service account may not do that: {message}; give it a Role in its namespace with the rule {{apiGroups: [\"\"], resources: [secrets], resourceNames: [{name}], verbs: [get, patch, create]}}, and a RoleBinding"
+        "the service account lacks a right: {message}; give it a Role in its namespace with the rule {{apiGroups: [\"\"], resources: [secrets], resourceNames: [{name}], verbs: [get, patch, create]}}, and a RoleBinding"
     )]
     Forbidden { message: String, name: String },
-    #[error("somebody else has written it at the same time: {0}")]
+    #[error("another client changed it at the same time: {0}")]
     Conflict(String),
     #[error("the API server refuses it: {message} (status {status})")]
     Refused { status: u16, message: String },
@@ -96,12 +102,11 @@ impl ApiError {
             | Self::Tls { .. }
             | Self::Timeout { .. }
             | Self::Broken { .. }
-            | Self::NotApi { .. }
             | Self::Conflict(_)
             | Self::Busy { .. } => Retry::Backoff,
             // A Role or a service account that was made a moment ago may not be known yet.
             Self::Unauthorized(_) | Self::Forbidden { .. } => Retry::Once,
-            Self::File(_) | Self::Refused { .. } => Retry::Never,
+            Self::File(_) | Self::NotApi { .. } | Self::Refused { .. } => Retry::Never,
         }
     }
 

@@ -205,8 +205,7 @@ impl ExistingSecret {
 
     /// The fields below this one that were applied by `sync-secret` last.
     fn owned(&self, pointer: &str) -> BTreeSet<&str> {
-        let is_own =
-            |entry: &&ManagedFields| entry.manager == FIELD_MANAGER && entry.operation == "Apply";
+        let is_own = |entry: &&ManagedFields| entry.manager == FIELD_MANAGER && entry.operation == "Apply";
         let entries = self.metadata.managed_fields.iter().filter(is_own);
         let fields = entries.filter_map(|entry| entry.fields.pointer(pointer)?.as_object());
         fields.flat_map(|fields| fields.keys()).filter_map(|key| key.strip_prefix("f:")).collect()

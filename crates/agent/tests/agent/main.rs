@@ -16,6 +16,7 @@ mod sidecar;
 mod stop;
 #[path = "../support/mod.rs"]
 mod support;
+mod sync_secret;
 mod trouble;
 mod variables;
 mod verify;

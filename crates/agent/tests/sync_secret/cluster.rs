@@ -29,17 +29,27 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Without any right.
     pub(crate) async fn without_rights() -> Self {
+        let cluster = Self::with(Pod::new().await).await;
+        cluster.use_account("default");
+        cluster
+    }
+
+    /// Without a token of a service account.
+    pub(crate) async fn with(pod: Pod) -> Self {
         let start =
             async || ControlPlane::start(&Options::default()).await.map_err(|error| error.to_string());
         let plane = SHARED.get_or_init(start).await.as_ref().unwrap_or_else(|error| panic!("{error}"));
-        let cluster = Self { plane, namespace: plane.namespace("sync").await.unwrap(), pod: Pod::new().await };
-        let token = cluster.kubectl("create token default", None).unwrap();
-        let authority = fs::read_to_string(plane.path().join("ca.crt")).unwrap();
-        fs::create_dir(cluster.pod.path("api")).unwrap();
-        for (file, text) in [("token", &token), ("ca.crt", &authority), ("namespace", &cluster.namespace)] {
-            fs::write(cluster.pod.path("api").join(file), text).unwrap();
+        Self { plane, namespace: plane.namespace("sync").await.unwrap(), pod }
+    }
+
+    /// Mounts the token of a service account of the namespace, as the kubelet does.
+    pub(crate) fn use_account(&self, name: &str) {
+        let token = self.kubectl(&format!("create token {name}"), None).unwrap();
+        let authority = fs::read_to_string(self.plane.path().join("ca.crt")).unwrap();
+        fs::create_dir(self.pod.path("api")).unwrap();
+        for (file, text) in [("token", &token), ("ca.crt", &authority), ("namespace", &self.namespace)] {
+            fs::write(self.pod.path("api").join(file), text).unwrap();
         }
-        cluster
     }
 
     pub(crate) async fn new() -> Self {
@@ -92,6 +102,12 @@ impl Cluster {
 
     /// Runs the agent's subcommand with these lines of `SECRETS`.
     pub(crate) async fn sync(&self, secrets: &str, variables: &[(&str, &str)]) -> Ended {
+        let own = [("SYNC_SECRET_NAME", NAME), ("SECRETS", secrets)];
+        self.run(&[&own, variables].concat()).await
+    }
+
+    /// Runs it with the variables that Kubernetes sets and these.
+    pub(crate) async fn run(&self, variables: &[(&str, &str)]) -> Ended {
         let url = self.plane.server_url();
         let (host, port) = url.trim_start_matches("https://").split_once(':').unwrap();
         let directory = self.pod.path("api");
@@ -99,8 +115,6 @@ impl Cluster {
             ("KUBERNETES_SERVICE_HOST", host),
             ("KUBERNETES_SERVICE_PORT", port),
             ("SYNC_SECRET_API_DIR", directory.to_str().unwrap()),
-            ("SYNC_SECRET_NAME", NAME),
-            ("SECRETS", secrets),
         ];
         all.extend_from_slice(variables);
         self.pod.run("sync-secret", &all).await

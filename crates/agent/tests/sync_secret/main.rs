@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by panicking")]
 
 mod cluster;
+mod example;
 mod refused;
 mod rights;
 #[path = "../support/mod.rs"]

@@ -42,7 +42,8 @@ async fn another_type_is_refused_with_both_types() {
     let before = cluster.secret().unwrap();
     let basic = "app/database#username -> username";
     let refused = cluster.sync(basic, &[("SYNC_SECRET_TYPE", "kubernetes.io/basic-auth")]).await;
-    let said = ["it has the type Opaque", "SYNC_SECRET_TYPE is kubernetes.io/basic-auth", "delete secret billing"];
+    let said =
+        ["it has the type Opaque", "SYNC_SECRET_TYPE is kubernetes.io/basic-auth", "delete secret billing"];
     refused.check(5, &said);
     assert_eq!(cluster.secret().unwrap().resource_version(), before.resource_version());
 }
@@ -64,7 +65,7 @@ async fn a_secret_that_is_being_deleted_is_waited_for() {
     let held = json!({"metadata": {"finalizers": ["example.com/held"]}});
     cluster.kubectl(&patch, Some(&held)).unwrap();
     cluster.kubectl(&format!("delete secret {NAME} --wait=false"), None).unwrap();
-    let waited = cluster.sync(SECRETS, &[("FETCH_TIMEOUT", "2s")]).await;
+    let waited = cluster.sync(SECRETS, &[("FETCH_TIMEOUT", "5s")]).await;
     waited.check(1, &["trying again", "it is being deleted; wait until it is gone"]);
     cluster.kubectl(&patch, Some(&json!({"metadata": {"finalizers": null}}))).unwrap();
     cluster.sync(SECRETS, &[]).await.check(0, &["\"is_new\":true"]);

@@ -7,7 +7,8 @@ use thiserror::Error;
 use super::{MAPPINGS_LIMIT, line::TEMPLATE};
 use crate::{
     DynamicRefError, EncodingError, Excerpt, FileModeError, Format, FormatError, SecretAlias, SecretKey,
-    SecretKeyError, SecretRefError, SecretSourceError, TargetFile, TargetFileError, VariableName, VariableNameError,
+    SecretKeyError, SecretRefError, SecretSourceError, TargetFile, TargetFileError, VariableName,
+    VariableNameError,
 };
 
 /// The most mistakes that are spelled out: the kubelet cuts a termination message at 4 KiB.

@@ -3,7 +3,9 @@
 use std::str::FromStr;
 
 use super::{FileOptions, MappingFault, error::MappingPart};
-use crate::{DeferredDynamic, DeferredSecret, DeferredSource, Excerpt, SecretKey, SecretRef, TargetFile, VariableName};
+use crate::{
+    DeferredDynamic, DeferredSecret, DeferredSource, Excerpt, SecretKey, SecretRef, TargetFile, VariableName,
+};
 
 /// What the two sides of an entry are parted by.
 const ARROW: &str = "->";

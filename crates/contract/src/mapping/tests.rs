@@ -239,3 +239,14 @@ proptest! {
         let _ = (parse_dynamic(&text), parse_variables(&text));
     }
 }
+
+#[test]
+fn keys_of_a_secret_have_the_options_of_files() {
+    let text = "a/b#c@3 -> STRIPE_KEY\nx=a y=b#c -> .dockerconfigjson format=json optional=true";
+    assert_eq!(lines(&parse_secret_keys(text).unwrap()), text.lines().collect::<Vec<_>>());
+    let errors = parse_secret_keys("a -> a/b\na -> k mode=0400\na -> k\na -> k").unwrap_err();
+    let said: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    assert!(said[0].starts_with("line 1: \"a/b\" is not a key of a Secret"), "{said:?}");
+    assert!(said[1].starts_with("line 2: mode= is for files"), "{said:?}");
+    assert_eq!(said[2], "line 4: the key \"k\" is also set by line 3; give each its own");
+}
