@@ -3,6 +3,7 @@
 //! It is called directly, whatever proxy is configured: its token is for nobody else. Each request has its own connection.
 
 use std::{
+    error::Error,
     fs::File,
     io::{self, Read as _},
     path::{Path, PathBuf},
@@ -25,9 +26,8 @@ use rustls::{
 };
 use scaivault_client::Retry;
 use serde::Deserialize;
-use thiserror::Error;
 use tokio::{net::TcpStream, task::JoinSet, time::timeout};
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::plan::{ExistingSecret, FIELD_MANAGER};
 use crate::{
@@ -45,7 +45,7 @@ const FILE_MAX_BYTES: u64 = 1024 * 1024;
 const MESSAGE_MAX_CHARS: usize = 500;
 
 /// What the directory for the API server lacks.
-#[derive(Debug, Error)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum ApiFileError {
     #[error(
         "cannot read {}: {source}; mount the service account's token for the API server (automountServiceAccountToken: true), or set SYNC_SECRET_API_DIR to its directory", .file.display()
@@ -60,7 +60,7 @@ pub(crate) enum ApiFileError {
 }
 
 /// Why a request failed.
-#[derive(Debug, Error)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum ApiError {
     #[error(transparent)]
     File(#[from] ApiFileError),
@@ -211,15 +211,9 @@ impl Api {
 
     async fn exchange(&self, method: Method, path: &str, body: Bytes) -> Result<Answer, ApiError> {
         let broken = |source| ApiError::Broken { address: self.address.clone(), source };
-        let unreachable = |source| ApiError::Unreachable { address: self.address.clone(), source };
         // Read each time: the kubelet replaces it.
         let request = self.request(method, path, body)?;
-        let stream = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(unreachable)?;
-        let stream = self.tls.connect(self.name.clone(), stream).await.map_err(|source| {
-            // Otherwise the server has ended the connection.
-            let is_tls = source.get_ref().is_some_and(|error| error.is::<rustls::Error>());
-            if is_tls { ApiError::Tls { address: self.address.clone(), source } } else { unreachable(source) }
-        })?;
+        let stream = self.connect().await?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         // Aborted when it is dropped.
         let mut driver = JoinSet::new();
@@ -238,6 +232,17 @@ impl Api {
             }
         };
         Ok(Answer { status: head.status, headers: head.headers, body })
+    }
+
+    async fn connect(&self) -> Result<TlsStream<TcpStream>, ApiError> {
+        let failed = |source: io::Error| {
+            let address = self.address.clone();
+            // Any other error during the handshake is one of the connection.
+            let is_tls = source.get_ref().is_some_and(<dyn Error + Send + Sync>::is::<rustls::Error>);
+            if is_tls { ApiError::Tls { address, source } } else { ApiError::Unreachable { address, source } }
+        };
+        let stream = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(failed)?;
+        self.tls.connect(self.name.clone(), stream).await.map_err(failed)
     }
 
     fn request(&self, method: Method, path: &str, body: Bytes) -> Result<Request<Full<Bytes>>, ApiError> {
