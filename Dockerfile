@@ -79,43 +79,34 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
  && install -D --mode=0111 "target/$(cat /target)/release/scaivault-csi-provider" /out/scaivault-csi-provider
 
 # ------------------------------------------------------------------- images
-FROM scratch AS agent
-COPY --from=build-agent /out/ /
-
-FROM agent AS init
+# What all images have in common.
+FROM scratch AS image
 ARG VERSION=unknown
 ARG REVISION=unknown
-LABEL org.opencontainers.image.title="scaivault-init" \
-      org.opencontainers.image.description="Fetches ScaiVault secrets into files before a pod's application starts" \
-      org.opencontainers.image.source="https://github.com/scailabs/scaivault-injector" \
+LABEL org.opencontainers.image.source="https://github.com/scailabs/scaivault-injector" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.revision="$REVISION"
+
+FROM image AS agent
+COPY --from=build-agent /out/ /
+
+FROM agent AS init
+LABEL org.opencontainers.image.title="scaivault-init" \
+      org.opencontainers.image.description="Fetches ScaiVault secrets into files before a pod's application starts"
 USER 65532:65532
 ENTRYPOINT ["/scaivault-agent", "init"]
 
 FROM agent AS sidecar
-ARG VERSION=unknown
-ARG REVISION=unknown
 LABEL org.opencontainers.image.title="scaivault-sidecar" \
-      org.opencontainers.image.description="Keeps ScaiVault secrets fresh in a pod's files" \
-      org.opencontainers.image.source="https://github.com/scailabs/scaivault-injector" \
-      org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.version="$VERSION" \
-      org.opencontainers.image.revision="$REVISION"
+      org.opencontainers.image.description="Keeps ScaiVault secrets fresh in a pod's files"
 # A manifest written by hand may ask for a signal to a process of any user. The injector does not use this image.
 USER 0:0
 ENTRYPOINT ["/scaivault-agent", "sidecar"]
 
-FROM scratch AS csi-provider
-ARG VERSION=unknown
-ARG REVISION=unknown
+FROM image AS csi-provider
 LABEL org.opencontainers.image.title="scaivault-csi-provider" \
-      org.opencontainers.image.description="Provider of the Secrets Store CSI driver that mounts ScaiVault secrets as volumes" \
-      org.opencontainers.image.source="https://github.com/scailabs/scaivault-injector" \
-      org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.version="$VERSION" \
-      org.opencontainers.image.revision="$REVISION"
+      org.opencontainers.image.description="Provider of the Secrets Store CSI driver that mounts ScaiVault secrets as volumes"
 COPY --from=build-csi-provider /out/ /
 # Only root may write into the driver's directory of sockets. The chart takes all capabilities away.
 USER 0:0
@@ -123,15 +114,9 @@ EXPOSE 8080
 ENTRYPOINT ["/scaivault-csi-provider"]
 
 # The last target is what a build without --target makes.
-FROM scratch AS injector
-ARG VERSION=unknown
-ARG REVISION=unknown
+FROM image AS injector
 LABEL org.opencontainers.image.title="scaivault-injector" \
-      org.opencontainers.image.description="Mutating admission webhook that puts ScaiVault secrets into annotated pods" \
-      org.opencontainers.image.source="https://github.com/scailabs/scaivault-injector" \
-      org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.version="$VERSION" \
-      org.opencontainers.image.revision="$REVISION"
+      org.opencontainers.image.description="Mutating admission webhook that puts ScaiVault secrets into annotated pods"
 COPY --from=build-injector /out/ /
 USER 65532:65532
 EXPOSE 8443 8080
