@@ -105,19 +105,25 @@ pub(super) fn pod(name: &str, template: &Value) -> Value {
     pod
 }
 
-/// Waits until the Deployment's one pod is ready; the pod.
+/// Waits until the one pod of a Deployment of the applications is ready; the pod.
 pub(super) fn ready(world: &World<'_>, name: &str) -> Result<Running> {
+    ready_in(world, World::APPS, name)
+}
+
+/// Waits until the Deployment's one pod is ready; the pod.
+pub(super) fn ready_in(world: &World<'_>, namespace: &'static str, name: &str) -> Result<Running> {
     let timeout = format!("--timeout={}s", START.as_secs());
     let deployment = format!("deployment/{name}");
-    world.kubectl.text(&["rollout", "status", &deployment, "--namespace", World::APPS, &timeout])?;
+    world.kubectl.text(&["rollout", "status", &deployment, "--namespace", namespace, &timeout])?;
     let selector = format!("{APP}={name}");
     // A pod that is replaced stays until it has ended.
     wait_for("the Deployment has one pod", START, || {
-        let pods = world.kubectl.items(&["pods", "--namespace", World::APPS, "--selector", &selector])?;
+        let pods = world.kubectl.items(&["pods", "--namespace", namespace, "--selector", &selector])?;
         let staying = |pod: &Value| pod.pointer("/metadata/deletionTimestamp").is_none();
         let mut staying = pods.iter().filter(|pod| staying(pod));
         let name = staying.next().and_then(|pod| pod.pointer("/metadata/name")?.as_str());
-        Ok(name.filter(|_| staying.next().is_none()).map(Running::app))
+        let name = name.filter(|_| staying.next().is_none());
+        Ok(name.map(|name| Running { namespace, name: name.to_owned() }))
     })
 }
 

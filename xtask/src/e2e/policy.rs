@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
 use super::{
-    app::{CA, SCRIPT, deployment, template},
-    injection::{APP, PREFIX},
+    app::{CA, SCRIPT, deployment, ready_in, template},
+    injection::PREFIX,
     kubectl::wait_for,
     patterns::has_variables_of_files,
-    running::{Running, START},
     vault::seed,
     world::World,
 };
@@ -48,7 +47,7 @@ pub(super) fn gives_and_limits(world: &World<'_>) -> Result<String> {
     wait_for("the policy is in force", SOON, || Ok(is_injected(world, &probe)?.then_some(())))?;
 
     world.kubectl.create(World::POLICIES, &plain)?;
-    let pod = ready(world)?;
+    let pod = ready_in(world, World::POLICIES, "plain")?;
     let database: Value = serde_json::from_str(&pod.said(world, "start db.json: ")?)?;
     if database != seed::database(1) {
         bail!("db.json has other data");
@@ -144,28 +143,6 @@ fn prepare(world: &World<'_>) -> Result<()> {
     }
     let ca = format!("--from-file=ca.crt={}", world.vault.ca_file().display());
     world.kubectl.run(&["create", "configmap", CA, "--namespace", World::POLICIES, &ca])
-}
-
-fn ready(world: &World<'_>) -> Result<Running> {
-    let timeout = format!("--timeout={}s", START.as_secs());
-    world.kubectl.text(&[
-        "rollout",
-        "status",
-        "deployment/plain",
-        "--namespace",
-        World::POLICIES,
-        &timeout,
-    ])?;
-    let pods = world.kubectl.items(&[
-        "pods",
-        "--namespace",
-        World::POLICIES,
-        "--selector",
-        &format!("{APP}=plain"),
-    ])?;
-    let name = pods.first().and_then(|pod| pod.pointer("/metadata/name")?.as_str());
-    let name = name.context("the Deployment has no pod")?;
-    Ok(Running { namespace: World::POLICIES, name: name.to_owned() })
 }
 
 fn refuses(world: &World<'_>) -> Result<()> {
