@@ -1,6 +1,6 @@
 //! The subcommands, and how each ends.
 
-use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, pin::Pin, process::ExitCode};
 
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use scaivault_contract::{
@@ -85,28 +85,30 @@ fn command(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, End
 fn execute(command: &Command, environment: &Environment) -> Result<(), Ending> {
     match command {
         Command::VerifyFiles(pairs) => verify::files(pairs),
-        Command::SyncSecret => run_to_end(sync_secret::run(SyncConfig::read(environment)?)),
-        Command::Init => run_to_end(init::run(Config::read(environment, Container::Init)?)),
-        Command::Sidecar => run_to_end(sidecar::run(Config::read(environment, Container::Sidecar)?)),
+        Command::SyncSecret => run_to_end(Box::pin(sync_secret::run(SyncConfig::read(environment)?))),
+        Command::Init => run_to_end(Box::pin(init::run(Config::read(environment, Container::Init)?))),
+        Command::Sidecar => {
+            run_to_end(Box::pin(sidecar::run(Config::read(environment, Container::Sidecar)?)))
+        }
         Command::Wait => {
             let config = Config::read(environment, Container::Sidecar)?;
-            run_to_end(gate::wait(&config))
+            run_to_end(Box::pin(gate::wait(&config)))
         }
         Command::Healthz => {
             let config = Config::read(environment, Container::Sidecar)?;
-            run_to_end(async { gate::healthz(&config) })
+            run_to_end(Box::pin(async { gate::healthz(&config) }))
         }
         Command::VerifyPod => {
             // It may run in either container.
             let is_init = environment.value(WATCH_PATHS).is_empty() && !environment.value(SECRETS).is_empty();
             let container = if is_init { Container::Init } else { Container::Sidecar };
-            run_to_end(verify::pod(Config::read(environment, container)?))
+            run_to_end(Box::pin(verify::pod(Config::read(environment, container)?)))
         }
     }
 }
 
-/// One thread is enough, and small.
-fn run_to_end(subcommand: impl Future<Output = Result<(), Ending>>) -> Result<(), Ending> {
+/// One thread is enough, and small. Boxed, so that the runtime is not built into the program for each subcommand anew.
+fn run_to_end(subcommand: Pin<Box<dyn Future<Output = Result<(), Ending>> + '_>>) -> Result<(), Ending> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(Ending::Runtime)?;
     let ended = runtime.block_on(async {
