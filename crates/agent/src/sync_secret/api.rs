@@ -137,7 +137,6 @@ impl ApiError {
 #[serde(default)]
 struct Status {
     message: String,
-    reason: String,
 }
 
 /// Calls the API server in the pod's namespace.
@@ -278,13 +277,13 @@ impl Api {
         if status == StatusCode::UNAUTHORIZED {
             return ApiError::Unauthorized(self.token_file.clone());
         }
-        let Some(Status { message, reason }) = said else { return self.not_api(status) };
+        let Some(Status { message }) = said else { return self.not_api(status) };
         match status {
             // An admission plugin, such as a quota, forbids in other words.
             StatusCode::FORBIDDEN if message.contains(" cannot ") && message.contains(" resource ") => {
                 ApiError::Forbidden { message, name: name.to_owned() }
             }
-            StatusCode::CONFLICT if reason == "Conflict" => ApiError::Conflict(message),
+            StatusCode::CONFLICT => ApiError::Conflict(message),
             _ => ApiError::Refused { status: status.as_u16(), message },
         }
     }
@@ -293,10 +292,10 @@ impl Api {
 impl Status {
     /// None if the answer is no object of Kubernetes.
     fn of(answer: &Answer) -> Option<Self> {
-        let Self { message, reason } = serde_json::from_slice(&answer.body).ok()?;
+        let Self { message } = serde_json::from_slice(&answer.body).ok()?;
         // On one line, as termination messages are shown.
         let message = message.chars().take(MESSAGE_MAX_CHARS).map(|c| if c.is_control() { ' ' } else { c });
-        Some(Self { message: message.collect(), reason })
+        Some(Self { message: message.collect() })
     }
 }
 

@@ -14,9 +14,10 @@ use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
+    process::Command,
 };
 
-use crate::support::{Ended, Pod};
+use crate::support::{Ended, Pod, ended, start, terminate};
 
 const SECRETS: &str = "app/stripe#key -> STRIPE_KEY";
 
@@ -50,7 +51,7 @@ impl Api {
         self.requests.lock().unwrap().clone()
     }
 
-    async fn sync(&self, pod: &Pod, variables: &[(&str, &str)]) -> Ended {
+    fn agent(&self, pod: &Pod, variables: &[(&str, &str)]) -> Command {
         let directory = pod.path("api");
         if !directory.exists() {
             fs::create_dir(&directory).unwrap();
@@ -67,7 +68,11 @@ impl Api {
             ("SECRETS", SECRETS),
         ];
         all.extend_from_slice(variables);
-        pod.run("sync-secret", &all).await
+        pod.agent("sync-secret", &all)
+    }
+
+    async fn sync(&self, pod: &Pod, variables: &[(&str, &str)]) -> Ended {
+        ended(start(&mut self.agent(pod, variables))).await
     }
 }
 
@@ -212,6 +217,16 @@ async fn an_outage_of_scaivault_is_waited_for_and_writes_nothing() {
     pod.vault.add_fault(Fault::hang(Route::Read));
     api.sync(&pod, &[("FETCH_TIMEOUT", "3s")]).await.check(1, &["app/stripe: it was not answered in time"]);
     assert_eq!(api.requests().len(), 1, "{:?}", api.requests());
+}
+
+#[tokio::test]
+async fn sigterm_ends_it_and_writes_nothing() {
+    let (pod, api) = (Pod::new().await, Api::start([absent()]).await);
+    pod.vault.add_fault(Fault::hang(Route::Read));
+    let agent = start(&mut api.agent(&pod, &[]));
+    pod.requested(Route::Read, 1).await;
+    terminate(agent).await.check(1, &["stopped by SIGTERM"]);
+    assert_eq!(api.requests().len(), 1);
 }
 
 /// More is read for these values than is held in memory at once.
