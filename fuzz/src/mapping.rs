@@ -3,16 +3,18 @@
 use std::fmt::Display;
 
 use scaivault_contract::{
-    MappingErrors, escape_env_value, expand_env_value, parse_dynamic, parse_secrets, parse_variables,
+    MappingErrors, escape_env_value, expand_env_value, parse_dynamic, parse_secret_keys, parse_secrets,
+    parse_variables,
 };
 
-/// Reads the bytes in each of the three grammars. What is understood says the same after it was written and read again;
+/// Reads the bytes in each of the four grammars. What is understood says the same after it was written and read again;
 /// what is not has its reasons.
 pub fn mapping(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;
     };
     round_trip(text, parse_secrets);
+    round_trip(text, parse_secret_keys);
     round_trip(text, parse_dynamic);
     round_trip(text, parse_variables);
     assert_eq!(expand_env_value(&escape_env_value(text)), text, "the kubelet gives back what was escaped");

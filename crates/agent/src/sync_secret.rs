@@ -1,5 +1,6 @@
 //! `sync-secret`: writes secrets to one Secret of Kubernetes, and ends.
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use scaivault_client::{Client, Retry, redact};
 use thiserror::Error;
 use tokio::time::Instant;
@@ -7,7 +8,7 @@ use tokio::time::Instant;
 use crate::{
     config::{SecretSpec, SyncConfig},
     exit::{Ending, Exit, end_signal, leave_message},
-    failure::{Failure, Failures},
+    failure::Failures,
     retry::{GaveUp, Retryable, retried},
 };
 
@@ -98,7 +99,6 @@ async fn sync(config: &'static SyncConfig) -> Result<(), Ending> {
 
 fn leave_as_it_is(failures: &Failures) {
     for failure in &failures.0 {
-        let failure: &Failure = failure;
         tracing::error!(%failure, "the Secret stays as it is, because FAIL_OPEN is true");
     }
     leave_message(&format!("left the Secret as it is (FAIL_OPEN): {failures}"));
@@ -177,7 +177,6 @@ impl Target {
 
 /// What the API server, or a webhook behind it, says about a Secret, without pieces of its values.
 fn without_values(message: &str, content: &Content) -> String {
-    use base64::{Engine as _, prelude::BASE64_STANDARD};
     let texts = content.values().map(|value| String::from_utf8_lossy(value).into_owned());
     let encoded = content.values().map(|value| BASE64_STANDARD.encode(value));
     let values: Vec<_> = texts.chain(encoded).collect();
