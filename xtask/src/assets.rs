@@ -8,6 +8,7 @@
 
 mod build;
 mod cache;
+mod csi_driver;
 mod kubernetes;
 mod module;
 mod openapi;
@@ -17,6 +18,7 @@ use std::{env, fs, path::PathBuf, time::Instant};
 
 use anyhow::{Context, Result, bail};
 
+pub(crate) use csi_driver::{build_csi_driver, csi_driver_chart};
 pub(crate) use kubernetes::Release;
 pub(crate) use readers::readers;
 

@@ -8,7 +8,7 @@
 use std::time::Instant;
 
 use anyhow::Result;
-use clap::builder::NonEmptyStringValueParser;
+use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser};
 
 use crate::table;
 use image::ImageName;
@@ -17,6 +17,7 @@ use world::World;
 mod agent_loss;
 mod app;
 mod calls;
+mod csi;
 mod failure;
 mod image;
 mod injection;
@@ -54,8 +55,11 @@ pub(crate) struct Args {
     /// The applications' image: it needs a shell, cat, pidof, readlink and sleep
     #[arg(long, value_name = "REPOSITORY:TAG", default_value = "busybox:1.37")]
     app_image: ImageName,
-    /// A shell command that makes one of the product's images; `{}` stands for its name, `{target}` for injector, init or
-    /// sidecar, as the Dockerfile has it
+    /// What is tested
+    #[arg(long, value_enum, default_value_t = Part::Injector)]
+    part: Part,
+    /// A shell command that makes one of the product's images; `{}` stands for its name, `{target}` for injector, init,
+    /// sidecar or csi-provider, as the Dockerfile has it
     #[arg(long, value_name = "COMMAND", value_parser = NonEmptyStringValueParser::new())]
     build_image: Option<String>,
     /// A shell command that loads one of them into the nodes; `{}` and `{target}` as before
@@ -66,50 +70,90 @@ pub(crate) struct Args {
     set: Vec<String>,
     #[command(flatten)]
     vault: vault::VaultArgs,
+    #[command(flatten)]
+    csi: csi::CsiArgs,
     /// Measure in so many rounds what the injection adds to a pod's start; the node has to be this machine
     #[arg(long, value_name = "ROUNDS")]
     bench: Option<u32>,
+    /// Leave out a step, by its name; may be repeated
+    #[arg(long, value_name = "STEP", value_parser = step_names())]
+    skip: Vec<String>,
     /// Leave everything in the cluster when a step fails
     #[arg(long)]
     keep: bool,
 }
 
+/// A part of the product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// The injector and the agent
+    Injector,
+    /// The CSI provider, with the Secrets Store CSI driver
+    Csi,
+    /// Both
+    All,
+}
+
+impl Part {
+    /// Whether `other` is tested when this is asked for.
+    fn includes(self, other: Self) -> bool {
+        self == Self::All || other == Self::All || self == other
+    }
+}
+
 struct Step {
     name: &'static str,
+    part: Part,
     /// What it returns is said in the table.
     run: fn(&World<'_>) -> Result<String>,
 }
 
 const STEPS: &[Step] = &[
-    Step { name: "image", run: image::provide },
-    Step { name: "ScaiVault", run: app::prepare },
-    Step { name: "install", run: release::install },
-    Step { name: "helm test", run: release::test },
-    Step { name: "inject", run: injection::deployment },
-    Step { name: "opt out", run: injection::opted_out },
-    Step { name: "refuse", run: injection::mistake },
-    Step { name: "webhook calls", run: calls::for_a_pod },
-    Step { name: "start", run: patterns::start },
-    Step { name: "variables", run: patterns::variables },
-    Step { name: "mounts below", run: mounts::below_the_path },
-    Step { name: "assigned users", run: platforms::assigned_users },
-    Step { name: "quota", run: platforms::quota },
-    Step { name: "policy", run: policy::gives_and_limits },
-    Step { name: "migrate", run: migration::from_a_native_secret },
-    Step { name: "rotate", run: rotation::arrives },
-    Step { name: "published page", run: published_page::by_hand },
-    Step { name: "jobs", run: jobs::complete },
-    Step { name: "denied", run: failure::denied },
-    Step { name: "missing", run: failure::missing },
-    Step { name: "kill the agent", run: agent_loss::agent_killed },
-    Step { name: "end a lease", run: lease::ends_with_its_pod },
-    Step { name: "pod start", run: pod_start::measure },
-    Step { name: "ScaiVault is away", run: agent_loss::vault_gone },
-    Step { name: "lose a pod under load", run: replacement::lose_a_pod },
-    Step { name: "upgrade under load", run: replacement::upgrade },
-    Step { name: "uninstall", run: removal::uninstall },
-    Step { name: "live without it", run: removal::pods_without_the_injector },
+    Step { name: "image", part: Part::All, run: image::provide },
+    Step { name: "ScaiVault", part: Part::All, run: app::prepare },
+    Step { name: "install", part: Part::Injector, run: release::install },
+    Step { name: "helm test", part: Part::Injector, run: release::test },
+    Step { name: "inject", part: Part::Injector, run: injection::deployment },
+    Step { name: "opt out", part: Part::Injector, run: injection::opted_out },
+    Step { name: "refuse", part: Part::Injector, run: injection::mistake },
+    Step { name: "webhook calls", part: Part::Injector, run: calls::for_a_pod },
+    Step { name: "start", part: Part::Injector, run: patterns::start },
+    Step { name: "variables", part: Part::Injector, run: patterns::variables },
+    Step { name: "mounts below", part: Part::Injector, run: mounts::below_the_path },
+    Step { name: "assigned users", part: Part::Injector, run: platforms::assigned_users },
+    Step { name: "quota", part: Part::Injector, run: platforms::quota },
+    Step { name: "policy", part: Part::Injector, run: policy::gives_and_limits },
+    Step { name: "migrate", part: Part::Injector, run: migration::from_a_native_secret },
+    Step { name: "rotate", part: Part::Injector, run: rotation::arrives },
+    Step { name: "published page", part: Part::Injector, run: published_page::by_hand },
+    Step { name: "jobs", part: Part::Injector, run: jobs::complete },
+    Step { name: "denied", part: Part::Injector, run: failure::denied },
+    Step { name: "missing", part: Part::Injector, run: failure::missing },
+    Step { name: "kill the agent", part: Part::Injector, run: agent_loss::agent_killed },
+    Step { name: "end a lease", part: Part::Injector, run: lease::ends_with_its_pod },
+    Step { name: "pod start", part: Part::Injector, run: pod_start::measure },
+    Step { name: "csi-install", part: Part::Csi, run: csi::install },
+    Step { name: "csi-page", part: Part::Csi, run: csi::page::published },
+    Step { name: "csi-rotate", part: Part::Csi, run: csi::page::rotated },
+    Step { name: "csi-socket", part: Part::Csi, run: csi::socket::of_other_pods },
+    Step { name: "csi-refused", part: Part::Csi, run: csi::failures::refused },
+    Step { name: "csi-API-errors", part: Part::Csi, run: csi::failures::of_the_api },
+    Step { name: "csi-leases", part: Part::Csi, run: csi::dynamic::one_per_pod },
+    Step { name: "csi-restart", part: Part::Csi, run: csi::dynamic::restarts },
+    Step { name: "csi-lease-ends", part: Part::Csi, run: csi::dynamic::revoked },
+    Step { name: "csi-killed", part: Part::Csi, run: csi::outage::provider_killed },
+    Step { name: "csi-driver-killed", part: Part::Csi, run: csi::outage::driver_killed },
+    Step { name: "csi-no-provider", part: Part::Csi, run: csi::outage::no_provider },
+    Step { name: "ScaiVault is away", part: Part::Injector, run: agent_loss::vault_gone },
+    Step { name: "lose a pod under load", part: Part::Injector, run: replacement::lose_a_pod },
+    Step { name: "upgrade under load", part: Part::Injector, run: replacement::upgrade },
+    Step { name: "uninstall", part: Part::Injector, run: removal::uninstall },
+    Step { name: "live without it", part: Part::Injector, run: removal::pods_without_the_injector },
 ];
+
+fn step_names() -> PossibleValuesParser {
+    PossibleValuesParser::new(STEPS.iter().map(|step| step.name))
+}
 
 /// Runs all steps and stops at the first that fails; then everything is taken away again.
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -129,7 +173,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 fn run_steps(world: &World<'_>) -> Result<()> {
     let mut rows = Vec::new();
-    for Step { name, run } in STEPS {
+    let Args { part, skip, .. } = world.args;
+    let is_asked_for = |step: &&Step| part.includes(step.part) && !skip.iter().any(|name| name == step.name);
+    for Step { name, part: _, run } in STEPS.iter().filter(is_asked_for) {
         println!("\n== {name}");
         let started = Instant::now();
         let result = run(world);

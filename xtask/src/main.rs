@@ -35,6 +35,8 @@ enum Task {
     Test(test::Args),
     /// Build what the cluster tests start (etcd, Kubernetes, helm, kwok) and print the directory
     Assets(assets::Args),
+    /// Build the Secrets Store CSI driver and its sidecars for a cluster that cannot pull their images, and print the directory
+    CsiDriver,
     /// Run every check that a change must pass, or only the named ones
     Ci {
         /// Names of steps; all in order if none is given
@@ -64,6 +66,7 @@ fn main() -> ExitCode {
     let result = match Args::parse().task {
         Task::Test(args) => test::run(&args),
         Task::Assets(args) => assets::run(&args),
+        Task::CsiDriver => assets::build_csi_driver(),
         Task::Ci { steps } => ci::run(&steps),
         Task::Docs { check } => docs::run(check),
         Task::Tidy => tidy::run(),

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use scaivault_client::{Class, Error};
+use scaivault_client::{Class, Error, ErrorKind};
 use tonic::{Code, Status};
 
 /// The most problems that are spelled out: an event of a pod has 1 KiB.
@@ -13,6 +13,9 @@ const PROBLEMS_SHOWN: usize = 6;
 pub(crate) struct Failure {
     pub(crate) kind: FailureKind,
     text: String,
+    /// What ScaiVault calls the requests that failed. For its log, not for events: an event with a new text at each attempt
+    /// is not counted with the one before, and a pod has a limited number of them.
+    request_ids: Vec<String>,
 }
 
 /// Kinds of failures: a label of the metrics, and a status that is safe.
@@ -75,7 +78,7 @@ impl FailureKind {
 
 impl Failure {
     pub(crate) fn new(kind: FailureKind, text: impl Into<String>) -> Self {
-        Self { kind, text: text.into() }
+        Self { kind, text: text.into(), request_ids: Vec::new() }
     }
 
     pub(crate) fn invalid(text: impl Into<String>) -> Self {
@@ -112,21 +115,27 @@ impl Failure {
             ),
             Class::Unexpected => (FailureKind::Transient, "check base_url, the CA file and the proxy"),
         };
-        Self::new(kind, format!("{subject}: {error}; {fix}"))
+        let request_ids = match &error.kind {
+            ErrorKind::Refused(refusal) => refusal.request_id.iter().cloned().collect(),
+            _ => Vec::new(),
+        };
+        Self { request_ids, ..Self::new(kind, format!("{subject}: {error}; {fix}")) }
     }
 
     /// All failures as one; the kind is the first's, in the order of [`FailureKind`].
     pub(crate) fn joined(failures: Vec<Self>) -> Option<Self> {
         let kind = failures.iter().map(|failure| failure.kind).min()?;
+        let request_ids = failures.iter().flat_map(|failure| failure.request_ids.clone()).collect();
         let mut texts: Vec<_> = failures.into_iter().map(|failure| failure.text).collect();
         texts.sort();
         texts.dedup();
-        Some(Self::new(kind, listed(texts)))
+        Some(Self { request_ids, ..Self::new(kind, listed(texts)) })
     }
 
     /// What the driver is told. Its text becomes an event of the pod.
     pub(crate) fn status(&self) -> Status {
-        Status::new(self.kind.code(), &self.text)
+        let without_ids = |text: String, id: &String| text.replace(&format!(", request {id}"), "");
+        Status::new(self.kind.code(), self.request_ids.iter().fold(self.text.clone(), without_ids))
     }
 }
 

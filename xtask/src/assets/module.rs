@@ -153,7 +153,7 @@ fn read(path: &Path) -> Result<String> {
 }
 
 /// The version at which a go.mod requires a module.
-fn required_version<'a>(go_mod: &'a str, path: &str) -> Option<&'a str> {
+pub(super) fn required_version<'a>(go_mod: &'a str, path: &str) -> Option<&'a str> {
     go_mod.lines().find_map(|line| {
         let mut words = line.trim().trim_start_matches("require ").split_whitespace();
         (words.next() == Some(path))

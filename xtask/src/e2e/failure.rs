@@ -74,7 +74,7 @@ pub(super) fn ended(pod: &Value, container: &str, exit_code: u64) -> Result<Opti
     Ok(end["message"].as_str().map(str::to_owned))
 }
 
-fn has_started(pod: &Value) -> bool {
+pub(super) fn has_started(pod: &Value) -> bool {
     status(pod, APP).is_some_and(|status| status["state"].get("waiting").is_none())
 }
 

@@ -4,7 +4,7 @@ use std::{fmt, process::Command, str::FromStr};
 
 use anyhow::Result;
 
-use super::{Args, world::World};
+use super::{Args, Part, world::World};
 use crate::process;
 
 /// An image by repository and tag: the chart has a value for each.
@@ -37,19 +37,27 @@ impl fmt::Display for ImageName {
 
 /// Makes and loads the product's images, where commands for it are given.
 pub(super) fn provide(world: &World<'_>) -> Result<String> {
-    let Args { image, init_image, sidecar_image, build_image, load_image, .. } = world.args;
+    let Args { image, init_image, sidecar_image, build_image, load_image, part, csi, .. } = world.args;
+    let images = [
+        (Part::Injector, "injector", image),
+        (Part::Injector, "init", init_image),
+        (Part::Injector, "sidecar", sidecar_image),
+        (Part::Csi, "csi-provider", &csi.image),
+    ];
+    let images: Vec<_> = images.iter().filter(|(of, ..)| part.includes(*of)).collect();
     let commands = [("built", build_image), ("loaded", load_image)];
     let mut done = Vec::new();
     for (what, command) in commands {
         let Some(command) = command else { continue };
-        for (target, image) in [("injector", image), ("init", init_image), ("sidecar", sidecar_image)] {
+        for (_, target, image) in &images {
             let command = fill(command, target, image);
             process::run(Command::new("sh").args(["-c", &command]).current_dir(process::root()))?;
         }
         done.push(what);
     }
     let done = if done.is_empty() { "expected on the nodes".to_owned() } else { done.join(" and ") };
-    Ok(format!("{image}, {init_image} and {sidecar_image} {done}"))
+    let images: Vec<_> = images.iter().map(|(_, _, image)| image.to_string()).collect();
+    Ok(format!("{} {done}", images.join(", ")))
 }
 
 fn fill(command: &str, target: &str, image: &ImageName) -> String {

@@ -32,7 +32,7 @@ impl Helm {
         ];
         // A tag may look like a number.
         let tag = format!("image.tag={}", image.tag);
-        let mut command = self.command("upgrade");
+        let mut command = self.command("upgrade", World::SYSTEM);
         command.args([World::RELEASE, CHART, "--install", "--create-namespace", "--wait", TIMEOUT]);
         command.args(["--set-string", &tag]);
         let given = own.iter().chain(set).map(String::as_str);
@@ -44,22 +44,24 @@ impl Helm {
 
     /// Runs the chart's own test.
     pub(super) fn test(&self) -> Result<()> {
-        process::run(self.command("test").args([World::RELEASE, TIMEOUT]))
+        process::run(self.command("test", World::SYSTEM).args([World::RELEASE, TIMEOUT]))
     }
 
-    /// Takes the release away, if it is there, and waits until its objects are gone.
-    pub(super) fn uninstall(&self) -> Result<()> {
-        process::run(self.command("uninstall").args([
-            World::RELEASE,
-            "--ignore-not-found",
-            "--wait",
-            TIMEOUT,
-        ]))
+    /// Installs any chart, or upgrades what is installed, and waits until its pods are ready.
+    pub(super) fn install(&self, release: &str, chart: &str, namespace: &str, args: &[String]) -> Result<()> {
+        let mut command = self.command("upgrade", namespace);
+        process::run(command.args([release, chart, "--install", "--wait", TIMEOUT]).args(args))
     }
 
-    fn command(&self, verb: &str) -> Command {
+    /// Takes a release away, if it is there, and waits until its objects are gone.
+    pub(super) fn uninstall(&self, release: &str, namespace: &str) -> Result<()> {
+        let mut command = self.command("uninstall", namespace);
+        process::run(command.args([release, "--ignore-not-found", "--wait", TIMEOUT]))
+    }
+
+    fn command(&self, verb: &str, namespace: &str) -> Command {
         let mut command = Command::new(&self.0);
-        command.args([verb, "--namespace", World::SYSTEM]).current_dir(process::root());
+        command.args([verb, "--namespace", namespace]).current_dir(process::root());
         command
     }
 }

@@ -13,7 +13,7 @@ use super::{
 
 /// Uninstalls, and looks for what is left in any kind of object, in every namespace.
 pub(super) fn uninstall(world: &World<'_>) -> Result<String> {
-    world.helm.uninstall()?;
+    world.helm.uninstall(World::RELEASE, World::SYSTEM)?;
     let kinds = world.kubectl.text(&["api-resources", "--verbs=list,delete", "--output=name"])?;
     let kinds: Vec<_> = kinds.split_whitespace().collect();
     let (all, selector) = (kinds.join(","), format!("app.kubernetes.io/instance={}", World::RELEASE));

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 
-use super::{Args, app, kubectl::Kubectl, release::Helm, vault::Vault};
+use super::{Args, Part, app, csi, kubectl::Kubectl, release::Helm, vault::Vault};
 
 /// What every step has at hand.
 pub(super) struct World<'a> {
@@ -28,9 +28,18 @@ impl<'a> World<'a> {
     pub(super) const LOSS_LOAD: &'static str = "scaivault-e2e-loss";
     /// Pods that are created during an upgrade.
     pub(super) const UPGRADE_LOAD: &'static str = "scaivault-e2e-upgrade";
-    /// Everything that this makes stands in these or belongs to the release.
-    pub(super) const NAMESPACES: [&'static str; 6] =
-        [Self::SYSTEM, Self::WORKLOADS, Self::APPS, Self::POLICIES, Self::LOSS_LOAD, Self::UPGRADE_LOAD];
+    /// Pods with CSI volumes.
+    pub(super) const CSI: &'static str = "scaivault-e2e-csi";
+    /// Everything that this makes stands in these or belongs to a release.
+    pub(super) const NAMESPACES: [&'static str; 7] = [
+        Self::SYSTEM,
+        Self::WORKLOADS,
+        Self::APPS,
+        Self::POLICIES,
+        Self::LOSS_LOAD,
+        Self::UPGRADE_LOAD,
+        Self::CSI,
+    ];
     /// The definition of policies. It stays when the release is taken away, and all policies with it.
     pub(super) const DEFINITION: &'static str =
         "customresourcedefinition.apiextensions.k8s.io/injectionpolicies.scaivault.scailabs.ai";
@@ -61,6 +70,9 @@ impl<'a> World<'a> {
                 "there are InjectionPolicies in the cluster, and this run would delete them: use another cluster"
             );
         }
+        if self.args.part.includes(Part::Csi) {
+            csi::claim(self)?;
+        }
         for namespace in &Self::NAMESPACES[1..] {
             self.kubectl.run(&["create", "namespace", namespace])?;
         }
@@ -72,6 +84,7 @@ impl<'a> World<'a> {
         let selector = format!("--selector=app.kubernetes.io/instance={}", Self::RELEASE);
         let system = format!("--namespace={}", Self::SYSTEM);
         let apps = format!("--namespace={}", Self::APPS);
+        let csi = format!("--namespace={}", Self::CSI);
         for question in [
             &["get", "pods", "--output=wide", &system][..],
             &["get", "events", "--sort-by=.lastTimestamp", &system],
@@ -79,6 +92,9 @@ impl<'a> World<'a> {
             &["get", "pods", "--output=wide", &apps],
             &["get", "events", "--sort-by=.lastTimestamp", &apps],
             &["logs", "--all-containers", "--prefix", "--tail=5", app::SELECTOR, &apps],
+            &["get", "pods", "--output=wide", &csi],
+            &["get", "events", "--sort-by=.lastTimestamp", &csi],
+            &["logs", "--prefix", "--tail=30", csi::PROVIDER_SELECTOR, csi::NAMESPACE],
         ] {
             // The failure that is being looked into may be that nothing answers.
             if let Err(error) = self.kubectl.run(question) {
@@ -91,11 +107,13 @@ impl<'a> World<'a> {
     /// Takes everything away, also what a step that failed has left half done.
     pub(super) fn clean_up(&self) {
         println!("\n== clean up");
-        let uninstalled = self.helm.uninstall();
+        let uninstalled = self.helm.uninstall(Self::RELEASE, Self::SYSTEM);
         let namespaces = ["delete", "namespace", "--ignore-not-found", "--wait=true", "--timeout=3m"];
         let deleted = self.kubectl.run(&[&namespaces[..], &Self::NAMESPACES].concat());
         let undefined = self.kubectl.run(&["delete", Self::DEFINITION, "--ignore-not-found", "--timeout=1m"]);
-        for error in [uninstalled, deleted, undefined].into_iter().filter_map(Result::err) {
+        // The driver goes last: it unmounts the volumes of the pods.
+        let csi = if self.args.part.includes(Part::Csi) { csi::clean_up(self) } else { Ok(()) };
+        for error in [uninstalled, deleted, undefined, csi].into_iter().filter_map(Result::err) {
             println!("not taken away: {error:#}");
         }
     }

@@ -305,6 +305,18 @@ async fn huge_requests_are_refused() {
     node.mount_objects(OBJECTS).await.unwrap();
 }
 
+#[tokio::test]
+async fn the_event_of_a_failure_is_the_same_each_time() {
+    let node = Node::new().await;
+    let mut texts = Vec::new();
+    for _ in 0..2 {
+        let objects = "[{path: app/absent, file: a}, {path: other/secret, file: b}]";
+        texts.push(node.mount_objects(objects).await.unwrap_err().message().to_owned());
+    }
+    assert_eq!(texts[0], texts[1]);
+    assert!(texts[0].contains("(secret_not_found, status 404)"), "{}", texts[0]);
+}
+
 /// After these the driver mounts an empty directory.
 fn is_harmful(code: Code) -> bool {
     let harmful = [

@@ -34,6 +34,18 @@ impl Admin {
         self.call(&format!("rotate/{path}"), &args).map(drop)
     }
 
+    /// Switches a fault on, in the form of the admin port.
+    pub(in crate::e2e) fn add_fault(&self, fault: &Value) -> Result<()> {
+        let fault = fault.to_string();
+        let args = ["--request", "POST", "--header", "content-type: application/json", "--data", &fault];
+        self.call("faults", &args).map(drop)
+    }
+
+    /// Switches all faults off.
+    pub(in crate::e2e) fn clear_faults(&self) -> Result<()> {
+        self.call("faults", &["--request", "DELETE"]).map(drop)
+    }
+
     /// All leases.
     pub(in crate::e2e) fn leases(&self) -> Result<Vec<Lease>> {
         serde_json::from_str(&self.call("leases", &[])?).context("the admin port lists no leases")

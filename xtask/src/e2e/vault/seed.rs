@@ -29,8 +29,8 @@ pub(in crate::e2e) fn password(n: u32) -> String {
 pub(in crate::e2e) const STRIPE_KEY: &str = "example-key";
 
 pub(super) fn seed() -> Value {
-    let service_accounts =
-        [World::APPS, World::WORKLOADS, World::POLICIES].map(|namespace| format!("{namespace}/default"));
+    let service_accounts = [World::APPS, World::WORKLOADS, World::POLICIES, World::CSI]
+        .map(|namespace| format!("{namespace}/default"));
     json!({
         "policies": {"billing": [{"path_pattern": "environments/production/billing/**", "permissions": ["read"]}]},
         "identities": [{
