@@ -142,7 +142,10 @@ impl Inner {
         let answer = self.files(&attributes, began).await;
         let Attributes { pod, class, .. } = &attributes;
         match &answer {
-            Ok(_) => tracing::debug!(namespace = %pod.namespace, pod = %pod.name, class, "mounted"),
+            Ok(_) => {
+                let microseconds = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+                tracing::debug!(namespace = %pod.namespace, pod = %pod.name, class, microseconds, "mounted");
+            }
             Err(failure) => {
                 tracing::warn!(namespace = %pod.namespace, pod = %pod.name, class, %failure, "mount failed");
             }

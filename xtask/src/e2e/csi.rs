@@ -17,6 +17,7 @@ use crate::assets;
 
 pub(super) mod dynamic;
 pub(super) mod failures;
+pub(super) mod load;
 pub(super) mod outage;
 pub(super) mod page;
 pub(super) mod socket;
@@ -130,7 +131,7 @@ fn set_args(values: impl Iterator<Item = String>) -> Vec<String> {
 }
 
 /// A class with these objects, a list in YAML or JSON.
-fn class(world: &World<'_>, name: &str, objects: &str) -> Value {
+pub(super) fn class(world: &World<'_>, name: &str, objects: &str) -> Value {
     json!({
         "apiVersion": "secrets-store.csi.x-k8s.io/v1",
         "kind": "SecretProviderClass",
@@ -142,11 +143,17 @@ fn class(world: &World<'_>, name: &str, objects: &str) -> Value {
     })
 }
 
-/// A pod whose application says its files. Without the token of the API server, below whose place a read-only volume cannot be.
+/// A pod whose application says its files.
 fn pod(world: &World<'_>, name: &str, class: &str) -> Value {
     let mut pod = super::app::pod(name, &template(world, &json!({}), SCRIPT));
-    pod["spec"]["automountServiceAccountToken"] = json!(false);
     pod["spec"]["terminationGracePeriodSeconds"] = json!(5);
+    add_volume(&mut pod, class);
+    pod
+}
+
+/// Mounts a class at `/run/secrets`. Without the token of the API server: its mount point cannot be made in a read-only volume.
+pub(super) fn add_volume(pod: &mut Value, class: &str) {
+    pod["spec"]["automountServiceAccountToken"] = json!(false);
     pod["spec"]["containers"][0]["volumeMounts"] =
         json!([{"name": "secrets", "mountPath": "/run/secrets", "readOnly": true}]);
     pod["spec"]["volumes"] = json!([{"name": "secrets", "csi": {
@@ -154,7 +161,6 @@ fn pod(world: &World<'_>, name: &str, class: &str) -> Value {
         "readOnly": true,
         "volumeAttributes": {"secretProviderClass": class},
     }}]);
-    pod
 }
 
 /// The messages with which the volume of a pod was not mounted.

@@ -8,9 +8,12 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use super::{
+    Part,
     app::{INIT, SIDECAR, line, pod, template, two_secrets_and},
+    csi,
     kubectl::wait_for,
     running::Running,
+    vault::seed,
     world::World,
 };
 use crate::table;
@@ -43,6 +46,9 @@ pub(super) fn measure(world: &World<'_>) -> Result<String> {
         ));
         pods.push((name.to_owned(), injected));
     }
+    if world.args.part == Part::All {
+        pods.push(("CSI volume".to_owned(), csi_pod(world)?));
+    }
     let mut times = vec![Vec::new(); pods.len()];
     for round in 0..=rounds {
         // The kubelet relists its containers once a second. Pods created as soon as others are gone would always meet it at
@@ -66,6 +72,18 @@ pub(super) fn measure(world: &World<'_>) -> Result<String> {
         "medians of {rounds} rounds against the twins: init {:+} ms, sidecar {:+}, probe {:+}, Job {:+}",
         ours[0], ours[1], ours[2], ours[3]
     ))
+}
+
+/// A pod that is not injected, with the same two secrets in a CSI volume.
+fn csi_pod(world: &World<'_>) -> Result<Value> {
+    let objects = json!([
+        {"path": seed::DATABASE, "file": "db.json"},
+        {"path": seed::STRIPE, "field": "secret_key", "file": "stripe.key"},
+    ]);
+    world.kubectl.create(World::APPS, &csi::class(world, NAME, &objects.to_string()))?;
+    let mut pod = bench_pod(world, &json!({"inject": "false"}), "Always");
+    csi::add_volume(&mut pod, NAME);
+    Ok(pod)
 }
 
 /// The times of each twin and of the pod it is compared with.
@@ -142,7 +160,7 @@ fn hundredths(uptime: &str) -> Result<i64> {
 }
 
 /// The value below which that share of the values lies, by the nearest rank; 0 where there are none.
-fn percentile(sorted: &[i64], percent: usize) -> i64 {
+pub(super) fn percentile(sorted: &[i64], percent: usize) -> i64 {
     let last = sorted.len().saturating_sub(1);
     sorted.get((last * percent + 50) / 100).copied().unwrap_or_default()
 }
