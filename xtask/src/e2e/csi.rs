@@ -37,7 +37,7 @@ const DEFINITIONS: [&str; 2] = [
     "customresourcedefinition/secretproviderclasses.secrets-store.csi.x-k8s.io",
     "customresourcedefinition/secretproviderclasspodstatuses.secrets-store.csi.x-k8s.io",
 ];
-/// The DaemonSets.
+/// The objects of driver and provider.
 const PROVIDER_DAEMONSET: &str = "scaivault-csi-secrets-store-csi-driver-scaivault";
 const DRIVER_DAEMONSET: &str = "csi-secrets-store-secrets-store-csi-driver";
 /// The provider repeats a request for 20 s; the kubelet says an event afterwards.
@@ -199,7 +199,7 @@ fn provider_pods(world: &World<'_>) -> Result<Vec<Value>> {
     world.kubectl.items(&["pods", NAMESPACE, PROVIDER_SELECTOR])
 }
 
-/// Waits until a DaemonSet has rolled out.
+/// Waits until a `DaemonSet` has rolled out.
 fn wait_for_daemonset(world: &World<'_>, name: &str) -> Result<()> {
     let name = format!("daemonset/{name}");
     world.kubectl.text(&["rollout", "status", &name, NAMESPACE, "--timeout=3m"]).map(drop)

@@ -24,7 +24,7 @@ const PODS: [&str; 2] = ["dynamic-a", "dynamic-b"];
 /// The kubelet publishes each volume again within this time.
 const REPUBLISHED: Duration = Duration::from_secs(100);
 /// A pod's deletion, its grace period included, and the 10 s for the revocation after it.
-const REVOKED: Duration = Duration::from_secs(60);
+const REVOKED: Duration = Duration::from_mins(1);
 
 /// Each pod has a lease of its own and a secret of its own name, and republishing makes no other lease.
 pub(in crate::e2e) fn one_per_pod(world: &World<'_>) -> Result<String> {
