@@ -3,47 +3,35 @@
 
 mod client;
 mod events;
-mod list;
 mod policies;
 mod remembered;
 mod table;
-#[cfg(test)]
-pub(crate) mod testing;
 mod version;
-mod watch;
-mod watched;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
-    time::SystemTime,
-};
+use std::{sync::Arc, time::SystemTime};
 
 use jiff::Timestamp;
 
 use k8s_openapi::api::core::v1 as core;
 use kube::Client;
+use scaivault_cluster::{
+    ApiClock, Observer, key,
+    policies::{InjectionPolicies, keep},
+    unix_seconds,
+};
 use scaivault_inject::Namespace;
 use scaivault_webhook::{
-    AdmissionContext, Cluster, Lookup, Metrics, Policies, PolicyReview, PolicyUsage, Readiness,
+    AdmissionContext, Cluster, Gate, Lookup, Metrics, Policies, PolicyReview, PolicyUsage, Readiness,
 };
 use tokio::{sync::watch as channel, task::JoinSet};
 
-use crate::serve::unix_seconds;
-
-pub(crate) use client::{Named, client, is_forbidden, named, reason};
+pub(crate) use client::{Named, client, named};
 pub(crate) use events::{QUEUE, post as post_events};
-pub(crate) use list::{Content, ListEnd, Page, page_of_items};
 pub(crate) use version::{follow as follow_version, oldest as oldest_version};
 
-use policies::{InjectionPolicies, PolicyMemory};
-use remembered::key;
+use policies::{InjectorHost, PolicyMemory};
+use remembered::{Kept, Remembered};
 use table::Table;
-
-/// How far the clocks of the API server and of this replica may be apart before the log says so, seconds.
-const CLOCK_TOLERANCE: i64 = 5 * 60;
 
 /// What of the cluster is followed besides namespaces and service accounts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,8 +50,7 @@ pub(crate) struct Memory {
     /// Without policies: none.
     policies: Option<PolicyMemory>,
     features: Features,
-    /// The newest time that the API server has written, Unix seconds: a clock that is behind it is wrong.
-    newest: AtomicI64,
+    clock: ApiClock,
     changes: channel::Sender<()>,
 }
 
@@ -75,22 +62,9 @@ impl Memory {
             roles: Table::new(),
             policies: features.policies.then(PolicyMemory::new),
             features,
-            newest: AtomicI64::new(0),
+            clock: ApiClock::default(),
             changes: channel::channel(()).0,
         })
-    }
-
-    /// The API server has written this time. True for the first one that is further ahead of this clock than clocks should differ.
-    fn saw(&self, time: Timestamp, clock: SystemTime) -> bool {
-        let (time, latest) = (time.as_second(), unix_seconds(clock).saturating_add(CLOCK_TOLERANCE));
-        let former = self.newest.fetch_max(time, Ordering::Relaxed);
-        former <= latest && latest < time
-    }
-
-    /// The time, Unix seconds. Where the clock is behind what the API server has written, that: an exception must not outlive its
-    /// date because of a wrong clock.
-    fn now(&self, clock: SystemTime) -> i64 {
-        unix_seconds(clock).max(self.newest.load(Ordering::Relaxed))
     }
 
     /// Tells those who wait for something that they should look again.
@@ -115,14 +89,14 @@ impl Cluster for Memory {
     fn policies(&self) -> Lookup<Policies> {
         let Some(policies) = &self.policies else { return Lookup::Known(Policies::none()) };
         match policies.in_force() {
-            Some(set) => Lookup::Known(Policies { set, now: self.now(SystemTime::now()) }),
+            Some(set) => Lookup::Known(Policies { set, now: self.clock.now(SystemTime::now()) }),
             None => Lookup::Unknown,
         }
     }
 
     fn policies_used(&self, usage: &PolicyUsage<'_>) {
         if let Some(policies) = &self.policies {
-            policies.count(usage, self.now(SystemTime::now()));
+            policies.count(usage, self.clock.now(SystemTime::now()));
         }
     }
 
@@ -144,11 +118,22 @@ pub(crate) fn follow(
     metrics: &Arc<Metrics>,
     tasks: &mut JoinSet<()>,
 ) {
-    tasks.spawn(watch::follow::<core::Namespace>(client.clone(), memory, readiness, metrics));
-    tasks.spawn(watch::follow::<core::ServiceAccount>(client.clone(), memory, readiness, metrics));
+    follow_kind::<core::Namespace>(client, memory, readiness, metrics, tasks);
+    follow_kind::<core::ServiceAccount>(client, memory, readiness, metrics, tasks);
     if memory.policies.is_some() {
         follow_policies(client, memory, readiness, metrics, tasks);
     }
+}
+
+fn follow_kind<K: Remembered>(
+    client: &Client,
+    memory: &Arc<Memory>,
+    readiness: &Readiness,
+    metrics: &Arc<Metrics>,
+    tasks: &mut JoinSet<()>,
+) {
+    let observer = WatchObserver::new(K::RESOURCE, memory, readiness.gate(K::GATE), metrics);
+    tasks.spawn(scaivault_cluster::follow::<Kept<K>>(client.clone(), Arc::clone(memory), observer));
 }
 
 /// Follows policies alone.
@@ -159,9 +144,54 @@ fn follow_policies(
     metrics: &Arc<Metrics>,
     tasks: &mut JoinSet<()>,
 ) {
-    tasks.spawn(watch::follow::<InjectionPolicies>(client.clone(), memory, readiness, metrics));
-    let gate = readiness.gate("policies in force");
-    tasks.spawn(policies::keep(client.clone(), Arc::clone(memory), gate, Arc::clone(metrics)));
+    let Some(policies) = &memory.policies else { return };
+    let observer = WatchObserver::new(policies::PLURAL, memory, readiness.gate(policies::GATE), metrics);
+    let cache = &policies.cache;
+    tasks.spawn(scaivault_cluster::follow::<InjectionPolicies>(client.clone(), Arc::clone(cache), observer));
+    let (memory, metrics) = (Arc::clone(memory), Arc::clone(metrics));
+    let host = InjectorHost { memory, gate: readiness.gate("policies in force"), metrics };
+    tasks.spawn(keep(client.clone(), Arc::clone(cache), host));
+}
+
+/// What the injector does with what happens to the watch of a kind.
+struct WatchObserver {
+    resource: &'static str,
+    memory: Arc<Memory>,
+    gate: Gate,
+    metrics: Arc<Metrics>,
+}
+
+impl WatchObserver {
+    fn new(resource: &'static str, memory: &Arc<Memory>, gate: Gate, metrics: &Arc<Metrics>) -> Self {
+        Self { resource, memory: Arc::clone(memory), gate, metrics: Arc::clone(metrics) }
+    }
+}
+
+impl Observer for WatchObserver {
+    fn listed(&self, count: usize) {
+        self.gate.open();
+        self.changed(count);
+    }
+
+    fn changed(&self, count: usize) {
+        self.metrics.watched_objects(self.resource, count);
+    }
+
+    fn down_since(&self, since: Option<SystemTime>) {
+        self.metrics.watch_down_since(self.resource, since.map_or(0, unix_seconds));
+    }
+
+    fn created(&self, time: Timestamp, clock: SystemTime) -> bool {
+        self.memory.clock.saw(time, clock)
+    }
+
+    fn if_missing(&self) -> &'static str {
+        if self.resource == policies::PLURAL {
+            policies::IF_MISSING
+        } else {
+            "check which API the cluster serves"
+        }
+    }
 }
 
 /// Writes the status of policies, and the labels of namespaces that they select, for ever, in some of `tasks`.

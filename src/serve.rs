@@ -12,12 +12,13 @@ use std::{
     num::NonZeroUsize,
     sync::Arc,
     thread,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime},
 };
 
 use anyhow::{Context as _, anyhow, bail};
 use rustls::crypto::CryptoProvider;
 use scaivault_certs::{mutual_server_config, provider, server_config};
+use scaivault_cluster::unix_seconds;
 use scaivault_inject::{KubeVersion, Settings};
 use scaivault_webhook::{
     AdmissionContext, AllowedSources, Bound, Cluster, Limits, Metrics, NoCluster, Notices, Readiness,
@@ -157,12 +158,6 @@ async fn serve(args: &ServeArgs) -> anyhow::Result<Stopped> {
     tasks.shutdown().await;
     let _ = timeout(LAST_EVENTS, posting.join_next()).await;
     Ok(stopped)
-}
-
-/// Seconds since 1970, as metrics have them.
-pub(crate) fn unix_seconds(time: SystemTime) -> i64 {
-    let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    i64::try_from(seconds).unwrap_or(i64::MAX)
 }
 
 /// A server inside this process, on free ports of the loopback address, with a certificate of its own.

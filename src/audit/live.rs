@@ -15,6 +15,7 @@ use kube::{
     core::Request,
 };
 use scaivault_audit::{Audit, AuditError, Source};
+use scaivault_cluster::{Content, ListEnd, Page, is_forbidden, page_of_items, reason};
 use scaivault_inject::KubeVersion;
 use scaivault_usage::SERVICE_ACCOUNT_TOKEN;
 use serde_json::Value;
@@ -26,7 +27,7 @@ use self::{
 };
 use super::{args::AuditArgs, collect::Collector, owners::ObjectKey};
 use crate::{
-    cluster::{self, Content, ListEnd, Named, Page, is_forbidden, page_of_items, reason},
+    cluster::{self, Named},
     config,
     object::Object,
     policy::PolicyFiles,

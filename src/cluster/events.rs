@@ -10,13 +10,13 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
 };
 use kube::{Api, Client, api::PostParams};
+use scaivault_cluster::{is_forbidden, reason};
 use scaivault_webhook::{EventResult, Metrics, Notice, Owner};
 use tokio::{
     sync::mpsc,
     time::{Instant, timeout},
 };
 
-use super::client::{is_forbidden, reason};
 use limiter::Limiter;
 
 /// How many notices may wait to be posted; more are dropped.
@@ -122,7 +122,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::cluster::testing::ApiServer;
+    use scaivault_testkit::api_server::ApiServer;
 
     fn notice(uid: &str) -> Notice {
         let text = str::to_owned;

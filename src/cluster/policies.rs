@@ -1,62 +1,42 @@
 //! The cluster's `InjectionPolicies`: watched, compiled and put into force; what they did goes into their status.
 //!
 //! ```text
-//! watch -> Pending (the last version of each) -> keep: compile what changed -> Store -> PolicySet, swapped
 //! admissions -> Usage (atomics) -> report_status -> the status of each policy, by server-side apply
 //! ```
 //!
-//! Admission reads the set without a lock. The locks here are between the tasks of this module.
+//! How policies come into force is in `scaivault-cluster`. Admission reads the set without a lock.
 
-mod definition;
-mod keeper;
 mod labels;
-mod pending;
 mod reporter;
 mod status;
-mod store;
 mod usage;
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::sync::Arc;
 
-use arc_swap::ArcSwapOption;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::core::DynamicObject;
+use scaivault_cluster::policies::{API_VERSION, Host, KIND, PolicyCache, PolicyState, compile};
 use scaivault_inject::PolicySet;
-use scaivault_webhook::{PolicyReview, PolicyUsage};
+use scaivault_webhook::{Gate, Metrics, PolicyReview, PolicyState as PolicyCount, PolicyUsage};
 use serde_json::Value;
-use tokio::sync::Notify;
 
-use super::{Memory, table::Table, watched::Watched};
+use super::{Memory, table::Table};
 
-pub(super) use keeper::keep;
 pub(super) use labels::label_namespaces;
 pub(super) use reporter::report_status;
 
-use pending::Pending;
-use store::Store;
 use usage::Usage;
 
-/// The kind, as a thing that is watched. Objects are read one by one, so that one that cannot be read keeps no other out.
-pub(super) struct InjectionPolicies;
+pub(super) use scaivault_cluster::policies::PLURAL;
 
-/// The group and version of policies.
-const API_VERSION: &str = scaivault_policy::VERSION;
-/// The plural name of policies.
-const PLURAL: &str = "injectionpolicies";
-/// The kind of policies.
-const KIND: &str = "InjectionPolicy";
+/// What `/readyz` waits for until the first list is there.
+pub(super) const GATE: &str = "policies";
+
+/// What to do where the API server does not know the kind.
+pub(super) const IF_MISSING: &str = "the CRD injectionpolicies.scaivault.scailabs.ai does not exist: upgrade the chart with \
+    policies.enabled true, which installs it, or set policies.enabled to false (start without --policies)";
 
 /// What is known of policies.
 pub(super) struct PolicyMemory {
-    /// None until all have been listed.
-    in_force: ArcSwapOption<PolicySet>,
-    pending: Mutex<Pending>,
-    /// Something is pending.
-    news: Notify,
-    store: Mutex<Store>,
+    pub(super) cache: Arc<PolicyCache>,
     /// What each policy did, by its name.
     usage: Table<Arc<Usage>>,
 }
@@ -64,18 +44,12 @@ pub(super) struct PolicyMemory {
 impl PolicyMemory {
     /// Nothing is known yet.
     pub(super) fn new() -> Self {
-        Self {
-            in_force: ArcSwapOption::empty(),
-            pending: Mutex::default(),
-            news: Notify::new(),
-            store: Mutex::default(),
-            usage: Table::new(),
-        }
+        Self { cache: PolicyCache::new(), usage: Table::new() }
     }
 
     /// The policies in force.
     pub(super) fn in_force(&self) -> Option<Arc<PolicySet>> {
-        self.in_force.load_full()
+        self.cache.in_force()
     }
 
     /// Counts what policies did to a pod.
@@ -86,62 +60,54 @@ impl PolicyMemory {
             }
         }
     }
-
-    fn pend(&self, change: impl FnOnce(&mut Pending)) {
-        change(&mut self.pending.lock().unwrap_or_else(PoisonError::into_inner));
-        self.news.notify_one();
-    }
-
-    fn store(&self) -> MutexGuard<'_, Store> {
-        self.store.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-impl Watched for InjectionPolicies {
-    type Item = DynamicObject;
+/// What the injector does when policies change.
+pub(super) struct InjectorHost {
+    pub(super) memory: Arc<Memory>,
+    pub(super) gate: Gate,
+    pub(super) metrics: Arc<Metrics>,
+}
 
-    const RESOURCE: &'static str = PLURAL;
-    const GATE: &'static str = "policies";
-    const IS_METADATA: bool = false;
-    const IF_MISSING: &'static str = "the CRD injectionpolicies.scaivault.scailabs.ai does not exist: upgrade the chart with \
-        policies.enabled true, which installs it, or set policies.enabled to false (start without --policies)";
-
-    fn url_path() -> String {
-        format!("/apis/{API_VERSION}/{PLURAL}")
-    }
-
-    fn metadata(item: &DynamicObject) -> &ObjectMeta {
-        &item.metadata
-    }
-
-    fn put(memory: &Memory, key: &Arc<str>, item: DynamicObject) {
-        if let Some(policies) = &memory.policies {
-            policies.pend(|pending| pending.put(key, item));
+impl Host for InjectorHost {
+    fn put(&self, name: &Arc<str>, is_known: bool) {
+        if let Some(policies) = &self.memory.policies
+            && (!is_known || policies.usage.get(name).is_none())
+        {
+            policies.usage.insert(name, Arc::new(Usage::default()));
         }
     }
 
-    fn remove(memory: &Memory, key: &Arc<str>) {
-        if let Some(policies) = &memory.policies {
-            policies.pend(|pending| pending.remove(key));
+    fn removed(&self, name: &str) {
+        if let Some(policies) = &self.memory.policies {
+            policies.usage.remove(name);
         }
     }
 
-    fn finish_list(memory: &Memory, listed: &HashSet<Arc<str>>) {
-        if let Some(policies) = &memory.policies {
-            policies.pend(|pending| pending.finish_list(listed));
-        }
+    fn counted(&self, state: PolicyState, count: usize) {
+        let state = match state {
+            PolicyState::InForce => PolicyCount::InForce,
+            PolicyState::Kept => PolicyCount::Kept,
+            PolicyState::Rejected => PolicyCount::Rejected,
+        };
+        self.metrics.policies(state, count);
     }
 
-    fn count(memory: &Memory) -> usize {
-        // Those in force; the keeper says how many there are besides.
-        memory.policies.as_ref().and_then(PolicyMemory::in_force).map_or(0, |set| set.len())
+    fn held(&self, count: usize) {
+        self.metrics.policies(PolicyCount::Held, count);
+    }
+
+    fn published(&self) {
+        self.metrics.policy_set_changed();
+        self.memory.changed();
+        self.gate.open();
     }
 }
 
 /// What is wrong with a policy that somebody applies.
 pub(super) fn review(object: &str) -> PolicyReview {
     let problems = match serde_json::from_str::<Value>(object) {
-        Ok(object) => store::compile(&object).err(),
+        Ok(object) => compile(&object).err(),
         Err(error) => Some(format!("cannot be read: {error}")),
     };
     PolicyReview { problems: problems.into_iter().collect(), warnings: Vec::new() }

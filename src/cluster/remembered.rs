@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashSet},
     fmt::Debug,
+    marker::PhantomData,
     sync::Arc,
 };
 
@@ -15,7 +16,9 @@ use scaivault_inject::{
 };
 use serde::de::DeserializeOwned;
 
-use super::{Memory, table::Table, watched::Watched};
+use scaivault_cluster::Watched;
+
+use super::{Memory, table::Table};
 
 /// The longest value that is kept, bytes: no annotation of a namespace or service account takes a longer one. A tenant
 /// may write 256 KiB on each of its service accounts, and every replica remembers all of them.
@@ -56,12 +59,14 @@ pub(super) trait Remembered:
     fn table(memory: &Memory) -> &Table<Self::Kept>;
 }
 
-/// Of these kinds the metadata alone is watched: neither the API server nor the injector handles the rest.
-impl<K: Remembered> Watched for K {
-    type Item = PartialObjectMeta<K>;
+/// A kind as a thing that is watched: its metadata alone, because neither the API server nor the injector handles the rest.
+pub(super) struct Kept<K>(PhantomData<fn() -> K>);
 
-    const RESOURCE: &'static str = <K as Remembered>::RESOURCE;
-    const GATE: &'static str = <K as Remembered>::GATE;
+impl<K: Remembered> Watched for Kept<K> {
+    type Item = PartialObjectMeta<K>;
+    type Memory = Memory;
+
+    const RESOURCE: &'static str = K::RESOURCE;
     const IS_METADATA: bool = true;
 
     fn url_path() -> String {
@@ -168,14 +173,6 @@ fn is_taken(name: &str) -> bool {
 fn short(value: &str) -> &str {
     let value = value.trim();
     if value.len() > VALUE_BYTES { TOO_LONG } else { value }
-}
-
-/// The key of an object in its table: neither part of it can hold a slash.
-pub(super) fn key(namespace: Option<&str>, name: &str) -> Arc<str> {
-    match namespace {
-        None => name.into(),
-        Some(namespace) => format!("{namespace}/{name}").into(),
-    }
 }
 
 #[cfg(test)]

@@ -8,12 +8,11 @@ use kube::{
     api::ListParams,
     core::{ApiResource, NotUsed, Object},
 };
+use scaivault_cluster::{is_forbidden, reason};
 use scaivault_inject::{KubeVersion, KubeVersionError};
 use scaivault_webhook::{AdmissionContext, Metrics, Readiness};
 use serde::Deserialize;
 use tokio::time::{Instant, sleep, timeout};
-
-use super::client::{is_forbidden, reason};
 
 /// How often the version is looked at: a new node with an old kubelet is rare, and a node's object is large.
 const PERIOD: Duration = Duration::from_mins(5);
@@ -225,7 +224,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::cluster::testing::ApiServer;
+    use scaivault_testkit::api_server::ApiServer;
 
     fn nodes(versions: &[&str], token: &str) -> Value {
         let node = |version: &&str| json!({"metadata": {"name": "n"}, "spec": {}, "status": {"nodeInfo": {"kubeletVersion": version}}});

@@ -9,13 +9,13 @@ use std::{
 use anyhow::{Context as _, Error};
 use kube::Client;
 use scaivault_certs::{Authority, CertResolver, Checked, DEFAULT_RELOAD_INTERVAL, Reloader, Validity};
+use scaivault_cluster::unix_seconds;
 use scaivault_webhook::{Gate, Metrics, Readiness};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{
     args::{Certificate, LocalCertificate},
     managed_certificate::ManagedKeeper,
-    unix_seconds,
 };
 
 /// How long a certificate made on the fly is valid. Long enough for any demonstration, too short to be relied on.

@@ -18,7 +18,7 @@ use kube::{
 use tokio::{sync::Notify, time::sleep};
 
 use super::managed_certificate::Complaint;
-use crate::cluster::{is_forbidden, reason};
+use scaivault_cluster::{is_forbidden, reason};
 
 /// How long to wait before a watch is begun again.
 #[derive(Clone, Copy, Debug)]

@@ -8,6 +8,7 @@ use std::{
 use anyhow::Error;
 use kube::Client;
 use scaivault_certs::{CertResolver, Done, LookError, Looked, Managed, Rotator, Validity};
+use scaivault_cluster::unix_seconds;
 use scaivault_webhook::{Gate, LookFailure, Metrics, Readiness};
 
 use tokio::{
@@ -15,7 +16,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::{certificate::REMINDER, configuration_watch, unix_seconds};
+use super::{certificate::REMINDER, configuration_watch};
 
 /// What `/readyz` says before the API servers trust what is served.
 const GATE: &str = "a certificate that the API servers trust";

@@ -5,10 +5,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use scaivault_cluster::unix_seconds;
 use scaivault_webhook::{AdmissionContext, Metrics};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::unix_seconds;
 use crate::config::{Checked, Follower};
 
 /// How often the file is looked at. The kubelet takes up to a minute or two to bring a changed `ConfigMap`.

@@ -11,6 +11,8 @@ mod shuffle;
 mod split_mix;
 mod users;
 
+#[cfg(feature = "api-server")]
+pub mod api_server;
 #[cfg(feature = "control-plane")]
 pub mod balancer;
 #[cfg(feature = "control-plane")]

@@ -12,6 +12,7 @@ use kube::{
     Api, Client,
     api::{Patch, PatchParams},
 };
+use scaivault_cluster::{is_forbidden, reason};
 use scaivault_contract::names::{INJECTION_BY_POLICY_LABEL, LABEL_AUDIT, LABEL_ENABLED};
 use scaivault_inject::{Enforcement, Namespace, PolicyMode, PolicySet};
 use scaivault_webhook::{AdmissionContext, Metrics, PolicyWrite};
@@ -19,10 +20,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::reporter::FIELD_MANAGER;
-use crate::cluster::{
-    Memory,
-    client::{is_forbidden, reason},
-};
+use crate::cluster::Memory;
 
 /// How long changes are gathered. The replicas do the same, so each adds some of it by chance.
 const GATHER: Duration = Duration::from_millis(500);

@@ -8,6 +8,7 @@ use kube::{
     api::{ApiResource, DynamicObject, Patch, PatchParams},
     core::GroupVersionKind,
 };
+use scaivault_cluster::{is_forbidden, reason};
 use scaivault_inject::{PolicySet, Settings};
 use scaivault_policy::InjectionPolicyStatus;
 use scaivault_webhook::{AdmissionContext, Metrics, PolicyState, PolicyWrite};
@@ -23,10 +24,7 @@ use super::{
     status::{Overview, desired, is_urgent, without_dispute},
     usage::Counts,
 };
-use crate::cluster::{
-    Memory,
-    client::{is_forbidden, reason},
-};
+use crate::cluster::Memory;
 
 /// Under which name the status and the labels are written.
 pub(super) const FIELD_MANAGER: &str = "scaivault-injector";
@@ -93,7 +91,7 @@ struct Seen {
     overview: Option<Arc<OverviewOf>>,
     /// [`Store::changes`] when no status had to be written.
     ///
-    /// [`Store::changes`]: super::store::Store::changes
+    /// [`Store::changes`]: scaivault_cluster::policies::Store::changes
     clean: Option<u64>,
 }
 
@@ -188,7 +186,7 @@ impl Reporter {
                     if let Some(usage) = policies.usage.get(&name) {
                         usage.reported(counts);
                     }
-                    policies.store().written(&name, &uid, version, status, verdict);
+                    policies.cache.store().written(&name, &uid, version, status, verdict);
                 })
                 .await;
                 PolicyWrite::Status
@@ -233,8 +231,8 @@ fn due(
     let Some(policies) = &memory.policies else { return Vec::new() };
     let Some(set) = policies.in_force() else { return Vec::new() };
     let found = seen.overview(set, memory, context, metrics);
-    let now = memory.now(SystemTime::now());
-    let store = policies.store();
+    let now = memory.clock.now(SystemTime::now());
+    let store = policies.cache.store();
     if !with_counts && last.is_none() && seen.clean == Some(store.changes()) {
         return Vec::new();
     }
@@ -278,9 +276,9 @@ mod tests {
             "metadata": {"name": "billing", "uid": "a", "generation": generation},
             "spec": {"namespaceSelector": {}, "inject": {"secrets": [{"name": "db.json", "path": path}]}},
         });
-        let mut store = policies.store();
+        let mut store = policies.cache.store();
         store.put(&"billing".into(), &serde_json::from_value(object).unwrap());
-        policies.in_force.store(Some(Arc::new(store.set())));
+        policies.cache.publish(store.set());
     }
 
     fn namespace(memory: &Memory, name: &str) {
@@ -307,7 +305,7 @@ mod tests {
         let (mut writes, ..) = pass(false);
         let Write { name, uid, status, .. } = writes.pop().unwrap();
         assert_eq!(serde_json::to_value(&status).unwrap()["namespaces"], Value::from(1));
-        memory.policies.as_ref().unwrap().store().written(&name, &uid, String::new(), status, None);
+        memory.policies.as_ref().unwrap().cache.store().written(&name, &uid, String::new(), status, None);
         assert!(matches!(pass(false), (writes, true, true) if writes.is_empty()));
         namespace(&memory, "shop");
         assert!(matches!(pass(false), (_, true, true)), "the same namespace");

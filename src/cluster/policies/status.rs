@@ -4,31 +4,23 @@ use std::{
     collections::HashMap,
     hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use jiff::Timestamp;
+use scaivault_cluster::policies::{Entry, Version, Written};
 use scaivault_contract::names::{INJECTION_BY_POLICY_LABEL, INJECTION_LABEL, LABEL_AUDIT, LABEL_ENABLED};
 use scaivault_inject::{Namespace, PolicySet};
 use scaivault_policy::{Condition, InForce, InjectionPolicyStatus, LastRefusal, PodCounts, condition};
 use serde_json::Value;
 
-use super::{
-    store::{Entry, Version},
-    usage::{Counts, Refusal},
-};
+use super::usage::{Counts, Refusal};
 
 /// How many namespaces are named whose pods do not reach the injector.
 const NAMED: usize = 3;
 
 /// The longest text of a condition, bytes.
 const MESSAGE_BYTES: usize = 4 * 1024;
-
-/// How long a replica waits before it writes once more what another one has overwritten. Doubled each time.
-const FIRST_DISPUTE: Duration = Duration::from_mins(1);
-
-/// The longest such wait.
-const LONGEST_DISPUTE: Duration = Duration::from_mins(30);
 
 /// What is only known of all policies and namespaces together.
 #[derive(Debug, Default)]
@@ -157,24 +149,6 @@ fn in_force(entry: &Entry) -> Option<InForce> {
     entry.in_force.as_ref().map(Version::for_status).or_else(|| entry.status.in_force.clone())
 }
 
-/// What a replica has last written about a policy, but for pods.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Written {
-    verdict: u64,
-    at: Instant,
-    /// How long the same is not written again.
-    wait: Duration,
-}
-
-impl Written {
-    /// After this one and a former one were written.
-    pub(super) fn new(verdict: u64, former: Option<Self>, now: Instant) -> Self {
-        let former = former.filter(|former| former.verdict == verdict);
-        let wait = former.map_or(FIRST_DISPUTE, |former| (former.wait * 2).min(LONGEST_DISPUTE));
-        Self { verdict, at: now, wait }
-    }
-}
-
 /// What to write, and the verdict of this replica if that is in it. A verdict that another replica has overwritten, because it knows
 /// something else or is of another release, is not written again for a while: else they would write by turns without end. Pods are
 /// added in any case.
@@ -192,9 +166,7 @@ pub(super) fn without_dispute(
         return (status, None);
     }
     let verdict = verdict(&status);
-    if written
-        .is_some_and(|written| written.verdict == verdict && now.duration_since(written.at) < written.wait)
-    {
+    if written.is_some_and(|written| written.is_recent(verdict, now)) {
         let InjectionPolicyStatus { pods, last_refusal, .. } = status;
         return (InjectionPolicyStatus { pods, last_refusal, ..former.clone() }, None);
     }

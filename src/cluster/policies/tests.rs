@@ -6,7 +6,9 @@ use std::{
 };
 
 use axum::http::StatusCode;
+use scaivault_cluster::policies::{API_VERSION, KIND, Store};
 use scaivault_inject::{KubeVersion, Namespace, Settings};
+use scaivault_testkit::api_server::ApiServer;
 use scaivault_webhook::{
     AdmissionContext, Cluster as _, Entry, Lookup, Metrics, Readiness, review_to_response,
 };
@@ -14,7 +16,7 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::cluster::{Features, follow_policies, testing::ApiServer};
+use crate::cluster::{Features, follow_policies};
 
 const LIST: &str = "/apis/scaivault.scailabs.ai/v1alpha1/injectionpolicies?&limit=500";
 const WATCH: &str = "/apis/scaivault.scailabs.ai/v1alpha1/injectionpolicies?&watch=true";
@@ -196,7 +198,7 @@ async fn a_changed_policy_waits_for_no_answer_about_another_one() {
 async fn a_policy_that_had_no_room_is_read_when_it_has() {
     let mut fixture = start().await;
     let spec = injecting("shop", "a/b");
-    *fixture.memory.policies.as_ref().unwrap().store() = Store::with_limit(spec.to_string().len() + 10);
+    *fixture.memory.policies.as_ref().unwrap().cache.store() = Store::with_limit(spec.to_string().len() + 10);
     let all: Vec<_> = ["a", "b"].iter().map(|name| policy(name, 1, &spec)).collect();
     fixture.server.answer(LIST, &list(&all)).await;
     let watch = fixture.server.watch(WATCH).await;
@@ -205,14 +207,6 @@ async fn a_policy_that_had_no_room_is_read_when_it_has() {
     fixture.server.answer(DISCOVERY, &discovery(&["create"])).await;
     fixture.server.answer("/apis/scaivault.scailabs.ai/v1alpha1/injectionpolicies/b", &all[1]).await;
     fixture.until("the other one", |set| set.iter().any(|policy| &**policy.name() == "b")).await;
-}
-
-#[test]
-fn a_time_in_the_future_is_said_once() {
-    let memory = Memory::new(Features::default());
-    let (clock, hours) = (UNIX_EPOCH + Duration::from_hours(500_000), 500_000 * 3_600);
-    let saw = |seconds: i64| memory.saw(jiff::Timestamp::from_second(hours + seconds).unwrap(), clock);
-    assert_eq!([saw(-9), saw(200), saw(400), saw(900), saw(400)], [false, false, true, false, false]);
 }
 
 #[tokio::test]
@@ -224,7 +218,8 @@ async fn a_clock_that_is_behind_lets_no_exception_live_on() {
     fixture.server.answer(LIST, &list(&[late])).await;
     let _watch = fixture.server.watch(WATCH).await;
     fixture.until("the policy", |set| set.len() == 1).await;
-    let now = |seconds: i64| fixture.memory.now(UNIX_EPOCH + Duration::from_secs(seconds.unsigned_abs()));
+    let now =
+        |seconds: i64| fixture.memory.clock.now(UNIX_EPOCH + Duration::from_secs(seconds.unsigned_abs()));
     assert_eq!([now(0), now(WRITTEN + 7)], [WRITTEN, WRITTEN + 7]);
 }
 

@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 use tokio::{task::JoinHandle, time::timeout};
 
 use super::*;
-use crate::cluster::testing::ApiServer;
+use scaivault_testkit::api_server::ApiServer;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 const TARGET: &str = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations?\

@@ -10,6 +10,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("scaivault-audit", &["scaivault-usage"]),
     ("scaivault-policy", &["scaivault-inject", "scaivault-contract"]),
     ("scaivault-csi-class", &["scaivault-inject", "scaivault-contract"]),
+    ("scaivault-cluster", &["scaivault-policy", "scaivault-inject", "scaivault-contract"]),
     ("scaivault-webhook", &["scaivault-inject", "scaivault-contract"]),
     ("scaivault-certs", &[]),
     ("scaivault-log-queue", &[]),
@@ -21,6 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "scaivault-webhook",
             "scaivault-certs",
+            "scaivault-cluster",
             "scaivault-inject",
             "scaivault-policy",
             "scaivault-contract",
@@ -42,10 +44,12 @@ const ARROWS: &[(&str, &[&str])] = &[
         "scaivault-csi-provider",
         &[
             "scaivault-client",
+            "scaivault-cluster",
             "scaivault-contract",
             "scaivault-csi-class",
             "scaivault-inject",
             "scaivault-log-queue",
+            "scaivault-policy",
             "scaivault-render",
         ],
     ),

@@ -1,11 +1,12 @@
 use serde_json::Value;
 
 use super::*;
-use crate::cluster::{policies::store, testing::ApiServer};
+use scaivault_cluster::policies::compile;
+use scaivault_testkit::api_server::ApiServer;
 
 fn set(policies: &[Value]) -> PolicySet {
     let policies = policies.iter().enumerate().map(|(n, spec)| {
-        store::compile(&json!({
+        compile(&json!({
             "apiVersion": super::super::API_VERSION, "kind": super::super::KIND, "metadata": {"name": format!("p-{n}")},
             "spec": spec,
         }))

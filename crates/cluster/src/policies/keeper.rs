@@ -10,21 +10,18 @@ use kube::{
     api::GetParams,
     core::{DynamicObject, Request},
 };
-use scaivault_inject::PolicySet;
-use scaivault_webhook::{Gate, Metrics, PolicyState};
 use tokio::{
     task::spawn_blocking,
     time::{Duration, Instant, sleep, timeout},
 };
 
 use super::{
-    InjectionPolicies, PolicyMemory,
+    InjectionPolicies, PolicyCache,
     definition::{self, Definition},
     pending::Pending,
-    store::{Change, Store},
-    usage::Usage,
+    store::{Change, PolicyState},
 };
-use crate::cluster::{Memory, client::reason, watched::Watched as _};
+use crate::{client::reason, watched::Watched as _};
 
 /// How long changes are gathered: many may come at once, and each new set is built from all policies.
 const GATHER: Duration = Duration::from_millis(100);
@@ -36,19 +33,36 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// made again. A replica that starts does not know them, so they cannot stay for ever.
 const RESTORED: Duration = Duration::from_mins(10);
 
-/// How often a log line says that this replica does not become ready.
+/// How often a log line says that this process does not become ready.
 const REMINDER: Duration = Duration::from_mins(1);
 
 /// How many policies that log line names.
 const NAMED: usize = 10;
 
+/// What the process around the policies does with what happens to them.
+pub trait Host: Send + Sync + 'static {
+    /// A version of a policy came; `is_known` unless it is a new object.
+    fn put(&self, name: &Arc<str>, is_known: bool);
+
+    /// A policy is gone.
+    fn removed(&self, name: &str);
+
+    /// So many policies are in a state.
+    fn counted(&self, state: PolicyState, count: usize);
+
+    /// So many policies stay in force although they were deleted.
+    fn held(&self, count: usize);
+
+    /// Another set is in force from now on.
+    fn published(&self);
+}
+
 /// Puts policies into force for ever.
-pub(in super::super) async fn keep(client: Client, memory: Arc<Memory>, gate: Gate, metrics: Arc<Metrics>) {
+pub async fn keep(client: Client, cache: Arc<PolicyCache>, host: impl Host) {
     let mut keeper = Keeper {
         client,
-        memory,
-        metrics,
-        gate,
+        cache,
+        host: Arc::new(host),
         held: Held::default(),
         is_listed: false,
         has_more: false,
@@ -60,11 +74,10 @@ pub(in super::super) async fn keep(client: Client, memory: Arc<Memory>, gate: Ga
     }
 }
 
-struct Keeper {
+struct Keeper<H> {
     client: Client,
-    memory: Arc<Memory>,
-    metrics: Arc<Metrics>,
-    gate: Gate,
+    cache: Arc<PolicyCache>,
+    host: Arc<H>,
     held: Held,
     /// Whether all policies were listed once.
     is_listed: bool,
@@ -113,14 +126,10 @@ impl Held {
     }
 }
 
-impl Keeper {
-    fn policies(&self) -> &PolicyMemory {
-        self.memory.policies.as_ref().expect("a keeper is only started where policies are followed")
-    }
-
+impl<H: Host> Keeper<H> {
     /// Until there is something to do.
     async fn wait(&self) {
-        let news = self.policies().news.notified();
+        let news = self.cache.news.notified();
         if self.has_more || !self.held.names.is_empty() {
             let _ = timeout(LOOK_AGAIN, news).await;
         } else {
@@ -130,7 +139,7 @@ impl Keeper {
     }
 
     async fn turn(&mut self, now: Instant) {
-        let pending = self.policies().pending.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let pending = self.cache.pending.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.is_listed |= pending.has_list();
         let removed = self.removed(&pending).await;
         let puts: Vec<_> = pending.into_puts().collect();
@@ -147,24 +156,19 @@ impl Keeper {
                 self.apply(Vec::new(), gone, now).await;
             }
         }
-        self.metrics.policies(PolicyState::Held, self.held.names.len());
+        self.host.held(self.held.names.len());
     }
 
     async fn apply(&mut self, puts: Vec<(Arc<str>, DynamicObject)>, gone: BTreeSet<Arc<str>>, now: Instant) {
-        let (memory, metrics, is_listed) =
-            (Arc::clone(&self.memory), Arc::clone(&self.metrics), self.is_listed);
-        let applied = spawn_blocking(move || apply(&memory, &metrics, puts, &gone, is_listed)).await;
-        let Applied { is_set, lost, to_read } = match applied {
+        let (cache, host, is_listed) = (Arc::clone(&self.cache), Arc::clone(&self.host), self.is_listed);
+        let applied = spawn_blocking(move || apply(&cache, &*host, puts, &gone, is_listed)).await;
+        let Applied { lost, to_read } = match applied {
             Ok(applied) => applied,
             Err(error) => {
-                tracing::error!(%error, "policies not put into force, keeping the previous ones; this is a bug in the injector");
+                tracing::error!(%error, "policies not put into force, keeping the previous ones; this is a bug");
                 return;
             }
         };
-        if is_set {
-            self.memory.changed();
-            self.gate.open();
-        }
         if !lost.is_empty() && self.told.is_none_or(|told| now.duration_since(told) >= REMINDER) {
             self.told = Some(now);
             tell_lost(&lost);
@@ -180,7 +184,7 @@ impl Keeper {
         let request = Request::new(InjectionPolicies::url_path()).get(name, &GetParams::default());
         let Ok(request) = request else { return };
         match timeout(LOOK_AGAIN, self.client.request::<DynamicObject>(request)).await {
-            Ok(Ok(object)) => self.policies().pend(|pending| pending.put_read(name, object)),
+            Ok(Ok(object)) => self.cache.pend(|pending| pending.put_read(name, object)),
             Ok(Err(error)) => {
                 tracing::debug!(policy = &**name, error = reason(&error), "policy not read, trying again");
             }
@@ -189,11 +193,9 @@ impl Keeper {
     }
 
     async fn removed(&self, pending: &Pending) -> Vec<Arc<str>> {
-        let memory = Arc::clone(&self.memory);
-        let names = spawn_blocking(move || {
-            memory.policies.as_ref().map(|policies| policies.store().names().cloned().collect::<Vec<_>>())
-        });
-        let names = names.await.ok().flatten().unwrap_or_default();
+        let cache = Arc::clone(&self.cache);
+        let names = spawn_blocking(move || cache.store().names().cloned().collect::<Vec<_>>());
+        let names = names.await.unwrap_or_default();
         pending.removed(names.iter().filter(|name| !self.held.names.contains(*name)))
     }
 
@@ -203,7 +205,7 @@ impl Keeper {
             tracing::warn!(
                 policies = held,
                 error,
-                cure = "none needed if the API server comes back; if it refuses, grant the injector's service account get on the \
+                cure = "none needed if the API server comes back; if it refuses, grant the service account of this process get on the \
                         nonResourceURLs /apis/scaivault.scailabs.ai and /apis/scaivault.scailabs.ai/*",
                 "policies were deleted, and the API server does not say whether the CRD was; keeping them in force"
             );
@@ -234,15 +236,13 @@ fn tell_lost(lost: &[(Arc<str>, String)]) {
             others = lost.len() - 1,
             cure = "roll back to the former release, or correct the policy, or delete it",
             "a policy that was in force cannot be used by this release; not becoming ready, so that its limits stay in force on the \
-             replicas of the former release"
+             processes of the former release"
         );
     }
 }
 
 /// What came of changes.
 struct Applied {
-    /// There is another set from now on.
-    is_set: bool,
     /// Why there is no set yet: policies that were in force and of which no version can be used.
     lost: Vec<(Arc<str>, String)>,
     /// Policies that have to be read again.
@@ -251,55 +251,40 @@ struct Applied {
 
 /// Takes changes into the store and puts the new set into force.
 fn apply(
-    memory: &Memory,
-    metrics: &Metrics,
+    cache: &PolicyCache,
+    host: &impl Host,
     puts: Vec<(Arc<str>, DynamicObject)>,
     gone: &BTreeSet<Arc<str>>,
     is_listed: bool,
 ) -> Applied {
-    let mut applied = Applied { is_set: false, lost: Vec::new(), to_read: Vec::new() };
-    let Some(policies) = &memory.policies else { return applied };
-    let mut store = policies.store();
-    let is_first = policies.in_force().is_none();
+    let mut applied = Applied { lost: Vec::new(), to_read: Vec::new() };
+    let mut store = cache.store();
+    let is_first = cache.in_force().is_none();
     let mut is_changed = is_first || !gone.is_empty();
     for (name, object) in puts {
         let uid = object.metadata.uid.clone().unwrap_or_default();
-        let is_known = store.uid(&name) == Some(&*uid);
-        if !is_known || policies.usage.get(&name).is_none() {
-            policies.usage.insert(&name, Arc::new(Usage::default()));
-        }
+        host.put(&name, store.uid(&name) == Some(&*uid));
         is_changed |= store.put(&name, &object) == Change::Set;
     }
     for name in gone {
         store.remove(name);
-        policies.usage.remove(name);
+        host.removed(name);
     }
     applied.to_read = store.settle();
     if !is_listed || !is_changed {
         return applied;
     }
-    count(&store, metrics);
+    for state in [PolicyState::InForce, PolicyState::Kept, PolicyState::Rejected] {
+        host.counted(state, store.count(state));
+    }
     if is_first {
         applied.lost = store.lost().map(|(name, problems)| (Arc::clone(name), problems.to_owned())).collect();
     }
     if applied.lost.is_empty() {
-        publish(policies, &store, metrics);
-        applied.is_set = true;
+        cache.publish(store.set());
+        host.published();
     }
     applied
-}
-
-fn publish(policies: &PolicyMemory, store: &Store, metrics: &Metrics) {
-    let set: PolicySet = store.set();
-    tracing::debug!(policies = set.len(), "policies in force");
-    policies.in_force.store(Some(Arc::new(set)));
-    metrics.policy_set_changed();
-}
-
-fn count(store: &Store, metrics: &Metrics) {
-    for state in [PolicyState::InForce, PolicyState::Kept, PolicyState::Rejected] {
-        metrics.policies(state, store.count(state));
-    }
 }
 
 #[cfg(test)]

@@ -4,16 +4,15 @@ use std::{
     collections::{BTreeMap, btree_map},
     ops::Bound,
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use kube::core::DynamicObject;
 use scaivault_inject::{Policy, PolicySet};
 use scaivault_policy::{Condition, InForce, InjectionPolicyStatus, condition};
-use scaivault_webhook::PolicyState;
 use serde_json::{Map, Value, json};
 
-use super::{API_VERSION, KIND, status::Written};
+use super::{API_VERSION, KIND};
 
 /// The longest policy, bytes of JSON. With the status, in which the version in force may stand besides, it fits into etcd.
 const POLICY_BYTES: usize = 256 * 1024;
@@ -21,20 +20,63 @@ const POLICY_BYTES: usize = 256 * 1024;
 /// All policies in force together, bytes of JSON.
 const ALL_BYTES: usize = 64 * 1024 * 1024;
 
+/// How long a replica waits before it writes once more what another one has overwritten. Doubled each time.
+const FIRST_DISPUTE: Duration = Duration::from_mins(1);
+
+/// The longest such wait.
+const LONGEST_DISPUTE: Duration = Duration::from_mins(30);
+
+/// The state of a policy by itself, without conflicts with others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PolicyState {
+    /// The version that the API server has is in force.
+    InForce,
+    /// It cannot be used, and an older one is in force.
+    Kept,
+    /// It cannot be used, and no version is in force.
+    Rejected,
+}
+
+/// What a replica has last written about a policy, but for pods.
+#[derive(Clone, Copy, Debug)]
+pub struct Written {
+    verdict: u64,
+    at: Instant,
+    /// How long the same is not written again.
+    wait: Duration,
+}
+
+impl Written {
+    /// After this verdict was written, and before it a former one.
+    pub fn new(verdict: u64, former: Option<Self>, now: Instant) -> Self {
+        let former = former.filter(|former| former.verdict == verdict);
+        let wait = former.map_or(FIRST_DISPUTE, |former| (former.wait * 2).min(LONGEST_DISPUTE));
+        Self { verdict, at: now, wait }
+    }
+
+    /// Whether this verdict was written so recently that it is not written again yet.
+    pub fn is_recent(self, verdict: u64, now: Instant) -> bool {
+        self.verdict == verdict && now.duration_since(self.at) < self.wait
+    }
+}
+
 /// One policy.
 #[derive(Debug, Default)]
-pub(super) struct Entry {
-    pub(super) uid: String,
+pub struct Entry {
+    /// The object's uid.
+    pub uid: String,
     /// The version that the API server has.
-    pub(super) generation: i64,
-    pub(super) resource_version: String,
+    pub generation: i64,
+    /// The object's resource version.
+    pub resource_version: String,
     /// What cannot be used in that version.
-    pub(super) problems: Option<String>,
-    pub(super) in_force: Option<Version>,
+    pub problems: Option<String>,
+    /// The version that is in force.
+    pub in_force: Option<Version>,
     /// As the API server has it.
-    pub(super) status: InjectionPolicyStatus,
+    pub status: InjectionPolicyStatus,
     /// What this replica wrote there last.
-    pub(super) written: Option<Written>,
+    pub written: Option<Written>,
     /// When the policy was made, Unix seconds.
     created: i64,
     /// What was in force before, until [`Store::settle`] knows whether the present version has room.
@@ -53,8 +95,9 @@ struct Waiting {
 
 /// A version that can be used.
 #[derive(Clone, Debug)]
-pub(super) struct Version {
-    pub(super) policy: Policy,
+pub struct Version {
+    /// The policy.
+    pub policy: Policy,
     /// Its `spec`, JSON. Kept for the status, if the next version cannot be used.
     spec: Box<str>,
 }
@@ -65,7 +108,7 @@ impl Version {
     }
 
     /// As the status has it.
-    pub(super) fn for_status(&self) -> InForce {
+    pub fn for_status(&self) -> InForce {
         let spec: Map<String, Value> = serde_json::from_str(&self.spec).unwrap_or_default();
         InForce { api_version: Some(API_VERSION.to_owned()), generation: self.policy.generation(), spec }
     }
@@ -73,7 +116,7 @@ impl Version {
 
 /// What a version of a policy changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Change {
+pub enum Change {
     /// Another set is in force.
     Set,
     /// The same set is in force; the policy is a new one of its name.
@@ -82,7 +125,7 @@ pub(super) enum Change {
 
 /// All policies.
 #[derive(Debug)]
-pub(super) struct Store {
+pub struct Store {
     entries: BTreeMap<Arc<str>, Entry>,
     /// Of all versions in memory, at most.
     bytes: usize,
@@ -100,12 +143,12 @@ impl Default for Store {
 
 impl Store {
     /// Empty, for versions of so many bytes.
-    pub(super) fn with_limit(limit: usize) -> Self {
+    pub fn with_limit(limit: usize) -> Self {
         Self { entries: BTreeMap::new(), bytes: 0, limit, changes: 0 }
     }
 
     /// Takes in what the API server has now.
-    pub(super) fn put(&mut self, name: &Arc<str>, object: &DynamicObject) -> Change {
+    pub fn put(&mut self, name: &Arc<str>, object: &DynamicObject) -> Change {
         self.changes += 1;
         let metadata = &object.metadata;
         let uid = metadata.uid.clone().unwrap_or_default();
@@ -160,7 +203,7 @@ impl Store {
     }
 
     /// A policy is gone.
-    pub(super) fn remove(&mut self, name: &str) {
+    pub fn remove(&mut self, name: &str) {
         self.changes += 1;
         self.entries.remove(name);
     }
@@ -168,7 +211,7 @@ impl Store {
     /// Decides which policies have room, when all changes are taken in. Older policies come first: every replica decides the same,
     /// whatever it has seen in which order, and a new policy takes no other one out of force. Returns those that have room now and
     /// whose text has to be read again.
-    pub(super) fn settle(&mut self) -> Vec<Arc<str>> {
+    pub fn settle(&mut self) -> Vec<Arc<str>> {
         let mut order: Vec<_> = self.entries.iter_mut().collect();
         order.sort_by_key(|(_, entry)| entry.created);
         let mut room = self.limit;
@@ -184,34 +227,34 @@ impl Store {
 
     /// Policies of which a version was in force, as their status says, and of which this replica can use none, with what is wrong.
     /// After an upgrade, these are policies that the former release takes and this one does not.
-    pub(super) fn lost(&self) -> impl Iterator<Item = (&Arc<str>, &str)> {
+    pub fn lost(&self) -> impl Iterator<Item = (&Arc<str>, &str)> {
         let lost =
             self.entries.iter().filter(|(_, entry)| entry.in_force.is_none() && was_in_force(&entry.status));
         lost.map(|(name, entry)| (name, entry.problems.as_deref().unwrap_or_default()))
     }
 
     /// A number that is another one after each change of a policy or its status.
-    pub(super) fn changes(&self) -> u64 {
+    pub fn changes(&self) -> u64 {
         self.changes
     }
 
     /// The names of all policies.
-    pub(super) fn names(&self) -> btree_map::Keys<'_, Arc<str>, Entry> {
+    pub fn names(&self) -> btree_map::Keys<'_, Arc<str>, Entry> {
         self.entries.keys()
     }
 
     /// The unique identifier of a policy.
-    pub(super) fn uid(&self, name: &str) -> Option<&str> {
+    pub fn uid(&self, name: &str) -> Option<&str> {
         self.entries.get(name).map(|entry| &*entry.uid)
     }
 
     /// The policies of these names.
-    pub(super) fn range(&self, names: (Bound<&str>, Bound<&str>)) -> btree_map::Range<'_, Arc<str>, Entry> {
+    pub fn range(&self, names: (Bound<&str>, Bound<&str>)) -> btree_map::Range<'_, Arc<str>, Entry> {
         self.entries.range::<str, _>(names)
     }
 
     /// The status that was just written, with the version of the object that has it, and with what this replica says in it.
-    pub(super) fn written(
+    pub fn written(
         &mut self,
         name: &str,
         uid: &str,
@@ -230,12 +273,12 @@ impl Store {
     }
 
     /// All versions in force.
-    pub(super) fn set(&self) -> PolicySet {
+    pub fn set(&self) -> PolicySet {
         PolicySet::new(self.in_force().map(|version| version.policy.clone()).collect())
     }
 
     /// How many policies are in a state that does not depend on others.
-    pub(super) fn count(&self, state: PolicyState) -> usize {
+    pub fn count(&self, state: PolicyState) -> usize {
         self.entries.values().filter(|entry| entry.state() == state).count()
     }
 
@@ -280,7 +323,7 @@ impl Entry {
     }
 
     /// Its state, but for conflicts with others.
-    pub(super) fn state(&self) -> PolicyState {
+    pub fn state(&self) -> PolicyState {
         match (&self.problems, &self.in_force) {
             (None, _) => PolicyState::InForce,
             (Some(_), Some(_)) => PolicyState::Kept,
@@ -332,7 +375,7 @@ fn version(name: &str, generation: i64, spec: &Value) -> Result<Version, String>
 }
 
 /// A policy that can be put into force, or everything that is wrong with it.
-pub(super) fn compile(object: &Value) -> Result<Policy, String> {
+pub fn compile(object: &Value) -> Result<Policy, String> {
     let bytes = object["spec"].to_string().len();
     if bytes > POLICY_BYTES {
         return Err(format!(

@@ -206,3 +206,17 @@ fn a_version_without_room_leaves_the_former_one_in_force() {
     restarted.settle();
     assert_eq!(environments(&restarted), [(1, "x".to_owned())]);
 }
+
+#[test]
+fn a_verdict_is_written_again_ever_more_rarely() {
+    let now = Instant::now();
+    let mut last = Written::new(7, None, now);
+    assert!(last.is_recent(7, now + FIRST_DISPUTE / 2) && !last.is_recent(8, now), "another one is news");
+    let mut time = now;
+    for _ in 0..20 {
+        time += last.wait;
+        assert!(!last.is_recent(7, time));
+        last = Written::new(7, Some(last), time);
+    }
+    assert_eq!(last.wait, LONGEST_DISPUTE);
+}

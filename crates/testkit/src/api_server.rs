@@ -22,22 +22,24 @@ use tokio::{
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A request that waits for its answer.
-struct Asked {
+pub struct Asked {
     target: String,
     body: Bytes,
     answer: oneshot::Sender<Response>,
 }
 
-pub(crate) struct ApiServer {
+/// An API server on loopback that answers nothing by itself.
+pub struct ApiServer {
     url: String,
     asked: mpsc::Receiver<Asked>,
 }
 
 /// The open answer to a watch.
-pub(crate) struct WatchAnswer(mpsc::Sender<Result<Bytes, std::io::Error>>);
+pub struct WatchAnswer(mpsc::Sender<Result<Bytes, std::io::Error>>);
 
 impl ApiServer {
-    pub(crate) async fn start() -> Self {
+    /// Starts it.
+    pub async fn start() -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (sender, asked) = mpsc::channel(16);
@@ -52,76 +54,103 @@ impl ApiServer {
         Self { url, asked }
     }
 
-    pub(crate) fn client(&self) -> Client {
-        // What the program does when it starts; tests share one process.
-        let _ = rustls::crypto::CryptoProvider::install_default((*scaivault_certs::provider()).clone());
+    /// A client of it.
+    pub fn client(&self) -> Client {
+        // What a program does when it starts; tests share one process.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let mut config = Config::new(self.url.parse().unwrap());
         config.default_retry = false;
         Client::try_from(config).unwrap()
+    }
+
+    /// The next request, whatever it asks for.
+    pub async fn request(&mut self) -> Asked {
+        timeout(DEADLINE, self.asked.recv()).await.expect("a request in time").unwrap()
     }
 
     #[track_caller]
     fn next(&mut self, target: &str) -> impl Future<Output = Asked> {
         let target = target.to_owned();
         async move {
-            let asked = timeout(DEADLINE, self.asked.recv()).await.expect("a request in time").unwrap();
+            let asked = self.request().await;
             assert!(asked.target.starts_with(&target), "asked for {}, expected {target}", asked.target);
             asked
         }
     }
 
     /// Answers the next request, whose target begins so, and gives the target.
-    pub(crate) async fn answer(&mut self, target: &str, body: &Value) -> String {
+    pub async fn answer(&mut self, target: &str, body: &Value) -> String {
         self.answer_text(target, &body.to_string()).await
     }
 
     /// The same with any text.
-    pub(crate) async fn answer_text(&mut self, target: &str, body: &str) -> String {
+    pub async fn answer_text(&mut self, target: &str, body: &str) -> String {
         let Asked { target, answer, .. } = self.next(target).await;
         answer.send(response(StatusCode::OK, Body::from(body.to_owned()))).unwrap();
         target
     }
 
     /// Answers the next request with what it sent.
-    pub(crate) async fn echo(&mut self, target: &str) -> Bytes {
+    pub async fn echo(&mut self, target: &str) -> Bytes {
         let asked = self.next(target).await;
         asked.answer.send(response(StatusCode::CREATED, Body::from(asked.body.clone()))).unwrap();
         asked.body
     }
 
     /// Answers the next request with a failure.
-    pub(crate) async fn refuse(&mut self, target: &str, status: StatusCode, message: &str) {
-        let asked = self.next(target).await;
-        let body = failure(status, message).to_string();
-        asked.answer.send(response(status, Body::from(body))).unwrap();
+    pub async fn refuse(&mut self, target: &str, status: StatusCode, message: &str) {
+        self.next(target).await.refuse(status, message);
     }
 
     /// Begins the answer to the next request, a watch.
-    pub(crate) async fn watch(&mut self, target: &str) -> WatchAnswer {
-        let asked = self.next(target).await;
+    pub async fn watch(&mut self, target: &str) -> WatchAnswer {
+        self.next(target).await.watch()
+    }
+}
+
+impl Asked {
+    /// The path and the query.
+    pub fn target(&self) -> &str {
+        &self.target
+    }
+
+    /// Answers it.
+    pub fn answer(self, body: &Value) {
+        self.answer.send(response(StatusCode::OK, Body::from(body.to_string()))).unwrap();
+    }
+
+    /// Answers it with a failure.
+    pub fn refuse(self, status: StatusCode, message: &str) {
+        let body = failure(status, message).to_string();
+        self.answer.send(response(status, Body::from(body))).unwrap();
+    }
+
+    /// Begins the answer to a watch.
+    pub fn watch(self) -> WatchAnswer {
         let (sender, receiver) = mpsc::channel(16);
         let lines = stream::unfold(receiver, async |mut receiver: mpsc::Receiver<_>| {
             receiver.recv().await.map(|line| (line, receiver))
         });
-        asked.answer.send(response(StatusCode::OK, Body::from_stream(lines))).unwrap();
+        self.answer.send(response(StatusCode::OK, Body::from_stream(lines))).unwrap();
         WatchAnswer(sender)
     }
 }
 
 impl WatchAnswer {
-    pub(crate) async fn send(&self, kind: &str, object: &Value) {
+    /// Sends an event.
+    pub async fn send(&self, kind: &str, object: &Value) {
         let line = format!("{}\n", json!({"type": kind, "object": object}));
         self.0.send(Ok(Bytes::from(line))).await.unwrap();
     }
 
     /// Breaks the connection.
-    pub(crate) async fn disconnect(self) {
+    pub async fn disconnect(self) {
         self.0.send(Err(std::io::Error::other("gone"))).await.unwrap();
     }
 }
 
 /// A `Status`.
-pub(crate) fn failure(status: StatusCode, message: &str) -> Value {
+pub fn failure(status: StatusCode, message: &str) -> Value {
     let reason = status.canonical_reason().unwrap_or_default();
     json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message,
         "reason": reason, "code": status.as_u16()})

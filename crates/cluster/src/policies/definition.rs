@@ -4,7 +4,7 @@ use kube::Client;
 use tokio::time::{Duration, timeout};
 
 use super::{API_VERSION, PLURAL};
-use crate::cluster::client::reason;
+use crate::client::reason;
 
 /// How long the API server may take: what else has changed waits for it.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -40,7 +40,7 @@ pub(super) async fn look(client: &Client) -> Definition {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::testing::ApiServer;
+    use scaivault_testkit::api_server::ApiServer;
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_is_waited_for_for_seconds_only() {

@@ -1,15 +1,17 @@
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, atomic::AtomicI64, atomic::AtomicUsize, atomic::Ordering},
+};
+
 use axum::http::StatusCode;
 use k8s_openapi::api::core::v1 as core;
-use scaivault_webhook::{Cluster as _, Lookup};
+use kube::core::PartialObjectMeta;
+use scaivault_testkit::api_server::{ApiServer, failure};
 use serde_json::{Value, json};
 
-use tokio::time::timeout;
+use tokio::{sync::watch as channel, time::timeout};
 
 use super::*;
-use crate::cluster::{
-    Features,
-    testing::{ApiServer, failure},
-};
 
 /// The fake API server answers only what a test expects, in its order: each list that is not expected fails it.
 const WATCH: &str = "/api/v1/namespaces?&watch=true";
@@ -25,49 +27,132 @@ fn list(version: &str, token: &str, items: &[Value]) -> Value {
         "metadata": {"resourceVersion": version, "continue": token}, "items": items})
 }
 
+/// The addresses that namespaces name.
+struct Memory {
+    urls: Mutex<BTreeMap<Arc<str>, Option<String>>>,
+    changes: channel::Sender<()>,
+}
+
+struct Namespaces;
+
+impl Watched for Namespaces {
+    type Item = PartialObjectMeta<core::Namespace>;
+    type Memory = Memory;
+
+    const RESOURCE: &'static str = "namespaces";
+    const IS_METADATA: bool = true;
+
+    fn url_path() -> String {
+        "/api/v1/namespaces".to_owned()
+    }
+
+    fn metadata(item: &Self::Item) -> &ObjectMeta {
+        &item.metadata
+    }
+
+    fn put(memory: &Memory, key: &Arc<str>, item: Self::Item) {
+        let mut annotations = item.metadata.annotations.unwrap_or_default();
+        let url = annotations.remove("scaivault.scailabs.ai/url");
+        memory.urls.lock().unwrap().insert(Arc::clone(key), url);
+        memory.changes.send_replace(());
+    }
+
+    fn remove(memory: &Memory, key: &Arc<str>) {
+        memory.urls.lock().unwrap().remove(key);
+        memory.changes.send_replace(());
+    }
+
+    fn finish_list(memory: &Memory, listed: &HashSet<Arc<str>>) {
+        memory.urls.lock().unwrap().retain(|name, _| listed.contains(name));
+        memory.changes.send_replace(());
+    }
+
+    fn count(memory: &Memory) -> usize {
+        memory.urls.lock().unwrap().len()
+    }
+}
+
+/// What an observer has heard.
+#[derive(Default)]
+struct Heard {
+    lists: AtomicUsize,
+    count: AtomicUsize,
+    /// Unix seconds; 0 while the watch works.
+    down_since: AtomicI64,
+}
+
+impl Observer for Arc<Heard> {
+    fn listed(&self, count: usize) {
+        self.lists.fetch_add(1, Ordering::Relaxed);
+        self.changed(count);
+    }
+
+    fn changed(&self, count: usize) {
+        self.count.store(count, Ordering::Relaxed);
+    }
+
+    fn down_since(&self, since: Option<SystemTime>) {
+        let seconds = since.map_or(0, |time| time.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs());
+        self.down_since.store(seconds.try_into().unwrap(), Ordering::Relaxed);
+    }
+
+    fn created(&self, _: Timestamp, _: SystemTime) -> bool {
+        false
+    }
+}
+
+impl Heard {
+    fn is_listed(&self) -> bool {
+        self.lists.load(Ordering::Relaxed) > 0
+    }
+
+    fn down(&self) -> i64 {
+        self.down_since.load(Ordering::Relaxed)
+    }
+}
+
 struct Fixture {
     server: ApiServer,
     memory: Arc<Memory>,
-    readiness: Readiness,
-    metrics: Arc<Metrics>,
+    heard: Arc<Heard>,
 }
 
 /// Waits until the namespace says this; None where it is not known.
 async fn until(memory: &Memory, name: &str, url: Option<&str>) {
-    let mut changes = memory.changes();
-    let says = || match memory.namespace(name) {
-        Lookup::Known(namespace) => namespace.annotations.get("scaivault.scailabs.ai/url").cloned(),
-        Lookup::Unknown => None,
-    };
+    let mut changes = memory.changes.subscribe();
+    let says = || memory.urls.lock().unwrap().get(name).cloned().flatten();
     let waiting = async {
         while says().as_deref() != url {
-            // A removal is no news to anybody who waits for something.
-            let _ = timeout(Duration::from_millis(10), changes.changed()).await;
+            changes.changed().await.unwrap();
         }
     };
     timeout(Duration::from_secs(20), waiting).await.expect("it comes in time");
 }
 
+fn memory() -> Arc<Memory> {
+    Arc::new(Memory { urls: Mutex::default(), changes: channel::channel(()).0 })
+}
+
 async fn start() -> Fixture {
     let server = ApiServer::start().await;
-    let (memory, readiness, metrics) = (Memory::new(Features::default()), Readiness::new(), Metrics::new());
+    let (memory, heard) = (memory(), Arc::<Heard>::default());
     let backoff = Backoff::new(Duration::from_millis(1));
-    let gate = readiness.gate("namespaces");
-    let follower = Follower::<core::Namespace>::new(Arc::clone(&memory), gate, Arc::clone(&metrics), backoff);
+    let observer = Box::new(Arc::clone(&heard));
+    let follower = Follower::<Namespaces>::new(Arc::clone(&memory), observer, backoff);
     tokio::spawn(follower.run(server.client()));
-    Fixture { server, memory, readiness, metrics }
+    Fixture { server, memory, heard }
 }
 
 #[tokio::test]
 async fn pages_events_and_bookmarks_are_followed() {
-    let Fixture { mut server, memory, readiness, metrics } = start().await;
-    assert_eq!(readiness.check(), Err("waiting for namespaces".to_owned()));
+    let Fixture { mut server, memory, heard } = start().await;
+    assert!(!heard.is_listed());
     server.answer(LIST, &list("5", "more", &[namespace("a", "1", "a1")])).await;
     server.answer(&format!("{LIST}&continue=more"), &list("5", "", &[namespace("b", "2", "b2")])).await;
     let watch = server
         .watch("/api/v1/namespaces?&watch=true&timeoutSeconds=290&allowWatchBookmarks=true&resourceVersion=5")
         .await;
-    assert_eq!(readiness.check(), Ok(()));
+    assert!(heard.is_listed());
     until(&memory, "a", Some("a1")).await;
     watch.send("ADDED", &namespace("c", "6", "c6")).await;
     watch.send("MODIFIED", &namespace("a", "7", "a7")).await;
@@ -87,13 +172,12 @@ async fn pages_events_and_bookmarks_are_followed() {
         .await;
     watch.send("ADDED", &namespace("d", "41", "d41")).await;
     until(&memory, "d", Some("d41")).await;
-    let text = metrics.encode().unwrap();
-    assert!(text.contains("scaivault_injector_watched_objects{resource=\"namespaces\"} 3\n"), "{text}");
+    assert_eq!(heard.count.load(Ordering::Relaxed), 3);
 }
 
 #[tokio::test]
 async fn what_is_known_survives_a_disconnect_and_what_was_missed_comes_with_the_next_list() {
-    let Fixture { mut server, memory, readiness, metrics } = start().await;
+    let Fixture { mut server, memory, heard } = start().await;
     server.answer(LIST, &list("5", "", &[namespace("a", "1", "a1"), namespace("b", "2", "b2")])).await;
     server.watch(WATCH).await.disconnect().await;
     let watch = server.watch(WATCH).await;
@@ -103,12 +187,11 @@ async fn what_is_known_survives_a_disconnect_and_what_was_missed_comes_with_the_
     server.answer(LIST, &list("90", "more", &[namespace("c", "80", "c80")])).await;
     until(&memory, "c", Some("c80")).await;
     until(&memory, "b", Some("b2")).await;
-    assert_eq!(readiness.check(), Ok(()));
+    assert!(heard.is_listed());
     server.answer(LIST, &list("90", "", &[namespace("a", "70", "a70")])).await;
     until(&memory, "a", Some("a70")).await;
     until(&memory, "b", None).await;
-    let text = metrics.encode().unwrap();
-    assert!(text.contains("watch_down_since_timestamp_seconds{resource=\"namespaces\"} 0\n"), "{text}");
+    assert_eq!(heard.down(), 0);
 }
 
 fn gone() -> Value {
@@ -117,7 +200,7 @@ fn gone() -> Value {
 
 #[tokio::test]
 async fn disconnects_and_failures_cost_no_list() {
-    let Fixture { mut server, memory, metrics, .. } = start().await;
+    let Fixture { mut server, memory, heard } = start().await;
     server.answer(LIST, &list("5", "", &[namespace("a", "1", "a1")])).await;
     for version in 6..26 {
         let watch = server
@@ -143,8 +226,7 @@ async fn disconnects_and_failures_cost_no_list() {
         .await;
     watch.send("ADDED", &namespace("z", "30", "z30")).await;
     until(&memory, "z", Some("z30")).await;
-    let text = metrics.encode().unwrap();
-    assert!(text.contains("watch_down_since_timestamp_seconds{resource=\"namespaces\"} 0\n"), "{text}");
+    assert_eq!(heard.down(), 0);
 }
 
 #[tokio::test]
@@ -166,7 +248,7 @@ async fn a_version_that_is_gone_is_listed_anew() {
 
 #[tokio::test]
 async fn a_page_that_fails_is_the_only_one_asked_again() {
-    let Fixture { mut server, memory, readiness, .. } = start().await;
+    let Fixture { mut server, memory, heard } = start().await;
     server.answer(LIST, &list("5", "one", &[namespace("a", "1", "a1")])).await;
     let second = format!("{LIST}&continue=one");
     server.refuse(&second, StatusCode::TOO_MANY_REQUESTS, "too many requests").await;
@@ -174,14 +256,14 @@ async fn a_page_that_fails_is_the_only_one_asked_again() {
     // An answer that breaks off behind an item.
     let text = list("5", "two", &[namespace("b", "2", "b2"), namespace("c", "2", "c2")]).to_string();
     server.answer_text(&second, &text[..text.len() - 10]).await;
-    assert!(readiness.check().is_err());
+    assert!(!heard.is_listed());
     server.answer_text(&second, &text).await;
     server.answer(&format!("{LIST}&continue=two"), &list("5", "", &[namespace("d", "3", "d3")])).await;
     server.watch(WATCH).await;
     for (name, url) in [("a", "a1"), ("b", "b2"), ("c", "c2"), ("d", "d3")] {
         until(&memory, name, Some(url)).await;
     }
-    assert_eq!(readiness.check(), Ok(()));
+    assert!(heard.is_listed());
 }
 
 #[tokio::test]
@@ -201,29 +283,12 @@ async fn an_expired_continue_token_is_answered_with_one_whole_list() {
 
 #[tokio::test]
 async fn without_the_right_the_server_is_not_ready_and_says_so() {
-    let Fixture { mut server, readiness, metrics, .. } = start().await;
+    let Fixture { mut server, heard, .. } = start().await;
     for _ in 0..2 {
         server.refuse(LIST, StatusCode::FORBIDDEN, "namespaces is forbidden").await;
     }
-    assert_eq!(readiness.check(), Err("waiting for namespaces".to_owned()));
-    let text = metrics.encode().unwrap();
-    let down = text
-        .lines()
-        .find_map(|line| line.split_once("watch_down_since_timestamp_seconds{resource=\"namespaces\"} "));
-    let since: i64 = down.expect("the line is there").1.parse().unwrap();
-    assert!(since > 0, "{text}");
-}
-
-/// A follower, and what its metric says of the watch.
-fn follower() -> (Follower<core::Namespace>, impl Fn(&str) -> bool) {
-    let (memory, metrics) = (Memory::new(Features::default()), Metrics::new());
-    let gate = Readiness::new().gate("namespaces");
-    let follower = Follower::new(Arc::clone(&memory), gate, Arc::clone(&metrics), Backoff::default());
-    let shows = move |value: &str| {
-        let line = format!("watch_down_since_timestamp_seconds{{resource=\"namespaces\"}} {value}\n");
-        metrics.encode().unwrap().contains(&line)
-    };
-    (follower, shows)
+    assert!(!heard.is_listed());
+    assert!(heard.down() > 0);
 }
 
 fn api_error(code: StatusCode) -> kube::Error {
@@ -232,8 +297,10 @@ fn api_error(code: StatusCode) -> kube::Error {
 
 #[test]
 fn a_failure_names_what_to_do() {
-    assert!(cure::<core::Namespace>(&api_error(StatusCode::FORBIDDEN)).contains("list and watch"));
-    assert!(cure::<core::Namespace>(&api_error(StatusCode::SERVICE_UNAVAILABLE)).contains("tried again"));
+    let cure = |status| cure(&api_error(status), "install it");
+    assert!(cure(StatusCode::FORBIDDEN).contains("list and watch"));
+    assert!(cure(StatusCode::SERVICE_UNAVAILABLE).contains("tried again"));
+    assert_eq!(cure(StatusCode::NOT_FOUND), "install it");
 }
 
 #[test]
@@ -247,16 +314,17 @@ fn an_overloaded_api_server_says_how_long_to_wait() {
 
 #[test]
 fn a_failing_watch_has_an_age_until_it_works() {
-    let (mut follower, shows) = follower();
+    let heard = Arc::<Heard>::default();
+    let mut follower =
+        Follower::<Namespaces>::new(memory(), Box::new(Arc::clone(&heard)), Backoff::default());
     let (now, time) = (Instant::now(), SystemTime::UNIX_EPOCH + Duration::from_secs(1_000));
-    assert!(shows("0"));
     let error = api_error(StatusCode::SERVICE_UNAVAILABLE);
     follower.fail("watch", &error, now, time);
     follower.fail("watch", &error, now + REMINDER / 2, time + REMINDER / 2);
     assert_eq!(follower.told, Some(now), "said once in a while");
     follower.fail("watch", &error, now + REMINDER, time + REMINDER);
     assert_eq!(follower.told, Some(now + REMINDER));
-    assert!(shows("1000"), "since the first failure");
+    assert_eq!(heard.down(), 1000, "since the first failure");
     follower.works();
-    assert!(shows("0"));
+    assert_eq!(heard.down(), 0);
 }

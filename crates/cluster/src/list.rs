@@ -6,19 +6,22 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
 use kube::{Client, api::ListParams, core::Request};
 use serde::Deserialize;
 
-use super::watched::Watched;
+use crate::watched::Watched;
 
 /// Where a page ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Page {
+pub enum Page {
     /// More follows behind this token.
     Continues(String),
     /// It was the last one. A watch goes on from this version.
-    Last { resource_version: String },
+    Last {
+        /// The version of the list.
+        resource_version: String,
+    },
 }
 
 /// Asks for a page and hands over each of its objects. If it fails, some objects may have been handed over.
-pub(super) async fn page<K: Watched>(
+pub(crate) async fn page<K: Watched>(
     client: &Client,
     params: &ListParams,
     mut each: impl FnMut(K::Item),
@@ -34,16 +37,16 @@ pub(super) async fn page<K: Watched>(
 
 /// What a list says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ListEnd {
+pub struct ListEnd {
     /// Whether more follows.
-    pub(crate) page: Page,
+    pub page: Page,
     /// How many objects follow on other pages, if the API server says so.
-    pub(crate) remaining: Option<i64>,
+    pub remaining: Option<i64>,
 }
 
 /// What a list asks for of each object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Content {
+pub enum Content {
     /// `metadata` alone.
     Metadata,
     /// All of it.
@@ -52,7 +55,7 @@ pub(crate) enum Content {
 
 /// Asks for a page of the list at this path and hands over the JSON of each of its objects. If it fails, some objects may have been
 /// handed over.
-pub(crate) async fn page_of_items(
+pub async fn page_of_items(
     client: &Client,
     path: &str,
     content: Content,

@@ -6,23 +6,20 @@ mod backoff;
 use std::{collections::HashSet, marker::PhantomData, pin::pin, sync::Arc, time::SystemTime};
 
 use futures_util::{Stream, StreamExt as _};
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
     Client,
     api::{ListParams, WatchParams},
     core::{Request, Status, WatchEvent},
 };
-use scaivault_webhook::{Gate, Metrics, Readiness};
 use tokio::time::{Duration, Instant};
 
-use super::{
-    Memory,
+use crate::{
     client::{is_forbidden, reason},
     list::{self, Page},
-    remembered::key,
     watched::Watched,
 };
-use crate::serve::unix_seconds;
 use backoff::Backoff;
 
 /// How often a log line says that a watch still fails.
@@ -34,22 +31,48 @@ const PAGE_SIZE: u32 = 500;
 /// A watch that ends sooner than this and brought nothing counts as failed: the API server ends one after minutes.
 const SHORTEST_WATCH: Duration = Duration::from_secs(1);
 
+/// What the process around a watch does with what happens to it: readiness, metrics and the log.
+pub trait Observer: Send + Sync + 'static {
+    /// A list of all objects begins.
+    fn lists(&self) {}
+
+    /// All objects were listed. So many are in memory.
+    fn listed(&self, count: usize);
+
+    /// So many objects are in memory now.
+    fn changed(&self, count: usize);
+
+    /// Lists and watches fail since then; none: they work.
+    fn down_since(&self, since: Option<SystemTime>);
+
+    /// An object was created at this time, by the API server's clock. True if this is the first time that is ahead of `clock`
+    /// by more than clocks may differ.
+    fn created(&self, time: Timestamp, clock: SystemTime) -> bool;
+
+    /// The API server does not serve the resource. True if the process goes on without it, so that no failure is logged.
+    fn missing(&self) -> bool {
+        false
+    }
+
+    /// What to do where the API server does not know the resource.
+    fn if_missing(&self) -> &'static str {
+        "check which API the cluster serves"
+    }
+}
+
 /// Keeps all objects of one kind in memory, for ever. While the API server cannot be reached, what is in memory stays.
-pub(super) fn follow<K: Watched>(
+pub fn follow<K: Watched>(
     client: Client,
-    memory: &Arc<Memory>,
-    readiness: &Readiness,
-    metrics: &Arc<Metrics>,
-) -> impl Future<Output = ()> + Send + use<K> {
-    let gate = readiness.gate(K::GATE);
-    Follower::<K>::new(Arc::clone(memory), gate, Arc::clone(metrics), Backoff::default()).run(client)
+    memory: Arc<K::Memory>,
+    observer: impl Observer,
+) -> impl Future<Output = ()> + Send {
+    Follower::<K>::new(memory, Box::new(observer), Backoff::default()).run(client)
 }
 
 /// Takes lists and watches into memory.
 struct Follower<K: Watched> {
-    memory: Arc<Memory>,
-    gate: Gate,
-    metrics: Arc<Metrics>,
+    memory: Arc<K::Memory>,
+    observer: Box<dyn Observer>,
     backoff: Backoff,
     /// Set while the watch fails: when that was last said.
     told: Option<Instant>,
@@ -66,15 +89,15 @@ enum End {
 }
 
 impl<K: Watched> Follower<K> {
-    fn new(memory: Arc<Memory>, gate: Gate, metrics: Arc<Metrics>, backoff: Backoff) -> Self {
-        Self { memory, gate, metrics, backoff, told: None, kind: PhantomData }
+    fn new(memory: Arc<K::Memory>, observer: Box<dyn Observer>, backoff: Backoff) -> Self {
+        Self { memory, observer, backoff, told: None, kind: PhantomData }
     }
 
     async fn run(mut self, client: Client) {
         loop {
             let version = self.list(&client).await;
             self.watch(&client, version).await;
-            // The replicas of the injector should not list all at once.
+            // Processes on many nodes should not list at the same time.
             self.backoff.pause(None).await;
         }
     }
@@ -82,8 +105,9 @@ impl<K: Watched> Follower<K> {
     /// Lists everything, however often that takes, and gives the version from which a watch goes on. What is in memory stays
     /// until the list is complete.
     async fn list(&mut self, client: &Client) -> String {
-        let mut params = ListParams::default().limit(PAGE_SIZE);
+        let mut params = ListParams { limit: Some(PAGE_SIZE), ..list_params::<K>(&self.memory) };
         let mut listed = HashSet::new();
+        self.observer.lists();
         loop {
             let page = list::page::<K>(client, &params, |object| {
                 listed.insert(self.put(object));
@@ -98,7 +122,8 @@ impl<K: Watched> Follower<K> {
                 Err(error) if is_gone(&error) && params.continue_token.is_some() => {
                     tracing::debug!(resource = K::RESOURCE, "continue token expired, listing without pages");
                     listed.clear();
-                    params = ListParams::default();
+                    self.observer.lists();
+                    params = list_params::<K>(&self.memory);
                 }
                 // The same page again: those before it need not be asked for twice.
                 Err(error) => self.fail_and_pause("list", &error).await,
@@ -110,8 +135,7 @@ impl<K: Watched> Follower<K> {
         K::finish_list(&self.memory, listed);
         let count = K::count(&self.memory);
         tracing::debug!(resource = K::RESOURCE, count, "listed");
-        self.gate.open();
-        self.metrics.watched_objects(K::RESOURCE, count);
+        self.observer.listed(count);
         self.works();
     }
 
@@ -119,7 +143,7 @@ impl<K: Watched> Follower<K> {
     async fn watch(&mut self, client: &Client, mut version: String) {
         loop {
             let (started, before) = (Instant::now(), version.clone());
-            let end = match watch::<K>(client, &version).await {
+            let end = match watch::<K>(client, &self.memory, &version).await {
                 Ok(events) => {
                     self.works();
                     self.take_all(events, &mut version).await
@@ -171,7 +195,7 @@ impl<K: Watched> Follower<K> {
             if let Some(seen) = seen.filter(|seen| !seen.is_empty()) {
                 *version = seen;
             }
-            self.metrics.watched_objects(K::RESOURCE, K::count(&self.memory));
+            self.observer.changed(K::count(&self.memory));
         }
         End::Closed
     }
@@ -180,11 +204,11 @@ impl<K: Watched> Follower<K> {
         let metadata = K::metadata(&object);
         let key = key_of(metadata);
         if let Some(created) = &metadata.creation_timestamp
-            && self.memory.saw(created.0, SystemTime::now())
+            && self.observer.created(created.0, SystemTime::now())
         {
             tracing::warn!(
                 resource = K::RESOURCE, object = &*key, created = %created.0,
-                cure = "set the clock of this node; if the clock of the API server was ahead, make the object again and restart the injector",
+                cure = "set the clock of this node; if the clock of the API server was ahead, make the object again and restart this process",
                 "an object was created in the future: exceptions of policies end by its time"
             );
         }
@@ -194,7 +218,7 @@ impl<K: Watched> Follower<K> {
 
     fn works(&mut self) {
         if self.told.take().is_some() {
-            self.metrics.watch_down_since(K::RESOURCE, 0);
+            self.observer.down_since(None);
             tracing::info!(resource = K::RESOURCE, "watch works again");
         }
     }
@@ -205,12 +229,15 @@ impl<K: Watched> Follower<K> {
     }
 
     fn fail(&mut self, verb: &'static str, error: &kube::Error, now: Instant, time: SystemTime) {
+        if is_missing(error) && self.observer.missing() {
+            return;
+        }
         if self.told.is_none() {
-            self.metrics.watch_down_since(K::RESOURCE, unix_seconds(time));
+            self.observer.down_since(Some(time));
         }
         if self.told.is_none_or(|told| now.duration_since(told) >= REMINDER) {
             self.told = Some(now);
-            let (resource, cure) = (K::RESOURCE, cure::<K>(error));
+            let (resource, cure) = (K::RESOURCE, cure(error, self.observer.if_missing()));
             tracing::warn!(
                 resource,
                 verb,
@@ -225,9 +252,11 @@ impl<K: Watched> Follower<K> {
 /// Asks for all changes after this version.
 async fn watch<K: Watched>(
     client: &Client,
+    memory: &K::Memory,
     version: &str,
 ) -> kube::Result<impl Stream<Item = kube::Result<WatchEvent<K::Item>>> + use<K>> {
-    let (request, params) = (Request::new(K::url_path()), WatchParams::default());
+    let (request, mut params) = (Request::new(K::url_path()), WatchParams::default());
+    params.field_selector = K::field_selector(memory).map(str::to_owned);
     let request = if K::IS_METADATA {
         request.watch_metadata(&params, version)
     } else {
@@ -236,8 +265,25 @@ async fn watch<K: Watched>(
     client.request_events::<K::Item>(request.map_err(kube::Error::BuildRequest)?).await
 }
 
+fn list_params<K: Watched>(memory: &K::Memory) -> ListParams {
+    ListParams { field_selector: K::field_selector(memory).map(str::to_owned), ..ListParams::default() }
+}
+
 fn key_of(metadata: &ObjectMeta) -> Arc<str> {
     key(metadata.namespace.as_deref(), metadata.name.as_deref().unwrap_or_default())
+}
+
+/// The key of an object in its memory: neither part of it can hold a slash.
+pub fn key(namespace: Option<&str>, name: &str) -> Arc<str> {
+    match namespace {
+        None => name.into(),
+        Some(namespace) => format!("{namespace}/{name}").into(),
+    }
+}
+
+/// Whether the API server does not serve the resource.
+fn is_missing(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 404)
 }
 
 /// Whether a version or a continue token is no longer there.
@@ -257,11 +303,11 @@ fn retry_after(error: &kube::Error) -> Option<Duration> {
 }
 
 /// What a person can do about a failure.
-fn cure<K: Watched>(error: &kube::Error) -> &'static str {
-    if matches!(error, kube::Error::Api(status) if status.code == 404) {
-        K::IF_MISSING
+fn cure(error: &kube::Error, if_missing: &'static str) -> &'static str {
+    if is_missing(error) {
+        if_missing
     } else if is_forbidden(error) {
-        "grant the injector's service account list and watch on this resource in the whole cluster"
+        "grant the service account of this process list and watch on this resource in the whole cluster"
     } else {
         "none needed if the API server comes back: it is tried again"
     }

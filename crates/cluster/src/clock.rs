@@ -1,0 +1,55 @@
+//! The time by which exceptions of policies end.
+
+use std::{
+    sync::atomic::{AtomicI64, Ordering},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use jiff::Timestamp;
+
+/// How far the clocks of the API server and of this process may be apart before the log says so, seconds.
+const TOLERANCE: i64 = 5 * 60;
+
+/// Seconds since 1970, as metrics and policies have them.
+pub fn unix_seconds(time: SystemTime) -> i64 {
+    let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    i64::try_from(seconds).unwrap_or(i64::MAX)
+}
+
+/// This process's clock, corrected by what the API server has written: an exception must not outlive its date because the clock of a
+/// node is behind.
+#[derive(Debug, Default)]
+pub struct ApiClock {
+    /// The newest time that the API server has written, Unix seconds.
+    newest: AtomicI64,
+}
+
+impl ApiClock {
+    /// The API server has written this time. True for the first one that is further ahead of `clock` than clocks should differ.
+    pub fn saw(&self, time: Timestamp, clock: SystemTime) -> bool {
+        let (time, latest) = (time.as_second(), unix_seconds(clock).saturating_add(TOLERANCE));
+        let former = self.newest.fetch_max(time, Ordering::Relaxed);
+        former <= latest && latest < time
+    }
+
+    /// The time, Unix seconds: the later one of `clock` and of what the API server has written.
+    pub fn now(&self, clock: SystemTime) -> i64 {
+        unix_seconds(clock).max(self.newest.load(Ordering::Relaxed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_time_in_the_future_is_said_once() {
+        let api = ApiClock::default();
+        let (clock, hours) = (UNIX_EPOCH + Duration::from_hours(500_000), 500_000 * 3_600);
+        let saw = |seconds: i64| api.saw(Timestamp::from_second(hours + seconds).unwrap(), clock);
+        assert_eq!([saw(-9), saw(200), saw(400), saw(900), saw(400)], [false, false, true, false, false]);
+        assert_eq!(api.now(clock), hours + 900);
+    }
+}
