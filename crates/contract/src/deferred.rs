@@ -145,7 +145,8 @@ pub struct PodValues {
 }
 
 impl PodValues {
-    fn get(&self, variable: PodVariable) -> Option<&ObjectName> {
+    /// The value of a variable, if it is known.
+    pub fn get(&self, variable: PodVariable) -> Option<&ObjectName> {
         match variable {
             PodVariable::Pod => self.pod.as_ref(),
             PodVariable::Node => self.node.as_ref(),

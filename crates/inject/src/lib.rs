@@ -53,8 +53,9 @@ pub use patch::{Operation, Patch, Value};
 pub use pattern::Pattern;
 pub use pod::{MalformedPod, PodView};
 pub use policy::{
-    Allow, Enforcement, Exception, Expression, Operator, Policy, PolicyConflict, PolicyEffect, PolicyMode,
-    PolicyParts, PolicyReport, PolicySet, PolicyUse, Selector,
+    Allow, Ask, AskKind, Enforcement, Exception, Expression, Operator, Policy, PolicyConflict, PolicyEffect,
+    PolicyMode, PolicyParts, PolicyReport, PolicySet, PolicyUse, Selector, VariablePlace, VolumeContext,
+    VolumeRefusal, VolumeReview, VolumeVariables,
 };
 pub use problem::{Code, Excerpt, Problem, Problems, shown_key};
 pub use settings::{ImagePullPolicy, InjectorConfig, OnProblem, Settings};

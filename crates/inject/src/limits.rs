@@ -39,6 +39,8 @@ const NAMES: usize = 256;
 const POLICIES: usize = 256;
 /// Entries in the allow lists of these policies. Each path of the pod is compared with each.
 const ALLOWED: usize = 4_096;
+/// Secrets of a volume of the CSI driver, where policies limit them.
+const VOLUME_ASKS: usize = 1_024;
 /// Mounts and variables that one patch may add.
 pub(crate) const ADDITIONS: usize = 5_000;
 /// Bytes of a container's or volume's name. Kubernetes takes 63; names are repeated in the receipt.
@@ -87,6 +89,23 @@ pub(crate) fn of_policies(applied: &Applied<'_>) -> Option<Problem> {
     ];
     let problem = found.into_iter().find_map(|(what, count, limit)| too_large(what, count, limit))?;
     Some(Problem { cure: "narrow the selectors of the policies".into(), ..problem })
+}
+
+/// What is too large about a volume that asks for so much, and the policies that limit it.
+pub(crate) fn of_volume(asks: usize, applied: &Applied<'_>) -> Option<Problem> {
+    let found = [
+        ("policies that select it", applied.len(), POLICIES, "narrow the selectors of the policies"),
+        (
+            "entries in the allow lists of policies",
+            applied.allowed(),
+            ALLOWED,
+            "narrow the selectors of the policies",
+        ),
+        ("secrets in one volume", asks, VOLUME_ASKS, "use several volumes"),
+    ];
+    found.into_iter().find_map(|(what, count, limit, cure)| {
+        Some(Problem { cure: cure.into(), ..too_large(what, count, limit)? })
+    })
 }
 
 /// What is too large about a pod's patch.

@@ -17,12 +17,14 @@ mod parts;
 mod report;
 mod set;
 pub(crate) mod variables;
+mod volume;
 
 pub use compiled::Policy;
 pub use conflicts::PolicyConflict;
 pub use parts::{Allow, Enforcement, Exception, Expression, Operator, PolicyMode, PolicyParts, Selector};
 pub use report::{PolicyEffect, PolicyReport, PolicyUse};
 pub use set::PolicySet;
+pub use volume::{Ask, AskKind, VariablePlace, VolumeContext, VolumeRefusal, VolumeReview, VolumeVariables};
 
 pub(crate) use applied::Applied;
 pub(crate) use conflicts::check as check_conflicts;

@@ -5,9 +5,10 @@ use super::{
     conflicts::EnvironmentConflict,
     labels::PodLabels,
     parts::{Enforcement, PolicyMode},
+    set::PolicySet,
     variables::{Environment, Texts, Values},
 };
-use crate::{Context, PodView};
+use crate::{Context, Namespace, PodView};
 
 /// The policies that select a pod, and those that give its namespace an environment.
 #[derive(Debug)]
@@ -32,8 +33,12 @@ pub(super) enum Force {
 }
 
 impl<'a> Selected<'a> {
-    pub(super) fn new(pod: &PodView<'a>, context: &Context<'a>) -> Self {
-        let Context { namespace, policies, now, .. } = *context;
+    pub(super) fn new(
+        pod: &PodView<'a>,
+        namespace: &'a Namespace,
+        policies: &'a PolicySet,
+        now: i64,
+    ) -> Self {
         let labels = PodLabels::of(pod);
         let environments = policies.environments(namespace);
         let policies = policies.selects_pod(namespace, &labels, pod.service_account());
@@ -136,7 +141,8 @@ impl<'s> Applied<'s> {
     /// What variables of a pod's keys are filled from.
     pub(crate) fn values<'v>(&'v self, pod: &'v PodView<'v>, context: &Context<'v>) -> Values<'v> {
         let Self { environment, labels, .. } = self;
-        Values { pod, labels: *labels, namespace: context.namespace, environment: *environment }
+        let namespace = context.namespace;
+        Values { pod, labels: *labels, namespace, environment: *environment, names: None }
     }
 
     /// How many policies select the pod.

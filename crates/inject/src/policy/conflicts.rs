@@ -234,13 +234,25 @@ pub(crate) fn check(
 
 /// A pod is refused because of the environment only if one of the two policies selects it. If its keys or those of another policy have the variable, that has no value.
 fn environment(applied: &Applied<'_>, findings: &mut Findings<'_>, notes: &mut Notes) {
-    let Some(conflict) = applied.environment_conflict else { return };
+    match environment_problem(applied, notes) {
+        Some((problem, true)) => findings.problems.push(problem),
+        Some((problem, false)) => findings.warn(problem.to_string()),
+        None => {}
+    }
+}
+
+/// What policies that select a pod disagree about, and whether that is enforced.
+pub(super) fn environment_problem(applied: &Applied<'_>, notes: &mut Notes) -> Option<(Problem, bool)> {
+    let conflict = applied.environment_conflict?;
     let both = [conflict.first, conflict.second];
     let places: Vec<usize> = both.iter().filter_map(|policy| applied.place(policy.name())).collect();
-    if !places.is_empty() {
-        let is_enforced = both.iter().all(|policy| policy.enforcement() != Enforcement::Warn);
-        report(conflict.problem(), is_enforced, &places, findings, notes);
+    if places.is_empty() {
+        return None;
     }
+    let is_enforced = both.iter().all(|policy| policy.enforcement() != Enforcement::Warn);
+    let problem = conflict.problem();
+    note(&problem, is_enforced, &places, notes);
+    Some((problem, is_enforced))
 }
 
 fn report(
@@ -250,15 +262,19 @@ fn report(
     findings: &mut Findings<'_>,
     notes: &mut Notes,
 ) {
+    note(&problem, is_enforced, places, notes);
+    if is_enforced {
+        findings.problems.push(problem);
+    } else {
+        findings.warn(problem.to_string());
+    }
+}
+
+fn note(problem: &Problem, is_enforced: bool, places: &[usize], notes: &mut Notes) {
     let effect = if is_enforced { PolicyEffect::Refused } else { PolicyEffect::Warned };
     let text = problem.to_string();
     for at in places {
         notes.add(*at, effect, || text.clone());
-    }
-    if is_enforced {
-        findings.problems.push(problem);
-    } else {
-        findings.warn(text);
     }
 }
 

@@ -24,7 +24,7 @@ pub(crate) fn evaluate<'a>(
     context: &Context<'a>,
     decide: impl Fn(&Applied<'_>, &mut Notes) -> Decision,
 ) -> (Decision, PolicyReport) {
-    let selected = Selected::new(pod, context);
+    let selected = Selected::new(pod, context.namespace, context.policies, context.now);
     if selected.is_empty() {
         let labels = PodLabels::of(pod);
         return (decide(&Applied::none(&labels), &mut Notes::none()), PolicyReport::default());
@@ -51,26 +51,37 @@ pub(crate) fn evaluate<'a>(
             decision.warnings_mut().push(text);
         }
     }
+    let shadow = selected.has_audit().then(|| run(Force::Audit).2);
+    let is_repeated = is_repeated(pod, &decision);
+    let report = PolicyReport { is_repeated, ..report(&selected, &applied, notes, shadow) };
+    (decision, report)
+}
+
+/// What the policies had to do with a pod, from the notes of those that are in force and, where some only audit, from the notes of
+/// all as if they were enforced.
+pub(super) fn report(
+    selected: &Selected<'_>,
+    applied: &Applied<'_>,
+    real: Notes,
+    shadow: Option<Notes>,
+) -> PolicyReport {
     let environment = match applied.environment {
         Environment::Known(environment) => Some(Arc::from(environment)),
         Environment::Unknown | Environment::Contested(_) => None,
     };
-    let mut real = applied.policies.iter().zip(notes);
-    let shadow = selected.has_audit().then(|| run(Force::Audit).2);
-    let mut shadow = shadow.map(IntoIterator::into_iter);
+    let (mut real, mut shadow) = (real.into_iter(), shadow.map(IntoIterator::into_iter));
     let mut uses: Vec<PolicyUse> = Vec::with_capacity(selected.policies.len());
     for policy in &selected.policies {
         let shadow = shadow.as_mut().and_then(Iterator::next);
         let note = if policy.enforcement() == Enforcement::Audit {
             audited(shadow)
         } else {
-            real.next().map(|(_, note)| note).unwrap_or_default()
+            real.next().unwrap_or_default()
         };
         uses.push(used(policy, note));
     }
     uses.reverse();
-    let is_repeated = is_repeated(pod, &decision);
-    (decision, PolicyReport { uses, environment, is_repeated })
+    PolicyReport { uses, environment, is_repeated: false }
 }
 
 /// Whether the decision finds the pod's injection in place, or adds to it. Another plan would replace it.
@@ -91,7 +102,8 @@ pub(crate) fn with_applied<T>(
     if context.policies.is_empty() {
         return read(&Applied::none(&PodLabels::of(pod)));
     }
-    read(&Selected::new(pod, context).applied(Force::Real))
+    let selected = Selected::new(pod, context.namespace, context.policies, context.now);
+    read(&selected.applied(Force::Real))
 }
 
 fn used(policy: &Policy, note: Note) -> PolicyUse {

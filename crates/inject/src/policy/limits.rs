@@ -241,24 +241,18 @@ impl Check<'_, '_, '_> {
     }
 
     fn refuse(&mut self, limit: &Limit<'_>, key: String, layer: Layer, value: &str) {
-        let problem = limit.problem(key, layer, value);
-        let text = problem.to_string();
-        let enforces = limit.enforces();
-        for at in limit.limiting.iter().copied() {
-            let is_enforced = self.applied.policies[at].enforcement == Enforcement::Enforce;
-            let effect = if is_enforced { PolicyEffect::Refused } else { PolicyEffect::Warned };
-            self.notes.add(at, effect, || text.clone());
-        }
-        if enforces {
+        let problem = limit.problem(Some(key), layer, value);
+        limit.note(&problem, self.notes);
+        if limit.enforces() {
             self.findings.problems.push(problem);
         } else {
-            self.findings.warn(text);
+            self.findings.warn(problem.to_string());
         }
     }
 }
 
 /// The lists of one field.
-struct Limit<'a> {
+pub(super) struct Limit<'a> {
     field: Field,
     /// The policies that have a list, the strongest first, by their place among the applied ones.
     limiting: Vec<usize>,
@@ -269,7 +263,7 @@ struct Limit<'a> {
 
 impl<'a> Limit<'a> {
     /// None where no policy has a list.
-    fn new(field: Field, applied: &'a Applied<'a>, values: &Values<'_>) -> Option<Self> {
+    pub(super) fn new(field: Field, applied: &'a Applied<'a>, values: &Values<'_>) -> Option<Self> {
         let policies = &applied.policies;
         let list = |at: &usize| field.list(&policies[*at].policy.parts().allow);
         let limiting: Vec<usize> = (0..policies.len()).rev().filter(|at| list(at).is_some()).collect();
@@ -292,12 +286,23 @@ impl<'a> Limit<'a> {
         Some(Self { field, limiting, applied, entries })
     }
 
-    fn enforces(&self) -> bool {
+    /// Whether a value that is not covered refuses the pod.
+    pub(super) fn enforces(&self) -> bool {
         let policies = &self.applied.policies;
         self.limiting.iter().any(|at| policies[*at].enforcement == Enforcement::Enforce)
     }
 
-    fn covers(&self, value: &str) -> bool {
+    /// Notes what the limiting policies do about a value that is not covered.
+    pub(super) fn note(&self, problem: &Problem, notes: &mut Notes) {
+        let text = problem.to_string();
+        for at in self.limiting.iter().copied() {
+            let is_enforced = self.applied.policies[at].enforcement == Enforcement::Enforce;
+            let effect = if is_enforced { PolicyEffect::Refused } else { PolicyEffect::Warned };
+            notes.add(at, effect, || text.clone());
+        }
+    }
+
+    pub(super) fn covers(&self, value: &str) -> bool {
         let mut entries = self.entries.iter().map(|entry| &**entry);
         match self.field {
             Field::Urls => entries.any(|entry| url_is_below(value, entry)),
@@ -314,7 +319,7 @@ impl<'a> Limit<'a> {
         }
     }
 
-    fn problem(&self, key: String, layer: Layer, value: &str) -> Problem {
+    pub(super) fn problem(&self, key: Option<String>, layer: Layer, value: &str) -> Problem {
         let (what, list) = (self.field.singular(), self.field.name());
         let who = self.who();
         let is_one = self.limiting.len() == 1;
@@ -329,7 +334,7 @@ impl<'a> Limit<'a> {
         };
         Problem {
             code: Code::PolicyLimit,
-            key: Some(key),
+            key,
             layer,
             value: Some(Excerpt::new(value)),
             message: message.into(),

@@ -3,11 +3,12 @@
 //! A text is taken apart once, into literals and variables. A value then fills its place as it is: it is never read
 //! again, and it has no character that means something in a path, a list or a glob. So a filled text has the levels,
 //! fields and aliases that were written, whatever a pod's author puts into a label. `${pod}` and `${node}` are left in
-//! the text for the agent, because a controller's pod has neither when it is admitted.
+//! the text for the agent, because a controller's pod has neither when it is admitted. The provider of the CSI driver knows both
+//! and fills them here.
 
 use std::{borrow::Cow, fmt};
 
-use scaivault_contract::{PodVariable, TextPart, VariableFault as SyntaxFault, text_parts};
+use scaivault_contract::{PodValues, PodVariable, TextPart, VariableFault as SyntaxFault, text_parts};
 
 use super::conflicts::EnvironmentConflict;
 use crate::{
@@ -31,6 +32,8 @@ pub(crate) struct Values<'a> {
     pub(crate) labels: &'a dyn Texts,
     pub(crate) namespace: &'a Namespace,
     pub(crate) environment: Environment<'a>,
+    /// The names of the pod and its node; none where the agent fills them.
+    pub(crate) names: Option<&'a PodValues>,
 }
 
 /// What the policies that select a namespace say of its environment.
@@ -56,6 +59,8 @@ pub(crate) enum Place {
     Secrets,
     /// `engine=E role=R [ttl=D]`.
     Dynamic,
+    /// An engine or a role of dynamic credentials by itself.
+    DynamicName,
     /// The name of a ScaiKey identity.
     Role,
     /// A glob of paths.
@@ -90,7 +95,9 @@ impl Place {
     fn allows(self, c: char) -> bool {
         match self {
             Self::Secrets | Self::PathGlob => matches!(c, 'a'..='z' | '0'..='9' | '-' | '_'),
-            Self::Dynamic | Self::DynamicGlob => c.is_ascii_alphanumeric() || matches!(c, '-' | '_'),
+            Self::Dynamic | Self::DynamicName | Self::DynamicGlob => {
+                c.is_ascii_alphanumeric() || matches!(c, '-' | '_')
+            }
             Self::Role | Self::RoleGlob => c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'),
         }
     }
@@ -98,7 +105,7 @@ impl Place {
     const fn allowed(self) -> &'static str {
         match self {
             Self::Secrets | Self::PathGlob => "1 to 63 of a-z, 0-9, - and _",
-            Self::Dynamic | Self::DynamicGlob => "1 to 63 of A-Z, a-z, 0-9, - and _",
+            Self::Dynamic | Self::DynamicName | Self::DynamicGlob => "1 to 63 of A-Z, a-z, 0-9, - and _",
             Self::Role | Self::RoleGlob => "1 to 63 of A-Z, a-z, 0-9, -, _ and .",
         }
     }
@@ -180,9 +187,20 @@ pub(crate) fn sample(text: &str, place: Place) -> Result<Filled<'_>, VariableFau
         None => Ok(Filled { text: Cow::Borrowed(text), has_variables: false }),
         Some(template) => match template.ambiguity() {
             Some(fault) => Err(fault),
-            None => Ok(Filled { text: template.join(|_| Cow::Borrowed("x")).into(), has_variables: true }),
+            None => Ok(Filled { text: template.join(sample_value).into(), has_variables: true }),
         },
     }
+}
+
+fn sample_value<'v>(variable: Variable<'_>) -> Cow<'v, str> {
+    match variable {
+        Variable::Pod(_) => left_to_the_agent(variable),
+        _ => Cow::Borrowed("x"),
+    }
+}
+
+fn left_to_the_agent<'v>(variable: Variable<'_>) -> Cow<'v, str> {
+    Cow::Owned(variable.to_string())
 }
 
 /// A text with at least one variable, taken apart.
@@ -255,7 +273,7 @@ impl<'t> Variable<'t> {
 
     /// Its value, `Err` with why there is none.
     fn value<'v>(self, values: &Values<'v>) -> Result<Cow<'v, str>, VariableFault> {
-        let Values { pod, labels, namespace, environment } = *values;
+        let Values { pod, labels, namespace, environment, names } = *values;
         let absent = |what: String, cure: &'static str| {
             VariableFault::new(format!("{self} has no value: {what}"), cure)
         };
@@ -287,7 +305,12 @@ impl<'t> Variable<'t> {
                     "set it in the pod template's annotations",
                 )
             }),
-            Self::Pod(_) => unreachable!("what the agent fills is left in the text"),
+            Self::Pod(variable) => names
+                .and_then(|names| names.get(variable))
+                .map(|name| Cow::Borrowed(name.as_str()))
+                .ok_or_else(|| {
+                    absent("its name is not known".to_owned(), "write the path without the variable")
+                }),
         }
     }
 
@@ -298,7 +321,9 @@ impl<'t> Variable<'t> {
             let what = format!("{self} has an empty value");
             return Err(VariableFault::new(what, "give it a value, or write the path without the variable"));
         }
-        let fits = value.chars().all(|c| place.allows(c)) && value.len() <= VALUE_CHARS;
+        // Names of pods and nodes may be longer; the path that comes out is checked as a whole.
+        let is_short = value.len() <= VALUE_CHARS || matches!(self, Self::Pod(_));
+        let fits = value.chars().all(|c| place.allows(c)) && is_short;
         if fits {
             return Ok(value);
         }
@@ -363,25 +388,26 @@ impl<'t> Template<'t> {
 
     fn fill(&self, values: &Values<'_>) -> Result<String, VariableFault> {
         let mut faults = Vec::new();
-        let filled = self.join(|variable| match variable.fitting(self.place, values) {
-            Ok(value) => value,
-            Err(fault) => {
+        let filled = self.join(|variable| {
+            if matches!(variable, Variable::Pod(_)) && values.names.is_none() {
+                return left_to_the_agent(variable);
+            }
+            variable.fitting(self.place, values).unwrap_or_else(|fault| {
                 if !faults.contains(&fault) {
                     faults.push(fault);
                 }
                 Cow::Borrowed("")
-            }
+            })
         });
         VariableFault::all(faults).map_or(Ok(filled), Err)
     }
 
-    /// The text with each variable but the agent's replaced.
+    /// The text with each variable replaced.
     fn join<'v>(&self, mut value: impl FnMut(Variable<'t>) -> Cow<'v, str>) -> String {
         let mut text = String::new();
         for part in &self.parts {
             match part {
                 Part::Literal(literal) => text.push_str(literal),
-                Part::Variable(variable @ Variable::Pod(_)) => text.push_str(&variable.to_string()),
                 Part::Variable(variable) => text.push_str(&value(*variable)),
             }
         }
@@ -499,7 +525,8 @@ impl Position {
                     _ if self.word.len() < 8 => self.word.push(c),
                     _ => {}
                 },
-                Place::Role | Place::PathGlob | Place::DynamicGlob | Place::RoleGlob => {}
+                Place::DynamicName | Place::Role | Place::PathGlob | Place::DynamicGlob | Place::RoleGlob => {
+                }
             }
         }
         fault

@@ -6,6 +6,7 @@ mod laws;
 mod mode;
 mod random;
 mod support;
+mod volume;
 
 use scaivault_inject::{Decision, Enforcement, Layer, Namespace, Policy, PolicyEffect, PolicySet};
 use scaivault_testkit::{PREFIX, PodBuilder, look, pod};

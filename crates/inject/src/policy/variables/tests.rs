@@ -24,6 +24,7 @@ fn filled_with(
         labels: &labels,
         namespace: &namespace,
         environment: Environment::Known("production"),
+        names: None,
     };
     let filled = fill(text, place, &values);
     filled
@@ -171,8 +172,8 @@ fn a_variable_without_a_value_is_named() {
     refused("${label:a}/${label:b}/${label:a}", Place::Secrets, &["no label a; ${label:b} has no value"]);
     let pod = PodView::default();
     let (namespace, labels) = (Namespace::default(), BTreeMap::<String, String>::new());
-    let values =
-        Values { pod: &pod, labels: &labels, namespace: &namespace, environment: Environment::Unknown };
+    let environment = Environment::Unknown;
+    let values = Values { pod: &pod, labels: &labels, namespace: &namespace, environment, names: None };
     let fault = |text| fill(text, Place::Secrets, &values).unwrap_err().message;
     assert_eq!(fault("${namespace}"), "${namespace} has no value: the namespace is not known");
     assert_eq!(
