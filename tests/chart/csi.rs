@@ -23,6 +23,8 @@ mod refusals;
 const SETS: [&str; 4] = [
     "",
     "dynamicCredentials.enabled=false",
+    "policies.enabled=false",
+    "dynamicCredentials.enabled=false,policies.enabled=false",
     "socketDirs={/a,/etc/kubernetes/b},stateDir=/run/c",
     "providerName=other,scaivault.allowedRoles={*}",
 ];
@@ -128,23 +130,48 @@ fn sockets_are_named_after_the_provider() {
 }
 
 #[test]
-fn the_role_lists_and_watches_pods() {
+fn the_role_reads_what_is_watched() {
+    let pods = json!({"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]});
+    let namespaces = json!({"apiGroups": [""], "resources": ["namespaces"], "verbs": ["list", "watch"]});
+    let policies = json!({
+        "apiGroups": ["scaivault.scailabs.ai"], "resources": ["injectionpolicies"], "verbs": ["get", "list", "watch"],
+    });
+    let discovery = json!({
+        "nonResourceURLs": ["/apis/scaivault.scailabs.ai", "/apis/scaivault.scailabs.ai/*"], "verbs": ["get"],
+    });
+    let rules = |set: &str| with(set).only("ClusterRole")["rules"].clone();
+    assert_eq!(rules("policies.enabled=false"), json!([pods]));
+    let all = json!([pods, namespaces, policies, discovery]);
+    assert_eq!((rules("dynamicCredentials.enabled=false"), rules("")), (all.clone(), all));
     let manifests = with("");
-    let rules = json!([{"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}]);
-    assert_eq!(manifests.only("ClusterRole")["rules"], rules);
     let subject = &manifests.only("ClusterRoleBinding")["subjects"][0];
     assert_eq!(subject["name"], pod_spec(&manifests)["serviceAccountName"]);
     assert_eq!(subject["namespace"], "kube-system");
 }
 
 #[test]
-fn without_dynamic_credentials_there_are_no_rights() {
-    let manifests = with("dynamicCredentials.enabled=false,networkPolicy.enabled=true");
+fn without_credentials_and_policies_there_are_no_rights() {
+    let manifests =
+        with("dynamicCredentials.enabled=false,policies.enabled=false,networkPolicy.enabled=true");
     let roles = ["ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"];
     assert!(roles.iter().all(|kind| manifests.of_kind(kind).is_empty()));
     assert_eq!(pod_spec(&manifests)["automountServiceAccountToken"], false);
     assert!(!arguments(&manifests).iter().any(|argument| argument.starts_with("--node-name")));
     assert_eq!(list(&manifests.only("NetworkPolicy")["spec"]["egress"]).len(), 2, "DNS and ScaiVault");
+}
+
+#[test]
+fn policies_and_dynamic_credentials_are_apart() {
+    for (set, expected) in [
+        ("", [true, true, false]),
+        ("policies.enabled=false", [true, false, false]),
+        ("dynamicCredentials.enabled=false", [true, true, true]),
+    ] {
+        let given = arguments(&with(set));
+        let has = |flag: &str| given.iter().any(|argument| argument.starts_with(flag));
+        let found = ["--node-name=", "--policies", "--no-dynamic-credentials"].map(has);
+        assert_eq!(found, expected, "{set}: {given:?}");
+    }
 }
 
 /// An argument that the provider does not know would keep it from starting on every node.

@@ -56,6 +56,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if .Values.image.digest -}}@{{ .Values.image.digest }}{{- else -}}:{{ default .Chart.AppVersion .Values.image.tag }}{{- end -}}
 {{- end -}}
 
+{{/* Whether the provider talks to the API server; empty: no. */}}
+{{- define "provider.hasCluster" -}}
+{{- if or .Values.dynamicCredentials.enabled .Values.policies.enabled -}}true{{- end -}}
+{{- end -}}
+
 {{- define "provider.stateDir" -}}
 {{- default (printf "/run/%s-csi-provider" .Values.providerName) .Values.stateDir -}}
 {{- end -}}

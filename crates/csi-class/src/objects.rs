@@ -6,7 +6,7 @@ use scaivault_contract::{
     DynamicRef, Encoding, Excerpt, FileMode, Format, RelativeFile, SecretRef, SecretSource, Source,
     TemplateWarning, check_template, conflicts,
 };
-use scaivault_inject::annotations::nearest;
+use scaivault_inject::{VariablePlace, annotations::nearest};
 
 use crate::Fault;
 
@@ -44,7 +44,7 @@ pub struct Object {
 type Written = BTreeMap<String, String>;
 
 /// Fills the variables of a text, or says what is wrong with them.
-pub type Fill<'a> = &'a dyn Fn(&str) -> Result<String, String>;
+pub type Fill<'a> = &'a dyn Fn(&str, VariablePlace) -> Result<String, String>;
 
 /// Reads the parameter, with variables filled by `fill`, or all that is wrong with it.
 pub fn read_objects(text: Option<&str>, fill: Fill<'_>) -> Result<Vec<Object>, Vec<Fault>> {
@@ -133,7 +133,7 @@ fn read_source(written: &Written, fill: Fill<'_>) -> Result<Source, Fault> {
     let path = written.get("path").ok_or_else(|| {
         Fault::at_key("path", "path is missing; name a secret, such as environments/production/app")
     })?;
-    let path = fill(path).map_err(|fault| Fault::of_key("path", fault))?;
+    let path = fill(path, VariablePlace::Secrets).map_err(|fault| Fault::of_key("path", fault))?;
     let mut source: SecretSource = path.parse().map_err(|error| Fault::of_key("path", error))?;
     let (field, version) = (written.get("field"), written.get("version"));
     if field.is_none() && version.is_none() {
@@ -177,7 +177,7 @@ fn read_lease(written: &Written, fill: Fill<'_>) -> Result<DynamicRef, Fault> {
         let text = written.get(key).ok_or_else(|| {
             Fault::at_key(key, format!("{key} is missing; dynamic credentials need engine and role"))
         })?;
-        fill(text).map_err(|fault| Fault::of_key(key, fault))
+        fill(text, VariablePlace::DynamicName).map_err(|fault| Fault::of_key(key, fault))
     };
     Ok(DynamicRef {
         engine: filled("engine")?.parse().map_err(|error| Fault::of_key("engine", error))?,

@@ -15,8 +15,20 @@ pub const VOLUME_ATTRIBUTES: [&str; 2] = ["secretProviderClass", "providerName"]
 pub const KUBELET_PREFIX: &str = "csi.storage.k8s.io/";
 
 /// The variables in an object's `path`, `engine` and `role`: in the words of policies and in those of the downward API.
-pub const VARIABLES: [&str; 7] =
-    ["POD_NAME", "POD_NAMESPACE", "POD_UID", "SERVICE_ACCOUNT", "namespace", "pod", "service-account"];
+pub const VARIABLES: [&str; 12] = [
+    "NODE_NAME",
+    "POD_NAME",
+    "POD_NAMESPACE",
+    "POD_UID",
+    "SERVICE_ACCOUNT",
+    "annotation:KEY",
+    "environment",
+    "label:KEY",
+    "namespace",
+    "node",
+    "pod",
+    "service-account",
+];
 
 /// What is wrong with the name of a parameter.
 pub fn check_parameter(name: &str) -> Result<(), Fault> {

@@ -11,12 +11,13 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use scaivault_contract::ObjectName;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::{
     check::{self, Finding},
+    cluster,
     config::Given,
-    pods,
     serve::{ServeError, Settings, serve},
     telemetry,
 };
@@ -67,9 +68,16 @@ struct ServeArgs {
     /// Directory for the key of object versions, and for leases with their credentials; kept over restarts, in memory
     #[arg(long, value_name = "DIR", default_value = "/run/scaivault-csi-provider")]
     state_dir: PathBuf,
-    /// Name of this node, whose pods are watched to revoke leases; without it, dynamic credentials are refused
+    /// Name of this node, whose pods are watched: to revoke leases, and for variables and policies; without it, dynamic
+    /// credentials are refused
     #[arg(long, value_name = "NAME")]
-    node_name: Option<String>,
+    node_name: Option<ObjectName>,
+    /// Refuse dynamic credentials
+    #[arg(long)]
+    no_dynamic_credentials: bool,
+    /// Limit what classes may ask for by the cluster's InjectionPolicies
+    #[arg(long, requires = "node_name")]
+    policies: bool,
     /// What is logged: error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     log_level: LevelFilter,
@@ -107,7 +115,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn run_check(args: &CheckArgs) -> Result<(), Box<dyn Error + Send + Sync>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let findings = runtime.block_on(async {
-        let client = pods::client().await?;
+        let client = cluster::client().await?;
         Ok::<_, Box<dyn Error + Send + Sync>>(check::check(&client, &args.audience).await?)
     })?;
     let mut stdout = io::stdout().lock();
@@ -128,6 +136,8 @@ fn run_serve(args: ServeArgs) -> Result<(), ServeError> {
         config,
         state_dir,
         node_name,
+        no_dynamic_credentials,
+        policies,
         log_level: _,
     } = args;
     // A template is rendered on a thread of its own, for which one of these waits; the other goes on.
@@ -138,6 +148,8 @@ fn run_serve(args: ServeArgs) -> Result<(), ServeError> {
         ops_listen,
         state_dir,
         node_name,
+        has_dynamic_credentials: !no_dynamic_credentials,
+        has_policies: policies,
         given,
     }))
 }

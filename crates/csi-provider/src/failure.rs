@@ -30,6 +30,8 @@ pub(crate) enum FailureKind {
     Unauthenticated,
     /// ScaiVault or the operator's allow-list forbids it.
     Denied,
+    /// An `InjectionPolicy` forbids it.
+    Policy,
     /// A secret, a version or a field does not exist.
     NotFound,
     /// ScaiVault cannot be reached, or has a problem that may pass.
@@ -41,10 +43,11 @@ pub(crate) enum FailureKind {
 }
 
 impl FailureKind {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Invalid,
         Self::Unauthenticated,
         Self::Denied,
+        Self::Policy,
         Self::NotFound,
         Self::Transient,
         Self::Late,
@@ -57,6 +60,7 @@ impl FailureKind {
             Self::Invalid => "invalid",
             Self::Unauthenticated => "unauthenticated",
             Self::Denied => "denied",
+            Self::Policy => "policy",
             Self::NotFound => "not_found",
             Self::Transient => "transient",
             Self::Late => "late",
@@ -68,7 +72,7 @@ impl FailureKind {
         match self {
             Self::Invalid => Code::InvalidArgument,
             Self::Unauthenticated => Code::Unauthenticated,
-            Self::Denied => Code::PermissionDenied,
+            Self::Denied | Self::Policy => Code::PermissionDenied,
             Self::NotFound => Code::NotFound,
             Self::Transient => Code::FailedPrecondition,
             Self::Late | Self::Internal => Code::Internal,
@@ -92,7 +96,12 @@ impl Failure {
 
     /// Several problems as one failure.
     pub(crate) fn all_invalid(problems: Vec<String>) -> Self {
-        Self::invalid(listed(problems))
+        Self::listed(FailureKind::Invalid, problems)
+    }
+
+    /// Several problems as one.
+    pub(crate) fn listed(kind: FailureKind, problems: Vec<String>) -> Self {
+        Self::new(kind, listed(problems))
     }
 
     /// `subject` could not be had, because of the client's error.

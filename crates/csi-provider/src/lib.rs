@@ -8,6 +8,7 @@
 mod attributes;
 mod check;
 mod cli;
+mod cluster;
 mod config;
 mod failure;
 #[allow(
@@ -25,7 +26,7 @@ mod metrics;
 mod mount;
 mod objects;
 mod ops;
-mod pods;
+mod policies;
 mod secrets;
 mod serve;
 mod socket;

@@ -1,10 +1,17 @@
 //! What is counted, in the text format of Prometheus.
 
 use std::{
+    collections::BTreeMap,
     fmt::Write as _,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
+
+use scaivault_cluster::policies::PolicyState;
+use scaivault_inject::PolicyEffect;
 
 use crate::{failure::FailureKind, telemetry};
 
@@ -87,9 +94,112 @@ impl Metrics {
     }
 }
 
+/// Effects that are counted, and their labels.
+const EFFECTS: [PolicyEffect; 3] = [PolicyEffect::Audited, PolicyEffect::Warned, PolicyEffect::Refused];
+
+/// What policies did, of a provider that follows them.
+#[derive(Debug, Default)]
+pub(crate) struct PolicyMetrics {
+    in_force: AtomicU64,
+    kept: AtomicU64,
+    rejected: AtomicU64,
+    held: AtomicU64,
+    /// Mount calls by policy and effect, of policies that had one.
+    used: Mutex<BTreeMap<Arc<str>, [u64; EFFECTS.len()]>>,
+}
+
+impl PolicyMetrics {
+    /// A policy had this effect on a mount.
+    pub(crate) fn used(&self, policy: &Arc<str>, effect: PolicyEffect) {
+        if let Some(at) = EFFECTS.iter().position(|counted| *counted == effect) {
+            self.counts().entry(Arc::clone(policy)).or_default()[at] += 1;
+        }
+    }
+
+    /// A policy is gone.
+    pub(crate) fn forget(&self, policy: &str) {
+        self.counts().remove(policy);
+    }
+
+    /// So many policies are in a state.
+    pub(crate) fn counted(&self, state: PolicyState, count: usize) {
+        let gauge = match state {
+            PolicyState::InForce => &self.in_force,
+            PolicyState::Kept => &self.kept,
+            PolicyState::Rejected => &self.rejected,
+        };
+        gauge.store(u64::try_from(count).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// So many policies stay in force although they were deleted.
+    pub(crate) fn held(&self, count: usize) {
+        self.held.store(u64::try_from(count).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// All of them.
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = self.write(&mut text);
+        text
+    }
+
+    fn write(&self, text: &mut String) -> std::fmt::Result {
+        let Self { in_force, kept, rejected, held, used: _ } = self;
+        writeln!(text, "# HELP {PREFIX}policies InjectionPolicies by state.")?;
+        writeln!(text, "# TYPE {PREFIX}policies gauge")?;
+        let states = [("in_force", in_force), ("kept", kept), ("rejected", rejected), ("held", held)];
+        for (state, gauge) in states {
+            writeln!(text, "{PREFIX}policies{{state=\"{state}\"}} {}", gauge.load(Ordering::Relaxed))?;
+        }
+        writeln!(
+            text,
+            "# HELP {PREFIX}policy_effects_total Mount calls that a policy refused, warned of or audited."
+        )?;
+        writeln!(text, "# TYPE {PREFIX}policy_effects_total counter")?;
+        for (policy, counts) in &*self.counts() {
+            for (effect, count) in EFFECTS.iter().zip(counts).filter(|(_, count)| **count > 0) {
+                let effect = effect.name();
+                writeln!(
+                    text,
+                    "{PREFIX}policy_effects_total{{policy=\"{policy}\",effect=\"{effect}\"}} {count}"
+                )?;
+            }
+        }
+        Ok(())
+    }
+
+    fn counts(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, [u64; EFFECTS.len()]>> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn counts_what_policies_did() {
+        let metrics = PolicyMetrics::default();
+        metrics.counted(PolicyState::Kept, 2);
+        metrics.held(1);
+        let [one, other]: [Arc<str>; 2] = ["one", "other"].map(Arc::from);
+        metrics.used(&one, PolicyEffect::Refused);
+        metrics.used(&one, PolicyEffect::Refused);
+        metrics.used(&one, PolicyEffect::Selected);
+        metrics.used(&other, PolicyEffect::Warned);
+        metrics.forget("other");
+        let text = metrics.text();
+        for line in [
+            "policies{state=\"kept\"} 2",
+            "policies{state=\"held\"} 1",
+            "policies{state=\"in_force\"} 0",
+            "policy_effects_total{policy=\"one\",effect=\"refused\"} 2",
+        ] {
+            assert!(text.contains(&format!("\n{PREFIX}{line}\n")), "{line}: {text}");
+        }
+        assert!(!text.contains("selected") && !text.contains("other"), "{text}");
+    }
 
     #[test]
     fn counts_by_outcome_and_duration() {

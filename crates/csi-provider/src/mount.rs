@@ -7,6 +7,7 @@ use std::{
 
 use futures_util::{StreamExt as _, stream};
 use scaivault_client::{Backoff, Client, Error, SecretData, SetupError};
+use scaivault_contract::ObjectName;
 use scaivault_render::{Content, Source, render};
 use secrecy::SecretString;
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -14,6 +15,7 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     attributes::{Attributes, Pod},
+    cluster::Cluster,
     config::{Config, LoginTarget},
     failure::{Failure, FailureKind},
     generated::{
@@ -23,7 +25,8 @@ use crate::{
     leases::{LeaseKey, Leases},
     logins::Logins,
     metrics::Metrics,
-    objects::{self, Object},
+    objects::Object,
+    policies,
     secrets::{Identity, Secrets},
     state::{Restored, StateFile},
     token,
@@ -36,13 +39,20 @@ pub(crate) struct Deadlines {
     /// The whole mount. The kubelet gives up after two minutes, and after a mount that is cut off there the container
     /// starts with an empty directory.
     pub(crate) mount: Duration,
+    /// When pods, namespaces and policies that are not known are no longer waited for: a new pod, or everything after the
+    /// start. The kubelet calls again.
+    pub(crate) facts: Duration,
     /// When requests are no longer repeated: the last error is told, and not only that time was up.
     pub(crate) repeat: Duration,
 }
 
 impl Default for Deadlines {
     fn default() -> Self {
-        Self { mount: Duration::from_secs(25), repeat: Duration::from_secs(20) }
+        Self {
+            mount: Duration::from_secs(25),
+            facts: Duration::from_secs(5),
+            repeat: Duration::from_secs(20),
+        }
     }
 }
 
@@ -55,12 +65,20 @@ const LATE_SOURCES: usize = 4;
 /// The most bytes of all files: what a native Secret may have, to which the driver can write them.
 const FILES_MAX_BYTES: usize = 1024 * 1024;
 
+/// The node that the provider runs on.
+pub(crate) struct NodeSettings {
+    pub(crate) name: ObjectName,
+    /// Whether `InjectionPolicies` limit mounts.
+    pub(crate) has_policies: bool,
+}
+
 /// The provider, as the driver calls it.
 #[derive(Clone)]
 pub(crate) struct Provider(Arc<Inner>);
 
 struct Inner {
     config: Arc<Config>,
+    cluster: Option<Arc<Cluster>>,
     deadlines: Deadlines,
     leases: Option<Leases>,
     logins: Logins,
@@ -70,11 +88,12 @@ struct Inner {
 }
 
 impl Provider {
-    /// Without `leases`, classes with dynamic credentials are refused.
+    /// Without `leases`, classes with dynamic credentials are refused. Without a node, the cluster is not looked at.
     pub(crate) fn new(
         config: Arc<Config>,
         versions: Versions,
         leases: Option<StateFile>,
+        node: Option<NodeSettings>,
         deadlines: Deadlines,
     ) -> Result<Self, SetupError> {
         let logins = Logins::new(Arc::clone(&config))?;
@@ -87,9 +106,11 @@ impl Provider {
             }
             leases
         });
+        let cluster =
+            node.map(|NodeSettings { name, has_policies }| Cluster::new(name, has_policies, leases.clone()));
         let secrets = Secrets::new(config.refresh_interval);
         let metrics = Metrics::default();
-        Ok(Self(Arc::new(Inner { config, deadlines, leases, logins, secrets, versions, metrics })))
+        Ok(Self(Arc::new(Inner { config, cluster, deadlines, leases, logins, secrets, versions, metrics })))
     }
 
     /// The leases of this node's pods; none if dynamic credentials are refused.
@@ -97,10 +118,20 @@ impl Provider {
         self.0.leases.as_ref()
     }
 
+    /// The cluster around this node, if it is looked at.
+    pub(crate) fn cluster(&self) -> Option<&Arc<Cluster>> {
+        self.0.cluster.as_ref()
+    }
+
     /// The text of the metrics.
     pub(crate) fn metrics(&self) -> String {
-        let Inner { leases, logins, secrets, metrics, .. } = &*self.0;
-        metrics.text(logins.count(), secrets.count(), leases.as_ref().map_or(0, Leases::count))
+        let Inner { cluster, leases, logins, secrets, metrics, .. } = &*self.0;
+        let mut text =
+            metrics.text(logins.count(), secrets.count(), leases.as_ref().map_or(0, Leases::count));
+        if let Some(cluster) = cluster.as_ref().filter(|cluster| cluster.has_policies()) {
+            text.push_str(&cluster.metrics.text());
+        }
+        text
     }
 
     /// Forgets what no pod has used for a while.
@@ -156,7 +187,10 @@ impl Inner {
     async fn files(&self, attributes: &Attributes, began: Instant) -> Result<MountResponse, Failure> {
         let pod = &attributes.pod;
         let target = self.config.login_target(attributes)?;
-        let objects = objects::read(attributes.parameter("objects"), pod)?;
+        let cluster = self.cluster.as_deref();
+        let objects =
+            policies::objects(attributes, &target, &self.config, cluster, began + self.deadlines.facts)
+                .await?;
         let token = token::choose(attributes.tokens.as_deref(), &target.audience, pod, SystemTime::now())?;
         let reading = self.read_files(pod, target, &objects, token, began + self.deadlines.repeat);
         let answer = timeout_at(began + self.deadlines.mount, reading).await;

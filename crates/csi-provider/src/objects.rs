@@ -1,10 +1,10 @@
 //! The parameter `objects` of a mount, with the variables filled for its pod.
 
 use scaivault_contract::{FileMode, RelativeFile};
-use scaivault_csi_class::read_objects;
+use scaivault_csi_class::{Fill, read_objects};
 use scaivault_render::{Source, Style};
 
-use crate::{attributes::Pod, failure::Failure, variables};
+use crate::failure::Failure;
 
 /// One file of the volume.
 #[derive(Debug)]
@@ -21,9 +21,9 @@ pub(crate) struct Object {
     pub(crate) style: Style,
 }
 
-/// Reads the parameter, with the variables filled for `pod`, or all that is wrong with it.
-pub(crate) fn read(text: Option<&str>, pod: &Pod) -> Result<Vec<Object>, Failure> {
-    let objects = read_objects(text, &|text| variables::fill(text, pod)).map_err(|faults| {
+/// Reads the parameter, with the variables filled, or all that is wrong with it.
+pub(crate) fn read(text: Option<&str>, fill: Fill<'_>) -> Result<Vec<Object>, Failure> {
+    let objects = read_objects(text, fill).map_err(|faults| {
         let problems = faults.iter().map(ToString::to_string).collect();
         Failure::all_invalid(problems)
     })?;
@@ -41,21 +41,19 @@ fn compile(object: scaivault_csi_class::Object) -> Result<Object, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::attributes::tests::pod;
-
-    #[test]
-    fn variables_are_filled_with_names_of_the_pod() {
-        let text = "[{path: 'db=a/${POD_NAME} api=c/d#key', file: e, template: '{{ secrets.db.data.x }}'}]";
-        let objects = read(Some(text), &pod()).unwrap();
-        assert_eq!(objects[0].source.to_string(), "db=a/web-0 api=c/d#key");
-        assert!(matches!(objects[0].style, Style::Template(_)));
-    }
 
     #[test]
     fn all_problems_are_said_at_once() {
-        let said = read(Some("[{path: A, file: x}, {path: 'a/${POD_NAMES}', file: y}]"), &pod()).unwrap_err();
-        let said = said.to_string();
-        assert!(said.contains("objects[0]: path: \"A\"") && said.contains("objects[1]: path: "), "{said}");
-        assert!(said.contains("did you mean"), "{said}");
+        let fill = |text: &str, _| match text {
+            "a/${x}" => Err("x is not a variable".to_owned()),
+            text => Ok(text.to_owned()),
+        };
+        let text = "[{path: A, file: x}, {path: 'a/${x}', file: y}, {path: b/c, file: z, template: '{{ x'}]";
+        let said = read(Some(text), &fill).unwrap_err().to_string();
+        for expected in
+            ["objects[0]: path: \"A\"", "objects[1]: path: x is not a variable", "objects[2]: template"]
+        {
+            assert!(said.contains(expected), "{expected}: {said}");
+        }
     }
 }

@@ -24,10 +24,11 @@ struct Ops {
     sockets: Arc<[PathBuf]>,
 }
 
-/// Serves `/livez`, `/readyz` and `/metrics`.
+/// Serves `/livez`, `/healthz`, `/readyz` and `/metrics`.
 pub(crate) async fn serve(listener: TcpListener, provider: Provider, sockets: Vec<PathBuf>) {
     let router = Router::new()
         .route("/livez", get(StatusCode::OK))
+        .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .with_state(Ops { provider, sockets: sockets.into() });
@@ -36,8 +37,20 @@ pub(crate) async fn serve(listener: TcpListener, provider: Provider, sockets: Ve
     }
 }
 
-/// Ready if every socket answers as it answers the driver.
+/// Ready if it is healthy and knows the policies: an update of the `DaemonSet` must not replace providers that know them by others
+/// that do not. A restart would not help.
 async fn readyz(State(ops): State<Ops>) -> (StatusCode, String) {
+    if ops.provider.cluster().is_some_and(|cluster| !cluster.is_ready()) {
+        return (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "waiting for InjectionPolicies and namespaces\n".to_owned(),
+        );
+    }
+    healthz(State(ops)).await
+}
+
+/// Healthy if every socket answers as it answers the driver.
+async fn healthz(State(ops): State<Ops>) -> (StatusCode, String) {
     for socket in &*ops.sockets {
         if !matches!(timeout(READY_TIMEOUT, is_answering(socket.clone())).await, Ok(true)) {
             return (StatusCode::SERVICE_UNAVAILABLE, format!("{} does not answer\n", socket.display()));

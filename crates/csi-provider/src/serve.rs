@@ -3,6 +3,7 @@
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use scaivault_client::SetupError;
+use scaivault_contract::ObjectName;
 use thiserror::Error;
 use tokio::{
     net::TcpListener,
@@ -12,10 +13,11 @@ use tokio::{
 use tonic::transport::Server;
 
 use crate::{
+    cluster,
     config::{Config, ConfigError, Given},
     generated::csi_driver_provider_server::CsiDriverProviderServer,
-    mount::{Deadlines, Provider},
-    ops, pods,
+    mount::{Deadlines, NodeSettings, Provider},
+    ops,
     socket::{BoundSocket, Incoming, SocketError, merge},
     state::StateFile,
     versions::{VersionKeyError, Versions},
@@ -31,7 +33,9 @@ pub(crate) struct Settings {
     pub(crate) sockets: Vec<PathBuf>,
     pub(crate) ops_listen: SocketAddr,
     pub(crate) state_dir: PathBuf,
-    pub(crate) node_name: Option<String>,
+    pub(crate) node_name: Option<ObjectName>,
+    pub(crate) has_dynamic_credentials: bool,
+    pub(crate) has_policies: bool,
     pub(crate) given: Given,
 }
 
@@ -62,13 +66,21 @@ pub(crate) enum ServeError {
 
 /// Serves until SIGTERM or SIGINT.
 pub(crate) async fn serve(settings: Settings) -> Result<(), ServeError> {
-    let Settings { sockets, ops_listen, state_dir, node_name, given } = settings;
+    let Settings { sockets, ops_listen, state_dir, node_name, has_dynamic_credentials, has_policies, given } =
+        settings;
     let versions = Versions::open(&state_dir)?;
-    let state = node_name.is_some().then(|| StateFile::new(&state_dir));
-    let provider = Provider::new(Arc::new(Config::read(given)?), versions, state, Deadlines::default())?;
-    if let Some((node, leases)) = node_name.zip(provider.leases()) {
-        let client = pods::client().await.map_err(ServeError::Kubernetes)?;
-        tokio::spawn(pods::follow(client, node, leases.clone()));
+    let has_leases = node_name.is_some() && has_dynamic_credentials;
+    let state = has_leases.then(|| StateFile::new(&state_dir));
+    let node = node_name.map(|name| NodeSettings { name, has_policies });
+    let config = Arc::new(Config::read(given)?);
+    let provider = Provider::new(config, versions, state, node, Deadlines::default())?;
+    // Dropped at the end, which ends what follows the cluster.
+    let mut _following = None;
+    if let Some(cluster) = provider.cluster() {
+        let client = cluster::client().await.map_err(ServeError::Kubernetes)?;
+        _following = Some(cluster.follow(&client));
+    }
+    if let Some(leases) = provider.leases() {
         tokio::spawn(leases.clone().run());
     }
     let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Signal)?;

@@ -1,62 +1,141 @@
-//! Variables in paths: `${POD_NAME}`, `${namespace}`. Each value is a name of Kubernetes, which has no slash: a filled path
-//! has the levels that were written.
+//! Variables in paths, engines and roles: those of policies, and the words of the downward API for some of them.
 
 use scaivault_contract::{Excerpt, TextPart, text_parts};
 use scaivault_csi_class::VARIABLES;
-use scaivault_inject::annotations::nearest;
+use scaivault_inject::{VariablePlace, VolumeVariables, annotations::nearest};
 
 use crate::attributes::Pod;
 
 /// The most bytes of a filled text: a file has at most 16 secrets, whose paths have 512 characters.
 const FILLED_MAX_BYTES: usize = 16 * 1024;
 
-/// The text with its variables filled.
-pub(crate) fn fill(text: &str, pod: &Pod) -> Result<String, String> {
-    let mut filled = String::new();
-    for part in text_parts(text).map_err(|fault| format!("{}: {fault}", Excerpt::new(text)))? {
-        filled.push_str(match part {
-            TextPart::Literal(literal) => literal,
-            TextPart::Variable("POD_NAME" | "pod") => pod.name.as_str(),
-            TextPart::Variable("POD_NAMESPACE" | "namespace") => pod.namespace.as_str(),
-            TextPart::Variable("POD_UID") => pod.uid.as_str(),
-            TextPart::Variable("SERVICE_ACCOUNT" | "service-account") => pod.service_account.as_str(),
-            TextPart::Variable(other) => {
-                let near = nearest(other, VARIABLES)
-                    .map_or(String::new(), |near| format!("; did you mean ${{{near}}}?"));
-                let allowed = VARIABLES.map(|name| format!("${{{name}}}")).join(", ");
-                return Err(format!("{} is not a variable{near}; allowed: {allowed}", Excerpt::new(other)));
+/// Words of the downward API, with the variable of policies that means the same.
+const ALIASES: [(&str, &str); 4] = [
+    ("POD_NAME", "pod"),
+    ("POD_VARIABLESPACE", "namespace"),
+    ("SERVICE_ACCOUNT", "service-account"),
+    ("NODE_NAME", "node"),
+];
+/// The pod's uid, which no variable of policies has.
+const UID: &str = "POD_UID";
+
+/// Whether a variable of the text needs labels or annotations of the pod.
+pub(crate) fn need_pod(text: &str) -> bool {
+    ["${label:", "${annotation:"].iter().any(|variable| text.contains(variable))
+}
+
+/// The text with its variables filled, or what is wrong with it and what to do.
+pub(crate) fn fill(
+    text: &str,
+    place: VariablePlace,
+    pod: &Pod,
+    variables: &VolumeVariables<'_>,
+) -> Result<String, String> {
+    let renamed = rename(text, pod)?;
+    let filled = variables.fill(&renamed, place)?;
+    if filled.len() > FILLED_MAX_BYTES {
+        return Err(format!(
+            "{} with its variables has more than {FILLED_MAX_BYTES} bytes",
+            Excerpt::new(text)
+        ));
+    }
+    Ok(filled.into_owned())
+}
+
+/// The text in the words of policies. A uid has no character that means something in a path.
+fn rename(text: &str, pod: &Pod) -> Result<String, String> {
+    // What is wrong with the syntax is told by the one who fills.
+    let Ok(parts) = text_parts(text) else { return Ok(text.to_owned()) };
+    let mut renamed = String::with_capacity(text.len());
+    for part in parts {
+        match part {
+            TextPart::Literal(literal) => renamed.push_str(literal),
+            TextPart::Variable(UID) => renamed.push_str(pod.uid.as_str()),
+            TextPart::Variable(name) => {
+                let alias = ALIASES.iter().find(|(alias, _)| *alias == name);
+                if !VARIABLES.contains(&name) && !name.contains(':') {
+                    return Err(unknown(name));
+                }
+                renamed.push_str("${");
+                renamed.push_str(alias.map_or(name, |(_, variable)| variable));
+                renamed.push('}');
             }
-        });
-        if filled.len() > FILLED_MAX_BYTES {
-            return Err(format!(
-                "{} with its variables has more than {FILLED_MAX_BYTES} bytes",
-                Excerpt::new(text)
-            ));
         }
     }
-    Ok(filled)
+    Ok(renamed)
+}
+
+fn unknown(name: &str) -> String {
+    let near = nearest(name, VARIABLES).map_or(String::new(), |near| format!("; did you mean ${{{near}}}?"));
+    let allowed = VARIABLES.map(|name| format!("${{{name}}}")).join(", ");
+    format!("{} is not a variable{near}; allowed: {allowed}", Excerpt::new(name))
 }
 
 #[cfg(test)]
 mod tests {
+    use scaivault_contract::PodValues;
+    use scaivault_inject::{Namespace, PodView, PolicySet, VolumeContext};
+
     use super::*;
     use crate::attributes::tests::pod;
 
+    fn filled(text: &str) -> Result<String, String> {
+        let view =
+            PodView::parse(r#"{"metadata":{"labels":{"app":"web"}},"spec":{"serviceAccountName":"web"}}"#);
+        let view = view.unwrap();
+        let namespace = Namespace { name: "billing".to_owned(), ..Namespace::default() };
+        let names = PodValues { pod: Some(pod().name), node: Some("node-a".parse().unwrap()) };
+        let context = VolumeContext {
+            pod: &view,
+            namespace: &namespace,
+            names: &names,
+            policies: PolicySet::empty(),
+            now: 0,
+        };
+        let review = context.review(|variables| {
+            Ok::<_, String>((fill(text, VariablePlace::Secrets, &pod(), variables)?, Vec::new()))
+        });
+        review.answer.map_err(|refusal| match refusal {
+            scaivault_inject::VolumeRefusal::Unreadable(fault) => fault,
+            scaivault_inject::VolumeRefusal::Policies(all) => all.join("; "),
+        })
+    }
+
     #[test]
-    fn fills_the_names_of_the_pod() {
-        let fill = |text: &str| fill(text, &pod()).unwrap();
-        assert_eq!(fill("pods/${POD_NAME}/db#password"), "pods/web-0/db#password");
-        assert_eq!(fill("${namespace}/${service-account}/${POD_UID}"), "billing/web/u-1");
-        assert_eq!(fill("a/b"), "a/b");
+    fn both_languages_name_the_same() {
+        for (text, expected) in [
+            ("pods/${POD_NAME}/db#password", "pods/web-0/db#password"),
+            ("${POD_VARIABLESPACE}/${SERVICE_ACCOUNT}/${POD_UID}", "billing/web/u-1"),
+            ("${namespace}/${service-account}/${pod}", "billing/web/web-0"),
+            ("${node}/${NODE_NAME}/${label:app}", "node-a/node-a/web"),
+            ("a/b", "a/b"),
+        ] {
+            assert_eq!(filled(text).unwrap(), expected, "{text}");
+        }
     }
 
     #[test]
     fn an_unknown_variable_gets_the_nearest_name() {
-        let said = fill("a/${POD_NAMES}", &pod()).unwrap_err();
-        assert!(said.contains("did you mean ${POD_NAME}?"), "{said}");
-        for text in ["a/$POD", "a/${pod", "a/${po${pod}}"] {
-            assert!(fill(text, &pod()).is_err(), "{text}");
+        for (text, expected) in [
+            ("a/${POD_VARIABLES}", "did you mean ${POD_NAME}?"),
+            ("a/${POD_UIDS}", "did you mean ${POD_UID}?"),
+            ("a/${namspace}", "did you mean ${namespace}?"),
+            ("a/${swordfish}", "\"swordfish\" is not a variable; allowed: ${NODE_NAME}, "),
+            ("a/${labels:app}", "${labels:app}\" is not a variable"),
+            ("a/$POD", "a $ only starts a variable"),
+            ("a/${pod", "has no }"),
+            ("a/${po${pod}}", "inside another"),
+            ("a/b#${pod}", "cannot stand in a field"),
+            ("a/${label:absent}", "the pod has no label absent"),
+        ] {
+            let said = filled(text).unwrap_err();
+            assert!(said.contains(expected), "{text}: {said}");
         }
-        assert!(fill(&"${pod}".repeat(5000), &pod()).unwrap_err().contains("more than"));
+        assert!(filled(&"${POD_UID}".repeat(9000)).unwrap_err().contains("more than"));
+    }
+
+    #[test]
+    fn labels_and_annotations_need_the_pod() {
+        assert!(need_pod("a/${label:app}") && need_pod("a/${annotation:b}") && !need_pod("a/${pod}"));
     }
 }

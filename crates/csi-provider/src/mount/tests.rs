@@ -1,12 +1,17 @@
 //! Over a real Unix socket, against the development server: what the driver gets, and what a pod's author cannot get.
 
+mod policies;
+
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use scaivault_devserver::{DevServer, Effect, Fault, Handle, Issuer, Route, Seed, Settings};
-use scaivault_testkit::world::{Door, World};
+use scaivault_testkit::{
+    api_server::ApiServer,
+    world::{Door, World},
+};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -40,7 +45,11 @@ const OBJECTS: &str =
     "[{path: app/database, file: db.json}, {path: app/stripe, file: stripe/key, field: key}]";
 
 /// Short, because a server that hangs is waited for. Nothing else takes so long.
-const DEADLINES: Deadlines = Deadlines { mount: Duration::from_secs(3), repeat: Duration::from_millis(600) };
+const DEADLINES: Deadlines = Deadlines {
+    mount: Duration::from_secs(3),
+    facts: Duration::from_millis(100),
+    repeat: Duration::from_millis(600),
+};
 
 /// A node: a provider with its socket, and a ScaiVault.
 struct Node {
@@ -49,8 +58,9 @@ struct Node {
     issuer: Arc<Issuer>,
     vault: Handle,
     world: World,
+    following: Option<tokio::task::JoinSet<()>>,
     _server: DevServer,
-    _stop: oneshot::Sender<()>,
+    stop: oneshot::Sender<()>,
     dir: TempDir,
 }
 
@@ -64,12 +74,31 @@ impl Node {
         let server = DevServer::start(Settings::for_tests(Seed::new(seed).unwrap(), &issuer)).await.unwrap();
         let world = World::start(server.address(), 1).unwrap();
         let dir = tempfile::tempdir().unwrap();
-        let provider = node_provider(&world, dir.path());
+        let provider = node_provider(&world, dir.path(), None, DEADLINES);
         let path = dir.path().join("scaivault.sock");
         let (stop, stopped) = oneshot::channel();
         tokio::spawn(run(provider.clone(), path.clone(), stopped));
         let driver = CsiDriverProviderClient::new(connect(path).await);
-        Self { driver, provider, issuer, vault: server.handle(), world, _server: server, _stop: stop, dir }
+        let (vault, following) = (server.handle(), None);
+        Self { driver, provider, issuer, vault, world, following, _server: server, stop, dir }
+    }
+
+    /// Replaces the provider by one that follows the policies of a cluster.
+    async fn follow(&mut self, api: &kube::Client, deadlines: Deadlines) {
+        let dir = self.dir.path().join("policies");
+        std::fs::create_dir(&dir).unwrap();
+        let node = NodeSettings { name: "node-a".parse().unwrap(), has_policies: true };
+        self.provider = node_provider(&self.world, &dir, Some(node), deadlines);
+        self.following = Some(self.provider.cluster().unwrap().follow(api));
+        let path = dir.join("scaivault.sock");
+        let (stop, stopped) = oneshot::channel();
+        tokio::spawn(run(self.provider.clone(), path.clone(), stopped));
+        self.stop = stop;
+        self.driver = CsiDriverProviderClient::new(connect(path).await);
+    }
+
+    fn is_ready(&self) -> bool {
+        self.provider.cluster().unwrap().is_ready()
     }
 
     fn token(&self, service_account: &str, pod: (&str, &str)) -> String {
@@ -121,11 +150,11 @@ impl Node {
 }
 
 /// A provider with the state of `dir`, which knows of no pod that is gone.
-fn node_provider(world: &World, dir: &Path) -> Provider {
+fn node_provider(world: &World, dir: &Path, node: Option<NodeSettings>, deadlines: Deadlines) -> Provider {
     let given = Given { url: world.url(), allow_urls: Vec::new(), ca_file: None, file: None };
     let config = Arc::new(Config::read(given).unwrap());
     let (versions, state) = (Versions::open(dir).unwrap(), StateFile::new(dir));
-    Provider::new(config, versions, Some(state), DEADLINES).unwrap()
+    Provider::new(config, versions, Some(state), node, deadlines).unwrap()
 }
 
 async fn run(provider: Provider, path: PathBuf, stopped: oneshot::Receiver<()>) {
@@ -439,7 +468,7 @@ async fn a_restart_generates_nothing_twice() {
     let attributes = node.attributes(("web-0", "u-0"), DYNAMIC);
     let first = node.mount(attributes.clone()).await.unwrap();
     node.mount(node.attributes(("web-1", "u-1"), DYNAMIC)).await.unwrap();
-    let restarted = node_provider(&node.world, node.dir.path());
+    let restarted = node_provider(&node.world, node.dir.path(), None, DEADLINES);
     let request = MountRequest { attributes: Value::from(attributes).to_string(), ..MountRequest::default() };
     assert_eq!(restarted.mount(Request::new(request)).await.unwrap().into_inner(), first);
     assert_eq!(node.vault.requests(Route::Generate), 2);
@@ -485,36 +514,21 @@ async fn leases_follow_the_pods_of_the_node() {
     }
     let leases = node.provider.leases().unwrap();
     // Gone before the list, gone during the watch, and there.
-    let api = api_server(&["u-1", "u-2"], "u-1").await;
-    let following = tokio::spawn(crate::pods::follow(api, "node-a".to_owned(), leases.clone()));
+    let mut api = ApiServer::start().await;
+    let cluster = Cluster::new("node-a".parse().unwrap(), false, Some(leases.clone()));
+    let following = cluster.follow(&api.client());
+    let pod = |uid: &str| json!({"metadata": {"namespace": "billing", "name": format!("pod-of-{uid}"), "uid": uid}});
+    let list = json!({"metadata": {"resourceVersion": "7"}, "items": [pod("u-1"), pod("u-2")]});
+    api.answer("/api/v1/pods?&fieldSelector=spec.nodeName%3Dnode-a&limit=500", &list).await;
+    let watch =
+        api.watch("/api/v1/pods?&watch=true&timeoutSeconds=290&fieldSelector=spec.nodeName%3Dnode-a").await;
+    watch.send("DELETED", &pod("u-1")).await;
     let renewing = tokio::spawn(leases.clone().run());
     until(|| node.vault.live_leases() == 1 && leases.count() == 1).await;
     let last = node.mount(node.attributes(("web-2", "u-2"), DYNAMIC)).await.unwrap();
     assert_eq!((last.files.len(), node.vault.requests(Route::Generate)), (1, 3));
-    following.abort();
+    drop((following, watch));
     renewing.abort();
-}
-
-/// An API server that lists these pods of `node-a`, says that one is deleted, and then nothing.
-async fn api_server(listed: &'static [&'static str], deleted: &'static str) -> kube::Client {
-    let answer = async move |request: axum::extract::Request| {
-        let query = request.uri().query().unwrap_or_default();
-        assert!(query.contains("fieldSelector=spec.nodeName%3Dnode-a"), "{query}");
-        if query.contains("watch=true") {
-            let metadata = json!({"name": "web", "uid": deleted, "resourceVersion": "8"});
-            let event = json!({"type": "DELETED", "object": {"metadata": metadata}}).to_string() + "\n";
-            let event = stream::iter([Ok::<_, std::io::Error>(event)]);
-            return axum::body::Body::from_stream(event.chain(stream::pending()));
-        }
-        let items: Vec<_> = listed.iter().map(|uid| json!({"metadata": {"uid": uid}})).collect();
-        json!({"metadata": {"resourceVersion": "7"}, "items": items}).to_string().into()
-    };
-    let listener = tokio::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let router = axum::Router::new().fallback(answer);
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    kube::Client::try_from(kube::Config::new(url.parse().unwrap())).unwrap()
 }
 
 /// Waits until something is so.

@@ -1,0 +1,261 @@
+//! What is known of the cluster: the pods of this node, the namespaces, and the policies in force.
+//!
+//! The driver does not say when a volume is unmounted, so leases follow the pods: a pod that is gone ends its leases. The labels of
+//! pods and namespaces say which policies select a pod.
+
+mod kinds;
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    error::Error,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::SystemTime,
+};
+
+use kube::{Client, Config};
+use scaivault_cluster::{
+    ApiClock, follow,
+    policies::{InjectionPolicies, PolicyCache, keep},
+};
+use scaivault_contract::ObjectName;
+use scaivault_inject::{Namespace, PolicySet};
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{Instant, timeout_at},
+};
+
+use crate::{
+    attributes::Pod,
+    failure::{Failure, FailureKind},
+    leases::Leases,
+    metrics::PolicyMetrics,
+};
+use kinds::{Namespaces, NodePods, PolicyHost, PolicyObserver, WatchObserver};
+
+/// How the API server's audit log shows the provider.
+const USER_AGENT: &str = concat!("scaivault-csi-provider/", env!("CARGO_PKG_VERSION"));
+
+/// What is known of the cluster.
+pub(crate) struct Cluster {
+    pub(crate) node: ObjectName,
+    selector: String,
+    leases: Option<Leases>,
+    pods: Mutex<Pods>,
+    /// Labels as JSON by name; none where there are too many.
+    namespaces: Mutex<HashMap<Arc<str>, Option<Box<str>>>>,
+    are_namespaces_listed: AtomicBool,
+    /// None where policies are off.
+    policies: Option<Arc<PolicyCache>>,
+    clock: ApiClock,
+    changes: watch::Sender<()>,
+    pub(crate) metrics: PolicyMetrics,
+}
+
+#[derive(Default)]
+struct Pods {
+    /// By `namespace/name`.
+    known: HashMap<Arc<str>, Arc<KnownPod>>,
+    /// When the list began that is being taken in.
+    list_began: Option<Instant>,
+}
+
+/// What is kept of a pod.
+#[derive(Debug)]
+pub(crate) struct KnownPod {
+    uid: String,
+    /// Labels and annotations, as JSON of a pod's `metadata`; none where there are too many.
+    metadata: Option<Box<str>>,
+    /// Warnings that were logged, by policy and generation: the driver calls again every minute.
+    told: Mutex<BTreeSet<(Arc<str>, i64)>>,
+}
+
+/// What policies and variables need of a pod.
+pub(crate) struct PodFacts {
+    pub(crate) pod: Arc<KnownPod>,
+    pub(crate) namespace: Namespace,
+    pub(crate) policies: Arc<PolicySet>,
+    /// Unix seconds.
+    pub(crate) now: i64,
+}
+
+/// What is not known.
+enum Unknown {
+    /// It may come.
+    NotYet(&'static str),
+    Never(Failure),
+}
+
+impl Cluster {
+    /// Nothing is known yet. `leases` end with their pods.
+    pub(crate) fn new(node: ObjectName, with_policies: bool, leases: Option<Leases>) -> Arc<Self> {
+        Arc::new(Self {
+            selector: format!("spec.nodeName={node}"),
+            node,
+            leases,
+            pods: Mutex::default(),
+            namespaces: Mutex::default(),
+            are_namespaces_listed: AtomicBool::new(false),
+            policies: with_policies.then(PolicyCache::new),
+            clock: ApiClock::default(),
+            changes: watch::channel(()).0,
+            metrics: PolicyMetrics::default(),
+        })
+    }
+
+    /// Follows the cluster for ever, in the tasks that are returned. While the API server cannot be reached, what is known stays.
+    pub(crate) fn follow(self: &Arc<Self>, client: &Client) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
+        let observer = WatchObserver::of_pods(self);
+        tasks.spawn(follow::<NodePods>(client.clone(), Arc::clone(self), observer));
+        if let Some(policies) = &self.policies {
+            let observer = WatchObserver::of_namespaces(self);
+            tasks.spawn(follow::<Namespaces>(client.clone(), Arc::clone(self), observer));
+            let observer = PolicyObserver::new(self, policies);
+            tasks.spawn(follow::<InjectionPolicies>(client.clone(), Arc::clone(policies), observer));
+            tasks.spawn(keep(client.clone(), Arc::clone(policies), PolicyHost(Arc::clone(self))));
+        }
+        tasks
+    }
+
+    /// Whether policies are in force or none is needed.
+    pub(crate) fn is_ready(&self) -> bool {
+        let are_listed = || self.are_namespaces_listed.load(Ordering::Relaxed);
+        self.policies.as_ref().is_none_or(|policies| policies.in_force().is_some() && are_listed())
+    }
+
+    /// Whether policies limit mounts.
+    pub(crate) fn has_policies(&self) -> bool {
+        self.policies.is_some()
+    }
+
+    /// What is known of a pod. What is not known yet is waited for: nothing is decided without a pod's labels.
+    pub(crate) async fn facts(&self, pod: &Pod, deadline: Instant) -> Result<PodFacts, Failure> {
+        let mut changes = self.changes.subscribe();
+        loop {
+            let missing = match self.known(pod) {
+                Ok(facts) => return Ok(facts),
+                Err(Unknown::Never(failure)) => return Err(failure),
+                Err(Unknown::NotYet(missing)) => missing,
+            };
+            if !matches!(timeout_at(deadline, changes.changed()).await, Ok(Ok(()))) {
+                return Err(not_known(missing, pod));
+            }
+        }
+    }
+
+    fn known(&self, pod: &Pod) -> Result<PodFacts, Unknown> {
+        let policies = match &self.policies {
+            Some(policies) => policies.in_force().ok_or(Unknown::NotYet("the InjectionPolicies"))?,
+            None => Arc::default(),
+        };
+        let key = scaivault_cluster::key(Some(pod.namespace.as_str()), pod.name.as_str());
+        let known = self.pods().known.get(&key).filter(|known| known.uid == pod.uid.as_str()).cloned();
+        let known = known.ok_or(Unknown::NotYet("the pod"))?;
+        if known.metadata.is_none() {
+            return Err(Unknown::Never(too_many_labels("the pod")));
+        }
+        let namespace = self.namespace(pod.namespace.as_str())?;
+        Ok(PodFacts { pod: known, namespace, policies, now: self.clock.now(SystemTime::now()) })
+    }
+
+    fn namespace(&self, name: &str) -> Result<Namespace, Unknown> {
+        let mut namespace = Namespace { name: name.to_owned(), ..Namespace::default() };
+        if self.policies.is_none() {
+            return Ok(namespace);
+        }
+        let namespaces = self.namespaces();
+        let labels = namespaces.get(name).ok_or(Unknown::NotYet("the pod's namespace"))?;
+        let labels = labels.as_ref().ok_or_else(|| Unknown::Never(too_many_labels("the pod's namespace")))?;
+        namespace.labels = serde_json::from_str(labels).unwrap_or_default();
+        Ok(namespace)
+    }
+
+    fn pods(&self) -> MutexGuard<'_, Pods> {
+        self.pods.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn namespaces(&self) -> MutexGuard<'_, HashMap<Arc<str>, Option<Box<str>>>> {
+        self.namespaces.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put_pod(&self, key: &Arc<str>, pod: KnownPod) {
+        let mut pods = self.pods();
+        match pods.known.get(key) {
+            // Most changes of a pod are changes of its status.
+            Some(former) if former.uid == pod.uid && former.metadata == pod.metadata => return,
+            // The former pod of this name is gone, and nothing said so.
+            Some(former) if former.uid != pod.uid => self.end_pod(&former.uid),
+            _ => {}
+        }
+        pods.known.insert(Arc::clone(key), Arc::new(pod));
+        drop(pods);
+        self.changes.send_replace(());
+    }
+
+    fn remove_pod(&self, key: &Arc<str>) {
+        let former = self.pods().known.remove(key);
+        if let Some(former) = former {
+            self.end_pod(&former.uid);
+        }
+    }
+
+    fn end_pod(&self, uid: &str) {
+        if let Some(leases) = &self.leases {
+            leases.end_pod(uid);
+        }
+    }
+
+    /// All pods of the node were listed: leases of others, which an earlier process may have held, end.
+    fn keep_pods(&self, listed: &HashSet<Arc<str>>) {
+        let (uids, began) = {
+            let mut pods = self.pods();
+            pods.known.retain(|key, _| listed.contains(key));
+            let uids: BTreeSet<String> = pods.known.values().map(|pod| pod.uid.clone()).collect();
+            (uids, pods.list_began)
+        };
+        if let (Some(leases), Some(began)) = (&self.leases, began) {
+            leases.keep_pods(&uids, began);
+        }
+    }
+}
+
+impl KnownPod {
+    /// Labels and annotations, as JSON of a pod's `metadata`.
+    pub(crate) fn metadata(&self) -> &str {
+        self.metadata.as_deref().unwrap_or("{}")
+    }
+
+    /// Whether this warning is to be logged: once for each generation of a policy.
+    pub(crate) fn is_news(&self, policy: &Arc<str>, generation: i64) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.insert((Arc::clone(policy), generation))
+    }
+}
+
+fn not_known(missing: &str, pod: &Pod) -> Failure {
+    let text = format!(
+        "{missing} of the mount for {}/{} is not known to the provider yet, so no policy can be applied; the kubelet tries again. If \
+         this stays, check in the provider's log that its service account may list and watch pods, namespaces and injectionpolicies, \
+         or that a policy cannot be used",
+        pod.namespace, pod.name
+    );
+    Failure::new(FailureKind::Transient, text)
+}
+
+fn too_many_labels(what: &str) -> Failure {
+    Failure::invalid(format!(
+        "{what} has more than {} bytes of labels, so no policy can be applied; remove labels",
+        kinds::LABELS_BYTES
+    ))
+}
+
+/// A client of the cluster around this pod. Nothing is sent yet.
+pub(crate) async fn client() -> Result<Client, Box<dyn Error + Send + Sync>> {
+    // Fails only where a provider is installed already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    Ok(scaivault_cluster::from_config(Config::infer().await?, USER_AGENT)?)
+}
