@@ -20,7 +20,7 @@ mod page;
 mod refusals;
 
 /// Sets of values that differ in what is asserted here.
-const SETS: [&str; 4] = [
+const SETS: [&str; 6] = [
     "",
     "dynamicCredentials.enabled=false",
     "policies.enabled=false",

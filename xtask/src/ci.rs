@@ -78,7 +78,7 @@ fn fmt() -> Result<Outcome> {
 
 /// With the tests on a cluster and on PostgreSQL, for which nothing has to be started here.
 fn clippy() -> Result<Outcome> {
-    let features = [test::CLUSTER_FEATURES, test::POSTGRES_FEATURES].concat().join(",");
+    let features = [&test::CLUSTER_FEATURES[..], &test::POSTGRES_FEATURES[..]].concat().join(",");
     let lint = ["clippy", "--workspace", "--all-targets", "--locked", "--features", &features];
     cargo(&[&lint[..], &["--", "-D", "warnings"]].concat())
 }

@@ -19,7 +19,8 @@ use crate::{
 use choice::{Choice, Machine, Wanted, choose};
 
 /// What the tests with a control plane, and those of the charts, are built with.
-pub(crate) const CLUSTER_FEATURES: [&str; 2] = [INJECTOR_CLUSTER_FEATURE, "scaivault-agent/cluster-tests"];
+pub(crate) const CLUSTER_FEATURES: [&str; 3] =
+    [INJECTOR_CLUSTER_FEATURE, "scaivault-agent/cluster-tests", "scaivault-csi-provider/cluster-tests"];
 /// Of these, what can run with any release of Kubernetes.
 const INJECTOR_CLUSTER_FEATURE: &str = "scaivault-injector/cluster-tests";
 /// What the tests with a PostgreSQL server are built with.

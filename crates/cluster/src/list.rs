@@ -2,8 +2,11 @@
 //! them must not be in memory at once.
 
 use futures_util::AsyncBufReadExt as _;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
-use kube::{Client, api::ListParams, core::Request};
+use kube::{
+    Client,
+    api::ListParams,
+    core::{ListMeta, Request},
+};
 use serde::Deserialize;
 
 use crate::watched::Watched;

@@ -17,8 +17,7 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::core::DynamicObject;
+use kube::core::{DynamicObject, ObjectMeta};
 use scaivault_inject::PolicySet;
 use tokio::sync::Notify;
 

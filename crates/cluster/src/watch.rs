@@ -7,11 +7,10 @@ use std::{collections::HashSet, marker::PhantomData, pin::pin, sync::Arc, time::
 
 use futures_util::{Stream, StreamExt as _};
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
     Client,
     api::{ListParams, WatchParams},
-    core::{Request, Status, WatchEvent},
+    core::{ObjectMeta, Request, Status, WatchEvent},
 };
 use tokio::time::{Duration, Instant};
 

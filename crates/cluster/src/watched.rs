@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, fmt::Debug, sync::Arc};
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::core::ObjectMeta;
 use serde::de::DeserializeOwned;
 
 /// A kind of object that is watched into memory.

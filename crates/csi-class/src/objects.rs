@@ -235,7 +235,7 @@ mod tests {
 
     /// Fills two variables, as the provider does for a pod.
     fn read(text: Option<&str>) -> Result<Vec<Object>, Vec<Fault>> {
-        read_objects(text, &|text| {
+        read_objects(text, &|text, _| {
             Ok(text.replace("${POD_NAME}", "web-0").replace("${namespace}", "billing"))
         })
     }

@@ -12,7 +12,7 @@ const FILLED_MAX_BYTES: usize = 16 * 1024;
 /// Words of the downward API, with the variable of policies that means the same.
 const ALIASES: [(&str, &str); 4] = [
     ("POD_NAME", "pod"),
-    ("POD_VARIABLESPACE", "namespace"),
+    ("POD_NAMESPACE", "namespace"),
     ("SERVICE_ACCOUNT", "service-account"),
     ("NODE_NAME", "node"),
 ];
@@ -105,7 +105,7 @@ mod tests {
     fn both_languages_name_the_same() {
         for (text, expected) in [
             ("pods/${POD_NAME}/db#password", "pods/web-0/db#password"),
-            ("${POD_VARIABLESPACE}/${SERVICE_ACCOUNT}/${POD_UID}", "billing/web/u-1"),
+            ("${POD_NAMESPACE}/${SERVICE_ACCOUNT}/${POD_UID}", "billing/web/u-1"),
             ("${namespace}/${service-account}/${pod}", "billing/web/web-0"),
             ("${node}/${NODE_NAME}/${label:app}", "node-a/node-a/web"),
             ("a/b", "a/b"),
@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn an_unknown_variable_gets_the_nearest_name() {
         for (text, expected) in [
-            ("a/${POD_VARIABLES}", "did you mean ${POD_NAME}?"),
+            ("a/${POD_NAMES}", "did you mean ${POD_NAME}?"),
             ("a/${POD_UIDS}", "did you mean ${POD_UID}?"),
             ("a/${namspace}", "did you mean ${namespace}?"),
             ("a/${swordfish}", "\"swordfish\" is not a variable; allowed: ${NODE_NAME}, "),

@@ -99,9 +99,10 @@ const MAY_USE_ANYHOW: [&str; 2] = ["scaivault-injector", "xtask"];
 
 /// The packages that may have typed Kubernetes objects at all: the core for what it builds, the others for objects of
 /// their own (a Secret, an Event, the definition of a custom resource).
-const MAY_USE_K8S_OPENAPI: [&str; 5] = [
+const MAY_USE_K8S_OPENAPI: [&str; 6] = [
     "scaivault-certs",
-    // For a feature that `kube` needs; it names no type.
+    // For a feature that `kube` needs; they name no type.
+    "scaivault-cluster",
     "scaivault-csi-provider",
     "scaivault-injector",
     "scaivault-policy",

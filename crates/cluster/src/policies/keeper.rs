@@ -162,13 +162,16 @@ impl<H: Host> Keeper<H> {
     async fn apply(&mut self, puts: Vec<(Arc<str>, DynamicObject)>, gone: BTreeSet<Arc<str>>, now: Instant) {
         let (cache, host, is_listed) = (Arc::clone(&self.cache), Arc::clone(&self.host), self.is_listed);
         let applied = spawn_blocking(move || apply(&cache, &*host, puts, &gone, is_listed)).await;
-        let Applied { lost, to_read } = match applied {
+        let Applied { is_set, lost, to_read } = match applied {
             Ok(applied) => applied,
             Err(error) => {
                 tracing::error!(%error, "policies not put into force, keeping the previous ones; this is a bug");
                 return;
             }
         };
+        if is_set {
+            self.host.published();
+        }
         if !lost.is_empty() && self.told.is_none_or(|told| now.duration_since(told) >= REMINDER) {
             self.told = Some(now);
             tell_lost(&lost);
@@ -243,6 +246,8 @@ fn tell_lost(lost: &[(Arc<str>, String)]) {
 
 /// What came of changes.
 struct Applied {
+    /// There is another set from now on.
+    is_set: bool,
     /// Why there is no set yet: policies that were in force and of which no version can be used.
     lost: Vec<(Arc<str>, String)>,
     /// Policies that have to be read again.
@@ -257,7 +262,7 @@ fn apply(
     gone: &BTreeSet<Arc<str>>,
     is_listed: bool,
 ) -> Applied {
-    let mut applied = Applied { lost: Vec::new(), to_read: Vec::new() };
+    let mut applied = Applied { is_set: false, lost: Vec::new(), to_read: Vec::new() };
     let mut store = cache.store();
     let is_first = cache.in_force().is_none();
     let mut is_changed = is_first || !gone.is_empty();
@@ -282,7 +287,7 @@ fn apply(
     }
     if applied.lost.is_empty() {
         cache.publish(store.set());
-        host.published();
+        applied.is_set = true;
     }
     applied
 }

@@ -4,7 +4,6 @@ use std::{
 };
 
 use axum::http::StatusCode;
-use k8s_openapi::api::core::v1 as core;
 use kube::core::PartialObjectMeta;
 use scaivault_testkit::api_server::{ApiServer, failure};
 use serde_json::{Value, json};
@@ -36,7 +35,7 @@ struct Memory {
 struct Namespaces;
 
 impl Watched for Namespaces {
-    type Item = PartialObjectMeta<core::Namespace>;
+    type Item = PartialObjectMeta;
     type Memory = Memory;
 
     const RESOURCE: &'static str = "namespaces";

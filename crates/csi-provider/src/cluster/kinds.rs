@@ -9,8 +9,7 @@ use std::{
     time::SystemTime,
 };
 
-use k8s_openapi::{api::core::v1 as core, apimachinery::pkg::apis::meta::v1::ObjectMeta};
-use kube::core::PartialObjectMeta;
+use kube::core::{ObjectMeta, PartialObjectMeta};
 use scaivault_cluster::{
     Observer, Watched,
     policies::{Host, PolicyCache, PolicyState},
@@ -31,7 +30,7 @@ const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 pub(super) struct NodePods;
 
 impl Watched for NodePods {
-    type Item = PartialObjectMeta<core::Pod>;
+    type Item = PartialObjectMeta;
     type Memory = Cluster;
 
     const RESOURCE: &'static str = "pods";
@@ -75,7 +74,7 @@ impl Watched for NodePods {
 pub(super) struct Namespaces;
 
 impl Watched for Namespaces {
-    type Item = PartialObjectMeta<core::Namespace>;
+    type Item = PartialObjectMeta;
     type Memory = Cluster;
 
     const RESOURCE: &'static str = "namespaces";

@@ -1,0 +1,77 @@
+//! Where in a text a variable may stand.
+
+use super::{Place, Variable, VariableFault};
+
+/// Where in a text a variable stands.
+pub(super) struct Position {
+    place: Place,
+    /// Of a list of secrets: whether a path is being read. Of a dynamic secret: whether an engine or a role is.
+    takes: bool,
+    /// The word that is being read, up to its `=`.
+    word: String,
+    /// Whether a variable stands in that word.
+    has_variable: bool,
+}
+
+impl Position {
+    pub(super) fn new(place: Place) -> Self {
+        Self { place, takes: place != Place::Dynamic, word: String::new(), has_variable: false }
+    }
+
+    /// Reads on, behind a literal.
+    pub(super) fn pass(&mut self, literal: &str) -> Option<VariableFault> {
+        let mut fault = None;
+        for c in literal.chars() {
+            match self.place {
+                Place::Secrets => match c {
+                    '=' if self.has_variable => fault = fault.or_else(|| Some(misplaced("an alias"))),
+                    '=' => self.takes = true,
+                    '#' | '@' => self.takes = false,
+                    _ if c == ',' || c.is_ascii_whitespace() => {
+                        self.takes = true;
+                        self.has_variable = false;
+                    }
+                    _ => {}
+                },
+                Place::Dynamic => match c {
+                    _ if c.is_ascii_whitespace() => {
+                        self.word.clear();
+                        self.takes = false;
+                    }
+                    '=' => self.takes = matches!(&*self.word, "engine" | "role"),
+                    // Longer than any of the words.
+                    _ if self.word.len() < 8 => self.word.push(c),
+                    _ => {}
+                },
+                Place::DynamicName | Place::Role | Place::PathGlob | Place::DynamicGlob | Place::RoleGlob => {
+                }
+            }
+        }
+        fault
+    }
+
+    /// The variable, if it may stand here.
+    pub(super) fn at<'t>(&mut self, variable: Variable<'t>) -> Result<Variable<'t>, VariableFault> {
+        self.has_variable = true;
+        if !self.takes {
+            return Err(misplaced(match self.place {
+                Place::Dynamic => "anything but engine= and role=",
+                _ => "a field or a version",
+            }));
+        }
+        match variable {
+            Variable::Pod(_) if !self.place.takes_pod_variables() => Err(VariableFault::new(
+                format!("{variable} is only known to the agent, which logs in before it fills it"),
+                "use ${service-account}, ${namespace} or a label",
+            )),
+            _ => Ok(variable),
+        }
+    }
+}
+
+fn misplaced(part: &str) -> VariableFault {
+    VariableFault::new(
+        format!("a variable cannot stand in {part}"),
+        "use variables in paths, dynamic engines and roles only",
+    )
+}
