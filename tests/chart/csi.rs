@@ -23,10 +23,10 @@ mod refusals;
 const SETS: [&str; 6] = [
     "",
     "dynamicCredentials.enabled=false",
-    "policies.enabled=false",
-    "dynamicCredentials.enabled=false,policies.enabled=false",
     "socketDirs={/a,/etc/kubernetes/b},stateDir=/run/c",
     "providerName=other,scaivault.allowedRoles={*}",
+    "policies.enabled=false",
+    "dynamicCredentials.enabled=false,policies.enabled=false",
 ];
 
 fn template(arguments: &[&str]) -> Result<Manifests, String> {

@@ -1,5 +1,7 @@
 //! An API server whose every answer a test gives by hand.
 
+#![expect(clippy::unwrap_used, clippy::missing_panics_doc, reason = "for tests, which fail where it panics")]
+
 use std::{net::Ipv4Addr, time::Duration};
 
 use axum::{

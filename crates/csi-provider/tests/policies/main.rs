@@ -59,6 +59,7 @@ impl Drop for Provider {
 impl Provider {
     fn start(kubeconfig: &Path, url: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir(directory.path().join("state")).unwrap();
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
         let mut command = Command::new(env!("CARGO_BIN_EXE_scaivault-csi-provider"));
         command.args(["serve", "--policies", "--node-name", NODE, "--url", url, "--ops-listen"]);
