@@ -89,10 +89,10 @@ fn parse_yaml(text: &str) -> Result<Vec<Written>, Fault> {
     })
 }
 
-fn read_object(written: &Written, fill: Fill<'_>) -> Result<Object, Vec<Fault>> {
+fn read_object(written: &Written, substitute: Fill<'_>) -> Result<Object, Vec<Fault>> {
     let unknown = written.keys().filter(|key| !OBJECT_KEYS.contains(&key.as_str()));
     let mut faults: Vec<_> = unknown.map(|key| unknown_key(key)).collect();
-    let source = read_source(written, fill);
+    let source = read_source(written, substitute);
     let file = match written.get("file") {
         Some(file) => file.parse::<RelativeFile>().map_err(|error| Fault::of_key("file", error)),
         None => Err(Fault::at_key("file", format!("file is missing; allowed: {}", RelativeFile::ALLOWED))),
