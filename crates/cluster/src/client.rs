@@ -13,6 +13,10 @@ const READ_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// A client with the time limits of watches. The API server's audit log shows `user_agent`. Nothing is sent yet. Needs a tokio
 /// runtime.
+///
+/// # Panics
+///
+/// If `user_agent` has a character that no header takes.
 pub fn from_config(mut config: Config, user_agent: &'static str) -> kube::Result<Client> {
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.read_timeout = Some(READ_TIMEOUT);

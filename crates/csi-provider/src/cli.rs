@@ -75,7 +75,7 @@ struct ServeArgs {
     /// Refuse dynamic credentials
     #[arg(long)]
     no_dynamic_credentials: bool,
-    /// Limit what classes may ask for by the cluster's InjectionPolicies
+    /// Limit what classes may ask for by the cluster's policies (`InjectionPolicy`)
     #[arg(long, requires = "node_name")]
     policies: bool,
     /// What is logged: error, warn, info, debug or trace

@@ -104,15 +104,18 @@ impl Reviewed {
             let (policy, message) = (&*used.name, used.message.as_deref().unwrap_or_default());
             let generation = used.generation;
             match used.effect {
-                // Refusals are in the line of the mount that failed.
-                PolicyEffect::Selected | PolicyEffect::Injected | PolicyEffect::Refused => {}
                 PolicyEffect::Warned if known.is_news(&used.name, generation) => {
                     tracing::warn!(%namespace, pod = %name, class, policy, generation, message, "policy warns of a mount");
                 }
                 PolicyEffect::Audited if known.is_news(&used.name, generation) => {
                     tracing::info!(%namespace, pod = %name, class, policy, generation, message, "policy under audit");
                 }
-                PolicyEffect::Warned | PolicyEffect::Audited => {}
+                // Refusals are in the line of the mount that failed.
+                PolicyEffect::Selected
+                | PolicyEffect::Injected
+                | PolicyEffect::Refused
+                | PolicyEffect::Warned
+                | PolicyEffect::Audited => {}
             }
         }
     }

@@ -51,7 +51,9 @@ impl Watched for NodePods {
     fn put(cluster: &Cluster, key: &Arc<str>, item: Self::Item) {
         let ObjectMeta { uid, labels, annotations, .. } = item.metadata;
         let (labels, mut annotations) = (labels.unwrap_or_default(), annotations.unwrap_or_default());
-        annotations.values_mut().for_each(|value| value.truncate(value.floor_char_boundary(VALUE_BYTES)));
+        for value in annotations.values_mut() {
+            value.truncate(value.floor_char_boundary(VALUE_BYTES));
+        }
         let metadata = are_bounded(&labels)
             .then(|| json!({"labels": labels, "annotations": annotations}).to_string().into());
         cluster.put_pod(key, KnownPod { uid: uid.unwrap_or_default(), metadata, told: Mutex::default() });

@@ -518,8 +518,8 @@ async fn leases_follow_the_pods_of_the_node() {
     let cluster = Cluster::new("node-a".parse().unwrap(), false, Some(leases.clone()));
     let following = cluster.follow(&api.client());
     let pod = |uid: &str| json!({"metadata": {"namespace": "billing", "name": format!("pod-of-{uid}"), "uid": uid}});
-    let list = json!({"metadata": {"resourceVersion": "7"}, "items": [pod("u-1"), pod("u-2")]});
-    api.answer("/api/v1/pods?&fieldSelector=spec.nodeName%3Dnode-a&limit=500", &list).await;
+    let listed = json!({"metadata": {"resourceVersion": "7"}, "items": [pod("u-1"), pod("u-2")]});
+    api.answer("/api/v1/pods?&fieldSelector=spec.nodeName%3Dnode-a&limit=500", &listed).await;
     let watch =
         api.watch("/api/v1/pods?&watch=true&timeoutSeconds=290&fieldSelector=spec.nodeName%3Dnode-a").await;
     watch.send("DELETED", &pod("u-1")).await;

@@ -1,4 +1,5 @@
 //! The provider beside a real API server, with the rights that its chart gives: policies, pods and namespaces as they change.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by panicking")]
 
 #[allow(
     clippy::pedantic,

@@ -16,7 +16,7 @@ struct Cluster {
 }
 
 fn cluster<const N: usize>(policies: [Draft; N]) -> Cluster {
-    let policies = policies.into_iter().map(|draft| draft.compiled()).collect();
+    let policies = policies.into_iter().map(Draft::compiled).collect();
     let labels = [("team".to_owned(), "billing".to_owned())].into();
     Cluster {
         policies: PolicySet::new(policies),
@@ -242,8 +242,8 @@ fn what_policies_give_and_opting_out_are_about_injections() {
 #[test]
 fn a_volume_is_bounded_where_policies_limit_it() {
     let cluster = cluster([allowing("p", ["a/*"])]);
-    let refusals = cluster.refused(&[(AskKind::Path, "b"); 1_025]);
+    let refusals = cluster.refused(&vec![(AskKind::Path, "b"); 1_025]);
     assert!(refusals.len() == 1 && refusals[0].contains("1025 secrets in one volume"), "{refusals:?}");
-    let refusals = cluster.refused(&[(AskKind::Path, "b"); 1_024]);
+    let refusals = cluster.refused(&vec![(AskKind::Path, "b"); 1_024]);
     assert_eq!((refusals.len(), &*refusals[32]), (33, "992 more problems are not shown"));
 }
