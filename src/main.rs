@@ -6,6 +6,7 @@ mod audit;
 mod cli;
 mod cluster;
 mod config;
+mod csi;
 mod demo;
 mod diff;
 mod document;

@@ -31,7 +31,7 @@ mod job;
 pub(crate) fn inject(args: &InjectArgs) -> anyhow::Result<ExitCode> {
     let InjectArgs { files, layers, output, diff, explain } = args;
     let product = product(*output);
-    let job = Job { verb: Verb::Inject, with_diff: *diff, with_settings: *explain, product };
+    let job = Job { verb: Verb::Inject, with_diff: *diff, with_settings: *explain, with_csi: false, product };
     let found = find(&files.filenames, Some(layers))?;
     let (surroundings, namespaces) = surroundings(layers)?;
     let mut worked = job.run(&found, surroundings)?;
@@ -46,6 +46,7 @@ pub(crate) fn detach(args: &DetachArgs) -> anyhow::Result<ExitCode> {
         verb: if *by_name { Verb::DetachByName } else { Verb::Detach },
         with_diff: *diff,
         with_settings: false,
+        with_csi: false,
         product: product(*output),
     };
     let surroundings = Surroundings::new(config::read(None)?, KubeVersion::default());
@@ -57,7 +58,7 @@ pub(crate) fn detach(args: &DetachArgs) -> anyhow::Result<ExitCode> {
 pub(crate) fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let CheckArgs { files, layers, output, diff, explain, deny_warnings } = args;
     let product = Product::None;
-    let job = Job { verb: Verb::Inject, with_diff: *diff, with_settings: *explain, product };
+    let job = Job { verb: Verb::Inject, with_diff: *diff, with_settings: *explain, with_csi: true, product };
     let found = find(&files.filenames, Some(layers))?;
     let (surroundings, namespaces) = surroundings(layers)?;
     let mut worked = job.run(&found, surroundings)?;

@@ -11,6 +11,7 @@ use scaivault_inject::{
 use scaivault_policy::PolicyProblem;
 
 use crate::{
+    csi::Severity,
     diff,
     document::ParseError,
     edit::Obstacle,
@@ -70,12 +71,12 @@ pub(crate) struct Place {
 impl Report {
     /// Whether something has to be mended.
     pub(crate) fn has_problems(&self) -> bool {
-        self.outcomes().any(Outcome::has_problems)
+        self.entries.iter().any(|entry| entry.treated.has_problems())
     }
 
     /// Whether something was warned of.
     pub(crate) fn has_warnings(&self) -> bool {
-        self.entries.iter().any(|entry| !entry.outcome().warnings.is_empty())
+        self.entries.iter().any(|entry| !entry.outcome().warnings.is_empty() || entry.has_csi_warnings())
     }
 
     /// Whether a document must not be applied as it is.
@@ -177,6 +178,8 @@ impl Entry {
         match &self.treated.outcome {
             Outcome::NoObject => Reported::new("skipped", "no-object", None),
             Outcome::NoPod => Reported::new("skipped", "no-pod", None),
+            Outcome::Class if self.treated.has_problems() => Reported::new("denied", "invalid-class", None),
+            Outcome::Class => Reported::new("accepted", "class", None),
             Outcome::Malformed(message) => Reported::new("denied", MalformedPod::REASON, Some(message)),
             Outcome::InvalidPolicy(problems) => Reported {
                 policy_problems: problems.iter().collect(),
@@ -192,6 +195,10 @@ impl Entry {
             }
             Outcome::Decided(decision) => Reported::decided(decision),
         }
+    }
+
+    fn has_csi_warnings(&self) -> bool {
+        self.treated.csi.iter().any(|finding| finding.severity == Severity::Warning)
     }
 
     /// Writes it for a person.
@@ -211,7 +218,7 @@ impl Entry {
             write!(out, ": ")?;
         }
         let style = match word {
-            "injected" | "detached" => ADDED,
+            "injected" | "detached" | "accepted" => ADDED,
             "skipped" => STRONG,
             _ => REMOVED,
         };
@@ -232,6 +239,14 @@ impl Entry {
         }
         for warning in warnings {
             writeln!(out, "    {WARNED}warning:{WARNED:#} {}", Printable(warning))?;
+        }
+        for finding in &treated.csi {
+            let (style, word) = match finding.severity {
+                Severity::Problem => (REMOVED, "problem"),
+                Severity::Warning => (WARNED, "warning"),
+                Severity::Note => (STRONG, "note"),
+            };
+            writeln!(out, "    {style}{word}:{style:#} {}", Printable(&finding.to_string()))?;
         }
         if let Some(obstacle) = rewritten {
             writeln!(

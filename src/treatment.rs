@@ -16,6 +16,7 @@ use serde_json::Value;
 pub(crate) use self::settings::Setting;
 use self::unread::unread_keys;
 use crate::{
+    csi::{Finding, Severity},
     object::{Object, objects},
     policy::is_policy,
     surroundings::{NAMESPACE_NAME_LABEL, Surroundings},
@@ -80,6 +81,8 @@ pub(crate) struct Treated {
     pub(crate) policies: Vec<PolicyUse>,
     /// Whether all of them are asked for.
     pub(crate) with_policies: bool,
+    /// What is to be said about a SecretProviderClass or volumes of one; for `check` alone.
+    pub(crate) csi: Vec<Finding>,
 }
 
 impl Treated {
@@ -95,9 +98,14 @@ impl Treated {
         self.template.is_some() || manifest::pod_pointer(&self.api_version, &self.kind).is_some()
     }
 
+    /// Whether something has to be mended.
+    pub(crate) fn has_problems(&self) -> bool {
+        self.outcome.has_problems() || self.csi.iter().any(|finding| finding.severity == Severity::Problem)
+    }
+
     /// Whether something is wrong with it, or worth a look.
     pub(crate) fn has_findings(&self) -> bool {
-        self.outcome.has_problems() || !self.warnings.is_empty()
+        self.has_problems() || !self.warnings.is_empty()
     }
 
     /// Whether its text changes.
@@ -116,6 +124,8 @@ pub(crate) enum Outcome {
     NoObject,
     /// Its kind has no pod, or this manifest has no pod template (such as a kustomize patch).
     NoPod,
+    /// A SecretProviderClass of this product.
+    Class,
     /// The API server would refuse it; what is wrong.
     Malformed(String),
     /// A policy that the API server or the injector would refuse.
@@ -130,7 +140,7 @@ impl Outcome {
     /// Whether something has to be mended.
     pub(crate) fn has_problems(&self) -> bool {
         match self {
-            Self::NoObject | Self::NoPod => false,
+            Self::NoObject | Self::NoPod | Self::Class => false,
             Self::Malformed(_) | Self::InvalidPolicy(_) | Self::NoReceipt => true,
             Self::Decided(decision) => match &**decision {
                 Decision::Deny(_) => true,
@@ -315,6 +325,7 @@ fn treated(object: &Object<'_>, outcome: Outcome, warnings: Vec<String>) -> Trea
         settings: Vec::new(),
         policies: Vec::new(),
         with_policies: false,
+        csi: Vec::new(),
     }
 }
 

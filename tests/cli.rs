@@ -4,6 +4,7 @@
 mod cli {
     pub(crate) mod program;
 
+    mod csi;
     mod errors;
     mod examples;
     mod inputs;

@@ -8,7 +8,11 @@ use crate::treatment::{Outcome, Treated};
 /// What becomes of an object's pods; none if it has none and nothing is wrong with it.
 pub(super) fn becomes(treated: &Treated) -> Option<Becomes> {
     let mut becomes = match &treated.outcome {
-        Outcome::NoObject | Outcome::NoPod | Outcome::NoReceipt | Outcome::InvalidPolicy(_) => return None,
+        Outcome::NoObject
+        | Outcome::NoPod
+        | Outcome::Class
+        | Outcome::NoReceipt
+        | Outcome::InvalidPolicy(_) => return None,
         Outcome::Malformed(message) => {
             let problems = vec![message.clone()];
             Becomes { problems, ..outcome(Verdict::Refused, MalformedPod::REASON) }

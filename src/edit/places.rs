@@ -43,6 +43,19 @@ impl<'a> Places<'a> {
         self.line_of(self.find(&mut steps.into_iter())?.0)
     }
 
+    /// The line of the stream on which the place of an RFC 6901 pointer stands, or the nearest one above it that is written.
+    pub(crate) fn line(&self, pointer: &str) -> Option<usize> {
+        self.line_of(self.find(&mut pointer.split('/').skip(1).map(unescape))?.0)
+    }
+
+    /// The line of the stream on which the text of a literal block (`|`) begins. None if the value is not written as one.
+    pub(crate) fn block_line(&self, pointer: &str) -> Option<usize> {
+        let (place, is_all) = self.find(&mut pointer.split('/').skip(1).map(unescape))?;
+        let (before, value) = self.source.split_at_checked(place.value_from).filter(|_| is_all)?;
+        let is_block = value.trim_start_matches([' ', '\t']).starts_with('|');
+        is_block.then(|| self.line + before.matches('\n').count() + 1)
+    }
+
     /// Where the last of these steps stands that is written, and whether it is the last of all.
     fn find(&self, steps: &mut dyn Iterator<Item = String>) -> Option<(&Place, bool)> {
         let (mut node, mut place) = (&self.tree.root, None);
@@ -89,6 +102,19 @@ mod tests {
         ] {
             assert_eq!(places.field("", field), line, "{field}");
         }
+    }
+
+    #[test]
+    fn a_pointer_has_a_line_and_a_block_that_of_its_text() {
+        let text = "a:\n  b.c/d: |\n\n    x: 1\n    y: 2\n  e: [1,\n    2]\n";
+        let documents = yaml_stream::split(text);
+        let places = Places::parse(&documents[0]).unwrap();
+        assert_eq!(places.line("/a/b.c~1d"), Some(2));
+        assert_eq!(
+            (places.line("/a/e/1"), places.line("/a/e/5"), places.line("/z")),
+            (Some(7), Some(6), None)
+        );
+        assert_eq!((places.block_line("/a/b.c~1d"), places.block_line("/a/e")), (Some(3), None));
     }
 
     const KEY: &str = "scaivault.scailabs.ai/a";

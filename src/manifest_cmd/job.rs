@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     apply::{ApplyError, apply},
-    diff,
+    csi, diff,
     document::{self, digits, emit_yaml},
     edit::edit,
     input::{self, Found, ReadError, Source},
@@ -26,6 +26,8 @@ pub(super) struct Job {
     pub(super) verb: Verb,
     pub(super) with_diff: bool,
     pub(super) with_settings: bool,
+    /// Whether SecretProviderClasses and their volumes are looked at.
+    pub(super) with_csi: bool,
     pub(super) product: Product,
 }
 
@@ -78,16 +80,18 @@ impl Job {
             parsed_files.push(parse(source, &mut worked.report));
             bar.inc(1);
         }
+        let mut classes = csi::Inputs::default();
         // A workload may stand before its namespace and its service account, and in another file.
         for parsed in parsed_files.iter().flatten() {
             for object in objects(&parsed.value) {
                 surroundings.note(&object);
+                classes.note(&object);
             }
         }
         for documents in parsed_files {
             let mut stream = String::new();
             for parsed in documents {
-                stream.push_str(&self.work(parsed, &surroundings, &mut worked)?);
+                stream.push_str(&self.work(parsed, &surroundings, &classes, &mut worked)?);
             }
             worked.streams.push(stream);
             bar.inc(1);
@@ -101,6 +105,7 @@ impl Job {
         &self,
         parsed: Parsed<'_>,
         surroundings: &Surroundings,
+        classes: &csi::Inputs,
         worked: &mut Worked,
     ) -> anyhow::Result<String> {
         let Parsed { source, document, value } = parsed;
@@ -114,6 +119,10 @@ impl Job {
         own_text::quote(&mut treated, &document);
         let patch = patch(&treated);
         let changed = patched(&value, &patch).with_context(place)?;
+        if self.with_csi {
+            let injected = changed.as_ref().unwrap_or(&value);
+            csi::check(&mut treated, (&value, injected), classes, &document);
+        }
         let edited = match &changed {
             Some(changed) if self.product == Product::Text || self.with_diff => {
                 Some(edit(&document, &patch, changed))

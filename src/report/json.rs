@@ -1,12 +1,15 @@
 //! The report for programs. The field names are a promise to scripts.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use scaivault_inject::Code;
 use serde::Serialize;
 
 use super::{Entry, Report, Unreadable};
-use crate::treatment::{Outcome, Treated};
+use crate::{
+    csi::{Finding, Severity},
+    treatment::{Outcome, Treated},
+};
 
 /// The report as indented JSON with a line break at its end.
 pub(super) fn render(report: &Report) -> Result<String, serde_json::Error> {
@@ -44,7 +47,10 @@ struct JsonEntry<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<&'a str>,
     problems: Vec<JsonProblem<'a>>,
-    warnings: Vec<&'a str>,
+    warnings: Vec<Cow<'a, str>>,
+    /// What depends on objects that are not among the manifests.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     diff: Option<&'a str>,
 }
@@ -76,8 +82,11 @@ struct JsonPolicy<'a> {
 #[derive(Serialize)]
 struct JsonProblem<'a> {
     code: &'static str,
-    key: Option<&'a str>,
+    key: Option<Cow<'a, str>>,
     layer: String,
+    /// The line of the file, where the problem is about one field.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<usize>,
     /// The whole sentence, with value, what is allowed and the cure.
     text: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -122,21 +131,49 @@ impl<'a> From<&'a Entry> for JsonEntry<'a> {
                 .into_iter()
                 .map(|problem| JsonProblem {
                     code: problem.code.name(),
-                    key: problem.key.as_deref(),
+                    key: problem.key.as_deref().map(Cow::Borrowed),
                     layer: problem.layer.to_string(),
+                    line: None,
                     text: problem.to_string(),
                     cure: Some(&problem.cure),
                 })
                 .chain(outcome.policy_problems.into_iter().map(|problem| JsonProblem {
                     code: Code::InvalidPolicy.name(),
-                    key: Some(&problem.field),
+                    key: Some(problem.field.as_str().into()),
                     layer: "policy".to_owned(),
+                    line: None,
                     text: problem.to_string(),
                     cure: None,
                 }))
+                .chain(entry.csi(Severity::Problem).map(JsonProblem::from))
                 .collect(),
-            warnings: outcome.warnings,
+            warnings: outcome
+                .warnings
+                .into_iter()
+                .map(Cow::Borrowed)
+                .chain(entry.csi(Severity::Warning).map(|finding| finding.to_string().into()))
+                .collect(),
+            notes: entry.csi(Severity::Note).map(ToString::to_string).collect(),
             diff: entry.diff.as_deref(),
+        }
+    }
+}
+
+impl Entry {
+    fn csi(&self, severity: Severity) -> impl Iterator<Item = &Finding> {
+        self.treated.csi.iter().filter(move |finding| finding.severity == severity)
+    }
+}
+
+impl<'a> From<&'a Finding> for JsonProblem<'a> {
+    fn from(finding: &'a Finding) -> Self {
+        Self {
+            code: finding.code.name(),
+            key: Some(finding.field().into()),
+            layer: "manifest".to_owned(),
+            line: finding.line,
+            text: finding.to_string(),
+            cure: Some(finding.fix.as_ref()).filter(|fix| !fix.is_empty()),
         }
     }
 }
@@ -156,6 +193,7 @@ impl<'a> From<&'a Treated> for JsonObject<'a> {
             settings,
             policies,
             with_policies: _,
+            csi: _,
         } = treated;
         Self {
             api_version,

@@ -17,6 +17,7 @@ fn treated(kind: &str, name: &str, outcome: Outcome) -> Treated {
         settings: Vec::new(),
         policies: Vec::new(),
         with_policies: false,
+        csi: Vec::new(),
     }
 }
 

@@ -62,6 +62,7 @@ fn problems(treated: &mut Treated) -> impl Iterator<Item = &mut Problem> {
         },
         Outcome::NoObject
         | Outcome::NoPod
+        | Outcome::Class
         | Outcome::Malformed(_)
         | Outcome::InvalidPolicy(_)
         | Outcome::NoReceipt => None,

@@ -3,7 +3,7 @@
 use scaivault_contract::names::ANNOTATION_PREFIX;
 use serde_json::{Map, Value};
 
-use crate::object::Object;
+use crate::{apply::escape, object::Object};
 
 /// How deep annotations are looked for.
 const MAX_DEPTH: usize = 32;
@@ -55,8 +55,7 @@ fn deeper(value: &Value, pointer: &str, templates: &[&str], depth: usize, warnin
                 ));
             }
             for (key, value) in map {
-                let key = key.replace('~', "~0").replace('/', "~1");
-                deeper(value, &format!("{pointer}/{key}"), templates, depth + 1, warnings);
+                deeper(value, &format!("{pointer}/{}", escape(key)), templates, depth + 1, warnings);
             }
         }
         Value::Array(items) => {

@@ -17,7 +17,7 @@ use super::program::run;
 const NO_WORKLOADS: [&str; 2] = ["audit-rbac.yaml", "namespace-defaults.yaml"];
 
 /// What works without the injector, which leaves it as it is.
-const WITHOUT_INJECTOR: [&str; 2] = ["argocd-sync-wave.yaml", "by-hand.yaml"];
+const WITHOUT_INJECTOR: [&str; 3] = ["argocd-sync-wave.yaml", "by-hand.yaml", "csi.yaml"];
 
 /// The examples that need more than the oldest Kubernetes, and say so.
 const NEWER: [(&str, &str); 1] = [("variables.yaml", "1.35")];

@@ -61,8 +61,8 @@ impl Connector {
         authorities: Arc<Authorities>,
         setting: &'static str,
     ) -> Result<Self, SetupError> {
-        let tls = if address.is_https {
-            let host = address.host.clone();
+        let tls = if address.is_https() {
+            let host = address.host().to_owned();
             let name = ServerName::try_from(host.clone()).map_err(|_| SetupError::Host(host))?;
             Some(Tls { name, authorities, setting })
         } else {
@@ -115,7 +115,9 @@ impl Connector {
     }
 
     fn next_hop(&self) -> (&str, u16) {
-        self.way.as_ref().map_or((&self.address.host, self.address.port), |way| (&way.host, way.port))
+        self.way
+            .as_ref()
+            .map_or((self.address.host(), self.address.port()), |way| (way.host.as_str(), way.port))
     }
 
     async fn look_up(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {

@@ -14,7 +14,6 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-mod address;
 mod backoff;
 mod certificate;
 mod client;
@@ -39,7 +38,6 @@ mod tls;
 mod token;
 mod transport;
 
-pub use address::{Address, AddressError, PlainHttp};
 pub use backoff::Backoff;
 pub use client::{Client, Connections};
 pub use code::{Class, ErrorCode};
@@ -51,6 +49,7 @@ pub use lease::{Lease, LeaseTerm};
 pub use login::{CLIENT_ID_FILE, CLIENT_SECRET_FILE, Login, LoginFileError, TOKEN_FILE_LIMIT};
 pub use proxy::{Proxy, ProxyError};
 pub use redact::redact;
+pub use scaivault_contract::{Address, AddressError, PlainHttp};
 pub use secret::{
     DATA_DEPTH_LIMIT, DATA_SIZE_LIMIT, DATA_VALUES_LIMIT, DataFault, Fingerprint, Json, JsonValue, Secret,
     SecretData,

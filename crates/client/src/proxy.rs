@@ -6,7 +6,7 @@ use hyper::http::{HeaderValue, uri::Uri};
 use hyper_util::client::proxy::matcher::Matcher;
 use thiserror::Error;
 
-use crate::{Address, address::PlainHttp};
+use crate::{Address, PlainHttp};
 
 /// An HTTP proxy for `https://` addresses, by `CONNECT`: it sees host and port and never a token or secret.
 ///

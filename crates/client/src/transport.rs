@@ -221,7 +221,7 @@ impl Transport {
         let mut request = Request::new(Full::default());
         *request.method_mut() = method;
         // A token endpoint may be an address without a path.
-        let path = format!("{}{route}", address.path);
+        let path = format!("{}{route}", address.path());
         let path = if path.is_empty() { "/" } else { &path };
         *request.uri_mut() = path.parse().expect("routes are made of checked words");
         *request.headers_mut() = headers;

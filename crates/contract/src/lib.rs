@@ -7,6 +7,7 @@
 #[macro_use]
 mod word;
 
+mod address;
 mod deferred;
 mod duration;
 mod encoding;
@@ -33,6 +34,7 @@ pub mod env;
 pub mod memory;
 pub mod names;
 
+pub use address::{Address, AddressError, PlainHttp};
 pub use deferred::{
     Deferrable, Deferred, FillError, ObjectName, ObjectNameError, OpenText, PodValues, PodVariable, TextPart,
     VariableFault, text_parts,

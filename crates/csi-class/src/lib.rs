@@ -6,7 +6,11 @@
 mod fault;
 mod objects;
 mod parameters;
+mod variables;
 
 pub use fault::Fault;
 pub use objects::{Fill, OBJECT_KEYS, OBJECTS_MAX, Object, read_objects};
-pub use parameters::{KUBELET_PREFIX, PARAMETERS, VARIABLES, VOLUME_ATTRIBUTES, check_parameter};
+pub use parameters::{
+    ATTRIBUTES_MAX_BYTES, KUBELET_PREFIX, PARAMETERS, VOLUME_ATTRIBUTES, check_parameter, parse_base_url,
+};
+pub use variables::{VARIABLES, fill_for_any_pod, in_words_of_policies};

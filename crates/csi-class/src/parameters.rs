@@ -1,6 +1,6 @@
 //! The parameters of a class, and what else stands beside them.
 
-use scaivault_contract::Excerpt;
+use scaivault_contract::{Address, AddressError, Excerpt, PlainHttp};
 use scaivault_inject::annotations::nearest;
 
 use crate::Fault;
@@ -14,21 +14,8 @@ pub const VOLUME_ATTRIBUTES: [&str; 2] = ["secretProviderClass", "providerName"]
 /// What every key of the kubelet starts with. The kubelet replaces what a pod's author writes there.
 pub const KUBELET_PREFIX: &str = "csi.storage.k8s.io/";
 
-/// The variables in an object's `path`, `engine` and `role`: in the words of policies and in those of the downward API.
-pub const VARIABLES: [&str; 12] = [
-    "NODE_NAME",
-    "POD_NAME",
-    "POD_NAMESPACE",
-    "POD_UID",
-    "SERVICE_ACCOUNT",
-    "annotation:KEY",
-    "environment",
-    "label:KEY",
-    "namespace",
-    "node",
-    "pod",
-    "service-account",
-];
+/// The most bytes of all parameters. A Kubernetes object has less than 1.5 MiB.
+pub const ATTRIBUTES_MAX_BYTES: usize = 1024 * 1024;
 
 /// What is wrong with the name of a parameter.
 pub fn check_parameter(name: &str) -> Result<(), Fault> {
@@ -47,6 +34,11 @@ pub fn check_parameter(name: &str) -> Result<(), Fault> {
         PARAMETERS.join(", ")
     );
     Err(Fault::at_key(name, text))
+}
+
+/// Where `ScaiVault` is, as the parameter `base_url` says.
+pub fn parse_base_url(text: &str) -> Result<Address, AddressError> {
+    Address::new(text, PlainHttp::LoopbackOnly)
 }
 
 #[cfg(test)]

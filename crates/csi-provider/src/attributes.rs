@@ -4,13 +4,10 @@
 use std::collections::BTreeMap;
 
 use scaivault_contract::{Excerpt, ObjectName};
-use scaivault_csi_class::{KUBELET_PREFIX, VOLUME_ATTRIBUTES, check_parameter};
+use scaivault_csi_class::{ATTRIBUTES_MAX_BYTES, KUBELET_PREFIX, VOLUME_ATTRIBUTES, check_parameter};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
-
-/// The most bytes of the attributes. A Kubernetes object has less than 1.5 MiB.
-const ATTRIBUTES_MAX_BYTES: usize = 1024 * 1024;
 
 /// A mount that is asked for.
 pub(crate) struct Attributes {

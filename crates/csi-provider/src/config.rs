@@ -4,6 +4,7 @@ use std::{fs, io, path::PathBuf, time::Duration};
 
 use scaivault_client::{Address, AddressError, PlainHttp, TenantId, Trust};
 use scaivault_contract::Excerpt;
+use scaivault_csi_class::parse_base_url;
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -140,7 +141,7 @@ impl Config {
     }
 
     fn server(&self, url: &str) -> Result<usize, Failure> {
-        let address = Address::new(url, PlainHttp::LoopbackOnly)
+        let address = parse_base_url(url)
             .map_err(|error| Failure::invalid(format!("the parameter base_url: {error}")))?;
         let found = self.servers.iter().position(|server| server.address == address);
         found.ok_or_else(|| denied("base_url", url, "allow-urls"))

@@ -1,23 +1,13 @@
 //! Variables in paths, engines and roles: those of policies, and the words of the downward API for some of them.
 
-use scaivault_contract::{Excerpt, TextPart, text_parts};
-use scaivault_csi_class::VARIABLES;
-use scaivault_inject::{VariablePlace, VolumeVariables, annotations::nearest};
+use scaivault_contract::Excerpt;
+use scaivault_csi_class::in_words_of_policies;
+use scaivault_inject::{VariablePlace, VolumeVariables};
 
 use crate::attributes::Pod;
 
 /// The most bytes of a filled text: a file has at most 16 secrets, whose paths have 512 characters.
 const FILLED_MAX_BYTES: usize = 16 * 1024;
-
-/// Words of the downward API, with the variable of policies that means the same.
-const ALIASES: [(&str, &str); 4] = [
-    ("POD_NAME", "pod"),
-    ("POD_NAMESPACE", "namespace"),
-    ("SERVICE_ACCOUNT", "service-account"),
-    ("NODE_NAME", "node"),
-];
-/// The pod's uid, which no variable of policies has.
-const UID: &str = "POD_UID";
 
 /// Whether a variable of the text needs labels or annotations of the pod.
 pub(crate) fn need_pod(text: &str) -> bool {
@@ -31,7 +21,7 @@ pub(crate) fn fill(
     pod: &Pod,
     variables: &VolumeVariables<'_>,
 ) -> Result<String, String> {
-    let renamed = rename(text, pod)?;
+    let renamed = in_words_of_policies(text, pod.uid.as_str())?;
     let filled = variables.fill(&renamed, place)?;
     if filled.len() > FILLED_MAX_BYTES {
         return Err(format!(
@@ -40,35 +30,6 @@ pub(crate) fn fill(
         ));
     }
     Ok(filled.into_owned())
-}
-
-/// The text in the words of policies. A uid has no character that means something in a path.
-fn rename(text: &str, pod: &Pod) -> Result<String, String> {
-    // What is wrong with the syntax is told by the one who fills.
-    let Ok(parts) = text_parts(text) else { return Ok(text.to_owned()) };
-    let mut renamed = String::with_capacity(text.len());
-    for part in parts {
-        match part {
-            TextPart::Literal(literal) => renamed.push_str(literal),
-            TextPart::Variable(UID) => renamed.push_str(pod.uid.as_str()),
-            TextPart::Variable(name) => {
-                let alias = ALIASES.iter().find(|(alias, _)| *alias == name);
-                if !VARIABLES.contains(&name) && !name.contains(':') {
-                    return Err(unknown(name));
-                }
-                renamed.push_str("${");
-                renamed.push_str(alias.map_or(name, |(_, variable)| variable));
-                renamed.push('}');
-            }
-        }
-    }
-    Ok(renamed)
-}
-
-fn unknown(name: &str) -> String {
-    let near = nearest(name, VARIABLES).map_or(String::new(), |near| format!("; did you mean ${{{near}}}?"));
-    let allowed = VARIABLES.map(|name| format!("${{{name}}}")).join(", ");
-    format!("{} is not a variable{near}; allowed: {allowed}", Excerpt::new(name))
 }
 
 #[cfg(test)]

@@ -55,7 +55,7 @@ pub use pod::{MalformedPod, PodView};
 pub use policy::{
     Allow, Ask, AskKind, Enforcement, Exception, Expression, Operator, Policy, PolicyConflict, PolicyEffect,
     PolicyMode, PolicyParts, PolicyReport, PolicySet, PolicyUse, Selector, VariablePlace, VolumeContext,
-    VolumeRefusal, VolumeReview, VolumeVariables,
+    VolumeRefusal, VolumeReview, VolumeVariables, sample_volume_text,
 };
 pub use problem::{Code, Excerpt, Problem, Problems, shown_key};
 pub use settings::{ImagePullPolicy, InjectorConfig, OnProblem, Settings};

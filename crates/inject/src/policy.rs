@@ -24,7 +24,10 @@ pub use conflicts::PolicyConflict;
 pub use parts::{Allow, Enforcement, Exception, Expression, Operator, PolicyMode, PolicyParts, Selector};
 pub use report::{PolicyEffect, PolicyReport, PolicyUse};
 pub use set::PolicySet;
-pub use volume::{Ask, AskKind, VariablePlace, VolumeContext, VolumeRefusal, VolumeReview, VolumeVariables};
+pub use volume::{
+    Ask, AskKind, VariablePlace, VolumeContext, VolumeRefusal, VolumeReview, VolumeVariables,
+    sample_volume_text,
+};
 
 pub(crate) use applied::Applied;
 pub(crate) use conflicts::check as check_conflicts;

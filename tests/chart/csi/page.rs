@@ -33,7 +33,7 @@ fn texts(file: &str, constant: &str) -> BTreeSet<String> {
 fn every_parameter_has_its_row() {
     assert_eq!(rows("## Parameters"), texts("parameters.rs", "PARAMETERS"));
     assert_eq!(rows("### Keys of an object"), texts("objects.rs", "OBJECT_KEYS"));
-    let variables = texts("parameters.rs", "VARIABLES").into_iter().map(|name| format!("${{{name}}}"));
+    let variables = texts("variables.rs", "VARIABLES").into_iter().map(|name| format!("${{{name}}}"));
     assert_eq!(rows("### Variables"), variables.collect());
 }
 

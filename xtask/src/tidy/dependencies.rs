@@ -26,6 +26,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "scaivault-inject",
             "scaivault-policy",
             "scaivault-contract",
+            "scaivault-csi-class",
             "scaivault-log-queue",
             "scaivault-audit",
             "scaivault-usage",

@@ -195,6 +195,14 @@ pub(crate) fn sample(text: &str, place: Place) -> Result<Filled<'_>, VariableFau
     }
 }
 
+/// A text with a plain value in place of each variable, also of the pod's name: as a volume's text may be for some pod.
+pub(super) fn sample_for_volume(text: &str, place: Place) -> Result<Cow<'_, str>, VariableFault> {
+    Ok(match Template::parse(text, place)? {
+        None => Cow::Borrowed(text),
+        Some(template) => template.join(|_| Cow::Borrowed("x")).into(),
+    })
+}
+
 fn sample_value<'v>(variable: Variable<'_>) -> Cow<'v, str> {
     match variable {
         Variable::Pod(_) => left_to_the_agent(variable),

@@ -14,7 +14,7 @@ use super::{
     limits::{Field, Limit},
     report::{Notes, PolicyReport},
     set::PolicySet,
-    variables::{self, Place, Values},
+    variables::{self, Place, Values, VariableFault},
 };
 use crate::{
     Namespace, PodView, limits,
@@ -91,13 +91,27 @@ impl VolumeVariables<'_> {
     /// The text with its variables filled, or what is wrong with it and what to do. No value has a character that means something
     /// in a path, so the text keeps the levels, fields and aliases that were written.
     pub fn fill<'t>(&self, text: &'t str, place: VariablePlace) -> Result<Cow<'t, str>, String> {
-        let place = match place {
-            VariablePlace::Secrets => Place::Secrets,
-            VariablePlace::DynamicName => Place::DynamicName,
-        };
-        match variables::fill(text, place, &self.0) {
+        match variables::fill(text, place.into(), &self.0) {
             Ok(filled) => Ok(filled.text),
-            Err(fault) => Err(format!("{}; to fix: {}", fault.message, fault.cure)),
+            Err(fault) => Err(say(&fault)),
+        }
+    }
+}
+
+/// The text as it could be for some pod, or what is wrong with it for every pod and what to do.
+pub fn sample_volume_text(text: &str, place: VariablePlace) -> Result<Cow<'_, str>, String> {
+    variables::sample_for_volume(text, place.into()).map_err(|fault| say(&fault))
+}
+
+fn say(fault: &VariableFault) -> String {
+    format!("{}; to fix: {}", fault.message, fault.cure)
+}
+
+impl From<VariablePlace> for Place {
+    fn from(place: VariablePlace) -> Self {
+        match place {
+            VariablePlace::Secrets => Self::Secrets,
+            VariablePlace::DynamicName => Self::DynamicName,
         }
     }
 }

@@ -2,19 +2,18 @@
 
 use std::{fmt, net::IpAddr};
 
-use hyper::http::uri::{Scheme, Uri};
-use scaivault_contract::Excerpt;
+use http::uri::{Scheme, Uri};
 use thiserror::Error;
+
+use crate::Excerpt;
 
 /// Address of a server: `https://host[:port][/path]`, for `ScaiVault` the part before `/v1/`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
-    pub(crate) is_https: bool,
-    /// An IPv6 address has no brackets here.
-    pub(crate) host: String,
-    pub(crate) port: u16,
-    /// What stands before each route: empty, or with a slash at its start and none at its end.
-    pub(crate) path: String,
+    is_https: bool,
+    host: String,
+    port: u16,
+    path: String,
 }
 
 /// Where plain HTTP may go. Secrets and tokens travel in the clear there.
@@ -76,13 +75,33 @@ impl Address {
         Ok(address)
     }
 
+    /// Whether it is reached by TLS.
+    pub fn is_https(&self) -> bool {
+        self.is_https
+    }
+
+    /// The host. An IPv6 address has no brackets here.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What stands before each route: empty, or with a slash at its start and none at its end.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
     /// `host:port`, for people and for `CONNECT`.
-    pub(crate) fn host_and_port(&self) -> String {
+    pub fn host_and_port(&self) -> String {
         format!("{}:{}", self.bracketed_host(), self.port)
     }
 
     /// What the `Host` header says: without the scheme's own port.
-    pub(crate) fn authority(&self) -> String {
+    pub fn authority(&self) -> String {
         match (self.is_https, self.port) {
             (true, 443) | (false, 80) => self.bracketed_host(),
             _ => self.host_and_port(),
@@ -90,7 +109,7 @@ impl Address {
     }
 
     /// The address as a URI without a route.
-    pub(crate) fn origin(&self) -> String {
+    pub fn origin(&self) -> String {
         format!("{}://{}", if self.is_https { "https" } else { "http" }, self.host_and_port())
     }
 

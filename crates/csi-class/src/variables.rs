@@ -1,0 +1,84 @@
+//! The variables in an object's `path`, `engine` and `role`: those of policies, and the words of the downward API for some of
+//! them.
+
+use scaivault_contract::{Excerpt, TextPart, text_parts};
+use scaivault_inject::{VariablePlace, annotations::nearest, sample_volume_text};
+
+/// The names of all variables.
+pub const VARIABLES: [&str; 12] = [
+    "NODE_NAME",
+    "POD_NAME",
+    "POD_NAMESPACE",
+    "POD_UID",
+    "SERVICE_ACCOUNT",
+    "annotation:KEY",
+    "environment",
+    "label:KEY",
+    "namespace",
+    "node",
+    "pod",
+    "service-account",
+];
+/// Words of the downward API, with the variable of policies that means the same.
+const ALIASES: [(&str, &str); 4] = [
+    ("POD_NAME", "pod"),
+    ("POD_NAMESPACE", "namespace"),
+    ("SERVICE_ACCOUNT", "service-account"),
+    ("NODE_NAME", "node"),
+];
+/// The pod's uid, which no variable of policies has.
+const UID: &str = "POD_UID";
+/// Stands for a uid where no pod is known yet.
+const ANY_UID: &str = "x";
+
+/// The text with the variables of policies alone, or what is wrong with one. A uid has no character that means something in a
+/// path.
+pub fn in_words_of_policies(text: &str, uid: &str) -> Result<String, String> {
+    // What is wrong with the syntax is told by the one who fills.
+    let Ok(parts) = text_parts(text) else { return Ok(text.to_owned()) };
+    let mut renamed = String::with_capacity(text.len());
+    for part in parts {
+        match part {
+            TextPart::Literal(literal) => renamed.push_str(literal),
+            TextPart::Variable(UID) => renamed.push_str(uid),
+            TextPart::Variable(name) => {
+                let alias = ALIASES.iter().find(|(alias, _)| *alias == name);
+                if !VARIABLES.contains(&name) && !name.contains(':') {
+                    return Err(unknown(name));
+                }
+                renamed.push_str("${");
+                renamed.push_str(alias.map_or(name, |(_, variable)| variable));
+                renamed.push('}');
+            }
+        }
+    }
+    Ok(renamed)
+}
+
+/// The text as it could be for some pod, or what is wrong with it for every pod.
+pub fn fill_for_any_pod(text: &str, place: VariablePlace) -> Result<String, String> {
+    let renamed = in_words_of_policies(text, ANY_UID)?;
+    sample_volume_text(&renamed, place).map(std::borrow::Cow::into_owned)
+}
+
+fn unknown(name: &str) -> String {
+    let near = nearest(name, VARIABLES).map_or(String::new(), |near| format!("; did you mean ${{{near}}}?"));
+    let allowed = VARIABLES.map(|name| format!("${{{name}}}")).join(", ");
+    format!("{} is not a variable{near}; allowed: {allowed}", Excerpt::new(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_are_checked_without_a_pod() {
+        let filled = |text| fill_for_any_pod(text, VariablePlace::Secrets);
+        assert_eq!(filled("pods/${POD_NAME}/${namespace}#a").unwrap(), "pods/x/x#a");
+        assert_eq!(filled("${label:app}/${annotation:b/c}/${environment}").unwrap(), "x/x/x");
+        assert!(filled("a/${POD_NAMES}").unwrap_err().contains("did you mean ${POD_NAME}?"));
+        for text in ["a/$pod", "a/${labels:app}", "a/${label:}", "a/b#${pod}"] {
+            assert!(filled(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! SecretProviderClasses and the pods that mount volumes of the Secrets Store CSI driver, for `check`: what the API server, the
+//! driver or the provider would refuse, and what would not do what its author expects.
+
+mod class;
+mod finding;
+mod lines;
+mod mounts;
+mod pod;
+mod secret_objects;
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+#[cfg(test)]
+pub(crate) use self::finding::Code;
+pub(crate) use self::finding::{Finding, Severity};
+use self::{class::Class, pod::Pod};
+use crate::{
+    object::Object,
+    treatment::{Outcome, Treated},
+    yaml_stream::Document,
+};
+
+/// Namespace and name as they stand in a manifest.
+type Name = (String, String);
+
+/// The objects among all manifests that a pod's volumes depend on.
+#[derive(Debug, Default)]
+pub(crate) struct Inputs {
+    classes: BTreeMap<Name, Class>,
+    /// Whether pods of a service account get the token of the API server, where it says so.
+    automount: BTreeMap<Name, bool>,
+}
+
+/// A class that a pod names.
+enum Lookup<'a> {
+    Found(&'a Class),
+    /// Among the manifests there is one in this namespace alone.
+    Elsewhere(&'a str),
+    Unknown,
+}
+
+impl Inputs {
+    /// Notes what an object says about pods.
+    pub(crate) fn note(&mut self, object: &Object<'_>) {
+        let name = (object.namespace().to_owned(), object.name().to_owned());
+        if class::is_class(object.kind) {
+            self.classes.insert(name, class::read(object.api_version, object.value).0);
+        } else if (object.api_version, object.kind) == ("v1", "ServiceAccount")
+            && let Some(automount) = object.value.get("automountServiceAccountToken").and_then(Value::as_bool)
+        {
+            self.automount.insert(name, automount);
+        }
+    }
+
+    /// The class of that name for a pod of `namespace`. A manifest without a namespace goes where it is applied.
+    fn class(&self, namespace: &str, name: &str) -> Lookup<'_> {
+        let named: Vec<_> = self.classes.iter().filter(|((_, found), _)| found == name).collect();
+        let fits = |found: &str| found == namespace || found.is_empty() || namespace.is_empty();
+        let exact = named.iter().find(|((found, _), _)| found == namespace);
+        match exact.or_else(|| named.iter().find(|((found, _), _)| fits(found))) {
+            Some((_, class)) => Lookup::Found(class),
+            None => named.first().map_or(Lookup::Unknown, |((found, _), _)| Lookup::Elsewhere(found)),
+        }
+    }
+
+    fn automount(&self, namespace: &str, account: &str) -> Option<bool> {
+        self.automount.get(&(namespace.to_owned(), account.to_owned())).copied()
+    }
+}
+
+/// Adds what is to be said about the objects of a document. `injected` is its value with everything that the injector adds.
+pub(crate) fn check(
+    treated: &mut [Treated],
+    (value, injected): (&Value, &Value),
+    inputs: &Inputs,
+    document: &Document<'_>,
+) {
+    for treated in treated {
+        let mut findings = if class::is_class(&treated.kind) {
+            let Some(object) = value.pointer(&treated.pointer) else { continue };
+            let (class, findings) = class::read(&treated.api_version, object);
+            if (class.is_ours || !findings.is_empty()) && treated.outcome == Outcome::NoPod {
+                treated.outcome = Outcome::Class;
+            }
+            findings
+        } else {
+            check_pod(treated, (value, injected), inputs)
+        };
+        lines::add(&mut findings, &treated.pointer, document);
+        treated.csi = findings;
+    }
+}
+
+fn check_pod(treated: &Treated, (value, injected): (&Value, &Value), inputs: &Inputs) -> Vec<Finding> {
+    let Some(pointer) = treated.pod_pointer() else { return Vec::new() };
+    let (Some(pod), Some(injected)) = (value.pointer(&pointer), injected.pointer(&pointer)) else {
+        return Vec::new();
+    };
+    let pod = Pod { namespace: &treated.namespace, value: pod, injected };
+    let in_object = pointer.strip_prefix(&treated.pointer).unwrap_or_default();
+    let findings = pod::check(&pod, inputs).into_iter();
+    findings
+        .map(|finding| Finding { pointer: format!("{in_object}{}", finding.pointer), ..finding })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

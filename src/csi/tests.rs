@@ -1,0 +1,14 @@
+use super::Code;
+
+/// The codes of `docs/csi.md`, and those of the program.
+#[test]
+fn every_code_has_a_row_in_the_documents() {
+    let page = include_str!("../../docs/csi.md");
+    let rows: Vec<_> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `csi-")?.split_once('`'))
+        .map(|(code, _)| format!("csi-{code}"))
+        .collect();
+    let codes: Vec<_> = Code::ALL.iter().map(|code| code.name()).collect();
+    assert_eq!(rows, codes);
+}
