@@ -34,6 +34,7 @@ pub(crate) struct Inputs {
 }
 
 /// A class that a pod names.
+#[derive(Clone, Copy, Debug)]
 enum Lookup<'a> {
     Found(&'a Class),
     /// Among the manifests there is one in this namespace alone.

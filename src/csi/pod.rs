@@ -175,19 +175,14 @@ fn check_mount(pod: &Value, mount: &Mount, objects: Option<&[ClassObject]>, find
         ));
     }
     if let Some(sub_path) = &mount.sub_path {
-        findings.extend(check_sub_path(sub_path, written, &mount.pointer, objects));
+        findings.push(check_sub_path(sub_path, written, &mount.pointer, objects));
     }
     for object in objects.into_iter().flatten() {
         findings.extend(unreadable(pod, mount, object));
     }
 }
 
-fn check_sub_path(
-    sub_path: &str,
-    mount: &Value,
-    pointer: &str,
-    objects: Option<&[ClassObject]>,
-) -> Option<Finding> {
+fn check_sub_path(sub_path: &str, mount: &Value, pointer: &str, objects: Option<&[ClassObject]>) -> Finding {
     let is_literal = mount.get("subPath").is_some();
     let field = if is_literal { "subPath" } else { "subPathExpr" };
     let pointer = format!("{pointer}/{field}");
@@ -198,14 +193,14 @@ fn check_sub_path(
     };
     if let Some(objects) = objects.filter(|objects| is_literal && !objects.iter().any(is_written)) {
         let rule = "the container gets an empty directory";
-        return Some(secret_objects::missing_file(sub_path, &pointer, objects, rule));
+        return secret_objects::missing_file(sub_path, &pointer, objects, rule);
     }
-    Some(Finding::warning(
+    Finding::warning(
         Code::SubPath,
         pointer,
         "the container sees the files of its start for as long as it runs: a subPath is never updated",
         "mount the whole volume in a directory of its own, without subPath",
-    ))
+    )
 }
 
 /// A file that belongs to root and that the container's user cannot read.

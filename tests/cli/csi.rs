@@ -415,9 +415,11 @@ fn classes_are_found_in_other_files_and_namespaces() {
 #[test]
 fn pod_templates_and_lists_are_looked_into() {
     let (_, spec) = POD.split_once("spec:\n").unwrap();
-    let template = |indent: usize| {
-        spec.lines().map(|line| format!("{}{line}\n", " ".repeat(indent))).collect::<String>()
+    let indented = |text: &str, by: usize| {
+        let indent = " ".repeat(by);
+        text.split_inclusive('\n').flat_map(|line| [indent.as_str(), line]).collect::<String>()
     };
+    let template = |indent: usize| indented(spec, indent);
     let deployment = format!(
         "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: d, namespace: billing}}\nspec:\n  template:\n    spec:\n{}",
         template(4)
@@ -432,11 +434,7 @@ fn pod_templates_and_lists_are_looked_into() {
         template(8)
     );
     check(&[CLASS, &cron_job], &["spec.jobTemplate.spec.template.spec.containers[0]"], &[]);
-    let items: String = [CLASS, POD]
-        .map(|item| {
-            item.lines().map(|line| format!("  {line}\n")).collect::<String>().replacen("  ", "- ", 1)
-        })
-        .concat();
+    let items: String = [CLASS, POD].map(|item| indented(item, 2).replacen("  ", "- ", 1)).concat();
     let list = format!("apiVersion: v1\nkind: List\nitems:\n{items}");
     check(&[&list], &["spec.containers[0].volumeMounts[0].mountPath (line 30)"], &[]);
     // Operators' kinds.
