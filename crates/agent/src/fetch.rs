@@ -26,10 +26,8 @@ use crate::{
     sink::{Outcome, Pending, Sink, SinkError},
 };
 
-mod floor;
 mod reads;
 
-use floor::Floor;
 use reads::Reads;
 
 /// How long changes wait for other reads in flight, so that they appear in one generation and are told by one signal.

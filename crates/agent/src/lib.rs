@@ -15,7 +15,6 @@ mod gate;
 mod init;
 mod initial_fetch;
 mod leases;
-mod listen;
 mod metrics;
 mod reload;
 mod retry;

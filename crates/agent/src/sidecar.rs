@@ -6,11 +6,16 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use scaivault_client::{Backoff, SubscriptionId};
+use scaivault_client::{
+    Backoff, Changes, ListenerPaths, ListenerSettings, ListenerUpdate, SubscriptionId, listen,
+};
 use scaivault_contract::DynamicRef;
 use tokio::{
     signal::unix::Signal,
-    sync::mpsc::{self, Receiver},
+    sync::{
+        mpsc::{self, Receiver},
+        watch,
+    },
     task::JoinHandle,
     time::{Instant, sleep_until},
 };
@@ -21,7 +26,6 @@ use crate::{
     exit::{Ending, end_signal, refresh_signal},
     fetch::{Committed, Fetcher},
     initial_fetch::{StartKind, initial_fetch},
-    listen::{self, Changes, Heard},
     metrics::{self, Counter, Metrics},
     state::StateError,
 };
@@ -82,19 +86,19 @@ impl Sidecar {
         start: StartKind,
         metrics: Arc<Metrics>,
         refresh: Signal,
-    ) -> (Self, Receiver<Heard>) {
+    ) -> (Self, Receiver<ListenerUpdate>) {
         let (sender, heard) = mpsc::channel(1);
         let upkeep = &delivery.config.upkeep;
         let is_restart = start == StartKind::Restart;
         let listener = upkeep.on_event.then(|| {
-            tokio::spawn(listen::listen(
-                Arc::clone(&delivery.client),
-                delivery.config.subscription_name(),
-                fetcher.reads.keys().map(|key| key.path.clone()).collect(),
-                delivery.subscription.clone(),
-                delivery.sink.was_told_by_this_sidecar(),
-                sender,
-            ))
+            let settings = ListenerSettings {
+                client: watch::channel(Arc::clone(&delivery.client)).1,
+                name: delivery.config.subscription_name(),
+                paths: ListenerPaths::Fixed(fetcher.reads.keys().map(|key| key.path.clone()).collect()),
+                kept: delivery.subscription.clone(),
+                may_have_left: delivery.sink.was_told_by_this_sidecar(),
+            };
+            tokio::spawn(listen(settings, sender))
         });
         let mut sidecar = Self {
             renewing: Requests::new(),
@@ -117,7 +121,7 @@ impl Sidecar {
     }
 
     /// Never returns.
-    async fn keep_fresh(&mut self, heard: &mut Receiver<Heard>) {
+    async fn keep_fresh(&mut self, heard: &mut Receiver<ListenerUpdate>) {
         loop {
             self.show();
             let wake = self.wake(Instant::now(), SystemTime::now());
@@ -195,20 +199,22 @@ impl Sidecar {
         self.metrics.set_reload_owed(self.notifier.is_owed());
     }
 
-    fn hear(&mut self, heard: Heard) {
+    fn hear(&mut self, heard: ListenerUpdate) {
         let now = Instant::now();
         let reads = &mut self.fetcher.reads;
         match heard {
-            Heard::Subscribed(subscription) => {
+            ListenerUpdate::Subscribed(subscription) => {
                 reads.schedule.set_connected(true, now);
                 // What has changed since the last read and before the subscription is told by no event.
                 reads.announce(&Changes::Any, now);
                 self.delivery.subscription = Some(subscription);
                 self.keep_state();
             }
-            Heard::Hearing => reads.schedule.set_connected(true, now),
-            Heard::Deaf => reads.schedule.set_connected(false, now),
-            Heard::Changed(changes) => reads.announce(&changes, now),
+            ListenerUpdate::Connected => reads.schedule.set_connected(true, now),
+            ListenerUpdate::Disconnected => reads.schedule.set_connected(false, now),
+            // The paths of a pod never change.
+            ListenerUpdate::Covers(_) => {}
+            ListenerUpdate::Changed(changes) => reads.announce(&changes, now),
         }
     }
 

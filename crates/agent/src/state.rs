@@ -9,9 +9,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use scaivault_client::{HeldLease, LeaseId, SecretData, SubscriptionId, Token};
+use scaivault_client::{
+    KeptLease, KeptToken, LeaseId, SubscriptionId, Token, from_unix_seconds, unix_seconds,
+};
 use scaivault_contract::DynamicRef;
-use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use thiserror::Error;
@@ -126,11 +127,11 @@ impl Clocks {
     }
 
     fn seconds(self, due: Instant) -> u64 {
-        seconds(self.time + due.saturating_duration_since(self.now))
+        unix_seconds(self.time + due.saturating_duration_since(self.now))
     }
 
     fn instant(self, seconds: u64) -> Instant {
-        self.now + time(seconds).duration_since(self.time).unwrap_or_default().min(DUE_LIMIT)
+        self.now + from_unix_seconds(seconds).duration_since(self.time).unwrap_or_default().min(DUE_LIMIT)
     }
 }
 
@@ -139,7 +140,7 @@ impl Clocks {
 struct Kept {
     saved: u64,
     token: Option<KeptToken>,
-    leases: Vec<KeptLease>,
+    leases: Vec<KeptDynamic>,
     subscription: Option<SubscriptionId>,
     retired: Vec<KeptRetired>,
     generations: Vec<KeptGeneration>,
@@ -151,23 +152,12 @@ type KeptRetired = (LeaseId, u64);
 /// The limit on generating leases for one dynamic secret: how many were wasted, and when the next may be generated.
 type KeptGeneration = (DynamicRef, u32, u64);
 
+/// A lease with the dynamic secret that it is for.
 #[derive(Serialize, Deserialize)]
-struct KeptToken {
-    secret: String,
-    received: u64,
-    use_until: u64,
-}
-
-#[derive(Serialize, Deserialize)]
-struct KeptLease {
+struct KeptDynamic {
     dynamic: DynamicRef,
-    id: LeaseId,
-    credentials: String,
-    issued: u64,
-    renewed: u64,
-    ends: u64,
-    last_end: Option<u64>,
-    is_renewable: bool,
+    #[serde(flatten)]
+    lease: KeptLease,
 }
 
 impl Kept {
@@ -177,29 +167,17 @@ impl Kept {
         subscription: Option<&SubscriptionId>,
         clocks: Clocks,
     ) -> Self {
-        let token = token.map(|token| KeptToken {
-            secret: token.secret().expose_secret().to_owned(),
-            received: seconds(token.received()),
-            use_until: seconds(token.use_until()),
-        });
-        let held = leases.iter().map(|(dynamic, lease)| KeptLease {
-            dynamic: dynamic.clone(),
-            id: lease.id.clone(),
-            credentials: lease.credentials.json().to_owned(),
-            issued: seconds(lease.issued),
-            renewed: seconds(lease.renewed),
-            ends: seconds(lease.ends),
-            last_end: lease.last_end.map(seconds),
-            is_renewable: lease.is_renewable,
-        });
+        let held = leases
+            .iter()
+            .map(|(dynamic, lease)| KeptDynamic { dynamic: dynamic.clone(), lease: KeptLease::new(lease) });
         let retired = leases.retired().map(|(lease, due)| (lease.clone(), clocks.seconds(due)));
         let generations = leases.generations.iter().filter_map(|(dynamic, generation)| {
             let backoff = generation.if_killed(clocks.now);
             Some((dynamic.clone(), backoff.failures(), clocks.seconds(backoff.due()?)))
         });
         Self {
-            saved: seconds(clocks.time),
-            token,
+            saved: unix_seconds(clocks.time),
+            token: token.map(KeptToken::new),
             leases: held.collect(),
             subscription: subscription.cloned(),
             retired: retired.collect(),
@@ -217,10 +195,10 @@ struct Raw<'a> {
 impl<'a> Raw<'a> {
     fn restore(&mut self, clocks: Clocks) -> Resumed {
         let mut leases = Leases::default();
-        for kept in self.entries::<KeptLease>("leases") {
-            let id = kept.id.clone();
-            match kept.restore() {
-                Some((dynamic, lease)) => leases.insert(dynamic, lease, clocks.now),
+        for KeptDynamic { dynamic, lease } in self.entries::<KeptDynamic>("leases") {
+            let id = lease.id.clone();
+            match lease.restore() {
+                Some(lease) => leases.insert(dynamic, lease, clocks.now),
                 None => leases.retire(id, clocks.now + UNREADABLE_LEASE),
             }
         }
@@ -246,7 +224,7 @@ impl<'a> Raw<'a> {
         let token = self.members.get("token").copied();
         let subscription = self.members.get("subscription").copied();
         Resumed {
-            token: self.entry(token).and_then(KeptToken::restore),
+            token: self.entry::<KeptToken>(token).and_then(KeptToken::restore),
             subscription: self.entry(subscription),
             leases,
         }
@@ -264,41 +242,12 @@ impl<'a> Raw<'a> {
     }
 }
 
-impl KeptToken {
-    fn restore(self) -> Option<Token> {
-        Token::restore(self.secret.into(), time(self.received), time(self.use_until))
-    }
-}
-
-impl KeptLease {
-    fn restore(self) -> Option<(DynamicRef, HeldLease)> {
-        let lease = HeldLease {
-            id: self.id,
-            credentials: SecretData::new(&self.credentials).ok()?,
-            issued: time(self.issued),
-            renewed: time(self.renewed),
-            ends: time(self.ends),
-            last_end: self.last_end.map(time),
-            is_renewable: self.is_renewable,
-        };
-        Some((self.dynamic, lease))
-    }
-}
-
-fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
-}
-
-fn time(seconds: u64) -> SystemTime {
-    // What a broken file says is no reason to end: a time that cannot be is the earliest.
-    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap_or(SystemTime::UNIX_EPOCH)
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
-    use scaivault_client::{Lease, LeaseTerm};
+    use scaivault_client::{HeldLease, Lease, LeaseTerm, SecretData};
+    use secrecy::ExposeSecret as _;
     use serde_json::Value;
 
     use super::*;

@@ -1,6 +1,7 @@
 //! The client: one method for each call.
 
 use std::{
+    collections::BTreeSet,
     num::NonZeroU32,
     path::PathBuf,
     sync::{Arc, Mutex},
@@ -153,6 +154,18 @@ impl Client {
             Outgoing::new(Operation::Poll, Method::GET, documented::poll_route(subscription, poll));
         call.wait = documented::poll_wait(poll);
         self.call(call, documented::events).await
+    }
+
+    /// Changes the secrets of a subscription. Events that wait stay.
+    pub async fn change_subscription(
+        &self,
+        subscription: &SubscriptionId,
+        paths: &BTreeSet<SecretPath>,
+    ) -> Result<(), Error> {
+        let route = documented::subscription_route(subscription);
+        let call = Outgoing::new(Operation::ChangeSubscription, Method::PATCH, route)
+            .with_body(documented::change_subscription(paths));
+        self.call(call, |_| Ok(())).await
     }
 
     /// Acknowledges events, so that they do not come again.

@@ -1,6 +1,6 @@
 //! Routes, bodies and answers as published.
 
-use std::{fmt::Display, num::NonZeroU32, time::Duration};
+use std::{collections::BTreeSet, fmt::Display, num::NonZeroU32, time::Duration};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use scaivault_contract::SecretPath;
@@ -92,6 +92,15 @@ pub(crate) fn subscription(answer: &Answer) -> Result<SubscriptionId, ErrorKind>
 /// The route of one subscription.
 pub(crate) fn subscription_route(subscription: &SubscriptionId) -> String {
     format!("{SUBSCRIPTIONS_ROUTE}/{subscription}")
+}
+
+/// The body that changes the secrets of a subscription. Of the call, the members that it changes are published.
+pub(crate) fn change_subscription(paths: &BTreeSet<SecretPath>) -> Content {
+    #[derive(Serialize)]
+    struct Request<'a> {
+        paths: &'a BTreeSet<SecretPath>,
+    }
+    Content::json(&Request { paths })
 }
 
 /// How long the server is asked to wait: whole seconds, up to its limit.

@@ -156,6 +156,8 @@ pub enum Operation {
     Subscribe,
     /// Wait for a subscription's events.
     Poll,
+    /// Change of a subscription's paths.
+    ChangeSubscription,
     /// Acknowledgement of events.
     Acknowledge,
     /// Deletion of a subscription.
@@ -166,7 +168,7 @@ pub enum Operation {
 
 impl Operation {
     fn is_of_events(self) -> bool {
-        matches!(self, Self::Subscribe | Self::Poll | Self::Acknowledge)
+        matches!(self, Self::Subscribe | Self::Poll | Self::ChangeSubscription | Self::Acknowledge)
     }
 }
 
@@ -181,6 +183,7 @@ impl fmt::Display for Operation {
             Self::Revoke => "revoke the lease",
             Self::Subscribe => "subscribe to events",
             Self::Poll => "wait for events",
+            Self::ChangeSubscription => "change the subscription's paths",
             Self::Acknowledge => "acknowledge events",
             Self::Unsubscribe => "delete the subscription",
             Self::ListSubscriptions => "list subscriptions",

@@ -122,7 +122,7 @@ impl Failure {
                 FailureKind::Transient,
                 "check that ScaiVault is up and that the provider's network reaches it",
             ),
-            Class::Unexpected => (FailureKind::Transient, "check base_url, the CA file and the proxy"),
+            Class::Unexpected => (FailureKind::Transient, "check base_url and the CA file of the provider"),
         };
         let request_ids = match &error.kind {
             ErrorKind::Refused(refusal) => refusal.request_id.iter().cloned().collect(),

@@ -7,12 +7,10 @@ use std::{
     io::{self, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
 };
 
-use scaivault_client::{Client, HeldLease, LeaseId, SecretData, Token};
+use scaivault_client::{Client, HeldLease, KeptLease, KeptToken, LeaseId, Token};
 use scaivault_contract::DynamicRef;
-use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -48,24 +46,6 @@ struct Kept {
     lease: Option<KeptLease>,
     replaced: BTreeSet<LeaseId>,
     token: Option<KeptToken>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct KeptLease {
-    id: LeaseId,
-    credentials: String,
-    issued: u64,
-    renewed: u64,
-    ends: u64,
-    last_end: Option<u64>,
-    is_renewable: bool,
-}
-
-#[derive(Serialize, Deserialize)]
-struct KeptToken {
-    secret: String,
-    received: u64,
-    use_until: u64,
 }
 
 /// Leases that an earlier process held, with the login of their pod.
@@ -131,20 +111,8 @@ impl Kept {
         replaced: &BTreeSet<LeaseId>,
     ) -> Self {
         let LeaseKey { pod, target: LoginTarget { server, audience, role }, dynamic } = key.clone();
-        let lease = lease.map(|lease| KeptLease {
-            id: lease.id.clone(),
-            credentials: lease.credentials.json().to_owned(),
-            issued: seconds(lease.issued),
-            renewed: seconds(lease.renewed),
-            ends: seconds(lease.ends),
-            last_end: lease.last_end.map(seconds),
-            is_renewable: lease.is_renewable,
-        });
-        let token = client.token().map(|token| KeptToken {
-            secret: token.secret().expose_secret().to_owned(),
-            received: seconds(token.received()),
-            use_until: seconds(token.use_until()),
-        });
+        let lease = lease.map(KeptLease::new);
+        let token = client.token().as_ref().map(KeptToken::new);
         let url = config.servers()[server].address.to_string();
         Self { pod, url, audience, role, dynamic, lease, replaced: replaced.clone(), token }
     }
@@ -153,28 +121,9 @@ impl Kept {
     fn restore(self, config: &Config) -> Option<Restored> {
         let Self { pod, url, audience, role, dynamic, lease, replaced, token } = self;
         let server = config.servers().iter().position(|server| server.address.to_string() == url)?;
-        let lease = lease.and_then(|kept| {
-            Some(HeldLease {
-                credentials: SecretData::new(&kept.credentials).ok()?,
-                id: kept.id,
-                issued: time(kept.issued),
-                renewed: time(kept.renewed),
-                ends: time(kept.ends),
-                last_end: kept.last_end.map(time),
-                is_renewable: kept.is_renewable,
-            })
-        });
-        let token = token
-            .and_then(|kept| Token::restore(kept.secret.into(), time(kept.received), time(kept.use_until)));
+        let lease = lease.and_then(KeptLease::restore);
+        let token = token.and_then(KeptToken::restore);
         let key = LeaseKey { pod, target: LoginTarget { server, audience, role }, dynamic };
         Some(Restored { key, leases: KeptLeases { lease, replaced }, token })
     }
-}
-
-fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
-fn time(seconds: u64) -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.min(u64::from(u32::MAX)))
 }

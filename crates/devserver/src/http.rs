@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Router,
     middleware::from_fn_with_state,
-    routing::{MethodRouter, delete, get, post, put},
+    routing::{MethodRouter, delete, get, patch, post, put},
 };
 
 use crate::{route::Route, shared::Shared};
@@ -46,7 +46,11 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
             gated(Route::Subscribe, post(subscriptions::subscribe))
                 .merge(gated(Route::ListSubscriptions, get(subscriptions::list))),
         )
-        .route("/v1/subscriptions/{id}", gated(Route::Unsubscribe, delete(subscriptions::unsubscribe)))
+        .route(
+            "/v1/subscriptions/{id}",
+            gated(Route::Unsubscribe, delete(subscriptions::unsubscribe))
+                .merge(gated(Route::ChangeSubscription, patch(subscriptions::change))),
+        )
         .route("/v1/subscriptions/{id}/poll", gated(Route::Poll, get(subscriptions::poll)))
         .route("/v1/subscriptions/{id}/ack", gated(Route::Acknowledge, post(subscriptions::acknowledge)))
         .with_state(shared)

@@ -41,6 +41,8 @@ pub enum Route {
     Poll,
     /// `POST /v1/subscriptions/{id}/ack`. The answer is guessed.
     Acknowledge,
+    /// `PATCH /v1/subscriptions/{id}`. The answer is guessed.
+    ChangeSubscription,
     /// `DELETE /v1/subscriptions/{id}`. The status is guessed.
     Unsubscribe,
     /// `GET /v1/subscriptions`. The answer is guessed.
@@ -57,7 +59,9 @@ impl Route {
             Self::List => Some("secrets:list"),
             Self::Generate | Self::Renew | Self::Revoke => Some("dynamic:read"),
             Self::Poll | Self::ListSubscriptions => Some("subscriptions:read"),
-            Self::Subscribe | Self::Acknowledge | Self::Unsubscribe => Some("subscriptions:write"),
+            Self::Subscribe | Self::ChangeSubscription | Self::Acknowledge | Self::Unsubscribe => {
+                Some("subscriptions:write")
+            }
             Self::Health
             | Self::Ready
             | Self::Version
@@ -82,9 +86,11 @@ impl Route {
             Self::ReadBatch => Some(Category::BatchRead),
             Self::Generate => Some(Category::Dynamic),
             Self::Renew | Self::Revoke => Some(Category::Lease),
-            Self::Subscribe | Self::Acknowledge | Self::Unsubscribe | Self::ListSubscriptions => {
-                Some(Category::Subscription)
-            }
+            Self::Subscribe
+            | Self::ChangeSubscription
+            | Self::Acknowledge
+            | Self::Unsubscribe
+            | Self::ListSubscriptions => Some(Category::Subscription),
             Self::Poll => Some(Category::Poll),
             Self::Whoami => Some(Category::Auth),
             Self::Health | Self::Ready | Self::Version | Self::Exchange | Self::ClientCredentials => None,

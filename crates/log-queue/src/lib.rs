@@ -16,6 +16,10 @@ use rustix::{
     stdio,
 };
 
+mod logger;
+
+pub use logger::Format;
+
 /// How long lines are gathered before they are written together: a system call for each costs as much as making it.
 const GATHER: Duration = Duration::from_millis(5);
 /// How long [`LogQueue::flush`] waits before it asks whether the log can be written at all.

@@ -5,13 +5,12 @@ use std::{
     time::Duration,
 };
 
-use scaivault_client::{Backoff, Fingerprint, Retry, Secret};
+use scaivault_client::{Announced, Backoff, Changes, Fingerprint, Retry, Secret, VersionFloor};
 use tokio::time::Instant;
 
-use super::{Floor, Key};
+use super::Key;
 use crate::{
     failure::{Cause, Failure},
-    listen::{Announced, Changes},
     schedule::RefreshSchedule,
 };
 
@@ -39,7 +38,7 @@ pub(crate) struct Reads {
 }
 
 struct State {
-    floor: Floor,
+    floor: VersionFloor,
     backoff: Backoff,
     /// Whether the last failure was an outdated version.
     is_outdated: bool,
@@ -80,7 +79,7 @@ impl Reads {
         now: Instant,
     ) -> Self {
         let state = |key: &Key| State {
-            floor: Floor::new(versions.get(key.path.as_str()).copied().unwrap_or(0)),
+            floor: VersionFloor::new(versions.get(key.path.as_str()).copied().unwrap_or(0)),
             backoff: Backoff::new(INITIAL_PAUSES),
             is_outdated: false,
             asked: Some(now),

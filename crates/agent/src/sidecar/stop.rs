@@ -2,21 +2,19 @@
 
 use std::time::Duration;
 
+use scaivault_client::ListenerUpdate;
 use tokio::{
     sync::mpsc::Receiver,
     time::{Instant, timeout},
 };
 
 use super::Sidecar;
-use crate::{
-    delivery::{GIVE_BACK_TIMEOUT, STOP_TIMEOUT, Wait},
-    listen::Heard,
-};
+use crate::delivery::{GIVE_BACK_TIMEOUT, STOP_TIMEOUT, Wait};
 
 impl Sidecar {
     /// Gives back what ScaiVault holds for this pod: the subscription at once, leases after `SCAIVAULT_REVOKE_DELAY`. Until
     /// then the application drains, and its leases are kept as before.
-    pub(super) async fn stop(mut self, mut heard: Receiver<Heard>) {
+    pub(super) async fn stop(mut self, mut heard: Receiver<ListenerUpdate>) {
         // What listens ends when nobody hears, so that nothing subscribes again.
         heard.close();
         let has_leases = !self.delivery.leases.is_empty();

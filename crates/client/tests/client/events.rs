@@ -105,3 +105,17 @@ async fn a_rollout_that_subscribes_too_often_is_throttled() {
     // Polls have a purse of their own.
     client.poll(&id, &Poll { wait: Duration::ZERO, ..Poll::default() }).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_changed_subscription_keeps_its_events() {
+    let fixture = Fixture::new().await;
+    let client = fixture.client();
+    let id = client.subscribe(&subscription()).await.unwrap();
+    fixture.handle.rotate(&path(DATABASE), data(json!({"username": "new"})));
+    client.change_subscription(&id, &[path(DATABASE), path(STRIPE)].into()).await.unwrap();
+    fixture.handle.write(&path(STRIPE), data(json!({"secret_key": "now subscribed to"})));
+    let at_once = Poll { wait: Duration::ZERO, ..Poll::default() };
+    let events = client.poll(&id, &at_once).await.unwrap();
+    let paths: Vec<_> = events.into_iter().filter_map(|event| event.path).collect();
+    assert_eq!(paths, [path(DATABASE), path(DATABASE), path(STRIPE)]);
+}

@@ -105,6 +105,26 @@ pub(super) async fn poll(
 }
 
 #[derive(Deserialize)]
+struct Change {
+    paths: Vec<String>,
+}
+
+/// Guessed: the answer.
+pub(super) async fn change(
+    State(shared): State<Arc<Shared>>,
+    Extension(Caller(caller)): Extension<Caller>,
+    Path(id): Path<String>,
+    bytes: Bytes,
+) -> Result<Json<Value>, ApiError> {
+    let Change { paths } = body::json(&bytes)?;
+    if paths.is_empty() {
+        return Err(ApiError::new("validation_error", "paths: at least one"));
+    }
+    shared.vault().subscriptions.change(&caller, &id, paths)?;
+    Ok(Json(json!({ "id": id, "status": "active", "identity_id": caller.id })))
+}
+
+#[derive(Deserialize)]
 struct Acknowledge {
     event_ids: Vec<String>,
 }

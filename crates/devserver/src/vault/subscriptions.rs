@@ -61,6 +61,12 @@ impl Subscriptions {
         Ok(())
     }
 
+    /// From now on events of these paths.
+    pub(crate) fn change(&mut self, caller: &Identity, id: &str, paths: Vec<String>) -> Result<(), ApiError> {
+        self.owned(caller, id)?.paths = paths;
+        Ok(())
+    }
+
     pub(crate) fn count(&self) -> usize {
         self.0.len()
     }

@@ -13,7 +13,7 @@ const LOWER_ANSWERS: u32 = 3;
 /// The newest version that was seen or announced. A lower one comes from a replica or a cache that lags, and would take
 /// the application back to a value that may be revoked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Floor {
+pub struct VersionFloor {
     version: u64,
     /// The first of the lower answers since the last one that was accepted, and their number.
     lower: Option<(Instant, u32)>,
@@ -22,24 +22,24 @@ pub(crate) struct Floor {
     new_history: Option<Instant>,
 }
 
-impl Floor {
+impl VersionFloor {
     /// Accepts `version` and newer ones.
-    pub(crate) fn new(version: u64) -> Self {
+    pub fn new(version: u64) -> Self {
         Self { version, lower: None, new_history: None }
     }
 
     /// The lowest version that is accepted.
-    pub(crate) fn version(self) -> u64 {
+    pub fn version(self) -> u64 {
         self.version
     }
 
     /// An event announced `version`.
-    pub(crate) fn raise(&mut self, version: u64) {
+    pub fn raise(&mut self, version: u64) {
         self.version = self.version.max(version);
     }
 
     /// The secret was deleted or created, or was not there at `now`.
-    pub(crate) fn expect_new_history(&mut self, now: Instant) {
+    pub fn expect_new_history(&mut self, now: Instant) {
         if self.new_history.is_none() {
             self.lower = None;
         }
@@ -47,7 +47,7 @@ impl Floor {
     }
 
     /// Whether `version`, answered at `now`, is accepted. It is the new floor then.
-    pub(crate) fn accept(&mut self, version: u64, now: Instant) -> bool {
+    pub fn accept(&mut self, version: u64, now: Instant) -> bool {
         if version < self.version {
             let (since, before) = self.lower.unwrap_or((now, 0));
             let answers = before.saturating_add(1);
@@ -74,7 +74,7 @@ mod tests {
     #[test]
     fn lower_versions_are_refused_until_only_they_come() {
         let now = Instant::now();
-        let mut floor = Floor::new(4);
+        let mut floor = VersionFloor::new(4);
         assert!(floor.accept(5, now) && !floor.accept(4, now));
         floor.raise(7);
         assert!(!floor.accept(6, now + SECOND) && floor.accept(7, now + SECOND), "announced");
@@ -93,7 +93,7 @@ mod tests {
     #[test]
     fn a_new_history_takes_three_lower_answers() {
         let now = Instant::now();
-        let mut floor = Floor::new(5);
+        let mut floor = VersionFloor::new(5);
         for _ in 0..10 {
             floor.expect_new_history(now);
             assert!(!floor.accept(4, now) && !floor.accept(4, now), "a replica lags");
@@ -104,7 +104,7 @@ mod tests {
         for _ in 0..10 {
             assert!(!floor.accept(1, now), "it has begun");
         }
-        let mut floor = Floor::new(5);
+        let mut floor = VersionFloor::new(5);
         floor.expect_new_history(now);
         let later = now + LOWER_FOR;
         for _ in 0..10 {
@@ -117,7 +117,7 @@ mod tests {
         /// version above the accepted one came for five minutes.
         #[test]
         fn accepted_versions_are_monotone(answers in prop::collection::vec((1..6_u64, 0..90_u64, 0..4_u8), 0..200)) {
-            let mut floor = Floor::default();
+            let mut floor = VersionFloor::default();
             let mut now = Instant::now();
             let (mut accepted, mut announced, mut accepted_at) = (0, 0, now);
             for (version, seconds, kind) in answers {

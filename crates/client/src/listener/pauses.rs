@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use scaivault_client::{Backoff, Class, Retry};
 use tokio::time::Instant;
+
+use crate::{Backoff, Class, Retry};
 
 /// After a failure, about: the first pause and the longest.
 const FAILED: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(5));
@@ -30,20 +31,20 @@ pub(super) enum Step {
 
 /// Pauses that grow until something works.
 #[derive(Clone, Debug)]
-pub(super) struct Quiet {
+pub(super) struct Pauses {
     failed: Backoff,
     subscribing: Backoff,
     polling: Backoff,
 }
 
-impl Default for Quiet {
+impl Default for Pauses {
     fn default() -> Self {
         let [failed, subscribing, polling] = [FAILED, SUBSCRIBING, POLLING].map(Backoff::new);
         Self { failed, subscribing, polling }
     }
 }
 
-impl Quiet {
+impl Pauses {
     /// A step worked.
     pub(super) fn worked(&mut self, step: Step) {
         // A subscription that is taken away again and again does not bring the pauses back to their start.
@@ -82,7 +83,7 @@ mod tests {
 
     #[test]
     fn who_is_throttled_asks_less_and_less_often() {
-        let mut pauses = Quiet::default();
+        let mut pauses = Pauses::default();
         let mut total = Duration::ZERO;
         for minutes in [0.5, 1.0, 2.0, 4.0, 8.0, 10.0, 10.0] {
             let longest = Duration::from_mins(1).mul_f64(minutes);
@@ -103,7 +104,7 @@ mod tests {
 
     #[test]
     fn a_refusal_is_asked_about_again_after_minutes() {
-        let mut pauses = Quiet::default();
+        let mut pauses = Pauses::default();
         let minutes = |pause: Duration| pause.as_secs_f64() / 60.0;
         for _ in 0..3 {
             for class in [Class::Denied, Class::Invalid, Class::NotFound, Class::Conflict] {
@@ -112,7 +113,7 @@ mod tests {
             }
         }
         for class in [Class::Unexpected, Class::Authentication, Class::Unavailable] {
-            let mut pauses = Quiet::default();
+            let mut pauses = Pauses::default();
             assert!(pauses.after(Step::Poll, class, Retry::Never) <= FAILED.0, "{class:?}");
         }
         let of_an_ingress = pauses.after(Step::Subscribe, Class::NotFound, Retry::Backoff);

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use scaivault_client::{Event, EventId, EventKind};
 use scaivault_contract::SecretPath;
+
+use crate::{Event, EventId, EventKind};
 
 /// So many events are acknowledged together: an acknowledgement is one of the 20 subscription operations a minute that
 /// all pods of one identity share, and the event before which nothing is new is named at each poll anyhow.
@@ -21,7 +22,7 @@ pub(super) struct Cursor {
 
 /// What events tell of.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Changes {
+pub enum Changes {
     /// Any secret may have changed.
     Any,
     /// These have.
@@ -30,11 +31,11 @@ pub(crate) enum Changes {
 
 /// What the events of one answer say about one secret.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Announced {
+pub struct Announced {
     /// The newest version; none if the events do not say it, or if the secret was deleted.
-    pub(crate) version: Option<u64>,
+    pub version: Option<u64>,
     /// Whether the secret was deleted or created: its versions may start again with 1.
-    pub(crate) is_new_history: bool,
+    pub is_new_history: bool,
 }
 
 impl Cursor {

@@ -1,0 +1,84 @@
+//! A token and a lease as they are kept in a file for a later start. Times are seconds since 1970.
+
+use std::time::{Duration, SystemTime};
+
+use secrecy::ExposeSecret as _;
+use serde::{Deserialize, Serialize};
+
+use crate::{HeldLease, LeaseId, SecretData, Token};
+
+/// A token on its way to a file and back. `Debug` is not implemented, because it holds the token as text.
+#[derive(Serialize, Deserialize)]
+pub struct KeptToken {
+    secret: String,
+    received: u64,
+    use_until: u64,
+}
+
+impl KeptToken {
+    /// What is written of `token`.
+    pub fn new(token: &Token) -> Self {
+        Self {
+            secret: token.secret().expose_secret().to_owned(),
+            received: unix_seconds(token.received()),
+            use_until: unix_seconds(token.use_until()),
+        }
+    }
+
+    /// The token; none if the file says something that no token has.
+    pub fn restore(self) -> Option<Token> {
+        let [received, use_until] = [self.received, self.use_until].map(from_unix_seconds);
+        Token::restore(self.secret.into(), received, use_until)
+    }
+}
+
+/// A lease on its way to a file and back, with its credentials.
+#[derive(Serialize, Deserialize)]
+pub struct KeptLease {
+    /// Names it.
+    pub id: LeaseId,
+    credentials: String,
+    issued: u64,
+    renewed: u64,
+    ends: u64,
+    last_end: Option<u64>,
+    is_renewable: bool,
+}
+
+impl KeptLease {
+    /// What is written of `lease`.
+    pub fn new(lease: &HeldLease) -> Self {
+        Self {
+            id: lease.id.clone(),
+            credentials: lease.credentials.json().to_owned(),
+            issued: unix_seconds(lease.issued),
+            renewed: unix_seconds(lease.renewed),
+            ends: unix_seconds(lease.ends),
+            last_end: lease.last_end.map(unix_seconds),
+            is_renewable: lease.is_renewable,
+        }
+    }
+
+    /// The lease; none if its credentials are not readable.
+    pub fn restore(self) -> Option<HeldLease> {
+        Some(HeldLease {
+            id: self.id,
+            credentials: SecretData::new(&self.credentials).ok()?,
+            issued: from_unix_seconds(self.issued),
+            renewed: from_unix_seconds(self.renewed),
+            ends: from_unix_seconds(self.ends),
+            last_end: self.last_end.map(from_unix_seconds),
+            is_renewable: self.is_renewable,
+        })
+    }
+}
+
+/// A time as seconds since 1970; earlier ones are 0.
+pub fn unix_seconds(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// The time of so many seconds since 1970. One that the system cannot represent, as in a broken file, is the earliest.
+pub fn from_unix_seconds(seconds: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap_or(SystemTime::UNIX_EPOCH)
+}

@@ -1,0 +1,368 @@
+//! Listens to ScaiVault's events, so that a change is read at once. Nothing depends on it: without events, changes are found by
+//! the next refresh.
+
+use std::{collections::BTreeSet, future::pending, sync::Arc, time::Duration};
+
+use scaivault_contract::SecretPath;
+use tokio::{
+    sync::{mpsc::Sender, watch},
+    time::{Instant, sleep, sleep_until},
+};
+
+use crate::{
+    Backoff, Class, Client, Error, ErrorCode, ErrorKind, EventKind, NewSubscription, Operation,
+    POLL_WAIT_LIMIT, Poll, Refusal, Retry, SubscriptionId,
+};
+
+mod cursor;
+mod pauses;
+
+use cursor::Cursor;
+pub use cursor::{Announced, Changes};
+use pauses::{Pauses, Step};
+
+/// The most events that are kept for the owner: each only says that a secret is to be read again.
+const BUFFER_SIZE: u32 = 1000;
+/// The shortest time between two polls of which the first brought nothing new.
+const IDLE_PAUSE: Duration = Duration::from_secs(5);
+/// The shortest time between the starts of any two polls. It bounds what a server that never waits can cause, and delays changes
+/// that follow one another by no more than this.
+const POLL_PAUSE: Duration = Duration::from_millis(100);
+/// The first and the longest pause after an acknowledgement that failed.
+const ACKNOWLEDGE_PAUSES: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(5));
+/// After so many answers in a row without a code that a subscription is not there, it is taken for gone.
+const CODELESS_BELIEVED: u32 = 3;
+/// The most subscriptions that are deleted at a start, of the few operations that all pods of an identity share.
+const EXTRA_LIMIT: usize = 5;
+/// The shortest time between two changes of a subscription's paths: 20 operations a minute are granted to all subscriptions of
+/// an identity together.
+const CHANGE_PAUSE: Duration = Duration::from_secs(30);
+/// The same if the server refuses to change a subscription, so that a new one has to be made, and each secret is read again.
+const REPLACE_PAUSE: Duration = Duration::from_mins(5);
+
+/// What a listener reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenerUpdate {
+    /// There is a new subscription, to be kept for a later start. No event tells of changes before it.
+    Subscribed(SubscriptionId),
+    /// From now on, changes of these secrets are told. Only if the paths may change.
+    Covers(BTreeSet<SecretPath>),
+    /// Events arrive.
+    Connected,
+    /// No events arrive. After [`Self::Connected`] those of the meantime come.
+    Disconnected,
+    /// Secrets have changed.
+    Changed(Changes),
+}
+
+/// The secrets that a listener subscribes to.
+pub enum ListenerPaths {
+    /// The same for its whole life.
+    Fixed(BTreeSet<SecretPath>),
+    /// The latest value. The subscription follows when a path is added.
+    Changing(watch::Receiver<BTreeSet<SecretPath>>),
+}
+
+/// What to listen to, and as whom.
+pub struct ListenerSettings {
+    /// The latest value sends the requests.
+    pub client: watch::Receiver<Arc<Client>>,
+    /// Says to people and to a next start whose the subscription is.
+    pub name: String,
+    /// Which secrets.
+    pub paths: ListenerPaths,
+    /// The subscription of an earlier start.
+    pub kept: Option<SubscriptionId>,
+    /// Whether an earlier start may have made a subscription of this name that was not kept.
+    pub may_have_left: bool,
+}
+
+/// Listens until the receiver of `updates` is closed. Returns the subscription that there is at the end.
+///
+/// A subscription that is being made is always awaited: one whose answer is dropped could not be deleted.
+pub async fn listen(settings: ListenerSettings, updates: Sender<ListenerUpdate>) -> Option<SubscriptionId> {
+    let is_adopting = settings.kept.is_none() && settings.may_have_left;
+    let mut listener = Listener::new(settings, updates.clone());
+    if is_adopting {
+        tokio::select! {
+            () = listener.adopt() => {}
+            () = updates.closed() => {}
+        }
+    }
+    while !updates.is_closed() {
+        let subscribed = listener.subscribe().await;
+        tokio::select! {
+            () = listener.round(subscribed) => {}
+            () = updates.closed() => {}
+        }
+    }
+    listener.subscription
+}
+
+struct Listener {
+    client: watch::Receiver<Arc<Client>>,
+    new: NewSubscription,
+    /// None if they never change.
+    paths: Option<watch::Receiver<BTreeSet<SecretPath>>>,
+    /// What the subscription is known to cover, if its paths may change.
+    covered: BTreeSet<SecretPath>,
+    /// When its paths may be changed next.
+    change_at: Instant,
+    /// Whether the server does not change subscriptions.
+    is_change_refused: bool,
+    updates: Sender<ListenerUpdate>,
+    subscription: Option<SubscriptionId>,
+    cursor: Cursor,
+    /// Acknowledgements that failed.
+    acknowledging: Backoff,
+    is_connected: bool,
+    codeless: Codeless,
+    pauses: Pauses,
+}
+
+/// How many polls in a row were answered 404 or 410 without a code.
+#[derive(Debug, Default)]
+struct Codeless(u32);
+
+impl Codeless {
+    /// Whether after this error of a poll the subscription is gone, so that a new one has to be made. An answer without a code is not
+    /// ScaiVault's own and is believed only when it is repeated.
+    fn is_gone(&mut self, error: &Error) -> bool {
+        let is_codeless = error.operation == Operation::Poll
+            && matches!(&error.kind, ErrorKind::Refused(Refusal { status: 404 | 410, code, .. }) if code.is_empty());
+        self.0 = if is_codeless { self.0 + 1 } else { 0 };
+        error.operation == Operation::Poll && error.is_gone() || self.0 >= CODELESS_BELIEVED
+    }
+}
+
+impl Listener {
+    fn new(settings: ListenerSettings, updates: Sender<ListenerUpdate>) -> Self {
+        let ListenerSettings { client, name, paths, kept, may_have_left: _ } = settings;
+        let (fixed, paths) = match paths {
+            ListenerPaths::Fixed(paths) => (paths.into_iter().collect(), None),
+            ListenerPaths::Changing(paths) => (Vec::new(), Some(paths)),
+        };
+        Self {
+            client,
+            // A rotation policy's versions and those that people write; and what ends the count of a secret's versions.
+            new: NewSubscription {
+                name,
+                paths: fixed,
+                events: EventKind::ALL.to_vec(),
+                buffer_size: BUFFER_SIZE,
+            },
+            paths,
+            covered: BTreeSet::new(),
+            change_at: Instant::now(),
+            is_change_refused: false,
+            updates,
+            subscription: kept,
+            cursor: Cursor::default(),
+            acknowledging: Backoff::new(ACKNOWLEDGE_PAUSES),
+            is_connected: false,
+            codeless: Codeless::default(),
+            pauses: Pauses::default(),
+        }
+    }
+
+    fn client(&self) -> Arc<Client> {
+        Arc::clone(&self.client.borrow())
+    }
+
+    /// Takes up a subscription that an earlier start of the same pod left, and deletes others that it left. Without a list of
+    /// them a new one is made.
+    async fn adopt(&mut self) {
+        let listed = match self.client().subscriptions().await {
+            Ok(listed) => listed,
+            Err(error) => {
+                tracing::debug!(%error, "subscriptions not listed");
+                return;
+            }
+        };
+        let mut left = listed.into_iter().filter(|(_, name)| *name == self.new.name).map(|(id, _)| id);
+        let Some(subscription) = left.next() else { return };
+        let extra: Vec<_> = left.take(EXTRA_LIMIT).collect();
+        tracing::info!(%subscription, "subscription of an earlier start taken up");
+        self.subscription = Some(subscription.clone());
+        self.tell(ListenerUpdate::Subscribed(subscription)).await;
+        for subscription in extra {
+            if let Err(error) = self.client().unsubscribe(&subscription).await {
+                tracing::debug!(%error, "subscription not deleted");
+            }
+        }
+    }
+
+    /// Makes a subscription if there is none. Must be awaited to its end.
+    async fn subscribe(&mut self) -> Result<(), Error> {
+        if self.subscription.is_none() {
+            let changing = self.paths.as_mut().map(|paths| paths.borrow_and_update().clone());
+            if let Some(paths) = &changing {
+                self.new.paths = paths.iter().cloned().collect();
+            }
+            let id = self.client().subscribe(&self.new).await?;
+            tracing::info!(subscription = %id, "subscribed to events");
+            self.pauses.worked(Step::Subscribe);
+            self.subscription = Some(id.clone());
+            self.tell(ListenerUpdate::Subscribed(id)).await;
+            if let Some(paths) = changing {
+                self.covers(paths).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// One poll, and the pause after a step that failed. May be dropped at any time.
+    async fn round(&mut self, subscribed: Result<(), Error>) {
+        let (step, error) = match (subscribed, self.subscription.clone()) {
+            (Err(error), _) => (Step::Subscribe, error),
+            (Ok(()), None) => return,
+            (Ok(()), Some(subscription)) => match self.poll(&subscription).await {
+                Ok(()) => return self.pauses.worked(Step::Poll),
+                Err(error) => (Step::Poll, error),
+            },
+        };
+        self.tell(ListenerUpdate::Disconnected).await;
+        let is_gone = step == Step::Poll && self.codeless.is_gone(&error);
+        if is_gone {
+            if error.code().is_some_and(ErrorCode::is_empty)
+                && let Some(subscription) = &self.subscription
+            {
+                // If it is there after all, it must not stay.
+                drop(self.client().unsubscribe(subscription).await);
+            }
+            (self.subscription, self.cursor, self.codeless) = (None, Cursor::default(), Codeless::default());
+        }
+        let (class, retry) =
+            if is_gone { (Class::Unavailable, Retry::Backoff) } else { (error.class(), error.retry()) };
+        let pause = self.pauses.after(step, class, retry);
+        let pause_seconds = pause.as_secs_f64();
+        if error.retry() == Retry::Never {
+            tracing::warn!(%error, pause_seconds, "no events, trying again later; changes are found at the next refresh");
+        } else {
+            tracing::info!(%error, pause_seconds, "no events for a while; refreshing at intervals");
+        }
+        sleep(pause).await;
+    }
+
+    /// Waits for the next events and tells them.
+    async fn poll(&mut self, subscription: &SubscriptionId) -> Result<(), Error> {
+        let asked = Instant::now();
+        let poll = Poll { wait: POLL_WAIT_LIMIT, since: self.cursor.since().cloned(), ..Poll::default() };
+        let client = self.client();
+        let events = tokio::select! {
+            polled = client.poll(subscription, &poll) => polled?,
+            () = self.path_added() => return self.change(subscription).await,
+        };
+        self.codeless = Codeless::default();
+        let came = !events.is_empty();
+        let changes = self.cursor.hear(events);
+        let is_idle = changes.is_none();
+        self.tell(ListenerUpdate::Connected).await;
+        if let Some(changes) = changes {
+            self.tell(ListenerUpdate::Changed(changes)).await;
+        }
+        if let Some(events) = self.cursor.to_acknowledge(came && is_idle)
+            && !self.acknowledging.is_waiting(Instant::now())
+        {
+            if let Err(error) = self.client().acknowledge(subscription, events).await {
+                tracing::debug!(%error, "events not acknowledged");
+                self.acknowledging.failed(Instant::now(), Retry::Backoff);
+            } else {
+                self.acknowledging.succeeded();
+                self.cursor.acknowledged();
+            }
+        }
+        // Avoids a busy loop when the server or a proxy ignores the long-poll wait or `since`.
+        sleep_until(asked + if is_idle { IDLE_PAUSE } else { POLL_PAUSE }).await;
+        Ok(())
+    }
+
+    /// Waits until the subscription lacks a path and may be changed.
+    fn path_added(&self) -> impl Future<Output = ()> + use<> {
+        let (paths, covered, change_at) = (self.paths.clone(), self.covered.clone(), self.change_at);
+        async move {
+            let Some(mut paths) = paths else { return pending().await };
+            if paths.wait_for(|paths| !paths.is_subset(&covered)).await.is_err() {
+                // Nobody adds paths any more.
+                return pending().await;
+            }
+            sleep_until(change_at).await;
+        }
+    }
+
+    /// Has the subscription follow its paths. If the server refuses that, a new one is made.
+    async fn change(&mut self, subscription: &SubscriptionId) -> Result<(), Error> {
+        let Some(paths) = self.paths.as_ref().map(|paths| paths.borrow().clone()) else { return Ok(()) };
+        if !self.is_change_refused {
+            match self.client().change_subscription(subscription, &paths).await {
+                Ok(()) => {
+                    self.covers(paths).await;
+                    return Ok(());
+                }
+                Err(error) if error.retry() != Retry::Never || error.class() == Class::Authentication => {
+                    tracing::debug!(%error, "paths of the subscription not changed");
+                    self.change_at = Instant::now() + CHANGE_PAUSE;
+                    return Ok(());
+                }
+                Err(error) => {
+                    tracing::info!(%error, "paths of the subscription cannot be changed, making a new one");
+                    self.is_change_refused = !error.is_gone();
+                }
+            }
+        }
+        self.tell(ListenerUpdate::Disconnected).await;
+        (self.subscription, self.cursor) = (None, Cursor::default());
+        if let Err(error) = self.client().unsubscribe(subscription).await {
+            tracing::debug!(%error, "subscription not deleted");
+        }
+        Ok(())
+    }
+
+    async fn covers(&mut self, paths: BTreeSet<SecretPath>) {
+        self.change_at = Instant::now() + if self.is_change_refused { REPLACE_PAUSE } else { CHANGE_PAUSE };
+        self.covered.clone_from(&paths);
+        self.tell(ListenerUpdate::Covers(paths)).await;
+    }
+
+    async fn tell(&mut self, what: ListenerUpdate) {
+        match what {
+            ListenerUpdate::Connected if self.is_connected => return,
+            ListenerUpdate::Disconnected if !self.is_connected => return,
+            ListenerUpdate::Connected | ListenerUpdate::Subscribed(_) => self.is_connected = true,
+            ListenerUpdate::Disconnected => self.is_connected = false,
+            ListenerUpdate::Covers(_) | ListenerUpdate::Changed(_) => {}
+        }
+        // Fails only if the receiver is closed, which ends the listening.
+        drop(self.updates.send(what).await);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_codeless_answers_in_a_row_end_a_subscription() {
+        let error = |operation, status, code| {
+            let code = ErrorCode::new(code);
+            let refusal =
+                Refusal { status, code, message: String::new(), request_id: None, retry_after: None };
+            Error { operation, kind: refusal.into() }
+        };
+        let codeless = || error(Operation::Poll, 404, "");
+        let check = |errors: &[Error], expected: &[bool]| {
+            let mut count = Codeless::default();
+            let gone: Vec<_> = errors.iter().map(|error| count.is_gone(error)).collect();
+            assert_eq!(gone, expected);
+        };
+        check(&[codeless(), codeless(), codeless()], &[false, false, true]);
+        check(&[error(Operation::Poll, 404, "subscription_not_found")], &[true]);
+        for other in [
+            error(Operation::Poll, 503, "service_unavailable"),
+            error(Operation::Poll, 502, ""),
+            error(Operation::Exchange, 404, ""),
+        ] {
+            check(&[codeless(), codeless(), other, codeless()], &[false; 4]);
+        }
+    }
+}
