@@ -20,13 +20,15 @@ mod page;
 mod refusals;
 
 /// Sets of values that differ in what is asserted here.
-const SETS: [&str; 6] = [
+const SETS: [&str; 8] = [
     "",
     "dynamicCredentials.enabled=false",
+    "versionKey.shared=false",
+    "versionKey.existingSecret=keys",
     "socketDirs={/a,/etc/kubernetes/b},stateDir=/run/c",
     "providerName=other,scaivault.allowedRoles={*}",
     "policies.enabled=false",
-    "dynamicCredentials.enabled=false,policies.enabled=false",
+    "dynamicCredentials.enabled=false,policies.enabled=false,versionKey.shared=false",
 ];
 
 fn template(arguments: &[&str]) -> Result<Manifests, String> {
@@ -108,7 +110,7 @@ fn only_directories_of_sockets_and_state_are_the_nodes() {
     for (set, expected) in [
         ("", ["/var/run/secrets-store-csi-providers", "/run/scaivault-csi-provider"].as_slice()),
         ("providerName=other", &["/var/run/secrets-store-csi-providers", "/run/other-csi-provider"]),
-        (SETS[2], &["/a", "/etc/kubernetes/b", "/run/c"]),
+        ("socketDirs={/a,/etc/kubernetes/b},stateDir=/run/c", &["/a", "/etc/kubernetes/b", "/run/c"]),
     ] {
         let spec = pod_spec(&with(set));
         let paths: Vec<_> =
@@ -150,9 +152,10 @@ fn the_role_reads_what_is_watched() {
 }
 
 #[test]
-fn without_credentials_and_policies_there_are_no_rights() {
-    let manifests =
-        with("dynamicCredentials.enabled=false,policies.enabled=false,networkPolicy.enabled=true");
+fn without_credentials_policies_and_key_there_are_no_rights() {
+    let manifests = with(
+        "dynamicCredentials.enabled=false,policies.enabled=false,versionKey.shared=false,networkPolicy.enabled=true",
+    );
     let roles = ["ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"];
     assert!(roles.iter().all(|kind| manifests.of_kind(kind).is_empty()));
     assert_eq!(pod_spec(&manifests)["automountServiceAccountToken"], false);
@@ -172,6 +175,31 @@ fn policies_and_dynamic_credentials_are_apart() {
         let found = ["--node-name=", "--policies", "--no-dynamic-credentials"].map(has);
         assert_eq!(found, expected, "{set}: {given:?}");
     }
+}
+
+#[test]
+fn the_version_key_is_in_a_secret_that_upgrades_leave_alone() {
+    let manifests = with("dynamicCredentials.enabled=false,policies.enabled=false");
+    let secret = manifests.only("Secret");
+    assert_eq!((&secret["data"], &secret["stringData"]), (&Value::Null, &Value::Null));
+    let name = secret["metadata"]["name"].as_str().unwrap();
+    let rule = json!([{"apiGroups": [""], "resources": ["secrets"], "resourceNames": [name], "verbs": ["get", "patch"]}]);
+    assert_eq!(manifests.only("Role")["rules"], rule);
+    assert!(arguments(&manifests).contains(&format!("--version-key-secret=kube-system/{name}")));
+    assert_eq!(pod_spec(&manifests)["automountServiceAccountToken"], true);
+
+    let existing = with(
+        "dynamicCredentials.enabled=false,policies.enabled=false,versionKey.existingSecret=keys,versionKey.existingSecretKey=csi",
+    );
+    assert!(existing.of_kind("Secret").is_empty() && existing.of_kind("Role").is_empty());
+    assert_eq!(pod_spec(&existing)["automountServiceAccountToken"], false);
+    assert!(
+        arguments(&existing)
+            .contains(&"--version-key-file=/etc/scaivault-csi-version-key/version-key".to_owned())
+    );
+    let volumes = pod_spec(&existing)["volumes"].clone();
+    let volume = list(&volumes).iter().find(|volume| volume["name"] == "version-key").unwrap();
+    assert_eq!(volume["secret"]["items"], json!([{"key": "csi", "path": "version-key"}]));
 }
 
 /// An argument that the provider does not know would keep it from starting on every node.
@@ -194,7 +222,7 @@ fn every_argument_and_key_is_the_providers() {
     for key in config.keys().chain(nested) {
         assert!(keys.contains(&format!("\n    {}: ", key.replace('-', "_"))), "{key}");
     }
-    assert_eq!(config.len(), 6, "{text}");
+    assert_eq!(config.len(), 7, "{text}");
 }
 
 #[test]

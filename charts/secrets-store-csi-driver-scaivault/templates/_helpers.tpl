@@ -65,6 +65,26 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- default (printf "/run/%s-csi-provider" .Values.providerName) .Values.stateDir -}}
 {{- end -}}
 
+{{/* Whether the provider talks to the API server: `true` or nothing. */}}
+{{- define "provider.needsApi" -}}
+{{- if or (include "provider.hasCluster" .) (include "provider.ownVersionKey" .) -}}true{{- end -}}
+{{- end -}}
+
+{{/* Whether the key of object versions is in the chart's own Secret: `true` or nothing. */}}
+{{- define "provider.ownVersionKey" -}}
+{{- if and .Values.versionKey.shared (not .Values.versionKey.existingSecret) -}}true{{- end -}}
+{{- end -}}
+
+{{/* The Secret of the key of object versions. */}}
+{{- define "provider.versionKeySecret" -}}
+{{- default (printf "%s-key" (include "provider.fullname" .)) .Values.versionKey.existingSecret -}}
+{{- end -}}
+
+{{/* Where an existing Secret with the key is mounted. */}}
+{{- define "provider.versionKeyDir" -}}
+/etc/scaivault-csi-version-key
+{{- end -}}
+
 {{/* Where the ConfigMap is mounted. */}}
 {{- define "provider.configDir" -}}
 /etc/scaivault-csi-provider
@@ -91,6 +111,7 @@ allow-urls: []
 tenant: {{ quote . }}
 {{- end }}
 refresh-interval: {{ $scaivault.refreshInterval }}
+events: {{ $scaivault.events }}
 {{- end -}}
 
 {{/* The files of the ConfigMap. */}}
@@ -134,6 +155,9 @@ ca-{{ $index }}.pem: |
 {{- end -}}
 {{- if has (include "provider.stateDir" .) .Values.socketDirs -}}
 {{- fail (printf "stateDir and socketDirs both name %s; choose another stateDir" (include "provider.stateDir" .)) -}}
+{{- end -}}
+{{- if and .Values.versionKey.existingSecret (not .Values.versionKey.shared) -}}
+{{- fail "versionKey.existingSecret is set and versionKey.shared is false, so that it would not be read; set versionKey.shared to true, or remove versionKey.existingSecret" -}}
 {{- end -}}
 {{- $refresh := .Values.scaivault.refreshInterval -}}
 {{- $unit := get (dict "s" 1 "m" 60 "h" 3600 "d" 86400) (trunc -1 $refresh) -}}

@@ -8,15 +8,17 @@ use std::{
 };
 
 /// What the agent prints: its own messages, and the errors of rendering, client, templates and variables, which it quotes.
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 10] = [
     "crates/agent/src",
     "crates/render/src",
     "crates/contract/src/deferred.rs",
     "crates/contract/src/template/error.rs",
     "crates/client/src/error.rs",
+    "crates/client/src/listener.rs",
     "crates/client/src/login.rs",
     "crates/client/src/secret.rs",
     "crates/client/src/tls.rs",
+    "crates/log-queue/src/logger.rs",
 ];
 /// Calls whose last literal that is no field's value is a message.
 const CALLS: [&str; 4] = ["warn!(", "error!(", ".problem(", "Problem::new("];

@@ -108,6 +108,8 @@ struct Listener {
     covered: BTreeSet<SecretPath>,
     /// When its paths may be changed next.
     change_at: Instant,
+    /// Changes of its paths that failed, in a row.
+    failed_changes: u32,
     /// Whether the server does not change subscriptions.
     is_change_refused: bool,
     updates: Sender<ListenerUpdate>,
@@ -154,6 +156,7 @@ impl Listener {
             paths,
             covered: BTreeSet::new(),
             change_at: Instant::now(),
+            failed_changes: 0,
             is_change_refused: false,
             updates,
             subscription: kept,
@@ -296,11 +299,15 @@ impl Listener {
         if !self.is_change_refused {
             match self.client().change_subscription(subscription, &paths).await {
                 Ok(()) => {
+                    self.change_at = Instant::now() + CHANGE_PAUSE;
+                    self.failed_changes = 0;
                     self.covers(paths).await;
                     return Ok(());
                 }
-                Err(error) if error.retry() != Retry::Never || error.class() == Class::Authentication => {
+                // An answer without a code is not ScaiVault's own and is believed only when it is repeated.
+                Err(error) if self.failed_changes < CODELESS_BELIEVED && is_passing(&error) => {
                     tracing::debug!(%error, "paths of the subscription not changed");
+                    self.failed_changes += u32::from(error.class() != Class::Throttled);
                     self.change_at = Instant::now() + CHANGE_PAUSE;
                     return Ok(());
                 }
@@ -311,6 +318,7 @@ impl Listener {
             }
         }
         self.tell(ListenerUpdate::Disconnected).await;
+        self.change_at = Instant::now() + REPLACE_PAUSE;
         (self.subscription, self.cursor) = (None, Cursor::default());
         if let Err(error) = self.client().unsubscribe(subscription).await {
             tracing::debug!(%error, "subscription not deleted");
@@ -319,7 +327,6 @@ impl Listener {
     }
 
     async fn covers(&mut self, paths: BTreeSet<SecretPath>) {
-        self.change_at = Instant::now() + if self.is_change_refused { REPLACE_PAUSE } else { CHANGE_PAUSE };
         self.covered.clone_from(&paths);
         self.tell(ListenerUpdate::Covers(paths)).await;
     }
@@ -335,6 +342,11 @@ impl Listener {
         // Fails only if the receiver is closed, which ends the listening.
         drop(self.updates.send(what).await);
     }
+}
+
+/// Whether a change of a subscription's paths may succeed later.
+fn is_passing(error: &Error) -> bool {
+    error.retry() != Retry::Never || error.class() == Class::Authentication
 }
 
 #[cfg(test)]

@@ -2,11 +2,22 @@
 
 use std::fmt;
 
-use kube::{Client, api::GetParams, core::Request};
+use kube::{
+    Client,
+    api::{GetParams, ListParams},
+    core::Request,
+};
 use serde::{Deserialize, de::DeserializeOwned};
+
+mod daemon_sets;
+
+use daemon_sets::DaemonSets;
 
 /// The name under which the driver is registered.
 const DRIVER: &str = "secrets-store.csi.k8s.io";
+
+/// The role that the driver's installation has if it may write native Secrets.
+const SYNC_ROLE: &str = "secretprovidersyncing-role";
 
 /// What was found about one requirement.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,20 +63,50 @@ struct TokenRequest {
 #[derive(Debug, Deserialize)]
 struct Object {}
 
-/// Looks at the driver's object and at the class's definition. The error is that of reaching the API server.
+/// Looks at the driver's objects and at the provider's. The error is that of reaching the API server, or of reading what a
+/// mount depends on.
 pub(crate) async fn check(client: &Client, audience: &str) -> kube::Result<Vec<Finding>> {
     let driver = get::<CsiDriver>(client, "/apis/storage.k8s.io/v1/csidrivers", DRIVER).await?;
     let class = "secretproviderclasses.secrets-store.csi.x-k8s.io";
     let definition =
         get::<Object>(client, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", class).await?;
-    let mut findings = check_driver(driver.map(|driver| driver.spec), audience);
+    let driver = driver.map(|driver| driver.spec);
+    let republishes = driver.as_ref().is_some_and(|driver| driver.requires_republish);
+    let is_installed = driver.is_some();
+    let mut findings = check_driver(driver, audience);
     findings.push(match definition {
         Some(_) => Finding::Met(format!("the CustomResourceDefinition {class} exists")),
         None => Finding::Missing(format!(
             "the CustomResourceDefinition {class} does not exist; install the Secrets Store CSI driver"
         )),
     });
+    if is_installed {
+        let list = Request::new("/apis/apps/v1/daemonsets").list(&ListParams::default());
+        match client.request::<DaemonSets>(list.map_err(kube::Error::BuildRequest)?).await {
+            Ok(sets) => findings.extend(daemon_sets::check(&sets, republishes)),
+            Err(error) => {
+                findings.push(unread("DaemonSets", "the driver's version, rotation and directories", &error));
+            }
+        }
+        findings.push(check_sync(client).await);
+    }
     Ok(findings)
+}
+
+/// Whether the driver may write native Secrets.
+async fn check_sync(client: &Client) -> Finding {
+    match get::<Object>(client, "/apis/rbac.authorization.k8s.io/v1/clusterroles", SYNC_ROLE).await {
+        Ok(Some(_)) => Finding::Met(format!("the driver may write native Secrets (ClusterRole {SYNC_ROLE})")),
+        Ok(None) => Finding::Limited(format!(
+            "the ClusterRole {SYNC_ROLE} does not exist, so volumes of classes with `secretObjects` write no Secret; if you need that, set `syncSecret.enabled=true` in the values of the driver's chart"
+        )),
+        Err(error) => unread("ClusterRoles", "whether the driver may write native Secrets", &error),
+    }
+}
+
+/// What is no requirement of mounts may be forbidden to whoever checks.
+fn unread(kind: &str, what: &str, error: &kube::Error) -> Finding {
+    Finding::Limited(format!("{kind} cannot be read, so {what} are not checked: {error}"))
 }
 
 fn check_driver(spec: Option<CsiDriverSpec>, audience: &str) -> Vec<Finding> {

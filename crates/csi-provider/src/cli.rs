@@ -18,7 +18,8 @@ use crate::{
     check::{self, Finding},
     cluster,
     config::Given,
-    serve::{ServeError, Settings, serve},
+    serve::{ServeError, Settings, VersionKey, serve},
+    shared_key::SecretName,
     telemetry,
 };
 
@@ -33,7 +34,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Serve the driver of this node
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// Say what is missing in the cluster for mounts to work
     Check(CheckArgs),
 }
@@ -65,7 +66,7 @@ struct ServeArgs {
     /// YAML file with what classes may name: audiences, roles, addresses with their own authorities
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Directory for the key of object versions, and for leases with their credentials; kept over restarts, in memory
+    /// Directory for leases with their credentials, logins, and keys of object versions; kept over restarts, in memory
     #[arg(long, value_name = "DIR", default_value = "/run/scaivault-csi-provider")]
     state_dir: PathBuf,
     /// Name of this node, whose pods are watched: to revoke leases, and for variables and policies; without it, dynamic
@@ -78,6 +79,12 @@ struct ServeArgs {
     /// Limit what classes may ask for by the cluster's policies (`InjectionPolicy`)
     #[arg(long, requires = "node_name")]
     policies: bool,
+    /// File with the key of object versions, at least 32 bytes, the same on all nodes; without it, each node makes its own
+    #[arg(long, value_name = "FILE", conflicts_with = "version_key_secret")]
+    version_key_file: Option<PathBuf>,
+    /// Secret with this key, which the first node fills
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    version_key_secret: Option<SecretName>,
     /// What is logged: error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     log_level: LevelFilter,
@@ -98,7 +105,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let ended = match command {
         Command::Serve(args) => {
             telemetry::init(args.log_level);
-            run_serve(args).map_err(Into::into)
+            run_serve(*args).map_err(Into::into)
         }
         Command::Check(args) => {
             telemetry::init(LevelFilter::WARN);
@@ -138,8 +145,15 @@ fn run_serve(args: ServeArgs) -> Result<(), ServeError> {
         node_name,
         no_dynamic_credentials,
         policies,
+        version_key_file,
+        version_key_secret,
         log_level: _,
     } = args;
+    let version_key = match (version_key_file, version_key_secret) {
+        (Some(file), _) => VersionKey::File(file),
+        (None, Some(secret)) => VersionKey::Secret(secret),
+        (None, None) => VersionKey::OfNode,
+    };
     // A template is rendered on a thread of its own, for which one of these waits; the other goes on.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let given = Given { url, allow_urls, ca_file, file: config };
@@ -150,6 +164,7 @@ fn run_serve(args: ServeArgs) -> Result<(), ServeError> {
         node_name,
         has_dynamic_credentials: !no_dynamic_credentials,
         has_policies: policies,
+        version_key,
         given,
     }))
 }

@@ -1,6 +1,6 @@
 //! What is known of the cluster: the pods of this node, the namespaces, and the policies in force.
 //!
-//! The driver does not say when a volume is unmounted, so leases follow the pods: a pod that is gone ends its leases. The labels of
+//! The driver does not say when a volume is unmounted, so leases, logins and subscriptions follow the pods: a pod that is gone ends them. The labels of
 //! pods and namespaces say which policies select a pod.
 
 mod kinds;
@@ -31,8 +31,8 @@ use tokio::{
 use crate::{
     attributes::Pod,
     failure::{Failure, FailureKind},
-    leases::Leases,
     metrics::PolicyMetrics,
+    pods::PodResources,
 };
 use kinds::{Namespaces, NodePods, PolicyHost, PolicyObserver, WatchObserver};
 
@@ -43,7 +43,7 @@ const USER_AGENT: &str = concat!("scaivault-csi-provider/", env!("CARGO_PKG_VERS
 pub(crate) struct Cluster {
     pub(crate) node: ObjectName,
     selector: String,
-    leases: Option<Leases>,
+    resources: PodResources,
     pods: Mutex<Pods>,
     /// Labels as JSON by name; none where there are too many.
     namespaces: Mutex<HashMap<Arc<str>, Option<Box<str>>>>,
@@ -90,12 +90,12 @@ enum Unknown {
 }
 
 impl Cluster {
-    /// Nothing is known yet. `leases` end with their pods.
-    pub(crate) fn new(node: ObjectName, with_policies: bool, leases: Option<Leases>) -> Arc<Self> {
+    /// Nothing is known yet. `resources` end with their pods.
+    pub(crate) fn new(node: ObjectName, with_policies: bool, resources: PodResources) -> Arc<Self> {
         Arc::new(Self {
             selector: format!("spec.nodeName={node}"),
             node,
-            leases,
+            resources,
             pods: Mutex::default(),
             namespaces: Mutex::default(),
             are_namespaces_listed: AtomicBool::new(false),
@@ -204,9 +204,7 @@ impl Cluster {
     }
 
     fn end_pod(&self, uid: &str) {
-        if let Some(leases) = &self.leases {
-            leases.end_pod(uid);
-        }
+        self.resources.end_pod(uid);
     }
 
     /// All pods of the node were listed: leases of others, which an earlier process may have held, end.
@@ -217,8 +215,8 @@ impl Cluster {
             let uids: BTreeSet<String> = pods.known.values().map(|pod| pod.uid.clone()).collect();
             (uids, pods.list_began)
         };
-        if let (Some(leases), Some(began)) = (&self.leases, began) {
-            leases.keep_pods(&uids, began);
+        if let Some(began) = began {
+            self.resources.keep_pods(&uids, began);
         }
     }
 }

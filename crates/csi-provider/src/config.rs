@@ -34,8 +34,10 @@ struct File {
     allow_urls: Vec<AllowedUrl>,
     /// The tenant to act in.
     tenant: Option<TenantId>,
-    /// How long a secret is answered from memory, as a duration such as 60s.
+    /// How long a secret is answered from memory without events, as a duration such as 60s.
     refresh_interval: Option<scaivault_contract::Duration>,
+    /// Whether changes are told by ScaiVault's events; without it, `true`.
+    events: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -55,6 +57,7 @@ pub(crate) struct Config {
     roles: Vec<String>,
     pub(crate) tenant: Option<TenantId>,
     pub(crate) refresh_interval: Duration,
+    pub(crate) events: bool,
 }
 
 /// An address of ScaiVault, and whose certificates are believed there.
@@ -114,6 +117,7 @@ impl Config {
             refresh_interval: file
                 .refresh_interval
                 .map_or(DEFAULT_REFRESH, scaivault_contract::Duration::to_std),
+            events: file.events.unwrap_or(true),
         })
     }
 

@@ -10,6 +10,7 @@ mod check;
 mod cli;
 mod cluster;
 mod config;
+mod events;
 mod failure;
 #[allow(
     clippy::pedantic,
@@ -26,9 +27,12 @@ mod metrics;
 mod mount;
 mod objects;
 mod ops;
+mod pods;
 mod policies;
 mod secrets;
 mod serve;
+mod session;
+mod shared_key;
 mod socket;
 mod state;
 mod telemetry;

@@ -2,25 +2,30 @@
 //! nothing that is in memory: claims can be forged, and only ScaiVault verifies the signature.
 
 use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use scaivault_client::{Client, Connections, SetupError, Timeouts, Token};
 use secrecy::SecretString;
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 
 use crate::{
     attributes::Pod,
     config::{Config, LoginTarget},
     failure::Failure,
     mount::repeat,
+    secrets::Identity,
     token::TokenHash,
 };
 
 /// How long a login is kept after its last use. The driver calls again about every minute, as long as the pod is there.
 const IDLE_LIMIT: Duration = Duration::from_mins(10);
+/// The most logins, of which those go first that were not used for the longest time.
+const LOGINS_MAX: usize = 1024;
+/// The most volumes of a pod that are known to be mounted.
+const VOLUMES_MAX: usize = 64;
 
 /// The logins of all pods of this node.
 pub(crate) struct Logins {
@@ -28,28 +33,64 @@ pub(crate) struct Logins {
     /// One for each server of the configuration.
     connections: Vec<Connections>,
     pods: Mutex<BTreeMap<(Pod, LoginTarget), Arc<PodLogin>>>,
+    /// Notified when there is another login to be kept over a restart.
+    changed: Arc<Notify>,
 }
 
 /// The login of one pod.
-struct PodLogin {
+pub(crate) struct PodLogin {
     /// Held during an exchange, so that calls that come at once make one.
-    accepted: tokio::sync::Mutex<Option<Accepted>>,
+    exchange: tokio::sync::Mutex<()>,
+    accepted: Mutex<Option<Accepted>>,
     used: Mutex<Instant>,
+    /// Where volumes of the pod are mounted.
+    volumes: Mutex<BTreeSet<String>>,
 }
 
 /// A token that ScaiVault has exchanged.
 #[derive(Clone)]
-struct Accepted {
-    token: TokenHash,
-    client: Arc<Client>,
+pub(crate) struct Accepted {
+    pub(crate) token: TokenHash,
+    /// Of an earlier process: has a login, and no token for another one.
+    is_restored: bool,
+    pub(crate) client: Arc<Client>,
+}
+
+impl PodLogin {
+    fn new() -> Self {
+        Self {
+            exchange: tokio::sync::Mutex::default(),
+            accepted: Mutex::default(),
+            used: Mutex::new(Instant::now()),
+            volumes: Mutex::default(),
+        }
+    }
+
+    /// Whether this process has mounted the volume before.
+    pub(crate) fn has_volume(&self, target_path: &str) -> bool {
+        lock(&self.volumes).contains(target_path)
+    }
+
+    /// The volume is mounted.
+    pub(crate) fn add_volume(&self, target_path: &str) {
+        let mut volumes = lock(&self.volumes);
+        if !target_path.is_empty() && volumes.len() < VOLUMES_MAX && !volumes.contains(target_path) {
+            volumes.insert(target_path.to_owned());
+        }
+    }
+
+    fn accepted(&self) -> Option<Accepted> {
+        lock(&self.accepted).clone()
+    }
 }
 
 impl Logins {
-    pub(crate) fn new(config: Arc<Config>) -> Result<Self, SetupError> {
+    pub(crate) fn new(config: Arc<Config>, changed: Arc<Notify>) -> Result<Self, SetupError> {
         let connections = config.servers().iter().map(|server| {
             Connections::new(server.address.clone(), server.trust.clone(), None, Timeouts::default())
         });
-        Ok(Self { connections: connections.collect::<Result<_, _>>()?, config, pods: Mutex::default() })
+        let connections = connections.collect::<Result<_, _>>()?;
+        Ok(Self { connections, config, pods: Mutex::default(), changed })
     }
 
     /// A client that has logged in with exactly this token.
@@ -59,12 +100,13 @@ impl Logins {
         target: &LoginTarget,
         token: SecretString,
         deadline: Instant,
-    ) -> Result<Arc<Client>, Failure> {
+    ) -> Result<(Arc<Client>, Arc<PodLogin>), Failure> {
         let login = self.pod(pod, target);
         let hash = TokenHash::new(&token);
-        let mut accepted = login.accepted.lock().await;
-        if let Some(accepted) = accepted.as_ref().filter(|accepted| accepted.token == hash) {
-            return Ok(Arc::clone(&accepted.client));
+        let _one_exchange = login.exchange.lock().await;
+        let same = login.accepted().filter(|accepted| accepted.token == hash);
+        if let Some(Accepted { is_restored: false, client, .. }) = same {
+            return Ok((client, Arc::clone(&login)));
         }
         let client = Arc::new(self.connections[target.server].client(
             token,
@@ -72,13 +114,26 @@ impl Logins {
             target.role.clone(),
             self.config.tenant.clone(),
         ));
+        // ScaiVault has accepted this token from an earlier process.
+        if let Some(kept) = same.and_then(|accepted| accepted.client.token()) {
+            client.resume(kept);
+        }
         repeat(deadline, || client.login()).await.map_err(|error| {
             let subject = format!("service account {}/{}", pod.namespace, pod.service_account);
             Failure::from_error(subject, &error)
         })?;
         // A token of the kubelet replaces the one before, which ends soon.
-        *accepted = Some(Accepted { token: hash, client: Arc::clone(&client) });
-        Ok(client)
+        let accepted = Accepted { token: hash, is_restored: false, client: Arc::clone(&client) };
+        *lock(&login.accepted) = Some(accepted);
+        self.changed.notify_one();
+        Ok((client, Arc::clone(&login)))
+    }
+
+    /// Goes on with a login of an earlier process, for the same token of the pod.
+    pub(crate) fn restore(&self, pod: &Pod, target: &LoginTarget, hash: TokenHash, token: Token) {
+        let client = self.restored(target, Some(token));
+        let login = self.pod(pod, target);
+        *lock(&login.accepted) = Some(Accepted { token: hash, is_restored: true, client });
     }
 
     /// A client with the login of an earlier process, which ends when its token does.
@@ -93,23 +148,59 @@ impl Logins {
     }
 
     fn pod(&self, pod: &Pod, target: &LoginTarget) -> Arc<PodLogin> {
-        let mut pods = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        let login = pods.entry((pod.clone(), target.clone())).or_insert_with(|| {
-            Arc::new(PodLogin { accepted: tokio::sync::Mutex::default(), used: Mutex::new(now) })
-        });
-        *login.used.lock().unwrap_or_else(PoisonError::into_inner) = now;
-        Arc::clone(login)
+        let mut pods = self.pods();
+        let login = Arc::clone(
+            pods.entry((pod.clone(), target.clone())).or_insert_with(|| Arc::new(PodLogin::new())),
+        );
+        *lock(&login.used) = Instant::now();
+        while pods.len() > LOGINS_MAX {
+            let oldest = pods.iter().min_by_key(|(_, login)| *lock(&login.used)).map(|(key, _)| key.clone());
+            oldest.and_then(|key| pods.remove(&key));
+        }
+        login
     }
 
     /// Forgets logins that were not used for a while: their pods are gone.
     pub(crate) fn forget_idle(&self, now: Instant) {
-        let mut pods = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
-        pods.retain(|_, login| *login.used.lock().unwrap_or_else(PoisonError::into_inner) + IDLE_LIMIT > now);
+        self.pods().retain(|_, login| *lock(&login.used) + IDLE_LIMIT > now);
+    }
+
+    /// Forgets the logins of pods that are gone, of which `is_there` is told the last use.
+    pub(crate) fn retain(&self, is_there: impl Fn(&Pod, Instant) -> bool) {
+        self.pods().retain(|(pod, _), login| is_there(pod, *lock(&login.used)));
+    }
+
+    /// The identities of all pods.
+    pub(crate) fn identities(&self) -> BTreeSet<Identity> {
+        self.pods().keys().map(|(pod, target)| Identity::new(pod, target)).collect()
+    }
+
+    /// The logins that ScaiVault has accepted, to be kept over a restart.
+    pub(crate) fn accepted(&self) -> Vec<(Pod, LoginTarget, Accepted)> {
+        let pods = self.pods();
+        let accepted = pods
+            .iter()
+            .filter_map(|((pod, target), login)| Some((pod.clone(), target.clone(), login.accepted()?)));
+        accepted.collect()
+    }
+
+    /// A client of an identity that can send requests; none where no pod of it has logged in.
+    pub(crate) fn client_of(&self, identity: &Identity) -> Option<Arc<Client>> {
+        let pods = self.pods();
+        let mut own = pods.iter().filter(|((pod, target), _)| Identity::new(pod, target) == *identity);
+        own.find_map(|(_, login)| Some(login.accepted()?.client).filter(|client| client.token().is_some()))
     }
 
     /// How many pods have a login.
     pub(crate) fn count(&self) -> usize {
-        self.pods.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.pods().len()
     }
+
+    fn pods(&self) -> MutexGuard<'_, BTreeMap<(Pod, LoginTarget), Arc<PodLogin>>> {
+        self.pods.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -30,6 +30,15 @@ pub(crate) struct Metrics {
     microseconds: AtomicU64,
 }
 
+/// What the provider holds at the moment.
+pub(crate) struct Held {
+    pub(crate) logins: usize,
+    pub(crate) secrets: usize,
+    /// Identities of which events arrive.
+    pub(crate) connected: usize,
+    pub(crate) leases: usize,
+}
+
 impl Metrics {
     /// A mount has ended.
     pub(crate) fn mounted(&self, outcome: Result<(), FailureKind>, took: Duration) {
@@ -46,15 +55,16 @@ impl Metrics {
         self.microseconds.fetch_add(microseconds, Ordering::Relaxed);
     }
 
-    /// All of them.
-    pub(crate) fn text(&self, logins: usize, secrets: usize, leases: usize) -> String {
+    /// All of them, with what is `held` now.
+    pub(crate) fn text(&self, held: &Held) -> String {
         let mut text = String::new();
         // Writing to a String cannot fail.
-        let _ = self.write(&mut text, logins, secrets, leases);
+        let _ = self.write(&mut text, held);
         text
     }
 
-    fn write(&self, text: &mut String, logins: usize, secrets: usize, leases: usize) -> std::fmt::Result {
+    fn write(&self, text: &mut String, held: &Held) -> std::fmt::Result {
+        let Held { logins, secrets, connected, leases } = held;
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         writeln!(text, "# HELP {PREFIX}mounts_total Mount calls of the driver by outcome.")?;
         writeln!(text, "# TYPE {PREFIX}mounts_total counter")?;
@@ -78,6 +88,7 @@ impl Metrics {
         for (name, help, value) in [
             ("logins", "Pods that have a login.", logins),
             ("cached_secrets", "Secrets in memory.", secrets),
+            ("event_subscriptions", "Identities whose changed secrets are told by events.", connected),
             ("leases", "Leases of dynamic credentials that are held for pods.", leases),
         ] {
             writeln!(
@@ -207,7 +218,7 @@ mod tests {
         metrics.mounted(Ok(()), Duration::from_millis(3));
         metrics.mounted(Err(FailureKind::NotFound), Duration::from_millis(60));
         metrics.mounted(Err(FailureKind::Late), Duration::from_secs(26));
-        let text = metrics.text(2, 5, 3);
+        let text = metrics.text(&Held { logins: 2, secrets: 5, connected: 1, leases: 3 });
         for line in [
             "mounts_total{outcome=\"done\"} 1",
             "mounts_total{outcome=\"not_found\"} 1",
@@ -218,6 +229,7 @@ mod tests {
             "mount_duration_seconds_count 3",
             "logins 2",
             "cached_secrets 5",
+            "event_subscriptions 1",
             "leases 3",
         ] {
             assert!(text.contains(&format!("\n{PREFIX}{line}\n")), "{line}: {text}");

@@ -1,7 +1,10 @@
 //! One mount: from the request's bytes to the files of the volume.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -9,25 +12,30 @@ use futures_util::{StreamExt as _, stream};
 use scaivault_client::{Backoff, Client, Error, SecretData, SetupError};
 use scaivault_contract::ObjectName;
 use scaivault_render::{Content, Source, render};
-use secrecy::SecretString;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::{
+    sync::{Notify, Semaphore},
+    time::{Instant, sleep_until, timeout_at},
+};
 use tonic::{Request, Response, Status};
 
 use crate::{
     attributes::{Attributes, Pod},
     cluster::Cluster,
     config::{Config, LoginTarget},
+    events::Events,
     failure::{Failure, FailureKind},
     generated::{
         File, MountRequest, MountResponse, ObjectVersion, VersionRequest, VersionResponse,
         csi_driver_provider_server::CsiDriverProvider,
     },
     leases::{LeaseKey, Leases},
-    logins::Logins,
-    metrics::Metrics,
+    logins::{Logins, PodLogin},
+    metrics::{Held, Metrics},
     objects::Object,
+    pods::PodResources,
     policies,
-    secrets::{Identity, Secrets},
+    secrets::{Identity, Purpose, Secrets},
+    session::SessionFile,
     state::{Restored, StateFile},
     token,
     versions::Versions,
@@ -60,10 +68,26 @@ impl Default for Deadlines {
 const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(4));
 /// How many secrets of one mount are read at once.
 const READS_AT_ONCE: usize = 8;
+/// How many mounts are worked on at once, so that their files fit into memory. Others wait for as long as a mount may take.
+const MOUNTS_AT_ONCE: usize = 128;
 /// How many objects an error about the deadline names.
 const LATE_SOURCES: usize = 4;
 /// The most bytes of all files: what a native Secret may have, to which the driver can write them.
 const FILES_MAX_BYTES: usize = 1024 * 1024;
+
+/// What a provider is made of.
+pub(crate) struct Parts {
+    pub(crate) config: Arc<Config>,
+    pub(crate) versions: Versions,
+    /// Without it, classes with dynamic credentials are refused.
+    pub(crate) leases: Option<StateFile>,
+    /// Without it, the cluster is not looked at.
+    pub(crate) node: Option<NodeSettings>,
+    pub(crate) session: SessionFile,
+    /// Who listens to events, for the names of subscriptions.
+    pub(crate) listener: String,
+    pub(crate) deadlines: Deadlines,
+}
 
 /// The node that the provider runs on.
 pub(crate) struct NodeSettings {
@@ -80,23 +104,24 @@ struct Inner {
     config: Arc<Config>,
     cluster: Option<Arc<Cluster>>,
     deadlines: Deadlines,
+    mounts: Semaphore,
     leases: Option<Leases>,
-    logins: Logins,
-    secrets: Secrets,
+    logins: Arc<Logins>,
+    secrets: Arc<Secrets>,
+    events: Arc<Events>,
+    session: SessionFile,
+    /// Notified when the session file is to be written.
+    session_changed: Arc<Notify>,
     versions: Versions,
     metrics: Metrics,
 }
 
 impl Provider {
-    /// Without `leases`, classes with dynamic credentials are refused. Without a node, the cluster is not looked at.
-    pub(crate) fn new(
-        config: Arc<Config>,
-        versions: Versions,
-        leases: Option<StateFile>,
-        node: Option<NodeSettings>,
-        deadlines: Deadlines,
-    ) -> Result<Self, SetupError> {
-        let logins = Logins::new(Arc::clone(&config))?;
+    /// Goes on where an earlier process has stopped.
+    pub(crate) fn new(parts: Parts) -> Result<Self, SetupError> {
+        let Parts { config, versions, leases, node, session, listener, deadlines } = parts;
+        let session_changed = Arc::new(Notify::new());
+        let logins = Arc::new(Logins::new(Arc::clone(&config), Arc::clone(&session_changed))?);
         let leases = leases.map(|state| {
             let restored = state.load(&config);
             let leases = Leases::new(Arc::clone(&config), state);
@@ -106,11 +131,27 @@ impl Provider {
             }
             leases
         });
-        let cluster =
-            node.map(|NodeSettings { name, has_policies }| Cluster::new(name, has_policies, leases.clone()));
-        let secrets = Secrets::new(config.refresh_interval);
-        let metrics = Metrics::default();
-        Ok(Self(Arc::new(Inner { config, cluster, deadlines, leases, logins, secrets, versions, metrics })))
+        let secrets = Arc::new(Secrets::new(config.refresh_interval));
+        let listener = config.events.then_some(listener);
+        let events = Arc::new(Events::new(listener, Arc::clone(&secrets), Arc::clone(&session_changed)));
+        session.load(&config, &logins, &events);
+        let pods = PodResources::new(leases.clone(), Arc::clone(&logins), Arc::clone(&events));
+        let cluster = node.map(|NodeSettings { name, has_policies }| Cluster::new(name, has_policies, pods));
+        let (mounts, metrics) = (Semaphore::new(MOUNTS_AT_ONCE), Metrics::default());
+        Ok(Self(Arc::new(Inner {
+            config,
+            cluster,
+            deadlines,
+            mounts,
+            leases,
+            logins,
+            secrets,
+            events,
+            session,
+            session_changed,
+            versions,
+            metrics,
+        })))
     }
 
     /// The leases of this node's pods; none if dynamic credentials are refused.
@@ -125,9 +166,13 @@ impl Provider {
 
     /// The text of the metrics.
     pub(crate) fn metrics(&self) -> String {
-        let Inner { cluster, leases, logins, secrets, metrics, .. } = &*self.0;
-        let mut text =
-            metrics.text(logins.count(), secrets.count(), leases.as_ref().map_or(0, Leases::count));
+        let Inner { cluster, leases, logins, secrets, events, metrics, .. } = &*self.0;
+        let mut text = metrics.text(&Held {
+            logins: logins.count(),
+            secrets: secrets.count(),
+            connected: events.connected(),
+            leases: leases.as_ref().map_or(0, Leases::count),
+        });
         if let Some(cluster) = cluster.as_ref().filter(|cluster| cluster.has_policies()) {
             text.push_str(&cluster.metrics.text());
         }
@@ -139,6 +184,32 @@ impl Provider {
         let now = Instant::now();
         self.0.logins.forget_idle(now);
         self.0.secrets.forget_idle(now);
+        self.0.events.keep_only(&self.0.logins.identities());
+        // A client may have got another token by itself.
+        self.0.session_changed.notify_one();
+    }
+
+    /// Writes the session file whenever something has changed, for ever.
+    pub(crate) async fn keep_session(self) {
+        loop {
+            self.0.session_changed.notified().await;
+            self.save_session().await;
+        }
+    }
+
+    async fn save_session(&self) {
+        let inner = Arc::clone(&self.0);
+        let saving = tokio::task::spawn_blocking(move || {
+            inner.session.save(&inner.config, &inner.logins, &inner.events);
+        });
+        // Fails only if it panics, which is logged.
+        drop(saving.await);
+    }
+
+    /// Deletes what ScaiVault holds for this process alone, and keeps the rest for the next one.
+    pub(crate) async fn stop(&self) {
+        self.0.events.stop().await;
+        self.save_session().await;
     }
 }
 
@@ -154,11 +225,11 @@ impl CsiDriverProvider for Provider {
 
     async fn mount(&self, request: Request<MountRequest>) -> Result<Response<MountResponse>, Status> {
         let began = Instant::now();
-        let request = request.into_inner();
+        let MountRequest { attributes, target_path, .. } = request.into_inner();
         // In a task of its own: a panic becomes an error of this mount, and a driver that hangs up does not end a login
         // that other calls wait for.
         let inner = Arc::clone(&self.0);
-        let mounting = tokio::spawn(async move { inner.mount(&request, began).await });
+        let mounting = tokio::spawn(async move { inner.mount(attributes, &target_path, began).await });
         let answer = mounting.await.unwrap_or_else(|_| {
             Err(Failure::new(FailureKind::Internal, "the provider has an internal error; see its log"))
         });
@@ -168,9 +239,11 @@ impl CsiDriverProvider for Provider {
 }
 
 impl Inner {
-    async fn mount(&self, request: &MountRequest, began: Instant) -> Result<MountResponse, Failure> {
-        let attributes = Attributes::read(&request.attributes)?;
-        let answer = self.files(&attributes, began).await;
+    async fn mount(&self, text: String, target_path: &str, began: Instant) -> Result<MountResponse, Failure> {
+        let attributes = Attributes::read(&text)?;
+        // It may be large, and a mount may wait.
+        drop(text);
+        let answer = self.files(&attributes, target_path, began).await;
         let Attributes { pod, class, .. } = &attributes;
         match &answer {
             Ok(_) => {
@@ -184,7 +257,12 @@ impl Inner {
         answer
     }
 
-    async fn files(&self, attributes: &Attributes, began: Instant) -> Result<MountResponse, Failure> {
+    async fn files(
+        &self,
+        attributes: &Attributes,
+        target_path: &str,
+        began: Instant,
+    ) -> Result<MountResponse, Failure> {
         let pod = &attributes.pod;
         let target = self.config.login_target(attributes)?;
         let cluster = self.cluster.as_deref();
@@ -192,22 +270,35 @@ impl Inner {
             policies::objects(attributes, &target, &self.config, cluster, began + self.deadlines.facts)
                 .await?;
         let token = token::choose(attributes.tokens.as_deref(), &target.audience, pod, SystemTime::now())?;
-        let reading = self.read_files(pod, target, &objects, token, began + self.deadlines.repeat);
+        let deadline = began + self.deadlines.repeat;
+        let reading = async {
+            let _permit = self.mounts.acquire().await;
+            let (client, login) = self.logins.client(pod, &target, token, deadline).await?;
+            let identity = Identity::new(pod, &target);
+            let is_republish = login.has_volume(target_path);
+            let room = AtomicUsize::new(FILES_MAX_BYTES);
+            let reader = Reader { identity, pod, target, client, is_republish, room, deadline };
+            let response = self.read_files(&objects, &reader).await?;
+            self.mounted(&objects, &reader, &login, target_path);
+            Ok(response)
+        };
         let answer = timeout_at(began + self.deadlines.mount, reading).await;
         answer.unwrap_or_else(|_| Err(late(self.deadlines.mount, pod, &objects)))
     }
 
-    async fn read_files(
-        &self,
-        pod: &Pod,
-        target: LoginTarget,
-        objects: &[Object],
-        token: SecretString,
-        deadline: Instant,
-    ) -> Result<MountResponse, Failure> {
-        let client = self.logins.client(pod, &target, token, deadline).await?;
-        let reader = Reader { identity: Identity::new(pod, &target), pod, target, client, deadline };
-        let reads: Vec<_> = objects.iter().map(|object| self.file(object, &reader)).collect();
+    /// A volume is mounted: from now on, changes of its secrets are told.
+    fn mounted(&self, objects: &[Object], reader: &Reader<'_>, login: &PodLogin, target_path: &str) {
+        login.add_volume(target_path);
+        let secrets = objects.iter().flat_map(|object| match &object.source {
+            Source::Secrets(secrets) => secrets.secrets().collect(),
+            Source::Lease(_) => Vec::new(),
+        });
+        let newest = secrets.filter(|secret| secret.version.is_none()).map(|secret| secret.path.clone());
+        self.events.cover(&reader.identity, &reader.client, newest.collect());
+    }
+
+    async fn read_files(&self, objects: &[Object], reader: &Reader<'_>) -> Result<MountResponse, Failure> {
+        let reads: Vec<_> = objects.iter().map(|object| self.file(object, reader)).collect();
         let files: Vec<_> = stream::iter(reads).buffered(READS_AT_ONCE).collect().await;
         let (mut response, mut failures) = (MountResponse::default(), Vec::new());
         for file in files {
@@ -225,7 +316,11 @@ impl Inner {
         if let Some(failure) = Failure::joined(failures) {
             return Err(failure);
         }
-        check_size(&response)?;
+        // An empty answer would make the driver think that the provider has written the files itself.
+        if response.files.is_empty() {
+            let text = "all objects are optional and none of their secrets exists, and a volume needs a file; create a secret or make an object mandatory";
+            return Err(Failure::new(FailureKind::NotFound, text));
+        }
         Ok(response)
     }
 
@@ -241,6 +336,7 @@ impl Inner {
             })
         });
         match composed {
+            Ok(contents) if !reader.has_room(contents.len()) => Err(too_large()),
             Ok(contents) => Ok(Some(File { path: file.to_string(), mode: i32::from(mode.bits()), contents })),
             Err(failure) if *is_optional && failure.kind == FailureKind::NotFound => Ok(None),
             Err(failure) => Err(failure),
@@ -253,7 +349,7 @@ impl Inner {
         source: &Source,
         reader: &Reader<'_>,
     ) -> Result<Vec<(Option<u64>, SecretData)>, Failure> {
-        let Reader { identity, pod, target, client, deadline } = reader;
+        let Reader { identity, pod, target, client, is_republish, deadline, room: _ } = reader;
         let secrets = match source {
             Source::Secrets(secrets) => secrets,
             Source::Lease(dynamic) => {
@@ -265,7 +361,13 @@ impl Inner {
         };
         let mut read = Vec::new();
         for secret in secrets.secrets() {
-            let answer = self.secrets.read(client, identity, secret, *deadline).await.map_err(|error| {
+            let purpose = if *is_republish {
+                Purpose::Republish(self.events.since(identity, &secret.path))
+            } else {
+                Purpose::NewVolume
+            };
+            let answer = self.secrets.read(client, identity, secret, purpose, *deadline).await;
+            let answer = answer.map_err(|error| {
                 let mut failure = Failure::from_error(secret, &error);
                 // The identity or the tenant does not exist: that says nothing about the secret.
                 if failure.kind == FailureKind::NotFound && !error.is_gone() {
@@ -285,7 +387,25 @@ struct Reader<'a> {
     pod: &'a Pod,
     target: LoginTarget,
     client: Arc<Client>,
+    /// Whether the volume was mounted before.
+    is_republish: bool,
+    /// How many bytes the files may still have.
+    room: AtomicUsize,
     deadline: Instant,
+}
+
+impl Reader<'_> {
+    /// Takes the room of a file, if it is there.
+    fn has_room(&self, bytes: usize) -> bool {
+        let left = |room: usize| room.checked_sub(bytes);
+        self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).is_ok()
+    }
+}
+
+fn too_large() -> Failure {
+    Failure::invalid(format!(
+        "the files have more than {FILES_MAX_BYTES} bytes together, which is the limit; use fields instead of whole secrets, or several volumes"
+    ))
 }
 
 fn no_leases() -> Failure {
@@ -305,21 +425,6 @@ fn late(after: Duration, pod: &Pod, objects: &[Object]) -> Failure {
         sources.join(", ")
     );
     Failure::new(FailureKind::Late, text)
-}
-
-/// An empty answer would make the driver think that the provider has written the files itself.
-fn check_size(response: &MountResponse) -> Result<(), Failure> {
-    if response.files.is_empty() {
-        let text = "all objects are optional and none of their secrets exists, and a volume needs a file; create a secret or make an object mandatory";
-        return Err(Failure::new(FailureKind::NotFound, text));
-    }
-    let bytes: usize = response.files.iter().map(|file| file.contents.len()).sum();
-    if bytes > FILES_MAX_BYTES {
-        return Err(Failure::invalid(format!(
-            "the files have {bytes} bytes together; allowed: {FILES_MAX_BYTES}; use fields instead of whole secrets, or several volumes"
-        )));
-    }
-    Ok(())
 }
 
 /// Repeats a request that may succeed later, until `deadline`. Returns the last error.

@@ -1,6 +1,12 @@
 //! The process: binds, serves until SIGTERM, and ends when all mounts are answered.
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use scaivault_client::SetupError;
 use scaivault_contract::ObjectName;
@@ -8,6 +14,7 @@ use thiserror::Error;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
+    sync::oneshot,
     time::interval,
 };
 use tonic::transport::Server;
@@ -16,8 +23,10 @@ use crate::{
     cluster,
     config::{Config, ConfigError, Given},
     generated::csi_driver_provider_server::CsiDriverProviderServer,
-    mount::{Deadlines, NodeSettings, Provider},
+    mount::{Deadlines, NodeSettings, Parts, Provider},
     ops,
+    session::SessionFile,
+    shared_key::{self, SecretName},
     socket::{BoundSocket, Incoming, SocketError, merge},
     state::StateFile,
     versions::{VersionKeyError, Versions},
@@ -25,8 +34,8 @@ use crate::{
 
 /// How often idle logins and secrets are looked for.
 const FORGET_INTERVAL: Duration = Duration::from_mins(1);
-/// The most bytes of a request: the driver's own limit.
-const REQUEST_MAX_BYTES: usize = 4 * 1024 * 1024;
+/// The most bytes of a request: attributes, and what the driver adds.
+const REQUEST_MAX_BYTES: usize = 2 * 1024 * 1024;
 
 /// What the command line says.
 pub(crate) struct Settings {
@@ -36,7 +45,18 @@ pub(crate) struct Settings {
     pub(crate) node_name: Option<ObjectName>,
     pub(crate) has_dynamic_credentials: bool,
     pub(crate) has_policies: bool,
+    pub(crate) version_key: VersionKey,
     pub(crate) given: Given,
+}
+
+/// Where the key of object versions is.
+pub(crate) enum VersionKey {
+    /// In the state directory: each node has its own, until it reboots.
+    OfNode,
+    /// In a file that is the same on all nodes.
+    File(PathBuf),
+    /// In a Secret, which the first node fills.
+    Secret(SecretName),
 }
 
 /// Why the provider does not run.
@@ -53,7 +73,7 @@ pub(crate) enum ServeError {
     #[error("cannot listen at {address} (--ops-listen): {source}")]
     Ops { address: SocketAddr, source: io::Error },
     #[error(
-        "no Kubernetes API found, which --node-name needs: {0}; run in a pod with a service account's token"
+        "no Kubernetes API found, which --node-name and --version-key-secret need: {0}; run in a pod with a service account's token"
     )]
     Kubernetes(Box<dyn std::error::Error + Send + Sync>),
     #[error("cannot wait for signals: {0}")]
@@ -66,14 +86,27 @@ pub(crate) enum ServeError {
 
 /// Serves until SIGTERM or SIGINT.
 pub(crate) async fn serve(settings: Settings) -> Result<(), ServeError> {
-    let Settings { sockets, ops_listen, state_dir, node_name, has_dynamic_credentials, has_policies, given } =
-        settings;
-    let versions = Versions::open(&state_dir)?;
+    let Settings {
+        sockets,
+        ops_listen,
+        state_dir,
+        node_name,
+        has_dynamic_credentials,
+        has_policies,
+        version_key,
+        given,
+    } = settings;
+    let versions = versions(version_key, &state_dir).await?;
     let has_leases = node_name.is_some() && has_dynamic_credentials;
-    let state = has_leases.then(|| StateFile::new(&state_dir));
-    let node = node_name.map(|name| NodeSettings { name, has_policies });
-    let config = Arc::new(Config::read(given)?);
-    let provider = Provider::new(config, versions, state, node, Deadlines::default())?;
+    let provider = Provider::new(Parts {
+        config: Arc::new(Config::read(given)?),
+        versions,
+        leases: has_leases.then(|| StateFile::new(&state_dir)),
+        session: SessionFile::new(&state_dir),
+        listener: listener_name(&sockets, node_name.as_ref()),
+        node: node_name.map(|name| NodeSettings { name, has_policies }),
+        deadlines: Deadlines::default(),
+    })?;
     // Dropped at the end, which ends what follows the cluster.
     let mut _following = None;
     if let Some(cluster) = provider.cluster() {
@@ -93,6 +126,8 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), ServeError> {
     tracing::info!(sockets = ?sockets, %ops_listen, "listening");
     tokio::spawn(ops::serve(listener, provider.clone(), sockets));
     tokio::spawn(forget_idle(provider.clone()));
+    tokio::spawn(provider.clone().keep_session());
+    let (stopping, stop) = oneshot::channel::<()>();
     let stopped = async move {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -101,9 +136,34 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), ServeError> {
         tracing::info!("stopping");
         // First of all, so that the driver waits for the next provider.
         drop(bound);
+        drop(stopping);
     };
-    serve_incoming(provider, merge(incoming), stopped).await?;
-    Ok(())
+    let giving_back = async {
+        // Its sender is dropped.
+        drop(stop.await);
+        provider.stop().await;
+    };
+    let (served, ()) = tokio::join!(serve_incoming(provider.clone(), merge(incoming), stopped), giving_back);
+    Ok(served?)
+}
+
+/// The key of object versions, from where it is.
+async fn versions(key: VersionKey, state_dir: &Path) -> Result<Versions, ServeError> {
+    Ok(match key {
+        VersionKey::OfNode => Versions::open(state_dir)?,
+        VersionKey::File(file) => Versions::read(&file)?,
+        VersionKey::Secret(secret) => {
+            let client = cluster::client().await.map_err(ServeError::Kubernetes)?;
+            Versions::shared(shared_key::read_or_create(&client, &secret).await, state_dir)?
+        }
+    })
+}
+
+/// Says to people whose subscriptions are: those of this provider on this node.
+fn listener_name(sockets: &[PathBuf], node: Option<&ObjectName>) -> String {
+    let provider = sockets.first().and_then(|socket| socket.file_stem()).unwrap_or_default();
+    let node = node.map_or("unknown-node", ObjectName::as_str);
+    format!("scaivault-csi-provider/{}/{node}", provider.to_string_lossy())
 }
 
 /// Answers the driver until `stopped`, and then what is under way.

@@ -5,13 +5,23 @@ use std::{
     os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use futures_util::{Stream, StreamExt as _, stream};
 use rustix::process::geteuid;
 use thiserror::Error;
-use tokio::net::{UnixListener, UnixStream};
-use tokio_stream::wrappers::UnixListenerStream;
+use tokio::{
+    net::{UnixListener, UnixStream},
+    sync::mpsc,
+    task::JoinHandle,
+    time::interval,
+};
+use tokio_stream::wrappers::ReceiverStream;
+
+/// How often the file is looked at.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Connections of the driver.
 pub(crate) type Incoming = Pin<Box<dyn Stream<Item = io::Result<UnixStream>> + Send>>;
@@ -27,36 +37,84 @@ pub(crate) enum SocketError {
     Bind { socket: PathBuf, source: io::Error },
 }
 
-/// A socket that is listened at. Its file is removed at the end, unless another process has replaced it.
+/// A socket that is listened at, also if its file is deleted or replaced. The file is removed at the end, unless another
+/// process has replaced it.
 pub(crate) struct BoundSocket {
     path: PathBuf,
-    inode: (u64, u64),
+    /// Of the file that this process has made last; none once it is to be gone.
+    inode: Arc<Mutex<Option<(u64, u64)>>>,
+    watching: JoinHandle<()>,
 }
 
 impl BoundSocket {
     /// Listens at `path`, in place of what an earlier process left there.
     pub(crate) fn bind(path: &Path) -> Result<(Self, Incoming), SocketError> {
         check_name(path)?;
-        match fs::symlink_metadata(path) {
-            Ok(metadata) if !metadata.file_type().is_socket() => {
-                return Err(SocketError::NotSocket(path.to_owned()));
-            }
-            _ => {}
-        }
-        let (listener, inode) =
-            bind(path).map_err(|source| SocketError::Bind { socket: path.to_owned(), source })?;
-        let incoming = UnixListenerStream::new(listener).filter(|stream| {
+        let (listener, first) = bind(path)?;
+        let (sender, streams) = mpsc::channel(1);
+        let inode = Arc::new(Mutex::new(Some(first)));
+        let watching = tokio::spawn(watch(path.to_owned(), listener, Arc::clone(&inode), sender));
+        let incoming = ReceiverStream::new(streams).filter(|stream| {
             let is_allowed = stream.as_ref().map_or(true, is_allowed);
             async move { is_allowed }
         });
-        Ok((Self { path: path.to_owned(), inode }, Box::pin(incoming)))
+        Ok((Self { path: path.to_owned(), inode, watching }, Box::pin(incoming)))
     }
 }
 
 impl Drop for BoundSocket {
     fn drop(&mut self) {
-        if inode(&self.path).is_ok_and(|inode| inode == self.inode) {
+        self.watching.abort();
+        // It may be at work, and must not make the file again.
+        let own = self.inode.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if inode(&self.path).is_ok_and(|inode| Some(inode) == own) {
             let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Accepts connections, and binds again when the file is not there any more or is another socket: the driver would not find this
+/// process. Connections that there are stay.
+async fn watch(
+    path: PathBuf,
+    mut listener: UnixListener,
+    own: Arc<Mutex<Option<(u64, u64)>>>,
+    streams: mpsc::Sender<io::Result<UnixStream>>,
+) {
+    let mut looks = interval(LOOK_INTERVAL);
+    let mut is_lost = false;
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                let has_failed = accepted.is_err();
+                if streams.send(accepted.map(|(stream, _)| stream)).await.is_err() {
+                    return;
+                }
+                if has_failed {
+                    // At the limit of open files, the next attempt fails at once as well.
+                    looks.tick().await;
+                }
+            }
+            _ = looks.tick() => {
+                let mut own = own.lock().unwrap_or_else(PoisonError::into_inner);
+                if own.is_none() {
+                    return;
+                }
+                if inode(&path).ok() == *own {
+                    continue;
+                }
+                match bind(&path) {
+                    Ok((bound, inode)) => {
+                        (listener, *own, is_lost) = (bound, Some(inode), false);
+                        tracing::warn!(socket = %path.display(), "socket was deleted or replaced, listening at a new one; let no other provider use this name");
+                    }
+                    Err(_) if is_lost => {}
+                    Err(error) => {
+                        is_lost = true;
+                        tracing::error!(%error, "socket was deleted or replaced, and there is no new one");
+                    }
+                }
+            }
         }
     }
 }
@@ -68,7 +126,14 @@ pub(crate) fn merge(incoming: Vec<Incoming>) -> Incoming {
 
 /// Binds under another name and renames: while one process replaces another there is always a socket, and never one with
 /// the permissions of the umask.
-fn bind(path: &Path) -> io::Result<(UnixListener, (u64, u64))> {
+fn bind(path: &Path) -> Result<(UnixListener, (u64, u64)), SocketError> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if !metadata.file_type().is_socket() => Err(SocketError::NotSocket(path.to_owned())),
+        _ => replace(path).map_err(|source| SocketError::Bind { socket: path.to_owned(), source }),
+    }
+}
+
+fn replace(path: &Path) -> io::Result<(UnixListener, (u64, u64))> {
     let unfinished = path.with_extension("new");
     match fs::remove_file(&unfinished) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -120,6 +185,27 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         drop(second);
         assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_deleted_or_replaced_socket_is_bound_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("scaivault.sock");
+        let (_bound, mut incoming) = BoundSocket::bind(&path).unwrap();
+        let _before = UnixStream::connect(&path).await.unwrap();
+        assert!(incoming.next().await.unwrap().is_ok());
+        for replaced in [false, true] {
+            fs::remove_file(&path).unwrap();
+            let other = replaced.then(|| std::os::unix::net::UnixListener::bind(&path).unwrap());
+            let other_inode = inode(&path).ok();
+            let mut ticks = interval(Duration::from_millis(10));
+            while inode(&path).ok() == other_inode {
+                ticks.tick().await;
+            }
+            let _client = UnixStream::connect(&path).await.unwrap();
+            assert!(incoming.next().await.unwrap().is_ok());
+            drop(other);
+        }
     }
 
     #[tokio::test]

@@ -77,7 +77,7 @@ impl StateFile {
         }
     }
 
-    /// Writes all of them, in one step: a crash leaves what was there before.
+    /// Writes all of them.
     pub(crate) fn save<'a>(
         &self,
         config: &Config,
@@ -92,7 +92,8 @@ impl StateFile {
     }
 }
 
-fn write(file: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Writes a file for this user alone, in one step: a crash leaves what was there before.
+pub(crate) fn write(file: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = file.with_extension("new");
     match fs::remove_file(&temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

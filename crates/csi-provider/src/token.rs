@@ -125,10 +125,12 @@ impl Claims {
         if self.sub != subject || serviceaccount.name != pod.service_account.as_str() {
             return Err(differs("service account"));
         }
-        if !bound
-            .as_ref()
-            .is_some_and(|bound| bound.uid == pod.uid.as_str() && bound.name == pod.name.as_str())
-        {
+        let Some(bound) = bound else {
+            return Err(refused(
+                "the token belongs to no pod, as one of the secrets-store-sync-controller, which is not supported; for a native Secret, use `secretObjects` of a class that a pod mounts",
+            ));
+        };
+        if bound.uid != pod.uid.as_str() || bound.name != pod.name.as_str() {
             return Err(differs("pod"));
         }
         let since_epoch = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
@@ -145,7 +147,7 @@ fn refused(text: impl Into<String>) -> Failure {
 
 /// Equal for equal tokens.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct TokenHash([u8; 32]);
+pub(crate) struct TokenHash(pub(crate) [u8; 32]);
 
 impl TokenHash {
     pub(crate) fn new(token: &SecretString) -> Self {
@@ -196,7 +198,7 @@ mod tests {
             ("/kubernetes.io/serviceaccount/name", json!("admin"), "service account"),
             ("/kubernetes.io/pod/uid", json!("u-2"), "pod"),
             ("/kubernetes.io/pod/name", json!("web-1"), "pod"),
-            ("/kubernetes.io/pod", json!(null), "pod"),
+            ("/kubernetes.io/pod", json!(null), "secrets-store-sync-controller, which is not supported"),
             ("/exp", json!(1000), "expired"),
         ] {
             let mut payload = payload();

@@ -2,9 +2,8 @@
 //! the pod's `SecretProviderClassPodStatus`, and tools restart workloads when they change.
 
 use std::{
-    fs::{self, OpenOptions},
-    io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    fs,
+    io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
@@ -15,10 +14,16 @@ use aws_lc_rs::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use thiserror::Error;
 
+use crate::{shared_key::SharedKeyError, state};
+
 /// The bytes of the key.
-const KEY_BYTES: usize = 32;
+pub(crate) const KEY_BYTES: usize = 32;
 /// The file of the key in the state directory.
 const KEY_FILE: &str = "version-key";
+/// The copy there of the key that all nodes share.
+const SHARED_KEY_FILE: &str = "shared-version-key";
+/// The most bytes that are read of a key.
+const KEY_MAX_BYTES: u64 = 4096;
 /// The bytes of a hash that are shown: enough that no two contents are taken for one.
 const SHOWN_BYTES: usize = 16;
 
@@ -28,25 +33,69 @@ pub(crate) struct Versions(Key);
 /// The key of versions cannot be used.
 #[derive(Debug, Error)]
 pub(crate) enum VersionKeyError {
-    #[error("cannot read or write the key of object versions {}: {source}; check the directory of --state-dir", .file.display())]
+    #[error("cannot read or write the key of object versions {}: {source}; check the directory of --state-dir, or the file of --version-key-file", .file.display())]
     File { file: PathBuf, source: io::Error },
     #[error("the key of object versions {} has {bytes} bytes; expected at least {KEY_BYTES}; remove the file or write a new key", .file.display())]
     Length { file: PathBuf, bytes: usize },
+    #[error(transparent)]
+    Shared(#[from] SharedKeyError),
 }
 
 impl Versions {
+    /// The key of a file that the operator brings.
+    pub(crate) fn read(file: &Path) -> Result<Self, VersionKeyError> {
+        let mut bytes = Vec::new();
+        let reading = fs::File::open(file).and_then(|open| open.take(KEY_MAX_BYTES).read_to_end(&mut bytes));
+        reading.map_err(|source| VersionKeyError::File { file: file.to_owned(), source })?;
+        // The end of a line is no part of a key that was written as text.
+        Self::new(bytes.trim_ascii_end(), file)
+    }
+
     /// Takes the key of an earlier start, or makes one: a restart must not change versions.
     pub(crate) fn open(state_dir: &Path) -> Result<Self, VersionKeyError> {
         let file = state_dir.join(KEY_FILE);
         let read = || match fs::read(&file) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => new_key(&file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let key = random_key()?;
+                state::write(&file, &key)?;
+                Ok(key)
+            }
             read => read,
         };
         let key = read().map_err(|source| VersionKeyError::File { file: file.clone(), source })?;
+        Self::new(&key, &file)
+    }
+
+    /// The key that all nodes share, or its copy of an earlier start if it cannot be had now.
+    pub(crate) fn shared(
+        key: Result<Vec<u8>, SharedKeyError>,
+        state_dir: &Path,
+    ) -> Result<Self, VersionKeyError> {
+        let file = state_dir.join(SHARED_KEY_FILE);
+        let copy = fs::read(&file).ok();
+        let key = match (key, copy) {
+            (Ok(key), copy) => {
+                if copy.as_deref() != Some(&key)
+                    && let Err(error) = state::write(&file, &key)
+                {
+                    tracing::warn!(file = %file.display(), %error, "copy of the key of object versions not kept");
+                }
+                key
+            }
+            (Err(error), Some(copy)) => {
+                tracing::warn!(%error, "taking the key of object versions of the last start");
+                copy
+            }
+            (Err(error), None) => return Err(error.into()),
+        };
+        Self::new(&key, &file)
+    }
+
+    fn new(key: &[u8], file: &Path) -> Result<Self, VersionKeyError> {
         if key.len() < KEY_BYTES {
-            return Err(VersionKeyError::Length { file, bytes: key.len() });
+            return Err(VersionKeyError::Length { file: file.to_owned(), bytes: key.len() });
         }
-        Ok(Self(Key::new(HMAC_SHA256, &key)))
+        Ok(Self(Key::new(HMAC_SHA256, key)))
     }
 
     /// The version of a file.
@@ -57,14 +106,10 @@ impl Versions {
     }
 }
 
-/// Writes a new key to a file that does not exist, as a whole: a process that is killed leaves no half of it.
-fn new_key(file: &Path) -> io::Result<Vec<u8>> {
+/// A new key.
+pub(crate) fn random_key() -> io::Result<Vec<u8>> {
     let mut key = vec![0; KEY_BYTES];
     rand::fill(&mut key).map_err(|_| io::Error::other("no random bytes"))?;
-    let partial = file.with_extension("new");
-    let _ = fs::remove_file(&partial);
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial)?.write_all(&key)?;
-    fs::rename(&partial, file)?;
     Ok(key)
 }
 
@@ -82,6 +127,26 @@ mod tests {
         assert_ne!(open().version("other", b"swordfish"), version);
         let other = tempfile::tempdir().unwrap();
         assert_ne!(Versions::open(other.path()).unwrap().version("db.json", b"swordfish"), version);
+    }
+
+    #[test]
+    fn nodes_with_one_key_make_equal_versions() {
+        let nodes = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let file = nodes[0].path().join("key");
+        fs::write(&file, "0123456789abcdef0123456789abcdef\n").unwrap();
+        let version = |versions: &Versions| versions.version("db.json", b"swordfish");
+        let by_file = version(&Versions::read(&file).unwrap());
+        let key = || Ok(b"0123456789abcdef0123456789abcdef".to_vec());
+        for node in &nodes {
+            assert_eq!(version(&Versions::shared(key(), node.path()).unwrap()), by_file);
+        }
+        // Later, the API server is away.
+        let late = || Err(SharedKeyError::Late("ns/name".parse().unwrap()));
+        assert_eq!(version(&Versions::shared(late(), nodes[1].path()).unwrap()), by_file);
+        let new = tempfile::tempdir().unwrap();
+        let said = Versions::shared(late(), new.path()).err().unwrap().to_string();
+        assert!(said.contains("ns/name"), "another key would change all versions: {said}");
+        assert!(Versions::read(&new.path().join("none")).is_err());
     }
 
     #[test]

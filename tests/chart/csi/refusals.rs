@@ -37,6 +37,8 @@ fn values_of_another_kind_or_out_of_bounds() {
     refused("server.opsPort=0", &["/server/opsPort"]);
     refused("daemonSet.maxUnavailable=0", &["/daemonSet/maxUnavailable"]);
     refused("fullnameOverride=csi.v2", &["/fullnameOverride"]);
+    refused("versionKey.existingSecret=Keys", &["/versionKey/existingSecret"]);
+    refused("versionKey.shared=false,versionKey.existingSecret=keys", &["set versionKey.shared to true"]);
     refused("networkPolicy.apiServerPorts={}", &["/networkPolicy/apiServerPorts"]);
     refused("networkPolicy.scaivault={10.0.0.1}", &["/networkPolicy/scaivault/0"]);
 }

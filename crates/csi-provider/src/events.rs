@@ -1,0 +1,278 @@
+//! Changes of secrets in memory, told by ScaiVault's events: one subscription for each identity of this node's pods, for the
+//! secrets that its volumes have. While events arrive, a volume that is published again costs no request.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+use scaivault_client::{
+    Backoff, Client, ListenerPaths, ListenerSettings, ListenerUpdate, SubscriptionId, listen,
+};
+use scaivault_contract::SecretPath;
+use tokio::{
+    sync::{Notify, mpsc, oneshot, watch},
+    task::JoinHandle,
+    time::{Instant, sleep_until, timeout},
+};
+
+use crate::secrets::{Identity, Secrets};
+
+/// The most subscriptions of this node: a few more than a kubelet's pods. Other identities' secrets are read at the interval.
+const SUBSCRIPTIONS_MAX: usize = 128;
+/// The most secrets of one subscription. Others are read at the interval.
+const PATHS_MAX: usize = 1000;
+/// How long the deletion of a subscription may take.
+const DELETE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The first and the longest pause after a deletion that failed.
+const DELETE_PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(2));
+
+/// The subscriptions of this node.
+pub(crate) struct Events {
+    /// Who listens, for the names of subscriptions; none if events are not to be used.
+    listener: Option<String>,
+    secrets: Arc<Secrets>,
+    /// Notified when there is another subscription to be kept over a restart.
+    changed: Arc<Notify>,
+    identities: Mutex<BTreeMap<Identity, Subscribed>>,
+    is_stopping: AtomicBool,
+}
+
+/// One identity.
+struct Subscribed {
+    client: watch::Sender<Arc<Client>>,
+    paths: watch::Sender<BTreeSet<SecretPath>>,
+    coverage: Arc<Mutex<Coverage>>,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+/// Of which secrets changes are told.
+#[derive(Debug, Default)]
+struct Coverage {
+    subscription: Option<SubscriptionId>,
+    is_connected: bool,
+    since: BTreeMap<SecretPath, Instant>,
+}
+
+impl Coverage {
+    fn update(&mut self, update: &ListenerUpdate, now: Instant) {
+        match update {
+            ListenerUpdate::Subscribed(subscription) => {
+                *self = Self {
+                    subscription: Some(subscription.clone()),
+                    is_connected: true,
+                    since: BTreeMap::new(),
+                };
+            }
+            ListenerUpdate::Covers(paths) => {
+                self.since.retain(|path, _| paths.contains(path));
+                for path in paths {
+                    self.since.entry(path.clone()).or_insert(now);
+                }
+            }
+            // Events of a time without a connection come after it.
+            ListenerUpdate::Connected => self.is_connected = true,
+            ListenerUpdate::Disconnected => self.is_connected = false,
+            ListenerUpdate::Changed(_) => {}
+        }
+    }
+
+    fn since(&self, path: &SecretPath) -> Option<Instant> {
+        self.since.get(path).copied().filter(|_| self.is_connected)
+    }
+}
+
+impl Events {
+    pub(crate) fn new(listener: Option<String>, secrets: Arc<Secrets>, changed: Arc<Notify>) -> Self {
+        Self { listener, secrets, changed, identities: Mutex::default(), is_stopping: AtomicBool::new(false) }
+    }
+
+    /// Since when changes of a secret are told; none if they are not.
+    pub(crate) fn since(&self, identity: &Identity, path: &SecretPath) -> Option<Instant> {
+        lock(&self.identities).get(identity).and_then(|subscribed| lock(&subscribed.coverage).since(path))
+    }
+
+    /// Has changes of these secrets told, which a volume of the identity has. `client` has logged in last.
+    pub(crate) fn cover(&self, identity: &Identity, client: &Arc<Client>, paths: BTreeSet<SecretPath>) {
+        let mut identities = lock(&self.identities);
+        if let Some(subscribed) = identities.get(identity) {
+            let until = |client: &Client| client.token().map(|token| token.use_until());
+            subscribed.client.send_if_modified(|last| {
+                let is_newer = until(client) > until(last);
+                if is_newer {
+                    last.clone_from(client);
+                }
+                is_newer
+            });
+            subscribed.paths.send_if_modified(|covered| {
+                let before = covered.len();
+                let room = PATHS_MAX.saturating_sub(before);
+                let new: Vec<_> =
+                    paths.into_iter().filter(|path| !covered.contains(path)).take(room).collect();
+                covered.extend(new);
+                covered.len() > before
+            });
+        } else if !paths.is_empty() && identities.len() < SUBSCRIPTIONS_MAX {
+            let paths = paths.into_iter().take(PATHS_MAX).collect();
+            if let Some(subscribed) = self.subscribe(identity, client, paths, None) {
+                identities.insert(identity.clone(), subscribed);
+            }
+        }
+    }
+
+    /// Goes on with the subscription of an earlier process. Its secrets are told with the first mounts.
+    pub(crate) fn restore(&self, identity: Identity, client: &Arc<Client>, kept: SubscriptionId) {
+        if let Some(subscribed) = self.subscribe(&identity, client, BTreeSet::new(), Some(kept)) {
+            lock(&self.identities).insert(identity, subscribed);
+        }
+    }
+
+    fn subscribe(
+        &self,
+        identity: &Identity,
+        client: &Arc<Client>,
+        paths: BTreeSet<SecretPath>,
+        kept: Option<SubscriptionId>,
+    ) -> Option<Subscribed> {
+        if self.is_stopping.load(Ordering::Relaxed) {
+            return None;
+        }
+        let Identity { namespace, service_account, .. } = identity;
+        let name = format!("{}/{namespace}/{service_account}", self.listener.as_ref()?);
+        let (client, clients) = watch::channel(Arc::clone(client));
+        let (paths, wanted) = watch::channel(paths);
+        let (stop, stopped) = oneshot::channel();
+        let coverage = Arc::new(Mutex::new(Coverage { subscription: kept.clone(), ..Coverage::default() }));
+        let following = Following {
+            identity: identity.clone(),
+            client: clients.clone(),
+            secrets: Arc::clone(&self.secrets),
+            coverage: Arc::clone(&coverage),
+            changed: Arc::clone(&self.changed),
+        };
+        let paths_changing = ListenerPaths::Changing(wanted);
+        let settings =
+            ListenerSettings { client: clients, name, paths: paths_changing, kept, may_have_left: false };
+        let task = tokio::spawn(following.run(settings, stopped));
+        Some(Subscribed { client, paths, coverage, stop, task })
+    }
+
+    /// Ends the subscriptions of other identities, and has those that stay forget secrets that no volume has any more.
+    pub(crate) fn keep_only(&self, identities: &BTreeSet<Identity>) {
+        let mut subscribed = lock(&self.identities);
+        let ended: Vec<_> = subscribed.extract_if(.., |identity, _| !identities.contains(identity)).collect();
+        for (_, ended) in ended {
+            // Its task deletes the subscription and ends.
+            drop(ended.stop);
+        }
+        for (identity, subscribed) in &*subscribed {
+            let used = self.secrets.paths(identity);
+            subscribed.paths.send_if_modified(|paths| {
+                paths.retain(|path| used.contains(path));
+                false
+            });
+        }
+    }
+
+    /// Ends all subscriptions, and waits until they are deleted.
+    pub(crate) async fn stop(&self) {
+        let all = {
+            let mut identities = lock(&self.identities);
+            self.is_stopping.store(true, Ordering::Relaxed);
+            mem::take(&mut *identities)
+        };
+        let tasks = all.into_values().map(|Subscribed { stop, task, .. }| {
+            drop(stop);
+            task
+        });
+        join_all(tasks).await;
+    }
+
+    /// The subscriptions to be kept over a restart.
+    pub(crate) fn subscriptions(&self) -> Vec<(Identity, SubscriptionId)> {
+        let identities = lock(&self.identities);
+        let kept = identities.iter().filter_map(|(identity, subscribed)| {
+            Some((identity.clone(), lock(&subscribed.coverage).subscription.clone()?))
+        });
+        kept.collect()
+    }
+
+    /// Of how many identities events arrive.
+    pub(crate) fn connected(&self) -> usize {
+        lock(&self.identities).values().filter(|subscribed| lock(&subscribed.coverage).is_connected).count()
+    }
+}
+
+/// Follows the events of one identity.
+struct Following {
+    identity: Identity,
+    client: watch::Receiver<Arc<Client>>,
+    secrets: Arc<Secrets>,
+    coverage: Arc<Mutex<Coverage>>,
+    changed: Arc<Notify>,
+}
+
+impl Following {
+    /// Until `stopped`, whose sender is dropped. Then it deletes the subscription.
+    async fn run(self, settings: ListenerSettings, mut stopped: oneshot::Receiver<()>) {
+        let (sender, mut updates) = mpsc::channel(1);
+        let listening = tokio::spawn(listen(settings, sender));
+        loop {
+            tokio::select! {
+                update = updates.recv() => match update {
+                    Some(update) => self.take(&update),
+                    // The listener has panicked: secrets are read at the interval.
+                    None => break,
+                },
+                _ = &mut stopped => break,
+            }
+        }
+        updates.close();
+        let subscription = listening.await.ok().flatten();
+        *lock(&self.coverage) = Coverage::default();
+        if let Some(subscription) = subscription {
+            self.delete(&subscription).await;
+        }
+        self.changed.notify_one();
+    }
+
+    fn take(&self, update: &ListenerUpdate) {
+        if let ListenerUpdate::Changed(changes) = update {
+            self.secrets.announce(&self.identity, changes);
+        }
+        lock(&self.coverage).update(update, Instant::now());
+        if matches!(update, ListenerUpdate::Subscribed(_)) {
+            self.changed.notify_one();
+        }
+    }
+
+    async fn delete(&self, subscription: &SubscriptionId) {
+        let client = Arc::clone(&self.client.borrow());
+        let deleting = async {
+            let mut backoff = Backoff::new(DELETE_PAUSES);
+            while let Err(error) = client.unsubscribe(subscription).await {
+                let Some(again) = backoff.failed(Instant::now(), error.retry().at_most(DELETE_PAUSES.1))
+                else {
+                    return Err(error.to_string());
+                };
+                sleep_until(again).await;
+            }
+            Ok(())
+        };
+        let late = || Err("ScaiVault has not answered in time".to_owned());
+        if let Err(error) = timeout(DELETE_TIMEOUT, deleting).await.unwrap_or_else(|_| late()) {
+            tracing::warn!(%subscription, error, "subscription not deleted");
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

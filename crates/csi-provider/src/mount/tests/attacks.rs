@@ -1,0 +1,175 @@
+//! What a tenant may try who writes classes and pods of a node, and whoever reaches the socket.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use tokio::{io::AsyncWriteExt as _, net::UnixStream};
+
+use super::*;
+
+const TOKENS: &str = "csi.storage.k8s.io/serviceAccount.tokens";
+
+/// Enough for a machine under load.
+const PATIENT: Deadlines =
+    Deadlines { mount: Duration::from_mins(5), repeat: Duration::from_mins(4), ..DEADLINES };
+
+impl Node {
+    /// A mount with this text in place of the driver's tokens.
+    async fn mount_with_tokens(&self, tokens: String) -> Status {
+        let mut attributes = self.attributes(("web-0", "u-0"), OBJECTS);
+        attributes.insert(TOKENS.to_owned(), tokens.into());
+        self.mount(attributes).await.unwrap_err()
+    }
+
+    /// It serves the next mount.
+    async fn check_alive(&self) {
+        self.mount_objects(OBJECTS).await.unwrap();
+    }
+}
+
+fn tokens(token: &str) -> String {
+    json!({"scaivault": {"token": token}}).to_string()
+}
+
+#[tokio::test]
+async fn tokens_that_are_not_the_pods_are_refused_unsent() {
+    let node = Node::new().await;
+    let now = jiff::Timestamp::now();
+    let mint = |namespace, account, audience, pod| {
+        node.issuer.mint_for_pod(namespace, account, audience, now, pod).unwrap()
+    };
+    let own = ("web-0", "u-0");
+    let unsigned = {
+        let genuine = mint("billing", "web", "scaivault", own);
+        let payload = genuine.split('.').nth(1).unwrap().to_owned();
+        format!("{}.{payload}.", URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#))
+    };
+    for token in [
+        mint("billing", "web", "vault", own),
+        mint("billing", "web", "https://kubernetes.default.svc", own),
+        mint("billing", "admin", "scaivault", own),
+        mint("other", "web", "scaivault", own),
+        mint("billing", "web", "scaivault", ("web-0", "u-1")),
+        mint("billing", "web", "scaivault", ("web-1", "u-0")),
+        "x".repeat(20_000),
+        "a.b.c\r\nX-Injected: 1".to_owned(),
+    ] {
+        let status = node.mount_with_tokens(tokens(&token)).await;
+        assert_eq!(status.code(), Code::Unauthenticated, "{status}");
+    }
+    node.check_requests(0, 0);
+    // Only ScaiVault can tell that it is not signed.
+    assert_eq!(node.mount_with_tokens(tokens(&unsigned)).await.code(), Code::Unauthenticated);
+    node.check_requests(1, 0);
+}
+
+#[tokio::test]
+async fn nested_tokens_are_refused() {
+    let node = Node::new().await;
+    let deep = "[".repeat(200_000);
+    let closed = format!("{deep}{}", "]".repeat(200_000));
+    for tokens in [deep, format!("{{\"scaivault\": {closed}}}"), format!("{{\"other\": {closed}}}")] {
+        assert_eq!(node.mount_with_tokens(tokens).await.code(), Code::Unauthenticated);
+    }
+    node.check_alive().await;
+}
+
+#[tokio::test]
+async fn no_file_leaves_the_volume() {
+    let node = Node::new().await;
+    for file in ["../a", "/etc/passwd", "a/../../b", "..data", "..data/a", "a/..", ".", "", "a//b", "a\u{0}b"]
+    {
+        let objects = json!([{"path": "app/stripe", "file": file, "field": "key"}]).to_string();
+        let status = node.mount_objects(&objects).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{file:?}: {status}");
+    }
+    node.check_requests(0, 0);
+}
+
+#[tokio::test]
+async fn yaml_that_grows_is_refused() {
+    let node = Node::new().await;
+    let mut laughs = String::from("- &a {path: app/stripe, file: a}\n- &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\n");
+    for (name, of) in ('b'..='y').zip('c'..='z') {
+        laughs.push_str(&format!("- &{of} [{}]\n", vec![format!("*{name}"); 9].join(",")));
+    }
+    let anchors =
+        format!("- &a {{path: app/stripe, file: {}}}\n{}", "x".repeat(4000), "- *a\n".repeat(100_000));
+    for objects in [laughs, anchors, "[".repeat(300_000), "{a: ".repeat(100_000)] {
+        let status = node.mount_objects(&objects).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+        assert!(status.message().len() < 4096, "an event has 1 KiB: {} bytes", status.message().len());
+    }
+    node.check_requests(0, 0);
+}
+
+#[tokio::test]
+async fn huge_templates_are_bounded() {
+    let node = Node::new().await;
+    let nested = format!("{}{{{{ data.key }}}}{}", "{% if data %}".repeat(2000), "{% endif %}".repeat(2000));
+    let endless = "{% for a in range(9999) %}{% for b in range(9999) %}{% for c in range(9999) %}{{ data.key }}{% endfor %}{% endfor %}{% endfor %}";
+    let doubling = format!("{{% set a = data.key %}}{}{{{{ a }}}}", "{% set a = a ~ a %}".repeat(100));
+    let wide = "{{ data.key }}".repeat(90_000);
+    for template in [nested, endless.to_owned(), doubling, wide, "{{ ".repeat(200_000)] {
+        let objects = json!([{"path": "app/stripe", "file": "a", "template": template}]).to_string();
+        let status = node.mount_objects(&objects).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    }
+    node.check_alive().await;
+}
+
+#[tokio::test]
+async fn a_thousand_mounts_at_once_are_answered() {
+    let node = Node::with_deadlines(SEED, PATIENT).await;
+    let pods: Vec<_> = (0..1000).map(|index| format!("u-{}", index % 250)).collect();
+    let attributes: Vec<_> =
+        (0..250).map(|index| node.attributes(("web-0", &format!("u-{index}")), OBJECTS)).collect();
+    let mounts = pods.iter().enumerate().map(|(index, _)| node.mount(attributes[index % 250].clone()));
+    let answers = stream::iter(mounts).buffer_unordered(1000).collect::<Vec<_>>().await;
+    let first = answers[0].as_ref().unwrap();
+    assert!(answers.iter().all(|answer| answer.as_ref().unwrap() == first));
+    node.check_requests(250, 2);
+}
+
+#[tokio::test]
+async fn silent_connections_hold_up_no_mount() {
+    let node = Node::new().await;
+    let path = node.dir.path().join("scaivault.sock");
+    let mut connections = Vec::new();
+    for index in 0..300 {
+        let mut connection = UnixStream::connect(&path).await.unwrap();
+        // Nothing, the beginning of HTTP/2, and something else.
+        let said: &[u8] = match index % 3 {
+            0 => b"",
+            1 => b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00",
+            _ => b"GET / HTTP/1.1\r\n",
+        };
+        connection.write_all(said).await.unwrap();
+        connections.push(connection);
+    }
+    node.check_alive().await;
+    let other = CsiDriverProviderClient::new(connect(path).await).version(VersionRequest::default()).await;
+    assert!(other.is_ok(), "a new connection is served");
+}
+
+#[tokio::test]
+async fn a_hanging_scaivault_ends_each_mount_in_time() {
+    let node = Node::new().await;
+    node.vault.add_fault(Fault::on(Route::Exchange, Effect::Hang));
+    let mounts = (0..200).map(|index| node.mount(node.attributes(("web-0", &format!("u-{index}")), OBJECTS)));
+    let answers = stream::iter(mounts).buffer_unordered(200).collect::<Vec<_>>().await;
+    for answer in answers {
+        let status = answer.unwrap_err();
+        assert!(!is_harmful(status.code()), "{status}");
+    }
+    node.vault.clear_faults();
+    node.check_alive().await;
+}
+
+#[tokio::test]
+async fn large_secrets_fill_no_memory() {
+    let node = Node::with(&SEED.replace("LARGE", &"x".repeat(900_000))).await;
+    let many: Vec<_> = (0..200)
+        .map(|index| json!({"path": "app/large", "file": format!("f-{index}"), "template": "{{ data.key }}{{ data.key }}"}))
+        .collect();
+    let status = node.mount_objects(&Value::from(many).to_string()).await.unwrap_err();
+    assert!(status.message().contains("more than 1048576 bytes together"), "{status}");
+}

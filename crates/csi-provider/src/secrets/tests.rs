@@ -1,0 +1,120 @@
+use scaivault_client::SecretData;
+
+use super::*;
+use crate::attributes::tests::pod;
+
+const MINUTE: Duration = Duration::from_mins(1);
+
+fn key(version: Option<u32>) -> Key {
+    let target = LoginTarget { server: 0, audience: "scaivault".to_owned(), role: None };
+    let identity = Identity::new(&pod(), &target);
+    Key { identity, path: "a/b".parse().unwrap(), version: version.and_then(NonZeroU32::new) }
+}
+
+fn found(version: u64) -> Answer {
+    Answer::Found(Arc::new(Secret { version, data: SecretData::new("{}").unwrap() }))
+}
+
+/// An entry that was asked for at `asked` and is version 5.
+fn entry(key: &Key, asked: Instant) -> Entry {
+    let mut entry = Entry::new(asked);
+    entry.take(key, found(5), asked, asked);
+    entry
+}
+
+fn announced(version: Option<u64>) -> Announced {
+    Announced { version, is_new_history: false }
+}
+
+#[test]
+fn a_secret_is_answered_for_an_interval_without_events() {
+    let (key, start) = (key(None), Instant::now());
+    let entry = entry(&key, start);
+    let is_fresh = |purpose, after: Duration| entry.fresh(&key, purpose, MINUTE, start + after).is_some();
+    for purpose in [Purpose::NewVolume, Purpose::Republish(None)] {
+        assert!(is_fresh(purpose, Duration::from_secs(59)) && !is_fresh(purpose, MINUTE));
+    }
+}
+
+#[test]
+fn with_events_a_republish_needs_no_request() {
+    let (key, start) = (key(None), Instant::now());
+    let entry = entry(&key, start);
+    let is_fresh = |purpose, after: Duration| entry.fresh(&key, purpose, MINUTE, start + after).is_some();
+    let told = Purpose::Republish(Some(start));
+    assert!(is_fresh(told, 9 * MINUTE) && !is_fresh(told, 10 * MINUTE), "events of a path may be missing");
+    assert!(!is_fresh(Purpose::NewVolume, 2 * MINUTE), "the identity may have lost its rights");
+    let later = Purpose::Republish(Some(start + Duration::from_secs(1)));
+    assert!(!is_fresh(later, 2 * MINUTE), "a change in between is told by no event");
+}
+
+#[test]
+fn a_pinned_version_is_read_seldom() {
+    let (key, start) = (key(Some(5)), Instant::now());
+    let entry = entry(&key, start);
+    let is_fresh = |purpose, after: Duration| entry.fresh(&key, purpose, MINUTE, start + after).is_some();
+    assert!(is_fresh(Purpose::Republish(None), 9 * MINUTE));
+    assert!(!is_fresh(Purpose::NewVolume, MINUTE));
+}
+
+#[test]
+fn an_event_asks_for_a_read_unless_its_version_is_known() {
+    let (key, start) = (key(None), Instant::now());
+    let told = Purpose::Republish(Some(start));
+    for (version, is_fresh) in [(None, false), (Some(6), false), (Some(5), true), (Some(4), true)] {
+        let mut entry = entry(&key, start);
+        entry.announce(announced(version), start);
+        assert_eq!(entry.fresh(&key, told, MINUTE, start).is_some(), is_fresh, "{version:?}");
+    }
+    let mut entry = entry(&key, start);
+    entry.announce(Announced { version: Some(1), is_new_history: true }, start);
+    assert!(entry.fresh(&key, told, MINUTE, start).is_none(), "created again");
+}
+
+#[test]
+fn an_event_during_a_read_is_not_lost() {
+    let (key, start) = (key(None), Instant::now());
+    let mut entry = Entry::new(start);
+    entry.announce(announced(Some(6)), start + Duration::from_secs(1));
+    entry.take(&key, found(6), start, start + Duration::from_secs(2));
+    let now = start + Duration::from_secs(3);
+    assert!(entry.fresh(&key, Purpose::NewVolume, MINUTE, now).is_some(), "it had the new version");
+    entry.announce(announced(None), now);
+    entry.take(&key, found(6), start + Duration::from_secs(2), now);
+    assert!(entry.fresh(&key, Purpose::NewVolume, MINUTE, now).is_none());
+}
+
+#[test]
+fn a_replica_that_lags_takes_no_file_back() {
+    let (key, start) = (key(None), Instant::now());
+    let mut entry = entry(&key, start);
+    let taken = entry.take(&key, found(4), start + 2 * MINUTE, start + 2 * MINUTE);
+    assert_eq!(taken.version(), Some(5));
+    let told = Purpose::Republish(Some(start + MINUTE));
+    assert!(entry.fresh(&key, told, MINUTE, start + 2 * MINUTE).is_none(), "it is read again");
+    entry.announce(announced(Some(7)), start);
+    assert_eq!(entry.take(&key, found(6), start, start).version(), Some(5));
+    assert_eq!(entry.take(&key, found(7), start, start).version(), Some(7));
+}
+
+#[test]
+fn memory_is_bounded_by_number_and_bytes() {
+    let start = Instant::now();
+    let mut entries = BTreeMap::new();
+    let large = format!(r#"{{"key":"{}"}}"#, "x".repeat(512 * 1024));
+    for index in 0..100_u32 {
+        let key = key(Some(index + 1));
+        let mut entry = Entry::new(start + Duration::from_secs(u64::from(index)));
+        let data = SecretData::new(&large).unwrap();
+        entry.take(&key, Answer::Found(Arc::new(Secret { version: 1, data })), start, start);
+        entries.insert(key, entry);
+        evict(&mut entries);
+    }
+    assert_eq!(entries.len(), BYTES_MAX / large.len());
+    assert!(entries.contains_key(&key(Some(100))) && !entries.contains_key(&key(Some(1))));
+    for index in 0..u32::try_from(SECRETS_MAX).unwrap() {
+        entries.insert(key(Some(1000 + index)), Entry::new(start + 2 * MINUTE));
+    }
+    evict(&mut entries);
+    assert_eq!(entries.len(), SECRETS_MAX);
+}

@@ -1,0 +1,131 @@
+//! Logins and subscriptions over a restart of the provider: a file beside that of the leases, in memory as well, because it has
+//! tokens.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use scaivault_client::{KeptToken, SubscriptionId};
+use scaivault_contract::ObjectName;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    attributes::Pod,
+    config::{Config, LoginTarget},
+    events::Events,
+    logins::Logins,
+    secrets::Identity,
+    state,
+    token::TokenHash,
+};
+
+/// The file in the state directory.
+const FILE: &str = "logins.json";
+
+/// Where logins and subscriptions are kept.
+pub(crate) struct SessionFile(PathBuf);
+
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    logins: Vec<KeptLogin>,
+    subscriptions: Vec<KeptSubscription>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeptLogin {
+    pod: Pod,
+    target: KeptTarget,
+    /// Hash of the pod's token, in base64: the login is for this token alone.
+    pod_token: String,
+    token: KeptToken,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeptSubscription {
+    namespace: ObjectName,
+    service_account: ObjectName,
+    target: KeptTarget,
+    id: SubscriptionId,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeptTarget {
+    /// The address of the server: its place in the configuration may change.
+    url: String,
+    audience: String,
+    role: Option<String>,
+}
+
+impl KeptTarget {
+    fn new(target: LoginTarget, config: &Config) -> Self {
+        let LoginTarget { server, audience, role } = target;
+        Self { url: config.servers()[server].address.to_string(), audience, role }
+    }
+
+    /// None if the configuration has no such server any more.
+    fn restore(self, config: &Config) -> Option<LoginTarget> {
+        let Self { url, audience, role } = self;
+        let server = config.servers().iter().position(|server| server.address.to_string() == url)?;
+        Some(LoginTarget { server, audience, role })
+    }
+}
+
+impl SessionFile {
+    pub(crate) fn new(state_dir: &Path) -> Self {
+        Self(state_dir.join(FILE))
+    }
+
+    /// Takes up the logins and subscriptions of an earlier process. A file that cannot be read is as good as none: pods log in
+    /// again.
+    pub(crate) fn load(&self, config: &Config, logins: &Logins, events: &Events) {
+        let kept = match fs::read(&self.0) {
+            Ok(bytes) => serde_json::from_slice::<Kept>(&bytes).map_err(io::Error::other),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+            Err(error) => Err(error),
+        };
+        let Kept { logins: kept, subscriptions } = match kept {
+            Ok(kept) => kept,
+            Err(error) => {
+                // The text of a parser may quote what it reads.
+                tracing::warn!(file = %self.0.display(), kind = ?error.kind(), "logins of the previous process cannot be read, pods log in again");
+                return;
+            }
+        };
+        for KeptLogin { pod, target, pod_token, token } in kept {
+            let hash = URL_SAFE_NO_PAD.decode(pod_token).ok().and_then(|hash| hash.try_into().ok());
+            if let (Some(target), Some(hash), Some(token)) = (target.restore(config), hash, token.restore()) {
+                logins.restore(&pod, &target, TokenHash(hash), token);
+            }
+        }
+        for KeptSubscription { namespace, service_account, target, id } in subscriptions {
+            let Some(target) = target.restore(config) else { continue };
+            let identity = Identity { namespace, service_account, target };
+            if let Some(client) = logins.client_of(&identity) {
+                events.restore(identity, &client, id);
+            }
+        }
+    }
+
+    /// Writes all of them, in one step.
+    pub(crate) fn save(&self, config: &Config, logins: &Logins, events: &Events) {
+        let kept_logins = logins.accepted().into_iter().filter_map(|(pod, target, accepted)| {
+            Some(KeptLogin {
+                pod,
+                target: KeptTarget::new(target, config),
+                pod_token: URL_SAFE_NO_PAD.encode(accepted.token.0),
+                token: KeptToken::new(&accepted.client.token()?),
+            })
+        });
+        let subscriptions = events.subscriptions().into_iter().map(|(identity, id)| {
+            let Identity { namespace, service_account, target } = identity;
+            KeptSubscription { namespace, service_account, target: KeptTarget::new(target, config), id }
+        });
+        let kept = Kept { logins: kept_logins.collect(), subscriptions: subscriptions.collect() };
+        let json = serde_json::to_vec(&kept).expect("text and numbers can be written as JSON");
+        if let Err(error) = state::write(&self.0, &json) {
+            tracing::warn!(file = %self.0.display(), %error, "logins not kept, a restart logs in again; check the directory of --state-dir");
+        }
+    }
+}
