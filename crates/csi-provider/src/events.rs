@@ -204,6 +204,12 @@ impl Events {
         kept.collect()
     }
 
+    /// How many identities are subscribed or about to be.
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> usize {
+        lock(&self.identities).len()
+    }
+
     /// Of how many identities events arrive.
     pub(crate) fn connected(&self) -> usize {
         lock(&self.identities).values().filter(|subscribed| lock(&subscribed.coverage).is_connected).count()

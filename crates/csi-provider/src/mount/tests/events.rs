@@ -126,7 +126,7 @@ async fn the_end_of_the_provider_deletes_subscriptions() {
     assert_eq!(node.vault.subscriptions(), 0);
     // A mount that ends later must not make another one.
     node.mount(node.attributes(("web-1", "u-1"), OBJECTS)).await.unwrap();
-    assert_eq!((node.provider.0.events.connected(), node.vault.requests(Route::Subscribe)), (0, 1));
+    assert_eq!((node.provider.0.events.count(), node.vault.requests(Route::Subscribe)), (0, 1));
 }
 
 #[tokio::test]
