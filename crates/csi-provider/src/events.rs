@@ -204,12 +204,6 @@ impl Events {
         kept.collect()
     }
 
-    /// How many identities are subscribed or about to be.
-    #[cfg(test)]
-    pub(crate) fn count(&self) -> usize {
-        lock(&self.identities).len()
-    }
-
     /// Of how many identities events arrive.
     pub(crate) fn connected(&self) -> usize {
         lock(&self.identities).values().filter(|subscribed| lock(&subscribed.coverage).is_connected).count()
@@ -281,4 +275,12 @@ impl Following {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+impl Events {
+    /// How many identities are subscribed or about to be.
+    pub(crate) fn count(&self) -> usize {
+        lock(&self.identities).len()
+    }
 }
