@@ -7,6 +7,7 @@ mod apply;
 mod pod;
 #[cfg(feature = "control-plane")]
 mod poll;
+mod program;
 mod shuffle;
 mod split_mix;
 mod users;
@@ -31,6 +32,7 @@ pub use apply::{ApplyError, apply};
 pub use pod::{PodBuilder, container, pod};
 #[cfg(feature = "control-plane")]
 pub use poll::poll;
+pub use program::copy_program;
 pub use shuffle::shuffle_keys;
 pub use split_mix::SplitMix;
 pub use users::{path_not_allowed, strip_ours, users_content};

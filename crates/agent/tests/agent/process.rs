@@ -4,7 +4,6 @@ use std::{
     fs,
     io::{self, Write as _},
     net::TcpStream,
-    os::unix::fs::PermissionsExt as _,
     path::Path,
     process::Stdio,
     sync::{
@@ -193,8 +192,7 @@ async fn a_neighbour_of_the_same_user_sees_nothing_of_the_agent() {
     let pod = Pod::new().await;
     // As in the image: nobody may read the program, not even its owner.
     let program = pod.path("scaivault-agent");
-    fs::copy(AGENT, &program).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o111)).unwrap();
+    scaivault_testkit::copy_program(Path::new(AGENT), &program, 0o111);
     let watch = pod.mapping(&[("app/stripe#key", "key")]);
     let agent = pod.agent_at(&program, "sidecar", &[("WATCH_PATHS", &watch)]);
     // The capabilities that container runtimes give root by default.

@@ -38,8 +38,7 @@ impl User {
     pub(crate) fn program(&self, program: &Path) -> PathBuf {
         let copy = self.programs.path().join(program.file_name().unwrap());
         if !copy.exists() {
-            fs::copy(program, &copy).unwrap();
-            fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
+            scaivault_testkit::copy_program(program, &copy, 0o755);
         }
         copy
     }

@@ -36,12 +36,11 @@ impl Volume {
         let site = Site::new().await;
         let programs = tempfile::tempdir().unwrap();
         let agent = programs.path().join("scaivault-agent");
-        fs::copy(AGENT, &agent).unwrap();
+        scaivault_testkit::copy_program(Path::new(AGENT), &agent, 0o755);
         let volume = site.pod.path("secrets");
         fs::create_dir(&volume).unwrap();
         for (path, mode) in [
             (programs.path(), 0o755),
-            (&agent, 0o755),
             (&site.pod.path(""), 0o755),
             (&site.pod.path("token"), 0o644),
             (&volume, 0o777),
