@@ -198,10 +198,13 @@ mod tests {
             fs::remove_file(&path).unwrap();
             let other = replaced.then(|| std::os::unix::net::UnixListener::bind(&path).unwrap());
             let other_inode = inode(&path).ok();
-            let mut ticks = interval(Duration::from_millis(10));
-            while inode(&path).ok() == other_inode {
-                ticks.tick().await;
-            }
+            let binding = async {
+                let mut ticks = interval(Duration::from_millis(10));
+                while inode(&path).ok() == other_inode {
+                    ticks.tick().await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(50), binding).await.expect("there is no new socket");
             let _client = UnixStream::connect(&path).await.unwrap();
             assert!(incoming.next().await.unwrap().is_ok());
             drop(other);
