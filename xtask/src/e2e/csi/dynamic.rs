@@ -13,7 +13,7 @@ use crate::{
     e2e::{
         injection::APP,
         kubectl::{hold, wait_for},
-        running::Running,
+        running::{Running, START},
         world::World,
     },
     process,
@@ -85,6 +85,10 @@ pub(in crate::e2e) fn restarts(world: &World<'_>) -> Result<String> {
     if let Some(command) = &world.args.csi.restart_kubelet {
         process::run(Command::new("sh").args(["-c", command]))?;
         restarted.push("kubelet");
+        for pod in &pods {
+            // A kubelet that has just started does not know its pods yet.
+            wait_for("the kubelet knows the pod", START, || Ok(pod.exec(world, "true").ok()))?;
+        }
     }
     hold(REPUBLISHED, || {
         for (pod, user) in pods.iter().zip(&users) {
