@@ -68,7 +68,7 @@ async fn a_policy_in_force_survives_replicas_that_cannot_use_it() {
     let event = eventually("why it does not become ready", async || {
         third.event(
             "a policy that was in force cannot be used by this release; not becoming ready, so that its limits stay in force on the \
-             replicas of the former release",
+             processes of the former release",
         )
     })
     .await;
