@@ -18,7 +18,7 @@ mod sync_secret;
 
 pub(crate) use file::{FileSpec, VariableSpec};
 pub(crate) use problem::{Problem, Problems};
-pub(crate) use sync_secret::{ApiServer, SecretSpec, SyncConfig, is_subdomain};
+pub(crate) use sync_secret::{ApiServer, SecretSpec, SyncConfig};
 
 /// The host name of this container, which is the pod's name unless the pod is in the node's network.
 const HOST_NAME: &str = "/proc/sys/kernel/hostname";

@@ -17,6 +17,7 @@ mod field;
 mod file;
 mod file_source;
 mod format;
+mod kubernetes_name;
 mod mapping;
 mod mode;
 mod reload_url;
@@ -51,6 +52,7 @@ pub use file::{
 };
 pub use file_source::Source;
 pub use format::{Format, FormatError};
+pub use kubernetes_name::{is_label_value, is_subdomain};
 pub use mapping::{
     DynamicMapping, FileOptions, MAPPINGS_LIMIT, MappingError, MappingErrors, MappingFault, MappingPart,
     SecretMapping, VariableMapping, parse_dynamic, parse_secret_keys, parse_secrets, parse_variables,

@@ -29,5 +29,4 @@ pub(crate) use registry::{asks_for_secrets, spec_of};
 pub use suggest::corrected;
 pub(crate) use value::{
     LogLevel, Position, ReloadTarget, RunAsUser, Selection, StartGate, Url, id, image, image_is_below,
-    object_name,
 };

@@ -4,7 +4,7 @@
 use std::{fmt::Write as _, sync::LazyLock};
 
 use kube_core::{Message, Rule};
-use scaivault_contract::Excerpt;
+use scaivault_contract::{Excerpt, is_subdomain};
 use scaivault_inject::{
     Layer,
     annotations::{ExactKey, Key, nearest, specs},
@@ -214,14 +214,6 @@ pub(crate) fn check_text_field(object: &Value, field: &str, expected: &str, prob
         _ => "a value that is no string".to_owned(),
     };
     problems.add(field, format!("expected {expected}, found {found}"));
-}
-
-/// A DNS subdomain, as names of objects are.
-fn is_subdomain(name: &str) -> bool {
-    name.split('.').all(|label| {
-        let is_inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        !label.is_empty() && label.bytes().all(is_inner) && !label.starts_with('-') && !label.ends_with('-')
-    })
 }
 
 fn check_rules(spec: &Node<'_>, problems: &mut PolicyProblems) {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use scaivault_client::Settings;
 use scaivault_contract::{
-    Excerpt, SecretMapping, TargetFile, env,
+    Excerpt, SecretMapping, TargetFile, env, is_label_value, is_subdomain,
     names::{CONTENT_VERSION_ANNOTATION, MANAGED_BY_LABEL},
     parse_secret_keys,
 };
@@ -12,10 +12,8 @@ use scaivault_contract::{
 use super::{FileSpec, Problems, Reader, Wanted, boolean, pod_values, positive, server};
 use crate::environment::{Environment, KUBERNETES_SERVICE_HOST, KUBERNETES_SERVICE_PORT};
 
-/// The prefix of a label's or annotation's key, and of a name of an object: a DNS subdomain.
-const SUBDOMAIN_MAX_CHARS: usize = 253;
-/// A label's value, and a key without its prefix.
-const LABEL_MAX_CHARS: usize = 63;
+/// The most characters of a type: those of a DNS subdomain, which Kubernetes recommends.
+const TYPE_MAX_CHARS: usize = 253;
 
 /// All that `sync-secret` is told.
 #[derive(Clone, Debug)]
@@ -101,7 +99,7 @@ impl SecretType {
             ));
         }
         let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte);
-        if text.len() > SUBDOMAIN_MAX_CHARS || !text.bytes().all(is_allowed) {
+        if text.len() > TYPE_MAX_CHARS || !text.bytes().all(is_allowed) {
             return Err(format!(
                 "{excerpt} is not a type of Secrets; allowed: at most 253 of A-Z a-z 0-9 - _ . /, such as kubernetes.io/tls"
             ));
@@ -238,22 +236,6 @@ fn pairs(
 fn is_qualified_name(key: &str) -> bool {
     let (prefix, name) = key.split_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
     prefix.is_none_or(is_subdomain) && !name.is_empty() && is_label_value(name)
-}
-
-fn is_label_value(text: &str) -> bool {
-    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    text.len() <= LABEL_MAX_CHARS && text.bytes().all(is_allowed) && has_plain_ends(text)
-}
-
-pub(crate) fn is_subdomain(text: &str) -> bool {
-    let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    let is_part = |part: &str| !part.is_empty() && part.bytes().all(is_allowed) && has_plain_ends(part);
-    text.len() <= SUBDOMAIN_MAX_CHARS && text.split('.').all(is_part)
-}
-
-fn has_plain_ends(text: &str) -> bool {
-    let is_plain = |c: char| c.is_ascii_alphanumeric();
-    text.is_empty() || text.starts_with(is_plain) && text.ends_with(is_plain)
 }
 
 #[cfg(test)]

@@ -25,15 +25,13 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, pem::PemObject as _},
 };
 use scaivault_client::Retry;
+use scaivault_contract::is_subdomain;
 use serde::Deserialize;
 use tokio::{net::TcpStream, task::JoinSet, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::plan::{ExistingSecret, FIELD_MANAGER};
-use crate::{
-    config::{ApiServer, is_subdomain},
-    exit::Exit,
-};
+use crate::{config::ApiServer, exit::Exit};
 
 /// How long one request may take, with its connection.
 const TIMEOUT: Duration = Duration::from_secs(15);

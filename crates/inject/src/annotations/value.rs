@@ -6,8 +6,8 @@ mod url;
 use std::{borrow::Cow, collections::BTreeSet, str::FromStr};
 
 use scaivault_contract::{
-    Duration, DynamicRef, Encoding, FileMode, Format, MountPath, RelativeFile, ReloadUrl, SecretSource,
-    Signal,
+    Duration, DynamicRef, Encoding, FileMode, Format, MountPath, RelativeFile, ReloadUrl, SecretKey,
+    SecretSource, Signal, is_subdomain,
 };
 
 use crate::quantity::Quantity;
@@ -297,28 +297,14 @@ pub(crate) fn id(text: &str) -> Result<i64, Reason> {
 
 /// The name of a Secret or ConfigMap (a DNS subdomain, RFC 1123).
 pub(crate) fn object_name(text: &str) -> Result<String, Reason> {
-    let label = |part: &str| {
-        !part.is_empty()
-            && !part.starts_with('-')
-            && !part.ends_with('-')
-            && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-    };
-    if text.len() <= 253 && text.split('.').all(label) {
-        Ok(text.to_owned())
-    } else {
-        Err("not the name of an object".into())
-    }
+    if is_subdomain(text) { Ok(text.to_owned()) } else { Err("not the name of an object".into()) }
 }
 
 /// A key of a Secret or ConfigMap (`IsConfigMapKey` of the API server's validation).
 pub(crate) fn object_key(text: &str) -> Result<String, Reason> {
-    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    let fits = (1..=253).contains(&text.len()) && text.bytes().all(is_allowed);
-    if fits && text != "." && !text.starts_with("..") {
-        Ok(text.to_owned())
-    } else {
-        Err("not a key of a Secret or ConfigMap".into())
-    }
+    text.parse::<SecretKey>()
+        .map(|_| text.to_owned())
+        .map_err(|_| "not a key of a Secret or ConfigMap".into())
 }
 
 /// One line of text.

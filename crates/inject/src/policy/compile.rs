@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
 
+use scaivault_contract::{is_label_value, is_subdomain};
+
 use super::{
     glob,
     limits::{Field, Users},
@@ -94,7 +96,7 @@ impl Checks {
     }
 
     fn identity(&mut self, parts: &PolicyParts) {
-        if !is_object_name(&parts.name) {
+        if !is_subdomain(&parts.name) {
             let cure = "write lower-case letters, digits, - and ., at most 253 characters";
             self.problem("metadata.name", Some(&parts.name), "not the name of an object", cure);
         }
@@ -152,14 +154,14 @@ impl Checks {
             Some((prefix, name)) => (Some(prefix), name),
             None => (None, key),
         };
-        if name.is_empty() || !is_label_text(name) || prefix.is_some_and(|prefix| !is_object_name(prefix)) {
+        if name.is_empty() || !is_label_value(name) || prefix.is_some_and(|prefix| !is_subdomain(prefix)) {
             let cure = "write a key as labels have it: [prefix/]name, the name of at most 63 characters";
             self.problem(field, Some(key), "not the key of a label", cure);
         }
     }
 
     fn label_value(&mut self, field: &str, value: &str) {
-        if !is_label_text(value) {
+        if !is_label_value(value) {
             let cure = "write at most 63 letters, digits, -, _ and ., a letter or digit first and last";
             self.problem(field, Some(value), "not the value of a label", cure);
         }
@@ -318,19 +320,4 @@ fn entry_fault(field: Field, entry: &str) -> Option<(String, Cow<'static, str>)>
         Field::Uids => Users::parse(&text).is_none().then(|| "neither a uid nor a range".to_owned()),
     };
     fault.map(|fault| (fault, cure.into()))
-}
-
-/// The name of an object (a DNS subdomain, RFC 1123).
-fn is_object_name(text: &str) -> bool {
-    crate::annotations::object_name(text).is_ok()
-}
-
-/// The value of a label, or the name in its key.
-fn is_label_text(text: &str) -> bool {
-    let is_edge = |byte: Option<&u8>| byte.is_none_or(u8::is_ascii_alphanumeric);
-    let bytes = text.as_bytes();
-    bytes.len() <= LABEL_CHARS
-        && is_edge(bytes.first())
-        && is_edge(bytes.last())
-        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte))
 }
