@@ -36,13 +36,13 @@ pub trait Observer: Send + Sync + 'static {
     fn lists(&self) {}
 
     /// All objects were listed. So many are in memory.
-    fn listed(&self, count: usize);
+    fn listed(&self, _count: usize) {}
 
     /// So many objects are in memory now.
-    fn changed(&self, count: usize);
+    fn changed(&self, _count: usize) {}
 
     /// Lists and watches fail since then; none: they work.
-    fn down_since(&self, since: Option<SystemTime>);
+    fn down_since(&self, _since: Option<SystemTime>) {}
 
     /// An object was created at this time, by the API server's clock. True if this is the first time that is ahead of `clock`
     /// by more than clocks may differ.

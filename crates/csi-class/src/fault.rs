@@ -2,6 +2,13 @@
 
 use std::fmt;
 
+use scaivault_contract::Excerpt;
+
+/// The part of a message that offers what was probably meant; empty without it.
+pub fn did_you_mean(meant: Option<&str>) -> String {
+    meant.map_or(String::new(), |meant| format!("; did you mean {meant}?"))
+}
+
 /// One mistake. Quotes at most an excerpt of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
@@ -24,6 +31,12 @@ impl Fault {
     /// A fault of a key, whose text names it.
     pub(crate) fn at_key(key: &str, text: impl Into<String>) -> Self {
         Self { key: Some(key.to_owned()), ..Self::of_all(text) }
+    }
+
+    /// A key or parameter, as `what` says, that does not exist. `meant` is what it may have been meant to be.
+    pub(crate) fn of_unknown(what: &str, name: &str, meant: Option<&str>, allowed: &[&str]) -> Self {
+        let (shown, hint, allowed) = (Excerpt::new(name), did_you_mean(meant), allowed.join(", "));
+        Self::at_key(name, format!("the {what} {shown} is not known{hint}; allowed: {allowed}"))
     }
 
     /// A fault of a key's value.

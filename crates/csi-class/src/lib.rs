@@ -8,9 +8,10 @@ mod objects;
 mod parameters;
 mod variables;
 
-pub use fault::Fault;
+pub use fault::{Fault, did_you_mean};
 pub use objects::{Fill, OBJECT_KEYS, OBJECTS_MAX, Object, read_objects};
 pub use parameters::{
-    ATTRIBUTES_MAX_BYTES, KUBELET_PREFIX, PARAMETERS, VOLUME_ATTRIBUTES, check_parameter, parse_base_url,
+    ATTRIBUTES_MAX_BYTES, DRIVER, KUBELET_PREFIX, PARAMETERS, VOLUME_ATTRIBUTES, check_parameter,
+    parse_base_url,
 };
 pub use variables::{VARIABLES, fill_for_any_pod, in_words_of_policies};

@@ -223,10 +223,7 @@ fn unknown_key(key: &str) -> Fault {
         "filePermission" => Some("mode"),
         _ => nearest(key, OBJECT_KEYS),
     };
-    let hint = known.map_or(String::new(), |known| format!("; did you mean {known}?"));
-    let text =
-        format!("the key {} is not known{hint}; allowed: {}", Excerpt::new(key), OBJECT_KEYS.join(", "));
-    Fault::at_key(key, text)
+    Fault::of_unknown("key", key, known, &OBJECT_KEYS)
 }
 
 #[cfg(test)]

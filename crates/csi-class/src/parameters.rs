@@ -1,10 +1,12 @@
 //! The parameters of a class, and what else stands beside them.
 
-use scaivault_contract::{Address, AddressError, Excerpt, PlainHttp};
+use scaivault_contract::{Address, AddressError, PlainHttp};
 use scaivault_inject::annotations::nearest;
 
 use crate::Fault;
 
+/// The name under which the driver is registered.
+pub const DRIVER: &str = "secrets-store.csi.k8s.io";
 /// The parameters of a class. A pod's `volumeAttributes` override them.
 pub const PARAMETERS: [&str; 4] = ["audience", "base_url", "objects", "role"];
 
@@ -27,13 +29,7 @@ pub fn check_parameter(name: &str) -> Result<(), Fault> {
         "roleName" => Some("role"),
         _ => nearest(name, PARAMETERS),
     };
-    let hint = known.map_or(String::new(), |known| format!("; did you mean {known}?"));
-    let text = format!(
-        "the parameter {} is not known{hint}; allowed: {}",
-        Excerpt::new(name),
-        PARAMETERS.join(", ")
-    );
-    Err(Fault::at_key(name, text))
+    Err(Fault::of_unknown("parameter", name, known, &PARAMETERS))
 }
 
 /// Where `ScaiVault` is, as the parameter `base_url` says.

@@ -1,8 +1,12 @@
 //! The variables in an object's `path`, `engine` and `role`: those of policies, and the words of the downward API for some of
 //! them.
 
+use std::borrow::Cow;
+
 use scaivault_contract::{Excerpt, TextPart, text_parts};
 use scaivault_inject::{VariablePlace, annotations::nearest, sample_volume_text};
+
+use crate::did_you_mean;
 
 /// The names of all variables.
 pub const VARIABLES: [&str; 12] = [
@@ -58,13 +62,14 @@ pub fn in_words_of_policies(text: &str, uid: &str) -> Result<String, String> {
 /// The text as it could be for some pod, or what is wrong with it for every pod.
 pub fn fill_for_any_pod(text: &str, place: VariablePlace) -> Result<String, String> {
     let renamed = in_words_of_policies(text, ANY_UID)?;
-    sample_volume_text(&renamed, place).map(std::borrow::Cow::into_owned)
+    sample_volume_text(&renamed, place).map(Cow::into_owned)
 }
 
 fn unknown(name: &str) -> String {
-    let near = nearest(name, VARIABLES).map_or(String::new(), |near| format!("; did you mean ${{{near}}}?"));
-    let allowed = VARIABLES.map(|name| format!("${{{name}}}")).join(", ");
-    format!("{} is not a variable{near}; allowed: {allowed}", Excerpt::new(name))
+    let written = |name: &str| format!("${{{name}}}");
+    let hint = did_you_mean(nearest(name, VARIABLES).map(written).as_deref());
+    let allowed = VARIABLES.map(written).join(", ");
+    format!("{} is not a variable{hint}; allowed: {allowed}", Excerpt::new(name))
 }
 
 #[cfg(test)]

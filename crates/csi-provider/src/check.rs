@@ -7,14 +7,12 @@ use kube::{
     api::{GetParams, ListParams},
     core::Request,
 };
+use scaivault_csi_class::DRIVER;
 use serde::{Deserialize, de::DeserializeOwned};
 
 mod daemon_sets;
 
 use daemon_sets::DaemonSets;
-
-/// The name under which the driver is registered.
-const DRIVER: &str = "secrets-store.csi.k8s.io";
 
 /// The role that the driver's installation has if it may write native Secrets.
 const SYNC_ROLE: &str = "secretprovidersyncing-role";
@@ -150,6 +148,7 @@ async fn get<T: DeserializeOwned>(client: &Client, collection: &str, name: &str)
 
 #[cfg(test)]
 mod tests {
+    use scaivault_testkit::api_server;
     use serde_json::json;
 
     use super::*;
@@ -182,12 +181,8 @@ mod tests {
     async fn a_cluster_without_the_driver() {
         let not_found = json!({"kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404});
         let answer = (axum::http::StatusCode::NOT_FOUND, not_found.to_string());
-        let listener = tokio::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
         let router = axum::Router::new().fallback(async move || answer.clone());
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let client = Client::try_from(kube::Config::new(url.parse().unwrap())).unwrap();
+        let client = api_server::client(&api_server::serve(router).await);
         let findings = check(&client, "scaivault").await.unwrap();
         assert!(findings.len() == 2, "{findings:?}");
         assert!(

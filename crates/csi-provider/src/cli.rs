@@ -11,7 +11,7 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
-use scaivault_contract::ObjectName;
+use scaivault_contract::{ObjectName, defaults};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::{
@@ -42,7 +42,7 @@ enum Command {
 #[derive(Args)]
 struct CheckArgs {
     /// Audience of the tokens that the driver must request
-    #[arg(long, value_name = "AUDIENCE", default_value = "scaivault")]
+    #[arg(long, value_name = "AUDIENCE", default_value = defaults::AUDIENCE)]
     audience: String,
 }
 

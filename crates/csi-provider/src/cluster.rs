@@ -9,7 +9,7 @@ use std::{
     collections::{BTreeSet, HashMap, HashSet},
     error::Error,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
     },
     time::SystemTime,
@@ -31,6 +31,7 @@ use tokio::{
 use crate::{
     attributes::Pod,
     failure::{Failure, FailureKind},
+    lock,
     metrics::PolicyMetrics,
     pods::PodResources,
 };
@@ -175,11 +176,11 @@ impl Cluster {
     }
 
     fn pods(&self) -> MutexGuard<'_, Pods> {
-        self.pods.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.pods)
     }
 
     fn namespaces(&self) -> MutexGuard<'_, HashMap<Arc<str>, Option<Box<str>>>> {
-        self.namespaces.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.namespaces)
     }
 
     fn put_pod(&self, key: &Arc<str>, pod: KnownPod) {
@@ -188,7 +189,7 @@ impl Cluster {
             // Most changes of a pod are changes of its status.
             Some(former) if former.uid == pod.uid && former.metadata == pod.metadata => return,
             // The former pod of this name is gone, and nothing said so.
-            Some(former) if former.uid != pod.uid => self.end_pod(&former.uid),
+            Some(former) if former.uid != pod.uid => self.resources.end_pod(&former.uid),
             _ => {}
         }
         pods.known.insert(Arc::clone(key), Arc::new(pod));
@@ -199,12 +200,8 @@ impl Cluster {
     fn remove_pod(&self, key: &Arc<str>) {
         let former = self.pods().known.remove(key);
         if let Some(former) = former {
-            self.end_pod(&former.uid);
+            self.resources.end_pod(&former.uid);
         }
-    }
-
-    fn end_pod(&self, uid: &str) {
-        self.resources.end_pod(uid);
     }
 
     /// All pods of the node were listed: leases of others, which an earlier process may have held, end.
@@ -229,7 +226,7 @@ impl KnownPod {
 
     /// Whether this warning is to be logged: once for each generation of a policy.
     pub(crate) fn is_news(&self, policy: &Arc<str>, generation: i64) -> bool {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = lock(&self.told);
         told.insert((Arc::clone(policy), generation))
     }
 }

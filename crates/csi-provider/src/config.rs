@@ -3,7 +3,7 @@
 use std::{fs, io, path::PathBuf, time::Duration};
 
 use scaivault_client::{Address, AddressError, PlainHttp, TenantId, Trust};
-use scaivault_contract::Excerpt;
+use scaivault_contract::{Excerpt, defaults};
 use scaivault_csi_class::parse_base_url;
 use serde::Deserialize;
 use thiserror::Error;
@@ -13,8 +13,6 @@ use crate::{
     failure::{Failure, FailureKind},
 };
 
-/// The audience where neither the class nor the operator names one.
-const DEFAULT_AUDIENCE: &str = "scaivault";
 /// How long a secret that was read is answered from memory.
 const DEFAULT_REFRESH: Duration = Duration::from_mins(1);
 /// The most bytes of the file.
@@ -110,7 +108,7 @@ impl Config {
         });
         Ok(Self {
             servers: servers.collect::<Result<_, ConfigError>>()?,
-            audience: file.audience.unwrap_or_else(|| DEFAULT_AUDIENCE.to_owned()),
+            audience: file.audience.unwrap_or_else(|| defaults::AUDIENCE.to_owned()),
             audiences: file.allow_audiences,
             roles: file.allow_roles,
             tenant: file.tenant,

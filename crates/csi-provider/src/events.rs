@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     mem,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -22,7 +22,10 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use crate::secrets::{Identity, Secrets};
+use crate::{
+    lock,
+    secrets::{Identity, Secrets},
+};
 
 /// The most subscriptions of this node: a few more than a kubelet's pods. Other identities' secrets are read at the interval.
 const SUBSCRIPTIONS_MAX: usize = 128;
@@ -271,10 +274,6 @@ impl Following {
             tracing::warn!(%subscription, error, "subscription not deleted");
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

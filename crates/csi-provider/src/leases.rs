@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::{Duration, SystemTime},
 };
 
@@ -15,6 +15,7 @@ use crate::{
     attributes::Pod,
     config::{Config, LoginTarget},
     failure::{Failure, FailureKind},
+    lock,
     state::StateFile,
 };
 
@@ -301,7 +302,7 @@ impl Leases {
     }
 
     fn entries(&self) -> MutexGuard<'_, BTreeMap<LeaseKey, Entry>> {
-        self.0.entries.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.entries)
     }
 }
 

@@ -5,6 +5,8 @@
 //! with the pod, `objects` reads what is asked for, `logins` exchanges the token, `secrets` and `leases` read the secrets and hold the
 //! leases, and `mount` composes the files and their versions.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 mod attributes;
 mod check;
 mod cli;
@@ -41,6 +43,11 @@ mod variables;
 mod versions;
 
 pub use cli::run;
+
+/// Locks what a panic elsewhere has left whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 #[cfg(test)]
 mod tests {

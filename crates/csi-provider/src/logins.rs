@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
@@ -15,6 +15,7 @@ use crate::{
     attributes::Pod,
     config::{Config, LoginTarget},
     failure::Failure,
+    lock,
     mount::repeat,
     secrets::Identity,
     token::TokenHash,
@@ -197,10 +198,6 @@ impl Logins {
     }
 
     fn pods(&self) -> MutexGuard<'_, BTreeMap<(Pod, LoginTarget), Arc<PodLogin>>> {
-        self.pods.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.pods)
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

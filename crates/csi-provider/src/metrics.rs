@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fmt::Write as _,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -13,7 +13,7 @@ use std::{
 use scaivault_cluster::policies::PolicyState;
 use scaivault_inject::PolicyEffect;
 
-use crate::{failure::FailureKind, telemetry};
+use crate::{failure::FailureKind, lock, telemetry};
 
 /// Before every name.
 const PREFIX: &str = "scaivault_csi_provider_";
@@ -181,7 +181,7 @@ impl PolicyMetrics {
     }
 
     fn counts(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, [u64; EFFECTS.len()]>> {
-        self.used.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.used)
     }
 }
 

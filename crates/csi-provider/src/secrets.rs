@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     num::NonZeroU32,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
@@ -12,7 +12,7 @@ use scaivault_client::{Announced, Changes, Client, Error, Secret, VersionFloor};
 use scaivault_contract::{ObjectName, SecretPath, SecretRef};
 use tokio::{sync::Semaphore, time::Instant};
 
-use crate::{attributes::Pod, config::LoginTarget, mount::repeat};
+use crate::{attributes::Pod, config::LoginTarget, lock, mount::repeat};
 
 /// With events, a secret is read again after so many refresh intervals: events of a path may be missing, as those of secrets
 /// that ScaiVault itself reads elsewhere.
@@ -246,7 +246,7 @@ impl Secrets {
     }
 
     fn entries(&self) -> MutexGuard<'_, BTreeMap<Key, Entry>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.entries)
     }
 }
 

@@ -8,13 +8,14 @@ use std::{
     time::Duration,
 };
 
+use kube::Client;
 use scaivault_client::SetupError;
 use scaivault_contract::ObjectName;
 use thiserror::Error;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
-    sync::oneshot,
+    sync::{OnceCell, oneshot},
     time::interval,
 };
 use tonic::transport::Server;
@@ -96,7 +97,8 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), ServeError> {
         version_key,
         given,
     } = settings;
-    let versions = versions(version_key, &state_dir).await?;
+    let api = OnceCell::new();
+    let versions = versions(version_key, &api, &state_dir).await?;
     let has_leases = node_name.is_some() && has_dynamic_credentials;
     let provider = Provider::new(Parts {
         config: Arc::new(Config::read(given)?),
@@ -110,8 +112,7 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), ServeError> {
     // Dropped at the end, which ends what follows the cluster.
     let mut _following = None;
     if let Some(cluster) = provider.cluster() {
-        let client = cluster::client().await.map_err(ServeError::Kubernetes)?;
-        _following = Some(cluster.follow(&client));
+        _following = Some(cluster.follow(client(&api).await?));
     }
     if let Some(leases) = provider.leases() {
         tokio::spawn(leases.clone().run());
@@ -148,15 +149,19 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), ServeError> {
 }
 
 /// The key of object versions, from where it is.
-async fn versions(key: VersionKey, state_dir: &Path) -> Result<Versions, ServeError> {
+async fn versions(key: VersionKey, api: &OnceCell<Client>, state_dir: &Path) -> Result<Versions, ServeError> {
     Ok(match key {
         VersionKey::OfNode => Versions::open(state_dir)?,
         VersionKey::File(file) => Versions::read(&file)?,
         VersionKey::Secret(secret) => {
-            let client = cluster::client().await.map_err(ServeError::Kubernetes)?;
-            Versions::shared(shared_key::read_or_create(&client, &secret).await, state_dir)?
+            Versions::shared(shared_key::read_or_create(client(api).await?, &secret).await, state_dir)?
         }
     })
+}
+
+/// The one client of the cluster, made when it is needed first.
+async fn client(api: &OnceCell<Client>) -> Result<&Client, ServeError> {
+    api.get_or_try_init(cluster::client).await.map_err(ServeError::Kubernetes)
 }
 
 /// Says to people whose subscriptions are: those of this provider on this node.

@@ -1,10 +1,7 @@
 //! Logins and subscriptions over a restart of the provider: a file beside that of the leases, in memory as well, because it has
 //! tokens.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use scaivault_client::{KeptToken, SubscriptionId};
@@ -13,11 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     attributes::Pod,
-    config::{Config, LoginTarget},
+    config::Config,
     events::Events,
     logins::Logins,
     secrets::Identity,
-    state,
+    state::{self, KeptTarget},
     token::TokenHash,
 };
 
@@ -50,28 +47,6 @@ struct KeptSubscription {
     id: SubscriptionId,
 }
 
-#[derive(Serialize, Deserialize)]
-struct KeptTarget {
-    /// The address of the server: its place in the configuration may change.
-    url: String,
-    audience: String,
-    role: Option<String>,
-}
-
-impl KeptTarget {
-    fn new(target: LoginTarget, config: &Config) -> Self {
-        let LoginTarget { server, audience, role } = target;
-        Self { url: config.servers()[server].address.to_string(), audience, role }
-    }
-
-    /// None if the configuration has no such server any more.
-    fn restore(self, config: &Config) -> Option<LoginTarget> {
-        let Self { url, audience, role } = self;
-        let server = config.servers().iter().position(|server| server.address.to_string() == url)?;
-        Some(LoginTarget { server, audience, role })
-    }
-}
-
 impl SessionFile {
     pub(crate) fn new(state_dir: &Path) -> Self {
         Self(state_dir.join(FILE))
@@ -80,19 +55,8 @@ impl SessionFile {
     /// Takes up the logins and subscriptions of an earlier process. A file that cannot be read is as good as none: pods log in
     /// again.
     pub(crate) fn load(&self, config: &Config, logins: &Logins, events: &Events) {
-        let kept = match fs::read(&self.0) {
-            Ok(bytes) => serde_json::from_slice::<Kept>(&bytes).map_err(io::Error::other),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
-            Err(error) => Err(error),
-        };
-        let Kept { logins: kept, subscriptions } = match kept {
-            Ok(kept) => kept,
-            Err(error) => {
-                // The text of a parser may quote what it reads.
-                tracing::warn!(file = %self.0.display(), kind = ?error.kind(), "logins of the previous process cannot be read, pods log in again");
-                return;
-            }
-        };
+        let unreadable = "logins of the previous process cannot be read, pods log in again";
+        let Some(Kept { logins: kept, subscriptions }) = state::read(&self.0, unreadable) else { return };
         for KeptLogin { pod, target, pod_token, token } in kept {
             let hash = URL_SAFE_NO_PAD.decode(pod_token).ok().and_then(|hash| hash.try_into().ok());
             if let (Some(target), Some(hash), Some(token)) = (target.restore(config), hash, token.restore()) {

@@ -9,6 +9,7 @@ use kube::{
     api::{GetParams, Patch, PatchParams},
     core::Request,
 };
+use scaivault_contract::is_subdomain;
 use serde::Deserialize;
 use serde_json::json;
 use thiserror::Error;
@@ -34,15 +35,8 @@ impl FromStr for SecretName {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let is_name = |part: &str| {
-            (1..=253).contains(&part.len())
-                && part
-                    .bytes()
-                    .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte))
-                && part.starts_with(|first: char| first.is_ascii_alphanumeric())
-        };
         match text.split_once('/') {
-            Some((namespace, name)) if is_name(namespace) && is_name(name) => {
+            Some((namespace, name)) if is_subdomain(namespace) && is_subdomain(name) => {
                 Ok(Self { namespace: namespace.to_owned(), name: name.to_owned() })
             }
             _ => Err("expected NAMESPACE/NAME of a Secret, such as kube-system/scaivault-csi-version-key"),
@@ -127,6 +121,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use axum::{extract::Request as HttpRequest, http::StatusCode};
+    use scaivault_testkit::api_server;
     use serde_json::Value;
 
     use super::*;
@@ -154,12 +149,8 @@ mod tests {
             let object = json!({"metadata": {"resourceVersion": secret.0.to_string()}, "data": secret.1});
             (StatusCode::OK, object.to_string())
         };
-        let listener = tokio::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let router = axum::Router::new().fallback(answer);
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        (Client::try_from(kube::Config::new(url.parse().unwrap())).unwrap(), secret)
+        let url = api_server::serve(axum::Router::new().fallback(answer)).await;
+        (api_server::client(&url), secret)
     }
 
     fn name() -> SecretName {

@@ -5,7 +5,7 @@ use std::{
     os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -19,6 +19,8 @@ use tokio::{
     time::interval,
 };
 use tokio_stream::wrappers::ReceiverStream;
+
+use crate::lock;
 
 /// How often the file is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -66,7 +68,7 @@ impl Drop for BoundSocket {
     fn drop(&mut self) {
         self.watching.abort();
         // It may be at work, and must not make the file again.
-        let own = self.inode.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let own = lock(&self.inode).take();
         if inode(&self.path).is_ok_and(|inode| Some(inode) == own) {
             let _ = fs::remove_file(&self.path);
         }
@@ -96,7 +98,7 @@ async fn watch(
                 }
             }
             _ = looks.tick() => {
-                let mut own = own.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut own = lock(&own);
                 if own.is_none() {
                     return;
                 }

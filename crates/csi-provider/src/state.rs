@@ -11,7 +11,7 @@ use std::{
 
 use scaivault_client::{Client, HeldLease, KeptLease, KeptToken, LeaseId, Token};
 use scaivault_contract::DynamicRef;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use thiserror::Error;
 
 use crate::{
@@ -38,10 +38,8 @@ pub(crate) struct StateError {
 #[derive(Serialize, Deserialize)]
 struct Kept {
     pod: Pod,
-    /// The address of the server: its place in the configuration may change.
-    url: String,
-    audience: String,
-    role: Option<String>,
+    #[serde(flatten)]
+    target: KeptTarget,
     dynamic: DynamicRef,
     lease: Option<KeptLease>,
     replaced: BTreeSet<LeaseId>,
@@ -55,6 +53,29 @@ pub(crate) struct Restored {
     pub(crate) token: Option<Token>,
 }
 
+/// Where and as whom a pod has logged in.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct KeptTarget {
+    /// The address of the server: its place in the configuration may change.
+    url: String,
+    audience: String,
+    role: Option<String>,
+}
+
+impl KeptTarget {
+    pub(crate) fn new(target: LoginTarget, config: &Config) -> Self {
+        let LoginTarget { server, audience, role } = target;
+        Self { url: config.servers()[server].address.to_string(), audience, role }
+    }
+
+    /// None if the configuration has no such server any more.
+    pub(crate) fn restore(self, config: &Config) -> Option<LoginTarget> {
+        let Self { url, audience, role } = self;
+        let server = config.servers().iter().position(|server| server.address.to_string() == url)?;
+        Some(LoginTarget { server, audience, role })
+    }
+}
+
 impl StateFile {
     pub(crate) fn new(state_dir: &Path) -> Self {
         Self(state_dir.join(FILE))
@@ -62,19 +83,9 @@ impl StateFile {
 
     /// What an earlier process held. A file that cannot be understood is reported, and its leases end by themselves.
     pub(crate) fn load(&self, config: &Config) -> Vec<Restored> {
-        let kept = match fs::read(&self.0) {
-            Ok(bytes) => serde_json::from_slice::<Vec<Kept>>(&bytes).map_err(io::Error::other),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
-            Err(error) => Err(error),
-        };
-        match kept {
-            Ok(kept) => kept.into_iter().filter_map(|kept| kept.restore(config)).collect(),
-            Err(error) => {
-                // The text of a parser may quote what it reads.
-                tracing::warn!(file = %self.0.display(), kind = ?error.kind(), "leases of the previous process cannot be read, they end by themselves");
-                Vec::new()
-            }
-        }
+        let unreadable = "leases of the previous process cannot be read, they end by themselves";
+        let kept: Vec<Kept> = read(&self.0, unreadable).unwrap_or_default();
+        kept.into_iter().filter_map(|kept| kept.restore(config)).collect()
     }
 
     /// Writes all of them.
@@ -89,6 +100,20 @@ impl StateFile {
             .collect();
         let json = serde_json::to_vec(&kept).expect("text and numbers can be written as JSON");
         write(&self.0, &json).map_err(|source| StateError { file: self.0.clone(), source })
+    }
+}
+
+/// What an earlier process wrote to a file. None if there is none, or if it cannot be understood, which is logged as `unreadable`.
+pub(crate) fn read<T: DeserializeOwned>(file: &Path, unreadable: &'static str) -> Option<T> {
+    let read = fs::read(file).and_then(|bytes| serde_json::from_slice(&bytes).map_err(io::Error::other));
+    match read {
+        Ok(kept) => Some(kept),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => {
+            // The text of a parser may quote what it reads.
+            tracing::warn!(file = %file.display(), kind = ?error.kind(), "{unreadable}");
+            None
+        }
     }
 }
 
@@ -111,20 +136,20 @@ impl Kept {
         lease: Option<&HeldLease>,
         replaced: &BTreeSet<LeaseId>,
     ) -> Self {
-        let LeaseKey { pod, target: LoginTarget { server, audience, role }, dynamic } = key.clone();
+        let LeaseKey { pod, target, dynamic } = key.clone();
+        let target = KeptTarget::new(target, config);
         let lease = lease.map(KeptLease::new);
         let token = client.token().as_ref().map(KeptToken::new);
-        let url = config.servers()[server].address.to_string();
-        Self { pod, url, audience, role, dynamic, lease, replaced: replaced.clone(), token }
+        Self { pod, target, dynamic, lease, replaced: replaced.clone(), token }
     }
 
     /// None if the configuration has no such server any more, or the entry is malformed.
     fn restore(self, config: &Config) -> Option<Restored> {
-        let Self { pod, url, audience, role, dynamic, lease, replaced, token } = self;
-        let server = config.servers().iter().position(|server| server.address.to_string() == url)?;
+        let Self { pod, target, dynamic, lease, replaced, token } = self;
+        let target = target.restore(config)?;
         let lease = lease.and_then(KeptLease::restore);
         let token = token.and_then(KeptToken::restore);
-        let key = LeaseKey { pod, target: LoginTarget { server, audience, role }, dynamic };
+        let key = LeaseKey { pod, target, dynamic };
         Some(Restored { key, leases: KeptLeases { lease, replaced }, token })
     }
 }

@@ -5,6 +5,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 /// The log of this process. A thread writes it, so that a reader that stops reading does not stop mounts.
 static LOG: LogQueue = LogQueue::new(64 * 1024);
+
 /// Installs the logger and the panic hook.
 pub(crate) fn init(level: LevelFilter) {
     LOG.install(level, Format::Json);

@@ -23,6 +23,23 @@ use tokio::{
 /// How long anything may take here.
 const DEADLINE: Duration = Duration::from_secs(20);
 
+/// Serves these routes on loopback, for as long as the runtime lives, and gives the address.
+pub async fn serve(routes: Router) -> String {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    url
+}
+
+/// A client that sends each request once.
+pub fn client(url: &str) -> Client {
+    // What a program does when it starts; tests share one process.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let mut config = Config::new(url.parse().unwrap());
+    config.default_retry = false;
+    Client::try_from(config).unwrap()
+}
+
 /// A request that waits for its answer.
 pub struct Asked {
     target: String,
@@ -42,8 +59,6 @@ pub struct WatchAnswer(mpsc::Sender<Result<Bytes, std::io::Error>>);
 impl ApiServer {
     /// Starts it.
     pub async fn start() -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
         let (sender, asked) = mpsc::channel(16);
         let routes = Router::new().fallback(async move |request: Request| {
             let target = request.uri().path_and_query().unwrap().to_string();
@@ -52,17 +67,12 @@ impl ApiServer {
             sender.send(Asked { target, body, answer }).await.unwrap();
             answered.await.unwrap()
         });
-        tokio::spawn(async move { axum::serve(listener, routes).await });
-        Self { url, asked }
+        Self { url: serve(routes).await, asked }
     }
 
     /// A client of it.
     pub fn client(&self) -> Client {
-        // What a program does when it starts; tests share one process.
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let mut config = Config::new(self.url.parse().unwrap());
-        config.default_retry = false;
-        Client::try_from(config).unwrap()
+        client(&self.url)
     }
 
     /// The next request, whatever it asks for.

@@ -42,7 +42,7 @@ const NAMED: usize = 10;
 /// What the process around the policies does with what happens to them.
 pub trait Host: Send + Sync + 'static {
     /// A version of a policy came; `is_known` unless it is a new object.
-    fn put(&self, name: &Arc<str>, is_known: bool);
+    fn put(&self, _name: &Arc<str>, _is_known: bool) {}
 
     /// A policy is gone.
     fn removed(&self, name: &str);

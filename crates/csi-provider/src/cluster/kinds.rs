@@ -139,12 +139,6 @@ impl Observer for WatchObserver {
         }
     }
 
-    fn listed(&self, _: usize) {}
-
-    fn changed(&self, _: usize) {}
-
-    fn down_since(&self, _: Option<SystemTime>) {}
-
     fn created(&self, time: jiff::Timestamp, clock: SystemTime) -> bool {
         self.cluster.clock.saw(time, clock)
     }
@@ -169,10 +163,6 @@ impl Observer for PolicyObserver {
         self.told.store(false, Ordering::Relaxed);
     }
 
-    fn changed(&self, _: usize) {}
-
-    fn down_since(&self, _: Option<SystemTime>) {}
-
     fn created(&self, time: jiff::Timestamp, clock: SystemTime) -> bool {
         self.cluster.clock.saw(time, clock)
     }
@@ -194,8 +184,6 @@ impl Observer for PolicyObserver {
 pub(super) struct PolicyHost(pub(super) Arc<Cluster>);
 
 impl Host for PolicyHost {
-    fn put(&self, _: &Arc<str>, _: bool) {}
-
     fn removed(&self, name: &str) {
         self.0.metrics.forget(name);
     }

@@ -16,10 +16,7 @@ use super::{
     set::PolicySet,
     variables::{self, Place, Values, VariableFault},
 };
-use crate::{
-    Namespace, PodView, limits,
-    problem::{Layer, Problem},
-};
+use crate::{Namespace, PodView, limits, problem::Layer};
 
 /// The most problems of one volume that are spelled out.
 const PROBLEMS_KEPT: usize = 32;
@@ -174,15 +171,15 @@ impl VolumeContext<'_> {
         let variables = self.variables(applied);
         let mut findings = Findings::default();
         match conflicts::environment_problem(applied, &mut notes) {
-            Some((problem, true)) => findings.refuse(|| problem.to_string()),
-            Some((problem, false)) => findings.warn(|| problem.to_string()),
+            Some((problem, true)) => findings.refusals.push(|| problem.to_string()),
+            Some((problem, false)) => findings.warnings.push(|| problem.to_string()),
             None => {}
         }
         let answer = match read(&variables) {
             Err(error) => Err(VolumeRefusal::Unreadable(error)),
             Ok((volume, asks)) => {
                 match limits::of_volume(asks.len(), applied) {
-                    Some(problem) => findings.refuse(|| problem.to_string()),
+                    Some(problem) => findings.refusals.push(|| problem.to_string()),
                     None => check(&asks, applied, &variables.0, &mut findings, &mut notes),
                 }
                 Ok(volume)
@@ -236,16 +233,6 @@ struct Findings {
     warnings: Texts,
 }
 
-impl Findings {
-    fn refuse(&mut self, text: impl FnOnce() -> String) {
-        self.refusals.push(text);
-    }
-
-    fn warn(&mut self, text: impl FnOnce() -> String) {
-        self.warnings.push(text);
-    }
-}
-
 /// Compares what is asked for with the lists of all policies that select the pod.
 fn check(
     asks: &[Ask],
@@ -259,12 +246,8 @@ fn check(
         for ask in asks.iter().filter(|ask| ask.kind == kind && !limit.covers(&ask.value)) {
             let problem = limit.problem(None, Layer::Pod, &ask.value);
             limit.note(&problem, notes);
-            let text = || in_place(ask, &problem);
-            if limit.enforces() { findings.refuse(text) } else { findings.warn(text) }
+            let texts = if limit.enforces() { &mut findings.refusals } else { &mut findings.warnings };
+            texts.push(|| format!("{}: {problem}", ask.place));
         }
     }
-}
-
-fn in_place(ask: &Ask, problem: &Problem) -> String {
-    format!("{}: {problem}", ask.place)
 }
