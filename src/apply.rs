@@ -72,6 +72,11 @@ fn parent<'a>(document: &'a mut Value, path: &str) -> Option<(&'a mut Value, Str
     Some((document.pointer_mut(parent)?, unescape(key)))
 }
 
+/// The steps of an RFC 6901 pointer.
+pub(crate) fn steps(pointer: &str) -> impl Iterator<Item = String> {
+    pointer.split('/').skip(1).map(unescape)
+}
+
 /// One segment of an RFC 6901 pointer as a key.
 pub(crate) fn unescape(segment: &str) -> String {
     segment.replace("~1", "/").replace("~0", "~")

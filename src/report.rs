@@ -11,7 +11,7 @@ use scaivault_inject::{
 use scaivault_policy::PolicyProblem;
 
 use crate::{
-    csi::Severity,
+    csi::{Finding, Severity},
     diff,
     document::ParseError,
     edit::Obstacle,
@@ -76,7 +76,8 @@ impl Report {
 
     /// Whether something was warned of.
     pub(crate) fn has_warnings(&self) -> bool {
-        self.entries.iter().any(|entry| !entry.outcome().warnings.is_empty() || entry.has_csi_warnings())
+        let warns = |entry: &Entry| entry.csi(Severity::Warning).next().is_some();
+        self.entries.iter().any(|entry| !entry.outcome().warnings.is_empty() || warns(entry))
     }
 
     /// Whether a document must not be applied as it is.
@@ -197,8 +198,9 @@ impl Entry {
         }
     }
 
-    fn has_csi_warnings(&self) -> bool {
-        self.treated.csi.iter().any(|finding| finding.severity == Severity::Warning)
+    /// What is said of classes and their volumes, of one severity.
+    fn csi(&self, severity: Severity) -> impl Iterator<Item = &Finding> {
+        self.treated.csi.iter().filter(move |finding| finding.severity == severity)
     }
 
     /// Writes it for a person.

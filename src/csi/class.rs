@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use scaivault_contract::Excerpt;
 use scaivault_csi_class::{
-    ATTRIBUTES_MAX_BYTES, Fault, Object as ClassObject, check_parameter, fill_for_any_pod, parse_base_url,
-    read_objects,
+    ATTRIBUTES_MAX_BYTES, Fault, Object as ClassObject, check_parameter, did_you_mean, fill_for_any_pod,
+    parse_base_url, read_objects,
 };
 use scaivault_inject::annotations::nearest;
 use serde_json::{Map, Value};
@@ -14,7 +14,7 @@ use super::{
     finding::{Code, Finding},
     secret_objects::{self, SecretFile},
 };
-use crate::apply::escape;
+use crate::{apply::escape, edit::Places, yaml_stream};
 
 /// The provider of this product, in the words of `spec.provider`.
 pub(super) const PROVIDER: &str = "scaivault";
@@ -167,16 +167,17 @@ pub(super) fn objects(
             Some(objects)
         }
         Err(faults) => {
-            findings
-                .extend(faults.iter().map(|fault| object_fault(fault, text.unwrap_or_default(), pointer)));
+            let documents = yaml_stream::split(text.unwrap_or_default());
+            let places = documents.first().and_then(Places::parse);
+            findings.extend(faults.iter().map(|fault| object_fault(fault, places.as_ref(), pointer)));
             None
         }
     }
 }
 
 /// The line of such a finding is that in the parameter's text, until [`super::lines`] adds where the text begins.
-fn object_fault(fault: &Fault, text: &str, pointer: &str) -> Finding {
-    let line = fault.line.or_else(|| super::lines::in_text(text, fault.object?, fault.key.as_deref()));
+fn object_fault(fault: &Fault, places: Option<&Places<'_>>, pointer: &str) -> Finding {
+    let line = fault.line.or_else(|| super::lines::in_text(places?, fault.object?, fault.key.as_deref()));
     Finding { line, ..Finding::problem(Code::Objects, pointer, fault.to_string(), "") }
 }
 
@@ -191,7 +192,7 @@ pub(super) fn unknown_fields(
     let unknown: BTreeSet<_> = mapping.keys().filter(|key| !known.contains(&key.as_str())).collect();
     for key in unknown {
         let near = nearest(key, known.iter().copied());
-        let hint = near.map_or(String::new(), |near| format!("; did you mean {near}?"));
+        let hint = did_you_mean(near);
         findings.push(Finding::problem(
             code,
             format!("{pointer}/{}", escape(key)),

@@ -125,7 +125,7 @@ impl Finding {
     /// Its field as people write it: `spec.volumes[0].csi`.
     pub(crate) fn field(&self) -> String {
         let mut field = String::new();
-        for step in self.pointer.split('/').skip(1).map(crate::apply::unescape) {
+        for step in crate::apply::steps(&self.pointer) {
             let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
             if step.parse::<usize>().is_ok() || !step.chars().all(is_name) {
                 field = format!("{field}[{step}]");

@@ -1,7 +1,7 @@
 //! Where findings stand in a file.
 
 use super::finding::{Code, Finding};
-use crate::{edit::Places, yaml_stream, yaml_stream::Document};
+use crate::{edit::Places, yaml_stream::Document};
 
 /// Gives each finding of an object its line.
 pub(super) fn add(findings: &mut [Finding], object: &str, document: &Document<'_>) {
@@ -23,9 +23,7 @@ pub(super) fn add(findings: &mut [Finding], object: &str, document: &Document<'_
 }
 
 /// The line of a list's item, or of a key of it, in a text of its own.
-pub(super) fn in_text(text: &str, item: usize, key: Option<&str>) -> Option<usize> {
-    let documents = yaml_stream::split(text);
-    let places = Places::parse(documents.first()?)?;
+pub(super) fn in_text(places: &Places<'_>, item: usize, key: Option<&str>) -> Option<usize> {
     let pointer =
         format!("/{item}{}", key.map_or(String::new(), |key| format!("/{}", crate::apply::escape(key))));
     places.line(&pointer)

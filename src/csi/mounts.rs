@@ -103,23 +103,18 @@ fn conflict(own: &Mount<'_>, other: &Mount<'_>, container: &str) -> Option<(Stri
         let message = format!("{what} is mounted at the same place ({place}), and one hides the other");
         return (own.path != other.path).then_some((message, "use another mountPath for one of them"));
     }
-    if below && other.kind == Kind::Token {
-        let message = format!(
-            "{what} is mounted below it, at {place}, and the container runtime cannot create that directory in a read-only \
-             volume: the container {container} does not start"
-        );
-        return Some((
-            message,
-            "use another mountPath, such as /secrets, or set `automountServiceAccountToken: false` in the pod or its \
-             service account if nothing in the pod calls the API server",
-        ));
-    }
     if below {
         let message = format!(
             "{what} is mounted below it, at {place}, and the container runtime cannot create that directory in a read-only \
              volume: the container {container} does not start"
         );
-        return Some((message, "mount the two volumes beside each other"));
+        let fix = if other.kind == Kind::Token {
+            "use another mountPath, such as /secrets, or set `automountServiceAccountToken: false` in the pod or its \
+             service account if nothing in the pod calls the API server"
+        } else {
+            "mount the two volumes beside each other"
+        };
+        return Some((message, fix));
     }
     other.is_read_only.then(|| {
         let message = format!(

@@ -1,7 +1,7 @@
 //! A pod that mounts volumes of the driver.
 
 use scaivault_contract::{Excerpt, FileMode};
-use scaivault_csi_class::{KUBELET_PREFIX, Object as ClassObject, VOLUME_ATTRIBUTES};
+use scaivault_csi_class::{DRIVER, KUBELET_PREFIX, Object as ClassObject, VOLUME_ATTRIBUTES};
 use scaivault_usage::{CsiVolume, Mount, csi_volumes};
 use serde_json::{Map, Value};
 
@@ -12,9 +12,6 @@ use super::{
     mounts, secret_objects,
 };
 use crate::{apply::escape, object::Object};
-
-/// The driver.
-const DRIVER: &str = "secrets-store.csi.k8s.io";
 
 /// A pod (template), its namespace and what the injector makes of it.
 pub(super) struct Pod<'a> {

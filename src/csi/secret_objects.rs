@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use scaivault_contract::{Excerpt, Source};
-use scaivault_csi_class::Object as ClassObject;
+use scaivault_csi_class::{Object as ClassObject, did_you_mean};
 use scaivault_inject::annotations::nearest;
 use serde_json::Value;
 
@@ -159,7 +159,7 @@ pub(super) fn check_file(
 /// A file that is named and that no object writes.
 pub(super) fn missing_file(file: &str, pointer: &str, objects: &[ClassObject], rule: &str) -> Finding {
     let files = || objects.iter().map(|object| object.file.as_str());
-    let near = nearest(file, files()).map_or(String::new(), |near| format!("; did you mean {near}?"));
+    let hint = did_you_mean(nearest(file, files()));
     let shown: Vec<_> = files().take(8).collect();
     let more = objects.len().saturating_sub(shown.len());
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
@@ -167,7 +167,7 @@ pub(super) fn missing_file(file: &str, pointer: &str, objects: &[ClassObject], r
         Code::MissingFile,
         pointer,
         format!(
-            "no object of the class writes {}{near}; {rule}; files: {}{more}",
+            "no object of the class writes {}{hint}; {rule}; files: {}{more}",
             Excerpt::new(file),
             shown.join(", ")
         ),

@@ -2,7 +2,7 @@
 
 use super::tree::{self, Node, Place, Tree};
 use crate::{
-    apply::unescape,
+    apply::steps,
     yaml_stream::{Document, Format},
 };
 
@@ -29,8 +29,7 @@ impl<'a> Places<'a> {
     /// The line of the stream on which an annotation's key stands, and its value as it is written. `object` is the RFC 6901
     /// pointer to what has the annotation. None if it stands elsewhere, as behind an alias.
     pub(crate) fn annotation(&self, object: &str, key: &str) -> Option<(usize, &'a str)> {
-        let steps = object.split('/').skip(1).map(unescape);
-        let mut steps = steps.chain(["metadata", "annotations", key].map(str::to_owned));
+        let mut steps = steps(object).chain(["metadata", "annotations", key].map(str::to_owned));
         let (place, is_all) = self.find(&mut steps)?;
         Some((self.line_of(place)?, self.source.get(place.value.clone())?)).filter(|_| is_all)
     }
@@ -38,19 +37,19 @@ impl<'a> Places<'a> {
     /// The line of the stream on which a field stands, or the nearest one above it that is written. `object` is the RFC 6901
     /// pointer to its object, `field` a path such as `spec.allow.paths[0]`. None if not even the object is found.
     pub(crate) fn field(&self, object: &str, field: &str) -> Option<usize> {
-        let steps = object.split('/').skip(1).map(unescape);
-        let steps = steps.chain(field.split(['.', '[']).map(|step| step.trim_end_matches(']').to_owned()));
+        let steps =
+            steps(object).chain(field.split(['.', '[']).map(|step| step.trim_end_matches(']').to_owned()));
         self.line_of(self.find(&mut steps.into_iter())?.0)
     }
 
     /// The line of the stream on which the place of an RFC 6901 pointer stands, or the nearest one above it that is written.
     pub(crate) fn line(&self, pointer: &str) -> Option<usize> {
-        self.line_of(self.find(&mut pointer.split('/').skip(1).map(unescape))?.0)
+        self.line_of(self.find(&mut steps(pointer))?.0)
     }
 
     /// The line of the stream on which the text of a literal block (`|`) begins. None if the value is not written as one.
     pub(crate) fn block_line(&self, pointer: &str) -> Option<usize> {
-        let (place, is_all) = self.find(&mut pointer.split('/').skip(1).map(unescape))?;
+        let (place, is_all) = self.find(&mut steps(pointer))?;
         let (before, value) = self.source.split_at_checked(place.value_from).filter(|_| is_all)?;
         let is_block = value.trim_start_matches([' ', '\t']).starts_with('|');
         is_block.then(|| self.line + before.matches('\n').count() + 1)

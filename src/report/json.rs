@@ -159,12 +159,6 @@ impl<'a> From<&'a Entry> for JsonEntry<'a> {
     }
 }
 
-impl Entry {
-    fn csi(&self, severity: Severity) -> impl Iterator<Item = &Finding> {
-        self.treated.csi.iter().filter(move |finding| finding.severity == severity)
-    }
-}
-
 impl<'a> From<&'a Finding> for JsonProblem<'a> {
     fn from(finding: &'a Finding) -> Self {
         Self {

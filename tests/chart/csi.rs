@@ -6,12 +6,12 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use similar::TextDiff;
 
 use super::{
     helm::{CSI_CHART, Manifests, render, root},
     names::{LABEL, RELEASE, is_label, is_name, labels},
     releases::documents,
+    renderings::check_case,
     schema::Api,
 };
 
@@ -68,18 +68,7 @@ fn arguments(manifests: &Manifests) -> Vec<String> {
 fn golden_renderings() {
     let default = template(&[]).unwrap().text;
     insta::glob!("csi/cases/*/values.yaml", |values| {
-        let case = values.parent().expect("values are in the directory of their case");
-        let name = case.file_name().expect("a case has a name").to_string_lossy().into_owned();
-        let text = template(&["--values", values.to_str().unwrap()]).unwrap().text;
-        let shown = if name == "default" {
-            text
-        } else {
-            let diff = TextDiff::from_lines(&default, &text);
-            diff.unified_diff().context_radius(4).header("default", &name).to_string()
-        };
-        insta::with_settings!({ prepend_module_to_snapshot => false, snapshot_path => case, snapshot_suffix => "", omit_expression => true }, {
-            insta::assert_snapshot!(format!("manifests-{name}"), shown);
-        });
+        check_case(values, &default, &template(&["--values", values.to_str().unwrap()]).unwrap().text);
     });
 }
 

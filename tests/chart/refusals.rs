@@ -1,6 +1,6 @@
 //! Values that are not right are refused, in words that name them.
 
-use super::helm::{template, template_as};
+use super::helm::{Manifests, template, template_as};
 
 #[track_caller]
 fn refused(set: &str, words: &[&str]) {
@@ -9,7 +9,13 @@ fn refused(set: &str, words: &[&str]) {
 
 #[track_caller]
 fn refused_with(arguments: &[&str], words: &[&str]) {
-    match template(arguments) {
+    check_refusal(template(arguments), arguments, words);
+}
+
+/// The chart has refused these arguments, in words among which are these.
+#[track_caller]
+pub(super) fn check_refusal(rendered: Result<Manifests, String>, arguments: &[&str], words: &[&str]) {
+    match rendered {
         Ok(_) => panic!("{arguments:?} is let through"),
         Err(said) => {
             for word in words {

@@ -1,6 +1,8 @@
 //! Golden cases: `tests/chart/cases/<case>/values.yaml` through helm, the manifests beside it. Of all but the case `default`
 //! only the difference from that one is kept.
 
+use std::path::Path;
+
 use similar::TextDiff;
 
 use super::helm::{self, template};
@@ -9,18 +11,23 @@ use super::helm::{self, template};
 fn golden_renderings() {
     let default = without_definition(&template(&[]).unwrap().text);
     insta::glob!("cases/*/values.yaml", |values| {
-        let case = values.parent().expect("values stand in the directory of their case");
-        let name = case.file_name().expect("a case has a name").to_string_lossy().into_owned();
-        let text = without_definition(&template(&["--values", values.to_str().unwrap()]).unwrap().text);
-        let shown = if name == "default" {
-            text
-        } else {
-            let diff = TextDiff::from_lines(&default, &text);
-            diff.unified_diff().context_radius(4).header("default", &name).to_string()
-        };
-        insta::with_settings!({ prepend_module_to_snapshot => false, snapshot_path => case, snapshot_suffix => "", omit_expression => true }, {
-            insta::assert_snapshot!(format!("manifests-{name}"), shown);
-        });
+        let rendered = template(&["--values", values.to_str().unwrap()]).unwrap().text;
+        check_case(values, &default, &without_definition(&rendered));
+    });
+}
+
+/// Compares what the values of a case render with the manifests beside them.
+pub(super) fn check_case(values: &Path, default: &str, text: &str) {
+    let case = values.parent().expect("values are in the directory of their case");
+    let name = case.file_name().expect("a case has a name").to_string_lossy().into_owned();
+    let shown = if name == "default" {
+        text.to_owned()
+    } else {
+        let diff = TextDiff::from_lines(default, text);
+        diff.unified_diff().context_radius(4).header("default", &name).to_string()
+    };
+    insta::with_settings!({ prepend_module_to_snapshot => false, snapshot_path => case, snapshot_suffix => "", omit_expression => true }, {
+        insta::assert_snapshot!(format!("manifests-{name}"), shown);
     });
 }
 

@@ -5,7 +5,10 @@ use std::{collections::BTreeSet, fs, process::Command};
 use serde_json::Value;
 
 use super::{file, source, with};
-use crate::chart::helm::{asset, left_out, root};
+use crate::chart::{
+    helm::{asset, left_out, root},
+    monitoring::check_sections,
+};
 
 const PREFIX: &str = "scaivault_csi_provider_";
 const DASHBOARD: &str = "dashboards/scaivault-csi-provider.json";
@@ -61,16 +64,10 @@ fn the_dashboard_is_the_file() {
 
 #[test]
 fn every_alert_has_its_section() {
-    let page = fs::read_to_string(root().join("docs/csi.md")).unwrap();
     let rules = rules();
     let alerts = rules["groups"][0]["rules"].as_array().unwrap();
     assert!(alerts.len() > 4);
-    for alert in alerts {
-        let name = alert["alert"].as_str().unwrap();
-        assert!(page.contains(&format!("\n### {name}\n")), "{name} has no section");
-        let url = alert["annotations"]["runbook_url"].as_str().unwrap();
-        assert!(url.ends_with(&format!("/docs/csi.md#{}", name.to_lowercase())), "{url}");
-    }
+    check_sections(alerts, "docs/csi.md");
 }
 
 /// Without the `PodMonitor`, nothing says that the provider is scraped at all.

@@ -49,11 +49,12 @@ pub(in crate::e2e) fn measure(world: &World<'_>) -> Result<String> {
     let after = counts(world)?;
     let later = mount_times(world)?;
     let again = later.get(published..).unwrap_or_default();
+    let at_the_end = memory()?;
     let mut rows = vec![
         ["idle, resident".to_owned(), idle.resident],
         [format!("{count} pods, resident"), loaded.resident],
-        ["the same, after the calls".to_owned(), memory()?.resident],
-        ["at most".to_owned(), memory()?.peak],
+        ["the same, after the calls".to_owned(), at_the_end.resident],
+        ["at most".to_owned(), at_the_end.peak],
         [format!("{count} pods at once, until all are ready"), format!("{started:.1} s")],
         ["first mounts, p50 / p99 / max".to_owned(), percentiles(mounts)],
         [format!("{} calls again, p50 / p99 / max", again.len()), percentiles(again.to_vec())],

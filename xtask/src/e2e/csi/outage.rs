@@ -41,12 +41,17 @@ fn interrupted(world: &World<'_>, name: &str, kill: impl FnOnce() -> Result<()>)
     })?;
     kill()?;
     admin.clear_faults()?;
-    wait_for("the pod starts", Duration::from_mins(4), || {
+    starts_with_files(world, name)?;
+    Ok("the pod started with its files".to_owned())
+}
+
+/// Waits until the pod starts by itself, with its files, and deletes it.
+fn starts_with_files(world: &World<'_>, name: &str) -> Result<()> {
+    wait_for("the pod starts by itself", Duration::from_mins(4), || {
         Ok(has_started(&running(name).object(world)?).then_some(()))
     })?;
     wait_for_files(world, name, GOOD_FILE)?;
-    world.kubectl.delete(World::CSI, &["pod", name])?;
-    Ok("the pod started with its files".to_owned())
+    world.kubectl.delete(World::CSI, &["pod", name])
 }
 
 /// Ends the pods at once, and waits for those that replace them.
@@ -86,11 +91,7 @@ pub(in crate::e2e) fn no_provider(world: &World<'_>) -> Result<String> {
     select_nodes(world, &Value::Null)?;
     wait_for_daemonset(world, PROVIDER_DAEMONSET)?;
     waited?;
-    wait_for("the pod starts by itself", Duration::from_mins(4), || {
-        Ok(has_started(&running(NAME).object(world)?).then_some(()))
-    })?;
-    wait_for_files(world, NAME, GOOD_FILE)?;
-    world.kubectl.delete(World::CSI, &["pod", NAME])?;
+    starts_with_files(world, NAME)?;
     let last = errors.lines().last().context("no event says why the pod waits")?;
     Ok(format!("the pod waited for 200 s ({last}), and started with its files"))
 }
