@@ -1,4 +1,4 @@
-{{/* The name that stands in the label app.kubernetes.io/name. */}}
+{{/* Value of the label app.kubernetes.io/name. */}}
 {{- define "provider.name" -}}
 {{- include "provider.shortened" (list (default .Chart.Name .Values.nameOverride) 63) -}}
 {{- end -}}

@@ -4,7 +4,7 @@ The alerts. Each has a section of its name in docs/csi.md.
 Series are selected by metric name and by the namespace, where the scrape configuration adds such a label. `|` at the end of a
 pattern also matches a series without the label.
 
-The driver hides errors of republishing from the kubelet, so that these alerts are all that tells of files that are not updated.
+The driver hides errors of republishing from the kubelet, so these alerts are the only sign of files that are not updated.
 The author of a class can make mounts fail, so failures that a class can cause raise no critical alert.
 */}}
 {{- define "provider.rules" -}}

@@ -43,9 +43,9 @@ const REPLACE_PAUSE: Duration = Duration::from_mins(5);
 /// What a listener reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ListenerUpdate {
-    /// There is a new subscription, to be kept for a later start. No event tells of changes before it.
+    /// There is a new subscription, to be kept for a later start. No event reports earlier changes.
     Subscribed(SubscriptionId),
-    /// From now on, changes of these secrets are told. Only if the paths may change.
+    /// From now on, changes of these secrets are reported. Sent only if the paths may change.
     Covers(BTreeSet<SecretPath>),
     /// Events arrive.
     Connected,
@@ -247,7 +247,7 @@ impl Listener {
         sleep(pause).await;
     }
 
-    /// Waits for the next events and tells them.
+    /// Waits for the next events and reports them.
     async fn poll(&mut self, subscription: &SubscriptionId) -> Result<(), Error> {
         let asked = Instant::now();
         let poll = Poll { wait: POLL_WAIT_LIMIT, since: self.cursor.since().cloned(), ..Poll::default() };

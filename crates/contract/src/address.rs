@@ -90,7 +90,7 @@ impl Address {
         self.port
     }
 
-    /// What stands before each route: empty, or with a slash at its start and none at its end.
+    /// The prefix of each route: empty, or with a slash at its start and none at its end.
     pub fn path(&self) -> &str {
         &self.path
     }

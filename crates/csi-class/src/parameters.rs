@@ -1,4 +1,4 @@
-//! The parameters of a class, and what else stands beside them.
+//! The parameters of a class, and the other attributes beside them.
 
 use scaivault_contract::{Address, AddressError, PlainHttp};
 use scaivault_inject::annotations::nearest;

@@ -32,13 +32,13 @@ const ALIASES: [(&str, &str); 4] = [
 ];
 /// The pod's uid, which no variable of policies has.
 const UID: &str = "POD_UID";
-/// Stands for a uid where no pod is known yet.
+/// Placeholder for a uid where no pod is known yet.
 const ANY_UID: &str = "x";
 
 /// The text with the variables of policies alone, or what is wrong with one. A uid has no character that means something in a
 /// path.
 pub fn in_words_of_policies(text: &str, uid: &str) -> Result<String, String> {
-    // What is wrong with the syntax is told by the one who fills.
+    // Syntax errors are reported by the caller, which parses the text again.
     let Ok(parts) = text_parts(text) else { return Ok(text.to_owned()) };
     let mut renamed = String::with_capacity(text.len());
     for part in parts {

@@ -102,7 +102,7 @@ async fn check_sync(client: &Client) -> Finding {
     }
 }
 
-/// What is no requirement of mounts may be forbidden to whoever checks.
+/// The user may lack the right to read what mounts do not depend on.
 fn unread(kind: &str, what: &str, error: &kube::Error) -> Finding {
     Finding::Limited(format!("{kind} cannot be read, so {what} are not checked: {error}"))
 }

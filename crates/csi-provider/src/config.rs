@@ -34,7 +34,7 @@ struct File {
     tenant: Option<TenantId>,
     /// How long a secret is answered from memory without events, as a duration such as 60s.
     refresh_interval: Option<scaivault_contract::Duration>,
-    /// Whether changes are told by ScaiVault's events; without it, `true`.
+    /// Whether ScaiVault's events are used; `true` by default.
     events: Option<bool>,
 }
 

@@ -1,4 +1,4 @@
-//! Changes of secrets in memory, told by ScaiVault's events: one subscription for each identity of this node's pods, for the
+//! Reports changes of cached secrets by ScaiVault's events: one subscription for each identity of this node's pods, for the
 //! secrets that its volumes have. While events arrive, a volume that is published again costs no request.
 
 use std::{
@@ -56,7 +56,7 @@ struct Subscribed {
     task: JoinHandle<()>,
 }
 
-/// Of which secrets changes are told.
+/// The secrets whose changes are reported.
 #[derive(Debug, Default)]
 struct Coverage {
     subscription: Option<SubscriptionId>,
@@ -97,12 +97,12 @@ impl Events {
         Self { listener, secrets, changed, identities: Mutex::default(), is_stopping: AtomicBool::new(false) }
     }
 
-    /// Since when changes of a secret are told; none if they are not.
+    /// Since when changes of a secret are reported; none if they are not.
     pub(crate) fn since(&self, identity: &Identity, path: &SecretPath) -> Option<Instant> {
         lock(&self.identities).get(identity).and_then(|subscribed| lock(&subscribed.coverage).since(path))
     }
 
-    /// Has changes of these secrets told, which a volume of the identity has. `client` has logged in last.
+    /// Subscribes to changes of these secrets, which a volume of the identity has. `client` has logged in last.
     pub(crate) fn cover(&self, identity: &Identity, client: &Arc<Client>, paths: BTreeSet<SecretPath>) {
         let mut identities = lock(&self.identities);
         if let Some(subscribed) = identities.get(identity) {
@@ -130,7 +130,7 @@ impl Events {
         }
     }
 
-    /// Goes on with the subscription of an earlier process. Its secrets are told with the first mounts.
+    /// Goes on with the subscription of an earlier process. The first mounts name its secrets.
     pub(crate) fn restore(&self, identity: Identity, client: &Arc<Client>, kept: SubscriptionId) {
         if let Some(subscribed) = self.subscribe(&identity, client, BTreeSet::new(), Some(kept)) {
             lock(&self.identities).insert(identity, subscribed);

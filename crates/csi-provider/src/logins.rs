@@ -166,7 +166,7 @@ impl Logins {
         self.pods().retain(|_, login| *lock(&login.used) + IDLE_LIMIT > now);
     }
 
-    /// Forgets the logins of pods that are gone, of which `is_there` is told the last use.
+    /// Forgets the logins of pods that are gone. `is_there` gets the pod and the last use of its login.
     pub(crate) fn retain(&self, is_there: impl Fn(&Pod, Instant) -> bool) {
         self.pods().retain(|(pod, _), login| is_there(pod, *lock(&login.used)));
     }

@@ -286,7 +286,7 @@ impl Inner {
         answer.unwrap_or_else(|_| Err(late(self.deadlines.mount, pod, &objects)))
     }
 
-    /// A volume is mounted: from now on, changes of its secrets are told.
+    /// A volume is mounted: subscribes to changes of its secrets.
     fn mounted(&self, objects: &[Object], reader: &Reader<'_>, login: &PodLogin, target_path: &str) {
         login.add_volume(target_path);
         let secrets = objects.iter().flat_map(|object| match &object.source {

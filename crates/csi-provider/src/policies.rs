@@ -142,7 +142,7 @@ fn asks(objects: &[Object], target: &LoginTarget, config: &Config) -> Vec<Ask> {
     if let Some(role) = &target.role {
         asks.push(Ask { kind: AskKind::Role, place: "the parameter role".to_owned(), value: role.clone() });
     }
-    // The platform's own address may be repeated by anybody.
+    // Any class may name the provider's default address.
     if target.server != 0
         && let Some(server) = config.servers().get(target.server)
     {

@@ -213,7 +213,7 @@ impl Secrets {
         entry.fresh(key, purpose, self.refresh_interval, now).ok_or_else(|| Arc::clone(&entry.reading))
     }
 
-    /// Events told of changes.
+    /// Events reported changes.
     pub(crate) fn announce(&self, identity: &Identity, changes: &Changes) {
         let now = Instant::now();
         for (key, entry) in self.entries().iter_mut().filter(|(key, _)| key.identity == *identity) {

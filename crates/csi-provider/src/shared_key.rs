@@ -1,4 +1,4 @@
-//! One key of object versions for all nodes: in a Secret that whoever starts first fills. The chart makes the Secret without
+//! One key of object versions for all nodes: in a Secret that the first node fills. The chart makes the Secret without
 //! data, so that it renders the same each time and an upgrade leaves the key alone.
 
 use std::{collections::BTreeMap, str::FromStr, time::Duration};

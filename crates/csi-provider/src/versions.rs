@@ -42,7 +42,7 @@ pub(crate) enum VersionKeyError {
 }
 
 impl Versions {
-    /// The key of a file that the operator brings.
+    /// The key of a file that the operator provides.
     pub(crate) fn read(file: &Path) -> Result<Self, VersionKeyError> {
         let mut bytes = Vec::new();
         let reading = fs::File::open(file).and_then(|open| open.take(KEY_MAX_BYTES).read_to_end(&mut bytes));

@@ -15,7 +15,7 @@ use crate::environment::{Environment, KUBERNETES_SERVICE_HOST, KUBERNETES_SERVIC
 /// The most characters of a type: those of a DNS subdomain, which Kubernetes recommends.
 const TYPE_MAX_CHARS: usize = 253;
 
-/// All that `sync-secret` is told.
+/// The settings of `sync-secret`.
 #[derive(Clone, Debug)]
 pub(crate) struct SyncConfig {
     /// What is read, and the key of each value as a file below `/`.

@@ -1,6 +1,6 @@
 //! The API server of the pod's own cluster, as far as one Secret needs it.
 //!
-//! It is called directly, whatever proxy is configured: its token is for nobody else. Each request has its own connection.
+//! It is called directly, also if a proxy is configured: no proxy may see its token. Each request has its own connection.
 
 use std::{
     error::Error,

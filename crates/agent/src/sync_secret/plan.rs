@@ -85,7 +85,7 @@ pub(crate) enum Plan {
     Apply {
         /// The Secret as the API server takes it.
         body: Vec<u8>,
-        /// Whether fields of others are taken over. Not of a Secret that somebody else may be making.
+        /// Whether fields of other managers are taken over. False for a new Secret, which another client may be creating.
         is_forced: bool,
         /// What is different then.
         change: Change,
@@ -169,7 +169,7 @@ pub(crate) fn plan(
         body["immutable"] = true.into();
     }
     if let Some(existing) = existing {
-        // The API server refuses it if somebody has written the Secret meanwhile.
+        // The API server refuses it if another client has written the Secret meanwhile.
         body["metadata"]["resourceVersion"] = existing.metadata.resource_version.clone().into();
     }
     let body = body.to_string().into_bytes();

@@ -21,7 +21,7 @@ use crate::support::{Ended, Pod, ended, start, terminate};
 
 const SECRETS: &str = "app/stripe#key -> STRIPE_KEY";
 
-/// An API server that says what a test tells it, with TLS before it.
+/// An API server with scripted answers, behind TLS.
 struct Api {
     world: World,
     authority: String,

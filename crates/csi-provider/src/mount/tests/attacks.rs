@@ -1,4 +1,4 @@
-//! What a tenant may try who writes classes and pods of a node, and whoever reaches the socket.
+//! Attacks by a tenant who writes classes and pods, and by a process that reaches the socket.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use tokio::{io::AsyncWriteExt as _, net::UnixStream};
@@ -56,7 +56,7 @@ async fn tokens_that_are_not_the_pods_are_refused_unsent() {
         assert_eq!(status.code(), Code::Unauthenticated, "{status}");
     }
     node.check_requests(0, 0);
-    // Only ScaiVault can tell that it is not signed.
+    // Only ScaiVault can verify the signature.
     assert_eq!(node.mount_with_tokens(tokens(&unsigned)).await.code(), Code::Unauthenticated);
     node.check_requests(1, 0);
 }

@@ -48,7 +48,7 @@ async fn a_rotation_is_in_the_next_republish() {
         node.rotate(key);
         node.mount_until(&attributes, key).await;
     }
-    // A rotation is told twice, as an update too, and the database has not changed.
+    // A rotation is reported twice, also as an update; the database has not changed.
     node.check_requests(1, 4);
     assert_eq!(node.vault.requests(Route::Subscribe), 1);
 }

@@ -1,4 +1,4 @@
-//! Mounts under `InjectionPolicies`, which an API server brings whose answers are given by hand.
+//! Mounts under `InjectionPolicies` from an API server with scripted answers.
 
 use axum::http::StatusCode;
 use scaivault_testkit::api_server::WatchAnswer;

@@ -1,15 +1,15 @@
-//! Where in a text a variable may stand.
+//! Where in a text a variable is allowed.
 
 use super::{Place, Variable, VariableFault};
 
-/// Where in a text a variable stands.
+/// The position in a text, as variables are checked.
 pub(super) struct Position {
     place: Place,
     /// Of a list of secrets: whether a path is being read. Of a dynamic secret: whether an engine or a role is.
     takes: bool,
     /// The word that is being read, up to its `=`.
     word: String,
-    /// Whether a variable stands in that word.
+    /// Whether that word has a variable.
     has_variable: bool,
 }
 
