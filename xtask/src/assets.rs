@@ -18,7 +18,7 @@ use std::{env, fs, path::PathBuf, time::Instant};
 
 use anyhow::{Context, Result, bail};
 
-pub(crate) use csi_driver::{build_csi_driver, csi_driver_chart};
+pub(crate) use csi_driver::build_csi_driver;
 pub(crate) use kubernetes::Release;
 pub(crate) use readers::readers;
 

@@ -1,7 +1,6 @@
 //! Starts other programs, and says which.
 
 use std::{
-    io::Write,
     path::Path,
     process::{Command, Output, Stdio},
 };
@@ -38,19 +37,6 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     let line = line(command);
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("`{line}` does not start"))?;
     answer(&line, output)
-}
-
-/// Gives a program its standard input, and returns what it wrote to standard output. For programs that read all of it
-/// before they answer.
-pub(crate) fn output_of(command: &mut Command, input: &str) -> Result<String> {
-    let line = line(command);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().with_context(|| format!("`{line}` does not start"))?;
-    let mut stdin = child.stdin.take().context("standard input is piped")?;
-    // A program that ends without reading says why in its answer.
-    let _ = stdin.write_all(input.as_bytes());
-    drop(stdin);
-    answer(&line, child.wait_with_output()?)
 }
 
 /// Whether a program starts and succeeds: used to ask for tools that need not be installed.
@@ -105,14 +91,6 @@ mod tests {
         let text = error.to_string();
         assert!(text.starts_with("`cargo no-such-subcommand` failed"), "{text}");
         assert!(text.contains("no such command"), "{text}");
-    }
-
-    #[test]
-    fn a_program_answers_its_input() -> Result<()> {
-        let mut metadata = cargo(["metadata", "--no-deps", "--format-version=1"]);
-        assert!(output_of(&mut metadata, "is not read")?.contains("xtask"));
-        assert_eq!(output_of(&mut Command::new("cat"), "said")?, "said");
-        Ok(())
     }
 
     #[test]

@@ -1,11 +1,7 @@
 //! The Secrets Store CSI driver: its chart, and for clusters that cannot pull its images its program and the sidecars of its
 //! pod.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context, Result, bail};
 
@@ -18,13 +14,6 @@ const DRIVER: &str = "sigs.k8s.io/secrets-store-csi-driver";
 /// What decides what is built.
 const SOURCES: [&str; 5] = ["go.mod", "go.sum", "sidecars/main.go", "mlog/go.mod", "mlog/mlog.go"];
 const PROGRAMS: [&str; 2] = ["secrets-store-csi-driver", "sidecars"];
-
-/// The directory of the driver's own chart, as its Go module has it.
-pub(crate) fn csi_driver_chart() -> Result<PathBuf> {
-    let outside = tempfile::tempdir()?;
-    let module = build::download(DRIVER, &version()?, outside.path(), None)?;
-    Ok(module.dir.join("charts/secrets-store-csi-driver"))
-}
 
 /// Builds `secrets-store-csi-driver` and `sidecars` as static programs and prints their directory.
 pub(crate) fn build_csi_driver() -> Result<()> {

@@ -56,6 +56,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     // With its feature `control-plane`: the certificates of a control plane that tests start.
     ("scaivault-testkit", &["scaivault-certs"]),
+    ("scaivault-e2e", &[]),
     ("xtask", &[]),
 ];
 
@@ -96,7 +97,7 @@ const FORBIDDEN_IN_CORE: [&str; 8] = [
 ];
 
 /// The packages that end in a person's terminal: there an error is read, not matched.
-const MAY_USE_ANYHOW: [&str; 2] = ["scaivault-injector", "xtask"];
+const MAY_USE_ANYHOW: [&str; 3] = ["scaivault-injector", "scaivault-e2e", "xtask"];
 
 /// The packages that may have typed Kubernetes objects at all: the core for what it builds, the others for objects of
 /// their own (a Secret, an Event, the definition of a custom resource).

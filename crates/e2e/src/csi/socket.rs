@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 use serde_json::json;
 
 use super::running;
-use crate::e2e::{
+use crate::{
     app::{self, template},
     world::World,
 };
@@ -13,7 +13,7 @@ const NAME: &str = "other-user";
 const SOCKET: &str = "/sockets/scaivault.sock";
 
 /// A pod of another user with a `hostPath` of the directory: it can neither connect nor replace the socket.
-pub(in crate::e2e) fn of_other_pods(world: &World<'_>) -> Result<String> {
+pub(crate) fn of_other_pods(world: &World<'_>) -> Result<String> {
     let script = format!(
         "stat -c %a:%u {SOCKET}; nc local:{SOCKET} </dev/null >/dev/null 2>&1 && echo connected; \
          rm -f {SOCKET} 2>/dev/null && echo removed; touch /sockets/x.sock 2>/dev/null && echo made; echo done; sleep 600"

@@ -9,17 +9,17 @@ use serde_json::Value;
 use crate::process;
 
 /// The switches and counters of a development server.
-pub(in crate::e2e) struct Admin {
+pub(crate) struct Admin {
     address: SocketAddr,
 }
 
 /// A lease that was generated, the ended ones too.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub(in crate::e2e) struct Lease {
+pub(crate) struct Lease {
     /// The user that was made up.
-    pub(in crate::e2e) username: String,
+    pub(crate) username: String,
     /// Whether somebody revoked it before its end.
-    pub(in crate::e2e) is_revoked: bool,
+    pub(crate) is_revoked: bool,
 }
 
 impl Admin {
@@ -28,31 +28,31 @@ impl Admin {
     }
 
     /// Writes a version of a secret, as a rotation does.
-    pub(in crate::e2e) fn rotate(&self, path: &str, data: &Value) -> Result<()> {
+    pub(crate) fn rotate(&self, path: &str, data: &Value) -> Result<()> {
         let data = data.to_string();
         let args = ["--request", "POST", "--header", "content-type: application/json", "--data", &data];
         self.call(&format!("rotate/{path}"), &args).map(drop)
     }
 
     /// Switches a fault on, in the form of the admin port.
-    pub(in crate::e2e) fn add_fault(&self, fault: &Value) -> Result<()> {
+    pub(crate) fn add_fault(&self, fault: &Value) -> Result<()> {
         let fault = fault.to_string();
         let args = ["--request", "POST", "--header", "content-type: application/json", "--data", &fault];
         self.call("faults", &args).map(drop)
     }
 
     /// Switches all faults off.
-    pub(in crate::e2e) fn clear_faults(&self) -> Result<()> {
+    pub(crate) fn clear_faults(&self) -> Result<()> {
         self.call("faults", &["--request", "DELETE"]).map(drop)
     }
 
     /// All leases.
-    pub(in crate::e2e) fn leases(&self) -> Result<Vec<Lease>> {
+    pub(crate) fn leases(&self) -> Result<Vec<Lease>> {
         serde_json::from_str(&self.call("leases", &[])?).context("the admin port lists no leases")
     }
 
     /// How many requests a route has had, by the name that the admin port has for it.
-    pub(in crate::e2e) fn requests(&self, route: &str) -> Result<u64> {
+    pub(crate) fn requests(&self, route: &str) -> Result<u64> {
         let routes: Value = serde_json::from_str(&self.call("requests", &[])?)?;
         Ok(routes.get(route).and_then(Value::as_u64).unwrap_or_default())
     }

@@ -9,10 +9,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use super::{NAMESPACE, PROVIDER_SELECTOR, class, pod};
-use crate::{
-    e2e::{kubectl::wait_for, pod_start::percentile, vault::seed, world::World},
-    table,
-};
+use crate::{kubectl::wait_for, pod_start::percentile, table, vault::seed, world::World};
 
 const NAME: &str = "load";
 /// The most pods; the kubelet's own limit, by default, with those of the system.
@@ -25,7 +22,7 @@ const ROUTES: [&str; 5] = ["exchange", "read", "read-batch", "subscribe", "poll"
 const PROGRAM: &str = "scaivault-csi-p";
 
 /// As many pods of one service account as the node takes, at once.
-pub(in crate::e2e) fn measure(world: &World<'_>) -> Result<String> {
+pub(crate) fn measure(world: &World<'_>) -> Result<String> {
     if world.args.bench.is_none() {
         return Ok("not asked for; --bench measures it".to_owned());
     }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use super::{class, pod, running};
-use crate::e2e::{kubectl::wait_for, running::Running, vault::seed, world::World};
+use crate::{kubectl::wait_for, running::Running, vault::seed, world::World};
 
 const NAME: &str = "billing-secrets";
 const SECRET: &str = "billing";
@@ -22,7 +22,7 @@ const OBJECTS: &str = "\
 const ROTATION: Duration = Duration::from_mins(4);
 
 /// The page's class and pod; to the class `secretObjects` are added, to the pod `automountServiceAccountToken: false`.
-pub(in crate::e2e) fn published(world: &World<'_>) -> Result<String> {
+pub(crate) fn published(world: &World<'_>) -> Result<String> {
     let mut class = class(world, NAME, OBJECTS);
     class["spec"]["secretObjects"] = json!([{"secretName": SECRET, "type": "Opaque", "data": [
         {"objectName": "db.json", "key": "db.json"},
@@ -54,7 +54,7 @@ pub(in crate::e2e) fn published(world: &World<'_>) -> Result<String> {
 }
 
 /// A new version reaches the file and the native Secret; the container is not started again.
-pub(in crate::e2e) fn rotated(world: &World<'_>) -> Result<String> {
+pub(crate) fn rotated(world: &World<'_>) -> Result<String> {
     let pod = running(NAME);
     let after = seed::database(4);
     world.vault.admin.rotate(seed::DATABASE, &after)?;
@@ -66,7 +66,7 @@ pub(in crate::e2e) fn rotated(world: &World<'_>) -> Result<String> {
         Ok(db.transpose()?.filter(|db| *db == after).map(drop))
     })?;
     let secret = started.elapsed().as_secs();
-    if pod.restarts(world, crate::e2e::injection::APP)? != 0 {
+    if pod.restarts(world, crate::injection::APP)? != 0 {
         bail!("the container was started again");
     }
     Ok(format!("in the file after {file} s, in the native Secret after {secret} s"))

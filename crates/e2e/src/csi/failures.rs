@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
 use super::{class, pod, running, wait_for_error, wait_for_files};
-use crate::e2e::{failure::has_started, kubectl::wait_for, vault::seed, world::World};
+use crate::{failure::has_started, kubectl::wait_for, vault::seed, world::World};
 
 /// Nothing listens on this port.
 pub(super) const DEAD_URL: &str = "https://127.0.0.1:9";
@@ -39,11 +39,11 @@ fn cases() -> Vec<(&'static str, Value, [&'static str; 2])> {
 }
 
 /// All of them at once, and a forged attribute of a pod.
-pub(in crate::e2e) fn refused(world: &World<'_>) -> Result<String> {
+pub(crate) fn refused(world: &World<'_>) -> Result<String> {
     let cases = cases();
     for (name, parameters, _) in &cases {
         let mut class = class(world, name, "");
-        crate::e2e::app::merge(&mut class["spec"]["parameters"], parameters);
+        crate::app::merge(&mut class["spec"]["parameters"], parameters);
         world.kubectl.create(World::CSI, &class)?;
         world.kubectl.create(World::CSI, &pod(world, name, name))?;
     }
@@ -100,7 +100,7 @@ fn refuse(route: &str, code: &str) -> Value {
 }
 
 /// Each fault for a pod of its own. When all faults are over, all pods start by themselves, with their files.
-pub(in crate::e2e) fn of_the_api(world: &World<'_>) -> Result<String> {
+pub(crate) fn of_the_api(world: &World<'_>) -> Result<String> {
     // So many pods of one service account would have one cached secret: each gets a class of its own identity of a secret.
     let faults = faults();
     let admin = &world.vault.admin;

@@ -9,7 +9,7 @@ use super::{
     DRIVER_DAEMONSET, NAMESPACE, PROVIDER_DAEMONSET, class, failures::GOOD_FILE, mount_errors, pod,
     provider_pods, running, wait_for_daemonset, wait_for_files,
 };
-use crate::e2e::{
+use crate::{
     failure::has_started,
     kubectl::{hold, wait_for},
     world::World,
@@ -19,12 +19,12 @@ use crate::e2e::{
 const SLOW: u64 = 10_000;
 
 /// The provider's process ends while ScaiVault has not answered.
-pub(in crate::e2e) fn provider_killed(world: &World<'_>) -> Result<String> {
+pub(crate) fn provider_killed(world: &World<'_>) -> Result<String> {
     interrupted(world, "provider-killed", || kill(world, super::PROVIDER_SELECTOR, PROVIDER_DAEMONSET))
 }
 
 /// The driver's process ends while ScaiVault has not answered.
-pub(in crate::e2e) fn driver_killed(world: &World<'_>) -> Result<String> {
+pub(crate) fn driver_killed(world: &World<'_>) -> Result<String> {
     interrupted(world, "driver-killed", || {
         kill(world, "--selector=app=secrets-store-csi-driver", DRIVER_DAEMONSET)
     })
@@ -69,7 +69,7 @@ fn kill(world: &World<'_>, selector: &str, daemonset: &str) -> Result<()> {
 }
 
 /// No provider runs on the node for longer than the two minutes of a call of the kubelet.
-pub(in crate::e2e) fn no_provider(world: &World<'_>) -> Result<String> {
+pub(crate) fn no_provider(world: &World<'_>) -> Result<String> {
     const NAME: &str = "no-provider";
     create(world, NAME)?;
     select_nodes(world, &json!({"no-such-label": "true"}))?;

@@ -2,31 +2,31 @@
 
 use serde_json::{Value, json};
 
-use crate::e2e::world::World;
+use crate::world::World;
 
 /// A secret with `username` and `password`.
-pub(in crate::e2e) const DATABASE: &str = "environments/production/billing/database";
+pub(crate) const DATABASE: &str = "environments/production/billing/database";
 /// A secret with the one field `secret_key`.
-pub(in crate::e2e) const STRIPE: &str = "environments/production/billing/stripe";
+pub(crate) const STRIPE: &str = "environments/production/billing/stripe";
 /// A secret that the identity may not read.
-pub(in crate::e2e) const DENIED: &str = "environments/production/payroll/database";
+pub(crate) const DENIED: &str = "environments/production/payroll/database";
 /// A secret that is not there.
-pub(in crate::e2e) const ABSENT: &str = "environments/production/billing/absent";
+pub(crate) const ABSENT: &str = "environments/production/billing/absent";
 /// Dynamic credentials, as an annotation asks for them.
-pub(in crate::e2e) const DYNAMIC: &str = "engine=postgres role=readonly ttl=1h";
+pub(crate) const DYNAMIC: &str = "engine=postgres role=readonly ttl=1h";
 
 /// The data of `DATABASE` whose password is the n-th.
-pub(in crate::e2e) fn database(n: u32) -> Value {
+pub(crate) fn database(n: u32) -> Value {
     json!({"username": "billing", "password": password(n)})
 }
 
 /// The n-th password of `DATABASE`.
-pub(in crate::e2e) fn password(n: u32) -> String {
+pub(crate) fn password(n: u32) -> String {
     format!("example-password-{n}")
 }
 
 /// The data of `STRIPE`.
-pub(in crate::e2e) const STRIPE_KEY: &str = "example-key";
+pub(crate) const STRIPE_KEY: &str = "example-key";
 
 pub(super) fn seed() -> Value {
     let service_accounts = [World::APPS, World::WORKLOADS, World::POLICIES, World::CSI]

@@ -1,16 +1,22 @@
-//! The product on a real cluster: the chart from its installation to its removal, with pods being created all the while
-//! where that matters, and pods whose secrets come from a development server on this machine. Not a part of
-//! `cargo xtask ci`: it needs a cluster that may be played with, and images.
+//! The end-to-end test on a real cluster, `cargo xtask e2e`: the chart from its installation to its removal, while pods are
+//! created where that matters, and pods whose secrets come from a development server on this machine. It is not part of
+//! `cargo xtask ci`: it needs images and a cluster for tests.
 //!
 //! A step is a function over [`World`] in a file of its own; [`STEPS`] is the order. What a step leaves in the cluster
-//! stands in the namespaces of [`world`], which are deleted in the end.
+//! is in the namespaces of [`world`], which are deleted at the end.
+#![allow(
+    clippy::print_stdout,
+    reason = "the test reports to the person who started it; no program reads its output"
+)]
 
-use std::time::Instant;
+use std::{process::ExitCode, time::Instant};
 
 use anyhow::Result;
-use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser};
+use clap::{
+    Parser,
+    builder::{NonEmptyStringValueParser, PossibleValuesParser},
+};
 
-use crate::table;
 use image::ImageName;
 use world::World;
 
@@ -31,18 +37,21 @@ mod patterns;
 mod platforms;
 mod pod_start;
 mod policy;
+mod process;
 mod published_page;
 mod release;
 mod removal;
 mod replacement;
 mod rotation;
 mod running;
+mod table;
 mod vault;
 mod world;
 
-/// What is tested, how its images get to the nodes, and where its `ScaiVault` is.
-#[derive(clap::Args)]
-pub(crate) struct Args {
+/// Test images and charts on the cluster of KUBECONFIG, with injected pods that really run
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask e2e")]
+struct Args {
     /// The injector's image, as the pods name it
     #[arg(long, value_name = "REPOSITORY:TAG", default_value = concat!("scailabs/scaivault-injector:", env!("CARGO_PKG_VERSION")))]
     image: ImageName,
@@ -156,8 +165,19 @@ fn step_names() -> PossibleValuesParser {
     PossibleValuesParser::new(STEPS.iter().map(|step| step.name))
 }
 
-/// Runs all steps and stops at the first that fails; then everything is taken away again.
-pub(crate) fn run(args: &Args) -> Result<()> {
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // On standard output like everything else: two streams are not kept in order.
+            println!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs all steps and stops at the first that fails, then removes everything from the cluster.
+fn run(args: &Args) -> Result<()> {
     let world = World::new(args)?;
     println!("cluster: {}", world.claim()?);
     let result = run_steps(&world);
@@ -195,13 +215,13 @@ fn run_steps(world: &World<'_>) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use clap::Args as _;
+    use clap::CommandFactory as _;
 
     use super::*;
 
-    /// clap looks at them only when this task is started.
+    /// clap checks them only when the program starts.
     #[test]
     fn the_options_do_not_contradict_each_other() {
-        Args::augment_args(clap::Command::new("e2e")).debug_assert();
+        Args::command().debug_assert();
     }
 }

@@ -2,9 +2,10 @@
 //! real issuer.
 
 use std::{
+    env,
     fs::{self, File},
     net::{SocketAddr, UdpSocket},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, Stdio},
     sync::{Mutex, PoisonError},
     time::Duration,
@@ -15,7 +16,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::kubectl::{Kubectl, wait_for};
-use crate::{process, workspace};
+use crate::process;
 use admin::Admin;
 
 mod admin;
@@ -134,7 +135,8 @@ const LOG: &str = "log";
 
 fn build() -> Result<PathBuf> {
     process::run(&mut process::cargo(["build", "--locked", "--package", "scaivault-devserver"]))?;
-    Ok(Path::new(&workspace::target_directory()?).join("debug/scaivault-devserver"))
+    // Cargo puts it beside this program.
+    Ok(env::current_exe()?.with_file_name("scaivault-devserver"))
 }
 
 /// What pods call it: the name in its certificate, and its URL.

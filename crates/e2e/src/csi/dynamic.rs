@@ -10,13 +10,11 @@ use serde_json::{Value, json};
 
 use super::{DRIVER_DAEMONSET, NAMESPACE, PROVIDER_DAEMONSET, class, pod, running, wait_for_daemonset};
 use crate::{
-    e2e::{
-        injection::APP,
-        kubectl::{hold, wait_for},
-        running::{Running, START},
-        world::World,
-    },
+    injection::APP,
+    kubectl::{hold, wait_for},
     process,
+    running::{Running, START},
+    world::World,
 };
 
 const CLASS: &str = "dynamic";
@@ -27,7 +25,7 @@ const REPUBLISHED: Duration = Duration::from_secs(100);
 const REVOKED: Duration = Duration::from_mins(1);
 
 /// Each pod has a lease of its own and a secret of its own name, and republishing makes no other lease.
-pub(in crate::e2e) fn one_per_pod(world: &World<'_>) -> Result<String> {
+pub(crate) fn one_per_pod(world: &World<'_>) -> Result<String> {
     let admin = &world.vault.admin;
     let before = admin.leases()?.len();
     let objects = json!([
@@ -72,7 +70,7 @@ pub(in crate::e2e) fn one_per_pod(world: &World<'_>) -> Result<String> {
 }
 
 /// Driver, provider and, where a command for it is given, the kubelet are started again: nothing is made twice.
-pub(in crate::e2e) fn restarts(world: &World<'_>) -> Result<String> {
+pub(crate) fn restarts(world: &World<'_>) -> Result<String> {
     let admin = &world.vault.admin;
     let pods = PODS.map(running);
     let users = pods.iter().map(|pod| pod.lease(world)).collect::<Result<Vec<_>>>()?;
@@ -109,7 +107,7 @@ pub(in crate::e2e) fn restarts(world: &World<'_>) -> Result<String> {
 }
 
 /// Deletes the pods: their leases are revoked.
-pub(in crate::e2e) fn revoked(world: &World<'_>) -> Result<String> {
+pub(crate) fn revoked(world: &World<'_>) -> Result<String> {
     let admin = &world.vault.admin;
     let user = running(PODS[0]).lease(world)?;
     world.kubectl.delete(World::CSI, &["pod", PODS[0]])?;

@@ -1,6 +1,10 @@
 //! CSI volumes, with the real Secrets Store CSI driver and the chart of the provider.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
@@ -13,7 +17,7 @@ use super::{
     running::Running,
     world::World,
 };
-use crate::assets;
+use crate::process;
 
 pub(super) mod dynamic;
 pub(super) mod failures;
@@ -82,7 +86,7 @@ pub(super) fn install(world: &World<'_>) -> Result<String> {
     let CsiArgs { image, driver_chart, driver_set, set, .. } = &world.args.csi;
     let chart = match driver_chart {
         Some(chart) => chart.clone(),
-        None => assets::csi_driver_chart()?,
+        None => driver_chart_of_module()?,
     };
     let chart = chart.to_str().context("the chart's path is not UTF-8")?;
     let values = [
@@ -115,6 +119,18 @@ pub(super) fn install(world: &World<'_>) -> Result<String> {
     args.extend(["--set-file".to_owned(), format!("scaivault.caBundle={}", world.vault.ca_file().display())]);
     world.helm.install(PROVIDER_RELEASE, PROVIDER_CHART, SYSTEM, &args)?;
     Ok("driver and provider are ready".to_owned())
+}
+
+/// The driver's own chart, in the release that `tests/assets/csi-driver` pins. Go fetches it.
+fn driver_chart_of_module() -> Result<PathBuf> {
+    const MODULE: &str = "sigs.k8s.io/secrets-store-csi-driver";
+    let go = |args: &[&str]| {
+        let directory = process::root().join("tests/assets/csi-driver");
+        process::output(Command::new("go").args(args).arg(MODULE).current_dir(directory).env("GOWORK", "off"))
+    };
+    go(&["mod", "download"])?;
+    let directory = go(&["list", "-m", "-f", "{{.Dir}}"])?;
+    Ok(Path::new(directory.trim()).join("charts/secrets-store-csi-driver"))
 }
 
 /// Takes driver and provider away.
