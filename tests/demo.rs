@@ -89,7 +89,7 @@ mod chain {
         assert_eq!((output.status.code(), errors.as_str()), (Some(0), ""), "{shown}");
 
         let shown = shown.replace(&directory.path().display().to_string(), "/tmp");
-        assert_eq!(masked(&shown), masked(transcript()), "README.md shows what is seen");
+        assert_eq!(masked(&shown), masked(transcript()), "docs/getting-started.md shows what is seen");
         // Masked above: nothing was done twice. The look at all secrets that follows a subscription may find the rotation
         // before its event comes, which then needs no read.
         let counted = |reads| format!("logins 1, reads {reads}, leases generated 1, leases revoked 1\n");
@@ -100,9 +100,9 @@ mod chain {
         expect_nothing_left(directory.path());
     }
 
-    /// What README.md shows of it.
+    /// What docs/getting-started.md shows of it.
     fn transcript() -> &'static str {
-        let page = include_str!("../README.md");
+        let page = include_str!("../docs/getting-started.md");
         let (_, shown) = page.split_once("$ cargo run --release -- demo\n").unwrap();
         shown.split_once("```").unwrap().0
     }
