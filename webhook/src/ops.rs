@@ -1,4 +1,4 @@
-//! The plain port: probes and metrics.
+//! The plain port: probes and metrics. It is served on a thread of its own, see [`crate::serve`].
 
 use std::sync::Arc;
 

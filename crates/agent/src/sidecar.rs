@@ -1,4 +1,6 @@
 //! `sidecar`: fetches, then keeps fresh until the pod ends.
+//!
+//! One loop sends the requests that are due and takes the answers that arrive, so no request waits for another.
 
 use std::{
     collections::BTreeMap,

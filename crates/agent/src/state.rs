@@ -1,4 +1,6 @@
 //! What the agent keeps for its next start: the login, the subscription, the leases, and limits on generating new ones.
+//!
+//! Each is saved before it is used, so that a restart does not create it a second time.
 
 use std::{
     collections::BTreeMap,

@@ -1,4 +1,5 @@
-//! All of the API that is not documented, in one place: what other modules send and read is as published.
+//! All of the API that is not documented, in one place: what other modules send and read is as published. When ScaiVault
+//! publishes more, only this module changes.
 //!
 //! The exchange's bodies, the routes and bodies of leases, two of three rate-limit headers and the form of `ScaiKey`'s
 //! errors follow the conventions of what is documented. Requests keep to the smallest form; answers are read

@@ -1,7 +1,8 @@
 //! Requests and answers over HTTP/1.1, to one address and no other: the one module besides `connect` that knows the
 //! HTTP library.
 //!
-//! No redirect is followed and no cookie kept, so a token cannot reach another host.
+//! No redirect is followed and no cookie kept, so a token cannot reach another host. It uses hyper itself and no client library
+//! above it, because every further crate is in every pod.
 
 use std::{
     net::SocketAddr,

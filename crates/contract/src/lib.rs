@@ -3,6 +3,9 @@
 //! Every type here is parsed from text and cannot hold anything else: `FromStr` reads it, `Display` writes it back,
 //! `ALLOWED` says in one line what may stand there, and the error quotes at most [`EXCERPT_CHARS`] characters. No
 //! I/O, no clock, no environment.
+//!
+//! The agent reads with these types what an injector of another release wrote, so a change here changes a protocol between
+//! releases: an old agent must read what a newer injector writes for annotations that both know.
 
 #[macro_use]
 mod word;

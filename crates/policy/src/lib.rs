@@ -1,6 +1,9 @@
 //! `InjectionPolicy`, the custom resource: its types, the definition that the API server validates with, the same
 //! validation without an API server, and the conversion into what the core compiles.
 //!
+//! `kubectl`, the webhook, the watch and the command line refuse the same policies with the same field and message: a test in
+//! `tests/cluster` shows `tests/mistakes.json` to a real API server and to [`compile`].
+//!
 //! No I/O and no clock. The core does not know this crate: it gets [`scaivault_inject::PolicyParts`].
 //!
 //! ```text

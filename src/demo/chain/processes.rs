@@ -1,4 +1,5 @@
-//! What runs beside the demonstration: the agent and the application, each a process of this very program.
+//! What runs beside the demonstration: the agent and the application, each a process of this very program. The name that it is
+//! started under says which: `scaivault-agent`, or the name of the application. It is looked at before the command line.
 
 use std::{
     env,

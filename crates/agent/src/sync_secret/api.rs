@@ -1,6 +1,7 @@
 //! The API server of the pod's own cluster, as far as one Secret needs it.
 //!
 //! It is called directly, also if a proxy is configured: no proxy may see its token. Each request has its own connection.
+//! The agent has no Kubernetes client library, because it would be in every pod.
 
 use std::{
     error::Error,

@@ -1,4 +1,6 @@
 //! Writes the Rust of the driver's contract: `cargo run` in this directory after a change of `proto/service.proto`.
+//!
+//! This package is outside of the workspace, because it would bring second versions of crates into its lock file.
 
 use std::{error::Error, fs, path::Path};
 

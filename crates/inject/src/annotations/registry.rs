@@ -1,4 +1,7 @@
 //! The table of annotations. Its order is the order in the documentation.
+//!
+//! Parsing, defaults, hints, the subcommand `annotations`, `docs/annotations.md`, the fuzz dictionary and the random annotations
+//! of the property tests come from this table.
 
 mod rows;
 

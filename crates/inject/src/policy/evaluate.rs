@@ -1,4 +1,8 @@
 //! A decision under policies: the real one, and those that say what policies would do.
+//!
+//! A policy under `audit` changes nothing: the pod is decided without it, and once more as if it were enforced, for the report
+//! alone. A policy under `warn` refuses no pod: a pod that is refused with what it gives is decided once more without that. So
+//! the rules only know `enforce` and `warn`.
 
 use std::sync::Arc;
 

@@ -1,4 +1,7 @@
-//! What policies allow: the values of a pod's keys beside the lists of all policies that select it.
+//! What policies allow: the values of a pod's keys beside the lists of all policies that select it. The lists add up.
+//!
+//! What namespaces, service accounts and pods set is limited. What the configuration and policies set is not, unless the value
+//! has a variable in it.
 
 use std::{borrow::Cow, ops::RangeInclusive};
 

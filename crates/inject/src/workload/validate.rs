@@ -1,4 +1,6 @@
 //! The check at `kubectl apply`: what the pods of a workload would be told when they are created.
+//!
+//! An update that changes none of the injector's keys is not refused: it may come from a controller.
 
 use super::{Former, WorkloadView, failure_policy};
 use crate::{
