@@ -74,6 +74,7 @@ keys! {
 
 keys! {
     /// A key that is followed by the name of a file or variable. Each has a row in the registry.
+    /// An option of a file has more places, some of which no test and no compiler error names: CONTRIBUTING.md lists them.
     NamedKey {
         InjectSecret = "inject-secret-",
         InjectDynamic = "inject-dynamic-",
