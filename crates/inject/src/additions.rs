@@ -116,7 +116,8 @@ fn must_be_first(mount_path: &str, container: &ContainerView<'_>) -> bool {
 struct Additions(Vec<Operation>);
 
 impl Additions {
-    /// Adds the mount points that an agent in the document does not make yet.
+    /// Adds the mount points that an agent in the document does not make yet: the webhook of a cloud provider may have added a
+    /// token below the mount path after the first call.
     fn mount_points(&mut self, planned: &Container<'_>, there: &ContainerView<'_>) {
         let Some(planned) = planned.env.iter().find(|variable| variable.name == MOUNT_POINTS) else {
             return;

@@ -1,5 +1,8 @@
 //! The workload's own `mutation-mode`, carried out in its pod template.
 //!
+//! The patch touches the injector's annotations of the template alone. The key `workload-mutation-mode` there belongs to the
+//! injector.
+//!
 //! | mode | on CREATE | on UPDATE |
 //! |---|---|---|
 //! | `ignore` | nothing was attached before: the template carries `ignore` | our keys become those of the former template; it carries `ignore` if it carried a mode before (nothing was attached), else none (what was attached remains) |
