@@ -2,7 +2,7 @@
 //!
 //! The injector never sees a value: the Job's pod gets the native Secret from the kubelet (or Vault's files from
 //! vault-k8s), and ours from the agent, with the workload's own service account. The agent's image compares them.
-//! So the injector needs no client of `ScaiVault`, and its users need no right to read Secrets.
+//! So users of the injector need no right to read Secrets.
 
 use std::collections::{BTreeMap, BTreeSet};
 
