@@ -1,29 +1,22 @@
 //! What the tests of chart and cluster need: etcd, Kubernetes, helm, kwok and promtool, built from Go modules into a cache,
-//! and beside them what the API of each supported Kubernetes knows.
+//! and what the API of each supported Kubernetes knows. Other tests need readers of text formats, and the end-to-end test the
+//! Secrets Store CSI driver.
 
-#![allow(
-    clippy::print_stderr,
-    reason = "standard output is the directory alone, for KUBEBUILDER_ASSETS=$(...)"
-)]
-
-mod build;
 mod cache;
-mod csi_driver;
 mod kubernetes;
 mod module;
 mod openapi;
-mod readers;
 
 use std::{env, fs, path::PathBuf, time::Instant};
 
 use anyhow::{Context, Result, bail};
+use xshell::{Shell, cmd};
 
-pub(crate) use csi_driver::build_csi_driver;
 pub(crate) use kubernetes::Release;
-pub(crate) use readers::readers;
 
+use crate::workspace;
 use cache::Cache;
-use module::{MODULES, Module, Source};
+use module::{Build, CSI_DRIVER, MODULES};
 
 /// What is built.
 #[derive(clap::Args)]
@@ -45,103 +38,95 @@ pub(crate) fn names() -> impl Iterator<Item = String> {
     programs.map(|(_, name)| (*name).to_owned()).chain(openapi::names())
 }
 
-/// The directory with all of them, if they have been made.
-pub(crate) fn cached(kube: Option<Release>) -> Result<Option<PathBuf>> {
-    let Some(go) = build::go_version() else { return Ok(None) };
-    let set = Set::of(kube, &go)?;
-    let directory = cache()?.set(&set.key());
-    Ok(set.is_in(&directory).then_some(directory))
-}
-
-/// Whether what is missing can be built at all.
-pub(crate) fn can_be_built() -> bool {
-    build::go_version().is_some()
-}
-
 /// The directory with all programs and documents; what is missing is made first, one module at a time.
 pub(crate) fn directory(kube: Option<Release>) -> Result<PathBuf> {
-    let go = build::go_version()
-        .context("Go builds the programs and is not on the PATH: https://go.dev/doc/install")?;
-    let set = Set::of(kube, &go)?;
+    let (shell, go) = shell_with_go()?;
+    let builds =
+        MODULES.iter().map(|module| Build::new(&shell, module, kube, &go)).collect::<Result<Vec<_>>>()?;
+    let openapi = openapi::key();
+    let keys: Vec<_> = builds.iter().map(|build| build.key.as_str()).chain([openapi.as_str()]).collect();
     let cache = cache()?;
-    let directory = cache.set(&set.key());
-    if set.is_in(&directory) {
-        return Ok(directory);
-    }
-    // Held until the end: another task that wants the same waits, and then finds it built.
-    let _lock = cache.lock()?;
-    if set.is_in(&directory) {
-        return Ok(directory);
-    }
-    let mut built = vec![openapi::fetch(&cache)?];
-    for keyed in &set.modules {
-        built.push(build_module(&cache, keyed)?);
-    }
-    cache.link(&built, &directory)?;
-    Ok(directory)
+    cache.get_or_make(&shell, &cache.set(&cache::key(&keys)), |out| {
+        let mut parts = vec![openapi::fetch(&shell, &cache)?];
+        for build in &builds {
+            parts.push(build_module(&shell, &cache, build)?);
+        }
+        for file in parts.iter().map(|part| shell.read_dir(part)).collect::<Result<Vec<_>, _>>()?.concat() {
+            shell.hard_link(file, out)?;
+        }
+        Ok(())
+    })
 }
 
-fn build_module(cache: &Cache, keyed: &Keyed) -> Result<PathBuf> {
-    let Keyed { module, source, key } = keyed;
-    let directory = cache.module(module.name, key);
-    if module.is_in(&directory) {
-        return Ok(directory);
-    }
-    let started = Instant::now();
-    eprintln!(
-        "building {} ({}): minutes, if Go has not built it before",
-        module.name,
-        source.version(module)?
-    );
-    let out = cache.fresh(module.name)?;
-    let sources = source.write(cache)?;
-    build::build(&sources, &source.flags(module)?, &out)?;
-    for (built_as, name) in module.programs.iter().filter(|(built_as, name)| built_as != name) {
-        fs::rename(out.join(built_as), out.join(name))
-            .with_context(|| format!("go did not build {built_as}"))?;
-    }
-    if !module.is_in(&out) {
-        bail!("{} did not build all of its programs into {}", module.name, out.display());
-    }
-    cache.put(&out, &directory)?;
-    eprintln!("built {} in {:.0} s", module.name, started.elapsed().as_secs_f64());
-    Ok(directory)
+/// Builds `secrets-store-csi-driver` and `sidecars` as static programs and prints their directory.
+pub(crate) fn build_csi_driver() -> Result<()> {
+    let (shell, go) = shell_with_go()?;
+    let (cache, build) = (cache()?, Build::new(&shell, &CSI_DRIVER, None, &go)?);
+    println!("{}", build_module(&shell, &cache, &build)?.display());
+    Ok(())
+}
+
+/// The directory of a module's programs. One build takes all cores, and gives way to everything else.
+fn build_module(shell: &Shell, cache: &Cache, build: &Build) -> Result<PathBuf> {
+    let Build { module, version, key, .. } = build;
+    cache.get_or_make(shell, &cache.module(module.name, key), |out| {
+        let started = Instant::now();
+        eprintln!("building {} ({version}): minutes, if Go has not built it before", module.name);
+        let flags = build.flags();
+        let sources = build.sources(shell, cache)?;
+        let _directory = shell.push_dir(sources);
+        let command = cmd!(shell, "nice -n 10 go build -o {out} {flags...} tool");
+        // Without the C library: the images of these have none.
+        if module.is_static { command.env("CGO_ENABLED", "0") } else { command }.run()?;
+        for (built_as, name) in module.programs {
+            fs::rename(out.join(built_as), out.join(name))
+                .with_context(|| format!("go did not build {built_as}"))?;
+        }
+        eprintln!("built {} in {:.0} s", module.name, started.elapsed().as_secs_f64());
+        Ok(())
+    })
+}
+
+/// What reads the agent's text formats in its tests: libraries of npm, `PyPI` and Go, in pinned versions. The directory with
+/// `node/node_modules`, `python` and `go/readers`; made where it is missing.
+pub(crate) fn readers() -> Result<PathBuf> {
+    let (shell, go) = shell_with_go()?;
+    let source = module::assets().join("readers");
+    // A wheel is for one version of Python.
+    let python = cmd!(shell, "python3 --version").quiet().read().context("python3 is one of the readers")?;
+    let key = cache::key(&[&module::fingerprint(&shell, &source)?, &go, &python]);
+    let cache = cache()?;
+    cache.get_or_make(&shell, &cache.module("readers", &key), |out| {
+        let _directory = shell.push_dir(&source);
+        let (node, python, program) = (out.join("node"), out.join("python"), out.join("go/readers"));
+        shell.create_dir(&node)?;
+        for name in ["package.json", "package-lock.json"] {
+            shell.copy_file(name, &node)?;
+        }
+        cmd!(shell, "npm ci --prefix {node} --ignore-scripts --no-audit --no-fund").run()?;
+        let pip =
+            ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:"];
+        cmd!(shell, "python3 {pip...} --target {python} --requirement requirements.txt").run()?;
+        cmd!(shell, "go build -buildvcs=false -o {program} .").run()?;
+        if !program.is_file() {
+            bail!("go built no {}", program.display());
+        }
+        Ok(())
+    })
+}
+
+/// A shell for Go, and what `go version` says.
+fn shell_with_go() -> Result<(Shell, String)> {
+    let shell = workspace::shell()?;
+    shell.set_var("GOWORK", "off");
+    let version = cmd!(shell, "go version").quiet().read();
+    let version =
+        version.context("Go builds the programs and is not on the PATH: https://go.dev/doc/install")?;
+    Ok((shell, version))
 }
 
 fn cache() -> Result<Cache> {
     Cache::find(|name| env::var_os(name)).context(
         "no place for built programs: set HOME, XDG_CACHE_HOME or SCAIVAULT_ASSETS_CACHE to a directory",
     )
-}
-
-/// The modules that are built together, each with the key of what goes into it.
-struct Set {
-    modules: Vec<Keyed>,
-}
-
-struct Keyed {
-    module: &'static Module,
-    source: Source,
-    key: String,
-}
-
-impl Set {
-    fn of(kube: Option<Release>, go_version: &str) -> Result<Self> {
-        let keyed = |module: &'static Module| {
-            let source = Source::of(module, kube)?;
-            let key = cache::key(&[&source.fingerprint()?, &source.flags(module)?.join("\0"), go_version]);
-            Ok(Keyed { module, source, key })
-        };
-        Ok(Self { modules: MODULES.iter().map(keyed).collect::<Result<_>>()? })
-    }
-
-    fn key(&self) -> String {
-        let openapi = openapi::key();
-        let modules = self.modules.iter().map(|keyed| keyed.key.as_str());
-        cache::key(&modules.chain([openapi.as_str()]).collect::<Vec<_>>())
-    }
-
-    fn is_in(&self, directory: &std::path::Path) -> bool {
-        self.modules.iter().all(|keyed| keyed.module.is_in(directory)) && openapi::are_in(directory)
-    }
 }

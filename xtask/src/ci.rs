@@ -1,30 +1,31 @@
 //! Every check that a change must pass, the cheapest first.
 
-use std::time::{Duration, Instant};
+use std::{fmt::Write as _, time::Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use clap::builder::PossibleValuesParser;
+use xshell::Shell;
 
-use crate::{docs, process, table, test, tidy, workspace};
+use crate::{
+    docs, test, tidy,
+    workspace::{self, cargo, metadata},
+};
 
 struct Step {
     name: &'static str,
-    run: fn() -> Result<Outcome>,
+    /// What it returns is said in the table, so that a check that is left out is seen.
+    run: fn(&Shell) -> Result<&'static str>,
 }
 
-enum Outcome {
-    Passed,
-    /// Not run, and why: said in the table, so that a check cannot vanish unseen.
-    Skipped(&'static str),
-}
+const PASSED: &str = "passed";
 
 const STEPS: &[Step] = &[
     Step { name: "fmt", run: fmt },
-    Step { name: "tidy", run: || tidy::run().map(|()| Outcome::Passed) },
+    Step { name: "tidy", run: |_| tidy::run().map(|()| PASSED) },
     // All targets: examples and benchmarks are compiled here, and nowhere else.
     Step { name: "clippy", run: clippy },
-    Step { name: "test", run: || test::run(&test::Args::everything()).map(|()| Outcome::Passed) },
-    Step { name: "docs", run: || docs::run(true).map(|()| Outcome::Passed) },
+    Step { name: "test", run: |_| test::run(&test::Args::everything()).map(|()| PASSED) },
+    Step { name: "docs", run: |_| docs::run(true).map(|()| PASSED) },
     Step { name: "rustdoc", run: rustdoc },
     Step { name: "alone", run: each_package_alone },
     Step { name: "fuzz", run: fuzz_targets_on_stable },
@@ -36,86 +37,81 @@ pub(crate) fn step_names() -> PossibleValuesParser {
     STEPS.iter().map(|step| step.name).into()
 }
 
-/// Runs the named steps, or all of them. All are run, so that one run shows all that is wrong.
+/// Runs the named steps, or all of them. A step that fails does not stop the others, so that one run shows all that is wrong.
 pub(crate) fn run(names: &[String]) -> Result<()> {
+    let shell = workspace::shell()?;
     let chosen = STEPS.iter().filter(|step| names.is_empty() || names.iter().any(|name| name == step.name));
-    let (mut rows, mut failures) = (Vec::new(), Vec::new());
-    for step in chosen {
-        println!("\n== {}", step.name);
+    let (mut table, mut failures) = (String::new(), Vec::new());
+    for Step { name, run } in chosen {
+        println!("\n== {name}");
         let started = Instant::now();
-        let result = (step.run)();
-        let took = seconds(started.elapsed());
-        let said = match &result {
-            Ok(Outcome::Passed) => "passed".to_owned(),
-            Ok(Outcome::Skipped(why)) => format!("skipped: {why}"),
-            Err(_) => "FAILED".to_owned(),
-        };
-        println!("== {} {said} ({took})", step.name);
-        rows.push([step.name.to_owned(), took, said]);
+        let result = run(&shell);
+        let said = result.as_ref().unwrap_or(&"FAILED");
+        writeln!(table, "{name:<8} {:>8.1} s  {said}", started.elapsed().as_secs_f64())?;
         if let Err(error) = result {
-            failures.push(format!(
-                "step {0} failed; run it alone with: cargo xtask ci {0}: {error:#}",
-                step.name
-            ));
+            failures.push(format!("step {name} failed; run it alone with: cargo xtask ci {name}: {error:#}"));
         }
     }
-    println!("\n{}", table::render(["step", "time", "result"], &rows));
+    println!("\n{table}");
     if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("\n")) }
 }
 
-fn seconds(duration: Duration) -> String {
-    format!("{:.1} s", duration.as_secs_f64())
+fn fmt(shell: &Shell) -> Result<&'static str> {
+    cargo(shell, &["fmt", "--all", "--check"]).run()?;
+    cargo(shell, &["fmt", "--manifest-path=fuzz/Cargo.toml", "--check"]).run()?;
+    Ok(PASSED)
 }
 
-fn cargo(args: &[&str]) -> Result<Outcome> {
-    process::run(&mut process::cargo(args.iter().copied())).map(|()| Outcome::Passed)
-}
-
-fn fmt() -> Result<Outcome> {
-    cargo(&["fmt", "--all", "--check"])?;
-    cargo(&["fmt", "--manifest-path=fuzz/Cargo.toml", "--check"])
-}
+const DENY_WARNINGS: [&str; 3] = ["--", "-D", "warnings"];
 
 /// With the tests on a cluster and on PostgreSQL, for which nothing has to be started here.
-fn clippy() -> Result<Outcome> {
-    let features = [&test::CLUSTER_FEATURES[..], &test::POSTGRES_FEATURES[..]].concat().join(",");
-    let lint = ["clippy", "--workspace", "--all-targets", "--locked", "--features", &features];
-    cargo(&[&lint[..], &["--", "-D", "warnings"]].concat())
+fn clippy(shell: &Shell) -> Result<&'static str> {
+    let members = metadata(shell)?.packages;
+    let features = [test::CLUSTER, test::POSTGRES].map(|feature| test::features(&members, feature).join(","));
+    let lint = ["clippy", "--workspace", "--all-targets", "--locked", "--features", &features.join(",")];
+    cargo(shell, &lint).args(DENY_WARNINGS).run()?;
+    Ok(PASSED)
 }
 
-fn rustdoc() -> Result<Outcome> {
-    let mut command = process::cargo(["doc", "--workspace", "--no-deps", "--locked"]);
-    process::run(command.env("RUSTDOCFLAGS", "-D warnings")).map(|()| Outcome::Passed)
+fn rustdoc(shell: &Shell) -> Result<&'static str> {
+    let words = ["doc", "--workspace", "--no-deps", "--locked"];
+    cargo(shell, &words).env("RUSTDOCFLAGS", "-D warnings").run()?;
+    Ok(PASSED)
 }
 
 /// Built together, packages share the features that any of them asks for, and a missing one goes unnoticed. The last is
 /// the injector as it ships.
-fn each_package_alone() -> Result<Outcome> {
-    for package in workspace::members()? {
-        cargo(&["check", "--locked", "--package", &package.name])?;
+fn each_package_alone(shell: &Shell) -> Result<&'static str> {
+    for package in metadata(shell)?.packages {
+        cargo(shell, &["check", "--locked", "--package", &package.name]).run()?;
     }
-    let shipped = ["--package", "scaivault-injector", "--no-default-features", "--all-targets"];
-    cargo(&[&["clippy", "--locked"], &shipped[..], &["--", "-D", "warnings"]].concat())
+    let shipped =
+        ["clippy", "--locked", "--package", "scaivault-injector", "--no-default-features", "--all-targets"];
+    cargo(shell, &shipped).args(DENY_WARNINGS).run()?;
+    Ok(PASSED)
 }
 
 /// The bodies of the fuzz targets run over their seeds; the thin targets are only checked, without libFuzzer, which
 /// would need a C++ compiler and the nightly toolchain.
-fn fuzz_targets_on_stable() -> Result<Outcome> {
+fn fuzz_targets_on_stable(shell: &Shell) -> Result<&'static str> {
     // The workspace's own target directory: dependencies that are the same ones are built once.
-    let target = workspace::target_directory()?;
+    let target = metadata(shell)?.target_directory.to_string_lossy().into_owned();
     let shared = ["--manifest-path=fuzz/Cargo.toml", "--locked", "--target-dir", &target];
-    cargo(&[&["test", "--lib"], &shared[..]].concat())?;
+    cargo(shell, &["test", "--lib"]).args(shared).run()?;
     let lint = ["clippy", "--all-targets", "--no-default-features"];
-    cargo(&[&lint, &shared[..], &["--", "-D", "warnings"]].concat())
+    cargo(shell, &lint).args(shared).args(DENY_WARNINGS).run()?;
+    Ok(PASSED)
 }
 
 /// Advisories are left out: they need a download, and they change without a change of ours.
-fn deny() -> Result<Outcome> {
-    let mut ask = process::cargo(["deny", "--version"]);
-    if !process::succeeds(&mut ask) {
-        return Ok(Outcome::Skipped(
-            "cargo-deny is not installed (tidy checks the crates that must not come back)",
-        ));
+fn deny(shell: &Shell) -> Result<&'static str> {
+    let version = cargo(shell, &["deny", "--version"]).quiet().ignore_stdout().ignore_stderr();
+    if version.run().is_err() {
+        let is_ci = std::env::var_os("CI").is_some_and(|value| value == "true");
+        ensure!(!is_ci, "cargo-deny is not installed: cargo install --locked cargo-deny");
+        return Ok("skipped: cargo-deny is not installed");
     }
-    cargo(&["deny", "--locked", "--offline", "check", "bans", "licenses", "sources"])
+    let checks = ["-D", "warnings", "bans", "licenses", "sources"];
+    cargo(shell, &["deny", "--workspace", "--locked", "--offline", "check"]).args(checks).run()?;
+    Ok(PASSED)
 }

@@ -1,21 +1,15 @@
 //! The tasks of the project, as `cargo xtask <task>`; `cargo xtask help` lists them.
-#![allow(
-    clippy::print_stdout,
-    reason = "a task talks to the person who started it; nothing reads its output"
-)]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a task reports to the person who started it")]
 
 use std::process::ExitCode;
 
+use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 mod assets;
-mod bench;
 mod ci;
-mod corpus;
 mod docs;
 mod fuzz;
-mod process;
-mod table;
 mod test;
 mod tidy;
 mod workspace;
@@ -48,14 +42,19 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
-    /// Check the rules of ARCHITECTURE.md
+    /// Check the rules of ARCHITECTURE.md and of deny.toml
     Tidy,
     /// Run the benchmarks
-    Bench(bench::Args),
+    Bench {
+        /// Only this one, by its package's name without `scaivault-` or its own: webhook, review, injector, serve, agent
+        #[arg(long, value_name = "NAME")]
+        only: Option<String>,
+        /// Passed on to each, for example a filter or `--save-baseline before`; each takes other words
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Run the fuzz targets with cargo-fuzz on the nightly toolchain
     Fuzz(fuzz::Args),
-    /// Inject into and detach from every workload in a directory of manifests, and check the laws
-    Corpus(corpus::Args),
     /// Test images and charts on the cluster of KUBECONFIG, with injected pods that really run
     #[command(disable_help_flag = true)]
     E2e {
@@ -73,22 +72,44 @@ fn main() -> ExitCode {
         Task::Ci { steps } => ci::run(&steps),
         Task::Docs { check } => docs::run(check),
         Task::Tidy => tidy::run(),
-        Task::Bench(args) => bench::run(&args),
+        Task::Bench { only, args } => bench(only.as_deref(), &args),
         Task::Fuzz(args) => fuzz::run(&args),
-        Task::Corpus(args) => corpus::run(&args),
         Task::E2e { args } => end_to_end(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // On standard output, like all the rest: the two streams are not written in order.
-            println!("error: {error:#}");
+            eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
     }
 }
 
-fn end_to_end(args: &[String]) -> anyhow::Result<()> {
-    let fixed = ["run", "--quiet", "--locked", "--package", "scaivault-e2e", "--"];
-    process::run(process::cargo(fixed).args(args))
+/// Runs the benchmarks of the workspace. Each is named to cargo: a plain `cargo bench` would also start the test harness of
+/// every library, which does not know criterion's arguments.
+fn bench(only: Option<&str>, args: &[String]) -> Result<()> {
+    let shell = workspace::shell()?;
+    let mut is_any = false;
+    for package in workspace::metadata(&shell)?.packages {
+        let name = &package.name;
+        for target in package.targets.iter().filter(|target| target.kind == ["bench"]) {
+            let names = [name.as_str(), name.trim_start_matches("scaivault-"), target.name.as_str()];
+            if only.is_none_or(|only| names.contains(&only)) {
+                let words = ["bench", "--locked", "--package", name, "--bench", &target.name, "--"];
+                workspace::cargo(&shell, &words).args(args).run()?;
+                is_any = true;
+            }
+        }
+    }
+    anyhow::ensure!(
+        is_any,
+        "no package of the workspace has such a benchmark (a `[[bench]]` in its Cargo.toml)"
+    );
+    Ok(())
+}
+
+fn end_to_end(args: &[String]) -> Result<()> {
+    let shell = workspace::shell()?;
+    let words = ["run", "--quiet", "--locked", "--package", "scaivault-e2e", "--"];
+    Ok(workspace::cargo(&shell, &words).args(args).run()?)
 }

@@ -1,33 +1,39 @@
 //! The test command of the README.
 
-mod choice;
-mod postgres;
+mod selection;
 
 use std::{
-    env,
-    ffi::OsString,
+    env, fs,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use anyhow::{Context, Result, bail};
+use xshell::Shell;
 
 use crate::{
     assets::{self, Release},
-    process, workspace,
+    workspace::{self, Package},
 };
-use choice::{Choice, Machine, Wanted, choose};
+use selection::{Selection, Wanted};
 
-/// What the tests with a control plane, and those of the charts, are built with.
-pub(crate) const CLUSTER_FEATURES: [&str; 3] =
-    [INJECTOR_CLUSTER_FEATURE, "scaivault-agent/cluster-tests", "scaivault-csi-provider/cluster-tests"];
-/// Of these, what can run with any release of Kubernetes.
-const INJECTOR_CLUSTER_FEATURE: &str = "scaivault-injector/cluster-tests";
-/// What the tests with a PostgreSQL server are built with.
-pub(crate) const POSTGRES_FEATURES: [&str; 2] =
-    ["scaivault-agent/postgres-tests", "scaivault-devserver/postgres-tests"];
+/// The feature of tests with a control plane, and of those of the charts.
+pub(crate) const CLUSTER: &str = "cluster-tests";
+/// The feature of tests with a PostgreSQL server.
+pub(crate) const POSTGRES: &str = "postgres-tests";
+/// The test of text formats. It is built without a feature, and leaves out the readers that are missing.
+const FORMATS: &str = "formats";
+/// The package whose cluster tests run with any release of Kubernetes.
+const INJECTOR: &str = "scaivault-injector";
 /// The variable by which the tests find the programs; the name is that of controller-runtime's envtest.
 const ASSETS_VARIABLE: &str = "KUBEBUILDER_ASSETS";
+/// What has to be in one place, because it is of one version; other programs may be on the PATH.
+const SERVERS: [&str; 5] = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"];
+/// The programs of a PostgreSQL server, and where Debian's packages put them, below a directory for each version.
+const POSTGRES_PROGRAMS: [&str; 3] = ["initdb", "pg_ctl", "postgres"];
+const POSTGRES_VERSIONS: &str = "/usr/lib/postgresql";
+
+/// Finds or builds what some tests need, and sets the variables by which they find it.
+type Prepare = fn(&Shell) -> Result<()>;
 
 /// Which tests run.
 #[derive(clap::Args)]
@@ -50,156 +56,162 @@ impl Args {
 /// Runs every test of every package, doc tests included. What is passed on goes to `cargo test` as it is; packages chosen
 /// there (`-p`) take the place of the whole workspace.
 ///
-/// The cluster tests need programs of Kubernetes: found, or built where there is Go. Others need those of PostgreSQL. Where
-/// there are none the tests are left out, which is said at the end, and is a failure where `CI=true`.
+/// Some tests need programs of Kubernetes, which are found, or built where there is Go; others those of PostgreSQL. Where
+/// there are none, the tests are left out, which is said at the end and is a failure with `CI=true`.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let Args { kube, args } = args;
-    if kube.is_some() {
-        return with_release(*kube, &tests_behind(&[INJECTOR_CLUSTER_FEATURE])?, args);
+    let shell = workspace::shell()?;
+    let members = workspace::metadata(&shell)?.packages;
+    let selection = Selection::new(&args.args);
+    if args.kube.is_some() {
+        set_assets(&shell, &assets::directory(args.kube)?);
+        let feature = format!("{INJECTOR}/{CLUSTER}");
+        let injector: Vec<_> = members.into_iter().filter(|member| member.name == INJECTOR).collect();
+        let tests = tests_behind(&injector, CLUSTER);
+        let tests = tests.iter().flat_map(|test| ["--test", test]);
+        let words = ["test", "--locked", "--package", INJECTOR, "--features", &feature];
+        return Ok(workspace::cargo(&shell, &words).args(tests).args(&args.args).run()?);
     }
-    let is_chosen = |feature: &&str| choice::is_chosen(args, feature);
-    let (mut features, mut left_out) = (Vec::new(), Vec::new());
-    let mut surroundings = Surroundings::default();
-    let find = || Programs::find().context("with Go on the PATH, `cargo xtask assets` builds what they need");
-    let cluster_tests = tests_behind(&CLUSTER_FEATURES)?;
-    if let Some(programs) = wanted(args, &cluster_tests, "cluster-tests", find, &mut left_out)? {
-        surroundings.take(programs);
-        features.extend(CLUSTER_FEATURES.into_iter().filter(is_chosen));
-    }
-    let postgres_tests = tests_behind(&POSTGRES_FEATURES)?;
-    let directory = wanted(args, &postgres_tests, "postgres-tests", postgres::find, &mut left_out)?;
-    if let Some(directory) = directory {
-        surroundings.path.push(directory);
-        features.extend(POSTGRES_FEATURES.into_iter().filter(is_chosen));
-    }
-    let formats = ["formats".to_owned()];
-    // Their program runs without them, and leaves out the readers that are missing.
-    let mut missing = Vec::new();
-    surroundings.readers = wanted(args, &formats, "formats", assets::readers, &mut missing)?;
-    left_out.extend(
-        missing.into_iter().map(|error| {
-            format!("the tests of text formats left out the readers of npm, PyPI and Go: {error}")
+    let suites: [(&str, Vec<&str>, Prepare); 3] = [
+        (CLUSTER, tests_behind(&members, CLUSTER), |shell| {
+            set_assets(shell, &find_assets()?);
+            Ok(())
         }),
-    );
-    let features = features.join(",");
-    let with_features = if features.is_empty() { None } else { Some(["--features", &features]) };
-    let scope = if choice::chooses_packages(args) { None } else { Some("--workspace") };
-    let words = ["test", "--locked"].into_iter().chain(scope);
-    let words = words.chain(with_features.into_iter().flatten()).chain(args.iter().map(String::as_str));
-    process::run(surroundings.show_to(&mut process::cargo(words))?)?;
+        (POSTGRES, tests_behind(&members, POSTGRES), |shell| add_to_path(shell, find_postgres()?)),
+        (FORMATS, vec![FORMATS], |shell| {
+            shell.set_var("SCAIVAULT_READERS", assets::readers()?);
+            Ok(())
+        }),
+    ];
+    let (mut enabled, mut left_out) = (Vec::new(), Vec::new());
+    for (feature, tests, prepare) in suites {
+        let wanted = selection.wants(&tests, feature);
+        if wanted == Wanted::No {
+            continue;
+        }
+        match prepare(&shell) {
+            Ok(()) => enabled.extend(features(&members, feature)),
+            Err(error) if wanted == Wanted::ByName && feature != FORMATS => return Err(error),
+            Err(error) => {
+                left_out.push(format!("the tests of {feature} are left out, all or some: {error:#}"));
+            }
+        }
+    }
+    enabled.retain(|feature| selection.has_package_of(feature));
+    let scope = (!selection.chooses_packages()).then_some("--workspace");
+    let with_features = (!enabled.is_empty()).then(|| ["--features".to_owned(), enabled.join(",")]);
+    workspace::cargo(&shell, &["test", "--locked"])
+        .args(scope)
+        .args(with_features.into_iter().flatten())
+        .args(&args.args)
+        .run()?;
     if left_out.is_empty() {
         return Ok(());
     }
-    let left_out = left_out.join("\n");
     if env::var_os("CI").is_some_and(|value| value == "true") {
-        bail!("{left_out}");
+        bail!("{}", left_out.join("\n"));
     }
-    println!("\nnote: {left_out}");
+    println!("\nnote: {}", left_out.join("\n"));
     Ok(())
 }
 
-/// What these tests need, if they are among those that run. Where it is not there, the tests are left out, unless they are
-/// the ones that were asked for.
-fn wanted<T>(
-    args: &[String],
-    tests: &[String],
-    feature: &str,
-    find: impl FnOnce() -> Result<T>,
-    left_out: &mut Vec<String>,
-) -> Result<Option<T>> {
-    match Wanted::by(args, tests, feature) {
-        Wanted::Others => Ok(None),
-        Wanted::ByName => find().map(Some),
-        Wanted::Everything => match find() {
-            Ok(found) => Ok(Some(found)),
-            Err(error) => {
-                left_out.push(format!("{error:#}"));
-                Ok(None)
-            }
-        },
+/// A feature of all members that have it, as cargo takes it: `package/feature`.
+pub(crate) fn features(members: &[Package], feature: &str) -> Vec<String> {
+    let with_feature = members.iter().filter(|member| member.features.contains_key(feature));
+    with_feature.map(|member| format!("{}/{feature}", member.name)).collect()
+}
+
+/// The names of the test programs that are only built with a feature.
+fn tests_behind<'a>(members: &'a [Package], feature: &str) -> Vec<&'a str> {
+    let targets = members.iter().flat_map(|member| &member.targets);
+    let tests = targets.filter(|target| target.required_features.iter().any(|required| required == feature));
+    tests.map(|target| target.name.as_str()).collect()
+}
+
+fn set_assets(shell: &Shell, directory: &Path) {
+    println!("{ASSETS_VARIABLE}={}", directory.display());
+    shell.set_var(ASSETS_VARIABLE, directory);
+}
+
+/// The directory that the environment names, if it has all that it takes; else what has been built or can be built.
+fn find_assets() -> Result<PathBuf> {
+    let named = env::var_os(ASSETS_VARIABLE).filter(|value| !value.is_empty()).map(PathBuf::from);
+    match named.filter(|directory| is_complete(directory, &path(), Path::is_file)) {
+        Some(directory) => Ok(directory),
+        None => assets::directory(None).with_context(|| {
+            let all = assets::names().collect::<Vec<_>>().join(", ");
+            format!("{ASSETS_VARIABLE} names no directory with {all}, and they cannot be built")
+        }),
     }
 }
 
-/// The names of the test programs that are only built with one of these features, `package/feature`.
-fn tests_behind(features: &[&str]) -> Result<Vec<String>> {
-    let mut tests = Vec::new();
-    for feature in features {
-        let (package, feature) = feature.split_once('/').context("a package and its feature")?;
-        tests.extend(workspace::tests_behind(package, feature)?);
-    }
-    tests.dedup();
-    Ok(tests)
+fn is_complete(directory: &Path, path: &[PathBuf], is_file: impl Fn(&Path) -> bool) -> bool {
+    assets::names().all(|name| {
+        let is_on_path = || path.iter().any(|directory| is_file(&directory.join(&name)));
+        is_file(&directory.join(&name)) || !SERVERS.contains(&name.as_str()) && is_on_path()
+    })
 }
 
-/// Runs the cluster tests with a release of Kubernetes.
-fn with_release(kube: Option<Release>, tests: &[String], extra: &[String]) -> Result<()> {
-    let mut surroundings = Surroundings::default();
-    surroundings.take(Programs { directory: assets::directory(kube)?, more: Vec::new() });
-    let words =
-        ["test", "--locked", "--package", "scaivault-injector", "--features", INJECTOR_CLUSTER_FEATURE];
-    let tests = tests.iter().flat_map(|test| ["--test", test]);
-    let words = words.into_iter().chain(tests).chain(extra.iter().map(String::as_str));
-    process::run(surroundings.show_to(&mut process::cargo(words))?)
+/// The directory with PostgreSQL's programs: the first of the PATH, else the newest version.
+fn find_postgres() -> Result<PathBuf> {
+    let versions = fs::read_dir(POSTGRES_VERSIONS).into_iter().flatten().flatten();
+    let found = newest_complete(path(), versions.map(|entry| entry.path()).collect(), Path::is_file);
+    found.with_context(|| {
+        let programs = POSTGRES_PROGRAMS.join(", ");
+        format!("{programs} are neither on the PATH nor below {POSTGRES_VERSIONS}; on Debian: apt-get install postgresql")
+    })
 }
 
-/// Where the programs are.
-struct Programs {
-    directory: PathBuf,
-    /// Where those are that the directory has not, and that are not on the PATH.
-    more: Vec<PathBuf>,
-}
-
-impl Programs {
-    fn find() -> Result<Self> {
-        let named = env::var_os(ASSETS_VARIABLE).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let path: Vec<_> = env::var_os("PATH").iter().flat_map(env::split_paths).collect();
-        let cached = assets::cached(None)?;
-        let is_in = |directory: &Path, name: &str| directory.join(name).is_file();
-        let machine = Machine { named: named.as_deref(), path: &path, cached: cached.as_deref() };
-        match choose(&machine, assets::can_be_built(), is_in) {
-            Choice::Named { directory, more } => {
-                let more = more.map(Path::to_owned).into_iter().collect();
-                Ok(Self { directory: directory.to_owned(), more })
-            }
-            Choice::Cached(directory) => Ok(Self { directory: directory.to_owned(), more: Vec::new() }),
-            Choice::Build => Ok(Self { directory: assets::directory(None)?, more: Vec::new() }),
-            Choice::Nothing => bail!(
-                "{ASSETS_VARIABLE} names no directory with {}, and there is no Go to build them",
-                assets::names().collect::<Vec<_>>().join(", ")
-            ),
-        }
-    }
-}
-
-/// What the tests are told of the machine.
-#[derive(Default)]
-struct Surroundings {
-    /// The directory with the programs of the cluster tests.
-    assets: Option<PathBuf>,
-    /// The directory with what reads the agent's text formats.
-    readers: Option<PathBuf>,
-    /// Directories that are searched before those of the PATH.
+fn newest_complete(
     path: Vec<PathBuf>,
+    mut versions: Vec<PathBuf>,
+    is_file: impl Fn(&Path) -> bool,
+) -> Option<PathBuf> {
+    versions.sort_by_key(|directory| directory.file_name()?.to_str()?.parse::<u32>().ok());
+    let newest_first = versions.into_iter().rev().map(|directory| directory.join("bin"));
+    let mut all = path.into_iter().chain(newest_first);
+    all.find(|directory| POSTGRES_PROGRAMS.iter().all(|program| is_file(&directory.join(program))))
 }
 
-impl Surroundings {
-    fn take(&mut self, Programs { directory, more }: Programs) {
-        self.assets = Some(directory);
-        self.path.extend(more);
+fn path() -> Vec<PathBuf> {
+    env::var_os("PATH").iter().flat_map(env::split_paths).collect()
+}
+
+fn add_to_path(shell: &Shell, directory: PathBuf) -> Result<()> {
+    let path = env::join_paths([directory].into_iter().chain(path()));
+    shell.set_var("PATH", path.context("a directory with a colon in its name cannot be put on the PATH")?);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_must_be_in_the_named_directory() {
+        let elsewhere = |missing: &'static str| {
+            is_complete(Path::new("/named"), &["/bin".into()], move |file| {
+                let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+                (name != missing) == file.starts_with("/named")
+            })
+        };
+        assert!(elsewhere("helm"), "other programs may be on the PATH");
+        assert!(!elsewhere("kubectl"), "kubectl is of the servers' version");
     }
 
-    fn show_to<'a>(&self, command: &'a mut Command) -> Result<&'a mut Command> {
-        let Self { assets, readers, path } = self;
-        if let Some(directory) = readers {
-            command.env("SCAIVAULT_READERS", directory);
-        }
-        if let Some(directory) = assets {
-            println!("{ASSETS_VARIABLE}={}", directory.display());
-            command.env(ASSETS_VARIABLE, directory);
-        }
-        let inherited = env::var_os("PATH").unwrap_or_default();
-        let path: OsString = env::join_paths(path.iter().cloned().chain(env::split_paths(&inherited)))
-            .context("a directory with a colon in its name cannot be put on the PATH")?;
-        Ok(command.env("PATH", path))
+    #[test]
+    fn the_path_comes_first_and_then_the_newest_version() {
+        let paths = |names: &[&str]| names.iter().map(PathBuf::from).collect::<Vec<_>>();
+        let choose = |complete: &[&str]| {
+            let is_file =
+                |file: &Path| complete.iter().any(|complete| file.parent() == Some(Path::new(complete)));
+            newest_complete(
+                paths(&["/bin", "/opt/pg"]),
+                paths(&["/v/9", "/v/17", "/v/common", "/v/15"]),
+                is_file,
+            )
+        };
+        assert_eq!(choose(&["/opt/pg", "/v/17/bin"]), Some("/opt/pg".into()));
+        assert_eq!(choose(&["/v/9/bin", "/v/15/bin", "/v/17/bin"]), Some("/v/17/bin".into()));
+        assert_eq!(choose(&[]), None);
     }
 }

@@ -1,6 +1,7 @@
 //! Where built programs are kept.
 
 use std::{
+    cell::RefCell,
     ffi::OsString,
     fs::{self, File, TryLockError},
     hash::{DefaultHasher, Hash as _, Hasher as _},
@@ -9,10 +10,13 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use xshell::Shell;
 
 /// A directory outside of the workspace: builds of all its checkouts are shared.
 pub(super) struct Cache {
     root: PathBuf,
+    /// Held from the first build until the program ends: another task that wants the same waits, and then finds it built.
+    lock: RefCell<Option<File>>,
 }
 
 impl Cache {
@@ -23,7 +27,7 @@ impl Cache {
             let caches = directory("XDG_CACHE_HOME").or_else(|| Some(directory("HOME")?.join(".cache")))?;
             Some(caches.join("scaivault-injector/assets"))
         })?;
-        Some(Self { root })
+        Some(Self { root, lock: RefCell::new(None) })
     }
 
     /// The directory with the programs of several modules.
@@ -36,9 +40,39 @@ impl Cache {
         self.root.join("modules").join(format!("{name}-{key}"))
     }
 
-    /// Waits until no other task builds; the lock ends with the value.
-    pub(super) fn lock(&self) -> Result<File> {
-        fs::create_dir_all(&self.root).with_context(|| format!("cannot make {}", self.root.display()))?;
+    /// A directory of the cache. If it is not there, `make` fills an empty one, which is then moved to its place at once, so
+    /// that what is there is whole.
+    pub(super) fn get_or_make(
+        &self,
+        shell: &Shell,
+        place: &Path,
+        make: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<PathBuf> {
+        if !place.is_dir() {
+            self.wait_for_lock(shell)?;
+        }
+        if !place.is_dir() {
+            let out = self.fresh(shell, &place.file_name().unwrap_or_default().to_string_lossy())?;
+            make(&out)?;
+            shell.create_dir(place.parent().unwrap_or(&self.root))?;
+            let failed = || format!("cannot move {} to {}", out.display(), place.display());
+            fs::rename(&out, place).with_context(failed)?;
+        }
+        Ok(place.to_owned())
+    }
+
+    /// An empty directory for work.
+    pub(super) fn fresh(&self, shell: &Shell, name: &str) -> Result<PathBuf> {
+        let path = self.root.join("work").join(format!("{name}-{}", process::id()));
+        shell.remove_path(&path)?;
+        Ok(shell.create_dir(&path)?)
+    }
+
+    fn wait_for_lock(&self, shell: &Shell) -> Result<()> {
+        if self.lock.borrow().is_some() {
+            return Ok(());
+        }
+        shell.create_dir(&self.root)?;
         let path = self.root.join("lock");
         let failed = || format!("cannot lock {}", path.display());
         let lock = File::options().create(true).append(true).open(&path).with_context(failed)?;
@@ -50,40 +84,10 @@ impl Cache {
             }
             Err(TryLockError::Error(error)) => return Err(error).with_context(failed),
         }
-        Ok(lock)
-    }
-
-    /// An empty directory for work. What an earlier task left there is removed, so hold the lock.
-    pub(super) fn fresh(&self, name: &str) -> Result<PathBuf> {
-        let path = self.root.join("work").join(name);
-        if path.exists() {
-            fs::remove_dir_all(&path).with_context(|| format!("cannot remove {}", path.display()))?;
-        }
-        fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
-        Ok(path)
-    }
-
-    /// Moves a finished directory to its place at once, so that what is there is whole.
-    pub(super) fn put(&self, finished: &Path, place: &Path) -> Result<()> {
-        let failed = || format!("cannot move {} to {}", finished.display(), place.display());
-        if place.exists() {
-            fs::remove_dir_all(place).with_context(failed)?;
-        }
-        fs::create_dir_all(place.parent().unwrap_or(&self.root)).with_context(failed)?;
-        fs::rename(finished, place).with_context(failed)
-    }
-
-    /// Makes a directory with the files of others.
-    pub(super) fn link(&self, directories: &[PathBuf], place: &Path) -> Result<()> {
-        let work = self.fresh(&format!("set-{}", process::id()))?;
-        for directory in directories {
-            for entry in fs::read_dir(directory)? {
-                let entry = entry?;
-                fs::hard_link(entry.path(), work.join(entry.file_name()))
-                    .with_context(|| format!("cannot link {}", entry.path().display()))?;
-            }
-        }
-        self.put(&work, place)
+        // What an earlier task left there.
+        shell.remove_path(self.root.join("work"))?;
+        self.lock.replace(Some(lock));
+        Ok(())
     }
 }
 
@@ -98,35 +102,38 @@ pub(super) fn key(parts: &[&str]) -> String {
 mod tests {
     use super::*;
 
-    #[track_caller]
-    fn check(environment: &[(&str, &str)], expected: Option<&str>) {
-        let variable = |name: &str| {
-            environment.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value))
-        };
-        let found = Cache::find(variable).map(|cache| cache.set("1234"));
-        assert_eq!(found, expected.map(PathBuf::from), "{environment:?}");
-    }
-
     #[test]
     fn the_environment_says_where_the_cache_is() {
-        check(&[("HOME", "/home/a")], Some("/home/a/.cache/scaivault-injector/assets/1234"));
-        check(
-            &[("HOME", "/home/a"), ("XDG_CACHE_HOME", "/caches")],
-            Some("/caches/scaivault-injector/assets/1234"),
-        );
-        check(&[("HOME", "/home/a"), ("SCAIVAULT_ASSETS_CACHE", "/assets")], Some("/assets/1234"));
-        check(
-            &[("HOME", "/home/a"), ("XDG_CACHE_HOME", "")],
-            Some("/home/a/.cache/scaivault-injector/assets/1234"),
-        );
+        let check = |environment: &[(&str, &str)], expected: Option<&str>| {
+            let variable = |name: &str| {
+                environment.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value))
+            };
+            let found = Cache::find(variable).map(|cache| cache.set("1234"));
+            assert_eq!(found, expected.map(PathBuf::from), "{environment:?}");
+        };
+        let in_home = Some("/home/a/.cache/scaivault-injector/assets/1234");
+        check(&[("HOME", "/home/a")], in_home);
+        check(&[("HOME", "/home/a"), ("XDG_CACHE_HOME", "")], in_home);
+        check(&[("HOME", "/a"), ("XDG_CACHE_HOME", "/c")], Some("/c/scaivault-injector/assets/1234"));
+        check(&[("HOME", "/a"), ("SCAIVAULT_ASSETS_CACHE", "/assets")], Some("/assets/1234"));
         check(&[], None);
     }
 
     #[test]
-    fn keys_differ_with_every_part() {
-        let all = [key(&["a", "bc"]), key(&["ab", "c"]), key(&["a", "bd"]), key(&["a"])];
-        let different: std::collections::BTreeSet<_> = all.iter().collect();
-        assert_eq!(different.len(), all.len());
-        assert_eq!(key(&["a", "bc"]), all[0]);
+    fn what_is_half_made_is_not_in_the_cache() -> Result<()> {
+        let (shell, directory) = (Shell::new()?, tempfile::tempdir()?);
+        let root = directory.path().as_os_str().to_owned();
+        let cache = Cache::find(|_| Some(root.clone())).context("there is a variable")?;
+        let place = cache.module("a", &key(&["a", "bc"]));
+        assert_ne!(place, cache.module("a", &key(&["ab", "c"])));
+        let half = cache.get_or_make(&shell, &place, |out| {
+            shell.write_file(out.join("half"), "")?;
+            anyhow::bail!("no Go")
+        });
+        assert!(half.is_err() && !place.exists());
+        let whole = cache.get_or_make(&shell, &place, |out| Ok(shell.write_file(out.join("whole"), "")?))?;
+        assert_eq!(shell.read_dir(&whole)?, [place.join("whole")]);
+        cache.get_or_make(&shell, &place, |_| anyhow::bail!("is made already"))?;
+        Ok(())
     }
 }

@@ -1,25 +1,20 @@
 //! The Go modules, and where their sources are.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use serde::Deserialize;
+use xshell::{Shell, cmd};
 
 use super::{
-    build,
-    cache::Cache,
+    cache::{self, Cache},
     kubernetes::{self, Release},
 };
-use crate::process;
-
-/// Where the modules' go.mod and go.sum are, below the workspace's directory.
-const DIRECTORY: &str = "tests/assets";
+use crate::workspace;
 
 /// A Go module whose `tool` directives are programs.
 pub(super) struct Module {
-    /// Its directory below [`DIRECTORY`].
+    /// Its directory below `tests/assets`.
     pub(super) name: &'static str,
     /// What `go build` calls each program, and what it is called here.
     pub(super) programs: &'static [(&'static str, &'static str)],
@@ -27,138 +22,162 @@ pub(super) struct Module {
     path: &'static str,
     /// The variables that tell the programs their version, which without a build of their own project they do not know.
     version_variables: fn(&str) -> Vec<String>,
+    /// Whether the programs must not need the C library.
+    pub(super) is_static: bool,
 }
 
 /// In the order in which they are built: what takes longest comes last.
-pub(super) const MODULES: &[Module] = &[
-    Module {
-        name: "etcd",
-        programs: &[("server", "etcd")],
-        path: "go.etcd.io/etcd/server/v3",
-        version_variables: |_| Vec::new(),
-    },
-    Module {
-        name: "kwok",
-        programs: &[("kwok", "kwok")],
-        path: "sigs.k8s.io/kwok",
-        version_variables: |_| Vec::new(),
-    },
-    Module {
-        name: "helm",
-        programs: &[("helm", "helm")],
-        path: "helm.sh/helm/v4",
-        version_variables: |version| vec![format!("helm.sh/helm/v4/internal/version.version={version}")],
-    },
-    Module {
-        name: "promtool",
-        programs: &[("promtool", "promtool")],
-        path: "github.com/prometheus/prometheus",
-        version_variables: |_| Vec::new(),
-    },
-    Module {
-        name: kubernetes::MODULE,
-        programs: &[
+pub(super) const MODULES: [Module; 5] = [
+    Module::new("etcd", &[("server", "etcd")], "go.etcd.io/etcd/server/v3", |_| Vec::new()),
+    Module::new("kwok", &[("kwok", "kwok")], "sigs.k8s.io/kwok", |_| Vec::new()),
+    Module::new("helm", &[("helm", "helm")], "helm.sh/helm/v4", |version| {
+        vec![format!("helm.sh/helm/v4/internal/version.version={version}")]
+    }),
+    Module::new("promtool", &[("promtool", "promtool")], "github.com/prometheus/prometheus", |_| Vec::new()),
+    Module::new(
+        kubernetes::MODULE,
+        &[
             ("kube-apiserver", "kube-apiserver"),
             ("kube-controller-manager", "kube-controller-manager"),
             ("kube-scheduler", "kube-scheduler"),
             ("kubectl", "kubectl"),
         ],
-        path: kubernetes::PATH,
-        version_variables: kubernetes::version_variables,
-    },
+        kubernetes::PATH,
+        kubernetes::version_variables,
+    ),
 ];
 
+/// The Secrets Store CSI driver, and the sidecars of its pod.
+pub(super) const CSI_DRIVER: Module = Module {
+    is_static: true,
+    ..Module::new(
+        "csi-driver",
+        &[("secrets-store-csi-driver", "secrets-store-csi-driver"), ("sidecars", "sidecars")],
+        "sigs.k8s.io/secrets-store-csi-driver",
+        |version| vec![format!("sigs.k8s.io/secrets-store-csi-driver/pkg/version.BuildVersion={version}")],
+    )
+};
+
 impl Module {
-    /// Whether all its programs are in a directory.
-    pub(super) fn is_in(&self, directory: &Path) -> bool {
-        self.programs.iter().all(|(_, name)| directory.join(name).is_file())
+    const fn new(
+        name: &'static str,
+        programs: &'static [(&'static str, &'static str)],
+        path: &'static str,
+        version_variables: fn(&str) -> Vec<String>,
+    ) -> Self {
+        Self { name, programs, path, version_variables, is_static: false }
     }
 }
 
-/// Where a module's go.mod comes from.
-pub(super) enum Source {
-    /// From the workspace.
-    Pinned { directory: PathBuf, go_mod: String },
-    /// Written for a release of Kubernetes.
-    Generated(Release),
+/// A module in one version.
+pub(super) struct Build {
+    pub(super) module: &'static Module,
+    /// The version of the programs, `v1.37.2`.
+    pub(super) version: String,
+    /// A name for what is built.
+    pub(super) key: String,
+    /// The release of Kubernetes for which go.mod is generated; none if it is one of the workspace's.
+    generated: Option<Release>,
 }
 
-impl Source {
-    /// The workspace's, unless it is Kubernetes and another release of it is wanted.
-    pub(super) fn of(module: &Module, kube: Option<Release>) -> Result<Self> {
-        let directory = process::root().join(DIRECTORY).join(module.name);
-        let go_mod = read(&directory.join("go.mod"))?;
-        let pinned = Self::Pinned { directory, go_mod };
-        match kube {
-            Some(release)
-                if module.name == kubernetes::MODULE && pinned.version(module)? != release.version() =>
-            {
-                Ok(Self::Generated(release))
-            }
-            _ => Ok(pinned),
-        }
+impl Build {
+    /// The workspace's version, unless it is Kubernetes and another release of it is wanted.
+    pub(super) fn new(
+        shell: &Shell,
+        module: &'static Module,
+        kube: Option<Release>,
+        go_version: &str,
+    ) -> Result<Self> {
+        let directory = assets().join(module.name);
+        let go_mod = shell.read_file(directory.join("go.mod"))?;
+        let pinned = required_version(&go_mod, module.path)
+            .with_context(|| format!("{} does not require {}", directory.display(), module.path))?;
+        let is_other = |release: &Release| module.name == kubernetes::MODULE && release.version() != pinned;
+        let generated = kube.filter(is_other);
+        let version = generated.map_or_else(|| pinned.to_owned(), Release::version);
+        let fingerprint = if generated.is_some() { version.clone() } else { fingerprint(shell, &directory)? };
+        let mut build = Self { module, version, key: String::new(), generated };
+        build.key = cache::key(&[&fingerprint, &build.flags().join("\0"), go_version]);
+        Ok(build)
     }
 
-    /// The version of the module's programs, `v1.37.2`.
-    pub(super) fn version(&self, module: &Module) -> Result<String> {
-        match self {
-            Self::Pinned { directory, go_mod } => required_version(go_mod, module.path)
-                .map(str::to_owned)
-                .with_context(|| format!("{} does not require {}", directory.display(), module.path)),
-            Self::Generated(release) => Ok(release.version()),
-        }
-    }
-
-    /// What decides which code is built.
-    pub(super) fn fingerprint(&self) -> Result<String> {
-        match self {
-            Self::Pinned { directory, go_mod } => Ok(go_mod.clone() + &read(&directory.join("go.sum"))?),
-            Self::Generated(release) => Ok(release.version()),
-        }
-    }
-
-    /// The flags of `go build`.
-    pub(super) fn flags(&self, module: &Module) -> Result<Vec<String>> {
-        let variables = (module.version_variables)(&self.version(module)?);
-        let variables = variables.iter().map(|variable| format!(" -X {variable}"));
-        // Without symbols: half the size. Without the repository's state: it says nothing about these programs.
-        Ok(vec!["-buildvcs=false".to_owned(), format!("-ldflags=-s -w{}", variables.collect::<String>())])
+    /// The flags of `go build`. Without symbols: half the size. Without the repository's state: it says nothing about these
+    /// programs.
+    pub(super) fn flags(&self) -> [String; 2] {
+        let variables = (self.module.version_variables)(&self.version);
+        let variables: Vec<_> = variables.iter().map(|variable| format!(" -X {variable}")).collect();
+        ["-buildvcs=false".to_owned(), format!("-ldflags=-s -w{}", variables.concat())]
     }
 
     /// The directory with go.mod and go.sum; a generated one is made first.
-    pub(super) fn write(&self, cache: &Cache) -> Result<PathBuf> {
-        match self {
-            Self::Pinned { directory, .. } => Ok(directory.clone()),
-            Self::Generated(release) => {
-                let directory = cache.fresh("sources")?;
-                let upstream = build::download(kubernetes::PATH, &release.version(), &directory, None)?;
-                let go_mod = release.go_mod(&read(&upstream.go_mod)?);
-                fs::write(directory.join("go.mod"), go_mod).context("cannot write go.mod")?;
-                build::tidy(&directory).with_context(|| {
-                    format!(
-                        "cannot put the sources of Kubernetes {release} together; where Go says above that a library \
-                         (k8s.io/… {staging}) is not to be had, the proxy or checksum database of `go env` does not have it: \
-                         take others, or another release",
-                        staging = release.library_version(),
-                    )
-                })?;
-                Ok(directory)
-            }
-        }
+    pub(super) fn sources(&self, shell: &Shell, cache: &Cache) -> Result<PathBuf> {
+        let Some(release) = self.generated else { return Ok(assets().join(self.module.name)) };
+        let directory = cache.fresh(shell, "sources")?;
+        let upstream = download(shell, kubernetes::PATH, &release.version(), &directory, None)?;
+        let go_mod = release.go_mod(&shell.read_file(upstream.go_mod)?);
+        shell.write_file(directory.join("go.mod"), go_mod)?;
+        let _directory = shell.push_dir(&directory);
+        cmd!(shell, "go mod tidy").run().with_context(|| {
+            format!(
+                "cannot put the sources of Kubernetes {release} together; where Go says above that a library \
+                 (k8s.io/… {library}) is not to be had, the proxy or checksum database of `go env` does not have it: \
+                 take others, or another release",
+                library = release.library_version(),
+            )
+        })?;
+        Ok(directory)
     }
 }
 
-fn read(path: &Path) -> Result<String> {
-    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+/// Where the modules are.
+pub(super) fn assets() -> PathBuf {
+    workspace::root().join("tests/assets")
+}
+
+/// What decides which code is built: all files of a directory.
+pub(super) fn fingerprint(shell: &Shell, directory: &Path) -> Result<String> {
+    let files = shell
+        .read_dir(directory)?
+        .into_iter()
+        .map(|path| if path.is_dir() { fingerprint(shell, &path) } else { Ok(shell.read_file(path)?) });
+    files.collect()
+}
+
+/// A published module, as `go mod download -json` describes it.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Download {
+    /// Its go.mod.
+    pub(super) go_mod: PathBuf,
+    /// Its files.
+    pub(super) dir: PathBuf,
+    /// What go.sum says of its files, `h1:…`.
+    pub(super) sum: String,
+}
+
+/// Fetches a module, into `into` instead of Go's own place if that is given. `directory` must belong to no module.
+pub(super) fn download(
+    shell: &Shell,
+    path: &str,
+    version: &str,
+    directory: &Path,
+    into: Option<&Path>,
+) -> Result<Download> {
+    let _directory = shell.push_dir(directory);
+    // What Go keeps may not be changed or removed, unless it is told.
+    let writable = into.map(|_| "-modcacherw");
+    let mut command = cmd!(shell, "go mod download -json {writable...} {path}@{version}").quiet();
+    if let Some(into) = into {
+        command = command.env("GOMODCACHE", into);
+    }
+    serde_json::from_str(&command.read()?).context("`go mod download` wrote something unexpected")
 }
 
 /// The version at which a go.mod requires a module.
-pub(super) fn required_version<'a>(go_mod: &'a str, path: &str) -> Option<&'a str> {
+fn required_version<'a>(go_mod: &'a str, path: &str) -> Option<&'a str> {
     go_mod.lines().find_map(|line| {
         let mut words = line.trim().trim_start_matches("require ").split_whitespace();
-        (words.next() == Some(path))
-            .then(|| words.next().filter(|version| version.starts_with('v')))
-            .flatten()
+        (words.next() == Some(path)).then(|| words.next().filter(|version| version.starts_with('v')))?
     })
 }
 
@@ -168,10 +187,10 @@ mod tests {
 
     #[test]
     fn every_module_is_pinned() -> Result<()> {
-        for module in MODULES {
-            let source = Source::of(module, None)?;
-            assert!(source.version(module)?.starts_with('v'), "{}", module.name);
-            let Source::Pinned { go_mod, .. } = &source else { panic!("{} is generated", module.name) };
+        let shell = Shell::new()?;
+        for module in MODULES.iter().chain([&CSI_DRIVER]) {
+            assert!(Build::new(&shell, module, None, "go")?.version.starts_with('v'), "{}", module.name);
+            let go_mod = shell.read_file(assets().join(module.name).join("go.mod"))?;
             for (built_as, _) in module.programs {
                 let tool = |line: &str| line.ends_with(built_as) || line.contains(&format!("/{built_as}/v"));
                 assert!(go_mod.lines().any(|line| tool(line) && !line.contains("=>")), "{built_as}");
@@ -190,15 +209,19 @@ mod tests {
 
     #[test]
     fn another_release_is_generated_and_the_pinned_one_is_not() -> Result<()> {
-        let kubernetes = MODULES.iter().find(|module| module.name == kubernetes::MODULE).context("listed")?;
-        let source = |minor: &str| Source::of(kubernetes, Some(minor.parse().map_err(anyhow::Error::msg)?));
-        assert!(matches!(source("1.31")?, Source::Generated(_)));
-        let pinned = Source::of(kubernetes, None)?.version(kubernetes)?;
-        let newest = Release::ALL.last().context("there are releases")?;
-        assert_eq!(pinned, newest.version(), "the table's newest release is the pinned one");
-        assert!(matches!(source("1.37")?, Source::Pinned { .. }));
-        let flags = source("1.31")?.flags(kubernetes)?.join(" ");
+        let shell = Shell::new()?;
+        let [.., kubernetes] = &MODULES;
+        let build = |minor: &str| {
+            let release = minor.parse().map_err(anyhow::Error::msg)?;
+            Build::new(&shell, kubernetes, Some(release), "go")
+        };
+        let (old, newest) = (build("1.31")?, Release::ALL.last().context("there are releases")?);
+        assert!(old.generated.is_some());
+        let flags = old.flags().join(" ");
         assert!(flags.contains("gitVersion=v1.31.") && flags.contains("gitMinor=31"), "{flags}");
+        let pinned = Build::new(&shell, kubernetes, None, "go")?;
+        assert_eq!(pinned.version, newest.version(), "the table's newest release is the pinned one");
+        assert!(build(&newest.to_string())?.generated.is_none());
         Ok(())
     }
 }

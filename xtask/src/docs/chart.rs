@@ -126,32 +126,6 @@ mod tests {
     }
 
     #[test]
-    fn the_schema_gets_comments_and_keys() -> Result<()> {
-        let text = schema(SCHEMA, VALUES, Some(&registry()))?;
-        let written: Value = serde_json::from_str(&text)?;
-        assert_eq!(
-            written["properties"]["name"],
-            json!({"description": "Takes the place of it.", "type": "string"})
-        );
-        let defaults = &written["properties"]["injector"]["properties"]["defaults"];
-        assert_eq!(defaults["properties"], json!({"url": {"type": "string"}}));
-        assert_eq!(defaults["additionalProperties"], false);
-        assert_eq!(written["required"], json!(["name", "injector"]));
-        assert_eq!(written["properties"]["injector"]["required"], json!(["defaults"]));
-        assert_eq!(schema(&text, VALUES, Some(&registry()))?, text, "a second time changes nothing");
-        Ok(())
-    }
-
-    #[test]
-    fn another_chart_has_no_defaults_of_annotations() -> Result<()> {
-        let (values, bare) = ("# Names\n\n# Its name.\nname: \"\"\n", r#"{"properties": {"name": {}}}"#);
-        let written: Value = serde_json::from_str(&schema(bare, values, None)?)?;
-        assert_eq!(written["properties"], json!({"name": {"description": "Its name."}}));
-        assert!(schema(bare, values, Some(&registry())).is_err());
-        Ok(())
-    }
-
-    #[test]
     fn values_and_schema_have_the_same_keys() {
         let more = format!("{VALUES}# Another.\nother: 1\n");
         let error = schema(SCHEMA, &more, Some(&registry())).unwrap_err().to_string();
@@ -159,18 +133,5 @@ mod tests {
         let more = SCHEMA.replace(r#""global""#, r#""extra": {}, "global""#);
         let error = schema(&more, VALUES, Some(&registry())).unwrap_err().to_string();
         assert!(error.contains("extra"), "{error}");
-    }
-
-    #[test]
-    fn the_readme_keeps_what_a_person_wrote() -> Result<()> {
-        let old = format!("# Chart\n{TABLE_START}old\n{TABLE_END}Tail\n");
-        let text = readme(&old, VALUES)?;
-        assert!(text.starts_with("# Chart\n") && text.ends_with("Tail\n") && !text.contains("old"), "{text}");
-        assert!(text.contains("### Names\n"), "{text}");
-        assert!(text.contains("| `name` | `\"\"` | Takes the place of `it`. |\n"), "{text}");
-        assert!(text.contains("| `injector.defaults` | `{}` | The lowest \\| layer. |\n"), "{text}");
-        assert_eq!(readme(&text, VALUES)?, text);
-        assert!(readme("# Chart\n", VALUES).is_err());
-        Ok(())
     }
 }

@@ -47,23 +47,3 @@ fn escape(word: &str) -> String {
     }
     escaped
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_and_examples_become_words() -> Result<()> {
-        let page = page(
-            r#"[{"key": "scaivault.scailabs.ai/inject-secret-<name>", "examples": ["a/b#c"], "doc": "…"},
-                {"key": "scaivault.scailabs.ai/status", "examples": [""]},
-                {"key": "scaivault.scailabs.ai/role", "examples": ["\"é", "x"]}]"#,
-        )?;
-        let words: Vec<_> = page.lines().skip(1).collect();
-        assert_eq!(
-            words,
-            [r#""\"\xC3\xA9""#, r#""a/b#c""#, r#""inject-secret-""#, r#""role""#, r#""status""#, r#""x""#]
-        );
-        Ok(())
-    }
-}

@@ -44,19 +44,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_definition_is_kept_and_labelled() -> Result<()> {
-        let template = template("apiVersion: a\nmetadata:\n  name: b\nspec: {}\n")?;
-        let lines: Vec<_> = template.lines().collect();
-        assert_eq!(lines[1], "{{- if and .Values.policies.enabled .Values.policies.installCrd }}");
-        assert_eq!(
-            lines[2..6],
-            ["apiVersion: a", "metadata:", "  annotations:", "    helm.sh/resource-policy: keep"]
-        );
-        assert_eq!(lines[8..], ["  name: b", "spec: {}", "{{- end }}"]);
-        Ok(())
-    }
-
-    #[test]
     fn braces_of_helm_are_refused() {
         assert!(template("metadata:\n  a: '{{ b }}'\n").is_err());
     }

@@ -71,29 +71,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_have_names_defaults_and_comments() -> Result<()> {
-        let text = "# The head,\n# in two lines.\n\n# First\n\na:\n  # One,\n  # two.\n  b: {c: d}\n  e:\n    # Three.\n    f: \"\"\n# Four.\ng: 1\n";
-        let chapters = read(text)?;
-        assert_eq!(chapters.len(), 1);
-        assert_eq!(chapters[0].title, "First");
-        let items: Vec<_> = chapters[0]
-            .items
-            .iter()
-            .map(|item| (item.name(), item.default.as_deref(), item.doc.as_str()))
-            .collect();
-        let expected = [
-            ("a", None, ""),
-            ("a.b", Some("{c: d}"), "One, two."),
-            ("a.e", None, ""),
-            ("a.e.f", Some("\"\""), "Three."),
-            ("g", Some("1"), "Four."),
-        ];
-        assert_eq!(items, expected.map(|(name, default, doc)| (name.to_owned(), default, doc)));
-        assert_eq!(chapters[0].items[3].pointer(), "/properties/a/properties/e/properties/f");
-        Ok(())
-    }
-
-    #[test]
     fn a_value_without_a_comment_is_an_error() {
         let error = read("# First\n\na:\n  b: 1\n").err().expect("b has no comment").to_string();
         assert_eq!(error, "values.yaml, line 4: a.b has no comment");

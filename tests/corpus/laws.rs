@@ -1,18 +1,13 @@
 //! The laws, on one document.
 
-use std::{
-    collections::BTreeSet,
-    fmt,
-    io::Write as _,
-    path::Path,
-    process::{Command, Output, Stdio},
-};
+use std::{collections::BTreeSet, fmt};
 
-use anyhow::{Context, Result};
 use serde_json::Value;
 
-/// How the text of a broken law starts.
-pub(super) const BROKEN: &str = "BROKEN";
+use crate::{
+    DETACH, INJECT,
+    program::{Outcome as Output, run_with},
+};
 
 /// What came of one document.
 #[derive(Debug, PartialEq, Eq)]
@@ -36,72 +31,47 @@ impl fmt::Display for Outcome {
                 let codes: Vec<_> = codes.iter().map(String::as_str).collect();
                 write!(f, "refused: {}", codes.join(", "))
             }
-            Self::Broken(_) => f.write_str(BROKEN),
+            Self::Broken(_) => f.write_str("BROKEN"),
         }
     }
 }
 
 /// Injects, injects again, and detaches: `inject(inject(p)) == inject(p)` and `detach(inject(p)) == p`, as JSON.
-pub(super) fn check(program: &Path, inject_args: &[String], document: &Value) -> Result<Outcome> {
-    let inject = |input: &Value| {
-        let args = ["inject", "-f", "-"].into_iter().chain(inject_args.iter().map(String::as_str));
-        call(program, args, input.to_string().as_bytes())
-    };
-    let first = inject(document)?;
-    let injected = match answer(&first) {
+pub(super) fn check(document: &Value) -> Outcome {
+    let inject = |input: &Value| answer(&run_with(input.to_string(), INJECT));
+    let injected = match inject(document) {
         Ok(injected) => injected,
         Err(said) => {
             let codes = problem_codes(&said);
-            return Ok(if codes.is_empty() {
+            return if codes.is_empty() {
                 Outcome::Broken(format!("inject fails without a problem's code: {said}"))
             } else {
                 Outcome::Refused(codes)
-            });
+            };
         }
     };
     if injected == *document {
-        return Ok(Outcome::Untouched);
+        return Outcome::Untouched;
     }
-    Ok(match answer(&inject(&injected)?) {
+    match inject(&injected) {
         Err(said) => Outcome::Broken(format!("a second inject fails: {said}")),
         Ok(again) if again != injected => Outcome::Broken("a second inject changes something".into()),
-        Ok(_) => match answer(&call(program, ["detach", "-f", "-"], injected.to_string().as_bytes())?) {
+        Ok(_) => match answer(&run_with(injected.to_string(), DETACH)) {
             Err(said) => Outcome::Broken(format!("detach fails: {said}")),
             Ok(detached) if detached != *document => {
                 Outcome::Broken("detach does not give back what was injected".into())
             }
             Ok(_) => Outcome::Injected,
         },
-    })
-}
-
-/// Runs the program with that input.
-pub(super) fn call<'a>(
-    program: &Path,
-    args: impl IntoIterator<Item = &'a str>,
-    input: &[u8],
-) -> Result<Output> {
-    let mut child = Command::new(program)
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("{} does not start", program.display()))?;
-    // The pipe is closed at the end of the statement, so that the program sees the end of its input; if it stops reading
-    // early, its exit code says why.
-    let _ = child.stdin.take().context("standard input is piped")?.write_all(input);
-    Ok(child.wait_with_output()?)
+    }
 }
 
 /// The document that came out, or what the program said instead.
 fn answer(output: &Output) -> Result<Value, String> {
-    let said = || String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    if !output.status.success() {
-        return Err(said());
+    if output.code != 0 {
+        return Err(output.stderr.trim().to_owned());
     }
-    let text = String::from_utf8_lossy(&output.stdout);
-    match super::documents(&text) {
+    match super::documents(&output.stdout) {
         Ok(documents) if documents.len() == 1 => Ok(documents.into_iter().next().unwrap_or_default()),
         Ok(documents) => Err(format!("{} documents came out of one", documents.len())),
         Err(error) => Err(format!("what came out is not YAML: {error}")),
@@ -123,15 +93,9 @@ pub(super) fn problem_codes(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn codes_are_read_out_of_problems() {
-        let text =
-            "2 problems (1) a: \"b[0]\": bad; to fix: c [invalid-duration] (2) d; to fix: e [unknown-key]";
-        assert_eq!(problem_codes(text), ["invalid-duration", "unknown-key"].map(String::from).into());
-        assert!(problem_codes("error: spec.containers[0] is odd").is_empty());
-    }
+#[test]
+fn codes_are_read_out_of_problems() {
+    let text = "2 problems (1) a: \"b[0]\": bad; to fix: c [invalid-duration] (2) d; to fix: e [unknown-key]";
+    assert_eq!(problem_codes(text), ["invalid-duration", "unknown-key"].map(String::from).into());
+    assert!(problem_codes("error: spec.containers[0] is odd").is_empty());
 }

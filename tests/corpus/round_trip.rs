@@ -1,12 +1,11 @@
 //! The manifests as they are written: `detach(inject(text))` is the text, byte for byte.
 
-use std::{path::Path, process::Output};
-
-use anyhow::Result;
 use serde_saphyr::granit_parser::{self, Event, Parser, StructureStyle};
 
-use super::{
-    laws::{call, problem_codes},
+use crate::{
+    DETACH, INJECT,
+    laws::problem_codes,
+    program::{Outcome, run_with},
     variants::Variant,
 };
 
@@ -14,38 +13,32 @@ use super::{
 pub(super) const DIFFERS: &str = "DIFFERS";
 
 /// What comes of a file whose pods get these annotations; none if it has no pod.
-pub(super) fn check(
-    program: &Path,
-    inject_args: &[String],
-    text: &str,
-    variant: &Variant,
-) -> Result<Option<String>> {
-    let Some(annotated) = annotate(text, variant) else { return Ok(None) };
-    let args = ["inject", "-f", "-"].into_iter().chain(inject_args.iter().map(String::as_str));
-    let injected = call(program, args, annotated.as_bytes())?;
-    if !injected.status.success() {
-        let codes: Vec<_> = problem_codes(&String::from_utf8_lossy(&injected.stderr)).into_iter().collect();
-        return Ok(Some(if codes.is_empty() {
+pub(super) fn check(text: &str, variant: &Variant) -> Option<String> {
+    let annotated = annotate(text, variant)?;
+    let injected = run_with(&annotated, INJECT);
+    if injected.code != 0 {
+        let codes: Vec<_> = problem_codes(&injected.stderr).into_iter().collect();
+        return Some(if codes.is_empty() {
             "unreadable".to_owned()
         } else {
             format!("refused: {}", codes.join(", "))
-        }));
+        });
     }
-    let detached = call(program, ["detach", "-f", "-"], &injected.stdout)?;
-    Ok(Some(if detached.stdout == annotated.as_bytes() {
-        if injected.stdout == annotated.as_bytes() { "untouched" } else { "byte-identical" }.to_owned()
+    let detached = run_with(&injected.stdout, DETACH);
+    Some(if detached.stdout == annotated {
+        if injected.stdout == annotated { "untouched" } else { "byte-identical" }.to_owned()
     } else {
         match obstacle(&injected).or_else(|| obstacle(&detached)) {
             Some(obstacle) => format!("rewritten: {obstacle}"),
             None => format!("{DIFFERS} without a warning"),
         }
-    }))
+    })
 }
 
 /// Why a document was written anew, as the program says it.
-fn obstacle(output: &Output) -> Option<String> {
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    said.lines().find_map(|line| Some(line.split_once("written anew")?.1.split_once(": ")?.1.to_owned()))
+fn obstacle(output: &Outcome) -> Option<&str> {
+    let mut lines = output.stderr.lines();
+    lines.find_map(|line| Some(line.split_once("written anew")?.1.split_once(": ")?.1))
 }
 
 /// The text with the annotations in each pod (template) that has a place for them; none if there is none.
@@ -194,7 +187,7 @@ fn node<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::corpus::variants::ALL;
+    use crate::variants::ALL;
 
     #[test]
     fn pods_are_annotated_in_the_text() {
