@@ -4,7 +4,7 @@ use scaivault_usage::{ContainerKind, ContainerRef, Evidence, Mount, SecretVolume
 
 use crate::model::{NativeUse, Source, Workload};
 
-/// The longest part of an annotation's value that a report quotes, characters.
+/// Maximum number of characters of an annotation's value that a report quotes.
 const VALUE_CHARS: usize = 120;
 
 /// `1 pod`, `2 pods`.
@@ -79,7 +79,7 @@ fn container(container: &ContainerRef) -> String {
     }
 }
 
-/// Where a Secret comes from, if it is known: `ExternalSecret db`.
+/// The objects that write a Secret, if any are known: `ExternalSecret db`.
 pub(crate) fn writers(native: &NativeUse) -> Option<String> {
     let mut writers: Vec<_> =
         native.written_by.iter().map(|writer| format!("{} {}", writer.kind, writer.name)).collect();
@@ -87,7 +87,7 @@ pub(crate) fn writers(native: &NativeUse) -> Option<String> {
     (!writers.is_empty()).then(|| writers.join(", "))
 }
 
-/// What shows that another product handles a workload.
+/// The evidence that another product handles a workload.
 pub(crate) fn evidence(evidence: &Evidence) -> String {
     match evidence {
         Evidence::Annotation { key, value } => format!("{key}: {}", short(value)),
@@ -108,7 +108,7 @@ fn short(value: &str) -> String {
     }
 }
 
-/// What a workload's tokens are, one line for each.
+/// The service account tokens of a workload, one line each.
 pub(crate) fn tokens(workload: &Workload) -> Vec<String> {
     let tokens = &workload.tokens;
     let api = match tokens.api_token {

@@ -1,7 +1,8 @@
-//! The report as one HTML page that needs nothing else: no script has to run, and nothing is loaded.
+//! The report as one self-contained HTML page: it works without scripts and loads nothing.
 //!
-//! Everything that comes from others goes through [`Escaped`]. Should that ever fail, the page's Content-Security-Policy
-//! still runs no script and loads nothing but the two texts that it names by hash.
+//! Text from manifests and the cluster goes through [`Escaped`]. If that ever fails, the page's
+//! Content-Security-Policy still blocks every script and resource except the script and the style
+//! sheet that it names by hash.
 
 mod escape;
 mod progress;
@@ -23,7 +24,8 @@ use crate::{
 const STYLE: &str = include_str!("html/page.css");
 const SCRIPT: &str = include_str!("html/filters.js");
 
-/// The report as an HTML page. `sha256` is the hash function of that name.
+/// The report as an HTML page. `sha256` computes the hashes for the Content-Security-Policy;
+/// passing it in keeps this crate free of a crypto library.
 pub fn html(audit: &Audit, sha256: impl Fn(&[u8]) -> [u8; 32]) -> String {
     let mut out = String::with_capacity(16 * 1024 + audit.workloads.len() * 1024);
     let hash = |text: &str| STANDARD.encode(sha256(text.as_bytes()));
@@ -52,7 +54,7 @@ pub fn html(audit: &Audit, sha256: impl Fn(&[u8]) -> [u8; 32]) -> String {
     out
 }
 
-/// A namespace's name as markup.
+/// A namespace's name, escaped for HTML.
 fn namespace(name: &str) -> String {
     if name.is_empty() { "(none)".to_owned() } else { Escaped(name).to_string() }
 }

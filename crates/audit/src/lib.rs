@@ -1,8 +1,10 @@
-//! The report of an audit: which workloads use which secrets today, and what the injector makes of them.
+//! The report of an audit: which workloads use which secrets today, and what the injector would do
+//! with them.
 //!
-//! Pure: the shell collects [`Workload`]s from manifests or a cluster; [`Audit::new`] sorts them, and [`table`],
-//! [`markdown()`], [`json()`] and [`html()`] write the report. Names and annotations come from others and are treated as hostile
-//! in all four. The report holds names, keys and paths; no value of a Secret ever gets here.
+//! Pure: the caller collects [`Workload`]s from manifests or a cluster; [`Audit::new`] sorts them,
+//! and [`table`], [`markdown()`], [`json()`] and [`html()`] write the report. Names and annotations
+//! are untrusted input in all four formats. The report contains names, keys and paths, and never
+//! the value of a Secret.
 
 mod describe;
 mod html;
@@ -24,7 +26,8 @@ pub use stage::Stage;
 pub use summary::{NamespaceSummary, Summary};
 pub use table::{TableOptions, table};
 
-/// The report as one indented JSON object, with a line break at its end. The field names are a promise to scripts.
+/// The report as one indented JSON object with a final line break. Scripts depend on the field
+/// names: do not rename them.
 pub fn json(audit: &Audit) -> serde_json::Result<String> {
     #[derive(serde::Serialize)]
     struct Report<'a> {

@@ -1,4 +1,4 @@
-//! The report as Markdown, for an issue or a wiki.
+//! The report as Markdown, for an issue or a wiki page.
 
 use std::fmt::Write as _;
 
@@ -9,7 +9,7 @@ use crate::{
     stage::Stage,
 };
 
-/// The report as Markdown of GitHub's flavour.
+/// The report as GitHub Flavored Markdown.
 pub fn markdown(audit: &Audit) -> String {
     let mut out = String::new();
     let summary = audit.summary();
@@ -37,7 +37,7 @@ pub fn markdown(audit: &Audit) -> String {
     out
 }
 
-/// Text of others, in which nothing is Markdown or HTML any more.
+/// Escapes untrusted text so that no character of it is read as Markdown or HTML.
 fn text(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in Printable(text).to_string().chars() {

@@ -1,4 +1,4 @@
-//! What an audit found.
+//! The data model of an audit.
 
 use std::collections::BTreeMap;
 
@@ -10,21 +10,21 @@ use crate::{
     summary::{self, NamespaceSummary, Summary},
 };
 
-/// All that an audit found, sorted.
+/// The result of an audit, sorted.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Audit {
     /// What was audited.
     pub source: Source,
-    /// When, as RFC 3339 in UTC.
+    /// When the audit ran, as RFC 3339 in UTC.
     pub time: String,
     /// The workloads.
     pub workloads: Vec<Workload>,
-    /// The tokens of service accounts that do not expire.
+    /// The service account tokens that do not expire.
     pub long_lived_tokens: Vec<LongLivedToken>,
-    /// What could not be read: the report is incomplete by that.
+    /// What could not be read. If this is not empty, the report is incomplete.
     pub errors: Vec<AuditError>,
-    /// What the reader has to know about the whole.
+    /// Notes about the whole report for its reader.
     pub notes: Vec<String>,
 }
 
@@ -40,13 +40,13 @@ pub enum Source {
     /// A live cluster.
     #[serde(rename_all = "camelCase")]
     Cluster {
-        /// The kubeconfig's context; none inside of a pod.
+        /// The kubeconfig's context; `None` when running inside a pod.
         context: Option<String>,
         /// The API server's address.
         server: String,
-        /// The version that decisions are made for.
+        /// The Kubernetes version that decisions are computed for.
         kube_version: String,
-        /// The only namespace that was audited; none for all.
+        /// The namespace that was audited; `None` for all namespaces.
         namespace: Option<String>,
     },
 }
@@ -55,7 +55,7 @@ pub enum Source {
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Workload {
-    /// Its namespace; empty where the manifest has none.
+    /// Its namespace; empty if the manifest does not name one.
     pub namespace: String,
     /// `apiVersion`.
     pub api_version: String,
@@ -63,19 +63,19 @@ pub struct Workload {
     pub kind: String,
     /// Its name.
     pub name: String,
-    /// Where the pod template is in an object of an unknown kind, as an RFC 6901 pointer.
+    /// RFC 6901 pointer to the pod template, for an object of an unknown kind.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
-    /// Where it is written; none in a cluster.
+    /// The manifest that it comes from; `None` in a cluster.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub place: Option<Place>,
-    /// Where its way to the injector stands; follows from the other fields.
+    /// Its stage of the migration to the injector; derived from the other fields.
     pub stage: Stage,
-    /// What the injector makes of it.
+    /// What the injector would do with its pods.
     pub becomes: Outcome,
     /// The native Secrets that its containers read, by name.
     pub native_secrets: Vec<NativeUse>,
-    /// The native Secrets that the kubelet or a storage driver reads for it, by name.
+    /// The native Secrets that the kubelet or a storage driver reads on its behalf, by name.
     pub other_native_secrets: Vec<NativeUse>,
     /// Its CSI volumes.
     pub csi_volumes: Vec<CsiVolume>,
@@ -83,9 +83,9 @@ pub struct Workload {
     pub other_products: Vec<OtherProduct>,
     /// The policies that select it.
     pub policies: Vec<PolicyRow>,
-    /// Service account and tokens.
+    /// Its service account and tokens.
     pub tokens: Tokens,
-    /// Its running pods; none for manifests.
+    /// Its running pods; `None` for manifests.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pods: Option<Pods>,
 }
@@ -95,34 +95,34 @@ pub struct Workload {
 pub struct Place {
     /// The file, or `stdin`.
     pub file: String,
-    /// The line on which the document begins, from 1.
+    /// The line on which the document begins, starting at 1.
     pub line: usize,
 }
 
-/// What the injector makes of a workload's pods.
+/// What the injector would do with a workload's pods.
 #[derive(Clone, Debug, Serialize)]
 pub struct Outcome {
-    /// In one word.
+    /// The outcome in one word.
     pub verdict: Verdict,
-    /// The enumerated reason, as in logs and metrics.
+    /// The reason code, as in logs and metrics.
     pub reason: String,
     /// How many secrets would be injected.
     pub secrets: usize,
-    /// What is wrong.
+    /// The problems for which the pods are rejected.
     pub problems: Vec<String>,
-    /// What is worth a look.
+    /// The warnings.
     pub warnings: Vec<String>,
 }
 
-/// What the injector makes of a workload's pods, in one word.
+/// What the injector would do with a workload's pods, in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// They get secrets.
     Injected,
-    /// They are refused, or let through without secrets because the injector is set to warn.
+    /// They are rejected, or admitted without secrets if the injector's failure policy is to warn.
     Refused,
-    /// No annotation and no policy asks for a secret, or the pods are left alone.
+    /// No annotation and no policy asks for a secret, or the pods are excluded from injection.
     NotCovered,
 }
 
@@ -145,7 +145,7 @@ pub struct NativeUse {
     pub secret: String,
     /// The objects that write it, such as an `ExternalSecret`.
     pub written_by: Vec<Writer>,
-    /// It holds the token of this service account, which does not expire.
+    /// The service account whose non-expiring token the Secret contains.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_of: Option<String>,
     /// How it is used.
@@ -153,7 +153,7 @@ pub struct NativeUse {
 }
 
 impl NativeUse {
-    /// The uses by Secret, sorted by name. What is known of the Secrets is added by the caller.
+    /// Groups uses by Secret, sorted by name. The caller fills in `written_by` and `token_of`.
     pub fn by_secret(uses: impl IntoIterator<Item = SecretUse>) -> Vec<Self> {
         let mut found: BTreeMap<String, Vec<SecretUse>> = BTreeMap::new();
         for used in uses {
@@ -180,9 +180,9 @@ pub struct PolicyRow {
     pub name: String,
     /// Its generation.
     pub generation: i64,
-    /// What it does to the pods, in one word.
+    /// Its effect on the pods, in one word.
     pub effect: String,
-    /// More about that.
+    /// Details of the effect.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }
@@ -193,31 +193,32 @@ pub struct PolicyRow {
 pub struct Tokens {
     /// The service account.
     pub service_account: String,
-    /// Whether a token for the API server is mounted; none where the service account, which decides, is not known.
+    /// Whether a token for the API server is mounted; `None` if the service account decides and was
+    /// not read.
     pub api_token: Option<bool>,
-    /// The tokens of `projected` volumes.
+    /// The tokens in `projected` volumes.
     pub projected: Vec<ProjectedToken>,
 }
 
 /// The running pods of a workload.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Pods {
-    /// Those that have not ended.
+    /// Number of pods that have not terminated.
     pub total: usize,
-    /// Those that carry what would be injected now.
+    /// Number of pods whose injection is what it would be if they were created now.
     pub current: usize,
-    /// Those that do not, by name.
+    /// The other pods.
     pub drifted: Vec<PodDrift>,
 }
 
-/// A running pod that is not as it would be if it were created now.
+/// A running pod that differs from what it would be if it were created now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PodDrift {
     /// The pod.
     pub name: String,
     /// How it differs.
     pub state: PodState,
-    /// In what, as far as it can be told.
+    /// The differences, as far as they can be determined.
     pub differences: Vec<String>,
 }
 
@@ -225,13 +226,13 @@ pub struct PodDrift {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PodState {
-    /// It would be injected and is not.
+    /// It is not injected, and would be if it were created now.
     NotInjected,
-    /// It carries an older injection.
+    /// Its injection is outdated.
     Outdated,
-    /// It is injected and would not be.
+    /// It is injected, and would not be if it were created now.
     Leftover,
-    /// It runs and would be refused.
+    /// It is running, and would be rejected if it were created now.
     WouldBeRefused,
 }
 
@@ -249,7 +250,7 @@ impl PodState {
         }
     }
 
-    /// A sentence for a person.
+    /// The state as a sentence for the report.
     pub const fn sentence(self) -> &'static str {
         match self {
             Self::NotInjected => "runs without secrets that it would get if it were created now",
@@ -260,7 +261,7 @@ impl PodState {
     }
 }
 
-/// A native Secret with a service account's token that does not expire.
+/// A native Secret that contains a service account token without expiry.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LongLivedToken {
@@ -268,30 +269,30 @@ pub struct LongLivedToken {
     pub namespace: String,
     /// The Secret.
     pub secret: String,
-    /// Whose token it holds.
+    /// The service account of the token.
     pub service_account: String,
-    /// The day of its last use, as the API server wrote it; none if it is not known.
+    /// The day of its last use, as the API server recorded it; `None` if unknown.
     pub last_used: Option<String>,
-    /// The day since which the API server no longer accepts it.
+    /// The day on which the API server invalidated it.
     pub invalid_since: Option<String>,
     /// The workloads that read it.
     pub used_by: Vec<String>,
 }
 
-/// Something that could not be read.
+/// An input that could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct AuditError {
-    /// A file, or a resource of the API.
+    /// The file or the API resource.
     pub what: String,
-    /// Why not.
+    /// The error.
     pub message: String,
-    /// What to do.
+    /// How to fix it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fix: Option<String>,
 }
 
 impl Audit {
-    /// Sorts what was found and works out each workload's stage.
+    /// Sorts the findings and computes each workload's stage.
     pub fn new(
         source: Source,
         time: String,
@@ -310,22 +311,22 @@ impl Audit {
         Self { source, time, workloads, long_lived_tokens, errors, notes }
     }
 
-    /// How far each namespace is, by name.
+    /// The migration progress of each namespace, sorted by name.
     pub fn namespaces(&self) -> Vec<NamespaceSummary> {
         summary::by_namespace(self)
     }
 
-    /// The numbers of the whole.
+    /// The totals of all namespaces.
     pub fn summary(&self) -> Summary {
         summary::total(self)
     }
 
-    /// Whether running pods were looked at: those of a cluster.
+    /// Whether the audit covers running pods, which is the case for a cluster.
     pub fn has_pods(&self) -> bool {
         matches!(self.source, Source::Cluster { .. })
     }
 
-    /// Whether a workload has problems.
+    /// Whether any workload would be rejected.
     pub fn has_problems(&self) -> bool {
         self.workloads.iter().any(|workload| workload.becomes.verdict == Verdict::Refused)
     }
@@ -343,7 +344,7 @@ impl Workload {
         self.other_products.iter().filter(|other| other.product.kind() == ProductKind::Delivers)
     }
 
-    /// Whether it is worth a row in a report that leaves out what has nothing to do with secrets.
+    /// Whether a report that omits workloads without secrets includes it.
     pub fn is_relevant(&self) -> bool {
         self.stage != Stage::None
             || !self.policies.is_empty()

@@ -1,9 +1,10 @@
-//! Text from manifests that goes into lines for people.
+//! Text from manifests, made safe for terminals and logs.
 
 use std::fmt::{self, Display, Formatter, Write as _};
 
-/// A text that stays on its line: what moves the cursor, begins a line, changes colours or turns the direction of
-/// writing is written as an escape. Names come from manifests of others, and a report must not be forged by one.
+/// A text that stays on its line: control characters, line breaks, escape sequences and characters
+/// that change the direction of writing are escaped. Names in manifests are untrusted and must not
+/// be able to forge lines of a report.
 pub struct Printable<'a>(pub &'a str);
 
 impl Display for Printable<'_> {
@@ -19,7 +20,8 @@ impl Display for Printable<'_> {
     }
 }
 
-/// Unicode's own line and paragraph separators, and its marks, embeddings and isolates of writing direction.
+/// Unicode's line and paragraph separators, and its marks, embeddings and isolates that set the
+/// direction of writing.
 fn is_layout(c: char) -> bool {
     matches!(c, '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }

@@ -1,18 +1,19 @@
-//! Where a workload stands on its way from native Secrets to the injector.
+//! The stages of a workload's migration from native Secrets to the injector.
 
 use serde::Serialize;
 
 use crate::model::{Verdict, Workload};
 
-/// Where a workload stands on its way from native Secrets to the injector.
+/// The stage of a workload's migration from native Secrets to the injector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stage {
-    /// It gets its secrets from the injector alone.
+    /// The injector delivers all of its secrets.
     Moved,
-    /// It gets secrets from the injector, and others from native Secrets or another product.
+    /// The injector delivers some of its secrets; others come from native Secrets or another
+    /// product.
     Mixed,
-    /// It asks the injector for secrets and is refused.
+    /// It asks the injector for secrets and is rejected.
     Refused,
     /// Its containers read native Secrets.
     Native,
@@ -39,7 +40,7 @@ impl Stage {
         }
     }
 
-    /// Its name in classes and identifiers.
+    /// Its name in CSS classes and element identifiers.
     pub const fn id(self) -> &'static str {
         match self {
             Self::Moved => "moved",
@@ -51,7 +52,7 @@ impl Stage {
         }
     }
 
-    /// What it means, as the end of a sentence.
+    /// Its meaning, as the end of a sentence.
     pub const fn sentence(self) -> &'static str {
         match self {
             Self::Moved => "gets its secrets from the injector alone",
@@ -65,7 +66,7 @@ impl Stage {
         }
     }
 
-    /// The stage of a workload, whatever its field says.
+    /// Computes the stage from the workload's other fields; the field `stage` is ignored.
     pub(crate) fn from_workload(workload: &Workload) -> Self {
         let is_native = !workload.native_secrets.is_empty();
         let has_product = workload.delivering_products().next().is_some();

@@ -9,7 +9,7 @@ use crate::{
     stage::Stage,
 };
 
-/// How many workloads stand where.
+/// The number of workloads in each stage.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StageCounts {
@@ -22,7 +22,7 @@ pub struct StageCounts {
 }
 
 impl StageCounts {
-    /// The number of one stage.
+    /// The number of workloads in one stage.
     pub fn get(&self, stage: Stage) -> usize {
         match stage {
             Stage::Moved => self.moved,
@@ -34,7 +34,7 @@ impl StageCounts {
         }
     }
 
-    /// The workloads that use secrets.
+    /// The number of workloads that use secrets.
     pub fn with_secrets(&self) -> usize {
         Stage::ALL.into_iter().filter(|stage| *stage != Stage::None).map(|stage| self.get(stage)).sum()
     }
@@ -52,37 +52,37 @@ impl StageCounts {
     }
 }
 
-/// How far a namespace is.
+/// The migration progress of a namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NamespaceSummary {
-    /// Its name; empty for manifests without one.
+    /// Its name; empty for manifests that do not name one.
     pub name: String,
-    /// How many workloads stand where.
+    /// The number of workloads in each stage.
     pub stages: StageCounts,
-    /// Running pods.
+    /// Number of running pods.
     pub pods: usize,
-    /// Running pods that are not as they would be if they were created now.
+    /// Number of running pods that differ from what they would be if they were created now.
     pub drifted_pods: usize,
 }
 
-/// The numbers of the whole.
+/// The totals of all namespaces.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Summary {
-    /// All workloads.
+    /// Number of workloads.
     pub workloads: usize,
-    /// How many workloads stand where.
+    /// The number of workloads in each stage.
     pub stages: StageCounts,
-    /// Different native Secrets that containers read.
+    /// Number of distinct native Secrets that containers read.
     pub native_secrets: usize,
-    /// Running pods.
+    /// Number of running pods.
     pub pods: usize,
-    /// Running pods that are not as they would be if they were created now.
+    /// Number of running pods that differ from what they would be if they were created now.
     pub drifted_pods: usize,
-    /// Tokens of service accounts that do not expire.
+    /// Number of service account tokens that do not expire.
     pub long_lived_tokens: usize,
-    /// What could not be read.
+    /// Number of inputs that could not be read.
     pub errors: usize,
 }
 

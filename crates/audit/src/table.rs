@@ -9,30 +9,30 @@ use crate::{
     stage::Stage,
 };
 
-/// How the table is written.
+/// Options of the table.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TableOptions {
-    /// The terminal's width in columns; none for lines of any length, as for a pipe.
+    /// The terminal's width in columns; `None` for unlimited lines, as in a pipe.
     pub width: Option<usize>,
-    /// Also the workloads that have nothing to do with secrets.
+    /// Also list the workloads that use no secrets.
     pub all: bool,
 }
 
-/// Columns between two cells.
+/// Number of spaces between two columns.
 const GAP: usize = 2;
-/// The narrowest that a column is cut to.
+/// The minimum width of a truncated column.
 const MIN_WIDTH: usize = 8;
-/// Native Secrets, products or policies that a cell names; the rest is counted.
+/// Maximum number of native Secrets, products or policies that a cell names; the rest is counted.
 const NAMED_IN_CELL: usize = 3;
-/// Drifted pods that are named for each workload.
+/// Maximum number of drifted pods that are named per workload.
 const NAMED_PODS: usize = 5;
 
-/// The columns; those in which nothing stands are left out, but for the first three.
+/// The column headers. Columns without content are omitted, except the first three.
 const HEADER: [&str; 7] = ["NAMESPACE", "WORKLOAD", "STAGE", "NATIVE SECRETS", "OTHERS", "POLICIES", "PODS"];
-/// The columns that are cut when the table is too wide: those with names.
+/// Whether a column may be truncated if the table is too wide. Columns with names may.
 const FLEXIBLE: [bool; 7] = [true, true, false, true, true, true, false];
 
-/// What a cell says in which there is nothing.
+/// The text of an empty cell.
 const NOTHING: &str = "-";
 
 const BOLD: &str = "\u{1b}[1m";
@@ -41,7 +41,8 @@ const YELLOW: &str = "\u{1b}[33m";
 const RED: &str = "\u{1b}[31m";
 const RESET: &str = "\u{1b}[0m";
 
-/// The report for a person, with ANSI colours; the shell takes them out where they are not wanted.
+/// The report as a table with ANSI colours. The caller removes the colours if the output is not a
+/// terminal.
 pub fn table(audit: &Audit, options: TableOptions) -> String {
     let mut out = String::new();
     let shown: Vec<&Workload> =
@@ -90,12 +91,12 @@ fn write_table(workloads: &[&Workload], width: Option<usize>, out: &mut String) 
     }
 }
 
-/// A column that is shown.
+/// A column of the table.
 struct Column {
     index: usize,
     width: usize,
     is_flexible: bool,
-    /// A cell says something.
+    /// Whether any cell has content.
     is_used: bool,
 }
 
@@ -110,7 +111,8 @@ impl Column {
     }
 }
 
-/// Narrows the widest of the flexible columns until the table fits, or until no column can be cut any more.
+/// Truncates the widest flexible column repeatedly until the table fits or no column can become
+/// narrower.
 fn fit(columns: &mut [Column], width: usize) {
     let total = |columns: &[Column]| {
         columns.iter().map(|column| column.width).sum::<usize>() + GAP * (columns.len() - 1)
@@ -166,7 +168,7 @@ fn printable(text: &str) -> String {
     Printable(text).to_string()
 }
 
-/// The first names and how many more there are; a dash for none.
+/// The first names and the number of the others; a dash if there are none.
 fn few<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let names: Vec<_> = names.collect();
     let first: Vec<_> = names.iter().take(NAMED_IN_CELL).map(|name| printable(name)).collect();
@@ -186,7 +188,7 @@ const fn color(stage: Stage) -> &'static str {
     }
 }
 
-/// Namespace and name of a workload, and where it is written.
+/// A workload's namespace and name, and the manifest that it comes from.
 fn headline(workload: &Workload) -> String {
     let namespace = match workload.namespace.as_str() {
         "" => String::new(),

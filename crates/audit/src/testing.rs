@@ -8,10 +8,10 @@ use crate::{
     Source, Stage, Tokens, Verdict, Workload, Writer,
 };
 
-/// A name that would be a script in HTML, a link in Markdown and red on a terminal.
+/// A name that would run a script in HTML, be a link in Markdown and switch a terminal to red.
 pub(crate) const HOSTILE: &str = "x\"><script>alert(1)</script><img src=x onerror=alert(2)> [a](http://e.example) | `b` \u{1b}[31m\u{202e}'";
 
-/// A workload that does nothing with secrets.
+/// A workload that uses no secrets.
 pub(crate) fn workload(namespace: &str, name: &str, verdict: Verdict) -> Workload {
     Workload {
         namespace: namespace.to_owned(),
@@ -42,12 +42,12 @@ pub(crate) fn workload(namespace: &str, name: &str, verdict: Verdict) -> Workloa
     }
 }
 
-/// What containers of this pod read of each Secret.
+/// The Secrets that the containers of this pod read.
 pub(crate) fn native(pod: &Value) -> Vec<NativeUse> {
     NativeUse::by_secret(secrets(pod))
 }
 
-/// A pod whose only container reads this Secret as files and as a variable.
+/// A pod whose only container reads this Secret both as files and as a variable.
 pub(crate) fn pod(secret: &str) -> Value {
     json!({"spec": {
         "volumes": [{"name": "creds", "secret": {"secretName": secret}}],
@@ -59,7 +59,7 @@ pub(crate) fn pod(secret: &str) -> Value {
     }})
 }
 
-/// One workload of each stage and everything else that a report can show.
+/// One workload of each stage, and everything else that a report can show.
 pub(crate) fn audit() -> Audit {
     let moved = Workload {
         policies: vec![PolicyRow {
@@ -136,7 +136,7 @@ pub(crate) fn audit() -> Audit {
     )
 }
 
-/// An audit in which every text of others is hostile.
+/// An audit in which every untrusted text is hostile.
 pub(crate) fn hostile() -> Audit {
     let text = || HOSTILE.to_owned();
     let mut hostile = audit();

@@ -78,7 +78,7 @@ fn a_terminal_cannot_be_written_to_by_a_name() {
 fn no_text_of_others_is_markup_in_the_page() {
     let own = page(&audit());
     let text = page(&hostile());
-    // The same elements as of a harmless audit, and no other.
+    // The page has exactly the elements of a harmless audit.
     for name in ["script", "img", "a ", "iframe", "style", "link"] {
         let count = |page: &str| page.matches(&format!("<{name}")).count();
         if name == "a " {
@@ -89,7 +89,8 @@ fn no_text_of_others_is_markup_in_the_page() {
     }
     assert!(text.contains("&lt;script&gt;alert(1)&lt;/script&gt;"));
     assert!(!text.contains('\u{202e}') && !text.contains('\u{1b}'));
-    // No attribute ends early: outside of quotes, a tag has names of ours alone.
+    // No attribute ends early: outside quotes, tags contain only attribute names that the report
+    // writes.
     let (body, _) = text.split_once("<script>").unwrap();
     let (_, body) = body.split_once("</style>").unwrap();
     for tag in body.split('<').skip(1).filter_map(|rest| rest.split_once('>')).map(|(tag, _)| tag) {
@@ -106,7 +107,7 @@ fn no_text_of_others_is_markdown_or_html() {
     for markup in ["<script", "<img", "[a](http", "`b`", "\u{1b}", "\u{202e}"] {
         assert!(!text.contains(markup), "{markup}: {text}");
     }
-    // The cells of each table are as many as its header's.
+    // Every row has as many cells as its header.
     for row in text.lines().filter(|line| line.starts_with("| ")) {
         let cells = row.replace("\\|", "").matches('|').count();
         assert!([7, 9, 10, 5].contains(&cells), "{cells}: {row}");
@@ -119,7 +120,8 @@ fn the_page_names_only_its_own_style_and_script() {
     let policy = "default-src 'none'; style-src 'sha256-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA='; \
                   script-src 'sha256-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA='; base-uri 'none'; form-action 'none'";
     assert!(text.contains(policy));
-    // The policy comes before everything that it is about, and nothing refers to another place.
+    // The Content-Security-Policy comes before everything that it restricts, and the page
+    // references no other resource.
     assert!(text.find("Content-Security-Policy") < text.find("<style>"));
     for reference in ["src=", "url(", "@import", "http://", "https://e", " style=", "javascript:"] {
         assert!(!text.replace("https://127.0.0.1:6443", "").contains(reference), "{reference}");

@@ -4,23 +4,24 @@ use std::time::Duration;
 
 use kube::{Client, Config};
 
-/// How long a connection may take: an address behind which nothing runs never answers.
+/// How long connecting may take. Without it, an address that drops packets would block forever.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long an answer may pause. The API server ends a watch after at most 290 s by itself and sends a bookmark each
-/// minute, so a connection that is silent for longer is dead.
+/// How long a response may pause. The API server ends a watch after at most 290 s and sends a
+/// bookmark every minute, so a connection that is silent for longer is dead.
 const READ_TIMEOUT: Duration = Duration::from_mins(5);
 
-/// A client with the time limits of watches. The API server's audit log shows `user_agent`. Nothing is sent yet. Needs a tokio
-/// runtime.
+/// A client with timeouts suitable for watches. The API server's audit log shows `user_agent`. No
+/// request is sent yet. Must be called in a tokio runtime.
 ///
 /// # Panics
 ///
-/// If `user_agent` has a character that no header takes.
+/// If `user_agent` has a character that is not valid in a header.
 pub fn from_config(mut config: Config, user_agent: &'static str) -> kube::Result<Client> {
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.read_timeout = Some(READ_TIMEOUT);
-    // The timeout counts from a request's end, not from when its connection was last used.
+    // Otherwise the timeout would count from when the connection was last used, not from the end of
+    // the request.
     config.reset_reader_on_write = true;
     config.headers.push((
         "user-agent".parse().expect("a header's name in lower case is valid"),
@@ -29,7 +30,8 @@ pub fn from_config(mut config: Config, user_agent: &'static str) -> kube::Result
     Client::try_from(config)
 }
 
-/// The API server's message, without the rest of its status; for other errors every cause.
+/// The API server's message without the other fields of its status; for other errors, the chain of
+/// causes.
 pub fn reason(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),

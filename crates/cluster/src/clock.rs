@@ -1,4 +1,4 @@
-//! The time by which exceptions of policies end.
+//! The clock that decides when exceptions in policies end.
 
 use std::{
     sync::atomic::{AtomicI64, Ordering},
@@ -7,32 +7,35 @@ use std::{
 
 use jiff::Timestamp;
 
-/// How far the clocks of the API server and of this process may be apart before the log says so, seconds.
+/// The clock difference between the API server and this process above which a warning is logged, in
+/// seconds.
 const TOLERANCE: i64 = 5 * 60;
 
-/// Seconds since 1970, as metrics and policies have them.
+/// Seconds since 1970, as in metrics and policies.
 pub fn unix_seconds(time: SystemTime) -> i64 {
     let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     i64::try_from(seconds).unwrap_or(i64::MAX)
 }
 
-/// This process's clock, corrected by what the API server has written: an exception must not outlive its date because the clock of a
-/// node is behind.
+/// This process's clock, corrected by timestamps of the API server: an exception must not outlive
+/// its date because a node's clock is slow.
 #[derive(Debug, Default)]
 pub struct ApiClock {
-    /// The newest time that the API server has written, Unix seconds.
+    /// The newest timestamp from the API server, in Unix seconds.
     newest: AtomicI64,
 }
 
 impl ApiClock {
-    /// The API server has written this time. True for the first one that is further ahead of `clock` than clocks should differ.
+    /// Records a timestamp of the API server. Returns true for the first one that is ahead of
+    /// `clock` by more than the tolerance.
     pub fn saw(&self, time: Timestamp, clock: SystemTime) -> bool {
         let (time, latest) = (time.as_second(), unix_seconds(clock).saturating_add(TOLERANCE));
         let former = self.newest.fetch_max(time, Ordering::Relaxed);
         former <= latest && latest < time
     }
 
-    /// The time, Unix seconds: the later one of `clock` and of what the API server has written.
+    /// The current time in Unix seconds: the later of `clock` and the newest timestamp from the API
+    /// server.
     pub fn now(&self, clock: SystemTime) -> i64 {
         unix_seconds(clock).max(self.newest.load(Ordering::Relaxed))
     }

@@ -1,8 +1,8 @@
-//! What the injector and the CSI provider share of the Kubernetes API: kinds of objects that are watched into memory, and the
-//! `InjectionPolicies` in force.
+//! The part of the Kubernetes API that the injector and the CSI provider share: kinds of objects
+//! that are watched and cached, and the `InjectionPolicies` in force.
 //!
 //! ```text
-//! list + watch -> the memory of a kind (follow)
+//! list + watch -> the cache of a kind (follow)
 //! InjectionPolicies -> pending changes -> keep: compile what changed -> PolicySet, swapped (policies)
 //! ```
 

@@ -1,5 +1,5 @@
-//! One page of a list, read object by object: a tenant may write 256 KiB of annotations on each of its objects, and a page of
-//! them must not be in memory at once.
+//! Lists one page object by object. A tenant may put 256 KiB of annotations on each of its objects,
+//! so a whole page must not be in memory at once.
 
 use futures_util::AsyncBufReadExt as _;
 use kube::{
@@ -11,19 +11,20 @@ use serde::Deserialize;
 
 use crate::watched::Watched;
 
-/// Where a page ends.
+/// How a page ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Page {
-    /// More follows behind this token.
+    /// More objects follow; request them with this continue token.
     Continues(String),
-    /// It was the last one. A watch goes on from this version.
+    /// This was the last page. A watch continues from this version.
     Last {
-        /// The version of the list.
+        /// The resource version of the list.
         resource_version: String,
     },
 }
 
-/// Asks for a page and hands over each of its objects. If it fails, some objects may have been handed over.
+/// Requests a page and passes each object to the callback. After an error, some objects may have
+/// been passed already.
 pub(crate) async fn page<K: Watched>(
     client: &Client,
     params: &ListParams,
@@ -38,26 +39,26 @@ pub(crate) async fn page<K: Watched>(
     Ok(list.await?.page)
 }
 
-/// What a list says of itself.
+/// The metadata of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListEnd {
-    /// Whether more follows.
+    /// Whether more pages follow.
     pub page: Page,
-    /// How many objects follow on other pages, if the API server says so.
+    /// The number of objects on later pages, if the API server reports it.
     pub remaining: Option<i64>,
 }
 
-/// What a list asks for of each object.
+/// What a list requests of each object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
-    /// `metadata` alone.
+    /// Only `metadata`.
     Metadata,
-    /// All of it.
+    /// The whole object.
     Whole,
 }
 
-/// Asks for a page of the list at this path and hands over the JSON of each of its objects. If it fails, some objects may have been
-/// handed over.
+/// Requests a page of the list at this path and passes the JSON of each object to the callback.
+/// After an error, some objects may have been passed already.
 pub async fn page_of_items(
     client: &Client,
     path: &str,
@@ -89,34 +90,34 @@ pub async fn page_of_items(
     splitter.end().map_err(kube::Error::SerdeError)
 }
 
-/// Splits the JSON of a list, which arrives in pieces, into its items and what is around them.
+/// Splits the JSON of a list, which arrives in chunks, into its items and the rest.
 #[derive(Debug, Default)]
 struct Splitter {
     /// The list without its items.
     list: Vec<u8>,
-    /// The item that is being read.
+    /// The item that is being received.
     item: Vec<u8>,
     is_complete: bool,
-    /// Open brackets.
+    /// Nesting depth of brackets.
     depth: usize,
     is_in_items: bool,
     string: StringState,
 }
 
-/// Where a byte is: brackets inside a string are text.
+/// Whether a byte is inside a string, where brackets are text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum StringState {
     #[default]
     Outside,
     Inside,
-    /// Behind a backslash.
+    /// After a backslash.
     Escaped,
 }
 
 impl Splitter {
-    /// Takes in one byte; gives the item that ends with it.
+    /// Takes one byte; returns the item that it completes, if any.
     fn push(&mut self, byte: u8) -> Option<&[u8]> {
-        /// Inside the array `items`: the list's own bracket and that of the array.
+        /// The depth inside the array `items`: one for the list, one for the array.
         const IN_ITEMS: usize = 2;
 
         if std::mem::take(&mut self.is_complete) {
@@ -153,7 +154,7 @@ impl Splitter {
         before.trim_ascii_end().ends_with(b"\"items\"")
     }
 
-    /// What the list says of itself, when all of it was taken in.
+    /// The list's metadata, once all bytes were taken.
     fn end(&self) -> serde_json::Result<ListEnd> {
         #[derive(Deserialize)]
         struct List {

@@ -4,7 +4,8 @@
 //! watch -> Pending (the last version of each) -> keep: compile what changed -> Store -> PolicySet, swapped
 //! ```
 //!
-//! The set in force is read without a lock. The locks here are between the tasks of this module and those that write statuses.
+//! The set in force is read without a lock. The locks here are only shared by the tasks of this
+//! module and those that write statuses.
 
 mod definition;
 mod keeper;
@@ -28,7 +29,8 @@ pub use store::{Change, Entry, PolicyState, Store, Version, Written, compile};
 
 use pending::Pending;
 
-/// The kind, as a thing that is watched. Objects are read one by one, so that one that cannot be read keeps no other out.
+/// The kind as a watched resource. Objects are read one by one, so that one unreadable object does
+/// not hide the others.
 #[derive(Debug)]
 pub struct InjectionPolicies;
 
@@ -39,19 +41,19 @@ pub const PLURAL: &str = "injectionpolicies";
 /// The kind of policies.
 pub const KIND: &str = "InjectionPolicy";
 
-/// What is known of policies.
+/// The policies in force and the changes that are pending.
 #[derive(Debug)]
 pub struct PolicyCache {
-    /// None until all have been listed.
+    /// `None` until all policies have been listed.
     in_force: ArcSwapOption<PolicySet>,
     pending: Mutex<Pending>,
-    /// Something is pending.
+    /// Notified when a change is pending.
     news: Notify,
     store: Mutex<Store>,
 }
 
 impl PolicyCache {
-    /// Nothing is known yet.
+    /// An empty cache.
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
             in_force: ArcSwapOption::empty(),
@@ -61,7 +63,7 @@ impl PolicyCache {
         })
     }
 
-    /// The policies in force.
+    /// The policies in force; `None` until all have been listed.
     pub fn in_force(&self) -> Option<Arc<PolicySet>> {
         self.in_force.load_full()
     }
@@ -77,7 +79,8 @@ impl PolicyCache {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The API server does not serve the kind, so there is no policy. What is in force stays, as if the kind was deleted.
+    /// The API server does not serve the kind, so there are no policies. Those in force remain, as
+    /// if the CRD was deleted.
     pub fn kind_is_missing(&self) {
         self.pend(|pending| pending.finish_list(&HashSet::new()));
     }
@@ -116,7 +119,7 @@ impl Watched for InjectionPolicies {
     }
 
     fn count(cache: &PolicyCache) -> usize {
-        // Those in force. The keeper counts the others.
+        // Only those in force are counted here. The keeper counts the others.
         cache.in_force().map_or(0, |set| set.len())
     }
 }

@@ -1,5 +1,6 @@
-//! One kind of object, watched into memory: listed once, in pages, then followed by watches that go on where the last one ended.
-//! It is listed anew only if the API server no longer has the version to go on from (`410 Gone`).
+//! Watches one kind of object and caches it: one list in pages, then watches that resume where the
+//! last one ended. It is listed again only if the API server no longer has the version to resume
+//! from (`410 Gone`).
 
 mod backoff;
 
@@ -21,45 +22,48 @@ use crate::{
 };
 use backoff::Backoff;
 
-/// How often a log line says that a watch still fails.
+/// How often a log line says that the watch is still failing.
 const REMINDER: Duration = Duration::from_mins(5);
 
-/// Objects in one page of a list, as many as client-go asks for.
+/// Objects per page of a list, the default of client-go.
 const PAGE_SIZE: u32 = 500;
 
-/// A watch that ends sooner than this and brought nothing counts as failed: the API server ends one after minutes.
+/// A watch that ends sooner than this without an event counts as failed: the API server ends
+/// watches after minutes.
 const SHORTEST_WATCH: Duration = Duration::from_secs(1);
 
-/// What the process around a watch does with what happens to it: readiness, metrics and the log.
+/// Callbacks to the process that hosts a watch: readiness, metrics and logging.
 pub trait Observer: Send + Sync + 'static {
-    /// A list of all objects begins.
+    /// A list of all objects starts.
     fn lists(&self) {}
 
-    /// All objects were listed. So many are in memory.
+    /// All objects were listed; this many are cached.
     fn listed(&self, _count: usize) {}
 
-    /// So many objects are in memory now.
+    /// The number of cached objects changed.
     fn changed(&self, _count: usize) {}
 
-    /// Lists and watches fail since then; none: they work.
+    /// Since when lists and watches are failing; `None` if they work.
     fn down_since(&self, _since: Option<SystemTime>) {}
 
-    /// An object was created at this time, by the API server's clock. True if this is the first time that is ahead of `clock`
-    /// by more than clocks may differ.
+    /// An object was created at this time, by the API server's clock. Returns true for the first
+    /// time that is ahead of `clock` by more than the tolerance.
     fn created(&self, time: Timestamp, clock: SystemTime) -> bool;
 
-    /// The API server does not serve the resource. True if the process goes on without it, so that no failure is logged.
+    /// The API server does not serve the resource. Returns true if the process can run without it;
+    /// then no failure is logged.
     fn missing(&self) -> bool {
         false
     }
 
-    /// What to do where the API server does not know the resource.
+    /// The fix to log if the API server does not know the resource.
     fn if_missing(&self) -> &'static str {
         "check which API the cluster serves"
     }
 }
 
-/// Keeps all objects of one kind in memory, for ever. While the API server cannot be reached, what is in memory stays.
+/// Keeps a cache of all objects of one kind. Never returns. While the API server is unreachable,
+/// the cache stays as it is.
 pub fn follow<K: Watched>(
     client: Client,
     memory: Arc<K::Memory>,
@@ -68,21 +72,21 @@ pub fn follow<K: Watched>(
     Follower::<K>::new(memory, Box::new(observer), Backoff::default()).run(client)
 }
 
-/// Takes lists and watches into memory.
+/// Applies lists and watches to the cache.
 struct Follower<K: Watched> {
     memory: Arc<K::Memory>,
     observer: Box<dyn Observer>,
     backoff: Backoff,
-    /// Set while the watch fails: when that was last said.
+    /// While the watch fails: when the log last said so.
     told: Option<Instant>,
     kind: PhantomData<fn() -> K>,
 }
 
 /// Why a watch ended.
 enum End {
-    /// As the API server ends it now and then.
+    /// The API server closed it, which it does from time to time.
     Closed,
-    /// The version to go on from is no longer there.
+    /// The version to resume from no longer exists.
     Gone,
     Failed(kube::Error),
 }
@@ -96,13 +100,13 @@ impl<K: Watched> Follower<K> {
         loop {
             let version = self.list(&client).await;
             self.watch(&client, version).await;
-            // Processes on many nodes should not list at the same time.
+            // With jitter, so that processes on many nodes do not list at the same time.
             self.backoff.pause(None).await;
         }
     }
 
-    /// Lists everything, however often that takes, and gives the version from which a watch goes on. What is in memory stays
-    /// until the list is complete.
+    /// Lists all objects, retrying until it succeeds, and returns the version from which a watch
+    /// continues. Deleted objects stay cached until the list is complete.
     async fn list(&mut self, client: &Client) -> String {
         let mut params = ListParams { limit: Some(PAGE_SIZE), ..list_params::<K>(&self.memory) };
         let mut listed = HashSet::new();
@@ -117,14 +121,15 @@ impl<K: Watched> Follower<K> {
                     self.finish_list(&listed);
                     return resource_version;
                 }
-                // The pages took longer than the API server keeps a version. Like client-go, ask for all at once.
+                // The list took longer than the API server keeps a version. Like client-go, fall
+                // back to a list without pages.
                 Err(error) if is_gone(&error) && params.continue_token.is_some() => {
                     tracing::debug!(resource = K::RESOURCE, "continue token expired, listing without pages");
                     listed.clear();
                     self.observer.lists();
                     params = list_params::<K>(&self.memory);
                 }
-                // The same page again: those before it need not be asked for twice.
+                // Retry the same page; the earlier ones need not be requested again.
                 Err(error) => self.fail_and_pause("list", &error).await,
             }
         }
@@ -138,7 +143,7 @@ impl<K: Watched> Follower<K> {
         self.works();
     }
 
-    /// Watches from this version on, until it is gone.
+    /// Watches from this version until it is gone.
     async fn watch(&mut self, client: &Client, mut version: String) {
         loop {
             let (started, before) = (Instant::now(), version.clone());
@@ -166,7 +171,7 @@ impl<K: Watched> Follower<K> {
         }
     }
 
-    /// Takes in what a watch brings; `version` follows it.
+    /// Applies the events of a watch; `version` is updated with each event.
     async fn take_all(
         &mut self,
         events: impl Stream<Item = kube::Result<WatchEvent<K::Item>>>,
@@ -248,7 +253,7 @@ impl<K: Watched> Follower<K> {
     }
 }
 
-/// Asks for all changes after this version.
+/// Requests all changes after this version.
 async fn watch<K: Watched>(
     client: &Client,
     memory: &K::Memory,
@@ -272,7 +277,7 @@ fn key_of(metadata: &ObjectMeta) -> Arc<str> {
     key(metadata.namespace.as_deref(), metadata.name.as_deref().unwrap_or_default())
 }
 
-/// The key of an object in its memory: neither part of it can hold a slash.
+/// The key of an object in its cache. Neither part can contain a slash.
 pub fn key(namespace: Option<&str>, name: &str) -> Arc<str> {
     match namespace {
         None => name.into(),
@@ -285,7 +290,7 @@ fn is_missing(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 404)
 }
 
-/// Whether a version or a continue token is no longer there.
+/// Whether a version or a continue token has expired.
 fn is_gone(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if is_gone_status(status))
 }
@@ -294,14 +299,14 @@ fn is_gone_status(status: &Status) -> bool {
     status.code == 410
 }
 
-/// How long the API server asks to wait, which it does where it is overloaded (429).
+/// How long the API server asks to wait (`retryAfterSeconds`), for example when it throttles (429).
 fn retry_after(error: &kube::Error) -> Option<Duration> {
     let kube::Error::Api(status) = error else { return None };
     let seconds = status.details.as_ref()?.retry_after_seconds;
     Some(Duration::from_secs(seconds.into()))
 }
 
-/// What a person can do about a failure.
+/// The fix to log for a failure.
 fn cure(error: &kube::Error, if_missing: &'static str) -> &'static str {
     if is_missing(error) {
         if_missing

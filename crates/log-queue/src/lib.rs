@@ -1,4 +1,5 @@
-//! A queue between a process and its log: a log that nobody reads must not stop an agent or an admission webhook.
+//! A queue between a process and its log, so that a log that is not read cannot block an agent or
+//! an admission webhook.
 
 use std::{
     io::{self, Write},
@@ -20,17 +21,20 @@ mod logger;
 
 pub use logger::Format;
 
-/// How long lines are gathered before they are written together: a system call for each costs as much as making it.
+/// How long lines are collected before they are written together. One system call per line costs as
+/// much as formatting the line.
 const GATHER: Duration = Duration::from_millis(5);
-/// How long [`LogQueue::flush`] waits before it asks whether the log can be written at all.
+/// How long [`LogQueue::flush`] waits before it checks whether the log is writable.
 const PATIENCE: Duration = Duration::from_millis(100);
-/// How often it waits for a log that can be written: the writing thread may lack processor time.
+/// Maximum number of such waits while the log is writable: the writer thread may be short of CPU
+/// time.
 const MAX_WAITS: usize = 20;
 
-/// Lines on their way to the log. Never blocks who writes: what does not fit is dropped and counted.
+/// A bounded queue of log lines. Writing to it never blocks: lines that do not fit are dropped and
+/// counted.
 #[derive(Debug)]
 pub struct LogQueue {
-    /// The most bytes that wait to be written; as many again may be on their way.
+    /// Maximum number of bytes that wait to be written. As many again may be in the writer's hands.
     max_bytes: usize,
     lines: Mutex<Lines>,
     has_changed: Condvar,
@@ -39,11 +43,11 @@ pub struct LogQueue {
 
 #[derive(Debug)]
 struct Lines {
-    /// Whole lines, in order.
+    /// Complete lines, in order.
     waiting: Vec<u8>,
-    /// Whether lines have been taken and are not written yet.
+    /// Whether the writer has taken lines and has not written them yet.
     is_writing: bool,
-    /// Whether somebody waits until all is written.
+    /// Whether a thread waits until all lines are written.
     is_flushing: bool,
 }
 
@@ -54,32 +58,34 @@ impl Lines {
 }
 
 impl LogQueue {
-    /// A queue of at most `max_bytes` that nobody writes out yet.
+    /// A queue of at most `max_bytes`. Nothing is written until [`LogQueue::start`].
     pub const fn new(max_bytes: usize) -> Self {
         let lines = Lines { waiting: Vec::new(), is_writing: false, is_flushing: false };
         Self { max_bytes, lines: Mutex::new(lines), has_changed: Condvar::new(), dropped: AtomicU64::new(0) }
     }
 
-    /// How many lines were lost: the log was full, or could not be written.
+    /// The number of lines that were lost because the queue was full or the log could not be
+    /// written.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// Writes the lines to stderr from a thread of its own. The error is that of starting a thread.
+    /// Starts a thread that writes the lines to stderr. Fails if the thread cannot be started.
     pub fn start(&'static self) -> io::Result<()> {
         thread::Builder::new().name("log".to_owned()).spawn(|| self.write_to(io::stderr())).map(drop)
     }
 
-    /// Waits until all lines are written, for at most 100 ms where nothing reads stderr.
+    /// Waits until all lines are written, but only 100 ms if stderr is not being read.
     pub fn flush(&self) {
         self.flush_while(|| {
             let mut stderr = [PollFd::from_borrowed_fd(stdio::stderr(), PollFlags::OUT)];
-            // A full pipe says nothing; one whose reader is gone reports an error, which the thread gets as well.
+            // A full pipe is not ready. A pipe without a reader reports an error, and then the
+            // writer thread gets an error too.
             poll(&mut stderr, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
         });
     }
 
-    /// Writes lines as they come, and may block. Never returns.
+    /// Writes lines as they arrive. May block and never returns.
     fn write_to(&self, mut log: impl Write) -> ! {
         let mut lines = Vec::new();
         loop {
@@ -101,7 +107,7 @@ impl LogQueue {
         }
     }
 
-    /// Waits until all lines are written, or until `is_writable` says that the log does not take them.
+    /// Waits until all lines are written, or until `is_writable` returns false.
     fn flush_while(&self, is_writable: impl Fn() -> bool) {
         self.lines().is_flushing = true;
         self.has_changed.notify_all();
@@ -124,7 +130,7 @@ impl LogQueue {
     }
 }
 
-/// Takes whole lines: a logger writes each event at once.
+/// Expects complete lines: a logger writes each event with one call.
 impl Write for &LogQueue {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let mut lines = self.lines();
@@ -134,7 +140,7 @@ impl Write for &LogQueue {
             self.drop_lines(1);
         } else {
             lines.waiting.extend_from_slice(line);
-            // The thread sleeps until the first line, and then until the queue is half full.
+            // Wakes the thread only for the first line and when the queue becomes half full.
             if before == 0 || (before < self.max_bytes / 2 && after >= self.max_bytes / 2) {
                 self.has_changed.notify_all();
             }
@@ -158,7 +164,7 @@ mod tests {
 
     const MAX_BYTES: usize = 64 * 1024;
 
-    /// A log that is written once the test lets it.
+    /// A log that blocks until the test opens it.
     struct Gated {
         gate: mpsc::Receiver<()>,
         written: Arc<Mutex<Vec<u8>>>,
@@ -196,7 +202,7 @@ mod tests {
         let line = |number: usize| format!("{number:0>1023}\n");
         let lines = 4 * MAX_BYTES / 1024;
         push(&queue, line(0).as_bytes());
-        // Taken while there is room: a line that is dropped in between would leave a gap.
+        // Wait until there is room: a line dropped here would leave a gap.
         while !queue.lines().waiting.is_empty() {
             thread::yield_now();
         }
@@ -204,7 +210,7 @@ mod tests {
             push(&queue, line(number).as_bytes());
         }
         let dropped = usize::try_from(queue.dropped()).unwrap();
-        // One buffer waits, and one more may have been taken.
+        // One buffer waits, and the writer may hold one more.
         assert!((lines / 2..=lines * 3 / 4).contains(&dropped), "{dropped} of {lines}");
         let started = Instant::now();
         queue.flush_while(|| false);
@@ -219,7 +225,7 @@ mod tests {
     fn flush_waits_for_a_slow_log_that_can_be_written() {
         let (queue, gate, written) = start();
         push(&queue, b"last words\n");
-        // The log takes it after the second look.
+        // The log becomes writable after the second check.
         let looks = AtomicU64::new(0);
         queue.flush_while(|| {
             if looks.fetch_add(1, Ordering::Relaxed) == 1 {

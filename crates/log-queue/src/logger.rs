@@ -12,40 +12,43 @@ use tracing_subscriber::{
 
 use crate::LogQueue;
 
-/// Every package of this project starts with this. Libraries are not logged: what they would say may quote what they send.
+/// The prefix of every package of this project. Other libraries are not logged, because their
+/// messages may quote what they send.
 const TARGET: &str = "scaivault";
 
-/// How lines are written.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
-    /// Text for people.
+    /// Text for human readers.
     Text,
 }
 
 impl LogQueue {
-    /// Installs the logger of this process, which writes to stderr through this queue, and a panic hook that logs the place of a
-    /// panic and not its text, which may quote what was being read.
+    /// Installs the process's logger, which writes to stderr through this queue, and a panic hook.
+    /// The hook logs the location of a panic without its message, because the message may quote
+    /// secret input.
     pub fn install(&'static self, level: LevelFilter, format: Format) {
         let writer = match self.start() {
             Ok(()) => BoxMakeWriter::new(move || self),
-            // At the limit of processes: a log that may block is better than none.
+            // No thread could be started, for example at a process limit. A log that may block is
+            // better than no log.
             Err(_) => BoxMakeWriter::new(io::stderr),
         };
-        // A line that cannot be written is lost. The report of that would go to the same place.
+        // A line that cannot be written is lost. Reporting the error would use the same output.
         let layer = fmt::layer().with_writer(writer).log_internal_errors(false).with_ansi(false);
         let layer = match format {
             Format::Json => layer.json().flatten_event(true).boxed(),
             Format::Text => layer.boxed(),
         };
         let filter = Targets::new().with_target(TARGET, level);
-        // Fails only where there is a logger already, and then nothing is lost.
+        // Fails only if a logger is already installed; then its log is used.
         let _ = tracing_subscriber::registry().with(layer.with_filter(filter)).try_init();
         panic::set_hook(Box::new(move |panic| {
             let location = panic.location().map(ToString::to_string).unwrap_or_default();
             tracing::error!(location, "panic");
-            // It may be the end of the process.
+            // The process may be about to end.
             self.flush();
         }));
     }

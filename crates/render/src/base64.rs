@@ -1,4 +1,5 @@
-//! Base64 as secrets hold it: in either alphabet, with or without padding, in lines of any length.
+//! Base64 as found in secrets: either alphabet, with or without padding, with or without line
+//! breaks.
 
 use base64::{
     Engine as _, alphabet,

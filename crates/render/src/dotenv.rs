@@ -1,7 +1,7 @@
 //! Lines `KEY=value` that Node's `--env-file`, npm dotenv, python-dotenv and Compose read alike.
 //!
-//! There is no definition of these files, and no escape that all of these readers know. Each value gets the first form in
-//! which all read it without change; `crates/agent/tests/formats` runs them.
+//! The format has no specification and no escape that all of these readers support. Each value gets
+//! the first form that all of them read unchanged; `crates/agent/tests/formats` runs them.
 
 use std::collections::BTreeMap;
 
@@ -10,17 +10,17 @@ use scaivault_contract::{Format, VariableName};
 
 use super::{RenderError, text};
 
-/// What no form takes.
+/// Characters that no form can represent.
 const NUL: &str = "a NUL character";
 const RETURN: &str = "a carriage return";
 const EXPANDED: &str = "${…}, which some of them expand";
 const MIXED: &str = "quotes or backslashes together with other characters that need quotes";
 
-/// One line a field.
+/// One line per field.
 pub(super) fn lines(fields: &BTreeMap<String, JsonValue<'_>>) -> Result<String, RenderError> {
     let mut lines = String::new();
     for (name, value) in fields {
-        // JavaScript's objects have no such key of their own.
+        // JavaScript objects cannot have it as an ordinary key.
         if name.parse::<VariableName>().is_err() || name == "__proto__" {
             return Err(RenderError::NotAVariable { field: name.to_owned(), format: Format::Dotenv });
         }
@@ -37,7 +37,7 @@ pub(super) fn lines(fields: &BTreeMap<String, JsonValue<'_>>) -> Result<String, 
     Ok(lines)
 }
 
-/// What stands around the value, or what of it no form takes.
+/// The quotes for a value, or what it contains that no form can represent.
 fn quote(value: &str) -> Result<&'static str, &'static str> {
     if value.contains('\0') {
         return Err(NUL);
@@ -46,15 +46,16 @@ fn quote(value: &str) -> Result<&'static str, &'static str> {
     if value.contains('\r') {
         return Err(RETURN);
     }
-    // python-dotenv replaces it, in every form.
+    // python-dotenv expands it in every form.
     if value.split_once("${").is_some_and(|(_, rest)| rest.contains('}')) {
         return Err(EXPANDED);
     }
-    // python-dotenv takes an escaped backslash or quote for one character.
+    // python-dotenv reads an escaped backslash or quote as one character.
     if !value.contains('\'') && !value.contains(r"\\") && !value.ends_with('\\') {
         return Ok("'");
     }
-    // Within double quotes some resolve \n, and some $NAME; `$` and backquotes are kept out as in a shell.
+    // Within double quotes some readers expand \n, and some $NAME. `$` and backquotes are excluded
+    // in case a shell reads the file.
     if !value.contains(['"', '\\', '$', '`']) {
         return Ok("\"");
     }

@@ -7,12 +7,13 @@ use scaivault_contract::{Format, VariableName};
 
 use super::{RenderError, text};
 
-/// Names whose value a shell refuses, calculates or replaces: in bash all of them, `OPTIND` in dash too.
+/// Variables that a shell makes read-only, computes or replaces: in bash all of them, in dash also
+/// `OPTIND`.
 const SPECIAL: &str = "BASHOPTS BASHPID BASH_ARGC BASH_ARGV BASH_COMMAND BASH_LINENO BASH_SOURCE BASH_SUBSHELL \
     BASH_VERSINFO DIRSTACK EPOCHREALTIME EPOCHSECONDS EUID FUNCNAME GROUPS HISTCMD LINENO OPTIND PPID RANDOM SECONDS \
     SHELLOPTS SRANDOM UID _";
 
-/// One line a field.
+/// One line per field.
 pub(super) fn lines(fields: &BTreeMap<String, JsonValue<'_>>) -> Result<String, RenderError> {
     let mut lines = String::new();
     for (name, value) in fields {
@@ -32,18 +33,18 @@ pub(super) fn lines(fields: &BTreeMap<String, JsonValue<'_>>) -> Result<String, 
     Ok(lines)
 }
 
-/// What no quotes help against.
+/// What a value contains that no quoting can represent.
 fn unreadable(value: &str) -> Option<&'static str> {
     if value.contains('\0') {
         return Some("a NUL character");
     }
-    // systemd refuses the whole file.
+    // systemd rejects the whole file.
     let is_none = |c: char| u32::from(c) & 0xfffe == 0xfffe || ('\u{fdd0}'..='\u{fdef}').contains(&c);
     value.contains(is_none).then_some("a code point that Unicode reserves as a noncharacter")
 }
 
-/// Single quotes if no character inside needs an escape. systemd reads no escape between two quoted parts, and its older
-/// versions resolve backslashes within single quotes.
+/// Uses single quotes if no character needs an escape. systemd does not read an escape between two
+/// quoted parts, and its older versions resolve backslashes within single quotes.
 fn push_quoted(lines: &mut String, value: &str) {
     let is_plain = !value.contains(['\'', '\\']);
     let quote = if is_plain { '\'' } else { '"' };

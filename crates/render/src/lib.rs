@@ -1,5 +1,6 @@
-//! Turns a secret's data into the bytes of a file. The agent and the CSI provider share it, so both write the same bytes.
-//! Pure, except that a template is rendered on a thread of its own: no file is read or written here.
+//! Turns a secret's data into the bytes of a file. The agent and the CSI provider share it, so both
+//! write the same bytes. Pure, except that a template is rendered on its own thread: no file is
+//! read or written here.
 
 use std::collections::BTreeMap;
 
@@ -22,23 +23,23 @@ pub use scaivault_contract::Source;
 pub use style::Style;
 pub use template::{Fault, Template, TemplateError};
 
-/// The most names of fields that an error lists.
+/// Maximum number of field names that an error lists.
 const FIELDS_SHOWN: usize = 12;
 
 /// What was read for one secret of a file, or for its lease.
 #[derive(Clone, Copy)]
 pub struct Content<'a> {
-    /// The secret's version; a lease has none.
+    /// The secret's version; `None` for a lease.
     pub version: Option<u64>,
-    /// The secret's `data`, or a lease's credentials.
+    /// The secret's `data`, or the credentials of a lease.
     pub data: &'a SecretData,
 }
 
-/// The bytes of a file. `contents` has one for each secret of the file's source,
-/// in the source's order; of a lease the one.
+/// Renders the bytes of a file. `contents` has one element for each secret of the file's source, in
+/// the source's order; for a lease it has exactly one.
 pub fn render(source: &Source, style: &Style, contents: &[Content<'_>]) -> Result<Vec<u8>, RenderError> {
     match style {
-        // A template sees all fields: the field would only be another name for one of them.
+        // A template sees all fields, so the source's field would only be an alias of one of them.
         Style::Template(template) => Ok(template.render(source, contents)?.into_bytes()),
         Style::Format(format) => Ok(selected(source, contents)?.format(*format)?.into_bytes()),
         Style::Decoded(Encoding::Base64) => {
@@ -48,11 +49,11 @@ pub fn render(source: &Source, style: &Style, contents: &[Content<'_>]) -> Resul
     }
 }
 
-/// What a format writes of a source.
+/// The part of a source that a format writes.
 enum Selected<'a> {
     /// All fields of a secret, or several secrets by their alias.
     Fields(BTreeMap<String, JsonValue<'a>>),
-    /// The one field that is asked for.
+    /// The one field that is requested.
     Field(&'a FieldName, JsonValue<'a>),
 }
 
@@ -97,7 +98,7 @@ impl<'a> Selected<'a> {
         }
     }
 
-    /// The one field that is asked for, or that there is, such as that of an API key.
+    /// The requested field, or the only one that there is, such as that of an API key.
     fn only(self) -> Result<(String, JsonValue<'a>), RenderError> {
         let fields = self.into_fields();
         match (fields.len(), fields.first_key_value()) {
@@ -107,9 +108,10 @@ impl<'a> Selected<'a> {
     }
 }
 
-/// The line `VARIABLE='value'` of the file that the kubelet reads `fileKeyRef` variables from.
+/// The line `VARIABLE='value'` of the file from which the kubelet reads `fileKeyRef` variables.
 ///
-/// The kubelet knows no escape inside the quotes and takes an empty value for a missing key, so both are refused.
+/// The kubelet supports no escape inside the quotes and treats an empty value as a missing key, so
+/// both are rejected.
 pub fn variable_line(
     variable: &VariableName,
     data: &SecretData,
@@ -128,7 +130,7 @@ pub fn variable_line(
     Ok(format!("{variable}='{value}'\n"))
 }
 
-/// A field of the data, which stand under an alias where the file is of several secrets.
+/// A field of the data. `alias` names the secret in errors; `None` if the file has only one.
 fn field<'a>(
     data: &'a SecretData,
     name: &FieldName,
@@ -142,7 +144,7 @@ fn field<'a>(
     })
 }
 
-/// A value as plain text: a string as it is, nothing for null, lists and objects as JSON.
+/// A value as plain text: strings unquoted, null as an empty text, lists and objects as JSON.
 fn text(value: JsonValue<'_>) -> String {
     match value.read() {
         Json::Null => String::new(),
@@ -168,26 +170,26 @@ fn names(fields: &BTreeMap<String, JsonValue<'_>>) -> String {
     names.join(", ")
 }
 
-/// A secret that cannot be written as it is asked for. Names fields, never a value.
+/// A secret that cannot be written as requested. Names fields and never contains a value.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum RenderError {
-    /// The field that is asked for is not there. `secret` is `it`, or its alias.
+    /// The requested field does not exist. `secret` is `it` or the secret's alias.
     #[error("{secret} has no field {}; its fields: {present}", Excerpt::new(.field))]
     NoField {
-        /// Which secret, in words.
+        /// The secret: `it` or its alias.
         secret: String,
         /// The field.
         field: String,
         /// The names of its fields.
         present: String,
     },
-    /// `format=raw` for all of a secret with more fields than one, or with none.
+    /// `format=raw` without a field, for a secret that does not have exactly one.
     #[error("format=raw takes one field; name it with path#field; its fields: {present}")]
     NotOneField {
         /// The names of its fields.
         present: String,
     },
-    /// A field whose name no reader takes for a variable.
+    /// A field whose name is not a valid variable name for the format's readers.
     #[error(
         "its field {} cannot be the name of a variable in format={format}; use another format or a template",
         Excerpt::new(.field)
@@ -198,7 +200,7 @@ pub enum RenderError {
         /// The format.
         format: Format,
     },
-    /// A value that the format's readers do not read, or not alike.
+    /// A value that the format's readers cannot read, or do not read alike.
     #[error(
         "its field {} has {what}, which the readers of format={format} do not read alike; use another format or a template",
         Excerpt::new(.field)
@@ -206,7 +208,7 @@ pub enum RenderError {
     NotRepresentable {
         /// The field.
         field: String,
-        /// What of its value.
+        /// The part of its value that is the problem.
         what: &'static str,
         /// The format.
         format: Format,
@@ -217,25 +219,26 @@ pub enum RenderError {
         Excerpt::new(.0)
     )]
     NotBase64(String),
-    /// A variable's value that no process can be given.
+    /// A variable's value that cannot be passed to a process.
     #[error("its field {} has a NUL character, which no variable can hold", Excerpt::new(.0))]
     Nul(String),
-    /// A variable whose value is empty: the kubelet takes it for absent.
+    /// A variable whose value is empty: the kubelet treats it as missing.
     #[error("its field {} is empty, and Kubernetes takes an empty variable for an absent one", Excerpt::new(.0))]
     EmptyVariable(String),
-    /// A variable whose value has a `'`: the kubelet cannot read it.
+    /// A variable whose value contains a `'`, which the kubelet cannot read.
     #[error(
         "its field {} has a single quote ('), which Kubernetes cannot read into a variable; write it to a file instead",
         Excerpt::new(.0)
     )]
     QuoteInVariable(String),
-    /// The template.
+    /// The template failed.
     #[error(transparent)]
     Template(#[from] TemplateError),
 }
 
 impl RenderError {
-    /// Whether the field that is asked for does not exist. Any other error is one of the data or of what is asked for.
+    /// Whether the requested field does not exist. All other errors concern the data or the
+    /// requested format.
     pub fn is_absent(&self) -> bool {
         matches!(self, Self::NoField { .. })
     }

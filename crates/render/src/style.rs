@@ -1,22 +1,23 @@
-//! How a file is written.
+//! How a file is rendered.
 
 use scaivault_contract::{Encoding, Format, Source};
 
 use crate::{Template, TemplateError};
 
-/// How a file is written.
+/// How a file is rendered.
 #[derive(Clone, Debug)]
 pub enum Style {
-    /// In a format.
+    /// Fields in a format.
     Format(Format),
     /// One field, decoded.
     Decoded(Encoding),
-    /// By a template.
+    /// With a template.
     Template(Template),
 }
 
 impl Style {
-    /// The style that a file's options ask for. `format` is the default where they name none; a template excludes it.
+    /// The style that a file's options select. `format` is the default if they name none; a
+    /// template excludes a format.
     pub fn new(
         source: &Source,
         template: Option<String>,

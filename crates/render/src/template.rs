@@ -1,4 +1,5 @@
-//! Templates: bounded in size, in work and in output, because their author need not be who runs the agent.
+//! Templates, limited in size, in work and in output, because their author may be less trusted than
+//! the operator of the agent.
 
 use std::{collections::BTreeMap, io, panic::resume_unwind, thread};
 
@@ -16,26 +17,28 @@ mod value;
 
 use filters::Refusal;
 
-/// The most bytes a template may write: half the default size of the secrets' volume, of which two generations exist
-/// during a swap.
+/// Maximum number of bytes that a template may write: half of the default size of the secrets'
+/// volume, which holds two generations during a swap.
 const OUTPUT_MAX_BYTES: usize = 4 * 1024 * 1024;
 
-/// The stack of a rendering. The library recurses over values, at their end too, and with all fuel a template puts some
-/// 25,000 lists into each other. Only what is used becomes memory.
+/// Stack size of a rendering thread. The library recurses over values, also to drop them, and a
+/// template that uses all its fuel nests about 25,000 lists. Only the pages that are used take
+/// memory.
 const STACK_BYTES: usize = 128 * 1024 * 1024;
 
-/// A template that compiles and names only what exists.
+/// A template that compiles and uses only names that exist.
 #[derive(Clone, Debug)]
 pub struct Template(String);
 
 impl Template {
-    /// Checks it as the injector does; its warnings are for whoever writes it.
+    /// Validates a template as the injector does. Warnings are discarded: the injector shows them
+    /// to the template's author.
     pub fn parse(text: String, source: &Source) -> Result<Self, TemplateError> {
         check_template(&text, &source.template_names())?;
         Ok(Self(text))
     }
 
-    /// Renders it over what was read. A name or a key that is not there is an error, not an empty text.
+    /// Renders the template. An undefined name or key is an error, not an empty text.
     pub(super) fn render(&self, source: &Source, contents: &[Content<'_>]) -> Result<String, TemplateError> {
         thread::scope(|scope| {
             let thread = thread::Builder::new().name("template".to_owned()).stack_size(STACK_BYTES);
@@ -61,7 +64,8 @@ impl Template {
     }
 }
 
-/// What a template can name: `path`, `version` and `data`; of several secrets these three below `secrets.<alias>`.
+/// The variables of a template: `path`, `version` and `data`; for several secrets, these three in
+/// `secrets.<alias>`.
 fn names(source: &Source, contents: &[Content<'_>]) -> Value {
     let of_secret = |secret: &SecretRef, content: &Content<'_>| {
         let Content { version, data } = content;
@@ -84,35 +88,35 @@ fn names(source: &Source, contents: &[Content<'_>]) -> Value {
     }
 }
 
-/// A template that cannot be rendered. Never quotes it, nor what it was given.
+/// An error of a template. Contains neither the template's text nor a value.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum TemplateError {
-    /// The injector refuses it too.
+    /// The template is invalid. The injector rejects it too.
     #[error(transparent)]
     Invalid(#[from] InvalidTemplate),
-    /// It names something that the secret does not have.
+    /// It uses a name that the secret does not have.
     #[error("line {0} of the template names a value or a field that the secret does not have")]
     Undefined(usize),
-    /// It takes too long.
+    /// It exceeds the limit of work.
     #[error(
         "the template takes more than {TEMPLATE_FUEL} steps; 64 bytes of a text that it builds are a step too"
     )]
     OutOfFuel,
-    /// It writes too much.
+    /// It exceeds the limit of output.
     #[error("the template writes more than {OUTPUT_MAX_BYTES} bytes")]
     TooMuchOutput,
     /// It decodes a value that is not base64.
     #[error("line {0} of the template decodes a value that is not base64")]
     NotBase64(usize),
-    /// It decodes a value that is no text.
+    /// It decodes a value that is not valid text.
     #[error(
         "line {0} of the template decodes a value whose bytes are not text; write these to a file of their own, with encoding=base64"
     )]
     NotText(usize),
-    /// There is no thread to render it on.
+    /// No thread could be started to render it on.
     #[error("the template cannot be rendered: no thread can be started: {0}")]
     Thread(io::ErrorKind),
-    /// Anything else while rendering.
+    /// Any other rendering error.
     #[error("the template cannot be rendered: {0}")]
     Rendering(Fault),
 }
@@ -132,7 +136,8 @@ impl TemplateError {
     }
 }
 
-/// The kind and the line of an error of the template library. Its detail may quote the template or a value.
+/// The kind and the line of an error of the template library. The error's detail is dropped,
+/// because it may quote the template or a value.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{kind}{}", .line.map(|line| format!(" in line {line}")).unwrap_or_default())]
 pub struct Fault {
@@ -146,7 +151,7 @@ impl Fault {
     }
 }
 
-/// Takes no more than [`OUTPUT_MAX_BYTES`].
+/// A buffer of at most [`OUTPUT_MAX_BYTES`].
 #[derive(Default)]
 struct Output {
     bytes: Vec<u8>,

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// What the line of a mapping writes of secrets or a lease, each version 3.
+/// The file that a mapping line produces from these data, each of version 3.
 fn written(line: &str, data: &[&str]) -> Result<Vec<u8>, RenderError> {
     let values = PodValues::default();
     let (source, format, options) = if line.starts_with("engine=") {

@@ -1,5 +1,5 @@
-//! YAML whose keys and scalars are all quoted as in JSON: no value can be taken for another type, and no library is
-//! needed.
+//! YAML whose keys and scalars are all quoted as in JSON: no value can be mistaken for another
+//! type, and no library is needed.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -8,10 +8,11 @@ use scaivault_contract::Format;
 
 use super::{RenderError, json};
 
-/// The longest key with quotes and escapes, characters: YAML allows a key without a mark before it 1024.
+/// Maximum length of a key in characters, with quotes and escapes: YAML limits implicit keys to
+/// 1024.
 const KEY_MAX_CHARS: usize = 1000;
 
-/// A mapping, one key a line; what is nested stands in flow style.
+/// A mapping with one key per line; nested values are in flow style.
 pub(super) fn mapping(fields: &BTreeMap<String, JsonValue<'_>>) -> Result<String, RenderError> {
     let mut mapping = String::new();
     for (name, value) in fields {
@@ -45,7 +46,7 @@ fn key(name: &str) -> String {
     key
 }
 
-/// Whether no name, at any level, is too long for a key.
+/// Rejects names at any level that are too long for a key.
 fn check_names(field: &str, name: &str, value: JsonValue<'_>) -> Result<(), RenderError> {
     if key(name).chars().count() > KEY_MAX_CHARS {
         let (field, what) = (field.to_owned(), "a name of more than 1000 characters");
@@ -58,7 +59,8 @@ fn check_names(field: &str, name: &str, value: JsonValue<'_>) -> Result<(), Rend
     }
 }
 
-/// Escapes what JSON leaves as it is inside strings and YAML breaks lines at or does not print.
+/// Escapes characters that JSON leaves unescaped and that YAML treats as line breaks or does not
+/// print.
 fn push(yaml: &mut String, json: &str) {
     for c in json.chars() {
         if matches!(c, '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}') {

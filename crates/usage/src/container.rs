@@ -8,7 +8,7 @@ use crate::json::{list, text};
 /// A container of a pod.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct ContainerRef {
-    /// Its name; empty if the manifest has none.
+    /// Its name; empty if the manifest does not name it.
     pub name: String,
     /// Its kind.
     pub kind: ContainerKind,
@@ -40,15 +40,15 @@ impl ContainerKind {
     }
 }
 
-/// A container, and where it is in the pod.
+/// A container and its location in the pod.
 pub(crate) struct Container<'a> {
     pub(crate) reference: ContainerRef,
-    /// RFC 6901 pointer to it, from the pod.
+    /// RFC 6901 pointer to it, relative to the pod.
     pub(crate) pointer: String,
     pub(crate) value: &'a Value,
 }
 
-/// All containers of a pod (template), in the order of the lists below.
+/// All containers of a pod or pod template, list by list in the order below.
 pub(crate) fn containers(pod: &Value) -> Vec<Container<'_>> {
     const LISTS: [&str; 3] = ["initContainers", "containers", "ephemeralContainers"];
     let Some(spec) = pod.get("spec") else { return Vec::new() };

@@ -1,4 +1,5 @@
-//! Other products that deliver secrets to a pod or restart it, told by annotations and by the values of variables.
+//! Detects other products that deliver secrets to a pod or restart it, by annotations, variable
+//! values and CSI volumes.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -9,7 +10,7 @@ use crate::{
     volumes::csi_volumes,
 };
 
-/// A product other than this one.
+/// A product that handles secrets, other than this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Product {
@@ -80,7 +81,8 @@ impl Product {
     }
 }
 
-/// The annotations of other products: how the key begins, or for Reloader's the domain that follows a resource type.
+/// The annotations of other products: a prefix of the key, or for Reloader the domain that follows
+/// a resource type.
 const ANNOTATIONS: [(&str, Product); 20] = [
     ("vault.hashicorp.com/", Product::VaultK8s),
     ("openbao.org/agent", Product::OpenBao),
@@ -104,7 +106,8 @@ const ANNOTATIONS: [(&str, Product); 20] = [
     ("wave.pusher.com/", Product::Wave),
 ];
 
-/// How the value of a variable begins or, with `${`, what it has inside, that a webhook replaces when the process starts.
+/// Prefixes of variable values that a webhook replaces when the process starts. Entries with `${`
+/// may be anywhere in the value.
 const VARIABLE_VALUES: [(&str, Product); 7] = [
     ("vault:", Product::BankVaults),
     (">>vault:", Product::BankVaults),
@@ -115,22 +118,22 @@ const VARIABLE_VALUES: [(&str, Product); 7] = [
     ("akeyless:", Product::Akeyless),
 ];
 
-/// How the value of an akv2k8s variable ends.
+/// The suffix of akv2k8s variable values.
 const AKV2K8S: &str = "@azurekeyvault";
 
-/// The driver's name of the Secrets Store CSI driver.
+/// The name of the Secrets Store CSI driver.
 const SECRETS_STORE: &str = "secrets-store.csi.k8s.io";
 
-/// A product that handles a pod, with what shows it.
+/// A product that handles a pod, with the evidence.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct OtherProduct {
-    /// Which one.
+    /// The product.
     pub product: Product,
-    /// At least one.
+    /// The evidence; never empty.
     pub evidence: Vec<Evidence>,
 }
 
-/// What shows that a product handles a pod.
+/// The evidence that a product handles a pod.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "found", rename_all = "kebab-case")]
 pub enum Evidence {
@@ -138,7 +141,7 @@ pub enum Evidence {
     Annotation {
         /// Its key.
         key: String,
-        /// Its value, whole: it may be a template of any length.
+        /// Its complete value, which may be a template of any length.
         value: String,
     },
     /// A variable whose value is a reference.
@@ -159,7 +162,8 @@ pub enum Evidence {
     },
 }
 
-/// The products that handle a pod, sorted. `object` is the workload (the pod itself if it is alone), `pod` its template.
+/// The products that handle a pod, sorted. `object` is the workload, or the pod if it has none;
+/// `pod` is the pod or its template.
 pub fn other_products(object: &Value, pod: &Value) -> Vec<OtherProduct> {
     let mut found: Vec<OtherProduct> = Vec::new();
     let mut note = |product, evidence: Evidence| match found.iter_mut().find(|o| o.product == product) {

@@ -14,11 +14,11 @@ use crate::{
 /// One use of a native Secret by a pod.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SecretUse {
-    /// The Secret's name; it is in the pod's namespace.
+    /// The Secret's name; its namespace is the pod's.
     pub secret: String,
-    /// The pod starts without it.
+    /// Whether the pod starts without the Secret.
     pub optional: bool,
-    /// RFC 6901 pointer to what names it, from the pod.
+    /// RFC 6901 pointer to the field that names it, relative to the pod.
     #[serde(skip)]
     pub pointer: String,
     /// How it is used.
@@ -45,12 +45,12 @@ pub enum Via {
     AllVariables {
         /// The container.
         container: ContainerRef,
-        /// What stands before each key; empty without a prefix.
+        /// The prefix of each variable name; may be empty.
         prefix: String,
     },
-    /// The kubelet logs in to a registry with it. No container reads it.
+    /// The kubelet uses it to log in to a registry. Containers do not read it.
     ImagePull,
-    /// A storage driver mounts a volume with it. No container reads it.
+    /// A storage driver uses it to mount a volume. Containers do not read it.
     Storage {
         /// The volume's name.
         volume: String,
@@ -66,7 +66,8 @@ impl SecretUse {
     }
 }
 
-/// The volume types whose credentials are in a Secret, and where its name is in the volume.
+/// The volume types that name a Secret with credentials, and a pointer to that name within the
+/// volume.
 const STORAGE: [(&str, &str); 9] = [
     ("azureFile", "/secretName"),
     ("cephfs", "/secretRef/name"),
@@ -79,7 +80,8 @@ const STORAGE: [(&str, &str); 9] = [
     ("storageos", "/secretRef/name"),
 ];
 
-/// All uses of native Secrets by a pod (template): first volumes, then variables by container, then image pulls.
+/// All uses of native Secrets by a pod or pod template: volumes, then variables by container, then
+/// image pulls.
 pub fn secrets(pod: &Value) -> Vec<SecretUse> {
     let containers = containers(pod);
     let mounts = mounts_by_volume(&containers);
@@ -93,7 +95,7 @@ pub fn secrets(pod: &Value) -> Vec<SecretUse> {
     for (index, reference) in list_at(pod, "/spec/imagePullSecrets").iter().enumerate() {
         found.extend(text(reference, "name").map(|name| SecretUse {
             secret: name.to_owned(),
-            // The kubelet tries to pull without it.
+            // If the Secret is missing, the kubelet still tries to pull the image.
             optional: true,
             pointer: format!("/spec/imagePullSecrets/{index}"),
             via: Via::ImagePull,

@@ -8,26 +8,26 @@ use crate::json::{group, list_at, text, text_at};
 /// A native Secret that another object writes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SecretSource {
-    /// The namespace of the Secret; none if the object writes it to several.
+    /// The namespace of the Secret; `None` if the object writes it to several.
     pub namespace: Option<String>,
     /// The Secret's name.
     pub secret: String,
-    /// What kind of object writes it.
+    /// The kind of the object that writes it.
     pub kind: SourceKind,
     /// The object's name.
     pub name: String,
-    /// Where the values come from, as far as the object says so.
+    /// The remote secrets of its values, as far as the object names them.
     pub remote: Vec<RemoteRef>,
 }
 
-/// Where the values of a native Secret come from.
+/// The remote secret from which values of a native Secret come.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RemoteRef {
-    /// The Secret's key; none for all fields of the remote secret.
+    /// The Secret's key; `None` for all fields of the remote secret.
     pub key: Option<String>,
     /// The remote secret.
     pub path: String,
-    /// Its field; none for the whole secret.
+    /// Its field; `None` for the whole secret.
     pub property: Option<String>,
 }
 
@@ -64,7 +64,7 @@ pub enum SourceKind {
     Certificate,
 }
 
-/// API group and kind, and how the Secrets' names are found.
+/// API group, kind, and the function that finds the names of the Secrets.
 const KINDS: [(&str, &str, SourceKind, Targets); 16] = [
     ("external-secrets.io", "ExternalSecret", SourceKind::ExternalSecret, external_secret),
     ("kubernetes-client.io", "ExternalSecret", SourceKind::ExternalSecret, own_name),
@@ -91,19 +91,19 @@ const KINDS: [(&str, &str, SourceKind, Targets); 16] = [
 
 type Targets = fn(&Value) -> Vec<Target>;
 
-/// A Secret that an object writes; without a namespace into the object's own.
+/// A Secret that an object writes. Without a namespace, it is in the object's own.
 struct Target {
     namespace: Option<String>,
     secret: String,
 }
 
 impl SourceKind {
-    /// API group and kind of the objects that are read.
+    /// API group and kind of every object type that is read.
     pub fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
         KINDS.iter().map(|(group, kind, _, _)| (*group, *kind))
     }
 
-    /// The kind as it is written in manifests.
+    /// The kind as written in manifests.
     pub const fn name(self) -> &'static str {
         match self {
             Self::ExternalSecret => "ExternalSecret",
@@ -218,7 +218,7 @@ fn remote_refs(object: &Value, kind: SourceKind) -> Vec<RemoteRef> {
 
 fn external_refs(object: &Value, spec: &str) -> Vec<RemoteRef> {
     let data = list_at(object, &format!("{spec}/data")).iter().filter_map(|item| {
-        // The predecessor of the External Secrets Operator wrote `key` and `name`.
+        // The predecessor of the External Secrets Operator used the fields `key` and `name`.
         let old = item.get("remoteRef").is_none().then_some(item);
         let reference = old.or_else(|| item.get("remoteRef"))?;
         Some(RemoteRef {

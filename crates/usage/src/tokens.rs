@@ -1,16 +1,17 @@
-//! The service account tokens that a pod asks for.
+//! The service account tokens that a pod requests.
 
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::json::{list_at, text};
 
-/// What a pod says about service account tokens.
+/// The settings of a pod that concern service account tokens.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct TokenSettings {
-    /// `automountServiceAccountToken` of the pod; none leaves it to the service account, whose default is true.
+    /// `automountServiceAccountToken` of the pod; `None` means that the service account decides,
+    /// whose default is true.
     pub automount: Option<bool>,
-    /// The tokens of `projected` volumes, besides the one that is mounted automatically.
+    /// The tokens in `projected` volumes, without the one that is mounted automatically.
     pub projected: Vec<ProjectedToken>,
 }
 
@@ -19,16 +20,16 @@ pub struct TokenSettings {
 pub struct ProjectedToken {
     /// The volume's name.
     pub volume: String,
-    /// Whom the token is for; none for the API server.
+    /// The audience; `None` for the API server.
     pub audience: Option<String>,
-    /// Its lifetime in seconds; none for the default of an hour.
+    /// Its lifetime in seconds; `None` for the default of one hour.
     pub expiration_seconds: Option<i64>,
 }
 
-/// The volume that the API server adds to a pod has a name of this beginning.
+/// The name prefix of the volume that the API server adds to a pod.
 const AUTOMATIC_VOLUME: &str = "kube-api-access-";
 
-/// What a pod (template) says about service account tokens.
+/// Reads the token settings of a pod or pod template.
 pub fn token_settings(pod: &Value) -> TokenSettings {
     let volumes = list_at(pod, "/spec/volumes").iter();
     let projected =

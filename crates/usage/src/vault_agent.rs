@@ -1,4 +1,4 @@
-//! What the annotations of vault-k8s (and of its fork for `OpenBao`) ask for.
+//! Reads the annotations of vault-k8s and of its fork for `OpenBao`.
 
 use std::collections::BTreeMap;
 
@@ -13,46 +13,48 @@ const PREFIXES: [&str; 2] = ["vault.hashicorp.com/", "openbao.org/"];
 /// A pod's annotations for the Vault Agent injector.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct VaultAgent {
-    /// The prefix of the keys, with its slash.
+    /// The prefix of the keys, including its slash.
     pub prefix: &'static str,
-    /// `agent-inject` is true, in any of the spellings that vault-k8s accepts.
+    /// Whether `agent-inject` is true, in any spelling that vault-k8s accepts.
     pub enabled: bool,
     /// `role`.
     pub role: Option<String>,
-    /// The secrets, by their unique name.
+    /// The secrets, by the unique name in their keys.
     pub secrets: Vec<VaultSecret>,
-    /// `agent-pre-populate-only` is true: an init container and no sidecar.
+    /// Whether `agent-pre-populate-only` is true: an init container without a sidecar.
     pub pre_populate_only: bool,
-    /// `secret-volume-path`: where the files of all secrets are; none for `/vault/secrets`.
+    /// `secret-volume-path`: the directory of all files; `None` for `/vault/secrets`.
     pub volume_path: Option<String>,
-    /// `agent-inject-containers`: the containers that get the files; none for all.
+    /// `agent-inject-containers`: the containers that get the files; `None` for all.
     pub containers: Option<String>,
-    /// All other annotations of the prefix, by key without the prefix.
+    /// All other annotations with the prefix; the keys are without the prefix.
     pub others: BTreeMap<String, String>,
 }
 
 /// A file that the Vault Agent writes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct VaultSecret {
-    /// The name at the end of the keys, as it is written there.
+    /// The name at the end of the keys, as written.
     pub name: String,
-    /// `agent-inject-secret-NAME`: the path in Vault; none if there is a template alone.
+    /// `agent-inject-secret-NAME`: the path in Vault; `None` if there is only a template.
     pub path: Option<String>,
     /// `agent-inject-template-NAME`.
     pub template: Option<String>,
     /// `agent-inject-template-file-NAME`.
     pub template_file: Option<String>,
-    /// `agent-inject-file-NAME`, or the name: in lower case unless `preserve-secret-case` is true.
+    /// `agent-inject-file-NAME`; by default the name, in lower case unless `preserve-secret-case`
+    /// is true.
     pub file: String,
     /// `secret-volume-path-NAME`.
     pub volume_path: Option<String>,
     /// `agent-inject-perms-NAME`.
     pub permissions: Option<String>,
-    /// `agent-inject-command-NAME`: what runs after each change.
+    /// `agent-inject-command-NAME`: the command that runs after each change.
     pub command: Option<String>,
 }
 
-/// The keys that end in a secret's name. A longer one comes before its beginning.
+/// Keys that end in a secret's name. A key comes before its own prefixes, so the longest match
+/// wins.
 const BY_SECRET: [(&str, Setter); 7] = [
     ("agent-inject-secret-", |secret, value| secret.path = Some(value)),
     ("agent-inject-template-file-", |secret, value| secret.template_file = Some(value)),
@@ -65,7 +67,7 @@ const BY_SECRET: [(&str, Setter); 7] = [
 
 type Setter = fn(&mut VaultSecret, String);
 
-/// What the annotations of a pod (template) ask of the Vault Agent injector; none without such annotations.
+/// Reads the Vault Agent injector's annotations of a pod or pod template; `None` if it has none.
 pub fn vault_agent(pod: &Value) -> Option<VaultAgent> {
     let prefix = PREFIXES.into_iter().find(|prefix| keys(pod, prefix).next().is_some())?;
     let mut agent = VaultAgent { prefix, ..VaultAgent::default() };
@@ -97,7 +99,7 @@ pub fn vault_agent(pod: &Value) -> Option<VaultAgent> {
             || keeps_case(&format!("preserve-secret-case-{}", secret.name));
         secret.file = if keeps_case { secret.name.clone() } else { secret.name.to_lowercase() };
     }
-    // Only a path or a template makes a file.
+    // Without a path or a template, no file is written.
     let makes_file = |secret: &VaultSecret| {
         secret.path.is_some() || secret.template.is_some() || secret.template_file.is_some()
     };
@@ -109,7 +111,7 @@ fn keys<'a>(pod: &'a Value, prefix: &'a str) -> impl Iterator<Item = (&'a str, &
     metadata(pod, "annotations").filter_map(move |(key, value)| Some((key.strip_prefix(prefix)?, value)))
 }
 
-/// The spellings of true of Go's `strconv.ParseBool`, with which vault-k8s reads them.
+/// The spellings of true in Go's `strconv.ParseBool`, which vault-k8s uses.
 fn is_true(value: &str) -> bool {
     matches!(value, "1" | "t" | "T" | "true" | "TRUE" | "True")
 }

@@ -15,13 +15,13 @@ use crate::{
 pub struct SecretVolume {
     /// The volume's name.
     pub volume: String,
-    /// A source of a `projected` volume; otherwise a volume of type `secret`.
+    /// Whether it is a source of a `projected` volume, and not a volume of type `secret`.
     pub projected: bool,
-    /// The keys that become files; empty for all keys, each as a file of its name.
+    /// The keys that become files; empty if every key becomes a file of the same name.
     pub items: Vec<Item>,
-    /// Permissions of the files, as the API writes them (a decimal number in JSON); none for the default 0644.
+    /// The files' mode, as in the API (decimal in JSON); `None` for the default 0644.
     pub default_mode: Option<i64>,
-    /// The containers that mount the volume; empty if none does.
+    /// The containers that mount the volume; may be empty.
     pub mounts: Vec<Mount>,
 }
 
@@ -30,9 +30,9 @@ pub struct SecretVolume {
 pub struct Item {
     /// The Secret's key.
     pub key: String,
-    /// The file's path below the volume.
+    /// The file's path relative to the volume.
     pub path: String,
-    /// The file's permissions, if they are not the volume's.
+    /// The file's mode, if it differs from the volume's.
     pub mode: Option<i64>,
 }
 
@@ -41,23 +41,23 @@ pub struct Item {
 pub struct Mount {
     /// The container.
     pub container: ContainerRef,
-    /// RFC 6901 pointer to the mount, from the pod.
+    /// RFC 6901 pointer to the mount, relative to the pod.
     #[serde(skip)]
     pub pointer: String,
     /// `mountPath`.
     pub path: String,
-    /// `subPath`, or `subPathExpr`: such a mount never sees a changed Secret.
+    /// `subPath` or `subPathExpr`. The kubelet never updates such a mount when the Secret changes.
     pub sub_path: Option<String>,
     /// Whether it is read-only.
     pub read_only: bool,
 }
 
-/// A CSI volume in the pod's own spec.
+/// An inline CSI volume of a pod.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CsiVolume {
     /// The volume's name.
     pub volume: String,
-    /// RFC 6901 pointer to the volume, from the pod.
+    /// RFC 6901 pointer to the volume, relative to the pod.
     #[serde(skip)]
     pub pointer: String,
     /// The driver's name.
@@ -68,7 +68,7 @@ pub struct CsiVolume {
     pub mounts: Vec<Mount>,
 }
 
-/// The CSI volumes of a pod (template).
+/// The CSI volumes of a pod or pod template.
 pub fn csi_volumes(pod: &Value) -> Vec<CsiVolume> {
     let mounts = mounts_by_volume(&containers(pod));
     let volumes = list_at(pod, "/spec/volumes").iter().enumerate();
@@ -104,7 +104,7 @@ pub(crate) fn mounts_by_volume(containers: &[Container<'_>]) -> BTreeMap<String,
     found
 }
 
-/// The items of a volume of type `secret`, or of a projected source.
+/// The items of a `secret` volume or of a projected source.
 pub(crate) fn items(source: &Value) -> Vec<Item> {
     let items = list(source, "items").iter().map(|item| Item {
         key: text(item, "key").unwrap_or_default().to_owned(),

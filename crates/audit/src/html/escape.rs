@@ -1,11 +1,11 @@
-//! Text of others in HTML.
+//! HTML escaping of text from manifests and the cluster.
 
 use std::fmt::{self, Display, Formatter, Write as _};
 
 use crate::printable::Printable;
 
-/// A text that is neither markup nor the end of an attribute's value, in any quotes, and that changes no direction of
-/// writing.
+/// A text escaped for HTML, for element content and for attribute values in single or double
+/// quotes. Characters that change the direction of writing are escaped too.
 pub(super) struct Escaped<'a>(pub(super) &'a str);
 
 impl Display for Escaped<'_> {

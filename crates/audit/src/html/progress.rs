@@ -1,16 +1,16 @@
-//! The progress of a namespace as a picture.
+//! The progress of a namespace as an SVG bar.
 
 use std::fmt::Write as _;
 
 use super::escape::Escaped;
 use crate::{describe::counted, stage::Stage, summary::StageCounts};
 
-/// The width of the picture in its own units.
+/// The width of the bar in SVG user units.
 const WIDTH: f64 = 1000.0;
-/// The narrowest that a part is drawn, so that one workload of a thousand is seen.
+/// The minimum width of a part, so that one workload in a thousand remains visible.
 const MIN_PART: f64 = 6.0;
 
-/// A stacked bar of the workloads by stage, with a description in words.
+/// A stacked bar of the workloads by stage, with a text description for screen readers.
 pub(super) fn bar(whose: &str, counts: &StageCounts, out: &mut String) {
     let parts: Vec<_> = Stage::ALL.into_iter().map(|stage| (stage, counts.get(stage))).collect();
     let parts: Vec<_> = parts.into_iter().filter(|(_, number)| *number > 0).collect();
@@ -34,7 +34,7 @@ pub(super) fn bar(whose: &str, counts: &StageCounts, out: &mut String) {
     out.push_str("</svg>");
 }
 
-/// The widths of the parts, which together are [`WIDTH`].
+/// The widths of the parts; their sum is [`WIDTH`].
 fn widths(parts: &[(Stage, usize)]) -> Vec<f64> {
     #[expect(clippy::cast_precision_loss, reason = "nobody has 2^52 workloads")]
     let numbers: Vec<f64> = parts.iter().map(|(_, number)| *number as f64).collect();

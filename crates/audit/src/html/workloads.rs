@@ -9,10 +9,10 @@ use crate::{
     stage::Stage,
 };
 
-/// Drifted pods of a workload that the page names; JSON and Markdown have all.
+/// Maximum number of drifted pods that the page names per workload; JSON and Markdown list all.
 const NAMED_PODS: usize = 50;
 
-/// The section with filters and table.
+/// The section with the filters and the table.
 pub(super) fn section(audit: &Audit, out: &mut String) {
     out.push_str("<section id=\"workloads\" aria-labelledby=\"workloads-title\">\n<h2 id=\"workloads-title\">Workloads</h2>\n");
     if audit.workloads.is_empty() {
@@ -42,7 +42,7 @@ pub(super) fn section(audit: &Audit, out: &mut String) {
     out.push_str("</tbody>\n</table>\n<p class=\"empty\" id=\"no-rows\" hidden>No workload matches the filters.</p>\n</section>\n");
 }
 
-/// The filters, which only the script shows.
+/// The filters. They are hidden until the script runs, because they do nothing without it.
 fn filters(audit: &Audit, out: &mut String) {
     out.push_str(
         "<form id=\"filters\" role=\"search\" aria-label=\"Filter the workloads\" hidden>\n\
@@ -95,13 +95,13 @@ fn row(workload: &Workload, has_pods: bool, out: &mut String) {
     out.push_str("</tr>\n");
 }
 
-/// A cell with its markup; an empty one is not shown in a narrow window.
+/// A table cell. Empty cells are hidden in narrow windows.
 fn cell(label: &str, markup: &str, out: &mut String) {
     let class = if markup.is_empty() { " class=\"blank\"" } else { "" };
     let _ = write!(out, "<td role=\"cell\" data-label=\"{label}\"{class}><div>{markup}</div></td>");
 }
 
-/// A stage as a coloured word.
+/// A stage as a coloured label.
 pub(super) fn chip(stage: Stage) -> String {
     format!(
         "<span class=\"chip {}\" title=\"{}\">{}</span>",
@@ -133,7 +133,7 @@ fn name(workload: &Workload, out: &mut String) {
     out.push_str("</ul></details></th>");
 }
 
-/// An entry that opens and shows its lines.
+/// A disclosure element that shows its lines when it is opened.
 fn entry(summary: &str, lines: &[String], is_open: bool, out: &mut String) {
     let open = if is_open { " open" } else { "" };
     let _ = write!(out, "<details{open}><summary>{summary}</summary><ul>");

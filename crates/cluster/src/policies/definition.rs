@@ -1,4 +1,5 @@
-//! Whether the CRD is there. With it, the API server deletes all policies one by one, and each of them may be a limit.
+//! Whether the CRD exists. When it is deleted, the API server deletes all policies one by one, and
+//! each of them may be a restriction that must not silently disappear.
 
 use kube::Client;
 use tokio::time::{Duration, timeout};
@@ -6,21 +7,22 @@ use tokio::time::{Duration, timeout};
 use super::{API_VERSION, PLURAL};
 use crate::client::reason;
 
-/// How long the API server may take: what else has changed waits for it.
+/// How long the API server may take to answer. Other changes wait meanwhile.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// What the API server says of the kind.
+/// The state of the CRD.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Definition {
-    /// Policies can be made.
+    /// It is served: policies can be created.
     Served,
-    /// It is gone, or on its way: policies that are deleted now are not deleted by anybody who meant them.
+    /// It is deleted or being deleted, so the deletion of a policy is a side effect and not
+    /// intended.
     Leaving,
-    /// The API server did not say, for this reason.
+    /// The API server did not answer, for this reason.
     Unknown(String),
 }
 
-/// Asks the API server.
+/// Asks the API server for the state of the CRD.
 pub(super) async fn look(client: &Client) -> Definition {
     let Ok(answer) = timeout(ANSWER, client.list_api_group_resources(API_VERSION)).await else {
         return Definition::Unknown(format!("no answer in {ANSWER:?}"));
@@ -28,7 +30,7 @@ pub(super) async fn look(client: &Client) -> Definition {
     match answer {
         Ok(list) => {
             let found = list.resources.iter().find(|resource| resource.name == PLURAL);
-            // A kind that is being deleted serves everything but `create`.
+            // A CRD that is being deleted serves every verb except `create`.
             let is_served = found.is_some_and(|resource| resource.verbs.iter().any(|verb| verb == "create"));
             if is_served { Definition::Served } else { Definition::Leaving }
         }

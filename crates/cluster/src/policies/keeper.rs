@@ -1,4 +1,4 @@
-//! Puts policies into force: gathers changes, compiles what changed, and swaps the set.
+//! Puts policies into force: collects changes, compiles what changed, and swaps the set.
 
 use std::{
     collections::BTreeSet,
@@ -23,41 +23,44 @@ use super::{
 };
 use crate::{client::reason, watched::Watched as _};
 
-/// How long changes are gathered: many may come at once, and each new set is built from all policies.
+/// How long changes are collected. Many may arrive at once, and each new set is built from all
+/// policies.
 const GATHER: Duration = Duration::from_millis(100);
 
-/// How often the API server is asked again about the CRD, and about a policy that has to be read again.
+/// How often the API server is asked again about the CRD and about policies that have to be read
+/// again.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
-/// How long policies that went with the CRD stay while it is served again and none of them comes back: time for all of them to be
-/// made again. A replica that starts does not know them, so they cannot stay for ever.
+/// How long policies that were deleted together with their CRD remain in force after the CRD is
+/// served again, if none of them is created again. It is long enough to create all of them. A
+/// replica that restarts does not know them, so they cannot remain forever.
 const RESTORED: Duration = Duration::from_mins(10);
 
-/// How often a log line says that this process does not become ready.
+/// How often a log line says that this process is not ready.
 const REMINDER: Duration = Duration::from_mins(1);
 
-/// How many policies that log line names.
+/// Maximum number of policies that log line names.
 const NAMED: usize = 10;
 
-/// What the process around the policies does with what happens to them.
+/// Callbacks to the process that hosts the policies.
 pub trait Host: Send + Sync + 'static {
-    /// A version of a policy came; `is_known` unless it is a new object.
+    /// A version of a policy arrived. `is_known` is false if the object is new.
     fn put(&self, _name: &Arc<str>, _is_known: bool) {}
 
-    /// A policy is gone.
+    /// A policy was deleted.
     fn removed(&self, name: &str);
 
-    /// So many policies are in a state.
+    /// The number of policies in a state.
     fn counted(&self, state: PolicyState, count: usize);
 
-    /// So many policies stay in force although they were deleted.
+    /// The number of policies that remain in force although they were deleted.
     fn held(&self, count: usize);
 
-    /// Another set is in force from now on.
+    /// A new set is in force.
     fn published(&self);
 }
 
-/// Puts policies into force for ever.
+/// Puts policies into force. Never returns.
 pub async fn keep(client: Client, cache: Arc<PolicyCache>, host: impl Host) {
     let mut keeper = Keeper {
         client,
@@ -79,26 +82,27 @@ struct Keeper<H> {
     cache: Arc<PolicyCache>,
     host: Arc<H>,
     held: Held,
-    /// Whether all policies were listed once.
+    /// Whether all policies have been listed once.
     is_listed: bool,
-    /// Whether to look again without news.
+    /// Whether to run again without a notification.
     has_more: bool,
-    /// When it was last said that this replica does not become ready.
+    /// When the log last said that this replica is not ready.
     told: Option<Instant>,
 }
 
-/// Policies that the API server has deleted and that stay in force nevertheless.
+/// Policies that the API server has deleted and that remain in force.
 #[derive(Debug, Default)]
 struct Held {
     names: BTreeSet<Arc<str>>,
-    /// Whether they went with their CRD; else the API server could not be asked.
+    /// Whether they were deleted together with their CRD; otherwise the API server could not be
+    /// asked.
     is_leaving: bool,
-    /// Since when the CRD is served again and none of them has come back.
+    /// Since when the CRD is served again while none of them was created again.
     quiet_since: Option<Instant>,
 }
 
 impl Held {
-    /// Which of them are gone for good, from what the API server says of the CRD now.
+    /// Takes out those that were deleted for good, according to the state of the CRD.
     fn release(&mut self, definition: &Definition, now: Instant) -> BTreeSet<Arc<str>> {
         match definition {
             Definition::Leaving => {
@@ -116,7 +120,7 @@ impl Held {
         BTreeSet::new()
     }
 
-    /// Policies came.
+    /// Records that these policies exist again.
     fn came<'a>(&mut self, names: impl Iterator<Item = &'a Arc<str>>) {
         for name in names {
             if self.names.remove(name) {
@@ -127,7 +131,7 @@ impl Held {
 }
 
 impl<H: Host> Keeper<H> {
-    /// Until there is something to do.
+    /// Waits until there is something to do.
     async fn wait(&self) {
         let news = self.cache.news.notified();
         if self.has_more || !self.held.names.is_empty() {
@@ -144,7 +148,7 @@ impl<H: Host> Keeper<H> {
         let removed = self.removed(&pending).await;
         let puts: Vec<_> = pending.into_puts().collect();
         self.held.came(puts.iter().map(|(name, _)| name));
-        // First what came: the API server may take long to say why others are gone.
+        // New versions first: asking the API server why others were deleted may take long.
         self.apply(puts, BTreeSet::new(), now).await;
         if !removed.is_empty() || !self.held.names.is_empty() {
             let definition = definition::look(&self.client).await;
@@ -182,7 +186,7 @@ impl<H: Host> Keeper<H> {
         }
     }
 
-    /// Reads a policy that was left out for want of room.
+    /// Reads a policy that was left out because of the size limit.
     async fn read_again(&self, name: &Arc<str>) {
         let request = Request::new(InjectionPolicies::url_path()).get(name, &GetParams::default());
         let Ok(request) = request else { return };
@@ -244,9 +248,9 @@ fn tell_lost(lost: &[(Arc<str>, String)]) {
     }
 }
 
-/// What came of changes.
+/// The result of applying changes.
 struct Applied {
-    /// There is another set from now on.
+    /// Whether there is a set to publish.
     is_set: bool,
     /// Why there is no set yet: policies that were in force and of which no version can be used.
     lost: Vec<(Arc<str>, String)>,
@@ -254,7 +258,7 @@ struct Applied {
     to_read: Vec<Arc<str>>,
 }
 
-/// Takes changes into the store and puts the new set into force.
+/// Applies changes to the store and publishes the new set.
 fn apply(
     cache: &PolicyCache,
     host: &impl Host,
@@ -319,7 +323,7 @@ mod tests {
         let (mut held, [now, soon, late]) = held(Instant::now());
         assert_eq!(held.release(&Definition::Leaving, now), names(&[]));
         assert_eq!(held.release(&Definition::Leaving, late), names(&[]), "the CRD is away");
-        // The CRD is there again, and empty.
+        // The CRD is served again, without any policy.
         assert_eq!(held.release(&Definition::Served, now), names(&[]));
         held.came(names(&["a", "new"]).iter());
         assert_eq!(held.release(&Definition::Served, soon), names(&[]), "the others may follow");

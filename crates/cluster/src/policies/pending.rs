@@ -1,4 +1,5 @@
-//! What the watch has brought and is not in force yet. However many changes come, it holds the last version of each policy.
+//! Changes from the watch that are not in force yet. It holds only the last version of each policy,
+//! so its size does not grow with the number of changes.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -8,22 +9,24 @@ use std::{
 
 use kube::core::DynamicObject;
 
-/// Changes that wait to be put into force.
+/// Changes that are waiting to be applied.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
-    /// The last version of each policy that changed; none where it was deleted.
+    /// The last version of each policy that changed; `None` if it was deleted.
     changes: BTreeMap<Arc<str>, Option<Box<DynamicObject>>>,
-    /// Set by a complete list: whatever is not in it, and has not come since, was deleted.
+    /// The names in the last complete list. A policy that is not among them and has no later change
+    /// was deleted.
     listed: Option<HashSet<Arc<str>>>,
 }
 
 impl Pending {
-    /// A policy was made or changed.
+    /// A policy was created or changed.
     pub(super) fn put(&mut self, name: &Arc<str>, object: DynamicObject) {
         self.changes.insert(Arc::clone(name), Some(Box::new(object)));
     }
 
-    /// A policy was read on demand: what the watch has brought meanwhile is newer.
+    /// A policy was read on demand. If the watch has delivered a change meanwhile, that one is
+    /// newer and wins.
     pub(super) fn put_read(&mut self, name: &Arc<str>, object: DynamicObject) {
         self.changes.entry(Arc::clone(name)).or_insert_with(|| Some(Box::new(object)));
     }
@@ -33,14 +36,14 @@ impl Pending {
         self.changes.insert(Arc::clone(name), None);
     }
 
-    /// These are all policies.
+    /// A list is complete; these are all policies.
     pub(super) fn finish_list(&mut self, listed: &HashSet<Arc<str>>) {
-        // What was deleted before the list is in it or not.
+        // Deletions from before the list are already reflected in it.
         self.changes.retain(|_, change| change.is_some());
         self.listed = Some(listed.clone());
     }
 
-    /// Takes everything out.
+    /// Takes all pending changes.
     pub(super) fn take(&mut self) -> Self {
         mem::take(self)
     }
@@ -50,7 +53,7 @@ impl Pending {
         self.listed.is_some()
     }
 
-    /// Which of the known policies were deleted.
+    /// The known policies that were deleted.
     pub(super) fn removed<'a>(&self, known: impl Iterator<Item = &'a Arc<str>>) -> Vec<Arc<str>> {
         let is_removed = |name: &Arc<str>| match self.changes.get(name) {
             Some(change) => change.is_none(),
@@ -59,7 +62,7 @@ impl Pending {
         known.filter(|name| is_removed(name)).cloned().collect()
     }
 
-    /// The versions that are new.
+    /// The new versions.
     pub(super) fn into_puts(self) -> impl Iterator<Item = (Arc<str>, DynamicObject)> {
         self.changes.into_iter().filter_map(|(name, object)| Some((name, *object?)))
     }

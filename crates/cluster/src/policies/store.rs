@@ -1,4 +1,4 @@
-//! Every policy, the version of it that is in force, and what is wrong with the others. Pure.
+//! All policies, with the version in force and the problems of the versions that are not. Pure.
 
 use std::{
     collections::{BTreeMap, btree_map},
@@ -14,91 +14,94 @@ use serde_json::{Map, Value, json};
 
 use super::{API_VERSION, KIND};
 
-/// The longest policy, bytes of JSON. With the status, in which the version in force may stand besides, it fits into etcd.
+/// Maximum size of a policy in bytes of JSON. The object must fit into etcd together with its
+/// status, which may contain the version in force as well.
 const POLICY_BYTES: usize = 256 * 1024;
 
-/// All policies in force together, bytes of JSON.
+/// Maximum total size of the policies in force, in bytes of JSON.
 const ALL_BYTES: usize = 64 * 1024 * 1024;
 
-/// How long a replica waits before it writes once more what another one has overwritten. Doubled each time.
+/// How long a replica waits before it rewrites a status that another replica has overwritten.
+/// Doubled each time.
 const FIRST_DISPUTE: Duration = Duration::from_mins(1);
 
-/// The longest such wait.
+/// The maximum of that wait.
 const LONGEST_DISPUTE: Duration = Duration::from_mins(30);
 
-/// The state of a policy by itself, without conflicts with others.
+/// The state of a policy by itself, ignoring conflicts with other policies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PolicyState {
-    /// The version that the API server has is in force.
+    /// The current version is in force.
     InForce,
-    /// It cannot be used, and an older one is in force.
+    /// The current version cannot be used, and an older one remains in force.
     Kept,
-    /// It cannot be used, and no version is in force.
+    /// The current version cannot be used, and no version is in force.
     Rejected,
 }
 
-/// What a replica has last written about a policy, but for pods.
+/// What a replica last wrote to a policy's status, without the counts of pods.
 #[derive(Clone, Copy, Debug)]
 pub struct Written {
     verdict: u64,
     at: Instant,
-    /// How long the same is not written again.
+    /// How long the same verdict is not written again.
     wait: Duration,
 }
 
 impl Written {
-    /// After this verdict was written, and before it a former one.
+    /// Records that `verdict` was written; `former` is the previous record.
     pub fn new(verdict: u64, former: Option<Self>, now: Instant) -> Self {
         let former = former.filter(|former| former.verdict == verdict);
         let wait = former.map_or(FIRST_DISPUTE, |former| (former.wait * 2).min(LONGEST_DISPUTE));
         Self { verdict, at: now, wait }
     }
 
-    /// Whether this verdict was written so recently that it is not written again yet.
+    /// Whether this verdict was written so recently that it must not be written again yet.
     pub fn is_recent(self, verdict: u64, now: Instant) -> bool {
         self.verdict == verdict && now.duration_since(self.at) < self.wait
     }
 }
 
-/// One policy.
+/// A policy in the store.
 #[derive(Debug, Default)]
 pub struct Entry {
     /// The object's uid.
     pub uid: String,
-    /// The version that the API server has.
+    /// The generation of the current version.
     pub generation: i64,
     /// The object's resource version.
     pub resource_version: String,
-    /// What cannot be used in that version.
+    /// The problems of the current version; `None` if it can be used.
     pub problems: Option<String>,
     /// The version that is in force.
     pub in_force: Option<Version>,
-    /// As the API server has it.
+    /// The status as last read from the API server.
     pub status: InjectionPolicyStatus,
-    /// What this replica wrote there last.
+    /// What this replica last wrote to the status.
     pub written: Option<Written>,
-    /// When the policy was made, Unix seconds.
+    /// When the policy was created, in Unix seconds.
     created: i64,
-    /// What was in force before, until [`Store::settle`] knows whether the present version has room.
+    /// The version that was in force before, until [`Store::settle`] decides whether the current
+    /// version fits.
     former: Option<Version>,
-    /// The present version can be used and has no room.
+    /// Set if the current version can be used and does not fit.
     waiting: Option<Waiting>,
 }
 
-/// A version that has no room among those in force. It is not in memory.
+/// A version that exceeds the size limit. Its text is not kept in memory.
 #[derive(Debug)]
 struct Waiting {
     bytes: usize,
-    /// Others were removed: it has to be read again.
+    /// Other policies were removed, so it fits now and has to be read again.
     has_room: bool,
 }
 
-/// A version that can be used.
+/// A usable version of a policy.
 #[derive(Clone, Debug)]
 pub struct Version {
     /// The policy.
     pub policy: Policy,
-    /// Its `spec`, JSON. Kept for the status, if the next version cannot be used.
+    /// Its `spec` as JSON, kept for the status in case the next version cannot be used.
     spec: Box<str>,
 }
 
@@ -107,19 +110,19 @@ impl Version {
         self.spec.len()
     }
 
-    /// As the status has it.
+    /// The version in the form of the status.
     pub fn for_status(&self) -> InForce {
         let spec: Map<String, Value> = serde_json::from_str(&self.spec).unwrap_or_default();
         InForce { api_version: Some(API_VERSION.to_owned()), generation: self.policy.generation(), spec }
     }
 }
 
-/// What a version of a policy changed.
+/// The effect of [`Store::put`] on the set in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Another set is in force.
+    /// The set in force changed.
     Set,
-    /// The same set is in force; the policy is a new one of its name.
+    /// The set in force is the same.
     Nothing,
 }
 
@@ -127,11 +130,11 @@ pub enum Change {
 #[derive(Debug)]
 pub struct Store {
     entries: BTreeMap<Arc<str>, Entry>,
-    /// Of all versions in memory, at most.
+    /// Total size of the versions in memory, an upper bound.
     bytes: usize,
-    /// How many bytes all versions in force may have.
+    /// Maximum total size of the versions in force.
     limit: usize,
-    /// How often something has changed, statuses included.
+    /// Counts the changes, including those of statuses.
     changes: u64,
 }
 
@@ -142,12 +145,12 @@ impl Default for Store {
 }
 
 impl Store {
-    /// Empty, for versions of so many bytes.
+    /// An empty store with this size limit in bytes.
     pub fn with_limit(limit: usize) -> Self {
         Self { entries: BTreeMap::new(), bytes: 0, limit, changes: 0 }
     }
 
-    /// Takes in what the API server has now.
+    /// Records the current version of a policy.
     pub fn put(&mut self, name: &Arc<str>, object: &DynamicObject) -> Change {
         self.changes += 1;
         let metadata = &object.metadata;
@@ -173,12 +176,12 @@ impl Store {
                 Change::Nothing
             };
         }
-        // Another policy of the same name: what was in force was deleted.
+        // A new object of the same name: the one in force was deleted.
         let (former, written) =
             if is_same_object { (entry.in_force.take(), entry.written) } else { (None, None) };
         let (problems, in_force, former) = match version(name, generation, &object.data["spec"]) {
             Ok(version) => (None, Some(version), former),
-            // What was in force stays. After a start, the status says what that was.
+            // The version in force remains. After a restart, the status has it.
             Err(problems) => (Some(problems), former.or_else(|| from_status(name, &status)), None),
         };
         self.bytes += in_force.as_ref().map_or(0, Version::bytes);
@@ -196,21 +199,22 @@ impl Store {
             waiting,
         };
         if self.bytes > 2 * self.limit {
-            // What has no room must not fill the memory until all changes are taken in.
+            // Versions that do not fit must not fill the memory until all changes have been
+            // applied.
             self.settle();
         }
         Change::Set
     }
 
-    /// A policy is gone.
+    /// A policy was deleted.
     pub fn remove(&mut self, name: &str) {
         self.changes += 1;
         self.entries.remove(name);
     }
 
-    /// Decides which policies have room, when all changes are taken in. Older policies come first: every replica decides the same,
-    /// whatever it has seen in which order, and a new policy takes no other one out of force. Returns those that have room now and
-    /// whose text has to be read again.
+    /// Decides which policies fit, once all changes have been applied. Older policies come first:
+    /// so every replica decides the same regardless of the order of events, and a new policy cannot
+    /// displace another. Returns the policies that fit now and have to be read again.
     pub fn settle(&mut self) -> Vec<Arc<str>> {
         let mut order: Vec<_> = self.entries.iter_mut().collect();
         order.sort_by_key(|(_, entry)| entry.created);
@@ -225,15 +229,16 @@ impl Store {
         to_read
     }
 
-    /// Policies of which a version was in force, as their status says, and of which this replica can use none, with what is wrong.
-    /// After an upgrade, these are policies that the former release takes and this one does not.
+    /// The policies, with their problems, that have or had a version in force according to their
+    /// status and of which this replica can use none. After an upgrade, these are policies that the
+    /// previous release accepts and this one does not.
     pub fn lost(&self) -> impl Iterator<Item = (&Arc<str>, &str)> {
         let lost =
             self.entries.iter().filter(|(_, entry)| entry.in_force.is_none() && was_in_force(&entry.status));
         lost.map(|(name, entry)| (name, entry.problems.as_deref().unwrap_or_default()))
     }
 
-    /// A number that is another one after each change of a policy or its status.
+    /// A number that increases with each change of a policy or its status.
     pub fn changes(&self) -> u64 {
         self.changes
     }
@@ -248,12 +253,13 @@ impl Store {
         self.entries.get(name).map(|entry| &*entry.uid)
     }
 
-    /// The policies of these names.
+    /// The policies whose names are in this range.
     pub fn range(&self, names: (Bound<&str>, Bound<&str>)) -> btree_map::Range<'_, Arc<str>, Entry> {
         self.entries.range::<str, _>(names)
     }
 
-    /// The status that was just written, with the version of the object that has it, and with what this replica says in it.
+    /// Records a status that was just written: the resource version of the object, and the verdict
+    /// that it contains.
     pub fn written(
         &mut self,
         name: &str,
@@ -272,12 +278,12 @@ impl Store {
         }
     }
 
-    /// All versions in force.
+    /// The set of all versions in force.
     pub fn set(&self) -> PolicySet {
         PolicySet::new(self.in_force().map(|version| version.policy.clone()).collect())
     }
 
-    /// How many policies are in a state that does not depend on others.
+    /// The number of policies in a state.
     pub fn count(&self, state: PolicyState) -> usize {
         self.entries.values().filter(|entry| entry.state() == state).count()
     }
@@ -288,7 +294,8 @@ impl Store {
 }
 
 impl Entry {
-    /// Takes its versions out that have no room. True if the present one has room and is not in memory.
+    /// Drops the versions that do not fit. Returns true if the current version fits and is not in
+    /// memory.
     fn settle(&mut self, name: &str, room: &mut usize) -> bool {
         let former = self.former.take();
         if let Some(waiting) = &mut self.waiting {
@@ -311,7 +318,8 @@ impl Entry {
         false
     }
 
-    /// Takes the version from the status that another replica has in force, if this one has none.
+    /// Adopts the version that another replica has in force according to the status, if this store
+    /// has none.
     fn adopt(&mut self, name: &str, bytes: &mut usize, limit: usize) -> bool {
         if self.in_force.is_none() && self.problems.is_some() {
             let saved = from_status(name, &self.status);
@@ -322,7 +330,7 @@ impl Entry {
         false
     }
 
-    /// Its state, but for conflicts with others.
+    /// Its state, ignoring conflicts with other policies.
     pub fn state(&self) -> PolicyState {
         match (&self.problems, &self.in_force) {
             (None, _) => PolicyState::InForce,
@@ -332,7 +340,7 @@ impl Entry {
     }
 }
 
-/// The version that was in force when the status was written.
+/// The version in force according to the status.
 fn from_status(name: &str, status: &InjectionPolicyStatus) -> Option<Version> {
     let InForce { api_version, generation, spec } = status.in_force.as_ref()?;
     let saved = match api_version.as_deref() {
@@ -353,7 +361,7 @@ fn from_status(name: &str, status: &InjectionPolicyStatus) -> Option<Version> {
     }
 }
 
-/// Whether the status says that some version is or was in force.
+/// Whether the status says that a version is or was in force.
 fn was_in_force(status: &InjectionPolicyStatus) -> bool {
     let is_accepted = |found: &Condition| found.type_ == condition::ACCEPTED && found.status == "True";
     status.in_force.is_some() || status.conditions.iter().any(is_accepted)
@@ -374,7 +382,7 @@ fn version(name: &str, generation: i64, spec: &Value) -> Result<Version, String>
     Ok(Version { policy, spec: spec.to_string().into() })
 }
 
-/// A policy that can be put into force, or everything that is wrong with it.
+/// Compiles a policy, or returns all of its problems.
 pub fn compile(object: &Value) -> Result<Policy, String> {
     let bytes = object["spec"].to_string().len();
     if bytes > POLICY_BYTES {

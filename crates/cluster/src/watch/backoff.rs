@@ -1,13 +1,13 @@
-//! Pauses between attempts that grow, with jitter.
+//! Exponential backoff with jitter.
 
 use std::hash::{BuildHasher as _, RandomState};
 
 use tokio::time::{Duration, sleep};
 
-/// The longest pause, also where the API server asks for a longer one.
+/// The maximum pause, even if the API server asks for a longer one.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// The pause before the next attempt.
+/// The state of a backoff.
 #[derive(Debug)]
 pub(super) struct Backoff {
     first: Duration,
@@ -21,22 +21,22 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// The first pause lasts about this long.
+    /// A backoff whose first pause is about this long.
     pub(super) const fn new(first: Duration) -> Self {
         Self { first, next: first }
     }
 
-    /// An attempt has brought something: the next pause is the first one again.
+    /// Resets the pause after a successful attempt.
     pub(super) const fn reset(&mut self) {
         self.next = self.first;
     }
 
-    /// Waits, for as long as the API server asked at least; the next pause is twice as long.
+    /// Pauses, at least for as long as the API server asked, and doubles the next pause.
     pub(super) async fn pause(&mut self, asked: Option<Duration>) {
         sleep(self.take(asked, RandomState::new().hash_one(()))).await;
     }
 
-    /// Between half of the pause and all of it.
+    /// The length of a pause: between half of its nominal length and all of it.
     fn take(&mut self, asked: Option<Duration>, random: u64) -> Duration {
         let pause = self.next;
         self.next = (pause * 2).min(LONGEST);

@@ -12,7 +12,8 @@ use tokio::{sync::watch as channel, time::timeout};
 
 use super::*;
 
-/// The fake API server answers only what a test expects, in its order: each list that is not expected fails it.
+/// The fake API server answers only the requests that a test expects, in this order; an unexpected
+/// list fails the test.
 const WATCH: &str = "/api/v1/namespaces?&watch=true";
 const LIST: &str = "/api/v1/namespaces?&limit=500";
 
@@ -26,7 +27,7 @@ fn list(version: &str, token: &str, items: &[Value]) -> Value {
         "metadata": {"resourceVersion": version, "continue": token}, "items": items})
 }
 
-/// The addresses that namespaces name.
+/// The URLs that namespaces are annotated with.
 struct Memory {
     urls: Mutex<BTreeMap<Arc<str>, Option<String>>>,
     changes: channel::Sender<()>,
@@ -71,7 +72,7 @@ impl Watched for Namespaces {
     }
 }
 
-/// What an observer has heard.
+/// The callbacks that an observer received.
 #[derive(Default)]
 struct Heard {
     lists: AtomicUsize,
@@ -116,7 +117,7 @@ struct Fixture {
     heard: Arc<Heard>,
 }
 
-/// Waits until the namespace says this; None where it is not known.
+/// Waits until the namespace has this URL, or until it is unknown if `None`.
 async fn until(memory: &Memory, name: &str, url: Option<&str>) {
     let mut changes = memory.changes.subscribe();
     let says = || memory.urls.lock().unwrap().get(name).cloned().flatten();
@@ -163,7 +164,7 @@ async fn pages_events_and_bookmarks_are_followed() {
         "metadata": {"resourceVersion": "40", "creationTimestamp": null}});
     watch.send("BOOKMARK", &bookmark).await;
     drop(watch);
-    // The API server ends a watch now and then; it goes on where the bookmark was.
+    // The API server closes a watch from time to time; the next one resumes at the bookmark.
     let watch = server
         .watch(
             "/api/v1/namespaces?&watch=true&timeoutSeconds=290&allowWatchBookmarks=true&resourceVersion=40",
@@ -182,7 +183,7 @@ async fn what_is_known_survives_a_disconnect_and_what_was_missed_comes_with_the_
     let watch = server.watch(WATCH).await;
     until(&memory, "a", Some("a1")).await;
     watch.send("ERROR", &gone()).await;
-    // What is in memory stays until the list is complete.
+    // Cached objects stay until the list is complete.
     server.answer(LIST, &list("90", "more", &[namespace("c", "80", "c80")])).await;
     until(&memory, "c", Some("c80")).await;
     until(&memory, "b", Some("b2")).await;
@@ -232,7 +233,7 @@ async fn disconnects_and_failures_cost_no_list() {
 async fn a_version_that_is_gone_is_listed_anew() {
     let Fixture { mut server, memory, .. } = start().await;
     server.answer(LIST, &list("5", "", &[namespace("a", "1", "a1"), namespace("b", "1", "b1")])).await;
-    // As the answer itself, and as an event.
+    // The API server reports it as the response or as an event.
     server.refuse(WATCH, StatusCode::GONE, "too old resource version").await;
     server.answer(LIST, &list("50", "", &[namespace("a", "1", "a1")])).await;
     until(&memory, "b", None).await;
@@ -252,7 +253,7 @@ async fn a_page_that_fails_is_the_only_one_asked_again() {
     let second = format!("{LIST}&continue=one");
     server.refuse(&second, StatusCode::TOO_MANY_REQUESTS, "too many requests").await;
     server.refuse(&second, StatusCode::INTERNAL_SERVER_ERROR, "etcd is away").await;
-    // An answer that breaks off behind an item.
+    // A response that ends early, after an item.
     let text = list("5", "two", &[namespace("b", "2", "b2"), namespace("c", "2", "c2")]).to_string();
     server.answer_text(&second, &text[..text.len() - 10]).await;
     assert!(!heard.is_listed());
@@ -270,7 +271,7 @@ async fn an_expired_continue_token_is_answered_with_one_whole_list() {
     let Fixture { mut server, memory, .. } = start().await;
     server.answer(LIST, &list("5", "one", &[namespace("old", "1", "old"), namespace("a", "1", "a1")])).await;
     server.refuse(&format!("{LIST}&continue=one"), StatusCode::GONE, "continue token expired").await;
-    // What was on the first page may be gone since.
+    // Objects on the first page may have been deleted since.
     let whole = list("90", "", &[namespace("a", "70", "a70"), namespace("b", "80", "b80")]);
     let asked = server.answer("/api/v1/namespaces?", &whole).await;
     assert!(!asked.contains("limit") && !asked.contains("continue"), "{asked}");

@@ -1,4 +1,5 @@
-//! Filters of our own, and those of the library that write other types than text.
+//! The injector's own filters, and replacements for library filters that write values other than
+//! text.
 
 use std::fmt;
 
@@ -11,10 +12,10 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use super::value::{Digits, as_json, text};
 use crate::base64;
 
-/// The most spaces of one level that `tojson` may be asked for.
+/// Maximum number of spaces per level for `tojson`.
 const INDENT_MAX: usize = 16;
 
-/// Why a filter refuses a value, for the template's error.
+/// Why a filter rejects a value.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Refusal {
     NotBase64,
@@ -36,7 +37,8 @@ impl From<Refusal> for Error {
     }
 }
 
-/// The contract has the names of all filters and tests; a new one belongs there, too.
+/// Installs the filters. `crates/contract` lists the names of all filters and tests; add new ones
+/// there too.
 pub(super) fn install(environment: &mut Environment<'_>) {
     environment.set_formatter(write);
     environment.add_filter("urlencode", urlencode);
@@ -67,7 +69,7 @@ fn as_text(value: &Value) -> Result<Value, Error> {
     text(value).map(Value::from)
 }
 
-/// All but what RFC 3986 calls unreserved.
+/// Everything except the unreserved characters of RFC 3986.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 fn urlencode(value: &Value) -> Result<String, Error> {
@@ -131,7 +133,7 @@ fn float(state: &State<'_, '_>, value: &Value, default: Option<Value>, args: Kwa
     filters::float(state, &plain(value), default, args)
 }
 
-/// Digits as a text, which the library's filters read as a number.
+/// Converts [`Digits`] back to a text that the library's filters read as a number.
 fn plain(value: &Value) -> Value {
     match value.downcast_object_ref::<Digits>() {
         Some(Digits(digits)) => Value::from(digits.as_str()),

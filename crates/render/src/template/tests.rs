@@ -1,4 +1,4 @@
-//! What the injector accepts, the agent can render.
+//! Every template that the injector accepts can be rendered by the agent.
 
 use minijinja::Environment;
 use proptest::prelude::*;
@@ -14,7 +14,7 @@ fn environment() -> Environment<'static> {
     environment
 }
 
-/// Renders a template of one secret, on this thread.
+/// Renders a template of one secret on this thread.
 fn rendered(text: &str) -> Result<String, TemplateError> {
     let source = Source::Secrets("a/b".parse().unwrap());
     let template = Template::parse(text.to_owned(), &source)?;
@@ -23,11 +23,11 @@ fn rendered(text: &str) -> Result<String, TemplateError> {
     template.render_here(&source, &[Content { version: Some(3), data: &data }])
 }
 
-/// Names that the agent's environment has and the contract does not, or the other way round.
+/// Names that exist only in the agent's environment or only in the contract.
 #[test]
 fn the_environment_has_exactly_the_names_of_the_contract() {
     let environment = environment();
-    // The library lists its names nowhere else.
+    // The library has no other way to list its names.
     let debug = format!("{environment:?}");
     let names = |field: &str| {
         let (_, rest) = debug.split_once(&format!("{field}: [")).unwrap();
@@ -55,7 +55,7 @@ fn a_name_is_refused_before_any_secret_is_fetched() {
     assert_eq!(said, "line 1 of the template: there is no filter \"uper\"");
 }
 
-/// Expressions, in which about one name in ten does not exist.
+/// Expressions in which about one name in ten does not exist.
 fn expression() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         8 => Just("data.a"),
@@ -95,7 +95,7 @@ fn expression() -> impl Strategy<Value = String> {
     })
 }
 
-/// Statements about the variables `x`, `y` and `z`, in which nothing but a name that is not set can fail.
+/// Statements on the variables `x`, `y` and `z`, which can only fail because of an undefined name.
 fn statements() -> impl Strategy<Value = String> {
     let variable = || prop_oneof![Just("x"), Just("y"), Just("z")];
     let value = move || prop_oneof![3 => variable(), 1 => Just("1"), 1 => Just("version")];

@@ -1,4 +1,4 @@
-//! A secret's values as the template library knows them, and as they are written.
+//! Conversion of a secret's values to and from the template library's values.
 
 use std::{collections::BTreeMap, fmt, iter, mem, sync::Arc};
 
@@ -11,7 +11,7 @@ use scaivault_client::{Json, JsonValue};
 use super::{OUTPUT_MAX_BYTES, filters::Refusal};
 use crate::json as quoted;
 
-/// The most levels of a value that a template builds: more would need more stack than there is.
+/// Maximum nesting depth of a value that a template builds. Deeper values could exhaust the stack.
 const DEPTH_LIMIT: usize = 128;
 
 pub(super) fn new(value: JsonValue<'_>) -> Value {
@@ -27,8 +27,8 @@ pub(super) fn new(value: JsonValue<'_>) -> Value {
     }
 }
 
-/// A number that the template library writes with other digits. It stays what it is, and nothing calculates with it
-/// until it went through the filter `int` or `float`.
+/// A number that the template library would write with other digits. It keeps its digits;
+/// arithmetic needs the filter `int` or `float` first.
 #[derive(Debug)]
 pub(super) struct Digits(pub(super) String);
 
@@ -54,7 +54,8 @@ fn number(digits: &str) -> Value {
         .unwrap_or_else(|| Value::from_object(Digits(digits.to_owned())))
 }
 
-/// As the formats write it: a text as it is, nothing for null, lists and objects as JSON.
+/// A value as the formats write it: strings unquoted, null as an empty text, lists and objects as
+/// JSON.
 pub(super) fn text(value: &Value) -> Result<String, Error> {
     match value.kind() {
         ValueKind::None => Ok(String::new()),
@@ -70,7 +71,8 @@ pub(super) fn as_json(value: &Value, indent: Option<usize>) -> Result<String, Er
     Ok(json)
 }
 
-/// On one line without spaces, or one item a line, `indent` spaces for each level. `level` says how deep the value stands.
+/// Writes JSON on one line without spaces, or with one item per line and `indent` spaces per level.
+/// `level` is the nesting depth of the value.
 fn write_json(json: &mut String, value: &Value, indent: Option<usize>, level: usize) -> Result<(), Error> {
     if level > DEPTH_LIMIT || json.len() > OUTPUT_MAX_BYTES {
         return Err(Refusal::TooLarge.into());

@@ -30,7 +30,7 @@ fn products_are_told_by_annotations_of_workload_and_template() {
     assert_eq!(names(&plain, &plain), Vec::<&str>::new());
 }
 
-/// A pod alone is its own template.
+/// A pod without a workload is its own template.
 #[test]
 fn an_annotation_is_listed_once() {
     let pod = json!({"metadata": {"annotations": {"vault.hashicorp.com/role": "a"}}});

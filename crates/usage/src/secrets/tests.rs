@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{ContainerKind, NativeSecret, csi_volumes, token_settings};
 
-/// What is used, in one line for each use.
+/// One line for each use.
 fn lines(pod: &Value) -> Vec<String> {
     let line = |SecretUse { secret, optional, pointer, via }: &SecretUse| {
         assert!(pod.pointer(pointer).is_some(), "{pointer}");
@@ -89,7 +89,7 @@ fn every_way_to_use_a_native_secret_is_found() {
     assert_eq!(csi_volumes(&pod)[0].driver, "d.example.com");
 }
 
-/// Objects that the API server would reject are in repositories, too.
+/// Repositories contain objects that the API server would reject.
 #[test]
 fn fields_of_unexpected_types_count_as_absent() {
     for pod in [
@@ -126,7 +126,7 @@ fn a_long_lived_token_is_told_from_metadata_alone() {
     for (object, expected) in [
         (json!({"metadata": metadata}), Some("robot")),
         (json!({"metadata": metadata, "type": "kubernetes.io/service-account-token"}), Some("robot")),
-        // Anybody may write the annotation on a Secret of another type.
+        // The annotation is not reserved: it may be on a Secret of another type.
         (json!({"metadata": metadata, "type": "Opaque"}), None),
         (json!({"metadata": {"name": "t"}}), None),
     ] {

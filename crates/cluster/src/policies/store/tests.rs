@@ -15,7 +15,7 @@ fn good(environment: &str) -> Value {
     json!({"namespaceSelector": {}, "environment": environment})
 }
 
-/// Stored by an older API server, or before the CRD had its rules.
+/// Stored by an older API server, or before the CRD had its validation rules.
 fn broken() -> Value {
     json!({"namespaceSelector": {}, "enforcement": "sometimes"})
 }
@@ -90,7 +90,7 @@ fn a_policy_that_is_too_large_is_not_compiled() {
     assert!(problem.contains("262144 are allowed") && problem.contains("split it up"), "{problem}");
 }
 
-/// What another replica has saved, as the status has it.
+/// The status in which another replica has saved a version.
 fn saved(environment: &str) -> Value {
     let mut store = Store::default();
     store.put(&name(), &policy("a", 1, &good(environment)));
@@ -145,7 +145,7 @@ fn a_policy_that_was_in_force_and_cannot_be_used_is_lost() {
     }
 }
 
-/// Two that are made one after the other.
+/// A policy with a creation time.
 fn aged(name: &str, created: &str, generation: i64, spec: &Value) -> (Arc<str>, DynamicObject) {
     let mut object = policy(name, generation, spec);
     object.metadata.creation_timestamp = Some(serde_json::from_value(json!(created)).unwrap());
@@ -169,7 +169,7 @@ fn which_policies_have_room_does_not_depend_on_their_order() {
             store.settle();
         }
         for index in [0, 1] {
-            // Their status was written: nothing changes.
+            // As after their status was written: nothing changes.
             assert_eq!(store.put(&policies[index].0, &policies[index].1), Change::Nothing, "{order:?}");
         }
         let states: Vec<_> = store.entries.values().map(|entry| entry.in_force.is_some()).collect();
@@ -198,7 +198,7 @@ fn a_version_without_room_leaves_the_former_one_in_force() {
         (environments(&store), entry(&store, "a").state()),
         (vec![(1, "x".to_owned())], PolicyState::Kept)
     );
-    // A replica that starts knows the former one from the status.
+    // A replica that restarts knows the previous version from the status.
     let mut restarted = Store::with_limit(large.to_string().len() - 1);
     let mut object = second;
     object.data["status"] = json!({"inForce": entry(&store, "a").in_force.as_ref().unwrap().for_status()});
