@@ -1,5 +1,6 @@
-//! What a review may cost at most: CPU time by size, of objects made to cost much, of random ones and of the fuzz
-//! corpora. Fails where a review costs more than its size allows: 5 ms of CPU at 256 KiB, 100 ms at 7 MiB.
+//! The maximum cost of a review: CPU time by size for reviews built to be expensive, for random
+//! reviews and for the fuzz corpora. Fails if a review costs more than its size allows: 5 ms of CPU
+//! at 256 KiB, 100 ms at 7 MiB.
 //!
 //! ```text
 //! cargo bench -p scaivault-webhook --bench cost                   # every shape, 10,000 random reviews, all corpora
@@ -18,14 +19,14 @@ use scaivault_testkit::{
 use scaivault_webhook::{AdmissionContext, Entry, NoCluster, review_to_response};
 
 const KIB: usize = 1024;
-/// The longest body that is read.
+/// The longest body that the server reads.
 const LONGEST: usize = 7 * KIB * KIB;
 const SIZES: [usize; 6] = [4 * KIB, 32 * KIB, 256 * KIB, KIB * KIB, 3 * KIB * KIB, LONGEST - 4 * KIB];
-/// The least time of so many runs is the cost: everything else only adds to it.
+/// The minimum of this many runs is taken as the cost, because everything else only adds to it.
 const RUNS: usize = 3;
 const RANDOM: usize = 10_000;
 
-/// A review and what it cost.
+/// The cost of one review.
 #[derive(Clone, Debug)]
 struct Cost {
     name: String,
@@ -39,8 +40,8 @@ impl Cost {
     }
 }
 
-/// What a review of that size may cost: 20 µs a KiB up to 256 KiB, beyond that along a line to 100 ms at 7 MiB. A small one
-/// may have an answer that is much longer.
+/// The limit for a review of this size: 20 µs per KiB up to 256 KiB, then linear up to 100 ms at
+/// 7 MiB. It is at least 2 ms, because the answer to a small review can be much longer.
 fn allowed(bytes: usize) -> Duration {
     let line = if bytes <= 256 * KIB {
         5_000 * bytes / (256 * KIB)
@@ -87,7 +88,7 @@ fn main() -> ExitCode {
     if beyond.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// By size: how many, the median, the worst, and the worst for its size.
+/// By size: count, median, maximum, and the maximum relative to the limit.
 #[expect(clippy::print_stdout, reason = "a report for a person")]
 fn report(costs: &[Cost]) {
     let mut groups: BTreeMap<u32, Vec<&Cost>> = BTreeMap::new();
@@ -110,7 +111,7 @@ fn report(costs: &[Cost]) {
     }
 }
 
-/// The costliest of the entries that a review may be posted to.
+/// The cost at the most expensive endpoint.
 fn cost(name: &str, path: &str, review: &[u8], context: &AdmissionContext) -> Cost {
     let entries: Vec<Entry> =
         Entry::ALL.into_iter().filter(|entry| path != "/mutate" || *entry == Entry::Mutate).collect();
@@ -126,7 +127,7 @@ fn cost(name: &str, path: &str, review: &[u8], context: &AdmissionContext) -> Co
     Cost { name: name.to_owned(), bytes: review.len(), cpu }
 }
 
-/// The time that this thread has run. The kernel brings its account up to date when the thread gives way.
+/// The CPU time of this thread. The kernel updates its accounting when the thread yields.
 fn cpu_time() -> Duration {
     std::thread::yield_now();
     let text = fs::read_to_string("/proc/thread-self/schedstat").expect("the kernel accounts for threads");
@@ -134,7 +135,7 @@ fn cpu_time() -> Duration {
     Duration::from_nanos(nanoseconds.expect("the first number is the time on a CPU"))
 }
 
-/// What fuzzing has found so far, and the seeds; and the captured reviews.
+/// The corpora found by fuzzing so far with their seeds, and the captured reviews.
 fn corpora() -> Vec<(String, Vec<u8>)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut found = Vec::new();

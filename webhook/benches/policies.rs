@@ -1,6 +1,6 @@
-//! What policies cost: the time of `decide` with none, with one, and with 5,000 of which one selects the pod, over 2,000
-//! namespaces; how long a set takes to build, and its memory. Fails where 5,000 policies take more than 1.3 times the time of
-//! one.
+//! The cost of policies: the time of `decide` with no policy, with one, and with 5,000 of which one
+//! selects the pod, over 2,000 namespaces; also how long a set takes to build, and its memory.
+//! Fails if 5,000 policies take more than 1.3 times as long as one.
 //!
 //! ```text
 //! cargo bench -p scaivault-webhook --bench policies
@@ -21,9 +21,10 @@ use serde_json::json;
 
 const POLICIES: u32 = 5_000;
 const NAMESPACES: u32 = 2_000;
-/// The least time of so many rounds over all namespaces is the cost: everything else only adds to it.
+/// The minimum of this many rounds over all namespaces is taken as the cost, because everything
+/// else only adds to it.
 const ROUNDS: usize = 15;
-/// The most that the time with all policies may be of that with one.
+/// The highest allowed ratio of the time with all policies to the time with one.
 const MOST: f64 = 1.3;
 const NOW: i64 = 1_800_000_000;
 
@@ -111,7 +112,8 @@ fn selecting() -> Policy {
     })
 }
 
-/// One of the policies that select the same namespaces and none of the pods, each by another part.
+/// A policy that selects the same namespaces but none of the pods; the condition that fails depends
+/// on `n`.
 fn other(n: u32) -> Policy {
     let team = format!("team-{}", n % NAMESPACES);
     let mut parts = PolicyParts { name: format!("policy-{n}"), ..parts(n) };
@@ -150,7 +152,7 @@ fn compile(parts: PolicyParts) -> Policy {
     Policy::compile(parts).expect("the policies made here have no mistakes")
 }
 
-/// The resident memory of this process, bytes; 0 where the system does not say.
+/// The resident memory of this process in bytes; 0 if the system does not report it.
 fn resident() -> usize {
     const PAGE: usize = 4096;
     let pages = fs::read_to_string("/proc/self/statm").unwrap_or_default();

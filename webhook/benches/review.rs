@@ -1,4 +1,4 @@
-//! Bytes to bytes: one admission review decoded, decided and encoded, without HTTP.
+//! Decodes, decides and encodes one admission review, from bytes to bytes and without HTTP.
 //!
 //! Target: at most 40 µs for a captured review of 4 KB, at most 60 µs for one of 9 KB.
 
@@ -28,7 +28,7 @@ fn main() {
     criterion.final_summary();
 }
 
-/// Every capture, and one grown to 9 KB by further containers.
+/// Every capture, and one enlarged to 9 KB with more containers.
 fn reviews(captures: &Path) -> Vec<(String, Vec<u8>)> {
     let mut reviews: Vec<(String, Vec<u8>)> = fs::read_dir(captures)
         .expect("the captures are beside the tests")

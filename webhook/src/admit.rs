@@ -1,4 +1,4 @@
-//! What a request gets: synchronous, pure, no HTTP.
+//! The decision on one admission request: synchronous, pure, no HTTP.
 
 mod policy;
 mod workload;
@@ -18,37 +18,37 @@ use crate::{
     review::{Object, Operation, Request},
 };
 
-/// What a request gets.
+/// The decision on one request.
 #[derive(Clone, Debug)]
 pub(crate) struct Verdict {
     /// Outcome and reason.
     pub(crate) reason: Reason,
     /// What to change.
     pub(crate) patch: Option<Patch>,
-    /// For whoever applies the object.
+    /// Shown to the client that applies the object.
     pub(crate) warnings: Vec<String>,
-    /// What is wrong with the annotations; also where the pod goes through in spite of it.
+    /// The problems of the annotations, also if the pod is admitted in spite of them.
     pub(crate) problems: Problems,
-    /// The policies that select the pod, and what each did.
+    /// The policies that select the pod, and the effect of each.
     pub(crate) policies: Vec<PolicyUse>,
-    /// What policies did was counted before, at another review of the pod.
+    /// The effects of the policies were already counted, in an earlier review of the pod.
     pub(crate) is_repeated: bool,
-    /// Set when the request is refused.
+    /// Set if the request is rejected.
     pub(crate) refusal: Option<Refusal>,
-    /// Set when the request is deferred.
+    /// Set if the request is deferred.
     pub(crate) awaited: Option<Awaited>,
 }
 
-/// What of the cluster has to be known before a request can be decided.
+/// The cluster objects that must be in the cache before a request can be decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Awaited {
     namespace: String,
-    /// None where none matters.
+    /// `None` if the decision needs no service account.
     service_account: Option<String>,
 }
 
 impl Awaited {
-    /// Whether all of it is in memory.
+    /// Whether all of them are in the cache.
     pub(crate) fn is_known(&self, cluster: &dyn Cluster) -> bool {
         let Self { namespace, service_account } = self;
         matches!(cluster.policies(), Lookup::Known(_))
@@ -74,14 +74,14 @@ impl From<Reason> for Verdict {
     }
 }
 
-/// How a refusal reads for the person who made the request.
+/// How a rejection is reported to the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
     /// HTTP status code.
     pub(crate) code: u16,
-    /// Kubernetes' word for it (`StatusReason`).
+    /// The `StatusReason` of Kubernetes.
     pub(crate) reason: &'static str,
-    /// All that is wrong.
+    /// All problems.
     pub(crate) message: String,
 }
 
@@ -91,7 +91,7 @@ impl From<&Problems> for Refusal {
     }
 }
 
-/// Decides a request of an entry.
+/// Decides a request that was sent to an endpoint.
 pub(crate) fn admit(entry: Entry, request: &Request<'_>, context: &AdmissionContext) -> Verdict {
     let verdict = match entry {
         Entry::Mutate => pod(request, context),
@@ -107,7 +107,7 @@ pub(crate) fn admit(entry: Entry, request: &Request<'_>, context: &AdmissionCont
     }
 }
 
-/// Only the creation of a pod is looked at; everything else goes through untouched.
+/// Only the creation of a pod is examined; every other request is allowed without changes.
 fn pod(request: &Request<'_>, context: &AdmissionContext) -> Verdict {
     if let Some(untouched) = untouched(request) {
         return Reason::Untouched(untouched).into();
@@ -138,18 +138,19 @@ fn pod(request: &Request<'_>, context: &AdmissionContext) -> Verdict {
     Verdict { policies: report.uses, is_repeated: report.is_repeated, ..decision.into() }
 }
 
-/// What the cluster says for a pod.
+/// The cluster objects that matter for a pod.
 struct Surroundings {
     policies: Policies,
     namespace: Arc<Namespace>,
-    /// The service account's.
+    /// The role of the service account.
     role: Option<Arc<str>>,
 }
 
 impl Surroundings {
-    /// From memory. A pod that asks for nothing, and that no policy can select, waits for nothing.
+    /// Reads them from the cache. A pod without annotations of the injector that no policy can
+    /// select does not wait for any object.
     fn of(pod: &PodView<'_>, namespace: &str, cluster: &dyn Cluster) -> Result<Self, Deferral> {
-        // Also for a pod without annotations: it is posted because of a policy that may give it secrets.
+        // Pods without annotations need the policies too: a policy may give them secrets.
         let Lookup::Known(policies) = cluster.policies() else {
             return Err(Deferral::Policies);
         };
@@ -188,7 +189,7 @@ fn untouched(request: &Request<'_>) -> Option<Untouched> {
 }
 
 fn deferred(deferral: Deferral, request: &Request<'_>, service_account: Option<&str>) -> Verdict {
-    // Cut: the names are kept while the review waits, and one that is longer is nobody's.
+    // Shortened, because the names are kept while the review waits. No Kubernetes name is longer.
     let own = |name: &str| shown(name).to_owned();
     let awaited = Awaited { namespace: own(&request.namespace), service_account: service_account.map(own) };
     Verdict { awaited: Some(awaited), ..Reason::Deferred(deferral).into() }

@@ -1,4 +1,4 @@
-//! Reading a request's body within its limits of size, time and memory.
+//! Reads a request's body within the limits of size, time and memory.
 
 use std::{
     mem,
@@ -15,36 +15,36 @@ use tokio::time::timeout;
 
 use crate::limits::{FREE_BODY_BYTES, Limits};
 
-/// Why a body was not read to its end.
+/// Why a body was not read completely.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BodyError {
-    /// Longer than one body may be.
+    /// Longer than `Limits::body_bytes`.
     TooLarge,
-    /// Slower than it may be.
+    /// Slower than `Limits::body_timeout`.
     Timeout,
-    /// All bodies together would be longer than they may be.
+    /// Together with all other bodies it would exceed `Limits::buffered_bytes`.
     Memory,
-    /// All bodies of this source together would be longer than they may be.
+    /// Together with the other bodies of its source it would exceed the limit per source.
     MemoryPerSource,
-    /// The client went away or broke the protocol.
+    /// The client disconnected or violated the protocol.
     Broken,
 }
 
-/// The memory for the bodies of one server.
+/// The memory budget for the bodies of one server.
 #[derive(Debug)]
 pub(crate) struct Budget {
     limits: Limits,
-    /// Every byte, for the metric.
+    /// All bytes, for the metric.
     buffered: Gauge,
-    /// What counts against [`Limits::buffered_bytes`].
+    /// The bytes that count against [`Limits::buffered_bytes`].
     drawn: AtomicUsize,
 }
 
-/// How much of it the bodies of one source have drawn. Clones are the same account.
+/// The part of the budget that the bodies of one source use. Clones share the account.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SourceBytes(Arc<AtomicUsize>);
 
-/// A body, and its share of the memory for all bodies until it is dropped.
+/// A body with its share of the memory budget, which is returned on drop.
 #[derive(Debug)]
 pub(crate) struct Buffered {
     pub(crate) bytes: Bytes,
@@ -52,13 +52,13 @@ pub(crate) struct Buffered {
 }
 
 impl Budget {
-    /// Nothing is drawn yet; `buffered` shows the bytes of all bodies.
+    /// An empty budget; `buffered` shows the bytes of all bodies.
     pub(crate) fn new(limits: &Limits, buffered: &Gauge) -> Arc<Self> {
         Arc::new(Self { limits: *limits, buffered: buffered.clone(), drawn: AtomicUsize::new(0) })
     }
 
-    /// Counts an answer for `source` until it is written or dropped: a short review may have a long one, and a client need
-    /// not read it.
+    /// Counts an answer for `source` until it is written or dropped: a short review can have a long
+    /// answer, and the client may not read it.
     pub(crate) fn hold(self: &Arc<Self>, bytes: Vec<u8>, source: &SourceBytes) -> Result<Bytes, BodyError> {
         if bytes.len() <= FREE_BODY_BYTES {
             return Ok(bytes.into());
@@ -68,8 +68,8 @@ impl Budget {
         Ok(Bytes::from_owner(Held { bytes, _share: share }))
     }
 
-    /// Reads `body` for `source`. What a client announces is not reserved: memory is counted as it arrives, so that
-    /// empty promises take none.
+    /// Reads `body` for `source`. Memory is counted as it arrives and not reserved by
+    /// `Content-Length`, so a client that announces a body without sending it uses none.
     pub(crate) async fn read(
         self: &Arc<Self>,
         mut body: Body,
@@ -90,7 +90,7 @@ impl Budget {
     }
 }
 
-/// An answer and its share of the memory, until it is written.
+/// An answer with its share of the memory budget, until it is written.
 struct Held {
     bytes: Vec<u8>,
     _share: Share,
@@ -102,8 +102,9 @@ impl AsRef<[u8]> for Held {
     }
 }
 
-/// Reads the rest of a body and throws it away: a client that is still writing when its connection ends does not
-/// see the answer. Not more than a few bodies' worth, and not longer than one may take.
+/// Reads the rest of a body and discards it: a client that is still writing when its connection is
+/// closed does not see the answer. Limited to a few times the size of a body and to the time of one
+/// body.
 async fn discard(mut body: Body, limits: &Limits) {
     let rest = async {
         let mut left = limits.body_bytes.saturating_mul(4);
@@ -115,12 +116,12 @@ async fn discard(mut body: Body, limits: &Limits) {
             left = rest;
         }
     };
-    // Ended or given up: the answer is the same.
+    // The answer is the same after a timeout.
     let _ = timeout(limits.body_timeout, rest).await;
 }
 
 async fn collect(body: &mut Body, mut share: Share, limit: usize) -> Result<Buffered, BodyError> {
-    // Most bodies come in one piece, which is used as it is.
+    // Most bodies arrive in one chunk, which is used without copying.
     let mut first = Bytes::new();
     let mut joined = Vec::new();
     let mut length = 0;
@@ -145,13 +146,13 @@ async fn collect(body: &mut Body, mut share: Share, limit: usize) -> Result<Buff
     Ok(Buffered { bytes: if joined.is_empty() { first } else { joined.into() }, _share: share })
 }
 
-/// How much of the memory for bodies one of them takes.
+/// The share of the memory budget that one body uses.
 #[derive(Debug)]
 struct Share {
     budget: Arc<Budget>,
     source: SourceBytes,
     bytes: usize,
-    /// The part of `bytes` that counts.
+    /// The part of `bytes` that counts against the budget.
     drawn: usize,
 }
 

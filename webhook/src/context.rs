@@ -1,4 +1,4 @@
-//! What an admission needs to know besides the review.
+//! The input of an admission decision in addition to the review.
 
 use std::sync::{Arc, LazyLock};
 
@@ -6,8 +6,9 @@ use arc_swap::{ArcSwap, Guard};
 use scaivault_inject::{KubeVersion, Namespace, PolicySet, PolicyUse, Problems, Settings};
 use tokio::sync::watch;
 
-/// Settings, the Kubernetes version and what is known of the cluster. The first two can be replaced while requests are
-/// answered: each request sees one or the other, and none waits.
+/// Settings, the Kubernetes version and the cache of cluster objects. The first two can be replaced
+/// while requests are being answered: each request sees either the old or the new value, and none
+/// waits.
 pub struct AdmissionContext {
     settings: ArcSwap<Settings>,
     kube_version: ArcSwap<KubeVersion>,
@@ -15,7 +16,7 @@ pub struct AdmissionContext {
 }
 
 impl AdmissionContext {
-    /// A context of these parts.
+    /// Creates a context.
     pub fn new(settings: Settings, kube_version: KubeVersion, cluster: Arc<dyn Cluster>) -> Self {
         Self {
             settings: ArcSwap::from_pointee(settings),
@@ -24,17 +25,17 @@ impl AdmissionContext {
         }
     }
 
-    /// Decides by other settings from now on.
+    /// Replaces the settings for later requests.
     pub fn replace_settings(&self, settings: Settings) {
         self.settings.store(Arc::new(settings));
     }
 
-    /// Decides for another version from now on.
+    /// Replaces the Kubernetes version for later requests.
     pub fn replace_kube_version(&self, kube_version: KubeVersion) {
         self.kube_version.store(Arc::new(kube_version));
     }
 
-    /// What is decided for now.
+    /// The Kubernetes version in force.
     pub fn kube_version(&self) -> KubeVersion {
         **self.kube_version.load()
     }
@@ -58,7 +59,8 @@ impl AdmissionContext {
     }
 }
 
-/// What is known of the cluster's objects. Asked for every pod that is created, so it answers from memory.
+/// The cache of cluster objects. It is queried for every pod that is created, so it must answer
+/// from memory.
 pub trait Cluster: Send + Sync {
     /// The namespace of this name.
     fn namespace(&self, name: &str) -> Lookup<Arc<Namespace>>;
@@ -66,42 +68,42 @@ pub trait Cluster: Send + Sync {
     /// The annotation `scaikey.scailabs.ai/role` of a service account, if it has one.
     fn service_account_role(&self, namespace: &str, service_account: &str) -> Lookup<Option<Arc<str>>>;
 
-    /// Whether it follows policies at all.
+    /// Whether policies are watched at all.
     fn has_policies(&self) -> bool {
         false
     }
 
-    /// The policies in force. Without policies, the empty set.
+    /// The policies in force; the empty set if policies are not watched.
     fn policies(&self) -> Lookup<Policies> {
         Lookup::Known(Policies::none())
     }
 
-    /// Takes in what policies did to a pod that is created; not called for dry runs.
+    /// Records the effects of policies on a pod that is created; not called for dry runs.
     fn policies_used(&self, usage: &PolicyUsage<'_>) {
         let _ = usage;
     }
 
-    /// What is wrong with an `InjectionPolicy`, as JSON.
+    /// Validates an `InjectionPolicy`, given as JSON.
     fn review_policy(&self, object: &str) -> PolicyReview {
         let _ = object;
         PolicyReview::default()
     }
 
-    /// Tells when something has come into memory; its first news is the first after this call.
+    /// Notifies of changes in the cache. The receiver sees the changes that follow this call.
     fn changes(&self) -> watch::Receiver<()>;
 }
 
-/// The policies in force at a time.
+/// The policies in force at a given time.
 #[derive(Clone, Debug)]
 pub struct Policies {
     /// The policies.
     pub set: Arc<PolicySet>,
-    /// The time by which exceptions end, Unix seconds.
+    /// The time at which expiry of exceptions is checked, Unix seconds.
     pub now: i64,
 }
 
 impl Policies {
-    /// No policy.
+    /// No policies.
     pub fn none() -> Self {
         static NONE: LazyLock<Arc<PolicySet>> = LazyLock::new(|| Arc::new(PolicySet::new(Vec::new())));
         Self { set: Arc::clone(&NONE), now: 0 }
@@ -114,38 +116,39 @@ impl PartialEq for Policies {
     }
 }
 
-/// What policies did to one pod. Anybody who reaches the port can post a review, so names may be anything.
+/// The effects of policies on one pod. Every client that reaches the port can send a review, so the
+/// names are arbitrary.
 #[derive(Clone, Copy, Debug)]
 pub struct PolicyUsage<'a> {
     /// The pod's namespace.
     pub namespace: &'a str,
-    /// The pod's name, or what its name will start with.
+    /// The pod's name, or its `generateName`.
     pub pod: &'a str,
     /// The policies that select the pod.
     pub uses: &'a [PolicyUse],
-    /// What is wrong with the pod; also where it goes through in spite of it.
+    /// The problems of the pod, also if it is admitted in spite of them.
     pub problems: &'a Problems,
 }
 
-/// What is said about a policy that is applied.
+/// The result of validating a policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PolicyReview {
-    /// Why it cannot be used; none where it can.
+    /// Why it cannot be used; empty if it can.
     pub problems: Vec<String>,
-    /// For the person who applies it.
+    /// Shown to the client that applies it.
     pub warnings: Vec<String>,
 }
 
-/// What is known about one object.
+/// The result of a lookup in the cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lookup<T> {
-    /// It exists, and this is what matters of it.
+    /// The object exists, and this is the part that matters.
     Known(T),
-    /// It is not in memory (yet).
+    /// It is not in the cache (yet).
     Unknown,
 }
 
-/// No cluster at all: every namespace and service account exists and says nothing.
+/// No cluster: every lookup succeeds, with no annotations and no role.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoCluster;
 

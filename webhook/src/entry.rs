@@ -1,18 +1,19 @@
-//! The entries of the webhook configurations: what is asked, by the path it is posted to.
+//! The endpoints that the webhook configurations refer to: the path determines the question.
 
-/// Where pods that are created are posted to, to be injected.
+/// Receives pods that are created, for injection.
 pub const MUTATE_PATH: &str = "/mutate";
-/// Where pods are posted to because of policies, whatever they say. A replica without policies does not have it: where the API server
-/// relies on its answer, it must not pass for one.
+/// Receives pods because of policies, with or without annotations. A replica without policies does
+/// not serve it: if the API server depends on policies being applied, such a replica must not
+/// answer.
 pub const MUTATE_FOR_POLICIES_PATH: &str = "/mutate/policies";
-/// Where workloads with a `mutation-mode` are posted to, for their pod templates to carry it.
+/// Receives workloads with a `mutation-mode`, to copy the mode to their pod templates.
 pub const MODE_PATH: &str = "/mode";
-/// Where workloads are posted to, for their annotations to be checked.
+/// Receives workloads, to validate their annotations.
 pub const VALIDATE_PATH: &str = "/validate";
-/// Where `InjectionPolicies` are posted to, to be checked.
+/// Receives `InjectionPolicies`, to validate them.
 pub const POLICY_PATH: &str = "/policy";
 
-/// One entry.
+/// A webhook endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entry {
     /// Pods, CREATE, mutating.
@@ -26,7 +27,7 @@ pub enum Entry {
 }
 
 impl Entry {
-    /// Every entry.
+    /// Every endpoint.
     pub const ALL: [Self; 4] = [Self::Mutate, Self::Mode, Self::Validate, Self::Policy];
 
     /// The path on the admission port.
@@ -39,7 +40,7 @@ impl Entry {
         }
     }
 
-    /// Its name in logs and metrics.
+    /// The name in logs and metrics.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Mutate => "mutate",

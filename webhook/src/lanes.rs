@@ -1,22 +1,23 @@
-//! Where reviews are decided: on a bounded number of threads, whatever their size and number.
+//! Runs decisions on a bounded number of threads, independent of the size and number of reviews.
 //!
-//! Nearly every review is small (a pod's is 4 to 10 KB) and takes some dozens of microseconds. It is decided where it was
-//! read, on a worker of the runtime, of which there are as many as cores: handing it to another thread would cost more
-//! than deciding it. The larger ones have threads of their own, at most [`MEDIUM_THREADS`] at once for medium reviews and
-//! one for large ones, so that no review waits behind much larger ones. The scheduler of the operating system shares the
-//! cores between these threads and the workers. The number of threads also bounds the memory: a review of a few hundred
-//! KB can take some MB while it is decided.
+//! Nearly every review is small (a pod's is 4 to 10 KB) and takes tens of microseconds. It is
+//! decided on the runtime worker that read it, of which there are as many as cores: handing it to
+//! another thread would cost more than the decision. Larger reviews have their own threads, at most
+//! [`MEDIUM_THREADS`] for medium reviews and one for large reviews, so that no review waits behind
+//! much larger ones. The operating system shares the cores between these threads and the workers.
+//! The number of threads also bounds the memory: a review of a few hundred KB can need several MB
+//! while it is decided.
 
 use std::{num::NonZeroUsize, sync::Arc, thread::available_parallelism};
 
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
-/// A body of this size or more has a thread of its own: it may take a millisecond.
+/// A body of this size or more is decided on its own thread: it can take a millisecond.
 pub(crate) const MEDIUM_BODY_BYTES: usize = 32 * 1024;
-/// A body of this size or more waits for others of its kind: it may take 10 to 100 ms.
+/// Bodies of this size or more are decided one at a time: each can take 10 to 100 ms.
 pub(crate) const LARGE_BODY_BYTES: usize = 512 * 1024;
 
-/// The most medium reviews that are decided at once, however many cores there are.
+/// The maximum number of medium reviews that are decided at once, on any number of cores.
 const MEDIUM_THREADS: usize = 4;
 
 /// The threads for reviews that are not small.
@@ -25,7 +26,7 @@ pub(crate) struct Lanes {
     large: Arc<Semaphore>,
 }
 
-/// A decision that did not come to its end.
+/// A decision that did not complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Unfinished;
 
@@ -41,7 +42,7 @@ impl Lanes {
         Self { medium: Arc::new(Semaphore::new(medium)), large: Arc::new(Semaphore::new(1)) }
     }
 
-    /// Decides on a body of that size when it is its turn.
+    /// Runs a decision on a body of this size when its lane has a free thread.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         body_bytes: usize,
@@ -54,7 +55,7 @@ impl Lanes {
         };
         let turn = Arc::clone(lane).acquire_owned().await.map_err(|_| Unfinished)?;
         let decided = spawn_blocking(move || {
-            // Until it is done, also where nobody waits for the answer any more.
+            // Held until the decision is complete, even if the request was cancelled meanwhile.
             let _turn = turn;
             decide()
         });

@@ -1,17 +1,18 @@
-//! Admission over HTTPS: the shell around `scaivault_inject`.
+//! Admission over HTTPS: the I/O around `scaivault_inject`.
 //!
 //! ```text
 //! bytes -> review::Request (borrowed) -> admit -> Verdict -> Reply (bytes)       synchronous, pure: review_to_response
 //! accept -> TLS -> hyper -> router -> body within its limits -> review_to_response -> log line, metrics
 //! ```
 //!
-//! No work on a review grows faster than the review: loops over parts of a pod look things up in sets, hints and texts are made
-//! for the first problems only, and what multiplies has a bound. The core's unit tests count the looks at a pod's texts, the
-//! fuzz target `cost` tries what it finds, and the benchmark `cost` measures CPU time.
+//! The work on a review grows at most linearly with its size: loops over parts of a pod use sets
+//! for lookups, hints and texts are created for the first problems only, and products of two sizes
+//! are bounded. The core's unit tests count the accesses to a pod's texts, the fuzz target `cost`
+//! checks its random input, and the benchmark `cost` measures CPU time.
 //!
-//! No lock is taken and no network is used between a request's bytes and its answer. The crate knows no Kubernetes
-//! client and issues no certificate: what it knows of the cluster comes through [`Cluster`], the TLS configuration as rustls's
-//! own.
+//! No lock is taken and no network is used between a request's bytes and its answer. The crate
+//! contains no Kubernetes client and issues no certificates: it reads cluster objects through
+//! [`Cluster`] and receives the TLS configuration as a rustls type.
 
 mod admit;
 mod body;

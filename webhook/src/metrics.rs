@@ -1,4 +1,4 @@
-//! Every metric of the injector, declared once: registration and tests go by one table.
+//! Every metric of the injector, declared once in a table that registration and tests use.
 
 mod labels;
 mod latency;
@@ -32,15 +32,14 @@ use latency::Latency;
 struct Metric {
     /// The name as Prometheus stores it, base unit included.
     name: &'static str,
-    /// What it counts or measures; one line, no full stop.
+    /// What it counts or measures: one line, no full stop.
     help: &'static str,
-    /// Its kind.
     kind: MetricKind,
-    /// Its labels. All of them have few values, fixed in code.
+    /// Its labels. Each has a small set of values, fixed in code.
     labels: &'static [&'static str],
 }
 
-/// The kinds of metric used here.
+/// The kinds of metrics used here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum MetricKind {
     /// Only grows.
@@ -176,15 +175,16 @@ struct EffectLabel {
     effect: &'static str,
 }
 
-/// The resources that are watched.
+/// The watched resources.
 const WATCHED: [&str; 3] = ["injectionpolicies", "namespaces", "serviceaccounts"];
 
-/// The metrics of one server. Everything on a request's path is an atomic that was found beforehand.
+/// The metrics of one server. The request path only increments atomics that were looked up at
+/// start.
 pub struct Metrics {
     registry: Registry,
     pub(crate) warnings: Warnings,
     ready: Gauge,
-    /// Not dry-run, dry-run.
+    /// Counters for requests that are not dry runs, and for dry runs.
     admissions: Vec<((Entry, Reason), [Counter; 2])>,
     durations: Latency,
     patch_bytes: Counter,
@@ -193,7 +193,7 @@ pub struct Metrics {
     shed: Vec<(Shed, Counter)>,
     http_errors: Family<StatusLabel, Counter>,
     log_lines_dropped: Counter,
-    /// The count that the log keeps.
+    /// Reads the counter that the log keeps.
     dropped_log_lines: OnceLock<fn() -> u64>,
     pub(crate) panics: Counter,
     connections: Family<PortLabel, Gauge>,
@@ -270,7 +270,7 @@ impl Default for Metrics {
             registry: Registry::default(),
             warnings: Warnings::default(),
         };
-        // Present from the start, so that the first increase is one that can be seen.
+        // Created at start, so that the first increase is visible to `rate()`.
         for status in [400, 404, 405, 408, 413, 415, 500, 503] {
             drop(metrics.http_errors.get_or_create(&StatusLabel { status }));
         }
@@ -321,12 +321,12 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// All at zero.
+    /// All metrics at zero.
     pub fn new() -> Arc<Self> {
         Arc::default()
     }
 
-    /// The exposition in the text format of `OpenMetrics`.
+    /// The metrics in the text format of `OpenMetrics`.
     pub fn encode(&self) -> Result<String, fmt::Error> {
         if let Some(read) = self.dropped_log_lines.get() {
             self.log_lines_dropped.inner().store(read(), Ordering::Relaxed);
@@ -336,18 +336,18 @@ impl Metrics {
         Ok(text)
     }
 
-    /// Where the count of lost log lines is read.
+    /// Sets the function that returns the number of dropped log lines.
     pub fn read_dropped_log_lines(&self, read: fn() -> u64) {
-        // Once is enough: a process has one log.
+        // A later call is ignored: a process has one log.
         let _ = self.dropped_log_lines.set(read);
     }
 
-    /// Whether requests are wanted now.
+    /// Sets whether the server is ready.
     pub(crate) fn ready(&self, is_ready: bool) {
         self.ready.set(i64::from(is_ready));
     }
 
-    /// A certificate that ends at `expiry` (seconds since 1970) is served from now on.
+    /// The served certificate now expires at `expiry` (seconds since 1970).
     pub fn certificate_served(&self, expiry: i64) {
         self.certificate_expiry.set(expiry);
     }
@@ -359,30 +359,31 @@ impl Metrics {
         self.certificate_reloads.get_or_create(&ResultLabel { result }).inc();
     }
 
-    /// A renewed certificate was broken; the one before is served on.
+    /// A renewed certificate was rejected, and the previous one is still served.
     pub fn certificate_kept(&self) {
         let result = "kept";
         self.certificate_reloads.get_or_create(&ResultLabel { result }).inc();
     }
 
-    /// Whether what is in the directory now cannot be served, counted or not.
+    /// Sets whether the current certificate in the directory is unusable, independent of the
+    /// counters.
     pub fn certificate_refused(&self, is_refused: bool) {
         self.certificate_refused.set(i64::from(is_refused));
     }
 
-    /// At `now` the caBundle of every webhook was right; the authority that signs ends at `authority_expiry`. Both in
-    /// seconds since 1970.
+    /// At `now` the caBundle of every webhook was correct; the signing authority expires at
+    /// `authority_expiry`. Both in seconds since 1970.
     pub fn ca_bundle_checked(&self, now: i64, authority_expiry: Option<i64>) {
         self.ca_bundle_checked.set(now);
         self.authority_expiry.set(authority_expiry.unwrap_or_default());
     }
 
-    /// A look at the Secret and the webhook configurations failed.
+    /// A sync of the Secret and the webhook configurations failed.
     pub fn certificate_look_failed(&self, reason: LookFailure) {
         count(&self.certificate_look_failures, reason);
     }
 
-    /// Other authorities of clients are trusted from now on.
+    /// The trusted client authorities were replaced.
     pub fn client_ca_replaced(&self) {
         self.client_ca_reloads.get_or_create(&ResultLabel { result: "replaced" }).inc();
     }
@@ -392,12 +393,12 @@ impl Metrics {
         self.client_ca_reloads.get_or_create(&ResultLabel { result: "rejected" }).inc();
     }
 
-    /// Whether the file of `--client-ca` as it is now cannot be used, counted or not.
+    /// Sets whether the current file of `--client-ca` is unusable, independent of the counters.
     pub fn client_ca_refused(&self, is_refused: bool) {
         self.client_ca_refused.set(i64::from(is_refused));
     }
 
-    /// Settings that were read at this time (seconds since 1970) are in force: those of the start.
+    /// The settings from the start are in force; they were read at this time (seconds since 1970).
     pub fn config_loaded(&self, at: i64) {
         self.config_loaded.set(at);
     }
@@ -408,56 +409,56 @@ impl Metrics {
         self.config_reloads.get_or_create(&ResultLabel { result: "replaced" }).inc();
     }
 
-    /// A changed configuration file is bad; the settings before stay.
+    /// A changed configuration file was rejected, and the previous settings are kept.
     pub fn config_kept(&self) {
         self.config_reloads.get_or_create(&ResultLabel { result: "kept" }).inc();
     }
 
-    /// Whether the configuration file as it is now cannot be used, counted or not.
+    /// Sets whether the current configuration file is unusable, independent of the counters.
     pub fn config_refused(&self, is_refused: bool) {
         self.config_refused.set(i64::from(is_refused));
     }
 
-    /// How many objects of a resource (its plural name) are in memory.
+    /// Sets how many objects of a resource (its plural name) are in the cache.
     pub fn watched_objects(&self, resource: &'static str, count: usize) {
         let count = i64::try_from(count).unwrap_or(i64::MAX);
         self.watched_objects.get_or_create(&ResourceLabel { resource }).set(count);
     }
 
-    /// Since when the watch of a resource fails, seconds since 1970; 0 when it works.
+    /// Sets since when the watch of a resource has been failing, seconds since 1970; 0 if it works.
     pub fn watch_down_since(&self, resource: &'static str, since: i64) {
         self.watch_down_since.get_or_create(&ResourceLabel { resource }).set(since);
     }
 
-    /// Features are chosen by this minor version from now on.
+    /// Sets the minor version of Kubernetes that selects the features.
     pub fn kube_version_minor(&self, minor: u16) {
         self.kube_version_minor.set(minor.into());
     }
 
-    /// How many policies are in a state.
+    /// Sets how many policies are in a state.
     pub fn policies(&self, state: PolicyState, count: usize) {
         let count = i64::try_from(count).unwrap_or(i64::MAX);
         self.policies.get_or_create(&StateLabel { state: state.name() }).set(count);
     }
 
-    /// Another set of policies is in force.
+    /// The set of policies in force changed.
     pub fn policy_set_changed(&self) {
         self.policy_set_changes.inc();
     }
 
-    /// Counts what became of a write that a policy is the reason for.
+    /// Counts the result of a write that a policy caused.
     pub fn policy_written(&self, result: PolicyWrite) {
         count(&self.policy_writes, result);
     }
 
-    /// Counts what a policy did to a pod.
+    /// Counts the effect of a policy on a pod.
     pub(crate) fn policy_effect(&self, effect: PolicyEffect) {
         if let Some((_, counter)) = self.policy_pods.iter().find(|(known, _)| *known == effect) {
             counter.inc();
         }
     }
 
-    /// Counts what became of an Event.
+    /// Counts the result of posting an Event.
     pub fn event(&self, result: EventResult) {
         count(&self.events, result);
     }
@@ -509,7 +510,7 @@ impl fmt::Debug for Metrics {
 }
 
 fn register(registry: &mut Registry, row: Metric, metric: impl prometheus_client::registry::Metric) {
-    // The encoder writes a counter's suffix itself.
+    // The encoder appends the suffix of counters itself.
     let name = match row.kind {
         MetricKind::Counter => row.name.trim_end_matches("_total"),
         MetricKind::Gauge | MetricKind::Histogram => row.name,

@@ -1,4 +1,5 @@
-//! What the owner of a pod should hear: nobody reads the warnings of a request that a controller makes.
+//! Events for the owner of a pod: warnings of a request that a controller makes are not shown to
+//! any user.
 
 use scaivault_inject::{SkipReason, shown_key};
 use tokio::sync::mpsc;
@@ -11,24 +12,25 @@ use crate::{
     subject::Subject,
 };
 
-/// The longest note of a notice, bytes: Kubernetes' limit for that of an Event.
+/// The maximum length of an Event's note in bytes, set by Kubernetes.
 const NOTE_BYTES: usize = 1024;
 
-/// Something about the pods of one owner.
+/// A message about the pods of one owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
     /// The namespace of pod and owner.
     pub namespace: String,
-    /// Whom it is for.
+    /// The recipient.
     pub owner: Owner,
-    /// What it is about.
+    /// The reason.
     pub reason: NoticeReason,
-    /// What happened, at most 1,024 bytes: words of ours, codes of problems and keys of annotations. Whoever reaches the
-    /// port can say what a review says, so nothing else of it stands in an Event.
+    /// What happened, at most 1,024 bytes: fixed texts of the injector, problem codes and
+    /// annotation keys. Every client that reaches the port controls what a review contains, so an
+    /// Event contains nothing else of it.
     pub note: String,
 }
 
-/// The controller that makes the pods.
+/// The controller that created the pods.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
     /// For example `apps/v1`.
@@ -41,17 +43,17 @@ pub struct Owner {
     pub uid: String,
 }
 
-/// What a notice is about. A refused pod is no reason: its controller reports that itself.
+/// The reason of an Event. Rejected pods need none: their controller reports the rejection itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum NoticeReason {
-    /// The annotations have problems, and the pod was let through without its secrets.
+    /// The annotations have problems, and the pod was admitted without its secrets.
     SecretsNotInjected,
-    /// The pod goes through, and something about its annotations is worth a look.
+    /// The pod was admitted, and there is a warning about its annotations.
     InjectionWarning,
 }
 
 impl NoticeReason {
-    /// As it stands in an Event.
+    /// The `reason` of the Event.
     pub const fn name(self) -> &'static str {
         match self {
             Self::SecretsNotInjected => "SecretsNotInjected",
@@ -60,19 +62,20 @@ impl NoticeReason {
     }
 }
 
-/// Where notices are handed over. Never waited for: one that finds no room is dropped and counted.
+/// The queue of Events. Sending never waits: if the queue is full, the Event is dropped and
+/// counted.
 #[derive(Clone, Debug, Default)]
 pub struct Notices {
     queue: Option<mpsc::Sender<Notice>>,
 }
 
 impl Notices {
-    /// Into this queue; [`Notices::default`] is for nobody.
+    /// Sends to this queue; [`Notices::default`] discards all Events.
     pub fn new(queue: mpsc::Sender<Notice>) -> Self {
         Self { queue: Some(queue) }
     }
 
-    /// Hands over what the owner should hear of a decision, if anything.
+    /// Queues an Event for the owner if the decision needs one.
     pub(crate) fn offer(&self, decided: &Decided<'_>, metrics: &Metrics) {
         if let Some(queue) = &self.queue
             && let Some(notice) = Notice::of(decided)
@@ -115,7 +118,7 @@ impl Notice {
     }
 }
 
-/// Whether it may be the name of a namespace: a DNS label (RFC 1123).
+/// Whether it can be the name of a namespace: a DNS label (RFC 1123).
 fn is_label(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     (1..=63).contains(&text.len())
@@ -124,13 +127,13 @@ fn is_label(text: &str) -> bool {
         && !text.ends_with('-')
 }
 
-/// Whether it is letters, digits and `others`, at least one and at most `longest` bytes.
+/// Whether it consists of letters, digits and `others`, with 1 to `longest` bytes.
 fn is_word(text: &str, longest: usize, others: &[u8]) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || others.contains(&byte);
     (1..=longest).contains(&text.len()) && text.bytes().all(plain)
 }
 
-/// What the Event says, cut between characters.
+/// The note of the Event, cut at a character boundary.
 fn note(reason: NoticeReason, verdict: &Verdict) -> String {
     const CUT: &str = "…";
     let mut note = match reason {
@@ -225,7 +228,7 @@ mod tests {
         );
     }
 
-    /// Whoever reaches the port may send a review of any namespace with any text.
+    /// Every client that reaches the port can send a review of any namespace with any text.
     #[test]
     fn prose_of_a_review_is_in_no_event() {
         let prose =

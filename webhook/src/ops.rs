@@ -1,4 +1,5 @@
-//! The plain port: probes and metrics. It is served on a thread of its own, see [`crate::serve`].
+//! The plain-text port for probes and metrics. It is served on a separate thread, see
+//! [`crate::serve`].
 
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use axum::{
 
 use crate::{metrics::Metrics, readiness::Readiness};
 
-/// The text format of `OpenMetrics`, as Prometheus asks for it.
+/// The media type of `OpenMetrics`, as Prometheus requests it.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 #[derive(Clone)]
@@ -21,7 +22,8 @@ struct Ops {
     metrics: Arc<Metrics>,
 }
 
-/// `/livez`: the process answers. `/readyz`: it wants requests, else 503 with the reason. `/metrics`.
+/// `/livez`: the process answers. `/readyz`: 200 if the server is ready, else 503 with the reason.
+/// `/metrics`.
 pub(crate) fn router(readiness: Readiness, metrics: Arc<Metrics>) -> Router {
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
@@ -38,7 +40,7 @@ async fn readyz(State(ops): State<Ops>) -> Response {
 }
 
 async fn exposition(State(ops): State<Ops>) -> Response {
-    // Asked for here: nobody has to tell when a gate opens or closes.
+    // Computed on each scrape, so that gates need not update the metric.
     ops.metrics.ready(ops.readiness.check().is_ok());
     match ops.metrics.encode() {
         Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),

@@ -1,16 +1,17 @@
-//! What policies did to a pod, as the log line and the audit annotations have it.
+//! The effects of policies on a pod, as they appear in the log line and the audit annotations.
 
 use std::fmt::Write as _;
 
 use scaivault_inject::{PolicyEffect, PolicyUse};
 
-/// The longest list of policies, bytes.
+/// The maximum length of the list of policies in bytes.
 const LIST_BYTES: usize = 1024;
 
-/// The longest text of what policies say, bytes.
+/// The maximum length of the messages in bytes.
 const MESSAGES_BYTES: usize = 2048;
 
-/// The policies that select a pod, such as `billing@3:injected,limits@1:selected`. Empty where none does.
+/// The policies that select a pod, such as `billing@3:injected,limits@1:selected`. Empty if there
+/// are none.
 pub(crate) fn list(uses: &[PolicyUse]) -> String {
     let mut text = String::new();
     for (index, PolicyUse { name, generation, effect, .. }) in uses.iter().enumerate() {
@@ -27,7 +28,8 @@ pub(crate) fn list(uses: &[PolicyUse]) -> String {
     text
 }
 
-/// What policies refused, warned about or, under `audit`, would have done, on one line. Empty where there is nothing.
+/// What policies rejected, warned about or, under `audit`, would have done, on one line. May be
+/// empty.
 pub(crate) fn messages(uses: &[PolicyUse]) -> String {
     let mut text = String::new();
     for PolicyUse { name, effect, message, .. } in uses {
@@ -42,7 +44,7 @@ pub(crate) fn messages(uses: &[PolicyUse]) -> String {
     shortened(&text)
 }
 
-/// Cut between characters, without control characters.
+/// Cut at a character boundary, without control characters.
 fn shortened(text: &str) -> String {
     let is_long = text.len() > MESSAGES_BYTES;
     let end = if is_long { text.floor_char_boundary(MESSAGES_BYTES) } else { text.len() };
@@ -54,7 +56,7 @@ fn shortened(text: &str) -> String {
     short
 }
 
-/// Each effect that at least one policy had.
+/// Each effect of at least one policy.
 pub(crate) fn effects(uses: &[PolicyUse]) -> impl Iterator<Item = PolicyEffect> {
     PolicyEffect::ALL.into_iter().filter(|effect| uses.iter().any(|found| found.effect == *effect))
 }

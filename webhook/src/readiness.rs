@@ -1,11 +1,11 @@
-//! Whether the server wants requests.
+//! Whether the server accepts requests.
 
 use std::sync::{
     Arc, Mutex, PoisonError,
     atomic::{AtomicBool, Ordering},
 };
 
-/// Ready when every gate is open and nothing drains. Clones are the same.
+/// Ready if every gate is open and the server is not draining. Clones share the state.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness {
     shared: Arc<Shared>,
@@ -18,19 +18,19 @@ struct Shared {
 }
 
 impl Readiness {
-    /// Ready, as long as no gate is added.
+    /// Ready until a gate is added.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a condition, not met yet. `name` is what `/readyz` says while it is closed.
+    /// Adds a condition that is not met yet. `/readyz` reports `name` while it is not met.
     pub fn gate(&self, name: &'static str) -> Gate {
         let gate = Gate { name, open: Arc::default() };
         self.gates().push(gate.clone());
         gate
     }
 
-    /// Whether requests are wanted, else why not.
+    /// Returns why the server is not ready.
     pub fn check(&self) -> Result<(), String> {
         if self.is_draining() {
             return Err("draining".to_owned());
@@ -40,7 +40,7 @@ impl Readiness {
         if closed.is_empty() { Ok(()) } else { Err(format!("waiting for {}", closed.join(", "))) }
     }
 
-    /// Not ready from now on, and every answer asks for the end of its connection.
+    /// Not ready from now on, and every answer closes its connection.
     pub(crate) fn drain(&self) {
         self.shared.draining.store(true, Ordering::Relaxed);
     }
@@ -54,7 +54,7 @@ impl Readiness {
     }
 }
 
-/// One condition of readiness, for example that the namespaces are in memory.
+/// One condition of readiness, for example that the namespaces are in the cache.
 #[derive(Clone, Debug)]
 pub struct Gate {
     name: &'static str,
@@ -62,12 +62,12 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// The condition is met.
+    /// Marks the condition as met.
     pub fn open(&self) {
         self.open.store(true, Ordering::Relaxed);
     }
 
-    /// The condition is not met any more.
+    /// Marks the condition as not met.
     pub fn close(&self) {
         self.open.store(false, Ordering::Relaxed);
     }

@@ -1,4 +1,5 @@
-//! The enumerated reasons of an answer: the same words in metrics, the log line and the audit annotations.
+//! The closed set of reasons of an answer, with the same names in metrics, log lines and audit
+//! annotations.
 
 use scaivault_inject::{
     MalformedPod, Pattern, SkipReason,
@@ -7,29 +8,29 @@ use scaivault_inject::{
 
 use crate::entry::Entry;
 
-/// Why a request was answered as it was. Bounded, so it may be a metric's label.
+/// The reason of an answer. A closed set, so it can be a metric label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reason {
-    /// The pod gets secrets, brought this way.
+    /// The pod gets secrets in this pattern.
     Injected(Pattern),
-    /// What was injected before is taken out.
+    /// An earlier injection is removed.
     Detached,
-    /// A pod that goes through without an injection.
+    /// A pod that is admitted without an injection.
     Skipped(SkipReason),
-    /// A pod that is refused, or a workload with too many changes.
+    /// A pod that is rejected, or a workload with too many changes.
     Denied(Refused),
-    /// A workload whose template is brought in step with its mode, or needs not be.
+    /// A workload whose template was updated to its mode, or already follows it.
     Adjusted(AdjustmentReason),
-    /// A workload whose annotations are checked.
+    /// A workload whose annotations were validated.
     Validated(ValidationReason),
-    /// The request is none that the entry is for.
+    /// The request is not one that the endpoint handles.
     Untouched(Untouched),
-    /// It cannot be answered yet: the API server shall ask again.
+    /// It cannot be answered yet: the API server should retry.
     Deferred(Deferral),
 }
 
 impl Reason {
-    /// Every reason that an entry gives, for metrics and documentation.
+    /// Every reason that an endpoint can give, for metrics and documentation.
     pub(crate) fn of(entry: Entry) -> Vec<Self> {
         let untouched = Untouched::of(entry).iter().copied().map(Self::Untouched);
         let excluded = [Self::Skipped(SkipReason::ExcludedNamespace)];
@@ -50,7 +51,8 @@ impl Reason {
             }
             Entry::Validate => {
                 let validated = ValidationReason::ALL.iter().copied().map(Self::Validated);
-                // Of a workload's template no role is needed: it cannot be wrong.
+                // Workload templates are checked without the service account's role, so that lookup
+                // cannot be missing.
                 let deferred = [Deferral::Policies, Deferral::Namespace].map(Self::Deferred);
                 validated.chain(excluded).chain(untouched).chain(deferred).collect()
             }
@@ -65,19 +67,19 @@ impl Reason {
         }
     }
 
-    /// Every reason of every entry.
+    /// Every reason of every endpoint.
     pub(crate) fn all() -> impl Iterator<Item = (Entry, Self)> {
         Entry::ALL
             .into_iter()
             .flat_map(|entry| Self::of(entry).into_iter().map(move |reason| (entry, reason)))
     }
 
-    /// Whether the object does not come to be, now or at all.
+    /// Whether the object is rejected, permanently or for now.
     pub(crate) const fn is_no(self) -> bool {
         matches!(self, Self::Denied(_) | Self::Deferred(_) | Self::Validated(ValidationReason::Problems))
     }
 
-    /// The word for the outcome.
+    /// The name of the outcome.
     pub(crate) const fn outcome(self) -> &'static str {
         match self {
             Self::Injected(_) => "injected",
@@ -91,7 +93,7 @@ impl Reason {
         }
     }
 
-    /// The reason beside the outcome.
+    /// The name of the reason, which is reported with the outcome.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Injected(pattern) => pattern.name(),
@@ -106,20 +108,20 @@ impl Reason {
     }
 }
 
-/// Why a pod is refused. A workload may be for problems.
+/// Why a pod is rejected. `Problems` also applies to workloads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
     /// The annotations have problems.
     Problems,
-    /// The object of a pod's CREATE cannot be read as a pod.
+    /// The object of a pod's CREATE request cannot be read as a pod.
     MalformedPod,
 }
 
 impl Refused {
-    /// Every one.
+    /// Every value.
     pub(crate) const ALL: [Self; 2] = [Self::Problems, Self::MalformedPod];
 
-    /// Its name in logs and metrics.
+    /// The name in logs and metrics.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Problems => "problems",
@@ -128,31 +130,31 @@ impl Refused {
     }
 }
 
-/// Why a request is allowed without a look at the object.
+/// Why a request is allowed without reading the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Untouched {
-    /// The object is no pod.
+    /// The object is not a pod.
     NotAPod,
-    /// The object is no workload.
+    /// The object is not a workload.
     NotAWorkload,
-    /// The object is no `InjectionPolicy`.
+    /// The object is not an `InjectionPolicy`.
     NotAPolicy,
-    /// The object is no workload of the kind it is said to be. It is let through: its pods are judged when they come.
+    /// The object does not match its kind. It is allowed: its pods are checked when they are
+    /// created.
     MalformedWorkload,
     /// A subresource (`status`, `scale`, `resize`, `ephemeralcontainers`, `binding`).
     Subresource,
-    /// A pod's containers and volumes cannot be added to after its creation.
+    /// Containers and volumes cannot be added to an existing pod.
     Update,
-    /// The object is deleted.
     Delete,
-    /// Somebody connects to the object.
+    /// A client connects to the object.
     Connect,
-    /// An operation that Kubernetes does not have yet.
+    /// An unknown operation, of a later Kubernetes release.
     OtherOperation,
 }
 
 impl Untouched {
-    /// Those of an entry.
+    /// The values that an endpoint can give.
     pub(crate) const fn of(entry: Entry) -> &'static [Self] {
         match entry {
             Entry::Mutate => &[
@@ -177,7 +179,7 @@ impl Untouched {
         }
     }
 
-    /// Its name in logs and metrics.
+    /// The name in logs and metrics.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::NotAPod => "not-a-pod",
@@ -196,19 +198,19 @@ impl Untouched {
 /// Why a request cannot be answered yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Deferral {
-    /// The policies are not in memory yet, so what they give and forbid is not known.
+    /// The policies are not in the cache yet, so their effects are unknown.
     Policies,
-    /// The namespace is not in memory yet, so its annotations are not known.
+    /// The namespace is not in the cache yet, so its annotations are unknown.
     Namespace,
-    /// The pod's service account is not in memory yet, so its role is not known.
+    /// The pod's service account is not in the cache yet, so its role is unknown.
     ServiceAccount,
 }
 
 impl Deferral {
-    /// Every one.
+    /// Every value.
     pub(crate) const ALL: [Self; 3] = [Self::Policies, Self::Namespace, Self::ServiceAccount];
 
-    /// Its name in logs and metrics.
+    /// The name in logs and metrics.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Policies => "unknown-policies",
@@ -233,7 +235,7 @@ mod tests {
             assert!(!meaning.is_empty(), "{line}");
             Some((*entry, *outcome, *reason))
         });
-        // Behind the table's head and its line.
+        // Skips the header and the separator of the table.
         let documented: BTreeSet<_> = rows.skip(2).collect();
         let given = Reason::all().map(|(entry, reason)| (entry.name(), reason.outcome(), reason.name()));
         assert_eq!(documented, given.collect());

@@ -1,5 +1,6 @@
-//! One log line and one set of counters for each decision. Never a pod's content or a value of an annotation, but for what
-//! policies say: that quotes values as problems do, at most 40 characters of each.
+//! One log line and one set of counters for each decision. They never contain a pod's content or a
+//! value of an annotation, except in the messages of policies, which quote at most 40 characters of
+//! each value, as problems do.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -13,10 +14,11 @@ use crate::{
     warnings::Cause,
 };
 
-/// The longest name in a log line, characters: Kubernetes allows no longer one, but it asks us before it checks.
+/// The maximum length of a name in a log line, in characters. Kubernetes allows no longer name, but
+/// it calls webhooks before it validates.
 const SHOWN: usize = 253;
 
-/// Records what a request got and how long that took.
+/// Records a decision and its duration.
 pub(crate) fn record(answer: &Answer<'_>, source: Option<IpAddr>, duration: Duration, metrics: &Metrics) {
     match &answer.from {
         Ok(decided) => {
@@ -35,12 +37,12 @@ pub(crate) fn record(answer: &Answer<'_>, source: Option<IpAddr>, duration: Dura
     }
 }
 
-/// A name of a request, cut: whoever sends one may not fill the log with it.
+/// A name from a request, shortened so that a client cannot fill the log.
 pub(crate) fn shown(name: &str) -> &str {
     name.char_indices().nth(SHOWN).map_or(name, |(end, _)| &name[..end])
 }
 
-/// One event; its level has to be known when it is compiled.
+/// Emits one log event. A macro, because `tracing` needs the level at compile time.
 macro_rules! admission {
     ($level:expr, $decided:expr, $source:expr, $duration:expr) => {
         if tracing::enabled!($level) {
@@ -76,7 +78,8 @@ macro_rules! admission {
 }
 
 fn log(decided: &Decided<'_>, source: Option<IpAddr>, duration: Duration) {
-    // What keeps a pod from starting is seen without the lines about those that start.
+    // Logged at a higher level, so that pods that cannot start are visible without the lines about
+    // those that do.
     if decided.verdict.reason.is_no() {
         admission!(Level::WARN, decided, source, duration);
     } else {

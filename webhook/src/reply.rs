@@ -1,4 +1,4 @@
-//! Bytes in, bytes out: the whole of an admission without HTTP.
+//! A complete admission from bytes to bytes, without HTTP.
 
 use std::borrow::Cow;
 
@@ -15,8 +15,8 @@ use crate::{
     review::{DecodeError, Request, Response, Status},
 };
 
-/// An HTTP answer: an `AdmissionReview` with status 200, else a line of text (which the API server passes on to
-/// the person who made the request).
+/// An HTTP answer: an `AdmissionReview` with status 200, else a line of text (which the API server
+/// passes on to the client).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
     /// The HTTP status.
@@ -38,25 +38,26 @@ impl Reply {
         }
     }
 
-    /// The value of `Retry-After`, in seconds, where the API server shall ask again. It does so by itself, inside the
+    /// The value of `Retry-After` in seconds, if the API server should retry. It does so inside the
     /// webhook's timeout, but only with this header.
     pub fn retry_after_seconds(&self) -> Option<u32> {
         (self.status == StatusCode::SERVICE_UNAVAILABLE).then_some(1)
     }
 }
 
-/// Answers the bytes of an `AdmissionReview` that was posted to an entry. Pure but for what `context` looks up in memory.
+/// Answers the bytes of an `AdmissionReview` that was posted to an endpoint. Pure except for
+/// lookups in the cache of `context`.
 pub fn review_to_response(entry: Entry, bytes: &[u8], context: &AdmissionContext) -> Reply {
     Answer::new(entry, bytes, context).reply
 }
 
-/// A reply and what it came from, for the log line and the metrics.
+/// A reply and its origin, for the log line and the metrics.
 pub(crate) struct Answer<'a> {
     pub(crate) reply: Reply,
     pub(crate) from: Result<Decided<'a>, DecodeError>,
 }
 
-/// A request and what it got.
+/// A request and its verdict.
 pub(crate) struct Decided<'a> {
     pub(crate) entry: Entry,
     pub(crate) request: Request<'a>,
@@ -65,7 +66,7 @@ pub(crate) struct Decided<'a> {
     pub(crate) patch_bytes: usize,
     /// The problems' codes, separated by commas.
     pub(crate) codes: Cow<'static, str>,
-    /// The policies that select the pod, and what each did.
+    /// The policies that select the pod, and the effect of each.
     pub(crate) policies: String,
 }
 
@@ -91,7 +92,7 @@ impl<'a> Answer<'a> {
         }
     }
 
-    /// What has to be known before the question can be answered; none where it is answered.
+    /// The missing lookups of a deferred request; `None` if it was decided.
     pub(crate) fn awaited(&self) -> Option<&Awaited> {
         self.from.as_ref().ok()?.verdict.awaited.as_ref()
     }
@@ -138,7 +139,7 @@ fn reply(request: &Request<'_>, verdict: &Verdict, patch: &[u8], codes: &str, po
     Reply { status: StatusCode::OK, body }
 }
 
-/// The patch's JSON, empty where nothing changes.
+/// The patch as JSON, empty if nothing changes.
 fn patch_json(patch: Option<&Patch>) -> Vec<u8> {
     match patch {
         Some(patch) if !patch.is_empty() => patch.to_json().into_bytes(),
@@ -146,7 +147,7 @@ fn patch_json(patch: Option<&Patch>) -> Vec<u8> {
     }
 }
 
-/// Problem codes without repetition, in the order of the problems.
+/// Problem codes without duplicates, in the order of the problems.
 fn codes(problems: impl Iterator<Item = &'static str>) -> Cow<'static, str> {
     let mut seen: Vec<&'static str> = Vec::new();
     for code in problems {
@@ -254,7 +255,7 @@ mod tests {
         assert!(String::from_utf8(reply.body).unwrap().contains("(request u-1)"));
     }
 
-    /// Whatever a review says: the patch (in base64) and all else are bounded by these bytes.
+    /// For every review, the patch (in base64) and all other output are bounded by this many bytes.
     #[test]
     fn an_answer_is_short_however_long_the_review() {
         const MOST: usize = 64 * 1024;

@@ -1,7 +1,8 @@
-//! The wire types of an `AdmissionReview`: decoded borrowed, encoded straight into a buffer.
+//! The wire types of an `AdmissionReview`: decoded by borrowing, encoded directly into a buffer.
 //!
-//! Only what is used is read: no document of an object is ever built here. A pod is read in the same pass as its review;
-//! other objects, and `oldObject`, stay the text that the API server sent.
+//! Only the needed fields are read, and no document tree of an object is built. A pod is read in
+//! the same pass as its review; other objects, and `oldObject`, are kept as the text that the API
+//! server sent.
 
 mod response;
 mod text;
@@ -21,20 +22,21 @@ pub(crate) use text::Text;
 /// The `kind` of both directions.
 const KIND: &str = "AdmissionReview";
 
-/// The longest uid; that of an API server has 36 bytes.
+/// The maximum length of a uid in bytes; an API server's uid has 36.
 const UID_BYTES: usize = 128;
 
-/// The versions of `admission.k8s.io` that are understood. The answer is in the version of the question.
+/// The supported versions of `admission.k8s.io`. The answer has the version of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ReviewVersion {
     /// `admission.k8s.io/v1`.
     V1,
-    /// `admission.k8s.io/v1beta1`: the same fields; gone from Kubernetes 1.22, still sent by some other callers.
+    /// `admission.k8s.io/v1beta1`: the same fields. Removed from Kubernetes 1.22, still sent by
+    /// some other clients.
     V1Beta1,
 }
 
 impl ReviewVersion {
-    /// As it stands in `apiVersion`.
+    /// The value of `apiVersion`.
     pub(crate) const fn api_version(self) -> &'static str {
         match self {
             Self::V1 => "admission.k8s.io/v1",
@@ -47,7 +49,7 @@ impl ReviewVersion {
     }
 }
 
-/// What is done to the object.
+/// The operation on the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operation {
     /// `CREATE`
@@ -58,7 +60,7 @@ pub(crate) enum Operation {
     Delete,
     /// `CONNECT`
     Connect,
-    /// One that Kubernetes does not have yet.
+    /// An unknown operation, of a later Kubernetes release.
     Other,
 }
 
@@ -73,7 +75,7 @@ impl Operation {
         }
     }
 
-    /// As Kubernetes writes it; `OTHER` for what it does not have yet.
+    /// The name in Kubernetes; `OTHER` for unknown operations.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Create => "CREATE",
@@ -91,7 +93,7 @@ impl fmt::Display for Operation {
     }
 }
 
-/// What kind of object it is. `group` is empty for the core group.
+/// The kind of an object. `group` is empty for the core group.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub(crate) struct GroupVersionKind<'a> {
@@ -111,16 +113,17 @@ pub(crate) struct GroupVersionKind<'a> {
 pub(crate) enum Object<'a> {
     /// As the API server sent it.
     Text(&'a RawValue),
-    /// Read together with the review.
+    /// Already read together with the review.
     Pod(Box<PodView<'a>>),
 }
 
-/// Reviews below this size are read once: they cannot have more members than a pod may have. In a larger one the pod's
-/// members are counted before it is read, because each takes some dozen times its bytes in memory.
+/// Reviews below this size are read in one pass: they cannot have more members than a pod may have.
+/// In a larger review the pod's members are counted before it is read, because each needs some
+/// dozen times its size in memory.
 const READ_ONCE_BYTES: usize = PodView::UNCOUNTED_BYTES;
 
 impl GroupVersionKind<'_> {
-    /// `apiVersion` as it stands in manifests.
+    /// `apiVersion` as written in manifests.
     pub(crate) fn api_version(&self) -> String {
         if self.group.is_empty() {
             self.version.to_string()
@@ -141,22 +144,21 @@ pub(crate) struct Request<'a> {
     pub(crate) kind: GroupVersionKind<'a>,
     /// The subresource (`status`, `ephemeralcontainers`, `resize`), empty for the object itself.
     pub(crate) subresource: Text<'a>,
-    /// What is done.
     pub(crate) operation: Operation,
-    /// The object's name, empty where the API server makes it from `generateName`.
+    /// The object's name, empty if the API server generates it from `generateName`.
     pub(crate) name: Text<'a>,
-    /// The namespace; the object itself may not say it.
+    /// The namespace, which the object itself may omit.
     pub(crate) namespace: Text<'a>,
-    /// Whether nothing will be stored.
+    /// Whether the result will not be stored.
     pub(crate) dry_run: bool,
     /// The object as it would be stored.
     pub(crate) object: Option<Object<'a>>,
-    /// The object as it is stored; none where it is created.
+    /// The stored version of the object; none if it is created.
     pub(crate) old_object: Option<&'a RawValue>,
 }
 
 impl<'a> Request<'a> {
-    /// Reads a review, the pod that an entry for pods is asked about included.
+    /// Reads a review, including the pod if the endpoint handles pods.
     pub(crate) fn decode(entry: Entry, bytes: &'a [u8]) -> Result<Self, DecodeError> {
         let text = std::str::from_utf8(bytes).map_err(|_| DecodeError::NotUtf8)?;
         if entry == Entry::Mutate
@@ -165,7 +167,7 @@ impl<'a> Request<'a> {
         {
             return review.request(Object::Pod);
         }
-        // Also where the pod alone is malformed: the request is answered, with its uid.
+        // Also if only the pod is malformed: the request is then answered with its uid.
         serde_json::from_str::<WireReview<'a, &'a RawValue>>(text)?.request(Object::Text)
     }
 }
@@ -210,48 +212,48 @@ pub(crate) enum DecodeError {
     /// The body is not UTF-8.
     #[error("the body is not UTF-8; send an AdmissionReview as JSON")]
     NotUtf8,
-    /// The body is not JSON, or cut off. The parser's text quotes nothing of the body.
+    /// The body is not JSON, or truncated. The parser's message does not quote the body.
     #[error("the body is not JSON: {0}; send an AdmissionReview as JSON")]
     NotJson(serde_json::Error),
-    /// A field has another type than an `AdmissionReview` has there.
+    /// A field has the wrong type.
     #[error(
         "the body is not an AdmissionReview: line {line}, column {column} holds another type; send admission.k8s.io/v1"
     )]
     NotAReview {
-        /// Where, from 1.
+        /// The line, from 1.
         line: usize,
-        /// Where, from 1.
+        /// The column, from 1.
         column: usize,
     },
-    /// `kind` is another.
+    /// `kind` is another one.
     #[error("kind is {found:?}, not {KIND}; send admission.k8s.io/v1")]
     Kind {
-        /// The first characters of what is there.
+        /// The first characters of the value.
         found: String,
         /// The request's uid, if there is one.
         uid: Option<String>,
     },
-    /// `apiVersion` is another.
+    /// `apiVersion` is another one.
     #[error("apiVersion is {found:?}; set admissionReviewVersions to v1")]
     Version {
-        /// The first characters of what is there.
+        /// The first characters of the value.
         found: String,
         /// The request's uid, if there is one.
         uid: Option<String>,
     },
-    /// No `request`, as in a review that is an answer.
+    /// `request` is missing, as in a review that is an answer.
     #[error("the AdmissionReview has no request; send one with request set")]
     NoRequest,
-    /// A `request.uid` that no API server sends: it is repeated in the answer.
+    /// `request.uid` is longer than that of any API server; it would be repeated in the answer.
     #[error("request.uid has {0} bytes, and {UID_BYTES} are allowed; set it to a unique text")]
     LongUid(usize),
-    /// No `request.uid`, so no answer could be matched.
+    /// `request.uid` is missing, so no answer could be matched.
     #[error("request.uid is empty; set it to a unique text")]
     NoUid,
 }
 
 impl DecodeError {
-    /// The request's uid, where it could be read.
+    /// The request's uid, if it could be read.
     pub(crate) fn uid(&self) -> Option<&str> {
         match self {
             Self::Kind { uid, .. } | Self::Version { uid, .. } => uid.as_deref(),
@@ -268,14 +270,14 @@ impl DecodeError {
 impl From<serde_json::Error> for DecodeError {
     fn from(error: serde_json::Error) -> Self {
         match error.classify() {
-            // Texts of this category quote the value that was found.
+            // Messages of this category quote the invalid value.
             Category::Data => Self::NotAReview { line: error.line(), column: error.column() },
             Category::Io | Category::Syntax | Category::Eof => Self::NotJson(error),
         }
     }
 }
 
-/// A review whose object is read as an `O`.
+/// A review whose object is deserialized as `O`.
 #[derive(Deserialize)]
 #[serde(default, rename_all = "camelCase", bound(deserialize = "O: Deserialize<'de>"))]
 struct WireReview<'a, O> {

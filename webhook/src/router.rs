@@ -1,4 +1,4 @@
-//! `POST` to an entry's path: from an HTTP request to its answer.
+//! Handles a `POST` to an endpoint, from the HTTP request to its answer.
 
 use std::{
     mem,
@@ -38,38 +38,40 @@ use crate::{
     warnings::Cause,
 };
 
-/// How long a review waits for its namespace and service account to come into memory. A pod is often created right
-/// behind them, and the news of a watch takes milliseconds; the API server gives the whole call five seconds.
+/// How long a review waits until its namespace and service account are in the cache. A pod is often
+/// created right after them, and watch events take milliseconds; the API server allows five seconds
+/// for the whole call.
 const KNOWN_WITHIN: Duration = Duration::from_secs(1);
 
-/// How many reviews may wait for that at once. Whoever names a namespace that does not exist waits in vain, and a
-/// review that finds no place is answered "ask again" at once, which the API server does.
+/// How many reviews may wait for that at once. A review that names a namespace that does not exist
+/// waits in vain. If all places are taken, the answer is 503 at once, and the API server retries.
 const WAITING: usize = 256;
 
-/// How long the changes that make a review look again are gathered: many reviews may wait while many objects come.
+/// How long changes are batched before waiting reviews check the cache again: many reviews may wait
+/// while many objects arrive.
 const CHANGES_PAUSE: Duration = Duration::from_millis(20);
 
-/// Which look at a review it is.
+/// The attempt to decide a review.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Attempt {
-    /// There is time for another.
+    /// Another attempt may follow.
     First,
-    /// What is not known now stays unknown.
+    /// Objects that are still missing defer the request.
     Last,
 }
 
 /// A review that cannot be answered yet.
 struct Deferred {
-    /// "Ask again".
+    /// A 503 that makes the API server retry.
     reply: Reply,
     awaited: Awaited,
 }
 
-/// Where a request comes from; unknown for routes that are not behind a port of ours.
+/// The source address of a request; unknown for routes that are not served by a port of this crate.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Source(pub(crate) IpAddr);
 
-/// A review as it came.
+/// A review as received.
 struct Posted {
     entry: Entry,
     source: Option<IpAddr>,
@@ -134,7 +136,8 @@ async fn review(entry: Entry, State(app): State<Arc<App>>, request: extract::Req
         app.metrics.warnings.raise(Cause::NotJson, None);
         return app.respond(Reply::text(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
     }
-    // Routes that are not behind a port of ours have no account: each request gets its own.
+    // Routes that are not served by a port of this crate have no account: each request gets its
+    // own.
     let account = head.extensions.remove::<SourceBytes>().unwrap_or_default();
     let source = head.extensions.remove::<Source>().map(|Source(address)| address);
     let body = match app.budget.read(body, &account).await {
@@ -149,8 +152,9 @@ async fn review(entry: Entry, State(app): State<Arc<App>>, request: extract::Req
 }
 
 impl App {
-    /// Decides. Where something of the cluster is not in memory yet, waits for that for [`KNOWN_WITHIN`] at most and
-    /// decides once more: a review is read twice, however much changes meanwhile.
+    /// Decides. If a cluster object is not in the cache yet, waits for it for at most
+    /// [`KNOWN_WITHIN`] and decides again: a review is decided at most twice, however often the
+    /// cache changes.
     async fn answer(self: &Arc<Self>, posted: Posted) -> Reply {
         let posted = Arc::new(posted);
         let Deferred { reply, awaited } = match self.attempt(&posted, Attempt::First).await {
@@ -161,28 +165,29 @@ impl App {
             self.metrics.shed(Shed::Waiting);
             return reply;
         };
-        // Either way it is time for the last look.
+        // The last attempt follows in both cases.
         let _ = timeout(KNOWN_WITHIN, self.known(&awaited)).await;
         self.attempt(&posted, Attempt::Last).await.unwrap_or_else(|Deferred { reply, .. }| reply)
     }
 
-    /// Ends as soon as all of it is in memory.
+    /// Completes as soon as all of them are in the cache.
     async fn known(&self, awaited: &Awaited) {
         let cluster = self.context.cluster();
-        // From before the first look, so that nothing comes in between unseen.
+        // Subscribed before the first check, so that no change is missed.
         let mut changes = cluster.changes();
         while !awaited.is_known(cluster) {
             match changes.changed().await {
                 Ok(()) => sleep(CHANGES_PAUSE).await,
-                // Nothing will come any more.
+                // No more changes will come.
                 Err(_) => std::future::pending().await,
             }
         }
     }
 
-    /// Decides once, when it is its turn. The error is none that is final.
+    /// Decides once, when its lane is free. The error is a decision that is not final.
     async fn attempt(self: &Arc<Self>, posted: &Arc<Posted>, attempt: Attempt) -> Result<Reply, Deferred> {
-        // Only now: this step is ours, while a body comes as slowly as its client likes, and so does the cluster's news.
+        // The slot is taken only for the decision, whose duration the server controls. The time to
+        // receive a body depends on the client, and that of cluster events on the API server.
         let Some(_slot) = Slot::take(&self.metrics.requests_in_flight, self.limits.requests) else {
             self.metrics.shed(Shed::Requests);
             let text = "too many requests at once; ask again\n";
@@ -190,15 +195,16 @@ impl App {
         };
         let (app, posted) = (Arc::clone(self), Arc::clone(posted));
         let decided = self.lanes.run(posted.body.bytes.len(), move || app.decide(&posted, attempt)).await;
-        // It catches its panics itself.
+        // `decide` catches its own panics.
         decided.unwrap_or_else(|Unfinished| Ok(internal_error()))
     }
 
-    /// Decides, and records what is final. A panic, which would be a bug, costs one request and not the connection.
+    /// Decides, and records a final decision. A panic, which would be a bug, fails one request and
+    /// not the connection.
     fn decide(&self, posted: &Posted, attempt: Attempt) -> Result<Reply, Deferred> {
         let Posted { entry, source, body } = posted;
         let started = Instant::now();
-        // What a panic could leave half-done is local; what is shared are atomics.
+        // State that a panic could leave incomplete is local; the shared state consists of atomics.
         let answered = catch_unwind(AssertUnwindSafe(|| {
             let answer = Answer::new(*entry, &body.bytes, &self.context);
             if attempt == Attempt::First
@@ -215,7 +221,7 @@ impl App {
         }));
         answered.unwrap_or_else(|_| {
             self.metrics.panics.inc();
-            // Not the panic's text: it may quote the pod.
+            // The panic's message is not logged: it may quote the pod.
             tracing::error!(
                 uid = uid(*entry, &body.bytes),
                 entry = entry.name(),
@@ -226,8 +232,8 @@ impl App {
         })
     }
 
-    /// Counts for each policy what it did. A dry run did nothing, and a pod counts once: the API server posts it again if a later
-    /// webhook has changed it.
+    /// Counts the effect of each policy. Dry runs are not counted, and a pod is counted once: the
+    /// API server posts it again if a later webhook has changed it.
     fn report_policies(&self, decided: &Decided<'_>) {
         let Decided { request, verdict, .. } = decided;
         if request.dry_run || verdict.is_repeated || verdict.policies.is_empty() {
@@ -273,7 +279,7 @@ impl App {
         self.respond_with(&reply, body.into())
     }
 
-    /// Answers with this body instead of the reply's own.
+    /// Responds with this body instead of that of `reply`.
     fn respond_with(&self, reply: &Reply, body: Bytes) -> Response {
         if reply.status.is_client_error() || reply.status.is_server_error() {
             self.metrics.http_error(reply.status.as_u16());
@@ -291,7 +297,7 @@ impl App {
     }
 }
 
-/// The uid in bytes that something panicked on, which may have been their decoding.
+/// The uid of a review whose handling panicked; decoding it again may panic as well.
 fn uid(entry: Entry, bytes: &[u8]) -> Option<String> {
     catch_unwind(|| Request::decode(entry, bytes).ok().map(|request| shown(&request.uid).to_owned()))
         .ok()
@@ -310,14 +316,14 @@ fn is_json(headers: &HeaderMap) -> bool {
     essence.trim().eq_ignore_ascii_case("application/json")
 }
 
-/// One of the requests that may be under way at once.
+/// One of the slots for concurrent requests.
 struct Slot<'a>(&'a Gauge);
 
 impl<'a> Slot<'a> {
-    /// None if all are taken.
+    /// `None` if all slots are taken.
     fn take(taken: &'a Gauge, limit: usize) -> Option<Self> {
         let slot = Self(taken);
-        // The count is the limit's own measure: nothing else has to be kept in step.
+        // The gauge itself is the counter of the limit, so the two cannot diverge.
         (usize::try_from(taken.inc()).unwrap_or(0) < limit).then_some(slot)
     }
 }

@@ -1,8 +1,8 @@
-//! The server: bound first, then running, then drained. Each step is a type, so none can be skipped.
+//! The server: bound, then running, then drained. Each step is a type, so none can be skipped.
 //!
-//! Own accept loop instead of a framework's, because of what this port has to survive: it is reachable from every
-//! pod, and while it cannot be reached by the API server no annotated pod starts. So connections are counted, the
-//! ones that do nothing are closed first, and what one caller may take is bounded.
+//! It has its own accept loop instead of a framework's, because the port is reachable from every
+//! pod, and no annotated pod starts while the API server cannot reach it. So connections are
+//! counted, idle connections are closed first, and the resources of one client are bounded.
 
 mod accept;
 mod connection;
@@ -33,29 +33,27 @@ use accept::accept_loop;
 use port::{Port, PortSettings};
 pub use sources::{AllowedSources, Network, NetworkError};
 
-/// How many connections may wait for their accept. The usual 128 are used up by one burst, and then the API server's
-/// next attempt waits for a whole second. The kernel's limit (`somaxconn`, 4096) may be lower.
+/// The length of the accept queue. The usual 128 are exhausted by one burst, and then the API
+/// server's next attempt waits for a second. The kernel's limit (`somaxconn`, 4096) may be lower.
 const BACKLOG: u32 = 4096;
 
 /// A server that is not bound yet.
 pub struct Server {
-    /// Where admission is served over TLS. Port 0 for a free one.
+    /// The address of the admission port (TLS). Port 0 selects a free port.
     pub listen: SocketAddr,
-    /// Where probes and metrics are served in the clear.
+    /// The address of the plain-text port for probes and metrics.
     pub ops_listen: SocketAddr,
     /// Certificates, protocol versions, ALPN.
     pub tls: Arc<ServerConfig>,
-    /// What decisions need.
+    /// The input of decisions.
     pub context: Arc<AdmissionContext>,
-    /// Where everything is counted.
     pub metrics: Arc<Metrics>,
-    /// When requests are wanted.
+    /// Whether requests are accepted.
     pub readiness: Readiness,
-    /// How much of everything.
     pub limits: Limits,
-    /// Who may connect to the admission port.
+    /// The clients that may connect to the admission port.
     pub sources: AllowedSources,
-    /// Where the owners of pods are told.
+    /// The queue of Events for the owners of pods.
     pub notices: Notices,
 }
 
@@ -69,7 +67,7 @@ pub struct BindError {
 }
 
 impl Server {
-    /// Takes both addresses. Nothing is accepted yet. Needs a tokio runtime.
+    /// Binds both addresses without accepting connections. Needs a tokio runtime.
     pub fn bind(self) -> Result<Bound, BindError> {
         let https = bind(self.listen, "--listen")?;
         let failed = |source| BindError { address: self.ops_listen, flag: "--ops-listen", source };
@@ -91,17 +89,17 @@ fn bind(address: SocketAddr, flag: &'static str) -> Result<Listener, BindError> 
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // As the standard library does: the port can be taken again while old connections end.
+    // As in the standard library: the port can be bound again while old connections are closing.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
 
-/// A thread with a runtime of its own, for probes and metrics: whatever load there is on admission, the kubelet gets its
-/// answer and does not restart the container.
+/// A thread with its own runtime for probes and metrics: under any admission load the kubelet gets
+/// its answer and does not restart the container.
 struct OpsThread {
     handle: Handle,
-    /// Ends the thread.
+    /// Ends the thread on drop.
     _stop: DropGuard,
 }
 
@@ -120,7 +118,7 @@ struct Listener {
     address: SocketAddr,
 }
 
-/// A server with its addresses, not accepting yet.
+/// A server that is bound but does not accept connections yet.
 pub struct Bound {
     server: Server,
     https: Listener,
@@ -129,24 +127,24 @@ pub struct Bound {
 }
 
 impl Bound {
-    /// Where admission will be served.
+    /// The address of the admission port.
     pub fn address(&self) -> SocketAddr {
         self.https.address
     }
 
-    /// Where probes and metrics will be served.
+    /// The address of the port for probes and metrics.
     pub fn ops_address(&self) -> SocketAddr {
         self.ops.address
     }
 
-    /// Accepts from now on, until `shutdown`. Needs a tokio runtime.
+    /// Accepts connections until `shutdown`. Needs a tokio runtime.
     pub fn serve(self, shutdown: Shutdown) -> Running {
         let Server { context, metrics, limits, notices, .. } = &self.server;
         let routes = router(Arc::clone(context), Arc::clone(metrics), notices.clone(), *limits);
         self.serve_routes(routes, shutdown)
     }
 
-    /// The same server with other routes on the admission port: what a benchmark compares with.
+    /// The same server with other routes on the admission port, as a baseline for benchmarks.
     pub fn serve_routes(self, routes: Router, shutdown: Shutdown) -> Running {
         let Self { server, https, ops, ops_thread } = self;
         let ops = OpsServer::start(&server, ops.listener, ops_thread);
@@ -154,17 +152,18 @@ impl Bound {
     }
 }
 
-/// A server that accepts.
+/// A running server.
 pub struct Running {
     task: JoinHandle<Stopped>,
 }
 
 impl Running {
-    /// Until the server has stopped.
+    /// Completes when the server has stopped.
     pub async fn stopped(self) -> Stopped {
         match self.task.await {
             Ok(stopped) => stopped,
-            // Nobody else holds the task, so it was not cancelled: its panic is passed on.
+            // The task cannot be cancelled, because there is no other handle to it: its panic is
+            // passed on.
             Err(error) => resume_unwind(error.into_panic()),
         }
     }
@@ -173,11 +172,11 @@ impl Running {
 /// A server that has stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stopped {
-    /// Connections that had to be cut because their requests did not end in time.
+    /// Connections that were closed because their requests did not end in time.
     pub aborted: usize,
 }
 
-/// Probes and metrics, answered from the moment it is made.
+/// Serves probes and metrics from its creation on.
 struct OpsServer {
     port: Arc<Port>,
     accepting: JoinHandle<()>,
@@ -194,7 +193,7 @@ impl OpsServer {
                 tls: None,
                 routes: ops::router(server.readiness.clone(), Arc::clone(&server.metrics)),
                 limits: server.limits.ops(),
-                // The kubelet's probes come from the node's address, which nobody knows beforehand.
+                // The kubelet's probes come from the node's address, which is not known in advance.
                 sources: AllowedSources::default(),
                 readiness: server.readiness.clone(),
                 metrics: Arc::clone(&server.metrics),
@@ -236,13 +235,13 @@ async fn run(
     shutdown.draining().await;
     readiness.drain();
     tracing::info!(drain_delay = ?limits.drain_delay, "draining: still answering while the endpoints change");
-    // Either the delay is over or somebody has no patience for it.
+    // Ends when the delay has passed or an abort is requested.
     let _ = timeout(limits.drain_delay, shutdown.aborted()).await;
 
     stop_https.cancel();
     let _ = accepting.await;
     let aborted = https_port.close(limits.drain_timeout, &shutdown).await;
-    // Last, so that probes and metrics tell of the drain to its end.
+    // Closed last, so that probes and metrics report the whole drain.
     ops.close(&shutdown).await;
     tracing::info!(aborted, "stopped");
     Stopped { aborted }

@@ -1,8 +1,8 @@
-//! The two steps in which a server stops.
+//! The two stages of stopping a server.
 
 use tokio_util::sync::CancellationToken;
 
-/// Tells a running server to stop. Clones are the same switch.
+/// Stops a running server. Clones share the state.
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
     drain: CancellationToken,
@@ -15,23 +15,23 @@ impl Shutdown {
         Self::default()
     }
 
-    /// Stop, and lose no request: the first signal.
+    /// Stops without losing a request: the first signal.
     pub fn drain(&self) {
         self.drain.cancel();
     }
 
-    /// Stop now, whatever is under way: the second signal.
+    /// Stops immediately, with requests in flight: the second signal.
     pub fn abort(&self) {
         self.drain.cancel();
         self.abort.cancel();
     }
 
-    /// Until [`Self::drain`] is called.
+    /// Completes when [`Self::drain`] was called.
     pub async fn draining(&self) {
         self.drain.cancelled().await;
     }
 
-    /// Until [`Self::abort`] is called.
+    /// Completes when [`Self::abort`] was called.
     pub async fn aborted(&self) {
         self.abort.cancelled().await;
     }

@@ -1,4 +1,4 @@
-//! Whose pod it is, read off the object's metadata for the log line.
+//! The names and owners of a pod, read from the object's metadata for the log line.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, de};
 
 use crate::review::{Object, Text};
 
-/// The names in a pod's metadata. A pod that a controller creates has no name yet when it is admitted.
+/// The names in a pod's metadata. A pod created by a controller has no name yet during admission.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct Subject<'a> {
@@ -16,7 +16,8 @@ pub(crate) struct Subject<'a> {
     owner_references: Option<Owners<'a>>,
 }
 
-/// How many owners are read: Kubernetes' own objects have one, and a review may name a million.
+/// The maximum number of owners that are read: objects of Kubernetes have one, but a review may
+/// name a million.
 const OWNERS_READ: usize = 16;
 
 /// The first owners.
@@ -39,7 +40,7 @@ pub(crate) struct Owner<'a> {
 }
 
 impl<'a> Subject<'a> {
-    /// Of an object that was read with its review, or that is read for this.
+    /// From an object that was read with its review, or from its text.
     pub(crate) fn new(object: &'a Object<'a>) -> Self {
         match object {
             Object::Text(text) => Self::parse(text.get()),
@@ -50,12 +51,12 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// Reads the metadata of a JSON object and stops behind it: the API server writes it before the long `spec`.
-    /// What cannot be read is left empty.
+    /// Parses the metadata of a JSON object and stops after it: the API server writes it before the
+    /// long `spec`. Fields that cannot be parsed stay empty.
     fn parse(object: &'a str) -> Self {
         let mut found = Self::default();
         let mut deserializer = serde_json::Deserializer::from_str(object);
-        // Stopping early is an error to serde, and an unreadable object is none to a log line.
+        // Stopping early is an error to serde, and the log line tolerates an unreadable object.
         let _ = de::Deserializer::deserialize_map(&mut deserializer, Metadata(&mut found));
         found
     }
@@ -65,7 +66,7 @@ impl<'a> Subject<'a> {
         self.controller().or(self.owners().first())
     }
 
-    /// The owner that made the pod.
+    /// The owner that created the pod.
     pub(crate) fn controller(&self) -> Option<&Owner<'a>> {
         self.owners().iter().find(|owner| owner.controller == Some(true))
     }

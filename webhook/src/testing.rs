@@ -1,4 +1,4 @@
-//! What the tests of several modules share.
+//! Fixtures that the tests of several modules share.
 
 use std::{io, net::IpAddr, sync::Arc, time::SystemTime};
 
@@ -19,7 +19,7 @@ use crate::{
     serve::Accept,
 };
 
-/// A review of a pod's creation; `edit` puts other texts in place of its own.
+/// A review of a pod's creation. Each pair in `edit` replaces a text in the review by another.
 pub(crate) fn review(edit: &[(&str, &str)]) -> String {
     let review = r#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{"uid":"u-1",
         "kind":{"group":"","version":"v1","kind":"Pod"},"resource":{"group":"","version":"v1","resource":"pods"},
@@ -33,7 +33,7 @@ pub(crate) fn review(edit: &[(&str, &str)]) -> String {
     })
 }
 
-/// A review of a pod that asks for a secret, so that the cluster matters; `edit` as for [`review`].
+/// A review of a pod that requests a secret, so that the cluster matters; `edit` as in [`review`].
 pub(crate) fn asking(edit: &[(&str, &str)]) -> String {
     const SECRET: &str = r#""annotations":{"scaivault.scailabs.ai/inject-secret-db":"apps/db"},"labels""#;
     let mut edits = vec![(r#""labels""#, SECRET)];
@@ -41,7 +41,7 @@ pub(crate) fn asking(edit: &[(&str, &str)]) -> String {
     review(&edits)
 }
 
-/// Names a namespace that is not known, and one whose lookup panics.
+/// A cluster with a namespace that is not in the cache and one whose lookup panics.
 struct Odd;
 
 impl Cluster for Odd {
@@ -66,13 +66,13 @@ impl Cluster for Odd {
     }
 }
 
-/// A context in which the namespaces `unknown` and `panic` and the service account `unknown` are what their names say,
-/// and the service account `billing` has a role.
+/// A context in which the namespaces `unknown` and `panic` and the service account `unknown` behave
+/// as named, and the service account `billing` has a role.
 pub(crate) fn context() -> Arc<AdmissionContext> {
     Arc::new(AdmissionContext::new(Settings::default(), KubeVersion::OLDEST, Arc::new(Odd)))
 }
 
-/// A server's configuration for `localhost` and a client that trusts it.
+/// A server configuration for `localhost` and a client that trusts it.
 pub(crate) fn tls() -> (Arc<ServerConfig>, TlsConnector) {
     let now = SystemTime::now();
     let day = std::time::Duration::from_hours(24);
@@ -88,7 +88,7 @@ pub(crate) async fn connect(connector: &TlsConnector, stream: DuplexStream) -> T
     connector.connect(name, stream).await.unwrap()
 }
 
-/// Connections that are made in memory, so that time can be a test's own.
+/// In-memory connections, so that tests can use tokio's paused clock.
 impl Accept for Receiver<(DuplexStream, IpAddr)> {
     type Stream = DuplexStream;
 
@@ -107,16 +107,16 @@ pub(crate) fn head(length: usize) -> String {
     )
 }
 
-/// An answer as it came.
+/// An HTTP response as received.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    /// Lower case.
+    /// In lower case.
     pub(crate) head: String,
     pub(crate) body: String,
 }
 
-/// Reads one HTTP/1.1 answer; none where the connection ends before its first byte.
+/// Reads one HTTP/1.1 response; `None` if the connection ends before its first byte.
 pub(crate) async fn answer(stream: &mut (impl AsyncRead + Unpin)) -> Option<Answer> {
     let mut bytes = Vec::new();
     while !bytes.ends_with(b"\r\n\r\n") {
@@ -137,7 +137,7 @@ pub(crate) async fn answer(stream: &mut (impl AsyncRead + Unpin)) -> Option<Answ
 pub(crate) async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> Option<Answer> {
     let review = review(&[]);
     let request = head(review.len()) + &review;
-    // A connection that was closed meanwhile shows when the answer is read.
+    // If the connection was closed meanwhile, reading the answer shows it.
     let _ = stream.write_all(request.as_bytes()).await;
     let _ = stream.flush().await;
     answer(stream).await

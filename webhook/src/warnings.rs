@@ -1,4 +1,5 @@
-//! Log lines about what is turned away: an attacker decides how often that happens, so not one each.
+//! Log lines about shed requests and connections, throttled because an attacker controls how often
+//! they occur.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -7,10 +8,10 @@ use std::{
 
 use tokio::time::Instant;
 
-/// The least time between two lines about the same cause.
+/// The minimum time between two lines about the same cause.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Why a request or a connection got less than it asked for.
+/// Why a request or a connection was shed or limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
     Requests,
@@ -51,7 +52,7 @@ impl Cause {
         }
     }
 
-    /// The flag of the limit that was reached, or of what is switched off.
+    /// The flag of the limit that was reached, or of the feature that is switched off.
     const fn flag(self) -> Option<&'static str> {
         match self {
             Self::Requests => Some("--max-requests"),
@@ -67,7 +68,8 @@ impl Cause {
     }
 }
 
-/// Says at most once a second that something was turned away for a cause, and how often since.
+/// Logs at most once a second per cause that something was shed, with the count since the last
+/// line.
 pub(crate) struct Warnings {
     epoch: Instant,
     causes: [Throttle; Cause::COUNT],
@@ -80,7 +82,7 @@ impl Default for Warnings {
 }
 
 impl Warnings {
-    /// Counts the cause in; logs if it is time. `error` is what the system said, if it did.
+    /// Counts the cause, and logs if the period has passed. `error` is the system's error, if any.
     pub(crate) fn raise(&self, cause: Cause, error: Option<&std::io::Error>) {
         let Some(throttle) = self.causes.get(cause as usize) else { return };
         if let Some(count) = throttle.raise(self.epoch.elapsed()) {
@@ -90,23 +92,24 @@ impl Warnings {
     }
 }
 
-/// Lets one of many through.
+/// Lets one of many events through per period.
 #[derive(Default)]
 struct Throttle {
-    /// Since the last that was let through.
+    /// Events since the last one that was let through.
     count: AtomicU64,
-    /// From when on the next is let through, milliseconds.
+    /// When the next one is let through, in milliseconds.
     next: AtomicU64,
 }
 
 impl Throttle {
-    /// How many there were since the last time, if `now` is the time for the next.
+    /// The number of events since the last one that was let through, if the period has passed at
+    /// `now`.
     fn raise(&self, now: Duration) -> Option<u64> {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         self.count.fetch_add(1, Ordering::Relaxed);
         let next = self.next.load(Ordering::Relaxed);
         let due = millis(now) >= next
-            // Of two at once, one.
+            // If two threads compete, one succeeds.
             && self
                 .next
                 .compare_exchange(next, millis(now + PERIOD), Ordering::Relaxed, Ordering::Relaxed)

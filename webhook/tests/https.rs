@@ -1,4 +1,4 @@
-//! A whole server on loopback sockets with real TLS, through the public interface alone.
+//! A complete server on loopback sockets with real TLS, through the public interface only.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by panicking")]
 
@@ -174,7 +174,7 @@ async fn two_thousand_idle_connections_do_not_keep_a_request_out() {
     assert_eq!(response.status(), StatusCode::OK);
 }
 
-/// The admission port runs on the test's own thread, which does nothing else until the probe is answered.
+/// The admission port runs on the test's own thread, which is blocked until the probe is answered.
 #[tokio::test]
 async fn probes_are_answered_while_admission_is_busy() {
     let authority = authority();
@@ -213,7 +213,8 @@ async fn a_drained_server_has_answered_everything() {
         assert_eq!(response.status(), StatusCode::OK);
         response.headers().get("connection").is_some_and(|value| value == "close")
     };
-    // Clients like the API server: each uses its connection until it is told to end, then opens another one.
+    // Clients like the API server: each reuses its connection until the server closes it, then
+    // opens another.
     let clients: Vec<_> = (0..8)
         .map(|_| {
             let (connector, address) = (connector.clone(), server.address);
@@ -221,7 +222,8 @@ async fn a_drained_server_has_answered_everything() {
                 let mut requests = 0;
                 while let Ok(stream) = TcpStream::connect(address).await {
                     let name = ServerName::try_from("localhost").unwrap();
-                    // Between the last accept and the end of the socket the system may still take one.
+                    // Between the last accept and the close of the socket the kernel may still
+                    // accept one.
                     let Ok(stream) = connector.connect(name, stream).await else {
                         break;
                     };
@@ -287,12 +289,12 @@ async fn a_renewed_secret_is_served_to_new_connections() {
 
     mount(volume.path(), "..second", &second);
     assert!(matches!(reloader.check(SystemTime::now()), Checked::Replaced { .. }));
-    // Trusts the second authority alone.
+    // Trusts only the second authority.
     connect(&connector(&second), server.address).await;
     assert_eq!(sender.send_request(post(UPDATE)).await.unwrap().status(), StatusCode::OK);
 }
 
-/// Mounts a pair as the kubelet does, and swaps it in one rename.
+/// Mounts a key pair as the kubelet does, and replaces it in one rename.
 fn mount(directory: &Path, generation: &str, authority: &Authority) {
     let leaf = authority.issue(&["localhost".into()], SystemTime::now(), DAY).unwrap();
     fs::create_dir(directory.join(generation)).unwrap();

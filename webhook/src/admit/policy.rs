@@ -1,4 +1,5 @@
-//! What an `InjectionPolicy` gets that is applied: refused if it cannot be used, so that a person reads why.
+//! Validates an `InjectionPolicy` when it is applied and rejects one that cannot be used, so that
+//! its author sees the reason.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -16,15 +17,15 @@ const GROUP: &str = "scaivault.scailabs.ai";
 /// The kind of policies.
 const KIND: &str = "InjectionPolicy";
 
-/// The part of a policy that is checked, as text.
+/// The part of a policy that is validated, as text.
 #[derive(Deserialize)]
 struct Policy<'a> {
     #[serde(borrow)]
     spec: Option<&'a RawValue>,
 }
 
-/// Checks a policy that is created or changed. One whose `spec` stays is let through: labels and finalizers of a policy that is
-/// broken can be changed.
+/// Validates a policy that is created or changed. An update that leaves `spec` unchanged is
+/// allowed, so that labels and finalizers of an invalid policy can still be changed.
 pub(super) fn review(request: &Request<'_>, context: &AdmissionContext) -> Verdict {
     if let Some(untouched) = untouched(request) {
         return Reason::Untouched(untouched).into();
@@ -49,7 +50,7 @@ pub(super) fn review(request: &Request<'_>, context: &AdmissionContext) -> Verdi
 
 fn has_same_spec(object: &RawValue, former: &RawValue) -> bool {
     let [now, before] = [object, former].map(|object| serde_json::from_str::<Policy<'_>>(object.get()));
-    // The API server writes both in the same form.
+    // The text can be compared, because the API server writes both in the same form.
     matches!((now, before), (Ok(Policy { spec: Some(now) }), Ok(Policy { spec: Some(before) }))
         if now.get() == before.get())
 }

@@ -154,7 +154,7 @@ fn injection_and_detachment_carry_their_patch() {
     assert_eq!((verdict.reason, verdict.patch), (Reason::Detached, Some(patch)));
 }
 
-/// A cluster with policies that a test gives.
+/// A cluster whose policies are given by the test.
 struct Governed {
     policies: Lookup<Policies>,
     namespace_is_known: bool,
@@ -195,7 +195,8 @@ fn policies(selector: Selector) -> Lookup<Policies> {
     Lookup::Known(Policies { set: Arc::new(set), now: 0 })
 }
 
-/// A replica that starts while the API server is away must let no pod through that a policy would change or refuse.
+/// A replica that starts while the API server is unavailable must not admit a pod that a policy
+/// would change or reject.
 #[test]
 fn pods_wait_while_policies_are_not_known() {
     for review in [review(&[]), asking(&[])] {
@@ -240,7 +241,7 @@ fn a_policy_that_cannot_be_used_is_refused_where_it_is_written() {
     let refusal = refused.refusal.unwrap();
     assert_eq!((refusal.code, &*refusal.message), (422, "spec.priority: too high"));
 
-    // Its labels change, or a controller takes a finalizer away.
+    // A change of labels, or a controller that removes a finalizer.
     let unchanged = verdict(&[("\"a\":\"b\"", "\"a\":\"bad\"")]);
     assert_eq!(unchanged.reason, Reason::Validated(ValidationReason::ProblemsUnchanged));
     assert!(unchanged.refusal.is_none() && unchanged.warnings[1].contains("too high"));

@@ -1,4 +1,5 @@
-//! What a workload gets: its template adjusted to its mode, its annotations checked.
+//! Decisions on workloads: the template follows the workload's mode, and the annotations are
+//! validated.
 
 use scaivault_inject::{
     Context, SkipReason,
@@ -16,7 +17,7 @@ use crate::{
     review::{Object, Operation, Request},
 };
 
-/// Brings the pod template in step with the workload's own `mutation-mode`.
+/// Updates the pod template to the workload's own `mutation-mode`.
 pub(super) fn mode(request: &Request<'_>, context: &AdmissionContext) -> Verdict {
     look(request, context, |workload, former| {
         let Adjustment { reason, patch, warnings } = adjust(workload, former);
@@ -24,7 +25,7 @@ pub(super) fn mode(request: &Request<'_>, context: &AdmissionContext) -> Verdict
     })
 }
 
-/// Checks the annotations, and refuses what the request brings.
+/// Validates the annotations. Problems that the request introduces reject it.
 pub(super) fn validate(request: &Request<'_>, context: &AdmissionContext) -> Verdict {
     if kind(request) == Err(Untouched::NotAWorkload) {
         return validate_templates(request, context);
@@ -34,8 +35,8 @@ pub(super) fn validate(request: &Request<'_>, context: &AdmissionContext) -> Ver
     })
 }
 
-/// Checks the pod templates in an object of a kind that is not known. Kinds whose objects are made by a workload's
-/// controller are known, and are not checked: their makers are.
+/// Validates the pod templates in an object of an unknown kind. Kinds whose objects are created by
+/// a workload controller are known and are not validated, because their owners are.
 fn validate_templates(request: &Request<'_>, context: &AdmissionContext) -> Verdict {
     let not_a_workload = || Reason::Untouched(Untouched::NotAWorkload).into();
     let api_version = request.kind.api_version();
@@ -82,7 +83,8 @@ fn with_surroundings(
     Verdict { warnings, problems, refusal, ..Reason::Validated(reason).into() }
 }
 
-/// Reads the workload and what it was before. What is none is let through: its pods are judged when they come.
+/// Reads the workload and its previous version. An object that cannot be read as a workload is
+/// allowed: its pods are checked when they are created.
 fn look(
     request: &Request<'_>,
     context: &AdmissionContext,

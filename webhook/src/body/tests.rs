@@ -10,7 +10,7 @@ use hyper::body::Frame;
 
 use super::*;
 
-/// A body of pieces, each after a pause.
+/// A body of chunks, each sent after a pause.
 struct Pieces {
     left: VecDeque<&'static [u8]>,
     pause: Pin<Box<tokio::time::Sleep>>,
@@ -97,7 +97,7 @@ async fn a_body_without_end_is_given_up() {
 async fn a_length_announced_too_long_is_discarded_and_refused() {
     let budget = budget(&limits());
     let started = tokio::time::Instant::now();
-    // A whole body of known length that takes a while: the client is still writing.
+    // A complete body of known length that takes a while: the client is still writing.
     let pieces = body([&b"123456"[..]; 3], Duration::from_millis(100));
     let announced = Body::new(Announced { length: 18, pieces });
     assert_eq!(read(&budget, announced).await.unwrap_err(), BodyError::TooLarge);
@@ -127,7 +127,7 @@ impl hyper::body::Body for Announced {
     }
 }
 
-/// Room for two bodies of 100 bytes beyond the free ones, one of them from a single source.
+/// Room for two bodies of 100 bytes beyond the free bytes, at most one of them from each source.
 fn narrow() -> Limits {
     Limits { body_bytes: FREE_BODY_BYTES + 100, buffered_bytes: 200, ..Limits::default() }
 }

@@ -1,8 +1,8 @@
-//! The closed sets of values that a label of a counter takes.
+//! The closed sets of values of counter labels.
 
 use crate::warnings::Cause;
 
-/// Why a request or a connection was turned away.
+/// Why a request or a connection was shed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shed {
     Requests,
@@ -28,48 +28,50 @@ impl From<Shed> for Cause {
     }
 }
 
-/// What became of an Event.
+/// The result of posting an Event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventResult {
-    /// The API server has it.
+    /// The API server accepted it.
     Posted,
-    /// The API server did not take it.
+    /// The API server rejected it.
     Failed,
-    /// Its owner had enough of them, or all together had.
+    /// The rate limit of its owner, or the global one, was exceeded.
     Limited,
     /// The queue was full.
     Dropped,
 }
 
-/// What holds for a policy.
+/// The state of a policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PolicyState {
-    /// It is in force as it is written.
+    /// It is in force in its current version.
     InForce,
-    /// It cannot be used as it is written, and its last good version is in force.
+    /// Its current version cannot be used, and its last valid version is in force.
     Kept,
     /// It cannot be used, and no version of it is in force.
     Rejected,
-    /// It is in force and disagrees with another one.
+    /// It is in force and conflicts with another policy.
     Conflicted,
-    /// The API server has deleted it, and it stays in force: its CRD was deleted, too, or the API server does not say.
+    /// It was deleted and stays in force, because its CRD was deleted too, or because the API
+    /// server cannot confirm that the CRD exists.
     Held,
 }
 
-/// What became of something that the injector writes because of policies.
+/// The result of a write that policies cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PolicyWrite {
-    /// The status of a policy is written.
+    /// The status of a policy was written.
     Status,
-    /// Another replica wrote the status first; it is written again.
+    /// Another replica wrote the status first; the write is retried.
     StatusConflict,
-    /// The API server did not take a status.
+    /// The API server rejected a status.
     StatusFailed,
-    /// The label of a namespace is set or removed.
+    /// The label of a namespace was set or removed.
     Label,
-    /// The label of a namespace is set that was made less than a minute before: its first pods may have missed it.
+    /// The label was set on a namespace created less than a minute before, whose first pods may not
+    /// have been injected.
     LabelLate,
-    /// The API server did not take a label.
+    /// The API server rejected a label.
     LabelFailed,
 }
 
@@ -82,16 +84,16 @@ pub(crate) enum Closed {
     Unread,
 }
 
-/// Why a look at the Secret and the webhook configurations failed.
+/// Why a sync of the Secret and the webhook configurations failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LookFailure {
-    /// The Secret cannot be read or written, or what it holds cannot be used.
+    /// The Secret cannot be read or written, or its content cannot be used.
     Secret,
     /// A webhook configuration cannot be read or written.
     Configuration,
-    /// Other replicas wrote first, again and again.
+    /// Other replicas wrote first in every attempt.
     Conflict,
-    /// No certificate could be made.
+    /// No certificate could be issued.
     Issue,
 }
 
@@ -104,7 +106,7 @@ pub(crate) enum HandshakeFailure {
     Invalid,
 }
 
-/// A counter for each value of a closed set: no lookup, no lock.
+/// A counter for each value of a closed set, without lookups and locks.
 pub(super) trait Label: Copy + Eq + 'static {
     const ALL: &'static [Self];
     fn name(self) -> &'static str;

@@ -1,4 +1,4 @@
-//! A histogram without a lock. The one of `prometheus_client` takes a write lock for each observation.
+//! A lock-free histogram. That of `prometheus_client` takes a write lock for each observation.
 
 use std::{
     sync::{
@@ -13,13 +13,13 @@ use prometheus_client::{
     metrics::MetricType,
 };
 
-/// Upper bounds in microseconds. A decision takes tens of microseconds; what takes more than the API server's usual
-/// five seconds of patience is all the same.
+/// Upper bounds in microseconds. A decision takes tens of microseconds; above the API server's
+/// usual timeout of five seconds no distinction is needed.
 const BOUNDS_MICROS: [u64; 15] = [
     50, 100, 150, 200, 300, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 100_000, 500_000, 1_000_000, 5_000_000,
 ];
 
-/// A histogram of durations. Clones are the same.
+/// A histogram of durations. Clones share their counts.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Latency {
     shared: Arc<Shared>,
@@ -27,7 +27,7 @@ pub(super) struct Latency {
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// One for each bound, and one for what is above.
+    /// One bucket for each bound, and one for the values above the last.
     buckets: [AtomicU64; BOUNDS_MICROS.len() + 1],
     sum_nanos: AtomicU64,
 }

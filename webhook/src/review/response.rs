@@ -1,4 +1,4 @@
-//! The answer's half of an `AdmissionReview`, written without an intermediate document.
+//! The response of an `AdmissionReview`, written without an intermediate document.
 
 use std::sync::LazyLock;
 
@@ -12,37 +12,39 @@ use super::{KIND, ReviewVersion};
 /// The API server shortens warnings beyond this many characters once all of them are too long together
 /// (`truncateItemRunes` in its warning recorder).
 const WARNING_CHARS: usize = 256;
-/// The API server's limit for all warnings of one request together (`truncateAtTotalRunes`), shared with other
-/// webhooks: ours stay below it alone.
+/// The API server's limit for all warnings of one request together (`truncateAtTotalRunes`), shared
+/// with other webhooks. The injector's warnings stay below it.
 const WARNINGS_CHARS: usize = 4096;
-/// What everything but patch, warnings and messages takes, roughly: one allocation instead of several.
+/// The approximate size of everything except patch, warnings and messages, so that one allocation
+/// is usually enough.
 const ENVELOPE_BYTES: usize = 512;
 
-/// The processor's instructions are looked up once.
+/// Static, so that the CPU features are detected once.
 static BASE64: LazyLock<Simd> = LazyLock::new(|| Simd::standard(PAD));
 
-/// Why a request is refused, as `kubectl` shows it.
+/// Why a request is rejected, as `kubectl` shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Status<'a> {
     /// HTTP status code.
     pub(crate) code: u16,
-    /// Kubernetes' word for it (`StatusReason`).
+    /// The `StatusReason` of Kubernetes.
     pub(crate) reason: &'a str,
-    /// What a person reads.
+    /// The message for the user.
     pub(crate) message: &'a str,
 }
 
-/// One answer.
+/// One response.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Response<'a> {
     pub(crate) version: ReviewVersion,
     pub(crate) uid: &'a str,
-    /// Set when the request is refused.
+    /// Set if the request is rejected.
     pub(crate) status: Option<Status<'a>>,
-    /// RFC 6902, JSON; empty for none. The API server takes an empty patch with a type for a failed call.
+    /// RFC 6902, JSON; empty for none. The API server treats an empty patch with a patch type as a
+    /// failed call.
     pub(crate) patch: &'a [u8],
     pub(crate) warnings: &'a [String],
-    /// Key (without a prefix: the API server puts the webhook's name before it) and value.
+    /// Key and value. The key has no prefix: the API server adds the webhook's name.
     pub(crate) audit_annotations: &'a [(&'a str, &'a str)],
 }
 
@@ -118,15 +120,15 @@ impl Writer {
             .expect("four bytes are reserved for every three begun");
     }
 
-    /// As many warnings as the API server shows, each shortened to what it shows, on one line: the API server
-    /// throws away a warning with a control character.
+    /// As many warnings as the API server shows, each shortened to what it shows and on one line:
+    /// the API server discards a warning with a control character.
     fn warnings(&mut self, warnings: &[String]) {
         let mut left = WARNINGS_CHARS;
         for (index, warning) in warnings.iter().enumerate() {
             let rest = warnings.len() - index;
             let shown = one_line(warning);
             let more = format!("{rest} more warnings");
-            // The last one needs no room for a note behind it.
+            // The last warning needs no room for the note about omitted ones.
             let reserve = if rest > 1 { more.len() } else { 0 };
             self.comma(index);
             if shown.chars().count() + reserve > left {

@@ -99,7 +99,7 @@ fn a_pod_is_read_with_its_review_unless_it_is_large() {
     assert!(!read_once(&malformed), "a malformed pod is kept as text, so that the request can be answered");
 }
 
-/// Members are counted in larger ones only.
+/// Members are counted in larger reviews only.
 #[test]
 fn a_review_that_is_read_once_has_few_members() {
     let items = vec!["0"; 25_000].join(",");

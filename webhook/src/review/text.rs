@@ -1,4 +1,4 @@
-//! A text of a review: borrowed where JSON allows it.
+//! A text of a review, borrowed if JSON allows it.
 
 use std::{borrow::Cow, fmt, ops::Deref};
 

@@ -104,7 +104,7 @@ async fn other_routes_methods_and_types_are_refused() {
     }
 }
 
-/// Follows policies, of which there are none.
+/// A cluster that watches policies, of which there are none.
 struct Governed;
 
 impl Cluster for Governed {
@@ -125,7 +125,8 @@ impl Cluster for Governed {
     }
 }
 
-/// During a roll-out the API server may ask a replica that does not know of policies: it must not take its answer for one.
+/// During a rollout the API server may call a replica that does not support policies: it must not
+/// accept its answer.
 #[tokio::test]
 async fn only_a_replica_with_policies_answers_for_them() {
     let post = |path| {
@@ -142,7 +143,7 @@ async fn only_a_replica_with_policies_answers_for_them() {
     assert_eq!((status, with.send(post(MUTATE_PATH)).await.2), (StatusCode::OK, body));
 }
 
-/// A cluster with a policy that warns, and how often it is told what that did.
+/// A cluster with a policy that warns; counts the calls that report its effects.
 struct Counting {
     policies: Policies,
     told: AtomicUsize,
@@ -170,7 +171,7 @@ impl Cluster for Counting {
     }
 }
 
-/// The API server posts a pod again that a later webhook has changed.
+/// The API server posts a pod again if a later webhook has changed it.
 #[tokio::test]
 async fn what_a_policy_did_to_a_pod_is_counted_once() {
     let parts = PolicyParts {
@@ -244,7 +245,7 @@ async fn an_unknown_namespace_is_503_with_retry_after_a_second() {
     assert_eq!(started.elapsed(), KNOWN_WITHIN);
 }
 
-/// A cluster in which things appear.
+/// A cluster in which objects appear.
 struct Growing {
     known: std::sync::Mutex<Vec<&'static str>>,
     changed: watch::Sender<()>,
@@ -300,11 +301,11 @@ async fn a_review_is_answered_as_soon_as_its_namespace_and_service_account_are_k
     );
 }
 
-/// A cluster in which nothing appears, however much changes.
+/// A cluster in which no object appears, however much changes.
 struct Barren {
     metrics: Arc<Metrics>,
     looks: AtomicUsize,
-    /// Looks of a reading, which takes one of the requests that may be under way; one of a review that waits takes none.
+    /// Lookups made while a slot for concurrent requests is taken; a waiting review takes no slot.
     readings: AtomicUsize,
     changed: watch::Sender<()>,
 }
@@ -371,7 +372,7 @@ async fn only_so_many_reviews_wait() {
     }
 }
 
-/// A body that never comes.
+/// A body that never arrives.
 struct Never;
 
 impl hyper::body::Body for Never {
@@ -395,7 +396,7 @@ async fn a_body_that_does_not_come_keeps_no_review_out() {
     assert_eq!(first.await.unwrap().unwrap().status(), StatusCode::REQUEST_TIMEOUT);
 }
 
-/// A cluster whose lookup waits until it may go on.
+/// A cluster whose lookup blocks until the test releases it.
 struct Waiting {
     entered: tokio::sync::mpsc::Sender<()>,
     go_on: std::sync::Mutex<std::sync::mpsc::Receiver<()>>,

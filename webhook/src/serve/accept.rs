@@ -1,4 +1,4 @@
-//! Taking connections from a listener.
+//! Accepts connections from a listener.
 
 use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
@@ -12,10 +12,11 @@ use tokio_util::sync::CancellationToken;
 use super::port::Port;
 use crate::warnings::Cause;
 
-/// How long to wait when the system has no file descriptor or memory for a connection: some end meanwhile.
+/// How long to wait if the system has no file descriptor or memory for a connection: other
+/// connections end meanwhile.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(20);
 
-/// Where connections come from: a socket, or memory in tests.
+/// A source of connections: a socket, or memory in tests.
 pub(crate) trait Accept: Send + 'static {
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
@@ -28,14 +29,15 @@ impl Accept for TcpListener {
 
     async fn accept(&mut self) -> io::Result<(TcpStream, IpAddr)> {
         let (stream, peer) = Self::accept(self).await?;
-        // Answers are written in one go; waiting for more would only delay them. Not fatal.
+        // Answers are written at once, so waiting for more data would only delay them. A failure is
+        // not fatal.
         let _ = stream.set_nodelay(true);
         Ok((stream, peer.ip().to_canonical()))
     }
 }
 
-/// Hands connections to `port` until `stop`, and then those that already wait in the backlog: closing the socket
-/// would reset them.
+/// Hands connections to `port` until `stop`, and then those that are already in the backlog:
+/// closing the socket would reset them.
 pub(super) async fn accept_loop<A: Accept>(mut listener: A, port: Arc<Port>, stop: CancellationToken) {
     loop {
         tokio::select! {
@@ -64,7 +66,7 @@ where
     }
 }
 
-/// The client left between its connecting and our accepting.
+/// The client disconnected before the connection was accepted.
 fn is_about_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),

@@ -32,7 +32,7 @@ where
 {
     let aborting = port.aborting.clone();
     let mut stream = Box::pin(TimeoutStream::new(stream));
-    // An answer that nobody reads keeps its memory, and behind it hyper counts no other time.
+    // An unread answer keeps its memory, and hyper has no timeout for it.
     stream.as_mut().set_write_timeout_pinned(Some(port.settings.limits.write_timeout));
     let connection = Arc::clone(ticket.connection());
     let served = async {
@@ -49,7 +49,8 @@ where
     aborting.run_until_cancelled(served).await;
 }
 
-/// None where it failed, which is counted. Goes on while the port closes: a request may stand behind it.
+/// Returns `None` and counts the failure if it fails. Continues while the port closes: a request
+/// may follow.
 async fn handshake<S>(
     acceptor: &TlsAcceptor,
     stream: S,
@@ -117,7 +118,8 @@ where
         () = no_request => return port.settings.metrics.closed(Closed::NoRequest),
         () = told => {
             http.as_mut().graceful_shutdown();
-            // Requests under way have limits of their own; what is left is a client that does not read.
+            // Requests in flight have their own limits; what remains is a client that does not
+            // read.
             let Ok(ended) = timeout(port.settings.limits.drain_timeout, http.as_mut()).await else {
                 return;
             };
@@ -134,7 +136,7 @@ where
     }
 }
 
-/// Whether a write made no progress in time.
+/// Whether a write timed out without progress.
 fn is_unread(error: &hyper::Error) -> bool {
     let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
     cause.is_some_and(|cause| cause.kind() == io::ErrorKind::TimedOut)

@@ -1,4 +1,4 @@
-//! What the connections of one listening port share.
+//! The state that the connections of one listening port share.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -20,14 +20,14 @@ use crate::{
     shutdown::Shutdown,
 };
 
-/// How long, when the port closes, a connection that has not sent a request yet may still do so: it may have been
-/// opened for one.
+/// How long a connection without a request may still send one after the port starts to close: it
+/// may have been opened for it.
 pub(super) const LAST_CALL: Duration = Duration::from_secs(1);
 
-/// The longest request head, and how much of a body is read at once.
+/// The maximum length of a request head, and the size of one read of a body.
 const READ_BUFFER_BYTES: usize = 64 * 1024;
 
-/// What a port is made of.
+/// The settings of a port.
 pub(super) struct PortSettings {
     pub(super) name: &'static str,
     pub(super) tls: Option<TlsAcceptor>,
@@ -43,9 +43,9 @@ pub(super) struct Port {
     pub(super) settings: PortSettings,
     pub(super) http: http1::Builder,
     pub(super) registry: Arc<Registry>,
-    /// Finish what is under way and close.
+    /// Finish the requests in flight and close.
     pub(super) closing: CancellationToken,
-    /// Close whatever is under way.
+    /// Close at once.
     pub(super) aborting: CancellationToken,
     tasks: TaskTracker,
 }
@@ -64,8 +64,8 @@ impl Port {
         })
     }
 
-    /// Serves a new connection, unless its source may not connect or a limit is reached and nothing can make room for
-    /// it.
+    /// Serves a new connection, unless its source may not connect or a limit is reached and no
+    /// other connection can be closed.
     pub(super) fn take<S>(self: &Arc<Self>, stream: S, source: IpAddr)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -91,8 +91,8 @@ impl Port {
         self.registry.make_room();
     }
 
-    /// Closes every connection once its requests are answered, at the latest after `patience` or when `shutdown`
-    /// says so. Gives the number of those that were cut.
+    /// Closes every connection once its requests are answered, at the latest after `patience` or
+    /// when `shutdown` is aborted. Returns the number of connections that were cut off.
     pub(super) async fn close(&self, patience: Duration, shutdown: &Shutdown) -> usize {
         self.tasks.close();
         self.closing.cancel();
@@ -104,7 +104,7 @@ impl Port {
             }
         };
         let _ = timeout(patience, in_time).await;
-        // One without a request under way loses nothing.
+        // Closing a connection without a request in flight loses nothing.
         let cut = self.registry.busy();
         self.aborting.cancel();
         self.tasks.wait().await;
@@ -116,7 +116,8 @@ fn builder(limits: &Limits) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        // hyper counts it from the end of the request before: it is the time between two requests.
+        // hyper counts it from the end of the previous request: it is the time between two
+        // requests.
         .header_read_timeout(limits.keep_alive)
         .max_buf_size(READ_BUFFER_BYTES);
     builder

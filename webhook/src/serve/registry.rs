@@ -1,4 +1,4 @@
-//! Which connections are open: a cap for all, and one for each address.
+//! The open connections, with a limit for all and one per address.
 
 use std::{
     cmp::Reverse,
@@ -19,17 +19,18 @@ use crate::{
     metrics::{Closed, Metrics, Shed},
 };
 
-/// The open connections of one port. The lock is taken when a connection comes or goes, never for a request.
+/// The open connections of one port. The lock is taken when a connection opens or closes, never for
+/// a request.
 pub(super) struct Registry {
     open: Mutex<HashMap<IpAddr, Account>>,
     limits: Limits,
     metrics: Arc<Metrics>,
     count: Gauge,
-    /// Orders the moments at which connections became idle.
+    /// A logical clock that orders the times at which connections became idle.
     moments: Arc<AtomicU64>,
 }
 
-/// What one address has.
+/// The connections of one address.
 #[derive(Default)]
 struct Account {
     connections: Vec<Arc<Connection>>,
@@ -41,9 +42,10 @@ impl Registry {
         Arc::new(Self { open: Mutex::default(), limits: *limits, metrics, count, moments: Arc::default() })
     }
 
-    /// Counts a new connection in. An address that has as many as one may have closes an idle one of its own. Where all
-    /// are too many, one of an address that has at least as many as the newcomer's makes room: so a client that opens
-    /// connections neither keeps others out nor closes theirs.
+    /// Registers a new connection. If its address has reached the limit per address, an idle
+    /// connection of the same address is closed. If the total is reached, a connection of an
+    /// address that has at least as many as the newcomer's is closed. So a client that opens
+    /// connections can neither block others nor close theirs.
     pub(super) fn admit(self: &Arc<Self>, source: IpAddr) -> Result<Ticket, Shed> {
         let mut guard = self.open();
         let open = &mut *guard;
@@ -71,15 +73,16 @@ impl Registry {
         self.evict(&mut self.open(), |_, _, is_idle| is_idle);
     }
 
-    /// How many connections have a request under way.
+    /// How many connections have a request in flight.
     pub(super) fn busy(&self) -> usize {
         let is_busy = |connection: &&Arc<Connection>| !connection.is_idle();
         self.open().values().flat_map(|account| &account.connections).filter(is_busy).count()
     }
 
-    /// Closes one of the candidates, which are told by address, how many it has, and whether the connection is idle:
-    /// first one that has never sent a request, then one of the address with the most, then the one that has been idle
-    /// longest. It gives up its place at once; a request under way is answered.
+    /// Closes one of the candidates, which are selected by address, number of its connections, and
+    /// whether the connection is idle. The order is: first one that has never sent a request, then
+    /// one of the address with the most, then the one that has been idle longest. Its place is free
+    /// at once; a request in flight is still answered.
     fn evict(
         &self,
         open: &mut HashMap<IpAddr, Account>,
@@ -102,12 +105,12 @@ impl Registry {
     }
 
     fn open(&self) -> MutexGuard<'_, HashMap<IpAddr, Account>> {
-        // Nothing panics while it is held; if something did, the map would still be one.
+        // No code panics while the lock is held; if it did, the map would still be valid.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Without effect where it is gone already.
+/// No-op if it was already removed.
 fn remove(open: &mut HashMap<IpAddr, Account>, connection: &Arc<Connection>) {
     if let Some(account) = open.get_mut(&connection.source) {
         account.connections.retain(|other| !Arc::ptr_eq(other, connection));
@@ -117,7 +120,7 @@ fn remove(open: &mut HashMap<IpAddr, Account>, connection: &Arc<Connection>) {
     }
 }
 
-/// A place in the registry; given back when it is dropped.
+/// A place in the registry, released on drop.
 pub(super) struct Ticket {
     registry: Arc<Registry>,
     connection: Arc<Connection>,
@@ -136,18 +139,19 @@ impl Drop for Ticket {
     }
 }
 
-/// What is known about one connection. Written by its task, read by the registry.
+/// The state of one connection. Written by its task, read by the registry.
 pub(super) struct Connection {
     source: IpAddr,
     bytes: SourceBytes,
     evicted: CancellationToken,
     served: AtomicBool,
     moments: Arc<AtomicU64>,
-    /// The moment at which it was opened or its last request ended; [`BUSY`] while a request is under way.
+    /// The time at which it was opened or its last request ended; [`BUSY`] while a request is in
+    /// flight.
     idle_since: AtomicU64,
 }
 
-/// No moment.
+/// Marks a request in flight instead of a time.
 const BUSY: u64 = u64::MAX;
 
 impl Connection {
@@ -157,29 +161,28 @@ impl Connection {
         Self { source, bytes, evicted, served, moments, idle_since }
     }
 
-    /// A request's head is complete. It is under way until the guard is dropped.
+    /// Marks a request, whose head is complete, as in flight until the guard is dropped.
     pub(super) fn begin(self: &Arc<Self>) -> Busy {
         self.served.store(true, Ordering::Relaxed);
         self.idle_since.store(BUSY, Ordering::Relaxed);
         Busy(Arc::clone(self))
     }
 
-    /// Where it comes from.
     pub(super) fn source(&self) -> IpAddr {
         self.source
     }
 
-    /// What the bodies of its source have drawn.
+    /// The memory budget account of its source.
     pub(super) fn bytes(&self) -> &SourceBytes {
         &self.bytes
     }
 
-    /// Whether a request has ever come.
+    /// Whether it has ever sent a request.
     pub(super) fn has_served(&self) -> bool {
         self.served.load(Ordering::Relaxed)
     }
 
-    /// Told to end.
+    /// Cancelled when the connection has to close.
     pub(super) fn evicted(&self) -> &CancellationToken {
         &self.evicted
     }
@@ -193,7 +196,7 @@ impl Connection {
     }
 }
 
-/// A request under way.
+/// A request in flight.
 pub(super) struct Busy(Arc<Connection>);
 
 impl Drop for Busy {

@@ -1,4 +1,4 @@
-//! Who may connect.
+//! The clients that may connect.
 
 use std::{net::IpAddr, str::FromStr};
 
@@ -8,7 +8,7 @@ use thiserror::Error;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
     address: IpAddr,
-    /// Leading bits that count.
+    /// Length of the network prefix in bits.
     prefix: u32,
 }
 
@@ -16,7 +16,7 @@ impl Network {
     fn contains(self, address: IpAddr) -> bool {
         match (self.address, address) {
             (IpAddr::V4(ours), IpAddr::V4(theirs)) => {
-                // A shift by all bits is none to the processor.
+                // A shift by all 32 bits overflows, so it is checked.
                 let shift = 32 - self.prefix;
                 (ours.to_bits() ^ theirs.to_bits()).checked_shr(shift).unwrap_or(0) == 0
             }
@@ -29,7 +29,7 @@ impl Network {
     }
 }
 
-/// Why a text is no network.
+/// Why a text is not a network.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{0:?} is no network: write address/bits, for example 10.0.0.0/8 or fd00::/8, or one address")]
 pub struct NetworkError(String);
@@ -37,7 +37,7 @@ pub struct NetworkError(String);
 impl FromStr for Network {
     type Err = NetworkError;
 
-    /// Reads `10.0.0.0/8`, `fd00::/8` and `192.0.2.1`. Bits behind the prefix are of no account.
+    /// Reads `10.0.0.0/8`, `fd00::/8` and `192.0.2.1`. Bits after the prefix are ignored.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (address, prefix) =
             text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
@@ -55,12 +55,13 @@ impl FromStr for Network {
     }
 }
 
-/// The addresses that may connect to the admission port; everybody where none is named.
+/// The addresses that may connect to the admission port; empty allows every address.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AllowedSources(Vec<Network>);
 
 impl AllowedSources {
-    /// Whether a connection from there is served. `source` is canonical: no IPv4 address inside an IPv6 one.
+    /// Whether a connection from this address is served. `source` must be canonical: no IPv4
+    /// address mapped into IPv6.
     pub(super) fn allow(&self, source: IpAddr) -> bool {
         self.0.is_empty() || self.0.iter().any(|network| network.contains(source))
     }

@@ -1,4 +1,5 @@
-//! Whole servers in memory, so that time is the tests' own: it jumps to the next timer when nothing else is to do.
+//! Complete servers in memory with tokio's paused clock: time advances to the next timer when all
+//! tasks are idle.
 
 use std::{net::Ipv4Addr, time::Duration};
 
@@ -13,7 +14,7 @@ use super::*;
 use crate::testing::{answer, ask, asking, connect, context, head, review, tls};
 
 const SECOND: Duration = Duration::from_secs(1);
-/// Just before the end of the drain below.
+/// Just before the end of the drain delay used below.
 const LAST_MOMENT: Duration = Duration::from_millis(4_999);
 const CLIENT: std::net::IpAddr = std::net::IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -46,7 +47,7 @@ fn start(limits: Limits) -> Fixture {
     let (https, https_accept) = channel(4096);
     let (ops, ops_accept) = channel(4096);
     let shutdown = Shutdown::new();
-    // On the test's own runtime, whose time is the test's.
+    // On the test's own runtime, so that its paused clock applies.
     let thread = OpsThread { handle: Handle::current(), _stop: CancellationToken::new().drop_guard() };
     let ops_server = OpsServer::start(&server, ops_accept, thread);
     Fixture {
@@ -85,10 +86,10 @@ impl Fixture {
     }
 }
 
-/// When the server closes a connection on which nothing (more) is sent.
+/// How long until the server closes a connection on which nothing (more) is sent.
 async fn closed_after(stream: &mut (impl tokio::io::AsyncRead + Unpin), since: Instant) -> Duration {
     let mut rest = Vec::new();
-    // An end without TLS's goodbye is an end.
+    // A missing TLS close_notify still counts as the end.
     let _ = stream.read_to_end(&mut rest).await;
     assert!(rest.is_empty(), "{}", String::from_utf8_lossy(&rest));
     since.elapsed()
@@ -122,7 +123,7 @@ async fn a_silent_client_is_closed() {
     let started = Instant::now();
     let mut stream = server.open();
     assert_about(closed_after(&mut stream, started).await, Limits::default().handshake_timeout);
-    // And behind it.
+    // After the handshake.
     let started = Instant::now();
     let mut stream = server.connect().await;
     assert_about(closed_after(&mut stream, started).await, Limits::default().first_request_timeout);
@@ -137,7 +138,7 @@ async fn an_answer_that_nobody_reads_ends_its_connection() {
     let (client, accepted) = duplex(1024);
     server.https.try_send((accepted, CLIENT)).unwrap();
     let mut stream = connect(&server.connector, client).await;
-    // Behind a second request hyper no longer counts the time between two of them.
+    // After a pipelined second request, hyper's timeout between requests does not apply.
     let review = asking(&[]);
     let request = (head(review.len()) + &review).repeat(2);
     let client = tokio::spawn(async move {
@@ -152,7 +153,7 @@ async fn an_answer_that_nobody_reads_ends_its_connection() {
     client.abort();
 }
 
-/// Sends the head of a request so slowly that it does not end before the connection does.
+/// Sends the head of a request so slowly that it is not complete before the connection is closed.
 async fn closed_while_dripping(stream: tokio_rustls::client::TlsStream<DuplexStream>) -> Duration {
     let started = Instant::now();
     let (mut reader, mut writer) = tokio::io::split(stream);
@@ -173,7 +174,7 @@ async fn a_slow_head_is_cut_off() {
     let first = closed_while_dripping(server.connect().await).await;
     assert_about(first, Limits::default().first_request_timeout);
     server.assert_metric(r#"scaivault_injector_connections_closed_total{reason="no-request"} 1"#);
-    // Later ones have the time that a connection may be idle.
+    // Later requests have the idle timeout of the connection.
     let mut stream = server.connect().await;
     assert_eq!(ask(&mut stream).await.unwrap().status, 200);
     assert_about(closed_while_dripping(stream).await, Limits::default().keep_alive);
@@ -213,7 +214,7 @@ async fn thousands_of_idle_connections_do_not_keep_a_request_out() {
     assert_eq!(ask(&mut stream).await.unwrap().status, 200);
     server.assert_metric(r#"scaivault_injector_connections_closed_total{reason="evicted"} 978"#);
     assert_eq!(ask(&mut used).await.unwrap().status, 200, "what was used is kept");
-    // The ones that have been idle longest went, the last ones are still there.
+    // The connections that were idle longest were closed, the newest are still open.
     assert_eq!(closed_after(&mut idle[0], Instant::now()).await, Duration::ZERO);
     assert!(closed_after(&mut idle[1_999], Instant::now()).await > SECOND);
 }
@@ -265,20 +266,20 @@ async fn a_drain_loses_no_request() {
     sleep(SECOND).await;
     assert_eq!(server.get("/readyz").await, (503, "draining\n".to_owned()));
     assert_eq!(server.get("/livez").await.0, 200);
-    // Open connections and new ones are answered and told to end.
+    // Requests on open and on new connections are answered with `connection: close`.
     for stream in [&mut before, &mut server.connect().await] {
         let answer = ask(stream).await.unwrap();
         assert_eq!(answer.status, 200);
         assert!(answer.head.contains("connection: close"), "{}", answer.head);
         assert_eq!(closed_after(stream, Instant::now()).await, Duration::ZERO);
     }
-    // One that comes at the last moment is served.
+    // A connection that arrives at the last moment is served.
     sleep(LAST_MOMENT.saturating_sub(started.elapsed())).await;
     let late = server.open();
     assert_eq!(closed_after(&mut idle, started).await, limits.drain_delay);
     let mut late = connect(&server.connector, late).await;
     assert_eq!(ask(&mut late).await.unwrap().status, 200);
-    // And a request that was under way ends.
+    // A request that was in flight completes.
     slow.write_all(review.as_bytes()).await.unwrap();
     slow.flush().await.unwrap();
     let answer = answer(&mut slow).await.unwrap();

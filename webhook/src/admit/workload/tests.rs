@@ -3,8 +3,8 @@ use serde_json::json;
 use super::*;
 use crate::{admit::admit, entry::Entry, testing::context};
 
-/// A review of a Deployment's update from no mode to `ignore`, with one more secret; `edit` puts other texts in place
-/// of its own.
+/// A review of an update of a Deployment from no mode to `ignore`, with one more secret. Each pair
+/// in `edit` replaces a text in the review by another.
 fn review(edit: &[(&str, &str)]) -> String {
     let deployment = |annotations, template| {
         json!({"metadata": {"name": "web", "annotations": annotations}, "spec": {"template": {
@@ -52,7 +52,7 @@ fn only_the_creation_and_update_of_a_workload_is_decided() {
     }
 }
 
-/// A kind that is not known has no mode of its own, and its pod templates are found by their shape.
+/// An unknown kind has no mode of its own, and its pod templates are found by their shape.
 #[test]
 fn the_templates_of_other_kinds_are_validated() {
     let other = ("\"kind\":\"Deployment\"", "\"kind\":\"CloneSet\"");
@@ -128,7 +128,7 @@ fn an_excluded_namespace_is_left_alone() {
     }
 }
 
-/// The mode needs nothing of the namespace.
+/// The mode does not depend on the namespace.
 #[test]
 fn an_unknown_namespace_defers_the_check_alone() {
     let edit = [("\"shop\"", "\"unknown\"")];

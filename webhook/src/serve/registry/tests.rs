@@ -25,7 +25,7 @@ fn the_longest_idle_makes_room() {
         drop(ticket.connection.begin());
         tickets.push(ticket);
     }
-    // The first was opened first, but was used last; the second has a request under way.
+    // The first was opened first but used last; the second has a request in flight.
     drop(tickets[0].connection.begin());
     let busy = tickets[1].connection.begin();
     assert_eq!(registry.busy(), 1);
@@ -56,7 +56,7 @@ fn who_has_the_most_gives_way() {
     let many = [(); 6].map(|()| served(B));
     let young = registry.admit(A).unwrap();
     assert_eq!(many.each_ref().map(is_evicted), [true, false, false, false, false, false]);
-    // Nor do new ones of the same source take the place of one that has just come.
+    // New connections of the same source do not evict one that was just opened either.
     let _more = [(); 9].map(|()| registry.admit(B).unwrap());
     assert_eq!([&few[0], &few[1], &young].map(is_evicted), [false; 3]);
 }
