@@ -1,4 +1,4 @@
-//! Where a server is.
+//! The address of a server.
 
 use std::{fmt, net::IpAddr};
 
@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::Excerpt;
 
-/// Address of a server: `https://host[:port][/path]`, for `ScaiVault` the part before `/v1/`.
+/// Address of a server: `https://host[:port][/path]`; for `ScaiVault` the part before `/v1/`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     is_https: bool,
@@ -16,21 +16,21 @@ pub struct Address {
     path: String,
 }
 
-/// Where plain HTTP may go. Secrets and tokens travel in the clear there.
+/// Where plain HTTP is allowed. It sends secrets and tokens unencrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PlainHttp {
-    /// To this machine alone.
+    /// Only to this machine.
     LoopbackOnly,
     /// Anywhere; for tests.
     Anywhere,
 }
 
 impl Address {
-    /// What may stand there.
+    /// The accepted values, for error messages.
     pub const ALLOWED: &'static str = "https://host[:port][/path], such as https://scaivault.scailabs.ai; \
          http:// only for localhost, 127.0.0.0/8 and [::1], unless plain HTTP is allowed";
 
-    /// Reads an address.
+    /// Parses an address.
     pub fn new(text: &str, plain_http: PlainHttp) -> Result<Self, AddressError> {
         let error = |fault| AddressError { text: Excerpt::new(text), fault };
         let uri: Uri = text.parse().map_err(|_| error("it is not a URL"))?;
@@ -41,7 +41,7 @@ impl Address {
         };
         let authority = uri.authority().ok_or_else(|| error("it names no host"))?;
         if authority.as_str().contains('@') {
-            // The excerpt would show the password.
+            // The text is not quoted, because it contains a password.
             return Err(AddressError {
                 text: Excerpt::new("…@…"),
                 fault: "it has a user or password; take them away",
@@ -75,12 +75,12 @@ impl Address {
         Ok(address)
     }
 
-    /// Whether it is reached by TLS.
+    /// Whether it uses TLS.
     pub fn is_https(&self) -> bool {
         self.is_https
     }
 
-    /// The host. An IPv6 address has no brackets here.
+    /// The host; an IPv6 address is without brackets.
     pub fn host(&self) -> &str {
         &self.host
     }
@@ -90,17 +90,17 @@ impl Address {
         self.port
     }
 
-    /// The prefix of each route: empty, or with a slash at its start and none at its end.
+    /// The prefix of every route: empty, or with a leading slash and without a trailing one.
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// `host:port`, for people and for `CONNECT`.
+    /// `host:port`, for messages and for `CONNECT`.
     pub fn host_and_port(&self) -> String {
         format!("{}:{}", self.bracketed_host(), self.port)
     }
 
-    /// What the `Host` header says: without the scheme's own port.
+    /// The value of the `Host` header: without the scheme's default port.
     pub fn authority(&self) -> String {
         match (self.is_https, self.port) {
             (true, 443) | (false, 80) => self.bracketed_host(),
@@ -108,7 +108,7 @@ impl Address {
         }
     }
 
-    /// The address as a URI without a route.
+    /// The address as a URI without a path.
     pub fn origin(&self) -> String {
         format!("{}://{}", if self.is_https { "https" } else { "http" }, self.host_and_port())
     }
@@ -118,7 +118,8 @@ impl Address {
     }
 
     fn is_loopback(&self) -> bool {
-        // Not names that resolve to loopback: a resolver may say something else tomorrow.
+        // Other names are not accepted even if they resolve to loopback now: the resolver's answer
+        // may change.
         self.host.eq_ignore_ascii_case("localhost")
             || self.host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
     }

@@ -1,8 +1,9 @@
 //! Variables of a mapping that only the pod itself can fill: `${pod}` and `${node}`.
 //!
-//! A controller's pod has neither a name nor a node when it is admitted. The injector leaves these variables in the
-//! mapping, and the agent fills them once when it starts. An agent of a release without them refuses such a mapping:
-//! no path, engine or role has a `$`.
+//! A pod of a controller has neither a name nor a node when it is admitted. The injector leaves
+//! these variables in the mapping, and the agent fills them once at its start. An agent from before
+//! these variables rejects such a mapping, because its grammar allows no `$` in a path, engine or
+//! role.
 
 use std::{convert::Infallible, fmt, marker::PhantomData, str::FromStr};
 
@@ -20,10 +21,10 @@ pub enum PodVariable {
 }
 
 impl PodVariable {
-    /// All of them.
+    /// All variables.
     pub const ALL: [Self; 2] = [Self::Pod, Self::Node];
 
-    /// What is written between the braces.
+    /// The name between the braces.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Pod => "pod",
@@ -31,7 +32,7 @@ impl PodVariable {
         }
     }
 
-    /// The environment variable that holds its value in the agent's container.
+    /// The environment variable with its value in the agent's container.
     pub const fn env(self) -> &'static str {
         match self {
             Self::Pod => env::SCAIVAULT_POD,
@@ -39,7 +40,7 @@ impl PodVariable {
         }
     }
 
-    /// The pod's field that the environment variable is set from.
+    /// The field of the pod that sets the environment variable.
     pub const fn field_path(self) -> &'static str {
         match self {
             Self::Pod => "metadata.name",
@@ -49,7 +50,7 @@ impl PodVariable {
 }
 
 impl fmt::Display for PodVariable {
-    /// As it is written: `${pod}`.
+    /// With the braces: `${pod}`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "${{{}}}", self.name())
     }
@@ -58,32 +59,32 @@ impl fmt::Display for PodVariable {
 /// A part of a text with variables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TextPart<'a> {
-    /// Text that stays as it is.
+    /// Text without variables.
     Literal(&'a str),
-    /// What stands between `${` and `}`.
+    /// The text between `${` and `}`.
     Variable(&'a str),
 }
 
-/// A `$` that starts no variable.
+/// A `$` that does not start a valid variable.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum VariableFault {
     /// A `$` without a brace.
     #[error("a $ only starts a variable, such as ${{pod}}")]
     Bare,
-    /// No `}` follows.
+    /// The closing `}` is missing.
     #[error("a variable starts with ${{ and has no }}")]
     Unclosed,
     /// `${` between `${` and `}`.
     #[error("a variable cannot stand inside another, and what a variable is filled with is not read again")]
     Nested,
-    /// A name that is none of the agent's variables.
+    /// The name is not one of the agent's variables.
     #[error("the agent fills ${{pod}} and ${{node}}, and {0} is neither")]
     Unknown(Excerpt),
 }
 
-/// Takes a text apart into literals and variables. What stands between braces is not looked at, except that no `$` and
-/// no `{` may be there.
+/// Splits a text into literals and variables. Variable names are not checked, except that they
+/// cannot contain `$` or `{`.
 pub fn text_parts(text: &str) -> Result<Vec<TextPart<'_>>, VariableFault> {
     let mut parts = Vec::new();
     let mut rest = text;
@@ -106,12 +107,13 @@ pub fn text_parts(text: &str) -> Result<Vec<TextPart<'_>>, VariableFault> {
     Ok(parts)
 }
 
-/// Name of a pod or a node, by Kubernetes' rule: it can neither end a path's level nor start one.
+/// Name of a pod or a node, by Kubernetes' rule. It contains no slash, so it cannot add a level to
+/// a path.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectName(String);
 
 impl ObjectName {
-    /// What may stand there.
+    /// The accepted values, for error messages.
     pub const ALLOWED: &'static str = "1 to 253 of a-z, 0-9, - and .";
 }
 
@@ -135,7 +137,7 @@ impl FromStr for ObjectName {
 #[error("it is not the name of a pod or a node; take it from the field metadata.name or spec.nodeName")]
 pub struct ObjectNameError;
 
-/// What the agent fills the variables with, as far as its container is told.
+/// The values of the variables, as far as the agent's container has them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PodValues {
     /// The pod's name.
@@ -145,7 +147,7 @@ pub struct PodValues {
 }
 
 impl PodValues {
-    /// The value of a variable, if it is known.
+    /// The value of a variable, if it is set.
     pub fn get(&self, variable: PodVariable) -> Option<&ObjectName> {
         match variable {
             PodVariable::Pod => self.pod.as_ref(),
@@ -154,12 +156,12 @@ impl PodValues {
     }
 }
 
-/// A text that variables may stand in.
+/// A type whose text may contain variables.
 pub trait Deferrable: FromStr {
-    /// The error of a `$` that starts no variable.
+    /// The error for a `$` that does not start a valid variable.
     fn variable_error(text: &str, fault: VariableFault) -> Self::Err;
 
-    /// The error about the text as it was written, in place of the one that was looked at.
+    /// Changes an error about the text with sample values so that it quotes the original text.
     fn about(error: Self::Err, text: &str) -> Self::Err;
 }
 
@@ -190,17 +192,17 @@ macro_rules! deferrable_name {
 deferrable_name!(EngineName);
 deferrable_name!(RoleName);
 
-/// A value, or the text that becomes one when the agent fills `${pod}` and `${node}`.
+/// A value, or a text that becomes one when the agent fills `${pod}` and `${node}`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Deferred<T> {
-    /// No variable is in it.
+    /// A value without variables.
     Fixed(T),
-    /// At least one variable is in it.
+    /// A text with at least one variable.
     Open(OpenText<T>),
 }
 
-/// A text with `${pod}` or `${node}` that is well-formed whatever name a variable is filled with, but for the characters
-/// and the length of that name.
+/// A text with `${pod}` or `${node}`. It is well-formed for every value of the variables, unless
+/// the value has characters that do not fit or is too long.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OpenText<T> {
     text: String,
@@ -208,7 +210,7 @@ pub struct OpenText<T> {
 }
 
 impl<T> Deferred<T> {
-    /// The variables in it, each as often as it stands there.
+    /// Its variables, including duplicates.
     pub fn variables(&self) -> impl Iterator<Item = PodVariable> {
         let text = match self {
             Self::Fixed(_) => "",
@@ -223,7 +225,8 @@ impl<T> Deferred<T> {
 }
 
 impl<T: Deferrable> Deferred<T> {
-    /// The value, with the variables filled. A name has no slash, so the levels of a path stay those that were written.
+    /// Fills the variables. The values have no slash, so the number of levels of a path does not
+    /// change.
     pub fn fill(self, values: &PodValues) -> Result<T, FillError<T::Err>> {
         let open = match self {
             Self::Fixed(value) => return Ok(value),
@@ -243,7 +246,7 @@ impl<T: Deferrable> FromStr for Deferred<T> {
         if !text.contains('$') {
             return text.parse().map(Self::Fixed);
         }
-        // One letter is the shortest name: what is wrong with it is wrong with every other.
+        // A name of one letter is the shortest: an error with it occurs with every other name too.
         let sample = replace(text, |_| Ok::<_, Infallible>("x"));
         let Ok(sample) = sample.map_err(|fault| T::variable_error(text, fault))?;
         match sample.parse::<T>() {
@@ -253,7 +256,7 @@ impl<T: Deferrable> FromStr for Deferred<T> {
     }
 }
 
-/// The text with each variable replaced.
+/// Replaces each variable in a text.
 fn replace<'v, E>(
     text: &str,
     value: impl Fn(PodVariable) -> Result<&'v str, E>,
@@ -297,21 +300,21 @@ impl<T: fmt::Display> fmt::Display for Deferred<T> {
 /// Why a variable cannot be filled.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum FillError<E> {
-    /// Nothing says what it is filled with.
+    /// The variable has no value.
     #[error(
         "{0} is in it, and the environment variable {env} is not set; set it from the field {field}",
         env = .0.env(),
         field = .0.field_path()
     )]
     Missing(PodVariable),
-    /// What it is filled with does not fit.
+    /// The filled text is not valid.
     #[error(
         "{written} does not become a path or a name here: {error}; remove the variable whose value does not fit"
     )]
     Unfit {
         /// The text before it was filled.
         written: Excerpt,
-        /// What is wrong with the filled text.
+        /// The error of the filled text.
         error: E,
     },
 }

@@ -11,9 +11,9 @@ use thiserror::Error;
 
 use crate::Excerpt;
 
-/// A length of time as ScaiVault writes it, such as `5m`.
+/// A duration as ScaiVault writes it, such as `5m`.
 ///
-/// Written back as it was read, compared by length: `60s` equals `1m`.
+/// It keeps the unit in which it was written, and is compared by length: `60s` equals `1m`.
 #[derive(Clone, Copy, Debug)]
 pub struct Duration {
     count: u64,
@@ -21,17 +21,17 @@ pub struct Duration {
 }
 
 impl Duration {
-    /// What may stand there.
+    /// The accepted values, for error messages.
     pub const ALLOWED: &'static str =
         "one whole number and one unit (s, m, h or d), more than nothing and at most 366d, such as 30s or 5m";
 
-    /// No time at all. [`FromStr`] refuses it; [`Self::parse_allowing_zero`] does not.
+    /// A duration of zero. [`FromStr`] rejects it; [`Self::parse_allowing_zero`] accepts it.
     pub const ZERO: Self = Self { count: 0, unit: Unit::Second };
 
-    /// The longest: a year with its leap day. ScaiVault's longest published duration is 90 days.
+    /// The maximum: a leap year. ScaiVault's longest published duration is 90 days.
     pub const MAX: Self = Self { count: 366, unit: Unit::Day };
 
-    /// So many seconds, in the largest unit without a remainder; what is longer than [`Self::MAX`] becomes that.
+    /// The duration in the largest unit without a remainder; capped at [`Self::MAX`].
     pub const fn from_secs(seconds: u64) -> Self {
         let unit = match seconds {
             0 => return Self::ZERO,
@@ -44,7 +44,7 @@ impl Duration {
         Self { count: seconds / unit.as_secs(), unit }
     }
 
-    /// Reads a duration that may be nothing (`0s`), for settings where that has a meaning.
+    /// Parses a duration that may be zero (`0s`), for settings that give zero a meaning.
     pub fn parse_allowing_zero(text: &str) -> Result<Self, DurationError> {
         parse(text).map_err(|fault| DurationError { text: Excerpt::new(text), fault })
     }
@@ -54,7 +54,7 @@ impl Duration {
         self.count * self.unit.as_secs()
     }
 
-    /// The length as the standard library's type.
+    /// The duration as a standard library type.
     pub const fn to_std(self) -> std::time::Duration {
         std::time::Duration::from_secs(self.as_secs())
     }
@@ -153,7 +153,7 @@ fn parse(text: &str) -> Result<Duration, DurationFault> {
         other if other.contains(char::is_whitespace) => return Err(DurationFault::Space),
         _ => return Err(DurationFault::UnknownUnit),
     };
-    // The number is checked before it is multiplied, so that no text can overflow.
+    // The number is checked before it is multiplied, so the multiplication cannot overflow.
     match digits.parse::<u64>() {
         Ok(count) if count <= Duration::MAX.as_secs() / unit.as_secs() => Ok(Duration { count, unit }),
         _ => Err(DurationFault::TooLong),
@@ -166,15 +166,15 @@ fn parse(text: &str) -> Result<Duration, DurationFault> {
 pub struct DurationError {
     /// The text.
     pub text: Excerpt,
-    /// What is wrong with it.
+    /// Why it is rejected.
     pub fault: DurationFault,
 }
 
-/// What is wrong with a duration.
+/// Why a duration is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum DurationFault {
-    /// No digit at the start.
+    /// It does not start with a digit.
     #[error("it does not start with a whole number")]
     NoNumber,
     /// `05m`.
@@ -192,7 +192,7 @@ pub enum DurationFault {
     /// `5min`, `500ms`, `2w`.
     #[error("its unit is not one of s, m, h and d")]
     UnknownUnit,
-    /// Nothing.
+    /// Zero.
     #[error("it is zero")]
     Zero,
     /// More than [`Duration::MAX`].

@@ -1,4 +1,4 @@
-//! How a field's text is encoded.
+//! The encoding of a secret's field.
 
 use std::{fmt, str::FromStr};
 
@@ -6,15 +6,15 @@ use thiserror::Error;
 
 use crate::Excerpt;
 
-/// Encoding of a field whose bytes are no text, such as a keystore.
+/// Encoding of a field with binary content, such as a keystore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Encoding {
-    /// Base64 by RFC 4648, in either alphabet, with or without padding and line breaks.
+    /// Base64 (RFC 4648) in either alphabet, with or without padding and line breaks.
     Base64,
 }
 
 impl Encoding {
-    /// What may stand there.
+    /// The accepted values, for error messages.
     pub const ALLOWED: &'static str = "base64";
 }
 

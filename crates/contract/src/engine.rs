@@ -1,4 +1,4 @@
-//! What a dynamic secret is generated from: `engine=E role=R [ttl=D]`.
+//! The source of a dynamic secret: `engine=E role=R [ttl=D]`.
 
 use std::{fmt, str::FromStr};
 
@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use crate::{Deferrable, Deferred, Duration, DurationError, Excerpt, FillError, PodValues, VariableFault};
 
-/// The most characters of an engine's or a role's name.
+/// Maximum length of an engine's or a role's name in characters.
 const NAME_MAX_CHARS: usize = 128;
 
 /// Name of a dynamic engine, such as `postgres-prod`.
@@ -14,7 +14,7 @@ const NAME_MAX_CHARS: usize = 128;
 pub struct EngineName(String);
 
 impl EngineName {
-    /// What may stand there.
+    /// The accepted values, for error messages.
     pub const ALLOWED: &'static str = NameError::ALLOWED;
 }
 
@@ -33,7 +33,7 @@ impl FromStr for EngineName {
 pub struct RoleName(String);
 
 impl RoleName {
-    /// What may stand there.
+    /// The accepted values, for error messages.
     pub const ALLOWED: &'static str = NameError::ALLOWED;
 }
 
@@ -47,7 +47,7 @@ impl FromStr for RoleName {
     }
 }
 
-/// Both names become segments of a URL, so the set is the narrow one.
+/// Both names become path segments of a URL, so only few characters are allowed.
 fn check_name(text: &str) -> Result<String, NameError> {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
     if (1..=NAME_MAX_CHARS).contains(&text.len()) && text.bytes().all(is_allowed) {
@@ -62,7 +62,7 @@ fn check_name(text: &str) -> Result<String, NameError> {
 pub struct NameError {
     /// The text.
     pub text: Excerpt,
-    /// A `$` that starts no variable, where variables may stand.
+    /// Set if a `$` does not start a valid variable, for names that may contain variables.
     pub variable: Option<VariableFault>,
 }
 
@@ -70,27 +70,27 @@ impl NameError {
     const ALLOWED: &'static str = "1 to 128 of A-Z, a-z, 0-9, - and _";
 }
 
-/// A dynamic secret: whose credentials, for which role, for how long.
+/// A dynamic secret: the engine, the role and the lease duration.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DynamicRef<E = EngineName, R = RoleName> {
     /// The engine.
     pub engine: E,
     /// The role of that engine.
     pub role: R,
-    /// How long a lease lasts; none for the role's own default.
+    /// The duration of a lease; `None` for the role's default.
     pub ttl: Option<Duration>,
 }
 
 impl DynamicRef {
-    /// What may stand there.
+    /// The accepted values, for error messages.
     pub const ALLOWED: &'static str = "engine=E role=R [ttl=D], without spaces around the =, such as engine=postgres-prod role=readonly ttl=2h";
 }
 
-/// A dynamic secret of a mapping, in whose names variables may stand that the agent fills.
+/// A dynamic secret of a mapping. Its names may contain variables that the agent fills.
 pub type DeferredDynamic = DynamicRef<Deferred<EngineName>, Deferred<RoleName>>;
 
 impl<E: Deferrable<Err = NameError>, R: Deferrable<Err = NameError>> DynamicRef<Deferred<E>, Deferred<R>> {
-    /// The dynamic secret, with the variables filled.
+    /// Fills the variables.
     pub fn fill(self, values: &PodValues) -> Result<DynamicRef<E, R>, FillError<NameError>> {
         let Self { engine, role, ttl } = self;
         Ok(DynamicRef { engine: engine.fill(values)?, role: role.fill(values)?, ttl })
@@ -100,7 +100,7 @@ impl<E: Deferrable<Err = NameError>, R: Deferrable<Err = NameError>> DynamicRef<
 impl<E: FromStr<Err = NameError>, R: FromStr<Err = NameError>> FromStr for DynamicRef<E, R> {
     type Err = DynamicRefError;
 
-    /// The words in any order, each once.
+    /// Accepts the parts in any order, each once.
     fn from_str(text: &str) -> Result<Self, DynamicRefError> {
         let (mut engine, mut role, mut ttl) = (None, None, None);
         for word in text.split_ascii_whitespace() {
@@ -142,13 +142,13 @@ text_in_serde!(DynamicRef);
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum DynamicRefError {
-    /// A word that is none of the three.
+    /// A part that is none of the three.
     #[error("{0} is not of the form engine=E, role=R or ttl=D; allowed: {allowed}", allowed = DynamicRef::ALLOWED)]
     Unknown(Excerpt),
-    /// One of the three stands twice.
+    /// A part is repeated.
     #[error("{0}= stands twice; keep one")]
     Repeated(&'static str),
-    /// The engine or the role is not there.
+    /// The engine or the role is missing.
     #[error("{text} has no {name}=; allowed: {}", DynamicRef::ALLOWED)]
     Missing {
         /// `engine` or `role`.
@@ -156,13 +156,13 @@ pub enum DynamicRefError {
         /// The text.
         text: Excerpt,
     },
-    /// The engine's name.
+    /// The engine's name is invalid.
     #[error("engine: {0}")]
     Engine(NameError),
-    /// The role's name.
+    /// The role's name is invalid.
     #[error("role: {0}")]
     Role(NameError),
-    /// The lease's length.
+    /// The duration is invalid.
     #[error("ttl: {0}")]
     Ttl(#[from] DurationError),
 }

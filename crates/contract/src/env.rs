@@ -1,39 +1,39 @@
-//! The agent's environment variables: one table for the injector that writes them, the agent that reads them, and
-//! the documentation.
+//! The environment variables of the agent, declared once for the injector, which writes them, the
+//! agent, which reads them, and the documentation.
 
 use crate::{defaults, names};
 
 /// Address of ScaiVault.
 pub const SCAIVAULT_URL: &str = "SCAIVAULT_URL";
-/// File with the token to exchange.
+/// File with the token that is exchanged.
 pub const SCAIVAULT_TOKEN_FILE: &str = "SCAIVAULT_TOKEN_FILE";
 /// Mappings of secrets to files, read once.
 pub const SECRETS: &str = "SECRETS";
-/// Mappings of secrets to files, kept fresh.
+/// Mappings of secrets to files, kept up to date.
 pub const WATCH_PATHS: &str = "WATCH_PATHS";
 /// Mappings of dynamic secrets to files.
 pub const DYNAMIC: &str = "DYNAMIC";
-/// How often the files are compared with ScaiVault.
+/// Interval at which the files are compared with ScaiVault.
 pub const REFRESH_INTERVAL: &str = "REFRESH_INTERVAL";
-/// The signal after a change.
+/// The signal that is sent after a change.
 pub const RELOAD_SIGNAL: &str = "RELOAD_SIGNAL";
-/// The process that is signalled.
+/// The process that gets the signal.
 pub const RELOAD_TARGET: &str = "RELOAD_TARGET";
 /// Whether the pod may start without its secrets.
 pub const FAIL_OPEN: &str = "FAIL_OPEN";
 /// Mappings of fields to variables.
 pub const SECRET_ENV: &str = "SECRET_ENV";
-/// File the variables are written to.
+/// File that the variables are written to.
 pub const SCAIVAULT_ENV_FILE: &str = "SCAIVAULT_ENV_FILE";
-/// Mount points that are made in the volume.
+/// Mount points that are created in the volume.
 pub const MOUNT_POINTS: &str = "MOUNT_POINTS";
-/// Whether ScaiVault's events are subscribed to.
+/// Whether the agent subscribes to ScaiVault's events.
 pub const REFRESH_ON_EVENT: &str = "REFRESH_ON_EVENT";
-/// How long the first fetch may take.
+/// Timeout of the initial fetch.
 pub const FETCH_TIMEOUT: &str = "FETCH_TIMEOUT";
-/// The `ScaiKey` identity to ask for.
+/// The requested `ScaiKey` identity.
 pub const SCAIVAULT_ROLE: &str = "SCAIVAULT_ROLE";
-/// The tenant to act in.
+/// The tenant of all requests.
 pub const SCAIVAULT_TENANT_ID: &str = "SCAIVAULT_TENANT_ID";
 /// Audience of the token.
 pub const SCAIVAULT_AUDIENCE: &str = "SCAIVAULT_AUDIENCE";
@@ -41,17 +41,17 @@ pub const SCAIVAULT_AUDIENCE: &str = "SCAIVAULT_AUDIENCE";
 pub const SCAIVAULT_CA_FILE: &str = "SCAIVAULT_CA_FILE";
 /// Directory of client credentials.
 pub const SCAIVAULT_CREDENTIALS_DIR: &str = "SCAIVAULT_CREDENTIALS_DIR";
-/// Where client credentials become a token.
+/// URL where client credentials are exchanged for a token.
 pub const SCAIKEY_TOKEN_URL: &str = "SCAIKEY_TOKEN_URL";
-/// Directory of the agent's state.
+/// Directory of the agent's persistent state.
 pub const SCAIVAULT_STATE_DIR: &str = "SCAIVAULT_STATE_DIR";
-/// Whether plain HTTP is tolerated.
+/// Whether plain HTTP is allowed.
 pub const SCAIVAULT_ALLOW_HTTP: &str = "SCAIVAULT_ALLOW_HTTP";
-/// How long leases outlive the signal to end.
+/// How long leases are kept after the termination signal.
 pub const SCAIVAULT_REVOKE_DELAY: &str = "SCAIVAULT_REVOKE_DELAY";
-/// Address of the metrics.
+/// Listen address of the metrics.
 pub const SCAIVAULT_METRICS_LISTEN: &str = "SCAIVAULT_METRICS_LISTEN";
-/// The address that is called after a change.
+/// The URL that is called after a change.
 pub const RELOAD_URL: &str = "RELOAD_URL";
 /// Name of the pod.
 pub const SCAIVAULT_POD: &str = "SCAIVAULT_POD";
@@ -59,11 +59,11 @@ pub const SCAIVAULT_POD: &str = "SCAIVAULT_POD";
 pub const SCAIVAULT_NODE: &str = "SCAIVAULT_NODE";
 /// UID of the pod.
 pub const SCAIVAULT_POD_UID: &str = "SCAIVAULT_POD_UID";
-/// Which authorities are trusted for ScaiVault.
+/// Which certificate authorities are trusted for ScaiVault.
 pub const SCAIVAULT_TRUST: &str = "SCAIVAULT_TRUST";
-/// Which authorities are trusted for ScaiKey.
+/// Which certificate authorities are trusted for ScaiKey.
 pub const SCAIKEY_TRUST: &str = "SCAIKEY_TRUST";
-/// Name of the Secret that is written.
+/// Name of the Secret that `sync-secret` writes.
 pub const SYNC_SECRET_NAME: &str = "SYNC_SECRET_NAME";
 /// Type of that Secret.
 pub const SYNC_SECRET_TYPE: &str = "SYNC_SECRET_TYPE";
@@ -73,55 +73,55 @@ pub const SYNC_SECRET_LABELS: &str = "SYNC_SECRET_LABELS";
 pub const SYNC_SECRET_ANNOTATIONS: &str = "SYNC_SECRET_ANNOTATIONS";
 /// Whether that Secret is immutable.
 pub const SYNC_SECRET_IMMUTABLE: &str = "SYNC_SECRET_IMMUTABLE";
-/// Directory with what it takes to call the API server.
+/// Directory with the credentials for the API server.
 pub const SYNC_SECRET_API_DIR: &str = "SYNC_SECRET_API_DIR";
-/// How much is logged.
+/// The log level.
 pub const LOG_LEVEL: &str = "LOG_LEVEL";
-/// How the log is written.
+/// The log format.
 pub const LOG_FORMAT: &str = "LOG_FORMAT";
 
-/// One environment variable of the agent.
+/// An environment variable of the agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EnvSpec {
     /// The name.
     pub name: &'static str,
-    /// Whether ScaiVault's Kubernetes page has it: its meaning is fixed.
+    /// Whether ScaiVault's Kubernetes page documents it, so its meaning cannot change.
     pub published: bool,
-    /// What holds where the variable is absent or empty, as it would be written; empty for nothing.
+    /// The value that applies if the variable is absent or empty; empty if there is no default.
     pub default: &'static str,
-    /// What it says, as one sentence.
+    /// Its description in one sentence.
     pub doc: &'static str,
-    /// Who reads it.
+    /// The containers that read it.
     pub containers: Containers,
 }
 
-/// Which of the agent's containers read a variable.
+/// The agent's containers that read a variable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Containers {
-    /// The init container alone.
+    /// Only the init container.
     Init,
-    /// The sidecar alone.
+    /// Only the sidecar.
     Sidecar,
     /// Both.
     Both,
-    /// Neither: the Job that runs `sync-secret`.
+    /// Neither of them, but the Job that runs `sync-secret`.
     SyncSecret,
 }
 
 impl Containers {
-    /// Whether the init container is one of them.
+    /// Whether the init container reads it.
     pub const fn has_init(self) -> bool {
         matches!(self, Self::Init | Self::Both)
     }
 
-    /// Whether the sidecar is one of them.
+    /// Whether the sidecar reads it.
     pub const fn has_sidecar(self) -> bool {
         matches!(self, Self::Sidecar | Self::Both)
     }
 }
 
-/// All environment variables of the agent, the published ones first. With nothing else set than ScaiVault's
-/// Kubernetes page sets, its manifests run.
+/// All environment variables of the agent, published ones first. The manifests of ScaiVault's
+/// Kubernetes page set only the published ones and must keep working.
 pub static ENVIRONMENT: &[EnvSpec] = &[
     EnvSpec {
         name: SCAIVAULT_URL,

@@ -1,17 +1,18 @@
-//! What an error may quote of a text.
+//! Excerpts of untrusted text for error messages.
 
 use std::fmt;
 
-/// The most characters of a text that an error quotes: enough to recognise it, too few to leak one by accident.
+/// Maximum number of characters of a text that an error quotes: enough to recognise the text, too
+/// few to leak a secret by accident.
 pub const EXCERPT_CHARS: usize = 40;
 
-/// The first [`EXCERPT_CHARS`] characters of a text; shown in double quotes, control characters escaped, so that it
-/// cannot break a log line.
+/// The first [`EXCERPT_CHARS`] characters of a text. Shown in double quotes with control characters
+/// escaped, so that it cannot break a log line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Excerpt(String);
 
 impl Excerpt {
-    /// An excerpt of `text`.
+    /// Takes an excerpt of `text`.
     pub fn new(text: &str) -> Self {
         match text.char_indices().nth(EXCERPT_CHARS) {
             Some((end, _)) => Self(format!("{}…", &text[..end])),

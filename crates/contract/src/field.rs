@@ -1,4 +1,4 @@
-//! One secret, one field of it, one version of it: `path[#field][@version]`.
+//! A secret, optionally one field of it and one version of it: `path[#field][@version]`.
 
 use std::{fmt, num::NonZeroU32, str::FromStr};
 
@@ -11,10 +11,11 @@ use crate::{Deferred, Excerpt, FillError, PodValues, SecretPath, SecretPathError
 pub struct FieldName(String);
 
 impl FieldName {
-    /// What may stand there.
+    /// The accepted values, for error messages.
     pub const ALLOWED: &'static str = "1 to 128 of A-Z, a-z, 0-9, -, _ and .";
 
-    /// The most characters: what a `fileKeyRef` key may have, so that a field can become a variable of its name.
+    /// Maximum length in characters: the limit of a `fileKeyRef` key, so that a field can become a
+    /// variable of the same name.
     pub const MAX_CHARS: usize = 128;
 }
 
@@ -40,28 +41,28 @@ pub struct FieldNameError {
     pub text: Excerpt,
 }
 
-/// What to read: a secret, all of it or one field, its current version or a pinned one.
+/// A reference to a secret or one of its fields, in the current version or a pinned one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SecretRef<P = SecretPath> {
-    /// Where the secret is.
+    /// The path of the secret.
     pub path: P,
-    /// The one field of `data`; none for the whole.
+    /// A field of `data`; `None` for the whole secret.
     pub field: Option<FieldName>,
-    /// The pinned version; none for the current one.
+    /// The pinned version; `None` for the current one.
     pub version: Option<NonZeroU32>,
 }
 
 impl SecretRef {
-    /// What may stand there.
+    /// The accepted values, for error messages.
     pub const ALLOWED: &'static str =
         "path[#field][@version], such as environments/production/billing/stripe#secret_key@3";
 }
 
-/// A secret of a mapping, in whose path variables may stand that the agent fills.
+/// A secret of a mapping. Its path may contain variables that the agent fills.
 pub type DeferredSecret = SecretRef<Deferred<SecretPath>>;
 
 impl DeferredSecret {
-    /// The secret, with the variables filled.
+    /// Fills the variables.
     pub fn fill(self, values: &PodValues) -> Result<SecretRef, FillError<SecretPathError>> {
         let Self { path, field, version } = self;
         Ok(SecretRef { path: path.fill(values)?, field, version })
@@ -72,7 +73,7 @@ impl<P: FromStr<Err = SecretPathError>> FromStr for SecretRef<P> {
     type Err = SecretRefError;
 
     fn from_str(text: &str) -> Result<Self, SecretRefError> {
-        // Neither sign may stand in a path, so the first one ends it.
+        // A path contains neither character, so the first one ends it.
         let end = text.find(['#', '@']).unwrap_or(text.len());
         let (path, rest) = text.split_at(end);
         let (field, version) = match rest.strip_prefix('#') {
@@ -110,7 +111,7 @@ fn parse_version(text: &str) -> Result<NonZeroU32, SecretRefError> {
     if text.contains('#') {
         return Err(SecretRefError::VersionBeforeField(Excerpt::new(text)));
     }
-    // `u32` alone would take `+3` and `03`, which no other reader of the text has to understand.
+    // `u32` would also accept `+3` and `03`; other readers of the text need not accept these.
     let is_plain = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
     match text.parse() {
         Ok(version) if is_plain => Ok(version),
@@ -122,16 +123,16 @@ fn parse_version(text: &str) -> Result<NonZeroU32, SecretRefError> {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum SecretRefError {
-    /// The path.
+    /// The path is invalid.
     #[error(transparent)]
     Path(#[from] SecretPathError),
-    /// The field.
+    /// The field is invalid.
     #[error(transparent)]
     Field(#[from] FieldNameError),
-    /// The version.
+    /// The version is invalid.
     #[error("{0} is not a version; allowed: a whole number from 1 to 4294967295, without leading zeros")]
     Version(Excerpt),
-    /// `path@version#field`; what follows the `@`.
+    /// `path@version#field`; contains the text after the `@`.
     #[error("{0} is not a version; the field stands before it: write {allowed}", allowed = SecretRef::ALLOWED)]
     VersionBeforeField(Excerpt),
 }

@@ -1,4 +1,4 @@
-//! Where a secret's file may lie.
+//! Paths of secret files.
 
 use std::str::FromStr;
 
@@ -17,25 +17,25 @@ pub use mount_point::{
     MOUNT_POINTS_LIMIT, MountPoint, MountPointConflict, MountPointError, mount_point_conflicts,
 };
 
-/// The most bytes of one segment: the kernel's `NAME_MAX`.
+/// Maximum length of a segment in bytes: the kernel's `NAME_MAX`.
 const SEGMENT_MAX_BYTES: usize = 255;
-/// The most bytes of a path below a mount path.
+/// Maximum length in bytes of a path relative to a mount path.
 const RELATIVE_MAX_BYTES: usize = 1024;
-/// The most bytes of a mount path.
+/// Maximum length of a mount path in bytes.
 const MOUNT_PATH_MAX_BYTES: usize = 512;
-/// The most bytes of a file's path. With the directory of its generation it stays well below the kernel's
-/// `PATH_MAX` of 4096.
+/// Maximum length of a file's path in bytes. Together with the directory of its generation it is
+/// well below the kernel's `PATH_MAX` of 4096.
 const TARGET_MAX_BYTES: usize = MOUNT_PATH_MAX_BYTES + 1 + RELATIVE_MAX_BYTES;
 
-/// The directory that belongs to the service account's own token, wherever it lies.
+/// The directory reserved for the service account's own token, at any level.
 const KUBERNETES_DIR: &str = "kubernetes.io";
 
-/// Path of a file below the mount path.
+/// Path of a file relative to the mount path.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RelativeFile(String);
 
 impl RelativeFile {
-    /// What may stand there.
+    /// The accepted values, for error messages.
     pub const ALLOWED: &'static str = "a path below the mount path, such as db.json or tls/key.pem: no slash at either end, no segment that is . or kubernetes.io or starts with .., at most 1024 bytes, 255 a segment";
 }
 
@@ -63,29 +63,29 @@ impl FromStr for RelativeFile {
 pub struct RelativeFileError {
     /// The text.
     pub text: Excerpt,
-    /// What is wrong with it.
+    /// Why it is rejected.
     pub fault: FileFault,
 }
 
-/// Absolute path of a file the agent writes.
+/// Absolute path of a file that the agent writes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TargetFile(String);
 
 impl TargetFile {
-    /// What may stand there.
+    /// The accepted values, for error messages.
     pub const ALLOWED: &'static str = "an absolute path, such as /run/secrets/db.json: no slash at its end, no segment that is . or kubernetes.io or starts with .., at most 1537 bytes, 255 a segment";
 
-    /// The file `file` below `mount_path`, which is the text of a [`MountPath`].
+    /// The file `file` in `mount_path`, which is the text of a [`MountPath`].
     pub fn below(mount_path: &str, file: &RelativeFile) -> Self {
         Self([mount_path.trim_end_matches('/'), "/", file.as_str()].concat())
     }
 
-    /// The value of a key, as if it were a file.
+    /// Represents the value of a Secret's key as a file.
     pub fn for_key(key: &SecretKey) -> Self {
         Self(["/", key.as_str()].concat())
     }
 
-    /// Whether it is the value of this key.
+    /// Whether it represents the value of this key.
     pub fn is_key(&self, key: &str) -> bool {
         self.0.strip_prefix('/') == Some(key)
     }
@@ -116,50 +116,51 @@ impl FromStr for TargetFile {
 pub struct TargetFileError {
     /// The text.
     pub text: Excerpt,
-    /// What is wrong with it.
+    /// Why it is rejected.
     pub fault: FileFault,
 }
 
-/// What is wrong with a file's path.
+/// Why a file's path is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum FileFault {
-    /// There is none.
+    /// It is empty.
     #[error("it is empty")]
     Empty,
-    /// A path below the mount path starts with a slash.
+    /// A relative path starts with a slash.
     #[error("it is absolute; leave the mount path away")]
     Absolute,
-    /// A path that must be absolute is not.
+    /// An absolute path does not start with a slash.
     #[error("it does not start with a slash")]
     NotAbsolute,
     /// It ends with a slash.
     #[error("it names a directory; add the file's name")]
     Directory,
-    /// Two slashes in a row.
+    /// It has two consecutive slashes.
     #[error("it has two slashes in a row")]
     EmptySegment,
-    /// The segment `.`.
+    /// It has the segment `.`.
     #[error("take the segment . away")]
     Dot,
-    /// A segment that starts with `..`: it would leave the directory, or be taken for one of the agent's own links.
+    /// A segment starts with `..`: it would leave the directory or collide with the agent's own
+    /// links.
     #[error("no segment may start with ..")]
     DotDot,
-    /// A segment `kubernetes.io`.
+    /// It has the segment `kubernetes.io`.
     #[error("kubernetes.io belongs to the service account's own token")]
     Kubernetes,
-    /// A control character.
+    /// It has a control character.
     #[error("it has a control character")]
     Control,
-    /// A segment above 255 bytes.
+    /// A segment is longer than 255 bytes.
     #[error("one of its segments has more than 255 bytes")]
     LongSegment,
-    /// More bytes than allowed.
+    /// It is longer than allowed.
     #[error("it is too long")]
     TooLong,
 }
 
-/// Checks the segments of a path that the agent writes to.
+/// Validates the segments of a path that the agent writes to.
 fn check_segments(path: &str, max_bytes: usize) -> Result<(), FileFault> {
     check_path(path, max_bytes)?;
     if path.split('/').any(|segment| segment == KUBERNETES_DIR) {
@@ -168,7 +169,7 @@ fn check_segments(path: &str, max_bytes: usize) -> Result<(), FileFault> {
     Ok(())
 }
 
-/// Checks segments with single slashes between.
+/// Validates segments that are separated by single slashes.
 fn check_path(path: &str, max_bytes: usize) -> Result<(), FileFault> {
     if path.chars().any(char::is_control) {
         return Err(FileFault::Control);

@@ -1,10 +1,10 @@
-//! What is read for a file: secrets, or the credentials of a lease.
+//! The source of a file: secrets, or the credentials of a lease.
 
 use std::fmt;
 
 use crate::{DynamicRef, SecretSource, TemplateNames};
 
-/// What is read for a file.
+/// The source of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// Secrets.
@@ -23,7 +23,7 @@ impl fmt::Display for Source {
 }
 
 impl Source {
-    /// What a template of such a file can name.
+    /// The names that a template of this file can use.
     pub fn template_names(&self) -> TemplateNames<'_> {
         match self {
             Self::Secrets(source) => TemplateNames::of_source(source),

@@ -1,4 +1,4 @@
-//! How a secret's data are written into a file.
+//! The format of a secret file.
 
 use std::{fmt, str::FromStr};
 
@@ -6,12 +6,12 @@ use thiserror::Error;
 
 use crate::Excerpt;
 
-/// Format of a secret's file.
+/// Format of a secret file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Format {
     /// The `data` object as JSON.
     Json,
-    /// A value as it is, nothing added.
+    /// One value, unchanged.
     Raw,
     /// Lines `KEY='value'` for POSIX shells and systemd.
     Env,
@@ -24,7 +24,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// What may stand there.
+    /// The accepted values, for error messages.
     pub const ALLOWED: &'static str = "json, raw, env, dotenv, yaml or properties";
 
     /// All formats, in the order of [`Self::ALLOWED`].

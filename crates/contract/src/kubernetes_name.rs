@@ -1,11 +1,12 @@
-//! Names as the API server's validation has them.
+//! Name rules of the API server's validation.
 
-/// The most characters of a DNS subdomain (RFC 1123).
+/// Maximum length of a DNS subdomain (RFC 1123) in characters.
 const SUBDOMAIN_MAX_CHARS: usize = 253;
-/// The most characters of a label's value.
+/// Maximum length of a label value in characters.
 const LABEL_VALUE_MAX_CHARS: usize = 63;
 
-/// Whether a text can name an object, or be the prefix of a label's or annotation's key: a DNS subdomain (RFC 1123).
+/// Whether a text is a DNS subdomain (RFC 1123), which is valid as the name of an object and as the
+/// prefix of a label or annotation key.
 pub fn is_subdomain(text: &str) -> bool {
     let is_inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     let is_label = |label: &str| {
@@ -14,7 +15,8 @@ pub fn is_subdomain(text: &str) -> bool {
     text.len() <= SUBDOMAIN_MAX_CHARS && text.split('.').all(is_label)
 }
 
-/// Whether a text can be the value of a label. If it is not empty, it can also be the name in a key, behind the prefix.
+/// Whether a text is valid as a label value. If it is not empty, it is also valid as the name in a
+/// label or annotation key, after the prefix.
 pub fn is_label_value(text: &str) -> bool {
     let bytes = text.as_bytes();
     let is_edge = |byte: Option<&u8>| byte.is_none_or(u8::is_ascii_alphanumeric);

@@ -1,11 +1,12 @@
-//! Words that the injector and the agent share: what an annotation or a mapping may say, and what both make of it.
+//! The types that the injector and the agent share: the values of annotations and mappings.
 //!
-//! Every type here is parsed from text and cannot hold anything else: `FromStr` reads it, `Display` writes it back,
-//! `ALLOWED` says in one line what may stand there, and the error quotes at most [`EXCERPT_CHARS`] characters. No
-//! I/O, no clock, no environment.
+//! Every type here is parsed from text and cannot hold an invalid value: `FromStr` parses it,
+//! `Display` writes it, `ALLOWED` describes the accepted values in one line, and errors quote at
+//! most [`EXCERPT_CHARS`] characters. No I/O, no clock, no environment.
 //!
-//! The agent reads with these types what an injector of another release wrote, so a change here changes a protocol between
-//! releases: an old agent must read what a newer injector writes for annotations that both know.
+//! With these types the agent reads what an injector of another release wrote, so a change here
+//! changes a protocol between releases: an old agent must be able to read what a newer injector
+//! writes for annotations that both support.
 
 #[macro_use]
 mod word;

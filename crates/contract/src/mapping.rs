@@ -1,4 +1,4 @@
-//! The mapping grammar: which secret becomes which file or variable, one entry a line.
+//! The mapping grammar: which secret becomes which file or variable, one entry per line.
 //!
 //! ```text
 //! path[#field][@version] -> file [option=…]…           SECRETS, WATCH_PATHS
@@ -8,13 +8,13 @@
 //! path[#field][@version] -> KEY [option=…]…            SECRETS of `sync-secret`
 //! ```
 //!
-//! `${pod}` and `${node}` may stand in a path, an engine and a role: the agent fills them when it starts.
+//! A path, an engine and a role may contain `${pod}` and `${node}`; the agent fills them at its start.
 //!
 //! The options are `format`, `mode`, `encoding`, `optional` and `template`.
 //!
-//! Spaces and tabs around the parts and blank lines mean nothing. A file or a value with other characters than
-//! `A-Z a-z 0-9 _ . / -` is a JSON string; control characters stand only inside one, escaped, so that no value
-//! can add a line. There are no comments.
+//! Blank lines, and spaces and tabs around the parts, are ignored. A file or a value with characters
+//! other than `A-Z a-z 0-9 _ . / -` is a JSON string. Control characters are only allowed escaped inside
+//! such a string, so that a value cannot add a line. There are no comments.
 
 use std::{fmt, fmt::Write as _};
 
@@ -29,33 +29,33 @@ mod line;
 pub use error::{MappingError, MappingErrors, MappingFault, MappingPart};
 use line::Line;
 
-/// The most bytes of all mappings together. One environment variable above 128 KiB cannot be handed to a process
-/// (the kernel's `MAX_ARG_STRLEN`); the rest is left for the doubled `$`.
+/// Maximum size of all mappings together, in bytes. The kernel rejects an environment variable
+/// above 128 KiB (`MAX_ARG_STRLEN`); the rest is reserved for doubled `$`.
 pub const MAPPINGS_LIMIT: usize = 96 * 1024;
 
-/// A secret, or several, that become a file, or the value of a key.
+/// A secret or several that become one file, or the value of one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretMapping<T = TargetFile> {
-    /// What is read.
+    /// The secrets that are read.
     pub source: DeferredSource,
-    /// Where it is written.
+    /// The file or key that is written.
     pub file: T,
-    /// How it is written.
+    /// The options of the file.
     pub options: FileOptions,
 }
 
 impl<T> SecretMapping<T> {
-    /// The variables that the agent fills in it.
+    /// The variables in it that the agent fills.
     pub fn variables(&self) -> impl Iterator<Item = PodVariable> {
         self.source.secrets().flat_map(|secret| secret.path.variables())
     }
 
-    /// The format the file is written in; none where a template writes it.
+    /// The format of the file; `None` if a template writes it.
     pub fn format(&self) -> Option<Format> {
         self.options.format_or(default_format(&self.source))
     }
 
-    /// How the options contradict each other or the source; nothing in a mapping that was parsed.
+    /// Options that contradict each other or the source; empty for a mapping that was parsed.
     pub fn faults(&self) -> Vec<MappingFault> {
         let mut faults = self.options.faults(default_format(&self.source));
         if let (SecretSource::Named(named), Some(format)) = (&self.source, self.format()) {
@@ -87,26 +87,26 @@ impl<T: AsRef<str>> fmt::Display for SecretMapping<T> {
 /// A dynamic secret that becomes a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DynamicMapping {
-    /// What is generated.
+    /// The dynamic secret.
     pub dynamic: DeferredDynamic,
-    /// Where it is written.
+    /// The file that is written.
     pub file: TargetFile,
-    /// How it is written.
+    /// The options of the file.
     pub options: FileOptions,
 }
 
 impl DynamicMapping {
-    /// The variables that the agent fills in it.
+    /// The variables in it that the agent fills.
     pub fn variables(&self) -> impl Iterator<Item = PodVariable> {
         self.dynamic.engine.variables().chain(self.dynamic.role.variables())
     }
 
-    /// The format the file is written in; none where a template writes it.
+    /// The format of the file; `None` if a template writes it.
     pub fn format(&self) -> Option<Format> {
         self.options.format_or(Format::Json)
     }
 
-    /// How the options contradict each other; nothing in a mapping that was parsed.
+    /// Options that contradict each other; empty for a mapping that was parsed.
     pub fn faults(&self) -> Vec<MappingFault> {
         let mut faults = self.options.faults(Format::Json);
         if self.options.optional {
@@ -123,16 +123,17 @@ impl fmt::Display for DynamicMapping {
     }
 }
 
-/// How a file is written, as far as it is said; a template excludes a format.
+/// The options of a file. A template excludes a format.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FileOptions {
     /// The format.
     pub format: Option<Format>,
     /// The permission bits.
     pub mode: Option<FileMode>,
-    /// How the field's text is encoded; none where it is written as it is.
+    /// The encoding of the field, which is decoded; `None` if the field is written unchanged.
     pub encoding: Option<Encoding>,
-    /// Whether the file is left out where what it is read from does not exist. Any other failure stays one.
+    /// Whether the file is omitted if its secret or field does not exist. Other failures remain
+    /// errors.
     pub optional: bool,
     /// The template's source.
     pub template: Option<String>,
@@ -166,7 +167,7 @@ fn default_format(source: &DeferredSource) -> Format {
 }
 
 impl fmt::Display for FileOptions {
-    /// Each option behind a space, in the grammar's order.
+    /// Each option with a leading space, in the grammar's order.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { format, mode, encoding, optional, template } = self;
         if let Some(format) = format {
@@ -191,7 +192,7 @@ impl fmt::Display for FileOptions {
 /// A secret's field that becomes an environment variable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VariableMapping {
-    /// What is read; the field is there.
+    /// The secret; its field is always set.
     pub secret: DeferredSecret,
     /// The variable.
     pub variable: VariableName,
@@ -204,7 +205,7 @@ impl fmt::Display for VariableMapping {
     }
 }
 
-/// Reads `SECRETS` or `WATCH_PATHS`.
+/// Parses `SECRETS` or `WATCH_PATHS`.
 pub fn parse_secrets(text: &str) -> Result<Vec<SecretMapping>, MappingErrors> {
     let parsed = parse(text, |line| {
         let (source, (file, options)) = line::both(line.source(), line.file())?;
@@ -214,7 +215,7 @@ pub fn parse_secrets(text: &str) -> Result<Vec<SecretMapping>, MappingErrors> {
     finish_files(parsed, |mapping| &mapping.file)
 }
 
-/// Reads `SECRETS` of `sync-secret`.
+/// Parses `SECRETS` of `sync-secret`.
 pub fn parse_secret_keys(text: &str) -> Result<Vec<SecretMapping<SecretKey>>, MappingErrors> {
     let Parsed { entries, mut errors } = parse(text, |line| {
         let (source, (file, options)) = line::both(line.source(), line.key())?;
@@ -222,7 +223,7 @@ pub fn parse_secret_keys(text: &str) -> Result<Vec<SecretMapping<SecretKey>>, Ma
         line::unless(mapping.faults(), mapping)
     });
     let keys: Vec<_> = entries.iter().map(|(_, entry)| entry.file.as_str()).collect();
-    // A key has no slash, so of the two kinds of clashes only the same key twice can come of it.
+    // Keys contain no slash, so the only possible conflict is the same key twice.
     for clash in file::clashes(&keys) {
         let (key, other) = (entries[clash.second].1.file.clone(), entries[clash.first].0);
         errors.push(MappingError {
@@ -233,7 +234,7 @@ pub fn parse_secret_keys(text: &str) -> Result<Vec<SecretMapping<SecretKey>>, Ma
     finish(entries, errors)
 }
 
-/// Reads `DYNAMIC`.
+/// Parses `DYNAMIC`.
 pub fn parse_dynamic(text: &str) -> Result<Vec<DynamicMapping>, MappingErrors> {
     let parsed = parse(text, |line| {
         let (dynamic, (file, options)) = line::both(line.dynamic(), line.file())?;
@@ -243,14 +244,14 @@ pub fn parse_dynamic(text: &str) -> Result<Vec<DynamicMapping>, MappingErrors> {
     finish_files(parsed, |mapping| &mapping.file)
 }
 
-/// Reads `SECRET_ENV`.
+/// Parses `SECRET_ENV`.
 pub fn parse_variables(text: &str) -> Result<Vec<VariableMapping>, MappingErrors> {
     let Parsed { entries, mut errors } = parse(text, |line| {
         let (secret, variable) = line::both(line.secret_field(), line.variable())?;
         Ok(VariableMapping { secret, variable })
     });
     let names: Vec<_> = entries.iter().map(|(_, entry)| entry.variable.as_str()).collect();
-    // A variable's name has no slash, so of the two kinds of clashes only the same name twice can come of it.
+    // Variable names contain no slash, so the only possible conflict is the same name twice.
     for clash in file::clashes(&names) {
         errors.push(MappingError {
             line: entries[clash.second].0,
@@ -263,7 +264,7 @@ pub fn parse_variables(text: &str) -> Result<Vec<VariableMapping>, MappingErrors
     finish(entries, errors)
 }
 
-/// What the lines of a text hold, each with its number from 1.
+/// The entries of a text, each with its line number from 1.
 struct Parsed<T> {
     entries: Vec<(usize, T)>,
     errors: Vec<MappingError>,
@@ -319,7 +320,7 @@ fn finish<T>(entries: Vec<(usize, T)>, errors: Vec<MappingError>) -> Result<Vec<
     }
 }
 
-/// A file or a value as it is written: as it is where that is plain, else as a JSON string on one line.
+/// Writes a file or a value: unquoted if it is plain, else as a JSON string on one line.
 struct Text<'a>(&'a str);
 
 impl fmt::Display for Text<'_> {
@@ -335,7 +336,8 @@ impl fmt::Display for Text<'_> {
                 '\n' => f.write_str("\\n")?,
                 '\r' => f.write_str("\\r")?,
                 '\t' => f.write_str("\\t")?,
-                // YAML and editors also break lines at the two separators. All of these are below U+10000.
+                // YAML and editors break lines at these separators too. All of these characters are
+                // below U+10000.
                 _ if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') => {
                     write!(f, "\\u{:04x}", u32::from(c))?;
                 }

@@ -1,4 +1,4 @@
-//! Permission bits of a secret's file.
+//! Permission bits of a secret file.
 
 use std::{fmt, str::FromStr};
 
@@ -6,19 +6,20 @@ use thiserror::Error;
 
 use crate::Excerpt;
 
-/// Permission bits: the owner may read, nobody may execute.
+/// Permission bits of a secret file: readable by the owner, executable by no user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FileMode(u16);
 
 impl FileMode {
-    /// What may stand there.
+    /// The accepted values, for error messages.
     pub const ALLOWED: &'static str =
         "an octal number such as 0444, 0440 or 0400: the owner may read, nobody may execute";
 
-    /// Everyone may read. The mount is read-only and belongs to one pod, and its containers may have any uid.
+    /// Readable by all users. The mount is read-only and belongs to one pod, whose containers may
+    /// run as any uid.
     pub const DEFAULT: Self = Self(0o444);
 
-    /// Only the owner may read: enough where the agent and every reader share one uid.
+    /// Readable by the owner only: sufficient if the agent and all readers share one uid.
     pub const OWNER_ONLY: Self = Self(0o400);
 
     /// The bits.
@@ -48,7 +49,7 @@ fn parse(text: &str) -> Result<FileMode, FileModeFault> {
     if digits.is_empty() || !digits.bytes().all(|byte| matches!(byte, b'0'..=b'7')) {
         return Err(FileModeFault::NotOctal);
     }
-    // A number too long for the type is also above 0777.
+    // A number that overflows the type is also above 0777.
     let bits = u16::from_str_radix(digits, 8).unwrap_or(u16::MAX);
     if bits > 0o777 {
         return Err(FileModeFault::TooLarge);
@@ -68,21 +69,21 @@ fn parse(text: &str) -> Result<FileMode, FileModeFault> {
 pub struct FileModeError {
     /// The text.
     pub text: Excerpt,
-    /// What is wrong with it.
+    /// Why it is rejected.
     pub fault: FileModeFault,
 }
 
-/// What is wrong with a file mode.
+/// Why a file mode is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum FileModeFault {
-    /// Other characters than 0 to 7.
+    /// It has characters other than 0 to 7.
     #[error("it is not an octal number")]
     NotOctal,
-    /// Setuid, setgid, sticky or nothing known.
+    /// It has the setuid, setgid or sticky bit, or higher bits.
     #[error("it is above 0777, and a secret's file has no setuid, setgid or sticky bit")]
     TooLarge,
-    /// Bit 0400 is missing: the agent itself could not compare the file later.
+    /// Bit 0400 is missing, so the agent could not read the file to compare it.
     #[error("its owner could not read it")]
     OwnerCannotRead,
     /// A bit of 0111 is set.

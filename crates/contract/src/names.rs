@@ -1,39 +1,42 @@
-//! Names that are fixed between the injector, the agent and users' manifests.
+//! Names that the injector, the agent and users' manifests share.
 
 use std::ops::RangeInclusive;
 
-/// Every annotation of ours starts with this.
+/// The prefix of all annotations of the injector.
 pub const ANNOTATION_PREFIX: &str = "scaivault.scailabs.ai/";
-/// The label of namespaces whose pods are all sent to the injector, because policies may select them.
+/// The label of namespaces all of whose pods are sent to the injector, because policies may select
+/// them.
 pub const INJECTION_LABEL: &str = "scaivault.scailabs.ai/injection";
-/// The label with the same effect that the injector itself sets.
+/// The label with the same effect that the injector sets itself.
 pub const INJECTION_BY_POLICY_LABEL: &str = "scaivault.scailabs.ai/injection-by-policy";
-/// The value of both.
+/// The value of both labels.
 pub const LABEL_ENABLED: &str = "enabled";
-/// The value of the second one where no policy that enforces gives secrets: pods do not depend on the injector's answer.
+/// The value of the injector's label if no enforced policy adds secrets; then pods can be created
+/// while the injector is unavailable.
 pub const LABEL_AUDIT: &str = "audit";
-/// The service account's annotation with its ScaiKey identity, the default of `role`.
+/// The service account's annotation with its ScaiKey identity, which is the default of `role`.
 pub const SERVICE_ACCOUNT_ROLE_ANNOTATION: &str = "scaikey.scailabs.ai/role";
 
-/// The init container that fetches once.
+/// The init container, which fetches once.
 pub const INIT_CONTAINER: &str = "scaivault-init";
-/// The native sidecar that fetches and keeps fresh.
+/// The native sidecar, which fetches and keeps the files up to date.
 pub const SIDECAR_CONTAINER: &str = "scaivault-sidecar";
 
-/// The memory-backed volume with the secrets' files.
+/// The memory-backed volume with the secret files.
 pub const SECRETS_VOLUME: &str = "scaivault-secrets";
-/// The projected service-account token.
+/// The volume with the projected service account token.
 pub const TOKEN_VOLUME: &str = "scaivault-token";
 /// The memory-backed volume with the file that `fileKeyRef` variables are read from.
 pub const ENV_VOLUME: &str = "scaivault-env";
-/// The memory-backed volume with the agent's state (leases, login), for its next start.
+/// The memory-backed volume with the agent's state (leases, login), which survives restarts of the
+/// agent.
 pub const STATE_VOLUME: &str = "scaivault-state";
-/// The CA certificate of ScaiVault.
+/// The volume with the CA certificate of ScaiVault.
 pub const CA_VOLUME: &str = "scaivault-ca";
-/// The client credentials of the fallback without an OIDC trust.
+/// The volume with client credentials, the fallback without an OIDC trust.
 pub const CREDENTIALS_VOLUME: &str = "scaivault-credentials";
 
-/// All volumes the injector may add.
+/// All volumes that the injector may add.
 pub const RESERVED_VOLUMES: [&str; 6] =
     [SECRETS_VOLUME, TOKEN_VOLUME, ENV_VOLUME, STATE_VOLUME, CA_VOLUME, CREDENTIALS_VOLUME];
 
@@ -41,26 +44,28 @@ pub const RESERVED_VOLUMES: [&str; 6] =
 pub const AGENT_BINARY: &str = "/scaivault-agent";
 /// The subcommand that fetches once and exits.
 pub const INIT_COMMAND: &str = "init";
-/// The subcommand that fetches, then keeps fresh.
+/// The subcommand that fetches and then keeps the files up to date.
 pub const SIDECAR_COMMAND: &str = "sidecar";
-/// The subcommand that returns when a complete generation of files is on disk: the `postStart` gate.
+/// The subcommand that waits until a complete generation of files is on disk, for the `postStart`
+/// hook.
 pub const WAIT_COMMAND: &str = "wait";
-/// The subcommand that says at once whether a complete generation is on disk: the `startupProbe`.
+/// The subcommand that reports whether a complete generation is on disk, for the `startupProbe`.
 pub const HEALTHZ_COMMAND: &str = "healthz";
-/// The subcommand that compares files: with each other, or those of the pod with ScaiVault.
+/// The subcommand that compares files with each other, or those of the pod with ScaiVault.
 pub const VERIFY_COMMAND: &str = "verify";
-/// The subcommand that writes one Secret of Kubernetes and exits: for Jobs.
+/// The subcommand that writes one Kubernetes Secret and exits, for Jobs.
 pub const SYNC_SECRET_COMMAND: &str = "sync-secret";
-/// The label of the Secrets that [`SYNC_SECRET_COMMAND`] may write, with that as its value.
+/// The label that marks Secrets which [`SYNC_SECRET_COMMAND`] may write; its value is that name.
 pub const MANAGED_BY_LABEL: &str = "scaivault.scailabs.ai/managed-by";
-/// The annotation of these Secrets with a random text that changes when their content does.
+/// The annotation of these Secrets with a random text that changes when the content changes.
 pub const CONTENT_VERSION_ANNOTATION: &str = "scaivault.scailabs.ai/content-version";
-/// How long either gate outlives `FETCH_TIMEOUT`, seconds: the agent gives up first, so that its own message is seen.
+/// How many seconds the hook and the probe wait longer than `FETCH_TIMEOUT`, so that the agent
+/// fails first and its own message is shown.
 pub const GATE_SPARE_SECONDS: u64 = 10;
-/// The exit codes of an agent that failed, a process's status as in `podFailurePolicy`. Their meanings are in docs/agent.md.
+/// The exit codes of a failed agent, as in `podFailurePolicy`. docs/agent.md describes them.
 pub const FAILURE_EXIT_CODES: RangeInclusive<i64> = 1..=5;
 
-/// Where the secrets' files are mounted unless `mount-path` says otherwise.
+/// The default of `mount-path`.
 pub const DEFAULT_MOUNT_PATH: &str = "/run/secrets";
 /// Directory of the projected token in the agent's containers.
 pub const TOKEN_DIR: &str = "/var/run/secrets/scaivault";
@@ -82,8 +87,9 @@ pub const CREDENTIALS_DIR: &str = "/var/run/scaivault/credentials";
 pub const CLIENT_ID_FILE: &str = "client_id";
 /// File name of the client secret, and by default its key in the Secret.
 pub const CLIENT_SECRET_FILE: &str = "client_secret";
-/// The directory below a mount at `/run/secrets` that the container runtime needs for the service account's own token.
+/// The directory inside a mount at `/run/secrets` that the container runtime needs for the service
+/// account's own token.
 pub const SERVICE_ACCOUNT_DIR: &str = "kubernetes.io/serviceaccount";
-/// Where the API server mounts a token for itself into every container that has no mount there, as it writes it:
-/// `DefaultAPITokenMountPath` of its admission plugin `ServiceAccount`.
+/// Where the API server mounts its own token into every container that has no mount at this path:
+/// `DefaultAPITokenMountPath` of the admission plugin `ServiceAccount`.
 pub const API_TOKEN_DIR: &str = "/var/run/secrets/kubernetes.io/serviceaccount";

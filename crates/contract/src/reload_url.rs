@@ -1,4 +1,4 @@
-//! The address that is called after a change: an HTTP endpoint on the pod's own loopback.
+//! The URL that is called after a change: an HTTP endpoint on the pod's own loopback interface.
 
 use std::{
     fmt,
@@ -10,44 +10,44 @@ use thiserror::Error;
 
 use crate::Excerpt;
 
-/// The most bytes of a reload URL.
+/// Maximum length of a reload URL in bytes.
 const MAX_BYTES: usize = 512;
-/// The port of `http` where the URL names none.
+/// The default port of `http`.
 const HTTP_PORT: u16 = 80;
 
-/// An `http` URL whose host is the pod's own loopback. The host is compared as it is written and never looked up, so
-/// that no resolver and no `/etc/hosts` can send the request to another machine.
+/// An `http` URL whose host is the pod's own loopback. The host is compared as text and never
+/// resolved, so that neither a resolver nor `/etc/hosts` can direct the request to another machine.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ReloadUrl {
     text: String,
-    /// Where the authority (host and port) ends in `text`; it starts behind the scheme.
+    /// The end of the authority (host and port) in `text`; it starts after the scheme.
     authority_end: usize,
     host: Host,
     port: u16,
 }
 
-/// The hosts that are the pod itself.
+/// The hosts that are always the pod itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Host {
     /// A loopback address.
     Address(IpAddr),
-    /// The name `localhost`, which stands for the loopback of both families.
+    /// The name `localhost`: the loopback addresses of IPv4 and IPv6.
     Localhost,
 }
 
 impl ReloadUrl {
-    /// What may stand there.
+    /// The accepted values, for error messages.
     pub const ALLOWED: &'static str = "an http:// URL on the pod's own loopback (127.0.0.0/8, [::1] or localhost) with any \
          port, path and query, such as http://127.0.0.1:9090/-/reload";
 
     const SCHEME: &'static str = "http://";
 
-    /// The URL as it was written.
+    /// The URL as written.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The addresses to try, in this order: one, or for `localhost` IPv4 and then IPv6.
+    /// The addresses to try, in order: one, or for `localhost` IPv4 and then IPv6.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + use<> {
         let port = self.port;
         let (first, second) = match self.host {
@@ -57,12 +57,12 @@ impl ReloadUrl {
         std::iter::once(first).chain(second).map(move |address: IpAddr| SocketAddr::new(address, port))
     }
 
-    /// Host and port as they were written: the value of the `Host` header.
+    /// Host and port as written: the value of the `Host` header.
     pub fn authority(&self) -> &str {
         &self.text[Self::SCHEME.len()..self.authority_end]
     }
 
-    /// Path and query of the request line; it starts with `/`.
+    /// Path and query for the request line; starts with `/`.
     pub fn path_and_query(&self) -> &str {
         &self.text[self.authority_end..]
     }
@@ -103,7 +103,8 @@ fn parse(text: &str) -> Result<ReloadUrl, ReloadUrlFault> {
     Ok(ReloadUrl { text, authority_end: ReloadUrl::SCHEME.len() + authority.len(), host, port })
 }
 
-/// The standard library reads addresses strictly: no octal, hexadecimal or shortened forms, and no zone.
+/// The standard library parses addresses strictly: no octal, hexadecimal or shortened forms, no
+/// zone.
 fn parse_host(host: &str) -> Option<Host> {
     if host.eq_ignore_ascii_case("localhost") {
         return Some(Host::Localhost);
@@ -146,33 +147,33 @@ text_in_serde!(ReloadUrl);
 pub struct ReloadUrlError {
     /// The text.
     pub text: Excerpt,
-    /// What is wrong with it.
+    /// Why it is rejected.
     pub fault: ReloadUrlFault,
 }
 
-/// What is wrong with a reload URL.
+/// Why a reload URL is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ReloadUrlFault {
     /// It does not start with `http://`.
     #[error("it must start with http://, because the request stays inside the pod")]
     Scheme,
-    /// A user or password before the host.
+    /// It has a user or a password.
     #[error("user info before the host is not allowed")]
     UserInfo,
-    /// A host that is not the pod itself.
+    /// The host is not the pod itself.
     #[error("its host must be the pod itself: 127.0.0.1, [::1] or localhost")]
     Host,
-    /// A port that is none.
+    /// The port is not a valid number.
     #[error("its port must be a number from 1 to 65535")]
     Port,
-    /// A fragment, which no request carries.
+    /// It has a fragment, which is never sent to a server.
     #[error("a fragment (#) is not allowed")]
     Fragment,
-    /// Characters that a request line cannot carry.
+    /// It has characters that are not valid in a request line.
     #[error("its path or query has characters that must be percent-encoded")]
     Characters,
-    /// More than 512 bytes.
+    /// It is longer than 512 bytes.
     #[error("it must have at most {MAX_BYTES} bytes")]
     TooLong,
 }

@@ -11,11 +11,11 @@ use crate::Excerpt;
 pub struct SecretKey(String);
 
 impl SecretKey {
-    /// What may stand there.
+    /// The accepted values, for error messages.
     pub const ALLOWED: &'static str =
         "1 to 253 of A-Z a-z 0-9 - _ ., not . alone and not starting with .., such as db.json or STRIPE_KEY";
 
-    /// The most characters: Kubernetes' limit.
+    /// Maximum length in characters, Kubernetes' limit.
     pub const MAX_CHARS: usize = 253;
 }
 

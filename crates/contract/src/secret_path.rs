@@ -6,18 +6,18 @@ use thiserror::Error;
 
 use crate::{Excerpt, VariableFault};
 
-/// Path of a secret, such as `environments/production/billing/database`, by ScaiVault's own rules.
+/// Path of a secret, such as `environments/production/billing/database`, by ScaiVault's rules.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SecretPath(String);
 
 impl SecretPath {
-    /// What may stand there.
+    /// The accepted values, for error messages.
     pub const ALLOWED: &'static str = "1 to 10 levels of a-z, 0-9, - and _ with single slashes between, at most 512 characters, such as environments/production/billing/database";
 
-    /// The most characters; ScaiVault answers `invalid_path` above.
+    /// Maximum length in characters; for a longer one ScaiVault responds `invalid_path`.
     pub const MAX_CHARS: usize = 512;
 
-    /// The most levels; ScaiVault answers `invalid_path` above.
+    /// Maximum number of levels; for more ScaiVault responds `invalid_path`.
     pub const MAX_LEVELS: usize = 10;
 }
 
@@ -50,12 +50,12 @@ fn fault(text: &str) -> Option<SecretPathFault> {
     }
     let is_allowed = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '-' | '_' | '/');
     match text.chars().find(|c| !is_allowed(*c)) {
-        // Not lowered for the user: paths are case-sensitive, and another secret is not what was meant.
+        // Not converted to lower case: paths are case-sensitive, so that could name another secret.
         Some(upper) if upper.is_ascii_uppercase() => return Some(Fault::UpperCase(upper)),
         Some(other) => return Some(Fault::Character(other)),
         None => {}
     }
-    // From here on the text is ASCII: bytes are characters.
+    // From here on the text is ASCII, so bytes are characters.
     if text.len() > SecretPath::MAX_CHARS {
         return Some(Fault::TooLong(text.len()));
     }
@@ -69,15 +69,15 @@ fn fault(text: &str) -> Option<SecretPathFault> {
 pub struct SecretPathError {
     /// The text.
     pub text: Excerpt,
-    /// What is wrong with it.
+    /// Why it is rejected.
     pub fault: SecretPathFault,
 }
 
-/// What is wrong with the path of a secret.
+/// Why the path of a secret is rejected.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum SecretPathFault {
-    /// There is none.
+    /// It is empty.
     #[error("it is empty")]
     Empty,
     /// It starts with a slash.
@@ -89,19 +89,19 @@ pub enum SecretPathFault {
     /// A level is empty.
     #[error("it has two slashes in a row")]
     DoubleSlash,
-    /// An upper-case letter.
+    /// It has an upper-case letter.
     #[error("paths are lower case, and it has {0:?}")]
     UpperCase(char),
-    /// A character ScaiVault refuses.
+    /// It has a character that ScaiVault does not allow.
     #[error("it has the character {0:?}")]
     Character(char),
-    /// A `$` that starts no variable, where variables may stand.
+    /// It has a `$` that does not start a valid variable, where variables are allowed.
     #[error(transparent)]
     Variable(VariableFault),
-    /// More than [`SecretPath::MAX_CHARS`].
+    /// It is longer than [`SecretPath::MAX_CHARS`].
     #[error("it has {0} characters")]
     TooLong(usize),
-    /// More than [`SecretPath::MAX_LEVELS`].
+    /// It has more than [`SecretPath::MAX_LEVELS`] levels.
     #[error("it has {0} levels")]
     TooDeep(usize),
 }

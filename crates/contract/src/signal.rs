@@ -1,4 +1,4 @@
-//! Signals that tell an application to read its files again.
+//! Signals that make an application reload its files.
 
 use std::{fmt, str::FromStr};
 
@@ -6,31 +6,32 @@ use thiserror::Error;
 
 use crate::Excerpt;
 
-/// A signal an application can handle. `SIGKILL` and `SIGSTOP` are missing: nothing could handle them.
+/// A signal that an application can handle. `SIGKILL` and `SIGSTOP` are missing because they cannot
+/// be handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Signal {
-    /// The usual "read your configuration again".
+    /// The conventional signal for reloading the configuration.
     Hup,
     /// Interrupt.
     Int,
     /// Quit.
     Quit,
-    /// For the application's own use.
+    /// Application-defined.
     Usr1,
-    /// For the application's own use.
+    /// Application-defined.
     Usr2,
-    /// Timer; some applications read their files again on it.
+    /// Timer; some applications reload their files on it.
     Alrm,
-    /// End.
+    /// Terminate.
     Term,
     /// Continue.
     Cont,
-    /// Window size; Apache httpd and nginx take it as a graceful stop of workers.
+    /// Window size; Apache httpd and nginx stop their workers gracefully on it.
     Winch,
 }
 
 impl Signal {
-    /// What may stand there.
+    /// The accepted values, for error messages.
     pub const ALLOWED: &'static str = "SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGTERM, SIGCONT or SIGWINCH, with or without SIG";
 
     /// All signals, in the order of [`Self::ALLOWED`].
@@ -46,7 +47,7 @@ impl Signal {
         Self::Winch,
     ];
 
-    /// The name with `SIG`.
+    /// The name, including `SIG`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Hup => "SIGHUP",
@@ -80,7 +81,7 @@ impl Signal {
 impl FromStr for Signal {
     type Err = SignalError;
 
-    /// With or without `SIG`, in any case.
+    /// Accepts any case, with or without `SIG`.
     fn from_str(text: &str) -> Result<Self, SignalError> {
         let upper = text.to_ascii_uppercase();
         let short = upper.strip_prefix("SIG").unwrap_or(&upper);
@@ -113,21 +114,21 @@ text_in_serde!(Signal);
 pub struct SignalError {
     /// The text.
     pub text: Excerpt,
-    /// What is wrong with it.
+    /// Why it is rejected.
     pub fault: SignalFault,
 }
 
-/// What is wrong with a signal.
+/// Why a signal is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum SignalFault {
-    /// `SIGKILL` or `SIGSTOP`.
+    /// It is `SIGKILL` or `SIGSTOP`.
     #[error("no application can handle it")]
     Unhandled,
-    /// The number of a known signal.
+    /// It is the number of a known signal.
     #[error("write the name {0}")]
     Number(Signal),
-    /// None that is known here.
+    /// It is unknown.
     #[error("it is not known")]
     Unknown,
 }

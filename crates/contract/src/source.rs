@@ -1,4 +1,4 @@
-//! What a file is written from: one secret, or several under names of their own.
+//! The secrets of a file: one, or several with aliases.
 
 use std::{fmt, str::FromStr};
 
@@ -8,10 +8,10 @@ use crate::{
     Deferred, Excerpt, FillError, PodValues, SecretPath, SecretPathError, SecretRef, SecretRefError,
 };
 
-/// The most secrets of one file: a template needs them in memory together.
+/// Maximum number of secrets of one file: a template needs all of them in memory at once.
 pub const SOURCES_LIMIT: usize = 16;
 
-/// The most errors of one list that are kept; the others are counted.
+/// Maximum number of errors that are kept per list; the others are counted.
 const ERRORS_KEPT: usize = 8;
 
 /// The secrets of one file.
@@ -19,22 +19,22 @@ const ERRORS_KEPT: usize = 8;
 pub enum SecretSource<P = SecretPath> {
     /// One secret, or a field of it.
     Single(SecretRef<P>),
-    /// Several, each under an alias.
+    /// Several secrets, each with an alias.
     Named(NamedSecrets<P>),
 }
 
-/// The secrets of a mapping, in whose paths variables may stand that the agent fills.
+/// The secrets of a mapping. Their paths may contain variables that the agent fills.
 pub type DeferredSource = SecretSource<Deferred<SecretPath>>;
 
 impl SecretSource {
-    /// What may stand there.
+    /// The accepted values, for error messages.
     pub const ALLOWED: &'static str = "path[#field][@version], or several as alias=path[#field][@version], \
         separated by white space or commas, such as db=environments/production/billing/database (an alias has letters, \
         digits and _, no hyphen, does not start with a digit, and is not engine, role or ttl)";
 }
 
 impl<P> SecretSource<P> {
-    /// Every secret that is read for the file.
+    /// All secrets that are read for the file.
     pub fn secrets(&self) -> impl Iterator<Item = &SecretRef<P>> {
         let (single, named) = match self {
             Self::Single(secret) => (Some(secret), None),
@@ -45,7 +45,7 @@ impl<P> SecretSource<P> {
 }
 
 impl DeferredSource {
-    /// The secrets, with the variables filled.
+    /// Fills the variables.
     pub fn fill(self, values: &PodValues) -> Result<SecretSource, FillError<SecretPathError>> {
         Ok(match self {
             Self::Single(secret) => SecretSource::Single(secret.fill(values)?),
@@ -60,12 +60,12 @@ impl DeferredSource {
     }
 }
 
-/// Secrets with different aliases, in the order they were written; at least one.
+/// Secrets with distinct aliases, in the written order; never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedSecrets<P = SecretPath>(Vec<NamedSecret<P>>);
 
 impl<P> NamedSecrets<P> {
-    /// One by one.
+    /// Iterates over the secrets.
     pub fn iter(&self) -> std::slice::Iter<'_, NamedSecret<P>> {
         self.0.iter()
     }
@@ -80,21 +80,21 @@ impl<'a, P> IntoIterator for &'a NamedSecrets<P> {
     }
 }
 
-/// A secret and the name that its file knows it by.
+/// A secret and its alias in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedSecret<P = SecretPath> {
-    /// The name.
+    /// The alias.
     pub alias: SecretAlias,
-    /// What is read.
+    /// The secret.
     pub secret: SecretRef<P>,
 }
 
-/// Name of a secret in the file that is written from several: a key of JSON and YAML, `secrets.<alias>` in a template.
+/// Alias of a secret in a file of several: a key in JSON and YAML, `secrets.<alias>` in a template.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SecretAlias(String);
 
 impl SecretAlias {
-    /// What may stand there.
+    /// The accepted values, for error messages.
     pub const ALLOWED: &'static str =
         "1 to 64 of A-Z, a-z, 0-9 and _ (no hyphen), not starting with a digit; not engine, role or ttl";
 
@@ -111,7 +111,7 @@ impl FromStr for SecretAlias {
         let is_name = (1..=Self::MAX_CHARS).contains(&text.len())
             && text.bytes().all(is_allowed)
             && !text.starts_with(|c: char| c.is_ascii_digit());
-        // The words of a dynamic secret would turn the list into one.
+        // The keywords of a dynamic secret would turn the list into one.
         if is_name && !matches!(text, "engine" | "role" | "ttl") {
             return Ok(Self(text.to_owned()));
         }
@@ -130,7 +130,8 @@ pub struct SecretAliasError {
 impl<P: FromStr<Err = SecretPathError>> FromStr for SecretSource<P> {
     type Err = SecretSourceErrors;
 
-    /// Reads a mapping's left side and the value of an annotation `inject-secret-<name>` alike.
+    /// Parses the left side of a mapping and the value of an annotation `inject-secret-<name>`
+    /// alike.
     fn from_str(text: &str) -> Result<Self, SecretSourceErrors> {
         let text = text.trim_ascii();
         if !text.contains('=') {
@@ -154,7 +155,7 @@ impl<P: FromStr<Err = SecretPathError>> FromStr for SecretSource<P> {
                 Err(more) => errors.extend(more),
             }
         }
-        // The text may have 256 KiB: what is beyond the limit is counted and not parsed.
+        // The text may have 256 KiB: entries above the limit are counted and not parsed.
         let beyond = entries.count();
         if beyond > 0 {
             errors.insert(0, SecretSourceError::TooMany(SOURCES_LIMIT + beyond));
@@ -166,7 +167,7 @@ impl<P: FromStr<Err = SecretPathError>> FromStr for SecretSource<P> {
     }
 }
 
-/// What stands between the separators.
+/// The entries between the separators.
 fn entries(text: &str) -> impl Iterator<Item = &str> {
     text.split(is_separator).filter(|entry| !entry.is_empty())
 }
@@ -175,7 +176,7 @@ fn is_separator(c: char) -> bool {
     c == ',' || c.is_ascii_whitespace()
 }
 
-/// Whether several secrets stand there and only their aliases are missing.
+/// Whether the text is a list of secrets that lacks only the aliases.
 fn is_list_of_paths<P: FromStr<Err = SecretPathError>>(text: &str) -> bool {
     entries(text).nth(1).is_some()
         && entries(text).take(SOURCES_LIMIT).all(|entry| entry.parse::<SecretRef<P>>().is_ok())
@@ -213,12 +214,13 @@ impl<P: fmt::Display> fmt::Display for SecretSource<P> {
 
 text_in_serde!(SecretSource);
 
-/// What is wrong with the secrets of a file: at least one error, and at most a few before [`SecretSourceError::More`].
+/// The errors in the secrets of a file: at least one, and at most 8 before
+/// [`SecretSourceError::More`].
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub struct SecretSourceErrors(Vec<SecretSourceError>);
 
 impl SecretSourceErrors {
-    /// None where nothing is wrong.
+    /// `None` if there are no errors.
     fn new(mut errors: Vec<SecretSourceError>) -> Option<Self> {
         let more = errors.len().saturating_sub(ERRORS_KEPT);
         if more > 0 {
@@ -248,14 +250,14 @@ impl fmt::Display for SecretSourceErrors {
     }
 }
 
-/// What is wrong with the secrets of a file.
+/// An error in the secrets of a file.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum SecretSourceError {
-    /// A secret.
+    /// A secret is invalid.
     #[error(transparent)]
     Secret(#[from] SecretRefError),
-    /// An alias.
+    /// An alias is invalid.
     #[error(transparent)]
     Alias(SecretAliasError),
     /// One of several secrets without an alias.
@@ -263,13 +265,13 @@ pub enum SecretSourceError {
         "{0} has no alias; a file of several secrets needs one for each; allowed: alias=path alias=path, such as db=environments/production/billing/database"
     )]
     NoAlias(Excerpt),
-    /// An alias stands twice.
+    /// An alias is repeated.
     #[error("the alias {0} stands twice; give each secret its own")]
     AliasTwice(SecretAlias),
-    /// More than [`SOURCES_LIMIT`].
+    /// More than [`SOURCES_LIMIT`] secrets.
     #[error("{0} secrets are named for one file; allowed: {SOURCES_LIMIT}")]
     TooMany(usize),
-    /// Errors that are not kept.
+    /// The number of errors that are not kept.
     #[error("{0} more errors in this list are not shown")]
     More(usize),
 }

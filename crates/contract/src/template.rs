@@ -1,10 +1,13 @@
-//! The template language of files, declared once: the injector checks with it what the agent renders with it.
+//! The template language of files, declared once: the injector validates with it what the agent
+//! renders with it.
 //!
-//! [`check_template`] reads a template with the parser of the template library and resolves every name in it, in
-//! branches that are rarely taken too. The library itself finds unknown names only while it renders.
+//! [`check_template`] parses a template with the template library's parser and resolves every name
+//! in it, also in branches that are rarely taken. The library itself reports unknown names only
+//! while rendering.
 //!
-//! The parser belongs to minijinja's `unstable_machinery`, so its version is pinned. A property test of the agent renders
-//! random templates to show that the agent can compile every template that is accepted here and knows every name in it.
+//! The parser is part of minijinja's `unstable_machinery`, so the version is pinned. A property
+//! test of `crates/render` renders random templates, to show that every template accepted here
+//! compiles in the agent and that the agent has every name in it.
 
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, syntax::SyntaxConfig};
 
@@ -18,22 +21,24 @@ mod tags;
 
 pub use error::{NameFault, TemplateError, TemplateSizeError, TemplateWarning, UnknownName};
 
-/// The longest template, bytes.
+/// Maximum length of a template in bytes.
 pub const TEMPLATE_MAX_BYTES: usize = 32 * 1024;
-/// The most operators in one tag, and the most `elif` in a template. Text outside of tags is not counted.
+/// Maximum number of operators in one tag, and of `elif` in a template. Text outside tags is not
+/// counted.
 ///
-/// The parser of minijinja 3.1 recurses over unary operators and builds trees that are as deep as a chain of binary
-/// ones, of attributes or of `elif` is long. Code generation and drop recurse over these trees. A thread of 2 MiB
-/// overflows its stack, which ends the process, at some thousands.
+/// The parser of minijinja 3.1 recurses over unary operators, and builds trees as deep as a chain
+/// of binary operators, attributes or `elif` is long. Code generation and drop recurse over these
+/// trees. With some thousands, a thread with 2 MiB of stack overflows, which aborts the process.
 pub const TEMPLATE_MAX_OPERATORS: usize = 500;
-/// The most tokens (names, values, operators, brackets) in the tags of a template: what its check costs is counted in them.
+/// Maximum number of tokens (names, values, operators, brackets) in the tags of a template. The
+/// cost of validation is proportional to it.
 pub const TEMPLATE_MAX_TOKENS: usize = 10_000;
-/// The most steps of one rendering. Loops over a secret's fields need some thousands. Each may hold some 64 bytes until
-/// the end: 12 MiB at most.
+/// Maximum number of steps of one rendering. Loops over a secret's fields need some thousands. Each
+/// step may hold about 64 bytes until the end: 12 MiB at most.
 pub const TEMPLATE_FUEL: u64 = 200_000;
 
-/// The filters of a template, sorted: those of the template library without `pprint`, which writes without a bound,
-/// and the agent's own.
+/// The filters of a template, sorted: those of the template library except `pprint`, whose output
+/// is unbounded, and the agent's own.
 pub const TEMPLATE_FILTERS: &[&str] = &[
     "abs",
     "attr",
@@ -133,7 +138,8 @@ pub const TEMPLATE_TESTS: &[&str] = &[
     "upper",
 ];
 
-/// The functions of a template, sorted: those of the template library without `debug`, which writes without a bound.
+/// The functions of a template, sorted: those of the template library except `debug`, whose output
+/// is unbounded.
 pub const TEMPLATE_FUNCTIONS: &[&str] = &["dict", "namespace", "range"];
 
 /// The environment of all templates. The agent adds the filters that it implements itself.
@@ -148,24 +154,24 @@ pub fn template_environment() -> Environment<'static> {
     environment
 }
 
-/// The last line end is kept: a file ends as it is written in the annotation.
+/// Keeps the last line break, so that a file ends as written in the annotation.
 fn syntax() -> SyntaxConfig {
     SyntaxConfig::builder().keep_trailing_newline(true).build().expect("only the delimiters could be wrong")
 }
 
-/// What a template is rendered over: the variables that it can name.
+/// The variables of a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TemplateNames<'a> {
     /// One secret: `data`, `version` and `path`.
     Secret,
     /// The credentials of a lease: `data` and `path`.
     Lease,
-    /// Several secrets: `secrets.<alias>`, each with the three of one secret.
+    /// Several secrets: `secrets.<alias>`, each with the three variables of one secret.
     Secrets(Vec<&'a str>),
 }
 
 impl<'a> TemplateNames<'a> {
-    /// The names of a file that is written from secrets.
+    /// The names in a template of a file that is written from secrets.
     pub fn of_source<P>(source: &'a SecretSource<P>) -> Self {
         match source {
             SecretSource::Single(_) => Self::Secret,
@@ -185,19 +191,19 @@ impl<'a> TemplateNames<'a> {
     }
 }
 
-/// What is known of a template that the agent can render.
+/// A template that the agent can render.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CheckedTemplate {
-    /// Text and definitions that have no effect on the file.
+    /// Parts without an effect on the file.
     pub warnings: Vec<TemplateWarning>,
-    /// How many tokens its tags have.
+    /// The number of tokens in its tags.
     pub tokens: usize,
 }
 
-/// Checks that the agent can compile a template and knows every name in it.
+/// Checks that the agent can compile a template and has every name in it.
 ///
-/// The work is linear in the tokens of its tags, at most [`TEMPLATE_MAX_TOKENS`], and in the length of its text,
-/// at most [`TEMPLATE_MAX_BYTES`].
+/// The work is linear in the number of tokens in its tags, at most [`TEMPLATE_MAX_TOKENS`], and in
+/// the length of its text, at most [`TEMPLATE_MAX_BYTES`].
 pub fn check_template(text: &str, names: &TemplateNames<'_>) -> Result<CheckedTemplate, TemplateError> {
     let mut checked = tags::check(text)?;
     let template =

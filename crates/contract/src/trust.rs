@@ -1,4 +1,4 @@
-//! Which certificate authorities may have signed a server's certificate.
+//! Which certificate authorities are trusted for a server.
 
 use std::{fmt, str::FromStr};
 
@@ -6,29 +6,29 @@ use thiserror::Error;
 
 use crate::Excerpt;
 
-/// The certificate authorities that a server is checked against.
+/// The certificate authorities that are trusted for a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TrustPolicy {
-    /// Those of the CA file alone.
+    /// Only those of the CA file.
     Private,
-    /// The public ones alone.
+    /// Only the public ones.
     Public,
     /// Those of the CA file and the public ones.
     Both,
 }
 
 impl TrustPolicy {
-    /// What may stand there.
+    /// The accepted values, for error messages.
     pub const ALLOWED: &'static str = "private, public or both";
 
-    /// All of them, in the order of [`Self::ALLOWED`].
+    /// All policies, in the order of [`Self::ALLOWED`].
     pub const ALL: [Self; 3] = [Self::Private, Self::Public, Self::Both];
 
     /// The names, in the same order.
     pub const NAMES: &'static [&'static str] =
         &[Self::Private.name(), Self::Public.name(), Self::Both.name()];
 
-    /// The name as it is written.
+    /// The name as written.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Private => "private",
@@ -37,7 +37,7 @@ impl TrustPolicy {
         }
     }
 
-    /// What applies if nothing is set: the CA file alone where there is one.
+    /// The default: only the CA file, if there is one; else the public ones.
     pub const fn default_for(has_ca_file: bool) -> Self {
         if has_ca_file { Self::Private } else { Self::Public }
     }

@@ -1,23 +1,24 @@
-//! The value of a container's environment variable, as the kubelet reads it.
+//! The value of a container's environment variable, by the kubelet's expansion rules.
 
 use std::borrow::Cow;
 
-/// Writes `text` so that the kubelet hands it to the container as it is: every `$` doubled.
+/// Escapes `text` so that the container receives it unchanged: every `$` is doubled.
 ///
-/// The kubelet replaces `$(NAME)` in a container's `env` by that variable's value and `$$` by `$`.
+/// The kubelet replaces `$(NAME)` in a container's `env` with that variable's value, and `$$` with
+/// `$`.
 pub fn escape_env_value(text: &str) -> Cow<'_, str> {
     if text.contains('$') { text.replace('$', "$$").into() } else { text.into() }
 }
 
-/// What the kubelet makes of `text` where no variable of the container is referred to: `$$` becomes `$`, and a
-/// `$(NAME)` that refers to nothing stays as it is.
+/// The kubelet's expansion of `text` if it references no variable of the container: `$$` becomes
+/// `$`, and `$(NAME)` remains unchanged.
 pub fn expand_env_value(text: &str) -> String {
     let mut expanded = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('$') {
         let (before, from) = rest.split_at(at);
         expanded.push_str(before);
-        // The whole reference at once: a `$$` between its brackets is part of the name, not an escape.
+        // The reference as a whole: a `$$` inside it is part of the name and not an escape.
         let taken = match from.as_bytes() {
             [b'$', b'$', ..] => {
                 expanded.push('$');

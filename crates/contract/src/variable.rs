@@ -6,16 +6,16 @@ use thiserror::Error;
 
 use crate::Excerpt;
 
-/// Name of an environment variable that a secret's field becomes.
+/// Name of an environment variable that is set from a secret's field.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VariableName(String);
 
 impl VariableName {
-    /// What may stand there.
+    /// The accepted values, for error messages.
     pub const ALLOWED: &'static str =
         "A-Z, a-z, 0-9 and _, not a digit first, at most 128 characters, such as DB_PASSWORD";
 
-    /// The most characters: the kubelet's limit for a key of a `fileKeyRef` file.
+    /// Maximum length in characters: the kubelet's limit for a key of a `fileKeyRef` file.
     pub const MAX_CHARS: usize = 128;
 }
 

@@ -1,6 +1,6 @@
-//! What all words have in common, written once.
+//! Macros for what all value types have in common.
 
-/// Serde as text: written with `Display`, read with `FromStr`.
+/// Implements serde as text: serialises with `Display`, deserialises with `FromStr`.
 macro_rules! text_in_serde {
     ($word:ty) => {
         impl serde::Serialize for $word {
@@ -18,7 +18,7 @@ macro_rules! text_in_serde {
     };
 }
 
-/// The accessors of a word that is a checked `String`.
+/// Implements the accessors of a validated `String`.
 macro_rules! checked_string {
     ($word:ident) => {
         impl $word {

@@ -28,7 +28,7 @@ pub struct Problem {
     pub value: Option<Excerpt>,
     /// What is wrong, lower case, no full stop.
     pub message: Cow<'static, str>,
-    /// What may stand there.
+    /// The accepted values, for error messages.
     pub allowed: Option<Cow<'static, str>>,
     /// What to do.
     pub cure: Cow<'static, str>,

@@ -32,7 +32,7 @@ fn what_fills_a_variable_must_be_known_and_fit() {
         error,
         "${node} is in it, and the environment variable SCAIVAULT_NODE is not set; set it from the field spec.nodeName"
     );
-    // A node's name may have dots, and a path has none.
+    // A node's name may contain dots, and a path may not.
     let error = path("nodes/${node}").fill(&values("", "ip-10-0-0-1.eu")).unwrap_err().to_string();
     assert!(error.starts_with("\"nodes/${node}\" does not become a path or a name here: "), "{error}");
     assert!(
@@ -133,12 +133,12 @@ fn the_error_of_a_mapping_names_the_variable() {
         let error = parse_secrets(text).unwrap_err().to_string();
         assert!(error.contains(said), "{text}: {error}");
     }
-    // A template without quotes is not quoted.
+    // A template without quotes must not be quoted in the error.
     let error = parse_secrets("a/b /f template={{ hunter2 -> x").unwrap_err().to_string();
     assert!(!error.contains("hunter2"), "{error}");
 }
 
-/// The rules that agents had before there were variables: a text with one was never a path.
+/// The path rules of agents from before the variables: they reject a text with a variable.
 #[test]
 fn an_older_agent_refuses_a_mapping_with_a_variable() {
     for text in ["pods/${pod}/db", "${node}"] {
@@ -148,7 +148,7 @@ fn an_older_agent_refuses_a_mapping_with_a_variable() {
 }
 
 proptest! {
-    /// What is filled has the levels that were written, and nothing else of the text changes.
+    /// Filling changes neither the number of levels nor any other part of the text.
     #[test]
     fn filling_keeps_the_levels(text in "([a-z]|/|\\$\\{pod\\}|\\$\\{node\\}){1,20}", pod in "[a-z0-9.-]{1,12}") {
         if let Ok(deferred) = text.parse::<Deferred<SecretPath>>() {

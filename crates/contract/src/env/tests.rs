@@ -3,7 +3,7 @@ use std::collections::HashSet;
 use super::*;
 use crate::{Duration, MountPath, TargetFile, names, parse_dynamic, parse_secrets, parse_variables};
 
-/// The variables of ScaiVault's Kubernetes page, in the order in which it names them.
+/// The variables of ScaiVault's Kubernetes page, in the page's order.
 const PUBLISHED: [&str; 9] = [
     "SCAIVAULT_URL",
     "SCAIVAULT_TOKEN_FILE",
@@ -41,7 +41,7 @@ fn every_doc_is_a_sentence_on_one_line() {
     }
 }
 
-/// Reads each default as the agent will; a variable that is missing here fails, so that nobody forgets it.
+/// Parses each default as the agent does; fails if a variable is missing in this list.
 #[test]
 fn defaults_parse() {
     for &EnvSpec { name, default, .. } in ENVIRONMENT {

@@ -1,4 +1,4 @@
-//! Files that cannot exist beside each other.
+//! Files that cannot exist together.
 
 use std::fmt;
 
@@ -7,11 +7,11 @@ use crate::Excerpt;
 /// Two files that cannot both be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conflict {
-    /// One file; of `a` and `a/b` it is `a`.
+    /// The first file; for `a` and `a/b` it is `a`.
     pub first: String,
-    /// The other one.
+    /// The second file.
     pub second: String,
-    /// Why not.
+    /// The reason.
     pub kind: ConflictKind,
 }
 
@@ -32,15 +32,16 @@ impl fmt::Display for Conflict {
 /// Why two files cannot both be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConflictKind {
-    /// They are the same.
+    /// They have the same path.
     Twice,
-    /// One would be a directory that the other lies in.
+    /// The path of one is a directory of the other.
     InsideFile,
 }
 
-/// The files that cannot be written beside another one: the same twice, or `a` beside `a/b`.
+/// The files that conflict with another file: the same path twice, or `a` and `a/b`.
 ///
-/// In the order of the paths; each file is named against one other, however many it collides with.
+/// Sorted by path. Each file is reported with one conflicting file, even if it conflicts with
+/// several.
 pub fn conflicts<'a>(files: impl IntoIterator<Item = &'a str>) -> Vec<Conflict> {
     let files: Vec<_> = files.into_iter().collect();
     let clashes = clashes(&files);
@@ -52,7 +53,7 @@ pub fn conflicts<'a>(files: impl IntoIterator<Item = &'a str>) -> Vec<Conflict> 
     clashes.iter().map(conflict).collect()
 }
 
-/// A [`Conflict`] by the indices of its files.
+/// A [`Conflict`] between the files at these indices.
 pub(crate) struct Clash {
     pub(crate) first: usize,
     pub(crate) second: usize,
@@ -61,7 +62,8 @@ pub(crate) struct Clash {
 
 pub(crate) fn clashes(files: &[&str]) -> Vec<Clash> {
     let mut order: Vec<usize> = (0..files.len()).collect();
-    // By segments, not by bytes: so whatever lies inside a file follows it at once (`-` sorts before `/`).
+    // Sorted by segments and not by bytes, where `-` comes before `/`, so that everything inside a
+    // file directly follows it.
     order.sort_by_cached_key(|&index| by_segments(files[index]));
 
     let mut clashes = Vec::new();
@@ -83,8 +85,8 @@ pub(crate) fn clashes(files: &[&str]) -> Vec<Clash> {
     clashes
 }
 
-/// A text whose order in bytes is that of a path's segments: no path has a NUL, and comparing bytes costs less than walking
-/// segments.
+/// A sort key whose byte order is the order of the path's segments. Paths contain no NUL, and
+/// comparing bytes is faster than comparing segments.
 pub(super) fn by_segments(path: &str) -> String {
     path.replace('/', "\0")
 }
@@ -122,7 +124,7 @@ mod tests {
 
     #[test]
     fn finds_a_file_inside_a_file_whatever_stands_between() {
-        // In the order of bytes `/a-b` and `/a.b` stand between the two.
+        // In byte order, `/a-b` and `/a.b` would be between the two.
         check(&["/a/b/c", "/a.b", "/a-b", "/a"], &[("/a", "/a/b/c", ConflictKind::InsideFile)]);
         check(
             &["/a", "/a/b", "/a/c/d", "/a/b"],

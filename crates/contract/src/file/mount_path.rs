@@ -1,4 +1,4 @@
-//! The directory that the files are mounted at.
+//! The mount path of the secret files.
 
 use std::str::FromStr;
 
@@ -7,23 +7,23 @@ use thiserror::Error;
 use super::{FileFault, MOUNT_PATH_MAX_BYTES, check_segments};
 use crate::Excerpt;
 
-/// Absolute path of the directory that containers see the files in.
+/// Absolute path of the directory where containers see the files.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MountPath(String);
 
 impl MountPath {
-    /// What may stand there.
+    /// The accepted values, for error messages.
     pub const ALLOWED: &'static str = "an absolute directory, such as /run/secrets: no colon, no segment that is . or kubernetes.io or starts with .., not / or /etc themselves, and nothing in /proc, /sys or /dev, at most 512 bytes, 255 a segment";
 
-    /// Whether `other`, as a container's `mountPath` may be written, is this directory or lies below it.
+    /// Whether `other`, a `mountPath` of a container, is this directory or inside it.
     ///
-    /// `/var/run` is taken for `/run`: in most images it is a link to it.
+    /// `/var/run` counts as `/run`, because in most images it is a link to it.
     pub fn covers(&self, other: &str) -> bool {
         is_at_or_below(other, &self.0)
     }
 
-    /// The path of `other`, as a container's `mountPath` may be written, below this directory: empty if it is this
-    /// directory, none if it is elsewhere. `/var/run` is taken for `/run`.
+    /// The path of `other`, a `mountPath` of a container, relative to this directory: empty if it
+    /// is this directory, `None` if it is outside. `/var/run` counts as `/run`.
     pub fn below(&self, other: &str) -> Option<String> {
         if is_plain(other) && is_plain(&self.0) {
             return plain_below(other, &self.0).map(str::to_owned);
@@ -40,7 +40,7 @@ checked_string!(MountPath);
 impl FromStr for MountPath {
     type Err = MountPathError;
 
-    /// Slashes at the end are taken away.
+    /// Trailing slashes are removed.
     fn from_str(text: &str) -> Result<Self, MountPathError> {
         let trimmed = text.trim_end_matches('/');
         match check_mount_path(text, trimmed) {
@@ -71,24 +71,26 @@ fn check_mount_path(text: &str, trimmed: &str) -> Result<(), MountPathFault> {
     }
 }
 
-/// Whether an absolute path is a directory or lies below it, as it is written or where `/var/run` is a link to `/run`.
+/// Whether an absolute path is a directory or inside it, with or without a link from `/var/run` to
+/// `/run`.
 pub fn is_at_or_below(path: &str, directory: &str) -> bool {
-    // Nearly all paths are written plainly, and a pod may have tens of thousands of them.
+    // Fast path: a pod may have tens of thousands of paths, and nearly all of them are plain.
     if is_plain(path) && is_plain(directory) {
         return plain_below(path, directory).is_some();
     }
     [false, true].into_iter().any(|link| resolve(path, link).starts_with(&resolve(directory, link)))
 }
 
-/// Whether a path has neither empty segments nor such that begin with a dot.
+/// Whether a path has no empty segments and none that start with a dot.
 fn is_plain(path: &str) -> bool {
-    // All bytes, without an early end: so the compiler compares many at once.
+    // Without an early return, so that the compiler can vectorise the loop.
     #[expect(clippy::needless_bitwise_bool, reason = "lazy operators would end early")]
     let has_odd = |odd: bool, pair: &[u8]| odd | (pair[0] == b'/') & ((pair[1] == b'/') | (pair[1] == b'.'));
     path.starts_with('/') && !path.ends_with('/') && !path.as_bytes().windows(2).fold(false, has_odd)
 }
 
-/// A plain path below a plain directory, as it is written or where `/var/run` is a link to `/run`.
+/// The part of a plain path below a plain directory, with or without a link from `/var/run` to
+/// `/run`.
 fn plain_below<'p>(path: &'p str, directory: &str) -> Option<&'p str> {
     rest_below(path, directory).or_else(|| rest_below(linked(path), linked(directory)))
 }
@@ -98,12 +100,13 @@ fn rest_below<'p>(path: &'p str, directory: &str) -> Option<&'p str> {
     if rest.is_empty() { Some(rest) } else { rest.strip_prefix('/') }
 }
 
-/// Where a plain path leads if `/var/run` is a link to `/run`.
+/// The target of a plain path if `/var/run` is a link to `/run`.
 fn linked(path: &str) -> &str {
     if rest_below(path, "/var/run").is_some() { &path["/var".len()..] } else { path }
 }
 
-/// The segments of an absolute path as the kernel would walk them in an image, where `/var/run` may be a link to `/run`.
+/// The segments of an absolute path as the kernel resolves them. With `is_linked`, `/var/run` is a
+/// link to `/run`.
 fn resolve(path: &str, is_linked: bool) -> Vec<&str> {
     let mut segments = Vec::new();
     for segment in path.split('/') {
@@ -125,24 +128,24 @@ fn resolve(path: &str, is_linked: bool) -> Vec<&str> {
 pub struct MountPathError {
     /// The text.
     pub text: Excerpt,
-    /// What is wrong with it.
+    /// Why it is rejected.
     pub fault: MountPathFault,
 }
 
-/// What is wrong with a mount path.
+/// Why a mount path is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum MountPathFault {
-    /// The same as with files.
+    /// It breaks a rule that applies to files too.
     #[error(transparent)]
     Path(#[from] FileFault),
-    /// `/`.
+    /// It is `/`.
     #[error("it would hide the whole image")]
     Root,
-    /// Kubernetes refuses a colon in a `mountPath`.
+    /// It has a colon, which Kubernetes rejects in a `mountPath`.
     #[error("it has a colon")]
     Colon,
-    /// `/proc`, `/sys`, `/dev`, or below them; `/etc` itself.
+    /// It is `/proc`, `/sys`, `/dev` or inside them, or `/etc` itself.
     #[error("it belongs to the kernel or the kubelet")]
     System,
 }

@@ -8,11 +8,11 @@ use thiserror::Error;
 use super::{FileFault, MountPath, TARGET_MAX_BYTES, check_path, conflict::by_segments};
 use crate::Excerpt;
 
-/// The most bytes of all mount points, as lines. They are one environment variable.
+/// Maximum size of all mount points as lines, in bytes: they share one environment variable.
 pub const MOUNT_POINTS_LIMIT: usize = 16 * 1024;
 
-/// Absolute path of a directory or an empty file that must exist before a container starts that mounts
-/// something there. A directory is written with a slash at its end.
+/// Absolute path of a directory or an empty file that must exist before a container that mounts
+/// something there starts. Directories are written with a trailing slash.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MountPoint {
     path: String,
@@ -20,10 +20,10 @@ pub struct MountPoint {
 }
 
 impl MountPoint {
-    /// What may stand there.
+    /// The accepted values, for error messages.
     pub const ALLOWED: &'static str = "an absolute path, with a slash at its end for a directory, such as /run/secrets/eks.amazonaws.com/serviceaccount/: no segment that is . or starts with .., at most 1537 bytes, 255 a segment";
 
-    /// The mount point `below`, which is a result of [`MountPath::below`], in the volume at `mount_path`.
+    /// The mount point `below`, a result of [`MountPath::below`], in the volume at `mount_path`.
     pub fn new(mount_path: &MountPath, below: &str, is_file: bool) -> Result<Self, FileFault> {
         Self::checked([mount_path.as_str(), "/", below].concat(), is_file)
     }
@@ -36,7 +36,7 @@ impl MountPoint {
         }
     }
 
-    /// The path, without a slash at its end.
+    /// The path without a trailing slash.
     pub fn path(&self) -> &str {
         &self.path
     }
@@ -70,11 +70,11 @@ impl FromStr for MountPoint {
 pub struct MountPointError {
     /// The text.
     pub text: Excerpt,
-    /// What is wrong with it.
+    /// Why it is rejected.
     pub fault: FileFault,
 }
 
-/// A mount point that cannot exist beside a file, or beside another mount point.
+/// A mount point that conflicts with a file or with another mount point.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error(
     "{} and the mount point {} cannot both exist; rename the file or move the mount",
@@ -87,9 +87,10 @@ pub struct MountPointConflict {
     pub other: String,
 }
 
-/// The mount points that are at, above or below a file, or below another mount point that is a file.
+/// The mount points that are equal to, above or below a file, or below another mount point that is
+/// a file.
 ///
-/// A directory may be above another mount point. At most one conflict is returned for each path.
+/// A directory may be above other mount points. At most one conflict is returned per path.
 pub fn mount_point_conflicts<'a>(
     files: impl IntoIterator<Item = &'a str>,
     mount_points: &'a [MountPoint],
@@ -97,7 +98,8 @@ pub fn mount_point_conflicts<'a>(
     let mut entries: Vec<(&str, Option<&MountPoint>)> = files.into_iter().map(|file| (file, None)).collect();
     entries.extend(mount_points.iter().map(|point| (point.path(), Some(point))));
     let is_file = |point: Option<&MountPoint>| point.is_none_or(MountPoint::is_file);
-    // By segments, so that a path is followed by what is below it; of two equal paths the file first.
+    // Sorted by segments, so that everything inside a path directly follows it. For equal paths,
+    // the file comes first.
     entries.sort_by_cached_key(|(path, point)| (by_segments(path), !is_file(*point)));
 
     let mut conflicts = Vec::new();
@@ -107,7 +109,8 @@ pub fn mount_point_conflicts<'a>(
         let directory = directory_above.filter(|above| is_at_or_inside(path, above.path()));
         let conflict = match (file, point) {
             (Some((above, _)), Some(point)) => Some((point, above)),
-            // Two files: not a matter of mount points, unless the one above is one.
+            // Two files, one inside the other: it is a conflict of mount points only if the outer
+            // one is one.
             (Some((_, Some(above))), None) => Some((above, path)),
             (None, None) => directory.map(|above| (above, path)),
             (Some((_, None)), None) | (None, Some(_)) => None,

@@ -1,4 +1,4 @@
-//! What is wrong with a text of mappings.
+//! Errors in a text of mappings.
 
 use std::fmt;
 
@@ -11,22 +11,23 @@ use crate::{
     VariableNameError,
 };
 
-/// The most mistakes that are spelled out: the kubelet cuts a termination message at 4 KiB.
+/// Maximum number of errors that are spelled out: the kubelet truncates a termination message at 4
+/// KiB.
 const ERRORS_SHOWN: usize = 16;
 
-/// All that is wrong with a text of mappings, by line; at least one mistake.
+/// The errors in a text of mappings, sorted by line; never empty.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub struct MappingErrors(Vec<MappingError>);
 
 impl MappingErrors {
-    /// None where nothing is wrong.
+    /// `None` if there are no errors.
     pub(super) fn new(mut errors: Vec<MappingError>) -> Option<Self> {
-        // Stable: several mistakes of one line stay in the order they stand in.
+        // A stable sort: the errors of one line keep their order.
         errors.sort_by_key(|error| error.line);
         (!errors.is_empty()).then_some(Self(errors))
     }
 
-    /// One by one, in the order of the lines.
+    /// Iterates in the order of the lines.
     pub fn iter(&self) -> std::slice::Iter<'_, MappingError> {
         self.0.iter()
     }
@@ -42,7 +43,7 @@ impl<'a> IntoIterator for &'a MappingErrors {
 }
 
 impl fmt::Display for MappingErrors {
-    /// On one line, because Events and termination messages are shown on one.
+    /// On one line, because Events and termination messages are shown on one line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let [only] = self.0.as_slice() {
             return write!(f, "{only}");
@@ -58,35 +59,35 @@ impl fmt::Display for MappingErrors {
     }
 }
 
-/// One mistake in a text of mappings.
+/// An error in a text of mappings.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("line {line}: {fault}")]
 pub struct MappingError {
-    /// The line, from 1.
+    /// The line number, starting at 1.
     pub line: usize,
-    /// What is wrong with it.
+    /// The error.
     pub fault: MappingFault,
 }
 
-/// What is wrong with a line of mappings. A template is never quoted.
+/// An error in a line of mappings. Never quotes a template.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum MappingFault {
-    /// The whole text is above [`MAPPINGS_LIMIT`].
+    /// The whole text exceeds [`MAPPINGS_LIMIT`].
     #[error(
         "the mappings have {bytes} bytes; allowed: {MAPPINGS_LIMIT}, so shorten the templates or map fewer secrets"
     )]
     TooLong {
-        /// The bytes of the text.
+        /// The size of the text in bytes.
         bytes: usize,
     },
-    /// A control character other than a tab between words.
+    /// A control character other than a tab between the parts.
     #[error("it has the control character {0:?}; write it escaped inside a JSON string, such as \"\\n\"")]
     Control(char),
     /// A line that starts with `#`.
     #[error("a mapping starts with a secret path; comments are not part of the grammar")]
     Comment,
-    /// A line of the Docker Compose page's grammar.
+    /// A line in the grammar of the Docker Compose page.
     #[error(
         "{line} is written as for Docker Compose, which has another grammar; for a file write path -> /run/secrets/{name} in SECRETS, for a variable path#field -> {name} in SECRET_ENV"
     )]
@@ -96,17 +97,17 @@ pub enum MappingFault {
         /// Its left side.
         name: VariableName,
     },
-    /// A line without an arrow; its first word.
+    /// A line without an arrow; contains its first word.
     #[error(
         "the line that starts with {0} has no ->; write what is read, then ->, then where it goes, such as environments/production/billing/database -> /run/secrets/db.json"
     )]
     NoArrow(Excerpt),
-    /// Nothing before the arrow.
+    /// The left side is empty.
     #[error(
         "nothing stands before the ->; write what is read there, such as environments/production/billing/database"
     )]
     NoSource,
-    /// Nothing behind the arrow.
+    /// The right side is empty.
     #[error(
         "nothing stands behind the -> that follows {0}; write where it goes, such as /run/secrets/db.json"
     )]
@@ -114,64 +115,64 @@ pub enum MappingFault {
     /// An arrow without white space around it.
     #[error("a space is missing beside the -> that follows {0}; put one on both sides")]
     GluedArrow(Excerpt),
-    /// The secret of a variable.
+    /// The secret of a variable is invalid.
     #[error(transparent)]
     Secret(SecretRefError),
-    /// The secrets of a file.
+    /// The secrets of a file are invalid.
     #[error(transparent)]
     Source(SecretSourceError),
-    /// The dynamic secret.
+    /// The dynamic secret is invalid.
     #[error(transparent)]
     Dynamic(DynamicRefError),
-    /// A dynamic secret where a secret is due.
+    /// A dynamic secret where a secret is expected.
     #[error("{0} is a dynamic secret; move the line to DYNAMIC")]
     DynamicElsewhere(Excerpt),
     /// A variable from a whole secret.
     #[error("{0} names a whole secret, and a variable takes one field; write path#field")]
     NoField(Excerpt),
-    /// The file.
+    /// The file is invalid.
     #[error(transparent)]
     File(TargetFileError),
-    /// The variable.
+    /// The variable is invalid.
     #[error(transparent)]
     Variable(VariableNameError),
-    /// The key of a Secret.
+    /// The key of a Secret is invalid.
     #[error(transparent)]
     Key(SecretKeyError),
-    /// A mode where there is no file.
+    /// A mode for a key, which is not a file.
     #[error("mode= is for files, and the value of a key in a Secret has none; remove it")]
     KeyMode,
-    /// The format.
+    /// The format is invalid.
     #[error(transparent)]
     Format(FormatError),
-    /// The mode.
+    /// The mode is invalid.
     #[error(transparent)]
     Mode(FileModeError),
-    /// The encoding.
+    /// The encoding is invalid.
     #[error(transparent)]
     Encoding(EncodingError),
-    /// Whether the file may be missing.
+    /// The value of `optional` is invalid.
     #[error("optional= has the value {0}; allowed: true or false")]
     Optional(Excerpt),
-    /// A value that starts with a double quote and is no JSON string.
+    /// A value that starts with a double quote and is not a JSON string.
     #[error(
         "{0} is not a JSON string: it starts and ends with \", and inside it stand \\\" for a quote, \\\\ for a backslash and \\n for a new line"
     )]
     NotJson(&'static str),
-    /// A value without quotes that needs them.
+    /// A value that needs quotes and has none.
     #[error("{0} has other characters than A-Z a-z 0-9 _ . / -; write it as a JSON string, in double quotes")]
     NotPlain(MappingPart),
-    /// Something follows a JSON string at once.
+    /// A JSON string that is directly followed by other characters.
     #[error(
         "{0} goes on after its closing quote; put a space there, or a \\ before a quote that belongs to it"
     )]
     GluedWord(MappingPart),
-    /// A word behind the file that is no option.
+    /// A word after the file that is not an option.
     #[error(
         "{0} is not an option; allowed: format=, mode=, encoding=, optional= and template= (a file with a space in its name is a JSON string, in double quotes)"
     )]
     UnknownOption(Excerpt),
-    /// An option stands twice.
+    /// An option is repeated.
     #[error("{0}= stands twice; keep one")]
     RepeatedOption(&'static str),
     /// An option without a value.
@@ -180,7 +181,7 @@ pub enum MappingFault {
     /// Both a format and a template.
     #[error("format= and template= exclude each other, because the template decides the format; keep one")]
     FormatAndTemplate,
-    /// A dynamic secret that may be missing.
+    /// `optional` for a dynamic secret.
     #[error("optional=true is for secrets: dynamic credentials are generated and never missing; remove it")]
     OptionalLease,
     /// An encoding without a single field to decode.
@@ -188,10 +189,10 @@ pub enum MappingFault {
         "encoding= decodes one field, written as it is; name the field with path#field, without template= or another format= than raw"
     )]
     EncodingNotRaw,
-    /// `format=raw` of several secrets.
+    /// `format=raw` for several secrets.
     #[error("format=raw writes one field, and several secrets are named; use json, yaml or a template")]
     RawOfSeveral,
-    /// A whole secret as one line of a file of several.
+    /// A line format for several secrets of which one is a whole secret.
     #[error(
         "format={format} writes one line for each alias, and {alias} names a whole secret; write {alias}=path#field, or use json, yaml or a template"
     )]
@@ -201,43 +202,43 @@ pub enum MappingFault {
         /// The alias.
         alias: SecretAlias,
     },
-    /// Two lines write one file.
+    /// Two lines write the same file.
     #[error("the file {} is also written by line {other}; give each its own", Excerpt::new(.file.as_str()))]
     FileTwice {
         /// The file.
         file: TargetFile,
-        /// The line that writes it too.
+        /// The other line that writes it.
         other: usize,
     },
-    /// A file inside another.
+    /// A file inside another file.
     #[error("the file {} would lie inside {}, which line {other} writes as a file; rename one", Excerpt::new(.file.as_str()), Excerpt::new(.outer.as_str()))]
     FileInsideFile {
         /// The file.
         file: TargetFile,
         /// The file it would lie inside.
         outer: TargetFile,
-        /// The line of the outer one.
+        /// The line that writes the outer file.
         other: usize,
     },
-    /// Two lines set one key.
+    /// Two lines set the same key.
     #[error("the key {} is also set by line {other}; give each its own", Excerpt::new(.key.as_str()))]
     KeyTwice {
         /// The key.
         key: SecretKey,
-        /// The line that sets it too.
+        /// The other line that sets it.
         other: usize,
     },
-    /// Two lines set one variable.
+    /// Two lines set the same variable.
     #[error("the variable {} is also set by line {other}; give each its own", Excerpt::new(.variable.as_str()))]
     VariableTwice {
         /// The variable.
         variable: VariableName,
-        /// The line that sets it too.
+        /// The other line that sets it.
         other: usize,
     },
 }
 
-/// The file or an option, with its value unless it is a template.
+/// The file or an option, with its value unless the value is a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MappingPart {
     what: &'static str,

@@ -1,4 +1,4 @@
-//! One line of a mapping, taken apart.
+//! Parses one line of a mapping.
 
 use std::str::FromStr;
 
@@ -7,22 +7,22 @@ use crate::{
     DeferredDynamic, DeferredSecret, DeferredSource, Excerpt, SecretKey, SecretRef, TargetFile, VariableName,
 };
 
-/// What the two sides of an entry are parted by.
+/// The separator between the two sides of an entry.
 const ARROW: &str = "->";
 
-/// The two sides of a line, without the white space around them.
+/// The two sides of a line, without surrounding white space.
 #[derive(Debug)]
 pub(super) struct Line<'a> {
     source: &'a str,
     target: &'a str,
 }
 
-/// Whether a file or a value may have this character without quotes.
+/// Whether a file or a value may contain this character without quotes.
 pub(super) fn is_plain(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '/' | '-')
 }
 
-/// Both, or all that is wrong with either.
+/// Both values, or the errors of both.
 pub(super) fn both<A, B>(
     a: Result<A, Vec<MappingFault>>,
     b: Result<B, Vec<MappingFault>>,
@@ -37,13 +37,13 @@ pub(super) fn both<A, B>(
     }
 }
 
-/// The value, unless something is wrong with it.
+/// The value if there are no faults.
 pub(super) fn unless<T>(faults: Vec<MappingFault>, value: T) -> Result<T, Vec<MappingFault>> {
     if faults.is_empty() { Ok(value) } else { Err(faults) }
 }
 
 impl<'a> Line<'a> {
-    /// Parts a line that is not blank and has no white space around it.
+    /// Splits a line that is not blank and has no surrounding white space.
     pub(super) fn split(line: &'a str) -> Result<Self, MappingFault> {
         if let Some(c) = line.chars().find(|c| c.is_control() && *c != '\t') {
             return Err(MappingFault::Control(c));
@@ -51,8 +51,8 @@ impl<'a> Line<'a> {
         if line.starts_with('#') {
             return Err(MappingFault::Comment);
         }
-        // No left side has a `>`, a quote or a brace but those of a variable: the first arrow is the one, unless it
-        // stands in a template.
+        // Left sides contain no `>`, no quotes, and braces only in variables. So the first arrow is
+        // the separator, unless it is inside a template.
         let (source, target) = match line.split_once(ARROW) {
             Some(sides @ (source, _)) if !may_be_template(source) => sides,
             _ => return Err(no_arrow(line)),
@@ -69,14 +69,14 @@ impl<'a> Line<'a> {
         Ok(Self { source: source.trim_end_matches(is_space), target: target.trim_start_matches(is_space) })
     }
 
-    /// The left side as the secrets of a file.
+    /// Parses the left side as the secrets of a file.
     pub(super) fn source(&self) -> Result<DeferredSource, Vec<MappingFault>> {
         self.not_dynamic()?;
         let source = self.source.parse::<DeferredSource>();
         source.map_err(|errors| errors.into_iter().map(MappingFault::Source).collect())
     }
 
-    /// The left side as one field of a secret.
+    /// Parses the left side as one field of a secret.
     pub(super) fn secret_field(&self) -> Result<DeferredSecret, Vec<MappingFault>> {
         self.not_dynamic()?;
         let secret: DeferredSecret =
@@ -94,22 +94,22 @@ impl<'a> Line<'a> {
         Ok(())
     }
 
-    /// The left side as a dynamic secret.
+    /// Parses the left side as a dynamic secret.
     pub(super) fn dynamic(&self) -> Result<DeferredDynamic, Vec<MappingFault>> {
         self.source.parse().map_err(|error| vec![MappingFault::Dynamic(error)])
     }
 
-    /// The right side as a variable.
+    /// Parses the right side as a variable.
     pub(super) fn variable(&self) -> Result<VariableName, Vec<MappingFault>> {
         self.target.parse().map_err(|error| vec![MappingFault::Variable(error)])
     }
 
-    /// The right side as a file with its options.
+    /// Parses the right side as a file with its options.
     pub(super) fn file(&self) -> Result<(TargetFile, FileOptions), Vec<MappingFault>> {
         self.target_with_options(FILE, MappingFault::File)
     }
 
-    /// The right side as a key of a Secret with its options.
+    /// Parses the right side as a key of a Secret with its options.
     pub(super) fn key(&self) -> Result<(SecretKey, FileOptions), Vec<MappingFault>> {
         let (key, options) = self.target_with_options(KEY, MappingFault::Key)?;
         let has_mode = options.mode.is_some();
@@ -130,7 +130,7 @@ impl<'a> Line<'a> {
         while !rest.is_empty() {
             let (name, after) = match option_name(rest) {
                 Ok(named) => named,
-                // What follows cannot be told apart any more.
+                // After this error, the rest of the line cannot be split into options.
                 Err(fault) => {
                     faults.push(fault);
                     break;
@@ -147,7 +147,7 @@ impl<'a> Line<'a> {
                 }
             };
             if seen.contains(&name) {
-                // Once for each name: a line may repeat an option thousands of times.
+                // Once per name: a line may repeat an option thousands of times.
                 let fault = MappingFault::RepeatedOption(name);
                 if !faults.contains(&fault) {
                     faults.push(fault);
@@ -185,8 +185,8 @@ fn is_space(c: char) -> bool {
     matches!(c, ' ' | '\t')
 }
 
-/// Whether the text before an arrow has a quote or a brace of something other than a variable: then the arrow may stand
-/// in a template, of which nothing is quoted.
+/// Whether the text before an arrow has a quote or a brace that is not part of a variable. Then the
+/// arrow may be inside a template, which must not be quoted.
 fn may_be_template(source: &str) -> bool {
     let is_name = |c: char| c.is_ascii_alphanumeric() || "-_./:${".contains(c);
     let mut rest = source;
@@ -201,21 +201,22 @@ fn may_be_template(source: &str) -> bool {
     false
 }
 
-/// What is wrong with a line without an arrow.
+/// The error for a line without an arrow.
 fn no_arrow(line: &str) -> MappingFault {
-    // ScaiVault's Docker Compose page has another grammar for a variable of the same name: `NAME=path`.
+    // ScaiVault's Docker Compose page uses another grammar for a variable of the same name:
+    // `NAME=path`.
     if let Some((name, path)) = line.split_once('=')
         && let Ok(name) = name.trim_end_matches(is_space).parse::<VariableName>()
         && path.trim_start_matches(is_space).parse::<SecretRef>().is_ok()
     {
         return MappingFault::Compose { line: Excerpt::new(line), name };
     }
-    // The first word alone: what follows may be a template.
+    // Only the first word: what follows may be a template.
     let word = line.split(is_space).next().unwrap_or(line);
     MappingFault::NoArrow(Excerpt::new(word))
 }
 
-/// The value, or what is wrong with it put aside.
+/// The value, or `None` after its error was added to `faults`.
 fn keep<T>(faults: &mut Vec<MappingFault>, value: Result<T, MappingFault>) -> Option<T> {
     value.map_err(|fault| faults.push(fault)).ok()
 }
@@ -224,9 +225,9 @@ fn option<T: FromStr>(value: &str, fault: impl Fn(T::Err) -> MappingFault) -> Re
     value.parse().map_err(fault)
 }
 
-/// The option's name at the start of `text`, and what follows its `=`.
+/// The option's name at the start of `text`, and the text after its `=`.
 fn option_name(text: &str) -> Result<(&'static str, &str), MappingFault> {
-    // Only plain characters are quoted: what stands here may be a part of a template whose quotes are missing.
+    // Quotes only plain characters: the text may be part of a template whose quotes are missing.
     let end = text.find(|c| !is_plain(c)).unwrap_or(text.len());
     let (name, after) = text.split_at(end);
     let known = [FORMAT, MODE, ENCODING, OPTIONAL, TEMPLATE].into_iter().find(|known| *known == name);
@@ -237,7 +238,7 @@ fn option_name(text: &str) -> Result<(&'static str, &str), MappingFault> {
     }
 }
 
-/// The plain word or the JSON string at the start of `text`, and what follows it and its white space.
+/// The plain word or JSON string at the start of `text`, and the text after it and its white space.
 fn word<'a>(what: &'static str, text: &'a str) -> Result<(String, &'a str), MappingFault> {
     let (word, rest) = if text.starts_with('"') {
         let mut strings = serde_json::Deserializer::from_str(text).into_iter::<String>();

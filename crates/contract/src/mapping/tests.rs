@@ -4,7 +4,7 @@ use super::*;
 
 mod refused;
 
-/// The three mapping texts of ScaiVault's Kubernetes page, as a YAML reader hands them over.
+/// The three mapping texts of ScaiVault's Kubernetes page, as a YAML parser returns them.
 const PUBLISHED_SECRETS: &str = "environments/production/billing/database -> /run/secrets/db.json\n\
                                  environments/production/billing/stripe   -> /run/secrets/stripe.json\n";
 const PUBLISHED_DYNAMIC: &str = "engine=postgres-prod role=readonly ttl=2h -> /run/secrets/db.json\n";
@@ -194,7 +194,7 @@ fn dynamic_mapping() -> impl Strategy<Value = DynamicMapping> {
     })
 }
 
-/// One line for everybody who may split the text: us, YAML, an editor, a terminal.
+/// Whether this agent, YAML, editors and terminals all read the text as one line.
 fn is_one_line(text: &str) -> bool {
     !text.contains(|c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}'))
 }

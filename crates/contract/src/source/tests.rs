@@ -47,7 +47,7 @@ fn every_mistake_of_a_list_is_reported() {
     );
 }
 
-/// The most bytes of an object's annotations, and so of one list.
+/// Kubernetes' limit for all annotations of an object in bytes, and so for one list.
 const ANNOTATION_BYTES: usize = 256 * 1024;
 
 fn errors(text: &str) -> Vec<String> {

@@ -1,4 +1,4 @@
-//! What can be wrong with a template, in the words of the injector and of the agent.
+//! Errors of templates, shared by the injector and the agent.
 
 use std::fmt;
 
@@ -10,26 +10,26 @@ use super::{
 };
 use crate::Excerpt;
 
-/// The most unknown names that one text lists.
+/// Maximum number of unknown names that an error lists.
 const NAMES_SHOWN: usize = 4;
-/// The most bytes of the template library's description of an error.
+/// Maximum length in bytes of the template library's description of an error.
 const DETAIL_BYTES: usize = 120;
 
-/// A template that the agent cannot render. Names in tags are quoted, text never is.
+/// A template that the agent cannot render. Errors quote names in tags and never text.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum TemplateError {
     /// It is too large to be parsed.
     #[error(transparent)]
     Size(#[from] TemplateSizeError),
-    /// Its syntax is broken.
+    /// Its syntax is invalid.
     #[error("the template does not parse: line {line}: {detail}")]
     Syntax {
-        /// The line of the template, from 1.
+        /// The line of the template, starting at 1.
         line: usize,
-        /// What is wrong.
+        /// The library's description.
         detail: String,
     },
-    /// It names what does not exist; at least one.
+    /// It uses unknown names; never empty.
     #[error("{}", list(.0))]
     Names(Vec<UnknownName>),
 }
@@ -37,7 +37,8 @@ pub enum TemplateError {
 impl TemplateError {
     pub(super) fn syntax(error: &minijinja::Error) -> Self {
         let kind = error.kind().to_string();
-        // The library's details name tokens by their kind, and quote nothing but the name of an unknown statement.
+        // The library's details name the kinds of tokens and quote only the name of an unknown
+        // statement.
         let detail = error.detail().filter(|detail| detail.len() <= DETAIL_BYTES).map_or(kind, str::to_owned);
         Self::Syntax { line: error.line().unwrap_or(1), detail }
     }
@@ -51,13 +52,13 @@ fn list(unknown: &[UnknownName]) -> String {
     texts.join("; ")
 }
 
-/// A template that must not be parsed.
+/// A template that is too large to be parsed safely.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum TemplateSizeError {
-    /// Its bytes are more than [`TEMPLATE_MAX_BYTES`].
+    /// It has more than [`TEMPLATE_MAX_BYTES`] bytes.
     #[error("the template has {0} bytes, and {TEMPLATE_MAX_BYTES} are allowed")]
     TooLong(usize),
-    /// The operators of a tag are more than [`TEMPLATE_MAX_OPERATORS`].
+    /// A tag has more than [`TEMPLATE_MAX_OPERATORS`] operators.
     #[error(
         "line {0} of the template has a tag with more than {TEMPLATE_MAX_OPERATORS} operators; split it up with set"
     )]
@@ -67,7 +68,7 @@ pub enum TemplateSizeError {
         "line {0} of the template: its tags have more than {TEMPLATE_MAX_TOKENS} tokens (names, values, operators, brackets); write several files"
     )]
     TooManyTokens(usize),
-    /// Its `elif` are more than [`TEMPLATE_MAX_OPERATORS`].
+    /// It has more than [`TEMPLATE_MAX_OPERATORS`] `elif`.
     #[error(
         "line {0} of the template: it has more than {TEMPLATE_MAX_OPERATORS} elif; look the value up in a dictionary instead"
     )]
@@ -78,64 +79,64 @@ pub enum TemplateSizeError {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("line {line} of the template: {fault}")]
 pub struct UnknownName {
-    /// The line of the template, from 1.
+    /// The line of the template, starting at 1.
     pub line: usize,
-    /// What is not there.
+    /// The kind of error.
     pub fault: NameFault,
     /// The name.
     pub name: String,
-    /// What could stand there; empty where that cannot be listed.
+    /// The valid names; empty if they cannot be listed.
     pub known: Vec<String>,
 }
 
-/// What a name should be and is not.
+/// Why a name cannot be resolved.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum NameFault {
-    /// No filter.
+    /// Unknown filter.
     #[error("there is no filter {0}")]
     Filter(Excerpt),
-    /// No test.
+    /// Unknown test.
     #[error("there is no test {0}")]
     Test(Excerpt),
-    /// No function.
+    /// Unknown function.
     #[error("there is no function {0}")]
     Function(Excerpt),
-    /// A method; none exist.
+    /// A method call; values have no methods.
     #[error("{0} is called as a method, and values have no methods; use a filter")]
     Method(Excerpt),
-    /// No variable.
+    /// Unknown variable.
     #[error("there is no variable {0}")]
     Variable(Excerpt),
-    /// A variable that is set elsewhere.
+    /// A variable that is only set in another scope.
     #[error(
         "the variable {0} is not set here: what is set in a loop, a with or a macro ends with it; use a namespace, or set it before"
     )]
     Scope(Excerpt),
-    /// No such secret.
+    /// Unknown alias of a secret.
     #[error("the file has no secret with the alias {0}")]
     Alias(Excerpt),
-    /// No member of a secret.
+    /// Unknown member of a secret.
     #[error("a secret of secrets.<alias> has no {0}")]
     Member(Excerpt),
     /// A field of a text or number.
     #[error("path and version have no fields, and {0} is read as one")]
     Field(Excerpt),
-    /// No field of `loop`.
+    /// Unknown field of `loop`.
     #[error("loop has no {0}")]
     Loop(Excerpt),
-    /// A name of a filter or test that is computed.
+    /// The name of a filter or test that is computed.
     #[error("{0} needs the name of a filter or test in quotes, such as map('upper')")]
     Computed(Excerpt),
-    /// Macros in macros.
+    /// Macros that are nested too deeply.
     #[error("the macro {0} is nested too deeply in other macros; declare macros beside each other")]
     Nested(Excerpt),
-    /// A list that is repeated.
+    /// A list that is repeated with an operator.
     #[error("the operator {0} repeats a list; write a loop over range")]
     Repeated(Excerpt),
 }
 
 impl NameFault {
-    /// What could stand there instead, for faults whose names are always the same.
+    /// The valid names, for errors whose valid names do not depend on the template.
     pub(super) fn known(&self) -> &'static [&'static str] {
         match self {
             Self::Filter(_) | Self::Method(_) => TEMPLATE_FILTERS,
@@ -154,12 +155,12 @@ impl NameFault {
     }
 }
 
-/// Text or a definition of a template that has no effect on the file.
+/// A part of a template that has no effect on the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TemplateWarning {
     /// A comment in this line.
     Comment(usize),
-    /// A `-` in a tag of this line, or of the next, removes the line break between two lines that are both written.
+    /// A `-` in a tag of this line or the next removes the line break between two lines of output.
     Joined(usize),
     /// A macro in this line that is never called.
     UnusedMacro(usize, Excerpt),
@@ -167,7 +168,7 @@ pub enum TemplateWarning {
     UnusedVariable(usize, Excerpt),
     /// `autoescape` in this line.
     AutoEscape(usize),
-    /// Nothing of the secret is used; what could be written.
+    /// It does not use the secret; contains what it could write.
     NoSecret(&'static str),
 }
 

@@ -1,4 +1,5 @@
-//! Every name in a template, resolved as the template library does it while rendering.
+//! Resolves every name in a template by the scoping rules that the template library uses while
+//! rendering.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,9 +14,9 @@ use super::{
 };
 use crate::Excerpt;
 
-/// What a secret has.
+/// The members of a secret.
 pub(super) const SECRET_MEMBERS: &[&str] = &["data", "path", "version"];
-/// What `loop` has.
+/// The members of `loop`.
 pub(super) const LOOP_MEMBERS: &[&str] = &[
     "depth",
     "depth0",
@@ -29,11 +30,11 @@ pub(super) const LOOP_MEMBERS: &[&str] = &[
     "revindex",
     "revindex0",
 ];
-/// The methods of `loop`, the only ones there are.
+/// The methods of `loop`. No other value has methods.
 const LOOP_METHODS: &[&str] = &["changed", "cycle"];
-/// How deep macros may stand in one another: the library walks each once for every one around it.
+/// Maximum nesting depth of macros. The library walks each macro once for every enclosing macro.
 const MACROS_NESTED: usize = 8;
-/// The most unknown names of one template, and the most warnings of one kind.
+/// Maximum number of unknown names of a template, and of warnings of one kind.
 const KEPT: usize = 8;
 
 /// Resolves all names of a parsed template.
@@ -57,7 +58,7 @@ pub(super) fn check(
     resolver.finish()
 }
 
-/// A definition that should be used.
+/// A definition that is reported if it is never used.
 struct Definition<'a> {
     name: &'a str,
     line: usize,
@@ -66,14 +67,15 @@ struct Definition<'a> {
 
 struct Resolver<'t, 'n> {
     names: &'n TemplateNames<'n>,
-    /// The names that the template sets: for each where in `scopes` it was set, the innermost last; none where a macro
-    /// hides it.
+    /// For each name that the template sets, the positions in `scopes` where it was set, innermost
+    /// last; `None` where a macro hides it.
     set: BTreeMap<&'t str, Vec<Option<usize>>>,
-    /// The names that open scopes have set or hidden, in order.
+    /// The names that the open scopes have set or hidden, in order.
     scopes: Vec<&'t str>,
-    /// Where in `scopes` each open macro begins.
+    /// The position in `scopes` where each open macro begins.
     macros: Vec<usize>,
-    /// Whether the library takes the variables of an expression into a macro that it is in.
+    /// Whether the library captures the variables of the current expression when it is inside a
+    /// macro.
     is_enclosed: bool,
     defined: Vec<Definition<'t>>,
     used: BTreeSet<&'t str>,
@@ -86,7 +88,7 @@ fn line(span: Span) -> usize {
     usize::from(span.start_line)
 }
 
-/// The name of an attribute, written `a.name` or `a["name"]`, and what it is read of.
+/// The name of an attribute, `a.name` or `a["name"]`, and the expression that it is read from.
 fn member<'e, 't>(expr: &'e Expr<'t>) -> Option<(&'e Expr<'t>, &'e str)> {
     match expr {
         Expr::GetAttr(attr) => Some((&attr.expr, attr.name)),
@@ -150,7 +152,7 @@ fn assigned<'t>(statements: &[Stmt<'t>], names: &mut BTreeSet<&'t str>) {
 impl<'t> Resolver<'t, '_> {
     fn finish(mut self) -> Result<Vec<TemplateWarning>, TemplateError> {
         if !self.unknown.is_empty() {
-            // What is set in another scope is a mistake of its own kind.
+            // A name that is set in another scope gets its own error.
             for unknown in &mut self.unknown {
                 let NameFault::Variable(name) = &unknown.fault else { continue };
                 if self.defined.iter().any(|definition| definition.name == unknown.name) {
@@ -204,7 +206,8 @@ impl<'t> Resolver<'t, '_> {
         place.is_some_and(|place| place >= own)
     }
 
-    /// An expression whose variables the library does not take into a macro: it can only read the macro's own.
+    /// Resolves an expression whose variables the library does not capture in a macro: it sees only
+    /// names that the macro sets.
     fn not_enclosed(&mut self, expr: &Expr<'t>) {
         let outer = std::mem::replace(&mut self.is_enclosed, false);
         self.expr(expr);
@@ -233,7 +236,7 @@ impl<'t> Resolver<'t, '_> {
             Stmt::EmitRaw(_) => {}
             Stmt::EmitExpr(emit) => self.expr(&emit.expr),
             Stmt::ForLoop(for_loop) => self.for_loop(for_loop),
-            // A condition is no scope of its own.
+            // A condition does not open a scope.
             Stmt::IfCond(condition) => {
                 self.expr(&condition.expr);
                 self.statements(&condition.true_body);
@@ -277,7 +280,7 @@ impl<'t> Resolver<'t, '_> {
 
     fn for_loop(&mut self, for_loop: &ForLoop<'t>) {
         self.expr(&for_loop.iter);
-        // The condition of a loop is evaluated without its `loop`.
+        // The condition of a loop is evaluated without the variable `loop`.
         if let Some(filter) = &for_loop.filter_expr {
             self.scoped(|this| {
                 this.assign(&for_loop.target, None);
@@ -298,8 +301,8 @@ impl<'t> Resolver<'t, '_> {
         self.macro_body(declared);
     }
 
-    /// A macro sees the variables around it that are set where it is declared, but none of a name that it sets itself:
-    /// the library takes only the others into it.
+    /// Resolves a macro. It sees the enclosing variables that are set where it is declared, except
+    /// those with a name that it sets itself, which the library does not capture.
     fn macro_body(&mut self, declared: &Spanned<Macro<'t>>) {
         if self.macros.len() == MACROS_NESTED {
             self.unknown(declared.span(), NameFault::Nested, declared.name, &[]);
@@ -313,7 +316,7 @@ impl<'t> Resolver<'t, '_> {
                 this.hide(name);
             }
             this.macros.push(this.scopes.len());
-            // Parameters are filled from the last to the first, and a default sees those behind it.
+            // Parameters are bound from the last to the first, and a default sees those after it.
             let mut defaults = declared.defaults.iter().rev();
             for parameter in declared.args.iter().rev() {
                 defaults.next().into_iter().for_each(|default| this.expr(default));
@@ -329,7 +332,8 @@ impl<'t> Resolver<'t, '_> {
         self.defined.push(Definition { name, line: line(span), is_macro });
     }
 
-    /// The target of an assignment; with a place where it should be used.
+    /// Resolves the target of an assignment. With `place`, the variable is reported if it is never
+    /// used.
     fn assign(&mut self, target: &Expr<'t>, place: Option<Span>) {
         match target {
             Expr::Var(var) => {
@@ -421,7 +425,7 @@ impl<'t> Resolver<'t, '_> {
         }
     }
 
-    /// Whether an expression is this variable of ours, and not one of the template's own.
+    /// Whether an expression is this variable of the file, and not one that the template sets.
     fn is_ours(&self, expr: &Expr<'_>, name: &str) -> bool {
         let Expr::Var(var) = expr else { return false };
         var.id == name && !self.is_set(name) && self.names.variables().contains(&name)
@@ -475,7 +479,7 @@ impl<'t> Resolver<'t, '_> {
         if !TEMPLATE_FILTERS.contains(&filter.name) {
             self.unknown(filter.span(), NameFault::Filter, filter.name, &[]);
         }
-        // These are given the name of another filter or test.
+        // The argument of these filters is the name of another filter or test.
         match filter.name {
             "map" => self.given_name(filter, 0, NameFault::Filter, TEMPLATE_FILTERS),
             "select" | "reject" => self.given_name(filter, 0, NameFault::Test, TEMPLATE_TESTS),
@@ -486,7 +490,7 @@ impl<'t> Resolver<'t, '_> {
         self.arguments(&filter.args);
     }
 
-    /// A filter's argument that is the name of another filter or test.
+    /// Resolves a filter's argument that is the name of another filter or test.
     fn given_name(
         &mut self,
         filter: &Spanned<Filter<'t>>,

@@ -1,7 +1,8 @@
-//! A template as its tokens: how large its tags are, and which text between them is lost.
+//! Checks the tokens of a template: how large its tags are, and which text between them has no
+//! effect.
 //!
-//! The tokens come from the template library, so text and tags are told apart as the agent does it. Its lexer does not
-//! recurse, unlike its parser.
+//! The tokens come from the template library, so text and tags are separated as in the agent. Its
+//! lexer does not recurse, unlike its parser.
 
 use minijinja::machinery::{Span, Token, tokenize};
 
@@ -10,7 +11,7 @@ use super::{
     TemplateSizeError, TemplateWarning, syntax,
 };
 
-/// Refuses what the parser must not be given.
+/// Rejects templates that are not safe to parse.
 pub(super) fn check(text: &str) -> Result<CheckedTemplate, TemplateError> {
     if text.len() > TEMPLATE_MAX_BYTES {
         return Err(TemplateSizeError::TooLong(text.len()).into());
@@ -86,29 +87,30 @@ fn deepens(token: &Token<'_>) -> bool {
     }
 }
 
-/// What stands before or behind a gap between tokens.
+/// What precedes or follows a gap between tokens.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Neighbour {
-    /// The begin or the end of the template.
+    /// The start or the end of the template.
     Edge,
-    /// Something that is written: text or a value.
+    /// Output: text or a value.
     Written,
     /// A statement.
     Statement,
 }
 
-/// Finds the text outside of tags that belongs to no token: comments, and white space that a `-` removes.
+/// Finds the text outside tags that belongs to no token: comments, and white space that a `-`
+/// removes.
 struct Lost<'a> {
     text: &'a str,
-    /// Where the last token ended.
+    /// The end of the last token.
     end: usize,
     before: Neighbour,
     in_tag: bool,
-    /// Where a line ended whose line break the last statement removes.
+    /// The end of a line whose line break the last statement removes.
     cut_before: Option<usize>,
-    /// Where the first comment begins.
+    /// The start of the first comment.
     comment: Option<usize>,
-    /// Where the first line ended that is joined with the next.
+    /// The end of the first line that is joined with the next.
     joined: Option<usize>,
 }
 
@@ -139,7 +141,7 @@ impl<'a> Lost<'a> {
         }
     }
 
-    /// The text between the last token and `start`.
+    /// Examines the text between the last token and `start`.
     fn gap(&mut self, start: usize, behind: Neighbour) {
         let gap = self.text.get(self.end..start).unwrap_or_default();
         if self.comment.is_none() {

@@ -22,8 +22,8 @@ fn limits_count_the_operators_of_one_tag_only() {
     );
 }
 
-/// Without the limit, each of these overflows the stack of the parser, of code generation or of drop when it is some
-/// thousand operators long.
+/// Without the limit, each of these overflows the stack of the parser, of code generation or of
+/// drop when it has some thousand operators.
 #[test]
 fn deep_templates_are_refused_before_they_are_parsed() {
     let deep = |count: usize| {
@@ -55,7 +55,7 @@ fn deep_templates_are_refused_before_they_are_parsed() {
             &text[..40]
         );
     }
-    // At the limit all of them come back, on the stack of a test's thread.
+    // At the limit they all return, on the stack of a test thread.
     for text in deep(TEMPLATE_MAX_OPERATORS - 2) {
         let _ = check(&text);
         let _ = template_environment().template_from_str(&text);

@@ -19,7 +19,7 @@ use crate::{layer::Setters, problem::Code};
 pub struct AnnotationSpec {
     /// The key without the prefix.
     pub key: Key,
-    /// What may stand there.
+    /// The accepted values, for error messages.
     pub value: ValueKind,
     /// What holds where nobody says anything, as a reader sees it.
     pub default: DefaultValue,
@@ -124,7 +124,7 @@ pub(crate) enum Rejection {
 pub(crate) struct NameError {
     pub(crate) code: Code,
     pub(crate) message: String,
-    /// What may stand there.
+    /// The accepted values, for error messages.
     pub(crate) allowed: Option<&'static str>,
     pub(crate) cure: String,
 }

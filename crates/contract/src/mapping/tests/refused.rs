@@ -1,4 +1,4 @@
-//! What the grammar refuses, and how it says so.
+//! Texts that the grammar rejects, and their errors.
 
 use super::*;
 
@@ -99,7 +99,7 @@ fn control_characters() {
         check_secret(&format!("a -> /a template=\"x{c}x\""), &format!("{said} {c:?}"));
     }
     check_secret("a -> /a template=\"x\tx\"", "template is not a JSON string");
-    // A line ends where it ends, even inside quotes.
+    // A line break ends a line even inside quotes.
     check(
         parse_secrets,
         "a -> /a template=\"x\nb -> /b\"",
@@ -210,7 +210,7 @@ fn every_mistake_is_reported() {
     );
 }
 
-/// The text may have 96 KiB on one line.
+/// All 96 KiB of the text may be on one line.
 #[test]
 fn errors_of_one_line_are_capped() {
     let errors = |text: &str| parse_secrets(text).unwrap_err();
