@@ -104,9 +104,10 @@ fn walk(directory: &Path, files: &mut Vec<PathBuf>) {
     for path in paths {
         if path.is_dir() {
             walk(&path, files);
-        } else if path.extension().is_some_and(|extension| {
-            ["yaml", "yml", "json"].iter().any(|known| extension == *known)
-        }) {
+        } else if path
+            .extension()
+            .is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|known| extension == *known))
+        {
             files.push(path);
         }
     }

@@ -9,7 +9,7 @@ mod parameters;
 mod variables;
 
 pub use fault::{Fault, did_you_mean};
-pub use objects::{Fill, OBJECT_KEYS, OBJECTS_MAX, Object, read_objects};
+pub use objects::{Fill, LEASES_MAX, OBJECT_KEYS, OBJECTS_MAX, Object, read_objects};
 pub use parameters::{
     ATTRIBUTES_MAX_BYTES, DRIVER, KUBELET_PREFIX, PARAMETERS, VOLUME_ATTRIBUTES, check_parameter,
     parse_base_url,

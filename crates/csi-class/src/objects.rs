@@ -1,9 +1,13 @@
 //! The parameter `objects`: what is read, and which file it becomes.
 
-use std::{collections::BTreeMap, fmt::Display, str::FromStr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Display,
+    str::FromStr,
+};
 
 use scaivault_contract::{
-    DynamicRef, Encoding, Excerpt, FileMode, Format, RelativeFile, SecretRef, SecretSource, Source,
+    Duration, DynamicRef, Encoding, Excerpt, FileMode, Format, RelativeFile, SecretRef, SecretSource, Source,
     TemplateWarning, check_template, conflicts,
 };
 use scaivault_inject::{VariablePlace, annotations::nearest};
@@ -12,6 +16,13 @@ use crate::Fault;
 
 /// The most objects of one class.
 pub const OBJECTS_MAX: usize = 256;
+
+/// The most dynamic credentials of one pod. Each is a user of its own in a database.
+pub const LEASES_MAX: usize = 16;
+
+/// The shortest term of dynamic credentials: the driver calls about every minute, and a lease that has ended by then is
+/// replaced at each call.
+const TTL_MIN: Duration = Duration::from_secs(60);
 
 /// The keys of an object.
 pub const OBJECT_KEYS: [&str; 12] = [
@@ -74,6 +85,17 @@ pub fn read_objects(text: Option<&str>, fill: Fill<'_>) -> Result<Vec<Object>, V
                 faults.extend(found.into_iter().map(|fault| Fault { object: Some(index), ..fault }));
             }
         }
+    }
+    let leases = objects.iter().filter_map(|object| match &object.source {
+        Source::Lease(dynamic) => Some(dynamic),
+        Source::Secrets(_) => None,
+    });
+    let leases = leases.collect::<BTreeSet<_>>().len();
+    if leases > LEASES_MAX {
+        faults.push(Fault::of_all(format!(
+            "the parameter objects lists {leases} dynamic credentials; allowed: {LEASES_MAX} for all volumes of a pod; use the same \
+             engine, role and ttl for several files"
+        )));
     }
     let files = objects.iter().map(|object| object.file.as_str());
     faults.extend(conflicts(files).iter().map(|conflict| Fault::of_all(format!("objects: {conflict}"))));
@@ -179,10 +201,19 @@ fn read_lease(written: &Written, fill: Fill<'_>) -> Result<DynamicRef, Fault> {
         })?;
         fill(text, VariablePlace::DynamicName).map_err(|fault| Fault::of_key(key, fault))
     };
+    let ttl = parse::<Duration>(written, "ttl")?;
+    if let Some(short) = ttl.filter(|ttl| *ttl < TTL_MIN) {
+        return Err(Fault::of_key(
+            "ttl",
+            format!(
+                "\"{short}\" is too short; allowed: {TTL_MIN} or longer, because the driver calls about every minute"
+            ),
+        ));
+    }
     Ok(DynamicRef {
         engine: filled("engine")?.parse().map_err(|error| Fault::of_key("engine", error))?,
         role: filled("role")?.parse().map_err(|error| Fault::of_key("role", error))?,
-        ttl: parse(written, "ttl")?,
+        ttl,
     })
 }
 
@@ -284,10 +315,25 @@ mod tests {
             ("engine: postgres, role: x, path: a/b, file: c", "path and engine exclude"),
             ("engine: postgres, role: x, file: c, optional: true", "optional and engine exclude"),
             ("engine: postgres, role: 'a/b', file: c", "role: \"a/b\" is not a name"),
+            (
+                "engine: postgres, role: x, ttl: 59s, file: c",
+                "ttl: \"59s\" is too short; allowed: 1m or longer",
+            ),
         ] {
             let said = problem(&format!("[{{{object}}}]"));
             assert!(said.contains(expected), "{object}: {said}");
         }
+    }
+
+    #[test]
+    fn dynamic_credentials_are_bounded() {
+        let object =
+            |role: usize, file: usize| format!("{{engine: postgres, role: r-{role}, file: f-{file}}}");
+        let files =
+            |roles: usize| (0..20).map(|file| object(file % roles, file)).collect::<Vec<_>>().join(", ");
+        assert!(read(Some(&format!("[{}]", files(16)))).is_ok());
+        let said = problem(&format!("[{}]", files(17)));
+        assert!(said.contains("lists 17 dynamic credentials; allowed: 16"), "{said}");
     }
 
     #[test]

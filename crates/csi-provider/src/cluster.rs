@@ -192,6 +192,7 @@ impl Cluster {
             Some(former) if former.uid != pod.uid => self.resources.end_pod(&former.uid),
             _ => {}
         }
+        self.resources.start_pod(&pod.uid);
         pods.known.insert(Arc::clone(key), Arc::new(pod));
         drop(pods);
         self.changes.send_replace(());

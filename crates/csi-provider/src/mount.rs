@@ -208,7 +208,12 @@ impl Provider {
 
     /// Deletes what ScaiVault holds for this process alone, and keeps the rest for the next one.
     pub(crate) async fn stop(&self) {
-        self.0.events.stop().await;
+        let generated = async {
+            if let Some(leases) = &self.0.leases {
+                leases.stop().await;
+            }
+        };
+        tokio::join!(generated, self.0.events.stop());
         self.save_session().await;
     }
 }
@@ -286,9 +291,16 @@ impl Inner {
         answer.unwrap_or_else(|_| Err(late(self.deadlines.mount, pod, &objects)))
     }
 
-    /// A volume is mounted: subscribes to changes of its secrets.
+    /// A volume is mounted: subscribes to changes of its secrets, and keeps the leases that it has.
     fn mounted(&self, objects: &[Object], reader: &Reader<'_>, login: &PodLogin, target_path: &str) {
         login.add_volume(target_path);
+        if let Some(leases) = &self.leases {
+            let dynamics = objects.iter().filter_map(|object| match &object.source {
+                Source::Lease(dynamic) => Some(dynamic),
+                Source::Secrets(_) => None,
+            });
+            leases.mounted(reader.pod, &reader.target, target_path, &dynamics.collect());
+        }
         let secrets = objects.iter().flat_map(|object| match &object.source {
             Source::Secrets(secrets) => secrets.secrets().collect(),
             Source::Lease(_) => Vec::new(),
@@ -356,7 +368,8 @@ impl Inner {
                 let leases = self.leases.as_ref().ok_or_else(no_leases)?;
                 let (pod, target) = ((*pod).clone(), target.clone());
                 let key = LeaseKey { pod, target, dynamic: dynamic.clone() };
-                return Ok(vec![(None, leases.credentials(key, client).await?)]);
+                let known_by = Instant::now() + self.deadlines.facts;
+                return Ok(vec![(None, leases.credentials(key, client, known_by).await?)]);
             }
         };
         let mut read = Vec::new();

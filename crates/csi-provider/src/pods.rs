@@ -23,7 +23,14 @@ impl PodResources {
         self.logins.retain(|pod, used| used >= since || uids.contains(pod.uid.as_str()));
         self.events.keep_only(&self.logins.identities());
         if let Some(leases) = &self.leases {
-            leases.keep_pods(uids, since);
+            leases.keep_pods(uids);
+        }
+    }
+
+    /// There is another pod.
+    pub(crate) fn start_pod(&self, uid: &str) {
+        if let Some(leases) = &self.leases {
+            leases.start_pod(uid);
         }
     }
 

@@ -100,10 +100,14 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), ServeError> {
     let api = OnceCell::new();
     let versions = versions(version_key, &api, &state_dir).await?;
     let has_leases = node_name.is_some() && has_dynamic_credentials;
+    let state = StateFile::new(&state_dir);
+    if !has_leases {
+        state.discard();
+    }
     let provider = Provider::new(Parts {
         config: Arc::new(Config::read(given)?),
         versions,
-        leases: has_leases.then(|| StateFile::new(&state_dir)),
+        leases: has_leases.then_some(state),
         session: SessionFile::new(&state_dir),
         listener: listener_name(&sockets, node_name.as_ref()),
         node: node_name.map(|name| NodeSettings { name, has_policies }),

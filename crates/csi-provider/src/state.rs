@@ -2,16 +2,17 @@
 //! credentials and tokens.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, OpenOptions},
     io::{self, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
-use scaivault_client::{Client, HeldLease, KeptLease, KeptToken, LeaseId, Token};
-use scaivault_contract::DynamicRef;
+use scaivault_client::{Client, KeptLease, KeptToken, LeaseId, Token, from_unix_seconds, unix_seconds};
+use scaivault_contract::{DynamicRef, ObjectName};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
 use thiserror::Error;
 
 use crate::{
@@ -22,6 +23,8 @@ use crate::{
 
 /// The file in the state directory.
 const FILE: &str = "leases.json";
+/// The same with entries that could not be taken up, for a person who wants to revoke their leases.
+const BAD_FILE: &str = "leases.json.bad";
 
 /// Where leases are kept.
 pub(crate) struct StateFile(PathBuf);
@@ -42,7 +45,9 @@ struct Kept {
     target: KeptTarget,
     dynamic: DynamicRef,
     lease: Option<KeptLease>,
-    replaced: BTreeSet<LeaseId>,
+    /// With their ends.
+    retired: BTreeMap<LeaseId, u64>,
+    volumes: BTreeSet<String>,
     token: Option<KeptToken>,
 }
 
@@ -81,23 +86,68 @@ impl StateFile {
         Self(state_dir.join(FILE))
     }
 
-    /// What an earlier process held. A file that cannot be understood is reported, and its leases end by themselves.
+    /// What an earlier process held. What cannot be taken up is logged, stays in a file beside, and ends by itself.
     pub(crate) fn load(&self, config: &Config) -> Vec<Restored> {
-        let unreadable = "leases of the previous process cannot be read, they end by themselves";
-        let kept: Vec<Kept> = read(&self.0, unreadable).unwrap_or_default();
-        kept.into_iter().filter_map(|kept| kept.restore(config)).collect()
+        let Some(entries) = self.entries() else { return Vec::new() };
+        let restored: Vec<_> = entries.iter().filter_map(|entry| restore(entry, config)).collect();
+        if restored.len() < entries.len() {
+            self.set_aside();
+        }
+        restored
+    }
+
+    /// Forgets what an earlier process held, because dynamic credentials are off: nothing renews or revokes them.
+    pub(crate) fn discard(&self) {
+        for entry in self.entries().unwrap_or_default() {
+            log_lost(&entry, "dynamic credentials are off");
+        }
+        for file in [&self.0, &self.0.with_file_name(BAD_FILE)] {
+            match fs::remove_file(file) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    tracing::warn!(file = %file.display(), %error, "leases of the previous process not deleted");
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The entries of the file. None if there is no file or it cannot be read at all.
+    fn entries(&self) -> Option<Vec<Value>> {
+        match try_read(&self.0) {
+            Ok(entries) => entries,
+            Err(kind) => {
+                tracing::warn!(file = %self.0.display(), ?kind, "leases of the previous process cannot be read, they end by themselves");
+                self.set_aside();
+                None
+            }
+        }
+    }
+
+    /// Keeps the file under another name: the next one that is written replaces it.
+    fn set_aside(&self) {
+        let bad = self.0.with_file_name(BAD_FILE);
+        let kept = match fs::remove_file(&bad) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => fs::hard_link(&self.0, &bad),
+        };
+        match kept {
+            Ok(()) => {
+                tracing::warn!(file = %bad.display(), "leases of the previous process kept for inspection, with their credentials");
+            }
+            Err(error) => {
+                tracing::warn!(file = %bad.display(), %error, "leases of the previous process not kept for inspection");
+            }
+        }
     }
 
     /// Writes all of them.
     pub(crate) fn save<'a>(
         &self,
         config: &Config,
-        entries: impl Iterator<Item = (&'a LeaseKey, &'a Client, &'a Option<HeldLease>, &'a BTreeSet<LeaseId>)>,
+        entries: impl Iterator<Item = (&'a LeaseKey, &'a Client, KeptLeases)>,
     ) -> Result<(), StateError> {
-        let kept: Vec<_> = entries
-            .filter(|(_, _, lease, replaced)| lease.is_some() || !replaced.is_empty())
-            .map(|(key, client, lease, replaced)| Kept::new(config, key, client, lease.as_ref(), replaced))
-            .collect();
+        let kept: Vec<_> =
+            entries.map(|(key, client, leases)| Kept::new(config, key, client, leases)).collect();
         let json = serde_json::to_vec(&kept).expect("text and numbers can be written as JSON");
         write(&self.0, &json).map_err(|source| StateError { file: self.0.clone(), source })
     }
@@ -105,15 +155,19 @@ impl StateFile {
 
 /// What an earlier process wrote to a file. None if there is none, or if it cannot be understood, which is logged as `unreadable`.
 pub(crate) fn read<T: DeserializeOwned>(file: &Path, unreadable: &'static str) -> Option<T> {
+    try_read(file).unwrap_or_else(|kind| {
+        tracing::warn!(file = %file.display(), ?kind, "{unreadable}");
+        None
+    })
+}
+
+/// The same. The error is a kind alone: the text of a parser may quote what it reads.
+fn try_read<T: DeserializeOwned>(file: &Path) -> Result<Option<T>, io::ErrorKind> {
     let read = fs::read(file).and_then(|bytes| serde_json::from_slice(&bytes).map_err(io::Error::other));
-    match read {
-        Ok(kept) => Some(kept),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => {
-            // The text of a parser may quote what it reads.
-            tracing::warn!(file = %file.display(), kind = ?error.kind(), "{unreadable}");
-            None
-        }
+    match read.map_err(|error| error.kind()) {
+        Ok(kept) => Ok(Some(kept)),
+        Err(io::ErrorKind::NotFound) => Ok(None),
+        Err(kind) => Err(kind),
     }
 }
 
@@ -128,28 +182,49 @@ pub(crate) fn write(file: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::rename(&temporary, file)
 }
 
+/// One entry of the file; none if it cannot be taken up, which is logged.
+fn restore(entry: &Value, config: &Config) -> Option<Restored> {
+    let restored = match Kept::deserialize(entry) {
+        Ok(kept) => kept.restore(config),
+        Err(_) => Err("the entry is malformed"),
+    };
+    restored.map_err(|reason| log_lost(entry, reason)).ok()
+}
+
+/// Names the leases of an entry that nothing renews or revokes any more.
+fn log_lost(entry: &Value, reason: &'static str) {
+    // Nothing but names: a malformed entry may have a credential anywhere.
+    let name = |key: &str| entry["pod"][key].as_str()?.parse::<ObjectName>().ok();
+    let [namespace, pod] =
+        ["namespace", "name"].map(|key| name(key).map_or(String::new(), |name| name.to_string()));
+    let retired =
+        entry["retired"].as_object().into_iter().flat_map(|retired| retired.keys().map(String::as_str));
+    let ids = entry["lease"]["id"].as_str().into_iter().chain(retired);
+    let leases: Vec<_> = ids.filter_map(|id| Some(id.parse::<LeaseId>().ok()?.to_string())).collect();
+    tracing::warn!(%namespace, %pod, leases = leases.join(", "), reason, "leases of the previous process not taken up, they end by themselves");
+}
+
 impl Kept {
-    fn new(
-        config: &Config,
-        key: &LeaseKey,
-        client: &Client,
-        lease: Option<&HeldLease>,
-        replaced: &BTreeSet<LeaseId>,
-    ) -> Self {
+    fn new(config: &Config, key: &LeaseKey, client: &Client, leases: KeptLeases) -> Self {
         let LeaseKey { pod, target, dynamic } = key.clone();
+        let KeptLeases { lease, retired, volumes } = leases;
         let target = KeptTarget::new(target, config);
-        let lease = lease.map(KeptLease::new);
+        let lease = lease.as_ref().map(KeptLease::new);
+        let retired = retired.into_iter().map(|(id, ends)| (id, unix_seconds(ends))).collect();
         let token = client.token().as_ref().map(KeptToken::new);
-        Self { pod, target, dynamic, lease, replaced: replaced.clone(), token }
+        Self { pod, target, dynamic, lease, retired, volumes, token }
     }
 
-    /// None if the configuration has no such server any more, or the entry is malformed.
-    fn restore(self, config: &Config) -> Option<Restored> {
-        let Self { pod, target, dynamic, lease, replaced, token } = self;
-        let target = target.restore(config)?;
-        let lease = lease.and_then(KeptLease::restore);
+    /// Or why it cannot be taken up.
+    fn restore(self, config: &Config) -> Result<Restored, &'static str> {
+        let Self { pod, target, dynamic, lease, retired, volumes, token } = self;
+        let target =
+            target.restore(config).ok_or("the address of their ScaiVault is not allowed any more")?;
+        let lease = lease.map(|lease| lease.restore().ok_or("the credentials are malformed")).transpose()?;
+        let retired = retired.into_iter().map(|(id, ends)| (id, from_unix_seconds(ends))).collect();
+        // Without its login, a lease can be revoked after the pod's next call.
         let token = token.and_then(KeptToken::restore);
         let key = LeaseKey { pod, target, dynamic };
-        Some(Restored { key, leases: KeptLeases { lease, replaced }, token })
+        Ok(Restored { key, leases: KeptLeases { lease, retired, volumes }, token })
     }
 }

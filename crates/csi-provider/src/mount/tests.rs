@@ -122,8 +122,14 @@ impl Node {
         self.issuer.mint_for_pod("billing", service_account, "scaivault", now, pod).unwrap()
     }
 
-    /// The attributes of a pod's volume with its own token.
+    /// The attributes of a volume of a pod that the provider knows, with its own token.
     fn attributes(&self, pod: (&str, &str), objects: &str) -> Map<String, Value> {
+        self.provider.leases().unwrap().start_pod(pod.1);
+        self.attributes_of_unknown(pod, objects)
+    }
+
+    /// The same, of a pod that the provider may not know.
+    fn attributes_of_unknown(&self, pod: (&str, &str), objects: &str) -> Map<String, Value> {
         let tokens = json!({
             "scaivault": {"token": self.token("web", pod), "expirationTimestamp": "2030-01-01T00:00:00Z"},
             "vault": {"token": "another-swordfish", "expirationTimestamp": "2030-01-01T00:00:00Z"},
@@ -457,110 +463,7 @@ async fn what_no_pod_uses_is_forgotten() {
 
 mod attacks;
 mod events;
-
-const DYNAMIC: &str = "[{engine: postgres, role: readonly, ttl: 30m, file: db.json}]";
-
-#[tokio::test]
-async fn one_lease_for_each_pod() {
-    let node = Node::new().await;
-    let attributes = node.attributes(("web-0", "u-0"), DYNAMIC);
-    let mounts: Vec<_> = (0..16).map(|_| node.mount(attributes.clone())).collect();
-    let answers = stream::iter(mounts).buffer_unordered(16).collect::<Vec<_>>().await;
-    let first = answers[0].as_ref().unwrap();
-    assert!(answers.iter().all(|answer| answer.as_ref().unwrap() == first));
-    assert!(contents(first, "db.json").contains("\"username\":"));
-    let other = node.mount(node.attributes(("web-1", "u-1"), DYNAMIC)).await.unwrap();
-    assert_ne!(contents(&other, "db.json"), contents(first, "db.json"));
-    assert_eq!((node.vault.live_leases(), node.vault.requests(Route::Generate)), (2, 2));
-}
-
-#[tokio::test]
-async fn the_leases_of_a_pod_that_is_gone_are_revoked() {
-    let node = Node::new().await;
-    let leases = node.provider.leases().unwrap();
-    for pod in [("web-0", "u-0"), ("web-1", "u-1"), ("web-2", "u-2")] {
-        node.mount(node.attributes(pod, DYNAMIC)).await.unwrap();
-    }
-    leases.end_pod("u-0");
-    leases.start_due(SystemTime::now());
-    node.vault.requested(Route::Revoke, 1).await;
-    // A list that began before a pod was mounted says nothing about it.
-    leases.keep_pods(&BTreeSet::new(), Instant::now() - Duration::from_hours(1));
-    leases.start_due(SystemTime::now());
-    assert_eq!(node.vault.requests(Route::Revoke), 1);
-    leases.keep_pods(&["u-2".to_owned()].into(), Instant::now());
-    leases.start_due(SystemTime::now());
-    node.vault.requested(Route::Revoke, 2).await;
-    until(|| node.vault.live_leases() == 1 && leases.count() == 1).await;
-}
-
-#[tokio::test]
-async fn a_restart_generates_nothing_twice() {
-    let node = Node::new().await;
-    let attributes = node.attributes(("web-0", "u-0"), DYNAMIC);
-    let first = node.mount(attributes.clone()).await.unwrap();
-    node.mount(node.attributes(("web-1", "u-1"), DYNAMIC)).await.unwrap();
-    let restarted = node.restarted();
-    assert_eq!(restarted.mount(Request::new(request(attributes))).await.unwrap().into_inner(), first);
-    assert_eq!(node.vault.requests(Route::Generate), 2);
-    // Pods that went meanwhile.
-    let leases = restarted.leases().unwrap();
-    leases.keep_pods(&BTreeSet::new(), Instant::now());
-    leases.start_due(SystemTime::now());
-    until(|| node.vault.live_leases() == 0).await;
-}
-
-#[tokio::test]
-async fn a_lease_that_is_due_is_renewed_once() {
-    let node = Node::new().await;
-    let first = node.mount_objects(DYNAMIC).await.unwrap();
-    let leases = node.provider.leases().unwrap();
-    // The term is 30 min: nothing is due before two thirds of it.
-    leases.start_due(SystemTime::now() + Duration::from_mins(10));
-    assert_eq!(node.vault.requests(Route::Renew), 0);
-    leases.start_due(SystemTime::now() + Duration::from_mins(21));
-    leases.start_due(SystemTime::now() + Duration::from_mins(21));
-    node.vault.requested(Route::Renew, 1).await;
-    assert_eq!(node.mount_objects(DYNAMIC).await.unwrap(), first);
-    assert_eq!((node.vault.requests(Route::Renew), node.vault.requests(Route::Generate)), (1, 1));
-}
-
-#[tokio::test]
-async fn a_generation_that_fails_is_not_repeated_at_once() {
-    let node = Node::new().await;
-    node.vault.add_fault(Fault::always(Route::Generate, "internal_error"));
-    for _ in 0..5 {
-        let status = node.mount_objects(DYNAMIC).await.unwrap_err();
-        assert!(status.message().contains("engine=postgres role=readonly"), "{status}");
-        assert!(!is_harmful(status.code()), "{status}");
-    }
-    assert_eq!(node.vault.requests(Route::Generate), 1);
-}
-
-#[tokio::test]
-async fn leases_follow_the_pods_of_the_node() {
-    let node = Node::new().await;
-    for pod in [("web-0", "u-0"), ("web-1", "u-1"), ("web-2", "u-2")] {
-        node.mount(node.attributes(pod, DYNAMIC)).await.unwrap();
-    }
-    let leases = node.provider.leases().unwrap();
-    // Gone before the list, gone during the watch, and there.
-    let mut api = ApiServer::start().await;
-    let cluster = Cluster::new("node-a".parse().unwrap(), false, node.resources());
-    let following = cluster.follow(&api.client());
-    let pod = |uid: &str| json!({"metadata": {"namespace": "billing", "name": format!("pod-of-{uid}"), "uid": uid}});
-    let listed = json!({"metadata": {"resourceVersion": "7"}, "items": [pod("u-1"), pod("u-2")]});
-    api.answer("/api/v1/pods?&fieldSelector=spec.nodeName%3Dnode-a&limit=500", &listed).await;
-    let watch =
-        api.watch("/api/v1/pods?&watch=true&timeoutSeconds=290&fieldSelector=spec.nodeName%3Dnode-a").await;
-    watch.send("DELETED", &pod("u-1")).await;
-    let renewing = tokio::spawn(leases.clone().run());
-    until(|| node.vault.live_leases() == 1 && leases.count() == 1).await;
-    let last = node.mount(node.attributes(("web-2", "u-2"), DYNAMIC)).await.unwrap();
-    assert_eq!((last.files.len(), node.vault.requests(Route::Generate)), (1, 3));
-    drop((following, watch));
-    renewing.abort();
-}
+mod leases;
 
 /// Waits until something is so.
 async fn until(mut is_so: impl FnMut() -> bool) {

@@ -1,0 +1,340 @@
+//! Leases of dynamic credentials: how many there are, and when they end.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::leases::{KeptLeases, LeaseKey};
+
+const DYNAMIC: &str = "[{engine: postgres, role: readonly, ttl: 30m, file: db.json}]";
+
+impl Node {
+    /// Starts what is due so much later.
+    fn due_after(&self, later: Duration) {
+        self.provider.leases().unwrap().start_due(Instant::now() + later, SystemTime::now() + later);
+    }
+
+    fn state_file(&self) -> PathBuf {
+        self.dir.path().join("leases.json")
+    }
+
+    /// Changes the entries of the state file.
+    fn edit_state(&self, edit: impl FnOnce(&mut Vec<Value>)) {
+        let mut entries = serde_json::from_slice(&std::fs::read(self.state_file()).unwrap()).unwrap();
+        edit(&mut entries);
+        std::fs::write(self.state_file(), Value::from(entries).to_string()).unwrap();
+    }
+
+    /// Lets nobody, not even root, write the state file.
+    fn block_state(&self) -> PathBuf {
+        let blocked = self.dir.path().join("leases.new");
+        std::fs::create_dir(&blocked).unwrap();
+        blocked
+    }
+
+    fn generated(&self) -> u64 {
+        self.vault.requests(Route::Generate)
+    }
+}
+
+/// An object with dynamic credentials for so many minutes, which are others than those for more.
+fn lasting(minutes: usize) -> String {
+    format!("{{engine: postgres, role: readonly, ttl: {minutes}m, file: f-{minutes}}}")
+}
+
+fn lasting_each(minutes: std::ops::Range<usize>) -> String {
+    format!("[{}]", minutes.map(lasting).collect::<Vec<_>>().join(", "))
+}
+
+async fn mount_by(provider: &Provider, attributes: Map<String, Value>) -> Result<MountResponse, Status> {
+    provider.mount(Request::new(request(attributes))).await.map(Response::into_inner)
+}
+
+#[tokio::test]
+async fn one_lease_for_each_pod() {
+    let node = Node::new().await;
+    let attributes = node.attributes(("web-0", "u-0"), DYNAMIC);
+    let mounts: Vec<_> = (0..16).map(|_| node.mount(attributes.clone())).collect();
+    let answers = stream::iter(mounts).buffer_unordered(16).collect::<Vec<_>>().await;
+    let first = answers[0].as_ref().unwrap();
+    assert!(answers.iter().all(|answer| answer.as_ref().unwrap() == first));
+    assert!(contents(first, "db.json").contains("\"username\":"));
+    let other = node.mount(node.attributes(("web-1", "u-1"), DYNAMIC)).await.unwrap();
+    assert_ne!(contents(&other, "db.json"), contents(first, "db.json"));
+    assert_eq!((node.vault.live_leases(), node.vault.requests(Route::Generate)), (2, 2));
+}
+
+#[tokio::test]
+async fn the_leases_of_a_pod_that_is_gone_are_revoked() {
+    let node = Node::new().await;
+    let leases = node.provider.leases().unwrap();
+    for pod in [("web-0", "u-0"), ("web-1", "u-1"), ("web-2", "u-2")] {
+        node.mount(node.attributes(pod, DYNAMIC)).await.unwrap();
+    }
+    leases.end_pod("u-0");
+    node.due_after(Duration::ZERO);
+    node.vault.requested(Route::Revoke, 1).await;
+    leases.keep_pods(&["u-2".to_owned()].into());
+    node.due_after(Duration::ZERO);
+    node.vault.requested(Route::Revoke, 2).await;
+    until(|| node.vault.live_leases() == 1 && leases.count() == 1).await;
+}
+
+#[tokio::test]
+async fn a_restart_generates_nothing_twice() {
+    let node = Node::new().await;
+    let attributes = node.attributes(("web-0", "u-0"), DYNAMIC);
+    let first = node.mount(attributes.clone()).await.unwrap();
+    node.mount(node.attributes(("web-1", "u-1"), DYNAMIC)).await.unwrap();
+    let restarted = node.restarted();
+    assert_eq!(mount_by(&restarted, attributes).await.unwrap(), first);
+    assert_eq!(node.vault.requests(Route::Generate), 2);
+    // Pods that went meanwhile.
+    let leases = restarted.leases().unwrap();
+    leases.keep_pods(&BTreeSet::new());
+    leases.start_due(Instant::now(), SystemTime::now());
+    until(|| node.vault.live_leases() == 0).await;
+}
+
+#[tokio::test]
+async fn a_lease_that_is_due_is_renewed_once() {
+    let node = Node::new().await;
+    let first = node.mount_objects(DYNAMIC).await.unwrap();
+    // The term is 30 min: nothing is due before two thirds of it.
+    node.due_after(Duration::from_mins(10));
+    assert_eq!(node.vault.requests(Route::Renew), 0);
+    node.due_after(Duration::from_mins(21));
+    node.due_after(Duration::from_mins(21));
+    node.vault.requested(Route::Renew, 1).await;
+    assert_eq!(node.mount_objects(DYNAMIC).await.unwrap(), first);
+    assert_eq!((node.vault.requests(Route::Renew), node.vault.requests(Route::Generate)), (1, 1));
+}
+
+#[tokio::test]
+async fn a_generation_that_fails_is_not_repeated_at_once() {
+    let node = Node::new().await;
+    node.vault.add_fault(Fault::always(Route::Generate, "internal_error"));
+    for _ in 0..5 {
+        let status = node.mount_objects(DYNAMIC).await.unwrap_err();
+        assert!(status.message().contains("engine=postgres role=readonly"), "{status}");
+        assert!(!is_harmful(status.code()), "{status}");
+    }
+    assert_eq!(node.vault.requests(Route::Generate), 1);
+}
+
+#[tokio::test]
+async fn leases_follow_the_pods_of_the_node() {
+    let node = Node::new().await;
+    for pod in [("web-0", "u-0"), ("web-1", "u-1"), ("web-2", "u-2")] {
+        node.mount(node.attributes(pod, DYNAMIC)).await.unwrap();
+    }
+    let leases = node.provider.leases().unwrap();
+    // Gone before the list, gone during the watch, and there.
+    let mut api = ApiServer::start().await;
+    let cluster = Cluster::new("node-a".parse().unwrap(), false, node.resources());
+    let following = cluster.follow(&api.client());
+    let pod = |uid: &str| json!({"metadata": {"namespace": "billing", "name": format!("pod-of-{uid}"), "uid": uid}});
+    let listed = json!({"metadata": {"resourceVersion": "7"}, "items": [pod("u-1"), pod("u-2")]});
+    api.answer("/api/v1/pods?&fieldSelector=spec.nodeName%3Dnode-a&limit=500", &listed).await;
+    let watch =
+        api.watch("/api/v1/pods?&watch=true&timeoutSeconds=290&fieldSelector=spec.nodeName%3Dnode-a").await;
+    watch.send("DELETED", &pod("u-1")).await;
+    let renewing = tokio::spawn(leases.clone().run());
+    until(|| node.vault.live_leases() == 1 && leases.count() == 1).await;
+    let last = node.mount(node.attributes(("web-2", "u-2"), DYNAMIC)).await.unwrap();
+    assert_eq!((last.files.len(), node.generated()), (1, 3));
+    // The kubelet may publish the volumes of a pod for a while that was deleted by force.
+    for pod in [("web-0", "u-0"), ("web-1", "u-1")] {
+        let mounting = async {
+            loop {
+                let status = node.mount(node.attributes_of_unknown(pod, DYNAMIC)).await.unwrap_err();
+                assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
+                // Before that, its leases are being revoked.
+                if status.message().contains("is not known to the provider") {
+                    break;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_mins(1), mounting).await.expect("its leases stay");
+    }
+    watch.send("ADDED", &pod("u-3")).await;
+    let mounting =
+        async { while node.mount(node.attributes_of_unknown(("web-3", "u-3"), DYNAMIC)).await.is_err() {} };
+    tokio::time::timeout(Duration::from_mins(1), mounting).await.expect("the pod is not known");
+    assert_eq!((node.vault.live_leases(), node.generated()), (2, 4));
+    drop((following, watch));
+    renewing.abort();
+}
+
+#[tokio::test]
+async fn a_lease_waits_until_its_pod_is_known() {
+    let patient = Deadlines { facts: Duration::from_mins(1), mount: Duration::from_mins(1), ..DEADLINES };
+    let node = Node::with_deadlines(SEED, patient).await;
+    let attributes = node.attributes_of_unknown(("web-0", "u-0"), DYNAMIC);
+    let known = async {
+        node.vault.requested(Route::Exchange, 1).await;
+        node.provider.leases().unwrap().start_pod("u-0");
+    };
+    let (answer, ()) = tokio::join!(node.mount(attributes), known);
+    assert_eq!((answer.unwrap().files.len(), node.generated()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_lease_that_is_not_saved_is_not_handed_out() {
+    let node = Node::new().await;
+    let blocked = node.block_state();
+    let attributes = node.attributes(("web-0", "u-0"), DYNAMIC);
+    for _ in 0..3 {
+        let status = node.mount(attributes.clone()).await.unwrap_err();
+        assert_eq!(status.code(), Code::Internal, "{status}");
+        assert!(status.message().contains("cannot keep leases"), "{status}");
+    }
+    std::fs::remove_dir(blocked).unwrap();
+    let first = node.mount(attributes.clone()).await.unwrap();
+    assert_eq!(mount_by(&node.restarted(), attributes).await.unwrap(), first);
+    assert_eq!(node.generated(), 1);
+}
+
+#[tokio::test]
+async fn a_full_disk_does_not_hide_usable_credentials() {
+    let node = Node::new().await;
+    let attributes = node.attributes(("web-0", "u-0"), DYNAMIC);
+    let first = node.mount(attributes.clone()).await.unwrap();
+    // At two thirds of its term, and it cannot be renewed.
+    node.edit_state(|entries| {
+        let lease = &mut entries[0]["lease"];
+        let earlier = lease["issued"].as_u64().unwrap() - 1500;
+        *lease = json!({
+            "id": lease["id"], "credentials": lease["credentials"], "issued": earlier, "renewed": earlier,
+            "ends": earlier + 1800, "last_end": null, "is_renewable": false,
+        });
+    });
+    let restarted = node.restarted();
+    node.vault.add_fault(Fault::always(Route::Generate, "internal_error"));
+    node.block_state();
+    assert_eq!(mount_by(&restarted, attributes).await.unwrap(), first);
+    assert_eq!(node.generated(), 2);
+}
+
+#[tokio::test]
+async fn the_leases_of_a_pod_are_bounded() {
+    let node = Node::new().await;
+    let mut attributes = node.attributes(("web-0", "u-0"), &lasting_each(30..46));
+    node.mount(attributes.clone()).await.unwrap();
+    // Those of another volume count, also with what a pod's owner can change at any time.
+    let refused = async |objects: &str, expected: &str| {
+        let status = node.mount(node.attributes(("web-0", "u-0"), objects)).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+        assert!(status.message().contains(expected), "{status}");
+    };
+    refused(&lasting_each(46..48), "billing/web-0 has 16 dynamic credentials, which is the limit").await;
+    refused(&lasting_each(30..47), "lists 17 dynamic credentials; allowed: 16").await;
+    refused("[{engine: postgres, role: readonly, ttl: 9s, file: a}]", "\"9s\" is too short").await;
+    assert_eq!(node.generated(), 16);
+    attributes.insert("objects".to_owned(), lasting_each(31..47).into());
+    assert!(node.mount(attributes).await.is_err(), "those of former objects count for a while");
+    node.mount(node.attributes(("web-1", "u-1"), &lasting_each(46..48))).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_leases_of_a_node_are_bounded() {
+    let node = Node::new().await;
+    let attributes = node.attributes(("web-0", "u-0"), DYNAMIC);
+    let read = Attributes::read(&Value::from(attributes.clone()).to_string()).ok().unwrap();
+    let target = node.provider.0.config.login_target(&read).unwrap();
+    for pod in 0..2048 {
+        let pod = Pod { uid: format!("u-{}", pod + 1).parse().unwrap(), ..read.pod.clone() };
+        let dynamic = "engine=postgres role=readonly".parse().unwrap();
+        let kept = KeptLeases { lease: None, retired: BTreeMap::default(), volumes: BTreeSet::new() };
+        let client = node.provider.0.logins.restored(&target, None);
+        node.provider.leases().unwrap().restore(
+            LeaseKey { pod, target: target.clone(), dynamic },
+            client,
+            kept,
+        );
+    }
+    let status = node.mount(attributes.clone()).await.unwrap_err();
+    assert!(status.message().contains("have 2048 dynamic credentials, which is the limit"), "{status}");
+    node.provider.leases().unwrap().end_pod("u-1");
+    node.due_after(Duration::ZERO);
+    node.mount(attributes).await.unwrap();
+}
+
+#[tokio::test]
+async fn leases_that_left_the_volumes_are_revoked() {
+    let node = Node::new().await;
+    let volume = |name: &str, minutes: std::ops::Range<usize>| MountRequest {
+        target_path: name.to_owned(),
+        ..request(node.attributes(("web-0", "u-0"), &lasting_each(minutes)))
+    };
+    let mount = async |volume| node.driver.clone().mount(volume).await.map(drop);
+    mount(volume("a", 30..32)).await.unwrap();
+    mount(volume("b", 31..33)).await.unwrap();
+    // Without the driver's rotation, nothing asks for them again.
+    node.due_after(Duration::from_hours(1) / 4);
+    assert_eq!((node.vault.requests(Route::Revoke), node.vault.live_leases()), (0, 3));
+    mount(volume("a", 40..41)).await.unwrap();
+    node.vault.add_fault(Fault::always(Route::Generate, "internal_error"));
+    mount(volume("b", 50..51)).await.unwrap_err();
+    node.due_after(Duration::from_mins(9));
+    assert_eq!((node.vault.requests(Route::Revoke), node.vault.live_leases()), (0, 4));
+    // That of 30 minutes: of the others a volume has the files.
+    node.due_after(Duration::from_mins(11));
+    until(|| node.vault.live_leases() == 3).await;
+    // After a restart, it is the same.
+    let restarted = node.restarted();
+    let leases = restarted.leases().unwrap();
+    leases.start_due(Instant::now() + Duration::from_mins(11), SystemTime::now());
+    assert_eq!((leases.count(), node.vault.live_leases()), (3, 3));
+}
+
+#[tokio::test]
+async fn a_generation_is_awaited_at_the_end() {
+    let node = Node::new().await;
+    node.vault.add_fault(Fault::on(Route::Generate, Effect::Late { milliseconds: 1500 }));
+    let attributes = node.attributes(("web-0", "u-0"), DYNAMIC);
+    let ending = async {
+        node.vault.requested(Route::Generate, 1).await;
+        node.provider.stop().await;
+        let status = node.mount(node.attributes(("web-1", "u-1"), DYNAMIC)).await.unwrap_err();
+        assert!(status.message().contains("the provider is stopping"), "{status}");
+        node.restarted()
+    };
+    let (_, restarted) = tokio::join!(node.mount(attributes.clone()), ending);
+    mount_by(&restarted, attributes).await.unwrap();
+    assert_eq!((node.generated(), node.vault.live_leases()), (1, 1));
+}
+
+#[tokio::test]
+async fn entries_that_cannot_be_restored_are_set_aside() {
+    let node = Node::new().await;
+    for pod in [("web-0", "u-0"), ("web-1", "u-1"), ("web-2", "u-2")] {
+        node.mount(node.attributes(pod, DYNAMIC)).await.unwrap();
+    }
+    node.edit_state(|entries| {
+        entries[1]["url"] = json!("https://left.example");
+        entries[2]["lease"]["credentials"] = json!("not JSON");
+    });
+    let bad = node.dir.path().join("leases.json.bad");
+    let before = std::fs::read(node.state_file()).unwrap();
+    let restarted = node.restarted();
+    assert_eq!((restarted.leases().unwrap().count(), std::fs::read(&bad).unwrap()), (1, before.clone()));
+    let attributes = node.attributes(("web-1", "u-1"), DYNAMIC);
+    restarted.leases().unwrap().start_pod("u-1");
+    mount_by(&restarted, attributes).await.unwrap();
+    assert_eq!(std::fs::read(&bad).unwrap(), before, "the next file replaces the other one alone");
+    std::fs::write(node.state_file(), "[{").unwrap();
+    assert_eq!(node.restarted().leases().unwrap().count(), 0);
+    assert_eq!(std::fs::read(&bad).unwrap(), b"[{");
+}
+
+#[tokio::test]
+async fn leases_are_deleted_when_they_are_switched_off() {
+    let node = Node::new().await;
+    node.mount_objects(DYNAMIC).await.unwrap();
+    std::fs::write(node.dir.path().join("leases.json.bad"), "[]").unwrap();
+    StateFile::new(node.dir.path()).discard();
+    let left: Vec<_> =
+        std::fs::read_dir(node.dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(left.iter().all(|name| !name.to_string_lossy().starts_with("leases")), "{left:?}");
+    StateFile::new(node.dir.path()).discard();
+}
