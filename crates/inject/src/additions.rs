@@ -1,4 +1,4 @@
-//! The operations that bring a pod to its plan: `add` only, and only what is missing.
+//! The operations that complete an injection: only `add`, and only what is missing.
 
 use std::collections::BTreeSet;
 
@@ -16,11 +16,12 @@ use crate::{
     pod::{ContainerView, List, PodView, Presence, VariableValue},
 };
 
-/// The annotation `status` of an injected pod.
+/// The value of the annotation `status` of an injected pod.
 pub(crate) const INJECTED: &str = "injected";
 
-/// What is missing. `document` is the pod as the operations will find it, `readers` count in `seen`, the pod without
-/// anything of ours, whose containers know their place in the document.
+/// The operations for the missing parts of a plan. `document` is the pod that the operations apply
+/// to. `readers` are indices into `seen`, the pod without the injection, whose containers keep
+/// their index in the document.
 pub(crate) fn additions(
     plan: Plan<'_>,
     document: &PodView<'_>,
@@ -81,7 +82,7 @@ pub(crate) fn additions(
     additions.0
 }
 
-/// The readers as the document has them.
+/// The readers, located in the document.
 fn places<'a, 'p>(
     document: &'a PodView<'p>,
     seen: &'a PodView<'p>,
@@ -104,8 +105,9 @@ fn places<'a, 'p>(
     ))
 }
 
-/// Whether a mount of the container's that is below ours is written with no more segments, as `/run/secrets/x` below
-/// `/var/run/secrets`: container runtimes mount in the order of the segments' number, and of the list where that is equal.
+/// Whether the container mounts something below `mount_path` under a path with no more segments,
+/// such as `/run/secrets/x` below `/var/run/secrets`. Container runtimes mount by the number of
+/// segments, and in the order of the list if the numbers are equal.
 fn must_be_first(mount_path: &str, container: &ContainerView<'_>) -> bool {
     let segments = |path: &str| path.split('/').filter(|segment| !matches!(*segment, "" | ".")).count();
     container.volume_mounts.iter().any(|there| {
@@ -116,8 +118,8 @@ fn must_be_first(mount_path: &str, container: &ContainerView<'_>) -> bool {
 struct Additions(Vec<Operation>);
 
 impl Additions {
-    /// Adds the mount points that an agent in the document does not make yet: the webhook of a cloud provider may have added a
-    /// token below the mount path after the first call.
+    /// Adds the mount points that the agent in the document does not create yet: a cloud provider's
+    /// webhook may have added a token below the mount path after the first call of this one.
     fn mount_points(&mut self, planned: &Container<'_>, there: &ContainerView<'_>) {
         let Some(planned) = planned.env.iter().find(|variable| variable.name == MOUNT_POINTS) else {
             return;
@@ -139,7 +141,7 @@ impl Additions {
         }
     }
 
-    /// Writes annotations, and their parents where a pod without any has none.
+    /// Adds annotations, and their parents if the pod has no metadata or annotations.
     fn annotations(&mut self, document: &PodView<'_>, annotations: [(&str, String); 2]) {
         let metadata = &document.metadata;
         if metadata.annotations.presence == Presence::Value(()) {
@@ -161,7 +163,7 @@ impl Additions {
         }
     }
 
-    /// Adds behind what is there.
+    /// Appends to a list.
     fn append<T>(&mut self, pointer: &str, list: &List<T>, values: Vec<Value>) {
         match list {
             List::Items(_) => {
@@ -173,12 +175,12 @@ impl Additions {
         }
     }
 
-    /// Adds before what is there, in the order given.
+    /// Inserts at the start of a list, in the given order.
     fn prepend<T>(&mut self, pointer: &str, list: &List<T>, values: Vec<Value>) {
         self.insert(pointer, list, 0, values);
     }
 
-    /// Adds from an index on, in the order given.
+    /// Inserts at an index, in the given order.
     fn insert<T>(&mut self, pointer: &str, list: &List<T>, at: usize, values: Vec<Value>) {
         match list {
             List::Items(items) => {
@@ -191,7 +193,7 @@ impl Additions {
         }
     }
 
-    /// Adds the list itself. An `add` on a member that is null replaces it.
+    /// Adds the list itself. An `add` to a field that is null replaces it.
     fn list(&mut self, pointer: &str, values: Vec<Value>) {
         if !values.is_empty() {
             self.add(pointer.to_owned(), Value::List(values));
@@ -203,7 +205,7 @@ impl Additions {
     }
 }
 
-/// Marks a pod that is let through with problems.
+/// The annotation of a pod that is admitted without an injection although it has problems.
 pub(crate) fn skipped(pod: &PodView<'_>, reason: &str) -> Option<Operation> {
     let value = format!("skipped/{reason}");
     (pod.metadata.annotations.presence == Presence::Value(()) && pod.annotation(STATUS) != Some(&value))

@@ -1,4 +1,5 @@
-//! The annotations: one table declares every key; reading, hints and documentation all come from it.
+//! The annotations. One table declares every key; parsing, hints and documentation are derived from
+//! it.
 
 mod collect;
 mod draft;

@@ -1,4 +1,5 @@
-//! What is wrong with defaults by themselves: each key, and all of them together for a pod that overrides none.
+//! Validation of defaults without a pod: each key, and all of them together for a pod that
+//! overrides none.
 
 use crate::{
     Context, Namespace, PodView, Settings,
@@ -10,23 +11,23 @@ use crate::{
     problem::{Code, Problems},
 };
 
-/// A pod that says nothing.
+/// A pod without any settings.
 const BARE_POD: &str = r#"{"spec":{"containers":[{"name":"app"}]}}"#;
 
-/// What is said about defaults.
+/// The result of validating defaults.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DefaultsReport {
-    /// What makes pods be refused, or is not understood.
+    /// Problems for which pods would be rejected, and unknown keys.
     pub problems: Problems,
-    /// What is only worth a word.
+    /// Warnings, for which pods would not be rejected.
     pub warnings: Vec<String>,
 }
 
-/// Checks the annotations of a namespace, which are defaults of its pods.
+/// Validates the annotations of a namespace, which are defaults of its pods.
 pub fn check_namespace(namespace: &Namespace, settings: &Settings) -> DefaultsReport {
     let mut collected = Collected::over(settings.base.clone());
     collect(&mut collected, &Layer::Namespace, Fill::Sample, &mut namespace.annotations());
-    // A key that asks for a secret changes nothing there, as it changes nothing for the pods of the namespace.
+    // Keys that ask for a secret have no effect on a namespace, as they have none on its pods.
     collected.settle_by(|_, intention| intention == Intention::OptOut);
     let Collected { draft, mut problems, mut warnings, .. } = collected;
     if problems.is_empty() {
@@ -42,7 +43,7 @@ pub fn check_namespace(namespace: &Namespace, settings: &Settings) -> DefaultsRe
     DefaultsReport { problems, warnings }
 }
 
-/// Checks the annotation `scaikey.scailabs.ai/role` of a service account.
+/// Validates the annotation `scaikey.scailabs.ai/role` of a service account.
 pub fn check_service_account_role(role: &str) -> DefaultsReport {
     let mut collected = Collected::over(Draft::default());
     let mut entries = std::iter::once((ExactKey::Role.text(), role));
@@ -51,14 +52,14 @@ pub fn check_service_account_role(role: &str) -> DefaultsReport {
     DefaultsReport { problems, warnings }
 }
 
-/// What is wrong with the defaults together.
+/// The problems of all defaults together.
 pub(crate) fn problems(draft: &Draft, settings: &Settings) -> Problems {
     let pod = PodView::parse(BARE_POD).expect("the text is a pod");
     let namespace = Namespace::default();
     let context = Context::new(settings, &namespace, KubeVersion::OLDEST);
     let mut findings = Findings::new(draft, Problems::new(), Vec::new());
     intent::resolve(&Facts::new(draft, &pod, &context, &ReplacedLists::default()), &mut findings);
-    // What depends on the pod's containers is no fault of the defaults.
+    // Problems that depend on the pod's containers are not caused by the defaults.
     let mut problems = Problems::new();
     for problem in findings.problems.iter().filter(|problem| problem.code != Code::UnknownContainer) {
         problems.push(problem.clone());

@@ -1,4 +1,4 @@
-//! The way from a pod to a decision.
+//! The steps from a pod to a decision.
 
 use crate::{
     Context, Decision, Denial, Detachment, Injection, OnProblem, Operation, PodView, PolicyReport, Problems,
@@ -18,15 +18,16 @@ use crate::{
     receipt::Receipt,
 };
 
-/// The beginning of a warning that repeats a problem of a pod that is let through.
+/// The prefix of a warning that repeats a problem of a pod that is admitted without an injection.
 pub const NOT_INJECTED: &str = "not injected: ";
 
-/// Decides what a pod gets. Total: every pod gets an answer, whatever its annotations say.
+/// Decides what is injected into a pod. Total: every pod gets a decision, whatever its annotations
+/// contain.
 pub fn decide(pod: &PodView<'_>, context: &Context<'_>) -> Decision {
     decide_with_policies(pod, context).0
 }
 
-/// The same, with what policies had to do with it.
+/// Like [`decide`], and reports how policies took part in the decision.
 pub fn decide_with_policies(pod: &PodView<'_>, context: &Context<'_>) -> (Decision, PolicyReport) {
     if context.policies.is_empty() || is_left_alone(pod, context).is_some() {
         let labels = PodLabels::of(pod);
@@ -36,7 +37,7 @@ pub fn decide_with_policies(pod: &PodView<'_>, context: &Context<'_>) -> (Decisi
     policy::evaluate(pod, context, |applied, notes| bounded(pod, context, applied, notes))
 }
 
-/// The decision, if the patch is not too large.
+/// The decision, or a rejection if its patch is too large.
 fn bounded(pod: &PodView<'_>, context: &Context<'_>, applied: &Applied<'_>, notes: &mut Notes) -> Decision {
     let decision = choose(pod, context, applied, notes);
     match decision.patch().and_then(limits::of_patch) {
@@ -45,7 +46,7 @@ fn bounded(pod: &PodView<'_>, context: &Context<'_>, applied: &Applied<'_>, note
     }
 }
 
-/// Why a pod is left alone whatever anybody says.
+/// Why a pod is never injected, whatever its annotations and policies ask for.
 fn is_left_alone(pod: &PodView<'_>, context: &Context<'_>) -> Option<SkipReason> {
     if context.settings.excludes(&context.namespace.name) {
         return Some(SkipReason::ExcludedNamespace);
@@ -53,7 +54,7 @@ fn is_left_alone(pod: &PodView<'_>, context: &Context<'_>) -> Option<SkipReason>
     pod.metadata.annotations.mirror.then_some(SkipReason::MirrorPod)
 }
 
-/// The decision, whatever the size of its patch.
+/// The decision, regardless of the size of its patch.
 fn choose(pod: &PodView<'_>, context: &Context<'_>, applied: &Applied<'_>, notes: &mut Notes) -> Decision {
     if let Some(reason) = is_left_alone(pod, context) {
         return skip(reason);
@@ -90,7 +91,7 @@ fn choose(pod: &PodView<'_>, context: &Context<'_>, applied: &Applied<'_>, notes
     }
 }
 
-/// Takes out all that carries a reserved name, receipt or not: `detach --by-name`.
+/// Removes everything with a reserved name, with or without a receipt: `detach --by-name`.
 pub fn detach_by_name(pod: &PodView<'_>) -> Decision {
     if !ours::has_reserved_names(pod) {
         return detach(pod);
@@ -127,9 +128,10 @@ fn detach(pod: &PodView<'_>) -> Decision {
     })
 }
 
-/// The pod has keys of ours, and none that asks for a secret: perhaps the one that should is misspelt.
+/// The decision for a pod with injector annotations of which none asks for a secret. It is rejected
+/// if one of them looks like a misspelt request.
 fn asks_for_nothing(pod: &PodView<'_>, context: &Context<'_>, applied: &Applied<'_>) -> Decision {
-    // What policies would add is nothing to this pod.
+    // Policies add nothing to such a pod.
     let none = applied.without_policies();
     let mut collected = layer::merge(pod, context, &none, &none.values(pod, context));
     let others = collected.problems.len();
@@ -173,17 +175,17 @@ fn inject(pod: &PodView<'_>, context: &Context<'_>, applied: &Applied<'_>, notes
     if let Some(decision) = existing.complete(pod, &facts, &findings, applied) {
         return decision;
     }
-    // Another intent: out with the old and in with the new, in one patch.
+    // The intent has changed: remove the old injection and add the new one in one patch.
     let Existing { receipt, before: mut bare } = existing;
     let removals = detach::removals(pod, &receipt, Marks::Receipt);
     bare.renumber();
     bring(removals, &Facts::new(&draft, &bare, context, lists), findings, pod, context, applied)
 }
 
-/// An injection that the pod carries already.
+/// An injection that the pod already has.
 struct Existing<'a> {
     receipt: Receipt,
-    /// The pod before it. Containers keep their places in the document.
+    /// The pod without the injection. Containers keep their index in the document.
     before: PodView<'a>,
 }
 
@@ -194,8 +196,9 @@ impl<'a> Existing<'a> {
         Some(Self { receipt, before })
     }
 
-    /// Adds what is missing, if the intent is the same. The agent is judged where it stands: other webhooks may have
-    /// put containers before it.
+    /// Adds the missing parts if the intent is the same; `None` if the injection must be replaced.
+    /// The agent is validated at its current position, because other webhooks may have inserted
+    /// containers before it.
     fn complete(
         &self,
         pod: &PodView<'_>,
@@ -225,7 +228,7 @@ impl<'a> Existing<'a> {
     }
 }
 
-/// Brings the agent into a pod that `removals` have freed of an earlier one.
+/// Adds the injection to a pod from which `removals` have removed an earlier one, if any.
 fn bring(
     mut removals: Vec<Operation>,
     facts: &Facts<'_, '_>,
@@ -248,12 +251,12 @@ fn bring(
     injected(removals, &intent, replaced, warnings)
 }
 
-/// Whether the pod's own keys ask for secrets.
+/// Whether the pod's own annotations ask for secrets.
 fn asks_itself(pod: &PodView<'_>) -> bool {
     pod.annotations().map(|(key, _)| key).chain(pod.keys_without_text()).any(asks_for_secrets)
 }
 
-/// Says of problems of a pod that asked for nothing why it was to get something.
+/// Adds to the problems of a pod without a request of its own which policies inject into it.
 fn blame_policies(problems: &mut Problems, applied: &Applied<'_>) {
     let Some(policies) = applied.injectors() else { return };
     for problem in problems.iter_mut() {
@@ -278,7 +281,7 @@ fn injected(
     }))
 }
 
-/// Refuses the pod, or lets it through uninjected and says so in it.
+/// Rejects the pod, or admits it without an injection and with an annotation that says so.
 pub(crate) fn refuse(
     pod: &PodView<'_>,
     context: &Context<'_>,

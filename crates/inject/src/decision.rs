@@ -1,24 +1,24 @@
-//! What the core says about a pod.
+//! The result of the core for one pod.
 
 use std::fmt;
 
 use crate::{patch::Patch, pattern::Pattern, problem::Problems};
 
-/// The answer for one pod. Total: whatever the pod looks like, one of these comes out.
+/// The decision for one pod. Every pod gets one of these.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Decision {
-    /// The pod goes through without an injection.
+    /// The pod is admitted without an injection.
     Skip(Skip),
-    /// The pod gets what its annotations ask for.
+    /// Secrets are injected into the pod.
     Inject(Box<Injection>),
-    /// What was injected before is taken out.
+    /// An earlier injection is removed.
     Detach(Detachment),
-    /// The annotations cannot be honoured; the pod is refused with all that is wrong.
+    /// The pod is rejected, with all problems.
     Deny(Denial),
 }
 
 impl Decision {
-    /// What to change, if anything.
+    /// The patch, if anything changes.
     pub fn patch(&self) -> Option<&Patch> {
         match self {
             Self::Skip(skip) => skip.patch.as_ref(),
@@ -28,7 +28,7 @@ impl Decision {
         }
     }
 
-    /// What the person who applies the pod should hear though it is not a mistake.
+    /// Warnings for the user who applies the pod. They are not problems.
     pub fn warnings(&self) -> &[String] {
         match self {
             Self::Skip(Skip { warnings, .. })
@@ -38,7 +38,7 @@ impl Decision {
         }
     }
 
-    /// What is said besides, to be added to.
+    /// Mutable access to the warnings.
     pub fn warnings_mut(&mut self) -> &mut Vec<String> {
         match self {
             Self::Skip(Skip { warnings, .. })
@@ -48,17 +48,17 @@ impl Decision {
         }
     }
 
-    /// Whether the pod stays as it is because no annotation asks for a secret.
+    /// Whether the pod stays unchanged because no annotation asks for a secret.
     pub fn asks_for_nothing(&self) -> bool {
         matches!(self, Self::Skip(skip) if skip.reason == SkipReason::NotAnnotated)
     }
 
-    /// Whether the pod stays as it is, and carries no injection that annotations ask for.
+    /// Whether the pod stays unchanged and has no current injection.
     pub fn leaves_alone(&self) -> bool {
         matches!(self, Self::Skip(skip) if !matches!(skip.reason, SkipReason::AlreadyInjected | SkipReason::Problems))
     }
 
-    /// The word for the outcome in logs, metrics and audit annotations.
+    /// The outcome's name in logs, metrics and audit annotations.
     pub fn outcome(&self) -> &'static str {
         match self {
             Self::Skip(_) => "skipped",
@@ -68,7 +68,7 @@ impl Decision {
         }
     }
 
-    /// The enumerated reason beside the outcome.
+    /// The reason's name in logs, metrics and audit annotations.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Skip(skip) => skip.reason.name(),
@@ -79,16 +79,16 @@ impl Decision {
     }
 }
 
-/// A pod that goes through without an injection.
+/// A pod that is admitted without an injection.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Skip {
-    /// Why.
+    /// The reason.
     pub reason: SkipReason,
-    /// Only where a pod with problems is let through: it is marked as skipped.
+    /// Set only for a pod that is admitted with problems: it is annotated as skipped.
     pub patch: Option<Patch>,
-    /// Only where a pod with problems is let through: the problems.
+    /// Non-empty only for a pod that is admitted with problems.
     pub problems: Problems,
-    /// For the person who applies the pod.
+    /// Warnings for the user who applies the pod.
     pub warnings: Vec<String>,
 }
 
@@ -98,11 +98,11 @@ impl From<SkipReason> for Skip {
     }
 }
 
-/// Why a pod goes through without an injection.
+/// Why a pod is admitted without an injection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SkipReason {
-    /// No annotation asks for anything.
+    /// No annotation asks for a secret.
     NotAnnotated,
     /// `inject: "false"`.
     OptedOut,
@@ -114,17 +114,17 @@ pub enum SkipReason {
     IgnoredByNamespace,
     /// A policy's `mutationMode` is `ignore`.
     IgnoredByPolicy,
-    /// All that the annotations ask for is there.
+    /// The pod already has everything that its annotations ask for.
     AlreadyInjected,
-    /// Told to detach, and there is nothing of ours.
+    /// Detaching is requested, and the pod has no injection.
     NothingToDetach,
-    /// Told to detach, and without a receipt nothing says which parts are ours.
+    /// Detaching is requested, and without a receipt the injected parts cannot be identified.
     NoReceipt,
-    /// The namespace is excluded by the injector's configuration.
+    /// The namespace is one of Kubernetes' own, or is excluded by the injector's configuration.
     ExcludedNamespace,
-    /// A static pod's image in the API: the kubelet runs what stands on its disk, not this object.
+    /// A mirror pod: the kubelet runs the static manifest on its disk, not this object.
     MirrorPod,
-    /// The annotations have problems and the injector is set to warn.
+    /// The pod has problems, and the injector is configured to warn.
     Problems,
 }
 
@@ -145,7 +145,7 @@ impl SkipReason {
         Self::Problems,
     ];
 
-    /// The reason's name in logs, metrics and the annotation `status`.
+    /// The name in logs, metrics and the annotation `status`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::NotAnnotated => "not-annotated",
@@ -163,7 +163,7 @@ impl SkipReason {
         }
     }
 
-    /// One sentence for a person.
+    /// The reason as one sentence for users.
     pub const fn sentence(self) -> &'static str {
         match self {
             Self::NotAnnotated => "no annotation asks for a secret",
@@ -191,32 +191,32 @@ impl fmt::Display for SkipReason {
 /// A pod that gets secrets.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Injection {
-    /// What to add.
+    /// The patch.
     pub patch: Patch,
-    /// How the secrets are brought.
+    /// The injection pattern.
     pub pattern: Pattern,
-    /// How many secrets, dynamic credentials and variables.
+    /// Number of secrets, dynamic credentials and variables.
     pub secrets: usize,
-    /// The containers that were already injected differently are replaced in the same patch.
+    /// Whether the patch replaces an earlier injection that differs.
     pub replaced: bool,
-    /// For the person who applies the pod.
+    /// Warnings for the user who applies the pod.
     pub warnings: Vec<String>,
 }
 
-/// A pod from which all that was injected is taken out.
+/// A pod from which an injection is removed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Detachment {
-    /// What to remove.
+    /// The patch.
     pub patch: Patch,
-    /// For the person who applies the pod.
+    /// Warnings for the user who applies the pod.
     pub warnings: Vec<String>,
 }
 
-/// A pod that is refused.
+/// A pod that is rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Denial {
-    /// All that is wrong; never empty.
+    /// The problems; never empty.
     pub problems: Problems,
-    /// What is worth a word besides.
+    /// Warnings besides the problems.
     pub warnings: Vec<String>,
 }

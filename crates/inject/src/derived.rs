@@ -1,4 +1,4 @@
-//! What the injector derives for a pod: the settings that no layer gives, and whose default depends on the pod.
+//! Settings that no layer sets and whose default the injector derives from the pod.
 
 use scaivault_contract::{FileMode, FileOptions, Format, SecretRef, SecretSource, TrustPolicy};
 
@@ -15,18 +15,19 @@ use crate::{
     receipt::Receipt,
 };
 
-/// A setting that no layer gives.
+/// A derived setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Derived {
     /// The annotation that would set it, without its prefix.
     pub key: String,
-    /// What the pod gets.
+    /// The derived value.
     pub value: String,
-    /// How it is derived, Markdown.
+    /// The rule by which it is derived, in Markdown.
     pub rule: &'static str,
 }
 
-/// The derived settings of a pod that is injected, in the order of the documentation; none where it has problems.
+/// The derived settings of an injected pod, in the order of the documentation; empty if it has
+/// problems.
 pub fn derived(pod: &PodView<'_>, context: &Context<'_>) -> Vec<Derived> {
     policy::with_applied(pod, context, |applied| derive(pod, context, applied))
 }
@@ -51,7 +52,7 @@ fn derive(pod: &PodView<'_>, context: &Context<'_>, applied: &Applied<'_>) -> Ve
     found
 }
 
-/// The keys without a name.
+/// The settings of keys without a name.
 fn of_pod(draft: &Draft, intent: &Intent<'_>, image: Option<String>) -> Vec<Derived> {
     let Intent { identity, resources, pattern, .. } = intent;
     let amount = |is_unset: bool, amount: &Option<Quantity>| {
@@ -77,7 +78,7 @@ fn of_pod(draft: &Draft, intent: &Intent<'_>, image: Option<String>) -> Vec<Deri
     values.map(|(key, value)| Derived { key: key.to_string(), value, rule: rule(Key::Exact(key)) }).collect()
 }
 
-/// Format and mode of each file.
+/// The format and the mode of each file.
 fn of_files(draft: &Draft, intent: &Intent<'_>) -> Vec<Derived> {
     let secrets = draft.secrets.iter().zip(&intent.secrets).map(|((name, _), mapping)| {
         let has_field = matches!(&mapping.source, SecretSource::Single(SecretRef { field: Some(_), .. }));
@@ -103,7 +104,7 @@ fn of_file(draft: &Draft, name: &str, options: &FileOptions, format: Format) -> 
         .collect()
 }
 
-/// The default of a key in words.
+/// The documented default of a key.
 fn rule(key: Key) -> &'static str {
     let spec = specs().find(|spec| spec.key == key);
     match spec.map(|spec| spec.default) {

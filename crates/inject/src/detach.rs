@@ -1,4 +1,5 @@
-//! The exact inverse of an injection: by reserved names, with the receipt's word on what was empty before.
+//! The exact inverse of an injection. Reserved names identify the injected parts, and the receipt
+//! says which lists were empty, null or absent before.
 
 use scaivault_contract::names::ANNOTATION_PREFIX;
 
@@ -9,7 +10,7 @@ use crate::{
     receipt::{self, Leftover, Receipt},
 };
 
-/// The pod as it was before the injection. Containers keep the index they have in the document.
+/// The pod without the injection. Containers keep their index in the document.
 pub(crate) fn without_ours<'a>(pod: &PodView<'a>, receipt: &Receipt, marks: Marks) -> PodView<'a> {
     let mut before = pod.clone();
     let spec = &mut before.spec;
@@ -35,7 +36,7 @@ pub(crate) fn without_ours<'a>(pod: &PodView<'a>, receipt: &Receipt, marks: Mark
     before
 }
 
-/// What is left of the metadata without our annotations.
+/// Restores the metadata if no annotations are left.
 fn former_metadata(metadata: &mut MetadataView<'_>, injected: &MetadataView<'_>, receipt: &Receipt) {
     if injected.annotations.is_empty() || !metadata.annotations.is_empty() {
         return;
@@ -53,7 +54,7 @@ fn former_metadata(metadata: &mut MetadataView<'_>, injected: &MetadataView<'_>,
     }
 }
 
-/// The operations that lead from the pod to [`without_ours`].
+/// The operations that turn the pod into the result of [`without_ours`].
 pub(crate) fn removals(pod: &PodView<'_>, receipt: &Receipt, marks: Marks) -> Vec<Operation> {
     let mut removals = Removals::default();
     for (list, containers) in
@@ -78,7 +79,7 @@ pub(crate) fn removals(pod: &PodView<'_>, receipt: &Receipt, marks: Marks) -> Ve
     removals.0
 }
 
-/// Whether a full key is one that the injector writes when it injects.
+/// Whether the injector writes this annotation, given by its full key, when it injects.
 fn is_written(key: &str) -> bool {
     matches!(key.strip_prefix(ANNOTATION_PREFIX), Some(RECEIPT | STATUS))
 }
@@ -90,8 +91,8 @@ fn is_our_container(container: &ContainerView<'_>, marks: Marks) -> bool {
     }
 }
 
-/// What `shareProcessNamespace` was before the injector turned it on; none if it did not, or if somebody turned it
-/// off again.
+/// The former `shareProcessNamespace`; `None` if the injector did not set it or if it was unset
+/// again since.
 fn former_process_namespace(pod: &PodView<'_>, receipt: &Receipt) -> Option<Presence<bool>> {
     let switch = receipt::SHARE_PROCESS_NAMESPACE;
     if !receipt.added(switch) || pod.spec.share_process_namespace != Presence::Value(true) {
@@ -172,7 +173,7 @@ impl Removals {
             Leftover::Absent if ours.len() == items.len() => self.remove(pointer.to_owned()),
             Leftover::Null if ours.len() == items.len() => self.put(pointer.to_owned(), Value::Null),
             _ => {
-                // From the back, so that each index still holds when its turn comes.
+                // From the last to the first, so that the remaining indices stay valid.
                 for index in ours.into_iter().rev() {
                     self.remove(format!("{pointer}/{index}"));
                 }

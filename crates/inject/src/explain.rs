@@ -1,4 +1,4 @@
-//! Where each setting of a pod comes from.
+//! Explains which layer each setting of a pod comes from.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -9,18 +9,18 @@ use crate::{
     policy::{self, Applied},
 };
 
-/// One setting, its value and who set it.
+/// A setting, its value and its layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
-    /// The annotation without its prefix.
+    /// The annotation, without its prefix.
     pub key: String,
-    /// The value as it is written there, with its variables filled; a template is not shown.
+    /// The value as written in that layer, with its variables filled. Templates are not shown.
     pub value: String,
-    /// The layer that won.
+    /// The layer with the highest precedence that sets it.
     pub layer: Layer,
 }
 
-/// Every setting that holds for a pod, sorted by key, with the layer it comes from.
+/// All settings of a pod, sorted by key, each with the layer that it comes from.
 pub fn explain(pod: &PodView<'_>, context: &Context<'_>) -> Vec<Explanation> {
     policy::with_applied(pod, context, |applied| explain_under(pod, context, applied))
 }

@@ -1,4 +1,4 @@
-//! All keys together, beside the pod they stand in: valid by construction.
+//! Validates all keys together and against the pod. The resulting intent is valid by construction.
 
 mod bounds;
 mod conflicts;
@@ -37,25 +37,26 @@ pub(crate) use reload::Reload;
 pub(crate) use resources::Resources;
 pub(crate) use trust::Trust;
 
-/// What a pod gets. Whoever holds one may build the plan without asking again whether it can be.
+/// The validated settings of an injection. A plan can be built from it without further checks.
 #[derive(Clone, Debug)]
 pub(crate) struct Intent<'d> {
-    /// What needs no second look.
+    /// The settings that need no further resolution.
     pub(crate) draft: &'d Draft,
     pub(crate) pattern: Pattern,
-    /// A pod that never restarts containers: the sidecar would restart for ever and the Job never fail, so an init
-    /// container fetches first, and fails the pod.
+    /// Set if the pod never restarts containers: the sidecar would be restarted forever and a Job
+    /// would never fail, so an init container fetches first and fails the pod on errors.
     pub(crate) init_before_sidecar: bool,
     pub(crate) secrets: Vec<SecretMapping>,
     pub(crate) dynamic: Vec<DynamicMapping>,
     pub(crate) variables: Vec<VariableMapping>,
     pub(crate) mappings: MappingTexts,
     pub(crate) readers: Readers,
-    /// What the agent makes in the volume, so that readers can mount other volumes there.
+    /// The mount points that the agent creates in the volume, so that readers can mount other
+    /// volumes there.
     pub(crate) mount_points: Vec<MountPoint>,
-    /// Where the agent goes among the init containers (counted without ours).
+    /// The index of the agent among the init containers, counted without the injector's.
     pub(crate) insert_at: usize,
-    /// How the application is told of a change.
+    /// How the application is notified of changes.
     pub(crate) reload: Option<Reload>,
     pub(crate) trust: Trust,
     pub(crate) identity: Identity,
@@ -68,14 +69,14 @@ impl Intent<'_> {
         !self.secrets.is_empty() || !self.dynamic.is_empty()
     }
 
-    /// Whether the agent keeps something for its next start: what the init container hands to the sidecar, a lease
-    /// that must not be issued twice, a subscription.
+    /// Whether the agent needs persistent state: what the init container hands to the sidecar,
+    /// leases that must not be issued twice, or a subscription.
     pub(crate) fn has_state(&self) -> bool {
         self.pattern == Pattern::Sidecar
             && (self.init_before_sidecar || !self.dynamic.is_empty() || self.draft.refresh_on_event)
     }
 
-    /// Whether the agent fills this variable in what it reads.
+    /// Whether any mapping uses this variable.
     pub(crate) fn uses(&self, variable: PodVariable) -> bool {
         let secrets = self.secrets.iter().flat_map(SecretMapping::variables);
         let dynamic = self.dynamic.iter().flat_map(DynamicMapping::variables);
@@ -83,29 +84,30 @@ impl Intent<'_> {
         secrets.chain(dynamic).chain(fields).any(|used| used == variable)
     }
 
-    /// How many secrets, dynamic credentials and variables; a file of several secrets counts each.
+    /// Number of secrets, dynamic credentials and variables; each secret of a file counts.
     pub(crate) fn count(&self) -> usize {
         let secrets: usize = self.secrets.iter().map(|mapping| mapping.source.secrets().count()).sum();
         secrets + self.dynamic.len() + self.variables.len()
     }
 }
 
-/// What an intent is made from.
+/// The inputs of an intent.
 #[derive(Clone, Copy)]
 pub(crate) struct Facts<'a, 'p> {
     pub(crate) draft: &'a Draft,
-    /// The pod without anything of ours.
+    /// The pod without the injection.
     pub(crate) pod: &'a PodView<'p>,
     pub(crate) settings: &'a Settings,
     pub(crate) kube_version: KubeVersion,
-    /// The allow-lists of the injector that policies have taken the place of, and the users they allow.
+    /// The allow-lists of the injector that are replaced by policies, and the uids that the
+    /// policies allow.
     pub(crate) replaced_lists: &'a ReplacedLists,
-    /// The pod as it is, where it carries an injection that is to be completed.
+    /// The pod including the injection, if an existing injection is to be completed.
     pub(crate) injected: Option<&'a PodView<'p>>,
 }
 
 impl<'a, 'p> Facts<'a, 'p> {
-    /// The facts about a pod without an injection, or seen without it.
+    /// The inputs for a pod without an injection, or for a pod from which it was removed.
     pub(crate) fn new(
         draft: &'a Draft,
         pod: &'a PodView<'p>,
@@ -117,20 +119,21 @@ impl<'a, 'p> Facts<'a, 'p> {
     }
 }
 
-/// The most warnings of one answer: the API server shows 4,096 characters of all together.
+/// Maximum number of warnings per response: the API server truncates all warnings together at 4,096
+/// characters.
 const WARNINGS_KEPT: usize = 64;
 
-/// What was said while the keys were looked at together.
+/// The problems and warnings that were found so far.
 #[derive(Debug)]
 pub(crate) struct Findings<'d> {
     pub(crate) problems: Problems,
     pub(crate) warnings: Vec<String>,
-    /// Who wrote what a problem is about.
+    /// The draft, which knows the layer of each key.
     draft: &'d Draft,
 }
 
 impl<'d> Findings<'d> {
-    /// Findings behind what reading the keys one by one has found.
+    /// Starts with the problems and warnings from parsing the keys one by one.
     pub(crate) fn new(draft: &'d Draft, problems: Problems, warnings: Vec<String>) -> Self {
         Self { problems, warnings, draft }
     }
@@ -158,7 +161,7 @@ impl<'d> Findings<'d> {
         self.problem_with(|draft| about_named(draft, code, (key, name), value, message.into(), cure.into()));
     }
 
-    /// Adds a problem that is only made where it is kept.
+    /// Adds a problem, which is only built if it is kept.
     fn problem_with(&mut self, problem: impl FnOnce(&Draft) -> Problem) {
         self.problems.push_with(|| problem(self.draft));
     }
@@ -167,7 +170,7 @@ impl<'d> Findings<'d> {
         self.warn_with(|| warning.into());
     }
 
-    /// Adds a warning that is only made where it is kept.
+    /// Adds a warning, which is only built if it is kept.
     fn warn_with(&mut self, warning: impl FnOnce() -> String) {
         if self.warnings.len() < WARNINGS_KEPT {
             self.warnings.push(warning());
@@ -175,7 +178,7 @@ impl<'d> Findings<'d> {
     }
 }
 
-/// A problem about a key, or about the pod.
+/// A problem of a key, or of the pod.
 fn about(
     draft: &Draft,
     code: Code,
@@ -195,7 +198,7 @@ fn about(
     }
 }
 
-/// A problem about a key with a name.
+/// A problem of a key with a name.
 fn about_named(
     draft: &Draft,
     code: Code,
@@ -211,26 +214,28 @@ fn about_named(
     }
 }
 
-/// The layer that a problem names. A default can only be wrong beside what the pod itself says.
+/// The layer that a problem names. A default is only wrong in combination with the pod's own
+/// settings, so the pod is named.
 fn shown_layer(layer: &Layer) -> Layer {
     if *layer == Layer::BuiltIn { Layer::Pod } else { layer.clone() }
 }
 
-/// Looks at the files of a draft alone, while no pod is known.
+/// Validates the files of a draft without a pod.
 pub(crate) fn check_files(draft: &Draft, findings: &mut Findings<'_>) {
     files::resolve(draft, false, findings);
     templates::check(draft, findings);
 }
 
-/// Looks at all keys together. Problems are collected, so what is returned beside some is only good for finding
-/// more: the caller drops it.
+/// Validates all keys together. If there are problems, the result is only useful for finding more
+/// of them and the caller must discard it.
 pub(crate) fn resolve<'d>(facts: &Facts<'d, '_>, findings: &mut Findings<'_>) -> Intent<'d> {
     let Facts { draft, pod, settings, .. } = *facts;
     let sidecars = &settings.config.sidecars;
     bounds::check(facts, findings);
     let pattern = pattern(draft, findings);
     pod_settings::check(draft, pod, pattern, findings);
-    // The agent is judged where it is: other webhooks may have put containers before it.
+    // The agent is validated at its current position, because other webhooks may have inserted
+    // containers before it.
     let agent_at = facts.injected.and_then(|pod| pod.spec.init_containers.iter().position(ours::is_marked));
     let insert_at = agent_at.unwrap_or_else(|| place(pod, sidecars, draft.position));
     let readers = readers::resolve(facts, insert_at, findings);
@@ -271,7 +276,7 @@ pub(crate) fn resolve<'d>(facts: &Facts<'d, '_>, findings: &mut Findings<'_>) ->
     }
 }
 
-/// The pattern that is asked for, or the one that the pod's own keys need.
+/// The requested pattern, or the one that the pod's own keys require.
 fn pattern(draft: &Draft, findings: &mut Findings<'_>) -> Pattern {
     let by_pod = |key: ExactKey| *draft.layer_of(key) == Layer::Pod;
     let keeps_fresh = [
@@ -306,11 +311,11 @@ fn pattern(draft: &Draft, findings: &mut Findings<'_>) -> Pattern {
     pattern
 }
 
-/// A shorter interval than this is worth a word: ScaiVault allows an identity 1000 single reads a minute.
+/// Intervals below this get a warning: ScaiVault allows an identity 1,000 single reads per minute.
 const LEAST_CALM_SECONDS: u64 = 10;
 
-/// Where a new agent goes: first, but behind the native sidecars of service meshes, without which there is no network;
-/// or last.
+/// The index of a new agent: first, but after the native sidecars of service meshes, without which
+/// there is no network; or last.
 fn place(pod: &PodView<'_>, sidecars: &SidecarsConfig, position: Position) -> usize {
     let init_containers = pod.spec.init_containers.as_slice();
     match position {

@@ -1,4 +1,5 @@
-//! Containers that other products add to pods. `containers: "*"` and `init-containers: "*"` leave them out.
+//! Containers that other products add to pods. `containers: "*"` and `init-containers: "*"` exclude
+//! them.
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
@@ -6,7 +7,7 @@ use serde::Deserialize;
 
 use crate::pod::ContainerView;
 
-/// What a known sidecar is for.
+/// The purpose of a known sidecar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum SidecarKind {
     /// A container that the configuration lists.
@@ -17,12 +18,13 @@ pub(crate) enum SidecarKind {
     SecretAgent,
     Storage,
     Telemetry,
-    /// Last: it carries the pod's traffic and is never the application of a pod that has another candidate.
+    /// Listed last: a mesh proxy carries the pod's traffic, and is never the application of a pod
+    /// that has another candidate.
     Mesh,
 }
 
 impl SidecarKind {
-    /// The kind in documents.
+    /// The kind in the documentation.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Configured => "configured",
@@ -41,11 +43,12 @@ impl SidecarKind {
 pub(crate) struct Product {
     pub(crate) name: &'static str,
     pub(crate) kind: SidecarKind,
-    /// Whether people also deploy it on its own, under the same names and images: such a container may be the application.
+    /// Whether the product is also deployed as an application of its own with the same names and
+    /// images; then its container may be the pod's application.
     pub(crate) is_standalone: bool,
-    /// Names; one that ends with `*` is the beginning of names.
+    /// Container names; a trailing `*` matches any suffix.
     pub(crate) containers: &'static [&'static str],
-    /// Ends of repositories, without tag and digest.
+    /// Suffixes of image repositories, without tag and digest.
     pub(crate) images: &'static [&'static str],
 }
 
@@ -69,7 +72,7 @@ const fn standalone(
 
 use SidecarKind::{DatabaseProxy, Identity, Mesh, Runtime, SecretAgent, Storage, Telemetry};
 
-/// By kind, then by name.
+/// Sorted by kind, then by name.
 pub(crate) static PRODUCTS: &[Product] = &[
     product(Mesh, "AWS App Mesh", &["proxyinit"], &["aws-appmesh-envoy", "aws-appmesh-proxy-route-manager"]),
     product(
@@ -200,35 +203,36 @@ pub(crate) static PRODUCTS: &[Product] = &[
     product(Storage, "Kanister", &["kanister-sidecar"], &[]),
 ];
 
-/// How a container was recognised.
+/// A recognised sidecar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sidecar {
     pub(crate) kind: SidecarKind,
-    /// Whether the product is also deployed on its own.
+    /// Whether the product is also deployed as an application of its own.
     pub(crate) is_standalone: bool,
     by_image: bool,
 }
 
 impl Sidecar {
-    /// Whether a user may well have meant it by `*`: neither the controller of another product nor the operator chose its name.
+    /// Whether a user may have meant this container by `*`: its name was chosen neither by the
+    /// controller of another product nor by the operator.
     pub(crate) fn may_be_meant(self) -> bool {
         let is_known = matches!(self.kind, SidecarKind::Configured | Mesh | Runtime);
         !is_known && (self.is_standalone || self.by_image)
     }
 }
 
-/// Containers that the operator counts as sidecars, besides those that the injector knows.
+/// Containers that the operator configures as sidecars, in addition to the known ones.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct SidecarsConfig {
-    /// Names of containers; one that ends with `*` is the beginning of names.
+    /// Container names; a trailing `*` matches any suffix.
     pub containers: Vec<String>,
-    /// Ends of repositories, without registry, tag and digest.
+    /// Suffixes of image repositories, without registry, tag and digest.
     pub images: Vec<String>,
 }
 
 impl SidecarsConfig {
-    /// The entries that can match nothing or everything, with what is wrong with each.
+    /// The entries that match nothing or everything, each with the error.
     pub(crate) fn mistakes(&self) -> impl Iterator<Item = (&'static str, &str, &'static str)> {
         let is_name = |name: &str| {
             let plain = name.strip_suffix('*').unwrap_or(name);
@@ -262,7 +266,8 @@ impl SidecarsConfig {
             })
     }
 
-    /// What a container is, if it is a sidecar of another product. The operator's word counts before the table.
+    /// Identifies a container of another product. The configuration takes precedence over the
+    /// table.
     pub(crate) fn recognise(&self, container: &ContainerView<'_>) -> Option<Sidecar> {
         let configured = Sidecar { kind: SidecarKind::Configured, is_standalone: false, by_image: false };
         match INDEX.find(container) {
@@ -271,13 +276,14 @@ impl SidecarsConfig {
         }
     }
 
-    /// Its kind.
+    /// The kind of sidecar, if the container is one.
     pub(crate) fn kind_of(&self, container: &ContainerView<'_>) -> Option<SidecarKind> {
         self.recognise(container).map(|sidecar| sidecar.kind)
     }
 }
 
-/// The table by name and by the last segment of the repository: it is looked up for every container of every pod.
+/// The table by name and by the last segment of the repository, because it is looked up for every
+/// container of every pod.
 static INDEX: LazyLock<Index> = LazyLock::new(Index::new);
 
 struct Index {

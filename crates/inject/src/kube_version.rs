@@ -1,10 +1,11 @@
-//! The Kubernetes version that features are chosen by.
+//! The Kubernetes version that decides which features may be used.
 
 use std::{fmt, str::FromStr};
 
 use thiserror::Error;
 
-/// A Kubernetes release, `major.minor`: the older of API server and oldest kubelet decides what may be injected.
+/// A Kubernetes release, `major.minor`. The older of the API server and the oldest kubelet decides
+/// which features may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KubeVersion {
     major: u16,
@@ -12,18 +13,19 @@ pub struct KubeVersion {
 }
 
 impl KubeVersion {
-    /// The oldest supported release: native sidecars (1.29) and match conditions (1.30) are on by default from here.
+    /// The oldest supported release. Native sidecars (1.29) and match conditions (1.30) are enabled
+    /// by default in it.
     pub const OLDEST: Self = Self::new(1, 30);
 
-    /// The first release whose kubelets read `fileKeyRef` variables by default (KEP-3721, beta).
+    /// The first release whose kubelets support `fileKeyRef` variables by default (KEP-3721, beta).
     pub const FILE_KEY_REF: Self = Self::new(1, 35);
 
-    /// A release by its numbers.
+    /// A release from its numbers.
     pub const fn new(major: u16, minor: u16) -> Self {
         Self { major, minor }
     }
 
-    /// The second number.
+    /// The minor version.
     pub const fn minor(self) -> u16 {
         self.minor
     }
@@ -60,7 +62,8 @@ pub enum KubeVersionError {
 impl FromStr for KubeVersion {
     type Err = KubeVersionError;
 
-    /// Reads `1.36`, `v1.36`, `1.36.2` and what managed clusters report, such as `1.36+` or `v1.36.2-gke.100`.
+    /// Parses `1.36`, `v1.36`, `1.36.2` and the forms of managed clusters, such as `1.36+` or
+    /// `v1.36.2-gke.100`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let malformed = || KubeVersionError::Malformed(text.chars().take(40).collect());
         let mut parts = text.strip_prefix('v').unwrap_or(text).split('.');

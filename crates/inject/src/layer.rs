@@ -1,4 +1,4 @@
-//! Where settings come from: one ordered list of layers, which `decide` merges and `explain` shows.
+//! The layers of settings: one ordered list, which `decide` merges and `explain` shows.
 
 use std::{fmt, sync::Arc};
 
@@ -11,30 +11,33 @@ use crate::{
     policy::{Applied, variables::Values},
 };
 
-/// Where a setting was written. The order is that of precedence: a later layer replaces what an earlier one says.
+/// The layer in which a setting was written, in the order of precedence: a later layer overrides an
+/// earlier one.
 ///
-/// Not `Copy`, so that a layer of which a pod can have several may carry its name; reports use [`fmt::Display`].
+/// Not `Copy`, so that a layer of which a pod can have several may carry its name. Reports use
+/// [`fmt::Display`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Layer {
-    /// Nobody said anything.
+    /// No layer sets it; the built-in default applies.
     #[default]
     BuiltIn,
     /// The injector's own configuration.
     Injector,
-    /// The policy of this name.
+    /// The policy with this name.
     Policy(Arc<str>),
     /// An annotation of the namespace.
     Namespace,
     /// The annotation `scaikey.scailabs.ai/role` of the service account.
     ServiceAccount,
-    /// An annotation of the workload's own metadata. It gives a pod no setting but `mutation-mode`.
+    /// An annotation of the workload's own metadata. The only setting that it gives a pod is
+    /// `mutation-mode`.
     Workload,
-    /// An annotation of the pod (template).
+    /// An annotation of the pod or its template.
     Pod,
 }
 
 impl Layer {
-    /// Whether tenants write it, so that the platform's allow-lists bound what it says.
+    /// Whether tenants write this layer, so that the platform's allow-lists apply to it.
     pub(crate) fn is_bounded(&self) -> bool {
         match self {
             Self::BuiltIn | Self::Injector | Self::Policy(_) => false,
@@ -42,7 +45,7 @@ impl Layer {
         }
     }
 
-    /// Whether it says the same for every pod. `Settings` has merged these layers once.
+    /// Whether the layer is the same for every pod. `Settings` merges these layers once.
     pub(crate) fn is_in_base(&self) -> bool {
         matches!(self, Self::BuiltIn | Self::Injector)
     }
@@ -62,27 +65,27 @@ impl fmt::Display for Layer {
     }
 }
 
-/// Who may set a key.
+/// The layers that may set a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Setters {
-    /// Nobody: the injector writes it.
+    /// None; the injector writes the key.
     Nobody,
-    /// Pods alone.
+    /// Only pods.
     Pod,
     /// Pods, namespaces and the injector's configuration.
     PodAndDefaults,
-    /// The same and service accounts.
+    /// Pods, service accounts, namespaces and the injector's configuration.
     PodServiceAccountAndDefaults,
     /// Pods, workloads and namespaces.
     PodWorkloadAndNamespace,
 }
 
 impl Setters {
-    /// Whether a layer is one of them.
+    /// Whether the layer may set the key.
     pub fn include(self, layer: &Layer) -> bool {
         match (self, layer) {
             (Self::Nobody, _) => false,
-            // What a policy may set is checked when it is compiled.
+            // Whether a policy may set a key is checked when the policy is compiled.
             (_, Layer::BuiltIn | Layer::Pod) | (Self::Pod, Layer::Policy(_)) => true,
             (Self::PodAndDefaults, layer) => {
                 matches!(layer, Layer::Namespace | Layer::Policy(_) | Layer::Injector)
@@ -93,7 +96,7 @@ impl Setters {
         }
     }
 
-    /// The places in words.
+    /// The layers in words.
     pub const fn places(self) -> &'static str {
         match self {
             Self::Nobody => "nothing: the injector writes it",
@@ -107,20 +110,20 @@ impl Setters {
     }
 }
 
-/// What a key means in a layer.
+/// The meaning of a key in a layer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Meaning<'k> {
-    /// A setting, with what follows a named key.
+    /// A setting, with the name at the end of a named key.
     Setting(&'static AnnotationSpec, &'k str),
-    /// A key that the injector writes and nobody sets.
+    /// A key that only the injector writes.
     Written,
-    /// A known key that this layer may not set.
+    /// A known key that this layer must not set.
     NotTaken(Setters),
-    /// No key of ours.
+    /// Not one of the injector's keys.
     Unknown,
 }
 
-/// Looks a key up, for whoever reads a layer.
+/// Looks up a key of a layer.
 pub(crate) fn meaning<'k>(key: &'k str, layer: &Layer) -> Meaning<'k> {
     match spec_of(key) {
         None => Meaning::Unknown,
@@ -130,10 +133,11 @@ pub(crate) fn meaning<'k>(key: &'k str, layer: &Layer) -> Meaning<'k> {
     }
 }
 
-/// The keys, without the prefix, and values of one layer.
+/// The entries of one layer: keys without the prefix, and values.
 pub(crate) type Entries<'e, 'a> = &'e mut dyn Iterator<Item = (&'a str, &'a str)>;
 
-/// Hands the layers of a pod's settings to `read`, in the order of precedence, the strongest last. This is the one list of them.
+/// Calls `read` for each layer of a pod's settings, lowest precedence first. This is the only list
+/// of the layers.
 pub(crate) fn each<'a>(
     pod: &'a PodView<'_>,
     context: &Context<'a>,
@@ -151,7 +155,7 @@ pub(crate) fn each<'a>(
     read(Layer::Pod, &mut pod.annotations());
 }
 
-/// The layers of a pod merged into one draft.
+/// Merges the layers of a pod into one draft.
 pub(crate) fn merge(
     pod: &PodView<'_>,
     context: &Context<'_>,
@@ -170,7 +174,7 @@ pub(crate) fn merge(
     collected
 }
 
-/// The defaults that are values, as annotations would write them.
+/// The defaults that are fixed values, in the form of annotations.
 fn built_in<'a>() -> impl Iterator<Item = (&'a str, &'a str)> {
     specs().filter_map(|spec| match (spec.key, spec.default) {
         (Key::Exact(key), DefaultValue::Value(value)) => Some((key.text(), value)),
@@ -189,7 +193,8 @@ mod tests {
         InjectorConfig, KubeVersion, Namespace, Settings, annotations::NamedKey, explain, policy::PodLabels,
     };
 
-    /// Sets every third key in the configuration, the namespace and the pod, so that each has another strongest layer.
+    /// Sets every third key in the configuration, the namespace and the pod each, so that the layer
+    /// with the highest precedence varies between keys.
     #[test]
     fn what_is_explained_is_what_is_decided() {
         let settable = |layer: Layer, turn: usize| {

@@ -1,7 +1,8 @@
-//! The pure core of the ScaiVault injector: a pod and its context in, a [`Decision`] with a JSON patch out.
+//! The pure core of the ScaiVault injector: takes a pod and its context, and returns a [`Decision`]
+//! with a JSON patch.
 //!
-//! No I/O, no clock, no environment, no log, no panic; equal input gives equal bytes. The webhook and the command
-//! line are two shells around [`decide()`].
+//! No I/O, no clock, no environment, no log, no panic; equal input gives equal bytes. The webhook and the
+//! command line are two shells around [`decide()`].
 //!
 //! ```text
 //! PodView + Context -> mode -> Draft + Problems -> Intent -> Plan + Receipt -> Patch -> Decision

@@ -1,7 +1,8 @@
-//! Bounds on what one pod may make the injector do.
+//! Limits on the work and memory that one pod may cost.
 //!
-//! Admission sees an object before the API server validates it: until here only the size of the request was limited.
-//! What is beyond these bounds is no pod that the API server would take, or one that nobody writes.
+//! Admission runs before the API server validates an object, so until here only the size of the
+//! request is limited. The API server would reject pods beyond most of these limits, and no real
+//! pod comes near the others.
 
 use crate::{
     annotations::Draft,
@@ -11,44 +12,51 @@ use crate::{
     problem::{Code, Layer, Problem},
 };
 
-/// Bytes of our annotations together: the API server's bound for all annotations of an object.
+/// Maximum total size of the injector's annotations in bytes: the API server's limit for all
+/// annotations of an object.
 const ANNOTATION_BYTES: usize = 256 * 1024;
-/// Annotations of ours that are read of one object: more do not fit into [`ANNOTATION_BYTES`].
+/// Maximum number of the injector's annotations that are read per object. More do not fit into
+/// [`ANNOTATION_BYTES`].
 pub(crate) const ANNOTATIONS_READ: usize = 12_000;
-/// Annotations that name a secret, a variable or a file, before each is read: a template has to be compiled.
+/// Maximum number of annotations that name a secret, a variable or a file. Checked before they are
+/// parsed, because templates have to be compiled.
 const NAMED_ANNOTATIONS: usize = 1_000;
-/// Lists that a receipt names: two of each container that is handled, and a few of the pod.
+/// Maximum number of lists in a receipt: two for each container, and a few of the pod.
 pub(crate) const RECEIPT_LISTS: usize = 2 * CONTAINERS + 16;
-/// Containers of all kinds. A kubelet runs some hundred in a whole node.
+/// Maximum number of containers of all kinds. A kubelet runs a few hundred per node.
 const CONTAINERS: usize = 500;
-/// Containers of one list that are read at all: more than are handled, so that a problem can count them.
+/// Maximum number of containers that are read per list. It is above the limit, so that the problem
+/// can say how many there are.
 pub(crate) const CONTAINERS_READ: usize = 1_000;
-/// Volumes that are read, and sources of one volume.
+/// Maximum number of volumes that are read, and of sources per volume.
 pub(crate) const VOLUMES_READ: usize = 2_000;
-/// Variables, mounts and words of a command that are read of one container.
+/// Maximum number of variables, of mounts and of command words that are read per container.
 pub(crate) const ITEMS_READ: usize = 5_000;
-/// Members of objects and items of lists in a whole pod. Each takes about a hundred bytes in memory, and in a pod with an
-/// injection twice that.
+/// Maximum number of object members and list items in a whole pod. Each takes about a hundred bytes
+/// of memory, and twice that in a pod with an injection.
 const MEMBERS: usize = 20_000;
-/// JSON of fewer bytes cannot have more members and items than are handled: each but the first of a list or an object takes
-/// two bytes or more, a comma and what follows it.
+/// JSON with fewer bytes cannot exceed [`MEMBERS`]: each member or item except the first takes at
+/// least two bytes, a comma and its content.
 pub(crate) const UNCOUNTED_BYTES: usize = 2 * MEMBERS;
-/// Secrets, dynamic credentials, variables and options of files.
+/// Maximum number of secrets, dynamic credentials, variables and options of files.
 const NAMES: usize = 256;
-/// Policies that may select one pod.
+/// Maximum number of policies that select one pod.
 const POLICIES: usize = 256;
-/// Entries in the allow lists of these policies. Each path of the pod is compared with each.
+/// Maximum number of entries in the allow-lists of these policies. Each path of the pod is compared
+/// with each entry.
 const ALLOWED: usize = 4_096;
-/// Secrets of a volume of the CSI driver, where policies limit them.
+/// Maximum number of secrets in a CSI volume that policies limit.
 const VOLUME_ASKS: usize = 1_024;
-/// Mounts and variables that one patch may add.
+/// Maximum number of mounts and variables that one patch adds.
 pub(crate) const ADDITIONS: usize = 5_000;
-/// Bytes of a container's or volume's name. Kubernetes takes 63; names are repeated in the receipt.
+/// Maximum length of a container's or volume's name in bytes. Kubernetes allows 63; names are
+/// repeated in the receipt.
 const NAME_BYTES: usize = 253;
-/// Bytes of a patch as JSON. A response is kept in memory until the other side has read it.
+/// Maximum size of a patch as JSON in bytes. A response is kept in memory until the client has read
+/// it.
 const PATCH_BYTES: usize = 512 * 1024;
 
-/// The most members and items that JSON may have, where this text has more.
+/// The maximum number of members and items, if this JSON text has more.
 pub(crate) fn too_many_members(json: &str) -> Option<usize> {
     if json.len() < UNCOUNTED_BYTES {
         return None;
@@ -66,7 +74,7 @@ pub(crate) fn too_many_members(json: &str) -> Option<usize> {
     (commas >= MEMBERS).then_some(MEMBERS)
 }
 
-/// What is too large about a pod before its annotations are read.
+/// The limit that a pod exceeds before its annotations are parsed, if any.
 pub(crate) fn of_pod(pod: &PodView<'_>) -> Option<Problem> {
     let bytes: usize = pod.annotations().map(|(key, value)| key.len() + value.len()).sum();
     let containers = pod.all_containers().count();
@@ -79,7 +87,7 @@ pub(crate) fn of_pod(pod: &PodView<'_>) -> Option<Problem> {
         .or_else(|| long_name("volume", pod.spec.volumes.iter().map(|volume| &*volume.name)))
 }
 
-/// What is too large about the policies that select a pod.
+/// The limit that the policies which select a pod exceed, if any.
 pub(crate) fn of_policies(applied: &Applied<'_>) -> Option<Problem> {
     let keys = applied.giving().map(|policy| policy.entries().count()).sum();
     let found = [
@@ -91,7 +99,7 @@ pub(crate) fn of_policies(applied: &Applied<'_>) -> Option<Problem> {
     Some(Problem { cure: "narrow the selectors of the policies".into(), ..problem })
 }
 
-/// What is too large about a volume that asks for so much, and the policies that limit it.
+/// The limit that a volume with this many requests and its policies exceed, if any.
 pub(crate) fn of_volume(asks: usize, applied: &Applied<'_>) -> Option<Problem> {
     let found = [
         ("policies that select it", applied.len(), POLICIES, "narrow the selectors of the policies"),
@@ -108,12 +116,12 @@ pub(crate) fn of_volume(asks: usize, applied: &Applied<'_>) -> Option<Problem> {
     })
 }
 
-/// What is too large about a pod's patch.
+/// A problem if a pod's patch is too large.
 pub(crate) fn of_patch(patch: &Patch) -> Option<Problem> {
     large_patch(patch, "pod", SPLIT)
 }
 
-/// What is too large about a workload's patch: it may put back all annotations that its template had.
+/// A problem if a workload's patch is too large: it may restore all annotations of its template.
 pub(crate) fn of_workload_patch(patch: &Patch) -> Option<Problem> {
     let cure =
         "leave the annotations of the pod template as they are, or remove mutation-mode from the workload";
@@ -127,7 +135,7 @@ fn large_patch(patch: &Patch, what: &str, cure: &'static str) -> Option<Problem>
     (bytes > PATCH_BYTES).then(|| problem(message(), cure))
 }
 
-/// A problem where a name is longer than any that Kubernetes takes.
+/// A problem if a name is longer than Kubernetes allows.
 fn long_name<'n>(what: &str, mut names: impl Iterator<Item = &'n str>) -> Option<Problem> {
     let bytes = names.find(|name| name.len() > NAME_BYTES)?.len();
     Some(problem(
@@ -136,15 +144,15 @@ fn long_name<'n>(what: &str, mut names: impl Iterator<Item = &'n str>) -> Option
     ))
 }
 
-/// What is too large about a draft.
+/// The limit that a draft exceeds, if any.
 pub(crate) fn of_draft(draft: &Draft) -> Option<Problem> {
-    // A file of several secrets costs a read of each.
+    // Each secret of a file with several costs a read.
     let secrets: usize = draft.secrets.values().map(|source| source.secrets().count()).sum();
     let names = secrets + draft.dynamic.len() + draft.variables.len() + draft.files.len();
     too_large("secrets, variables and options of files", names, NAMES)
 }
 
-/// A problem where there is more than the limit.
+/// A problem if `count` is above `limit`.
 pub(crate) fn too_large(what: &'static str, count: usize, limit: usize) -> Option<Problem> {
     let message = || format!("the pod has {count} {what}, and at most {limit} are handled");
     (count > limit).then(|| problem(message(), SPLIT))

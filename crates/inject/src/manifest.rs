@@ -1,31 +1,32 @@
-//! Where the pod template stands in a workload's manifest.
+//! Finds the pod template in a workload's manifest.
 
 use std::ops::Range;
 
 use crate::patch::escape_pointer;
 
-/// The deepest template that is looked for: so many keys and indices lead to it. A Kubeflow job's stands four deep,
-/// one in a `ManifestWork` six.
+/// Maximum depth of a template in keys and indices. The template of a Kubeflow job is at depth
+/// four, and in a `ManifestWork` at six.
 const MAX_DEPTH: usize = 12;
 
-/// The most templates of one object that are looked at.
+/// Maximum number of templates that are found per object.
 const MAX_TEMPLATES: usize = 64;
 
-/// The longest pointer of a template, bytes of its keys as they are written. What is deeper below longer keys is no
-/// template: nothing real is, and texts about it would be as long.
+/// Maximum length of a template's pointer, in bytes of its keys as written. No real template has
+/// longer keys, and messages about it would be as long.
 const MAX_POINTER: usize = 1024;
 
-/// How deep a template's containers stand at most; what is deeper is passed over without memory of it.
+/// Maximum nesting depth at which containers are looked for; deeper values are skipped without
+/// using memory.
 const MAX_STACK: usize = MAX_DEPTH + 4;
 
-/// API groups whose objects contain pod templates that make no pods: schemas, rules and patterns.
+/// API groups whose objects contain pod templates that create no pods: schemas, rules and patterns.
 const NO_PODS: &[&str] = &["admissionregistration.k8s.io", "apiextensions.k8s.io", "kyverno.io"];
 
-/// What may stand beside `spec` in a pod template.
+/// The fields of a pod template; an object with other fields is not one.
 const TEMPLATE_KEYS: &[&str] = &["apiVersion", "kind", "metadata", "spec"];
 
-/// The RFC 6901 pointer to what is a pod or holds one's `metadata` and `spec`; none for kinds without a pod.
-/// A `List` has no pointer of its own: walk its `items`.
+/// The RFC 6901 pointer to the pod, or to the `metadata` and `spec` of a template; `None` for kinds
+/// without a pod. A `List` has no pointer: walk its `items`.
 pub fn pod_pointer(api_version: &str, kind: &str) -> Option<&'static str> {
     match (api_version, kind) {
         ("v1", "Pod") => Some(""),
@@ -40,20 +41,21 @@ pub fn pod_pointer(api_version: &str, kind: &str) -> Option<&'static str> {
     }
 }
 
-/// A pod template in an object of a kind that is not known.
+/// A pod template in an object of an unknown kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundTemplate<'a> {
     /// The RFC 6901 pointer to it in the object.
     pub pointer: String,
-    /// Its text.
+    /// Its JSON text.
     pub json: &'a str,
 }
 
-/// Finds the pod templates of an object by their shape: an object with `spec.containers`, a list of objects that have a
-/// `name` or an `image`, and with nothing besides but `metadata`. At most 64, each with a pointer of about 1 KiB at most.
-/// One look at each byte, and no copy of one until all are found.
+/// Finds the pod templates of an object by their shape: an object with `spec.containers`, which is
+/// a list of objects with a `name` or an `image`, and with no other field except `metadata`.
+/// Returns at most 64 templates, each with a pointer of at most about 1 KiB. It reads each byte
+/// once and copies nothing until all templates are found.
 ///
-/// `json` has to be well-formed; of anything else, no template or a wrong one may be found.
+/// `json` must be well-formed; otherwise templates may be missing or wrong.
 pub fn find_templates<'a>(api_version: &str, json: &'a str) -> Vec<FoundTemplate<'a>> {
     let group = api_version.split_once('/').map_or("", |(group, _)| group);
     if NO_PODS.contains(&group) || !json.contains("\"containers\"") {
@@ -67,56 +69,56 @@ pub fn find_templates<'a>(api_version: &str, json: &'a str) -> Vec<FoundTemplate
     found.map(|Place { path, range }| FoundTemplate { pointer: pointer(&path), json: &json[range] }).collect()
 }
 
-/// What a value was, as far as templates are concerned.
+/// What a value may be part of, as far as templates are concerned.
 #[derive(Clone, Copy, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "an object can be all of it")]
 struct Shape {
     is_text: bool,
     /// An object with a name or an image.
     is_container: bool,
-    /// A list of such objects.
+    /// A list of containers.
     is_containers: bool,
-    /// An object with such a list as `containers`.
+    /// An object whose `containers` is such a list.
     is_spec: bool,
 }
 
-/// An object or an array that has begun.
+/// An object or an array that is still open.
 #[expect(clippy::struct_excessive_bools, reason = "each is one thing that was seen")]
 struct Frame<'a> {
     start: usize,
     is_object: bool,
-    /// The last key of an object, as it is written between its quotes.
+    /// The last key of an object, as written between its quotes.
     key: &'a str,
-    /// The number of items of an array before the last one.
+    /// The number of items of an array before the current one.
     index: usize,
-    /// What it is if it ends here.
+    /// The shape of the object or array if it ended here.
     shape: Shape,
-    /// A member `spec` is one of a pod, and no member is none of a template.
+    /// The member `spec` is a pod's.
     has_spec: bool,
     has_other_keys: bool,
-    /// Its `kind` is another one than a pod's.
+    /// Its `kind` is not a pod's.
     is_other_kind: bool,
 }
 
-/// Goes over a JSON text once.
+/// Scans a JSON text once.
 struct Scanner<'a> {
     json: &'a str,
     stack: Vec<Frame<'a>>,
-    /// How many objects and arrays have begun beyond a full stack.
+    /// The number of open objects and arrays beyond the maximum depth.
     passed_over: usize,
     found: Vec<Place<'a>>,
 }
 
-/// Where a template was found.
+/// The location of a template that was found.
 struct Place<'a> {
     path: Vec<Step<'a>>,
     range: Range<usize>,
 }
 
-/// One step from a value into a value inside it.
+/// A step from a value to a value inside it.
 #[derive(Clone, Copy)]
 enum Step<'a> {
-    /// To the member of that key, as it is written between its quotes.
+    /// To the member with this key, as written between its quotes.
     Key(&'a str),
     Index(usize),
 }
@@ -176,7 +178,7 @@ impl<'a> Scanner<'a> {
         let Some(frame) = self.stack.pop() else { return };
         let is_template = frame.has_spec && !frame.has_other_keys && !frame.is_other_kind;
         if is_template && (1..=MAX_DEPTH).contains(&self.stack.len()) && !self.is_about_the_object() {
-            // What is inside of a template belongs to it.
+            // Templates inside a template are part of it.
             while self.found.last().is_some_and(|inner| inner.range.start > frame.start) {
                 self.found.pop();
             }
@@ -187,12 +189,12 @@ impl<'a> Scanner<'a> {
         self.value(frame.shape, "");
     }
 
-    /// Whether the place is below the object's own `metadata` or `status`.
+    /// Whether the current position is in the object's own `metadata` or `status`.
     fn is_about_the_object(&self) -> bool {
         self.stack.first().is_some_and(|root| ["metadata", "status"].contains(&root.key))
     }
 
-    /// A string: a key if an object's colon follows, else a value.
+    /// Handles a string: a key if a colon follows in an object, else a value.
     fn string(&mut self, start: usize, end: usize) {
         if self.passed_over > 0 {
             return;
@@ -209,7 +211,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// A value has ended: what that makes of the object or array around it.
+    /// Handles the end of a value: updates the shape of the enclosing object or array.
     fn value(&mut self, value: Shape, text: &str) {
         let Some(frame) = self.stack.last_mut().filter(|_| self.passed_over == 0) else { return };
         if frame.is_object {
@@ -226,7 +228,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// The way to the value that comes next.
+    /// The path to the value that comes next.
     fn path(&self) -> impl Iterator<Item = Step<'a>> {
         self.stack
             .iter()
@@ -261,7 +263,7 @@ fn pointer(path: &[Step<'_>]) -> String {
     pointer
 }
 
-/// The place of the quote that ends a string.
+/// The index of the quote that ends a string.
 fn string_end(bytes: &[u8], start: usize) -> usize {
     let mut at = start + 1;
     while let Some(&byte) = bytes.get(at) {
@@ -328,7 +330,8 @@ mod tests {
     fn what_only_looks_like_a_template_is_none() {
         let spec = template()["spec"].clone();
         for object in [
-            // The object itself: `containers` of a `Prometheus` are changes of its operator's.
+            // The object itself is not a template: `containers` of a `Prometheus` are patches for
+            // its operator.
             json!({"kind": "Prometheus", "spec": spec}),
             json!({"metadata": {"x": template()}, "status": {"x": template()}}),
             json!({"spec": {"template": {"spec": {"containers": []}}}}),
@@ -362,7 +365,7 @@ mod tests {
     #[test]
     fn below_a_long_key_nothing_is_a_template() {
         let key = |bytes: usize| "k".repeat(bytes);
-        // A slash for each of the two keys.
+        // Each of the two keys has a slash.
         let longest = key(MAX_POINTER - 2 - "spec".len());
         check(&json!({"spec": {longest.as_str(): template()}}), &[format!("/spec/{longest}").as_str()]);
         let longer = format!("{longest}k");

@@ -1,4 +1,5 @@
-//! Opt-out: where several places say something, the strictest wins, so that a tenant cannot undo a platform's stop.
+//! Opt-out. If several layers set a mode, the strictest wins, so that a tenant cannot override the
+//! platform.
 
 use std::{borrow::Cow, str::FromStr};
 
@@ -9,20 +10,20 @@ pub(crate) const MUTATION_MODE: &str = ExactKey::MutationMode.text();
 /// The annotation that carries a workload's mode to its pods, without its prefix.
 pub(crate) const WORKLOAD_MUTATION_MODE: &str = ExactKey::WorkloadMutationMode.text();
 
-/// What `mutation-mode` may say, from lax to strict.
+/// The values of `mutation-mode`, from lenient to strict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MutationMode {
-    /// Leave the pod as it is.
+    /// Do not inject.
     Ignore,
-    /// Take out what was injected.
+    /// Do not inject, and remove an existing injection.
     IgnoreAndDetach,
 }
 
 impl MutationMode {
-    /// The words, from lax to strict.
+    /// The names, from lenient to strict.
     pub const ALL: &'static [&'static str] = &[Self::Ignore.name(), Self::IgnoreAndDetach.name()];
 
-    /// The mode's word.
+    /// The name of the mode.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Ignore => "ignore",
@@ -43,8 +44,8 @@ impl FromStr for MutationMode {
     }
 }
 
-/// The strictest mode and the reason it gives; among equals the pod's own is named first, then the workload's.
-/// An annotation that is no mode is not an opt-out: the registry makes a problem of it.
+/// The strictest mode and its reason. If several are equally strict, the pod's own is preferred,
+/// then the workload's. An invalid mode does not opt out; the registry reports it as a problem.
 pub(crate) fn strictest(pod: &PodView<'_>, context: &Context<'_>) -> Option<(MutationMode, SkipReason)> {
     let opted_out = pod.annotation(ExactKey::Inject.text()).is_some_and(|value| value.trim() == "false");
     let read = |value: Option<&str>| value.and_then(|value| value.parse().ok());
@@ -55,6 +56,6 @@ pub(crate) fn strictest(pod: &PodView<'_>, context: &Context<'_>) -> Option<(Mut
         (context.workload_mutation_mode, SkipReason::IgnoredByWorkload),
         (read(context.namespace.annotation(MUTATION_MODE)), SkipReason::IgnoredByNamespace),
     ];
-    // `max_by_key` would take the last of equals.
+    // `max_by_key` returns the last of equal elements, so the order is reversed.
     said.into_iter().filter_map(|(mode, reason)| Some((mode?, reason))).rev().max_by_key(|(mode, _)| *mode)
 }

@@ -1,7 +1,8 @@
-//! Which parts of a pod the injector added.
+//! Identifies the parts of a pod that the injector added.
 //!
-//! A container is ours if it has a reserved name, its args name our subcommand and the pod has a receipt. Volumes,
-//! mounts and variables are ours by reserved name, in a pod with a receipt.
+//! A container is the injector's if it has a reserved name, its args name the agent's subcommand
+//! and the pod has a receipt. Volumes, mounts and variables are the injector's if they have a
+//! reserved name and the pod has a receipt.
 
 use scaivault_contract::{
     env,
@@ -14,36 +15,36 @@ use crate::{
     problem::{Code, Excerpt, Layer, Problem, Problems},
 };
 
-/// The annotation that holds the receipt.
+/// The annotation with the receipt.
 pub(crate) const RECEIPT: &str = ExactKey::Receipt.text();
-/// The annotation that says what became of the pod.
+/// The annotation with the outcome for the pod.
 pub(crate) const STATUS: &str = ExactKey::Status.text();
 
-/// How to tell what is ours.
+/// How the injector's containers are identified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Marks {
-    /// By name, args and receipt: what admission believes.
+    /// By name, args and receipt, as in admission.
     Receipt,
-    /// By name alone: what a person at the command line asked for.
+    /// By name only, on request of a command line user.
     Name,
 }
 
-/// Whether a container has a name of ours.
+/// Whether a container has a reserved name.
 pub(crate) fn is_reserved(container: &ContainerView<'_>) -> bool {
     matches!(&*container.name, INIT_CONTAINER | SIDECAR_CONTAINER)
 }
 
-/// Whether a volume's name is one of ours.
+/// Whether a volume has a reserved name.
 pub(crate) fn is_reserved_volume(name: &str) -> bool {
     RESERVED_VOLUMES.contains(&name)
 }
 
-/// Whether a variable is read from a volume of ours.
+/// Whether a variable is read from the injector's volume.
 pub(crate) fn is_our_variable(variable: &VariableView<'_>) -> bool {
     variable.file_volume() == Some(ENV_VOLUME)
 }
 
-/// Whether an init container is ours, in a pod with a receipt.
+/// Whether an init container is the injector's, in a pod with a receipt.
 pub(crate) fn is_marked(container: &ContainerView<'_>) -> bool {
     let command = match &*container.name {
         INIT_CONTAINER => INIT_COMMAND,
@@ -53,21 +54,22 @@ pub(crate) fn is_marked(container: &ContainerView<'_>) -> bool {
     container.args.as_slice().first().is_some_and(|arg| &**arg == command)
 }
 
-/// Whether the pod carries an injection, or what is left of one. A receipt alone says nothing: anybody may write one.
+/// Whether the pod has an injection or a remainder of one. A receipt without such parts is not
+/// enough, because users can write one.
 pub(crate) fn has_injection(pod: &PodView<'_>) -> bool {
     pod.annotation(RECEIPT).is_some()
         && (pod.spec.init_containers.iter().any(is_marked)
             || pod.spec.volumes.iter().any(|volume| is_reserved_volume(&volume.name)))
 }
 
-/// Whether anything in the pod has a name of ours.
+/// Whether anything in the pod has a reserved name.
 pub(crate) fn has_reserved_names(pod: &PodView<'_>) -> bool {
     pod.all_containers().any(is_reserved)
         || pod.spec.volumes.iter().any(|volume| is_reserved_volume(&volume.name))
 }
 
-/// What somebody wrote by hand, or another tool did, in a pod that is seen without anything of ours: reserved names,
-/// and agents under any name, beside which a second one would be started.
+/// Reports parts that the injector did not add, in a pod without the injection: reserved names, and
+/// agents under any name, because the injection would start a second one.
 pub(crate) fn strangers(pod: &PodView<'_>, problems: &mut Problems) {
     for container in pod.all_containers().filter(|container| is_reserved(container) || is_agent(container)) {
         problems.push_with(|| {
@@ -99,22 +101,23 @@ pub(crate) fn strangers(pod: &PodView<'_>, problems: &mut Problems) {
     }
 }
 
-/// Whether a container is told what to fetch in the agent's words.
+/// Whether a container has the variables of an agent with mappings.
 fn is_agent(container: &ContainerView<'_>) -> bool {
     let has = |name: &str| container.variable(name).is_some();
     let maps = |name: &str| matches!(container.variable(name), Some(VariableValue::Literal(value)) if value.contains("->"));
     has(env::SCAIVAULT_URL) && [env::SECRETS, env::WATCH_PATHS, env::DYNAMIC].into_iter().any(maps)
 }
 
-/// How to get rid of what carries a reserved name: written by hand, or injected and without its receipt.
+/// The fix for parts with a reserved name, which are hand-written or have lost their receipt.
 const BY_NAME: &str = "take it out with `scaivault-injector detach --by-name`, or by hand; or opt the pod out with mutation-mode: \
                        ignore, which leaves all of it as it is";
-/// How to get rid of an agent under another name.
+/// The fix for an agent with another name.
 const REMOVE: &str =
     "remove this container, or opt the pod out with mutation-mode: ignore, which leaves all of it as it is";
 
 fn stranger(name: &str, message: String) -> Problem {
-    // `detach --by-name` takes out what has such a name; an agent under another is for its author to remove.
+    // `detach --by-name` only removes reserved names; the user has to remove an agent with another
+    // name.
     let has_name = is_reserved_volume(name) || matches!(name, INIT_CONTAINER | SIDECAR_CONTAINER);
     Problem {
         code: Code::ReservedName,

@@ -1,4 +1,4 @@
-//! RFC 6902: the one product of the core.
+//! JSON patches (RFC 6902), the only output of the core that changes an object.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -12,7 +12,7 @@ use crate::{
     problem::Problem,
 };
 
-/// A JSON patch made of hand-picked operations. Serialises to the array the API server takes.
+/// A JSON patch. Serialises to the array that the API server expects.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct Patch {
@@ -25,17 +25,17 @@ impl Patch {
         Self { operations }
     }
 
-    /// Whether nothing changes.
+    /// Whether the patch changes nothing.
     pub fn is_empty(&self) -> bool {
         self.operations.is_empty()
     }
 
-    /// How many bytes it takes as JSON, or a few more.
+    /// An upper bound of its size as JSON in bytes, close to the exact size.
     pub(crate) fn bytes(&self) -> usize {
         self.operations.iter().map(Operation::bytes).sum()
     }
 
-    /// The patch as JSON, byte for byte what serde writes, in one buffer.
+    /// The patch as JSON in one buffer; the same bytes that serde writes.
     pub fn to_json(&self) -> String {
         let mut json = String::with_capacity(self.bytes() + 2);
         self.operations.write_json(&mut json);
@@ -47,12 +47,13 @@ impl Patch {
         &self.operations
     }
 
-    /// What is wrong with a workload's patch that is longer than those that are sent. [`crate::decide`] checks a pod's.
+    /// The problem of a workload's patch that is too large to be sent. [`crate::decide`] checks
+    /// those of pods.
     pub fn too_large(&self) -> Option<Problem> {
         limits::of_workload_patch(self)
     }
 
-    /// How many entries of lists and other values it adds or removes.
+    /// The number of list entries and other values that it adds or removes.
     pub(crate) fn entries(&self) -> usize {
         let entries = |operation: &Operation| match operation {
             Operation::Add { value: Value::List(entries), .. } => entries.len(),
@@ -61,7 +62,8 @@ impl Patch {
         self.operations.iter().map(entries).sum()
     }
 
-    /// The same patch for a document that holds the pod (template) at `pointer`, such as `/spec/template`.
+    /// The patch for a document with the pod or its template at `pointer`, such as
+    /// `/spec/template`.
     #[must_use]
     pub fn below(mut self, pointer: &str) -> Self {
         for operation in &mut self.operations {
@@ -71,26 +73,26 @@ impl Patch {
     }
 }
 
-/// One operation. There is no `move`, `copy` or `test`: nothing of a user's may move.
+/// An operation. There is no `move`, `copy` or `test`, so users' fields cannot move.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "op", rename_all = "lowercase")]
 pub enum Operation {
-    /// Puts a value at a path; before the index where the path names one.
+    /// Adds a value at a path; if the path is an index, inserts before it.
     Add {
-        /// Where.
+        /// The path.
         path: String,
-        /// What.
+        /// The value.
         value: Value,
     },
-    /// Takes the value at a path away.
+    /// Removes the value at a path.
     Remove {
-        /// Where.
+        /// The path.
         path: String,
     },
 }
 
 impl Operation {
-    /// Where the operation works, an RFC 6901 pointer.
+    /// The path, an RFC 6901 pointer.
     pub fn path(&self) -> &str {
         match self {
             Self::Add { path, .. } | Self::Remove { path } => path,
@@ -140,21 +142,21 @@ impl fmt::Display for Operation {
     }
 }
 
-/// What an `add` puts in: only the kinds of value that an injection is made of.
+/// The value of an `add`: only the kinds of values that an injection consists of.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Value {
     /// A container, volume, mount or variable.
     Fragment(Fragment),
-    /// An annotation's text.
+    /// The value of an annotation.
     Text(String),
-    /// A switch.
+    /// A boolean.
     Switch(bool),
-    /// A list that was null, put back.
+    /// Null, to restore a list that was null.
     Null,
-    /// A list and its first entries.
+    /// A new list with its first entries.
     List(Vec<Value>),
-    /// An object and its first members.
+    /// A new object with its first members.
     Object(BTreeMap<String, Value>),
 }
 
@@ -208,7 +210,7 @@ fn quoted_bytes(text: &str) -> usize {
     2 + text.bytes().map(escaped).sum::<usize>()
 }
 
-/// A part of a Kubernetes object as JSON text: an injection is written once and never read again by the server.
+/// A part of a Kubernetes object, serialised once as JSON text.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fragment(String);
 
@@ -235,7 +237,7 @@ impl From<Fragment> for Value {
     }
 }
 
-/// Appends one segment of a pointer, escaped (RFC 6901).
+/// Appends one segment to a pointer, escaped by RFC 6901.
 pub(crate) fn escape_pointer(segment: &str, pointer: &mut String) {
     if !segment.bytes().any(|byte| matches!(byte, b'~' | b'/')) {
         pointer.push_str(segment);
@@ -250,10 +252,10 @@ pub(crate) fn escape_pointer(segment: &str, pointer: &mut String) {
     }
 }
 
-/// The pointer of a pod's annotations.
+/// The pointer to a pod's annotations.
 pub(crate) const ANNOTATIONS: &str = "/metadata/annotations";
 
-/// The pointer of one of our annotations.
+/// The pointer to one of the injector's annotations.
 pub(crate) fn annotation_pointer(key: &str) -> String {
     let mut pointer = String::with_capacity(3 * ANNOTATIONS.len() + key.len());
     pointer.extend([ANNOTATIONS, "/"]);

@@ -1,21 +1,21 @@
-//! How the secrets are brought into a pod.
+//! The injection patterns.
 
 use std::{borrow::Cow, str::FromStr};
 
-/// How the secrets are brought.
+/// How secrets are delivered to a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Pattern {
-    /// Fetched once by an init container.
+    /// An init container fetches once.
     Init,
-    /// Fetched and kept fresh by a native sidecar.
+    /// A native sidecar fetches and keeps the files up to date.
     Sidecar,
 }
 
 impl Pattern {
-    /// The words.
+    /// The names of all patterns.
     pub const ALL: &'static [&'static str] = &[Self::Init.name(), Self::Sidecar.name()];
 
-    /// The pattern's name as it is written.
+    /// The name as written in annotations.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Init => "init",

@@ -1,4 +1,4 @@
-//! What is to be in the pod: an intent spelled out as Kubernetes objects.
+//! The plan of an injection: an intent as Kubernetes objects.
 
 mod container;
 mod digest;
@@ -23,15 +23,15 @@ use crate::{
     settings::Settings,
 };
 
-/// All that is to be there. It says nothing about what already is.
+/// All objects of an injection, regardless of what the pod already has.
 #[derive(Debug)]
 pub(crate) struct Plan<'i> {
     pub(crate) volumes: Vec<Volume<'i>>,
-    /// Our containers, in the order in which they start.
+    /// The injector's containers, in their start order.
     pub(crate) agents: Vec<Container<'i>>,
-    /// Where the first of them goes, counted without ours.
+    /// The index of the first one, counted without the injector's containers.
     pub(crate) insert_at: usize,
-    /// The mount of every reader; none where no secret becomes a file.
+    /// The mount of every reader; `None` if no secret becomes a file.
     pub(crate) mount: Option<VolumeMount<'i>>,
     /// The variables of every reader, sorted by name.
     pub(crate) variables: Vec<EnvVar<'i>>,
@@ -40,7 +40,7 @@ pub(crate) struct Plan<'i> {
 }
 
 impl<'i> Plan<'i> {
-    /// The plan of an intent for a pod that is seen without anything of ours.
+    /// The plan of an intent for a pod without the injection.
     pub(crate) fn of(
         intent: &'i Intent<'_>,
         pod: &PodView<'_>,
@@ -57,7 +57,7 @@ impl<'i> Plan<'i> {
         let share_process_namespace = matches!(intent.reload, Some(Reload::Signal(_)));
         let has_variables = !intent.variables.is_empty();
         let touched = intent.readers.of(pod).map(|container| (container, has_variables));
-        // A container without files to mount keeps its mounts; only its variables are touched.
+        // A container that gets no mount keeps its list of mounts; only its variables change.
         let receipt = Receipt::of(pod, touched, share_process_namespace)
             .with_plan(digest::digest(intent.draft, &agents))
             .with_policies(applied.giving().map(Policy::reference));
@@ -81,7 +81,7 @@ impl<'i> Plan<'i> {
     }
 }
 
-/// The variable is read from a file that the agent writes, so its value stands in no API object.
+/// The variable is read from a file that the agent writes, so its value is in no API object.
 fn variable(mapping: &VariableMapping, fail_open: bool) -> EnvVar<'_> {
     let name = mapping.variable.as_str();
     let selector = FileKeySelector {

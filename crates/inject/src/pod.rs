@@ -1,7 +1,7 @@
-//! The read model of a pod: what the core looks at, borrowed from the text of the review.
+//! The read model of a pod, borrowed from the text of the review.
 //!
-//! Reading is lenient: fields that are not named here are skipped, never kept, never written back. A list keeps
-//! apart whether it was absent, null or empty, because detach has to put that back.
+//! Parsing is lenient: other fields are skipped, and never stored or written back. Lists
+//! distinguish absent, null and empty, because detach has to restore that.
 
 mod container;
 mod list;
@@ -28,15 +28,16 @@ pub(crate) use volume::{ItemView, MountKind, VolumeView};
 use crate::limits;
 use read::Selector;
 
-/// What the core looks at of a pod (or a pod template).
+/// The parts of a pod or pod template that the core reads.
 #[derive(Clone, Debug, Default)]
 pub struct PodView<'a> {
     pub(crate) metadata: MetadataView<'a>,
     pub(crate) spec: SpecView<'a>,
 }
 
-/// Reads a pod as a part of a larger document, such as a review. Members are not counted, so the document must be shorter
-/// than [`PodView::UNCOUNTED_BYTES`]; for longer ones there is [`PodView::parse`].
+/// Deserialises a pod as part of a larger document, such as a review. Members are not counted, so
+/// the document must be shorter than [`PodView::UNCOUNTED_BYTES`]; use [`PodView::parse`] for
+/// longer ones.
 impl<'de: 'a, 'a> Deserialize<'de> for PodView<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Default, Deserialize)]
@@ -53,21 +54,21 @@ impl<'de: 'a, 'a> Deserialize<'de> for PodView<'a> {
     }
 }
 
-/// The text is not a pod as the API knows it.
+/// The text does not have the structure of a pod.
 #[derive(Debug, Error)]
 #[error("not a pod: {}", read::shown_error(.0))]
 pub struct MalformedPod(#[from] serde_json::Error);
 
 impl MalformedPod {
-    /// The enumerated reason in reports, logs and metrics.
+    /// The reason code in reports, logs and metrics.
     pub const REASON: &'static str = "malformed-pod";
 }
 
 impl<'a> PodView<'a> {
-    /// A text of fewer bytes cannot have more members and items than a pod may have.
+    /// A text with fewer bytes cannot exceed the limit of members and items.
     pub const UNCOUNTED_BYTES: usize = limits::UNCOUNTED_BYTES;
 
-    /// Reads a pod or a pod template (`metadata` and `spec`) from JSON.
+    /// Parses a pod or a pod template (`metadata` and `spec`) from JSON.
     pub fn parse(json: &'a str) -> Result<Self, MalformedPod> {
         if let Some(most) = limits::too_many_members(json) {
             return Err(serde_json::Error::custom(format_args!("more than {most} members and items")).into());
@@ -75,44 +76,45 @@ impl<'a> PodView<'a> {
         Ok(serde_json::from_str(json)?)
     }
 
-    /// What a controller's pod is named after; empty where the pod has a name.
+    /// The name prefix of a controller's pod; empty if the pod has a name.
     pub fn generate_name(&self) -> &str {
         &self.metadata.generate_name
     }
 
-    /// `metadata.ownerReferences` as JSON: nothing here depends on them.
+    /// `metadata.ownerReferences` as JSON. The core does not read them.
     pub fn owner_references(&self) -> Option<&'a str> {
         self.metadata.owner_references.map(RawValue::get)
     }
 
-    /// The name of the service account that the pod runs as; `default` where it does not say.
+    /// The service account of the pod; `default` if it does not name one.
     pub fn service_account(&self) -> &str {
         let SpecView { service_account_name, service_account, .. } = &self.spec;
         let said = [service_account_name, service_account].into_iter().flatten();
         said.map(|name| &**name).find(|name| !name.is_empty()).unwrap_or("default")
     }
 
-    /// Whether it carries an annotation of ours. Without one it gets nothing, whatever the cluster says.
+    /// Whether it has an annotation of the injector. Without one and without policies, nothing is
+    /// injected.
     pub fn is_annotated(&self) -> bool {
         !self.metadata.annotations.ours.is_empty() || !self.metadata.annotations.not_text.is_empty()
     }
 
-    /// The value of one of our annotations, by its key without the prefix.
+    /// The value of one of the injector's annotations, by key without the prefix.
     pub(crate) fn annotation(&self, key: &str) -> Option<&str> {
         self.metadata.annotations.get(key)
     }
 
-    /// The value of any annotation that is a text, by its full key.
+    /// The value of any annotation that is a string, by its full key.
     pub(crate) fn any_annotation(&self, key: &str) -> Option<Cow<'_, str>> {
         self.metadata.annotations.get_any(key)
     }
 
-    /// Our annotations by key without the prefix, sorted.
+    /// The injector's annotations by key without the prefix, sorted.
     pub(crate) fn annotations(&self) -> impl Iterator<Item = (&str, &str)> {
         self.metadata.annotations.ours.iter().map(|(key, value)| (name_of(key), &**value))
     }
 
-    /// The keys of our annotations whose value is no text, without the prefix.
+    /// The injector's annotations whose value is not a string, as keys without the prefix.
     pub(crate) fn keys_without_text(&self) -> impl Iterator<Item = &str> {
         self.metadata.annotations.not_text.iter().map(|(key, _)| name_of(key))
     }
@@ -122,12 +124,12 @@ impl<'a> PodView<'a> {
         self.spec.init_containers.iter().chain(self.spec.containers.iter())
     }
 
-    /// The uid a container starts with, where the manifest says it.
+    /// The uid of a container's process, if the manifest sets it.
     pub(crate) fn uid_of(&self, container: &ContainerView<'_>) -> Option<i64> {
         container.security_context.user.or(self.spec.security_context.user)
     }
 
-    /// The gid a container starts with, where the manifest says it.
+    /// The gid of a container's process, if the manifest sets it.
     pub(crate) fn gid_of(&self, container: &ContainerView<'_>) -> Option<i64> {
         container.security_context.group.or(self.spec.security_context.group)
     }
@@ -138,7 +140,7 @@ impl<'a> PodView<'a> {
         os.or(self.spec.node_selector.os.as_deref()) == Some("windows")
     }
 
-    /// Gives every container its place in its list.
+    /// Assigns each container its index in its list.
     pub(crate) fn renumber(&mut self) {
         for list in [&mut self.spec.init_containers, &mut self.spec.containers] {
             for (index, container) in list.iter_mut().enumerate() {
@@ -155,13 +157,13 @@ fn name_of(key: &str) -> &str {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct MetadataView<'a> {
     pub(crate) annotations: Annotations<'a>,
-    /// As JSON: policies read them, and without policies nobody does.
+    /// As JSON, because only policies read labels.
     pub(crate) labels: Option<&'a RawValue>,
     generate_name: Text<'a>,
     owner_references: Option<&'a RawValue>,
-    /// Whether it is there itself.
+    /// Whether the field itself is present.
     pub(crate) presence: Presence<()>,
-    /// How many members it has besides the annotations.
+    /// The number of members other than the annotations.
     pub(crate) others: usize,
 }
 
@@ -222,7 +224,7 @@ pub(crate) struct SpecView<'a> {
     pub(crate) containers: List<ContainerView<'a>>,
     #[serde(borrow)]
     service_account_name: Option<Text<'a>>,
-    /// The former name of that field, which the API server still writes beside it.
+    /// The deprecated name of that field, which the API server still writes.
     #[serde(borrow)]
     service_account: Option<Text<'a>>,
     #[serde(borrow)]
@@ -239,7 +241,7 @@ pub(crate) struct SpecView<'a> {
     os: Option<Os<'a>>,
     #[serde(borrow)]
     node_selector: Selector<'a>,
-    /// Pod-level resources (beta in Kubernetes 1.34): containers must fit into them.
+    /// Pod-level resources (beta in Kubernetes 1.34), which limit the sum of the containers.
     #[serde(borrow)]
     pub(crate) resources: Option<ResourcesView<'a>>,
 }
@@ -252,7 +254,7 @@ struct Os<'a> {
 }
 
 impl SpecView<'_> {
-    /// `restartPolicy`, `Always` where it is absent, as the API server fills it in.
+    /// `restartPolicy`; `Always` if it is absent, as the API server defaults it.
     pub(crate) fn restart_policy(&self) -> Cow<'_, str> {
         match self.restart_policy.as_deref() {
             None | Some("") => Cow::Borrowed("Always"),

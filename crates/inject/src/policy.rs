@@ -1,7 +1,9 @@
-//! Policies of the platform: which pods get which secrets without annotations, and what pods may ask for.
+//! The platform's policies: which pods get which secrets without annotations, and what pods may
+//! request.
 //!
-//! A [`Policy`] is compiled from [`PolicyParts`], which are the texts of an `InjectionPolicy` as its author wrote them.
-//! A [`PolicySet`] holds all policies of a cluster; [`crate::decide_with_policies`] evaluates those that select a pod.
+//! A [`Policy`] is compiled from [`PolicyParts`], the texts of an `InjectionPolicy` as its author
+//! wrote them. A [`PolicySet`] holds all policies of a cluster; [`crate::decide_with_policies`]
+//! evaluates those that select a pod.
 
 mod applied;
 mod compile;

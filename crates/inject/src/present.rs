@@ -1,12 +1,14 @@
-//! A plan beside a pod that already carries an injection: the same intent, or another one.
+//! Compares a plan with the injection that a pod already has: whether the intent is the same.
 //!
-//! Between two calls other webhooks may have changed our containers: registry, resources, security context, added
-//! variables, the API server's defaults. None of that is another intent. What the agent is told to do is. What is not
-//! compared here and comes from our plan is in the digest of the receipt.
+//! Between two calls, other webhooks may have changed the injected containers: registry, resources,
+//! security context, added variables, the API server's defaults. These do not change the intent;
+//! what configures the agent does. Parts of the plan that are not compared here are covered by the
+//! digest in the receipt.
 //!
-//! A variable of the contract's table that our plan does not set is another intent, because it could lead the agent elsewhere:
-//! `SCAIVAULT_ALLOW_HTTP`, `SCAIVAULT_TENANT_ID`. Those that only change how the agent is observed are left to whoever sets them
-//! ([`is_of_observation`]), and variables outside of the table (`HTTPS_PROXY`, `OTEL_…`) are not looked at.
+//! A variable of the agent that the plan does not set changes the intent, because it could redirect
+//! the agent: `SCAIVAULT_ALLOW_HTTP`, `SCAIVAULT_TENANT_ID`. Variables that only concern
+//! observability are left as they are ([`is_of_observation`]), and variables that are not the
+//! agent's (`HTTPS_PROXY`, `OTEL_…`) are ignored.
 
 use std::net::SocketAddr;
 
@@ -26,8 +28,8 @@ use crate::{
     quantity::Quantity,
 };
 
-/// Whether what is there is this plan, give or take things that are missing. `readers` are the containers that are to
-/// have the mount.
+/// Whether the existing injection matches the plan, except for missing parts. `readers` selects the
+/// containers that must have the mount.
 pub(crate) fn is_same(
     plan: &Plan<'_>,
     pod: &PodView<'_>,
@@ -48,7 +50,8 @@ pub(crate) fn is_same(
         })
 }
 
-/// What the agent is told and given: its command line, its variables, its gate, its mounts of our volumes.
+/// Whether an agent matches the plan: command line, variables, hook and probe, and mounts of the
+/// injector's volumes.
 fn is_same_agent(planned: &Container<'_>, there: &ContainerView<'_>) -> bool {
     let value = |name: &str| planned.env.iter().find(|variable| variable.name == name).map(planned_value);
     planned.name == &*there.name
@@ -57,7 +60,8 @@ fn is_same_agent(planned: &Container<'_>, there: &ContainerView<'_>) -> bool {
         && planned.restart_policy.is_some() == there.is_native_sidecar()
         && has_planned_mounts(&planned.volume_mounts, there)
         && ENVIRONMENT.iter().all(|spec| match there.variable(spec.name) {
-            // Those that are missing are added: other webhooks add mounts behind the first call.
+            // Missing mount points are added later: other webhooks add mounts after the first call
+            // of this one.
             None | Some(VariableValue::Literal(_)) if spec.name == MOUNT_POINTS => true,
             Some(VariableValue::Literal(text)) if is_observable(spec.name, text) => true,
             found => found == value(spec.name),
@@ -66,13 +70,14 @@ fn is_same_agent(planned: &Container<'_>, there: &ContainerView<'_>) -> bool {
         && planned.startup_probe.is_some() == there.has_startup_probe()
 }
 
-/// Whether a variable changes nothing but how the agent is observed. Webhooks set such variables in all containers of a pod.
+/// Whether a variable only concerns observability. Webhooks set such variables in all containers of
+/// a pod.
 pub(crate) fn is_of_observation(name: &str) -> bool {
     matches!(name, LOG_FORMAT | LOG_LEVEL | SCAIVAULT_METRICS_LISTEN)
 }
 
-/// Whether such a variable has a value that the agent takes. With another one (`LOG_LEVEL=notice`) it would not start, so that one
-/// is taken out.
+/// Whether such a variable has a value that the agent accepts. With another one
+/// (`LOG_LEVEL=notice`) it would not start, so the injection is replaced.
 fn is_observable(name: &str, text: &str) -> bool {
     match name {
         LOG_FORMAT => matches!(text, "" | "json" | "text"),
@@ -82,8 +87,8 @@ fn is_observable(name: &str, text: &str) -> bool {
     }
 }
 
-/// Where a planned variable's value comes from, in the words of the read model. What the API server fills in (the version
-/// of a field reference) is left out of both.
+/// The source of a planned variable in the terms of the read model. Fields that the API server
+/// defaults, such as the version of a field reference, are ignored in both.
 fn planned_value<'v>(variable: &'v EnvVar<'_>) -> VariableValue<'v> {
     match &variable.value_from {
         None => VariableValue::Literal(variable.value.as_deref().unwrap_or("")),
@@ -92,7 +97,8 @@ fn planned_value<'v>(variable: &'v EnvVar<'_>) -> VariableValue<'v> {
     }
 }
 
-/// Mounts of other volumes (a CA bundle that another webhook gives to everybody) are nobody's business.
+/// Compares only mounts of the injector's volumes. Other webhooks may add mounts to every
+/// container, such as a CA bundle.
 fn has_planned_mounts(planned: &[VolumeMount<'_>], there: &ContainerView<'_>) -> bool {
     let ours = || there.volume_mounts.iter().filter(|mount| ours::is_reserved_volume(&mount.name));
     ours().count() == planned.len()
@@ -135,18 +141,18 @@ fn is_same_volume(planned: &Volume<'_>, there: &VolumeView<'_>) -> bool {
     }
 }
 
-/// Which keys become which files.
+/// Whether the same keys become the same files.
 fn are_same_items(planned: &[KeyToPath<'_>], there: &List<ItemView<'_>>) -> bool {
     planned.iter().map(|item| (item.key, item.path)).eq(there.iter().map(|item| (&*item.key, &*item.path)))
 }
 
-/// A reader's mount of ours, if it has one, is where the plan wants it.
+/// Whether the mount of a reader, if it has one, matches the plan.
 fn has_planned_place(plan: &Plan<'_>, container: &ContainerView<'_>) -> bool {
     let mut places = container.volume_mounts.iter().filter(|mount| &*mount.name == SECRETS_VOLUME);
     places.all(|place| plan.mount.as_ref().is_some_and(|planned| is_same_mount(planned, place)))
 }
 
-/// A reader's variables of ours are all wanted.
+/// Whether the plan has all variables that a reader reads from the injector's volume.
 fn has_planned_variables(plan: &Plan<'_>, container: &ContainerView<'_>) -> bool {
     let mut ours = container.env.iter().filter(|variable| ours::is_our_variable(variable));
     ours.all(|there| plan.variables.binary_search_by(|planned| planned.name.cmp(&there.name)).is_ok())

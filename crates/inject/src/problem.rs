@@ -1,4 +1,4 @@
-//! What is wrong with a pod's annotations, said so that a reader can mend it.
+//! Problems of a pod's annotations, with a fix for each.
 
 use std::{borrow::Cow, fmt};
 
@@ -7,30 +7,33 @@ use scaivault_contract::names::ANNOTATION_PREFIX;
 
 pub(crate) use crate::layer::Layer;
 
-/// The most problems one answer spells out. The API server's clients show the text on one line.
+/// Maximum number of problems that one response spells out. Clients of the API server show the text
+/// on one line.
 const PROBLEMS_KEPT: usize = 32;
-/// The most bytes of all problems in one text, but that the first is always there.
+/// Maximum size of all problems in one text in bytes; the first problem is always included.
 const TEXT_BYTES: usize = 16 * 1024;
-/// The problems that say what was probably meant; a search for it costs more than the problem itself.
+/// Number of problems with a suggestion of what was probably meant. Searching for it costs more
+/// than the problem itself.
 const PROBLEMS_HINTED: usize = 8;
 
-/// One mistake: the key and value it is about, what is allowed, and how to mend it.
+/// A problem: the key and value that it is about, what is accepted, and how to fix it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Stable identifier, the anchor in `docs/annotations.md`.
+    /// Stable identifier, and the anchor in `docs/annotations.md`.
     pub code: Code,
-    /// The annotation without its prefix, where the problem is about one; with [`Code::InvalidPolicy`] the field of the policy, below
-    /// its `spec` or `metadata`.
+    /// The annotation without its prefix, if the problem is about one. With
+    /// [`Code::InvalidPolicy`], the field of the policy relative to its `spec` or `metadata`.
     pub key: Option<String>,
-    /// Where the value was written.
+    /// The layer of the value.
     pub layer: Layer,
-    /// The first characters of the value; none where the value must not be quoted (templates) or there is none.
+    /// The first characters of the value; `None` if there is no value or it must not be quoted
+    /// (templates).
     pub value: Option<Excerpt>,
-    /// What is wrong, lower case, no full stop.
+    /// What is wrong, in lower case, without a full stop.
     pub message: Cow<'static, str>,
-    /// The accepted values, for error messages.
+    /// The accepted values.
     pub allowed: Option<Cow<'static, str>>,
-    /// What to do.
+    /// How to fix it.
     pub cure: Cow<'static, str>,
 }
 
@@ -43,13 +46,13 @@ impl fmt::Display for Problem {
                 Layer::Policy(name) if *code == Code::InvalidPolicy => {
                     write!(f, "{key} (of the policy {})", shown_key(name))?;
                 }
-                // Not an annotation, though the words are the same.
+                // A policy's field, which is not an annotation although it has the same name.
                 Layer::Policy(name) => write!(f, "{} (of the policy {name})", shown_key(key))?,
                 other => write!(f, "{ANNOTATION_PREFIX}{} (of the {other})", shown_key(key))?,
             }
             f.write_str(": ")?;
         }
-        // The errors of the shared types quote their text themselves.
+        // Errors of the types in `crates/contract` quote the value themselves.
         if let Some(value) =
             value.as_ref().map(ToString::to_string).filter(|value| !message.starts_with(value.as_str()))
         {
@@ -63,11 +66,12 @@ impl fmt::Display for Problem {
     }
 }
 
-/// The longest name of an annotation behind its prefix, bytes.
+/// Maximum length of an annotation's name after its prefix, in bytes.
 const KEY_BYTES: usize = 63;
 
-/// A key without its prefix, as it may stand in a text: as it is if Kubernetes allows it, else quoted and cut. A review
-/// comes before the API server validates, and need not come from it: such a key may be prose with line breaks.
+/// A key without its prefix for use in messages: unchanged if Kubernetes allows it, else quoted and
+/// truncated. A review arrives before the API server validates it and may come from another client,
+/// so a key may contain any text.
 pub fn shown_key(key: &str) -> Cow<'_, str> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     if key.len() <= KEY_BYTES && key.bytes().all(plain) {
@@ -77,75 +81,75 @@ pub fn shown_key(key: &str) -> Cow<'_, str> {
     }
 }
 
-/// What kind of mistake: a stable word, the anchor in `docs/annotations.md`.
+/// The kind of a problem: a stable identifier, and the anchor in `docs/annotations.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Code {
-    /// A value that its key does not take.
+    /// The key does not accept the value.
     InvalidValue,
-    /// A value that is no string.
+    /// The value is not a string.
     NotAString,
-    /// `inject: "true"` and nothing named.
+    /// `inject: "true"` without any secret.
     NothingToInject,
-    /// No key asks for a secret, and an unknown one is nearest to one that would.
+    /// No key asks for a secret, and an unknown one resembles a key that would.
     MisspeltKey,
-    /// A key that asks for a secret, or opts out, where nothing reads it.
+    /// A key that asks for a secret or opts out, in a layer where it has no effect.
     MisplacedKey,
-    /// `secret-…-<name>` for a name that no `inject-…-<name>` selects.
+    /// `secret-…-<name>` without an `inject-…-<name>`.
     UnknownName,
-    /// Two files that cannot both be.
+    /// Two files that cannot both exist.
     FileConflict,
-    /// Options of one file that contradict each other or what is written.
+    /// Options of one file that contradict each other or its source.
     FormatConflict,
     /// Keys that contradict the pattern.
     PatternConflict,
-    /// A container that is not there.
+    /// The container does not exist.
     UnknownContainer,
-    /// A signal without a target or the other way round.
+    /// A signal without a target, or a target without a signal.
     IncompleteReload,
     /// A target that may be in several containers.
     AmbiguousReload,
     /// Both ways of reloading at once.
     ReloadConflict,
-    /// The pod forbids what a reload signal needs.
+    /// A reload signal needs a shared process namespace, which the pod forbids.
     ProcessNamespace,
-    /// The pod has no loopback of its own.
+    /// A reload URL needs a network namespace of the pod, and the pod uses the node's.
     NetworkNamespace,
-    /// A private authority is to be trusted and none is named.
+    /// A private certificate authority is to be trusted, and none is configured.
     TrustConflict,
-    /// The agent's uid does not fit the pod.
+    /// The agent's uid conflicts with the pod.
     RunAsUser,
-    /// Resources that cannot hold.
+    /// Resources that are inconsistent or too small.
     Resources,
-    /// A mount of the pod's at or below the mount path.
+    /// A mount of the pod conflicts with the mount path.
     MountConflict,
-    /// A reader that cannot read a file of this mode.
+    /// A reader cannot read a file of this mode.
     UnreadableFile,
-    /// A variable of that name is already there.
+    /// The container already has a variable of this name.
     VariableConflict,
-    /// The cluster is too old.
+    /// The cluster's Kubernetes version is too old.
     KubeVersion,
-    /// The platform's allow-list does not cover a value.
+    /// The platform's allow-list does not contain a value.
     NotAllowed,
-    /// More mappings than one variable can hold.
+    /// A limit on size is exceeded.
     TooLarge,
-    /// A name that belongs to the injector is taken.
+    /// A name that is reserved for the injector is used.
     ReservedName,
-    /// A pod for Windows nodes.
+    /// The pod is for Windows nodes.
     Windows,
-    /// The injector's configuration file.
+    /// The injector's configuration file is invalid.
     Configuration,
-    /// A policy that cannot be compiled.
+    /// The policy cannot be compiled.
     InvalidPolicy,
-    /// A policy's limits do not cover a value.
+    /// A policy's limits do not allow a value.
     PolicyLimit,
-    /// Two policies that disagree.
+    /// Two policies contradict each other.
     PolicyConflict,
-    /// A variable that cannot be filled.
+    /// A policy variable that cannot be filled.
     PolicyVariable,
-    /// A variable whose label or annotation the pod does not have.
+    /// A policy variable whose label or annotation the pod does not have.
     VariableWithoutValue,
-    /// Opting out where a policy forbids it.
+    /// The pod opts out, which a policy forbids.
     PolicyOptOut,
 }
 
@@ -187,12 +191,12 @@ impl Code {
         Self::PolicyOptOut,
     ];
 
-    /// The code's word.
+    /// The code's name.
     pub const fn name(self) -> &'static str {
         self.entry().0
     }
 
-    /// Whether its problems name the policies that they are about.
+    /// Whether problems with this code name the policies that they are about.
     pub(crate) const fn is_about_policies(self) -> bool {
         matches!(
             self,
@@ -204,7 +208,7 @@ impl Code {
         )
     }
 
-    /// What the code stands for, one sentence.
+    /// The meaning of the code in one sentence.
     pub const fn doc(self) -> &'static str {
         self.entry().1
     }
@@ -310,21 +314,22 @@ impl Code {
     }
 }
 
-/// All that is wrong with a pod, in the order in which it was found. Never empty inside a [`crate::Decision`].
+/// The problems of a pod, in the order in which they were found. Never empty inside a
+/// [`crate::Decision`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Problems {
-    /// At most [`PROBLEMS_KEPT`]: a pod can be wrong in more ways than anybody reads, or memory holds.
+    /// At most [`PROBLEMS_KEPT`], because a hostile pod can have an unlimited number.
     kept: Vec<Problem>,
     more: usize,
 }
 
 impl Problems {
-    /// None yet.
+    /// No problems.
     pub const fn new() -> Self {
         Self { kept: Vec::new(), more: 0 }
     }
 
-    /// Adds one; beyond the first 32 it is only counted.
+    /// Adds a problem; after the first 32 it is only counted.
     pub fn push(&mut self, problem: Problem) {
         if self.kept.len() < PROBLEMS_KEPT {
             self.kept.push(problem);
@@ -341,46 +346,47 @@ impl Problems {
         self.more += others.more;
     }
 
-    /// Whether there is none.
+    /// Whether there are no problems.
     pub fn is_empty(&self) -> bool {
         self.kept.is_empty()
     }
 
-    /// How many there are, those that are only counted included.
+    /// The number of problems, including those that are only counted.
     pub fn len(&self) -> usize {
         self.kept.len() + self.more
     }
 
-    /// Whether all are of one kind, and all are kept.
+    /// Whether all problems have this code and none is only counted.
     pub(crate) fn are_all(&self, code: Code) -> bool {
         self.more == 0 && self.kept.iter().all(|problem| problem.code == code)
     }
 
-    /// Adds one that is only made where it is kept: a pod may have thousands of the same kind.
+    /// Adds a problem, which is only built if it is kept: a pod may have thousands of the same
+    /// kind.
     pub(crate) fn push_with(&mut self, problem: impl FnOnce() -> Problem) {
         if !self.only_counts() {
             self.kept.push(problem());
         }
     }
 
-    /// Counts one where no more are kept, and says so.
+    /// Counts a problem and returns true if no more are kept.
     fn only_counts(&mut self) -> bool {
         let is_full = self.kept.len() >= PROBLEMS_KEPT;
         self.more += usize::from(is_full);
         is_full
     }
 
-    /// Whether it is worth while to look for what the next one may have meant: only for the first problems.
+    /// Whether the next problem gets a suggestion, which only the first ones do.
     pub(crate) fn takes_hint(&self) -> bool {
         self.kept.len() < PROBLEMS_HINTED
     }
 
-    /// One by one, as far as they are kept, to be changed.
+    /// Iterates mutably over the problems that were kept.
     pub fn iter_mut(&mut self) -> std::slice::IterMut<'_, Problem> {
         self.kept.iter_mut()
     }
 
-    /// One by one, as far as they are kept.
+    /// Iterates over the problems that were kept.
     pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
         self.kept.iter()
     }
@@ -392,7 +398,7 @@ impl From<Problem> for Problems {
     }
 }
 
-/// Lets the CLI replace a value by the file's own text.
+/// The command line uses it to quote values as the user's file has them.
 impl<'a> IntoIterator for &'a mut Problems {
     type Item = &'a mut Problem;
     type IntoIter = std::slice::IterMut<'a, Problem>;
@@ -412,7 +418,8 @@ impl<'a> IntoIterator for &'a Problems {
 }
 
 impl fmt::Display for Problems {
-    /// One problem as itself; more as a numbered list on one line, because `kubectl` and Events show one line.
+    /// One problem as it is; several as a numbered list on one line, because `kubectl` and Events
+    /// show one line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let [only] = self.kept.as_slice() {
             return write!(f, "{only}");

@@ -4,25 +4,25 @@ use std::{cmp::Ordering, fmt, str::FromStr};
 
 use thiserror::Error;
 
-/// An amount of CPU or memory: compared by value, written as it was read.
+/// An amount of CPU or memory; compared by value, written in its original form.
 #[derive(Clone, Debug)]
 pub(crate) struct Quantity {
-    /// In billionths, rounded up as the API server rounds (its smallest unit is `n`).
+    /// In billionths, rounded up as the API server does (its smallest unit is `n`).
     nanos: i128,
     text: String,
 }
 
-/// The text is not a quantity the API server takes.
+/// The API server would not accept the text as a quantity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("not a quantity")]
 pub(crate) struct QuantityError;
 
 const NANOS: i128 = 1_000_000_000;
-/// The largest amount the API server keeps (2^63 - 1 units).
+/// The largest amount that the API server supports (2^63 - 1 units).
 const LARGEST: i128 = i64::MAX as i128 * NANOS;
 
 impl Quantity {
-    /// What may stand where a quantity is asked for.
+    /// The accepted values, for error messages.
     pub(crate) const ALLOWED: &'static str = "a positive Kubernetes quantity such as 100m, 0.5, 64Mi or 1Gi";
 
     /// Whole mebibytes.
@@ -40,7 +40,7 @@ impl Quantity {
         Self { nanos: i128::from(count) * NANOS, text: count.to_string() }
     }
 
-    /// The quantity that a text was probably meant to be, such as `8Mi` for `8 MiB` and `1G` for `1gb`.
+    /// The quantity that a text probably means, such as `8Mi` for `8 MiB` and `1G` for `1gb`.
     pub(crate) fn meant(text: &str) -> Option<String> {
         if text.len() > 32 {
             return None;
@@ -71,7 +71,7 @@ impl Quantity {
         Self { nanos: i128::from(count) * 1_000_000, text: [&count.to_string(), "m"].concat() }
     }
 
-    /// The sum, written in mebibytes, rounded up.
+    /// The sum in mebibytes, rounded up.
     pub(crate) fn plus_mebibytes(&self, count: u32) -> Self {
         let mebibyte = (1 << 20) * NANOS;
         let whole = (self.nanos + mebibyte - 1) / mebibyte;
@@ -82,7 +82,7 @@ impl Quantity {
         &self.text
     }
 
-    /// Whether there is any of it.
+    /// Whether it is greater than zero.
     pub(crate) fn is_positive(&self) -> bool {
         self.nanos > 0
     }
@@ -104,7 +104,7 @@ impl FromStr for Quantity {
         };
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
         let only_digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
-        // 18 digits are more than any amount needs and fit every product below into 128 bits.
+        // 18 digits are enough for every amount, and no product below overflows 128 bits.
         if (whole.is_empty() && fraction.is_empty())
             || whole.len() > 18
             || fraction.len() > 9

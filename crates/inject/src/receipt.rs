@@ -1,9 +1,10 @@
-//! The receipt: what detach must know and cannot see.
+//! The receipt: what detach needs and cannot see in the pod.
 //!
-//! It is written by the injector but may be written by anybody, so it is believed for these bits alone: in what state
-//! a parent was left behind, whose `shareProcessNamespace` is, and which plan the injection came from. What is ours is
-//! told by reserved names. A digest that is absent or wrong makes the injector replace the injection by its own plan; a right one
-//! says no more than that nothing has to be replaced because of what cannot be compared with the pod.
+//! The injector writes it, but users may write one too, so it is only trusted for three facts: the
+//! former state of each list and of metadata, whether the injector set `shareProcessNamespace`, and
+//! which plan the injection came from. The injected parts themselves are identified by reserved
+//! names. With a missing or wrong digest the injector replaces the injection by its own plan; a
+//! correct one only means that the parts that cannot be compared with the pod are unchanged.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -15,19 +16,20 @@ use serde::{
 use crate::limits::RECEIPT_LISTS;
 use crate::pod::{ContainerView, List, MetadataView, PodView, Presence};
 
-/// The lists an injection may add to, by the names they have in a receipt.
+/// The lists that an injection may add to, by their names in a receipt.
 pub(crate) const METADATA: &str = "metadata";
 pub(crate) const ANNOTATIONS: &str = "annotations";
 pub(crate) const VOLUMES: &str = "volumes";
 pub(crate) const INIT_CONTAINERS: &str = "initContainers";
 pub(crate) const SHARE_PROCESS_NAMESPACE: &str = "shareProcessNamespace";
 
-/// The version of the receipt's form.
+/// The version of the receipt's format.
 const VERSION: u8 = 1;
-/// The most policies that a receipt names.
+/// Maximum number of policies in a receipt.
 const POLICIES: usize = 64;
 
-/// What cannot be seen in an injected pod. A list that is empty without our entries was absent, unless it stands here.
+/// Facts that cannot be seen in an injected pod. A list that is empty without the injected entries
+/// was absent, unless it is named here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Receipt {
     #[serde(rename = "v")]
@@ -35,22 +37,22 @@ pub(crate) struct Receipt {
     /// Lists that were null.
     #[serde(default, deserialize_with = "few", skip_serializing_if = "BTreeSet::is_empty")]
     null: BTreeSet<String>,
-    /// Lists that were there and empty.
+    /// Lists that were present and empty.
     #[serde(default, deserialize_with = "few", skip_serializing_if = "BTreeSet::is_empty")]
     empty: BTreeSet<String>,
-    /// Switches that the injector turned on.
+    /// Boolean fields that the injector set to true.
     #[serde(default, deserialize_with = "few", skip_serializing_if = "BTreeSet::is_empty")]
     added: BTreeSet<String>,
-    /// The digest of the plan (see `plan::digest`); absent in receipts of older injectors.
+    /// The digest of the plan (see `plan::digest`); `None` in receipts of older injectors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     plan: Option<String>,
-    /// The policies that gave the pod something, as `name@generation`: for people and programs that look for pods of an
-    /// older policy. It is no part of the plan.
+    /// The policies that added something to the pod, as `name@generation`, for users and programs
+    /// that look for pods of an older policy. Not part of the plan.
     #[serde(default, deserialize_with = "few", skip_serializing_if = "BTreeSet::is_empty")]
     policies: BTreeSet<String>,
 }
 
-/// As many names as an injection can leave: anybody may write a receipt, of any length.
+/// Reads as many names as an injection can leave: users can write a receipt of any length.
 fn few<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<String>, D::Error> {
     struct NamesVisitor;
     impl<'de> Visitor<'de> for NamesVisitor {
@@ -75,7 +77,7 @@ fn few<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<String>, D
     deserializer.deserialize_seq(NamesVisitor)
 }
 
-/// How a list without our entries is left behind.
+/// The former state of a list that is empty without the injected entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Leftover {
     Absent,
@@ -84,7 +86,8 @@ pub(crate) enum Leftover {
 }
 
 impl Receipt {
-    /// The receipt of an injection into this pod (seen without anything of ours) that touches these containers.
+    /// The receipt of an injection into this pod (without the injection) that changes these
+    /// containers.
     pub(crate) fn of<'a, 'b: 'a>(
         pod: &PodView<'b>,
         touched: impl Iterator<Item = (&'a ContainerView<'b>, bool)>,
@@ -115,7 +118,7 @@ impl Receipt {
         receipt
     }
 
-    /// Reads what a pod carries. What cannot be read says nothing.
+    /// Parses a pod's receipt. An invalid one is treated as empty.
     pub(crate) fn parse(text: &str) -> Self {
         serde_json::from_str(text)
             .ok()
@@ -123,17 +126,17 @@ impl Receipt {
             .unwrap_or_else(Self::new)
     }
 
-    /// The same with the digest of the plan.
+    /// Sets the digest of the plan.
     pub(crate) fn with_plan(self, digest: String) -> Self {
         Self { plan: Some(digest), ..self }
     }
 
-    /// The same with the policies that gave the pod something.
+    /// Sets the policies that added something to the pod.
     pub(crate) fn with_policies(self, policies: impl Iterator<Item = String>) -> Self {
         Self { policies: policies.take(POLICIES).collect(), ..self }
     }
 
-    /// Whether both are of the same plan. A receipt without a digest is of none.
+    /// Whether both are of the same plan. False for a receipt without a digest.
     pub(crate) fn has_plan_of(&self, other: &Self) -> bool {
         self.plan.is_some() && self.plan == other.plan
     }
@@ -154,7 +157,7 @@ impl Receipt {
         serde_json::to_string(self).expect("a receipt is strings and a number")
     }
 
-    /// How a list is left behind once our entries are gone and nothing else is in it.
+    /// The former state of a list that is empty without the injected entries.
     pub(crate) fn leftover(&self, list: &str) -> Leftover {
         if self.null.contains(list) {
             Leftover::Null
@@ -165,12 +168,13 @@ impl Receipt {
         }
     }
 
-    /// Whether the injector turned a switch on.
+    /// Whether the injector set this boolean field to true.
     pub(crate) fn added(&self, switch: &str) -> bool {
         self.added.contains(switch)
     }
 
-    /// In what state the annotations were, where the pod had none. Metadata that was absent or null is a switch.
+    /// Records the state of the annotations if the pod had none. Metadata that was absent or null
+    /// is recorded like a boolean field.
     fn note_metadata(&mut self, metadata: &MetadataView<'_>) {
         let has_none = metadata.annotations.is_empty();
         match metadata.annotations.presence {
@@ -199,12 +203,12 @@ impl Receipt {
     }
 }
 
-/// A container's mounts, as a receipt names them. Names are unique among all containers of a pod.
+/// The name of a container's mounts in a receipt. Container names are unique in a pod.
 pub(crate) fn mounts_of(container: &ContainerView<'_>) -> String {
     format!("{}/volumeMounts", &*container.name)
 }
 
-/// A container's variables, as a receipt names them.
+/// The name of a container's variables in a receipt.
 pub(crate) fn variables_of(container: &ContainerView<'_>) -> String {
     format!("{}/env", &*container.name)
 }

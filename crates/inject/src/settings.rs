@@ -11,34 +11,38 @@ use crate::{
     problem::{Code, Excerpt, Layer, Problem, Problems},
 };
 
-/// The namespaces whose pods are never touched: a cluster must be able to start without the injector.
+/// The namespaces whose pods are never changed, so that a cluster can start without the injector.
 const EXCLUDED_NAMESPACES: [&str; 3] = ["kube-node-lease", "kube-public", "kube-system"];
 
-/// The configuration file as it is written (YAML or JSON). `docs/configuration.md` describes it.
+/// The configuration file (YAML or JSON). `docs/configuration.md` describes it.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct InjectorConfig {
-    /// Defaults by annotation key without the prefix: the lowest layer of every pod's settings.
+    /// Defaults by annotation key without the prefix: the layer of lowest precedence in every pod's
+    /// settings.
     pub defaults: BTreeMap<String, String>,
     /// Image of the agent, for both containers. Its user must not be root.
     pub init_image: Option<String>,
-    /// Another image for the sidecar; [`Self::init_image`] where absent.
+    /// Another image for the sidecar; default: [`Self::init_image`].
     pub sidecar_image: Option<String>,
-    /// `imagePullPolicy` of both; left to the API server where absent.
+    /// `imagePullPolicy` of both containers; if absent, the API server's default applies.
     pub image_pull_policy: Option<ImagePullPolicy>,
     /// What happens to a pod whose annotations have problems.
     pub on_problem: OnProblem,
-    /// What the annotation `url` may be on pods and namespaces: the same, or below it. None: only the default URL.
+    /// Allowed values of the annotation `url` on pods and namespaces: these URLs and those below
+    /// them. Empty: only the default URL.
     pub allowed_urls: Vec<String>,
-    /// What the annotation `image` may be: the same, or a tag, digest or sub-repository of it. None: no image.
+    /// Allowed values of the annotation `image`: these images, and tags, digests and
+    /// sub-repositories of them. Empty: no image is allowed.
     pub allowed_images: Vec<String>,
-    /// Lets `http` URLs through. For development: the token and the secrets travel in the clear.
+    /// Allows `http` URLs. For development only: tokens and secrets are sent unencrypted.
     pub allow_http: bool,
-    /// ScaiKey's token URL for the client-credentials fallback; the agent's default where absent.
+    /// ScaiKey's token URL for the client credentials fallback; if absent, the agent's default
+    /// applies.
     pub token_url: Option<String>,
-    /// Namespaces whose pods are left alone whatever they say, besides Kubernetes' own.
+    /// Namespaces whose pods are never injected, in addition to those of Kubernetes.
     pub excluded_namespaces: Vec<String>,
-    /// Containers that count as sidecars of other products, besides those that the injector knows.
+    /// Containers that count as sidecars of other products, in addition to the known ones.
     pub sidecars: SidecarsConfig,
 }
 
@@ -47,7 +51,7 @@ pub struct InjectorConfig {
 pub enum ImagePullPolicy {
     /// At every start.
     Always,
-    /// Where the node does not have it.
+    /// If the node does not have it.
     IfNotPresent,
     /// Never.
     Never,
@@ -67,23 +71,23 @@ impl ImagePullPolicy {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnProblem {
-    /// It is refused.
+    /// It is rejected.
     #[default]
     Deny,
-    /// It goes through uninjected, with warnings and `status: skipped/problems`.
+    /// It is admitted without an injection, with warnings and `status: skipped/problems`.
     Warn,
 }
 
-/// The configuration, checked.
+/// The validated configuration.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
     pub(crate) config: InjectorConfig,
-    /// The configuration's `defaults` over the built-in ones.
+    /// The configuration's `defaults`, merged over the built-in ones.
     pub(crate) base: Draft,
 }
 
 impl Settings {
-    /// Whether pods of a namespace are left alone whatever they say.
+    /// Whether the pods of a namespace are never injected.
     pub fn excludes(&self, namespace: &str) -> bool {
         EXCLUDED_NAMESPACES.contains(&namespace)
             || self.config.excluded_namespaces.iter().any(|name| name == namespace)
@@ -94,7 +98,7 @@ impl Settings {
         defaults(&self.config)
     }
 
-    /// The image of both containers, whose user is not root. It has both subcommands.
+    /// The image of both containers. It has both subcommands, and its user is not root.
     pub fn init_image(&self) -> &str {
         self.config
             .init_image
@@ -102,7 +106,8 @@ impl Settings {
             .unwrap_or(concat!("scailabs/scaivault-init:", env!("CARGO_PKG_VERSION")))
     }
 
-    /// The image of a sidecar whose user the injector sets: the published sidecar image has the user root.
+    /// The image of a sidecar whose user the injector sets: the published sidecar image runs as
+    /// root.
     pub(crate) fn sidecar_image(&self) -> &str {
         self.config.sidecar_image.as_deref().unwrap_or_else(|| self.init_image())
     }
@@ -116,8 +121,8 @@ fn defaults(config: &InjectorConfig) -> impl Iterator<Item = (&str, &str)> {
 impl TryFrom<InjectorConfig> for Settings {
     type Error = Problems;
 
-    /// Checks everything; what only warns in an annotation (a misspelt key) is a problem here, because an operator reads
-    /// the answer once, at start.
+    /// Validates everything. What is only a warning in an annotation (a misspelt key) is a problem
+    /// here, because the operator sees the result only once, at start.
     fn try_from(config: InjectorConfig) -> Result<Self, Problems> {
         let mut collected = Collected::over(Draft::default());
         collect(&mut collected, &Layer::Injector, Fill::Nothing, &mut defaults(&config));
@@ -195,7 +200,7 @@ fn mistake(field: &'static str, value: Option<&str>, message: &str, cure: &'stat
     }
 }
 
-/// Whether a text can name a namespace (RFC 1123).
+/// Whether a text is valid as the name of a namespace (RFC 1123).
 fn is_dns_label(text: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     (1..=63).contains(&text.len())

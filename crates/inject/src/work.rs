@@ -1,7 +1,8 @@
-//! Counts how often the texts of a pod are looked at, so that tests and the fuzz target `cost` see work that grows faster than
-//! the review. A count does not depend on the machine, as a time does.
+//! Counts how often the texts of a pod are examined, so that tests and the fuzz target `cost`
+//! detect work that grows faster than the review. Unlike a time, a count does not depend on the
+//! machine.
 //!
-//! In tests and with the feature `count-work` only.
+//! Only in tests and with the feature `count-work`.
 
 use std::cell::Cell;
 
@@ -9,26 +10,27 @@ thread_local! {
     static STEPS: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Bytes that count as one more look: long texts that are equal at their beginning cost more to compare.
+/// The number of bytes that count as one more step: long texts with a common prefix cost more to
+/// compare.
 const BYTES_A_STEP: usize = 16;
 
-/// One look at a text of so many bytes.
+/// Counts one comparison of a text with this many bytes.
 pub(crate) fn look(bytes: usize) {
     STEPS.set(STEPS.get() + 1 + (bytes / BYTES_A_STEP) as u64);
 }
 
-/// The looks of this thread since the last call.
+/// The steps of this thread since the last call.
 pub fn take() -> u64 {
     STEPS.take()
 }
 
-/// The most steps for each byte, and for a review of any size. Hints take the most of what does not grow: the
-/// distances of 8 names to 64 others.
+/// Maximum number of steps per byte, in addition to [`STEPS_ALWAYS`].
 const STEPS_A_BYTE: u64 = 2;
-/// See [`STEPS_A_BYTE`].
+/// Maximum number of steps for a review of any size. Most of them are for suggestions: the
+/// distances of 8 names to 64 others.
 const STEPS_ALWAYS: u64 = 400_000;
 
-/// The most steps that a review of so many bytes may take.
+/// The maximum number of steps for a review with this many bytes.
 pub const fn most(bytes: u64) -> u64 {
     STEPS_ALWAYS + STEPS_A_BYTE * bytes
 }
@@ -85,7 +87,8 @@ mod tests {
             for size in [4, 32, 256].map(|kib| kib * 1024) {
                 let hostile = shape(size);
                 let (steps, bytes) = steps(&hostile, &settings);
-                // Before the last template that is checked there are almost as many hints as it makes itself.
+                // Before the last template is checked, almost as many suggestions were made as in
+                // the template itself.
                 let hints = if hostile.kind == Kind::Custom { STEPS_ALWAYS } else { 0 };
                 let most = hints + most(bytes);
                 assert!(steps <= most, "{name}: {bytes} bytes take {steps} steps, and {most} are allowed");
@@ -93,7 +96,7 @@ mod tests {
         }
     }
 
-    /// The growth itself, where the allowance for every review could hide it.
+    /// Compares the growth itself, which the constant allowance could hide.
     #[test]
     fn a_review_of_twice_the_size_takes_twice_the_work() {
         let settings = Settings::default();
@@ -110,7 +113,7 @@ mod tests {
         }
     }
 
-    /// Policies with the globs and selectors that cost most.
+    /// Policies with the most expensive globs and selectors.
     fn policies() -> PolicySet {
         let policy = |n: usize| {
             let globs = (0..16).map(|k| format!("**/**/**/*a*a*a*b{k}/**/*a*a*c"));

@@ -1,7 +1,7 @@
-//! What makes pods: its annotations are checked where a person reads the answer, and its own `mutation-mode` is
-//! carried to its pods.
+//! Workloads: their annotations are validated when a user applies them, and their own
+//! `mutation-mode` is carried over to their pods.
 //!
-//! Pure functions of the object and of what it was before, like [`crate::decide()`] of a pod.
+//! Pure functions of the object and its previous state, like [`crate::decide()`] for a pod.
 
 mod failure_policy;
 mod mode;
@@ -14,7 +14,7 @@ pub use templates::{FormerObject, validate_object};
 pub use validate::{Validation, ValidationReason, add_problems, decide, decide_with_policies, validate};
 pub use view::{MalformedWorkload, WorkloadView};
 
-/// The kinds whose own `mutation-mode` counts.
+/// The kinds whose own `mutation-mode` is applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WorkloadKind {
     /// `apps/v1` Deployment.
@@ -45,7 +45,8 @@ impl WorkloadKind {
         Self::DeploymentConfig,
     ];
 
-    /// The kind of that name; none for every other object. A `ReplicaSet` is none: what owns it is.
+    /// The kind with these names; `None` for other objects. A `ReplicaSet` is not included, because
+    /// its owner is.
     pub fn of(api_version: &str, kind: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|known| known.names() == (api_version, kind))
     }
@@ -82,14 +83,14 @@ impl WorkloadKind {
     }
 }
 
-/// What a workload was before the request.
+/// The previous state of a workload.
 #[derive(Clone, Copy, Debug)]
 pub enum Former<'v, 'a> {
-    /// It was not: the request creates it.
+    /// There is none: the request creates the workload.
     Nothing,
-    /// This.
+    /// The previous object.
     Workload(&'v WorkloadView<'a>),
-    /// The request says that there is one, and not in a way that can be read.
+    /// There is a previous object, and it cannot be read.
     Unknown,
 }
 
