@@ -1,4 +1,4 @@
-//! A certificate authority in memory, and the leaves it signs.
+//! A certificate authority in memory, and the leaf certificates it signs.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -17,7 +17,8 @@ use crate::{
     tls::certified_key,
 };
 
-/// Certificates are valid from this long before they are issued: the API server's clock may be behind ours.
+/// Certificates are valid from this long before they are issued: the API server's clock may be
+/// behind the injector's.
 pub(crate) const BACKDATE: Duration = Duration::from_mins(5);
 
 /// Why a certificate could not be issued.
@@ -27,9 +28,9 @@ pub enum IssueError {
     /// A name is neither a DNS name nor an IP address, or key generation failed.
     #[error("cannot issue a certificate for {names}")]
     Generate {
-        /// The subject or the names asked for.
+        /// The subject or the requested names.
         names: String,
-        /// What the generator said.
+        /// The error of the generator.
         source: rcgen::Error,
     },
     /// `now` is before 1970.
@@ -37,20 +38,20 @@ pub enum IssueError {
     Clock,
 }
 
-/// Why an authority that was stored cannot be used. No text holds a byte of the key.
+/// Why a stored authority cannot be used. No message contains a byte of the key.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum AuthorityError {
     /// The certificate cannot be read.
     #[error("the certificate is not X.509 in PEM")]
     Certificate,
-    /// The certificate may not sign others.
+    /// The certificate is not a CA certificate, so it may not sign others.
     #[error("the certificate is not that of an authority")]
     NotAuthority,
-    /// The key cannot be read.
+    /// The key cannot be parsed.
     #[error("the key is not an unencrypted PKCS #8 key in PEM")]
     Key,
-    /// The key is another certificate's.
+    /// The key belongs to another certificate.
     #[error("the key is not the certificate's")]
     Pair,
 }
@@ -64,7 +65,7 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// A new authority called `name` (its common name), valid from `now` for `validity`.
+    /// Creates an authority with the common name `name`, valid from `now` for `validity`.
     pub fn new(name: &str, now: SystemTime, validity: Duration) -> Result<Self, IssueError> {
         let failed = |source| IssueError::Generate { names: name.to_owned(), source };
         let not_after = now + validity;
@@ -80,7 +81,7 @@ impl Authority {
         Ok(Self { issuer: Issuer::new(params, key), pem, der, validity })
     }
 
-    /// An authority that was kept as PEM: one certificate, and its key as PKCS #8.
+    /// Loads an authority from PEM: one certificate, and its key as PKCS #8.
     pub(crate) fn from_pem(certificate: &[u8], key: &[u8]) -> Result<Self, AuthorityError> {
         let der = CertificateDer::from_pem_slice(certificate).map_err(|_| AuthorityError::Certificate)?;
         let (_, parsed) = X509Certificate::from_der(&der).map_err(|_| AuthorityError::Certificate)?;
@@ -101,7 +102,8 @@ impl Authority {
         Ok(Self { issuer, pem: bundle.to_pem(), der, validity })
     }
 
-    /// The authority's certificate, PEM: what a client has to trust, the webhook configuration's `caBundle`.
+    /// The authority's certificate, PEM: the trust anchor for clients and the `caBundle` of the
+    /// webhook configurations.
     pub fn certificate_pem(&self) -> &str {
         &self.pem
     }
@@ -111,18 +113,19 @@ impl Authority {
         &self.der
     }
 
-    /// When it is valid.
+    /// The validity period.
     pub fn validity(&self) -> Validity {
         self.validity
     }
 
-    /// The private key, PKCS #8 in PEM. For a Secret that only the injector reads.
+    /// The private key, PKCS #8 in PEM. It must only be stored in a Secret that only the injector
+    /// can read.
     pub fn key_pem(&self) -> String {
         self.issuer.key().serialize_pem()
     }
 
-    /// Signs a server certificate with a new key for DNS names and IP addresses, valid from `now` for `validity`,
-    /// though never longer than the authority itself.
+    /// Issues a server certificate with a new key for DNS names and IP addresses, valid from `now`
+    /// for `validity`, but not longer than the authority itself.
     pub fn issue(&self, names: &[String], now: SystemTime, validity: Duration) -> Result<Leaf, IssueError> {
         let failed = |source| IssueError::Generate { names: names.join(", "), source };
         let not_after = (now + validity).min(self.validity.not_after);
@@ -146,7 +149,7 @@ pub struct Leaf {
 }
 
 impl Leaf {
-    /// When it is valid.
+    /// The validity period.
     pub fn validity(&self) -> Validity {
         self.validity
     }
@@ -156,12 +159,13 @@ impl Leaf {
         self.certificate.pem()
     }
 
-    /// The private key, PKCS #8 in PEM. For files that only their owner reads.
+    /// The private key, PKCS #8 in PEM. It must only be written to files that only their owner can
+    /// read.
     pub fn key_pem(&self) -> String {
         self.key.serialize_pem()
     }
 
-    /// What a resolver serves.
+    /// The certificate and key for a resolver.
     pub fn certified_key(&self) -> Result<CertifiedKey, rustls::Error> {
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(self.key.serialize_der()));
         certified_key(vec![self.certificate.der().clone()], key)
@@ -170,7 +174,8 @@ impl Leaf {
 
 fn common_name(name: &str) -> DistinguishedName {
     let mut distinguished = DistinguishedName::new();
-    // RFC 5280 allows 64 characters (ub-common-name); verification is by the alternative names anyway.
+    // RFC 5280 allows 64 characters (ub-common-name). Clients verify the alternative names, so
+    // truncation is harmless.
     distinguished.push(DnType::CommonName, name.chars().take(64).collect::<String>());
     distinguished
 }
@@ -185,7 +190,8 @@ fn set_validity(
     not_after: SystemTime,
 ) -> Result<(), IssueError> {
     let since_epoch = |time: SystemTime| time.duration_since(UNIX_EPOCH).map_err(|_| IssueError::Clock);
-    // rcgen's date type is of a crate that is not re-exported; it can be added to.
+    // rcgen's date type comes from a crate that is not re-exported, so the value is built by
+    // addition.
     let epoch = date_time_ymd(1970, 1, 1);
     params.not_before = epoch + since_epoch(backdated(now))?;
     params.not_after = epoch + since_epoch(not_after)?;

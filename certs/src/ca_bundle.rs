@@ -1,4 +1,4 @@
-//! The authorities that a webhook configuration's `caBundle` names.
+//! The authorities in the `caBundle` of a webhook configuration.
 
 use std::{collections::BTreeMap, time::SystemTime};
 
@@ -11,32 +11,33 @@ use thiserror::Error;
 
 use crate::files::{Validity, validity};
 
-/// RFC 7468: base64 in lines of 64 characters.
+/// The line length of RFC 7468: base64 in lines of 64 characters.
 const LINE: usize = 64;
 
 /// Why a text is not a bundle of certificates.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum BundleError {
-    /// A block cannot be read.
+    /// A block cannot be parsed.
     #[error("the text is not PEM; write certificates there")]
     Malformed(#[source] pem::Error),
-    /// A block that calls itself a certificate is none.
+    /// A block labelled as a certificate is not one.
     #[error("certificate number {number} is not X.509; write certificates there")]
     NotX509 {
-        /// Its place in the text, from 1.
+        /// Its position in the text, from 1.
         number: usize,
     },
 }
 
-/// A set of certificates, each once, in the order of their bytes: equal sets are written as equal text.
+/// A set of certificates without duplicates, ordered by their bytes: equal sets are written as
+/// equal text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CaBundle {
     certificates: BTreeMap<Vec<u8>, Validity>,
 }
 
 impl CaBundle {
-    /// Reads all certificates of a PEM text; other blocks and text between blocks count for nothing.
+    /// Parses all certificates of a PEM text; other blocks and text between blocks are ignored.
     pub(crate) fn parse(pem: &[u8]) -> Result<Self, BundleError> {
         let mut certificates = BTreeMap::new();
         for (index, certificate) in CertificateDer::pem_slice_iter(pem).enumerate() {
@@ -47,36 +48,34 @@ impl CaBundle {
         Ok(Self { certificates })
     }
 
-    /// Adds one certificate.
     pub(crate) fn insert(&mut self, der: &CertificateDer<'_>, validity: Validity) {
         self.certificates.insert(der.to_vec(), validity);
     }
 
-    /// Whether this very certificate is there.
+    /// Whether exactly this certificate is in the set.
     pub(crate) fn contains(&self, der: &CertificateDer<'_>) -> bool {
         self.certificates.contains_key(der.as_ref())
     }
 
-    /// Whether all of `other` are there.
+    /// Whether it is a superset of `other`.
     pub(crate) fn includes(&self, other: &Self) -> bool {
         other.certificates.keys().all(|der| self.certificates.contains_key(der))
     }
 
-    /// What is in either.
     #[must_use]
     pub(crate) fn union(mut self, other: &Self) -> Self {
         self.certificates.extend(other.certificates.iter().map(|(der, validity)| (der.clone(), *validity)));
         self
     }
 
-    /// Without what is over at `now`.
+    /// Removes certificates that have expired at `now`.
     #[must_use]
     pub(crate) fn without_expired(mut self, now: SystemTime) -> Self {
         self.certificates.retain(|_, validity| !validity.is_over(now));
         self
     }
 
-    /// At most `count` of them: those that end last.
+    /// Keeps at most `count` certificates, those that expire last.
     #[must_use]
     pub(crate) fn latest(mut self, count: usize) -> Self {
         while self.certificates.len() > count {
@@ -87,18 +86,16 @@ impl CaBundle {
         self
     }
 
-    /// How many there are.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.certificates.len()
     }
 
-    /// Whether there is none.
     pub(crate) fn is_empty(&self) -> bool {
         self.certificates.is_empty()
     }
 
-    /// The text: one block a certificate. Empty for no certificate.
+    /// The PEM text, one block per certificate. Empty for no certificate.
     pub(crate) fn to_pem(&self) -> String {
         self.certificates.keys().map(|der| block(der)).collect()
     }

@@ -1,4 +1,5 @@
-//! The authorities whose clients may call the server: read from a PEM file, and again when it changed.
+//! The authorities that sign the certificates of allowed clients, read from a PEM file and reloaded
+//! when it changes.
 
 use std::{
     fmt, fs,
@@ -21,10 +22,10 @@ use thiserror::Error;
 
 use crate::tls::provider;
 
-/// The longest file that is read, bytes. A bundle of all public authorities has a quarter of that.
+/// The maximum file size in bytes. A bundle of all public authorities has a quarter of that.
 const MAX_BYTES: u64 = 1024 * 1024;
 
-/// Why a file does not say whose clients may call.
+/// Why the file of client authorities cannot be used.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ClientAuthoritiesError {
@@ -33,7 +34,7 @@ pub enum ClientAuthoritiesError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The file is longer than a bundle of certificates can be.
@@ -42,25 +43,25 @@ pub enum ClientAuthoritiesError {
         /// The file.
         path: PathBuf,
     },
-    /// There is no certificate in it that can be used.
+    /// It contains no usable certificate.
     #[error("no usable certificate in {path}; write the authority's certificate there, PEM{skipped}")]
     Empty {
         /// The file.
         path: PathBuf,
-        /// Those that cannot be used.
+        /// The certificates that cannot be used.
         skipped: Skipped,
     },
-    /// The certificates cannot be used.
+    /// The TLS library rejects the certificates.
     #[error("the certificates in {path} cannot be used to check clients")]
     Unusable {
         /// The file.
         path: PathBuf,
-        /// What the TLS library said.
+        /// The error of the TLS library.
         source: rustls::server::VerifierBuilderError,
     },
 }
 
-/// The certificates of a file that are left out, and why. The others are used.
+/// The certificates of a file that are ignored, with the reasons. The others are used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Skipped(Vec<(usize, String)>);
 
@@ -72,7 +73,7 @@ impl Skipped {
 }
 
 impl fmt::Display for Skipped {
-    /// Each behind a semicolon, counted from 1.
+    /// Each follows a semicolon, with its number from 1.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, reason) in &self.0 {
             write!(f, "; certificate {number}: {reason}")?;
@@ -81,7 +82,7 @@ impl fmt::Display for Skipped {
     }
 }
 
-/// The authorities whose clients may call. A clone shares them: handshakes use what was read last.
+/// The authorities of allowed clients. Clones share them: handshakes use the latest version.
 #[derive(Clone)]
 pub struct ClientAuthorities {
     current: Arc<ArcSwap<Arc<dyn ClientCertVerifier>>>,
@@ -104,8 +105,9 @@ impl fmt::Debug for ClientAuthorities {
 }
 
 impl ClientCertVerifier for ClientAuthorities {
-    /// No hints: they would be those of one file's content, and a client that chooses its certificate by them would not
-    /// present one of a newer authority. Without hints a client presents what it has.
+    /// No hints: the set can change, and a client that selects its certificate by the hints would
+    /// not present one of a newer authority. Without hints a client presents the certificate it
+    /// has.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
     }
@@ -142,32 +144,33 @@ impl ClientCertVerifier for ClientAuthorities {
     }
 }
 
-/// Reads the file again when it changed.
+/// Reloads the file when it changes.
 pub struct ClientAuthoritiesReloader {
     path: PathBuf,
     authorities: ClientAuthorities,
     /// The content in use.
     used: Vec<u8>,
-    /// Why what is there now is not used, as it was reported.
+    /// The last reported error, if the current content cannot be used.
     reported: Option<String>,
 }
 
-/// What one look at the file found.
+/// The result of one check of the file.
 #[derive(Debug)]
 pub enum CheckedClients {
-    /// Nothing that has not been reported before.
+    /// No change, or an error that was already reported.
     Unchanged,
-    /// Other authorities are used from now on.
+    /// The authorities were replaced.
     Replaced {
-        /// Those that are left out.
+        /// The certificates that are ignored.
         skipped: Skipped,
     },
-    /// What is there cannot be used; the previous authorities are kept.
+    /// The content cannot be used, and the previous authorities are kept.
     Kept(ClientAuthoritiesError),
 }
 
 impl ClientAuthoritiesReloader {
-    /// Reads the file and follows it from there. Also gives the authorities, and the certificates that are left out.
+    /// Reads the file and remembers its content for later checks. Also returns the authorities and
+    /// the certificates that are ignored.
     pub fn new(
         path: impl Into<PathBuf>,
     ) -> Result<(Self, ClientAuthorities, Skipped), ClientAuthoritiesError> {
@@ -179,7 +182,7 @@ impl ClientAuthoritiesReloader {
         Ok((reloader, authorities, skipped))
     }
 
-    /// Looks once. What cannot be used is reported once, until it is something else.
+    /// Checks the file once. The same error is reported only once.
     pub fn check(&mut self) -> CheckedClients {
         let content = match read(&self.path) {
             Ok(content) => content,
@@ -200,13 +203,13 @@ impl ClientAuthoritiesReloader {
         }
     }
 
-    /// Whether the last look found something that cannot be used.
+    /// Whether the last check found content that cannot be used.
     pub fn is_refused(&self) -> bool {
         self.reported.is_some()
     }
 
     fn keep(&mut self, error: ClientAuthoritiesError) -> CheckedClients {
-        // Its text leaves the cause out.
+        // `Display` omits the cause, so `Debug` is compared.
         let text = format!("{error:?}");
         if self.reported.as_ref() == Some(&text) {
             return CheckedClients::Unchanged;
@@ -218,7 +221,8 @@ impl ClientAuthoritiesReloader {
 
 fn read(path: &Path) -> Result<Vec<u8>, ClientAuthoritiesError> {
     let content = match read_bounded(path) {
-        // The kubelet removes the old generation right after it has moved the link: once more, through the new one.
+        // The kubelet removes the old directory right after it has changed the link, so a read
+        // through the old link can fail once; the retry uses the new one.
         Err(error) if error.kind() == io::ErrorKind::NotFound => read_bounded(path),
         other => other,
     };
@@ -240,7 +244,7 @@ struct Parsed {
     skipped: Skipped,
 }
 
-/// One odd certificate in a bundle does not take the others with it.
+/// An invalid certificate in a bundle does not prevent the others from being used.
 fn parse(path: &Path, pem: &[u8]) -> Result<Parsed, ClientAuthoritiesError> {
     let mut roots = RootCertStore::empty();
     let mut skipped = Skipped::default();

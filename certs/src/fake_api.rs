@@ -1,5 +1,5 @@
-//! An API server for tests, in memory: one Secret and two webhook configurations, with optimistic locking and what
-//! a strategic merge patch does to the one field.
+//! An in-memory API server for tests: one Secret and two webhook configurations, with optimistic
+//! locking and strategic merge patches of the `caBundle` field.
 
 use std::{
     convert::Infallible,
@@ -17,7 +17,7 @@ pub(crate) const NAMESPACE: &str = "scaivault-system";
 pub(crate) const SECRET: &str = "scaivault-injector-ca";
 pub(crate) const CONFIGURATION: &str = "scaivault-injector";
 
-/// Clones are the same.
+/// Clones share their objects.
 #[derive(Clone)]
 pub(crate) struct FakeApi {
     objects: Arc<Mutex<Objects>>,
@@ -27,22 +27,22 @@ pub(crate) struct Objects {
     pub(crate) secret: Option<Value>,
     pub(crate) mutating: Option<Value>,
     pub(crate) validating: Option<Value>,
-    /// The last resourceVersion that was given.
+    /// The last assigned resourceVersion.
     version: u64,
-    /// The status of every answer, while it is there.
+    /// If set, every answer has this status.
     pub(crate) refusal: Option<StatusCode>,
-    /// No call is answered.
+    /// If set, no call is answered.
     pub(crate) hangs: bool,
-    /// How often somebody else writes between a read and the next write.
+    /// The remaining number of times that another client writes between a read and the next write.
     pub(crate) interference: u32,
-    /// Writes that were done.
+    /// Number of successful writes.
     pub(crate) writes: u32,
-    /// Method and resource of every call.
+    /// Method and resource of each call.
     pub(crate) calls: Vec<String>,
 }
 
 impl FakeApi {
-    /// An empty Secret, and two configurations with two webhooks and one.
+    /// An empty Secret, and two configurations with two webhooks and one webhook.
     pub(crate) fn new() -> Self {
         let webhook = |name: &str| {
             json!({
@@ -98,7 +98,7 @@ impl FakeApi {
         self.objects.lock().unwrap()
     }
 
-    /// The bundle of every webhook, in order.
+    /// The bundle of each webhook, in order.
     pub(crate) fn bundles(&self) -> Vec<CaBundle> {
         let objects = self.objects();
         let webhooks = [&objects.mutating, &objects.validating].map(|object| object.as_ref().unwrap());
@@ -162,7 +162,7 @@ impl Objects {
     }
 }
 
-/// Webhooks are a map by name; of each, the bundle alone may be sent.
+/// Merges webhooks by name; only their bundles may be sent.
 fn merge(stored: &mut Value, sent: &Value) {
     for webhook in sent["webhooks"].as_array().unwrap() {
         let owned: Vec<_> = webhook.as_object().unwrap().keys().collect();

@@ -1,4 +1,5 @@
-//! A certificate from a directory as the kubelet mounts a Secret of type `kubernetes.io/tls`.
+//! Loads a certificate from a directory in which the kubelet mounts a Secret of type
+//! `kubernetes.io/tls`.
 
 use std::{
     fs,
@@ -23,10 +24,11 @@ pub(crate) const CERTIFICATE_FILE: &str = "tls.crt";
 /// The leaf's private key, PEM: PKCS #8, SEC 1 or PKCS #1.
 pub(crate) const KEY_FILE: &str = "tls.key";
 
-/// The kubelet's link to the generation of files that is current; swapped in one rename.
+/// The kubelet's symbolic link to the current version of the files, replaced in one rename.
 const DATA_LINK: &str = "..data";
 
-/// Why a directory does not give a certificate. Each names the file and the cure, none a byte of the key.
+/// Why a directory contains no usable certificate. Each message names the file and the fix, and
+/// none contains a byte of the key.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum LoadError {
@@ -35,7 +37,7 @@ pub enum LoadError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The text is not PEM.
@@ -45,35 +47,35 @@ pub enum LoadError {
     Malformed {
         /// The file.
         path: PathBuf,
-        /// What the parser said.
+        /// The parser's error.
         source: pem::Error,
     },
-    /// No certificate in the file.
+    /// The file contains no certificate.
     #[error("{path} holds no certificate; write the chain there, leaf first")]
     NoCertificate {
         /// The file.
         path: PathBuf,
     },
-    /// The leaf cannot be read as X.509.
+    /// The leaf cannot be parsed as X.509.
     #[error("the first certificate of {path} is not X.509; write the chain there, leaf first")]
     NotX509 {
         /// The file.
         path: PathBuf,
     },
-    /// No private key in the file.
+    /// The file contains no private key.
     #[error("{path} holds no private key; write the leaf's unencrypted key there")]
     NoKey {
         /// The file.
         path: PathBuf,
     },
-    /// The key is not supported or it is not the leaf's.
+    /// The key is not supported, or it does not match the leaf.
     #[error("{certificate} and {key} do not go together; issue the pair again")]
     Pair {
         /// The chain's file.
         certificate: PathBuf,
         /// The key's file.
         key: PathBuf,
-        /// What the TLS library said.
+        /// The error of the TLS library.
         source: rustls::Error,
     },
     /// The leaf is not valid yet.
@@ -94,12 +96,12 @@ pub enum LoadError {
     },
 }
 
-/// From when until when a certificate is valid.
+/// The validity period of a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Validity {
-    /// The first moment.
+    /// The first moment, inclusive.
     pub not_before: SystemTime,
-    /// The end: at this moment it is not valid any more.
+    /// The end, exclusive.
     pub not_after: SystemTime,
 }
 
@@ -109,12 +111,12 @@ impl Validity {
         self.not_before <= now && !self.is_over(now)
     }
 
-    /// Whether it is over at `now`.
+    /// Whether it has expired at `now`.
     pub fn is_over(&self, now: SystemTime) -> bool {
         now >= self.not_after
     }
 
-    /// What is left of it at `now`, if that is less than a tenth of the whole: a renewal is late.
+    /// The remaining time at `now`, if it is less than a tenth of the period: the renewal is late.
     pub fn nearly_over(&self, now: SystemTime) -> Option<Duration> {
         let whole = self.not_after.duration_since(self.not_before).unwrap_or_default();
         let left = self.not_after.duration_since(now).unwrap_or_default();
@@ -122,20 +124,20 @@ impl Validity {
     }
 }
 
-/// A certificate that may be served.
+/// A certificate that can be served.
 pub struct Loaded {
     /// Chain and key.
     pub key: CertifiedKey,
-    /// When the leaf is valid.
+    /// The validity period of the leaf.
     pub validity: Validity,
 }
 
-/// Reads and checks the pair in `directory`; `now` decides whether it is valid.
+/// Reads and checks the pair in `directory`; `now` is used to check its validity.
 pub fn load(directory: &Path, now: SystemTime) -> Result<Loaded, LoadError> {
     Material::read(directory)?.check(now)
 }
 
-/// The two files' bytes, of one generation.
+/// The bytes of the two files, from the same version of the volume.
 pub(crate) struct Material {
     directory: PathBuf,
     certificate: Vec<u8>,
@@ -145,8 +147,8 @@ pub(crate) struct Material {
 impl Material {
     pub(crate) fn read(directory: &Path) -> Result<Self, LoadError> {
         match Self::read_generation(directory) {
-            // The kubelet removes the old generation right after it has moved the link: once more, through the
-            // new one.
+            // The kubelet removes the old directory right after it has changed the link, so a read
+            // through the old link can fail once; the retry uses the new one.
             Err(LoadError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 Self::read_generation(directory)
             }
@@ -154,11 +156,11 @@ impl Material {
         }
     }
 
-    /// Reads both files through one look at the link, so that they are never of two generations.
+    /// Reads both files through one resolution of the link, so that they always belong together.
     fn read_generation(directory: &Path) -> Result<Self, LoadError> {
         let generation = match fs::read_link(directory.join(DATA_LINK)) {
             Ok(target) => directory.join(target),
-            // Not a kubelet's volume: plain files.
+            // Plain files, not a volume of the kubelet.
             Err(_) => directory.to_owned(),
         };
         let read = |name: &str| {
@@ -172,7 +174,7 @@ impl Material {
         })
     }
 
-    /// Tells one content from another; not for anything an adversary chooses.
+    /// A hash to detect changes; not collision resistant against an attacker.
     pub(crate) fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         self.certificate.hash(&mut hasher);
@@ -216,7 +218,7 @@ impl Material {
     }
 }
 
-/// When a certificate is valid, to the second; none if it is not X.509 or of a time before 1970.
+/// The validity period, in whole seconds; `None` if it is not X.509 or starts before 1970.
 pub(crate) fn validity(certificate: &[u8]) -> Option<Validity> {
     let (_, leaf) = X509Certificate::from_der(certificate).ok()?;
     let time = |seconds: i64| Some(UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).ok()?));

@@ -1,4 +1,4 @@
-//! The leaf of one replica, in memory, and when it is renewed.
+//! The leaf certificate of one replica, in memory, and its renewal time.
 
 use std::{
     sync::Arc,
@@ -13,11 +13,11 @@ use crate::{
     files::Validity,
 };
 
-/// Why there is no new leaf.
+/// Why no new leaf could be issued.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum MintError {
-    /// It cannot be issued.
+    /// It could not be issued.
     #[error(transparent)]
     Issue(#[from] IssueError),
     /// It cannot be served.
@@ -25,7 +25,7 @@ pub enum MintError {
     Unusable(#[from] rustls::Error),
 }
 
-/// Which leaf is served, without its key.
+/// The served leaf, without its key.
 pub(crate) struct MintedLeaf {
     authority: CertificateDer<'static>,
     validity: Validity,
@@ -33,7 +33,7 @@ pub(crate) struct MintedLeaf {
 }
 
 impl MintedLeaf {
-    /// A new leaf and what a resolver serves.
+    /// Issues a leaf; also returns the key for the resolver.
     pub(crate) fn mint(
         authority: &Arc<Authority>,
         names: &[String],
@@ -43,18 +43,18 @@ impl MintedLeaf {
         let leaf = authority.issue(names, now, lifetime)?;
         let key = leaf.certified_key()?;
         let validity = leaf.validity();
-        // The signature's last byte: as good as a die, and nothing to be injected in tests.
+        // The last byte of the signature serves as the random number, so tests need not inject one.
         let die = key.cert.first().and_then(|leaf| leaf.last()).copied().unwrap_or_default();
         let lifetime = validity.not_after.duration_since(now).unwrap_or_default();
         let renews_at = now + renewal(lifetime, die);
         Ok((Self { authority: authority.certificate_der().clone(), validity, renews_at }, key))
     }
 
-    /// Whether it needs no successor: its authority signs, and it is not near its end.
+    /// Whether it needs no renewal: its authority is the signing one, and it is not due.
     pub(crate) fn is_good(&self, authority: &Authority, now: SystemTime) -> bool {
         self.authority == *authority.certificate_der()
             && now < self.renews_at
-            // The clock was set back: what was made in the future is not valid for anybody else.
+            // If the clock was set back, a leaf issued in the future is not yet valid for clients.
             && now >= self.validity.not_before
     }
 
@@ -72,8 +72,8 @@ impl MintedLeaf {
     }
 }
 
-/// After two thirds of `lifetime`, or up to a tenth of it earlier: replicas that started together need not renew
-/// together.
+/// After two thirds of `lifetime`, minus a jitter of up to a tenth, so that replicas that started
+/// together do not renew at the same time.
 fn renewal(lifetime: Duration, die: u8) -> Duration {
     (lifetime * 2 / 3).saturating_sub(lifetime / 10 * u32::from(die) / u32::from(u8::MAX))
 }

@@ -1,7 +1,8 @@
-//! Certificates of the webhook: issued on the fly, loaded from files, or managed together with the other replicas by a
-//! Secret; served through a resolver that can be swapped while connections are open.
+//! Certificates of the webhook: issued in memory, loaded from files, or managed together with the
+//! other replicas through a Secret. They are served through a resolver whose certificate can be
+//! replaced while connections are open.
 //!
-//! Wall-clock time is a parameter everywhere. Private keys have no `Debug`.
+//! Wall-clock time is always a parameter. Private keys do not implement `Debug`.
 
 mod authority;
 mod ca_bundle;
@@ -37,5 +38,5 @@ pub use secret_store::StoreError;
 pub use state::StateError;
 pub use tls::{client_config, mutual_server_config, provider, server_config};
 
-/// The field manager of everything that is written to the cluster.
+/// The field manager of all writes to the cluster.
 const FIELD_MANAGER: &str = "scaivault-injector";

@@ -1,12 +1,14 @@
-//! The `caBundle` of the webhook configurations.
+//! Publishes the `caBundle` in the webhook configurations.
 //!
-//! The injector owns this one field of every webhook and replaces what somebody else wrote there: a foreign authority in
-//! it could pose as the injector and read every pod it is sent. Only together with a first authority are foreign ones
-//! kept for a while (see [`step`](crate::rotation::step)), because a server may still use them.
+//! The injector owns this field of every webhook and replaces other values: a foreign authority in
+//! it could pose as the injector and read every pod that is sent to it. Foreign authorities are
+//! kept only for a while after the first authority is created (see
+//! [`step`](crate::rotation::step)), because a server may still use them.
 //!
-//! The field is written by a strategic merge patch, not by server-side apply. Who applies a webhook's `caBundle` owns the
-//! webhook's `name` as well, that is a part of the list's item, and then whoever installed the configuration by
-//! server-side apply cannot remove that webhook from it any more: what is left of it would not be valid.
+//! The field is written by a strategic merge patch, not by server-side apply. Server-side apply of
+//! a webhook's `caBundle` would also own the webhook's `name`, the key of the list item. A client
+//! that installed the configuration by server-side apply could then no longer remove that webhook,
+//! because the remaining item would not be valid.
 
 use std::fmt::Debug;
 
@@ -35,11 +37,11 @@ use crate::{
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum PublishError {
-    /// It is not there. The injector may not create it. Fails a look only where both are missing; one alone is complained
-    /// of while the other is looked after.
+    /// It does not exist. The injector may not create it. A sync fails only if both are missing; a
+    /// single missing one is reported while the other is maintained.
     #[error("the {kind} {name} does not exist; install the chart again or correct the configuration's name")]
     Missing {
-        /// Which of the two.
+        /// Its kind.
         kind: String,
         /// Its name.
         name: String,
@@ -47,9 +49,9 @@ pub enum PublishError {
     /// A call failed.
     #[error("cannot {verb} the {kind} {name}")]
     Call {
-        /// What was asked for: `get` or `patch`.
+        /// The verb: `get` or `patch`.
         verb: &'static str,
-        /// Which of the two.
+        /// Its kind.
         kind: String,
         /// Its name.
         name: String,
@@ -59,21 +61,22 @@ pub enum PublishError {
 }
 
 impl PublishError {
-    /// Whether somebody else has written it since it was read.
+    /// Whether another client has written it since it was read.
     pub(crate) fn is_conflict(&self) -> bool {
         matches!(self, Self::Call { source, .. } if source.is_conflict())
     }
 }
 
-/// The two configurations of one name.
+/// The mutating and the validating configuration of one name.
 pub(crate) struct Publisher {
     mutating: Api<MutatingWebhookConfiguration>,
     validating: Api<ValidatingWebhookConfiguration>,
     name: String,
 }
 
-/// What stands in the two configurations. One that does not exist is as one without webhooks: nobody calls by it, and
-/// whoever calls by the other still needs the injector.
+/// The content of the two configurations. A configuration that does not exist is treated like one
+/// without webhooks: no API server calls through it, and calls through the other still need the
+/// injector.
 #[derive(Clone, Debug)]
 pub(crate) struct Published {
     mutating: Option<Configuration>,
@@ -81,7 +84,7 @@ pub(crate) struct Published {
     name: String,
 }
 
-/// One configuration: its version, and of each webhook the name and the `caBundle`.
+/// One configuration: its version, and the name and `caBundle` of each webhook.
 #[derive(Clone, Debug)]
 struct Configuration {
     resource_version: Option<String>,
@@ -94,7 +97,7 @@ impl Publisher {
         Self { mutating: Api::all(client.clone()), validating: Api::all(client), name: name.to_owned() }
     }
 
-    /// Reads both, of which one has to exist.
+    /// Reads both; at least one has to exist.
     pub(crate) async fn read(&self) -> Result<Published, PublishError> {
         let mutating = self.read_one(&self.mutating).await?;
         let validating = self.read_one(&self.validating).await?;
@@ -106,8 +109,8 @@ impl Publisher {
         Ok(published)
     }
 
-    /// Writes `bundle` into every webhook of `published` that has another, unless somebody has written the
-    /// configuration since it was read: then what is written here may be old.
+    /// Writes `bundle` to every webhook in `published` that has another, unless the configuration
+    /// was written since it was read: then `bundle` may be outdated.
     pub(crate) async fn write(&self, published: &Published, bundle: &CaBundle) -> Result<(), PublishError> {
         let pem = bundle.to_pem();
         self.write_one(&self.mutating, published.mutating.as_ref(), &pem).await?;
@@ -135,7 +138,8 @@ impl Publisher {
         pem: &str,
     ) -> Result<(), PublishError> {
         let Some(read) = read.filter(|read| !read.is(pem)) else { return Ok(()) };
-        // Webhooks are merged by name. Nothing but the bundle is sent: the other fields are no business of ours.
+        // Webhooks are merged by name. Only the bundle is sent, because the injector does not own
+        // the other fields.
         let bundle = ByteString(pem.as_bytes().to_vec());
         let webhooks: Vec<_> = read
             .webhooks
@@ -143,7 +147,7 @@ impl Publisher {
             .map(|(name, _)| json!({"name": name, "clientConfig": {"caBundle": bundle}}))
             .collect();
         let patch = json!({
-            // What makes this a conflict if the configuration is not what was read.
+            // Causes a conflict if the configuration has changed since it was read.
             "metadata": {"resourceVersion": read.resource_version},
             "webhooks": webhooks,
         });
@@ -165,7 +169,7 @@ impl Published {
         self.webhooks().all(|bundle| parse(bundle).contains(authority))
     }
 
-    /// What there is to complain of: a configuration that does not exist.
+    /// The error to report if one of the configurations does not exist.
     pub(crate) fn missing(&self) -> Option<PublishError> {
         let kind = match self {
             Self { mutating: None, .. } => MutatingWebhookConfiguration::KIND,
@@ -175,7 +179,7 @@ impl Published {
         Some(PublishError::Missing { kind: kind.to_owned(), name: self.name.clone() })
     }
 
-    /// Every authority that any webhook trusts.
+    /// The authorities that at least one webhook trusts.
     pub(crate) fn found(&self) -> CaBundle {
         self.webhooks().fold(CaBundle::default(), |all, bundle| all.union(&parse(bundle)))
     }
@@ -193,12 +197,12 @@ impl Configuration {
     }
 }
 
-/// What nobody can read trusts nobody.
+/// A bundle that cannot be parsed contains no authority.
 fn parse(bundle: &[u8]) -> CaBundle {
     CaBundle::parse(bundle).unwrap_or_default()
 }
 
-/// What the two kinds have in common.
+/// The common interface of the two kinds.
 trait WebhookConfiguration: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned {
     /// Each webhook's name and `caBundle`.
     fn bundles(self) -> Vec<(String, Vec<u8>)>;

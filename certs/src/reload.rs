@@ -1,4 +1,4 @@
-//! Following a directory whose certificate is renewed by somebody else.
+//! Follows a directory whose certificate is renewed externally.
 
 use std::{
     path::PathBuf,
@@ -11,38 +11,39 @@ use crate::{
     resolver::CertResolver,
 };
 
-/// How often the directory is looked at. The kubelet itself takes up to a minute or two to bring a new Secret, and
-/// certificates are renewed weeks before they end, so ten seconds cost nothing and add nothing.
+/// How often the directory is checked. The kubelet takes up to two minutes to update a mounted
+/// Secret, and certificates are renewed weeks before they expire, so ten seconds add no relevant
+/// delay and cost nothing.
 pub const DEFAULT_RELOAD_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Looks at a directory and swaps the resolver's certificate when the content changes. Polling by content sees
-/// every `..data` swap and needs no inotify watch.
+/// Checks a directory and replaces the resolver's certificate when the content changes. Comparing
+/// the content detects every replacement of `..data` and needs no inotify watch.
 pub struct Reloader {
     directory: PathBuf,
     resolver: Arc<CertResolver>,
-    /// The content that is served.
+    /// The fingerprint of the served content.
     served: u64,
-    /// Why what is there now is not served, as it was told.
+    /// The last reported error, if the current content cannot be served.
     told: Option<String>,
 }
 
-/// What one look at the directory found.
+/// The result of one check of the directory.
 #[derive(Debug)]
 pub enum Checked {
-    /// Nothing that has not been told before.
+    /// No change, or an error that was already reported.
     Unchanged,
-    /// A new pair is served from now on.
+    /// A new pair is now served.
     Replaced {
-        /// When it is valid.
+        /// The validity period of its leaf.
         validity: Validity,
     },
-    /// What is there cannot be served; the pair before stays.
+    /// The content cannot be served, and the previous pair is kept.
     Kept(LoadError),
 }
 
 impl Reloader {
-    /// Loads the pair in `directory` and follows it from there. Also gives the resolver and the first
-    /// certificate's validity.
+    /// Loads the pair in `directory` and remembers its content for later checks. Also returns the
+    /// resolver and the validity of the first certificate.
     pub fn new(
         directory: impl Into<PathBuf>,
         now: SystemTime,
@@ -56,8 +57,8 @@ impl Reloader {
         Ok((reloader, resolver, loaded.validity))
     }
 
-    /// Looks once. What cannot be served is told once, until it is something else; it is tried at every look, because
-    /// a certificate that is not valid yet becomes so without a change.
+    /// Checks the directory once. The same error is reported only once. The content is validated in
+    /// each check, because a certificate that is not valid yet becomes valid without a change.
     pub fn check(&mut self, now: SystemTime) -> Checked {
         let material = match Material::read(&self.directory) {
             Ok(material) => material,
@@ -79,13 +80,13 @@ impl Reloader {
         }
     }
 
-    /// Whether the last look found something that cannot be served.
+    /// Whether the last check found content that cannot be served.
     pub fn is_refused(&self) -> bool {
         self.told.is_some()
     }
 
     fn keep(&mut self, error: LoadError) -> Checked {
-        // Its text leaves the cause out.
+        // `Display` omits the cause, so `Debug` is compared.
         let text = format!("{error:?}");
         if self.told.as_ref() == Some(&text) {
             return Checked::Unchanged;

@@ -1,4 +1,4 @@
-//! Which certificate a handshake gets.
+//! Selects the certificate of a handshake.
 
 use std::{fmt, sync::Arc};
 
@@ -8,30 +8,30 @@ use rustls::{
     sign::CertifiedKey,
 };
 
-/// Serves one certificate, whatever name the client asks for; it can be replaced at any time without a lock. Open
-/// connections keep what they were given.
+/// Serves one certificate for all requested names. It can be replaced at any time without a lock;
+/// open connections keep theirs.
 #[derive(Default)]
 pub struct CertResolver {
     current: ArcSwapOption<CertifiedKey>,
 }
 
 impl CertResolver {
-    /// Starts with this certificate.
+    /// Starts with a certificate.
     pub fn new(key: CertifiedKey) -> Self {
         Self { current: ArcSwapOption::from_pointee(key) }
     }
 
-    /// Starts without a certificate: handshakes fail until one is given.
+    /// Starts without a certificate: handshakes fail until one is set.
     pub fn empty() -> Self {
         Self::default()
     }
 
-    /// Handshakes from now on get this certificate.
+    /// Sets the certificate for later handshakes.
     pub fn replace(&self, key: CertifiedKey) {
         self.current.store(Some(Arc::new(key)));
     }
 
-    /// What a handshake would get now.
+    /// The certificate that a handshake would get now.
     pub fn current(&self) -> Option<Arc<CertifiedKey>> {
         self.current.load_full()
     }

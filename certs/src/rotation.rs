@@ -1,17 +1,21 @@
-//! When an authority is made, made known, used and forgotten: decided without I/O, by every replica alike.
+//! The life cycle of an authority: created, announced, used, forgotten. Every replica computes it
+//! in the same way and without I/O.
 //!
-//! There is no leader. The [`State`] in the Secret says how far things are; every replica looks at it and at the
-//! webhook configurations, and whoever is first writes the next state with optimistic locking.
+//! There is no leader. The [`State`] in the Secret records the progress. Every replica reads it and
+//! the webhook configurations, and the first one to act writes the next state with optimistic
+//! locking.
 //!
 //! ```text
 //! (nothing) --Announce--> next --Promote--> current --Announce--> current, next --Promote--> current, retired --Forget--> current
 //! ```
 //!
-//! A leaf is signed by `current` alone, and an authority becomes `current` only after it has stood in every
-//! configuration, before the eyes of the replica that promotes it, for the settle delay: until then an API server may
-//! know the configuration from before. That time is measured by the monotonic clock, so a wall clock that is set
-//! moves nothing too early. A replica that finds a `current` therefore serves at once, unless it is from the future:
-//! made by a replica whose clock is ahead. Then it stays with what it has, see [`signer`].
+//! A leaf is signed by `current` only. An authority is promoted to `current` only after the
+//! promoting replica has observed it in every webhook configuration for the settle delay, because
+//! until then an API server may use the previous configuration. That time is measured by the
+//! monotonic clock, so setting the wall clock cannot cause an early promotion. Therefore a replica
+//! that finds a `current` authority can serve at once. The exception is one that is not valid yet,
+//! created by a replica whose clock is ahead: then the replica keeps its previous authority, see
+//! [`signer`].
 
 use std::{
     sync::Arc,
@@ -29,18 +33,19 @@ use crate::{
 
 /// The common name of every authority.
 const NAME: &str = "scaivault-injector";
-/// How many certificates found in the webhook configurations are kept with a first authority: enough for a Secret that
-/// is emptied several times within a leaf's lifetime, and a bound for what somebody else writes there.
+/// How many certificates found in the webhook configurations are adopted with a first authority:
+/// enough for a Secret that is emptied several times within a leaf's lifetime, and a limit for what
+/// other clients write there.
 const MAX_ADOPTED: usize = 16;
-/// How far the clocks of two replicas may be apart without a leaf that nobody trusts: nodes without NTP, or with the
-/// time zone taken for UTC, are mostly off by an hour.
+/// The maximum difference between the clocks of two replicas for which every served leaf is
+/// trusted. Nodes without NTP, or with local time set as UTC, are usually off by an hour.
 const SKEW: Duration = Duration::from_hours(1);
 
-/// Lifetimes that do not go together.
+/// Lifetimes that are inconsistent.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PolicyError {
-    /// The last third of the authority's life is the time for the change.
+    /// The last third of the authority's lifetime must be long enough for the rotation.
     #[error(
         "an authority's lifetime of {} s is too short: a third of it must cover a leaf's lifetime ({} s) and twice the settle delay ({} s)",
         authority.as_secs(), leaf.as_secs(), settle.as_secs()
@@ -55,7 +60,7 @@ pub enum PolicyError {
     },
 }
 
-/// How long things last.
+/// The lifetimes and delays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
     ca_lifetime: Duration,
@@ -64,7 +69,8 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Lifetimes of authority and leaf, and how long an API server may know a configuration from before.
+    /// Takes the lifetimes of authority and leaf, and the settle delay: how long an API server may
+    /// use a previous configuration.
     pub fn new(
         ca_lifetime: Duration,
         leaf_lifetime: Duration,
@@ -80,69 +86,68 @@ impl Policy {
         Ok(Self { ca_lifetime, leaf_lifetime, settle_delay })
     }
 
-    /// How long a leaf is valid.
     pub(crate) fn leaf_lifetime(&self) -> Duration {
         self.leaf_lifetime
     }
 
-    /// When an authority needs a successor: a third of the lifetime before its end. By the lifetime that is wished
-    /// for now: an authority made under a shorter one is replaced at once.
+    /// When an authority needs a successor: a third of the configured lifetime before it expires.
+    /// An authority that was created with a shorter lifetime is therefore replaced at once.
     fn renewal(&self, authority: &Authority) -> SystemTime {
         let not_after = authority.validity().not_after;
         not_after.checked_sub(self.ca_lifetime / 3).unwrap_or(UNIX_EPOCH)
     }
 
-    /// Until when leaves of an authority that signs no more from `now` on may be served: one may be signed somewhat
-    /// later, by a replica whose clock is behind and for which the successor is from the future, and who looks at this
-    /// moment may have a clock that is ahead.
+    /// Until when leaves of an authority that stops signing at `now` may be served. A replica whose
+    /// clock is behind may sign one later, because the successor is not valid yet for it, and the
+    /// clock of the replica that evaluates this time may be ahead. Hence twice [`SKEW`].
     fn retirement(&self, now: SystemTime) -> SystemTime {
         whole_seconds(now + self.leaf_lifetime + self.settle_delay + SKEW * 2)
     }
 }
 
-/// What a replica sees besides the Secret.
+/// What a replica observes in addition to the Secret.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seen<'a> {
-    /// All certificates that stand in the `caBundle` of any webhook.
+    /// All certificates in the `caBundle` of any webhook.
     pub(crate) found: &'a CaBundle,
-    /// How long this replica has seen the next authority in the `caBundle` of every webhook.
+    /// How long this replica has observed the next authority in the `caBundle` of every webhook.
     pub(crate) next_for: Option<Duration>,
 }
 
-/// What to do with the state.
+/// The next action on the state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Nothing for now.
     Keep,
-    /// Make a next authority.
+    /// Create a next authority.
     Announce {
-        /// Trust these on: somebody else's, or ours whose Secret was emptied. A server may still be using them.
+        /// Also trust these for a while: foreign ones, or the injector's own after its Secret was
+        /// emptied. A server may still be using them.
         adopted: CaBundle,
     },
-    /// Before the first authority signs: trust these on, too.
+    /// Also trust these, before the first authority signs.
     Adopt {
-        /// Found since it was made.
+        /// Found since it was created.
         adopted: CaBundle,
     },
-    /// The next authority becomes the current one.
+    /// Make the next authority the current one.
     Promote,
-    /// Trust the retired no longer.
+    /// Stop trusting the retired authorities.
     Forget,
 }
 
-/// What to do with `state` at `now`.
+/// The next action on `state` at `now`.
 pub(crate) fn step(state: &State, seen: Seen<'_>, now: SystemTime, policy: &Policy) -> Step {
     let State { current, next, retired } = state;
     let adopted = || seen.found.clone().without_expired(now).latest(MAX_ADOPTED);
     match (current, next) {
-        // Nobody used it, so nobody misses it.
+        // No leaf was signed by it, so it can be dropped.
         (_, Some(next)) if next.validity().is_over(now) => Step::Announce { adopted: CaBundle::default() },
-        // Another replica may have made it without seeing these.
+        // Another replica may have created it without observing these.
         (None, Some(_)) if !state.bundle().includes(&adopted()) => Step::Adopt { adopted: adopted() },
         (_, Some(next)) => {
             let settled = seen.next_for.is_some_and(|time| time >= policy.settle_delay);
-            // Not yet valid: made by a replica whose clock is ahead. Whose clock is right, nobody here can say; what
-            // works stays.
+            // Not valid yet, so it was created by a replica whose clock is ahead. This replica
+            // cannot tell which clock is right, so it keeps the working authority.
             if settled && now >= next.validity().not_before {
                 Step::Promote
             } else {
@@ -164,7 +169,8 @@ fn forget(retired: Option<&Retired>, now: SystemTime) -> Step {
     }
 }
 
-/// How long until [`step`] may say something else, if nobody else does anything; none if the clocks have no part in it.
+/// How long until the result of [`step`] can change through time alone; `None` if time cannot
+/// change it.
 pub(crate) fn next_step_in(
     state: &State,
     seen: Seen<'_>,
@@ -185,11 +191,13 @@ pub(crate) fn next_step_in(
     [promotion, renewal, forgotten].into_iter().flatten().min()
 }
 
-/// Whose leaves a replica serves at `now` that has served those of `held`; none before the first authority.
+/// The authority whose leaves a replica serves at `now`, if it has served those of `held`; `None`
+/// before the first authority.
 ///
-/// A current authority that this replica's clock holds for one from the future was promoted by a replica whose clock is
-/// ahead, and API servers with the right time refuse its leaves until it is valid. The authority before is retired and still
-/// trusted, so what works stays. A replica that starts meanwhile has none and waits.
+/// If the current authority is not valid yet by this replica's clock, it was promoted by a replica
+/// whose clock is ahead, and API servers with the right time reject its leaves until it is valid.
+/// The previous authority is retired but still trusted, so the replica keeps it. A replica that
+/// starts meanwhile has no previous authority and waits.
 pub(crate) fn signer(state: &State, held: Option<Arc<Authority>>, now: SystemTime) -> Option<Arc<Authority>> {
     match &state.current {
         Some(current) if now >= trusted_from(current) => Some(Arc::clone(current)),
@@ -197,14 +205,15 @@ pub(crate) fn signer(state: &State, held: Option<Arc<Authority>>, now: SystemTim
     }
 }
 
-/// When an authority is valid by the clock of everybody whose own clock is off by less than [`BACKDATE`]: the moment at
-/// which it was made.
+/// When an authority is valid for every clock that is off by less than [`BACKDATE`]: the time at
+/// which it was created.
 pub(crate) fn trusted_from(authority: &Authority) -> SystemTime {
     authority.validity().not_before + BACKDATE
 }
 
 impl State {
-    /// The state after `step`; none if it stays. A new authority is the only thing in it that is random.
+    /// The state after `step`; `None` if it does not change. The key of a new authority is the only
+    /// random part.
     pub(crate) fn after(
         &self,
         step: Step,
@@ -239,15 +248,16 @@ impl State {
     }
 }
 
-/// Since when a replica has seen the next authority in every webhook configuration, without a break.
+/// Since when a replica has continuously observed the next authority in every webhook
+/// configuration.
 #[derive(Debug, Default)]
 pub(crate) struct Observation {
     since: Option<(CertificateDer<'static>, Instant)>,
 }
 
 impl Observation {
-    /// A look at the configurations that ended at `at`, or their writing: `published` tells whether `next` stands in
-    /// each.
+    /// Records a read of the configurations that completed at `at`, or a write to them. `published`
+    /// is whether `next` is in each of them.
     pub(crate) fn record(&mut self, next: Option<&CertificateDer<'static>>, published: bool, at: Instant) {
         let next = next.filter(|_| published);
         self.since = match (self.since.take(), next) {
@@ -256,13 +266,13 @@ impl Observation {
         };
     }
 
-    /// How long that was at `at`, the start of the look at which it was seen last.
+    /// How long it had been observed at `at`, the start of the sync that observed it last.
     pub(crate) fn lasted(&self, at: Instant) -> Option<Duration> {
         self.since.as_ref().map(|(_, since)| at.saturating_duration_since(*since))
     }
 }
 
-/// As it is written.
+/// The time as it is stored, in whole seconds.
 fn whole_seconds(time: SystemTime) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs())
 }

@@ -1,5 +1,5 @@
-//! Looking after a self-managed certificate: the Secret and the webhook configurations read, the next step taken, and
-//! the leaf that is served renewed.
+//! Maintains a self-managed certificate: reads the Secret and the webhook configurations, takes the
+//! next step, and renews the served leaf.
 
 use std::{
     sync::Arc,
@@ -19,10 +19,10 @@ use crate::{
     secret_store::{SecretStore, StoreError},
 };
 
-/// How often a look begins again because another replica was faster.
+/// How often a sync is retried because another replica wrote first.
 const ATTEMPTS: u32 = 5;
 
-/// Where a self-managed certificate lives and what it says.
+/// The location and the settings of a self-managed certificate.
 #[derive(Clone, Debug)]
 pub struct Managed {
     /// The injector's namespace.
@@ -33,63 +33,62 @@ pub struct Managed {
     pub webhook_configuration: String,
     /// The names in the leaf.
     pub names: Vec<String>,
-    /// How long things last.
     pub policy: Policy,
 }
 
-/// Why a look did not reach its end. What is served stays.
+/// Why a sync failed. The served certificate is kept.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum LookError {
-    /// The Secret cannot be read, understood or written.
+    /// The Secret cannot be read, parsed or written.
     #[error(transparent)]
     Secret(#[from] StoreError),
     /// A webhook configuration cannot be read or written.
     #[error(transparent)]
     Configuration(#[from] PublishError),
-    /// An authority cannot be made.
+    /// An authority could not be created.
     #[error(transparent)]
     Authority(#[from] IssueError),
-    /// A leaf cannot be made.
+    /// A leaf could not be created.
     #[error(transparent)]
     Leaf(#[from] MintError),
-    /// Others wrote each time between our reading and our writing.
+    /// Other replicas wrote between read and write in each attempt.
     #[error("{ATTEMPTS} times somebody else wrote the Secret or a webhook configuration first; trying again")]
     Busy,
 }
 
-/// What a complete look found and did.
+/// The result of a complete sync.
 #[derive(Debug)]
 pub struct Looked {
-    /// When the authority that signs is valid; none while the first one is being made known.
+    /// The validity of the signing authority; `None` while the first one is being announced.
     pub authority: Option<Validity>,
-    /// What was done to the Secret.
+    /// The change to the Secret.
     pub done: Done,
-    /// When to look again at the latest, if the clocks have a part in it.
+    /// When the next sync is due at the latest, if time alone can require one.
     pub again_in: Option<Duration>,
-    /// How long until the authority that signs is used here, if this replica's clock says that it is not valid yet:
-    /// this clock or that of the replica which made it is wrong.
+    /// How long until the signing authority can be used here, if this replica's clock says that it
+    /// is not valid yet: either this clock or that of the replica that created it is wrong.
     pub waits: Option<Duration>,
-    /// One of the two webhook configurations does not exist; the other is looked after.
+    /// One of the two webhook configurations does not exist; the other is maintained.
     pub missing: Option<PublishError>,
 }
 
 /// A step that was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Done {
-    /// None was due.
+    /// No step was due.
     Nothing,
-    /// A next authority was made.
+    /// A next authority was created.
     Announced,
-    /// Authorities that somebody else made known are trusted for a while.
+    /// Foreign authorities are trusted for a while.
     Adopted,
-    /// The next authority signs from now on.
+    /// The next authority now signs.
     Promoted,
-    /// Retired authorities are not trusted any more.
+    /// Retired authorities are no longer trusted.
     Forgot,
 }
 
-/// Looks after the certificate of one replica. Any number of replicas may do so with the same Secret.
+/// Maintains the certificate of one replica. Any number of replicas may do so with the same Secret.
 pub struct Rotator {
     secret: SecretStore,
     publisher: Publisher,
@@ -97,15 +96,16 @@ pub struct Rotator {
     policy: Policy,
     resolver: Arc<CertResolver>,
     observation: Observation,
-    /// Signs our leaves; in memory, so that a leaf can be renewed while the API server is away.
+    /// Signs this replica's leaves. In memory, so that a leaf can be renewed while the API server
+    /// is unavailable.
     authority: Option<Arc<Authority>>,
     leaf: Option<MintedLeaf>,
-    /// Whether every webhook trusts the leaf's authority, as far as is known.
+    /// Whether every webhook trusts the leaf's authority, as of the last sync.
     is_published: bool,
 }
 
 impl Rotator {
-    /// With a resolver that has no certificate yet.
+    /// Starts with a resolver that has no certificate.
     pub fn new(client: Client, managed: Managed) -> (Self, Arc<CertResolver>) {
         let Managed { namespace, secret, webhook_configuration, names, policy } = managed;
         let resolver = Arc::new(CertResolver::empty());
@@ -123,9 +123,11 @@ impl Rotator {
         (rotator, resolver)
     }
 
-    /// Looks once, writes what is due, and serves what may be served. Whatever fails, what was served stays.
+    /// Reads the objects, writes the next step, and updates the served certificate. After an error
+    /// the served certificate is kept.
     pub async fn look(&mut self, now: SystemTime) -> Result<Looked, LookError> {
-        // Before the API server is asked: however slow it is, a leaf does not wait for it. A failure comes again below.
+        // First, without the API server, so that a slow API server does not delay the renewal. The
+        // same call below reports the error.
         let _ = self.renew_leaf(now);
         let mut looked = Err(LookError::Busy);
         for _ in 0..ATTEMPTS {
@@ -137,30 +139,30 @@ impl Rotator {
         if looked.as_ref().is_err_and(LookError::is_conflict) {
             looked = Err(LookError::Busy);
         }
-        // Also when the API server is away. Most often for another authority, else there is one already.
+        // Also if the API server is unavailable. Usually a no-op, unless the authority has changed.
         self.renew_leaf(now)?;
         looked
     }
 
-    /// Whether API servers trust what is served at `now`, as far as is known.
+    /// Whether API servers trust the served certificate at `now`, as of the last sync.
     pub fn is_trusted(&self, now: SystemTime) -> bool {
         self.is_published
             && self.authority.as_ref().is_some_and(|authority| authority.validity().covers(now))
             && self.leaf.as_ref().is_some_and(|leaf| leaf.validity().covers(now))
     }
 
-    /// When the leaf that is served is valid.
+    /// The validity of the served leaf.
     pub fn leaf(&self) -> Option<Validity> {
         self.leaf.as_ref().map(MintedLeaf::validity)
     }
 
-    /// When a new leaf is due.
+    /// When the leaf will be renewed.
     pub fn renews_leaf_at(&self) -> Option<SystemTime> {
         self.leaf.as_ref().map(MintedLeaf::renews_at)
     }
 
-    /// The order matters. The configurations are read before the Secret and written only if they are still what was
-    /// read, so nobody can overwrite a newer bundle with that of an older state.
+    /// The order matters. The configurations are read before the Secret and written only if they
+    /// have not changed since, so a bundle of an older state cannot overwrite a newer one.
     async fn attempt(&mut self, now: SystemTime) -> Result<Looked, LookError> {
         let started = Instant::now();
         let published = self.publisher.read().await.inspect_err(|error| {
@@ -204,7 +206,7 @@ impl Rotator {
         })
     }
 
-    /// Somebody may have taken our authority out of a configuration.
+    /// Updates `is_published`: another client may have removed the authority from a configuration.
     fn judge(&mut self, published: &Published) {
         if let Some(authority) = &self.authority {
             self.is_published = published.contains(authority.certificate_der());
@@ -212,8 +214,8 @@ impl Rotator {
     }
 
     fn renew_leaf(&mut self, now: SystemTime) -> Result<(), MintError> {
-        // An authority that is over, or from the future since the clock was set back, signs nothing that anybody would
-        // trust.
+        // An authority that has expired, or that is not valid yet since the clock was set back,
+        // cannot sign a leaf that a client would trust.
         let Some(authority) = self.authority.as_ref().filter(|authority| authority.validity().covers(now))
         else {
             return Ok(());

@@ -16,7 +16,7 @@ use crate::{
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// It is not there. The injector may not create Secrets.
+    /// It does not exist. The injector may not create Secrets.
     #[error(
         "the Secret {namespace}/{name} does not exist; the chart makes it, by hand: kubectl -n {namespace} create secret generic {name}"
     )]
@@ -26,20 +26,20 @@ pub enum StoreError {
         /// The Secret's name.
         name: String,
     },
-    /// What it holds is not a state. It is left as it is.
+    /// Its content is not a valid state. It is not modified.
     #[error("the Secret {namespace}/{name} cannot be read")]
     Malformed {
         /// The namespace.
         namespace: String,
         /// The Secret's name.
         name: String,
-        /// What is wrong, with the key and the cure.
+        /// The error, with the key and the fix.
         source: StateError,
     },
     /// A call failed.
     #[error("cannot {verb} the Secret {namespace}/{name}")]
     Call {
-        /// What was asked for: `get` or `update`.
+        /// The verb: `get` or `update`.
         verb: &'static str,
         /// The namespace.
         namespace: String,
@@ -57,28 +57,25 @@ impl StoreError {
     }
 }
 
-/// One Secret.
 pub(crate) struct SecretStore {
     api: Api<Secret>,
     namespace: String,
     name: String,
 }
 
-/// The Secret as it was read: what a replacement is made from.
+/// The Secret as it was read, as the base for a replacement.
 pub(crate) struct Stored {
     secret: Secret,
-    /// What it says.
+    /// The parsed content.
     pub(crate) state: State,
 }
 
 impl SecretStore {
-    /// The Secret `name` of `namespace`.
     pub(crate) fn new(client: Client, namespace: &str, name: &str) -> Self {
         let api = Api::namespaced(client, namespace);
         Self { api, namespace: namespace.to_owned(), name: name.to_owned() }
     }
 
-    /// Reads it.
     pub(crate) async fn read(&self) -> Result<Stored, StoreError> {
         let secret = bounded(self.api.get(&self.name)).await.map_err(|source| {
             if source.is_not_found() {
@@ -98,13 +95,15 @@ impl SecretStore {
         }
     }
 
-    /// Replaces what was read by `state`, if nobody has written since: labels, annotations and type stay.
+    /// Replaces the stored state, if the Secret has not been written since it was read. Labels,
+    /// annotations and type are preserved.
     pub(crate) async fn replace(&self, stored: Stored, state: State) -> Result<Stored, StoreError> {
         let mut secret = stored.secret;
         let data = state.to_data();
         secret.data = Some(data.into_iter().map(|(key, value)| (key, ByteString(value))).collect());
         let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-        // The object read carries its resourceVersion, which is what makes this a conflict if it is not the newest.
+        // The object contains the resourceVersion that was read, so an outdated write is a
+        // conflict.
         let secret = bounded(self.api.replace(&self.name, &params, &secret))
             .await
             .map_err(|source| self.failed("update", source))?;

@@ -1,4 +1,4 @@
-//! What the Secret of the authority says: the one thing that all replicas share.
+//! The content of the authority's Secret, which all replicas share.
 
 use std::{
     collections::BTreeMap,
@@ -26,11 +26,12 @@ const RETIRED_UNTIL: &str = "retired-until";
 const KEYS: [&str; 6] =
     [CURRENT_CERTIFICATE, CURRENT_KEY, NEXT_CERTIFICATE, NEXT_KEY, RETIRED, RETIRED_UNTIL];
 
-/// Why the Secret's data is not a state. The cure is the operator's: it may be data that somebody needs.
+/// Why the Secret's data is not a valid state. An operator has to fix it, because the data may be
+/// needed.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum StateError {
-    /// A key that is not ours.
+    /// An unknown key.
     #[error(
         "key {key:?} is not one of the injector's ({}); name another Secret or remove the key",
         KEYS.join(", ")
@@ -39,54 +40,53 @@ pub enum StateError {
         /// The key.
         key: String,
     },
-    /// One of two keys that belong together.
+    /// One of two related keys is missing.
     #[error("key {missing} is missing beside {present}; remove both for a new authority")]
     Half {
-        /// What is there.
+        /// The key that exists.
         present: &'static str,
-        /// What is not.
+        /// The key that is missing.
         missing: &'static str,
     },
-    /// A certificate and its key.
+    /// A certificate and its key are not valid.
     #[error("keys {certificate} and {key} are not an authority; remove both for a new one")]
     Authority {
         /// The certificate's key in the Secret.
         certificate: &'static str,
         /// The private key's.
         key: &'static str,
-        /// What is wrong.
+        /// The error.
         source: AuthorityError,
     },
-    /// The retired authorities' certificates.
+    /// The retired authorities' certificates are not valid.
     #[error("key {RETIRED} is not a list of certificates; remove it and {RETIRED_UNTIL}")]
     Retired(#[source] BundleError),
-    /// The moment.
+    /// The time is not valid.
     #[error("key {RETIRED_UNTIL} is not a time such as 2026-01-31T12:00:00Z; remove it and {RETIRED}")]
     Until,
 }
 
-/// The authorities of the webhook, as they are kept in the Secret.
+/// The webhook's authorities, as stored in the Secret.
 #[derive(Clone, Default)]
 pub(crate) struct State {
-    /// Signs every leaf. Stands here only after every API server has had time to learn of it.
+    /// Signs every leaf. Set only after every API server has had time to read its certificate.
     pub(crate) current: Option<Arc<Authority>>,
-    /// Will be the current one; is being made known.
+    /// Will become the current one; it is being announced.
     pub(crate) next: Option<Arc<Authority>>,
-    /// Signed leaves that may still be served.
+    /// Authorities of leaves that may still be served.
     pub(crate) retired: Option<Retired>,
 }
 
-/// Authorities that sign no more and are trusted for a while. Only their certificates are kept.
+/// Authorities that no longer sign and are trusted for a while. Only their certificates are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Retired {
-    /// Their certificates.
     pub(crate) bundle: CaBundle,
-    /// From then on no leaf of theirs is served; whole seconds.
+    /// The time from which none of their leaves is served; whole seconds.
     pub(crate) until: SystemTime,
 }
 
 impl State {
-    /// Reads the Secret's data. No data at all is the state before the first authority.
+    /// Parses the Secret's data. Empty data is the state before the first authority.
     pub(crate) fn parse(data: &BTreeMap<String, Vec<u8>>) -> Result<Self, StateError> {
         if let Some(key) = data.keys().find(|key| !KEYS.contains(&key.as_str())) {
             return Err(StateError::Foreign { key: key.clone() });
@@ -117,7 +117,7 @@ impl State {
         })
     }
 
-    /// The Secret's data: private keys among it.
+    /// The Secret's data, which includes private keys.
     pub(crate) fn to_data(&self) -> BTreeMap<String, Vec<u8>> {
         let Self { current, next, retired } = self;
         let mut data = BTreeMap::new();
@@ -137,8 +137,8 @@ impl State {
         data
     }
 
-    /// What the webhook configurations have to name: every authority of which a leaf may be served. By the Secret
-    /// alone, so that all replicas write the same, whatever their clocks say.
+    /// The bundle for the webhook configurations: every authority of which a leaf may be served. It
+    /// depends only on the Secret, so that all replicas write the same regardless of their clocks.
     pub(crate) fn bundle(&self) -> CaBundle {
         let Self { current, next, retired } = self;
         let mut bundle = retired.as_ref().map(|retired| retired.bundle.clone()).unwrap_or_default();
@@ -148,7 +148,6 @@ impl State {
         bundle
     }
 
-    /// The certificate of the next authority.
     pub(crate) fn next_certificate(&self) -> Option<&CertificateDer<'static>> {
         self.next.as_deref().map(Authority::certificate_der)
     }

@@ -1,4 +1,4 @@
-//! The TLS configuration of the server, and the one place where the crypto provider is chosen.
+//! The TLS configuration of the server. This is the only place that selects the crypto provider.
 
 use std::sync::Arc;
 
@@ -15,12 +15,14 @@ use crate::{client_authorities::ClientAuthorities, resolver::CertResolver};
 /// The ALPN name of HTTP/1.1.
 const HTTP1: &[u8] = b"http/1.1";
 
-/// The crypto provider of everything here: aws-lc-rs, for post-quantum key exchange and a FIPS route later.
+/// The crypto provider of all crates: aws-lc-rs, for post-quantum key exchange and a later FIPS
+/// mode.
 pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
-/// A chain and its private key, ready to serve. Fails if the key's kind is not supported or it is not the leaf's.
+/// A chain and its private key, ready to serve. Fails if the key type is not supported or the key
+/// does not match the leaf.
 pub(crate) fn certified_key(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
@@ -30,15 +32,17 @@ pub(crate) fn certified_key(
 
 /// TLS 1.2 and newer, HTTP/1.1 by ALPN, the certificate from `resolver`, no client certificates.
 ///
-/// No HTTP/2: the API server's webhook client speaks HTTP/1.1, so it would serve nobody but an attacker.
+/// No HTTP/2: the API server's webhook client uses HTTP/1.1, so HTTP/2 would only add attack
+/// surface.
 ///
-/// Sessions are not kept: the API server's client has no session cache, so tickets would be made for nobody.
+/// Session resumption is off: the API server's client has no session cache, so tickets would not be
+/// used.
 pub fn server_config(resolver: Arc<CertResolver>) -> Result<Arc<ServerConfig>, rustls::Error> {
     build_server_config(resolver, WebPkiClientVerifier::no_client_auth())
 }
 
-/// As [`server_config`], for callers alone that present a certificate signed by one of `clients`, as they are at the
-/// moment of the handshake.
+/// Like [`server_config`], but only accepts clients that present a certificate signed by one of the
+/// current `clients`.
 pub fn mutual_server_config(
     resolver: Arc<CertResolver>,
     clients: &ClientAuthorities,
@@ -60,7 +64,7 @@ fn build_server_config(
     Ok(Arc::new(config))
 }
 
-/// A client that trusts the authorities in `ca_pem` and speaks HTTP/1.1, as the API server does.
+/// A client that trusts the authorities in `ca_pem` and uses HTTP/1.1, as the API server does.
 pub fn client_config(ca_pem: &[u8]) -> Result<Arc<ClientConfig>, rustls::Error> {
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()?

@@ -13,7 +13,7 @@ fn now() -> SystemTime {
     UNIX_EPOCH + Duration::from_hours(500_000)
 }
 
-/// What a client that trusts `ca` says about `leaf` under `name` at `time`.
+/// Verifies `leaf` for `name` at `time` as a client that trusts `ca`.
 fn verdict(ca: &Authority, leaf: &Leaf, name: &str, time: SystemTime) -> Result<(), rustls::Error> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(ca.certificate_pem().as_bytes()).unwrap()).unwrap();

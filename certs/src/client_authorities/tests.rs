@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::{Authority, CertResolver, tls::mutual_server_config};
 
-/// An authority of clients.
+/// An authority that issues client certificates.
 struct Clients {
     issuer: Issuer<'static, KeyPair>,
     pem: String,
@@ -38,7 +38,7 @@ impl Clients {
     }
 }
 
-/// A server, and what decides who may call it.
+/// A server with the verifier of its clients.
 struct Server {
     directory: TempDir,
     reloader: ClientAuthoritiesReloader,
@@ -64,13 +64,14 @@ impl Server {
         Self { directory, reloader, config, roots }
     }
 
-    /// Another content of the file, looked at once.
+    /// Writes the file and checks it once.
     fn write(&mut self, pem: &str) -> CheckedClients {
         fs::write(self.directory.path().join("ca.crt"), pem).unwrap();
         self.reloader.check()
     }
 
-    /// Whether a client with a certificate of `clients` gets in; without one for none.
+    /// Whether a client with a certificate of `clients` is accepted; `None` is a client without a
+    /// certificate.
     fn accepts(&self, clients: Option<&Clients>) -> Result<(), rustls::Error> {
         let config = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
@@ -84,7 +85,7 @@ impl Server {
     }
 }
 
-/// The handshake as the server sees it, in memory.
+/// The result of an in-memory handshake on the server's side.
 fn handshake(server: Arc<ServerConfig>, client: ClientConfig) -> Result<(), rustls::Error> {
     let name = "localhost".try_into().unwrap();
     let mut client = ClientConnection::new(Arc::new(client), name).unwrap();

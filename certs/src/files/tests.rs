@@ -18,7 +18,8 @@ pub(crate) fn pair(name: &str) -> (String, String) {
     (leaf.certificate_pem(), leaf.key_pem())
 }
 
-/// Mounts a pair as the kubelet does: files in a dated directory, `..data` to it, links through `..data`.
+/// Mounts a pair as the kubelet does: files in a dated directory, `..data` as a link to it, and
+/// links through `..data`.
 pub(crate) fn mount(directory: &Path, generation: &str, (certificate, key): &(String, String)) {
     let dated = directory.join(generation);
     fs::create_dir(&dated).unwrap();

@@ -22,7 +22,8 @@ fn bundle(authorities: &[&Authority]) -> CaBundle {
     CaBundle::parse(pem.as_bytes()).unwrap()
 }
 
-/// The step at a time, with the next authority seen for so long and nothing foreign found.
+/// The step at a time, if the next authority was observed for `next_for` and no foreign one was
+/// found.
 fn due(state: &State, next_for: Option<Duration>, now: SystemTime) -> Step {
     step(state, Seen { found: &CaBundle::default(), next_for }, now, &policy())
 }
@@ -36,7 +37,8 @@ fn a_successor_is_made_when_a_third_is_left() {
     let state = State { current: Some(authority(now())), ..State::default() };
     assert_eq!(due(&state, None, now() + 59 * DAY), Step::Keep);
     assert_eq!(due(&state, None, now() + 60 * DAY), announce());
-    // An authority that is over is replaced as well, and one of a shorter lifetime than is wished for now at once.
+    // An expired authority is replaced as well, and so is one with a shorter lifetime than
+    // configured.
     assert_eq!(due(&state, None, now() + 900 * DAY), announce());
     let longer = Policy::new(365 * DAY, DAY, SETTLE).unwrap();
     let seen = Seen { found: &CaBundle::default(), next_for: None };
@@ -109,7 +111,7 @@ fn an_empty_secret_adopts_what_api_servers_trust_now() {
     assert!(state.current.is_none() && state.next.is_some());
     assert!(state.bundle().contains(ours.certificate_der()) && state.bundle().len() == 2);
 
-    // Another replica announced before it saw that one: it is not taken out.
+    // Another replica announced before it observed that one: it is not removed.
     let state = State { next: state.next, ..State::default() };
     let seen = Seen { found: &found, next_for: Some(SETTLE) };
     let adopt = step(&state, seen, now(), &policy());

@@ -16,7 +16,7 @@ fn now() -> SystemTime {
     UNIX_EPOCH + Duration::from_hours(500_000)
 }
 
-/// Nothing has to settle, unless a test says so.
+/// Tests use a settle delay of zero unless they need one.
 fn replica(api: &FakeApi, settle_delay: Duration) -> (Rotator, Arc<CertResolver>) {
     let managed = Managed {
         namespace: NAMESPACE.to_owned(),
@@ -28,7 +28,7 @@ fn replica(api: &FakeApi, settle_delay: Duration) -> (Rotator, Arc<CertResolver>
     Rotator::new(api.client(), managed)
 }
 
-/// A cluster in which one replica serves.
+/// A cluster in which one replica serves a certificate.
 async fn serving() -> (FakeApi, Rotator, Arc<CertResolver>) {
     let api = FakeApi::new();
     let (mut rotator, resolver) = replica(&api, Duration::ZERO);
@@ -57,12 +57,12 @@ async fn nothing_is_served_before_the_authority_has_settled() {
     let bundles = api.bundles();
     assert!(bundles.len() == 3 && bundles.iter().all(|bundle| bundle.len() == 1 && *bundle == bundles[0]));
 
-    // A wall clock that is set ahead hastens nothing.
+    // Setting the wall clock ahead does not cause an early promotion.
     assert_eq!(rotator.look(now() + DAY).await.unwrap().done, Done::Nothing);
     assert_eq!((served(&resolver), rotator.is_trusted(now() + DAY)), (None, false));
 }
 
-/// What keeps the bundle of an old state from replacing that of a newer one.
+/// This order keeps the bundle of an old state from replacing that of a newer one.
 #[tokio::test]
 async fn the_configurations_are_read_first_and_written_last() {
     let api = FakeApi::new();
@@ -123,7 +123,7 @@ async fn what_somebody_took_out_is_published_again() {
     let labels = api.objects().secret.as_ref().unwrap()["metadata"]["labels"].clone();
     assert_eq!(labels, json!({"app": "scaivault-injector"}));
 
-    // Until it is there again, nobody trusts us.
+    // Until the bundle is restored, the certificate is not trusted.
     api.objects().mutating.as_mut().unwrap()["webhooks"][0]["clientConfig"]["caBundle"] = json!(null);
     api.objects().interference = 100;
     assert!(rotator.look(now()).await.is_err());
@@ -139,7 +139,7 @@ async fn an_api_server_that_is_away_ends_nothing() {
     assert!(matches!(error, LookError::Configuration(_)), "{error}");
     assert_eq!((served(&resolver), rotator.is_trusted(now())), (before.clone(), true));
 
-    // Nor does the end of the leaf: it is renewed from memory.
+    // The renewal of the leaf does not need the API server either: it is signed from memory.
     rotator.look(now() + DAY).await.unwrap_err();
     assert_ne!(served(&resolver), before);
     assert!(rotator.is_trusted(now() + DAY));
@@ -154,7 +154,7 @@ async fn an_api_server_that_does_not_answer_is_not_waited_for() {
     assert!(chain(&error).contains("no answer"), "{error}");
     assert!(rotator.is_trusted(now()));
 
-    // A leaf that is due is there before the first answer would be.
+    // A due leaf is renewed before the API server answers.
     tokio::time::timeout(Duration::from_secs(1), rotator.look(now() + DAY)).await.unwrap_err();
     assert_ne!(served(&resolver), before);
 }
@@ -200,11 +200,11 @@ async fn an_authority_from_the_future_is_waited_for() {
     assert!(looked.again_in.unwrap() <= hour);
     assert_eq!(current(&rotator), old);
     assert!(rotator.is_trusted(late), "by the retired one");
-    // Who starts now has nothing that works.
+    // A replica that starts now has no working authority.
     let (mut fresh, resolver) = replica(&api, Duration::ZERO);
     assert_eq!(fresh.look(late).await.unwrap().waits, Some(hour));
     assert_eq!((served(&resolver), fresh.is_trusted(late)), (None, false));
-    // Nor has the one that was ahead, when its clock is set.
+    // The same holds for the replica whose clock was ahead, once its clock is corrected.
     assert_eq!(ahead.look(late).await.unwrap().waits, Some(hour));
     assert!(!ahead.is_trusted(late));
 
@@ -275,7 +275,7 @@ async fn a_configuration_that_is_missing_is_named_and_the_other_one_looked_after
         assert_eq!(looked.done, done);
         assert!(rotator.is_trusted(late));
     }
-    // It is there again, with the bundle of before.
+    // It exists again, with the previous bundle.
     api.objects().validating = validating;
     assert!(rotator.look(late).await.unwrap().missing.is_none());
     assert!(api.bundles().iter().all(|bundle| bundle.len() == 2));
@@ -286,7 +286,7 @@ async fn a_configuration_that_is_missing_is_named_and_the_other_one_looked_after
     assert!(rotator.is_trusted(late));
 }
 
-/// An error with its causes.
+/// An error with its sources.
 fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")

@@ -1,6 +1,6 @@
-//! Random schedules of several replicas: each reads, decides, writes and issues in steps that interleave with those of
-//! the others, with crashes, clocks that differ and are set, an emptied Secret, and API servers that know the webhook
-//! configurations from up to a settle delay ago.
+//! Random schedules of several replicas. Each reads, decides, writes and issues in steps that
+//! interleave with those of the others, with crashes, clocks that differ and are set, an emptied
+//! Secret, and API servers that use webhook configurations up to a settle delay old.
 
 use std::{collections::VecDeque, mem};
 
@@ -10,31 +10,32 @@ use super::*;
 use crate::{files::validity, leaf::MintedLeaf};
 
 const REPLICAS: usize = 3;
-/// A look that takes longer fails: each of its calls is bounded.
+/// A sync that takes longer fails, because each of its calls has a timeout.
 const LONGEST_LOOK: Duration = Duration::from_mins(1);
-/// How far a clock may be off that counts as right, seconds; certificates are dated back by more.
+/// How far a clock that counts as right may be off, in seconds. Certificates are backdated by more.
 const OFF: i64 = 60;
-/// How far the clock of one replica, [`ASTRAY`], may be off so that all is well with the others, seconds.
+/// How far the clock of one replica, [`ASTRAY`], may be off without affecting the others, in
+/// seconds.
 const FAR_OFF: i64 = 3_600;
-/// The replica whose clock may be that wrong.
+/// The replica whose clock may be off by that much.
 const ASTRAY: usize = 0;
 
 #[derive(Clone, Copy, Debug)]
 enum Event {
-    /// One replica takes the next step of its look.
+    /// One replica takes the next step of its sync.
     Step(usize),
-    /// One replica looks, all at once.
+    /// One replica runs a complete sync.
     Look(usize),
-    /// One replica renews its leaf, as it does when the API server is away.
+    /// One replica renews its leaf, as it does if the API server is unavailable.
     Renew(usize),
     Crash(usize),
-    /// A replica's clock is set to be so many seconds off.
+    /// A replica's clock is set to be off by this many seconds.
     SetClock(usize, i64),
     EmptySecret,
     Pass(Duration),
 }
 
-/// `astray`: how far the clock of that replica may be off, seconds.
+/// `astray` is how far the clock of that replica may be off, in seconds.
 fn event(astray: i64) -> impl Strategy<Value = Event> {
     let pass = prop_oneof![
         4 => (1..45_u64).prop_map(Duration::from_secs),
@@ -55,7 +56,7 @@ fn event(astray: i64) -> impl Strategy<Value = Event> {
     ]
 }
 
-/// A look that is not at its end: what it has read.
+/// The progress of a sync: the data it has read.
 #[derive(Default)]
 enum Phase {
     #[default]
@@ -75,13 +76,13 @@ enum Phase {
 
 #[derive(Default)]
 struct Replica {
-    /// Seconds.
+    /// In seconds.
     clock_off: i64,
     phase: Phase,
     observation: Observation,
     authority: Option<Arc<Authority>>,
     leaf: Option<MintedLeaf>,
-    /// When it completed a look.
+    /// When it completed a sync.
     looked: Duration,
 }
 
@@ -90,14 +91,14 @@ struct World {
     /// Real time since the start.
     time: Duration,
     secret: (u64, State),
-    /// Version and bundle; all webhooks are one here.
+    /// Version and bundle; all webhooks are modelled as one.
     configuration: (u64, CaBundle),
-    /// What the configuration was until when.
+    /// Previous bundles, with the time until which each was in force.
     before: VecDeque<(Duration, CaBundle)>,
     replicas: Vec<Replica>,
     /// How often the Secret was emptied.
     emptied: usize,
-    /// No clock was ever far off.
+    /// Whether no clock was ever far off.
     is_right: bool,
 }
 
@@ -128,7 +129,8 @@ impl World {
                 self.replicas[index].clock_off = seconds;
                 self.is_right &= seconds.abs() <= OFF;
             }
-            // Each time at most two authorities are on their way; more of them than are adopted would be too many.
+            // Each time at most two authorities are in transition; together they must not exceed
+            // the number that is adopted.
             Event::EmptySecret if self.emptied < MAX_ADOPTED / 2 => {
                 self.emptied += 1;
                 self.secret = (self.secret.0 + 1, State::default());
@@ -138,7 +140,7 @@ impl World {
         }
     }
 
-    /// Nobody is without a look for as long as a leaf is valid.
+    /// Advances the time; no replica is without a sync for as long as a leaf is valid.
     fn pass(&mut self, duration: Duration) {
         let end = self.time + duration;
         while self.time < end {
@@ -229,7 +231,8 @@ impl World {
         }
     }
 
-    /// Whatever happened: soon, and at the latest after `wait`, all serve with one authority.
+    /// After any history, all replicas serve leaves of one authority soon, and at the latest after
+    /// `wait`.
     fn comes_to_rest(&mut self, wait: Duration) {
         for wait in [SETTLE, SETTLE, SETTLE, SETTLE, wait] {
             self.pass(wait);
@@ -246,8 +249,8 @@ impl World {
         self.replicas[index].leaf.as_ref().expect("a replica serves").authority().clone()
     }
 
-    /// Every leaf that is served is trusted by the slowest and by the fastest API server, and nothing grows. Only what a
-    /// clock signs that is itself far off may be from the future.
+    /// Every served leaf is trusted by the slowest and by the fastest API server, and no set grows.
+    /// Only authorities created by a clock that is far off may be from the future.
     fn check(&mut self) {
         while self.before.front().is_some_and(|(until, _)| *until + SETTLE <= self.time) {
             self.before.pop_front();
