@@ -1,16 +1,16 @@
 //! Applies the core's patch to a manifest.
 //!
-//! Not with the `json-patch` crate, though the result is equal: it takes a key out by moving the last one into its
-//! place, and a manifest is read by people, for whom the order of the keys must stay.
+//! It does not use the `json-patch` crate, although the result is equal: that crate removes a key
+//! by moving the last key into its place, and in a manifest the order of the keys must not change.
 
 use scaivault_inject::{Operation, Patch};
 use serde_json::Value;
 use thiserror::Error;
 
-/// A patch that does not fit its document: a defect of the injector.
+/// A patch that does not match its document, which is a bug in the injector.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(crate) enum ApplyError {
-    /// The place is not there.
+    /// The path does not exist.
     #[error("the patch does not fit: {0} is not in the document")]
     Missing(String),
     /// The value to add is not JSON.
@@ -18,7 +18,7 @@ pub(crate) enum ApplyError {
     Value(String),
 }
 
-/// Applies all operations. After an error the document is half changed and must be thrown away.
+/// Applies all operations. After an error the document is partly changed and must be discarded.
 pub(crate) fn apply(document: &mut Value, patch: &Patch) -> Result<(), ApplyError> {
     for operation in patch.operations() {
         let place = operation.path();
@@ -34,7 +34,7 @@ pub(crate) fn apply(document: &mut Value, patch: &Patch) -> Result<(), ApplyErro
     Ok(())
 }
 
-/// Puts a value at a path; none if the place is not there.
+/// Adds a value at a path; `None` if the parent does not exist.
 pub(crate) fn add(document: &mut Value, path: &str, value: Value) -> Option<()> {
     let (parent, key) = parent(document, path)?;
     match parent {
@@ -50,7 +50,7 @@ pub(crate) fn add(document: &mut Value, path: &str, value: Value) -> Option<()> 
     Some(())
 }
 
-/// Takes the value at a path away; none if there is none.
+/// Removes the value at a path; `None` if it does not exist.
 pub(crate) fn remove(document: &mut Value, path: &str) -> Option<()> {
     let (parent, key) = parent(document, path)?;
     match parent {
@@ -66,28 +66,28 @@ pub(crate) fn remove(document: &mut Value, path: &str) -> Option<()> {
     Some(())
 }
 
-/// What holds the place that an RFC 6901 pointer names, and the place's key in it.
+/// The value that contains the target of an RFC 6901 pointer, and the target's key in it.
 fn parent<'a>(document: &'a mut Value, path: &str) -> Option<(&'a mut Value, String)> {
     let (parent, key) = path.rsplit_once('/')?;
     Some((document.pointer_mut(parent)?, unescape(key)))
 }
 
-/// The steps of an RFC 6901 pointer.
+/// The unescaped segments of an RFC 6901 pointer.
 pub(crate) fn steps(pointer: &str) -> impl Iterator<Item = String> {
     pointer.split('/').skip(1).map(unescape)
 }
 
-/// One segment of an RFC 6901 pointer as a key.
+/// Unescapes a segment of an RFC 6901 pointer.
 pub(crate) fn unescape(segment: &str) -> String {
     segment.replace("~1", "/").replace("~0", "~")
 }
 
-/// A key as one segment of an RFC 6901 pointer.
+/// Escapes a key for an RFC 6901 pointer.
 pub(crate) fn escape(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }
 
-/// RFC 6901: digits without a leading zero.
+/// RFC 6901 allows digits without a leading zero.
 fn array_index(key: &str) -> Option<usize> {
     let canonical = key.bytes().all(|byte| byte.is_ascii_digit()) && (key == "0" || !key.starts_with('0'));
     canonical.then(|| key.parse().ok())?

@@ -204,7 +204,8 @@ pub(crate) enum PolicyCommand {
     Crd(PolicyCrdArgs),
 }
 
-// Lines of at most 90 characters: on a wide terminal clap wraps at 100, and a wrapped example cannot be copied.
+// Lines have at most 90 characters, because clap wraps at 100 on a wide terminal, and a wrapped
+// example cannot be copied.
 const POLICY_TEST_HELP: &str = "\
 Examples:
   scaivault-injector policy test policies/

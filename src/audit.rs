@@ -1,7 +1,8 @@
-//! `audit`: the workloads of manifests or of a cluster, with the secrets that they use and what becomes of them here.
+//! `audit`: the workloads of manifests or of a cluster, the secrets that they use, and what the
+//! injector would do with them.
 //!
-//! Read-only. Values of Secrets are never read: names come from pod specs, and with `--secret-metadata` the API server is asked
-//! for the metadata of Secrets alone.
+//! Read-only. Values of Secrets are never read: names come from pod specs, and with
+//! `--secret-metadata` only the metadata of Secrets is requested from the API server.
 
 mod args;
 mod collect;
@@ -54,7 +55,7 @@ fn write(audit: &Audit, args: &AuditArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// None if standard output is no terminal: whoever reads a pipe wants whole lines.
+/// `None` if standard output is not a terminal, because readers of a pipe expect complete lines.
 fn terminal_width() -> Option<usize> {
     let stdout = io::stdout();
     let size = stdout.is_terminal().then(|| terminal_size::terminal_size_of(stdout))??;

@@ -1,4 +1,4 @@
-//! The command line: the subcommands and what they start.
+//! The command line: subcommands and their entry points.
 
 use std::process::ExitCode;
 
@@ -45,7 +45,8 @@ Exit codes:
   1  a manifest has problems, or with `check --deny-warnings` warnings; all are listed
   2  wrong usage, an input that cannot be read, or a server that cannot go on";
 
-// Lines of at most 90 characters: on a wide terminal clap wraps at 100, and a wrapped example cannot be copied.
+// Lines have at most 90 characters, because clap wraps at 100 on a wide terminal, and a wrapped
+// example cannot be copied.
 const INJECT_HELP: &str = "\
 Examples:
   scaivault-injector inject -f app.yaml | kubectl apply -f -
@@ -188,12 +189,12 @@ enum Command {
 }
 
 impl Cli {
-    /// Reads the program's arguments; ends the program where they are wrong or ask for help.
+    /// Parses the program's arguments; exits if they are invalid or ask for help.
     pub(crate) fn from_command_line() -> Self {
         Self::try_parse().unwrap_or_else(|error| with_tip(error).exit())
     }
 
-    /// Does what the arguments say.
+    /// Runs the subcommand.
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Serve(command) => {
@@ -218,7 +219,7 @@ impl Cli {
     }
 }
 
-/// A file without `-f` gets a tip.
+/// Adds a tip if a file is given without `-f`.
 fn with_tip(mut error: clap::Error) -> clap::Error {
     let takes_files = std::env::args()
         .nth(1)

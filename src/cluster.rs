@@ -1,5 +1,5 @@
-//! The cluster that `serve` runs in: its namespaces and service accounts, watched into memory, its version, and the
-//! Events that are posted to it.
+//! The cluster in which `serve` runs: its namespaces and service accounts, cached by watches, its
+//! version, and the Events that are posted to it.
 
 mod client;
 mod events;
@@ -33,21 +33,21 @@ use policies::{InjectorHost, PolicyMemory};
 use remembered::{Kept, Remembered};
 use table::Table;
 
-/// What of the cluster is followed besides namespaces and service accounts.
+/// What to watch in addition to namespaces and service accounts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Features {
-    /// `InjectionPolicies` are in force.
+    /// `InjectionPolicies` are applied.
     pub(crate) policies: bool,
-    /// The namespaces that they select are labelled.
+    /// The namespaces that policies select are labelled.
     pub(crate) label_namespaces: bool,
 }
 
-/// What is known of the cluster. Kept up to date by the watches of [`follow`].
+/// The cache of the cluster's objects, kept up to date by the watches of [`follow`].
 pub(crate) struct Memory {
     namespaces: Table<Arc<Namespace>>,
-    /// `scaikey.scailabs.ai/role` of every service account, also of those without.
+    /// `scaikey.scailabs.ai/role` of every service account, including those without the annotation.
     roles: Table<Option<Arc<str>>>,
-    /// Without policies: none.
+    /// `None` if policies are not watched.
     policies: Option<PolicyMemory>,
     features: Features,
     clock: ApiClock,
@@ -55,7 +55,7 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// Nothing is known yet.
+    /// Creates an empty cache.
     pub(crate) fn new(features: Features) -> Arc<Self> {
         Arc::new(Self {
             namespaces: Table::new(),
@@ -67,7 +67,7 @@ impl Memory {
         })
     }
 
-    /// Tells those who wait for something that they should look again.
+    /// Wakes reviews that wait for an object.
     fn changed(&self) {
         self.changes.send_replace(());
     }
@@ -109,8 +109,8 @@ impl Cluster for Memory {
     }
 }
 
-/// Follows the cluster's namespaces, service accounts and policies for ever, in some of `tasks`; readiness waits for the first list
-/// of each. Needs a tokio runtime.
+/// Watches the cluster's namespaces, service accounts and policies for ever, in some of `tasks`;
+/// readiness waits for the first list of each. Needs a tokio runtime.
 pub(crate) fn follow(
     client: &Client,
     memory: &Arc<Memory>,
@@ -136,7 +136,7 @@ fn follow_kind<K: Remembered>(
     tasks.spawn(scaivault_cluster::follow::<Kept<K>>(client.clone(), Arc::clone(memory), observer));
 }
 
-/// Follows policies alone.
+/// Watches policies.
 fn follow_policies(
     client: &Client,
     memory: &Arc<Memory>,
@@ -153,7 +153,7 @@ fn follow_policies(
     tasks.spawn(keep(client.clone(), Arc::clone(cache), host));
 }
 
-/// What the injector does with what happens to the watch of a kind.
+/// Handles the watch events of a kind: metrics, readiness and log.
 struct WatchObserver {
     resource: &'static str,
     memory: Arc<Memory>,
@@ -194,7 +194,8 @@ impl Observer for WatchObserver {
     }
 }
 
-/// Writes the status of policies, and the labels of namespaces that they select, for ever, in some of `tasks`.
+/// Writes the status of policies and the labels of the namespaces that they select, for ever, in
+/// some of `tasks`.
 pub(crate) fn report(
     client: &Client,
     memory: &Arc<Memory>,

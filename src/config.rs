@@ -12,7 +12,7 @@ use crate::input;
 
 pub(crate) use follow::{Checked, Follower};
 
-/// Reads and checks a configuration file (YAML or JSON); the defaults without one.
+/// Reads and validates a configuration file (YAML or JSON); returns the defaults without one.
 pub(crate) fn read(path: Option<&Path>) -> anyhow::Result<Settings> {
     let Some(path) = path else {
         return settings("", None).context("the default configuration");
@@ -21,7 +21,8 @@ pub(crate) fn read(path: Option<&Path>) -> anyhow::Result<Settings> {
     settings(&source.text, None).with_context(|| source.name)
 }
 
-/// The settings of a configuration file's text. Pods of the namespace `own` are left alone whatever it says.
+/// The settings in the text of a configuration file. Pods of the namespace `own` are always
+/// excluded.
 fn settings(text: &str, own: Option<&str>) -> anyhow::Result<Settings> {
     let mut config: InjectorConfig = if text.trim().is_empty() {
         InjectorConfig::default()
@@ -39,7 +40,7 @@ fn checked(config: InjectorConfig) -> anyhow::Result<Settings> {
     })
 }
 
-/// Each on a line of its own, where there are several.
+/// One problem per line if there are several.
 fn listed(problems: &[String]) -> String {
     match problems {
         [only] => only.clone(),
@@ -47,8 +48,8 @@ fn listed(problems: &[String]) -> String {
     }
 }
 
-/// Everything that is wrong with a file that cannot be read as a configuration: each key read by itself, so that one
-/// mistake does not hide the next. None if the file is not even a map.
+/// All problems of a file that cannot be deserialized as a configuration: each key is deserialized
+/// separately, so that one mistake does not hide the next. `None` if the file is not a map.
 fn all_problems(text: &str) -> Option<anyhow::Error> {
     let keys: Map<String, Value> = serde_saphyr::from_str(text).ok()?;
     let (mut problems, mut readable) = (Vec::new(), Map::new());
@@ -66,14 +67,14 @@ fn all_problems(text: &str) -> Option<anyhow::Error> {
     (!problems.is_empty()).then(|| anyhow!("{}", listed(&problems)))
 }
 
-/// What is wrong with one key, with its line and what was probably meant.
+/// The problem of one key, with its line and a suggestion.
 fn problem(key: &str, error: &str, text: &str) -> String {
     let is_at_start = |line: &str| {
         let rest = line.trim_start_matches(['"', '\'']).strip_prefix(key);
         rest.is_some_and(|rest| rest.trim_start_matches(['"', '\'']).trim_start().starts_with(':'))
     };
     let line = text.lines().position(is_at_start).map_or_else(String::new, |at| format!("line {}: ", at + 1));
-    // serde lists the words that it knows in backquotes: the first one is the text's own.
+    // serde lists the known words in backquotes; the first quoted word is the one from the text.
     let mut words = error.split('`').skip(1).step_by(2);
     let meant = words.next().and_then(|word| {
         let lower = word.to_ascii_lowercase();

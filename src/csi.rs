@@ -1,5 +1,6 @@
-//! SecretProviderClasses and the pods that mount volumes of the Secrets Store CSI driver, for `check`: what the API server, the
-//! driver or the provider would refuse, and what would not do what its author expects.
+//! Checks SecretProviderClasses and the pods that mount volumes of the Secrets Store CSI driver:
+//! what the API server, the driver or the provider would reject, and what may not work as its
+//! author expects.
 
 mod class;
 mod finding;
@@ -22,28 +23,28 @@ use crate::{
     yaml_stream::Document,
 };
 
-/// Namespace and name as they stand in a manifest.
+/// Namespace and name as written in a manifest.
 type Name = (String, String);
 
-/// The objects among all manifests that a pod's volumes depend on.
+/// The objects in the manifests on which a pod's volumes depend.
 #[derive(Debug, Default)]
 pub(crate) struct Inputs {
     classes: BTreeMap<Name, Class>,
-    /// Whether pods of a service account get the token of the API server, where it says so.
+    /// `automountServiceAccountToken` of service accounts that set it.
     automount: BTreeMap<Name, bool>,
 }
 
-/// A class that a pod names.
+/// The result of looking up a class that a pod refers to.
 #[derive(Clone, Copy, Debug)]
 enum Lookup<'a> {
     Found(&'a Class),
-    /// Among the manifests there is one in this namespace alone.
+    /// The manifests only contain one in this other namespace.
     Elsewhere(&'a str),
     Unknown,
 }
 
 impl Inputs {
-    /// Notes what an object says about pods.
+    /// Records an object that pods depend on.
     pub(crate) fn note(&mut self, object: &Object<'_>) {
         let name = (object.namespace().to_owned(), object.name().to_owned());
         if class::is_class(object.kind) {
@@ -55,7 +56,8 @@ impl Inputs {
         }
     }
 
-    /// The class of that name for a pod of `namespace`. A manifest without a namespace goes where it is applied.
+    /// The class of that name for a pod of `namespace`. A manifest without a namespace matches any,
+    /// because the namespace is chosen when it is applied.
     fn class(&self, namespace: &str, name: &str) -> Lookup<'_> {
         let named: Vec<_> = self.classes.iter().filter(|((_, found), _)| found == name).collect();
         let fits = |found: &str| found == namespace || found.is_empty() || namespace.is_empty();
@@ -71,7 +73,7 @@ impl Inputs {
     }
 }
 
-/// Adds what is to be said about the objects of a document. `injected` is its value with everything that the injector adds.
+/// Adds findings to the objects of a document. `injected` is the document after injection.
 pub(crate) fn check(
     treated: &mut [Treated],
     (value, injected): (&Value, &Value),

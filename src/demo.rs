@@ -1,4 +1,4 @@
-//! `demo`: what the injector and the agent do, shown on this machine without a cluster.
+//! `demo`: shows injector and agent on this machine, without a cluster.
 
 use std::{process::ExitCode, time::Duration};
 
@@ -15,7 +15,7 @@ mod injection;
 mod narrator;
 mod review;
 
-/// How long one step may take; all of it happens on this machine.
+/// The timeout of one step, all of which run on this machine.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Runs the demonstration.
@@ -24,7 +24,8 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     runtime.block_on(chain::run(args))
 }
 
-/// What this process is in place of the injector, if a demonstration started it. Asked before anything else.
+/// Runs the agent or the application, if a demo started this process as one of them. Must be called
+/// first.
 pub(crate) fn instead() -> Option<ExitCode> {
     chain::instead()
 }

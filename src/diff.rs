@@ -1,4 +1,4 @@
-//! What a document was and what it became, as a unified diff.
+//! Shows the change of a document as a unified diff.
 
 use std::io::{self, Write};
 
@@ -24,7 +24,7 @@ pub(crate) fn named(one: &str, other: &str, names: [&str; 2]) -> String {
 pub(crate) fn write(diff: &str, out: &mut impl Write) -> io::Result<()> {
     for (index, line) in diff.lines().enumerate() {
         let style = match line.as_bytes().first() {
-            // The header's two lines.
+            // The two header lines.
             _ if index < 2 => PLACE,
             Some(b'+') => ADDED,
             Some(b'-') => REMOVED,
@@ -39,7 +39,7 @@ pub(crate) fn write(diff: &str, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-/// How many lines a change adds and takes away.
+/// The numbers of added and removed lines.
 pub(crate) fn changed_lines(before: &str, after: &str) -> (usize, usize) {
     let diff = TextDiff::from_lines(before, after);
     let count = |tag| diff.iter_all_changes().filter(|change| change.tag() == tag).count();

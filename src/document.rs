@@ -1,4 +1,4 @@
-//! One document's text to a value and back, so that `kubectl` reads the same before and after.
+//! Parses and writes a document so that `kubectl` reads the same values before and after.
 
 pub(crate) mod digits;
 
@@ -13,23 +13,25 @@ use crate::{
     yaml_stream::{Content, Document, Format},
 };
 
-/// Deepest nesting of a YAML document; what Kubernetes' own JSON decoder allows is far above any manifest.
+/// The maximum nesting of a YAML document. Kubernetes' own JSON decoder allows far more than any
+/// manifest needs.
 const MAX_DEPTH: usize = 128;
 
-/// Most nodes of one YAML document. A node takes at least two bytes, so this is what the largest input can hold.
+/// The maximum number of nodes of one YAML document. A node takes at least two bytes, so the
+/// largest input cannot exceed it.
 const MAX_NODES: usize = 32 * 1024 * 1024;
 
-/// Why a document cannot be read.
+/// Why a document cannot be parsed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{message}")]
 pub(crate) struct ParseError {
-    /// The line of the stream, from 1.
+    /// The line in the stream, from 1.
     pub(crate) line: usize,
     /// The column, from 1.
     pub(crate) column: usize,
     /// What is wrong.
     pub(crate) message: String,
-    /// What to do, where that can be guessed.
+    /// How to fix it, if that can be guessed.
     pub(crate) hint: Option<&'static str>,
 }
 
@@ -44,7 +46,7 @@ pub(crate) enum EmitError {
     Json(#[from] serde_json::Error),
 }
 
-/// Reads a document; none if it has no content.
+/// Parses a document; `None` if it has no content.
 pub(crate) fn parse(document: &Document<'_>) -> Result<Option<Value>, ParseError> {
     let Some(content) = &document.content else {
         return Ok(None);
@@ -57,7 +59,7 @@ pub(crate) fn parse(document: &Document<'_>) -> Result<Option<Value>, ParseError
     .map(Some)
 }
 
-/// The value of a document as it is to be written again: with the digits that its numbers have in the source.
+/// The value for writing the document: numbers keep the digits that they have in the source.
 pub(crate) fn with_digits(mut value: Value, document: &Document<'_>) -> Result<Value, ParseError> {
     let Some(content) = &document.content else {
         return Ok(value);
@@ -78,7 +80,8 @@ pub(crate) fn with_digits(mut value: Value, document: &Document<'_>) -> Result<V
     Ok(value)
 }
 
-/// Reads YAML as `kubectl` does: YAML 1.1 booleans and octal numbers, merge keys; a key twice is an error.
+/// Parses YAML as `kubectl` does, with YAML 1.1 booleans, octal numbers and merge keys; duplicate
+/// keys are an error.
 pub(crate) fn parse_yaml(text: &str) -> Result<Value, serde_saphyr::Error> {
     serde_saphyr::from_str_with_options(text, yaml_options())
 }
@@ -95,7 +98,7 @@ fn yaml_options() -> serde_saphyr::Options {
     }
 }
 
-/// Writes a value in the way the document was written: YAML as block style, JSON with its indentation.
+/// Writes a value in the format of the document: YAML in block style, JSON with its indentation.
 pub(crate) fn emit(value: &Value, document: &Document<'_>) -> Result<String, EmitError> {
     match document.content {
         Some(Content { format: Format::Json, .. }) => emit_json(value, indentation(document.source())),
@@ -103,18 +106,18 @@ pub(crate) fn emit(value: &Value, document: &Document<'_>) -> Result<String, Emi
     }
 }
 
-/// Writes YAML that a YAML 1.1 reader reads as the same value: `yes`, `0400` and `1e3` are quoted where they are
-/// strings, and text of several lines is a literal block.
+/// Writes YAML that a YAML 1.1 parser reads as the same value: strings such as `yes`, `0400` and
+/// `1e3` are quoted, and text of several lines is a literal block.
 pub(crate) fn emit_yaml(value: &Value) -> Result<String, EmitError> {
     let options = serde_saphyr::ser_options! {
-        // Never `>`: a folded block changes where a person sees line breaks.
+        // Never `>`: a folded block would change the visible line breaks.
         folded_wrap_chars: usize::MAX,
     };
     Ok(digits::restore(&serde_saphyr::to_string_with_options(&Emitted(value), options)?, Format::Yaml))
 }
 
-/// A value as it is written: text that would be a literal block beginning with a tab is quoted instead, because
-/// the YAML library of `kubectl` takes that tab for indentation and refuses it.
+/// Wraps a value for writing: text whose literal block would start with a tab is quoted instead,
+/// because the YAML library of `kubectl` takes that tab for indentation and rejects it.
 struct Emitted<'a>(&'a Value);
 
 impl Serialize for Emitted<'_> {
@@ -143,7 +146,7 @@ fn emit_json(value: &Value, indentation: Option<&str>) -> Result<String, EmitErr
     Ok(digits::restore(&text, Format::Json))
 }
 
-/// The white space before the first key of a JSON text; none if the text stands on one line.
+/// The white space before the first key of a JSON text; `None` if the text is on one line.
 pub(crate) fn indentation(json: &str) -> Option<&str> {
     let (_, rest) = json.split_once('\n')?;
     let content = rest.trim_start_matches([' ', '\t']);
@@ -173,7 +176,8 @@ fn yaml_error(first_line: usize, source: &str, error: &serde_saphyr::Error) -> P
     }
 }
 
-/// What to do about text that YAML reads in another way than its author, at the place of an error.
+/// A hint for text that YAML reads differently from what its author meant, at the location of an
+/// error.
 fn yaml_hint(source: &str, line: usize, column: usize) -> Option<&'static str> {
     if source.contains("{{") {
         return Some(
@@ -189,7 +193,8 @@ fn yaml_hint(source: &str, line: usize, column: usize) -> Option<&'static str> {
     }
 }
 
-/// An error's text without its own ` at line 1 column 2`, which counts from the document, not from the stream.
+/// An error's message without its ` at line 1 column 2`, which is relative to the document and not
+/// to the stream.
 fn without_place(mut message: String) -> String {
     if let Some(place) = message.rfind(" at line ") {
         message.truncate(place);

@@ -1,8 +1,9 @@
-//! Carries out a patch in the text of a document, so that comments, layout and digits stay as they were written.
+//! Applies a patch to the text of a document, preserving comments, layout and digits.
 //!
-//! The text is parsed into a tree that knows where each node stands. The patch is applied to that tree, and what
-//! changed becomes insertions and deletions in the text. The result is parsed again and has to be the expected value:
-//! a text that this module misreads is never written, it is only a reason to rewrite the document.
+//! The text is parsed into a tree that records the position of each node. The patch is applied to
+//! that tree, and the changes become insertions and deletions in the text. The result is parsed
+//! again and must equal the expected value. So if this module misreads a text, the result is not
+//! used and the whole document is rewritten instead.
 
 mod changes;
 mod places;
@@ -21,24 +22,24 @@ use crate::{
     yaml_stream::{self, Document, Format},
 };
 
-/// Why the text cannot be changed in place, so that the whole document has to be written anew.
+/// Why the text cannot be edited in place, so that the whole document has to be rewritten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(crate) enum Obstacle {
-    /// The place is the content of another node.
+    /// The target is the content of another node.
     #[error("the change is inside an alias (`*name`)")]
     Alias,
-    /// A change would be seen wherever the anchor is repeated.
+    /// The change would also apply wherever the anchor is repeated.
     #[error("the change is inside an anchor (`&name`) that an alias repeats")]
     Anchor,
-    /// The place is not written at all.
+    /// The target is not in the text.
     #[error("the change is inside a merged mapping (`<<`)")]
     Merge,
-    /// A tab, an explicit key or something else that is rare.
+    /// A tab, an explicit key or another rare construct.
     #[error("its layout is not supported")]
     Layout,
 }
 
-/// The document's text with the patch carried out. `expected` is the document's value with the same patch.
+/// The document's text after the patch. `expected` is the document's value after the same patch.
 pub(crate) fn edit(document: &Document<'_>, patch: &Patch, expected: &Value) -> Result<String, Obstacle> {
     let Some(content) = &document.content else { return Err(Obstacle::Layout) };
     let source = document.source();
@@ -51,7 +52,7 @@ pub(crate) fn edit(document: &Document<'_>, patch: &Patch, expected: &Value) -> 
     is_read_as(&text, content.format, expected).then_some(text).ok_or(Obstacle::Layout)
 }
 
-/// Whether the text is one document of that value.
+/// Whether the text is a single document with that value.
 fn is_read_as(text: &str, format: Format, expected: &Value) -> bool {
     let documents = yaml_stream::split(text);
     let [document] = documents.as_slice() else { return false };

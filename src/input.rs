@@ -1,4 +1,4 @@
-//! The manifests to work on: files, directories, standard input.
+//! The input manifests: files, directories, standard input.
 
 use std::{
     ffi::OsStr,
@@ -9,40 +9,39 @@ use std::{
 
 use thiserror::Error;
 
-/// The largest file that is read: all of it is held in memory, and no manifest comes near.
+/// The maximum size of a file. It is held in memory, and no manifest is nearly that large.
 pub(crate) const MAX_BYTES: u64 = 64 * 1024 * 1024;
 
 /// The name of standard input in reports.
 const STDIN: &str = "stdin";
 
-/// A text and where it is from.
+/// A text and its origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Source {
     /// The path as it was given, or `stdin`.
     pub(crate) name: String,
-    /// All of it.
     pub(crate) text: String,
 }
 
-/// What the arguments name.
+/// The files that the arguments refer to.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
-    /// The files in order, with directories replaced by their manifests; `-` for standard input.
+    /// The files in order, with directories expanded to their manifests; `-` for standard input.
     pub(crate) files: Vec<PathBuf>,
-    /// The directories that cannot be read or hold no manifest.
+    /// The directories that cannot be read or contain no manifest.
     pub(crate) errors: Vec<ReadError>,
 }
 
-/// Why the arguments cannot be followed.
+/// Why the arguments are invalid.
 #[derive(Debug, Error)]
 pub(crate) enum UsageError {
-    /// No file was named, and standard input is a person.
+    /// No file was named, and standard input is a terminal.
     #[error(
         "no manifest to work on: name a file or directory with -f, or pipe one in, for example \
          `kubectl create deployment app --image app --dry-run=client -o yaml | scaivault-injector inject`"
     )]
     Nothing,
-    /// Standard input is there for several things, of which all but the first would be empty.
+    /// Standard input is used more than once, and all uses but the first would be empty.
     #[error("standard input can be read once, not for {}: put all but one into files", .0.join(" and for "))]
     StdinTwice(Vec<&'static str>),
 }
@@ -53,31 +52,30 @@ pub(crate) enum UsageError {
 pub(crate) struct ReadError {
     /// The path as it was given, or `stdin`.
     pub(crate) name: String,
-    /// Why not.
     pub(crate) reason: Unusable,
 }
 
-/// What is wrong with a file or directory.
+/// Why a file or directory cannot be used.
 #[derive(Debug, Error)]
 pub(crate) enum Unusable {
     /// A directory without manifests.
     #[error("no file here or below ends in .yaml, .yml or .json")]
     EmptyDirectory,
-    /// Standard input ended at once: what should have written into the pipe has failed.
+    /// Standard input is empty: the command before the pipe has probably failed.
     #[error("is empty: the command before the pipe has written nothing")]
     EmptyStdin,
-    /// The operating system says no.
+    /// The operating system's error.
     #[error("cannot be read: {0}")]
     Io(io::Error),
     /// More than [`MAX_BYTES`].
     #[error("is larger than {limit} MiB: split it", limit = MAX_BYTES / 1024 / 1024)]
     TooLarge,
-    /// Another encoding, or no text; the first byte that does not fit, from 0.
+    /// Another encoding, or not text; with the position of the first invalid byte, from 0.
     #[error("is not UTF-8 (byte {0}): convert it, for example with iconv")]
     NotUtf8(usize),
 }
 
-/// Finds what the arguments name; standard input if they name nothing.
+/// Finds the files that the arguments refer to; standard input without arguments.
 pub(crate) fn find(arguments: &[PathBuf]) -> Result<Found, UsageError> {
     let mut found = Found::default();
     if arguments.is_empty() {
@@ -102,7 +100,7 @@ pub(crate) fn find(arguments: &[PathBuf]) -> Result<Found, UsageError> {
     Ok(found)
 }
 
-/// Refuses standard input for more than one thing. Each path comes with what it is read for.
+/// Rejects standard input for more than one purpose. Each path comes with its purpose.
 pub(crate) fn stdin_once<'a>(
     named: impl IntoIterator<Item = (&'static str, &'a Path)>,
 ) -> Result<(), UsageError> {
@@ -111,7 +109,7 @@ pub(crate) fn stdin_once<'a>(
     if uses.len() > 1 { Err(UsageError::StdinTwice(uses)) } else { Ok(()) }
 }
 
-/// Reads a file, or standard input where the path is `-`.
+/// Reads a file, or standard input if the path is `-`.
 pub(crate) fn read(path: &Path) -> Result<Source, ReadError> {
     if is_stdin(path) {
         let source = read_from(io::stdin().lock(), STDIN.to_owned())?;
@@ -134,7 +132,7 @@ fn is_stdin(path: &Path) -> bool {
 
 fn read_from(reader: impl Read, name: String) -> Result<Source, ReadError> {
     let mut bytes = Vec::new();
-    // One byte more tells a file that is too large from one that just fits.
+    // One more byte distinguishes a file that is too large from one of the maximum size.
     if let Err(error) = reader.take(MAX_BYTES + 1).read_to_end(&mut bytes) {
         return Err(ReadError { name, reason: Unusable::Io(error) });
     }
@@ -147,9 +145,9 @@ fn read_from(reader: impl Read, name: String) -> Result<Source, ReadError> {
     }
 }
 
-/// Adds the manifests below a directory, sorted by name. Links to directories are not followed, so that a loop
-/// ends; links to files are. What is hidden is left out: editors' locks and swap files, and the directories behind
-/// a mounted `ConfigMap`, whose files would be there twice.
+/// Adds the manifests below a directory, sorted by name. Links to directories are not followed, to
+/// avoid loops; links to files are. Hidden entries are skipped: editors' locks and swap files, and
+/// the directories of a mounted `ConfigMap`, whose files would appear twice.
 fn walk(directory: &Path, found: &mut Found) {
     let entries: io::Result<Vec<_>> = fs::read_dir(directory).and_then(|entries| {
         entries.map(|entry| entry.and_then(|entry| Ok((entry.file_type()?, entry)))).collect()

@@ -28,7 +28,7 @@ mod telemetry;
 mod treatment;
 mod yaml_stream;
 
-/// musl's own, which a static binary has otherwise, is slow.
+/// musl's allocator, the default of a static binary, is slow.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

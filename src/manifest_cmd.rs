@@ -76,7 +76,7 @@ fn product(output: ManifestOutput) -> Product {
     }
 }
 
-/// Finds the manifests, before anything is read: standard input is there once.
+/// Finds the manifests and rejects repeated use of standard input before anything is read.
 pub(crate) fn find(filenames: &[PathBuf], layers: Option<&LayerArgs>) -> Result<Found, UsageError> {
     let found = input::find(filenames)?;
     let manifests = found.files.iter().map(|path| ("the manifests", path));
@@ -90,7 +90,8 @@ pub(crate) fn find(filenames: &[PathBuf], layers: Option<&LayerArgs>) -> Result<
     Ok(found)
 }
 
-/// What the cluster says, according to the arguments, and what is to be said about the namespaces of `--namespace-file`.
+/// The simulated cluster according to the arguments, and the findings about the namespaces of
+/// `--namespace-file`.
 pub(crate) fn surroundings(layers: &LayerArgs) -> anyhow::Result<(Surroundings, Vec<Entry>)> {
     let LayerArgs { cluster: ClusterArgs { config, kube_version }, namespace_file, policies, date } = layers;
     let mut surroundings =
@@ -104,7 +105,7 @@ pub(crate) fn surroundings(layers: &LayerArgs) -> anyhow::Result<(Surroundings, 
     Ok((surroundings, namespaces))
 }
 
-/// Notes the namespaces of a file, and gives each as an entry of a report.
+/// Records the namespaces of a file, and returns each as an entry of a report.
 pub(crate) fn note_namespaces(path: &Path, surroundings: &mut Surroundings) -> anyhow::Result<Vec<Entry>> {
     let source = input::read(path)?;
     let mut entries: Vec<Entry> = Vec::new();
@@ -140,15 +141,15 @@ pub(crate) fn note_namespaces(path: &Path, surroundings: &mut Surroundings) -> a
     Ok(entries)
 }
 
-/// Puts the namespaces of `--namespace-file` before the manifests, where there is something to be said about them.
+/// Adds the namespaces of `--namespace-file` that have findings before the manifests.
 fn report_namespaces(namespaces: Vec<Entry>, report: &mut Report) {
     let pods = report.entries.iter().map(|entry| &entry.treated).filter(|treated| treated.has_pod());
     let used = pods.map(|treated| treated.namespace.clone()).collect();
     report.entries.splice(..0, namespace_findings(namespaces, &used));
 }
 
-/// The namespaces of `--namespace-file` that have problems or warnings. `used` has the namespaces of all workloads, an empty name
-/// for those that name none.
+/// The namespaces of `--namespace-file` that have problems or warnings. `used` contains the
+/// namespaces of all workloads, with an empty name for manifests without one.
 pub(crate) fn namespace_findings(mut namespaces: Vec<Entry>, used: &BTreeSet<String>) -> Vec<Entry> {
     let is_used = |namespace: &Entry| {
         used.contains(&namespace.treated.name) || namespaces.len() == 1 && used.contains("")
@@ -164,8 +165,9 @@ pub(crate) fn namespace_findings(mut namespaces: Vec<Entry>, used: &BTreeSet<Str
     namespaces
 }
 
-/// The manifests to standard output, the report to standard error. Nothing goes to standard output if a document
-/// must not be applied: a pipe into `kubectl apply` does not see the exit code.
+/// Writes the manifests to standard output and the report to standard error. Nothing is written to
+/// standard output if a document must not be applied, because a pipe into `kubectl apply` does not
+/// see the exit code.
 fn write_manifests(worked: &Worked, output: ManifestOutput) -> anyhow::Result<ExitCode> {
     let report = &worked.report;
     let withheld = report.has_refusals() || !report.errors.is_empty();

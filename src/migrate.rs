@@ -1,7 +1,8 @@
-//! `migrate` and `verify`: from native Secrets and from the annotations of other injectors to ours.
+//! `migrate` and `verify`: from native Secrets and from the annotations of other injectors to the
+//! injector's annotations.
 //!
-//! A workload is migrated whole or left as it is. Each result is decided by the core, as `check` does it, before it is
-//! written.
+//! A workload is migrated completely or not at all. The core decides on each result, as in `check`,
+//! before it is written.
 
 mod args;
 mod bank_vaults;
@@ -88,7 +89,7 @@ fn migrate(args: &SourceArgs, with_diff: bool) -> anyhow::Result<Migration> {
     Ok(migration)
 }
 
-/// Finds the manifests, before anything is read: standard input is there once.
+/// Finds the manifests and rejects repeated use of standard input before anything is read.
 fn find(args: &SourceArgs) -> anyhow::Result<Found> {
     let found = manifest_cmd::find(&args.files.filenames, Some(&args.layers))?;
     let manifests = found.files.iter().map(|path| ("the manifests", path.as_path()));
@@ -96,7 +97,8 @@ fn find(args: &SourceArgs) -> anyhow::Result<Found> {
     Ok(found)
 }
 
-/// The manifests to standard output, those that are left as they are included, and the report to standard error.
+/// Writes all manifests, including those that are not migrated, to standard output, and the report
+/// to standard error.
 fn write_manifests(migration: &Migration) -> anyhow::Result<ExitCode> {
     if migration.report.errors.is_empty() {
         let streams: Vec<String> = migration.files.iter().map(|file| file.migrated.clone()).collect();

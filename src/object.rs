@@ -1,24 +1,25 @@
-//! The Kubernetes objects of a document, and what matters of them here.
+//! The Kubernetes objects of a document and their relevant fields.
 
 use scaivault_contract::names::{ANNOTATION_PREFIX, SERVICE_ACCOUNT_ROLE_ANNOTATION};
 use scaivault_inject::{Layer, Problems, annotations::not_text_problems, manifest};
 use serde_json::{Map, Value};
 
-/// An object: the document itself or an item of a list. `kind` is empty for a value that is none.
+/// An object: the document itself or an item of a list. `kind` is empty for a value that is not an
+/// object.
 #[derive(Clone, Debug)]
 pub(crate) struct Object<'a> {
     /// RFC 6901 pointer to it in its document; empty for the document itself.
     pub(crate) pointer: String,
-    /// `apiVersion`; of an item that leaves it out, what its list says.
+    /// `apiVersion`; if an item omits it, that of its list.
     pub(crate) api_version: &'a str,
-    /// `kind`; of an item that leaves it out, what its list says.
+    /// `kind`; if an item omits it, that of its list.
     pub(crate) kind: &'a str,
-    /// All of it.
+    /// The complete value.
     pub(crate) value: &'a Value,
 }
 
-/// The objects of a document in order, with lists opened. Every value is in one of them; a document without content
-/// has none.
+/// The objects of a document in order, with lists expanded. Every value is part of one of them; a
+/// document without content has none.
 pub(crate) fn objects(document: &Value) -> Vec<Object<'_>> {
     let mut found = Vec::new();
     if !document.is_null() {
@@ -27,8 +28,8 @@ pub(crate) fn objects(document: &Value) -> Vec<Object<'_>> {
     found
 }
 
-/// `implied` is what an item's list says of `apiVersion` and `kind`: in a typed list, such as the API server's own
-/// `DeploymentList`, the items have neither.
+/// `implied` has the items' `apiVersion` and `kind` according to the list: in a typed list, such as
+/// the API server's `DeploymentList`, the items have neither.
 fn collect<'a>(value: &'a Value, pointer: String, implied: (&'a str, &'a str), found: &mut Vec<Object<'a>>) {
     let text = |key, implied| match value.get(key) {
         None | Some(Value::Null) => implied,
@@ -51,15 +52,15 @@ fn collect<'a>(value: &'a Value, pointer: String, implied: (&'a str, &'a str), f
     }
 }
 
-/// The items, if the value is a list. A custom resource whose kind ends like a list's has a name of its own, which no
-/// list has.
+/// The items, if the value is a list. A custom resource whose kind ends in `List` has a name, which
+/// a list never has.
 fn list_items<'a>(value: &'a Value, kind: &str) -> Option<&'a [Value]> {
     let is_list = kind == "List" || (kind.ends_with("List") && value.pointer("/metadata/name").is_none());
     value.get("items")?.as_array().filter(|_| is_list).map(Vec::as_slice)
 }
 
 impl<'a> Object<'a> {
-    /// The object as it can stand alone: with the `apiVersion` and `kind` that its list implies.
+    /// The object as a standalone one, with the `apiVersion` and `kind` that its list implies.
     pub(crate) fn standalone(&self) -> Value {
         let says = |key| self.value.get(key).is_some_and(|value| !value.is_null());
         let Value::Object(fields) = self.value else { return self.value.clone() };
@@ -81,17 +82,17 @@ impl<'a> Object<'a> {
         if name.is_empty() { self.metadata("generateName") } else { name }
     }
 
-    /// `metadata.namespace`; empty where the manifest leaves it to whoever applies it.
+    /// `metadata.namespace`; empty if it is chosen when the manifest is applied.
     pub(crate) fn namespace(&self) -> &'a str {
         self.metadata("namespace")
     }
 
-    /// The annotation of that full key; none if it is absent or not a string.
+    /// The annotation with that full key; `None` if it is absent or not a string.
     pub(crate) fn annotation(&self, key: &str) -> Option<&'a str> {
         self.value.get("metadata")?.get("annotations")?.get(key)?.as_str()
     }
 
-    /// Full key and value of its annotations. What is no string is left out.
+    /// Full key and value of its annotations, except values that are not strings.
     pub(crate) fn annotations(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
         self.value
             .pointer("/metadata/annotations")
@@ -101,18 +102,19 @@ impl<'a> Object<'a> {
             .filter_map(|(key, value)| Some((key.as_str(), value.as_str()?)))
     }
 
-    /// Those under the injector's prefix.
+    /// The annotations under the injector's prefix.
     pub(crate) fn our_annotations(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
         self.annotations().filter(|(key, _)| key.starts_with(ANNOTATION_PREFIX))
     }
 
-    /// The labels. What is no string is left out.
+    /// The labels, except values that are not strings.
     pub(crate) fn labels(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
         let labels = self.value.pointer("/metadata/labels").and_then(Value::as_object);
         labels.into_iter().flatten().filter_map(|(key, value)| Some((key.as_str(), value.as_str()?)))
     }
 
-    /// Problems about the annotations of its own metadata that concern the injector and whose values are no strings.
+    /// Problems about annotations of its own metadata that concern the injector and whose values
+    /// are not strings.
     pub(crate) fn not_text_problems(&self) -> Problems {
         let layer = match (self.api_version, self.kind) {
             ("v1", "Namespace") => Layer::Namespace,
@@ -123,7 +125,7 @@ impl<'a> Object<'a> {
         let annotations = self.value.pointer("/metadata/annotations").and_then(Value::as_object);
         let relevant = annotations.into_iter().flatten().filter_map(|(key, value)| {
             let key = match key.as_str() {
-                // For its value, this key is the setting `role` of the pods.
+                // The value of this key is the setting `role` of the pods.
                 SERVICE_ACCOUNT_ROLE_ANNOTATION if layer == Layer::ServiceAccount => {
                     format!("{ANNOTATION_PREFIX}role")
                 }
@@ -136,13 +138,13 @@ impl<'a> Object<'a> {
         not_text_problems(&Value::Object(relevant).to_string(), &layer)
     }
 
-    /// The pointer to the pod (template) in this object; none for kinds without one.
+    /// The pointer to the pod (template) in this object; `None` for kinds without one.
     pub(crate) fn pod_pointer(&self) -> Option<&'static str> {
         manifest::pod_pointer(self.api_version, self.kind)
     }
 
-    /// The service account that a pod (template) runs as. `serviceAccount` is its name before Kubernetes 1.0,
-    /// which the API server still takes.
+    /// The service account of a pod (template). `serviceAccount` is the name of the field before
+    /// Kubernetes 1.0, which the API server still accepts.
     pub(crate) fn service_account(pod: &Value) -> &str {
         ["serviceAccountName", "serviceAccount"]
             .into_iter()

@@ -1,4 +1,5 @@
-//! Where text for people goes: colours on a terminal only, `NO_COLOR` honoured, a closed pipe no error.
+//! Output for users: colours only on a terminal, `NO_COLOR` respected, a closed pipe is not an
+//! error.
 
 use std::{
     io::{self, StderrLock, StdoutLock, Write},
@@ -8,40 +9,41 @@ use std::{
 use anstream::AutoStream;
 use clap::builder::styling::{AnsiColor, Style};
 
-/// Something that went well or is new.
+/// For success and additions.
 pub(crate) const ADDED: Style = AnsiColor::Green.on_default();
-/// Something that is wrong or gone.
+/// For errors and removals.
 pub(crate) const REMOVED: Style = AnsiColor::Red.on_default();
-/// Something worth a look.
+/// For warnings.
 pub(crate) const WARNED: Style = AnsiColor::Yellow.on_default();
-/// A place in a text.
+/// For positions in a text.
 pub(crate) const PLACE: Style = AnsiColor::Cyan.on_default();
-/// The one word of a line that is looked for.
+/// For the most important word of a line.
 pub(crate) const STRONG: Style = Style::new().bold();
 
-/// The exit code for a problem in what was read.
+/// The exit code for problems in the input.
 pub(crate) const PROBLEMS: u8 = 1;
-/// The exit code for what cannot be read and for wrong usage; clap's own.
+/// The exit code for unreadable input and for wrong usage, the same as clap's.
 pub(crate) const UNREADABLE: u8 = 2;
 
-/// Standard output, locked, for text with colours.
+/// Standard output, locked, for coloured text.
 pub(crate) fn stdout() -> AutoStream<StdoutLock<'static>> {
     AutoStream::auto(io::stdout().lock())
 }
 
-/// Standard error, locked, for text with colours.
+/// Standard error, locked, for coloured text.
 pub(crate) fn stderr() -> AutoStream<StderrLock<'static>> {
     AutoStream::auto(io::stderr().lock())
 }
 
-/// Writes bytes to standard output as they are.
+/// Writes unmodified bytes to standard output.
 pub(crate) fn write_stdout(bytes: &[u8]) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(bytes)?;
     out.flush()
 }
 
-/// Whoever closed the pipe has read enough: that is no failure, and the exit code stays what was found out.
+/// A closed pipe is not a failure: its reader needs no more output, and the exit code keeps its
+/// meaning.
 pub(crate) fn until_closed(written: io::Result<()>) -> io::Result<()> {
     match written {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -49,18 +51,18 @@ pub(crate) fn until_closed(written: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// Whether the reader of the output went away.
+/// Whether the reader has closed the pipe.
 pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
     let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
     causes.any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// Reports why the program ends early. Whoever closed the pipe has read enough: that is no failure.
+/// Reports why the program ends early. A closed pipe is not a failure.
 pub(crate) fn failure(error: &anyhow::Error) -> ExitCode {
     if is_closed_pipe(error) {
         return ExitCode::SUCCESS;
     }
-    // Nobody is left to hear that standard error is closed.
+    // If standard error is closed, the error cannot be reported.
     let _ = writeln!(stderr(), "{REMOVED}error:{REMOVED:#} {error:#}");
     ExitCode::from(UNREADABLE)
 }

@@ -33,7 +33,7 @@ fn crd(args: &PolicyCrdArgs) -> anyhow::Result<ExitCode> {
 }
 
 impl DateArgs {
-    /// The moment at which exceptions of policies are looked at, Unix seconds.
+    /// The time at which expiry of exceptions is checked, Unix seconds.
     pub(crate) fn now(self) -> i64 {
         self.date.map_or_else(|| Zoned::now().timestamp().as_second(), scaivault_policy::Date::start)
     }

@@ -1,3 +1,3 @@
-//! Text from manifests that goes into lines for people.
+//! Escapes text from manifests for output to users.
 
 pub(crate) use scaivault_audit::Printable;

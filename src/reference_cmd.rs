@@ -1,4 +1,4 @@
-//! `annotations` and `completions`: what can be written, and what can be typed.
+//! `annotations` and `completions`: the annotation reference and shell completions.
 
 use std::{io::Write, process::ExitCode};
 
@@ -27,7 +27,7 @@ pub(crate) fn annotations(args: &AnnotationsArgs) -> anyhow::Result<ExitCode> {
 
 /// Prints a shell's completion script for the program.
 pub(crate) fn completions(args: &CompletionsArgs, program: &mut Command) -> anyhow::Result<ExitCode> {
-    // Not straight to standard output: the generator panics where a pipe is closed.
+    // Not written directly to standard output, because the generator panics if the pipe is closed.
     let mut script = Vec::new();
     clap_complete::generate(args.shell, program, "scaivault-injector", &mut script);
     script.flush()?;

@@ -1,4 +1,4 @@
-//! What happened to each object, for a person and for a program.
+//! The results for all objects, as text and as JSON.
 
 use std::{
     collections::BTreeMap,
@@ -22,27 +22,27 @@ use crate::{
 
 mod json;
 
-/// Everything that was looked at, in the order of the input.
+/// The results, in the order of the input.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Report {
-    /// What could be read.
+    /// The objects that were read.
     pub(crate) entries: Vec<Entry>,
-    /// What could not.
+    /// The files and documents that could not be read.
     pub(crate) errors: Vec<Unreadable>,
 }
 
-/// An object, or a value that is none.
+/// An object, or a value that is not an object.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     /// The file's name.
     pub(crate) file: String,
-    /// The line on which its document's content begins, from 1.
+    /// The line at which its document's content starts, from 1.
     pub(crate) line: usize,
     /// The object.
     pub(crate) treated: Treated,
-    /// Why its document was written anew, without its comments and its layout.
+    /// Why its document was rewritten, without its comments and its layout.
     pub(crate) rewritten: Option<Obstacle>,
-    /// The change as a unified diff, where asked for.
+    /// The change as a unified diff, if requested.
     pub(crate) diff: Option<String>,
 }
 
@@ -51,15 +51,15 @@ pub(crate) struct Entry {
 pub(crate) struct Unreadable {
     /// The file's name.
     pub(crate) file: String,
-    /// Where in the file; none if the file as a whole cannot be read.
+    /// The position in the file; `None` if the file as a whole cannot be read.
     pub(crate) place: Option<Place>,
     /// What is wrong.
     pub(crate) message: String,
-    /// What to do.
+    /// How to fix it.
     pub(crate) hint: Option<&'static str>,
 }
 
-/// A place in a file.
+/// A position in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     /// The line, from 1.
@@ -69,12 +69,12 @@ pub(crate) struct Place {
 }
 
 impl Report {
-    /// Whether something has to be mended.
+    /// Whether there are problems.
     pub(crate) fn has_problems(&self) -> bool {
         self.entries.iter().any(|entry| entry.treated.has_problems())
     }
 
-    /// Whether something was warned of.
+    /// Whether there are warnings.
     pub(crate) fn has_warnings(&self) -> bool {
         let warns = |entry: &Entry| entry.csi(Severity::Warning).next().is_some();
         self.entries.iter().any(|entry| !entry.outcome().warnings.is_empty() || warns(entry))
@@ -85,7 +85,7 @@ impl Report {
         self.outcomes().any(Outcome::is_refused)
     }
 
-    /// Writes the report for a person.
+    /// Writes the report as text.
     pub(crate) fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
         for entry in &self.entries {
             entry.write_text(out)?;
@@ -101,7 +101,7 @@ impl Report {
         json::render(self)
     }
 
-    /// How many objects came to which outcome, in one line.
+    /// The numbers of objects by outcome, in one line.
     fn summary(&self) -> String {
         let objects = self.entries.len();
         let plural = if objects == 1 { "" } else { "s" };
@@ -128,13 +128,13 @@ impl Report {
     }
 }
 
-/// An outcome as it is reported: the words are those of logs and metrics.
+/// An outcome as reported, with the same words as in logs and metrics.
 struct Reported<'a> {
     word: &'static str,
     reason: &'static str,
     note: Option<&'a str>,
     problems: Vec<&'a Problem>,
-    /// Those of a policy itself.
+    /// The problems of a policy itself.
     policy_problems: Vec<&'a PolicyProblem>,
     warnings: Vec<&'a str>,
 }
@@ -153,7 +153,8 @@ impl<'a> Reported<'a> {
             Decision::Deny(denial) => (None, denial.problems.iter().collect()),
             Decision::Inject(_) | Decision::Detach(_) => (None, Vec::new()),
         };
-        // A pod that is let through has its problems among the warnings, too: there they are written for who applies it.
+        // A pod that is admitted in spite of problems also has them among its warnings, worded for
+        // the client that applies it.
         let is_problem = |warning: &&str| !problems.is_empty() && warning.starts_with(NOT_INJECTED);
         let warnings = decision.warnings().iter().map(String::as_str);
         let warnings = warnings.filter(|warning| !is_problem(warning)).collect();
@@ -161,7 +162,7 @@ impl<'a> Reported<'a> {
     }
 }
 
-/// The reason where the command itself takes the injection out, whatever the manifest says.
+/// The reason if the command itself removes the injection, regardless of the manifest.
 const TOLD_TO: &str = "told-to";
 
 fn is_detached(decision: &Decision) -> bool {
@@ -198,12 +199,12 @@ impl Entry {
         }
     }
 
-    /// What is said of classes and their volumes, of one severity.
+    /// The findings about classes and their volumes with this severity.
     fn csi(&self, severity: Severity) -> impl Iterator<Item = &Finding> {
         self.treated.csi.iter().filter(move |finding| finding.severity == severity)
     }
 
-    /// Writes it for a person.
+    /// Writes it as text.
     pub(crate) fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
         let Self { file, line, treated, rewritten, diff } = self;
         let Reported { word, reason, note, problems, policy_problems, warnings } = self.outcome();
@@ -276,19 +277,20 @@ impl Entry {
 }
 
 impl Treated {
-    /// `deployment/billing`, as `kubectl` writes it, on one line.
+    /// The name in the notation of `kubectl`, `deployment/billing`, on one line.
     pub(crate) fn display_name(&self) -> String {
         let name = if self.name.is_empty() { "(no name)" } else { &self.name };
         format!("{}/{}", Printable(&self.kind.to_lowercase()), Printable(name))
     }
 
-    /// The policies that are worth a line: with the settings all, else those under `audit`, which nothing else tells of.
+    /// The policies to show: with the settings all, else those under `audit`, which are not visible
+    /// elsewhere.
     fn policies_shown(&self) -> impl Iterator<Item = &PolicyUse> {
         let is_shown = |found: &&PolicyUse| self.with_policies || found.effect == PolicyEffect::Audited;
         self.policies.iter().filter(is_shown)
     }
 
-    /// How many secrets an injection brings; none for other outcomes.
+    /// The number of secrets of an injection; `None` for other outcomes.
     fn secrets(&self) -> Option<usize> {
         match &self.outcome {
             Outcome::Decided(decision) => match &**decision {
@@ -307,7 +309,7 @@ impl Unreadable {
         Self { file: file.to_owned(), place: Some(Place { line, column }), message, hint }
     }
 
-    /// Writes the error for a person.
+    /// Writes the error as text.
     pub(crate) fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
         let Self { file, place, message, hint } = self;
         write!(out, "{PLACE}{}", Printable(file))?;

@@ -1,4 +1,4 @@
-//! `self-test`: asks the cluster for an annotated pod, as a dry run, and looks whether it comes back injected.
+//! `self-test`: creates an annotated pod as a dry run and checks that it is injected.
 
 use std::{process::ExitCode, time::Duration};
 
@@ -12,13 +12,14 @@ use serde_json::json;
 
 use crate::{args::SelfTestArgs, cluster, output};
 
-/// Longer than the API server waits for any admission webhook (30 s), so that its own answer is what is read.
+/// Longer than the API server's maximum timeout of an admission webhook (30 s), so that its own
+/// answer is reported.
 const TIMEOUT: Duration = Duration::from_secs(40);
 
-/// Whatever stands there: nothing is fetched in a dry run.
+/// The secret need not exist: a dry run fetches nothing.
 const SECRET: &str = "environments/self-test/nothing";
 
-/// Says on standard output that the pod was injected; every other answer is an error.
+/// Reports on standard output that the pod was injected; every other answer is an error.
 pub(crate) fn run(args: &SelfTestArgs) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -53,7 +54,7 @@ fn pods() -> ApiResource {
     }
 }
 
-/// A pod that any namespace lets in, also one that enforces the Pod Security level `restricted`.
+/// A pod that every namespace admits, including those with the Pod Security level `restricted`.
 fn pod() -> DynamicObject {
     let mut pod = DynamicObject::new("", &pods()).data(json!({
         "spec": {
@@ -86,7 +87,7 @@ fn pod() -> DynamicObject {
     pod
 }
 
-/// The injector writes down what it did.
+/// Checks the annotation in which the injector records what it did.
 fn injected(pod: &DynamicObject, namespace: &str) -> anyhow::Result<()> {
     let status = pod
         .metadata
@@ -104,7 +105,7 @@ fn injected(pod: &DynamicObject, namespace: &str) -> anyhow::Result<()> {
     }
 }
 
-/// The answer of the API server, with what to do about it where that is known.
+/// Explains the API server's error, with a fix if it is known.
 fn refused(error: kube::Error, namespace: &str) -> anyhow::Error {
     let status = match error {
         kube::Error::Api(status) => status,
@@ -135,7 +136,7 @@ mod tests {
 
     use super::*;
 
-    /// The pod as it comes back, with this status.
+    /// The returned pod with this status.
     fn answer(status: Option<&str>) -> DynamicObject {
         let mut pod = pod();
         let annotations = pod.metadata.annotations.get_or_insert_default();

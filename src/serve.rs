@@ -1,4 +1,4 @@
-//! `serve`: the admission server, wired from certificates, configuration and limits.
+//! `serve`: the admission server with its certificates, configuration and limits.
 
 mod args;
 mod certificate;
@@ -42,16 +42,17 @@ use args::ClusterArgs;
 use certificate::{Keeper, SelfSigned};
 use client_ca::ClientCaFollower;
 
-/// How long Events that are already queued may take when the server stops.
+/// How long already queued Events may take when the server stops.
 const LAST_EVENTS: Duration = Duration::from_secs(2);
 
-/// The most workers of the runtime. Each decides small reviews, so their number bounds the memory that these take on a node
-/// with many cores.
+/// The maximum number of the runtime's workers. Each decides small reviews, so their number bounds
+/// the memory for these on a node with many cores.
 const MOST_WORKERS: usize = 8;
 
-/// Serves until SIGTERM or SIGINT; a second signal cuts what is under way.
+/// Serves until SIGTERM or SIGINT; a second signal closes connections with requests in flight.
 pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
-    // The Kubernetes client takes the process's default; everything of ours names its provider itself.
+    // The Kubernetes client uses the process's default provider; the injector's own code names it
+    // explicitly.
     CryptoProvider::install_default((*provider()).clone())
         .map_err(|_| anyhow!("a crypto provider is installed already; this is a bug"))?;
     let workers = thread::available_parallelism().map_or(1, NonZeroUsize::get).min(MOST_WORKERS);
@@ -92,7 +93,7 @@ async fn serve(args: &ServeArgs) -> anyhow::Result<Stopped> {
     let (keeper, resolver) =
         Keeper::new(&certificate, client.clone(), &readiness, &metrics, SystemTime::now())?;
 
-    // Whatever is there to be looked after while the server runs. None of it ends by itself.
+    // Background tasks of the server. None of them ends by itself.
     let mut tasks = JoinSet::new();
     let mut posting = JoinSet::new();
     let known: Arc<dyn Cluster>;
@@ -151,20 +152,21 @@ async fn serve(args: &ServeArgs) -> anyhow::Result<Stopped> {
     tokio::spawn(signals.forward(shutdown.clone()));
     let stopped = tokio::select! {
         stopped = bound.serve(shutdown).stopped() => stopped,
-        // A server whose certificate or cluster nobody looks after would fail weeks later: better started again now.
+        // Without this task, certificate or cache would become outdated and the server would fail
+        // much later, so it is restarted now.
         _ = tasks.join_next() => bail!("a task that looks after the server has ended; this is a bug"),
     };
-    // The server was the last to look anything up and the last to tell anything.
+    // The server was the last user of the caches and the last sender of Events.
     tasks.shutdown().await;
     let _ = timeout(LAST_EVENTS, posting.join_next()).await;
     Ok(stopped)
 }
 
-/// A server inside this process, on free ports of the loopback address, with a certificate of its own.
+/// A server inside this process, on free ports of the loopback address, with its own certificate.
 pub(crate) struct InProcess {
-    /// Where admission is served.
+    /// The address of the admission port.
     pub(crate) address: SocketAddr,
-    /// What a client has to trust, PEM.
+    /// The CA certificate for clients, PEM.
     pub(crate) ca_pem: String,
     shutdown: Shutdown,
     running: Running,
@@ -186,7 +188,7 @@ impl InProcess {
             context: Arc::new(AdmissionContext::new(settings, kube_version, Arc::new(NoCluster))),
             metrics,
             readiness: Readiness::new(),
-            // Nobody's endpoints have to change.
+            // There are no endpoints that have to change first.
             limits: Limits { drain_delay: Duration::ZERO, ..Limits::default() },
             sources: AllowedSources::default(),
             notices: Notices::default(),
@@ -203,20 +205,20 @@ impl InProcess {
     }
 }
 
-/// The signals that end the server.
+/// The signals that stop the server.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    /// From here on the signals do not end the process by themselves.
+    /// From here on, the signals no longer end the process by default.
     fn install() -> anyhow::Result<Self> {
         let listen = |kind| signal(kind).context("cannot listen for signals");
         Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
     }
 
-    /// The first drains, the second aborts.
+    /// The first signal drains, the second aborts.
     async fn forward(mut self, shutdown: Shutdown) {
         self.next().await;
         shutdown.drain();

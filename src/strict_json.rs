@@ -1,4 +1,4 @@
-//! JSON with duplicate keys refused, as for YAML: the last one silently wins otherwise.
+//! JSON with duplicate keys rejected, as for YAML; by default the last one would silently win.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use serde::{
 };
 use serde_json::{Map, Number, Value};
 
-/// Reads a JSON text. The error knows line and column of a key that is there twice.
+/// Parses a JSON text. The error contains line and column of a duplicate key.
 pub(crate) fn parse(json: &str) -> Result<Value, serde_json::Error> {
     serde_json::from_str(json).map(|Strict(value)| value)
 }

@@ -1,4 +1,5 @@
-//! What the command line knows about a manifest besides the manifest: what the webhook would see in the cluster.
+//! The offline equivalent of a cluster: what the webhook would read there in addition to the
+//! manifest.
 
 use std::collections::BTreeMap;
 
@@ -16,23 +17,24 @@ pub(crate) struct Surroundings {
     pub(crate) kube_version: KubeVersion,
     /// The cluster's policies.
     pub(crate) policies: PolicySet,
-    /// The time at which exceptions of policies are looked at, Unix seconds.
+    /// The time at which expiry of exceptions is checked, Unix seconds.
     pub(crate) now: i64,
-    /// From a file of their own: these win, and a single one is also that of manifests without a namespace.
+    /// From `--namespace-file`: these take precedence, and a single one also applies to manifests
+    /// without a namespace.
     given: BTreeMap<String, Namespace>,
-    /// Among the manifests.
+    /// From the manifests.
     found: BTreeMap<String, Namespace>,
     /// `scaikey.scailabs.ai/role` by namespace and service account.
     roles: BTreeMap<(String, String), String>,
 }
 
 impl Surroundings {
-    /// Without a namespace or service account yet.
+    /// Without namespaces and service accounts.
     pub(crate) fn new(settings: Settings, kube_version: KubeVersion) -> Self {
         Self { settings, kube_version, ..Self::default() }
     }
 
-    /// Notes the object if it is a namespace, as one given by itself, and says whether it is.
+    /// Records the object as a given namespace if it is one, and returns whether it is.
     pub(crate) fn give_namespace(&mut self, object: &Object<'_>) -> bool {
         let namespace = namespace(object);
         let is_namespace = namespace.is_some();
@@ -40,7 +42,8 @@ impl Surroundings {
         is_namespace
     }
 
-    /// Notes what an object among the manifests says about others: a namespace, or a service account's role.
+    /// Records an object in the manifests that others depend on: a namespace, or a service
+    /// account's role.
     pub(crate) fn note(&mut self, object: &Object<'_>) {
         self.found.extend(namespace(object).map(|namespace| (namespace.name.clone(), namespace)));
         if object.api_version == "v1"
@@ -52,7 +55,7 @@ impl Surroundings {
         }
     }
 
-    /// The namespace of that name. A manifest without one gets the only namespace that is given.
+    /// The namespace of that name. A manifest without one gets the only given namespace.
     pub(crate) fn namespace(&self, name: &str) -> Namespace {
         let known = match self.given.first_key_value() {
             Some((_, only)) if name.is_empty() && self.given.len() == 1 => Some(only),
@@ -64,20 +67,21 @@ impl Surroundings {
         })
     }
 
-    /// Whether there is a manifest of the namespace of that name.
+    /// Whether the namespace of that name is in the manifests.
     pub(crate) fn knows_namespace(&self, name: &str) -> bool {
         let is_only = name.is_empty() && self.given.len() == 1;
         is_only || self.given.contains_key(name) || self.found.contains_key(name)
     }
 
-    /// The role of a service account, as `(metadata.namespace, name)` stand in the manifests.
+    /// The role of a service account, by `metadata.namespace` and name as written in the manifests.
     pub(crate) fn role(&self, namespace: &str, service_account: &str) -> Option<&str> {
         let key = (namespace.to_owned(), service_account.to_owned());
         self.roles.get(&key).map(String::as_str)
     }
 }
 
-/// An object as a namespace, with its annotations that concern the injector; none of other kinds.
+/// Converts an object to a namespace, with its annotations that concern the injector; `None` for
+/// other kinds.
 pub(crate) fn namespace(object: &Object<'_>) -> Option<Namespace> {
     let is_namespace = object.api_version == "v1" && object.kind == "Namespace";
     is_namespace.then(|| Namespace {
@@ -94,10 +98,10 @@ pub(crate) fn namespace(object: &Object<'_>) -> Option<Namespace> {
     })
 }
 
-/// The label that the API server gives every namespace.
+/// The label that the API server sets on every namespace.
 pub(crate) const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
-/// That label of a namespace; none where the name is not known.
+/// That label with a value; `None` if the name is not known.
 pub(crate) fn named_label(name: &str) -> Option<(String, String)> {
     (!name.is_empty()).then(|| (NAMESPACE_NAME_LABEL.to_owned(), name.to_owned()))
 }
@@ -147,7 +151,7 @@ mod tests {
         assert_eq!(given(&[namespace("a")]).namespace("other").annotations.len(), 0);
     }
 
-    /// Which namespace a manifest without one goes to is `kubectl`'s to say, whatever else is applied with it.
+    /// kubectl decides the namespace of a manifest without one, independent of other manifests.
     #[test]
     fn a_namespace_among_the_manifests_is_for_its_own_and_a_given_one_wins() {
         let mut surroundings = noted(&[namespace("a")]);

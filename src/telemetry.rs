@@ -14,7 +14,8 @@ use clap::{Arg, Args, ValueEnum, builder::Resettable};
 use scaivault_log_queue::LogQueue;
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
-/// The log of `serve`. A thread writes it, so that a reader that stops reading does not stop admissions.
+/// The log of `serve`. A separate thread writes it, so that a blocked reader of the log does not
+/// block admissions.
 static LOG: LogQueue = LogQueue::new(1024 * 1024);
 
 /// How to log.
@@ -84,15 +85,15 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// An empty environment variable is one that is not set: a manifest's template writes it so.
+/// Treats an empty environment variable as unset, because manifest templates write it so.
 pub(crate) fn ignore_empty_env(arg: Arg) -> Arg {
     #[expect(clippy::disallowed_methods, reason = "what clap itself has read, which it does not show")]
     let is_empty = arg.get_env().and_then(env::var_os).is_some_and(|value| value.is_empty());
     if is_empty { arg.env(Resettable::Reset) } else { arg }
 }
 
-/// Installs the logger of the process, and a panic hook that logs the place of a panic and not its text, which may
-/// quote what was being read.
+/// Installs the logger of the process, and a panic hook that logs the location of a panic but not
+/// its message, which may quote input.
 pub(crate) fn init(args: &LogArgs) -> anyhow::Result<()> {
     let LogArgs { level, filter, format } = args;
     let level = LevelFilter::from(*level);
@@ -105,7 +106,8 @@ pub(crate) fn init(args: &LogArgs) -> anyhow::Result<()> {
     LOG.start().context("cannot start the thread that writes the log")?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        // A line that cannot be written is lost. The report of that would go to the same place, and panic there.
+        // A line that cannot be written is lost. Reporting that would write to the same stream, and
+        // panic.
         .log_internal_errors(false)
         .with_ansi(io::stderr().is_terminal())
         .with_writer(|| &LOG);
@@ -123,18 +125,18 @@ pub(crate) fn init(args: &LogArgs) -> anyhow::Result<()> {
     panic::set_hook(Box::new(|panic| {
         let location = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(location, "panic");
-        // It may be the end of the process.
+        // The process may end now.
         LOG.flush();
     }));
     Ok(())
 }
 
-/// Waits until the log is written, for at most 100 ms where nothing reads it.
+/// Waits until the log is written, for at most 100 ms if it is not being read.
 pub(crate) fn flush() {
     LOG.flush();
 }
 
-/// How many lines of the log were lost, because nothing read it.
+/// The number of log lines that were dropped because the log was not read.
 pub(crate) fn dropped_lines() -> u64 {
     LOG.dropped()
 }

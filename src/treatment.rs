@@ -1,4 +1,4 @@
-//! What happens to each object of a document: the core's decision, and its patch applied.
+//! Evaluates each object of a document: the core's decision, with its patch applied.
 
 pub(crate) mod own_text;
 
@@ -27,21 +27,21 @@ mod misplaced;
 mod settings;
 mod unread;
 
-/// What is to be done with pods.
+/// The requested action on pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verb {
-    /// What admission would do.
+    /// The same as admission.
     Inject,
-    /// Take out what a receipt marks as injected.
+    /// Remove what a receipt marks as injected.
     Detach,
-    /// Take out whatever carries a reserved name.
+    /// Remove everything with a reserved name.
     DetachByName,
 }
 
-/// What the core decides on.
+/// The input of the core.
 #[derive(Clone, Debug)]
 pub(crate) enum Subject<'a> {
-    /// A pod, or a template whose object has no say of its own.
+    /// A pod, or a template whose object has no annotations that matter.
     Pod(PodView<'a>),
     /// A workload, with its own annotations.
     Workload(WorkloadView<'a>),
@@ -57,31 +57,30 @@ impl<'a> Subject<'a> {
     }
 }
 
-/// An object, or one of its pod templates, after its treatment.
+/// The result for an object, or for one of its pod templates.
 #[derive(Clone, Debug)]
 pub(crate) struct Treated {
     /// RFC 6901 pointer to the object in its document.
     pub(crate) pointer: String,
-    /// RFC 6901 pointer to the pod template in the object, where it was found by its shape.
+    /// RFC 6901 pointer to the pod template in the object, if it was found by its shape.
     pub(crate) template: Option<String>,
     /// `apiVersion`, `kind`, `metadata.namespace`, `metadata.name`; empty where absent.
     pub(crate) api_version: String,
     pub(crate) kind: String,
     pub(crate) namespace: String,
     pub(crate) name: String,
-    /// What came out.
     pub(crate) outcome: Outcome,
-    /// The command is to take the injection out.
+    /// The command removes the injection.
     pub(crate) is_told_to_detach: bool,
-    /// What is to be said besides the decision.
+    /// Warnings in addition to the decision.
     pub(crate) warnings: Vec<String>,
-    /// Where the settings come from; empty unless asked for.
+    /// Where the settings come from; empty unless requested.
     pub(crate) settings: Vec<Setting>,
-    /// What the policies did that select the pod.
+    /// The effects of the policies that select the pod.
     pub(crate) policies: Vec<PolicyUse>,
-    /// Whether all of them are asked for.
+    /// Whether all of them should be shown.
     pub(crate) with_policies: bool,
-    /// What is to be said about a SecretProviderClass or volumes of one; for `check` alone.
+    /// The findings about a SecretProviderClass or its volumes; only for `check`.
     pub(crate) csi: Vec<Finding>,
 }
 
@@ -93,17 +92,17 @@ impl Treated {
         Some(format!("{}{in_object}", self.pointer))
     }
 
-    /// Whether it is a pod, or has a template of one.
+    /// Whether it is a pod, or has a pod template.
     pub(crate) fn has_pod(&self) -> bool {
         self.template.is_some() || manifest::pod_pointer(&self.api_version, &self.kind).is_some()
     }
 
-    /// Whether something has to be mended.
+    /// Whether it has problems.
     pub(crate) fn has_problems(&self) -> bool {
         self.outcome.has_problems() || self.csi.iter().any(|finding| finding.severity == Severity::Problem)
     }
 
-    /// Whether something is wrong with it, or worth a look.
+    /// Whether it has problems or warnings.
     pub(crate) fn has_findings(&self) -> bool {
         self.has_problems() || !self.warnings.is_empty()
     }
@@ -117,7 +116,7 @@ impl Treated {
     }
 }
 
-/// What came out for an object.
+/// The outcome for an object.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Outcome {
     /// It has no `apiVersion` or no `kind`.
@@ -126,18 +125,19 @@ pub(crate) enum Outcome {
     NoPod,
     /// A SecretProviderClass of this product.
     Class,
-    /// The API server would refuse it; what is wrong.
+    /// The API server would reject it, with the reason.
     Malformed(String),
-    /// A policy that the API server or the injector would refuse.
+    /// A policy that the API server or the injector would reject.
     InvalidPolicy(PolicyProblems),
-    /// The core decided.
+    /// The decision of the core.
     Decided(Box<Decision>),
-    /// Told to detach; what is there looks like ours, and nothing proves it.
+    /// Detaching was requested; the pod has parts that look injected, but no receipt that proves
+    /// it.
     NoReceipt,
 }
 
 impl Outcome {
-    /// Whether something has to be mended.
+    /// Whether there are problems.
     pub(crate) fn has_problems(&self) -> bool {
         match self {
             Self::NoObject | Self::NoPod | Self::Class => false,
@@ -159,7 +159,7 @@ impl Outcome {
     }
 }
 
-/// Treats all objects of a document.
+/// Evaluates all objects of a document.
 pub(crate) fn treat(
     document: &Value,
     verb: Verb,
@@ -172,7 +172,7 @@ pub(crate) fn treat(
     objects(document).iter().flat_map(|object| work.object(object)).collect()
 }
 
-/// The patches of all objects as one of their document.
+/// Combines the patches of all objects to one of their document.
 pub(crate) fn patch(treated: &[Treated]) -> Patch {
     let patches = treated.iter().filter_map(|treated| {
         let Outcome::Decided(decision) = &treated.outcome else { return None };
@@ -181,7 +181,7 @@ pub(crate) fn patch(treated: &[Treated]) -> Patch {
     Patch::new(patches.flat_map(|patch| patch.operations().to_vec()).collect())
 }
 
-/// What is the same for all objects.
+/// The input that is the same for all objects.
 struct Work<'a> {
     verb: Verb,
     surroundings: &'a Surroundings,
@@ -192,7 +192,7 @@ struct Work<'a> {
 type Decide<'a> = dyn Fn(&Subject<'_>, &Context<'_>) -> (Decision, PolicyReport) + 'a;
 
 impl Work<'_> {
-    /// The object, or each of its templates if it is of a kind that is not known.
+    /// Evaluates the object, or each of its templates if its kind is unknown.
     fn object(&self, object: &Object<'_>) -> Vec<Treated> {
         let alone = |outcome, warnings| vec![treated(object, outcome, warnings)];
         if object.kind.is_empty() {
@@ -208,7 +208,7 @@ impl Work<'_> {
                 warnings.extend(self.without_template(object));
                 return alone(outcome, warnings);
             };
-            // To detach, nothing but the template is looked at.
+            // To detach, only the template matters.
             let kind =
                 WorkloadKind::of(object.api_version, object.kind).filter(|_| self.verb == Verb::Inject);
             let decided = self.pod(object, pointer, pod, kind);
@@ -238,7 +238,8 @@ impl Work<'_> {
         templates.collect()
     }
 
-    /// What comes of an object without a pod, such as a namespace, whose annotations are defaults of its pods, with warnings.
+    /// The outcome and warnings of an object without a pod, such as a namespace, whose annotations
+    /// are defaults for its pods.
     fn no_pod(&self, object: &Object<'_>) -> (Outcome, Vec<String>) {
         match self.verb {
             Verb::Inject => without_pod(object, self.surroundings),
@@ -246,11 +247,11 @@ impl Work<'_> {
         }
     }
 
-    /// What is to be said about an object of a known kind in which there is no pod template.
+    /// Warnings about an object of a known kind without a pod template.
     fn without_template(&self, object: &Object<'_>) -> Vec<String> {
         let other = object.value.pointer("/spec/workloadRef/name").and_then(Value::as_str);
         let Some(other) = other.filter(|_| self.verb == Verb::Inject) else {
-            // Such as a kustomize patch.
+            // For example, a kustomize patch.
             return Vec::new();
         };
         let mut warnings =
@@ -259,7 +260,8 @@ impl Work<'_> {
         warnings
     }
 
-    /// A warning where policies select namespaces by labels, and those of this object's namespace are not known.
+    /// A warning if policies select namespaces by labels and the labels of this object's namespace
+    /// are unknown.
     fn unknown_namespace(&self, object: &Object<'_>) -> Vec<String> {
         let Surroundings { policies, .. } = self.surroundings;
         let namespace = object.namespace();
@@ -294,7 +296,7 @@ impl Work<'_> {
     }
 }
 
-/// A namespace that is none of the manifests, by itself.
+/// Evaluates a namespace that is not part of the manifests.
 pub(crate) fn treat_namespace(object: &Object<'_>, surroundings: &Surroundings) -> Treated {
     let (outcome, warnings) = without_pod(object, surroundings);
     treated(object, outcome, warnings)
@@ -329,7 +331,7 @@ fn treated(object: &Object<'_>, outcome: Outcome, warnings: Vec<String>) -> Trea
     }
 }
 
-/// What came out for a pod (template).
+/// The outcome for a pod (template).
 struct Decided {
     outcome: Outcome,
     settings: Vec<Setting>,
@@ -349,7 +351,8 @@ impl Decided {
 }
 
 impl Work<'_> {
-    /// The decision on the pod (template) at `pointer`, or on the workload of that kind that it is in.
+    /// The decision on the pod (template) at `pointer`, or on the workload of that kind that
+    /// contains it.
     fn pod(&self, object: &Object<'_>, pointer: &str, pod: &Value, kind: Option<WorkloadKind>) -> Decided {
         let Self { verb, surroundings, with_settings, decide } = *self;
         let json = kind.map_or(pod, |_| object.value).to_string();
@@ -365,7 +368,8 @@ impl Work<'_> {
         };
         let namespace = match verb {
             Verb::Inject => surroundings.namespace(object.namespace()),
-            // Only the manifest counts: an exclusion or a mode of the namespace must not keep the user from detaching.
+            // Only the manifest counts: an exclusion or mode of the namespace must not prevent the
+            // user from detaching.
             Verb::Detach | Verb::DetachByName => scaivault_inject::Namespace::default(),
         };
         let no_policies = PolicySet::empty();
@@ -373,7 +377,7 @@ impl Work<'_> {
         let context = Context::new(&surroundings.settings, &namespace, surroundings.kube_version)
             .with_policies(policies, surroundings.now)
             .with_service_account_role(surroundings.role(object.namespace(), Object::service_account(pod)))
-            // That of a workload is in the workload itself. To detach is the strictest mode, whatever the manifest says.
+            // The mode of a workload is part of the workload. Detaching overrides every mode.
             .with_workload_mutation_mode((verb != Verb::Inject).then_some(MutationMode::IgnoreAndDetach));
         let (decision, report) = decide(&subject, &context);
         let settings =
@@ -393,8 +397,8 @@ impl Work<'_> {
     }
 }
 
-/// The decision with what is to be said about keys that nothing reads: a problem where the pod would start without the secrets
-/// that they ask for, or with those that they opt out of.
+/// The decision with findings about misplaced keys: a problem if the pod would start without the
+/// secrets that they request, or with secrets that they opt out of.
 fn with_misplaced(
     mut decision: Decision,
     object: &Object<'_>,

@@ -1,8 +1,8 @@
-//! Splits a YAML or JSON stream into documents by text alone, so that a document that does not change can be
-//! written back byte for byte.
+//! Splits a YAML or JSON stream into documents based on its text, so that an unchanged document can
+//! be written back byte for byte.
 //!
-//! Text is enough: YAML forbids `---` and `...` at column 0, followed by white space, anywhere inside a document,
-//! block scalars and quoted strings included.
+//! The text is sufficient: YAML forbids `---` and `...` at column 0, followed by white space,
+//! anywhere inside a document, including block scalars and quoted strings.
 
 mod join;
 
@@ -12,30 +12,28 @@ use std::{iter, ops::Range};
 
 use serde::de::IgnoredAny;
 
-/// One document with everything around it: comments, directives, markers. The texts of all documents, one after
-/// the other, are the stream.
+/// One document with the surrounding comments, directives and markers. The concatenated texts of
+/// all documents are the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Document<'a> {
-    /// All of it.
     pub(crate) text: &'a str,
-    /// The line of the stream on which the text begins, from 1.
+    /// The line in the stream at which the text starts, from 1.
     pub(crate) line: usize,
-    /// Where the content stands; none where there are only comments, directives and markers.
+    /// The content; `None` if there are only comments, directives and markers.
     pub(crate) content: Option<Content>,
 }
 
 /// The part of a document that holds its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Content {
-    /// How it is written.
     pub(crate) format: Format,
-    /// The line of the stream on which it begins, from 1.
+    /// The line in the stream at which it starts, from 1.
     pub(crate) line: usize,
-    /// Byte range in the document's text. Comment lines before and after it are outside.
+    /// Byte range in the document's text. Comment lines before and after it are excluded.
     range: Range<usize>,
 }
 
-/// How a document is written.
+/// The format of a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     /// YAML.
@@ -44,14 +42,15 @@ pub(crate) enum Format {
     Json,
 }
 
-/// Splits a stream into its documents. Never fails: what is not YAML ends up in some document and fails there.
+/// Splits a stream into its documents. Never fails: invalid YAML becomes part of a document and
+/// fails when that is parsed.
 pub(crate) fn split(stream: &str) -> Vec<Document<'_>> {
     chunks(stream).into_iter().flat_map(Chunk::documents).collect()
 }
 
 impl<'a> Document<'a> {
-    /// What a parser has to read: the content and, for YAML, the directives before it. Empty without content.
-    /// The text begins on the document's first line for YAML, on the content's for JSON.
+    /// The input for a parser: the content and, for YAML, the directives before it. Empty without
+    /// content. It starts at the document's first line for YAML, at the content's for JSON.
     pub(crate) fn source(&self) -> &'a str {
         match &self.content {
             None => "",
@@ -60,7 +59,7 @@ impl<'a> Document<'a> {
         }
     }
 
-    /// The document with another text in the place of its [`source`](Self::source).
+    /// The document with its [`source`](Self::source) replaced.
     pub(crate) fn with_source(&self, source: &str) -> String {
         let Some(Content { range, .. }) = &self.content else {
             return self.text.to_owned();
@@ -69,8 +68,8 @@ impl<'a> Document<'a> {
         [&self.text[..begin], source, &self.text[range.end..]].concat()
     }
 
-    /// The document with another content. Keeps the comments, directives and markers around it and the kind of
-    /// line break.
+    /// The document with its content replaced. Keeps the surrounding comments, directives and
+    /// markers, and the kind of line break.
     pub(crate) fn with_content(&self, content: &str) -> String {
         let Some(Content { format, range, .. }) = &self.content else {
             return self.text.to_owned();
@@ -80,7 +79,7 @@ impl<'a> Document<'a> {
 
         let mut text = head.to_owned();
         if *format == Format::Yaml && head.trim_end_matches([' ', '\t']).ends_with("---") {
-            // `--- {inline: content}`: a block mapping may not begin on the marker's line.
+            // In `--- {inline: content}`, a block mapping may not start on the marker's line.
             text.truncate(head.trim_end_matches([' ', '\t']).len());
             text.push_str(line_break);
         }
@@ -93,13 +92,14 @@ impl<'a> Document<'a> {
         text
     }
 
-    /// Whether its lines end as on Windows.
+    /// Whether its lines end in CRLF.
     pub(crate) fn has_crlf(&self) -> bool {
         lines(self.text).next().is_some_and(|line| line.ends_with("\r\n"))
     }
 }
 
-/// A document's text and where in it the first character stands that is neither comment, directive nor marker.
+/// A document's text and the position of the first character in it that is not part of a comment,
+/// directive or marker.
 struct Chunk<'a> {
     text: &'a str,
     line: usize,
@@ -107,7 +107,7 @@ struct Chunk<'a> {
 }
 
 impl<'a> Chunk<'a> {
-    /// The chunk as one document, or as one for each of the JSON values that it is made of.
+    /// The chunk as one document, or as one for each JSON value if it consists of JSON values.
     fn documents(self) -> Vec<Document<'a>> {
         let Self { text, line, content } = self;
         let Some((start, content_line)) = content else {
@@ -166,8 +166,8 @@ fn chunks(stream: &str) -> Vec<Chunk<'_>> {
     chunks
 }
 
-/// Where YAML content ends: before the comment lines at column 0 and the end marker that follow it. Blank lines
-/// directly behind it belong to it, because they may belong to a block scalar (`|+`).
+/// Where YAML content ends: before the comment lines at column 0 and the end marker that follow it.
+/// Blank lines directly after it are included, because they may belong to a block scalar (`|+`).
 fn yaml_end(text: &str, start: usize) -> usize {
     let mut end = start;
     let mut offset = start;
@@ -182,7 +182,7 @@ fn yaml_end(text: &str, start: usize) -> usize {
     end
 }
 
-/// The ranges of the JSON objects that the rest of `text` is made of; none if anything else is there too.
+/// The ranges of the JSON objects if the rest of `text` consists of them only.
 fn json_values(text: &str, start: usize) -> Option<Vec<Range<usize>>> {
     let start = text.len() - text[start..].trim_start().len();
     if !text[start..].starts_with('{') {
@@ -222,7 +222,8 @@ fn json_documents<'a>(text: &'a str, line: usize, ranges: &[Range<usize>]) -> Ve
     documents
 }
 
-/// What follows a marker at the beginning of a line, up to the line break; none if it is no marker.
+/// The text after a marker at the start of a line, up to the line break; `None` if there is no
+/// marker.
 fn after_marker<'a>(line: &'a str, marker: &str) -> Option<&'a str> {
     let rest = line.strip_prefix(marker)?;
     (rest.is_empty() || rest.starts_with([' ', '\t', '\n', '\r'])).then_some(rest)
@@ -237,7 +238,7 @@ fn without_bom(text: &str) -> &str {
     text.strip_prefix('\u{FEFF}').unwrap_or(text)
 }
 
-/// The lines of a text, each with its break: `\n`, `\r\n` or, as YAML has it, a lone `\r`.
+/// The lines of a text, each with its break: `\n`, `\r\n` or, as YAML allows, a lone `\r`.
 fn lines(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text;
     iter::from_fn(move || {

@@ -7,7 +7,8 @@ use scaivault_inject::KubeVersion;
 
 use crate::args::{ConfigArgs, DateArgs};
 
-// Lines of at most 90 characters: on a wide terminal clap wraps at 100, and a wrapped example cannot be copied.
+// Lines have at most 90 characters, because clap wraps at 100 on a wide terminal, and a wrapped
+// example cannot be copied.
 pub(crate) const HELP: &str = "\
 Examples:
   scaivault-injector audit -f deploy/                       manifests, without a cluster
@@ -93,7 +94,7 @@ pub(crate) struct AuditArgs {
     pub(super) namespace_file: Option<PathBuf>,
 }
 
-/// A namespace's name: nothing else may become a part of the API's addresses.
+/// Validates a namespace's name, because it becomes part of URLs of the API.
 fn namespace_name(text: &str) -> Result<String, String> {
     let is_allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if !text.is_empty() && text.len() <= 63 && text.chars().all(is_allowed) {

@@ -1,4 +1,4 @@
-//! What is found of each object, put together into the report. No I/O.
+//! Collects what was found about each object into the report. No I/O.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,24 +29,25 @@ use crate::{
 
 pub(super) use scaivault_audit::Place;
 
-/// Everything that was found so far. Namespaces, service accounts and policies come before workloads, and those before pods.
+/// Everything found so far. Namespaces, service accounts and policies must be added before
+/// workloads, and workloads before pods.
 pub(super) struct Collector {
     pub(super) surroundings: Surroundings,
     accounts: BTreeMap<(String, String), Account>,
-    /// Found, not given.
+    /// Policies found in the input, in contrast to those given by flags.
     policies: Vec<Policy>,
     sources: Vec<SecretSource>,
     /// Secrets with long-lived tokens.
     token_secrets: Vec<NativeSecret>,
     workloads: Vec<Workload>,
-    /// Where the workloads of a cluster are in the list.
+    /// The position of each workload of a cluster in the list.
     index: BTreeMap<ObjectKey, usize>,
     owners: Owners,
     pub(super) errors: Vec<AuditError>,
     pub(super) notes: Vec<String>,
 }
 
-/// What a service account says about tokens.
+/// The token settings of a service account.
 #[derive(Debug, Default)]
 struct Account {
     automount: Option<bool>,
@@ -68,8 +69,8 @@ impl Collector {
         }
     }
 
-    /// Notes what an object says about others: a namespace, a service account, a Secret's metadata, or an object that writes
-    /// Secrets.
+    /// Records an object that other objects depend on: a namespace, a service account, a Secret's
+    /// metadata, or an object that writes Secrets.
     pub(super) fn note(&mut self, object: &Object<'_>, place: Option<&Place>) {
         self.surroundings.note(object);
         if is_policy(object) {
@@ -101,8 +102,9 @@ impl Collector {
         self.errors.push(AuditError { what, message: texts.join("; "), fix });
     }
 
-    /// Lets the policies that were noted hold for what follows, besides those that are given, which win. Policies among manifests
-    /// are checked and do not hold: a repository may have those of several clusters.
+    /// Applies the recorded policies to everything that follows, together with those given by
+    /// flags, which take precedence. Policies in manifests are validated but not applied, because a
+    /// repository may contain those of several clusters.
     pub(super) fn settle_policies(&mut self) {
         let given = &self.surroundings.policies;
         let is_given = |policy: &&Policy| given.iter().any(|other| other.name() == policy.name());
@@ -116,7 +118,8 @@ impl Collector {
         self.accounts.insert((namespace.to_owned(), name.to_owned()), Account { automount });
         let listed = object.value.get("secrets").and_then(Value::as_array).into_iter().flatten();
         let names = listed.filter_map(|secret| secret.get("name")?.as_str());
-        // Clusters before 1.24 made such a Secret for each account. What else may be listed is no token.
+        // Clusters before 1.24 created such a Secret for each account. Other listed Secrets are not
+        // tokens.
         let tokens =
             names.filter(|secret| secret.strip_prefix(name).is_some_and(|rest| rest.starts_with("-token-")));
         self.token_secrets.extend(tokens.map(|secret| NativeSecret {
@@ -128,7 +131,7 @@ impl Collector {
         }));
     }
 
-    /// Takes in the workloads of a document.
+    /// Adds the workloads of a document.
     pub(super) fn document(&mut self, document: &Value, place: Option<&Place>) {
         let treated = treat(document, Verb::Inject, &self.surroundings, false, |subject, context| {
             let (decision, report) = decide_with_policies(subject.pod(), context);
@@ -147,7 +150,7 @@ impl Collector {
         self.workloads.iter().map(|workload| workload.namespace.clone()).collect()
     }
 
-    /// Takes in a namespace of `--namespace-file`.
+    /// Adds a namespace of `--namespace-file`.
     pub(super) fn given_namespace(&mut self, entry: Entry) {
         let Entry { file, line, treated, .. } = entry;
         let treated = Treated { pointer: String::new(), ..treated };
@@ -164,26 +167,26 @@ impl Collector {
         }
     }
 
-    /// Takes in a workload of a cluster, unless it is listed with its owner.
+    /// Adds a workload of a cluster, unless it is listed with its owner.
     pub(super) fn live_workload(&mut self, object: &Value, key: ObjectKey) {
         if self.owners.note(object, key.clone()) || self.index.contains_key(&key) {
             return;
         }
         let before = self.workloads.len();
         self.document(object, None);
-        // One row is enough to count pods with. An object of an unknown kind may have several templates.
+        // One row is enough to count pods. An object of an unknown kind can have several templates.
         if let Some(workload) = self.workloads.get_mut(before) {
             workload.pods = Some(Pods::default());
             self.index.insert(key, before);
         }
     }
 
-    /// Notes an object's owner and says whether it is listed with that one.
+    /// Records an object's owner and returns whether the object is listed with its owner.
     pub(super) fn is_owned(&mut self, object: &Value, key: ObjectKey) -> bool {
         self.owners.note(object, key)
     }
 
-    /// Takes in a running pod, as its JSON.
+    /// Adds a running pod, given as text and as JSON value.
     pub(super) fn live_pod(&mut self, text: &str, pod: &Value) {
         let phase = pod.pointer("/status/phase").and_then(Value::as_str);
         if matches!(phase, Some("Succeeded" | "Failed")) {
@@ -231,8 +234,8 @@ impl Collector {
             .with_service_account_role(role)
     }
 
-    /// The row of a pod without a workload that is known: by itself, or with the name of the object that made it, such as a
-    /// workflow.
+    /// The row of a pod whose workload is unknown: the pod itself, or the name of the object that
+    /// created it, such as a workflow.
     fn workload_of_pod(&mut self, pod: &Value, top: ObjectKey, api_version: Option<String>) -> Option<usize> {
         let mut pod = pod.clone();
         if let Value::Object(fields) = &mut pod {
@@ -301,7 +304,7 @@ impl Collector {
         let mut tokens: BTreeMap<(&str, &str), LongLivedToken> = BTreeMap::new();
         for secret in &token_secrets {
             let token = long_lived(secret);
-            // Metadata says more than a service account's list.
+            // Metadata contains more than a service account's list.
             let known = tokens.entry((&secret.namespace, &secret.name)).or_insert_with(|| token.clone());
             known.last_used = known.last_used.take().or(token.last_used);
             known.invalid_since = known.invalid_since.take().or(token.invalid_since);
@@ -327,7 +330,7 @@ impl Collector {
     }
 }
 
-/// A place as it is written before an object's name; empty in a cluster.
+/// The prefix that locates an object's manifest; empty in a cluster.
 fn before_name(place: Option<&Place>) -> String {
     place.map(|Place { file, line }| format!("{file}:{line} ")).unwrap_or_default()
 }
@@ -337,7 +340,8 @@ fn policy_row(used: PolicyUse) -> PolicyRow {
     PolicyRow { name: name.to_string(), generation, effect: effect.name().to_owned(), message }
 }
 
-/// A policy with what is in force of it, by its status, instead of a specification that cannot be used.
+/// A policy with the specification that is in force according to its status, if its current one
+/// cannot be used.
 fn in_force(policy: &Value) -> Option<Value> {
     let in_force = policy.pointer("/status/inForce")?;
     let (generation, spec) = (in_force.get("generation")?.clone(), in_force.get("spec")?.clone());

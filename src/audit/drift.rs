@@ -1,4 +1,4 @@
-//! Whether a running pod is as it would be if it were created now.
+//! Detects running pods that differ from what the injector would create now.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,18 +12,18 @@ use scaivault_inject::{
 };
 use serde_json::Value;
 
-/// A running pod beside what it would be if it were created now.
+/// The result of comparing a running pod with what would be created now.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Comparison {
     /// It has no injection and would get none.
     NotConcerned,
-    /// It carries what it would get.
+    /// Its injection is up to date.
     Current,
     /// It differs.
     Drifted(PodState, Vec<String>),
 }
 
-/// Compares a running pod, as its JSON and read, with what the injector would make of it now.
+/// Compares a running pod, given as text and as JSON value, with the injector's current decision.
 pub(super) fn compare(text: &str, value: &Value, context: &Context<'_>) -> Result<Comparison, String> {
     let pod = PodView::parse(text).map_err(|error| error.to_string())?;
     let (decision, policies) = decide_with_policies(&pod, context);
@@ -53,22 +53,22 @@ pub(super) fn compare(text: &str, value: &Value, context: &Context<'_>) -> Resul
     })
 }
 
-/// Whether the injection is there, and only what is noted about it differs: the policies in the receipt.
+/// Whether only the recorded annotations differ, that is, the policies in the receipt.
 fn changes_annotations_alone(injection: &Injection) -> bool {
     const ANNOTATIONS: &str = "/metadata/annotations";
     injection.patch.operations().iter().all(|operation| operation.path().starts_with(ANNOTATIONS))
 }
 
-/// The codes of problems, each once. The texts are those of the pod's workload.
+/// The codes of problems without duplicates. Their texts are reported with the pod's workload.
 fn codes<'a>(problems: impl Iterator<Item = &'a scaivault_inject::Problem>) -> Vec<String> {
     let codes: BTreeSet<_> = problems.map(|problem| problem.code.name()).collect();
     codes.into_iter().map(str::to_owned).collect()
 }
 
-/// What a running pod has of the injector's.
+/// The injector's parts of a running pod.
 struct Live<'a> {
     pod: &'a Value,
-    /// Its receipt; null without one or with one that cannot be read.
+    /// Its receipt; null if it is missing or cannot be parsed.
     receipt: Value,
     has_receipt: bool,
 }
@@ -88,13 +88,12 @@ impl<'a> Live<'a> {
         self.has_receipt && (!self.agents().is_empty() || names.any(|name| RESERVED_VOLUMES.contains(&name)))
     }
 
-    /// The injector's containers by name.
     fn agents(&self) -> BTreeMap<&'a str, &'a Value> {
         let list = self.pod.pointer("/spec/initContainers").and_then(Value::as_array);
         list.into_iter().flatten().filter_map(agent).collect()
     }
 
-    /// The pod carries what it would get. Its policies may have changed all the same.
+    /// The pod is injected as planned, but its policies may have changed.
     fn with_policies(&self, policies: &PolicyReport) -> Comparison {
         let mut changes = self.policy_changes(policies);
         if changes.is_empty() {
@@ -104,7 +103,7 @@ impl<'a> Live<'a> {
         Comparison::Drifted(PodState::Outdated, changes)
     }
 
-    /// What another injection has that the pod has not.
+    /// The parts of the planned injection that the pod does not have.
     fn differences(&self, injection: &Injection, policies: &PolicyReport) -> Vec<String> {
         let mut found = self.policy_changes(policies);
         if self.receipt.get("plan").is_none() {
@@ -131,7 +130,7 @@ impl<'a> Live<'a> {
         found
     }
 
-    /// The policies that gave the pod secrets, by its receipt, beside those that would do so now.
+    /// The difference between the policies recorded in the receipt and those that would apply now.
     fn policy_changes(&self, policies: &PolicyReport) -> Vec<String> {
         let noted = self.receipt.get("policies").and_then(Value::as_array);
         let noted: BTreeMap<&str, &str> =
@@ -153,13 +152,13 @@ impl<'a> Live<'a> {
     }
 }
 
-/// The name of a container of the injector's, with the container.
+/// The name of an injector's container, with the container.
 fn agent(container: &Value) -> Option<(&str, &Value)> {
     let name = container.get("name")?.as_str()?;
     [INIT_CONTAINER, SIDECAR_CONTAINER].contains(&name).then_some((name, container))
 }
 
-/// The injector's containers that a patch adds, alone or as a whole list.
+/// The injector's containers in a patch, added one by one or as a whole list.
 fn planned_agents(patch: &Value) -> BTreeMap<&str, &Value> {
     let values = patch.as_array().into_iter().flatten().filter_map(|operation| operation.get("value"));
     let containers = values.flat_map(|value| match value {
@@ -184,7 +183,7 @@ fn container_differences(name: &str, live: &Value, planned: &Value) -> Vec<Strin
         .filter(|variable| match (live.get(*variable), planned.get(*variable)) {
             (Some(live), Some(planned)) => live != planned,
             (None, Some(_)) => true,
-            // Other webhooks add variables of their own to every container.
+            // Other webhooks add their own variables to every container.
             (Some(_), None) => ENVIRONMENT.iter().any(|spec| spec.name == **variable),
             (None, None) => false,
         })
@@ -196,7 +195,6 @@ fn container_differences(name: &str, live: &Value, planned: &Value) -> Vec<Strin
     found
 }
 
-/// The variables with literal values.
 fn variables(container: &Value) -> BTreeMap<&str, &str> {
     let list = container.get("env").and_then(Value::as_array).into_iter().flatten();
     list.filter_map(|variable| Some((variable.get("name")?.as_str()?, variable.get("value")?.as_str()?)))

@@ -1,4 +1,4 @@
-//! The audit of a cluster: what is listed, page by page, and nothing else.
+//! The audit of a cluster, which only lists objects, page by page.
 
 mod lists;
 mod progress;
@@ -34,13 +34,14 @@ use crate::{
     surroundings::Surroundings,
 };
 
-/// Objects in one page of a list, as many as client-go asks for.
+/// The page size of lists, the same as client-go's default.
 const PAGE_SIZE: u32 = 500;
 
-/// How long one page may take.
+/// The timeout of one page.
 const ANSWER: Duration = Duration::from_mins(2);
 
-/// How often a list is begun again because its pages took longer than the API server keeps a version.
+/// How often a list is restarted because its pages took longer than the API server keeps a resource
+/// version.
 const RESTARTS: usize = 3;
 
 /// Audits the cluster that the arguments name.
@@ -76,7 +77,8 @@ pub(super) fn audit(args: &AuditArgs) -> anyhow::Result<Audit> {
     })
 }
 
-/// The version to decide for: as given, else the older of API server and kubelets, else that of the API server.
+/// The version to decide for: as given, else the older of API server and kubelets, else that of the
+/// API server.
 async fn kube_version(
     client: &Client,
     given: Option<KubeVersion>,
@@ -105,14 +107,14 @@ async fn kube_version(
 /// Reads the cluster into a collector.
 struct Reader {
     client: Client,
-    /// The only one that is read.
+    /// If set, only this namespace is read.
     namespace: Option<String>,
     collector: Collector,
     progress: Progress,
 }
 
 impl Reader {
-    /// Lists everything. What cannot be listed is noted as an error of the report.
+    /// Lists everything. A list that fails is recorded as an error of the report.
     async fn read(&mut self, secret_metadata: bool) -> anyhow::Result<()> {
         self.read_namespaces().await?;
         self.read_noted(&standard("v1", "ServiceAccount", "serviceaccounts"), Content::Whole).await;
@@ -163,14 +165,14 @@ impl Reader {
         Ok(())
     }
 
-    /// Objects that say something about workloads.
+    /// Reads objects that workloads depend on.
     async fn read_noted(&mut self, list: &List, content: Content) {
         let params = ListParams::default();
         self.list(list, content, params, |collector, _, value| collector.note(&list.object(value), None))
             .await;
     }
 
-    /// The metadata of the Secrets with long-lived tokens. Values are never asked for.
+    /// Reads the metadata of Secrets with long-lived tokens. Values are never requested.
     async fn read_tokens(&mut self) {
         let list = standard("v1", "Secret", "secrets");
         let params = ListParams::default().fields(&format!("type={SERVICE_ACCOUNT_TOKEN}"));
@@ -180,7 +182,8 @@ impl Reader {
         .await;
     }
 
-    /// `ReplicaSet`s are read for their owners alone: old ones are many. Those without an owner are read whole, one by one.
+    /// Reads only the owners of `ReplicaSet`s, because a cluster has many old ones. Those without
+    /// an owner are then read one by one.
     async fn read_replica_sets(&mut self) {
         let list = standard("apps/v1", "ReplicaSet", "replicasets");
         let mut alone = Vec::new();
@@ -198,7 +201,7 @@ impl Reader {
                 Ok(Ok(value)) => {
                     self.collector.live_workload(&list.standalone(value.clone()), list.key(&value));
                 }
-                // It was deleted in between.
+                // It was deleted meanwhile.
                 Ok(Err(kube::Error::Api(status))) if status.is_not_found() => {}
                 Ok(Err(error)) => return self.fail_list(&list, &error),
                 Err(_) => return self.fail(&list.resource(), "no answer in two minutes".to_owned(), None),
@@ -222,7 +225,7 @@ impl Reader {
         .await;
     }
 
-    /// The lists of the kinds that a group's version has.
+    /// The lists of these kinds that exist in a group version.
     async fn resources(&mut self, version: &str, kinds: &[(&'static str, Kind)]) -> Vec<List> {
         let client = self.client.clone();
         match self.answer(client.list_api_group_resources(version)).await {
@@ -241,7 +244,7 @@ impl Reader {
         }
     }
 
-    /// Lists everything of one kind and hands over each object once, as text and value.
+    /// Lists all objects of a kind and passes each once, as text and as value.
     async fn list(
         &mut self,
         list: &List,
@@ -258,7 +261,7 @@ impl Reader {
             let page = page_of_items(&self.client, &path, content, &params, |item| {
                 let mut value: Value = serde_json::from_slice(item)?;
                 if seen.insert(list.key(&value)) {
-                    // JSON that could be read is UTF-8.
+                    // JSON that was parsed is valid UTF-8.
                     each(collector, std::str::from_utf8(item).unwrap_or_default(), &mut value);
                 }
                 Ok(())
@@ -278,7 +281,7 @@ impl Reader {
                     restarts += 1;
                     params.continue_token = None;
                 }
-                // The kind was removed in between.
+                // The kind was removed meanwhile.
                 Err(kube::Error::Api(status)) if status.is_not_found() && list.kind != Kind::Standard => {
                     return;
                 }
@@ -303,7 +306,7 @@ impl Reader {
 }
 
 impl List {
-    /// An item of the list, which has neither `apiVersion` nor `kind`.
+    /// An item of the list; items have neither `apiVersion` nor `kind`.
     fn object<'a>(&'a self, value: &'a Value) -> Object<'a> {
         Object { pointer: String::new(), api_version: &self.api_version, kind: &self.kind_name, value }
     }

@@ -43,7 +43,8 @@ pub(super) fn audit(args: &AuditArgs) -> anyhow::Result<Audit> {
     for path in &found.files {
         parse(path, &mut parsed, &mut collector);
     }
-    // A workload may come before its namespace and what else is noted, also in another file.
+    // A workload may come before the namespace and other objects it depends on, also in another
+    // file.
     for (value, place) in &parsed {
         for object in objects(value) {
             collector.note(&object, Some(place));

@@ -1,11 +1,11 @@
-//! A decision in the words of the report.
+//! Converts a decision to an outcome of the report.
 
 use scaivault_audit::{Outcome as Becomes, Verdict};
 use scaivault_inject::{Decision, MalformedPod, Problems, SkipReason};
 
 use crate::treatment::{Outcome, Treated};
 
-/// What becomes of an object's pods; none if it has none and nothing is wrong with it.
+/// The outcome for an object's pods; `None` if it has no pods and no problems.
 pub(super) fn becomes(treated: &Treated) -> Option<Becomes> {
     let mut becomes = match &treated.outcome {
         Outcome::NoObject

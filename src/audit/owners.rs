@@ -1,10 +1,11 @@
-//! From a pod to its workload, by owner references.
+//! Finds the workload of a pod by owner references.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-/// The kinds whose objects make other workloads: what they own is listed with them and not by itself. API group, kind.
+/// The kinds whose objects create other workloads: owned objects are listed with them and not
+/// separately. API group, kind.
 const MAKE_WORKLOADS: [(&str, &str); 4] = [
     ("apps", "Deployment"),
     ("batch", "CronJob"),
@@ -12,10 +13,11 @@ const MAKE_WORKLOADS: [(&str, &str); 4] = [
     ("apps.openshift.io", "DeploymentConfig"),
 ];
 
-/// How long a chain of owners is followed: a pod's is two long (ReplicaSet, Deployment).
+/// The maximum number of owner references to follow. A pod usually has two: ReplicaSet and
+/// Deployment.
 const CHAIN: usize = 8;
 
-/// An object, by what an owner reference has.
+/// The key of an object, consisting of the fields of an owner reference.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct ObjectKey {
     pub(super) namespace: String,
@@ -24,7 +26,7 @@ pub(super) struct ObjectKey {
     pub(super) name: String,
 }
 
-/// Which object made which.
+/// Maps each object to its owner.
 #[derive(Debug, Default)]
 pub(super) struct Owners(BTreeMap<ObjectKey, ObjectKey>);
 
@@ -38,7 +40,7 @@ impl ObjectKey {
         }
     }
 
-    /// The controller that an object's metadata names; none for a node, which owns its static pods.
+    /// The controller in an object's metadata; `None` for a node, which owns its static pods.
     pub(super) fn controller_of(object: &Value) -> Option<(Self, String)> {
         let metadata = object.get("metadata")?;
         let references = metadata.get("ownerReferences")?.as_array()?;
@@ -55,7 +57,8 @@ impl ObjectKey {
 }
 
 impl Owners {
-    /// Notes an object's owner and says whether it is a workload that is listed with its owner.
+    /// Records an object's owner and returns whether the object is a workload that is listed with
+    /// its owner.
     pub(super) fn note(&mut self, object: &Value, key: ObjectKey) -> bool {
         let Some((owner, _)) = ObjectKey::controller_of(object).filter(|(owner, _)| owner.makes_workloads())
         else {

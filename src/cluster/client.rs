@@ -8,11 +8,11 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
 };
 
-/// The name under which the API server's audit log knows the injector.
+/// The user agent in the API server's audit log.
 const USER_AGENT: &str = concat!("scaivault-injector/", env!("CARGO_PKG_VERSION"));
 
-/// A client of the cluster that `KUBECONFIG` names, else of the one around this pod. Nothing is sent yet. Needs a
-/// tokio runtime.
+/// A client for the cluster of `KUBECONFIG`, else for the one in which this pod runs. Sends no
+/// request. Needs a tokio runtime.
 pub(crate) async fn client() -> anyhow::Result<Client> {
     let config = Config::infer()
         .await
@@ -20,24 +20,25 @@ pub(crate) async fn client() -> anyhow::Result<Client> {
     from_config(config)
 }
 
-/// A cluster that the command line names, as for kubectl.
+/// A cluster selected by the command line, as in kubectl.
 pub(crate) struct Named {
     pub(crate) client: Client,
     /// The API server's address.
     pub(crate) server: String,
-    /// The kubeconfig's context; none inside of a pod.
+    /// The kubeconfig's context; `None` inside a pod.
     pub(crate) context: Option<String>,
 }
 
-/// A client of the cluster that a context of a kubeconfig names. Without a file it is that of `KUBECONFIG` or of the home
-/// directory, without a context the current one, and without a kubeconfig the cluster around this pod.
+/// A client for the cluster of a kubeconfig's context. The default file is that of `KUBECONFIG` or
+/// of the home directory, the default context the current one, and without a kubeconfig the cluster
+/// in which this pod runs is used.
 pub(crate) async fn named(kubeconfig: Option<&Path>, context: Option<&str>) -> anyhow::Result<Named> {
     let found = match kubeconfig {
         Some(path) => Kubeconfig::read_from(path)
             .with_context(|| format!("--kubeconfig {}: not readable as a kubeconfig", path.display())),
         None => Kubeconfig::read().context("no kubeconfig is found"),
     };
-    // Perhaps this is a pod, unless the command line says otherwise.
+    // Without a kubeconfig this may be a pod, unless a flag names a file or a context.
     let found = if kubeconfig.is_some() || context.is_some() { Ok(found?) } else { found };
     let (config, context) = match found {
         Ok(file) => from_kubeconfig(file, context).await?,

@@ -1,4 +1,4 @@
-//! Notices for the owners of pods, posted as Events.
+//! Posts notices for the owners of pods as Events.
 
 mod limiter;
 
@@ -19,23 +19,23 @@ use tokio::{
 
 use limiter::Limiter;
 
-/// How many notices may wait to be posted; more are dropped.
+/// The maximum number of queued notices; more are dropped.
 pub(crate) const QUEUE: usize = 256;
 
-/// How long the API server may take for one Event.
+/// The timeout for posting one Event.
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// How often a log line says that Events are not taken.
+/// The minimum time between log lines about rejected Events.
 const REMINDER: Duration = Duration::from_mins(5);
 
-/// Who reports, in every Event.
+/// The `reportingController` of every Event.
 const REPORTING_CONTROLLER: &str = "scaivault.scailabs.ai/injector";
 
-/// Under which name everything is written.
+/// The field manager of writes.
 const FIELD_MANAGER: &str = "scaivault-injector";
 
-/// Posts notices until nobody can send one any more. One that the API server does not take is lost: it is a help for a
-/// person, and the log has the same.
+/// Posts notices until all senders are dropped. An Event that the API server rejects is lost: it is
+/// only a hint for users, and the log contains the same.
 pub(crate) async fn post(client: Client, mut notices: mpsc::Receiver<Notice>, metrics: Arc<Metrics>) {
     let mut limiter = Limiter::default();
     let mut told: Option<Instant> = None;
@@ -98,17 +98,18 @@ fn event(notice: Notice, instance: &str, now: Timestamp) -> Event {
     }
 }
 
-/// What the API server makes a unique name of. It takes no other separator than a hyphen at the end.
+/// The `generateName` of an Event, of which the API server makes a unique name. The separator at
+/// its end must be a hyphen.
 fn generate_name(owner: &str) -> String {
-    // The API server drops what is longer, and refuses what would be longer than a name may be.
+    // The API server truncates longer prefixes, and rejects names that become too long.
     const LONGEST: usize = 57;
     let start: String = owner.chars().take(LONGEST).collect();
     format!("{start}-")
 }
 
-/// The name of this pod, which is its host's name.
+/// The name of this pod, which is its host name.
 fn instance() -> String {
-    // Kubernetes' limit for the field.
+    // The limit of the field in Kubernetes.
     const LONGEST: usize = 128;
     let name = fs::read_to_string("/etc/hostname").unwrap_or_default();
     let name: String = name.trim().chars().take(LONGEST).collect();

@@ -1,10 +1,12 @@
-//! The cluster's `InjectionPolicies`: watched, compiled and put into force; what they did goes into their status.
+//! The cluster's `InjectionPolicies`: watched, compiled and applied; their effects are written to
+//! their status.
 //!
 //! ```text
 //! admissions -> Usage (atomics) -> report_status -> the status of each policy, by server-side apply
 //! ```
 //!
-//! How policies come into force is in `scaivault-cluster`. Admission reads the set without a lock.
+//! `scaivault-cluster` implements how policies come into force. Admission reads the set without a
+//! lock.
 
 mod labels;
 mod reporter;
@@ -27,22 +29,22 @@ use usage::Usage;
 
 pub(super) use scaivault_cluster::policies::PLURAL;
 
-/// What `/readyz` waits for until the first list is there.
+/// The name of the readiness condition for the first list.
 pub(super) const GATE: &str = "policies";
 
-/// What to do where the API server does not know the kind.
+/// The advice if the API server does not know the kind.
 pub(super) const IF_MISSING: &str = "the CRD injectionpolicies.scaivault.scailabs.ai does not exist: upgrade the chart with \
     policies.enabled true, which installs it, or set policies.enabled to false (start without --policies)";
 
-/// What is known of policies.
+/// The cache of policies and of their effects.
 pub(super) struct PolicyMemory {
     pub(super) cache: Arc<PolicyCache>,
-    /// What each policy did, by its name.
+    /// The effects of each policy, by its name.
     usage: Table<Arc<Usage>>,
 }
 
 impl PolicyMemory {
-    /// Nothing is known yet.
+    /// Creates an empty cache.
     pub(super) fn new() -> Self {
         Self { cache: PolicyCache::new(), usage: Table::new() }
     }
@@ -52,7 +54,7 @@ impl PolicyMemory {
         self.cache.in_force()
     }
 
-    /// Counts what policies did to a pod.
+    /// Counts the effects of policies on a pod.
     pub(super) fn count(&self, usage: &PolicyUsage<'_>, now: i64) {
         for found in usage.uses {
             if let Some(counts) = self.usage.get(&found.name) {
@@ -62,7 +64,7 @@ impl PolicyMemory {
     }
 }
 
-/// What the injector does when policies change.
+/// The injector's reaction to changes of policies.
 pub(super) struct InjectorHost {
     pub(super) memory: Arc<Memory>,
     pub(super) gate: Gate,
@@ -104,7 +106,7 @@ impl Host for InjectorHost {
     }
 }
 
-/// What is wrong with a policy that somebody applies.
+/// Validates a policy that is being applied.
 pub(super) fn review(object: &str) -> PolicyReview {
     let problems = match serde_json::from_str::<Value>(object) {
         Ok(object) => compile(&object).err(),

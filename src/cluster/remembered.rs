@@ -1,4 +1,4 @@
-//! What is kept of each kind of object: its name and what the injector reads off it, nothing else.
+//! The cached part of each kind of object: its name and the fields that the injector reads.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -20,46 +20,51 @@ use scaivault_cluster::Watched;
 
 use super::{Memory, table::Table};
 
-/// The longest value that is kept, bytes: no annotation of a namespace or service account takes a longer one. A tenant
-/// may write 256 KiB on each of its service accounts, and every replica remembers all of them.
+/// The maximum length of a cached value in bytes: no annotation of a namespace or service account
+/// allows more. A tenant may write 256 KiB on each of its service accounts, and every replica
+/// caches all of them.
 const VALUE_BYTES: usize = 1024;
 
-/// What is kept of a longer value. No annotation takes a control character, so the core refuses it and quotes this.
+/// The placeholder for a longer value. No annotation allows a control character, so the core
+/// rejects it and quotes this text.
 const TOO_LONG: &str = "\0(longer than 1024 bytes)";
 
-/// The longest key of ours that Kubernetes allows behind the prefix, bytes.
+/// The maximum length in Kubernetes of a key without its prefix, in bytes.
 const NAME_BYTES: usize = 63;
 
 /// The label with a namespace's name, which the API server sets on every namespace.
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
-/// Of the keys that do nothing on a namespace, how many are kept, without values: as many as a person is warned about.
+/// The maximum number of cached keys that have no effect on a namespace, without values: as many as
+/// warnings are shown for.
 const OTHERS_KEPT: usize = 16;
 
-/// The most bytes of a namespace's labels. A tenant may be allowed to label his namespace, and an object may have 1.5 MiB.
+/// The maximum size of a namespace's cached labels in bytes. A tenant may be allowed to label its
+/// namespace, and an object may have 1.5 MiB.
 const LABELS_BYTES: usize = 32 * 1024;
 
-/// A kind of object whose metadata is watched into memory.
+/// A kind of object whose metadata is watched and cached.
 pub(super) trait Remembered:
     Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static
 {
-    /// What is kept of one.
+    /// The cached part.
     type Kept: Clone + PartialEq + Send + Sync;
 
     /// The plural name, as in RBAC rules and metrics.
     const RESOURCE: &'static str;
 
-    /// What `/readyz` waits for until the first list is there.
+    /// The name of the readiness condition for the first list.
     const GATE: &'static str;
 
-    /// What is kept of an object with this metadata; none where it is unknown from now on.
+    /// The part to cache of an object with this metadata; `None` removes it from the cache.
     fn kept(metadata: ObjectMeta) -> Option<Self::Kept>;
 
-    /// Where it is kept.
+    /// The map that caches this kind.
     fn table(memory: &Memory) -> &Table<Self::Kept>;
 }
 
-/// A kind as a thing that is watched: its metadata alone, because neither the API server nor the injector handles the rest.
+/// Watches only the metadata of a kind, so that neither the API server nor the injector processes
+/// the rest.
 pub(super) struct Kept<K>(PhantomData<fn() -> K>);
 
 impl<K: Remembered> Watched for Kept<K> {
@@ -113,7 +118,8 @@ impl Remembered for core::Namespace {
         let mut labels = labels.unwrap_or_default();
         let bytes: usize = labels.iter().map(|(key, value)| key.len() + value.len()).sum();
         if bytes > LABELS_BYTES {
-            // Without some of its labels, policies that limit it might no longer select it.
+            // Without some of its labels, policies that restrict the namespace might no longer
+            // select it.
             tracing::warn!(
                 namespace = name,
                 bytes,
@@ -147,7 +153,8 @@ impl Remembered for core::ServiceAccount {
     }
 }
 
-/// Of a namespace's annotations those that the registry takes from there, and a few names of ours that it does not.
+/// Keeps the annotations that the registry reads from namespaces, and a few other keys under the
+/// injector's prefix.
 fn bounded(annotations: BTreeMap<String, String>) -> BTreeMap<String, String> {
     let mut others = 0;
     let kept = annotations.into_iter().filter_map(|(key, value)| {
@@ -169,7 +176,7 @@ fn is_taken(name: &str) -> bool {
     })
 }
 
-/// A value as the registry reads it, or what says that it is too long.
+/// A value as the registry reads it, or the placeholder if it is too long.
 fn short(value: &str) -> &str {
     let value = value.trim();
     if value.len() > VALUE_BYTES { TOO_LONG } else { value }
@@ -201,7 +208,8 @@ mod tests {
         assert_eq!(kept.annotations.keys().collect::<Vec<_>>(), ["scaivault.scailabs.ai/url"]);
     }
 
-    /// What 250 KiB on a namespace or service account become, and that the core refuses them.
+    /// Values of 250 KiB on a namespace or service account are not cached, and the core rejects the
+    /// placeholder.
     #[test]
     fn long_values_are_not_kept_and_refused() {
         let long = "x".repeat(250 * 1024);

@@ -1,4 +1,4 @@
-//! A map that one task changes while many threads look things up.
+//! A map with one writer and many concurrent readers.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -11,35 +11,33 @@ use std::{
 
 use arc_swap::ArcSwap;
 
-/// A change copies one part of the map. With twenty thousand entries that is eighty, some microseconds; a list of all
-/// of them at once takes some tens of milliseconds.
+/// A change copies one part of the map. With twenty thousand entries a part has about eighty, which
+/// takes some microseconds; replacing all entries takes tens of milliseconds.
 const PARTS: usize = 256;
 
-/// A map in parts, each of which is replaced as a whole: whoever looks something up takes no lock and never waits, and
-/// a change costs little however large the map is. Only one task may change it.
+/// A map in parts, each of which is replaced as a whole: a lookup takes no lock and never waits,
+/// and the cost of a change does not grow with the whole map. Only one task may change it.
 pub(super) struct Table<V> {
     parts: Box<[Part<V>]>,
     hasher: RandomState,
-    /// How often something has changed.
+    /// The number of changes.
     version: AtomicU64,
 }
 
-/// The keys of one hash.
+/// The entries of one part, selected by hash.
 type Part<V> = ArcSwap<HashMap<Arc<str>, V>>;
 
 impl<V: Clone + PartialEq> Table<V> {
-    /// Empty.
     pub(super) fn new() -> Self {
         let parts = (0..PARTS).map(|_| ArcSwap::default()).collect();
         Self { parts, hasher: RandomState::new(), version: AtomicU64::new(0) }
     }
 
-    /// The value of a key.
     pub(super) fn get(&self, key: &str) -> Option<V> {
         self.part(key).load().get(key).cloned()
     }
 
-    /// Sets the value of a key. False if it has it already: nothing is copied then.
+    /// Sets the value of a key. Returns false and copies nothing if it is unchanged.
     pub(super) fn insert(&self, key: &Arc<str>, value: V) -> bool {
         let part = self.part(key);
         let before = part.load();
@@ -52,7 +50,6 @@ impl<V: Clone + PartialEq> Table<V> {
         true
     }
 
-    /// Takes a key out.
     pub(super) fn remove(&self, key: &str) {
         let part = self.part(key);
         let before = part.load();
@@ -63,7 +60,7 @@ impl<V: Clone + PartialEq> Table<V> {
         }
     }
 
-    /// Takes out all keys but these.
+    /// Removes all keys except these.
     pub(super) fn retain(&self, keys: &HashSet<Arc<str>>) {
         for part in &self.parts {
             let before = part.load();
@@ -80,17 +77,16 @@ impl<V: Clone + PartialEq> Table<V> {
         self.version.fetch_add(1, Ordering::Release);
     }
 
-    /// A number that is another one after each change. To be read before the values.
+    /// A number that differs after each change. Read it before reading values.
     pub(super) fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
     }
 
-    /// All values, in no order.
+    /// All values, in arbitrary order.
     pub(super) fn values(&self) -> Vec<V> {
         self.parts.iter().flat_map(|part| part.load().values().cloned().collect::<Vec<_>>()).collect()
     }
 
-    /// How many keys there are.
     pub(super) fn len(&self) -> usize {
         self.parts.iter().map(|part| part.load().len()).sum()
     }

@@ -1,4 +1,5 @@
-//! The version that features are chosen by: the older of the API server and the oldest kubelet.
+//! The version that determines the available features: the older of the API server and the oldest
+//! kubelet.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,29 +15,29 @@ use scaivault_webhook::{AdmissionContext, Metrics, Readiness};
 use serde::Deserialize;
 use tokio::time::{Instant, sleep, timeout};
 
-/// How often the version is looked at: a new node with an old kubelet is rare, and a node's object is large.
+/// The polling interval. A new node with an old kubelet is rare, and node objects are large.
 const PERIOD: Duration = Duration::from_mins(5);
 
-/// How soon it is tried again after a failure.
+/// The retry interval after a failure.
 const RETRY: Duration = Duration::from_secs(30);
 
-/// How often a log line says that it still fails.
+/// The minimum time between log lines about a continuing failure.
 const REMINDER: Duration = Duration::from_mins(15);
 
-/// How long one answer may take.
+/// The timeout of one request.
 const ANSWER: Duration = Duration::from_secs(30);
 
-/// Nodes in one answer: a large node's object has 20 KB and more, of which one field is read.
+/// The page size: a large node's object has 20 KB or more, of which one field is read.
 const PAGE: u32 = 100;
 
-/// What `/readyz` waits for until the cluster was asked once.
+/// The name of the readiness condition for the first detection.
 const GATE: &str = "the Kubernetes version";
 
-/// Detects the version now and again, and decides for it. What was found before stays while it cannot be detected;
-/// before that it is the oldest that is supported.
+/// Detects the version periodically and updates the admission context. If detection fails, the last
+/// detected version is kept; before the first detection it is the oldest supported version.
 ///
-/// Readiness waits for the first answer, so that a fresh replica refuses nothing that the cluster can do. A failure opens it
-/// too: most pods need no particular version.
+/// Readiness waits for the first result, so that a new replica does not reject features that the
+/// cluster has. A failure also ends the wait, because most pods need no particular version.
 pub(crate) fn follow(
     client: Client,
     context: Arc<AdmissionContext>,
@@ -57,7 +58,7 @@ pub(crate) fn follow(
     }
 }
 
-/// The version, asked once; else why it could not be detected.
+/// Detects the version once; the error is the reason.
 pub(crate) async fn oldest(client: &Client) -> Result<KubeVersion, String> {
     let detected = detect(client).await;
     detected
@@ -65,18 +66,18 @@ pub(crate) async fn oldest(client: &Client) -> Result<KubeVersion, String> {
         .map_err(|failure| format!("{}: {}", failure.resource, failure.error))
 }
 
-/// What was detected before, and what was said of it.
+/// The last detected version, and what was logged.
 struct Detector {
     context: Arc<AdmissionContext>,
     metrics: Arc<Metrics>,
-    /// The last answer.
+    /// The last result.
     found: Option<Oldest>,
-    /// Set while it fails: when that was last said.
+    /// Set while detection fails: when that was last logged.
     told: Option<Instant>,
 }
 
 impl Detector {
-    /// Decides for what was found; gives how long to wait for the next time.
+    /// Applies the result; returns the time until the next detection.
     fn take(&mut self, oldest: Oldest) -> Duration {
         self.told = None;
         let Oldest { version, .. } = oldest;
@@ -95,13 +96,14 @@ impl Detector {
         PERIOD
     }
 
-    /// Whether one node takes features away: it is older than all there was, or than all that is supported.
+    /// Whether one node disables features: it is older than all previous ones, or older than the
+    /// oldest supported version.
     fn is_surprise(&self, oldest: &Oldest) -> bool {
         let is_older = self.found.as_ref().is_some_and(|found| oldest.version < found.version);
         oldest.node.is_some() && (is_older || !oldest.is_supported)
     }
 
-    /// What was found before stays; gives how long to wait for the next time.
+    /// Keeps the last result; returns the time until the next attempt.
     fn fail(&mut self, failure: &Failure, now: Instant) -> Duration {
         if self.told.is_none_or(|told| now.duration_since(told) >= REMINDER) {
             self.told = Some(now);
@@ -113,7 +115,7 @@ impl Detector {
     }
 }
 
-/// What is said of a node that takes features away from the whole cluster.
+/// The warning about a node that disables features for the whole cluster.
 const SURPRISE: &str = "Kubernetes version: this node's old kubelet decides for the whole cluster; upgrade the node, or set --kube-version (the chart's server.kubeVersion) if none of the pods concerned run there";
 
 /// Why the version could not be detected.
@@ -170,7 +172,7 @@ async fn answer<T>(
     }
 }
 
-/// A node, of which only the status is read.
+/// A node, of which only the status is deserialized.
 type Node = Object<NotUsed, NodeStatus>;
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -185,20 +187,20 @@ struct NodeInfo {
     kubelet_version: String,
 }
 
-/// The oldest version that was found, and where.
+/// The oldest version found, and its source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Oldest {
     version: KubeVersion,
-    /// False: what is there is older, and counts for the oldest that is.
+    /// False if it is older than the oldest supported version, which is then used instead.
     is_supported: bool,
-    /// Whose kubelet it is; none: the API server's.
+    /// The node of the kubelet; `None` for the API server.
     node: Option<String>,
-    /// As it calls itself.
+    /// The reported version text.
     text: String,
 }
 
 impl Oldest {
-    /// A node that names no version counts for none.
+    /// `None` if the node reports no version.
     fn of(node: Option<&str>, text: &str) -> Option<Self> {
         let (version, is_supported) = match text.parse() {
             Ok(version) => (version, true),
@@ -208,7 +210,8 @@ impl Oldest {
         Some(Self { version, is_supported, node: node.map(str::to_owned), text: text.to_owned() })
     }
 
-    /// The older of two; of equals the first one, so that the same nodes give the same answer.
+    /// The older of two. If they are equal, the first one, so that the same nodes give the same
+    /// result.
     fn older(one: Option<Self>, other: Option<Self>) -> Option<Self> {
         let age = |oldest: &Self| (oldest.version, oldest.is_supported);
         one.into_iter().chain(other).min_by_key(age)

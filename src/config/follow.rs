@@ -1,4 +1,4 @@
-//! Following a configuration file that changes while the server runs.
+//! Reloads a configuration file that changes while the server runs.
 
 use std::path::PathBuf;
 
@@ -8,32 +8,32 @@ use scaivault_inject::Settings;
 use super::settings;
 use crate::input;
 
-/// Looks at the configuration file and reads it again when its content changes. By content, as a mounted `ConfigMap` is
-/// changed by swapping the link `..data` in its path.
+/// Checks the configuration file and reloads it when its content changes. The content is compared,
+/// because a mounted `ConfigMap` changes by replacing the link `..data` in its path.
 pub(crate) struct Follower {
-    /// None where there is no file to follow: the built-in defaults, or standard input.
+    /// `None` if there is no file to follow: with the built-in defaults, or standard input.
     path: Option<PathBuf>,
-    /// The namespace whose pods are always left alone.
+    /// The namespace whose pods are always excluded.
     own_namespace: Option<String>,
-    /// The text that is in force.
+    /// The text in force.
     in_force: String,
-    /// What is wrong with the file now, as it was told.
+    /// The last reported error, if the current content is invalid.
     told: Option<String>,
 }
 
-/// What one look at the file found.
+/// The result of one check of the file.
 #[derive(Debug)]
 pub(crate) enum Checked {
-    /// Nothing that has not been told before.
+    /// No change, or an error that was already reported.
     Unchanged,
-    /// Other settings are in force from now on.
+    /// The settings were replaced.
     Replaced(Box<Settings>),
-    /// What is there is no configuration; the settings before stay.
+    /// The content is invalid, and the previous settings are kept.
     Kept(Error),
 }
 
 impl Follower {
-    /// Reads the settings and follows them from there.
+    /// Reads the settings and remembers the text for later checks.
     pub(crate) fn new(
         path: Option<PathBuf>,
         own_namespace: Option<String>,
@@ -50,7 +50,7 @@ impl Follower {
         Ok((Self { path, own_namespace, in_force, told: None }, settings))
     }
 
-    /// Looks once. A bad file is told once, until it is another one.
+    /// Checks the file once. The same error is reported only once.
     pub(crate) fn check(&mut self) -> Checked {
         let Some(path) = &self.path else {
             return Checked::Unchanged;
@@ -76,7 +76,7 @@ impl Follower {
         }
     }
 
-    /// Whether the last look found something that is no configuration.
+    /// Whether the last check found invalid content.
     pub(crate) fn is_refused(&self) -> bool {
         self.told.is_some()
     }
@@ -97,7 +97,7 @@ mod tests {
 
     use super::*;
 
-    /// As the kubelet changes a mounted `ConfigMap`.
+    /// Changes a mounted `ConfigMap` as the kubelet does.
     fn mount(volume: &Path, generation: &str, text: &str) {
         let directory = volume.join(generation);
         fs::create_dir(&directory).unwrap();

@@ -1,4 +1,4 @@
-//! A SecretProviderClass by itself.
+//! Checks a SecretProviderClass.
 
 use std::collections::BTreeSet;
 
@@ -16,29 +16,29 @@ use super::{
 };
 use crate::{apply::escape, edit::Places, yaml_stream};
 
-/// The provider of this product, in the words of `spec.provider`.
+/// The value of `spec.provider` for this product.
 pub(super) const PROVIDER: &str = "scaivault";
 pub(super) const KIND: &str = "SecretProviderClass";
 const GROUP: &str = "secrets-store.csi.x-k8s.io";
 const FIELDS: [&str; 3] = ["parameters", "provider", "secretObjects"];
 
-/// What a pod that uses a class has to know of it.
+/// The parts of a class that matter for pods that use it.
 #[derive(Debug, Default)]
 pub(super) struct Class {
-    /// Whether its provider is this product's.
+    /// Whether its provider is this product.
     pub(super) is_ours: bool,
-    /// The files; none where `objects` cannot be read.
+    /// The files; `None` if `objects` is invalid.
     pub(super) objects: Option<Vec<ClassObject>>,
-    /// The files that `secretObjects` names.
+    /// The files that `secretObjects` refers to.
     pub(super) secret_files: Vec<SecretFile>,
 }
 
-/// Whether an object is a class, or was meant to be one.
+/// Whether an object is a class, or was probably meant to be one.
 pub(super) fn is_class(kind: &str) -> bool {
     kind == KIND
 }
 
-/// Reads a class, and says what is wrong with it. Of a class of another provider nothing is known.
+/// Reads and checks a class. A class of another provider is not checked.
 pub(super) fn read(api_version: &str, object: &Value) -> (Class, Vec<Finding>) {
     let mut class = Class::default();
     let mut findings = Vec::new();
@@ -79,7 +79,7 @@ pub(super) fn read(api_version: &str, object: &Value) -> (Class, Vec<Finding>) {
     (class, findings)
 }
 
-/// The parameters of a class. Gives the objects, where they can be read.
+/// Checks the parameters of a class. Returns the objects, if they are valid.
 fn check_parameters(parameters: Option<&Value>, findings: &mut Vec<Finding>) -> Option<Vec<ClassObject>> {
     const POINTER: &str = "/spec/parameters";
     let empty = Map::new();
@@ -114,7 +114,8 @@ fn check_parameters(parameters: Option<&Value>, findings: &mut Vec<Finding>) -> 
     objects(text, &format!("{POINTER}/objects"), findings)
 }
 
-/// A parameter of a class, or one in a pod's `volumeAttributes`, but for what is in `objects`.
+/// Checks a parameter of a class, or an entry of a pod's `volumeAttributes`, except for the content
+/// of `objects`.
 pub(super) fn check_value(name: &str, value: &Value, pointer: &str, findings: &mut Vec<Finding>) {
     let pointer = format!("{pointer}/{}", escape(name));
     if let Err(fault) = check_parameter(name) {
@@ -150,7 +151,7 @@ pub(super) fn check_value(name: &str, value: &Value, pointer: &str, findings: &m
     }
 }
 
-/// The objects of the parameter's text; none where something is wrong.
+/// Parses the text of the parameter `objects`; `None` if it is invalid.
 pub(super) fn objects(
     text: Option<&str>,
     pointer: &str,
@@ -175,13 +176,14 @@ pub(super) fn objects(
     }
 }
 
-/// The line of such a finding is that in the parameter's text, until [`super::lines`] adds where the text begins.
+/// The line of such a finding is relative to the parameter's text, until [`super::lines`] adds
+/// where the text starts.
 fn object_fault(fault: &Fault, places: Option<&Places<'_>>, pointer: &str) -> Finding {
     let line = fault.line.or_else(|| super::lines::in_text(places?, fault.object?, fault.key.as_deref()));
     Finding { line, ..Finding::problem(Code::Objects, pointer, fault.to_string(), "") }
 }
 
-/// Fields of a mapping that do not exist.
+/// Reports unknown fields of a mapping.
 pub(super) fn unknown_fields(
     mapping: &Map<String, Value>,
     known: &[&str],

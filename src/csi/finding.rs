@@ -1,55 +1,55 @@
-//! What is wrong with a SecretProviderClass, or with a CSI volume of a pod.
+//! Findings about a SecretProviderClass, or about a CSI volume of a pod.
 
 use std::{borrow::Cow, fmt};
 
-/// One mistake, or something worth a look.
+/// One problem, warning or note.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Finding {
     pub(crate) code: Code,
     pub(crate) severity: Severity,
-    /// RFC 6901 pointer to the field, from the object.
+    /// RFC 6901 pointer to the field, relative to the object.
     pub(crate) pointer: String,
-    /// The line of the file, where it is known.
+    /// The line of the file, if it is known.
     pub(crate) line: Option<usize>,
-    /// What is wrong, with the value and what is allowed.
+    /// What is wrong, with the value and the allowed values.
     pub(crate) message: String,
-    /// What to do; empty where the message says it.
+    /// How to fix it; empty if the message says so.
     pub(crate) fix: Cow<'static, str>,
 }
 
-/// How bad it is.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Severity {
-    /// The API server, the driver or the provider refuses it, or a container does not start.
+    /// The API server, the driver or the provider rejects it, or a container does not start.
     Problem,
-    /// It starts, and may not do what its author expects.
+    /// It starts, but may not work as its author expects.
     Warning,
-    /// It depends on what is not among the manifests.
+    /// It depends on objects that are not in the manifests.
     Note,
 }
 
-/// What kind of mistake: a stable word, which has a row in `docs/csi.md`.
+/// The kind of a finding: a stable name, which has a row in `docs/csi.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Code {
-    /// A field of a class that does not exist, is missing or has the wrong type.
+    /// A field of a class is unknown, missing or has the wrong type.
     Class,
-    /// A parameter that the provider does not take.
+    /// A parameter that the provider does not support.
     Parameter,
     /// The parameter `objects`.
     Objects,
     /// An entry of `secretObjects` that the driver cannot use.
     SecretObject,
-    /// A file that is named and that no object writes.
+    /// A referenced file that no object writes.
     MissingFile,
-    /// A volume that the driver would not be asked for, or that names no class.
+    /// A volume without a class, or with another driver.
     Volume,
-    /// A class that is not among the manifests.
+    /// A class that is not in the manifests.
     UnknownClass,
     /// A volume that is not read-only.
     ReadOnly,
     /// A mount that is never updated.
     SubPath,
-    /// A mount at, above or below another one that it does not go with.
+    /// A mount at, above or below another one that conflicts with it.
     MountConflict,
     /// A file that the container's user cannot read.
     UnreadableFile,
@@ -74,7 +74,7 @@ impl Code {
         Self::Windows,
     ];
 
-    /// The code's word.
+    /// The stable name.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Class => "csi-class",
@@ -122,7 +122,7 @@ impl Finding {
         Self { severity: Severity::Note, ..Self::problem(code, pointer, message, fix) }
     }
 
-    /// Its field as people write it: `spec.volumes[0].csi`.
+    /// The field in the usual notation: `spec.volumes[0].csi`.
     pub(crate) fn field(&self) -> String {
         let mut field = String::new();
         for step in crate::apply::steps(&self.pointer) {

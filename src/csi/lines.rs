@@ -1,9 +1,9 @@
-//! Where findings stand in a file.
+//! Finds the lines of findings.
 
 use super::finding::{Code, Finding};
 use crate::{edit::Places, yaml_stream::Document};
 
-/// Gives each finding of an object its line.
+/// Sets the line of each finding of an object.
 pub(super) fn add(findings: &mut [Finding], object: &str, document: &Document<'_>) {
     if findings.is_empty() {
         return;
@@ -22,7 +22,7 @@ pub(super) fn add(findings: &mut [Finding], object: &str, document: &Document<'_
     }
 }
 
-/// The line of a list's item, or of a key of it, in a text of its own.
+/// The line of a list's item, or of one of its keys, in an embedded text.
 pub(super) fn in_text(places: &Places<'_>, item: usize, key: Option<&str>) -> Option<usize> {
     let pointer =
         format!("/{item}{}", key.map_or(String::new(), |key| format!("/{}", crate::apply::escape(key))));

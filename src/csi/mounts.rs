@@ -1,5 +1,6 @@
-//! Mounts in one container that do not go with each other. A container runtime makes the mount point of a mount in what is
-//! mounted there before, and cannot do that in a read-only volume: then the container does not start.
+//! Mounts of one container that conflict. A container runtime creates the mount point of a mount
+//! inside earlier mounts. It cannot do that in a read-only volume, and then the container does not
+//! start.
 
 use std::collections::BTreeMap;
 
@@ -10,37 +11,38 @@ use super::finding::{Code, Finding};
 
 /// Where the API server mounts the service account's token.
 const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
-/// Volumes that the kubelet mounts read-only, whatever the mount says.
+/// Volumes that the kubelet always mounts read-only.
 const READ_ONLY_VOLUMES: [&str; 5] = ["configMap", "downwardAPI", "image", "projected", "secret"];
 
 /// A mount of a container.
 struct Mount<'a> {
     path: &'a str,
     kind: Kind<'a>,
-    /// Whether the runtime cannot make a mount point in it.
+    /// Whether the runtime cannot create a mount point in it.
     is_read_only: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind<'a> {
-    /// A volume of the driver, as a directory.
+    /// A volume of the driver, with its name.
     Csi(&'a str),
-    /// The token of the API server, which the API server adds.
+    /// The token volume that the API server adds.
     Token,
     Other(&'a str),
 }
 
-/// What the check of one pod knows.
+/// The input for the check of one pod.
 pub(super) struct Pod<'a> {
-    /// The pod with everything that the injector adds.
+    /// The pod after injection.
     pub(super) value: &'a Value,
-    /// The driver's volumes.
+    /// The names of the driver's volumes.
     pub(super) csi: &'a [&'a str],
     /// Whether the API server mounts its token.
     pub(super) has_token: bool,
 }
 
-/// The conflicts of all containers. `pointer` finds a container's mount of a volume at a path in the manifest.
+/// The conflicts of all containers. `pointer` finds a container's mount of a volume at a path in
+/// the manifest.
 pub(super) fn check(pod: &Pod<'_>, pointer: impl Fn(&str, &str) -> String) -> Vec<Finding> {
     let volumes: BTreeMap<_, _> = list(&pod.value["spec"]["volumes"])
         .filter_map(|volume| Some((volume.get("name")?.as_str()?, volume)))
@@ -78,14 +80,14 @@ fn mounts<'a>(container: &'a Value, volumes: &BTreeMap<&str, &'a Value>, pod: &P
             })
         })
         .collect();
-    // The API server adds it unless something is mounted at exactly this path.
+    // The API server adds it unless another volume is mounted at exactly this path.
     if pod.has_token && mounts.iter().all(|mount| mount.path != TOKEN_PATH) {
         mounts.push(Mount { path: TOKEN_PATH, kind: Kind::Token, is_read_only: true });
     }
     mounts
 }
 
-/// What is wrong with a volume of the driver beside another mount, and what to do.
+/// The conflict of a driver's volume with another mount, and the fix.
 fn conflict(own: &Mount<'_>, other: &Mount<'_>, container: &str) -> Option<(String, &'static str)> {
     let is_same = own.path == other.path && own.kind == other.kind;
     let (below, above) = (is_at_or_below(other.path, own.path), is_at_or_below(own.path, other.path));
@@ -99,7 +101,7 @@ fn conflict(own: &Mount<'_>, other: &Mount<'_>, container: &str) -> Option<(Stri
     // In nearly all images, /var/run is a link to /run.
     let place = other.path;
     if below && above {
-        // Two volumes at one path as it is written are the API server's to refuse.
+        // The API server rejects two volumes at literally the same path itself.
         let message = format!("{what} is mounted at the same place ({place}), and one hides the other");
         return (own.path != other.path).then_some((message, "use another mountPath for one of them"));
     }

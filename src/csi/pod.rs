@@ -13,15 +13,15 @@ use super::{
 };
 use crate::{apply::escape, object::Object};
 
-/// A pod (template), its namespace and what the injector makes of it.
+/// A pod (template), its namespace and its injected form.
 pub(super) struct Pod<'a> {
     pub(super) namespace: &'a str,
     pub(super) value: &'a Value,
-    /// With everything that the injector adds.
+    /// After injection.
     pub(super) injected: &'a Value,
 }
 
-/// What is wrong with the pod's volumes of the driver. Pointers are those in the pod.
+/// The findings about the driver's volumes in the pod. Pointers are relative to the pod.
 pub(super) fn check(pod: &Pod<'_>, inputs: &Inputs) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut checked = Vec::new();
@@ -31,7 +31,7 @@ pub(super) fn check(pod: &Pod<'_>, inputs: &Inputs) -> Vec<Finding> {
             continue;
         }
         let lookup = volume.class.as_deref().map(|name| inputs.class(pod.namespace, name));
-        // What another provider takes is not known here.
+        // The parameters of another provider are unknown.
         if matches!(&lookup, Some(Lookup::Found(class)) if !class.is_ours) {
             continue;
         }
@@ -55,7 +55,7 @@ pub(super) fn check(pod: &Pod<'_>, inputs: &Inputs) -> Vec<Finding> {
     findings
 }
 
-/// A volume that names a class and another driver.
+/// A volume that refers to a class but uses another driver.
 fn other_driver(volume: &CsiVolume) -> Option<Finding> {
     volume.class.as_ref()?;
     Some(Finding::problem(
@@ -127,7 +127,8 @@ fn check_volume(pod: &Value, volume: &CsiVolume, lookup: Option<Lookup<'_>>, fin
     }
 }
 
-/// Attributes of the volume, which override parameters of its class. Gives the objects, where they are overridden.
+/// Checks the attributes of the volume, which override parameters of its class. Returns the
+/// objects, if they are overridden.
 fn check_attributes(
     csi: &Value,
     pointer: &str,
@@ -160,7 +161,7 @@ fn check_attributes(
     Some(objects)
 }
 
-/// One mount of the volume. `objects` are those of its class, if they are known.
+/// Checks one mount of the volume. `objects` are those of its class, if they are known.
 fn check_mount(pod: &Value, mount: &Mount, objects: Option<&[ClassObject]>, findings: &mut Vec<Finding>) {
     let written = pod.pointer(&mount.pointer).unwrap_or(&Value::Null);
     if written["readOnly"] == false {
@@ -200,7 +201,7 @@ fn check_sub_path(sub_path: &str, mount: &Value, pointer: &str, objects: Option<
     )
 }
 
-/// A file that belongs to root and that the container's user cannot read.
+/// A file that is owned by root and that the container's user cannot read.
 fn unreadable(pod: &Value, mount: &Mount, object: &ClassObject) -> Option<Finding> {
     const READ_BY_OTHERS: u16 = 0o004;
     const READ_BY_GROUP: u16 = 0o040;

@@ -1,4 +1,4 @@
-//! The native Secrets that the driver is to write from the files of a volume.
+//! Checks the native Secrets that the driver writes from the files of a volume.
 
 use std::collections::BTreeSet;
 
@@ -24,7 +24,8 @@ pub(super) struct SecretFile {
     pub(super) object_name: String,
 }
 
-/// Checks `spec.secretObjects`, and gives the files that it names. `objects` are those of the class, if they can be read.
+/// Checks `spec.secretObjects`, and returns the files that it refers to. `objects` are those of the
+/// class, if they are valid.
 pub(super) fn check(
     secret_objects: Option<&Value>,
     objects: Option<&[ClassObject]>,
@@ -119,7 +120,7 @@ fn check_secret(
     files
 }
 
-/// What is wrong with a file that becomes a key of a native Secret.
+/// Checks a file that becomes a key of a native Secret.
 pub(super) fn check_file(
     secret: &str,
     object_name: &str,
@@ -156,7 +157,7 @@ pub(super) fn check_file(
     })
 }
 
-/// A file that is named and that no object writes.
+/// A referenced file that no object writes.
 pub(super) fn missing_file(file: &str, pointer: &str, objects: &[ClassObject], rule: &str) -> Finding {
     let files = || objects.iter().map(|object| object.file.as_str());
     let hint = did_you_mean(nearest(file, files()));

@@ -1,6 +1,6 @@
 use super::Code;
 
-/// The codes of `docs/csi.md`, and those of the program.
+/// Compares the codes in `docs/csi.md` with those of the program.
 #[test]
 fn every_code_has_a_row_in_the_documents() {
     let page = include_str!("../../docs/csi.md");

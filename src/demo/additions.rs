@@ -1,8 +1,9 @@
-//! What an injection adds to a pod, in a few lines.
+//! Summarizes what an injection adds to a pod.
 
 use serde_json::Value;
 
-/// A line for each thing that the second pod has and the first has not. Only what the injector adds is looked for.
+/// One line for each addition of the second pod. Only the kinds of additions that the injector
+/// makes are compared.
 pub(super) fn additions(before: &Value, after: &Value) -> Vec<String> {
     let mut lines = Vec::new();
     for container in new_items(before, after, "/spec/initContainers", "name") {
@@ -26,7 +27,7 @@ pub(super) fn additions(before: &Value, after: &Value) -> Vec<String> {
     lines
 }
 
-/// The items of an array that another document does not have under the same key.
+/// The items of an array that another document does not have at the same pointer.
 fn new_items<'a>(
     before: &'a Value,
     after: &'a Value,
@@ -45,7 +46,7 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value[key].as_str().unwrap_or_default()
 }
 
-/// The container, and the variables that say what it writes where.
+/// The container, and the variables that configure its files.
 fn container_lines(container: &Value) -> Vec<String> {
     let words = ["/command", "/args"].into_iter().flat_map(|pointer| items(container, pointer));
     let words: Vec<_> = words.filter_map(Value::as_str).collect();

@@ -1,5 +1,6 @@
-//! The whole demonstration: a ScaiVault, the injector, the agent as the process that the injected container is, and an
-//! application that gets its files and the signal. Every effect is looked at, and one that is missing is an error.
+//! The complete demo: a ScaiVault, the injector, the agent as the process of the injected
+//! container, and an application that gets its files and the signal. Each effect is checked, and a
+//! missing one is an error.
 
 use std::{
     env,
@@ -26,12 +27,12 @@ mod sandbox;
 mod story;
 mod vault;
 
-/// The base name of the agent's program: what is started under it is the agent.
+/// The base name of the agent's program: a process started under this name is the agent.
 const AGENT: &str = "scaivault-agent";
-/// What the application's name begins with.
+/// The prefix of the application's name.
 const APP_PREFIX: &str = "scaivault-demo-app-";
 
-/// Shows it all, and leaves nothing behind, however it ends.
+/// Runs the demo and cleans up in every case.
 pub(super) async fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let mut interruption = Interruption::listen()?;
     let mut sandbox = Sandbox::new()?;
@@ -43,7 +44,7 @@ pub(super) async fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         && !output::is_closed_pipe(error)
         && let Some(log) = sandbox.last_log_lines()
     {
-        // Nobody is left to hear that standard error is closed.
+        // If standard error is closed, the error cannot be reported.
         let _ = writeln!(output::stderr(), "the end of the agent's log:\n{log}");
     }
     sandbox.remove().await?;
@@ -58,7 +59,7 @@ pub(super) async fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The agent or the application, where this process was started under its name.
+/// Runs the agent or the application, if this process was started under its name.
 pub(super) fn instead() -> Option<ExitCode> {
     let mut arguments = env::args_os();
     let program = arguments.next()?;
@@ -66,7 +67,8 @@ pub(super) fn instead() -> Option<ExitCode> {
     if name != AGENT && !name.starts_with(APP_PREFIX) {
         return None;
     }
-    // Whatever ends the demonstration, nothing of it stays. A refusal of the kernel leaves what there was without it.
+    // The process must not outlive the demo. If the kernel rejects the call, only that protection
+    // is missing.
     let _ = set_parent_process_death_signal(Some(RawSignal::KILL));
     if name == AGENT {
         return Some(scaivault_agent::run(arguments));
@@ -77,7 +79,7 @@ pub(super) fn instead() -> Option<ExitCode> {
     )
 }
 
-/// What a person or the terminal sends to end the demonstration.
+/// The signals by which a user or the terminal ends the demo.
 struct Interruption {
     interrupt: Signal,
     terminate: Signal,
@@ -85,7 +87,7 @@ struct Interruption {
 }
 
 impl Interruption {
-    /// From here on these signals do not end the process by themselves.
+    /// From here on, these signals no longer end the process by default.
     fn listen() -> anyhow::Result<Self> {
         let listen = |kind| signal(kind).context("cannot listen for signals");
         Ok(Self {
@@ -105,7 +107,7 @@ impl Interruption {
     }
 }
 
-/// Waits for what must happen.
+/// Waits for an event, with the step timeout.
 async fn within<T>(what: &str, happens: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     match tokio::time::timeout(PATIENCE, happens).await {
         Ok(happened) => happened.with_context(|| format!("{what}: failed")),

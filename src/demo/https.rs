@@ -1,4 +1,4 @@
-//! One HTTPS request, as small as it can be: enough for a server on this machine that is known.
+//! A minimal HTTPS client for a single request, sufficient for a known server on this machine.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -14,7 +14,7 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-/// The largest reply that is read.
+/// The maximum size of a reply in bytes.
 const MAX_REPLY_BYTES: u64 = 4 * 1024 * 1024;
 
 /// A reply's status and body.
@@ -24,7 +24,7 @@ pub(super) struct Reply {
     pub(super) body: Vec<u8>,
 }
 
-/// Posts JSON to a server whose certificate is for its address and comes from the CA in `ca_pem`.
+/// Posts JSON to a server whose certificate is for its address and is signed by the CA in `ca_pem`.
 pub(super) async fn post(
     address: SocketAddr,
     ca_pem: &str,
@@ -57,7 +57,7 @@ pub(super) async fn post(
     parse(&bytes)
 }
 
-/// Reads a reply whose body has a known length; the webhook never sends another.
+/// Parses a reply with a `Content-Length`; the webhook sends no other.
 fn parse(bytes: &[u8]) -> anyhow::Result<Reply> {
     const END: &[u8] = b"\r\n\r\n";
     let end = bytes

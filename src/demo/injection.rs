@@ -1,4 +1,5 @@
-//! The part that is the same everywhere: a webhook on this machine, asked over TLS as an API server asks it.
+//! The part of the demo that runs on every platform: a webhook on this machine, called over TLS as
+//! by an API server.
 
 use std::{
     io::Write,
@@ -25,21 +26,22 @@ use crate::{
     serve::InProcess,
 };
 
-/// The steps that [`tell`] tells.
+/// The number of steps of [`tell`].
 pub(super) const STEPS: usize = 3;
 
 /// The manifest that is shown.
 const MANIFEST: &str = include_str!("manifest.yaml");
-/// Where the webhook takes pods.
+/// The webhook's path for pods.
 const PATH: &str = "/mutate";
 
-/// The pod that the controllers would make of the manifest.
+/// The pod that the controllers would create from the manifest.
 pub(super) fn example() -> anyhow::Result<Value> {
     let deployment = parse_yaml(MANIFEST).context("the demonstration's manifest")?;
     pod_of(&deployment).context("the manifest has no pod template")
 }
 
-/// Has a webhook decide about the pod, tells about it, and returns the pod as the API server would store it.
+/// Lets a webhook decide on the pod, reports the steps, and returns the pod as the API server would
+/// store it.
 pub(super) async fn tell(
     narrator: &mut Narrator,
     pod: &Value,
@@ -91,7 +93,7 @@ fn read(reply: Reply, pod: &Value) -> anyhow::Result<Answer> {
     answer(&serde_json::from_slice(&body)?, pod)
 }
 
-/// Shows what the webhook decided, and what the API server would store.
+/// Shows the webhook's decision and the object that the API server would store.
 fn tell_answer(
     narrator: &mut Narrator,
     pod: &Value,

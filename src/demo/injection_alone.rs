@@ -1,4 +1,5 @@
-//! The demonstration where there is no agent to run: what is shipped has none inside, and the agent is made for Linux.
+//! The demo without an agent: the shipped program does not contain it, and the agent only runs on
+//! Linux.
 
 use std::{io::Write, process::ExitCode};
 
@@ -10,7 +11,7 @@ use crate::{
     output::{self, ADDED, STRONG},
 };
 
-/// Shows the injection.
+/// Runs the injection steps.
 pub(super) async fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let mut narrator = Narrator::new(injection::STEPS);
     let pod = injection::example()?;
@@ -25,7 +26,7 @@ pub(super) async fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Nothing is started that would be anything else.
+/// This build starts no processes with another role.
 pub(super) fn instead() -> Option<ExitCode> {
     None
 }

@@ -1,4 +1,4 @@
-//! Tells what happens: a numbered line a step, and what there is to see of it below.
+//! Prints the demo's steps: a numbered line for each step, with details below.
 
 use std::{
     io::{self, Write},
@@ -7,29 +7,29 @@ use std::{
 
 use crate::output::{self, PLACE, WARNED};
 
-/// Columns of the names of who does something.
+/// The width of the column with the acting component.
 const NAME_COLUMNS: usize = 11;
 
-/// A time in milliseconds, as precise as it is worth.
+/// A time in milliseconds, rounded to a meaningful precision.
 pub(super) fn milliseconds(time: Duration) -> String {
     let milliseconds = time.as_secs_f64() * 1e3;
     let decimals = usize::from(milliseconds < 10.0);
     format!("{milliseconds:.decimals$} ms")
 }
 
-/// Tells the steps of one demonstration.
+/// Prints the steps of one demo.
 pub(super) struct Narrator {
     told: usize,
     steps: usize,
 }
 
 impl Narrator {
-    /// For so many steps.
+    /// For this number of steps.
     pub(super) fn new(steps: usize) -> Self {
         Self { told: 0, steps }
     }
 
-    /// The next step: who does what.
+    /// Prints the next step: who does what.
     pub(super) fn step(&mut self, who: &str, what: &str) -> io::Result<()> {
         self.told += 1;
         let mut out = output::stdout();
@@ -38,7 +38,7 @@ impl Narrator {
         out.flush()
     }
 
-    /// What there is to see of the step.
+    /// Prints a detail of the step.
     #[expect(clippy::unused_self, reason = "a detail belongs to a step")]
     pub(super) fn detail(&self, what: &str) -> io::Result<()> {
         let mut out = output::stdout();
@@ -46,7 +46,7 @@ impl Narrator {
         out.flush()
     }
 
-    /// What `kubectl` would show in yellow.
+    /// Prints a warning in yellow, as `kubectl` does.
     #[expect(clippy::unused_self, reason = "a warning belongs to a step")]
     pub(super) fn warning(&self, what: &str) -> io::Result<()> {
         let mut out = output::stdout();

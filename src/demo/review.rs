@@ -4,21 +4,21 @@ use anyhow::{Context as _, bail, ensure};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
-/// Ties the answer to the question; any text does.
+/// Matches the answer to the request; any text would do.
 const UID: &str = "11111111-2222-4333-8444-555555555555";
 
-/// What the webhook answered.
+/// The webhook's answer.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Answer {
-    /// The outcome in its own words.
+    /// The decision, from the audit annotations.
     pub(super) decision: String,
     /// The pod with the patch applied.
     pub(super) patched: Value,
-    /// What `kubectl` would show.
+    /// The warnings that `kubectl` would show.
     pub(super) warnings: Vec<String>,
 }
 
-/// The pod that the controllers would make of a workload with a template at `spec.template`.
+/// The pod that the controllers would create from a workload with a template at `spec.template`.
 pub(super) fn pod_of(workload: &Value) -> Option<Value> {
     let template = workload.pointer("/spec/template")?;
     let name = workload.pointer("/metadata/name")?.as_str()?;
@@ -29,7 +29,7 @@ pub(super) fn pod_of(workload: &Value) -> Option<Value> {
     Some(json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template.get("spec")?}))
 }
 
-/// The question that the API server asks when that pod is created.
+/// The review that the API server sends when that pod is created.
 pub(super) fn review(pod: &Value) -> Value {
     let kind = json!({"group": "", "version": "v1", "kind": "Pod"});
     let resource = json!({"group": "", "version": "v1", "resource": "pods"});
@@ -53,7 +53,7 @@ pub(super) fn review(pod: &Value) -> Value {
     })
 }
 
-/// Reads an answer, and does with the pod what the API server would do.
+/// Parses an answer and applies it to the pod as the API server would.
 pub(super) fn answer(review: &Value, pod: &Value) -> anyhow::Result<Answer> {
     let response = review.get("response").context("the answer has no response")?;
     ensure!(response.get("uid").and_then(Value::as_str) == Some(UID), "the answer is to another question");
@@ -76,7 +76,7 @@ pub(super) fn answer(review: &Value, pod: &Value) -> anyhow::Result<Answer> {
     })
 }
 
-/// The audit annotations in one line; `allowed` without any.
+/// The audit annotations in one line; `allowed` if there are none.
 fn decision(response: &Value) -> String {
     let annotations = response.get("auditAnnotations").and_then(Value::as_object);
     let facts: Vec<_> = annotations

@@ -1,7 +1,9 @@
-//! Keeps the digits of numbers that a parsed value does not hold, such as `1.10` or an integer beyond 64 bits.
+//! Preserves the digits of numbers that a parsed value cannot hold, such as `1.10` or an integer
+//! beyond 64 bits.
 //!
-//! A second pass over the source replaces these numbers by marks: strings that carry the digits. A patch moves marks
-//! like any other value, and the writer replaces them by the digits again.
+//! A second pass over the source replaces these numbers by marks, which are strings that contain
+//! the digits. A patch moves marks like other values, and after writing they are replaced by the
+//! digits.
 
 use std::{
     fmt,
@@ -18,17 +20,18 @@ use serde_saphyr::{Location, Spanned};
 
 use crate::{document::parse_yaml, yaml_stream::Format};
 
-/// Begins every mark. Random, so that no manifest contains it. YAML quotes none of its characters.
+/// The start of every mark. Random, so that no manifest contains it. It contains no character that
+/// YAML quotes.
 static BEGIN: LazyLock<String> = LazyLock::new(|| {
     let random = || RandomState::new().hash_one(0);
     format!("number{:016x}{:016x}/", random(), random())
 });
 
-/// Ends every mark. No number contains it.
+/// The end of every mark. No number contains it.
 const END: &str = "/";
 
-/// Marks the numbers of a value that are not written with the digits of its source. The deserializer has to be one
-/// of the source, which is where the value was read.
+/// Marks the numbers of a value whose output would differ from their digits in the source. The
+/// deserializer must read the source of the value.
 pub(crate) struct MarkDigits<'a> {
     pub(crate) value: &'a mut Value,
     pub(crate) source: &'a str,
@@ -47,8 +50,8 @@ impl<'de> DeserializeSeed<'de> for MarkDigits<'_> {
                     Format::Json => Some(<&RawValue>::deserialize(deserializer)?.get()),
                     Format::Yaml => {
                         let place = Spanned::<IgnoredAny>::deserialize(deserializer)?.defined;
-                        // What is this number only by its tag (`!!int "1"`, `!!float 1`) is not without the tag, which
-                        // is not written: the value stays, with its own digits.
+                        // A number that is one only because of its tag (`!!int "1"`, `!!float 1`)
+                        // keeps its parsed value, because tags are not written.
                         scalar(source, place)
                             .filter(|digits| *digits == written || is_read_as(digits, number))
                     }
@@ -93,8 +96,8 @@ impl<'de> Visitor<'de> for MarkDigits<'_> {
     }
 }
 
-/// Replaces the marks in a written document by digits. JSON does not have every number of YAML (`0o17`): there it is
-/// the same number in JSON's notation.
+/// Replaces the marks in a written document by digits. JSON does not have every notation of YAML
+/// (`0o17`); such a number is written in JSON's notation.
 pub(crate) fn restore(text: &str, format: Format) -> String {
     let (begin, end) = match format {
         Format::Json => (format!("\"{}", *BEGIN), format!("{END}\"")),
@@ -122,7 +125,7 @@ fn scalar(source: &str, place: Location) -> Option<&str> {
     source.get(start..start.checked_add(length)?)
 }
 
-/// Whether this is the number in YAML, with nothing else around it.
+/// Whether YAML reads this text as the number, with nothing else around it.
 fn is_read_as(digits: &str, number: &Number) -> bool {
     digits.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-._".contains(&byte))
         && parse_yaml(digits).is_ok_and(|value| value.as_number() == Some(number))

@@ -9,7 +9,7 @@ fn only(stream: &str) -> Document<'_> {
     document
 }
 
-/// Strings that some reader of YAML takes for something else, and strings with awkward characters.
+/// Strings that some YAML parser reads as another type, and strings with special characters.
 const AWKWARD: &[&str] = &[
     "",
     " ",
@@ -207,8 +207,8 @@ fn text_of_several_lines_is_a_literal_block_and_long_text_is_not_folded() {
     assert_eq!(yaml, format!("script: |\n  set -e\n  exit 0\nlong: {long}\n"));
 }
 
-/// go-yaml, which `kubectl` reads with, refuses such a block: "found a tab character where an indentation space is
-/// expected".
+/// go-yaml, the parser of `kubectl`, rejects such a block: "found a tab character where an
+/// indentation space is expected".
 #[test]
 fn no_literal_block_begins_with_a_tab() {
     for text in ["\ta\nb\n", "\n\ta\n"] {
@@ -281,7 +281,7 @@ fn numbers_are_written_with_their_own_digits() {
     for (stream, expected) in [
         ("{\"a\":1.10,\"b\":[1e3,{\"c\":18446744073709551616}],\"d\":\"1.10\"}", None),
         ("a: 1.10\nb:\n- 0x1F\n- 1_000\n- 1e3\nc: \"1.10\"\n", None),
-        // Where a number is one only by its tag, its digits are not kept; those of others are.
+        // A number that is one only because of its tag does not keep its digits; other numbers do.
         ("a: !!int \"0012\"\nb: !!float 5\nc: 1.10 # é\n", Some("a: 10\nb: 5.0\nc: 1.10\n")),
         ("# é\n---\né: {ü: 1.10, <<: {ü: 1e3, d: 1e3}}\n", Some("é:\n  ü: 1.10\n  d: 1e3\n")),
         ("a: &n 1.10\nb: *n\nc:\n  <<: {d: 1e3}\n", Some("a: 1.10\nb: 1.10\nc:\n  d: 1e3\n")),

@@ -1,4 +1,4 @@
-//! The operations of a patch on the tree of a text.
+//! Applies the operations of a patch to the tree of a text.
 
 use scaivault_inject::Operation;
 use serde_json::Value;
@@ -18,7 +18,7 @@ pub(super) fn apply(root: &mut Node, operation: &Operation) -> Result<(), Obstac
     change(root, operation.path(), value)
 }
 
-/// Puts `value` at a path below `node`, or takes away what is there.
+/// Sets the value at a path below `node`, or removes it.
 fn change(node: &mut Node, path: &str, value: Option<Value>) -> Result<(), Obstacle> {
     let collection = match node {
         Node::Collection(collection) => collection,
@@ -77,7 +77,7 @@ fn remove(collection: &mut Collection, key: &str) -> Result<(), Obstacle> {
     Ok(())
 }
 
-/// Where the item of that key or index stands among all items.
+/// The position of the item with that key or index among all items.
 fn position(collection: &Collection, key: &str) -> Result<usize, Obstacle> {
     let mut remaining = collection.items.iter().enumerate().filter(|(_, item)| !item.is_removed);
     let found = if collection.is_mapping {

@@ -1,4 +1,4 @@
-//! Where the values of a document stand in its text.
+//! Finds the positions of a document's values in its text.
 
 use super::tree::{self, Node, Place, Tree};
 use crate::{
@@ -6,16 +6,16 @@ use crate::{
     yaml_stream::{Document, Format},
 };
 
-/// A document that is asked for places in its text.
+/// A document with the positions of its values.
 pub(crate) struct Places<'a> {
     source: &'a str,
-    /// The line of the stream on which `source` begins, from 1.
+    /// The line in the stream at which `source` starts, from 1.
     line: usize,
     tree: Tree,
 }
 
 impl<'a> Places<'a> {
-    /// None if the layout of the document is not supported.
+    /// `None` if the layout of the document is not supported.
     pub(crate) fn parse(document: &Document<'a>) -> Option<Self> {
         let content = document.content.as_ref()?;
         let source = document.source();
@@ -26,28 +26,32 @@ impl<'a> Places<'a> {
         Some(Self { source, line, tree: tree::parse(source).ok()? })
     }
 
-    /// The line of the stream on which an annotation's key stands, and its value as it is written. `object` is the RFC 6901
-    /// pointer to what has the annotation. None if it stands elsewhere, as behind an alias.
+    /// The line of an annotation's key in the stream, and its value as written. `object` is the RFC
+    /// 6901 pointer to the annotated object. `None` if it is not written there, for example because
+    /// of an alias.
     pub(crate) fn annotation(&self, object: &str, key: &str) -> Option<(usize, &'a str)> {
         let mut steps = steps(object).chain(["metadata", "annotations", key].map(str::to_owned));
         let (place, is_all) = self.find(&mut steps)?;
         Some((self.line_of(place)?, self.source.get(place.value.clone())?)).filter(|_| is_all)
     }
 
-    /// The line of the stream on which a field stands, or the nearest one above it that is written. `object` is the RFC 6901
-    /// pointer to its object, `field` a path such as `spec.allow.paths[0]`. None if not even the object is found.
+    /// The line of a field in the stream, or of its nearest ancestor in the text. `object` is the
+    /// RFC 6901 pointer to its object, `field` a path such as `spec.allow.paths[0]`. `None` if the
+    /// object is not found.
     pub(crate) fn field(&self, object: &str, field: &str) -> Option<usize> {
         let steps =
             steps(object).chain(field.split(['.', '[']).map(|step| step.trim_end_matches(']').to_owned()));
         self.line_of(self.find(&mut steps.into_iter())?.0)
     }
 
-    /// The line of the stream on which the place of an RFC 6901 pointer stands, or the nearest one above it that is written.
+    /// The line in the stream of the target of an RFC 6901 pointer, or of its nearest ancestor in
+    /// the text.
     pub(crate) fn line(&self, pointer: &str) -> Option<usize> {
         self.line_of(self.find(&mut steps(pointer))?.0)
     }
 
-    /// The line of the stream on which the text of a literal block (`|`) begins. None if the value is not written as one.
+    /// The line in the stream at which the text of a literal block (`|`) starts. `None` if the
+    /// value is not a literal block.
     pub(crate) fn block_line(&self, pointer: &str) -> Option<usize> {
         let (place, is_all) = self.find(&mut steps(pointer))?;
         let (before, value) = self.source.split_at_checked(place.value_from).filter(|_| is_all)?;
@@ -55,7 +59,8 @@ impl<'a> Places<'a> {
         is_block.then(|| self.line + before.matches('\n').count() + 1)
     }
 
-    /// Where the last of these steps stands that is written, and whether it is the last of all.
+    /// The position of the last of these steps that is in the text, and whether all steps were
+    /// found.
     fn find(&self, steps: &mut dyn Iterator<Item = String>) -> Option<(&Place, bool)> {
         let (mut node, mut place) = (&self.tree.root, None);
         for step in steps {

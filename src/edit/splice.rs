@@ -1,4 +1,4 @@
-//! The changes of a tree as insertions and deletions in its text.
+//! Converts the changes of a tree to insertions and deletions in its text.
 
 use std::ops::Range;
 
@@ -10,7 +10,7 @@ use super::{
     writer::{Style, is_leaf},
 };
 
-/// The source with everything that changed in the tree.
+/// The source with all changes of the tree.
 pub(super) fn splice(source: &str, tree: &Tree, style: &Style<'_>) -> Result<String, Obstacle> {
     let mut splicer = Splicer { source, style, edits: Vec::new() };
     match &tree.root {
@@ -27,14 +27,14 @@ struct Splicer<'a> {
     edits: Vec<Edit>,
 }
 
-/// Text in the place of a range.
+/// A replacement of a range by text.
 struct Edit {
     range: Range<usize>,
     text: String,
 }
 
 impl<'a> Splicer<'a> {
-    /// A block collection, and where it stands as a value.
+    /// Edits a block collection; `parent` is its position as a value.
     fn block(&mut self, collection: &Collection, parent: Option<&Place>) -> Result<(), Obstacle> {
         let first = collection.written().next().map(|(_, place)| place.start).ok_or(Obstacle::Layout)?;
         let column = self.column(first);
@@ -64,7 +64,7 @@ impl<'a> Splicer<'a> {
         }
     }
 
-    /// Inserts lines of items behind the previous item, or before the first one.
+    /// Inserts lines of items after the previous item, or before the first one.
     fn insert_lines(
         &mut self,
         lines: &mut String,
@@ -79,8 +79,8 @@ impl<'a> Splicer<'a> {
         let at = match (previous, parent) {
             (Some(previous), _) => {
                 let column = self.column(first.start);
-                // A comment in the column of a mapping's keys stands for an entry, one in the column of the dashes
-                // may be about the next key.
+                // A comment in the column of a mapping's keys belongs to an entry; one in the
+                // column of the dashes may belong to the next key.
                 self.behind(previous.value.end, if collection.is_mapping { column } else { column + 1 })
             }
             _ if !self.begins_line(first.start) => return Err(Obstacle::Layout),
@@ -92,12 +92,12 @@ impl<'a> Splicer<'a> {
         Ok(())
     }
 
-    /// Takes out the first of these items.
+    /// Removes the first of these items.
     fn remove_lines(&mut self, place: &Place, items: &[Item]) -> Result<(), Obstacle> {
         let range = if self.begins_line(place.start) {
             self.line_start(place.start)..self.line_end(place.value.end)
         } else {
-            // It stands behind the dash of its parent, where the next one moves.
+            // It follows the dash of its parent, so the next item moves there.
             let next = items.iter().filter(|item| !item.is_removed).find_map(|item| item.place.as_ref());
             place.start..next.ok_or(Obstacle::Layout)?.start
         };
@@ -105,7 +105,7 @@ impl<'a> Splicer<'a> {
         Ok(())
     }
 
-    /// What changed in a value of a block collection.
+    /// Edits a value of a block collection.
     fn block_value(&mut self, node: &Node, place: &Place, is_entry: bool) -> Result<(), Obstacle> {
         match node {
             Node::Scalar | Node::Alias => Ok(()),
@@ -128,13 +128,13 @@ impl<'a> Splicer<'a> {
         }
     }
 
-    /// Another value for an entry of a block mapping.
+    /// Replaces the value of an entry of a block mapping.
     fn replace(&mut self, place: &Place, value: &Value, is_entry: bool) -> Result<(), Obstacle> {
         if !is_entry || place.is_block && !self.is_header(place) {
             return Err(Obstacle::Layout);
         }
         if place.is_block {
-            // The comment beside the key stays.
+            // Keeps the comment on the line of the key.
             self.delete(self.line_end(place.value_from)..self.line_end(place.value.end));
         } else {
             self.delete(place.value_from..place.value.end);
@@ -155,7 +155,7 @@ impl<'a> Splicer<'a> {
         Ok(())
     }
 
-    /// A flow collection that stands there.
+    /// Edits a flow collection.
     fn flow(&mut self, collection: &Collection, range: &Range<usize>) -> Result<(), Obstacle> {
         let Some((_, first)) = collection.written().next() else {
             if collection.remaining().next().is_some() {
@@ -233,7 +233,7 @@ impl<'a> Splicer<'a> {
         self.edits.push(Edit { range, text: String::new() });
     }
 
-    /// The source with all edits. What two of them delete is deleted once.
+    /// The source with all edits. Overlapping deletions are merged.
     fn finish(mut self) -> String {
         self.edits.sort_by_key(|edit| edit.range.start);
         let mut text = String::with_capacity(self.source.len() + 4096);
@@ -242,7 +242,7 @@ impl<'a> Splicer<'a> {
             if range.start > at {
                 text.push_str(&self.source[at..range.start]);
             }
-            // Lines behind a last line without a break.
+            // The last line has no line break, so one is added first.
             let missing_break = new.ends_with('\n') && !text.is_empty() && !text.ends_with('\n');
             let new = if missing_break { format!("\n{new}") } else { new };
             text.push_str(&if self.style.has_crlf { new.replace('\n', "\r\n") } else { new });
@@ -255,7 +255,8 @@ impl<'a> Splicer<'a> {
         }
     }
 
-    /// Behind the line of an item's end, and behind the comments below it that are indented at least that far.
+    /// The position after the line of an item's end and after the comments below it that are
+    /// indented at least that far.
     fn behind(&self, end: usize, column: usize) -> usize {
         let mut at = self.line_end(end);
         let mut next = at;
@@ -273,7 +274,7 @@ impl<'a> Splicer<'a> {
         at
     }
 
-    /// Whether nothing but a comment follows the colon: the value stands on the lines below.
+    /// Whether only a comment follows the colon, so that the value is on the lines below.
     fn is_header(&self, place: &Place) -> bool {
         let rest = self.source[place.value_from..self.line_end(place.value_from)].trim();
         rest.is_empty() || rest.starts_with('#')
@@ -297,7 +298,7 @@ impl<'a> Splicer<'a> {
         self.source[..at].rfind('\n').map_or(0, |at| at + 1)
     }
 
-    /// Behind the line break.
+    /// The position after the line break.
     fn line_end(&self, at: usize) -> usize {
         self.source[at..].find('\n').map_or(self.source.len(), |found| at + found + 1)
     }

@@ -46,7 +46,7 @@ fn check(before: &str, operations: Vec<Operation>, after: &str) {
     assert_eq!(text, after, "from\n{before}");
 }
 
-/// The operations lead from one text to the other, and their inverses back.
+/// Applies the operations and then their inverses, and compares both results.
 #[track_caller]
 fn there_and_back(before: &str, operations: Vec<Operation>, inverse: Vec<Operation>, after: &str) {
     check(before, operations, after);
@@ -228,7 +228,7 @@ fn what_cannot_be_edited_says_why() {
         let patch = Patch::new(vec![add(path, value)]);
         assert_eq!(edit(&document, &patch, &json!(null)), Err(obstacle), "{before}");
     }
-    // Above a merge, a key of its own is enough.
+    // Above a merge, an explicit key is enough.
     check(
         "x: &x {k: 1}\ny:\n  <<: *x\n",
         vec![add("/y/m", json!("1"))],
@@ -243,7 +243,7 @@ fn a_text_that_reads_as_something_else_is_not_written() {
     assert_eq!(edit(&document, &patch, &json!({"a": 1})), Err(Obstacle::Layout));
 }
 
-/// Injects or detaches each document; fails where one cannot be edited.
+/// Injects or detaches each document; fails if one cannot be edited.
 fn run(stream: &str, verb: Verb) -> Result<String, Obstacle> {
     let mut output = String::new();
     for document in yaml_stream::split(stream) {
@@ -268,7 +268,7 @@ fn run(stream: &str, verb: Verb) -> Result<String, Obstacle> {
     Ok(output)
 }
 
-/// A manifest whose lines carry comments, in one of the common layouts.
+/// A manifest with comments, in one of the common layouts.
 fn manifest() -> impl Strategy<Value = String> {
     let lists = prop::sample::select(vec!["", "[]", "null-like", "items", "flow"]);
     (
@@ -350,7 +350,7 @@ fn manifest() -> impl Strategy<Value = String> {
                 lines.push(format!("{column}    text"));
                 lines.push(format!("{column}  y: z"));
             }
-            // Inside of `|+`, a note would be text.
+            // Inside a `|+` block, a comment would be text.
             let block = lines.iter().position(|line| line.ends_with("|+"));
             for (at, note) in notes {
                 let at = at % (lines.len() + 1);
@@ -386,7 +386,7 @@ proptest! {
         prop_assert_eq!(run(&injected, Verb::Inject), Ok(injected));
     }
 
-    /// Whatever the text is, an edit is what was expected or none at all, and nothing panics.
+    /// For every text, an edit gives the expected result or fails; it never panics.
     #[test]
     fn any_text_is_edited_as_expected_or_not_at_all(
         lines in prop::collection::vec(prop::sample::select(vec![

@@ -1,4 +1,4 @@
-//! A document as a tree whose nodes know their place in the text.
+//! A document as a tree whose nodes record their positions in the text.
 
 use std::{collections::BTreeSet, ops::Range};
 
@@ -10,18 +10,18 @@ use super::Obstacle;
 /// A document.
 pub(super) struct Tree {
     pub(super) root: Node,
-    /// Where the root stands.
+    /// The range of the root.
     pub(super) range: Range<usize>,
-    /// How deep a block mapping stands below its key, columns; the first one decides.
+    /// The indentation of a block mapping below its key, in columns; that of the first one is used.
     pub(super) step: Option<usize>,
-    /// Whether a block sequence begins in the column of its key; the majority decides.
+    /// Whether a block sequence starts in the column of its key; the majority decides.
     pub(super) compact_lists: bool,
 }
 
-/// A node: as it is written, or a value that takes its place.
+/// A node: from the text, or a new value.
 #[derive(Debug)]
 pub(super) enum Node {
-    /// What is written without children.
+    /// A value without children.
     Scalar,
     /// The content of another node.
     Alias,
@@ -36,30 +36,31 @@ pub(super) enum Node {
 pub(super) struct Collection {
     pub(super) is_mapping: bool,
     pub(super) is_flow: bool,
-    /// It is repeated elsewhere.
+    /// An alias repeats it.
     pub(super) is_repeated: bool,
     pub(super) items: Vec<Item>,
 }
 
-/// An entry of a mapping or an item of a sequence. What is taken out stays in its list, because others are placed by it.
+/// An entry of a mapping or an item of a sequence. A removed item stays in its list, because the
+/// positions of others depend on it.
 #[derive(Debug)]
 pub(super) struct Item {
-    /// The key of an entry.
+    /// The key, for an entry of a mapping.
     pub(super) key: Option<String>,
-    /// None if it is added.
+    /// `None` if it is new.
     pub(super) place: Option<Place>,
     pub(super) node: Node,
     pub(super) is_removed: bool,
 }
 
-/// Where an item stands, bytes.
+/// The position of an item, in bytes.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
-    /// Of a block sequence from its dash, else from the key or the value on.
+    /// The position of the dash for a block sequence, else of the key or the value.
     pub(super) start: usize,
-    /// Behind the colon or the dash; for an item of a flow sequence its start.
+    /// The position after the colon or the dash; for an item of a flow sequence its start.
     pub(super) value_from: usize,
-    /// The value, without tag and anchor. Of block style it begins somewhere in its first line.
+    /// The value, without tag and anchor. In block style its start is somewhere in its first line.
     pub(super) value: Range<usize>,
     /// The value is a block collection.
     pub(super) is_block: bool,
@@ -78,12 +79,12 @@ impl Item {
 }
 
 impl Collection {
-    /// Whether it is a mapping that takes entries from others.
+    /// Whether it is a mapping with merged entries.
     pub(super) fn has_merge(&self) -> bool {
         self.items.iter().any(|item| item.key.as_deref() == Some("<<"))
     }
 
-    /// The items that are there after all changes.
+    /// The items that remain after all changes.
     pub(super) fn remaining(&self) -> impl Iterator<Item = &Item> {
         self.items.iter().filter(|item| !item.is_removed)
     }
@@ -94,7 +95,7 @@ impl Collection {
     }
 }
 
-/// Reads a document with one root node.
+/// Parses a document with one root node.
 pub(super) fn parse(source: &str) -> Result<Tree, Obstacle> {
     let options = granit_parser::options! { emit_comments: false, emit_anchor_events: true };
     let mut events = Vec::new();
@@ -126,17 +127,17 @@ pub(super) fn parse(source: &str) -> Result<Tree, Obstacle> {
 struct Builder<'a, I: Iterator<Item = (Event<'a>, Span)>> {
     source: &'a str,
     events: std::iter::Peekable<I>,
-    /// The anchors that an alias names.
+    /// The anchors that are used by aliases.
     repeated: BTreeSet<usize>,
     step: Option<usize>,
     compact: usize,
     expanded: usize,
 }
 
-/// A node and where it stands.
+/// A node and its position.
 struct Found {
     node: Node,
-    /// Its first byte, tag and anchor included.
+    /// Its first byte, including tag and anchor.
     start: usize,
     value: Range<usize>,
     /// The text of a scalar.
@@ -190,7 +191,7 @@ impl<'a, I: Iterator<Item = (Event<'a>, Span)>> Builder<'a, I> {
         })
     }
 
-    /// The entries of a mapping that has begun, and its end.
+    /// Parses the entries of a mapping after its start event; also returns its end.
     fn entries(
         &mut self,
         style: StructureStyle,
@@ -200,7 +201,8 @@ impl<'a, I: Iterator<Item = (Event<'a>, Span)>> Builder<'a, I> {
         let mut end = begin.end;
         while !matches!(self.events.peek(), Some((Event::MappingEnd, _))) {
             let key = self.node()?;
-            // After an explicit key (`? `) or an alias the colon may stand anywhere: such entries are not read.
+            // After an explicit key (`? `) or an alias the position of the colon is not certain, so
+            // such entries are not supported.
             let text = key.text.ok_or(Obstacle::Layout)?;
             let value = self.node()?;
             let value_from = self.behind_colon(key.value.end).unwrap_or(key.value.end);
@@ -218,7 +220,7 @@ impl<'a, I: Iterator<Item = (Event<'a>, Span)>> Builder<'a, I> {
         Ok((items, self.close(style, end)?))
     }
 
-    /// The items of a sequence that has begun, and its end.
+    /// Parses the items of a sequence after its start event; also returns its end.
     fn items(&mut self, style: StructureStyle, begin: &Range<usize>) -> Result<(Vec<Item>, usize), Obstacle> {
         let mut items = Vec::new();
         let mut end = begin.end;
@@ -240,21 +242,23 @@ impl<'a, I: Iterator<Item = (Event<'a>, Span)>> Builder<'a, I> {
         Ok((items, self.close(style, end)?))
     }
 
-    /// Takes the event of the end. A flow collection ends behind its bracket, a block collection with its last item.
+    /// Consumes the end event. A flow collection ends after its bracket, a block collection with
+    /// its last item.
     fn close(&mut self, style: StructureStyle, last: usize) -> Result<usize, Obstacle> {
         let (_, span) = self.events.next().ok_or(Obstacle::Layout)?;
         let end = span.byte_range().ok_or(Obstacle::Layout)?.end;
         Ok(if style == StructureStyle::Flow { end } else { last })
     }
 
-    /// Behind the colon that follows an implicit key.
+    /// The position after the colon that follows an implicit key.
     fn behind_colon(&self, key_end: usize) -> Option<usize> {
         let rest = self.source.get(key_end..)?;
         let blank = rest.len() - rest.trim_start_matches([' ', '\t']).len();
         rest[blank..].starts_with(':').then_some(key_end + blank + 1)
     }
 
-    /// The dash of a block sequence's item whose value begins at `value`. The item before it ends at `previous`.
+    /// The dash of a block sequence's item whose value starts at `value`. The previous item ends at
+    /// `previous`.
     fn dash(&self, previous: Option<usize>, value: usize) -> Option<usize> {
         let is_dash = |at: usize| {
             let mut rest = self.source.get(at..).unwrap_or_default().chars();
@@ -272,13 +276,13 @@ impl<'a, I: Iterator<Item = (Event<'a>, Span)>> Builder<'a, I> {
             }
             return None;
         }
-        // The first one stands before its value, with blanks, comments and properties in between.
+        // The dash precedes its value, possibly with blanks, comments and properties in between.
         let mut line_end = value;
         loop {
             let line_start = self.source[..line_end].rfind('\n').map_or(0, |at| at + 1);
             let line = &self.source[line_start..line_end];
             let indent = line.len() - line.trim_start_matches(' ').len();
-            // The innermost dash of `- - a` is the one nearest to the value.
+            // In `- - a` the innermost dash is the one nearest to the value.
             let mut found = None;
             let mut at = line_start + indent;
             while at < line_end && is_dash(at) {
@@ -293,11 +297,12 @@ impl<'a, I: Iterator<Item = (Event<'a>, Span)>> Builder<'a, I> {
         }
     }
 
-    /// Where a block scalar ends: without the line break of its last line, and with the blank lines that belong to it.
+    /// Where a block scalar ends: before the line break of its last line, including blank lines
+    /// that belong to it.
     fn block_scalar_end(&self, range: &Range<usize>, text: &str) -> usize {
         let written = self.source.get(range.clone()).unwrap_or_default();
         if text.ends_with("\n\n") || text.trim_end_matches('\n').is_empty() {
-            // `|+`: up to the line break before whatever follows.
+            // `|+`: up to the line break before the next content.
             let written = written.trim_end_matches([' ', '\t']);
             return range.start + written.strip_suffix('\n').unwrap_or(written).len();
         }

@@ -1,4 +1,4 @@
-//! Writes values in the style of the document that they are put into.
+//! Writes values in the style of the surrounding document.
 
 use serde_json::{Map, Value, json, ser::PrettyFormatter};
 
@@ -8,16 +8,16 @@ use crate::{
     yaml_stream::{Content, Document, Format},
 };
 
-/// How a document is written.
+/// The style of a document.
 pub(super) struct Style<'a> {
-    /// Columns by which a block mapping is indented below its key.
+    /// The indentation of a block mapping below its key, in columns.
     step: usize,
-    /// Block sequences begin in the column of their key.
+    /// Block sequences start in the column of their key.
     compact_lists: bool,
     is_json: bool,
     /// The indentation of JSON on several lines.
     json_indentation: Option<&'a str>,
-    /// Lines end as on Windows.
+    /// Lines end in CRLF.
     pub(super) has_crlf: bool,
 }
 
@@ -38,7 +38,7 @@ impl<'a> Style<'a> {
         if value.is_array() && self.compact_lists { parent } else { parent + self.step }
     }
 
-    /// An entry of a block mapping in that column, lines.
+    /// The lines of an entry of a block mapping in that column.
     pub(super) fn block_entry(&self, key: &str, value: &Value, column: usize) -> Result<String, Obstacle> {
         if is_leaf(value) {
             return Ok(indented(&yaml(&json!({key: value}))?, column));
@@ -48,7 +48,7 @@ impl<'a> Style<'a> {
         Ok(format!("{}{text}\n{}", " ".repeat(column), self.block_below(value, column)?))
     }
 
-    /// An item of a block sequence whose dash is in that column, lines.
+    /// The lines of an item of a block sequence whose dash is in that column.
     pub(super) fn block_item(&self, value: &Value, column: usize) -> Result<String, Obstacle> {
         if is_leaf(value) {
             return Ok(indented(&yaml(&json!([value]))?, column));
@@ -73,14 +73,15 @@ impl<'a> Style<'a> {
         }
     }
 
-    /// A value on one line, in block style. Null is nothing, as templates leave it behind.
+    /// A value on one line, in block style. Null is empty, as templates write it.
     pub(super) fn inline(value: &Value) -> Result<String, Obstacle> {
         let text = yaml(&json!([value]))?;
         let text = text.strip_prefix("- ").unwrap_or(&text).trim_end();
         Ok(if value.is_null() { String::new() } else { text.to_owned() })
     }
 
-    /// A value of flow style. With an `indent` it may take several lines, of which all but the first are indented by it.
+    /// A value in flow style. With an `indent` it may have several lines, which are indented by it
+    /// except for the first.
     pub(super) fn flow(&self, value: &Value, indent: Option<&str>) -> Result<String, Obstacle> {
         match (self.json_indentation, indent) {
             (Some(unit), Some(indent)) => {
@@ -105,23 +106,23 @@ impl<'a> Style<'a> {
         Ok(format!("{}{colon}{value}", Value::from(key)))
     }
 
-    /// What stands between items of flow style on one line.
+    /// The separator of items in flow style on one line.
     pub(super) fn separator(&self) -> &'static str {
         if self.is_compact() { "," } else { ", " }
     }
 
-    /// JSON on one line.
+    /// Whether it is JSON on one line.
     fn is_compact(&self) -> bool {
         self.is_json && self.json_indentation.is_none()
     }
 
-    /// JSON on several lines.
+    /// Whether it is JSON on several lines.
     pub(super) fn is_pretty_json(&self) -> bool {
         self.json_indentation.is_some()
     }
 }
 
-/// Whether a value is written beside its key: a scalar, or an empty collection.
+/// Whether a value is written on the line of its key: a scalar, or an empty collection.
 pub(super) fn is_leaf(value: &Value) -> bool {
     match value {
         Value::Array(items) => items.is_empty(),
@@ -134,7 +135,7 @@ fn yaml(value: &Value) -> Result<String, Obstacle> {
     emit_yaml(value).map_err(|_| Obstacle::Layout)
 }
 
-/// The text with each line that is not empty indented.
+/// Indents each line that is not empty.
 fn indented(text: &str, column: usize) -> String {
     let indent = " ".repeat(column);
     let line =
@@ -151,7 +152,7 @@ fn json(value: &Value, formatter: impl serde_json::ser::Formatter) -> Result<Str
     String::from_utf8(bytes).map_err(|_| Obstacle::Layout)
 }
 
-/// JSON on one line with a space after each comma and colon.
+/// Formats JSON on one line with a space after each comma and colon.
 struct Spaced;
 
 impl serde_json::ser::Formatter for Spaced {

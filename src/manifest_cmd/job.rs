@@ -1,4 +1,4 @@
-//! The work on the manifests of all files.
+//! Processes the manifests of all files.
 
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -18,20 +18,20 @@ use crate::{
     yaml_stream::{self, Document, Format},
 };
 
-/// From this many files on, a bar shows how far the work is.
+/// The minimum number of files for which a progress bar is shown.
 const FILES_WORTH_A_BAR: usize = 16;
 
-/// What is to be done, and what is to be shown of it.
+/// What to do, and what to report.
 pub(super) struct Job {
     pub(super) verb: Verb,
     pub(super) with_diff: bool,
     pub(super) with_settings: bool,
-    /// Whether SecretProviderClasses and their volumes are looked at.
+    /// Whether SecretProviderClasses and their volumes are checked.
     pub(super) with_csi: bool,
     pub(super) product: Product,
 }
 
-/// What is made besides the report.
+/// The output in addition to the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Product {
     /// Nothing.
@@ -42,18 +42,18 @@ pub(super) enum Product {
     Values,
 }
 
-/// What came out.
+/// The result.
 #[derive(Default)]
 pub(super) struct Worked {
-    /// What happened to each object.
+    /// The result for each object.
     pub(super) report: Report,
-    /// The resulting text of each file, where texts are asked for.
+    /// The resulting text of each file, if texts are requested.
     pub(super) streams: Vec<String>,
-    /// The resulting value of each document that has one, where these are asked for.
+    /// The resulting value of each document that has one, if values are requested.
     values: Vec<Value>,
 }
 
-/// A document that could be read. One without content has the value null.
+/// A parsed document. Its value is null if it has no content.
 struct Parsed<'a> {
     source: &'a Source,
     document: Document<'a>,
@@ -61,7 +61,7 @@ struct Parsed<'a> {
 }
 
 impl Job {
-    /// Works on all manifests that were found.
+    /// Processes all manifests that were found.
     pub(super) fn run(&self, found: &Found, mut surroundings: Surroundings) -> anyhow::Result<Worked> {
         let Found { files, errors } = found;
         let mut worked = Worked::default();
@@ -81,7 +81,7 @@ impl Job {
             bar.inc(1);
         }
         let mut classes = csi::Inputs::default();
-        // A workload may stand before its namespace and its service account, and in another file.
+        // A workload may precede its namespace and its service account, also in another file.
         for parsed in parsed_files.iter().flatten() {
             for object in objects(&parsed.value) {
                 surroundings.note(&object);
@@ -100,7 +100,7 @@ impl Job {
         Ok(worked)
     }
 
-    /// Treats one document and gives its resulting text, where texts are asked for.
+    /// Processes one document and returns its resulting text, if texts are requested.
     fn work(
         &self,
         parsed: Parsed<'_>,
@@ -131,7 +131,7 @@ impl Job {
         };
         let obstacle = edited.as_ref().and_then(|edited| edited.as_ref().err().copied());
         let rewritten = obstacle.filter(|_| self.product == Product::Text);
-        // Values hold no digits such as those of `1.10`.
+        // Parsed values do not preserve digits such as those of `1.10`.
         let is_written = rewritten.is_some() || self.with_diff || self.product == Product::Values;
         let (value, changed) = if is_written {
             let value = document::with_digits(value, &document).with_context(place)?;
@@ -179,7 +179,7 @@ impl Job {
 }
 
 impl Worked {
-    /// All objects as JSON: one that stands for itself as it is, any other number as one `List`.
+    /// All objects as JSON: a single standalone object as it is, otherwise one `List`.
     pub(super) fn json(&self) -> Result<String, serde_json::Error> {
         let objects: Vec<Object<'_>> = self.values.iter().flat_map(objects).collect();
         let json = match objects.as_slice() {
@@ -195,7 +195,7 @@ impl Worked {
     }
 }
 
-/// The value with the patch; none if nothing changes.
+/// The value after the patch; `None` if nothing changes.
 fn patched(value: &Value, patch: &Patch) -> Result<Option<Value>, ApplyError> {
     if patch.is_empty() {
         return Ok(None);
@@ -205,7 +205,7 @@ fn patched(value: &Value, patch: &Patch) -> Result<Option<Value>, ApplyError> {
     Ok(Some(changed))
 }
 
-/// Reads all documents of a file. What cannot be read is noted and left out.
+/// Parses all documents of a file. A document that cannot be parsed is reported and skipped.
 fn parse<'a>(source: &'a Source, report: &mut Report) -> Vec<Parsed<'a>> {
     let mut parsed = Vec::new();
     for document in yaml_stream::split(&source.text) {
@@ -217,15 +217,15 @@ fn parse<'a>(source: &'a Source, report: &mut Report) -> Vec<Parsed<'a>> {
     parsed
 }
 
-/// A document and what it becomes.
+/// A document and its change.
 struct Change<'a> {
     document: &'a Document<'a>,
     value: &'a Value,
-    /// None if nothing changes.
+    /// `None` if nothing changes.
     changed: Option<&'a Value>,
-    /// The text after the change; none if it was not asked for or cannot be edited.
+    /// The text after the change; `None` if it was not requested or cannot be edited in place.
     edited: Option<String>,
-    /// One object changes: the change of the text is its own.
+    /// Only one object changes, so the diff of the text belongs to it.
     is_single: bool,
 }
 
@@ -238,7 +238,7 @@ impl Change<'_> {
         })
     }
 
-    /// What changes of an object: in its text, or else in its value as this program writes it.
+    /// The diff of an object: of its text, or else of its value as this program writes it.
     fn diff(&self, treated: &Treated) -> anyhow::Result<Option<String>> {
         let Some(changed) = self.changed.filter(|_| treated.is_changed()) else { return Ok(None) };
         let is_yaml = self.document.content.as_ref().is_some_and(|content| content.format == Format::Yaml);
@@ -261,13 +261,13 @@ impl From<&ReadError> for Unreadable {
     }
 }
 
-/// A bar on standard error, if that is a terminal and the work may take a while.
+/// A progress bar on standard error, shown if that is a terminal and there are many files.
 fn progress(files: usize) -> ProgressBar {
     if files < FILES_WORTH_A_BAR {
         return ProgressBar::hidden();
     }
     let style = ProgressStyle::with_template("{bar:30} {percent}% of the files")
         .expect("the template is well-formed");
-    // Each file is parsed, then worked on.
+    // Each file is parsed, then processed.
     ProgressBar::new(2 * files as u64).with_style(style)
 }

@@ -11,7 +11,7 @@ use super::{
     wants::{VariableWant, Wants, containers},
 };
 
-/// Adds what a pod (template) gets from that webhook. `object` is the workload.
+/// Adds the variables that a pod (template) gets from that webhook. `object` is the workload.
 pub(super) fn add(object: &Value, pod: &Value, namespace: &str, map: &PathMap, wants: &mut Wants) {
     let products = scaivault_usage::other_products(object, pod);
     let Some(product) = products.iter().find(|other| other.product == Product::BankVaults) else { return };
@@ -83,7 +83,7 @@ fn reference_path(value: &str) -> &str {
     path.split('#').next().unwrap_or_default()
 }
 
-/// The value of `inject-env-`; none if the map has no entry.
+/// The value of `inject-env-`; `None` if the map has no entry.
 fn source(value: &str, namespace: &str, map: &PathMap) -> Result<Option<SecretRef>, String> {
     const SIMPLE: &str = "expected vault:path#field or vault:path#field#version";
     let Some(reference) = value.strip_prefix("vault:").or_else(|| value.strip_prefix("bao:")) else {

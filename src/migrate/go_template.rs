@@ -1,7 +1,8 @@
-//! Translates templates of vault-k8s (Go's `text/template` with the functions of consul-template) into templates of
-//! the agent, where that can be done without a change of what they write.
+//! Translates templates of vault-k8s (Go's `text/template` with the functions of consul-template)
+//! to templates of the agent, if the output stays the same.
 //!
-//! Blanks around tags (`{{-`) are trimmed while the text is read, as Go does it; the result has no such marks.
+//! White space around trim markers (`{{-`) is removed during parsing, as Go does; the result has no
+//! such markers.
 
 mod expression;
 mod lexer;
@@ -13,12 +14,13 @@ use self::{
     lexer::{Piece, Token},
 };
 
-/// What a template became.
+/// The result of a translation.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Translated {
     /// The template.
     pub(super) template: String,
-    /// The paths of Vault that it reads, each once, in order. With more than one, the template names each by its alias.
+    /// The paths of Vault that it reads, without duplicates and in order. If there are several, the
+    /// template refers to each by its alias.
     pub(super) secrets: Vec<NamedPath>,
 }
 
@@ -29,7 +31,7 @@ pub(super) struct NamedPath {
     pub(super) path: String,
 }
 
-/// Something that cannot be translated.
+/// A construct that cannot be translated.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Fault {
     /// The line of the template, from 1.
@@ -43,9 +45,9 @@ impl fmt::Display for Fault {
     }
 }
 
-/// How a field of a Vault path is named in `ScaiVault`.
+/// The mapping of field names from Vault to `ScaiVault`.
 pub(super) trait Fields {
-    /// The new name of a field; none if the path is not known.
+    /// The new name of a field; unchanged if the path is not known.
     fn field(&self, path: &str, name: &str) -> String;
     /// Whether any field has another name.
     fn has_renamed(&self, path: &str) -> bool;
@@ -80,7 +82,7 @@ pub(super) fn translate(text: &str, fields: &dyn Fields) -> Result<Translated, F
     Ok(Translated { template, secrets })
 }
 
-/// Every path behind the word `secret`, with an alias each.
+/// Every path after the word `secret`, each with an alias.
 fn secrets(pieces: &[Piece]) -> Vec<NamedPath> {
     let mut found: Vec<NamedPath> = Vec::new();
     for piece in pieces {
@@ -98,7 +100,7 @@ fn secrets(pieces: &[Piece]) -> Vec<NamedPath> {
     found
 }
 
-/// The last level of a path as a name that a template can have.
+/// The last segment of a path as a valid name in a template.
 fn alias(path: &str, taken: &[NamedPath]) -> String {
     let last = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
     let mut name: String =
@@ -118,7 +120,7 @@ fn alias(path: &str, taken: &[NamedPath]) -> String {
     numbered.into_iter().find(|name| !is_taken(name)).unwrap_or(name)
 }
 
-/// A block that has begun.
+/// An open block.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Block {
     With,
@@ -133,7 +135,7 @@ struct Translator<'a> {
 }
 
 impl Translator<'_> {
-    /// Text that the agent's language could take for a tag is marked as text.
+    /// Text that the agent's template language could read as a tag is escaped.
     fn text(&mut self, text: &str, is_before_tag: bool) {
         let is_odd =
             ["{{", "{%", "{#"].iter().any(|tag| text.contains(tag)) || is_before_tag && text.ends_with('{');
@@ -170,7 +172,7 @@ impl Translator<'_> {
         Ok(())
     }
 
-    /// Only `with secret "path"`: what it changes is what the dot is.
+    /// Supports only `with secret "path"`, which changes the meaning of the dot.
     fn with(&mut self, tokens: &[Token]) -> Result<(), String> {
         let path = match tokens {
             [Token::Word(word), Token::Text(path)] if word == "secret" => path,

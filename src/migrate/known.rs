@@ -1,4 +1,4 @@
-//! What the manifests say about native Secrets: their keys, never their values.
+//! The keys of native Secrets that the manifests contain, never their values.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,8 @@ pub(super) struct Known {
 }
 
 impl Known {
-    /// Notes what an object says: a Secret itself, or an object that another product makes one from.
+    /// Records the keys in an object: a Secret itself, or an object from which another product
+    /// creates one.
     pub(super) fn note(&mut self, object: &Object<'_>, default_namespace: &str) {
         let in_namespace = |namespace: &str| {
             if namespace.is_empty() { default_namespace.to_owned() } else { namespace.to_owned() }
@@ -29,7 +30,7 @@ impl Known {
             return;
         }
         for source in scaivault_usage::secret_sources(&with_kind(object)) {
-            // Without a key, the source takes all fields of a remote secret.
+            // Without a key, the source copies all fields of a remote secret.
             let keys: Option<BTreeSet<String>> =
                 source.remote.iter().map(|remote| remote.key.clone()).collect();
             if let (Some(namespace), Some(keys)) = (source.namespace, keys.filter(|keys| !keys.is_empty())) {

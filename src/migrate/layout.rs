@@ -1,4 +1,5 @@
-//! Where the files go: the injector has one volume for each pod, which all of its readers see at one mount path.
+//! Chooses where the files go: the injector has one volume per pod, which all readers mount at the
+//! same path.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,10 +10,11 @@ use super::{
     wants::{Content, FileWant, VariableWant, Wants},
 };
 
-/// The most characters of a name behind `inject-secret-`: the key has 63 after its slash, and `secret-template-` takes 16.
+/// The maximum length of a name after `inject-secret-`: a key has 63 characters after its slash,
+/// and `secret-template-` takes 16.
 const MAX_NAME: usize = 47;
 
-/// Directories in which every image has files of its own.
+/// Directories in which every image has its own files.
 const SYSTEM: &[&str] = &[
     "/app",
     "/bin",
@@ -53,13 +55,13 @@ const SYSTEM: &[&str] = &[
     "/workspace",
 ];
 
-/// Last levels of directories that are for secrets alone.
+/// Names of directories that only contain secrets.
 const FOR_SECRETS: &[&str] = &["secret", "secrets", "credential", "credentials", "creds"];
 
-/// Files and variables, each once, and who reads them.
+/// Files and variables without duplicates, and the containers that read them.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Layout {
-    /// None without files.
+    /// `None` without files.
     pub(super) mount_path: Option<String>,
     pub(super) files: Vec<PlacedFile>,
     /// Name and source.
@@ -70,14 +72,14 @@ pub(super) struct Layout {
 /// A file below the mount path.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct PlacedFile {
-    /// Its name in the keys of annotations.
+    /// Its name in annotation keys.
     pub(super) name: String,
-    /// The path below the mount path.
+    /// The path relative to the mount path.
     pub(super) file: String,
     pub(super) want: FileWant,
 }
 
-/// Lays out all that a pod wants, or says all that cannot be.
+/// Lays out everything that a pod needs, or reports all problems.
 pub(super) fn lay_out(wants: &mut Wants, accepted: &[Accepted]) -> Option<Layout> {
     let mut problems = Vec::new();
     let files = merge_files(&wants.files, &mut problems);
@@ -157,14 +159,14 @@ fn wider_access(wants: &Wants, readers: &BTreeSet<ContainerRef>) -> Option<Strin
     })
 }
 
-/// Where the volume is mounted.
+/// The mount path of the volume.
 struct MountAt {
     directory: String,
-    /// It is no mount of secrets today.
+    /// No secrets are mounted there today, so it hides files of the image.
     hides_image: bool,
 }
 
-/// The directory that holds all files.
+/// The common directory of all files.
 fn mount_path(
     wants: &Wants,
     files: &BTreeMap<&str, &FileWant>,
@@ -234,7 +236,7 @@ fn common_directory(directories: &[&str]) -> String {
     if common.is_empty() { "/".to_owned() } else { common }
 }
 
-/// Gives each file its name: its path below the mount path, as a key of an annotation can have it.
+/// Names each file after its path below the mount path, as allowed in an annotation key.
 fn place(files: BTreeMap<&str, &FileWant>, directory: &str) -> Vec<PlacedFile> {
     let mut taken = BTreeSet::new();
     let placed = files.into_iter().map(|(path, want)| {

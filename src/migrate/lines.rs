@@ -1,4 +1,4 @@
-//! The line of the file for problems about an annotation.
+//! Adds line numbers to problems about annotations.
 
 use super::{
     report::Outcome,
@@ -6,7 +6,8 @@ use super::{
 };
 use crate::{edit::Places, object::Object, yaml_stream::Document};
 
-/// Adds the line to problems that begin with the full key of an annotation; of a template, the line inside of it.
+/// Adds the line to problems that start with the full key of an annotation; for a template, the
+/// line inside it.
 pub(super) fn add(results: &mut [(Object<'_>, Option<Migrated>)], document: &Document<'_>) {
     let mut places = None;
     for (object, migrated) in results {

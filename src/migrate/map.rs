@@ -1,4 +1,4 @@
-//! The map: which `ScaiVault` path a native Secret or a Vault path becomes.
+//! The map from native Secrets and Vault paths to `ScaiVault` paths.
 
 use std::{collections::BTreeMap, num::NonZeroU32, path::Path};
 
@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::args::SourceArgs;
 use crate::input;
 
-/// The file as it is written.
+/// The file format.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct MapFile {
@@ -17,7 +17,7 @@ struct MapFile {
     secrets: Vec<SecretText>,
     #[serde(default)]
     vault: Vec<VaultText>,
-    /// A Vault role to a `ScaiKey` identity.
+    /// Vault roles to `ScaiKey` identities.
     #[serde(default)]
     roles: BTreeMap<String, String>,
 }
@@ -75,18 +75,18 @@ struct DynamicText {
     ttl: Option<String>,
 }
 
-/// Where a key of a Secret is in `ScaiVault`.
+/// The location of a Secret's key in `ScaiVault`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct KeySource {
     pub(super) secret: SecretRef,
-    /// The field holds base64, and the file its bytes.
+    /// The field holds base64, and the file gets the decoded bytes.
     pub(super) is_base64: bool,
 }
 
-/// What a Secret becomes.
+/// The target of a Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum SecretTarget {
-    /// It stays a native Secret, on purpose.
+    /// It remains a native Secret.
     Keep,
     /// It moves.
     Move(MovedSecret),
@@ -97,17 +97,18 @@ pub(super) enum SecretTarget {
 pub(super) struct MovedSecret {
     path: SecretPath,
     version: Option<NonZeroU32>,
-    /// Keys whose field or path is given. Where no manifest says the keys of the Secret, these are all.
+    /// Keys with an explicit field or path. If no manifest contains the keys of the Secret, these
+    /// are all.
     keys: BTreeMap<String, KeySource>,
 }
 
 impl MovedSecret {
-    /// The keys that the map lists; none if it lists none.
+    /// The keys that the map lists.
     pub(super) fn listed_keys(&self) -> impl Iterator<Item = &str> {
         self.keys.keys().map(String::as_str)
     }
 
-    /// Where a key is; the reason if it cannot be said.
+    /// The location of a key, or the reason why it is unknown.
     pub(super) fn key(&self, key: &str) -> Result<KeySource, String> {
         if let Some(source) = self.keys.get(key) {
             return Ok(source.clone());
@@ -119,40 +120,40 @@ impl MovedSecret {
     }
 }
 
-/// What a Vault path becomes.
+/// The target of a Vault path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum VaultTarget {
-    /// A secret; its fields by their names in Vault, where they differ, and the format of its file.
+    /// A secret, with those fields by their Vault names that differ, and the format of its file.
     Secret { secret: SecretRef, fields: BTreeMap<String, FieldName>, format: Option<Format> },
     /// Dynamic credentials.
     Dynamic { dynamic: DynamicRef, fields: BTreeMap<String, FieldName> },
 }
 
 impl VaultTarget {
-    /// The name that a field of Vault has in `ScaiVault`.
+    /// The `ScaiVault` name of a field of Vault.
     pub(super) fn field<'a>(&'a self, name: &'a str) -> &'a str {
         let (Self::Secret { fields, .. } | Self::Dynamic { fields, .. }) = self;
         fields.get(name).map_or(name, FieldName::as_str)
     }
 }
 
-/// An entry that is missing.
+/// A missing entry.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Missing {
     /// A Secret, by namespace and name, whose path is not known.
     Secret { namespace: String, name: String },
-    /// A Secret whose keys no manifest says.
+    /// A Secret whose keys are not in the manifests.
     Keys { namespace: String, name: String },
     /// A Vault path.
     Vault(String),
 }
 
-/// Why there is no answer.
+/// Why a lookup failed.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum LookupError {
-    /// Neither the map nor a rule says anything.
+    /// Neither the map nor a rule matches.
     Missing,
-    /// The rule's path cannot be used.
+    /// The path that the rule gives is invalid.
     Rule(String),
 }
 
@@ -168,7 +169,7 @@ pub(super) struct PathMap {
 }
 
 impl PathMap {
-    /// Reads the file and the rules that the arguments name.
+    /// Reads the file and the rules from the arguments.
     pub(super) fn read(args: &SourceArgs) -> anyhow::Result<Self> {
         let mut map = match &args.map {
             Some(path) => Self::read_file(path)?,
@@ -256,7 +257,7 @@ impl PathMap {
         }
     }
 
-    /// What a native Secret becomes.
+    /// The target of a native Secret.
     pub(super) fn secret(&self, namespace: &str, name: &str) -> Result<SecretTarget, LookupError> {
         let keys = [(Some(namespace.to_owned()), name.to_owned()), (None, name.to_owned())];
         if let Some(target) = keys.iter().find_map(|key| self.secrets.get(key)) {
@@ -267,7 +268,7 @@ impl PathMap {
         Ok(SecretTarget::Move(MovedSecret { path, version: None, keys: BTreeMap::new() }))
     }
 
-    /// What a path of Vault becomes; with Vault's own namespace in front of it, if there is one.
+    /// The target of a Vault path, prefixed with Vault's own namespace if there is one.
     pub(super) fn vault(
         &self,
         vault_namespace: Option<&str>,
@@ -361,7 +362,7 @@ fn vault_target(text: VaultText) -> Result<VaultTarget, String> {
     }
 }
 
-/// Whether a rule has known variables alone.
+/// Checks that a rule contains only known variables.
 fn check_rule(rule: &str, names: &[&str]) -> Result<(), String> {
     let mut rest = rule;
     while let Some((_, after)) = rest.split_once('$') {
@@ -377,7 +378,7 @@ fn check_rule(rule: &str, names: &[&str]) -> Result<(), String> {
     Ok(())
 }
 
-/// The entries that are missing, as a map to fill in.
+/// The missing entries, as a map to fill in.
 pub(super) fn skeleton<'a>(missing: impl IntoIterator<Item = &'a Missing>) -> String {
     use std::fmt::Write as _;
     let (mut secrets, mut vault) = (String::new(), String::new());

@@ -12,7 +12,7 @@ use super::{
     wants::{Content, FileWant, VariableWant, Wants, join},
 };
 
-/// The mode of a Secret's files if the manifest says none.
+/// The mode of a Secret's files if the manifest sets none.
 const DEFAULT_MODE: i64 = 0o644;
 
 /// Adds what a pod (template) gets from native Secrets.
@@ -26,7 +26,7 @@ pub(super) fn add(pod: &Value, namespace: &str, map: &PathMap, known: &Known, wa
             Via::Variable { container, variable, key } => {
                 reader.variable(secret_use, container, variable, key);
             }
-            // Variables are read below, because a later entry and `env` win over them.
+            // Variables are handled below, because later entries and `env` override them.
             Via::AllVariables { .. } | Via::ImagePull => {}
             Via::Storage { volume, driver } => reader.wants.warnings.push(format!(
                 "the Secret {} stays: the storage driver {driver} reads it for the volume {volume}",
@@ -48,7 +48,7 @@ struct Reader<'a> {
     wants: &'a mut Wants,
 }
 
-/// A file of a volume, by its path in it.
+/// A file of a volume, with its path inside the volume.
 struct VolumeFile {
     path: String,
     secret: String,
@@ -59,7 +59,7 @@ struct VolumeFile {
 }
 
 impl Reader<'_> {
-    /// What a Secret becomes; none if it stays, or if that cannot be said.
+    /// The target of a Secret; `None` if it does not move, or if the target is unknown.
     fn target(&mut self, secret: &str, needs_keys: bool) -> Option<MovedSecret> {
         match self.map.secret(self.namespace, secret) {
             Ok(SecretTarget::Move(moved)) => Some(moved),
@@ -85,7 +85,7 @@ impl Reader<'_> {
         self.map.secret(self.namespace, secret) == Ok(SecretTarget::Keep)
     }
 
-    /// All keys of a Secret: those that the map lists, and those that the manifests say.
+    /// All keys of a Secret, from the map and from the manifests.
     fn keys(&mut self, secret: &str, moved: &MovedSecret) -> Option<BTreeSet<String>> {
         let known = self.known.keys(self.namespace, secret).into_iter().flatten();
         let keys: BTreeSet<String> = moved.listed_keys().map(str::to_owned).chain(known.cloned()).collect();
@@ -97,7 +97,7 @@ impl Reader<'_> {
         Some(keys)
     }
 
-    /// Where a key moves.
+    /// The new location of a key.
     fn source(&mut self, secret: &str, key: &str, moved: &MovedSecret) -> Option<KeySource> {
         match moved.key(key) {
             Ok(source) => {
@@ -147,7 +147,7 @@ impl Reader<'_> {
         });
     }
 
-    /// `envFrom`: later sources win over earlier ones, and `env` over all.
+    /// Handles `envFrom`: later sources override earlier ones, and `env` overrides all.
     fn all_variables(&mut self, uses: &[SecretUse]) {
         let mut found: BTreeMap<(ContainerRef, String), (String, String, KeySource)> = BTreeMap::new();
         for secret_use in uses {
@@ -186,7 +186,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The variables that stand in `env` of a container.
+    /// The variables in `env` of a container.
     fn own_variables(&self, container: &ContainerRef) -> BTreeSet<String> {
         let all = super::wants::containers(self.pod);
         let value = all.iter().find(|(other, ..)| other == container).map(|(_, _, value)| *value);
@@ -195,7 +195,7 @@ impl Reader<'_> {
         names.map(str::to_owned).collect()
     }
 
-    /// A volume, whose sources are Secrets.
+    /// Handles a volume with Secrets as sources.
     fn volume(&mut self, name: &str, sources: &[(&SecretUse, &SecretVolume)]) {
         let Some((first, volume)) = sources.first() else { return };
         let kept = sources.iter().filter(|(secret_use, _)| self.is_kept(&secret_use.secret)).count();
@@ -240,7 +240,7 @@ impl Reader<'_> {
         self.wants.removals.insert(pointer);
     }
 
-    /// The kinds of sources of a projected volume that are no Secrets.
+    /// The kinds of sources of a projected volume other than Secrets.
     fn other_sources(&self, pointer: &str) -> BTreeSet<String> {
         let volume = self.pod.pointer(pointer);
         let sources =
@@ -249,7 +249,7 @@ impl Reader<'_> {
         kinds.filter(|kind| *kind != "secret").cloned().collect()
     }
 
-    /// Adds the files of one Secret in a volume. Whether all of them are known.
+    /// Adds the files of one Secret in a volume. Returns whether all of them are known.
     fn files(&mut self, secret_use: &SecretUse, volume: &SecretVolume, files: &mut Vec<VolumeFile>) -> bool {
         let secret = &secret_use.secret;
         let by_sub_path = volume.items.is_empty()
@@ -307,7 +307,7 @@ impl Reader<'_> {
         if is_directory {
             self.wants.directories.insert(path.trim_end_matches('/').to_owned());
         }
-        // The kubelet refreshes directories, and never a mount with subPath.
+        // The kubelet updates directories, but never a mount with subPath.
         self.wants.is_refreshed |= sub_path.is_none() && !found.is_empty();
         for (path, file) in found {
             self.want_file(path, file, container);
@@ -337,13 +337,13 @@ impl Reader<'_> {
     }
 }
 
-/// The pointer to the volume of a use, which may name a source in it.
+/// The pointer to the volume of a use, whose pointer may refer to a source in it.
 fn volume_pointer(pointer: &str) -> String {
     pointer.split('/').take(4).collect::<Vec<_>>().join("/")
 }
 
-/// The mode of `secret-mode-`, none where it is the default. With an fsGroup, the kubelet lets the group read whatever the
-/// mode says.
+/// The value of `secret-mode-`; `None` for the default. With an fsGroup, the kubelet lets the group
+/// read regardless of the mode.
 pub(super) fn file_mode(mode: i64, has_group: bool) -> Result<Option<u32>, &'static str> {
     let mode = u32::try_from(mode).ok().filter(|mode| *mode <= 0o777).ok_or("expected 0 to 0777")?;
     if mode & 0o111 != 0 {

@@ -1,4 +1,4 @@
-//! The result in a directory: manifests before and after, the batches, and the plan.
+//! Writes the result to a directory: manifests before and after, the batches, and the plan.
 
 use std::{
     fs, io,
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::document::emit_yaml;
 
-/// Refuses a directory that has something in it: an earlier result may be the way back.
+/// Rejects a directory that is not empty: an earlier result may be needed for a rollback.
 pub(super) fn check_is_empty(directory: &Path) -> anyhow::Result<()> {
     match fs::read_dir(directory) {
         Ok(mut entries) => {
@@ -75,14 +75,14 @@ fn write_file(path: &Path, text: &str) -> anyhow::Result<()> {
     fs::write(path, text).with_context(|| path.display().to_string())
 }
 
-/// A file's name without what leads elsewhere.
+/// A file's name without components that lead out of the directory.
 fn relative(name: &str) -> PathBuf {
     let normal = Path::new(name).components().filter(|part| matches!(part, Component::Normal(_)));
     let path: PathBuf = normal.collect();
     if path.extension().is_none() { path.with_extension("yaml") } else { path }
 }
 
-/// The name, or one like it that is not taken: `../a.yaml` and `a.yaml` are two files.
+/// The name, or a similar one that is not taken: `../a.yaml` and `a.yaml` are two files.
 fn unique(name: PathBuf, taken: &[PathBuf]) -> PathBuf {
     if !taken.contains(&name) {
         return name;
@@ -92,7 +92,7 @@ fn unique(name: PathBuf, taken: &[PathBuf]) -> PathBuf {
     numbered.find(|name| !taken.contains(name)).unwrap_or(name)
 }
 
-/// The directory that all of these are in.
+/// The common directory of all these files.
 fn common_directory(names: &[PathBuf]) -> PathBuf {
     let mut parents = names.iter().map(|name| name.parent().unwrap_or(Path::new("")).to_owned());
     let Some(first) = parents.next() else { return PathBuf::new() };

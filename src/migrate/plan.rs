@@ -1,6 +1,7 @@
-//! The order in which migrated workloads are rolled out, and what is run for each batch.
+//! The rollout order of migrated workloads, and the commands of each batch.
 //!
-//! A command is a list of arguments, never a line for a shell: names come from manifests of others.
+//! A command is a list of arguments, never a shell command line, because names come from untrusted
+//! manifests.
 
 mod commands;
 mod markdown;
@@ -14,14 +15,14 @@ use super::work::{MigratedWorkload, Migration};
 
 pub(super) use self::markdown::markdown;
 
-/// Batches, and what is done after the last one.
+/// The batches, and the steps after the last one.
 #[derive(Debug, Serialize)]
 pub(super) struct Plan {
     pub(super) version: u8,
     pub(super) batches: Vec<Batch>,
-    /// What is not migrated, and why.
+    /// The workloads that are not migrated, with the reasons.
     pub(super) left: Vec<Left>,
-    /// Native Secrets that nothing in the manifests uses any more.
+    /// Native Secrets that the manifests no longer use.
     pub(super) finish: Vec<Step>,
 }
 
@@ -42,12 +43,12 @@ pub(super) struct PlannedWorkload {
     pub(super) name: String,
     /// Its manifest in the directories `apply` and `rollback` of the batch.
     pub(super) file: String,
-    /// The name of the Job that compares; none where nothing can be compared.
+    /// The name of the Job that compares values; `None` if nothing can be compared.
     pub(super) job: Option<String>,
     pub(super) has_sidecar: bool,
     #[serde(skip)]
     pub(super) selector: Option<String>,
-    /// Which of the migration's workloads it is.
+    /// Its index in the migration's workloads.
     #[serde(skip)]
     pub(super) index: usize,
 }
@@ -60,7 +61,7 @@ pub(super) struct Step {
     pub(super) command: Vec<String>,
 }
 
-/// What a command is for.
+/// The purpose of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Phase {
@@ -84,8 +85,9 @@ pub(super) struct Left {
 }
 
 impl Plan {
-    /// Orders the workloads. The first batch is one workload, to try the way; then at most `size` each. Namespaces named in
-    /// `first` come first; the others by what their names say of the environment, small ones first.
+    /// Orders the workloads. The first batch is one workload, as a trial; then at most `size` each.
+    /// Namespaces named in `first` come first; the others are ordered by the environment that their
+    /// names suggest, small ones first.
     pub(super) fn new(migration: &Migration, size: usize, first: &[String]) -> Self {
         let Migration { workloads, report, still_used, .. } = migration;
         let mut order: Vec<usize> = (0..workloads.len()).collect();
@@ -97,7 +99,8 @@ impl Plan {
             (rank, workload.namespace.clone(), kind_rank(&workload.kind), workload.name.clone())
         });
         let (canary, rest) = order.split_at(order.len().min(1));
-        // A batch is of one environment: staging is over before production begins.
+        // A batch has workloads of one environment only: staging is complete before production
+        // starts.
         let environment_of = |index: &usize| environment(&workloads[*index].namespace);
         let of_environments = rest.chunk_by(|a, b| environment_of(a) == environment_of(b));
         let chunks = canary.chunks(1).chain(of_environments.flat_map(|part| part.chunks(size.max(1))));
@@ -155,14 +158,14 @@ fn planned(index: usize, workload: &MigratedWorkload, taken: &mut BTreeSet<Strin
     }
 }
 
-/// A part of a file's name: nothing that could lead elsewhere.
+/// A safe component of a file name.
 fn file_name(text: &str) -> String {
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || c == '-';
     let text: String = text.chars().map(|c| if is_allowed(c) { c } else { '-' }).collect();
     text.chars().take(100).collect()
 }
 
-/// What a namespace's name says: development, staging, nothing, production.
+/// The rank of a namespace's environment, from its name: development, staging, unknown, production.
 fn environment(namespace: &str) -> u8 {
     let words: Vec<&str> = namespace.split(['-', '.', '_']).collect();
     let has = |names: &[&str]| words.iter().any(|word| names.contains(word));
@@ -177,7 +180,7 @@ fn environment(namespace: &str) -> u8 {
     }
 }
 
-/// Workloads whose pods are replaced one by one and are alike come first.
+/// Workloads with interchangeable pods and rolling updates come first.
 fn kind_rank(kind: &str) -> u8 {
     match kind {
         "Deployment" => 0,

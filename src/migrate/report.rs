@@ -1,4 +1,4 @@
-//! What became of each workload, for a person.
+//! The result for each workload, as text.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,11 +14,11 @@ use crate::{
     report::{self, Unreadable},
 };
 
-/// Every workload that gets secrets, in the order of the input.
+/// Every workload with secrets, in the order of the input.
 #[derive(Debug, Default)]
 pub(super) struct Report {
     pub(super) entries: Vec<Entry>,
-    /// Objects that are not migrated and have problems or warnings, as `check` reports them.
+    /// Objects that are not migrated and have problems or warnings, as in the report of `check`.
     pub(super) others: Vec<report::Entry>,
     pub(super) errors: Vec<Unreadable>,
 }
@@ -33,23 +33,23 @@ pub(super) struct Entry {
     pub(super) namespace: String,
     pub(super) name: String,
     pub(super) outcome: Outcome,
-    /// Why its document was written anew, without its comments and layout.
+    /// Why its document was rewritten, without its comments and layout.
     pub(super) rewritten: Option<Obstacle>,
     pub(super) diff: Option<String>,
 }
 
-/// What became of it.
+/// The result for a workload.
 #[derive(Debug)]
 pub(super) enum Outcome {
     Migrated(Summary),
-    /// It is as it was.
+    /// It is unchanged.
     Left {
         problems: Vec<String>,
         missing: BTreeSet<Missing>,
     },
 }
 
-/// What a migrated workload gets.
+/// The content of a migrated workload.
 #[derive(Debug)]
 pub(super) struct Summary {
     pub(super) files: usize,
@@ -60,17 +60,18 @@ pub(super) struct Summary {
 }
 
 impl Report {
-    /// Whether a workload is left as it is, or another object has problems.
+    /// Whether a workload is not migrated, or another object has problems.
     pub(super) fn has_problems(&self) -> bool {
         self.left().next().is_some() || self.others.iter().any(|other| other.treated.outcome.has_problems())
     }
 
-    /// The workloads that are left as they are.
+    /// The workloads that are not migrated.
     pub(super) fn left(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter().filter(|entry| matches!(entry.outcome, Outcome::Left { .. }))
     }
 
-    /// Warns of a workload that several manifests describe, as overlays do: the plan would apply one after the other.
+    /// Adds a warning about a workload that several manifests describe, as overlays do: the plan
+    /// would apply them one after the other.
     pub(super) fn warn_of_duplicates(&mut self) {
         let key = |entry: &Entry| (entry.kind.clone(), entry.namespace.clone(), entry.name.clone());
         let mut places: BTreeMap<_, Vec<String>> = BTreeMap::new();
@@ -90,7 +91,7 @@ impl Report {
         }
     }
 
-    /// The entries that the map has to get, as a map to fill in; empty if none is missing.
+    /// The missing entries, as a map to fill in; empty if none is missing.
     pub(super) fn skeleton(&self) -> String {
         let missing: BTreeSet<&Missing> = self
             .entries
@@ -101,7 +102,7 @@ impl Report {
             })
             .flatten()
             .collect();
-        // Where a workload needs the keys, the entry with them is enough.
+        // If a workload needs the keys, the entry with them is enough.
         let has_keys = |namespace: &str, name: &str| {
             missing.iter().any(|other| matches!(other, Missing::Keys { namespace: n, name: o } if n == namespace && o == name))
         };
@@ -112,7 +113,7 @@ impl Report {
         skeleton(needed)
     }
 
-    /// Everything.
+    /// Writes all entries.
     pub(super) fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
         for entry in &self.entries {
             entry.write_text(out)?;
@@ -120,7 +121,7 @@ impl Report {
         self.write_end(out)
     }
 
-    /// Only what is left as it is.
+    /// Writes only the workloads that are not migrated.
     pub(super) fn write_left(&self, out: &mut impl Write) -> io::Result<()> {
         for entry in self.left() {
             entry.write_text(out)?;
@@ -157,7 +158,7 @@ impl Report {
     }
 }
 
-/// Text of several lines, each of which stays on its own.
+/// Text of several lines, in which line breaks are preserved.
 struct PrintableLines<'a>(&'a str);
 
 impl std::fmt::Display for PrintableLines<'_> {
@@ -167,13 +168,13 @@ impl std::fmt::Display for PrintableLines<'_> {
 }
 
 impl Entry {
-    /// `deployment/billing`, as `kubectl` writes it.
+    /// The name in the notation of `kubectl`: `deployment/billing`.
     pub(super) fn display_name(&self) -> String {
         let name = if self.name.is_empty() { "(no name)" } else { &self.name };
         format!("{}/{}", Printable(&self.kind.to_lowercase()), Printable(name))
     }
 
-    /// Why it is left as it is, each reason in one line.
+    /// Why it is not migrated, one line for each reason.
     pub(super) fn reasons(&self) -> Vec<String> {
         let Outcome::Left { problems, missing } = &self.outcome else { return Vec::new() };
         let missing = missing.iter().map(|missing| match missing {

@@ -1,4 +1,5 @@
-//! The change of a workload's manifest: annotations in, native Secrets and annotations of others out.
+//! Changes a workload's manifest: adds the injector's annotations, removes native Secrets and
+//! annotations of other products.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +13,7 @@ use super::{
     wants::{Wants, containers},
 };
 
-/// The pointer of an annotation, from the pod.
+/// The pointer of an annotation, relative to the pod.
 pub(super) fn annotation_pointer(key: &str) -> String {
     format!("/metadata/annotations/{}", key.replace('~', "~0").replace('/', "~1"))
 }
@@ -42,10 +43,12 @@ pub(super) fn annotations(pod: &Value, wants: &Wants, layout: &Layout) -> BTreeM
     found
 }
 
-/// `containers` and `init-containers`, where the default is or may be another one: it leaves out known sidecars.
+/// `containers` and `init-containers`, if they differ or may differ from the default, which omits
+/// known sidecars.
 fn readers(pod: &Value, wants: &Wants, readers: &BTreeSet<ContainerRef>) -> Vec<(&'static str, String)> {
     let all = containers(pod);
-    // Into the sidecars of other products, vault-k8s mounts its files only because it does not know them.
+    // vault-k8s mounts its files into the sidecars of other products only because it does not
+    // recognize them.
     let is_native = !wants.moved.is_empty();
     let mut found = Vec::new();
     for (key, is_app) in [("containers", true), ("init-containers", false)] {
@@ -62,7 +65,7 @@ fn readers(pod: &Value, wants: &Wants, readers: &BTreeSet<ContainerRef>) -> Vec<
     found
 }
 
-/// The operations on a pod (template). Lists that become empty go with their key.
+/// The operations on a pod (template). Lists that become empty are removed with their key.
 pub(super) fn operations(
     pod: &Value,
     wants: &Wants,

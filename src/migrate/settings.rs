@@ -1,23 +1,23 @@
-//! What becomes of the annotations of vault-k8s that are about no single file.
+//! Maps the vault-k8s annotations that do not concern a single file.
 
-/// What becomes of an annotation.
+/// The mapping of an annotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Treatment {
-    /// Nothing: ScaiVault's agent does not need it.
+    /// It is dropped: ScaiVault's agent does not need it.
     Drop,
-    /// It is dropped, and the user hears why.
+    /// It is dropped with a warning.
     Warn(&'static str),
-    /// The annotation of this key, with the same value.
+    /// It becomes the annotation with this key and the same value.
     Set(&'static str),
-    /// The annotation of this key, with this value.
+    /// It becomes the annotation with this key and this value.
     SetTo(&'static str, &'static str),
-    /// `refresh-interval`.
+    /// It becomes `refresh-interval`.
     Interval,
     /// The workload is not migrated.
     Refuse(&'static str),
 }
 
-/// What becomes of an annotation, by its key without the prefix.
+/// The mapping of an annotation, by its key without the prefix.
 pub(super) fn treatment(key: &str, value: &str) -> Treatment {
     use Treatment::{Drop, Interval, Refuse, Set, SetTo, Warn};
     let is_true = matches!(value, "1" | "t" | "T" | "true" | "TRUE" | "True");
@@ -98,7 +98,7 @@ const DROPPED: &[&str] = &[
     "template-max-connections-per-host",
 ];
 
-/// The same, by how the key begins.
+/// The same, for prefixes of keys.
 const DROPPED_STARTS: &[&str] = &[
     "agent-cache-",
     "agent-inject-command-",

@@ -14,10 +14,11 @@ use super::{
     wants::{Content, FileWant, Wants, containers, join},
 };
 
-/// Where vault-k8s puts files.
+/// The directory of vault-k8s files.
 const VOLUME_PATH: &str = "/vault/secrets";
 
-/// What the fields of one secret are in the file of vault-k8s if no template says so: `key: value` lines.
+/// The file that vault-k8s writes for the fields of one secret without a template: `key: value`
+/// lines.
 const MAP_TEMPLATE: &str = "{% for key, value in data|items %}{{ key }}: {{ value }}\n{% endfor %}";
 
 /// Adds what a pod (template) gets from Vault's agent.
@@ -51,7 +52,8 @@ struct Reader<'a> {
     readers: Vec<ContainerRef>,
 }
 
-/// The containers into which vault-k8s mounts its files: the ones that are named, and every init container.
+/// The containers in which vault-k8s mounts its files: those that are named, and every init
+/// container.
 fn readers(pod: &Value, agent: &VaultAgent) -> Vec<ContainerRef> {
     let named: Option<Vec<&str>> = agent.containers.as_deref().map(|names| names.split(',').collect());
     let is_reader = |container: &ContainerRef| match (&named, container.kind) {
@@ -62,7 +64,7 @@ fn readers(pod: &Value, agent: &VaultAgent) -> Vec<ContainerRef> {
 }
 
 impl Reader<'_> {
-    /// The annotation that is to blame for a secret.
+    /// The annotation that declares a secret, for messages.
     fn key(&self, secret: &VaultSecret) -> String {
         let what = match secret {
             VaultSecret { template: Some(_), .. } => "template",
@@ -76,7 +78,7 @@ impl Reader<'_> {
         self.agent.others.get(key).map(String::as_str)
     }
 
-    /// What a path becomes; none if the map does not say so.
+    /// The target of a path; `None` if the map has no entry.
     fn target(&self, path: &str, wants: &mut Wants) -> Result<Option<VaultTarget>, String> {
         match self.map.vault(self.other("namespace"), path, self.namespace) {
             Ok(target) => Ok(Some(target)),
@@ -88,7 +90,7 @@ impl Reader<'_> {
         }
     }
 
-    /// What the file is written from; none if an entry is missing in the map.
+    /// The content of the file; `None` if the map lacks an entry.
     fn content(&self, secret: &VaultSecret, wants: &mut Wants) -> Result<Option<Content>, String> {
         if secret.template_file.is_some() {
             return Err("the template is a file in the agent's container; write it into the annotation agent-inject-template".to_owned());
@@ -152,7 +154,7 @@ impl Reader<'_> {
         Ok(Some(Content::Template { source: sources.join(" "), template }))
     }
 
-    /// Without a template, vault-k8s writes all of Vault's answer.
+    /// Without a template, vault-k8s writes all of Vault's response.
     fn default_template(&self, path: &str, wants: &mut Wants) -> Result<Option<Content>, String> {
         if path.trim().is_empty() {
             return Err("the path is empty; take the annotation away".to_owned());
@@ -240,7 +242,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The other annotations.
+    /// Handles the other annotations.
     fn settings(&self, wants: &mut Wants) {
         wants.is_refreshed |= !self.agent.pre_populate_only;
         if let Some(role) = &self.agent.role {
@@ -276,7 +278,7 @@ impl Reader<'_> {
     }
 }
 
-/// The names of fields, as the map has them.
+/// The field names from the map.
 struct MapFields<'a, 'r> {
     reader: &'r Reader<'a>,
 }

@@ -1,8 +1,9 @@
-//! Jobs that compare what a workload gets today with what `ScaiVault` gives it.
+//! Jobs that compare the current values of a workload with those from `ScaiVault`.
 //!
-//! The injector never sees a value: the Job's pod gets the native Secret from the kubelet (or Vault's files from
-//! vault-k8s), and ours from the agent, with the workload's own service account. The agent's image compares them.
-//! So users of the injector need no right to read Secrets.
+//! The injector never sees a value: the Job's pod gets the native Secret from the kubelet (or
+//! Vault's files from vault-k8s) and the new files from the agent, with the workload's own service
+//! account. The agent's image compares them. So users of the command need no permission to read
+//! Secrets.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,16 +17,16 @@ use super::{
 };
 use crate::object::Object;
 
-/// Where the Job's pod has the files of `ScaiVault`.
+/// The directory of ScaiVault's files in the Job's pod.
 const NEW: &str = "/scaivault/new";
-/// Where it has the native Secrets, each in a directory of its name.
+/// The directory of the native Secrets, each in a subdirectory of its name.
 const TODAY: &str = "/scaivault/today";
-/// How the Jobs' names begin.
+/// The prefix of the Jobs' names.
 const PREFIX: &str = "scaivault-verify-";
-/// The longest name of a Job, so that its pods' names fit.
+/// The maximum length of a Job's name, so that its pods' names fit.
 const MAX_NAME: usize = 52;
 
-/// The Job for a pod (template) of a workload; none where there is nothing that could be compared.
+/// The Job for a pod (template) of a workload; `None` if there is nothing to compare.
 pub(super) fn job(
     object: &Object<'_>,
     namespace: &str,
@@ -67,7 +68,7 @@ pub(super) fn job(
 #[derive(Default)]
 struct Comparison {
     annotations: BTreeMap<String, String>,
-    /// New file, file of today.
+    /// New file, current file.
     pairs: Vec<(String, String)>,
     /// Native Secrets and their keys.
     secrets: BTreeMap<String, BTreeSet<String>>,
@@ -78,7 +79,7 @@ impl Comparison {
         self.annotations.insert(format!("{ANNOTATION_PREFIX}{key}"), value.to_owned());
     }
 
-    /// Each key that moves, as a file of its own.
+    /// Adds each key that moves, as its own file.
     fn add_native(&mut self, wants: &Wants) {
         for (number, ((secret, key), source)) in wants.moved.iter().enumerate() {
             let name = format!("key-{number}");
@@ -93,7 +94,8 @@ impl Comparison {
         }
     }
 
-    /// The files of vault-k8s, with its annotations beside ours. Dynamic credentials differ each time.
+    /// Adds the files of vault-k8s, with its annotations in addition to the injector's. Dynamic
+    /// credentials are skipped, because they differ each time.
     fn add_vault(&mut self, pod: &Value, layout: &Layout) {
         let is_static = |file: &&PlacedFile| !matches!(file.want.content, Content::Dynamic { .. });
         let of_vault = layout.files.iter().filter(|file| file.want.vault_name.is_some());
@@ -115,7 +117,7 @@ impl Comparison {
             dynamic.iter().filter_map(|file| Some(format!("-{}", file.want.vault_name.as_ref()?))).collect();
         let annotations = pod.pointer("/metadata/annotations").and_then(Value::as_object);
         for (key, value) in annotations.into_iter().flatten() {
-            // Modes could keep the comparison from reading the files.
+            // File modes could prevent the comparison from reading the files.
             let is_left_out = left_out.iter().any(|end| key.ends_with(end.as_str()))
                 || key.contains("/agent-inject-perms-");
             if let (true, false, Some(value)) = (key.starts_with(vault.prefix), is_left_out, value.as_str()) {
@@ -127,7 +129,7 @@ impl Comparison {
         }
     }
 
-    /// Who the pod is and where ScaiVault is: what the workload says.
+    /// Copies identity and ScaiVault settings from the workload.
     fn add_settings(&mut self, pod: &Value, wants: &Wants) {
         self.set("mount-path", NEW);
         self.set("containers", "verify");
@@ -158,7 +160,7 @@ impl Comparison {
         arguments.extend(self.pairs.iter().flat_map(|(new, today)| [new.clone(), today.clone()]));
         let volumes: Vec<Value> = self.secrets.iter().enumerate().map(|(number, (secret, keys))| {
             let items: Vec<Value> = keys.iter().map(|key| json!({"key": key, "path": key})).collect();
-            // Without an optional Secret or key, the comparison says so.
+            // A missing optional Secret or key is reported by the comparison.
             json!({"name": format!("today-{number}"), "secret": {"secretName": secret, "optional": true, "items": items}})
         }).collect();
         let mounts: Vec<Value> = self.secrets.keys().enumerate().map(|(number, secret)| {
@@ -187,7 +189,7 @@ impl Comparison {
             }
         }
         spec.insert("restartPolicy".to_owned(), "Never".into());
-        // vault-k8s logs in with the token that is mounted automatically.
+        // vault-k8s logs in with the automatically mounted token.
         if self.pairs.iter().all(|(_, today)| today.starts_with(TODAY)) {
             spec.insert("automountServiceAccountToken".to_owned(), false.into());
         }
@@ -200,7 +202,7 @@ impl Comparison {
     }
 }
 
-/// The name of the Job of a workload. What is too long ends in a number of its own.
+/// The name of the Job of a workload. A name that is too long is truncated and ends in a hash.
 fn name(workload: &str) -> String {
     let room = MAX_NAME - PREFIX.len();
     let is_edge = |c: char| !c.is_ascii_alphanumeric();
@@ -212,7 +214,7 @@ fn name(workload: &str) -> String {
     if clean.len() <= room {
         return format!("{PREFIX}{clean}");
     }
-    // FNV-1a: the same name gets the same Job in every run.
+    // FNV-1a: the same name gives the same Job in every run.
     let hash =
         clean.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     format!("{PREFIX}{}-{hash:08x}", clean[..room - 9].trim_end_matches(is_edge))

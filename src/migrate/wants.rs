@@ -1,4 +1,4 @@
-//! What a workload gets from other places today, and what it is to get from `ScaiVault`.
+//! What a workload gets from other sources today, and what it will get from `ScaiVault`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,18 +8,18 @@ use serde_json::Value;
 
 use super::map::{KeySource, Missing};
 
-/// All that one pod (template) wants, and what is in the way.
+/// The secrets of one pod (template), and the problems.
 #[derive(Debug, Default)]
 pub(super) struct Wants {
     pub(super) files: Vec<FileWant>,
     pub(super) variables: Vec<VariableWant>,
-    /// Directories that are a mount of secrets today: what the image has there is hidden already.
+    /// Directories where secrets are mounted today, which already hide the image's content.
     pub(super) directories: BTreeSet<String>,
     /// Other annotations, by key without the prefix.
     pub(super) settings: BTreeMap<&'static str, String>,
-    /// Files are refreshed while the pod runs.
+    /// Files are updated while the pod runs.
     pub(super) is_refreshed: bool,
-    /// RFC 6901 pointers to what is taken out, from the pod.
+    /// RFC 6901 pointers to the removed parts, relative to the pod.
     pub(super) removals: BTreeSet<String>,
     /// Every native key that moves, for the comparison.
     pub(super) moved: BTreeMap<(String, String), KeySource>,
@@ -35,15 +35,15 @@ pub(super) struct FileWant {
     /// The absolute path.
     pub(super) path: String,
     pub(super) content: Content,
-    /// Permissions; none for what is the default.
+    /// Permissions; `None` for the default.
     pub(super) mode: Option<u32>,
     pub(super) optional: bool,
     pub(super) container: ContainerRef,
-    /// The name of the secret in the annotations of vault-k8s; none for a native Secret.
+    /// The name of the secret in the annotations of vault-k8s; `None` for a native Secret.
     pub(super) vault_name: Option<String>,
 }
 
-/// What a file is written from.
+/// The source of a file's content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Content {
     /// The value of `inject-secret-`, and whether its field is base64.
@@ -66,7 +66,7 @@ pub(super) struct VariableWant {
 }
 
 impl Wants {
-    /// Whether nothing of it can be migrated, and nothing is in the way.
+    /// Whether there is nothing to migrate and no problem.
     pub(super) fn is_empty(&self) -> bool {
         self.files.is_empty()
             && self.variables.is_empty()
@@ -95,13 +95,13 @@ pub(super) fn containers(pod: &Value) -> Vec<(ContainerRef, String, &Value)> {
     all.collect()
 }
 
-/// The keys under the injector's prefix that a pod (template) has, without the prefix.
+/// The keys under the injector's prefix in a pod (template), without the prefix.
 pub(super) fn injector_keys(pod: &Value) -> Vec<&str> {
     let annotations = pod.pointer("/metadata/annotations").and_then(Value::as_object);
     annotations.into_iter().flatten().filter_map(|(key, _)| key.strip_prefix(ANNOTATION_PREFIX)).collect()
 }
 
-/// A path below a directory.
+/// Appends a path to a directory.
 pub(super) fn join(directory: &str, path: &str) -> String {
     format!("{}/{}", directory.trim_end_matches('/'), path.trim_start_matches('/'))
 }

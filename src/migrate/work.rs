@@ -33,14 +33,14 @@ use crate::{
     yaml_stream::{self, Document},
 };
 
-/// What is to be done.
+/// The settings of a migration.
 pub(super) struct Job<'a> {
     pub(super) args: &'a SourceArgs,
     pub(super) map: &'a PathMap,
     pub(super) with_diff: bool,
 }
 
-/// What came out.
+/// The result of a migration.
 #[derive(Default)]
 pub(super) struct Migration {
     pub(super) report: Report,
@@ -48,9 +48,9 @@ pub(super) struct Migration {
     pub(super) files: Vec<MigratedFile>,
     /// The workloads that are migrated, in the order of the input.
     pub(super) workloads: Vec<MigratedWorkload>,
-    /// The namespaces of all workloads, as they are written in the manifests.
+    /// The namespaces of all workloads, as written in the manifests.
     pub(super) namespaces: BTreeSet<String>,
-    /// Native Secrets, by namespace and name, that something in the manifests still needs.
+    /// Native Secrets, by namespace and name, that the manifests still need.
     pub(super) still_used: BTreeSet<(String, String)>,
 }
 
@@ -65,7 +65,7 @@ pub(super) struct MigratedFile {
 pub(super) struct MigratedWorkload {
     pub(super) kind: String,
     pub(super) namespace: String,
-    /// Empty if the API server makes the name (`generateName`).
+    /// Empty if the API server generates the name (`generateName`).
     pub(super) name: String,
     /// Its manifest, before and after.
     pub(super) original: String,
@@ -75,11 +75,11 @@ pub(super) struct MigratedWorkload {
     pub(super) has_sidecar: bool,
     /// The native Secrets that it no longer uses.
     pub(super) secrets: BTreeSet<String>,
-    /// What compares old and new; none where there is nothing to compare.
+    /// The Job that compares old and new values; `None` if there is nothing to compare.
     pub(super) job: Option<Value>,
 }
 
-/// A document that could be read. One without content has the value null.
+/// A parsed document. Its value is null if it has no content.
 struct Parsed<'a> {
     document: Document<'a>,
     value: Value,
@@ -95,7 +95,7 @@ pub(super) struct Migrated {
 }
 
 impl Job<'_> {
-    /// Migrates what was found.
+    /// Migrates all files that were found.
     pub(super) fn run(&self, found: &Found, mut surroundings: Surroundings) -> anyhow::Result<Migration> {
         let mut migration = Migration::default();
         migration.report.errors.extend(found.errors.iter().map(crate::report::Unreadable::from));
@@ -133,7 +133,7 @@ impl Job<'_> {
         self.args.namespace.as_deref().unwrap_or_default()
     }
 
-    /// Migrates the objects of a document, and gives its text.
+    /// Migrates the objects of a document, and returns its text.
     fn document(
         &self,
         source: &Source,
@@ -208,7 +208,7 @@ impl Job<'_> {
         if namespace.is_empty() { self.namespace().to_owned() } else { namespace.to_owned() }
     }
 
-    /// Notes which native Secrets an object needs after the migration.
+    /// Records which native Secrets an object needs after the migration.
     fn note_users(&self, object: &Object<'_>, migrated: Option<&Migrated>, migration: &mut Migration) {
         let namespace = self.namespace_of(object);
         let mut names = Vec::new();
@@ -233,7 +233,7 @@ impl Job<'_> {
         migration.still_used.extend(names.into_iter().map(|name| (namespace.clone(), name)));
     }
 
-    /// Migrates one object; none if there is nothing to migrate.
+    /// Migrates one object; `None` if there is nothing to migrate.
     fn object(
         &self,
         object: &Object<'_>,
@@ -273,7 +273,7 @@ impl Job<'_> {
         }))
     }
 
-    /// Migrates a pod template of an object into `all`.
+    /// Migrates a pod template of an object and adds the result to `all`.
     fn template(
         &self,
         object: &Object<'_>,
@@ -301,7 +301,7 @@ impl Job<'_> {
             ));
         }
         self.add_refresh(object, pod, &mut wants);
-        // Without all files, what is said about their places could be wrong.
+        // If files are missing, statements about their layout could be wrong.
         let layout =
             if wants.missing.is_empty() { layout::lay_out(&mut wants, &self.args.accept) } else { None };
         all.problems.append(&mut wants.problems);
@@ -321,7 +321,8 @@ impl Job<'_> {
         all.warnings.append(&mut wants.warnings);
     }
 
-    /// Files that are refreshed today are refreshed tomorrow, except in pods that end by themselves.
+    /// Files that are updated today stay updated after the migration, except in pods that run to
+    /// completion.
     fn add_refresh(&self, object: &Object<'_>, pod: &Value, wants: &mut Wants) {
         let runs_on = !matches!(object.kind, "Job" | "CronJob")
             && pod
@@ -339,7 +340,8 @@ impl Job<'_> {
     }
 }
 
-/// An object that is not migrated, if it has problems; one without a pod, such as a namespace or policy, also if it has warnings.
+/// The entry of an object that is not migrated, if it has problems; for one without a pod, such as
+/// a namespace or policy, also if it has warnings.
 fn others<'a>(
     object: &Object<'_>,
     surroundings: &Surroundings,
@@ -386,7 +388,7 @@ struct Templates {
 }
 
 impl Templates {
-    /// Asks the core what it would do to the result, and takes all its problems over.
+    /// Lets the core decide on the result, and adds all its problems.
     fn decide(&mut self, object: &Object<'_>, surroundings: &Surroundings) -> anyhow::Result<()> {
         let mut changed = object.standalone();
         apply(&mut changed, &Patch::new(self.operations.clone()))?;
@@ -434,7 +436,7 @@ impl Templates {
     }
 }
 
-/// Products whose secrets are not migrated.
+/// Reports products whose secrets are not migrated.
 fn note_other_products(object: &Value, pod: &Value, wants: &mut Wants) {
     let is_empty = wants.is_empty();
     for other in scaivault_usage::other_products(object, pod) {
@@ -453,13 +455,13 @@ fn note_other_products(object: &Value, pod: &Value, wants: &mut Wants) {
     }
 }
 
-/// Whether an annotation of ours names a secret or a file, or says where files are.
+/// Whether an annotation of the injector refers to a secret or a file, or sets where files are.
 fn asks_for_secrets(key: &str) -> bool {
     ["inject-secret-", "inject-dynamic-", "inject-env-", "secret-"].iter().any(|start| key.starts_with(start))
         || ["mount-path", "containers", "init-containers", "receipt"].contains(&key)
 }
 
-/// The pod templates of an object and their pointers in it.
+/// The pod templates of an object with their pointers.
 pub(super) fn templates<'a>(object: &Object<'a>) -> Vec<(String, &'a Value)> {
     if object.kind.is_empty() {
         return Vec::new();
@@ -523,7 +525,7 @@ fn display_name(object: &Object<'_>) -> String {
 
 type Rewritten = (String, Value, Option<crate::edit::Obstacle>);
 
-/// The text of a document with the patch, its value, and why it was written anew.
+/// The text of a document after the patch, its value, and why it was rewritten.
 fn rewrite_document(document: &Document<'_>, value: &Value, patch: &Patch) -> anyhow::Result<Rewritten> {
     if patch.is_empty() {
         return Ok((document.text.to_owned(), value.clone(), None));
@@ -541,7 +543,7 @@ fn rewrite_document(document: &Document<'_>, value: &Value, patch: &Patch) -> an
     }
 }
 
-/// Reads all documents of a file. What cannot be read is noted.
+/// Parses all documents of a file. A document that cannot be parsed is reported.
 fn parse<'a>(source: &'a Source, report: &mut Report) -> Vec<Parsed<'a>> {
     let mut parsed = Vec::new();
     for document in yaml_stream::split(&source.text) {

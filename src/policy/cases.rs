@@ -1,4 +1,4 @@
-//! `policy test`: the cases of policies, and what really becomes of their pods.
+//! `policy test`: compares the expectations of test cases with the actual decisions on their pods.
 
 mod outcome;
 
@@ -55,7 +55,7 @@ pub(super) fn run(args: &PolicyTestArgs) -> anyhow::Result<ExitCode> {
     Ok(if results.has_failed() { ExitCode::from(PROBLEMS) } else { ExitCode::SUCCESS })
 }
 
-/// What all cases have in common.
+/// The settings that all cases share.
 struct Cluster {
     settings: Settings,
     kube_version: KubeVersion,
@@ -74,11 +74,11 @@ struct Results {
 #[derive(Serialize)]
 struct CaseResult {
     file: String,
-    /// The line on which it begins, from 1.
+    /// The line at which it starts, from 1.
     line: usize,
     name: String,
     passed: bool,
-    /// What was expected and what came out, where they differ.
+    /// The difference between expected and actual result.
     #[serde(skip_serializing_if = "Option::is_none")]
     diff: Option<String>,
 }
@@ -126,7 +126,7 @@ impl Results {
                 }
             }
         } else if is_policy(object) && object.kind != KIND {
-            // A misspelt kind: its cases would be left out without a word.
+            // A misspelt kind: its cases would otherwise be skipped silently.
             let kind = Excerpt::new(object.kind);
             let place = place.of("kind");
             self.add_mistakes([format!("{place}: kind: expected {TEST_KIND} or {KIND}, found {kind}")]);
@@ -134,7 +134,7 @@ impl Results {
         Ok(())
     }
 
-    /// Policies of several tests are read for each of them, and their mistakes are named once.
+    /// Policies of several tests are read for each of them, but their mistakes are reported once.
     fn add_mistakes(&mut self, mistakes: impl IntoIterator<Item = String>) {
         for mistake in mistakes {
             if !self.mistakes.contains(&mistake) {
@@ -204,7 +204,7 @@ impl Results {
     }
 }
 
-/// Where a test, or a part of it, is written.
+/// The location of a test, or of a part of it.
 #[derive(Clone)]
 struct Place<'a> {
     path: &'a Path,
@@ -216,13 +216,13 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// That of a field of the test.
+    /// The location of a field of the test.
     fn of(&self, field: &str) -> Self {
         let line = self.places.and_then(|places| places.field(self.object, field));
         Self { line: line.unwrap_or(self.line), ..self.clone() }
     }
 
-    /// A path that the test names, from where the test is.
+    /// Resolves a path in the test relative to the test file.
     fn beside(&self, path: &str) -> PathBuf {
         self.path.parent().map_or_else(|| PathBuf::from(path), |directory| directory.join(path))
     }
@@ -234,7 +234,7 @@ impl std::fmt::Display for Place<'_> {
     }
 }
 
-/// What the cases of one test have in common.
+/// The settings that the cases of one test share.
 struct World<'a> {
     cluster: &'a Cluster,
     kube_version: KubeVersion,

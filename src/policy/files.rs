@@ -1,4 +1,4 @@
-//! The policies in files.
+//! Reads policies from files.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,25 +18,25 @@ use crate::{
     yaml_stream::{self, Document},
 };
 
-/// Policies, with what is wrong with those that cannot be used.
+/// The policies, and the mistakes in those that cannot be used.
 #[derive(Debug, Default)]
 pub(crate) struct PolicyFiles {
     policies: Vec<Policy>,
-    /// What is read.
+    /// The files that were read.
     files: BTreeSet<PathBuf>,
-    /// Where each was found, by name.
+    /// Where each policy was found, by name.
     places: BTreeMap<String, String>,
-    /// One line each, with its place.
+    /// One line each, with its position.
     pub(crate) mistakes: Vec<String>,
 }
 
-/// Whether an object is a policy, or was meant to be one.
+/// Whether an object is a policy, or was probably meant to be one.
 pub(crate) fn is_policy(object: &Object<'_>) -> bool {
     let group = |api_version: &str| api_version.split('/').next().unwrap_or_default().to_owned();
     object.kind == KIND || (group(object.api_version) == group(VERSION) && object.kind != TEST_KIND)
 }
 
-/// The line for a document that cannot be read.
+/// The message for a document that cannot be parsed.
 pub(crate) fn parse_mistake(source: &Source, error: &ParseError) -> String {
     let ParseError { line, column, message, hint } = error;
     let hint = hint.map(|hint| format!("; to fix: {hint}")).unwrap_or_default();
@@ -44,7 +44,7 @@ pub(crate) fn parse_mistake(source: &Source, error: &ParseError) -> String {
 }
 
 impl PolicyFiles {
-    /// The policies in these files and directories. Objects of other kinds are left out.
+    /// Reads the policies in these files and directories. Objects of other kinds are ignored.
     pub(crate) fn read(paths: &[PathBuf]) -> anyhow::Result<PolicySet> {
         let mut files = Self::default();
         for path in paths {
@@ -56,7 +56,7 @@ impl PolicyFiles {
         Ok(files.into_set())
     }
 
-    /// Adds the policies of a file or directory, of which there is at least one.
+    /// Adds the policies of a file or directory, which must contain at least one.
     pub(crate) fn add_path(&mut self, path: &Path) -> anyhow::Result<()> {
         let found = input::find(&[path.to_owned()])?;
         if let Some(error) = found.errors.into_iter().next() {
@@ -79,19 +79,20 @@ impl PolicyFiles {
         Ok(())
     }
 
-    /// Notes that a file is read, and says whether it was before, by this path or another.
+    /// Records that a file is read, and returns whether it was read before, by this or another
+    /// path.
     pub(crate) fn is_read(&mut self, file: &Path) -> bool {
         !self.files.insert(fs::canonicalize(file).unwrap_or_else(|_| file.to_owned()))
     }
 
-    /// Adds the policies of a text, if there are some.
+    /// Adds the policies of a text, if there are any.
     pub(crate) fn add_source(&mut self, source: &Source) {
         for document in yaml_stream::split(&source.text) {
             let Some(content) = &document.content else { continue };
             match document::parse(&document) {
                 Ok(value) => {
                     for object in objects(&value.unwrap_or_default()) {
-                        // Also one without an apiVersion.
+                        // Also one without an `apiVersion`.
                         if is_policy(&object) || object.value["kind"] == KIND {
                             self.add(&object, source, &document, content.line);
                         }
@@ -126,7 +127,7 @@ impl PolicyFiles {
         }
     }
 
-    /// Policies and mistakes.
+    /// The number of policies and mistakes.
     pub(crate) fn count(&self) -> usize {
         self.policies.len() + self.mistakes.len()
     }

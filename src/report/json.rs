@@ -1,4 +1,4 @@
-//! The report for programs. The field names are a promise to scripts.
+//! The report as JSON. The field names are a stable interface for scripts.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -11,7 +11,7 @@ use crate::{
     treatment::{Outcome, Treated},
 };
 
-/// The report as indented JSON with a line break at its end.
+/// The report as indented JSON with a final line break.
 pub(super) fn render(report: &Report) -> Result<String, serde_json::Error> {
     let Report { entries, errors } = report;
     let mut json = serde_json::to_string_pretty(&JsonReport {
@@ -37,7 +37,7 @@ struct JsonEntry<'a> {
     line: usize,
     #[serde(skip_serializing_if = "str::is_empty")]
     pointer: &'a str,
-    /// The place of the pod template in an object of a kind that is not known.
+    /// The pointer to the pod template in an object of an unknown kind.
     #[serde(skip_serializing_if = "Option::is_none")]
     template: Option<&'a str>,
     #[serde(flatten)]
@@ -48,7 +48,7 @@ struct JsonEntry<'a> {
     note: Option<&'a str>,
     problems: Vec<JsonProblem<'a>>,
     warnings: Vec<Cow<'a, str>>,
-    /// What depends on objects that are not among the manifests.
+    /// Notes that depend on objects that are not in the manifests.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     notes: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -84,10 +84,10 @@ struct JsonProblem<'a> {
     code: &'static str,
     key: Option<Cow<'a, str>>,
     layer: String,
-    /// The line of the file, where the problem is about one field.
+    /// The line of the file, if the problem is about one field.
     #[serde(skip_serializing_if = "Option::is_none")]
     line: Option<usize>,
-    /// The whole sentence, with value, what is allowed and the cure.
+    /// The complete message, with value, allowed values and fix.
     text: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     cure: Option<&'a str>,

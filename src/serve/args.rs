@@ -76,7 +76,8 @@ pub(crate) struct ClusterArgs {
 }
 
 impl ClusterArgs {
-    /// What is followed. Not left to the parser, to which a flag that the environment sets to false is present.
+    /// The enabled features. Checked here and not by clap, which treats a flag set to false by the
+    /// environment as present.
     pub(crate) fn features(&self) -> anyhow::Result<Features> {
         let Self { cluster, policies, label_namespaces, .. } = self;
         ensure!(
@@ -169,24 +170,26 @@ pub(crate) struct TlsArgs {
     client_ca: Option<PathBuf>,
 }
 
-/// Which certificate is served.
+/// The source of the served certificate.
 pub(super) enum Certificate<'a> {
-    /// Without a cluster.
+    /// Needs no cluster.
     Local(LocalCertificate<'a>),
-    /// Managed together with the other replicas, looked at this often.
+    /// Managed together with the other replicas, with this polling interval.
     Managed { managed: Managed, interval: std::time::Duration },
 }
 
 /// A certificate for which no Kubernetes API is needed.
 pub(super) enum LocalCertificate<'a> {
-    /// From files, looked at this often.
+    /// From files, with this polling interval.
     Directory { directory: &'a Path, interval: std::time::Duration },
-    /// Made for these names besides the loopback ones; the authority is written to a file.
+    /// Created for these names in addition to the loopback ones; the CA certificate is written to a
+    /// file.
     SelfSigned { names: &'a [String], ca_out: Option<&'a Path> },
 }
 
 impl TlsArgs {
-    /// The choice. Not left to the parser, to which a flag that the environment sets to false is present.
+    /// The selected source. Checked here and not by clap, which treats a flag set to false by the
+    /// environment as present.
     pub(super) fn certificate(&self, namespace: Option<&str>) -> anyhow::Result<Certificate<'_>> {
         let interval = self.tls_reload_interval.to_std();
         ensure!(
@@ -244,7 +247,8 @@ impl TlsArgs {
         })
     }
 
-    /// The file with the authorities whose clients alone may call; none: anybody may. And how often it is looked at.
+    /// The file with the authorities of allowed clients, with its polling interval; `None` allows
+    /// every client.
     pub(super) fn client_ca(&self) -> Option<(&Path, std::time::Duration)> {
         Some((self.client_ca.as_deref()?, self.tls_reload_interval.to_std()))
     }
@@ -325,7 +329,7 @@ impl LimitArgs {
     }
 }
 
-/// Durations that a server cannot do without are more than nothing.
+/// Parses a duration that must be greater than zero.
 fn positive(text: &str) -> Result<Duration, DurationError> {
     text.parse()
 }
@@ -334,7 +338,7 @@ fn default(duration: std::time::Duration) -> Duration {
     Duration::from_secs(duration.as_secs())
 }
 
-/// A limit of none would keep everybody out.
+/// Parses a limit, which must be at least one: zero would reject every client.
 fn at_least_one(text: &str) -> Result<usize, &'static str> {
     text.parse().ok().filter(|&number| number > 0).ok_or("write a whole number of at least 1")
 }

@@ -1,4 +1,4 @@
-//! The certificate that is served: where it comes from, and the task that looks after it.
+//! The source of the served certificate, and the task that maintains it.
 
 use std::{
     fs,
@@ -18,14 +18,14 @@ use super::{
     managed_certificate::ManagedKeeper,
 };
 
-/// How long a certificate made on the fly is valid. Long enough for any demonstration, too short to be relied on.
+/// The validity of a self-signed certificate: long enough for a demo, too short for production.
 const SELF_SIGNED_VALIDITY: Duration = Duration::from_hours(30 * 24);
-/// How often a log line says that a certificate ends soon.
+/// The minimum time between log lines about a certificate that expires soon.
 pub(super) const REMINDER: Duration = Duration::from_hours(1);
-/// What `/readyz` says when the certificate has expired.
+/// The name of the readiness condition that is unmet after the certificate has expired.
 const GATE: &str = "a certificate that has not expired";
 
-/// A certificate with its authority, made in memory.
+/// A certificate with its authority, created in memory.
 pub(super) struct SelfSigned {
     pub(super) resolver: Arc<CertResolver>,
     pub(super) ca_pem: String,
@@ -47,22 +47,23 @@ impl SelfSigned {
         })
     }
 
-    /// Tells the metrics when it ends.
+    /// Sets the expiry metric.
     pub(super) fn show(&self, metrics: &Metrics) {
         metrics.certificate_served(unix_seconds(self.validity.not_after));
     }
 }
 
-/// Looks after the certificate that is served.
+/// Maintains the served certificate.
 pub(super) enum Keeper {
-    /// Of files, or made in memory.
+    /// From files, or self-signed.
     Local(LocalKeeper),
     /// Managed together with the other replicas.
     Managed(Box<ManagedKeeper>),
 }
 
 impl Keeper {
-    /// The certificate that was chosen, and who looks after it. `client` is for a managed one alone.
+    /// The selected certificate and its maintenance. `client` is only used for a managed
+    /// certificate.
     pub(super) fn new(
         certificate: &Certificate<'_>,
         client: Option<Client>,
@@ -86,7 +87,7 @@ impl Keeper {
         }
     }
 
-    /// Looks after it for ever.
+    /// Maintains it for ever.
     pub(super) async fn run(self) {
         match self {
             Self::Local(keeper) => keeper.run().await,
@@ -95,9 +96,10 @@ impl Keeper {
     }
 }
 
-/// Follows the files, warns before the certificate ends, closes readiness when it has.
+/// Reloads the files, warns before the certificate expires, and makes the server not ready when it
+/// has expired.
 pub(super) struct LocalKeeper {
-    /// None for a self-signed certificate, which nobody renews.
+    /// `None` for a self-signed certificate, which is not renewed.
     reloader: Option<Reloader>,
     interval: Duration,
     validity: Validity,
@@ -107,7 +109,7 @@ pub(super) struct LocalKeeper {
 }
 
 impl LocalKeeper {
-    /// The certificate that was chosen, and who looks after it.
+    /// The selected certificate and its maintenance.
     fn new(
         certificate: &LocalCertificate<'_>,
         readiness: &Readiness,
@@ -134,7 +136,7 @@ impl LocalKeeper {
         Ok((keeper, resolver))
     }
 
-    /// Looks at it for ever. The files are two small ones on tmpfs, so they are read in place.
+    /// Checks it for ever. The two files are small and on tmpfs, so blocking reads are acceptable.
     async fn run(mut self) {
         let mut ticks = interval(self.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -188,7 +190,7 @@ impl LocalKeeper {
     }
 
     fn is_due(&self, now: SystemTime) -> bool {
-        // A clock that was set back is no reason for silence.
+        // If the clock was set back, the warning is logged again.
         self.reminded.is_none_or(|last| now.duration_since(last).is_ok_and(|since| since >= REMINDER))
     }
 }

@@ -1,4 +1,4 @@
-//! The authorities of `--client-ca`, and the task that reads them again when their file changed.
+//! The authorities of `--client-ca`, and the task that reloads them.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -7,7 +7,7 @@ use scaivault_certs::{CheckedClients, ClientAuthorities, ClientAuthoritiesReload
 use scaivault_webhook::Metrics;
 use tokio::time::{MissedTickBehavior, interval};
 
-/// Follows the file.
+/// Reloads the file when it changes.
 pub(super) struct ClientCaFollower {
     reloader: ClientAuthoritiesReloader,
     interval: Duration,
@@ -15,7 +15,7 @@ pub(super) struct ClientCaFollower {
 }
 
 impl ClientCaFollower {
-    /// Reads the file; one that cannot be used is an error at the start.
+    /// Reads the file; if it cannot be used, the start fails.
     pub(super) fn new(
         path: &Path,
         interval: Duration,
@@ -27,7 +27,8 @@ impl ClientCaFollower {
         Ok((Self { reloader, interval, metrics: Arc::clone(metrics) }, authorities))
     }
 
-    /// Looks at the file for ever. It is small and mostly on tmpfs, so it is read in place.
+    /// Checks the file for ever. It is small and usually on tmpfs, so blocking reads are
+    /// acceptable.
     pub(super) async fn run(mut self) {
         let mut ticks = interval(self.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -1,5 +1,5 @@
-//! Notices that a webhook configuration was written, by a watch of its metadata. A new entry has no `caBundle`, and until it has
-//! one, API servers refuse the injector's certificate.
+//! Detects writes to a webhook configuration by watching its metadata. A new webhook has no
+//! `caBundle`, and until it has one, API servers reject the injector's certificate.
 
 use std::{
     pin::pin,
@@ -20,18 +20,19 @@ use tokio::{sync::Notify, time::sleep};
 use super::managed_certificate::Complaint;
 use scaivault_cluster::{is_forbidden, reason};
 
-/// How long to wait before a watch is begun again.
+/// How long to wait before a watch is restarted.
 #[derive(Clone, Copy, Debug)]
 struct Pauses {
     /// After the API server has ended it, as it does after some minutes.
     ended: Duration,
-    /// After it failed. Meanwhile the configurations are read at the reload interval.
+    /// After a failure. Meanwhile the configurations are polled at the reload interval.
     failed: Duration,
 }
 
 const PAUSES: Pauses = Pauses { ended: Duration::from_secs(1), failed: Duration::from_secs(10) };
 
-/// Watches the configurations called `name` for ever and notifies `written` of each change, and when a watch begins.
+/// Watches the configurations called `name` for ever and notifies `written` of each change, and
+/// whenever a watch starts.
 pub(super) async fn watch(client: Client, name: String, written: Arc<Notify>) {
     let mutating = Api::<MutatingWebhookConfiguration>::all(client.clone());
     let validating = Api::<ValidatingWebhookConfiguration>::all(client);
@@ -58,13 +59,13 @@ where
     }
 }
 
-/// Watches until the watch ends. From version 0 on, the API server first brings the object as it is: nothing is missed between two
-/// watches.
+/// Watches until the watch ends. Starting at version 0, the API server first sends the current
+/// object, so no change is missed between two watches.
 async fn take_all<K>(api: &Api<K>, name: &str, written: &Notify) -> kube::Result<()>
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
 {
-    // The role allows this name alone, which the API server takes from the field selector.
+    // The role only allows this name, which the API server takes from the field selector.
     let params = WatchParams::default().fields(&format!("metadata.name={name}"));
     let mut events = pin!(api.watch_metadata(&params, "0").await?);
     while let Some(event) = events.next().await {

@@ -1,4 +1,4 @@
-//! The certificate that all replicas manage together: the loop by the clock, and what it tells of itself.
+//! The certificate that all replicas manage together: its sync loop, log and metrics.
 
 use std::{
     sync::Arc,
@@ -18,17 +18,18 @@ use tokio::{
 
 use super::{certificate::REMINDER, configuration_watch};
 
-/// What `/readyz` says before the API servers trust what is served.
+/// The name of the readiness condition that is unmet until the API servers trust the certificate.
 const GATE: &str = "a certificate that the API servers trust";
-/// What is said while the authority that signs is from the future by this clock.
+/// The log message while the signing authority is not valid yet by this clock.
 const EARLY: &str = "the authority that signs is not valid yet by this node's clock, and what works stays; set the clocks of the nodes";
-/// Looks are at least this far apart.
+/// The minimum time between two syncs.
 const SHORTEST_WAIT: Duration = Duration::from_millis(100);
-/// The same for looks because a configuration was written. Somebody who removes the `caBundle` again and again makes no more of them.
+/// The same for syncs triggered by a write to a configuration, so that a client that keeps removing
+/// the `caBundle` causes at most one per second.
 const SHORTEST_WAIT_IF_WRITTEN: Duration = Duration::from_secs(1);
 
-/// Looks at the Secret and the webhook configurations now and then, when a configuration was written, and at the moments that the
-/// certificates name.
+/// Syncs the Secret and the webhook configurations periodically, when a configuration was written,
+/// and at times that depend on the certificates.
 pub(super) struct ManagedKeeper {
     rotator: Rotator,
     client: Client,
@@ -36,7 +37,7 @@ pub(super) struct ManagedKeeper {
     interval: Duration,
     gate: Gate,
     metrics: Arc<Metrics>,
-    /// What is served, as it was told.
+    /// The last reported leaf.
     leaf: Option<Validity>,
     complaint: Complaint,
 }
@@ -79,8 +80,8 @@ impl ManagedKeeper {
         }
     }
 
-    /// Looks once; gives how long to wait for the next look. Never longer than the interval: a wall clock that is set
-    /// is noticed by then.
+    /// Syncs once; returns the time until the next sync. It is never longer than the interval, so
+    /// that a change of the wall clock is noticed.
     async fn look(&mut self, now: SystemTime) -> Duration {
         let looked = self.rotator.look(now).await;
         if self.rotator.is_trusted(now) {
@@ -161,17 +162,17 @@ impl ManagedKeeper {
     }
 }
 
-/// What was said last, so that it is not repeated at every look.
+/// The last logged message, so that it is not repeated at every sync.
 #[derive(Debug, Default)]
 pub(super) struct Complaint {
     said: Option<(String, SystemTime)>,
 }
 
 impl Complaint {
-    /// Whether `text` is to be said: it is another, or the last time is long ago.
+    /// Whether `text` should be logged: it is new, or was last logged long ago.
     pub(super) fn is_due(&mut self, text: &str, now: SystemTime) -> bool {
         let is_known = self.said.as_ref().is_some_and(|(said, at)| {
-            // A clock that was set back is no reason for silence.
+            // If the clock was set back, the message is logged again.
             said == text && now.duration_since(*at).is_ok_and(|since| since < REMINDER)
         });
         if !is_known {
@@ -180,7 +181,7 @@ impl Complaint {
         !is_known
     }
 
-    /// All is well; whether something was wrong before.
+    /// Clears the message; returns whether there was one.
     pub(super) fn withdraw(&mut self) -> bool {
         self.said.take().is_some()
     }
@@ -202,7 +203,7 @@ mod tests {
             names: vec!["scaivault-injector.scaivault-system.svc".to_owned()],
             policy: Policy::new(365 * day, day, Duration::ZERO).unwrap(),
         };
-        // Nobody listens there.
+        // No server listens there.
         let config = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
         let client = Client::try_from(config).unwrap();
         let (readiness, metrics) = (Readiness::new(), Metrics::new());

@@ -1,4 +1,4 @@
-//! The settings while the server runs: read again when the configuration file changes.
+//! Reloads the settings while the server runs when the configuration file changes.
 
 use std::{
     sync::Arc,
@@ -11,10 +11,11 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::config::{Checked, Follower};
 
-/// How often the file is looked at. The kubelet takes up to a minute or two to bring a changed `ConfigMap`.
+/// The polling interval. The kubelet takes up to two minutes to update a mounted `ConfigMap`.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// Looks at the configuration file for ever. It is a small file on tmpfs, so it is read in place.
+/// Checks the configuration file for ever. It is small and on tmpfs, so blocking reads are
+/// acceptable.
 pub(super) async fn follow(mut follower: Follower, context: Arc<AdmissionContext>, metrics: Arc<Metrics>) {
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -1,5 +1,6 @@
-//! The log line of an admission. Each request costs one, and tracing's own formatter takes as long for it as a third of the
-//! decision does: it writes each field through several layers of `fmt`. All other events are written by that formatter.
+//! Formats the log line of an admission. It is written for each request, and tracing's own
+//! formatter takes a third of the time of a decision, because it writes each field through several
+//! layers of `fmt`. All other events use that formatter.
 
 use std::fmt::{self, Write as _};
 
@@ -18,13 +19,13 @@ use tracing_subscriber::{
 
 use super::LogFormat;
 
-/// Where admissions are logged: the module of the webhook that does nothing else.
+/// The webhook's module that logs admissions.
 const TARGET: &str = "scaivault_webhook::record";
 
 /// Most lines are shorter.
 const LINE_BYTES: usize = 512;
 
-/// Writes the lines of admissions as `others` would, and leaves all other lines to `others`.
+/// Formats the lines of admissions in the same way as `others`, which formats all other lines.
 pub(super) struct AdmissionLine<F> {
     pub(super) others: F,
     pub(super) format: LogFormat,
@@ -72,7 +73,7 @@ impl Line {
         self.format == LogFormat::Json
     }
 
-    /// The field's name, and what separates it from the field before it and from its value.
+    /// The field's name with separators.
     fn name(&mut self, field: &Field) {
         match field.name() {
             name if self.is_json() => self.text.extend([",\"", name, "\":"]),
@@ -81,7 +82,7 @@ impl Line {
         }
     }
 
-    /// A text in quotes.
+    /// A quoted text.
     fn quoted(&mut self, text: &str) {
         if text.bytes().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\')) {
             self.text.extend(["\"", text, "\""]);
@@ -143,7 +144,7 @@ mod tests {
         }
     }
 
-    /// What a subscriber writes of some events, without the times.
+    /// The output of a subscriber for some events, without the times.
     fn written(subscriber: impl Subscriber + Send + Sync + 'static, lines: &Lines) -> Vec<String> {
         tracing::subscriber::with_default(subscriber, || {
             for text in ["web", "", "a \"b\" \\ \n", "ä €\u{2028}\u{1b}[31m"] {

@@ -1,4 +1,4 @@
-//! Namespaces and service accounts by themselves: their annotations are defaults of pods.
+//! Checks namespaces and service accounts, whose annotations are defaults of pods.
 
 use scaivault_contract::names::{ANNOTATION_PREFIX, SERVICE_ACCOUNT_ROLE_ANNOTATION};
 use scaivault_inject::{
@@ -13,7 +13,7 @@ use crate::{
     surroundings::{self, Surroundings},
 };
 
-/// What is wrong with the defaults in an object; nothing for other kinds.
+/// The problems of the defaults in an object; empty for other kinds.
 pub(crate) fn check(object: &Object<'_>, surroundings: &Surroundings) -> DefaultsReport {
     match (object.api_version, object.kind) {
         ("v1", "Namespace") => namespace(object, surroundings),
@@ -49,7 +49,7 @@ fn service_account(object: &Object<'_>) -> DefaultsReport {
     report
 }
 
-/// Whether a key was meant to be [`SERVICE_ACCOUNT_ROLE_ANNOTATION`].
+/// Whether a key was probably meant to be [`SERVICE_ACCOUNT_ROLE_ANNOTATION`].
 fn is_misspelt_role(key: &str) -> bool {
     key != SERVICE_ACCOUNT_ROLE_ANNOTATION
         && !key.starts_with(ANNOTATION_PREFIX)

@@ -1,4 +1,4 @@
-//! Keys that were meant for the injector and stand where it does not read them.
+//! Finds the injector's keys in places where the injector does not read them.
 
 use scaivault_inject::{
     annotations::{KeyPlace, MisplacedKey, misplaced_keys},
@@ -8,10 +8,10 @@ use serde_json::Value;
 
 use crate::object::Object;
 
-/// The keys on the way from an object to its pod template, which is at `pointer`: in labels, annotations that are not read, and
-/// other fields of metadata, such as `annotation`.
+/// The misplaced keys between an object and its pod template at `pointer`: in labels, in
+/// annotations that are not read, and in other fields of metadata, such as `annotation`.
 pub(super) fn keys(object: &Object<'_>, pointer: &str) -> Vec<MisplacedKey> {
-    // Of a workload's own annotations under the right prefix, the core says what they do.
+    // The core reports the effect of a workload's own annotations under the injector's prefix.
     let is_read = WorkloadKind::of(object.api_version, object.kind).is_some();
     let mut found = Vec::new();
     for end in ends(pointer) {
@@ -25,7 +25,7 @@ pub(super) fn keys(object: &Object<'_>, pointer: &str) -> Vec<MisplacedKey> {
             above => (KeyPlace::OtherAnnotations, above.rsplit('/').next().unwrap_or_default()),
         };
         found.extend(in_metadata(holder, place, owner));
-        // Without the metadata between: `spec.template.annotations`.
+        // Without `metadata` in between: `spec.template.annotations`.
         if let Some(annotations) = holder.get("annotations") {
             found.extend(in_map(KeyPlace::OtherField("annotations"), owner, annotations));
         }
@@ -33,7 +33,7 @@ pub(super) fn keys(object: &Object<'_>, pointer: &str) -> Vec<MisplacedKey> {
     found
 }
 
-/// The keys in the labels, annotations and other fields of an object that `owner` names.
+/// The keys in the labels, annotations and other metadata fields of an object, which `owner` names.
 pub(super) fn in_metadata(holder: &Value, place: KeyPlace<'_>, owner: &str) -> Vec<MisplacedKey> {
     let fields = holder.get("metadata").and_then(Value::as_object).into_iter().flatten();
     let keys = fields.flat_map(|(field, value)| match field.as_str() {
@@ -56,13 +56,13 @@ fn in_map(place: KeyPlace<'_>, owner: &str, map: &Value) -> Vec<MisplacedKey> {
     misplaced_keys(place, owner, entries)
 }
 
-/// Whether a controller made the object, and copied what stands on its owner.
+/// Whether a controller created the object and copied the metadata of its owner.
 pub(super) fn is_made_by_a_controller(object: &Object<'_>) -> bool {
     let owners = object.value.pointer("/metadata/ownerReferences").and_then(Value::as_array);
     owners.into_iter().flatten().any(|owner| owner.get("controller") == Some(&Value::Bool(true)))
 }
 
-/// Where the beginnings of a pointer end that name a place on the way, itself included.
+/// The lengths of the pointer's prefixes that refer to an ancestor, including the pointer itself.
 fn ends(pointer: &str) -> impl Iterator<Item = usize> {
     pointer.match_indices('/').map(|(at, _)| at).chain([pointer.len()])
 }

@@ -1,4 +1,5 @@
-//! Values of annotations that are no strings, as the file has them: `0440`, where YAML reads the number 288.
+//! Quotes annotation values that are not strings as written in the file: `0440`, which YAML reads
+//! as the number 288.
 
 use scaivault_contract::{
     EXCERPT_CHARS,
@@ -9,7 +10,7 @@ use scaivault_inject::{Code, Decision, Excerpt, Layer, Problem, annotations::cor
 use super::{Outcome, Treated};
 use crate::{edit::Places, yaml_stream::Document};
 
-/// Puts the text and the line of the file into the problems about such values.
+/// Adds the text and the line of the file to problems about such values.
 pub(crate) fn quote(treated: &mut [Treated], document: &Document<'_>) {
     let mut places = None;
     for treated in treated {
@@ -28,7 +29,7 @@ pub(crate) fn quote(treated: &mut [Treated], document: &Document<'_>) {
     }
 }
 
-/// The key as it stands in the file.
+/// The key as written in the file.
 fn full_key(problem: &Problem) -> Option<String> {
     let key = problem.key.as_deref()?;
     Some(if problem.layer == Layer::ServiceAccount && key == "role" {
@@ -40,13 +41,13 @@ fn full_key(problem: &Problem) -> Option<String> {
 
 fn describe(problem: &mut Problem, key: &str, line: usize, text: &str) {
     problem.message = format!("{} (line {line})", problem.message).into();
-    // Of null, lists and objects there is no text; what has a tag (`!!int "5"`) may be quoted already.
+    // Null, lists and objects have no text; a value with a tag (`!!int "5"`) may already be quoted.
     if problem.value.is_none() || text.is_empty() || text.starts_with(['"', '\'', '|', '>']) {
         return;
     }
     let excerpt = Excerpt::new(text);
     if text.chars().nth(EXCERPT_CHARS).is_none() {
-        // A word such as `yes` is not what the key takes, in quotes either.
+        // A word such as `yes` is invalid for the key even if quoted, so it is corrected.
         let meant = key.strip_prefix(ANNOTATION_PREFIX).and_then(|key| corrected(key, text));
         problem.cure = format!("write {key}: {}", Excerpt::new(meant.as_deref().unwrap_or(text))).into();
     }

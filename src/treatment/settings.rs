@@ -1,4 +1,4 @@
-//! Each setting of a pod and where it comes from.
+//! Lists each setting of a pod and its source.
 
 use scaivault_inject::{Context, Decision, Derived, Explanation, PodView, derived, explain};
 
@@ -9,13 +9,14 @@ pub(crate) struct Setting {
     pub(crate) key: String,
     /// Its value.
     pub(crate) value: String,
-    /// The layer that gives it, or `derived`.
+    /// The layer that sets it, or `derived`.
     pub(crate) layer: String,
-    /// How it is derived; none where a layer gives it.
+    /// How it is derived; `None` if a layer sets it.
     pub(crate) rule: Option<String>,
 }
 
-/// The settings of a pod, sorted by key: those of its layers, and what the injector derives if it injects.
+/// The settings of a pod, sorted by key: those of its layers, and those that the injector derives
+/// if it injects.
 pub(super) fn all(pod: &PodView<'_>, context: &Context<'_>, decision: &Decision) -> Vec<Setting> {
     let given = explain(pod, context).into_iter().map(|Explanation { key, value, layer }| Setting {
         key,

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::*;
 
-/// A core that changes every pod at one place below the template.
+/// A core that changes every pod at one position below the template.
 fn mark(_subject: &Subject<'_>, _context: &Context<'_>) -> Decision {
     Decision::Detach(Detachment {
         patch: Patch::new(vec![Operation::Add {
@@ -189,7 +189,7 @@ fn keys_that_nothing_reads_are_warned_about() {
     }
 }
 
-/// The core sees, for each workload, what the cluster would show it.
+/// For each workload, the core gets what the cluster would provide.
 #[test]
 fn the_context_is_that_of_the_object() {
     let mut surroundings = Surroundings::default();

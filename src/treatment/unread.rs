@@ -1,27 +1,27 @@
-//! Keys of the injector in places where nothing reads them, or where that cannot be known.
+//! Finds the injector's keys in places where they are not read, or where that is unknown.
 
 use scaivault_contract::names::ANNOTATION_PREFIX;
 use serde_json::{Map, Value};
 
 use crate::{apply::escape, object::Object};
 
-/// How deep annotations are looked for.
+/// The maximum depth at which annotations are searched for.
 const MAX_DEPTH: usize = 32;
 
-/// A warning for each place outside of the pod templates where an object of a kind that is not known has keys of the
-/// injector. A namespace's own are read.
+/// A warning for each place outside the pod templates where an object of an unknown kind has keys
+/// of the injector. A namespace's own annotations are read.
 pub(super) fn unread_keys(object: &Object<'_>, templates: &[&str]) -> Vec<String> {
     if (object.api_version, object.kind) == ("v1", "Namespace") {
         return Vec::new();
     }
     let mut warnings = Vec::new();
-    // Of keys on the way to a template, [`super::misplaced`] says where they belong.
+    // For keys between an object and its template, [`super::misplaced`] reports where they belong.
     let places = if templates.is_empty() { &["/metadata/annotations", "/metadata/labels"][..] } else { &[] };
     for place in places {
         let mut keys =
             object.value.pointer(place).and_then(Value::as_object).map(our_keys).unwrap_or_default();
         if object.kind == "ServiceAccount" {
-            // Said in [`super::defaults`].
+            // Reported by [`super::defaults`].
             keys.retain(|key| key.strip_prefix(ANNOTATION_PREFIX) != Some("role"));
         }
         if !keys.is_empty() {

@@ -1,11 +1,11 @@
-//! Puts the streams of several files one behind the other so that they stay one stream.
+//! Joins the streams of several files to one stream.
 
 use std::borrow::Cow;
 
 use super::{after_marker, is_blank_or_comment, json_values, lines, split, without_bom};
 
-/// Joins streams. A single one stays as it is; between several stands what YAML needs between documents. Several
-/// JSON streams are one JSON stream.
+/// Joins streams. A single one is unchanged; several are separated by the markers that YAML needs
+/// between documents. Several JSON streams stay one JSON stream.
 pub(crate) fn join(streams: &[String]) -> String {
     let streams: Vec<&str> = streams.iter().map(String::as_str).filter(|stream| !stream.is_empty()).collect();
     if let [only] = streams.as_slice() {
@@ -22,7 +22,8 @@ pub(crate) fn join(streams: &[String]) -> String {
         match Start::of(stream) {
             _ if all_json => {}
             Start::Directive if !first => joined.push_str("...\n"),
-            // Also before the first: a reader that sees a brace at the beginning takes all that follows for JSON.
+            // Also before the first: a parser that sees a brace at the start reads the whole stream
+            // as JSON.
             Start::Content if !first || begins_with_a_brace(stream) => joined.push_str("---\n"),
             Start::Marker | Start::Directive | Start::Content => {}
         }
@@ -32,7 +33,7 @@ pub(crate) fn join(streams: &[String]) -> String {
     joined
 }
 
-/// A stream that may stand among YAML: the values of a JSON stream need markers between them.
+/// Converts a stream for a YAML stream: the values of a JSON stream need markers between them.
 fn as_yaml(stream: &str) -> Cow<'_, str> {
     if !is_json(stream) {
         return Cow::Borrowed(stream);
@@ -46,8 +47,8 @@ fn as_yaml(stream: &str) -> Cow<'_, str> {
     Cow::Owned(yaml)
 }
 
-/// Whether the stream is JSON values and nothing else. A brace at its beginning is not enough: flow YAML has one, and
-/// so have JSON documents between markers.
+/// Whether the stream consists of JSON values only. A brace at its start is not sufficient: flow
+/// YAML and JSON documents between markers start with one, too.
 fn is_json(stream: &str) -> bool {
     json_values(without_bom(stream), 0).is_some()
 }
@@ -56,9 +57,9 @@ fn begins_with_a_brace(stream: &str) -> bool {
     without_bom(stream).trim_start().starts_with('{')
 }
 
-/// What a stream begins with, comments apart.
+/// The first element of a stream, ignoring comments.
 enum Start {
-    /// `---`, or nothing at all.
+    /// `---`, or an empty stream.
     Marker,
     /// `%`, which may only follow the end marker of another document.
     Directive,

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// The content of each document that has one, without the line break at its end.
+/// The content of each document that has one, without the final line break.
 #[track_caller]
 fn contents(stream: &str) -> Vec<&str> {
     let documents = split(stream);
@@ -120,7 +120,8 @@ fn a_comment_between_lines_of_the_content_belongs_to_it() {
 }
 
 proptest! {
-    /// Streams made of the pieces that matter: nothing is lost, and the parser finds as many documents.
+    /// Streams of relevant fragments: no text is lost, and the parser finds the same number of
+    /// documents.
     #[test]
     fn splitting_loses_nothing_and_agrees_with_the_parser(
         pieces in prop::collection::vec(prop::sample::select(vec![
@@ -140,7 +141,7 @@ proptest! {
         }
     }
 
-    /// Whatever the text is.
+    /// For any text.
     #[test]
     fn any_text_is_split_without_loss(stream in "[-.#%{}a: \\n\\r\u{FEFF}é]{0,60}") {
         let whole: String = split(&stream).iter().map(|document| document.text).collect();

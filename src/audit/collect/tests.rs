@@ -36,7 +36,7 @@ fn a_secret_is_joined_with_what_writes_it_and_with_its_token() {
     for object in [
         json!({"apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret", "metadata": {"name": "es", "namespace": "shop"},
             "spec": {"target": {"name": "db"}}}),
-        // Of another namespace.
+        // In another namespace.
         json!({"apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret", "metadata": {"name": "other", "namespace": "x"},
             "spec": {"target": {"name": "db"}}}),
         json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "robot", "namespace": "shop"},
@@ -110,7 +110,7 @@ fn the_generation_in_force_counts_where_the_present_one_is_wrong() {
     assert_eq!(audit.errors[0].fix.as_deref(), Some("correct it; generation 3 is in force"));
 }
 
-/// A pod of an older generation of its policy, and one that was there before the policy.
+/// A pod injected with an older generation of its policy, and a pod that is older than the policy.
 #[test]
 fn pods_of_an_older_policy_have_drifted() {
     let pod = json!({"metadata": {"name": "a", "namespace": "shop"},

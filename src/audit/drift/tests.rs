@@ -124,7 +124,7 @@ fn an_injection_that_would_not_be_made_is_a_leftover() {
     }
 }
 
-/// Anybody may write a receipt.
+/// Every user can write a receipt.
 #[test]
 fn a_receipt_alone_is_no_injection() {
     let settings = settings("agent:1");

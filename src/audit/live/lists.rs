@@ -1,4 +1,4 @@
-//! What is listed, and at which addresses.
+//! The lists to read, and their URLs.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,8 @@ use serde_json::{Map, Value};
 
 use crate::audit::owners::ObjectKey;
 
-/// The workloads that every cluster has, besides `ReplicaSet`s and pods. `apiVersion`, kind, plural.
+/// The workloads that exist in every cluster, except `ReplicaSet`s and pods: `apiVersion`, kind,
+/// plural.
 pub(super) const WORKLOADS: [(&str, &str, &str); 6] = [
     ("apps/v1", "Deployment", "deployments"),
     ("apps/v1", "StatefulSet", "statefulsets"),
@@ -19,16 +20,16 @@ pub(super) const WORKLOADS: [(&str, &str, &str); 6] = [
     ("v1", "ReplicationController", "replicationcontrollers"),
 ];
 
-/// The workloads of other products. API group, kind.
+/// The workloads of other products: API group, kind.
 const CUSTOM_WORKLOADS: [(&str, &str); 2] =
     [("argoproj.io", "Rollout"), ("apps.openshift.io", "DeploymentConfig")];
 
-/// What a listed kind is for.
+/// The purpose of a listed kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Every cluster has it.
+    /// It exists in every cluster.
     Standard,
-    /// It makes pods.
+    /// It creates pods.
     Workload,
     /// It writes native Secrets.
     SecretSource,
@@ -36,7 +37,7 @@ pub(super) enum Kind {
     Policy,
 }
 
-/// A list of the API.
+/// A list request of the API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct List {
     pub(super) api_version: String,
@@ -46,7 +47,7 @@ pub(super) struct List {
     pub(super) kind: Kind,
 }
 
-/// The list of a kind that every cluster has.
+/// The list of a kind that exists in every cluster.
 pub(super) fn standard(api_version: &str, kind: &str, plural: &str) -> List {
     List {
         api_version: api_version.to_owned(),
@@ -57,7 +58,7 @@ pub(super) fn standard(api_version: &str, kind: &str, plural: &str) -> List {
     }
 }
 
-/// The versions of groups that may have kinds of interest, with those kinds.
+/// The group versions that may contain relevant kinds, with those kinds.
 pub(super) fn discovered(groups: &[APIGroup]) -> BTreeMap<String, Vec<(&'static str, Kind)>> {
     let sources = SourceKind::all().map(|(group, kind)| (group, kind, Kind::SecretSource));
     let workloads = CUSTOM_WORKLOADS.into_iter().map(|(group, kind)| (group, kind, Kind::Workload));
@@ -71,14 +72,14 @@ pub(super) fn discovered(groups: &[APIGroup]) -> BTreeMap<String, Vec<(&'static 
     found
 }
 
-/// The lists of those kinds that a group's version has.
+/// The lists of those kinds that exist in a group version.
 pub(super) fn of_resources(
     version: &str,
     resources: &[APIResource],
     kinds: &[(&'static str, Kind)],
 ) -> Vec<List> {
     let lists = kinds.iter().filter_map(|(kind, purpose)| {
-        // A subresource has a slash in its name.
+        // The name of a subresource contains a slash.
         let resource =
             resources.iter().find(|resource| resource.kind == *kind && !resource.name.contains('/'))?;
         Some(List {
@@ -93,12 +94,12 @@ pub(super) fn of_resources(
 }
 
 impl List {
-    /// The same of a kind whose objects are in no namespace.
+    /// The same list for a cluster-scoped kind.
     pub(super) fn cluster_scoped(self) -> Self {
         Self { is_namespaced: false, ..self }
     }
 
-    /// The address of the list, of one namespace or of all.
+    /// The URL path of the list, for one namespace or for all.
     pub(super) fn path(&self, namespace: Option<&str>) -> String {
         let Self { api_version, plural, .. } = self;
         let root = if api_version.contains('/') { "/apis" } else { "/api" };
@@ -116,7 +117,7 @@ impl List {
         }
     }
 
-    /// What an owner reference to an item has.
+    /// The key by which owner references name an item.
     pub(super) fn key(&self, item: &Value) -> ObjectKey {
         let text = |pointer| item.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         ObjectKey::new(
@@ -127,7 +128,7 @@ impl List {
         )
     }
 
-    /// An item as it can stand alone, with `apiVersion` and `kind`.
+    /// An item as a complete object, with `apiVersion` and `kind`.
     pub(super) fn standalone(&self, item: Value) -> Value {
         let mut object = Map::new();
         object.insert("apiVersion".to_owned(), self.api_version.as_str().into());

@@ -1,11 +1,11 @@
-//! How far the audit of a large cluster is.
+//! Progress of the audit of a large cluster.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// From this many objects of one kind on, a bar is shown.
+/// The minimum number of objects of one kind for which a progress bar is shown.
 const WORTH_A_BAR: u64 = 1_000;
 
-/// A bar on standard error, if that is a terminal and a list is long.
+/// A progress bar on standard error, shown if that is a terminal and a list is long.
 pub(super) struct Progress {
     bar: ProgressBar,
 }
@@ -17,19 +17,19 @@ impl Progress {
         Self { bar: ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()).with_style(style) }
     }
 
-    /// A list begins.
+    /// Starts the bar of a list.
     pub(super) fn begin(&self, resource: &str) {
         self.bar.set_draw_target(ProgressDrawTarget::hidden());
         self.bar.reset();
         self.bar.set_message(resource.to_owned());
     }
 
-    /// A page is read.
+    /// Reports a page.
     pub(super) fn page(&self, read: usize, remaining: Option<i64>) {
         let read = read as u64;
         let total = read + remaining.and_then(|remaining| u64::try_from(remaining).ok()).unwrap_or_default();
         if total >= WORTH_A_BAR && self.bar.is_hidden() {
-            // Draws nothing where standard error is no terminal.
+            // Draws nothing if standard error is not a terminal.
             self.bar.set_draw_target(ProgressDrawTarget::stderr());
         }
         self.bar.set_length(total);

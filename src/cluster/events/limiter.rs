@@ -1,4 +1,4 @@
-//! How many Events are too many.
+//! Limits the rate of Events.
 
 use std::{
     collections::HashMap,
@@ -7,27 +7,28 @@ use std::{
 
 use scaivault_webhook::{Notice, NoticeReason};
 
-/// How long an owner hears nothing more for the same reason: its pods are all alike.
+/// How long further Events for the same owner and reason are suppressed, because the owner's pods
+/// are alike.
 const PERIOD: Duration = Duration::from_mins(10);
 
-/// How many Events there may be after a quiet time, and how often one more.
+/// A token bucket: its size, and how often it gains a token.
 #[derive(Clone, Copy, Debug)]
 struct Rate {
     burst: u32,
     refill: Duration,
 }
 
-/// Of all namespaces together: Kubernetes' own components are kept to as much.
+/// The limit for all namespaces together, the same as for Kubernetes' own components.
 const OVERALL: Rate = Rate { burst: 50, refill: Duration::from_secs(1) };
 
-/// Of one namespace, so that one cannot keep the others from being heard.
+/// The limit per namespace, so that one namespace cannot use up the limit of the others.
 const PER_NAMESPACE: Rate = Rate { burst: 10, refill: Duration::from_secs(10) };
 
-/// How many owners are remembered, and how many namespaces.
+/// The maximum number of remembered owners, and of namespaces.
 const REMEMBERED: usize = 4096;
 
-/// Lets through what is neither said again too soon nor one of too many. Each reason has a share of its own: warnings
-/// keep nobody from hearing that secrets are missing.
+/// Suppresses repeated Events and Events over the limits. Each reason has its own limits, so that
+/// warnings cannot suppress Events about missing secrets.
 #[derive(Debug, Default)]
 pub(super) struct Limiter {
     not_injected: Share,
@@ -35,7 +36,7 @@ pub(super) struct Limiter {
 }
 
 impl Limiter {
-    /// Whether this notice may be posted now; then it counts.
+    /// Whether this notice may be posted now; if so, it is counted.
     pub(super) fn admit(&mut self, notice: &Notice, now: Instant) -> bool {
         let share = match notice.reason {
             NoticeReason::SecretsNotInjected => &mut self.not_injected,
@@ -45,10 +46,11 @@ impl Limiter {
     }
 }
 
-/// The Events of one reason.
+/// The limits of one reason.
 #[derive(Debug, Default)]
 struct Share {
-    /// When something was last said, by namespace and uid of the owner. A uid alone is only what a review says.
+    /// When an Event was last posted, by namespace and uid of the owner. The uid alone is not
+    /// enough, because a client controls it.
     last: HashMap<(String, String), Instant>,
     overall: Bucket,
     namespaces: HashMap<String, Bucket>,
@@ -67,7 +69,7 @@ impl Share {
             return false;
         }
         let of_namespace = self.namespaces.entry(namespace.to_owned()).or_default();
-        // Only what both have is taken from either.
+        // A token is taken only if both buckets have one.
         let (Some(one), Some(other)) =
             (of_namespace.less(PER_NAMESPACE, now), self.overall.less(OVERALL, now))
         else {
@@ -79,21 +81,21 @@ impl Share {
     }
 }
 
-/// Forgets what no longer matters once there is no room for more.
+/// Removes entries that no longer matter when the map is full.
 fn make_room<K, V>(map: &mut HashMap<K, V>, matters: impl Fn(&V) -> bool) {
     if map.len() >= REMEMBERED {
         map.retain(|_, value| matters(value));
     }
 }
 
-/// What is left of a burst, as the time from which on all of it is there again.
+/// A token bucket, stored as the time at which it will be full again.
 #[derive(Clone, Copy, Debug, Default)]
 struct Bucket {
     full_at: Option<Instant>,
 }
 
 impl Bucket {
-    /// With one less in it; none where it is empty.
+    /// The bucket with one token less; `None` if it is empty.
     fn less(self, rate: Rate, now: Instant) -> Option<Self> {
         let full_at = self.full_at.map_or(now, |full_at| full_at.max(now)) + rate.refill;
         (full_at - now <= rate.refill * rate.burst).then_some(Self { full_at: Some(full_at) })
@@ -137,7 +139,7 @@ mod tests {
         assert!(admit("shop", "a", NOT_INJECTED, start + PERIOD));
     }
 
-    /// How many of a hundred new owners in each of these namespaces are heard.
+    /// How many of a hundred new owners in each of these namespaces get an Event.
     fn admitted(
         limiter: &mut Limiter,
         namespaces: u32,

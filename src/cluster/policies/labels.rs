@@ -1,4 +1,5 @@
-//! The label of namespaces that a policy gives secrets in: with it, the API server sends their pods to the injector.
+//! Labels the namespaces in which a policy injects secrets, so that the API server sends all their
+//! pods to the injector.
 
 use std::{
     collections::BTreeMap,
@@ -22,29 +23,31 @@ use tokio::time::{Instant, sleep, timeout};
 use super::reporter::FIELD_MANAGER;
 use crate::cluster::Memory;
 
-/// How long changes are gathered. The replicas do the same, so each adds some of it by chance.
+/// How long changes are batched. Each replica adds a random part, so that they do not write at the
+/// same time.
 const GATHER: Duration = Duration::from_millis(500);
 
 /// How often all namespaces are compared without a change.
 const INTERVAL: Duration = Duration::from_secs(30);
 
-/// The pause behind each write.
+/// The pause after each write.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// How often a log line says that labels are not taken.
+/// The minimum time between log lines about rejected labels.
 const REMINDER: Duration = Duration::from_mins(5);
 
-/// A namespace that is labelled sooner after it was made may have pods that the API server has not sent to the injector.
+/// If a namespace is labelled within this time of its creation, the API server may have created its
+/// first pods without calling the injector.
 const YOUNG: SignedDuration = SignedDuration::from_mins(1);
 
-/// What the label says. The later, the more depends on the injector.
+/// The value of the label, ordered by how strongly pods depend on the injector.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Label {
     #[default]
     None,
     /// Pods are sent to the injector and do not depend on its answer.
     Audit,
-    /// Pods are sent to the injector and depend on its answer, if the chart says so.
+    /// Pods are sent to the injector and depend on its answer, if the chart is configured so.
     Enabled,
 }
 
@@ -66,13 +69,14 @@ impl Label {
     }
 }
 
-/// The most that a policy has asked for in the life of this process, by namespace.
+/// The strongest label that a policy has required since the start of this process, by namespace.
 #[derive(Debug, Default)]
 struct Wanted(BTreeMap<String, Label>);
 
 impl Wanted {
-    /// What to write. A label too many costs a call, one too few the secrets: a replica that knows fewer policies than another one, such
-    /// as a fresh one, takes none away.
+    /// The label to write. A superfluous label costs a webhook call, a missing one costs the
+    /// secrets. So a replica that knows fewer policies than another, for example right after its
+    /// start, removes no label.
     fn next(&mut self, namespace: &Namespace, wanted: Label) -> Option<Label> {
         let present = Label::of_namespace(namespace);
         let most = if wanted > Label::None {
@@ -85,7 +89,7 @@ impl Wanted {
         (wanted > present || (wanted < present && present <= most)).then_some(wanted)
     }
 
-    /// A label was written.
+    /// Records a written label.
     fn written(&mut self, namespace: &str, label: Label) {
         if label == Label::None {
             self.0.remove(namespace);
@@ -95,7 +99,7 @@ impl Wanted {
     }
 }
 
-/// Keeps the labels as the policies in force want them, for ever.
+/// Keeps the labels in sync with the policies in force, for ever.
 pub(in super::super) async fn label_namespaces(
     client: Client,
     memory: Arc<Memory>,
@@ -135,7 +139,8 @@ pub(in super::super) async fn label_namespaces(
     }
 }
 
-/// The label for a namespace in which pods that ask for nothing may get secrets, or would get them if the policy were enforced.
+/// The label for a namespace in which pods without annotations may get secrets, or would get them
+/// if the policy were enforced.
 fn wanted_label(set: &PolicySet, namespace: &Namespace) -> Label {
     let leaves_alone = |mode| matches!(mode, Some(PolicyMode::Ignore | PolicyMode::IgnoreAndDetach));
     let giving = set
@@ -143,7 +148,8 @@ fn wanted_label(set: &PolicySet, namespace: &Namespace) -> Label {
         .filter(|policy| policy.injects() && !leaves_alone(policy.parts().mutation_mode));
     let labels = giving.map(|policy| match policy.enforcement() {
         Enforcement::Enforce => Label::Enabled,
-        // It refuses no pod, so none should be refused because the injector does not answer.
+        // Such a policy rejects no pod, so an unavailable injector should not cause a rejection
+        // either.
         Enforcement::Warn | Enforcement::Audit => Label::Audit,
     });
     labels.max().unwrap_or_default()
@@ -183,7 +189,7 @@ fn warn(namespace: &str, error: &kube::Error) {
     tracing::warn!(namespace, error = reason(error), cure, "namespace label not written");
 }
 
-/// A part of it, by chance.
+/// A random part of a duration.
 pub(super) fn jitter(most: Duration) -> Duration {
     let random = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().subsec_nanos();
     most * (random % 1_000) / 1_000

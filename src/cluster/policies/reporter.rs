@@ -1,5 +1,5 @@
-//! Writes the status of policies. All replicas do: each adds the pods that it has counted, and whoever is late sees that another one
-//! has written and reads first.
+//! Writes the status of policies. All replicas do so: each adds the pods that it has counted. A
+//! replica whose write conflicts waits for the other's version and tries again.
 
 use std::{ops::Bound, sync::Arc, time::SystemTime};
 
@@ -26,25 +26,25 @@ use super::{
 };
 use crate::cluster::Memory;
 
-/// Under which name the status and the labels are written.
+/// The field manager of the status and of the labels.
 pub(super) const FIELD_MANAGER: &str = "scaivault-injector";
 
-/// How often it is looked at whether a status has to be written, if anything changed.
+/// How often pending status changes are checked for.
 const INTERVAL: Duration = Duration::from_secs(3);
 
-/// How often pods are added.
+/// How often counts of pods are written.
 const COUNTS_INTERVAL: Duration = Duration::from_secs(30);
 
-/// The pause behind each write: at most ten a second for each replica.
+/// The pause after each write: at most ten a second for each replica.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The most writes before it is looked at again what has to be written.
+/// The maximum number of writes before the pending ones are computed again.
 const BATCH: usize = 50;
 
-/// How often a log line says that statuses are not taken.
+/// The minimum time between log lines about rejected statuses.
 const REMINDER: Duration = Duration::from_mins(5);
 
-/// Keeps the status of all policies as it should be, for ever.
+/// Keeps the status of all policies up to date, for ever.
 pub(in super::super) async fn report_status(
     client: Client,
     memory: Arc<Memory>,
@@ -78,35 +78,35 @@ struct Reporter {
     memory: Arc<Memory>,
     context: Arc<AdmissionContext>,
     metrics: Arc<Metrics>,
-    /// When it was last said that statuses are not taken.
+    /// When rejected statuses were last logged.
     told: Option<Instant>,
-    /// Where the last pass ended, if it did not get to all policies.
+    /// Where the last pass ended, if it did not cover all policies.
     last: Option<Arc<str>>,
     seen: Seen,
 }
 
-/// What the last pass has found.
+/// The result of the last pass.
 #[derive(Clone, Debug, Default)]
 struct Seen {
     overview: Option<Arc<OverviewOf>>,
-    /// [`Store::changes`] when no status had to be written.
+    /// [`Store::changes`] at the time when no status had to be written.
     ///
     /// [`Store::changes`]: scaivault_cluster::policies::Store::changes
     clean: Option<u64>,
 }
 
-/// An overview, and what it was made of.
+/// An overview and its inputs.
 #[derive(Debug)]
 struct OverviewOf {
     set: Arc<PolicySet>,
     settings: Arc<Settings>,
-    /// The version of the namespaces in memory.
+    /// The version of the cached namespaces.
     namespaces: u64,
     overview: Overview,
 }
 
 impl Seen {
-    /// The overview of now: the former one, unless something has changed.
+    /// The current overview, recomputed only if an input has changed.
     fn overview(
         &mut self,
         set: Arc<PolicySet>,
@@ -134,20 +134,20 @@ impl Seen {
     }
 }
 
-/// A status that has to be written.
+/// A pending write of a status.
 struct Write {
     name: Arc<str>,
     uid: String,
     resource_version: String,
     status: InjectionPolicyStatus,
-    /// What of it was counted here.
+    /// The counts of this replica that it contains.
     counts: Counts,
-    /// What this replica says in it that was not there.
+    /// The hash of the verdict that this replica adds, if it is new.
     verdict: Option<u64>,
 }
 
 impl Reporter {
-    /// True if it got to all policies, and no other replica was in between.
+    /// Returns true if it covered all policies without a conflict with another replica.
     async fn pass(&mut self, with_counts: bool) -> bool {
         let last = self.last.take();
         let (memory, context, metrics) =
@@ -171,7 +171,7 @@ impl Reporter {
 
     async fn write(&mut self, write: Write) -> Option<PolicyWrite> {
         let Write { name, uid, resource_version, status, counts, verdict } = write;
-        // With the version that was read, so that no replica overwrites what another one has added.
+        // The resource version that was read prevents overwriting the counts of another replica.
         let object = json!({
             "apiVersion": API_VERSION, "kind": KIND,
             "metadata": {"name": &*name, "uid": uid, "resourceVersion": resource_version}, "status": status,
@@ -193,7 +193,7 @@ impl Reporter {
             }
             // It was deleted.
             Err(kube::Error::Api(status)) if status.code == 404 => return None,
-            // Another replica was first; what it wrote comes with the watch.
+            // Another replica wrote first; its version arrives through the watch.
             Err(kube::Error::Api(status)) if status.code == 409 => PolicyWrite::StatusConflict,
             Err(error) => {
                 self.tell(&name, &error);
@@ -219,7 +219,7 @@ impl Reporter {
     }
 }
 
-/// The statuses that differ from what they should be.
+/// The statuses that differ from the desired ones.
 fn due(
     memory: &Memory,
     context: &AdmissionContext,
@@ -246,7 +246,8 @@ fn due(
         let status = desired(name, entry, &found.overview, counts, refusal.as_deref(), now);
         let (status, verdict) =
             without_dispute(status, &entry.status, entry.written, Instant::now().into_std());
-        // Texts and numbers can wait: two releases that exclude other namespaces would write by turns without end.
+        // Messages and numbers are not urgent: two releases that exclude different namespaces would
+        // otherwise overwrite each other without end.
         let is_due = if with_counts { status != entry.status } else { is_urgent(&entry.status, &status) };
         is_due.then(|| Write {
             name: Arc::clone(name),

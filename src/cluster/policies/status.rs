@@ -1,4 +1,4 @@
-//! What the status of a policy should say. Pure.
+//! Computes the status of a policy. Pure.
 
 use std::{
     collections::HashMap,
@@ -16,28 +16,28 @@ use serde_json::Value;
 
 use super::usage::{Counts, Refusal};
 
-/// How many namespaces are named whose pods do not reach the injector.
+/// The maximum number of namespaces to name whose pods do not reach the injector.
 const NAMED: usize = 3;
 
-/// The longest text of a condition, bytes.
+/// The maximum length of a condition's message in bytes.
 const MESSAGE_BYTES: usize = 4 * 1024;
 
-/// What is only known of all policies and namespaces together.
+/// The facts that depend on all policies and namespaces.
 #[derive(Debug, Default)]
 pub(super) struct Overview {
     by_policy: HashMap<Arc<str>, Facts>,
 }
 
-/// What is known of one policy.
+/// The facts about one policy.
 #[derive(Debug, Default)]
 struct Facts {
     namespaces: i64,
-    /// Those whose pods are not sent to the injector unless they have an annotation.
+    /// The namespaces whose pods are not sent to the injector unless they have an annotation.
     unreached: Vec<String>,
     conflict: Option<Conflict>,
 }
 
-/// A disagreement with another policy, the first one; one because of which pods are refused comes before others.
+/// The first conflict with another policy; a conflict that causes rejections comes first.
 #[derive(Debug)]
 struct Conflict {
     is_enforced: bool,
@@ -45,8 +45,8 @@ struct Conflict {
 }
 
 impl Overview {
-    /// Of these namespaces, without those that `is_excluded` names. The webhook has an entry for the label that the injector sets only
-    /// if it `labels_namespaces`.
+    /// Considers these namespaces except those that `is_excluded` matches. The webhook only selects
+    /// the injector's own label if it `labels_namespaces`.
     pub(super) fn new(
         set: &PolicySet,
         namespaces: &[Arc<Namespace>],
@@ -87,7 +87,7 @@ impl Overview {
         Self { by_policy }
     }
 
-    /// How many policies disagree with another one so that pods are refused.
+    /// The number of policies with a conflict that causes rejections.
     pub(super) fn conflicts(&self) -> usize {
         let conflicts = self.by_policy.values().filter_map(|facts| facts.conflict.as_ref());
         conflicts.filter(|conflict| conflict.is_enforced).count()
@@ -103,7 +103,7 @@ fn is_reached(namespace: &Namespace, labels_namespaces: bool) -> bool {
         || (labels_namespaces && has(INJECTION_BY_POLICY_LABEL, &[LABEL_ENABLED, LABEL_AUDIT]))
 }
 
-/// What the status of a policy should say, with these pods added.
+/// The desired status of a policy, with these counts added.
 pub(super) fn desired(
     name: &str,
     entry: &Entry,
@@ -142,16 +142,17 @@ pub(super) fn desired(
     }
 }
 
-/// The version in force while the present one cannot be used.
+/// The version in force while the current one cannot be used.
 fn in_force(entry: &Entry) -> Option<InForce> {
     entry.problems.as_ref()?;
-    // A replica that can use no version at all leaves the version that another one has saved.
+    // A replica that can use no version keeps the one that another replica has stored.
     entry.in_force.as_ref().map(Version::for_status).or_else(|| entry.status.in_force.clone())
 }
 
-/// What to write, and the verdict of this replica if that is in it. A verdict that another replica has overwritten, because it knows
-/// something else or is of another release, is not written again for a while: else they would write by turns without end. Pods are
-/// added in any case.
+/// The status to write, and the hash of this replica's verdict if it is included. If another
+/// replica has overwritten the verdict, because it has other data or runs another release, the
+/// verdict is not written again for a while; otherwise the two would overwrite each other without
+/// end. Counts are added in any case.
 pub(super) fn without_dispute(
     status: InjectionPolicyStatus,
     former: &InjectionPolicyStatus,
@@ -173,7 +174,7 @@ pub(super) fn without_dispute(
     (status, Some(verdict))
 }
 
-/// Everything but pods and times, as a hash.
+/// A hash of everything except counts and times.
 fn verdict(status: &InjectionPolicyStatus) -> u64 {
     let InjectionPolicyStatus {
         observed_generation,
@@ -196,7 +197,7 @@ fn verdict(status: &InjectionPolicyStatus) -> u64 {
     hasher.finish()
 }
 
-/// Whether somebody may wait for it: another generation, version in force or verdict.
+/// Whether a user may be waiting for the change: another generation, version in force or verdict.
 pub(super) fn is_urgent(former: &InjectionPolicyStatus, status: &InjectionPolicyStatus) -> bool {
     let verdicts = |status: &InjectionPolicyStatus| {
         let each = status.conditions.iter();
@@ -271,7 +272,7 @@ fn pods(former: PodCounts, counts: Counts, now: &str) -> PodCounts {
     }
 }
 
-/// The later one. A former one in the future was written by a clock that was wrong.
+/// The later one. A previous one in the future was written with a wrong clock.
 fn last_refusal(former: Option<LastRefusal>, refusal: Option<&Refusal>, now: i64) -> Option<LastRefusal> {
     let Some(Refusal { time: at, namespace, pod, message }) = refusal else { return former };
     let former_time =
@@ -283,7 +284,7 @@ fn last_refusal(former: Option<LastRefusal>, refusal: Option<&Refusal>, now: i64
     Some(LastRefusal { time: time(*at), namespace, pod, message })
 }
 
-/// As Kubernetes writes it.
+/// The time in the format of Kubernetes.
 fn time(seconds: i64) -> String {
     Timestamp::from_second(seconds).unwrap_or_default().to_string()
 }

@@ -1,4 +1,4 @@
-//! Policies as an API server brings them, whose every answer is given by hand.
+//! Policies delivered by an API server whose answers the tests script.
 
 use std::{
     thread,
@@ -59,7 +59,7 @@ struct Fixture {
     _tasks: JoinSet<()>,
 }
 
-/// Namespaces and service accounts are in memory; policies come from the server.
+/// Namespaces and service accounts are cached; policies come from the server.
 async fn start() -> Fixture {
     let server = ApiServer::start().await;
     let (memory, readiness, metrics) =
@@ -74,7 +74,7 @@ async fn start() -> Fixture {
 }
 
 impl Fixture {
-    /// Waits until the set in force is like this.
+    /// Waits until the set in force satisfies `holds`.
     async fn until(&self, what: &str, holds: impl Fn(&PolicySet) -> bool) {
         let mut changes = self.memory.changes();
         let waiting = async {
@@ -148,7 +148,7 @@ async fn a_deleted_policy_goes_unless_its_crd_does() {
     fixture.server.answer(DISCOVERY, &discovery(&["create", "list", "watch"])).await;
     fixture.until("the end of one", |set| set.len() == 1).await;
 
-    // The API server deletes what is left before the CRD itself.
+    // The API server deletes the remaining objects before the CRD.
     watch.send("DELETED", &all[1]).await;
     fixture.server.answer(DISCOVERY, &discovery(&["delete", "list", "watch"])).await;
     watch.send("ADDED", &policy("c", 2, &injecting("shop", "a/c"))).await;
@@ -158,7 +158,7 @@ async fn a_deleted_policy_goes_unless_its_crd_does() {
     assert!(set.iter().any(|policy| &**policy.name() == "b"), "it stays in force");
 }
 
-/// After an upgrade: the former release has taken the policy, and this one does not.
+/// After an upgrade: the previous release has accepted the policy, and this one rejects it.
 #[tokio::test]
 async fn a_replica_that_would_drop_a_policy_in_force_is_not_ready() {
     let mut fixture = start().await;
@@ -223,7 +223,8 @@ async fn a_clock_that_is_behind_lets_no_exception_live_on() {
     assert_eq!([now(0), now(WRITTEN + 7)], [WRITTEN, WRITTEN + 7]);
 }
 
-/// Decisions one behind the other, while something goes on: how long the slowest hundredth took at least.
+/// Measures consecutive decisions during another activity and returns the 99th percentile of their
+/// duration.
 fn p99(context: &AdmissionContext, is_over: impl Fn(usize) -> bool) -> Duration {
     let mut times = Vec::new();
     while !is_over(times.len()) {

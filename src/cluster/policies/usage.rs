@@ -1,4 +1,5 @@
-//! What a policy did since its status was last written. Counted on the way of each admission, so there is no lock.
+//! The effects of a policy since its status was last written. Counted during each admission, so
+//! without a lock.
 
 use std::{
     fmt::Write as _,
@@ -13,13 +14,13 @@ use arc_swap::ArcSwapOption;
 use scaivault_inject::{PolicyEffect, shown_key};
 use scaivault_webhook::PolicyUsage;
 
-/// The longest reason of a refusal, bytes.
+/// The maximum length of a rejection's message in bytes.
 const MESSAGE_BYTES: usize = 1024;
 
-/// The longest name that Kubernetes allows, bytes.
+/// The maximum length of a name in Kubernetes, in bytes.
 const NAME_BYTES: usize = 253;
 
-/// How many pods a policy had an effect on.
+/// The number of pods by effect of a policy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     pub(super) injected: u64,
@@ -28,18 +29,19 @@ pub(super) struct Counts {
     pub(super) audited: u64,
 }
 
-/// A pod that a policy refused.
+/// A pod that a policy rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
     /// Unix seconds.
     pub(super) time: i64,
     pub(super) namespace: String,
     pub(super) pod: String,
-    /// Codes of problems and keys of annotations. Anybody who reaches the port can post a review, so nothing else that it says.
+    /// Codes of problems and keys of annotations. Every client that reaches the port controls the
+    /// rest of a review, so nothing else is included.
     pub(super) message: String,
 }
 
-/// What a policy did.
+/// The effects of a policy.
 #[derive(Debug, Default)]
 pub(super) struct Usage {
     injected: AtomicU64,
@@ -49,7 +51,7 @@ pub(super) struct Usage {
     last_refusal: ArcSwapOption<Refusal>,
 }
 
-/// Two that count apart are never the same.
+/// Compared by identity, because each instance has its own counters.
 impl PartialEq for Usage {
     fn eq(&self, other: &Self) -> bool {
         ptr::eq(self, other)
@@ -72,7 +74,7 @@ impl Usage {
         }
     }
 
-    /// What is not in the status yet.
+    /// The counts that are not in the status yet.
     pub(super) fn counts(&self) -> Counts {
         let Self { injected, refused, warned, audited, last_refusal: _ } = self;
         let [injected, refused, warned, audited] =
@@ -80,7 +82,7 @@ impl Usage {
         Counts { injected, refused, warned, audited }
     }
 
-    /// So much is in the status now.
+    /// Subtracts counts that were written to the status.
     pub(super) fn reported(&self, counts: Counts) {
         let Counts { injected, refused, warned, audited } = counts;
         for (counter, reported) in [
@@ -93,7 +95,7 @@ impl Usage {
         }
     }
 
-    /// The last pod that was refused since the start of this replica.
+    /// The last pod that this replica rejected since its start.
     pub(super) fn last_refusal(&self) -> Option<Arc<Refusal>> {
         self.last_refusal.load_full()
     }
@@ -115,7 +117,7 @@ impl Refusal {
     }
 }
 
-/// A name as Kubernetes allows it, else a word for it.
+/// A name if it is valid in Kubernetes, else a placeholder.
 fn name(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-".contains(&byte);
     let is_name = (1..=NAME_BYTES).contains(&text.len()) && text.bytes().all(plain);

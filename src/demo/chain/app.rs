@@ -1,4 +1,4 @@
-//! The demonstration's application: reads its file when it starts and at every SIGHUP, and says what it read.
+//! The demo's application: reads its file at start and at every SIGHUP, and reports the content.
 
 use std::{fmt, fs, path::Path, process::ExitCode};
 
@@ -9,12 +9,11 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::output;
 
-/// What the application says, a line of JSON each time.
+/// A report of the application, one line of JSON.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub(super) struct Report {
-    /// Why it read the file.
     pub(super) reason: Reason,
-    /// What it read.
+    /// The content of the file.
     pub(super) content: Value,
 }
 
@@ -23,7 +22,7 @@ pub(super) struct Report {
 pub(super) enum Reason {
     /// It started.
     Start,
-    /// It was told to.
+    /// It got SIGHUP.
     Hangup,
 }
 
@@ -40,7 +39,7 @@ impl fmt::Display for Reason {
 pub(super) fn run(file: &Path) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        // Before the first word: who reads it may send the signal at once.
+        // Installed before the first report, because its reader may send the signal at once.
         let mut hangups = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
         report(Reason::Start, file)?;
         while hangups.recv().await.is_some() {

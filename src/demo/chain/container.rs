@@ -1,4 +1,5 @@
-//! The kubelet's part: an injected container as a process on this machine, its volumes as directories.
+//! Emulates the kubelet: runs an injected container as a process on this machine, with directories
+//! as volumes.
 
 use std::{
     fs,
@@ -12,18 +13,18 @@ use serde_json::Value;
 
 use super::vault::Vault;
 
-/// What is run of a container.
+/// The executable parts of a container.
 pub(super) struct Container {
     /// Its command and args.
     pub(super) program: Vec<String>,
-    /// What is run beside it when it has started.
+    /// The command of the `postStart` hook.
     pub(super) post_start: Vec<String>,
-    /// Its environment, with paths of this machine.
+    /// Its environment, with paths translated to this machine.
     pub(super) variables: Vec<(String, String)>,
 }
 
 impl Container {
-    /// Of the pod's init container with that name.
+    /// The init container of the pod with that name.
     pub(super) fn of_pod(pod: &Value, name: &str, volumes: &Path) -> anyhow::Result<Self> {
         let container = find(pod, "/spec/initContainers", name)?;
         let mounts = Mounts::of(container, volumes)?;
@@ -31,7 +32,8 @@ impl Container {
         let variable = |EnvVar { name, value, value_from }| {
             let value = match value_from {
                 Some(source) => source.field(pod),
-                // The kubelet's escape of `$`; the injector writes no reference to another variable.
+                // Undoes the kubelet's escape of `$`; the injector writes no reference to another
+                // variable.
                 None => mounts.translate(&value.replace("$$", "$")),
             };
             (name, value)
@@ -44,11 +46,11 @@ impl Container {
     }
 }
 
-/// Where a container's volumes are mounted, and where they are on this machine.
+/// The mount paths of a container's volumes, and their directories on this machine.
 pub(super) struct Mounts(Vec<(String, PathBuf)>);
 
 impl Mounts {
-    /// Of the pod's container with that name.
+    /// The mounts of the pod's container with that name.
     pub(super) fn of_app(pod: &Value, name: &str, volumes: &Path) -> anyhow::Result<Self> {
         Self::of(find(pod, "/spec/containers", name)?, volumes)
     }
@@ -59,7 +61,8 @@ impl Mounts {
         Ok(Self(mounts.into_iter().map(|mount| (mount.mount_path, volumes.join(mount.name))).collect()))
     }
 
-    /// A text with the paths of this machine: those that begin a word and lie in a volume.
+    /// Translates the paths in a text to this machine, if they start a word and are inside a
+    /// volume.
     pub(super) fn translate(&self, text: &str) -> String {
         text.split_inclusive(char::is_whitespace).map(|word| self.translate_word(word)).collect()
     }
@@ -74,7 +77,8 @@ impl Mounts {
     }
 }
 
-/// Makes the pod's volumes as directories below `directory`, with what a kubelet would put into them.
+/// Creates the pod's volumes as directories below `directory`, with the content that a kubelet
+/// would write.
 pub(super) fn make_volumes(pod: &Value, directory: &Path, vault: &Vault) -> anyhow::Result<usize> {
     let volumes = pod.pointer("/spec/volumes").context("the pod has no volumes")?;
     let volumes = Vec::<Volume>::deserialize(volumes).context("volumes")?;
@@ -88,7 +92,7 @@ pub(super) fn make_volumes(pod: &Value, directory: &Path, vault: &Vault) -> anyh
     Ok(volumes.len())
 }
 
-/// The parts of a container that are run.
+/// The executable parts of a container.
 #[derive(Deserialize)]
 struct Spec {
     command: Vec<String>,
@@ -119,7 +123,7 @@ struct FieldRef {
 }
 
 impl VariableSource {
-    /// The pod's field, such as `metadata.name`; empty where the pod does not have it.
+    /// The pod's field, such as `metadata.name`; empty if the pod does not have it.
     fn field(&self, pod: &Value) -> String {
         let pointer = format!("/{}", self.field_ref.field_path.replace('.', "/"));
         pod.pointer(&pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
@@ -156,7 +160,7 @@ struct Volume {
     source: Source,
 }
 
-/// The kinds of volumes that are injected here.
+/// The kinds of volumes that the injector adds.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 enum Source {
@@ -185,11 +189,11 @@ struct TokenProjection {
 }
 
 impl Source {
-    /// Names and contents of its files.
+    /// The names and contents of its files.
     fn files(&self, pod: &Value, vault: &Vault) -> anyhow::Result<Vec<(String, String)>> {
         match self {
             Self::EmptyDir {} => Ok(Vec::new()),
-            // The one ConfigMap is that of ScaiVault's authority.
+            // The only ConfigMap is that of ScaiVault's CA.
             Self::ConfigMap { items } => {
                 let ca_pem = vault.ca_pem()?;
                 Ok(items.iter().map(|item| (item.path.clone(), ca_pem.to_owned())).collect())
@@ -199,7 +203,7 @@ impl Source {
     }
 }
 
-/// The token that the cluster would make for the pod's service account.
+/// The token that the cluster would issue for the pod's service account.
 fn token(projection: &Projection, pod: &Value, vault: &Vault) -> anyhow::Result<(String, String)> {
     let text = |pointer: &str| pod.pointer(pointer).and_then(Value::as_str).unwrap_or("default");
     let TokenProjection { audience, expiration_seconds, path } = &projection.service_account_token;

@@ -1,5 +1,6 @@
-//! What runs beside the demonstration: the agent and the application, each a process of this very program. The name that it is
-//! started under says which: `scaivault-agent`, or the name of the application. It is looked at before the command line.
+//! The child processes of the demo: the agent and the application, both of which run this program.
+//! The name under which it is started selects the role: `scaivault-agent`, or the name of the
+//! application. The name is checked before the command line.
 
 use std::{
     env,
@@ -17,7 +18,7 @@ use tokio::{
 
 use super::{app::Report, container::Container, within};
 
-/// What runs; killed when this is dropped.
+/// The running processes, killed on drop.
 #[derive(Default)]
 pub(super) struct Processes {
     /// The sidecar.
@@ -27,11 +28,11 @@ pub(super) struct Processes {
 }
 
 impl Processes {
-    /// Kills what still runs and waits for its end.
+    /// Kills the running processes and waits for their exit.
     pub(super) async fn kill(self) {
         let Self { agent, app } = self;
         for mut child in agent.map(|agent| agent.child).into_iter().chain(app.map(|app| app.child)) {
-            // It fails only where the process has ended.
+            // It fails only if the process has already exited.
             let _ = child.kill().await;
         }
     }
@@ -45,13 +46,13 @@ pub(super) struct Agent {
 }
 
 impl Agent {
-    /// Starts the container's program with the container's environment and nothing besides.
+    /// Starts the container's program with only the container's environment.
     pub(super) fn start(container: Container, log: PathBuf) -> anyhow::Result<Self> {
         let child = agent(&container.program, &container, &log)?.spawn().context("cannot start the agent")?;
         Ok(Self { child, container, log })
     }
 
-    /// Waits until the container's `postStart` hook lets the application start.
+    /// Waits until the container's `postStart` hook returns.
     pub(super) async fn ready(&mut self) -> anyhow::Result<()> {
         let mut gate = agent(&self.container.post_start, &self.container, &self.log)?;
         let opened = async {
@@ -63,12 +64,11 @@ impl Agent {
         within("the agent's gate", opened).await
     }
 
-    /// The process's number.
     pub(super) fn pid(&self) -> u32 {
         self.child.id().unwrap_or_default()
     }
 
-    /// Ends it as a kubelet does.
+    /// Terminates it as a kubelet does.
     pub(super) async fn terminate(&mut self) -> anyhow::Result<()> {
         terminate(&self.child)?;
         let ended = async { expect_success(self.child.wait().await?) };
@@ -94,18 +94,17 @@ impl App {
         Ok(Self { child, reports: BufReader::new(stdout).lines() })
     }
 
-    /// What it says next.
+    /// Its next report.
     pub(super) async fn report(&mut self) -> anyhow::Result<Report> {
         let line = self.reports.next_line().await?.context("the application has ended")?;
         Ok(serde_json::from_str(&line)?)
     }
 
-    /// The process's number.
     pub(super) fn pid(&self) -> u32 {
         self.child.id().unwrap_or_default()
     }
 
-    /// Ends it as a kubelet does, and returns how much it still had to say.
+    /// Terminates it as a kubelet does, and returns the number of unread reports.
     pub(super) async fn terminate(&mut self) -> anyhow::Result<usize> {
         terminate(&self.child)?;
         let ended = async {
@@ -120,7 +119,7 @@ impl App {
     }
 }
 
-/// A program of the container: the agent.
+/// A program of the agent's container.
 fn agent(words: &[String], container: &Container, log: &Path) -> anyhow::Result<Command> {
     let (program, arguments) = words.split_first().context("the container names no program")?;
     let log = File::options().create(true).append(true).open(log).context("cannot open the agent's log")?;
@@ -134,8 +133,8 @@ fn agent(words: &[String], container: &Container, log: &Path) -> anyhow::Result<
     Ok(command)
 }
 
-/// This program under another name, by which it knows what to be. In a process group of its own: what is typed into the
-/// terminal reaches the demonstration alone, which then ends all in order.
+/// This program under another name, which selects its role. It runs in its own process group, so
+/// that a signal from the terminal only reaches the demo, which then stops its children in order.
 fn this_program(name: &str) -> anyhow::Result<Command> {
     let mut command = Command::new(env::current_exe().context("cannot find this program")?);
     command.arg0(name).stdin(Stdio::null()).process_group(0).kill_on_drop(true);

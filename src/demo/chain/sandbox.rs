@@ -1,4 +1,4 @@
-//! The directory and the processes of the demonstration, which end with it.
+//! The directory and the child processes of the demo, which are removed at its end.
 
 use std::{
     env, fs,
@@ -11,24 +11,24 @@ use tempfile::TempDir;
 
 use super::{APP_PREFIX, processes::Processes};
 
-/// What the directory's name begins with; random characters follow.
+/// The prefix of the directory's name; random characters follow.
 const PREFIX: &str = "scaivault-demo-";
-/// The kernel's list of this process's mounts: `proc(5)`, "mountinfo".
+/// The kernel's list of this process's mounts, see `mountinfo` in `proc(5)`.
 const MOUNTINFO: &str = "/proc/self/mountinfo";
-/// The sticky bit: a directory that many share, which the agent takes for no volume.
+/// The sticky bit marks a shared directory, which the agent does not accept as a volume.
 const STICKY: u32 = 0o1000;
-/// How much of the agent's log is shown when something fails.
+/// How many lines of the agent's log are shown after a failure.
 const LAST_LINES: usize = 10;
 
 /// The directory and the processes.
 pub(super) struct Sandbox {
     directory: TempDir,
-    /// What runs.
+    /// The running processes.
     pub(super) processes: Processes,
 }
 
 impl Sandbox {
-    /// Makes the directory, for this user alone.
+    /// Creates the directory, accessible only to this user.
     pub(super) fn new() -> anyhow::Result<Self> {
         let mounts = fs::read_to_string(MOUNTINFO).context(MOUNTINFO)?;
         let places = [env::temp_dir(), PathBuf::from("/tmp")];
@@ -46,30 +46,29 @@ impl Sandbox {
         Ok(Self { directory, processes: Processes::default() })
     }
 
-    /// The directory.
     pub(super) fn path(&self) -> &Path {
         self.directory.path()
     }
 
-    /// A name that no other process of this machine has.
+    /// A name that no other process on this machine has.
     pub(super) fn app_name(&self) -> String {
         let name = self.path().file_name().unwrap_or_default().to_string_lossy();
         format!("{APP_PREFIX}{}", name.trim_start_matches(PREFIX))
     }
 
-    /// Where the agent's log goes.
+    /// The file of the agent's log.
     pub(super) fn log(&self) -> PathBuf {
         self.path().join("agent.log")
     }
 
-    /// The end of the agent's log; none where it said nothing.
+    /// The last lines of the agent's log; `None` if it is empty.
     pub(super) fn last_log_lines(&self) -> Option<String> {
         let log = fs::read_to_string(self.log()).ok()?;
         let lines: Vec<_> = log.lines().collect();
         (!lines.is_empty()).then(|| lines[lines.len().saturating_sub(LAST_LINES)..].join("\n"))
     }
 
-    /// Ends what still runs and removes the directory.
+    /// Kills the running processes and removes the directory.
     pub(super) async fn remove(self) -> anyhow::Result<()> {
         let Self { directory, processes } = self;
         processes.kill().await;
@@ -78,8 +77,8 @@ impl Sandbox {
     }
 }
 
-/// Whether the agent would take a directory made in `place` for what it is: it writes into the nearest mounted volume, and
-/// its mappings have plain characters.
+/// Whether the agent accepts a directory created in `place`: it writes to the nearest mounted
+/// volume, and its mappings only allow plain characters.
 fn is_usable(place: &Path, mounts: &str) -> bool {
     let Ok(place) = fs::canonicalize(place) else { return false };
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '/' | '-');

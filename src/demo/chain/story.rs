@@ -1,4 +1,4 @@
-//! The steps, in the order of a pod's life. Each looks at what has really happened before it is told.
+//! The steps, in the order of a pod's life. Each is checked before it is reported.
 
 use std::{fs, path::Path, time::Instant};
 
@@ -24,17 +24,17 @@ use crate::{
     },
 };
 
-/// All steps: ScaiVault's start, the injection, and what [`run`] tells.
+/// The number of steps: ScaiVault's start, the injection, and those of [`run`].
 const STEPS: usize = 1 + injection::STEPS + 5;
 /// The manifest's container.
 const APP: &str = "app";
 /// Its files.
 const GREETING: &str = "greeting.json";
 const DATABASE: &str = "database.json";
-/// The annotation that names the process to be told.
+/// The annotation with the name of the process to signal.
 const RELOAD_TARGET: &str = "/metadata/annotations/scaivault.scailabs.ai~1reload-target";
 
-/// Tells it all.
+/// Runs and reports all steps.
 pub(super) async fn tell(sandbox: &mut Sandbox, args: &DemoArgs) -> anyhow::Result<()> {
     let mut narrator = Narrator::new(STEPS);
     let vault = Vault::start().await?;
@@ -44,7 +44,7 @@ pub(super) async fn tell(sandbox: &mut Sandbox, args: &DemoArgs) -> anyhow::Resu
     )?;
 
     let mut pod = injection::example()?;
-    // No other process on this machine has this name, so that none gets the signal.
+    // No other process on this machine has this name, so no other process gets the signal.
     let target = pod.pointer_mut(RELOAD_TARGET).context("the example names no process to be told")?;
     *target = sandbox.app_name().into();
     let settings = Settings::try_from(vault.injector_config()).map_err(|problems| {
@@ -104,7 +104,8 @@ async fn start_agent(
     Ok(())
 }
 
-/// Compares the files with what ScaiVault has, shows them, and returns the lease of the database's user.
+/// Compares the files with ScaiVault's values, shows them, and returns the lease of the database's
+/// user.
 fn see_files(narrator: &Narrator, vault: &Vault, files: &Path) -> anyhow::Result<LeaseState> {
     let [greeting, _] = Vault::greetings();
     let written = read(&files.join(GREETING))?;

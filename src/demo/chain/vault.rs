@@ -1,4 +1,4 @@
-//! The demonstration's ScaiVault, and whose tokens it takes.
+//! The demo's ScaiVault, and the issuer of the tokens that it accepts.
 
 use std::{net::Ipv4Addr, sync::Arc};
 
@@ -8,7 +8,7 @@ use scaivault_devserver::{DevServer, Handle, Issuer, LeaseState, Seed, Settings,
 use scaivault_inject::InjectorConfig;
 use serde_json::{Value, json};
 
-/// What the server knows. None of it is a secret.
+/// The server's configuration. It contains no secrets.
 const SEED: &str = r#"
 policies:
   shop: [{path_pattern: "environments/demo/shop/**", permissions: [read]}]
@@ -23,10 +23,10 @@ engines:
 /// The secret that is rotated.
 const ROTATED: &str = "environments/demo/shop/greeting";
 
-/// The running server, and the issuer of the cluster that is not there.
+/// The running server, and the token issuer of the simulated cluster.
 pub(super) struct Vault {
     server: DevServer,
-    /// Who signs the tokens of service accounts.
+    /// Signs the tokens of service accounts.
     pub(super) issuer: Arc<Issuer>,
 }
 
@@ -41,40 +41,39 @@ impl Vault {
         Ok(Self { server: DevServer::start(settings).await?, issuer })
     }
 
-    /// Where it is.
     pub(super) fn url(&self) -> String {
         self.server.url()
     }
 
-    /// What its clients have to trust, PEM.
+    /// The CA certificate for its clients, PEM.
     pub(super) fn ca_pem(&self) -> anyhow::Result<&str> {
         self.server.ca_pem().context("the development server has no certificate")
     }
 
-    /// What a platform team would tell the injector about it.
+    /// The injector configuration that a platform team would write for it.
     pub(super) fn injector_config(&self) -> InjectorConfig {
         let defaults = [("url", self.url()), ("ca-configmap", "scaivault-ca".to_owned())];
         let defaults = defaults.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
         InjectorConfig { defaults, ..InjectorConfig::default() }
     }
 
-    /// What can be seen of it from outside the pod.
+    /// A handle to inspect the server's state.
     pub(super) fn handle(&self) -> Handle {
         self.server.handle()
     }
 
-    /// The leases that have not ended.
+    /// The active leases.
     pub(super) fn live_leases(&self) -> Vec<LeaseState> {
         let leases = self.handle().leases().into_iter();
         leases.filter(|lease| !lease.is_revoked && lease.seconds_left > 0).collect()
     }
 
-    /// What the secret holds before and after the rotation.
+    /// The secret's data before and after the rotation.
     pub(super) fn greetings() -> [Value; 2] {
         ["good morning", "good evening"].map(|greeting| json!({ "greeting": greeting }))
     }
 
-    /// Rotates the secret as a rotation policy does; its new version.
+    /// Rotates the secret as a rotation policy does; returns its new version.
     pub(super) fn rotate(&self, data: &Value) -> anyhow::Result<u64> {
         let path: SecretPath = ROTATED.parse()?;
         Ok(self.handle().rotate(&path, data.as_object().cloned().unwrap_or_default()))

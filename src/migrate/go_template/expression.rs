@@ -1,8 +1,8 @@
-//! Expressions of Go's templates, and the same in the agent's.
+//! Translates expressions of Go's templates to the agent's template language.
 
 use super::{Fields, NamedPath, lexer::Token};
 
-/// Words that the agent's language has for itself.
+/// Reserved words of the agent's template language.
 const RESERVED: &[&str] = &[
     "and",
     "autoescape",
@@ -49,32 +49,33 @@ pub(super) fn is_reserved(name: &str) -> bool {
     RESERVED.contains(&name)
 }
 
-/// The name of a variable of Go in the agent's language, where `data` and others are taken.
+/// The name of a Go variable in the agent's template language, changed if it is reserved, such as
+/// `data`.
 pub(super) fn variable(name: &str) -> String {
     let is_taken = is_reserved(name)
         || ["data", "version", "path", "secrets", "dict", "namespace", "range"].contains(&name);
     if is_taken { format!("{name}_") } else { name.to_owned() }
 }
 
-/// What a dot or a variable means.
+/// The meaning of a dot or a variable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Base {
-    /// A secret, by its path.
+    /// A secret, with its path.
     Secret(String),
-    /// Key and value of a loop, by their names in the agent's language.
+    /// Key and value of a loop, with their names in the agent's template language.
     Item { key: String, item: String },
 }
 
-/// What names mean at a place of the template.
+/// The names that are in scope at a position of the template.
 pub(super) struct Names<'a> {
     pub(super) secrets: &'a [NamedPath],
     pub(super) fields: &'a dyn Fields,
-    /// The blocks around, the innermost last.
+    /// The enclosing blocks, the innermost last.
     pub(super) scopes: Vec<Base>,
 }
 
 impl Names<'_> {
-    /// The prefix of what a secret has: nothing if it is the only one.
+    /// The prefix of a secret's fields, empty if it is the only secret.
     fn prefix(&self, path: &str) -> String {
         match self.secrets {
             [_] => String::new(),
@@ -85,7 +86,7 @@ impl Names<'_> {
         }
     }
 
-    /// The secret that the dot is.
+    /// The secret to which the dot refers.
     fn dot(&self) -> Result<&str, String> {
         match self.scopes.last() {
             Some(Base::Secret(path)) => Ok(path),
@@ -96,7 +97,7 @@ impl Names<'_> {
         }
     }
 
-    /// The data of a secret, if these tokens are all of its fields.
+    /// The data of a secret, if these tokens refer to all of its fields.
     pub(super) fn all_fields(&self, tokens: &[Token]) -> Option<Result<String, String>> {
         let (path, names) = match tokens {
             [Token::Path { names, .. }] => (self.dot(), names),
@@ -120,7 +121,7 @@ impl Names<'_> {
         }))
     }
 
-    /// A field or all data of a secret.
+    /// One field or all data of a secret.
     fn of_secret(&self, path: &str, names: &[String]) -> Result<String, String> {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let prefix = self.prefix(path);
@@ -170,7 +171,7 @@ enum Operand {
     Text(String),
     Variable(String),
     Path(Vec<String>),
-    /// In brackets, and the names behind them.
+    /// In parentheses, with the names after them.
     Nested(Pipeline, Vec<String>),
 }
 
@@ -228,7 +229,7 @@ impl Pipeline {
     }
 }
 
-/// The expression as a value to be written.
+/// Translates the expression as an output value.
 pub(super) fn value(pipeline: &Pipeline, names: &Names<'_>) -> Result<String, String> {
     let mut piped = None;
     for stage in &pipeline.stages {
@@ -237,7 +238,8 @@ pub(super) fn value(pipeline: &Pipeline, names: &Names<'_>) -> Result<String, St
     piped.ok_or_else(|| "a value is missing".to_owned())
 }
 
-/// The expression as a condition. A field that is not there is false for Go, and an error for the agent.
+/// Translates the expression as a condition. A missing field is false in Go, and an error in the
+/// agent.
 pub(super) fn condition(pipeline: &Pipeline, names: &Names<'_>) -> Result<String, String> {
     let [stage] = pipeline.stages.as_slice() else {
         return Err("a condition with | is not translated".to_owned());
@@ -275,7 +277,7 @@ fn single_condition(value: &Operand, names: &Names<'_>) -> Result<String, String
     Ok(if is_field { format!("{text} is defined and {text}") } else { text })
 }
 
-/// One stage of a pipeline, with what comes from the stage before it as last argument.
+/// One stage of a pipeline, with the result of the previous stage as last argument.
 fn call(stage: &[Operand], piped: Option<String>, names: &Names<'_>) -> Result<String, String> {
     let Some((Operand::Word(function), arguments)) = stage.split_first() else {
         return match (stage, piped) {

@@ -1,13 +1,13 @@
-//! A template into text and actions, and an action into tokens.
+//! Splits a template into text and actions, and an action into tokens.
 
 use super::Fault;
 
 /// A part of a template.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Piece {
-    /// What is written as it is.
+    /// Literal text.
     Text(String),
-    /// What stands between the braces; empty for a comment.
+    /// The content between the braces; empty for a comment.
     Action { tokens: Vec<Token>, line: usize },
 }
 
@@ -16,7 +16,8 @@ pub(super) enum Piece {
 pub(super) enum Token {
     /// A keyword or function, `true`, a number.
     Word(String),
-    /// `.Data.data.x`: the names behind the dots; empty for the dot alone. `is_joined` directly behind a bracket.
+    /// `.Data.data.x`: the names after the dots; empty for the dot alone. `is_joined` if it
+    /// directly follows a parenthesis.
     Path {
         names: Vec<String>,
         is_joined: bool,
@@ -32,7 +33,7 @@ pub(super) enum Token {
     Close,
 }
 
-/// Splits a template, and trims the text beside `{{-` and `-}}`.
+/// Splits a template, and trims the text next to `{{-` and `-}}`.
 pub(super) fn pieces(text: &str) -> Result<Vec<Piece>, Fault> {
     let mut pieces = Vec::new();
     let (mut rest, mut line) = (text, 1);
@@ -83,7 +84,7 @@ fn push_text(pieces: &mut Vec<Piece>, text: &str) {
     }
 }
 
-/// Where the `}}` of an action stands that is not inside of a string or a comment.
+/// The position of the `}}` that ends an action, outside strings and comments.
 fn action_end(inner: &str) -> Option<usize> {
     let trimmed = inner.trim_start();
     if trimmed.starts_with("/*") {
@@ -105,7 +106,7 @@ fn action_end(inner: &str) -> Option<usize> {
     None
 }
 
-/// The place of the quote that ends the string that begins at `start`.
+/// The position of the quote that ends the string that starts at `start`.
 fn string_end(text: &str, start: usize) -> Option<usize> {
     let bytes = text.as_bytes();
     let mut at = start + 1;
@@ -136,7 +137,7 @@ fn tokens(body: &str) -> Result<Vec<Token>, String> {
             ':' if rest.starts_with(":=") => (Token::Assign, 2),
             '"' => {
                 let end = string_end(rest, 0).ok_or("a string has no end")?;
-                // The escapes of JSON; those of Go alone (`\x41`) are refused.
+                // The escapes of JSON; those that only Go has (`\x41`) are rejected.
                 let text = serde_json::from_str(&rest[..=end])
                     .map_err(|_| "a string has an escape that is not translated".to_owned())?;
                 (Token::Text(text), end + 1)
@@ -177,7 +178,7 @@ fn name(text: &str) -> &str {
     &text[..end]
 }
 
-/// `.a.b` as names, and its length.
+/// Parses `.a.b` into names; also returns its length.
 fn path(text: &str) -> (Vec<String>, usize) {
     let (mut names, mut at) = (Vec::new(), 0);
     while text[at..].starts_with('.') {

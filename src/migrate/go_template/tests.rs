@@ -2,7 +2,7 @@ use scaivault_contract::{TemplateNames, check_template};
 
 use super::*;
 
-/// `kv/data/renamed` has its field `user` as `user-name`.
+/// Maps the field `user` of `kv/data/renamed` to `user-name`.
 struct Renamed;
 
 impl Fields for Renamed {
@@ -15,7 +15,7 @@ impl Fields for Renamed {
     }
 }
 
-/// Translates, and has the result checked as the injector does when a pod is created.
+/// Translates, and validates the result as the injector does when a pod is created.
 #[track_caller]
 fn check(template: &str, expected: &str) {
     let translated = translate(template, &Renamed).unwrap();
@@ -164,7 +164,7 @@ fn what_is_not_translated_is_named_with_its_line() {
     }
 }
 
-/// Whatever stands in an annotation: an answer, and no panic.
+/// Any text in an annotation gives a result and no panic.
 #[test]
 fn no_cut_or_turned_text_panics() {
     let text = "é{{- with secret \"kv/é\" -}} {{ if eq (index .Data.data \"a\") `x` }}{{ $é | toJSON }}{{ end }}{{/* é */}}{{- end }}";

@@ -48,7 +48,7 @@ fn files_stay_where_they_are() {
         Ok("/etc/secrets"),
     );
     check(&["/opt/x/secrets/a"], &[], &[], Ok("/opt/x/secrets"));
-    // Where the image may have files of its own, a person has to say that it has none.
+    // If the image may have files there, the user has to confirm that it has none.
     check(
         &["/etc/nginx/a/x", "/etc/nginx/b/y"],
         &["/etc/nginx/a", "/etc/nginx/b"],

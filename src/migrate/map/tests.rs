@@ -66,7 +66,8 @@ fn a_rule_fills_its_variables() {
         let Ok(VaultTarget::Secret { secret, .. }) = map.vault(None, path, "shop") else { panic!("{path}") };
         assert_eq!(secret.to_string(), expected);
     }
-    // What a name has that a path has not, and a manifest without a namespace, are said.
+    // A name with characters that a path does not allow, and a manifest without a namespace, are
+    // reported.
     for (namespace, secret, said) in
         [("shop", "a.b", "'.'"), ("", "db", "pass --namespace"), ("shop/../x", "db", "'.'")]
     {
@@ -110,7 +111,7 @@ fn variables_of_a_rule_are_checked() {
     }
 }
 
-/// What is printed can be filled in and read.
+/// The printed map can be filled in and parsed.
 #[test]
 fn a_skeleton_is_a_map_once_it_is_filled_in() {
     let missing = [

@@ -6,10 +6,10 @@ use scaivault_contract::names::{AGENT_BINARY, SIDECAR_CONTAINER, VERIFY_COMMAND}
 
 use super::{Phase, PlannedWorkload, Step};
 
-/// When each pod was created and when it was ready.
+/// Shows when each pod was created and when it became ready.
 const TIMES: &str = "custom-columns=NAME:.metadata.name,CREATED:.metadata.creationTimestamp,READY:.status.conditions[?(@.type==\"Ready\")].lastTransitionTime,INJECTED:.metadata.annotations.scaivault\\.scailabs\\.ai/status";
 
-/// The way forward and the way back.
+/// The commands to apply and to roll back.
 pub(super) fn of_batch(number: usize, workloads: &[PlannedWorkload]) -> (Vec<Step>, Vec<Step>) {
     let directory = format!("batches/{number:02}");
     let mut steps = compare(&directory, workloads);
@@ -43,7 +43,7 @@ pub(super) fn delete_secret(namespace: &str, secret: &str) -> Step {
     step(Phase::Finish, &format!("the Secret {secret}"), command)
 }
 
-/// The Jobs that compare what the workloads get today with what they will get.
+/// Runs the Jobs that compare the current values with the new ones.
 fn compare(directory: &str, workloads: &[PlannedWorkload]) -> Vec<Step> {
     let jobs: Vec<(&str, &str)> = workloads
         .iter()
@@ -81,7 +81,7 @@ fn times(phase: Phase, title: &str, workloads: &[PlannedWorkload]) -> Vec<Step> 
             (Some(selector), _) => arguments.push(format!("--selector={selector}")),
             (None, "Pod") if !name.is_empty() => arguments.push(name.clone()),
             (None, "Job") if !name.is_empty() => arguments.push(format!("--selector=job-name={name}")),
-            // Other pods are known by no label; all of the namespace are shown.
+            // Other pods cannot be selected by a label, so all of the namespace are shown.
             (None, _) => {}
         }
         arguments.push(format!("--output={TIMES}"));
@@ -92,7 +92,7 @@ fn times(phase: Phase, title: &str, workloads: &[PlannedWorkload]) -> Vec<Step> 
     steps.collect()
 }
 
-/// Pods and Jobs cannot be changed: they are made anew. What has no name yet is created.
+/// Pods and Jobs are immutable, so they are recreated. An object with `generateName` is created.
 fn apply(phase: Phase, directory: &str, what: &str, workload: &PlannedWorkload) -> Step {
     let PlannedWorkload { kind, name, namespace, file, .. } = workload;
     let file = format!("{directory}/{what}/{file}");
@@ -116,7 +116,7 @@ fn rollout(phase: Phase, workload: &PlannedWorkload) -> Option<Step> {
     Some(step(phase, &title, command))
 }
 
-/// Asks the sidecar of one pod whether its files are what `ScaiVault` holds.
+/// Lets the sidecar of one pod verify its files against `ScaiVault`.
 fn verify(workload: &PlannedWorkload) -> Option<Step> {
     let kind = workload.kind.to_lowercase();
     let is_known = ["deployment", "statefulset", "daemonset", "replicaset", "pod"].contains(&kind.as_str())

@@ -1,11 +1,11 @@
-//! The plan as a page to follow.
+//! Formats the plan as Markdown.
 
 use std::fmt::Write as _;
 
 use super::{Batch, Phase, Plan, Step};
 use crate::printable::Printable;
 
-/// What is done in each phase, in order.
+/// The description of each phase, in order.
 const FORWARD: &[(Phase, &str, &str)] = &[
     (
         Phase::Compare,
@@ -145,7 +145,7 @@ fn code(text: &str) -> String {
     format!("`{}`", Printable(&text.replace('`', "'").replace('|', "¦")))
 }
 
-/// A sentence, of which nothing is taken for Markdown or HTML.
+/// A sentence with Markdown and HTML escaped.
 fn prose(text: &str) -> String {
     let mut escaped = String::new();
     for c in Printable(text).to_string().chars() {

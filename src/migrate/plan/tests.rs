@@ -118,7 +118,7 @@ fn a_secret_that_is_still_used_is_not_deleted() {
     assert_eq!(commands, ["kubectl delete secret --namespace=shop a"]);
 }
 
-/// Names come from manifests of others: they are no Markdown.
+/// Names come from untrusted manifests: they must not be read as Markdown.
 #[test]
 fn what_is_left_is_listed_as_text() {
     use super::super::report::{Entry, Outcome};

@@ -1,4 +1,4 @@
-//! What becomes of a pod, in the words of a test case.
+//! The outcome for a pod, in the terms of a test case.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 
 use crate::apply::apply;
 
-/// The container of a pod that has none.
+/// The name of the container that is added to a pod without one.
 const CONTAINER: &str = "app";
 
 /// What became of a pod.
@@ -34,7 +34,7 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
-    /// What becomes of a pod as a case writes it.
+    /// Decides on a pod of a case.
     pub(super) fn of_pod(pod: &Map<String, Value>, context: &Context<'_>) -> anyhow::Result<Self> {
         let mut pod = completed(pod);
         let json = pod.to_string();
@@ -67,7 +67,7 @@ impl Outcome {
         Ok(outcome)
     }
 
-    /// Reads what the agent of an injected pod is told, and who gets the files.
+    /// Reads the agent's configuration in an injected pod, and which containers get the files.
     fn read_pod(&mut self, pod: &Value) -> anyhow::Result<()> {
         let containers = ["initContainers", "containers"]
             .into_iter()
@@ -118,7 +118,8 @@ impl Outcome {
         Ok(())
     }
 
-    /// What was expected and what came out, as far as it was expected: equal if the case has passed.
+    /// The expected and the actual result, limited to what is expected: equal if the case has
+    /// passed.
     pub(super) fn compare(self, expectation: &Expectation) -> [Value; 2] {
         let Self { word, secrets, variables, containers, settings, problems, warnings, audit, policies } =
             self;
@@ -134,7 +135,7 @@ impl Outcome {
             policies: expected_policies,
         } = expectation;
         let mut sides = Sides::default();
-        // Without it, a refused pod would only show that its files are missing.
+        // Without it, a rejected pod would only show that its files are missing.
         let is_surprising = !problems.is_empty() && expected_problems.is_none();
         if let Some(expected) = expected_outcome {
             sides.add("outcome", &expected.name(), &word);
@@ -190,14 +191,14 @@ impl Sides {
     }
 }
 
-/// The expected parts that are in one of the texts, and the texts that have none of them.
+/// The expected parts that occur in one of the texts, and the texts without any of them.
 fn covered(expected: &[String], texts: &[String]) -> Vec<String> {
     let found = expected.iter().filter(|part| texts.iter().any(|text| text.contains(part.as_str())));
     let others = texts.iter().filter(|text| !expected.iter().any(|part| text.contains(part.as_str())));
     found.chain(others).cloned().collect()
 }
 
-/// The pod with a container, which only a case may leave out.
+/// The pod with a container added; only test cases may omit it.
 fn completed(pod: &Map<String, Value>) -> Value {
     let mut pod = pod.clone();
     let spec = pod.entry("spec").or_insert_with(|| json!({}));

@@ -9,7 +9,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 const TARGET: &str = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations?\
     &watch=true&timeoutSeconds=290&fieldSelector=metadata.name%3Dinjector";
 
-/// A follower of one configuration, and what it notifies.
+/// A watch of one configuration, and its notifications.
 fn following(server: &ApiServer) -> (JoinHandle<()>, Arc<Notify>) {
     let written = Arc::new(Notify::new());
     let api = Api::<MutatingWebhookConfiguration>::all(server.client());

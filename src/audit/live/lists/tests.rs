@@ -13,7 +13,8 @@ fn lists_have_the_addresses_of_the_api() {
     assert_eq!(namespaces.resource(), "namespaces");
 }
 
-/// RBAC refuses the list of a kind that is not installed as it refuses any other, so it is not asked for.
+/// With RBAC, listing a kind that is not installed fails like any forbidden list, so it must not be
+/// requested.
 #[test]
 fn only_kinds_that_the_cluster_has_are_listed() {
     let groups: Vec<APIGroup> = from_value(json!([
