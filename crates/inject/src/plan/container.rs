@@ -1,4 +1,5 @@
-//! Our containers. They set everything that matters themselves and pass Pod Security `restricted` in any pod.
+//! The injector's containers. They set every relevant field themselves and pass the Pod Security
+//! Standard `restricted` in any pod.
 
 use scaivault_contract::names::{
     AGENT_BINARY, GATE_SPARE_SECONDS, HEALTHZ_COMMAND, INIT_COMMAND, INIT_CONTAINER, SIDECAR_COMMAND,
@@ -38,7 +39,8 @@ pub(super) fn sidecar<'i>(intent: &'i Intent<'_>, settings: &'i Settings) -> Con
 fn agent<'i>(intent: &'i Intent<'_>, settings: &'i Settings, pattern: Pattern) -> Container<'i> {
     let (name, command, image) = match pattern {
         Pattern::Init => (INIT_CONTAINER, INIT_COMMAND, settings.init_image()),
-        // The platform chooses the user, or else the image does: then it must not be root, which the container refuses.
+        // Without a uid, the platform chooses the user, or the image's user applies. The security
+        // context forbids root, so the image whose user is not root is used.
         Pattern::Sidecar if intent.identity.uid.is_none() => {
             (SIDECAR_CONTAINER, SIDECAR_COMMAND, settings.init_image())
         }
@@ -60,12 +62,13 @@ fn agent<'i>(intent: &'i Intent<'_>, settings: &'i Settings, pattern: Pattern) -
     }
 }
 
-/// Amounts as Kubernetes writes them.
+/// Amounts in Kubernetes' notation.
 fn texts<const N: usize>(amounts: [&Option<Quantity>; N]) -> [Option<&str>; N] {
     amounts.map(|amount| amount.as_ref().map(Quantity::as_str))
 }
 
-/// What holds back everything that starts after the sidecar until the secrets are on disk.
+/// The hook and the probe that delay everything that starts after the sidecar until the secrets are
+/// on disk.
 fn gate(intent: &Intent<'_>) -> (Option<Lifecycle>, Option<Probe>) {
     let exec = |command| ExecAction { command: [AGENT_BINARY, command] };
     match intent.draft.start_gate {

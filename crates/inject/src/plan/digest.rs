@@ -1,7 +1,9 @@
-//! A digest of what a plan says of our containers and [`crate::present`] does not compare with the pod, for the receipt.
+//! A digest, for the receipt, of the parts of a plan that [`crate::present`] does not compare with
+//! the pod.
 //!
-//! Between two calls other webhooks rewrite images, resources and security contexts, so those cannot be compared with what was
-//! planned. The digest can: it is made of our plan alone. What it says differently is another intent.
+//! Between two calls, other webhooks may change images, resources and security contexts, so the
+//! pod's values cannot be compared with the plan. Digests can, because they are computed from plans
+//! only. A different digest is a different intent.
 
 use super::{
     json::{OrNull, WriteJson, object, to_json},
@@ -13,21 +15,22 @@ use crate::{
 };
 
 object! {
-    /// What goes into the digest. Its JSON is the digest's input, so a field is only added, renamed or moved on purpose: each
-    /// such change replaces all injections that exist.
+    /// The content of the digest. Its JSON is hashed, so adding, renaming or moving a field
+    /// replaces all existing injections.
     Content<'a> {
         position: &'static str = "position",
-        // `containers` and `init-containers` as they are set, none for `*`: with the same ones, a container keeps the mount that
-        // it has.
+        // `containers` and `init-containers` as configured, `None` for `*`: with the same ones, a
+        // container keeps its mount.
         readers: [Option<&'a [String]>; 2] = "readers",
-        // As configured: the amounts that follow from other containers change when other webhooks change those.
+        // As configured: amounts that are derived from other containers change when other webhooks
+        // change those.
         resources: [Option<&'a str>; 4] = "resources",
         containers: Vec<ContainerContent<'a>> = "containers",
     }
 }
 
 object! {
-    /// What goes into the digest of one container.
+    /// The content of the digest for one container.
     ContainerContent<'a> {
         name: &'a str = "name",
         image: &'a str = "image",
@@ -35,7 +38,7 @@ object! {
         security_context: &'a SecurityContext = "security_context",
         lifecycle: OrNull<'a, Lifecycle> = "lifecycle",
         startup_probe: OrNull<'a, Probe> = "startup_probe",
-        // Variables that another webhook may set as it likes, where ours are set.
+        // Variables that other webhooks may set to any value, if the plan sets them.
         observation: Vec<(&'a str, Option<&'a str>)> = "observation",
     }
 }
@@ -70,7 +73,8 @@ pub(super) fn digest<'a>(draft: &'a Draft, agents: &[Container<'_>]) -> String {
 }
 
 fn container<'a>(container: &'a Container<'_>) -> ContainerContent<'a> {
-    // The fields that are not taken are compared with the pod, or follow from other containers (the resources).
+    // The omitted fields are compared with the pod, or are derived from other containers (the
+    // resources).
     let Container {
         args: _,
         command: _,
@@ -97,8 +101,9 @@ fn container<'a>(container: &'a Container<'_>) -> ContainerContent<'a> {
     }
 }
 
-/// FNV-1a of 64 bits: tells two plans apart, and is the same in every version of the injector. It protects nothing: whoever
-/// may write a receipt could compute any digest, and what a receipt can do by that is nothing (see [`crate::receipt`]).
+/// 64-bit FNV-1a, which is the same in every version of the injector. It does not need to be
+/// cryptographic: a user who can write a receipt can write any digest, and gains nothing by it (see
+/// [`crate::receipt`]).
 fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)

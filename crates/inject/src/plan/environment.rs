@@ -1,4 +1,5 @@
-//! The agent's environment: the published names first, then ours; what is the agent's own default is left out.
+//! The agent's environment: published variables first. Values that are the agent's own default are
+//! omitted.
 
 use std::borrow::Cow;
 
@@ -65,7 +66,8 @@ pub(super) fn of<'i>(intent: &'i Intent<'_>, settings: &'i Settings, container: 
             }
             Some(Reload::Url(url)) => variables.always(env::RELOAD_URL, url.to_string()),
         }
-        // A native sidecar is stopped after the app: no draining app needs its database user any more.
+        // A native sidecar stops after the application, so no draining application needs its
+        // database user any more.
         variables.unless_default(env::SCAIVAULT_REVOKE_DELAY, Duration::ZERO.to_string());
     }
     for variable in PodVariable::ALL.into_iter().filter(|variable| intent.uses(*variable)) {
@@ -74,12 +76,12 @@ pub(super) fn of<'i>(intent: &'i Intent<'_>, settings: &'i Settings, container: 
     variables.unless_default(env::FETCH_TIMEOUT, intent.draft.fetch_timeout.to_string());
     variables.unless_default(env::FAIL_OPEN, word(intent.draft.fail_open));
     variables.unless_default(env::LOG_LEVEL, intent.draft.log_level.0.to_string());
-    // Last: in a pod that was injected before another webhook added a mount, it is added behind the others.
+    // Last, where it also goes if it is added later because another webhook has added a mount.
     variables.unless_empty(env::MOUNT_POINTS, lines(&intent.mount_points));
     variables.0
 }
 
-/// A switch as the agent reads it.
+/// A boolean as the agent parses it.
 const fn word(is_on: bool) -> &'static str {
     if is_on { "true" } else { "false" }
 }
@@ -96,7 +98,7 @@ impl<'i> Variables<'i> {
         self.0.push(EnvVar { name, value: Some(value), value_from: None });
     }
 
-    /// Adds a variable whose value differs from what the agent takes without it.
+    /// Adds a variable if its value differs from the agent's default.
     fn unless_default(&mut self, name: &'static str, value: impl Into<Cow<'i, str>>) {
         let value = value.into();
         if !value.is_empty()
@@ -113,14 +115,14 @@ impl<'i> Variables<'i> {
         }
     }
 
-    /// Adds what the agent fills a variable with, unless it is there for something else.
+    /// Adds the source of a `${…}` variable, unless it was already added for another purpose.
     fn pod_variable(&mut self, variable: PodVariable) {
         if self.0.iter().all(|there| there.name != variable.env()) {
             self.field(variable.env(), variable.field_path());
         }
     }
 
-    /// Adds a variable that the kubelet fills in from the pod.
+    /// Adds a variable that the kubelet sets from a field of the pod.
     fn field(&mut self, name: &'static str, field_path: &'static str) {
         let source = EnvVarSource::FieldRef(ObjectFieldSelector { field_path });
         self.0.push(EnvVar { name, value: None, value_from: Some(source) });

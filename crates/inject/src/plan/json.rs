@@ -1,20 +1,20 @@
-//! The objects of a plan as JSON. An injection is some hundred short members, for which serde's layers take three times as
-//! long as writing them does.
+//! Serialises the objects of a plan. An injection has several hundred short members, and serde's
+//! layers take three times as long as writing them directly.
 
 use std::{borrow::Cow, fmt::Write as _};
 
-/// A value that is written as JSON.
+/// A value that can be serialised as JSON.
 pub(crate) trait WriteJson {
     fn write_json(&self, json: &mut String);
 
-    /// Whether a member with this value is left out.
+    /// Whether a member with this value is omitted.
     fn is_absent(&self) -> bool {
         false
     }
 }
 
-/// Declares an object: its members in the order in which they are written, each with its name and, behind `unless`, when it
-/// is left out. A member that is `None` always is.
+/// Declares an object: its members in the order of serialisation, each with its name and, after
+/// `unless`, the condition under which it is omitted. A member that is `None` is always omitted.
 macro_rules! object {
     (
         $(#[$meta:meta])*
@@ -44,7 +44,7 @@ macro_rules! object {
 }
 pub(crate) use object;
 
-/// The JSON of a value.
+/// Serialises a value as JSON.
 pub(crate) fn to_json(value: &impl WriteJson) -> String {
     let mut json = String::with_capacity(256);
     value.write_json(&mut json);
@@ -72,7 +72,7 @@ impl WriteJson for str {
     }
 }
 
-/// Looks at all bytes, without an early end: so the compiler compares many at once.
+/// Without an early return, so that the compiler can vectorise the loop.
 pub(crate) fn has_escapes(text: &str) -> bool {
     text.bytes().fold(false, |found, byte| found | is_escaped(byte))
 }
@@ -170,7 +170,7 @@ impl<A: WriteJson, B: WriteJson> WriteJson for (A, B) {
     }
 }
 
-/// A member that is null where there is nothing.
+/// A member that is null instead of omitted if it is `None`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OrNull<'a, T>(pub(crate) &'a Option<T>);
 
@@ -199,7 +199,7 @@ mod tests {
     use super::*;
 
     object! {
-        /// All that an object can have.
+        /// An object with every kind of member.
         Sample<'a> {
             text: &'a str = "text",
             number: i64 = "a-number",
@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn an_object_may_be_empty() {
         object! {
-            /// Nothing but what may be left out.
+            /// An object whose only member may be omitted.
             Empty { one: Option<bool> = "one", }
         }
         assert_eq!(to_json(&Empty { one: None }), "{}");

@@ -1,8 +1,8 @@
-//! The parts of Kubernetes objects that an injection is made of, borrowed from the intent.
+//! The parts of Kubernetes objects that an injection consists of, borrowed from the intent.
 //!
-//! A typed object of `k8s-openapi` owns each of its strings, and an injection has some hundred of them. These types
-//! have the same fields under the same names, those that an injection sets; a test reads what they write as the typed
-//! objects and compares.
+//! A typed object of `k8s-openapi` owns each of its strings, and an injection has several hundred.
+//! These types have the fields that an injection sets, with the same names; a test deserialises
+//! their output as the typed objects and compares.
 
 use std::borrow::Cow;
 
@@ -75,7 +75,7 @@ object! {
 }
 
 object! {
-    /// `v1.Lifecycle` with a hook behind the start.
+    /// `v1.Lifecycle` with a `postStart` hook.
     Lifecycle {
         post_start: LifecycleHandler = "postStart",
     }
@@ -113,7 +113,7 @@ object! {
 }
 
 object! {
-    /// Amounts by resource.
+    /// Amounts by resource name.
     Amounts<'a> {
         cpu: Option<&'a str> = "cpu",
         ephemeral_storage: Option<&'a str> = "ephemeral-storage",
@@ -190,7 +190,7 @@ impl WriteJson for Volume<'_> {
     }
 }
 
-/// Where a volume's files come from.
+/// The source of a volume's files.
 #[derive(Clone, Debug)]
 pub(crate) enum VolumeSource<'a> {
     ConfigMap(ConfigMapVolumeSource<'a>),

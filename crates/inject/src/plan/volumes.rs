@@ -1,4 +1,4 @@
-//! The volumes, and how the agent's own containers mount them.
+//! The volumes of an injection, and their mounts in the agent's containers.
 
 use scaivault_contract::names::{
     API_TOKEN_DIR, CA_DIR, CA_FILE, CA_VOLUME, CLIENT_ID_FILE, CLIENT_SECRET_FILE, CREDENTIALS_DIR,
@@ -12,8 +12,8 @@ use super::objects::{
 };
 use crate::{annotations::Draft, intent::Intent};
 
-/// Size of the volumes for variables and for state. A kubelet reads at most 64 KiB of a variables' file, and a state
-/// is a login and a few leases.
+/// Size of the volumes for variables and for state. A kubelet reads at most 64 KiB of a variables
+/// file, and the state is a login and a few leases.
 const SMALL_VOLUME: &str = "1Mi";
 
 pub(super) fn of<'i>(intent: &'i Intent<'_>) -> Vec<Volume<'i>> {
@@ -49,8 +49,9 @@ pub(super) fn of<'i>(intent: &'i Intent<'_>) -> Vec<Volume<'i>> {
     volumes
 }
 
-/// The keys that become the files the agent reads; none where the Secret names them as the agent does, so that a missing
-/// key is reported by the agent instead of keeping the pod from starting without a word in its log.
+/// The keys that become the files which the agent reads; empty if the Secret uses the agent's
+/// names. Then the agent reports a missing key, instead of the kubelet not starting the pod without
+/// any agent log.
 fn credentials_items(draft: &Draft) -> Vec<KeyToPath<'_>> {
     let items = [
         KeyToPath { key: &draft.client_credentials_id_key, path: CLIENT_ID_FILE },
@@ -60,7 +61,7 @@ fn credentials_items(draft: &Draft) -> Vec<KeyToPath<'_>> {
     if is_renamed { items.into() } else { Vec::new() }
 }
 
-/// The mounts of our own containers.
+/// The mounts of the agent's containers.
 pub(super) fn mounts<'i>(intent: &'i Intent<'_>) -> Vec<VolumeMount<'i>> {
     let mut mounts = Vec::with_capacity(6);
     let mut mount = |name, mount_path, read_only| mounts.push(VolumeMount { mount_path, name, read_only });
@@ -72,8 +73,9 @@ pub(super) fn mounts<'i>(intent: &'i Intent<'_>) -> Vec<VolumeMount<'i>> {
         Some(_) => (CREDENTIALS_VOLUME, CREDENTIALS_DIR),
     };
     mount(login, login_dir, true);
-    // Keeps the API server's own token out, which the agent has no use for. Where it came in, behind our answer, the API
-    // server would call us a second time. What is there instead tells the agent nothing that it does not have anyway.
+    // Prevents the API server from mounting its own token, which the agent does not need. If the
+    // API server added it after this response, it would call the webhook again. The mounted login
+    // volume contains nothing that the agent does not already have.
     mount(login, API_TOKEN_DIR, true);
     if !intent.variables.is_empty() {
         mount(ENV_VOLUME, ENV_DIR, false);

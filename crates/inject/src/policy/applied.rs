@@ -1,4 +1,4 @@
-//! The policies that are in force for one pod.
+//! The policies in force for one pod.
 
 use super::{
     compiled::Policy,
@@ -10,25 +10,25 @@ use super::{
 };
 use crate::{Context, Namespace, PodView};
 
-/// The policies that select a pod, and those that give its namespace an environment.
+/// The policies that select a pod, and those that set an environment for its namespace.
 #[derive(Debug)]
 pub(crate) struct Selected<'a> {
     labels: PodLabels<'a>,
-    /// The weakest first.
+    /// In ascending precedence.
     pub(super) policies: Vec<&'a Policy>,
-    /// The policies with an environment that select the namespace, the weakest first.
+    /// The policies with an environment that select the namespace, in ascending precedence.
     environments: Vec<&'a Policy>,
     now: i64,
 }
 
-/// Which policies are in force.
+/// Which policies are in force in an evaluation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Force {
-    /// All but those that only audit.
+    /// All except those under `audit`.
     Real,
-    /// The same, but those that only warn give the pod nothing.
+    /// Likewise, but policies under `warn` add nothing to the pod.
     WithoutWarning,
-    /// All, as if those that only audit were enforced.
+    /// All, with those under `audit` treated as enforced.
     Audit,
 }
 
@@ -45,7 +45,7 @@ impl<'a> Selected<'a> {
         Self { labels, policies, environments, now }
     }
 
-    /// Whether no policy has anything to do with the pod.
+    /// Whether no policy concerns the pod.
     pub(super) fn is_empty(&self) -> bool {
         self.policies.is_empty() && self.environments.is_empty()
     }
@@ -78,13 +78,14 @@ impl<'a> Selected<'a> {
     }
 }
 
-/// The policies that are in force for one pod, and what they say of its namespace.
+/// The policies in force for one pod, and the environment of its namespace.
 #[derive(Debug)]
 pub(crate) struct Applied<'s> {
-    /// The weakest first.
+    /// In ascending precedence.
     pub(super) policies: Vec<AppliedPolicy<'s>>,
     pub(crate) environment: Environment<'s>,
-    /// Two policies that disagree about it, if only because one of them would warn.
+    /// Two policies that contradict each other about the environment, even if one of them only
+    /// warns.
     pub(super) environment_conflict: Option<EnvironmentConflict<'s>>,
     pub(super) labels: &'s dyn Texts,
     pub(super) now: i64,
@@ -94,16 +95,16 @@ pub(crate) struct Applied<'s> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AppliedPolicy<'s> {
     pub(crate) policy: &'s Policy,
-    /// Enforce or warn.
+    /// `Enforce` or `Warn`.
     pub(super) enforcement: Enforcement,
-    /// Whether it gives the pod its keys.
+    /// Whether its keys are added to the pod.
     pub(super) gives: bool,
 }
 
-/// The most policies that a text names.
+/// Maximum number of policies that a text names.
 const NAMES_SHOWN: usize = 3;
 
-/// Policies in words.
+/// Lists policies in words.
 pub(super) fn in_words(names: &[&str]) -> String {
     match names.get(..NAMES_SHOWN) {
         Some(shown) if names.len() > NAMES_SHOWN => {
@@ -118,7 +119,7 @@ pub(super) fn in_words(names: &[&str]) -> String {
 }
 
 impl<'s> Applied<'s> {
-    /// No policy, for a pod with these labels.
+    /// No policies, for a pod with these labels.
     pub(crate) const fn none(labels: &'s PodLabels<'s>) -> Self {
         Self {
             policies: Vec::new(),
@@ -138,34 +139,34 @@ impl<'s> Applied<'s> {
         Self { policies: Vec::new(), environment_conflict: None, ..*self }
     }
 
-    /// What variables of a pod's keys are filled from.
+    /// The values for the variables in a pod's keys.
     pub(crate) fn values<'v>(&'v self, pod: &'v PodView<'v>, context: &Context<'v>) -> Values<'v> {
         let Self { environment, labels, .. } = self;
         let namespace = context.namespace;
         Values { pod, labels: *labels, namespace, environment: *environment, names: None }
     }
 
-    /// How many policies select the pod.
+    /// The number of policies that select the pod.
     pub(crate) fn len(&self) -> usize {
         self.policies.len()
     }
 
-    /// The entries of all lists of what is allowed.
+    /// The total number of entries in all allow-lists.
     pub(crate) fn allowed(&self) -> usize {
         self.policies.iter().map(|applied| applied.policy.allowed()).sum()
     }
 
-    /// The policies that give the pod keys, the weakest first.
+    /// The policies that add keys to the pod, in ascending precedence.
     pub(crate) fn giving(&self) -> impl Iterator<Item = &'s Policy> {
         self.giving_at().map(|at| self.policies[at].policy)
     }
 
-    /// The places of the policies that give the pod keys: secrets, or defaults alone.
+    /// The indices of the policies that add keys to the pod: secrets, or only defaults.
     pub(super) fn giving_at(&self) -> impl Iterator<Item = usize> {
         self.places(|policy| policy.entries().next().is_some())
     }
 
-    /// The places of the policies that give the pod secrets.
+    /// The indices of the policies that add secrets to the pod.
     pub(super) fn injecting(&self) -> impl Iterator<Item = usize> {
         self.places(Policy::injects)
     }
@@ -175,34 +176,34 @@ impl<'s> Applied<'s> {
         policies.filter(move |(_, applied)| applied.gives && gives(applied.policy)).map(|(at, _)| at)
     }
 
-    /// Whether a policy gives the pod secrets.
+    /// Whether a policy adds secrets to the pod.
     pub(crate) fn injects(&self) -> bool {
         self.injecting().next().is_some()
     }
 
-    /// The policies that give the pod secrets, in words: at most three.
+    /// The policies that add secrets to the pod, in words; names at most three.
     pub(crate) fn injectors(&self) -> Option<String> {
         let places: Vec<usize> = self.injecting().collect();
         let names: Vec<&str> = places.iter().rev().map(|at| &**self.policies[*at].policy.name()).collect();
         (!names.is_empty()).then(|| in_words(&names))
     }
 
-    /// The place of a policy.
+    /// The index of a policy.
     pub(super) fn place(&self, name: &str) -> Option<usize> {
         self.policies.iter().position(|applied| **applied.policy.name() == *name)
     }
 
-    /// Whether a policy refuses no pod.
+    /// Whether a policy does not reject pods.
     pub(super) fn only_warns(&self, at: usize) -> bool {
         self.policies.get(at).is_some_and(|applied| applied.enforcement != Enforcement::Enforce)
     }
 
-    /// What the strongest policy says that says something about the mode.
+    /// The mode of the policy with the highest precedence among those that set one.
     pub(super) fn mode(&self) -> Option<PolicyWord> {
         self.mode_of(|_| true)
     }
 
-    /// The same of the policies that refuse pods.
+    /// Likewise, among enforced policies.
     pub(super) fn enforced_mode(&self) -> Option<PolicyWord> {
         self.mode_of(|enforcement| enforcement == Enforcement::Enforce)
     }
@@ -222,18 +223,18 @@ impl<'s> Applied<'s> {
     }
 }
 
-/// What a policy says of the mode of pods.
+/// The mode that a policy sets for pods.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PolicyWord {
-    /// The policy's place.
+    /// The policy's index.
     pub(super) at: usize,
     pub(super) mode: PolicyMode,
-    /// Whether pods may say otherwise.
+    /// Whether pods may override the mode.
     pub(super) may_override: bool,
 }
 
 impl PolicyWord {
-    /// Whether pods may not opt out.
+    /// Whether pods must not opt out.
     pub(super) fn forbids(self) -> bool {
         self.mode == PolicyMode::Inject && !self.may_override
     }

@@ -1,4 +1,5 @@
-//! The check of a policy. The API server checks much of it as well, but a policy in a file does not pass there.
+//! Validates a policy. The API server validates much of it too, but policies in files do not pass
+//! through it.
 
 use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
 
@@ -16,24 +17,25 @@ use crate::{
     problem::{Code, Excerpt, Layer, Problem, Problems},
 };
 
-/// The most bytes of a name (an object's, an exception's) and of a label's key.
+/// Maximum length in bytes of an object's or exception's name and of a label key.
 const NAME_BYTES: usize = 253;
-/// The most entries of a list.
+/// Maximum number of entries of a list.
 const ENTRIES: usize = 64;
-/// The most values of one expression of a selector.
+/// Maximum number of values of one selector expression.
 const VALUES: usize = 256;
-/// The most exceptions.
+/// Maximum number of exceptions.
 const EXCEPTIONS: usize = 32;
-/// The most keys that a policy gives, options of files included.
+/// Maximum number of keys that a policy adds, including options of files.
 const KEYS: usize = 800;
-/// The most bytes of all texts: more does not fit into an object of the API server beside its managed fields.
+/// Maximum total size of all texts in bytes. Larger ones do not fit into an object of the API
+/// server together with its managed fields.
 const BYTES: usize = 512 * 1024;
-/// The most bytes of an exception's reason.
+/// Maximum length of an exception's reason in bytes.
 const REASON_BYTES: usize = 1024;
-/// The most characters of an environment and of a label's value.
+/// Maximum length of an environment and of a label value in characters.
 const LABEL_CHARS: usize = 63;
 
-/// The policy with sorted values, if nothing is wrong with it.
+/// The policy with sorted values, or all of its problems.
 pub(super) fn checked(mut parts: PolicyParts) -> Result<PolicyParts, Problems> {
     let mut checks = Checks { policy: parts.name.as_str().into(), problems: Problems::new() };
     if checks.size(&parts) {
@@ -75,7 +77,7 @@ impl Checks {
         count <= most
     }
 
-    /// Whether the rest is worth a look.
+    /// Whether the sizes are within the limits, so that the rest can be validated.
     fn size(&mut self, parts: &PolicyParts) -> bool {
         let PolicyParts { service_accounts, inject, defaults, exceptions, .. } = parts;
         let bytes: usize = inject.iter().chain(defaults).map(|(key, value)| key.len() + value.len()).sum();
@@ -167,7 +169,7 @@ impl Checks {
         }
     }
 
-    /// Globs of names.
+    /// Validates globs of names.
     fn globs(&mut self, field: &str, globs: &[String]) {
         for (index, glob) in globs.iter().enumerate() {
             let has_variable = glob.contains('$').then_some("variables are not filled here");
@@ -178,7 +180,7 @@ impl Checks {
         }
     }
 
-    /// What a policy gives is read as annotations are, with a plain value in place of each variable.
+    /// Parses the keys of a policy like annotations, with a sample value in place of each variable.
     fn keys(&mut self, parts: &PolicyParts) {
         let before = self.problems.len();
         let mut seen = BTreeSet::new();
@@ -267,7 +269,7 @@ impl Checks {
     }
 }
 
-/// Whether a key may stand in this part of a policy.
+/// Whether a key is allowed in this part of a policy.
 fn is_taken(field: &str, key: &str) -> bool {
     let Some((spec, _)) = spec_of(key) else { return false };
     match (field, spec.key) {
@@ -285,7 +287,7 @@ fn is_taken(field: &str, key: &str) -> bool {
     }
 }
 
-/// What is wrong with an entry of an allow list, and what to do.
+/// The error in an entry of an allow-list, and its fix.
 fn entry_fault(field: Field, entry: &str) -> Option<(String, Cow<'static, str>)> {
     let cure = field.example();
     let text = match field.place().map(|place| variables::sample(entry, place)) {

@@ -1,4 +1,4 @@
-//! A policy that was checked.
+//! A validated policy.
 
 use std::sync::Arc;
 
@@ -12,20 +12,20 @@ use super::{
 };
 use crate::{Namespace, annotations::NamedKey, problem::Problems};
 
-/// A policy that was checked. Cheap to clone.
+/// A validated policy. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Policy(Arc<Compiled>);
 
 #[derive(Debug)]
 struct Compiled {
     name: Arc<str>,
-    /// The places in `parts.inject` in the order of their keys.
+    /// The indices of `parts.inject`, sorted by key.
     by_key: Box<[u16]>,
-    /// With the values of expressions sorted.
+    /// With sorted values in expressions.
     parts: PolicyParts,
 }
 
-/// What a policy gives a file or a variable from.
+/// The source of a file or variable in a policy.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Source<'p> {
     pub(super) key: NamedKey,
@@ -35,7 +35,7 @@ pub(super) struct Source<'p> {
 }
 
 impl Policy {
-    /// Checks a policy, and returns all that is wrong with it.
+    /// Validates a policy; returns all of its problems.
     pub fn compile(parts: PolicyParts) -> Result<Self, Problems> {
         let parts = compile::checked(parts)?;
         let mut by_key: Vec<u16> = (0..).take(parts.inject.len()).collect();
@@ -54,12 +54,12 @@ impl Policy {
         self.0.parts.generation
     }
 
-    /// The higher is the stronger.
+    /// The priority; a higher one takes precedence.
     pub fn priority(&self) -> i32 {
         self.0.parts.priority
     }
 
-    /// What happens where it is violated.
+    /// What happens if it is violated.
     pub fn enforcement(&self) -> Enforcement {
         self.0.parts.enforcement
     }
@@ -69,17 +69,17 @@ impl Policy {
         self.0.parts.environment.as_deref()
     }
 
-    /// Whether it gives pods secrets.
+    /// Whether it adds secrets to pods.
     pub fn injects(&self) -> bool {
         self.sources().next().is_some()
     }
 
-    /// What it was compiled from, with the values of expressions sorted.
+    /// The parts that it was compiled from, with sorted values in expressions.
     pub fn parts(&self) -> &PolicyParts {
         &self.0.parts
     }
 
-    /// Name and generation, as a receipt has them.
+    /// Name and generation in the form of a receipt.
     pub(crate) fn reference(&self) -> String {
         format!("{}@{}", self.name(), self.generation())
     }
@@ -101,18 +101,18 @@ impl Policy {
             && is_named(service_accounts, service_account)
     }
 
-    /// The keys and values that it gives a pod, `defaults` first.
+    /// The keys and values that it adds to a pod, `defaults` first.
     pub(crate) fn entries(&self) -> impl Iterator<Item = (&str, &str)> {
         let PolicyParts { inject, defaults, .. } = &self.0.parts;
         defaults.iter().chain(inject).map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
-    /// What it gives files and variables from.
+    /// The sources of its files and variables.
     pub(super) fn sources(&self) -> impl Iterator<Item = Source<'_>> {
         self.0.parts.inject.iter().filter_map(|(key, value)| source(key, value))
     }
 
-    /// The value of one of the keys that it gives pods, but for `defaults`.
+    /// The value of one of the keys that it adds to pods, except `defaults`.
     pub(super) fn injected(&self, key: &str) -> Option<&str> {
         let Compiled { parts, by_key, .. } = &*self.0;
         let entry = |at: &u16| parts.inject.get(usize::from(*at));
@@ -120,12 +120,12 @@ impl Policy {
         by_key.get(place.ok()?).and_then(entry).map(|(_, value)| value.trim())
     }
 
-    /// An option of a file or variable.
+    /// The value of an option of a file or variable.
     pub(super) fn option(&self, key: NamedKey, name: &str) -> Option<&str> {
         self.injected(&format!("{}{name}", key.text()))
     }
 
-    /// The entries of all its lists of what is allowed, its exceptions' included.
+    /// The total number of entries in its allow-lists, including those of exceptions.
     pub(super) fn allowed(&self) -> usize {
         let PolicyParts { allow, exceptions, .. } = &self.0.parts;
         let entries = |allow: &Allow| -> usize {
@@ -134,7 +134,7 @@ impl Policy {
         entries(allow) + exceptions.iter().map(|exception| entries(&exception.allow)).sum::<usize>()
     }
 
-    /// What its exceptions allow that are running and meant for the pod.
+    /// The allow-lists of its exceptions that have not expired and apply to the pod.
     pub(super) fn exceptions(
         &self,
         namespace: &str,
@@ -160,7 +160,7 @@ fn source<'p>(key: &'p str, value: &'p str) -> Option<Source<'p>> {
     })
 }
 
-/// Whether a name is covered by one of these globs, or there is none.
+/// Whether one of these globs matches a name. True if there are no globs.
 fn is_named(globs: &[String], name: &str) -> bool {
     if globs.is_empty() {
         return true;

@@ -1,4 +1,4 @@
-//! Policies that contradict one another.
+//! Conflicts between policies.
 
 use std::{borrow::Cow, collections::BTreeMap, fmt};
 
@@ -17,7 +17,7 @@ use crate::{
     problem::{Code, Excerpt, Layer, Problem, shown_key},
 };
 
-/// The most policies of one file's name that are compared with a further one.
+/// Maximum number of policies with the same file name that a further one is compared with.
 const COMPARED: usize = 8;
 /// The options of a file.
 const OPTIONS: [NamedKey; 6] = [
@@ -29,21 +29,22 @@ const OPTIONS: [NamedKey; 6] = [
     NamedKey::SecretOptional,
 ];
 
-/// Two policies that disagree.
+/// Two policies that contradict each other.
 #[derive(Clone, Debug)]
 pub struct PolicyConflict<'a> {
-    /// The stronger one.
+    /// The one with the higher precedence.
     pub first: &'a Policy,
-    /// The weaker one.
+    /// The one with the lower precedence.
     pub second: &'a Policy,
-    /// The first of the namespaces in which they do.
+    /// The first namespace in which they conflict.
     pub namespace: &'a Namespace,
-    /// What they disagree about; it names both.
+    /// The problem; it names both policies.
     pub problem: Problem,
 }
 
 impl PolicyConflict<'_> {
-    /// Whether pods are refused because of it: none is if one of the two only warns or audits.
+    /// Whether pods are rejected because of it, which is not the case if one of the two only warns
+    /// or audits.
     pub fn is_enforced(&self) -> bool {
         are_enforced(self.first, self.second)
     }
@@ -53,7 +54,7 @@ fn are_enforced(one: &Policy, other: &Policy) -> bool {
     [one, other].iter().all(|policy| policy.enforcement() == Enforcement::Enforce)
 }
 
-/// Two policies that give one namespace different environments.
+/// Two policies that set different environments for one namespace.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct EnvironmentConflict<'a> {
     first: &'a Policy,
@@ -61,7 +62,8 @@ pub(crate) struct EnvironmentConflict<'a> {
 }
 
 impl<'a> EnvironmentConflict<'a> {
-    /// Among policies with an environment that select one namespace, the weakest first.
+    /// Finds a conflict among policies with an environment that select one namespace, in ascending
+    /// precedence.
     fn find(policies: &[&'a Policy]) -> Option<Self> {
         let first = *policies.last()?;
         let second = policies.iter().rev().find(|policy| policy.environment() != first.environment())?;
@@ -91,8 +93,9 @@ impl fmt::Display for EnvironmentConflict<'_> {
 }
 
 impl<'a> Environment<'a> {
-    /// The environment of a namespace that these policies select, the weakest first, and two that disagree about it. A policy contests
-    /// nothing that is enforced more strictly; a disagreement with it is returned all the same.
+    /// The environment of a namespace that is selected by these policies (in ascending precedence),
+    /// and a conflict about it. A policy cannot override the environment of one that is enforced
+    /// more strictly, but the conflict between them is still returned.
     pub(super) fn of_namespace(
         policies: &[&'a Policy],
         enforcement: impl Fn(&Policy) -> Enforcement,
@@ -110,7 +113,7 @@ impl<'a> Environment<'a> {
     }
 }
 
-/// What disagrees among policies, the weakest first, that select the same namespaces.
+/// Finds the conflicts among policies (in ascending precedence) that select the same namespaces.
 pub(super) fn in_namespaces<'a>(
     policies: &[&'a Policy],
     namespaces: &[&'a Namespace],
@@ -130,7 +133,7 @@ pub(super) fn in_namespaces<'a>(
             let namespace = namespaces.first_difference((other, found), (policy, subject))?;
             may_select_the_same(other, policy).then_some((*other, found.clone(), namespace))
         };
-        // Pods are refused because of enforced ones, so these are shown first.
+        // Conflicts with enforced policies come first, because pods are rejected for them.
         let mut others = stronger.iter().filter_map(differ).peekable();
         let first = others.peek().cloned();
         let found = others.find(|(other, ..)| are_enforced(other, policy)).or(first);
@@ -151,21 +154,22 @@ pub(super) fn in_namespaces<'a>(
     }
 }
 
-/// Namespaces that the same policies select, and with that of one environment.
+/// Namespaces that are selected by the same policies and so have the same environment.
 struct Namespaces<'n, 'a> {
     namespaces: &'n [&'a Namespace],
     environment: Environment<'a>,
 }
 
 impl<'a> Namespaces<'_, 'a> {
-    /// The first namespace in which two policies say different things. What differs by pods stays as it is written.
+    /// The first namespace in which two policies set different values. Variables that depend on the
+    /// pod are compared unfilled.
     fn first_difference(
         &self,
         (stronger, one): (&Policy, &Subject<'_>),
         (weaker, other): (&Policy, &Subject<'_>),
     ) -> Option<&'a Namespace> {
         let has_name = [one, other].iter().any(|subject| subject.text().contains("${namespace}"));
-        // Without the variable, all of them are alike.
+        // Without the variable, all namespaces give the same result.
         let count = if has_name { self.namespaces.len() } else { 1 };
         let mut namespaces = self.namespaces.iter().take(count).copied();
         namespaces.find(|namespace| {
@@ -177,7 +181,7 @@ impl<'a> Namespaces<'_, 'a> {
     }
 }
 
-/// Whether there may be pods that both select.
+/// Whether a pod can exist that both select.
 fn may_select_the_same(one: &Policy, other: &Policy) -> bool {
     let [PolicyParts { service_accounts: names, pods, .. }, other] = [one.parts(), other.parts()];
     let are_exact =
@@ -188,7 +192,7 @@ fn may_select_the_same(one: &Policy, other: &Policy) -> bool {
     may_share_account && labels::may_overlap(pods, &other.pods)
 }
 
-/// Checks the policies of one pod.
+/// Finds the conflicts among the policies of one pod.
 pub(crate) fn check(
     applied: &Applied<'_>,
     values: &Values<'_>,
@@ -196,7 +200,7 @@ pub(crate) fn check(
     notes: &mut Notes,
 ) {
     environment(applied, findings, notes);
-    // Of one policy nothing can be at odds: it was checked when it was compiled.
+    // A single policy has no conflicts: it was validated when it was compiled.
     if applied.injecting().next().is_none() || applied.giving_at().nth(1).is_none() {
         return;
     }
@@ -204,7 +208,8 @@ pub(crate) fn check(
         let [first, second] = [stronger, weaker].map(|at| applied.policies[at].policy);
         let fill = |text, place| variables::fill(text, place, values).ok().map(|filled| filled.text);
         if one.differs(first, other, second, fill) {
-            // Where one of the two is enforced, what it gives holds: the pod is decided on again, without those that only warn.
+            // If one of the two is enforced, its values apply: the pod is evaluated again without
+            // the policies that only warn.
             let is_enforced = !applied.only_warns(stronger) || !applied.only_warns(weaker);
             report(one.about(first, other, second), is_enforced, &[stronger, weaker], findings, notes);
         }
@@ -218,7 +223,7 @@ pub(crate) fn check(
         }
     }
     for subjects in seen.values() {
-        // The one that is in effect: of the strongest policy that says anything.
+        // The effective value is from the policy with the highest precedence that sets one.
         let Some(effective) = subjects.iter().position(|(_, subject)| subject.says_anything()) else {
             continue;
         };
@@ -232,7 +237,8 @@ pub(crate) fn check(
     }
 }
 
-/// A pod is refused because of the environment only if one of the two policies selects it. If its keys or those of another policy have the variable, that has no value.
+/// Rejects a pod because of contradicting environments only if one of the two policies selects it.
+/// If keys use the variable, it has no value and they are reported separately.
 fn environment(applied: &Applied<'_>, findings: &mut Findings<'_>, notes: &mut Notes) {
     match environment_problem(applied, notes) {
         Some((problem, true)) => findings.problems.push(problem),
@@ -241,7 +247,7 @@ fn environment(applied: &Applied<'_>, findings: &mut Findings<'_>, notes: &mut N
     }
 }
 
-/// What policies that select a pod disagree about, and whether that is enforced.
+/// The conflict about the environment among policies that select a pod, and whether it is enforced.
 pub(super) fn environment_problem(applied: &Applied<'_>, notes: &mut Notes) -> Option<(Problem, bool)> {
     let conflict = applied.environment_conflict?;
     let both = [conflict.first, conflict.second];
@@ -278,16 +284,16 @@ fn note(problem: &Problem, is_enforced: bool, places: &[usize], notes: &mut Note
     }
 }
 
-/// What two policies may say differently.
+/// A setting that two policies can set differently.
 #[derive(Clone, Debug)]
 enum Subject<'p> {
-    /// What a file or a variable is made from, with its options.
+    /// The source of a file or variable, with its options.
     Source(Source<'p>),
-    /// What a pod has one of for all its secrets; none where the policy does not say it.
+    /// A setting that applies to all secrets of a pod; `None` if the policy does not set it.
     Shared(Shared, Option<String>),
 }
 
-/// Files share their names, whatever they are made from; so do variables.
+/// Files share one namespace, whatever their kind of source; so do variables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Name<'p> {
     File(&'p str),
@@ -295,7 +301,7 @@ enum Name<'p> {
     Shared(Shared),
 }
 
-/// What a pod has one of for all its secrets, also for those that other policies give.
+/// The settings that apply to all secrets of a pod, including those that other policies add.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Shared {
     Containers,
@@ -316,7 +322,7 @@ impl Shared {
         }
     }
 
-    /// The field of a policy.
+    /// The field of a policy that sets it.
     const fn field(self) -> &'static str {
         match self {
             Self::Containers => "containers",
@@ -326,12 +332,13 @@ impl Shared {
         }
     }
 
-    /// Whether a policy without it means certain containers, and not any setting.
+    /// Whether a policy that omits it selects the default containers, instead of leaving the choice
+    /// to other policies.
     const fn is_said_by_silence(self) -> bool {
         matches!(self, Self::Containers | Self::InitContainers)
     }
 
-    /// What a policy says, in one way of writing it.
+    /// The value that a policy sets, in canonical form.
     fn said_by(self, policy: &Policy) -> Option<String> {
         let values = self.keys().iter().filter_map(|key| policy.injected(key.text()));
         let values: Vec<&str> = values.collect();
@@ -349,11 +356,11 @@ impl Shared {
 }
 
 impl<'p> Subject<'p> {
-    /// Those of a policy.
+    /// The settings of a policy.
     fn of(policy: &'p Policy) -> impl Iterator<Item = Self> {
         let injects = policy.injects();
         let shared = Shared::ALL.into_iter().map(|shared| (shared, shared.said_by(policy)));
-        // Where it gives no secrets, what it does not say is left to others.
+        // A policy that adds no secrets leaves unset fields to others.
         let shared = shared.filter(move |(_, said)| injects || said.is_some());
         policy.sources().map(Self::Source).chain(shared.map(|(shared, said)| Self::Shared(shared, said)))
     }
@@ -370,7 +377,7 @@ impl<'p> Subject<'p> {
         !matches!(self, Self::Shared(_, None))
     }
 
-    /// The text in which variables are filled.
+    /// The text that may contain variables.
     fn text(&self) -> &str {
         match self {
             Self::Source(source) => source.value,
@@ -378,8 +385,9 @@ impl<'p> Subject<'p> {
         }
     }
 
-    /// Whether two of one name say different things, so that pods would get something else than one of the policies says: the
-    /// weaker one, or a stronger one that says nothing. `fill` fills the variables of a text; none where that is not possible.
+    /// Whether two settings with the same name differ in such a way that pods would not get what
+    /// one of the policies intends: the one with lower precedence, or one with higher precedence
+    /// that does not set it. `fill` fills the variables of a text; `None` if that is not possible.
     fn differs<'t>(
         &'t self,
         stronger: &Policy,
@@ -460,7 +468,7 @@ fn first_option<'p>(
     })
 }
 
-/// Whether two sources of one name differ when their variables are filled.
+/// Whether two sources with the same name differ after their variables are filled.
 fn is_other<'t>(
     one: &Source<'t>,
     other: &Source<'t>,

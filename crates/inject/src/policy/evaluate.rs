@@ -1,8 +1,9 @@
-//! A decision under policies: the real one, and those that say what policies would do.
+//! Evaluates policies: the actual decision, and those that report what policies would do.
 //!
-//! A policy under `audit` changes nothing: the pod is decided without it, and once more as if it were enforced, for the report
-//! alone. A policy under `warn` refuses no pod: a pod that is refused with what it gives is decided once more without that. So
-//! the rules only know `enforce` and `warn`.
+//! Policies under `audit` change nothing: the pod is decided without them, and once more as if they
+//! were enforced, only for the report. Policies under `warn` do not reject pods: if a pod would be
+//! rejected with what they add, it is decided again without it. So the rules only distinguish
+//! `enforce` and `warn`.
 
 use std::sync::Arc;
 
@@ -19,10 +20,11 @@ use crate::{
     problem::{Layer, Problems, shown_key},
 };
 
-/// The most names of files and variables in one text.
+/// Maximum number of files and variables that a text names.
 const NAMES_SHOWN: usize = 8;
 
-/// Decides on a pod with the policies that select it. `decide` is the decision under those that are given to it.
+/// Decides on a pod with the policies that select it. `decide` makes the decision for a given set
+/// of policies in force.
 pub(crate) fn evaluate<'a>(
     pod: &PodView<'a>,
     context: &Context<'a>,
@@ -45,7 +47,7 @@ pub(crate) fn evaluate<'a>(
     if let Some(problems) = refusal(&decision)
         && applied.giving_at().any(warns)
     {
-        // A policy that only warns refuses nobody: without what it gives, the pod may be in order.
+        // Policies that only warn do not reject pods: without what they add, the pod may be valid.
         let text = format!("policies that only warn give the pod nothing: {problems}");
         (decision, _, notes) = run(Force::WithoutWarning);
         if refusal(&decision).is_none() {
@@ -61,8 +63,8 @@ pub(crate) fn evaluate<'a>(
     (decision, report)
 }
 
-/// What the policies had to do with a pod, from the notes of those that are in force and, where some only audit, from the notes of
-/// all as if they were enforced.
+/// The report on the policies of a pod, from the notes of the policies in force and, if some only
+/// audit, from the notes of an evaluation in which all are enforced.
 pub(super) fn report(
     selected: &Selected<'_>,
     applied: &Applied<'_>,
@@ -88,7 +90,8 @@ pub(super) fn report(
     PolicyReport { uses, environment, is_repeated: false }
 }
 
-/// Whether the decision finds the pod's injection in place, or adds to it. Another plan would replace it.
+/// Whether the pod already has the injection, complete or in part. A different plan would replace
+/// it.
 fn is_repeated(pod: &PodView<'_>, decision: &Decision) -> bool {
     match decision {
         Decision::Skip(skip) => skip.reason == SkipReason::AlreadyInjected,
@@ -97,7 +100,7 @@ fn is_repeated(pod: &PodView<'_>, decision: &Decision) -> bool {
     }
 }
 
-/// Calls with the policies that are in force for a pod.
+/// Calls `read` with the policies in force for a pod.
 pub(crate) fn with_applied<T>(
     pod: &PodView<'_>,
     context: &Context<'_>,
@@ -115,7 +118,7 @@ fn used(policy: &Policy, note: Note) -> PolicyUse {
     PolicyUse { name: policy.name().clone(), generation: policy.generation(), effect, message }
 }
 
-/// What a policy would have done, as a note of one that did nothing.
+/// Turns the note of an evaluation into what the policy would have done.
 fn audited(note: Option<Note>) -> Note {
     let Note { effect, message } = note.unwrap_or_default();
     let would = match effect {
@@ -129,7 +132,7 @@ fn audited(note: Option<Note>) -> Note {
     Note { effect: PolicyEffect::Audited, message: Some(format!("{would}: {message}")) }
 }
 
-/// The problems of a pod that does not get what it is to get.
+/// The problems of a pod that does not get the requested injection.
 fn refusal(decision: &Decision) -> Option<&Problems> {
     match decision {
         Decision::Deny(denial) => Some(&denial.problems),
@@ -139,7 +142,7 @@ fn refusal(decision: &Decision) -> Option<&Problems> {
 }
 
 impl Notes {
-    /// Adds what the decision itself says.
+    /// Adds the effects that follow from the decision.
     fn conclude(&mut self, decision: &Decision, applied: &Applied<'_>) {
         if matches!(decision, Decision::Inject(_)) {
             for at in applied.injecting() {
@@ -165,7 +168,7 @@ impl Notes {
     }
 }
 
-/// The files and variables that a policy gives.
+/// The files and variables that a policy adds.
 fn names(policy: &Policy) -> String {
     let mut sources = policy.sources().map(|source| shown_key(source.name));
     let shown: Vec<_> = sources.by_ref().take(NAMES_SHOWN).collect();

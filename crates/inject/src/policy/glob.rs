@@ -1,19 +1,20 @@
-//! Globs of paths and names, as in ScaiVault's own policies: `*` is one segment or a part of it, `**` zero or more
-//! segments, `?` one character. They cover a text as a whole.
+//! Globs of paths and names with the semantics of ScaiVault's own policies: `*` matches one segment
+//! or a part of it, `**` zero or more segments, `?` one character. A glob must match the whole
+//! text.
 
 use std::borrow::Cow;
 
 use scaivault_contract::{PodVariable, TextPart, text_parts};
 
-/// The most bytes of a glob.
+/// Maximum length of a glob in bytes.
 const MAX_BYTES: usize = 512;
 
-/// What stands for the value of `${pod}`, which the agent fills: only `*`, `**` and `${pod}` cover it.
+/// Represents the value of `${pod}`, which the agent fills: only `*`, `**` and `${pod}` match it.
 const POD: u8 = 1;
-/// The same of `${node}`.
+/// Likewise for `${node}`.
 const NODE: u8 = 2;
 
-/// What is wrong with a glob, if anything. Variables stand for a part of a segment.
+/// The error in a glob, if any. A variable counts as part of a segment.
 pub(super) fn fault(glob: &str) -> Option<&'static str> {
     if glob.is_empty() {
         return Some("it is empty");
@@ -33,7 +34,8 @@ pub(super) fn fault(glob: &str) -> Option<&'static str> {
     None
 }
 
-/// A text to compare with globs. A variable that is left for the agent to fill becomes one character of its own.
+/// A text to match against globs. Each variable that the agent fills is replaced by a reserved
+/// character.
 pub(super) struct Subject(Vec<u8>);
 
 impl Subject {
@@ -50,14 +52,14 @@ impl Subject {
     }
 }
 
-/// Whether a glob covers a text. Looks at each pair of characters once at most, whatever the glob.
+/// Whether a glob matches a text. The work is at most proportional to the product of their lengths.
 pub(super) fn covers(glob: &str, subject: &Subject) -> bool {
     let is_slash = |byte: &u8| *byte == b'/';
     let glob: Cow<'_, [u8]> =
         if glob.contains('$') { Subject::new(glob).0.into() } else { glob.as_bytes().into() };
     let (mut pattern, mut segments) = (glob.split(is_slash), subject.0.split(is_slash));
-    // Behind the last `**`, and the segment from which on that was tried. An earlier `**` need not take more: whatever
-    // it took, the last one can.
+    // The position after the last `**` and the segment where the last attempt began. Only the last
+    // `**` has to backtrack: it can match whatever an earlier one could.
     let mut retry = None;
     loop {
         let mut rest = pattern.clone();
@@ -86,7 +88,7 @@ pub(super) fn covers(glob: &str, subject: &Subject) -> bool {
     }
 }
 
-/// The same within a segment, with `*` in place of `**`.
+/// Likewise within a segment, with `*` in place of `**`.
 fn covers_segment(pattern: &[u8], segment: &[u8]) -> bool {
     let (mut at, mut read) = (0, 0);
     let mut retry = None;
@@ -180,10 +182,10 @@ mod tests {
         }
     }
 
-    /// The definition word for word; slow where a glob has many stars.
+    /// A direct implementation of the definition; slow for globs with many wildcards.
     fn is_defined(glob: &[u8], text: &[u8]) -> bool {
         match (glob, text) {
-            // `**/` before a segment, `/**` behind one, or `**` alone.
+            // `**/` before a segment, `/**` after one, or `**` alone.
             ([b'*', b'*', b'/', rest @ ..], _) => {
                 let starts = (0..text.len()).filter(|at| *at == 0 || text[at - 1] == b'/');
                 starts.map(|at| &text[at..]).any(|text| is_defined(rest, text))
@@ -205,13 +207,14 @@ mod tests {
             glob in r"(\*\*|[ab*?]{1,3})(/(\*\*|[ab*?]{1,3})){0,4}",
             text in "[ab]{1,3}(/[ab]{1,3}){0,5}",
         ) {
-            // Two in a row are as one, and the definition below is not made for them.
+            // Two in a row are equivalent to one, which the reference implementation does not
+            // support.
             proptest::prop_assume!(fault(&glob).is_none() && !glob.contains("**/**"));
             proptest::prop_assert_eq!(check(&glob, &text), is_defined(glob.as_bytes(), text.as_bytes()));
         }
     }
 
-    /// Of the shapes that make backtracking globs take for ever.
+    /// Globs and texts that make backtracking implementations take exponential time.
     #[test]
     fn work_is_bounded_by_the_two_lengths() {
         let glob = format!("{}*a*a*a*a*a*a*b", "**/".repeat(100));

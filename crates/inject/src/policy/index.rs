@@ -1,11 +1,11 @@
-//! Which policies have to be looked at for a namespace or a pod.
+//! An index of the policies that may match a namespace or a pod.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{compiled::Policy, labels, labels::PodLabels};
 
-/// Policies, by their place in the set, under one thing that a pod must have for them to match: the rarest one. The rest is
-/// looked at for every pod.
+/// Policies by one property that a namespace or pod must have for them to match: the rarest one.
+/// Values are indices into the set. Policies without such a property are candidates for every pod.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Index {
     namespace_labels: ByValue,
@@ -19,18 +19,18 @@ pub(super) struct Index {
 /// By key and value of a label.
 type ByValue = BTreeMap<Arc<str>, BTreeMap<Arc<str>, Vec<u32>>>;
 
-/// Where a policy may be listed.
+/// A property under which a policy can be indexed.
 enum Place<'p> {
     NamespaceLabel(&'p str, &'p [String]),
     PodLabel(&'p str, &'p [String]),
     ServiceAccounts(&'p [String]),
 }
 
-/// How many policies ask for a value, by what they ask it of.
+/// The number of policies that require a value, by kind of property, key and value.
 type Counts<'p> = BTreeMap<(u8, &'p str, &'p str), usize>;
 
 impl<'p> Place<'p> {
-    /// The keys under which the policy would be counted.
+    /// The keys of this property in [`Counts`].
     fn keys(&self) -> impl Iterator<Item = (u8, &'p str, &'p str)> {
         let (kind, key, values) = match *self {
             Self::NamespaceLabel(key, values) => (0, key, values),
@@ -40,7 +40,8 @@ impl<'p> Place<'p> {
         values.iter().map(move |value| (kind, key, value.as_str()))
     }
 
-    /// The most policies that share a value with this one, and the values it has to be listed under.
+    /// How many policies share the most common of its values, and how many values it has. Lower is
+    /// better.
     fn cost(&self, counts: &Counts<'_>) -> (usize, usize) {
         let most = self.keys().filter_map(|key| counts.get(&key)).max();
         (most.copied().unwrap_or(0), self.keys().count())
@@ -59,18 +60,18 @@ impl Index {
         }
     }
 
-    /// By what a namespace has.
+    /// Indexes policies by properties of a namespace.
     pub(super) fn by_namespace(policies: &[Policy]) -> Self {
         Self::build(&numbered(policies).collect::<Vec<_>>(), false)
     }
 
-    /// Those with an environment, by what a namespace has.
+    /// Indexes the policies with an environment by properties of a namespace.
     pub(super) fn by_environment(policies: &[Policy]) -> Self {
         let with_environment = numbered(policies).filter(|(_, policy)| policy.environment().is_some());
         Self::build(&with_environment.collect::<Vec<_>>(), false)
     }
 
-    /// By what a pod, its service account or its namespace has.
+    /// Indexes policies by properties of a pod, its service account or its namespace.
     pub(super) fn by_pod(policies: &[Policy]) -> Self {
         Self::build(&numbered(policies).collect::<Vec<_>>(), true)
     }
@@ -111,7 +112,7 @@ impl Index {
         }
     }
 
-    /// The places of the policies that may match, in the order of the set.
+    /// The indices of the policies that may match, in the order of the set.
     pub(super) fn candidates(
         &self,
         namespace: &BTreeMap<String, String>,
@@ -137,7 +138,7 @@ impl Index {
     }
 }
 
-/// Policies with their places in the set.
+/// Policies with their indices in the set.
 fn numbered(policies: &[Policy]) -> impl Iterator<Item = (u32, &Policy)> {
     (0..).zip(policies)
 }

@@ -1,4 +1,4 @@
-//! Labels, and which of them a selector matches.
+//! Labels, and matching them with selectors.
 
 use std::{borrow::Cow, cell::OnceCell, collections::BTreeMap};
 
@@ -20,7 +20,7 @@ impl Texts for BTreeMap<String, String> {
     }
 }
 
-/// The labels of a pod. They are read when they are asked for: without policies and variables nobody does.
+/// The labels of a pod. Parsed lazily, because they are only needed with policies or variables.
 #[derive(Debug)]
 pub(crate) struct PodLabels<'a> {
     json: Option<&'a RawValue>,
@@ -33,12 +33,13 @@ impl<'a> PodLabels<'a> {
         Self::new(pod.metadata.labels)
     }
 
-    /// No label.
+    /// No labels.
     pub(super) const fn none() -> Self {
         Self::new(None)
     }
 
-    /// `metadata.labels`. What is no text is no label: the API server takes texts only.
+    /// `metadata.labels`. Values that are not strings are ignored, because the API server would
+    /// reject them.
     const fn new(json: Option<&'a RawValue>) -> Self {
         Self { json, read: OnceCell::new() }
     }
@@ -63,7 +64,7 @@ impl Texts for PodLabels<'_> {
     }
 }
 
-/// Labels sorted by key, each key once.
+/// Labels, sorted by unique key.
 #[derive(Debug, Default)]
 struct Map<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
@@ -89,7 +90,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Map<'a> {
                         Label::Other => {}
                     }
                 }
-                // Stable, so that the last of a repeated key stands last: it counts, as in any JSON object.
+                // The sort is stable, so of a repeated key the last value is kept, as in any JSON
+                // object.
                 labels.sort_by(|(one, _), (other, _)| one.cmp(other));
                 labels.reverse();
                 labels.dedup_by(|(one, _), (other, _)| one == other);
@@ -101,7 +103,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Map<'a> {
     }
 }
 
-/// A key or value of a label, whatever stands there.
+/// A key or value of a label; may have an unexpected type.
 enum Label<'a> {
     Text(Cow<'a, str>),
     Other,
@@ -168,7 +170,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Label<'a> {
     }
 }
 
-/// Whether a selector matches labels. The values of its expressions are sorted.
+/// Whether a selector matches labels. The values of its expressions must be sorted.
 pub(super) fn matches(selector: &Selector, labels: &dyn Texts) -> bool {
     let Selector { match_labels, match_expressions } = selector;
     match_labels.iter().all(|(key, value)| labels.get(key) == Some(value))
@@ -187,7 +189,8 @@ fn holds(expression: &Expression, labels: &dyn Texts) -> bool {
     }
 }
 
-/// Whether two selectors may match the same labels: not if they ask for different values of one label.
+/// Whether two selectors can match the same labels. False only if they require different values of
+/// one label.
 pub(super) fn may_overlap(one: &Selector, other: &Selector) -> bool {
     let is_apart = |one: &Selector, other: &Selector| {
         required(one).any(|(key, values)| {
@@ -211,7 +214,7 @@ pub(super) fn may_overlap(one: &Selector, other: &Selector) -> bool {
     !is_apart(one, other) && !is_apart(other, one)
 }
 
-/// The labels that must be there, and the values that they may have; none where any value will do.
+/// The labels that a selector requires, and their accepted values; empty if any value is accepted.
 fn required(selector: &Selector) -> impl Iterator<Item = (&str, &[String])> {
     let labels = selector.match_labels.iter().map(|(key, value)| (key.as_str(), std::slice::from_ref(value)));
     let expressions = selector.match_expressions.iter().filter_map(|expression| match expression.operator {
@@ -222,12 +225,12 @@ fn required(selector: &Selector) -> impl Iterator<Item = (&str, &[String])> {
     labels.chain(expressions)
 }
 
-/// The one label whose value decides most: each is a key and the values that it may have. Empty where any will do.
+/// The labels of which a selector requires certain values, with these values.
 pub(super) fn equalities(selector: &Selector) -> impl Iterator<Item = (&str, &[String])> {
     required(selector).filter(|(_, values)| !values.is_empty())
 }
 
-/// A key that must be there.
+/// A label key that a selector requires.
 pub(super) fn required_key(selector: &Selector) -> Option<&str> {
     required(selector).map(|(key, _)| key).next()
 }

@@ -1,7 +1,8 @@
-//! What policies allow: the values of a pod's keys beside the lists of all policies that select it. The lists add up.
+//! Checks the values of a pod's keys against the allow-lists of the policies that select it. Lists
+//! of several policies are combined.
 //!
-//! What namespaces, service accounts and pods set is limited. What the configuration and policies set is not, unless the value
-//! has a variable in it.
+//! Values from namespaces, service accounts and pods are checked. Values from the configuration and
+//! from policies are not, unless they contain a variable.
 
 use std::{borrow::Cow, ops::RangeInclusive};
 
@@ -19,7 +20,7 @@ use crate::{
     settings::Settings,
 };
 
-/// The most entries of a list of users that a problem shows.
+/// Maximum number of entries that a problem shows of a list of users.
 const ENTRIES_SHOWN: usize = 8;
 
 /// A field of [`Allow`].
@@ -47,7 +48,7 @@ impl Field {
         Self::ClientCredentialsSecrets,
     ];
 
-    /// The list's name in a policy.
+    /// The field's name in a policy.
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Paths => "paths",
@@ -61,7 +62,7 @@ impl Field {
         }
     }
 
-    /// One of what the list allows.
+    /// The singular noun for an entry.
     const fn singular(self) -> &'static str {
         match self {
             Self::Paths => "path",
@@ -75,7 +76,7 @@ impl Field {
         }
     }
 
-    /// What an entry looks like.
+    /// An example of an entry.
     pub(super) const fn example(self) -> &'static str {
         match self {
             Self::Paths => "write a glob of paths, such as environments/production/${namespace}/**",
@@ -92,7 +93,7 @@ impl Field {
         }
     }
 
-    /// What its entries are, where variables are filled in them.
+    /// The kind of text of its entries, if variables are filled in them.
     pub(super) const fn place(self) -> Option<Place> {
         match self {
             Self::Paths => Some(Place::PathGlob),
@@ -119,22 +120,24 @@ impl Field {
     }
 }
 
-/// Which of the injector's own lists policies have taken the place of, and what is only known with the intent.
+/// Which of the injector's own lists are replaced by policies, and checks that have to wait for the
+/// intent.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ReplacedLists {
     pub(crate) urls: bool,
     pub(crate) images: bool,
-    /// The users that the agent may run as, where a policy limits them.
+    /// The users that policies allow for the agent, if they limit them.
     pub(crate) users: Option<UserLimit>,
 }
 
-/// The users that policies allow the agent, for the one that follows from the pod's containers.
+/// The users that policies allow for the agent. Checked later, because the user may be derived from
+/// the pod's containers.
 #[derive(Clone, Debug)]
 pub(crate) struct UserLimit {
     entries: Vec<String>,
     /// The policies in words.
     pub(crate) who: String,
-    /// Whether another user refuses the pod.
+    /// Whether a pod with another user is rejected.
     pub(crate) enforces: bool,
 }
 
@@ -144,7 +147,7 @@ impl UserLimit {
         self.entries.iter().any(|entry| Users::parse(entry).is_some_and(|users| users.cover(&uid)))
     }
 
-    /// What is allowed, in words.
+    /// The allowed users in words.
     pub(crate) fn allowed(&self) -> String {
         match self.entries.get(..ENTRIES_SHOWN) {
             _ if self.entries.is_empty() => "none".to_owned(),
@@ -154,7 +157,8 @@ impl UserLimit {
     }
 }
 
-/// Checks what pods, service accounts and namespaces ask for, and what policies ask for with a variable in it.
+/// Checks what pods, service accounts and namespaces request, and what policies request with a
+/// variable.
 pub(crate) fn check(
     draft: &Draft,
     settings: &Settings,
@@ -184,7 +188,7 @@ pub(crate) fn check(
     });
     ReplacedLists {
         users,
-        // The platform's own address may be repeated by anybody.
+        // The configured URL may be repeated in any layer.
         urls: draft.url != settings.base.url
             && check.exact(Field::Urls, ExactKey::Url, Some(draft.url.as_str())),
         images: check.exact(Field::Images, ExactKey::Image, draft.image.as_deref()),
@@ -231,7 +235,7 @@ impl Check<'_, '_, '_> {
         self.refuse(limit, format!("{key}{name}"), layer, value);
     }
 
-    /// Whether a list of policies that enforce stands in place of the injector's.
+    /// Checks a value. Returns whether the lists of policies replace the injector's own.
     fn exact(&mut self, field: Field, key: ExactKey, value: Option<&str>) -> bool {
         let Some(value) = value.filter(|_| !self.draft.is_free(key)) else { return false };
         let Some(limit) = Limit::new(field, self.applied, self.values) else { return false };
@@ -239,7 +243,7 @@ impl Check<'_, '_, '_> {
         if !is_covered {
             self.refuse(&limit, key.text().to_owned(), self.draft.layer_of(key).clone(), value);
         }
-        // What policies only warn about has to be allowed by the injector.
+        // If policies only warn about a value, the injector's own list must still allow it.
         is_covered || limit.enforces()
     }
 
@@ -254,18 +258,18 @@ impl Check<'_, '_, '_> {
     }
 }
 
-/// The lists of one field.
+/// The combined lists of one field.
 pub(super) struct Limit<'a> {
     field: Field,
-    /// The policies that have a list, the strongest first, by their place among the applied ones.
+    /// The indices of the policies with a list among the applied ones, in descending precedence.
     limiting: Vec<usize>,
     applied: &'a Applied<'a>,
-    /// All entries of all lists, variables filled.
+    /// The entries of all lists, with filled variables.
     entries: Vec<Cow<'a, str>>,
 }
 
 impl<'a> Limit<'a> {
-    /// None where no policy has a list.
+    /// `None` if no policy has a list for the field.
     pub(super) fn new(field: Field, applied: &'a Applied<'a>, values: &Values<'_>) -> Option<Self> {
         let policies = &applied.policies;
         let list = |at: &usize| field.list(&policies[*at].policy.parts().allow);
@@ -280,7 +284,7 @@ impl<'a> Limit<'a> {
         });
         let exceptions = exceptions.filter_map(|allow| field.list(allow));
         let lists = limiting.iter().filter_map(list).chain(exceptions);
-        // An entry whose variable has no value covers nothing.
+        // An entry with a variable that has no value matches nothing.
         let fill = |entry: &'a String| match field.place() {
             None => Some(Cow::Borrowed(entry.as_str())),
             Some(place) => variables::fill(entry, place, values).ok().map(|filled| filled.text),
@@ -289,13 +293,13 @@ impl<'a> Limit<'a> {
         Some(Self { field, limiting, applied, entries })
     }
 
-    /// Whether a value that is not covered refuses the pod.
+    /// Whether a pod with a value that is not allowed is rejected.
     pub(super) fn enforces(&self) -> bool {
         let policies = &self.applied.policies;
         self.limiting.iter().any(|at| policies[*at].enforcement == Enforcement::Enforce)
     }
 
-    /// Notes what the limiting policies do about a value that is not covered.
+    /// Records the effect of the policies with a list on a value that is not allowed.
     pub(super) fn note(&self, problem: &Problem, notes: &mut Notes) {
         let text = problem.to_string();
         for at in self.limiting.iter().copied() {
@@ -355,7 +359,7 @@ impl<'a> Limit<'a> {
         in_words(&self.limiting.iter().map(name).collect::<Vec<_>>())
     }
 
-    /// The entry that has the longest beginning in common with a value; of equal ones, the shorter.
+    /// The entry with the longest common prefix with a value; the shorter one if several are equal.
     fn nearest(&self, value: &str) -> Option<&str> {
         let common =
             |entry: &str| value.bytes().zip(entry.bytes()).take_while(|(one, other)| one == other).count();
@@ -369,20 +373,20 @@ fn url_is_below(url: &str, entry: &str) -> bool {
     url.strip_prefix(entry).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// The word for a user that the platform chooses.
+/// The entry for a user that the platform chooses.
 const UNSET: &str = "unset";
 
 /// The users that an entry allows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Users {
-    /// The one that the platform chooses.
+    /// The user that the platform chooses.
     Unset,
     /// These uids.
     Uids(RangeInclusive<i64>),
 }
 
 impl Users {
-    /// None where it is no entry.
+    /// `None` if the text is not an entry.
     pub(super) fn parse(entry: &str) -> Option<Self> {
         let id = |text: &str| crate::annotations::id(text).ok();
         let uids = match entry.split_once('-') {

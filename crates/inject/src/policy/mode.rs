@@ -1,4 +1,4 @@
-//! Whether a pod is injected at all: what policies say beside what pod, workload and namespace say.
+//! Whether a pod is injected at all, from the modes of policies, pod, workload and namespace.
 
 use super::{
     applied::{Applied, PolicyWord},
@@ -13,19 +13,20 @@ use crate::{
     problem::{Code, Layer, Problem},
 };
 
-/// What comes of all that was said.
+/// The effective mode of a pod.
 #[derive(Debug)]
 pub(crate) enum Mode {
-    /// The pod is injected if anything asks for it.
+    /// The pod is injected if an annotation or policy asks for it.
     Inject,
-    /// It is left alone, or freed of what was injected; with a warning where a policy has one.
+    /// The pod is not injected, or an injection is removed; with a warning if a policy requires
+    /// one.
     OptOut(MutationMode, SkipReason, Option<String>),
-    /// It may not opt out.
+    /// The pod opts out and must not.
     Refused(Box<Problem>),
 }
 
-/// The mode of a pod. `said` is the strictest of what pod, workload and namespace say; `asks` is whether the pod's keys ask for
-/// secrets.
+/// The mode of a pod. `said` is the strictest mode of pod, workload and namespace; `asks` is
+/// whether the pod's keys ask for secrets.
 pub(crate) fn mode(
     said: Option<(MutationMode, SkipReason)>,
     pod: &PodView<'_>,
@@ -38,7 +39,7 @@ pub(crate) fn mode(
         None => Mode::Inject,
     };
     let Some(strongest) = applied.mode() else { return opted_out(said) };
-    // A policy that only warns changes nothing that another one enforces.
+    // A policy that only warns cannot override an enforced one.
     let decisive = applied.enforced_mode().unwrap_or(strongest);
     let PolicyWord { at, mode: policy_mode, may_override } = decisive;
     match (policy_mode.opts_out(), said) {
@@ -85,7 +86,7 @@ fn is_true(value: &str) -> bool {
 }
 
 impl PolicyMode {
-    /// The opt-out that the mode is; none where pods are injected.
+    /// The opt-out of this mode; `None` if pods are injected.
     const fn opts_out(self) -> Option<MutationMode> {
         match self {
             Self::Inject => None,

@@ -1,52 +1,54 @@
-//! What policies had to do with one decision.
+//! The effects of policies on one decision.
 
 use std::sync::Arc;
 
-/// What policies had to do with one decision: for logs, audit annotations and counters. Empty where no policy selects the pod.
+/// The effects of policies on one decision, for logs, audit annotations and metrics. Empty if no
+/// policy selects the pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PolicyReport {
-    /// The policies that select the pod, the strongest first.
+    /// The policies that select the pod, in descending precedence.
     pub uses: Vec<PolicyUse>,
     /// The environment of the pod's namespace.
     pub environment: Option<Arc<str>>,
-    /// The pod carries an injection by the same plan: this is not its first review, or its manifest was injected before. What
-    /// policies did to it was reported then.
+    /// Whether the pod already has an injection of the same plan, because it was reviewed before or
+    /// its manifest was injected. The effects were reported then.
     pub is_repeated: bool,
 }
 
 impl PolicyReport {
-    /// The policies with an effect, in order.
+    /// The policies with this effect, in order.
     pub fn with_effect(&self, effect: PolicyEffect) -> impl Iterator<Item = &PolicyUse> {
         self.uses.iter().filter(move |found| found.effect == effect)
     }
 }
 
-/// One policy that selects a pod.
+/// A policy that selects a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyUse {
     /// The policy's name.
     pub name: Arc<str>,
     /// The policy's generation.
     pub generation: i64,
-    /// What it did.
+    /// Its strongest effect.
     pub effect: PolicyEffect,
-    /// What it refused, warned about or would have done, in words. It quotes the pod as problems do.
+    /// The rejection, the warning or what it would have done, in words. Quotes the pod as problems
+    /// do.
     pub message: Option<String>,
 }
 
-/// What a policy did to a pod, from weak to strong.
+/// The effect of a policy on a pod, from weak to strong.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PolicyEffect {
-    /// It selects the pod, and neither gave it anything nor objected.
+    /// It selects the pod without any other effect.
     #[default]
     Selected,
-    /// Under `audit`: what it would have done.
+    /// It is under `audit` and would have had an effect.
     Audited,
-    /// It gave the pod secrets.
+    /// It added secrets to the pod.
     Injected,
     /// It warned.
     Warned,
-    /// It refused the pod.
+    /// It rejected the pod.
     Refused,
 }
 
@@ -54,7 +56,7 @@ impl PolicyEffect {
     /// Every effect, for metrics and documentation.
     pub const ALL: [Self; 5] = [Self::Selected, Self::Audited, Self::Injected, Self::Warned, Self::Refused];
 
-    /// The effect's word in logs and metrics.
+    /// The name in logs and metrics.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Selected => "selected",
@@ -66,14 +68,14 @@ impl PolicyEffect {
     }
 }
 
-/// The most bytes of one message.
+/// Maximum length of a message in bytes.
 const MESSAGE_BYTES: usize = 1024;
 
-/// What is noted of the policies that are in force for a pod, while it is decided on, by their place.
+/// Records the effects of the policies in force while a pod is evaluated, by the policies' index.
 #[derive(Debug, Default)]
 pub(crate) struct Notes(Vec<Note>);
 
-/// What one policy did.
+/// The effect of one policy.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Note {
     pub(super) effect: PolicyEffect,
@@ -81,7 +83,7 @@ pub(crate) struct Note {
 }
 
 impl Notes {
-    /// Of no policy.
+    /// A record for no policies.
     pub(crate) const fn none() -> Self {
         Self(Vec::new())
     }
@@ -90,7 +92,7 @@ impl Notes {
         Self(vec![Note::default(); policies])
     }
 
-    /// Notes an effect; of several the strongest stays, of equal ones the first.
+    /// Records an effect. The strongest one is kept; if equal, the first.
     pub(super) fn add(&mut self, at: usize, effect: PolicyEffect, message: impl FnOnce() -> String) {
         if let Some(note) = self.0.get_mut(at)
             && (effect > note.effect || effect == note.effect && note.message.is_none())
@@ -108,7 +110,7 @@ impl Notes {
         self.0.iter().any(|note| note.effect == effect)
     }
 
-    /// Lets no effect be stronger than this one.
+    /// Limits all effects to this one.
     pub(super) fn soften(&mut self, most: PolicyEffect) {
         for note in &mut self.0 {
             note.effect = note.effect.min(most);

@@ -1,4 +1,4 @@
-//! All policies of a cluster, and which of them select a namespace or a pod.
+//! All policies of a cluster, with lookup by namespace and by pod.
 
 use std::collections::BTreeMap;
 
@@ -10,13 +10,13 @@ use super::{
 };
 use crate::Namespace;
 
-/// All policies of a cluster, the weakest first. Names are expected to be unique.
+/// All policies of a cluster, in ascending precedence. Names must be unique.
 #[derive(Clone, Debug, Default)]
 pub struct PolicySet {
     policies: Vec<Policy>,
     by_namespace: Index,
     by_pod: Index,
-    /// Of those with an environment.
+    /// Only policies with an environment.
     by_environment: Index,
 }
 
@@ -38,28 +38,28 @@ impl PolicySet {
         Self { policies, by_namespace, by_pod, by_environment }
     }
 
-    /// The set of no policy.
+    /// The empty set.
     pub fn empty() -> &'static Self {
         &EMPTY
     }
 
-    /// Whether there is no policy.
+    /// Whether there are no policies.
     pub fn is_empty(&self) -> bool {
         self.policies.is_empty()
     }
 
-    /// How many policies there are.
+    /// The number of policies.
     pub fn len(&self) -> usize {
         self.policies.len()
     }
 
-    /// The policies, the weakest first.
+    /// The policies in ascending precedence.
     pub fn iter(&self) -> std::slice::Iter<'_, Policy> {
         self.policies.iter()
     }
 
-    /// The policies whose namespace selector matches, the weakest first. A policy that cannot match is not looked at, but
-    /// for those whose selector names no label that must be there.
+    /// The policies whose namespace selector matches, in ascending precedence. Policies that cannot
+    /// match are not examined, except those whose selector requires no label.
     pub fn selects_namespace<'s>(
         &'s self,
         namespace: &Namespace,
@@ -67,19 +67,19 @@ impl PolicySet {
         self.at(self.places(namespace)).collect::<Vec<_>>().into_iter()
     }
 
-    /// The places of the policies that [`Self::selects_namespace`] finds.
+    /// The indices of the policies that [`Self::selects_namespace`] returns.
     fn places(&self, namespace: &Namespace) -> Vec<u32> {
         let found = self.by_namespace.candidates(&namespace.labels, &PodLabels::none(), "");
         self.pick(found, |policy| policy.selects_namespace(namespace))
     }
 
-    /// The policies that give a namespace an environment, the weakest first.
+    /// The policies that set an environment for a namespace, in ascending precedence.
     pub(crate) fn environments<'s>(&'s self, namespace: &Namespace) -> Vec<&'s Policy> {
         let found = self.by_environment.candidates(&namespace.labels, &PodLabels::none(), "");
         self.at(self.pick(found, |policy| policy.selects_namespace(namespace))).collect()
     }
 
-    /// The policies that select a pod, the weakest first.
+    /// The policies that select a pod, in ascending precedence.
     pub(crate) fn selects_pod<'s>(
         &'s self,
         namespace: &Namespace,
@@ -103,9 +103,10 @@ impl PolicySet {
         self.policies.get(usize::try_from(at).ok()?)
     }
 
-    /// The policies that disagree in one of these namespaces: two environments, or what pods that both may select would get. Two
-    /// policies are compared once for all namespaces that the same policies select, and each with the eight strongest that give
-    /// the same file or variable.
+    /// The policies that conflict in one of these namespaces: different environments, or different
+    /// injections into pods that both may select. Two policies are compared once for all namespaces
+    /// that are selected by the same policies, and each one with the eight of highest precedence
+    /// that have the same file or variable.
     pub fn conflicts<'a>(&'a self, namespaces: &[&'a Namespace]) -> Vec<PolicyConflict<'a>> {
         let mut groups: BTreeMap<Vec<u32>, Vec<&Namespace>> = BTreeMap::new();
         for namespace in namespaces {

@@ -1,10 +1,10 @@
 //! Variables in paths, dynamic engines and roles: `${namespace}`, `${label:app}`.
 //!
-//! A text is taken apart once, into literals and variables. A value then fills its place as it is: it is never read
-//! again, and it has no character that means something in a path, a list or a glob. So a filled text has the levels,
-//! fields and aliases that were written, whatever a pod's author puts into a label. `${pod}` and `${node}` are left in
-//! the text for the agent, because a controller's pod has neither when it is admitted. The provider of the CSI driver knows both
-//! and fills them here.
+//! A text is split once, into literals and variables. Values are inserted as they are and never
+//! parsed again, and they have no character that is special in a path, a list or a glob. So a
+//! filled text has the levels, fields and aliases that were written, whatever value a pod's author
+//! gives a label. `${pod}` and `${node}` are left for the agent, because a controller's pod has
+//! neither name nor node when it is admitted. The CSI provider knows both and fills them here.
 
 mod position;
 
@@ -21,48 +21,50 @@ use crate::{
 };
 use position::Position;
 
-/// The most characters of a value: those of a label's value and of a namespace's name.
+/// Maximum length of a value in characters: that of a label value and of a namespace name.
 const VALUE_CHARS: usize = 63;
-/// The most variables of one text. A path has ten levels, and a file at most sixteen secrets.
+/// Maximum number of variables in one text. A path has ten levels, and a file at most sixteen
+/// secrets.
 const VARIABLES: usize = 64;
-/// The most faults of one text that are told.
+/// Maximum number of errors that are reported for one text.
 const FAULTS_TOLD: usize = 4;
 
-/// What variables are filled from.
+/// The values of variables.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Values<'a> {
     pub(crate) pod: &'a PodView<'a>,
     pub(crate) labels: &'a dyn Texts,
     pub(crate) namespace: &'a Namespace,
     pub(crate) environment: Environment<'a>,
-    /// The names of the pod and its node; none where the agent fills them.
+    /// The names of the pod and its node; `None` if the agent fills them.
     pub(crate) names: Option<&'a PodValues>,
 }
 
-/// What the policies that select a namespace say of its environment.
+/// The environment that policies set for a namespace.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Environment<'a> {
-    /// Nothing.
+    /// No policy sets one.
     Unknown,
-    /// They agree on it.
+    /// All policies agree.
     Known(&'a str),
-    /// They do not agree, so nothing may be filled with it.
+    /// Policies contradict each other, so the variable has no value.
     Contested(EnvironmentConflict<'a>),
 }
 
-/// Texts by key.
+/// A map of texts by key.
 pub(crate) trait Texts: fmt::Debug {
     fn get(&self, key: &str) -> Option<&str>;
 }
 
-/// What a text is, and with that where variables may stand in it and which characters their values may have.
+/// The kind of a text, which determines where it may contain variables and which characters their
+/// values may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     /// `path[#field][@version]`, or several with aliases.
     Secrets,
     /// `engine=E role=R [ttl=D]`.
     Dynamic,
-    /// An engine or a role of dynamic credentials by itself.
+    /// A single engine or role of dynamic credentials.
     DynamicName,
     /// The name of a ScaiKey identity.
     Role,
@@ -75,7 +77,7 @@ pub(crate) enum Place {
 }
 
 impl Place {
-    /// The place that an annotation's value is; none where variables are not filled.
+    /// The kind of text of an annotation's value; `None` if it may not contain variables.
     pub(crate) fn of_key(spec: &AnnotationSpec) -> Option<Self> {
         match spec.value {
             ValueKind::SecretSource | ValueKind::FieldRef => Some(Self::Secrets),
@@ -89,12 +91,12 @@ impl Place {
         matches!(self, Self::PathGlob | Self::DynamicGlob | Self::RoleGlob)
     }
 
-    /// Whether the agent's variables may be left in the text.
+    /// Whether variables that the agent fills are allowed in the text.
     const fn takes_pod_variables(self) -> bool {
         !matches!(self, Self::Role | Self::RoleGlob)
     }
 
-    /// Whether a value may have this character.
+    /// Whether a value may contain this character.
     fn allows(self, c: char) -> bool {
         match self {
             Self::Secrets | Self::PathGlob => matches!(c, 'a'..='z' | '0'..='9' | '-' | '_'),
@@ -114,21 +116,21 @@ impl Place {
     }
 }
 
-/// A text whose variables are filled.
+/// A text with filled variables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Filled<'t> {
     pub(crate) text: Cow<'t, str>,
-    /// Whether there was a variable in it: what it became is checked like what a pod says.
+    /// Whether the text had a variable; then its value is checked like one from the pod.
     pub(crate) has_variables: bool,
 }
 
-/// Why a text cannot be filled: lower case, no full stop, and what to do about it.
+/// Why a text cannot be filled, in lower case without a full stop, and how to fix it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct VariableFault {
     pub(crate) message: Cow<'static, str>,
     pub(crate) cure: Cow<'static, str>,
-    /// Whether all that is wrong is a label or annotation that the pod does not have. A controller may set it on the
-    /// pods that it creates.
+    /// Whether the only error is a label or annotation that the pod does not have. A controller may
+    /// set it on the pods that it creates.
     pub(crate) is_absent: bool,
 }
 
@@ -137,7 +139,7 @@ impl VariableFault {
         Self { message: message.into(), cure: cure.into(), is_absent: false }
     }
 
-    /// Several as one, in the order in which they were found.
+    /// Combines several errors into one, in their order.
     fn all(faults: Vec<Self>) -> Option<Self> {
         let is_absent = faults.iter().all(|fault| fault.is_absent);
         let mut told = faults.into_iter();
@@ -167,7 +169,7 @@ pub(crate) fn fill<'t>(
     }
 }
 
-/// A text with what is the same for all pods of a namespace. Other variables stay as they are written.
+/// Fills the variables that are the same for all pods of a namespace. Others remain unfilled.
 pub(super) fn fill_in_namespace<'t>(
     text: &'t str,
     place: Place,
@@ -183,8 +185,8 @@ pub(super) fn fill_in_namespace<'t>(
     filled.into()
 }
 
-/// A text with a plain value in place of each variable, for checks while no pod is known. Also refuses a text that two
-/// pods may fill to the same path though none of their values is the same.
+/// Fills each variable with a sample value, for validation without a pod. Also rejects a text that
+/// can become the same path for two pods although none of their values are the same.
 pub(crate) fn sample(text: &str, place: Place) -> Result<Filled<'_>, VariableFault> {
     match Template::parse(text, place)? {
         None => Ok(Filled { text: Cow::Borrowed(text), has_variables: false }),
@@ -195,7 +197,8 @@ pub(crate) fn sample(text: &str, place: Place) -> Result<Filled<'_>, VariableFau
     }
 }
 
-/// A text with a plain value in place of each variable, also of the pod's name: as a volume's text may be for some pod.
+/// Fills each variable with a sample value, including the pod's name, as a volume's text may be
+/// filled for some pod.
 pub(super) fn sample_for_volume(text: &str, place: Place) -> Result<Cow<'_, str>, VariableFault> {
     Ok(match Template::parse(text, place)? {
         None => Cow::Borrowed(text),
@@ -214,7 +217,7 @@ fn left_to_the_agent<'v>(variable: Variable<'_>) -> Cow<'v, str> {
     Cow::Owned(variable.to_string())
 }
 
-/// A text with at least one variable, taken apart.
+/// A text with at least one variable, split into parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Template<'t> {
     parts: Vec<Part<'t>>,
@@ -227,7 +230,7 @@ enum Part<'t> {
     Variable(Variable<'t>),
 }
 
-/// What stands between `${` and `}`.
+/// The text between `${` and `}`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Variable<'t> {
     Namespace,
@@ -237,11 +240,12 @@ enum Variable<'t> {
     Label(&'t str),
     /// The value of a pod's annotation.
     Annotation(&'t str),
-    /// Left to the agent.
+    /// Filled by the agent.
     Pod(PodVariable),
 }
 
-/// The variables as they are written and what fills them, for hints, for what is allowed, and for documentation.
+/// The variables as written, and their values in words, for hints, for lists of allowed variables
+/// and for documentation.
 pub(crate) const KNOWN: [(&str, &str); 7] = [
     ("namespace", "the pod's namespace"),
     ("service-account", "the name of the pod's service account"),
@@ -272,7 +276,8 @@ impl<'t> Variable<'t> {
         }
     }
 
-    /// Whether its value may have a character. Kubernetes allows less in the names of objects than in labels.
+    /// Whether its value may contain a character. Kubernetes allows fewer in names of objects than
+    /// in labels.
     fn may_have(self, c: char, place: Place) -> bool {
         let is_name = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '-' | '.');
         place.allows(c)
@@ -282,7 +287,7 @@ impl<'t> Variable<'t> {
             }
     }
 
-    /// Its value, `Err` with why there is none.
+    /// Its value, or why it has none.
     fn value<'v>(self, values: &Values<'v>) -> Result<Cow<'v, str>, VariableFault> {
         let Values { pod, labels, namespace, environment, names } = *values;
         let absent = |what: String, cure: &'static str| {
@@ -325,14 +330,14 @@ impl<'t> Variable<'t> {
         }
     }
 
-    /// Its value, if it may stand in this place.
+    /// Its value, if it is valid in this kind of text.
     fn fitting<'v>(self, place: Place, values: &Values<'v>) -> Result<Cow<'v, str>, VariableFault> {
         let value = self.value(values)?;
         if value.is_empty() {
             let what = format!("{self} has an empty value");
             return Err(VariableFault::new(what, "give it a value, or write the path without the variable"));
         }
-        // Names of pods and nodes may be longer; the path that comes out is checked as a whole.
+        // Names of pods and nodes may be longer; the resulting path is validated as a whole.
         let is_short = value.len() <= VALUE_CHARS || matches!(self, Self::Pod(_));
         let fits = value.chars().all(|c| place.allows(c)) && is_short;
         if fits {
@@ -360,9 +365,9 @@ impl fmt::Display for Variable<'_> {
 }
 
 impl<'t> Template<'t> {
-    /// None where the text has no variable.
+    /// `None` if the text has no variable.
     fn parse(text: &'t str, place: Place) -> Result<Option<Self>, VariableFault> {
-        // A role is any line of text, with a `$` in it or not.
+        // A role may be any line of text, so a single `$` is not an error.
         let marker = if matches!(place, Place::Role | Place::RoleGlob) { "${" } else { "$" };
         if !text.contains(marker) {
             return Ok(None);
@@ -425,11 +430,12 @@ impl<'t> Template<'t> {
         text
     }
 
-    /// Two values of one level between which nothing stands that ends the first: `${namespace}-${service-account}` is
-    /// the same for `a-b` with `c` and for `a` with `b-c`. In a glob a wildcard is such a value, too.
+    /// Finds two values in one level without a separator that ends the first:
+    /// `${namespace}-${service-account}` is the same for `a-b` with `c` and for `a` with `b-c`. In
+    /// a glob, a wildcard counts as a value.
     fn ambiguity(&self) -> Option<VariableFault> {
         let Self { parts, place } = self;
-        // The values of the level, none for a wildcard, each with the text before it.
+        // The values of the level, `None` for a wildcard, each with the text before it.
         let mut level: Vec<(Option<Variable<'_>>, String)> = Vec::new();
         let mut literal = String::new();
         for part in parts {
@@ -456,14 +462,15 @@ impl<'t> Template<'t> {
     }
 }
 
-/// The first two neighbours in a level whose values cannot be told apart.
+/// The first two neighbours in a level that cannot be told apart.
 fn ambiguous_pair(level: &[(Option<Variable<'_>>, String)], place: Place) -> Option<VariableFault> {
     let ends = |value: Option<Variable<'_>>, c| value.is_some_and(|variable| !variable.may_have(c, place));
     let pairs = level.windows(2).enumerate();
     let mut pairs = pairs.filter_map(|(at, pair)| match pair {
         [(None, _), (None, _)] => None,
         [(left, _), (right, between)] => {
-            // What the right one cannot have tells where it starts, unless more follows that may have it.
+            // A character that the right value cannot have marks where it starts, unless another
+            // value follows that may have it.
             let is_last = at + 2 == level.len();
             let is_clear = between.chars().any(|c| ends(*left, c) || is_last && ends(*right, c));
             (!is_clear).then(|| ambiguous(*left, *right, between))
@@ -495,7 +502,7 @@ fn ambiguous(left: Option<Variable<'_>>, right: Option<Variable<'_>>, between: &
     )
 }
 
-/// A variable where none is filled.
+/// The error for a variable where variables are not supported.
 pub(crate) fn not_here() -> VariableFault {
     VariableFault::new(
         "variables are not filled here",
@@ -503,7 +510,7 @@ pub(crate) fn not_here() -> VariableFault {
     )
 }
 
-/// A key of a label or annotation: `[prefix/]name`.
+/// Whether a text is the key of a label or annotation: `[prefix/]name`.
 fn is_key(key: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte);
     (1..=317).contains(&key.len()) && key.bytes().all(is_allowed) && key.split('/').count() <= 2
@@ -535,7 +542,7 @@ fn syntax(fault: &SyntaxFault) -> VariableFault {
     }
 }
 
-/// A variable's text as it may stand in a problem.
+/// A variable in a form that is safe to quote in a problem.
 fn shown(name: &str) -> String {
     Excerpt::new(&format!("${{{name}}}")).to_string()
 }

@@ -1,7 +1,7 @@
-//! Policies beside a volume that the provider of the Secrets Store CSI driver mounts.
+//! Applies policies to a volume that the provider of the Secrets Store CSI driver mounts.
 //!
-//! Of a policy, what limits pods applies: its selectors, `allow`, `exceptions`, `enforcement` and `environment`. What a policy gives
-//! to pods (`inject`, `defaults`) and whether pods are injected (`mutationMode`) is about injections.
+//! Only what limits pods applies to volumes: selectors, `allow`, `exceptions`, `enforcement` and
+//! `environment`. `inject`, `defaults` and `mutationMode` concern injections.
 
 use std::borrow::Cow;
 
@@ -18,36 +18,36 @@ use super::{
 };
 use crate::{Namespace, PodView, limits, problem::Layer};
 
-/// The most problems of one volume that are spelled out.
+/// Maximum number of problems of one volume that are spelled out.
 const PROBLEMS_KEPT: usize = 32;
 
-/// A pod that mounts a volume, and what is known besides.
+/// A pod that mounts a volume, and its context.
 #[derive(Clone, Copy, Debug)]
 pub struct VolumeContext<'a> {
     /// Its labels, annotations and service account.
     pub pod: &'a PodView<'a>,
     /// Its namespace.
     pub namespace: &'a Namespace,
-    /// Its name and that of its node.
+    /// Its name and its node's name.
     pub names: &'a PodValues,
     /// The cluster's policies.
     pub policies: &'a PolicySet,
-    /// The time by which exceptions of policies are over, Unix seconds.
+    /// The current time for exceptions of policies, in Unix seconds.
     pub now: i64,
 }
 
-/// Something that a volume asks for, with its variables filled.
+/// Something that a volume requests, with filled variables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ask {
-    /// What it is.
+    /// The kind of request.
     pub kind: AskKind,
-    /// Where it is written, for people, such as `objects[0]`.
+    /// Its location in the class, such as `objects[0]`, for messages.
     pub place: String,
-    /// The path, `engine/role`, role or address.
+    /// The path, `engine/role`, role or URL.
     pub value: String,
 }
 
-/// What policies limit of a volume.
+/// The kinds of requests that policies limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AskKind {
     /// The path of a secret: `allow.paths`.
@@ -56,7 +56,7 @@ pub enum AskKind {
     Dynamic,
     /// A ScaiKey identity: `allow.roles`.
     Role,
-    /// The address of ScaiVault: `allow.urls`.
+    /// The URL of ScaiVault: `allow.urls`.
     Url,
 }
 
@@ -71,7 +71,7 @@ impl AskKind {
     }
 }
 
-/// What a text with variables is.
+/// The kind of a text with variables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VariablePlace {
     /// `path[#field][@version]`, or several with aliases.
@@ -80,13 +80,13 @@ pub enum VariablePlace {
     DynamicName,
 }
 
-/// What variables of a volume are filled with.
+/// The values of the variables of a volume.
 #[derive(Clone, Copy, Debug)]
 pub struct VolumeVariables<'v>(Values<'v>);
 
 impl VolumeVariables<'_> {
-    /// The text with its variables filled, or what is wrong with it and what to do. No value has a character that means something
-    /// in a path, so the text keeps the levels, fields and aliases that were written.
+    /// Fills the variables of a text; the error includes the fix. Values have no character that is
+    /// special in a path, so the text keeps the levels, fields and aliases that were written.
     pub fn fill<'t>(&self, text: &'t str, place: VariablePlace) -> Result<Cow<'t, str>, String> {
         match variables::fill(text, place.into(), &self.0) {
             Ok(filled) => Ok(filled.text),
@@ -95,7 +95,7 @@ impl VolumeVariables<'_> {
     }
 }
 
-/// The text as it could be for some pod, or what is wrong with it for every pod and what to do.
+/// Fills a text with sample values; the error, which includes the fix, applies to every pod.
 pub fn sample_volume_text(text: &str, place: VariablePlace) -> Result<Cow<'_, str>, String> {
     variables::sample_for_volume(text, place.into()).map_err(|fault| say(&fault))
 }
@@ -113,29 +113,30 @@ impl From<VariablePlace> for Place {
     }
 }
 
-/// What came of a volume.
+/// The result for a volume.
 #[derive(Clone, Debug)]
 pub struct VolumeReview<T, E> {
-    /// What was read, or why it is not mounted.
+    /// The content of the volume, or why it is not mounted.
     pub answer: Result<T, VolumeRefusal<E>>,
-    /// What policies that only warn do not allow.
+    /// Values that policies under `warn` do not allow.
     pub warnings: Vec<String>,
-    /// What policies had to do with it.
+    /// The effects of policies.
     pub report: PolicyReport,
 }
 
 /// Why a volume is not mounted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VolumeRefusal<E> {
-    /// It cannot be read.
+    /// Its parameters are invalid.
     Unreadable(E),
-    /// Policies do not allow what it asks for: all problems, each with its place.
+    /// Policies do not allow what it requests: all problems, each with its location.
     Policies(Vec<String>),
 }
 
 impl VolumeContext<'_> {
-    /// Reads a volume and compares what it asks for with the policies that select the pod. `read` is called once more where some
-    /// of these only audit: then variables have the values that they would have if these were enforced.
+    /// Reads a volume and checks its requests against the policies that select the pod. `read` is
+    /// called a second time if some of the policies only audit: then variables have the values that
+    /// they would have if these were enforced.
     pub fn review<T, E>(
         &self,
         read: impl Fn(&VolumeVariables<'_>) -> Result<(T, Vec<Ask>), E>,
@@ -187,7 +188,7 @@ impl VolumeContext<'_> {
         };
         let Findings { refusals, warnings } = findings;
         let answer = match (answer, refusals.into_texts()) {
-            // What the volume's author can mend comes first.
+            // Errors that the volume's author can fix come first.
             (Ok(volume), None) => Ok(volume),
             (Ok(_), Some(refusals)) => Err(VolumeRefusal::Policies(refusals)),
             (Err(unreadable), _) => Err(unreadable),
@@ -201,7 +202,7 @@ struct Outcome<T, E> {
     warnings: Vec<String>,
 }
 
-/// Problems in words, of which the first ones are kept.
+/// Problems as text, of which only the first ones are kept.
 #[derive(Default)]
 struct Texts {
     kept: Vec<String>,
@@ -217,7 +218,7 @@ impl Texts {
         }
     }
 
-    /// None where there is no problem.
+    /// `None` if there are no problems.
     fn into_texts(self) -> Option<Vec<String>> {
         let Self { mut kept, more } = self;
         if more > 0 {
@@ -233,7 +234,7 @@ struct Findings {
     warnings: Texts,
 }
 
-/// Compares what is asked for with the lists of all policies that select the pod.
+/// Checks the requests against the lists of all policies that select the pod.
 fn check(
     asks: &[Ask],
     applied: &Applied<'_>,

@@ -1,4 +1,5 @@
-//! A Job's `podFailurePolicy`, which counts the exit codes of injected containers too.
+//! Warnings on a Job's `podFailurePolicy`, which applies to the exit codes of injected containers
+//! too.
 
 use scaivault_contract::names::FAILURE_EXIT_CODES;
 use serde::Deserialize;
@@ -6,9 +7,9 @@ use serde_json::value::RawValue;
 
 use crate::pod::Text;
 
-/// A longer policy is not read: Kubernetes allows 20 rules of 255 codes.
+/// Maximum size of a policy that is read, in bytes. Kubernetes allows 20 rules with 255 codes each.
 const POLICY_BYTES: usize = 64 * 1024;
-/// The most rules that are warned about.
+/// Maximum number of rules that a warning lists.
 const RULES_SHOWN: usize = 4;
 
 #[derive(Default, Deserialize)]
@@ -50,8 +51,8 @@ impl ExitCodes<'_> {
     }
 }
 
-/// What is to be said about rules that apply to the agent's init container. A policy that cannot be read is the API
-/// server's to refuse.
+/// Warnings about rules that apply to the agent's init container. Invalid policies are ignored,
+/// because the API server rejects them.
 pub(super) fn warnings(policy: Option<&RawValue>) -> Vec<String> {
     let Some(policy) = policy.filter(|policy| policy.get().len() <= POLICY_BYTES) else { return Vec::new() };
     let Policy { rules } = serde_json::from_str(policy.get()).unwrap_or_default();

@@ -1,14 +1,14 @@
-//! The workload's own `mutation-mode`, carried out in its pod template.
+//! Applies the workload's own `mutation-mode` to its pod template.
 //!
-//! The patch touches the injector's annotations of the template alone. The key `workload-mutation-mode` there belongs to the
-//! injector.
+//! The patch changes only the injector's annotations in the template. The key `workload-mutation-mode`
+//! there is reserved for the injector.
 //!
 //! | mode | on CREATE | on UPDATE |
 //! |---|---|---|
-//! | `ignore` | nothing was attached before: the template carries `ignore` | our keys become those of the former template; it carries `ignore` if it carried a mode before (nothing was attached), else none (what was attached remains) |
-//! | `ignore-and-detach` | the template carries it | the same |
-//! | none | the template carries none | the same |
-//! | misspelt | the template carries none | it carries what it carried: a typing error neither opts out nor brings secrets back |
+//! | `ignore` | nothing was injected before: the template gets `ignore` | the injector's keys are reset to those of the former template; the template gets `ignore` if it had a mode before (nothing was injected), else none (the injection remains) |
+//! | `ignore-and-detach` | the template gets the mode | the same |
+//! | none | a mode in the template is removed | the same |
+//! | misspelt | a mode in the template is removed | the template keeps its mode: a typing error neither opts out nor injects again |
 
 use std::{borrow::Cow, collections::BTreeMap, iter};
 
@@ -22,36 +22,37 @@ use crate::{
     problem::shown_key,
 };
 
-/// The longest list of keys in a warning, characters: with the words before it, about what Kubernetes advises for a
-/// whole warning (120).
+/// Maximum length of a list of keys in a warning, in characters. With the words before it, a
+/// warning has about the 120 characters that Kubernetes recommends.
 const KEYS_SHOWN: usize = 76;
 
-/// What becomes of a workload's pod template.
+/// The change of a workload's pod template.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Adjustment {
-    /// Why.
+    /// The reason.
     pub reason: AdjustmentReason,
-    /// What changes, with paths from the workload's root; empty for nothing.
+    /// The patch, with paths from the workload's root; empty if nothing changes.
     pub patch: Patch,
-    /// For the person who applies the workload.
+    /// Warnings for the user who applies the workload.
     pub warnings: Vec<String>,
 }
 
-/// Why a template is changed, or left.
+/// Why a template is changed or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AdjustmentReason {
-    /// Keys of ours were put back to what they were.
+    /// Keys of the injector were reset to their former values.
     Frozen,
-    /// The template now carries the mode.
+    /// The template gets the workload's mode.
     Carried,
-    /// The mode is gone, and the template carries none any more.
+    /// The workload has no mode any more, and it is removed from the template.
     Cleared,
-    /// The template is as the mode wants it.
+    /// The template is already in the required state.
     InStep,
-    /// The mode wants another template, and that of a Job that may have run cannot change.
+    /// The template would have to change, but it belongs to a Job that may have run, so it is
+    /// immutable.
     FixedTemplate,
-    /// What the workload was before cannot be read.
+    /// The former workload cannot be read.
     UnknownFormer,
     /// The workload is being deleted.
     Deleting,
@@ -69,7 +70,7 @@ impl AdjustmentReason {
         Self::Deleting,
     ];
 
-    /// The word for the outcome in logs, metrics and audit annotations.
+    /// The outcome's name in logs, metrics and audit annotations.
     pub const fn outcome(self) -> &'static str {
         match self {
             Self::Frozen | Self::Carried | Self::Cleared => "adjusted",
@@ -77,7 +78,7 @@ impl AdjustmentReason {
         }
     }
 
-    /// The reason beside the outcome.
+    /// The reason's name in logs, metrics and audit annotations.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Frozen => "frozen",
@@ -91,9 +92,11 @@ impl AdjustmentReason {
     }
 }
 
-/// Brings the pod template in step with the workload's own `mutation-mode`. Total: what cannot be done is a warning.
+/// Applies the workload's own `mutation-mode` to its pod template. Total: what is not possible
+/// becomes a warning.
 ///
-/// An annotations map that becomes empty stays: to the API server it equals none.
+/// An annotations map that becomes empty is not removed, because it is equivalent to none for the
+/// API server.
 pub fn adjust(workload: &WorkloadView<'_>, former: Former<'_, '_>) -> Adjustment {
     let unchanged = |reason, warnings| Adjustment { reason, patch: Patch::default(), warnings };
     if workload.is_deleting {
@@ -138,7 +141,7 @@ pub fn adjust(workload: &WorkloadView<'_>, former: Former<'_, '_>) -> Adjustment
     Adjustment { reason, patch: edits.patch(workload), warnings }
 }
 
-/// The mode that the template shall carry.
+/// The mode that the template must have.
 fn carried<'v>(workload: &'v WorkloadView<'_>, former: Former<'v, '_>) -> Option<Cow<'v, str>> {
     let there = workload.carried_mode();
     let mode = match (workload.own(MUTATION_MODE), workload.mutation_mode(), former) {
@@ -149,21 +152,21 @@ fn carried<'v>(workload: &'v WorkloadView<'_>, former: Former<'v, '_>) -> Option
         (Some(_), None, Former::Workload(former)) => return former.carried_mode().map(Cow::Borrowed),
         _ => None,
     };
-    // The CronJob's mode came with the template, and the job's own does not weaken it.
+    // The template got the CronJob's mode, which the Job's own mode cannot weaken.
     let inherited = there.filter(|_| workload.is_from_cron_job).and_then(|mode| mode.parse().ok());
     mode.max(inherited).map(|mode| Cow::Borrowed(mode.name()))
 }
 
-/// Changes of our annotations in the template.
+/// Changes of the injector's annotations in the template.
 #[derive(Default)]
 struct Edits<'a> {
-    /// Sorted by key without the prefix: the new value, none to take it away.
+    /// Sorted by key without the prefix: the new value, or `None` to remove the annotation.
     changes: Vec<(&'a str, Option<&'a str>)>,
 }
 
 impl<'a> Edits<'a> {
-    /// Undoes what was changed of the template's annotations, but for those that the injector writes: they tell what
-    /// the template's own containers are, and those stay as they were applied. Says whether there was anything.
+    /// Resets the template's annotations, except those that the injector writes: they describe the
+    /// template's containers, which stay as applied. Returns whether anything was reset.
     fn put_back(
         &mut self,
         workload: &'a WorkloadView<'_>,
@@ -223,17 +226,17 @@ impl<'a> Edits<'a> {
     }
 }
 
-/// One change where the map is there.
+/// One change of an existing annotations map.
 fn operation((key, value): (&str, Option<&str>)) -> Operation {
     let path = annotation_pointer(key);
     match value {
-        // An `add` on a member that is there replaces it.
+        // An `add` to an existing member replaces it.
         Some(value) => Operation::Add { path, value: Value::Text(value.to_owned()) },
         None => Operation::Remove { path },
     }
 }
 
-/// The template's annotations that somebody wrote, rather than the injector.
+/// The template's annotations that users write, and not the injector.
 fn wishes<'v>(workload: &'v WorkloadView<'_>) -> impl Iterator<Item = (&'v str, &'v str)> {
     workload
         .template
@@ -241,8 +244,8 @@ fn wishes<'v>(workload: &'v WorkloadView<'_>) -> impl Iterator<Item = (&'v str, 
         .filter(|(key, _)| spec_of(key).is_none_or(|(spec, _)| spec.value != ValueKind::Written))
 }
 
-/// Each key of two lists that are sorted by key, with its value in the one and in the other: one walk along both, because an
-/// object may have thousands of keys.
+/// The keys of two sorted lists, each with its value in the first and in the second. One pass over
+/// both, because an object may have thousands of keys.
 fn pairs<'v>(
     one: impl Iterator<Item = (&'v str, &'v str)>,
     other: impl Iterator<Item = (&'v str, &'v str)>,
@@ -256,7 +259,7 @@ fn pairs<'v>(
     })
 }
 
-/// As many keys as a warning has room for, the first one always.
+/// As many keys as fit into a warning, at least one.
 fn listed(keys: &[&str]) -> String {
     let mut text = String::new();
     for (index, key) in keys.iter().enumerate() {

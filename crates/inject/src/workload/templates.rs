@@ -1,4 +1,4 @@
-//! The check of objects of kinds that are not known: each pod template that is found in one.
+//! Validates objects of unknown kinds: every pod template that is found in one.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -13,33 +13,33 @@ use crate::{
     problem::{Code, shown_key},
 };
 
-/// The most keys that a warning names.
+/// Maximum number of keys that a warning names.
 const KEYS_SHOWN: usize = 4;
 
-/// The most templates with annotations of ours that are checked, because each may cost as much as a pod.
+/// Maximum number of annotated templates that are validated. Each may cost as much as a pod.
 const MAX_ANNOTATED: usize = 8;
-/// After so many problems no further template is checked: each may make as many hints.
+/// Number of problems after which no further template is validated. Each may cost a suggestion.
 const PROBLEMS_SOUGHT: usize = 8;
-/// After so many additions to all pods no further template is checked: a variable for each of some containers is written once
-/// and makes many.
+/// Number of additions to all pods after which no further template is validated. A variable is
+/// written once and added to many containers.
 const MAX_ADDITIONS: usize = 1_000;
 
-/// The longest pointer that a text shows in full, bytes.
+/// Maximum length in bytes of a pointer that is shown in full.
 const PLACE_BYTES: usize = 128;
 
-/// What an object was before the request.
+/// The previous state of an object.
 #[derive(Clone, Copy, Debug)]
 pub enum FormerObject<'a> {
-    /// It was not: the request creates it.
+    /// There is none: the request creates the object.
     Nothing,
-    /// This.
+    /// The JSON of the previous object.
     Object(&'a str),
-    /// The request does not say.
+    /// The request does not contain it.
     Unknown,
 }
 
-/// Checks the pod templates that were found in an object. As for a workload, refused is only what the request brings
-/// itself.
+/// Validates the pod templates that are found in an object. As for a workload, only problems that
+/// the request introduces lead to a rejection.
 pub fn validate_object(
     api_version: &str,
     json: &str,
@@ -64,7 +64,7 @@ pub fn validate_object(
         let pod = match PodView::parse(template.json) {
             Ok(pod) => pod,
             Err(error) => {
-                // Its controller may complete it.
+                // The object's controller may complete it.
                 found.warnings.push(format!("not checked: {place}: {error}"));
                 continue;
             }
@@ -80,7 +80,7 @@ pub fn validate_object(
         let brings = match former {
             FormerObject::Nothing => true,
             FormerObject::Unknown => false,
-            // Taken out, so that each is read once, however often a key is repeated.
+            // Removed from the map, so that each is parsed only once even if a key is repeated.
             FormerObject::Object(_) => {
                 before.remove(template.pointer.as_str()).is_none_or(|former| is_changed(&pod, former))
             }
@@ -90,12 +90,13 @@ pub fn validate_object(
     found.into()
 }
 
-/// Whether our annotations of a template are others than before.
+/// Whether the injector's annotations of a template have changed.
 fn is_changed(pod: &PodView<'_>, former: &str) -> bool {
     PodView::parse(former).map_or(true, |former| !pod.annotations().eq(former.annotations()))
 }
 
-/// A pointer as it may stand in a text: as it is if it is short and plain, else quoted and cut.
+/// A pointer in a form that is safe to show: unchanged if it is short and plain, else quoted and
+/// truncated.
 fn shown_place(pointer: &str) -> Cow<'_, str> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.~".contains(&byte);
     if pointer.len() <= PLACE_BYTES && pointer.bytes().all(plain) {
@@ -105,25 +106,25 @@ fn shown_place(pointer: &str) -> Cow<'_, str> {
     }
 }
 
-/// What all templates of an object come to.
+/// The combined result for all templates of an object.
 #[derive(Default)]
 struct Findings {
     refused: Problems,
     allowed: Problems,
     unchanged: Problems,
     warnings: Vec<String>,
-    /// To all pods.
+    /// The number of additions to all pods.
     additions: usize,
 }
 
 impl Findings {
-    /// Whether no further template is to be checked.
+    /// Whether no further template is to be validated.
     fn is_full(&self) -> bool {
         let problems = self.refused.len() + self.allowed.len() + self.unchanged.len();
         problems >= PROBLEMS_SOUGHT || self.additions >= MAX_ADDITIONS
     }
 
-    /// `place` is what tells the template from the object's others.
+    /// Adds the decision on a template. `place` distinguishes it from the object's other templates.
     fn add(&mut self, pod: &PodView<'_>, place: &str, brings: bool, context: &Context<'_>) {
         let decision = crate::decide(pod, context);
         let warnings = decision.warnings().iter().map(|warning| match place {
@@ -170,7 +171,7 @@ impl From<Findings> for Validation {
     }
 }
 
-/// What the object says of itself.
+/// The object's own metadata.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Own<'a> {
@@ -179,7 +180,7 @@ struct Own<'a> {
 }
 
 impl<'a> Own<'a> {
-    /// Nothing if that cannot be read: it is not what is checked.
+    /// Defaults if it cannot be parsed, because it is not what is validated.
     fn read(json: &'a str) -> Self {
         serde_json::from_str(json).unwrap_or_default()
     }
@@ -268,7 +269,7 @@ mod tests {
         let validation = check(&both, FormerObject::Nothing).unwrap();
         let problems = validation.problems.to_string();
         assert!(problems.contains("(pod template /spec/t0)"), "{problems}");
-        // The other template is as bad as it was.
+        // The other template has the same problems as before.
         let changed = object(&json!({}), &[bad(), bad()]);
         let validation = check(&changed, FormerObject::Object(&both)).unwrap();
         assert_eq!((validation.reason, validation.problems.iter().count()), (ValidationReason::Problems, 1));

@@ -1,6 +1,8 @@
-//! The check at `kubectl apply`: what the pods of a workload would be told when they are created.
+//! Validates a workload when it is applied: shows the problems and warnings that its pods would
+//! get.
 //!
-//! An update that changes none of the injector's keys is not refused: it may come from a controller.
+//! An update that changes none of the injector's keys is never rejected, because it may come from a
+//! controller.
 
 use super::{Former, WorkloadView, failure_policy};
 use crate::{
@@ -11,14 +13,14 @@ use crate::{
     problem::{Code, Layer},
 };
 
-/// The answer for a workload that is applied.
+/// The result for a workload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Validation {
-    /// Whether it is refused, and why.
+    /// Whether it is rejected, and why.
     pub reason: ValidationReason,
-    /// All that is wrong; also where the workload is accepted in spite of it, and then they are among the warnings.
+    /// All problems. If the workload is accepted in spite of them, they are among the warnings.
     pub problems: Problems,
-    /// For the person who applies the workload.
+    /// Warnings for the user who applies the workload.
     pub warnings: Vec<String>,
 }
 
@@ -28,18 +30,19 @@ impl From<ValidationReason> for Validation {
     }
 }
 
-/// Why a workload is accepted or refused.
+/// Why a workload is accepted or rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ValidationReason {
-    /// Nothing is wrong.
+    /// There are no problems.
     Valid,
-    /// There are problems, and the request did not bring them (to refuse it could keep a controller from its work), or its
-    /// pods may not have them: a controller may set a label that a variable needs.
+    /// There are problems that the request did not introduce (a rejection could block a
+    /// controller), or that its pods may not have (a controller may set a label that a variable
+    /// needs).
     ProblemsUnchanged,
-    /// There are problems, and the injector is set to warn.
+    /// There are problems, and the injector is configured to warn.
     ProblemsAllowed,
-    /// The request brings problems: it is refused.
+    /// The request introduces problems, so it is rejected.
     Problems,
     /// The workload is being deleted.
     Deleting,
@@ -50,7 +53,7 @@ impl ValidationReason {
     pub const ALL: &'static [Self] =
         &[Self::Valid, Self::ProblemsUnchanged, Self::ProblemsAllowed, Self::Problems, Self::Deleting];
 
-    /// The word for the outcome in logs, metrics and audit annotations.
+    /// The outcome's name in logs, metrics and audit annotations.
     pub const fn outcome(self) -> &'static str {
         match self {
             Self::Problems => "denied",
@@ -58,7 +61,7 @@ impl ValidationReason {
         }
     }
 
-    /// The reason beside the outcome.
+    /// The reason's name in logs, metrics and audit annotations.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Valid => "valid",
@@ -70,8 +73,9 @@ impl ValidationReason {
     }
 }
 
-/// Checks the annotations of a workload and of its template. Refused is only what the request brings itself: an update
-/// that changes none of our keys may be one of a controller's, or take a finalizer away.
+/// Validates the annotations of a workload and of its template. Rejects only problems that the
+/// request introduces: an update that changes none of the injector's keys may come from a
+/// controller, or remove a finalizer.
 pub fn validate(workload: &WorkloadView<'_>, former: Former<'_, '_>, context: &Context<'_>) -> Validation {
     if workload.is_deleting {
         return ValidationReason::Deleting.into();
@@ -96,13 +100,13 @@ pub fn validate(workload: &WorkloadView<'_>, former: Former<'_, '_>, context: &C
     }
 }
 
-/// Decides what the pods of a workload get, with what is to be said about its own annotations. The mode in the context
-/// is not looked at: it is the workload's own.
+/// Decides what is injected into the pods of a workload, including the problems and warnings of its
+/// own annotations. The mode in the context is ignored in favour of the workload's own.
 pub fn decide(workload: &WorkloadView<'_>, context: &Context<'_>) -> Decision {
     decide_with_policies(workload, context).0
 }
 
-/// The same, with what policies have to do with it.
+/// Like [`decide`], and reports how policies took part in the decision.
 pub fn decide_with_policies(workload: &WorkloadView<'_>, context: &Context<'_>) -> (Decision, PolicyReport) {
     let template = workload.template();
     let context = Context { workload_mutation_mode: workload.mutation_mode(), ..*context };
@@ -117,10 +121,10 @@ pub fn decide_with_policies(workload: &WorkloadView<'_>, context: &Context<'_>) 
     (add_problems(decision, problems, warnings, template, &context), report)
 }
 
-/// What is to be said about the workload's own annotations, beside the decision on its template.
+/// The problems and warnings of the workload's own annotations.
 fn own(workload: &WorkloadView<'_>, decision: &Decision) -> (Problems, Vec<String>) {
     let mut collected = Collected::over(Draft::default());
-    // Copied to both places, a key has its effect from the template.
+    // A key that is in both places is effective through the template.
     let misplaced = |key: &str| key == MUTATION_MODE || workload.in_template(key).is_none();
     let mut entries = workload.own_annotations().filter(|(key, _)| misplaced(key));
     collect(&mut collected, &Layer::Workload, Fill::Nothing, &mut entries);
@@ -142,8 +146,8 @@ fn own(workload: &WorkloadView<'_>, decision: &Decision) -> (Problems, Vec<Strin
     (problems, warnings)
 }
 
-/// The decision on a pod (template) together with what is found beside it: with problems, the pod is refused, or let through
-/// as the configuration wants it.
+/// Combines the decision on a pod or its template with further problems and warnings. With
+/// problems, the pod is rejected or admitted without an injection, depending on the configuration.
 pub fn add_problems(
     mut decision: Decision,
     problems: Problems,
@@ -167,8 +171,8 @@ pub fn add_problems(
     refused
 }
 
-/// Whether the request says something that the workload did not say before. On what it was before and cannot be read,
-/// nothing can be refused.
+/// Whether the request changes the injector's annotations. False if the former workload cannot be
+/// read.
 fn brings_keys(workload: &WorkloadView<'_>, former: Former<'_, '_>) -> bool {
     match former {
         Former::Nothing => true,

@@ -1,4 +1,5 @@
-//! The read model of a workload: its own annotations, its template, and what says whether the template may change.
+//! The read model of a workload: its own annotations, its template, and whether the template may
+//! change.
 
 use std::fmt;
 
@@ -16,62 +17,62 @@ use crate::{
     pod::{Annotations, MalformedPod, PodView, Presence, Text, object, shown_error},
 };
 
-/// What the core looks at of a workload, borrowed from the text of the review.
+/// The parts of a workload that the core reads, borrowed from the text of the review.
 #[derive(Clone, Debug)]
 pub struct WorkloadView<'a> {
     pub(super) kind: WorkloadKind,
-    /// Those of its own metadata.
+    /// The annotations of its own metadata.
     pub(super) annotations: Annotations<'a>,
-    /// A deletion has begun.
+    /// Whether it is being deleted.
     pub(super) is_deleting: bool,
-    /// A CronJob made it, and gave it the template that it has.
+    /// Whether a CronJob created it, including its template.
     pub(super) is_from_cron_job: bool,
     pub(super) template: PodView<'a>,
     pub(super) template_parents: Parents,
-    /// The API server refuses another template, annotations included.
+    /// Whether the API server rejects changes of the template, including its annotations.
     pub(super) is_template_fixed: bool,
-    /// Of a Job, or of the Jobs of a CronJob.
+    /// For a Job, or for the Jobs of a CronJob.
     pub(super) pod_failure_policy: Option<&'a RawValue>,
 }
 
-/// What of `metadata.annotations` the template has.
+/// Which parents of the annotations the template has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Parents {
-    /// Neither, or null.
+    /// None, or `metadata` is null.
     Neither,
-    /// An object `metadata`, without annotations.
+    /// `metadata` without annotations.
     Metadata,
-    /// Both.
+    /// `metadata` with annotations.
     Annotations,
 }
 
-/// The text is not a workload of the kind it is said to be.
+/// The text is not a workload of the expected kind.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum MalformedWorkload {
-    /// It is not an object, or a member has another type.
+    /// It is not an object, or a member has an unexpected type.
     #[error("not a {kind}: {}", shown_error(error))]
     Object {
-        /// The kind it should be.
+        /// The expected kind.
         kind: &'static str,
-        /// What is wrong, and where.
+        /// The error and its location.
         error: serde_json::Error,
     },
-    /// There is no pod template.
+    /// It has no pod template.
     #[error("the {kind} has no pod template at {pointer}")]
     NoTemplate {
         /// Its kind.
         kind: &'static str,
-        /// Where it should be.
+        /// The expected location of the template.
         pointer: &'static str,
     },
-    /// The template is none of a pod.
+    /// Its template is not a pod template.
     #[error(transparent)]
     Template(#[from] MalformedPod),
 }
 
 impl<'a> WorkloadView<'a> {
-    /// Reads a workload of that kind from JSON.
+    /// Parses a workload of this kind from JSON.
     pub fn parse(kind: WorkloadKind, json: &'a str) -> Result<Self, MalformedWorkload> {
         #[derive(Deserialize)]
         struct Document<'b>(#[serde(borrow, deserialize_with = "object")] Wire<'b>);
@@ -114,17 +115,18 @@ impl<'a> WorkloadView<'a> {
         &self.template
     }
 
-    /// `mutation-mode` of its own metadata; none where it is absent or no mode.
+    /// `mutation-mode` of its own metadata; `None` if it is absent or invalid.
     pub fn mutation_mode(&self) -> Option<MutationMode> {
         self.own(MUTATION_MODE)?.parse().ok()
     }
 
-    /// The value of one of our annotations on its own metadata, by its key without the prefix.
+    /// The value of one of the injector's annotations in its own metadata, by key without the
+    /// prefix.
     pub(super) fn own(&self, key: &str) -> Option<&str> {
         self.annotations.get(key)
     }
 
-    /// Our annotations on its own metadata by key without the prefix, sorted.
+    /// The injector's annotations in its own metadata by key without the prefix, sorted.
     pub(super) fn own_annotations(&self) -> impl Iterator<Item = (&str, &str)> {
         self.annotations
             .ours
@@ -132,18 +134,18 @@ impl<'a> WorkloadView<'a> {
             .filter_map(|(key, value)| Some((key.strip_prefix(ANNOTATION_PREFIX)?, &**value)))
     }
 
-    /// The value of one of our annotations in the template, by its key without the prefix.
+    /// The value of one of the injector's annotations in the template, by key without the prefix.
     pub(super) fn in_template(&self, key: &str) -> Option<&str> {
         self.template.annotation(key)
     }
 
-    /// The mode that the template carries to the pods, as it is written.
+    /// The mode in the template as written, which the pods get.
     pub(super) fn carried_mode(&self) -> Option<&str> {
         self.in_template(WORKLOAD_MUTATION_MODE)
     }
 }
 
-/// A second look at the text, for a template in which the first one saw no annotations.
+/// Parses the text a second time, for a template without annotations in the first pass.
 fn has_metadata(template: &RawValue) -> bool {
     #[derive(Default, Deserialize)]
     #[serde(default)]
@@ -173,9 +175,9 @@ pub(super) struct Metadata<'a> {
     owner_references: Option<Owners>,
 }
 
-/// Of the owners what matters of them, so that a long list takes no memory.
+/// The relevant part of the owners, so that a long list takes no memory.
 struct Owners {
-    /// A CronJob is the controller.
+    /// Whether the controller is a CronJob.
     cron_job: bool,
 }
 
@@ -215,7 +217,7 @@ impl Owner<'_> {
     }
 }
 
-/// The members of every kind: the API server sends no member that a kind does not have.
+/// The members of all kinds. The API server does not send members that a kind does not have.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Spec<'a> {

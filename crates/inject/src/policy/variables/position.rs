@@ -1,13 +1,14 @@
-//! Where in a text a variable is allowed.
+//! The positions in a text where variables are allowed.
 
 use super::{Place, Variable, VariableFault};
 
-/// The position in a text, as variables are checked.
+/// The current position while a text is scanned.
 pub(super) struct Position {
     place: Place,
-    /// Of a list of secrets: whether a path is being read. Of a dynamic secret: whether an engine or a role is.
+    /// In a list of secrets, whether the position is in a path; in a dynamic secret, whether it is
+    /// in an engine or a role.
     takes: bool,
-    /// The word that is being read, up to its `=`.
+    /// The current word, up to its `=`.
     word: String,
     /// Whether that word has a variable.
     has_variable: bool,
@@ -18,7 +19,7 @@ impl Position {
         Self { place, takes: place != Place::Dynamic, word: String::new(), has_variable: false }
     }
 
-    /// Reads on, behind a literal.
+    /// Moves past a literal.
     pub(super) fn pass(&mut self, literal: &str) -> Option<VariableFault> {
         let mut fault = None;
         for c in literal.chars() {
@@ -39,7 +40,7 @@ impl Position {
                         self.takes = false;
                     }
                     '=' => self.takes = matches!(&*self.word, "engine" | "role"),
-                    // Longer than any of the words.
+                    // No keyword is longer.
                     _ if self.word.len() < 8 => self.word.push(c),
                     _ => {}
                 },
@@ -50,7 +51,7 @@ impl Position {
         fault
     }
 
-    /// The variable, if it may stand here.
+    /// The variable, if it is allowed at this position.
     pub(super) fn at<'t>(&mut self, variable: Variable<'t>) -> Result<Variable<'t>, VariableFault> {
         self.has_variable = true;
         if !self.takes {

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::*;
 
-/// A pod of the service account `invoices` in `billing`, environment `production`.
+/// Fills a text for a pod of the service account `invoices` in `billing`, environment `production`.
 fn filled_with(
     text: &str,
     place: Place,
@@ -251,14 +251,14 @@ fn so_many_variables_are_filled() {
     let text = |count: usize| vec!["${namespace}"; count].join("/");
     assert!(filled(&text(64), Place::Secrets).is_ok());
     refused(&text(65), Place::Secrets, &["65 variables, and at most 64"]);
-    // All faults are one line of bounded length.
+    // Several errors are still one line of limited length.
     let faults = (0..60).map(|n| format!("${{x{n}}}")).collect::<Vec<_>>().join("/");
     let error = filled(&faults, Place::Secrets).unwrap_err();
     assert!(error.contains("and 56 more") && error.len() < 1500, "{error}");
 }
 
 proptest! {
-    /// Whatever fills a variable, the text has the structure that was written.
+    /// Whatever the values are, the filled text keeps the structure that was written.
     #[test]
     fn filling_changes_no_structure(
         text in "([a-z]|/|#|@|[1-9]|=| |,|\\$\\{namespace\\}|\\$\\{label:app\\}|\\$\\{pod\\}){1,20}",
