@@ -1,4 +1,4 @@
-//! One layer of settings, merged over a draft of the layers before it.
+//! Merges one layer of settings over a draft of the earlier layers.
 
 use std::borrow::Cow;
 
@@ -17,43 +17,46 @@ use crate::{
     problem::{Code, Problem, Problems, shown_key},
 };
 
-/// The most warnings about keys in one answer; a pod may carry thousands of annotations.
+/// Maximum number of warnings about keys in one response; a pod may have thousands of annotations.
 const WARNINGS_SHOWN: usize = 16;
 
-/// The most unknown keys of a layer that are looked up, besides those that are warned of.
+/// Maximum number of unknown keys of a layer that are looked up, beyond those with a warning.
 const UNKNOWN_SOUGHT: usize = 64;
 
-/// The most keys of a layer that [`Collected::unread`] keeps.
+/// Maximum number of keys of a layer that [`Collected::unread`] keeps.
 const UNREAD_KEPT: usize = 16;
 
-/// A draft and what was said on the way.
+/// A draft, with the problems and warnings that were found while it was collected.
 pub(crate) struct Collected {
     pub(crate) draft: Draft,
     pub(crate) problems: Problems,
     pub(crate) warnings: Vec<String>,
-    /// Keys without an effect that were to ask for a secret or to opt out, until [`Collected::settle`].
+    /// Keys without an effect whose author wanted to ask for a secret or to opt out. Reported by
+    /// [`Collected::settle`].
     unread: Vec<UnreadKey>,
-    /// The unknown keys of the layer that were looked up.
+    /// The number of unknown keys of the layer that were looked up.
     sought: usize,
 }
 
 impl Collected {
-    /// Nothing yet, over the layers that a draft holds.
+    /// An empty result over a draft of earlier layers.
     pub(crate) const fn over(draft: Draft) -> Self {
         Self { draft, problems: Problems::new(), warnings: Vec::new(), unread: Vec::new(), sought: 0 }
     }
 
-    /// Says what is to be said of keys without an effect. `asks` is whether other keys ask for a secret: then a key that was to
-    /// ask is a warning and one that was to opt out a problem; else it is the other way round.
+    /// Reports keys without an effect. `asks` says whether other keys ask for a secret. If so, a
+    /// key that wanted to ask for one is a warning and a key that wanted to opt out is a problem;
+    /// otherwise the other way round.
     pub(crate) fn settle(&mut self, asks: bool) {
         self.settle_by(|layer, intention| match intention {
-            // A namespace that names a secret changes no pod that does not.
+            // A secret in a namespace's annotations has no effect on pods that ask for none.
             Intention::Ask => !asks && *layer != Layer::Namespace,
             Intention::OptOut => asks,
         });
     }
 
-    /// Makes a problem of each key without an effect whose intention `matters`, of the others a warning.
+    /// Reports each key without an effect: as a problem if its intention `matters`, else as a
+    /// warning.
     pub(crate) fn settle_by(&mut self, matters: impl Fn(&Layer, Intention) -> bool) {
         for unread in std::mem::take(&mut self.unread) {
             if matters(&unread.layer, unread.intention) {
@@ -91,19 +94,19 @@ impl Collected {
     }
 }
 
-/// What variables in values are filled from.
+/// The values of variables.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Fill<'v> {
-    /// Nothing: a variable is refused.
+    /// Variables are rejected.
     Nothing,
-    /// A plain text in place of each, while no pod is known.
+    /// Each variable is replaced by a sample value, for validation without a pod.
     Sample,
-    /// What is known of a pod.
+    /// Variables are filled with the values of a pod.
     From(&'v Values<'v>),
 }
 
 impl Fill<'_> {
-    /// A value with its variables filled, where its key takes any.
+    /// Fills the variables of a value, if its key supports them.
     pub(crate) fn fill<'t>(self, spec: &AnnotationSpec, value: &'t str) -> Result<Filled<'t>, VariableFault> {
         let place = Place::of_key(spec).filter(|_| value.contains('$'));
         match (self, place) {
@@ -115,7 +118,7 @@ impl Fill<'_> {
     }
 }
 
-/// Reads one layer over the draft of the layers before it.
+/// Merges one layer over the draft of the earlier layers.
 pub(crate) fn collect(collected: &mut Collected, layer: &Layer, fill: Fill<'_>, entries: Entries<'_, '_>) {
     collected.sought = 0;
     for (key, value) in entries {
@@ -164,7 +167,7 @@ fn unfilled(key: &str, layer: &Layer, value: &str, fault: VariableFault) -> Prob
     }
 }
 
-/// Adds the problems of a value that its row does not take.
+/// Adds the problems of a value that its key does not accept.
 fn refuse(
     collected: &mut Collected,
     spec: &AnnotationSpec,
@@ -205,7 +208,8 @@ fn refuse(
     }
 }
 
-/// Finding the nearest key costs time, and a pod may carry thousands of unknown ones: what is not shown is not made.
+/// Adds a warning, which is only built if it is shown: finding the nearest key is expensive, and a
+/// pod may have thousands of unknown ones.
 fn warn(warnings: &mut Vec<String>, warning: impl FnOnce() -> String) {
     if warnings.len() < WARNINGS_SHOWN {
         warnings.push(warning());

@@ -1,4 +1,4 @@
-//! Every key by itself: what the annotations say before they are looked at together.
+//! The parsed annotations, each key by itself, before they are validated together.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,10 +18,11 @@ use super::{
 };
 use crate::{pattern::Pattern, problem::Layer, quantity::Quantity};
 
-/// All settings of one pod, each key parsed alone. What has a default is never absent; the defaults are the registry's.
+/// All settings of a pod, each key parsed by itself. Settings with a default always have a value;
+/// the registry has the defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Draft {
-    /// The layer of each key that was set.
+    /// The layer of each key that is set.
     pub(crate) origins: Origins,
     pub(crate) inject: Option<bool>,
     pub(crate) secrets: BTreeMap<String, DeferredSource>,
@@ -64,29 +65,29 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    /// Where the value of a key was written.
+    /// The layer that sets a key.
     pub(crate) fn layer_of(&self, key: ExactKey) -> &Layer {
         self.origins.exact.get(&key).unwrap_or(&Layer::BuiltIn)
     }
 
-    /// Where the value of a key with a name was written.
+    /// The layer that sets a key with a name.
     pub(crate) fn layer_of_named(&self, key: NamedKey, name: &str) -> &Layer {
         self.origins.named.get(name).and_then(|keys| keys.get(&key)).unwrap_or(&Layer::BuiltIn)
     }
 }
 
-/// Who set which key. A key that nobody set has its built-in default.
+/// The layers that set the keys. Keys that are not set have their built-in default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Origins {
     exact: BTreeMap<ExactKey, Layer>,
-    /// By the name that follows the key.
+    /// By the name after the key.
     named: BTreeMap<String, BTreeMap<NamedKey, Layer>>,
-    /// Keys, with the name that follows, whose value came of a variable.
+    /// Keys, with their names, whose value contained a variable.
     filled: BTreeSet<String>,
 }
 
 impl Origins {
-    /// Notes that a layer set a key, after the layers before it.
+    /// Records that a layer sets a key; overrides earlier layers.
     pub(crate) fn set(&mut self, key: Key, name: &str, layer: &Layer, has_variables: bool) {
         if has_variables {
             self.filled.insert(format!("{}{name}", key.text()));
@@ -105,12 +106,13 @@ impl Origins {
 }
 
 impl Draft {
-    /// Whether policies do not limit the value of a key: the platform wrote it, and nothing of the pod is in it.
+    /// Whether policies do not limit the value of a key, because it was written by the platform and
+    /// contains no variable.
     pub(crate) fn is_free(&self, key: ExactKey) -> bool {
         self.origins.is_free(self.layer_of(key), key.text(), "")
     }
 
-    /// The same of a key with a name.
+    /// Likewise for a key with a name.
     pub(crate) fn is_free_named(&self, key: NamedKey, name: &str) -> bool {
         self.origins.is_free(self.layer_of_named(key, name), key.text(), name)
     }
@@ -122,7 +124,7 @@ impl Origins {
     }
 }
 
-/// What is said of one file.
+/// The settings of one file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct FileDraft {
     pub(crate) file: Option<RelativeFile>,
@@ -179,7 +181,7 @@ impl Default for Draft {
     }
 }
 
-/// The default of a key, from the registry's text of it.
+/// The default of a key, parsed from the registry.
 fn built_in<T: FromStr<Err: Debug>>(key: ExactKey) -> T {
     let DefaultValue::Value(text) = spec_for(key).default else {
         unreachable!("the field has a default without a value: {key}");

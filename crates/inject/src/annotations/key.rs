@@ -1,4 +1,4 @@
-//! Annotation keys as enums, so that a misspelt key does not compile.
+//! Annotation keys as enums, so that a misspelt key in the code does not compile.
 
 use std::fmt;
 
@@ -11,10 +11,10 @@ macro_rules! keys {
         }
 
         impl $name {
-            /// Every variant, in the order of the declaration.
+            /// All variants, in the order of declaration.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
-            /// The text in an annotation, without the prefix.
+            /// The key in an annotation, without the prefix.
             pub const fn text(self) -> &'static str {
                 match self { $(Self::$variant => $text),+ }
             }
@@ -29,7 +29,7 @@ macro_rules! keys {
 }
 
 keys! {
-    /// A key that is complete as it is. Each has a row in the registry.
+    /// A complete key. Each has a row in the registry.
     ExactKey {
         Inject = "inject",
         MutationMode = "mutation-mode",
@@ -73,8 +73,9 @@ keys! {
 }
 
 keys! {
-    /// A key that is followed by the name of a file or variable. Each has a row in the registry.
-    /// An option of a file has more places, some of which no test and no compiler error names: CONTRIBUTING.md lists them.
+    /// A key that is followed by the name of a file or variable. Each has a row in the registry. An
+    /// option of a file also has to be added in places that no test and no compiler error reports:
+    /// CONTRIBUTING.md lists them.
     NamedKey {
         InjectSecret = "inject-secret-",
         InjectDynamic = "inject-dynamic-",
@@ -89,17 +90,18 @@ keys! {
 }
 
 impl NamedKey {
-    /// A name as it may follow the key, for examples in documentation.
+    /// An example of a name after the key, for documentation.
     pub(crate) const fn example_name(self) -> &'static str {
         match self {
             Self::InjectEnv => "DB_PASSWORD",
-            // Only a field can be encoded, and `db.json` is all of a secret in the other examples.
+            // Only a field can have an encoding, and `db.json` is a whole secret in the other
+            // examples.
             Self::SecretEncoding => "tls.p12",
             _ => "db.json",
         }
     }
 
-    /// The placeholder for the name in documentation.
+    /// The placeholder for the name in the documentation.
     pub const fn placeholder(self) -> &'static str {
         match self {
             Self::InjectEnv => "<VAR>",
@@ -108,17 +110,17 @@ impl NamedKey {
     }
 }
 
-/// How a key is written.
+/// The form of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Key {
-    /// As it is.
+    /// A complete key.
     Exact(ExactKey),
-    /// Followed by the name of a file or variable.
+    /// A key that is followed by the name of a file or variable.
     Named(NamedKey),
 }
 
 impl Key {
-    /// The name that follows a named key, empty for an exact one; none if `key` is another.
+    /// The name after a named key, empty for an exact one; `None` if `key` is another key.
     pub(crate) fn name_in(self, key: &str) -> Option<&str> {
         match self {
             Self::Exact(exact) => (exact.text() == key).then_some(""),
@@ -126,7 +128,7 @@ impl Key {
         }
     }
 
-    /// The text of the key, up to the name that may follow.
+    /// The text of the key, without the name.
     pub const fn text(self) -> &'static str {
         match self {
             Self::Exact(key) => key.text(),
@@ -134,7 +136,7 @@ impl Key {
         }
     }
 
-    /// The key, with a placeholder for its name.
+    /// The key with a placeholder for its name.
     pub fn display(self) -> String {
         match self {
             Self::Exact(key) => key.text().to_owned(),

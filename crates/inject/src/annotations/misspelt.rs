@@ -1,4 +1,4 @@
-//! Keys that are none of ours, and what was probably meant.
+//! Unknown keys, and suggestions of what was probably meant.
 
 use std::borrow::Cow;
 
@@ -13,30 +13,30 @@ use super::{
 };
 use crate::problem::{Code, Excerpt, Layer, Problem, shown_key};
 
-/// The longest name of an annotation or label behind its prefix, bytes.
+/// Maximum length of an annotation's or label's name after its prefix, in bytes.
 const NAME_BYTES: usize = 63;
-/// The most edits between the prefix of a key and ours.
+/// Maximum number of edits between the prefix of a key and the injector's prefix.
 const PREFIX_EDITS: usize = 3;
-/// What the keys that ask for a secret begin with.
+/// The prefix of keys that ask for a secret.
 const INJECT_DASH: &str = "inject-";
-/// More edits than between two keys that are taken for one another.
+/// A number of edits above that of any two keys that are considered similar.
 const FAR: usize = 6;
-/// The longest key, bytes: a domain, a slash and a name.
+/// Maximum length of a key in bytes: a domain, a slash and a name.
 const KEY_BYTES: usize = 253 + 1 + NAME_BYTES;
-/// The most keys of one object that are warned of.
+/// Maximum number of keys of one object that are reported.
 const KEYS_SHOWN: usize = 16;
 
-/// What the author of a key wants of it, where to leave it unread would do the opposite.
+/// The purpose of a key for which having no effect would be the opposite of what its author wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Intention {
-    /// A secret.
+    /// To request a secret.
     Ask,
-    /// That pods are left alone, or that an injection is taken out.
+    /// To opt pods out, or to remove an injection.
     OptOut,
 }
 
 impl Intention {
-    /// That of a known key with this value; none where it matters little whether it is read.
+    /// The intention of a known key with this value; `None` if ignoring the key is harmless.
     fn new(key: &str, value: &str) -> Option<Self> {
         if asks_for_secrets(key) {
             return Some(Self::Ask);
@@ -52,7 +52,7 @@ impl Intention {
         }
     }
 
-    /// What happens while the key is not read.
+    /// The consequence of the key having no effect.
     const fn effect(self) -> &'static str {
         match self {
             Self::Ask => "no annotation that is read asks for a secret, so the pods would start without any",
@@ -61,25 +61,26 @@ impl Intention {
     }
 }
 
-/// A key without an effect whose author relies on it.
+/// A key without an effect that its author relies on.
 #[derive(Clone, Debug)]
 pub(crate) struct UnreadKey {
     key: String,
     pub(crate) layer: Layer,
     pub(crate) intention: Intention,
-    /// Without the prefix, the known key that was meant; none where the key is known and not taken from its layer.
+    /// The known key that was probably meant, without the prefix; `None` if the key is known but
+    /// not allowed in its layer.
     meant: Option<String>,
 }
 
 impl UnreadKey {
-    /// A known key that its layer may not set; none where it matters little.
+    /// A known key that its layer must not set; `None` if ignoring it is harmless.
     pub(crate) fn not_taken(key: &str, value: &str, layer: &Layer) -> Option<Self> {
         let is_operators = matches!(layer, Layer::BuiltIn | Layer::Injector | Layer::Policy(_));
         let intention = Intention::new(key, value).filter(|_| !is_operators)?;
         Some(Self { key: key.to_owned(), layer: layer.clone(), intention, meant: None })
     }
 
-    /// Where it does no harm.
+    /// The text for cases where it is harmless.
     pub(crate) fn warning(&self) -> String {
         let place =
             if self.layer == Layer::Pod { String::new() } else { format!(" (of the {})", self.layer) };
@@ -93,7 +94,7 @@ impl UnreadKey {
         format!("{ANNOTATION_PREFIX}{key} does nothing on the {layer} itself; {}", self.cure())
     }
 
-    /// Where the opposite of what its author wants would happen.
+    /// The problem for cases where the opposite of what the author wants would happen.
     pub(crate) fn problem(self) -> Problem {
         let effect = self.intention.effect();
         let cure = self.cure().into();
@@ -126,19 +127,19 @@ impl UnreadKey {
     }
 }
 
-/// What is said about an unknown key.
+/// The result for an unknown key.
 pub(crate) enum Unknown {
-    /// It was to ask for a secret or to opt out.
+    /// It was probably meant to request a secret or to opt out.
     Unread(UnreadKey),
-    /// Anything else, in words.
+    /// Any other key: a warning.
     Warning(String),
 }
 
-/// Looks for what was meant by an unknown key.
+/// Searches for the key that was probably meant.
 pub(crate) fn unknown(key: &str, value: &str, layer: &Layer) -> Unknown {
     let place = if *layer == Layer::Pod { String::new() } else { format!(" (of the {layer})") };
     let shown = shown_key(key);
-    // One that had to be quoted is no misspelling of a key, and a hint would repeat it.
+    // A key that has to be quoted is not a misspelling, and a suggestion would repeat it.
     let Some(meant) = (shown == key).then(|| meant(key)).flatten() else {
         return Unknown::Warning(format!(
             "{ANNOTATION_PREFIX}{shown}{place} is not a known annotation; `scaivault-injector annotations` lists them"
@@ -165,8 +166,8 @@ fn matters_in(layer: &Layer, intention: Intention) -> bool {
     }
 }
 
-/// The known key nearest to an unknown one, without the prefix. Of a key that takes a name, the part before the name is
-/// compared: `inject-secert-db.json` finds `inject-secret-db.json`.
+/// The most similar known key, without the prefix. For a key with a name, only the part before the
+/// name is compared: `inject-secert-db.json` finds `inject-secret-db.json`.
 fn meant(key: &str) -> Option<String> {
     if key.len() > NAME_BYTES {
         return None;
@@ -174,7 +175,7 @@ fn meant(key: &str) -> Option<String> {
     if let Some(meant) = VAULT_K8S.iter().find_map(|(theirs, ours)| translated(key, theirs, ours)) {
         return Some(meant);
     }
-    // Same length as the key, so that places in one are places in the other.
+    // It has the same length as the key, so indices in one are valid in the other.
     let plain = key.to_ascii_lowercase().replace('_', "-");
     let near = specs().filter(|spec| spec.value != ValueKind::Written).filter_map(|spec| match spec.key {
         Key::Exact(exact) => {
@@ -191,8 +192,8 @@ fn meant(key: &str) -> Option<String> {
     near.min_by_key(|(distance, _)| *distance).map(|(_, key)| key)
 }
 
-/// Keys of vault-k8s of which only the prefix was replaced, and what they are here. With a dash at its end, a key takes a name.
-/// `agent-inject-secret-<name>` is found by its spelling.
+/// Keys of vault-k8s of which only the prefix was replaced, and the injector's equivalents. Keys
+/// that end in a dash take a name. `agent-inject-secret-<name>` is found by its similarity.
 const VAULT_K8S: &[(&str, &str)] = &[
     ("agent-inject", "inject"),
     ("agent-inject-containers", "containers"),
@@ -215,10 +216,11 @@ fn translated(key: &str, theirs: &str, ours: &str) -> Option<String> {
     (name.is_empty() != theirs.ends_with('-')).then(|| format!("{ours}{name}"))
 }
 
-/// The name that follows a named key in one that is misspelt, and how far that is from it. `plain` is the key in lower case.
+/// The name in a misspelt named key, and the edit distance of the rest. `plain` is the key in lower
+/// case.
 fn name_behind<'k>(plain: &str, key: &'k str, named: &str) -> Option<(usize, &'k str)> {
     if let Some(at) = plain.find(named) {
-        // In another case, or behind something: `agent-inject-secret-db.json`.
+        // In another case, or with another prefix: `agent-inject-secret-db.json`.
         return Some((usize::from(at > 0), &key[at + named.len()..]));
     }
     let stem = named.trim_end_matches('-');
@@ -228,13 +230,13 @@ fn name_behind<'k>(plain: &str, key: &'k str, named: &str) -> Option<(usize, &'k
         let name = key.get(end + 1..).unwrap_or_default();
         Some((distance_within(&plain[..end], stem, most)?, name))
     });
-    // Without its last dash: `inject-secretdb.json`.
+    // Without the last dash: `inject-secretdb.json`.
     let glued = plain.starts_with(stem).then(|| (1, &key[stem.len()..]));
     misspelt.chain(glued).chain(half(plain, key, named)).min_by_key(|(distance, _)| *distance)
 }
 
-/// The name in a key of which a word is missing: `secret-db.json`, or `inject-db.json`, for `inject-secret-db.json`. Any
-/// misspelling is nearer.
+/// The name in a key that lacks a word, such as `secret-db.json` or `inject-db.json` for
+/// `inject-secret-db.json`. Other misspellings take precedence.
 fn half<'k>(plain: &str, key: &'k str, named: &str) -> Option<(usize, &'k str)> {
     let second = named.strip_prefix(INJECT_DASH)?;
     if plain.starts_with(second) {
@@ -244,20 +246,20 @@ fn half<'k>(plain: &str, key: &'k str, named: &str) -> Option<(usize, &'k str)> 
     is_first.then(|| (FAR + 1, &key[INJECT_DASH.len()..]))
 }
 
-/// Where keys stand.
+/// Where keys were found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyPlace<'a> {
-    /// Annotations that the injector reads.
+    /// In annotations that the injector reads.
     ReadAnnotations,
-    /// Annotations that it does not read, such as those of the template of a CronJob's jobs.
+    /// In annotations that it does not read, such as those of the template of a CronJob's jobs.
     OtherAnnotations,
-    /// Labels, which it never reads.
+    /// In labels, which it never reads.
     Labels,
-    /// Another field, such as `metadata.annotation`.
+    /// In another field, such as `metadata.annotation`.
     OtherField(&'a str),
 }
 
-/// A key that was probably meant for the injector, and that it does not read where it stands.
+/// A key that was probably meant for the injector, in a place where it does not read it.
 #[derive(Clone, Debug)]
 pub struct MisplacedKey {
     fault: String,
@@ -266,7 +268,7 @@ pub struct MisplacedKey {
 }
 
 impl MisplacedKey {
-    /// Whether it asks for a secret.
+    /// Whether it requests a secret.
     pub fn asks(&self) -> bool {
         self.intention == Some(Intention::Ask)
     }
@@ -276,19 +278,19 @@ impl MisplacedKey {
         self.intention == Some(Intention::OptOut)
     }
 
-    /// Where it does no harm.
+    /// The text for cases where it is harmless.
     pub fn warning(&self) -> String {
         let Self { fault, cure, .. } = self;
         format!("{fault}; {cure}")
     }
 
-    /// Where the opposite of what its author wants would happen.
+    /// The problem for cases where the opposite of what the author wants would happen.
     pub fn problem(self) -> Problem {
         let Self { fault, cure, intention } = self;
         let effect = intention.map_or("", Intention::effect);
         Problem {
             code: Code::MisplacedKey,
-            // The text has the full key: its prefix may be another.
+            // The message has the full key, because its prefix may be misspelt.
             key: None,
             layer: Layer::Pod,
             value: None,
@@ -299,8 +301,9 @@ impl MisplacedKey {
     }
 }
 
-/// Finds full keys that were probably meant for the injector, and that it does not read where they stand: as labels, on
-/// an object instead of its pod template, or with a misspelt prefix. `owner` says in words whose they are. At most 16.
+/// Finds full keys that were probably meant for the injector but are in a place where it does not
+/// read them: labels, an object instead of its pod template, or a misspelt prefix. `owner` is the
+/// object in words. Returns at most 16.
 pub fn misplaced_keys<'k>(
     place: KeyPlace<'_>,
     owner: &str,
@@ -313,7 +316,8 @@ pub fn misplaced_keys<'k>(
             KeyPlace::OtherField(field) => format!("in {field} of the {owner}"),
         };
         let (name, is_prefix_right) = name_of(key)?;
-        // Of what has our prefix, labels may select workloads, and what is unknown is warned of elsewhere.
+        // With the exact prefix, labels may select workloads, and unknown annotations are reported
+        // elsewhere.
         let name = match known(name) {
             Some(name) => name,
             None if is_prefix_right => return None,
@@ -343,7 +347,8 @@ pub fn misplaced_keys<'k>(
     found.take(KEYS_SHOWN).collect()
 }
 
-/// The name behind a prefix that is ours or nearly ours, and whether it is ours; none of other keys.
+/// The name after the injector's prefix or a similar one, and whether the prefix is exact; `None`
+/// for other keys.
 fn name_of(key: &str) -> Option<(&str, bool)> {
     if let Some(name) = key.strip_prefix(ANNOTATION_PREFIX) {
         return Some((name, true));
@@ -357,7 +362,7 @@ fn name_of(key: &str) -> Option<(&str, bool)> {
     if is_near(prefix, PREFIX_EDITS) {
         return Some((name, false));
     }
-    // Part of our domain, or none: `scaivault/inject-secret-db`, `inject-secret-db`.
+    // A part of the domain, or no prefix: `scaivault/inject-secret-db`, `inject-secret-db`.
     let is_part = prefix.is_empty() || prefix.to_ascii_lowercase().contains("scai");
     if is_part && asks_for_secrets(name) {
         return Some((name, false));
@@ -373,13 +378,13 @@ fn name_of(key: &str) -> Option<(&str, bool)> {
         .and_then(|(_, start)| Some((key.get(start..).filter(|name| !name.is_empty())?, false)))
 }
 
-/// The known key that a name is or was meant to be.
+/// The known key that a name is or probably was meant to be.
 fn known(name: &str) -> Option<Cow<'_, str>> {
     let is_known = specs().any(|spec| spec.key.name_in(name).is_some());
     if is_known { Some(Cow::Borrowed(name)) } else { meant(name).map(Cow::Owned) }
 }
 
-/// A full key as it may stand in a text.
+/// A full key in a form that is safe to show.
 fn shown_full(key: &str) -> Cow<'_, str> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'/');
     if key.bytes().all(is_plain) { Cow::Borrowed(key) } else { Cow::Owned(Excerpt::new(key).to_string()) }

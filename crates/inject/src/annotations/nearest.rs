@@ -1,16 +1,16 @@
-//! "Did you mean": the nearest of some words, at a bounded cost whatever a pod says.
+//! "Did you mean": finds the most similar word. The cost is limited for any input.
 
-/// The longest word and candidate that are compared, bytes: the longest name of an annotation and of a container.
+/// Maximum length of compared words in bytes: the longest name of an annotation and of a container.
 const WORD_BYTES: usize = 64;
-/// The most candidates that are compared with one word.
+/// Maximum number of candidates that are compared with one word.
 const CANDIDATES: usize = 64;
-/// The most edits between a word and what was meant.
+/// Maximum number of edits between a word and a suggestion.
 const EDITS: usize = 5;
 
-/// The candidate with the smallest edit distance to `word`, if it is near enough to be what was meant.
+/// The candidate with the smallest edit distance to `word`, if it is similar enough.
 ///
-/// Compares at most `CANDIDATES` words of at most `WORD_BYTES` bytes, each up to `EDITS` edits. Callers ask for
-/// the first problems only (`Problems::takes_hint`).
+/// Compares at most `CANDIDATES` words of at most `WORD_BYTES` bytes, each up to `EDITS` edits.
+/// Callers only ask for the first problems (`Problems::takes_hint`).
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if word.is_empty() || word.len() > WORD_BYTES {
         return None;
@@ -27,15 +27,15 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, candidate)| candidate)
 }
 
-/// The number of edits (insertions, deletions, substitutions and swaps of neighbours, in bytes) between two words of at
-/// most [`WORD_BYTES`]; none where it is more than `most` or [`EDITS`].
+/// The number of edits (insertions, deletions, substitutions and transpositions of bytes) between
+/// two words of at most [`WORD_BYTES`]; `None` if it is above `most` or [`EDITS`].
 pub(super) fn distance_within(one: &str, other: &str, most: usize) -> Option<usize> {
     let (one, other, most) = (one.as_bytes(), other.as_bytes(), most.min(EDITS));
     if one.len().max(other.len()) > WORD_BYTES || one.len().abs_diff(other.len()) > most {
         return None;
     }
-    // Rows of the table of distances between beginnings of both. Only cells at most `most` off the diagonal can lead to
-    // a result, so no other is computed.
+    // Rows of the table of distances between prefixes of both words. Only cells at most `most` away
+    // from the diagonal can contribute to a result, so no others are computed.
     let far = u8::try_from(most + 1).ok()?;
     let cut = |cells: usize| u8::try_from(cells).map_or(far, |cells| cells.min(far));
     let mut before_last = [far; WORD_BYTES + 1];
@@ -59,8 +59,8 @@ pub(super) fn distance_within(one: &str, other: &str, most: usize) -> Option<usi
             current[column] = cell.min(far);
             nearest_cell = nearest_cell.min(cell);
         }
-        // No cell below can be smaller, not even by a swap: its cell in the row before the last has a neighbour in this row
-        // that is at most one larger.
+        // No later cell can be smaller, not even by a transposition: its cell two rows up has a
+        // neighbour in this row that is at most one larger.
         if nearest_cell == far {
             return None;
         }
@@ -108,7 +108,7 @@ mod tests {
             words.extend(longer.iter().flat_map(|word| ["a", "b"].map(|letter| format!("{word}{letter}"))));
         }
         for (one, other) in words.iter().flat_map(|one| words.iter().map(move |other| (one, other))) {
-            // Of two words of five letters no cell is above this limit, so it cuts nothing short.
+            // No cell of two words of five letters is above this limit, so nothing is cut off.
             let distance = distance_within(one, other, 5);
             for most in 0..5 {
                 let expected = distance.filter(|distance| *distance <= most);

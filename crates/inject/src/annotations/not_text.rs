@@ -1,4 +1,4 @@
-//! Annotations whose value is no string, such as `secret-mode-db: 0440` without quotes.
+//! Annotations whose value is not a string, such as `secret-mode-db: 0440` without quotes.
 
 use scaivault_contract::names::ANNOTATION_PREFIX;
 
@@ -7,7 +7,8 @@ use crate::{
     problem::{Code, Excerpt, Layer, Problem, Problems},
 };
 
-/// A problem for each of them, in an object's `metadata.annotations` as JSON. None if that is no object.
+/// A problem for each of them in an object's `metadata.annotations` as JSON; empty if that is not
+/// an object.
 pub fn not_text_problems(annotations: &str, layer: &Layer) -> Problems {
     let annotations: Annotations<'_> = serde_json::from_str(annotations).unwrap_or_default();
     let mut problems = Problems::new();

@@ -1,4 +1,4 @@
-//! The table of annotations for readers: a terminal, Markdown, JSON, JSON schema.
+//! The table of annotations as documentation: for a terminal, as Markdown, JSON and JSON schema.
 
 use std::fmt::Write as _;
 
@@ -17,7 +17,7 @@ use crate::{
     problem::Code,
 };
 
-/// Columns of text for a terminal.
+/// The table in columns for a terminal.
 pub fn table() -> String {
     let width = specs().map(|spec| spec.key.display().len()).max().unwrap_or_default();
     let mut out = format!("Annotations under {ANNOTATION_PREFIX}\n");
@@ -34,7 +34,7 @@ pub fn table() -> String {
     out
 }
 
-/// `docs/annotations.md`.
+/// The content of `docs/annotations.md`.
 pub fn markdown() -> String {
     let mut out = format!(
         "# Annotations\n\n\
@@ -107,7 +107,7 @@ pub fn markdown() -> String {
     out
 }
 
-/// What may stand between `${` and `}`.
+/// The section on variables.
 fn variables(out: &mut String) {
     out.push_str(
         "\n## Variables\n\nThe paths of `inject-secret-` and `inject-env-`, the engine and role of `inject-dynamic-` and the key \
@@ -159,7 +159,7 @@ pub fn json() -> String {
     pretty(&json!(rows))
 }
 
-/// A JSON schema of the map of annotations; keys of others are let through.
+/// A JSON schema of the map of annotations. It accepts any key without the injector's prefix.
 pub fn schema() -> String {
     let (mut exact, mut named) = (Map::new(), Map::new());
     for spec in specs() {

@@ -1,7 +1,7 @@
-//! The table of annotations. Its order is the order in the documentation.
+//! The table of annotations, in the order of the documentation.
 //!
-//! Parsing, defaults, hints, the subcommand `annotations`, `docs/annotations.md`, the fuzz dictionary and the random annotations
-//! of the property tests come from this table.
+//! Parsing, defaults, suggestions, the subcommand `annotations`, `docs/annotations.md`, the fuzz
+//! dictionary and the random annotations of the property tests are derived from this table.
 
 mod rows;
 
@@ -14,66 +14,67 @@ use super::{
 };
 use crate::{layer::Setters, problem::Code};
 
-/// One key and all there is to know about it.
+/// An annotation key and everything that is derived from it.
 #[derive(Debug)]
 pub struct AnnotationSpec {
     /// The key without the prefix.
     pub key: Key,
-    /// The accepted values, for error messages.
+    /// The kind of its values.
     pub value: ValueKind,
-    /// What holds where nobody says anything, as a reader sees it.
+    /// The default, as it is documented.
     pub default: DefaultValue,
-    /// Who may set it.
+    /// The layers that may set it.
     pub setters: Setters,
-    /// One or two sentences, Markdown.
+    /// One or two sentences in Markdown.
     pub doc: &'static str,
-    /// Values that are accepted. Documentation shows the first; the property tests and the fuzzers draw from all of them.
+    /// Accepted values. Documentation shows the first; the property tests and the fuzzers use all
+    /// of them.
     pub examples: &'static [&'static str],
-    /// Reads one value into its place in the draft and looks at nothing else.
+    /// Parses a value and stores it in the draft, without looking at other keys.
     pub(crate) set: fn(&mut Draft, &Entry<'_>) -> Result<(), Rejection>,
 }
 
-/// The keys that belong together.
+/// Keys that belong together.
 #[derive(Debug)]
 pub struct Chapter {
-    /// What they are about.
+    /// Their subject.
     pub group: Group,
     /// The keys, in the order of the documentation.
     pub specs: &'static [AnnotationSpec],
 }
 
-/// Chapters.
+/// The subjects of keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Group {
-    /// What is injected.
+    /// The secrets that are injected.
     Secrets,
-    /// How a file looks.
+    /// Options of a file.
     Files,
-    /// Whether anything is injected.
+    /// Whether a pod is injected at all.
     Mode,
-    /// How and to whom it is brought.
+    /// How and to which containers the secrets are delivered.
     Delivery,
-    /// How it stays fresh.
+    /// How the secrets are kept up to date.
     Refresh,
-    /// Who the agent is for ScaiVault.
+    /// The agent's identity at ScaiVault.
     Identity,
-    /// What happens when ScaiVault does not answer.
+    /// The behaviour if ScaiVault is unavailable.
     Failure,
     /// The agent's container.
     Container,
-    /// What the injector writes.
+    /// Keys that the injector writes.
     Written,
 }
 
 impl AnnotationSpec {
-    /// The value that documentation shows.
+    /// The example in the documentation.
     pub fn example(&self) -> &'static str {
         self.examples.first().copied().unwrap_or_default()
     }
 }
 
 impl Group {
-    /// The chapter's title.
+    /// The title of the section.
     pub const fn title(self) -> &'static str {
         match self {
             Self::Secrets => "Secrets",
@@ -89,47 +90,47 @@ impl Group {
     }
 }
 
-/// What holds where nobody says anything.
+/// The default of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DefaultValue {
-    /// This value, as an annotation would write it.
+    /// A fixed value, in the form of an annotation.
     Value(&'static str),
-    /// Depends; said in words.
+    /// A description, if it depends on other settings.
     Words(&'static str),
-    /// Nothing.
+    /// No default.
     None,
 }
 
-/// One annotation as it is handed to its row.
+/// An annotation as it is passed to its row.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry<'a> {
-    /// What follows a [`Key::Named`].
+    /// The name after a [`Key::Named`]; empty for other keys.
     pub(crate) name: &'a str,
     pub(crate) value: &'a str,
 }
 
-/// Why a row does not take a value.
+/// Why a row does not accept an annotation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Rejection {
-    /// One error; what is allowed is that of the key's [`ValueKind`].
+    /// One error. The accepted values are those of the key's [`ValueKind`].
     Value(Reason),
-    /// The errors of a list, each with what is allowed there.
+    /// The errors of a list, each with its accepted values.
     Entries(Vec<EntryError>),
-    /// The name in the key, whatever the value is.
+    /// The name in the key is invalid, whatever the value is.
     Name(NameError),
 }
 
-/// What is wrong with the name that follows a [`Key::Named`].
+/// The error in a name after a [`Key::Named`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct NameError {
     pub(crate) code: Code,
     pub(crate) message: String,
-    /// The accepted values, for error messages.
+    /// The accepted names, if they can be described.
     pub(crate) allowed: Option<&'static str>,
     pub(crate) cure: String,
 }
 
-/// What is wrong with one entry of a list.
+/// The error in one entry of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct EntryError {
     pub(crate) message: String,
@@ -154,7 +155,7 @@ impl From<&'static str> for Rejection {
     }
 }
 
-/// Every row, in the order of the documentation.
+/// All rows, in the order of the documentation.
 pub fn specs() -> impl Iterator<Item = &'static AnnotationSpec> {
     REGISTRY.iter().flat_map(|chapter| chapter.specs)
 }
@@ -165,12 +166,12 @@ pub(crate) fn spec_for(key: ExactKey) -> &'static AnnotationSpec {
     found.expect("each key has a row, which a test checks")
 }
 
-/// The row of a key as it is written, and the name that follows it.
+/// The row of a written key, and the name in it.
 pub(crate) fn spec_of(key: &str) -> Option<(&'static AnnotationSpec, &str)> {
     specs().find_map(|spec| Some((spec, spec.key.name_in(key)?)))
 }
 
-/// Whether a key asks for something to be injected.
+/// Whether a key asks for an injection.
 pub(crate) fn asks_for_secrets(key: &str) -> bool {
     let secrets = REGISTRY.iter().filter(|chapter| chapter.group == Group::Secrets);
     secrets.flat_map(|chapter| chapter.specs).any(|spec| spec.key.name_in(key).is_some())

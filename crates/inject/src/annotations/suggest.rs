@@ -1,4 +1,4 @@
-//! What was probably meant by a value that its key does not take.
+//! Suggests what was probably meant by a value that its key does not accept.
 
 mod duration;
 mod secret;
@@ -13,10 +13,11 @@ use super::{
 };
 use crate::quantity::Quantity;
 
-/// The longest value that is corrected, bytes.
+/// Maximum length in bytes of a value that is corrected.
 const VALUE_BYTES: usize = 256;
 
-/// What to write instead: a corrected value that the key takes, else the words that it takes, else an example.
+/// The suggested fix: a corrected value that the key accepts, else the accepted words, else an
+/// example.
 pub(super) fn cure(spec: &AnnotationSpec, entry: &Entry<'_>) -> String {
     if let Some(value) = correction(spec, entry) {
         return format!("did you mean {value:?}?");
@@ -33,7 +34,7 @@ pub(super) fn cure(spec: &AnnotationSpec, entry: &Entry<'_>) -> String {
     }
 }
 
-/// The same where nothing is looked for.
+/// Likewise, without searching for a correction.
 pub(super) fn example(spec: &AnnotationSpec, entry: &Entry<'_>) -> String {
     let is_list = spec.value == ValueKind::SecretSource && entry.value.contains('=');
     let is_near = |example: &&&str| example.contains('=') == is_list || !is_list;
@@ -45,14 +46,14 @@ pub(super) fn example(spec: &AnnotationSpec, entry: &Entry<'_>) -> String {
     }
 }
 
-/// What was probably meant by a value of a key (without its prefix) that does not take it; none where it does, or where nothing is
-/// near.
+/// A correction for a value that its key (without the prefix) does not accept; `None` if the key
+/// accepts it or nothing similar is found.
 pub fn corrected(key: &str, value: &str) -> Option<String> {
     let (spec, name) = spec_of(key)?;
     if takes(spec, name, value) { None } else { correction(spec, &Entry { name, value }) }
 }
 
-/// The first correction that the key takes under its name.
+/// The first candidate that the key accepts with this name.
 fn correction(spec: &AnnotationSpec, entry: &Entry<'_>) -> Option<String> {
     if entry.value.is_empty() || entry.value.len() > VALUE_BYTES {
         return None;
@@ -66,7 +67,7 @@ fn takes(spec: &AnnotationSpec, name: &str, value: &str) -> bool {
     (spec.set)(&mut Draft::default(), &Entry { name, value }).is_ok()
 }
 
-/// What may have been meant, the likeliest first.
+/// The possible meanings of a value, most likely first.
 fn candidates(kind: ValueKind, value: &str) -> Vec<String> {
     let lower = value.to_ascii_lowercase();
     let one = |value: Option<String>| value.into_iter().collect();
@@ -80,7 +81,7 @@ fn candidates(kind: ValueKind, value: &str) -> Vec<String> {
         ValueKind::Number { .. } | ValueKind::RunAsUser => number(&lower),
         ValueKind::FileMode => one(mode(&lower)),
         ValueKind::Quantity => quantity(value),
-        // A variable such as `${label:app}` may have any of the signs that are corrected.
+        // A variable such as `${label:app}` may contain any of the characters that are corrected.
         ValueKind::SecretSource | ValueKind::FieldRef | ValueKind::DynamicRef if value.contains("${") => {
             Vec::new()
         }
@@ -102,7 +103,7 @@ fn candidates(kind: ValueKind, value: &str) -> Vec<String> {
     }
 }
 
-/// What is meant by a word for yes or no.
+/// The meaning of a word for yes or no.
 pub(super) fn meant_bool(value: &str) -> Option<bool> {
     let lower = value.trim().to_ascii_lowercase();
     match lower.as_str() {
@@ -112,12 +113,12 @@ pub(super) fn meant_bool(value: &str) -> Option<bool> {
     }
 }
 
-/// Other words for the values of several keys.
+/// Synonyms of the values of several keys.
 const SYNONYMS: &[(&str, &str)] =
     &[("verbose", "debug"), ("fatal", "error"), ("critical", "error"), ("text", "raw"), ("plain", "raw")];
 
-/// The nearest word; else the one with which the value has most parts in common: `detach` finds `ignore-and-detach`, `warning`
-/// finds `warn`.
+/// The most similar word; else the one with which the value has most parts in common: `detach`
+/// finds `ignore-and-detach`, `warning` finds `warn`.
 fn word(value: &str, words: &[&str]) -> Option<String> {
     let value = value.trim_start_matches('.').replace(['_', ' '], "-");
     if let Some(word) = nearest(&value, words.iter().copied()) {
@@ -133,7 +134,7 @@ fn word(value: &str, words: &[&str]) -> Option<String> {
     let shared =
         |word: &str| value.split('-').filter(|part| word.split('-').any(|w| is_same(part, w))).count();
     let found = words.iter().filter(|word| shared(word) > 0);
-    // Among equals the shortest.
+    // The shortest one if several are equal.
     found.max_by_key(|word| (shared(word), usize::MAX - word.len())).map(|word| (*word).to_owned())
 }
 
@@ -148,7 +149,7 @@ fn signal(value: &str) -> Option<String> {
     nearest(&with_sig, names).map(str::to_owned)
 }
 
-/// A number without separators, or a length of time in seconds.
+/// A number without separators, or a duration in seconds.
 fn number(lower: &str) -> Vec<String> {
     let digits = lower.replace(['_', ',', '\''], "");
     let seconds = duration::meant(lower).and_then(|text| text.parse::<scaivault_contract::Duration>().ok());
@@ -157,14 +158,14 @@ fn number(lower: &str) -> Vec<String> {
     found
 }
 
-/// A mode that was read as an octal number and written as a decimal one: 288 is 0440.
+/// A mode that was parsed as octal and written as decimal: 288 is 0440.
 fn mode(lower: &str) -> Option<String> {
     let digits = lower.trim_start_matches("0o").trim_start_matches('0');
     let number = digits.parse::<u32>().ok().filter(|number| *number <= 0o777)?;
     Some(format!("{number:04o}"))
 }
 
-/// The suffix that was probably meant: `M` for `m` and the other way round.
+/// The suffix that was probably meant: `M` for `m`, or `m` for `M`.
 fn quantity(value: &str) -> Vec<String> {
     let other = |from, to| value.strip_suffix(from).map(|number| format!("{number}{to}"));
     let found = [Quantity::meant(value), other('m', "M"), other('M', "m"), other('k', "M")];

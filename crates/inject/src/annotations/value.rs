@@ -1,4 +1,4 @@
-//! The types that annotation values become, and what may stand where.
+//! The types of annotation values, and their accepted values.
 
 mod image;
 mod url;
@@ -15,13 +15,13 @@ use crate::quantity::Quantity;
 pub(crate) use image::{image, image_is_below};
 pub(crate) use url::Url;
 
-/// What kind of value a key takes: its name, what is allowed, and its JSON schema.
+/// The kind of a key's values: its name, the accepted values and its JSON schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ValueKind {
     /// `true` or `false`.
     Bool,
-    /// One of a few words.
+    /// One of these words.
     Choice(&'static [&'static str]),
     /// `path[#field][@version]`, or several of them with aliases.
     SecretSource,
@@ -39,7 +39,7 @@ pub enum ValueKind {
     Template,
     /// An octal file mode.
     FileMode,
-    /// `*`, a comma list of container names, or nothing.
+    /// `*`, a comma-separated list of container names, or nothing.
     Selection,
     /// An absolute directory.
     MountPath,
@@ -57,11 +57,11 @@ pub enum ValueKind {
     Url,
     /// One line of text.
     Line,
-    /// A whole number within bounds.
+    /// A whole number in a range.
     Number {
-        /// The smallest.
+        /// The minimum.
         least: u64,
-        /// The largest.
+        /// The maximum.
         most: u64,
     },
     /// A uid, or `unset`.
@@ -72,15 +72,15 @@ pub enum ValueKind {
     ObjectKey,
     /// A container image.
     Image,
-    /// Written by the injector, never by people.
+    /// Written by the injector and never by users.
     Written,
 }
 
-/// The bounds of a uid or gid in the Kubernetes API.
+/// The maximum of a uid or gid in the Kubernetes API.
 pub(crate) const LARGEST_ID: u64 = 2_147_483_647;
 
 impl ValueKind {
-    /// One line that says what may stand there.
+    /// The accepted values in one line.
     pub fn allowed(self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
             Self::Bool => "true or false",
@@ -115,7 +115,7 @@ impl ValueKind {
         })
     }
 
-    /// The JSON schema of the value (annotation values are strings, whatever they mean).
+    /// The JSON schema of the value. Annotation values are always strings.
     pub(crate) fn schema(self) -> serde_json::Value {
         match self {
             Self::Bool => serde_json::json!({"type": "string", "enum": ["true", "false"]}),
@@ -134,18 +134,18 @@ impl ValueKind {
     }
 }
 
-/// Why a value of ours is refused; the kind's [`ValueKind::allowed`] says the rest.
+/// Why a value is rejected. The accepted values are in [`ValueKind::allowed`].
 pub(crate) type Reason = Cow<'static, str>;
 
-/// The most containers a selection names.
+/// Maximum number of containers in a selection.
 const SELECTION_NAMES: usize = 100;
 
-/// Who gets a mount.
+/// The containers that get a mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Selection {
-    /// Everyone whom it may help.
+    /// All containers that can use it.
     All,
-    /// Those named; nobody where empty.
+    /// The named containers; none if empty.
     Names(Vec<String>),
 }
 
@@ -171,7 +171,7 @@ impl FromStr for Selection {
     }
 }
 
-/// Where the agent stands among the init containers.
+/// The position of the agent among the init containers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Position {
     First,
@@ -194,7 +194,7 @@ impl FromStr for Position {
     }
 }
 
-/// What holds the app back until the sidecar has fetched.
+/// What delays the application until the sidecar has fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StartGate {
     /// A `postStart` hook.
@@ -219,7 +219,7 @@ impl FromStr for StartGate {
     }
 }
 
-/// How much the agent logs.
+/// The log level of the agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LogLevel(pub(crate) &'static str);
 
@@ -239,7 +239,7 @@ impl FromStr for LogLevel {
     }
 }
 
-/// Who is told that a file changed.
+/// The process that gets a signal when a file changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ReloadTarget {
     pub(crate) container: Option<String>,
@@ -267,11 +267,11 @@ impl FromStr for ReloadTarget {
     }
 }
 
-/// The uid of the agent.
+/// The user of the agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RunAsUser {
     Uid(i64),
-    /// Left to the platform (OpenShift's SCC chooses one).
+    /// Chosen by the platform, such as OpenShift's SCC.
     Unset,
 }
 
@@ -286,7 +286,7 @@ impl FromStr for RunAsUser {
     }
 }
 
-/// A uid or gid.
+/// Parses a uid or gid.
 pub(crate) fn id(text: &str) -> Result<i64, Reason> {
     let id: u64 = text.parse().map_err(|_| "not a number")?;
     if id > LARGEST_ID {
@@ -295,19 +295,19 @@ pub(crate) fn id(text: &str) -> Result<i64, Reason> {
     i64::try_from(id).map_err(|_| "too large".into())
 }
 
-/// The name of a Secret or ConfigMap (a DNS subdomain, RFC 1123).
+/// Parses the name of a Secret or ConfigMap (a DNS subdomain, RFC 1123).
 pub(crate) fn object_name(text: &str) -> Result<String, Reason> {
     if is_subdomain(text) { Ok(text.to_owned()) } else { Err("not the name of an object".into()) }
 }
 
-/// A key of a Secret or ConfigMap (`IsConfigMapKey` of the API server's validation).
+/// Parses a key of a Secret or ConfigMap (`IsConfigMapKey` of the API server's validation).
 pub(crate) fn object_key(text: &str) -> Result<String, Reason> {
     text.parse::<SecretKey>()
         .map(|_| text.to_owned())
         .map_err(|_| "not a key of a Secret or ConfigMap".into())
 }
 
-/// One line of text.
+/// Parses one line of text.
 pub(crate) fn line(text: &str) -> Result<String, Reason> {
     if text.is_empty() || text.chars().count() > 256 || text.chars().any(char::is_control) {
         Err("not one line of text".into())
@@ -316,7 +316,7 @@ pub(crate) fn line(text: &str) -> Result<String, Reason> {
     }
 }
 
-/// `true` or `false`.
+/// Parses `true` or `false`.
 pub(crate) fn boolean(text: &str) -> Result<bool, Reason> {
     match text {
         "true" => Ok(true),

@@ -1,4 +1,4 @@
-//! What the platform and the cluster allow.
+//! Checks against the limits of the platform and the cluster.
 
 use super::{Facts, Findings};
 use crate::{

@@ -1,4 +1,4 @@
-//! What the pod already has where the injector would put something.
+//! Conflicts between the injection and what the pod already has.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use crate::{
     problem::{Code, Excerpt},
 };
 
-/// Below here the agent's containers have mounts of their own.
+/// The parent of the agent containers' own mounts.
 pub(super) const AGENT_DIR: &str = "/var/run/scaivault";
 
 pub(super) fn check(
@@ -47,8 +47,8 @@ pub(super) fn check(
     }
 }
 
-/// The agent's containers mount their token, their state and their binary themselves. Their image has no link from
-/// `/var/run` to `/run`, so paths are compared as they are written.
+/// The agent's containers mount their token, their state and their binary themselves. Their image
+/// has no link from `/var/run` to `/run`, so paths are compared as written.
 fn own_places(draft: &Draft, files: &Files, findings: &mut Findings<'_>) {
     let is_below = |path: &str, directory: &str| {
         path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))

@@ -1,4 +1,4 @@
-//! Which secret becomes which file.
+//! Maps secrets to files.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +16,7 @@ use crate::{
     problem::{Code, Layer, shown_key},
 };
 
-/// The most keys that one problem names.
+/// Maximum number of keys that one problem names.
 const KEYS_SHOWN: usize = 4;
 
 /// The mappings, sorted by name.
@@ -25,7 +25,8 @@ pub(super) struct Files {
     pub(super) dynamic: Vec<DynamicMapping>,
 }
 
-/// All mappings as the agent reads them, an entry a line. Written once: for their size, and for each container's variables.
+/// All mappings in the agent's grammar, one entry per line. Written once, both to check their size
+/// and for each container's variables.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct MappingTexts {
     pub(crate) secrets: String,
@@ -87,7 +88,8 @@ pub(super) fn resolve<'d>(draft: &'d Draft, only_reader: bool, findings: &mut Fi
     files
 }
 
-/// Files that cannot exist beside each other; `keys` selected them, in the same order.
+/// Reports files that cannot exist together. `keys` are the keys that selected them, in the same
+/// order.
 fn refuse_conflicts(draft: &Draft, files: &Files, keys: &[(NamedKey, &str)], findings: &mut Findings<'_>) {
     let conflicts = conflicts(files.paths());
     if conflicts.is_empty() {
@@ -118,7 +120,7 @@ fn refuse_conflicts(draft: &Draft, files: &Files, keys: &[(NamedKey, &str)], fin
     }
 }
 
-/// A key in words, with the policy that it is of.
+/// A key in words, with its policy if it is from one.
 fn whose(draft: &Draft, key: NamedKey, name: &str) -> String {
     let text = format!("{key}{name}");
     match draft.layer_of_named(key, name) {
@@ -127,7 +129,8 @@ fn whose(draft: &Draft, key: NamedKey, name: &str) -> String {
     }
 }
 
-/// Options for names that nothing selects: a misspelt name would otherwise be lost without a word.
+/// Reports options whose name no key selects; a misspelt name would otherwise have no effect
+/// without any message.
 fn orphans(draft: &Draft, findings: &mut Findings<'_>) {
     let is_selected = |name: &str| draft.secrets.contains_key(name) || draft.dynamic.contains_key(name);
     for (name, file) in draft.files.iter().filter(|(name, _)| !is_selected(name)) {
@@ -159,7 +162,7 @@ fn orphans(draft: &Draft, findings: &mut Findings<'_>) {
     }
 }
 
-/// The file a name stands for; none, with a problem, where the name cannot be one.
+/// The file of a name; `None`, with a problem, if the name is not a valid file.
 fn file_of(draft: &Draft, name: &str, findings: &mut Findings<'_>) -> Option<RelativeFile> {
     if let Some(file) = draft.files.get(name).and_then(|file| file.file.clone()) {
         return Some(file);
@@ -180,7 +183,7 @@ fn file_of(draft: &Draft, name: &str, findings: &mut Findings<'_>) -> Option<Rel
     }
 }
 
-/// The options as they were written.
+/// The options as written.
 fn options(draft: &Draft, name: &str, only_reader: bool) -> FileOptions {
     let FileDraft { file: _, format, template, mode, encoding, optional } =
         draft.files.get(name).cloned().unwrap_or_default();
@@ -194,12 +197,12 @@ fn options(draft: &Draft, name: &str, only_reader: bool) -> FileOptions {
     }
 }
 
-/// What is the agent's default is not written.
+/// Omits the agent's default.
 fn without_default(options: &mut FileOptions, default: Format) {
     options.format = options.format.filter(|format| *format != default);
 }
 
-/// Options that contradict each other or what is written, in the words of annotations.
+/// Reports options that contradict each other or the source, in terms of annotations.
 fn contradictions(name: &str, faults: Vec<MappingFault>, findings: &mut Findings<'_>) {
     let shown = shown_key(name);
     for fault in faults {
@@ -251,7 +254,8 @@ fn raw_of_whole(name: &str, options: &FileOptions, findings: &mut Findings<'_>) 
     }
 }
 
-/// Writes the mappings. All together go into environment variables, which the kernel bounds.
+/// Writes the mappings. Their total size is limited, because the kernel limits environment
+/// variables.
 pub(super) fn texts(
     files: &Files,
     variables: &[VariableMapping],
@@ -278,7 +282,7 @@ pub(super) fn texts(
     texts
 }
 
-/// An entry a line.
+/// One entry per line.
 pub(crate) fn lines(entries: &[impl Display]) -> String {
     let mut text = String::new();
     for entry in entries {

@@ -1,4 +1,4 @@
-//! Who the agent runs as.
+//! The user and group of the agent.
 
 use super::{Facts, Findings, reload::Target};
 use crate::{
@@ -8,17 +8,18 @@ use crate::{
     problem::{Code, Layer},
 };
 
-/// The uid and gid of the agent's images; no account on the node has them.
+/// The uid and gid of the agent's images. No account on the node has them.
 const AGENT_ID: i64 = 65_532;
 
-/// Uid, gid, and whether it may signal processes of others.
+/// Uid, gid, and whether the agent may signal processes of other users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
-    /// None: the platform chooses.
+    /// `None` if the platform chooses.
     pub(crate) uid: Option<i64>,
-    /// None: what the image or the pod says.
+    /// `None` if the image or the pod decides.
     pub(crate) gid: Option<i64>,
-    /// uid 0 with the one capability `KILL`. (A capability beside another uid would lie in the bounding set only.)
+    /// Uid 0 with `KILL` as its only capability. With another uid, a capability would only be in
+    /// the bounding set and have no effect.
     pub(crate) kill: bool,
 }
 
@@ -37,7 +38,8 @@ pub(super) fn resolve(
     let sidecars = &settings.config.sidecars;
     let target = target.and_then(|target| pod.spec.containers.as_slice().get(target.container));
     let target_uid = target.and_then(|container| pod.uid_of(container));
-    // A default of the platform's gives way to what a signal needs; the pod's own word does not.
+    // A default of the platform may be overridden by what a signal needs; a setting of the pod may
+    // not.
     let gives_way = |user: &RunAsUser| {
         target.is_some() && *user != RunAsUser::Unset && *draft.layer_of(ExactKey::RunAsUser) != Layer::Pod
     };
@@ -80,8 +82,9 @@ pub(super) fn resolve(
     Identity { gid: draft.run_as_group.or(identity.gid), ..identity }
 }
 
-/// Whether policies allow the user that follows from the containers or the reload target. A user that a key names was
-/// compared with their lists where all keys are, and that of the images is always allowed.
+/// Checks the user that is derived from the containers or the reload target against the policies. A
+/// user that a key sets was checked with all other keys, and the user of the images is always
+/// allowed.
 fn limited(facts: &Facts<'_, '_>, identity: Identity, findings: &mut Findings<'_>) {
     let Some(limit) = &facts.replaced_lists.users else { return };
     let Some(uid) = identity.uid.filter(|uid| {
@@ -104,7 +107,7 @@ fn limited(facts: &Facts<'_, '_>, identity: Identity, findings: &mut Findings<'_
     }
 }
 
-/// What the pod's annotation asks for, if it can be.
+/// The user of the pod's annotation, if it is possible.
 fn chosen(
     uid: i64,
     facts: &Facts<'_, '_>,
@@ -140,8 +143,8 @@ fn chosen(
     Identity { uid: Some(uid), gid, kill }
 }
 
-/// The one value that all containers of the pod have. Sidecars of other products do not count: they have users of their
-/// own, and may come before or behind the injector.
+/// The value that all containers of the pod share. Sidecars of other products do not count: they
+/// have users of their own, and may be injected before or after.
 fn shared<'a, 'p>(
     pod: &'a PodView<'p>,
     sidecars: &SidecarsConfig,

@@ -1,7 +1,8 @@
-//! Mounts of the user's at and below the mount path.
+//! The pod's own mounts at and below the mount path.
 //!
-//! Readers mount the volume of the secrets read-only, so the container runtime cannot make the mount points of other
-//! volumes in it, such as the tokens that cloud providers mount below `/var/run/secrets`. The agent makes them.
+//! Readers mount the volume of the secrets read-only, so the container runtime cannot create the
+//! mount points of other volumes in it, such as the tokens that cloud providers mount below
+//! `/var/run/secrets`. The agent creates them.
 
 use std::{
     cell::OnceCell,
@@ -20,7 +21,8 @@ use crate::{
     problem::{Code, Excerpt},
 };
 
-/// Bytes of mounts below the mount path that are read: of different ones, no more than half can be carried out.
+/// Maximum size in bytes of mounts below the mount path that are read. If they are distinct, at
+/// most half of this is possible.
 const READ_BYTES: usize = 2 * MOUNT_POINTS_LIMIT;
 
 pub(super) fn resolve(
@@ -35,9 +37,9 @@ pub(super) fn resolve(
         return Vec::new();
     }
     let volumes = Volumes::new(pod);
-    // By the container that needs it; the first one is named in problems.
+    // By mount point, with the first container that needs it, which problems name.
     let mut found: BTreeMap<MountPoint, Excerpt> = BTreeMap::new();
-    // What has its mount point already costs nothing again, and what is beyond all limits is not read.
+    // Mounts with a known mount point cost nothing, and mounts beyond the limits are not read.
     let (mut made, mut read) = (BTreeSet::<(&str, &str)>::new(), 0);
     for container in readers.of(pod) {
         let name = Excerpt::new(&container.name);
@@ -105,36 +107,37 @@ pub(super) fn resolve(
             "choose another mount-path",
         );
     }
-    // The agent always makes this one: the API server may mount its token behind the injector's answer.
+    // The agent always creates this one: the API server may mount its token after the injector's
+    // response.
     points.retain(|point| point.is_file() || !is_api_token(point.path()));
     points
 }
 
-/// Where a mount is, seen from the mount path.
+/// The location of a mount relative to the mount path.
 enum Place {
     Elsewhere,
     /// Above it, and read-only.
     Around,
-    /// At it or below it: what the agent has to make, or why that is not possible.
+    /// At or below it: the mount point that the agent has to create, or why that is not possible.
     Below(Result<MountPoint, Obstacle>),
 }
 
-/// Why the agent cannot make a mount point.
+/// Why the agent cannot create a mount point.
 enum Obstacle {
-    /// The mount is at the mount path.
+    /// The mount is at the mount path itself.
     MountPath,
     /// A part of a volume may be a file or a directory.
     Part,
     /// A hostPath without a type may be a file or a directory.
     HostPath,
-    /// The agent's container has a mount of its own in the same directory.
+    /// The agent's container has its own mount in the same directory.
     AgentsMount,
-    /// A path that the agent does not take.
+    /// The agent does not accept the path.
     Path(String),
 }
 
 impl Obstacle {
-    /// What is wrong with a mount, and how to mend it.
+    /// The problem of a mount, and its fix.
     fn texts(&self, name: &Excerpt, path: &Excerpt) -> (String, &'static str) {
         const UNKNOWN: &str = "The agent must create this mount point, and the manifest does not say whether it is a file or \
                                a directory";
@@ -194,8 +197,8 @@ fn mount_point(
     })
 }
 
-/// Whether the agent cannot make a mount point, because the runtime has made the directory around it as root: in the
-/// volume, for a mount of the agent's own container.
+/// Whether the agent cannot create a mount point because its parent directory in the volume belongs
+/// to root: the runtime created it for a mount of the agent's own container.
 fn is_in_agents_mount(draft: &Draft, point: &MountPoint) -> bool {
     let first = |path: &str| {
         let below = path.strip_prefix(draft.mount_path.as_str())?.strip_prefix('/')?;
@@ -205,7 +208,8 @@ fn is_in_agents_mount(draft: &Draft, point: &MountPoint) -> bool {
     !is_api_token(point.path()) && own.any(|own| first(point.path()).as_ref() == Some(&own))
 }
 
-/// The mount path is in a volume of the user's, in which the runtime has to make a directory.
+/// The problem if the mount path is inside a volume of the pod in which the runtime would have to
+/// create a directory.
 fn around(draft: &Draft, name: &Excerpt, mount: &MountView<'_>) -> String {
     format!(
         "container {name} mounts a read-only volume at {}: it only starts if that has the directory for mount-path {}; \
@@ -215,7 +219,8 @@ fn around(draft: &Draft, name: &Excerpt, mount: &MountView<'_>) -> String {
     )
 }
 
-/// A reader that starts before the agent: nothing has made its mount points, so it cannot start.
+/// Reports a reader that starts before the agent. Its mount points do not exist yet, so it cannot
+/// start.
 fn early(draft: &Draft, container: &ContainerView<'_>, findings: &mut Findings<'_>) {
     let is_below = |mount: &&MountView<'_>| {
         draft.mount_path.below(&mount.mount_path).is_some_and(|below| !below.is_empty())
@@ -242,13 +247,15 @@ fn is_api_token(path: &str) -> bool {
     is_at_or_below(path, API_TOKEN_DIR) && is_at_or_below(API_TOKEN_DIR, path)
 }
 
-/// A volume and, once a part of it is mounted, its files, sorted: both mounts and files may be thousands.
+/// A volume and, once a part of it is mounted, its sorted files. Mounts and files may both be in
+/// the thousands.
 struct Volume<'a, 'p> {
     view: &'a VolumeView<'p>,
     files: OnceCell<Vec<String>>,
 }
 
-/// The pod's volumes by name, collected at the first use: most pods mount nothing below the mount path.
+/// The pod's volumes by name, collected when first needed: most pods mount nothing below the mount
+/// path.
 struct Volumes<'a, 'p> {
     pod: &'a PodView<'p>,
     by_name: OnceCell<BTreeMap<&'a str, Volume<'a, 'p>>>,

@@ -1,4 +1,4 @@
-//! Whether every reader can read every file.
+//! Checks that every reader can read every file.
 
 use super::{Findings, Identity, Readers};
 use crate::{
@@ -8,11 +8,11 @@ use crate::{
 };
 use scaivault_contract::FileMode;
 
-/// Permission bits for the group and for everybody.
+/// Permission bits for the group and for others.
 const GROUP_READ: u16 = 0o040;
 const OTHERS_READ: u16 = 0o004;
 
-/// Checks the modes that somebody asked for. What the injector chooses suits every reader.
+/// Checks modes that were set explicitly. The injector's own choice works for every reader.
 pub(super) fn check(
     draft: &Draft,
     pod: &PodView<'_>,
@@ -54,7 +54,7 @@ pub(super) fn check(
     }
 }
 
-/// Whether a container's process can read a file; none if the manifest does not say enough.
+/// Whether a container's process can read a file; `None` if the manifest does not determine it.
 fn can_read(
     mode: FileMode,
     owner: i64,
@@ -62,7 +62,7 @@ fn can_read(
     pod: &PodView<'_>,
     container: &ContainerView<'_>,
 ) -> Option<bool> {
-    // uid 0 can read every file unless the container drops that capability.
+    // Uid 0 can read every file unless the container drops that capability.
     match pod.uid_of(container) {
         Some(uid) if uid == owner || uid == 0 => return Some(true),
         None if mode.bits() & GROUP_READ == 0 => return None,

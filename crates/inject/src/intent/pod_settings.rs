@@ -1,9 +1,9 @@
-//! Settings of the pod that the agent's containers cannot live with, and that are not ours to refuse.
+//! Warnings on settings of the pod with which the agent's containers do not work well.
 
 use super::Findings;
 use crate::{annotations::Draft, pattern::Pattern, pod::PodView};
 
-/// A shorter time than this is too short to log in and revoke a lease while the pod ends.
+/// A grace period below this is too short to log in and revoke a lease during termination.
 const LEAST_GRACE_SECONDS: i64 = 5;
 
 pub(super) fn check(draft: &Draft, pod: &PodView<'_>, pattern: Pattern, findings: &mut Findings<'_>) {

@@ -1,4 +1,4 @@
-//! Who gets the mount and the variables.
+//! Selects the containers that get the mount and the variables.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use crate::{
     problem::{Code, Excerpt},
 };
 
-/// Containers by their place in the pod that is seen without anything of ours.
+/// Containers, by their index in the pod without the injection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Readers {
     pub(crate) init_containers: Vec<usize>,
@@ -30,12 +30,12 @@ impl Readers {
             .chain(pick(&self.containers, pod.spec.containers.as_slice()))
     }
 
-    /// Their names, which are unique among all containers of a pod.
+    /// Their names, which are unique in a pod.
     pub(crate) fn names<'a>(&'a self, pod: &'a PodView<'_>) -> BTreeSet<&'a str> {
         self.of(pod).map(|reader| &*reader.name).collect()
     }
 
-    /// Whether every reader is known to run as this uid; not where there is none.
+    /// Whether there are readers and all are known to run with this uid.
     pub(super) fn all_run_as(&self, pod: &PodView<'_>, uid: i64) -> bool {
         let mut readers = self.of(pod).peekable();
         readers.peek().is_some() && readers.all(|container| pod.uid_of(container) == Some(uid))
@@ -64,7 +64,7 @@ pub(super) fn resolve(facts: &Facts<'_, '_>, insert_at: usize, findings: &mut Fi
     for place in readers.init_containers.iter().filter(|place| **place < insert_at) {
         let name = Excerpt::new(&init_containers[*place].name);
         if draft.variables.is_empty() {
-            // In a template nobody has mounted the token yet; in the pod this is a problem of its mounts.
+            // A template has no mount of the token yet; in a pod, the mount itself is reported.
             let token = if draft.mount_path.covers(API_TOKEN_DIR) {
                 ", and cannot start if the service account's token is mounted into it"
             } else {
@@ -75,7 +75,8 @@ pub(super) fn resolve(facts: &Facts<'_, '_>, insert_at: usize, findings: &mut Fi
                  agent earlier"
             ));
         } else {
-            // The kubelet does not start a container whose variable's file is missing, `optional` or not.
+            // The kubelet does not start a container if the file of its variable is missing,
+            // `optional` or not.
             findings.problem(
                 Code::UnknownContainer,
                 ExactKey::InitContainers,
@@ -115,7 +116,7 @@ fn select(
     }
 }
 
-/// `containers: *`: the applications, and whoever has the mount already.
+/// `containers: *`: the applications, and containers that already have the mount.
 fn all_containers(facts: &Facts<'_, '_>, findings: &mut Findings<'_>) -> Vec<usize> {
     let containers = facts.pod.spec.containers.as_slice();
     let injected = facts.injected.map_or(&[][..], |pod| pod.spec.containers.as_slice());
@@ -136,7 +137,8 @@ fn all_containers(facts: &Facts<'_, '_>, findings: &mut Findings<'_>) -> Vec<usi
     chosen
 }
 
-/// `init-containers: *`: those behind the agent that are no sidecars, and whoever has the mount already.
+/// `init-containers: *`: init containers after the agent that are not sidecars, and those that
+/// already have the mount.
 fn all_init_containers(facts: &Facts<'_, '_>, insert_at: usize, findings: &mut Findings<'_>) -> Vec<usize> {
     let containers = facts.pod.spec.init_containers.as_slice();
     let injected = facts.injected.map_or(&[][..], |pod| pod.spec.init_containers.as_slice());
@@ -154,15 +156,15 @@ fn recognise(containers: &[ContainerView<'_>], facts: &Facts<'_, '_>) -> Vec<Opt
     containers.iter().map(|container| sidecars.recognise(container)).collect()
 }
 
-/// Whether a container got the secrets from the injection that is completed: other webhooks may have put containers before
-/// it since, so that it looks like a sidecar.
+/// Whether a container got the secrets from the injection that is being completed. Other webhooks
+/// may have inserted containers before it since, so that it looks like a sidecar.
 fn is_reader_already(injected: &[ContainerView<'_>], container: &ContainerView<'_>) -> bool {
     injected.get(container.index).is_some_and(|container| {
         container.mounts(SECRETS_VOLUME) || container.env.iter().any(ours::is_our_variable)
     })
 }
 
-/// Names those that `*` leaves out and that the user may have meant.
+/// Warns of containers that `*` excludes and that the user may have meant.
 fn warn_of_left_out(
     key: ExactKey,
     containers: &[ContainerView<'_>],
@@ -186,17 +188,18 @@ fn warn_of_left_out(
     ));
 }
 
-/// The names of some containers, as a value of `containers`.
+/// The names of containers in the form of a value of `containers`.
 fn joined(containers: &[ContainerView<'_>], places: &[usize]) -> Excerpt {
     let names: Vec<&str> = places.iter().take(16).map(|place| &*containers[*place].name).collect();
     Excerpt::new(&names.join(","))
 }
 
-/// The places of the containers that are applications.
+/// The indices of the containers that are applications.
 ///
-/// A container of a product that is also deployed on its own is a sidecar only behind an application: where it is the first
-/// container but for what other webhooks add, the pod is that product's own. In a pod that has nothing else than sidecars, such as a gateway
-/// of a mesh, one of these is the application: one of any kind rather than a mesh's.
+/// A container of a product that is also deployed as an application of its own is a sidecar only if
+/// it comes after an application. If it is the first container apart from those that other webhooks
+/// add, the pod is a deployment of that product. In a pod of sidecars only, such as a mesh gateway,
+/// one of them is the application, preferably one that is not a mesh's.
 pub(super) fn applications(sidecars: &[Option<Sidecar>]) -> Vec<usize> {
     let is_certain = |sidecar: &Option<Sidecar>| sidecar.is_some_and(|sidecar| !sidecar.is_standalone);
     let places = 0..sidecars.len();

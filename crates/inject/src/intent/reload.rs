@@ -1,4 +1,4 @@
-//! How the application is told of a change, and whether that can reach it.
+//! How the application is notified of changes, and whether the notification can reach it.
 
 use scaivault_contract::{ReloadUrl, Signal};
 
@@ -9,17 +9,17 @@ use crate::{
     problem::{Code, Excerpt},
 };
 
-/// How the application is told of a change.
+/// How the application is notified of changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Reload {
     /// A signal to a process.
     Signal(Target),
-    /// A POST to an address on the pod's own loopback.
+    /// A POST request to a URL on the pod's own loopback.
     Url(ReloadUrl),
 }
 
 impl Reload {
-    /// The process that is signalled.
+    /// The process that gets a signal.
     pub(super) fn target(&self) -> Option<&Target> {
         match self {
             Self::Signal(target) => Some(target),
@@ -28,12 +28,12 @@ impl Reload {
     }
 }
 
-/// A process that is told of changes.
+/// A process that gets a signal on changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) signal: Signal,
     pub(crate) process: String,
-    /// The place of its container among the app containers.
+    /// The index of its container among the app containers.
     pub(super) container: usize,
 }
 
@@ -81,7 +81,7 @@ fn target(facts: &Facts<'_, '_>, readers: &Readers, findings: &mut Findings<'_>)
     Some(Target { signal, process: target.process.clone(), container })
 }
 
-/// The signal and its target, where both are set.
+/// The signal and its target, if both are set.
 fn asked<'d>(facts: &Facts<'d, '_>, findings: &mut Findings<'_>) -> Option<(Signal, &'d ReloadTarget)> {
     let (key, message, cure) = match (facts.draft.reload_signal, &facts.draft.reload_target) {
         (Some(signal), Some(target)) => return Some((signal, target)),
@@ -122,7 +122,8 @@ fn check_process_namespace(pod: &PodView<'_>, findings: &mut Findings<'_>) {
     }
 }
 
-/// The place of the target's container: the one that is named, or the only application that reads the secrets.
+/// The index of the target's container: the one that is named, or the only application that reads
+/// the secrets.
 fn container(
     target: &ReloadTarget,
     facts: &Facts<'_, '_>,

@@ -1,4 +1,4 @@
-//! What the agent asks of the node.
+//! The resource requests and limits of the agent.
 
 use scaivault_contract::memory::{AGENT_MEMORY_MIB, AGENT_MEMORY_RESERVE_MIB};
 
@@ -12,14 +12,16 @@ use crate::{
 
 const REQUESTS_CPU_MILLIS: u32 = 10;
 const REQUESTS_MEMORY_MEBIBYTES: u32 = 16;
-/// The CPU limit where one is needed, by a Guaranteed pod or a quota; this much never throttles a start noticeably.
+/// The CPU limit if one is required by a Guaranteed pod or a quota. It does not throttle a start
+/// noticeably.
 const LIMITS_CPU_MILLIS: u32 = 50;
-/// The agent writes nothing to the node's disk but its log.
+/// The agent writes nothing to the node's disk except its log.
 const REQUESTS_EPHEMERAL_STORAGE_MEBIBYTES: u32 = 16;
-/// Above what the kubelet keeps of a container's log by default (five files of 10Mi): beyond its limit a pod is evicted.
+/// Above the size of a container's log that the kubelet keeps by default (five files of 10Mi):
+/// beyond its limit, a pod is evicted.
 const LIMITS_EPHEMERAL_STORAGE_MEBIBYTES: u32 = 64;
 
-/// Requests and limits of each of our containers.
+/// Requests and limits of each of the injector's containers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Resources {
     pub(crate) requests_cpu: Option<Quantity>,
@@ -32,8 +34,8 @@ pub(crate) struct Resources {
 
 pub(super) fn resolve(draft: &Draft, pod: &PodView<'_>, findings: &mut Findings<'_>) -> Resources {
     check(draft, findings);
-    // Pod-level requests and limits are a budget that the user divided up without us: only what the pod itself gives us
-    // counts.
+    // Pod-level requests and limits are a budget that the user has divided without the agent, so
+    // only amounts set by the pod itself are used.
     if pod.spec.resources.as_ref().is_some_and(ResourcesView::is_set) {
         return set_by_the_pod(draft);
     }
@@ -80,7 +82,7 @@ fn check(draft: &Draft, findings: &mut Findings<'_>) {
     }
 }
 
-/// The amounts in the pod's own annotations alone.
+/// Only the amounts in the pod's own annotations.
 fn set_by_the_pod(draft: &Draft) -> Resources {
     let own = |key: ExactKey, amount: &Option<Quantity>| {
         amount.clone().filter(|_| *draft.layer_of(key) == Layer::Pod)
@@ -94,7 +96,7 @@ fn set_by_the_pod(draft: &Draft) -> Resources {
     }
 }
 
-/// Requests that are equal to the limits: the pod stays Guaranteed.
+/// Requests equal to the limits, so that the pod remains Guaranteed.
 fn guaranteed(draft: &Draft, limits_memory: Quantity) -> Resources {
     let cpu = draft.limits_cpu.clone().or_else(|| draft.requests_cpu.clone());
     let cpu = Some(cpu.unwrap_or_else(|| Quantity::millis(LIMITS_CPU_MILLIS)));
@@ -116,7 +118,7 @@ fn not_guaranteed(draft: &Draft, pod: &PodView<'_>, limits_memory: Quantity) -> 
         .requests_memory
         .clone()
         .unwrap_or_else(|| limits_memory.clone().min(Quantity::mebibytes(REQUESTS_MEMORY_MEBIBYTES)));
-    // A quota on limits.cpu refuses a pod of which one container has none.
+    // A quota on limits.cpu rejects a pod if one of its containers has no limit.
     let limits_cpu = draft.limits_cpu.clone().or_else(|| {
         let is_limited = every_container(pod, |container| container.resources.limits.cpu.is_some());
         is_limited.then(|| requests_cpu.clone().max(Quantity::millis(LIMITS_CPU_MILLIS)))
@@ -130,7 +132,7 @@ fn not_guaranteed(draft: &Draft, pod: &PodView<'_>, limits_memory: Quantity) -> 
     }
 }
 
-/// Ephemeral storage where every container of the pod has some, as a quota may ask for.
+/// Adds ephemeral storage if every container of the pod has some, because a quota may require it.
 fn with_ephemeral_storage(amounts: Resources, pod: &PodView<'_>) -> Resources {
     let storage = |has: fn(&ContainerView<'_>) -> bool, mebibytes| {
         every_container(pod, has).then(|| Quantity::mebibytes(mebibytes))
@@ -140,7 +142,7 @@ fn with_ephemeral_storage(amounts: Resources, pod: &PodView<'_>) -> Resources {
             |container| container.resources.limits.ephemeral_storage.is_some(),
             LIMITS_EPHEMERAL_STORAGE_MEBIBYTES,
         ),
-        // The API server takes the limit for a request that is missing.
+        // If the request is missing, the API server sets it to the limit.
         requests_ephemeral_storage: storage(
             |container| {
                 let ResourcesView { requests, limits } = &container.resources;
@@ -156,8 +158,8 @@ fn every_container(pod: &PodView<'_>, has: impl Fn(&ContainerView<'_>) -> bool) 
     !pod.spec.containers.as_slice().is_empty() && pod.all_containers().all(has)
 }
 
-/// Whether the kubelet would class the pod as Guaranteed: every container has CPU and memory limits, and requests that
-/// are equal or left to default to them.
+/// Whether the kubelet would classify the pod as Guaranteed: every container has CPU and memory
+/// limits, and its requests are equal to them or absent.
 fn is_guaranteed(pod: &PodView<'_>) -> bool {
     let amount =
         |text: &Option<QuantityText<'_>>| text.as_ref().and_then(|text| text.0.parse::<Quantity>().ok());

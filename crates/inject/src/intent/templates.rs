@@ -1,4 +1,4 @@
-//! The templates of files, checked as the agent checks them.
+//! Validates the templates of files as the agent does.
 
 use scaivault_contract::{
     EXCERPT_CHARS, MAPPINGS_LIMIT, NameFault, TEMPLATE_MAX_TOKENS, TemplateError, TemplateNames, UnknownName,
@@ -11,16 +11,18 @@ use crate::{
     problem::{Code, Layer, Problem, shown_key},
 };
 
-/// The most warnings about templates in one answer.
+/// Maximum number of warnings about templates in one response.
 const WARNINGS_SHOWN: usize = 8;
-/// The most names that one problem lists.
+/// Maximum number of names that one problem lists.
 const NAMES_SHOWN: usize = 64;
-/// The most tokens in the tags of all templates of a pod: what their check costs is counted in them.
+/// Maximum number of tokens in the tags of all templates of a pod. The cost of validation is
+/// proportional to it.
 const TOKENS: usize = 20_000;
-/// With so many problems the rest is not looked for.
+/// Number of problems after which no further templates are validated.
 const ENOUGH_PROBLEMS: usize = 64;
 
-/// Checks the template of each file that is written. What is larger than all mappings may be is not parsed.
+/// Validates the template of each file. Templates that exceed the size limit of all mappings are
+/// not parsed.
 pub(super) fn check(draft: &Draft, findings: &mut Findings<'_>) {
     let bytes: usize = draft.files.values().filter_map(|file| Some(file.template.as_ref()?.len())).sum();
     if bytes > MAPPINGS_LIMIT {
@@ -33,12 +35,12 @@ pub(super) fn check(draft: &Draft, findings: &mut Findings<'_>) {
         let names = match (draft.secrets.get(name), draft.dynamic.get(name)) {
             (Some(source), _) => TemplateNames::of_source(source),
             (None, Some(_)) => TemplateNames::Lease,
-            // An option without a file is a problem of its own.
+            // An option without a file is reported separately.
             (None, None) => continue,
         };
         let key = format!("secret-template-{name}");
         let checked = check_template(template, &names);
-        // The check of one that is refused has cost no more than its bytes.
+        // An invalid template has cost no more than its bytes.
         tokens += checked.as_ref().map_or(template.len().min(TEMPLATE_MAX_TOKENS), |checked| checked.tokens);
         match checked {
             Ok(checked) => {
@@ -91,7 +93,7 @@ const SYNTAX_CURE: &str =
 const GO_CURE: &str = "write it in minijinja's language, such as {{ data.password }}; {{ .Data }} and {{ range }} are Go \
                        templates of Helm, consul-template or vault-k8s";
 
-/// Whether a template is probably one of Go, as Helm's and vault-k8s' are.
+/// Whether a template is probably written for Go, like those of Helm and vault-k8s.
 fn is_go_template(template: &str) -> bool {
     template.split("{{").skip(1).any(|tag| {
         let tag = tag.trim_start_matches('-').trim_start();
@@ -142,7 +144,7 @@ fn problem(key: &str, message: String, allowed: Option<String>, cure: String) ->
         code: Code::InvalidValue,
         key: Some(key.to_owned()),
         layer: Layer::Pod,
-        // A template is never quoted: it may have a password in its text.
+        // Templates are never quoted, because their text may contain a password.
         value: None,
         message: message.into(),
         allowed: allowed.map(Into::into),

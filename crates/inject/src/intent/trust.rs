@@ -1,4 +1,4 @@
-//! Which certificate authorities the agent trusts.
+//! The certificate authorities that the agent trusts.
 
 use scaivault_contract::TrustPolicy;
 
@@ -8,7 +8,7 @@ use crate::{
     problem::{Code, Layer},
 };
 
-/// What the agent is told about its trust; none where its default says the same.
+/// The trust settings of the agent; `None` if they are equal to the agent's default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Trust {
     pub(crate) scaivault: Option<TrustPolicy>,
@@ -37,7 +37,7 @@ pub(super) fn resolve(draft: &Draft, findings: &mut Findings<'_>) -> Trust {
             scaikey: scaikey_trust.filter(|policy| *policy != scaivault),
         };
     }
-    // Without a private authority, `both` is `public`, the agent's default.
+    // Without a private authority, `both` is equivalent to `public`, the agent's default.
     for (key, trust) in [(ExactKey::CaTrust, draft.ca_trust), (ExactKey::ScaikeyTrust, scaikey_trust)] {
         if needs_ca(trust) {
             findings.problem(

@@ -1,4 +1,4 @@
-//! What the core looks at of a container.
+//! The read model of a container.
 
 use serde::{Deserialize, de::IgnoredAny};
 
@@ -11,7 +11,7 @@ use super::{
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct ContainerView<'a> {
-    /// Its place in its list in the document.
+    /// Its index in its list in the document.
     #[serde(skip)]
     pub(crate) index: usize,
     #[serde(borrow, deserialize_with = "read::nullable")]
@@ -38,7 +38,7 @@ pub(crate) struct ContainerView<'a> {
 }
 
 impl ContainerView<'_> {
-    /// Whether it is an init container that keeps running: a native sidecar.
+    /// Whether it is a native sidecar: an init container that keeps running.
     pub(crate) fn is_native_sidecar(&self) -> bool {
         self.restart_policy.as_deref() == Some("Always")
     }
@@ -51,12 +51,12 @@ impl ContainerView<'_> {
         self.startup_probe.is_some()
     }
 
-    /// What a variable is set to; of a repeated one the last, as the process gets it.
+    /// The value of a variable. If it is repeated, the last one, as for the process.
     pub(crate) fn variable(&self, name: &str) -> Option<VariableValue<'_>> {
         self.env.iter().rfind(|variable| &*variable.name == name).map(VariableView::value)
     }
 
-    /// Whether a volume is mounted, wherever.
+    /// Whether a volume is mounted at any path.
     pub(crate) fn mounts(&self, volume: &str) -> bool {
         self.volume_mounts.iter().any(|mount| &*mount.name == volume)
     }
@@ -68,18 +68,18 @@ struct LifecycleView {
     post_start: Option<IgnoredAny>,
 }
 
-/// Where a variable's value comes from.
+/// The source of a variable's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum VariableValue<'a> {
-    /// The text itself; empty where there is none.
+    /// A text; empty if there is none.
     Literal(&'a str),
     /// A field of the pod, such as `metadata.name`.
     Field(&'a str),
-    /// A source that the injector never writes into its own containers.
+    /// A source that the injector never uses for its own containers.
     Other,
 }
 
-/// A variable: its name, and what tells ours from a user's.
+/// A variable: its name, and what distinguishes the injector's variables from others.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct VariableView<'a> {
@@ -92,7 +92,7 @@ pub(crate) struct VariableView<'a> {
 }
 
 impl VariableView<'_> {
-    /// The volume a `fileKeyRef` reads from.
+    /// The volume that a `fileKeyRef` reads from.
     pub(crate) fn file_volume(&self) -> Option<&str> {
         self.value_from.as_ref()?.file_key_ref.as_ref().map(|reference| &*reference.volume_name)
     }
@@ -131,7 +131,7 @@ struct FileKeyRefView<'a> {
     volume_name: Text<'a>,
 }
 
-/// A mount: which volume, and where.
+/// A mount: the volume and the path.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct MountView<'a> {
@@ -153,7 +153,7 @@ impl MountView<'_> {
     }
 }
 
-/// The part of a security context that says who a process runs as.
+/// The fields of a security context that determine the user of a process.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct SecurityView {
@@ -163,15 +163,15 @@ pub(crate) struct SecurityView {
     pub(crate) group: Option<i64>,
     #[serde(rename = "runAsNonRoot")]
     pub(crate) non_root: Option<bool>,
-    /// Of a pod alone: the group that the kubelet gives its volumes to.
+    /// Only for pods: the group that owns the volumes.
     #[serde(rename = "fsGroup")]
     pub(crate) fs_group: Option<i64>,
-    /// Of a pod alone: further groups of all its processes.
+    /// Only for pods: further groups of all processes.
     #[serde(rename = "supplementalGroups")]
     pub(crate) supplemental_groups: Option<IgnoredAny>,
 }
 
-/// Requests and limits, of a container or of the whole pod.
+/// Requests and limits of a container or of the whole pod.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct ResourcesView<'a> {
@@ -182,7 +182,7 @@ pub(crate) struct ResourcesView<'a> {
 }
 
 impl ResourcesView<'_> {
-    /// Whether any amount of CPU or memory is named.
+    /// Whether any amount of CPU or memory is set.
     pub(crate) fn is_set(&self) -> bool {
         [&self.requests.cpu, &self.requests.memory, &self.limits.cpu, &self.limits.memory]
             .into_iter()

@@ -1,4 +1,4 @@
-//! Lists that remember absent, null and empty, and end where nobody's list is so long.
+//! Lists that distinguish absent, null and empty, with a maximum length.
 
 use std::{fmt, marker::PhantomData};
 
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::limits;
 
-/// A list that may be absent, null or there (empty included).
+/// A list that may be absent, null or present (possibly empty).
 #[derive(Clone, Debug, Default)]
 pub(crate) enum List<T> {
     #[default]
@@ -50,12 +50,12 @@ impl<'de, T: Listed + Deserialize<'de>> Deserialize<'de> for List<T> {
     }
 }
 
-/// What lists are made of. `{}` is two bytes of a review and a hundred in memory, so a list that nobody writes is not
-/// read to its end.
+/// The items of a list. `{}` takes two bytes in a review and a hundred in memory, so lists beyond
+/// the maximum are not read to their end.
 pub(crate) trait Listed {
-    /// Its plural, for an error.
+    /// The plural noun for errors.
     const PLURAL: &'static str;
-    /// The most of one list.
+    /// Maximum length of a list.
     const MOST: usize;
 }
 

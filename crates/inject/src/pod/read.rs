@@ -1,4 +1,5 @@
-//! How JSON is borrowed: texts, members that may be null, and the few maps that are filtered while they are read.
+//! Borrowing from JSON: texts, members that may be null, and maps that are filtered while they are
+//! parsed.
 
 use std::{borrow::Cow, cmp::Ordering, fmt, marker::PhantomData, ops::Deref};
 
@@ -11,13 +12,15 @@ use serde_json::value::RawValue;
 
 use crate::limits;
 
-/// The annotation that the kubelet puts on the API's image of a static pod.
+/// The kubelet's annotation on mirror pods, which represent static pods in the API.
 const MIRROR_POD_ANNOTATION: &str = "kubernetes.io/config.mirror";
 
-/// The most annotations without a text that are kept: a problem is made of each.
+/// Maximum number of annotations with a value other than a string that are kept. Each becomes a
+/// problem.
 const NOT_TEXT_KEPT: usize = 32;
 
-/// A string, borrowed unless it has escapes. (serde's derive borrows a bare `Cow`, but none inside an `Option`.)
+/// A string, borrowed unless it has escapes. serde's derive borrows a plain `Cow`, but not one
+/// inside an `Option`.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Text<'a>(Cow<'a, str>);
 
@@ -73,7 +76,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     }
 }
 
-/// A quantity as manifests write it: a string, or a bare number such as `cpu: 1`.
+/// A quantity as written in a manifest: a string, or a number such as `cpu: 1`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct QuantityText<'a>(pub(crate) Cow<'a, str>);
 
@@ -111,16 +114,17 @@ impl<'de: 'a, 'a> Deserialize<'de> for QuantityText<'a> {
     }
 }
 
-/// What the parser says, with no more of a value than a problem quotes: it repeats a text of any length.
+/// The parser's error, with values truncated to the length that problems quote: serde repeats texts
+/// of any length.
 pub(crate) fn shown_error(error: &serde_json::Error) -> String {
     let mut text = error.to_string();
-    // serde names its Rust type, which says nothing to the author of a pod.
+    // serde names its Rust type, which means nothing to the author of a pod.
     if let Some((before, rest)) = text.rsplit_once("expected struct ") {
         let rest = rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric());
         text = format!("{before}expected an object{rest}");
     }
     let Some((before, quoted)) = text.split_once('"') else { return text };
-    // The quoted text is escaped, so the first quote without a backslash ends it.
+    // The quoted text is escaped, so the first unescaped quote ends it.
     let mut escaped = false;
     let end = quoted.find(|c| {
         let is_end = c == '"' && !escaped;
@@ -134,7 +138,7 @@ pub(crate) fn shown_error(error: &serde_json::Error) -> String {
     }
 }
 
-/// A member that may be absent, null or there.
+/// A member that may be absent, null or present.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Presence<T> {
     #[default]
@@ -149,14 +153,15 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Presence<T> {
     }
 }
 
-/// Null reads as the default, as the API server reads it.
+/// Reads null as the default, like the API server.
 pub(crate) fn nullable<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
     deserializer: D,
 ) -> Result<T, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// An object, or null, which reads as the default. (What serde derives would read a list as the fields in order.)
+/// Reads an object, or null as the default. serde's derive would also read a list as the fields in
+/// order.
 pub(crate) fn object<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
     deserializer: D,
 ) -> Result<T, D::Error> {
@@ -179,39 +184,42 @@ pub(crate) fn object<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
     deserializer.deserialize_any(ObjectVisitor(PhantomData))
 }
 
-/// The pod's annotations, those of others unread: `last-applied-configuration` alone may be as large as the pod.
+/// The pod's annotations. Those without the injector's prefix are not parsed:
+/// `last-applied-configuration` alone may be as large as the pod.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Annotations<'a> {
-    /// Full key and value, sorted by key, each key once.
+    /// Full key and value of the injector's annotations, sorted by unique key.
     pub(crate) ours: Vec<(Text<'a>, Text<'a>)>,
-    /// Full key of ours and what stands there in place of a text, at most [`NOT_TEXT_KEPT`].
+    /// Full key of the injector's annotations whose value is not a string, with that value; at most
+    /// [`NOT_TEXT_KEPT`].
     pub(crate) not_text: Vec<(Text<'a>, NotText)>,
-    /// How many keys are not ours.
+    /// The number of other keys.
     pub(crate) others: usize,
-    /// Full key and JSON of those that are not ours, sorted by key, each key once; at most [`limits::ANNOTATIONS_READ`].
+    /// Full key and JSON of other annotations, sorted by unique key; at most
+    /// [`limits::ANNOTATIONS_READ`].
     foreign: Vec<(Text<'a>, &'a RawValue)>,
-    /// Whether the pod is a static pod's image.
+    /// Whether the pod is a mirror pod.
     pub(crate) mirror: bool,
-    /// Whether the map itself is there.
+    /// Whether the map itself is present.
     pub(crate) presence: Presence<()>,
 }
 
 impl Annotations<'_> {
-    /// Whether there is no annotation at all, of ours or of others.
+    /// Whether there are no annotations at all.
     pub(crate) fn is_empty(&self) -> bool {
         let Self { ours, not_text, foreign: _, others, mirror: _, presence: _ } = self;
         ours.is_empty() && not_text.is_empty() && *others == 0
     }
 
-    /// The value of one of ours, by its key without the prefix. By bisection: whoever writes an object may put thousands
-    /// of keys on it.
+    /// The value of one of the injector's annotations, by key without the prefix. Uses a binary
+    /// search, because users can put thousands of keys on an object.
     pub(crate) fn get(&self, key: &str) -> Option<&str> {
         let name = |text: &str| text.strip_prefix(ANNOTATION_PREFIX).unwrap_or(text).cmp(key);
         let at = self.ours.binary_search_by(|(found, _)| name(found)).ok()?;
         self.ours.get(at).map(|(_, value)| &**value)
     }
 
-    /// The value of any annotation that is a text, by its full key.
+    /// The value of any annotation that is a string, by its full key.
     pub(crate) fn get_any(&self, key: &str) -> Option<Cow<'_, str>> {
         if let Some(name) = key.strip_prefix(ANNOTATION_PREFIX) {
             return self.get(name).map(Cow::Borrowed);
@@ -225,9 +233,9 @@ impl Annotations<'_> {
     }
 }
 
-/// Sorted by key, each key once: the last one of a repeated key counts, as in any JSON object.
+/// Sorts by key and keeps the last value of each key, as in any JSON object.
 fn last_of_each<V>(entries: &mut Vec<(Text<'_>, V)>) {
-    // Stable, so that the last of a repeated key stands last.
+    // A stable sort, so that the last of a repeated key remains last.
     entries.sort_by(|(one, _), (other, _)| one.cmp(other));
     entries.reverse();
     entries.dedup_by(|(one, _), (other, _)| one == other);
@@ -283,18 +291,19 @@ impl<'de: 'a, 'a> Deserialize<'de> for Annotations<'a> {
     }
 }
 
-/// What is not the text that an annotation's value has to be.
+/// An annotation's value that is not a string.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum NotText {
-    /// Nothing.
+    /// Null.
     Null,
-    /// A number or truth value, as JSON writes it.
+    /// A number or boolean, in its JSON form.
     Scalar(String),
     /// A list or an object.
     Tree,
 }
 
-/// The value of an annotation, whatever it is. The API server sends texts only; a manifest may have anything.
+/// The value of an annotation of any type. The API server sends only strings, but a manifest may
+/// have anything.
 enum AnnotationValue<'a> {
     Text(Text<'a>),
     Other(NotText),
@@ -352,7 +361,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for AnnotationValue<'a> {
     }
 }
 
-/// The one key of a node selector that matters here.
+/// The relevant key of a node selector.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Selector<'a> {
     pub(super) os: Option<Text<'a>>,

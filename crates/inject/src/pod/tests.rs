@@ -54,7 +54,7 @@ fn a_list_is_not_an_object() {
     }
 }
 
-/// A list of small items takes dozens of times its bytes in memory: it is not read to its end.
+/// A list of small items takes dozens of times its size in memory, so it is not read to its end.
 #[test]
 fn lists_that_nobody_writes_are_not_read_to_their_end() {
     let list = |item: &str, count: usize| format!("[{}{item}]", format!("{item},").repeat(count - 1));
@@ -70,7 +70,7 @@ fn lists_that_nobody_writes_are_not_read_to_their_end() {
     ] {
         let enough = format!("{open}{}{close}", list(item, most));
         assert!(PodView::parse(&enough).is_ok(), "{open}");
-        // The rest is not even JSON: nobody looks at it.
+        // The rest is not valid JSON, and is not read.
         let more = format!("{open}[{}!", format!("{item},").repeat(most + 1));
         let error = PodView::parse(&more).unwrap_err().to_string();
         assert!(error.starts_with(&format!("not a pod: more than {most} {what} at line 1")), "{error}");

@@ -1,4 +1,4 @@
-//! What the core looks at of a volume: enough to say whether one with a reserved name is what the plan would add.
+//! The read model of a volume: enough to compare one with a reserved name to the plan.
 
 use serde::Deserialize;
 
@@ -33,14 +33,15 @@ pub(crate) struct VolumeView<'a> {
 pub(crate) enum MountKind {
     Directory,
     File,
-    /// A part of a volume: the manifest does not say what it is.
+    /// A part of a volume; the manifest does not determine what it is.
     UnknownPart,
     /// A hostPath without a type.
     UnknownHostPath,
 }
 
 impl VolumeView<'_> {
-    /// What a mount of the volume is in the container; `files` are those that [`Self::files`] gives, sorted.
+    /// What a mount of the volume is in the container. `files` is the sorted result of
+    /// [`Self::files`].
     pub(crate) fn kind_of<'f>(
         &self,
         mount: &MountView<'_>,
@@ -57,7 +58,7 @@ impl VolumeView<'_> {
         if sub_path.is_empty() {
             return whole();
         }
-        // Volumes of keys: a key is a file, unless an item puts it into a directory.
+        // In volumes of keys, a key is a file unless an item puts it into a directory.
         let has_keys = self.config_map.is_some()
             || self.secret.is_some()
             || self.downward_api.is_some()
@@ -71,7 +72,7 @@ impl VolumeView<'_> {
         if is_directory { MountKind::Directory } else { MountKind::File }
     }
 
-    /// The paths of the files that its items name, normalised.
+    /// The normalised paths of the files that its items name.
     pub(crate) fn files(&self) -> impl Iterator<Item = String> {
         let Self { config_map, secret, downward_api, projected, .. } = self;
         let config_map = config_map.iter().flat_map(|volume| volume.items.iter());
@@ -83,7 +84,7 @@ impl VolumeView<'_> {
     }
 }
 
-/// A path below a volume's root without empty segments and `.`; `..` is not allowed in it.
+/// A path relative to a volume's root without empty segments and `.`; it must not contain `..`.
 fn normalised(path: &str) -> String {
     let segments: Vec<&str> = path.split('/').filter(|segment| !matches!(*segment, "" | ".")).collect();
     segments.join("/")

@@ -1,4 +1,4 @@
-//! One row a key, one file a chapter.
+//! One row per key, one file per section.
 
 mod container;
 mod delivery;
@@ -24,15 +24,16 @@ use crate::{
     quantity::Quantity,
 };
 
-/// The longest `<name>`: a key has at most 63 characters after the slash, and `secret-template-` takes 16.
+/// Maximum length of a `<name>`: a key has at most 63 characters after the slash, and
+/// `secret-template-` takes 16.
 const LONGEST_NAME: usize = 47;
 
-/// What may be a `<name>`.
+/// The accepted values of a `<name>`.
 const NAME_ALLOWED: &str = "a name of 1 to 47 letters, digits, -, _ and .";
 
-/// CPUs of the largest machines, rounded up.
+/// The number of CPUs of the largest machines, rounded up.
 const LARGEST_CPU: u32 = 4096;
-/// The smallest amount of memory that the kernel hands out.
+/// The smallest amount of memory that the kernel allocates.
 const LEAST_MEMORY_KIBIBYTES: u32 = 4;
 
 /// Every annotation under `scaivault.scailabs.ai/`.
@@ -48,12 +49,14 @@ pub static REGISTRY: &[Chapter] = &[
     Chapter { group: Group::Written, specs: written::ROWS },
 ];
 
-/// The errors of the shared types end with what is allowed; here the kind of the value says that.
+/// Errors of the types in `crates/contract` end with the accepted values; they are removed, because
+/// the key's kind has its own.
 fn parse<T: FromStr<Err: ToString>>(entry: &Entry<'_>) -> Result<T, Cow<'static, str>> {
     entry.value.parse().map_err(|error: T::Err| Cow::Owned(split_allowed(&error.to_string()).0.to_owned()))
 }
 
-/// An error of the shared types without and with what it says is allowed. A quoted value comes before that.
+/// Splits an error of the types in `crates/contract` into its message and the accepted values. The
+/// separator is searched from the end, because a quoted value may contain it.
 fn split_allowed(error: &str) -> (&str, Option<&str>) {
     match error.rsplit_once("; allowed: ") {
         Some((message, allowed)) => (message, Some(allowed)),
@@ -61,7 +64,7 @@ fn split_allowed(error: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// One secret or a list: every error of it, each with what is allowed there.
+/// Parses one secret or a list. Returns every error, each with its accepted values.
 fn secret_source(entry: &Entry<'_>) -> Result<DeferredSource, Rejection> {
     entry.value.parse().map_err(|errors: SecretSourceErrors| {
         let entry_error = |error: SecretSourceError| {
@@ -78,7 +81,7 @@ fn quantity(entry: &Entry<'_>) -> Result<Quantity, Cow<'static, str>> {
     if quantity.is_positive() { Ok(quantity) } else { Err("it must be greater than zero".into()) }
 }
 
-/// An amount of CPU.
+/// Parses an amount of CPU.
 fn cpu(entry: &Entry<'_>) -> Result<Quantity, Cow<'static, str>> {
     let quantity = quantity(entry)?;
     if quantity > Quantity::whole(LARGEST_CPU) {
@@ -87,7 +90,8 @@ fn cpu(entry: &Entry<'_>) -> Result<Quantity, Cow<'static, str>> {
     Ok(quantity)
 }
 
-/// An amount of memory. Less than a page is a wrong `m`, which means thousandths of a byte.
+/// Parses an amount of memory. Less than a page is probably a mistaken `m`, which means thousandths
+/// of a byte.
 fn memory(entry: &Entry<'_>) -> Result<Quantity, Cow<'static, str>> {
     let quantity = quantity(entry)?;
     if entry.value.ends_with('m') {
@@ -103,7 +107,7 @@ fn file<'a>(draft: &'a mut Draft, entry: &Entry<'_>) -> &'a mut FileDraft {
     draft.files.entry(entry.name.to_owned()).or_default()
 }
 
-/// The name of a file, unless it `is_taken` by the same name behind the key `other`.
+/// Validates the name of a file. `is_taken` says whether the key `other` has the same name.
 fn file_name(name: &str, is_taken: bool, other: NamedKey) -> Result<String, NameError> {
     let error = |code, message, cure| Err(NameError { code, message, allowed: Some(NAME_ALLOWED), cure });
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');

@@ -61,7 +61,7 @@ fn every_example_is_accepted_and_every_row_says_what_it_does() {
     }
 }
 
-/// The documented default of a key is what holds where nobody sets it.
+/// The documented default of a key is the one that applies if no layer sets it.
 #[test]
 fn documented_defaults_are_the_defaults() {
     for spec in specs() {
@@ -73,7 +73,7 @@ fn documented_defaults_are_the_defaults() {
     }
 }
 
-/// What is written into a row does arrive: each has an example that changes the draft, so that the property tests try it.
+/// Each row has an example that changes the draft, so that the property tests cover it.
 #[test]
 fn every_row_sets_something() {
     for spec in specs() {
@@ -111,7 +111,7 @@ fn a_name_has_at_most_47_characters_and_stands_once() {
     assert!(reason((dynamic.set)(&mut draft, &entry)).contains("inject-secret-db"));
 }
 
-/// Defaults in words repeat constants of the code, and pages written by hand repeat them once more.
+/// Documented defaults repeat constants of the code, and hand-written pages repeat them once more.
 #[test]
 fn defaults_in_words_name_the_constants() {
     let words = |key| match spec_for(key).default {

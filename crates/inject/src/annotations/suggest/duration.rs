@@ -1,8 +1,8 @@
-//! Lengths of time as other programs write them.
+//! Durations in the notation of other programs.
 
 use scaivault_contract::Duration;
 
-/// `1min`, `60`, `5 m`, `1h30m`, `1.5h` as ScaiVault writes them.
+/// Converts `1min`, `60`, `5 m`, `1h30m` or `1.5h` to ScaiVault's notation.
 pub(super) fn meant(lower: &str) -> Option<String> {
     let text: String = lower.chars().filter(|c| !c.is_whitespace()).collect();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -27,7 +27,7 @@ pub(super) fn meant(lower: &str) -> Option<String> {
     }
 }
 
-/// The unit's letter and its seconds.
+/// The letter of a unit and its length in seconds.
 fn unit_of(unit: &str) -> Option<(char, u64)> {
     Some(match unit {
         "s" | "sec" | "secs" | "second" | "seconds" => ('s', 1),
@@ -39,7 +39,7 @@ fn unit_of(unit: &str) -> Option<(char, u64)> {
     })
 }
 
-/// A number, perhaps with a fraction, of so many seconds each.
+/// A number, which may have a fraction, multiplied by the unit's seconds.
 fn times(number: &str, seconds: u64) -> Option<u64> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let mut total = whole.parse::<u64>().ok()?.checked_mul(seconds)?;

@@ -1,8 +1,8 @@
-//! Paths of secrets, lists of them and dynamic credentials, almost as they should be.
+//! Corrects paths of secrets, lists of them and dynamic credentials.
 
 use std::collections::BTreeSet;
 
-/// One secret, or several that each get an alias.
+/// One secret, or several to which aliases are added.
 pub(super) fn source(value: &str) -> Option<String> {
     let text = value.replace(" =", "=").replace("= ", "=");
     let entries: Vec<&str> =
@@ -25,7 +25,7 @@ pub(super) fn source(value: &str) -> Option<String> {
     (!corrected.is_empty()).then(|| corrected.join(" "))
 }
 
-/// `path[#field][@version]`, without what no secret can have.
+/// `path[#field][@version]`, without characters that are not allowed.
 pub(super) fn reference(value: &str) -> String {
     let value = value.replace(':', "#").replace('\\', "/");
     let end = value.find(['#', '@']).unwrap_or(value.len());
@@ -41,7 +41,7 @@ pub(super) fn reference(value: &str) -> String {
         text.push_str(field);
     }
     let version = part('@').map(|version| version.trim_start_matches(['v', 'V', '0']));
-    // `latest` and the like: without a version it is the current one.
+    // `latest` and the like are dropped: without a version, the current one is read.
     if let Some(version) = version.filter(|version| version.parse::<u32>().is_ok()) {
         text.push('@');
         text.push_str(version);
@@ -85,7 +85,7 @@ fn alias_of(text: &str) -> String {
     }
 }
 
-/// The alias, with a number behind it where it is taken.
+/// The alias, with a number if it is already taken.
 fn free(alias: &str, taken: &mut BTreeSet<String>) -> String {
     let numbered = (2..).map(|number| format!("{alias}{number}"));
     let mut names = std::iter::once(alias.to_owned()).chain(numbered);

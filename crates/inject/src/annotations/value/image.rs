@@ -1,26 +1,26 @@
-//! The agent's image, and the platform's list of allowed ones.
+//! The agent's image, and the platform's allow-list of images.
 
 use super::Reason;
 
-/// A container image reference: no more is checked than that it cannot be anything else.
+/// Parses a container image reference. Only as strict as necessary to exclude anything else.
 pub(crate) fn image(text: &str) -> Result<String, Reason> {
     let name = text.split_once('@').map_or(text, |(name, _)| name);
     let slash = name.rfind('/').map_or(0, |at| at + 1);
     let repository = name[slash..].split_once(':').map_or(name, |(last, _)| &name[..slash + last.len()]);
-    // A registry's host may have upper-case letters.
+    // The host of a registry may have upper-case letters.
     let path = repository.split_once('/').map_or(repository, |(_, path)| path);
     let fits = !text.is_empty()
         && !path.contains(|c: char| c.is_ascii_uppercase())
         && text.len() <= 512
         && text.chars().all(|c| c.is_ascii_alphanumeric() || "./:@_-".contains(c))
-        // A `..` would lead out of what an allow-list's entry names.
+        // A `..` would lead out of the repository that an allow-list entry names.
         && text.trim_end_matches('/').split('/').all(|part| part.starts_with(|c: char| c.is_ascii_alphanumeric()));
     if fits { Ok(text.to_owned()) } else { Err("not an image".into()) }
 }
 
-/// Whether an allow-list's entry covers an image: the same; or, for an entry that names a repository, any tag, digest
-/// or sub-repository of it; or, for an entry that is a bare host, what lies below it. A bare host never covers
-/// another port of that host.
+/// Whether an allow-list entry matches an image: the same image; or, if the entry is a repository,
+/// any tag, digest or sub-repository of it; or, if the entry is a host, any image on it. A host
+/// without a port does not match other ports of that host.
 pub(crate) fn image_is_below(image: &str, entry: &str) -> bool {
     let entry = entry.trim_end_matches('/');
     let next: &[char] = if entry.contains('/') { &['/', ':', '@'] } else { &['/'] };

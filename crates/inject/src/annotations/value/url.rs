@@ -1,10 +1,10 @@
-//! ScaiVault's address, and the platform's list of allowed ones.
+//! ScaiVault's URL, and the platform's allow-list of URLs.
 
 use std::{fmt, str::FromStr};
 
 use super::Reason;
 
-/// An address of ScaiVault.
+/// A URL of ScaiVault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Url(String);
 
@@ -17,8 +17,8 @@ impl Url {
         self.0.starts_with("http://")
     }
 
-    /// Whether an allow-list's entry covers this URL: the same, or the beginning up to a `/`, so that
-    /// `https://vault.example` does not let `https://vault.example.evil` through.
+    /// Whether an allow-list entry matches this URL: the same, or a prefix that ends before a `/`,
+    /// so that `https://vault.example` does not allow `https://vault.example.evil`.
     pub(crate) fn is_below(&self, entry: &str) -> bool {
         let entry = entry.trim_end_matches('/');
         self.0.strip_prefix(entry).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))

@@ -1,4 +1,4 @@
-//! How and to whom it is brought.
+//! How and to which containers the secrets are delivered.
 
 use super::{
     AnnotationSpec,
@@ -15,10 +15,10 @@ use crate::{
     quantity::Quantity,
 };
 
-/// The largest volume: it is memory of the node, and a secret has kilobytes.
+/// The largest volume. It uses memory of the node, and a secret has kilobytes.
 const MOST_VOLUME_MEBIBYTES: u32 = 1024;
 
-/// The smallest volume that holds two generations of one small file with the notes of each.
+/// The smallest volume that can hold two generations of one small file with their metadata.
 const LEAST_VOLUME_KIBIBYTES: u32 = 16;
 
 pub(super) static ROWS: &[AnnotationSpec] = &[

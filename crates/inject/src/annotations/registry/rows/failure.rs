@@ -1,11 +1,11 @@
-//! What happens when ScaiVault does not answer.
+//! The behaviour if ScaiVault is unavailable.
 
 use scaivault_contract::{Duration, defaults};
 
 use super::{AnnotationSpec, DefaultValue::Value, ExactKey, Key::Exact, Setters, parse};
 use crate::annotations::value::{self, ValueKind};
 
-/// The longest first fetch: a pod that waits longer than an hour is better told so.
+/// The longest initial fetch: a pod that waits for more than an hour should fail instead.
 const MOST_FETCH_SECONDS: u64 = 3600;
 
 pub(super) static ROWS: &[AnnotationSpec] = &[

@@ -1,4 +1,4 @@
-//! How a file looks.
+//! Options of a file.
 
 use scaivault_contract::RelativeFile;
 

@@ -1,4 +1,4 @@
-//! Who the agent is for ScaiVault.
+//! The agent's identity at ScaiVault.
 
 use super::{
     AnnotationSpec,
@@ -13,9 +13,9 @@ use scaivault_contract::{
     names::{CA_FILE, CLIENT_ID_FILE, CLIENT_SECRET_FILE},
 };
 
-/// The shortest life of a projected token (Kubernetes API validation).
+/// The shortest lifetime of a projected token in seconds (Kubernetes API validation).
 const LEAST_TOKEN_SECONDS: u64 = 600;
-/// The longest life of a projected token (Kubernetes API validation: 2^32).
+/// The longest lifetime of a projected token in seconds (Kubernetes API validation: 2^32).
 const MOST_TOKEN_SECONDS: u64 = 1 << 32;
 
 pub(super) static ROWS: &[AnnotationSpec] = &[

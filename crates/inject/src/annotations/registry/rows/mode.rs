@@ -1,4 +1,4 @@
-//! Whether anything is injected.
+//! Whether a pod is injected at all.
 
 use super::{
     AnnotationSpec,
@@ -34,7 +34,8 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
               attached before. `ignore-and-detach`: what was injected is taken out as well. Of pod, workload (Deployment, \
               StatefulSet, DaemonSet, Job, CronJob, Argo Rollout, OpenShift DeploymentConfig) and namespace the strictest wins.",
         examples: &["ignore", "ignore-and-detach"],
-        // Read before any draft is made (see `mutation_mode`); here it is only checked.
+        // The mode is evaluated before any draft is made (see `mutation_mode`); here it is only
+        // validated.
         set: |_, entry| Ok(parse::<MutationMode>(entry).map(drop)?),
     },
 ];

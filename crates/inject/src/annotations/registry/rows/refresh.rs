@@ -1,4 +1,4 @@
-//! How it stays fresh.
+//! How the secrets are kept up to date.
 
 use super::{
     AnnotationSpec,

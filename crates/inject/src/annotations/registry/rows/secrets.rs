@@ -1,4 +1,4 @@
-//! What is injected.
+//! The secrets that are injected.
 
 use super::{
     AnnotationSpec, DefaultValue::None as Nothing, Key::Named, NameError, NamedKey, Setters, file_name,

@@ -1,4 +1,4 @@
-//! What the injector writes.
+//! Keys that the injector writes.
 
 use super::{AnnotationSpec, DefaultValue::None as Nothing, ExactKey, Key::Exact, Setters};
 use crate::annotations::value::ValueKind;
