@@ -1,6 +1,7 @@
-//! Reviews as a real API server (Kubernetes 1.36.2) sent them, byte for byte: what each of them gets.
+//! Reviews that a real API server (Kubernetes 1.36.2) sent, byte for byte, with their expected
+//! results.
 //!
-//! Once through the core alone, once through the program over TLS.
+//! They run through the core alone and through the program over TLS.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by panicking")]
 
@@ -17,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::server::Server;
 
-/// Outcome and reason, as they stand in the answer's audit annotations.
+/// Outcome and reason in the answer's audit annotations.
 type Words = (&'static str, &'static str);
 
 const INJECTED: Words = ("injected", "init");
@@ -95,7 +96,7 @@ fn read(name: &str) -> String {
     fs::read_to_string(directory().join(name)).unwrap()
 }
 
-/// A capture by the start of its name, with the review read.
+/// Parses the capture whose name has this start.
 fn parsed(name: &str) -> Value {
     serde_json::from_str(&read(name)).unwrap()
 }
@@ -170,14 +171,14 @@ fn the_answer_to_v1beta1_differs_in_its_version_alone() {
     assert_eq!(old, new);
 }
 
-/// The kind of the workload that a review is about, if it is about one.
+/// The kind of the workload in a review, if it is one.
 fn workload_kind(review: &Value) -> Option<WorkloadKind> {
     let kind = &review["request"]["kind"];
     let api_version = format!("{}/{}", kind["group"].as_str()?, kind["version"].as_str()?);
     WorkloadKind::of(&api_version, kind["kind"].as_str()?)
 }
 
-/// The reviews of workloads of that operation.
+/// The captured reviews of workloads for that operation.
 fn workloads(operation: &str) -> Vec<(&'static str, WorkloadKind, Value)> {
     let reviews = CAPTURES.iter().map(|(name, _)| (*name, parsed(name)));
     let workloads = reviews.filter(|(_, review)| review["request"]["operation"] == operation);
@@ -287,14 +288,14 @@ fn a_mistake_is_refused_where_it_is_made_and_a_warning_later() {
         review["request"]["oldObject"] = review["request"]["object"].clone();
         let response = connection.post("/validate", &review.to_string())["response"].clone();
         assert_eq!(response["allowed"], true, "{name}");
-        // The API server shows no more of a warning.
+        // The API server truncates longer warnings.
         let [warning] = response["warnings"].as_array().unwrap().as_slice() else { panic!("{response}") };
         let shown = warning.as_str().unwrap().trim_end_matches('…');
         assert!(message.starts_with(shown) && shown.len() > 200, "{name}: {warning}");
     }
 }
 
-/// The decoded patch; `patch` and `patchType` come together or not at all.
+/// The decoded patch; `patch` and `patchType` must be either both present or both absent.
 fn patch(response: &Value) -> Option<Value> {
     let patch = response.get("patch");
     assert_eq!(patch.is_some(), response.get("patchType").is_some(), "{response}");
@@ -346,7 +347,8 @@ fn check_containers(name: &str, object: &Value, injected: &Value) {
     }
 }
 
-/// One line for each secret that the pod's annotations name. Where all run as one user, nobody else may read.
+/// One line for each secret in the pod's annotations. If all containers run as the same user, only
+/// that user may read the files.
 fn mapping(object: &Value) -> String {
     let mode = if object["spec"]["securityContext"]["runAsUser"].is_null() { "" } else { " mode=0400" };
     let annotations = object["metadata"]["annotations"].as_object().unwrap();

@@ -1,10 +1,11 @@
-//! The Helm charts, rendered by the real helm, which is looked for in `KUBEBUILDER_ASSETS` and then in `PATH`.
+//! The Helm charts, rendered by helm from `KUBEBUILDER_ASSETS`, else from `PATH`.
 //!
-//! A chart renders the same for helm, `kubectl apply` and Argo CD: it looks nothing up, has nothing random and needs no hook.
-//! It names no field that the injector writes (`data` of the CA's Secret, `caBundle` of the webhook configurations), so an
-//! upgrade leaves those alone.
+//! A chart renders the same for helm, `kubectl apply` and Argo CD: it uses no lookups, no random
+//! values and no hooks. It sets no field that the injector writes (`data` of the CA's Secret,
+//! `caBundle` of the webhook configurations), so an upgrade does not overwrite them.
 //!
-//! After an intended change: `INSTA_UPDATE=always cargo test --features cluster-tests --test chart`, then read the difference.
+//! After an intended change: `INSTA_UPDATE=always cargo test --features cluster-tests --test
+//! chart`, then review the diff.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by panicking")]
 

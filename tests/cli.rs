@@ -1,5 +1,5 @@
-//! The command line as a user has it: the built program, its streams and its exit code. What is injected is
-//! in `cli_inject.rs`, but for what policies do.
+//! The command line from a user's view: the built program, its streams and its exit code. Injection
+//! is tested in `cli_inject.rs`, except for policies.
 
 mod cli {
     pub(crate) mod program;

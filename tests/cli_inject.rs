@@ -1,4 +1,4 @@
-//! The command line together with the core: what is injected can be taken out again.
+//! The command line together with the core: an injection can be removed again.
 
 #[path = "cli/program.rs"]
 mod program;
@@ -218,7 +218,7 @@ fn a_list_is_walked() {
     assert_eq!(value["items"][1], documents[1]);
 }
 
-/// What `kubectl get --raw` gives: the items say neither `apiVersion` nor `kind`.
+/// The output of `kubectl get --raw`: the items have neither `apiVersion` nor `kind`.
 #[test]
 fn a_typed_list_is_walked() {
     let mut deployment = values(MANIFEST)[0].clone();
@@ -281,7 +281,7 @@ fn the_diff_shows_what_is_added() {
     let detached = run_with(inject(MANIFEST).stdout, ["detach", "--diff", "--output=report"]).exits(0).stdout;
     assert!(detached.lines().any(|line| line == "       # One container, on purpose."), "{detached}");
     assert!(!detached.lines().any(|line| is_change(&line, '+')), "{detached}");
-    // Of a text that cannot be edited, and of several objects in one, the values are shown.
+    // If a text cannot be edited, or a document has several objects, the diff shows the values.
     let anchored =
         MANIFEST.replace("    spec:\n", "    spec: &spec\n").replace("run\n---", "run\nx: *spec\n---");
     let checked = run_with(anchored, ["check", "--diff"]).exits(0).stdout;
@@ -337,7 +337,7 @@ fn the_workloads_own_mode_is_obeyed() {
 #[test]
 fn every_workload_among_the_examples_is_injected() {
     let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/examples");
-    // Variables need a newer Kubernetes than the oldest.
+    // Variables need a newer Kubernetes than the oldest supported.
     let report = run(["check", "-f", examples, "--kube-version", "1.35"]).exits(0).stdout;
     for expected in [
         "deployment/billing: injected (init, 2 secrets)",
@@ -355,7 +355,7 @@ fn every_workload_among_the_examples_is_injected() {
     }
 }
 
-/// Kinds with a pod template of their own, each with the same mistake.
+/// Kinds with their own pod template, each with the same mistake.
 #[test]
 fn the_templates_of_other_kinds_are_checked_injected_and_detached() {
     let template = |column: usize| {
@@ -476,7 +476,7 @@ fn unchanged_numbers_keep_their_digits() {
     assert!(serde_json::from_str::<Value>(&as_json).is_ok(), "{as_json}");
 }
 
-/// The commonest typo: no key asks for a secret, and one nearly does.
+/// The most common typo: no key requests a secret, and one nearly does.
 #[test]
 fn a_misspelt_key_fails_the_check_and_stops_inject() {
     let misspelt = MANIFEST.replace("inject-secret-db.json", "inject-secert-db.json");
@@ -519,7 +519,7 @@ fn the_only_wish_where_nothing_reads_it_is_a_problem() {
     run_with("a: [", ["check", "--deny-warnings"]).exits(2);
 }
 
-/// What depends on the pod is a setting, too.
+/// A setting that is derived from the pod is explained, too.
 #[test]
 fn derived_settings_are_explained() {
     let explained = run_with(MANIFEST, ["check", "--explain"]).exits(0).stdout;

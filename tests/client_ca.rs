@@ -1,4 +1,4 @@
-//! `--client-ca`: who may call, and what becomes of that when the file changes.
+//! `--client-ca`: which clients may connect, before and after the file changes.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by panicking")]
 
@@ -20,7 +20,7 @@ use rustls::{
 use scaivault_certs::provider;
 use server::{Server, head};
 
-/// An authority of API servers.
+/// An authority that issues API servers' client certificates.
 struct Clients {
     issuer: Issuer<'static, KeyPair>,
     pem: String,
@@ -36,7 +36,7 @@ impl Clients {
         Self { issuer: Issuer::new(params, key), pem }
     }
 
-    /// A client with a certificate of its own, signed by this authority.
+    /// A client with its own certificate, signed by this authority.
     fn client(&self, server: &Server) -> Arc<ClientConfig> {
         let mut params = CertificateParams::new(vec!["kube-apiserver".to_owned()]).unwrap();
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
@@ -52,7 +52,7 @@ impl Clients {
         Arc::new(config.unwrap())
     }
 
-    /// Whether such a client gets an answer, on a connection of its own.
+    /// Whether such a client gets an answer on a new connection.
     fn is_accepted(&self, server: &Server) -> bool {
         let mut stream = server.connect_as(self.client(server));
         let mut ask = || -> io::Result<[u8; 8]> {

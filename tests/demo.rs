@@ -1,4 +1,4 @@
-//! The demonstration as a user has it: its lines, its exit code, and that nothing of it stays.
+//! The demo from a user's view: its output, its exit code, and that it cleans up.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by panicking")]
 
 #[path = "cli/program.rs"]
@@ -39,12 +39,12 @@ mod chain {
 
     use super::program::command;
 
-    /// How long a test waits for what must happen.
+    /// How long a test waits for an expected event.
     const PATIENCE: Duration = Duration::from_secs(30);
 
-    /// Directly below `/tmp`, where no volume is mounted above.
+    /// Directly below `/tmp`, because the nearest mount must not be below it.
     fn directory() -> TempDir {
-        // Processes whose parent ended without them become this process's, and are found.
+        // Orphaned processes become children of this process, so that they can be found.
         set_child_subreaper(Some(getpid())).unwrap();
         tempfile::tempdir_in("/tmp").unwrap()
     }
@@ -63,7 +63,7 @@ mod chain {
         }
     }
 
-    /// What the demonstration started, is not its child any more, and has not ended.
+    /// Processes that the demo started, that are no longer its children and still run.
     fn orphans() -> Vec<String> {
         let own = getpid().as_raw_nonzero().to_string();
         let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| {
@@ -90,8 +90,9 @@ mod chain {
 
         let shown = shown.replace(&directory.path().display().to_string(), "/tmp");
         assert_eq!(masked(&shown), masked(transcript()), "docs/getting-started.md shows what is seen");
-        // Masked above: nothing was done twice. The look at all secrets that follows a subscription may find the rotation
-        // before its event comes, which then needs no read.
+        // The numbers are masked above, so this checks that nothing was done twice. Reading all
+        // secrets after a subscription may find the rotation before its event arrives, and then no
+        // further read is needed.
         let counted = |reads| format!("logins 1, reads {reads}, leases generated 1, leases revoked 1\n");
         assert!([2, 3].into_iter().any(|reads| shown.contains(&counted(reads))), "{shown}");
         assert!(!shown.contains('\x1b'), "no colours on a pipe");
@@ -100,14 +101,14 @@ mod chain {
         expect_nothing_left(directory.path());
     }
 
-    /// What docs/getting-started.md shows of it.
+    /// The transcript in docs/getting-started.md.
     fn transcript() -> &'static str {
         let page = include_str!("../docs/getting-started.md");
         let (_, shown) = page.split_once("$ cargo run --release -- demo\n").unwrap();
         shown.split_once("```").unwrap().0
     }
 
-    /// The text without what differs from run to run: numbers, and names with something random in them.
+    /// The text with varying parts replaced: numbers, and names with random parts.
     fn masked(text: &str) -> String {
         let mut masked = text.to_owned();
         for prefix in ["v_readonly_", "lease_", "scaivault-demo-app-", "/scaivault-demo-"] {
@@ -127,7 +128,7 @@ mod chain {
         let directory = directory();
         let mut child = command(["demo"]).env("TMPDIR", directory.path()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        // Now the agent and the application run.
+        // Now the agent and the application are running.
         assert!(lines.any(|line| line.unwrap().starts_with("7/9")));
         let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
         kill_process(pid, Signal::INT).unwrap();

@@ -1,7 +1,7 @@
-//! Golden cases: `tests/golden/<case>/input.yaml` and `tests/migrations/<case>/input.yaml` through the built program, its
-//! output beside them.
+//! Golden cases: runs `tests/golden/<case>/input.yaml` and `tests/migrations/<case>/input.yaml`
+//! through the built program and compares the output in the same directory.
 //!
-//! After an intended change: `INSTA_UPDATE=always cargo test --test golden`, then read the difference.
+//! After an intended change: `INSTA_UPDATE=always cargo test --test golden`, then review the diff.
 
 use std::{fs, path::Path, process::Output};
 
@@ -32,7 +32,7 @@ fn migration_cases() {
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("the output is UTF-8");
         let (migrated, report) = (text(stdout), text(stderr));
         let checked = program::run_with(&migrated, ["check", "-f", "-", "--kube-version", "1.36"]);
-        // What is left as it is asks for nothing, and what is migrated has no problem.
+        // Workloads that are not migrated request no secrets, and migrated ones have no problems.
         assert_eq!(checked.code, 0, "{name}:\n{}", checked.stdout);
         let shown = format!("{migrated}--- report, {status}\n{report}");
         insta::with_settings!({ prepend_module_to_snapshot => false, snapshot_path => case, snapshot_suffix => "", omit_expression => true }, {
@@ -53,7 +53,7 @@ fn migrate(case: &Path) -> Output {
     command.output().expect("the program starts")
 }
 
-/// Runs in the directory of the case, so that no path of a machine gets into the output.
+/// Runs in the directory of the case, so that the output contains no path of this machine.
 fn inject(case: &Path) -> Output {
     let mut command = program::command(["inject", "-f", "input.yaml", "--kube-version", "1.36"]);
     command.current_dir(case);

@@ -1,4 +1,5 @@
-//! The program among clients that mean it harm, and its end while requests run: over TLS, from outside.
+//! The program under attack by hostile clients, and its shutdown while requests run: over TLS, from
+//! outside.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by panicking")]
 
@@ -17,7 +18,7 @@ use server::{Connection, Server, head};
 
 const MUTATE: &str = "/mutate?timeout=5s";
 const MIB: usize = 1024 * 1024;
-/// What the program may take, MiB: below the memory limit of its container.
+/// The program's memory limit in MiB, below that of its container.
 const RESIDENT_MIB: u64 = 64;
 
 /// The review of an annotated pod.
@@ -26,7 +27,7 @@ fn review() -> String {
     fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }
 
-/// On a new connection, as the API server's next one.
+/// On a new connection, as for the API server's next request.
 fn assert_injects(server: &Server) {
     assert_patched(&server.connect().post(MUTATE, &review()));
 }
@@ -40,7 +41,7 @@ fn assert_small(server: &Server) {
     assert!(resident < RESIDENT_MIB, "{resident} MiB");
 }
 
-/// A review that is begun and not ended, of which so many bytes have been sent.
+/// Starts a review of which only this many bytes are sent.
 fn begin(server: &Server, length: usize, sent: &[u8]) -> Connection {
     let mut connection = server.connect();
     connection.send(head(MUTATE, length).as_bytes());
@@ -68,7 +69,7 @@ fn what_is_no_review_is_refused_and_said() {
         assert_injects(&server);
     }
     assert_small(&server);
-    // Each cause by itself: one that has a flag to turn names it.
+    // Each cause is logged separately; one that has a flag names it.
     for (cause, flag) in [
         ("400: not an AdmissionReview", Value::Null),
         ("413: request body too long", "--max-body-bytes".into()),

@@ -1,8 +1,8 @@
-//! What the injector writes is what ScaiVault's own page on Kubernetes has people write by hand.
+//! The injector writes what ScaiVault's own Kubernetes page tells users to write by hand.
 //!
-//! Each manifest of the page is stripped of what people wrote for ScaiVault, gets annotations instead, and is injected. The
-//! result has to equal the page's, but for differences that are listed here with their reason; a listed difference that
-//! does not occur fails as well.
+//! Each manifest of the page is stripped of the parts written for ScaiVault, gets annotations
+//! instead, and is injected. The result must equal the page's manifest, except for differences that
+//! are listed here with their reasons; a listed difference that does not occur fails as well.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by panicking")]
 
@@ -21,14 +21,15 @@ use serde_json::{Value, json};
 /// One pattern of the page.
 struct Pattern {
     manifest: &'static str,
-    /// The container that people wrote by hand, and where it stands.
+    /// The manually written container, and the list that contains it.
     agent: (&'static str, &'static str),
     annotations: &'static [(&'static str, &'static str)],
-    /// Names and places of the page, and those of the injector.
+    /// Names and paths of the page, with those of the injector.
     moved: &'static [(&'static str, &'static str)],
-    /// What else is different: `+` only injected, `-` only on the page, `~` another value. A line covers all below it.
+    /// Other differences: `+` only injected, `-` only on the page, `~` another value. An entry
+    /// covers everything below it.
     differences: &'static [(&'static str, &'static str)],
-    /// Paths that must be equal: guards the comparison itself against comparing nothing.
+    /// Paths that must be equal: a guard against a comparison that compares nothing.
     equal: &'static [&'static str],
 }
 
@@ -201,7 +202,8 @@ fn the_sidecar_with_dynamic_credentials_of_the_page() {
     check(&DYNAMIC);
 }
 
-/// The sidecar that may signal any app is the one thing that is not restricted; it has nothing but that.
+/// The sidecar that may signal any app is the only container that is not restricted; KILL is its
+/// only capability.
 #[test]
 fn the_sidecar_that_signals_is_root_with_kill_alone() {
     let injected = inject(&annotated(&stripped(&SIDECAR), &SIDECAR));
@@ -261,7 +263,8 @@ fn covers(listed: &str, line: &str) -> bool {
     line.strip_prefix(listed).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
-/// The page under the injector's names. Each name of the page must be there and be gone from what is injected.
+/// The page with the injector's names. Each name must occur on the page and not in the injected
+/// result.
 fn moved(
     page: &BTreeMap<String, Value>,
     injected: &BTreeMap<String, Value>,
@@ -281,7 +284,7 @@ fn moved(
                 if covers(from, &path) {
                     path.replace_range(..from.len(), to);
                 }
-                // A mount carries the name of its volume.
+                // A mount has the name of its volume.
                 path = path
                     .replace(&format!("volumeMounts{}", last(from)), &format!("volumeMounts{}", last(to)));
                 if path.rsplit_once('.').is_some_and(|(_, field)| field == "name")
@@ -295,7 +298,7 @@ fn moved(
         .collect()
 }
 
-/// Each difference as a line, and both values.
+/// Each difference as a line, with both values.
 fn differences<'a>(
     page: &'a BTreeMap<String, Value>,
     injected: &'a BTreeMap<String, Value>,
@@ -314,7 +317,8 @@ fn differences<'a>(
         .collect()
 }
 
-/// Every scalar by its path; entries of lists by their name where they have one. A volume may be mounted twice.
+/// Every scalar by its path; list entries by their name if they have one. A volume may be mounted
+/// twice.
 fn flat(value: &Value) -> BTreeMap<String, Value> {
     let mut all = BTreeMap::new();
     flatten("", value, &mut all);
@@ -341,7 +345,7 @@ fn flatten(path: &str, value: &Value, all: &mut BTreeMap<String, Value>) {
             }
         }
         Value::String(text) if text.contains("->") => {
-            // The page aligns its arrows; white space around them means nothing.
+            // The page aligns its arrows; white space around them has no meaning.
             let lines: Vec<_> =
                 text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
             all.insert(path.to_owned(), lines.into());
@@ -360,7 +364,7 @@ fn template(pattern: &Pattern) -> Value {
     manifest.pointer(pointer.unwrap()).unwrap().clone()
 }
 
-/// The template as it was before anyone thought of secrets.
+/// The template without everything that concerns secrets.
 fn stripped(pattern: &Pattern) -> Value {
     let mut template = template(pattern);
     let (list, agent) = pattern.agent;

@@ -1,4 +1,4 @@
-//! A closed loop of requests over keep-alive HTTPS/1.1, no more than is needed to load a server.
+//! A closed loop of requests over keep-alive HTTPS/1.1, with only what is needed to load a server.
 
 use std::{
     fs,
@@ -19,7 +19,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::{Result, process::Server};
 
-/// Where to, and whom to trust.
+/// The server's address and trust anchor.
 pub(crate) struct Target {
     address: SocketAddr,
     tls: TlsConnector,
@@ -32,14 +32,14 @@ impl Target {
     }
 }
 
-/// Open connections that ask the same again and again.
+/// Open connections that repeat the same request.
 pub(crate) struct Load {
     runtime: Runtime,
     connections: Vec<TlsStream<TcpStream>>,
     request: Arc<[u8]>,
 }
 
-/// What a run saw.
+/// The measurements of a run.
 pub(crate) struct Run {
     pub(crate) latencies: Vec<Duration>,
     pub(crate) body: Vec<u8>,
@@ -47,7 +47,7 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Answers a second.
+    /// Answers per second.
     pub(crate) fn rate(&self) -> f64 {
         #[expect(clippy::cast_precision_loss)]
         let count = self.latencies.len() as f64;
@@ -75,7 +75,7 @@ impl Load {
         Ok(Self { runtime, connections, request: request.into_bytes().into() })
     }
 
-    /// That many requests, shared by the connections.
+    /// Sends this many requests, shared by the connections.
     pub(crate) fn run(&mut self, requests: usize) -> Result<Run> {
         let share = requests.div_ceil(self.connections.len());
         let started = Instant::now();
@@ -83,8 +83,10 @@ impl Load {
         let request = &self.request;
         let mut run = Run { latencies: Vec::with_capacity(requests), body: Vec::new(), took: Duration::ZERO };
         self.connections = self.runtime.block_on(async {
-            // Keeps this thread from sleeping. A virtual machine's processor that sleeps is woken by its host, which takes 10 µs,
-            // and the kernel counts them for whoever answers. A constant answer comes before the thread falls asleep.
+            // Keeps this thread from sleeping. The host takes 10 µs to wake a virtual machine's
+            // idle processor, and the kernel accounts that time to the process that answers. A
+            // constant answer arrives before the thread falls asleep, so the comparison would be
+            // unfair.
             let awake = tokio::spawn(async {
                 loop {
                     tokio::task::yield_now().await;
@@ -140,7 +142,7 @@ async fn ask(mut stream: TlsStream<TcpStream>, request: Arc<[u8]>, count: usize)
     Ok((stream, latencies, body))
 }
 
-/// The lengths of head and body, once the head is there; an error for any answer but 200.
+/// The lengths of head and body once the head is complete; an error for any status other than 200.
 fn lengths(answer: &[u8]) -> std::io::Result<Option<(usize, usize)>> {
     let Some(end) = answer.windows(4).position(|window| window == b"\r\n\r\n") else { return Ok(None) };
     let head = String::from_utf8_lossy(&answer[..end]).to_ascii_lowercase();

@@ -1,4 +1,4 @@
-//! A server of the same stack that reads each body and answers a constant.
+//! A server with the same stack that reads each body and sends a constant answer.
 
 use std::{
     fs,
@@ -19,7 +19,7 @@ use crate::Result;
 /// The first argument that selects this server.
 pub(crate) const MODE: &str = "constant";
 
-/// Serves until it is killed. Arguments: address, where to write the CA, what to answer.
+/// Serves until it is killed. Arguments: address, output file for the CA, answer.
 pub(crate) fn serve(args: &[String]) -> Result<()> {
     let [address, ca, answer] = args else { return Err("usage: ADDRESS CA ANSWER".into()) };
     let now = SystemTime::now();

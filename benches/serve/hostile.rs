@@ -1,7 +1,9 @@
-//! An ordinary client and the kubelet's probes beside 64 clients that send costly reviews without end.
+//! Measures an ordinary client and the kubelet's probes while 64 clients continuously send
+//! expensive reviews.
 //!
-//! The hostile clients are a process of their own with the lowest priority, so that what is measured is the server and
-//! not the competition for a core between the clients. They share both cores with the server.
+//! The hostile clients run in a separate process with the lowest priority, so that the measurement
+//! shows the server and not the competition between the clients. They share both cores with the
+//! server.
 
 use std::{
     fs,
@@ -27,21 +29,21 @@ use crate::{REVIEW, Result, process::Server};
 
 /// The first argument of the process with the hostile clients.
 pub(crate) const MODE: &str = "hostile";
-/// The argument that asks for this measurement alone.
+/// The argument that selects only this measurement.
 pub(crate) const ONLY: &str = "--hostile";
 
 const CLIENTS: usize = 64;
-/// Different reviews, up to the limit for a body.
+/// The number of different reviews, with sizes up to the limit of a body.
 const REVIEWS: usize = 400;
 const LONGEST: usize = 7 * 1024 * 1024 - 1024;
-/// How long the hostile clients run before and while it is measured.
+/// How long the hostile clients run before and during the measurement.
 const WARM_UP: Duration = Duration::from_secs(3);
 const MEASURED: Duration = Duration::from_secs(30);
-/// The pauses of an ordinary client and of the probes.
+/// The interval of the ordinary client and of the probes.
 const REVIEW_PERIOD: Duration = Duration::from_millis(10);
 const PROBE_PERIOD: Duration = Duration::from_millis(50);
 
-/// Latencies of both, without and with hostile clients.
+/// Measures the latencies of both, without and with hostile clients.
 pub(crate) fn measure(out: &mut impl std::io::Write, directory: &Path) -> Result<()> {
     let server = Server::with_ops(directory)?;
     let ops = server.ops.ok_or("the server has no operations port")?;
@@ -121,7 +123,7 @@ fn latencies(server: &Server, ops: SocketAddr, measured: Duration) -> Result<Lat
     })
 }
 
-/// The hostile clients: until they are killed. Arguments: address, CA.
+/// Runs the hostile clients until they are killed. Arguments: address, CA.
 pub(crate) fn attack(args: &[String]) -> Result<()> {
     let [address, ca] = args else { return Err("usage: ADDRESS CA".into()) };
     let (address, ca): (SocketAddr, PathBuf) = (address.parse()?, ca.into());
@@ -176,7 +178,7 @@ async fn connect(tls: &TlsConnector, address: SocketAddr) -> Result<TlsStream<Tc
     Ok(tls.connect(ServerName::try_from("localhost")?, stream).await?)
 }
 
-/// Sends a request and reads the answer to its end; gives its status.
+/// Sends a request, reads the complete answer, and returns its status.
 async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), request: &[u8]) -> std::io::Result<u16> {
     let broken = std::io::Error::other;
     stream.write_all(request).await?;

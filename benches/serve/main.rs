@@ -1,8 +1,10 @@
-//! The server as a process: CPU time a request against a server of the same stack that answers a constant, reviews a
-//! second on one core, latencies, memory after a million reviews.
+//! The server as a process: CPU time per request compared with a server of the same stack that
+//! sends a constant answer, reviews per second on one core, latencies, and memory after a million
+//! reviews.
 //!
-//! The server runs on core 0, the load on core 1 (`taskset` of util-linux). Figures of two servers are taken in turns
-//! in one run and compared pair by pair, so that a machine whose speed drifts does not favour one of them.
+//! The server runs on core 0, the load on core 1 (`taskset` of util-linux). The two servers are
+//! measured alternately in one run and compared pair by pair, so that a drift of the machine's
+//! speed does not favour one of them.
 //!
 //! ```text
 //! cargo bench --bench serve                         # all of it, some minutes
@@ -21,22 +23,22 @@ use client::{Load, Target};
 use mimalloc::MiMalloc;
 use process::Server;
 
-/// The injector's, so that the constant answer has it too.
+/// The injector's allocator, so that the constant server uses it too.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// About 4 KB, as the API server sent it.
+/// A review of about 4 KB as the API server sent it.
 const REVIEW: &str = include_str!("../../tests/captures/0005-Pod-CREATE-multi-annotated.json");
-/// Keep-alive connections at once, as an API server has a few.
+/// The number of keep-alive connections; an API server has a few.
 const CONNECTIONS: usize = 4;
 const LOAD_CORE: usize = 1;
-/// How often the two servers take turns.
+/// The number of measurements of each server.
 const PAIRS: usize = 11;
-/// Requests a turn.
+/// The number of requests of one measurement.
 const TURN: usize = 20_000;
-/// Reviews before the memory figure.
+/// The number of reviews before the memory figure.
 const REVIEWS: usize = 1_000_000;
 
 fn main() -> ExitCode {
@@ -46,7 +48,7 @@ fn main() -> ExitCode {
         Some(hostile::MODE) => hostile::attack(&args[1..]),
         Some(hostile::ONLY) => attacked(),
         Some(process::PINNED) => measure(&args[1..]),
-        // Not on one core only: the hostile clients get what the server leaves of both.
+        // Not pinned to one core, so that the hostile clients can use the rest of both.
         _ => process::on_core(LOAD_CORE, &args).and_then(|()| attacked()),
     };
     match done {
@@ -58,7 +60,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The measurement beside hostile clients, alone.
+/// Runs only the measurement with hostile clients.
 fn attacked() -> Result<()> {
     hostile::measure(&mut std::io::stdout().lock(), tempfile::tempdir()?.path())
 }
@@ -86,7 +88,7 @@ fn measure(args: &[String]) -> Result<()> {
     writeln!(out, "\n| figure | median | min | max |\n|---|---|---|---|")?;
     let [mut logging, mut silent, mut plain] = [&injector, &quiet, &constant].map(|server| {
         let mut load = Load::new(&Target::of(server)?, REVIEW, CONNECTIONS)?;
-        // A connection that waits for its server's turn without a request would be closed.
+        // The server would close a connection that waits for its measurement without any request.
         load.run(CONNECTIONS)?;
         Result::Ok(load)
     });
@@ -134,7 +136,7 @@ fn measure(args: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// CPU microseconds a request of the server, and the run.
+/// CPU microseconds per request of the server, and the run.
 fn turn_of(server: &Server, load: &mut Load) -> Result<(f64, client::Run)> {
     let before = server.cpu()?;
     let run = load.run(TURN)?;

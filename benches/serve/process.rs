@@ -1,4 +1,5 @@
-//! Servers as processes of their own, pinned to a core, with the kernel's account of their time and memory.
+//! Servers in separate processes, pinned to a core, with the kernel's figures for their time and
+//! memory.
 
 use std::{
     fs,
@@ -15,17 +16,17 @@ pub(crate) const PINNED: &str = "pinned";
 const SERVER_CORE: usize = 0;
 const START: Duration = Duration::from_secs(20);
 
-/// A server that accepts connections; killed when dropped.
+/// A server that accepts connections; killed on drop.
 pub(crate) struct Server {
     child: Child,
     pub(crate) address: SocketAddr,
-    /// Where probes are answered, if that is known.
+    /// The address of the probes, if it is known.
     pub(crate) ops: Option<SocketAddr>,
     pub(crate) ca: PathBuf,
 }
 
 impl Server {
-    /// The injector itself.
+    /// The injector.
     pub(crate) fn injector(directory: &Path, log_level: &str) -> Result<Self> {
         let (address, ca) = (free_address()?, directory.join(format!("ca-{log_level}.pem")));
         let mut command = pinned(SERVER_CORE, env!("CARGO_BIN_EXE_scaivault-injector").as_ref());
@@ -101,7 +102,7 @@ impl Drop for Server {
     }
 }
 
-/// Starts this program again on a core and waits for it.
+/// Starts this program again, pinned to a core, and waits for it.
 pub(crate) fn on_core(core: usize, args: &[String]) -> Result<()> {
     let status = pinned(core, &std::env::current_exe()?).arg(PINNED).args(args).status()?;
     if status.success() { Ok(()) } else { Err("the measurement failed".into()) }

@@ -1,4 +1,4 @@
-//! A real browser without a window.
+//! A real browser in headless mode.
 
 use std::{
     ffi::OsStr,
@@ -8,16 +8,17 @@ use std::{
 
 use serde_json::Value;
 
-/// The names of the programs, in the order in which they are looked for.
+/// The names of browser programs in order of preference.
 const NAMES: [&str; 5] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"];
 
-/// A browser that is installed.
+/// An installed browser.
 pub(crate) struct Browser {
     program: PathBuf,
 }
 
 impl Browser {
-    /// The browser of this machine. Without one this is said, and with `CI=true` it is a failure.
+    /// The browser of this machine. If there is none, a message is printed; with `CI=true` the test
+    /// fails.
     #[expect(clippy::disallowed_methods, reason = "a test looks at the machine that it runs on")]
     pub(crate) fn find() -> Option<Self> {
         let path = std::env::var_os("PATH").unwrap_or_default();
@@ -36,23 +37,24 @@ impl Browser {
         found.map(|program| Self { program })
     }
 
-    /// The document of a local page, as HTML, after its scripts have run. `home` is where the browser leaves its files.
+    /// The document of a local page as HTML after its scripts have run. `home` is the browser's
+    /// home directory.
     pub(crate) fn document(&self, page: &Path, home: &Path) -> String {
         let output = Command::new(&self.program)
             .args([
                 "--headless",
                 "--disable-gpu",
-                // Tests may run as root, which has no sandbox of its own.
+                // Tests may run as root, for which the browser's sandbox does not work.
                 "--no-sandbox",
                 "--disable-dev-shm-usage",
                 "--no-first-run",
                 "--disable-extensions",
                 "--disable-background-networking",
                 "--disable-component-update",
-                // The harness reads the frames of the same directory.
+                // The harness reads the frames from the same directory.
                 "--allow-file-access-from-files",
                 "--window-size=1600,1200",
-                // Virtual time: it ends as soon as nothing is left to do.
+                // Virtual time, which ends as soon as the page is idle.
                 "--virtual-time-budget=20000",
                 "--dump-dom",
             ])
@@ -68,7 +70,7 @@ impl Browser {
     }
 }
 
-/// What the harness wrote into its document.
+/// The result that the harness wrote into its document.
 pub(crate) fn result(document: &str) -> Value {
     let (_, rest) =
         document.split_once("<pre id=\"result\">").expect("the harness has a place for its result");

@@ -9,13 +9,15 @@ use serde_json::{Value, json};
 
 use browser::Browser;
 
-/// What every visitor's text tries to be: a script, an image that runs one, and the end of an attribute.
+/// The hostile text in every field: a script, an image that runs one, and the end of an attribute.
 const HOSTILE: &str = "\"><script>parent.document.title='executed'</script><img src=x onerror=\"parent.document.title='executed'\">'";
 
-/// Measures the page in four frames and writes what it finds into its own document, which the browser prints.
+/// Measures the page in four frames and writes the results into its own document, which the browser
+/// prints.
 const HARNESS: &str = include_str!("harness.html");
 
-/// Manifests of three namespaces with something of every stage, and hostile names and annotations.
+/// Manifests in three namespaces with an example of every migration stage, and with hostile names
+/// and annotations.
 fn manifests() -> Value {
     let mut items = vec![
         workload(
@@ -100,7 +102,7 @@ fn the_page_works_at_two_widths_with_and_without_scripts() {
         assert_eq!(at["overflow"], 0, "{frame} scrolls sideways: {at}");
         assert_eq!(at["resources"], 0, "{frame} loads nothing: {at}");
         assert_eq!(at["rows"], 46, "{frame}: {at}");
-        // Without scripts all is shown and nothing that only scripts can do.
+        // Without scripts all rows are shown, and the elements that need scripts are hidden.
         assert_eq!(at["filtersShown"], has_scripts, "{frame}: {at}");
         assert_eq!(at["rowsShown"], if has_scripts { 45 } else { 46 }, "{frame}: {at}");
         assert_eq!(at["unlabelled"], json!([]), "{frame}: {at}");
@@ -108,7 +110,7 @@ fn the_page_works_at_two_widths_with_and_without_scripts() {
         assert_eq!(at["tablesWithoutCaption"], 0, "{frame}: {at}");
         assert_eq!(at["picturesWithoutWords"], 0, "{frame}: {at}");
         assert_eq!(at["pictures"], 5, "{frame}: one for each namespace and one for all: {at}");
-        // In a narrow window a row is a card, in a wide one a row; the roles stay.
+        // In a narrow window a row is displayed as a card; the roles are the same.
         assert_eq!(at["rowDisplay"], if width == 360 { "flex" } else { "table-row" }, "{frame}: {at}");
         assert_eq!(at["rowRole"], "row", "{frame}: {at}");
         assert_eq!(at["detailsOpen"], true, "{frame}: an entry opens: {at}");

@@ -19,7 +19,7 @@ mod monitoring;
 mod page;
 mod refusals;
 
-/// Sets of values that differ in what is asserted here.
+/// Sets of values that cover the differences asserted here.
 const SETS: [&str; 8] = [
     "",
     "dynamicCredentials.enabled=false",
@@ -44,7 +44,7 @@ fn file(path: &str) -> String {
     fs::read_to_string(root().join(CSI_CHART).join(path)).unwrap()
 }
 
-/// A source of the provider, without its tests.
+/// The source of a module of the provider, without its tests.
 fn source(name: &str) -> String {
     let text = fs::read_to_string(root().join("crates/csi-provider/src").join(name)).unwrap();
     text.split("#[cfg(test)]").next().unwrap().to_owned()
@@ -105,7 +105,7 @@ fn only_directories_of_sockets_and_state_are_the_nodes() {
         let paths: Vec<_> =
             list(&spec["volumes"]).iter().filter_map(|volume| volume["hostPath"]["path"].as_str()).collect();
         assert_eq!(paths, expected, "{set}");
-        // What is written is what is mounted.
+        // Every directory that the provider writes to is a mount.
         let mounts = list(&spec["containers"][0]["volumeMounts"]);
         let mounted: BTreeSet<_> = mounts.iter().filter_map(|mount| mount["mountPath"].as_str()).collect();
         assert!(paths.iter().all(|path| mounted.contains(path)), "{set}: {mounted:?}");
@@ -191,7 +191,7 @@ fn the_version_key_is_in_a_secret_that_upgrades_leave_alone() {
     assert_eq!(volume["secret"]["items"], json!([{"key": "csi", "path": "version-key"}]));
 }
 
-/// An argument that the provider does not know would keep it from starting on every node.
+/// With an unknown argument, the provider would not start on any node.
 #[test]
 fn every_argument_and_key_is_the_providers() {
     let (flags, keys) = (source("cli.rs"), source("config.rs"));
@@ -228,7 +228,7 @@ fn authorities_are_files_of_the_config_map() {
     assert!(data[name].as_str().unwrap().contains("\nBBBB\n"), "{name}: {data}");
 }
 
-/// The provider reads its files when it starts.
+/// The provider reads its files only at start.
 #[test]
 fn another_configuration_is_another_pod_template() {
     let annotations = |set: &str| with(set).only("DaemonSet")["spec"]["template"]["metadata"].clone();

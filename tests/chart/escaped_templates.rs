@@ -1,4 +1,4 @@
-//! Templates of files inside another product's chart: the example, rendered by the real helm.
+//! The example of a file template inside another product's chart, rendered by helm.
 
 use std::{fs, process::Command};
 
@@ -10,7 +10,7 @@ use super::helm::{asset, helm, left_out, root};
 
 const VALUES: &str = "host: db.shop.svc\npgpass: \"*:*:*:{{ data.username }}:{{ data.password }}\\n\"\n";
 
-/// Renders a chart with this one template.
+/// Renders a chart with only this template.
 fn render(template: &str) -> String {
     let chart = TempDir::new().unwrap();
     let path = chart.path();

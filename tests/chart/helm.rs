@@ -9,7 +9,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// The injector's chart, as a path from the workspace's directory.
+/// The injector's chart, relative to the workspace's directory.
 const CHART: &str = "charts/scaivault-injector";
 /// The chart of the CSI provider.
 pub(crate) const CSI_CHART: &str = "charts/secrets-store-csi-driver-scaivault";
@@ -25,7 +25,7 @@ pub(crate) fn file(path: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// A program of the assets' directory, or else of this name on the `PATH`; none if it is nowhere.
+/// A program in the assets' directory, or else on the `PATH`; `None` if it is in neither.
 #[expect(clippy::disallowed_methods, reason = "a test has no command line")]
 pub(crate) fn asset(name: &str) -> Option<PathBuf> {
     let assets = env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
@@ -34,7 +34,7 @@ pub(crate) fn asset(name: &str) -> Option<PathBuf> {
     directories.into_iter().map(|directory| directory.join(name)).find(|program| program.is_file())
 }
 
-/// Says that an asset is not there and what was not tried for that; with `CI=true` this is a failure.
+/// Reports that an asset is missing and what was therefore skipped; with `CI=true` the test fails.
 #[expect(
     clippy::disallowed_methods,
     clippy::print_stderr,
@@ -48,7 +48,7 @@ pub(crate) fn left_out(asset: &str, what: &str) {
     eprintln!("{said}");
 }
 
-/// Runs helm in the workspace's directory; it sees no configuration of this machine.
+/// Runs helm in the workspace's directory, isolated from the configuration of this machine.
 pub(crate) fn helm(arguments: &[&str]) -> Output {
     let home = TempDir::new().unwrap();
     let helm = asset("helm").expect("helm is in KUBEBUILDER_ASSETS or on the PATH");
@@ -60,17 +60,17 @@ pub(crate) fn helm(arguments: &[&str]) -> Output {
     command.output().unwrap()
 }
 
-/// Checks the form of both charts.
+/// Lints both charts.
 pub(crate) fn lint() -> Output {
     helm(&["lint", "--strict", CHART, CSI_CHART])
 }
 
-/// The manifests for these arguments (`--set`, `--values`), or what helm says against them.
+/// The manifests for these arguments (`--set`, `--values`), or helm's error.
 pub(crate) fn template(arguments: &[&str]) -> Result<Manifests, String> {
     template_as("scaivault-injector", arguments)
 }
 
-/// The same for a release of this name.
+/// The same for a release with this name.
 pub(crate) fn template_as(release: &str, arguments: &[&str]) -> Result<Manifests, String> {
     render(CHART, release, "scaivault-system", arguments)
 }
@@ -90,7 +90,7 @@ pub(crate) fn render(
     Ok(Manifests { text: String::from_utf8(stdout).unwrap() })
 }
 
-/// What helm wrote.
+/// The output of helm.
 pub(crate) struct Manifests {
     pub(crate) text: String,
 }

@@ -1,4 +1,4 @@
-//! Alerts and dashboard: they speak of metrics that exist, and lead to a page that exists.
+//! Alerts and dashboard use metrics that exist, and link to pages that exist.
 
 use std::{collections::BTreeSet, fs, process::Command};
 
@@ -9,15 +9,15 @@ use crate::server::Server;
 
 const PREFIX: &str = "scaivault_injector_";
 
-/// Certificates of files, with a limit for the alert of their end.
+/// Certificates from files, with a limit for the expiry alert.
 const FILES: &str = "certificates.mode=files,certificates.files.secretName=tls,\
     certificates.files.caBundle=-----BEGIN CERTIFICATE-----,certificates.files.warnBefore=2h";
 
-/// A ConfigMap with the authorities of callers.
+/// A ConfigMap with the authorities of clients.
 const CLIENTS: &str = "server.clientCa.configMap=clients";
 
-/// How Prometheus may find the pods, and the labels that each way gives to the series of the pod `POD`. The first one is that
-/// of the chart's `ServiceMonitor`.
+/// The ways in which Prometheus can discover the pods, with the labels that each adds to the series
+/// of the pod `POD`. The first is that of the chart's `ServiceMonitor`.
 const SCRAPES: [(&str, &str); 4] = [
     (
         "ServiceMonitor",
@@ -41,7 +41,7 @@ fn rules_for(set: &str, is_service_monitor: bool) -> Value {
     manifests.only("PrometheusRule")["spec"].clone()
 }
 
-/// All rules that there are: those of certificates are not the same in every mode.
+/// The rules of all modes, because those for certificates depend on the mode.
 fn rules() -> Vec<Value> {
     [CLIENTS, FILES].map(rules_with).iter().flat_map(rules_of).collect()
 }
@@ -50,7 +50,7 @@ fn rules_of(spec: &Value) -> Vec<Value> {
     spec["groups"][0]["rules"].as_array().unwrap().clone()
 }
 
-/// The alert's expression, if there is such an alert.
+/// The alert's expression, if the alert exists.
 fn expression(set: &str, alert: &str) -> Option<String> {
     let rules = rules_of(&rules_with(set));
     let rule = rules.iter().find(|rule| rule["alert"] == alert)?;
@@ -79,7 +79,7 @@ fn the_dashboard_shows_every_metric() {
     let shown = metrics_in(&file("dashboards/scaivault-injector.json"));
     let exposition = Server::start().metrics();
     let families = exposition.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
-    // What a counter and a histogram are read by.
+    // Queries add these suffixes to counters and histograms.
     let is_shown = |family: &str| {
         ["", "_total", "_bucket"].map(|end| format!("{family}{end}")).iter().any(|name| shown.contains(name))
     };
@@ -94,7 +94,7 @@ fn every_alert_has_its_section() {
     check_sections(&alerts, "docs/operations.md");
 }
 
-/// Each alert has a section on the page, and links to it.
+/// Checks that each alert has a section on the page and links to it.
 pub(super) fn check_sections(alerts: &[Value], page: &str) {
     let text = fs::read_to_string(root().join(page)).unwrap();
     for alert in alerts {
@@ -105,7 +105,7 @@ pub(super) fn check_sections(alerts: &[Value], page: &str) {
     }
 }
 
-/// An alert that always fires, or never, is worse than none.
+/// Alerts for components that are not installed would always fire, or never.
 #[test]
 fn alerts_know_what_is_installed() {
     let down = |set: &str| expression(set, "ScaiVaultInjectorDown").unwrap();
@@ -166,7 +166,8 @@ fn the_dashboard_is_the_file() {
     assert_eq!(shown, kept);
 }
 
-/// The alerts over made-up series (the `alerts*.yaml` of this directory), with the labels of every way to be scraped.
+/// Evaluates the alerts on test series (`alerts*.yaml` in this directory) with the labels of every
+/// way of scraping.
 #[test]
 fn alerts_fire_when_they_should() {
     let Some(promtool) = asset("promtool") else {

@@ -1,4 +1,4 @@
-//! Names and labels keep Kubernetes' bounds however long the names are that they are made from.
+//! Names and labels stay within Kubernetes' length limits for the longest input names.
 
 use std::collections::BTreeMap;
 
@@ -6,13 +6,13 @@ use serde_json::Value;
 
 use super::helm::template_as;
 
-/// As long as Helm lets the name of a release be.
+/// The maximum length of a release name in Helm.
 pub(super) const RELEASE: &str = "a-release-name-that-is-as-long-as-helm-lets-it-be-abc";
-/// As long as a label may be.
+/// The maximum length of a label value.
 pub(super) const LABEL: &str = "a-name-that-is-as-long-as-a-label-of-kubernetes-may-be-12345678";
 
-/// All that a release of this name is made of, with everything on and in the mode that makes the most objects. The definition of
-/// policies is one for the cluster.
+/// All objects of a release with this name, with all features enabled and in the mode with the most
+/// objects. The `CustomResourceDefinition` of policies is shared by the cluster.
 fn objects(release: &str, set: &str) -> Vec<Value> {
     let all = "certificates.mode=cert-manager,networkPolicy.enabled=true,autoscaling.enabled=true,safetyNet.enabled=true,\
         serviceMonitor.enabled=true,prometheusRule.enabled=true,dashboard.enabled=true,policies.installCrd=false";
@@ -63,7 +63,7 @@ fn names_and_labels_fit_whatever_they_are_made_from() {
     }
 }
 
-/// Releases in one cluster share the names of webhook configurations and roles.
+/// Releases in the same cluster share the namespace of names of webhook configurations and roles.
 #[test]
 fn long_names_that_begin_alike_stay_different() {
     let names = |release: &str| -> BTreeMap<String, Vec<String>> {

@@ -1,4 +1,4 @@
-//! What has to hold of the rendered objects, whatever the values.
+//! Assertions on the rendered objects for any values.
 
 use std::{collections::BTreeSet, fs, process::Command};
 
@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use super::helm::{Manifests, template};
 use crate::server;
 
-/// As many as the API server allows in one entry.
+/// The API server's limit for one webhook.
 const MATCH_CONDITIONS: usize = 64;
 
-/// Sets of values that differ in what is asserted here.
+/// Sets of values that cover the differences asserted here.
 const SETS: [&[&str]; 5] = [
     &[],
     &["--set", "certificates.mode=cert-manager"],
@@ -59,7 +59,7 @@ fn its_own_pods_pass_the_level_restricted() {
     });
 }
 
-/// Whoever changes the mode keeps the CA until the last pod of the mode before is gone.
+/// After a change of the mode, the CA is kept until the last pod of the previous mode is gone.
 #[test]
 fn the_secret_of_the_authority_is_there_in_every_mode() {
     each(|manifests, set| {
@@ -81,7 +81,7 @@ fn another_configuration_is_another_pod_template() {
     assert_eq!(template("webhook.failurePolicy=Ignore"), default, "which the pods do not read");
 }
 
-/// Two pods cannot have one port of a node.
+/// Two pods on a node cannot use the same host port.
 #[test]
 fn a_rollout_in_the_nodes_network_needs_no_free_node() {
     let strategy = |set: &str| {
@@ -91,7 +91,7 @@ fn a_rollout_in_the_nodes_network_needs_no_free_node() {
     assert_eq!(strategy("hostNetwork=true"), json!({"maxUnavailable": 1, "maxSurge": 0}));
 }
 
-/// The CEL of an entry's conditions, by the entry's name.
+/// The CEL expressions of a webhook's match conditions.
 fn conditions(manifests: &Manifests, entry: &str) -> String {
     let webhooks = webhooks(manifests);
     let name = format!("{entry}.injector.scaivault.scailabs.ai");
@@ -102,7 +102,8 @@ fn conditions(manifests: &Manifests, entry: &str) -> String {
         .collect()
 }
 
-/// kube-system also holds service accounts that apply what people write: those of k3s' `HelmChart`s, for one.
+/// kube-system also contains service accounts that apply users' manifests, for example k3s with its
+/// `HelmChart`s.
 #[test]
 fn built_in_controllers_are_named_and_no_namespace_is() {
     let manifests = template(&[]).unwrap();
@@ -130,7 +131,7 @@ fn built_in_controllers_are_named_and_no_namespace_is() {
     }
 }
 
-/// The service account's namespace may be anyone's where there is no OpenShift.
+/// Without OpenShift, any tenant may own the service account's namespace.
 #[test]
 fn openshifts_controller_is_let_through_for_its_own_kind() {
     let manifests = template(&[]).unwrap();
@@ -145,7 +146,7 @@ fn openshifts_controller_is_let_through_for_its_own_kind() {
     }
 }
 
-/// Volcano's `jobs` are not those of `batch`: their templates are elsewhere.
+/// Volcano's `jobs` differ from those of `batch`: their templates are in another field.
 #[test]
 fn an_extra_resource_is_known_by_group_and_name() {
     let manifests = template(&[
@@ -176,7 +177,7 @@ fn an_extra_resource_is_known_by_group_and_name() {
     assert!(!known.contains(&*extra[0]));
 }
 
-/// A renewed CA with another key would not verify what the pods still serve.
+/// A renewed CA with another key would not verify the certificates that pods still serve.
 #[test]
 fn the_ca_of_cert_manager_keeps_its_key() {
     let manifests = template(&["--set", "certificates.mode=cert-manager"]).unwrap();
@@ -206,7 +207,7 @@ fn every_entry_leaves_the_cluster_and_itself_alone() {
     each(|manifests, set| {
         let mut selectors: Vec<_> =
             webhooks(manifests).iter().map(|webhook| webhook["namespaceSelector"].clone()).collect();
-        // Policies are in no namespace, and labels of every namespace are protected.
+        // Policies are cluster-scoped, and labels of every namespace are protected.
         selectors.retain(|selector| !selector.is_null());
         let policies = manifests.of_kind("ValidatingAdmissionPolicy");
         let policies = policies.iter().filter(|policy| policy["metadata"]["name"] == "scaivault-injector");
@@ -249,7 +250,7 @@ fn every_entry_asks_for_no_more_than_it_needs() {
     }
 }
 
-/// The injector says in its log that one of the two is missing, and counts it as a failure.
+/// If one of the two is missing, the injector logs it and counts it as a failure.
 #[test]
 fn both_configurations_are_there_whatever_is_switched_off() {
     let manifests = template(&[
@@ -265,8 +266,8 @@ fn both_configurations_are_there_whatever_is_switched_off() {
     assert_eq!(manifests.only("ValidatingWebhookConfiguration")["webhooks"], json!([]));
 }
 
-/// Each pod of a namespace is posted by one entry at most, whatever labels the namespace has. Where there are two or three, their
-/// conditions take turns.
+/// Each pod is sent through one webhook at most, for every combination of namespace labels. If two
+/// or three webhooks match the namespace, their conditions exclude each other.
 #[test]
 fn no_pod_is_posted_by_two_entries() {
     for set in ["policies.enabled=false", "policies.labelNamespaces=false", "policies.labelNamespaces=true"] {
@@ -293,7 +294,7 @@ fn no_pod_is_posted_by_two_entries() {
                 ("policies.enabled=false", _) | (_, ["", ""]) => &["pods", "opted-out"][..],
                 (_, ["enabled", _]) => &["policies"],
                 ("policies.labelNamespaces=false", _) => &["pods", "opted-out"],
-                // The third posts what the others leave out.
+                // The third handles the pods that the others exclude.
                 (_, [_, "audit"]) => &["pods", "opted-out", "policies-by-label-audit"],
                 _ => &["policies-by-label"],
             };
@@ -324,14 +325,15 @@ fn the_safety_net_is_there_where_the_webhook_fails_open() {
     assert_eq!(nets("safetyNet.enabled=true"), 1);
 }
 
-/// What the injector's roles allow: resources with their group, verbs, and the one name, if only that.
+/// The permissions of the injector's roles: resources with their group, verbs, and the resource
+/// name if restricted.
 fn rights(manifests: &Manifests) -> BTreeSet<String> {
     let words = |rule: &Value, key: &str| {
         let words = list(&rule[key]).iter().map(|word| word.as_str().unwrap().to_owned());
         words.collect::<Vec<_>>().join(",")
     };
     let roles = [manifests.of_kind("ClusterRole"), manifests.of_kind("Role")].concat();
-    // The test's role makes pods, and is there for the test alone.
+    // The role of the test creates pods and only exists for the test.
     let roles = roles.iter().filter(|role| role["metadata"]["name"] == "scaivault-injector");
     let right = |rule: &Value| {
         let [groups, resources, verbs, names] =
@@ -343,7 +345,8 @@ fn rights(manifests: &Manifests) -> BTreeSet<String> {
     roles.flat_map(|role| list(&role["rules"])).map(right).collect()
 }
 
-/// Each of them is used: without one of these the injector does not become ready, or says in its log what it misses.
+/// All of them are used: without one of these the injector does not become ready, or logs the
+/// missing permission.
 #[test]
 fn the_rights_are_those_that_are_used() {
     const READS: &str = "/namespaces,serviceaccounts list,watch";
@@ -369,13 +372,13 @@ fn the_rights_are_those_that_are_used() {
         "policies.labelNamespaces=true",
         &[READS, NODES, EVENTS, POLICIES, DISCOVERY, STATUS, LABEL, LABEL_RIGHT, CONFIGURATIONS, SECRET],
     );
-    // Without the policies there is no label either.
+    // Without policies, the label is not used either.
     check(
         "policies.labelNamespaces=true,policies.enabled=false",
         &[READS, NODES, EVENTS, CONFIGURATIONS, SECRET],
     );
     check("server.kubeVersion=1.33", &[READS, EVENTS, POLICIES, DISCOVERY, STATUS, CONFIGURATIONS, SECRET]);
-    // With certificates from elsewhere there is nothing to write.
+    // With certificates from elsewhere, the injector writes nothing.
     check("certificates.mode=cert-manager", &[READS, NODES, EVENTS, POLICIES, DISCOVERY, STATUS]);
     check(
         "certificates.mode=files,certificates.files.secretName=a,certificates.files.caBundle=-----BEGIN CERTIFICATE-----",

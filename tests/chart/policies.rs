@@ -1,4 +1,4 @@
-//! The definition of policies in the chart.
+//! The `CustomResourceDefinition` of policies in the chart.
 
 use super::helm::template;
 

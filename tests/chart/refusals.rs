@@ -1,4 +1,4 @@
-//! Values that are not right are refused, in words that name them.
+//! Invalid values are rejected with an error that names them.
 
 use super::helm::{Manifests, template, template_as};
 
@@ -12,7 +12,7 @@ fn refused_with(arguments: &[&str], words: &[&str]) {
     check_refusal(template(arguments), arguments, words);
 }
 
-/// The chart has refused these arguments, in words among which are these.
+/// Checks that the chart rejected these arguments with an error that contains these words.
 #[track_caller]
 pub(super) fn check_refusal(rendered: Result<Manifests, String>, arguments: &[&str], words: &[&str]) {
     match rendered {
@@ -41,7 +41,7 @@ fn namespaces_that_are_not_the_injectors_own() {
     refused("test.namespace=scaivault-system", &["test.namespace is scaivault-system"]);
 }
 
-/// With the injector's rights, a pod may trust any CA for the webhooks of the cluster.
+/// A pod with the injector's permissions can set any CA in the cluster's webhooks.
 #[test]
 fn a_service_account_that_other_pods_have() {
     refused(
@@ -56,7 +56,7 @@ fn a_service_account_that_other_pods_have() {
     assert_eq!(named.only("ClusterRoleBinding")["subjects"][0]["name"], "injector");
 }
 
-/// `null` makes Helm delete a value with its default.
+/// With `null`, Helm deletes a value together with its default.
 #[test]
 fn values_that_are_taken_away() {
     for value in [
@@ -73,7 +73,7 @@ fn values_that_are_taken_away() {
         let key = value.rsplit('.').next().unwrap();
         refused(&format!("{value}=null"), &["missing property", key]);
     }
-    // Where the schema is not asked.
+    // Without schema validation.
     let ports = "networkPolicy.enabled=true,networkPolicy.apiServerPorts=";
     for empty in ["null", "{}"] {
         let set = format!("{ports}{empty}");
@@ -108,7 +108,7 @@ fn unknown_and_misspelt_values() {
         "injector.defaults.refresh-intervall=5m",
         &["/injector/defaults", "'refresh-intervall' not allowed"],
     );
-    // A pod may say it, the configuration may not.
+    // A pod may set it, the configuration may not.
     refused("injector.defaults.inject-secret-x=a/b", &["/injector/defaults", "not allowed"]);
 }
 
@@ -138,7 +138,7 @@ fn values_of_another_kind_or_out_of_bounds() {
     refused("injector.defaults.fail-open=true", &["/injector/defaults/fail-open", "want string"]);
 }
 
-/// The bounds are those of the program: what just keeps them is let through.
+/// The limits are those of the program: values at the limit are accepted.
 #[test]
 fn values_at_their_bounds() {
     for set in [

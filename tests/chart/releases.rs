@@ -1,4 +1,4 @@
-//! Every release of Kubernetes that the chart is for knows all that it renders.
+//! Every supported release of Kubernetes knows all rendered objects and fields.
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
@@ -9,7 +9,8 @@ use super::{
     schema::Api,
 };
 
-/// The groups of custom resources, with the kinds of them that are rendered: Kubernetes' own documents do not have them.
+/// The groups of custom resources with their rendered kinds, which are not in Kubernetes' own
+/// `OpenAPI` documents.
 const CUSTOM: [(&str, &[&str]); 2] = [
     ("cert-manager.io/v1", &["Certificate", "Issuer"]),
     ("monitoring.coreos.com/v1", &["PrometheusRule", "ServiceMonitor"]),
@@ -21,7 +22,7 @@ fn is_custom(object: &Value) -> bool {
     })
 }
 
-/// The oldest minor version of Kubernetes 1 that the chart lets itself be installed on.
+/// The oldest minor version of Kubernetes 1 that the chart supports.
 fn oldest() -> u16 {
     let chart: Value = serde_saphyr::from_str(&file("Chart.yaml")).unwrap();
     let version = chart["kubeVersion"].as_str().unwrap();
@@ -29,7 +30,8 @@ fn oldest() -> u16 {
     minor.unwrap_or_else(|| panic!("{version} names no oldest release")).parse().unwrap()
 }
 
-/// The `OpenAPI` documents of all releases from the oldest on, with their minor versions, among the assets.
+/// The `OpenAPI` documents in the assets of all releases from the oldest on, with their minor
+/// versions.
 pub(super) fn documents() -> Vec<(u16, PathBuf)> {
     let document = |minor| Some((minor, asset(&format!("kubernetes-openapi-1.{minor}.json"))?));
     let documents: Vec<_> = (oldest()..).map_while(document).collect();
@@ -68,7 +70,7 @@ fn every_release_knows_what_is_rendered_for_it() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// A pod's own resources are a field since 1.32: the releases differ in what they know.
+/// Pod-level resources are a field since 1.32, so the releases differ.
 #[test]
 fn a_release_does_not_know_a_field_of_a_later_one() {
     for (minor, document) in documents() {

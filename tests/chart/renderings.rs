@@ -1,5 +1,6 @@
-//! Golden cases: `tests/chart/cases/<case>/values.yaml` through helm, the manifests beside it. Of all but the case `default`
-//! only the difference from that one is kept.
+//! Golden cases: renders `tests/chart/cases/<case>/values.yaml` with helm and compares the
+//! manifests in the same directory. Except for the case `default`, only the difference from that
+//! case is stored.
 
 use std::path::Path;
 
@@ -16,7 +17,7 @@ fn golden_renderings() {
     });
 }
 
-/// Compares what the values of a case render with the manifests beside them.
+/// Compares the manifests rendered from a case's values with the stored ones.
 pub(super) fn check_case(values: &Path, default: &str, text: &str) {
     let case = values.parent().expect("values are in the directory of their case");
     let name = case.file_name().expect("a case has a name").to_string_lossy().into_owned();
@@ -31,7 +32,8 @@ pub(super) fn check_case(values: &Path, default: &str, text: &str) {
     });
 }
 
-/// The manifests without the definition of policies, which is generated and compared with its source.
+/// The manifests without the definition of policies, which is generated and compared with its
+/// source elsewhere.
 fn without_definition(text: &str) -> String {
     let documents =
         text.split("---\n").filter(|document| !document.contains("\nkind: CustomResourceDefinition\n"));

@@ -1,4 +1,4 @@
-//! What the API server of a release knows of an object: the `OpenAPI` document of that release, taken strictly.
+//! Strict validation of an object against the `OpenAPI` document of a Kubernetes release.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ pub(crate) struct Api {
 }
 
 impl Api {
-    /// Reads the document that Kubernetes publishes with its source, `swagger.json`.
+    /// Parses `swagger.json`, the document that Kubernetes publishes with its source.
     pub(crate) fn new(text: &str) -> Self {
         let document: Value = serde_json::from_str(text).unwrap();
         let mut kinds = HashMap::new();
@@ -28,7 +28,7 @@ impl Api {
         Self { document, kinds }
     }
 
-    /// All that this release would not take of an object: what it does not know, what is of another type, what is missing.
+    /// All problems of an object in this release: unknown fields, wrong types, missing fields.
     pub(crate) fn problems(&self, object: &Value) -> Vec<String> {
         let [version, kind] = ["apiVersion", "kind"].map(|key| object[key].as_str().unwrap_or_default());
         match self.kinds.get(&format!("{version} {kind}")) {
@@ -42,7 +42,7 @@ impl Api {
     }
 }
 
-/// What is found of one object.
+/// The validation of one object.
 struct Check<'a> {
     api: &'a Api,
     problems: Vec<String>,
@@ -54,7 +54,7 @@ impl Check<'_> {
     }
 
     fn definition(&mut self, name: &str, value: &Value, path: &str) {
-        // Its schema says string; the API server also takes a number, and not every string.
+        // The schema says string; the API server also accepts a number, but not every string.
         if name == "io.k8s.apimachinery.pkg.api.resource.Quantity" {
             if !is_quantity(value) {
                 self.say(path, &format!("{value} is no quantity"));
@@ -107,7 +107,7 @@ impl Check<'_> {
             let path = format!("{path}.{name}");
             match (known.and_then(|known| known.get(name)), others) {
                 (Some(schema), _) | (None, Some(schema)) => self.schema(schema, value, &path),
-                // An object of which nothing is said is one of any form.
+                // An object without a schema may have any fields.
                 (None, None) if known.is_none() => {}
                 (None, None) => self.say(&path, "no such field"),
             }
@@ -127,7 +127,7 @@ fn is_scalar(kind: &str, format: Option<&str>, value: &Value) -> bool {
     }
 }
 
-/// A number, or one as a string with a suffix: `128Mi`, `50m`, `1e3`.
+/// A number, or a string of a number with a suffix: `128Mi`, `50m`, `1e3`.
 fn is_quantity(value: &Value) -> bool {
     const SUFFIXES: [&str; 16] =
         ["Ki", "Mi", "Gi", "Ti", "Pi", "Ei", "n", "u", "m", "k", "M", "G", "T", "P", "E", ""];
@@ -143,7 +143,7 @@ mod tests {
 
     use super::*;
 
-    /// As Kubernetes writes it, with little in it.
+    /// A small document in Kubernetes' format.
     fn api() -> Api {
         let string = || json!({"type": "string"});
         let definitions = json!({

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::program::{run, run_with};
 
-/// The class of ScaiVault's page about Kubernetes.
+/// The class on ScaiVault's Kubernetes page.
 const CLASS: &str = "\
 apiVersion: secrets-store.csi.x-k8s.io/v1
 kind: SecretProviderClass
@@ -24,7 +24,7 @@ spec:
         field: secret_key
 ";
 
-/// The pod of that page, as it is published.
+/// The pod on that page, as published.
 const POD: &str = "\
 apiVersion: v1
 kind: Pod
@@ -47,17 +47,17 @@ spec:
         secretProviderClass: billing-secrets
 ";
 
-/// That pod with the secrets in a place of their own.
+/// That pod with the secrets in another directory.
 fn pod() -> String {
     POD.replace("/run/secrets", "/secrets")
 }
 
-/// The lines of a report that begin with this word.
+/// The lines of a report that start with this word.
 fn lines<'a>(report: &'a str, word: &str) -> Vec<&'a str> {
     report.lines().filter_map(|line| line.trim_start().strip_prefix(word)?.strip_prefix(": ")).collect()
 }
 
-/// The manifests have exactly these problems or warnings; each is a part of a line.
+/// Checks that the manifests have exactly these problems and warnings; each is a part of a line.
 #[track_caller]
 fn check(manifests: &[&str], problems: &[&str], warnings: &[&str]) {
     let outcome = run_with(manifests.join("---\n"), ["check"]).exits(i32::from(!problems.is_empty()));
@@ -90,7 +90,7 @@ fn the_published_class_is_accepted_and_the_published_pod_is_not() {
     }
 }
 
-/// The example is the published manifest with one of the cures.
+/// The example is the published manifest with one of the fixes applied.
 #[test]
 fn the_example_needs_the_cure_that_it_has() {
     let example = include_str!("../../examples/csi.yaml");
@@ -109,7 +109,7 @@ fn each_cure_of_the_published_pod_works() {
     let account = "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: billing-prod, namespace: billing}\n\
                    automountServiceAccountToken: false\n";
     check(&[CLASS, POD, account], &[], &[]);
-    // The pod's word goes before its service account's.
+    // The pod's setting overrides that of its service account.
     let own = own.replace("Token: false", "Token: true");
     check(&[CLASS, &own, account], &["the token of the API server"], &[]);
     let other = account.replace("billing-prod", "other");
@@ -158,7 +158,7 @@ fn the_token_is_found_under_both_spellings_of_run() {
         ("/run/secrets/kubernetes.io/serviceaccount", Some("at the same place")),
         ("/run/secrets/kubernetes.io/serviceaccount/scaivault", Some("it is mounted below the token")),
         ("/run/secrets/scaivault", None),
-        // Then the API server adds no token.
+        // With a mount at this path, the API server adds no token.
         ("/var/run/secrets/kubernetes.io/serviceaccount", None),
     ] {
         check(&[CLASS, &POD.replace("/run/secrets", path)], problem.as_slice(), &[]);
@@ -245,7 +245,7 @@ fn a_class_needs_what_the_driver_and_the_provider_need() {
         assert!(outcome.stdout.contains(expected), "{expected}\n{}", outcome.stdout);
     }
     check(&[&CLASS.replace("/stripe\n", "/${POD_NAME}/${namespace}\n")], &[], &[]);
-    // Another provider's parameters are not known.
+    // Another provider's parameters are unknown.
     let vault = CLASS.replace("provider: scaivault", "provider: vault").replace("base_url", "vaultAddress");
     check(&[&vault, POD], &[], &[]);
 }
@@ -402,7 +402,7 @@ fn classes_are_found_in_other_files_and_namespaces() {
     std::fs::write(directory.path().join("b-class.yaml"), CLASS.replace("field: ", "fild: ")).unwrap();
     let report = run(["check".as_ref(), "-f".as_ref(), directory.path().as_os_str()]).exits(1).stdout;
     assert!(!report.contains("note:") && report.contains("did you mean field?"), "{report}");
-    // The namespace may be left to whoever applies it.
+    // The namespace may be chosen when the manifest is applied.
     check(&[&CLASS.replace("  namespace: billing\n", ""), &pod()], &[], &[]);
     check(&[CLASS, &pod().replace(", namespace: billing", "")], &[], &[]);
     check(
@@ -437,7 +437,7 @@ fn pod_templates_and_lists_are_looked_into() {
     let items: String = [CLASS, POD].map(|item| indented(item, 2).replacen("  ", "- ", 1)).concat();
     let list = format!("apiVersion: v1\nkind: List\nitems:\n{items}");
     check(&[&list], &["spec.containers[0].volumeMounts[0].mountPath (line 30)"], &[]);
-    // Operators' kinds.
+    // Kinds of operators.
     let rollout = deployment.replace("apps/v1", "argoproj.io/v1alpha1").replace("Deployment", "Rollout");
     check(&[CLASS, &rollout], &["[csi-mount-conflict]"], &[]);
 }

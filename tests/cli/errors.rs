@@ -1,4 +1,4 @@
-//! What is wrong is said with its place, and nothing goes where it could be applied.
+//! Errors are reported with their position, and no manifest is written that could be applied.
 
 use super::program::{POD, command, run, run_with};
 
@@ -27,7 +27,7 @@ fn a_helm_template_gets_a_hint() {
     assert!(outcome.stdout.contains("helm template"), "{}", outcome.stdout);
 }
 
-/// `check` goes on: the other documents' problems are worth knowing too.
+/// `check` continues, because the problems of the other documents are useful too.
 #[test]
 fn check_reports_the_other_documents_too() {
     let outcome = run_with(format!("a: [\n---\n{POD}"), ["check"]).exits(2);
@@ -58,7 +58,7 @@ fn what_the_layers_are_read_from_is_checked() {
     run_with(POD, ["check", "--namespace-file", path]).exits(2).says("file.yaml:1:4");
 }
 
-/// `scaivault-injector check … | head -1` must fail in CI as without `head`.
+/// `scaivault-injector check … | head -1` must fail in CI as it does without `head`.
 #[test]
 fn a_closed_pipe_does_not_hide_problems() {
     let directory = tempfile::tempdir().unwrap();

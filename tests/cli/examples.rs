@@ -1,4 +1,4 @@
-//! The examples are what a newcomer copies: they must be right.
+//! Users copy the examples, so they must be correct.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by panicking")]
 
 use std::{
@@ -13,13 +13,13 @@ use serde_json::Value;
 
 use super::program::run;
 
-/// What is no workload.
+/// Examples that are not workloads.
 const NO_WORKLOADS: [&str; 2] = ["audit-rbac.yaml", "namespace-defaults.yaml"];
 
-/// What works without the injector, which leaves it as it is.
+/// Examples that work without the injector, which does not change them.
 const WITHOUT_INJECTOR: [&str; 3] = ["argocd-sync-wave.yaml", "by-hand.yaml", "csi.yaml"];
 
-/// The examples that need more than the oldest Kubernetes, and say so.
+/// The examples that need a newer Kubernetes than the oldest supported, and say so.
 const NEWER: [(&str, &str); 1] = [("variables.yaml", "1.35")];
 
 #[test]
@@ -110,13 +110,13 @@ fn documents(stream: &str) -> Vec<Value> {
     serde_saphyr::from_multiple(stream).unwrap()
 }
 
-/// The specification of a workload's pods; none of other objects.
+/// The specification of a workload's pods; `None` for other objects.
 fn pod(object: &Value) -> Option<&Value> {
     let pointer = pod_pointer(object["apiVersion"].as_str().unwrap(), object["kind"].as_str().unwrap())?;
     Some(&object.pointer(pointer).unwrap()["spec"])
 }
 
-/// A container with what it inherits of the pod's security context.
+/// A container with what it inherits from the pod's security context.
 fn with_the_pods(container: &Value, pod: &Value) -> Value {
     let mut container = container.clone();
     for (field, value) in pod["securityContext"].as_object().into_iter().flatten() {

@@ -38,7 +38,7 @@ fn a_directory_is_walked_in_sorted_order() {
     assert!(outcome.stdout.ends_with("\n3 objects: 3 skipped\n"), "{}", outcome.stdout);
 }
 
-/// A bar is for a terminal only.
+/// The progress bar is only shown on a terminal.
 #[test]
 fn many_files_leave_nothing_on_a_pipe_but_the_result() {
     let directory = tempfile::tempdir().unwrap();
@@ -56,7 +56,7 @@ fn what_cannot_be_read_is_named() {
     let latin1 = directory.path().join("latin1.yaml");
     fs::write(&latin1, b"a: \xe9\n").unwrap();
     let large = directory.path().join("large.yaml");
-    // A hole: takes no room on the disk.
+    // A sparse file needs no space on the disk.
     fs::File::create(&large).unwrap().set_len(64 * 1024 * 1024 + 1).unwrap();
     let empty = tempfile::tempdir().unwrap();
     for (path, expected) in [
@@ -73,7 +73,7 @@ fn what_cannot_be_read_is_named() {
     }
 }
 
-/// The others' problems are worth knowing, and nothing may be applied without the one that is missing.
+/// The problems of the other files are useful, but no manifest may be applied while one is missing.
 #[test]
 fn one_unreadable_file_does_not_hide_the_others() {
     let directory = tempfile::tempdir().unwrap();
@@ -89,7 +89,7 @@ fn one_unreadable_file_does_not_hide_the_others() {
     assert_eq!(injected.stdout, "");
 }
 
-/// Emacs' lock is a link to nowhere, and vim's swap file is no text.
+/// Emacs' lock is a dangling link, and vim's swap file is not text.
 #[cfg(unix)]
 #[test]
 fn what_editors_leave_behind_is_passed_over() {
@@ -120,7 +120,7 @@ fn standard_input_is_read_for_one_thing_only() {
     run_with(namespace, ["check", "-f", "examples/deployment.yaml", "--namespace-file", "-"]).exits(0);
 }
 
-/// `kustomize build . | scaivault-injector check`, where kustomize failed.
+/// `kustomize build . | scaivault-injector check`, when kustomize failed.
 #[test]
 fn nothing_on_standard_input_is_an_error() {
     for input in ["", "\n \n"] {

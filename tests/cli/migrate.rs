@@ -1,4 +1,4 @@
-//! `migrate --output-dir` and `verify`: what is written, and what can be run from it.
+//! `migrate --output-dir` and `verify`: the written files, and the commands in them.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::program::{Outcome, run, run_with};
 
-/// A value that must not get anywhere but into the copies of its own manifest.
+/// A value that may only appear in the copies of its own manifest.
 const VALUE: &str = "c3dvcmRmaXNo";
 
 const MANIFESTS: &str = "\
@@ -52,7 +52,7 @@ spec:
 
 const RULE: [&str; 2] = ["--path", "environments/prod/${namespace}/${secret}"];
 
-/// Every file below a directory, by its path in it.
+/// Every file below a directory, by its relative path.
 fn files(directory: &Path) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     let mut open = vec![directory.to_owned()];
@@ -110,7 +110,7 @@ fn the_directory_has_the_batches_and_both_sides() {
     let apply = &files["batches/01/apply/shop-deployment-billing.yaml"];
     assert!(apply.contains("# the only one") && !apply.contains("secretName"), "{apply}");
     run_with(apply, ["check", "-f", "-", "--deny-warnings"]).exits(0);
-    // The plan names both, with the reason of the one that is left.
+    // The plan contains both, with the reason for the one that is not migrated.
     let plan: Value = serde_json::from_str(&files["plan.json"]).unwrap();
     assert_eq!(plan["batches"][0]["workloads"][0]["name"], "billing");
     assert!(plan["left"][0]["reasons"][0].as_str().unwrap().contains("subPathExpr"), "{plan}");
@@ -173,7 +173,7 @@ fn a_job_compares_each_key_as_the_workloads_account() {
         serde_json::json!(["verify", "/scaivault/new/db/password", "/scaivault/today/db/password"])
     );
     assert_eq!(spec["volumes"][0]["secret"]["secretName"], "db");
-    // The webhook brings the files of ScaiVault to the place that is compared.
+    // The webhook places ScaiVault's files in the compared directory.
     let injected = run_with(job.to_string(), ["inject", "-o", "json"]).exits(0).stdout;
     let pod: Value = serde_json::from_str(&injected).unwrap();
     let pod = &pod["spec"]["template"]["spec"];
@@ -300,7 +300,8 @@ spec:
     assert!(!plan.contains("once-"), "{plan}");
 }
 
-/// A namespace whose defaults are wrong, one that is not given, a policy that cannot be used, and a broken pod template.
+/// A namespace with invalid defaults, one that is missing, a policy that cannot be used, and a
+/// broken pod template.
 #[test]
 fn problems_of_other_objects_are_reported() {
     const NAMESPACE: &str = "

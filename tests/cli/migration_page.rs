@@ -1,4 +1,5 @@
-//! The page for users of another injector names our annotations by hand: they must exist, and its examples must hold.
+//! The migration page for users of another injector mentions the injector's annotations: they must
+//! exist, and its examples must work.
 
 use super::program::{run, run_with};
 
@@ -15,7 +16,7 @@ fn every_key_in_the_column_ours_is_one() {
     let mut seen = 0;
     for row in tables.lines().filter(|line| line.starts_with('|')) {
         let ours = row.split('|').nth(2).unwrap();
-        // Every other piece between backticks is code.
+        // Every other part between backticks is code.
         for code in ours.split('`').skip(1).step_by(2) {
             let key = code.split_once(':').map_or(code, |(key, _)| key);
             assert!(keys.contains(&key), "{key} is no annotation: {row}");
@@ -27,7 +28,7 @@ fn every_key_in_the_column_ours_is_one() {
 
 #[test]
 fn every_example_is_free_of_problems_and_warnings() {
-    // Code stands between fences; those of a list are indented.
+    // Code is between fences; fences in a list are indented.
     let examples: Vec<String> = PAGE
         .split("```")
         .skip(1)

@@ -1,4 +1,5 @@
-//! Keys that nothing reads, where their author relies on them; and defaults by themselves.
+//! Keys in places where they are not read although their author relies on them, and invalid
+//! defaults.
 
 use super::program::{POD, run_with};
 
@@ -37,7 +38,7 @@ fn a_pod_whose_only_wish_is_in_the_wrong_place_is_a_problem() {
     ] {
         check(&deployment(&own, &template), 1, fix);
     }
-    // Where another key asks, one that is lost is a warning.
+    // If another key requests secrets, a misplaced one is a warning.
     let both = deployment(&format!("annotations: {{{SECRET}}}"), &format!("annotations: {{{SECRET}2}}"));
     check(&both.replace("db: a/b2", "x: a/b"), 0, "warning: ");
 }
@@ -56,7 +57,7 @@ fn an_opt_out_in_the_wrong_place_is_a_problem() {
     }
 }
 
-/// The Deployment's controller copies the annotations of a Deployment to its replica sets.
+/// The Deployment controller copies the annotations of a Deployment to its replica sets.
 #[test]
 fn what_a_controller_copied_is_only_warned_of() {
     let own = "annotations: {scaivault.scailabs.ai/mutation-mode: ignore}\n  \

@@ -1,4 +1,4 @@
-//! Values of annotations that are no strings: YAML reads `0440` as 288, and the user wrote `0440`.
+//! Annotation values that are not strings: YAML reads `0440` as 288, but the user wrote `0440`.
 
 use super::program::run_with;
 

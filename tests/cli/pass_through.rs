@@ -1,4 +1,4 @@
-//! What does not change is written back byte for byte.
+//! Unchanged documents are written back byte for byte.
 
 use std::fs;
 
@@ -66,7 +66,7 @@ fn as_json_all_objects_are_one_list() {
     assert_eq!(kinds, ["Pod", "Secret"]);
 }
 
-/// Each is one document for itself, and joined without a marker they are none.
+/// Each is valid by itself; joined without a marker they would not be.
 #[test]
 fn files_that_begin_with_a_brace_stay_apart() {
     let directory = tempfile::tempdir().unwrap();
@@ -86,7 +86,7 @@ fn files_that_begin_with_a_brace_stay_apart() {
     }
 }
 
-/// A value that is no object is somebody's mistake, and not ours to hide.
+/// A value that is not an object is a mistake in the input, and must not be dropped silently.
 #[test]
 fn as_json_no_value_is_lost() {
     let stream = "apiVersion: v1\nkind: List\nitems: [{foo: bar}, text]\n---\n- 1\n";

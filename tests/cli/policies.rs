@@ -37,7 +37,7 @@ metadata: {name: one, namespace: billing, labels: {app: invoices}}
 spec: {containers: [{name: app, image: app}]}
 ";
 
-/// Files in a directory of their own.
+/// Files in a temporary directory.
 struct Files(TempDir);
 
 impl Files {
@@ -51,7 +51,7 @@ impl Files {
         Self(directory)
     }
 
-    /// Runs the program with words of which those with a leading `@` are files here.
+    /// Runs the program; words with a leading `@` are replaced by paths of these files.
     fn run(&self, words: &[&str]) -> Outcome {
         let words: Vec<PathBuf> = words
             .iter()

@@ -7,11 +7,11 @@ use std::{
     thread,
 };
 
-/// A pod that no annotation asks anything for.
+/// A pod without annotations.
 pub(crate) const POD: &str =
     "apiVersion: v1\nkind: Pod\nmetadata: {name: plain}\nspec:\n  containers: [{name: app}]\n";
 
-/// What the program left behind.
+/// The result of a run.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     /// The exit code.
@@ -23,14 +23,14 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    /// The outcome, if the program ended with that code.
+    /// Asserts the exit code.
     #[track_caller]
     pub(crate) fn exits(self, code: i32) -> Self {
         assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
         self
     }
 
-    /// The outcome, if standard error holds that text.
+    /// Asserts that standard error contains that text.
     #[track_caller]
     pub(crate) fn says(self, text: &str) -> Self {
         assert!(self.stderr.contains(text), "{text:?} is not in\n{}", self.stderr);
@@ -38,14 +38,14 @@ impl Outcome {
     }
 }
 
-/// The program with these arguments, away from the environment of whoever runs the tests.
+/// The program with these arguments, isolated from the environment of the test run.
 pub(crate) fn command(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_scaivault-injector"));
     command.args(arguments).env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
-/// Runs the program to its end with nothing on standard input.
+/// Runs the program with empty standard input.
 #[track_caller]
 pub(crate) fn run(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Outcome {
     finish(command(arguments).spawn().expect("the program starts"))
@@ -60,7 +60,7 @@ pub(crate) fn run_with(
     let mut child = command(arguments).stdin(Stdio::piped()).spawn().expect("the program starts");
     let mut stdin = child.stdin.take().expect("it is piped");
     thread::scope(|scope| {
-        // In a thread: the program may write before it has read all.
+        // In a thread, because the program may write before it has read everything.
         scope.spawn(move || stdin.write_all(input.as_ref()));
         finish(child)
     })

@@ -1,4 +1,4 @@
-//! What is said about each object.
+//! The report on each object.
 
 use serde_json::{Value, json};
 

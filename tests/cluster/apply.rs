@@ -1,4 +1,5 @@
-//! The chart's manifests, applied by kubectl in place of helm: what the injector wrote is there after the next time.
+//! The chart's manifests applied by kubectl instead of helm: applying them again does not remove
+//! what the injector wrote.
 
 use std::{
     collections::BTreeMap,
@@ -12,13 +13,13 @@ use serde_json::Value;
 
 use crate::support::{chain, eventually, injector::Injector, install::FULLNAME, run};
 
-/// Where the chart's README installs it.
+/// The namespace from the chart's README.
 const NAMESPACE: &str = "scaivault-system";
 
-/// Both ways in which kubectl applies.
+/// The two ways to apply with kubectl.
 const WAYS: [&[&str]; 2] = [&["apply"], &["apply", "--server-side"]];
 
-/// The rules of the rendered configurations hold in the whole cluster, so this one has a cluster of its own.
+/// The webhook rules apply to the whole cluster, so this test uses its own.
 #[tokio::test]
 async fn manifests_that_are_applied_again_take_nothing_from_the_injector() {
     let plane = ControlPlane::start(&Options::default()).await;
@@ -56,7 +57,8 @@ struct Cluster {
     manifests: PathBuf,
 }
 
-/// The default manifests, in a file. What `helm test` makes is no part of an installation.
+/// The default manifests in a file, without the hook of `helm test`, which is not part of an
+/// installation.
 fn render(plane: &ControlPlane) -> PathBuf {
     let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts").join(FULLNAME);
     let mut helm = plane.helm().unwrap();
@@ -77,7 +79,7 @@ impl Cluster {
         kubectl
     }
 
-    /// Its controller writes an annotation, which is to be there before two states are compared.
+    /// The controller adds an annotation, which must exist before two states are compared.
     async fn until_the_deployment_is_seen(&self) {
         eventually("the Deployment's status", async || {
             let deployment = &self.objects()[&format!("Deployment {FULLNAME}")];
@@ -88,8 +90,8 @@ impl Cluster {
         .await;
     }
 
-    /// Runs the injector with the rights and the names that the manifests give it, until its CA is published. It ends
-    /// before anything is applied again, so it mends nothing.
+    /// Runs the injector with the permissions and names from the manifests until its CA is
+    /// published. It stops before the manifests are applied again, so it cannot repair the result.
     async fn let_the_injector_write(&self) {
         let kubeconfig = self.plane.kubeconfig_for_service_account(NAMESPACE, FULLNAME).await.unwrap();
         let flags = [
@@ -107,7 +109,8 @@ impl Cluster {
         assert!(injector.terminate().await.success());
     }
 
-    /// What the manifests name, as it is in the cluster. Where controllers write a status, it and its traces are left out.
+    /// The objects of the manifests as stored in the cluster, without status and its field managers
+    /// if controllers write one.
     fn objects(&self) -> BTreeMap<String, Value> {
         let list = run(&mut self.with_manifests(&["get", "--show-managed-fields", "--output=json"]));
         let mut list: Value = serde_json::from_str(&list).unwrap();

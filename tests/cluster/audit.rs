@@ -1,4 +1,5 @@
-//! `audit` of a real cluster: what it finds, what it asks the API server for, and with which rights.
+//! `audit` of a real cluster: its findings, its requests to the API server, and the permissions it
+//! needs.
 
 mod recorder;
 
@@ -13,19 +14,20 @@ use tokio::task::JoinSet;
 use crate::support::{self, api, create, eventually, policies, run};
 use recorder::Recorder;
 
-/// Workloads of the large namespace: two pages of 500.
+/// The number of workloads in the large namespace: two pages of 500.
 const WORKLOADS: usize = 1_000;
 
-/// Requests that make objects at a time.
+/// The number of concurrent requests that create objects.
 const AT_A_TIME: usize = 32;
 
-/// What could not be read, but for policies: those of other tests may be wrong on purpose.
+/// The errors of the report, except those about policies, which other tests may create with
+/// mistakes.
 fn errors(report: &Value) -> Vec<&str> {
     let errors = report["errors"].as_array().unwrap().iter().map(|error| error["what"].as_str().unwrap());
     errors.filter(|what| !what.starts_with("injectionpolicy/")).collect()
 }
 
-/// Runs the audit through a recorder; gives the report.
+/// Runs the audit through a recorder and returns exit code and report.
 async fn audit(recorder: &Recorder, flags: &[&str]) -> (Option<i32>, Value) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_scaivault-injector"));
     command.args(["audit", "--output=json", "--kubeconfig"]).arg(recorder.kubeconfig()).args(flags);
@@ -72,7 +74,7 @@ async fn create_deployments(client: &Client, namespace: &str) {
     tasks.join_all().await;
 }
 
-/// A pod with one secret, as the injector of this configuration makes it.
+/// A pod with one secret, injected with this configuration.
 fn injected_pod(directory: &Path, name: &str, image: &str) -> Value {
     let pod = json!({
         "apiVersion": "v1", "kind": "Pod",
@@ -92,7 +94,7 @@ fn config(directory: &Path, image: &str) -> std::path::PathBuf {
     path
 }
 
-/// The rights of `examples/audit-rbac.yaml`, for a service account of the test.
+/// A client with the permissions of `examples/audit-rbac.yaml`.
 async fn auditor(plane: &control_plane::ControlPlane, namespace: &str) -> Client {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/audit-rbac.yaml");
     let text = fs::read_to_string(example).unwrap();
@@ -101,7 +103,7 @@ async fn auditor(plane: &control_plane::ControlPlane, namespace: &str) -> Client
             && line.contains("secrets]")
             && line.contains(" secrets"))
     );
-    // Other tests may audit, too: what is in no namespace has the namespace's name.
+    // Cluster-scoped objects are named after the namespace, because other tests may audit, too.
     let text = text.replace("name: scaivault-audit", &format!("name: {namespace}"));
     let text = text.replace("namespace: scaivault-audit", &format!("namespace: {namespace}"));
     let file = plane.path().join(format!("{namespace}.yaml"));
@@ -122,7 +124,7 @@ async fn a_thousand_workloads_are_audited_without_rights_on_secrets() {
     let (admin, namespace) = (plane.client().await.unwrap(), plane.namespace("audit-many").await.unwrap());
     create_deployments(&admin, &namespace).await;
     let auditor = auditor(plane, &namespace).await;
-    // The client has none of these rights, and the API server says so.
+    // The API server confirms that the client lacks these permissions.
     let refused = api(&auditor, "v1", "Secret", &namespace).list(&kube::api::ListParams::default()).await;
     assert!(refused.unwrap_err().to_string().contains("forbidden"));
 
@@ -222,7 +224,7 @@ async fn secret_metadata_is_asked_for_without_values() {
             request.path.contains("fieldSelector=type%3Dkubernetes.io%2Fservice-account-token"),
             "{request:?}"
         );
-        // What the API server sent back: neither a key nor a value.
+        // The API server's answer contains neither a key nor a value.
         assert!(
             !request.answer.contains("\"data\"") && request.answer.contains("PartialObjectMetadataList"),
             "{request:?}"
@@ -237,7 +239,7 @@ async fn what_may_not_be_listed_is_named_and_the_rest_is_audited() {
         (plane.client().await.unwrap(), plane.namespace("audit-forbidden").await.unwrap());
     create(&api(&admin, "apps/v1", "Deployment", &namespace), deployment(1)).await.unwrap();
     let auditor = auditor(plane, &namespace).await;
-    // The first rule, with pods and service accounts among others, goes.
+    // Removes the first rule, which covers pods and service accounts among others.
     let patch = r#"[{"op": "remove", "path": "/rules/0"}]"#;
     run(plane.kubectl().unwrap().args(["patch", "clusterrole", &namespace, "--type=json", "--patch", patch]));
     eventually("the right to list pods to be gone", async || {

@@ -1,4 +1,4 @@
-//! The control plane itself does what the other tests rely on.
+//! The control plane has the properties on which the other tests rely.
 
 use std::{
     env, fs,
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::support::{self, PATIENCE, api, create, eventually, run};
 
-/// Set for the process that holds a control plane and is killed.
+/// Set for the child process that runs a control plane and is killed.
 const HOLDER: &str = "SCAIVAULT_CLUSTER_TEST_HOLDER";
 
 /// A Deployment with this many pods.
@@ -74,7 +74,8 @@ async fn a_deployments_pods_become_ready_on_the_nodes() {
 async fn controllers_are_service_accounts() {
     let plane = support::control_plane().await;
     let (client, namespace) = (plane.client().await.unwrap(), plane.namespace("controllers").await.unwrap());
-    // Without the right to make pods, a ReplicaSet would stay without any: that of the one account is enough.
+    // ReplicaSets only get pods if their controller may create pods, so its permission is checked
+    // as a sample.
     let reviews = support::cluster_api(&client, "authorization.k8s.io/v1", "SubjectAccessReview");
     let user = "system:serviceaccount:kube-system:replicaset-controller";
     let may = json!({"metadata": {}, "spec": {"user": user, "resourceAttributes":
@@ -177,7 +178,7 @@ async fn nothing_is_left_of_a_test_that_is_killed() {
     }
 }
 
-/// Holds a control plane until this process is killed, or until whoever started it is gone.
+/// Runs a control plane until this process is killed or its parent exits.
 async fn hold() {
     let plane = ControlPlane::start(&Options { nodes: 1, ..Options::default() }).await;
     let plane = plane.unwrap_or_else(|error| panic!("{}", support::chain(&error)));
@@ -185,7 +186,7 @@ async fn hold() {
     io::stdin().read_to_end(&mut Vec::new()).unwrap();
 }
 
-/// What the programs wrote beside their logs.
+/// The files with process ids in the directory of the logs.
 fn process_ids(directory: &Path) -> Vec<String> {
     let files = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
     let ids = files.filter(|file| file.extension().is_some_and(|extension| extension == "pid"));

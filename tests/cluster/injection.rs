@@ -1,4 +1,4 @@
-//! What becomes of a team's pods behind an installed chart.
+//! Injection of a team's pods by an installed chart.
 
 mod applied;
 mod calls;

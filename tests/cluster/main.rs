@@ -1,4 +1,4 @@
-//! The injector beside a real control plane: `cargo xtask test` finds or builds its programs.
+//! The injector with a real control plane, whose programs `cargo xtask test` finds or builds.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by panicking")]
 #![allow(clippy::print_stdout, reason = "a test that is run as another process tells what it holds")]

@@ -1,4 +1,5 @@
-//! Mistakes in annotations: told where a person reads the answer, and in nobody's way afterwards.
+//! Mistakes in annotations are reported in the API server's answer and do not affect unrelated
+//! requests afterwards.
 
 use kube::api::ListParams;
 use scaivault_testkit::{PREFIX, key, look};
@@ -11,7 +12,7 @@ use crate::support::{
     workload::{KINDS, all_pods, pods, with_own, workload},
 };
 
-/// Two of them.
+/// Two mistakes.
 fn mistakes() -> Value {
     json!({
         key("inject-secret-db.json"): "environments//database",
@@ -19,10 +20,10 @@ fn mistakes() -> Value {
     })
 }
 
-/// What is said of [`mistakes`]: both keys, and what is wrong.
+/// The report on [`mistakes`]: both keys, and what is wrong.
 const SAID: [&str; 3] =
     ["inject-secret-db.json", "\"environments//database\" is not a secret path", "mount-path"];
-/// How a refusal ends; a warning has no room for it.
+/// The end of an error message; a warning is too short for it.
 const CURE: &str = "to fix: did you mean \"/run/secrets\"? [invalid-value]";
 
 const BLOCK: &str = "{\"metadata\":{\"finalizers\":[\"example.com/block\"]}}";
@@ -45,11 +46,11 @@ async fn a_workload_with_mistakes_is_refused_where_it_is_applied() {
         let misspelt = with_own(right.clone(), &key("mutation-mode"), "ignor");
         kubectl.apply(&misspelt).refused(&["mutation-mode", "ignor", "ignore-and-detach"]);
         if kind != "Job" {
-            // A change brings mistakes as a new one does.
+            // An update that introduces mistakes is treated like a creation.
             kubectl.apply(&wrong).refused(&SAID);
         }
     }
-    // The pods themselves are checked as well, where nothing made them but a person.
+    // Pods that a user creates directly are checked as well.
     let mut bare = pod("bare", &mistakes());
     bare["metadata"]["namespace"] = namespace.as_str().into();
     kubectl.apply(&bare).refused(&["pods.injector.scaivault.scailabs.ai"]).says(&SAID);
@@ -73,7 +74,7 @@ async fn a_key_that_is_no_key_is_a_warning() {
 async fn a_mistake_that_stands_already_is_in_nobodys_way() {
     let release = Release::shared().await;
     let client = release.client().await;
-    // From a time before the injector.
+    // Objects that are older than the injector.
     let namespace = release.plane.namespace("old-mistakes").await.unwrap();
     let kubectl = Kubectl { plane: release.plane, namespace: &namespace };
     for (_, kind, name) in KINDS {
@@ -96,11 +97,11 @@ async fn a_mistake_that_stands_already_is_in_nobodys_way() {
         if kind != "Job" {
             kubectl.run(&format!("set image {object} app=app:2")).warned(&SAID);
         }
-        // A subresource is none of our business.
+        // The injector ignores subresources.
         if matches!(kind, "Deployment" | "StatefulSet") {
             kubectl.run(&format!("scale {object} --replicas=3")).quiet();
         }
-        // Another mistake is one that the request brings.
+        // The request introduces another mistake.
         if kind != "Job" {
             let mut more = mistakes();
             more[key("secret-mode-db.json")] = "rw".into();
@@ -150,7 +151,7 @@ async fn set_to_warn_pods_go_without_their_secrets_and_their_owner_hears_of_it()
         assert_eq!((&event["type"], &event["reason"]), (&"Warning".into(), &"SecretsNotInjected".into()));
         assert!(event["note"].as_str().unwrap().contains("inject-secret-db.json"), "{event}");
     }
-    // Where a person looks.
+    // Where a user would look.
     let set = pods(&client, &namespace, "app").await[0]["metadata"]["ownerReferences"][0]["name"].clone();
     let described = kubectl.run(&format!("describe replicaset/{}", set.as_str().unwrap())).ok().out;
     assert!(described.contains("SecretsNotInjected"), "{described}");

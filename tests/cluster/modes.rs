@@ -1,4 +1,4 @@
-//! Opting out and the way back: of pods, workloads and namespaces.
+//! Opting out and back in: for pods, workloads and namespaces.
 
 use std::process::Command;
 
@@ -16,7 +16,7 @@ use crate::support::{
     workload::{KINDS, all_pods, pods, template, with_own, workload},
 };
 
-/// What a team writes, and one more.
+/// The usual annotations, and one more secret.
 fn two_secrets() -> Value {
     let mut two = annotations();
     two[key("inject-secret-stripe.key")] = "environments/production/billing/stripe#secret_key".into();
@@ -28,14 +28,14 @@ fn with(mut annotations: Value, name: &str, value: &str) -> Value {
     annotations
 }
 
-/// The pod as the command line injects it, into a manifest.
+/// The pod as the command line injects it into a manifest.
 fn injected_by_hand(pod: &Value) -> Value {
     let mut command = Command::new(env!("CARGO_BIN_EXE_scaivault-injector"));
     command.args(["inject", "--output=json"]);
     serde_json::from_str(&said(command, Some(pod)).ok().out).unwrap()
 }
 
-/// The secrets that the agent of a pod fetches, as the container's variable has them.
+/// The agent's `SECRETS` variable, with the secrets that it fetches.
 fn secrets(pod: &Value) -> &str {
     look::injected_containers(pod).first().and_then(|agent| look::env(agent, "SECRETS")).unwrap_or_default()
 }
@@ -71,7 +71,7 @@ async fn a_pod_that_says_a_mode_is_left_as_its_manifest_has_it() {
         assert_eq!(look::ours(&created, "status"), None, "{name}");
     }
 
-    // What the manifest carries stays with `ignore`, and goes with `ignore-and-detach`.
+    // An injection in the manifest is kept with `ignore` and removed with `ignore-and-detach`.
     let carries = |name: &str, annotations: Value| injected_by_hand(&pod(name, &annotations));
     for (name, mode, stays) in
         [("carries-ignored", "ignore", true), ("carries-detached", "ignore-and-detach", false)]
@@ -96,7 +96,7 @@ async fn a_namespace_says_a_mode_for_its_new_pods_and_takes_it_back() {
         [(Some("ignore"), false, true), (Some("ignore-and-detach"), false, false), (None, true, true)]
     {
         set_mode_of_namespace(&client, &namespace, mode).await;
-        // The injector hears of it a moment later.
+        // The injector observes the change with a delay.
         eventually("the mode's effect", async || {
             number += 1;
             let fresh = pod(&format!("asks-{number}"), &annotations());
@@ -139,7 +139,7 @@ async fn the_strictest_mode_wins() {
     // The pod's own `ignore` would keep it.
     let detached = create_pod(&client, &namespace, carrying("pod-lax", Some("ignore"))).await.unwrap();
     assert!(is_untouched(&detached), "{detached}");
-    // A workload's, too.
+    // The same for a workload.
     let lax = with_own(workload("Deployment", "lax", &annotations()), &key("mutation-mode"), "ignore");
     let kubectl = Kubectl { plane: release.plane, namespace: &namespace };
     kubectl.apply(&lax).ok();
@@ -168,7 +168,7 @@ async fn a_frozen_deployment_keeps_its_old_secrets_however_it_is_changed() {
     let before = pod_names(&client, &namespace).await;
     kubectl.run(&format!("annotate deployment/app {PREFIX}mutation-mode=ignore")).quiet();
 
-    // The freeze by itself changes no pod, and neither does a scaling make others.
+    // The freeze by itself changes no pod, and scaling creates pods of the same form.
     kubectl.run("scale deployment/app --replicas=3").quiet();
     let scaled = all_pods(&client, &namespace, "app", 3, has_the_first_secret).await;
     assert!(before.iter().all(|name| scaled.iter().any(|pod| pod["metadata"]["name"] == **name)));
@@ -180,11 +180,11 @@ async fn a_frozen_deployment_keeps_its_old_secrets_however_it_is_changed() {
     kubectl.apply(&changed).warned(&frozen);
     all_pods(&client, &namespace, "app", 3, |pod| has_image(pod, "app:2") && has_the_first_secret(pod)).await;
 
-    // Whoever applies it: kube-system holds service accounts of tools, too.
+    // This applies to every user: kube-system contains service accounts of tools, too.
     let tool = "--as=system:serviceaccount:kube-system:helm-app --as-group=system:masters";
     kubectl.run_with(&format!("apply {tool} --filename=-"), &changed).warned(&frozen);
 
-    // Taken away is not taken away, either.
+    // Removing the annotation has no effect either.
     let gone =
         json!({"spec": {"template": {"metadata": {"annotations": {key("inject-secret-db.json"): null}}}}});
     kubectl
@@ -236,7 +236,7 @@ async fn a_workload_that_is_created_frozen_gets_nothing_until_it_is_not() {
     }
 }
 
-/// The kinds whose pods stay: kind, name in kubectl, pods.
+/// The kinds whose pods keep running: kind, name in kubectl, number of pods.
 fn running_kinds() -> impl Iterator<Item = (&'static str, &'static str, usize)> {
     // Two replicas on two nodes.
     KINDS.into_iter().filter(|(group, ..)| *group == "apps/v1").map(|(_, kind, name)| (kind, name, 2))
@@ -256,12 +256,13 @@ async fn a_workload_that_detaches_rolls_and_comes_back() {
         let object = api(&client, "apps/v1", kind, &namespace).get(name).await.unwrap();
         let object = serde_json::to_value(object).unwrap();
         if kind == "Deployment" {
-            // kubectl brings back a Deployment's own annotations, too: those from before the mode.
+            // `kubectl rollout undo` also restores a Deployment's own annotations from before the
+            // mode.
             assert_eq!(look::ours(&object, "mutation-mode"), None);
             all_pods(&client, &namespace, name, number, is_injected).await;
             continue;
         }
-        // A template without the key is no way around the mode.
+        // A template without the key does not bypass the mode.
         assert_eq!(look::ours(template(&object), "workload-mutation-mode"), Some("ignore-and-detach"));
         all_pods(&client, &namespace, name, number, is_untouched).await;
         kubectl.run(&format!("annotate {name}/{name} {PREFIX}mutation-mode-")).quiet();
@@ -346,7 +347,7 @@ async fn a_job_follows_its_mode_until_it_has_started() {
     all_pods(&client, &namespace, "created", 1, is_untouched).await;
 }
 
-/// The kind of Argo Rollouts, as far as the API server has to know it.
+/// The definition of Argo Rollouts, as far as the API server needs it.
 fn rollouts() -> Value {
     let spec = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
     let schema = json!({"openAPIV3Schema": {"type": "object", "properties": {"spec": spec}}});

@@ -1,4 +1,4 @@
-//! The injector is down: who waits for it, and who never does.
+//! The injector is down: which requests depend on it, and which do not.
 
 use kube::api::{ListParams, Patch, PatchParams};
 use scaivault_testkit::key;
@@ -13,7 +13,7 @@ use crate::support::{
 
 const POD_WEBHOOK: &str = "failed calling webhook \"pods.injector.scaivault.scailabs.ai\"";
 const MODE_WEBHOOK: &str = "failed calling webhook \"mode.injector.scaivault.scailabs.ai\"";
-/// All that the injector was asked.
+/// All reviews of the injector.
 const REVIEWS: &str = "scaivault_injector_admission_duration_seconds_count";
 const BLOCK: &str = "{\"metadata\":{\"finalizers\":[\"example.com/block\"]}}";
 const UNBLOCK: &str = "{\"metadata\":{\"finalizers\":null}}";
@@ -24,7 +24,7 @@ fn opted_out(key_name: &str, value: &str) -> Value {
     annotations
 }
 
-/// Pods that never wait for the injector.
+/// Pods that never depend on the injector.
 fn others() -> [(&'static str, Value); 7] {
     let with_receipt = |mut annotations: Value| {
         annotations[key("receipt")] = "{}".into();
@@ -47,7 +47,7 @@ async fn only_annotated_pods_and_modes_wait_for_an_injector_that_is_down() {
     let (client, namespace) = (release.client().await, release.namespace("waits").await);
     let kubectl = Kubectl { plane: release.plane, namespace: &namespace };
 
-    // From before: an annotated pod, and of every kind one that is frozen and one that is not.
+    // Created before the outage: an annotated pod, and a frozen and a free workload of every kind.
     kubectl.apply(&pod("before", &annotations())).quiet();
     for (_, kind, name) in KINDS {
         for (prefix, frozen) in [("frozen", true), ("free", false)] {
@@ -57,7 +57,7 @@ async fn only_annotated_pods_and_modes_wait_for_an_injector_that_is_down() {
             }
             kubectl.apply(&manifest).quiet();
             if frozen {
-                // Somebody's, who takes it away when the workload goes.
+                // A finalizer of another controller, which removes it when the workload is deleted.
                 manifest["metadata"]["finalizers"] = json!(["example.com/block"]);
                 kubectl.apply(&with_own(manifest, &key("mutation-mode"), "ignore")).ok();
             }
@@ -67,7 +67,7 @@ async fn only_annotated_pods_and_modes_wait_for_an_injector_that_is_down() {
     all_pods(&client, &namespace, "frozen-deployment", 2, is_injected).await;
     release.stop().await;
 
-    // The one that is refused, and why.
+    // Annotated pods are rejected, and the error names the webhook.
     kubectl.apply(&pod("annotated", &annotations())).refused(&[POD_WEBHOOK]);
     for (name, annotations) in others() {
         let created = create_pod(&client, &namespace, pod(name, &annotations)).await.unwrap();
@@ -76,7 +76,7 @@ async fn only_annotated_pods_and_modes_wait_for_an_injector_that_is_down() {
     kubectl.apply(&workload("Deployment", "plain", &json!({}))).quiet();
     all_pods(&client, &namespace, "plain", 2, is_untouched).await;
 
-    // Workloads are made and changed; those with a mode are not.
+    // Workloads can be created and changed, except those with a mode.
     kubectl.run("set image deployment/free-deployment app=app:2").quiet();
     kubectl.run("scale deployment/frozen-deployment --replicas=1").quiet();
     kubectl.run("set image deployment/frozen-deployment app=app:2").refused(&[MODE_WEBHOOK]);
@@ -95,7 +95,7 @@ async fn only_annotated_pods_and_modes_wait_for_an_injector_that_is_down() {
     })
     .await;
 
-    // What is being deleted goes, with and without somebody's finalizer.
+    // Deletions complete, with and without another controller's finalizer.
     let delete = async |object: &str| {
         kubectl.run(&format!("delete {object} --wait=false")).quiet();
         kubectl.run(&format!("patch {object} --type=merge --patch={UNBLOCK}")).quiet();
@@ -126,14 +126,14 @@ async fn system_namespaces_and_the_injectors_own_are_never_touched() {
     let release = Release::install("system", json!({})).await;
     let client = release.client().await;
     let spaces = ["kube-system", "kube-public", "kube-node-lease", release.name.as_str()];
-    // With the label that would have the injector called.
+    // With the label for which the injector is called.
     for namespace in spaces {
         release.serve(namespace).await;
     }
     let untouched = async |time: &str| {
         for namespace in spaces {
             let mut asks = pod(&format!("{time}-{}", release.name), &annotations());
-            // Not every such namespace has one.
+            // Not every such namespace has a service account token.
             asks["spec"]["automountServiceAccountToken"] = false.into();
             let created = create_pod(&client, namespace, asks).await.unwrap();
             assert!(is_untouched(&created), "{created}");
@@ -168,7 +168,7 @@ async fn where_the_webhook_fails_open_the_policy_refuses_what_would_start_withou
     let kubectl = Kubectl { plane: release.plane, namespace: &namespace };
     kubectl.apply(&pod("up", &annotations())).quiet();
     release.stop().await;
-    // The policy is in force a moment after it is read.
+    // The policy comes into force with a delay.
     let refused = eventually("the policy's refusal", async || {
         let said = kubectl.run_with("create --dry-run=server --filename=-", &pod("probe", &annotations()));
         (!said.is_success).then_some(said)
@@ -189,7 +189,7 @@ async fn where_the_webhook_fails_open_the_policy_refuses_what_would_start_withou
     })
     .await;
 
-    // A controller's pods wait here, too.
+    // Pods of a controller are rejected, too.
     kubectl.apply(&workload("Deployment", "waiting", &annotations())).ok();
     eventually("an event with the policy's words", async || {
         let events = kubectl.run("get events --field-selector=reason=FailedCreate --output=json").ok().out;

@@ -1,4 +1,5 @@
-//! `InjectionPolicies` behind an installed chart. Policies hold in the whole cluster: each test's select its own namespaces.
+//! `InjectionPolicies` with an installed chart. Policies apply to the whole cluster, so each test
+//! selects its own namespaces.
 
 use std::{collections::BTreeSet, path::PathBuf};
 
@@ -21,7 +22,7 @@ use crate::support::{
 const PATH: &str = "environments/production/billing/database";
 const LABEL: &str = "scaivault.scailabs.ai/injection";
 
-/// A namespace whose pods are all sent to the injector, and a policy for it that a test writes.
+/// A namespace whose pods are all sent to the injector, and for which a test writes policies.
 struct Governed<'r> {
     release: &'r Release,
     client: Client,
@@ -64,7 +65,7 @@ impl<'r> Governed<'r> {
         injection_policies(&self.client).delete(&self.name(name), &DeleteParams::default()).await.unwrap();
     }
 
-    /// What would become of a pod with these annotations.
+    /// The dry-run result for a pod with these annotations.
     async fn dry_run(&self, annotations: &Value) -> Result<Value, String> {
         let dry_run = PostParams { dry_run: true, ..PostParams::default() };
         let made = api(&self.client, "v1", "Pod", &self.namespace)
@@ -73,7 +74,7 @@ impl<'r> Governed<'r> {
         made.map(|pod| serde_json::to_value(pod).unwrap()).map_err(|error| error.to_string())
     }
 
-    /// Waits until a pod without annotations gets this.
+    /// Waits until the result for a pod without annotations satisfies `holds`.
     async fn until(&self, what: &str, holds: impl Fn(&Result<Value, String>) -> bool) {
         eventually(what, async || holds(&self.dry_run(&json!({})).await).then_some(())).await;
     }
@@ -82,7 +83,7 @@ impl<'r> Governed<'r> {
         self.until("an injection by the policy", |made| made.as_ref().is_ok_and(is_injected)).await;
     }
 
-    /// Waits until the status of a policy is as expected; the policy.
+    /// Waits until the status of a policy is as expected; returns the policy.
     async fn until_status(&self, name: &str, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
         let name = self.name(name);
         eventually(what, async || {
@@ -111,7 +112,7 @@ fn condition<'s>(status: &'s Value, kind: &str) -> &'s Value {
     conditions.into_iter().find(|condition| condition["type"] == kind).unwrap_or(&Value::Null)
 }
 
-/// What the agent is told to fetch.
+/// The agent's mappings.
 fn mappings(pod: &Value) -> String {
     look::injected_containers(pod).iter().filter_map(|agent| look::env(agent, "SECRETS")).collect()
 }
@@ -150,7 +151,7 @@ async fn a_policy_injects_pods_that_say_nothing() {
     );
     assert_eq!(condition(&status, "Reachable")["status"], "True");
 
-    // What changes concerns pods that are created later.
+    // Changes apply to pods that are created later.
     governed
         .apply(
             "billing",
@@ -181,7 +182,8 @@ async fn a_pod_outside_its_limits_is_refused_by_name() {
         assert!(refused.contains(word), "without {word:?}: {refused}");
     }
     assert!(is_injected(&governed.dry_run(&asks_for(&own)).await.unwrap()));
-    // Limits hold wherever the webhook is called for an annotated pod, whoever removes the label.
+    // Limits apply wherever the webhook is called for an annotated pod, even if the label is
+    // removed.
     governed.label(json!({LABEL: null})).await;
     eventually("the same refusal by the other entry", async || governed.dry_run(&asks_for(PATH)).await.err())
         .await;
@@ -274,7 +276,7 @@ async fn a_policy_that_cannot_be_used_is_refused_when_it_is_applied() {
             "metadata": {"name": governed.name("bad")}, "spec": spec,
         })
     };
-    // What the schema and its rules cannot see.
+    // A mistake that the schema and its rules cannot detect.
     let bad = json!({
         "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": governed.namespace}},
         "defaults": {"refresh-interval": "soon", "mount-path": "relative"},
@@ -287,7 +289,8 @@ async fn a_policy_that_cannot_be_used_is_refused_when_it_is_applied() {
     ]);
 }
 
-/// Labels choose policies. Whoever may change his namespace's labels must not choose his policies.
+/// Labels select policies. A tenant who may change the labels of a namespace must not be able to
+/// select its policies.
 #[tokio::test]
 async fn a_tenant_cannot_label_his_namespace_for_a_policy() {
     let governed = Governed::new(Release::shared().await, "policy-tenant").await;
@@ -328,7 +331,7 @@ async fn a_tenant_cannot_label_his_namespace_for_a_policy() {
     status.arg("--kubeconfig").arg(&kubeconfig);
     said(status, None).refused(&["scaivault.scailabs.ai/ choose the InjectionPolicies", "label-namespaces"]);
     label("mood-").ok();
-    // Whoever may label namespaces for policies can be given just that.
+    // The permission to label namespaces for policies can be granted separately.
     let roles = cluster_api(&governed.client, &format!("{group}/v1"), "ClusterRole");
     let mut role = roles.get(&user).await.unwrap();
     role.data["rules"].as_array_mut().unwrap().push(json!({
@@ -364,7 +367,7 @@ async fn namespaces_that_a_policy_injects_into_are_labelled_if_the_chart_allows_
     governed.apply("inject", json!({"inject": secret("a/b"), "enforcement": "warn"})).await;
     eventually("the label for reports again", async || label().await.filter(|value| value == "audit")).await;
     governed.until_injected().await;
-    // Two other entries post some of the pods of such a namespace. Each pod is posted once.
+    // Two other webhooks handle some of the pods of such a namespace. Each pod is sent once.
     let reviews = async || release.counter("scaivault_injector_admission_duration_seconds_count").await;
     let (out, receipt) =
         (json!({key("inject"): "false"}), json!({key("inject"): "false", key("receipt"): "{}"}));
@@ -378,7 +381,7 @@ async fn namespaces_that_a_policy_injects_into_are_labelled_if_the_chart_allows_
     eventually("no label", async || label().await.is_none().then_some(())).await;
 }
 
-/// A replica that starts while the API server is away does not know what policies say.
+/// A replica that starts while the API server is unavailable does not know the policies.
 #[tokio::test]
 async fn a_replica_that_knows_no_policies_refuses() {
     let release = Release::install_by_url("policy-cut-off").await;
@@ -402,7 +405,7 @@ async fn a_replica_that_knows_no_policies_refuses() {
     governed.until_injected().await;
 }
 
-/// In a roll-out, replicas of a release without policies are asked, too.
+/// During a rollout, replicas of a release without policies are called, too.
 #[tokio::test]
 async fn a_replica_without_policies_admits_no_pod_for_them() {
     let release = Release::install_by_url("policy-older").await;
@@ -425,7 +428,7 @@ async fn a_replica_without_policies_admits_no_pod_for_them() {
     governed.until_injected().await;
 }
 
-/// Every metric that is about policies, from a replica that has seen some.
+/// Every metric about policies, from a replica with some policies.
 #[tokio::test]
 async fn metrics_tell_of_policies() {
     let release = Release::install("policy-metrics", json!({})).await;

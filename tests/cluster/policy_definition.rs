@@ -1,5 +1,5 @@
-//! The definition of policies, by a real API server: what it accepts, what it refuses, and that files are refused for the same
-//! reasons without it.
+//! The `CustomResourceDefinition` of policies on a real API server: what it accepts and rejects,
+//! and that files are rejected for the same reasons without an API server.
 
 use std::{
     fs,
@@ -24,21 +24,20 @@ struct Mistake {
     field: String,
     message: String,
     seen_by: SeenBy,
-    /// The field that the API server names, where that is another: its rules see whole lists.
+    /// The field in the API server's error, if it differs: its rules apply to whole lists.
     server: Option<String>,
 }
 
-/// What finds the mistake in a cluster.
+/// The component that detects the mistake in a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 enum SeenBy {
-    /// The API server by the schema, in words of its own.
+    /// The API server by the schema, with its own message.
     Schema,
-    /// The API server, where the client asks for strict validation.
+    /// The API server, if the client requests strict validation.
     Strict,
-    /// The API server by a rule, in our words.
+    /// The API server by a rule, with the injector's message.
     Rule,
-    /// The injector.
     Injector,
 }
 
@@ -50,7 +49,7 @@ fn policy(name: &str, spec: &Value) -> Value {
     json!({"apiVersion": VERSION, "kind": KIND, "metadata": {"name": name}, "spec": spec})
 }
 
-/// What the API server says to an object that is to be made, as a dry run; none if it accepts it.
+/// The API server's error when the object is created as a dry run; `None` if it is accepted.
 fn refusal(plane: &ControlPlane, object: &str) -> Option<String> {
     let mut command: Command = plane.kubectl().unwrap();
     command.args(["create", "--dry-run=server", "--validate=strict", "--filename=-"]);
@@ -75,7 +74,7 @@ async fn the_api_server_and_files_refuse_the_same_policies() {
         let field = server.unwrap_or(field);
         let is_expected = match (&said, seen_by) {
             (None, SeenBy::Injector) => true,
-            // Another test's injector checks policies, too.
+            // Injectors of other tests validate policies, too.
             (Some(said), SeenBy::Injector) => said.contains("policy.injector.scaivault.scailabs.ai"),
             (Some(said), SeenBy::Schema) => said.contains(&format!("{field}: ")),
             (Some(said), SeenBy::Strict) => said.contains(&format!("unknown field \"{field}\"")),

@@ -1,5 +1,6 @@
-//! Policies that a replica which starts cannot use, beside a control plane of its own: they hold in the whole cluster. No webhook is
-//! installed, so nothing checks policies when they are applied.
+//! Policies that a newly started replica cannot use. The tests use their own control plane, because
+//! policies apply to the whole cluster. No webhook is installed, so policies are not validated when
+//! they are applied.
 
 use kube::api::{Patch, PatchParams};
 use scaivault_testkit::control_plane::{ControlPlane, Options};
@@ -13,7 +14,7 @@ use crate::support::{
 
 const NAME: &str = "limits";
 
-/// Not seen by the API server's own rules.
+/// The API server's own rules do not detect it.
 fn broken() -> Value {
     json!({"namespaceSelector": {}, "defaults": {"refresh-interval": "soon"}})
 }
@@ -54,14 +55,14 @@ async fn a_policy_in_force_survives_replicas_that_cannot_use_it() {
         (&json!(1), &good()["allow"])
     );
 
-    // It knows the version in force from the status alone, and leaves it there.
+    // It only knows the version in force from the status, and keeps it there.
     let second = Injector::start(Some(&kubeconfig), &flags).await;
     assert!((second.metric("scaivault_injector_policies{state=\"kept\"}").await - 1.0).abs() < 0.1);
     first.terminate().await;
     second.terminate().await;
     assert_eq!(api.get(NAME).await.unwrap().data["status"]["inForce"], status["inForce"]);
 
-    // As if the former release had accepted what this one does not.
+    // As if the previous release had accepted what this one rejects.
     let unusable = json!({"status": {"inForce": {"generation": 1, "spec": broken()}}});
     api.patch_status(NAME, &PatchParams::default(), &Patch::Merge(unusable)).await.unwrap();
     let third = Injector::start_unready(Some(&kubeconfig), &flags).await;

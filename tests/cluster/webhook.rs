@@ -17,7 +17,7 @@ use crate::support::{
 
 const PREFIX: &str = scaivault_testkit::PREFIX;
 
-/// What a team writes.
+/// The annotations of a typical workload.
 fn annotations() -> Value {
     json!({
         format!("{PREFIX}inject-secret-db.json"): "environments/production/billing/database",
@@ -32,7 +32,7 @@ fn pod(name: &str, annotations: &Value) -> Value {
     })
 }
 
-/// A configuration for the creation of pods in one namespace, named after it.
+/// A webhook configuration for the creation of pods in one namespace, named after it.
 fn configuration(namespace: &str, authority: &str, mut client_config: Value) -> Value {
     client_config["caBundle"] = BASE64_STANDARD.encode(authority).into();
     json!({
@@ -60,7 +60,7 @@ fn is_injected(pod: &Value) -> bool {
     look::init_container(pod, "scaivault-init").is_some()
 }
 
-/// The API server reads configurations a moment after they are written: asks without making anything.
+/// The API server observes configurations with a delay: sends dry runs until the webhook is called.
 async fn wait_until_called(client: &Client, namespace: &str) {
     let dry_run = PostParams { dry_run: true, ..PostParams::default() };
     let pods = api(client, "v1", "Pod", namespace);
@@ -95,7 +95,7 @@ async fn a_pod_is_injected_by_a_webhook_with_an_address() {
     assert!(injector.terminate().await.success());
 }
 
-/// As an upgrade does that brings an entry. Without the watch, it would be seen after an hour.
+/// An upgrade may add a webhook. Without the watch, the injector would only see it after an hour.
 #[tokio::test]
 async fn a_new_entry_gets_its_ca_bundle_at_once() {
     let release = Release::install("new-entry", json!({"certificates": {"reloadInterval": "1h"}})).await;
@@ -159,7 +159,7 @@ async fn a_deployments_pods_are_injected_through_a_service_while_replicas_come_a
     .await;
     assert!(running.iter().all(is_injected), "{running:?}");
 
-    // With nobody there the policy `Fail` holds.
+    // Without backends the failure policy `Fail` applies.
     balancer.set_backends([]);
     drop(second);
     let refused = create(&pods, pod("late", &annotations())).await.unwrap_err().to_string();

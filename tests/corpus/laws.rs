@@ -1,4 +1,4 @@
-//! The laws, on one document.
+//! Checks the laws on one document.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -9,16 +9,16 @@ use crate::{
     program::{Outcome as Output, run_with},
 };
 
-/// What came of one document.
+/// The result for one document.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// Injected, and every law holds.
     Injected,
-    /// Left as it was: not a kind that the injector knows.
+    /// Unchanged: a kind that the injector does not know.
     Untouched,
-    /// Refused, with the codes of its problems.
+    /// Rejected, with the codes of its problems.
     Refused(BTreeSet<String>),
-    /// A law does not hold: which, and what the program said.
+    /// A law is violated: which one, with the program's output.
     Broken(String),
 }
 
@@ -36,7 +36,8 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Injects, injects again, and detaches: `inject(inject(p)) == inject(p)` and `detach(inject(p)) == p`, as JSON.
+/// Injects, injects again, and detaches: `inject(inject(p)) == inject(p)` and `detach(inject(p)) ==
+/// p`, as JSON.
 pub(super) fn check(document: &Value) -> Outcome {
     let inject = |input: &Value| answer(&run_with(input.to_string(), INJECT));
     let injected = match inject(document) {
@@ -66,7 +67,7 @@ pub(super) fn check(document: &Value) -> Outcome {
     }
 }
 
-/// The document that came out, or what the program said instead.
+/// The resulting document, or the program's error.
 fn answer(output: &Output) -> Result<Value, String> {
     if output.code != 0 {
         return Err(output.stderr.trim().to_owned());

@@ -1,8 +1,8 @@
-//! Real manifests through the built program: each workload injected, injected again and detached, and each file as it is
-//! written injected and detached, byte for byte.
+//! Runs real manifests through the built program: each workload is injected, injected again and
+//! detached, and each file is injected and detached unchanged, byte for byte.
 //!
-//! The program is run and not the library, so that reading and writing YAML is tested too. The manifests are those of this
-//! repository, or those below the directory that the variable `CORPUS` names.
+//! It runs the program instead of the library, so that parsing and writing YAML is tested too. The
+//! manifests are those of this repository, or those below the directory in the variable `CORPUS`.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by panicking")]
 
@@ -23,7 +23,8 @@ use serde_json::Value;
 
 /// The manifests of this repository.
 const OWN: [&str; 2] = ["examples", "tests/manifests"];
-/// The Kubernetes release for which the manifests are injected: one with environment variables from files.
+/// The Kubernetes release for which the manifests are injected: one that supports environment
+/// variables from files.
 const INJECT: [&str; 5] = ["inject", "--kube-version", "1.35", "-f", "-"];
 const DETACH: [&str; 3] = ["detach", "-f", "-"];
 
@@ -68,7 +69,7 @@ fn detaching_gives_back_the_manifests() {
     assert!(tally.0.keys().any(|(_, outcome)| *outcome == injected), "no manifest was injected");
 }
 
-/// How often each outcome came, by the set of annotations.
+/// The number of documents by outcome and set of annotations.
 #[derive(Default)]
 struct Tally(BTreeMap<(String, String), usize>);
 
@@ -114,14 +115,15 @@ fn walk(directory: &Path, files: &mut Vec<PathBuf>) {
 }
 
 fn documents(text: &str) -> Result<Vec<Value>, serde_saphyr::Error> {
-    // `defaultMode: 0400` is octal to Kubernetes' tools.
+    // Kubernetes' tools read `defaultMode: 0400` as octal.
     serde_saphyr::from_multiple_with_options(text, serde_saphyr::options! { legacy_octal_numbers: true })
 }
 
-/// Where workloads have their pod.
+/// The pointers at which workloads have their pod.
 const POINTERS: &[&str] = &["", "/spec/template", "/spec/jobTemplate/spec/template", "/template"];
 
-/// Where the document has a pod, judged by its shape: which kinds are workloads is the injector's knowledge.
+/// The pointer to a document's pod, found by its shape: only the injector knows which kinds are
+/// workloads.
 fn pod_pointer(document: &Value) -> Option<&'static str> {
     POINTERS.iter().copied().find(|pointer| {
         let pod = document.pointer(pointer);

@@ -1,4 +1,4 @@
-//! The manifests as they are written: `detach(inject(text))` is the text, byte for byte.
+//! The manifests as written: `detach(inject(text))` equals the text, byte for byte.
 
 use serde_saphyr::granit_parser::{self, Event, Parser, StructureStyle};
 
@@ -9,10 +9,10 @@ use crate::{
     variants::Variant,
 };
 
-/// How the text of a defect starts.
+/// The start of a message about a difference.
 pub(super) const DIFFERS: &str = "DIFFERS";
 
-/// What comes of a file whose pods get these annotations; none if it has no pod.
+/// The result for a file whose pods get these annotations; `None` if it has no pod.
 pub(super) fn check(text: &str, variant: &Variant) -> Option<String> {
     let annotated = annotate(text, variant)?;
     let injected = run_with(&annotated, INJECT);
@@ -35,13 +35,13 @@ pub(super) fn check(text: &str, variant: &Variant) -> Option<String> {
     })
 }
 
-/// Why a document was written anew, as the program says it.
+/// The program's reason for rewriting a document.
 fn obstacle(output: &Outcome) -> Option<&str> {
     let mut lines = output.stderr.lines();
     lines.find_map(|line| Some(line.split_once("written anew")?.1.split_once(": ")?.1))
 }
 
-/// The text with the annotations in each pod (template) that has a place for them; none if there is none.
+/// Adds the annotations to each pod (template) that has a place for them; `None` if there is none.
 fn annotate(text: &str, variant: &Variant) -> Option<String> {
     let mut insertions = Vec::new();
     for document in documents(text)? {
@@ -68,7 +68,7 @@ fn annotate(text: &str, variant: &Variant) -> Option<String> {
     Some(annotated)
 }
 
-/// What to insert, and where, so that a pod carries the annotations.
+/// The text to insert and its position, so that a pod gets the annotations.
 fn insertion(text: &str, pod: &Node, variant: &Variant) -> Option<(usize, String)> {
     let entries: Vec<(String, String)> = variant.entries().collect();
     let line_end = if text.contains("\r\n") { "\r\n" } else { "\n" };
@@ -107,7 +107,7 @@ fn insertion(text: &str, pod: &Node, variant: &Variant) -> Option<(usize, String
     is_first_on_line.then(|| (line, lines(first - line, &block_parents)))
 }
 
-/// A node of YAML, with the place of each key.
+/// A YAML node with the position of each key.
 struct Node {
     kind: Kind,
     is_flow: bool,
@@ -145,7 +145,7 @@ fn documents(text: &str) -> Option<Vec<Node>> {
     }
 }
 
-/// The node that begins with an event, and its first byte.
+/// The node that starts with an event, and its first byte.
 fn node<'a>(
     events: &mut impl Iterator<Item = Result<(Event<'a>, granit_parser::Span), granit_parser::ScanError>>,
     event: Event<'a>,

@@ -1,4 +1,4 @@
-//! The sets of annotations that every workload of a corpus gets, one after the other.
+//! The sets of annotations that are added to every workload of a corpus, one after the other.
 
 use serde_json::{Map, Value};
 
@@ -10,7 +10,7 @@ pub(super) struct Variant {
     annotations: &'static [(&'static str, &'static str)],
 }
 
-/// From the smallest to one that uses most of what the injector adds.
+/// From the smallest set to one that uses most features.
 pub(super) const ALL: &[Variant] = &[
     Variant {
         name: "one secret",
@@ -57,7 +57,7 @@ pub(super) const ALL: &[Variant] = &[
             ("reload-target", "server"),
         ],
     },
-    // Refused unless a newer Kubernetes is asked for: `-- --kube-version 1.36`.
+    // Rejected unless a newer Kubernetes is selected: `-- --kube-version 1.36`.
     Variant {
         name: "variables",
         annotations: &[("inject-env-DB_PASSWORD", "environments/production/billing/database#password")],
@@ -78,7 +78,7 @@ impl Variant {
         document
     }
 
-    /// Full keys, and values as YAML and JSON write them.
+    /// Full keys, and values in a notation that is valid in YAML and JSON.
     pub(super) fn entries(&self) -> impl Iterator<Item = (String, String)> {
         self.annotations
             .iter()
@@ -86,7 +86,7 @@ impl Variant {
     }
 }
 
-/// The object under `key`, made where there is none.
+/// The object under `key`, created if it is missing.
 fn child<'a>(parent: &'a mut Value, key: &str) -> &'a mut Value {
     let child = &mut parent[key];
     if !child.is_object() {

@@ -1,4 +1,5 @@
-//! The program in a process of its own, and a client that trusts its authority: the API server's side of the wire.
+//! The program in its own process, and a client that trusts its authority: the API server's side of
+//! the connection.
 
 #![allow(dead_code, reason = "each test program uses its part of this module")]
 
@@ -19,10 +20,10 @@ use scaivault_certs::client_config;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Far more than a start or an answer takes; only a hanging test waits so long.
+/// Far longer than a start or an answer takes; only a hanging test waits this long.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// `scaivault-injector serve` without a cluster; ends with the value.
+/// `scaivault-injector serve` without a cluster; killed on drop.
 pub(crate) struct Server {
     process: Child,
     address: SocketAddr,
@@ -54,7 +55,7 @@ impl Server {
         follow(process.stderr.take().unwrap(), sender);
         let mut log = Log { lines, text: String::new() };
         let Some(listening) = log.wait_for(|event| event["message"] == "listening") else {
-            // Without this a server that never listens would outlive the test.
+            // Otherwise a server that never listens would outlive the test.
             let _ = process.kill();
             let _ = process.wait();
             panic!("the server does not listen; its log:\n{}", log.text)
@@ -70,12 +71,13 @@ impl Server {
         }
     }
 
-    /// Starts the program with a standard error that nobody reads here, and waits until it accepts.
+    /// Starts the program with a standard error that is not read here, and waits until it accepts
+    /// connections.
     pub(crate) fn start_unread(log: impl Into<Stdio>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let authority = directory.path().join("ca.crt");
-        // Without a log nobody says which port was taken, so it is chosen before: on an address of its own, or a server of
-        // another test takes it meanwhile.
+        // Without the log the chosen port is unknown, so a free one is selected before the start. A
+        // separate address is used, so that servers of other tests do not take the port meanwhile.
         let loopback = Ipv4Addr::new(127, 0, 0, 2);
         let free = || TcpListener::bind((loopback, 0)).unwrap().local_addr().unwrap();
         let (address, ops_address) = (free(), free());
@@ -94,7 +96,7 @@ impl Server {
         server
     }
 
-    /// The authority of its certificate, PEM.
+    /// The CA certificate of its server certificate, PEM.
     pub(crate) fn authority_pem(&self) -> Vec<u8> {
         fs::read(&self.authority).unwrap()
     }
@@ -105,13 +107,13 @@ impl Server {
         Connection { stream: BufReader::new(stream) }
     }
 
-    /// A new connection of a client with its own TLS.
+    /// A new connection with the client's own TLS configuration.
     pub(crate) fn connect_as(&self, config: Arc<ClientConfig>) -> StreamOwned<ClientConnection, TcpStream> {
         let session = ClientConnection::new(config, ServerName::try_from("localhost").unwrap()).unwrap();
         StreamOwned::new(session, self.connect_plain())
     }
 
-    /// A new connection on which nothing is said yet.
+    /// A new TCP connection on which nothing has been sent.
     pub(crate) fn connect_plain(&self) -> TcpStream {
         let socket = TcpStream::connect(self.address).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -119,7 +121,7 @@ impl Server {
         socket
     }
 
-    /// All metrics, as Prometheus gets them.
+    /// The metrics as Prometheus reads them.
     pub(crate) fn metrics(&self) -> String {
         let mut ops = TcpStream::connect(self.ops_address.unwrap()).unwrap();
         ops.write_all(b"GET /metrics HTTP/1.1\r\nHost: ops\r\nConnection: close\r\n\r\n").unwrap();
@@ -135,7 +137,7 @@ impl Server {
         line.unwrap_or_else(|| panic!("no {name}:\n{text}")).parse().unwrap()
     }
 
-    /// Asks until a metric without labels has this value.
+    /// Polls until a metric without labels has this value.
     pub(crate) fn wait_for_metric(&self, name: &str, value: f64) {
         let started = Instant::now();
         while (self.metric(name) - value).abs() > 0.5 {
@@ -143,15 +145,16 @@ impl Server {
         }
     }
 
-    /// Waits for an event of the log.
+    /// Waits for an event in the log.
     pub(crate) fn wait_for_event(&mut self, is_it: impl Fn(&Value) -> bool) -> Value {
         self.log.wait_for(is_it).unwrap_or_else(|| panic!("not in the log:\n{}", self.log.text))
     }
 
-    /// Resident memory of its own, MiB.
+    /// Resident anonymous memory in MiB.
     pub(crate) fn resident_mib(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
-        // Not VmRSS, which has the pages of the program's file, too: those of a build for tests are many times those of a release.
+        // Not VmRSS, which includes the pages of the program's file: those of a test build are many
+        // times larger than those of a release build.
         let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
         line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap() / 1024
     }
@@ -162,7 +165,7 @@ impl Server {
         assert!(sent.success());
     }
 
-    /// How the program ended.
+    /// Waits for the program's exit status.
     pub(crate) fn ended(mut self) -> ExitStatus {
         self.process.wait().unwrap()
     }
@@ -175,7 +178,7 @@ impl Drop for Server {
     }
 }
 
-/// The program, without arguments.
+/// The program without arguments.
 pub(crate) fn program() -> Command {
     Command::new(env!("CARGO_BIN_EXE_scaivault-injector"))
 }
@@ -195,14 +198,14 @@ fn command(authority: &Path, address: SocketAddr, ops_address: SocketAddr) -> Co
     command
 }
 
-/// What the program writes.
+/// The program's log.
 struct Log {
     lines: mpsc::Receiver<String>,
     text: String,
 }
 
 impl Log {
-    /// The next event that is the one; none where it does not come, and then `text` is all that came.
+    /// The next matching event; `None` if it does not arrive, and then `text` is the whole log.
     fn wait_for(&mut self, is_it: impl Fn(&Value) -> bool) -> Option<Value> {
         while let Ok(line) = self.lines.recv_timeout(PATIENCE) {
             let event: Value = serde_json::from_str(&line).unwrap_or_default();
@@ -232,28 +235,28 @@ pub(crate) fn head(path: &str, length: usize) -> String {
     )
 }
 
-/// One connection that is kept and used again, as the API server does.
+/// A connection that is reused, as the API server does.
 pub(crate) struct Connection {
     stream: BufReader<StreamOwned<ClientConnection, TcpStream>>,
 }
 
-/// What came back.
+/// An answer.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    /// Whether the server asked for the end of the connection.
+    /// Whether the server closes the connection after it.
     pub(crate) is_last: bool,
     pub(crate) body: Vec<u8>,
 }
 
 impl Connection {
-    /// Posts a review and reads the review that comes back.
+    /// Posts a review and reads the answered review.
     pub(crate) fn post(&mut self, path: &str, body: &str) -> Value {
         self.send((head(path, body.len()) + body).as_bytes());
         self.answer().review()
     }
 
-    /// Sends bytes as they are.
+    /// Sends unmodified bytes.
     pub(crate) fn send(&mut self, bytes: &[u8]) {
         let stream = self.stream.get_mut();
         stream.write_all(bytes).unwrap();
@@ -287,7 +290,7 @@ impl Connection {
 }
 
 impl Answer {
-    /// The review in an answer 200.
+    /// The review in an answer with status 200.
     pub(crate) fn review(&self) -> Value {
         assert_eq!(self.status, 200, "{}", String::from_utf8_lossy(&self.body));
         serde_json::from_slice(&self.body).unwrap()

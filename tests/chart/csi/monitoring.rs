@@ -1,4 +1,4 @@
-//! Alerts and dashboard: they ask for metrics that exist, and every alert has its section.
+//! Alerts and dashboard only use metrics that exist, and every alert has its section.
 
 use std::{collections::BTreeSet, fs, process::Command};
 
@@ -27,7 +27,8 @@ fn metrics_in(text: &str) -> BTreeSet<String> {
     text.match_indices(PREFIX).map(|(start, _)| name_at(&text[start + PREFIX.len()..])).collect()
 }
 
-/// The families in the source of the provider's exposition: headers, and the table of gauges.
+/// The metric families in the source of the provider's exposition: headers, and the table of
+/// gauges.
 pub(super) fn families() -> BTreeSet<String> {
     let source = source("metrics.rs");
     let header = "# TYPE {PREFIX}";
@@ -70,7 +71,7 @@ fn every_alert_has_its_section() {
     check_sections(alerts, "docs/csi.md");
 }
 
-/// Without the `PodMonitor`, nothing says that the provider is scraped at all.
+/// Without the `PodMonitor` it is not known whether the provider is scraped at all.
 #[test]
 fn an_alert_that_would_always_fire_is_not_made() {
     let down = |monitor: bool| {
@@ -82,7 +83,7 @@ fn an_alert_that_would_always_fire_is_not_made() {
     assert!(down(false).contains("present_over_time"));
 }
 
-/// The alerts over made-up series.
+/// Evaluates the alerts on test series.
 #[test]
 fn alerts_fire_when_they_should() {
     let Some(promtool) = asset("promtool") else {

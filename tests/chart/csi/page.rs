@@ -1,4 +1,5 @@
-//! The tables of docs/csi.md have the rows that the provider's sources have, and its example is one that the driver takes.
+//! The tables of docs/csi.md match the provider's sources, and its example is accepted by the
+//! driver.
 
 use std::{collections::BTreeSet, fs};
 
@@ -11,7 +12,7 @@ fn page() -> String {
     fs::read_to_string(root().join("docs/csi.md")).unwrap()
 }
 
-/// The first cells of the first table below a heading, one for each word in backquotes.
+/// The words in backquotes in the first column of the first table below a heading.
 fn rows(heading: &str) -> BTreeSet<String> {
     let page = page();
     let (_, section) = page.split_once(&format!("\n{heading}\n")).unwrap();
@@ -21,7 +22,7 @@ fn rows(heading: &str) -> BTreeSet<String> {
     cells.flat_map(|cell| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>()).collect()
 }
 
-/// The texts in a constant of what a class may say.
+/// The texts in a constant with the allowed content of a class.
 fn texts(file: &str, constant: &str) -> BTreeSet<String> {
     let source = fs::read_to_string(root().join("crates/csi-class/src").join(file)).unwrap();
     let (_, rest) = source.split_once(&format!("const {constant}: [&str; ")).unwrap();
@@ -65,7 +66,7 @@ fn every_metric_has_its_row() {
     assert_eq!(names.collect::<BTreeSet<_>>(), families);
 }
 
-/// The names in the page's examples are those of the chart.
+/// The page's examples use the names of the chart.
 #[test]
 fn examples_have_the_charts_names() {
     let page = page();

@@ -1,4 +1,4 @@
-//! Values that are refused, with an error that names them.
+//! Values that the chart rejects with an error that names them.
 
 use super::{super::refusals::check_refusal, template};
 
@@ -37,7 +37,7 @@ fn values_of_another_kind_or_out_of_bounds() {
     refused("networkPolicy.scaivault={10.0.0.1}", &["/networkPolicy/scaivault/0"]);
 }
 
-/// Credentials and tokens are not written to a disk.
+/// Credentials and tokens must not be written to a disk.
 #[test]
 fn a_state_directory_that_may_be_on_a_disk() {
     for path in ["/var/lib/scaivault", "/run", "/run/../etc", "/running/a", "run/a"] {

@@ -1,4 +1,4 @@
-//! A proxy before the API server that writes down what it is asked.
+//! A proxy for the API server that records the requests.
 
 use std::{
     path::PathBuf,
@@ -15,13 +15,13 @@ use kube::Client;
 use scaivault_testkit::control_plane::Directory;
 use tokio::net::TcpListener;
 
-/// The largest answer, bytes: a page of 500 Deployments has about 2 MB.
+/// The maximum size of an answer in bytes: a page of 500 Deployments has about 2 MB.
 const LARGEST: usize = 64 * 1024 * 1024;
 
-/// What is kept of an answer, bytes: enough for a list's kind and its first objects.
+/// The recorded part of an answer in bytes: enough for a list's kind and its first objects.
 const KEPT: usize = 64 * 1024;
 
-/// A request and the beginning of its answer.
+/// A request and the start of its answer.
 #[derive(Clone, Debug)]
 pub(super) struct Recorded {
     pub(super) method: String,
@@ -31,7 +31,7 @@ pub(super) struct Recorded {
     pub(super) answer: String,
 }
 
-/// A proxy with the rights of a client. It ends with the test's runtime.
+/// A proxy with the permissions of a client. It ends with the test's runtime.
 pub(super) struct Recorder {
     requests: Arc<Mutex<Vec<Recorded>>>,
     directory: Directory,
@@ -66,7 +66,7 @@ impl Recorder {
         self.directory.path().join("kubeconfig")
     }
 
-    /// What was asked so far.
+    /// The requests so far.
     pub(super) fn requests(&self) -> Vec<Recorded> {
         self.requests.lock().unwrap().clone()
     }

@@ -1,4 +1,4 @@
-//! `kubectl apply`, by the client and by the server, again and again.
+//! Repeated `kubectl apply`, client-side and server-side.
 
 use kube::api::ListParams;
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ fn pod() -> Value {
     bare("app", &template("app", &annotations()))
 }
 
-/// Applies with these words, as JSON.
+/// Applies with these arguments and returns the object.
 fn applied(team: &Team, words: &str, manifest: &Value) -> Value {
     let said = team.kubectl().run_with(&format!("{words} --output=json --filename=-"), manifest).ok();
     serde_json::from_str(&said.out).unwrap()
@@ -27,16 +27,16 @@ async fn a_dry_run_shows_the_injection_and_makes_nothing() {
     assert_eq!(pods.items.len(), 0);
 }
 
-/// Once made, a pod is the same however often the same manifest is applied, and no difference is shown.
+/// Applying the same manifest again does not change the pod, and `diff` shows no difference.
 async fn assert_steady(prefix: &str, apply: &str, diff: &str) {
     let team = Team::new(prefix).await;
     let first = applied(&team, apply, &pod());
     assert_injected(&first, &[INIT]);
-    // `diff` fails where there is a difference.
+    // `diff` fails if there is a difference.
     team.kubectl().run_with(diff, &pod()).quiet();
     let second = applied(&team, apply, &pod());
     for part in ["/spec", "/metadata/annotations"] {
-        // The node was set in between.
+        // The scheduler set the node meanwhile.
         let mut parts = [&first, &second].map(|pod| pod.pointer(part).unwrap().clone());
         for part in &mut parts {
             part.as_object_mut().unwrap().remove("nodeName");

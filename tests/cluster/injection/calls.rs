@@ -1,5 +1,5 @@
-//! How often the API server calls the injector for a pod: a second time only if something has changed the pod behind its
-//! answer.
+//! The number of webhook calls for a pod: a second call is made only if something changed the pod
+//! after the injector's answer.
 
 use scaivault_testkit::look;
 use serde_json::{Value, json};
@@ -12,16 +12,16 @@ use crate::support::{create, eventually, other_webhook::OtherWebhook, release::R
 
 /// Reviews that the injector has answered.
 const REVIEWS: &str = "scaivault_injector_admission_duration_seconds_count";
-/// Where the API server mounts a token for itself into every container that has no mount there.
+/// Where the API server mounts its token in every container without a mount there.
 const API_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 const SECRET: (&str, &str) = ("inject-secret-db.json", "environments/production/billing/database");
 
-/// A namespace with an injector that is called for nobody else's pods.
+/// A namespace with an injector that is only called for its pods.
 async fn team(prefix: &str) -> Team {
     let release: &'static Release = Box::leak(Box::new(Release::install(prefix, json!({})).await));
     let team = Team { release, client: release.client().await, namespace: release.namespace(prefix).await };
-    // The namespace and its service account are in the injector's memory from here on.
+    // From here on, the namespace and its service account are in the injector's cache.
     let pod = bare("known", &template("app", &ours(&[SECRET])));
     eventually("an injected pod", async || {
         let pod = team.dry_run(&pod).await.ok()?;
@@ -31,14 +31,14 @@ async fn team(prefix: &str) -> Team {
     team
 }
 
-/// Makes a pod and counts the calls for it.
+/// Creates a pod and counts the calls for it.
 async fn calls(team: &Team, pod: &Value) -> (Value, u64) {
     let before = team.release.counter(REVIEWS).await;
     let pod = team.create(pod).await.unwrap();
     (pod, team.release.counter(REVIEWS).await - before)
 }
 
-/// The agents have no token for the API server, all others have it.
+/// The agents have no token for the API server; all other containers have it.
 #[track_caller]
 fn assert_api_token_is_for_the_app(pod: &Value) {
     for container in look::entries(pod, "containers") {
@@ -84,7 +84,7 @@ async fn a_pod_with_a_token_for_the_api_server_takes_one_call() {
     assert_eq!(calls, 1);
 }
 
-/// A container of somebody else, once.
+/// Adds another product's container, once.
 fn add_container(pod: &mut Value) {
     let containers = pod["spec"]["containers"].as_array_mut().unwrap();
     if look::named(containers, "log-shipper").is_none() {
@@ -95,7 +95,7 @@ fn add_container(pod: &mut Value) {
 #[tokio::test]
 async fn a_container_that_another_webhook_adds_takes_a_second_call() {
     let team = team("two-calls").await;
-    // Behind the release, whose configuration is called after its namespace.
+    // The configuration is called after the release's, whose name is that of its namespace.
     let _other = OtherWebhook::start(&team.client, &team.namespace, "zz-after", add_container).await;
     let pod = bare("app", &template("app", &ours(&[SECRET])));
     eventually("the other webhook", async || {
@@ -110,7 +110,8 @@ async fn a_container_that_another_webhook_adds_takes_a_second_call() {
     assert_eq!(calls, 2);
 }
 
-/// The range has given every container a CPU limit before the injector is called, so the agent gets one from the injector.
+/// The range sets a CPU limit on every container before the injector is called, so the injector
+/// sets one on the agent.
 #[tokio::test]
 async fn a_limit_range_with_defaults_takes_no_second_call() {
     let team = team("ranges").await;
@@ -119,7 +120,7 @@ async fn a_limit_range_with_defaults_takes_no_second_call() {
     for (resource, request, amount) in [("memory", "64Mi", "100Mi"), ("cpu", "20m", "100m")] {
         let defaults = json!([{"type": "Container", "defaultRequest": {resource: request}, "default": {resource: amount}}]);
         create(&ranges, json!({"metadata": {"name": resource}, "spec": {"limits": defaults}})).await.unwrap();
-        // The API server knows a new one a moment later.
+        // The API server observes a new range with a delay.
         eventually("the default of the range", async || {
             let pod = team.dry_run(&pod("probe")).await.unwrap();
             (pod["spec"]["containers"][0]["resources"]["limits"][resource] == amount).then_some(())

@@ -1,4 +1,4 @@
-//! What a namespace and a service account say for all their pods.
+//! Defaults that a namespace and a service account set for their pods.
 
 use scaivault_testkit::look;
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use crate::support::{
     release::{Release, annotations},
 };
 
-/// Below it, a URL may be chosen.
+/// Pods may choose a URL with this prefix.
 const ALLOWED_URL: &str = "https://vault.example/eu";
 
 /// A variable of the injected init container.
@@ -38,7 +38,7 @@ async fn a_namespaces_annotations_are_its_pods_defaults_within_what_the_operator
     let said = ours(&[("url", &url), ("fetch-timeout", "2m"), ("inject-secret-all", "shared/everything")]);
     team.change_namespace(json!({"annotations": said})).await;
 
-    // The injector hears of a change a moment after it was made.
+    // The injector observes a change with a delay.
     let injected = eventually("the namespace's URL", async || {
         let pod = team.dry_run(&pod(&[SECRET])).await.unwrap();
         (variable(&pod, "SCAIVAULT_URL") == Some(&url)).then_some(pod)
@@ -86,8 +86,9 @@ async fn a_service_accounts_role_is_that_of_its_pods() {
     assert_eq!(variable(&team.dry_run(&pod).await.unwrap(), "SCAIVAULT_ROLE"), Some("reports"));
 }
 
-/// Tools make a namespace, its accounts and its pods in one go. Whether the injector has heard of them by then, or has to wait for
-/// its watches, is the machine's affair; that it does wait is held by the webhook's own tests.
+/// Tools create a namespace, its accounts and its pods at once. Whether the injector has already
+/// cached them, or has to wait for its watches, depends on timing here; the webhook's own tests
+/// check that it waits.
 #[tokio::test]
 async fn a_pod_that_follows_its_namespace_at_once_gets_its_defaults() {
     let release = Release::shared().await;

@@ -1,4 +1,4 @@
-//! The manifests of `examples/`, applied as they are.
+//! The manifests of `examples/`, applied unchanged.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::team::{INIT, SECRETS, SIDECAR, Team, VARIABLES_SINCE, minor_version};
 use crate::support::{eventually, release::Release, run};
 
-/// The namespace that all of them name.
+/// The namespace of all examples.
 const NAMESPACE: &str = "shop";
 
 #[tokio::test]
@@ -19,7 +19,7 @@ async fn the_examples_become_available() {
     let apply = |file: &str| {
         run(release.plane.kubectl().unwrap().arg("apply").arg("--filename").arg(examples.join(file)));
     };
-    // It enforces Pod Security `restricted` for the others.
+    // It enforces Pod Security `restricted` for the other examples.
     apply("namespace-defaults.yaml");
     release.serve(NAMESPACE).await;
     let rows = [
@@ -58,7 +58,7 @@ async fn the_examples_become_available() {
     let app = |pod: &Value| look::entries(pod, "containers")[0].clone();
     let billing = &team.labelled("app=billing").await[0];
     assert_eq!(look::mount(&app(billing), SECRETS).unwrap()["readOnly"], true);
-    // Beside the app that was named there is one that reads no secrets.
+    // The second container, which is not listed, reads no secrets.
     let reports = &team.labelled("app=reports").await[0];
     assert!(look::mount(look::app_container(reports, "proxy").unwrap(), SECRETS).is_none());
     if has_variables {

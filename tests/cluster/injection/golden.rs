@@ -1,4 +1,5 @@
-//! The golden cases on a real API server: it takes what is injected, and makes of a pod what the command line makes of it.
+//! The golden cases on a real API server: it accepts the injected pods, and the webhook's result
+//! equals that of the command line.
 
 use std::{
     fs,
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 use super::team::{Team, VARIABLES_SINCE, minor_version};
 use crate::support::{api, kubectl, release::Release};
 
-/// How many pods of the golden cases are refused for their annotations. The others are taken.
+/// The number of pods in the golden cases that are rejected for their annotations.
 const REFUSED: usize = 6;
 
 #[tokio::test]
@@ -61,7 +62,7 @@ async fn the_api_server_makes_of_the_golden_pods_what_the_command_line_does() {
             }
         }
     }
-    // There are two cases with variables.
+    // Two cases use variables.
     assert_eq!(refused, REFUSED + 2 * usize::from(minor < VARIABLES_SINCE));
     assert!(taken > 2 * REFUSED, "{taken} pods were taken");
 }
@@ -74,7 +75,7 @@ fn cases() -> Vec<PathBuf> {
     cases
 }
 
-/// The pods of a case's input in a namespace; of a workload, one as its controller makes it.
+/// The pods of a case's input in a namespace; for a workload, one as its controller creates it.
 fn pods(case: &Path, namespace: &str) -> Vec<Value> {
     let text = fs::read_to_string(case.join("input.yaml")).unwrap();
     let objects: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
@@ -91,7 +92,7 @@ fn pods(case: &Path, namespace: &str) -> Vec<Value> {
     objects.into_iter().map(pod).collect()
 }
 
-/// What the command line makes of a pod, else what it says against it.
+/// The result of the command line for a pod, or its error.
 fn injected(pod: &Value, arguments: &[std::ffi::OsString]) -> Result<Value, String> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_scaivault-injector"));
     command.args(["inject", "-f", "-"]).args(arguments).env_clear();
@@ -99,7 +100,8 @@ fn injected(pod: &Value, arguments: &[std::ffi::OsString]) -> Result<Value, Stri
     if said.is_success { Ok(serde_json::from_str(&said.out).unwrap()) } else { Err(said.err) }
 }
 
-/// The API server adds to a pod, and writes numbers and amounts its own way; what was there is still there, in its order.
+/// The API server adds fields to a pod and normalizes numbers and quantities; everything else must
+/// still be there, in its order.
 #[track_caller]
 fn assert_contains(made: &Value, offline: &Value, path: &str) {
     match (made, offline) {
@@ -110,7 +112,7 @@ fn assert_contains(made: &Value, offline: &Value, path: &str) {
             }
         }
         (Value::Array(made), Value::Array(offline)) => {
-            // Others' entries come before ours: the API server mounts its own token.
+            // Entries of the API server, such as its own token, come before the injected ones.
             let others = |entry: &&Value| {
                 !entry["name"].as_str().is_some_and(|name| name.starts_with("kube-api-access"))
             };

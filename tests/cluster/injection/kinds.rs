@@ -8,7 +8,7 @@ use crate::support::{
     release::{annotations, is_untouched},
 };
 
-/// Makes the workload and looks at the pods that its controller makes.
+/// Creates the workload and checks the pods that its controller creates.
 async fn assert_pods_are_injected(kind: &str, number: usize) {
     let team = Team::new(&kind.to_lowercase()).await;
     let template = template("app", &annotations());
@@ -16,7 +16,7 @@ async fn assert_pods_are_injected(kind: &str, number: usize) {
     if kind == "CronJob" {
         team.kubectl().run("create job now --from=cronjob/app").ok();
     }
-    // The workload stays the user's.
+    // The workload itself is unchanged.
     let template = support::workload::template(&made);
     assert!(is_untouched(template), "{made}");
     assert_eq!(template["metadata"]["annotations"], annotations());

@@ -1,4 +1,5 @@
-//! A migration as its plan says it: every command that needs no running container is run, forward and back.
+//! Runs a migration according to its plan: every command that needs no running container, forward
+//! and back.
 
 use std::{fs, path::Path, process::Command};
 
@@ -35,7 +36,7 @@ fn migrate(directory: &Path) -> Value {
     serde_json::from_str(&fs::read_to_string(directory.join("out/plan.json")).unwrap()).unwrap()
 }
 
-/// Runs the steps of a phase as they are.
+/// Runs the steps of a phase unchanged.
 fn run_steps(team: &Team, directory: &Path, steps: &Value, phase: &str) {
     let steps = steps.as_array().unwrap().iter().filter(|step| step["phase"] == phase);
     let mut count = 0;
@@ -43,7 +44,7 @@ fn run_steps(team: &Team, directory: &Path, steps: &Value, phase: &str) {
         let words: Vec<&str> =
             step["command"].as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect();
         let ["kubectl", words @ ..] = words.as_slice() else { panic!("{words:?}") };
-        // On paper there is no container to ask.
+        // The simulated nodes run no containers.
         if ["logs", "exec"].contains(&words[0]) {
             continue;
         }
@@ -58,7 +59,7 @@ async fn template(team: &Team) -> Value {
     serde_json::to_value(deployment).unwrap()["spec"]["template"].take()
 }
 
-/// The only pod, once the one before it is gone.
+/// The only pod, once the previous one is gone.
 async fn pod(team: &Team, is_injected: bool) -> Value {
     let only = async || {
         let pods = team.pods("billing").await;
@@ -96,6 +97,6 @@ async fn a_plan_runs_forward_and_back() {
     run_steps(&team, directory.path(), &batch["rollback"], "rollback");
     assert_eq!(template(&team).await, before);
     pod(&team, false).await;
-    // Nothing uses the Secret after the migration, as far as the manifests say.
+    // According to the manifests, nothing uses the Secret after the migration.
     assert_eq!(plan["finish"][0]["command"][4], "db");
 }

@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 use super::team::{INIT, SECRETS, SIDECAR, Team, assert_injected, bare, template};
 use crate::support::{eventually, other_webhook::OtherWebhook, release::annotations};
 
-/// Places in the order of the configurations' names: the release's is called after its namespace, `shared-…`.
+/// Prefixes for the order of the configurations' names; the release's name starts with `shared-`.
 const PLACES: [&str; 2] = ["aa-before", "zz-after"];
 
-/// A pod as it comes out when both webhooks are called: the API server knows the new one a moment after it is there.
+/// A pod after both webhooks were called. The API server observes the new one with a delay.
 async fn made(team: &Team, pod: &Value, other_was_there: fn(&Value) -> bool) -> Value {
     eventually("both webhooks", async || {
         let pod = team.dry_run(pod).await.unwrap();
@@ -18,7 +18,7 @@ async fn made(team: &Team, pod: &Value, other_was_there: fn(&Value) -> bool) -> 
     .await
 }
 
-/// A container of somebody else, once.
+/// Adds another product's container, once.
 fn add_container(pod: &mut Value) {
     let containers = pod["spec"]["containers"].as_array_mut().unwrap();
     if look::named(containers, "log-shipper").is_none() {
@@ -41,7 +41,7 @@ async fn a_container_that_another_webhook_adds_gets_its_mount_too() {
 /// Where EKS mounts the token of an IAM role, below the default mount path.
 const CLOUD_TOKEN: &str = "/var/run/secrets/eks.amazonaws.com/serviceaccount";
 
-/// The token of a cloud provider, in every container, once.
+/// Adds a cloud provider's token to every container, once.
 fn mount_cloud_token(pod: &mut Value) {
     let spec = &mut pod["spec"];
     for list in ["initContainers", "containers"] {
@@ -97,7 +97,7 @@ async fn secrets_are_fetched_through_a_mesh_that_comes_before_or_after() {
     }
 }
 
-/// Puts a mirror before the images that come from elsewhere.
+/// Prefixes images with a registry mirror.
 fn rewrite_registries(pod: &mut Value) {
     for list in ["initContainers", "containers"] {
         for container in pod["spec"][list].as_array_mut().into_iter().flatten() {
@@ -125,7 +125,7 @@ async fn images_that_another_webhook_rewrites_stay_rewritten() {
     }
 }
 
-/// Amounts for every container, as a policy engine sets them.
+/// Sets resources on every container, as a policy engine does.
 fn set_resources(pod: &mut Value) {
     for list in ["initContainers", "containers"] {
         for container in pod["spec"][list].as_array_mut().into_iter().flatten() {
@@ -145,7 +145,7 @@ async fn amounts_that_another_webhook_sets_stay_set() {
     assert_eq!(look::init_container(&pod, INIT).unwrap()["resources"]["requests"]["cpu"], "1m");
 }
 
-/// Somebody takes our mount away: the API server asks again, and it is there again.
+/// Removes the injector's mount. The API server calls the injector again, which restores it.
 fn drop_mounts(pod: &mut Value) {
     let container = &mut pod["spec"]["containers"][0];
     if container["env"].is_null()

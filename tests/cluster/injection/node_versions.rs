@@ -1,4 +1,4 @@
-//! What may be injected depends on the oldest of the API server and the nodes.
+//! The available features depend on the oldest version of the API server and the nodes.
 
 use kube::api::{Patch, PatchParams};
 use scaivault_testkit::{
@@ -17,10 +17,11 @@ use crate::support::{
     install, object,
 };
 
-/// The log's line when another version than the one before was found.
+/// The log message when a different version was detected.
 const FOUND: &str = "Kubernetes version: the oldest of API server and kubelets";
 
-/// A control plane of its own: nodes are everybody's. The injector has the rights of the chart's service account.
+/// Uses its own control plane, because nodes are shared by all tests. The injector has the
+/// permissions of the chart's service account.
 #[tokio::test]
 async fn the_oldest_node_decides_whether_variables_can_be_injected() {
     let plane =
@@ -71,7 +72,7 @@ async fn the_oldest_node_decides_whether_variables_can_be_injected() {
         look::ours(&serde_json::to_value(pod).unwrap(), "status").map(drop)
     })
     .await;
-    // As soon as it says that it is ready, it knows.
+    // Once it is ready, it has detected the version.
     assert_eq!(injector.event(FOUND).unwrap()["kube_version"], format!("1.{minor}"));
     let made = pods.create(&dry_run, &variable).await;
     assert_eq!(made.is_ok(), minor >= VARIABLES_SINCE, "{made:?}");

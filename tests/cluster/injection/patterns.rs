@@ -1,4 +1,4 @@
-//! Every way to ask for secrets gives a pod that the API server takes.
+//! Every way to request secrets gives a pod that the API server accepts.
 
 use scaivault_testkit::{PREFIX, look};
 use serde_json::{Map, Value, json};
@@ -7,7 +7,7 @@ use super::team::{
     INIT, SECRETS, SIDECAR, Team, VARIABLES_SINCE, assert_injected, bare, minor_version, template,
 };
 
-/// Annotations with our prefix.
+/// Annotations with the injector's prefix.
 pub(super) fn ours(pairs: &[(&str, &str)]) -> Value {
     let pairs = pairs.iter().map(|(key, value)| (format!("{PREFIX}{key}"), Value::from(*value)));
     Value::Object(pairs.collect::<Map<_, _>>())
@@ -74,7 +74,8 @@ async fn a_reloaded_process_can_be_seen_by_the_sidecar() {
     assert_eq!((&context["runAsUser"], &context["capabilities"]["add"]), (&0.into(), &json!(["KILL"])));
 }
 
-/// The kubelet reads the variable from a file: `fileKeyRef`, which the API server knows and the nodes of this version too.
+/// The kubelet reads the variable from a file: `fileKeyRef`, which the API server and the nodes of
+/// this version support.
 #[tokio::test]
 async fn a_variable_comes_from_a_file_that_the_app_does_not_mount() {
     let team = Team::new("variable").await;

@@ -20,7 +20,7 @@ async fn team(level: &str) -> Team {
     team
 }
 
-/// A pod that is restricted before anything is injected.
+/// A pod that satisfies `restricted` before the injection.
 fn restricted(annotations: &[(&str, &str)]) -> Value {
     let mut pod = bare("app", &template("app", &ours(annotations)));
     pod["spec"]["securityContext"] =
@@ -33,7 +33,7 @@ fn restricted(annotations: &[(&str, &str)]) -> Value {
 #[tokio::test]
 async fn whatever_is_injected_is_restricted() {
     let team = team("restricted").await;
-    // The namespace does refuse.
+    // The namespace does enforce the standard.
     let refused = team.dry_run(&bare("app", &template("app", &json!({})))).await.unwrap_err();
     assert!(refused.to_string().contains("violates PodSecurity"), "{refused}");
     let mut cases: Vec<&[(&str, &str)]> = vec![
@@ -57,7 +57,8 @@ async fn whatever_is_injected_is_restricted() {
     }
 }
 
-/// A target whose user nobody says can be signalled by root alone, which only a baseline namespace allows.
+/// A target whose user is unknown can only be signalled by root, which only a baseline namespace
+/// allows.
 #[tokio::test]
 async fn a_sidecar_that_has_to_signal_an_unknown_user_is_baseline() {
     let unknown = [SECRET, SIGNAL, TARGET];

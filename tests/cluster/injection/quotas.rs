@@ -1,4 +1,4 @@
-//! Namespaces with bounds on what their pods may take.
+//! Namespaces with limits on the resources of their pods.
 
 use scaivault_testkit::look;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::support::{create, eventually, release::annotations};
 
-/// A template whose app says what it takes.
+/// A template whose app sets its resources.
 fn sized(annotations: &Value) -> Value {
     let mut template = template("app", annotations);
     let amounts = json!({"cpu": "50m", "memory": "64Mi"});
@@ -23,13 +23,13 @@ async fn a_quota_on_memory_and_requests_takes_the_injected_containers() {
     let hard = json!({"requests.cpu": "2", "requests.memory": "1Gi", "limits.memory": "1Gi", "pods": "5"});
     let quotas = team.api("v1", "ResourceQuota");
     create(&quotas, json!({"metadata": {"name": "all"}, "spec": {"hard": hard}})).await.unwrap();
-    // Pods are refused until the quota's use is known.
+    // Pods are rejected until the quota's usage has been computed.
     let used = async |resource: &str| {
         quotas.get("all").await.unwrap().data["status"]["used"][resource].as_str().map(str::to_owned)
     };
     eventually("the quota's status", async || used("pods").await).await;
 
-    // The quota does refuse.
+    // The quota does reject pods without resources.
     let refused = team.dry_run(&bare("app", &template("app", &json!({})))).await.unwrap_err().to_string();
     assert!(refused.contains("must specify"), "{refused}");
     let pod = team.create(&bare("once", &sized(&annotations()))).await.unwrap();
@@ -40,19 +40,20 @@ async fn a_quota_on_memory_and_requests_takes_the_injected_containers() {
     refreshed[scaivault_testkit::key("pattern")] = "sidecar".into();
     let pod = team.create(&bare("beside", &sized(&refreshed))).await.unwrap();
     assert_injected(&pod, &[SIDECAR]);
-    // Five apps; an init container is over before its app starts, a sidecar takes its share beside it.
+    // Five apps; an init container ends before its app starts, but a sidecar's share is added to
+    // it.
     eventually("the use of five pods", async || used("limits.memory").await.filter(|used| used == "352Mi"))
         .await;
 }
 
-/// A namespace whose containers get these amounts where they say none.
+/// A namespace with these defaults for containers that set none.
 async fn team_with_defaults(requests: &Value, limits: &Value) -> Team {
     let team = Team::new("limits").await;
     let range = json!({"type": "Container", "max": {"cpu": "1", "memory": "128Mi"}, "min": {"cpu": "5m", "memory": "8Mi"},
         "default": limits, "defaultRequest": requests});
     let ranges = team.api("v1", "LimitRange");
     create(&ranges, json!({"metadata": {"name": "all"}, "spec": {"limits": [range]}})).await.unwrap();
-    // The API server knows a new one a moment later.
+    // The API server observes a new range with a delay.
     eventually("the default of the range", async || {
         let pod = team.dry_run(&bare("app", &template("app", &json!({})))).await.unwrap();
         (pod["spec"]["containers"][0]["resources"]["limits"] == *limits).then_some(())
@@ -63,7 +64,7 @@ async fn team_with_defaults(requests: &Value, limits: &Value) -> Team {
 
 const SECRET: (&str, &str) = ("inject-secret-db.json", "environments/production/billing/database");
 
-/// A pod of one pattern, and what its injected container takes.
+/// A pod of one pattern, and the resources of its injected container.
 async fn made(team: &Team, pattern: &str) -> (Value, Value) {
     let pod = bare(pattern, &template("app", &ours(&[SECRET, ("pattern", pattern)])));
     let pod = team.create(&pod).await.unwrap();
@@ -79,7 +80,7 @@ async fn a_limit_range_finds_nothing_to_refuse() {
     for pattern in ["init", "sidecar"] {
         let (pod, resources) = made(&team, pattern).await;
         assert_eq!(resources["requests"], json!({"cpu": "10m", "memory": "16Mi"}));
-        // The injector's own CPU limit, because the range has given one to every container of the pod.
+        // The injector's own CPU limit, because the range sets one on every container of the pod.
         assert_eq!(resources["limits"], json!({"cpu": "50m", "memory": "32Mi"}));
         assert_eq!(pod["status"]["qosClass"], "Burstable");
     }
@@ -96,11 +97,12 @@ async fn a_pod_that_a_limit_range_makes_guaranteed_stays_so() {
     }
 }
 
-/// From this minor version on, pods have amounts of their own without a feature gate.
+/// The first minor version with pod-level resources without a feature gate.
 const POD_LEVEL_SINCE: u16 = 34;
 
-/// Pod-level requests are a budget that the user divided up without us: the API server refuses containers that ask for more
-/// than it, and of its limits follows the pod's class.
+/// Pod-level requests are a budget that the user distributed without the injector's containers: the
+/// API server rejects containers whose sum exceeds it, and its limits determine the pod's QoS
+/// class.
 #[tokio::test]
 async fn a_pod_with_amounts_of_its_own_keeps_its_class_and_its_budget() {
     let team = Team::new("budget").await;
@@ -111,7 +113,7 @@ async fn a_pod_with_amounts_of_its_own_keeps_its_class_and_its_budget() {
     let amounts = json!({"cpu": "100m", "memory": "64Mi"});
     for pattern in ["init", "sidecar"] {
         let mut pod = bare(pattern, &template("app", &ours(&[SECRET, ("pattern", pattern)])));
-        // All of it is the app's.
+        // The app uses the whole budget.
         pod["spec"]["containers"][0]["resources"] = json!({"requests": amounts});
         for (budget, class) in [
             (json!({"requests": amounts}), "Burstable"),

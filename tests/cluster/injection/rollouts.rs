@@ -1,11 +1,11 @@
-//! Workloads become available and change, on nodes.
+//! Workloads become available and are updated, on simulated nodes.
 
 use serde_json::{Value, json};
 
 use super::team::{INIT, SIDECAR, Team, assert_injected, template, workload};
 use crate::support::{eventually, release::annotations, run};
 
-/// Annotations that ask for a sidecar.
+/// Annotations that request a sidecar.
 fn refreshed() -> Value {
     let mut annotations = annotations();
     annotations[scaivault_testkit::key("refresh-interval")] = "1m".into();
@@ -70,7 +70,7 @@ async fn a_stateful_sets_pods_come_and_are_replaced_in_order() {
     }
 }
 
-/// The pods' names in the order in which they were last changed, which is when they became ready.
+/// The pods' names in the order of their last change, which is when they became ready.
 fn by_revision(pods: &[Value]) -> Vec<&str> {
     let revision =
         |pod: &&Value| pod["metadata"]["resourceVersion"].as_str().unwrap().parse::<u64>().unwrap();
@@ -89,7 +89,7 @@ async fn a_job_of_many_pods_completes() {
     }
 }
 
-/// A user's own chart, which knows nothing of what is injected.
+/// A user's own chart, which does not know about the injection.
 #[tokio::test]
 async fn helm_waits_for_a_users_chart() {
     let team = Team::new("helm").await;

@@ -1,4 +1,5 @@
-//! Where the webhook fails open, the API server itself refuses what would start without its secrets.
+//! If the webhook fails open, the API server itself rejects pods that would start without their
+//! secrets.
 
 use scaivault_testkit::PREFIX;
 use serde_json::{Value, json};
@@ -9,7 +10,8 @@ use crate::support::{
     release::{Release, annotations},
 };
 
-/// A pod that asks for a secret, with another annotation of ours and another init container.
+/// A pod that requests a secret, with another annotation of the injector and another init
+/// container.
 fn asking(annotation: Option<(&str, &str)>, init: Option<&str>) -> Value {
     let mut pod = bare("app", &template("app", &annotations()));
     if let Some((key, value)) = annotation {

@@ -31,7 +31,7 @@ impl Team {
         Self { release, client: release.client().await, namespace }
     }
 
-    /// A new namespace that is served by the same release and says something for its pods.
+    /// A new namespace that is served by the same release and has these annotations.
     pub(super) async fn fresh(prefix: &str, annotations: &Value) -> Self {
         let release = Release::shared().await;
         let client = release.client().await;
@@ -56,7 +56,7 @@ impl Team {
         Kubectl { plane: self.release.plane, namespace: &self.namespace }
     }
 
-    /// Makes the object that the manifest says.
+    /// Creates the object in the manifest.
     #[track_caller]
     pub(super) fn create(&self, manifest: &Value) -> impl Future<Output = kube::Result<Value>> {
         let text = |field: &str| manifest[field].as_str().unwrap().to_owned();
@@ -64,7 +64,7 @@ impl Team {
         async move { support::create(&api, manifest).await }
     }
 
-    /// What the API server would make of the manifest, without making it.
+    /// The API server's result for the manifest in a dry run.
     pub(super) async fn dry_run(&self, pod: &Value) -> kube::Result<Value> {
         let params = PostParams { dry_run: true, ..PostParams::default() };
         let made = self.api("v1", "Pod").create(&params, &object(pod.clone())).await?;
@@ -76,14 +76,14 @@ impl Team {
         self.labelled(&format!("app={app}")).await
     }
 
-    /// The pods that a label selector chooses, and that are not about to go.
+    /// The pods that a label selector matches and that are not being deleted.
     pub(super) async fn labelled(&self, selector: &str) -> Vec<Value> {
         let pods = self.api("v1", "Pod").list(&ListParams::default().labels(selector)).await.unwrap();
         let pods = pods.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
         pods.map(|pod| serde_json::to_value(pod).unwrap()).collect()
     }
 
-    /// Waits until there are so many pods with the label `app`, whatever state they are in.
+    /// Waits until this many pods have the label `app`, in any state.
     pub(super) async fn wait_for_pods(&self, app: &str, number: usize) -> Vec<Value> {
         eventually("pods", async || Some(self.pods(app).await).filter(|pods| pods.len() == number)).await
     }
@@ -96,7 +96,7 @@ impl Team {
     }
 }
 
-/// The minor version of the API server, and of the nodes with it: the tests run with older releases too.
+/// The minor version of the API server and the nodes: the tests also run with older releases.
 pub(super) async fn minor_version(client: &Client) -> u16 {
     let minor = client.apiserver_version().await.unwrap().minor;
     minor.parse().unwrap()
@@ -122,18 +122,18 @@ pub(super) fn bare(name: &str, template: &Value) -> Value {
     pod
 }
 
-/// A workload of one of the kinds, with the template where that kind has it.
+/// A workload of one of the kinds, with the template in the field of that kind.
 pub(super) fn workload(kind: &str, name: &str, replicas: usize, template: &Value) -> Value {
     let mut template = template.clone();
     let labels = template["metadata"]["labels"].clone();
     let of = |api_version: &str, spec: Value| json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": name}, "spec": spec});
     if matches!(kind, "Job" | "CronJob") {
         template["spec"]["restartPolicy"] = "Never".into();
-        // Kubernetes' own label takes the place of a selector.
+        // Kubernetes' own label is used instead of a selector.
         let job = json!({"completions": replicas, "parallelism": replicas, "template": template});
         return match kind {
             "Job" => of("batch/v1", job),
-            // Never by itself: in February's last days at most.
+            // The schedule never matches, because February has no 31st.
             _ => of("batch/v1", json!({"schedule": "0 0 31 2 *", "jobTemplate": {"spec": job}})),
         };
     }
@@ -147,7 +147,8 @@ pub(super) fn workload(kind: &str, name: &str, replicas: usize, template: &Value
     of("apps/v1", spec)
 }
 
-/// The pod carries what fetches its secrets, and its app container reads them and nothing else of ours.
+/// Asserts that the pod has the container that fetches its secrets, and that the app container only
+/// has the injected mount.
 #[track_caller]
 pub(super) fn assert_injected(pod: &Value, containers: &[&str]) {
     let ours = look::injected_containers(pod);

@@ -1,18 +1,18 @@
-//! Pods that say nothing to us do not wait for us.
+//! Pods without the injector's annotations do not wait for the injector.
 
 use serde_json::json;
 
 use super::team::{INIT, Team, assert_injected, bare, template, workload};
 use crate::support::release::{Release, annotations, is_untouched};
 
-/// All admissions of a release, whatever was asked, and whatever came of it.
+/// The number of all admissions of a release.
 async fn admissions(release: &Release) -> f64 {
     release.metric("scaivault_injector_admission_duration_seconds_count").await
 }
 
 #[tokio::test]
 async fn pods_and_workloads_without_our_annotations_never_reach_the_webhook() {
-    // Of its own, for nobody else may count there.
+    // Uses its own release, because the admissions of other tests must not be counted.
     let release: &'static Release = Box::leak(Box::new(Release::install("untouched", json!({})).await));
     let (client, namespace) = (release.client().await, release.namespace("untouched").await);
     let team = Team { release, client, namespace };
@@ -24,7 +24,7 @@ async fn pods_and_workloads_without_our_annotations_never_reach_the_webhook() {
     for (kind, replicas) in
         [("Deployment", 20), ("StatefulSet", 6), ("DaemonSet", 0), ("Job", 8), ("CronJob", 4)]
     {
-        // A label of its own: bare pods with its selector would become the workload's.
+        // Its own label: bare pods that match the workload's selector would be adopted.
         let mut template = plain.clone();
         template["metadata"]["labels"]["kind"] = kind.into();
         team.create(&workload(kind, &kind.to_lowercase(), replicas, &template)).await.unwrap();
@@ -38,7 +38,7 @@ async fn pods_and_workloads_without_our_annotations_never_reach_the_webhook() {
     team.kubectl().run("delete pods --all --wait=false").ok();
     assert!((admissions(release).await - before).abs() < 0.5, "the webhook was called");
 
-    // One that has reason to would have been counted.
+    // An annotated pod is counted, which shows that the counter works.
     assert_injected(
         &team.create(&bare("annotated", &template("late", &annotations()))).await.unwrap(),
         &[INIT],

@@ -1,4 +1,4 @@
-//! Replicas that share an authority, and what people do to it.
+//! Replicas that share an authority, and manual changes to its Secret.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use kube::api::{Patch, PatchParams};
@@ -28,7 +28,7 @@ async fn replicas_that_start_at_once_on_an_empty_secret_agree() {
 
     let authority = authority(&fleet).await;
     for replica in replicas {
-        // With this one authority alone: whoever made another would be found out.
+        // Trusts only this authority, so a replica with another one would be detected.
         handshake(replica.address, &authority).await.unwrap();
     }
     for bundle in fleet.bundles().await {
@@ -36,7 +36,7 @@ async fn replicas_that_start_at_once_on_an_empty_secret_agree() {
     }
     fleet.wait_until_called().await;
 
-    // Whoever comes later takes what is there.
+    // A replica that starts later uses the existing authority.
     let third = fleet.start_replica().await;
     handshake(third.address, &authority).await.unwrap();
     assert_eq!(self::authority(&fleet).await, authority);
@@ -54,7 +54,8 @@ async fn what_people_do_to_secret_and_configurations_is_mended_without_a_failed_
     let traffic = Traffic::start(&fleet.client, &fleet.tenant, 2);
     let before = authority(&fleet).await;
 
-    // Emptied: a new authority, and until its leaves are everywhere the old one is trusted on.
+    // After the Secret was emptied, a new authority is created, and the old one is trusted until
+    // its leaves are replaced everywhere.
     patch_secret(&fleet, &json!({"data": null})).await;
     let emptied = eventually("a new authority", async || {
         let authority = decode(&fleet.secret_data().await[CURRENT]);
@@ -64,7 +65,8 @@ async fn what_people_do_to_secret_and_configurations_is_mended_without_a_failed_
     served_by([&first, &second], &emptied).await;
     assert!(fleet.bundles().await.iter().all(|bundle| bundle.contains(&emptied)));
 
-    // Garbage: left as it is, said, and served on, until somebody takes it away.
+    // Invalid data is not overwritten but logged, and the old certificate is served until an
+    // administrator removes the data.
     let garbage = json!({"ca.crt": BASE64_STANDARD.encode("garbage")});
     patch_secret(&fleet, &json!({"data": garbage})).await;
     for replica in [&first, &second] {
@@ -132,7 +134,7 @@ async fn ready(replicas: [&Injector; 2]) {
     }
 }
 
-/// Waits until the leaves of all are of this authority.
+/// Waits until all replicas serve leaves of this authority.
 async fn served_by(replicas: [&Injector; 2], authority: &str) {
     for replica in replicas {
         eventually("a leaf of the new authority", async || handshake(replica.address, authority).await.ok())

@@ -21,7 +21,7 @@ use crate::{
 
 const PODS: usize = 1000;
 const WRITERS: usize = 64;
-/// The webhook for pods, as the API server's metrics name it.
+/// The webhook for pods in the API server's metrics.
 const WEBHOOK: &str = r#"name="pods.injector.scaivault.scailabs.ai""#;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -58,7 +58,7 @@ async fn a_thousand_pods_of_64_writers_are_all_injected() {
         calls.number()
     );
     assert!(calls.number() >= 1000.0, "{calls:?}");
-    // Not what it says itself, but what the API server thinks of it.
+    // Uses the API server's metrics, not those of the injector.
     for counter in
         ["apiserver_admission_webhook_rejection_count", "apiserver_admission_webhook_fail_open_count"]
     {
@@ -73,12 +73,12 @@ async fn a_thousand_pods_of_64_writers_are_all_injected() {
     }
 }
 
-/// What the API server says of itself.
+/// The API server's metrics.
 async fn metrics(client: &Client) -> String {
     client.request_text(Request::new("").get("metrics", &GetParams::default()).unwrap()).await.unwrap()
 }
 
-/// The samples of a metric that are about the webhook for pods: labels and value.
+/// The samples of a metric for the pod webhook: labels and value.
 fn samples<'a>(text: &'a str, metric: &str) -> impl Iterator<Item = (&'a str, f64)> {
     text.lines().filter_map(move |line| {
         let (labels, value) = line.strip_prefix(metric)?.strip_prefix('{')?.rsplit_once("} ")?;
@@ -86,7 +86,7 @@ fn samples<'a>(text: &'a str, metric: &str) -> impl Iterator<Item = (&'a str, f6
     })
 }
 
-/// A histogram of calls: upper bounds in seconds, and how many calls took at most that long.
+/// A histogram of calls: upper bounds in seconds, with the cumulative number of calls.
 #[derive(Debug)]
 struct Calls(Vec<(f64, f64)>);
 
@@ -107,7 +107,7 @@ impl Calls {
         Self(calls)
     }
 
-    /// Those that an earlier reading did not have.
+    /// The difference from an earlier reading.
     fn since(mut self, earlier: &Self) -> Self {
         for (bound, count) in &mut self.0 {
             *count -= earlier
@@ -123,8 +123,8 @@ impl Calls {
         self.0.last().map_or(0.0, |(_, count)| *count)
     }
 
-    /// Within how many seconds this share of the calls was answered: between two bounds along a straight line, as
-    /// Prometheus does it.
+    /// The time in seconds within which this share of the calls was answered, interpolated linearly
+    /// between two bounds as Prometheus does.
     fn quantile(&self, share: f64) -> f64 {
         let rank = share * self.number();
         let (mut below, mut counted) = (0.0, 0.0);

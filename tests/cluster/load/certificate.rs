@@ -1,4 +1,4 @@
-//! What a TLS client sees of a replica's certificate.
+//! A replica's certificate as TLS clients receive it.
 
 use std::{collections::BTreeSet, io, net::SocketAddr};
 
@@ -13,7 +13,7 @@ use x509_parser::{
 
 use crate::fleet::HOST;
 
-/// Connects as an API server does that trusts `authorities` (PEM) and gives the certificate it is shown.
+/// Connects as an API server that trusts `authorities` (PEM), and returns the server's certificate.
 pub(crate) async fn handshake(address: SocketAddr, authorities: &str) -> io::Result<CertificateDer<'static>> {
     let connector = TlsConnector::from(client_config(authorities.as_bytes()).map_err(io::Error::other)?);
     let stream = TcpStream::connect(address).await?;
@@ -24,7 +24,7 @@ pub(crate) async fn handshake(address: SocketAddr, authorities: &str) -> io::Res
     Ok(leaf.expect("a server always shows its certificate").clone().into_owned())
 }
 
-/// The certificates that were seen.
+/// The certificates that were received.
 #[derive(Debug, Default)]
 pub(crate) struct Census {
     /// Their serial numbers.
@@ -34,7 +34,7 @@ pub(crate) struct Census {
 }
 
 impl Census {
-    /// Counts a leaf that was seen.
+    /// Records a received leaf.
     pub(crate) fn count(&mut self, leaf: &CertificateDer<'_>) {
         let (_, parsed) = X509Certificate::from_der(leaf).unwrap();
         self.leaves.insert(parsed.raw_serial().to_vec());

@@ -1,4 +1,4 @@
-//! What the kubelet's probes and a Service's endpoints do for the replicas of a Deployment.
+//! Emulates the kubelet's probes and a Service's endpoints for the replicas of a Deployment.
 
 use std::{
     io,
@@ -16,12 +16,12 @@ use tokio::{
 
 use crate::support::injector::Injector;
 
-/// Between two looks at /readyz: short beside every drain delay.
+/// The interval between two checks of /readyz: short compared with every drain delay.
 const INTERVAL: Duration = Duration::from_millis(50);
 
-/// A balancer in front of the replicas that say they are ready.
+/// A balancer in front of the replicas that are ready.
 pub(crate) struct Endpoints {
-    /// Where the API server connects to.
+    /// The address for the API server.
     pub(crate) address: SocketAddr,
     members: Arc<Mutex<Vec<Member>>>,
     following: JoinHandle<()>,
@@ -34,7 +34,8 @@ struct Member {
 }
 
 impl Endpoints {
-    /// Listens, with no replica yet. Needs a runtime with several threads: tests block one now and then.
+    /// Starts without replicas. Needs a multi-threaded runtime, because tests block a thread now
+    /// and then.
     pub(crate) async fn start() -> Self {
         let balancer = Balancer::start().await.unwrap();
         let (address, members) = (balancer.address(), Arc::default());
@@ -42,13 +43,13 @@ impl Endpoints {
         Self { address, members, following }
     }
 
-    /// From now on its /readyz is looked at.
+    /// Starts probing its /readyz.
     pub(crate) fn add(&self, injector: &Injector) {
         let member = Member { address: injector.address, ops_address: injector.ops_address };
         self.members.lock().unwrap().push(member);
     }
 
-    /// It has ended, and others may get its ports.
+    /// Removes a replica that has ended, because other processes may get its ports.
     pub(crate) fn remove(&self, address: SocketAddr) {
         self.members.lock().unwrap().retain(|member| member.address != address);
     }

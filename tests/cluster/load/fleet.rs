@@ -1,7 +1,8 @@
-//! An installed chart, and replicas of its injector that come and go as processes.
+//! An installed chart with replicas of its injector that start and stop as processes.
 //!
-//! The chart is told the URL of the balancer in front of them, and to make the Deployment all the same: so an upgrade finds
-//! nothing changed by a test, and what the replicas are started with is what the Deployment says.
+//! The chart is configured with the URL of the balancer in front of them, but still creates the
+//! Deployment. So an upgrade finds no changes made by a test, and the replicas are started with the
+//! Deployment's arguments.
 
 use std::{
     path::{Path, PathBuf},
@@ -26,12 +27,12 @@ use crate::{
     traffic,
 };
 
-/// The name that the API server calls, and that stands in the certificates.
+/// The host name that the API server calls and that is in the certificates.
 pub(crate) const HOST: &str = "localhost";
 
 static TURN: Mutex<()> = Mutex::const_new(());
 
-/// Waits for the other tests of this program. Held until the end of the test.
+/// Waits for the other tests of this program. The guard is held until the end of the test.
 pub(crate) async fn turn() -> MutexGuard<'static, ()> {
     TURN.lock().await
 }
@@ -39,7 +40,7 @@ pub(crate) async fn turn() -> MutexGuard<'static, ()> {
 /// One release of the chart.
 pub(crate) struct Fleet {
     pub(crate) plane: &'static ControlPlane,
-    /// An administrator's.
+    /// A client for the administrator.
     pub(crate) client: Client,
     /// The namespace of the release, and the name of all its objects.
     pub(crate) name: String,
@@ -50,7 +51,7 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
-    /// A namespace for the release and one for pods, nothing installed yet.
+    /// Creates a namespace for the release and one for pods, without installing the chart.
     pub(crate) async fn prepare(prefix: &str) -> Self {
         let plane = support::control_plane().await;
         let client = plane.client().await.unwrap();
@@ -70,18 +71,20 @@ impl Fleet {
         fleet
     }
 
-    /// Installs or upgrades the chart with these values beside those that lead to the replicas here.
+    /// Installs or upgrades the chart with these values, merged with those that point to the
+    /// replicas of the test.
     pub(crate) fn upgrade(&self, values: &Value, words: &[&str]) {
         let ours = json!({
             "fullnameOverride": self.name,
             "webhook": {
                 "url": format!("https://{HOST}:{}", self.endpoints.address.port()),
                 "namespaceSelector": {"matchLabels": {&*self.name: "served"}},
-                // For a machine with much else to do: what is asked is whether an answer comes.
+                // A long timeout for a busy machine: the test is about answers, not their latency.
                 "timeoutSeconds": 30,
             },
             "deployment": {"enabled": true},
-            // One API server, on this machine: it knows of a new authority at once.
+            // There is only one API server, on this machine, so a new authority is observed at
+            // once.
             "certificates": {"self": {"settleDelay": "1s"}},
             "server": {"drainDelaySeconds": 1},
             "test": {"namespace": self.tenant},
@@ -89,27 +92,29 @@ impl Fleet {
         let (ours, theirs) =
             (self.write("ours.json", &ours.to_string()), self.write("values.json", &values.to_string()));
         let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts").join(FULLNAME);
-        // The definition of policies is one for the cluster, and belongs to the release that installed it first.
+        // The `CustomResourceDefinition` of policies is shared by the cluster and belongs to the
+        // first release.
         let mut helm = self.helm(&["upgrade", "--install", FULLNAME, "--set", "policies.installCrd=false"]);
         helm.arg(chart).args(words).arg("--values").arg(ours).arg("--values").arg(theirs);
         block_in_place(|| run(&mut helm));
     }
 
-    /// A command of helm for the release's namespace.
+    /// A helm command for the release's namespace.
     pub(crate) fn helm(&self, words: &[&str]) -> Command {
         let mut helm = self.plane.helm().unwrap();
         helm.args(words).args(["--namespace", &self.name]);
         helm
     }
 
-    /// Starts a replica as the Deployment says, with its rights, and waits until it is among the endpoints.
+    /// Starts a replica with the Deployment's arguments and permissions, and waits until it is an
+    /// endpoint.
     pub(crate) async fn start_replica(&self) -> Injector {
         let injector = self.start_unready().await;
         eventually("a ready replica", async || injector.is_ready().await.then_some(())).await;
         injector
     }
 
-    /// Starts a replica, which becomes an endpoint as soon as it is ready.
+    /// Starts a replica, which becomes an endpoint once it is ready.
     pub(crate) async fn start_unready(&self) -> Injector {
         let deployment = self.api("apps/v1", "Deployment").get(&self.name).await.unwrap();
         let container = &deployment.data["spec"]["template"]["spec"]["containers"][0];
@@ -119,7 +124,7 @@ impl Fleet {
 
         let mut flags: Vec<_> = strings(&container["args"]).collect();
         assert_eq!(flags.remove(0), "serve");
-        // Where it listens is for the process to choose, and the file is not mounted.
+        // The process chooses its own ports, and the file is not mounted.
         let other = ["--config=", "--listen=", "--ops-listen="];
         flags.retain(|flag| !other.iter().any(|start| flag.starts_with(start)));
         flags.extend([format!("--config={}", config.display()), format!("--namespace={}", self.name)]);
@@ -129,7 +134,7 @@ impl Fleet {
         injector
     }
 
-    /// Ends a replica as a kubelet does; it has to end well.
+    /// Terminates a replica as a kubelet does; it must exit successfully.
     pub(crate) async fn retire(&self, injector: Injector) {
         let address = injector.address;
         let status = injector.terminate().await;
@@ -143,22 +148,22 @@ impl Fleet {
         eventually("an injected pod", async || traffic::dry_run(&pods, "probe").await.ok()).await;
     }
 
-    /// Writes a file that lives as long as the value.
+    /// Writes a file that is deleted with this value.
     pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
         self.directory.write(name, text).unwrap()
     }
 
-    /// Objects of the release's namespace.
+    /// Objects in the release's namespace.
     pub(crate) fn api(&self, api_version: &str, kind: &str) -> Api<DynamicObject> {
         api(&self.client, api_version, kind, &self.name)
     }
 
-    /// The name of the Secret with the authority.
+    /// The name of the authority's Secret.
     pub(crate) fn secret_name(&self) -> String {
         format!("{}-ca", self.name)
     }
 
-    /// The data of that Secret, null where it is empty.
+    /// The data of that Secret, null if it is empty.
     pub(crate) async fn secret_data(&self) -> Value {
         let secret = self.api("v1", "Secret").get(&self.secret_name()).await.unwrap();
         secret.data["data"].clone()
@@ -182,17 +187,17 @@ impl Fleet {
     }
 }
 
-/// The kinds of the two configurations that have the release's name.
+/// The kinds of the two configurations with the release's name.
 pub(crate) const CONFIGURATIONS: [&str; 2] =
     ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"];
 
-/// A text that stands there in base64; empty where there is none.
+/// Decodes base64 text; null gives an empty text.
 pub(crate) fn decode(value: &Value) -> String {
     let bytes = BASE64_STANDARD.decode(value.as_str().unwrap_or_default()).unwrap();
     String::from_utf8(bytes).unwrap()
 }
 
-/// The texts of a list.
+/// The strings of a list.
 pub(crate) fn strings(list: &Value) -> impl Iterator<Item = String> {
     list.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned())
 }

@@ -1,4 +1,4 @@
-//! From the installation over upgrades to the end.
+//! From installation through upgrades to removal.
 
 use std::{collections::BTreeSet, process::Command};
 
@@ -12,9 +12,9 @@ use crate::{
     traffic::{self, Traffic},
 };
 
-/// How many pods are injected before the next thing happens, so that it happens under load.
+/// How many pods are injected before the next step, so that it happens under load.
 const BETWEEN: usize = 30;
-/// Kinds of objects that come and go by themselves.
+/// Kinds of objects that appear and disappear by themselves.
 const PASSING: [&str; 2] = ["Event", "Lease"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -75,7 +75,7 @@ async fn upgrades_under_load_leave_the_authority_alone() {
         take();
         some_more(&mut traffic).await;
         assert_eq!(fleet.bundles().await, bundles, "{what} has changed a caBundle");
-        // Not shown: private keys are in it.
+        // The values are not printed, because they contain private keys.
         assert!(fleet.secret_data().await == secret, "{what} has changed the Secret");
     }
     let configuration = fleet.configurations("MutatingWebhookConfiguration").get(&fleet.name).await.unwrap();
@@ -95,9 +95,9 @@ async fn nothing_is_left_after_uninstalling_and_it_can_be_installed_again() {
     let before = objects(&fleet);
     let values = json!({"safetyNet": {"enabled": true}});
     for _ in 0..2 {
-        // The Deployment's pods become ready on nodes that exist on paper only.
+        // The Deployment's pods become ready on simulated nodes.
         fleet.upgrade(&values, &["--wait", "--timeout=60s"]);
-        // A second time, as a pipeline does that has nothing new.
+        // Again without changes, as a pipeline does.
         fleet.upgrade(&values, &["--wait", "--timeout=60s"]);
         assert!(objects(&fleet).difference(&before).count() > 10);
         let replica = fleet.start_replica().await;
@@ -107,14 +107,14 @@ async fn nothing_is_left_after_uninstalling_and_it_can_be_installed_again() {
         assert!(asked(&fleet).await.is_err_and(|error| error.contains("failed calling webhook")));
 
         block_in_place(|| run(&mut fleet.helm(&["uninstall", FULLNAME, "--wait", "--timeout=60s"])));
-        // What the Deployment's pods leave behind is collected by and by.
+        // The garbage collector removes the objects of the Deployment's pods after a while.
         let mut left: Vec<_> = Vec::new();
         let end = poll(PATIENCE, async || {
             left = objects(&fleet).difference(&before).cloned().collect();
             left.is_empty().then_some(())
         });
         assert!(end.await.is_some(), "left behind: {left:?}");
-        // The API server forgets policies a moment after they are deleted.
+        // The API server stops applying deleted policies after a delay.
         eventually("a pod that nobody injects", async || {
             let made = asked(&fleet).await;
             made.is_err_and(|error| error.contains("came back without the injection")).then_some(())
@@ -123,7 +123,8 @@ async fn nothing_is_left_after_uninstalling_and_it_can_be_installed_again() {
     }
 }
 
-/// Runs what `helm test` would: its pod's arguments in a process, with the rights of its service account.
+/// Emulates `helm test`: runs its pod's arguments in a process with the permissions of its service
+/// account.
 async fn helm_test(fleet: &Fleet) {
     let hooks = run(&mut fleet.helm(&["get", "hooks", FULLNAME]));
     let file = fleet.write("hooks.yaml", &hooks);
@@ -148,14 +149,14 @@ async fn helm_test(fleet: &Fleet) {
     kubectl(&["delete", "--force", "--grace-period=0"]);
 }
 
-/// Waits for some pods, unless there are failures, of which the end of the test tells.
+/// Waits for more pods, unless there are failures, which are reported at the end of the test.
 async fn some_more(traffic: &mut Traffic) {
     let goal = traffic.injected() + BETWEEN;
     eventually("more pods", async || (traffic.has_failed() || traffic.injected() >= goal).then_some(()))
         .await;
 }
 
-/// Asks for an annotated pod once; an error unless it comes back injected.
+/// Creates an annotated pod as a dry run; an error unless it is injected.
 async fn asked(fleet: &Fleet) -> Result<(), String> {
     traffic::dry_run(&api(&fleet.client, "v1", "Pod", &fleet.tenant), "once").await
 }
@@ -173,7 +174,7 @@ fn objects(fleet: &Fleet) -> BTreeSet<String> {
     let all = all.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
     all.filter(|line| {
         let kind = line.split(' ').next().unwrap_or_default();
-        // Every namespace gets one, some time after it is made.
+        // Every namespace gets one, some time after its creation.
         !PASSING.contains(&kind) && !line.ends_with(" kube-root-ca.crt")
     })
     .collect()

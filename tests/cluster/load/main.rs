@@ -1,6 +1,7 @@
-//! The installed chart under load: certificates that rotate, replicas that come and go, upgrades.
+//! The installed chart under load: certificate rotation, replicas that start and stop, upgrades.
 //!
-//! A program of its own: its tests take turns ([`fleet::turn`]), because what they count must not be slowed down by another.
+//! A separate program whose tests run one at a time ([`fleet::turn`]), because their measurements
+//! must not be disturbed by other tests.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by panicking")]
 #![allow(clippy::print_stdout, reason = "figures are for people to read")]

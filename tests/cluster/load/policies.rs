@@ -1,4 +1,5 @@
-//! Policies on three replicas: how fast a change is in force, what a storm of changes costs, and what survives mistakes.
+//! Policies on three replicas: how fast a change comes into force, the cost of many changes, and
+//! robustness against mistakes.
 
 use std::{
     sync::{
@@ -21,10 +22,10 @@ use crate::{
     support::{api, cluster_api, create, eventually, injection_policies, injector::Injector, object},
 };
 
-/// Edits of policies in a second, and for how long.
+/// Edits of policies per second, and their duration.
 const EDITS: u32 = 100;
 const STORM: Duration = Duration::from_secs(10);
-/// The most edits under way.
+/// The maximum number of concurrent edits.
 const IN_FLIGHT: usize = 16;
 
 const CHANGES: &str = "scaivault_injector_policy_set_changes_total";
@@ -36,7 +37,7 @@ fn policy(name: &str, spec: &Value) -> Value {
     })
 }
 
-/// A policy that selects a namespace and gives a file.
+/// A policy that selects a namespace and injects a file.
 fn injecting(namespace: &str, path: &str) -> Value {
     json!({
         "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
@@ -56,7 +57,7 @@ async fn delete_all(client: &Client) {
         .unwrap();
 }
 
-/// A release with three replicas whose namespace of pods is one for policies.
+/// A release with three replicas and a namespace that is labelled for policies.
 async fn fleet(prefix: &str) -> (Fleet, Vec<Injector>) {
     let fleet = Fleet::install(prefix, &json!({})).await;
     let mut replicas = Vec::new();
@@ -77,7 +78,7 @@ async fn end(fleet: Fleet, replicas: Vec<Injector>) {
     }
 }
 
-/// What a pod without annotations is told to fetch, if it is injected.
+/// The mappings that a pod without annotations gets, if it is injected.
 async fn mappings(pods: &Api<DynamicObject>) -> Result<String, String> {
     let pod = json!({"metadata": {"generateName": "probe-"}, "spec": {"containers": [{"name": "app", "image": "app:1"}]}});
     let dry_run = PostParams { dry_run: true, ..PostParams::default() };
@@ -120,7 +121,7 @@ async fn a_changed_policy_is_soon_in_force_on_three_replicas() {
     end(fleet, replicas).await;
 }
 
-/// Asks for pods until it is told to stop; how long each took, and what failed.
+/// Requests pods until stopped; returns the latencies and the failures.
 async fn ask(pods: &Api<DynamicObject>, is_over: &AtomicBool) -> (Vec<Duration>, Vec<String>) {
     let (mut times, mut failures) = (Vec::new(), Vec::new());
     while !is_over.load(Ordering::Relaxed) {
@@ -134,7 +135,7 @@ async fn ask(pods: &Api<DynamicObject>, is_over: &AtomicBool) -> (Vec<Duration>,
     (times, failures)
 }
 
-/// The times of 4 writers while something goes on.
+/// The latencies of 4 writers during another activity.
 async fn times_during(fleet: &Fleet, during: impl Future<Output = ()>) -> Vec<Duration> {
     let is_over = Arc::new(AtomicBool::new(false));
     let mut writers = JoinSet::new();
@@ -152,7 +153,8 @@ async fn times_during(fleet: &Fleet, during: impl Future<Output = ()>) -> Vec<Du
     times
 }
 
-/// Reads or edits 50 policies as often as [`EDITS`] says, if the API server keeps up: so both cost it about the same.
+/// Reads or edits 50 policies at the rate [`EDITS`], if the API server keeps up, so that both cost
+/// it about the same.
 async fn busy(client: &Client, edits: bool) {
     let mut requests = JoinSet::new();
     let mut ticks = tokio::time::interval(Duration::from_secs(1) / EDITS);
@@ -183,7 +185,7 @@ fn quantiles(times: &[Duration]) -> [Duration; 2] {
     [50, 99].map(|percent| times[times.len() * percent / 100])
 }
 
-/// Sum of the replicas' own histogram of admissions: those within 100 ms, and all.
+/// The sum of the replicas' histograms of admissions: those within 100 ms, and all.
 async fn admissions(replicas: &[Injector]) -> [f64; 2] {
     const METRIC: &str = "scaivault_injector_admission_duration_seconds";
     let mut sums = [0.0; 2];
@@ -226,13 +228,14 @@ async fn a_storm_of_edits_does_not_slow_admission() {
         calm,
         stormy,
     );
-    // Decisions themselves wait for nothing, however busy the machine is with the edits.
+    // Decisions do not wait for policy changes, even if the edits keep the machine busy.
     assert!(stormy > 0.95, "{stormy} of the decisions within 100 ms");
     assert!(sets < 250.0, "{sets} sets were built: changes are gathered");
     end(fleet, replicas).await;
 }
 
-/// A policy that cannot be used gets past the API server while no injector answers, and in an older form.
+/// An invalid policy is accepted by the API server if the injector is unavailable, or if it is
+/// written in an older form.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broken_policy_changes_nothing_for_the_others() {
     let _turn = turn().await;
@@ -245,7 +248,8 @@ async fn a_broken_policy_changes_nothing_for_the_others() {
         eventually("both policies", async || (replica.metric(IN_FORCE).await >= 2.0).then_some(())).await;
     }
 
-    // No check is made for a moment: the entry is the cluster's to switch off.
+    // Disables the validation for a moment by removing the webhook, which is an object of the
+    // cluster.
     let configurations =
         cluster_api(&fleet.client, "admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration");
     let configuration = configurations.get(&fleet.name).await.unwrap();
@@ -282,7 +286,7 @@ async fn a_broken_policy_changes_nothing_for_the_others() {
     assert!(accepted["message"].as_str().unwrap().contains("refresh-interval"), "{accepted}");
     assert!(mappings(&api(&fleet.client, "v1", "Pod", &fleet.tenant)).await.unwrap().contains("a/good"));
 
-    // A replica that starts now learns from the status what is in force.
+    // A replica that starts now reads the version in force from the status.
     fleet.retire(replicas.remove(0)).await;
     let started = fleet.start_replica().await;
     assert!(started.metric(kept).await > 0.0 && started.metric(IN_FORCE).await >= 1.0);
@@ -291,7 +295,7 @@ async fn a_broken_policy_changes_nothing_for_the_others() {
     end(fleet, replicas).await;
 }
 
-/// Without their CRD the API server deletes all policies, limits among them.
+/// Without their CRD, the API server deletes all policies, including those with limits.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn policies_that_go_with_their_crd_stay_in_force() {
     let _turn = turn().await;
@@ -314,7 +318,7 @@ async fn policies_that_go_with_their_crd_stay_in_force() {
     }
     assert!(mappings(&api(&fleet.client, "v1", "Pod", &fleet.tenant)).await.unwrap().contains("a/kept"));
 
-    // A replica that starts now knows nothing, and says what is missing.
+    // A replica that starts now has no policies, and reports what is missing.
     let late = fleet.start_unready().await;
     eventually("what is missing", async || {
         late.log().contains("the CRD injectionpolicies.scaivault.scailabs.ai does not exist").then_some(())

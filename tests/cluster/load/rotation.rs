@@ -1,4 +1,4 @@
-//! Certificates that live for seconds, under load.
+//! Certificates with lifetimes of seconds, under load.
 
 use std::{
     collections::VecDeque,
@@ -14,22 +14,22 @@ use crate::{
     traffic::Traffic,
 };
 
-/// At least so many pods are made.
+/// The minimum number of created pods.
 const PODS: usize = 2000;
-/// Authorities whose leaves have to be seen: the first and its successors.
+/// The number of authorities whose leaves must be observed: the first and its successors.
 const AUTHORITIES: usize = 3;
-/// Replicas.
 const REPLICAS: usize = 3;
-/// Between the start of a replica and the end of another.
+/// The interval between the start of a replica and the end of another.
 const RESTART_INTERVAL: Duration = Duration::from_secs(4);
-/// Far more than the rotations take.
+/// Far longer than the rotations take.
 const LIMIT: Duration = Duration::from_mins(3);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_call_fails_while_certificates_rotate_and_replicas_restart() {
     let _turn = turn().await;
-    // A third of the authority's life has to cover a leaf's and twice the settle delay. The last third of a leaf's is the time
-    // for a look, which takes a second or two where others keep the machine busy.
+    // A third of the authority's lifetime has to cover a leaf's lifetime and twice the settle
+    // delay. The last third of a leaf's lifetime must cover a sync, which takes a second or two on
+    // a busy machine.
     let lifetimes = json!({"caLifetime": "30s", "leafLifetime": "8s", "settleDelay": "1s"});
     let values = json!({"certificates": {"reloadInterval": "1s", "self": lifetimes}});
     let fleet = Fleet::install("rotation", &values).await;
@@ -64,11 +64,11 @@ async fn no_call_fails_while_certificates_rotate_and_replicas_restart() {
     assert!(failures.is_empty(), "{failures:#?}");
     assert!(untrusted.is_empty(), "{untrusted:#?}");
     assert!(injected >= PODS && authorities >= AUTHORITIES, "{injected} pods, {authorities} authorities");
-    // More than one a replica: leaves were renewed without a restart, too.
+    // More leaves than replica starts: leaves were also renewed without a restart.
     assert!(restarts >= 3 && leaves > REPLICAS + restarts, "{leaves} leaves, {restarts} restarts");
 }
 
-/// A handshake as the API server makes it; gives what went wrong.
+/// A handshake as the API server makes it; returns the error.
 async fn probe(address: SocketAddr, bundle: &str, census: &mut Census) -> Option<String> {
     match handshake(address, bundle).await {
         Ok(leaf) => {

@@ -1,4 +1,4 @@
-//! Writers that make annotated pods.
+//! Writers that create annotated pods.
 
 use std::sync::{
     Arc,
@@ -15,12 +15,13 @@ use tokio::task::JoinSet;
 
 use crate::support::{api, object};
 
-/// Every so many pods one is really made and deleted again; the others are dry runs, so that the API server's store stays small.
+/// One in this many pods is really created and deleted again; the others are dry runs, so that the
+/// API server's storage stays small.
 const REAL: usize = 4;
-/// After so many failures a writer stops: more of them say nothing new.
+/// A writer stops after this many failures, because more of them give no new information.
 const MAX_FAILURES: usize = 5;
 
-/// Writers that go on until they are stopped.
+/// Writers that run until they are stopped.
 pub(crate) struct Traffic {
     is_over: Arc<AtomicBool>,
     injected: Arc<AtomicUsize>,
@@ -28,7 +29,7 @@ pub(crate) struct Traffic {
 }
 
 impl Traffic {
-    /// Starts so many writers, each with one pod at a time.
+    /// Starts this many writers, each with one pod at a time.
     pub(crate) fn start(client: &Client, namespace: &str, writers: usize) -> Self {
         let mut traffic = Self { is_over: Arc::default(), injected: Arc::default(), writers: JoinSet::new() };
         for writer in 0..writers {
@@ -57,14 +58,14 @@ impl Traffic {
         traffic
     }
 
-    /// How many pods came back injected so far.
+    /// How many pods have been injected so far.
     pub(crate) fn injected(&self) -> usize {
         self.injected.load(Ordering::Relaxed)
     }
 
-    /// Whether a writer gave up.
+    /// Whether a writer has stopped because of failures.
     pub(crate) fn has_failed(&mut self) -> bool {
-        // A writer ends early only because of its failures; its result is kept for the end.
+        // A writer only ends early because of failures; its result is kept for the end.
         self.writers.try_join_next().is_some_and(|failures| {
             let failures = failures.unwrap();
             self.writers.spawn(async move { failures });
@@ -72,7 +73,7 @@ impl Traffic {
         })
     }
 
-    /// Ends it after the pods under way; gives how many were injected, and what went wrong.
+    /// Stops after the pods in flight; returns the number of injected pods and the failures.
     pub(crate) async fn stop(self) -> (usize, Vec<String>) {
         self.is_over.store(true, Ordering::Relaxed);
         let failures = self.writers.join_all().await.concat();
@@ -80,12 +81,12 @@ impl Traffic {
     }
 }
 
-/// Asks for a pod without making it; an error unless it comes back injected.
+/// Requests a pod as a dry run; an error unless it is injected.
 pub(crate) async fn dry_run(pods: &Api<DynamicObject>, name: &str) -> Result<(), String> {
     create(pods, name, true).await
 }
 
-/// Makes a pod; an error unless it comes back injected.
+/// Creates a pod; an error unless it is injected.
 pub(crate) async fn make(pods: &Api<DynamicObject>, name: &str) -> Result<(), String> {
     create(pods, name, false).await
 }
@@ -113,7 +114,7 @@ fn pod(name: &str) -> Value {
             key("role"): "billing",
         }},
         "spec": {
-            // Nobody's, so that the pods cost the scheduler and the nodes nothing.
+            // No such scheduler runs, so the pods cost scheduler and nodes nothing.
             "schedulerName": "none",
             "containers": [{"name": "app", "image": "app:1"}],
         },

@@ -1,4 +1,4 @@
-//! The injector as the built program, beside the control plane.
+//! The built injector with a real control plane.
 
 use std::{
     net::SocketAddr,
@@ -17,7 +17,7 @@ use tokio::{
 
 use super::{PATIENCE, eventually, run};
 
-/// `scaivault-injector serve` on free ports. Killed when dropped, and when the test is killed.
+/// `scaivault-injector serve` on free ports. Killed on drop, and when the test is killed.
 pub(crate) struct Injector {
     program: Program,
     /// The admission port.
@@ -28,9 +28,9 @@ pub(crate) struct Injector {
 }
 
 impl Injector {
-    /// Starts it with flags besides those for its ports, and waits until it is ready.
+    /// Starts it with additional flags, and waits until it is ready.
     ///
-    /// What it may do in the cluster is what the kubeconfig allows; without one it knows of no cluster.
+    /// The kubeconfig determines its permissions; without one it uses no cluster.
     pub(crate) async fn start(
         kubeconfig: Option<&Path>,
         flags: impl IntoIterator<Item = impl AsRef<std::ffi::OsStr>>,
@@ -40,7 +40,7 @@ impl Injector {
         injector
     }
 
-    /// Starts it and waits until it listens; whether it becomes ready is for the test to see.
+    /// Starts it and waits until it listens, but not until it is ready.
     pub(crate) async fn start_unready(
         kubeconfig: Option<&Path>,
         flags: impl IntoIterator<Item = impl AsRef<std::ffi::OsStr>>,
@@ -48,7 +48,7 @@ impl Injector {
         let directory = Directory::new("scaivault-injector-test-").unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_scaivault-injector"));
         command.args(["serve", "--listen=127.0.0.1:0", "--ops-listen=127.0.0.1:0"]);
-        // Variables, so that flags go before them.
+        // Set by variables, so that flags take precedence.
         command.args(flags).env("LOG_FORMAT", "json").env("SCAIVAULT_INJECTOR_DRAIN_DELAY", "0s");
         if let Some(kubeconfig) = kubeconfig {
             command.env("KUBECONFIG", kubeconfig);
@@ -64,19 +64,19 @@ impl Injector {
         Self { program, address, ops_address, _directory: directory }
     }
 
-    /// Whether it says that it can be sent reviews.
+    /// Whether it reports to be ready.
     pub(crate) async fn is_ready(&self) -> bool {
         self.get("/readyz").await.starts_with("HTTP/1.1 200 ")
     }
 
-    /// The value of a metric, with its labels as they are written: `name{a="b"}`; 0 where it is not there.
+    /// The value of a metric, with its labels as written: `name{a="b"}`; 0 if it is missing.
     pub(crate) async fn metric(&self, name: &str) -> f64 {
         let text = self.get("/metrics").await;
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         value.map_or(0.0, |value| value.parse().unwrap())
     }
 
-    /// An answer of the ops port, head and body.
+    /// An answer of the ops port, with head and body.
     pub(crate) async fn get(&self, path: &str) -> String {
         let mut ops = TcpStream::connect(self.ops_address).await.unwrap();
         let request = format!("GET {path} HTTP/1.1\r\nHost: ops\r\nConnection: close\r\n\r\n");
@@ -91,12 +91,12 @@ impl Injector {
         event(&self.program.log(), message)
     }
 
-    /// All it wrote.
+    /// The complete log.
     pub(crate) fn log(&self) -> String {
         self.program.log()
     }
 
-    /// Sends SIGTERM and waits for the end. SIGKILL is to drop it.
+    /// Sends SIGTERM and waits for the exit. Drop it to send SIGKILL.
     pub(crate) async fn terminate(mut self) -> ExitStatus {
         let process_id = self.program.process_id().expect("it listens, so it has been started");
         run(Command::new("kill").args(["-TERM", &process_id]));
@@ -110,7 +110,8 @@ fn event(log: &str, message: &str) -> Option<Value> {
     events.into_iter().find(|event| event["message"] == message)
 }
 
-/// A directory for `--tls-dir` with a certificate for these names, and the authority that the API server has to trust, PEM.
+/// A directory for `--tls-dir` with a certificate for these names, and the CA certificate for the
+/// API server, PEM.
 pub(crate) fn tls_directory(names: &[&str]) -> (Directory, String) {
     let (now, lifetime) = (SystemTime::now(), std::time::Duration::from_hours(1));
     let authority = Authority::new("scaivault cluster tests", now, lifetime).unwrap();

@@ -1,4 +1,4 @@
-//! The chart, installed by the real helm.
+//! Installs the chart with helm.
 
 use std::path::Path;
 
@@ -8,26 +8,28 @@ use serde_json::{Value, json};
 
 use super::{api, cluster_api, create, run};
 
-/// The name of everything that the chart makes.
+/// The name of all the chart's objects.
 pub(crate) const FULLNAME: &str = "scaivault-injector";
 
 /// Installs or upgrades the chart in a namespace with these values, as a user does.
 ///
-/// The rules of both configurations hold in the whole cluster: a test that installs the chart restricts them by its values, or has a
-/// control plane of its own.
+/// The rules of both configurations apply to the whole cluster: a test that installs the chart
+/// restricts them by its values, or uses its own control plane.
 pub(crate) fn install(plane: &ControlPlane, namespace: &str, values: &Value) {
     let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts").join(FULLNAME);
     let file = plane.path().join(format!("{namespace}-values.json"));
     std::fs::write(&file, values.to_string()).unwrap();
     let mut helm = plane.helm().unwrap();
-    // The definition of policies is one for the cluster, and belongs to the release that installed it first.
+    // The `CustomResourceDefinition` of policies is shared by the cluster and belongs to the first
+    // release.
     helm.args(["upgrade", "--install", FULLNAME, "--set", "policies.installCrd=false"]).arg(&chart);
     helm.args(["--namespace", namespace, "--create-namespace", "--values"]).arg(&file);
     run(&mut helm);
 }
 
-/// Makes the API server reach a balancer where it would reach the pods behind the Service `name`: nothing routes to the address of
-/// an ordinary Service here, so it becomes one that names `localhost`, and the webhooks' configurations of that name, the balancer's port.
+/// Makes the API server connect to a balancer instead of the pods behind the Service `name`.
+/// Addresses of ordinary Services are not routed here, so the Service is changed to refer to
+/// `localhost`, and the webhook configurations of that name to the balancer's port.
 pub(crate) async fn route(plane: &ControlPlane, namespace: &str, name: &str, balancer: &Balancer) {
     let client = plane.client().await.unwrap();
     let services = api(&client, "v1", "Service", namespace);
@@ -42,13 +44,13 @@ pub(crate) async fn route(plane: &ControlPlane, namespace: &str, name: &str, bal
         let ports = webhooks.map(|webhook| {
             json!({"name": webhook["name"], "clientConfig": {"service": {"port": balancer.address().port()}}})
         });
-        // Lists of webhooks are merged by their names; what stands beside the port stays.
+        // Lists of webhooks are merged by name; the other fields next to the port are preserved.
         let patch = Patch::Strategic(json!({"webhooks": ports.collect::<Vec<_>>()}));
         configurations.patch(name, &PatchParams::default(), &patch).await.unwrap();
     }
 }
 
-/// Takes away what [`install`] made.
+/// Removes the release of [`install`].
 pub(crate) fn uninstall(plane: &ControlPlane, namespace: &str) {
     run(plane.helm().unwrap().args(["uninstall", FULLNAME, "--namespace", namespace, "--wait"]));
 }

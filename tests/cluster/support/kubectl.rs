@@ -1,4 +1,4 @@
-//! kubectl, as a person uses it.
+//! Runs kubectl as a user does.
 
 use std::{
     io::Write as _,
@@ -8,37 +8,37 @@ use std::{
 use scaivault_testkit::control_plane::ControlPlane;
 use serde_json::Value;
 
-/// How a command ended, and what it said.
+/// The result of a command and its output.
 #[derive(Debug)]
 pub(crate) struct Said {
     pub(crate) is_success: bool,
     pub(crate) out: String,
-    /// Where kubectl shows warnings and refusals.
+    /// Contains kubectl's warnings and errors.
     pub(crate) err: String,
 }
 
 impl Said {
-    /// It has to have succeeded.
+    /// Asserts success.
     #[track_caller]
     pub(crate) fn ok(self) -> Self {
         assert!(self.is_success, "{}{}", self.out, self.err);
         self
     }
 
-    /// It has to have failed, and its words are looked for.
+    /// Asserts failure, with these words in the output.
     #[track_caller]
     pub(crate) fn refused(self, words: &[&str]) -> Self {
         assert!(!self.is_success, "{}{}", self.out, self.err);
         self.says(words)
     }
 
-    /// It has to have succeeded with a warning of these words.
+    /// Asserts success with a warning that contains these words.
     #[track_caller]
     pub(crate) fn warned(self, words: &[&str]) -> Self {
         self.ok().says(&["Warning: "]).says(words)
     }
 
-    /// It has to have succeeded without a warning.
+    /// Asserts success without a warning.
     #[track_caller]
     pub(crate) fn quiet(self) -> Self {
         assert!(!self.err.contains("Warning"), "{}", self.err);
@@ -54,21 +54,21 @@ impl Said {
     }
 }
 
-/// kubectl in one namespace.
+/// kubectl for one namespace.
 pub(crate) struct Kubectl<'a> {
     pub(crate) plane: &'a ControlPlane,
     pub(crate) namespace: &'a str,
 }
 
 impl Kubectl<'_> {
-    /// The command with these words between blanks.
+    /// The command with these arguments, separated by blanks.
     pub(crate) fn command(&self, words: &str) -> Command {
         let mut command = self.plane.kubectl().unwrap();
         command.args(["--namespace", self.namespace]).args(words.split_whitespace());
         command
     }
 
-    /// Runs it with these words between blanks.
+    /// Runs it with these arguments, separated by blanks.
     pub(crate) fn run(&self, words: &str) -> Said {
         said(self.command(words), None)
     }
@@ -78,13 +78,13 @@ impl Kubectl<'_> {
         self.run_with("apply --filename=-", manifest)
     }
 
-    /// Runs it with a manifest as its input.
+    /// Runs it with a manifest as input.
     pub(crate) fn run_with(&self, words: &str, manifest: &Value) -> Said {
         said(self.command(words), Some(manifest))
     }
 }
 
-/// Runs a command with an input that a pipe holds.
+/// Runs a command; the input must fit into a pipe.
 pub(crate) fn said(mut command: Command, input: Option<&Value>) -> Said {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();

@@ -1,7 +1,7 @@
-//! One control plane for all tests of this program, and what they do with it.
+//! One control plane for all tests of this program, with helpers.
 //!
-//! Each test works in namespaces of its own ([`ControlPlane::namespace`]), and what it makes outside of namespaces has a
-//! namespace's name in its own, so that tests run beside each other.
+//! Each test works in its own namespaces ([`ControlPlane::namespace`]), and the names of its
+//! cluster-scoped objects contain a namespace's name, so that tests can run in parallel.
 
 #![allow(dead_code, reason = "each test uses its part of this module")]
 
@@ -31,16 +31,16 @@ use scaivault_testkit::{
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
-/// Far more than anything here takes; only a failing test waits so long.
+/// Far longer than any step takes; only a failing test waits this long.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Started by the first test that asks; ends with the process.
+/// Started by the first test that uses it; ends with the process.
 static SHARED: OnceCell<Result<ControlPlane, String>> = OnceCell::const_new();
 
-/// The control plane of all tests, with two nodes on paper.
+/// The control plane of all tests, with two simulated nodes.
 pub(crate) async fn control_plane() -> &'static ControlPlane {
     let options = Options { nodes: 2, ..Options::default() };
-    // A failure is kept: every other test would wait for the same one.
+    // A failure is cached: the other tests would fail in the same way after the same delay.
     let started = SHARED
         .get_or_init(|| async {
             let plane = ControlPlane::start(&options).await.map_err(|error| chain(&error))?;
@@ -51,7 +51,7 @@ pub(crate) async fn control_plane() -> &'static ControlPlane {
     started.as_ref().unwrap_or_else(|error| panic!("no control plane: {error}"))
 }
 
-/// All policies of the control plane: each test has those that select its own namespaces.
+/// All policies of the control plane; each test creates those that select its own namespaces.
 pub(crate) fn injection_policies(client: &Client) -> Api<DynamicObject> {
     let kind = GroupVersionKind::gvk("scaivault.scailabs.ai", "v1alpha1", "InjectionPolicy");
     Api::all_with(client.clone(), &ApiResource::from_gvk_with_plural(&kind, "injectionpolicies"))
@@ -62,7 +62,7 @@ pub(crate) fn api(client: &Client, api_version: &str, kind: &str, namespace: &st
     Api::namespaced_with(client.clone(), namespace, &resource(api_version, kind))
 }
 
-/// Objects of a kind that are in no namespace.
+/// Cluster-scoped objects of a kind.
 pub(crate) fn cluster_api(client: &Client, api_version: &str, kind: &str) -> Api<DynamicObject> {
     Api::all_with(client.clone(), &resource(api_version, kind))
 }
@@ -72,25 +72,25 @@ fn resource(api_version: &str, kind: &str) -> ApiResource {
     ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind))
 }
 
-/// The object that is written so.
+/// Converts JSON to an object.
 pub(crate) fn object(value: Value) -> DynamicObject {
     serde_json::from_value(value).unwrap()
 }
 
-/// Makes an object and returns what the API server made of it.
+/// Creates an object and returns the API server's version of it.
 pub(crate) async fn create(api: &Api<DynamicObject>, value: Value) -> kube::Result<Value> {
     let created = api.create(&PostParams::default(), &object(value)).await?;
     Ok(serde_json::to_value(created).unwrap())
 }
 
-/// Looks until there is something, and returns it.
+/// Polls until there is a result, and returns it.
 #[track_caller]
 pub(crate) fn eventually<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> impl Future<Output = T> {
     let caller = Location::caller();
     async move { poll(PATIENCE, look).await.unwrap_or_else(|| panic!("{caller}: waited {PATIENCE:?} for {what}")) }
 }
 
-/// Runs a program to its end and returns its standard output; it has to succeed.
+/// Runs a program and returns its standard output; it must succeed.
 #[track_caller]
 pub(crate) fn run(command: &mut Command) -> String {
     let output = command.stdin(Stdio::null()).output().unwrap();

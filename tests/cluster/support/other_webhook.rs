@@ -1,4 +1,4 @@
-//! Somebody else's mutating webhook for pods.
+//! A mutating webhook for pods of another product.
 
 use std::{io, net::SocketAddr, sync::Arc, time::SystemTime};
 
@@ -15,17 +15,18 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{cluster_api, create};
 
-/// What a webhook does to a pod.
+/// The change that a webhook makes to a pod.
 type Change = fn(&mut Value);
 
-/// Changes the pods of one namespace as it is told. Ends with the value.
+/// Applies a change to the pods of one namespace. Stops on drop.
 pub(crate) struct OtherWebhook {
     serving: JoinHandle<()>,
 }
 
 impl OtherWebhook {
-    /// Starts it and tells the API server, which calls webhooks in the order of their configurations' names; a configuration is
-    /// called after its place and the namespace. Needs a tokio runtime, on which it runs.
+    /// Starts it and registers it with the API server, which calls webhooks in the order of their
+    /// configurations' names; the name is made from `place` and the namespace. Needs a tokio
+    /// runtime, on which it runs.
     pub(crate) async fn start(client: &Client, namespace: &str, place: &str, change: Change) -> Self {
         let (now, lifetime) = (SystemTime::now(), std::time::Duration::from_hours(1));
         let authority = Authority::new("somebody else", now, lifetime).unwrap();
@@ -79,7 +80,7 @@ async fn answer(State(change): State<Change>, body: Bytes) -> impl IntoResponse 
     ([("content-type", "application/json")], review.to_string())
 }
 
-/// Handshakes one after the other: there is one API server.
+/// Accepts one handshake at a time, because there is only one API server.
 struct TlsListener {
     tcp: TcpListener,
     acceptor: TlsAcceptor,

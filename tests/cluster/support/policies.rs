@@ -1,4 +1,4 @@
-//! The definition of policies in a control plane, and policies.
+//! Defines and applies policies in a control plane.
 
 use std::{
     io::Write as _,
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::{cluster_api, eventually};
 
-/// Makes the API server know policies. May be called by every test that needs them.
+/// Applies the `CustomResourceDefinition`. Every test that needs policies may call it.
 pub(crate) async fn define(plane: &ControlPlane) {
     apply(plane, scaivault_policy::definition());
     let client = plane.client().await.unwrap();
@@ -20,7 +20,7 @@ pub(crate) async fn define(plane: &ControlPlane) {
         .await;
 }
 
-/// Applies an object that belongs to no namespace.
+/// Applies a cluster-scoped object.
 pub(crate) fn apply(plane: &ControlPlane, object: &Value) {
     let mut kubectl: Command = plane.kubectl().unwrap();
     kubectl.args(["apply", "--server-side", "--force-conflicts", "--filename=-"]);

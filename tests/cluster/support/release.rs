@@ -1,6 +1,7 @@
-//! An installed chart with the injector behind it, for the namespaces that carry the release's label.
+//! An installed chart with its injector, for the namespaces that have the release's label.
 //!
-//! Several stand beside each other on one control plane: each is called for the namespaces that a test gives it, and for no other.
+//! Several releases share one control plane: each is called only for the namespaces that a test
+//! assigns to it.
 
 use std::{
     fs,
@@ -30,19 +31,19 @@ use super::{
     install, object,
 };
 
-/// What the tests share outlives the runtime of the test that made it.
+/// Shared values outlive the runtime of the test that created them.
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
 
-/// The release of all tests that only need one.
+/// The release of all tests that need no other one.
 static SHARED: OnceCell<Release> = OnceCell::const_new();
 
-/// How long an API server may go on with a policy or a configuration that it read before.
+/// How long an API server may use a cached policy or configuration.
 const SETTLED: Duration = Duration::from_secs(1);
 
-/// A release, and the one replica of it that runs.
+/// A release with one running replica.
 pub(crate) struct Release {
     pub(crate) plane: &'static ControlPlane,
-    /// Where it is installed; also the name of all that the chart makes, and of the label that its namespaces carry.
+    /// The name of its namespace, of all its objects, and of the label of the namespaces it serves.
     pub(crate) name: String,
     balancer: Balancer,
     kubeconfig: std::path::PathBuf,
@@ -52,12 +53,14 @@ pub(crate) struct Release {
 }
 
 impl Release {
-    /// The release with the chart's own values that tests share: nobody stops its injector.
+    /// The release with the chart's default values that tests share; they must not stop its
+    /// injector.
     pub(crate) async fn shared() -> &'static Self {
         SHARED.get_or_init(|| Self::install("shared", json!({}))).await
     }
 
-    /// Installs the chart and starts its injector as the chart's Deployment does, and returns when pods are injected.
+    /// Installs the chart and starts its injector with the Deployment's arguments; returns when
+    /// pods are injected.
     pub(crate) async fn install(name: &str, values: Value) -> Self {
         let plane = control_plane().await;
         let name = plane.namespace(name).await.unwrap();
@@ -77,7 +80,8 @@ impl Release {
         Self::with(plane, name, balancer, flags, directory).await
     }
 
-    /// Installs the chart for an injector outside of the cluster, which is called by its URL, and starts it there.
+    /// Installs the chart for an injector outside the cluster, which is called by its URL, and
+    /// starts it there.
     pub(crate) async fn install_by_url(name: &str) -> Self {
         let plane = control_plane().await;
         let name = plane.namespace(name).await.unwrap();
@@ -113,14 +117,15 @@ impl Release {
         release
     }
 
-    /// Starts the injector, and returns when it is ready.
+    /// Starts the injector and waits until it is ready.
     pub(crate) async fn start(&self) {
         let injector = Injector::start(Some(&self.kubeconfig), &self.flags).await;
         self.balancer.set_backends([injector.address]);
         *self.injector.lock().await = Some(injector);
     }
 
-    /// Starts the injector where it does not reach the API server: it does not become ready, and is called all the same.
+    /// Starts the injector without access to the API server: it does not become ready, but is still
+    /// called.
     pub(crate) async fn start_cut_off(&self) {
         let kubeconfig = fs::read_to_string(&self.kubeconfig).unwrap();
         let kubeconfig = kubeconfig.replace(self.plane.server_url(), "https://127.0.0.1:1");
@@ -131,7 +136,7 @@ impl Release {
         *self.injector.lock().await = Some(injector);
     }
 
-    /// Starts the injector without policies, as one of an earlier release, and returns when it is ready.
+    /// Starts the injector without policies, like an earlier release, and waits until it is ready.
     pub(crate) async fn start_without_policies(&self) {
         let flags: Vec<_> = self.flags.iter().filter(|flag| *flag != "--policies").collect();
         let injector = Injector::start(Some(&self.kubeconfig), &flags).await;
@@ -139,24 +144,24 @@ impl Release {
         *self.injector.lock().await = Some(injector);
     }
 
-    /// Stops the injector, as a node does that loses power.
+    /// Stops the injector like a node that loses power.
     pub(crate) async fn stop(&self) {
         self.balancer.set_backends([]);
         drop(self.injector.lock().await.take());
     }
 
-    /// A counter of the injector that runs.
+    /// A counter of the running injector.
     pub(crate) async fn counter(&self, name: &str) -> u64 {
         let value = self.injector.lock().await.as_ref().unwrap().metric(name).await;
         format!("{value:.0}").parse().unwrap()
     }
 
-    /// A metric of the injector that runs.
+    /// A metric of the running injector.
     pub(crate) async fn metric(&self, name: &str) -> f64 {
         self.injector.lock().await.as_ref().unwrap().metric(name).await
     }
 
-    /// What the injector that runs has logged.
+    /// The log of the running injector.
     pub(crate) async fn log(&self) -> String {
         self.injector.lock().await.as_ref().unwrap().log()
     }
@@ -186,8 +191,8 @@ impl Release {
         self.plane.client().await.unwrap()
     }
 
-    /// The API server reads configurations and policies a moment after they are written: asks until pods have been
-    /// injected for a while, without making any.
+    /// The API server observes configurations and policies with a delay: requests pods as dry runs
+    /// until they have been injected for a while.
     async fn wait_until_called(&self, namespace: &str) {
         let dry_run = PostParams { dry_run: true, ..PostParams::default() };
         let pods = api(&self.client().await, "v1", "Pod", namespace);
@@ -208,15 +213,15 @@ async fn balancer() -> Balancer {
 
 fn with_defaults(mut values: Value, name: &str) -> Value {
     values["fullnameOverride"] = name.into();
-    // Its pods are no concern of these tests.
+    // The pods of the Deployment do not matter in these tests.
     values["replicas"] = 1.into();
     values["webhook"]["namespaceSelector"] = json!({"matchLabels": {name: "served"}});
-    // One API server, which is asked until it knows.
+    // There is only one API server, and the tests wait until it has observed the change.
     values["certificates"]["self"]["settleDelay"] = "1s".into();
     values
 }
 
-/// The flags of the chart's container, but for those that say where it listens and what is mounted.
+/// The flags of the chart's container, except those for ports and mounted files.
 fn flags(container: &Value) -> Vec<String> {
     let here = ["--config=", "--listen=", "--ops-listen=", "--drain-delay=", "--log-format="];
     let flags = container["args"].as_array().unwrap().iter().map(|flag| flag.as_str().unwrap());
@@ -226,7 +231,7 @@ fn flags(container: &Value) -> Vec<String> {
     flags.map(str::to_owned).collect()
 }
 
-/// What a team writes.
+/// The annotations of a typical workload.
 pub(crate) fn annotations() -> Value {
     json!({
         format!("{PREFIX}inject-secret-db.json"): "environments/production/billing/database",
@@ -243,18 +248,18 @@ pub(crate) fn pod(name: &str, annotations: &Value) -> Value {
     })
 }
 
-/// Whether a pod carries what the injector adds.
+/// Whether a pod has the injector's additions.
 pub(crate) fn is_injected(pod: &Value) -> bool {
     !look::injected_containers(pod).is_empty() && look::volume(pod, "scaivault-secrets").is_some()
 }
 
-/// Whether a pod carries nothing of what the injector adds to its spec.
+/// Whether a pod has none of the injector's additions to its spec.
 pub(crate) fn is_untouched(pod: &Value) -> bool {
     let volumes = look::names(look::entries(pod, "volumes"));
     look::injected_containers(pod).is_empty() && !volumes.iter().any(|name| name.starts_with("scaivault-"))
 }
 
-/// Makes a pod and returns what became of it.
+/// Creates a pod and returns the API server's version of it.
 pub(crate) async fn create_pod(client: &Client, namespace: &str, pod: Value) -> kube::Result<Value> {
     create(&api(client, "v1", "Pod", namespace), pod).await
 }

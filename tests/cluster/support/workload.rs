@@ -1,11 +1,11 @@
-//! Workloads, and the pods that come of them.
+//! Workloads and their pods.
 
 use kube::{Client, api::ListParams};
 use serde_json::{Value, json};
 
 use super::{api, eventually};
 
-/// The kinds whose own mode counts: API version, kind, and kubectl's word.
+/// The kinds whose own mode matters: API version, kind, and resource name in kubectl.
 pub(crate) const KINDS: [(&str, &str, &str); 5] = [
     ("apps/v1", "Deployment", "deployment"),
     ("apps/v1", "StatefulSet", "statefulset"),
@@ -14,7 +14,8 @@ pub(crate) const KINDS: [(&str, &str, &str); 5] = [
     ("batch/v1", "CronJob", "cronjob"),
 ];
 
-/// A manifest of one of [`KINDS`] with these annotations in its pod template. Its pods carry its name as their label `app`.
+/// A manifest of one of [`KINDS`] with these annotations in its pod template. The label `app` of
+/// its pods is its name.
 pub(crate) fn workload(kind: &str, name: &str, annotations: &Value) -> Value {
     let (api_version, ..) = KINDS.iter().find(|(_, known, _)| *known == kind).unwrap();
     let labels = json!({"app": name});
@@ -37,7 +38,7 @@ pub(crate) fn workload(kind: &str, name: &str, annotations: &Value) -> Value {
     }
     spec["template"] = template;
     if kind == "CronJob" {
-        // Not within the life of a test: its jobs are made by hand.
+        // The schedule does not match during a test; jobs are created manually.
         spec = json!({"schedule": "0 0 1 1 *", "jobTemplate": {"spec": spec}});
     }
     json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": name}, "spec": spec})
@@ -55,7 +56,7 @@ pub(crate) fn template(workload: &Value) -> &Value {
     if workload["kind"] == "CronJob" { &spec["jobTemplate"]["spec"]["template"] } else { &spec["template"] }
 }
 
-/// The pods with this label `app` that are not about to go.
+/// The pods with this label `app` that are not being deleted.
 pub(crate) async fn pods(client: &Client, namespace: &str, app: &str) -> Vec<Value> {
     let list = ListParams::default().labels(&format!("app={app}"));
     let pods = api(client, "v1", "Pod", namespace).list(&list).await.unwrap();
@@ -63,7 +64,7 @@ pub(crate) async fn pods(client: &Client, namespace: &str, app: &str) -> Vec<Val
     pods.map(|pod| serde_json::to_value(pod).unwrap()).collect()
 }
 
-/// Waits until there are so many pods with this label `app` and every one is as it should be.
+/// Waits until there are this many pods with this label `app` and all satisfy the condition.
 #[track_caller]
 pub(crate) fn all_pods<'a>(
     client: &'a Client,
