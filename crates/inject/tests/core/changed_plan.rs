@@ -1,4 +1,4 @@
-//! Injected pods whose settings, platform or agent's environment changed since.
+//! Injected pods whose settings, platform or agent environment has changed since.
 
 use scaivault_inject::{
     Decision, InjectorConfig, Layer,
@@ -26,7 +26,8 @@ fn with_receipt(mut pod: Value, receipt: &Value) -> Value {
     pod
 }
 
-/// Checks that a second look replaces the injection by that of `expected`, and a third one leaves it alone.
+/// Checks that a second call replaces the injection with that of `expected`, and that a third one
+/// changes nothing.
 #[track_caller]
 fn expect_replaced(cluster: &Cluster, pod: &Value, expected: &Value) {
     let injection = cluster.injection(pod);
@@ -36,7 +37,8 @@ fn expect_replaced(cluster: &Cluster, pod: &Value, expected: &Value) {
     cluster.expect_untouched(&replaced, "already-injected");
 }
 
-/// Every example of every key that a pod may set, put on a pod that was injected without it, gives what a new pod gets.
+/// Every example of every key that a pod may set, added to a pod that was injected without it,
+/// gives the injection of a new pod.
 #[test]
 fn every_changed_setting_gives_a_fresh_injection() {
     let mut tried = 0;
@@ -60,7 +62,7 @@ fn every_changed_setting_gives_a_fresh_injection() {
                 PodBuilder::from(cluster().inject(&before.clone().json())).ours(&key, example).json();
             let fresh = cluster().inject(&changed);
             assert_eq!(cluster().outcome(&edited), fresh, "{key}: {example}");
-            // And the way back: the annotation is removed again.
+            // And the reverse: the annotation is removed again.
             let removed = PodBuilder::from(fresh).without(&key).json();
             let before = before.clone().without(&key).json();
             assert_eq!(cluster().outcome(&removed), cluster().outcome(&before), "{key}: {example} removed");
@@ -69,7 +71,7 @@ fn every_changed_setting_gives_a_fresh_injection() {
     assert!(tried > 80, "{tried}");
 }
 
-/// Pods beside whose other keys a key has an effect.
+/// Pods whose other keys give a key an effect.
 fn bases(key: &str) -> Vec<PodBuilder> {
     let plain = pod().ours("inject-secret-db.json", DATABASE);
     let field = pod().ours("inject-secret-db.json", "environments/production/stripe#secret_key");
@@ -93,7 +95,7 @@ fn a_new_image_of_the_platform_reaches_injected_manifests() {
     };
     let committed = cluster().inject(&annotated().json());
     expect_replaced(&newer(), &committed, &newer().inject(&annotated().json()));
-    // The image of a container that the pod does not have is no change.
+    // The image of a container that the pod does not have makes no difference.
     let other =
         platform(InjectorConfig { init_image: Some("scailabs/scaivault-init:1.1".into()), ..config() });
     other.expect_untouched(&committed, "already-injected");
@@ -119,7 +121,8 @@ fn changed_defaults_of_the_platform_reach_injected_manifests() {
     }
 }
 
-/// The application's user is edited in a manifest: the agent has to follow, or it writes files that nobody else may read.
+/// The application's user is edited in a manifest. The agent has to use the same one, or the
+/// application cannot read its files.
 #[test]
 fn the_agent_follows_the_user_of_the_application() {
     let as_user = |uid: i64| annotated().spec("securityContext", json!({"runAsUser": uid})).json();
@@ -128,7 +131,7 @@ fn the_agent_follows_the_user_of_the_application() {
     expect_replaced(&cluster(), &edited, &cluster().inject(&as_user(2000)));
 }
 
-/// The injector is rolled between two calls of one request, forth and back.
+/// Two versions of the injector answer calls for the same request in turn during a rollout.
 #[test]
 fn two_versions_of_the_injector_come_to_rest() {
     let newer = || {
@@ -143,7 +146,7 @@ fn two_versions_of_the_injector_come_to_rest() {
 
 type Rewrite = fn(&mut Value);
 
-/// What other webhooks do between two calls, to our containers and to the others.
+/// Changes that other webhooks make between two calls, to the injected containers and to others.
 #[test]
 fn rewrites_by_other_webhooks_are_no_new_plan() {
     let injected = cluster().inject(&annotated().json());
@@ -183,7 +186,8 @@ fn a_receipt_without_a_digest_gives_one_upgrade() {
     expect_replaced(&cluster(), &with_receipt(injected.clone(), &old), &injected);
 }
 
-/// A digest can be copied from anywhere. It neither keeps what differs visibly nor takes away what is a user's.
+/// A digest can be copied from another pod. It neither preserves visible differences nor removes
+/// fields of the user.
 #[test]
 fn a_forged_digest_changes_nothing() {
     let fresh = cluster().inject(&annotated().json());
@@ -192,13 +196,13 @@ fn a_forged_digest_changes_nothing() {
         forged["plan"] = digest;
         expect_replaced(&cluster(), &with_receipt(fresh.clone(), &forged), &fresh);
     }
-    // The right digest on a pod without an injection, and on one whose agent is told something else.
+    // The correct digest on a pod without an injection, and on one whose agent has other variables.
     let bare = with_receipt(annotated().json(), &receipt(&fresh));
     assert_eq!(cluster().outcome(&bare)["spec"], fresh["spec"]);
     let mut elsewhere = fresh.clone();
     elsewhere["spec"]["initContainers"][0]["env"][0]["value"] = json!("https://evil.example");
     expect_replaced(&cluster(), &elsewhere, &fresh);
-    // A user's container is neither removed nor taken for the agent.
+    // A user's container is neither removed nor treated as the agent.
     let mut users = with_receipt(annotated().json(), &receipt(&fresh));
     users["spec"]["initContainers"] =
         json!([{"name": "scaivault-sidecar", "image": "users", "args": ["serve"]}]);
@@ -226,7 +230,7 @@ fn variables_that_only_observe_are_left_to_other_webhooks() {
             variables.as_array_mut().unwrap().push(json!({"name": name, "value": value}));
         }
         cluster().expect_untouched(&between, "already-injected");
-        // A late container gets its mount, and the variable stays.
+        // A container that was added later gets its mount, and the variable remains.
         let late = scaivault_testkit::container("late");
         between["spec"]["containers"].as_array_mut().unwrap().push(late);
         let added = cluster().injection(&between);
@@ -250,7 +254,7 @@ fn variables_that_lead_the_agent_elsewhere_are_taken_out() {
         json!({"name": "SCAIKEY_TOKEN_URL", "value": "https://evil.example"}),
         json!({"name": "FAIL_OPEN", "value": "true"}),
         json!({"name": "RELOAD_URL", "value": "http://127.0.0.1:1/"}),
-        // With these the agent would not start.
+        // With these values the agent would not start.
         json!({"name": "LOG_LEVEL", "value": "notice"}),
         json!({"name": "LOG_FORMAT", "value": "logfmt"}),
         json!({"name": "LOG_LEVEL", "valueFrom": {"configMapKeyRef": {"name": "a", "key": "b"}}}),
@@ -261,7 +265,8 @@ fn variables_that_lead_the_agent_elsewhere_are_taken_out() {
     }
 }
 
-/// Keys that the digest alone tells apart, and what is left of the user when the injection is taken out again.
+/// Keys that only change the digest, and the pod that remains after the injection is detached
+/// again.
 #[test]
 fn a_replaced_injection_is_detached_like_the_first() {
     let committed = cluster().inject(&annotated().json());

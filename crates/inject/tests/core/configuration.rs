@@ -1,4 +1,4 @@
-//! The injector's own configuration, and which layer a setting comes from.
+//! The injector's configuration, and the layer that each setting comes from.
 
 use std::collections::BTreeMap;
 
@@ -106,7 +106,7 @@ fn the_later_layer_wins_and_explain_says_which() {
     assert_eq!(find("secret-template-db.json").0, "(a template)");
 }
 
-/// What is explained is what happens.
+/// The explanation agrees with the decision.
 #[test]
 fn the_role_comes_from_the_service_account_unless_the_pod_has_one() {
     let annotated = || pod().ours("inject-secret-db.json", DATABASE);
@@ -122,7 +122,8 @@ fn the_role_comes_from_the_service_account_unless_the_pod_has_one() {
     );
 }
 
-/// Each is valid by itself, and every pod that does not override them would be refused.
+/// Each default is valid by itself, but together they would make every pod that does not override
+/// them invalid.
 #[test]
 fn defaults_are_checked_together() {
     for (entries, wrong) in [
@@ -135,7 +136,7 @@ fn defaults_are_checked_together() {
             texts.len() == 1 && texts[0].contains(wrong) && texts[0].contains("(of the injector)"),
             "{texts:?}"
         );
-        // The same on a namespace, which refuses its pods.
+        // Likewise for a namespace, whose pods would be rejected.
         let annotations = entries.into_iter().map(|(name, value)| (key(&name), value)).collect();
         let namespace = Namespace { annotations, ..Namespace::default() };
         let report = check_namespace(&namespace, &Settings::default());

@@ -1,4 +1,4 @@
-//! A tenant who wants what is his neighbour's, or wants the injector to stop.
+//! A tenant who wants a neighbour's secrets, or a denial of service.
 
 use scaivault_inject::{Layer, PodView};
 use scaivault_testkit::{PodBuilder, container, pod};
@@ -27,7 +27,7 @@ fn only_so_many_names_containers_and_bytes_are_handled() {
     refused(&bytes.json(), &["262144", "too-large"]);
 }
 
-/// Mounts and variables multiply: each alone is within its bound.
+/// The number of mounts and variables is a product, of which each factor is within its limit.
 #[test]
 fn what_one_patch_adds_is_bounded() {
     let variables = (0..100).fold(pod(), |pod, n| pod.ours(&format!("inject-env-V{n}"), "a/b#c"));
@@ -51,7 +51,7 @@ fn a_name_longer_than_any_in_kubernetes_is_refused() {
     cluster().inject(&annotated().container(container(&"c".repeat(253))).json());
 }
 
-/// The response is held in memory until it is written.
+/// The response is kept in memory until it is written.
 #[test]
 fn a_patch_has_at_most_so_many_bytes() {
     let variables = (0..250).fold(pod(), |pod, n| pod.ours(&format!("inject-env-V{n}"), "a/b#c"));
@@ -61,7 +61,7 @@ fn a_patch_has_at_most_so_many_bytes() {
         pod.container(container)
     });
     refused(&both.json(), &["the changes to the pod take", "524288", "too-large"]);
-    // Mounts that say they are of an injection: all would be taken out one by one.
+    // Mounts with the injection's name, which would all be removed one by one.
     let mounts: Vec<_> = (0..4_900).map(|_| json!({"name": "scaivault-secrets"})).collect();
     let forged = (0..3).fold(pod(), |pod, n| {
         let mut container = container(&format!("c{n}"));
@@ -94,10 +94,10 @@ fn a_thousand_mistakes_are_counted_and_not_all_said() {
     refused(&annotated().ours("containers", &names(200)).json(), &["more than 100 names"]);
 }
 
-/// Each form costs a scan of the text, and says a few errors and how many entries there are.
+/// Each form costs one scan of the text, and reports a few errors and the number of entries.
 #[test]
 fn a_list_of_secrets_costs_at_most_its_limit() {
-    // All that annotations may have, less the key.
+    // The maximum size of all annotations, minus the key.
     let bytes = 256 * 1024 - 64;
     let letter = |n: usize| char::from(b'a' + u8::try_from(n % 26).unwrap());
     let alias = |n: usize| [n / 17_576, n / 676, n / 26, n].map(letter).iter().collect::<String>();
@@ -158,7 +158,7 @@ fn a_volume_of_the_injectors_is_not_for_users_to_mount() {
     refused(&annotated().app_field(0, "env", env).json(), &["scaivault-env"]);
 }
 
-/// Everything that makes the agent do nothing is another intent, and is replaced.
+/// Every change that disables the agent is a different intent, so the injection is replaced.
 #[test]
 fn an_agent_that_was_defused_is_replaced() {
     let whole = cluster().inject(&annotated().ours("pattern", "sidecar").json());
@@ -186,7 +186,7 @@ fn a_mount_that_was_made_writable_is_replaced() {
     assert_eq!(cluster().outcome(&writable)["spec"], whole["spec"]);
 }
 
-/// The kubelet would wait for the variables' file for ever.
+/// The kubelet would wait forever for the variables' file.
 #[test]
 fn a_variable_cannot_go_where_the_agent_has_not_run() {
     let early = pod()
@@ -200,7 +200,8 @@ fn a_variable_cannot_go_where_the_agent_has_not_run() {
 #[test]
 fn places_that_no_container_could_start_with() {
     refused(&annotated().ours("mount-path", "/etc").json(), &["mount-path"]);
-    // The runtime makes the directories around the agent's own mounts, so the agent cannot add to them.
+    // The container runtime creates the directories around the agent's own mounts, so the agent
+    // cannot write to them.
     for (mount_path, path) in [
         ("/var", "/var/run/secrets/x"),
         ("/var/run", "/var/run/secrets/x"),
@@ -219,7 +220,7 @@ fn places_that_no_container_could_start_with() {
     refused(&in_token.json(), &["/var/run/secrets/scaivault"]);
 }
 
-/// A default of the platform's must not take the sidecar the right to signal.
+/// A default of the platform must not take the permission to signal from the sidecar.
 #[test]
 fn a_platforms_uid_gives_way_to_a_signal() {
     let reloading = annotated().ours("reload-signal", "SIGHUP").ours("reload-target", "billing").json();
@@ -247,7 +248,7 @@ fn only_the_pod_divides_up_a_pod_level_budget() {
     assert_eq!(agent(&empty)["resources"]["requests"]["cpu"], "10m");
 }
 
-/// The commonest typo is in the one key that matters: without a problem the pod would start without its secrets.
+/// Without a problem for a misspelt key, the pod would start without its secrets.
 #[test]
 fn a_pod_whose_only_asking_key_is_misspelt_is_refused() {
     for (misspelt, meant) in [
@@ -261,7 +262,8 @@ fn a_pod_whose_only_asking_key_is_misspelt_is_refused() {
         ("inject-dinamic-pg.json", "inject-dynamic-pg.json"),
         ("inject-envv-KEY", "inject-env-KEY"),
     ] {
-        // Also beside keys that ask for nothing, and beside the word that something is asked for.
+        // Also with keys that ask for nothing, and with the key that says that something is asked
+        // for.
         for (key, value) in [("team", "billing"), ("refresh-interval", "1m"), ("inject", "true")] {
             let pod = pod().ours(misspelt, DATABASE).ours(key, value).json();
             let denial = cluster().denial(&pod);
@@ -288,19 +290,19 @@ fn an_unknown_key_that_is_near_to_nothing_asks_for_nothing() {
     }
 }
 
-/// Whoever opted out, or lets problems pass, is not stopped by a misspelt key.
+/// Pods that are opted out or admitted with problems are not rejected for a misspelt key.
 #[test]
 fn a_misspelt_key_stops_nobody_who_opted_out() {
     let misspelt = || pod().ours("inject-secert-db.json", DATABASE);
     cluster().expect_untouched(&misspelt().ours("mutation-mode", "ignore").json(), "ignored-by-pod");
     cluster().expect_untouched(&misspelt().ours("inject", "false").json(), "opted-out");
     Cluster::that_warns().expect(&misspelt().json(), "skipped", "problems");
-    // Of a namespace, no key asks for anything.
+    // No key of a namespace asks for a secret.
     let namespace = || cluster().namespace("inject-secert-db.json", DATABASE);
     namespace().expect_untouched(&pod().ours("refresh-interval", "1m").json(), "not-annotated");
 }
 
-/// Names reach a status text that a terminal shows.
+/// Names appear in a status text that terminals show.
 #[test]
 fn control_characters_in_names_do_not_reach_the_text() {
     let mut odd = annotated().json();
@@ -310,7 +312,8 @@ fn control_characters_in_names_do_not_reach_the_text() {
     assert!(!text.chars().any(char::is_control), "{text:?}");
 }
 
-/// Keys of a template that somebody put on the namespace, and keys of the pod that sort before it.
+/// Keys of a template that were copied to the namespace, and keys of the pod that come first
+/// alphabetically.
 #[test]
 fn other_keys_do_not_hide_a_misspelt_one() {
     let misspelt = || pod().ours("inject-secert-db.json", DATABASE);

@@ -1,4 +1,5 @@
-//! Containers of other products in `containers: "*"`, in `init-containers: "*"` and beside a reload target.
+//! Containers of other products in `containers: "*"`, in `init-containers: "*"` and with a reload
+//! target.
 
 use scaivault_inject::{InjectorConfig, SidecarsConfig};
 use scaivault_testkit::{PodBuilder, container, look, pod};
@@ -68,14 +69,14 @@ fn a_pod_of_sidecars_alone_has_an_application_among_them() {
     assert_eq!(cluster().injection(&annotated().container(container("envoy")).json()).warnings, [""; 0]);
 }
 
-/// The containers of a chart, the first one first.
+/// A pod of these containers, in this order.
 fn only(containers: &[Value]) -> PodBuilder {
     let mut pod = annotated().json();
     pod["spec"]["containers"] = json!(containers);
     PodBuilder::from(pod)
 }
 
-/// Charts of collectors and proxies add helpers behind the application.
+/// Charts of collectors and proxies add helper containers after the application.
 #[test]
 fn a_product_in_front_of_the_pod_is_the_application() {
     let alloy = || with_image("alloy", "docker.io/grafana/alloy:v1");
@@ -125,7 +126,7 @@ fn who_is_left_out_by_image_is_named_in_a_warning() {
     );
 }
 
-/// Another webhook puts a container before it, and the API server calls again.
+/// Another webhook inserts a container before it, and the API server calls the injector again.
 #[test]
 fn an_application_that_has_its_mount_keeps_it() {
     let called = only(&[container("fluent-bit")]).json();
@@ -135,7 +136,7 @@ fn an_application_that_has_its_mount_keeps_it() {
     let mounts =
         |name: &str| look::mount(look::app_container(&after, name).unwrap(), "scaivault-secrets").is_some();
     assert!(mounts("fluent-bit") && mounts("stranger"));
-    // Another selection is another intent.
+    // A different selection is a different intent.
     let named = |names: &str| only(&[container("app"), container("fluent-bit")]).ours("containers", names);
     let both = cluster().inject(&named("app, fluent-bit").json());
     let changed = PodBuilder::from(both).ours("containers", "*").json();

@@ -1,4 +1,4 @@
-//! What holds for every pod. `PROPTEST_CASES` raises the number of cases.
+//! Properties of every pod. `PROPTEST_CASES` sets the number of cases.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,14 +24,15 @@ use serde_json::Value;
 use crate::support::{after, cluster, detached_by_name, keys, mount_api_token};
 
 fn cases() -> ProptestConfig {
-    // The default looks for a `lib.rs` above the test. What fails is kept beside it and tried first the next time.
+    // By default, proptest looks for a `lib.rs` above the test. Failures are stored next to the
+    // test and tried first in the next run.
     ProptestConfig {
         failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
         ..ProptestConfig::default()
     }
 }
 
-/// The patch of a decision as JSON; an empty list where there is none.
+/// The patch of a decision as JSON; an empty list if there is none.
 fn patch_of(decision: &Decision) -> Value {
     decision.patch().map_or_else(|| Value::Array(Vec::new()), |patch| serde_json::to_value(patch).unwrap())
 }
@@ -41,7 +42,7 @@ fn injected(pod: &Value) -> Option<Value> {
     matches!(decision, Decision::Inject(_)).then(|| after(pod, &decision))
 }
 
-/// Whether a typed object of Kubernetes reads all of this JSON and would write the same.
+/// Whether a typed Kubernetes object reads all of this JSON and would write the same.
 fn is_typed<T: DeserializeOwned + Serialize>(json: &Value) -> bool {
     serde_json::from_value::<T>(json.clone())
         .is_ok_and(|object| serde_json::to_value(object).is_ok_and(|written| written == *json))
@@ -56,7 +57,7 @@ fn any_annotated_pod() -> impl Strategy<Value = Value> {
     ]
 }
 
-/// The objects of an injection are written without Kubernetes' types, which know every field.
+/// Injected objects are written without the types of `k8s-openapi`, which know every field.
 #[test]
 fn added_objects_are_those_of_kubernetes() {
     type IsTyped = fn(&Value) -> bool;
@@ -91,7 +92,8 @@ fn injected_patch(pod: &Value) -> Option<Value> {
     matches!(&decision, Decision::Inject(injection) if !injection.replaced).then(|| patch_of(&decision))
 }
 
-/// The laws below say nothing about a pod that is refused: most of the random ones have to go in.
+/// The properties below say nothing about rejected pods, so most of the random ones must be
+/// injected.
 #[test]
 fn most_ordinary_pods_are_injected() {
     let mut runner = TestRunner::deterministic();
@@ -178,7 +180,7 @@ proptest! {
         }
     }
 
-    /// What is accepted here can be read there: the agent's own parsers take every line.
+    /// The agent's own parsers accept every line that the injector writes.
     #[test]
     fn the_agent_reads_what_it_is_told(pod in annotated_pods(any_pods(), keys())) {
         for agent in injected(&pod).iter().flat_map(look::injected_containers) {
@@ -248,8 +250,8 @@ proptest! {
             if context["runAsUser"] == 0 {
                 prop_assert_eq!(pod_security::baseline_violations(container), Vec::<&str>::new());
                 prop_assert_eq!(&context["capabilities"]["drop"], &serde_json::json!(["ALL"]));
-                // Only who sends a signal may have the capability. An init container beside a sidecar of uid 0 shares
-                // its uid, because they share files.
+                // The capability is only allowed for a container that sends a signal. An init
+                // container shares the uid 0 of its sidecar, because they share files.
                 let signals = look::env(container, "RELOAD_SIGNAL").is_some();
                 let added = &context["capabilities"]["add"];
                 prop_assert!(added.is_null() || signals && *added == serde_json::json!(["KILL"]), "{}", added);
@@ -271,7 +273,7 @@ proptest! {
         }
     }
 
-    /// Else it calls again, for every pod.
+    /// Otherwise it would call the webhook again for every pod.
     #[test]
     fn the_api_server_finds_no_container_for_its_token_behind_an_injection(mut pod in annotated_pods(any_pods(), keys())) {
         mount_api_token(&mut pod);
@@ -281,7 +283,7 @@ proptest! {
         prop_assert_eq!(second_look, answered);
     }
 
-    /// The container runtime makes no mount point in a read-only mount.
+    /// The container runtime cannot create a mount point in a read-only mount.
     #[test]
     fn every_mount_below_ours_has_its_mount_point(pod in annotated_pods(any_pods(), keys())) {
         let Some(injected) = injected(&pod) else { return Ok(()) };
@@ -325,8 +327,8 @@ proptest! {
     }
 }
 
-/// What a person does to a template that the command line injected: the annotations become those of `changed`, and what
-/// the injector wrote stays.
+/// The edits of a user to a template that the command line injected: the annotations become those
+/// of `changed`, and the injector's own remain.
 fn edited(injected: &Value, changed: &Value) -> Value {
     let mut edited = injected.clone();
     let mut annotations = changed["metadata"]["annotations"].clone();
@@ -337,7 +339,7 @@ fn edited(injected: &Value, changed: &Value) -> Value {
     edited
 }
 
-/// A pointer to every value of a document but the document itself.
+/// A pointer to every value of a document except the document itself.
 fn pointers(value: &Value) -> Vec<String> {
     let children: Vec<(String, &Value)> = match value {
         Value::Object(map) => {

@@ -1,4 +1,5 @@
-//! The core from outside: laws over random pods, and the scenarios of a cluster one by one.
+//! Tests of the core through its public interface: properties of random pods, and scenarios of a
+//! cluster.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by panicking")]
 

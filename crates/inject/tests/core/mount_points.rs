@@ -1,4 +1,4 @@
-//! Mounts of other volumes below the read-only one: the agent makes their mount points.
+//! Mounts of other volumes below the read-only mount path: the agent creates their mount points.
 
 use scaivault_testkit::{PodBuilder, container, look, pod};
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ fn projected(name: &str) -> Value {
     json!({"name": name, "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}})
 }
 
-/// What the webhook of a cloud provider does to a pod.
+/// Adds a mount to every container, as the webhook of a cloud provider does.
 fn mount_everywhere(pod: &mut Value, path: &str) {
     for list in ["initContainers", "containers"] {
         for container in pod["spec"][list].as_array_mut().into_iter().flatten() {
@@ -74,7 +74,7 @@ fn tokens_of_cloud_providers_are_mounted_beside_the_secrets() {
     }
 }
 
-/// The other webhook comes behind ours, and the API server calls us again.
+/// The other webhook runs after the injector, and the API server calls the injector again.
 #[test]
 fn a_mount_that_came_later_is_added_to_the_agents() {
     let kinds = [
@@ -122,7 +122,7 @@ fn a_second_mount_is_added_to_the_first() {
     assert_eq!(mount_points(&after), [Some(expected)]);
     assert_eq!(look::env_names(agent(&after)), look::env_names(agent(&between)));
     cluster().expect_untouched(&after, "already-injected");
-    // A mount that went away leaves an empty directory and is no new plan.
+    // A removed mount leaves an empty directory and does not change the plan.
     let mut without = after;
     without["spec"]["containers"][0]["volumeMounts"].as_array_mut().unwrap().pop();
     cluster().expect_untouched(&without, "already-injected");
@@ -151,7 +151,7 @@ fn all_readers_share_the_mount_points_and_others_have_none() {
     assert_eq!(mount_points(&injected), [Some("/run/secrets/a/token/\n/run/secrets/b/\n")]);
     let injected = cluster().inject(&pod().ours("containers", "app").ours("init-containers", "").json());
     assert_eq!(mount_points(&injected), [None]);
-    // Without files nothing is mounted at the mount path.
+    // Without files, nothing is mounted at the mount path.
     let variable = pod().without("inject-secret-db.json").ours("inject-env-X", "a/b#c");
     assert_eq!(mount_points(&cluster().inject(&variable.json())), [None]);
 }
@@ -224,7 +224,8 @@ fn a_mounted_file_gets_an_empty_file_to_be_mounted_at() {
     }
 }
 
-/// Container runtimes mount what has fewer segments first, and else what stands first in the list.
+/// Container runtimes mount paths with fewer segments first, and otherwise in the order of the
+/// list.
 #[test]
 fn the_secrets_are_mounted_before_what_is_mounted_in_them() {
     let order = |path: &str, mount_path: &str| {

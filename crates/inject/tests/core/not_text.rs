@@ -1,4 +1,4 @@
-//! Values of annotations that are no strings.
+//! Annotations with values that are not strings.
 
 use scaivault_inject::{Code, Layer};
 use scaivault_testkit::{key, pod};

@@ -1,4 +1,4 @@
-//! Opting out: who may say so, what it means, which word wins, and the way back.
+//! Opting out: which layers can opt out, the effect, the precedence, and opting in again.
 
 use scaivault_inject::InjectorConfig;
 use scaivault_testkit::{PodBuilder, look, pod};
@@ -108,7 +108,8 @@ fn detach_without_a_receipt_leaves_everything_and_warns() {
     assert!(!cluster().decide(&told).warnings().is_empty());
 }
 
-/// A tenant cannot undo what a platform team stopped, nor the other way round.
+/// A tenant cannot override a platform team, and a platform team cannot override a tenant's
+/// opt-out.
 #[test]
 fn the_strictest_word_wins() {
     let ignored = |reason: &str| reason.starts_with("ignored-by-") || reason == "opted-out";
@@ -174,7 +175,7 @@ fn excluded_namespaces_and_mirror_pods() {
     cluster().expect_untouched(&mirror, "mirror-pod");
 }
 
-/// The receipt is the user's to write: it is believed for what cannot be seen otherwise and for nothing else.
+/// Users can write the receipt, so it is only trusted for facts that cannot be seen in the pod.
 #[test]
 fn a_forged_receipt_skips_nothing() {
     let real = look::ours(&injected().json(), "receipt").unwrap().to_owned();
@@ -220,7 +221,7 @@ fn a_users_container_with_a_reserved_name_is_not_removed() {
     assert_eq!(look::init_container(&outcome, "scaivault-init"), Some(&mine));
 }
 
-/// Such a pod would be injected against its author's word.
+/// The pod would be injected although its author opted out.
 #[test]
 fn an_opt_out_that_is_not_read_is_a_problem() {
     for (name, value, meant) in [
@@ -230,7 +231,7 @@ fn an_opt_out_that_is_not_read_is_a_problem() {
     ] {
         let refusal = cluster().refusal(&annotated().ours(name, value).json());
         assert!(refusal.contains(meant) && refusal.contains("[misspelt-key]"), "{refusal}");
-        // Nothing is lost where nothing would be injected.
+        // If nothing would be injected, the key is harmless.
         cluster().expect(&pod().ours(name, value).json(), "skipped", "not-annotated");
     }
     for (name, value) in [("inject", "false"), ("injct", "false"), ("mutation-mod", "ignore")] {

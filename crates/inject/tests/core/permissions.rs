@@ -1,4 +1,5 @@
-//! Who can read the files, which image has which user, and what the agent asks of a quota.
+//! Which users can read the files, which image has which user, and which resources the agent
+//! requests under a quota.
 
 use scaivault_inject::InjectorConfig;
 use scaivault_testkit::{PodBuilder, container, look, pod};
@@ -14,7 +15,7 @@ fn user(uid: i64) -> Value {
     json!({"runAsUser": uid})
 }
 
-/// A pod whose app runs as uid 1000, beside an agent of another uid.
+/// A pod whose application runs as uid 1000, with an agent of another uid.
 fn reader(mode: &str) -> PodBuilder {
     annotated()
         .app_field(0, "securityContext", user(1000))
@@ -27,7 +28,7 @@ fn a_mode_that_a_known_reader_cannot_read_is_refused() {
     for pod in [
         reader("0400"),
         reader("0600"),
-        // The pod's own user, and one reader of two.
+        // The pod's own user, and one of two readers.
         annotated()
             .spec("securityContext", user(1000))
             .ours("run-as-user", "0")
@@ -83,7 +84,7 @@ fn a_container_that_refuses_root_has_an_image_with_a_user() {
         let built_in = image(&default, pod);
         assert!(built_in.as_str().unwrap().starts_with("scailabs/scaivault-init:"), "{built_in}");
     }
-    // The configured image of the sidecar may be the published one, whose user is root.
+    // The configured sidecar image may be the published one, whose user is root.
     let sidecar = || annotated().ours("refresh-interval", "5m");
     assert_eq!(image(&cluster(), sidecar()), "scailabs/scaivault-sidecar:1.0");
     let unset = cluster().inject(&sidecar().ours("run-as-user", "unset").json());
@@ -95,7 +96,7 @@ fn a_container_that_refuses_root_has_an_image_with_a_user() {
     assert_eq!(image(&Cluster::with(mirror), sidecar()), "mirror.example/a:1");
 }
 
-/// What OpenShift's admission writes into every container of a namespace.
+/// OpenShift's admission sets this in every container of a namespace.
 #[test]
 fn the_uid_of_a_namespace_is_taken_over() {
     let assigned = json!({"runAsUser": 1_000_650_000, "runAsNonRoot": true});
@@ -119,7 +120,7 @@ fn a_pod_with_cpu_limits_keeps_to_its_quota() {
     assert_eq!(resources(limited())["requests"], json!({"cpu": "10m", "memory": "16Mi"}));
     assert_eq!(resources(limited().ours("requests-cpu", "80m"))["limits"]["cpu"], "80m");
     assert_eq!(resources(limited().ours("limits-cpu", "20m"))["limits"]["cpu"], "20m");
-    // One container without a limit: there is no such quota.
+    // One container without a limit: there cannot be such a quota.
     assert_eq!(resources(limited().container(container("other")))["limits"].get("cpu"), None);
     assert_eq!(resources(annotated())["limits"].get("cpu"), None);
 }

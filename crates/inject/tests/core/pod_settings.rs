@@ -1,4 +1,4 @@
-//! Settings of pod and Job that injected containers cannot live with: warnings.
+//! Warnings on settings of pods and Jobs with which injected containers do not work well.
 
 use scaivault_inject::workload::{WorkloadKind, WorkloadView, decide};
 use scaivault_testkit::{PodBuilder, key, pod};

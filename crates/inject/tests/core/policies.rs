@@ -1,4 +1,4 @@
-//! Policies: what they give pods, what they allow, and what they report.
+//! Policies: what they add to pods, what they allow, and what they report.
 
 mod allow;
 mod compile;
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::support::{DATABASE, agent, cluster};
 use support::{World, named, policy};
 
-/// A pod with labels and nothing of ours.
+/// A pod with labels and without annotations of the injector.
 fn plain() -> Value {
     let mut pod = pod().json();
     pod["metadata"]["labels"] = json!({"app": "invoices"});
@@ -90,7 +90,7 @@ fn of_two_policies_the_stronger_sets_a_default() {
         let injected = World::new(policies).inject(&plain());
         assert_eq!(level(&injected).as_deref(), Some("warn"));
     }
-    // Of equal priority, the name that sorts first is the stronger.
+    // With equal priority, the alphabetically first name takes precedence.
     let first = policy("a-first").defaults("log-level", "error");
     let injected = World::new([first, weak]).inject(&plain());
     assert_eq!(level(&injected).as_deref(), Some("error"));
@@ -125,15 +125,15 @@ fn two_sources_of_one_file_name_both_policies() {
         "{refusal}"
     );
     assert!(refusal.contains("[policy-conflict]"), "{refusal}");
-    // A dynamic secret of the same name wants the same file.
+    // A dynamic secret with the same name conflicts, because it is written to the same file.
     let dynamic = policy("two").inject("inject-dynamic-db.json", "engine=pg role=reader");
     let refusal = World::new([one.clone(), dynamic]).refusal(&plain());
     assert!(refusal.contains("[policy-conflict]"), "{refusal}");
-    // The same source is no conflict, nor are pods that only one of them selects.
+    // The same source is not a conflict, and neither are policies that cannot select the same pod.
     let same = policy("two").inject("inject-secret-db.json", &format!(" {DATABASE} "));
     World::new([one.clone(), same]).inject(&plain());
     World::new([one.clone(), two.clone().select_pods("app", "web")]).inject(&plain());
-    // One that only warns refuses nobody; the stronger one holds.
+    // A policy that only warns does not reject pods; the one with the higher precedence applies.
     let world = World::new([one, two.enforcement(Enforcement::Warn)]);
     let decision = world.expect(&plain(), "injected", "init");
     assert!(decision.warnings().iter().any(|text| text.contains("policies one and two")), "{decision:?}");
@@ -163,7 +163,7 @@ fn two_environments_of_one_namespace_name_both() {
     assert!(refusal.contains(parts), "{refusal}");
     let conflicts = world.conflicts();
     assert_eq!(conflicts, [("one".to_owned(), "two".to_owned())]);
-    // Who has nothing to do with the environment is not refused.
+    // Pods that do not use the environment are not rejected.
     let annotated = PodBuilder::from(plain()).ours("inject-secret-db.json", DATABASE).json();
     let elsewhere = one.select_pods("app", "other");
     World::new([elsewhere, two.clone()]).inject(&annotated);
@@ -182,7 +182,7 @@ fn a_contested_environment_has_no_value() {
     let asking = PodBuilder::from(plain()).ours("inject-secret-a", "x/${environment}").json();
     assert!(world.refusal(&asking).contains(both));
     assert_eq!(world.report(&asking).environment, None);
-    // Wherever the variable stands.
+    // Every position of the variable is detected.
     let named = PodBuilder::from(plain()).ours("inject-secret-a", DATABASE).json();
     let refusal = world.clone().role("sa-${environment}").refusal(&named);
     assert!(refusal.contains(both), "{refusal}");
@@ -191,7 +191,7 @@ fn a_contested_environment_has_no_value() {
             exception.allow.paths = support::named(["environments/${environment}/**"]);
         });
     assert!(World::new([one.clone(), two.clone(), lists]).refusal(&named).contains("[policy-limit]"));
-    // One that only warns contests nothing.
+    // A policy that only warns cannot override the environment.
     let world = World::new([one, two.clone().enforcement(Enforcement::Warn)]);
     assert!(look::env(agent(&world.inject(&asking)), "SECRETS").unwrap().starts_with("x/production"));
     let selecting = policy("three").environment("test").enforcement(Enforcement::Warn);
@@ -220,7 +220,7 @@ fn policies_with_other_containers_for_secrets_are_both_named() {
         assert_eq!(world.conflicts(), world.enforced_conflicts());
         assert!(world.conflicts().contains(&("two".to_owned(), "one".to_owned())));
     }
-    // A weaker one takes over the secrets of a policy that says nothing.
+    // A policy with lower precedence sets the containers for a policy that leaves them unset.
     let weaker = policy("weaker").inject("containers", "app");
     let refusal = World::new([two().priority(10), weaker.clone()]).refusal(&plain());
     assert!(refusal.contains("policies two and weaker disagree about containers"), "{refusal}");
@@ -237,7 +237,8 @@ fn policies_with_other_containers_for_secrets_are_both_named() {
         policy("b").inject("inject-secret-b", "b").inject("containers", "worker, app"),
     ])
     .inject(&with_worker());
-    // Whoever gives no secrets has no say where the stronger one speaks, nor whoever says nothing.
+    // A policy that adds no secrets does not conflict with one of higher precedence, and neither
+    // does a policy that leaves the field unset.
     World::new([one.clone(), policy("limits").priority(10)]).inject(&plain());
     World::new([one.priority(10), policy("weaker").inject("containers", "other")]).inject(&plain());
 }
@@ -261,7 +262,7 @@ fn policies_with_another_pattern_or_reload_are_both_named() {
         assert!(refusal.contains(&format!("policies two and one disagree about {field}")), "{refusal}");
         assert_eq!(world.conflicts(), [("two".to_owned(), "one".to_owned())]);
     }
-    // Whoever says nothing takes what others say.
+    // A policy that leaves a field unset accepts the value of others.
     World::new([one().inject("pattern", "sidecar"), two()]).inject(&plain());
     let world = World::new([url(one()), two()]);
     world.inject(&plain());
@@ -285,7 +286,7 @@ fn a_stronger_policy_that_warns_replaces_nothing_enforced() {
         let effects: Vec<_> = world.report(&plain()).uses.iter().map(|used| used.effect).collect();
         assert_eq!(effects, [PolicyEffect::Warned, PolicyEffect::Injected]);
     }
-    // Of two that warn, the stronger one holds.
+    // Of two policies that warn, the one with the higher precedence applies.
     let weaker = policy("one").inject("inject-secret-db.json", DATABASE).enforcement(Enforcement::Warn);
     let world = World::new([weaker, warning.inject("inject-secret-db.json", "a/b")]);
     assert!(look::env(agent(&world.inject(&plain())), "SECRETS").unwrap().starts_with("a/b"));
@@ -322,7 +323,7 @@ fn a_conflict_with_a_policy_that_refuses_nobody_is_not_enforced() {
         let world = World::new([one.clone(), other("two").enforcement(enforcement)]);
         assert_eq!(world.conflicts().len(), 1);
         assert_eq!(world.enforced_conflicts(), []);
-        // An enforced one is not hidden behind it.
+        // It does not hide an enforced one.
         let world = World::new([
             one.clone(),
             other("two").enforcement(enforcement).priority(2),
@@ -358,7 +359,7 @@ fn conflicts_are_those_of_the_filled_paths() {
     let found = policies.conflicts(&[&shop, &web]);
     let names: Vec<_> = found.iter().map(|found| [&**found.first.name(), &*found.namespace.name]).collect();
     assert_eq!(names, [["four", "web"]]);
-    // Pods say what the rest is.
+    // The remaining part depends on the pods.
     let by_label = [
         policy("one").inject("inject-secret-a", "apps/${label:app}/a"),
         policy("two").inject("inject-secret-a", "apps/invoices/a"),
@@ -415,7 +416,8 @@ fn a_second_review_of_a_pod_is_reported_as_such() {
     world.expect(&longer, "injected", "init");
     assert!(world.report(&longer).is_repeated);
 
-    // What is there is by another plan, and is replaced. A receipt alone is no injection.
+    // The existing injection is of another plan, and is replaced. A receipt alone is not an
+    // injection.
     let changed = World::new([warning(2, "inject-secret-other.json")]);
     changed.expect(&injected, "injected", "init");
     assert!(!changed.report(&injected).is_repeated);
@@ -423,7 +425,7 @@ fn a_second_review_of_a_pod_is_reported_as_such() {
     let forged = PodBuilder::from(annotated).ours("receipt", receipt.as_str().unwrap()).json();
     assert!(!world.report(&forged).is_repeated);
 
-    // A refusal is news, whatever the pod carries.
+    // A rejection is always reported, even if the pod already has an injection.
     let refusing = policy("limits").allow(|allow| allow.roles = named(["billing"]));
     let enforced = policy("billing").inject("inject-secret-db.json", DATABASE);
     let refusing = World::new([enforced, refusing]);
@@ -477,12 +479,13 @@ fn too_many_policies_for_one_pod_are_a_problem() {
     World::new(policies(255)).inject(&plain());
     let refusal = World::new(policies(256)).refusal(&plain());
     assert!(refusal.contains("257 policies that select it, and at most 256"), "{refusal}");
-    // Whoever gets nothing is not refused.
+    // Pods that nothing is injected into are not rejected.
     let none = World::new((0..300).map(|n| policy(&format!("p{n}"))));
     none.expect(&plain(), "skipped", "not-annotated");
 }
 
-/// Only the policies that may select a pod are looked at; this compares the index with looking at all.
+/// Only the policies that may select a pod are evaluated; this compares the index with evaluating
+/// all of them.
 #[test]
 fn the_index_finds_what_a_look_at_all_finds() {
     let values = ["a", "b", "c"];

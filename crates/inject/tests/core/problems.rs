@@ -1,4 +1,4 @@
-//! What is refused, and whether a reader of the refusal can mend it.
+//! Rejections, and whether their text helps the reader to fix the problem.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ fn annotated() -> PodBuilder {
     pod().ours("inject-secret-db.json", DATABASE)
 }
 
-/// Checks that a pod is refused with exactly one problem whose text has all the `words`.
+/// Checks that a pod is rejected with exactly one problem whose text contains all `words`.
 #[track_caller]
 fn check(pod: PodBuilder, words: &[&str]) {
     check_in(&cluster(), pod, words);
@@ -58,7 +58,7 @@ fn six_mistakes_are_six_problems() {
     }
 }
 
-/// Each error of a list is a problem of its own, with what is allowed at that place.
+/// Each error of a list is a separate problem with its own accepted values.
 #[test]
 fn every_error_of_a_list_of_secrets_is_a_problem() {
     let said = |list: &str| -> Vec<_> {
@@ -242,7 +242,7 @@ fn a_setting_without_effect_is_worth_a_warning() {
         let injection = cluster().injection(&annotated().ours(key, value).json());
         let expected = format!("{key} does nothing without {needed}");
         assert!(injection.warnings.contains(&expected), "{key}: {:?}", injection.warnings);
-        // As a default of the platform's it is none.
+        // As a default of the platform it is not a problem.
         let injection = cluster().namespace(key, value).injection(&annotated().json());
         assert_eq!(injection.warnings, [""; 0], "{key}");
     }
@@ -276,7 +276,7 @@ fn options_of_a_file_that_contradict_what_is_written() {
     }
 }
 
-/// Quoting is for recognising a value; a refusal ends in Events and logs.
+/// Values are quoted so that they can be recognised; rejections appear in Events and logs.
 #[test]
 fn values_are_quoted_short_and_templates_never() {
     let long = "q".repeat(41);
@@ -339,7 +339,7 @@ fn a_mount_of_the_users_at_the_secrets_path() {
         annotated().app_field(0, "volumeMounts", elsewhere).ours("mount-path", "/secrets"),
         &["/secrets", "app"],
     );
-    // Only readers count.
+    // Only readers are affected.
     let mut other = container("other");
     other["volumeMounts"] = json!([{"name": "mine", "mountPath": "/run/secrets"}]);
     cluster().inject(&annotated().container(other).ours("containers", "app").json());
@@ -416,7 +416,8 @@ fn a_namespace_sets_defaults_for_some_keys_only() {
     cluster.expect_untouched(&pod().json(), "not-annotated");
 
     let init = cluster.inject(&annotated().json());
-    // A namespace's interval is a default for those who refresh, not a wish to refresh.
+    // An interval on a namespace is a default for pods that refresh, and does not request a
+    // refresh.
     assert_eq!(agent(&init)["name"], "scaivault-init");
     assert!(!init.to_string().contains("planted") && !init.to_string().contains("0777"), "{init}");
     assert_eq!(look::env(agent(&init), "SCAIVAULT_ROLE"), Some("sa:team"));
@@ -461,7 +462,7 @@ fn a_dollar_survives_the_kubelet() {
     assert!(!written.replace("$$", "").contains('$'), "{written}");
 }
 
-/// What the kubelet makes of a value in which no reference resolves.
+/// The kubelet's expansion of a value without resolvable references.
 fn expand(value: &str) -> String {
     value.replace("$$", "$")
 }

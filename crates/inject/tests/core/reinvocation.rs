@@ -1,4 +1,4 @@
-//! The second call: other webhooks and the API server have been at the pod, or a person has edited the template.
+//! Further calls for the same pod, after changes by other webhooks, the API server or a user.
 
 use scaivault_testkit::{PodBuilder, container, look, pod};
 use serde_json::{Map, Value, json};
@@ -25,7 +25,7 @@ fn a_container_that_came_later_gets_its_mount_and_nothing_else_changes() {
     between["spec"]["containers"].as_array_mut().unwrap().push(container("late"));
 
     let injection = cluster().injection(&between);
-    // The receipt has to remember that the late container had no mounts.
+    // The receipt must record that the container that was added later had no mounts.
     let touched: Vec<_> = paths(&injection).into_iter().filter(|path| *path != RECEIPT).collect();
     assert_eq!(touched, ["/spec/containers/1/volumeMounts"]);
     assert!(!injection.replaced);
@@ -82,7 +82,8 @@ fn an_agent_that_someone_took_away_is_put_back() {
     assert_eq!(after["spec"], whole["spec"]);
 }
 
-/// What the API server, the service-account plugin and a `LimitRange` fill in is nobody's change of mind.
+/// Fields that the API server, the service account plugin and a `LimitRange` default do not change
+/// the intent.
 #[test]
 fn defaults_that_were_filled_in_are_no_new_plan() {
     let everything = annotated()
@@ -100,7 +101,8 @@ fn defaults_that_were_filled_in_are_no_new_plan() {
     }
 }
 
-/// Behind the webhooks the API server looks at the pod once more, and calls them again if it has found something to add.
+/// After the webhooks, the API server runs its own plugins again, and calls the webhooks again if
+/// these changed the pod.
 #[test]
 fn the_api_servers_token_is_kept_out_of_the_agent() {
     let lease = annotated().ours("inject-dynamic-pg.json", "engine=postgres-prod role=readonly");
@@ -131,14 +133,16 @@ fn the_api_servers_token_is_kept_out_of_the_agent() {
     }
 }
 
-/// Whether pods have the token may be said by the service account, too, which the injector does not see.
+/// The service account may also decide whether pods have the token, which the injector does not
+/// see.
 #[test]
 fn a_pod_without_the_api_servers_token_gets_the_same_agent() {
     let without = injected(annotated().spec("automountServiceAccountToken", false));
     assert_eq!(without["spec"]["initContainers"], injected(annotated())["spec"]["initContainers"]);
 }
 
-/// A template that the command line injected when agents had no mount there, created.
+/// A template that an older injector without this mount injected on the command line, now created
+/// as a pod.
 #[test]
 fn an_agent_that_got_the_api_servers_token_is_replaced() {
     for annotated in
@@ -210,7 +214,7 @@ fn fill_in_defaults(pod: &mut Value) {
     mount_api_token(pod);
 }
 
-/// Sets the fields that are absent.
+/// Sets absent fields to defaults.
 fn default(object: &mut Value, defaults: &Value) {
     let Value::Object(object) = object else { panic!("no object: {object}") };
     let absent: Map<_, _> = defaults
@@ -223,7 +227,7 @@ fn default(object: &mut Value, defaults: &Value) {
     object.extend(absent);
 }
 
-/// A template that the command line injected, edited by hand, created.
+/// A template that was injected on the command line, edited by hand, and is now created as a pod.
 #[test]
 fn an_edited_template_is_planned_anew_in_one_patch() {
     let template = injected(annotated());
@@ -275,7 +279,7 @@ fn every_setting_of_the_agent_is_part_of_the_intent() {
     }
 }
 
-/// The pod's name comes from the kubelet: a variable of that name with another source is another one.
+/// The pod's name comes from the kubelet, so a variable of that name with another source differs.
 #[test]
 fn the_pods_name_is_compared_by_its_source() {
     let with_events = || annotated().ours("refresh-on-event", "true");
@@ -301,7 +305,8 @@ fn the_pods_name_is_compared_by_its_source() {
     assert!(!look::env_names(&polling["spec"]["initContainers"][0]).contains(&"SCAIVAULT_POD"));
 }
 
-/// Who starts behind the agent, and so reads, is a question of where the new agent will stand.
+/// Whether a container starts after the agent, and so can read the files, depends on the new
+/// position of the agent.
 #[test]
 fn an_agent_that_moves_is_judged_at_its_new_place() {
     let mut migrate = container("migrate");

@@ -1,4 +1,4 @@
-//! Who the agent runs as, what it may touch, what it asks for, and where it stands.
+//! The user of the agent, its permissions, its resources and its position.
 
 use scaivault_testkit::{
     PodBuilder, container, look, pod,
@@ -76,7 +76,7 @@ fn who_signals_runs_as_the_target() {
     let target = |target: &str| two().ours("reload-signal", "SIGHUP").ours("reload-target", target);
     assert_eq!(uid_of_agent(target("other/nginx")), 2000);
     assert_eq!(uid_of_agent(target("app/billing")), 1000);
-    // The one reader is the target.
+    // The only reader is the target.
     assert_eq!(uid_of_agent(target("nginx").ours("containers", "other")), 2000);
     let ambiguous = cluster().refusal(&target("billing").json());
     assert!(
@@ -237,7 +237,7 @@ fn the_token_is_for_scaivault_and_short() {
     assert_eq!(look::env(agent(&injected), "SCAIVAULT_TOKEN_FILE"), Some("/var/run/secrets/scaivault/token"));
 }
 
-/// A native sidecar alone would restart for ever, and the Job would never fail.
+/// A native sidecar alone would be restarted forever, and the Job would never fail.
 #[test]
 fn a_job_gets_both_containers() {
     let lease = || pod().ours("inject-dynamic-pg.json", "engine=postgres-prod role=readonly");
@@ -325,7 +325,7 @@ fn the_agent_starts_first_but_behind_a_mesh() {
             .init_container(container("migrate"));
         assert_eq!(order(meshed), ["istio-init", mesh, "scaivault-init", "migrate"]);
     }
-    // A mesh proxy that runs beside the app does not carry an init container's traffic.
+    // A mesh proxy among the app containers does not route an init container's traffic.
     let beside = annotated().init_container(container("migrate")).container(container("istio-proxy"));
     assert_eq!(order(beside), ["scaivault-init", "migrate"]);
     let last = annotated().init_container(container("migrate")).ours("position", "last");
@@ -385,7 +385,7 @@ fn variables_come_first_so_that_others_may_use_them() {
             "environments/production/billing/database#password -> PASSWORD",
         ]
     );
-    // The kubelet takes the file from an emptyDir only.
+    // The kubelet only reads the file from an emptyDir.
     assert!(look::volume(&injected, "scaivault-env").unwrap()["emptyDir"].is_object());
 }
 

@@ -1,4 +1,4 @@
-//! One cluster to decide in, and what a decision makes of a pod.
+//! A cluster for decisions, and the pod that results from a decision.
 
 use std::collections::BTreeMap;
 
@@ -10,11 +10,11 @@ use scaivault_inject::{
 use scaivault_testkit::{apply, key, look, random::AnnotationKey};
 use serde_json::{Value, json};
 
-/// Where the API server mounts a token for itself.
+/// Where the API server mounts its own token.
 pub(crate) const API_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
-/// What the API server's admission plugin `ServiceAccount` does to a pod, before the webhooks and again behind them: a
-/// container that has no mount at its token's path gets the token.
+/// Does what the API server's admission plugin `ServiceAccount` does before and after the webhooks:
+/// mounts the token into every container that has no mount at this path.
 pub(crate) fn mount_api_token(pod: &mut Value) {
     let volumes = look::names(look::entries(pod, "volumes"));
     let there = volumes.into_iter().find(|name| name.starts_with("kube-api-access-")).map(str::to_owned);
@@ -43,7 +43,8 @@ fn push(list: &mut Value, value: Value) {
     list.as_array_mut().expect("it has just been made one").push(value);
 }
 
-/// The newest features, no limits in the way of the strategies, a namespace without annotations.
+/// A cluster with the newest features, allow-lists that do not reject random values, and a
+/// namespace without annotations.
 pub(crate) struct Cluster {
     settings: Settings,
     namespace: Namespace,
@@ -56,7 +57,7 @@ pub(crate) fn cluster() -> Cluster {
     Cluster::with(config())
 }
 
-/// The configuration of [`cluster`], to be changed.
+/// The configuration of [`cluster`], as a starting point.
 pub(crate) fn config() -> InjectorConfig {
     InjectorConfig {
         defaults: BTreeMap::from([("url".to_owned(), "https://scaivault.scailabs.ai".to_owned())]),
@@ -80,24 +81,24 @@ impl Cluster {
         }
     }
 
-    /// A cluster whose injector warns about problems instead of refusing the pod.
+    /// A cluster whose injector only warns about problems.
     pub(crate) fn that_warns() -> Self {
         Self::with(InjectorConfig { on_problem: OnProblem::Warn, ..config() })
     }
 
-    /// With an annotation of ours on the namespace.
+    /// Sets an annotation of the injector on the namespace.
     pub(crate) fn namespace(mut self, name: &str, value: &str) -> Self {
         self.namespace.annotations.insert(key(name), value.to_owned());
         self
     }
 
-    /// With `mutation-mode` on the workload that owns the pods.
+    /// Sets `mutation-mode` on the workload that owns the pods.
     pub(crate) fn workload_mode(mut self, mode: &'static str) -> Self {
         self.workload_mutation_mode = Some(mode);
         self
     }
 
-    /// With a ScaiKey identity on the pods' service account.
+    /// Sets a ScaiKey identity on the pods' service account.
     pub(crate) fn service_account(mut self, role: &'static str) -> Self {
         self.service_account_role = Some(role);
         self
@@ -119,13 +120,13 @@ impl Cluster {
         self.decide_text(&pod.to_string()).expect("a pod")
     }
 
-    /// None where the text is not a pod at all.
+    /// `None` if the text is not a pod.
     pub(crate) fn decide_text(&self, json: &str) -> Option<Decision> {
         let view = PodView::parse(json).ok()?;
         Some(decide(&view, &self.context()))
     }
 
-    /// The injected pod; panics with the decision where there is no injection.
+    /// The injected pod; panics with the decision if there is no injection.
     pub(crate) fn inject(&self, pod: &Value) -> Value {
         let injection = self.injection(pod);
         patched(pod, &patch_json(&injection))
@@ -146,17 +147,17 @@ impl Cluster {
         }
     }
 
-    /// The whole text of a refusal.
+    /// The text of a rejection.
     pub(crate) fn refusal(&self, pod: &Value) -> String {
         self.denial(pod).problems.to_string()
     }
 
-    /// The pod as it goes on, whatever the decision.
+    /// The pod after the decision, whatever it is.
     pub(crate) fn outcome(&self, pod: &Value) -> Value {
         after(pod, &self.decide(pod))
     }
 
-    /// Checks the two words of a decision.
+    /// Checks the outcome and the reason of a decision.
     #[track_caller]
     pub(crate) fn expect(&self, pod: &Value, outcome: &str, reason: &str) -> Decision {
         let decision = self.decide(pod);
@@ -164,7 +165,7 @@ impl Cluster {
         decision
     }
 
-    /// Checks that the pod goes through as it is, and for which reason.
+    /// Checks that the pod stays unchanged for this reason.
     #[track_caller]
     pub(crate) fn expect_untouched(&self, pod: &Value, reason: &str) {
         let decision = self.expect(pod, "skipped", reason);
@@ -187,12 +188,12 @@ pub(crate) fn after(pod: &Value, decision: &Decision) -> Value {
     }
 }
 
-/// The patch as the API server reads it.
+/// The patch as the API server parses it.
 pub(crate) fn patch_json(injection: &Injection) -> Value {
     serde_json::to_value(&injection.patch).expect("a patch is JSON")
 }
 
-/// The paths that a patch touches, in order.
+/// The paths that a patch changes, in order.
 pub(crate) fn paths(injection: &Injection) -> Vec<&str> {
     injection.patch.operations().iter().map(scaivault_inject::Operation::path).collect()
 }
@@ -212,7 +213,7 @@ pub(crate) fn keys() -> Vec<AnnotationKey> {
     specs().map(row).collect()
 }
 
-/// The one injected container of a pod that has one.
+/// The injected container of a pod that has exactly one.
 #[track_caller]
 pub(crate) fn agent(pod: &Value) -> &Value {
     match look::injected_containers(pod).as_slice() {
@@ -221,5 +222,5 @@ pub(crate) fn agent(pod: &Value) -> &Value {
     }
 }
 
-/// An annotation selection that needs nothing but the default.
+/// A secret path that the default settings accept.
 pub(crate) const DATABASE: &str = "environments/production/billing/database";

@@ -1,4 +1,4 @@
-//! Templates of files: what is refused is what the agent could not render.
+//! Templates of files: exactly those that the agent could not render are rejected.
 
 use scaivault_inject::Code;
 use scaivault_testkit::{PodBuilder, pod};

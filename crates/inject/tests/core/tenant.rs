@@ -1,7 +1,9 @@
-//! What a tenant may try who wants a neighbour's secrets. The numbers are those of `docs/threat-model.md`.
+//! Attacks of a tenant who wants a neighbour's secrets. The numbers are those of
+//! `docs/threat-model.md`.
 //!
-//! The tenant creates pods in the namespace `billing`, sets any label, annotation and field on them and annotations on the
-//! namespace, and names service accounts of that namespace. The neighbour is `payments`.
+//! The tenant creates pods in the namespace `billing`, sets any label, annotation and field of them
+//! and annotations of the namespace, and uses service accounts of that namespace. The neighbour is
+//! `payments`.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +26,7 @@ mod values;
 const THEIRS: &str = "environments/production/payments/database";
 /// A path of the tenant.
 const OWN: &str = "environments/production/billing/database";
-/// The time of all tests, Unix seconds.
+/// The current time in all tests, in Unix seconds.
 const NOW: i64 = 1_800_000_000;
 
 /// The cluster that is attacked.
@@ -44,12 +46,12 @@ fn target(policies: impl IntoIterator<Item = PolicyParts>) -> Target {
     Target { settings, namespace, service_account_role: None, policies: policies.into_iter().collect() }
 }
 
-/// A policy for everybody.
+/// A policy that selects every pod.
 fn policy(name: &str) -> PolicyParts {
     PolicyParts { name: name.to_owned(), generation: 1, ..PolicyParts::default() }
 }
 
-/// Only what is below the namespace's own directory.
+/// Allows only paths below the namespace's own directory.
 fn limits() -> PolicyParts {
     let paths = named(["environments/${environment}/${namespace}/**"]);
     let environment = Some("production".to_owned());
@@ -77,7 +79,7 @@ impl Target {
         decide_with_policies(&view, &context)
     }
 
-    /// Checks that the pod is refused and with which words.
+    /// Checks that the pod is rejected with these words.
     #[track_caller]
     fn refuses(&self, pod: &Value, said: &[&str]) -> String {
         let problems = match self.decide(pod).0 {
@@ -100,7 +102,7 @@ impl Target {
         }
     }
 
-    /// What the agents of the injected pod read.
+    /// The mappings of the agents in the injected pod.
     #[track_caller]
     fn reads(&self, pod: &Value) -> String {
         let injected = self.injects(pod);
@@ -122,7 +124,8 @@ fn labelled(pod: PodBuilder, key: &str, value: &str) -> Value {
     pod
 }
 
-/// The attacks end where the tenant has what is his: none of the tests is true because everything is refused.
+/// The tenant can read its own secrets, so the attacks do not fail merely because everything is
+/// rejected.
 #[test]
 fn the_tenant_has_what_is_his() {
     let target = target([limits()]);

@@ -1,4 +1,5 @@
-//! Workloads: their annotations are checked when they are applied, and their `mutation-mode` is carried to their pods.
+//! Workloads: their annotations are validated when they are applied, and their `mutation-mode` is
+//! carried over to their pods.
 
 mod adjust;
 mod laws;
@@ -29,14 +30,14 @@ fn deployment() -> Workload {
     .wish("inject-secret-db.json", DATABASE)
 }
 
-/// The same as a Job that is suspended and has not run.
+/// Likewise as a Job that is suspended and has not run.
 fn suspended_job() -> Workload {
     let Workload { mut json, .. } = deployment();
     json["spec"]["suspend"] = true.into();
     Workload { kind: WorkloadKind::Job, json }
 }
 
-/// The same as a Job that runs.
+/// Likewise as a Job that is running.
 fn job() -> Workload {
     suspended_job().spec("suspend", false).field("status", json!({"startTime": "2026-01-01T00:00:00Z"}))
 }
@@ -48,26 +49,26 @@ struct Workload {
 }
 
 impl Workload {
-    /// With an annotation of ours in the template.
+    /// Sets an annotation of the injector in the template.
     fn wish(mut self, name: &str, value: &str) -> Self {
         self.json["spec"]["template"]["metadata"]["annotations"][key(name)] = value.into();
         self
     }
 
-    /// Without one.
+    /// Removes an annotation of the injector from the template.
     fn without(mut self, name: &str) -> Self {
         let annotations = self.json["spec"]["template"]["metadata"]["annotations"].as_object_mut().unwrap();
         annotations.remove(&key(name));
         self
     }
 
-    /// With an annotation of ours on the workload itself.
+    /// Sets an annotation of the injector on the workload itself.
     fn own(mut self, name: &str, value: &str) -> Self {
         self.json["metadata"]["annotations"][key(name)] = value.into();
         self
     }
 
-    /// With this `mutation-mode` on the workload itself.
+    /// Sets `mutation-mode` on the workload itself.
     fn mode(mut self, mode: Option<&str>) -> Self {
         let annotations = self.json["metadata"]["annotations"].as_object_mut().unwrap();
         annotations.remove(&key("mutation-mode"));
@@ -75,7 +76,7 @@ impl Workload {
         self
     }
 
-    /// With this mode carried by the template.
+    /// Sets the mode that the template carries.
     fn carrying(self, mode: Option<&str>) -> Self {
         match mode {
             Some(mode) => self.wish("workload-mutation-mode", mode),
@@ -113,7 +114,7 @@ impl Workload {
         self.adjusted(|workload| adjust(workload, Former::Nothing))
     }
 
-    /// After the entry `mode` saw it take the place of `former`.
+    /// The workload after the injector handled the update from `former`.
     fn updated(&self, former: &Self) -> (Self, Adjustment) {
         let former = former.json.to_string();
         let former = WorkloadView::parse(self.kind, &former).unwrap();

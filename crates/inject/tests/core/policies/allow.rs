@@ -1,4 +1,4 @@
-//! What policies let pods ask for.
+//! The values that policies allow pods to request.
 
 use scaivault_inject::{Allow, Enforcement, InjectorConfig, PolicyEffect};
 use scaivault_testkit::{PodBuilder, pod};
@@ -77,7 +77,8 @@ fn warn_lets_through_with_a_warning() {
         "{decision:?}"
     );
     assert_eq!(world.report(&asking(DATABASE)).uses[0].effect, PolicyEffect::Warned);
-    // What one that warns allows is allowed, and what one that enforces does not allow is not.
+    // A value in the list of a policy that warns is allowed, and a value that is in no list of an
+    // enforced one is not.
     let world = World::new([warning, policy("hard").allow(paths(["other/**"]))]);
     world.inject(&asking("allowed/x"));
     assert!(world.refusal(&asking(DATABASE)).contains("policies hard and soft"));
@@ -95,7 +96,7 @@ fn audit_reports_and_changes_nothing() {
     assert!(message.starts_with("would refuse:") && message.contains("policy trial does not"), "{message}");
     let fine = &world.report(&asking("allowed/x")).uses[0];
     assert_eq!((fine.effect, &fine.message), (PolicyEffect::Selected, &None));
-    // Nor does it allow anything that another one does not.
+    // Nor does it allow what another policy does not allow.
     let world = World::new([auditing, policy("hard").allow(paths(["other/**"]))]);
     assert!(world.refusal(&asking("allowed/x")).contains("policy hard does not"));
 }
@@ -148,7 +149,7 @@ fn every_field_has_its_list() {
         let refusal = world.refusal(&pod().ours(key, bad).json());
         assert!(refusal.contains(&format!("policy limits does not allow this {what}")), "{refusal}");
     }
-    // The same from a namespace and a service account.
+    // Likewise from a namespace and a service account.
     let refusal = world.clone().role("sa:shop").refusal(&pod().json());
     assert!(refusal.contains("role (of the service account)"), "{refusal}");
     let refusal = world.namespace_annotation("ca-configmap", "other").refusal(&pod().json());
@@ -163,15 +164,16 @@ fn lists_of_urls_stand_in_place_of_the_injectors() {
     };
     let world = World::new([limited(Enforcement::Enforce)]);
     world.inject(&pod("https://eu.example"));
-    // The platform's own address may be repeated; what the injector allows else, no more.
+    // The platform's own URL may be repeated; other URLs that the injector's list allows may not be
+    // used any more.
     world.inject(&pod("https://scaivault.scailabs.ai"));
     assert!(world.refusal(&pod("https://scaivault.example")).contains("policy urls"));
-    // A policy that only warns opens what it lists and nothing else.
+    // A policy that only warns additionally allows what it lists.
     let world = World::new([limited(Enforcement::Warn)]);
     world.inject(&pod("https://eu.example"));
     world.inject(&pod("https://scaivault.example"));
     assert!(world.refusal(&pod("https://evil.example")).contains("[not-allowed]"));
-    // One that audits does neither.
+    // A policy that audits does neither.
     let world = World::new([limited(Enforcement::Audit)]);
     assert!(world.refusal(&pod("https://eu.example")).contains("[not-allowed]"));
     let http = policy("urls").allow(|allow| allow.urls = named(["http://eu.example"]));
@@ -198,7 +200,7 @@ fn what_a_variable_fills_is_limited_though_a_policy_wrote_it() {
         refusal.contains("policy limits does not allow this path; allowed: apps/web/** and 1 more"),
         "{refusal}"
     );
-    // A value of the pod in its place is the pod's.
+    // A value that the pod sets instead is checked as the pod's.
     let own = PodBuilder::from(labelled("shop")).ours("inject-secret-db.json", "teams/db").json();
     world.inject(&own);
 }

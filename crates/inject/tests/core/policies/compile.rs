@@ -1,4 +1,4 @@
-//! What no policy can say: all of it at once, each with field, value and fix.
+//! Invalid policies: all problems are reported at once, each with field, value and fix.
 
 use scaivault_inject::{Expression, Operator, Policy};
 

@@ -1,4 +1,4 @@
-//! What holds for every pod, under random policies.
+//! Properties of every pod under random policies.
 
 use std::collections::BTreeMap;
 
@@ -33,13 +33,14 @@ fn patch_of(decision: &Decision) -> Value {
     decision.patch().map_or_else(|| Value::Array(Vec::new()), |patch| serde_json::to_value(patch).unwrap())
 }
 
-/// The injected pod, if the pod goes in.
+/// The injected pod, if there is an injection.
 fn injected(world: &World, pod: &Value) -> Option<Value> {
     let decision = world.decide(pod);
     matches!(decision, Decision::Inject(_)).then(|| after(pod, &decision))
 }
 
-/// The laws below say nothing where nothing is injected, refused or reported: all of that has to happen.
+/// The properties below say nothing if nothing is injected, rejected or reported, so all of these
+/// must occur.
 #[test]
 fn random_policies_have_every_effect() {
     let mut runner = TestRunner::deterministic();
@@ -113,7 +114,8 @@ proptest! {
         for draft in &mut warning {
             draft.0.enforcement = Enforcement::Warn;
         }
-        // What the pod asks for itself may be wrong without any policy, and lists of a policy take others' place.
+        // The pod's own request may be invalid without any policy, and lists of a policy replace
+        // other lists.
         let is_denied = |policies: &[Draft]| matches!(world(policies).decide(&pod), Decision::Deny(_));
         let mut without = warning.clone();
         for draft in &mut without {
@@ -133,7 +135,7 @@ proptest! {
         }
     }
 
-    /// Whatever a pod names is covered by a list, where every policy that enforces has one.
+    /// If every enforced policy has a list, each value that a pod requests is in one of them.
     #[test]
     fn what_a_pod_asks_for_is_in_a_list(policies in policies(), pod in pods(), globs in prop::sample::subsequence(vec!["environments/**", "shared/*", "a", "**/key"], 0..3)) {
         let mut limited = policies;
@@ -162,7 +164,7 @@ proptest! {
     }
 }
 
-/// The definition of globs, word for word; slow where a glob has many stars.
+/// A direct implementation of the definition of globs; slow with many wildcards.
 fn covers(glob: &str, path: &str) -> bool {
     fn segments(glob: &[&str], path: &[&str]) -> bool {
         match (glob.split_first(), path.split_first()) {

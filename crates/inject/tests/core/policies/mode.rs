@@ -1,4 +1,4 @@
-//! Whether pods are injected at all, and who may decide.
+//! Whether pods are injected at all, and which layers may decide it.
 
 use scaivault_inject::{Enforcement, PolicyEffect, PolicyMode};
 use scaivault_testkit::{PodBuilder, pod};
@@ -28,7 +28,7 @@ fn pods_opt_out_of_a_policy_unless_it_forbids_it() {
     }
     let refusal = world.namespace_annotation("mutation-mode", "ignore").refusal(&pod().json());
     assert!(refusal.contains("mutation-mode (of the namespace)"), "{refusal}");
-    // Where nothing would be injected, nothing is kept from anybody.
+    // If nothing would be injected, opting out is allowed.
     let world = World::new([policy("limits").pods_may_override(false)]);
     world.expect(&out, "skipped", "opted-out");
     world.refusal(&annotated().ours("inject", "false").json());
@@ -113,7 +113,7 @@ fn the_strongest_policy_with_a_mode_decides() {
         "skipped",
         "ignored-by-policy",
     );
-    // One that says nothing of the mode decides nothing.
+    // A policy without a mode has no influence.
     World::new([ignoring, giving("billing").priority(1)]).expect(
         &pod().json(),
         "skipped",

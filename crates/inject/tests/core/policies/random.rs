@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use super::support::{Draft, NOW};
 use crate::support::keys;
 
-/// Paths that random policies and pods name, some of them with variables.
+/// Paths that random policies and pods use, some of them with variables.
 pub(crate) const PATHS: [&str; 8] = [
     "environments/production/billing/database",
     "environments/production/changed",
@@ -43,7 +43,7 @@ const GLOBS: [&str; 9] = [
     "none",
 ];
 
-/// A few policies that compile, in any order.
+/// Several valid policies, in any order.
 pub(crate) fn policies() -> impl Strategy<Value = Vec<Draft>> {
     vec(policy(), 0..5).prop_map(|drafts| {
         let named = drafts.into_iter().enumerate().map(|(n, mut draft)| {
@@ -54,7 +54,8 @@ pub(crate) fn policies() -> impl Strategy<Value = Vec<Draft>> {
     })
 }
 
-/// Pods with and without annotations of ours, with and without labels and a parent of either.
+/// Pods with and without annotations of the injector, with and without labels, and with and without
+/// their parents.
 pub(crate) fn pods() -> impl Strategy<Value = Value> {
     let labelled = (any_pods(), option::of(select(vec!["web", "api"])), 0..5_u8);
     let bare = labelled.prop_map(|(mut pod, app, metadata)| {
@@ -72,7 +73,7 @@ pub(crate) fn pods() -> impl Strategy<Value = Value> {
     prop_oneof![bare, annotated_pods(any_pods(), keys()).prop_map(with_variables)]
 }
 
-/// The same pod, with a path that has a variable in it.
+/// The same pod with a variable in its path.
 fn with_variables(mut pod: Value) -> Value {
     if let Some(annotations) = pod["metadata"]["annotations"].as_object_mut() {
         let key = scaivault_testkit::key("inject-secret-mine.json");

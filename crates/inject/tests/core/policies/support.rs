@@ -1,4 +1,4 @@
-//! Policies and a cluster that has them.
+//! Builders for policies, and a cluster with policies.
 
 use scaivault_inject::{
     Allow, Context, Decision, Enforcement, Exception, Explanation, InjectorConfig, KubeVersion, Namespace,
@@ -10,19 +10,19 @@ use serde_json::Value;
 
 use crate::support::{after, config};
 
-/// The time of the tests, Unix seconds.
+/// The current time in the tests, in Unix seconds.
 pub(crate) const NOW: i64 = 1_800_000_000;
 
-/// A policy, to be changed.
+/// A builder for a policy.
 #[derive(Clone, Debug)]
 pub(crate) struct Draft(pub(crate) PolicyParts);
 
-/// A policy that selects everything and says nothing.
+/// A policy that selects everything and has no effect.
 pub(crate) fn policy(name: &str) -> Draft {
     Draft(PolicyParts { name: name.to_owned(), generation: 1, ..PolicyParts::default() })
 }
 
-/// A list, as a policy that limits a field has one.
+/// A list of allowed values.
 #[expect(clippy::unnecessary_wraps, reason = "it is assigned to fields that may have no list")]
 pub(crate) fn named<const N: usize>(entries: [&str; N]) -> Option<Vec<String>> {
     Some(entries.map(str::to_owned).to_vec())
@@ -167,7 +167,7 @@ impl World {
         explain(&PodView::parse(&text).expect("a pod"), &self.context())
     }
 
-    /// The injected pod; panics with the decision where there is no injection.
+    /// The injected pod; panics with the decision if there is no injection.
     pub(crate) fn inject(&self, pod: &Value) -> Value {
         let decision = self.decide(pod);
         if let Decision::Deny(denial) = &decision {
@@ -184,7 +184,7 @@ impl World {
         after(pod, &detaching.decide(pod))
     }
 
-    /// The whole text of a refusal.
+    /// The text of a rejection.
     pub(crate) fn refusal(&self, pod: &Value) -> String {
         match self.decide(pod) {
             Decision::Deny(denial) => denial.problems.to_string(),
@@ -192,7 +192,7 @@ impl World {
         }
     }
 
-    /// Checks the two words of a decision.
+    /// Checks the outcome and the reason of a decision.
     #[track_caller]
     pub(crate) fn expect(&self, pod: &Value, outcome: &str, reason: &str) -> Decision {
         let decision = self.decide(pod);
@@ -200,12 +200,12 @@ impl World {
         decision
     }
 
-    /// The policies that disagree about the namespace, in pairs.
+    /// The conflicts of policies in the namespace, as pairs of names.
     pub(crate) fn conflicts(&self) -> Vec<(String, String)> {
         self.all_conflicts().map(|(pair, _)| pair).collect()
     }
 
-    /// Those because of which pods are refused.
+    /// Those for which pods are rejected.
     pub(crate) fn enforced_conflicts(&self) -> Vec<(String, String)> {
         self.all_conflicts().filter(|(_, is_enforced)| *is_enforced).map(|(pair, _)| pair).collect()
     }
@@ -217,7 +217,8 @@ impl World {
         })
     }
 
-    /// The names of the policies that select a pod, the strongest first, found by looking at each alone.
+    /// The names of the policies that select a pod, in descending precedence, found by evaluating
+    /// each policy alone.
     pub(crate) fn selected_by_all(&self, pod: &Value) -> Vec<String> {
         let alone = |policy: &Policy| {
             let world = Self { policies: PolicySet::new(vec![policy.clone()]), ..self.clone() };

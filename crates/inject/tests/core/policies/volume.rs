@@ -1,4 +1,4 @@
-//! What policies say of volumes of the CSI driver.
+//! Policies on volumes of the CSI driver.
 
 use scaivault_inject::{
     Ask, AskKind, Enforcement, Namespace, PodView, PolicyEffect, PolicySet, VariablePlace, VolumeContext,
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::support::{Draft, NOW, named, policy};
 
-/// A pod of the service account `web` in `billing`, and the policies of its cluster.
+/// A pod of the service account `web` in `billing`, and the cluster's policies.
 struct Cluster {
     policies: PolicySet,
     namespace: Namespace,
@@ -29,7 +29,7 @@ fn cluster<const N: usize>(policies: [Draft; N]) -> Cluster {
 }
 
 impl Cluster {
-    /// Reviews a volume that asks for these, each with its variables.
+    /// Reviews a volume with these requests, after filling their variables.
     fn review(&self, asks: &[(AskKind, &str)]) -> VolumeReview<Vec<String>, String> {
         let pod = self.pod.to_string();
         let pod = PodView::parse(&pod).unwrap();
@@ -127,7 +127,7 @@ fn each_kind_has_its_list() {
     }
 }
 
-/// A tenant who writes another path into a label or an annotation, or names a pod after one.
+/// A tenant who puts another path into a label or an annotation, or into a pod's name.
 #[test]
 fn a_value_of_a_variable_opens_no_other_path() {
     let mut cluster = cluster([allowing("own", ["environments/production/${namespace}/*"])]);
@@ -184,7 +184,7 @@ fn warn_and_audit_refuse_nothing() {
     assert_eq!(used.effect, PolicyEffect::Audited);
     assert!(used.message.as_ref().unwrap().starts_with("would refuse: \"a/b\": policy a"), "{used:?}");
 
-    // A stronger policy that only warns opens nothing.
+    // A policy that only warns does not allow anything, even with a higher priority.
     let warns = allowing("w", ["a/*"]).enforcement(Enforcement::Warn).priority(9);
     let review = cluster([allowing("e", ["x/*"]), warns]).paths(&["a/b", "c/d"]);
     assert!(matches!(&review.answer, Err(VolumeRefusal::Policies(all)) if all.len() == 1), "{review:?}");

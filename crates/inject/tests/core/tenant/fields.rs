@@ -1,4 +1,4 @@
-//! Settings beside paths: where the agent logs in, what runs in it, where its files are.
+//! Settings other than paths: where the agent logs in, what runs in it, and where its files are.
 
 use super::*;
 
@@ -22,7 +22,7 @@ fn settings_outside_of_the_lists_are_refused() {
         let target = if enforce {
             target([parts])
         } else {
-            // A list that allows nothing, besides one that does not say anything.
+            // A list that allows nothing, and a policy without that list.
             let nothing = || Some(Vec::new());
             let allow = Allow {
                 urls: nothing(),
@@ -71,7 +71,7 @@ fn settings_outside_of_the_lists_are_refused() {
     }
 }
 
-/// Threat 13: the namespace's annotations are the tenant's, too.
+/// Threat 13: the tenant can also annotate the namespace.
 #[test]
 fn a_namespace_sets_nothing_outside_of_the_lists() {
     for (name, value) in [
@@ -85,7 +85,7 @@ fn a_namespace_sets_nothing_outside_of_the_lists() {
         target.namespace.annotations.insert(key(name), value.to_owned());
         target.refuses(&asks(OWN).json(), &[name, "namespace", "policy limits"]);
     }
-    // What names secrets is not taken from it at all.
+    // Keys that name secrets have no effect there.
     let mut target = target([limits()]);
     for name in ["inject-secret-x", "image", "inject-env-X"] {
         target.namespace.annotations.insert(key(name), "payments/db#k".to_owned());
@@ -141,7 +141,7 @@ fn no_mount_or_file_covers_the_pods_token() {
     ] {
         target.refuses(&asks(OWN).ours("secret-file-x", file).json(), &["secret-file-x"]);
     }
-    // The agents' own directories.
+    // The agent's own directories.
     for path in [
         "/var/run/secrets/scaivault",
         "/var/run/scaivault",
@@ -164,7 +164,7 @@ fn no_mount_or_file_covers_the_pods_token() {
             assert_eq!(distinct.len(), mounts.len(), "{path}: {mounts:?}");
         }
     }
-    // No container of ours has the token of the API server, and the application keeps its own.
+    // No injected container has the token of the API server, and the application keeps its own.
     let mut with_token = asks(OWN).json();
     crate::support::mount_api_token(&mut with_token);
     let injected = target.injects(&with_token);
@@ -208,7 +208,8 @@ fn a_forged_receipt_or_status_changes_nothing() {
         assert!(!look::ours(&injected, "receipt").unwrap().contains("payments@1"));
         assert_eq!(look::ours(&injected, "status"), Some("injected"));
     }
-    // An injected pod whose mapping was changed by hand: the containers are replaced by those of the plan.
+    // An injected pod whose mapping was edited by hand: the containers are replaced by those of the
+    // plan.
     let mut changed = honest.clone();
     for variable in changed["spec"]["initContainers"][0]["env"].as_array_mut().unwrap() {
         if variable["name"] == "SECRETS" {
@@ -216,12 +217,12 @@ fn a_forged_receipt_or_status_changes_nothing() {
         }
     }
     assert!(!limited.reads(&changed).contains("payments"));
-    // A pod that a policy refuses stays refused with the containers that it was given before the policy.
+    // A pod that a policy rejects is also rejected if it was injected before the policy existed.
     let before = target([]).injects(&asks(THEIRS).json());
     limited.refuses(&before, &["policy-limit"]);
 }
 
-/// Threat 16: what an agent is told by variables, too.
+/// Threat 16: variables that change what the agent does, too.
 #[test]
 fn a_variable_that_redirects_the_agent_is_taken_out() {
     let target = target([limits()]);
@@ -246,7 +247,7 @@ fn a_variable_that_redirects_the_agent_is_taken_out() {
     }
 }
 
-/// Threat 17: keys that are to be read twice, or not at all.
+/// Threat 17: keys that should be read twice or not at all.
 #[test]
 fn no_writing_of_a_key_avoids_the_check() {
     let limited = target([limits()]);
@@ -266,7 +267,7 @@ fn no_writing_of_a_key_avoids_the_check() {
         let (decision, _) = decide_with_policies(&view, &context.with_policies(&policies, NOW));
         assert!(matches!(decision, Decision::Deny(_)), "{json}: {decision:?}");
     }
-    // What is no key of ours asks for nothing.
+    // Keys that are not the injector's request nothing.
     for name in ["Inject-secret-x", "inject-secrets-x", "inject_secret_x", "inject-secret-"] {
         let (decision, _) = limited.decide(&pod().ours(name, THEIRS).json());
         assert!(!matches!(decision, Decision::Inject(_)), "{name}");
@@ -278,7 +279,7 @@ fn no_writing_of_a_key_avoids_the_check() {
     );
 }
 
-/// Threat 18: where the refusal is quoted.
+/// Threat 18: text in rejections.
 #[test]
 fn a_refusal_cannot_be_forged_and_shows_little() {
     let target = target([limits()]);

@@ -1,4 +1,4 @@
-//! Who the tenant claims to be: another service account, another team, another environment.
+//! The tenant claims to be another service account, another team or another environment.
 
 use super::*;
 
@@ -20,7 +20,8 @@ fn another_service_account_gives_no_environment() {
     };
     let web = "accounts/web/x";
     assert!(target.reads(&of(&[("serviceAccountName", "web")], web)).contains(web));
-    // Kubernetes runs the pod as `serviceAccountName`; the former field only counts where that is absent.
+    // Kubernetes runs the pod as `serviceAccountName`; the deprecated field is only used if that is
+    // absent.
     for fields in [
         &[("serviceAccountName", "other")][..],
         &[("serviceAccountName", "other"), ("serviceAccount", "web")],
@@ -30,14 +31,15 @@ fn another_service_account_gives_no_environment() {
         target.refuses(&of(fields, web), &["policy-limit", "policy accounts"]);
     }
     assert!(target.reads(&of(&[("serviceAccount", "web")], web)).contains(web));
-    // The name of the neighbour's account in the tenant's own namespace selects nothing of the neighbour's.
+    // A service account in the tenant's namespace with the name of the neighbour's selects nothing
+    // of the neighbour's.
     let payments = of(&[("serviceAccountName", "payments")], "accounts/payments/x");
     assert!(!target.reads(&payments).contains("environments/"));
     target.refuses(
         &of(&[("serviceAccountName", "payments")], "accounts/${environment}/x"),
         &["no policy gives the namespace an environment"],
     );
-    // Neither does an annotation, a label or a node name say who the pod is.
+    // Annotations, labels and node names do not identify the pod either.
     let claims = asks(web)
         .annotation("scaikey.scailabs.ai/role", "sa:web")
         .annotation("kubernetes.io/service-account.name", "web")
@@ -46,7 +48,7 @@ fn another_service_account_gives_no_environment() {
     target.refuses(&claims.json(), &["policy-limit"]);
 }
 
-/// Threat 19: the identity that the agent asks for at its login.
+/// Threat 19: the identity that the agent requests when it logs in.
 #[test]
 fn a_role_is_limited_wherever_it_was_written() {
     let allow = Allow { roles: named(["sa:${namespace}"]), ..Allow::default() };
@@ -58,7 +60,8 @@ fn a_role_is_limited_wherever_it_was_written() {
     assert_eq!(look::env(look::injected_containers(&injected)[0], "SCAIVAULT_ROLE"), Some("sa:billing"));
 }
 
-/// Threat 20: with a label, the tenant comes under the policies of that label. Their globs are still of his namespace.
+/// Threat 20: with a label, the policies for that label apply to the tenant. Their globs still
+/// contain its namespace.
 #[test]
 fn who_labels_his_namespace_stays_in_his_namespace() {
     let team = PolicyParts { namespaces: selects("team", "payments"), ..limits() };
@@ -72,13 +75,13 @@ fn who_labels_his_namespace_stays_in_his_namespace() {
     target.namespace.labels.insert("metadata.name".to_owned(), "payments".to_owned());
     target.refuses(&asks(THEIRS).json(), &["policy-limit", "environments/production/billing/**"]);
     assert!(!target.reads(&asks(OWN).json()).contains("payments"));
-    // An annotation is no label, and a pod's label is none of the namespace.
+    // An annotation is not a label, and a pod's label is not a label of the namespace.
     target.namespace.annotations.insert("kubernetes.io/metadata.name".to_owned(), "payments".to_owned());
     let pod = labelled(asks(OWN), "kubernetes.io/metadata.name", "payments");
     assert!(!target.reads(&pod).contains("payments"));
 }
 
-/// Threat 21: where no policy limits, none does; one for all namespaces denies by default.
+/// Threat 21: without policies there are no limits; a policy for all namespaces denies by default.
 #[test]
 fn a_namespace_without_policies_is_denied_by_default() {
     let team = PolicyParts { namespaces: selects("team", "payments"), ..limits() };
@@ -94,13 +97,14 @@ fn a_namespace_without_policies_is_denied_by_default() {
     ] {
         target.refuses(&pod.json(), &["policy default-deny allows no"]);
     }
-    // Also for a pod without `metadata.namespace`, as a controller posts it: the review names the namespace.
+    // Also for a pod without `metadata.namespace`, as controllers create it: the review contains
+    // the namespace.
     let mut bare = asks(OWN).json();
     bare["metadata"].as_object_mut().unwrap().remove("namespace");
     target.refuses(&bare, &["policy default-deny"]);
 }
 
-/// Threat 22: a policy that only audits or that is over widens nothing.
+/// Threat 22: a policy that only audits, or an exception that has expired, allows nothing.
 #[test]
 fn only_policies_in_force_allow_something() {
     let wide = || Allow { paths: named(["**"]), ..Allow::default() };
@@ -129,7 +133,8 @@ fn only_policies_in_force_allow_something() {
     with(elsewhere).refuses(&legacy, &["policy-limit"]);
 }
 
-/// Threat 23: a pod opts out only where it may, and without an injection it has no secrets either.
+/// Threat 23: a pod can only opt out where that is allowed, and without an injection it has no
+/// secrets.
 #[test]
 fn an_opt_out_avoids_no_policy_that_forbids_it() {
     let inject = vec![("inject-secret-x".to_owned(), OWN.to_owned())];
@@ -153,7 +158,7 @@ fn an_opt_out_avoids_no_policy_that_forbids_it() {
     assert_eq!(report.uses[0].effect, PolicyEffect::Injected);
 }
 
-/// Threat 24: what a policy gives is replaced within its limits only.
+/// Threat 24: values of a policy can only be replaced within its limits.
 #[test]
 fn a_pod_replaces_what_a_policy_gives_within_its_limits() {
     let inject = vec![

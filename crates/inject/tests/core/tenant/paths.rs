@@ -1,4 +1,4 @@
-//! Texts that are to be read as another path than the one that is checked.
+//! Texts that try to be read as another path than the one that is checked.
 
 use super::*;
 
@@ -27,7 +27,7 @@ fn dots_and_slashes_lead_nowhere() {
     }
 }
 
-/// Threat 2: what a server, a proxy or a log would read as another character.
+/// Threat 2: characters that a server, a proxy or a log could read as others.
 #[test]
 fn no_other_alphabet_becomes_a_path() {
     let target = target([limits()]);
@@ -60,7 +60,7 @@ fn no_other_alphabet_becomes_a_path() {
     }
 }
 
-/// Threat 3: the path that is checked is the path that is read, whatever stands behind it.
+/// Threat 3: the path that is checked is the path that is read, whatever follows it.
 #[test]
 fn a_field_or_version_hides_no_path() {
     let target = target([limits()]);
@@ -97,7 +97,7 @@ fn each_secret_of_a_file_is_checked() {
     ] {
         target.refuses(&asks(&list).json(), &["policy-limit", "policy limits does not allow this path"]);
     }
-    // An alias that is given twice does not replace what was checked, and one is no path of its own.
+    // A repeated alias does not replace the one that was checked, and an alias cannot be a path.
     target.refuses(&asks(&format!("a={OWN} a={THEIRS}")).json(), &["the alias a stands twice"]);
     target.refuses(&asks(&format!("{THEIRS}={OWN}")).json(), &["is not an alias"]);
     target.refuses(&asks(&format!("a={OWN}={THEIRS}")).json(), &["invalid-value"]);
@@ -116,7 +116,7 @@ fn all_ways_to_name_a_secret_are_limited() {
     ] {
         let pod = pod().ours(name, value);
         target.refuses(&pod.clone().json(), &["policy-limit", "policy limits", name]);
-        // One secret outside refuses the pod whatever else is allowed.
+        // One secret outside the lists rejects the pod, whatever else is allowed.
         target.refuses(&pod.ours("inject-secret-own", OWN).json(), &["policy-limit"]);
     }
 }
@@ -156,7 +156,7 @@ fn an_engine_or_role_has_no_slash() {
     );
 }
 
-/// Threat 6: a glob covers what it was written for and no more.
+/// Threat 6: a glob matches only what it was written for.
 #[test]
 fn a_glob_is_anchored_and_stays_in_its_level() {
     let allowed = |glob: &str, path: &str| {
@@ -182,7 +182,7 @@ fn a_glob_is_anchored_and_stays_in_its_level() {
     }
 }
 
-/// Threat 7: a template sees the secrets of its own file and nothing else.
+/// Threat 7: a template has only the secrets of its own file.
 #[test]
 fn a_template_reads_no_other_file() {
     let target = target([limits()]);
@@ -208,6 +208,6 @@ fn a_template_reads_no_other_file() {
     let several = asks(&format!("a={OWN}")).ours("secret-template-x", "{{ secrets.b.data }}").json();
     target.refuses(&several, &["secret-template-x"]);
     let variable = asks(OWN).ours("secret-template-x", "${namespace} {{ data.x }}").json();
-    // Text of a template is not filled.
+    // The text of a template is not filled.
     assert!(target.reads(&variable).contains("$${namespace}"));
 }

@@ -1,8 +1,8 @@
-//! Variables: what a tenant may put into a label, an annotation or a name.
+//! Variables: values that a tenant can choose for a label, an annotation or a name.
 
 use super::*;
 
-/// The policy gives each pod the secret of its label's application.
+/// A policy that gives each pod the secret of the application in its label.
 fn by_label() -> PolicyParts {
     let inject = vec![("inject-secret-app".to_owned(), "apps/${label:app}/config".to_owned())];
     PolicyParts { inject, ..policy("by-label") }
@@ -20,7 +20,7 @@ fn a_label_that_names_a_neighbour_stays_in_the_globs() {
         let said = ["policy-limit", "policy by-label does not allow this path", "apps/billing/**"];
         limited.refuses(&labelled(pod(), "app", neighbour), &said);
     }
-    // The same path in the pod's own words, and in an annotation that a variable reads.
+    // The same path in the pod's own annotation, and in an annotation that a variable reads.
     limited.refuses(&labelled(asks("apps/payments/config"), "app", "billing"), &["policy-limit"]);
     let indirect = asks("apps/${annotation:team}/config").annotation("team", "payments");
     limited.refuses(&labelled(indirect, "app", "billing"), &["policy-limit"]);
@@ -75,7 +75,7 @@ fn a_value_with_a_slash_or_wildcard_is_refused() {
     }
 }
 
-/// Threat 9: in a glob a value covers itself alone.
+/// Threat 9: inside a glob, a value matches only itself.
 #[test]
 fn a_value_is_no_pattern_in_a_glob() {
     let allow = Allow { paths: named(["apps/${label:app}/**"]), ..Allow::default() };
@@ -112,7 +112,7 @@ fn a_variable_inside_a_variable_is_refused() {
         let pod = labelled(asks(path), "x", "namespace");
         target.refuses(&pod, &["policy-variable"]);
     }
-    // Only paths have variables.
+    // Only paths may have variables.
     for source in
         [format!("{OWN}#${{label:x}}"), format!("{OWN}@${{label:x}}"), format!("${{label:x}}={OWN}")]
     {
@@ -121,7 +121,7 @@ fn a_variable_inside_a_variable_is_refused() {
     }
 }
 
-/// Threat 11: two values of one level could be parted in two ways.
+/// Threat 11: two values in one level could be split in two ways.
 #[test]
 fn a_policy_whose_paths_two_tenants_share_is_refused() {
     for path in [
@@ -138,7 +138,7 @@ fn a_policy_whose_paths_two_tenants_share_is_refused() {
     }
     let allow = Allow { paths: named(["apps/${namespace}-*/**"]), ..Allow::default() };
     assert!(Policy::compile(PolicyParts { allow, ..policy("prefix") }).is_err());
-    // What tells them apart is allowed: no name of Kubernetes has a _.
+    // A separator that names in Kubernetes cannot contain is allowed: `_`.
     let inject = vec![("inject-secret-x".to_owned(), "apps/${namespace}_${service-account}/db".to_owned())];
     let target = target([PolicyParts { inject, ..policy("apart") }]);
     let mut pod = pod().json();
@@ -157,7 +157,7 @@ fn a_pod_named_like_a_neighbours_gets_no_more() {
         pod["metadata"]["name"] = "db-0".into();
         pod
     };
-    // A glob with a name does not cover a variable that may become another one, or the same.
+    // A glob with a fixed name does not match a variable, which may get that name or another.
     for glob in [
         "pods/billing/db-0/**",
         "pods/payments/**",
@@ -171,7 +171,8 @@ fn a_pod_named_like_a_neighbours_gets_no_more() {
     for glob in ["pods/${namespace}/*/key", "pods/${namespace}/**", "pods/${namespace}/${pod}/key"] {
         assert!(limited(named([glob])).reads(&per_pod()).contains("pods/billing/$${pod}/key"), "{glob}");
     }
-    // Under the last one, nobody may write a name: neither a neighbour's nor one of his own namespace.
+    // Under the last glob, a literal name is not allowed, whether it is a neighbour's or one in the
+    // own namespace.
     let own = limited(named(["pods/${namespace}/${pod}/**"]));
     for path in [
         "pods/billing/db-0/key",
@@ -184,7 +185,7 @@ fn a_pod_named_like_a_neighbours_gets_no_more() {
         pod["metadata"]["name"] = "db-0".into();
         own.refuses(&pod, &["policy-limit"]);
     }
-    // The kubelet says the name, not an annotation.
+    // The name comes from the kubelet and not from an annotation.
     let injected = own.injects(&per_pod());
     let env = look::injected_containers(&injected)[0]["env"].as_array().unwrap().clone();
     let field = env.iter().find(|variable| variable["name"] == "SCAIVAULT_POD").unwrap();
@@ -192,7 +193,7 @@ fn a_pod_named_like_a_neighbours_gets_no_more() {
     assert!(env.iter().all(|variable| variable["name"] != "SCAIVAULT_NODE"), "only where it is used");
 }
 
-/// Threat 12: a role is asked for at the login, before anything is filled.
+/// Threat 12: the role is requested at the login, before variables are filled.
 #[test]
 fn a_role_has_no_name_that_the_pod_would_fill() {
     let target = target([limits()]);

@@ -1,4 +1,4 @@
-//! The workload's own mode in its template: every way from one mode to another.
+//! The workload's own mode in its template: every transition between two modes.
 
 use scaivault_inject::workload::{AdjustmentReason, Former, adjust};
 use scaivault_testkit::key;
@@ -20,7 +20,7 @@ fn a_created_workload_carries_its_mode() {
         assert_eq!(created.carries(), carried, "{mode:?}");
         assert_eq!(created.json, deployment().mode(mode).carrying(carried).json, "nothing else changes");
         assert!(adjustment.warnings.is_empty(), "{adjustment:?}");
-        // Whoever writes the injector's key by hand has no say.
+        // The injector's key has no effect if users write it.
         for by_hand in [IGNORE, DETACH, MISSPELT] {
             let (created, _) = deployment().mode(mode).carrying(by_hand).created();
             assert_eq!(created.carries(), carried, "{mode:?} with {by_hand:?} by hand");
@@ -28,8 +28,8 @@ fn a_created_workload_carries_its_mode() {
     }
 }
 
-/// Former mode, mode that the former template carried, mode asked for, mode carried from then on. Each is tried with
-/// every mode that a person may have put into the new template by hand.
+/// Former mode, mode in the former template, requested mode, resulting mode in the template. Each
+/// is combined with every mode that a user may have written into the new template.
 #[test]
 fn every_way_from_one_mode_to_another() {
     for (former, was_carried, mode, carried) in [
@@ -37,12 +37,12 @@ fn every_way_from_one_mode_to_another() {
         (NONE, NONE, IGNORE, NONE),
         (NONE, NONE, DETACH, DETACH),
         (NONE, NONE, MISSPELT, NONE),
-        // Created frozen: nothing was attached.
+        // Frozen on creation: nothing was injected.
         (IGNORE, IGNORE, NONE, NONE),
         (IGNORE, IGNORE, IGNORE, IGNORE),
         (IGNORE, IGNORE, DETACH, DETACH),
         (IGNORE, IGNORE, MISSPELT, IGNORE),
-        // Frozen later: what was attached remains.
+        // Frozen later: the injection remains.
         (IGNORE, NONE, NONE, NONE),
         (IGNORE, NONE, IGNORE, NONE),
         (IGNORE, NONE, DETACH, DETACH),
@@ -59,7 +59,7 @@ fn every_way_from_one_mode_to_another() {
         (MISSPELT, DETACH, IGNORE, IGNORE),
         (MISSPELT, IGNORE, DETACH, DETACH),
         (MISSPELT, IGNORE, MISSPELT, IGNORE),
-        // Written by hand before the injector saw the workload.
+        // Written by hand before the injector handled the workload.
         (NONE, DETACH, IGNORE, IGNORE),
         (NONE, IGNORE, NONE, NONE),
     ] {
@@ -114,7 +114,7 @@ fn other_modes_freeze_nothing() {
     }
 }
 
-/// They tell what the containers of the template are, and those stay as they were applied.
+/// They describe the containers of the template, which stay as applied.
 #[test]
 fn receipt_and_status_follow_the_containers_they_are_about() {
     let injected = deployment().mode(IGNORE).wish("receipt", "{\"v\":1}").wish("status", "injected");
@@ -147,7 +147,7 @@ fn a_job_that_may_have_run_keeps_its_template() {
             let case = format!("carrying {was_carried:?} -> {mode:?} with {by_hand:?}");
             assert_eq!(after.json["spec"]["template"], before.json["spec"]["template"], "{case}");
             let [warning] = adjustment.warnings.as_slice() else { panic!("{case}: {adjustment:?}") };
-            // The mode `ignore` leaves what was decided when the job was made.
+            // The mode `ignore` keeps the decision that was made when the Job was created.
             assert!(warning.contains("cannot change") && warning.len() <= 120, "{warning}");
             assert_eq!(adjustment.reason, AdjustmentReason::FixedTemplate, "{case}");
         }
@@ -177,7 +177,7 @@ fn a_suspended_job_that_never_ran_is_like_any_workload() {
     assert_eq!(job().mode(DETACH).created().0.carries(), DETACH, "a new one has not run");
 }
 
-/// The template of such a job, and the mode in it, is the CronJob's.
+/// The template of such a Job, including the mode, comes from the CronJob.
 #[test]
 fn a_job_keeps_the_mode_of_its_cron_job() {
     let made = |mode: Option<&str>, carried| {
@@ -214,7 +214,7 @@ fn parents_are_made_where_they_are_missing() {
         let annotations = json!({key("workload-mutation-mode"): "ignore"});
         expected["spec"]["template"]["metadata"]["annotations"] = annotations;
         assert_eq!(created.json, expected, "{template}");
-        // The way back leaves an empty map, which the API server does not tell from none.
+        // Removing the mode leaves an empty map, which is equivalent to none for the API server.
         let (cleared, _) = created.clone().mode(NONE).updated(&created);
         assert_eq!(cleared.json["spec"]["template"]["metadata"]["annotations"], json!({}), "{template}");
     }

@@ -1,4 +1,4 @@
-//! What holds for every workload.
+//! Properties of every workload.
 
 use proptest::{prelude::*, sample::select, test_runner::FileFailurePersistence};
 use scaivault_inject::workload::{Former, ValidationReason, WorkloadKind, WorkloadView, adjust};
@@ -36,7 +36,7 @@ fn templates() -> impl Strategy<Value = Value> {
     })
 }
 
-/// One workload of each kind, as it was and as it is applied.
+/// A workload of any kind before and after an update.
 fn updates() -> impl Strategy<Value = (Workload, Workload)> {
     let kinds = select(WorkloadKind::ALL);
     (kinds, modes(), templates(), modes(), templates(), any::<bool>()).prop_map(
@@ -60,7 +60,8 @@ fn template(workload: &Workload) -> &Value {
     workload.json.pointer(workload.kind.template_pointer()).unwrap()
 }
 
-/// The workload without our keys in its template, an empty map of annotations as none.
+/// The workload without the injector's keys in its template, with an empty map of annotations
+/// removed.
 fn not_ours(workload: &Workload) -> Value {
     let mut json = workload.json.clone();
     let template = json.pointer_mut(workload.kind.template_pointer()).unwrap();
@@ -79,14 +80,14 @@ fn not_ours(workload: &Workload) -> Value {
     json
 }
 
-/// Our keys of the template, without those that the injector writes.
+/// The injector's keys of the template that users may write.
 fn wishes(workload: &Workload) -> Vec<(String, Value)> {
     let annotations = template(workload).pointer("/metadata/annotations").and_then(Value::as_object);
     let ours = annotations.into_iter().flatten().filter(|(key, _)| {
         let name = key.strip_prefix(PREFIX);
         name.is_some_and(|name| !["status", "receipt", "workload-mutation-mode"].contains(&name))
     });
-    // A null reads as the empty text, as in the API server.
+    // Null is read as an empty text, as by the API server.
     let text = |value: &Value| if value.is_null() { Value::from("") } else { value.clone() };
     let mut ours: Vec<_> = ours.map(|(key, value)| (key.clone(), text(value))).collect();
     ours.sort_by(|(one, _), (other, _)| one.cmp(other));
@@ -110,7 +111,7 @@ proptest! {
         let (updated, _) = applied.updated(&former);
         let (_, again) = updated.updated(&former);
         prop_assert!(again.patch.is_empty(), "{:?}", again);
-        // And what was stored is stable: the next update without a change finds nothing to do.
+        // The result is stable: another update without changes changes nothing.
         let (_, later) = updated.updated(&updated);
         let is_fixed = former.kind == WorkloadKind::Job && former.json["spec"]["suspend"] != true;
         prop_assert!(later.patch.is_empty() || is_fixed, "{:?}", later);

@@ -1,4 +1,4 @@
-//! What a person reads at `kubectl apply`.
+//! The messages that users see at `kubectl apply`.
 
 use scaivault_inject::{
     Decision,
@@ -32,7 +32,7 @@ fn a_new_problem_is_refused_with_the_text_of_the_pods_refusal() {
     }
 }
 
-/// Refusing it could keep a controller from its work, or a finalizer from being taken away.
+/// A rejection could block a controller, or the removal of a finalizer.
 #[test]
 fn an_old_problem_is_a_warning() {
     let validation = wrong().spec("replicas", 9).validated(Some(&wrong()), &cluster());
@@ -158,7 +158,7 @@ fn the_workloads_own_mode_decides_for_its_pods() {
     }
 }
 
-/// What its author relies on stands where nothing reads it.
+/// A key that its author relies on is in a place where it has no effect.
 #[test]
 fn a_wish_on_the_workload_itself_is_a_problem_where_it_matters() {
     let bare = || deployment().without("inject-secret-db.json");
@@ -175,7 +175,7 @@ fn a_wish_on_the_workload_itself_is_a_problem_where_it_matters() {
             assert_eq!(validation.reason, ValidationReason::Problems, "{validation:?}");
             assert!(validation.problems.to_string().contains(problem), "{validation:?}");
         }
-        // A controller that writes the workload again brings nothing.
+        // A controller that writes the workload again introduces nothing.
         let again = applied.validated(Some(&applied), &cluster());
         assert_eq!(again.reason, ValidationReason::ProblemsUnchanged);
     }
