@@ -62,6 +62,8 @@ struct Table {
     entries: BTreeMap<LeaseKey, Entry>,
     /// Uids of the pods of this node, by the API server's word. Entries are made for these alone: nothing would end others.
     pods: BTreeSet<String>,
+    /// Whether the state file lacks something that can wait for the next tick: it costs as much as all entries.
+    is_changed: bool,
     is_stopping: bool,
 }
 
@@ -169,7 +171,6 @@ impl Leases {
                 let failure = Failure::from_error(dynamic, &error);
                 tracing::warn!(namespace = %pod.namespace, pod = %pod.name, %failure, "lease not generated");
                 self.update(key, |entry| entry.not_generated(&error, Instant::now()));
-                self.save_or_warn();
                 usable.ok_or(failure).and_then(|credentials| self.hand_out(key, credentials))
             }
         }
@@ -244,9 +245,10 @@ impl Leases {
         }
     }
 
-    /// Starts the renewals and revocations that are due, by both clocks.
+    /// Starts the renewals and revocations that are due, by both clocks, and saves what earlier ones have changed.
     pub(crate) fn start_due(&self, now: Instant, time: SystemTime) {
-        self.table().entries.retain(|key, entry| {
+        let mut table = self.table();
+        table.entries.retain(|key, entry| {
             let Some(step) = entry.begin(now, time) else { return true };
             let (leases, key, client) = (self.clone(), key.clone(), Arc::clone(&entry.client));
             match step {
@@ -258,6 +260,11 @@ impl Leases {
             }
             true
         });
+        let is_changed = table.is_changed;
+        drop(table);
+        if is_changed {
+            self.save_or_warn();
+        }
     }
 
     async fn renew(&self, key: &LeaseKey, client: &Client, id: &LeaseId) {
@@ -267,7 +274,6 @@ impl Leases {
             Err(error) => tracing::warn!(lease = %id, %error, "lease not renewed"),
         }
         self.update(key, |entry| entry.renewed(id, answer, Instant::now(), SystemTime::now()));
-        self.save_or_warn();
     }
 
     async fn revoke(&self, key: &LeaseKey, client: &Client, ids: Vec<LeaseId>) {
@@ -281,7 +287,6 @@ impl Leases {
             self.update(key, |entry| entry.revoked(&id, answer, Instant::now()));
         }
         self.update(key, Entry::finish);
-        self.save_or_warn();
     }
 
     /// Starts no generation any more, and waits for those under way: a lease whose answer is dropped cannot be revoked.
@@ -305,7 +310,9 @@ impl Leases {
 
     /// Changes an entry, if it is there.
     fn update(&self, key: &LeaseKey, change: impl FnOnce(&mut Entry)) {
-        self.table().entries.get_mut(key).map(change);
+        let mut table = self.table();
+        table.is_changed = true;
+        table.entries.get_mut(key).map(change);
     }
 
     fn save(&self) -> Result<(), Failure> {
@@ -315,6 +322,7 @@ impl Leases {
         let kept = table.entries.iter();
         let kept = kept.filter_map(|(key, entry)| Some((key, &*entry.client, entry.kept(now, time)?)));
         state.save(config, kept).map_err(|error| Failure::new(FailureKind::Internal, error.to_string()))?;
+        table.is_changed = false;
         table.entries.values_mut().for_each(Entry::saved);
         Ok(())
     }

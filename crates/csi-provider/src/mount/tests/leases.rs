@@ -338,3 +338,18 @@ async fn leases_are_deleted_when_they_are_switched_off() {
     assert!(left.iter().all(|name| !name.to_string_lossy().starts_with("leases")), "{left:?}");
     StateFile::new(node.dir.path()).discard();
 }
+
+#[tokio::test]
+async fn revoked_leases_leave_the_state_file() {
+    let node = Node::new().await;
+    for pod in [("web-0", "u-0"), ("web-1", "u-1")] {
+        node.mount(node.attributes(pod, DYNAMIC)).await.unwrap();
+    }
+    node.provider.leases().unwrap().end_pod("u-1");
+    let are_saved = || {
+        node.due_after(Duration::ZERO);
+        let text = std::fs::read_to_string(node.state_file()).unwrap();
+        text.contains("\"u-0\"") && !text.contains("\"u-1\"")
+    };
+    until(are_saved).await;
+}
