@@ -1,4 +1,4 @@
-//! From the resource to what the core compiles.
+//! Converts the resource to the input of the core's compiler.
 
 use std::collections::BTreeMap;
 
@@ -16,12 +16,12 @@ use crate::{
     Secret, Variable, check_resource, problem::WHOLE, schema::entry,
 };
 
-/// Compiles an `InjectionPolicy`, an object of that kind. Returns everything that is wrong with it, by field.
+/// Compiles an `InjectionPolicy` object. Returns all of its problems, by field.
 pub fn compile(object: &Value) -> Result<Policy, PolicyProblems> {
     let mut problems = check_resource(object);
     let policy: InjectionPolicy = match serde_json::from_value(object.clone()) {
         Ok(policy) => policy,
-        // What the schema has not found, such as a wrong field of the metadata.
+        // An error that the schema does not detect, such as a wrong field of the metadata.
         Err(error) if problems.is_empty() => {
             problems.add("metadata", error.to_string());
             return Err(problems);
@@ -42,7 +42,7 @@ pub fn compile(object: &Value) -> Result<Policy, PolicyProblems> {
     }
 }
 
-/// What a policy is compiled from. The policy is as [`check_resource`] accepts it.
+/// Converts a policy that [`check_resource`] has accepted to the input of the compiler.
 pub fn parts(policy: InjectionPolicy) -> Result<PolicyParts, PolicyProblems> {
     Converted::new(policy).map(|converted| converted.parts)
 }
@@ -67,7 +67,7 @@ impl Converted {
             delivery,
             pattern,
             reload,
-            // For the restart controller.
+            // Only the restart controller uses it.
             restart: _,
             defaults,
             allow,
@@ -125,12 +125,12 @@ impl Converted {
     }
 }
 
-/// The field of each annotation key that a policy is compiled from.
+/// The field of the policy that each annotation key comes from.
 #[derive(Default)]
 struct Fields(BTreeMap<String, String>);
 
 impl Fields {
-    /// The problem at the field that its author wrote.
+    /// Changes a problem of the compiler so that it names the field that the author wrote.
     fn locate(&self, problem: &Problem) -> PolicyProblem {
         let Problem { code, key, layer: _, value, message, allowed, cure } = problem;
         let field = match key {
@@ -156,7 +156,7 @@ impl Fields {
     }
 }
 
-/// Writes the annotations that stand for a policy's `inject`.
+/// Writes the annotations that are equivalent to a policy's `inject`.
 #[derive(Default)]
 struct Writer {
     inject: Vec<(String, String)>,
@@ -211,7 +211,7 @@ impl Writer {
         self.named(NamedKey::SecretOptional, &name, optional, format!("{field}.optional"));
     }
 
-    /// Where the file would be and which mode it would have does not matter to a variable.
+    /// The path and the mode of a file are irrelevant for a variable.
     fn secret_as_variable(&mut self, secret: Secret, field: &str) {
         let Secret { name, path, file: _, format: _, template: _, mode: _, encoding: _, optional: _ } =
             secret;
@@ -242,7 +242,7 @@ impl Writer {
     }
 }
 
-/// The variable that a file of that name becomes: `db.password` becomes `DB_PASSWORD`.
+/// The name of the variable for a file: `db.password` becomes `DB_PASSWORD`.
 fn variable_name(file: &str) -> String {
     let word = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
     let digit = file.starts_with(|first: char| first.is_ascii_digit());

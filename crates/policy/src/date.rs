@@ -12,18 +12,18 @@ use thiserror::Error;
 #[serde(try_from = "String", into = "String")]
 pub struct Date(civil::Date);
 
-/// The text is no day.
+/// The text is not a date.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("expected a date such as 2027-01-31")]
 pub struct DateError;
 
 impl Date {
-    /// The first moment after the day, in UTC, as Unix seconds.
+    /// The end of the day: the start of the next one in UTC, in Unix seconds.
     pub fn end(self) -> i64 {
         self.0.checked_add(1.day()).map_or(i64::MAX, seconds)
     }
 
-    /// The first moment of the day, in UTC, as Unix seconds.
+    /// The start of the day in UTC, in Unix seconds.
     pub fn start(self) -> i64 {
         seconds(self.0)
     }
@@ -37,7 +37,8 @@ impl FromStr for Date {
     type Err = DateError;
 
     fn from_str(text: &str) -> Result<Self, DateError> {
-        // The parser also reads `20270131` and times behind the date, which the API server refuses.
+        // The parser also accepts `20270131` and a time after the date, which the API server
+        // rejects.
         let has_shape = text.len() == 10
             && text.bytes().enumerate().all(|(index, byte)| match index {
                 4 | 7 => byte == b'-',

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{InjectionPolicy, rules};
 
-/// The schema in the definition.
+/// Pointer to the schema in the definition.
 const SCHEMA: &str = "/spec/versions/0/schema/openAPIV3Schema";
 
 static DEFINITION: LazyLock<Value> = LazyLock::new(|| {
@@ -16,15 +16,15 @@ static DEFINITION: LazyLock<Value> = LazyLock::new(|| {
     forbid_null(&mut definition);
     let schema = definition.pointer_mut(SCHEMA).expect("the definition has one version, with a schema");
     refuse_null(&mut schema["properties"]["spec"]);
-    // The derived root type takes rules only where the whole client is built in.
+    // Rules for the root type can only be derived with the complete client.
     schema[RULES] = json!([rules::NAME_LENGTH.cel()]);
     definition
 });
 
-/// Where a schema has its rules.
+/// The field of a schema with its rules.
 const RULES: &str = "x-kubernetes-validations";
 
-/// What a rule says about `null`.
+/// The message of the rule against `null`.
 const NO_NULL: &str = "null is no value; remove the field, or write [] for an empty list";
 
 /// The `CustomResourceDefinition` that the chart installs.
@@ -32,13 +32,13 @@ pub fn definition() -> &'static Value {
     &DEFINITION
 }
 
-/// The schema of a policy: `spec` and `metadata`, without what the API server writes.
+/// The schema of a policy: `spec` and `metadata`, without fields that the API server writes.
 pub(crate) fn schema() -> &'static Value {
     let schema = definition().pointer(SCHEMA);
     schema.expect("the definition has one version, with a schema")
 }
 
-/// The schemas of Rust's optional fields take `null`, which is refused instead.
+/// Removes `null` from the types of Rust's optional fields; it is rejected instead.
 pub(crate) fn forbid_null(value: &mut Value) {
     match value {
         Value::Object(fields) => {
@@ -50,19 +50,21 @@ pub(crate) fn forbid_null(value: &mut Value) {
     }
 }
 
-/// Makes the API server refuse `null`. It would drop it without a word, and a field that is left out often selects or allows
-/// more: `paths:` with nothing behind it, as templates write an empty list, would not limit, and `team:` in `matchLabels` would
-/// select everything. What may be `null` is kept, and a rule of the object around it can see it.
+/// Makes the API server reject `null`. It would drop it silently, and a missing field often selects
+/// or allows more: `paths:` without a value, as templates render an empty list, would not limit,
+/// and `team:` in `matchLabels` would select everything. Fields become nullable, so that a rule of
+/// the enclosing object can detect the `null`.
 fn refuse_null(schema: &mut Value) {
     let required = schema["required"].clone();
     let is_required = |name: &str| required.as_array().is_some_and(|names| names.iter().any(|n| n == name));
     let mut rule = None;
     for (name, field) in schema.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten() {
         refuse_null(field);
-        // `null` is a required field that is missing, or becomes the default.
+        // `null` counts as missing in a required field, and becomes the default in a field with
+        // one.
         if !is_required(name) && field.get("default").is_none() {
             field["nullable"] = true.into();
-            // A field with `null` is among the keys, and counts as absent.
+            // A field with `null` is among the keys, but counts as absent.
             rule = Some("dyn(self).all(key, key in dyn(self))");
         }
     }
@@ -86,7 +88,7 @@ fn refuse_null(schema: &mut Value) {
 mod tests {
     use super::*;
 
-    /// What `kubectl apply` keeps of an object in an annotation has at most 256 KiB.
+    /// Maximum size of the annotations in which `kubectl apply` keeps the object.
     const ANNOTATION_BYTES: usize = 256 * 1024;
 
     #[test]

@@ -1,26 +1,27 @@
-//! What a policy injects, in the words of the annotations.
+//! The secrets that a policy injects, in terms of the annotations.
 
 use kube_derive::KubeSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{rules, text};
 
-/// What the selected pods get.
+/// The secrets that the selected pods get.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(crates(kube_core = "::kube_core"), validation = rules::NAMES_DIFFER.cel())]
 #[serde(rename_all = "camelCase")]
 pub struct Inject {
-    /// Files with secrets, as the annotations `inject-secret-<name>` and `secret-…-<name>` ask for.
+    /// Files with secrets, like those of the annotations `inject-secret-<name>` and
+    /// `secret-…-<name>`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub secrets: Vec<Secret>,
-    /// Files with dynamic credentials, as the annotation `inject-dynamic-<name>` asks for.
+    /// Files with dynamic credentials, like those of the annotation `inject-dynamic-<name>`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub dynamic: Vec<Dynamic>,
-    /// Environment variables, as the annotation `inject-env-<VAR>` asks for.
+    /// Environment variables, like those of the annotation `inject-env-<VAR>`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
@@ -41,16 +42,16 @@ pub struct Secret {
     #[schemars(length(min = 1, max = 47))]
     #[x_kube(validation = text::FILE_NAME.rule())]
     pub name: String,
-    /// Which secret: `path[#field][@version]`, or several as `alias=path[#field][@version]`. Variables such as
-    /// `${namespace}` are filled when a pod is created.
+    /// The secret as `path[#field][@version]`, or several as `alias=path[#field][@version]`.
+    /// Variables such as `${namespace}` are filled when a pod is created.
     #[schemars(length(min = 1, max = 4096))]
     pub path: String,
     /// The path of the file below the mount path, for names that `name` cannot hold. Default: `name`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub file: Option<String>,
-    /// How the file is written: `json`, `raw`, `env`, `dotenv`, `yaml` or `properties`. Default: `json`; `raw` with a
-    /// `#field`.
+    /// The format of the file: `json`, `raw`, `env`, `dotenv`, `yaml` or `properties`. Default:
+    /// `json`; `raw` with a `#field`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 16))]
     pub format: Option<String>,
@@ -62,7 +63,7 @@ pub struct Secret {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 8))]
     pub mode: Option<String>,
-    /// `base64` writes the decoded bytes of the field.
+    /// The encoding of the field. `base64` writes the decoded bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 16))]
     pub encoding: Option<String>,
@@ -90,7 +91,7 @@ pub struct Dynamic {
     /// The role of the engine.
     #[schemars(length(min = 1, max = 512))]
     pub role: String,
-    /// How long a lease lasts, such as `1h`. Default: the role's own.
+    /// The duration of a lease, such as `1h`. Default: the role's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32))]
     pub ttl: Option<String>,
@@ -98,7 +99,7 @@ pub struct Dynamic {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub file: Option<String>,
-    /// How the file is written: `json`, `env`, `dotenv`, `yaml` or `properties`. Default: `json`.
+    /// The format of the file: `json`, `env`, `dotenv`, `yaml` or `properties`. Default: `json`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 16))]
     pub format: Option<String>,
@@ -121,7 +122,7 @@ pub struct Variable {
     #[schemars(length(min = 1, max = 128))]
     #[x_kube(validation = text::VARIABLE_NAME.rule())]
     pub name: String,
-    /// Which field of which secret: `path#field[@version]`.
+    /// The field of a secret as `path#field[@version]`.
     #[schemars(length(min = 1, max = 1024))]
     pub secret: String,
 }

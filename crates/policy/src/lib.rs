@@ -1,10 +1,13 @@
-//! `InjectionPolicy`, the custom resource: its types, the definition that the API server validates with, the same
-//! validation without an API server, and the conversion into what the core compiles.
+//! The custom resource `InjectionPolicy`: its types, the definition with the API server's
+//! validation, the same validation without an API server, and the conversion into the input of the
+//! core's compiler.
 //!
-//! `kubectl`, the webhook, the watch and the command line refuse the same policies with the same field and message: a test in
-//! `tests/cluster` shows `tests/mistakes.json` to a real API server and to [`compile`].
+//! `kubectl`, the webhook, the watch and the command line reject the same policies with the same field and
+//! message: a test in `tests/cluster` checks `tests/mistakes.json` both with a real API server and with
+//! [`compile`].
 //!
-//! No I/O and no clock. The core does not know this crate: it gets [`scaivault_inject::PolicyParts`].
+//! No I/O and no clock. The core does not depend on this crate: it gets
+//! [`scaivault_inject::PolicyParts`].
 //!
 //! ```text
 //! Value -> schema + rules (all problems, by field) -> InjectionPolicy -> PolicyParts -> Policy

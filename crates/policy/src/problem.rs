@@ -1,19 +1,19 @@
-//! What is wrong with a policy.
+//! Problems of a policy.
 
 use std::fmt;
 
-/// The most problems that are spelled out; the others are counted.
+/// Maximum number of problems that are spelled out; the others are counted.
 const PROBLEMS_KEPT: usize = 32;
 
-/// The field of a problem that is about several fields.
+/// The field of problems that concern several fields.
 pub(crate) const WHOLE: &str = "spec";
 
-/// One mistake in a policy.
+/// A problem of a policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyProblem {
     /// The field, such as `spec.inject.secrets[2].path`.
     pub field: String,
-    /// What is wrong, what is expected and how to fix it; lower case, no full stop.
+    /// What is wrong, what is expected and how to fix it, in lower case without a full stop.
     pub message: String,
 }
 
@@ -30,7 +30,7 @@ impl fmt::Display for PolicyProblem {
     }
 }
 
-/// Everything that is wrong with a policy, in the order of its fields.
+/// The problems of a policy, in the order of its fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PolicyProblems {
     kept: Vec<PolicyProblem>,
@@ -38,12 +38,12 @@ pub struct PolicyProblems {
 }
 
 impl PolicyProblems {
-    /// None yet.
+    /// No problems.
     pub const fn new() -> Self {
         Self { kept: Vec::new(), more: 0 }
     }
 
-    /// Adds one; beyond the first 32 it is only counted.
+    /// Adds a problem; after the first 32 it is only counted.
     pub fn push(&mut self, problem: PolicyProblem) {
         if self.kept.len() < PROBLEMS_KEPT {
             self.kept.push(problem);
@@ -52,7 +52,7 @@ impl PolicyProblems {
         }
     }
 
-    /// Whether one is about this field.
+    /// Whether there is a problem of this field.
     pub(crate) fn has_field(&self, field: &str) -> bool {
         self.kept.iter().any(|problem| problem.field == field)
     }
@@ -61,12 +61,12 @@ impl PolicyProblems {
         self.push(PolicyProblem::new(field, message));
     }
 
-    /// Adds those of `others` that are about other fields than those that are known, or about no field.
+    /// Adds the problems of `others` whose field has no problem yet, or that have no field.
     pub(crate) fn append_new(&mut self, others: &Self) {
         let known = self.kept.len();
         for problem in others {
             let is_other = |known: &PolicyProblem| {
-                // With a wrong name, an item is wrong as a whole.
+                // If the name of an item is wrong, its other problems are omitted.
                 let item = known.field.strip_suffix(".name").unwrap_or(&known.field);
                 !item.starts_with(&problem.field) && !problem.field.starts_with(item)
             };
@@ -77,17 +77,17 @@ impl PolicyProblems {
         self.more += others.more;
     }
 
-    /// Whether there is none.
+    /// Whether there are no problems.
     pub fn is_empty(&self) -> bool {
         self.kept.is_empty()
     }
 
-    /// How many there are, those that are only counted included.
+    /// The number of problems, including those that are only counted.
     pub fn len(&self) -> usize {
         self.kept.len() + self.more
     }
 
-    /// One by one, as far as they are kept.
+    /// Iterates over the problems that were kept.
     pub fn iter(&self) -> std::slice::Iter<'_, PolicyProblem> {
         self.kept.iter()
     }
@@ -111,7 +111,8 @@ impl<'a> IntoIterator for &'a PolicyProblems {
 }
 
 impl fmt::Display for PolicyProblems {
-    /// One problem as itself; more as a numbered list on one line, because `kubectl` shows one line.
+    /// One problem as it is; several as a numbered list on one line, because `kubectl` shows one
+    /// line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let [only] = self.kept.as_slice() {
             return write!(f, "{only}");

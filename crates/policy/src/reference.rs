@@ -1,4 +1,4 @@
-//! The fields of a policy as a table for readers.
+//! The fields of a policy as a table for the documentation.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::definition::schema;
 
-/// The fields of `spec` in Markdown.
+/// The fields of `spec` as Markdown.
 pub fn markdown() -> String {
     let mut table = "| field | type | default | what it is |\n|---|---|---|---|\n".to_owned();
     rows(&schema()["properties"]["spec"], "spec", &mut table);
@@ -27,7 +27,8 @@ fn rows(object: &Value, path: &str, table: &mut String) {
         };
         let doc = field["description"].as_str().unwrap_or_default().replace('\n', " ").replace('|', "\\|");
         let _ = writeln!(table, "| `{path}` | {} | {default} | {doc} |", type_name(field));
-        // Those of label selectors are Kubernetes' own, and an exception's `allow` has the fields of `spec.allow`.
+        // The fields of label selectors are those of Kubernetes, and the `allow` of an exception
+        // has the fields of `spec.allow`.
         if is_selector(field) || path == "spec.exceptions[].allow" {
             continue;
         }

@@ -1,4 +1,4 @@
-//! The resource itself.
+//! The custom resource.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,8 @@ pub const VERSION: &str = "scaivault.scailabs.ai/v1alpha1";
 /// `kind` of the resource.
 pub const KIND: &str = "InjectionPolicy";
 
-/// Which pods get which secrets without annotations, and what namespaces and pods may ask for.
+/// Which pods get which secrets without annotations, and which values namespaces and pods may
+/// request.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "scaivault.scailabs.ai",
@@ -62,48 +63,51 @@ pub const KIND: &str = "InjectionPolicy";
 )]
 #[serde(rename_all = "camelCase")]
 pub struct InjectionPolicySpec {
-    /// Which policy wins where several give the same setting: the highest priority, then the name that sorts first.
+    /// Decides which policy applies if several set the same setting: the one with the highest
+    /// priority, then the one whose name is first in alphabetical order.
     #[serde(default)]
     #[schemars(range(min = -1_000_000, max = 1_000_000))]
     pub priority: i32,
     /// The namespaces, by their labels. `{}` selects all. A namespace has the label `kubernetes.io/metadata.name`.
     #[x_kube(merge_strategy = StructMerge::Atomic)]
     pub namespace_selector: LabelSelector,
-    /// The pods, by their labels. Left out: all pods of the namespaces.
+    /// The pods, by their labels. Default: all pods of the namespaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(merge_strategy = StructMerge::Atomic)]
     pub pod_selector: Option<LabelSelector>,
-    /// Names of the service accounts that the pods use, with `*` and `?`. Left out: all.
+    /// Names of the service accounts that the pods use, with `*` and `?`. Default: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 253)))]
     #[x_kube(validation = text::NAME_GLOB.list_rule())]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub service_accounts: Option<Vec<String>>,
-    /// The containers that get the files and variables, as the annotation `containers` names them. Left out: all.
+    /// The containers that get the files and variables, as in the annotation `containers`. Default:
+    /// all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 63)))]
     #[x_kube(validation = text::CONTAINER.list_rule())]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub containers: Option<Vec<String>>,
-    /// The init containers that get them, as the annotation `init-containers` names them. Left out: those that start after
-    /// the agent.
+    /// The init containers that get them, as in the annotation `init-containers`. Default: those
+    /// that start after the agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 63)))]
     #[x_kube(validation = text::CONTAINER.list_rule())]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub init_containers: Option<Vec<String>>,
-    /// The environment that the namespaces belong to, the value of `${environment}`. A namespace has at most one.
+    /// The environment of the namespaces, which is the value of `${environment}`. A namespace has
+    /// at most one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     #[x_kube(validation = text::ENVIRONMENT.rule())]
     pub environment: Option<String>,
-    /// What the selected pods get.
+    /// The secrets that the selected pods get.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inject: Option<Inject>,
-    /// How everything is delivered.
+    /// Whether everything is delivered as files or as variables.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery: Option<Delivery>,
-    /// Which container brings the files.
+    /// The kind of container that delivers the files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pattern: Option<Pattern>,
     /// How the application is notified of changed files.
@@ -117,19 +121,20 @@ pub struct InjectionPolicySpec {
     #[schemars(schema_with = "defaults")]
     #[x_kube(validation = rules::default_keys())]
     pub defaults: BTreeMap<String, String>,
-    /// What namespaces, service accounts and pods may ask for.
+    /// The values that namespaces, service accounts and pods may request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("minProperties" = 1))]
     pub allow: Option<Allow>,
-    /// What happens to the selected pods.
+    /// Whether the selected pods are injected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mutation_mode: Option<MutationMode>,
-    /// Whether a pod, workload or namespace may choose otherwise. Default: `true`, which means that pods may opt out;
-    /// `false` where `mutationMode` is `ignore` or `ignore-and-detach`.
+    /// Whether pods, workloads and namespaces may override `mutationMode`. Default: `true`, so pods
+    /// may opt out; `false` if `mutationMode` is `ignore` or `ignore-and-detach`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pods_may_override: Option<bool>,
-    /// `enforce` injects, and refuses what `allow` does not cover. `warn` injects, and warns of it. `audit` changes nothing
-    /// and reports what the policy would have done.
+    /// `enforce` injects, and refuses pods with values that `allow` does not contain. `warn`
+    /// injects, and warns of such values. `audit` changes nothing and reports what the policy would
+    /// have done.
     #[serde(default)]
     pub enforcement: Enforcement,
     /// Values that some pods may use until a date.
@@ -139,8 +144,8 @@ pub struct InjectionPolicySpec {
     pub exceptions: Vec<Exception>,
 }
 
-/// Delivers everything under `inject` in one way: `files`, also what is listed under `variables`; or `variables`, also
-/// the fields listed under `secrets`. Left out: as listed.
+/// Delivers everything under `inject` in the same way: `files`, including what is listed under
+/// `variables`; or `variables`, including the fields listed under `secrets`. Default: as listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Delivery {
@@ -150,8 +155,8 @@ pub enum Delivery {
     Variables,
 }
 
-/// How the files come into the pod, as the annotation `pattern` says: `init` once, before the application starts; `sidecar`
-/// keeps them fresh. Left out: what the other settings need.
+/// How the files are delivered, as in the annotation `pattern`: `init` fetches them once, before
+/// the application starts; `sidecar` keeps them up to date. Default: what the other settings need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Pattern {
@@ -162,7 +167,7 @@ pub enum Pattern {
 }
 
 impl Pattern {
-    /// The word.
+    /// The name in the annotation.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Init => "init",
@@ -176,15 +181,15 @@ impl Pattern {
 #[x_kube(crates(kube_core = "::kube_core"), validation = rules::ONE_RELOAD.cel())]
 #[serde(rename_all = "camelCase")]
 pub struct Reload {
-    /// The signal, such as `SIGHUP`, as the annotation `reload-signal` names it.
+    /// The signal, such as `SIGHUP`, as in the annotation `reload-signal`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32))]
     pub signal: Option<String>,
-    /// The process, as the annotation `reload-target` names it.
+    /// The process, as in the annotation `reload-target`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub target: Option<String>,
-    /// The address on the pod's own loopback, as the annotation `reload-url` names it.
+    /// The URL on the pod's own loopback, as in the annotation `reload-url`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub url: Option<String>,
@@ -201,27 +206,28 @@ pub enum Restart {
     Manual,
 }
 
-/// `inject`: the selected pods are injected. `ignore`: they are left alone. `ignore-and-detach`: and what was injected
-/// into their templates is removed. Left out: the policy does not say.
+/// `inject`: the selected pods are injected. `ignore`: they are not injected. `ignore-and-detach`:
+/// they are not injected, and an injection in their templates is removed. Default: the policy does
+/// not decide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum MutationMode {
     /// They are injected.
     Inject,
-    /// They are left alone.
+    /// They are not injected.
     Ignore,
-    /// They are left alone, and what was injected is removed.
+    /// They are not injected, and an existing injection is removed.
     IgnoreAndDetach,
 }
 
-/// What happens where a value is not allowed.
+/// What happens if a value is not allowed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Enforcement {
     /// The pod is refused.
     #[default]
     Enforce,
-    /// The pod goes through with a warning.
+    /// The pod is admitted with a warning.
     Warn,
     /// The policy changes nothing, and what it would have done is reported.
     Audit,

@@ -1,5 +1,5 @@
-//! The rules of a policy: each as the API server evaluates it, in CEL, and as it is evaluated without one, with one
-//! message.
+//! The validation rules of a policy, each in CEL for the API server and in Rust for validation
+//! without one, with one message.
 
 use std::{fmt::Write as _, sync::LazyLock};
 
@@ -95,7 +95,8 @@ pub(crate) const ONE_RELOAD: CelRule = CelRule {
     message: "reload needs signal and target, or url alone",
 };
 
-/// The keys of `defaults`, sorted. `mutation-mode` has a field of its own.
+/// The accepted keys of `defaults`, sorted. `mutation-mode` is not among them, because it has its
+/// own field.
 static DEFAULT_KEYS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
     let settable = specs().filter(|spec| spec.setters.include(&Layer::Namespace));
     let mut keys: Vec<_> = settable
@@ -119,7 +120,7 @@ pub(crate) fn default_keys() -> Rule {
     Rule::new(format!("self.all(key, key in {list})")).message(Message::Expression(message))
 }
 
-/// A part of a policy with its place.
+/// A part of a policy with its path.
 #[derive(Clone)]
 struct Node<'a> {
     path: String,
@@ -146,13 +147,13 @@ impl<'a> Node<'a> {
         self.value.get(name)?.as_str()
     }
 
-    /// Whether the text names one field of one secret.
+    /// Whether the text is one field of one secret.
     fn is_one_field(&self, name: &str) -> bool {
         self.text(name).is_none_or(|path| path.contains('#') && !path.contains('='))
     }
 }
 
-/// Everything that is wrong with an `InjectionPolicy`, an object of that kind, but for what only the core knows.
+/// All problems of an `InjectionPolicy` object, except those that only the core detects.
 pub fn check_resource(object: &Value) -> PolicyProblems {
     let mut problems = PolicyProblems::new();
     check_outer_fields(object, &mut problems);
@@ -166,7 +167,7 @@ pub fn check_resource(object: &Value) -> PolicyProblems {
     problems
 }
 
-/// What is beside `spec`. The status is the injector's.
+/// Checks the fields besides `spec`. The status is written by the injector and not checked.
 fn check_outer_fields(object: &Value, problems: &mut PolicyProblems) {
     const FIELDS: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
     for name in object.as_object().into_iter().flat_map(|fields| fields.keys()) {
@@ -205,7 +206,7 @@ fn check_outer_fields(object: &Value, problems: &mut PolicyProblems) {
     }
 }
 
-/// A field that has one value.
+/// Checks a field that must have a fixed value.
 pub(crate) fn check_text_field(object: &Value, field: &str, expected: &str, problems: &mut PolicyProblems) {
     let found = match &object[field] {
         Value::String(text) if text == expected => return,
@@ -258,7 +259,7 @@ fn check_list(node: &Node<'_>, field: &str, text: &Text, problems: &mut PolicyPr
 }
 
 fn check_item(node: &Node<'_>, text: &Text, problems: &mut PolicyProblems) {
-    // The schema may have said that a text is empty or too long.
+    // The schema may have reported already that the text is empty or too long.
     if let Some(value) = node.value.as_str().filter(|value| !text.matches(value))
         && !problems.has_field(&node.path)
     {

@@ -1,4 +1,5 @@
-//! A value beside its schema: what the API server checks before the rules, and fields that it would drop.
+//! Validates a value against its schema: what the API server checks before the rules, and unknown
+//! fields, which it would drop.
 
 use std::collections::HashSet;
 
@@ -8,10 +9,11 @@ use serde_json::{Map, Value};
 
 use crate::{Date, PolicyProblems};
 
-/// The most items of a list or map that are looked at: above, the length is the problem.
+/// Maximum number of items of a list or map that are validated; longer ones are rejected for their
+/// length.
 const ITEMS_CHECKED: usize = 128;
 
-/// Adds everything in which `value` is not as the schema says.
+/// Adds all problems of `value` with the schema.
 pub(crate) fn check(schema: &Value, value: &Value, path: &str, problems: &mut PolicyProblems) {
     let expected = schema["type"].as_str().unwrap_or_default();
     match (expected, value) {
@@ -22,7 +24,7 @@ pub(crate) fn check(schema: &Value, value: &Value, path: &str, problems: &mut Po
             check_number(schema, number.as_i64().unwrap_or_default(), path, problems);
         }
         ("boolean", Value::Bool(_)) => {}
-        // YAML reads `0400` as the number 256.
+        // YAML parses `0400` as the number 256.
         ("string", Value::Number(_)) if path.rsplit_once('.').is_some_and(|(_, field)| field == "mode") => {
             problems.add(
                 path,
@@ -75,7 +77,7 @@ fn check_list(schema: &Value, items: &[Value], path: &str, problems: &mut Policy
             }
         }
     }
-    // A list that is a map has one item for each value of its key.
+    // A list of type map may have only one item per value of its key.
     let Some(key) = schema["x-kubernetes-list-map-keys"][0].as_str() else { return };
     let mut seen = HashSet::new();
     for (index, item) in items.iter().enumerate().take(ITEMS_CHECKED) {
@@ -110,7 +112,7 @@ fn check_text(schema: &Value, text: &str, path: &str, problems: &mut PolicyProbl
 }
 
 fn check_number(schema: &Value, number: i64, path: &str, problems: &mut PolicyProblems) {
-    // Numbers in a schema may be written as floats.
+    // Numbers in a schema may be floats.
     let bound = |name: &str| schema[name].as_f64();
     #[expect(
         clippy::cast_precision_loss,
@@ -143,7 +145,7 @@ fn check_length(
     }
 }
 
-/// What is wrong with a value of another type.
+/// The problem of a value with another type.
 pub(crate) fn wrong_type(expected: &str, value: &Value) -> String {
     let expected_words = match expected {
         "object" => "a map",
@@ -184,7 +186,8 @@ fn names(known: &Map<String, Value>) -> String {
     known.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
 }
 
-/// A field's name as it may stand in a path: anything else is quoted and cut.
+/// A field's name in a form that is safe to show in a path: quoted and truncated unless it is
+/// plain.
 fn shown(name: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
     if !name.is_empty() && name.len() <= 63 && name.bytes().all(is_plain) {
@@ -199,7 +202,7 @@ pub(crate) fn child(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
 
-/// The entry of a map with free keys.
+/// The path of an entry of a map with arbitrary keys.
 pub(crate) fn entry(path: &str, name: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte);
     if name.len() <= 317 && name.bytes().all(is_plain) {

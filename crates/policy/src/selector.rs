@@ -1,4 +1,4 @@
-//! Label selectors, as Kubernetes writes them.
+//! Kubernetes' label selectors.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::rules;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LabelSelector {
-    /// Labels that must be there with these values.
+    /// Labels that must have these values.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "labels")]
     pub match_labels: BTreeMap<String, String>,
@@ -45,7 +45,7 @@ pub enum Operator {
     In,
     /// The label is absent or has none of the values.
     NotIn,
-    /// The label is there.
+    /// The label is present.
     Exists,
     /// The label is absent.
     DoesNotExist,

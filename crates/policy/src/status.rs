@@ -9,15 +9,15 @@ use serde_json::{Map, Value};
 pub mod condition {
     /// The policy of this generation is in force.
     pub const ACCEPTED: &str = "Accepted";
-    /// Another policy says something else about the same namespaces or files.
+    /// Another policy contradicts this one in the same namespaces or files.
     pub const CONFLICTED: &str = "Conflicted";
     /// The selected namespaces send pods without annotations to the injector, if the policy gives them anything.
     pub const REACHABLE: &str = "Reachable";
 }
 
-/// The type of a condition, as `metav1.Condition` has it.
+/// The pattern of a condition's type in `metav1.Condition`.
 const TYPE_PATTERN: &str = r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])$";
-/// Its reason.
+/// The pattern of a condition's reason.
 const REASON_PATTERN: &str = "^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$";
 
 /// What the injector reports about a policy.
@@ -43,7 +43,7 @@ pub struct InjectionPolicyStatus {
     /// The last pod that the policy refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_refusal: Option<LastRefusal>,
-    /// The version that is in force while the present one cannot be used.
+    /// The version that is in force while the current one cannot be used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_force: Option<InForce>,
 }
@@ -59,10 +59,10 @@ pub struct Condition {
     /// `True`, `False` or `Unknown`.
     #[schemars(extend("enum" = ["True", "False", "Unknown"]))]
     pub status: String,
-    /// Why, as one word.
+    /// The reason, as one word.
     #[schemars(length(min = 1, max = 1024), extend("pattern" = REASON_PATTERN))]
     pub reason: String,
-    /// Why, for readers.
+    /// The reason, as a message for users.
     #[schemars(length(max = 32768))]
     pub message: String,
     /// When the status changed.
@@ -74,7 +74,7 @@ pub struct Condition {
     pub observed_generation: Option<i64>,
 }
 
-/// The number of pods by what the policy did, of all replicas together.
+/// The number of pods by the effect of the policy, over all replicas.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PodCounts {
@@ -84,13 +84,13 @@ pub struct PodCounts {
     /// Pods that were refused.
     #[serde(default)]
     pub refused: i64,
-    /// Pods that were let through with a warning.
+    /// Pods that were admitted with a warning.
     #[serde(default)]
     pub warned: i64,
     /// Pods for which `enforcement: audit` found something.
     #[serde(default)]
     pub audited: i64,
-    /// Since when pods are counted.
+    /// The start of the counting period.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "date-time"))]
     pub since: Option<String>,
@@ -100,13 +100,13 @@ pub struct PodCounts {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LastRefusal {
-    /// When.
+    /// When it was refused.
     #[schemars(extend("format" = "date-time"))]
     pub time: String,
     /// The pod's namespace.
     #[schemars(length(max = 253))]
     pub namespace: String,
-    /// The pod's name, or the beginning of it that its controller gave.
+    /// The pod's name, or the name prefix of its controller.
     #[schemars(length(max = 253))]
     pub pod: String,
     /// Why it was refused.
@@ -114,13 +114,14 @@ pub struct LastRefusal {
     pub message: String,
 }
 
-/// The version of a policy that is in force while the present one cannot be used.
+/// The version of a policy that is in force while the current one cannot be used.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-// One value: half of a version must never be left, and its fields need no owner each.
+// Atomic, so that a version is always replaced as a whole and its fields need no separate owners.
 #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct InForce {
-    /// The `apiVersion` that its `spec` is written in: the API server converts the policy to another version, and not this copy.
+    /// The `apiVersion` of its `spec`. The API server converts the policy to other versions, but
+    /// not this copy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub api_version: Option<String>,
@@ -131,7 +132,8 @@ pub struct InForce {
     pub spec: Map<String, Value>,
 }
 
-/// An object with any content. Where a schema has `additionalProperties`, the API server drops what is deeper than one level.
+/// An object with any content. With `additionalProperties`, the API server would drop everything
+/// below the first level.
 fn any_object(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
 }

@@ -16,24 +16,26 @@ use crate::{
     schema::{self, entry},
 };
 
-/// `kind` of a file with cases. The API server does not know it.
+/// The `kind` of a file with test cases. The API server does not know it.
 pub const TEST_KIND: &str = "InjectionPolicyTest";
 
-/// Cases for policies.
+/// Test cases for policies.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PolicyTest {
-    /// Files and directories with the policies, beside those in the file itself. Relative to the file.
+    /// Files and directories with policies, relative to this file. Policies in this file are
+    /// included.
     #[serde(default)]
     pub policies: Vec<String>,
     /// The namespaces that the cases use.
     #[serde(default)]
     #[schemars(length(max = 128), extend("x-kubernetes-list-map-keys" = ["name"]))]
     pub namespaces: Vec<TestNamespace>,
-    /// The oldest Kubernetes of the cluster, in quotes, such as `"1.36"`. Default: that of the command line.
+    /// The oldest Kubernetes version of the cluster, in quotes, such as `"1.36"`. Default: that of
+    /// the command line.
     #[serde(default)]
     pub kube_version: Option<String>,
-    /// The cases. Each is looked at by itself.
+    /// The cases. They are independent of each other.
     #[schemars(length(min = 1, max = 128))]
     pub cases: Vec<Case>,
 }
@@ -45,40 +47,40 @@ pub struct TestNamespace {
     /// The name.
     #[schemars(length(min = 1))]
     pub name: String,
-    /// The labels, which policies select by.
+    /// The labels, for policies' selectors.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
-    /// The annotations, which are defaults of its pods.
+    /// The annotations, which are defaults for its pods.
     #[serde(default)]
     pub annotations: BTreeMap<String, String>,
 }
 
-/// A pod, and what becomes of it.
+/// A pod and the expected result.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Case {
-    /// What the case shows.
+    /// A description of the case.
     #[schemars(length(min = 1))]
     pub name: String,
-    /// The day, on which exceptions depend. Default: today.
+    /// The current date, for exceptions. Default: today.
     #[serde(default)]
     pub date: Option<Date>,
-    /// The name of the pod's namespace. One that is not among `namespaces` has no other labels than its name.
+    /// The pod's namespace. If it is not in `namespaces`, its only label is its name.
     #[serde(default)]
     pub namespace: Option<String>,
     /// The annotation `scaikey.scailabs.ai/role` of the pod's service account.
     #[serde(default)]
     pub service_account_role: Option<String>,
-    /// The pod: `metadata` and `spec`. Without containers it gets one that is called `app`.
+    /// The pod: `metadata` and `spec`. Without containers it gets one with the name `app`.
     #[serde(default)]
     #[schemars(with = "PodFields")]
     pub pod: Map<String, Value>,
-    /// What becomes of it. What is left out is not compared.
+    /// The expected result. Fields that are not set are not compared.
     #[schemars(extend("minProperties" = 1))]
     pub expect: Expectation,
 }
 
-/// The fields of a pod in which a mistake would make another pod of it, one that no policy selects.
+/// The fields of a pod where an undetected mistake would change which policies select it.
 #[derive(JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[expect(dead_code, reason = "only its schema is used")]
@@ -92,7 +94,7 @@ struct PodFields {
     status: Option<Map<String, Value>>,
 }
 
-/// The metadata of a pod, as `kubectl get pod -o yaml` writes it, too.
+/// The metadata of a pod, including fields that `kubectl get pod -o yaml` prints.
 #[derive(JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[expect(dead_code, reason = "only its schema is used")]
@@ -110,56 +112,57 @@ struct PodMetadata {
     uid: Option<String>,
 }
 
-/// What becomes of a pod.
+/// The expected result for a pod.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Expectation {
     /// The outcome.
     #[serde(default)]
     pub outcome: Option<ExpectedOutcome>,
-    /// All files, by their path below the mount path, with what they are written from.
+    /// All files, by path relative to the mount path, with their source.
     #[serde(default)]
     pub secrets: Option<BTreeMap<String, String>>,
-    /// All variables, with the field that they hold.
+    /// All variables, with their field.
     #[serde(default)]
     pub variables: Option<BTreeMap<String, String>>,
     /// The containers that get the files.
     #[serde(default)]
     pub containers: Option<Vec<String>>,
-    /// Settings by annotation key, as `check --explain` shows them. Others are not compared.
+    /// Settings by annotation key, as in `check --explain`. Others are not compared.
     #[serde(default)]
     pub settings: Option<BTreeMap<String, String>>,
-    /// A part of the text of each problem. Every problem is covered by one.
+    /// A part of each problem's text. Every problem must match one.
     #[serde(default)]
     pub problems: Option<Vec<String>>,
-    /// A part of the text of each warning. Every warning is covered by one.
+    /// A part of each warning's text. Every warning must match one.
     #[serde(default)]
     pub warnings: Option<Vec<String>>,
-    /// A part of each text in which a policy with `enforcement: audit` says what it would have done.
+    /// A part of each text in which a policy with `enforcement: audit` reports what it would have
+    /// done.
     #[serde(default)]
     pub audit: Option<Vec<String>>,
-    /// What each policy that selects the pod did.
+    /// The effect of each policy that selects the pod.
     #[serde(default)]
     pub policies: Option<BTreeMap<String, ExpectedEffect>>,
 }
 
-/// What a policy did.
+/// The effect of a policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ExpectedEffect {
-    /// It selects the pod, and neither gave it anything nor objected.
+    /// It selects the pod without any other effect.
     Selected,
-    /// It gave the pod secrets.
+    /// It added secrets to the pod.
     Injected,
     /// It warned.
     Warned,
     /// It refused the pod.
     Refused,
-    /// Under `audit`: it would have done something.
+    /// It is under `audit` and would have had an effect.
     Audited,
 }
 
-/// An outcome, as reports and logs name it.
+/// An outcome, with its name in reports and logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ExpectedOutcome {
@@ -167,9 +170,9 @@ pub enum ExpectedOutcome {
     Injected,
     /// The pod is refused.
     Denied,
-    /// The pod is left as it is.
+    /// The pod stays unchanged.
     Skipped,
-    /// What was injected is removed.
+    /// An injection is removed.
     Detached,
 }
 
@@ -197,7 +200,7 @@ static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
 });
 
 impl PolicyTest {
-    /// Reads an object of the kind [`TEST_KIND`]. Returns everything that is wrong with it, by field.
+    /// Parses an object of the kind [`TEST_KIND`]. Returns all of its problems, by field.
     pub fn read(object: &Value) -> Result<Self, PolicyProblems> {
         let mut problems = PolicyProblems::new();
         check_text_field(object, "apiVersion", VERSION, &mut problems);
@@ -220,7 +223,7 @@ impl PolicyTest {
     }
 }
 
-/// A pod is looked at in the namespace of its case, so it may name no other.
+/// A pod is evaluated in the namespace of its case, so it must not name another one.
 fn check_namespaces(fields: &Value, problems: &mut PolicyProblems) {
     for (index, case) in fields["cases"].as_array().into_iter().flatten().enumerate() {
         let namespace = case["namespace"].as_str().unwrap_or_default();
@@ -237,7 +240,7 @@ fn check_namespaces(fields: &Value, problems: &mut PolicyProblems) {
     }
 }
 
-/// Settings are named by the keys of annotations, without the prefix.
+/// Settings are named by annotation keys without the prefix.
 fn check_settings(fields: &Value, problems: &mut PolicyProblems) {
     let is_key = |name: &str| {
         specs().any(|spec| match spec.key {

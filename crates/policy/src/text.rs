@@ -1,4 +1,5 @@
-//! Kinds of text in a policy: one pattern for the API server's CEL rule and for the check without it.
+//! The kinds of text in a policy: one pattern, for the API server's CEL rule and for validation
+//! without it.
 
 use std::{fmt, sync::LazyLock};
 
@@ -7,9 +8,9 @@ use regex::Regex;
 
 /// A kind of text.
 pub(crate) struct Text {
-    /// Without a single quote or backslash, which would need escapes in CEL.
+    /// Must not contain a single quote or backslash, which would need escapes in CEL.
     pattern: &'static str,
-    /// What is expected.
+    /// The expected form, for messages.
     pub(crate) expected: &'static str,
     regex: LazyLock<Regex>,
 }
@@ -46,8 +47,8 @@ texts! {
     /// One uid or a range.
     UIDS = "^([0-9]{1,10}(-[0-9]{1,10})?|unset)$",
         "expected a uid, a range or unset, such as 1000 or 1000-1999";
-    /// A glob of secret paths. Short, because the API server bounds the cost of a rule by the pattern's length; the core checks
-    /// the variables.
+    /// A glob of secret paths. Kept short, because the API server's cost limit depends on the
+    /// pattern's length; the core validates the variables.
     PATH_GLOB = "^([a-z0-9_*?-]|[$][{][^}]+[}])+(/([a-z0-9_*?-]|[$][{][^}]+[}])+)*$",
         "expected secret paths with wildcards: levels of a-z, 0-9, -, _, *, ? and variables such as ${namespace}, with single slashes between, such as environments/production/${namespace}/**";
     /// Name of a Kubernetes object, with wildcards.
@@ -67,12 +68,12 @@ impl Text {
         self.regex.is_match(text)
     }
 
-    /// The rule of a field that holds one text.
+    /// The rule for a field with one text.
     pub(crate) fn rule(&self) -> Rule {
         Rule::new(format!("self.matches('{}')", self.pattern)).message(self.expected)
     }
 
-    /// The rule of a list of texts.
+    /// The rule for a list of texts.
     pub(crate) fn list_rule(&self) -> Rule {
         Rule::new(format!("self.all(item, item.matches('{}'))", self.pattern)).message(self.expected)
     }

@@ -1,5 +1,5 @@
-//! Policies with one mistake each (`mistakes.json`), refused without an API server. `tests/cluster` shows the same table to
-//! a real one.
+//! Policies with one mistake each (`mistakes.json`), rejected without an API server.
+//! `tests/cluster` checks the same table with a real one.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by panicking")]
 
 use scaivault_policy::{KIND, VERSION, compile};
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 struct Mistake {
     name: String,
     spec: Value,
-    /// The field that is named, and a part of the message.
+    /// The field that the error must name, and a part of the message.
     field: String,
     message: String,
 }
